@@ -1,0 +1,178 @@
+//! One server of an upstream: the noun that balance, health, upstream and admin share.
+//!
+//! A [`Backend`] belongs to one snapshot and is immutable; what outlives a reload is its [`Shared`]
+//! part, which the registry keeps by upstream and address.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+
+use crate::moment::Moment;
+
+/// How much finer than a configured weight an effective weight is, so that slow start can ramp weight 1.
+pub const WEIGHT_UNIT: u32 = 100;
+
+/// One server as a snapshot configures it.
+#[derive(Debug)]
+pub struct Backend {
+    /// Its name in configuration, metrics and log; the address when none was given.
+    pub name: Box<str>,
+    /// Where it is reached.
+    pub address: Address,
+    /// Share of traffic; 0 gets nothing new.
+    pub weight: u32,
+    /// Most exchanges in flight over all workers; 0 is unlimited.
+    pub max_connections: u32,
+    /// Used only when no other backend is available.
+    pub backup: bool,
+    /// Time over which a newly available backend ramps up from a tenth of its weight; zero is off.
+    pub slow_start: Duration,
+    /// What outlives this snapshot.
+    pub shared: Arc<Shared>,
+}
+
+impl Backend {
+    /// Whether health, ejection and administration let it take new exchanges at `now`.
+    /// Says nothing of [`Backend::is_full`] or weight.
+    pub fn is_healthy(&self, now: Moment) -> bool {
+        self.shared.probed.load(Relaxed) != Probed::Down as u8
+            && self.shared.admin.load(Relaxed) == Admin::Enabled as u8
+            && self.shared.ejected_until.load(Relaxed) <= now.0
+    }
+
+    /// Whether it may be picked at `now`: healthy, with a weight, and below `max_connections`.
+    pub fn is_available(&self, now: Moment) -> bool {
+        self.is_healthy(now) && !self.is_full() && self.weight_at(now) > 0
+    }
+
+    /// Whether `max_connections` exchanges are in flight.
+    pub fn is_full(&self) -> bool {
+        self.max_connections > 0 && self.in_flight() >= self.max_connections
+    }
+
+    /// Exchanges in flight, counted from the pick, over all workers.
+    pub fn in_flight(&self) -> u32 {
+        self.shared.in_flight.0.load(Relaxed)
+    }
+
+    /// Weight × [`WEIGHT_UNIT`] at `now`, with an override by admin and slow start applied
+    /// (`w' = w × max(10 %, t/window)`).
+    pub fn weight_at(&self, now: Moment) -> u32 {
+        let configured = match self.shared.weight_override.load(Relaxed) {
+            NO_OVERRIDE => self.weight,
+            weight => weight,
+        };
+        let full = configured.saturating_mul(WEIGHT_UNIT);
+        if self.slow_start.is_zero() {
+            return full;
+        }
+        let up = now.since(Moment(self.shared.up_since.load(Relaxed)));
+        if up >= self.slow_start {
+            return full;
+        }
+        let ramp = (up.as_secs_f64() / self.slow_start.as_secs_f64()).max(0.1);
+        ((f64::from(full) * ramp) as u32).max(u32::from(full > 0))
+    }
+}
+
+/// What of a backend outlives a reload. Kept by the registry under upstream and address.
+#[derive(Debug)]
+pub struct Shared {
+    /// The only count that every worker writes; on a cache line of its own.
+    pub in_flight: InFlight,
+    /// Verdict of active checks ([`Probed`]); written by `health`.
+    pub probed: AtomicU8,
+    /// What an administrator said ([`Admin`]); written by `admin`.
+    pub admin: AtomicU8,
+    /// Weight set by an administrator, or [`NO_OVERRIDE`].
+    pub weight_override: AtomicU32,
+    /// Passive ejection lasts until this [`Moment`]; 0 when not ejected. Written by `health`.
+    pub ejected_until: AtomicU64,
+    /// When it last became available, for slow start; 0 = since ever.
+    pub up_since: AtomicU64,
+    /// Why it is in its state, for people; written at each change, read by admin and log.
+    pub why: Mutex<Arc<str>>,
+    /// Socket addresses behind a host name, kept fresh by discovery; empty until first resolved.
+    pub resolved: ArcSwap<Vec<SocketAddr>>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            in_flight: InFlight::default(),
+            probed: AtomicU8::new(Probed::Up as u8),
+            admin: AtomicU8::new(Admin::Enabled as u8),
+            weight_override: AtomicU32::new(NO_OVERRIDE),
+            ejected_until: AtomicU64::new(0),
+            up_since: AtomicU64::new(0),
+            why: Mutex::new("not checked yet".into()),
+            resolved: ArcSwap::default(),
+        }
+    }
+}
+
+/// [`Shared::weight_override`] when no administrator set a weight.
+pub const NO_OVERRIDE: u32 = u32::MAX;
+
+/// A counter alone on its cache line, since every worker writes it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct InFlight(pub AtomicU32);
+
+/// Verdict of the active checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Probed {
+    /// Passed, or not checked.
+    Up,
+    /// Failed `fall` checks in a row, or `initial = "down"` and not yet passed.
+    Down,
+}
+
+/// What an administrator said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Admin {
+    /// Nothing; it takes part.
+    Enabled,
+    /// Takes nothing new; what is under way ends by itself.
+    Draining,
+    /// Takes nothing.
+    Disabled,
+}
+
+/// Where a backend is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// A socket address, or a host name that discovery resolves at run time.
+    Host {
+        /// IP literal (without brackets) or DNS name.
+        host: Box<str>,
+        /// TCP port.
+        port: u16,
+    },
+    /// A unix stream socket.
+    Unix(PathBuf),
+    /// A DNS service name (RFC 2782), such as `_http._tcp.app.example.com`.
+    Srv(Box<str>),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Host { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Srv(name) => write!(f, "srv:{name}"),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The program: arguments → telemetry → config → run → exit status.
+
+fn main() {}

@@ -1,0 +1,35 @@
+//! A point in time as the pure cores see it: microseconds since the program began.
+//!
+//! The edge reads the clock ([`Moment::now`]); everything below is given a `now`, so that a test can
+//! drive it. A plain integer fits an atomic, which `std::time::Instant` does not.
+
+use std::{
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+/// Microseconds since the first call of [`Moment::now`] in this process, on the monotonic clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// The present, by the monotonic clock.
+    pub fn now() -> Self {
+        static EPOCH: OnceLock<Instant> = OnceLock::new();
+        // One second is added so that "a moment ago" never needs a negative number.
+        Self(EPOCH.get_or_init(Instant::now).elapsed().as_micros() as u64 + 1_000_000)
+    }
+
+    /// The time from `earlier` to `self`; zero when `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This moment moved into the future by `by`; saturates at the end of time.
+    pub fn plus(self, by: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX)),
+        )
+    }
+}
