@@ -5,8 +5,12 @@
 pub mod backend;
 pub mod balance;
 pub mod config;
+pub mod error;
+pub mod fields;
+pub mod h1;
 pub mod health;
 pub mod moment;
+pub mod net;
 pub mod route;
 pub mod settings;
 pub mod upstream;

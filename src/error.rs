@@ -1,0 +1,220 @@
+//! What can go wrong with an exchange, and whose fault it is.
+//!
+//! [`Kind`] is closed. Five exhaustive matches over it stand in one place each: status and
+//! Proxy-Status (`http::respond`), retryable (`upstream::retry`), health verdict (`upstream::forward`),
+//! metric label ([`Kind::label`]) and log level (`exchange`). A new kind forces five decisions.
+
+use std::{error::Error, fmt};
+
+/// The result of anything that serves an exchange.
+pub type Result<T, E = ProxyError> = std::result::Result<T, E>;
+
+/// An error of an exchange: one word on the stack, so that `Result`s on the request path stay small.
+pub struct ProxyError(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    cause: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl ProxyError {
+    /// An error of this kind with nothing more to say.
+    pub fn new(kind: Kind) -> Self {
+        Self(Box::new(Inner { kind, cause: None }))
+    }
+
+    /// An error of this kind, and what brought it about.
+    pub fn because(kind: Kind, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            cause: Some(cause.into()),
+        }))
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+}
+
+impl From<Kind> for ProxyError {
+    fn from(kind: Kind) -> Self {
+        Self::new(kind)
+    }
+}
+
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.cause {
+            Some(cause) => write!(f, "{}: {cause}", self.0.kind),
+            None => self.0.kind.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ProxyError({self})")
+    }
+}
+
+impl Error for ProxyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.cause.as_deref().map(|cause| cause as _)
+    }
+}
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The client sent something wrong, too much, too slowly, or left.
+    Client,
+    /// A backend is away, too slow or broken.
+    Upstream,
+    /// Pointsman's own state or configuration.
+    Proxy,
+}
+
+/// Everything that can end an exchange before its response is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The request breaks the grammar or a rule against smuggling; the text says which.
+    Malformed(&'static str),
+    /// The request head is larger than `limits.header_bytes` or has more than `limits.headers` fields.
+    HeadTooLarge,
+    /// The request target is longer than `limits.uri_bytes`.
+    UriTooLong,
+    /// The request body is larger than `limits.body_bytes`.
+    BodyTooLarge,
+    /// The request head did not arrive within `timeouts.header`.
+    HeadTimeout,
+    /// The request body paused for longer than `timeouts.body`.
+    BodyTimeout,
+    /// The client closed or reset its connection or stream.
+    ClientGone,
+    /// The client took nothing of the response for longer than `timeouts.body`.
+    ClientStalled,
+    /// The request names a host that this TLS connection is not for.
+    Misdirected,
+    /// No route matches.
+    NoRoute,
+    /// The route does not allow this method of use, such as CONNECT or an unlisted upgrade.
+    NotAllowed,
+    /// Every backend is down, ejected, draining or disabled.
+    NoBackend,
+    /// Every backend is at `max_connections` and the queue is full.
+    QueueFull,
+    /// Waited in the upstream's queue for longer than `queue.timeout`.
+    QueueTimeout,
+    /// A connection to the backend was refused or could not be made.
+    Connect,
+    /// A connection to the backend was not made within `connect_timeout`.
+    ConnectTimeout,
+    /// The backend's host name has no address.
+    Unresolved,
+    /// The TLS handshake with the backend failed.
+    UpstreamTls,
+    /// The backend closed or reset the connection before a whole response head.
+    Reset,
+    /// The backend sent no response head within `response_timeout`.
+    ResponseTimeout,
+    /// The backend's response breaks the grammar of HTTP; the text says how.
+    BadResponse(&'static str),
+    /// The backend's response body ended too early, or paused for too long.
+    BodyBroken,
+    /// The exchange took longer than the route's `timeout`.
+    RouteTimeout,
+    /// Pointsman is stopping, and what was left was closed.
+    Draining,
+}
+
+impl Kind {
+    /// Whose fault it is.
+    pub fn blame(self) -> Blame {
+        match self {
+            Self::Malformed(_)
+            | Self::HeadTooLarge
+            | Self::UriTooLong
+            | Self::BodyTooLarge
+            | Self::HeadTimeout
+            | Self::BodyTimeout
+            | Self::ClientGone
+            | Self::ClientStalled
+            | Self::Misdirected
+            | Self::NoRoute
+            | Self::NotAllowed => Blame::Client,
+            Self::NoBackend
+            | Self::Connect
+            | Self::ConnectTimeout
+            | Self::Unresolved
+            | Self::UpstreamTls
+            | Self::Reset
+            | Self::ResponseTimeout
+            | Self::BadResponse(_)
+            | Self::BodyBroken => Blame::Upstream,
+            Self::QueueFull | Self::QueueTimeout | Self::RouteTimeout | Self::Draining => {
+                Blame::Proxy
+            }
+        }
+    }
+
+    /// The name of this kind in metrics and log.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::HeadTooLarge => "head_too_large",
+            Self::UriTooLong => "uri_too_long",
+            Self::BodyTooLarge => "body_too_large",
+            Self::HeadTimeout => "head_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::ClientGone => "client_gone",
+            Self::ClientStalled => "client_stalled",
+            Self::Misdirected => "misdirected",
+            Self::NoRoute => "no_route",
+            Self::NotAllowed => "not_allowed",
+            Self::NoBackend => "no_backend",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::Connect => "connect",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Unresolved => "unresolved",
+            Self::UpstreamTls => "upstream_tls",
+            Self::Reset => "reset",
+            Self::ResponseTimeout => "response_timeout",
+            Self::BadResponse(_) => "bad_response",
+            Self::BodyBroken => "body_broken",
+            Self::RouteTimeout => "route_timeout",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed(what) | Self::BadResponse(what) => what,
+            Self::HeadTooLarge => "the request head is too large",
+            Self::UriTooLong => "the request target is too long",
+            Self::BodyTooLarge => "the request body is too large",
+            Self::HeadTimeout => "the request head came too slowly",
+            Self::BodyTimeout => "the request body came too slowly",
+            Self::ClientGone => "the client went away",
+            Self::ClientStalled => "the client stopped reading",
+            Self::Misdirected => "this TLS connection is not for that host",
+            Self::NoRoute => "no route matches",
+            Self::NotAllowed => "the route does not allow this",
+            Self::NoBackend => "no backend is available",
+            Self::QueueFull => "every backend is at its limit and the queue is full",
+            Self::QueueTimeout => "no backend became free in time",
+            Self::Connect => "could not connect to the backend",
+            Self::ConnectTimeout => "connecting to the backend took too long",
+            Self::Unresolved => "the backend's name has no address",
+            Self::UpstreamTls => "the TLS handshake with the backend failed",
+            Self::Reset => "the backend closed the connection before it answered",
+            Self::ResponseTimeout => "the backend did not answer in time",
+            Self::BodyBroken => "the backend's response ended too early",
+            Self::RouteTimeout => "the exchange took longer than its route allows",
+            Self::Draining => "the proxy is stopping",
+        })
+    }
+}

@@ -1,0 +1,368 @@
+//! Header and trailer fields (RFC 9110 §5) as the request path carries them.
+//!
+//! One byte buffer holds every name and value; a field is a pair of spans and a [`Known`] tag. So a
+//! head is copied once from the socket's buffer, cleared and reused without freeing, and looked up
+//! without hashing: a head has ten or twenty fields, and the tag is one byte to compare.
+//! `docs/decisions/003` has the measurement against `http::HeaderMap`.
+
+use std::fmt;
+
+/// A list of fields in the order they came.
+#[derive(Clone, Default)]
+pub struct Fields {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    name: u32,
+    name_len: u16,
+    known: Known,
+    value: u32,
+    value_len: u32,
+}
+
+impl Fields {
+    /// Forgets every field and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+    }
+
+    /// Makes the bytes of a whole head available to [`Fields::push_span`].
+    pub(crate) fn load(&mut self, head: &[u8]) {
+        self.clear();
+        self.bytes.extend_from_slice(head);
+    }
+
+    /// Adds a field whose name and value lie at these offsets of what [`Fields::load`] was given.
+    pub(crate) fn push_span(
+        &mut self,
+        name: usize,
+        name_len: usize,
+        value: usize,
+        value_len: usize,
+    ) {
+        let known = Known::of(self.bytes.get(name..name + name_len).unwrap_or_default());
+        self.entries.push(Entry {
+            name: name as u32,
+            name_len: name_len as u16,
+            known,
+            value: value as u32,
+            value_len: value_len as u32,
+        });
+    }
+
+    /// Adds a field at the end. `name` and `value` must be valid (RFC 9110 §5.1, §5.5); they come from
+    /// configuration, a parser, or constants.
+    pub fn push(&mut self, name: &str, value: &[u8]) {
+        let known = Known::of(name.as_bytes());
+        self.push_as(known, name.as_bytes(), value);
+    }
+
+    /// Adds a field of a known name at the end.
+    pub fn push_known(&mut self, known: Known, value: &[u8]) {
+        self.push_as(known, known.name().as_bytes(), value);
+    }
+
+    fn push_as(&mut self, known: Known, name: &[u8], value: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(name);
+        self.bytes.extend_from_slice(value);
+        self.entries.push(Entry {
+            name: start as u32,
+            name_len: name.len() as u16,
+            known,
+            value: (start + name.len()) as u32,
+            value_len: value.len() as u32,
+        });
+    }
+
+    /// How many fields there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no field.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Every field in order: tag, name as it came, value.
+    pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
+        self.entries.iter().map(|entry| self.field(entry))
+    }
+
+    fn field(&self, entry: &Entry) -> Field<'_> {
+        Field {
+            known: entry.known,
+            name: self.name(entry),
+            value: self.value(entry),
+        }
+    }
+
+    fn name(&self, entry: &Entry) -> &[u8] {
+        let start = entry.name as usize;
+        self.bytes
+            .get(start..start + usize::from(entry.name_len))
+            .unwrap_or_default()
+    }
+
+    fn value(&self, entry: &Entry) -> &[u8] {
+        let start = entry.value as usize;
+        self.bytes
+            .get(start..start + entry.value_len as usize)
+            .unwrap_or_default()
+    }
+
+    /// The value of the first field of this name.
+    pub fn known(&self, known: Known) -> Option<&[u8]> {
+        self.entries
+            .iter()
+            .find(|entry| entry.known == known)
+            .map(|entry| self.value(entry))
+    }
+
+    /// The values of every field of this name, in order.
+    pub fn all_known(&self, known: Known) -> impl Iterator<Item = &[u8]> {
+        self.entries
+            .iter()
+            .filter(move |entry| entry.known == known)
+            .map(|entry| self.value(entry))
+    }
+
+    /// Whether a field of this name is there.
+    pub fn has(&self, known: Known) -> bool {
+        self.entries.iter().any(|entry| entry.known == known)
+    }
+
+    /// The values of every field of this name, compared without regard to case (RFC 9110 §5.1).
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter()
+            .filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|field| field.value)
+    }
+
+    /// The first value of this name.
+    pub fn get<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        self.all(name).next()
+    }
+
+    /// Removes every field of a known name.
+    pub fn remove_known(&mut self, known: Known) {
+        self.entries.retain(|entry| entry.known != known);
+    }
+
+    /// Removes every field of this name, compared without regard to case.
+    pub fn remove(&mut self, name: &str) {
+        let Self { bytes, entries } = self;
+        entries.retain(|entry| {
+            let start = entry.name as usize;
+            let own = bytes
+                .get(start..start + usize::from(entry.name_len))
+                .unwrap_or_default();
+            !own.eq_ignore_ascii_case(name.as_bytes())
+        });
+    }
+
+    /// Keeps only the fields for which `keep` says so.
+    pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
+        let Self { bytes, entries } = self;
+        entries.retain(|entry| {
+            let span = |start: u32, len: usize| {
+                bytes
+                    .get(start as usize..start as usize + len)
+                    .unwrap_or_default()
+            };
+            keep(Field {
+                known: entry.known,
+                name: span(entry.name, usize::from(entry.name_len)),
+                value: span(entry.value, entry.value_len as usize),
+            })
+        });
+    }
+
+    /// Replaces every field of this name by one.
+    pub fn set(&mut self, name: &str, value: &[u8]) {
+        self.remove(name);
+        self.push(name, value);
+    }
+
+    /// Replaces every field of a known name by one.
+    pub fn set_known(&mut self, known: Known, value: &[u8]) {
+        self.remove_known(known);
+        self.push_known(known, value);
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map()
+            .entries(self.iter().map(|field| {
+                (
+                    String::from_utf8_lossy(field.name),
+                    String::from_utf8_lossy(field.value),
+                )
+            }))
+            .finish()
+    }
+}
+
+/// One field.
+#[derive(Clone, Copy, Debug)]
+pub struct Field<'a> {
+    /// Its name's tag.
+    pub known: Known,
+    /// Its name as it was sent.
+    pub name: &'a [u8],
+    /// Its value without surrounding white space.
+    pub value: &'a [u8],
+}
+
+macro_rules! known {
+    ($($variant:ident = $text:literal,)*) => {
+        /// The names that Pointsman itself looks at; every other name is `Other`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Known {
+            $(#[doc = concat!("`", $text, "`")] $variant,)*
+            /// Any other name.
+            Other,
+        }
+
+        impl Known {
+            /// The name in lower case; empty for `Other`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* Self::Other => "" }
+            }
+
+            const ALL: &'static [(Self, &'static [u8])] = &[$((Self::$variant, $text.as_bytes()),)*];
+        }
+    };
+}
+
+known! {
+    Accept = "accept",
+    Authorization = "authorization",
+    CacheControl = "cache-control",
+    Connection = "connection",
+    ContentLength = "content-length",
+    ContentType = "content-type",
+    Cookie = "cookie",
+    Date = "date",
+    Expect = "expect",
+    Forwarded = "forwarded",
+    Host = "host",
+    Http2Settings = "http2-settings",
+    KeepAlive = "keep-alive",
+    Location = "location",
+    ProxyAuthenticate = "proxy-authenticate",
+    ProxyAuthorization = "proxy-authorization",
+    ProxyConnection = "proxy-connection",
+    Referer = "referer",
+    SetCookie = "set-cookie",
+    Te = "te",
+    Trailer = "trailer",
+    TransferEncoding = "transfer-encoding",
+    Upgrade = "upgrade",
+    UserAgent = "user-agent",
+    Via = "via",
+    XForwardedFor = "x-forwarded-for",
+    XForwardedHost = "x-forwarded-host",
+    XForwardedProto = "x-forwarded-proto",
+    XRequestId = "x-request-id",
+}
+
+impl Known {
+    /// The tag of a name, compared without regard to case.
+    pub fn of(name: &[u8]) -> Self {
+        let Some(first) = name.first() else {
+            return Self::Other;
+        };
+        let range = INDEX
+            .get(usize::from(first.to_ascii_lowercase() & 31))
+            .copied()
+            .unwrap_or((0, 0));
+        Self::ALL
+            .get(usize::from(range.0)..usize::from(range.1))
+            .unwrap_or_default()
+            .iter()
+            .find(|(_, text)| text.len() == name.len() && text.eq_ignore_ascii_case(name))
+            .map_or(Self::Other, |(known, _)| *known)
+    }
+}
+
+/// Where in `Known::ALL`, which is in alphabetical order, the names with each first letter stand.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "evaluated at compile time, where a bad index is a build error"
+)]
+const INDEX: [(u8, u8); 32] = {
+    let mut index = [(0, 0); 32];
+    let mut at = 0;
+    while at < Known::ALL.len() {
+        let letter = (Known::ALL[at].1[0] & 31) as usize;
+        if index[letter].1 == 0 {
+            index[letter].0 = at as u8;
+        }
+        index[letter].1 = at as u8 + 1;
+        at += 1;
+    }
+    index
+};
+
+/// The members of comma-separated list values (RFC 9110 §5.6.1), trimmed, empty ones left out.
+pub fn list<'a>(values: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
+    values
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|member| !member.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_name_is_found_in_any_case_and_no_other_is() {
+        for (known, text) in Known::ALL {
+            assert_eq!(Known::of(text), *known);
+            assert_eq!(Known::of(&text.to_ascii_uppercase()), *known);
+            let mut longer = text.to_vec();
+            longer.push(b'x');
+            assert_eq!(Known::of(&longer), Known::Other);
+        }
+        assert_eq!(Known::of(b""), Known::Other);
+        assert_eq!(Known::of(b"x-other"), Known::Other);
+    }
+
+    #[test]
+    fn the_table_is_in_alphabetical_order_which_the_index_relies_on() {
+        assert!(Known::ALL.is_sorted_by_key(|(_, text)| text[0]));
+    }
+
+    #[test]
+    fn fields_are_set_added_and_removed_without_regard_to_case() {
+        let mut fields = Fields::default();
+        fields.push("X-One", b"1");
+        fields.push("x-one", b"2");
+        fields.push("Host", b"a");
+        assert_eq!(fields.all("X-ONE").collect::<Vec<_>>(), [b"1", b"2"]);
+        assert_eq!(fields.known(Known::Host), Some(&b"a"[..]));
+        fields.set("x-ONE", b"3");
+        assert_eq!(fields.all("x-one").collect::<Vec<_>>(), [b"3"]);
+        fields.remove("HOST");
+        assert!(!fields.has(Known::Host));
+        assert_eq!(fields.len(), 1);
+    }
+
+    #[test]
+    fn a_list_is_split_at_commas_over_several_fields() {
+        let values: [&[u8]; 3] = [b"a, b,,", b"", b" c "];
+        assert_eq!(
+            list(values.into_iter()).collect::<Vec<_>>(),
+            [b"a", b"b", b"c"]
+        );
+    }
+}

@@ -1,0 +1,421 @@
+//! Request and response heads: strict parsing and writing (RFC 9112 §2 to §5).
+//!
+//! The raw bytes are looked at first, because httparse takes a bare LF as a line end and hides it:
+//! every line must end in CRLF, no CR or NUL may stand elsewhere. httparse then finds the tokens.
+
+use std::mem::MaybeUninit;
+
+use crate::fields::{Fields, Known};
+
+/// Bounds on a head.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// Most bytes of the whole head, its blank line included.
+    pub bytes: usize,
+    /// Most fields; at most [`MOST_FIELDS`].
+    pub fields: usize,
+    /// Most bytes of a request target.
+    pub target: usize,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self {
+            bytes: 64 * 1024,
+            fields: 100,
+            target: 8 * 1024,
+        }
+    }
+}
+
+/// The most fields that [`HeadLimits::fields`] may ask for.
+pub const MOST_FIELDS: usize = 256;
+
+/// Why a head was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadError {
+    /// It breaks the grammar; the text says how.
+    Malformed(&'static str),
+    /// Larger than [`HeadLimits::bytes`], or more fields than [`HeadLimits::fields`].
+    TooLarge,
+    /// The target is longer than [`HeadLimits::target`].
+    TargetTooLong,
+}
+
+/// HTTP/1 versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    #[default]
+    Http11,
+}
+
+/// Request methods (RFC 9110 §9, RFC 5789).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is the method of its name")]
+pub enum Method {
+    #[default]
+    Get,
+    Head,
+    Post,
+    Put,
+    Delete,
+    Connect,
+    Options,
+    Trace,
+    Patch,
+    /// Any other token.
+    Other(Box<str>),
+}
+
+impl Method {
+    /// The method of this token. Methods are case-sensitive (RFC 9110 §9.1).
+    pub fn of(token: &str) -> Self {
+        match token {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "POST" => Self::Post,
+            "PUT" => Self::Put,
+            "DELETE" => Self::Delete,
+            "CONNECT" => Self::Connect,
+            "OPTIONS" => Self::Options,
+            "TRACE" => Self::Trace,
+            "PATCH" => Self::Patch,
+            other => Self::Other(other.into()),
+        }
+    }
+
+    /// The token.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+            Self::Options => "OPTIONS",
+            Self::Trace => "TRACE",
+            Self::Patch => "PATCH",
+            Self::Other(token) => token,
+        }
+    }
+
+    /// Whether sending it twice does what sending it once does (RFC 9110 §9.2.2).
+    pub fn is_idempotent(&self) -> bool {
+        matches!(
+            self,
+            Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options | Self::Trace
+        )
+    }
+}
+
+/// A request's line and fields.
+#[derive(Clone, Debug, Default)]
+pub struct RequestHead {
+    /// The method.
+    pub method: Method,
+    /// The request target as it came (RFC 9112 §3.2).
+    pub target: String,
+    /// The version.
+    pub version: Version,
+    /// The header fields.
+    pub fields: Fields,
+}
+
+/// A response's status and fields. The reason phrase is not kept: it carries nothing (RFC 9112 §4).
+#[derive(Clone, Debug, Default)]
+pub struct ResponseHead {
+    /// The status code, 100 to 999.
+    pub status: u16,
+    /// The version.
+    pub version: Version,
+    /// The header fields.
+    pub fields: Fields,
+}
+
+/// How far a head that came in pieces was looked at, so that each byte is looked at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scan {
+    at: usize,
+    line: usize,
+}
+
+impl Scan {
+    /// Finds the end of the head in `bytes`, which must begin with what earlier calls saw.
+    /// Every line ends in CRLF, and no other CR, LF or NUL may stand in it.
+    fn end(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, HeadError> {
+        let seen = bytes.get(..limit.min(bytes.len())).unwrap_or_default();
+        for found in memchr::memchr3_iter(b'\r', b'\n', 0, seen.get(self.at..).unwrap_or_default())
+        {
+            let at = self.at + found;
+            match seen.get(at) {
+                Some(b'\n') => {
+                    if at == 0 || seen.get(at - 1) != Some(&b'\r') {
+                        return Err(HeadError::Malformed("a line ends in LF without CR"));
+                    }
+                    if at == self.line + 1 {
+                        return Ok(Some(at + 1));
+                    }
+                    self.line = at + 1;
+                }
+                Some(b'\r') => match seen.get(at + 1) {
+                    Some(b'\n') | None => {}
+                    Some(_) => return Err(HeadError::Malformed("CR without LF")),
+                },
+                _ => return Err(HeadError::Malformed("NUL in the head")),
+            }
+        }
+        // A CR at the very end is looked at again, with what follows it.
+        self.at = seen.len() - usize::from(seen.last() == Some(&b'\r'));
+        if bytes.len() >= limit {
+            Err(HeadError::TooLarge)
+        } else {
+            Ok(None)
+        }
+    }
+}
+
+impl RequestHead {
+    /// Reads a head from the beginning of `bytes`: the length it took, or `None` when more is needed.
+    /// `scan` starts as its default for each head. Nothing but `scan` changes until the head is whole.
+    pub fn parse(
+        &mut self,
+        bytes: &[u8],
+        limits: &HeadLimits,
+        scan: &mut Scan,
+    ) -> Result<Option<usize>, HeadError> {
+        let Some(end) = scan
+            .end(bytes, limits.bytes)
+            .map_err(|error| self.blame_target(bytes, limits, error))?
+        else {
+            return Ok(None);
+        };
+        let head = bytes.get(..end).unwrap_or_default();
+        let mut storage = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let mut request = httparse::Request::new(&mut []);
+        match request
+            .parse_with_uninit_headers(head, storage.get_mut(..limits.fields).unwrap_or_default())
+        {
+            Ok(httparse::Status::Complete(length)) if length == end => {}
+            Ok(_) => {
+                return Err(HeadError::Malformed(
+                    "the head does not end where its blank line is",
+                ));
+            }
+            Err(error) => return Err(malformed(error)),
+        }
+        let target = request.path.unwrap_or_default();
+        if target.len() > limits.target {
+            return Err(HeadError::TargetTooLong);
+        }
+        if !target.bytes().all(is_target_byte) {
+            return Err(HeadError::Malformed(
+                "the request target has a byte that no URI has",
+            ));
+        }
+        self.method = Method::of(request.method.unwrap_or_default());
+        self.target.clear();
+        self.target.push_str(target);
+        self.version = if request.version == Some(0) {
+            Version::Http10
+        } else {
+            Version::Http11
+        };
+        take_fields(&mut self.fields, head, request.headers)
+    }
+
+    /// A head that is too large because of its target is told so (414, not 431).
+    fn blame_target(&self, bytes: &[u8], limits: &HeadLimits, error: HeadError) -> HeadError {
+        let line = memchr::memchr(b'\r', bytes).unwrap_or(bytes.len());
+        if error == HeadError::TooLarge && line > limits.target {
+            HeadError::TargetTooLong
+        } else {
+            error
+        }
+    }
+
+    /// Writes the request line and fields, without the blank line.
+    pub fn write(&self, target: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.method.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(target.as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        write_fields(&self.fields, out);
+    }
+}
+
+impl ResponseHead {
+    /// Reads a head from the beginning of `bytes`, as [`RequestHead::parse`] does.
+    pub fn parse(
+        &mut self,
+        bytes: &[u8],
+        limits: &HeadLimits,
+        scan: &mut Scan,
+    ) -> Result<Option<usize>, HeadError> {
+        let Some(end) = scan.end(bytes, limits.bytes)? else {
+            return Ok(None);
+        };
+        let head = bytes.get(..end).unwrap_or_default();
+        let mut storage = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let mut response = httparse::Response::new(&mut []);
+        let fields = storage.get_mut(..limits.fields).unwrap_or_default();
+        match httparse::ParserConfig::default().parse_response_with_uninit_headers(
+            &mut response,
+            head,
+            fields,
+        ) {
+            Ok(httparse::Status::Complete(length)) if length == end => {}
+            Ok(_) => {
+                return Err(HeadError::Malformed(
+                    "the head does not end where its blank line is",
+                ));
+            }
+            Err(error) => return Err(malformed(error)),
+        }
+        self.status = response.code.unwrap_or_default();
+        if self.status < 100 {
+            return Err(HeadError::Malformed("the status is below 100"));
+        }
+        self.version = if response.version == Some(0) {
+            Version::Http10
+        } else {
+            Version::Http11
+        };
+        take_fields(&mut self.fields, head, response.headers)
+    }
+
+    /// Writes the status line and fields, without the blank line.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        write_status(self.status, out);
+        write_fields(&self.fields, out);
+    }
+}
+
+/// Writes a status line with the standard reason phrase.
+pub fn write_status(status: u16, out: &mut Vec<u8>) {
+    if status == 200 {
+        out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+        return;
+    }
+    let reason = http::StatusCode::from_u16(status)
+        .ok()
+        .and_then(|status| status.canonical_reason())
+        .unwrap_or("");
+    out.extend_from_slice(b"HTTP/1.1 ");
+    write_number(u64::from(status), out);
+    out.push(b' ');
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes every field as a line.
+pub fn write_fields(fields: &Fields, out: &mut Vec<u8>) {
+    for field in fields.iter() {
+        write_field(field.name, field.value, out);
+    }
+}
+
+/// Writes one field line.
+pub fn write_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.reserve(name.len() + value.len() + 4);
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a number in decimal.
+pub fn write_number(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0_u8; 20];
+    let mut length = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        length += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(20 - length..).unwrap_or_default());
+}
+
+/// Reads trailer fields up to and with their blank line. Fields that frame or route a message do not
+/// belong there and are left out (RFC 9110 §6.5.1).
+pub fn parse_trailers(bytes: &[u8], fields: &mut Fields) -> Result<(), HeadError> {
+    let mut storage = [httparse::EMPTY_HEADER; 64];
+    match httparse::parse_headers(bytes, &mut storage) {
+        Ok(httparse::Status::Complete((length, found))) if length == bytes.len() => {
+            take_fields(fields, bytes, found)?;
+        }
+        Ok(_) => {
+            return Err(HeadError::Malformed(
+                "the trailers do not end where their blank line is",
+            ));
+        }
+        Err(error) => return Err(malformed(error)),
+    }
+    fields.retain(|field| {
+        !matches!(
+            field.known,
+            Known::ContentLength
+                | Known::TransferEncoding
+                | Known::Host
+                | Known::Connection
+                | Known::KeepAlive
+                | Known::ProxyConnection
+                | Known::Trailer
+                | Known::Te
+                | Known::Upgrade
+                | Known::Authorization
+                | Known::SetCookie
+                | Known::Cookie
+        )
+    });
+    Ok(())
+}
+
+fn take_fields(
+    fields: &mut Fields,
+    head: &[u8],
+    found: &[httparse::Header<'_>],
+) -> Result<Option<usize>, HeadError> {
+    fields.load(head);
+    let base = head.as_ptr().addr();
+    for header in found {
+        let value = header.value.trim_ascii();
+        fields.push_span(
+            header.name.as_ptr().addr() - base,
+            header.name.len(),
+            value.as_ptr().addr() - base,
+            value.len(),
+        );
+    }
+    Ok(Some(head.len()))
+}
+
+fn malformed(error: httparse::Error) -> HeadError {
+    HeadError::Malformed(match error {
+        httparse::Error::HeaderName => {
+            "a field name has a byte that no token has, or a space before its colon"
+        }
+        httparse::Error::HeaderValue => "a field value has a control character, or is folded",
+        httparse::Error::NewLine => "a line does not end in CRLF",
+        httparse::Error::Status => "the status line is not one",
+        httparse::Error::Token => "the request line is not one",
+        httparse::Error::TooManyHeaders => return HeadError::TooLarge,
+        httparse::Error::Version => "the version is not HTTP/1.0 or HTTP/1.1",
+    })
+}
+
+/// Bytes of a URI (RFC 3986), and those that browsers leave unescaped in queries; no control, space,
+/// fragment or non-ASCII byte.
+fn is_target_byte(byte: u8) -> bool {
+    matches!(byte, 0x21..=0x7e) && byte != b'#'
+}
+
+#[cfg(test)]
+#[path = "head_tests.rs"]
+mod tests;

@@ -1,0 +1,13 @@
+//! HTTP/1.1 (RFC 9112): bytes in, heads and frames out. Pure, and strict on both sides.
+//!
+//! Used by `http::h1` towards clients and `upstream::h1` towards backends. Nothing is ever passed on
+//! as it came: what goes out is written anew from the parsed head ([`head`]), by the framing that we
+//! chose ([`framing`], [`chunked`]), so that no two parties can disagree on where a message ends.
+
+pub mod chunked;
+pub mod framing;
+pub mod head;
+
+pub use chunked::{Chunk, Decoder};
+pub use framing::Framing;
+pub use head::{HeadError, HeadLimits, Method, RequestHead, ResponseHead, Scan, Version};

@@ -1,0 +1,12 @@
+//! Byte streams as a worker sees them: blocks of memory, streams, deadlines, dialling, tunnels.
+//!
+//! Everything here belongs to one worker thread; the pools of memory and the timer are thread-local.
+
+pub mod block;
+pub mod dial;
+pub mod stream;
+pub mod timer;
+
+pub use block::Block;
+pub use stream::{Plain, Stream};
+pub use timer::Deadline;
