@@ -13,4 +13,5 @@ pub mod moment;
 pub mod net;
 pub mod route;
 pub mod settings;
+pub mod telemetry;
 pub mod upstream;

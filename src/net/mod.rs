@@ -4,9 +4,13 @@
 
 pub mod block;
 pub mod dial;
+pub mod outgoing;
 pub mod stream;
 pub mod timer;
+pub mod wire;
 
 pub use block::Block;
+pub use outgoing::Outgoing;
 pub use stream::{Plain, Stream};
 pub use timer::Deadline;
+pub use wire::{Incoming, Piece, Wire};

@@ -1,0 +1,274 @@
+//! One HTTP/1.1 connection's bytes, whichever end of it we are: heads and bodies in, heads and bodies
+//! out. `http::h1` speaks over it with clients, `upstream::h1` with backends.
+//!
+//! Invariants: `input` holds only what came and was not used; while idle both buffers are empty and own
+//! no memory. Small writes gather in `output` until [`Wire::poll_flush`], so that a head and the first
+//! bytes of its body leave in one write.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::AsyncWrite;
+
+use super::{block::Block, stream::Stream};
+use crate::{
+    fields::Fields,
+    h1::{Chunk, Decoder, Framing, HeadError, chunked},
+};
+
+/// What is smaller than this is gathered with what stands before it; larger blocks are written from
+/// where they are.
+const GATHER: usize = 16 * 1024;
+
+/// A connection's stream and what stands between it and the codec.
+#[derive(Debug)]
+pub struct Wire {
+    /// The stream.
+    pub stream: Stream,
+    input: Block,
+    output: Vec<u8>,
+    written: usize,
+}
+
+/// What a body gave.
+#[derive(Debug)]
+pub enum Piece {
+    /// Some of its bytes.
+    Data(Block),
+    /// Its end, with trailers if there were some.
+    End(Option<Box<Fields>>),
+}
+
+/// Why a body could not be read to its end.
+#[derive(Debug)]
+pub enum BodyError {
+    /// The stream failed.
+    Io(io::Error),
+    /// The stream ended first.
+    Early,
+    /// It breaks the chunked coding.
+    Malformed(HeadError),
+}
+
+/// Where reading a body stands.
+#[derive(Debug)]
+pub enum Incoming {
+    /// Read to its end.
+    Done,
+    /// This many bytes are to come.
+    Length(u64),
+    /// In chunks.
+    Chunked(Box<Decoder>),
+    /// Until the stream ends.
+    UntilClose,
+}
+
+impl Incoming {
+    /// At the beginning of a body of this framing.
+    pub fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::None => Self::Done,
+            Framing::Length(length) => Self::Length(length),
+            Framing::Chunked => Self::Chunked(Box::default()),
+            Framing::UntilClose => Self::UntilClose,
+        }
+    }
+
+    /// Whether there is nothing more to read.
+    pub fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+}
+
+impl Wire {
+    /// A new connection, of which `input` was read already.
+    pub fn new(stream: Stream, input: Block) -> Self {
+        Self {
+            stream,
+            input,
+            output: Vec::new(),
+            written: 0,
+        }
+    }
+
+    /// What came and was not used.
+    pub fn input(&self) -> &[u8] {
+        &self.input
+    }
+
+    /// Uses up the first `length` bytes of [`Wire::input`].
+    pub fn consume(&mut self, length: usize) {
+        self.input.advance(length);
+        if self.input.is_empty() {
+            self.input = Block::default();
+        }
+    }
+
+    /// Takes all of the input, for a tunnel.
+    pub fn take_input(&mut self) -> Block {
+        std::mem::take(&mut self.input)
+    }
+
+    /// Reads more input; false at the end of the stream. Before it says that it waits, it gives back
+    /// memory that it does not need.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let Poll::Ready(block) = self.stream.poll_block(cx) else {
+            self.input.shrink();
+            return Poll::Pending;
+        };
+        let block = block?;
+        if block.is_empty() {
+            return Poll::Ready(Ok(false));
+        }
+        if self.input.is_empty() {
+            self.input = block;
+        } else {
+            self.input.append(&block);
+        }
+        Poll::Ready(Ok(true))
+    }
+
+    /// The next of a body.
+    pub fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut Incoming,
+    ) -> Poll<Result<Piece, BodyError>> {
+        loop {
+            if let Incoming::Done = body {
+                return Poll::Ready(Ok(Piece::End(None)));
+            }
+            if self.input.is_empty() && !ready!(self.poll_fill(cx)).map_err(BodyError::Io)? {
+                if let Incoming::UntilClose = body {
+                    *body = Incoming::Done;
+                    return Poll::Ready(Ok(Piece::End(None)));
+                }
+                return Poll::Ready(Err(BodyError::Early));
+            }
+            if let Some(piece) = self.cut(body)? {
+                return Poll::Ready(Ok(piece));
+            }
+        }
+    }
+
+    /// Cuts the next piece of a body from the input; `None` when all of it was framing.
+    fn cut(&mut self, body: &mut Incoming) -> Result<Option<Piece>, BodyError> {
+        match body {
+            Incoming::Done => Ok(Some(Piece::End(None))),
+            Incoming::UntilClose => Ok(Some(Piece::Data(self.take_input()))),
+            Incoming::Length(left) => {
+                let length = self
+                    .input
+                    .len()
+                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= length as u64;
+                if *left == 0 {
+                    *body = Incoming::Done;
+                }
+                Ok(Some(Piece::Data(self.take_first(length))))
+            }
+            Incoming::Chunked(decoder) => {
+                match decoder.next(&self.input).map_err(BodyError::Malformed)? {
+                    Chunk::Data { skip, length } => {
+                        self.input.advance(skip);
+                        Ok(Some(Piece::Data(self.take_first(length))))
+                    }
+                    Chunk::More => {
+                        self.input = Block::default();
+                        Ok(None)
+                    }
+                    Chunk::End(used) => {
+                        let trailers = decoder.take_trailers().map_err(BodyError::Malformed)?;
+                        self.consume(used);
+                        *body = Incoming::Done;
+                        Ok(Some(Piece::End(trailers.map(Box::new))))
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first `length` bytes of the input; the smaller side of the cut is copied.
+    fn take_first(&mut self, length: usize) -> Block {
+        if length == self.input.len() {
+            return self.take_input();
+        }
+        if length <= self.input.len() / 2 {
+            let first = Block::copy_of(self.input.get(..length).unwrap_or_default());
+            self.input.advance(length);
+            return first;
+        }
+        let rest = self.input.split_off(length);
+        std::mem::replace(&mut self.input, rest)
+    }
+
+    /// Where heads are written; they leave with [`Wire::poll_flush`] or the first data.
+    pub fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// Whether everything written has left.
+    pub fn is_flushed(&self) -> bool {
+        self.output.is_empty()
+    }
+
+    /// Adds the line before a chunk of this length.
+    pub fn begin_chunk(&mut self, length: usize) {
+        chunked::write_size(length, &mut self.output);
+    }
+
+    /// Writes a block of body; ready when it is gathered or written whole.
+    pub fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Block) -> Poll<io::Result<()>> {
+        while !block.is_empty() {
+            let waiting = self.output.len() - self.written;
+            if waiting + block.len() <= GATHER {
+                self.output.extend_from_slice(block);
+                break;
+            }
+            let first = self.output.get(self.written..).unwrap_or_default();
+            let mut length = ready!(self.stream.poll_write_two(cx, first, block))?;
+            if length == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_output = length.min(waiting);
+            self.written += of_output;
+            length -= of_output;
+            if self.written == self.output.len() {
+                self.forget_output();
+            }
+            block.advance(length);
+        }
+        *block = Block::default();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes everything that is gathered.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.output.len() {
+            let rest = self.output.get(self.written..).unwrap_or_default();
+            let length = ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
+            if length == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += length;
+        }
+        self.forget_output();
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// Gives back the memory of buffers; to be called before a long wait.
+    pub fn rest(&mut self) {
+        if self.output.is_empty() {
+            self.output = Vec::new();
+        }
+        self.input.shrink();
+    }
+
+    fn forget_output(&mut self) {
+        self.output.clear();
+        self.written = 0;
+    }
+}

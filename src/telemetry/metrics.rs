@@ -1,0 +1,330 @@
+//! Counters with one writer each, summed when they are read.
+//!
+//! A worker writes its own series with a load and a store, never a read-modify-write, so that nothing
+//! on the request path waits for another core. The admin endpoint reads them at any time; a sum over
+//! workers may miss what was counted in the last microsecond, and is never torn.
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// A count with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only by the worker that owns it.
+    pub fn add(&self, count: u64) {
+        self.0
+            .store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
+    }
+
+    /// Takes away; only by the worker that owns it. For gauges.
+    pub fn sub(&self, count: u64) {
+        self.0
+            .store(self.0.load(Relaxed).wrapping_sub(count), Relaxed);
+    }
+
+    /// The count.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Upper bounds of a histogram's buckets, in microseconds; above the last there is one more.
+pub const BOUNDS: [u64; 14] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000, 10_000_000,
+];
+
+/// How long things took; with one writer.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [Counter; BOUNDS.len() + 1],
+    sum: Counter,
+}
+
+impl Histogram {
+    /// Counts one.
+    pub fn record(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS
+            .iter()
+            .position(|bound| micros <= *bound)
+            .unwrap_or(BOUNDS.len());
+        if let Some(bucket) = self.buckets.get(bucket) {
+            bucket.add(1);
+        }
+        self.sum.add(micros);
+    }
+
+    /// Adds this histogram to a sum over workers.
+    pub fn add_to(&self, total: &mut HistogramSum) {
+        for (sum, bucket) in total.buckets.iter_mut().zip(&self.buckets) {
+            *sum += bucket.get();
+        }
+        total.micros += self.sum.get();
+    }
+}
+
+/// A histogram summed over workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistogramSum {
+    /// How many fell under each bound and above the one before; the last is above every bound.
+    pub buckets: [u64; BOUNDS.len() + 1],
+    /// The sum of everything recorded, in microseconds.
+    pub micros: u64,
+}
+
+/// A stable number for a name that is a label (a listener's, an upstream's); see `runtime::registry`.
+pub type NameId = u32;
+
+/// [`NameId`] of what does not apply, such as the upstream of a redirect.
+pub const NO_NAME: NameId = NameId::MAX;
+
+/// What a worker counts of one route.
+#[derive(Debug, Default)]
+pub struct RouteSeries {
+    requests: OnceLock<Box<RequestNode>>,
+    durations: OnceLock<Box<DurationNode>>,
+}
+
+#[derive(Debug)]
+struct RequestNode {
+    key: RequestKey,
+    count: Counter,
+    next: OnceLock<Box<Self>>,
+}
+
+#[derive(Debug)]
+struct DurationNode {
+    upstream: NameId,
+    histogram: Histogram,
+    next: OnceLock<Box<Self>>,
+}
+
+/// Labels of a request beside its route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestKey {
+    /// The listener.
+    pub listener: NameId,
+    /// The upstream, or [`NO_NAME`].
+    pub upstream: NameId,
+    /// The status that the client got; 0 when it got none.
+    pub status: u16,
+}
+
+impl RouteSeries {
+    /// Counts a finished exchange; only by the worker that owns the series. The lists are short (a
+    /// route has few statuses) and only grow at their end, so that a reader may walk them meanwhile.
+    pub fn record(&self, key: RequestKey, took: Duration) {
+        let mut place = &self.requests;
+        loop {
+            let node = place.get_or_init(|| {
+                Box::new(RequestNode {
+                    key,
+                    count: Counter::default(),
+                    next: OnceLock::new(),
+                })
+            });
+            if node.key == key {
+                node.count.add(1);
+                break;
+            }
+            place = &node.next;
+        }
+        let mut place = &self.durations;
+        loop {
+            let node = place.get_or_init(|| {
+                let histogram = Histogram::default();
+                Box::new(DurationNode {
+                    upstream: key.upstream,
+                    histogram,
+                    next: OnceLock::new(),
+                })
+            });
+            if node.upstream == key.upstream {
+                node.histogram.record(took);
+                break;
+            }
+            place = &node.next;
+        }
+    }
+
+    /// Every count.
+    pub fn requests(&self) -> impl Iterator<Item = (RequestKey, u64)> {
+        std::iter::successors(self.requests.get(), |node| node.next.get())
+            .map(|node| (node.key, node.count.get()))
+    }
+
+    /// Every histogram, by upstream.
+    pub fn durations(&self) -> impl Iterator<Item = (NameId, &Histogram)> {
+        std::iter::successors(self.durations.get(), |node| node.next.get())
+            .map(|node| (node.upstream, &node.histogram))
+    }
+}
+
+/// How an exchange with a backend ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the label of its name")]
+pub enum Outcome {
+    Status1xx,
+    Status2xx,
+    Status3xx,
+    Status4xx,
+    Status5xx,
+    Connect,
+    Reset,
+    Timeout,
+    Broken,
+    ClientGone,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of its number.
+    pub const ALL: [Self; 10] = [
+        Self::Status1xx,
+        Self::Status2xx,
+        Self::Status3xx,
+        Self::Status4xx,
+        Self::Status5xx,
+        Self::Connect,
+        Self::Reset,
+        Self::Timeout,
+        Self::Broken,
+        Self::ClientGone,
+    ];
+
+    /// Of a response.
+    pub fn of_status(status: u16) -> Self {
+        match status {
+            0..200 => Self::Status1xx,
+            200..300 => Self::Status2xx,
+            300..400 => Self::Status3xx,
+            400..500 => Self::Status4xx,
+            500.. => Self::Status5xx,
+        }
+    }
+
+    /// The label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Status1xx => "1xx",
+            Self::Status2xx => "2xx",
+            Self::Status3xx => "3xx",
+            Self::Status4xx => "4xx",
+            Self::Status5xx => "5xx",
+            Self::Connect => "connect",
+            Self::Reset => "reset",
+            Self::Timeout => "timeout",
+            Self::Broken => "broken",
+            Self::ClientGone => "client_gone",
+        }
+    }
+}
+
+/// What a worker counts of one backend.
+#[derive(Debug, Default)]
+pub struct BackendSeries {
+    outcomes: [Counter; Outcome::ALL.len()],
+    /// Bytes sent to and received from it.
+    pub bytes: Counter,
+    /// From the pick to the response head.
+    pub response: Histogram,
+}
+
+impl BackendSeries {
+    /// Counts an attempt; only by the worker that owns the series.
+    pub fn record(&self, outcome: Outcome) {
+        if let Some(count) = self.outcomes.get(outcome as usize) {
+            count.add(1);
+        }
+    }
+
+    /// The count of each outcome.
+    pub fn outcomes(&self) -> impl Iterator<Item = (Outcome, u64)> {
+        Outcome::ALL
+            .into_iter()
+            .zip(self.outcomes.iter().map(Counter::get))
+    }
+}
+
+/// What a worker counts of itself.
+#[derive(Debug, Default)]
+pub struct WorkerSeries {
+    /// Bytes that clients sent, heads and bodies.
+    pub bytes_in: Counter,
+    /// Bytes that clients were sent.
+    pub bytes_out: Counter,
+    /// Attempts beyond the first.
+    pub retries: Counter,
+    /// Retries that the budget refused.
+    pub retries_refused: Counter,
+    /// Connections that ended in a panic.
+    pub panics: Counter,
+    /// Access log lines dropped because the writer was behind.
+    pub log_dropped: Counter,
+    /// Idle backend connections reused.
+    pub pool_reused: Counter,
+    /// Backend connections made.
+    pub pool_dialled: Counter,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_counts_by_listener_upstream_and_status() {
+        let series = RouteSeries::default();
+        let key = |status, upstream| RequestKey {
+            listener: 1,
+            upstream,
+            status,
+        };
+        for (status, upstream) in [(200, 2), (404, 2), (200, 2), (200, NO_NAME)] {
+            series.record(key(status, upstream), Duration::from_millis(3));
+        }
+        let counts: Vec<_> = series.requests().collect();
+        assert_eq!(
+            counts,
+            [(key(200, 2), 2), (key(404, 2), 1), (key(200, NO_NAME), 1)]
+        );
+        let mut total = HistogramSum::default();
+        series
+            .durations()
+            .for_each(|(_, histogram)| histogram.add_to(&mut total));
+        assert_eq!((total.buckets[3], total.micros), (4, 12_000));
+        assert_eq!(series.durations().count(), 2);
+    }
+
+    #[test]
+    fn outcomes_stand_in_the_order_of_their_numbers() {
+        for (number, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, number);
+        }
+    }
+
+    #[test]
+    fn a_histogram_has_a_bucket_for_everything() {
+        let histogram = Histogram::default();
+        for micros in [0, 500, 501, 10_000_000, 10_000_001, u64::MAX / 4] {
+            histogram.record(Duration::from_micros(micros));
+        }
+        let mut total = HistogramSum::default();
+        histogram.add_to(&mut total);
+        assert_eq!(
+            (
+                total.buckets[0],
+                total.buckets[1],
+                total.buckets[13],
+                total.buckets[14]
+            ),
+            (2, 1, 1, 2)
+        );
+    }
+}

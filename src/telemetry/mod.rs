@@ -1,0 +1,5 @@
+//! What a running Pointsman tells: counters and histograms, and the access log.
+
+pub mod access_log;
+pub mod clock;
+pub mod metrics;
