@@ -64,19 +64,27 @@ impl Backend {
         self.shared.in_flight.0.load(Relaxed)
     }
 
+    /// Weight × [`WEIGHT_UNIT`] once it has ramped up, with an override by admin applied. Tables that
+    /// are built ahead of the picks (ring, maglev) are built from it.
+    pub fn full_weight(&self) -> u32 {
+        match self.shared.weight_override.load(Relaxed) {
+            NO_OVERRIDE => self.weight,
+            weight => weight,
+        }
+        .saturating_mul(WEIGHT_UNIT)
+    }
+
     /// Weight × [`WEIGHT_UNIT`] at `now`, with an override by admin and slow start applied
     /// (`w' = w × max(10 %, t/window)`).
     pub fn weight_at(&self, now: Moment) -> u32 {
-        let configured = match self.shared.weight_override.load(Relaxed) {
-            NO_OVERRIDE => self.weight,
-            weight => weight,
-        };
-        let full = configured.saturating_mul(WEIGHT_UNIT);
+        let full = self.full_weight();
         if self.slow_start.is_zero() {
             return full;
         }
-        let up = now.since(Moment(self.shared.up_since.load(Relaxed)));
-        if up >= self.slow_start {
+        let since = self.shared.up_since.load(Relaxed);
+        let up = now.since(Moment(since));
+        // 0 = since ever: a fleet that starts with the program has nothing to ramp up against.
+        if since == 0 || up >= self.slow_start {
             return full;
         }
         let ramp = (up.as_secs_f64() / self.slow_start.as_secs_f64()).max(0.1);

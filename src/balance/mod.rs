@@ -1,1 +1,346 @@
-//! The room `balance`.
+//! Which backend takes the next exchange: the contract of the policies and the closed list of them.
+//!
+//! Previous stop: `upstream::forward`; next stop: `upstream::pool`. Everything here is pure: it is
+//! given `now` and a seeded generator, and each worker owns its [`Balancer`], so a pick takes no lock,
+//! allocates nothing and hashes no string. What workers share is read from [`Backend`]'s atomics.
+//!
+//! Rules that hold for every policy (see [`candidates`]): only healthy backends below
+//! `max_connections` with a weight are picked; one that was tried in this exchange only when nothing
+//! else is left; backups only when no other backend is usable; effective weights follow overrides and
+//! slow start; ties never go to the first in the list.
+
+mod bound;
+mod candidates;
+mod consistent_hash;
+mod ip_hash;
+mod least_bandwidth;
+mod least_connections;
+mod least_cost;
+mod least_response_time;
+mod maglev;
+mod power_of_two;
+mod random;
+mod round_robin;
+pub mod sticky;
+mod traffic;
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+pub use self::traffic::Traffic;
+use self::{
+    candidates::{Candidates, TIERS, Tier},
+    consistent_hash::ConsistentHash,
+    ip_hash::IpHash,
+    least_bandwidth::LeastBandwidth,
+    least_connections::LeastConnections,
+    least_response_time::LeastResponseTime,
+    maglev::Maglev,
+    power_of_two::PowerOfTwo,
+    random::Random,
+    round_robin::RoundRobin,
+};
+use crate::{backend::Backend, moment::Moment};
+
+/// The policies by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// Smooth weighted round robin; equal weights give plain round robin.
+    RoundRobin,
+    /// The same, said aloud.
+    WeightedRoundRobin,
+    /// Fewest exchanges in flight for its weight.
+    LeastConnections,
+    /// Lowest peak EWMA of the time to the response head × exchanges in flight, for its weight.
+    LeastResponseTime,
+    /// Fewest bytes per second, both directions, for its weight.
+    LeastBandwidth,
+    /// By the client's address.
+    IpHash,
+    /// A hash ring with virtual nodes and bounded load.
+    ConsistentHash,
+    /// Maglev's lookup table with bounded load.
+    Maglev,
+    /// At random, in proportion to weight.
+    Random,
+    /// The less loaded of two at random.
+    PowerOfTwo,
+}
+
+impl Policy {
+    /// Every policy, for tests and documentation that walk the list.
+    pub const ALL: [Self; 10] = [
+        Self::RoundRobin,
+        Self::WeightedRoundRobin,
+        Self::LeastConnections,
+        Self::LeastResponseTime,
+        Self::LeastBandwidth,
+        Self::IpHash,
+        Self::ConsistentHash,
+        Self::Maglev,
+        Self::Random,
+        Self::PowerOfTwo,
+    ];
+}
+
+/// What a policy may know of the exchange that needs a backend.
+#[derive(Debug)]
+pub struct Pick<'a> {
+    /// Hash of what the upstream hashes on, made by the caller; used by ip-hash, consistent-hash, maglev.
+    pub key: u64,
+    /// Indices of the backends already tried in this exchange.
+    pub tried: &'a [usize],
+    /// The present.
+    pub now: Moment,
+    /// The worker's generator.
+    pub rng: &'a mut fastrand::Rng,
+}
+
+/// How an attempt on a backend went.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// From the pick to the response head, or to the failure.
+    pub elapsed: Duration,
+    /// Whether the backend failed (the health verdict); a failure must never look fast.
+    pub failed: bool,
+}
+
+/// One worker's balancing state for one upstream.
+///
+/// Indices are positions in the `backends` slice of the snapshot that it was built for.
+#[derive(Debug)]
+pub struct Balancer {
+    algorithm: Algorithm,
+    traffic: Arc<Traffic>,
+}
+
+impl Balancer {
+    /// Builds the state of `worker`; its index sets the phase, so that workers do not march in step.
+    /// `hash_balance` is the bounded-load factor of the hashing policies; 0 turns the bound off.
+    ///
+    /// Building a ring or a table takes milliseconds: build once per generation off the workers and
+    /// give each its own by [`Balancer::for_worker`].
+    pub fn build(
+        policy: Policy,
+        hash_balance: f64,
+        backends: &[Arc<Backend>],
+        worker: usize,
+    ) -> Self {
+        let algorithm = match policy {
+            Policy::RoundRobin | Policy::WeightedRoundRobin => {
+                Algorithm::RoundRobin(RoundRobin::build(backends))
+            }
+            Policy::LeastConnections => {
+                Algorithm::LeastConnections(LeastConnections::build(backends))
+            }
+            Policy::LeastResponseTime => {
+                Algorithm::LeastResponseTime(LeastResponseTime::build(backends))
+            }
+            Policy::LeastBandwidth => Algorithm::LeastBandwidth(LeastBandwidth::build(backends)),
+            Policy::IpHash => Algorithm::IpHash(IpHash::build(backends)),
+            Policy::ConsistentHash => {
+                Algorithm::ConsistentHash(ConsistentHash::build(backends, hash_balance))
+            }
+            Policy::Maglev => Algorithm::Maglev(Maglev::build(backends, hash_balance)),
+            Policy::Random => Algorithm::Random(Random),
+            Policy::PowerOfTwo => Algorithm::PowerOfTwo(PowerOfTwo),
+        };
+        let prototype = Self {
+            algorithm,
+            traffic: Arc::new(Traffic::new(backends.len())),
+        };
+        prototype.for_worker(worker)
+    }
+
+    /// A fresh state for another worker that shares this one's immutable tables.
+    pub fn for_worker(&self, worker: usize) -> Self {
+        let mut algorithm = self.algorithm.clone();
+        if let Some(turns) = algorithm.turns_mut() {
+            turns.set_phase(worker);
+        }
+        Self {
+            algorithm,
+            traffic: Arc::new(Traffic::new(self.traffic.len())),
+        }
+    }
+
+    /// The backend for the next attempt, or `None` when none may take it now (the caller queues or
+    /// answers 503). The caller counts it in `in_flight` at once.
+    #[inline]
+    pub fn pick(&mut self, backends: &[Arc<Backend>], pick: Pick<'_>) -> Option<usize> {
+        let mut candidates = Candidates {
+            backends,
+            tried: pick.tried,
+            now: pick.now,
+            tier: Tier::Primary,
+        };
+        // The first tier holds nearly always; the others are for retries and outages.
+        self.algorithm
+            .pick(&candidates, pick.key, pick.rng, &self.traffic)
+            .or_else(|| self.pick_below(&mut candidates, pick.key, pick.rng))
+    }
+
+    #[cold]
+    fn pick_below(
+        &mut self,
+        candidates: &mut Candidates<'_>,
+        key: u64,
+        rng: &mut fastrand::Rng,
+    ) -> Option<usize> {
+        for tier in TIERS {
+            // As in HAProxy, backends that are merely full do not wake the backups: the caller queues.
+            let is_closed = match tier {
+                Tier::Primary | Tier::TriedPrimary => false,
+                Tier::Backup => candidates.is_any_primary_usable(),
+                Tier::TriedBackup => candidates.is_any_primary_standing(),
+            };
+            if is_closed {
+                continue;
+            }
+            candidates.tier = tier;
+            let index = self.algorithm.pick(candidates, key, rng, &self.traffic);
+            if index.is_some() {
+                return index;
+            }
+        }
+        None
+    }
+
+    /// An attempt on the backend begins.
+    #[inline]
+    pub fn on_start(&mut self, index: usize, _now: Moment) {
+        self.traffic.count_start(index);
+    }
+
+    /// Bytes were forwarded to or from the backend, counted as they go so that one large download
+    /// shows at once.
+    #[inline]
+    pub fn on_bytes(&mut self, index: usize, bytes: u64, now: Moment) {
+        self.traffic.add_bytes(index, bytes, now);
+    }
+
+    /// An attempt on the backend got its response head, or failed.
+    #[inline]
+    pub fn on_done(&mut self, index: usize, outcome: &Outcome, now: Moment) {
+        self.traffic.add_outcome(index, outcome, now);
+    }
+
+    /// Takes averages, counts and turns from the balancer of the generation before; `map` gives for
+    /// each new index the old one. The policy may have changed in between.
+    pub fn carry_over(&mut self, old: &Self, map: &[Option<usize>]) {
+        self.traffic.carry_over(&old.traffic, map);
+        if let (Some(turns), Some(old)) = (self.algorithm.turns_mut(), old.algorithm.turns()) {
+            turns.carry_over(old, map);
+        }
+    }
+
+    /// The peak EWMA of the time to the response head; `None` without a sample.
+    pub fn average(&self, index: usize, now: Moment) -> Option<Duration> {
+        self.traffic.average(index, now)
+    }
+
+    /// Bytes per second in both directions.
+    pub fn bandwidth(&self, index: usize, now: Moment) -> f64 {
+        self.traffic.bandwidth(index, now)
+    }
+
+    /// What this worker measured; written by this worker only, to be read by any thread.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+}
+
+/// The closed list of algorithms; each in the file of its name.
+#[derive(Clone, Debug)]
+enum Algorithm {
+    RoundRobin(RoundRobin),
+    LeastConnections(LeastConnections),
+    LeastResponseTime(LeastResponseTime),
+    LeastBandwidth(LeastBandwidth),
+    IpHash(IpHash),
+    ConsistentHash(ConsistentHash),
+    Maglev(Maglev),
+    Random(Random),
+    PowerOfTwo(PowerOfTwo),
+}
+
+impl Algorithm {
+    #[inline]
+    fn pick(
+        &mut self,
+        candidates: &Candidates<'_>,
+        key: u64,
+        rng: &mut fastrand::Rng,
+        traffic: &Traffic,
+    ) -> Option<usize> {
+        match self {
+            Self::RoundRobin(policy) => policy.pick(candidates),
+            Self::LeastConnections(policy) => policy.pick(candidates),
+            Self::LeastResponseTime(policy) => policy.pick(candidates, rng, traffic),
+            Self::LeastBandwidth(policy) => policy.pick(candidates, rng, traffic),
+            Self::IpHash(policy) => policy.pick(candidates, key),
+            Self::ConsistentHash(policy) => policy.pick(candidates, key),
+            Self::Maglev(policy) => policy.pick(candidates, key),
+            Self::Random(policy) => policy.pick(candidates, rng),
+            Self::PowerOfTwo(policy) => policy.pick(candidates, rng),
+        }
+    }
+
+    /// The turns of smooth weighted round robin, which decide or break ties.
+    fn turns(&self) -> Option<&RoundRobin> {
+        match self {
+            Self::RoundRobin(turns) => Some(turns),
+            Self::LeastConnections(policy) => Some(&policy.turns),
+            Self::LeastResponseTime(policy) => Some(&policy.turns),
+            Self::LeastBandwidth(policy) => Some(&policy.turns),
+            Self::IpHash(_)
+            | Self::ConsistentHash(_)
+            | Self::Maglev(_)
+            | Self::Random(_)
+            | Self::PowerOfTwo(_) => None,
+        }
+    }
+
+    fn turns_mut(&mut self) -> Option<&mut RoundRobin> {
+        match self {
+            Self::RoundRobin(turns) => Some(turns),
+            Self::LeastConnections(policy) => Some(&mut policy.turns),
+            Self::LeastResponseTime(policy) => Some(&mut policy.turns),
+            Self::LeastBandwidth(policy) => Some(&mut policy.turns),
+            Self::IpHash(_)
+            | Self::ConsistentHash(_)
+            | Self::Maglev(_)
+            | Self::Random(_)
+            | Self::PowerOfTwo(_) => None,
+        }
+    }
+}
+
+/// What stands for each backend in hashes: of its address, so that every node that is configured alike
+/// sends a key to the same backend. A second backend at one address gets another number.
+fn identities(backends: &[Arc<Backend>]) -> Arc<[u64]> {
+    let addresses: Vec<String> = backends.iter().map(|b| b.address.to_string()).collect();
+    let mut seen = std::collections::HashMap::<&str, u64>::new();
+    addresses
+        .iter()
+        .map(|address| {
+            let times = seen.entry(address).or_default();
+            *times += 1;
+            xxh3_64_with_seed(address.as_bytes(), *times - 1)
+        })
+        .collect()
+}
+
+/// Spreads all bits of two numbers over one: the finalizer of `SplitMix64` (Steele, Lea, Flood:
+/// "Fast splittable pseudorandom number generators", 2014).
+#[inline]
+fn mix(a: u64, b: u64) -> u64 {
+    let mut z = a ^ b.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,71 @@
+//! ip-hash: a client stays with its backend while that one is available.
+//!
+//! Weighted rendezvous (Thaler, Ravishankar: "Using name-based mappings to increase hit rates", 1998):
+//! each backend scores each key, the best score wins. When a backend goes, only its own clients move;
+//! when one comes, it takes its share and nothing else moves.
+
+use std::sync::Arc;
+
+use super::{candidates::Candidates, identities, mix};
+use crate::backend::Backend;
+
+/// The identities of the backends.
+#[derive(Clone, Debug)]
+pub(super) struct IpHash {
+    identities: Arc<[u64]>,
+}
+
+impl IpHash {
+    pub(super) fn build(backends: &[Arc<Backend>]) -> Self {
+        Self {
+            identities: identities(backends),
+        }
+    }
+
+    #[inline]
+    pub(super) fn pick(&self, candidates: &Candidates<'_>, key: u64) -> Option<usize> {
+        rendezvous(candidates, &self.identities, key)
+    }
+}
+
+/// The candidate with the best score for `key`. Cost: linear in the number of backends.
+pub(super) fn rendezvous(
+    candidates: &Candidates<'_>,
+    identities: &[u64],
+    key: u64,
+) -> Option<usize> {
+    let mut best: Option<(usize, Score)> = None;
+    for (index, _, weight) in candidates.iter() {
+        let hash = mix(key, identities.get(index).copied().unwrap_or_default());
+        let score = Score { hash, weight };
+        if best.is_none_or(|(_, best)| score.beats(best)) {
+            best = Some((index, score));
+        }
+    }
+    best.map(|(index, _)| index)
+}
+
+/// A uniform draw with a weight.
+#[derive(Clone, Copy, Debug)]
+struct Score {
+    hash: u64,
+    weight: u32,
+}
+
+impl Score {
+    #[inline]
+    fn beats(self, other: Self) -> bool {
+        // With equal weights the logarithm changes nothing: it is monotone.
+        if self.weight == other.weight {
+            return self.hash > other.hash;
+        }
+        self.waiting_time() < other.waiting_time()
+    }
+
+    /// An exponential draw with the weight as its rate; the shortest is each backend's with a
+    /// probability in proportion to its weight.
+    fn waiting_time(self) -> f64 {
+        let uniform = (self.hash as f64 + 1.0) / (u64::MAX as f64 + 2.0);
+        -uniform.ln() / f64::from(self.weight)
+    }
+}

@@ -1,0 +1,110 @@
+//! Smooth weighted round robin, as nginx has it since 1.3.1: each candidate gains its weight per pick,
+//! the one that has gained most is taken and pays the sum. Weights 5, 1, 1 give a a b a c a a.
+//!
+//! The other policies break their ties with it, over the tied candidates only.
+
+use std::sync::Arc;
+
+use super::candidates::Candidates;
+use crate::backend::{Backend, WEIGHT_UNIT};
+
+/// The turns of one worker.
+#[derive(Clone, Debug)]
+pub(super) struct RoundRobin {
+    turns: Box<[Turn]>,
+}
+
+/// One backend's place in the order.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    /// What it has gained and not yet paid.
+    gained: i64,
+    /// Weight at build, from which the phases are made.
+    weight: u32,
+}
+
+impl RoundRobin {
+    pub(super) fn build(backends: &[Arc<Backend>]) -> Self {
+        let turn = |backend: &Arc<Backend>| Turn {
+            gained: 0,
+            weight: match backend.backup {
+                true => 0,
+                false => backend.full_weight() / WEIGHT_UNIT,
+            },
+        };
+        Self {
+            turns: backends.iter().map(turn).collect(),
+        }
+    }
+
+    /// Starts the order at a place of this worker's own.
+    ///
+    /// Multiples of the golden ratio, modulo one, are spread evenly however many workers there are.
+    /// Worker 0 starts at the beginning.
+    pub(super) fn set_phase(&mut self, worker: usize) {
+        self.turns.iter_mut().for_each(|turn| turn.gained = 0);
+        let weights = || self.turns.iter().map(|turn| u64::from(turn.weight));
+        let (total, divisor) = (weights().sum::<u64>(), weights().fold(0, gcd));
+        if divisor == 0 {
+            return;
+        }
+        let phase = (worker as f64 * GOLDEN).fract() * (total / divisor) as f64;
+        let most = PHASE_WORK / self.turns.len().max(1);
+        let weights: Vec<u32> = self.turns.iter().map(|turn| turn.weight).collect();
+        for _ in 0..(phase as usize).min(most) {
+            self.take(weights.iter().copied().enumerate());
+        }
+        // What follows counts in finer units of weight.
+        let unit = i64::from(WEIGHT_UNIT);
+        self.turns.iter_mut().for_each(|turn| turn.gained *= unit);
+    }
+
+    /// The candidate whose turn it is.
+    #[inline]
+    pub(super) fn pick(&mut self, candidates: &Candidates<'_>) -> Option<usize> {
+        self.take(candidates.iter().map(|(index, _, weight)| (index, weight)))
+    }
+
+    /// The one whose turn it is among `tied`, given as index and weight. Weight 0 takes no part.
+    #[inline]
+    pub(super) fn take(&mut self, tied: impl Iterator<Item = (usize, u32)>) -> Option<usize> {
+        let mut total = 0;
+        let mut best = None;
+        let mut most = i64::MIN;
+        for (index, weight) in tied {
+            let Some(turn) = self.turns.get_mut(index) else {
+                continue;
+            };
+            let weight = i64::from(weight);
+            turn.gained += weight;
+            total += weight;
+            if weight > 0 && turn.gained > most {
+                most = turn.gained;
+                best = Some(index);
+            }
+        }
+        let turn = self.turns.get_mut(best?)?;
+        turn.gained -= total;
+        best
+    }
+
+    /// Takes what backends that remain have gained; new ones begin in the middle.
+    pub(super) fn carry_over(&mut self, old: &Self, map: &[Option<usize>]) {
+        if map.iter().all(Option::is_none) {
+            return;
+        }
+        for (turn, from) in self.turns.iter_mut().zip(map) {
+            let old = from.and_then(|from| old.turns.get(from));
+            turn.gained = old.map_or(0, |old| old.gained);
+        }
+    }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+const GOLDEN: f64 = 0.618_033_988_749_895;
+
+/// Backends × turns that finding a phase may cost, since it is paid per upstream and worker.
+const PHASE_WORK: usize = 65_536;

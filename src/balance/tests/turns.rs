@@ -1,0 +1,133 @@
+//! Exact sequences, phases and ties.
+
+use super::*;
+
+fn names(balancer: &mut Balancer, fleet: &[Arc<Backend>], picks: usize) -> String {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let letter = |index: usize| char::from(b'a' + index as u8);
+    (0..picks)
+        .map(|_| letter(pick(balancer, fleet, &mut rng).unwrap()))
+        .collect()
+}
+
+#[test]
+fn weights_5_1_1_give_a_a_b_a_c_a_a() {
+    let fleet = fleet(&[5, 1, 1]);
+    for policy in [Policy::RoundRobin, Policy::WeightedRoundRobin] {
+        let mut balancer = Balancer::build(policy, 0.0, &fleet, 0);
+        assert_eq!(names(&mut balancer, &fleet, 14), "aabacaaaabacaa");
+    }
+}
+
+#[test]
+fn equal_weights_give_plain_round_robin() {
+    let fleet = fleet(&[3, 3, 3]);
+    let mut balancer = Balancer::build(Policy::RoundRobin, 0.0, &fleet, 0);
+    assert_eq!(names(&mut balancer, &fleet, 7), "abcabca");
+}
+
+#[test]
+fn each_worker_starts_at_a_place_of_its_own_in_the_same_order() {
+    let fleet = fleet(&[1; 8]);
+    let mut first = std::collections::HashSet::new();
+    for worker in 0..8 {
+        let mut balancer = Balancer::build(Policy::RoundRobin, 0.0, &fleet, worker);
+        let order = names(&mut balancer, &fleet, 16);
+        assert!("abcdefghabcdefghabcdefgh".contains(&order), "{order}");
+        first.insert(order.as_bytes()[0]);
+    }
+    assert!(first.len() >= 6, "{first:?}");
+}
+
+#[test]
+fn workers_together_keep_the_weights_within_2_percent_from_the_start() {
+    let fleet = fleet(&[5, 3, 2]);
+    let mut counts = [0_i32; 3];
+    let mut rng = fastrand::Rng::with_seed(1);
+    for worker in 0..16 {
+        let mut balancer = Balancer::build(Policy::RoundRobin, 0.0, &fleet, worker);
+        for _ in 0..13 {
+            counts[pick(&mut balancer, &fleet, &mut rng).unwrap()] += 1;
+        }
+    }
+    let total = f64::from(counts.iter().sum::<i32>());
+    for (count, share) in counts.iter().zip([0.5, 0.3, 0.2]) {
+        assert!(
+            (f64::from(*count) / total - share).abs() < 0.02,
+            "{counts:?}"
+        );
+    }
+}
+
+#[test]
+fn a_backend_that_returns_is_not_given_what_it_missed() {
+    let fleet = fleet(&[1, 1, 1]);
+    let mut balancer = Balancer::build(Policy::RoundRobin, 0.0, &fleet, 0);
+    set_probed(&fleet[1], Probed::Down);
+    assert_eq!(names(&mut balancer, &fleet, 6), "acacac");
+    set_probed(&fleet[1], Probed::Up);
+    let order = names(&mut balancer, &fleet, 9);
+    assert_eq!(order.matches('b').count(), 3, "{order}");
+    assert!(!order.contains("bb"), "{order}");
+}
+
+#[test]
+fn turns_go_on_over_a_reload_and_a_new_backend_joins_in() {
+    let old_fleet = fleet(&[1, 1, 1]);
+    let mut old = Balancer::build(Policy::RoundRobin, 0.0, &old_fleet, 0);
+    assert_eq!(names(&mut old, &old_fleet, 4), "abca");
+    let mut same = Balancer::build(Policy::RoundRobin, 0.0, &old_fleet, 0);
+    same.carry_over(&old, &[Some(0), Some(1), Some(2)]);
+    assert_eq!(names(&mut same, &old_fleet, 3), "bca");
+    let larger = fleet(&[1, 1, 1, 1]);
+    let mut new = Balancer::build(Policy::LeastConnections, 0.0, &larger, 0);
+    new.carry_over(&old, &[Some(0), Some(1), Some(2), None]);
+    let order = names(&mut new, &larger, 8);
+    assert_eq!(order.matches('d').count(), 2, "{order}");
+}
+
+#[test]
+fn ties_never_go_to_the_first_in_the_list() {
+    let policies = [
+        Policy::LeastConnections,
+        Policy::LeastResponseTime,
+        Policy::LeastBandwidth,
+    ];
+    for policy in policies {
+        for weights in [vec![2, 2, 2, 2], vec![1; 12]] {
+            let fleet = fleet(&weights);
+            let shares = shares(&mut Balancer::build(policy, 0.0, &fleet, 0), &fleet, 12_000);
+            for share in shares {
+                let fair = 1.0 / fleet.len() as f64;
+                assert!((share / fair - 1.0).abs() < 0.1, "{policy:?}: {share}");
+            }
+        }
+    }
+}
+
+#[test]
+fn slow_start_ramps_from_a_tenth_and_a_fleet_that_is_all_new_does_not() {
+    let mut new = backend(1, 10);
+    new.slow_start = Duration::from_secs(100);
+    let fleet = vec![Arc::new(backend(0, 10)), Arc::new(new)];
+    let share_at = |now: Moment| {
+        let mut balancer = Balancer::build(Policy::RoundRobin, 0.0, &fleet, 0);
+        let mut rng = fastrand::Rng::with_seed(1);
+        let picks = (0..1_100).map(|_| pick_at(&mut balancer, &fleet, &mut rng, now).unwrap());
+        picks.sum::<usize>()
+    };
+    assert_eq!(share_at(NOW), 550);
+    fleet[1].shared.up_since.store(NOW.0, Relaxed);
+    assert_eq!(share_at(NOW), 100);
+    assert_eq!(share_at(NOW.plus(Duration::from_secs(50))), 367);
+    assert_eq!(share_at(NOW.plus(Duration::from_secs(100))), 550);
+}
+
+#[test]
+fn a_worker_of_its_own_shares_the_tables_and_starts_at_its_phase() {
+    let fleet = fleet(&[1; 8]);
+    let prototype = Balancer::build(Policy::RoundRobin, 0.0, &fleet, 3);
+    let order = |balancer: &mut Balancer| names(balancer, &fleet, 8);
+    let mut built = Balancer::build(Policy::RoundRobin, 0.0, &fleet, 5);
+    assert_eq!(order(&mut prototype.for_worker(5)), order(&mut built));
+}
