@@ -25,10 +25,7 @@ impl ProxyError {
 
     /// An error of this kind, and what brought it about.
     pub fn because(kind: Kind, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self(Box::new(Inner {
-            kind,
-            cause: Some(cause.into()),
-        }))
+        Self(Box::new(Inner { kind, cause: Some(cause.into()) }))
     }
 
     /// What went wrong.
@@ -152,9 +149,7 @@ impl Kind {
             | Self::ResponseTimeout
             | Self::BadResponse(_)
             | Self::BodyBroken => Blame::Upstream,
-            Self::QueueFull | Self::QueueTimeout | Self::RouteTimeout | Self::Draining => {
-                Blame::Proxy
-            }
+            Self::QueueFull | Self::QueueTimeout | Self::RouteTimeout | Self::Draining => Blame::Proxy,
         }
     }
 

@@ -37,13 +37,7 @@ impl Fields {
     }
 
     /// Adds a field whose name and value lie at these offsets of what [`Fields::load`] was given.
-    pub(crate) fn push_span(
-        &mut self,
-        name: usize,
-        name_len: usize,
-        value: usize,
-        value_len: usize,
-    ) {
+    pub(crate) fn push_span(&mut self, name: usize, name_len: usize, value: usize, value_len: usize) {
         let known = Known::of(self.bytes.get(name..name + name_len).unwrap_or_default());
         self.entries.push(Entry {
             name: name as u32,
@@ -95,41 +89,27 @@ impl Fields {
     }
 
     fn field(&self, entry: &Entry) -> Field<'_> {
-        Field {
-            known: entry.known,
-            name: self.name(entry),
-            value: self.value(entry),
-        }
+        Field { known: entry.known, name: self.name(entry), value: self.value(entry) }
     }
 
     fn name(&self, entry: &Entry) -> &[u8] {
         let start = entry.name as usize;
-        self.bytes
-            .get(start..start + usize::from(entry.name_len))
-            .unwrap_or_default()
+        self.bytes.get(start..start + usize::from(entry.name_len)).unwrap_or_default()
     }
 
     fn value(&self, entry: &Entry) -> &[u8] {
         let start = entry.value as usize;
-        self.bytes
-            .get(start..start + entry.value_len as usize)
-            .unwrap_or_default()
+        self.bytes.get(start..start + entry.value_len as usize).unwrap_or_default()
     }
 
     /// The value of the first field of this name.
     pub fn known(&self, known: Known) -> Option<&[u8]> {
-        self.entries
-            .iter()
-            .find(|entry| entry.known == known)
-            .map(|entry| self.value(entry))
+        self.entries.iter().find(|entry| entry.known == known).map(|entry| self.value(entry))
     }
 
     /// The values of every field of this name, in order.
     pub fn all_known(&self, known: Known) -> impl Iterator<Item = &[u8]> {
-        self.entries
-            .iter()
-            .filter(move |entry| entry.known == known)
-            .map(|entry| self.value(entry))
+        self.entries.iter().filter(move |entry| entry.known == known).map(|entry| self.value(entry))
     }
 
     /// Whether a field of this name is there.
@@ -139,9 +119,7 @@ impl Fields {
 
     /// The values of every field of this name, compared without regard to case (RFC 9110 §5.1).
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter()
-            .filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes()))
-            .map(|field| field.value)
+        self.iter().filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes())).map(|field| field.value)
     }
 
     /// The first value of this name.
@@ -159,9 +137,7 @@ impl Fields {
         let Self { bytes, entries } = self;
         entries.retain(|entry| {
             let start = entry.name as usize;
-            let own = bytes
-                .get(start..start + usize::from(entry.name_len))
-                .unwrap_or_default();
+            let own = bytes.get(start..start + usize::from(entry.name_len)).unwrap_or_default();
             !own.eq_ignore_ascii_case(name.as_bytes())
         });
     }
@@ -170,11 +146,8 @@ impl Fields {
     pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
         let Self { bytes, entries } = self;
         entries.retain(|entry| {
-            let span = |start: u32, len: usize| {
-                bytes
-                    .get(start as usize..start as usize + len)
-                    .unwrap_or_default()
-            };
+            let span =
+                |start: u32, len: usize| bytes.get(start as usize..start as usize + len).unwrap_or_default();
             keep(Field {
                 known: entry.known,
                 name: span(entry.name, usize::from(entry.name_len)),
@@ -199,12 +172,10 @@ impl Fields {
 impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map()
-            .entries(self.iter().map(|field| {
-                (
-                    String::from_utf8_lossy(field.name),
-                    String::from_utf8_lossy(field.value),
-                )
-            }))
+            .entries(
+                self.iter()
+                    .map(|field| (String::from_utf8_lossy(field.name), String::from_utf8_lossy(field.value))),
+            )
             .finish()
     }
 }
@@ -280,10 +251,7 @@ impl Known {
         let Some(first) = name.first() else {
             return Self::Other;
         };
-        let range = INDEX
-            .get(usize::from(first.to_ascii_lowercase() & 31))
-            .copied()
-            .unwrap_or((0, 0));
+        let range = INDEX.get(usize::from(first.to_ascii_lowercase() & 31)).copied().unwrap_or((0, 0));
         Self::ALL
             .get(usize::from(range.0)..usize::from(range.1))
             .unwrap_or_default()
@@ -294,10 +262,7 @@ impl Known {
 }
 
 /// Where in `Known::ALL`, which is in alphabetical order, the names with each first letter stand.
-#[expect(
-    clippy::indexing_slicing,
-    reason = "evaluated at compile time, where a bad index is a build error"
-)]
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a bad index is a build error")]
 const INDEX: [(u8, u8); 32] = {
     let mut index = [(0, 0); 32];
     let mut at = 0;
@@ -360,9 +325,6 @@ mod tests {
     #[test]
     fn a_list_is_split_at_commas_over_several_fields() {
         let values: [&[u8]; 3] = [b"a, b,,", b"", b" c "];
-        assert_eq!(
-            list(values.into_iter()).collect::<Vec<_>>(),
-            [b"a", b"b", b"c"]
-        );
+        assert_eq!(list(values.into_iter()).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
     }
 }

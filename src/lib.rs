@@ -6,6 +6,7 @@ pub mod backend;
 pub mod balance;
 pub mod config;
 pub mod error;
+pub mod exchange;
 pub mod fields;
 pub mod h1;
 pub mod health;

@@ -15,20 +15,14 @@ impl Bound {
     pub(super) fn new(candidates: &Candidates<'_>, balance: f64) -> Option<Self> {
         if balance <= 0.0 {
             candidates.iter().next()?;
-            return Some(Self {
-                per_weight: f64::INFINITY,
-            });
+            return Some(Self { per_weight: f64::INFINITY });
         }
-        let (in_flight, weights) = candidates.iter().fold(
-            (0_u64, 0_u64),
-            |(in_flight, weights), (_, backend, weight)| {
+        let (in_flight, weights) =
+            candidates.iter().fold((0_u64, 0_u64), |(in_flight, weights), (_, backend, weight)| {
                 let in_flight = in_flight + u64::from(backend.in_flight());
                 (in_flight, weights + u64::from(weight))
-            },
-        );
-        (weights > 0).then(|| Self {
-            per_weight: balance * (in_flight as f64 + 1.0) / weights as f64,
-        })
+            });
+        (weights > 0).then(|| Self { per_weight: balance * (in_flight as f64 + 1.0) / weights as f64 })
     }
 
     /// Whether one more exchange at the candidate stays within its cap.

@@ -62,13 +62,10 @@ impl Candidates<'_> {
     /// Every candidate with its index and effective weight.
     #[inline]
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Backend, u32)> {
-        self.backends
-            .iter()
-            .enumerate()
-            .filter_map(|(index, backend)| {
-                let weight = self.weight(index, backend);
-                (weight > 0).then_some((index, &**backend, weight))
-            })
+        self.backends.iter().enumerate().filter_map(|(index, backend)| {
+            let weight = self.weight(index, backend);
+            (weight > 0).then_some((index, &**backend, weight))
+        })
     }
 
     /// A candidate other than `except`, at random in proportion to weight: a reservoir of one, so the
@@ -92,10 +89,7 @@ impl Candidates<'_> {
     /// Whether some backend that is no backup and was not tried would be a candidate if it were not
     /// full.
     pub(super) fn is_any_primary_usable(&self) -> bool {
-        self.backends
-            .iter()
-            .enumerate()
-            .any(|(index, backend)| self.stands(backend) && !self.is_tried(index))
+        self.backends.iter().enumerate().any(|(index, backend)| self.stands(backend) && !self.is_tried(index))
     }
 
     /// Whether some backend that is no backup is healthy with a weight, tried or not.

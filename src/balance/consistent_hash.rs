@@ -56,12 +56,7 @@ impl ConsistentHash {
             }));
         }
         ring.sort_unstable();
-        Self {
-            ring: ring.into(),
-            identities,
-            weights,
-            balance,
-        }
+        Self { ring: ring.into(), identities, weights, balance }
     }
 
     #[inline]
@@ -86,10 +81,7 @@ impl ConsistentHash {
 /// Points per unit of weight in 2⁻¹⁶ parts: 160 while the ring stays small, else halved until it does.
 /// Halving, and no exact division, keeps the points of the others in place when a backend is added.
 fn points_per_unit(backends: &[Arc<Backend>]) -> u64 {
-    let total: u64 = backends
-        .iter()
-        .map(|backend| u64::from(backend.full_weight() / WEIGHT_UNIT))
-        .sum();
+    let total: u64 = backends.iter().map(|backend| u64::from(backend.full_weight() / WEIGHT_UNIT)).sum();
     let mut per_unit = POINTS << FRACTION;
     while (total.saturating_mul(per_unit) >> FRACTION) > MOST_POINTS && per_unit > 1 {
         per_unit /= 2;

@@ -17,9 +17,7 @@ pub(super) struct IpHash {
 
 impl IpHash {
     pub(super) fn build(backends: &[Arc<Backend>]) -> Self {
-        Self {
-            identities: identities(backends),
-        }
+        Self { identities: identities(backends) }
     }
 
     #[inline]
@@ -29,11 +27,7 @@ impl IpHash {
 }
 
 /// The candidate with the best score for `key`. Cost: linear in the number of backends.
-pub(super) fn rendezvous(
-    candidates: &Candidates<'_>,
-    identities: &[u64],
-    key: u64,
-) -> Option<usize> {
+pub(super) fn rendezvous(candidates: &Candidates<'_>, identities: &[u64], key: u64) -> Option<usize> {
     let mut best: Option<(usize, Score)> = None;
     for (index, _, weight) in candidates.iter() {
         let hash = mix(key, identities.get(index).copied().unwrap_or_default());

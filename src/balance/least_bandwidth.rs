@@ -17,9 +17,7 @@ pub(super) struct LeastBandwidth {
 
 impl LeastBandwidth {
     pub(super) fn build(backends: &[Arc<Backend>]) -> Self {
-        Self {
-            turns: RoundRobin::build(backends),
-        }
+        Self { turns: RoundRobin::build(backends) }
     }
 
     #[inline]
@@ -29,17 +27,12 @@ impl LeastBandwidth {
         rng: &mut fastrand::Rng,
         traffic: &Traffic,
     ) -> Option<usize> {
-        least_cost::pick(
-            candidates,
-            &mut self.turns,
-            rng,
-            |index, backend, weight| {
-                let flowing = traffic.bandwidth(index, candidates.now);
-                let assumed = f64::from(backend.in_flight()) * ASSUMED;
-                // Less than a byte per second is a backend at rest; all such are tied.
-                (flowing + assumed).max(1.0) / f64::from(weight)
-            },
-        )
+        least_cost::pick(candidates, &mut self.turns, rng, |index, backend, weight| {
+            let flowing = traffic.bandwidth(index, candidates.now);
+            let assumed = f64::from(backend.in_flight()) * ASSUMED;
+            // Less than a byte per second is a backend at rest; all such are tied.
+            (flowing + assumed).max(1.0) / f64::from(weight)
+        })
     }
 }
 

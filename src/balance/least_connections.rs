@@ -16,9 +16,7 @@ pub(super) struct LeastConnections {
 
 impl LeastConnections {
     pub(super) fn build(backends: &[Arc<Backend>]) -> Self {
-        Self {
-            turns: RoundRobin::build(backends),
-        }
+        Self { turns: RoundRobin::build(backends) }
     }
 
     #[inline]
@@ -31,9 +29,8 @@ impl LeastConnections {
             }
         }
         let least = least?;
-        let tied = candidates
-            .iter()
-            .filter(|(_, backend, weight)| !least.is_below(Load::of(backend, *weight)));
+        let tied =
+            candidates.iter().filter(|(_, backend, weight)| !least.is_below(Load::of(backend, *weight)));
         self.turns
             .take(tied.map(|(index, _, weight)| (index, weight)))
             // Another worker's count can move between the two walks; then any candidate will do.
@@ -51,10 +48,7 @@ pub(super) struct Load {
 impl Load {
     #[inline]
     pub(super) fn of(backend: &Backend, weight: u32) -> Self {
-        Self {
-            in_flight: u64::from(backend.in_flight()),
-            weight: u64::from(weight),
-        }
+        Self { in_flight: u64::from(backend.in_flight()), weight: u64::from(weight) }
     }
 
     #[inline]

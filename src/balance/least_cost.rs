@@ -22,11 +22,7 @@ pub(super) fn pick(
     for (index, backend, weight) in candidates.iter() {
         if let Some(slot) = considered.get_mut(count) {
             let cost = cost(index, backend, weight);
-            *slot = Considered {
-                index,
-                weight,
-                cost,
-            };
+            *slot = Considered { index, weight, cost };
         }
         if may_be_many {
             keep_two(&mut pair, index, count, rng);
@@ -40,11 +36,7 @@ pub(super) fn pick(
             // Full in the meantime is still fair to ask: the caller's count decides.
             let weight = candidates.weight(index, backend).max(1);
             let cost = cost(index, backend, weight);
-            *slot = Considered {
-                index,
-                weight,
-                cost,
-            };
+            *slot = Considered { index, weight, cost };
             count += 1;
         }
     }

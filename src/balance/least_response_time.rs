@@ -17,9 +17,7 @@ pub(super) struct LeastResponseTime {
 
 impl LeastResponseTime {
     pub(super) fn build(backends: &[Arc<Backend>]) -> Self {
-        Self {
-            turns: RoundRobin::build(backends),
-        }
+        Self { turns: RoundRobin::build(backends) }
     }
 
     #[inline]
@@ -31,21 +29,14 @@ impl LeastResponseTime {
     ) -> Option<usize> {
         // Found only when some candidate has no sample, and then once.
         let mean = Cell::new(None);
-        least_cost::pick(
-            candidates,
-            &mut self.turns,
-            rng,
-            |index, backend, weight| {
-                let average = traffic
-                    .response_seconds(index, candidates.now)
-                    .unwrap_or_else(|| {
-                        let known = mean.get().unwrap_or_else(|| mean_of(candidates, traffic));
-                        mean.set(Some(known));
-                        known
-                    });
-                average * (f64::from(backend.in_flight()) + 1.0) / f64::from(weight)
-            },
-        )
+        least_cost::pick(candidates, &mut self.turns, rng, |index, backend, weight| {
+            let average = traffic.response_seconds(index, candidates.now).unwrap_or_else(|| {
+                let known = mean.get().unwrap_or_else(|| mean_of(candidates, traffic));
+                mean.set(Some(known));
+                known
+            });
+            average * (f64::from(backend.in_flight()) + 1.0) / f64::from(weight)
+        })
     }
 }
 

@@ -92,9 +92,7 @@ fn fill(backends: &[Arc<Backend>], identities: &[u64]) -> Arc<[u16]> {
     let mut table = vec![FREE; SLOTS];
     let mut free = SLOTS;
     // In the first turn each gets a slot, whatever its weight.
-    seekers
-        .iter_mut()
-        .for_each(|seeker| seeker.gained = price - seeker.weight);
+    seekers.iter_mut().for_each(|seeker| seeker.gained = price - seeker.weight);
     while free > 0 {
         for seeker in &mut seekers {
             seeker.gained += seeker.weight;

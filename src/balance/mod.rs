@@ -124,22 +124,13 @@ impl Balancer {
     ///
     /// Building a ring or a table takes milliseconds: build once per generation off the workers and
     /// give each its own by [`Balancer::for_worker`].
-    pub fn build(
-        policy: Policy,
-        hash_balance: f64,
-        backends: &[Arc<Backend>],
-        worker: usize,
-    ) -> Self {
+    pub fn build(policy: Policy, hash_balance: f64, backends: &[Arc<Backend>], worker: usize) -> Self {
         let algorithm = match policy {
             Policy::RoundRobin | Policy::WeightedRoundRobin => {
                 Algorithm::RoundRobin(RoundRobin::build(backends))
             }
-            Policy::LeastConnections => {
-                Algorithm::LeastConnections(LeastConnections::build(backends))
-            }
-            Policy::LeastResponseTime => {
-                Algorithm::LeastResponseTime(LeastResponseTime::build(backends))
-            }
+            Policy::LeastConnections => Algorithm::LeastConnections(LeastConnections::build(backends)),
+            Policy::LeastResponseTime => Algorithm::LeastResponseTime(LeastResponseTime::build(backends)),
             Policy::LeastBandwidth => Algorithm::LeastBandwidth(LeastBandwidth::build(backends)),
             Policy::IpHash => Algorithm::IpHash(IpHash::build(backends)),
             Policy::ConsistentHash => {
@@ -149,10 +140,7 @@ impl Balancer {
             Policy::Random => Algorithm::Random(Random),
             Policy::PowerOfTwo => Algorithm::PowerOfTwo(PowerOfTwo),
         };
-        let prototype = Self {
-            algorithm,
-            traffic: Arc::new(Traffic::new(backends.len())),
-        };
+        let prototype = Self { algorithm, traffic: Arc::new(Traffic::new(backends.len())) };
         prototype.for_worker(worker)
     }
 
@@ -162,22 +150,14 @@ impl Balancer {
         if let Some(turns) = algorithm.turns_mut() {
             turns.set_phase(worker);
         }
-        Self {
-            algorithm,
-            traffic: Arc::new(Traffic::new(self.traffic.len())),
-        }
+        Self { algorithm, traffic: Arc::new(Traffic::new(self.traffic.len())) }
     }
 
     /// The backend for the next attempt, or `None` when none may take it now (the caller queues or
     /// answers 503). The caller counts it in `in_flight` at once.
     #[inline]
     pub fn pick(&mut self, backends: &[Arc<Backend>], pick: Pick<'_>) -> Option<usize> {
-        let mut candidates = Candidates {
-            backends,
-            tried: pick.tried,
-            now: pick.now,
-            tier: Tier::Primary,
-        };
+        let mut candidates = Candidates { backends, tried: pick.tried, now: pick.now, tier: Tier::Primary };
         // The first tier holds nearly always; the others are for retries and outages.
         self.algorithm
             .pick(&candidates, pick.key, pick.rng, &self.traffic)

@@ -12,11 +12,7 @@ pub(super) struct PowerOfTwo;
 
 impl PowerOfTwo {
     #[inline]
-    pub(super) fn pick(
-        self,
-        candidates: &Candidates<'_>,
-        rng: &mut fastrand::Rng,
-    ) -> Option<usize> {
+    pub(super) fn pick(self, candidates: &Candidates<'_>, rng: &mut fastrand::Rng) -> Option<usize> {
         let first = candidates.random(rng, None)?;
         let Some(second) = candidates.random(rng, Some(first)) else {
             return Some(first);

@@ -8,11 +8,7 @@ pub(super) struct Random;
 
 impl Random {
     #[inline]
-    pub(super) fn pick(
-        self,
-        candidates: &Candidates<'_>,
-        rng: &mut fastrand::Rng,
-    ) -> Option<usize> {
+    pub(super) fn pick(self, candidates: &Candidates<'_>, rng: &mut fastrand::Rng) -> Option<usize> {
         candidates.random(rng, None)
     }
 }

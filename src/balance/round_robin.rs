@@ -32,9 +32,7 @@ impl RoundRobin {
                 false => backend.full_weight() / WEIGHT_UNIT,
             },
         };
-        Self {
-            turns: backends.iter().map(turn).collect(),
-        }
+        Self { turns: backends.iter().map(turn).collect() }
     }
 
     /// Starts the order at a place of this worker's own.

@@ -21,9 +21,7 @@ pub fn format_token(token: u64) -> String {
 /// The token in a cookie's value; `None` when it is not one of ours.
 pub fn parse_token(value: &str) -> Option<u64> {
     let is_ours = value.len() == 16 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_ours
-        .then(|| u64::from_str_radix(value, 16).ok())
-        .flatten()
+    is_ours.then(|| u64::from_str_radix(value, 16).ok()).flatten()
 }
 
 #[cfg(test)]
@@ -41,13 +39,7 @@ mod tests {
     fn a_token_is_read_back_and_nothing_else_is() {
         let token = sticky_token("api", "a");
         assert_eq!(parse_token(&format_token(token)), Some(token));
-        for bad in [
-            "",
-            "1",
-            "+123456789abcdef",
-            "00000000000000000",
-            "000000000000000g",
-        ] {
+        for bad in ["", "1", "+123456789abcdef", "00000000000000000", "000000000000000g"] {
             assert_eq!(parse_token(bad), None, "{bad}");
         }
     }

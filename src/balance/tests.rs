@@ -18,10 +18,7 @@ mod turns;
 fn backend(index: usize, weight: u32) -> Backend {
     Backend {
         name: format!("b{index}").into(),
-        address: Address::Host {
-            host: format!("10.0.{}.{}", index / 250, index % 250).into(),
-            port: 8080,
-        },
+        address: Address::Host { host: format!("10.0.{}.{}", index / 250, index % 250).into(), port: 8080 },
         weight,
         max_connections: 0,
         backup: false,
@@ -32,9 +29,7 @@ fn backend(index: usize, weight: u32) -> Backend {
 
 fn fleet(weights: &[u32]) -> Vec<Arc<Backend>> {
     let indexed = weights.iter().enumerate();
-    indexed
-        .map(|(index, weight)| Arc::new(backend(index, *weight)))
-        .collect()
+    indexed.map(|(index, weight)| Arc::new(backend(index, *weight))).collect()
 }
 
 fn set_in_flight(backend: &Backend, count: u32) {
@@ -58,15 +53,7 @@ fn pick_at(
 ) -> Option<usize> {
     let key = rng.u64(..);
     let tried = &[];
-    balancer.pick(
-        fleet,
-        Pick {
-            key,
-            tried,
-            now,
-            rng,
-        },
-    )
+    balancer.pick(fleet, Pick { key, tried, now, rng })
 }
 
 /// How many of `picks` each backend gets, all of them ending at once.
@@ -76,10 +63,7 @@ fn shares(balancer: &mut Balancer, fleet: &[Arc<Backend>], picks: usize) -> Vec<
     for _ in 0..picks {
         counts[pick(balancer, fleet, &mut rng).unwrap()] += 1;
     }
-    counts
-        .iter()
-        .map(|count| f64::from(*count) / picks as f64)
-        .collect()
+    counts.iter().map(|count| f64::from(*count) / picks as f64).collect()
 }
 
 const NOW: Moment = Moment(1_000_000);
@@ -148,10 +132,7 @@ impl State {
 fn allowed(fleet: &[Arc<Backend>], tried: &[usize]) -> Vec<usize> {
     let select = |wanted: &dyn Fn(usize, &Backend) -> bool| -> Vec<usize> {
         let indexed = fleet.iter().enumerate();
-        indexed
-            .filter(|(i, b)| wanted(*i, b))
-            .map(|(i, _)| i)
-            .collect()
+        indexed.filter(|(i, b)| wanted(*i, b)).map(|(i, _)| i).collect()
     };
     let is_tried = |i: usize| tried.contains(&i);
     let is_usable = |b: &Backend| b.is_healthy(NOW) && b.weight_at(NOW) > 0;
@@ -169,10 +150,7 @@ fn allowed(fleet: &[Arc<Backend>], tried: &[usize]) -> Vec<usize> {
             false => vec![],
         },
     ];
-    tiers
-        .into_iter()
-        .find(|tier| !tier.is_empty())
-        .unwrap_or_default()
+    tiers.into_iter().find(|tier| !tier.is_empty()).unwrap_or_default()
 }
 
 proptest! {
@@ -217,10 +195,7 @@ proptest! {
 fn indices_beyond_the_fleet_do_no_harm() {
     for policy in Policy::ALL {
         let mut balancer = Balancer::build(policy, 1.25, &fleet(&[1, 1]), 0);
-        let outcome = Outcome {
-            elapsed: Duration::from_millis(1),
-            failed: true,
-        };
+        let outcome = Outcome { elapsed: Duration::from_millis(1), failed: true };
         balancer.on_start(9, NOW);
         balancer.on_bytes(9, 1, NOW);
         balancer.on_done(9, &outcome, NOW);
@@ -229,10 +204,7 @@ fn indices_beyond_the_fleet_do_no_harm() {
         // Another slice than it was built for is a mistake, and still no panic.
         let larger = fleet(&[1, 1, 1]);
         let mut rng = fastrand::Rng::with_seed(1);
-        assert!(
-            pick(&mut balancer, &larger, &mut rng).is_some(),
-            "{policy:?}"
-        );
+        assert!(pick(&mut balancer, &larger, &mut rng).is_some(), "{policy:?}");
     }
 }
 
@@ -240,10 +212,7 @@ fn indices_beyond_the_fleet_do_no_harm() {
 fn averages_and_counts_are_carried_over_by_identity() {
     for policy in Policy::ALL {
         let mut old = Balancer::build(policy, 1.25, &fleet(&[1, 1, 1]), 0);
-        let outcome = Outcome {
-            elapsed: Duration::from_millis(70),
-            failed: false,
-        };
+        let outcome = Outcome { elapsed: Duration::from_millis(70), failed: false };
         old.on_start(2, NOW);
         old.on_done(2, &outcome, NOW);
         old.on_bytes(2, 5_000, NOW);

@@ -44,9 +44,7 @@ impl Traffic {
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
         };
-        Self {
-            rows: (0..backends).map(row).collect(),
-        }
+        Self { rows: (0..backends).map(row).collect() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -55,29 +53,22 @@ impl Traffic {
 
     /// The peak EWMA of the time to the response head; `None` without a sample.
     pub fn average(&self, index: usize, now: Moment) -> Option<Duration> {
-        self.response_seconds(index, now)
-            .map(Duration::from_secs_f64)
+        self.response_seconds(index, now).map(Duration::from_secs_f64)
     }
 
     /// Bytes per second in both directions.
     pub fn bandwidth(&self, index: usize, now: Moment) -> f64 {
-        self.rows
-            .get(index)
-            .map_or(0.0, |row| row.bandwidth.decayed(now, TAU_BANDWIDTH))
+        self.rows.get(index).map_or(0.0, |row| row.bandwidth.decayed(now, TAU_BANDWIDTH))
     }
 
     /// Attempts begun.
     pub fn requests(&self, index: usize) -> u64 {
-        self.rows
-            .get(index)
-            .map_or(0, |row| row.requests.load(Relaxed))
+        self.rows.get(index).map_or(0, |row| row.requests.load(Relaxed))
     }
 
     /// Attempts that failed.
     pub fn failures(&self, index: usize) -> u64 {
-        self.rows
-            .get(index)
-            .map_or(0, |row| row.failures.load(Relaxed))
+        self.rows.get(index).map_or(0, |row| row.failures.load(Relaxed))
     }
 
     /// The average decays while idle, so that a punished backend is tried again
@@ -149,10 +140,7 @@ impl Traffic {
 
 impl Average {
     fn new(value: f64) -> Self {
-        Self {
-            value: AtomicU64::new(value.to_bits()),
-            at: AtomicU64::new(0),
-        }
+        Self { value: AtomicU64::new(value.to_bits()), at: AtomicU64::new(0) }
     }
 
     #[inline]
@@ -214,10 +202,7 @@ mod tests {
     use super::*;
 
     fn outcome(milliseconds: u64, failed: bool) -> Outcome {
-        Outcome {
-            elapsed: Duration::from_millis(milliseconds),
-            failed,
-        }
+        Outcome { elapsed: Duration::from_millis(milliseconds), failed }
     }
 
     fn milliseconds(traffic: &Traffic, now: Moment) -> f64 {

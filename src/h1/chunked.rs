@@ -68,11 +68,7 @@ impl Decoder {
                     return Ok(Chunk::More);
                 }
                 let left = left - length as u64;
-                self.state = if left == 0 {
-                    State::DataCr
-                } else {
-                    State::Data { left }
-                };
+                self.state = if left == 0 { State::DataCr } else { State::Data { left } };
                 return Ok(Chunk::Data { skip: at, length });
             }
             let Some(&byte) = bytes.get(at) else {
@@ -106,22 +102,14 @@ impl Decoder {
         let malformed = |what| Err(HeadError::Malformed(what));
         Ok(match (self.state, byte) {
             (State::Begin, _) => match hex(byte) {
-                Some(digit) => State::Size {
-                    size: digit,
-                    digits: 1,
-                },
+                Some(digit) => State::Size { size: digit, digits: 1 },
                 None => return malformed("a chunk size is not a number"),
             },
-            (State::Size { size, .. }, b'\r') | (State::Extension { size }, b'\r') => {
-                State::SizeLf { size }
-            }
+            (State::Size { size, .. }, b'\r') | (State::Extension { size }, b'\r') => State::SizeLf { size },
             (State::Size { size, .. }, b';' | b' ' | b'\t') => State::Extension { size },
             (State::Size { size, digits }, _) => match hex(byte) {
                 // Sixteen digits fill a u64.
-                Some(digit) if digits < 16 => State::Size {
-                    size: size << 4 | digit,
-                    digits: digits + 1,
-                },
+                Some(digit) if digits < 16 => State::Size { size: size << 4 | digit, digits: digits + 1 },
                 Some(_) => return malformed("a chunk size has over 16 digits"),
                 None => return malformed("a chunk size is not a number"),
             },

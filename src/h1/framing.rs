@@ -76,19 +76,13 @@ fn content_length(fields: &Fields) -> Result<Option<u64>, &'static str> {
         return Err("Content-Length twice");
     }
     let digits = !value.is_empty() && value.len() <= 19 && value.iter().all(u8::is_ascii_digit);
-    let number = std::str::from_utf8(value)
-        .ok()
-        .filter(|_| digits)
-        .and_then(|value| value.parse().ok());
+    let number = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|value| value.parse().ok());
     number.map(Some).ok_or("Content-Length is not a number")
 }
 
 fn is_chunked(fields: &Fields) -> bool {
     let mut codings = list(fields.all_known(Known::TransferEncoding));
-    codings
-        .next()
-        .is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
-        && codings.next().is_none()
+    codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
 }
 
 /// Whether the sender wants the connection kept after this message (RFC 9112 §9.3).
@@ -110,43 +104,22 @@ mod tests {
 
     fn request(text: &str) -> Result<Framing, &'static str> {
         let mut head = RequestHead::default();
-        head.parse(
-            text.as_bytes(),
-            &HeadLimits::default(),
-            &mut Scan::default(),
-        )
-        .unwrap()
-        .unwrap();
+        head.parse(text.as_bytes(), &HeadLimits::default(), &mut Scan::default()).unwrap().unwrap();
         Framing::of_request(&head)
     }
 
     fn response(text: &str, method: Method) -> Result<Framing, &'static str> {
         let mut head = ResponseHead::default();
-        head.parse(
-            text.as_bytes(),
-            &HeadLimits::default(),
-            &mut Scan::default(),
-        )
-        .unwrap()
-        .unwrap();
+        head.parse(text.as_bytes(), &HeadLimits::default(), &mut Scan::default()).unwrap().unwrap();
         Framing::of_response(&head, &method)
     }
 
     #[test]
     fn requests_have_one_reading_or_none() {
         assert_eq!(request("GET / HTTP/1.1\r\n\r\n"), Ok(Framing::None));
-        assert_eq!(
-            request("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n"),
-            Ok(Framing::Length(5))
-        );
-        assert_eq!(
-            request("POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n"),
-            Ok(Framing::None)
-        );
-        assert_eq!(
-            request("POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n"),
-            Ok(Framing::Chunked)
-        );
+        assert_eq!(request("POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n"), Ok(Framing::Length(5)));
+        assert_eq!(request("POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n"), Ok(Framing::None));
+        assert_eq!(request("POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n"), Ok(Framing::Chunked));
         for bad in [
             "POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 5, 5\r\n\r\n",
@@ -172,39 +145,15 @@ mod tests {
         let length = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
         assert_eq!(response(length, Method::Get), Ok(Framing::Length(5)));
         assert_eq!(response(length, Method::Head), Ok(Framing::None));
+        assert_eq!(response("HTTP/1.1 304 X\r\nContent-Length: 5\r\n\r\n", Method::Get), Ok(Framing::None));
+        assert_eq!(response("HTTP/1.1 204 X\r\n\r\n", Method::Get), Ok(Framing::None));
+        assert_eq!(response("HTTP/1.1 200 OK\r\n\r\n", Method::Get), Ok(Framing::UntilClose));
         assert_eq!(
-            response("HTTP/1.1 304 X\r\nContent-Length: 5\r\n\r\n", Method::Get),
-            Ok(Framing::None)
-        );
-        assert_eq!(
-            response("HTTP/1.1 204 X\r\n\r\n", Method::Get),
-            Ok(Framing::None)
-        );
-        assert_eq!(
-            response("HTTP/1.1 200 OK\r\n\r\n", Method::Get),
-            Ok(Framing::UntilClose)
-        );
-        assert_eq!(
-            response(
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-                Method::Get
-            ),
+            response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Method::Get),
             Ok(Framing::Chunked)
         );
-        assert!(
-            response(
-                "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-                Method::Get
-            )
-            .is_err()
-        );
-        assert!(
-            response(
-                "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
-                Method::Get
-            )
-            .is_err()
-        );
+        assert!(response("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Method::Get).is_err());
+        assert!(response("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", Method::Get).is_err());
         assert!(
             response(
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",

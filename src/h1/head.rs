@@ -20,11 +20,7 @@ pub struct HeadLimits {
 
 impl Default for HeadLimits {
     fn default() -> Self {
-        Self {
-            bytes: 64 * 1024,
-            fields: 100,
-            target: 8 * 1024,
-        }
+        Self { bytes: 64 * 1024, fields: 100, target: 8 * 1024 }
     }
 }
 
@@ -105,10 +101,7 @@ impl Method {
 
     /// Whether sending it twice does what sending it once does (RFC 9110 §9.2.2).
     pub fn is_idempotent(&self) -> bool {
-        matches!(
-            self,
-            Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options | Self::Trace
-        )
+        matches!(self, Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options | Self::Trace)
     }
 }
 
@@ -148,8 +141,7 @@ impl Scan {
     /// Every line ends in CRLF, and no other CR, LF or NUL may stand in it.
     fn end(&mut self, bytes: &[u8], limit: usize) -> Result<Option<usize>, HeadError> {
         let seen = bytes.get(..limit.min(bytes.len())).unwrap_or_default();
-        for found in memchr::memchr3_iter(b'\r', b'\n', 0, seen.get(self.at..).unwrap_or_default())
-        {
+        for found in memchr::memchr3_iter(b'\r', b'\n', 0, seen.get(self.at..).unwrap_or_default()) {
             let at = self.at + found;
             match seen.get(at) {
                 Some(b'\n') => {
@@ -170,11 +162,7 @@ impl Scan {
         }
         // A CR at the very end is looked at again, with what follows it.
         self.at = seen.len() - usize::from(seen.last() == Some(&b'\r'));
-        if bytes.len() >= limit {
-            Err(HeadError::TooLarge)
-        } else {
-            Ok(None)
-        }
+        if bytes.len() >= limit { Err(HeadError::TooLarge) } else { Ok(None) }
     }
 }
 
@@ -187,23 +175,18 @@ impl RequestHead {
         limits: &HeadLimits,
         scan: &mut Scan,
     ) -> Result<Option<usize>, HeadError> {
-        let Some(end) = scan
-            .end(bytes, limits.bytes)
-            .map_err(|error| self.blame_target(bytes, limits, error))?
+        let Some(end) =
+            scan.end(bytes, limits.bytes).map_err(|error| self.blame_target(bytes, limits, error))?
         else {
             return Ok(None);
         };
         let head = bytes.get(..end).unwrap_or_default();
         let mut storage = [const { MaybeUninit::uninit() }; MOST_FIELDS];
         let mut request = httparse::Request::new(&mut []);
-        match request
-            .parse_with_uninit_headers(head, storage.get_mut(..limits.fields).unwrap_or_default())
-        {
+        match request.parse_with_uninit_headers(head, storage.get_mut(..limits.fields).unwrap_or_default()) {
             Ok(httparse::Status::Complete(length)) if length == end => {}
             Ok(_) => {
-                return Err(HeadError::Malformed(
-                    "the head does not end where its blank line is",
-                ));
+                return Err(HeadError::Malformed("the head does not end where its blank line is"));
             }
             Err(error) => return Err(malformed(error)),
         }
@@ -212,29 +195,19 @@ impl RequestHead {
             return Err(HeadError::TargetTooLong);
         }
         if !target.bytes().all(is_target_byte) {
-            return Err(HeadError::Malformed(
-                "the request target has a byte that no URI has",
-            ));
+            return Err(HeadError::Malformed("the request target has a byte that no URI has"));
         }
         self.method = Method::of(request.method.unwrap_or_default());
         self.target.clear();
         self.target.push_str(target);
-        self.version = if request.version == Some(0) {
-            Version::Http10
-        } else {
-            Version::Http11
-        };
+        self.version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
         take_fields(&mut self.fields, head, request.headers)
     }
 
     /// A head that is too large because of its target is told so (414, not 431).
     fn blame_target(&self, bytes: &[u8], limits: &HeadLimits, error: HeadError) -> HeadError {
         let line = memchr::memchr(b'\r', bytes).unwrap_or(bytes.len());
-        if error == HeadError::TooLarge && line > limits.target {
-            HeadError::TargetTooLong
-        } else {
-            error
-        }
+        if error == HeadError::TooLarge && line > limits.target { HeadError::TargetTooLong } else { error }
     }
 
     /// Writes the request line and fields, without the blank line.
@@ -269,9 +242,7 @@ impl ResponseHead {
         ) {
             Ok(httparse::Status::Complete(length)) if length == end => {}
             Ok(_) => {
-                return Err(HeadError::Malformed(
-                    "the head does not end where its blank line is",
-                ));
+                return Err(HeadError::Malformed("the head does not end where its blank line is"));
             }
             Err(error) => return Err(malformed(error)),
         }
@@ -279,11 +250,7 @@ impl ResponseHead {
         if self.status < 100 {
             return Err(HeadError::Malformed("the status is below 100"));
         }
-        self.version = if response.version == Some(0) {
-            Version::Http10
-        } else {
-            Version::Http11
-        };
+        self.version = if response.version == Some(0) { Version::Http10 } else { Version::Http11 };
         take_fields(&mut self.fields, head, response.headers)
     }
 
@@ -300,10 +267,8 @@ pub fn write_status(status: u16, out: &mut Vec<u8>) {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
         return;
     }
-    let reason = http::StatusCode::from_u16(status)
-        .ok()
-        .and_then(|status| status.canonical_reason())
-        .unwrap_or("");
+    let reason =
+        http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("");
     out.extend_from_slice(b"HTTP/1.1 ");
     write_number(u64::from(status), out);
     out.push(b' ');
@@ -351,9 +316,7 @@ pub fn parse_trailers(bytes: &[u8], fields: &mut Fields) -> Result<(), HeadError
             take_fields(fields, bytes, found)?;
         }
         Ok(_) => {
-            return Err(HeadError::Malformed(
-                "the trailers do not end where their blank line is",
-            ));
+            return Err(HeadError::Malformed("the trailers do not end where their blank line is"));
         }
         Err(error) => return Err(malformed(error)),
     }

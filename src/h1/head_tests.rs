@@ -8,7 +8,8 @@ fn parse(bytes: &[u8]) -> Result<Option<(RequestHead, usize)>, HeadError> {
 
 #[test]
 fn a_head_is_the_same_however_it_is_cut() {
-    let bytes = b"POST /a?b=c HTTP/1.1\r\nHost: example.com\r\nX-Two:  two words \r\nContent-Length: 3\r\n\r\nabc";
+    let bytes =
+        b"POST /a?b=c HTTP/1.1\r\nHost: example.com\r\nX-Two:  two words \r\nContent-Length: 3\r\n\r\nabc";
     for cut in 0..bytes.len() {
         let (mut head, mut scan) = (RequestHead::default(), Scan::default());
         let limits = HeadLimits::default();
@@ -18,10 +19,7 @@ fn a_head_is_the_same_however_it_is_cut() {
             None => head.parse(bytes, &limits, &mut scan).unwrap().unwrap(),
         };
         assert_eq!(length, bytes.len() - 3);
-        assert_eq!(
-            (head.method.as_str(), head.target.as_str()),
-            ("POST", "/a?b=c")
-        );
+        assert_eq!((head.method.as_str(), head.target.as_str()), ("POST", "/a?b=c"));
         assert_eq!(head.fields.get("x-two"), Some(&b"two words"[..]));
         let mut out = Vec::new();
         head.write(&head.target, &mut out);
@@ -70,29 +68,12 @@ fn what_could_be_read_in_two_ways_is_refused() {
 
 #[test]
 fn limits_hold_and_say_which() {
-    let limits = HeadLimits {
-        bytes: 200,
-        fields: 3,
-        target: 50,
-    };
-    let parse =
-        |text: String| RequestHead::default().parse(text.as_bytes(), &limits, &mut Scan::default());
-    assert_eq!(
-        parse(format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(60))),
-        Err(HeadError::TargetTooLong)
-    );
-    assert_eq!(
-        parse(format!("GET /{}", "x".repeat(300))),
-        Err(HeadError::TargetTooLong)
-    );
-    assert_eq!(
-        parse(format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(300))),
-        Err(HeadError::TooLarge)
-    );
-    assert_eq!(
-        parse(format!("GET / HTTP/1.1\r\n{}\r\n", "X: 1\r\n".repeat(4))),
-        Err(HeadError::TooLarge)
-    );
+    let limits = HeadLimits { bytes: 200, fields: 3, target: 50 };
+    let parse = |text: String| RequestHead::default().parse(text.as_bytes(), &limits, &mut Scan::default());
+    assert_eq!(parse(format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(60))), Err(HeadError::TargetTooLong));
+    assert_eq!(parse(format!("GET /{}", "x".repeat(300))), Err(HeadError::TargetTooLong));
+    assert_eq!(parse(format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(300))), Err(HeadError::TooLarge));
+    assert_eq!(parse(format!("GET / HTTP/1.1\r\n{}\r\n", "X: 1\r\n".repeat(4))), Err(HeadError::TooLarge));
     assert_eq!(
         parse(format!("GET / HTTP/1.1\r\n{}\r\n", "X: 1\r\n".repeat(3))).map(|n| n.is_some()),
         Ok(true)
@@ -116,11 +97,7 @@ fn responses_are_read_as_strictly() {
         b"ICY 200 OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
     ] {
-        assert!(
-            matches!(parse(bad), Err(HeadError::Malformed(_))),
-            "{}",
-            String::from_utf8_lossy(bad)
-        );
+        assert!(matches!(parse(bad), Err(HeadError::Malformed(_))), "{}", String::from_utf8_lossy(bad));
     }
 }
 

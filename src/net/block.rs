@@ -28,14 +28,8 @@ pub struct Block {
 impl Block {
     /// An empty block with [`SIZE`] bytes of room, from this worker's pool.
     pub fn take() -> Self {
-        let memory = SPARE
-            .with_borrow_mut(Vec::pop)
-            .unwrap_or_else(|| vec![0; SIZE].into_boxed_slice());
-        Self {
-            memory,
-            start: 0,
-            end: 0,
-        }
+        let memory = SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; SIZE].into_boxed_slice());
+        Self { memory, start: 0, end: 0 }
     }
 
     /// The whole memory, for a read to fill from its beginning; then [`Block::filled`].
@@ -63,11 +57,7 @@ impl Block {
 
     /// A copy of these bytes in memory of their size.
     pub fn copy_of(bytes: &[u8]) -> Self {
-        Self {
-            memory: bytes.into(),
-            start: 0,
-            end: bytes.len(),
-        }
+        Self { memory: bytes.into(), start: 0, end: bytes.len() }
     }
 
     /// Adds bytes at the end.
@@ -76,11 +66,7 @@ impl Block {
         joined.extend_from_slice(self);
         joined.extend_from_slice(bytes);
         let end = joined.len();
-        *self = Self {
-            memory: joined.into_boxed_slice(),
-            start: 0,
-            end,
-        };
+        *self = Self { memory: joined.into_boxed_slice(), start: 0, end };
     }
 
     /// Gives a large memory that holds little back to the pool; to be called before a wait.

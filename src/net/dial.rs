@@ -30,17 +30,11 @@ pub async fn plain(target: &Target) -> Result<Plain> {
             Target::Unix(path) => Plain::Unix(UnixStream::connect(path).await?),
         })
     };
-    connected
-        .await
-        .map_err(|error| ProxyError::because(Kind::Connect, error))
+    connected.await.map_err(|error| ProxyError::because(Kind::Connect, error))
 }
 
 /// The TLS handshake over a new connection. Fails with [`Kind::UpstreamTls`].
-pub async fn tls(
-    plain: Plain,
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
-) -> Result<Stream> {
+pub async fn tls(plain: Plain, config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Stream> {
     let stream = TlsConnector::from(config)
         .connect(name, plain)
         .await

@@ -18,10 +18,7 @@ pub struct Outgoing {
 impl Outgoing {
     /// A body that will be sent in chunks, or as it is.
     pub fn new(chunked: bool) -> Self {
-        Self {
-            chunked,
-            begun: false,
-        }
+        Self { chunked, begun: false }
     }
 
     /// Sends some of the body; ready when all of `block` is gathered or written. To be called again

@@ -110,10 +110,7 @@ struct Node {
     waker: Option<Waker>,
 }
 
-#[expect(
-    clippy::indexing_slicing,
-    reason = "links are indices that this type made itself"
-)]
+#[expect(clippy::indexing_slicing, reason = "links are indices that this type made itself")]
 impl Wheel {
     fn new() -> Self {
         Self {
@@ -127,14 +124,8 @@ impl Wheel {
     }
 
     fn insert(&mut self) -> u32 {
-        let node = Node {
-            deadline: NEVER,
-            elapsed: false,
-            tick: NEVER,
-            before: NONE,
-            after: NONE,
-            waker: None,
-        };
+        let node =
+            Node { deadline: NEVER, elapsed: false, tick: NEVER, before: NONE, after: NONE, waker: None };
         if let Some(index) = self.free.pop() {
             self.nodes[index as usize] = node;
             return index;
@@ -192,12 +183,7 @@ impl Wheel {
     }
 
     fn unlink(&mut self, index: u32) {
-        let Node {
-            tick,
-            before,
-            after,
-            ..
-        } = self.nodes[index as usize];
+        let Node { tick, before, after, .. } = self.nodes[index as usize];
         if tick == NEVER {
             return;
         }
@@ -248,10 +234,8 @@ impl Wheel {
             }
         }
         let upcoming = self.fired + 1..self.fired + SLOTS;
-        self.next = upcoming
-            .into_iter()
-            .find(|tick| self.slots[(tick % SLOTS) as usize] != NONE)
-            .unwrap_or(NEVER);
+        self.next =
+            upcoming.into_iter().find(|tick| self.slots[(tick % SLOTS) as usize] != NONE).unwrap_or(NEVER);
         wakers
     }
 }
@@ -279,10 +263,7 @@ mod tests {
 
     /// A wheel at tick 0 whose clock the test turns.
     fn wheel() -> Wheel {
-        Wheel {
-            fired: 0,
-            ..Wheel::new()
-        }
+        Wheel { fired: 0, ..Wheel::new() }
     }
 
     #[test]
@@ -309,9 +290,7 @@ mod tests {
                     now += random.u64(0..60_000);
                     wheel.fire(Moment(now));
                     for (index, deadline) in &live {
-                        let elapsed = wheel
-                            .poll(*index, &mut Context::from_waker(&waker))
-                            .is_ready();
+                        let elapsed = wheel.poll(*index, &mut Context::from_waker(&waker)).is_ready();
                         assert!(!elapsed || *deadline <= now, "early");
                         assert!(
                             elapsed || deadline.saturating_add(2 * TICK) > now,

@@ -86,12 +86,7 @@ impl Incoming {
 impl Wire {
     /// A new connection, of which `input` was read already.
     pub fn new(stream: Stream, input: Block) -> Self {
-        Self {
-            stream,
-            input,
-            output: Vec::new(),
-            written: 0,
-        }
+        Self { stream, input, output: Vec::new(), written: 0 }
     }
 
     /// What came and was not used.
@@ -132,11 +127,7 @@ impl Wire {
     }
 
     /// The next of a body.
-    pub fn poll_body(
-        &mut self,
-        cx: &mut Context<'_>,
-        body: &mut Incoming,
-    ) -> Poll<Result<Piece, BodyError>> {
+    pub fn poll_body(&mut self, cx: &mut Context<'_>, body: &mut Incoming) -> Poll<Result<Piece, BodyError>> {
         loop {
             if let Incoming::Done = body {
                 return Poll::Ready(Ok(Piece::End(None)));
@@ -160,34 +151,29 @@ impl Wire {
             Incoming::Done => Ok(Some(Piece::End(None))),
             Incoming::UntilClose => Ok(Some(Piece::Data(self.take_input()))),
             Incoming::Length(left) => {
-                let length = self
-                    .input
-                    .len()
-                    .min(usize::try_from(*left).unwrap_or(usize::MAX));
+                let length = self.input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= length as u64;
                 if *left == 0 {
                     *body = Incoming::Done;
                 }
                 Ok(Some(Piece::Data(self.take_first(length))))
             }
-            Incoming::Chunked(decoder) => {
-                match decoder.next(&self.input).map_err(BodyError::Malformed)? {
-                    Chunk::Data { skip, length } => {
-                        self.input.advance(skip);
-                        Ok(Some(Piece::Data(self.take_first(length))))
-                    }
-                    Chunk::More => {
-                        self.input = Block::default();
-                        Ok(None)
-                    }
-                    Chunk::End(used) => {
-                        let trailers = decoder.take_trailers().map_err(BodyError::Malformed)?;
-                        self.consume(used);
-                        *body = Incoming::Done;
-                        Ok(Some(Piece::End(trailers.map(Box::new))))
-                    }
+            Incoming::Chunked(decoder) => match decoder.next(&self.input).map_err(BodyError::Malformed)? {
+                Chunk::Data { skip, length } => {
+                    self.input.advance(skip);
+                    Ok(Some(Piece::Data(self.take_first(length))))
                 }
-            }
+                Chunk::More => {
+                    self.input = Block::default();
+                    Ok(None)
+                }
+                Chunk::End(used) => {
+                    let trailers = decoder.take_trailers().map_err(BodyError::Malformed)?;
+                    self.consume(used);
+                    *body = Incoming::Done;
+                    Ok(Some(Piece::End(trailers.map(Box::new))))
+                }
+            },
         }
     }
 

@@ -57,19 +57,12 @@ impl AccessLog {
         let thread = std::thread::Builder::new()
             .name("access-log".into())
             .spawn(move || write_all(&receiver, output, &sink, &flag))?;
-        Ok(Self {
-            sender,
-            reopen,
-            thread: Some(thread),
-        })
+        Ok(Self { sender, reopen, thread: Some(thread) })
     }
 
     /// A worker's end of the log.
     pub fn for_worker(&self) -> WorkerLog {
-        WorkerLog {
-            sender: self.sender.clone(),
-            buffer: RefCell::default(),
-        }
+        WorkerLog { sender: self.sender.clone(), buffer: RefCell::default() }
     }
 
     /// Opens the file anew before the next lines, after it was rotated.
@@ -91,9 +84,7 @@ fn open(sink: &Sink) -> io::Result<Box<dyn Write + Send>> {
     Ok(match sink {
         Sink::Stdout => Box::new(io::stdout()),
         Sink::Stderr => Box::new(io::stderr()),
-        Sink::File(path) => {
-            Box::<File>::new(OpenOptions::new().create(true).append(true).open(path)?)
-        }
+        Sink::File(path) => Box::<File>::new(OpenOptions::new().create(true).append(true).open(path)?),
     })
 }
 
@@ -115,9 +106,7 @@ fn write_all(
         }
         match message {
             // There is nobody left to tell when the log itself cannot be written.
-            Ok(Message::Lines(buffer)) => {
-                drop(output.write_all(&buffer).and_then(|()| output.flush()))
-            }
+            Ok(Message::Lines(buffer)) => drop(output.write_all(&buffer).and_then(|()| output.flush())),
             Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -144,21 +133,13 @@ impl WorkerLog {
         let mut buffer = self.buffer.borrow_mut();
         write(&mut buffer.bytes);
         buffer.lines += 1;
-        if buffer.bytes.len() < FULL {
-            0
-        } else {
-            self.hand_over(&mut buffer)
-        }
+        if buffer.bytes.len() < FULL { 0 } else { self.hand_over(&mut buffer) }
     }
 
     /// Hands over what there is; called now and then so that a quiet log is not late.
     pub fn flush(&self) -> u64 {
         let mut buffer = self.buffer.borrow_mut();
-        if buffer.bytes.is_empty() {
-            0
-        } else {
-            self.hand_over(&mut buffer)
-        }
+        if buffer.bytes.is_empty() { 0 } else { self.hand_over(&mut buffer) }
     }
 
     fn hand_over(&self, buffer: &mut Buffer) -> u64 {
@@ -213,13 +194,11 @@ mod tests {
         let mut log = AccessLog::start(Sink::File(path.clone())).unwrap();
         let workers = [log.for_worker(), log.for_worker()];
         for number in 0..1000 {
-            let dropped = workers[number % 2]
-                .line(|out| out.extend_from_slice(format!("{number}\n").as_bytes()));
+            let dropped =
+                workers[number % 2].line(|out| out.extend_from_slice(format!("{number}\n").as_bytes()));
             assert_eq!(dropped, 0);
         }
-        workers
-            .iter()
-            .for_each(|worker| assert_eq!(worker.flush(), 0));
+        workers.iter().for_each(|worker| assert_eq!(worker.flush(), 0));
         log.finish();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
@@ -229,10 +208,7 @@ mod tests {
     #[test]
     fn a_writer_that_is_behind_costs_lines_and_never_a_wait() {
         let (sender, receiver) = sync_channel(1);
-        let worker = WorkerLog {
-            sender,
-            buffer: RefCell::default(),
-        };
+        let worker = WorkerLog { sender, buffer: RefCell::default() };
         worker.line(|out| out.extend_from_slice(b"a\n"));
         assert_eq!(worker.flush(), 0);
         worker.line(|out| out.extend_from_slice(b"b\n"));
@@ -246,10 +222,7 @@ mod tests {
     fn no_client_can_forge_a_line() {
         let mut out = Vec::new();
         write_json(b"a\"\\\n\x00\xffb", &mut out);
-        assert_eq!(
-            String::from_utf8(out).unwrap(),
-            "a\\\"\\\\\\u000a\\u0000\u{fffd}b"
-        );
+        assert_eq!(String::from_utf8(out).unwrap(), "a\\\"\\\\\\u000a\\u0000\u{fffd}b");
         let mut out = Vec::new();
         write_quoted(b"a\"\n\xff", &mut out);
         assert_eq!(out, b"a\\\"\\x0a\\xff");

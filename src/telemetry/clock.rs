@@ -29,13 +29,7 @@ pub fn write_iso(out: &mut Vec<u8>) {
     with_texts(|texts, millis| {
         out.extend_from_slice(texts.iso.as_bytes());
         let digit = |number: u32| b'0' + (number % 10) as u8;
-        out.extend_from_slice(&[
-            b'.',
-            digit(millis / 100),
-            digit(millis / 10),
-            digit(millis),
-            b'Z',
-        ]);
+        out.extend_from_slice(&[b'.', digit(millis / 100), digit(millis / 10), digit(millis), b'Z']);
     });
 }
 
@@ -45,9 +39,7 @@ pub fn write_common(out: &mut Vec<u8>) {
 }
 
 fn with_texts<T>(use_them: impl FnOnce(&Texts, u32) -> T) -> T {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     TEXTS.with_borrow_mut(|texts| {
         if texts.second != now.as_secs() {
             *texts = Texts::at(now.as_secs());
@@ -58,16 +50,14 @@ fn with_texts<T>(use_them: impl FnOnce(&Texts, u32) -> T) -> T {
 
 impl Texts {
     fn at(second: u64) -> Self {
-        let time = i64::try_from(second)
-            .ok()
-            .and_then(|second| OffsetDateTime::from_unix_timestamp(second).ok());
+        let time =
+            i64::try_from(second).ok().and_then(|second| OffsetDateTime::from_unix_timestamp(second).ok());
         let time = time.unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let date = format_description!(
             "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
         );
         let iso = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
-        let common =
-            format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
+        let common = format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
         Self {
             second,
             date: time.format(date).unwrap_or_default(),

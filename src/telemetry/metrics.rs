@@ -19,14 +19,12 @@ pub struct Counter(AtomicU64);
 impl Counter {
     /// Adds; only by the worker that owns it.
     pub fn add(&self, count: u64) {
-        self.0
-            .store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
+        self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
     }
 
     /// Takes away; only by the worker that owns it. For gauges.
     pub fn sub(&self, count: u64) {
-        self.0
-            .store(self.0.load(Relaxed).wrapping_sub(count), Relaxed);
+        self.0.store(self.0.load(Relaxed).wrapping_sub(count), Relaxed);
     }
 
     /// The count.
@@ -37,8 +35,8 @@ impl Counter {
 
 /// Upper bounds of a histogram's buckets, in microseconds; above the last there is one more.
 pub const BOUNDS: [u64; 14] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
-    2_500_000, 5_000_000, 10_000_000,
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000,
 ];
 
 /// How long things took; with one writer.
@@ -52,10 +50,7 @@ impl Histogram {
     /// Counts one.
     pub fn record(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS
-            .iter()
-            .position(|bound| micros <= *bound)
-            .unwrap_or(BOUNDS.len());
+        let bucket = BOUNDS.iter().position(|bound| micros <= *bound).unwrap_or(BOUNDS.len());
         if let Some(bucket) = self.buckets.get(bucket) {
             bucket.add(1);
         }
@@ -125,11 +120,7 @@ impl RouteSeries {
         let mut place = &self.requests;
         loop {
             let node = place.get_or_init(|| {
-                Box::new(RequestNode {
-                    key,
-                    count: Counter::default(),
-                    next: OnceLock::new(),
-                })
+                Box::new(RequestNode { key, count: Counter::default(), next: OnceLock::new() })
             });
             if node.key == key {
                 node.count.add(1);
@@ -141,11 +132,7 @@ impl RouteSeries {
         loop {
             let node = place.get_or_init(|| {
                 let histogram = Histogram::default();
-                Box::new(DurationNode {
-                    upstream: key.upstream,
-                    histogram,
-                    next: OnceLock::new(),
-                })
+                Box::new(DurationNode { upstream: key.upstream, histogram, next: OnceLock::new() })
             });
             if node.upstream == key.upstream {
                 node.histogram.record(took);
@@ -247,9 +234,7 @@ impl BackendSeries {
 
     /// The count of each outcome.
     pub fn outcomes(&self) -> impl Iterator<Item = (Outcome, u64)> {
-        Outcome::ALL
-            .into_iter()
-            .zip(self.outcomes.iter().map(Counter::get))
+        Outcome::ALL.into_iter().zip(self.outcomes.iter().map(Counter::get))
     }
 }
 
@@ -281,23 +266,14 @@ mod tests {
     #[test]
     fn a_route_counts_by_listener_upstream_and_status() {
         let series = RouteSeries::default();
-        let key = |status, upstream| RequestKey {
-            listener: 1,
-            upstream,
-            status,
-        };
+        let key = |status, upstream| RequestKey { listener: 1, upstream, status };
         for (status, upstream) in [(200, 2), (404, 2), (200, 2), (200, NO_NAME)] {
             series.record(key(status, upstream), Duration::from_millis(3));
         }
         let counts: Vec<_> = series.requests().collect();
-        assert_eq!(
-            counts,
-            [(key(200, 2), 2), (key(404, 2), 1), (key(200, NO_NAME), 1)]
-        );
+        assert_eq!(counts, [(key(200, 2), 2), (key(404, 2), 1), (key(200, NO_NAME), 1)]);
         let mut total = HistogramSum::default();
-        series
-            .durations()
-            .for_each(|(_, histogram)| histogram.add_to(&mut total));
+        series.durations().for_each(|(_, histogram)| histogram.add_to(&mut total));
         assert_eq!((total.buckets[3], total.micros), (4, 12_000));
         assert_eq!(series.durations().count(), 2);
     }
@@ -317,14 +293,6 @@ mod tests {
         }
         let mut total = HistogramSum::default();
         histogram.add_to(&mut total);
-        assert_eq!(
-            (
-                total.buckets[0],
-                total.buckets[1],
-                total.buckets[13],
-                total.buckets[14]
-            ),
-            (2, 1, 1, 2)
-        );
+        assert_eq!((total.buckets[0], total.buckets[1], total.buckets[13], total.buckets[14]), (2, 1, 1, 2));
     }
 }

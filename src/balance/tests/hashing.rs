@@ -10,12 +10,7 @@ fn places(balancer: &mut Balancer, fleet: &[Arc<Backend>]) -> Vec<usize> {
     (0..KEYS)
         .map(|key| {
             let key = xxhash_rust::xxh3::xxh3_64(&key.to_le_bytes());
-            let pick = Pick {
-                key,
-                tried: &[],
-                now: NOW,
-                rng: &mut rng,
-            };
+            let pick = Pick { key, tried: &[], now: NOW, rng: &mut rng };
             balancer.pick(fleet, pick).unwrap()
         })
         .collect()
@@ -33,17 +28,11 @@ fn a_key_stays_and_shares_follow_the_weights() {
     for (policy, tolerance) in HASHING.into_iter().zip([0.02, 0.05, 0.02]) {
         // Phase, generator and worker must not matter.
         let first = places(&mut Balancer::build(policy, 0.0, &fleet, 0), &fleet);
-        assert_eq!(
-            first,
-            places(&mut Balancer::build(policy, 0.0, &fleet, 5), &fleet)
-        );
+        assert_eq!(first, places(&mut Balancer::build(policy, 0.0, &fleet, 5), &fleet));
         for (index, weight) in [1.0, 2.0, 3.0, 4.0, 10.0].into_iter().enumerate() {
             let count = first.iter().filter(|place| **place == index).count();
             let share = count as f64 / KEYS as f64;
-            assert!(
-                (share - weight / 20.0).abs() < tolerance,
-                "{policy:?} {index}: {share}"
-            );
+            assert!((share - weight / 20.0).abs() < tolerance, "{policy:?} {index}: {share}");
         }
     }
 }
@@ -56,10 +45,7 @@ fn the_order_in_the_file_does_not_matter() {
     for policy in HASHING {
         let a = places(&mut Balancer::build(policy, 0.0, &fleet, 0), &fleet);
         let b = places(&mut Balancer::build(policy, 0.0, &turned, 0), &turned);
-        let same = a
-            .iter()
-            .zip(&b)
-            .all(|(a, b)| name_of(&fleet, a) == name_of(&turned, b));
+        let same = a.iter().zip(&b).all(|(a, b)| name_of(&fleet, a) == name_of(&turned, b));
         assert!(same, "{policy:?}");
     }
 }
@@ -77,10 +63,7 @@ fn a_removed_backend_moves_its_own_share_and_little_else() {
             .filter(|(a, _)| **a != 4)
             .filter(|(a, b)| name_of(&all, a) != name_of(&fewer, b))
             .count();
-        assert!(
-            moved as f64 / KEYS as f64 <= most_others,
-            "{policy:?}: {moved}"
-        );
+        assert!(moved as f64 / KEYS as f64 <= most_others, "{policy:?}: {moved}");
     }
 }
 
@@ -129,36 +112,18 @@ fn no_backend_takes_more_than_its_bound() {
         let mut rng = fastrand::Rng::with_seed(1);
         // One key for all: without the bound, one backend would have everything.
         for total in 0..1_000_u32 {
-            let pick = Pick {
-                key: 42,
-                tried: &[],
-                now: NOW,
-                rng: &mut rng,
-            };
+            let pick = Pick { key: 42, tried: &[], now: NOW, rng: &mut rng };
             let index = balancer.pick(&fleet, pick).unwrap();
             fleet[index].shared.in_flight.0.fetch_add(1, Relaxed);
             let cap = 1.25 * f64::from(total + 1) * f64::from(fleet[index].weight) / 8.0;
-            assert!(
-                f64::from(fleet[index].in_flight()) <= cap.ceil(),
-                "{policy:?}"
-            );
+            assert!(f64::from(fleet[index].in_flight()) <= cap.ceil(), "{policy:?}");
         }
         fleet.iter().for_each(|backend| set_in_flight(backend, 0));
         let mut unbound = Balancer::build(policy, 0.0, &fleet, 0);
-        let pick = Pick {
-            key: 42,
-            tried: &[],
-            now: NOW,
-            rng: &mut rng,
-        };
+        let pick = Pick { key: 42, tried: &[], now: NOW, rng: &mut rng };
         let home = unbound.pick(&fleet, pick).unwrap();
         set_in_flight(&fleet[home], 1_000);
-        let pick = Pick {
-            key: 42,
-            tried: &[],
-            now: NOW,
-            rng: &mut rng,
-        };
+        let pick = Pick { key: 42, tried: &[], now: NOW, rng: &mut rng };
         assert_eq!(unbound.pick(&fleet, pick), Some(home));
         set_in_flight(&fleet[home], 0);
     }

@@ -5,9 +5,7 @@ use super::*;
 fn names(balancer: &mut Balancer, fleet: &[Arc<Backend>], picks: usize) -> String {
     let mut rng = fastrand::Rng::with_seed(1);
     let letter = |index: usize| char::from(b'a' + index as u8);
-    (0..picks)
-        .map(|_| letter(pick(balancer, fleet, &mut rng).unwrap()))
-        .collect()
+    (0..picks).map(|_| letter(pick(balancer, fleet, &mut rng).unwrap())).collect()
 }
 
 #[test]
@@ -52,10 +50,7 @@ fn workers_together_keep_the_weights_within_2_percent_from_the_start() {
     }
     let total = f64::from(counts.iter().sum::<i32>());
     for (count, share) in counts.iter().zip([0.5, 0.3, 0.2]) {
-        assert!(
-            (f64::from(*count) / total - share).abs() < 0.02,
-            "{counts:?}"
-        );
+        assert!((f64::from(*count) / total - share).abs() < 0.02, "{counts:?}");
     }
 }
 
@@ -88,11 +83,7 @@ fn turns_go_on_over_a_reload_and_a_new_backend_joins_in() {
 
 #[test]
 fn ties_never_go_to_the_first_in_the_list() {
-    let policies = [
-        Policy::LeastConnections,
-        Policy::LeastResponseTime,
-        Policy::LeastBandwidth,
-    ];
+    let policies = [Policy::LeastConnections, Policy::LeastResponseTime, Policy::LeastBandwidth];
     for policy in policies {
         for weights in [vec![2, 2, 2, 2], vec![1; 12]] {
             let fleet = fleet(&weights);
