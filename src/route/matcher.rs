@@ -1,0 +1,233 @@
+//! The conditions of one rule, and whether a request meets them.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderName};
+use regex::Regex;
+
+/// What a rule matches on. Empty lists match everything.
+#[derive(Clone, Debug, Default)]
+pub struct Rule {
+    /// The route's number: its place in the file. [`super::table::Table::find`] answers with it.
+    pub index: usize,
+    /// `api.example.com`, or `*.example.com` for one or more labels before the suffix.
+    pub hosts: Vec<String>,
+    /// Any of these.
+    pub paths: Vec<PathPattern>,
+    /// Any of these, as written (methods are case-sensitive, RFC 9110 §9.1).
+    pub methods: Vec<String>,
+    /// All of these: some field of the name has exactly the value.
+    pub headers: Vec<(HeaderName, String)>,
+    /// All of these: some parameter of the name has, decoded, exactly the value.
+    pub query: Vec<(String, String)>,
+}
+
+/// How a rule matches a path.
+#[derive(Clone, Debug)]
+pub enum PathPattern {
+    /// This path and no other.
+    Exact(String),
+    /// This path and everything below it in whole segments: `/v1` (for `/v1/*`) takes `/v1`, `/v1/`
+    /// and `/v1/users`, not `/v1x`. Empty takes every path.
+    Prefix(String),
+    /// A regular expression, anchored only where it says so.
+    Regex(Regex),
+}
+
+impl PathPattern {
+    /// Whether `path` matches.
+    pub fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => exact == path,
+            Self::Prefix(prefix) => path
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.starts_with('/') || (rest.is_empty() && !path.is_empty())),
+            Self::Regex(regex) => regex.is_match(path),
+        }
+    }
+}
+
+/// What of a request decides its route.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// Lower case, without a port.
+    pub host: &'a str,
+    /// Normalized, without the query.
+    pub path: &'a str,
+    /// As received.
+    pub method: &'a str,
+    /// Without the `?`; empty when there is none.
+    pub query: &'a str,
+    /// All fields of the head.
+    pub headers: &'a HeaderMap,
+}
+
+/// The first condition of a rule that a request does not meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The method is none of the rule's.
+    Method,
+    /// No field of this name has the value.
+    Header(HeaderName),
+    /// No parameter of this name has the value.
+    Query(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Method => f.write_str("the method does not match"),
+            Self::Header(name) => write!(f, "the header {name} does not match"),
+            Self::Query(name) => write!(f, "the query parameter {name} does not match"),
+        }
+    }
+}
+
+/// The conditions that remain once host and path matched.
+#[derive(Clone, Debug)]
+pub(super) struct Conditions {
+    methods: Box<[String]>,
+    headers: Box<[(HeaderName, String)]>,
+    query: Box<[(String, String)]>,
+}
+
+impl Conditions {
+    pub(super) fn new(rule: &Rule) -> Self {
+        Self {
+            methods: rule.methods.as_slice().into(),
+            headers: rule.headers.as_slice().into(),
+            query: rule.query.as_slice().into(),
+        }
+    }
+
+    /// Sorts the more specific rule first; the caller breaks ties by file order.
+    pub(super) fn rank(&self) -> impl Ord + use<> {
+        use std::cmp::Reverse;
+        (
+            self.methods.is_empty(),
+            Reverse(self.headers.len()),
+            Reverse(self.query.len()),
+        )
+    }
+
+    /// Whether the request meets all conditions.
+    #[inline]
+    pub(super) fn accept(&self, facts: &Facts<'_>) -> bool {
+        self.has_method(facts.method)
+            && self.headers.iter().all(|it| has_header(it, facts.headers))
+            && self.query.iter().all(|it| has_parameter(it, facts.query))
+    }
+
+    /// Why the request does not meet them.
+    pub(super) fn refusal(&self, facts: &Facts<'_>) -> Option<Refusal> {
+        if !self.has_method(facts.method) {
+            return Some(Refusal::Method);
+        }
+        let header = self
+            .headers
+            .iter()
+            .find(|it| !has_header(it, facts.headers));
+        if let Some((name, _)) = header {
+            return Some(Refusal::Header(name.clone()));
+        }
+        let parameter = self.query.iter().find(|it| !has_parameter(it, facts.query));
+        parameter.map(|(name, _)| Refusal::Query(name.clone()))
+    }
+
+    #[inline]
+    fn has_method(&self, method: &str) -> bool {
+        self.methods.is_empty() || self.methods.iter().any(|it| it == method)
+    }
+}
+
+fn has_header((name, value): &(HeaderName, String), headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(name).iter();
+    values.any(|it| it.as_bytes() == value.as_bytes())
+}
+
+fn has_parameter((name, value): &(String, String), query: &str) -> bool {
+    query.split('&').any(|pair| {
+        if pair.is_empty() {
+            return false; // `a=1&&b=2` holds no parameter of the empty name
+        }
+        let (found, found_value) = pair.split_once('=').unwrap_or((pair, ""));
+        decoded(found).eq(name.bytes()) && decoded(found_value).eq(value.bytes())
+    })
+}
+
+/// Bytes of a form-encoded text: `%XX` and `+` decoded, a `%` that begins no escape as it stands.
+fn decoded(text: &str) -> impl Iterator<Item = u8> {
+    let mut rest = text.as_bytes();
+    std::iter::from_fn(move || {
+        let (first, after) = rest.split_first()?;
+        rest = after;
+        match (first, after) {
+            (b'+', _) => Some(b' '),
+            (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
+                (Some(high), Some(low)) => {
+                    rest = after;
+                    Some(high << 4 | low)
+                }
+                _ => Some(b'%'),
+            },
+            (byte, _) => Some(*byte),
+        }
+    })
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).map(|digit| digit as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_takes_whole_segments() {
+        let prefix = PathPattern::Prefix("/v1".into());
+        for path in ["/v1", "/v1/", "/v1/users", "/v1//"] {
+            assert!(prefix.matches(path), "{path}");
+        }
+        for path in ["/v1x", "/v", "/", "", "*", "/V1", "/x/v1"] {
+            assert!(!prefix.matches(path), "{path}");
+        }
+        let root = PathPattern::Prefix(String::new());
+        assert!(root.matches("/") && root.matches("/a/b"));
+        // OPTIONS * and CONNECT have no path to be below anything.
+        assert!(!root.matches("*") && !root.matches(""));
+    }
+
+    #[test]
+    fn parameters_are_compared_decoded() {
+        let has =
+            |name: &str, value: &str, query| has_parameter(&(name.into(), value.into()), query);
+        assert!(has("beta", "1", "alpha=2&beta=1"));
+        assert!(has("beta", "1", "beta=2&beta=1"));
+        assert!(has("b c", "ä%", "b+c=%C3%a4%"));
+        assert!(has("b", "%4", "b=%4"));
+        assert!(has("b", "%zz", "b=%zz"));
+        assert!(has("flag", "", "flag") && has("flag", "", "x&flag="));
+        assert!(has("a", "b=c", "a=b=c"));
+        assert!(!has("beta", "1", "beta=11") && !has("beta", "1", "xbeta=1"));
+        assert!(!has("beta", "1", "") && !has("", "", "") && !has("flag", "", "flag=1"));
+    }
+
+    #[test]
+    fn some_field_of_the_name_must_have_exactly_the_value() {
+        let mut headers = HeaderMap::new();
+        let has = |headers: &HeaderMap, value: &str| {
+            has_header(
+                &(HeaderName::from_static("x-canary"), value.into()),
+                headers,
+            )
+        };
+        assert!(!has(&headers, "yes") && !has(&headers, ""));
+        headers.append("X-Canary", "no".parse().unwrap());
+        headers.append("x-canary", "yes".parse().unwrap());
+        assert!(has(&headers, "yes") && has(&headers, "no"));
+        assert!(!has(&headers, "Yes") && !has(&headers, ""));
+        headers.append("x-canary", "".parse().unwrap());
+        assert!(has(&headers, ""));
+    }
+}

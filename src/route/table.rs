@@ -1,0 +1,423 @@
+//! The routes of one listener, found at a cost that does not grow with their number: host → path → rule.
+//!
+//! A [`Level`] holds the rules of one host pattern. Levels are asked from the most specific host to the
+//! least; within one, exact paths, then prefixes from the longest, then regular expressions, then rules
+//! that name no path. Each list is sorted by precedence at build, so that the first rule whose other
+//! conditions hold wins, and a request that fails them falls through.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasherDefault, Hasher},
+    ops::ControlFlow,
+};
+
+use regex::{Regex, RegexSet, RegexSetBuilder};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::matcher::{Conditions, Facts, PathPattern, Refusal, Rule};
+
+/// The routes of one listener.
+#[derive(Debug, Default)]
+pub struct Table {
+    rules: Box<[Compiled]>,
+    exact: Map<Level>,
+    /// By what stands after `*.`.
+    wildcard: Map<Level>,
+    any: Level,
+}
+
+impl Table {
+    /// Builds the table. Host patterns are compared in lower case and without a trailing dot.
+    pub fn build(rules: Vec<Rule>) -> Self {
+        let mut drafts = Drafts::default();
+        for (number, rule) in rules.iter().enumerate() {
+            if rule.hosts.is_empty() {
+                drafts.any.add(number, rule);
+            }
+            for host in &rule.hosts {
+                let host = normalized(host);
+                if host == "*" {
+                    drafts.any.add(number, rule);
+                    continue;
+                }
+                let (level, key) = match host.strip_prefix("*.") {
+                    Some(suffix) => (&mut drafts.wildcard, suffix),
+                    None => (&mut drafts.exact, host.as_str()),
+                };
+                level.entry(key.into()).or_default().add(number, rule);
+            }
+        }
+        let compiled: Box<[Compiled]> = rules.iter().map(Compiled::new).collect();
+        let finish = |levels: Map<Draft>| {
+            let levels = levels.into_iter();
+            levels
+                .map(|(host, draft)| (host, draft.finish(&compiled)))
+                .collect()
+        };
+        Self {
+            exact: finish(drafts.exact),
+            wildcard: finish(drafts.wildcard),
+            any: drafts.any.finish(&compiled),
+            rules: compiled,
+        }
+    }
+
+    /// The number of the route that takes the request.
+    #[inline]
+    pub fn find(&self, facts: &Facts<'_>) -> Option<usize> {
+        let found = self.walk(facts, &mut |rule| match rule.conditions.accept(facts) {
+            true => ControlFlow::Break(rule.index),
+            false => ControlFlow::Continue(()),
+        });
+        match found {
+            ControlFlow::Break(index) => Some(index),
+            ControlFlow::Continue(()) => None,
+        }
+    }
+
+    /// Every rule with what became of it: first those whose host and path match, in order of
+    /// precedence, then the others in file order. For people; costs what the number of rules costs.
+    pub fn explain(&self, facts: &Facts<'_>) -> Vec<Step> {
+        let mut steps = Vec::<Step>::new();
+        let mut winner = None;
+        let _ = self.walk(facts, &mut |rule| -> ControlFlow<()> {
+            // A rule with several hosts or paths is met again at a lower place.
+            if steps.iter().any(|step| step.route == rule.index) {
+                return ControlFlow::Continue(());
+            }
+            let verdict = match (rule.conditions.refusal(facts), winner) {
+                (Some(refusal), _) => StepVerdict::Refused(refusal),
+                (None, Some(by)) => StepVerdict::Outranked { by },
+                (None, None) => {
+                    winner = Some(rule.index);
+                    StepVerdict::Taken
+                }
+            };
+            let route = rule.index;
+            steps.push(Step { route, verdict });
+            ControlFlow::Continue(())
+        });
+        let met: std::collections::HashSet<usize> = steps.iter().map(|it| it.route).collect();
+        let others = self.rules.iter().filter(|rule| !met.contains(&rule.index));
+        steps.extend(others.map(|rule| Step {
+            route: rule.index,
+            verdict: match rule.has_host(facts.host) {
+                true => StepVerdict::Path,
+                false => StepVerdict::Host,
+            },
+        }));
+        steps
+    }
+
+    /// Shows `visit` every rule whose host and path match, in order of precedence.
+    #[inline]
+    fn walk<B>(
+        &self,
+        facts: &Facts<'_>,
+        visit: &mut impl FnMut(&Compiled) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let host = facts.host.strip_suffix('.').unwrap_or(facts.host);
+        let mut visit = |number: u32| match self.rules.get(number as usize) {
+            Some(rule) => visit(rule),
+            None => ControlFlow::Continue(()),
+        };
+        // Longer than any name can be (RFC 1035 §2.3.4), so the walk over its labels stays short.
+        if host.len() <= LONGEST_HOST {
+            if let Some(level) = self.exact.get(host) {
+                level.walk(facts.path, &mut visit)?;
+            }
+            let mut rest = host;
+            while !self.wildcard.is_empty()
+                && let Some((_, suffix)) = rest.split_once('.')
+            {
+                if let Some(level) = self.wildcard.get(suffix) {
+                    level.walk(facts.path, &mut visit)?;
+                }
+                rest = suffix;
+            }
+        }
+        self.any.walk(facts.path, &mut visit)
+    }
+}
+
+/// What became of one route for a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The route's number.
+    pub route: usize,
+    /// What became of it.
+    pub verdict: StepVerdict,
+}
+
+/// Why a route was taken or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StepVerdict {
+    /// It takes the request.
+    Taken,
+    /// It matches, and another one stands before it.
+    Outranked {
+        /// The route that takes the request.
+        by: usize,
+    },
+    /// Host and path match, another condition does not.
+    Refused(Refusal),
+    /// The host matches, the path does not.
+    Path,
+    /// The host does not match.
+    Host,
+}
+
+impl fmt::Display for StepVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Taken => f.write_str("matches"),
+            Self::Outranked { .. } => f.write_str("matches, but a more specific route comes first"),
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Path => f.write_str("the path does not match"),
+            Self::Host => f.write_str("the host does not match"),
+        }
+    }
+}
+
+/// A rule without what the table's structure already says.
+#[derive(Debug)]
+struct Compiled {
+    index: usize,
+    conditions: Conditions,
+    /// Lower case; only [`Table::explain`] reads them.
+    hosts: Box<[String]>,
+}
+
+impl Compiled {
+    fn new(rule: &Rule) -> Self {
+        Self {
+            index: rule.index,
+            conditions: Conditions::new(rule),
+            hosts: rule.hosts.iter().map(normalized).collect(),
+        }
+    }
+
+    fn has_host(&self, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let is_match = |pattern: &String| match pattern.strip_prefix("*.") {
+            Some(suffix) => host
+                .strip_suffix(suffix)
+                .is_some_and(|labels| labels.ends_with('.')),
+            None => pattern == host || pattern == "*",
+        };
+        self.hosts.is_empty() || (host.len() <= LONGEST_HOST && self.hosts.iter().any(is_match))
+    }
+}
+
+/// The rules of one host pattern, by path. Lists hold places in [`Table::rules`].
+#[derive(Debug, Default)]
+struct Level {
+    exact: Map<Vec<u32>>,
+    longest_exact: usize,
+    prefixes: Vec<Node>,
+    regexes: Regexes,
+    any: Vec<u32>,
+}
+
+impl Level {
+    #[inline]
+    fn walk<B>(&self, path: &str, visit: &mut impl FnMut(u32) -> ControlFlow<B>) -> ControlFlow<B> {
+        if path.len() <= self.longest_exact
+            && let Some(rules) = self.exact.get(path)
+        {
+            rules.iter().copied().try_for_each(&mut *visit)?;
+        }
+        let mut next = self.deepest(path);
+        while let Some(node) = next.and_then(|number| self.prefixes.get(number as usize)) {
+            node.rules.iter().copied().try_for_each(&mut *visit)?;
+            next = node.parent;
+        }
+        self.regexes.walk(path, visit)?;
+        self.any.iter().copied().try_for_each(visit)
+    }
+
+    /// The node of the longest known prefix of `path`: one look-up per segment that is known, so
+    /// thousands of slashes cost nothing.
+    #[inline]
+    fn deepest(&self, path: &str) -> Option<u32> {
+        if self.prefixes.is_empty() {
+            return None;
+        }
+        let mut number = 0;
+        for segment in path.strip_prefix('/')?.split('/') {
+            let child = self.prefixes.get(number as usize)?.children.get(segment);
+            let Some(child) = child else { break };
+            number = *child;
+        }
+        Some(number)
+    }
+}
+
+/// One segment of the prefixes. The first node is the root, for `/*`.
+#[derive(Debug, Default)]
+struct Node {
+    children: Map<u32>,
+    parent: Option<u32>,
+    rules: Vec<u32>,
+}
+
+/// Regular expressions in order of precedence, each with its rule.
+#[derive(Debug, Default)]
+struct Regexes {
+    /// All at once; absent when there are none, or when together they would grow too large.
+    set: Option<RegexSet>,
+    each: Vec<(Regex, u32)>,
+}
+
+impl Regexes {
+    fn build(each: Vec<(Regex, u32)>) -> Self {
+        let patterns = each.iter().map(|(regex, _)| regex.as_str());
+        let set = RegexSetBuilder::new(patterns).size_limit(SET_LIMIT).build();
+        Self {
+            set: set.ok().filter(|set| !set.is_empty()),
+            each,
+        }
+    }
+
+    #[inline]
+    fn walk<B>(&self, path: &str, visit: &mut impl FnMut(u32) -> ControlFlow<B>) -> ControlFlow<B> {
+        if self.each.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        let matches = self.set.as_ref().map(|set| set.matches(path));
+        let mut each = self.each.iter().enumerate();
+        each.try_for_each(|(number, (regex, rule))| {
+            let is_match = match &matches {
+                Some(matches) => matches.matched(number),
+                None => regex.is_match(path),
+            };
+            match is_match {
+                true => visit(*rule),
+                false => ControlFlow::Continue(()),
+            }
+        })
+    }
+}
+
+/// What a table is made from.
+#[derive(Default)]
+struct Drafts {
+    exact: Map<Draft>,
+    wildcard: Map<Draft>,
+    any: Draft,
+}
+
+/// A level under construction.
+#[derive(Default)]
+struct Draft {
+    level: Level,
+    regexes: Vec<(Regex, u32)>,
+}
+
+impl Draft {
+    fn add(&mut self, number: usize, rule: &Rule) {
+        let number = number as u32;
+        let level = &mut self.level;
+        if rule.paths.is_empty() {
+            level.any.push(number);
+        }
+        for path in &rule.paths {
+            match path {
+                PathPattern::Exact(path) => {
+                    level.longest_exact = level.longest_exact.max(path.len());
+                    level
+                        .exact
+                        .entry(path.as_str().into())
+                        .or_default()
+                        .push(number);
+                }
+                PathPattern::Prefix(prefix) => add_prefix(&mut level.prefixes, prefix, number),
+                PathPattern::Regex(regex) => self.regexes.push((regex.clone(), number)),
+            }
+        }
+    }
+
+    /// Sorts every list by precedence.
+    fn finish(mut self, rules: &[Compiled]) -> Level {
+        let rank = |number: &u32| {
+            let rule = rules.get(*number as usize);
+            rule.map(|rule| (rule.conditions.rank(), rule.index))
+        };
+        let level = &mut self.level;
+        level.any.sort_by_cached_key(rank);
+        level
+            .exact
+            .values_mut()
+            .for_each(|list| list.sort_by_cached_key(rank));
+        level
+            .prefixes
+            .iter_mut()
+            .for_each(|node| node.rules.sort_by_cached_key(rank));
+        self.regexes.sort_by_cached_key(|(_, number)| rank(number));
+        level.regexes = Regexes::build(self.regexes);
+        self.level
+    }
+}
+
+fn normalized(host: impl AsRef<str>) -> String {
+    host.as_ref().trim_end_matches('.').to_ascii_lowercase()
+}
+
+fn add_prefix(nodes: &mut Vec<Node>, prefix: &str, rule: u32) {
+    if nodes.is_empty() {
+        nodes.push(Node::default());
+    }
+    let mut number = 0_u32;
+    let segments = prefix.strip_prefix('/').map(|rest| rest.split('/'));
+    for segment in segments.into_iter().flatten() {
+        let new = nodes.len() as u32;
+        let Some(node) = nodes.get_mut(number as usize) else {
+            return;
+        };
+        let child = *node.children.entry(segment.into()).or_insert(new);
+        if child == new {
+            let parent = Some(number);
+            nodes.push(Node {
+                parent,
+                ..Node::default()
+            });
+        }
+        number = child;
+    }
+    if let Some(node) = nodes.get_mut(number as usize) {
+        node.rules.push(rule);
+    }
+}
+
+/// A map whose keys come from the configuration and whose look-ups come from requests. An attacker
+/// chooses only what is looked up, never what is stored, so the hash needs no secret.
+type Map<V> = HashMap<Box<str>, V, BuildHasherDefault<TextHash>>;
+
+/// XXH3 over the one slice that a text is.
+#[derive(Default)]
+struct TextHash(u64);
+
+impl Hasher for TextHash {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+
+    /// `str` closes its hash with a byte, which tells nothing where keys are single texts.
+    #[inline]
+    fn write_u8(&mut self, _: u8) {}
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+const LONGEST_HOST: usize = 253;
+
+/// Bytes that the regular expressions of one host may compile to together.
+const SET_LIMIT: usize = 256 << 20;
+
+#[cfg(test)]
+mod tests;
