@@ -9,4 +9,5 @@ pub mod health;
 pub mod moment;
 pub mod route;
 pub mod settings;
+pub mod tls;
 pub mod upstream;

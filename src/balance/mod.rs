@@ -1,1 +1,3 @@
 //! The room `balance`.
+
+pub mod conf;

@@ -1,1 +1,3 @@
 //! The room `route`.
+
+pub mod conf;
