@@ -15,4 +15,5 @@ pub mod net;
 pub mod route;
 pub mod settings;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;

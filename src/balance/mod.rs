@@ -11,6 +11,7 @@
 
 mod bound;
 mod candidates;
+pub mod conf;
 mod consistent_hash;
 mod ip_hash;
 mod least_bandwidth;
@@ -31,7 +32,7 @@ use std::{sync::Arc, time::Duration};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-pub use self::traffic::Traffic;
+pub use self::{conf::Policy, traffic::Traffic};
 use self::{
     candidates::{Candidates, TIERS, Tier},
     consistent_hash::ConsistentHash,
@@ -45,47 +46,6 @@ use self::{
     round_robin::RoundRobin,
 };
 use crate::{backend::Backend, moment::Moment};
-
-/// The policies by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Policy {
-    /// Smooth weighted round robin; equal weights give plain round robin.
-    RoundRobin,
-    /// The same, said aloud.
-    WeightedRoundRobin,
-    /// Fewest exchanges in flight for its weight.
-    LeastConnections,
-    /// Lowest peak EWMA of the time to the response head × exchanges in flight, for its weight.
-    LeastResponseTime,
-    /// Fewest bytes per second, both directions, for its weight.
-    LeastBandwidth,
-    /// By the client's address.
-    IpHash,
-    /// A hash ring with virtual nodes and bounded load.
-    ConsistentHash,
-    /// Maglev's lookup table with bounded load.
-    Maglev,
-    /// At random, in proportion to weight.
-    Random,
-    /// The less loaded of two at random.
-    PowerOfTwo,
-}
-
-impl Policy {
-    /// Every policy, for tests and documentation that walk the list.
-    pub const ALL: [Self; 10] = [
-        Self::RoundRobin,
-        Self::WeightedRoundRobin,
-        Self::LeastConnections,
-        Self::LeastResponseTime,
-        Self::LeastBandwidth,
-        Self::IpHash,
-        Self::ConsistentHash,
-        Self::Maglev,
-        Self::Random,
-        Self::PowerOfTwo,
-    ];
-}
 
 /// What a policy may know of the exchange that needs a backend.
 #[derive(Debug)]

@@ -167,7 +167,7 @@ proptest! {
         let tried: Vec<usize> = (0..states.len()).filter(|i| states[*i].is_tried).collect();
         let allowed = allowed(&fleet, &tried);
         let mut rng = fastrand::Rng::with_seed(seed);
-        for policy in Policy::ALL {
+        for &(policy, ..) in Policy::ALL {
             if policy == Policy::Maglev && !seed.is_multiple_of(8) {
                 continue; // Its table costs a second per hundred builds without optimization.
             }
@@ -193,7 +193,7 @@ proptest! {
 
 #[test]
 fn indices_beyond_the_fleet_do_no_harm() {
-    for policy in Policy::ALL {
+    for &(policy, ..) in Policy::ALL {
         let mut balancer = Balancer::build(policy, 1.25, &fleet(&[1, 1]), 0);
         let outcome = Outcome { elapsed: Duration::from_millis(1), failed: true };
         balancer.on_start(9, NOW);
@@ -210,13 +210,13 @@ fn indices_beyond_the_fleet_do_no_harm() {
 
 #[test]
 fn averages_and_counts_are_carried_over_by_identity() {
-    for policy in Policy::ALL {
+    for &(policy, ..) in Policy::ALL {
         let mut old = Balancer::build(policy, 1.25, &fleet(&[1, 1, 1]), 0);
         let outcome = Outcome { elapsed: Duration::from_millis(70), failed: false };
         old.on_start(2, NOW);
         old.on_done(2, &outcome, NOW);
         old.on_bytes(2, 5_000, NOW);
-        for next in Policy::ALL {
+        for &(next, ..) in Policy::ALL {
             let mut new = Balancer::build(next, 1.25, &fleet(&[1, 1]), 0);
             new.carry_over(&old, &[Some(2), None]);
             assert_eq!(new.average(0, NOW), Some(outcome.elapsed));

@@ -1,1 +1,111 @@
-//! The room `config`.
+//! The configuration file: TOML text → checked plain values, or **all** problems with place and hint.
+//!
+//! Previous stop: [`crate::settings`], which reads located TOML; each room left of here owns its `Conf`.
+//! Next stop: `runtime::snapshot`, which builds live objects from a [`Config`].
+//! Nothing is opened or bound here; files that the configuration names are read to be checked.
+
+pub mod admin;
+mod cross;
+pub mod listen;
+pub mod log;
+pub mod runtime;
+pub mod trace;
+
+use std::{fs, path::Path};
+
+use crate::{
+    route::conf::RouteConf,
+    settings::{
+        Anything, Node, Place, Problem, Reader, Source, section, section::read, unreadable,
+    },
+    upstream::conf::UpstreamConf,
+};
+
+pub use crate::settings::Problems;
+use admin::AdminConf;
+use listen::ListenerConf;
+use log::LogConf;
+use runtime::RuntimeConf;
+use trace::TraceConf;
+
+section! {
+    /// The whole file.
+    pub struct Config {
+        /// The process.
+        pub runtime: RuntimeConf;
+        /// The log and the access log.
+        pub log: LogConf;
+        /// The admin endpoint; off when absent.
+        pub admin: Option<AdminConf>;
+        /// Where connections are accepted.
+        pub listener: Vec<ListenerConf>;
+        /// What becomes of requests.
+        pub route: Vec<RouteConf>;
+        /// Groups of backends.
+        pub upstream: Vec<UpstreamConf>;
+        /// Traces.
+        pub trace: TraceConf;
+    }
+    later {
+        /// Stores of responses.
+        cache: Anything;
+        /// A peer that takes over.
+        cluster: Anything;
+    }
+}
+
+/// Reads and checks a configuration file.
+pub fn load(path: &Path) -> Result<Config, Problems> {
+    let whole = |message: String, hint: &str| {
+        let hint = (!hint.is_empty()).then(|| hint.to_owned());
+        Problems(vec![Problem::with_file(path.to_owned(), message, hint)])
+    };
+    let bytes = fs::read(path).map_err(|error| {
+        whole(
+            unreadable(path, &error),
+            "name the configuration file with `--config FILE`",
+        )
+    })?;
+    match String::from_utf8(bytes) {
+        Ok(text) => parse(&text, path),
+        Err(error) => {
+            let good = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            let place = Place {
+                start: good,
+                end: good + 1,
+            };
+            let hint = "save the file as UTF-8".to_owned();
+            let source = Source::new(&text, path);
+            let message = "this is not UTF-8, which TOML has to be".to_owned();
+            Err(Problems(vec![Problem::at(
+                &source,
+                place,
+                message,
+                Some(hint),
+            )]))
+        }
+    }
+}
+
+/// Checks a configuration text as if it stood in `file`.
+pub fn parse(text: &str, file: &Path) -> Result<Config, Problems> {
+    let source = Source::new(text, file);
+    let mut reader = Reader::new(&source);
+    let (root, errors) = Node::parse(text);
+    reader.recovered = !errors.is_empty();
+    for (place, message) in errors {
+        reader.problem(place, message);
+    }
+    let config = read::<Config>(&root, &mut reader).map(|mut config| {
+        cross::check(&mut config, &root, &mut reader);
+        config
+    });
+    match config {
+        Some(config) if !reader.has_problems() => Ok(config),
+        _ => Err(reader.into_problems()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

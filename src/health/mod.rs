@@ -1,1 +1,3 @@
 //! The room `health`.
+
+pub mod conf;

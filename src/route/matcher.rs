@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName};
 use regex::Regex;
+
+use crate::fields::Fields;
 
 /// What a rule matches on. Empty lists match everything.
 #[derive(Clone, Debug, Default)]
@@ -17,7 +18,7 @@ pub struct Rule {
     /// Any of these, as written (methods are case-sensitive, RFC 9110 §9.1).
     pub methods: Vec<String>,
     /// All of these: some field of the name has exactly the value.
-    pub headers: Vec<(HeaderName, String)>,
+    pub headers: Vec<(String, String)>,
     /// All of these: some parameter of the name has, decoded, exactly the value.
     pub query: Vec<(String, String)>,
 }
@@ -59,7 +60,7 @@ pub struct Facts<'a> {
     /// Without the `?`; empty when there is none.
     pub query: &'a str,
     /// All fields of the head.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Fields,
 }
 
 /// The first condition of a rule that a request does not meet.
@@ -68,7 +69,7 @@ pub enum Refusal {
     /// The method is none of the rule's.
     Method,
     /// No field of this name has the value.
-    Header(HeaderName),
+    Header(String),
     /// No parameter of this name has the value.
     Query(String),
 }
@@ -87,7 +88,7 @@ impl fmt::Display for Refusal {
 #[derive(Clone, Debug)]
 pub(super) struct Conditions {
     methods: Box<[String]>,
-    headers: Box<[(HeaderName, String)]>,
+    headers: Box<[(String, String)]>,
     query: Box<[(String, String)]>,
 }
 
@@ -140,9 +141,8 @@ impl Conditions {
     }
 }
 
-fn has_header((name, value): &(HeaderName, String), headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(name).iter();
-    values.any(|it| it.as_bytes() == value.as_bytes())
+fn has_header((name, value): &(String, String), headers: &Fields) -> bool {
+    headers.all(name).any(|it| it == value.as_bytes())
 }
 
 fn has_parameter((name, value): &(String, String), query: &str) -> bool {
@@ -215,19 +215,19 @@ mod tests {
 
     #[test]
     fn some_field_of_the_name_must_have_exactly_the_value() {
-        let mut headers = HeaderMap::new();
-        let has = |headers: &HeaderMap, value: &str| {
+        let mut headers = Fields::default();
+        let has = |headers: &Fields, value: &str| {
             has_header(
-                &(HeaderName::from_static("x-canary"), value.into()),
+                &("x-canary".to_owned(), value.into()),
                 headers,
             )
         };
         assert!(!has(&headers, "yes") && !has(&headers, ""));
-        headers.append("X-Canary", "no".parse().unwrap());
-        headers.append("x-canary", "yes".parse().unwrap());
+        headers.push("X-Canary", "no".as_bytes());
+        headers.push("x-canary", "yes".as_bytes());
         assert!(has(&headers, "yes") && has(&headers, "no"));
         assert!(!has(&headers, "Yes") && !has(&headers, ""));
-        headers.append("x-canary", "".parse().unwrap());
+        headers.push("x-canary", "".as_bytes());
         assert!(has(&headers, ""));
     }
 }

@@ -5,5 +5,6 @@
 //! expression, any path; then a rule that names methods; then more headers; then more query
 //! parameters; then file order. A request that fails a rule's conditions falls through to the next.
 
+pub mod conf;
 pub mod matcher;
 pub mod table;

@@ -1,1 +1,3 @@
 //! The room `upstream`.
+
+pub mod conf;

@@ -2,11 +2,11 @@
 
 use std::cmp::Reverse;
 
-use http::{HeaderMap, HeaderName};
 use proptest::prelude::*;
 use regex::Regex;
 
 use super::*;
+use crate::fields::Fields;
 
 /// A request in owned parts.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +15,7 @@ struct Request {
     path: String,
     method: String,
     query: String,
-    headers: HeaderMap,
+    headers: Fields,
 }
 
 impl Request {
@@ -139,7 +139,7 @@ fn a_request_falls_through_to_the_next_path_and_the_next_host() {
     let mut post = rule(0, &["api.example.com"], &["/v1/users"]);
     post.methods = vec!["POST".into()];
     let mut canary = rule(1, &["api.example.com"], &["/v1/*"]);
-    canary.headers = vec![(HeaderName::from_static("x-canary"), "yes".into())];
+    canary.headers = vec![("x-canary".to_owned(), "yes".into())];
     let mut beta = rule(2, &["*.example.com"], &["/v1/*"]);
     beta.query = vec![("beta".into(), "1".into())];
     let table = Table::build(vec![post, canary, beta, rule(3, &[], &[])]);
@@ -147,7 +147,7 @@ fn a_request_falls_through_to_the_next_path_and_the_next_host() {
     assert_eq!(table.find(&request.facts()), Some(3));
     request.query = "beta=1".into();
     assert_eq!(table.find(&request.facts()), Some(2));
-    request.headers.insert("x-canary", "yes".parse().unwrap());
+    request.headers.push("x-canary", b"yes");
     assert_eq!(table.find(&request.facts()), Some(1));
     request.method = "POST".into();
     assert_eq!(table.find(&request.facts()), Some(0));
@@ -301,7 +301,7 @@ prop_compose! {
         request.method = method.into();
         request.query = query.join("&");
         for (name, value) in headers {
-            request.headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+            request.headers.push(&name, value.as_bytes());
         }
         request
     }

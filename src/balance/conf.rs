@@ -1,0 +1,80 @@
+//! Balancing as configured: the policy, and what a hash is taken of.
+
+use serde_json::json;
+
+use crate::settings::{Node, Reader, Value, choice, name};
+
+choice! {
+    /// How a backend is picked.
+    pub enum Policy {
+        /// In turn, by weight, evenly spread (smooth weighted).
+        RoundRobin = "round-robin",
+        /// The same as `round-robin`, said aloud.
+        WeightedRoundRobin = "weighted-round-robin",
+        /// The fewest exchanges in flight for its weight.
+        LeastConnections = "least-connections",
+        /// The shortest average time to the response head.
+        LeastResponseTime = "least-response-time",
+        /// The fewest bytes per second.
+        LeastBandwidth = "least-bandwidth",
+        /// By the client's address.
+        IpHash = "ip-hash",
+        /// A ring with bounded load; few keys move when backends change.
+        ConsistentHash = "consistent-hash",
+        /// A lookup table: quicker and more even than the ring, a few more keys move.
+        Maglev = "maglev",
+        /// At random, by weight.
+        Random = "random",
+        /// The less busy of two at random.
+        PowerOfTwo = "power-of-two",
+    }
+}
+
+/// What of a request `consistent-hash` and `maglev` hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashOn {
+    /// The client's address.
+    ClientIp,
+    /// The value of a header, by its lower-case name.
+    Header(String),
+    /// The value of a cookie.
+    Cookie(String),
+    /// The value of a query parameter.
+    Query(String),
+    /// The path.
+    Path,
+}
+
+impl Value for HashOn {
+    fn kind() -> String {
+        "`client-ip`, `header:NAME`, `cookie:NAME`, `query:NAME` or `path`".into()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "pattern": "^(client-ip|path|(header|cookie|query):.+)$"})
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.text(node, &Self::kind())?;
+        let (source, of) = text.split_once(':').unwrap_or((text, ""));
+        match (source, of) {
+            ("client-ip", "") => return Some(Self::ClientIp),
+            ("path", "") => return Some(Self::Path),
+            ("header", of) if name::is_token(of) => {
+                return Some(Self::Header(of.to_ascii_lowercase()));
+            }
+            ("cookie", of) if name::is_token(of) => return Some(Self::Cookie(of.to_owned())),
+            ("query", of) if !of.is_empty() => return Some(Self::Query(of.to_owned())),
+            _ => {}
+        }
+        let message = format!("`{text}` is nothing that can be hashed");
+        let hint = match source {
+            "header" | "cookie" | "query" => {
+                format!("write its name after the colon: \"{source}:NAME\"")
+            }
+            _ => format!("it may be {}", Self::kind()),
+        };
+        reader.problem_with(node.place, message, hint);
+        None
+    }
+}

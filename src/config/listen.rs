@@ -1,0 +1,164 @@
+//! `[[listener]]`: where connections are accepted.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use ipnet::IpNet;
+use serde_json::json;
+
+use crate::{
+    settings::{Node, Reader, Size, Table, Value, choice, name, network, section},
+    tls::conf::{CertificateConf, ClientAuthConf, ClientAuthMode},
+};
+
+section! {
+    /// An address that Pointsman accepts on, with its protocol and certificates.
+    pub struct ListenerConf {
+        /// Its name: routes, metrics and the log use it.
+        pub name: String;
+        /// An IP address and a port, or `unix:/run/x.sock`.
+        pub address: ListenAddress;
+        /// What is spoken.
+        pub protocol: Protocol = "http";
+        /// Connections over all workers; beyond, none is accepted until one ends.
+        pub max_connections: u32 = 10000, in 1 to 10000000;
+        /// Connections from one address; 0 = unlimited.
+        pub max_connections_per_address: u32 = 0, in 0 to 10000000;
+        /// Networks from which, and only from which, a PROXY v1 or v2 header is required and believed.
+        pub proxy_protocol_from: Vec<IpNet> = [];
+        /// Networks whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed and extended; from others they are replaced.
+        pub trusted_proxies: Vec<IpNet> = [];
+        /// Networks that may connect; empty = all.
+        pub allow: Vec<IpNet> = [];
+        /// Networks that may not connect; it goes before `allow`.
+        pub deny: Vec<IpNet> = [];
+        /// Certificates (`https`), chosen by SNI: exact, then wildcard; the first is the default.
+        pub certificate: Vec<CertificateConf>;
+        /// Client certificates (`https`).
+        pub client_auth: ClientAuthConf;
+        /// How long clients may take.
+        pub timeouts: TimeoutsConf;
+        /// How much clients may send.
+        pub limits: LimitsConf;
+    }
+    later {
+        /// HTTP/3 on the same port over UDP.
+        http3: bool = false;
+    }
+    check Self::check;
+}
+
+impl ListenerConf {
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        name::check(table);
+        let written = table.entry("certificate");
+        match self.protocol {
+            // A protocol that could not be read has been replaced by the default.
+            Protocol::Http
+                if table
+                    .entry("protocol")
+                    .is_none_or(|entry| entry.node.text() == Some("http")) =>
+            {
+                let hint = "set `protocol = \"https\"`, or leave it out";
+                if let Some(entry) = written {
+                    let message =
+                        "a listener with `protocol = \"http\"` has no use for a certificate";
+                    table.reader.problem_with(entry.place, message, hint);
+                }
+                if let Some(entry) = table
+                    .entry("client_auth")
+                    .filter(|_| self.client_auth.mode != ClientAuthMode::Off)
+                {
+                    let message = "client certificates need TLS";
+                    table.reader.problem_with(entry.place, message, hint);
+                }
+            }
+            Protocol::Http => {}
+            Protocol::Https if written.is_none() => {
+                let message = format!("the https listener `{}` has no certificate", self.name);
+                let hint = "add `[[listener.certificate]]` with `chain` and `key`";
+                table.reader.missing(table.place, message, hint);
+            }
+            Protocol::Https => {}
+        }
+    }
+}
+
+choice! {
+    /// What is spoken.
+    pub enum Protocol {
+        /// HTTP/1.1 without TLS.
+        Http = "http",
+        /// HTTP/1.1 and HTTP/2 over TLS, by ALPN.
+        Https = "https",
+    }
+    later { "tcp", "tls", "udp" }
+}
+
+/// Where connections are accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// An IP address and a port.
+    Tcp(SocketAddr),
+    /// A unix stream socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Value for ListenAddress {
+    fn kind() -> String {
+        "an address".into()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "examples": ["0.0.0.0:8080", "[::]:8080", "unix:/run/pointsman.sock"]})
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.text(node, "an address, such as \"0.0.0.0:8080\"")?;
+        match text.strip_prefix("unix:") {
+            Some("") => {
+                let hint = "write the socket's file after the colon: \"unix:/run/x.sock\"";
+                reader.problem_with(node.place, "`unix:` names no socket", hint);
+                None
+            }
+            Some(path) => Some(Self::Unix(reader.resolve(path))),
+            None => network::socket_address(text, node, reader).map(Self::Tcp),
+        }
+    }
+}
+
+section! {
+    /// How long clients may take.
+    pub struct TimeoutsConf {
+        /// The TLS handshake.
+        pub tls_handshake: Duration = "10s", in "1ms" to "1h";
+        /// The whole request head; 408 beyond.
+        pub header: Duration = "10s", in "1ms" to "1h";
+        /// Between two reads of a body; 408 beyond.
+        pub body: Duration = "30s", in "1ms" to "1d";
+        /// Between two requests of a connection.
+        pub idle: Duration = "75s", in "1ms" to "1d";
+    }
+}
+
+section! {
+    /// How much clients may send.
+    pub struct LimitsConf {
+        /// Bytes of a request head; 431 beyond.
+        pub header_bytes: Size = "64KiB", in "1KiB" to "16MiB";
+        /// Header fields of a request; 431 beyond.
+        pub headers: u32 = 100, in 1 to 10000;
+        /// Bytes of a request target; 414 beyond.
+        pub uri_bytes: Size = "8KiB", in "64B" to "1MiB";
+        /// Bytes of a request body, 413 beyond; 0 = unlimited.
+        pub body_bytes: Size = "0", in "0" to "1024TiB";
+    }
+}

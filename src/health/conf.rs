@@ -1,0 +1,183 @@
+//! Active checks and passive ejection, as configured.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::settings::{Data, Node, Reader, Table, Value, choice, section};
+
+choice! {
+    /// What a check does.
+    pub enum CheckKind {
+        /// `GET` of a path; the status decides.
+        Http = "http",
+        /// Connects, and where `send` or `expect` is given, talks.
+        Tcp = "tcp",
+    }
+    later { "grpc" }
+}
+
+choice! {
+    /// What a backend is taken for before its first check.
+    pub enum InitialState {
+        /// Up at once.
+        Up = "up",
+        /// Down until a check has passed.
+        Down = "down",
+    }
+}
+
+section! {
+    /// Active checks; made when the table is present.
+    pub struct HealthCheckConf {
+        /// What a check does.
+        pub kind: CheckKind = "http";
+        /// Path to ask for (`http`).
+        pub path: String = "/healthz";
+        /// `Host` to ask for (`http`); empty = the backend's address.
+        pub host: String = "";
+        /// Statuses that pass (`http`): one, or a range.
+        pub expect_status: Vec<StatusRange> = ["200-399"];
+        /// What is sent after connecting (`tcp`).
+        pub send: String = "";
+        /// What the answer must contain (`tcp`).
+        pub expect: String = "";
+        /// Time from one check to the next.
+        pub interval: Duration = "2s", in "10ms" to "1d";
+        /// Time after which a check has failed.
+        pub timeout: Duration = "1s", in "1ms" to "1h";
+        /// Passed checks in a row that bring a backend up.
+        pub rise: u32 = 2, in 1 to 1000;
+        /// Failed checks in a row that take a backend down.
+        pub fall: u32 = 3, in 1 to 1000;
+        /// What a backend is taken for before its first check.
+        pub initial: InitialState = "up";
+    }
+    later {
+        /// Service to ask about (`grpc`).
+        service: String = "";
+    }
+    check Self::check;
+}
+
+impl HealthCheckConf {
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        if !self.path.starts_with('/')
+            || self
+                .path
+                .contains(|c: char| c.is_whitespace() || c.is_control())
+        {
+            let message = format!("`{}` is not a path", self.path);
+            let hint = "a path begins with `/` and has no blanks";
+            table
+                .reader
+                .problem_with(table.place_of("path"), message, hint);
+        }
+        if self.expect_status.is_empty() && table.places_in("expect_status").is_empty() {
+            let message = "no status passes this check";
+            let hint = "name statuses, such as [\"200-399\"], or leave the key out";
+            table
+                .reader
+                .problem_with(table.place_of("expect_status"), message, hint);
+        }
+        if http::HeaderValue::from_str(&self.host).is_err() {
+            let message = "`host` cannot stand in a header";
+            table.reader.problem_with(
+                table.place_of("host"),
+                message,
+                "it has no control characters",
+            );
+        }
+        let only = match self.kind {
+            CheckKind::Http => ["send", "expect"].as_slice(),
+            CheckKind::Tcp => &["path", "host", "expect_status"],
+        };
+        for key in only {
+            if let Some(entry) = table.entry(key) {
+                let kind = self.kind.name();
+                let message = format!("`{key}` does nothing in a check of kind `{kind}`");
+                table
+                    .reader
+                    .problem_with(entry.place, message, "leave it out, or set `kind`");
+            }
+        }
+    }
+}
+
+/// Statuses from one to another, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusRange {
+    /// The least that passes.
+    pub first: u16,
+    /// The greatest that passes.
+    pub last: u16,
+}
+
+impl StatusRange {
+    /// Whether `status` lies in the range.
+    pub fn contains(self, status: u16) -> bool {
+        (self.first..=self.last).contains(&status)
+    }
+}
+
+impl Value for StatusRange {
+    fn kind() -> String {
+        "a status or a range of statuses".into()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"anyOf": [
+            {"type": "string", "pattern": "^[1-5][0-9]{2}(-[1-5][0-9]{2})?$"},
+            {"type": "integer", "minimum": 100, "maximum": 599},
+        ]})
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = match &node.data {
+            Data::Integer(number) => number.to_string(),
+            _ => reader
+                .text(node, "a status, such as \"200\" or \"200-399\"")?
+                .to_owned(),
+        };
+        let (first, last) = text.split_once('-').unwrap_or((&text, &text));
+        let bound = |text: &str| {
+            let status: Option<u16> = text.trim().parse().ok();
+            status.filter(|status| (100..=599).contains(status))
+        };
+        match (bound(first), bound(last)) {
+            (Some(first), Some(last)) if first <= last => return Some(Self { first, last }),
+            (Some(first), Some(last)) => {
+                let message = format!("the range `{text}` is empty");
+                reader.problem_with(
+                    node.place,
+                    message,
+                    format!("did you mean `{last}-{first}`?"),
+                );
+            }
+            _ => {
+                let message = format!("`{text}` is not a status");
+                let hint = "from 100 to 599: \"200\", or a range: \"200-399\"";
+                reader.problem_with(node.place, message, hint);
+            }
+        }
+        None
+    }
+}
+
+section! {
+    /// Passive checks: what real traffic says of a backend.
+    pub struct OutlierConf {
+        /// Failures in a row (connect errors, resets, 502, 503, 504) that eject a backend; 0 = off.
+        pub consecutive_failures: u32 = 5, in 0 to 1000000;
+        /// Share of failures within `window` that ejects a backend; 0 = off.
+        pub failure_percent: u32 = 50, in 0 to 100;
+        /// Requests within `window` below which `failure_percent` says nothing.
+        pub minimum_requests: u32 = 20, in 1 to 1000000;
+        /// Time over which `failure_percent` is taken.
+        pub window: Duration = "10s", in "100ms" to "1d";
+        /// Time of an ejection, times the number of ejections so far.
+        pub base_ejection: Duration = "30s", in "1ms" to "1d";
+        /// Share of the backends that may be ejected at once; what an active check took out counts apart.
+        pub max_ejected_percent: u32 = 50, in 0 to 100;
+    }
+}

@@ -1,0 +1,221 @@
+//! What becomes of a request.
+
+use serde_json::json;
+
+use crate::settings::{Node, Reader, Row, Section, Table, Value, section};
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// It goes to this upstream.
+    Upstream(String),
+    /// It goes to one of these, by weight.
+    Split(Vec<(String, u32)>),
+    /// The client is sent elsewhere.
+    Redirect(RedirectConf),
+    /// It is answered at once.
+    Respond(RespondConf),
+}
+
+impl Section for Action {
+    const DOC: &'static str = ActionKeys::DOC;
+
+    fn rows() -> Vec<Row> {
+        <ActionKeys as Section>::rows()
+    }
+
+    fn take(table: &mut Table<'_, '_, '_>) -> Option<Self> {
+        let keys = ActionKeys::take(table)?;
+        let written: Vec<_> = NAMES.iter().filter_map(|name| table.entry(name)).collect();
+        match written.as_slice() {
+            [] => {
+                let hint = "add one of `upstream`, `split`, `redirect` and `respond`";
+                table
+                    .reader
+                    .missing(table.place, "the route has no action", hint);
+                return None;
+            }
+            [_] => {}
+            [first, rest @ ..] => {
+                for entry in rest {
+                    let message = format!(
+                        "the route has two actions, `{}` and `{}`",
+                        first.key, entry.key
+                    );
+                    let hint = "a route has exactly one; make two routes";
+                    table.reader.problem_with(entry.place, message, hint);
+                }
+            }
+        }
+        if let Some(name) = keys.upstream {
+            return Some(Self::Upstream(name));
+        }
+        if !keys.split.is_empty() || table.entry("split").is_some() {
+            return Some(Self::split(keys.split, table));
+        }
+        let redirect = keys.redirect.map(Self::Redirect);
+        redirect.or(keys.respond.map(Self::Respond))
+    }
+}
+
+impl Action {
+    fn split(parts: Vec<SplitConf>, table: &mut Table<'_, '_, '_>) -> Self {
+        let broken = parts.len() != table.places_in("split").len();
+        if !broken && parts.iter().all(|part| part.weight == 0) {
+            let message = if parts.is_empty() {
+                "`split` names no upstream"
+            } else {
+                "every weight of `split` is 0, so that no request goes anywhere"
+            };
+            let hint = "give at least one upstream a weight of 1 or more";
+            table
+                .reader
+                .problem_with(table.place_of("split"), message, hint);
+        }
+        Self::Split(
+            parts
+                .into_iter()
+                .map(|part| (part.upstream, part.weight))
+                .collect(),
+        )
+    }
+}
+
+const NAMES: [&str; 4] = ["upstream", "split", "redirect", "respond"];
+
+section! {
+    /// The four actions.
+    pub struct ActionKeys {
+        /// Sends the request to this upstream.
+        pub upstream: Option<String>;
+        /// Spreads requests over several upstreams, by weight.
+        pub split: Vec<SplitConf>;
+        /// Sends the client elsewhere.
+        pub redirect: Option<RedirectConf>;
+        /// Answers at once.
+        pub respond: Option<RespondConf>;
+    }
+}
+
+section! {
+    /// One of the upstreams that requests are spread over.
+    pub struct SplitConf {
+        /// Its name.
+        pub upstream: String;
+        /// Its share.
+        pub weight: u32 = 1, in 0 to 1000000;
+    }
+}
+
+section! {
+    /// Sends the client elsewhere.
+    pub struct RedirectConf {
+        /// Where to; `{scheme}`, `{host}`, `{port}`, `{path}`, `{query}` and `{path_and_query}` are the request's.
+        pub to: String;
+        /// 301, 302, 303, 307 or 308.
+        pub status: RedirectStatus = 308;
+    }
+    check Self::check;
+}
+
+impl RedirectConf {
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        let place = table.place_of("to");
+        let mut rest = self.to.as_str();
+        let mut literal = String::new();
+        while let Some((before, after)) = rest.split_once('{') {
+            literal.push_str(before);
+            let Some((name, after)) = after.split_once('}') else {
+                table.reader.problem_with(
+                    place,
+                    "a `{` is not closed",
+                    "placeholders are `{name}`",
+                );
+                return;
+            };
+            if !PLACEHOLDERS.contains(&name) {
+                let message = format!("unknown placeholder `{{{name}}}`");
+                let hint = crate::settings::suggest::did_you_mean(name, PLACEHOLDERS);
+                table.reader.problem_with(place, message, hint);
+            }
+            rest = after;
+        }
+        literal.push_str(rest);
+        let absolute = ["/", "http://", "https://", "{scheme}://", "{path"];
+        if !absolute.iter().any(|start| self.to.starts_with(start)) {
+            let message = format!("`{}` is not where a client can be sent", self.to);
+            let hint = "begin with \"https://\", \"http://\", \"{scheme}://\" or `/`";
+            table.reader.problem_with(place, message, hint);
+        } else if literal
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || !c.is_ascii())
+        {
+            let hint = "write blanks and special characters percent-encoded, such as `%20`";
+            table
+                .reader
+                .problem_with(place, "a URL cannot have such characters", hint);
+        }
+    }
+}
+
+const PLACEHOLDERS: [&str; 6] = ["scheme", "host", "port", "path", "query", "path_and_query"];
+
+/// The status of a redirect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RedirectStatus(pub u16);
+
+impl Value for RedirectStatus {
+    fn kind() -> String {
+        "301, 302, 303, 307 or 308".into()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"enum": [301, 302, 303, 307, 308]})
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let status = u32::read(node, reader)?;
+        match u16::try_from(status) {
+            Ok(status @ (301 | 302 | 303 | 307 | 308)) => Some(Self(status)),
+            _ => {
+                let message = format!("{status} is not the status of a redirect");
+                let hint = "308 and 301 are permanent, 307 and 302 for now, 303 after a form";
+                reader.problem_with(node.place, message, hint);
+                None
+            }
+        }
+    }
+}
+
+section! {
+    /// Answers at once.
+    pub struct RespondConf {
+        /// The status.
+        pub status: u16, in 200 to 599;
+        /// The body.
+        pub body: String = "";
+        /// Its type.
+        pub content_type: String = "text/plain";
+    }
+    check Self::check;
+}
+
+impl RespondConf {
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        if http::HeaderValue::from_str(&self.content_type).is_err() || self.content_type.is_empty()
+        {
+            let message = "`content_type` cannot stand in a header";
+            let hint = "write a media type, such as \"text/plain\"";
+            table
+                .reader
+                .problem_with(table.place_of("content_type"), message, hint);
+        }
+        // RFC 9110 §6.4.1: these responses have no body.
+        if matches!(self.status, 204 | 205 | 304) && !self.body.is_empty() {
+            let message = format!("a response with status {} has no body", self.status);
+            table
+                .reader
+                .problem_with(table.place_of("body"), message, "leave `body` out");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What a route changes of requests and responses.
+
+use crate::settings::{Table, name, section};
+
+section! {
+    /// How the request's target is changed.
+    pub struct RewriteConf {
+        /// Removed from the beginning of the path, by whole segments; empty = nothing.
+        pub strip_prefix: String = "";
+        /// The whole new path; empty = as it is.
+        pub path: String = "";
+        /// The new host; empty = as it is.
+        pub host: String = "";
+    }
+    check Self::check;
+}
+
+impl RewriteConf {
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        for (key, path) in [("strip_prefix", &self.strip_prefix), ("path", &self.path)] {
+            let odd = |c: char| c.is_whitespace() || c.is_control() || !c.is_ascii();
+            if !path.is_empty()
+                && (!path.starts_with('/') || path.contains(odd) || path.contains(['?', '#', '*']))
+            {
+                let message = format!("`{path}` is not a path");
+                let hint = "a path begins with `/` and has no blanks, `?`, `#` or `*`";
+                table
+                    .reader
+                    .problem_with(table.place_of(key), message, hint);
+            }
+        }
+        if !self.strip_prefix.is_empty() && !self.path.is_empty() {
+            let message =
+                "`strip_prefix` does nothing beside `path`, which replaces the whole path";
+            table
+                .reader
+                .problem_with(table.place_of("strip_prefix"), message, "leave one out");
+        }
+        if !self.host.is_empty() && self.host.parse::<http::uri::Authority>().is_err() {
+            let message = format!("`{}` is not a host", self.host);
+            let hint = "a name, with or without port: \"api.internal\"";
+            table
+                .reader
+                .problem_with(table.place_of("host"), message, hint);
+        }
+    }
+}
+
+section! {
+    /// How headers are changed: first removed, then set, then added.
+    pub struct HeaderEditConf {
+        /// Headers that are replaced.
+        pub set: Vec<(String, String)> = {};
+        /// Headers that are added to what is there.
+        pub add: Vec<(String, String)> = {};
+        /// Headers that are removed.
+        pub remove: Vec<String> = [];
+    }
+    check Self::check;
+}
+
+impl HeaderEditConf {
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        for key in ["set", "add"] {
+            let entries = table.entries_of(key);
+            name::check_header_fields(entries, table.reader);
+            for entry in entries {
+                refuse_framing(&entry.key, entry.place, table);
+            }
+        }
+        let items = table
+            .entry("remove")
+            .map_or(&[][..], |entry| entry.node.items());
+        for item in items {
+            let Some(field) = item.text() else { continue };
+            if name::is_token(field) {
+                refuse_framing(field, item.place, table);
+            } else {
+                let message = format!("`{field}` is not a header name");
+                table
+                    .reader
+                    .problem_with(item.place, message, name::HEADER_HINT);
+            }
+        }
+        let fields = self
+            .set
+            .iter_mut()
+            .chain(&mut self.add)
+            .map(|(field, _)| field);
+        for field in fields.chain(&mut self.remove) {
+            field.make_ascii_lowercase();
+        }
+    }
+}
+
+/// Reports fields that say how a message is framed: changing them would let requests be smuggled.
+fn refuse_framing(field: &str, place: crate::settings::Place, table: &mut Table<'_, '_, '_>) {
+    const FRAMING: [&str; 6] = [
+        "connection",
+        "content-length",
+        "host",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let lower = field.to_ascii_lowercase();
+    if FRAMING.contains(&lower.as_str()) {
+        let hint = match lower.as_str() {
+            "host" => "use `rewrite = { host = \"…\" }`",
+            _ => "Pointsman sets it itself, by how the message is sent",
+        };
+        table
+            .reader
+            .problem_with(place, format!("`{field}` cannot be edited"), hint);
+    }
+}

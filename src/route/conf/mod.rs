@@ -1,0 +1,93 @@
+//! Routes as configured.
+
+mod action;
+mod edit;
+mod matching;
+
+use std::time::Duration;
+
+use crate::settings::{Anything, Table, choice, name, section};
+
+pub use action::{Action, ActionKeys, RedirectConf, RedirectStatus, RespondConf, SplitConf};
+pub use edit::{HeaderEditConf, RewriteConf};
+pub use matching::PathPattern;
+
+section! {
+    /// What becomes of a request: exactly one of `upstream`, `split`, `redirect` and `respond`.
+    pub struct RouteConf {
+        /// Its name: metrics and the log use it.
+        pub name: String;
+        /// Listeners that it holds for; empty = every http and https listener.
+        pub listeners: Vec<String> = [];
+        /// Hosts: exact, or `*.example.com` (one or more labels); empty = any.
+        pub hosts: Vec<String> = [];
+        /// Paths: `/exact`, `/prefix/*` (whole segments) or `~regex`; empty = any.
+        pub paths: Vec<PathPattern> = [];
+        /// Methods; empty = any.
+        pub methods: Vec<http::Method> = [];
+        /// Headers that must have these values.
+        pub headers: Vec<(String, String)> = {};
+        /// Query parameters that must have these values.
+        pub query: Vec<(String, String)> = {};
+        /// How the request's target is changed.
+        pub rewrite: Option<RewriteConf>;
+        /// How the request's headers are changed.
+        pub request_headers: HeaderEditConf;
+        /// How the response's headers are changed.
+        pub response_headers: HeaderEditConf;
+        /// What a request may turn its connection into.
+        pub upgrade: Vec<Upgrade> = [];
+        /// Time without a byte in either direction after which a tunnel is closed.
+        pub tunnel_idle: Duration = "1h", in "1ms" to "365d";
+        /// Whether `Forwarded` (RFC 7239) is sent too.
+        pub forwarded: bool = false;
+        /// Time for the whole exchange, 504 beyond; 0 = no limit.
+        pub timeout: Duration = "0s", in "0s" to "365d";
+    }
+    flat {
+        /// What becomes of the request.
+        pub action: Action;
+    }
+    later {
+        /// Sends a copy of some requests to another upstream.
+        mirror: Anything;
+        /// Name of the cache to use.
+        cache: Anything;
+        /// Encodings that responses may be compressed with.
+        compression: Vec<String> = [];
+        /// Joins equal requests that are under way, without a cache.
+        collapse: bool = false;
+        /// Names by which TLS is passed through.
+        server_names: Vec<String> = [];
+    }
+    check Self::check;
+}
+
+impl RouteConf {
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        name::check(table);
+        matching::check_hosts(&mut self.hosts, table);
+        name::check_header_fields(table.entries_of("headers"), table.reader);
+        for (field, _) in &mut self.headers {
+            field.make_ascii_lowercase();
+        }
+        let proxied = matches!(self.action, Action::Upstream(_) | Action::Split(_));
+        for key in ["rewrite", "upgrade"] {
+            if let Some(entry) = table.entry(key).filter(|_| !proxied) {
+                let message = format!("`{key}` does nothing where no request is passed on");
+                let hint = "leave it out, or send the request to an `upstream`";
+                table.reader.problem_with(entry.place, message, hint);
+            }
+        }
+    }
+}
+
+choice! {
+    /// What a request may turn its connection into.
+    pub enum Upgrade {
+        /// A WebSocket.
+        Websocket = "websocket",
+        /// A tunnel made with `CONNECT`.
+        Connect = "connect",
+    }
+}

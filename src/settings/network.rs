@@ -1,0 +1,59 @@
+//! Addresses and networks.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use serde_json::json;
+
+use super::{Node, Reader, Value};
+
+impl Value for IpNet {
+    fn kind() -> String {
+        "a network".into()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "examples": ["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"]})
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.text(node, "a network, such as \"10.0.0.0/8\"")?;
+        let single = || text.parse::<IpAddr>().ok().map(Self::from);
+        let network: Option<Self> = text.parse().ok().or_else(single);
+        let Some(network) = network else {
+            let message = format!("`{text}` is not a network");
+            let hint = "write an address and a prefix length, \"10.0.0.0/8\", or one address";
+            reader.problem_with(node.place, message, hint);
+            return None;
+        };
+        if network.addr() != network.network() {
+            let message = format!("`{text}` has bits set beyond its prefix length");
+            let hint = format!("did you mean `{}`?", network.trunc());
+            reader.problem_with(node.place, message, hint);
+            return None;
+        }
+        Some(network)
+    }
+}
+
+/// The socket address in `text`; a problem at `node` otherwise. A bare `:8080` means every address.
+pub fn socket_address(text: &str, node: &Node, reader: &mut Reader<'_>) -> Option<SocketAddr> {
+    if let Ok(address) = text.parse() {
+        return Some(address);
+    }
+    let hint = match text.rsplit_once(':') {
+        Some(("", port)) => {
+            format!("for every address write \"0.0.0.0:{port}\" or \"[::]:{port}\"")
+        }
+        Some(("localhost", port)) => format!("write \"127.0.0.1:{port}\""),
+        Some((_, port)) if port.parse::<u16>().is_err() && !port.contains(']') => {
+            "a port is a number from 0 to 65535".to_owned()
+        }
+        Some(_) => "an IP address and a port: \"0.0.0.0:8080\", \"[::]:8080\"".to_owned(),
+        None if text.parse::<u16>().is_ok() => format!("write \"0.0.0.0:{text}\""),
+        None => "an IP address and a port: \"0.0.0.0:8080\"; or \"unix:/run/x.sock\"".to_owned(),
+    };
+    let message = format!("`{text}` is not an address to listen on");
+    reader.problem_with(node.place, message, hint);
+    None
+}

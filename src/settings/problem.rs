@@ -1,0 +1,108 @@
+//! What is wrong with a configuration, for people and for scripts.
+
+use std::{fmt, path::PathBuf};
+
+use super::{Place, Source};
+
+/// One thing that is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, as it was named on the command line.
+    pub file: PathBuf,
+    /// Line, from 1; 0 when the file as a whole is meant.
+    pub line: usize,
+    /// Column in characters, from 1; 0 when the file as a whole is meant.
+    pub column: usize,
+    /// Text of that line.
+    pub text: String,
+    /// How many characters of the line are meant.
+    pub width: usize,
+    /// What is wrong, in a sentence without a full stop.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// A problem at a place of `source`.
+    pub fn at(source: &Source, place: Place, message: String, hint: Option<String>) -> Self {
+        let line = source.line(place.start);
+        Self {
+            file: source.file().to_owned(),
+            line,
+            column: source.column(place.start),
+            text: source.line_text(line).to_owned(),
+            width: source.width(place),
+            message,
+            hint,
+        }
+    }
+
+    /// A problem with a file as a whole.
+    pub fn with_file(file: PathBuf, message: String, hint: Option<String>) -> Self {
+        Self {
+            file,
+            line: 0,
+            column: 0,
+            text: String::new(),
+            width: 0,
+            message,
+            hint,
+        }
+    }
+
+    /// The form in which the admin API and `check --format json` give it.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "file": self.file.display().to_string(),
+            "line": self.line,
+            "column": self.column,
+            "message": self.message,
+            "hint": self.hint,
+        })
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        write!(f, ": {}", self.message)?;
+        if self.line > 0 && !self.text.trim().is_empty() {
+            // Tabs are kept in front of the caret, so that it stands right at any tab width.
+            let before = self.text.chars().take(self.column.saturating_sub(1));
+            let indent: String = before.map(|c| if c == '\t' { c } else { ' ' }).collect();
+            write!(f, "\n{:5} | {}", self.line, self.text)?;
+            write!(f, "\n      | {indent}{}", "^".repeat(self.width))?;
+        }
+        match &self.hint {
+            Some(hint) => write!(f, "\n  hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Everything that is wrong with a configuration, in the order of the file. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl Problems {
+    /// An array of [`Problem::to_json`].
+    pub fn to_json(&self) -> serde_json::Value {
+        self.0.iter().map(Problem::to_json).collect()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            let separator = if index > 0 { "\n" } else { "" };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

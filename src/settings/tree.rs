@@ -1,0 +1,163 @@
+//! TOML text as a tree in which everything has a place. The only file that knows the TOML crate.
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::Place;
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// The value's text; for a `[table]` its header.
+    pub place: Place,
+    /// The value.
+    pub data: Data,
+}
+
+/// A TOML value.
+#[derive(Clone, Debug)]
+pub enum Data {
+    /// A string of any kind.
+    String(String),
+    /// An integer of any size; what does not fit is the largest.
+    Integer(i128),
+    /// A floating-point number.
+    Float(f64),
+    /// `true` or `false`.
+    Boolean(bool),
+    /// A date or time, which no option takes.
+    Datetime,
+    /// An array, or an array of tables.
+    Array(Vec<Node>),
+    /// A table, in the order of the file.
+    Table(Vec<Entry>),
+}
+
+/// A key of a table with its value.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Where the key stands.
+    pub place: Place,
+    /// Its value.
+    pub node: Node,
+}
+
+/// A syntax error: where, and what.
+pub type SyntaxError = (Place, String);
+
+impl Node {
+    /// The tree of `text`, as far as it could be understood, and every syntax error.
+    pub fn parse(text: &str) -> (Self, Vec<SyntaxError>) {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let errors = errors.iter().map(|error| {
+            let span = error.span().unwrap_or(0..0);
+            (place(span), error.message().to_owned())
+        });
+        let root = Self {
+            place: Place::default(),
+            data: Data::Table(entries(table.get_ref())),
+        };
+        (root, errors.collect())
+    }
+
+    /// The tree of one value, such as a default; `None` when it is none.
+    pub fn parse_value(text: &str) -> Option<Self> {
+        DeValue::parse(text).ok().map(|value| node(&value))
+    }
+
+    /// What kind of value it is, for messages.
+    pub fn kind(&self) -> &'static str {
+        match &self.data {
+            Data::String(_) => "a string",
+            Data::Integer(_) => "an integer",
+            Data::Float(_) => "a number",
+            Data::Boolean(_) => "a boolean",
+            Data::Datetime => "a date",
+            Data::Array(_) => "an array",
+            Data::Table(_) => "a table",
+        }
+    }
+
+    /// The value of `key`, when this is a table that has it.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        self.entry(key).map(|entry| &entry.node)
+    }
+
+    /// The entry of `key`, when this is a table that has it.
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|entry| entry.key == key)
+    }
+
+    /// The entries of a table; none of anything else.
+    pub fn entries(&self) -> &[Entry] {
+        match &self.data {
+            Data::Table(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The items of an array; none of anything else.
+    pub fn items(&self) -> &[Self] {
+        match &self.data {
+            Data::Array(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The text of a string; `None` of anything else.
+    pub fn text(&self) -> Option<&str> {
+        match &self.data {
+            Data::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The items of the array at `key`, such as all `[[upstream]]`.
+    pub fn items_of(&self, key: &str) -> &[Self] {
+        self.get(key).map_or(&[], Self::items)
+    }
+}
+
+fn entries(table: &DeTable<'_>) -> Vec<Entry> {
+    let mut entries: Vec<_> = table
+        .iter()
+        .map(|(key, value)| Entry {
+            key: key.get_ref().to_string(),
+            place: place(key.span()),
+            node: node(value),
+        })
+        .collect();
+    // The TOML crate sorts by name; what people see is the order in which they wrote.
+    entries.sort_by_key(|entry| entry.place);
+    entries
+}
+
+fn node(value: &Spanned<DeValue<'_>>) -> Node {
+    let data = match value.get_ref() {
+        DeValue::String(text) => Data::String(text.to_string()),
+        DeValue::Integer(number) => {
+            let parsed = i128::from_str_radix(number.as_str(), number.radix());
+            Data::Integer(parsed.unwrap_or(i128::MAX))
+        }
+        DeValue::Float(number) => Data::Float(number.as_str().parse().unwrap_or(f64::NAN)),
+        DeValue::Boolean(yes) => Data::Boolean(*yes),
+        DeValue::Datetime(_) => Data::Datetime,
+        DeValue::Array(items) => Data::Array(items.iter().map(node).collect()),
+        DeValue::Table(table) => Data::Table(entries(table)),
+    };
+    Node {
+        place: place(value.span()),
+        data,
+    }
+}
+
+fn place(span: std::ops::Range<usize>) -> Place {
+    Place {
+        start: span.start,
+        end: span.end,
+    }
+}

@@ -1,0 +1,3 @@
+//! The room `tls`.
+
+pub mod conf;

@@ -1,0 +1,136 @@
+//! Backends as configured.
+
+use std::net::Ipv6Addr;
+
+use serde_json::json;
+
+use crate::{
+    backend::Address,
+    settings::{Node, Reader, Table, Value, section},
+};
+
+section! {
+    /// One server of the upstream.
+    pub struct BackendConf {
+        /// Its name; empty = the address.
+        pub name: String = "";
+        /// `host:port` (resolved again at run time), `unix:/run/app.sock` or `srv:_http._tcp.app.example.com`.
+        pub address: Address;
+        /// Its share; 0 = gets nothing new.
+        pub weight: u32 = 1, in 0 to 65535;
+        /// Most exchanges in flight; 0 = unlimited.
+        pub max_connections: u32 = 0, in 0 to 10000000;
+        /// Whether it is used only when no other is available.
+        pub backup: bool = false;
+    }
+    check Self::check;
+}
+
+impl BackendConf {
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        if self.name.is_empty() {
+            self.name = self.address.to_string();
+        } else {
+            crate::settings::name::check(table);
+        }
+    }
+}
+
+impl Value for Address {
+    fn kind() -> String {
+        "an address".into()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "examples": ["10.0.0.1:8080", "unix:/run/app.sock"]})
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.text(node, "an address, such as \"10.0.0.1:8080\"")?;
+        if let Some(path) = text.strip_prefix("unix:") {
+            if path.is_empty() {
+                let hint = "write the socket's file after the colon: \"unix:/run/app.sock\"";
+                reader.problem_with(node.place, "`unix:` names no socket", hint);
+                return None;
+            }
+            return Some(Self::Unix(reader.resolve(path)));
+        }
+        if let Some(name) = text.strip_prefix("srv:") {
+            let labels: Vec<&str> = name.split('.').collect();
+            let service = labels
+                .iter()
+                .take(2)
+                .all(|label| label.starts_with('_') && label.len() > 1);
+            if !service || labels.len() < 3 || !is_dns_name(name) {
+                let message = format!("`{name}` is not a service name");
+                let hint = "write it as \"srv:_http._tcp.app.example.com\"";
+                reader.problem_with(node.place, message, hint);
+                return None;
+            }
+            return Some(Self::Srv(name.into()));
+        }
+        host_and_port(text)
+            .map_err(|hint| {
+                let message = format!("`{text}` is not the address of a backend");
+                reader.problem_with(node.place, message, hint);
+            })
+            .ok()
+    }
+}
+
+/// `host:port`, or a hint.
+fn host_and_port(text: &str) -> Result<Address, String> {
+    for scheme in ["http://", "https://", "tcp://"] {
+        if let Some(rest) = text.strip_prefix(scheme) {
+            let rest = rest.split('/').next().unwrap_or_default();
+            let tls = if scheme == "https://" {
+                ", and add `[upstream.tls]`"
+            } else {
+                ""
+            };
+            return Err(format!("leave the scheme out: \"{rest}\"{tls}"));
+        }
+    }
+    if text.parse::<Ipv6Addr>().is_ok() {
+        return Err(format!(
+            "put an IPv6 address in brackets, and add a port: \"[{text}]:8080\""
+        ));
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return Err(format!("add a port: \"{text}:8080\""));
+    };
+    let port = match port.parse::<u16>() {
+        Ok(port) if port > 0 => port,
+        _ => return Err("a port is a number from 1 to 65535".to_owned()),
+    };
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let valid = match bracketed {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => is_dns_name(host),
+    };
+    if !valid {
+        return Err(
+            "host and port: \"10.0.0.1:8080\", \"[2001:db8::1]:8080\", \"app.internal:8080\""
+                .to_owned(),
+        );
+    }
+    Ok(Address::Host {
+        host: bracketed.unwrap_or(host).to_ascii_lowercase().into(),
+        port,
+    })
+}
+
+/// Whether a resolver could be asked for `name`; underscores are allowed, since many internal names have them.
+fn is_dns_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}

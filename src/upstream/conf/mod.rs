@@ -1,0 +1,177 @@
+//! Upstreams as configured.
+
+mod backend;
+mod retry;
+
+use std::time::Duration;
+
+use crate::{
+    balance::conf::{HashOn, Policy},
+    health::conf::{HealthCheckConf, OutlierConf},
+    settings::{Table, choice, name, section},
+    tls::conf::UpstreamTlsConf,
+};
+
+pub use backend::BackendConf;
+pub use retry::{RetryConf, RetryOn};
+
+section! {
+    /// A named group of backends with one balancing policy, one health check and one retry policy.
+    pub struct UpstreamConf {
+        /// Its name: routes, metrics and the admin API use it.
+        pub name: String;
+        /// How a backend is picked.
+        pub balance: Policy = "round-robin";
+        /// What `consistent-hash` and `maglev` hash.
+        pub hash_on: HashOn = "client-ip";
+        /// How far above the average a backend may be loaded before hashing passes on; 0 turns the bound off.
+        pub hash_balance: f64 = 1.25, in 0 to 100;
+        /// What is spoken to the backends.
+        pub protocol: UpstreamProtocol = "http1";
+        /// Whether a PROXY protocol header is sent to the backends.
+        pub proxy_protocol: SendProxyProtocol = "off";
+        /// Time to connect, TLS included.
+        pub connect_timeout: Duration = "2s", in "1ms" to "1h";
+        /// Time from the request's end to the first byte of the response's head; 504 beyond.
+        pub response_timeout: Duration = "30s", in "1ms" to "1d";
+        /// Time that an unused connection is kept.
+        pub idle_timeout: Duration = "60s", in "1ms" to "1d";
+        /// Unused connections kept, per backend and worker; 0 = none.
+        pub max_idle: u32 = 256, in 0 to 100000;
+        /// What waits when every backend is at `max_connections`.
+        pub queue: QueueConf;
+        /// Time over which a backend that came up gets its full share; 0 = at once.
+        pub slow_start: Duration = "0s", in "0s" to "1d";
+        /// What happens when no backend is healthy.
+        pub when_all_down: WhenAllDown = "fail";
+        /// A cookie that keeps a client on one backend; off when absent.
+        pub sticky: Option<StickyConf>;
+        /// The servers.
+        pub backend: Vec<BackendConf>;
+        /// TLS to the backends; off when absent.
+        pub tls: Option<UpstreamTlsConf>;
+        /// Active checks; off when absent.
+        pub health_check: Option<HealthCheckConf>;
+        /// Passive checks.
+        pub outlier: OutlierConf;
+        /// Further attempts.
+        pub retry: RetryConf;
+    }
+    check Self::check;
+}
+
+impl UpstreamConf {
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        name::check(table);
+        self.check_backends(table);
+        if self.hash_balance > 0.0 && self.hash_balance < 1.0 {
+            let message = "a backend cannot be bound below the average load";
+            let hint = "`hash_balance` is 0 (no bound) or at least 1, such as 1.25";
+            table
+                .reader
+                .problem_with(table.place_of("hash_balance"), message, hint);
+        }
+        let hashes = matches!(self.balance, Policy::ConsistentHash | Policy::Maglev);
+        if let Some(entry) = table.entry("hash_on").filter(|_| !hashes) {
+            // A broken policy has been replaced by the default; its own problem says enough.
+            if table
+                .entry("balance")
+                .is_none_or(|entry| entry.node.text() == Some(self.balance.name()))
+            {
+                let message = format!("`hash_on` does nothing with `{}`", self.balance.name());
+                let hint = "set `balance = \"consistent-hash\"` or `\"maglev\"`, or leave it out";
+                table.reader.problem_with(entry.place, message, hint);
+            }
+        }
+    }
+
+    fn check_backends(&self, table: &mut Table<'_, '_, '_>) {
+        let written = table.places_in("backend");
+        if written.is_empty() {
+            let message = format!("the upstream `{}` has no backend", self.name);
+            let hint = "add `[[upstream.backend]]` with an `address`";
+            table.reader.missing(table.place, message, hint);
+            return;
+        }
+        // With a backend left out for its own problem, nothing can be said about all of them.
+        if written.len() != self.backend.len() {
+            return;
+        }
+        let place = written.first().copied().unwrap_or(table.place);
+        if self.backend.iter().all(|backend| backend.weight == 0) {
+            let message = format!(
+                "every backend of `{}` has weight 0, so none gets anything",
+                self.name
+            );
+            table
+                .reader
+                .problem_with(place, message, "give at least one a weight of 1 or more");
+        } else if self.backend.iter().all(|backend| backend.backup) {
+            let message = format!("every backend of `{}` is a backup", self.name);
+            table
+                .reader
+                .problem_with(place, message, "leave `backup` out of at least one");
+        }
+    }
+}
+
+choice! {
+    /// What is spoken to the backends.
+    pub enum UpstreamProtocol {
+        /// HTTP/1.1.
+        Http1 = "http1",
+    }
+    later { "h2", "auto" }
+}
+
+choice! {
+    /// Whether a PROXY protocol header is sent to the backends.
+    pub enum SendProxyProtocol {
+        /// It is not.
+        Off = "off",
+    }
+    later { "v1", "v2" }
+}
+
+choice! {
+    /// What happens when no backend is healthy.
+    pub enum WhenAllDown {
+        /// 503 at once.
+        Fail = "fail",
+        /// All are used, in the hope that the checks are wrong.
+        UseAll = "use-all",
+    }
+}
+
+section! {
+    /// What waits when every backend is at `max_connections`; 503 beyond.
+    pub struct QueueConf {
+        /// How many wait; 0 = none.
+        pub size: u32 = 0, in 0 to 1000000;
+        /// How long one waits.
+        pub timeout: Duration = "1s", in "1ms" to "1h";
+    }
+}
+
+section! {
+    /// A cookie that keeps a client on one backend.
+    pub struct StickyConf {
+        /// Its name.
+        pub cookie: String = "pointsman";
+        /// How long the client keeps it; 0 = until the browser is closed.
+        pub ttl: Duration = "0s", in "0s" to "3650d";
+    }
+    check Self::check;
+}
+
+impl StickyConf {
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        if !name::is_token(&self.cookie) {
+            let message = format!("`{}` cannot be the name of a cookie", self.cookie);
+            let hint = "cookie names are letters, digits, `-` and `_`, without blanks or `=`";
+            table
+                .reader
+                .problem_with(table.place_of("cookie"), message, hint);
+        }
+    }
+}

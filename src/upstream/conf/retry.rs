@@ -1,0 +1,70 @@
+//! Further attempts, as configured.
+
+use serde_json::json;
+
+use crate::settings::{Data, Node, Reader, Size, Value, section, suggest};
+
+section! {
+    /// Further attempts, on another backend where there is one.
+    pub struct RetryConf {
+        /// Attempts in all; 1 = no retry.
+        pub attempts: u32 = 2, in 1 to 100;
+        /// What is tried again: `connect`, `reset`, or a status.
+        pub on: Vec<RetryOn> = ["connect", "reset", "502", "503", "504"];
+        /// Whether also requests are repeated that may do something twice; what failed to connect always is.
+        pub non_idempotent: bool = false;
+        /// How much of a request body is kept for another attempt.
+        pub replay_bytes: Size = "64KiB", in "0" to "64MiB";
+        /// Share of the requests under way that may be further attempts.
+        pub budget_percent: u32 = 20, in 0 to 1000;
+        /// Further attempts a second that are allowed however little traffic there is.
+        pub budget_min_per_second: u32 = 10, in 0 to 1000000;
+    }
+}
+
+/// What is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryOn {
+    /// No connection could be made.
+    Connect,
+    /// The connection broke before the response's head.
+    Reset,
+    /// The backend answered with this status.
+    Status(u16),
+}
+
+impl Value for RetryOn {
+    fn kind() -> String {
+        "`connect`, `reset` or a status".into()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "pattern": "^(connect|reset|[45][0-9]{2})$"})
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = match &node.data {
+            Data::Integer(number) => number.to_string(),
+            _ => reader.text(node, &Self::kind())?.to_owned(),
+        };
+        match text.as_str() {
+            "connect" => return Some(Self::Connect),
+            "reset" => return Some(Self::Reset),
+            _ => {}
+        }
+        let status: Option<u16> = text.parse().ok();
+        match status {
+            Some(status) if (400..=599).contains(&status) => return Some(Self::Status(status)),
+            Some(_) => {
+                let message = format!("`{text}` is not a status that can be tried again");
+                reader.problem_with(node.place, message, "statuses from 400 to 599 can");
+            }
+            None => {
+                let message = format!("`{text}` is nothing that can be tried again");
+                let hint = suggest::did_you_mean(&text, ["connect", "reset", "502", "503", "504"]);
+                reader.problem_with(node.place, message, hint);
+            }
+        }
+        None
+    }
+}
