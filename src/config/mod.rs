@@ -8,6 +8,7 @@ pub mod admin;
 mod cross;
 pub mod listen;
 pub mod log;
+mod report;
 pub mod runtime;
 pub mod trace;
 
@@ -22,6 +23,8 @@ use crate::{
 };
 
 pub use crate::settings::Problems;
+pub use report::{CheckFormat, check_report, reference, schema};
+
 use admin::AdminConf;
 use listen::ListenerConf;
 use log::LogConf;
