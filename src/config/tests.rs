@@ -4,17 +4,19 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    sync::OnceLock,
 };
 
 use super::*;
 use crate::tls::demo::demo_certificates;
 
-/// A folder with copies of `config/` and `tests/broken/`, and certificates where they look for them.
-fn folder() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let folder = env::temp_dir().join(format!("pointsman-config-{}", std::process::id()));
+/// A folder with copies of `config/` and `tests/broken/`, and certificates where they look for them;
+/// gone when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let name = format!("pointsman-{test}-{}", std::process::id());
+        let folder = env::temp_dir().join(name);
         for name in ["config", "tests/broken"] {
             let target = folder.join(name);
             fs::create_dir_all(&target).unwrap();
@@ -24,8 +26,21 @@ fn folder() -> &'static Path {
         }
         demo_certificates(&folder.join("certs")).unwrap();
         demo_certificates(&folder.join("tests/certs")).unwrap();
-        folder
-    })
+        fs::write(folder.join("tests/certs/blank"), " \n").unwrap();
+        let broken = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        fs::write(folder.join("tests/certs/broken.pem"), broken).unwrap();
+        Self(folder)
+    }
+
+    fn join(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.0.join(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _left_to_the_system = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// The TOML files of a folder with their text, by name.
@@ -46,10 +61,11 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 #[test]
 fn every_example_is_good() {
+    let folder = Folder::new("examples");
     let examples = files(Path::new("config"));
     assert!(examples.len() >= 7);
     for (path, _) in examples {
-        if let Err(problems) = load(&folder().join(&path)) {
+        if let Err(problems) = load(&folder.join(&path)) {
             panic!("{problems}");
         }
     }
@@ -65,7 +81,7 @@ fn the_default_file_has_two_backends_and_every_listener() {
 
 #[test]
 fn every_policy_has_an_example() {
-    let config = load(&folder().join("config/balancing.toml")).unwrap();
+    let config = load(Path::new("config/balancing.toml")).unwrap();
     for (policy, name, _) in crate::balance::conf::Policy::ALL {
         assert!(
             config
@@ -80,13 +96,14 @@ fn every_policy_has_an_example() {
 /// `UPDATE_BROKEN=1 cargo test broken` writes the expectations anew; read every one before committing.
 #[test]
 fn broken_files_get_exactly_the_expected_diagnosis() {
+    let folder = Folder::new("broken");
     let broken = files(Path::new("tests/broken"));
     assert!(broken.len() >= 60, "only {} broken files", broken.len());
     let mut wrong = Vec::new();
     for (path, _) in broken {
-        let (text, status) = check_report(&folder().join(&path), CheckFormat::Text);
+        let (text, status) = check_report(&folder.join(&path), CheckFormat::Text);
         // Certificates stand in a temporary folder, of which nothing must be seen.
-        let text = text.replace(&format!("{}/", folder().display()), "");
+        let text = text.replace(&format!("{}/", folder.0.display()), "");
         assert_eq!(status, 2, "{} is taken for good", path.display());
         let expected = path.with_extension("expected");
         if env::var_os("UPDATE_BROKEN").is_some() {
@@ -223,6 +240,7 @@ fn mangled_files_never_panic_and_problems_have_places() {
         .chain(files(Path::new("tests/broken")))
         .map(|(_, text)| String::from_utf8_lossy(&text).into_owned())
         .collect();
+    let folder = Folder::new("mangled");
     let mut random = fastrand::Rng::with_seed(7);
     for _ in 0..3000 {
         let mut bytes = random.choice(&texts).unwrap().clone().into_bytes();
@@ -230,7 +248,7 @@ fn mangled_files_never_panic_and_problems_have_places() {
             mangle(&mut bytes, &mut random);
         }
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let Err(problems) = parse(&text, &folder().join("config/mangled.toml")) else {
+        let Err(problems) = parse(&text, &folder.join("config/mangled.toml")) else {
             continue;
         };
         assert!(!problems.0.is_empty());

@@ -6,6 +6,7 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
     match nearest(word, &known) {
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() => "there are none".to_owned(),
+        None if known.len() == 1 => format!("there is only `{}`", known.concat()),
         None => {
             let quoted: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
             format!("there are {}", quoted.join(", "))
