@@ -3,7 +3,7 @@
 //! Names and references are taken from the tree and not from the values, so that a table with a
 //! problem of its own is still known by name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Config, listen::Protocol};
 use crate::{
@@ -145,19 +145,21 @@ fn references(root: &Node, reader: &mut Reader<'_>) {
     }
 }
 
-fn refer(kind: &str, node: &Node, known: &[&str], reader: &mut Reader<'_>) {
+fn refer(kind: &str, node: &Node, known: &HashSet<&str>, reader: &mut Reader<'_>) {
     let Some(name) = node.text().filter(|name| !known.contains(name)) else {
         return;
     };
-    let hint = match suggest::nearest(name, known) {
+    let mut known: Vec<&str> = known.iter().copied().collect();
+    known.sort_unstable();
+    let hint = match suggest::nearest(name, &known) {
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() => format!("add `[[{kind}]]` with `name = \"{name}\"`"),
-        None => suggest::did_you_mean(name, known.iter().copied()),
+        None => suggest::did_you_mean(name, known),
     };
     reader.problem_with(node.place, format!("there is no {kind} `{name}`"), hint);
 }
 
-fn names<'n>(root: &'n Node, kind: &str) -> Vec<&'n str> {
+fn names<'n>(root: &'n Node, kind: &str) -> HashSet<&'n str> {
     let tables = root.items_of(kind).iter();
     tables
         .filter_map(|table| table.get("name")?.text())

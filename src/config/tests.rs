@@ -124,6 +124,12 @@ fn broken_files_get_exactly_the_expected_diagnosis() {
 #[test]
 fn the_reference_is_up_to_date() {
     let path = Path::new("docs/configuration.md");
+    for (_, name, about) in crate::balance::conf::Policy::ALL {
+        assert!(
+            reference().contains(&format!("`{name}`:{about}")),
+            "{name} is not explained"
+        );
+    }
     if env::var_os("UPDATE_DOCS").is_some() {
         fs::create_dir_all("docs").unwrap();
         fs::write(path, reference()).unwrap();
@@ -147,6 +153,27 @@ fn the_schema_refuses_unknown_keys_and_tells_defaults() {
         schema["properties"]["runtime"]["additionalProperties"],
         false
     );
+}
+
+/// The schema and the reader agree on the examples and on what is unknown in them.
+#[test]
+fn every_key_of_the_examples_stands_in_the_schema() {
+    fn walk(node: &Node, schema: &serde_json::Value, file: &Path) {
+        for entry in node.entries() {
+            if let Some(properties) = schema.get("properties") {
+                let inner = properties.get(&entry.key);
+                assert!(inner.is_some(), "{}: {}", file.display(), entry.key);
+                walk(&entry.node, inner.unwrap(), file);
+            }
+        }
+        for item in node.items() {
+            walk(item, &schema["items"], file);
+        }
+    }
+    for (path, text) in files(Path::new("config")) {
+        let (root, _) = Node::parse(std::str::from_utf8(&text).unwrap());
+        walk(&root, &schema(), &path);
+    }
 }
 
 /// Every default and every bound in every row is TOML that the row's own type takes, within the range.

@@ -186,11 +186,7 @@ impl<T: Value> Value for Option<T> {
 
 impl<T: Value> Value for Vec<T> {
     fn kind() -> String {
-        let kind = T::kind();
-        let item = ["a ", "an "]
-            .iter()
-            .find_map(|word| kind.strip_prefix(word));
-        format!("an array, each {}", item.map_or(kind.as_str(), |_| &kind))
+        format!("an array, each {}", T::kind())
     }
 
     fn schema() -> serde_json::Value {

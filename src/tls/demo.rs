@@ -121,3 +121,28 @@ fn write(path: &Path, text: &str, private: bool) -> io::Result<()> {
         .open(path)?;
     file.write_all(text.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_private_and_made_anew_each_time() {
+        let dir = std::env::temp_dir().join(format!("pointsman-demo-{}", std::process::id()));
+        let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
+        let names = demo_certificates(&dir).unwrap();
+        let first = read("demo.key");
+        // An old file that everybody may read must not lend its mode to the new key.
+        fs::set_permissions(dir.join("demo.key"), fs::Permissions::from_mode(0o644)).unwrap();
+        demo_certificates(&dir).unwrap();
+        assert_ne!(first, read("demo.key"));
+        for name in names {
+            let mode = fs::metadata(dir.join(name)).unwrap().permissions().mode() & 0o077;
+            assert_eq!(mode == 0, name.ends_with(".key"), "{name}");
+        }
+        assert_eq!(read("ca.pem"), read("clients-ca.pem"));
+        fs::remove_dir_all(dir).unwrap();
+    }
+}
