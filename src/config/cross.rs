@@ -1,11 +1,35 @@
-//! What no table alone can say.
+//! What no table alone can say: names that clash, references that lead nowhere, routes never reached.
+//!
+//! Names and references are taken from the tree and not from the values, so that a table with a
+//! problem of its own is still known by name.
+
+use std::collections::{HashMap, HashSet};
 
 use super::{Config, listen::Protocol};
-use crate::settings::{Node, Reader};
+use crate::{
+    route::conf::RouteConf,
+    settings::{Node, Place, Reader, suggest},
+};
 
 /// Checks `config` as a whole, and fills in defaults that depend on other tables.
-pub(super) fn check(config: &mut Config, _root: &Node, _reader: &mut Reader<'_>) {
+pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
+    for kind in ["listener", "route", "upstream", "cache"] {
+        unique(kind, root.items_of(kind), reader);
+    }
+    for upstream in root.items_of("upstream") {
+        unique_backends(upstream, reader);
+    }
+    unique_addresses(root, reader);
+    if root.items_of("listener").is_empty() && root.get("listener").is_none() {
+        let hint = "add `[[listener]]` with a `name` and an `address`";
+        reader.missing(Place::default(), "there is no listener", hint);
+    }
+    references(root, reader);
     default_listeners(config);
+    // With a route left out for its own problem, places could not be told apart.
+    if config.route.len() == root.items_of("route").len() {
+        unreachable_routes(config, root, reader);
+    }
 }
 
 /// A route without `listeners` holds for every http and https listener.
@@ -23,4 +47,173 @@ fn default_listeners(config: &mut Config) {
             route.listeners.clone_from(&names);
         }
     }
+}
+
+/// Reports a name that another table of the kind has already.
+fn unique(kind: &str, tables: &[Node], reader: &mut Reader<'_>) {
+    let named = tables.iter().filter_map(|table| table.get("name"));
+    let message = |name: &str, line| format!("the {kind} `{name}` stands already on line {line}");
+    repeated(named, reader, message, "names are unique; rename one");
+}
+
+/// Reports backends of one upstream with the same name or the same address.
+fn unique_backends(upstream: &Node, reader: &mut Reader<'_>) {
+    let backends = upstream.items_of("backend");
+    unique("backend", backends, reader);
+    let addresses = backends.iter().filter_map(|backend| backend.get("address"));
+    let message =
+        |address: &str, line| format!("the backend {address} stands already on line {line}");
+    repeated(
+        addresses,
+        reader,
+        message,
+        "give one backend a greater `weight` instead",
+    );
+}
+
+/// Reports listeners, and the admin endpoint, that want the same address.
+fn unique_addresses(root: &Node, reader: &mut Reader<'_>) {
+    let listeners = root.items_of("listener").iter();
+    let all = listeners.chain(root.get("admin"));
+    let mut addresses: Vec<&Node> = all.filter_map(|table| table.get("address")).collect();
+    // `:0` is a port of the system's choice, a new one each time.
+    addresses.retain(|node| !node.text().is_some_and(|text| text.ends_with(":0")));
+    addresses.sort_by_key(|node| node.place);
+    let message = |address: &str, line| format!("{address} is listened on already on line {line}");
+    repeated(
+        addresses.into_iter(),
+        reader,
+        message,
+        "an address belongs to one listener",
+    );
+}
+
+/// Reports each text among `nodes` that an earlier one has.
+fn repeated<'n>(
+    nodes: impl Iterator<Item = &'n Node>,
+    reader: &mut Reader<'_>,
+    message: impl Fn(&str, usize) -> String,
+    hint: &str,
+) {
+    let mut seen: HashMap<&str, Place> = HashMap::new();
+    for node in nodes {
+        let Some(text) = node.text().filter(|text| !text.is_empty()) else {
+            continue;
+        };
+        match seen.get(text) {
+            Some(first) => {
+                let line = reader.source().line(first.start);
+                reader.problem_with(node.place, message(text, line), hint);
+            }
+            None => {
+                seen.insert(text, node.place);
+            }
+        }
+    }
+}
+
+/// Reports what routes name and nobody is called.
+fn references(root: &Node, reader: &mut Reader<'_>) {
+    if reader.recovered {
+        // The table that is named may be one that was not understood.
+        return;
+    }
+    let listeners = names(root, "listener");
+    let upstreams = names(root, "upstream");
+    for route in root.items_of("route") {
+        for listener in route.items_of("listeners") {
+            refer("listener", listener, &listeners, reader);
+        }
+        if let Some(upstream) = route.get("upstream") {
+            refer("upstream", upstream, &upstreams, reader);
+        }
+        for part in route.items_of("split") {
+            if let Some(upstream) = part.get("upstream") {
+                refer("upstream", upstream, &upstreams, reader);
+            }
+        }
+        let split = route.items_of("split").iter();
+        let parts = split.filter_map(|part| part.get("upstream"));
+        let message =
+            |name: &str, line| format!("the upstream `{name}` stands already on line {line}");
+        repeated(
+            parts,
+            reader,
+            message,
+            "name it once, with the sum of the weights",
+        );
+    }
+}
+
+fn refer(kind: &str, node: &Node, known: &HashSet<&str>, reader: &mut Reader<'_>) {
+    let Some(name) = node.text().filter(|name| !known.contains(name)) else {
+        return;
+    };
+    let mut known: Vec<&str> = known.iter().copied().collect();
+    known.sort_unstable();
+    let hint = match suggest::nearest(name, &known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => format!("add `[[{kind}]]` with `name = \"{name}\"`"),
+        None => suggest::did_you_mean(name, known),
+    };
+    reader.problem_with(node.place, format!("there is no {kind} `{name}`"), hint);
+}
+
+fn names<'n>(root: &'n Node, kind: &str) -> HashSet<&'n str> {
+    let tables = root.items_of(kind).iter();
+    tables
+        .filter_map(|table| table.get("name")?.text())
+        .collect()
+}
+
+/// Reports routes that match what an earlier route matches, no more and no less.
+fn unreachable_routes(config: &Config, root: &Node, reader: &mut Reader<'_>) {
+    let mut seen: HashMap<String, (&str, Place)> = HashMap::new();
+    for (route, node) in config.route.iter().zip(root.items_of("route")) {
+        let place = node.get("name").map_or(node.place, |name| name.place);
+        for listener in sorted(&route.listeners) {
+            let matched = format!("{listener}\n{}", matches(route));
+            let Some((first, at)) = seen.get(&matched) else {
+                seen.insert(matched, (&route.name, place));
+                continue;
+            };
+            let line = reader.source().line(at.start);
+            let message = format!(
+                "`{}` is never reached: `{first}` on line {line} matches the same",
+                route.name
+            );
+            let hint = "the first route in the file wins; remove one, or make it match less";
+            reader.problem_with(place, message, hint);
+            break;
+        }
+    }
+}
+
+/// What a route matches, in a form in which order does not count.
+fn matches(route: &RouteConf) -> String {
+    let methods = route
+        .methods
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>();
+    let paths = route
+        .paths
+        .iter()
+        .map(|path| format!("{path:?}"))
+        .collect::<Vec<_>>();
+    format!(
+        "{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
+        sorted(&route.hosts),
+        sorted(&paths),
+        sorted(&methods),
+        sorted(&route.headers),
+        sorted(&route.query)
+    )
+}
+
+fn sorted<T: Ord>(items: &[T]) -> Vec<&T> {
+    let mut items: Vec<&T> = items.iter().collect();
+    items.sort();
+    items.dedup();
+    items
 }

@@ -8,6 +8,7 @@ pub mod admin;
 mod cross;
 pub mod listen;
 pub mod log;
+mod report;
 pub mod runtime;
 pub mod trace;
 
@@ -16,12 +17,15 @@ use std::{fs, path::Path};
 use crate::{
     route::conf::RouteConf,
     settings::{
-        Anything, Node, Place, Problem, Reader, Source, section, section::read, unreadable,
+        Anything, Node, Place, Problem, Reader, Source, section, section::read,
+        syntax::SyntaxErrors, unreadable,
     },
     upstream::conf::UpstreamConf,
 };
 
 pub use crate::settings::Problems;
+pub use report::{CheckFormat, check_report, reference, schema};
+
 use admin::AdminConf;
 use listen::ListenerConf;
 use log::LogConf;
@@ -94,13 +98,12 @@ pub fn parse(text: &str, file: &Path) -> Result<Config, Problems> {
     let mut reader = Reader::new(&source);
     let (root, errors) = Node::parse(text);
     reader.recovered = !errors.is_empty();
-    for (place, message) in errors {
-        reader.problem(place, message);
-    }
+    let syntax = SyntaxErrors::new(errors, &source);
     let config = read::<Config>(&root, &mut reader).map(|mut config| {
         cross::check(&mut config, &root, &mut reader);
         config
     });
+    reader.add_syntax(syntax);
     match config {
         Some(config) if !reader.has_problems() => Ok(config),
         _ => Err(reader.into_problems()),

@@ -75,7 +75,7 @@ pub fn pick(names: &[&str], later: &[&str], node: &Node, reader: &mut Reader<'_>
         reader.problem_with(node.place, message, hint);
     } else {
         let message = format!("unknown {} `{text}`", noun(reader.key()));
-        let hint = suggest::did_you_mean(text, names.iter().chain(later).copied());
+        let hint = suggest::did_you_mean(text, names.iter().copied());
         reader.problem_with(node.place, message, hint);
     }
     None

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Data, Entry, Node, Place, Problem, Problems, Source, Value, suggest};
+use super::{
+    Data, Entry, Node, Place, Problem, Problems, Source, Value, suggest, syntax::SyntaxErrors,
+};
 
 /// What reading a document needs and gathers.
 #[derive(Debug)]
@@ -11,6 +13,8 @@ pub struct Reader<'s> {
     problems: Vec<(Place, String, Option<String>)>,
     /// Keys from the root to what is being read; the last one names it in messages.
     path: Vec<String>,
+    /// Least and greatest value of what is being read, in TOML, where its row has them.
+    pub range: Option<(&'static str, &'static str)>,
     /// Set when the text has syntax errors: what seems to be missing may only not have been understood.
     pub recovered: bool,
 }
@@ -22,6 +26,7 @@ impl<'s> Reader<'s> {
             source,
             problems: Vec::new(),
             path: Vec::new(),
+            range: None,
             recovered: false,
         }
     }
@@ -54,6 +59,14 @@ impl<'s> Reader<'s> {
         }
     }
 
+    /// Adds syntax errors, and drops problems that only come from them.
+    pub fn add_syntax(&mut self, syntax: SyntaxErrors) {
+        let source = self.source;
+        self.problems
+            .retain(|(place, ..)| !syntax.explain(*place, source));
+        self.problems.extend(syntax.errors);
+    }
+
     /// Whether a problem has been added.
     pub fn has_problems(&self) -> bool {
         !self.problems.is_empty()
@@ -70,6 +83,11 @@ impl<'s> Reader<'s> {
     /// The key being read, for messages.
     pub fn key(&self) -> &str {
         self.path.last().map_or("", String::as_str)
+    }
+
+    /// The keys from the root to what is being read: `upstream.backend`.
+    pub fn title(&self) -> String {
+        self.path.join(".")
     }
 
     /// "`key` must be `wanted`, not a string".
@@ -95,7 +113,10 @@ impl<'s> Reader<'s> {
     /// The table that `node` is, or a problem.
     pub fn table<'r, 'n>(&'r mut self, node: &'n Node) -> Option<Table<'r, 's, 'n>> {
         let Data::Table(entries) = &node.data else {
-            self.wrong_type(node, "a table");
+            let title = self.title();
+            let message = format!("`{}` must be a table, not {}", self.key(), node.kind());
+            let hint = format!("a table has keys: `[{title}]` above them, or `{{ key = … }}`");
+            self.problem_with(node.place, message, hint);
             return None;
         };
         Some(Table {
@@ -103,6 +124,7 @@ impl<'s> Reader<'s> {
             place: node.place,
             entries,
             used: Vec::new(),
+            refused: Vec::new(),
         })
     }
 }
@@ -116,6 +138,8 @@ pub struct Table<'r, 's, 'n> {
     pub place: Place,
     entries: &'n [Entry],
     used: Vec<&'static str>,
+    /// Keys that are known and refused, so that no hint names them.
+    refused: Vec<&'static str>,
 }
 
 /// An option as its row has it; defaults and bounds are TOML, so that the one parser reads them.
@@ -137,13 +161,15 @@ impl<'n> Table<'_, '_, 'n> {
         let Some(entry) = self.entry(key.name) else {
             return default(key).or_else(T::absent).or_else(|| {
                 let message = format!("{} needs `{}`", self.title(), key.name);
-                let hint = format!("`{}` is {}", key.name, T::kind());
+                let hint = format!("add `{}`, {}", key.name, T::kind());
                 self.reader.missing(self.place, message, hint);
                 None
             });
         };
         self.reader.path.push(key.name.to_owned());
+        self.reader.range = key.range;
         let value = T::read(&entry.node, self.reader);
+        self.reader.range = None;
         let value = value.filter(|value| self.within(key, value, entry));
         self.reader.path.pop();
         value.or_else(|| default(key)).or_else(T::absent)
@@ -151,8 +177,8 @@ impl<'n> Table<'_, '_, 'n> {
 
     /// Refuses an option of the contract that this version does not have, unless it is at its default.
     pub fn refuse<T: Value + PartialEq>(&mut self, key: &Key) {
+        self.refused.push(key.name);
         let Some(entry) = self.entry(key.name) else {
-            self.used.push(key.name);
             return;
         };
         let before = self.reader.problems.len();
@@ -203,9 +229,11 @@ impl<'n> Table<'_, '_, 'n> {
     pub fn finish(self) {
         let title = self.title();
         for entry in self.entries {
-            if !self.used.contains(&entry.key.as_str()) {
+            let key = entry.key.as_str();
+            if !self.used.contains(&key) && !self.refused.contains(&key) {
                 let message = format!("unknown key `{}` in {title}", entry.key);
-                let hint = suggest::did_you_mean(&entry.key, self.used.iter().copied());
+                let known = self.used.iter().filter(|key| !self.refused.contains(key));
+                let hint = suggest::did_you_mean(key, known.copied());
                 self.reader.problem_with(entry.place, message, hint);
             }
         }

@@ -59,10 +59,22 @@ fn line(row: &Row) -> String {
     } else {
         ""
     };
-    let doc = paragraph(row.doc).replace('|', "\\|");
+    let mut doc = paragraph(row.doc);
+    if let Some(words) = words(&row.schema) {
+        doc = format!("{doc}<br>{words}");
+    }
+    let doc = doc.replace('|', "\\|");
     let kind = &row.kind;
     format!(
         "| `{}` | {kind} | {default} | {range} | {later}{doc} |\n",
         row.key.name
     )
+}
+
+/// What each word of a choice means, where the option is one or an array of them.
+fn words(schema: &serde_json::Value) -> Option<String> {
+    let choice = schema.get("items").unwrap_or(schema);
+    choice.get("enum")?;
+    let about = choice.get("description")?.as_str()?;
+    Some(about.replace('\n', "<br>"))
 }

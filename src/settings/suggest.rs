@@ -6,9 +6,15 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
     match nearest(word, &known) {
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() => "there are none".to_owned(),
+        None if known.len() == 1 => format!("there is only `{}`", known.concat()),
         None => {
-            let quoted: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
-            format!("there are {}", quoted.join(", "))
+            let shown = known.iter().take(LISTED).map(|name| format!("`{name}`"));
+            let more = if known.len() > LISTED {
+                " and others"
+            } else {
+                ""
+            };
+            format!("there are {}{more}", shown.collect::<Vec<_>>().join(", "))
         }
     }
 }
@@ -29,6 +35,9 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
+
+/// How many names a hint lists; a file may have thousands of upstreams.
+const LISTED: usize = 20;
 
 /// Edits (insert, delete, replace, swap neighbours) between two words.
 fn distance(from: &str, to: &str) -> usize {

@@ -46,12 +46,9 @@ pub struct Entry {
     pub node: Node,
 }
 
-/// A syntax error: where, and what.
-pub type SyntaxError = (Place, String);
-
 impl Node {
-    /// The tree of `text`, as far as it could be understood, and every syntax error.
-    pub fn parse(text: &str) -> (Self, Vec<SyntaxError>) {
+    /// The tree of `text`, as far as it could be understood, and every syntax error in the TOML crate's words.
+    pub fn parse(text: &str) -> (Self, Vec<(Place, String)>) {
         let (table, errors) = DeTable::parse_recoverable(text);
         let errors = errors.iter().map(|error| {
             let span = error.span().unwrap_or(0..0);

@@ -115,7 +115,9 @@ macro_rules! integer {
                 let value = Self::try_from(number).ok();
                 if value.is_none() {
                     let key = reader.key();
-                    let message = format!("`{key}` must be from 0 to {}, not {number}", Self::MAX);
+                    let most = Self::MAX.to_string();
+                    let (least, most) = reader.range.unwrap_or(("0", &most));
+                    let message = format!("`{key}` must be from {least} to {most}, not {number}");
                     reader.problem(node.place, message);
                 }
                 value
@@ -184,11 +186,7 @@ impl<T: Value> Value for Option<T> {
 
 impl<T: Value> Value for Vec<T> {
     fn kind() -> String {
-        let kind = T::kind();
-        let item = ["a ", "an "]
-            .iter()
-            .find_map(|word| kind.strip_prefix(word));
-        format!("an array, each {}", item.map_or(kind.as_str(), |_| &kind))
+        format!("an array, each {}", T::kind())
     }
 
     fn schema() -> serde_json::Value {
@@ -197,11 +195,16 @@ impl<T: Value> Value for Vec<T> {
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Data::Array(items) = &node.data else {
-            let repeated = T::rows().is_some() && matches!(node.data, Data::Table(_));
-            if repeated {
-                let key = reader.key();
-                let message = format!("`{key}` is an array of tables, not a table");
-                let hint = format!("write its header with two brackets: `[[…{key}]]`");
+            if T::rows().is_some() {
+                let message = format!(
+                    "`{}` must be an array of tables, not {}",
+                    reader.key(),
+                    node.kind()
+                );
+                let hint = format!(
+                    "write a header with two brackets for each: `[[{}]]`",
+                    reader.title()
+                );
                 reader.problem_with(node.place, message, hint);
             } else {
                 reader.wrong_type(node, "an array");

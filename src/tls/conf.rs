@@ -60,7 +60,7 @@ impl CertificateConf {
                 "the key does not belong to the first certificate of {}",
                 self.chain.display()
             );
-            let hint = "the server's own certificate stands first in the chain";
+            let hint = "the certificate that the key was made for stands first in the chain";
             table
                 .reader
                 .problem_with(table.place_of("key"), message, hint);

@@ -1,3 +1,4 @@
 //! The room `tls`.
 
 pub mod conf;
+pub mod demo;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::settings::{Node, Reader, Row, Section, Table, Value, section};
+use crate::settings::{Node, Reader, Row, Section, Table, Value, section, suggest};
 
 /// What becomes of a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -135,7 +135,10 @@ impl RedirectConf {
             };
             if !PLACEHOLDERS.contains(&name) {
                 let message = format!("unknown placeholder `{{{name}}}`");
-                let hint = crate::settings::suggest::did_you_mean(name, PLACEHOLDERS);
+                let hint = match suggest::nearest(name, &PLACEHOLDERS) {
+                    Some(near) => format!("did you mean `{{{near}}}`?"),
+                    None => "there are `{scheme}`, `{host}`, `{port}`, `{path}`, `{query}` and `{path_and_query}`".to_owned(),
+                };
                 table.reader.problem_with(place, message, hint);
             }
             rest = after;

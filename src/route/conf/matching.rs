@@ -81,7 +81,8 @@ fn regex(pattern: &str, node: &Node, reader: &mut Reader<'_>) -> Option<PathPatt
         .map_or(0, |at| at.saturating_sub(4));
     let place = within(node.place, pattern, column, reader);
     let message = format!("the regular expression is wrong: {reason}");
-    let hint = "in TOML, write regular expressions in 'single quotes', so that backslashes stay as they are";
+    let hint =
+        "the syntax is that of the Rust crate `regex`, without look-around and back-references";
     reader.problem_with(place, message, hint);
     None
 }
@@ -138,8 +139,9 @@ const STANDARD_METHODS: [&str; 9] = [
     "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
 ];
 
-/// Reports hosts that could never match, and puts the rest in lower case.
-pub(super) fn check_hosts(hosts: &mut [String], table: &mut Table<'_, '_, '_>) {
+/// Reports hosts that could never match, and puts the rest in the form in which requests have them;
+/// `*` is any host, as none is.
+pub(super) fn check_hosts(hosts: &mut Vec<String>, table: &mut Table<'_, '_, '_>) {
     let items = table
         .entry("hosts")
         .map_or(&[][..], |entry| entry.node.items());
@@ -150,8 +152,15 @@ pub(super) fn check_hosts(hosts: &mut [String], table: &mut Table<'_, '_, '_>) {
             table.reader.problem_with(item.place, message, hint);
         }
     }
+    if hosts.iter().any(|host| host == "*") {
+        hosts.clear();
+    }
     for host in hosts {
         host.make_ascii_lowercase();
+        // As it stands in a request: RFC 3986 §3.2.2 has IPv6 addresses in brackets.
+        if let Ok(IpAddr::V6(address)) = host.parse() {
+            *host = format!("[{address}]");
+        }
     }
 }
 
@@ -168,6 +177,7 @@ fn host_problem(host: &str) -> Option<String> {
     }
     if let Some((name, port)) = host.rsplit_once(':')
         && port.parse::<u16>().is_ok()
+        && (!name.contains(':') || name.ends_with(']'))
     {
         return Some(format!("leave the port out: \"{name}\""));
     }

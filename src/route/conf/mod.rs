@@ -19,7 +19,7 @@ section! {
         pub name: String;
         /// Listeners that it holds for; empty = every http and https listener.
         pub listeners: Vec<String> = [];
-        /// Hosts: exact, or `*.example.com` (one or more labels); empty = any.
+        /// Hosts: exact, or `*.example.com` (one or more labels); empty, or `*`, = any.
         pub hosts: Vec<String> = [];
         /// Paths: `/exact`, `/prefix/*` (whole segments) or `~regex`; empty = any.
         pub paths: Vec<PathPattern> = [];

@@ -80,6 +80,9 @@ impl Value for Address {
 
 /// `host:port`, or a hint.
 fn host_and_port(text: &str) -> Result<Address, String> {
+    if text.is_empty() {
+        return Err("host and port: \"10.0.0.1:8080\"".to_owned());
+    }
     for scheme in ["http://", "https://", "tcp://"] {
         if let Some(rest) = text.strip_prefix(scheme) {
             let rest = rest.split('/').next().unwrap_or_default();

@@ -1,0 +1,85 @@
+//! What `check`, `schema` and the documentation print.
+
+use std::path::Path;
+
+use super::{Config, load};
+use crate::settings::{reference::tables, schema};
+
+/// How `check` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckFormat {
+    /// For people.
+    Text,
+    /// For scripts: `{"ok", "problems": [{"file", "line", "column", "message", "hint"}]}`.
+    Json,
+}
+
+/// What `check` prints about a file, and its exit status: 0 good, 2 problems.
+pub fn check_report(path: &Path, format: CheckFormat) -> (String, u8) {
+    let loaded = load(path);
+    let status = if loaded.is_ok() { 0 } else { 2 };
+    let text = match (format, loaded) {
+        (CheckFormat::Text, Ok(config)) => {
+            format!("{}: good: {}\n", path.display(), summary(&config))
+        }
+        (CheckFormat::Text, Err(problems)) => {
+            let count = counted(problems.0.len(), "problem");
+            format!("{problems}\n{count}\n")
+        }
+        (CheckFormat::Json, loaded) => {
+            let problems = loaded.err().map(|problems| problems.to_json());
+            let ok = problems.is_none();
+            let problems = problems.unwrap_or_else(|| serde_json::json!([]));
+            let report = serde_json::json!({"ok": ok, "problems": problems});
+            format!("{report:#}\n")
+        }
+    };
+    (text, status)
+}
+
+/// JSON Schema (2020-12) of the configuration file.
+pub fn schema() -> serde_json::Value {
+    schema::document::<Config>("Pointsman configuration")
+}
+
+/// The reference of the configuration file, in Markdown.
+pub fn reference() -> String {
+    format!("{INTRODUCTION}{}", tables::<Config>().trim_end()) + "\n"
+}
+
+fn summary(config: &Config) -> String {
+    let backends = config
+        .upstream
+        .iter()
+        .map(|upstream| upstream.backend.len());
+    [
+        counted(config.listener.len(), "listener"),
+        counted(config.route.len(), "route"),
+        counted(config.upstream.len(), "upstream"),
+        counted(backends.sum(), "backend"),
+    ]
+    .join(", ")
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
+const INTRODUCTION: &str = "\
+# Configuration
+
+<!-- Generated from the code: `UPDATE_DOCS=1 cargo test reference` writes it. -->
+
+One TOML file, by default `config/pointsman.toml`, else `/etc/pointsman/pointsman.toml`.
+`pointsman check` tells everything that is wrong with it; commented examples stand in `config/`.
+
+- A duration is a number and a unit of `us`, `ms`, `s`, `m`, `h` or `d`: `\"250ms\"`, `\"1h30m\"`.
+- A size is a number of bytes, or a number and a unit of `B`, `KiB`, `MiB`, `GiB`, `TiB`, `kB`, `MB`, `GB` or `TB`: `\"64KiB\"`.
+- A network is an address with a prefix length, `\"10.0.0.0/8\"`, or one address.
+- Relative paths start from the folder of the file.
+- Unknown keys, duplicate names and references to what is not there are errors.
+
+Where the default is `–`, leaving the key out means \"none\", or what its meaning says.
+
+";

@@ -1,0 +1,107 @@
+//! Syntax errors: the TOML crate's findings in words for people, without what only follows from others.
+
+use super::{Place, Source};
+
+/// What is wrong with the syntax of a text.
+#[derive(Debug)]
+pub struct SyntaxErrors {
+    /// Where, what, and what to do about it.
+    pub errors: Vec<(Place, String, Option<String>)>,
+    /// Lines about which nothing else should be said.
+    lines: Vec<usize>,
+    /// Where understanding ends: everything from here on is part of something that is not closed.
+    end: usize,
+}
+
+impl SyntaxErrors {
+    /// Sorts out what the TOML crate found: one error a line, and none within what is not closed.
+    pub fn new(mut found: Vec<(Place, String)>, source: &Source) -> Self {
+        found.sort_by_key(|(place, _)| place.start);
+        let unclosed = found
+            .iter()
+            .any(|(_, message)| message.starts_with("unclosed array,"));
+        let mut this = Self {
+            errors: Vec::new(),
+            lines: Vec::new(),
+            end: usize::MAX,
+        };
+        for (place, message) in found {
+            let line = source.line(place.start);
+            if place.start > this.end || this.lines.contains(&line) {
+                continue;
+            }
+            this.lines.push(line);
+            // Within an array that is not closed, whole tables are taken for elements.
+            if unclosed && message.contains("array") {
+                this.end = place.start;
+                let hint = "add the missing `]` before this".to_owned();
+                let message = "an array is not closed".to_owned();
+                this.errors.push((place, message, Some(hint)));
+            } else {
+                let (message, hint) = reword(&message, source, place);
+                this.errors.push((place, message, hint));
+            }
+        }
+        this
+    }
+
+    /// Whether a problem at `place` is only what a syntax error led to.
+    pub fn explain(&self, place: Place, source: &Source) -> bool {
+        place.start >= self.end || self.lines.contains(&source.line(place.start))
+    }
+}
+
+/// The TOML crate's message in plain words, where its own would mislead.
+fn reword(message: &str, source: &Source, place: Place) -> (String, Option<String>) {
+    let rest = source.text().get(place.start..).unwrap_or_default();
+    let rest_of_line = rest.lines().next().unwrap_or_default().trim();
+    let at_end = rest_of_line.is_empty() || rest_of_line.starts_with('#');
+    let bare = rest_of_line
+        .split([' ', ',', '#', ']', '}'])
+        .next()
+        .unwrap_or_default();
+    let with = |message: &str, hint: &str| (message.to_owned(), Some(hint.to_owned()));
+    let unquoted = [
+        "string values must be quoted",
+        "invalid float",
+        "invalid boolean",
+        "invalid integer",
+    ];
+    if message.starts_with("string values must be quoted") && at_end {
+        with(
+            "the value is missing",
+            "write it behind the `=`, or remove the key",
+        )
+    } else if ["true", "false"]
+        .iter()
+        .any(|word| bare.eq_ignore_ascii_case(word))
+    {
+        with(
+            "this is not a value",
+            "write `true` or `false`, in lower case",
+        )
+    } else if unquoted.iter().any(|start| message.starts_with(start)) {
+        with("this is not a value", "put texts in quotes: \"text\"")
+    } else if message.starts_with("invalid basic string")
+        || message.starts_with("invalid literal string")
+    {
+        with("this text is not closed", "add the quote that closes it")
+    } else if message.starts_with("duplicate key") {
+        with(
+            "this stands already above",
+            "a key or table may stand once; remove one, or write `[[…]]` for a list of tables",
+        )
+    } else if message.starts_with("missing escaped value") {
+        with(
+            "this backslash begins no escape",
+            "in 'single quotes' backslashes stay as they are",
+        )
+    } else if message.starts_with("unclosed array table") || message.starts_with("unclosed table") {
+        with(
+            "the header is not closed",
+            "`[table]` has one bracket on each side, `[[table]]` two",
+        )
+    } else {
+        (message.to_owned(), None)
+    }
+}
