@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -44,9 +44,14 @@ impl Backend {
     /// Whether health, ejection and administration let it take new exchanges at `now`.
     /// Says nothing of [`Backend::is_full`] or weight.
     pub fn is_healthy(&self, now: Moment) -> bool {
-        self.shared.probed.load(Relaxed) != Probed::Down as u8
+        self.is_probed_up()
             && self.shared.admin.load(Relaxed) == Admin::Enabled as u8
             && self.shared.ejected_until.load(Relaxed) <= now.0
+    }
+
+    /// Whether active checks, if there are any, let it take traffic.
+    pub fn is_probed_up(&self) -> bool {
+        self.shared.probed.load(Relaxed) != Probed::Down as u8
     }
 
     /// Whether it may be picked at `now`: healthy, with a weight, and below `max_connections`.
@@ -105,8 +110,14 @@ pub struct Shared {
     pub weight_override: AtomicU32,
     /// Passive ejection lasts until this [`Moment`]; 0 when not ejected. Written by `health`.
     pub ejected_until: AtomicU64,
-    /// When it last became available, for slow start; 0 = since ever.
+    /// When it last became available, for slow start; 0 = since ever. An ejected backend has the end of
+    /// its ejection here, so that nothing need happen at that moment.
     pub up_since: AtomicU64,
+    /// Failures of real traffic in a row, over all workers; written by `health`, and by a success only
+    /// when it is not 0.
+    pub failures_in_a_row: AtomicU32,
+    /// What `health` remembers of ejections; locked only when one begins or ends.
+    pub ejections: Mutex<Ejections>,
     /// Why it is in its state, for people; written at each change, read by admin and log.
     pub why: Mutex<Arc<str>>,
     /// Socket addresses behind a host name, kept fresh by discovery; empty until first resolved.
@@ -122,10 +133,38 @@ impl Default for Shared {
             weight_override: AtomicU32::new(NO_OVERRIDE),
             ejected_until: AtomicU64::new(0),
             up_since: AtomicU64::new(0),
+            failures_in_a_row: AtomicU32::new(0),
+            ejections: Mutex::default(),
             why: Mutex::new("not checked yet".into()),
             resolved: ArcSwap::default(),
         }
     }
+}
+
+impl Shared {
+    /// Says why the backend is in its state.
+    pub fn set_why(&self, why: Arc<str>) {
+        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Why the backend is in its state.
+    pub fn why(&self) -> Arc<str> {
+        let why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&why)
+    }
+}
+
+/// The ejections that a backend went through.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ejections {
+    /// How many there were, less one for each base time that it then stood.
+    pub count: u32,
+    /// The end of the last one.
+    pub over_at: Moment,
+    /// How long the last one was meant to be.
+    pub length: Duration,
+    /// Whether the last one's end has yet to be told to people.
+    pub is_open: bool,
 }
 
 /// [`Shared::weight_override`] when no administrator set a weight.
