@@ -1,1 +1,3 @@
-//! The room `upstream`.
+//! The room `upstream`: attempts on backends, and when another one is worth it.
+
+pub mod retry;
