@@ -43,6 +43,7 @@ pub struct Backend {
 impl Backend {
     /// Whether health, ejection and administration let it take new exchanges at `now`.
     /// Says nothing of [`Backend::is_full`] or weight.
+    #[inline]
     pub fn is_healthy(&self, now: Moment) -> bool {
         self.is_probed_up()
             && self.shared.admin.load(Relaxed) == Admin::Enabled as u8
@@ -50,6 +51,7 @@ impl Backend {
     }
 
     /// Whether active checks, if there are any, let it take traffic.
+    #[inline]
     pub fn is_probed_up(&self) -> bool {
         self.shared.probed.load(Relaxed) != Probed::Down as u8
     }
@@ -60,17 +62,20 @@ impl Backend {
     }
 
     /// Whether `max_connections` exchanges are in flight.
+    #[inline]
     pub fn is_full(&self) -> bool {
         self.max_connections > 0 && self.in_flight() >= self.max_connections
     }
 
     /// Exchanges in flight, counted from the pick, over all workers.
+    #[inline]
     pub fn in_flight(&self) -> u32 {
         self.shared.in_flight.0.load(Relaxed)
     }
 
     /// Weight × [`WEIGHT_UNIT`] once it has ramped up, with an override by admin applied. Tables that
     /// are built ahead of the picks (ring, maglev) are built from it.
+    #[inline]
     pub fn full_weight(&self) -> u32 {
         match self.shared.weight_override.load(Relaxed) {
             NO_OVERRIDE => self.weight,
@@ -81,11 +86,17 @@ impl Backend {
 
     /// Weight × [`WEIGHT_UNIT`] at `now`, with an override by admin and slow start applied
     /// (`w' = w × max(10 %, t/window)`).
+    #[inline]
     pub fn weight_at(&self, now: Moment) -> u32 {
         let full = self.full_weight();
-        if self.slow_start.is_zero() {
-            return full;
+        match self.slow_start.is_zero() {
+            true => full,
+            false => self.ramped(full, now),
         }
+    }
+
+    #[cold]
+    fn ramped(&self, full: u32, now: Moment) -> u32 {
         let since = self.shared.up_since.load(Relaxed);
         let up = now.since(Moment(since));
         // 0 = since ever: a fleet that starts with the program has nothing to ramp up against.

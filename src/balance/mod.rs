@@ -146,8 +146,8 @@ impl Balancer {
                 Algorithm::ConsistentHash(ConsistentHash::build(backends, hash_balance))
             }
             Policy::Maglev => Algorithm::Maglev(Maglev::build(backends, hash_balance)),
-            Policy::Random => Algorithm::Random(Random),
-            Policy::PowerOfTwo => Algorithm::PowerOfTwo(PowerOfTwo),
+            Policy::Random => Algorithm::Random(Random::build(backends)),
+            Policy::PowerOfTwo => Algorithm::PowerOfTwo(PowerOfTwo::build(backends)),
         };
         let prototype = Self {
             algorithm,
