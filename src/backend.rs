@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -43,10 +43,22 @@ pub struct Backend {
 impl Backend {
     /// Whether health, ejection and administration let it take new exchanges at `now`.
     /// Says nothing of [`Backend::is_full`] or weight.
+    #[inline]
     pub fn is_healthy(&self, now: Moment) -> bool {
-        self.shared.probed.load(Relaxed) != Probed::Down as u8
+        self.is_probed_up()
             && self.shared.admin.load(Relaxed) == Admin::Enabled as u8
             && self.shared.ejected_until.load(Relaxed) <= now.0
+    }
+
+    /// Whether active checks, if there are any, let it take traffic.
+    #[inline]
+    pub fn is_probed_up(&self) -> bool {
+        self.shared.probed.load(Relaxed) != Probed::Down as u8
+    }
+
+    /// Whether no administrator took it out.
+    pub fn is_enabled(&self) -> bool {
+        self.shared.admin.load(Relaxed) == Admin::Enabled as u8
     }
 
     /// Whether it may be picked at `now`: healthy, with a weight, and below `max_connections`.
@@ -55,17 +67,20 @@ impl Backend {
     }
 
     /// Whether `max_connections` exchanges are in flight.
+    #[inline]
     pub fn is_full(&self) -> bool {
         self.max_connections > 0 && self.in_flight() >= self.max_connections
     }
 
     /// Exchanges in flight, counted from the pick, over all workers.
+    #[inline]
     pub fn in_flight(&self) -> u32 {
         self.shared.in_flight.0.load(Relaxed)
     }
 
     /// Weight × [`WEIGHT_UNIT`] once it has ramped up, with an override by admin applied. Tables that
     /// are built ahead of the picks (ring, maglev) are built from it.
+    #[inline]
     pub fn full_weight(&self) -> u32 {
         match self.shared.weight_override.load(Relaxed) {
             NO_OVERRIDE => self.weight,
@@ -76,11 +91,17 @@ impl Backend {
 
     /// Weight × [`WEIGHT_UNIT`] at `now`, with an override by admin and slow start applied
     /// (`w' = w × max(10 %, t/window)`).
+    #[inline]
     pub fn weight_at(&self, now: Moment) -> u32 {
         let full = self.full_weight();
-        if self.slow_start.is_zero() {
-            return full;
+        match self.slow_start.is_zero() {
+            true => full,
+            false => self.ramped(full, now),
         }
+    }
+
+    #[cold]
+    fn ramped(&self, full: u32, now: Moment) -> u32 {
         let since = self.shared.up_since.load(Relaxed);
         let up = now.since(Moment(since));
         // 0 = since ever: a fleet that starts with the program has nothing to ramp up against.
@@ -105,8 +126,14 @@ pub struct Shared {
     pub weight_override: AtomicU32,
     /// Passive ejection lasts until this [`Moment`]; 0 when not ejected. Written by `health`.
     pub ejected_until: AtomicU64,
-    /// When it last became available, for slow start; 0 = since ever.
+    /// When it last became available, for slow start; 0 = since ever. An ejected backend has the end of
+    /// its ejection here, so that nothing need happen at that moment.
     pub up_since: AtomicU64,
+    /// Failures of real traffic in a row, over all workers; written by `health`, and by a success only
+    /// when it is not 0.
+    pub failures_in_a_row: AtomicU32,
+    /// What `health` remembers of ejections; locked only when one begins or ends.
+    pub ejections: Mutex<Ejections>,
     /// Why it is in its state, for people; written at each change, read by admin and log.
     pub why: Mutex<Arc<str>>,
     /// Socket addresses behind a host name, kept fresh by discovery; empty until first resolved.
@@ -122,10 +149,38 @@ impl Default for Shared {
             weight_override: AtomicU32::new(NO_OVERRIDE),
             ejected_until: AtomicU64::new(0),
             up_since: AtomicU64::new(0),
+            failures_in_a_row: AtomicU32::new(0),
+            ejections: Mutex::default(),
             why: Mutex::new("not checked yet".into()),
             resolved: ArcSwap::default(),
         }
     }
+}
+
+impl Shared {
+    /// Says why the backend is in its state.
+    pub fn set_why(&self, why: Arc<str>) {
+        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Why the backend is in its state.
+    pub fn why(&self) -> Arc<str> {
+        let why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&why)
+    }
+}
+
+/// The ejections that a backend went through.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ejections {
+    /// How many there were, less one for each base time that it then stood.
+    pub count: u32,
+    /// The end of the last one.
+    pub over_at: Moment,
+    /// How long the last one was meant to be.
+    pub length: Duration,
+    /// Whether the last one's end has yet to be told to people.
+    pub is_open: bool,
 }
 
 /// [`Shared::weight_override`] when no administrator set a weight.

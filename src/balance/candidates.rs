@@ -30,6 +30,19 @@ pub(super) enum Tier {
     TriedBackup,
 }
 
+impl Tier {
+    #[inline]
+    fn is_backup(self) -> bool {
+        matches!(self, Self::Backup | Self::TriedBackup)
+    }
+
+    /// Whether those that were tried belong to it, too.
+    #[inline]
+    fn is_tried(self) -> bool {
+        matches!(self, Self::TriedPrimary | Self::TriedBackup)
+    }
+}
+
 /// The tiers that are asked when [`Tier::Primary`] gave nothing.
 pub(super) const TIERS: [Tier; 3] = [Tier::Backup, Tier::TriedPrimary, Tier::TriedBackup];
 
@@ -37,12 +50,8 @@ impl Candidates<'_> {
     /// The effective weight of a candidate, or 0 when it may not be picked.
     #[inline]
     pub(super) fn weight(&self, index: usize, backend: &Backend) -> u32 {
-        let is_of_tier = match self.tier {
-            Tier::Primary => !backend.backup && !self.is_tried(index),
-            Tier::Backup => backend.backup && !self.is_tried(index),
-            Tier::TriedPrimary => !backend.backup,
-            Tier::TriedBackup => backend.backup,
-        };
+        let is_of_tier = backend.backup == self.tier.is_backup()
+            && (self.tried.is_empty() || self.tier.is_tried() || !self.is_tried(index));
         if is_of_tier && backend.is_healthy(self.now) && !backend.is_full() {
             backend.weight_at(self.now)
         } else {
@@ -103,6 +112,6 @@ impl Candidates<'_> {
 
     #[inline]
     fn is_tried(&self, index: usize) -> bool {
-        !self.tried.is_empty() && self.tried.contains(&index)
+        self.tried.contains(&index)
     }
 }

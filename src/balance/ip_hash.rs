@@ -31,8 +31,12 @@ pub(super) fn rendezvous(candidates: &Candidates<'_>, identities: &[u64], key: u
     let mut best: Option<(usize, Score)> = None;
     for (index, _, weight) in candidates.iter() {
         let hash = mix(key, identities.get(index).copied().unwrap_or_default());
-        let score = Score { hash, weight };
-        if best.is_none_or(|(_, best)| score.beats(best)) {
+        let mut score = Score::new(hash, weight);
+        let is_better = match &mut best {
+            None => true,
+            Some((_, best)) => score.beats(best),
+        };
+        if is_better {
             best = Some((index, score));
         }
     }
@@ -44,11 +48,18 @@ pub(super) fn rendezvous(candidates: &Candidates<'_>, identities: &[u64], key: u
 struct Score {
     hash: u64,
     weight: u32,
+    /// Found when it is first needed.
+    waiting_time: Option<f64>,
 }
 
 impl Score {
     #[inline]
-    fn beats(self, other: Self) -> bool {
+    fn new(hash: u64, weight: u32) -> Self {
+        Self { hash, weight, waiting_time: None }
+    }
+
+    #[inline]
+    fn beats(&mut self, other: &mut Self) -> bool {
         // With equal weights the logarithm changes nothing: it is monotone.
         if self.weight == other.weight {
             return self.hash > other.hash;
@@ -58,8 +69,10 @@ impl Score {
 
     /// An exponential draw with the weight as its rate; the shortest is each backend's with a
     /// probability in proportion to its weight.
-    fn waiting_time(self) -> f64 {
-        let uniform = (self.hash as f64 + 1.0) / (u64::MAX as f64 + 2.0);
-        -uniform.ln() / f64::from(self.weight)
+    fn waiting_time(&mut self) -> f64 {
+        *self.waiting_time.get_or_insert_with(|| {
+            let uniform = (self.hash as f64 + 1.0) / (u64::MAX as f64 + 2.0);
+            -uniform.ln() / f64::from(self.weight)
+        })
     }
 }

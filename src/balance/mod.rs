@@ -32,7 +32,6 @@ use std::{sync::Arc, time::Duration};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-pub use self::{conf::Policy, traffic::Traffic};
 use self::{
     candidates::{Candidates, TIERS, Tier},
     consistent_hash::ConsistentHash,
@@ -45,6 +44,7 @@ use self::{
     random::Random,
     round_robin::RoundRobin,
 };
+pub use self::{conf::Policy, traffic::Traffic};
 use crate::{backend::Backend, moment::Moment};
 
 /// What a policy may know of the exchange that needs a backend.
@@ -97,8 +97,8 @@ impl Balancer {
                 Algorithm::ConsistentHash(ConsistentHash::build(backends, hash_balance))
             }
             Policy::Maglev => Algorithm::Maglev(Maglev::build(backends, hash_balance)),
-            Policy::Random => Algorithm::Random(Random),
-            Policy::PowerOfTwo => Algorithm::PowerOfTwo(PowerOfTwo),
+            Policy::Random => Algorithm::Random(Random::build(backends)),
+            Policy::PowerOfTwo => Algorithm::PowerOfTwo(PowerOfTwo::build(backends)),
         };
         let prototype = Self { algorithm, traffic: Arc::new(Traffic::new(backends.len())) };
         prototype.for_worker(worker)

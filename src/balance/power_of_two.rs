@@ -4,17 +4,26 @@
 //! Both are drawn in proportion to weight and a tie goes to the first *drawn*, so that an idle upstream
 //! is shared exactly by weight.
 
-use super::{candidates::Candidates, least_connections::Load};
+use std::sync::Arc;
 
-/// Two choices need no state of their own.
+use super::{candidates::Candidates, least_connections::Load, random::Random};
+use crate::backend::Backend;
+
+/// Two choices, each as [`Random`] makes them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct PowerOfTwo;
+pub(super) struct PowerOfTwo {
+    random: Random,
+}
 
 impl PowerOfTwo {
+    pub(super) fn build(backends: &[Arc<Backend>]) -> Self {
+        Self { random: Random::build(backends) }
+    }
+
     #[inline]
-    pub(super) fn pick(self, candidates: &Candidates<'_>, rng: &mut fastrand::Rng) -> Option<usize> {
-        let first = candidates.random(rng, None)?;
-        let Some(second) = candidates.random(rng, Some(first)) else {
+    pub(super) fn pick(&mut self, candidates: &Candidates<'_>, rng: &mut fastrand::Rng) -> Option<usize> {
+        let first = self.random.draw(candidates, rng, None)?;
+        let Some(second) = self.random.draw(candidates, rng, Some(first)) else {
             return Some(first);
         };
         let load = |index: usize| {

@@ -67,7 +67,7 @@ impl RoundRobin {
     #[inline]
     pub(super) fn take(&mut self, tied: impl Iterator<Item = (usize, u32)>) -> Option<usize> {
         let mut total = 0;
-        let mut best = None;
+        let mut best = usize::MAX;
         let mut most = i64::MIN;
         for (index, weight) in tied {
             let Some(turn) = self.turns.get_mut(index) else {
@@ -76,14 +76,14 @@ impl RoundRobin {
             let weight = i64::from(weight);
             turn.gained += weight;
             total += weight;
-            if weight > 0 && turn.gained > most {
-                most = turn.gained;
-                best = Some(index);
-            }
+            // Which one leads changes at each pick, so no branch could be predicted here.
+            let leads = weight > 0 && turn.gained > most;
+            most = if leads { turn.gained } else { most };
+            best = if leads { index } else { best };
         }
-        let turn = self.turns.get_mut(best?)?;
+        let turn = self.turns.get_mut(best)?;
         turn.gained -= total;
-        best
+        Some(best)
     }
 
     /// Takes what backends that remain have gained; new ones begin in the middle.

@@ -17,14 +17,11 @@ section! {
 
 impl AdminConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
-        let open =
-            matches!(&self.address, ListenAddress::Tcp(address) if !address.ip().is_loopback());
+        let open = matches!(&self.address, ListenAddress::Tcp(address) if !address.ip().is_loopback());
         if open && table.entry("token_file").is_none() {
             let message = "an admin address that others can reach needs `token_file`";
             let hint = "add `token_file`, or listen on \"127.0.0.1:9900\"";
-            table
-                .reader
-                .missing(table.place_of("address"), message, hint);
+            table.reader.missing(table.place_of("address"), message, hint);
         }
     }
 }

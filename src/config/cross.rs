@@ -61,14 +61,8 @@ fn unique_backends(upstream: &Node, reader: &mut Reader<'_>) {
     let backends = upstream.items_of("backend");
     unique("backend", backends, reader);
     let addresses = backends.iter().filter_map(|backend| backend.get("address"));
-    let message =
-        |address: &str, line| format!("the backend {address} stands already on line {line}");
-    repeated(
-        addresses,
-        reader,
-        message,
-        "give one backend a greater `weight` instead",
-    );
+    let message = |address: &str, line| format!("the backend {address} stands already on line {line}");
+    repeated(addresses, reader, message, "give one backend a greater `weight` instead");
 }
 
 /// Reports listeners, and the admin endpoint, that want the same address.
@@ -80,12 +74,7 @@ fn unique_addresses(root: &Node, reader: &mut Reader<'_>) {
     addresses.retain(|node| !node.text().is_some_and(|text| text.ends_with(":0")));
     addresses.sort_by_key(|node| node.place);
     let message = |address: &str, line| format!("{address} is listened on already on line {line}");
-    repeated(
-        addresses.into_iter(),
-        reader,
-        message,
-        "an address belongs to one listener",
-    );
+    repeated(addresses.into_iter(), reader, message, "an address belongs to one listener");
 }
 
 /// Reports each text among `nodes` that an earlier one has.
@@ -134,14 +123,8 @@ fn references(root: &Node, reader: &mut Reader<'_>) {
         }
         let split = route.items_of("split").iter();
         let parts = split.filter_map(|part| part.get("upstream"));
-        let message =
-            |name: &str, line| format!("the upstream `{name}` stands already on line {line}");
-        repeated(
-            parts,
-            reader,
-            message,
-            "name it once, with the sum of the weights",
-        );
+        let message = |name: &str, line| format!("the upstream `{name}` stands already on line {line}");
+        repeated(parts, reader, message, "name it once, with the sum of the weights");
     }
 }
 
@@ -161,9 +144,7 @@ fn refer(kind: &str, node: &Node, known: &HashSet<&str>, reader: &mut Reader<'_>
 
 fn names<'n>(root: &'n Node, kind: &str) -> HashSet<&'n str> {
     let tables = root.items_of(kind).iter();
-    tables
-        .filter_map(|table| table.get("name")?.text())
-        .collect()
+    tables.filter_map(|table| table.get("name")?.text()).collect()
 }
 
 /// Reports routes that match what an earlier route matches, no more and no less.
@@ -178,10 +159,8 @@ fn unreachable_routes(config: &Config, root: &Node, reader: &mut Reader<'_>) {
                 continue;
             };
             let line = reader.source().line(at.start);
-            let message = format!(
-                "`{}` is never reached: `{first}` on line {line} matches the same",
-                route.name
-            );
+            let message =
+                format!("`{}` is never reached: `{first}` on line {line} matches the same", route.name);
             let hint = "the first route in the file wins; remove one, or make it match less";
             reader.problem_with(place, message, hint);
             break;
@@ -191,16 +170,8 @@ fn unreachable_routes(config: &Config, root: &Node, reader: &mut Reader<'_>) {
 
 /// What a route matches, in a form in which order does not count.
 fn matches(route: &RouteConf) -> String {
-    let methods = route
-        .methods
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>();
-    let paths = route
-        .paths
-        .iter()
-        .map(|path| format!("{path:?}"))
-        .collect::<Vec<_>>();
+    let methods = route.methods.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let paths = route.paths.iter().map(|path| format!("{path:?}")).collect::<Vec<_>>();
     format!(
         "{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
         sorted(&route.hosts),

@@ -54,19 +54,15 @@ impl ListenerConf {
         match self.protocol {
             // A protocol that could not be read has been replaced by the default.
             Protocol::Http
-                if table
-                    .entry("protocol")
-                    .is_none_or(|entry| entry.node.text() == Some("http")) =>
+                if table.entry("protocol").is_none_or(|entry| entry.node.text() == Some("http")) =>
             {
                 let hint = "set `protocol = \"https\"`, or leave it out";
                 if let Some(entry) = written {
-                    let message =
-                        "a listener with `protocol = \"http\"` has no use for a certificate";
+                    let message = "a listener with `protocol = \"http\"` has no use for a certificate";
                     table.reader.problem_with(entry.place, message, hint);
                 }
-                if let Some(entry) = table
-                    .entry("client_auth")
-                    .filter(|_| self.client_auth.mode != ClientAuthMode::Off)
+                if let Some(entry) =
+                    table.entry("client_auth").filter(|_| self.client_auth.mode != ClientAuthMode::Off)
                 {
                     let message = "client certificates need TLS";
                     table.reader.problem_with(entry.place, message, hint);

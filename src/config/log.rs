@@ -90,14 +90,9 @@ impl Value for AccessLog {
             _ => {}
         }
         let path = PathBuf::read(node, reader)?;
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-            let message = format!(
-                "there is no folder {} to write `access` in",
-                folder.display()
-            );
+            let message = format!("there is no folder {} to write `access` in", folder.display());
             let hint = "make the folder, or write \"off\", \"stdout\" or \"stderr\"";
             reader.problem_with(node.place, message, hint);
             return None;

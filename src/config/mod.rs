@@ -17,8 +17,8 @@ use std::{fs, path::Path};
 use crate::{
     route::conf::RouteConf,
     settings::{
-        Anything, Node, Place, Problem, Reader, Source, section, section::read,
-        syntax::SyntaxErrors, unreadable,
+        Anything, Node, Place, Problem, Reader, Source, section, section::read, syntax::SyntaxErrors,
+        unreadable,
     },
     upstream::conf::UpstreamConf,
 };
@@ -65,29 +65,18 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
         Problems(vec![Problem::with_file(path.to_owned(), message, hint)])
     };
     let bytes = fs::read(path).map_err(|error| {
-        whole(
-            unreadable(path, &error),
-            "name the configuration file with `--config FILE`",
-        )
+        whole(unreadable(path, &error), "name the configuration file with `--config FILE`")
     })?;
     match String::from_utf8(bytes) {
         Ok(text) => parse(&text, path),
         Err(error) => {
             let good = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-            let place = Place {
-                start: good,
-                end: good + 1,
-            };
+            let place = Place { start: good, end: good + 1 };
             let hint = "save the file as UTF-8".to_owned();
             let source = Source::new(&text, path);
             let message = "this is not UTF-8, which TOML has to be".to_owned();
-            Err(Problems(vec![Problem::at(
-                &source,
-                place,
-                message,
-                Some(hint),
-            )]))
+            Err(Problems(vec![Problem::at(&source, place, message, Some(hint))]))
         }
     }
 }

@@ -48,10 +48,7 @@ pub fn reference() -> String {
 }
 
 fn summary(config: &Config) -> String {
-    let backends = config
-        .upstream
-        .iter()
-        .map(|upstream| upstream.backend.len());
+    let backends = config.upstream.iter().map(|upstream| upstream.backend.len());
     [
         counted(config.listener.len(), "listener"),
         counted(config.route.len(), "route"),

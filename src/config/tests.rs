@@ -45,12 +45,9 @@ impl Drop for Folder {
 
 /// The TOML files of a folder with their text, by name.
 fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let entries = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let mut paths: Vec<_> = entries
-        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
-        .collect();
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|end| end == "toml")).collect();
     paths.sort();
     let read = |path: PathBuf| {
         let text = fs::read(&path).unwrap();
@@ -83,13 +80,7 @@ fn the_default_file_has_two_backends_and_every_listener() {
 fn every_policy_has_an_example() {
     let config = load(Path::new("config/balancing.toml")).unwrap();
     for (policy, name, _) in crate::balance::conf::Policy::ALL {
-        assert!(
-            config
-                .upstream
-                .iter()
-                .any(|upstream| upstream.balance == *policy),
-            "{name}"
-        );
+        assert!(config.upstream.iter().any(|upstream| upstream.balance == *policy), "{name}");
     }
 }
 
@@ -111,10 +102,7 @@ fn broken_files_get_exactly_the_expected_diagnosis() {
         }
         let wanted = fs::read_to_string(&expected).unwrap_or_default();
         if text != wanted {
-            wrong.push(format!(
-                "{}\n--- wanted\n{wanted}--- got\n{text}",
-                path.display()
-            ));
+            wrong.push(format!("{}\n--- wanted\n{wanted}--- got\n{text}", path.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -125,20 +113,14 @@ fn broken_files_get_exactly_the_expected_diagnosis() {
 fn the_reference_is_up_to_date() {
     let path = Path::new("docs/configuration.md");
     for (_, name, about) in crate::balance::conf::Policy::ALL {
-        assert!(
-            reference().contains(&format!("`{name}`:{about}")),
-            "{name} is not explained"
-        );
+        assert!(reference().contains(&format!("`{name}`:{about}")), "{name} is not explained");
     }
     if env::var_os("UPDATE_DOCS").is_some() {
         fs::create_dir_all("docs").unwrap();
         fs::write(path, reference()).unwrap();
     }
     let written = fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        written == reference(),
-        "run `UPDATE_DOCS=1 cargo test reference`"
-    );
+    assert!(written == reference(), "run `UPDATE_DOCS=1 cargo test reference`");
 }
 
 #[test]
@@ -149,10 +131,7 @@ fn the_schema_refuses_unknown_keys_and_tells_defaults() {
     assert_eq!(upstream["balance"]["default"], "round-robin");
     assert_eq!(upstream["balance"]["enum"].as_array().unwrap().len(), 10);
     assert_eq!(upstream["retry"]["properties"]["attempts"]["maximum"], 100);
-    assert_eq!(
-        schema["properties"]["runtime"]["additionalProperties"],
-        false
-    );
+    assert_eq!(schema["properties"]["runtime"]["additionalProperties"], false);
 }
 
 /// The schema and the reader agree on the examples and on what is unknown in them.
@@ -186,20 +165,8 @@ fn defaults_written_out_are_the_defaults() {
             }
         }
         for row in rows.iter().filter(|row| !row.later) {
-            if let Some(nested) = row
-                .nested
-                .as_ref()
-                .filter(|nested| !nested.repeated && !row.required)
-            {
-                let optional = [
-                    "admin",
-                    "sticky",
-                    "tls",
-                    "rewrite",
-                    "health_check",
-                    "redirect",
-                    "respond",
-                ];
+            if let Some(nested) = row.nested.as_ref().filter(|nested| !nested.repeated && !row.required) {
+                let optional = ["admin", "sticky", "tls", "rewrite", "health_check", "redirect", "respond"];
                 if !optional.contains(&row.key.name) {
                     write(&format!("{path}{}.", row.key.name), &nested.rows, text);
                 }
@@ -209,27 +176,15 @@ fn defaults_written_out_are_the_defaults() {
     let minimal = "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:80\"\nPLACE_L\n[[upstream]]\nname = \"u\"\nPLACE_U\n[[upstream.backend]]\naddress = \"h:1\"\n[[route]]\nname = \"r\"\nupstream = \"u\"\nPLACE_R\n";
     let rows = |name: &str| {
         let all = <Config as crate::settings::Section>::rows();
-        all.into_iter()
-            .find(|row| row.key.name == name)
-            .unwrap()
-            .nested
-            .unwrap()
-            .rows
+        all.into_iter().find(|row| row.key.name == name).unwrap().nested.unwrap().rows
     };
     let mut full = minimal.to_owned();
-    for (mark, name) in [
-        ("PLACE_L", "listener"),
-        ("PLACE_U", "upstream"),
-        ("PLACE_R", "route"),
-    ] {
+    for (mark, name) in [("PLACE_L", "listener"), ("PLACE_U", "upstream"), ("PLACE_R", "route")] {
         let mut text = String::new();
         write("", &rows(name), &mut text);
         full = full.replace(mark, &text.replace("hash_on = \"client-ip\"\n", ""));
     }
-    let bare = minimal
-        .replace("PLACE_L", "")
-        .replace("PLACE_U", "")
-        .replace("PLACE_R", "");
+    let bare = minimal.replace("PLACE_L", "").replace("PLACE_U", "").replace("PLACE_R", "");
     let file = Path::new("x.toml");
     let full = parse(&full, file).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(full, parse(&bare, file).unwrap());
@@ -238,20 +193,14 @@ fn defaults_written_out_are_the_defaults() {
 #[test]
 fn a_file_that_cannot_be_read_is_a_problem_too() {
     let missing = load(Path::new("no/such.toml")).unwrap_err().to_string();
-    assert!(
-        missing.starts_with("no/such.toml: there is no file no/such.toml"),
-        "{missing}"
-    );
+    assert!(missing.starts_with("no/such.toml: there is no file no/such.toml"), "{missing}");
     let folder = load(Path::new("config")).unwrap_err().to_string();
     assert!(folder.contains("is a folder"), "{folder}");
 }
 
 #[test]
 fn json_has_the_contract_s_keys() {
-    let (text, status) = check_report(
-        Path::new("tests/broken/unknown-policy.toml"),
-        CheckFormat::Json,
-    );
+    let (text, status) = check_report(Path::new("tests/broken/unknown-policy.toml"), CheckFormat::Json);
     let report: serde_json::Value = serde_json::from_str(&text).unwrap();
     let keys: Vec<_> = report["problems"][0].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["file", "line", "column", "message", "hint"]);
@@ -281,30 +230,15 @@ fn mangled_files_never_panic_and_problems_have_places() {
         assert!(!problems.0.is_empty());
         for problem in problems.0 {
             let line = text.split('\n').nth(problem.line - 1).unwrap_or_default();
-            assert!(
-                problem.column >= 1 && problem.column <= line.chars().count() + 2,
-                "{problem}"
-            );
+            assert!(problem.column >= 1 && problem.column <= line.chars().count() + 2, "{problem}");
             assert!(!problem.message.is_empty() && !problem.to_string().is_empty());
         }
     }
 }
 
 fn mangle(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) {
-    const PIECES: [&str; 12] = [
-        "\"",
-        "'",
-        "[",
-        "]]",
-        "{",
-        "}",
-        "=",
-        "\n",
-        "é",
-        "-1",
-        "99999999999999999999",
-        "\\",
-    ];
+    const PIECES: [&str; 12] =
+        ["\"", "'", "[", "]]", "{", "}", "=", "\n", "é", "-1", "99999999999999999999", "\\"];
     if bytes.is_empty() {
         return;
     }

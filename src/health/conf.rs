@@ -62,31 +62,19 @@ section! {
 
 impl HealthCheckConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
-        if !self.path.starts_with('/')
-            || self
-                .path
-                .contains(|c: char| c.is_whitespace() || c.is_control())
-        {
+        if !self.path.starts_with('/') || self.path.contains(|c: char| c.is_whitespace() || c.is_control()) {
             let message = format!("`{}` is not a path", self.path);
             let hint = "a path begins with `/` and has no blanks";
-            table
-                .reader
-                .problem_with(table.place_of("path"), message, hint);
+            table.reader.problem_with(table.place_of("path"), message, hint);
         }
         if self.expect_status.is_empty() && table.places_in("expect_status").is_empty() {
             let message = "no status passes this check";
             let hint = "name statuses, such as [\"200-399\"], or leave the key out";
-            table
-                .reader
-                .problem_with(table.place_of("expect_status"), message, hint);
+            table.reader.problem_with(table.place_of("expect_status"), message, hint);
         }
         if http::HeaderValue::from_str(&self.host).is_err() {
             let message = "`host` cannot stand in a header";
-            table.reader.problem_with(
-                table.place_of("host"),
-                message,
-                "it has no control characters",
-            );
+            table.reader.problem_with(table.place_of("host"), message, "it has no control characters");
         }
         let only = match self.kind {
             CheckKind::Http => ["send", "expect"].as_slice(),
@@ -96,9 +84,7 @@ impl HealthCheckConf {
             if let Some(entry) = table.entry(key) {
                 let kind = self.kind.name();
                 let message = format!("`{key}` does nothing in a check of kind `{kind}`");
-                table
-                    .reader
-                    .problem_with(entry.place, message, "leave it out, or set `kind`");
+                table.reader.problem_with(entry.place, message, "leave it out, or set `kind`");
             }
         }
     }
@@ -135,9 +121,7 @@ impl Value for StatusRange {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let text = match &node.data {
             Data::Integer(number) => number.to_string(),
-            _ => reader
-                .text(node, "a status, such as \"200\" or \"200-399\"")?
-                .to_owned(),
+            _ => reader.text(node, "a status, such as \"200\" or \"200-399\"")?.to_owned(),
         };
         let (first, last) = text.split_once('-').unwrap_or((&text, &text));
         let bound = |text: &str| {
@@ -148,11 +132,7 @@ impl Value for StatusRange {
             (Some(first), Some(last)) if first <= last => return Some(Self { first, last }),
             (Some(first), Some(last)) => {
                 let message = format!("the range `{text}` is empty");
-                reader.problem_with(
-                    node.place,
-                    message,
-                    format!("did you mean `{last}-{first}`?"),
-                );
+                reader.problem_with(node.place, message, format!("did you mean `{last}-{first}`?"));
             }
             _ => {
                 let message = format!("`{text}` is not a status");

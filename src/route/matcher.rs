@@ -104,11 +104,7 @@ impl Conditions {
     /// Sorts the more specific rule first; the caller breaks ties by file order.
     pub(super) fn rank(&self) -> impl Ord + use<> {
         use std::cmp::Reverse;
-        (
-            self.methods.is_empty(),
-            Reverse(self.headers.len()),
-            Reverse(self.query.len()),
-        )
+        (self.methods.is_empty(), Reverse(self.headers.len()), Reverse(self.query.len()))
     }
 
     /// Whether the request meets all conditions.
@@ -124,10 +120,7 @@ impl Conditions {
         if !self.has_method(facts.method) {
             return Some(Refusal::Method);
         }
-        let header = self
-            .headers
-            .iter()
-            .find(|it| !has_header(it, facts.headers));
+        let header = self.headers.iter().find(|it| !has_header(it, facts.headers));
         if let Some((name, _)) = header {
             return Some(Refusal::Header(name.clone()));
         }
@@ -200,8 +193,7 @@ mod tests {
 
     #[test]
     fn parameters_are_compared_decoded() {
-        let has =
-            |name: &str, value: &str, query| has_parameter(&(name.into(), value.into()), query);
+        let has = |name: &str, value: &str, query| has_parameter(&(name.into(), value.into()), query);
         assert!(has("beta", "1", "alpha=2&beta=1"));
         assert!(has("beta", "1", "beta=2&beta=1"));
         assert!(has("b c", "ä%", "b+c=%C3%a4%"));
@@ -216,12 +208,7 @@ mod tests {
     #[test]
     fn some_field_of_the_name_must_have_exactly_the_value() {
         let mut headers = Fields::default();
-        let has = |headers: &Fields, value: &str| {
-            has_header(
-                &("x-canary".to_owned(), value.into()),
-                headers,
-            )
-        };
+        let has = |headers: &Fields, value: &str| has_header(&("x-canary".to_owned(), value.into()), headers);
         assert!(!has(&headers, "yes") && !has(&headers, ""));
         headers.push("X-Canary", "no".as_bytes());
         headers.push("x-canary", "yes".as_bytes());

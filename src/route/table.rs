@@ -51,9 +51,7 @@ impl Table {
         let compiled: Box<[Compiled]> = rules.iter().map(Compiled::new).collect();
         let finish = |levels: Map<Draft>| {
             let levels = levels.into_iter();
-            levels
-                .map(|(host, draft)| (host, draft.finish(&compiled)))
-                .collect()
+            levels.map(|(host, draft)| (host, draft.finish(&compiled))).collect()
         };
         Self {
             exact: finish(drafts.exact),
@@ -201,9 +199,7 @@ impl Compiled {
     fn has_host(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
         let is_match = |pattern: &String| match pattern.strip_prefix("*.") {
-            Some(suffix) => host
-                .strip_suffix(suffix)
-                .is_some_and(|labels| labels.ends_with('.')),
+            Some(suffix) => host.strip_suffix(suffix).is_some_and(|labels| labels.ends_with('.')),
             None => pattern == host || pattern == "*",
         };
         self.hosts.is_empty() || (host.len() <= LONGEST_HOST && self.hosts.iter().any(is_match))
@@ -274,10 +270,7 @@ impl Regexes {
     fn build(each: Vec<(Regex, u32)>) -> Self {
         let patterns = each.iter().map(|(regex, _)| regex.as_str());
         let set = RegexSetBuilder::new(patterns).size_limit(SET_LIMIT).build();
-        Self {
-            set: set.ok().filter(|set| !set.is_empty()),
-            each,
-        }
+        Self { set: set.ok().filter(|set| !set.is_empty()), each }
     }
 
     #[inline]
@@ -326,11 +319,7 @@ impl Draft {
             match path {
                 PathPattern::Exact(path) => {
                     level.longest_exact = level.longest_exact.max(path.len());
-                    level
-                        .exact
-                        .entry(path.as_str().into())
-                        .or_default()
-                        .push(number);
+                    level.exact.entry(path.as_str().into()).or_default().push(number);
                 }
                 PathPattern::Prefix(prefix) => add_prefix(&mut level.prefixes, prefix, number),
                 PathPattern::Regex(regex) => self.regexes.push((regex.clone(), number)),
@@ -346,14 +335,8 @@ impl Draft {
         };
         let level = &mut self.level;
         level.any.sort_by_cached_key(rank);
-        level
-            .exact
-            .values_mut()
-            .for_each(|list| list.sort_by_cached_key(rank));
-        level
-            .prefixes
-            .iter_mut()
-            .for_each(|node| node.rules.sort_by_cached_key(rank));
+        level.exact.values_mut().for_each(|list| list.sort_by_cached_key(rank));
+        level.prefixes.iter_mut().for_each(|node| node.rules.sort_by_cached_key(rank));
         self.regexes.sort_by_cached_key(|(_, number)| rank(number));
         level.regexes = Regexes::build(self.regexes);
         self.level
@@ -378,10 +361,7 @@ fn add_prefix(nodes: &mut Vec<Node>, prefix: &str, rule: u32) {
         let child = *node.children.entry(segment.into()).or_insert(new);
         if child == new {
             let parent = Some(number);
-            nodes.push(Node {
-                parent,
-                ..Node::default()
-            });
+            nodes.push(Node { parent, ..Node::default() });
         }
         number = child;
     }

@@ -67,10 +67,7 @@ pub fn pick(names: &[&str], later: &[&str], node: &Node, reader: &mut Reader<'_>
         return found;
     }
     if later.contains(&text) {
-        let message = format!(
-            "`{} = \"{text}\"` is not implemented in this version",
-            reader.key()
-        );
+        let message = format!("`{} = \"{text}\"` is not implemented in this version", reader.key());
         let hint = format!("this version has {}", kind(names));
         reader.problem_with(node.place, message, hint);
     } else {

@@ -46,8 +46,5 @@ pub const HEADER_HINT: &str = "header names are letters, digits and `-`";
 /// Whether `text` is a token of RFC 9110 §5.6.2: what names of headers, cookies and methods are.
 pub fn is_token(text: &str) -> bool {
     let special = |byte: u8| b"!#$%&'*+-.^_`|~".contains(&byte);
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || special(byte))
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || special(byte))
 }

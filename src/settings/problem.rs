@@ -40,15 +40,7 @@ impl Problem {
 
     /// A problem with a file as a whole.
     pub fn with_file(file: PathBuf, message: String, hint: Option<String>) -> Self {
-        Self {
-            file,
-            line: 0,
-            column: 0,
-            text: String::new(),
-            width: 0,
-            message,
-            hint,
-        }
+        Self { file, line: 0, column: 0, text: String::new(), width: 0, message, hint }
     }
 
     /// The form in which the admin API and `check --format json` give it.

@@ -27,11 +27,7 @@ impl Value for Duration {
             return None;
         }
         let text = reader.text(node, "a duration, such as \"250ms\" or \"30s\"")?;
-        let nanos = if text == "0" {
-            Some(0)
-        } else {
-            sum(text, &TIME)
-        };
+        let nanos = if text == "0" { Some(0) } else { sum(text, &TIME) };
         if nanos.is_none() {
             let message = format!("`{text}` is not a duration");
             reader.problem_with(

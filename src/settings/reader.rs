@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{
-    Data, Entry, Node, Place, Problem, Problems, Source, Value, suggest, syntax::SyntaxErrors,
-};
+use super::{Data, Entry, Node, Place, Problem, Problems, Source, Value, suggest, syntax::SyntaxErrors};
 
 /// What reading a document needs and gathers.
 #[derive(Debug)]
@@ -22,13 +20,7 @@ pub struct Reader<'s> {
 impl<'s> Reader<'s> {
     /// A reader of `source`, without problems yet.
     pub fn new(source: &'s Source) -> Self {
-        Self {
-            source,
-            problems: Vec::new(),
-            path: Vec::new(),
-            range: None,
-            recovered: false,
-        }
+        Self { source, problems: Vec::new(), path: Vec::new(), range: None, recovered: false }
     }
 
     /// The text that is read.
@@ -42,12 +34,7 @@ impl<'s> Reader<'s> {
     }
 
     /// Adds a problem with a hint.
-    pub fn problem_with(
-        &mut self,
-        place: Place,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
+    pub fn problem_with(&mut self, place: Place, message: impl Into<String>, hint: impl Into<String>) {
         let problem = (place, message.into(), Some(hint.into()));
         self.problems.push(problem);
     }
@@ -62,8 +49,7 @@ impl<'s> Reader<'s> {
     /// Adds syntax errors, and drops problems that only come from them.
     pub fn add_syntax(&mut self, syntax: SyntaxErrors) {
         let source = self.source;
-        self.problems
-            .retain(|(place, ..)| !syntax.explain(*place, source));
+        self.problems.retain(|(place, ..)| !syntax.explain(*place, source));
         self.problems.extend(syntax.errors);
     }
 
@@ -119,13 +105,7 @@ impl<'s> Reader<'s> {
             self.problem_with(node.place, message, hint);
             return None;
         };
-        Some(Table {
-            reader: self,
-            place: node.place,
-            entries,
-            used: Vec::new(),
-            refused: Vec::new(),
-        })
+        Some(Table { reader: self, place: node.place, entries, used: Vec::new(), refused: Vec::new() })
     }
 }
 
@@ -213,8 +193,7 @@ impl<'n> Table<'_, '_, 'n> {
 
     /// The entries of the table at `key`.
     pub fn entries_of(&self, key: &str) -> &'n [Entry] {
-        self.entry(key)
-            .map_or(&[][..], |entry| entry.node.entries())
+        self.entry(key).map_or(&[][..], |entry| entry.node.entries())
     }
 
     /// The table's name in messages.
@@ -244,8 +223,7 @@ impl<'n> Table<'_, '_, 'n> {
             return true;
         };
         let bound = |text| literal::<T>(text).and_then(|bound| bound.magnitude());
-        let (Some(low), Some(high), Some(is)) = (bound(least), bound(greatest), value.magnitude())
-        else {
+        let (Some(low), Some(high), Some(is)) = (bound(least), bound(greatest), value.magnitude()) else {
             return true;
         };
         // Written so that NaN is out of every range.
@@ -254,11 +232,8 @@ impl<'n> Table<'_, '_, 'n> {
         }
         let text = self.reader.source.text();
         let written = text.get(entry.node.place.start..entry.node.place.end);
-        let message = format!(
-            "`{}` must be from {least} to {greatest}, not {}",
-            key.name,
-            written.unwrap_or("this")
-        );
+        let message =
+            format!("`{}` must be from {least} to {greatest}, not {}", key.name, written.unwrap_or("this"));
         self.reader.problem(entry.node.place, message);
         false
     }

@@ -25,11 +25,7 @@ fn write_row(out: &mut String, parent: &str, row: &Row) {
     let Some(nested) = row.nested.as_ref().filter(|_| !row.later) else {
         return;
     };
-    let header = if nested.repeated {
-        format!("[[{path}]]")
-    } else {
-        format!("[{path}]")
-    };
+    let header = if nested.repeated { format!("[[{path}]]") } else { format!("[{path}]") };
     let _infallible = write!(
         out,
         "## `{header}`\n\n{}\n\n| key | type | default | range | meaning |\n|---|---|---|---|---|\n",
@@ -51,24 +47,15 @@ fn line(row: &Row) -> String {
         None => "–".to_owned(),
     };
     let range = row.key.range;
-    let range = range.map_or(String::new(), |(least, most)| {
-        format!("`{least}` to `{most}`")
-    });
-    let later = if row.later {
-        "*Not implemented in this version.* "
-    } else {
-        ""
-    };
+    let range = range.map_or(String::new(), |(least, most)| format!("`{least}` to `{most}`"));
+    let later = if row.later { "*Not implemented in this version.* " } else { "" };
     let mut doc = paragraph(row.doc);
     if let Some(words) = words(&row.schema) {
         doc = format!("{doc}<br>{words}");
     }
     let doc = doc.replace('|', "\\|");
     let kind = &row.kind;
-    format!(
-        "| `{}` | {kind} | {default} | {range} | {later}{doc} |\n",
-        row.key.name
-    )
+    format!("| `{}` | {kind} | {default} | {range} | {later}{doc} |\n", row.key.name)
 }
 
 /// What each word of a choice means, where the option is one or an array of them.

@@ -10,9 +10,7 @@ pub fn document<S: Section>(title: &str) -> serde_json::Value {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": title,
     });
-    if let (Some(schema), serde_json::Value::Object(object)) =
-        (schema.as_object_mut(), object::<S>())
-    {
+    if let (Some(schema), serde_json::Value::Object(object)) = (schema.as_object_mut(), object::<S>()) {
         schema.extend(object);
     }
     schema
@@ -21,15 +19,8 @@ pub fn document<S: Section>(title: &str) -> serde_json::Value {
 /// The schema of one table.
 pub fn object<S: Section>() -> serde_json::Value {
     let rows = S::rows();
-    let required: Vec<_> = rows
-        .iter()
-        .filter(|row| row.required)
-        .map(|row| row.key.name)
-        .collect();
-    let properties: Map<_, _> = rows
-        .iter()
-        .map(|row| (row.key.name.to_owned(), property(row)))
-        .collect();
+    let required: Vec<_> = rows.iter().filter(|row| row.required).map(|row| row.key.name).collect();
+    let properties: Map<_, _> = rows.iter().map(|row| (row.key.name.to_owned(), property(row))).collect();
     json!({
         "type": "object",
         "description": paragraph(S::DOC),

@@ -48,15 +48,13 @@ impl Value for Secret {
             return None;
         }
         let (message, hint) = match (secret.reveal(), &secret) {
-            (Ok(secret), _) if secret.is_empty() => (
-                format!("`{}` leads to an empty secret", reader.key()),
-                "use a long random text",
-            ),
+            (Ok(secret), _) if secret.is_empty() => {
+                (format!("`{}` leads to an empty secret", reader.key()), "use a long random text")
+            }
             (Ok(_), _) => return Some(secret),
-            (Err(error), Self::File(path)) => (
-                unreadable(path, &error),
-                "relative paths start from the folder of the configuration file",
-            ),
+            (Err(error), Self::File(path)) => {
+                (unreadable(path, &error), "relative paths start from the folder of the configuration file")
+            }
             (Err(_), Self::Environment(name)) => (
                 format!("there is no environment variable `{name}`"),
                 "set it for the process, also where it only checks",

@@ -49,11 +49,7 @@ impl Row {
 
     /// The row of an option that this version refuses.
     pub fn later<T: Value>(key: Key, doc: &'static str) -> Self {
-        Self {
-            required: false,
-            later: true,
-            ..Self::new::<T>(key, doc)
-        }
+        Self { required: false, later: true, ..Self::new::<T>(key, doc) }
     }
 }
 
@@ -177,19 +173,12 @@ pub fn read<S: Section>(node: &super::Node, reader: &mut super::Reader<'_>) -> O
 pub fn absent<S: Section>() -> Option<S> {
     let source = super::Source::new("", std::path::Path::new(""));
     let mut reader = super::Reader::new(&source);
-    let empty = super::Node {
-        place: super::Place::default(),
-        data: super::Data::Table(Vec::new()),
-    };
+    let empty = super::Node { place: super::Place::default(), data: super::Data::Table(Vec::new()) };
     let taken = read(&empty, &mut reader);
     taken.filter(|_| !reader.has_problems())
 }
 
 /// The options of a section, for the reference.
 pub fn nested<S: Section>() -> Nested {
-    Nested {
-        doc: S::DOC,
-        rows: S::rows(),
-        repeated: false,
-    }
+    Nested { doc: S::DOC, rows: S::rows(), repeated: false }
 }

@@ -55,9 +55,7 @@ impl Source {
     pub fn column(&self, offset: usize) -> usize {
         let offset = self.floor(offset);
         let start = self.line_start(self.line(offset));
-        self.text
-            .get(start..offset)
-            .map_or(1, |before| before.chars().count() + 1)
+        self.text.get(start..offset).map_or(1, |before| before.chars().count() + 1)
     }
 
     /// The text of a line (from 1), without its end.
@@ -76,10 +74,7 @@ impl Source {
     }
 
     fn line_start(&self, line: usize) -> usize {
-        self.lines
-            .get(line.saturating_sub(1))
-            .copied()
-            .unwrap_or_default()
+        self.lines.get(line.saturating_sub(1)).copied().unwrap_or_default()
     }
 
     /// The nearest character boundary at or before `offset`.

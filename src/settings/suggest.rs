@@ -9,11 +9,7 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
         None if known.len() == 1 => format!("there is only `{}`", known.concat()),
         None => {
             let shown = known.iter().take(LISTED).map(|name| format!("`{name}`"));
-            let more = if known.len() > LISTED {
-                " and others"
-            } else {
-                ""
-            };
+            let more = if known.len() > LISTED { " and others" } else { "" };
             format!("there are {}{more}", shown.collect::<Vec<_>>().join(", "))
         }
     }
@@ -25,12 +21,7 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let allowed = (word.chars().count() / 3).max(1);
     known
         .iter()
-        .map(|name| {
-            (
-                distance(&word, &name.to_lowercase().replace('_', "-")),
-                *name,
-            )
-        })
+        .map(|name| (distance(&word, &name.to_lowercase().replace('_', "-")), *name))
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
@@ -79,14 +70,8 @@ mod tests {
     #[test]
     fn suggests_what_is_near_and_lists_what_is_not() {
         let known = ["least-connections", "maglev"];
-        assert_eq!(
-            nearest("least_conections", &known),
-            Some("least-connections")
-        );
+        assert_eq!(nearest("least_conections", &known), Some("least-connections"));
         assert_eq!(nearest("sticky", &known), None);
-        assert_eq!(
-            did_you_mean("sticky", known),
-            "there are `least-connections`, `maglev`"
-        );
+        assert_eq!(did_you_mean("sticky", known), "there are `least-connections`, `maglev`");
     }
 }

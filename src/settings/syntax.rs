@@ -17,14 +17,8 @@ impl SyntaxErrors {
     /// Sorts out what the TOML crate found: one error a line, and none within what is not closed.
     pub fn new(mut found: Vec<(Place, String)>, source: &Source) -> Self {
         found.sort_by_key(|(place, _)| place.start);
-        let unclosed = found
-            .iter()
-            .any(|(_, message)| message.starts_with("unclosed array,"));
-        let mut this = Self {
-            errors: Vec::new(),
-            lines: Vec::new(),
-            end: usize::MAX,
-        };
+        let unclosed = found.iter().any(|(_, message)| message.starts_with("unclosed array,"));
+        let mut this = Self { errors: Vec::new(), lines: Vec::new(), end: usize::MAX };
         for (place, message) in found {
             let line = source.line(place.start);
             if place.start > this.end || this.lines.contains(&line) {
@@ -56,35 +50,16 @@ fn reword(message: &str, source: &Source, place: Place) -> (String, Option<Strin
     let rest = source.text().get(place.start..).unwrap_or_default();
     let rest_of_line = rest.lines().next().unwrap_or_default().trim();
     let at_end = rest_of_line.is_empty() || rest_of_line.starts_with('#');
-    let bare = rest_of_line
-        .split([' ', ',', '#', ']', '}'])
-        .next()
-        .unwrap_or_default();
+    let bare = rest_of_line.split([' ', ',', '#', ']', '}']).next().unwrap_or_default();
     let with = |message: &str, hint: &str| (message.to_owned(), Some(hint.to_owned()));
-    let unquoted = [
-        "string values must be quoted",
-        "invalid float",
-        "invalid boolean",
-        "invalid integer",
-    ];
+    let unquoted = ["string values must be quoted", "invalid float", "invalid boolean", "invalid integer"];
     if message.starts_with("string values must be quoted") && at_end {
-        with(
-            "the value is missing",
-            "write it behind the `=`, or remove the key",
-        )
-    } else if ["true", "false"]
-        .iter()
-        .any(|word| bare.eq_ignore_ascii_case(word))
-    {
-        with(
-            "this is not a value",
-            "write `true` or `false`, in lower case",
-        )
+        with("the value is missing", "write it behind the `=`, or remove the key")
+    } else if ["true", "false"].iter().any(|word| bare.eq_ignore_ascii_case(word)) {
+        with("this is not a value", "write `true` or `false`, in lower case")
     } else if unquoted.iter().any(|start| message.starts_with(start)) {
         with("this is not a value", "put texts in quotes: \"text\"")
-    } else if message.starts_with("invalid basic string")
-        || message.starts_with("invalid literal string")
-    {
+    } else if message.starts_with("invalid basic string") || message.starts_with("invalid literal string") {
         with("this text is not closed", "add the quote that closes it")
     } else if message.starts_with("duplicate key") {
         with(
@@ -92,15 +67,9 @@ fn reword(message: &str, source: &Source, place: Place) -> (String, Option<Strin
             "a key or table may stand once; remove one, or write `[[…]]` for a list of tables",
         )
     } else if message.starts_with("missing escaped value") {
-        with(
-            "this backslash begins no escape",
-            "in 'single quotes' backslashes stay as they are",
-        )
+        with("this backslash begins no escape", "in 'single quotes' backslashes stay as they are")
     } else if message.starts_with("unclosed array table") || message.starts_with("unclosed table") {
-        with(
-            "the header is not closed",
-            "`[table]` has one bracket on each side, `[[table]]` two",
-        )
+        with("the header is not closed", "`[table]` has one bracket on each side, `[[table]]` two")
     } else {
         (message.to_owned(), None)
     }

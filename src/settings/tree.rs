@@ -54,10 +54,7 @@ impl Node {
             let span = error.span().unwrap_or(0..0);
             (place(span), error.message().to_owned())
         });
-        let root = Self {
-            place: Place::default(),
-            data: Data::Table(entries(table.get_ref())),
-        };
+        let root = Self { place: Place::default(), data: Data::Table(entries(table.get_ref())) };
         (root, errors.collect())
     }
 
@@ -146,15 +143,9 @@ fn node(value: &Spanned<DeValue<'_>>) -> Node {
         DeValue::Array(items) => Data::Array(items.iter().map(node).collect()),
         DeValue::Table(table) => Data::Table(entries(table)),
     };
-    Node {
-        place: place(value.span()),
-        data,
-    }
+    Node { place: place(value.span()), data }
 }
 
 fn place(span: std::ops::Range<usize>) -> Place {
-    Place {
-        start: span.start,
-        end: span.end,
-    }
+    Place { start: span.start, end: span.end }
 }

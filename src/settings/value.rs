@@ -196,15 +196,8 @@ impl<T: Value> Value for Vec<T> {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let Data::Array(items) = &node.data else {
             if T::rows().is_some() {
-                let message = format!(
-                    "`{}` must be an array of tables, not {}",
-                    reader.key(),
-                    node.kind()
-                );
-                let hint = format!(
-                    "write a header with two brackets for each: `[[{}]]`",
-                    reader.title()
-                );
+                let message = format!("`{}` must be an array of tables, not {}", reader.key(), node.kind());
+                let hint = format!("write a header with two brackets for each: `[[{}]]`", reader.title());
                 reader.problem_with(node.place, message, hint);
             } else {
                 reader.wrong_type(node, "an array");
@@ -212,12 +205,7 @@ impl<T: Value> Value for Vec<T> {
             return None;
         };
         // What is wrong is left out: the problem stands already, and the rest is still worth reading.
-        Some(
-            items
-                .iter()
-                .filter_map(|item| T::read(item, reader))
-                .collect(),
-        )
+        Some(items.iter().filter_map(|item| T::read(item, reader)).collect())
     }
 
     fn absent() -> Option<Self> {
@@ -225,10 +213,7 @@ impl<T: Value> Value for Vec<T> {
     }
 
     fn rows() -> Option<Nested> {
-        T::rows().map(|nested| Nested {
-            repeated: true,
-            ..nested
-        })
+        T::rows().map(|nested| Nested { repeated: true, ..nested })
     }
 }
 
@@ -249,11 +234,7 @@ impl Value for Vec<(String, String)> {
         };
         let pairs = entries.iter().filter_map(|entry| {
             let Some(text) = entry.node.text() else {
-                let message = format!(
-                    "`{}` must be a string, not {}",
-                    entry.key,
-                    entry.node.kind()
-                );
+                let message = format!("`{}` must be a string, not {}", entry.key, entry.node.kind());
                 reader.problem_with(entry.node.place, message, "put it in quotes");
                 return None;
             };

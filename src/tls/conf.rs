@@ -35,18 +35,13 @@ impl CertificateConf {
         let Ok(key) = PrivateKeyDer::from_pem_slice(&pem) else {
             let message = format!("no private key in {}", self.key.display());
             let hint = "it needs a block that begins with `-----BEGIN PRIVATE KEY-----`";
-            table
-                .reader
-                .problem_with(table.place_of("key"), message, hint);
+            table.reader.problem_with(table.place_of("key"), message, hint);
             return;
         };
         let Ok(signer) = any_supported_type(&key) else {
             let message = format!("the private key in {} cannot be used", self.key.display());
-            let hint =
-                "keys may be ECDSA (P-256, P-384, P-521), Ed25519 or RSA of 2048 bits or more";
-            table
-                .reader
-                .problem_with(table.place_of("key"), message, hint);
+            let hint = "keys may be ECDSA (P-256, P-384, P-521), Ed25519 or RSA of 2048 bits or more";
+            table.reader.problem_with(table.place_of("key"), message, hint);
             return;
         };
         let Some(chain) = chain else {
@@ -56,14 +51,10 @@ impl CertificateConf {
         if let Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) =
             CertifiedKey::new(chain, signer).keys_match()
         {
-            let message = format!(
-                "the key does not belong to the first certificate of {}",
-                self.chain.display()
-            );
+            let message =
+                format!("the key does not belong to the first certificate of {}", self.chain.display());
             let hint = "the certificate that the key was made for stands first in the chain";
-            table
-                .reader
-                .problem_with(table.place_of("key"), message, hint);
+            table.reader.problem_with(table.place_of("key"), message, hint);
         }
     }
 }
@@ -129,9 +120,7 @@ impl UpstreamTlsConf {
         if rustls::pki_types::ServerName::try_from(name.as_str()).is_err() {
             let message = format!("`{name}` is not a server name");
             let hint = "a DNS name without port, such as \"api.internal\", or an IP address";
-            table
-                .reader
-                .problem_with(table.place_of("server_name"), message, hint);
+            table.reader.problem_with(table.place_of("server_name"), message, hint);
         }
     }
 }
@@ -170,9 +159,7 @@ fn contents(path: &Path, key: &str, table: &mut Table<'_, '_, '_>) -> Option<Vec
         Err(error) => {
             let message = crate::settings::unreadable(path, &error);
             let hint = "relative paths start from the folder of the configuration file";
-            table
-                .reader
-                .problem_with(table.place_of(key), message, hint);
+            table.reader.problem_with(table.place_of(key), message, hint);
             None
         }
     }

@@ -13,14 +13,7 @@ use rcgen::{
 };
 
 /// Names that the demonstration server's certificate is good for.
-pub const NAMES: [&str; 6] = [
-    "localhost",
-    "127.0.0.1",
-    "::1",
-    "*.localhost",
-    "example.com",
-    "*.example.com",
-];
+pub const NAMES: [&str; 6] = ["localhost", "127.0.0.1", "::1", "*.localhost", "example.com", "*.example.com"];
 
 /// Makes an authority (`ca.pem`), a server's certificate (`demo.pem`, `demo.key`) and a client's
 /// (`client.pem`, `client.key`, checked with `clients-ca.pem`) in `dir`. The authority's key is not kept.
@@ -31,9 +24,8 @@ pub fn demo_certificates(dir: &Path) -> io::Result<Vec<&'static str>> {
     let server = authority
         .issue("localhost", &NAMES, ExtendedKeyUsagePurpose::ServerAuth)
         .map_err(io::Error::other)?;
-    let client = authority
-        .issue("demo client", &[], ExtendedKeyUsagePurpose::ClientAuth)
-        .map_err(io::Error::other)?;
+    let client =
+        authority.issue("demo client", &[], ExtendedKeyUsagePurpose::ClientAuth).map_err(io::Error::other)?;
     let files = [
         ("ca.pem", &authority.certificate, false),
         ("clients-ca.pem", &authority.certificate, false),
@@ -65,10 +57,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        Ok(Self {
-            certificate: params.self_signed(&key)?.pem(),
-            issuer: Issuer::new(params, key),
-        })
+        Ok(Self { certificate: params.self_signed(&key)?.pem(), issuer: Issuer::new(params, key) })
     }
 
     fn issue(
@@ -82,19 +71,14 @@ impl Authority {
         params.extended_key_usages = vec![purpose];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        Ok(Issued {
-            certificate: params.signed_by(&key, &self.issuer)?.pem(),
-            key: key.serialize_pem(),
-        })
+        Ok(Issued { certificate: params.signed_by(&key, &self.issuer)?.pem(), key: key.serialize_pem() })
     }
 }
 
 fn parameters(common_name: &str, names: &[&str]) -> Result<CertificateParams, rcgen::Error> {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let mut params = CertificateParams::new(names)?;
-    params
-        .distinguished_name
-        .push(DnType::CommonName, common_name);
+    params.distinguished_name.push(DnType::CommonName, common_name);
     // Some clients refuse server certificates that are valid for more than 398 days.
     let now = time::OffsetDateTime::now_utc();
     params.not_before = now - time::Duration::hours(1);
@@ -113,12 +97,7 @@ fn write(path: &Path, text: &str, private: bool) -> io::Result<()> {
     }
     let mode = if private { 0o600 } else { 0o644 };
     let mut options = fs::OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(path)?;
+    let mut file = options.write(true).create(true).truncate(true).mode(mode).open(path)?;
     file.write_all(text.as_bytes())
 }
 

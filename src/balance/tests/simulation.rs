@@ -16,11 +16,7 @@ struct Server {
 }
 
 impl Server {
-    const PLAIN: Self = Self {
-        service: 10_000,
-        fails: false,
-        bytes: 1_000,
-    };
+    const PLAIN: Self = Self { service: 10_000, fails: false, bytes: 1_000 };
 }
 
 struct World {
@@ -39,9 +35,7 @@ impl World {
         let prototype = Balancer::build(policy, 1.25, &fleet, 0);
         Self {
             servers: vec![Server::PLAIN; fleet.len()],
-            workers: (0..workers)
-                .map(|worker| prototype.for_worker(worker))
-                .collect(),
+            workers: (0..workers).map(|worker| prototype.for_worker(worker)).collect(),
             fleet,
             rng: fastrand::Rng::with_seed(11),
             now: 10 * SECOND,
@@ -78,8 +72,7 @@ impl World {
         let noise = 0.5 + self.rng.f64();
         let load = 1.0 + f64::from(in_flight) / 10.0;
         let service = (server.service as f64 * noise * load) as u64;
-        self.under_way
-            .push(Reverse((self.now + service, worker, index, self.now)));
+        self.under_way.push(Reverse((self.now + service, worker, index, self.now)));
         index
     }
 
@@ -92,10 +85,7 @@ impl World {
             let server = self.servers[index];
             let balancer = &mut self.workers[worker];
             let elapsed = Duration::from_micros(at - begin);
-            let outcome = Outcome {
-                elapsed,
-                failed: server.fails,
-            };
+            let outcome = Outcome { elapsed, failed: server.fails };
             balancer.on_done(index, &outcome, Moment(at));
             balancer.on_bytes(index, server.bytes, Moment(at));
             self.fleet[index].shared.in_flight.0.fetch_sub(1, Relaxed);
@@ -127,10 +117,7 @@ fn equal_weights_and_equal_servers_share_equally() {
         for workers in [1, 4] {
             let shares = World::new(policy, &[1, 1, 1, 1], workers).run(2_000.0, 20);
             for share in &shares {
-                assert!(
-                    (share - 0.25).abs() < tolerance(policy),
-                    "{policy:?}: {shares:?}"
-                );
+                assert!((share - 0.25).abs() < tolerance(policy), "{policy:?}: {shares:?}");
             }
         }
     }
@@ -142,25 +129,14 @@ fn weights_are_followed() {
         for workers in [1, 4] {
             let mut world = World::new(policy, &[5, 3, 2], workers);
             // Servers as strong as their weights, so that policies by load agree with the weights.
-            world.servers = [5, 3, 2]
-                .map(|w| Server {
-                    service: 120_000 / w,
-                    ..Server::PLAIN
-                })
-                .into();
+            world.servers = [5, 3, 2].map(|w| Server { service: 120_000 / w, ..Server::PLAIN }).into();
             let shares = world.run(1_000.0, 20);
             if BY_WEIGHT.contains(&policy) {
                 for (share, weight) in shares.iter().zip([0.5, 0.3, 0.2]) {
-                    assert!(
-                        (share - weight).abs() < tolerance(policy),
-                        "{policy:?}: {shares:?}"
-                    );
+                    assert!((share - weight).abs() < tolerance(policy), "{policy:?}: {shares:?}");
                 }
             } else {
-                assert!(
-                    shares[0] > shares[1] && shares[1] > shares[2],
-                    "{policy:?}: {shares:?}"
-                );
+                assert!(shares[0] > shares[1] && shares[1] > shares[2], "{policy:?}: {shares:?}");
                 assert!(shares[2] > 0.02, "{policy:?}: {shares:?}");
             }
         }
@@ -169,20 +145,14 @@ fn weights_are_followed() {
 
 #[test]
 fn a_slow_backend_gets_less_from_the_policies_that_look() {
-    let looking = [
-        (Policy::LeastConnections, 0.2),
-        (Policy::LeastResponseTime, 0.1),
-        (Policy::PowerOfTwo, 0.22),
-    ];
+    let looking =
+        [(Policy::LeastConnections, 0.2), (Policy::LeastResponseTime, 0.1), (Policy::PowerOfTwo, 0.22)];
     for (policy, most) in looking {
         for workers in [1, 4] {
             let mut world = World::new(policy, &[1, 1, 1, 1], workers);
             world.servers[2].service = 100_000;
             let shares = world.run(1_000.0, 30);
-            assert!(
-                shares[2] < most && shares[2] > 0.0,
-                "{policy:?}: {shares:?}"
-            );
+            assert!(shares[2] < most && shares[2] > 0.0, "{policy:?}: {shares:?}");
         }
     }
 }
@@ -212,11 +182,7 @@ fn one_large_download_shows_before_it_ends() {
 fn a_backend_that_fails_fast_does_not_draw_the_traffic() {
     for workers in [1, 4] {
         let mut world = World::new(Policy::LeastResponseTime, &[1, 1, 1], workers);
-        world.servers[0] = Server {
-            service: 100,
-            fails: true,
-            bytes: 0,
-        };
+        world.servers[0] = Server { service: 100, fails: true, bytes: 0 };
         let shares = world.run(500.0, 30);
         assert!(shares[0] < 0.05, "{shares:?}");
     }
@@ -226,11 +192,7 @@ fn a_backend_that_fails_fast_does_not_draw_the_traffic() {
 fn a_punished_backend_is_tried_again_and_wins_its_share_back() {
     for workers in [1, 4] {
         let mut world = World::new(Policy::LeastResponseTime, &[1, 1, 1], workers);
-        world.servers[0] = Server {
-            service: 3_000_000,
-            fails: true,
-            bytes: 0,
-        };
+        world.servers[0] = Server { service: 3_000_000, fails: true, bytes: 0 };
         world.run(500.0, 20);
         world.servers[0] = Server::PLAIN;
         let soon = world.run(500.0, 120);
@@ -256,10 +218,7 @@ fn a_backend_that_goes_is_left_at_once_and_gets_its_share_again_when_it_returns(
             set_probed(&world.fleet[1], Probed::Up);
             world.run(1_000.0, 10);
             let with = world.run(1_000.0, 20);
-            assert!(
-                (with[1] - 0.25).abs() < 1.5 * tolerance(policy),
-                "{policy:?}: {with:?}"
-            );
+            assert!((with[1] - 0.25).abs() < 1.5 * tolerance(policy), "{policy:?}: {with:?}");
         }
     }
 }
@@ -271,14 +230,7 @@ fn a_backend_without_samples_is_taken_for_the_mean_of_the_others() {
     let mut rng = fastrand::Rng::with_seed(1);
     for (index, elapsed) in [(0, 10), (1, 30)] {
         let elapsed = Duration::from_millis(elapsed);
-        balancer.on_done(
-            index,
-            &Outcome {
-                elapsed,
-                failed: false,
-            },
-            NOW,
-        );
+        balancer.on_done(index, &Outcome { elapsed, failed: false }, NOW);
     }
     // Cost 10, 30 and (10 + 30) / 2 = 20 ms.
     assert_eq!(pick(&mut balancer, &fleet, &mut rng), Some(0));
@@ -286,13 +238,8 @@ fn a_backend_without_samples_is_taken_for_the_mean_of_the_others() {
     assert_eq!(pick(&mut balancer, &fleet, &mut rng), Some(2));
     set_in_flight(&fleet[2], 1);
     // Now 30, 30, 40: a tie of the first two, which take turns.
-    let picks: Vec<_> = (0..4)
-        .map(|_| pick(&mut balancer, &fleet, &mut rng).unwrap())
-        .collect();
-    assert!(
-        picks.contains(&0) && picks.contains(&1) && !picks.contains(&2),
-        "{picks:?}"
-    );
+    let picks: Vec<_> = (0..4).map(|_| pick(&mut balancer, &fleet, &mut rng).unwrap()).collect();
+    assert!(picks.contains(&0) && picks.contains(&1) && !picks.contains(&2), "{picks:?}");
 }
 
 #[test]
@@ -302,14 +249,7 @@ fn over_eight_candidates_two_are_compared() {
     let mut rng = fastrand::Rng::with_seed(1);
     for index in 0..20 {
         let elapsed = Duration::from_millis(10 * (index as u64 + 1));
-        balancer.on_done(
-            index,
-            &Outcome {
-                elapsed,
-                failed: false,
-            },
-            NOW,
-        );
+        balancer.on_done(index, &Outcome { elapsed, failed: false }, NOW);
     }
     let mut counts = [0; 20];
     (0..20_000).for_each(|_| counts[pick(&mut balancer, &fleet, &mut rng).unwrap()] += 1);

@@ -30,18 +30,13 @@ impl Section for Action {
         match written.as_slice() {
             [] => {
                 let hint = "add one of `upstream`, `split`, `redirect` and `respond`";
-                table
-                    .reader
-                    .missing(table.place, "the route has no action", hint);
+                table.reader.missing(table.place, "the route has no action", hint);
                 return None;
             }
             [_] => {}
             [first, rest @ ..] => {
                 for entry in rest {
-                    let message = format!(
-                        "the route has two actions, `{}` and `{}`",
-                        first.key, entry.key
-                    );
+                    let message = format!("the route has two actions, `{}` and `{}`", first.key, entry.key);
                     let hint = "a route has exactly one; make two routes";
                     table.reader.problem_with(entry.place, message, hint);
                 }
@@ -68,16 +63,9 @@ impl Action {
                 "every weight of `split` is 0, so that no request goes anywhere"
             };
             let hint = "give at least one upstream a weight of 1 or more";
-            table
-                .reader
-                .problem_with(table.place_of("split"), message, hint);
+            table.reader.problem_with(table.place_of("split"), message, hint);
         }
-        Self::Split(
-            parts
-                .into_iter()
-                .map(|part| (part.upstream, part.weight))
-                .collect(),
-        )
+        Self::Split(parts.into_iter().map(|part| (part.upstream, part.weight)).collect())
     }
 }
 
@@ -126,18 +114,17 @@ impl RedirectConf {
         while let Some((before, after)) = rest.split_once('{') {
             literal.push_str(before);
             let Some((name, after)) = after.split_once('}') else {
-                table.reader.problem_with(
-                    place,
-                    "a `{` is not closed",
-                    "placeholders are `{name}`",
-                );
+                table.reader.problem_with(place, "a `{` is not closed", "placeholders are `{name}`");
                 return;
             };
             if !PLACEHOLDERS.contains(&name) {
                 let message = format!("unknown placeholder `{{{name}}}`");
                 let hint = match suggest::nearest(name, &PLACEHOLDERS) {
                     Some(near) => format!("did you mean `{{{near}}}`?"),
-                    None => "there are `{scheme}`, `{host}`, `{port}`, `{path}`, `{query}` and `{path_and_query}`".to_owned(),
+                    None => {
+                        "there are `{scheme}`, `{host}`, `{port}`, `{path}`, `{query}` and `{path_and_query}`"
+                            .to_owned()
+                    }
                 };
                 table.reader.problem_with(place, message, hint);
             }
@@ -149,14 +136,9 @@ impl RedirectConf {
             let message = format!("`{}` is not where a client can be sent", self.to);
             let hint = "begin with \"https://\", \"http://\", \"{scheme}://\" or `/`";
             table.reader.problem_with(place, message, hint);
-        } else if literal
-            .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || !c.is_ascii())
-        {
+        } else if literal.chars().any(|c| c.is_whitespace() || c.is_control() || !c.is_ascii()) {
             let hint = "write blanks and special characters percent-encoded, such as `%20`";
-            table
-                .reader
-                .problem_with(place, "a URL cannot have such characters", hint);
+            table.reader.problem_with(place, "a URL cannot have such characters", hint);
         }
     }
 }
@@ -205,20 +187,15 @@ section! {
 
 impl RespondConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
-        if http::HeaderValue::from_str(&self.content_type).is_err() || self.content_type.is_empty()
-        {
+        if http::HeaderValue::from_str(&self.content_type).is_err() || self.content_type.is_empty() {
             let message = "`content_type` cannot stand in a header";
             let hint = "write a media type, such as \"text/plain\"";
-            table
-                .reader
-                .problem_with(table.place_of("content_type"), message, hint);
+            table.reader.problem_with(table.place_of("content_type"), message, hint);
         }
         // RFC 9110 §6.4.1: these responses have no body.
         if matches!(self.status, 204 | 205 | 304) && !self.body.is_empty() {
             let message = format!("a response with status {} has no body", self.status);
-            table
-                .reader
-                .problem_with(table.place_of("body"), message, "leave `body` out");
+            table.reader.problem_with(table.place_of("body"), message, "leave `body` out");
         }
     }
 }

@@ -24,24 +24,17 @@ impl RewriteConf {
             {
                 let message = format!("`{path}` is not a path");
                 let hint = "a path begins with `/` and has no blanks, `?`, `#` or `*`";
-                table
-                    .reader
-                    .problem_with(table.place_of(key), message, hint);
+                table.reader.problem_with(table.place_of(key), message, hint);
             }
         }
         if !self.strip_prefix.is_empty() && !self.path.is_empty() {
-            let message =
-                "`strip_prefix` does nothing beside `path`, which replaces the whole path";
-            table
-                .reader
-                .problem_with(table.place_of("strip_prefix"), message, "leave one out");
+            let message = "`strip_prefix` does nothing beside `path`, which replaces the whole path";
+            table.reader.problem_with(table.place_of("strip_prefix"), message, "leave one out");
         }
         if !self.host.is_empty() && self.host.parse::<http::uri::Authority>().is_err() {
             let message = format!("`{}` is not a host", self.host);
             let hint = "a name, with or without port: \"api.internal\"";
-            table
-                .reader
-                .problem_with(table.place_of("host"), message, hint);
+            table.reader.problem_with(table.place_of("host"), message, hint);
         }
     }
 }
@@ -68,25 +61,17 @@ impl HeaderEditConf {
                 refuse_framing(&entry.key, entry.place, table);
             }
         }
-        let items = table
-            .entry("remove")
-            .map_or(&[][..], |entry| entry.node.items());
+        let items = table.entry("remove").map_or(&[][..], |entry| entry.node.items());
         for item in items {
             let Some(field) = item.text() else { continue };
             if name::is_token(field) {
                 refuse_framing(field, item.place, table);
             } else {
                 let message = format!("`{field}` is not a header name");
-                table
-                    .reader
-                    .problem_with(item.place, message, name::HEADER_HINT);
+                table.reader.problem_with(item.place, message, name::HEADER_HINT);
             }
         }
-        let fields = self
-            .set
-            .iter_mut()
-            .chain(&mut self.add)
-            .map(|(field, _)| field);
+        let fields = self.set.iter_mut().chain(&mut self.add).map(|(field, _)| field);
         for field in fields.chain(&mut self.remove) {
             field.make_ascii_lowercase();
         }
@@ -95,22 +80,13 @@ impl HeaderEditConf {
 
 /// Reports fields that say how a message is framed: changing them would let requests be smuggled.
 fn refuse_framing(field: &str, place: crate::settings::Place, table: &mut Table<'_, '_, '_>) {
-    const FRAMING: [&str; 6] = [
-        "connection",
-        "content-length",
-        "host",
-        "te",
-        "transfer-encoding",
-        "upgrade",
-    ];
+    const FRAMING: [&str; 6] = ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
     let lower = field.to_ascii_lowercase();
     if FRAMING.contains(&lower.as_str()) {
         let hint = match lower.as_str() {
             "host" => "use `rewrite = { host = \"…\" }`",
             _ => "Pointsman sets it itself, by how the message is sent",
         };
-        table
-            .reader
-            .problem_with(place, format!("`{field}` cannot be edited"), hint);
+        table.reader.problem_with(place, format!("`{field}` cannot be edited"), hint);
     }
 }

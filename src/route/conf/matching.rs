@@ -40,10 +40,7 @@ impl Value for PathPattern {
             Some(hint)
         } else if text.contains(['?', '#']) {
             Some("the query is matched by `query`, not in the path".to_owned())
-        } else if text
-            .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || !c.is_ascii())
-        {
+        } else if text.chars().any(|c| c.is_whitespace() || c.is_control() || !c.is_ascii()) {
             Some("write blanks and special characters percent-encoded, such as `%20`".to_owned())
         } else {
             let stem = text.strip_suffix("/*").unwrap_or(text);
@@ -68,43 +65,24 @@ fn regex(pattern: &str, node: &Node, reader: &mut Reader<'_>) -> Option<PathPatt
     };
     // The crate draws the pattern over several lines; the last one says what is wrong.
     let text = error.to_string();
-    let reason = text
-        .lines()
-        .last()
-        .unwrap_or_default()
-        .trim_start_matches("error: ");
-    let caret = text
-        .lines()
-        .find(|line| !line.trim().is_empty() && line.trim().chars().all(|c| c == '^'));
-    let column = caret
-        .and_then(|line| line.find('^'))
-        .map_or(0, |at| at.saturating_sub(4));
+    let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+    let caret = text.lines().find(|line| !line.trim().is_empty() && line.trim().chars().all(|c| c == '^'));
+    let column = caret.and_then(|line| line.find('^')).map_or(0, |at| at.saturating_sub(4));
     let place = within(node.place, pattern, column, reader);
     let message = format!("the regular expression is wrong: {reason}");
-    let hint =
-        "the syntax is that of the Rust crate `regex`, without look-around and back-references";
+    let hint = "the syntax is that of the Rust crate `regex`, without look-around and back-references";
     reader.problem_with(place, message, hint);
     None
 }
 
 /// The place of a character of `pattern` within the string at `whole`, where it stands there as it is.
 fn within(whole: Place, pattern: &str, column: usize, reader: &Reader<'_>) -> Place {
-    let written = reader
-        .source()
-        .text()
-        .get(whole.start..whole.end)
-        .unwrap_or_default();
-    let offset = pattern
-        .char_indices()
-        .nth(column)
-        .map_or(pattern.len(), |(at, _)| at);
+    let written = reader.source().text().get(whole.start..whole.end).unwrap_or_default();
+    let offset = pattern.char_indices().nth(column).map_or(pattern.len(), |(at, _)| at);
     match written.find(pattern) {
         Some(at) if !pattern.is_empty() => {
             let start = whole.start + at + offset;
-            Place {
-                start,
-                end: start + 1,
-            }
+            Place { start, end: start + 1 }
         }
         _ => whole,
     }
@@ -135,16 +113,13 @@ impl Value for http::Method {
     }
 }
 
-const STANDARD_METHODS: [&str; 9] = [
-    "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
-];
+const STANDARD_METHODS: [&str; 9] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
 /// Reports hosts that could never match, and puts the rest in the form in which requests have them;
 /// `*` is any host, as none is.
 pub(super) fn check_hosts(hosts: &mut Vec<String>, table: &mut Table<'_, '_, '_>) {
-    let items = table
-        .entry("hosts")
-        .map_or(&[][..], |entry| entry.node.items());
+    let items = table.entry("hosts").map_or(&[][..], |entry| entry.node.items());
     for item in items {
         let Some(host) = item.text() else { continue };
         if let Some(hint) = host_problem(host) {
@@ -165,9 +140,7 @@ pub(super) fn check_hosts(hosts: &mut Vec<String>, table: &mut Table<'_, '_, '_>
 }
 
 fn host_problem(host: &str) -> Option<String> {
-    let address = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     if address.unwrap_or(host).parse::<IpAddr>().is_ok() || host == "*" {
         return None;
     }
@@ -192,6 +165,5 @@ fn host_problem(host: &str) -> Option<String> {
         !label.is_empty() && label.len() <= 63 && label.bytes().all(allowed)
     };
     let valid = name.len() <= 253 && name.split('.').all(label);
-    (!valid)
-        .then(|| "a DNS name or an IP address: \"api.example.com\", \"*.example.com\"".to_owned())
+    (!valid).then(|| "a DNS name or an IP address: \"api.example.com\", \"*.example.com\"".to_owned())
 }

@@ -30,12 +30,7 @@ impl Request {
     }
 
     fn get(host: &str, path: &str) -> Self {
-        Self {
-            host: host.into(),
-            path: path.into(),
-            method: "GET".into(),
-            ..Self::default()
-        }
+        Self { host: host.into(), path: path.into(), method: "GET".into(), ..Self::default() }
     }
 }
 
@@ -60,11 +55,7 @@ fn rule(index: usize, hosts: &[&str], paths: &[&str]) -> Rule {
 /// Which route each host and path finds among rules of hosts and paths.
 fn check(rules: &[(&[&str], &[&str])], expected: &[(&str, &str, Option<usize>)]) {
     let rules = rules.iter().enumerate();
-    let table = Table::build(
-        rules
-            .map(|(i, (hosts, paths))| rule(i, hosts, paths))
-            .collect(),
-    );
+    let table = Table::build(rules.map(|(i, (hosts, paths))| rule(i, hosts, paths)).collect());
     for (host, path, route) in expected {
         let request = Request::get(host, path);
         assert_eq!(table.find(&request.facts()), *route, "{host}{path}");
@@ -79,12 +70,7 @@ fn nothing_matches_in_an_empty_table() {
 #[test]
 fn the_more_specific_host_wins() {
     check(
-        &[
-            (&[], &["/x"]),
-            (&["*.com"], &[]),
-            (&["*.example.com"], &[]),
-            (&["API.example.com."], &["/v1/*"]),
-        ],
+        &[(&[], &["/x"]), (&["*.com"], &[]), (&["*.example.com"], &[]), (&["API.example.com."], &["/v1/*"])],
         &[
             ("api.example.com", "/v1", Some(3)),
             ("api.example.com.", "/v1", Some(3)),
@@ -124,14 +110,8 @@ fn the_more_specific_path_wins() {
 
 #[test]
 fn a_prefix_of_everything_stands_before_regular_expressions() {
-    check(
-        &[(&[], &["~^/a"]), (&[], &["/*"])],
-        &[("h", "/a", Some(1)), ("h", "*", None)],
-    );
-    check(
-        &[(&[], &[]), (&[], &["~^/a"])],
-        &[("h", "/a", Some(1)), ("h", "/b", Some(0))],
-    );
+    check(&[(&[], &["~^/a"]), (&[], &["/*"])], &[("h", "/a", Some(1)), ("h", "*", None)]);
+    check(&[(&[], &[]), (&[], &["~^/a"])], &[("h", "/a", Some(1)), ("h", "/b", Some(0))]);
 }
 
 #[test]
@@ -166,10 +146,8 @@ fn explain_says_why_each_route_was_not_taken() {
     ];
     let request = Request::get("a.com", "/v1/x");
     let steps = Table::build(rules).explain(&request.facts());
-    let said: Vec<(usize, String)> = steps
-        .iter()
-        .map(|step| (step.route, step.verdict.to_string()))
-        .collect();
+    let said: Vec<(usize, String)> =
+        steps.iter().map(|step| (step.route, step.verdict.to_string())).collect();
     let expected = [
         (0, "the method does not match"),
         (1, "matches"),
@@ -182,8 +160,7 @@ fn explain_says_why_each_route_was_not_taken() {
 
 #[test]
 fn absurd_requests_cost_no_absurd_time() {
-    let rules =
-        (0..10_000).map(|i| rule(i, &[&format!("*.h{i}.example.com")], &["/a/b/c/*", "/x"]));
+    let rules = (0..10_000).map(|i| rule(i, &[&format!("*.h{i}.example.com")], &["/a/b/c/*", "/x"]));
     let table = Table::build(rules.collect());
     let request = Request {
         host: "a.".repeat(500_000),
@@ -205,11 +182,7 @@ fn scan(rules: &[Rule], request: &Request) -> Option<usize> {
         if Conditions::new(rule).refusal(&request.facts()).is_some() {
             continue;
         }
-        let conditions = (
-            rule.methods.is_empty(),
-            Reverse(rule.headers.len()),
-            Reverse(rule.query.len()),
-        );
+        let conditions = (rule.methods.is_empty(), Reverse(rule.headers.len()), Reverse(rule.query.len()));
         for host in host_ranks(rule, &request.host) {
             for path in path_ranks(rule, &request.path) {
                 best.push((host, path, conditions, rule.index));
@@ -249,21 +222,11 @@ fn path_ranks(rule: &Rule, path: &str) -> Vec<(u8, Reverse<usize>)> {
         .collect()
 }
 
-const HOSTS: [&str; 6] = [
-    "a.com",
-    "b.a.com",
-    "*.a.com",
-    "*.com",
-    "*.b.a.com",
-    "c.b.a.com",
-];
-const PATHS: [&str; 12] = [
-    "/", "/a", "/a/b", "/a/", "/*", "/a/*", "/a/b/*", "/a//*", "/a/b/a/*", "~^/a", "~b$",
-    "~^/[ab]/",
-];
-const REQUEST_PATHS: [&str; 12] = [
-    "/", "/a", "/a/b", "/a/", "/b", "/ab", "/a/b/a", "/a/b/a/b", "/a//b", "//a", "*", "",
-];
+const HOSTS: [&str; 6] = ["a.com", "b.a.com", "*.a.com", "*.com", "*.b.a.com", "c.b.a.com"];
+const PATHS: [&str; 12] =
+    ["/", "/a", "/a/b", "/a/", "/*", "/a/*", "/a/b/*", "/a//*", "/a/b/a/*", "~^/a", "~b$", "~^/[ab]/"];
+const REQUEST_PATHS: [&str; 12] =
+    ["/", "/a", "/a/b", "/a/", "/b", "/ab", "/a/b/a", "/a/b/a/b", "/a//b", "//a", "*", ""];
 
 fn pairs() -> impl Strategy<Value = Vec<(String, String)>> {
     let text = || prop::sample::select(vec!["x", "y"]).prop_map(String::from);

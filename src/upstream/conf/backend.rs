@@ -57,10 +57,7 @@ impl Value for Address {
         }
         if let Some(name) = text.strip_prefix("srv:") {
             let labels: Vec<&str> = name.split('.').collect();
-            let service = labels
-                .iter()
-                .take(2)
-                .all(|label| label.starts_with('_') && label.len() > 1);
+            let service = labels.iter().take(2).all(|label| label.starts_with('_') && label.len() > 1);
             if !service || labels.len() < 3 || !is_dns_name(name) {
                 let message = format!("`{name}` is not a service name");
                 let hint = "write it as \"srv:_http._tcp.app.example.com\"";
@@ -86,18 +83,12 @@ fn host_and_port(text: &str) -> Result<Address, String> {
     for scheme in ["http://", "https://", "tcp://"] {
         if let Some(rest) = text.strip_prefix(scheme) {
             let rest = rest.split('/').next().unwrap_or_default();
-            let tls = if scheme == "https://" {
-                ", and add `[upstream.tls]`"
-            } else {
-                ""
-            };
+            let tls = if scheme == "https://" { ", and add `[upstream.tls]`" } else { "" };
             return Err(format!("leave the scheme out: \"{rest}\"{tls}"));
         }
     }
     if text.parse::<Ipv6Addr>().is_ok() {
-        return Err(format!(
-            "put an IPv6 address in brackets, and add a port: \"[{text}]:8080\""
-        ));
+        return Err(format!("put an IPv6 address in brackets, and add a port: \"[{text}]:8080\""));
     }
     let Some((host, port)) = text.rsplit_once(':') else {
         return Err(format!("add a port: \"{text}:8080\""));
@@ -106,23 +97,17 @@ fn host_and_port(text: &str) -> Result<Address, String> {
         Ok(port) if port > 0 => port,
         _ => return Err("a port is a number from 1 to 65535".to_owned()),
     };
-    let bracketed = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let valid = match bracketed {
         Some(address) => address.parse::<Ipv6Addr>().is_ok(),
         None => is_dns_name(host),
     };
     if !valid {
         return Err(
-            "host and port: \"10.0.0.1:8080\", \"[2001:db8::1]:8080\", \"app.internal:8080\""
-                .to_owned(),
+            "host and port: \"10.0.0.1:8080\", \"[2001:db8::1]:8080\", \"app.internal:8080\"".to_owned()
         );
     }
-    Ok(Address::Host {
-        host: bracketed.unwrap_or(host).to_ascii_lowercase().into(),
-        port,
-    })
+    Ok(Address::Host { host: bracketed.unwrap_or(host).to_ascii_lowercase().into(), port })
 }
 
 /// Whether a resolver could be asked for `name`; underscores are allowed, since many internal names have them.
@@ -131,9 +116,7 @@ fn is_dns_name(name: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
     name.len() <= 253 && name.split('.').all(label)
 }

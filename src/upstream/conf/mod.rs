@@ -67,17 +67,12 @@ impl UpstreamConf {
         if self.hash_balance > 0.0 && self.hash_balance < 1.0 {
             let message = "a backend cannot be bound below the average load";
             let hint = "`hash_balance` is 0 (no bound) or at least 1, such as 1.25";
-            table
-                .reader
-                .problem_with(table.place_of("hash_balance"), message, hint);
+            table.reader.problem_with(table.place_of("hash_balance"), message, hint);
         }
         let hashes = matches!(self.balance, Policy::ConsistentHash | Policy::Maglev);
         if let Some(entry) = table.entry("hash_on").filter(|_| !hashes) {
             // A broken policy has been replaced by the default; its own problem says enough.
-            if table
-                .entry("balance")
-                .is_none_or(|entry| entry.node.text() == Some(self.balance.name()))
-            {
+            if table.entry("balance").is_none_or(|entry| entry.node.text() == Some(self.balance.name())) {
                 let message = format!("`hash_on` does nothing with `{}`", self.balance.name());
                 let hint = "set `balance = \"consistent-hash\"` or `\"maglev\"`, or leave it out";
                 table.reader.problem_with(entry.place, message, hint);
@@ -99,18 +94,11 @@ impl UpstreamConf {
         }
         let place = written.first().copied().unwrap_or(table.place);
         if self.backend.iter().all(|backend| backend.weight == 0) {
-            let message = format!(
-                "every backend of `{}` has weight 0, so none gets anything",
-                self.name
-            );
-            table
-                .reader
-                .problem_with(place, message, "give at least one a weight of 1 or more");
+            let message = format!("every backend of `{}` has weight 0, so none gets anything", self.name);
+            table.reader.problem_with(place, message, "give at least one a weight of 1 or more");
         } else if self.backend.iter().all(|backend| backend.backup) {
             let message = format!("every backend of `{}` is a backup", self.name);
-            table
-                .reader
-                .problem_with(place, message, "leave `backup` out of at least one");
+            table.reader.problem_with(place, message, "leave `backup` out of at least one");
         }
     }
 }
@@ -169,9 +157,7 @@ impl StickyConf {
         if !name::is_token(&self.cookie) {
             let message = format!("`{}` cannot be the name of a cookie", self.cookie);
             let hint = "cookie names are letters, digits, `-` and `_`, without blanks or `=`";
-            table
-                .reader
-                .problem_with(table.place_of("cookie"), message, hint);
+            table.reader.problem_with(table.place_of("cookie"), message, hint);
         }
     }
 }

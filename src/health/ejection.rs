@@ -1,0 +1,142 @@
+//! Passive ejection: a backend whose own traffic fails is left alone for a while.
+//!
+//! Called by [`super::passive`] when its counts cross a threshold; that is rare, so a lock per upstream
+//! keeps the cap exact. An ejection ends by itself, by the time in `ejected_until`; [`Ejector::settle`]
+//! only tells people.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use super::{Change, Condition};
+use crate::{
+    backend::{Backend, Ejections},
+    moment::Moment,
+};
+
+/// When and how long backends are ejected.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ejection {
+    /// Failures in a row that eject; 0 is off.
+    pub consecutive_failures: u32,
+    /// Percent of the requests in `window` that eject; 0 is off.
+    pub failure_percent: u32,
+    /// Fewest requests in `window` for `failure_percent` to count.
+    pub minimum_requests: u32,
+    /// The time that `failure_percent` looks back on.
+    pub window: Duration,
+    /// How long the first ejection lasts; the nth lasts n times as long, at most 300 s.
+    pub base_ejection: Duration,
+    /// Most of an upstream's backends that may be ejected at a time; one always may.
+    pub max_ejected_percent: u32,
+}
+
+/// Ejects the backends of one upstream.
+#[derive(Debug)]
+pub struct Ejector {
+    ejection: Ejection,
+    /// Held while it is decided who is ejected. Two generations of an upstream have two, so during a
+    /// reload one backend too many might be ejected; it comes back like any other.
+    gate: Mutex<()>,
+}
+
+impl Ejector {
+    /// Ejects by these rules.
+    pub fn new(ejection: Ejection) -> Self {
+        Self { ejection, gate: Mutex::new(()) }
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &Ejection {
+        &self.ejection
+    }
+
+    /// Ejects a backend, unless it is already or too many others are.
+    pub fn eject(
+        &self,
+        index: usize,
+        backends: &[Arc<Backend>],
+        why: impl FnOnce() -> String,
+        now: Moment,
+    ) -> Option<Change> {
+        let backend = backends.get(index)?;
+        // Asked without the gate first: when an upstream fails altogether, each failure comes here.
+        if !self.may_eject(backend, backends, now) {
+            return None;
+        }
+        let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.may_eject(backend, backends, now) {
+            return None;
+        }
+        let mut history = history(backend);
+        history.count = self.standing_count(&history, now).saturating_add(1);
+        history.length = self.length(history.count);
+        history.over_at = now.plus(history.length);
+        history.is_open = true;
+        let shared = &backend.shared;
+        // Before `ejected_until`: the ramp of slow start begins where the ejection ends.
+        shared.up_since.fetch_max(history.over_at.0, Relaxed);
+        shared.ejected_until.store(history.over_at.0, Relaxed);
+        shared.failures_in_a_row.store(0, Relaxed);
+        let reason: Arc<str> = format!("{}; ejected for {:?}", why(), history.length).into();
+        shared.set_why(Arc::clone(&reason));
+        Some(Change { index, condition: Condition::Ejected, reason })
+    }
+
+    /// The ejections that ended since the last call; to be called about every second.
+    pub fn settle(&self, backends: &[Arc<Backend>], now: Moment) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (index, backend) in backends.iter().enumerate() {
+            let mut history = history(backend);
+            if !history.is_open || history.over_at > now {
+                continue;
+            }
+            history.is_open = false;
+            // Checks that failed meanwhile have their own reason and their own end.
+            if backend.is_probed_up() {
+                let reason: Arc<str> = format!("ejection of {:?} is over", history.length).into();
+                backend.shared.set_why(Arc::clone(&reason));
+                changes.push(Change { index, condition: Condition::Up, reason });
+            }
+        }
+        changes
+    }
+
+    fn may_eject(&self, backend: &Backend, backends: &[Arc<Backend>], now: Moment) -> bool {
+        let ejected = backends.iter().filter(|it| is_ejected(it, now)).count();
+        !is_ejected(backend, now) && ejected < self.most(backends.len())
+    }
+
+    /// Most backends of `all` that may be ejected at a time.
+    fn most(&self, all: usize) -> usize {
+        (all * self.ejection.max_ejected_percent as usize / 100).max(1)
+    }
+
+    /// The count of ejections that still speaks against a backend: one is forgiven for each base time
+    /// that it stood since.
+    fn standing_count(&self, history: &Ejections, now: Moment) -> u32 {
+        let base = self.ejection.base_ejection.as_micros().max(1);
+        let stood = now.since(history.over_at).as_micros();
+        let forgiven = u32::try_from(stood / base).unwrap_or(u32::MAX);
+        history.count.saturating_sub(forgiven)
+    }
+
+    fn length(&self, count: u32) -> Duration {
+        let base = self.ejection.base_ejection;
+        // A base beyond the cap was asked for, so it stands.
+        base.saturating_mul(count).min(LONGEST.max(base))
+    }
+}
+
+fn is_ejected(backend: &Backend, now: Moment) -> bool {
+    backend.shared.ejected_until.load(Relaxed) > now.0
+}
+
+fn history(backend: &Backend) -> MutexGuard<'_, Ejections> {
+    let history = backend.shared.ejections.lock();
+    history.unwrap_or_else(PoisonError::into_inner)
+}
+
+/// However often a backend was ejected, it is tried again after this long.
+const LONGEST: Duration = Duration::from_secs(300);

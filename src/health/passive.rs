@@ -1,0 +1,258 @@
+//! What real traffic says of each backend, and the thresholds that eject it.
+//!
+//! Previous stop: an attempt of `upstream::forward` or `l4::tcp` ended; next stop: [`Ejector`]. Each
+//! worker counts in windows of its own (load and store, no read-modify-write), so a success costs two
+//! loads and a store. Only a failure adds up what the workers counted.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use super::{
+    Change,
+    ejection::{Ejection, Ejector},
+};
+use crate::{backend::Backend, moment::Moment};
+
+/// What an attempt says of its backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It answered.
+    Success,
+    /// It failed.
+    Failure(FailureKind),
+    /// Nothing: the client left, say.
+    Neutral,
+}
+
+impl Verdict {
+    /// What a response's status says: 502, 503 and 504 are failures of the backend; any other answer,
+    /// be it a 500, is the application's own and shows that it is there.
+    pub fn of_status(status: u16) -> Self {
+        match status {
+            502..=504 => Self::Failure(FailureKind::Status(status)),
+            _ => Self::Success,
+        }
+    }
+}
+
+/// How a backend failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// It could not be connected to.
+    Connect,
+    /// The connection broke.
+    Reset,
+    /// It took too long.
+    Timeout,
+    /// What it sent was no HTTP.
+    Malformed,
+    /// It answered with this status.
+    Status(u16),
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect => f.write_str("cannot connect"),
+            Self::Reset => f.write_str("connection broke"),
+            Self::Timeout => f.write_str("timed out"),
+            Self::Malformed => f.write_str("malformed response"),
+            Self::Status(status) => write!(f, "status {status}"),
+        }
+    }
+}
+
+/// The outcomes of one upstream's backends, over all workers.
+#[derive(Debug)]
+pub struct Passive {
+    backends: Arc<[Arc<Backend>]>,
+    ejector: Ejector,
+    /// By worker, each in an allocation of its own.
+    windows: Box<[Box<[Window]>]>,
+    /// By backend: buckets up to this one were already judged.
+    judged: Box<[AtomicU64]>,
+}
+
+impl Passive {
+    /// Counts for `backends` on `workers` workers, with nothing counted yet.
+    pub fn new(ejection: Ejection, backends: &[Arc<Backend>], workers: usize) -> Self {
+        let window = || backends.iter().map(|_| Window::default()).collect();
+        Self {
+            backends: backends.into(),
+            ejector: Ejector::new(ejection),
+            windows: (0..workers).map(|_| window()).collect(),
+            judged: backends.iter().map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// Counts an outcome. Only `worker` itself may say its own index: its counts have one writer.
+    #[inline]
+    pub fn record(&self, worker: usize, index: usize, verdict: Verdict, now: Moment) -> Option<Change> {
+        let backend = self.backends.get(index)?;
+        let bucket = self.bucket(now);
+        let window = self.windows.get(worker)?.get(index)?;
+        match verdict {
+            Verdict::Neutral => None,
+            Verdict::Success => {
+                window.count(bucket, false);
+                let in_a_row = &backend.shared.failures_in_a_row;
+                // A failure of another worker between the two may be lost; it began before this
+                // success ended, so it was not in a row either.
+                if in_a_row.load(Relaxed) != 0 {
+                    in_a_row.store(0, Relaxed);
+                }
+                None
+            }
+            Verdict::Failure(kind) => {
+                window.count(bucket, true);
+                self.judge(index, backend, kind, now)
+            }
+        }
+    }
+
+    /// The ejections that ended since the last call; to be called about every second.
+    pub fn settle(&self, now: Moment) -> Vec<Change> {
+        self.ejector.settle(&self.backends, now)
+    }
+
+    /// Takes the counts of the generation before; `map` gives for each new index the old one. To be
+    /// called before workers record here.
+    pub fn carry_over(&self, old: &Self, map: &[Option<usize>]) {
+        // Buckets of another length cannot be told in this one's.
+        if self.ejector.rules().window != old.ejector.rules().window {
+            return;
+        }
+        for (index, from) in map.iter().enumerate() {
+            let Some(from) = *from else { continue };
+            if let (Some(new), Some(old)) = (self.judged.get(index), old.judged.get(from)) {
+                new.store(old.load(Relaxed), Relaxed);
+            }
+            for (new, old) in self.windows.iter().zip(&old.windows) {
+                if let (Some(new), Some(old)) = (new.get(index), old.get(from)) {
+                    new.copy(old);
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn judge(&self, index: usize, backend: &Backend, kind: FailureKind, now: Moment) -> Option<Change> {
+        let rules = self.ejector.rules();
+        let shared = &backend.shared;
+        // What was under way when it was ejected says nothing new.
+        if shared.ejected_until.load(Relaxed) > now.0 {
+            return None;
+        }
+        let in_a_row = shared.failures_in_a_row.fetch_add(1, Relaxed) + 1;
+        let change = if rules.consecutive_failures > 0 && in_a_row >= rules.consecutive_failures {
+            // Counted from anew even if the cap forbids the ejection, so that the lock of the ejector
+            // is not taken for each failure of an upstream that fails altogether.
+            shared.failures_in_a_row.store(0, Relaxed);
+            let why = || format!("{in_a_row} failures in a row: {kind}");
+            self.ejector.eject(index, &self.backends, why, now)
+        } else {
+            let (failures, total) = self.counts(index, now);
+            let percent = failures * 100 / total.max(1);
+            let is_over = rules.failure_percent > 0
+                && total >= u64::from(rules.minimum_requests)
+                && percent >= u64::from(rules.failure_percent);
+            let window = rules.window;
+            let why = || format!("{percent}% of {total} requests in {window:?} failed, last: {kind}");
+            is_over.then(|| self.ejector.eject(index, &self.backends, why, now)).flatten()
+        };
+        if change.is_some()
+            && let Some(judged) = self.judged.get(index)
+        {
+            // It shall not be ejected twice for the same failures.
+            judged.store(self.bucket(now) + 1, Relaxed);
+        }
+        change
+    }
+
+    /// Failures and requests of a backend in the window, over all workers.
+    fn counts(&self, index: usize, now: Moment) -> (u64, u64) {
+        let newest = self.bucket(now);
+        let judged = self.judged.get(index).map_or(0, |it| it.load(Relaxed));
+        let oldest = (newest + 1).saturating_sub(BUCKETS as u64).max(judged);
+        self.windows
+            .iter()
+            .filter_map(|worker| worker.get(index))
+            .flat_map(|window| window.between(oldest, newest))
+            .fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1))
+    }
+
+    #[inline]
+    fn bucket(&self, now: Moment) -> u64 {
+        let window = self.ejector.rules().window.as_micros() as u64;
+        now.0 / (window / BUCKETS as u64).max(1)
+    }
+}
+
+/// Parts of a window; it slides by one of them at a time.
+const BUCKETS: usize = 10;
+
+/// One worker's counts for one backend, in a ring of buckets.
+#[derive(Debug, Default)]
+struct Window {
+    buckets: [Bucket; BUCKETS],
+}
+
+/// Number of the bucket, failures and requests in one word, so that a reader on another thread sees all
+/// three of one moment.
+#[derive(Debug, Default)]
+struct Bucket(AtomicU64);
+
+impl Window {
+    #[inline]
+    fn count(&self, number: u64, is_failure: bool) {
+        let Some(bucket) = self.buckets.get((number % BUCKETS as u64) as usize) else {
+            return;
+        };
+        let word = bucket.0.load(Relaxed);
+        let stamp = (number & STAMP) << (2 * COUNT_BITS);
+        let (mut failures, mut total) = match word & !COUNTS == stamp {
+            true => (word >> COUNT_BITS & MOST, word & MOST),
+            false => (0, 0),
+        };
+        // At the end of the scale, half of both keeps the ratio.
+        if total == MOST {
+            failures /= 2;
+            total /= 2;
+        }
+        failures += u64::from(is_failure);
+        total += 1;
+        let word = stamp | failures << COUNT_BITS | total;
+        bucket.0.store(word, Relaxed);
+    }
+
+    /// Failures and requests of each bucket whose number is in the range.
+    fn between(&self, oldest: u64, newest: u64) -> impl Iterator<Item = (u64, u64)> {
+        (oldest..=newest).filter_map(|number| {
+            let bucket = self.buckets.get((number % BUCKETS as u64) as usize)?;
+            let word = bucket.0.load(Relaxed);
+            let is_current = word >> (2 * COUNT_BITS) == number & STAMP;
+            is_current.then_some((word >> COUNT_BITS & MOST, word & MOST))
+        })
+    }
+
+    fn copy(&self, from: &Self) {
+        for (bucket, from) in self.buckets.iter().zip(&from.buckets) {
+            bucket.0.store(from.0.load(Relaxed), Relaxed);
+        }
+    }
+}
+
+const COUNT_BITS: u32 = 20;
+const MOST: u64 = (1 << COUNT_BITS) - 1;
+const COUNTS: u64 = (1 << (2 * COUNT_BITS)) - 1;
+
+/// Bits of a bucket's number that are kept: it comes round after half a year of one-second buckets.
+const STAMP: u64 = (1 << (64 - 2 * COUNT_BITS)) - 1;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+//! Thresholds, windows, the cap, and how ejections grow, end and are forgiven.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    backend::{Address, Probed, Shared},
+    health::Condition,
+};
+
+fn fleet(count: usize) -> Vec<Arc<Backend>> {
+    let backend = |index: usize| Backend {
+        name: format!("b{index}").into(),
+        address: Address::Host { host: format!("10.0.0.{index}").into(), port: 80 },
+        weight: 1,
+        max_connections: 0,
+        backup: false,
+        slow_start: Duration::ZERO,
+        shared: Arc::new(Shared::default()),
+    };
+    (0..count).map(|index| Arc::new(backend(index))).collect()
+}
+
+const RULES: Ejection = Ejection {
+    consecutive_failures: 5,
+    failure_percent: 50,
+    minimum_requests: 20,
+    window: Duration::from_secs(10),
+    base_ejection: Duration::from_secs(30),
+    max_ejected_percent: 50,
+};
+const BAD: Verdict = Verdict::Failure(FailureKind::Status(502));
+
+fn at(seconds: u64) -> Moment {
+    Moment(1_000_000 + seconds * 1_000_000)
+}
+
+/// `count` outcomes of backend 0 by turns of the workers, until one changes something.
+fn repeat(passive: &Passive, verdict: Verdict, count: usize, now: Moment) -> Option<Change> {
+    let workers = passive.windows.len();
+    (0..count).find_map(|number| passive.record(number % workers, 0, verdict, now))
+}
+
+#[test]
+fn five_failures_in_a_row_over_all_workers_eject() {
+    let fleet = fleet(4);
+    let passive = Passive::new(RULES, &fleet, 3);
+    assert_eq!(repeat(&passive, BAD, 4, at(0)), None);
+    assert_eq!(repeat(&passive, Verdict::Success, 1, at(0)), None);
+    assert_eq!(repeat(&passive, Verdict::Neutral, 9, at(0)), None);
+    assert_eq!(repeat(&passive, BAD, 4, at(0)), None);
+    let change = repeat(&passive, BAD, 1, at(1)).unwrap();
+    assert_eq!((change.index, change.condition), (0, Condition::Ejected));
+    assert_eq!(&*change.reason, "5 failures in a row: status 502; ejected for 30s");
+    assert!(!fleet[0].is_healthy(at(30)));
+    assert!(fleet[1].is_healthy(at(1)));
+    // What was still under way changes nothing.
+    assert_eq!(repeat(&passive, BAD, 50, at(2)), None);
+    assert_eq!(passive.settle(at(30)), []);
+    assert!(fleet[0].is_healthy(at(31)));
+    let changes = passive.settle(at(31));
+    assert_eq!(changes[0].condition, Condition::Up);
+    assert_eq!(&*changes[0].reason, "ejection of 30s is over");
+    assert_eq!(passive.settle(at(32)), []);
+    assert_eq!(fleet[0].shared.up_since.load(Relaxed), at(31).0);
+}
+
+#[test]
+fn half_of_twenty_requests_eject_but_not_of_fewer_or_older_ones() {
+    let fleet = fleet(2);
+    let passive = Passive::new(RULES, &fleet, 2);
+    let alternate = |count: usize, now| {
+        (0..count).find_map(|number| {
+            let verdict = if number % 2 == 0 { Verdict::Success } else { BAD };
+            passive.record(number % 2, 0, verdict, now)
+        })
+    };
+    assert_eq!(alternate(18, at(0)), None);
+    // 11 s later the first 18 are forgotten.
+    assert_eq!(alternate(18, at(11)), None);
+    let change = alternate(2, at(12)).unwrap();
+    assert_eq!(&*change.reason, "50% of 20 requests in 10s failed, last: status 502; ejected for 30s");
+}
+
+#[test]
+fn a_backend_is_not_ejected_twice_for_the_same_failures() {
+    let rules = Ejection { window: Duration::from_secs(100), consecutive_failures: 0, ..RULES };
+    let fleet = fleet(2);
+    let passive = Passive::new(rules, &fleet, 1);
+    assert!(repeat(&passive, BAD, 20, at(0)).is_some());
+    // The window still reaches back; what stands in it was judged.
+    assert_eq!(repeat(&passive, BAD, 19, at(50)), None);
+    assert!(repeat(&passive, BAD, 1, at(50)).is_some());
+}
+
+#[test]
+fn ejections_grow_are_capped_and_are_forgiven() {
+    let fleet = fleet(2);
+    let passive = Passive::new(RULES, &fleet, 1);
+    let mut now = at(0);
+    let mut eject = |pause: u64| {
+        now = now.plus(Duration::from_secs(pause));
+        repeat(&passive, BAD, 5, now).unwrap();
+        let until = Moment(fleet[0].shared.ejected_until.load(Relaxed));
+        let length = until.since(now).as_secs();
+        now = until;
+        length
+    };
+    assert_eq!([eject(0), eject(0), eject(0)], [30, 60, 90]);
+    (0..20).for_each(|_| assert!(eject(0) <= 300));
+    assert_eq!(eject(0), 300);
+    // One is forgiven for each 30 s that it stood.
+    assert_eq!(eject(24 * 30), 30);
+    assert_eq!(eject(29), 60);
+    assert_eq!(eject(30), 60);
+}
+
+#[test]
+fn at_most_half_is_ejected_and_one_always_may_be() {
+    for (count, most) in [(1, 1), (2, 1), (3, 1), (4, 2), (9, 4)] {
+        let fleet = fleet(count);
+        let passive = Passive::new(RULES, &fleet, 1);
+        for index in (0..count).rev() {
+            (0..200).for_each(|_| drop(passive.record(0, index, BAD, at(0))));
+        }
+        let ejected = fleet.iter().filter(|backend| !backend.is_healthy(at(0))).count();
+        assert_eq!(ejected, most, "{count}");
+    }
+}
+
+#[test]
+fn what_checks_took_out_neither_uses_nor_feels_the_cap() {
+    let fleet = fleet(2);
+    let passive = Passive::new(RULES, &fleet, 1);
+    fleet[1].shared.probed.store(Probed::Down as u8, Relaxed);
+    assert!(repeat(&passive, BAD, 5, at(0)).is_some());
+    assert!(!fleet[0].is_healthy(at(0)) && !fleet[1].is_healthy(at(0)));
+    // Down by checks when its ejection ends: that is not "up".
+    fleet[0].shared.probed.store(Probed::Down as u8, Relaxed);
+    assert_eq!(passive.settle(at(40)), []);
+}
+
+#[test]
+fn what_is_off_is_off() {
+    let rules = Ejection { consecutive_failures: 0, failure_percent: 0, ..RULES };
+    let passive = Passive::new(rules, &fleet(2), 1);
+    assert_eq!(repeat(&passive, BAD, 1_000, at(0)), None);
+}
+
+#[test]
+fn counts_are_carried_over_and_unknown_indices_do_no_harm() {
+    let fleet = fleet(3);
+    let old = Passive::new(RULES, &fleet, 2);
+    let mut outcomes = [Verdict::Success, BAD].into_iter().cycle();
+    for number in 0..18 {
+        assert_eq!(old.record(number % 2, 2, outcomes.next().unwrap(), at(0)), None);
+    }
+    let new = Passive::new(RULES, &fleet[2..], 3);
+    new.carry_over(&old, &[Some(2)]);
+    assert_eq!(new.counts(0, at(1)), (9, 18));
+    assert_eq!(new.record(0, 0, Verdict::Success, at(1)), None);
+    assert!(new.record(2, 0, BAD, at(1)).is_some());
+    assert_eq!(new.record(0, 7, BAD, at(1)), None);
+    assert_eq!(new.record(7, 0, BAD, at(1)), None);
+}
+
+#[test]
+fn statuses_speak_for_themselves() {
+    for status in [200, 304, 404, 429, 500, 501, 505] {
+        assert_eq!(Verdict::of_status(status), Verdict::Success);
+    }
+    for status in [502, 503, 504] {
+        assert_eq!(Verdict::of_status(status), Verdict::Failure(FailureKind::Status(status)));
+    }
+}
+
+proptest! {
+    /// The window never counts what is older than it, and never misses what is younger than nine
+    /// tenths of it; the cap holds whatever happens.
+    #[test]
+    fn windows_slide_and_the_cap_holds(
+        events in prop::collection::vec((0_usize..3, 0_usize..5, any::<bool>(), 0_u64..4_000), 1..300),
+    ) {
+        let fleet = fleet(5);
+        let passive = Passive::new(RULES, &fleet, 3);
+        let mut now = at(0);
+        let mut log = Vec::new();
+        for (worker, index, fails, pause) in events {
+            now = now.plus(Duration::from_millis(pause / 10));
+            let verdict = if fails { BAD } else { Verdict::Success };
+            let change = passive.record(worker, index, verdict, now);
+            log.push((index, now));
+            let ejected = fleet.iter().filter(|backend| !backend.is_healthy(now)).count();
+            prop_assert!(ejected <= 2);
+            if change.is_some() {
+                prop_assert!(!fleet[index].is_healthy(now));
+                log.retain(|(other, _)| *other != index);
+                continue;
+            }
+            if passive.judged[index].load(Relaxed) > 0 {
+                continue;
+            }
+            let within = |age: u64| {
+                let young = log.iter().filter(|(other, at)| *other == index && now.since(*at).as_millis() < age.into());
+                young.count() as u64
+            };
+            let (_, total) = passive.counts(index, now);
+            prop_assert!(within(9_000) <= total && total <= within(10_001), "{total}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What binds a client to a backend: the key that hashing policies hash, and the sticky cookie.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Upstream;
+use crate::{
+    balance::{
+        conf::{HashOn, Policy},
+        sticky::{format_token, parse_token, sticky_token},
+    },
+    exchange::Exchange,
+    fields::{Fields, Known},
+};
+
+/// The key of this exchange; 0 for policies that do not hash.
+pub fn key(upstream: &Upstream, exchange: &Exchange) -> u64 {
+    let by_address = || match exchange.peer.address {
+        std::net::IpAddr::V4(address) => xxh3_64(&address.octets()),
+        std::net::IpAddr::V6(address) => xxh3_64(&address.octets()),
+    };
+    match upstream.conf.balance {
+        Policy::IpHash => by_address(),
+        Policy::ConsistentHash | Policy::Maglev => match &upstream.conf.hash_on {
+            HashOn::ClientIp => by_address(),
+            HashOn::Path => xxh3_64(exchange.path().as_bytes()),
+            HashOn::Header(name) => xxh3_64(exchange.request.fields.get(name).unwrap_or_default()),
+            HashOn::Cookie(name) => xxh3_64(cookie(&exchange.request.fields, name).unwrap_or_default()),
+            HashOn::Query(name) => {
+                let pairs =
+                    exchange.query().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+                let value = pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value);
+                xxh3_64(value.unwrap_or_default().as_bytes())
+            }
+        },
+        Policy::RoundRobin
+        | Policy::WeightedRoundRobin
+        | Policy::LeastConnections
+        | Policy::LeastResponseTime
+        | Policy::LeastBandwidth
+        | Policy::Random
+        | Policy::PowerOfTwo => 0,
+    }
+}
+
+/// The backend that the client's sticky cookie names; an unknown value names none.
+pub fn sticky(upstream: &Upstream, exchange: &Exchange) -> Option<usize> {
+    let conf = upstream.conf.sticky.as_ref()?;
+    let value = cookie(&exchange.request.fields, &conf.cookie)?;
+    let token = parse_token(std::str::from_utf8(value).ok()?)?;
+    upstream.backends.iter().position(|backend| sticky_token(&upstream.conf.name, &backend.name) == token)
+}
+
+/// The Set-Cookie that binds the client to a backend (RFC 6265 §4.1).
+pub fn set_cookie(upstream: &Upstream, index: usize, is_tls: bool) -> Option<String> {
+    let conf = upstream.conf.sticky.as_ref()?;
+    let backend = upstream.backends.get(index)?;
+    let mut cookie = format!(
+        "{}={}; Path=/; HttpOnly; SameSite=Lax",
+        conf.cookie,
+        format_token(sticky_token(&upstream.conf.name, &backend.name))
+    );
+    if !conf.ttl.is_zero() {
+        cookie.push_str(&format!("; Max-Age={}", conf.ttl.as_secs()));
+    }
+    if is_tls {
+        cookie.push_str("; Secure");
+    }
+    Some(cookie)
+}
+
+/// The value of a cookie (RFC 6265 §5.4).
+fn cookie<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
+    fields.all_known(Known::Cookie).flat_map(|value| value.split(|byte| *byte == b';')).find_map(|pair| {
+        let pair = pair.trim_ascii();
+        let value = pair.strip_prefix(name.as_bytes())?;
+        value.strip_prefix(b"=")
+    })
+}

@@ -1,0 +1,90 @@
+//! Idle connections to one backend, of one worker.
+
+use std::{
+    cell::RefCell,
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use tokio::net::TcpStream;
+
+use crate::{
+    moment::Moment,
+    net::{Plain, Stream, Wire},
+};
+
+/// Connections that wait for the next exchange; the one used last is used first, so that the surplus
+/// ages and is closed.
+#[derive(Debug)]
+pub struct Pool {
+    idle: RefCell<Vec<Idle>>,
+    most: usize,
+    timeout: Duration,
+}
+
+#[derive(Debug)]
+struct Idle {
+    wire: Wire,
+    since: Moment,
+}
+
+impl Pool {
+    /// Keeps at most `most` connections for at most `timeout`.
+    pub fn new(most: usize, timeout: Duration) -> Self {
+        Self { idle: RefCell::default(), most, timeout }
+    }
+
+    /// A connection that is still whole as far as can be seen.
+    pub fn take(&self, now: Moment) -> Option<Wire> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(mut candidate) = idle.pop() {
+            if now.since(candidate.since) < self.timeout && is_quiet(&mut candidate.wire.stream) {
+                return Some(candidate.wire);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose exchange ended cleanly.
+    pub fn put(&self, mut wire: Wire, now: Moment) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < self.most && wire.input().is_empty() {
+            wire.rest();
+            idle.push(Idle { wire, since: now });
+        }
+    }
+
+    /// Closes what is idle for too long, or was closed by the backend.
+    pub fn sweep(&self, now: Moment) {
+        self.idle
+            .borrow_mut()
+            .retain_mut(|idle| now.since(idle.since) < self.timeout && is_quiet(&mut idle.wire.stream));
+    }
+
+    /// How many are idle.
+    pub fn len(&self) -> usize {
+        self.idle.borrow().len()
+    }
+
+    /// Whether none is idle.
+    pub fn is_empty(&self) -> bool {
+        self.idle.borrow().is_empty()
+    }
+
+    /// Closes all.
+    pub fn clear(&self) {
+        self.idle.borrow_mut().clear();
+    }
+}
+
+/// Whether nothing came since the last response: an end or an answer to nothing both make a connection
+/// useless. Plain streams are asked without a system call, by what the event loop already knows.
+fn is_quiet(stream: &mut Stream) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    match stream {
+        Stream::Plain(Plain::Tcp(stream)) => TcpStream::poll_read_ready(stream, &mut cx).is_pending(),
+        Stream::Plain(Plain::Unix(stream)) => stream.poll_read_ready(&mut cx).is_pending(),
+        // Session tickets come at any time, and are not the end.
+        Stream::TlsServer(_) | Stream::TlsClient(_) => stream.poll_block(&mut cx).is_pending(),
+    }
+}

@@ -1,0 +1,164 @@
+//! When a request goes to a backend once more, and how often that may happen.
+
+use std::{cell::Cell, time::Duration};
+
+use super::conf::{RetryConf, RetryOn};
+use crate::{error::Kind, h1::Method, moment::Moment};
+
+/// Whether an attempt that ended so is followed by another, as far as its own end decides.
+/// `attempts` were made, this one included.
+pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, attempts: u32) -> bool {
+    if attempts >= conf.attempts {
+        return false;
+    }
+    let may_repeat = method.is_idempotent() || conf.non_idempotent;
+    match end {
+        Ok(status) => status >= 400 && may_repeat && conf.on.contains(&RetryOn::Status(status)),
+        Err(kind) => match kind {
+            // Nothing of the request was sent, so that it cannot have had an effect.
+            Kind::Connect | Kind::ConnectTimeout | Kind::Unresolved | Kind::UpstreamTls => {
+                conf.on.contains(&RetryOn::Connect)
+            }
+            Kind::Reset => may_repeat && conf.on.contains(&RetryOn::Reset),
+            Kind::ResponseTimeout => may_repeat && conf.on.contains(&RetryOn::Status(504)),
+            Kind::BadResponse(_) => may_repeat && conf.on.contains(&RetryOn::Status(502)),
+            Kind::Malformed(_)
+            | Kind::HeadTooLarge
+            | Kind::UriTooLong
+            | Kind::BodyTooLarge
+            | Kind::HeadTimeout
+            | Kind::BodyTimeout
+            | Kind::ClientGone
+            | Kind::ClientStalled
+            | Kind::Misdirected
+            | Kind::NoRoute
+            | Kind::NotAllowed
+            | Kind::NoBackend
+            | Kind::QueueFull
+            | Kind::QueueTimeout
+            | Kind::BodyBroken
+            | Kind::RouteTimeout
+            | Kind::Draining => false,
+        },
+    }
+}
+
+/// How many retries an upstream may make on one worker: a share of the requests of the last ten
+/// seconds, and some a second however few there are. It keeps retries from multiplying the load on
+/// backends that fail because of load.
+#[derive(Debug)]
+pub struct Budget {
+    percent: f64,
+    minimum: f64,
+    /// Retries that may be made, as of `at`; fractions add up.
+    requests: Cell<f64>,
+    retries: Cell<f64>,
+    at: Cell<Moment>,
+}
+
+/// The share is of the requests of about this time.
+const WINDOW: Duration = Duration::from_secs(10);
+
+impl Budget {
+    /// `percent` of the requests, and at least `per_second` retries a second.
+    pub fn new(percent: u32, per_second: f64) -> Self {
+        Self {
+            percent: f64::from(percent) / 100.0,
+            minimum: per_second * WINDOW.as_secs_f64(),
+            requests: Cell::new(0.0),
+            retries: Cell::new(0.0),
+            at: Cell::new(Moment::default()),
+        }
+    }
+
+    /// Counts a request.
+    pub fn on_request(&self, now: Moment) {
+        self.age(now);
+        self.requests.set(self.requests.get() + 1.0);
+    }
+
+    /// Takes a retry from the budget; false when there is none left.
+    pub fn try_retry(&self, now: Moment) -> bool {
+        self.age(now);
+        let most = self.percent * self.requests.get() + self.minimum;
+        let is_left = self.retries.get() + 1.0 <= most;
+        if is_left {
+            self.retries.set(self.retries.get() + 1.0);
+        }
+        is_left
+    }
+
+    /// Counts fade with the window as their time constant, so that their sums are those of about the
+    /// last window. Steps of a hundredth of it are fine enough, and cost no exponential per request.
+    fn age(&self, now: Moment) {
+        let elapsed = now.since(self.at.get());
+        if elapsed >= WINDOW / 100 {
+            let kept = (-elapsed.as_secs_f64() / WINDOW.as_secs_f64()).exp();
+            self.requests.set(self.requests.get() * kept);
+            self.retries.set(self.retries.get() * kept);
+            self.at.set(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fifth_of_the_requests_and_ten_a_second_may_be_retried() {
+        let budget = Budget::new(20, 10.0);
+        let mut now = Moment(1_000_000);
+        let mut retries = 0;
+        for _ in 0..100_000 {
+            now = now.plus(Duration::from_millis(1));
+            budget.on_request(now);
+            retries += u64::from(budget.try_retry(now));
+        }
+        // 100 s of 1,000 requests a second: 200 + 10 a second, and what the first window has in advance.
+        assert!((20_000..22_500).contains(&retries), "{retries}");
+    }
+
+    #[test]
+    fn few_requests_may_still_be_retried_and_a_storm_may_not() {
+        let budget = Budget::new(20, 10.0);
+        let now = Moment(1_000_000);
+        let made = (0..1000).filter(|_| budget.try_retry(now)).count();
+        assert_eq!(made, 100);
+        assert!(!budget.try_retry(now.plus(Duration::from_millis(50))));
+        assert!(budget.try_retry(now.plus(Duration::from_secs(1))));
+    }
+
+    #[test]
+    fn what_may_have_had_an_effect_is_not_repeated_unless_told_so() {
+        let conf = RetryConf { attempts: 2, ..conf() };
+        for (end, method, again) in [
+            (Err(Kind::Connect), Method::Post, true),
+            (Err(Kind::Reset), Method::Post, false),
+            (Err(Kind::Reset), Method::Get, true),
+            (Ok(503), Method::Get, true),
+            (Ok(503), Method::Post, false),
+            (Ok(500), Method::Get, false),
+            (Ok(200), Method::Get, false),
+            (Err(Kind::ClientGone), Method::Get, false),
+            (Err(Kind::BodyBroken), Method::Get, false),
+        ] {
+            assert_eq!(is_retryable(&conf, end, &method, 1), again, "{end:?} {method:?}");
+            assert!(!is_retryable(&conf, end, &method, 2));
+        }
+        let told = RetryConf { non_idempotent: true, ..conf };
+        assert!(is_retryable(&told, Err(Kind::Reset), &Method::Post, 1));
+    }
+
+    fn conf() -> RetryConf {
+        let on = [502, 503, 504].map(RetryOn::Status);
+        RetryConf {
+            attempts: 2,
+            on: [RetryOn::Connect, RetryOn::Reset].into_iter().chain(on).collect(),
+            non_idempotent: false,
+            replay_bytes: crate::settings::Size(65_536),
+            budget_percent: 20,
+            budget_min_per_second: 10,
+        }
+    }
+}

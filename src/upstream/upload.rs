@@ -1,0 +1,148 @@
+//! The request body on its way to a backend, and what is kept of it for another attempt.
+
+use std::task::{Context, Poll};
+
+use crate::{
+    error::{Kind, ProxyError, Result},
+    exchange::Downstream,
+    net::{Block, Outgoing, Piece, Wire},
+};
+
+/// Where sending a request body stands. One upload serves every attempt of an exchange.
+#[derive(Debug)]
+pub struct Upload {
+    outgoing: Outgoing,
+    chunked: bool,
+    block: Block,
+    /// What came so far, while it is small enough to be sent again.
+    replay: Option<Vec<u8>>,
+    replay_limit: usize,
+    /// How much of the replay the present attempt was given.
+    replayed: usize,
+    /// Most bytes that the listener takes; 0 is unlimited.
+    limit: u64,
+    /// Bytes that came from the client.
+    pub bytes: u64,
+    /// The body's end came from the client.
+    is_ended: bool,
+    /// The body's end was given to the present attempt.
+    is_sent: bool,
+    /// The backend takes no more; the rest of the body goes nowhere.
+    is_refused: bool,
+}
+
+/// What [`Upload::poll`] waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Nothing: all of it is sent.
+    Nothing,
+    /// The client, for more of the body.
+    Client,
+    /// The backend, to take what is there.
+    Backend,
+}
+
+impl Upload {
+    /// Of a body that goes upstream in chunks, or by length; `limit` and `replay_limit` are in bytes.
+    pub fn new(has_body: bool, chunked: bool, limit: u64, replay_limit: usize) -> Self {
+        Self {
+            outgoing: Outgoing::new(chunked),
+            chunked,
+            block: Block::default(),
+            replay: (replay_limit > 0).then(Vec::new),
+            replay_limit,
+            replayed: 0,
+            limit,
+            bytes: 0,
+            is_ended: !has_body,
+            is_sent: !has_body,
+            is_refused: false,
+        }
+    }
+
+    /// Whether all of the body was given to the present attempt.
+    pub fn is_sent(&self) -> bool {
+        self.is_sent
+    }
+
+    /// Whether the body is read to its end.
+    pub fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
+    /// Whether another attempt could send the whole body.
+    pub fn is_replayable(&self) -> bool {
+        self.replay.is_some() || self.bytes == 0
+    }
+
+    /// Begins another attempt. Only when [`Upload::is_replayable`].
+    pub fn begin_again(&mut self) {
+        self.outgoing = Outgoing::new(self.chunked);
+        self.block = Block::default();
+        self.replayed = 0;
+        self.is_sent = self.is_ended && self.bytes == 0 && !self.chunked;
+        self.is_refused = false;
+    }
+
+    /// Sends what came. Errors are the client's; a backend that takes nothing more is no error here,
+    /// since it may have answered already.
+    pub fn poll<D: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut D,
+        wire: &mut Wire,
+    ) -> Result<Waiting> {
+        loop {
+            if self.is_sent || self.is_refused {
+                return Ok(Waiting::Nothing);
+            }
+            match self.outgoing.poll_send(cx, wire, &mut self.block) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => {
+                    self.is_refused = true;
+                    return Ok(Waiting::Nothing);
+                }
+                Poll::Pending => return Ok(Waiting::Backend),
+            }
+            if let Some(kept) = self.replay.as_ref().filter(|kept| self.replayed < kept.len()) {
+                self.block = Block::copy_of(kept.get(self.replayed..).unwrap_or_default());
+                self.replayed = kept.len();
+                continue;
+            }
+            if self.is_ended {
+                self.outgoing.end(wire, None);
+                self.is_sent = true;
+                return Ok(Waiting::Nothing);
+            }
+            match client.poll_body(cx) {
+                Poll::Ready(piece) => self.take(piece?, wire)?,
+                Poll::Pending => return Ok(Waiting::Client),
+            }
+        }
+    }
+
+    fn take(&mut self, piece: Piece, wire: &mut Wire) -> Result<()> {
+        match piece {
+            Piece::Data(block) => {
+                self.bytes += block.len() as u64;
+                if self.limit > 0 && self.bytes > self.limit {
+                    return Err(ProxyError::new(Kind::BodyTooLarge));
+                }
+                match &mut self.replay {
+                    Some(kept) if kept.len() + block.len() <= self.replay_limit => {
+                        kept.extend_from_slice(&block);
+                        self.replayed = kept.len();
+                    }
+                    kept => *kept = None,
+                }
+                self.block = block;
+            }
+            Piece::End(trailers) => {
+                self.is_ended = true;
+                self.is_sent = true;
+                self.outgoing.end(wire, trailers.as_deref());
+            }
+        }
+        Ok(())
+    }
+}

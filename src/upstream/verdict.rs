@@ -1,0 +1,52 @@
+//! What an attempt's end says of its backend, for health and for the metrics.
+
+use crate::{
+    error::Kind,
+    health::passive::{FailureKind, Verdict},
+    telemetry::metrics::Outcome,
+};
+
+/// Of a response head.
+pub fn of_status(status: u16) -> (Verdict, Outcome) {
+    (Verdict::of_status(status), Outcome::of_status(status))
+}
+
+/// Of an error. Only what the backend did counts against it.
+pub fn of_error(kind: Kind) -> (Verdict, Outcome) {
+    match kind {
+        Kind::Connect | Kind::Unresolved | Kind::UpstreamTls => {
+            (Verdict::Failure(FailureKind::Connect), Outcome::Connect)
+        }
+        Kind::ConnectTimeout | Kind::ResponseTimeout => {
+            (Verdict::Failure(FailureKind::Timeout), Outcome::Timeout)
+        }
+        Kind::Reset => (Verdict::Failure(FailureKind::Reset), Outcome::Reset),
+        Kind::BodyBroken => (Verdict::Failure(FailureKind::Reset), Outcome::Broken),
+        Kind::BadResponse(_) => (Verdict::Failure(FailureKind::Malformed), Outcome::Broken),
+        Kind::Malformed(_)
+        | Kind::HeadTooLarge
+        | Kind::UriTooLong
+        | Kind::BodyTooLarge
+        | Kind::HeadTimeout
+        | Kind::BodyTimeout
+        | Kind::ClientGone
+        | Kind::ClientStalled
+        | Kind::Misdirected
+        | Kind::NoRoute
+        | Kind::NotAllowed => (Verdict::Neutral, Outcome::ClientGone),
+        // A route's own limit says nothing of the backend: it may be the route that is too strict.
+        Kind::RouteTimeout => (Verdict::Neutral, Outcome::Timeout),
+        Kind::NoBackend | Kind::QueueFull | Kind::QueueTimeout | Kind::Draining => {
+            (Verdict::Neutral, Outcome::ClientGone)
+        }
+    }
+}
+
+/// Whether it was a failure, for the balancer; `None` when it says nothing of the backend.
+pub fn is_failure(verdict: Verdict) -> Option<bool> {
+    match verdict {
+        Verdict::Success => Some(false),
+        Verdict::Failure(_) => Some(true),
+        Verdict::Neutral => None,
+    }
+}
