@@ -17,11 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{
-        Config,
-        log::AccessLog as AccessTo,
-        runtime::Workers,
-    },
+    config::{Config, log::AccessLog as AccessTo, runtime::Workers},
     listen::{
         accept::{self, Accepted, Mailboxes},
         connection, socket,
@@ -48,8 +44,9 @@ pub fn run(config: Config) -> Result<(), String> {
     let mut sockets: Vec<Vec<OwnedFd>> = (0..workers).map(|_| Vec::new()).collect();
     for listener in &snapshot.listeners {
         let conf = &listener.conf;
-        let bound = socket::bind(&conf.address, workers)
-            .map_err(|error| format!("listener `{}`: cannot listen on {}: {error}", conf.name, conf.address))?;
+        let bound = socket::bind(&conf.address, workers).map_err(|error| {
+            format!("listener `{}`: cannot listen on {}: {error}", conf.name, conf.address)
+        })?;
         tracing::info!(listener = %conf.name, address = %bound.address, "listening");
         for (own, socket) in sockets.iter_mut().zip(bound.sockets) {
             own.push(socket);
@@ -65,12 +62,10 @@ pub fn run(config: Config) -> Result<(), String> {
         .map(AccessLog::start)
         .transpose()
         .map_err(|error| format!("cannot open the access log: {error}"))?;
-    let shared = Arc::new(Shared {
-        snapshot: ArcSwap::from_pointee(snapshot),
-        registry,
-        drain: Drain::default(),
-    });
-    let threads = start_workers(&shared, sockets, log.as_ref()).map_err(|error| format!("cannot start a worker: {error}"))?;
+    let shared =
+        Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), registry, drain: Drain::default() });
+    let threads = start_workers(&shared, sockets, log.as_ref())
+        .map_err(|error| format!("cannot start a worker: {error}"))?;
     let result = crate::control::run(&shared, &tickets, log.as_ref());
     for thread in threads {
         // A worker that panicked has told so already.

@@ -49,12 +49,15 @@ pub async fn relay<D: Downstream>(
         Framing::Chunked | Framing::UntilClose => None,
     };
     client.begin(&exchange.response, !has_no_body, length)?;
-    let mut relay = Relay { live: Some(live), block: Block::default(), is_ended: false, stalled: None, patience };
+    let mut relay =
+        Relay { live: Some(live), block: Block::default(), is_ended: false, stalled: None, patience };
     let result = poll_fn(|cx| relay.poll(cx, exchange, client)).await;
     if let (Err(error), Some(live)) = (&result, &relay.live) {
         let (verdict, outcome) = verdict::of_error(error.kind());
         let group = live.permit.group();
-        if let Some(series) = group.series.get(live.permit.index()).filter(|_| error.kind() == Kind::BodyBroken) {
+        if let Some(series) =
+            group.series.get(live.permit.index()).filter(|_| error.kind() == Kind::BodyBroken)
+        {
             series.record(outcome);
         }
         group.record_health(live.permit.index(), verdict, Moment::now());
@@ -153,7 +156,12 @@ impl Relay {
     }
 
     /// A backend may answer before it has the whole request; then both bodies are under way.
-    fn upload<D: Downstream>(&mut self, cx: &mut Context<'_>, exchange: &mut Exchange, client: &mut D) -> Result<()> {
+    fn upload<D: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        client: &mut D,
+    ) -> Result<()> {
         let Some(live) = &mut self.live else { return Ok(()) };
         if live.upload.is_sent() {
             if client.poll_gone(cx).is_ready() {

@@ -17,7 +17,10 @@ pub fn edit(fields: &mut Fields, edits: &HeaderEditConf) {
 }
 
 /// Host and target as they go upstream.
-pub fn rewritten<'a>(exchange: &'a Exchange, rewrite: Option<&'a RewriteConf>) -> (Cow<'a, str>, Cow<'a, str>) {
+pub fn rewritten<'a>(
+    exchange: &'a Exchange,
+    rewrite: Option<&'a RewriteConf>,
+) -> (Cow<'a, str>, Cow<'a, str>) {
     let Some(rewrite) = rewrite else {
         return (Cow::Borrowed(&exchange.authority), Cow::Borrowed(&exchange.request.target));
     };

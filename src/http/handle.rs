@@ -252,14 +252,16 @@ fn upward_framing<D: Downstream>(exchange: &Exchange, framing: Framing, client: 
         return (Framing::None, false);
     }
     let length = exchange.request.fields.known(Known::ContentLength);
-    let length = length.and_then(|value| std::str::from_utf8(value).ok()).and_then(|value| value.parse().ok());
+    let length =
+        length.and_then(|value| std::str::from_utf8(value).ok()).and_then(|value| value.parse().ok());
     (length.map_or(Framing::Chunked, Framing::Length), true)
 }
 
 /// Whether the client asks for a tunnel, by Upgrade or CONNECT, and may have it.
 fn wants_tunnel(route: &Route, exchange: &Exchange) -> Result<bool> {
     if exchange.request.method == Method::Connect {
-        return if route.allows_connect { Ok(true) } else { Err(Kind::NotAllowed.into()) };
+        let is_allowed = route.allows_connect && !exchange.is_http2;
+        return if is_allowed { Ok(true) } else { Err(Kind::NotAllowed.into()) };
     }
     let fields = &exchange.request.fields;
     let asks = fields.has(Known::Upgrade)

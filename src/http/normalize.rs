@@ -198,7 +198,8 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n", "[::1]:8080", "[::1]", "/"),
         ] {
             let exchange = normalized(text).unwrap();
-            let found = (exchange.authority.as_str(), exchange.host.as_str(), exchange.request.target.as_str());
+            let found =
+                (exchange.authority.as_str(), exchange.host.as_str(), exchange.request.target.as_str());
             assert_eq!(found, (authority, host, target));
         }
     }

@@ -135,8 +135,7 @@ impl Wheel {
     }
 
     fn insert(&mut self) -> u32 {
-        let node =
-            Node {
+        let node = Node {
             deadline: NEVER,
             elapsed: false,
             is_idle: false,

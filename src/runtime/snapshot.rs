@@ -13,8 +13,8 @@ use crate::{
         Config,
         listen::{ListenAddress, ListenerConf, Protocol},
     },
-    health::{conf::InitialState, ejection::Ejection, passive::Passive},
     h1::{HeadLimits, head::MOST_FIELDS},
+    health::{conf::InitialState, ejection::Ejection, passive::Passive},
     route::{
         conf::{self as route_conf, HeaderEditConf, RewriteConf, RouteConf, Upgrade},
         matcher::{PathPattern, Rule},
@@ -121,9 +121,8 @@ pub fn build(
     }
     let names: std::collections::HashMap<&str, usize> =
         config.upstream.iter().enumerate().map(|(index, conf)| (conf.name.as_str(), index)).collect();
-    let find = |name: &str| {
-        names.get(name).copied().ok_or_else(|| format!("the upstream `{name}` is not there"))
-    };
+    let find =
+        |name: &str| names.get(name).copied().ok_or_else(|| format!("the upstream `{name}` is not there"));
     let routes = config.route.iter().map(|conf| build_route(conf, &find)).collect::<Result<Vec<_>, _>>()?;
     let listeners = config
         .listener

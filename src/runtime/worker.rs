@@ -134,7 +134,11 @@ impl Worker {
         let listener = listeners.get(listener);
         let key = RequestKey {
             listener: listener.map_or(NO_NAME, |listener| listener.name),
-            upstream: exchange.upstream.and_then(|index| snapshot.upstream_names.get(index)).copied().unwrap_or(NO_NAME),
+            upstream: exchange
+                .upstream
+                .and_then(|index| snapshot.upstream_names.get(index))
+                .copied()
+                .unwrap_or(NO_NAME),
             status: exchange.response.status,
         };
         let series = exchange.route.and_then(|index| snapshot.routes.get(index));
@@ -143,7 +147,8 @@ impl Worker {
         self.series.bytes_out.add(exchange.bytes_out);
         if let Some(log) = &self.log {
             let upstream = exchange.upstream.and_then(|index| upstreams.get(index));
-            let backend = upstream.zip(exchange.backend).and_then(|(upstream, index)| upstream.backends.get(index));
+            let backend =
+                upstream.zip(exchange.backend).and_then(|(upstream, index)| upstream.backends.get(index));
             let names = Names {
                 listener: listener.map_or("", |listener| &listener.conf.name),
                 route: exchange.route.and_then(|index| routes.get(index)).map(|route| &*route.name),
@@ -213,7 +218,8 @@ impl WorkerSnapshot {
             Rc::new(group)
         });
         let route = |name: &Arc<str>| own.map_or_else(Arc::default, |own| own.route(name));
-        let upstream_names = snapshot.upstreams.iter().map(|upstream| registry.name(&upstream.conf.name)).collect();
+        let upstream_names =
+            snapshot.upstreams.iter().map(|upstream| registry.name(&upstream.conf.name)).collect();
         Self {
             groups: groups.collect(),
             routes: snapshot.routes.iter().map(|it| route(&it.name)).collect(),

@@ -1,6 +1,9 @@
 //! Discovery.
 
-use std::{net::{IpAddr, SocketAddr}, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use crate::backend::{Address, Backend};
 
