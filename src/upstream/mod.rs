@@ -6,6 +6,7 @@
 
 pub mod affinity;
 pub mod conf;
+pub mod discover;
 pub mod forward;
 pub mod pool;
 pub mod queue;
