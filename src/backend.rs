@@ -45,20 +45,19 @@ impl Backend {
     /// Says nothing of [`Backend::is_full`] or weight.
     #[inline]
     pub fn is_healthy(&self, now: Moment) -> bool {
-        self.is_probed_up()
-            && self.shared.admin.load(Relaxed) == Admin::Enabled as u8
-            && self.shared.ejected_until.load(Relaxed) <= now.0
+        self.is_probed_up() && self.is_enabled() && self.shared.ejected_until.load(Relaxed) <= now.0
+    }
+
+    /// Whether administration lets it take new exchanges.
+    #[inline]
+    pub fn is_enabled(&self) -> bool {
+        self.shared.admin.load(Relaxed) == Admin::Enabled as u8
     }
 
     /// Whether active checks, if there are any, let it take traffic.
     #[inline]
     pub fn is_probed_up(&self) -> bool {
         self.shared.probed.load(Relaxed) != Probed::Down as u8
-    }
-
-    /// Whether no administrator took it out.
-    pub fn is_enabled(&self) -> bool {
-        self.shared.admin.load(Relaxed) == Admin::Enabled as u8
     }
 
     /// Whether it may be picked at `now`: healthy, with a weight, and below `max_connections`.

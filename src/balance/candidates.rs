@@ -15,6 +15,8 @@ pub(super) struct Candidates<'a> {
     pub(super) tried: &'a [usize],
     pub(super) now: Moment,
     pub(super) tier: Tier,
+    /// Whether those that health took out are asked as well (`when_all_down = "use-all"`).
+    pub(super) despite_health: bool,
 }
 
 /// Groups of backends in the order in which they are asked.
@@ -52,11 +54,7 @@ impl Candidates<'_> {
     pub(super) fn weight(&self, index: usize, backend: &Backend) -> u32 {
         let is_of_tier = backend.backup == self.tier.is_backup()
             && (self.tried.is_empty() || self.tier.is_tried() || !self.is_tried(index));
-        if is_of_tier && backend.is_healthy(self.now) && !backend.is_full() {
-            backend.weight_at(self.now)
-        } else {
-            0
-        }
+        if is_of_tier && self.is_fit(backend) && !backend.is_full() { backend.weight_at(self.now) } else { 0 }
     }
 
     /// The weight of the candidate at `index`; 0 beyond the end.
@@ -107,7 +105,12 @@ impl Candidates<'_> {
     }
 
     fn stands(&self, backend: &Backend) -> bool {
-        !backend.backup && backend.is_healthy(self.now) && backend.weight_at(self.now) > 0
+        !backend.backup && self.is_fit(backend) && backend.weight_at(self.now) > 0
+    }
+
+    #[inline]
+    fn is_fit(&self, backend: &Backend) -> bool {
+        backend.is_healthy(self.now) || (self.despite_health && backend.is_enabled())
     }
 
     #[inline]

@@ -4,7 +4,7 @@
 //! given `now` and a seeded generator, and each worker owns its [`Balancer`], so a pick takes no lock,
 //! allocates nothing and hashes no string. What workers share is read from [`Backend`]'s atomics.
 //!
-//! Rules that hold for every policy (see [`candidates`]): only healthy backends below
+//! Rules that hold for every policy (see `candidates`): only healthy backends below
 //! `max_connections` with a weight are picked; one that was tried in this exchange only when nothing
 //! else is left; backups only when no other backend is usable; effective weights follow overrides and
 //! slow start; ties never go to the first in the list.
@@ -117,7 +117,25 @@ impl Balancer {
     /// answers 503). The caller counts it in `in_flight` at once.
     #[inline]
     pub fn pick(&mut self, backends: &[Arc<Backend>], pick: Pick<'_>) -> Option<usize> {
-        let mut candidates = Candidates { backends, tried: pick.tried, now: pick.now, tier: Tier::Primary };
+        self.pick_fit(backends, pick, false)
+    }
+
+    /// The backend for the next attempt when health took all of them out and the upstream is to fail
+    /// open (`when_all_down = "use-all"`). `None` while some backend is healthy, and for those that
+    /// administration took out.
+    #[cold]
+    pub fn pick_despite_health(&mut self, backends: &[Arc<Backend>], pick: Pick<'_>) -> Option<usize> {
+        let stands = |it: &Arc<Backend>| it.is_healthy(pick.now) && it.weight_at(pick.now) > 0;
+        match backends.iter().any(stands) {
+            true => None,
+            false => self.pick_fit(backends, pick, true),
+        }
+    }
+
+    #[inline]
+    fn pick_fit(&mut self, backends: &[Arc<Backend>], pick: Pick<'_>, despite_health: bool) -> Option<usize> {
+        let mut candidates =
+            Candidates { backends, tried: pick.tried, now: pick.now, tier: Tier::Primary, despite_health };
         // The first tier holds nearly always; the others are for retries and outages.
         self.algorithm
             .pick(&candidates, pick.key, pick.rng, &self.traffic)

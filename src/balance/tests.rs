@@ -230,3 +230,26 @@ fn averages_and_counts_are_carried_over_by_identity() {
         }
     }
 }
+
+#[test]
+fn when_all_are_down_they_can_be_used_all_the_same() {
+    for &(policy, ..) in Policy::ALL {
+        let fleet = fleet(&[1, 1, 0, 1]);
+        let mut balancer = Balancer::build(policy, 1.25, &fleet, 0);
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut despite = |rng: &mut fastrand::Rng| {
+            let key = rng.u64(..);
+            let pick = Pick { key, tried: &[], now: NOW, rng };
+            balancer.pick_despite_health(&fleet, pick)
+        };
+        fleet[1..].iter().for_each(|backend| set_probed(backend, Probed::Down));
+        assert_eq!(despite(&mut rng), None, "{policy:?}");
+        fleet[0].shared.ejected_until.store(u64::MAX, Relaxed);
+        fleet[3].shared.admin.store(Admin::Disabled as u8, Relaxed);
+        for _ in 0..20 {
+            // Not what has no weight, nor what an administrator took out.
+            let index = despite(&mut rng);
+            assert!(matches!(index, Some(0 | 1)), "{policy:?}: {index:?}");
+        }
+    }
+}

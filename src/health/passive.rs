@@ -153,7 +153,10 @@ impl Passive {
             // Counted from anew even if the cap forbids the ejection, so that the lock of the ejector
             // is not taken for each failure of an upstream that fails altogether.
             shared.failures_in_a_row.store(0, Relaxed);
-            let why = || format!("{in_a_row} failures in a row: {kind}");
+            let why = || match in_a_row {
+                1 => format!("1 failure: {kind}"),
+                _ => format!("{in_a_row} failures in a row: {kind}"),
+            };
             self.ejector.eject(index, &self.backends, why, now)
         } else {
             let (failures, total) = self.counts(index, now);

@@ -1,4 +1,5 @@
-//! Which route a request takes. Pure: a [`Table`] per listener, [`Facts`] of a request in, a route out.
+//! Which route a request takes. Pure: a [`table::Table`] per listener, [`matcher::Facts`] of a request in,
+//! a route out.
 //!
 //! Previous stop: `http::normalize`; next stop: `filter`. The precedence is that of the Kubernetes
 //! Gateway API: exact host, longest wildcard host, any host; then exact path, longest prefix, regular

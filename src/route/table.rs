@@ -1,6 +1,6 @@
 //! The routes of one listener, found at a cost that does not grow with their number: host → path → rule.
 //!
-//! A [`Level`] holds the rules of one host pattern. Levels are asked from the most specific host to the
+//! A level holds the rules of one host pattern. Levels are asked from the most specific host to the
 //! least; within one, exact paths, then prefixes from the longest, then regular expressions, then rules
 //! that name no path. Each list is sorted by precedence at build, so that the first rule whose other
 //! conditions hold wins, and a request that fails them falls through.

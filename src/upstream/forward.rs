@@ -130,7 +130,8 @@ impl Attempt<'_> {
         let are_all_down = !upstream.backends.iter().any(|backend| backend.is_healthy(now));
         if are_all_down {
             let use_all = upstream.conf.when_all_down == super::conf::WhenAllDown::UseAll;
-            let any = use_all.then(|| group.pick_any(&self.tried)).flatten();
+            let pick = || group.pick_despite_health(self.order.key, &self.tried, now);
+            let any = use_all.then(pick).flatten();
             return any.ok_or_else(|| Kind::NoBackend.into());
         }
         if !upstream.backends.iter().any(|backend| backend.is_healthy(now) && backend.is_full()) {

@@ -138,18 +138,16 @@ impl Group {
         Some(permit)
     }
 
-    /// With every backend down and `when_all_down = "use-all"`: any that takes part, at random.
-    pub fn pick_any(self: &Rc<Self>, tried: &[usize]) -> Option<Permit> {
+    /// With every backend down and `when_all_down = "use-all"`: one as the policy says, whatever its
+    /// health.
+    pub fn pick_despite_health(self: &Rc<Self>, key: u64, tried: &[usize], now: Moment) -> Option<Permit> {
         let mut rng = self.rng.borrow_mut();
-        let count = self.upstream.backends.len();
-        let start = rng.usize(0..count.max(1));
-        let turns = (0..count).map(|turn| (start + turn) % count);
-        let willing = |index: &usize| {
-            let backend = self.upstream.backends.get(*index);
-            backend
-                .is_some_and(|backend| backend.weight > 0 && backend.is_enabled() && !tried.contains(index))
-        };
-        turns.filter(willing).find_map(|index| Permit::take(self, index))
+        let mut balancer = self.balancer.borrow_mut();
+        let pick = Pick { key, tried, now, rng: &mut rng };
+        let index = balancer.pick_despite_health(&self.upstream.backends, pick)?;
+        let permit = Permit::take(self, index)?;
+        balancer.on_start(index, now);
+        Some(permit)
     }
 
     /// Counts a request, of which the retry budget is a share.
@@ -235,6 +233,14 @@ impl Permit {
         if let Some(pool) = self.group.pool(self.index) {
             pool.put(wire, now);
         }
+    }
+
+    /// Counts bytes that came from or went to the backend.
+    pub fn count_bytes(&self, bytes: u64) {
+        if let Some(series) = self.group.series.get(self.index) {
+            series.bytes.add(bytes);
+        }
+        self.group.with_balancer(|balancer| balancer.on_bytes(self.index, bytes, Moment::now()));
     }
 
     /// A new connection. `host` is the request's, for TLS where no other name is given.

@@ -258,3 +258,17 @@ fn over_eight_candidates_two_are_compared() {
     assert!(counts[10] > 500, "{counts:?}");
     assert!(counts[19] < counts[10], "{counts:?}");
 }
+
+#[test]
+fn costs_within_15_percent_are_ties_and_no_others() {
+    let fleet = fleet(&[1, 1, 1]);
+    let mut balancer = Balancer::build(Policy::LeastResponseTime, 0.0, &fleet, 0);
+    let mut rng = fastrand::Rng::with_seed(1);
+    for (index, elapsed) in [(0, 1_160), (1, 1_140), (2, 1_000)] {
+        let elapsed = Duration::from_micros(elapsed);
+        balancer.on_done(index, &Outcome { elapsed, failed: false }, NOW);
+    }
+    let mut counts = [0; 3];
+    (0..100).for_each(|_| counts[pick(&mut balancer, &fleet, &mut rng).unwrap()] += 1);
+    assert_eq!(counts, [0, 50, 50]);
+}

@@ -211,3 +211,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn workers_count_at_the_same_time_without_losing_any() {
+    let rules = Ejection { consecutive_failures: 0, failure_percent: 0, ..RULES };
+    let fleet = fleet(1);
+    let passive = Passive::new(rules, &fleet, 4);
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let passive = &passive;
+            scope.spawn(move || {
+                for number in 0..10_000 {
+                    let verdict = if number % 4 == 0 { BAD } else { Verdict::Success };
+                    assert_eq!(passive.record(worker, 0, verdict, at(number / 2_000)), None);
+                }
+            });
+        }
+    });
+    assert_eq!(passive.counts(0, at(4)), (10_000, 40_000));
+}
