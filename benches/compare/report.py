@@ -1,0 +1,109 @@
+"""From turns to a table: medians, and ratios taken round by round."""
+
+import dataclasses
+import statistics
+
+BASE = "pointsman"
+
+
+class Row:
+    """Every turn of every proxy in one row."""
+
+    def __init__(self, row, turns):
+        self.row = row
+        self.turns = turns  # proxy → [Figures]
+
+    def add(self, proxy, figures):
+        self.turns[proxy].append(figures)
+
+    def errors(self):
+        return sum(figures.errors for turns in self.turns.values() for figures in turns)
+
+    def median(self, proxy, what):
+        values = [getattr(figures, what) for figures in self.turns[proxy]]
+        values = [value for value in values if value is not None]
+        return statistics.median(values) if values else None
+
+    def ratio(self, peer):
+        """Pointsman ÷ peer in CPU per request (or bytes per connection): the median and the extremes of the rounds."""
+        what = "cpu" if self.median(peer, "cpu") else "per_connection"
+        pairs = zip(self.turns.get(BASE, []), self.turns[peer])
+        ratios = [getattr(ours, what) / getattr(theirs, what) for ours, theirs in pairs if getattr(theirs, what)]
+        return (statistics.median(ratios), min(ratios), max(ratios)) if ratios else None
+
+
+def table(rows):
+    """Every row as a block of lines, one per proxy."""
+    blocks = ["", "Medians of the rounds. Ratio: CPU of Pointsman ÷ CPU of the peer, per request, median (lowest–highest).", ""]
+    for row in rows:
+        first = next(iter(row.turns.values()))
+        idle = first[0].per_connection is not None
+        columns = ["per connection", "RSS", "errors"] if idle else ["requests/s", "p50", "p99", "CPU/request", "RSS", "errors"]
+        lines = [f"{row.row.title} ({row.row.key})", line("", columns, "ratio (goal)")]
+        lines += [line(name, cells(row, name, idle), verdict(row, name)) for name in row.turns]
+        blocks += [*lines, ""]
+    return "\n".join(blocks)
+
+
+def cells(row, name, idle):
+    figures = {what: row.median(name, what) for what in ["per_second", "p50", "p99", "cpu", "resident", "per_connection"]}
+    errors = str(sum(one.errors for one in row.turns[name]))
+    resident = f"{figures['resident'] / 1e6:.1f} MB"
+    if idle:
+        return [f"{figures['per_connection']:,.0f} B", resident, errors]
+    return [
+        f"{figures['per_second']:,.0f}",
+        duration(figures["p50"]),
+        duration(figures["p99"]),
+        duration(figures["cpu"]),
+        resident,
+        errors,
+    ]
+
+
+def verdict(row, name):
+    """What the last column says: the ratio to this peer, or a goal of Pointsman's own."""
+    goals = row.row.goals
+    if name == "pointsman+log":
+        pairs = zip(row.turns[BASE], row.turns[name])
+        more = statistics.median(logged.cpu - plain.cpu for plain, logged in pairs)
+        return f"{more * 1e6:+.1f} µs for the log (goal 1.5 µs: {met(more <= 1.5e-6)})"
+    if name == BASE:
+        limit = goals.get("bytes")
+        return f"(goal {limit:,} B: {met(row.median(name, 'per_connection') <= limit)})" if limit else ""
+    ratio = row.ratio(name)
+    if not ratio:
+        return ""
+    text = f"{ratio[0]:.2f} ({ratio[1]:.2f}–{ratio[2]:.2f})"
+    return text + (f" (goal {goals[name]:.2f}: {met(ratio[0] <= goals[name])})" if name in goals else "")
+
+
+def met(it_is):
+    return "met" if it_is else "missed"
+
+
+def line(name, cells, last):
+    return (f"  {name:<14}" + "".join(f"{cell:>15}" for cell in cells) + (f"   {last}" if last else "")).rstrip()
+
+
+def duration(seconds):
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1e6:.1f} µs" if seconds < 1e-3 else f"{seconds * 1e3:.2f} ms"
+
+
+def plain(rows, facts):
+    """Everything, for JSON: seconds and bytes."""
+    return {
+        "facts": facts,
+        "rows": [
+            {
+                "row": row.row.key,
+                "title": row.row.title,
+                "goals": row.row.goals,
+                "turns": {name: [dataclasses.asdict(one) for one in turns] for name, turns in row.turns.items()},
+                "ratios": {name: row.ratio(name) for name in row.turns if name != BASE and BASE in row.turns},
+            }
+            for row in rows
+        ],
+    }
