@@ -209,4 +209,4 @@ fn decode(segment: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

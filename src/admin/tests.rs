@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A configuration with two upstreams, of which one has the backends `a` and `b`.
-pub(super) const CONFIG: &str = r#"
+pub(crate) const CONFIG: &str = r#"
 [runtime]
 workers = 2
 [admin]
@@ -41,15 +41,19 @@ name = "größer"
 backend = [{ address = "unix:/run/app.sock" }]
 "#;
 
-/// An admin endpoint over a snapshot of `text`, with two workers that do not run.
-pub(super) fn admin(text: &str, access: Access) -> Arc<Admin> {
+/// What two workers that do not run share of a snapshot of `text`.
+pub(crate) fn shared(text: &str) -> Arc<Shared> {
     let config = config::parse(text, Path::new("test.toml")).unwrap();
     let registry = Registry::new(2);
     let tickets = Tickets::new(Moment::now()).unwrap();
     let snapshot = snapshot::build(config, 1, &registry, &tickets).unwrap();
     let snapshot = ArcSwap::from_pointee(snapshot);
-    let shared = Arc::new(Shared { snapshot, registry, drain: Drain::default() });
-    Arc::new(Admin::new(shared, access, vec![("web".into(), "127.0.0.1:4711".into())]))
+    Arc::new(Shared { snapshot, registry, drain: Drain::default() })
+}
+
+/// An admin endpoint over them.
+pub(super) fn admin(text: &str, access: Access) -> Arc<Admin> {
+    Arc::new(Admin::new(shared(text), access, vec![("web".into(), "127.0.0.1:4711".into())]))
 }
 
 fn conf(text: &str) -> AdminConf {

@@ -1,4 +1,5 @@
-//! What the control side does by the clock: discovery, health checks, the end of ejections, ticket keys.
+//! What the control side does by the clock: discovery, health checks, the end of ejections, ticket
+//! keys, the watchdog.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +8,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::checks;
+use super::{checks, notify};
 use crate::{
     moment::Moment,
     runtime::{Snapshot, worker::Shared},
@@ -33,6 +34,9 @@ pub(super) fn start(shared: &Arc<Shared>, tickets: Arc<Tickets>) {
             tracing::debug!("new key for TLS session tickets");
         }
     }));
+    if let Some(period) = notify::watchdog() {
+        spawn_local(every(period, notify::alive));
+    }
 }
 
 async fn discover(snapshot: Arc<Snapshot>) {

@@ -75,7 +75,34 @@ fn host<'a>(conf: &'a HealthCheckConf, address: &'a Address) -> Cow<'a, str> {
 
 #[cfg(test)]
 mod tests {
+    use std::{net::TcpListener, time::Duration};
+
+    use tokio::{runtime::LocalRuntime, time::sleep};
+
     use super::*;
+    use crate::admin::tests::{CONFIG, shared};
+
+    #[test]
+    fn each_backend_of_a_checked_upstream_is_checked() {
+        let listening = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listening.local_addr().unwrap().port();
+        let text = format!(
+            "{CONFIG}[upstream.health_check]\nkind = \"tcp\"\ninterval = \"10ms\"\nrise = 1\ninitial = \"down\"\n"
+        );
+        let text = text.replace("unix:/run/app.sock", &format!("127.0.0.1:{port}"));
+        let shared = shared(&text);
+        let snapshot = shared.snapshot.load_full();
+        let checked = &snapshot.upstreams[1].backends[0];
+        assert!(!checked.is_probed_up());
+        LocalRuntime::new().unwrap().block_on(async {
+            start(&snapshot);
+            while !checked.is_probed_up() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+        // The other upstream has no checks.
+        assert_eq!(&*snapshot.upstreams[0].backends[0].shared.why(), "not checked yet");
+    }
 
     #[test]
     fn the_name_to_ask_for_has_neither_port_nor_service() {

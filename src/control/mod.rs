@@ -69,7 +69,7 @@ impl Control<'_> {
             }
         }
         notify::stopping();
-        stop::drain(&self.shared, &mut signals).await;
+        stop::drain(&self.shared, signals.stop()).await;
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
+    time::Duration,
 };
 
 /// Says that the proxy serves.
@@ -21,6 +22,27 @@ pub(super) fn ready() {
 /// Says that it stops.
 pub(super) fn stopping() {
     tell("STOPPING=1");
+}
+
+/// Says that the control loop turns, for the watchdog.
+pub(super) fn alive() {
+    tell("WATCHDOG=1");
+}
+
+/// How often [`alive`] is to be said; `None` where nobody watches.
+pub(super) fn watchdog() -> Option<Duration> {
+    let variable = |name| env::var(name).ok();
+    watchdog_of(variable("WATCHDOG_USEC").as_deref(), variable("WATCHDOG_PID").as_deref(), std::process::id())
+}
+
+/// Half of the time after which the watchdog bites, as `sd_watchdog_enabled(3)` has it.
+fn watchdog_of(micros: Option<&str>, pid: Option<&str>, own: u32) -> Option<Duration> {
+    // The variables may be of a parent that is watched itself.
+    if pid.is_some_and(|pid| pid.parse() != Ok(own)) {
+        return None;
+    }
+    let micros: u64 = micros?.parse().ok()?;
+    (micros >= 2).then(|| Duration::from_micros(micros / 2))
 }
 
 /// Does nothing where nobody asked to be told.
@@ -73,5 +95,16 @@ mod tests {
     #[test]
     fn a_socket_that_is_not_there_is_an_error_and_no_more() {
         assert!(send("/nowhere/notify".as_ref(), "READY=1").is_err());
+    }
+
+    #[test]
+    fn the_watchdog_is_told_twice_in_its_time() {
+        assert_eq!(watchdog_of(Some("3000000"), None, 7), Some(Duration::from_millis(1500)));
+        assert_eq!(watchdog_of(Some("3000000"), Some("7"), 7), Some(Duration::from_millis(1500)));
+        for (micros, pid) in
+            [(None, None), (Some("3000000"), Some("8")), (Some("0"), None), (Some("x"), None)]
+        {
+            assert_eq!(watchdog_of(micros, pid, 7), None, "{micros:?} {pid:?}");
+        }
     }
 }
