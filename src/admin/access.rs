@@ -1,4 +1,4 @@
-//! Who may ask: the bearer token, and without one the guard against DNS rebinding.
+//! Who may ask: the bearer token, and without one the guards against web pages of others.
 
 use std::{fmt, net::IpAddr};
 
@@ -15,8 +15,9 @@ use crate::config::{admin::AdminConf, listen::ListenAddress};
 pub enum Access {
     /// Who brings the token; its digest is kept, so that a comparison tells nothing, not even a length.
     Token(Digest),
-    /// Who can reach it and asks for it by address or as `localhost`. A web page can make a name of its
-    /// own lead to 127.0.0.1 (DNS rebinding) and then read answers; it cannot choose another `Host`.
+    /// Who can reach it and asks for it by address or as `localhost`, and not from a page of another
+    /// origin. A page can make a name of its own lead to 127.0.0.1 (DNS rebinding) and then read answers;
+    /// it cannot choose another `Host`. It can send a form to 127.0.0.1; it cannot leave `Origin` out.
     Local,
     /// Who can open the unix socket: its file has an owner and a mode, and no browser opens it.
     Anyone,
@@ -52,7 +53,12 @@ impl Access {
                 reply.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
                 Err(Box::new(reply))
             }
-            Self::Local if is_for_us(head) => Ok(()),
+            Self::Local if is_for_us(head) && !is_from_elsewhere(head) => Ok(()),
+            Self::Local if is_for_us(head) => {
+                let message = "without a token, nothing is done for pages of other origins";
+                let hint = "leave `Origin` out, or set `token_file`";
+                Err(Box::new(error(StatusCode::FORBIDDEN, "foreign_origin", message, hint)))
+            }
             Self::Local => {
                 let message = "without a token, only requests for an IP address or localhost are answered";
                 let hint = "ask for http://127.0.0.1, or set `token_file`";
@@ -94,6 +100,13 @@ fn is_for_us(head: &Parts) -> bool {
     };
     let name = authority.host().trim_matches(['[', ']']);
     name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+}
+
+/// Whether a page sent it that did not come from here.
+fn is_from_elsewhere(head: &Parts) -> bool {
+    let Some(origin) = head.headers.get(header::ORIGIN) else { return false };
+    let own = head.headers.get(header::HOST).map(HeaderValue::as_bytes);
+    own.is_none() || origin.as_bytes().strip_prefix(b"http://") != own
 }
 
 #[cfg(test)]
@@ -139,5 +152,18 @@ mod tests {
         assert!(Access::Anyone.check(&head("host", "evil.test")).is_ok());
         let absolute = http::Request::get("http://evil.test/").header("host", "localhost").body(()).unwrap();
         assert!(Access::Local.check(&absolute.into_parts().0).is_err());
+    }
+
+    #[test]
+    fn a_page_of_another_origin_is_refused() {
+        let ask = |origin: &str| {
+            let mut head = head("host", "127.0.0.1:9900");
+            head.headers.insert("origin", origin.parse().unwrap());
+            Access::Local.check(&head).map_err(|reply| reply.status().as_u16())
+        };
+        assert_eq!(ask("http://127.0.0.1:9900"), Ok(()));
+        for bad in ["http://evil.test", "null", "http://127.0.0.1:3000", "https://127.0.0.1:9900", ""] {
+            assert_eq!(ask(bad), Err(403), "{bad}");
+        }
     }
 }

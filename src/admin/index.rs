@@ -11,7 +11,7 @@ use super::{
 
 pub(super) fn get(_: &Admin, _: &Question) -> Reply {
     let mut rows = String::new();
-    for endpoint in &ENDPOINTS {
+    for endpoint in ENDPOINTS {
         let (method, path, summary) = (endpoint.method, endpoint.path, endpoint.summary);
         // What has a parameter cannot be followed as it stands.
         let link = match path.contains('{') || method != "GET" {

@@ -28,7 +28,7 @@ use self::{
 use crate::{moment::Moment, runtime::worker::Shared, telemetry::clock};
 
 /// Every endpoint; what is not here is not there. The index is made from it.
-pub static ENDPOINTS: [Endpoint; 7] = [
+pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint { method: "GET", path: "/", summary: "this page", is_open: false, answer: index::get },
     Endpoint {
         method: "GET",
@@ -158,7 +158,7 @@ impl Admin {
     fn find(&self, head: &Parts) -> Result<(&'static Endpoint, Question), Box<Reply>> {
         let (path, method) = (head.uri.path(), head.method.as_str());
         let here: Vec<_> = ENDPOINTS.iter().filter_map(|it| Some((it, it.parameters(path)?))).collect();
-        if !here.iter().any(|(endpoint, _)| endpoint.is_open) {
+        if here.is_empty() || here.iter().any(|(endpoint, _)| !endpoint.is_open) {
             self.access.check(head)?;
         }
         let allowed = here.iter().map(|(endpoint, _)| endpoint.method).collect::<Vec<_>>();

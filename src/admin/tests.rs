@@ -98,7 +98,7 @@ fn token() -> Access {
 #[test]
 fn every_endpoint_of_the_table_answers() {
     serve(admin(CONFIG, Access::Local), async |port| {
-        for endpoint in &ENDPOINTS {
+        for endpoint in ENDPOINTS {
             let path = endpoint.path.replace("{upstream}", "app");
             let (status, body) = get(port, &path, "").await;
             assert_eq!(status, 200, "{path}");
@@ -126,7 +126,7 @@ fn what_is_not_there_and_what_is_not_taken_are_told_as_json() {
                 assert!(error["error"][key].is_string(), "{path}: {body}");
             }
         }
-        for endpoint in &ENDPOINTS {
+        for endpoint in ENDPOINTS {
             let path = endpoint.path.replace("{upstream}", "app");
             let request = format!("DELETE {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
             let answer = talk(port, &request).await;
@@ -145,7 +145,7 @@ fn what_is_not_there_and_what_is_not_taken_are_told_as_json() {
 #[test]
 fn without_the_token_only_the_open_endpoints_answer() {
     serve(admin(CONFIG, token()), async |port| {
-        for endpoint in &ENDPOINTS {
+        for endpoint in ENDPOINTS {
             let expected = if endpoint.is_open { 200 } else { 401 };
             assert_eq!(get(port, endpoint.path, "").await.0, expected, "{}", endpoint.path);
             let path = endpoint.path.replace("{upstream}", "app");
@@ -163,7 +163,7 @@ fn without_a_token_a_page_from_elsewhere_learns_nothing() {
         let ask = async |path| {
             talk(port, &format!("GET {path} HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n\r\n")).await
         };
-        for endpoint in &ENDPOINTS {
+        for endpoint in ENDPOINTS {
             let expected = if endpoint.is_open { "HTTP/1.1 200 " } else { "HTTP/1.1 421 " };
             assert!(ask(endpoint.path).await.starts_with(expected), "{}", endpoint.path);
         }
