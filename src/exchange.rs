@@ -302,6 +302,9 @@ pub trait Downstream {
     /// none, whatever the fields say (HEAD, 204, 304).
     fn begin(&mut self, head: &ResponseHead, has_body: bool, length: Option<u64>) -> Result<()>;
 
+    /// Whether a final response was begun.
+    fn is_begun(&self) -> bool;
+
     /// Takes some of the response body; ready when the whole block is taken.
     fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Block) -> Poll<Result<()>>;
 

@@ -2,17 +2,22 @@
 //!
 //! This page is the map of the building (filled in as the rooms are).
 
+pub mod app;
 pub mod backend;
 pub mod balance;
 pub mod config;
+pub mod control;
 pub mod error;
 pub mod exchange;
 pub mod fields;
 pub mod h1;
 pub mod health;
+pub mod http;
+pub mod listen;
 pub mod moment;
 pub mod net;
 pub mod route;
+pub mod runtime;
 pub mod settings;
 pub mod telemetry;
 pub mod tls;

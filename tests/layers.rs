@@ -27,7 +27,10 @@ const ORDER: &[&[&str]] = &[
     &["reload"],
     &["cluster"],
     &["admin"],
-    &["cli", "app", "main"],
+    &["control"],
+    &["app"],
+    &["cli"],
+    &["main"],
 ];
 
 /// The map names every room so that the documentation can link them; it is in no cell.

@@ -1,9 +1,10 @@
 //! Whether a backend is fit to take traffic: [`state`] for active checks, [`ejection`] for what real
 //! traffic says, [`passive`] for the counts that it is judged by.
 //!
-//! Everything here is pure, given `now`; the probes themselves are sent elsewhere. What comes out is
+//! Everything but [`active`], which sends the checks, is pure, given `now`. What comes out is
 //! written to [`crate::backend::Shared`], where the balancer reads it, and told as a [`Change`].
 
+pub mod active;
 pub mod conf;
 pub mod ejection;
 pub mod passive;

@@ -4,7 +4,9 @@
 
 pub mod block;
 pub mod dial;
+pub mod hyper_io;
 pub mod outgoing;
+pub mod proxy_protocol;
 pub mod stream;
 pub mod timer;
 pub mod wire;

@@ -56,6 +56,11 @@ impl Deadline {
         WHEEL.with_borrow_mut(|wheel| wheel.set(self.0, NEVER));
     }
 
+    /// Says whether what waits for it is idle, and may be hurried by [`hurry_idle`].
+    pub fn set_idle(&self, is_idle: bool) {
+        WHEEL.with_borrow_mut(|wheel| wheel.set_idle(self.0, is_idle));
+    }
+
     /// Ready once its moment has come; else the task is woken then.
     pub fn poll_elapsed(&self, cx: &mut Context<'_>) -> Poll<()> {
         WHEEL.with_borrow_mut(|wheel| wheel.poll(self.0, cx))
@@ -67,6 +72,11 @@ impl Drop for Deadline {
         // While the thread ends the wheel may be gone already.
         let _ = WHEEL.try_with(|wheel| wheel.borrow_mut().remove(self.0));
     }
+}
+
+/// Moves every idle deadline of this worker that is later than `at` to it.
+pub fn hurry_idle(at: Moment) {
+    WHEEL.with_borrow_mut(|wheel| wheel.hurry_idle(at.0));
 }
 
 /// Runs this worker's timer; every deadline of the thread depends on it.
@@ -103,6 +113,7 @@ struct Wheel {
 struct Node {
     deadline: u64,
     elapsed: bool,
+    is_idle: bool,
     /// The tick under which it is linked; [`NEVER`] when it is not.
     tick: u64,
     before: u32,
@@ -124,8 +135,15 @@ impl Wheel {
     }
 
     fn insert(&mut self) -> u32 {
-        let node =
-            Node { deadline: NEVER, elapsed: false, tick: NEVER, before: NONE, after: NONE, waker: None };
+        let node = Node {
+            deadline: NEVER,
+            elapsed: false,
+            is_idle: false,
+            tick: NEVER,
+            before: NONE,
+            after: NONE,
+            waker: None,
+        };
         if let Some(index) = self.free.pop() {
             self.nodes[index as usize] = node;
             return index;
@@ -136,7 +154,8 @@ impl Wheel {
 
     fn remove(&mut self, index: u32) {
         self.unlink(index);
-        self.nodes[index as usize].waker = None;
+        let node = &mut self.nodes[index as usize];
+        (node.waker, node.is_idle) = (None, false);
         self.free.push(index);
     }
 
@@ -156,6 +175,19 @@ impl Wheel {
                 if let Some(driver) = self.driver.take() {
                     driver.wake();
                 }
+            }
+        }
+    }
+
+    fn set_idle(&mut self, index: u32, is_idle: bool) {
+        self.nodes[index as usize].is_idle = is_idle;
+    }
+
+    fn hurry_idle(&mut self, at: u64) {
+        for index in 0..self.nodes.len() {
+            let node = &self.nodes[index];
+            if node.is_idle && node.deadline > at {
+                self.set(index as u32, at);
             }
         }
     }

@@ -2,18 +2,13 @@
 //!
 //! Files are read here only to say what is wrong with them; the room's `build` reads them for use.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use rustls::{
-    crypto::aws_lc_rs::sign::any_supported_type,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    sign::CertifiedKey,
+use super::files;
+use crate::{
+    error::BuildError,
+    settings::{Table, choice, section},
 };
-
-use crate::settings::{Table, choice, section};
 
 section! {
     /// A certificate chain and its private key, in PEM.
@@ -28,33 +23,10 @@ section! {
 
 impl CertificateConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
-        let chain = certificates(&self.chain, "chain", table);
-        let Some(pem) = contents(&self.key, "key", table) else {
-            return;
-        };
-        let Ok(key) = PrivateKeyDer::from_pem_slice(&pem) else {
-            let message = format!("no private key in {}", self.key.display());
-            let hint = "it needs a block that begins with `-----BEGIN PRIVATE KEY-----`";
-            table.reader.problem_with(table.place_of("key"), message, hint);
-            return;
-        };
-        let Ok(signer) = any_supported_type(&key) else {
-            let message = format!("the private key in {} cannot be used", self.key.display());
-            let hint = "keys may be ECDSA (P-256, P-384, P-521), Ed25519 or RSA of 2048 bits or more";
-            table.reader.problem_with(table.place_of("key"), message, hint);
-            return;
-        };
-        let Some(chain) = chain else {
-            return;
-        };
-        // A key that cannot tell its public half (`Unknown`) is left to the handshake.
-        if let Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) =
-            CertifiedKey::new(chain, signer).keys_match()
-        {
-            let message =
-                format!("the key does not belong to the first certificate of {}", self.chain.display());
-            let hint = "the certificate that the key was made for stands first in the chain";
-            table.reader.problem_with(table.place_of("key"), message, hint);
+        let chain = reported(files::certificates(&self.chain), "chain", table);
+        let signer = reported(files::signer(&self.key), "key", table);
+        if let (Some(chain), Some(signer)) = (chain, signer) {
+            reported(files::pair(chain, signer, &self.chain), "key", table);
         }
     }
 }
@@ -85,7 +57,7 @@ section! {
 impl ClientAuthConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         if let Some(ca) = &self.ca {
-            certificates(ca, "ca", table);
+            reported(files::certificates(ca), "ca", table);
         } else if self.mode != ClientAuthMode::Off {
             let message = format!("`mode = \"{}\"` needs `ca`", self.mode.name());
             let hint = "name the file with the certificates that clients' certificates come from";
@@ -112,7 +84,7 @@ section! {
 impl UpstreamTlsConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         if let Some(ca) = &self.ca {
-            certificates(ca, "ca", table);
+            reported(files::certificates(ca), "ca", table);
         }
         let Some(name) = &self.server_name else {
             return;
@@ -125,40 +97,11 @@ impl UpstreamTlsConf {
     }
 }
 
-/// The certificates in a file; `None` after a problem.
-fn certificates(
-    path: &Path,
-    key: &str,
-    table: &mut Table<'_, '_, '_>,
-) -> Option<Vec<CertificateDer<'static>>> {
-    let pem = contents(path, key, table)?;
-    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let place = table.place_of(key);
-    let message = match parsed {
-        Ok(found) if found.is_empty() => format!("no certificate in {}", path.display()),
-        Ok(found) => match found.iter().position(|one| webpki_error(one)) {
-            None => return Some(found),
-            Some(index) => format!("certificate {} of {} is broken", index + 1, path.display()),
-        },
-        Err(error) => format!("{} is not PEM: {error}", path.display()),
-    };
-    let hint = "it needs blocks that begin with `-----BEGIN CERTIFICATE-----`";
-    table.reader.problem_with(place, message, hint);
-    None
-}
-
-/// Whether the certificate cannot be understood.
-fn webpki_error(certificate: &CertificateDer<'_>) -> bool {
-    rustls::server::ParsedCertificate::try_from(certificate).is_err()
-}
-
-/// The bytes of a file that must be there; `None` after a problem.
-fn contents(path: &Path, key: &str, table: &mut Table<'_, '_, '_>) -> Option<Vec<u8>> {
-    match fs::read(path) {
-        Ok(bytes) => Some(bytes),
-        Err(error) => {
-            let message = crate::settings::unreadable(path, &error);
-            let hint = "relative paths start from the folder of the configuration file";
+/// What a file gave; `None` after its problem was reported at `key`.
+fn reported<T>(read: Result<T, BuildError>, key: &str, table: &mut Table<'_, '_, '_>) -> Option<T> {
+    match read {
+        Ok(found) => Some(found),
+        Err(BuildError { message, hint }) => {
             table.reader.problem_with(table.place_of(key), message, hint);
             None
         }

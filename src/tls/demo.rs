@@ -41,18 +41,19 @@ pub fn demo_certificates(dir: &Path) -> io::Result<Vec<&'static str>> {
 }
 
 /// A certificate and its key, in PEM.
-struct Issued {
-    certificate: String,
-    key: String,
+pub(super) struct Issued {
+    pub(super) certificate: String,
+    pub(super) key: String,
 }
 
-struct Authority {
-    certificate: String,
+/// Issues certificates; the room's tests use it too.
+pub(super) struct Authority {
+    pub(super) certificate: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Result<Self, rcgen::Error> {
+    pub(super) fn new() -> Result<Self, rcgen::Error> {
         let mut params = parameters("Pointsman demonstration CA", &[])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -60,7 +61,7 @@ impl Authority {
         Ok(Self { certificate: params.self_signed(&key)?.pem(), issuer: Issuer::new(params, key) })
     }
 
-    fn issue(
+    pub(super) fn issue(
         &self,
         common_name: &str,
         names: &[&str],

@@ -6,6 +6,7 @@
 
 pub mod affinity;
 pub mod conf;
+pub mod discover;
 pub mod forward;
 pub mod pool;
 pub mod queue;
@@ -232,6 +233,14 @@ impl Permit {
         if let Some(pool) = self.group.pool(self.index) {
             pool.put(wire, now);
         }
+    }
+
+    /// Counts bytes that came from or went to the backend.
+    pub fn count_bytes(&self, bytes: u64) {
+        if let Some(series) = self.group.series.get(self.index) {
+            series.bytes.add(bytes);
+        }
+        self.group.with_balancer(|balancer| balancer.on_bytes(self.index, bytes, Moment::now()));
     }
 
     /// A new connection. `host` is the request's, for TLS where no other name is given.

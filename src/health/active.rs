@@ -1,0 +1,307 @@
+//! Active checks: sends them when [`Checks`] says so, and tells it how they went.
+//!
+//! One task per backend on the control thread ([`run`]), which lives through reloads: a new generation's
+//! settings come through a channel, and the state of the backend stays. Next stop: `health::state`.
+
+use std::{error::Error, io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::{BodyExt, Empty};
+use hyper::{body::Incoming, client::conn::http1};
+use rustls::{ClientConfig, pki_types::ServerName};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    Change,
+    conf::{CheckKind, HealthCheckConf, InitialState},
+    state::{Checks, Thresholds},
+};
+use crate::{
+    backend::{Address, Backend},
+    error::ProxyError,
+    moment::Moment,
+    net::{
+        Stream,
+        dial::{self, Target},
+        hyper_io::HyperIo,
+    },
+};
+
+/// How one backend is checked, as a generation configures it.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// What is sent and what passes.
+    pub conf: HealthCheckConf,
+    /// Whom it is sent to.
+    pub backend: Arc<Backend>,
+    /// The backend's place in its upstream.
+    pub index: usize,
+    /// TLS to the backend, with the name to ask for.
+    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+}
+
+/// Bytes of an answer that are read.
+const ANSWER_MOST: usize = 64 * 1024;
+
+/// Checks a backend until `probes` holds nothing or its sender is gone, then retires its checks. What is
+/// sent to `probes` meanwhile holds from the next check on. `on_change` is called at each change of state,
+/// with the settings that hold then.
+pub async fn run(probes: watch::Receiver<Option<Arc<Probe>>>, on_change: impl Fn(&Probe, Change)) {
+    schedule(probes, async |probe| send(probe).await, on_change).await;
+}
+
+/// Sends one check and waits for the verdict on its answer; the error is the reason, for people.
+pub async fn send(probe: &Probe) -> Result<(), String> {
+    let conf = &probe.conf;
+    // Boxed: a TLS handshake and an exchange are large, and between checks there is neither.
+    let check = Box::pin(async {
+        match conf.kind {
+            CheckKind::Http => check_http(probe).await,
+            CheckKind::Tcp => check_tcp(probe).await,
+        }
+    });
+    timeout(conf.timeout, check).await.unwrap_or_else(|_| Err(format!("no answer within {:?}", conf.timeout)))
+}
+
+/// When checks are sent, apart from how.
+async fn schedule(
+    mut probes: watch::Receiver<Option<Arc<Probe>>>,
+    send: impl AsyncFn(&Probe) -> Result<(), String>,
+    on_change: impl Fn(&Probe, Change),
+) {
+    let Some(mut probe) = probes.borrow_and_update().clone() else {
+        return;
+    };
+    let clock = Clock::start();
+    let mut rng = fastrand::Rng::new();
+    let mut checks = begin(&probe, clock.now(), &mut rng);
+    loop {
+        let due = checks.next().unwrap_or_default();
+        tokio::select! {
+            biased;
+            changed = probes.changed() => {
+                if changed.is_err() || !adopt(&mut probe, &mut probes, &mut checks, clock.now()) {
+                    return checks.retire(&probe.backend, clock.now());
+                }
+                continue;
+            }
+            () = sleep_until(clock.instant(due)) => checks.on_sent(clock.now(), &mut rng),
+        }
+        // Awaited here, so that there is never a second one under way.
+        let result = tokio::select! {
+            biased;
+            result = send(&probe) => result,
+            _ = probes.wait_for(Option::is_none) => return checks.retire(&probe.backend, clock.now()),
+        };
+        // Also here: `wait_for` has taken note of what `changed` would otherwise tell.
+        if probes.has_changed().is_err() || !adopt(&mut probe, &mut probes, &mut checks, clock.now()) {
+            return checks.retire(&probe.backend, clock.now());
+        }
+        let verdict = result.as_ref().copied().map_err(String::as_str);
+        if let Some(change) = checks.on_result(probe.index, &probe.backend, verdict, clock.now()) {
+            on_change(&probe, change);
+        }
+    }
+}
+
+fn begin(probe: &Probe, now: Moment, rng: &mut fastrand::Rng) -> Checks {
+    let is_up = probe.conf.initial == InitialState::Up;
+    Checks::new(thresholds(probe), probe.conf.interval, is_up, &probe.backend, now, rng)
+}
+
+fn thresholds(probe: &Probe) -> Thresholds {
+    Thresholds { rise: probe.conf.rise, fall: probe.conf.fall }
+}
+
+/// Takes over what `probes` holds; `false` when it holds nothing.
+fn adopt(
+    probe: &mut Arc<Probe>,
+    probes: &mut watch::Receiver<Option<Arc<Probe>>>,
+    checks: &mut Checks,
+    now: Moment,
+) -> bool {
+    let Some(new) = probes.borrow_and_update().clone() else {
+        return false;
+    };
+    if !Arc::ptr_eq(probe, &new) {
+        checks.set(thresholds(&new), new.conf.interval, now);
+        *probe = new;
+    }
+    true
+}
+
+/// The clock of the runtime, which tests stop, in terms of [`Moment`].
+struct Clock(Moment, Instant);
+
+impl Clock {
+    fn start() -> Self {
+        Self(Moment::now(), Instant::now())
+    }
+
+    fn now(&self) -> Moment {
+        self.0.plus(self.1.elapsed())
+    }
+
+    fn instant(&self, moment: Moment) -> Instant {
+        // A moment that does not fit is as good as never; a day later it is looked at again.
+        let after = moment.since(self.0);
+        self.1.checked_add(after).unwrap_or_else(|| Instant::now() + Duration::from_secs(86_400))
+    }
+}
+
+/// `GET` of a path over a connection of its own; the status decides.
+async fn check_http(probe: &Probe) -> Result<(), String> {
+    let request = request(probe)?;
+    let stream = connect(probe).await?;
+    let (mut sender, connection) = http1::handshake(HyperIo(stream)).await.map_err(|it| answer_error(&it))?;
+    let drive = async {
+        // What ends the connection reaches the exchange through its own error.
+        drop(connection.await);
+        std::future::pending().await
+    };
+    let exchange = async {
+        let response = sender.send_request(request).await.map_err(|it| answer_error(&it))?;
+        let status = response.status().as_u16();
+        if !probe.conf.expect_status.iter().any(|range| range.contains(status)) {
+            return Err(format!("status {status}"));
+        }
+        read_some(response.into_body()).await
+    };
+    tokio::select! {
+        biased;
+        verdict = exchange => verdict,
+        never = drive => never,
+    }
+}
+
+fn request(probe: &Probe) -> Result<Request<Empty<Bytes>>, String> {
+    let host = match (probe.conf.host.as_str(), &probe.backend.address) {
+        ("", Address::Unix(_)) => "localhost".into(),
+        ("", Address::Srv(name)) => name.to_string(),
+        ("", address @ Address::Host { .. }) => address.to_string(),
+        (host, _) => host.into(),
+    };
+    Request::get(&probe.conf.path)
+        .header(header::HOST, host)
+        .header(header::USER_AGENT, "pointsman-health-check")
+        .header(header::CONNECTION, "close")
+        .body(Empty::new())
+        .map_err(|error| format!("the request cannot be made: {error}"))
+}
+
+/// Reads the body so far that the backend need not see its answer refused, and no further.
+async fn read_some(mut body: Incoming) -> Result<(), String> {
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| "the answer broke off")?;
+        length += frame.data_ref().map_or(0, Bytes::len);
+        if length > ANSWER_MOST {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn answer_error(error: &hyper::Error) -> String {
+    if error.is_parse() {
+        return "the answer is not HTTP".into();
+    }
+    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        return "the connection was closed without an answer".into();
+    }
+    innermost(error)
+}
+
+/// Connects; where it is configured, sends and waits for what is expected.
+async fn check_tcp(probe: &Probe) -> Result<(), String> {
+    let mut stream = connect(probe).await?;
+    let HealthCheckConf { send, expect, .. } = &probe.conf;
+    if !send.is_empty() {
+        stream.write_all(send.as_bytes()).await.map_err(|it| io_reason(&it))?;
+        stream.flush().await.map_err(|it| io_reason(&it))?;
+    }
+    if expect.is_empty() {
+        return Ok(());
+    }
+    let mut answer = Vec::new();
+    while memchr::memmem::find(&answer, expect.as_bytes()).is_none() {
+        if answer.len() >= ANSWER_MOST {
+            return Err(format!("{expect:?} is not in the first 64 KiB of the answer"));
+        }
+        if stream.read_buf(&mut answer).await.map_err(|it| io_reason(&it))? == 0 {
+            return Err(format!("the connection was closed without {expect:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// A connection to the first of the backend's addresses that takes one.
+async fn connect(probe: &Probe) -> Result<Stream, String> {
+    let backend = &probe.backend;
+    let targets: Vec<Target> = match &backend.address {
+        Address::Unix(path) => vec![Target::Unix(path.clone())],
+        Address::Host { .. } | Address::Srv(_) => {
+            backend.shared.resolved.load().iter().copied().map(Target::Tcp).collect()
+        }
+    };
+    let mut refusal = "the name has no address".to_owned();
+    for target in targets {
+        match dial::plain(&target).await {
+            Err(error) => refusal = dial_reason(&error),
+            Ok(plain) => {
+                let Some((config, name)) = probe.tls.clone() else {
+                    return Ok(Stream::Plain(plain));
+                };
+                let stream = dial::tls(plain, config, name).await;
+                return stream.map_err(|error| format!("TLS: {}", dial_reason(&error)));
+            }
+        }
+    }
+    Err(refusal)
+}
+
+fn dial_reason(error: &ProxyError) -> String {
+    match error.source().and_then(|cause| cause.downcast_ref::<io::Error>()) {
+        Some(error) => io_reason(error),
+        None => error.to_string(),
+    }
+}
+
+/// In few words: "connection refused", not "Connection refused (os error 111)".
+fn io_reason(error: &io::Error) -> String {
+    if error.raw_os_error().is_none() {
+        return innermost(error);
+    }
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such socket".into(),
+        kind @ (io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::TimedOut) => kind.to_string(),
+        _ => error.to_string(),
+    }
+}
+
+/// What brought an error about; the outer ones only name where it passed.
+fn innermost(error: &(dyn Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(cause) = error.source() {
+        error = cause;
+    }
+    match error.downcast_ref::<io::Error>() {
+        Some(error) if error.raw_os_error().is_some() => io_reason(error),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

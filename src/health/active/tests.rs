@@ -1,0 +1,328 @@
+//! What passes and what does not, each with its reason; when checks are sent; that none overlaps itself.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+};
+
+use tokio::{
+    net::{TcpListener, UnixListener},
+    time::sleep,
+};
+
+use super::*;
+use crate::{
+    backend::Shared,
+    health::{Condition, conf::StatusRange},
+};
+
+fn conf(kind: CheckKind) -> HealthCheckConf {
+    HealthCheckConf {
+        kind,
+        path: "/healthz".into(),
+        host: String::new(),
+        expect_status: vec![StatusRange { first: 200, last: 399 }],
+        send: String::new(),
+        expect: String::new(),
+        interval: Duration::from_millis(10),
+        timeout: Duration::from_secs(5),
+        rise: 2,
+        fall: 3,
+        initial: InitialState::Up,
+    }
+}
+
+fn probe_of(address: Address, conf: HealthCheckConf) -> Probe {
+    let backend = Backend {
+        name: "a".into(),
+        address,
+        weight: 1,
+        max_connections: 0,
+        backup: false,
+        slow_start: Duration::ZERO,
+        shared: Arc::new(Shared::default()),
+    };
+    Probe { conf, backend: Arc::new(backend), index: 7, tls: None }
+}
+
+fn tcp_probe(port: u16, conf: HealthCheckConf) -> Probe {
+    let probe = probe_of(Address::Host { host: "127.0.0.1".into(), port }, conf);
+    probe.backend.shared.resolved.store(Arc::new(vec![([127, 0, 0, 1], port).into()]));
+    probe
+}
+
+/// A server that gives each connection this answer and closes; returns its port and what it was sent.
+async fn server(answer: &'static [u8]) -> (u16, Rc<RefCell<Vec<u8>>>, impl Future<Output = ()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let got = Rc::new(RefCell::new(Vec::new()));
+    let seen = got.clone();
+    let serve = async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut bytes = vec![0; 4096];
+            let length = stream.read(&mut bytes).await.unwrap();
+            bytes.truncate(length);
+            seen.replace(bytes);
+            // The probe may have left.
+            drop(stream.write_all(answer).await);
+        }
+    };
+    (port, got, serve)
+}
+
+async fn verdict(answer: &'static [u8], conf: HealthCheckConf) -> (Result<(), String>, Vec<u8>) {
+    let (port, got, serve) = server(answer).await;
+    let probe = tcp_probe(port, conf);
+    let result = tokio::select! {
+        result = send(&probe) => result,
+        () = serve => unreachable!(),
+    };
+    (result, got.take())
+}
+
+#[tokio::test]
+async fn the_status_decides() {
+    let http = || conf(CheckKind::Http);
+    let (result, sent) = verdict(b"HTTP/1.1 204 No Content\r\n\r\n", http()).await;
+    assert_eq!(result, Ok(()));
+    let sent = String::from_utf8(sent).unwrap();
+    assert!(sent.starts_with("GET /healthz HTTP/1.1\r\nhost: 127.0.0.1:"), "{sent}");
+    assert!(sent.contains("user-agent: pointsman-health-check\r\n"), "{sent}");
+    let (_, sent) = verdict(b"", HealthCheckConf { host: "api.test".into(), ..http() }).await;
+    assert!(String::from_utf8(sent).unwrap().contains("host: api.test\r\n"));
+    let cases: [(&'static [u8], &str); 6] = [
+        (b"HTTP/1.1 500 Oh\r\ncontent-length: 2\r\n\r\nno", "status 500"),
+        (b"HTTP/1.1 404 Not Found\r\n\r\n", "status 404"),
+        (b"", "the connection was closed without an answer"),
+        (b"HTTP/1.1 20", "the connection was closed without an answer"),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", "the answer is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nshort", "the answer broke off"),
+    ];
+    for (answer, reason) in cases {
+        assert_eq!(verdict(answer, http()).await.0, Err(reason.into()), "{answer:?}");
+    }
+    let teapot = vec![StatusRange { first: 200, last: 204 }, StatusRange { first: 418, last: 418 }];
+    let (result, _) =
+        verdict(b"HTTP/1.1 418 Pot\r\n\r\n", HealthCheckConf { expect_status: teapot, ..http() }).await;
+    assert_eq!(result, Ok(()));
+}
+
+#[tokio::test]
+async fn an_endless_body_is_left_at_64_kib() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let probe = tcp_probe(listener.local_addr().unwrap().port(), conf(CheckKind::Http));
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        // An answer before the request would be another failure.
+        assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        while stream.write_all(&[b'x'; 1024]).await.is_ok() {}
+        std::future::pending().await
+    };
+    let result = tokio::select! {
+        result = send(&probe) => result,
+        () = serve => unreachable!(),
+    };
+    assert_eq!(result, Ok(()));
+}
+
+#[tokio::test]
+async fn tcp_connects_and_may_talk() {
+    let talk = |send: &str, expect: &str| HealthCheckConf {
+        send: send.into(),
+        expect: expect.into(),
+        ..conf(CheckKind::Tcp)
+    };
+    assert_eq!(verdict(b"", talk("", "")).await.0, Ok(()));
+    let (result, sent) = verdict(b"+PONG\r\n", talk("PING\r\n", "PONG")).await;
+    assert_eq!((result, &sent[..]), (Ok(()), &b"PING\r\n"[..]));
+    let reason = "the connection was closed without \"PONG\"";
+    assert_eq!(verdict(b"-LOADING\r\n", talk("PING\r\n", "PONG")).await.0, Err(reason.into()));
+    let reason = "\"PONG\" is not in the first 64 KiB of the answer";
+    assert_eq!(verdict(&[b'x'; 100_000], talk("PING\r\n", "PONG")).await.0, Err(reason.into()));
+}
+
+#[tokio::test]
+async fn what_cannot_be_connected_to_says_why() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let probe = tcp_probe(gone, conf(CheckKind::Http));
+    assert_eq!(send(&probe).await, Err("connection refused".into()));
+    probe.backend.shared.resolved.store(Arc::default());
+    assert_eq!(send(&probe).await, Err("the name has no address".into()));
+    let probe = probe_of(Address::Unix("/nonexistent/pointsman.sock".into()), conf(CheckKind::Tcp));
+    assert_eq!(send(&probe).await, Err("there is no such socket".into()));
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let quick = HealthCheckConf { timeout: Duration::from_millis(20), ..conf(CheckKind::Http) };
+    let probe = tcp_probe(silent.local_addr().unwrap().port(), quick);
+    assert_eq!(send(&probe).await, Err("no answer within 20ms".into()));
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_checked_too_and_a_second_address_is_tried() {
+    let path = std::env::temp_dir().join(format!("pointsman-probe-{}.sock", std::process::id()));
+    drop(std::fs::remove_file(&path));
+    let listener = UnixListener::bind(&path).unwrap();
+    assert_eq!(send(&probe_of(Address::Unix(path.clone()), conf(CheckKind::Tcp))).await, Ok(()));
+    drop(listener);
+    std::fs::remove_file(path).unwrap();
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let probe = tcp_probe(1, conf(CheckKind::Tcp));
+    probe.backend.shared.resolved.store(Arc::new(vec![gone, listener.local_addr().unwrap()]));
+    assert_eq!(send(&probe).await, Ok(()));
+}
+
+#[tokio::test]
+async fn tls_is_verified_as_configured() {
+    let dir = std::env::temp_dir().join(format!("pointsman-probe-tls-{}", std::process::id()));
+    crate::tls::demo::demo_certificates(&dir).unwrap();
+    let certificate =
+        crate::tls::conf::CertificateConf { chain: dir.join("demo.pem"), key: dir.join("demo.key") };
+    let tickets = crate::tls::tickets::Tickets::new(Moment(1)).unwrap();
+    let off = crate::tls::conf::ClientAuthConf { mode: crate::tls::conf::ClientAuthMode::Off, ca: None };
+    let server = crate::tls::server::ServerTls::build("t", &[certificate], &off, &tickets).unwrap();
+    let client = crate::tls::conf::UpstreamTlsConf {
+        server_name: None,
+        ca: Some(dir.join("ca.pem")),
+        certificate: None,
+        verify: true,
+    };
+    let (client, _) = crate::tls::client::build(&client).unwrap();
+    std::fs::remove_dir_all(dir).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(server.config.clone());
+    let serve = async {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            stream.shutdown().await.unwrap();
+        }
+    };
+    let mut probe = tcp_probe(listener.local_addr().unwrap().port(), conf(CheckKind::Http));
+    let check = async {
+        probe.tls = Some((client.clone(), "localhost".try_into().unwrap()));
+        assert_eq!(send(&probe).await, Ok(()));
+        probe.tls = Some((client.clone(), "wrong.test".try_into().unwrap()));
+        let reason = send(&probe).await.unwrap_err();
+        assert!(reason.starts_with("TLS: ") && reason.contains("wrong.test"), "{reason}");
+    };
+    tokio::select! {
+        () = check => {}
+        () = serve => unreachable!(),
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_fails_goes_down_and_comes_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let is_ill = Cell::new(true);
+    let serve = async {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let answer: &[u8] =
+                if is_ill.get() { b"HTTP/1.1 503 No\r\n\r\n" } else { b"HTTP/1.1 200 OK\r\n\r\n" };
+            drop(stream.read(&mut [0; 1024]).await);
+            drop(stream.write_all(answer).await);
+        }
+    };
+    let probe = Arc::new(tcp_probe(listener.local_addr().unwrap().port(), conf(CheckKind::Http)));
+    let (probes, receiver) = watch::channel(Some(probe.clone()));
+    let changes = RefCell::new(Vec::new());
+    let check = run(receiver, |_, change| {
+        is_ill.set(change.condition != Condition::Down);
+        changes.borrow_mut().push(change);
+        if changes.borrow().len() == 3 {
+            probes.send(None).unwrap();
+        }
+    });
+    tokio::select! {
+        () = check => {}
+        () = serve => unreachable!(),
+    }
+    let told: Vec<_> =
+        changes.borrow().iter().map(|it| (it.index, it.condition, it.reason.to_string())).collect();
+    let down = (7, Condition::Down, "3 checks in a row failed: status 503".to_owned());
+    let up = (7, Condition::Up, "passed 2 checks in a row".to_owned());
+    assert_eq!(told, [down.clone(), up, down]);
+    assert!(probe.backend.is_probed_up(), "no longer checked, it counts as up");
+}
+
+/// Runs the schedule on paused time for ten seconds with checks that take `takes`.
+async fn sent_within_ten_seconds(takes: Duration) -> u32 {
+    let slow = HealthCheckConf { interval: Duration::from_secs(1), ..conf(CheckKind::Tcp) };
+    let (_probes, receiver) = watch::channel(Some(Arc::new(tcp_probe(1, slow))));
+    let (count, under_way) = (Cell::new(0), Cell::new(false));
+    let send = async |_: &Probe| {
+        assert!(!under_way.replace(true), "a check overlaps another");
+        count.set(count.get() + 1);
+        sleep(takes).await;
+        under_way.set(false);
+        Ok(())
+    };
+    drop(timeout(Duration::from_secs(10), schedule(receiver, send, |_, _| {})).await);
+    count.get()
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_keep_their_interval_and_never_overlap() {
+    let quick = sent_within_ten_seconds(Duration::from_millis(1)).await;
+    assert!((9..=12).contains(&quick), "{quick}");
+    // Counted from the sending: an answer that takes long does not stretch the interval.
+    let slow = sent_within_ten_seconds(Duration::from_millis(800)).await;
+    assert!((9..=12).contains(&slow), "{slow}");
+    let too_slow = sent_within_ten_seconds(Duration::from_millis(2500)).await;
+    assert!((3..=4).contains(&too_slow), "{too_slow}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_changes_the_settings_and_keeps_the_state() {
+    let with = |interval, fall| {
+        let interval = Duration::from_secs(interval);
+        Arc::new(tcp_probe(1, HealthCheckConf { interval, fall, ..conf(CheckKind::Tcp) }))
+    };
+    let first = with(1000, 3);
+    let mut second = Probe::clone(&with(1, 2));
+    second.backend = first.backend.clone();
+    second.index = 2;
+    let (probes, receiver) = watch::channel(Some(first.clone()));
+    let changes = RefCell::new(Vec::new());
+    let check = schedule(
+        receiver,
+        async |_: &Probe| Err("ill".into()),
+        |_, change| {
+            changes.borrow_mut().push((change.index, change.reason.to_string()));
+        },
+    );
+    let reload = async {
+        sleep(Duration::from_secs(1900)).await;
+        assert!(changes.borrow().is_empty() && first.backend.is_probed_up());
+        probes.send_replace(Some(Arc::new(second)));
+        sleep(Duration::from_secs(5)).await;
+        assert!(!first.backend.is_probed_up());
+        drop(probes);
+    };
+    tokio::join!(check, reload);
+    let [(index, reason)] = &changes.take()[..] else { panic!() };
+    assert_eq!(*index, 2);
+    assert!(reason.ends_with("checks in a row failed: ill"), "{reason}");
+    assert!(first.backend.is_probed_up(), "retired");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_is_gone_is_let_go_in_the_middle_of_a_check() {
+    let down = HealthCheckConf { initial: InitialState::Down, ..conf(CheckKind::Tcp) };
+    let probe = Arc::new(tcp_probe(1, down));
+    let (probes, receiver) = watch::channel(Some(probe.clone()));
+    let send = async |_: &Probe| std::future::pending().await;
+    let check = schedule(receiver, send, |_, _| panic!("nothing changed"));
+    let remove = async {
+        sleep(Duration::from_secs(1)).await;
+        assert!(!probe.backend.is_probed_up());
+        probes.send_replace(None);
+    };
+    timeout(Duration::from_secs(2), async { tokio::join!(check, remove) }).await.unwrap();
+    assert!(probe.backend.is_probed_up());
+}

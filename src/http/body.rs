@@ -1,0 +1,196 @@
+//! Bringing the response body to the client, and what is left of the request body to the backend, as
+//! they come, with back-pressure in both directions and without gathering more than a block.
+
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use crate::{
+    error::{Kind, ProxyError, Result},
+    exchange::{Downstream, Exchange},
+    h1::Framing,
+    moment::Moment,
+    net::{Block, Incoming, Piece, wire::BodyError},
+    upstream::{forward::Live, upload::Waiting, verdict},
+};
+
+/// How long a body may stand still.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// While the backend sends nothing.
+    pub idle: Duration,
+    /// While the client takes nothing.
+    pub client: Duration,
+    /// When the whole exchange must be over.
+    pub end: Option<Moment>,
+}
+
+/// Sends the response, whose head is in `exchange.response`, to its end.
+pub async fn relay<D: Downstream>(
+    live: Live,
+    exchange: &mut Exchange,
+    client: &mut D,
+    patience: Patience,
+) -> Result<()> {
+    let framing = match &live.incoming {
+        Incoming::Done => Framing::None,
+        Incoming::Length(length) => Framing::Length(*length),
+        Incoming::Chunked(_) => Framing::Chunked,
+        Incoming::UntilClose => Framing::UntilClose,
+    };
+    let has_no_body = exchange.request.method == crate::h1::Method::Head
+        || matches!(exchange.response.status, 204 | 304)
+        || exchange.response.status < 200;
+    let length = match framing {
+        Framing::Length(length) => Some(length),
+        Framing::None => Some(0),
+        Framing::Chunked | Framing::UntilClose => None,
+    };
+    client.begin(&exchange.response, !has_no_body, length)?;
+    let mut relay =
+        Relay { live: Some(live), block: Block::default(), is_ended: false, stalled: None, patience };
+    let result = poll_fn(|cx| relay.poll(cx, exchange, client)).await;
+    if let (Err(error), Some(live)) = (&result, &relay.live) {
+        let (verdict, outcome) = verdict::of_error(error.kind());
+        let group = live.permit.group();
+        if let Some(series) =
+            group.series.get(live.permit.index()).filter(|_| error.kind() == Kind::BodyBroken)
+        {
+            series.record(outcome);
+        }
+        group.record_health(live.permit.index(), verdict, Moment::now());
+    }
+    result
+}
+
+struct Relay {
+    /// Given back once the backend's part is over, while the client may still be reading.
+    live: Option<Live>,
+    block: Block,
+    is_ended: bool,
+    /// What is waited for since the deadline was set, and how far the body was then.
+    stalled: Option<(Side, u64)>,
+    patience: Patience,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Client,
+    Backend,
+}
+
+impl Relay {
+    fn poll<D: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        client: &mut D,
+    ) -> Poll<Result<()>> {
+        let mut side = self.download(cx, exchange, client)?;
+        if self.is_ended {
+            match client.poll_flush(cx)? {
+                Poll::Ready(()) => return Poll::Ready(Ok(())),
+                Poll::Pending => side = Side::Client,
+            }
+        }
+        let progress = (side, exchange.bytes_out);
+        if self.stalled != Some(progress) {
+            self.stalled = Some(progress);
+            let patience = if side == Side::Client { self.patience.client } else { self.patience.idle };
+            let at = Moment::now().plus(patience);
+            client.deadline().at(self.patience.end.map_or(at, |end| end.min(at)));
+        }
+        if client.deadline().poll_elapsed(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let is_over = self.patience.end.is_some_and(|end| end <= Moment::now());
+        Poll::Ready(Err(ProxyError::new(match side {
+            _ if is_over => Kind::RouteTimeout,
+            Side::Client => Kind::ClientStalled,
+            Side::Backend => Kind::BodyBroken,
+        })))
+    }
+
+    /// Moves what can be moved, in both directions; gives who is waited for.
+    fn download<D: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        client: &mut D,
+    ) -> Result<Side> {
+        loop {
+            let length = self.block.len();
+            if length > 0 {
+                let taken = client.poll_data(cx, &mut self.block)?;
+                exchange.bytes_out += (length - self.block.len()) as u64;
+                if taken.is_pending() {
+                    self.upload(cx, exchange, client)?;
+                    return Ok(Side::Client);
+                }
+            }
+            let Some(live) = &mut self.live else { return Ok(Side::Client) };
+            match live.wire.poll_body(cx, &mut live.incoming) {
+                Poll::Ready(Ok(Piece::Data(block))) => {
+                    live.permit.count_bytes(block.len() as u64);
+                    self.block = block;
+                }
+                Poll::Ready(Ok(Piece::End(trailers))) => {
+                    client.end(trailers.as_deref())?;
+                    self.is_ended = true;
+                    exchange.bytes_in = live.upload.bytes;
+                    if let Some(live) = self.live.take() {
+                        release(live);
+                    }
+                    return Ok(Side::Client);
+                }
+                Poll::Ready(Err(error)) => return Err(broken(error)),
+                Poll::Pending => {
+                    self.upload(cx, exchange, client)?;
+                    let _ = client.poll_flush(cx)?;
+                    return Ok(Side::Backend);
+                }
+            }
+        }
+    }
+
+    /// A backend may answer before it has the whole request; then both bodies are under way.
+    fn upload<D: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        client: &mut D,
+    ) -> Result<()> {
+        let Some(live) = &mut self.live else { return Ok(()) };
+        if live.upload.is_sent() {
+            if client.poll_gone(cx).is_ready() {
+                return Err(Kind::ClientGone.into());
+            }
+            return Ok(());
+        }
+        if live.upload.poll(cx, client, &mut live.wire)? != Waiting::Backend {
+            // What could not be written now is written when the wire says so; the backend's response
+            // is what counts.
+            let _ = live.wire.poll_flush(cx);
+        }
+        exchange.bytes_in = live.upload.bytes;
+        Ok(())
+    }
+}
+
+/// The backend's part is over: the connection is kept if both bodies are through, and the place is free.
+fn release(live: Live) {
+    let Live { permit, wire, upload, is_reusable, .. } = live;
+    if is_reusable && upload.is_sent() && wire.is_flushed() {
+        permit.keep(wire, Moment::now());
+    }
+}
+
+fn broken(error: BodyError) -> ProxyError {
+    match error {
+        BodyError::Io(error) => ProxyError::because(Kind::BodyBroken, error),
+        BodyError::Early => Kind::BodyBroken.into(),
+        BodyError::Malformed(_) => ProxyError::because(Kind::BodyBroken, "a chunk is malformed"),
+    }
+}

@@ -1,0 +1,106 @@
+//! What a route changes of requests and responses: fields, host and path, and the location of a
+//! redirect.
+
+use std::borrow::Cow;
+
+use crate::{
+    exchange::Exchange,
+    fields::Fields,
+    route::conf::{HeaderEditConf, RewriteConf},
+};
+
+/// Edits fields: removes, then sets, then adds.
+pub fn edit(fields: &mut Fields, edits: &HeaderEditConf) {
+    edits.remove.iter().for_each(|name| fields.remove(name));
+    edits.set.iter().for_each(|(name, value)| fields.set(name, value.as_bytes()));
+    edits.add.iter().for_each(|(name, value)| fields.push(name, value.as_bytes()));
+}
+
+/// Host and target as they go upstream.
+pub fn rewritten<'a>(
+    exchange: &'a Exchange,
+    rewrite: Option<&'a RewriteConf>,
+) -> (Cow<'a, str>, Cow<'a, str>) {
+    let Some(rewrite) = rewrite else {
+        return (Cow::Borrowed(&exchange.authority), Cow::Borrowed(&exchange.request.target));
+    };
+    let host = if rewrite.host.is_empty() { &exchange.authority } else { &rewrite.host };
+    let path = if rewrite.path.is_empty() {
+        stripped(exchange.path(), &rewrite.strip_prefix)
+    } else {
+        rewrite.path.clone()
+    };
+    let query = exchange.request.target.get(exchange.path_length..).unwrap_or_default();
+    (Cow::Borrowed(host), Cow::Owned(path + query))
+}
+
+/// The path without a prefix of whole segments.
+fn stripped(path: &str, prefix: &str) -> String {
+    let prefix = prefix.trim_end_matches('/');
+    match path.strip_prefix(prefix) {
+        Some("") => "/".to_owned(),
+        Some(rest) if rest.starts_with('/') => rest.to_owned(),
+        _ => path.to_owned(),
+    }
+}
+
+/// The location of a redirect: its placeholders filled from the request.
+pub fn expand(template: &str, exchange: &Exchange) -> String {
+    let mut out = String::with_capacity(template.len() + exchange.request.target.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        out.push_str(before);
+        let Some((name, after)) = after.split_once('}') else {
+            rest = after;
+            break;
+        };
+        match name {
+            "scheme" => out.push_str(exchange.scheme()),
+            "host" => out.push_str(&exchange.host),
+            "port" => out.push_str(port_of(&exchange.authority)),
+            "path" => out.push_str(exchange.path()),
+            "query" => out.push_str(exchange.query()),
+            "path_and_query" => out.push_str(&exchange.request.target),
+            _ => {}
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+fn port_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => port,
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_stripped_by_whole_segments() {
+        for (path, prefix, stripped_path) in [
+            ("/v1/users", "/v1", "/users"),
+            ("/v1/users", "/v1/", "/users"),
+            ("/v1", "/v1", "/"),
+            ("/v1/", "/v1", "/"),
+            ("/v12/users", "/v1", "/v12/users"),
+            ("/users", "", "/users"),
+        ] {
+            assert_eq!(stripped(path, prefix), stripped_path, "{path} {prefix}");
+        }
+    }
+
+    #[test]
+    fn placeholders_are_filled_from_the_request() {
+        let mut exchange = Exchange { path_length: 2, ..Exchange::default() };
+        exchange.authority.push_str("A.example:8080");
+        exchange.host.push_str("a.example");
+        exchange.request.target.push_str("/a?b=c");
+        assert_eq!(expand("https://{host}{path_and_query}", &exchange), "https://a.example/a?b=c");
+        assert_eq!(expand("{scheme}://x:{port}{path}?{query}", &exchange), "http://x:8080/a?b=c");
+    }
+}

@@ -1,0 +1,11 @@
+//! HTTP towards clients, and THE request path ([`handle`]).
+
+pub mod body;
+pub mod edit;
+pub mod h1;
+pub mod h2;
+pub mod handle;
+pub mod headers;
+pub mod normalize;
+pub mod respond;
+pub mod upgrade;

@@ -1,0 +1,77 @@
+//! Errors become HTTP here and nowhere else: status, Proxy-Status (RFC 9209), a small body.
+
+use crate::{
+    error::Kind,
+    exchange::Exchange,
+    fields::{Fields, Known, list},
+};
+
+/// The status and the Proxy-Status error type (RFC 9209 §2.3) of an error.
+pub fn status_of(kind: Kind) -> (u16, &'static str) {
+    match kind {
+        Kind::Malformed(_) => (400, "http_request_error"),
+        Kind::HeadTooLarge => (431, "http_request_error"),
+        Kind::UriTooLong => (414, "http_request_error"),
+        Kind::BodyTooLarge => (413, "http_request_error"),
+        Kind::HeadTimeout | Kind::BodyTimeout => (408, "http_request_error"),
+        // Nobody reads these two; 499 is what logs call a client that left.
+        Kind::ClientGone | Kind::ClientStalled => (499, "http_request_error"),
+        Kind::Misdirected => (421, "http_request_error"),
+        Kind::NoRoute => (404, "destination_not_found"),
+        Kind::NotAllowed => (403, "http_request_denied"),
+        Kind::NoBackend => (503, "destination_unavailable"),
+        Kind::QueueFull | Kind::QueueTimeout => (503, "connection_limit_reached"),
+        Kind::Connect => (502, "connection_refused"),
+        Kind::ConnectTimeout => (504, "connection_timeout"),
+        Kind::Unresolved => (502, "dns_error"),
+        Kind::UpstreamTls => (502, "tls_protocol_error"),
+        Kind::Reset => (502, "connection_terminated"),
+        Kind::ResponseTimeout => (504, "http_response_timeout"),
+        Kind::BadResponse(_) => (502, "http_protocol_error"),
+        Kind::BodyBroken => (502, "http_response_incomplete"),
+        Kind::RouteTimeout => (504, "http_response_timeout"),
+        Kind::Draining => (503, "destination_unavailable"),
+    }
+}
+
+/// Makes `exchange.response` the answer to an error, and gives its body.
+pub fn error(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
+    let (status, name) = status_of(kind);
+    let is_json = wants_json(&exchange.request.fields);
+    let id = &exchange.id;
+    let body = if is_json {
+        let error = serde_json::json!({
+            "status": status, "code": kind.label(), "message": kind.to_string(), "request_id": id,
+        });
+        serde_json::json!({ "error": error }).to_string() + "\n"
+    } else {
+        format!("{status}: {kind}\nrequest {id}\n")
+    };
+    let media = if is_json { &b"application/json"[..] } else { b"text/plain; charset=utf-8" };
+    exchange.response.status = status;
+    let fields = &mut exchange.response.fields;
+    fields.clear();
+    fields.push_known(Known::ContentType, media);
+    let proxy_status = format!("pointsman; error={name}; details=\"{}\"", kind.label());
+    fields.push("proxy-status", proxy_status.as_bytes());
+    if matches!(kind, Kind::NoBackend | Kind::QueueFull | Kind::QueueTimeout | Kind::Draining) {
+        fields.push("retry-after", b"1");
+    }
+    fields.push_known(Known::XRequestId, exchange.id.as_bytes());
+    body.into_bytes()
+}
+
+/// Whether the client would rather have JSON than text (RFC 9110 §12.5.1, without weights: whichever
+/// is named first).
+fn wants_json(fields: &Fields) -> bool {
+    for member in list(fields.all_known(Known::Accept)) {
+        let media = member.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        if media.eq_ignore_ascii_case(b"application/json") {
+            return true;
+        }
+        if media.starts_with(b"text/") {
+            return false;
+        }
+    }
+    false
+}

@@ -1,0 +1,169 @@
+//! A connection from its first byte to the protocol that it speaks: PROXY header, TLS, HTTP/1.1 or
+//! HTTP/2. Previous stop: `listen::accept`; next stop: `http::h1` or `http::h2`.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    net::IpAddr,
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+    task::Poll,
+};
+
+use rustix::net::RecvFlags;
+use tokio::{
+    io::Interest,
+    net::{TcpStream, UnixStream},
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::accept::Accepted;
+use crate::{
+    exchange::{Peer, TlsFacts},
+    http::{
+        h1::{Become, Connection},
+        h2, upgrade,
+    },
+    net::{
+        Block, Deadline, Plain, Stream, Wire,
+        proxy_protocol::{self, Parsed},
+    },
+    runtime::{Listener, Worker},
+};
+
+/// Begins to serve a connection on this worker.
+pub fn begin(worker: &Rc<Worker>, accepted: Accepted) {
+    let worker = worker.clone();
+    tokio::task::spawn_local(async move {
+        let Accepted { socket, source, listener, mut permit } = accepted;
+        permit.serve_on(worker.series.clone());
+        let Some(ready) = Box::pin(open(&worker, listener, socket, source)).await else { return };
+        let Ready { wire, peer, is_http2 } = ready;
+        if is_http2 {
+            Box::pin(h2::serve(wire, peer, worker, listener)).await;
+            return;
+        }
+        match Connection::new(wire, peer.clone(), worker.clone(), listener).serve().await {
+            Become::Closed => {}
+            Become::Tunnel(wire, tunnel) => Box::pin(upgrade::join(wire, *tunnel)).await,
+            Become::Http2(wire) => Box::pin(h2::serve(wire, peer, worker, listener)).await,
+        }
+        drop(permit);
+    });
+}
+
+struct Ready {
+    wire: Wire,
+    peer: Rc<Peer>,
+    is_http2: bool,
+}
+
+/// Makes a wire of a socket; `None` when the connection came to nothing.
+async fn open(
+    worker: &Rc<Worker>,
+    index: usize,
+    socket: OwnedFd,
+    source: Option<std::net::SocketAddr>,
+) -> Option<Ready> {
+    let snapshot = worker.snapshot();
+    let listener = snapshot.shared.listeners.get(index)?;
+    let mut source = source.map(|source| (source.ip().to_canonical(), source.port()));
+    let networks = &listener.conf.proxy_protocol_from;
+    let is_behind_proxy =
+        source.is_some_and(|(address, _)| networks.iter().any(|network| network.contains(&address)));
+    // What came with the connection, or right behind it, is here already: a read now saves a turn of
+    // the event loop.
+    let mut first = Block::default();
+    if listener.tls.is_none() && !is_behind_proxy {
+        let mut block = Block::take();
+        if let Ok((_, length)) = rustix::net::recv(socket.as_fd(), block.room(), RecvFlags::DONTWAIT) {
+            if length == 0 {
+                return None;
+            }
+            block.filled(length);
+            first = block;
+        }
+    }
+    let plain = register(socket, listener)?;
+    if is_behind_proxy {
+        source = read_proxy_header(&plain).await?.or(source);
+    }
+    let Some(tls) = &listener.tls else {
+        let peer = Rc::new(peer(listener, source, None));
+        return Some(Ready { wire: Wire::new(Stream::Plain(plain), first), peer, is_http2: false });
+    };
+    let deadline = Deadline::new();
+    deadline.after(listener.conf.timeouts.tls_handshake);
+    let acceptor = TlsAcceptor::from(tls.config.clone());
+    let mut handshake = std::pin::pin!(acceptor.accept(plain));
+    let stream = poll_fn(|cx| match handshake.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(result.ok()),
+        Poll::Pending => deadline.poll_elapsed(cx).map(|()| None),
+    })
+    .await?;
+    let (_, session) = stream.get_ref();
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    let version = match session.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "TLSv1.3",
+    };
+    let server_name = session.server_name().map(|name| name.to_ascii_lowercase().into_boxed_str());
+    let peer = Rc::new(peer(listener, source, Some(TlsFacts { version, server_name })));
+    let wire = Wire::new(Stream::TlsServer(Box::new(stream)), Block::default());
+    Some(Ready { wire, peer, is_http2 })
+}
+
+fn register(socket: OwnedFd, listener: &Listener) -> Option<Plain> {
+    if listener.is_unix() {
+        return UnixStream::from_std(socket.into()).ok().map(Plain::Unix);
+    }
+    TcpStream::from_std(socket.into()).ok().map(Plain::Tcp)
+}
+
+fn peer(listener: &Listener, source: Option<(IpAddr, u16)>, tls: Option<TlsFacts>) -> Peer {
+    let Some((address, port)) = source else {
+        // The other end of a unix socket is on this machine, and has no address.
+        return Peer { text: "unix".into(), tls, ..Peer::default() };
+    };
+    Peer {
+        address,
+        port,
+        text: address.to_string().into(),
+        is_trusted: listener.conf.trusted_proxies.iter().any(|network| network.contains(&address)),
+        tls,
+    }
+}
+
+type Named = Option<(IpAddr, u16)>;
+
+/// Reads a PROXY header, which must be there: the client that it names, if it names one; `None` when
+/// there is no header in time. Exactly the header is taken, so that what follows, be it TLS, is whole.
+async fn read_proxy_header(plain: &Plain) -> Option<Named> {
+    let Plain::Tcp(stream) = plain else { return Some(None) };
+    let deadline = Deadline::new();
+    deadline.after(PROXY_DEADLINE);
+    let mut block = Block::take();
+    let mut header = std::pin::pin!(stream.async_io(Interest::READABLE, || {
+        let (_, length) = rustix::net::recv(stream.as_fd(), block.room(), RecvFlags::PEEK)?;
+        let seen = block.room().get(..length).unwrap_or_default();
+        match proxy_protocol::parse(seen) {
+            Ok(Parsed::Done(header)) => {
+                let taken = block.room().get_mut(..header.length).unwrap_or_default();
+                rustix::net::recv(stream.as_fd(), taken, RecvFlags::empty())?;
+                Ok(header.addresses.map(|it| (it.source.ip().to_canonical(), it.source.port())))
+            }
+            // Waits for more bytes than are there.
+            Ok(Parsed::Partial) if length > 0 => Err(io::ErrorKind::WouldBlock.into()),
+            Ok(Parsed::Partial) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(what) => Err(io::Error::other(what)),
+        }
+    }));
+    poll_fn(|cx| match header.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(result.ok()),
+        Poll::Pending => deadline.poll_elapsed(cx).map(|()| None),
+    })
+    .await
+}
+
+/// How long a proxy may take to send its header.
+const PROXY_DEADLINE: std::time::Duration = std::time::Duration::from_secs(3);

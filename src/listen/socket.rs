@@ -1,0 +1,108 @@
+//! Binding a listener's sockets: one per worker, so that the kernel spreads new connections.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::FileTypeExt, net::UnixStream},
+    },
+    path::Path,
+};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::config::listen::ListenAddress;
+
+/// The sockets of a listener, one per worker, and the address that they are bound to.
+#[derive(Debug)]
+pub struct Bound {
+    /// A socket for each worker.
+    pub sockets: Vec<OwnedFd>,
+    /// Where they listen; the port is a real one also when 0 was asked for.
+    pub address: String,
+}
+
+/// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;
+
+/// Binds a listener for so many workers.
+pub fn bind(address: &ListenAddress, workers: usize) -> io::Result<Bound> {
+    match address {
+        ListenAddress::Tcp(address) => bind_tcp(*address, workers),
+        ListenAddress::Unix(path) => bind_unix(path, workers),
+    }
+}
+
+fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Bound> {
+    // Once without SO_REUSEPORT, so that a second Pointsman gets "address in use" and not half of the
+    // traffic. It does not listen, so that no connection is lost when it is closed.
+    let probe = tcp_socket(address, false)?;
+    let address = probe.local_addr()?.as_socket().unwrap_or(address);
+    drop(probe);
+    let sockets = (0..workers).map(|_| {
+        let socket = tcp_socket(address, true)?;
+        socket.listen(BACKLOG)?;
+        Ok(OwnedFd::from(socket))
+    });
+    Ok(Bound { sockets: sockets.collect::<io::Result<_>>()?, address: address.to_string() })
+}
+
+fn tcp_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    // A restart must not wait for connections of the last run that are in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(is_shared)?;
+    // Accepted sockets inherit it, which saves a system call for each.
+    socket.set_tcp_nodelay(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn bind_unix(path: &Path, workers: usize) -> io::Result<Bound> {
+    let is_socket = fs::metadata(path).is_ok_and(|it| it.file_type().is_socket());
+    if is_socket {
+        // Left behind by a process that is gone? One that answers is in use.
+        if UnixStream::connect(path).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        fs::remove_file(path)?;
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    let sockets = (0..workers).map(|_| Ok(OwnedFd::from(socket.try_clone()?)));
+    Ok(Bound { sockets: sockets.collect::<io::Result<_>>()?, address: format!("unix:{}", path.display()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_share_a_port_and_a_second_program_gets_none_of_it() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let bound = bind(&ListenAddress::Tcp(any), 3).unwrap();
+        assert_eq!(bound.sockets.len(), 3);
+        let taken: SocketAddr = bound.address.parse().unwrap();
+        assert_ne!(taken.port(), 0);
+        let error = bind(&ListenAddress::Tcp(taken), 1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_socket_file_left_behind_is_replaced_and_one_in_use_is_not() {
+        let path = std::env::temp_dir().join(format!("pointsman-socket-{}", std::process::id()));
+        let address = ListenAddress::Unix(path.clone());
+        let bound = bind(&address, 2).unwrap();
+        assert_eq!(bind(&address, 2).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(bound);
+        bind(&address, 2).unwrap();
+        fs::remove_file(path).unwrap();
+    }
+}

@@ -1,0 +1,9 @@
+//! What runs: the snapshot that was built from the configuration, what outlives it, and the workers.
+
+pub mod drain;
+pub mod registry;
+pub mod snapshot;
+pub mod worker;
+
+pub use snapshot::{Action, Listener, Route, Snapshot};
+pub use worker::{Worker, WorkerSnapshot};

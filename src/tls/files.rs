@@ -1,0 +1,85 @@
+//! Certificates and keys from PEM files.
+//!
+//! The one place that reads them: the configuration check reports what goes wrong here at the key that
+//! names the file, and the builders of this room pass it on.
+
+use std::{fs, path::Path, sync::Arc};
+
+use rustls::{
+    crypto::aws_lc_rs::sign::any_supported_type,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::{CertifiedKey, SigningKey},
+};
+
+use super::conf::CertificateConf;
+use crate::{error::BuildError, settings};
+
+/// A chain with its key, ready to sign.
+pub fn certified_key(conf: &CertificateConf) -> Result<CertifiedKey, BuildError> {
+    pair(certificates(&conf.chain)?, signer(&conf.key)?, &conf.chain)
+}
+
+/// The certificates in a file: at least one, each of which can be understood.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, BuildError> {
+    let pem = contents(path)?;
+    let parsed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let message = match parsed {
+        Ok(found) if found.is_empty() => format!("no certificate in {}", path.display()),
+        Ok(found) => match found.iter().position(is_broken) {
+            None => return Ok(found),
+            Some(index) => format!("certificate {} of {} is broken", index + 1, path.display()),
+        },
+        Err(error) => format!("{} is not PEM: {error}", path.display()),
+    };
+    Err(BuildError::new(message, "it needs blocks that begin with `-----BEGIN CERTIFICATE-----`"))
+}
+
+/// The private key in a file, ready to sign.
+pub fn signer(path: &Path) -> Result<Arc<dyn SigningKey>, BuildError> {
+    let pem = contents(path)?;
+    let Ok(key) = PrivateKeyDer::from_pem_slice(&pem) else {
+        let message = format!("no private key in {}", path.display());
+        return Err(BuildError::new(
+            message,
+            "it needs a block that begins with `-----BEGIN PRIVATE KEY-----`",
+        ));
+    };
+    any_supported_type(&key).map_err(|_| {
+        let message = format!("the private key in {} cannot be used", path.display());
+        BuildError::new(
+            message,
+            "keys may be ECDSA (P-256, P-384, P-521), Ed25519 or RSA of 2048 bits or more",
+        )
+    })
+}
+
+/// A chain with the key that its first certificate was made for. `path` is the chain's, for the message.
+pub fn pair(
+    chain: Vec<CertificateDer<'static>>,
+    signer: Arc<dyn SigningKey>,
+    path: &Path,
+) -> Result<CertifiedKey, BuildError> {
+    let pair = CertifiedKey::new(chain, signer);
+    // A key that cannot tell its public half (`Unknown`) is left to the handshake.
+    if let Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) = pair.keys_match() {
+        let message = format!("the key does not belong to the first certificate of {}", path.display());
+        return Err(BuildError::new(
+            message,
+            "the certificate that the key was made for stands first in the chain",
+        ));
+    }
+    Ok(pair)
+}
+
+/// Whether the certificate cannot be understood.
+fn is_broken(certificate: &CertificateDer<'static>) -> bool {
+    rustls::server::ParsedCertificate::try_from(certificate).is_err()
+}
+
+/// The bytes of a file that must be there.
+fn contents(path: &Path) -> Result<Vec<u8>, BuildError> {
+    fs::read(path).map_err(|error| {
+        let hint = "relative paths start from the folder of the configuration file";
+        BuildError::new(settings::unreadable(path, &error), hint)
+    })
+}

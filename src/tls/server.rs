@@ -1,0 +1,171 @@
+//! TLS towards clients: which certificate a name gets, whether clients must show one, resumption.
+//!
+//! Next stop: `http`, which reads ALPN and compares the certificate of the connection with that of each
+//! request's host.
+
+use std::{collections::HashMap, sync::Arc};
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::aws_lc_rs::default_provider,
+    server::{
+        ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+        danger::ClientCertVerifier,
+    },
+    sign::CertifiedKey,
+    version::{TLS12, TLS13},
+};
+
+use super::{
+    conf::{CertificateConf, ClientAuthConf, ClientAuthMode},
+    files,
+    tickets::{Context, Tickets},
+};
+use crate::error::BuildError;
+
+/// What a listener's TLS connections are made with.
+#[derive(Clone, Debug)]
+pub struct ServerTls {
+    /// For the acceptor; the same for all workers.
+    pub config: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
+}
+
+impl ServerTls {
+    /// Reads the files and puts them together. A ticket made by another `ServerTls` is accepted when
+    /// both have the same `tickets`, `listener` and `client_auth`.
+    pub fn build(
+        listener: &str,
+        certificates: &[CertificateConf],
+        client_auth: &ClientAuthConf,
+        tickets: &Arc<Tickets>,
+    ) -> Result<Self, BuildError> {
+        let certificates = Arc::new(Certificates::read(listener, certificates)?);
+        let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|error| BuildError::new(error.to_string(), "this is a bug"))?;
+        let (verifier, context) = client_verifier(listener, client_auth)?;
+        let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(certificates.clone());
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.ticketer = Arc::new(tickets.bound_to(context));
+        // Tickets only: a table of sessions would be shared by the workers, and lost on reload.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        // Each one costs a sealing and some 200 bytes per handshake. Clients that open several
+        // connections at once do so before they have any.
+        config.send_tls13_tickets = 1;
+        Ok(Self { config: Arc::new(config), certificates })
+    }
+
+    /// The certificate that a connection for `name` gets, as its index in the configuration; names that
+    /// no certificate has, and no name, get the first. A request whose host has another index than
+    /// the connection's server name is misdirected (RFC 9110 §15.5.20).
+    pub fn certificate_for(&self, name: Option<&str>) -> usize {
+        self.certificates.index(name)
+    }
+}
+
+/// The certificates of a listener by the names within them.
+#[derive(Debug)]
+struct Certificates {
+    keys: Vec<Arc<CertifiedKey>>,
+    exact: HashMap<Box<str>, usize>,
+    /// Without the `*.`.
+    wildcard: HashMap<Box<str>, usize>,
+}
+
+impl Certificates {
+    fn read(listener: &str, confs: &[CertificateConf]) -> Result<Self, BuildError> {
+        if confs.is_empty() {
+            let message = format!("the https listener `{listener}` has no certificate");
+            return Err(BuildError::new(message, "add `[[listener.certificate]]` with `chain` and `key`"));
+        }
+        let mut all = Self { keys: Vec::new(), exact: HashMap::new(), wildcard: HashMap::new() };
+        for conf in confs {
+            all.add(files::certified_key(conf)?, conf)?;
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, key: CertifiedKey, conf: &CertificateConf) -> Result<(), BuildError> {
+        let index = self.keys.len();
+        let parsed = key.end_entity_cert().ok().and_then(|it| webpki::EndEntityCert::try_from(it).ok());
+        let Some(leaf) = parsed else {
+            let message = format!("the first certificate of {} is broken", conf.chain.display());
+            return Err(BuildError::new(message, "was the file changed since it was checked?"));
+        };
+        for name in leaf.valid_dns_names() {
+            let name = name.to_ascii_lowercase();
+            // The first in the file wins, as among routes.
+            match name.strip_prefix("*.") {
+                Some(parent) => self.wildcard.entry(parent.into()).or_insert(index),
+                None => self.exact.entry(name.into()).or_insert(index),
+            };
+        }
+        self.keys.push(Arc::new(key));
+        Ok(())
+    }
+
+    fn index(&self, name: Option<&str>) -> usize {
+        let Some(name) = name else {
+            return 0;
+        };
+        // An absolute name in a Host field (`example.com.`) has no dot in SNI (RFC 6066 §3).
+        let name = name.strip_suffix('.').unwrap_or(name);
+        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return self.index_of_lowercase(&name.to_ascii_lowercase());
+        }
+        self.index_of_lowercase(name)
+    }
+
+    fn index_of_lowercase(&self, name: &str) -> usize {
+        // RFC 9525 §6.3: a wildcard stands for the leftmost label, and for one only.
+        let wildcard = || self.wildcard.get(name.split_once('.')?.1);
+        self.exact.get(name).or_else(wildcard).copied().unwrap_or(0)
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.keys.get(self.index(hello.server_name())).cloned()
+    }
+}
+
+/// How clients are authenticated, and the context that tickets are bound to by it.
+fn client_verifier(
+    listener: &str,
+    conf: &ClientAuthConf,
+) -> Result<(Arc<dyn ClientCertVerifier>, Context), BuildError> {
+    let authorities = match (&conf.ca, conf.mode) {
+        (_, ClientAuthMode::Off) => Vec::new(),
+        (Some(ca), _) => files::certificates(ca)?,
+        (None, mode) => {
+            let message = format!("`client_auth.mode = \"{}\"` needs `ca`", mode.name());
+            return Err(BuildError::new(
+                message,
+                "name the certificates that clients' certificates come from",
+            ));
+        }
+    };
+    let settings = [listener.as_bytes(), conf.mode.name().as_bytes()];
+    let context = Context::of(settings.into_iter().chain(authorities.iter().map(AsRef::as_ref)));
+    if conf.mode == ClientAuthMode::Off {
+        return Ok((WebPkiClientVerifier::no_client_auth(), context));
+    }
+    let unusable = |error: String| {
+        BuildError::new(
+            format!("`client_auth.ca` cannot be used: {error}"),
+            "it needs certificates of authorities",
+        )
+    };
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.add(authority).map_err(|error| unusable(error.to_string()))?;
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(roots.into(), Arc::new(default_provider()));
+    let builder = match conf.mode {
+        ClientAuthMode::Request => builder.allow_unauthenticated(),
+        ClientAuthMode::Require | ClientAuthMode::Off => builder,
+    };
+    let verifier = builder.build().map_err(|error| unusable(error.to_string()))?;
+    Ok((verifier, context))
+}

@@ -1,0 +1,234 @@
+//! Keys for session tickets (RFC 5077 §4, RFC 8446 §4.6.1), shared by all workers.
+//!
+//! They outlive reloads, so that a client resumes across one. A ticket is bound to a [`Context`]: the
+//! listener and how it authenticates clients. Without that, a client could take a ticket where no
+//! certificate is asked for and resume with it where one is required (CVE-2025-23419).
+//!
+//! Not bound here, since rustls does it: the server name. Its `can_resume`, used for TLS 1.2 and 1.3
+//! alike, compares the name within the ticket with the name asked for (RFC 6066 §3); a test of this
+//! room holds it to that.
+
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
+    digest::{SHA256, SHA256_OUTPUT_LEN, digest},
+    rand,
+};
+use rustls::server::ProducesTickets;
+
+use crate::{error::BuildError, moment::Moment};
+
+/// After this time a new key is made. The one before is accepted for as long again.
+pub const ROTATION: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// The longest that a ticket is accepted, told to clients as its lifetime.
+const LIFETIME: Duration = Duration::from_secs(2 * 6 * 60 * 60);
+
+/// The ticket keys of this process.
+///
+/// Purposefully not `Clone`: two rotations of the same keys would drift apart.
+pub struct Tickets {
+    /// Read once per ticket made or taken, written each six hours.
+    keys: RwLock<Keys>,
+}
+
+impl Tickets {
+    /// New random keys.
+    pub fn new(now: Moment) -> Result<Arc<Self>, BuildError> {
+        let key = Key::random().ok_or_else(|| {
+            BuildError::new("the system gave no random numbers for ticket keys", "is /dev/urandom there?")
+        })?;
+        let keys = Keys { current: Arc::new(key), previous: None, since: now };
+        Ok(Arc::new(Self { keys: RwLock::new(keys) }))
+    }
+
+    /// Makes a new key when the current one is old enough; says whether it did. To be called by the
+    /// control side every minute or so.
+    pub fn rotate(&self, now: Moment) -> bool {
+        let age = now.since(self.keys.read().unwrap_or_else(PoisonError::into_inner).since);
+        if age < ROTATION {
+            return false;
+        }
+        let Some(key) = Key::random() else {
+            tracing::error!("no random numbers for a new ticket key; the old one stays for now");
+            return false;
+        };
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut keys.current, Arc::new(key));
+        // After a long sleep of the machine the old key has outlived its tickets.
+        keys.previous = (age < LIFETIME).then_some(old);
+        keys.since = now;
+        true
+    }
+
+    /// These keys for tickets of one context only.
+    pub fn bound_to(self: &Arc<Self>, context: Context) -> BoundTickets {
+        BoundTickets { tickets: self.clone(), context }
+    }
+
+    fn current(&self) -> Arc<Key> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).current.clone()
+    }
+
+    fn by_name(&self, name: &[u8]) -> Option<Arc<Key>> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        [Some(&keys.current), keys.previous.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|it| it.name == name)
+            .cloned()
+    }
+}
+
+impl fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tickets(secret)")
+    }
+}
+
+/// What a ticket is good for: nothing but the settings that this was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context([u8; SHA256_OUTPUT_LEN]);
+
+impl Context {
+    /// The context that these parts make, in this order.
+    pub fn of<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
+        let mut bytes = Vec::new();
+        for part in parts {
+            // With lengths, so that no two lists of parts read the same.
+            bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(part);
+        }
+        let mut context = [0; SHA256_OUTPUT_LEN];
+        context.copy_from_slice(digest(&SHA256, &bytes).as_ref());
+        Self(context)
+    }
+}
+
+/// Ticket keys for one context; what a listener's TLS configuration holds.
+#[derive(Debug)]
+pub struct BoundTickets {
+    tickets: Arc<Tickets>,
+    context: Context,
+}
+
+impl ProducesTickets for BoundTickets {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        LIFETIME.as_secs() as u32
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.tickets.current().seal(plain, &self.context)
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        let (name, sealed) = ticket.split_at_checked(NAME_LEN)?;
+        self.tickets.by_name(name)?.open(sealed, &self.context)
+    }
+}
+
+struct Keys {
+    current: Arc<Key>,
+    previous: Option<Arc<Key>>,
+    /// When the current key was made.
+    since: Moment,
+}
+
+/// Tells a ticket's key; as long as RFC 5077 §4 recommends, so that a chance match does not happen.
+const NAME_LEN: usize = 16;
+
+struct Key {
+    name: [u8; NAME_LEN],
+    /// Random nonces: 2^32 tickets under one key are safe (NIST SP 800-38D §8.3), which is 198,000 a
+    /// second until the next rotation.
+    aead: RandomizedNonceKey,
+}
+
+impl Key {
+    fn random() -> Option<Self> {
+        let (mut name, mut secret) = ([0; NAME_LEN], [0; 32]);
+        rand::fill(&mut name).ok()?;
+        rand::fill(&mut secret).ok()?;
+        let aead = RandomizedNonceKey::new(&AES_256_GCM, &secret).ok()?;
+        Some(Self { name, aead })
+    }
+
+    /// Name, nonce, then what was sealed with its tag.
+    fn seal(&self, plain: &[u8], context: &Context) -> Option<Vec<u8>> {
+        let mut sealed = plain.to_vec();
+        let nonce = self.aead.seal_in_place_append_tag(Aad::from(&context.0), &mut sealed).ok()?;
+        Some([&self.name[..], nonce.as_ref(), &sealed].concat())
+    }
+
+    fn open(&self, sealed: &[u8], context: &Context) -> Option<Vec<u8>> {
+        let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut opened = sealed.to_vec();
+        let length = self.aead.open_in_place(nonce, Aad::from(&context.0), &mut opened).ok()?.len();
+        opened.truncate(length);
+        Some(opened)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(tickets: &Arc<Tickets>, context: &str) -> BoundTickets {
+        tickets.bound_to(Context::of([context.as_bytes()]))
+    }
+
+    fn later(rotations: u32) -> Moment {
+        Moment(1).plus(ROTATION * rotations)
+    }
+
+    #[test]
+    fn a_ticket_lives_through_one_rotation_and_not_through_two() {
+        let tickets = Tickets::new(Moment(1)).unwrap();
+        let ticket = bound(&tickets, "web").encrypt(b"session").unwrap();
+        assert!(!tickets.rotate(Moment(2)), "it is not due yet");
+        for opened in [true, true, false] {
+            assert_eq!(bound(&tickets, "web").decrypt(&ticket).is_some(), opened);
+            let now = tickets.keys.read().unwrap().since.plus(ROTATION);
+            assert!(tickets.rotate(now));
+        }
+        let tickets = Tickets::new(Moment(1)).unwrap();
+        let ticket = bound(&tickets, "web").encrypt(b"session").unwrap();
+        assert!(tickets.rotate(later(5)));
+        assert_eq!(bound(&tickets, "web").decrypt(&ticket), None, "the key slept for too long");
+    }
+
+    #[test]
+    fn a_ticket_opens_in_its_own_context_only_and_unchanged_only() {
+        let tickets = Tickets::new(Moment(1)).unwrap();
+        let ticket = bound(&tickets, "web").encrypt(b"session").unwrap();
+        assert_eq!(bound(&tickets, "web").decrypt(&ticket).unwrap(), b"session");
+        assert_eq!(bound(&tickets, "mutual").decrypt(&ticket), None);
+        assert_eq!(bound(&Tickets::new(Moment(1)).unwrap(), "web").decrypt(&ticket), None);
+        for length in 0..ticket.len() {
+            assert_eq!(bound(&tickets, "web").decrypt(&ticket[..length]), None);
+        }
+        for place in 0..ticket.len() {
+            let mut ticket = ticket.clone();
+            ticket[place] ^= 1;
+            assert_eq!(bound(&tickets, "web").decrypt(&ticket), None);
+        }
+        assert!(!ticket.windows(7).any(|it| it == b"session"));
+    }
+
+    #[test]
+    fn parts_of_a_context_do_not_run_together() {
+        let of = |parts: &[&'static str]| Context::of(parts.iter().map(|it| it.as_bytes()));
+        assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
+        assert_ne!(of(&["a"]), of(&["a", ""]));
+    }
+}

@@ -1,0 +1,231 @@
+//! The hosts file, a name server of our own, and what happens when it has nothing or something else.
+
+use std::{
+    collections::HashMap,
+    net::Ipv4Addr,
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
+
+use hickory_resolver::{
+    Hosts,
+    config::{NameServerConfig, ResolverConfig, ResolverOpts},
+    proto::{
+        op::{Message, MessageType, OpCode, ResponseCode},
+        rr::{
+            Name, RData, Record, RecordType,
+            rdata::{A, SRV},
+        },
+    },
+};
+use tokio::{net::UdpSocket, time::timeout};
+
+use super::*;
+use crate::backend::Shared;
+
+fn backend(address: Address) -> Arc<Backend> {
+    Arc::new(Backend {
+        name: "a".into(),
+        address,
+        weight: 1,
+        max_connections: 0,
+        backup: false,
+        slow_start: Duration::ZERO,
+        shared: Arc::new(Shared::default()),
+    })
+}
+
+fn host(name: &str) -> Address {
+    Address::Host { host: name.into(), port: 80 }
+}
+
+fn resolved(backend: &Backend) -> Vec<String> {
+    backend.shared.resolved.load().iter().map(ToString::to_string).collect()
+}
+
+type Records = HashMap<(String, RecordType), Vec<(u32, RData)>>;
+
+/// A name server on this machine whose answers a test may change.
+#[derive(Default)]
+struct Zone {
+    records: Mutex<Records>,
+    asked: AtomicU32,
+}
+
+impl Zone {
+    fn set(&self, name: &str, kind: RecordType, records: impl IntoIterator<Item = (u32, RData)>) {
+        let records = records.into_iter().collect();
+        self.records.lock().unwrap().insert((name.to_owned(), kind), records);
+    }
+
+    fn set_a(&self, name: &str, ttl: u32, ips: &[[u8; 4]]) {
+        let records = ips.iter().map(|ip| (ttl, RData::A(A(Ipv4Addr::from(*ip)))));
+        self.set(name, RecordType::A, records);
+    }
+
+    fn answer(&self, question: &[u8]) -> Vec<u8> {
+        self.asked.fetch_add(1, Relaxed);
+        let question = Message::from_vec(question).unwrap();
+        let query = question.queries[0].clone();
+        let mut answer = Message::new(question.metadata.id, MessageType::Response, OpCode::Query);
+        let records = self.records.lock().unwrap();
+        let name = query.name().to_ascii();
+        if !records.keys().any(|(known, _)| *known == name) {
+            answer.metadata.response_code = ResponseCode::NXDomain;
+        }
+        for (ttl, data) in records.get(&(name, query.query_type())).into_iter().flatten() {
+            answer.add_answer(Record::from_rdata(query.name().clone(), *ttl, data.clone()));
+        }
+        answer.add_query(query);
+        answer.to_vec().unwrap()
+    }
+
+    async fn serve(&self, socket: &UdpSocket) {
+        let mut buffer = [0; 2048];
+        loop {
+            let (length, from) = socket.recv_from(&mut buffer).await.unwrap();
+            socket.send_to(&self.answer(&buffer[..length]), from).await.unwrap();
+        }
+    }
+}
+
+/// Runs `test` against a zone that is served meanwhile.
+async fn with_zone(test: impl AsyncFnOnce(&Zone, Arc<Names>)) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut server = NameServerConfig::udp([127, 0, 0, 1].into());
+    server.connections[0].port = socket.local_addr().unwrap().port();
+    let mut options = ResolverOpts::default();
+    options.timeout = Duration::from_millis(500);
+    let mut hosts = Hosts::default();
+    hosts.read_hosts_conf(&b"192.0.2.9 filed.test\n"[..]).unwrap();
+    let names = Names::of(ResolverConfig::from_name_servers(vec![server]), options, hosts);
+    let zone = Zone::default();
+    tokio::select! {
+        () = test(&zone, Arc::new(names)) => {}
+        () = zone.serve(&socket) => unreachable!(),
+    }
+}
+
+/// Waits for a condition, with other tasks running meanwhile.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+#[test]
+fn literals_are_seeded_and_never_looked_up() {
+    for (address, expected) in [
+        (host("192.0.2.1"), &["192.0.2.1:80"][..]),
+        (host("2001:db8::1"), &["[2001:db8::1]:80"]),
+        (host("example.com"), &[]),
+        (host("192.0.2"), &[]),
+        (Address::Unix("/run/app.sock".into()), &[]),
+        (Address::Srv("_http._tcp.example.com".into()), &[]),
+    ] {
+        let is_name = expected.is_empty() && !matches!(address, Address::Unix(_));
+        assert_eq!(is_named(&address), is_name);
+        let backend = backend(address);
+        seed(&backend);
+        assert_eq!(resolved(&backend), expected);
+    }
+}
+
+#[tokio::test]
+async fn nothing_to_look_up_ends_at_once() {
+    let backends = vec![backend(host("192.0.2.1")), backend(Address::Unix("/run/app.sock".into()))];
+    timeout(Duration::from_secs(5), run(backends)).await.unwrap();
+}
+
+#[tokio::test]
+async fn localhost_resolves_and_a_wrong_name_stays_empty() {
+    let (good, wrong) = (backend(host("localhost")), backend(host("no such name..")));
+    let run = run(vec![good.clone(), wrong.clone()]);
+    tokio::select! {
+        () = run => unreachable!("a name is looked up for ever"),
+        () = until("localhost resolves", || !resolved(&good).is_empty()) => {}
+    }
+    for address in good.shared.resolved.load().iter() {
+        assert!(address.ip().is_loopback() && address.port() == 80, "{address}");
+    }
+    assert!(resolved(&wrong).is_empty());
+}
+
+#[tokio::test]
+async fn a_change_is_picked_up_and_a_failure_keeps_what_was_there() {
+    with_zone(async |zone, names| {
+        zone.set_a("app.test.", 0, &[[192, 0, 2, 2], [192, 0, 2, 1]]);
+        let backend = backend(host("app.test"));
+        let check = async {
+            until("resolved", || !resolved(&backend).is_empty()).await;
+            assert_eq!(resolved(&backend), ["192.0.2.1:80", "192.0.2.2:80"]);
+            zone.set_a("app.test.", 0, &[[192, 0, 2, 3]]);
+            until("changed", || resolved(&backend) == ["192.0.2.3:80"]).await;
+            zone.records.lock().unwrap().clear();
+            let asked = zone.asked.load(Relaxed);
+            until("asked again", || zone.asked.load(Relaxed) > asked + 2).await;
+            assert_eq!(resolved(&backend), ["192.0.2.3:80"]);
+        };
+        tokio::select! {
+            () = keep_all_fresh(vec![backend.clone()], names) => unreachable!(),
+            () = check => {}
+        }
+        // Two lookups of one second each, A and AAAA: a TTL of 0 made no flood.
+        assert!(zone.asked.load(Relaxed) < 20, "{}", zone.asked.load(Relaxed));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_service_gives_the_targets_of_the_best_priority() {
+    with_zone(async |zone, names| {
+        let srv = |priority, port, target: &str| {
+            (30, RData::SRV(SRV::new(priority, 1, port, Name::from_ascii(target).unwrap())))
+        };
+        let service = Address::Srv("_http._tcp.app.test".into());
+        let set = |records: Vec<(u32, RData)>| zone.set("_http._tcp.app.test.", RecordType::SRV, records);
+        zone.set_a("one.test.", 7, &[[192, 0, 2, 1]]);
+        zone.set_a("two.test.", 20, &[[192, 0, 2, 2]]);
+        let lookup = async || names.lookup(&service).await;
+        let addresses = async || {
+            let found = lookup().await.unwrap();
+            found.addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        set(vec![srv(2, 83, "two.test."), srv(1, 82, "two.test."), srv(1, 81, "one.test.")]);
+        assert_eq!(addresses().await, ["192.0.2.1:81", "192.0.2.2:82"]);
+        assert_eq!(lookup().await.unwrap().ttl, Duration::from_secs(7));
+        // Targets without an address give way: within a priority, then to the next.
+        set(vec![srv(1, 81, "gone.test."), srv(1, 82, "two.test."), srv(2, 83, "one.test.")]);
+        assert_eq!(addresses().await, ["192.0.2.2:82"]);
+        set(vec![srv(1, 81, "gone.test."), srv(2, 83, "one.test.")]);
+        assert_eq!(addresses().await, ["192.0.2.1:83"]);
+        set(vec![srv(1, 81, "gone.test.")]);
+        assert_eq!(lookup().await, Err("target gone.test.: there is no such name".into()));
+        set(vec![srv(0, 0, ".")]);
+        assert_eq!(lookup().await, Err("the service has no target".into()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_hosts_file_comes_first_and_reasons_are_plain() {
+    with_zone(async |zone, names| {
+        zone.set_a("filed.test.", 5, &[[198, 51, 100, 1]]);
+        let found = names.lookup(&host("filed.test")).await.unwrap();
+        assert_eq!(found, Found { addresses: vec![([192, 0, 2, 9], 80).into()], ttl: TTL_MOST });
+        assert_eq!(zone.asked.load(Relaxed), 0);
+        assert_eq!(names.lookup(&host("gone.test")).await, Err("there is no such name".into()));
+        zone.set("mail.test.", RecordType::MX, []);
+        assert_eq!(names.lookup(&host("mail.test")).await, Err("the name has no address".into()));
+    })
+    .await;
+    let nothing = ResolverConfig::from_name_servers(Vec::new());
+    let names = Names::of(nothing, ResolverOpts::default(), Hosts::default());
+    let reason = names.lookup(&host("app.test")).await.unwrap_err();
+    assert_eq!(reason, "there is no name server to ask");
+}
