@@ -2,6 +2,7 @@
 //!
 //! This page is the map of the building (filled in as the rooms are).
 
+pub mod admin;
 pub mod app;
 pub mod backend;
 pub mod balance;

@@ -4,8 +4,8 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let path = std::env::args().nth(2).unwrap_or_else(|| "config/pointsman.toml".into());
+    tracing_subscriber::fmt().json().with_writer(std::io::stderr).init();
+    let path = std::env::args().skip(2).last().unwrap_or_else(|| "config/pointsman.toml".into());
     let config = match pointsman::config::load(path.as_ref()) {
         Ok(config) => config,
         Err(problems) => {
