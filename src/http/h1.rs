@@ -28,17 +28,24 @@ use crate::{
     },
     moment::Moment,
     net::{Block, Deadline, Incoming, Outgoing, Piece, Plain, Stream, Wire, wire::BodyError},
-    runtime::Worker,
+    runtime::{Permit, Worker},
 };
 
 /// A client connection that speaks HTTP/1.1.
 #[derive(Debug)]
 pub struct Connection {
-    wire: Wire,
-    deadline: Deadline,
-    peer: Rc<Peer>,
-    worker: Rc<Worker>,
-    listener: usize,
+    /// Its bytes.
+    pub wire: Wire,
+    /// The deadline of whatever it waits for.
+    pub deadline: Deadline,
+    /// Who is at its other end.
+    pub peer: Rc<Peer>,
+    /// The worker that serves it.
+    pub worker: Rc<Worker>,
+    /// Index of its listener.
+    pub listener: usize,
+    /// Its place among the open connections.
+    pub permit: Permit,
 }
 
 /// What becomes of a connection after a request.
@@ -59,19 +66,19 @@ pub enum Become {
     /// Nothing; it is closed.
     Closed,
     /// A tunnel with a backend.
-    Tunnel(Wire, Box<Tunnel>),
+    Tunnel(Box<Tunnel>),
     /// An HTTP/2 connection; its preface is still in the wire.
-    Http2(Wire),
+    Http2,
 }
 
 impl Connection {
     /// A new connection.
-    pub fn new(wire: Wire, peer: Rc<Peer>, worker: Rc<Worker>, listener: usize) -> Self {
-        Self { wire, deadline: Deadline::new(), peer, worker, listener }
+    pub fn new(wire: Wire, peer: Rc<Peer>, worker: Rc<Worker>, listener: usize, permit: Permit) -> Self {
+        Self { wire, deadline: Deadline::new(), peer, worker, listener, permit }
     }
 
     /// Serves requests until the connection ends or becomes something else.
-    pub async fn serve(mut self) -> Become {
+    pub async fn serve(&mut self) -> Become {
         let mut is_first = true;
         loop {
             if self.wire.input().is_empty() && !self.wait(is_first).await {
@@ -88,8 +95,8 @@ impl Connection {
                     }
                     return Become::Closed;
                 }
-                Next::Tunnel(tunnel) => return Become::Tunnel(self.wire, tunnel),
-                Next::Http2 => return Become::Http2(self.wire),
+                Next::Tunnel(tunnel) => return Become::Tunnel(tunnel),
+                Next::Http2 => return Become::Http2,
             }
         }
     }

@@ -22,19 +22,23 @@ use h2::{
 use http::{HeaderName, HeaderValue, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::handle::{self, End, Running};
+use super::{
+    h1::Connection,
+    handle::{self, End, Running},
+};
 use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange, Peer},
     fields::{Fields, Known},
     h1::{Method, ResponseHead},
     moment::Moment,
-    net::{Block, Deadline, Piece, Stream, Wire},
+    net::{Block, Deadline, Piece, Stream},
     runtime::Worker,
 };
 
 /// Serves an HTTP/2 connection to its end.
-pub async fn serve(mut wire: Wire, peer: Rc<Peer>, worker: Rc<Worker>, listener: usize) {
+pub async fn serve(connection: Connection) {
+    let Connection { mut wire, peer, worker, listener, permit: _permit, .. } = connection;
     let Some((timeouts, limits)) = settings(&worker, listener) else { return };
     let deadline = Deadline::new();
     deadline.after(timeouts.header);
@@ -99,6 +103,7 @@ fn settings(
 
 type Accepted = Option<Result<(Request<RecvStream>, SendResponse<Bytes>), h2::Error>>;
 
+#[expect(clippy::large_enum_variant, reason = "lives for one turn of a loop")]
 enum Event {
     Accepted(Accepted),
     Elapsed,

@@ -102,14 +102,16 @@ pub async fn handle<D: Downstream>(mut running: Running, client: &mut D) -> End 
     let Some(listener) = snapshot.shared.listeners.get(running.listener) else { return End::Broken };
     match serve(&snapshot, listener, &mut running, client).await {
         Ok(Served::Complete) => End::Complete,
-        Ok(Served::Tunnel(live, idle)) => End::Tunnel(Box::new(Tunnel { live, idle, exchange: running })),
+        Ok(Served::Tunnel(live, idle)) => {
+            End::Tunnel(Box::new(Tunnel { live: *live, idle, exchange: running }))
+        }
         Err(error) => fail(&mut running, client, error).await,
     }
 }
 
 enum Served {
     Complete,
-    Tunnel(Live, Duration),
+    Tunnel(Box<Live>, Duration),
 }
 
 /// The stops in their order.
@@ -141,29 +143,28 @@ async fn serve<D: Downstream>(
 
     let (framing, has_body) = upward_framing(exchange, framing, client);
     let limit = listener.conf.limits.body_bytes.0;
-    if let Framing::Length(length) = framing {
-        if limit > 0 && length > limit {
-            return Err(Kind::BodyTooLarge.into());
-        }
+    if matches!(framing, Framing::Length(length) if limit > 0 && length > limit) {
+        return Err(Kind::BodyTooLarge.into());
     }
     let is_upgrade = wants_tunnel(route, exchange)?;
     if let Some(edits) = &route.request_headers {
         edit::edit(&mut exchange.request.fields, edits);
     }
     let expects_continue = has_body && expects_continue(exchange);
-    let mut head = Vec::with_capacity(1024);
-    {
+    let write_head = |exchange: &Exchange, out: &mut Vec<u8>| {
         let (host, target) = edit::rewritten(exchange, route.rewrite.as_ref());
+        // HTTP/1.0 need not name a host; HTTP/1.1 must, and backends insist on one that is not empty.
+        let host = if host.is_empty() { group.upstream.conf.name.as_str().into() } else { host };
         let forwarded = route.forwarded;
         let upward =
             Upward { framing, host: &host, target: &target, is_upgrade, expects_continue, forwarded };
-        headers::write_request(exchange, &upward, &mut head);
-    }
+        headers::write_request(exchange, &upward, out);
+    };
 
     let replay = usize::try_from(group.upstream.conf.retry.replay_bytes.0).unwrap_or(usize::MAX);
     let order = Order {
         group,
-        head: &head,
+        write_head: &write_head,
         expects_continue,
         upload: Upload::new(has_body, framing == Framing::Chunked, limit, replay),
         key: affinity::key(&group.upstream, exchange),
@@ -183,7 +184,7 @@ async fn serve<D: Downstream>(
     }
     if is_tunnel {
         client.begin(&exchange.response, false, None)?;
-        return Ok(Served::Tunnel(live, route.tunnel_idle));
+        return Ok(Served::Tunnel(Box::new(live), route.tunnel_idle));
     }
     if exchange.response.status == 101 {
         return Err(Kind::BadResponse("101 to a request that asked for no upgrade").into());

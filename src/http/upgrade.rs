@@ -9,14 +9,15 @@ use std::{
 
 use tokio::io::AsyncWrite;
 
-use super::handle::Tunnel;
+use super::{h1::Connection, handle::Tunnel};
 use crate::{
     moment::Moment,
     net::{Block, Deadline, Wire},
 };
 
 /// Joins the client with the backend until both are done, one breaks, or both are silent for too long.
-pub async fn join(mut client: Wire, tunnel: Tunnel) {
+pub async fn join(mut connection: Box<Connection>, tunnel: Tunnel) {
+    let client = &mut connection.wire;
     let Tunnel { mut live, idle, mut exchange } = tunnel;
     let deadline = Deadline::new();
     let mut up = Direction { block: client.take_input(), ..Direction::default() };
@@ -28,8 +29,8 @@ pub async fn join(mut client: Wire, tunnel: Tunnel) {
             ready!(client.poll_flush(cx))?;
             is_flushed = true;
         }
-        let is_up_done = up.poll(cx, &mut client, &mut live.wire)?.is_ready();
-        let is_down_done = down.poll(cx, &mut live.wire, &mut client)?.is_ready();
+        let is_up_done = up.poll(cx, client, &mut live.wire)?.is_ready();
+        let is_down_done = down.poll(cx, &mut live.wire, client)?.is_ready();
         if is_up_done && is_down_done {
             return Poll::Ready(Ok::<(), io::Error>(()));
         }

@@ -6,7 +6,6 @@
 
 use std::{
     io,
-    net::IpAddr,
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
     sync::{
@@ -20,10 +19,7 @@ use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
 use tokio::{io::unix::AsyncFd, sync::mpsc::UnboundedSender};
 
 use super::connection;
-use crate::{
-    runtime::{Worker, registry::ListenerShared},
-    telemetry::metrics::WorkerSeries,
-};
+use crate::runtime::{Permit, Worker};
 
 /// A connection that was accepted and has no event loop yet.
 #[derive(Debug)]
@@ -64,37 +60,6 @@ impl Mailboxes {
         let least = (0..self.open.len()).min_by_key(|worker| self.open(*worker)).unwrap_or(own);
         let slack = (mine / 8).max(1);
         if self.open(least) + slack < mine { least } else { own }
-    }
-}
-
-/// Counts a connection as open, on its worker and its listener, until it is dropped.
-#[derive(Debug)]
-pub struct Permit {
-    mailboxes: Mailboxes,
-    worker: usize,
-    listener: Arc<ListenerShared>,
-    address: Option<IpAddr>,
-    series: Option<Arc<WorkerSeries>>,
-}
-
-impl Permit {
-    /// Says which worker has the connection, so that a panic is counted there.
-    pub fn serve_on(&mut self, series: Arc<WorkerSeries>) {
-        self.series = Some(series);
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(open) = self.mailboxes.open.get(self.worker) {
-            open.fetch_sub(1, Relaxed);
-        }
-        self.listener.leave(self.address);
-        if std::thread::panicking() {
-            if let Some(series) = &self.series {
-                series.panics.add(1);
-            }
-        }
     }
 }
 
@@ -169,16 +134,8 @@ fn take(
         return;
     }
     let chosen = mailboxes.choose(worker.index);
-    if let Some(open) = mailboxes.open.get(chosen) {
-        open.fetch_add(1, Relaxed);
-    }
-    let permit = Permit {
-        mailboxes: mailboxes.clone(),
-        worker: chosen,
-        listener: listener.shared.clone(),
-        address: address.filter(|_| listener.conf.max_connections_per_address > 0),
-        series: None,
-    };
+    let address = address.filter(|_| listener.conf.max_connections_per_address > 0);
+    let permit = Permit::new(mailboxes.open.clone(), chosen, listener.shared.clone(), address);
     let accepted = Accepted { socket, source, listener: index, permit };
     if chosen == worker.index {
         connection::begin(worker, accepted);

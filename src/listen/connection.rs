@@ -33,38 +33,26 @@ use crate::{
 
 /// Begins to serve a connection on this worker.
 pub fn begin(worker: &Rc<Worker>, accepted: Accepted) {
-    let worker = worker.clone();
+    // Boxed, and what comes of it too, so that the task of an idle connection is small: a future has
+    // room for all its locals for as long as it lives.
+    let opening = Box::pin(open(worker.clone(), accepted));
     tokio::task::spawn_local(async move {
-        let Accepted { socket, source, listener, mut permit } = accepted;
-        permit.serve_on(worker.series.clone());
-        let Some(ready) = Box::pin(open(&worker, listener, socket, source)).await else { return };
-        let Ready { wire, peer, is_http2 } = ready;
+        let Some((mut connection, is_http2)) = opening.await else { return };
         if is_http2 {
-            Box::pin(h2::serve(wire, peer, worker, listener)).await;
-            return;
+            return Box::pin(h2::serve(*connection)).await;
         }
-        match Connection::new(wire, peer.clone(), worker.clone(), listener).serve().await {
-            Become::Closed => {}
-            Become::Tunnel(wire, tunnel) => Box::pin(upgrade::join(wire, *tunnel)).await,
-            Become::Http2(wire) => Box::pin(h2::serve(wire, peer, worker, listener)).await,
+        match connection.serve().await {
+            Become::Closed => connection.wire.stream.say_goodbye(),
+            Become::Tunnel(tunnel) => Box::pin(upgrade::join(connection, *tunnel)).await,
+            Become::Http2 => Box::pin(h2::serve(*connection)).await,
         }
-        drop(permit);
     });
 }
 
-struct Ready {
-    wire: Wire,
-    peer: Rc<Peer>,
-    is_http2: bool,
-}
-
-/// Makes a wire of a socket; `None` when the connection came to nothing.
-async fn open(
-    worker: &Rc<Worker>,
-    index: usize,
-    socket: OwnedFd,
-    source: Option<std::net::SocketAddr>,
-) -> Option<Ready> {
+/// Makes a connection of a socket, and says whether it speaks HTTP/2; `None` when it came to nothing.
+async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<(Box<Connection>, bool)> {
+    let Accepted { socket, source, listener: index, mut permit } = accepted;
+    permit.series = Some(worker.series.clone());
     let snapshot = worker.snapshot();
     let listener = snapshot.shared.listeners.get(index)?;
     let mut source = source.map(|source| (source.ip().to_canonical(), source.port()));
@@ -90,7 +78,8 @@ async fn open(
     }
     let Some(tls) = &listener.tls else {
         let peer = Rc::new(peer(listener, source, None));
-        return Some(Ready { wire: Wire::new(Stream::Plain(plain), first), peer, is_http2: false });
+        let wire = Wire::new(Stream::Plain(plain), first);
+        return Some((Box::new(Connection::new(wire, peer, worker, index, permit)), false));
     };
     let deadline = Deadline::new();
     deadline.after(listener.conf.timeouts.tls_handshake);
@@ -110,7 +99,7 @@ async fn open(
     let server_name = session.server_name().map(|name| name.to_ascii_lowercase().into_boxed_str());
     let peer = Rc::new(peer(listener, source, Some(TlsFacts { version, server_name })));
     let wire = Wire::new(Stream::TlsServer(Box::new(stream)), Block::default());
-    Some(Ready { wire, peer, is_http2 })
+    Some((Box::new(Connection::new(wire, peer, worker, index, permit)), is_http2))
 }
 
 fn register(socket: OwnedFd, listener: &Listener) -> Option<Plain> {

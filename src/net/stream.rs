@@ -3,7 +3,7 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use tokio::{
@@ -100,6 +100,23 @@ impl Stream {
             (true, _) => stream.poll_write(cx, second),
             (_, true) => stream.poll_write(cx, first),
             _ => stream.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)]),
+        }
+    }
+
+    /// Tells the other end of a TLS connection that nothing was cut off (RFC 8446 §6.1), as far as that
+    /// can be done at once; without TLS the kernel says so.
+    pub fn say_goodbye(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        match self {
+            Self::Plain(_) => {}
+            Self::TlsServer(stream) => {
+                stream.get_mut().1.send_close_notify();
+                let _ = Pin::new(stream).poll_flush(&mut cx);
+            }
+            Self::TlsClient(stream) => {
+                stream.get_mut().1.send_close_notify();
+                let _ = Pin::new(stream).poll_flush(&mut cx);
+            }
         }
     }
 

@@ -338,7 +338,7 @@ mod tests {
     fn a_deadline_that_is_moved_or_dropped_wakes_nobody() {
         let mut wheel = wheel();
         let count = Arc::new(Count::default());
-        let waker = Waker::from(count.clone());
+        let waker = Waker::from(count);
         let mut cx = Context::from_waker(&waker);
         let (moved, cleared, kept) = (wheel.insert(), wheel.insert(), wheel.insert());
         for index in [moved, cleared, kept] {

@@ -47,6 +47,7 @@ pub struct Worker {
     pub series: Arc<WorkerSeries>,
     current: RefCell<Rc<WorkerSnapshot>>,
     log: Option<WorkerLog>,
+    #[expect(clippy::vec_box, reason = "exchanges are handed out boxed, and moved by pointer only")]
     spare: RefCell<Vec<Box<Exchange>>>,
     id_prefix: u64,
     id_next: Cell<u64>,
@@ -66,7 +67,7 @@ pub struct WorkerSnapshot {
 }
 
 /// Exchanges kept for reuse.
-const MOST_SPARE: usize = 256;
+const MOST_SPARE: usize = 1024;
 
 impl Worker {
     /// The state of worker `index`; to be made on its own thread.

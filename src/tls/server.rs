@@ -46,7 +46,7 @@ impl ServerTls {
             .map_err(|error| BuildError::new(error.to_string(), "this is a bug"))?;
         let (verifier, context) = client_verifier(listener, client_auth)?;
         let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(certificates.clone());
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
         config.ticketer = Arc::new(tickets.bound_to(context));
         // Tickets only: a table of sessions would be shared by the workers, and lost on reload.
         config.session_storage = Arc::new(NoServerSessionStorage {});

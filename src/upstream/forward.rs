@@ -25,12 +25,11 @@ use crate::{
 };
 
 /// What of the request goes upstream.
-#[derive(Debug)]
 pub struct Order<'a> {
     /// The upstream.
     pub group: &'a Rc<Group>,
-    /// The whole request head as it is written, its blank line included.
-    pub head: &'a [u8],
+    /// Writes the whole request head, its blank line included.
+    pub write_head: &'a dyn Fn(&Exchange, &mut Vec<u8>),
     /// Whether the client waits for a 100 before it sends the body.
     pub expects_continue: bool,
     /// The body.
@@ -142,10 +141,9 @@ impl Attempt<'_> {
 
     fn try_pick(&self, now: Moment) -> Option<Permit> {
         let Order { group, key, sticky, .. } = self.order;
-        if let Some(index) = sticky.filter(|_| self.tried.is_empty()) {
-            if let Some(permit) = group.pick_index(index, now) {
-                return Some(permit);
-            }
+        let sticky = sticky.filter(|_| self.tried.is_empty());
+        if let Some(permit) = sticky.and_then(|index| group.pick_index(index, now)) {
+            return Some(permit);
         }
         group.pick(key, &self.tried, now)
     }
@@ -235,7 +233,8 @@ impl Attempt<'_> {
         exchange: &mut Exchange,
         client: &mut D,
     ) -> Result<Answer> {
-        wire.output().extend_from_slice(self.order.head);
+        wire.output().reserve(1024);
+        (self.order.write_head)(exchange, wire.output());
         let mut scan = Scan::default();
         // The backend is asked for its head only while the client is not being waited for.
         let mut waited_for = None;

@@ -56,7 +56,8 @@ fn a_request_arrives_with_its_client_named_and_nothing_of_its_hop() {
 fn what_a_trusted_proxy_says_is_believed_and_extended() {
     let origin = Origin::named("a");
     let listener = "trusted_proxies = [\"127.0.0.0/8\"]";
-    let proxy = Proxy::start(&crate::support::proxy::config_of(&[origin.address().to_string()], listener, ""));
+    let proxy =
+        Proxy::start(&crate::support::proxy::config_of(&[origin.address().to_string()], listener, ""));
     let mut client = proxy.connect();
     client.send(
         "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\nX-Request-Id: mine\r\n\r\n",
@@ -70,13 +71,15 @@ fn what_a_trusted_proxy_says_is_believed_and_extended() {
 
 #[test]
 fn bodies_and_trailers_go_both_ways_in_either_framing() {
-    let (origin, proxy) = through(|request| match request.target.as_str() {
+    let (origin, proxy) = through(|request| {
+        match request.target.as_str() {
         "/chunked" => Reply::Bytes(
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\nabc\r\n4;x=y\r\ndefg\r\n0\r\nX-Sum: 7\r\n\r\n"
                 .to_vec(),
         ),
         "/close" => Reply::Close(b"HTTP/1.1 200 OK\r\n\r\nuntil the end".to_vec()),
         _ => Reply::Text(200, "length".into()),
+    }
     });
     let mut client = proxy.connect();
     client.send(
@@ -115,7 +118,9 @@ fn an_http_1_0_client_gets_no_chunks() {
 fn responses_without_a_body_have_none_whatever_they_say() {
     let (_origin, proxy) = through(|request| match request.target.as_str() {
         "/204" => Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()),
-        "/304" => Reply::Bytes(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\nETag: \"x\"\r\n\r\n".to_vec()),
+        "/304" => {
+            Reply::Bytes(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\nETag: \"x\"\r\n\r\n".to_vec())
+        }
         _ => Reply::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n".to_vec()),
     });
     let mut client = proxy.connect();
@@ -296,7 +301,8 @@ fn connect_is_refused_unless_the_route_allows_it() {
             connection.send(bytes);
         }))
     });
-    let allowed = config(&[origin.address()], "").replace("upstream = \"u\"\n", "upstream = \"u\"\nupgrade = [\"connect\"]\n");
+    let allowed = config(&[origin.address()], "")
+        .replace("upstream = \"u\"\n", "upstream = \"u\"\nupgrade = [\"connect\"]\n");
     let proxy = Proxy::start(&allowed);
     let mut client = proxy.connect();
     client.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");

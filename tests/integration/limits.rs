@@ -31,16 +31,22 @@ fn large_heads_targets_and_bodies_are_refused_with_their_own_status() {
     assert_eq!(send(format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n")), 414);
     assert_eq!(send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4000\r\n\r\n{long}")), 413);
     assert_eq!(
-        send(format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfa0\r\n{long}\r\n0\r\n\r\n")),
+        send(format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfa0\r\n{long}\r\n0\r\n\r\n"
+        )),
         413
     );
-    assert_eq!(send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1024\r\n\r\n".to_owned() + &long[..1024]), 200);
+    assert_eq!(
+        send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1024\r\n\r\n".to_owned() + &long[..1024]),
+        200
+    );
     assert!(origin.requests().iter().all(|request| request.body.len() <= 1024));
 }
 
 #[test]
 fn slow_heads_and_bodies_are_ended() {
-    let (origin, proxy) = limited("[listener.timeouts]\nheader = \"300ms\"\nbody = \"300ms\"\nidle = \"300ms\"");
+    let (origin, proxy) =
+        limited("[listener.timeouts]\nheader = \"300ms\"\nbody = \"300ms\"\nidle = \"300ms\"");
     let begun = Instant::now();
     let mut head = proxy.connect();
     head.send("GET / HTTP/1.1\r\nHost: a\r\nX: ");
@@ -112,7 +118,11 @@ fn a_route_has_a_time_limit_and_a_slow_backend_gives_504() {
             let _ = connection.stream.shutdown(Shutdown::Both);
         }))
     });
-    let config = config_of(&[origin.address().to_string()], "", "response_timeout = \"300ms\"\n---\n[upstream.retry]\nattempts = 1\n");
+    let config = config_of(
+        &[origin.address().to_string()],
+        "",
+        "response_timeout = \"300ms\"\n---\n[upstream.retry]\nattempts = 1\n",
+    );
     let proxy = Proxy::start(&config);
     let response = proxy.get("/slow");
     assert_eq!(response.status, 504);

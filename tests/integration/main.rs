@@ -1,5 +1,10 @@
 //! The whole program from outside: the real binary, real sockets, a file per capability.
-#![allow(missing_docs, unreachable_pub, dead_code, reason = "a test says what it holds by its name; support is for all files")]
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    reason = "a test says what it holds by its name; support is for all files"
+)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -13,8 +13,7 @@ fn nobody() -> SocketAddr {
 }
 
 /// Never ejects, so that each request meets the bad backend.
-const NO_EJECTION: &str =
-    "[upstream.outlier]\nconsecutive_failures = 100000\nfailure_percent = 0\n[upstream.retry]\nbudget_min_per_second = 1000\n";
+const NO_EJECTION: &str = "[upstream.outlier]\nconsecutive_failures = 100000\nfailure_percent = 0\n[upstream.retry]\nbudget_min_per_second = 1000\n";
 
 #[test]
 fn a_refused_connection_is_tried_elsewhere_whatever_the_method() {
@@ -47,7 +46,11 @@ fn a_reset_is_retried_for_idempotent_methods_only() {
         .collect();
     let failed = statuses.iter().filter(|status| **status == 502).count();
     assert!((3..=7).contains(&failed), "half of the POSTs met the bad backend: {statuses:?}");
-    assert_eq!(good.requests().iter().filter(|it| it.method == "POST").count(), 10 - failed, "none was sent twice");
+    assert_eq!(
+        good.requests().iter().filter(|it| it.method == "POST").count(),
+        10 - failed,
+        "none was sent twice"
+    );
 }
 
 #[test]
@@ -56,11 +59,14 @@ fn a_503_is_tried_elsewhere_with_its_body_and_a_500_is_passed_on() {
         "/503" => Reply::Text(503, "busy".into()),
         _ => Reply::Text(500, "bug".into()),
     });
-    let good = Origin::start(|request| Reply::Text(200, String::from_utf8(request.body.clone()).unwrap() + "good"));
+    let good =
+        Origin::start(|request| Reply::Text(200, String::from_utf8(request.body.clone()).unwrap() + "good"));
     let proxy = Proxy::start(&config(&[bad.address(), good.address()], NO_EJECTION));
     let mut client = proxy.connect();
     for _ in 0..10 {
-        client.send("PUT /503 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+        client.send(
+            "PUT /503 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        );
         assert_eq!(client.response("PUT").text(), "good", "the script looked before the body was there");
         assert_eq!(good.last().body, b"hello");
     }
@@ -72,7 +78,10 @@ fn a_503_is_tried_elsewhere_with_its_body_and_a_500_is_passed_on() {
 
 #[test]
 fn when_all_attempts_fail_the_last_answer_is_the_answer() {
-    let (first, second) = (Origin::start(|_| Reply::Text(503, "busy".into())), Origin::start(|_| Reply::Text(503, "busy".into())));
+    let (first, second) = (
+        Origin::start(|_| Reply::Text(503, "busy".into())),
+        Origin::start(|_| Reply::Text(503, "busy".into())),
+    );
     let proxy = Proxy::start(&config(&[first.address(), second.address()], NO_EJECTION));
     let response = proxy.get("/");
     assert_eq!((response.status, response.text().as_str()), (503, "busy"));

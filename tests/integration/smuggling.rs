@@ -43,7 +43,9 @@ fn doubtful_requests_get_400_and_the_connection_ends() {
 fn a_malformed_chunk_ends_the_connection_and_no_second_request_appears() {
     let origin = Origin::named("a");
     let proxy = Proxy::start(&config(&[origin.address()], ""));
-    for bad in ["5\nhello\r\n0\r\n\r\n", "zz\r\n", "11111111111111111\r\n", "5\r\nhelloGET /x HTTP/1.1\r\n\r\n"] {
+    for bad in
+        ["5\nhello\r\n0\r\n\r\n", "zz\r\n", "11111111111111111\r\n", "5\r\nhelloGET /x HTTP/1.1\r\n\r\n"]
+    {
         let mut client = proxy.connect();
         client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{bad}"));
         assert_eq!(client.response("POST").status, 400, "{bad:?}");
@@ -57,7 +59,9 @@ fn a_malformed_chunk_ends_the_connection_and_no_second_request_appears() {
 fn a_backend_that_answers_doubtfully_is_not_believed() {
     let origin = Origin::start(|request| {
         Reply::Close(match request.target.as_str() {
-            "/both" => b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc".to_vec(),
+            "/both" => {
+                b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc".to_vec()
+            }
             "/twice" => b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc".to_vec(),
             "/lf" => b"HTTP/1.1 200 OK\nContent-Length: 3\n\nabc".to_vec(),
             "/space" => b"HTTP/1.1 200 OK\r\nContent-Length : 3\r\n\r\nabc".to_vec(),
@@ -66,7 +70,10 @@ fn a_backend_that_answers_doubtfully_is_not_believed() {
             _ => b"HTTP/1.1 101 Switching\r\n\r\n".to_vec(),
         })
     });
-    let proxy = Proxy::start(&config(&[origin.address()], "[upstream.outlier]\nconsecutive_failures = 1000\nfailure_percent = 0\n"));
+    let proxy = Proxy::start(&config(
+        &[origin.address()],
+        "[upstream.outlier]\nconsecutive_failures = 1000\nfailure_percent = 0\n",
+    ));
     for target in ["/both", "/twice", "/lf", "/space", "/coding", "/nonsense", "/101"] {
         let response = proxy.get(target);
         assert_eq!(response.status, 502, "{target}");
@@ -77,11 +84,13 @@ fn a_backend_that_answers_doubtfully_is_not_believed() {
 
 #[test]
 fn bytes_behind_a_response_are_never_taken_for_the_next_one() {
-    let origin = Origin::start(|request| match request.target.as_str() {
+    let origin = Origin::start(|request| {
+        match request.target.as_str() {
         "/first" => Reply::Bytes(
             b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged".to_vec(),
         ),
         _ => Reply::Text(200, "true".into()),
+    }
     });
     let proxy = Proxy::start(&config(&[origin.address()], ""));
     let mut client = proxy.connect();
