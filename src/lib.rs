@@ -5,10 +5,12 @@
 pub mod app;
 pub mod backend;
 pub mod balance;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod error;
 pub mod exchange;
+pub mod explain;
 pub mod fields;
 pub mod h1;
 pub mod health;
