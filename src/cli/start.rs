@@ -92,10 +92,10 @@ pub fn begin_log(conf: &LogConf) {
 pub fn raise_descriptor_limit(config: &Config) {
     let before = getrlimit(Resource::Nofile);
     let wanted = Rlimit { current: before.maximum, maximum: before.maximum };
-    if before.current != before.maximum {
-        if let Err(error) = setrlimit(Resource::Nofile, wanted) {
-            tracing::warn!("cannot raise the limit on open descriptors: {error}");
-        }
+    if before.current != before.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, wanted)
+    {
+        tracing::warn!("cannot raise the limit on open descriptors: {error}");
     }
     let needed = descriptors_needed(config);
     match getrlimit(Resource::Nofile).current {

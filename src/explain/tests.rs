@@ -71,7 +71,7 @@ fn a_request_is_followed_to_its_backend() {
     assert!(!head.iter().any(|line| line.to_ascii_lowercase().starts_with("x-secret")));
     let states: Vec<_> =
         destinations[0].backends.iter().map(|it| (it.is_candidate, it.why.as_str())).collect();
-    assert_eq!(states[0].0, true);
+    assert!(states[0].0);
     assert_eq!(states[1], (false, "its weight is 0"));
     assert_eq!(states[2], (false, "a backup, and another backend is usable"));
     assert_eq!(destinations[0].pick.as_ref().unwrap().backend, "a");
