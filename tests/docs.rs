@@ -1,4 +1,5 @@
 //! The documentation holds: configurations in it are good, files it names are there, verbs it names exist.
+#![allow(clippy::unwrap_used, reason = "a test's helpers may stop as a test does")]
 
 use std::{
     fs,
