@@ -17,7 +17,9 @@ use tokio::{
 };
 
 use crate::{
+    admin::{Admin, access::Access, server},
     config::{Config, log::AccessLog as AccessTo, runtime::Workers},
+    control::Control,
     listen::{
         accept::{self, Accepted, Mailboxes},
         connection, socket,
@@ -42,16 +44,22 @@ pub fn run(config: Config) -> Result<(), String> {
     let tickets = Tickets::new(Moment::now()).map_err(|error| error.to_string())?;
     let snapshot = snapshot::build(config, 1, &registry, &tickets)?;
     let mut sockets: Vec<Vec<OwnedFd>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut addresses = Vec::with_capacity(snapshot.listeners.len());
     for listener in &snapshot.listeners {
         let conf = &listener.conf;
         let bound = socket::bind(&conf.address, workers).map_err(|error| {
             format!("listener `{}`: cannot listen on {}: {error}", conf.name, conf.address)
         })?;
         tracing::info!(listener = %conf.name, address = %bound.address, "listening");
+        addresses.push((conf.name.clone(), bound.address));
         for (own, socket) in sockets.iter_mut().zip(bound.sockets) {
             own.push(socket);
         }
     }
+    let admin = match &snapshot.config.admin {
+        None => None,
+        Some(conf) => Some((Access::new(conf)?, server::bind(conf)?)),
+    };
     let log = match &snapshot.config.log.access {
         AccessTo::Off => None,
         AccessTo::Stdout => Some(Sink::Stdout),
@@ -66,7 +74,9 @@ pub fn run(config: Config) -> Result<(), String> {
         Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), registry, drain: Drain::default() });
     let threads = start_workers(&shared, sockets, log.as_ref())
         .map_err(|error| format!("cannot start a worker: {error}"))?;
-    let result = crate::control::run(&shared, &tickets, log.as_ref());
+    let admin =
+        admin.map(|(access, socket)| (Arc::new(Admin::new(shared.clone(), access, addresses)), socket));
+    let result = Control { shared, tickets, log: log.as_ref(), admin }.run();
     for thread in threads {
         // A worker that panicked has told so already.
         let _ = thread.join();

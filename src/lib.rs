@@ -54,12 +54,14 @@
 //! 10. [`runtime`]
 //! 11. [`mod@http`]
 //! 12. [`listen`], [`explain`]
-//! 13. [`control`]
-//! 14. [`app`]
-//! 15. [`cli`]
+//! 13. [`admin`]
+//! 14. [`control`]
+//! 15. [`app`]
+//! 16. [`cli`]
 //!
 //! `docs/architecture.md` has a picture; `docs/decisions/` says why.
 
+pub mod admin;
 pub mod app;
 pub mod backend;
 pub mod balance;

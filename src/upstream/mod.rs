@@ -293,7 +293,7 @@ impl Drop for Permit {
 
 impl ClientTls {
     /// The name to ask this backend for: configured, else the backend's host, else the request's.
-    fn name_for(&self, backend: &Backend, host: &str) -> Result<ServerName<'static>> {
+    pub fn name_for(&self, backend: &Backend, host: &str) -> Result<ServerName<'static>> {
         if let Some(name) = &self.server_name {
             return Ok(name.clone());
         }

@@ -118,7 +118,7 @@ Events as they come, a body there and back, ten megabytes, a redirect, a slow an
 Why a request goes where it goes:
   {program} explain --config {config} GET http://127.0.0.1:{http}/users/7
 What Pointsman knows, and a line for each request:
-  curl http://127.0.0.1:{admin}/api/v1/upstreams
+  curl http://127.0.0.1:{admin}/api/v1/upstreams/demo
   curl http://127.0.0.1:{admin}/api/v1/status
   curl http://127.0.0.1:{admin}/readyz
   curl -s http://127.0.0.1:{admin}/metrics | grep pointsman_backend_up

@@ -1,0 +1,221 @@
+//! `GET /metrics`: every counter as Prometheus text, summed over workers.
+//!
+//! Only what is configured has series: those of backends and routes that a reload took away are gone from
+//! the answer. A thousand backends are some 2 MB, made in one go on the control loop.
+
+mod text;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
+};
+
+use http::StatusCode;
+
+use self::text::{Kind, Labels, Text};
+use super::{
+    Admin, Question,
+    reply::{Reply, make},
+    upstreams::State,
+};
+use crate::{
+    backend::Backend,
+    moment::Moment,
+    runtime::{
+        Snapshot,
+        registry::{ListenerShared, Registry, WorkerRegistry},
+    },
+    telemetry::metrics::{Counter, HistogramSum, NameId, Outcome, RequestKey, WorkerSeries},
+    upstream::Upstream,
+};
+
+pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
+    let body = render(admin, Moment::now());
+    make(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body.into())
+}
+
+fn render(admin: &Admin, now: Moment) -> String {
+    let snapshot = admin.shared.snapshot.load();
+    let registry = &admin.shared.registry;
+    let mut text = Text::new();
+    requests(&snapshot, registry, &mut text);
+    backends(&snapshot, registry, now, &mut text);
+    listeners(&snapshot, &mut text);
+    workers(registry, &mut text);
+    configuration(admin, &snapshot, &mut text);
+    text.finish()
+}
+
+/// By route: what clients asked and got.
+fn requests(snapshot: &Snapshot, registry: &Registry, text: &mut Text) {
+    let routes = snapshot.routes.iter().map(|route| &*route.name).chain([UNROUTED]);
+    let totals: Vec<(&str, RouteTotal)> = routes.map(|it| (it, RouteTotal::over(registry, it))).collect();
+    let help = "Requests by what the client got; code 0 is a client that left before it got a status.";
+    text.family("requests_total", Kind::Counter, help);
+    for (route, total) in &totals {
+        for (key, count) in &total.requests {
+            let labels = Labels::of(&[
+                ("listener", &registry.text(key.listener)),
+                ("route", route),
+                ("upstream", &registry.text(key.upstream)),
+                ("code", &key.status.to_string()),
+            ]);
+            text.sample(&labels, count);
+        }
+    }
+    let help = "Time from the first byte of a request to the end of its response.";
+    text.family("request_duration_seconds", Kind::Histogram, help);
+    for (route, total) in &totals {
+        for (upstream, sum) in &total.durations {
+            let labels = Labels::of(&[("route", route), ("upstream", &registry.text(*upstream))]);
+            text.histogram(&labels, sum);
+        }
+    }
+}
+
+/// One route over all workers.
+#[derive(Default)]
+struct RouteTotal {
+    requests: BTreeMap<RequestKey, u64>,
+    durations: BTreeMap<NameId, HistogramSum>,
+}
+
+impl RouteTotal {
+    fn over(registry: &Registry, route: &str) -> Self {
+        let mut total = Self::default();
+        for worker in registry.workers() {
+            let routes = worker.routes.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(series) = routes.get(route) else { continue };
+            for (key, count) in series.requests() {
+                *total.requests.entry(key).or_default() += count;
+            }
+            for (upstream, histogram) in series.durations() {
+                histogram.add_to(total.durations.entry(upstream).or_default());
+            }
+        }
+        total
+    }
+}
+
+/// By backend: its state, and how exchanges with it went.
+fn backends(snapshot: &Snapshot, registry: &Registry, now: Moment, text: &mut Text) {
+    let rows: Vec<BackendTotal> = snapshot
+        .upstreams
+        .iter()
+        .flat_map(|upstream| upstream.backends.iter().map(move |backend| (upstream, backend)))
+        .map(|(upstream, backend)| BackendTotal::over(registry, upstream, backend))
+        .collect();
+    let help = "1 while the backend takes new exchanges: neither down, ejected, draining nor disabled.";
+    text.family("backend_up", Kind::Gauge, help);
+    for row in &rows {
+        text.sample(&row.labels, u8::from(State::of(row.backend, now) == State::Up));
+    }
+    text.family("backend_in_flight", Kind::Gauge, "Exchanges in flight at the backend.");
+    for row in &rows {
+        text.sample(&row.labels, row.backend.in_flight());
+    }
+    let help = "Attempts at the backend by how they ended.";
+    text.family("backend_requests_total", Kind::Counter, help);
+    for row in &rows {
+        for (outcome, count) in Outcome::ALL.into_iter().zip(row.outcomes) {
+            text.sample(&row.labels.with("outcome", outcome.label()), count);
+        }
+    }
+    let help = "Time from the pick of the backend to its response head.";
+    text.family("backend_response_seconds", Kind::Histogram, help);
+    for row in &rows {
+        text.histogram(&row.labels, &row.response);
+    }
+}
+
+/// One backend over all workers.
+struct BackendTotal<'a> {
+    backend: &'a Backend,
+    labels: Labels,
+    outcomes: [u64; Outcome::ALL.len()],
+    response: HistogramSum,
+}
+
+impl<'a> BackendTotal<'a> {
+    fn over(registry: &Registry, upstream: &Upstream, backend: &'a Backend) -> Self {
+        let name = upstream.conf.name.as_str();
+        let labels = Labels::of(&[("upstream", name), ("backend", &backend.name)]);
+        let mut total = Self { backend, labels, outcomes: Default::default(), response: Default::default() };
+        let key = (Arc::from(name), Arc::from(backend.address.to_string()));
+        for worker in registry.workers() {
+            let all = worker.backends.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(series) = all.get(&key) else { continue };
+            for (sum, (_, count)) in total.outcomes.iter_mut().zip(series.outcomes()) {
+                *sum += count;
+            }
+            series.response.add_to(&mut total.response);
+        }
+        total
+    }
+}
+
+/// By listener: its connections.
+fn listeners(snapshot: &Snapshot, text: &mut Text) {
+    let mut family = |name, kind, help, value: fn(&ListenerShared) -> u64| {
+        text.family(name, kind, help);
+        for listener in &snapshot.listeners {
+            text.sample(&Labels::of(&[("listener", &listener.conf.name)]), value(&listener.shared));
+        }
+    };
+    family("connections", Kind::Gauge, "Open client connections.", |it| {
+        // A count of workers' own, which may be seen between a close and an open.
+        it.open.load(Relaxed).max(0).unsigned_abs()
+    });
+    family("connections_accepted_total", Kind::Counter, "Client connections accepted.", |it| {
+        it.accepted.load(Relaxed)
+    });
+    let help = "Client connections refused: over a limit, or by `allow` and `deny`.";
+    family("connections_refused_total", Kind::Counter, help, |it| it.refused.load(Relaxed));
+}
+
+/// Of the whole process.
+fn workers(registry: &Registry, text: &mut Text) {
+    let sum = |count: fn(&WorkerSeries) -> &Counter| -> u64 {
+        let of = |worker: &WorkerRegistry| count(&worker.series).get();
+        registry.workers().iter().map(of).sum()
+    };
+    text.family("bytes_total", Kind::Counter, "Bytes that came from clients (in) and went to them (out).");
+    text.sample(&Labels::of(&[("direction", "in")]), sum(|it| &it.bytes_in));
+    text.sample(&Labels::of(&[("direction", "out")]), sum(|it| &it.bytes_out));
+    let help = "Connections to backends that were taken from a pool (reused) and made (dialled).";
+    text.family("backend_connections_total", Kind::Counter, help);
+    text.sample(&Labels::of(&[("kind", "reused")]), sum(|it| &it.pool_reused));
+    text.sample(&Labels::of(&[("kind", "dialled")]), sum(|it| &it.pool_dialled));
+    let mut single = |name, help, value| {
+        text.family(name, Kind::Counter, help);
+        text.sample(&Labels::default(), value);
+    };
+    single("retries_total", "Attempts beyond the first.", sum(|it| &it.retries));
+    let help = "Retries that the retry budget refused.";
+    single("retries_refused_total", help, sum(|it| &it.retries_refused));
+    let help = "Access log lines dropped because the writer was behind.";
+    single("access_log_dropped_total", help, sum(|it| &it.log_dropped));
+    single("panics_total", "Connections that ended in a panic: each is a bug.", sum(|it| &it.panics));
+}
+
+/// What runs, and from which configuration.
+fn configuration(admin: &Admin, snapshot: &Snapshot, text: &mut Text) {
+    let none = Labels::default();
+    let help = "Number of the configuration that holds; each reload is one more.";
+    text.family("config_generation", Kind::Gauge, help);
+    text.sample(&none, snapshot.generation);
+    let help = "1 when the configuration was last read without a problem.";
+    text.family("config_last_reload_success", Kind::Gauge, help);
+    text.sample(&none, 1);
+    let help = "Unix time at which the configuration was last read.";
+    text.family("config_last_reload_timestamp_seconds", Kind::Gauge, help);
+    text.sample(&none, admin.last_reload.at_unix);
+    text.family("build_info", Kind::Gauge, "1, with the version as a label.");
+    text.sample(&Labels::of(&[("version", env!("CARGO_PKG_VERSION"))]), 1);
+}
+
+/// The route of requests that no route took.
+const UNROUTED: &str = "";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,20 @@
+//! `GET /readyz`: whether new connections are wanted. Whoever sends them must hear of the end before it
+//! comes, so it says 503 from the first moment of draining on, while connections are still accepted.
+
+use http::StatusCode;
+
+use super::{
+    Admin, Question,
+    reply::{Reply, text},
+};
+use crate::runtime::drain::Stage;
+
+pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
+    // While the workers start there is nobody to answer: the control loop begins after them.
+    match admin.shared.drain.stage() {
+        Stage::Running => text(StatusCode::OK, "ready\n"),
+        Stage::Unready | Stage::Draining | Stage::Closing => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+        }
+    }
+}

@@ -1,0 +1,268 @@
+use std::path::Path;
+
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    runtime::LocalRuntime,
+};
+
+use super::*;
+use crate::{
+    config,
+    config::admin::AdminConf,
+    runtime::{
+        drain::{Drain, Stage},
+        registry::Registry,
+        snapshot,
+    },
+    tls::tickets::Tickets,
+};
+
+/// A configuration with two upstreams, of which one has the backends `a` and `b`.
+pub(crate) const CONFIG: &str = r#"
+[runtime]
+workers = 2
+[admin]
+address = "127.0.0.1:0"
+[[listener]]
+name = "web"
+address = "127.0.0.1:0"
+[[route]]
+name = "all"
+upstream = "app"
+[[upstream]]
+name = "app"
+balance = "least-connections"
+backend = [{ name = "a", address = "127.0.0.1:1", weight = 3 }, { name = "b", address = "127.0.0.1:2" }]
+[[upstream]]
+name = "größer"
+backend = [{ address = "unix:/run/app.sock" }]
+"#;
+
+/// What two workers that do not run share of a snapshot of `text`.
+pub(crate) fn shared(text: &str) -> Arc<Shared> {
+    let config = config::parse(text, Path::new("test.toml")).unwrap();
+    let registry = Registry::new(2);
+    let tickets = Tickets::new(Moment::now()).unwrap();
+    let snapshot = snapshot::build(config, 1, &registry, &tickets).unwrap();
+    let snapshot = ArcSwap::from_pointee(snapshot);
+    Arc::new(Shared { snapshot, registry, drain: Drain::default() })
+}
+
+/// An admin endpoint over them.
+pub(super) fn admin(text: &str, access: Access) -> Arc<Admin> {
+    Arc::new(Admin::new(shared(text), access, vec![("web".into(), "127.0.0.1:4711".into())]))
+}
+
+fn conf(text: &str) -> AdminConf {
+    config::parse(text, Path::new("test.toml")).unwrap().admin.unwrap()
+}
+
+/// Sends `request` as it stands and gives the whole answer; the server is at `port`.
+async fn talk(port: u16, request: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // A server that refuses a body may reset the connection after its answer.
+    drop(stream.read_to_end(&mut answer).await);
+    String::from_utf8(answer).unwrap()
+}
+
+async fn get(port: u16, path: &str, fields: &str) -> (u16, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n{fields}\r\n");
+    let answer = talk(port, &request).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), body.to_owned())
+}
+
+/// Runs `test` against a server of `admin` on a port of its own.
+fn serve<F: Future<Output = ()>>(admin: Arc<Admin>, test: impl FnOnce(u16) -> F) {
+    let runtime = LocalRuntime::new().unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::task::spawn_local(server::run(admin, server::Listener::Tcp(listener)));
+        test(port).await;
+    });
+}
+
+fn token() -> Access {
+    let path = std::env::temp_dir().join(format!("pointsman-token-{}", std::process::id()));
+    std::fs::write(&path, "s3cret\n").unwrap();
+    let file = format!("127.0.0.1:0\"\ntoken_file = \"{}\"", path.display());
+    Access::new(&conf(&CONFIG.replacen("127.0.0.1:0\"", &file, 1))).unwrap()
+}
+
+#[test]
+fn every_endpoint_of_the_table_answers() {
+    serve(admin(CONFIG, Access::Local), async |port| {
+        for endpoint in ENDPOINTS {
+            let path = endpoint.path.replace("{upstream}", "app");
+            let (status, body) = get(port, &path, "").await;
+            assert_eq!(status, 200, "{path}");
+            assert!(!body.is_empty(), "{path}");
+            assert!(!endpoint.summary.is_empty());
+            let (_, index) = get(port, "/", "").await;
+            assert!(index.contains(endpoint.path), "{path}");
+            let head = format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            let answer = talk(port, &head).await;
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+        }
+    });
+}
+
+#[test]
+fn what_is_not_there_and_what_is_not_taken_are_told_as_json() {
+    serve(admin(CONFIG, Access::Local), async |port| {
+        for path in
+            ["/nothing", "/healthz/", "//", "/api/v1/upstreams/", "/api/v1/upstreams/no", "/metrics/x"]
+        {
+            let (status, body) = get(port, path, "").await;
+            assert_eq!(status, 404, "{path}");
+            let error: Value = serde_json::from_str(&body).unwrap();
+            for key in ["code", "message", "hint"] {
+                assert!(error["error"][key].is_string(), "{path}: {body}");
+            }
+        }
+        for endpoint in ENDPOINTS {
+            let path = endpoint.path.replace("{upstream}", "app");
+            let request = format!("DELETE {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            let answer = talk(port, &request).await;
+            assert!(answer.starts_with("HTTP/1.1 405 "), "{path}: {answer}");
+            assert!(answer.contains("\r\nallow: GET, HEAD\r\n"), "{path}: {answer}");
+        }
+        let big = format!(
+            "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{}",
+            1024 * 1024 + 1,
+            "x".repeat(1024 * 1024 + 1)
+        );
+        assert!(talk(port, &big).await.starts_with("HTTP/1.1 413 "));
+    });
+}
+
+#[test]
+fn without_the_token_only_the_open_endpoints_answer() {
+    serve(admin(CONFIG, token()), async |port| {
+        for endpoint in ENDPOINTS {
+            let expected = if endpoint.is_open { 200 } else { 401 };
+            assert_eq!(get(port, endpoint.path, "").await.0, expected, "{}", endpoint.path);
+            let path = endpoint.path.replace("{upstream}", "app");
+            assert_eq!(get(port, &path, "Authorization: Bearer s3cret\r\n").await.0, 200, "{path}");
+        }
+        // It does not tell either what is not there.
+        assert_eq!(get(port, "/nothing", "").await.0, 401);
+        assert_eq!(get(port, "/nothing", "Authorization: Bearer s3cret\r\n").await.0, 404);
+    });
+}
+
+#[test]
+fn without_a_token_a_page_from_elsewhere_learns_nothing() {
+    serve(admin(CONFIG, Access::new(&conf(CONFIG)).unwrap()), async |port| {
+        let ask = async |path| {
+            talk(port, &format!("GET {path} HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n\r\n")).await
+        };
+        for endpoint in ENDPOINTS {
+            let expected = if endpoint.is_open { "HTTP/1.1 200 " } else { "HTTP/1.1 421 " };
+            assert!(ask(endpoint.path).await.starts_with(expected), "{}", endpoint.path);
+        }
+    });
+}
+
+#[test]
+fn it_is_not_ready_from_the_first_moment_of_draining_on() {
+    let admin = admin(CONFIG, Access::Local);
+    serve(admin.clone(), async |port| {
+        assert_eq!(get(port, "/readyz", "").await.0, 200);
+        for stage in [Stage::Unready, Stage::Draining, Stage::Closing] {
+            admin.shared.drain.advance(stage);
+            assert_eq!(get(port, "/readyz", "").await.0, 503);
+            assert_eq!(get(port, "/healthz", "").await.0, 200);
+            let (_, body) = get(port, "/api/v1/status", "").await;
+            let status: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(status["draining"], true);
+        }
+    });
+}
+
+#[test]
+fn status_has_the_contracts_keys() {
+    serve(admin(CONFIG, Access::Local), async |port| {
+        let (_, body) = get(port, "/api/v1/status", "").await;
+        let mut status: Value = serde_json::from_str(&body).unwrap();
+        assert!(status["uptime_seconds"].is_u64());
+        assert_eq!(status["config_hash"].as_str().unwrap().len(), 16);
+        assert!(status["last_reload"]["at"].as_str().unwrap().ends_with('Z'));
+        for key in ["uptime_seconds", "config_hash", "last_reload"] {
+            status.as_object_mut().unwrap().remove(key);
+        }
+        let expected = serde_json::json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "generation": 1,
+            "workers": 2,
+            "listeners": [{
+                "name": "web", "address": "127.0.0.1:4711", "protocol": "http",
+                "connections": 0, "accepted": 0, "refused": 0,
+            }],
+            "draining": false,
+            "role": "primary",
+        });
+        assert_eq!(status, expected);
+    });
+}
+
+#[test]
+fn upstreams_have_the_contracts_keys() {
+    let admin = admin(CONFIG, Access::Local);
+    let snapshot = admin.shared.snapshot.load_full();
+    for (worker, requests) in admin.shared.registry.workers().iter().zip([2, 3]) {
+        let mut balancer = snapshot.upstreams[0].balancer.for_worker(0);
+        let now = Moment::now();
+        (0..requests).for_each(|_| balancer.on_start(0, now));
+        worker.traffic.lock().unwrap().insert("app".into(), balancer.traffic().clone());
+    }
+    serve(admin, async |port| {
+        let (_, body) = get(port, "/api/v1/upstreams", "").await;
+        let all: Value = serde_json::from_str(&body).unwrap();
+        let (_, body) = get(port, "/api/v1/upstreams/app", "").await;
+        let app: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(all["upstreams"][0], app);
+        assert_eq!(all["upstreams"].as_array().unwrap().len(), 2);
+        assert_eq!((&app["name"], &app["balance"]), (&"app".into(), &"least-connections".into()));
+        let expected = serde_json::json!({
+            "name": "a", "address": "127.0.0.1:1", "weight": 3, "state": "up", "why": "not checked yet",
+            "in_flight": 0, "requests": 5, "failures": 0, "ewma_ms": null, "bytes_per_second": 0,
+        });
+        assert_eq!(app["backends"][0], expected);
+        // A name that a path cannot hold as it stands.
+        let (status, body) = get(port, "/api/v1/upstreams/gr%C3%B6%C3%9Fer", "").await;
+        let other: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &other["backends"][0]["address"]), (200, &"unix:/run/app.sock".into()));
+    });
+}
+
+#[test]
+fn a_segment_is_decoded_and_a_broken_one_is_nobodys() {
+    assert_eq!(decode("a%2Fb").as_deref(), Some("a/b"));
+    for broken in ["%", "%4", "%zz", "%ff", "%+1"] {
+        assert_eq!(decode(broken), None, "{broken}");
+    }
+}
+
+#[test]
+fn a_client_that_sends_nothing_is_let_go() {
+    let runtime = LocalRuntime::new().unwrap();
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::task::spawn_local(server::run(admin(CONFIG, Access::Local), server::Listener::Tcp(listener)));
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        tokio::time::pause();
+        let mut answer = Vec::new();
+        let begun = tokio::time::Instant::now();
+        drop(stream.read_to_end(&mut answer).await);
+        assert!(begun.elapsed().as_secs() <= 11, "{:?}", begun.elapsed());
+    });
+}

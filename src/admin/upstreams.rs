@@ -1,0 +1,176 @@
+//! `GET /api/v1/upstreams` and `/{upstream}`: each backend's state and traffic, summed over workers.
+
+use std::sync::{Arc, PoisonError, atomic::Ordering::Relaxed};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    Admin, Question,
+    reply::{self, Reply, error},
+};
+use crate::{
+    backend::{self, Backend, WEIGHT_UNIT},
+    balance::Traffic,
+    moment::Moment,
+    runtime::worker::Shared,
+    upstream::Upstream,
+};
+
+pub(super) fn list(admin: &Admin, _: &Question) -> Reply {
+    let snapshot = admin.shared.snapshot.load();
+    let now = Moment::now();
+    let all: Vec<Value> = snapshot.upstreams.iter().map(|it| upstream(&admin.shared, it, now)).collect();
+    reply::json(StatusCode::OK, &json!({"upstreams": all}))
+}
+
+pub(super) fn get(admin: &Admin, question: &Question) -> Reply {
+    let name = question.parameters.first().map_or("", String::as_str);
+    let snapshot = admin.shared.snapshot.load();
+    match snapshot.upstreams.iter().find(|upstream| upstream.conf.name == name) {
+        Some(found) => reply::json(StatusCode::OK, &upstream(&admin.shared, found, Moment::now())),
+        None => {
+            let message = format!("there is no upstream `{name}`");
+            let hint = "GET /api/v1/upstreams lists them";
+            error(StatusCode::NOT_FOUND, "no_such_upstream", &message, hint)
+        }
+    }
+}
+
+fn upstream(shared: &Shared, upstream: &Upstream, now: Moment) -> Value {
+    let name = &*upstream.conf.name;
+    let traffic: Vec<Arc<Traffic>> = shared
+        .registry
+        .workers()
+        .iter()
+        .filter_map(|worker| worker.traffic.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned())
+        .collect();
+    let backend = |(index, it): (usize, &Arc<Backend>)| {
+        let Sum { requests, failures, average_ms, bandwidth } = Sum::over(&traffic, index, now);
+        let state = State::of(it, now);
+        json!({
+            "name": &*it.name,
+            "address": it.address.to_string(),
+            "weight": it.full_weight() / WEIGHT_UNIT,
+            "state": state.name(),
+            "why": &*why(it, state),
+            "in_flight": it.in_flight(),
+            "requests": requests,
+            "failures": failures,
+            "ewma_ms": average_ms.map(hundredths),
+            "bytes_per_second": bandwidth.round() as u64,
+        })
+    };
+    let backends: Vec<Value> = upstream.backends.iter().enumerate().map(backend).collect();
+    json!({"name": name, "balance": upstream.conf.balance.name(), "backends": backends})
+}
+
+/// More digits than anyone can use.
+fn hundredths(milliseconds: f64) -> f64 {
+    (milliseconds * 100.0).round() / 100.0
+}
+
+/// Measurements of a backend over all workers.
+#[derive(Debug, Default, PartialEq)]
+struct Sum {
+    requests: u64,
+    failures: u64,
+    /// Mean of the workers' averages, each by its requests; `None` before the first sample.
+    average_ms: Option<f64>,
+    bandwidth: f64,
+}
+
+impl Sum {
+    fn over(workers: &[Arc<Traffic>], index: usize, now: Moment) -> Self {
+        let mut sum = Self::default();
+        let (mut weighted, mut weights) = (0.0, 0.0);
+        for traffic in workers {
+            let requests = traffic.requests(index);
+            sum.requests += requests;
+            sum.failures += traffic.failures(index);
+            sum.bandwidth += traffic.bandwidth(index, now);
+            if let Some(average) = traffic.average(index, now) {
+                // A worker may have taken its average from a generation before, with no request since.
+                let weight = requests.max(1) as f64;
+                weighted += average.as_secs_f64() * 1e3 * weight;
+                weights += weight;
+            }
+        }
+        sum.average_ms = (weights > 0.0).then(|| weighted / weights);
+        sum
+    }
+}
+
+/// A backend's state in one word: what an administrator said goes before what health says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Up,
+    Down,
+    Ejected,
+    Draining,
+    Disabled,
+}
+
+impl State {
+    pub(super) fn of(backend: &Backend, now: Moment) -> Self {
+        let admin = backend.shared.admin.load(Relaxed);
+        if admin == backend::Admin::Disabled as u8 {
+            Self::Disabled
+        } else if admin == backend::Admin::Draining as u8 {
+            Self::Draining
+        } else if !backend.is_probed_up() {
+            Self::Down
+        } else if !backend.is_healthy(now) {
+            Self::Ejected
+        } else {
+            Self::Up
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Ejected => "ejected",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        }
+    }
+}
+
+/// Why it is in that state, for people.
+fn why(backend: &Backend, state: State) -> Arc<str> {
+    match state {
+        State::Up | State::Down | State::Ejected => backend.shared.why(),
+        State::Draining | State::Disabled => "an administrator said so".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_is_what_keeps_traffic_away_first() {
+        let backend = Backend {
+            name: "a".into(),
+            address: backend::Address::Unix("/run/a.sock".into()),
+            weight: 1,
+            max_connections: 0,
+            backup: false,
+            slow_start: std::time::Duration::ZERO,
+            shared: Arc::default(),
+        };
+        let now = Moment(5_000_000);
+        let state = || State::of(&backend, now).name();
+        assert_eq!(state(), "up");
+        backend.shared.ejected_until.store(6_000_000, Relaxed);
+        assert_eq!(state(), "ejected");
+        backend.shared.probed.store(backend::Probed::Down as u8, Relaxed);
+        assert_eq!(state(), "down");
+        backend.shared.admin.store(backend::Admin::Draining as u8, Relaxed);
+        assert_eq!(state(), "draining");
+        backend.shared.admin.store(backend::Admin::Disabled as u8, Relaxed);
+        assert_eq!(state(), "disabled");
+    }
+}

@@ -1,0 +1,110 @@
+//! Stopping by and by: unready, draining, closing.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use crate::runtime::{
+    Listener,
+    drain::{Stage, reached},
+    worker::Shared,
+};
+
+/// Goes through the stages: `drain_delay` while connections are still accepted, then until nothing is
+/// open or `drain_timeout` is over. `at_once` cuts it short.
+pub(super) async fn drain(shared: &Arc<Shared>, at_once: impl Future<Output = ()>) {
+    let timeouts = shared.snapshot.load().config.runtime.clone();
+    tracing::info!(delay = ?timeouts.drain_delay, timeout = ?timeouts.drain_timeout, "draining");
+    shared.drain.advance(Stage::Unready);
+    let sequence = async {
+        tokio::time::sleep(timeouts.drain_delay).await;
+        shared.drain.advance(Stage::Draining);
+        tokio::time::sleep(timeouts.drain_timeout).await;
+    };
+    tokio::select! {
+        () = sequence => tracing::warn!(open = open(shared), "the time to drain is over: closing what is left"),
+        () = drained(shared) => tracing::info!("drained"),
+        () = at_once => tracing::warn!(open = open(shared), "stopping at once"),
+    }
+    shared.drain.advance(Stage::Draining);
+    shared.drain.advance(Stage::Closing);
+}
+
+/// Waits until nothing is open while draining.
+async fn drained(shared: &Arc<Shared>) {
+    let mut stage = shared.drain.subscribe();
+    reached(&mut stage, Stage::Draining).await;
+    loop {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if open(shared) <= 0 {
+            return;
+        }
+    }
+}
+
+/// Open connections of all listeners.
+fn open(shared: &Shared) -> i64 {
+    let open = |listener: &Listener| listener.shared.open.load(Relaxed);
+    shared.snapshot.load().listeners.iter().map(open).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::admin::tests::{CONFIG, shared};
+
+    /// What `drain_delay = "2s"` and `drain_timeout = "5s"` make of so many open connections.
+    fn draining(open: i64) -> Arc<Shared> {
+        let times = "workers = 2\ndrain_delay = \"2s\"\ndrain_timeout = \"5s\"";
+        let shared = shared(&CONFIG.replace("workers = 2", times));
+        shared.snapshot.load().listeners[0].shared.open.store(open, Relaxed);
+        shared
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_are_accepted_for_the_delay_and_may_end_within_the_timeout() {
+        let shared = draining(1);
+        let begun = Instant::now();
+        let stages = async {
+            let mut stage = shared.drain.subscribe();
+            for (expected, seconds) in [(Stage::Unready, 0), (Stage::Draining, 2), (Stage::Closing, 7)] {
+                reached(&mut stage, expected).await;
+                assert_eq!((shared.drain.stage(), begun.elapsed().as_secs()), (expected, seconds));
+            }
+        };
+        tokio::join!(drain(&shared, pending()), stages);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_over_when_the_last_connection_is() {
+        let shared = draining(1);
+        let begun = Instant::now();
+        let leave = async {
+            sleep(Duration::from_secs(3)).await;
+            shared.snapshot.load().listeners[0].shared.leave(None);
+        };
+        tokio::join!(drain(&shared, pending()), leave);
+        assert_eq!((shared.drain.stage(), begun.elapsed().as_secs()), (Stage::Closing, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_delay_is_kept_with_nothing_open_too() {
+        let shared = draining(0);
+        let begun = Instant::now();
+        drain(&shared, pending()).await;
+        assert_eq!(begun.elapsed().as_secs(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn to_be_asked_again_stops_at_once() {
+        let shared = draining(1);
+        let begun = Instant::now();
+        drain(&shared, sleep(Duration::from_secs(1))).await;
+        assert_eq!((shared.drain.stage(), begun.elapsed().as_secs()), (Stage::Closing, 1));
+    }
+}

@@ -1,0 +1,15 @@
+//! The whole program from outside: the real binary, real sockets, a file per capability.
+#![allow(missing_docs, unreachable_pub, dead_code, reason = "a test says what it holds by its name; support is for all files")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers may stop as a test does"
+)]
+
+mod forwarding;
+mod limits;
+mod retries;
+mod smuggling;
+mod support;

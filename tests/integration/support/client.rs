@@ -1,0 +1,168 @@
+//! A client that sends the bytes it is told to, and reads responses one by one.
+
+use std::{
+    io::{self, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+use super::PATIENCE;
+
+/// A connection.
+pub struct Client {
+    pub stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// A response.
+#[derive(Clone, Debug, Default)]
+pub struct Response {
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+    pub trailers: Vec<(String, String)>,
+    /// Whether the body ended as it said it would.
+    pub is_whole: bool,
+}
+
+impl Response {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, buffer: Vec::new() }
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Sends as far as the other side takes it; it may close before it has all.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
+    }
+
+    pub fn get(&mut self, target: &str) -> Response {
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        self.response("GET")
+    }
+
+    /// Reads the response to a request of this method, interim responses left out.
+    pub fn response(&mut self, method: &str) -> Response {
+        loop {
+            let response = self.any_response(method);
+            if response.status >= 200 || response.status == 101 || response.status == 0 {
+                return response;
+            }
+        }
+    }
+
+    /// Reads a response, be it interim. Status 0 when the connection ended first.
+    pub fn any_response(&mut self, method: &str) -> Response {
+        let Some(head) = self.until(b"\r\n\r\n") else { return Response::default() };
+        let head = String::from_utf8(head).unwrap();
+        let mut lines = head.split("\r\n").filter(|line| !line.is_empty());
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines.map(field).collect();
+        let mut response = Response { status, headers, is_whole: true, ..Response::default() };
+        if method == "HEAD" || status < 200 || status == 204 || status == 304 {
+            return response;
+        }
+        if response.header("transfer-encoding") == Some("chunked") {
+            self.read_chunked(&mut response);
+        } else if let Some(length) = response.header("content-length").map(|it| it.parse().unwrap()) {
+            response.body = self.exactly(length);
+            response.is_whole = response.body.len() == length;
+        } else {
+            while self.fill() {}
+            response.body = std::mem::take(&mut self.buffer);
+        }
+        response
+    }
+
+    fn read_chunked(&mut self, response: &mut Response) {
+        loop {
+            let Some(line) = self.until(b"\r\n") else {
+                response.is_whole = false;
+                return;
+            };
+            let size = usize::from_str_radix(String::from_utf8_lossy(&line).trim(), 16).unwrap();
+            if size == 0 {
+                break;
+            }
+            let chunk = self.exactly(size + 2);
+            response.is_whole = chunk.len() == size + 2;
+            response.body.extend_from_slice(&chunk[..chunk.len().saturating_sub(2)]);
+            if !response.is_whole {
+                return;
+            }
+        }
+        while let Some(line) = self.until(b"\r\n").filter(|line| line != b"\r\n") {
+            response.trailers.push(field(String::from_utf8_lossy(&line).trim()));
+        }
+    }
+
+    /// Bytes up to and with these; `None` when the connection ends first.
+    pub fn until(&mut self, end: &[u8]) -> Option<Vec<u8>> {
+        loop {
+            if let Some(at) = self.buffer.windows(end.len()).position(|window| window == end) {
+                return Some(self.buffer.drain(..at + end.len()).collect());
+            }
+            if !self.fill() {
+                return None;
+            }
+        }
+    }
+
+    /// So many bytes, or fewer when the connection ends first.
+    pub fn exactly(&mut self, length: usize) -> Vec<u8> {
+        while self.buffer.len() < length && self.fill() {}
+        self.buffer.drain(..length.min(self.buffer.len())).collect()
+    }
+
+    /// Whether the other side has closed, with nothing left to read.
+    pub fn is_closed(&mut self) -> bool {
+        self.buffer.is_empty() && !self.fill()
+    }
+
+    /// Whether nothing comes for so long.
+    pub fn is_silent_for(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let mut byte = [0];
+        let result = self.stream.peek(&mut byte);
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        matches!(result, Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+    }
+
+    pub fn shut(&mut self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    fn fill(&mut self) -> bool {
+        let mut bytes = [0; 64 * 1024];
+        match self.stream.read(&mut bytes) {
+            Ok(length) => {
+                self.buffer.extend_from_slice(&bytes[..length]);
+                length > 0
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => false,
+            Err(error) => panic!("cannot read: {error}"),
+        }
+    }
+}
+
+fn field(line: &str) -> (String, String) {
+    let (name, value) = line.split_once(':').unwrap();
+    (name.to_ascii_lowercase(), value.trim().to_owned())
+}

@@ -1,0 +1,23 @@
+//! Starting the real binary, scripted backends, and raw clients.
+
+pub mod client;
+pub mod origin;
+pub mod proxy;
+
+pub use client::Client;
+pub use origin::{Origin, Reply, Request};
+pub use proxy::Proxy;
+
+use std::time::{Duration, Instant};
+
+/// How long anything that must happen may take, on a machine that is busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `is_so`, looking again and again; panics when it does not come about.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "did not happen: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,205 @@
+//! The proxy under test: the real binary, on ports that the kernel picks.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    time::{Duration, Instant},
+};
+
+use super::{Client, PATIENCE, eventually};
+
+/// A running proxy; it is stopped when this is dropped.
+pub struct Proxy {
+    child: Child,
+    addresses: HashMap<String, String>,
+    folder: PathBuf,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Proxy {
+    /// Starts the binary with this configuration. Listeners are found by name; the access log goes to
+    /// standard output, the program's own log to standard error, both as JSON.
+    pub fn start(config: &str) -> Self {
+        Self::start_in(folder(), config)
+    }
+
+    /// The same in a folder that holds what the configuration refers to.
+    pub fn start_in(folder: PathBuf, config: &str) -> Self {
+        let file = folder.join("pointsman.toml");
+        fs::write(&file, config).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+            .args(["run", "--config"])
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (sender, listening) = mpsc::channel();
+        let error = BufReader::new(child.stderr.take().unwrap());
+        let kept = log.clone();
+        std::thread::spawn(move || {
+            for line in error.lines().map_while(Result::ok) {
+                let _ = sender.send(line.clone());
+                kept.lock().unwrap().push(line);
+            }
+        });
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let kept = log.clone();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                kept.lock().unwrap().push(line);
+            }
+        });
+        let mut proxy = Self { child, addresses: HashMap::new(), folder, log };
+        let expected = config.matches("[[listener]]").count() + config.matches("[admin]").count();
+        let end = Instant::now() + PATIENCE;
+        while proxy.addresses.len() < expected {
+            let left = end.saturating_duration_since(Instant::now());
+            let Ok(line) = listening.recv_timeout(left) else {
+                panic!("the proxy did not start:\n{}", proxy.log().join("\n"));
+            };
+            proxy.note_address(&line);
+        }
+        proxy
+    }
+
+    fn note_address(&mut self, line: &str) {
+        let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else { return };
+        let fields = &line;
+        let name = match fields["message"].as_str() {
+            Some("listening") => fields["listener"].as_str().unwrap(),
+            Some("admin listening") => "admin",
+            _ => return,
+        };
+        self.addresses.insert(name.to_owned(), fields["address"].as_str().unwrap().to_owned());
+    }
+
+    /// Where a listener listens.
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        self.addresses[listener].parse().unwrap()
+    }
+
+    /// A connection to the listener `web`.
+    pub fn connect(&self) -> Client {
+        Client::connect(self.address("web"))
+    }
+
+    /// One request over a connection of its own to the listener `web`.
+    pub fn get(&self, target: &str) -> super::client::Response {
+        self.connect().get(target)
+    }
+
+    /// The folder of the configuration.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Every line of both logs so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// The access log's lines so far.
+    pub fn access_log(&self) -> Vec<serde_json::Value> {
+        let lines = self.log();
+        let lines = lines.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines.filter(|line| line.get("status").is_some()).collect()
+    }
+
+    /// Waits for an access log line of this target.
+    pub fn logged(&self, target: &str) -> serde_json::Value {
+        let mut found = None;
+        eventually(&format!("a log line of {target}"), || {
+            found = self.access_log().into_iter().find(|line| line["target"] == target);
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// Sends a signal, by its name.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        assert!(status.unwrap().success());
+    }
+
+    /// Waits for the end of the process.
+    pub fn wait(&mut self) -> ExitStatus {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "the proxy does not end:\n{}", self.log().join("\n"));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Whether the process still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Resident memory in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the proxy's log:\n{}", self.log().join("\n"));
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A new folder of this test's own.
+pub fn folder() -> PathBuf {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("pointsman-test-{}-{number}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// A configuration with a listener `web`, a route for everything, and an upstream `u` of these
+/// backends. `more` is put at its end, so that it can add to the upstream.
+pub fn config(backends: &[SocketAddr], more: &str) -> String {
+    config_of(&backends.iter().map(ToString::to_string).collect::<Vec<_>>(), "", more)
+}
+
+/// The same with addresses as text, and with options of the listener.
+pub fn config_of(backends: &[String], listener: &str, more: &str) -> String {
+    let mut text = format!(
+        "[runtime]\nworkers = 2\n[log]\nformat = \"json\"\n\
+         [[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n{listener}\n\
+         [[route]]\nname = \"all\"\nupstream = \"u\"\n[[upstream]]\nname = \"u\"\n"
+    );
+    let (upstream, tables) = more.split_once("---\n").unwrap_or(("", more));
+    text.push_str(upstream);
+    for (number, address) in backends.iter().enumerate() {
+        text.push_str(&format!("[[upstream.backend]]\nname = \"b{number}\"\naddress = \"{address}\"\n"));
+    }
+    text + tables
+}
