@@ -302,6 +302,9 @@ pub trait Downstream {
     /// none, whatever the fields say (HEAD, 204, 304).
     fn begin(&mut self, head: &ResponseHead, has_body: bool, length: Option<u64>) -> Result<()>;
 
+    /// Says that what the client sent makes no sense, so that nothing more is read of its connection.
+    fn distrust(&mut self);
+
     /// Whether a final response was begun.
     fn is_begun(&self) -> bool;
 

@@ -93,7 +93,8 @@ class IdleRow(Row):
         try:
             said = clients.stdout.readline().split()  # They give up by themselves when it takes too long.
             if said[:1] != ["open"]:
-                raise machine.Trouble(f"{proxy.name}: {' '.join(said) or 'the idle clients died'}\n{proxy.process.said()}")
+                why = " ".join(said) or "the idle clients died"
+                raise machine.Trouble(f"{proxy.name}: {why}\n{proxy.process.said()}")
             after = settled(proxy.process)
             clients.stdin.close()  # Now they look whether all are still open, and end.
             alive = int(clients.stdout.readline().split()[1])

@@ -92,7 +92,11 @@ def describe(cores, proxies):
     placed = "proxies and load on any core"
     if cores[0]:
         placed = f"proxy on core {min(cores[0])}, load and backend on {', '.join(map(str, sorted(cores[1])))}"
-    return "\n".join([*facts(proxies).values(), placed, ""])
+    lines = [*facts(proxies).values(), placed]
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        lines.append(f"the machine is busy with something else (load {load:.1f}): trust ratios, not figures")
+    return "\n".join([*lines, ""])
 
 
 def facts(proxies):

@@ -33,7 +33,8 @@ class Place:
 
 def make_certificate(place):
     command = [machine.which("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    command += ["-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     command += ["-keyout", str(place.key), "-out", str(place.chain)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     if done.returncode:
@@ -60,7 +61,8 @@ def backend(place):
         location = /large {{ root {place.folder}; }}
     }}""",
     )
-    process = machine.Process("backend", nginx_command(place, "backend", text), place.load_cores, place.folder / "backend.log")
+    command = nginx_command(place, "backend", text)
+    process = machine.Process("backend", command, place.load_cores, place.folder / "backend.log")
     try:
         process.wait_for(place.ports["backend"])
         yield process

@@ -4,6 +4,9 @@ import dataclasses
 import statistics
 
 BASE = "pointsman"
+HEADING = "Medians of the rounds. Ratio: CPU of Pointsman ÷ CPU of the peer, per request, median (lowest–highest)."
+BUSY = ["requests/s", "p50", "p99", "CPU/request", "RSS", "errors"]
+IDLE = ["per connection", "RSS", "errors"]
 
 
 class Row:
@@ -34,19 +37,19 @@ class Row:
 
 def table(rows):
     """Every row as a block of lines, one per proxy."""
-    blocks = ["", "Medians of the rounds. Ratio: CPU of Pointsman ÷ CPU of the peer, per request, median (lowest–highest).", ""]
+    blocks = ["", HEADING, ""]
     for row in rows:
         first = next(iter(row.turns.values()))
         idle = first[0].per_connection is not None
-        columns = ["per connection", "RSS", "errors"] if idle else ["requests/s", "p50", "p99", "CPU/request", "RSS", "errors"]
-        lines = [f"{row.row.title} ({row.row.key})", line("", columns, "ratio (goal)")]
+        lines = [f"{row.row.title} ({row.row.key})", line("", IDLE if idle else BUSY, "ratio (goal)")]
         lines += [line(name, cells(row, name, idle), verdict(row, name)) for name in row.turns]
         blocks += [*lines, ""]
     return "\n".join(blocks)
 
 
 def cells(row, name, idle):
-    figures = {what: row.median(name, what) for what in ["per_second", "p50", "p99", "cpu", "resident", "per_connection"]}
+    wanted = ["per_second", "p50", "p99", "cpu", "resident", "per_connection"]
+    figures = {what: row.median(name, what) for what in wanted}
     errors = str(sum(one.errors for one in row.turns[name]))
     resident = f"{figures['resident'] / 1e6:.1f} MB"
     if idle:

@@ -145,7 +145,11 @@ impl Relay {
                     }
                     return Ok(Side::Client);
                 }
-                Poll::Ready(Err(error)) => return Err(broken(error)),
+                Poll::Ready(Err(error)) => {
+                    // What came before is the client's, who must see that the rest is missing.
+                    let _ = client.poll_flush(cx)?;
+                    return Err(broken(error));
+                }
                 Poll::Pending => {
                     self.upload(cx, exchange, client)?;
                     let _ = client.poll_flush(cx)?;

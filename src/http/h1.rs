@@ -360,6 +360,10 @@ impl Downstream for Client<'_> {
         Ok(())
     }
 
+    fn distrust(&mut self) {
+        self.is_last = true;
+    }
+
     fn is_begun(&self) -> bool {
         self.is_begun
     }

@@ -307,6 +307,10 @@ impl Downstream for Client {
         Ok(())
     }
 
+    fn distrust(&mut self) {
+        // The frames around it were sound; only this stream is not.
+    }
+
     fn is_begun(&self) -> bool {
         self.is_begun
     }

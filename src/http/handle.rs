@@ -334,6 +334,9 @@ async fn fail<D: Downstream>(exchange: &mut Running, client: &mut D, error: Prox
         }
         return End::Broken;
     }
+    if matches!(kind, Kind::Malformed(_)) {
+        client.distrust();
+    }
     let body = respond::error(exchange, kind);
     match send(exchange, client, &body).await {
         Ok(()) => End::Complete,

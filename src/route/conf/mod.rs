@@ -36,7 +36,7 @@ section! {
         /// How the response's headers are changed.
         pub response_headers: HeaderEditConf;
         /// What a request may turn its connection into.
-        pub upgrade: Vec<Upgrade> = [];
+        pub upgrade: Vec<Upgrade> = ["websocket"];
         /// Time without a byte in either direction after which a tunnel is closed.
         pub tunnel_idle: Duration = "1h", in "1ms" to "365d";
         /// Whether `Forwarded` (RFC 7239) is sent too.
