@@ -13,7 +13,7 @@ use crate::{
     exchange::{Exchange, Peer, TlsFacts},
     h1::{Framing, HeadError, Scan},
     http::{
-        edit,
+        edit, handle,
         headers::{self, Upward},
         normalize, respond,
     },
@@ -213,7 +213,10 @@ fn outcome(
     match taken.and_then(|step| snapshot.routes.get(step.route)) {
         None => Outcome::NoRoute,
         Some(route) => {
-            let action = told(snapshot, route, &mut exchange, framing);
+            let action = match told(snapshot, route, &mut exchange, framing) {
+                Ok(action) => action,
+                Err(kind) => return Outcome::Refused(respond::status_of(kind).0, kind.to_string()),
+            };
             let response_edits = route.response_headers.as_ref().map(edits).unwrap_or_default();
             Outcome::Routed(Box::new(Routed { route: route.name.to_string(), action, response_edits }))
         }
@@ -239,13 +242,14 @@ fn begin(listener: &Listener, question: &Question, head: &[u8]) -> Result<(Excha
     Ok((exchange, framing))
 }
 
-fn told(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, framing: Framing) -> Told {
+fn told(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, framing: Framing) -> Result<Told, Kind> {
     let choices = match &route.action {
         Action::Redirect { to, status } => {
-            return Told::Redirect { status: *status, location: edit::expand(to, exchange) };
+            return Ok(Told::Redirect { status: *status, location: edit::expand(to, exchange) });
         }
         Action::Respond { status, body, content_type } => {
-            return Told::Respond { status: *status, content_type: content_type.clone(), bytes: body.len() };
+            let content_type = content_type.clone();
+            return Ok(Told::Respond { status: *status, content_type, bytes: body.len() });
         }
         Action::Upstream(index) => vec![(*index, 100.0)],
         Action::Split(choices, total) => {
@@ -253,6 +257,7 @@ fn told(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, framing: Fr
             choices.iter().map(|(index, weight)| (*index, percent(*weight))).collect()
         }
     };
+    let is_upgrade = handle::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
     if let Some(edits) = &route.request_headers {
         edit::edit(&mut exchange.request.fields, edits);
     }
@@ -261,14 +266,14 @@ fn told(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, framing: Fr
         .filter_map(|(index, percent)| Some((snapshot.upstreams.get(index)?, percent)))
         .map(|(upstream, percent)| destination::explain(upstream, percent, exchange))
         .collect();
-    Told::Forward { head: head(route, exchange, framing), destinations }
+    Ok(Told::Forward { head: head(route, exchange, framing, is_upgrade), destinations })
 }
 
 /// The head as a backend gets it.
-fn head(route: &Route, exchange: &Exchange, framing: Framing) -> Vec<String> {
+fn head(route: &Route, exchange: &Exchange, framing: Framing, is_upgrade: bool) -> Vec<String> {
     let (host, target) = edit::rewritten(exchange, route.rewrite.as_ref());
     let forwarded = route.forwarded;
-    let (is_upgrade, expects_continue) = (false, false);
+    let expects_continue = framing != Framing::None && handle::expects_continue(exchange);
     let upward = Upward { framing, host: &host, target: &target, is_upgrade, expects_continue, forwarded };
     let mut head = Vec::new();
     headers::write_request(exchange, &upward, &mut head);

@@ -90,6 +90,15 @@ fn what_is_not_routed_says_why() {
 }
 
 #[test]
+fn tunnels_are_asked_for_where_the_proxy_would() {
+    let fields = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
+    let answer = ask("GET", "http://api.example.com/v1/", &fields, "::1");
+    let Outcome::Routed(routed) = answer.outcome else { panic!("no route") };
+    let Told::Forward { head, .. } = routed.action else { panic!("not forwarded") };
+    assert!(head.contains(&"connection: upgrade".to_owned()), "{head:?}");
+}
+
+#[test]
 fn json_says_the_same() {
     let answer = ask("GET", "http://api.example.com/v1/", &[], "::1").to_json();
     assert_eq!(answer["outcome"], "routed");
