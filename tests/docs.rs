@@ -76,6 +76,19 @@ fn every_path_in_backticks_is_there() {
 }
 
 #[test]
+fn every_script_that_is_to_be_run_is_there() {
+    let pages = pages();
+    let lines =
+        pages.iter().flat_map(|(page, text)| blocks(text, "sh").into_iter().map(move |it| (page, it)));
+    for (page, block) in lines {
+        for word in block.lines().filter_map(|line| line.split_whitespace().next()) {
+            let is_ours = word.starts_with("tests/") || word.starts_with("benches/");
+            assert!(!is_ours || root().join(word).exists(), "{} runs {word}", page.display());
+        }
+    }
+}
+
+#[test]
 fn every_verb_that_is_named_exists_and_every_verb_is_in_the_readme() {
     let command = Arguments::command();
     let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();

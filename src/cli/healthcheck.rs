@@ -12,7 +12,7 @@ use std::{
 use super::{Failure, Status, print};
 
 /// How long each step of asking may take.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// More of an answer than this is not needed.
 const MOST: u64 = 64 * 1024;

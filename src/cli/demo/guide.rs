@@ -1,25 +1,12 @@
 //! The demonstration's configuration, and what there is to try.
 
-use std::{fmt::Write, path::Path};
+use std::path::Path;
 
 use super::{Place, backend::AWAY};
 
 /// The configuration of the proxy: an example that runs.
 pub(super) fn configuration(place: &Place) -> String {
     let Place { http, https, admin, backends, .. } = place;
-    let mut servers = String::new();
-    for (name, weight, port) in backends {
-        // Writing to a `String` does not fail.
-        let _ = write!(
-            servers,
-            "\n[[upstream.backend]]\nname = \"{name}\"\naddress = \"127.0.0.1:{port}\"\nweight = {weight}\n"
-        );
-    }
-    let checks = "\n[upstream.health_check]\npath = \"/healthz\"\ninterval = \"500ms\"\ntimeout = \"400ms\"\n\
-                  rise = 2\nfall = 2\n\
-                  \n[upstream.outlier]\nbase_ejection = \"2s\"\n";
-    let upstream =
-        |name: &str, more: &str| format!("\n[[upstream]]\nname = \"{name}\"\n{more}{servers}{checks}");
     format!(
         r#"# The demonstration's configuration, made for this run; `docs/configuration.md` has every key.
 
@@ -69,11 +56,40 @@ redirect = {{ to = "{{scheme}}://{{host}}:{{port}}/", status = 302 }}
 name = "everything"
 request_headers = {{ set = {{ x-demo = "set by a route" }} }}
 upstream = "demo"
-{}{}{}"#,
-        upstream("demo", "balance = \"round-robin\"\n"),
-        upstream("sticky", "sticky = { cookie = \"pointsman\" }\n"),
-        upstream("by-path", "balance = \"consistent-hash\"\nhash_on = \"path\"\n"),
+{}"#,
+        upstreams(backends)
     )
+}
+
+/// Three upstreams of the same backends, each with another policy.
+fn upstreams(backends: &[(&str, u32, u16)]) -> String {
+    let servers: String = backends
+        .iter()
+        .map(|(name, weight, port)| {
+            format!(
+                "\n[[upstream.backend]]\nname = \"{name}\"\naddress = \"127.0.0.1:{port}\"\nweight = {weight}\n"
+            )
+        })
+        .collect();
+    let checks = r#"
+[upstream.health_check]
+path = "/healthz"
+interval = "500ms"
+timeout = "400ms"
+rise = 2
+fall = 2
+
+[upstream.outlier]
+base_ejection = "2s"
+"#;
+    [
+        ("demo", r#"balance = "round-robin""#),
+        ("sticky", r#"sticky = { cookie = "pointsman" }"#),
+        ("by-path", "balance = \"consistent-hash\"\nhash_on = \"path\""),
+    ]
+    .iter()
+    .map(|(name, policy)| format!("\n[[upstream]]\nname = \"{name}\"\n{policy}\n{servers}{checks}"))
+    .collect()
 }
 
 /// What to try, each with a command that works as it stands.
