@@ -25,6 +25,8 @@ impl Demo {
             .spawn()
             .unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
+        // From here on it is stopped whatever happens.
+        let demo = Self(child);
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
@@ -32,7 +34,7 @@ impl Demo {
             let is_last = line.starts_with("Ctrl-C");
             lines.push(line.trim_end().to_owned());
             if is_last {
-                return (Self(child), lines, out);
+                return (demo, lines, out);
             }
         }
     }
