@@ -1,15 +1,76 @@
-//! Pointsman: a load-balancing reverse proxy for layers 4 and 7.
+//! Pointsman: a load-balancing reverse proxy. This page is the map of the building.
 //!
-//! This page is the map of the building (filled in as the rooms are).
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | listener | an address that is accepted on, with its protocol and certificates |
+//! | route | the rule that decides what becomes of a request: match → action |
+//! | upstream | a named group of backends with one balancing policy, one health check, one retry policy |
+//! | backend | one server in an upstream |
+//! | pool | idle connections to one backend |
+//! | exchange | one request and its response, with everything known about them |
+//! | tunnel | two joined byte streams (an upgraded connection, CONNECT) |
+//! | snapshot | one immutable, checked, built configuration; a generation number identifies it |
+//! | registry | what outlives a snapshot: health, counts in flight, counters, names |
+//! | worker | a thread with its own event loop, connections, pools and balancer state |
+//!
+//! # The path of a request
+//!
+//! 1. [`listen::accept`]: a connection is accepted, if there is a place for it.
+//! 2. [`listen::connection`]: PROXY header, TLS ([`tls::server`]), HTTP/1.1 or HTTP/2.
+//! 3. [`http::h1`] or [`http::h2`]: the connection; a whole request head begins an
+//!    [`exchange::Exchange`].
+//! 4. [`http::handle::handle`]: **the table of contents of the proxy**, from here to the end.
+//! 5. [`http::normalize::normalize`]: one host, one path, one length; what is ambiguous is refused.
+//! 6. [`route::table::Table::find`]: host → path → rule.
+//! 7. [`http::edit`] and [`http::headers`]: what the route changes, and what every hop does.
+//! 8. [`upstream::forward::forward`]: picks a backend ([`balance::Balancer::pick`]), waits for a place
+//!    where there is none ([`upstream::queue`]), sends, and tries another where that may be
+//!    ([`upstream::retry`]).
+//! 9. [`upstream::pool`] or [`net::dial`]: an idle connection or a new one.
+//! 10. [`health::passive`]: how the attempt went.
+//! 11. [`http::body::relay`]: the response body on its way, block by block.
+//! 12. [`http::handle::Running`] is dropped: the log line, the counts, the places given back.
+//!
+//! # From file to traffic
+//!
+//! [`config::load`] (all problems at once) → [`runtime::snapshot::build`] (no side effects) →
+//! [`app::run`] (sockets, workers, [`control`]) → each worker's [`runtime::WorkerSnapshot`].
+//!
+//! # Rooms
+//!
+//! A room may use only rooms of the lines before its own; `tests/layers.rs` holds them to it.
+//!
+//! 1. [`error`], [`moment`]
+//! 2. [`fields`], [`settings`]
+//! 3. [`h1`], [`tls`], [`telemetry`]
+//! 4. [`net`]
+//! 5. [`backend`]
+//! 6. [`exchange`]
+//! 7. [`balance`], [`health`], [`route`]
+//! 8. [`upstream`]
+//! 9. [`config`]
+//! 10. [`runtime`]
+//! 11. [`mod@http`]
+//! 12. [`listen`], [`explain`]
+//! 13. [`admin`]
+//! 14. [`control`]
+//! 15. [`app`]
+//! 16. [`cli`]
+//!
+//! `docs/architecture.md` has a picture; `docs/decisions/` says why.
 
 pub mod admin;
 pub mod app;
 pub mod backend;
 pub mod balance;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod error;
 pub mod exchange;
+pub mod explain;
 pub mod fields;
 pub mod h1;
 pub mod health;

@@ -1,20 +1,26 @@
-//! The program: arguments → telemetry → config → run → exit status.
+//! The program: arguments → configuration → log → limits → the proxy → exit status.
+
+use std::process::{ExitCode, Termination};
+
+use pointsman::{
+    app,
+    cli::{self, Failure, File, Verb, start},
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {
-    tracing_subscriber::fmt().json().with_writer(std::io::stderr).init();
-    let path = std::env::args().skip(2).last().unwrap_or_else(|| "config/pointsman.toml".into());
-    let config = match pointsman::config::load(path.as_ref()) {
-        Ok(config) => config,
-        Err(problems) => {
-            eprintln!("{problems}");
-            std::process::exit(2);
-        }
-    };
-    if let Err(error) = pointsman::app::run(config) {
-        eprintln!("{error}");
-        std::process::exit(1);
+fn main() -> ExitCode {
+    match cli::arguments().verb {
+        Verb::Run(file) => run(file).map_or_else(Termination::report, |()| ExitCode::SUCCESS),
+        verb => cli::perform(verb),
     }
+}
+
+/// Runs the proxy until it has drained.
+fn run(file: File) -> Result<(), Failure> {
+    let config = start::load(file)?;
+    start::begin_log(&config.log);
+    start::raise_descriptor_limit(&config);
+    app::run(config).map_err(Failure::new)
 }

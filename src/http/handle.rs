@@ -259,7 +259,7 @@ fn upward_framing<D: Downstream>(exchange: &Exchange, framing: Framing, client: 
 }
 
 /// Whether the client asks for a tunnel, by Upgrade or CONNECT, and may have it.
-fn wants_tunnel(route: &Route, exchange: &Exchange) -> Result<bool> {
+pub(crate) fn wants_tunnel(route: &Route, exchange: &Exchange) -> Result<bool> {
     if exchange.request.method == Method::Connect {
         let is_allowed = route.allows_connect && !exchange.is_http2;
         return if is_allowed { Ok(true) } else { Err(Kind::NotAllowed.into()) };
@@ -280,7 +280,7 @@ fn is_switched(exchange: &Exchange) -> bool {
     }
 }
 
-fn expects_continue(exchange: &Exchange) -> bool {
+pub(crate) fn expects_continue(exchange: &Exchange) -> bool {
     exchange.request.fields.all_known(Known::Expect).any(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 

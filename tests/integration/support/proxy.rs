@@ -76,7 +76,7 @@ impl Proxy {
 
     fn note_address(&mut self, line: &str) {
         let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else { return };
-        let fields = &line["fields"];
+        let fields = &line;
         let name = match fields["message"].as_str() {
             Some("listening") => fields["listener"].as_str().unwrap(),
             Some("admin listening") => "admin",

@@ -1,0 +1,124 @@
+//! `pointsman demo`: three backends and a proxy in front of them in one process, and what to try.
+//!
+//! The proxy is the real one, run by [`crate::app::run`] with the configuration that is written beside
+//! its throw-away certificates; the backends are small servers on threads of their own.
+
+mod answer;
+mod backend;
+mod guide;
+
+use std::{
+    env, fs, io,
+    net::{Ipv4Addr, TcpListener},
+    os::unix::fs::DirBuilderExt,
+    path::PathBuf,
+    process::{self, ExitCode},
+    time::Duration,
+};
+
+use self::backend::Server;
+use super::{Failure, Status, print, start};
+use crate::{app, config, tls::demo::demo_certificates};
+
+/// The demonstration backends.
+const SERVERS: [Plan; 3] = [
+    Plan { name: "a", port: 8081, weight: 1, delay: Duration::ZERO },
+    Plan { name: "b", port: 8082, weight: 2, delay: Duration::ZERO },
+    Plan { name: "slow", port: 8083, weight: 1, delay: Duration::from_millis(150) },
+];
+
+/// A backend as it is meant to be.
+struct Plan {
+    name: &'static str,
+    /// The port that is tried first.
+    port: u16,
+    weight: u32,
+    delay: Duration,
+}
+
+/// Where everything listens, and where files are.
+struct Place {
+    http: u16,
+    https: u16,
+    admin: u16,
+    /// Names, weights and ports of the backends.
+    backends: Vec<(&'static str, u32, u16)>,
+    folder: PathBuf,
+}
+
+/// Runs until it is interrupted.
+pub(super) fn demo() -> Status {
+    let folder = Folder::new().map_err(|error| Failure::new(format!("cannot make a folder: {error}")))?;
+    let cannot = |error: io::Error| Failure::new(format!("the demonstration cannot start: {error}"));
+    demo_certificates(&folder.0).map_err(cannot)?;
+
+    // Everything is bound before anything is let go, so that no port is given twice.
+    let fronts = [8080, 8443, 9900].map(listener);
+    let mut backends = Vec::new();
+    for plan in &SERVERS {
+        let (listener, port) = listener(plan.port).map_err(cannot)?;
+        let server = Server { name: plan.name, delay: plan.delay, port };
+        backend::start(server, listener).map_err(cannot)?;
+        backends.push((plan.name, plan.weight, port));
+    }
+    let mut ports = [0; 3];
+    for (port, front) in ports.iter_mut().zip(fronts) {
+        *port = front.map_err(cannot)?.1;
+    }
+    let [http, https, admin] = ports;
+    let place = Place { http, https, admin, backends, folder: folder.0.clone() };
+
+    let text = guide::configuration(&place);
+    let file = place.folder.join("demo.toml");
+    fs::write(&file, &text).map_err(cannot)?;
+    let config = config::parse(&text, &file).map_err(Failure::new)?;
+    start::begin_log(&config.log);
+    start::raise_descriptor_limit(&config);
+    print(&guide::guide(&place, &command(), &file));
+    app::run(config).map_err(Failure::new)?;
+    print("The demonstration is over; its files are gone.\n");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A listener on a port of this machine, or on a free one when that is taken.
+fn listener(port: u16) -> io::Result<(TcpListener, u16)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).or_else(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)),
+        _ => Err(error),
+    })?;
+    let bound = listener.local_addr()?.port();
+    if bound != port {
+        print(&format!("Port {port} is taken, so {bound} takes its place.\n"));
+    }
+    Ok((listener, bound))
+}
+
+/// How this program is called, for commands that work as printed.
+fn command() -> String {
+    let path = env::current_exe().ok().and_then(|path| path.to_str().map(str::to_owned));
+    path.map_or_else(|| "pointsman".to_owned(), |path| guide::quoted(&path))
+}
+
+/// A folder of our own that is removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> io::Result<Self> {
+        let path = env::temp_dir().join(format!("pointsman-demo-{}", process::id()));
+        // Fails where something is already, which may be another's; nobody else may look in.
+        fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Self(path))
+    }
+
+    #[cfg(test)]
+    fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left in a folder for temporary files does no harm.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,110 @@
+//! `pointsman explain`: why a request goes where it goes, as text.
+
+use std::{fmt::Write, process::ExitCode};
+
+use super::{Failure, Format, Request, Status, print, start};
+use crate::explain::{self, Answer, Destination, Outcome, Question, Routed, Told};
+
+/// Status when no route takes the request.
+const NO_ROUTE: u8 = 3;
+
+/// Reads and builds the configuration, asks it, and prints the answer of each listener.
+pub(super) fn explain(request: Request) -> Status {
+    let Request { file, method, url, headers, from, format } = request;
+    let fields = headers.iter().map(|line| field(line)).collect::<Result<_, _>>()?;
+    let snapshot = start::build(start::load(file)?).map_err(Failure::usage)?;
+    let question = Question { method, url, fields, from };
+    let answers = explain::explain(&snapshot, &question).map_err(Failure::usage)?;
+    let has_route = answers.iter().any(Answer::has_route);
+    print(&match format {
+        Format::Json => {
+            let listeners: serde_json::Value = answers.iter().map(Answer::to_json).collect();
+            let report = serde_json::json!({"routed": has_route, "listeners": listeners});
+            format!("{report:#}\n")
+        }
+        Format::Text => answers.iter().map(text).collect::<Vec<_>>().join("\n"),
+    });
+    Ok(if has_route { ExitCode::SUCCESS } else { ExitCode::from(NO_ROUTE) })
+}
+
+fn field(line: &str) -> Result<(String, String), Failure> {
+    let (name, value) = line
+        .split_once(':')
+        .ok_or_else(|| Failure::usage(format!("`{line}` is not a header; write it as `Name: value`")))?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn text(answer: &Answer) -> String {
+    let mut out = String::new();
+    // Writing to a `String` does not fail.
+    let _ = write_answer(answer, &mut out);
+    out
+}
+
+fn write_answer(answer: &Answer, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "listener {} ({})", answer.listener, answer.address)?;
+    if !answer.considered.is_empty() {
+        writeln!(out, "  routes")?;
+        let width = answer.considered.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        for (name, verdict) in &answer.considered {
+            writeln!(out, "    {name:width$}  {verdict}")?;
+        }
+    }
+    match &answer.outcome {
+        Outcome::NotAdmitted => {
+            writeln!(out, "  the connection is closed: `allow` and `deny` do not let the client in")
+        }
+        Outcome::Refused(status, why) => writeln!(out, "  refused with {status}: {why}"),
+        Outcome::NoRoute => writeln!(out, "  no route: 404"),
+        Outcome::Routed(routed) => write_routed(routed, out),
+    }
+}
+
+fn write_routed(routed: &Routed, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "  route {}", routed.route)?;
+    match &routed.action {
+        Told::Redirect { status, location } => writeln!(out, "    redirects with {status} to {location}")?,
+        Told::Respond { status, content_type, bytes } => {
+            writeln!(out, "    answers {status} with {bytes} bytes of {content_type}")?;
+        }
+        Told::Forward { head, destinations } => {
+            writeln!(out, "  a backend gets")?;
+            for line in head {
+                writeln!(out, "    {line}")?;
+            }
+            for destination in destinations {
+                write_destination(destination, out)?;
+            }
+        }
+    }
+    if !routed.response_edits.is_empty() {
+        writeln!(out, "  the response's headers")?;
+        for edit in &routed.response_edits {
+            writeln!(out, "    {edit}")?;
+        }
+    }
+    Ok(())
+}
+
+fn write_destination(destination: &Destination, out: &mut String) -> std::fmt::Result {
+    let Destination { upstream, percent, balance, backends, pick } = destination;
+    write!(out, "  upstream {upstream} ({balance}")?;
+    if *percent < 100.0 {
+        write!(out, ", {percent:.1} % of this route")?;
+    }
+    writeln!(out, ")")?;
+    let width = backends.iter().map(|backend| backend.name.chars().count()).max().unwrap_or(0);
+    for backend in backends {
+        let sign = if backend.is_candidate { '+' } else { '-' };
+        let address = if backend.address == backend.name { "" } else { &format!("{}, ", backend.address) };
+        writeln!(
+            out,
+            "    {sign} {:width$}  {address}weight {}: {}",
+            backend.name, backend.weight, backend.why
+        )?;
+    }
+    match pick {
+        Some(choice) => writeln!(out, "    pick: {} ({})", choice.backend, choice.why),
+        None => writeln!(out, "    pick: none, so 503"),
+    }
+}

@@ -1,0 +1,51 @@
+//! `pointsman man`: the manual page, one for all verbs, from the same definitions as `--help`.
+
+use std::{io, process::ExitCode};
+
+use clap_mangen::Man;
+
+use super::{Failure, Status, command, print};
+
+/// Prints the page in roff.
+pub(super) fn man() -> Status {
+    let page = page().map_err(Failure::new)?;
+    print(&String::from_utf8_lossy(&page));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn page() -> io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    let mut command = command();
+    // Fills in the usage lines of the verbs.
+    command.build();
+    let man = Man::new(command.clone());
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
+        page.extend_from_slice(format!(".SH {}\n", verb.get_name().to_uppercase()).as_bytes());
+        let man = Man::new(verb.clone());
+        let mut parts = Vec::new();
+        man.render_synopsis_section(&mut parts)?;
+        man.render_description_section(&mut parts)?;
+        man.render_options_section(&mut parts)?;
+        // Sections of the verb are subsections of the page.
+        page.extend_from_slice(String::from_utf8_lossy(&parts).replace(".SH ", ".SS ").as_bytes());
+    }
+    page.extend_from_slice(
+        b".SH \"SEE ALSO\"\nEvery key of the configuration file: docs/configuration.md.\n",
+    );
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_verb_stands_in_the_manual() {
+        let page = String::from_utf8(super::page().unwrap()).unwrap();
+        for verb in super::command().get_subcommands() {
+            assert!(page.contains(&format!(".SH {}", verb.get_name().to_uppercase())), "{}", verb.get_name());
+        }
+    }
+}

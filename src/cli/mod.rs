@@ -1,0 +1,213 @@
+//! The command line: one file per verb; `run` is in `main.rs`, since it is what the program is for.
+//!
+//! Every verb prints to standard output what was asked for and to standard error what went wrong, and
+//! gives the exit status that `docs/getting-started.md` promises. Output goes through [`print`], since
+//! a reader that closed the pipe is no reason to panic.
+
+mod certificates;
+mod check;
+mod completions;
+pub mod demo;
+mod explain;
+mod healthcheck;
+mod man;
+mod schema;
+pub mod start;
+
+use std::{
+    fmt,
+    io::Write,
+    net::IpAddr,
+    path::PathBuf,
+    process::{ExitCode, Termination},
+};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+/// A load-balancing reverse proxy.
+#[derive(Debug, Parser)]
+#[command(name = "pointsman", version, about, long_about = None, after_help = FIRST_STEPS)]
+#[command(propagate_version = true, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const FIRST_STEPS: &str = "\
+First steps:
+  pointsman demo                        see it at work, with nothing to prepare
+  pointsman check --config my.toml      tell everything that is wrong with a configuration
+  pointsman run --config my.toml        run the proxy
+
+Signals: SIGTERM and SIGINT drain and stop (a second one stops at once), SIGUSR1 reopens the access log.";
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the proxy.
+    ///
+    /// Ends with 0 after a clean drain, 1 when it cannot start, 2 when the configuration is not good.
+    Run(File),
+    /// Tell everything that is wrong with a configuration, without opening a socket.
+    ///
+    /// Ends with 0 when it is good, 2 when there are problems.
+    Check {
+        #[command(flatten)]
+        #[doc(hidden)]
+        file: File,
+        /// How to print.
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Run three demonstration backends and a proxy in front of them, and say what to try.
+    Demo,
+    /// Say which route and backend a request would get, and why.
+    ///
+    /// Ends with 0, or 3 when no route takes the request.
+    Explain(Request),
+    /// Make a demonstration authority and certificates in a folder.
+    Certificates {
+        /// The folder; it is made if it is not there.
+        dir: PathBuf,
+    },
+    /// Ask a running Pointsman whether it is ready, for a container's HEALTHCHECK.
+    ///
+    /// Ends with 0 when it is ready, 1 when it is not.
+    Healthcheck {
+        /// The admin endpoint: http://ADDRESS:PORT, or unix:PATH.
+        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9900")]
+        admin: String,
+    },
+    /// Print the JSON Schema of the configuration file.
+    Schema,
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
+}
+
+/// Which configuration file.
+#[derive(Debug, Args)]
+pub struct File {
+    /// The configuration [default: config/pointsman.toml, else /etc/pointsman/pointsman.toml].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// The request that `explain` is about.
+#[derive(Debug, Args)]
+pub struct Request {
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub file: File,
+    /// Its method.
+    pub method: String,
+    /// Its URL, or a path alone.
+    pub url: String,
+    /// A header, as `Name: value`; as often as you like.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// The client's address.
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub from: IpAddr,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For scripts.
+    Json,
+}
+
+/// Reads the command line; prints help, version or what is wrong with it, and ends the program then.
+pub fn arguments() -> Arguments {
+    Arguments::parse()
+}
+
+/// Does what a verb other than `run` says.
+pub fn perform(verb: Verb) -> ExitCode {
+    let status = match verb {
+        // `main` takes it before this; from anywhere else there is nothing to run.
+        Verb::Run(_) => Err(Failure::usage("`run` is the program itself")),
+        Verb::Check { file, format } => check::check(file, format),
+        Verb::Demo => demo::demo(),
+        Verb::Explain(request) => explain::explain(request),
+        Verb::Certificates { dir } => certificates::certificates(&dir),
+        Verb::Healthcheck { admin } => healthcheck::healthcheck(&admin),
+        Verb::Schema => Ok(schema::schema()),
+        Verb::Completions { shell } => Ok(completions::completions(shell)),
+        Verb::Man => man::man(),
+    };
+    status.unwrap_or_else(Termination::report)
+}
+
+/// What a verb gives.
+type Status = Result<ExitCode, Failure>;
+
+/// Why a verb ended early: a text for people, and the exit status. Told on its way out.
+#[derive(Debug)]
+pub struct Failure {
+    text: String,
+    status: u8,
+}
+
+impl Failure {
+    /// It could not be done.
+    pub fn new(text: impl fmt::Display) -> Self {
+        Self { text: text.to_string(), status: 1 }
+    }
+
+    /// It was asked wrongly, or the configuration is not good.
+    pub fn usage(text: impl fmt::Display) -> Self {
+        Self { text: text.to_string(), status: 2 }
+    }
+}
+
+impl Termination for Failure {
+    fn report(self) -> ExitCode {
+        // With standard error closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{}", self.text);
+        ExitCode::from(self.status)
+    }
+}
+
+/// Prints to standard output.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    // Whoever closed the pipe has read enough.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// The definitions above, for completions and the manual.
+fn command() -> clap::Command {
+    Arguments::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_request_is_read_as_curl_would_have_it() {
+        let line =
+            ["pointsman", "explain", "GET", "http://a/", "-H", "X-A: b", "-H", "c: d", "--from", "::1"];
+        let Verb::Explain(request) = Arguments::parse_from(line).verb else { panic!("another verb") };
+        assert_eq!(request.headers, ["X-A: b", "c: d"]);
+        assert!(request.from.is_loopback());
+    }
+}

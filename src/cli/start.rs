@@ -1,0 +1,138 @@
+//! What comes before the proxy itself: finding and reading the configuration, the log, and the limit on
+//! descriptors.
+
+use std::{
+    io::{self, IsTerminal},
+    path::{Path, PathBuf},
+};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::level_filters::LevelFilter;
+
+use super::{Failure, File};
+use crate::{
+    config::{
+        self, Config,
+        log::{LogConf, LogFormat, LogLevel},
+    },
+    moment::Moment,
+    runtime::{
+        registry::Registry,
+        snapshot::{self, Snapshot},
+    },
+    tls::tickets::Tickets,
+};
+
+/// Where the configuration is looked for when none is named, in this order.
+const DEFAULT_PATHS: [&str; 2] = ["config/pointsman.toml", "/etc/pointsman/pointsman.toml"];
+
+/// The configuration file: the one that is named, or the first of the default ones that is there.
+pub(super) fn find(file: File) -> Result<PathBuf, Failure> {
+    match file.config {
+        Some(path) if path.exists() => Ok(path),
+        Some(path) => Err(nothing_at(&[&path])),
+        None => {
+            let paths = DEFAULT_PATHS.map(Path::new);
+            let found = paths.into_iter().find(|path| path.exists());
+            found.map(Path::to_owned).ok_or_else(|| nothing_at(&paths))
+        }
+    }
+}
+
+fn nothing_at(tried: &[&Path]) -> Failure {
+    let tried: Vec<String> = tried.iter().map(|path| path.display().to_string()).collect();
+    Failure::usage(format!(
+        "there is no configuration at {}\n\n  \
+         pointsman demo                   see it at work without any\n  \
+         pointsman check --config FILE    tell what is wrong with a file\n  \
+         pointsman run --config FILE      run with a file; docs/getting-started.md shows how to write one",
+        tried.join(" or ")
+    ))
+}
+
+/// Finds and reads the configuration.
+pub fn load(file: File) -> Result<Config, Failure> {
+    config::load(&find(file)?).map_err(Failure::usage)
+}
+
+/// Builds what a configuration describes, and opens nothing.
+pub(super) fn build(config: Config) -> Result<Snapshot, String> {
+    let registry = Registry::new(1);
+    let tickets = Tickets::new(Moment::now()).map_err(|error| error.to_string())?;
+    snapshot::build(config, 1, &registry, &tickets)
+}
+
+/// Begins the log on standard error. With standard error closed, lines are lost and nothing else is.
+pub fn begin_log(conf: &LogConf) {
+    let level = match conf.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let is_terminal = io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_max_level(level)
+        .with_ansi(is_terminal)
+        .log_internal_errors(false);
+    let is_json = match conf.format {
+        LogFormat::Auto => !is_terminal,
+        LogFormat::Text => false,
+        LogFormat::Json => true,
+    };
+    // Only a second beginning can fail, and the first one holds.
+    let _ =
+        if is_json { log.json().flatten_event(true).try_init() } else { log.with_target(false).try_init() };
+}
+
+/// Raises the limit on open descriptors as far as is allowed, and warns when the connections that the
+/// listeners may have do not fit.
+pub fn raise_descriptor_limit(config: &Config) {
+    let before = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: before.maximum, maximum: before.maximum };
+    if before.current != before.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, wanted)
+    {
+        tracing::warn!("cannot raise the limit on open descriptors: {error}");
+    }
+    let needed = descriptors_needed(config);
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) if limit < needed => tracing::warn!(
+            limit,
+            needed,
+            "the limit on open descriptors is below twice the sum of `max_connections`: \
+             raise it (`ulimit -Hn`, `LimitNOFILE=`) or lower `max_connections`"
+        ),
+        _ => {}
+    }
+}
+
+/// A descriptor for each client's connection and one for the backend's.
+fn descriptors_needed(config: &Config) -> u64 {
+    config.listener.iter().map(|listener| u64::from(listener.max_connections) * 2).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_is_told_with_what_to_type() {
+        let failure = find(File { config: Some("nowhere/at.toml".into()) }).unwrap_err();
+        assert_eq!(failure.status, 2);
+        for part in ["nowhere/at.toml", "pointsman demo", "pointsman check"] {
+            assert!(failure.text.contains(part), "{}", failure.text);
+        }
+    }
+
+    #[test]
+    fn every_connection_needs_two_descriptors() {
+        let text = "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\nmax_connections = 5\n\
+                    [[listener]]\nname = \"b\"\naddress = \"127.0.0.1:2\"\nmax_connections = 7\n\
+                    [[route]]\nname = \"r\"\nrespond = { status = 200 }\n";
+        let config = config::parse(text, Path::new("test.toml")).unwrap();
+        assert_eq!(descriptors_needed(&config), 24);
+    }
+}

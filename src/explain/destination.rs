@@ -1,0 +1,146 @@
+//! Which backends of an upstream may take a request, and which one would.
+
+use std::sync::Arc;
+
+use crate::{
+    backend::{Backend, WEIGHT_UNIT},
+    balance::{Pick, conf::Policy},
+    exchange::Exchange,
+    moment::Moment,
+    runtime::snapshot::admin_text,
+    upstream::{Upstream, affinity, conf::WhenAllDown},
+};
+
+/// An upstream that a request may go to.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// Its name.
+    pub upstream: String,
+    /// How much of the route's traffic goes there, in percent.
+    pub percent: f64,
+    /// Its policy.
+    pub balance: &'static str,
+    /// Its backends in file order.
+    pub backends: Vec<Candidate>,
+    /// Which one is picked; none = 503.
+    pub pick: Option<Choice>,
+}
+
+/// A backend, and whether it may take the request.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub address: String,
+    /// Its weight at this moment.
+    pub weight: f64,
+    /// Whether it may be picked.
+    pub is_candidate: bool,
+    /// Why, or why not.
+    pub why: String,
+}
+
+/// The backend that is picked.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Its name.
+    pub backend: String,
+    /// Why this one.
+    pub why: String,
+}
+
+/// What an upstream would do with a request.
+pub(super) fn explain(upstream: &Arc<Upstream>, percent: f64, exchange: &Exchange) -> Destination {
+    let now = Moment::now();
+    let candidate = |backend: &Arc<Backend>| {
+        let barrier = barrier(upstream, backend, now);
+        Candidate {
+            name: backend.name.to_string(),
+            address: backend.address.to_string(),
+            weight: f64::from(backend.weight_at(now)) / f64::from(WEIGHT_UNIT),
+            is_candidate: barrier.is_none(),
+            why: barrier.unwrap_or_else(|| standing(upstream, backend)),
+        }
+    };
+    Destination {
+        upstream: upstream.conf.name.clone(),
+        percent,
+        balance: upstream.conf.balance.name(),
+        backends: upstream.backends.iter().map(candidate).collect(),
+        pick: pick(upstream, exchange, now),
+    }
+}
+
+/// Why a backend may not be picked; the rules of `balance`, said aloud.
+fn barrier(upstream: &Upstream, backend: &Backend, now: Moment) -> Option<String> {
+    if let Some(admin) = admin_text(backend.shared.admin.load(std::sync::atomic::Ordering::Relaxed)) {
+        return Some(admin.to_owned());
+    }
+    if !backend.is_probed_up() {
+        return Some(format!("down: {}", backend.shared.why()));
+    }
+    if !backend.is_healthy(now) {
+        return Some(format!("ejected: {}", backend.shared.why()));
+    }
+    if backend.weight_at(now) == 0 {
+        return Some("its weight is 0".to_owned());
+    }
+    if backend.is_full() {
+        return Some(format!("full: {} exchanges in flight", backend.in_flight()));
+    }
+    let stands = |other: &Arc<Backend>| !other.backup && other.is_healthy(now) && other.weight_at(now) > 0;
+    (backend.backup && upstream.backends.iter().any(stands))
+        .then(|| "a backup, and another backend is usable".to_owned())
+}
+
+/// Why a backend may be picked.
+fn standing(upstream: &Upstream, backend: &Backend) -> String {
+    let mut why = match upstream.conf.health_check {
+        Some(_) => backend.shared.why().to_string(),
+        None => "up: it has no active checks".to_owned(),
+    };
+    if backend.shared.resolved.load().is_empty()
+        && !matches!(backend.address, crate::backend::Address::Unix(_))
+    {
+        why += "; its name is resolved at run time";
+    }
+    why
+}
+
+fn pick(upstream: &Upstream, exchange: &Exchange, now: Moment) -> Option<Choice> {
+    let name = |index: usize| upstream.backends.get(index).map(|backend| backend.name.to_string());
+    let sticky = affinity::sticky(upstream, exchange);
+    let is_available = |index: &usize| upstream.backends.get(*index).is_some_and(|it| it.is_available(now));
+    if let Some(backend) = sticky.filter(is_available).and_then(name) {
+        return Some(Choice { backend, why: "the sticky cookie names it".to_owned() });
+    }
+    let mut balancer = upstream.balancer.for_worker(0);
+    let mut rng = fastrand::Rng::new();
+    let key = affinity::key(upstream, exchange);
+    let picked = balancer.pick(&upstream.backends, Pick { key, tried: &[], now, rng: &mut rng });
+    if let Some(backend) = picked.and_then(name) {
+        return Some(Choice { backend, why: reason(upstream.conf.balance).to_owned() });
+    }
+    if upstream.conf.when_all_down != WhenAllDown::UseAll {
+        return None;
+    }
+    let pick = Pick { key, tried: &[], now, rng: &mut rng };
+    let backend = balancer.pick_despite_health(&upstream.backends, pick).and_then(name)?;
+    Some(Choice { backend, why: "every backend is down, and `when_all_down` is `use-all`".to_owned() })
+}
+
+/// What a pick of a policy means for the next request.
+fn reason(policy: Policy) -> &'static str {
+    match policy {
+        Policy::IpHash | Policy::ConsistentHash | Policy::Maglev => {
+            "what is hashed is the same for every such request, so each goes there while the candidates stay"
+        }
+        Policy::Random | Policy::PowerOfTwo => "at random; another request may get another",
+        Policy::RoundRobin
+        | Policy::WeightedRoundRobin
+        | Policy::LeastConnections
+        | Policy::LeastResponseTime
+        | Policy::LeastBandwidth => "the first pick of a fresh balancer; the next request may get another",
+    }
+}

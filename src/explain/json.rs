@@ -1,0 +1,85 @@
+//! The answers as JSON, for `explain --format json`.
+
+use serde_json::{Value, json};
+
+use super::{Answer, Candidate, Choice, Destination, Outcome, Routed, Told};
+
+impl Answer {
+    /// As an object.
+    pub fn to_json(&self) -> Value {
+        let considered: Value = self
+            .considered
+            .iter()
+            .map(|(route, verdict)| json!({"route": route, "verdict": verdict}))
+            .collect();
+        let mut answer = json!({
+            "listener": self.listener,
+            "address": self.address,
+            "considered": considered,
+        });
+        let outcome = match &self.outcome {
+            Outcome::NotAdmitted => json!({"outcome": "not-admitted"}),
+            Outcome::Refused(status, why) => json!({"outcome": "refused", "status": status, "why": why}),
+            Outcome::NoRoute => json!({"outcome": "no-route", "status": 404}),
+            Outcome::Routed(routed) => routed.to_json(),
+        };
+        if let (Value::Object(answer), Value::Object(outcome)) = (&mut answer, outcome) {
+            answer.extend(outcome);
+        }
+        answer
+    }
+}
+
+impl Routed {
+    fn to_json(&self) -> Value {
+        let action = match &self.action {
+            Told::Redirect { status, location } => {
+                json!({"redirect": {"status": status, "location": location}})
+            }
+            Told::Respond { status, content_type, bytes } => {
+                json!({"respond": {"status": status, "content_type": content_type, "bytes": bytes}})
+            }
+            Told::Forward { head, destinations } => {
+                let upstreams: Value = destinations.iter().map(Destination::to_json).collect();
+                json!({"forward": {"head": head, "upstreams": upstreams}})
+            }
+        };
+        json!({
+            "outcome": "routed",
+            "route": self.route,
+            "action": action,
+            "response_headers": self.response_edits,
+        })
+    }
+}
+
+impl Destination {
+    fn to_json(&self) -> Value {
+        let backends: Value = self.backends.iter().map(Candidate::to_json).collect();
+        json!({
+            "upstream": self.upstream,
+            "percent": self.percent,
+            "balance": self.balance,
+            "backends": backends,
+            "pick": self.pick.as_ref().map(Choice::to_json),
+        })
+    }
+}
+
+impl Candidate {
+    fn to_json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "address": self.address,
+            "weight": self.weight,
+            "candidate": self.is_candidate,
+            "why": self.why,
+        })
+    }
+}
+
+impl Choice {
+    fn to_json(&self) -> Value {
+        json!({"backend": self.backend, "why": self.why})
+    }
+}

@@ -1,0 +1,292 @@
+//! Why a request goes where it goes: the stops of the request path, walked without sending anything.
+//!
+//! It runs what the proxy runs (`h1` reads the request, `http::normalize` settles it, the route table
+//! decides, the balancer picks), so that it cannot say something else than what happens.
+
+mod destination;
+mod json;
+
+use std::net::IpAddr;
+
+use crate::{
+    error::Kind,
+    exchange::{Exchange, Peer, TlsFacts},
+    h1::{Framing, HeadError, Scan},
+    http::{
+        edit, handle,
+        headers::{self, Upward},
+        normalize, respond,
+    },
+    route::{conf::HeaderEditConf, matcher::Facts, table::StepVerdict},
+    runtime::{Action, Listener, Route, Snapshot},
+};
+
+pub use destination::{Candidate, Choice, Destination};
+
+/// The request that is asked about.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Its method.
+    pub method: String,
+    /// Its URL; a path alone asks every listener.
+    pub url: String,
+    /// Its fields.
+    pub fields: Vec<(String, String)>,
+    /// The client's address.
+    pub from: IpAddr,
+}
+
+/// What one listener would do.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The listener's name.
+    pub listener: String,
+    /// Where it listens.
+    pub address: String,
+    /// Each route that was looked at with what became of it, in order of precedence.
+    pub considered: Vec<(String, String)>,
+    /// What becomes of the request.
+    pub outcome: Outcome,
+}
+
+impl Answer {
+    /// Whether a route takes the request.
+    pub fn has_route(&self) -> bool {
+        matches!(self.outcome, Outcome::Routed(_))
+    }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The listener does not let the client in.
+    NotAdmitted,
+    /// It is refused before a route is looked for, with this status.
+    Refused(u16, String),
+    /// No route takes it: 404.
+    NoRoute,
+    /// A route takes it.
+    Routed(Box<Routed>),
+}
+
+/// A request that a route takes.
+#[derive(Clone, Debug)]
+pub struct Routed {
+    /// The route.
+    pub route: String,
+    /// What it does.
+    pub action: Told,
+    /// What it changes of the response's fields.
+    pub response_edits: Vec<String>,
+}
+
+/// What a route does with the request.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// It sends the client elsewhere.
+    Redirect {
+        /// The status.
+        status: u16,
+        /// Where to.
+        location: String,
+    },
+    /// It answers itself.
+    Respond {
+        /// The status.
+        status: u16,
+        /// The body's media type.
+        content_type: String,
+        /// The body's length.
+        bytes: usize,
+    },
+    /// It passes the request on.
+    Forward {
+        /// The head as a backend gets it, a line each.
+        head: Vec<String>,
+        /// Where to; several where the route splits.
+        destinations: Vec<Destination>,
+    },
+}
+
+/// Says of each listener that the URL may mean what it would do with the request. The error is for
+/// people: the request cannot be asked about.
+pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Vec<Answer>, String> {
+    let target = Target::of(question)?;
+    let head = target.head(question)?;
+    let listeners = target.listeners(snapshot);
+    if listeners.is_empty() {
+        let scheme = target.scheme.as_deref().unwrap_or("http");
+        return Err(format!("no listener speaks {scheme}"));
+    }
+    Ok(listeners.into_iter().map(|listener| answer(snapshot, listener, question, head.as_bytes())).collect())
+}
+
+/// Where a URL leads.
+struct Target {
+    scheme: Option<String>,
+    port: Option<u16>,
+    authority: String,
+    path_and_query: String,
+}
+
+impl Target {
+    fn of(question: &Question) -> Result<Self, String> {
+        let uri: http::Uri =
+            question.url.parse().map_err(|error| format!("`{}` is not a URL: {error}", question.url))?;
+        let scheme = uri.scheme_str().map(str::to_ascii_lowercase);
+        if let Some(scheme) = scheme.as_deref().filter(|scheme| !matches!(*scheme, "http" | "https")) {
+            return Err(format!("`{scheme}` is nothing that a listener speaks; write http:// or https://"));
+        }
+        let authority = uri.authority().map_or("localhost", |authority| authority.as_str()).to_owned();
+        let path_and_query = match uri.path_and_query() {
+            _ if question.method == "CONNECT" => authority.clone(),
+            Some(target) => target.as_str().to_owned(),
+            None => "/".to_owned(),
+        };
+        Ok(Self { scheme, port: uri.port_u16(), authority, path_and_query })
+    }
+
+    /// The request head that a client would send.
+    fn head(&self, question: &Question) -> Result<String, String> {
+        let mut head = format!("{} {} HTTP/1.1\r\n", question.method, self.path_and_query);
+        if !question.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            head += &format!("Host: {}\r\n", self.authority);
+        }
+        for (name, value) in &question.fields {
+            if [name, value].iter().any(|text| text.contains(['\r', '\n', '\0'])) {
+                return Err(format!("the header `{}` has a line break", name.escape_debug()));
+            }
+            head += &format!("{name}: {value}\r\n");
+        }
+        Ok(head + "\r\n")
+    }
+
+    /// The listeners of the URL's scheme; of these those on its port, if there are any: in front of
+    /// Pointsman ports are often mapped to others.
+    fn listeners<'a>(&self, snapshot: &'a Snapshot) -> Vec<&'a Listener> {
+        let scheme_of = |listener: &Listener| if listener.tls.is_some() { "https" } else { "http" };
+        let mut listeners: Vec<&Listener> = snapshot.listeners.iter().collect();
+        listeners
+            .retain(|listener| self.scheme.as_deref().is_none_or(|scheme| scheme == scheme_of(listener)));
+        let is_on_port = |listener: &&Listener| match &listener.conf.address {
+            crate::config::listen::ListenAddress::Tcp(address) => Some(address.port()) == self.port,
+            crate::config::listen::ListenAddress::Unix(_) => false,
+        };
+        if listeners.iter().any(is_on_port) {
+            listeners.retain(is_on_port);
+        }
+        listeners
+    }
+}
+
+fn answer(snapshot: &Snapshot, listener: &Listener, question: &Question, head: &[u8]) -> Answer {
+    let mut considered = Vec::new();
+    let outcome = match listener.admits(question.from) {
+        true => outcome(snapshot, listener, question, head, &mut considered),
+        false => Outcome::NotAdmitted,
+    };
+    let listener = &listener.conf;
+    Answer { listener: listener.name.clone(), address: listener.address.to_string(), considered, outcome }
+}
+
+fn outcome(
+    snapshot: &Snapshot,
+    listener: &Listener,
+    question: &Question,
+    head: &[u8],
+    considered: &mut Vec<(String, String)>,
+) -> Outcome {
+    let (mut exchange, framing) = match begin(listener, question, head) {
+        Ok(begun) => begun,
+        Err(kind) => return Outcome::Refused(respond::status_of(kind).0, kind.to_string()),
+    };
+    let steps = listener.table.explain(&Facts {
+        host: &exchange.host,
+        path: exchange.path(),
+        method: exchange.request.method.as_str(),
+        query: exchange.query(),
+        headers: &exchange.request.fields,
+    });
+    let name = |index: usize| snapshot.routes.get(index).map_or("?", |route| &route.name).to_owned();
+    considered.extend(steps.iter().map(|step| (name(step.route), step.verdict.to_string())));
+    let taken = steps.iter().find(|step| step.verdict == StepVerdict::Taken);
+    match taken.and_then(|step| snapshot.routes.get(step.route)) {
+        None => Outcome::NoRoute,
+        Some(route) => {
+            let action = match told(snapshot, route, &mut exchange, framing) {
+                Ok(action) => action,
+                Err(kind) => return Outcome::Refused(respond::status_of(kind).0, kind.to_string()),
+            };
+            let response_edits = route.response_headers.as_ref().map(edits).unwrap_or_default();
+            Outcome::Routed(Box::new(Routed { route: route.name.to_string(), action, response_edits }))
+        }
+    }
+}
+
+/// Reads the head as the listener would.
+fn begin(listener: &Listener, question: &Question, head: &[u8]) -> Result<(Exchange, Framing), Kind> {
+    let mut exchange = Exchange::default();
+    let is_trusted = listener.conf.trusted_proxies.iter().any(|network| network.contains(&question.from));
+    let tls = listener.tls.as_ref().map(|_| TlsFacts { version: "TLSv1.3", server_name: None });
+    let (address, text) = (question.from, question.from.to_string().into());
+    exchange.peer = Peer { address, port: 0, text, is_trusted, tls }.into();
+    exchange.id.push_str("(made for each request)");
+    match exchange.request.parse(head, &listener.limits, &mut Scan::default()) {
+        Ok(Some(_)) => {}
+        Ok(None) => return Err(Kind::Malformed("the request head has no end")),
+        Err(HeadError::Malformed(what)) => return Err(Kind::Malformed(what)),
+        Err(HeadError::TooLarge) => return Err(Kind::HeadTooLarge),
+        Err(HeadError::TargetTooLong) => return Err(Kind::UriTooLong),
+    }
+    let framing = normalize::normalize(&mut exchange).map_err(|error| error.kind())?;
+    Ok((exchange, framing))
+}
+
+fn told(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, framing: Framing) -> Result<Told, Kind> {
+    let choices = match &route.action {
+        Action::Redirect { to, status } => {
+            return Ok(Told::Redirect { status: *status, location: edit::expand(to, exchange) });
+        }
+        Action::Respond { status, body, content_type } => {
+            let content_type = content_type.clone();
+            return Ok(Told::Respond { status: *status, content_type, bytes: body.len() });
+        }
+        Action::Upstream(index) => vec![(*index, 100.0)],
+        Action::Split(choices, total) => {
+            let percent = |weight: u32| f64::from(weight) * 100.0 / f64::from((*total).max(1));
+            choices.iter().map(|(index, weight)| (*index, percent(*weight))).collect()
+        }
+    };
+    let is_upgrade = handle::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
+    if let Some(edits) = &route.request_headers {
+        edit::edit(&mut exchange.request.fields, edits);
+    }
+    let destinations = choices
+        .into_iter()
+        .filter_map(|(index, percent)| Some((snapshot.upstreams.get(index)?, percent)))
+        .map(|(upstream, percent)| destination::explain(upstream, percent, exchange))
+        .collect();
+    Ok(Told::Forward { head: head(route, exchange, framing, is_upgrade), destinations })
+}
+
+/// The head as a backend gets it.
+fn head(route: &Route, exchange: &Exchange, framing: Framing, is_upgrade: bool) -> Vec<String> {
+    let (host, target) = edit::rewritten(exchange, route.rewrite.as_ref());
+    let forwarded = route.forwarded;
+    let expects_continue = framing != Framing::None && handle::expects_continue(exchange);
+    let upward = Upward { framing, host: &host, target: &target, is_upgrade, expects_continue, forwarded };
+    let mut head = Vec::new();
+    headers::write_request(exchange, &upward, &mut head);
+    let head = String::from_utf8_lossy(&head);
+    head.split("\r\n").filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+fn edits(conf: &HeaderEditConf) -> Vec<String> {
+    let removed = conf.remove.iter().map(|name| format!("remove {name}"));
+    let set = conf.set.iter().map(|(name, value)| format!("set {name}: {value}"));
+    let added = conf.add.iter().map(|(name, value)| format!("add {name}: {value}"));
+    removed.chain(set).chain(added).collect()
+}
+
+#[cfg(test)]
+mod tests;
