@@ -10,6 +10,8 @@
 
 mod forwarding;
 mod limits;
+mod proxy_protocol;
 mod retries;
 mod smuggling;
 mod support;
+mod tls;

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod origin;
 pub mod proxy;
+pub mod tls;
 
 pub use client::Client;
 pub use origin::{Origin, Reply, Request};
