@@ -59,6 +59,11 @@ pub async fn serve(mut wire: Wire, peer: Rc<Peer>, worker: Rc<Worker>, listener:
     deadline.set_idle(true);
     deadline.after(timeouts.idle);
     loop {
+        // Looked at on each turn, since a connection that is busy is never idle.
+        if worker.is_draining() && !is_closing {
+            begin_closing(&mut connection, &deadline);
+            is_closing = true;
+        }
         let next = poll_fn(|cx| match connection.poll_accept(cx) {
             Poll::Ready(accepted) => Poll::Ready(Event::Accepted(accepted)),
             Poll::Pending => deadline.poll_elapsed(cx).map(|()| Event::Elapsed),
@@ -72,20 +77,27 @@ pub async fn serve(mut wire: Wire, peer: Rc<Peer>, worker: Rc<Worker>, listener:
                     stream_task(request, client, peer, worker, listener).await;
                     drop(life);
                 });
-                deadline.after(timeouts.idle);
+                if !is_closing {
+                    deadline.after(timeouts.idle);
+                }
             }
             Event::Accepted(_) => return,
             Event::Elapsed if is_closing && open.get() == 0 => return,
-            Event::Elapsed if worker.is_draining() || open.get() == 0 => {
-                // GOAWAY with the highest id, a round trip, GOAWAY with the last one (RFC 9113 §6.8).
-                connection.graceful_shutdown();
+            Event::Elapsed if is_closing => deadline.after(CLOSING),
+            Event::Elapsed if open.get() == 0 => {
+                begin_closing(&mut connection, &deadline);
                 is_closing = true;
-                deadline.set_idle(false);
-                deadline.after(CLOSING);
             }
             Event::Elapsed => deadline.after(timeouts.idle),
         }
     }
+}
+
+/// GOAWAY with the highest id, a round trip, GOAWAY with the last one (RFC 9113 §6.8).
+fn begin_closing(connection: &mut server::Connection<Prefixed, Bytes>, deadline: &Deadline) {
+    connection.graceful_shutdown();
+    deadline.set_idle(false);
+    deadline.after(CLOSING);
 }
 
 fn settings(
@@ -153,6 +165,8 @@ async fn stream_task(
     }
     let is_complete = matches!(handle::handle(running, &mut client).await, End::Complete);
     if !is_complete {
+        // A reset drops what h2 has not written yet; the connection's task is given a turn for it.
+        tokio::task::yield_now().await;
         client.reset();
     }
 }

@@ -180,7 +180,10 @@ fn tls_begins_behind_the_header() {
         assert_eq!(request.header("x-forwarded-proto"), Some("https"));
     }
     let before = origin.requests().len();
-    assert!(TlsClient::connect(proxy.address("web"), "localhost", &config).is_err(), "the header is required");
+    assert!(
+        TlsClient::connect(proxy.address("web"), "localhost", &config).is_err(),
+        "the header is required"
+    );
     // A header within TLS is not one.
     assert_eq!(origin.requests().len(), before);
     let _ = Client::connect(proxy.address("web"));

@@ -91,7 +91,8 @@ fn with_names() -> (Origin, Proxy) {
     authority.issue(&folder, "exact", &["own.c.test"]);
     authority.issue(&folder, "wildcard", &["*.c.test"]);
     let files = ["default", "exact", "wildcard"];
-    let tables = files.map(|file| format!("[[listener.certificate]]\nchain = \"{file}.pem\"\nkey = \"{file}.key\"\n"));
+    let tables =
+        files.map(|file| format!("[[listener.certificate]]\nchain = \"{file}.pem\"\nkey = \"{file}.key\"\n"));
     secured_in(folder, &format!("protocol = \"https\"\n{}", tables.concat()), "")
 }
 
@@ -160,7 +161,8 @@ fn a_required_client_certificate_must_be_shown_and_be_good() {
         assert!(origin.requests().is_empty(), "nothing goes on without a certificate");
     }
     for versions in [&[&TLS12][..], &[&TLS13]] {
-        let mut client = proxy.tls(&Manner { certificate: Some("client"), versions, ..Manner::default() }).unwrap();
+        let mut client =
+            proxy.tls(&Manner { certificate: Some("client"), versions, ..Manner::default() }).unwrap();
         assert_eq!(client.status("localhost", "/"), 200);
     }
 }
@@ -253,7 +255,8 @@ fn a_silent_handshake_is_ended() {
 #[test]
 fn the_sticky_cookie_is_for_tls_only_where_it_was_given_over_tls() {
     let plain = "[[listener]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n";
-    let (_origin, proxy) = secured_in(tls::folder(), &(SECURE.to_owned() + plain), "sticky = { cookie = \"node\" }\n---\n");
+    let (_origin, proxy) =
+        secured_in(tls::folder(), &(SECURE.to_owned() + plain), "sticky = { cookie = \"node\" }\n---\n");
     let cookie = |response: &str| {
         let lower = response.to_ascii_lowercase();
         lower.lines().find(|line| line.starts_with("set-cookie: node=")).expect("a cookie").to_owned()

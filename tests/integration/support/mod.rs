@@ -1,6 +1,7 @@
 //! Starting the real binary, scripted backends, and raw clients.
 
 pub mod client;
+pub mod h2;
 pub mod origin;
 pub mod proxy;
 pub mod tls;

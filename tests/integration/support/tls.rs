@@ -19,7 +19,8 @@ use rustls::{
 use super::PATIENCE;
 
 /// The options of a listener that serves HTTPS with the demonstration certificate.
-pub const SECURE: &str = "protocol = \"https\"\n[[listener.certificate]]\nchain = \"demo.pem\"\nkey = \"demo.key\"\n";
+pub const SECURE: &str =
+    "protocol = \"https\"\n[[listener.certificate]]\nchain = \"demo.pem\"\nkey = \"demo.key\"\n";
 
 /// A new folder with the demonstration certificates.
 pub fn folder() -> std::path::PathBuf {
