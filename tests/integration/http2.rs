@@ -414,6 +414,100 @@ fn a_body_that_is_not_as_long_as_it_says_is_not_sent_on_as_whole() {
 }
 
 #[test]
+fn limits_are_the_same_as_for_http_1() {
+    let origin = Origin::named("ok");
+    let limits = "[listener.limits]\nheader_bytes = \"4KiB\"\nheaders = 10\nuri_bytes = \"200\"\nbody_bytes = \"1KiB\"\n\
+                  [listener.timeouts]\nbody = \"300ms\"\n";
+    let proxy = Proxy::start(&config_of(&[origin.address().to_string()], limits, ""));
+    run(async {
+        let client = Http2::connect(&proxy).await;
+        let long = "x".repeat(300);
+        let response = client.ask(request("GET", &format!("/{long}"))).await.unwrap();
+        assert_eq!(response.status(), 414);
+        assert_eq!(response.headers()["x-request-id"].len(), 32);
+        let mut many = request("GET", "/many");
+        for _ in 0..11 {
+            many.headers_mut().append("x", HeaderValue::from_static("1"));
+        }
+        assert_eq!(client.ask(many).await.unwrap().status(), 431);
+        let mut large = request("GET", "/large");
+        large.headers_mut().insert("x", HeaderValue::from_str(&"x".repeat(6000)).unwrap());
+        assert_eq!(client.ask(large).await.unwrap().status(), 431);
+        let mut twice = request("GET", "/twice");
+        for _ in 0..2 {
+            twice.headers_mut().append("host", HeaderValue::from_static("localhost"));
+        }
+        assert_eq!(client.ask(twice).await.unwrap().status(), 400);
+        for (target, length, status) in
+            [("/said", Some(2000), 413), ("/unsaid", None, 413), ("/slow", Some(10), 408)]
+        {
+            let mut send = client.send.clone().ready().await.unwrap();
+            let mut post = request("POST", target);
+            if let Some(length) = length {
+                post.headers_mut().insert("content-length", length.into());
+            }
+            let (response, mut body) = send.send_request(post, false).unwrap();
+            let (bytes, is_end) = if target == "/slow" { (3, false) } else { (2000, true) };
+            // It may be refused before it is sent.
+            let _ = body.send_data(Bytes::from(vec![b'x'; bytes]), is_end);
+            assert_eq!(response.await.unwrap().status(), status, "{target}");
+        }
+        assert_eq!(client.get("/after").await.unwrap().0, 200);
+    });
+    let served: Vec<String> = origin.requests().into_iter().map(|request| request.target).collect();
+    assert_eq!(served, ["/after"]);
+}
+
+#[test]
+fn streams_that_are_reset_at_once_do_not_pile_up() {
+    let (_origin, proxy) =
+        through(|_| Reply::Take(Box::new(|connection| drop(connection.reader.read(&mut [0; 1])))));
+    run(async {
+        let client = Http2::connect(&proxy).await;
+        // CVE-2023-44487. The proxy may end the connection for it, and must not for others.
+        for _ in 0..2000 {
+            let Ok(mut send) = client.send.clone().ready().await else { break };
+            let Ok((_, mut body)) = send.send_request(request("GET", "/reset"), true) else { break };
+            body.send_reset(Reason::CANCEL);
+            tokio::task::yield_now().await;
+        }
+    });
+    assert!(proxy.memory() < 64 * 1024 * 1024);
+    eventually("its places are free", || proxy.access_log().iter().all(|line| line["status"] == 499));
+    let mut other = proxy.connect();
+    other.send("GET / HTTP/1.1\r\nHost: a b\r\n\r\n");
+    assert_eq!(other.response("GET").status, 400, "others are served");
+}
+
+#[test]
+fn a_connection_that_is_gone_frees_what_its_streams_held() {
+    let (sender, receiver) = mpsc::channel::<()>();
+    let sender = Mutex::new(sender);
+    let (origin, proxy) = through(move |_| {
+        let sender = sender.lock().unwrap().clone();
+        Reply::Take(Box::new(move |connection| {
+            let _ = connection.reader.read(&mut [0; 1]);
+            sender.send(()).unwrap();
+        }))
+    });
+    run(async {
+        let client = Arc::new(Http2::connect(&proxy).await);
+        for number in 0..5 {
+            let client = client.clone();
+            tokio::spawn(async move { client.get(&format!("/{number}")).await });
+        }
+        while origin.requests().len() < 5 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        client.connection.abort();
+    });
+    for number in 0..5 {
+        receiver.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(proxy.logged(&format!("/{number}"))["status"], 499);
+    }
+}
+
+#[test]
 fn a_drain_says_goaway_and_lets_streams_finish() {
     let (sender, receiver) = mpsc::channel::<()>();
     let receiver = Mutex::new(Some(receiver));

@@ -44,7 +44,7 @@ impl Server {
 
     /// nginx that serves the folder's `files`.
     fn nginx(folder: &Path) -> Option<Self> {
-        let text = "daemon off; master_process off; pid FOLDER/nginx.pid; error_log stderr error;
+        let text = "daemon off; master_process off; pid FOLDER/nginx.pid; error_log stderr crit;
             events { worker_connections 200; }
             http {
                 types { text/plain txt; }
