@@ -557,7 +557,7 @@ fn curl_and_h2load_get_what_they_ask_for() {
     let tool = |name: &str, arguments: &[&str]| match Command::new(name).args(arguments).arg(&url).output() {
         Ok(output) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
         Err(_) => {
-            println!("skipped: {name} is not installed");
+            crate::support::skipped(name);
             None
         }
     };

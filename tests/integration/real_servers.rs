@@ -25,7 +25,7 @@ impl Server {
     /// says so, when it is not installed.
     fn start(name: &str, arguments: &[&str], folder: &Path, text: &str) -> Option<Self> {
         if Command::new(name).arg("-v").output().is_err() {
-            println!("skipped: {name} is not installed");
+            crate::support::skipped(name);
             return None;
         }
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -45,7 +45,7 @@ fn curl_verifies_the_certificate_and_the_backend_learns_of_https() {
         output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
     };
     if Command::new("curl").arg("--version").output().is_err() {
-        println!("skipped: curl is not installed");
+        crate::support::skipped("curl");
         return;
     }
     let ca = proxy.folder().join("ca.pem");

@@ -23,3 +23,9 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// Says that a test was skipped, past the harness, which shows what failed tests print and no other.
+pub fn skipped(program: &str) {
+    let line = format!("skipped: {program} is not installed\n");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+}
