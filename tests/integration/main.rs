@@ -14,7 +14,12 @@
 )]
 
 mod forwarding;
+mod http2;
 mod limits;
+mod proxy_protocol;
+mod real_servers;
 mod retries;
 mod smuggling;
 mod support;
+mod tls;
+mod unix_sockets;
