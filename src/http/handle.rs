@@ -22,7 +22,7 @@ use crate::{
     net::Block,
     runtime::{Action, Listener, Route, Worker, WorkerSnapshot},
     upstream::{
-        affinity,
+        Group, affinity,
         forward::{Live, Order, forward},
         upload::Upload,
     },
@@ -146,7 +146,25 @@ async fn serve<D: Downstream>(
     };
     exchange.upstream = Some(upstream);
     let group = snapshot.groups.get(upstream).ok_or(Kind::NoBackend)?;
+    let way = Way { listener, route, group };
+    pass(&way, framing, exchange, client).await
+}
 
+/// Where a request goes.
+struct Way<'a> {
+    listener: &'a Listener,
+    route: &'a Route,
+    group: &'a Rc<Group>,
+}
+
+/// Sends the request to a backend, and its response to the client.
+async fn pass<D: Downstream>(
+    way: &Way<'_>,
+    framing: Framing,
+    exchange: &mut Running,
+    client: &mut D,
+) -> Result<Served> {
+    let Way { listener, route, group } = *way;
     let (framing, has_body) = upward_framing(exchange, framing, client);
     let limit = listener.conf.limits.body_bytes.0;
     if matches!(framing, Framing::Length(length) if limit > 0 && length > limit) {
@@ -182,6 +200,18 @@ async fn serve<D: Downstream>(
     let end = order.end;
     let live = forward(order, exchange, client).await?;
 
+    deliver(way, live, (is_upgrade, sticky, end), exchange, client).await
+}
+
+/// Sends a response whose head has come to the client.
+async fn deliver<D: Downstream>(
+    way: &Way<'_>,
+    live: Live,
+    (is_upgrade, sticky, end): (bool, Option<usize>, Option<Moment>),
+    exchange: &mut Running,
+    client: &mut D,
+) -> Result<Served> {
+    let Way { listener, route, group } = *way;
     let is_tunnel = is_upgrade && is_switched(exchange);
     headers::pass_response(&mut exchange.response, is_tunnel);
     bind(&group.upstream, exchange, sticky);

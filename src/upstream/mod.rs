@@ -5,6 +5,7 @@
 //! upstream as one worker sees it, with balancer state, pools and counters of its own.
 
 pub mod affinity;
+mod attempt;
 pub mod conf;
 pub mod discover;
 pub mod forward;
