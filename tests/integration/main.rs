@@ -13,8 +13,14 @@
     reason = "a test's helpers may stop as a test does"
 )]
 
+mod admin;
+mod balancing;
+mod drain;
 mod forwarding;
+mod health;
 mod limits;
+mod logs;
 mod retries;
+mod routing;
 mod smuggling;
 mod support;
