@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     admin::{Admin, access::Access, server},
     config::{Config, log::AccessLog as AccessTo, runtime::Workers},
-    control::Control,
+    control::{Control, Loop},
     listen::{
         accept::{self, Accepted, Mailboxes},
         connection, socket,
@@ -43,6 +43,7 @@ pub fn run(config: Config) -> Result<(), String> {
     let registry = Registry::new(workers);
     let tickets = Tickets::new(Moment::now()).map_err(|error| error.to_string())?;
     let snapshot = snapshot::build(config, 1, &registry, &tickets)?;
+    let control = Loop::new()?;
     let mut sockets: Vec<Vec<OwnedFd>> = (0..workers).map(|_| Vec::new()).collect();
     let mut addresses = Vec::with_capacity(snapshot.listeners.len());
     for listener in &snapshot.listeners {
@@ -76,7 +77,7 @@ pub fn run(config: Config) -> Result<(), String> {
         .map_err(|error| format!("cannot start a worker: {error}"))?;
     let admin =
         admin.map(|(access, socket)| (Arc::new(Admin::new(shared.clone(), access, addresses)), socket));
-    let result = Control { shared, tickets, log: log.as_ref(), admin }.run();
+    let result = Control { shared, tickets, log: log.as_ref(), admin }.run(control);
     for thread in threads {
         // A worker that panicked has told so already.
         let _ = thread.join();

@@ -12,7 +12,7 @@ mod stop;
 use std::{io, sync::Arc};
 
 use tokio::{
-    runtime::{Builder, LocalOptions},
+    runtime::{Builder, LocalOptions, LocalRuntime},
     signal::unix::{Signal, SignalKind, signal},
 };
 
@@ -36,19 +36,35 @@ pub struct Control<'a> {
     pub admin: Option<(Arc<Admin>, server::Socket)>,
 }
 
-impl Control<'_> {
-    /// Runs the control side until the program may end.
-    pub fn run(self) -> Result<(), String> {
+/// The control side's event loop, which signals wait in. To be made before anything tells that the
+/// program is there: until then a signal ends it, as is every program's default.
+#[derive(Debug)]
+pub struct Loop {
+    runtime: LocalRuntime,
+    signals: Signals,
+}
+
+impl Loop {
+    /// Makes the loop, and catches signals from now on. The error is for people.
+    pub fn new() -> Result<Self, String> {
+        let failed = |error: io::Error| format!("cannot start the control loop: {error}");
         let runtime = Builder::new_current_thread()
             .enable_io()
             .enable_time()
             .build_local(LocalOptions::default())
-            .map_err(|error| format!("cannot start the control loop: {error}"))?;
-        runtime.block_on(self.serve()).map_err(|error| error.to_string())
+            .map_err(failed)?;
+        let signals = runtime.block_on(async { Signals::new() }).map_err(failed)?;
+        Ok(Self { runtime, signals })
+    }
+}
+
+impl Control<'_> {
+    /// Runs the control side until the program may end.
+    pub fn run(self, Loop { runtime, signals }: Loop) -> Result<(), String> {
+        runtime.block_on(self.serve(signals)).map_err(|error| error.to_string())
     }
 
-    async fn serve(mut self) -> io::Result<()> {
-        let mut signals = Signals::new()?;
+    async fn serve(mut self, mut signals: Signals) -> io::Result<()> {
         if let Some((admin, socket)) = self.admin.take() {
             tokio::task::spawn_local(server::run(admin, socket.listen()?));
         }
@@ -76,6 +92,7 @@ impl Control<'_> {
 
 /// The signals that are listened to. Each is caught from here on, also one that does nothing yet: its
 /// default would end the process.
+#[derive(Debug)]
 struct Signals {
     terminate: Signal,
     interrupt: Signal,

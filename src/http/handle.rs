@@ -390,6 +390,11 @@ async fn send<D: Downstream>(exchange: &mut Exchange, client: &mut D, body: &[u8
     let has_body = exchange.request.method != Method::Head
         && !matches!(exchange.response.status, 204 | 205 | 304)
         && exchange.response.status >= 200;
+    if !has_body && !matches!(exchange.response.status, 204 | 304) {
+        // What a GET would get (RFC 9110 §9.3.2); and without a length a 205 lasts until the connection ends.
+        let length = body.len().to_string();
+        exchange.response.fields.push_known(Known::ContentLength, length.as_bytes());
+    }
     client.begin(&exchange.response, has_body, Some(body.len() as u64))?;
     if has_body {
         exchange.bytes_out += body.len() as u64;

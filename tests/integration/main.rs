@@ -13,12 +13,18 @@
     reason = "a test's helpers may stop as a test does"
 )]
 
+mod admin;
+mod balancing;
+mod drain;
 mod forwarding;
+mod health;
 mod http2;
 mod limits;
+mod logs;
 mod proxy_protocol;
 mod real_servers;
 mod retries;
+mod routing;
 mod smuggling;
 mod support;
 mod tls;

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     time::Duration,
 };
 
@@ -44,6 +44,17 @@ impl Client {
         Self { stream, buffer: Vec::new() }
     }
 
+    /// A connection from this address of the loopback network.
+    pub fn connect_from(from: IpAddr, address: SocketAddr) -> Self {
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(from, 0).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { stream, buffer: Vec::new() }
+    }
+
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
@@ -55,6 +66,12 @@ impl Client {
 
     pub fn get(&mut self, target: &str) -> Response {
         self.send(format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n"));
+        self.response("GET")
+    }
+
+    /// The same with more header lines, each with its CRLF.
+    pub fn get_with(&mut self, target: &str, host: &str, headers: &str) -> Response {
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n"));
         self.response("GET")
     }
 

@@ -88,7 +88,8 @@ impl Origin {
     pub fn start_at(address: SocketAddr, script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         socket.set_reuse_address(true).unwrap();
-        socket.bind(&address.into()).unwrap();
+        // One that was here before may take a moment to go.
+        super::eventually("the address is free", || socket.bind(&address.into()).is_ok());
         socket.listen(1024).unwrap();
         let listener = TcpListener::from(socket);
         let address = listener.local_addr().unwrap();

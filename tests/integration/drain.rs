@@ -1,0 +1,147 @@
+//! Stopping: what is under way ends well, and in bounded time.
+
+use std::{
+    net::TcpStream,
+    sync::{Mutex, mpsc},
+    time::{Duration, Instant},
+};
+
+use crate::support::{Client, Origin, Proxy, Reply, eventually, proxy::config};
+
+const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
+
+/// A backend that holds `/held` until it is told to answer.
+fn holding() -> (mpsc::Sender<()>, Origin) {
+    let (release, held) = mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let origin = Origin::start(move |request| {
+        if request.target == "/held" {
+            let _ = held.lock().unwrap().recv();
+        }
+        Reply::Text(200, "whole".into())
+    });
+    (release, origin)
+}
+
+fn with_runtime(text: &str, options: &str) -> String {
+    text.replace("[runtime]\n", &format!("[runtime]\n{options}\n"))
+}
+
+fn is_draining(proxy: &Proxy) -> bool {
+    proxy.log().iter().any(|line| line.contains("\"draining\""))
+}
+
+fn is_refused(proxy: &Proxy) -> bool {
+    TcpStream::connect(proxy.address("web")).is_err()
+}
+
+/// A request that the backend holds.
+fn held(proxy: &Proxy) -> Client {
+    let mut client = proxy.connect();
+    client.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(client.is_silent_for(Duration::from_millis(100)));
+    client
+}
+
+#[test]
+fn sigterm_lets_what_is_under_way_end_and_takes_nothing_new() {
+    let (release, origin) = holding();
+    let mut proxy = Proxy::start(&config(&[origin.address()], ""));
+    let mut idle = proxy.connect();
+    assert_eq!(idle.get("/").status, 200);
+    let mut late = proxy.connect();
+    assert_eq!(late.get("/").status, 200);
+    let mut client = held(&proxy);
+    proxy.signal("TERM");
+    eventually("new connections are refused", || is_refused(&proxy));
+    // A kept connection has a grace: a request that was on its way is served, and told that it is the last.
+    let response = late.get("/late");
+    assert_eq!((response.status, response.header("connection")), (200, Some("close")));
+    assert!(late.is_closed());
+    assert!(idle.is_closed(), "after the grace");
+    assert!(proxy.is_running(), "while a request is under way");
+    release.send(()).unwrap();
+    let response = client.response("GET");
+    assert_eq!((response.status, response.text().as_str()), (200, "whole"));
+    assert_eq!(response.header("connection"), Some("close"));
+    assert!(client.is_closed());
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert_eq!(proxy.logged("/held")["status"], 200);
+    assert_eq!(proxy.logged("/late")["status"], 200);
+}
+
+#[test]
+fn during_the_delay_it_is_unready_and_still_serves() {
+    let (_release, origin) = holding();
+    let text = with_runtime(&config(&[origin.address()], ADMIN), "drain_delay = \"1500ms\"");
+    let mut proxy = Proxy::start(&text);
+    let ready =
+        |proxy: &Proxy| Client::connect(proxy.address("admin")).get_with("/readyz", "localhost", "").status;
+    assert_eq!(ready(&proxy), 200);
+    let begun = Instant::now();
+    proxy.signal("TERM");
+    eventually("it is unready", || ready(&proxy) == 503);
+    let mut kept = proxy.connect();
+    let response = kept.get("/");
+    assert_eq!((response.status, response.header("connection")), (200, None), "new connections, kept");
+    assert_eq!(kept.get("/").status, 200);
+    assert!(begun.elapsed() < Duration::from_millis(1400), "too slow a machine to tell");
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert!(begun.elapsed() >= Duration::from_millis(1500));
+}
+
+#[test]
+fn what_does_not_end_in_time_is_closed() {
+    let (_release, origin) = holding();
+    let mut proxy =
+        Proxy::start(&with_runtime(&config(&[origin.address()], ""), "drain_timeout = \"500ms\""));
+    let mut client = held(&proxy);
+    let begun = Instant::now();
+    proxy.signal("TERM");
+    let status = proxy.wait();
+    assert!(begun.elapsed() >= Duration::from_millis(450) && begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(client.response("GET").status, 0);
+    eventually("the log says so", || proxy.log().iter().any(|line| line.contains("closing what is left")));
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    for (first, second) in [("TERM", "TERM"), ("INT", "TERM")] {
+        let (_release, origin) = holding();
+        let mut proxy = Proxy::start(&config(&[origin.address()], ""));
+        let _client = held(&proxy);
+        let begun = Instant::now();
+        proxy.signal(first);
+        eventually("it drains", || is_draining(&proxy));
+        assert!(proxy.is_running());
+        proxy.signal(second);
+        assert_eq!(proxy.wait().code(), Some(0));
+        assert!(begun.elapsed() < Duration::from_secs(10), "the time to drain is 30 s");
+    }
+}
+
+#[test]
+fn with_nothing_open_it_stops_at_once() {
+    let (_release, origin) = holding();
+    let mut proxy = Proxy::start(&config(&[origin.address()], ""));
+    assert_eq!(proxy.get("/").status, 200);
+    let begun = Instant::now();
+    proxy.signal("INT");
+    assert_eq!(proxy.wait().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn other_signals_do_not_end_it() {
+    let (_release, origin) = holding();
+    let mut proxy = Proxy::start(&config(&[origin.address()], ""));
+    let mut kept = proxy.connect();
+    for signal in ["HUP", "USR1", "USR2", "HUP"] {
+        proxy.signal(signal);
+        assert_eq!(kept.get("/").status, 200, "{signal}");
+    }
+    eventually("SIGHUP is told of", || proxy.log().iter().any(|line| line.contains("SIGHUP")));
+    assert_eq!(kept.get("/").status, 200);
+    assert!(proxy.is_running());
+}

@@ -1,0 +1,185 @@
+//! Which route a request takes, and what the route does with it.
+
+use crate::support::{Client, Origin, Proxy, proxy};
+
+/// A configuration of these routes, each of which answers with its name unless it says otherwise.
+fn routes(routes: &[(&str, &str)]) -> String {
+    let mut text = "[runtime]\nworkers = 2\n[log]\nformat = \"json\"\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n".to_owned();
+    for (name, rule) in routes {
+        text.push_str(&format!("[[route]]\nname = \"{name}\"\n{rule}\n"));
+        if !["redirect", "respond"].iter().any(|action| rule.contains(action)) {
+            text.push_str(&format!("respond = {{ status = 200, body = \"{name}\" }}\n"));
+        }
+    }
+    text
+}
+
+#[test]
+fn the_most_particular_route_wins_whatever_the_order_of_the_file() {
+    let proxy = Proxy::start(&routes(&[
+        ("wildcard", "hosts = [\"*.example.com\"]"),
+        ("long-wildcard", "hosts = [\"*.b.example.com\"]"),
+        ("host", "hosts = [\"a.example.com\"]"),
+        ("prefix", "hosts = [\"a.example.com\"]\npaths = [\"/v1/*\"]"),
+        ("long-prefix", "hosts = [\"a.example.com\"]\npaths = [\"/v1/users/*\"]"),
+        ("exact", "hosts = [\"a.example.com\"]\npaths = [\"/v1/users/me\"]"),
+        ("regex", "hosts = [\"a.example.com\"]\npaths = [\"~^/items/[0-9]+$\"]"),
+        ("method", "hosts = [\"a.example.com\"]\npaths = [\"/v1/*\"]\nmethods = [\"PUT\", \"DELETE\"]"),
+        ("header", "hosts = [\"a.example.com\"]\npaths = [\"/v1/*\"]\nheaders = { x-canary = \"yes\" }"),
+        ("query", "hosts = [\"a.example.com\"]\npaths = [\"/v1/*\"]\nquery = { beta = \"1\" }"),
+        ("any-host", "paths = [\"/any\"]"),
+    ]));
+    let mut client = proxy.connect();
+    for (request, headers, expected) in [
+        ("GET a.example.com /", "", "host"),
+        ("GET A.EXAMPLE.com:8080 /", "", "host"),
+        ("GET x.example.com /", "", "wildcard"),
+        ("GET x.y.example.com /", "", "wildcard"),
+        ("GET x.b.example.com /", "", "long-wildcard"),
+        ("GET a.example.com /v1", "", "prefix"),
+        ("GET a.example.com /v1/", "", "prefix"),
+        ("GET a.example.com /v1/x", "", "prefix"),
+        ("GET a.example.com /v1x", "", "host"),
+        ("GET a.example.com /v1/users/1", "", "long-prefix"),
+        ("GET a.example.com /v1/users/me", "", "exact"),
+        ("GET a.example.com /v1/users/me?x=1", "", "exact"),
+        ("GET a.example.com /items/12", "", "regex"),
+        ("GET a.example.com /items/x", "", "host"),
+        ("PUT a.example.com /v1/x", "", "method"),
+        ("put a.example.com /v1/x", "", "prefix"),
+        ("GET a.example.com /v1/x", "X-Canary: yes\r\n", "header"),
+        ("GET a.example.com /v1/x", "X-Canary: no\r\n", "prefix"),
+        ("GET a.example.com /v1/x?a=b&beta=1", "", "query"),
+        ("GET a.example.com /v1/x?beta=2", "", "prefix"),
+        ("GET a.example.com /v1/x?beta=1", "X-Canary: yes\r\n", "header"),
+        ("GET other.test /any", "", "any-host"),
+    ] {
+        let mut words = request.split(' ');
+        let (method, host, target) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+        client.send(format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n"));
+        assert_eq!(client.response("GET").text(), expected, "{request} {headers}");
+    }
+    for (host, target) in [
+        ("example.com", "/"),
+        ("other.test", "/"),
+        ("aXexample.com", "/v1"),
+        ("a.example.com.evil.test", "/"),
+    ] {
+        let response = client.get_with(target, host, "");
+        assert_eq!(response.status, 404, "{host}{target}");
+        assert!(response.header("proxy-status").unwrap().contains("destination_not_found"));
+    }
+}
+
+#[test]
+fn a_path_cannot_be_written_so_that_it_escapes_its_route() {
+    let proxy = Proxy::start(&routes(&[
+        ("closed", "paths = [\"/admin/*\"]\nrespond = { status = 403, body = \"closed\" }"),
+        ("all", "paths = [\"/*\"]"),
+    ]));
+    for target in
+        ["/admin", "/admin/x", "/%61dmin/x", "/./admin/x", "/x/../admin/x", "/%2e/admin", "//admin/x"]
+    {
+        let response = proxy.get(target);
+        assert!(
+            [400, 403].contains(&response.status) || target.starts_with("//"),
+            "{target}: {}",
+            response.status
+        );
+    }
+    assert_eq!(proxy.get("/administration").text(), "all");
+}
+
+#[test]
+fn redirects_fill_their_placeholders_and_cannot_be_split() {
+    let proxy = Proxy::start(&routes(&[
+        ("https", "paths = [\"/all/*\"]\nredirect = { to = \"https://{host}{path_and_query}\" }"),
+        (
+            "parts",
+            "paths = [\"/parts\"]\nredirect = { to = \"{scheme}://new.test:{port}/x{path}?q={query}\", status = 302 }",
+        ),
+    ]));
+    let mut client = proxy.connect();
+    let response = client.get_with("/all/a%0d%0aSet-Cookie:x?b=c", "Old.test:8080", "");
+    assert_eq!(response.status, 308);
+    assert_eq!(response.header("location"), Some("https://old.test/all/a%0D%0ASet-Cookie:x?b=c"));
+    assert_eq!(response.header("set-cookie"), None);
+    let response = client.get_with("/parts?b=c", "old.test:8080", "");
+    assert_eq!(
+        (response.status, response.header("location")),
+        (302, Some("http://new.test:8080/x/parts?q=b=c"))
+    );
+}
+
+#[test]
+fn a_route_answers_by_itself() {
+    let rule = "respond = { status = 503, body = \"{\\\"closed\\\":true}\", content_type = \"application/json\" }\n\
+                response_headers = { set = { x-made = \"here\" } }";
+    let empty = |status| format!("paths = [\"/{status}\"]\nrespond = {{ status = {status} }}");
+    let (reset, unchanged) = (empty(205), empty(304));
+    let proxy = Proxy::start(&routes(&[("closed", rule), ("reset", &reset), ("unchanged", &unchanged)]));
+    let mut client = proxy.connect();
+    let response = client.get("/");
+    assert_eq!((response.status, response.text().as_str()), (503, "{\"closed\":true}"));
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.header("x-made"), Some("here"));
+    client.send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let response = client.response("HEAD");
+    assert_eq!((response.status, response.header("content-length")), (503, Some("15")));
+    // A 205 without a length would have the client wait for the end of the connection.
+    let response = client.get("/205");
+    assert_eq!((response.status, response.header("content-length")), (205, Some("0")));
+    let response = client.get("/304");
+    assert_eq!((response.status, response.header("content-length")), (304, None));
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+    assert_eq!(client.response("POST").status, 503);
+}
+
+#[test]
+fn path_host_and_fields_are_rewritten() {
+    let origin = Origin::start(|_| {
+        crate::support::Reply::Bytes(
+            b"HTTP/1.1 200 OK\r\nServer: secret\r\nX-Old: 1\r\nX-Old: 2\r\nContent-Length: 0\r\n\r\n"
+                .to_vec(),
+        )
+    });
+    let edits = "request_headers = { set = { x-env = \"prod\" }, add = { x-more = \"2\" }, remove = [\"x-internal\"] }\n\
+                 response_headers = { set = { x-old = \"3\" }, add = { x-new = \"4\" }, remove = [\"server\"] }\n";
+    let text = proxy::config(&[origin.address()], "").replace(
+        "[[route]]\n",
+        &format!(
+            "[[route]]\nname = \"strip\"\npaths = [\"/v1/*\"]\nupstream = \"u\"\nrewrite = {{ strip_prefix = \"/v1\", host = \"inner.test\" }}\n\
+             [[route]]\nname = \"path\"\npaths = [\"/old\"]\nupstream = \"u\"\nrewrite = {{ path = \"/new\" }}\n\
+             [[route]]\nname = \"edits\"\npaths = [\"/edits\"]\nupstream = \"u\"\n{edits}[[route]]\n"
+        ),
+    );
+    let proxy = Proxy::start(&text);
+    let mut client: Client = proxy.connect();
+    for (sent, arrives) in [
+        ("/v1/users?a=b", "/users?a=b"),
+        ("/v1", "/"),
+        ("/v1?a=b", "/?a=b"),
+        ("/old?a=b", "/new?a=b"),
+        ("/v12/x", "/v12/x"),
+    ] {
+        assert_eq!(client.get_with(sent, "outer.test", "").status, 200);
+        assert_eq!(origin.last().target, arrives);
+        let is_inner = sent == "/v1" || sent.starts_with("/v1?") || sent.starts_with("/v1/");
+        assert_eq!(origin.last().all("host"), [if is_inner { "inner.test" } else { "outer.test" }], "{sent}");
+        assert_eq!(origin.last().header("x-forwarded-host"), Some("outer.test"), "the client's own");
+    }
+    let response =
+        client.get_with("/edits", "a", "X-Env: test\r\nX-ENV: test\r\nX-More: 1\r\nX-Internal: 1\r\n");
+    let request = origin.last();
+    assert_eq!((request.all("x-env"), request.all("x-more")), (vec!["prod"], vec!["1", "2"]));
+    assert_eq!(request.header("x-internal"), None);
+    let fields = |name| {
+        response
+            .headers
+            .iter()
+            .filter(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((fields("x-old"), fields("x-new"), fields("server")), (vec!["3"], vec!["4"], vec![]));
+}
