@@ -13,10 +13,7 @@ use std::{
 
 use tokio::io::AsyncWrite;
 
-use super::{
-    handle::{self, End, Running, Tunnel},
-    respond,
-};
+use super::handle::{self, End, Running, Tunnel};
 use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange, Peer},
@@ -180,12 +177,10 @@ impl Connection {
 
     /// Answers a head that could not be read, and closes.
     async fn refuse(&mut self, mut running: Running, kind: Kind) -> Next {
-        running.error = Some((kind, kind.to_string()));
         running.request = RequestHead::default();
-        let body = respond::error(&mut running, kind);
         let mut client = Client::new(self, &running.request, Framing::None);
         client.is_last = true;
-        let _ = handle::send(&mut running, &mut client, &body).await;
+        let _ = handle::refuse(running, &mut client, kind).await;
         Next::Close(true)
     }
 

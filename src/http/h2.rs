@@ -30,7 +30,7 @@ use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange, Peer},
     fields::{Fields, Known},
-    h1::{Method, ResponseHead},
+    h1::{HeadLimits, Method, ResponseHead},
     moment::Moment,
     net::{Block, Deadline, Piece, Stream},
     runtime::Worker,
@@ -63,6 +63,11 @@ pub async fn serve(connection: Connection) {
     deadline.set_idle(true);
     deadline.after(timeouts.idle);
     loop {
+        // Looked at on each turn, since a connection that is busy is never idle.
+        if worker.is_draining() && !is_closing {
+            begin_closing(&mut connection, &deadline);
+            is_closing = true;
+        }
         let next = poll_fn(|cx| match connection.poll_accept(cx) {
             Poll::Ready(accepted) => Poll::Ready(Event::Accepted(accepted)),
             Poll::Pending => deadline.poll_elapsed(cx).map(|()| Event::Elapsed),
@@ -73,29 +78,33 @@ pub async fn serve(connection: Connection) {
                 let life = Life::begin(&open);
                 let (peer, worker) = (peer.clone(), worker.clone());
                 tokio::task::spawn_local(async move {
-                    stream_task(request, client, peer, worker, listener).await;
+                    stream_task(request, client, peer, worker, listener, limits).await;
                     drop(life);
                 });
-                deadline.after(timeouts.idle);
+                if !is_closing {
+                    deadline.after(timeouts.idle);
+                }
             }
             Event::Accepted(_) => return,
             Event::Elapsed if is_closing && open.get() == 0 => return,
-            Event::Elapsed if worker.is_draining() || open.get() == 0 => {
-                // GOAWAY with the highest id, a round trip, GOAWAY with the last one (RFC 9113 §6.8).
-                connection.graceful_shutdown();
+            Event::Elapsed if is_closing => deadline.after(CLOSING),
+            Event::Elapsed if open.get() == 0 => {
+                begin_closing(&mut connection, &deadline);
                 is_closing = true;
-                deadline.set_idle(false);
-                deadline.after(CLOSING);
             }
             Event::Elapsed => deadline.after(timeouts.idle),
         }
     }
 }
 
-fn settings(
-    worker: &Worker,
-    listener: usize,
-) -> Option<(crate::config::listen::TimeoutsConf, crate::h1::HeadLimits)> {
+/// GOAWAY with the highest id, a round trip, GOAWAY with the last one (RFC 9113 §6.8).
+fn begin_closing(connection: &mut server::Connection<Prefixed, Bytes>, deadline: &Deadline) {
+    connection.graceful_shutdown();
+    deadline.set_idle(false);
+    deadline.after(CLOSING);
+}
+
+fn settings(worker: &Worker, listener: usize) -> Option<(crate::config::listen::TimeoutsConf, HeadLimits)> {
     let snapshot = worker.snapshot();
     let listener = snapshot.shared.listeners.get(listener)?;
     Some((listener.conf.timeouts.clone(), listener.limits))
@@ -142,28 +151,35 @@ async fn stream_task(
     peer: Rc<Peer>,
     worker: Rc<Worker>,
     listener: usize,
+    limits: HeadLimits,
 ) {
     let (parts, body) = request.into_parts();
     client.body = Some(body);
     let mut exchange = worker.take_exchange();
     exchange.reset(&peer, Moment::now());
     exchange.is_http2 = true;
-    let named = take_head(&mut exchange, &parts);
-    let mut running = Running::new(&worker, listener, exchange);
-    if let Err(kind) = named {
-        running.error = Some((kind, kind.to_string()));
-        let body = super::respond::error(&mut running, kind);
-        let _ = handle::send(&mut running, &mut client, &body).await;
-        return;
-    }
-    let is_complete = matches!(handle::handle(running, &mut client).await, End::Complete);
-    if !is_complete {
+    let named = take_head(&mut exchange, &parts, limits);
+    let running = Running::new(&worker, listener, exchange);
+    let end = match named {
+        Ok(()) => handle::handle(running, &mut client).await,
+        Err(kind) => handle::refuse(running, &mut client, kind).await,
+    };
+    if !matches!(end, End::Complete) {
+        // A reset drops what h2 has not written yet; the connection's task is given a turn for it.
+        tokio::task::yield_now().await;
         client.reset();
     }
 }
 
-/// Makes the exchange's request of an HTTP/2 one.
-fn take_head(exchange: &mut Exchange, parts: &http::request::Parts) -> Result<(), Kind> {
+/// Makes the exchange's request of an HTTP/2 one. What is larger than the listener allows in all was
+/// refused by h2.
+fn take_head(exchange: &mut Exchange, parts: &http::request::Parts, limits: HeadLimits) -> Result<(), Kind> {
+    if parts.headers.len() > limits.fields {
+        return Err(Kind::HeadTooLarge);
+    }
+    if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.target) {
+        return Err(Kind::UriTooLong);
+    }
     let request = &mut exchange.request;
     request.method = Method::of(parts.method.as_str());
     request.fields.clear();
@@ -182,7 +198,11 @@ fn take_head(exchange: &mut Exchange, parts: &http::request::Parts) -> Result<()
     if !cookie.is_empty() {
         request.fields.push_known(Known::Cookie, &cookie);
     }
-    let host = request.fields.known(Known::Host).map(|host| String::from_utf8_lossy(host).into_owned());
+    let mut hosts = request.fields.all_known(Known::Host);
+    let host = hosts.next().map(|host| String::from_utf8_lossy(host).into_owned());
+    if hosts.next().is_some() {
+        return Err(Kind::Malformed("Host twice"));
+    }
     let authority = parts.uri.authority().map(|authority| authority.as_str());
     match (authority, &host) {
         (Some(authority), Some(host)) if !host.eq_ignore_ascii_case(authority) => {

@@ -109,6 +109,12 @@ pub async fn handle<D: Downstream>(mut running: Running, client: &mut D) -> End 
     }
 }
 
+/// Answers a request whose head is not one that is served.
+pub async fn refuse<D: Downstream>(mut running: Running, client: &mut D, kind: Kind) -> End {
+    settle_id(&mut running);
+    fail(&mut running, client, kind.into()).await
+}
+
 enum Served {
     Complete,
     Tunnel(Box<Live>, Duration),
@@ -346,7 +352,7 @@ async fn fail<D: Downstream>(exchange: &mut Running, client: &mut D, error: Prox
 }
 
 /// Sends a response that Pointsman made.
-pub async fn send<D: Downstream>(exchange: &mut Exchange, client: &mut D, body: &[u8]) -> Result<()> {
+async fn send<D: Downstream>(exchange: &mut Exchange, client: &mut D, body: &[u8]) -> Result<()> {
     crate::telemetry::clock::with_date(|date| {
         exchange.response.fields.push_known(Known::Date, date.as_bytes());
     });

@@ -132,21 +132,35 @@ async fn read_proxy_header(plain: &Plain) -> Option<Named> {
     let deadline = Deadline::new();
     deadline.after(PROXY_DEADLINE);
     let mut block = Block::take();
-    let mut header = std::pin::pin!(stream.async_io(Interest::READABLE, || {
-        let (_, length) = rustix::net::recv(stream.as_fd(), block.room(), RecvFlags::PEEK)?;
-        let seen = block.room().get(..length).unwrap_or_default();
-        match proxy_protocol::parse(seen) {
-            Ok(Parsed::Done(header)) => {
-                let taken = block.room().get_mut(..header.length).unwrap_or_default();
-                rustix::net::recv(stream.as_fd(), taken, RecvFlags::empty())?;
-                Ok(header.addresses.map(|it| (it.source.ip().to_canonical(), it.source.port())))
+    let mut header = std::pin::pin!(async {
+        loop {
+            let ready = stream.ready(Interest::READABLE).await?;
+            let result = stream.try_io(Interest::READABLE, || {
+                let room = block.room();
+                let most = room.len();
+                let (_, length) = rustix::net::recv(stream.as_fd(), &mut *room, RecvFlags::PEEK)?;
+                match proxy_protocol::parse(room.get(..length).unwrap_or_default()) {
+                    Ok(Parsed::Done(header)) => {
+                        let taken = room.get_mut(..header.length).unwrap_or_default();
+                        rustix::net::recv(stream.as_fd(), taken, RecvFlags::empty())?;
+                        Ok(header.addresses.map(|it| (it.source.ip().to_canonical(), it.source.port())))
+                    }
+                    // Waits for more bytes than are there.
+                    Ok(Parsed::Partial) if (1..most).contains(&length) => {
+                        Err(io::ErrorKind::WouldBlock.into())
+                    }
+                    Ok(Parsed::Partial) => Err(io::ErrorKind::UnexpectedEof.into()),
+                    Err(what) => Err(io::Error::other(what)),
+                }
+            });
+            match result {
+                // A socket whose other end is shut stays ready: waiting for more would be a turn without
+                // end.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !ready.is_read_closed() => {}
+                result => return result,
             }
-            // Waits for more bytes than are there.
-            Ok(Parsed::Partial) if length > 0 => Err(io::ErrorKind::WouldBlock.into()),
-            Ok(Parsed::Partial) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Err(what) => Err(io::Error::other(what)),
         }
-    }));
+    });
     poll_fn(|cx| match header.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(result.ok()),
         Poll::Pending => deadline.poll_elapsed(cx).map(|()| None),

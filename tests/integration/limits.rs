@@ -44,6 +44,26 @@ fn large_heads_targets_and_bodies_are_refused_with_their_own_status() {
 }
 
 #[test]
+fn a_refusal_says_why_and_has_the_id_that_the_log_has() {
+    let (origin, proxy) = limited("");
+    for bytes in
+        ["nonsense\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"]
+    {
+        let mut client = proxy.connect();
+        client.send(bytes);
+        let response = client.response("GET");
+        assert_eq!(response.status, 400);
+        assert!(response.header("proxy-status").unwrap().starts_with("pointsman; error="));
+        let id = response.header("x-request-id").unwrap().to_owned();
+        assert!(id.len() == 32 && response.text().contains(&id), "{response:?}");
+        eventually("it is logged", || {
+            proxy.access_log().iter().any(|line| line["request_id"] == id.as_str())
+        });
+    }
+    assert!(origin.requests().is_empty());
+}
+
+#[test]
 fn slow_heads_and_bodies_are_ended() {
     let (origin, proxy) =
         limited("[listener.timeouts]\nheader = \"300ms\"\nbody = \"300ms\"\nidle = \"300ms\"");

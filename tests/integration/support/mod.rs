@@ -1,8 +1,10 @@
 //! Starting the real binary, scripted backends, and raw clients.
 
 pub mod client;
+pub mod h2;
 pub mod origin;
 pub mod proxy;
+pub mod tls;
 
 pub use client::Client;
 pub use origin::{Origin, Reply, Request};
@@ -20,4 +22,10 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(Instant::now() < end, "did not happen: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Says that a test was skipped, past the harness, which shows what failed tests print and no other.
+pub fn skipped(program: &str) {
+    let line = format!("skipped: {program} is not installed\n");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
 }

@@ -1,0 +1,203 @@
+//! nginx and HAProxy, as Debian packages them, behind and in front of Pointsman.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use crate::support::{
+    Client, Origin, Proxy,
+    client::Response,
+    eventually,
+    proxy::{config, config_of, folder},
+};
+
+/// A server in the foreground; it is killed when this is dropped.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Starts it with a configuration that has `ADDRESS` and `FOLDER` in it; `None`, and a line that
+    /// says so, when it is not installed.
+    fn start(name: &str, arguments: &[&str], folder: &Path, text: &str) -> Option<Self> {
+        if Command::new(name).arg("-v").output().is_err() {
+            crate::support::skipped(name);
+            return None;
+        }
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let file = folder.join(format!("{name}.conf"));
+        let text = text.replace("ADDRESS", &address.to_string());
+        fs::write(&file, text.replace("FOLDER", folder.to_str().unwrap())).unwrap();
+        let mut command = Command::new(name);
+        command.args(arguments).arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut server = Self { child: command.spawn().unwrap(), address };
+        eventually(&format!("{name} listens"), || {
+            assert!(server.child.try_wait().unwrap().is_none(), "{name} does not start");
+            TcpStream::connect(address).is_ok()
+        });
+        Some(server)
+    }
+
+    /// nginx that serves the folder's `files`.
+    fn nginx(folder: &Path) -> Option<Self> {
+        let text = "daemon off; master_process off; pid FOLDER/nginx.pid; error_log stderr crit;
+            events { worker_connections 200; }
+            http {
+                types { text/plain txt; }
+                access_log off;
+                client_body_temp_path FOLDER/body; proxy_temp_path FOLDER/proxy;
+                fastcgi_temp_path FOLDER/fastcgi; uwsgi_temp_path FOLDER/uwsgi; scgi_temp_path FOLDER/scgi;
+                gzip on; gzip_types text/plain; gzip_proxied any;
+                server {
+                    listen ADDRESS; root FOLDER/files;
+                    location = /number { default_type text/plain; return 200 $connection_requests; }
+                }
+            }";
+        let prefix = folder.to_str().unwrap();
+        Self::start("nginx", &["-e", "stderr", "-p", prefix, "-c"], folder, text)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Bytes in which no stretch is like another.
+fn large() -> Vec<u8> {
+    let mut state = 1_u64;
+    let next = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    (0..1_000_000).map(next).collect()
+}
+
+fn behind() -> Option<(Server, Proxy)> {
+    let folder = folder();
+    fs::create_dir(folder.join("files")).unwrap();
+    fs::write(folder.join("files/large.bin"), large()).unwrap();
+    fs::write(folder.join("files/words.txt"), "words and words ".repeat(1000)).unwrap();
+    let server = Server::nginx(&folder)?;
+    let proxy = Proxy::start_in(folder, &config(&[server.address], ""));
+    Some((server, proxy))
+}
+
+fn ask(client: &mut Client, method: &str, target: &str, fields: &str) -> Response {
+    client.send(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+    client.response(method)
+}
+
+#[test]
+fn files_of_nginx_arrive_whole_in_parts_and_not_at_all_when_unchanged() {
+    let Some((_server, proxy)) = behind() else { return };
+    let mut client = proxy.connect();
+    let whole = ask(&mut client, "GET", "/large.bin", "");
+    assert_eq!((whole.status, whole.is_whole), (200, true));
+    assert!(whole.body == large(), "every byte is as it was");
+    assert_eq!(whole.header("content-length"), Some("1000000"));
+    assert_eq!(whole.header("accept-ranges"), Some("bytes"));
+
+    let part = ask(&mut client, "GET", "/large.bin", "Range: bytes=500000-500099\r\n");
+    assert_eq!((part.status, part.header("content-range")), (206, Some("bytes 500000-500099/1000000")));
+    assert!(part.body == large()[500_000..500_100]);
+    let parts = ask(&mut client, "GET", "/large.bin", "Range: bytes=0-9,999990-\r\n");
+    assert_eq!(parts.status, 206);
+    assert!(parts.header("content-type").unwrap().starts_with("multipart/byteranges"));
+    let beyond = ask(&mut client, "GET", "/large.bin", "Range: bytes=1000000-\r\n");
+    assert_eq!((beyond.status, beyond.header("content-range")), (416, Some("bytes */1000000")));
+
+    let tag = whole.header("etag").unwrap();
+    let unchanged = ask(&mut client, "GET", "/large.bin", &format!("If-None-Match: {tag}\r\n"));
+    assert_eq!((unchanged.status, unchanged.header("etag"), unchanged.body.len()), (304, Some(tag), 0));
+    let since = format!("If-Modified-Since: {}\r\n", whole.header("last-modified").unwrap());
+    assert_eq!(ask(&mut client, "GET", "/large.bin", &since).status, 304);
+    assert_eq!(ask(&mut client, "GET", "/large.bin", "If-Match: \"other\"\r\n").status, 412);
+
+    let head = ask(&mut client, "HEAD", "/large.bin", "");
+    assert_eq!((head.status, head.header("content-length"), head.body.len()), (200, Some("1000000"), 0));
+    assert_eq!(ask(&mut client, "GET", "/missing", "").status, 404);
+    assert_eq!(ask(&mut client, "POST", "/words.txt", "Content-Length: 0\r\n").status, 405);
+    assert_eq!(ask(&mut client, "GET", "/large.bin", "").body.len(), 1_000_000, "the connection goes on");
+}
+
+#[test]
+fn connections_to_nginx_are_used_again() {
+    let Some((_server, proxy)) = behind() else { return };
+    let mut client = proxy.connect();
+    let numbers: Vec<String> = (0..20).map(|_| client.get("/number").text()).collect();
+    assert_eq!(numbers, (1..=20).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_nginx_compresses_passes_through_as_it_is() {
+    let Some((server, proxy)) = behind() else { return };
+    let mut client = proxy.connect();
+    let plain = ask(&mut client, "GET", "/words.txt", "");
+    assert_eq!((plain.header("content-encoding"), plain.body.len()), (None, 16_000));
+    let through = ask(&mut client, "GET", "/words.txt", "Accept-Encoding: gzip\r\n");
+    let direct = ask(&mut Client::connect(server.address), "GET", "/words.txt", "Accept-Encoding: gzip\r\n");
+    assert_eq!(through.header("content-encoding"), Some("gzip"));
+    assert!(through.is_whole && through.body.starts_with(&[0x1f, 0x8b]));
+    assert!(through.body == direct.body, "it is neither undone nor done twice");
+}
+
+#[test]
+fn haproxy_in_front_names_its_clients() {
+    let origin = Origin::named("hello");
+    let listener = "proxy_protocol_from = [\"127.0.0.0/8\"]\n";
+    for (send, source) in [("send-proxy-v2", "127.0.0.5"), ("send-proxy", "127.0.0.6")] {
+        let proxy = Proxy::start(&config_of(&[origin.address().to_string()], listener, ""));
+        let text = format!(
+            "defaults\n mode tcp\n timeout connect 5s\n timeout client 20s\n timeout server 20s\n\
+             listen front\n bind ADDRESS\n server pointsman {} {send}\n",
+            proxy.address("web")
+        );
+        let Some(server) = Server::start("haproxy", &["-db", "-f"], proxy.folder(), &text) else { return };
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into()).unwrap();
+        socket.connect(&server.address.into()).unwrap();
+        let mut client = Client::connect(server.address);
+        client.stream = socket.into();
+        client.stream.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        for _ in 0..3 {
+            assert_eq!(client.get("/through").text(), "hello");
+            assert_eq!(origin.last().header("x-forwarded-for"), Some(source), "and not HAProxy's own");
+        }
+        assert_eq!(proxy.logged("/through")["client"], source);
+        // Who goes around HAProxy is not served.
+        let before = origin.requests().len();
+        let mut direct = proxy.connect();
+        direct.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(direct.response("GET").status, 0);
+        assert_eq!(origin.requests().len(), before);
+    }
+}
+
+#[test]
+fn haproxy_behind_serves_over_kept_connections() {
+    let folder = folder();
+    let origin = Origin::start(|request| crate::support::Reply::Text(200, request.target.clone()));
+    let text = format!(
+        "defaults\n mode http\n timeout connect 5s\n timeout client 20s\n timeout server 20s\n\
+         listen front\n bind ADDRESS\n server app {}\n",
+        origin.address()
+    );
+    let Some(server) = Server::start("haproxy", &["-db", "-f"], &folder, &text) else { return };
+    let proxy = Proxy::start_in(folder, &config(&[server.address], ""));
+    let mut client = proxy.connect();
+    for number in 0..20 {
+        assert_eq!(client.get(&format!("/{number}")).text(), format!("/{number}"));
+    }
+    client
+        .send("POST /post HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+    assert_eq!(client.response("POST").text(), "/post");
+    assert_eq!(origin.last().body, b"hello");
+    assert_eq!(origin.last().all("via"), ["1.1 pointsman"]);
+}
