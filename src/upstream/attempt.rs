@@ -4,6 +4,7 @@
 
 use std::{
     future::poll_fn,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,6 +17,7 @@ use super::{
     verdict,
 };
 use crate::{
+    backend::Backend,
     balance,
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
@@ -62,10 +64,13 @@ impl Attempt<'_> {
     pub(super) async fn pick<D: Downstream>(&self, client: &mut D) -> Result<Permit> {
         let group = self.order.group;
         let now = Moment::now();
-        if let Some(permit) = self.try_pick(now) {
+        let upstream = &group.upstream;
+        // Who comes later does not overtake those who wait.
+        if upstream.queue.is_empty()
+            && let Some(permit) = self.try_pick(now)
+        {
             return Ok(permit);
         }
-        let upstream = &group.upstream;
         let are_all_down = !upstream.backends.iter().any(|backend| backend.is_healthy(now));
         if are_all_down {
             let use_all = upstream.conf.when_all_down == WhenAllDown::UseAll;
@@ -73,7 +78,8 @@ impl Attempt<'_> {
             let any = use_all.then(pick).flatten();
             return any.ok_or_else(|| Kind::NoBackend.into());
         }
-        if !upstream.backends.iter().any(|backend| backend.is_healthy(now) && backend.is_full()) {
+        let is_full = |backend: &Arc<Backend>| backend.is_healthy(now) && backend.is_full();
+        if upstream.queue.is_empty() && !upstream.backends.iter().any(is_full) {
             return Err(Kind::NoBackend.into());
         }
         self.wait(client, now).await
@@ -96,8 +102,12 @@ impl Attempt<'_> {
         loop {
             let Some(place) = upstream.queue.join(again) else { return Err(Kind::QueueFull.into()) };
             // A place may have become free while we joined.
-            if let Some(permit) = self.try_pick(Moment::now()) {
-                place.served();
+            if place.is_first()
+                && let Some(permit) = self.try_pick(Moment::now())
+            {
+                // Called meanwhile, it passes the call on by leaving.
+                drop(place);
+                upstream.queue.call_next();
                 return Ok(permit);
             }
             poll_fn(|cx| {
@@ -112,6 +122,8 @@ impl Attempt<'_> {
             .await?;
             place.served();
             if let Some(permit) = self.try_pick(Moment::now()) {
+                // Several places may have become free; the next one looks for itself.
+                upstream.queue.call_next();
                 return Ok(permit);
             }
             again = true;

@@ -56,7 +56,8 @@ impl Queue {
             waiting.push_back(waiter.clone());
         }
         self.length.store(waiting.len(), SeqCst);
-        Some(Place { queue: self.clone(), waiter })
+        let is_first = again || waiting.len() == 1;
+        Some(Place { queue: self.clone(), waiter, is_first })
     }
 
     /// Calls the first in the queue, because a place at a backend became free.
@@ -93,9 +94,15 @@ impl Queue {
 pub struct Place {
     queue: Arc<Queue>,
     waiter: Arc<Waiter>,
+    is_first: bool,
 }
 
 impl Place {
+    /// Whether nobody stood before it when it joined, so that it may look for a free backend itself.
+    pub fn is_first(&self) -> bool {
+        self.is_first
+    }
+
     /// Ready when it was called.
     pub fn poll_called(&self, cx: &mut Context<'_>) -> Poll<()> {
         *self.waiter.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
@@ -135,6 +142,7 @@ mod tests {
     fn first_come_first_served_and_no_more_than_fit() {
         let queue = Arc::new(Queue::new(2));
         let (first, second) = (queue.join(false).unwrap(), queue.join(false).unwrap());
+        assert!(first.is_first() && !second.is_first());
         assert!(queue.join(false).is_none());
         queue.call_next();
         assert!(is_called(&first) && !is_called(&second));

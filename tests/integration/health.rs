@@ -133,7 +133,7 @@ fn a_name_that_resolves_is_used_and_one_that_does_not_harms_nobody() {
     let local = format!("localhost:{}", origin.address().port());
     let nowhere = "nowhere.invalid:80".to_owned();
     let retry = "[upstream.outlier]\nconsecutive_failures = 0\nfailure_percent = 0\n[upstream.retry]\nbudget_min_per_second = 1000\n";
-    let proxy = Proxy::start(&config_of(&[local.clone(), nowhere.clone()], "", retry));
+    let proxy = Proxy::start(&config_of(&[local, nowhere.clone()], "", retry));
     eventually("the name is looked up", || proxy.get("/").status == 200);
     for _ in 0..20 {
         assert_eq!(proxy.get("/").text(), "local");
