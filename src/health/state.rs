@@ -122,6 +122,14 @@ impl Checks {
             if was_fresh && self.is_up {
                 backend.shared.set_why("passed its first check".into());
             }
+            if let Err(why) = result
+                && was_fresh
+            {
+                // `initial = "down"`: people must see why it does not come up.
+                let reason: Arc<str> = format!("its first check failed: {why}").into();
+                backend.shared.set_why(Arc::clone(&reason));
+                return Some(Change { index, condition: Condition::Down, reason });
+            }
             return None;
         }
         self.streak = self.streak.saturating_add(1);

@@ -241,9 +241,9 @@ impl BackendSeries {
 /// What a worker counts of itself.
 #[derive(Debug, Default)]
 pub struct WorkerSeries {
-    /// Bytes that clients sent, heads and bodies.
+    /// Bytes of request bodies that clients sent.
     pub bytes_in: Counter,
-    /// Bytes that clients were sent.
+    /// Bytes of response bodies that clients were sent.
     pub bytes_out: Counter,
     /// Attempts beyond the first.
     pub retries: Counter,

@@ -124,3 +124,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn one_that_never_comes_up_says_why_once() {
+    let backend = backend();
+    let mut checks = checks(false, &backend);
+    let unknown = Err("unknown authority");
+    let change = checks.on_result(4, &backend, unknown, Moment(2)).unwrap();
+    assert_eq!(change.condition, Condition::Down);
+    assert_eq!(&*backend.shared.why(), "its first check failed: unknown authority");
+    assert_eq!(checks.on_result(4, &backend, unknown, Moment(3)), None, "and the log is not filled");
+    assert!(!backend.is_probed_up());
+}
