@@ -13,6 +13,7 @@
     reason = "a test's helpers may stop as a test does"
 )]
 
+mod cli;
 mod forwarding;
 mod http2;
 mod limits;
@@ -23,3 +24,4 @@ mod smuggling;
 mod support;
 mod tls;
 mod unix_sockets;
+mod upstream_tls;
