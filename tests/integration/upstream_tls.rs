@@ -233,18 +233,20 @@ fn a_certificate_of_another_name_is_refused() {
 
 #[test]
 fn a_backend_without_tls_is_refused() {
-    let origin = crate::support::Origin::named("hello");
-    let text = config_of(&[origin.address().to_string()], "", "[upstream.tls]\nverify = false\n");
-    let proxy = Proxy::start(&text);
-    // It takes the first bytes of the handshake for a head that does not end, or closes.
-    let stop = std::thread::spawn(move || {
-        eventually("a connection", || origin.connections() > 0);
-        drop(origin);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (heard, is_heard) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, mut bytes) = (stream.unwrap(), [0; 16 * 1024]);
+            let length = stream.read(&mut bytes).unwrap();
+            heard.send(bytes[..length].to_vec()).unwrap();
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+        }
     });
-    let response = proxy.get("/plain");
-    stop.join().unwrap();
-    assert_eq!(response.status, 502);
-    assert_eq!(proxy.logged("/plain")["error"], "upstream_tls");
+    is_refused(&Proxy::start(&config_of(&[address], "", "[upstream.tls]\nverify = false\n")));
+    let heard: Vec<u8> = is_heard.try_iter().flatten().collect();
+    assert!(!heard.is_empty() && memchr::memmem::find(&heard, b"/refused").is_none(), "never in the clear");
 }
 
 #[test]
@@ -283,6 +285,23 @@ fn a_backend_that_misses_a_certificate_is_no_reset() {
         is_refused(&proxy);
         assert_eq!(backend.requests(), 0, "what came with the handshake was not served");
     }
+}
+
+#[test]
+fn what_a_backend_refused_in_the_handshake_is_served_elsewhere_once() {
+    let folder = tls::folder();
+    let strict = Manner { clients_ca: Some("clients-ca.pem"), ..Manner::default() };
+    let (strict, open) = (Backend::start(&folder, &strict), Backend::start(&folder, &Manner::default()));
+    let addresses = [strict.address.to_string(), open.address.to_string()];
+    let text = config_of(&addresses, "", &format!("{LENIENT}[upstream.tls]\nca = \"ca.pem\"\n"));
+    let proxy = Proxy::start_in(folder, &text);
+    for _ in 0..10 {
+        let mut client = proxy.connect();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(client.response("POST").text(), "hello");
+    }
+    assert!(strict.seen(|seen| seen.failures) > 0, "some went there first");
+    assert_eq!((strict.requests(), open.requests()), (0, 10));
 }
 
 #[test]
