@@ -1,8 +1,8 @@
 //! Connecting to a backend: TCP or unix socket, then TLS where it is asked for.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{error::Error, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::{AlertDescription, ClientConfig, pki_types::ServerName};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
@@ -40,4 +40,28 @@ pub async fn tls(plain: Plain, config: Arc<ClientConfig>, name: ServerName<'stat
         .await
         .map_err(|error| ProxyError::because(Kind::UpstreamTls, error))?;
     Ok(Stream::TlsClient(Box::new(stream)))
+}
+
+/// Whether the first read after a handshake failed because the server refuses our certificate or misses
+/// one. With TLS 1.3 a client's side of the handshake is over before the server has looked at it (RFC
+/// 8446 §4.4.2.4), so the alert comes when the request has left; nothing of the request was served.
+pub fn is_late_refusal(error: &(dyn Error + 'static)) -> bool {
+    use AlertDescription as Alert;
+    let tls = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let Some(rustls::Error::AlertReceived(alert)) = tls.and_then(|error| error.downcast_ref()) else {
+        return false;
+    };
+    matches!(
+        alert,
+        Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::HandshakeFailure
+            | Alert::DecryptError
+    )
 }

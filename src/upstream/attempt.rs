@@ -3,6 +3,7 @@
 //! Previous stop: `upstream::forward`, which decides whether another attempt follows.
 
 use std::{
+    error::Error,
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
@@ -24,7 +25,7 @@ use crate::{
     fields::Known,
     h1::{Framing, HeadError, HeadLimits, ResponseHead, Scan, framing::keeps_alive},
     moment::Moment,
-    net::{Deadline, Incoming, Wire},
+    net::{Deadline, Incoming, Wire, dial},
 };
 
 /// The attempts of one exchange; one is made at a time.
@@ -147,7 +148,13 @@ impl Attempt<'_> {
             }
         }
         let wire = self.connect(permit, exchange, client).await?;
-        self.exchange(wire, exchange, client).await
+        let result = self.exchange(wire, exchange, client).await;
+        result.map_err(|error| {
+            // Only on a new connection is it the handshake that failed.
+            let refusal = error.source().filter(|cause| dial::is_late_refusal(*cause));
+            let refusal = refusal.map(ToString::to_string);
+            refusal.map_or(error, |why| ProxyError::because(Kind::UpstreamTls, why))
+        })
     }
 
     fn may_replace(&self, exchange: &Exchange) -> bool {

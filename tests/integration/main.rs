@@ -15,6 +15,7 @@
 
 mod admin;
 mod balancing;
+mod cli;
 mod drain;
 mod forwarding;
 mod health;
@@ -29,3 +30,4 @@ mod smuggling;
 mod support;
 mod tls;
 mod unix_sockets;
+mod upstream_tls;
