@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -137,6 +137,8 @@ pub struct Shared {
     pub why: Mutex<Arc<str>>,
     /// Socket addresses behind a host name, kept fresh by discovery; empty until first resolved.
     pub resolved: ArcSwap<Vec<SocketAddr>>,
+    /// Whether a look-up of the name has ended, well or not. Until then requests wait for it.
+    pub is_looked_up: AtomicBool,
 }
 
 impl Default for Shared {
@@ -152,6 +154,7 @@ impl Default for Shared {
             ejections: Mutex::default(),
             why: Mutex::new("not checked yet".into()),
             resolved: ArcSwap::default(),
+            is_looked_up: AtomicBool::new(false),
         }
     }
 }

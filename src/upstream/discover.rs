@@ -6,7 +6,11 @@
 
 mod names;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use tokio::{task::JoinSet, time::sleep};
 
@@ -53,7 +57,8 @@ async fn keep_fresh(backend: Arc<Backend>, names: Arc<Names>) {
     let mut failure = None;
     let mut backoff = BACKOFF.0;
     loop {
-        let pause = match names.lookup(&backend.address).await {
+        let looked_up = names.lookup(&backend.address).await;
+        let pause = match looked_up {
             Ok(found) => {
                 let ttl = found.ttl.clamp(TTL_LEAST, TTL_MOST);
                 if failure.take().is_some() {
@@ -76,6 +81,7 @@ async fn keep_fresh(backend: Arc<Backend>, names: Arc<Names>) {
                 pause
             }
         };
+        backend.shared.is_looked_up.store(true, Relaxed);
         sleep(pause).await;
     }
 }

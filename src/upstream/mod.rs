@@ -17,8 +17,10 @@ pub mod verdict;
 
 use std::{
     cell::RefCell,
+    net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use rustls::{ClientConfig, pki_types::ServerName};
@@ -251,7 +253,7 @@ impl Permit {
         let plain = match &backend.address {
             crate::backend::Address::Unix(path) => dial::plain(&Target::Unix(path.clone())).await?,
             _ => {
-                let addresses = backend.shared.resolved.load_full();
+                let addresses = addresses(backend).await;
                 if addresses.is_empty() {
                     return Err(Kind::Unresolved.into());
                 }
@@ -278,6 +280,19 @@ impl Permit {
             }
         };
         Ok(Wire::new(stream, crate::net::Block::default()))
+    }
+}
+
+/// The addresses of a backend. Right after the start its name may still be looked up for the first time;
+/// that is waited for, and the caller bounds the time.
+async fn addresses(backend: &Backend) -> Arc<Vec<SocketAddr>> {
+    loop {
+        let is_looked_up = backend.shared.is_looked_up.load(Relaxed);
+        let addresses = backend.shared.resolved.load_full();
+        if !addresses.is_empty() || is_looked_up {
+            return addresses;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
