@@ -119,11 +119,6 @@ impl Stream {
             }
         }
     }
-
-    /// Whether its bytes are encrypted.
-    pub fn is_tls(&self) -> bool {
-        !matches!(self, Self::Plain(_))
-    }
 }
 
 impl AsyncRead for Stream {

@@ -20,7 +20,7 @@ use crate::{
         matcher::{PathPattern, Rule},
         table::Table,
     },
-    telemetry::metrics::{NO_NAME, NameId},
+    telemetry::metrics::NameId,
     tls::{client, server::ServerTls, tickets::Tickets},
     upstream::{ClientTls, Upstream, conf::UpstreamConf, discover, queue::Queue},
 };
@@ -272,14 +272,6 @@ fn build_upstream(conf: &UpstreamConf, registry: &Registry, workers: usize) -> R
         backends,
         conf: conf.clone(),
     })
-}
-
-impl Snapshot {
-    /// The name's number of an upstream, for metrics.
-    pub fn upstream_name(&self, registry: &Registry, upstream: Option<usize>) -> NameId {
-        let upstream = upstream.and_then(|index| self.upstreams.get(index));
-        upstream.map_or(NO_NAME, |upstream| registry.name(&upstream.conf.name))
-    }
 }
 
 impl Listener {

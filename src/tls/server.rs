@@ -46,8 +46,9 @@ impl ServerTls {
             .map_err(|error| BuildError::new(error.to_string(), "this is a bug"))?;
         let (verifier, context) = client_verifier(listener, client_auth)?;
         let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(certificates.clone());
-        // Half of what a record may hold: the copies that encryption makes stay in the core's own cache,
-        // which costs a twentieth less per large response than the largest records do.
+        // Half of what a record may hold, so that the copies that encryption makes stay in the core's own
+        // cache: a profile of 100-kB responses had a third of its samples in that copy. The gain was a few
+        // per cent on a noisy machine; the row to watch is `benches/compare/run --rows tls-large`.
         config.max_fragment_size = Some(8150);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
         config.ticketer = Arc::new(tickets.bound_to(context));

@@ -183,11 +183,6 @@ impl Group {
         self.pools.iter().for_each(|pool| pool.sweep(now));
     }
 
-    /// Closes every idle connection.
-    pub fn clear_pools(&self) {
-        self.pools.iter().for_each(Pool::clear);
-    }
-
     fn pool(&self, index: usize) -> Option<&Pool> {
         self.pools.get(index)
     }

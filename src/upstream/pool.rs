@@ -70,11 +70,6 @@ impl Pool {
     pub fn is_empty(&self) -> bool {
         self.idle.borrow().is_empty()
     }
-
-    /// Closes all.
-    pub fn clear(&self) {
-        self.idle.borrow_mut().clear();
-    }
 }
 
 /// Whether nothing came since the last response: an end or an answer to nothing both make a connection
