@@ -54,10 +54,11 @@
 //! 10. [`runtime`]
 //! 11. [`mod@http`]
 //! 12. [`listen`], [`explain`]
-//! 13. [`admin`]
-//! 14. [`control`]
-//! 15. [`app`]
-//! 16. [`cli`]
+//! 13. [`reload`]
+//! 14. [`admin`]
+//! 15. [`control`]
+//! 16. [`app`]
+//! 17. [`cli`]
 //!
 //! `docs/architecture.md` has a picture; `docs/decisions/` says why.
 
@@ -78,6 +79,7 @@ pub mod http;
 pub mod listen;
 pub mod moment;
 pub mod net;
+pub mod reload;
 pub mod route;
 pub mod runtime;
 pub mod settings;
