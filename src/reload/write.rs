@@ -97,10 +97,9 @@ pub fn replace(path: &Path, old: &[u8], new: &[u8]) -> Result<(), WriteError> {
     // Root may write everything but a read-only file system; this asks for both.
     access(&target, Access::WRITE_OK).map_err(|errno| of_system(path, errno.into()))?;
     let lock = File::open(folder).map_err(|error| of_system(folder, error))?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => return Err(WriteError::Busy(folder.to_owned())),
-        // A file system without locks: the comparison below is what is left.
-        Ok(()) | Err(_) => {}
+    // Any other error: a file system without locks. The comparison below is what is left then.
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        return Err(WriteError::Busy(folder.to_owned()));
     }
     let temporary = Temporary(folder.join(temporary_name(&target)));
     // With the lock held, this is one that a crash left.

@@ -31,6 +31,17 @@ pub trait Value: Sized {
     fn rows() -> Option<Nested> {
         None
     }
+
+    /// Adds to `changed` each key in which `self` and `other` differ; `key` is the value's own, from the
+    /// outermost table on.
+    fn changed(&self, other: &Self, key: &str, changed: &mut Vec<String>)
+    where
+        Self: PartialEq,
+    {
+        if self != other {
+            changed.push(key.to_owned());
+        }
+    }
 }
 
 /// The options of a nested table, for the reference.
@@ -158,7 +169,7 @@ impl Value for f64 {
     }
 }
 
-impl<T: Value> Value for Option<T> {
+impl<T: Value + PartialEq> Value for Option<T> {
     fn kind() -> String {
         T::kind()
     }
@@ -181,6 +192,14 @@ impl<T: Value> Value for Option<T> {
 
     fn rows() -> Option<Nested> {
         T::rows()
+    }
+
+    fn changed(&self, other: &Self, key: &str, changed: &mut Vec<String>) {
+        match (self, other) {
+            (Some(one), Some(other)) => one.changed(other, key, changed),
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => changed.push(key.to_owned()),
+        }
     }
 }
 
