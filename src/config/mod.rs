@@ -6,8 +6,10 @@
 
 pub mod admin;
 mod cross;
+mod files;
 pub mod listen;
 pub mod log;
+mod place;
 mod report;
 pub mod runtime;
 pub mod trace;
@@ -24,6 +26,7 @@ use crate::{
 };
 
 pub use crate::settings::Problems;
+pub use place::{Step, problem_at};
 pub use report::{CheckFormat, check_report, reference, schema};
 
 use admin::AdminConf;

@@ -142,6 +142,10 @@ macro_rules! section {
                     changed.push(joined(key, stringify!($flat)));
                 } )*)?
             }
+
+            fn files(&self, files: &mut Vec<std::path::PathBuf>) {
+                $( $crate::settings::Value::files(&self.$name, files); )*
+            }
         }
     };
 }

@@ -42,6 +42,9 @@ pub trait Value: Sized {
             changed.push(key.to_owned());
         }
     }
+
+    /// Adds the files that are read for this value.
+    fn files(&self, _files: &mut Vec<PathBuf>) {}
 }
 
 /// The options of a nested table, for the reference.
@@ -104,6 +107,10 @@ impl Value for PathBuf {
             return None;
         }
         Some(reader.resolve(text))
+    }
+
+    fn files(&self, files: &mut Vec<Self>) {
+        files.push(self.clone());
     }
 }
 
@@ -201,6 +208,12 @@ impl<T: Value + PartialEq> Value for Option<T> {
             (Some(_), None) | (None, Some(_)) => changed.push(key.to_owned()),
         }
     }
+
+    fn files(&self, files: &mut Vec<PathBuf>) {
+        if let Some(value) = self {
+            value.files(files);
+        }
+    }
 }
 
 impl<T: Value> Value for Vec<T> {
@@ -233,6 +246,12 @@ impl<T: Value> Value for Vec<T> {
 
     fn rows() -> Option<Nested> {
         T::rows().map(|nested| Nested { repeated: true, ..nested })
+    }
+
+    fn files(&self, files: &mut Vec<PathBuf>) {
+        for value in self {
+            value.files(files);
+        }
     }
 }
 
