@@ -105,6 +105,41 @@ fn a_watcher_can_tell_temporary_files() {
     assert!(!is_temporary(OsStr::new("x.pointsman-new")));
 }
 
+/// Set in the process that finds the file mounted: the file.
+const MOUNTED: &str = "POINTSMAN_TEST_WRITES_MOUNTED_FILE";
+
+#[test]
+fn a_file_that_is_mounted_alone_says_so() {
+    if let Some(file) = env::var_os(MOUNTED) {
+        let error = replace(Path::new(&file), b"old", b"new").unwrap_err();
+        assert!(matches!(error, WriteError::MountPoint(_)), "{error}");
+        return;
+    }
+    let folder = Folder::new("mount");
+    let (real, mounted) = (folder.join("real.toml"), folder.join("mounted.toml"));
+    fs::write(&real, "old").unwrap();
+    fs::write(&mounted, "").unwrap();
+    let in_namespace = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--map-root-user", "sh", "-c", script, "sh"]);
+        command.args([&real, &mounted, &env::current_exe().unwrap()]).env(MOUNTED, &mounted);
+        command.output()
+    };
+    if !in_namespace("mount --bind \"$1\" \"$2\"").is_ok_and(|output| output.status.success()) {
+        if let Some(list) = env::var_os("POINTSMAN_SKIPPED") {
+            let mut list = OpenOptions::new().append(true).create(true).open(list).unwrap();
+            writeln!(list, "a mounted file: nothing may be mounted here").unwrap();
+        }
+        return;
+    }
+    let test = "reload::write::tests::a_file_that_is_mounted_alone_says_so";
+    let output = in_namespace(&format!("mount --bind \"$1\" \"$2\" && exec \"$3\" --exact {test}")).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    assert_eq!(fs::read(&real).unwrap(), b"old");
+    assert_eq!(folder.names(), ["mounted.toml", "real.toml"]);
+}
+
 /// Two texts of different length, neither of which begins like the other.
 fn texts() -> [Vec<u8>; 2] {
     [b"a = 1\n".repeat(40_000), b"# other\nb = 22222\n".repeat(30_000)]
@@ -128,7 +163,8 @@ fn a_kill_never_leaves_half_a_file() {
     fs::write(&file, &one).unwrap();
     let mut random = fastrand::Rng::new();
     for round in 0..50 {
-        let before = fs::metadata(&file).unwrap().ino();
+        let stamp = || fs::metadata(&file).map(|it| (it.ino(), it.mtime(), it.mtime_nsec())).unwrap();
+        let before = stamp();
         let mut child = Command::new(env::current_exe().unwrap())
             .args(["--exact", "reload::write::tests::a_kill_never_leaves_half_a_file"])
             .env(VICTIM, &file)
@@ -136,7 +172,7 @@ fn a_kill_never_leaves_half_a_file() {
             .spawn()
             .unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
-        while fs::metadata(&file).unwrap().ino() == before {
+        while stamp() == before {
             assert!(Instant::now() < deadline, "the child writes nothing");
             std::thread::yield_now();
         }
