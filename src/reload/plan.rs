@@ -312,19 +312,28 @@ fn backends(old: &[UpstreamConf], new: &[UpstreamConf]) -> Vec<Step> {
     all
 }
 
-fn certificates(given: &Given<'_>, new: &Config) -> Vec<Certificate> {
-    let before: HashSet<(&str, &Path)> = given.old.listener.iter().flat_map(chains).collect();
+/// The certificates of a configuration's listeners, for the status page too; none is new.
+pub fn served(config: &Config, facts: &HashMap<PathBuf, CertificateFacts>, now: i64) -> Vec<Certificate> {
     let certificate = |(listener, chain): (&str, &Path)| {
-        let facts = given.certificates.get(chain).cloned();
+        let facts = facts.get(chain).cloned();
         Certificate {
             listener: listener.to_owned(),
             chain: chain.to_owned(),
-            days_left: facts.as_ref().map(|facts| facts.days_left(given.now)),
+            days_left: facts.as_ref().map(|facts| facts.days_left(now)),
             facts,
-            is_new: !before.contains(&(listener, chain)) || is_new(given, chain),
+            is_new: false,
         }
     };
-    new.listener.iter().flat_map(chains).map(certificate).collect()
+    config.listener.iter().flat_map(chains).map(certificate).collect()
+}
+
+fn certificates(given: &Given<'_>, new: &Config) -> Vec<Certificate> {
+    let before: HashSet<(&str, &Path)> = given.old.listener.iter().flat_map(chains).collect();
+    let mut all = served(new, given.certificates, given.now);
+    for it in &mut all {
+        it.is_new = !before.contains(&(it.listener.as_str(), it.chain.as_path())) || is_new(given, &it.chain);
+    }
+    all
 }
 
 fn chains(listener: &ListenerConf) -> impl Iterator<Item = (&str, &Path)> {
