@@ -322,3 +322,40 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn odd_ways_of_writing_are_kept() {
+    let head = "listener = [{ name = \"web\", address = \"127.0.0.1:0\" }]\n";
+    let spaced = format!(
+        "\u{feff}{head}[[ upstream ]]\nname = 'api'\n\t[[ \"upstream\" . backend ]] # ü\n\taddress = '''a:80'''\n\t\"weight\" = +2\n"
+    );
+    let inline =
+        format!("{head}upstream = [{{ name = \"api\", backend = [{{ address = \"a:80\", weight = 2 }}] }}]");
+    let multi_line = format!(
+        "{head}[[upstream]]\nname = \"api\"\nbackend = [\n  {{\n    address = \"a:80\", # where\n    weight = 2, # heavy\n  }},\n]\n"
+    );
+    let dotted = format!(
+        "{head}[[upstream]]\nname = \"api\"\nqueue.size = 3\nbackend = [ {{ address = \"a:80\", weight = 2 }},]\n"
+    );
+    for text in [&spaced, &inline, &multi_line, &dotted] {
+        let more = edited(text, &add(json!({"address": "b:80", "name": "b"})));
+        for change in [
+            weight("a:80", 9),
+            state("a:80", BackendState::Disabled),
+            state("b", BackendState::Draining),
+            remove("a:80"),
+            remove("b"),
+        ] {
+            let new = edited(&more, &change);
+            if !matches!(change, Change::Remove { .. }) {
+                assert_eq!(comments(&new), comments(text));
+            }
+            assert_eq!(new.ends_with('\n'), text.ends_with('\n'));
+        }
+        assert_eq!(&edited(&more, &remove("b")), text, "there and back");
+    }
+    let more = edited(&spaced, &add(json!({"address": "b:80"})));
+    assert!(more.ends_with("\t[[ \"upstream\" . backend ]]\n\taddress = \"b:80\"\n"), "{more}");
+    let value = edited(&spaced, &weight("a:80", 7));
+    assert!(value.contains("\"weight\" = 7\n"), "{value}");
+}
