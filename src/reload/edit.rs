@@ -4,7 +4,7 @@
 //! there; every other byte stays as it is by construction. The result is read again and must be the
 //! configuration that [`Overrides::apply`] gives for the same change, else nothing is returned.
 //!
-//! Backends may be `[[upstream.backend]]` tables ([`tables`]) or an array of inline tables ([`inline`]).
+//! Backends may be `[[upstream.backend]]` tables (`tables`) or an array of inline tables (`inline`).
 //! A comment belongs to the backend that it stands directly above, without a blank line between; behind
 //! the last key, where a blank line or the end follows, to the backend above it.
 
