@@ -35,8 +35,10 @@
 //!
 //! # From file to traffic
 //!
-//! [`config::load`] (all problems at once) → [`runtime::snapshot::build`] (no side effects) →
-//! [`app::run`] (sockets, workers, [`control`]) → each worker's [`runtime::WorkerSnapshot`].
+//! [`config::load`] (all problems at once) → [`runtime::build`] (no side effects) → [`app::run`] (sockets,
+//! workers, [`control`]) → each worker's [`runtime::WorkerSnapshot`]. Every further generation:
+//! [`reload::engine`], woken by an edit, a signal or [`admin`] → the same steps → [`listen::accepting`], where
+//! each worker takes it over.
 //!
 //! # Rooms
 //!

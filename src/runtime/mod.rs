@@ -1,6 +1,9 @@
 //! What runs: the snapshot that was built from the configuration, what outlives it, and the workers.
 
+pub mod build;
+pub mod connections;
 pub mod drain;
+pub mod groups;
 pub mod overrides;
 pub mod permit;
 pub mod registry;
@@ -8,5 +11,6 @@ pub mod snapshot;
 pub mod worker;
 
 pub use permit::Permit;
+pub use registry::Slot;
 pub use snapshot::{Action, Listener, Route, Snapshot};
 pub use worker::{Worker, WorkerSnapshot};

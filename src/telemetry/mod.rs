@@ -3,3 +3,4 @@
 pub mod access_log;
 pub mod clock;
 pub mod metrics;
+pub mod program_log;
