@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     config::{admin::AdminConf, listen::ListenAddress},
-    listen::socket::{self, Bound},
+    listen::socket::Bound,
     net::hyper_io::HyperIo,
 };
 
@@ -58,13 +58,6 @@ pub struct Socket {
     is_unix: bool,
     /// Where it listens; the port is a real one also when 0 was asked for.
     pub address: String,
-}
-
-/// Binds the socket, and logs where. The error is for people.
-pub fn bind(conf: &AdminConf) -> Result<Socket, String> {
-    let failed = |error: io::Error| format!("admin: cannot listen on {}: {error}", conf.address);
-    let bound = socket::bind(&conf.address, 1, false).map_err(failed)?;
-    Socket::of(conf, bound).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
 }
 
 impl Socket {

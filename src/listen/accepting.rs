@@ -95,15 +95,9 @@ impl Accepting {
         timer::hurry_idle(Moment::now().plus(IDLE_GRACE), |slot| self.worker.is_closing(slot));
     }
 
-    /// Stops accepting. What waits to be accepted is taken first, unless someone else goes on with the same
-    /// sockets.
-    pub fn stop(&self, is_handed_over: bool) {
-        let sockets = self.sockets.take();
-        if is_handed_over {
-            sockets.iter().for_each(|it| it.task.abort());
-        } else {
-            self.empty(sockets);
-        }
+    /// Stops accepting. What waits to be accepted is taken first.
+    pub fn stop(&self) {
+        self.empty(self.sockets.take());
         timer::hurry_idle(Moment::now().plus(IDLE_GRACE), |_| true);
     }
 

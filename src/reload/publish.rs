@@ -10,7 +10,7 @@ use std::{
 use tokio::task::{spawn_blocking, spawn_local};
 
 use super::{
-    engine::{Engine, Published},
+    engine::{Engine, Event},
     prepare::Prepared,
     state::InForce,
     watch,
@@ -61,7 +61,7 @@ impl Engine {
         self.state.in_force.store(Arc::new(in_force));
         self.retired.push(before.clone());
         // The control side ends before the engine only when the program does.
-        let _ = self.published.send(Published { snapshot, admin });
+        let _ = self.events.send(Event::Published(snapshot, admin));
     }
 
     /// Ends what is left of connections over listeners that are gone, after the time to drain.

@@ -155,6 +155,11 @@ impl Worker {
         self.retired.borrow().get(&slot).cloned().unwrap_or(current)
     }
 
+    /// Whether the program stops.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.get()
+    }
+
     /// Whether connections of this listener should end with their present exchange: the program stops, or
     /// the listener is gone.
     #[inline]

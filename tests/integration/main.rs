@@ -31,4 +31,5 @@ mod smuggling;
 mod support;
 mod tls;
 mod unix_sockets;
+mod upgrade;
 mod upstream_tls;
