@@ -6,8 +6,10 @@
 
 mod background;
 mod checks;
+mod collector;
 mod notify;
 mod stop;
+mod traces;
 
 use std::{io, sync::Arc};
 
@@ -69,6 +71,7 @@ impl Control<'_> {
             tokio::task::spawn_local(server::run(admin, socket.listen()?));
         }
         background::start(&self.shared, self.tickets.clone());
+        let exporter = traces::start(&self.shared);
         notify::ready();
         loop {
             match signals.next().await {
@@ -86,6 +89,7 @@ impl Control<'_> {
         }
         notify::stopping();
         stop::drain(&self.shared, signals.stop()).await;
+        traces::finish(&self.shared, exporter).await;
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ pub mod drain;
 pub mod permit;
 pub mod registry;
 pub mod snapshot;
+mod traces;
 pub mod worker;
 
 pub use permit::Permit;

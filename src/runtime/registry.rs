@@ -15,7 +15,10 @@ use crate::{
     backend,
     balance::Traffic,
     config::listen::ListenerConf,
-    telemetry::metrics::{BackendSeries, NO_NAME, NameId, RouteSeries, WorkerSeries},
+    telemetry::{
+        metrics::{BackendSeries, NO_NAME, NameId, RouteSeries, WorkerSeries},
+        trace::Traces,
+    },
 };
 
 /// Upstream and address: what makes a backend the same one after a reload.
@@ -28,6 +31,8 @@ pub struct Registry {
     backends: Mutex<HashMap<BackendKey, Arc<backend::Shared>>>,
     listeners: Mutex<HashMap<Arc<str>, Arc<ListenerShared>>>,
     workers: Vec<WorkerRegistry>,
+    /// The way of spans to their exporter.
+    pub traces: Traces,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +110,7 @@ impl Registry {
             backends: Mutex::default(),
             listeners: Mutex::default(),
             workers: (0..workers).map(|_| WorkerRegistry::default()).collect(),
+            traces: Traces::default(),
         }
     }
 

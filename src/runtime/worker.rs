@@ -13,6 +13,7 @@ use super::{
     drain::{Drain, Stage},
     registry::Registry,
     snapshot::Snapshot,
+    traces,
 };
 use crate::{
     config::log::AccessFormat,
@@ -21,6 +22,7 @@ use crate::{
     telemetry::{
         access_log::WorkerLog,
         metrics::{NO_NAME, NameId, RequestKey, RouteSeries, WorkerSeries},
+        trace::WorkerTraces,
     },
     upstream::Group,
 };
@@ -47,6 +49,7 @@ pub struct Worker {
     pub series: Arc<WorkerSeries>,
     current: RefCell<Rc<WorkerSnapshot>>,
     log: Option<WorkerLog>,
+    traces: WorkerTraces,
     #[expect(clippy::vec_box, reason = "exchanges are handed out boxed, and moved by pointer only")]
     spare: RefCell<Vec<Box<Exchange>>>,
     id_prefix: u64,
@@ -80,6 +83,7 @@ impl Worker {
             series,
             current: RefCell::new(Rc::new(current)),
             log,
+            traces: shared.registry.traces.for_worker(),
             spare: RefCell::default(),
             id_prefix: fastrand::u64(..),
             id_next: Cell::new(0),
@@ -129,10 +133,10 @@ impl Worker {
     }
 
     /// The end of an exchange: its log line, its counts, its memory back.
-    pub fn finish(&self, mut exchange: Box<Exchange>, snapshot: &WorkerSnapshot, listener: usize) {
+    pub fn finish(&self, mut exchange: Box<Exchange>, snapshot: &WorkerSnapshot, index: usize) {
         let took = Moment::now().since(exchange.started);
         let Snapshot { listeners, routes, upstreams, config, .. } = &*snapshot.shared;
-        let listener = listeners.get(listener);
+        let listener = listeners.get(index);
         let key = RequestKey {
             listener: listener.map_or(NO_NAME, |listener| listener.name),
             upstream: exchange
@@ -163,6 +167,11 @@ impl Worker {
             });
             self.series.log_dropped.add(dropped);
         }
+        if let Some(recording) = exchange.recording.take() {
+            let write =
+                |out: &mut Vec<u8>| traces::write(&exchange, *recording, &snapshot.shared, index, out);
+            self.series.spans_dropped.add(self.traces.add(write));
+        }
         let mut spare = self.spare.borrow_mut();
         if spare.len() < MOST_SPARE {
             exchange.peer = Rc::default();
@@ -178,6 +187,7 @@ impl Worker {
             if let Some(log) = &self.log {
                 self.series.log_dropped.add(log.flush());
             }
+            self.series.spans_dropped.add(self.traces.flush());
             turn = turn.wrapping_add(1);
             if turn.is_multiple_of(4) {
                 let now = Moment::now();

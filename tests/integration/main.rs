@@ -29,5 +29,6 @@ mod routing;
 mod smuggling;
 mod support;
 mod tls;
+mod tracing;
 mod unix_sockets;
 mod upstream_tls;

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod h2;
 pub mod origin;
+pub mod otlp;
 pub mod proxy;
 pub mod tls;
 
