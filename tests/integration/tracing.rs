@@ -2,8 +2,10 @@
 
 use std::{
     fs,
-    io::Read,
+    io::{Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -11,7 +13,7 @@ use crate::support::{
     Client, Origin, Proxy, Reply, eventually, h2,
     otlp::{Collector, Span},
     proxy::{config, config_of},
-    tls,
+    skipped, tls,
 };
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -436,7 +438,62 @@ fn a_collector_gets_the_fields_it_asks_for_and_the_log_never_has_them() {
     assert!(proxy.log().iter().all(|line| !line.contains("top-secret")));
 }
 
-/// Spans of one trace have different ids; used by whoever reads them.
+/// Behind TLS, which another Pointsman ends here.
+#[test]
+fn a_collector_may_speak_tls_and_must_then_be_who_it_says() {
+    let collector = Collector::start();
+    let origin = Origin::named("hello");
+    let folder = tls::folder();
+    let end = Proxy::start_in(folder, &config_of(&[collector.origin.address().to_string()], tls::SECURE, ""));
+    let address = format!("https://localhost:{}", end.address("web").port());
+    let ca = end.folder().join("ca.pem");
+    let trace = format!("[trace]\notlp = \"{address}\"\nsample = 1\n");
+    let believing = proxy(&[origin.address()], &format!("{trace}[trace.tls]\nca = \"{}\"\n", ca.display()));
+    believing.get("/tls");
+    assert_eq!(collector.trace_of("/tls").len(), 2);
+    assert_eq!(end.logged("/v1/traces")["status"], 200);
+    let doubting = proxy(&[origin.address()], &trace);
+    doubting.get("/no");
+    eventually("it is told", || warnings(&doubting, "spans do not reach the collector") == 1);
+    let why = doubting.log().into_iter().find(|line| line.contains("spans do not reach")).unwrap();
+    assert!(why.contains("certificate") || why.contains("root"), "{why}");
+    assert!(collector.spans().iter().all(|span| span.get("url.path") != "/no"));
+}
+
+/// `tests/run` installs them; the decoder of these tests shares no code with the encoder either, but was
+/// written beside it.
+#[test]
+fn the_definitions_that_opentelemetry_publishes_read_the_same() {
+    let Some(packages) = std::env::var_os("POINTSMAN_PYTHON").filter(|it| Path::new(it).is_dir()) else {
+        return skipped("opentelemetry-proto");
+    };
+    let collector = Collector::start();
+    let origin = Origin::named("hello");
+    let proxy = proxy(&[nobody(), origin.address()], &collector.conf("sample = 1"));
+    let mut client = trusted(&proxy);
+    for path in ["/one", "/two"] {
+        client.get_with(path, "a", &(traceparent("01") + "tracestate: a=1\r\n"));
+    }
+    let all = || collector.spans();
+    eventually("all are there", || all().len() == 5);
+    let mut read = Vec::new();
+    for request in collector.origin.requests() {
+        let mut python = Command::new("python3")
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/support/otlp.py"))
+            .env("PYTHONPATH", &packages)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        python.stdin.take().unwrap().write_all(&request.body).unwrap();
+        let output = python.wait_with_output().unwrap();
+        assert!(output.status.success());
+        let spans: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+        read.extend(spans);
+    }
+    assert_eq!(read, all().iter().map(Span::json).collect::<Vec<_>>());
+}
+
 #[test]
 fn no_two_spans_are_the_same() {
     let collector = Collector::start();

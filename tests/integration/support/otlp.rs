@@ -36,6 +36,15 @@ impl Span {
     pub fn get(&self, key: &str) -> &str {
         self.attributes.get(key).map_or("", String::as_str)
     }
+
+    /// As `otlp.py` prints it.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "trace": self.trace, "id": self.id, "parent": self.parent, "state": self.state,
+            "name": self.name, "kind": self.kind, "start": self.start, "end": self.end, "flags": self.flags,
+            "attributes": self.attributes, "error": self.error, "resource": self.resource,
+        })
+    }
 }
 
 /// A collector that answers as it is told and keeps what it takes.
