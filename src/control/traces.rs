@@ -200,10 +200,12 @@ struct Waiting {
 impl Waiting {
     /// Adds a batch; gives how many spans were dropped for want of room.
     fn push(&mut self, batch: Batch) -> u64 {
-        if self.bytes + batch.spans.len() > BYTES_MOST {
+        // What it takes up, which is more than what is in it.
+        let bytes = batch.spans.capacity();
+        if self.bytes + bytes > BYTES_MOST {
             return batch.count;
         }
-        self.bytes += batch.spans.len();
+        self.bytes += bytes;
         self.count += batch.count;
         self.batches.push_back(batch);
         0
@@ -218,7 +220,7 @@ impl Waiting {
             && let Some(next) = self.batches.pop_front()
         {
             count += next.count;
-            self.bytes -= next.spans.len();
+            self.bytes -= next.spans.capacity();
             taken.push(next);
         }
         self.count -= count;

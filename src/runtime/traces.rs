@@ -94,8 +94,8 @@ fn write_request(
         if let Some(route) = names.route {
             attributes.text("http.route", route.as_bytes());
         }
-        // 499 stands in logs for a client that left before it got a status.
-        if status != 0 && status != 499 {
+        // With an error, 499 stands in logs for a client that left before it got a status.
+        if status != 0 && !(status == 499 && exchange.error.is_some()) {
             attributes.number("http.response.status_code", status.into());
         }
         attributes.number("http.request.body.size", exchange.bytes_in);
@@ -117,10 +117,13 @@ fn write_head(exchange: &Exchange, attributes: &mut Attributes<'_>) {
     write_method(exchange, attributes);
     // Without the query, where secrets are.
     let path = exchange.request.target.split('?').next().unwrap_or_default();
-    attributes.text("url.path", path.as_bytes());
+    if !path.is_empty() {
+        attributes.text("url.path", path.as_bytes());
+    }
     attributes.text("url.scheme", exchange.scheme().as_bytes());
-    if !exchange.host.is_empty() {
-        attributes.text("server.address", exchange.host.as_bytes());
+    let host = exchange.host.trim_matches(['[', ']']);
+    if !host.is_empty() {
+        attributes.text("server.address", host.as_bytes());
     }
     attributes.text("client.address", exchange.peer.text.as_bytes());
     if exchange.peer.port != 0 {

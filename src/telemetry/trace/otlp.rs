@@ -106,7 +106,8 @@ impl Span<'_> {
         message(2, out, |out| {
             bytes(1, &self.trace.0.to_be_bytes(), out);
             bytes(2, &self.id.0.to_be_bytes(), out);
-            if !self.state.is_empty() {
+            // It is four times what others should pass on, and it cannot be cut.
+            if !self.state.is_empty() && self.state.len() <= TEXT_MOST {
                 bytes(3, String::from_utf8_lossy(self.state).as_bytes(), out);
             }
             if let Some((parent, _)) = self.parent {
