@@ -31,7 +31,6 @@ use crate::{
         proxy_protocol::{self, Parsed},
     },
     runtime::{Listener, Worker},
-    telemetry::trace::Handshake,
 };
 
 /// Begins to serve a connection on this worker.
@@ -103,7 +102,7 @@ async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<(Box<Connection>
     let server_name = session.server_name().map(|name| name.to_ascii_lowercase().into_boxed_str());
     let handshake = begun.map(|begun| {
         let is_resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
-        Box::new(Handshake { begun, ended: Moment::now(), is_resumed })
+        Box::new(crate::telemetry::trace::Handshake { begun, ended: Moment::now(), is_resumed })
     });
     let facts = TlsFacts { version, server_name, handshake: RefCell::new(handshake) };
     let peer = Rc::new(peer(listener, source, Some(facts)));

@@ -15,10 +15,7 @@ use crate::{
     backend,
     balance::Traffic,
     config::listen::ListenerConf,
-    telemetry::{
-        metrics::{BackendSeries, NO_NAME, NameId, RouteSeries, WorkerSeries},
-        trace::Traces,
-    },
+    telemetry::metrics::{BackendSeries, NO_NAME, NameId, RouteSeries, WorkerSeries},
 };
 
 /// Upstream and address: what makes a backend the same one after a reload.
@@ -32,7 +29,7 @@ pub struct Registry {
     listeners: Mutex<HashMap<Arc<str>, Arc<ListenerShared>>>,
     workers: Vec<WorkerRegistry>,
     /// The way of spans to their exporter.
-    pub traces: Traces,
+    pub traces: crate::telemetry::trace::Traces,
 }
 
 #[derive(Debug, Default)]
@@ -110,7 +107,7 @@ impl Registry {
             backends: Mutex::default(),
             listeners: Mutex::default(),
             workers: (0..workers).map(|_| WorkerRegistry::default()).collect(),
-            traces: Traces::default(),
+            traces: crate::telemetry::trace::Traces::default(),
         }
     }
 

@@ -19,12 +19,12 @@ use crate::{
     upstream::Upstream,
 };
 
-/// Writes the spans of an exchange that has ended; gives how many.
+/// Writes the spans of an exchange that has ended, over this listener; gives how many.
 pub(super) fn write(
     exchange: &Exchange,
     mut recording: Recording,
     snapshot: &Snapshot,
-    listener: usize,
+    listener: &str,
     out: &mut Vec<u8>,
 ) -> u64 {
     let Some(context) = exchange.trace else { return 0 };
@@ -34,7 +34,7 @@ pub(super) fn write(
     let upstream = exchange.upstream.and_then(|index| snapshot.upstreams.get(index));
     let backend = |index| upstream.and_then(|upstream| upstream.backends.get(index));
     let names = Names {
-        listener: snapshot.listeners.get(listener).map_or("", |listener| &listener.conf.name),
+        listener,
         route: exchange.route.and_then(|index| snapshot.routes.get(index)).map(|route| &*route.name),
         upstream: upstream.map(|upstream| &*upstream.conf.name),
         backend: exchange.backend.and_then(backend).map(|backend| &*backend.name),

@@ -22,7 +22,6 @@ use crate::{
     telemetry::{
         access_log::WorkerLog,
         metrics::{NO_NAME, NameId, RequestKey, RouteSeries, WorkerSeries},
-        trace::WorkerTraces,
     },
     upstream::Group,
 };
@@ -49,12 +48,12 @@ pub struct Worker {
     pub series: Arc<WorkerSeries>,
     current: RefCell<Rc<WorkerSnapshot>>,
     log: Option<WorkerLog>,
-    traces: WorkerTraces,
     #[expect(clippy::vec_box, reason = "exchanges are handed out boxed, and moved by pointer only")]
     spare: RefCell<Vec<Box<Exchange>>>,
     id_prefix: u64,
     id_next: Cell<u64>,
     is_draining: Cell<bool>,
+    traces: crate::telemetry::trace::WorkerTraces,
 }
 
 /// A snapshot as one worker sees it: every name is an index, and the worker's own state hangs on it.
@@ -83,11 +82,11 @@ impl Worker {
             series,
             current: RefCell::new(Rc::new(current)),
             log,
-            traces: shared.registry.traces.for_worker(),
             spare: RefCell::default(),
             id_prefix: fastrand::u64(..),
             id_next: Cell::new(0),
             is_draining: Cell::new(false),
+            traces: shared.registry.traces.for_worker(),
             shared,
         })
     }
@@ -133,10 +132,10 @@ impl Worker {
     }
 
     /// The end of an exchange: its log line, its counts, its memory back.
-    pub fn finish(&self, mut exchange: Box<Exchange>, snapshot: &WorkerSnapshot, index: usize) {
+    pub fn finish(&self, mut exchange: Box<Exchange>, snapshot: &WorkerSnapshot, listener: usize) {
         let took = Moment::now().since(exchange.started);
         let Snapshot { listeners, routes, upstreams, config, .. } = &*snapshot.shared;
-        let listener = listeners.get(index);
+        let listener = listeners.get(listener);
         let key = RequestKey {
             listener: listener.map_or(NO_NAME, |listener| listener.name),
             upstream: exchange
@@ -168,8 +167,8 @@ impl Worker {
             self.series.log_dropped.add(dropped);
         }
         if let Some(recording) = exchange.recording.take() {
-            let write =
-                |out: &mut Vec<u8>| traces::write(&exchange, *recording, &snapshot.shared, index, out);
+            let name = listener.map_or("", |listener| &listener.conf.name);
+            let write = |out: &mut Vec<u8>| traces::write(&exchange, *recording, &snapshot.shared, name, out);
             self.series.spans_dropped.add(self.traces.add(write));
         }
         let mut spare = self.spare.borrow_mut();

@@ -41,14 +41,6 @@ pub async fn run(backends: Vec<Arc<Backend>>) {
     keep_all_fresh(backends, Arc::new(Names::of_system())).await;
 }
 
-/// Looks an address up once; the error is the reason, for people.
-pub async fn lookup(address: &Address) -> Result<Vec<SocketAddr>, String> {
-    if let Some(address) = literal(address) {
-        return Ok(vec![address]);
-    }
-    Names::of_system().lookup(address).await.map(|found| found.addresses)
-}
-
 async fn keep_all_fresh(backends: Vec<Arc<Backend>>, names: Arc<Names>) {
     let mut tasks = JoinSet::new();
     for backend in backends.into_iter().filter(|it| is_named(&it.address)) {
@@ -117,6 +109,14 @@ fn is_named(address: &Address) -> bool {
         Address::Srv(_) => true,
         Address::Unix(_) => false,
     }
+}
+
+/// Looks an address up once; the error is the reason, for people.
+pub async fn lookup(address: &Address) -> Result<Vec<SocketAddr>, String> {
+    if let Some(address) = literal(address) {
+        return Ok(vec![address]);
+    }
+    Names::of_system().lookup(address).await.map(|found| found.addresses)
 }
 
 #[cfg(test)]
