@@ -1,6 +1,6 @@
 //! Where spans are sent to: the address of a collector, and what it asks for beside them.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use http::{HeaderName, HeaderValue, Uri, uri::Authority};
 use serde_json::json;
@@ -90,12 +90,23 @@ impl Value for Otlp {
 
 /// Header fields that a collector asks for, with their secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Headers(pub Vec<(HeaderName, HeaderValue)>);
+pub struct Headers(pub Vec<Header>);
+
+/// One of them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Its name.
+    pub name: HeaderName,
+    /// Its value.
+    pub value: HeaderValue,
+    /// The file that the value stands in.
+    file: Option<PathBuf>,
+}
 
 impl fmt::Debug for Headers {
     /// Their names only: values are secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+        f.debug_set().entries(self.0.iter().map(|header| &header.name)).finish()
     }
 }
 
@@ -119,9 +130,13 @@ impl Value for Headers {
         };
         Some(Self(entries.iter().filter_map(|entry| header(entry, reader)).collect()))
     }
+
+    fn files(&self, files: &mut Vec<PathBuf>) {
+        files.extend(self.0.iter().filter_map(|header| header.file.clone()));
+    }
 }
 
-fn header(entry: &Entry, reader: &mut Reader<'_>) -> Option<(HeaderName, HeaderValue)> {
+fn header(entry: &Entry, reader: &mut Reader<'_>) -> Option<Header> {
     let Entry { key, node, place } = entry;
     let name = HeaderName::from_bytes(key.as_bytes()).ok();
     if name.is_none() {
@@ -137,10 +152,15 @@ fn header(entry: &Entry, reader: &mut Reader<'_>) -> Option<(HeaderName, HeaderV
         return None;
     };
     let is_kept_elsewhere = text.starts_with("env:") || text.starts_with("file:");
-    let text = match is_kept_elsewhere {
-        // What is wrong with a secret was reported by reading it.
-        true => Secret::read(node, reader)?.reveal().ok()?,
-        false => text.to_owned(),
+    // What is wrong with a secret is reported by reading it.
+    let secret = if is_kept_elsewhere { Some(Secret::read(node, reader)?) } else { None };
+    let text = match &secret {
+        Some(secret) => secret.reveal().ok()?,
+        None => text.to_owned(),
+    };
+    let file = match secret {
+        Some(Secret::File(path)) => Some(path),
+        Some(Secret::Environment(_)) | None => None,
     };
     let Ok(mut value) = HeaderValue::from_str(&text) else {
         let message = format!("the value of `{key}` cannot stand in a header");
@@ -149,7 +169,7 @@ fn header(entry: &Entry, reader: &mut Reader<'_>) -> Option<(HeaderName, HeaderV
         return None;
     };
     value.set_sensitive(true);
-    Some((name?, value))
+    Some(Header { name: name?, value, file })
 }
 
 #[cfg(test)]

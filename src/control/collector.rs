@@ -19,6 +19,7 @@ use crate::{
         dial::{self, Target},
         hyper_io::HyperIo,
     },
+    runtime::Snapshot,
     settings::section,
     tls::{client, conf::UpstreamTlsConf},
     upstream::discover,
@@ -35,21 +36,22 @@ pub(super) enum Answer {
     Refused(StatusCode),
 }
 
-/// A collector, as one configuration has it.
+/// A collector, as one generation of the configuration has it.
 #[derive(Debug, Default)]
 pub(super) struct Collector {
-    /// What the rest was made for.
-    conf: Option<TraceConf>,
+    /// The generation that the rest was made for; the next may come of another file of authorities.
+    generation: u64,
     sender: Option<http1::SendRequest<Full<Bytes>>>,
     tls: Option<(Arc<ClientConfig>, Option<ServerName<'static>>)>,
 }
 
 impl Collector {
     /// Posts spans; the error is the reason, for people. The caller bounds the time.
-    pub(super) async fn post(&mut self, conf: &TraceConf, spans: &Bytes) -> Result<Answer, String> {
-        if self.conf.as_ref() != Some(conf) {
-            *self = Self { conf: Some(conf.clone()), ..Self::default() };
+    pub(super) async fn post(&mut self, snapshot: &Snapshot, spans: &Bytes) -> Result<Answer, String> {
+        if self.generation != snapshot.generation {
+            *self = Self { generation: snapshot.generation, ..Self::default() };
         }
+        let conf = &snapshot.config.trace;
         let endpoint = conf.otlp.0.as_ref().ok_or("there is no collector")?;
         // Taken, so that an exchange that is given up halfway takes its connection with it.
         if let Some(sender) = self.sender.take().filter(|sender| sender.is_ready())
@@ -79,8 +81,8 @@ impl Collector {
             .header(header::USER_AGENT, concat!("pointsman/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(spans.clone()))
             .map_err(|error| format!("the request cannot be made: {error}"))?;
-        for (name, value) in &conf.headers.0 {
-            request.headers_mut().insert(name, value.clone());
+        for header in &conf.headers.0 {
+            request.headers_mut().insert(&header.name, header.value.clone());
         }
         let response = sender.send_request(request).await.map_err(|error| reason(&error))?;
         let answer = answer(&response);

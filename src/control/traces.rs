@@ -18,6 +18,7 @@ use super::collector::{Answer, Collector};
 use crate::{
     config::trace::TraceConf,
     runtime::{
+        Snapshot,
         drain::{Stage, reached},
         worker::Shared,
     },
@@ -113,7 +114,7 @@ impl Exporter {
             return traces.dropped.add(count);
         }
         let body = body(conf, batches);
-        let deliver = deliver(collector, conf, &body, stage, is_failing);
+        let deliver = deliver(collector, &snapshot, &body, stage, is_failing);
         pin!(deliver);
         let is_delivered = loop {
             tokio::select! {
@@ -144,14 +145,14 @@ fn body(conf: &TraceConf, batches: &[Batch]) -> Bytes {
 /// Tries to have the collector take a batch; gives whether it did.
 async fn deliver(
     collector: &mut Collector,
-    conf: &TraceConf,
+    snapshot: &Snapshot,
     body: &Bytes,
     stage: &mut watch::Receiver<Stage>,
     is_failing: &mut bool,
 ) -> bool {
     let mut backoff = BACKOFF;
     for number in 1..=TRIES {
-        let (why, wait) = match timeout(conf.timeout, collector.post(conf, body)).await {
+        let (why, wait) = match timeout(snapshot.config.trace.timeout, collector.post(snapshot, body)).await {
             Ok(Ok(Answer::Taken)) => {
                 tell(is_failing, None);
                 return true;

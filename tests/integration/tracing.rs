@@ -511,3 +511,31 @@ fn no_two_spans_are_the_same() {
     let traces: std::collections::HashSet<_> = spans.iter().map(|span| &span.trace).collect();
     assert_eq!((spans.len(), ids.len(), traces.len()), (600, 600, 300));
 }
+
+#[test]
+fn a_reload_turns_it_on_and_off_and_leads_elsewhere() {
+    let (one, two) = (Collector::start(), Collector::start());
+    let origin = Origin::named("hello");
+    let text = |trace: &str| config(&[origin.address()], trace);
+    let proxy = Proxy::start(&text(""));
+    let mut client = proxy.connect();
+    client.get("/off");
+    assert_eq!(origin.last().header("traceparent"), None);
+    for (path, collector) in [("/one", &one), ("/two", &two)] {
+        proxy.edit(&text(&collector.conf("sample = 1")));
+        eventually("it is traced", || {
+            client.get(path);
+            collector.spans().iter().any(|span| span.get("url.path") == path)
+        });
+    }
+    assert!(one.spans().iter().all(|span| span.get("url.path") != "/off"));
+    proxy.edit(&text(""));
+    eventually("it is off", || {
+        client.get("/off-again");
+        origin.last().header("traceparent").is_none()
+    });
+    client.get("/last");
+    assert!(proxy.logged("/last").get("trace_id").is_none());
+    let last = |collector: &Collector| collector.spans().iter().any(|span| span.get("url.path") == "/last");
+    assert!(!last(&one) && !last(&two));
+}
