@@ -6,8 +6,10 @@
 
 mod background;
 mod checks;
+mod collector;
 mod notify;
 mod stop;
+mod traces;
 
 use std::{io, sync::Arc};
 
@@ -91,6 +93,7 @@ impl Control {
         let mut followers = Followers::new(&shared.snapshot.load());
         background::start(&shared, tickets.clone());
         let engine = spawn_local(async move { engine.run().await });
+        let exporter = traces::start(&shared);
         if let Some(before) = before {
             before.voice.ready();
         }
@@ -137,6 +140,7 @@ impl Control {
             notify::stopping();
         }
         stop::drain(&shared, is_handed_over, signals.stop()).await;
+        traces::finish(&shared, exporter).await;
         Ok(())
     }
 }

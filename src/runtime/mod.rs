@@ -8,6 +8,7 @@ pub mod overrides;
 pub mod permit;
 pub mod registry;
 pub mod snapshot;
+mod traces;
 pub mod worker;
 
 pub use permit::Permit;

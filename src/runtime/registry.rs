@@ -34,6 +34,8 @@ pub struct Registry {
     backends: Mutex<HashMap<BackendKey, Arc<backend::Shared>>>,
     slots: Mutex<HashMap<SlotKey, (Slot, Arc<ListenerShared>)>>,
     workers: Vec<WorkerRegistry>,
+    /// The way of spans to their exporter.
+    pub traces: crate::telemetry::trace::Traces,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +120,7 @@ impl Registry {
             backends: Mutex::default(),
             slots: Mutex::default(),
             workers: (0..workers).map(|_| WorkerRegistry::default()).collect(),
+            traces: crate::telemetry::trace::Traces::default(),
         }
     }
 

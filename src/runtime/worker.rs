@@ -16,6 +16,7 @@ use super::{
     groups::Groups,
     registry::{Registry, Slot},
     snapshot::Snapshot,
+    traces,
 };
 use crate::{
     config::log::{AccessFormat, AccessLog},
@@ -60,6 +61,7 @@ pub struct Worker {
     id_prefix: u64,
     id_next: Cell<u64>,
     is_draining: Cell<bool>,
+    traces: crate::telemetry::trace::WorkerTraces,
 }
 
 /// A snapshot as one worker sees it: every name is an index, and the worker's own state hangs on it.
@@ -116,6 +118,7 @@ impl Worker {
             id_prefix: fastrand::u64(..),
             id_next: Cell::new(0),
             is_draining: Cell::new(false),
+            traces: shared.registry.traces.for_worker(),
             shared,
         })
     }
@@ -227,6 +230,11 @@ impl Worker {
             });
             self.series.log_dropped.add(dropped);
         }
+        if let Some(recording) = exchange.recording.take() {
+            let name = listener.map_or("", |listener| &listener.conf.name);
+            let write = |out: &mut Vec<u8>| traces::write(&exchange, *recording, &snapshot.shared, name, out);
+            self.series.spans_dropped.add(self.traces.add(write));
+        }
         let mut spare = self.spare.borrow_mut();
         if spare.len() < MOST_SPARE {
             exchange.peer = Rc::default();
@@ -240,6 +248,7 @@ impl Worker {
         loop {
             tokio::time::sleep(Duration::from_millis(250)).await;
             self.flush_log();
+            self.series.spans_dropped.add(self.traces.flush());
             // A worker without requests goes on too.
             let snapshot = self.snapshot();
             turn = turn.wrapping_add(1);

@@ -30,6 +30,7 @@ mod routing;
 mod smuggling;
 mod support;
 mod tls;
+mod tracing;
 mod unix_sockets;
 mod upgrade;
 mod upstream_tls;
