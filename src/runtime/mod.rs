@@ -1,6 +1,7 @@
 //! What runs: the snapshot that was built from the configuration, what outlives it, and the workers.
 
 pub mod drain;
+mod failure;
 pub mod permit;
 pub mod registry;
 pub mod snapshot;

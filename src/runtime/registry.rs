@@ -15,7 +15,10 @@ use crate::{
     backend,
     balance::Traffic,
     config::listen::ListenerConf,
-    telemetry::metrics::{BackendSeries, NO_NAME, NameId, RouteSeries, WorkerSeries},
+    telemetry::{
+        metrics::{BackendSeries, NO_NAME, NameId, RouteSeries, WorkerSeries},
+        recent_errors::RecentErrors,
+    },
 };
 
 /// Upstream and address: what makes a backend the same one after a reload.
@@ -95,6 +98,8 @@ pub struct WorkerRegistry {
     pub backends: Mutex<HashMap<BackendKey, Arc<BackendSeries>>>,
     /// The balancer's measurements, by upstream; replaced with each generation.
     pub traffic: Mutex<HashMap<Arc<str>, Arc<Traffic>>>,
+    /// The last exchanges that ended in an error.
+    pub errors: RecentErrors,
 }
 
 impl Registry {

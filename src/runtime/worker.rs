@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 
 use super::{
     drain::{Drain, Stage},
+    failure,
     registry::Registry,
     snapshot::Snapshot,
 };
@@ -146,6 +147,9 @@ impl Worker {
         series.unwrap_or(&snapshot.no_route).record(key, took);
         self.series.bytes_in.add(exchange.bytes_in);
         self.series.bytes_out.add(exchange.bytes_out);
+        if let Some((kind, detail)) = &exchange.error {
+            failure::note(self, &exchange, &snapshot.shared, listener, (*kind, detail));
+        }
         if let Some(log) = &self.log {
             let upstream = exchange.upstream.and_then(|index| upstreams.get(index));
             let backend =

@@ -1,5 +1,6 @@
-//! What a running Pointsman tells: counters and histograms, and the access log.
+//! What a running Pointsman tells: counters and histograms, recent errors, the access log.
 
 pub mod access_log;
 pub mod clock;
 pub mod metrics;
+pub mod recent_errors;
