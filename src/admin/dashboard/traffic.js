@@ -99,11 +99,11 @@ byId("route-table").append(routeTable.node, routesLeftOut);
 
 function showRoutes(now) {
   const before = history.begin();
-  const earlier = new Map(list(before?.routes).map((route) => [route.name, route]));
+  const earlier = new Map(list(before?.routes).map(record).map((route) => [route.name, route]));
   const seconds = before ? (now.at - before.at) / 1000 : 0;
   const bounds = { bounds_seconds: list(now.latency?.bounds_seconds) };
   const draw = () => tableRow(routeTable.columns);
-  keyed(routeTable.body, list(now.routes), (_, index) => index, draw, ({ cells }, route) => {
+  keyed(routeTable.body, list(now.routes).map(record), (_, index) => index, draw, ({ cells }, route) => {
     const then = earlier.get(route.name);
     const per = then && seconds > 0 ? Math.max(0, number(route.requests) - number(then.requests)) / seconds : 0;
     const [p50, p99] = percentiles(then, { latency: { ...bounds, ...record(route.latency) } }, [0.5, 0.99]);
@@ -120,7 +120,7 @@ const errorTable = table("Recent errors", [
 byId("error-table").append(errorTable.node);
 
 function showErrors(now) {
-  const errors = list(now.errors);
+  const errors = list(now.errors).map(record);
   show(byId("no-errors"), errors.length === 0);
   show(byId("error-table"), errors.length > 0);
   const draw = () => {
@@ -135,7 +135,7 @@ function showErrors(now) {
       [error.status ? words(error.status) : "–"],
       [words(error.kind).replaceAll("_", " "), words(error.detail)],
       [`${words(error.method)} ${words(error.path)}`, words(error.request_id)],
-      [words(error.route) || "(no route)", target ? `→ ${target}` : `on ${words(error.listener)}`],
+      [words(error.route) || "(no route)", target ? `→ ${target}` : words(error.listener)],
     ];
     texts.forEach((row, cell) => row.forEach((text, line) => say(lines[cell][line], text)));
   });

@@ -16,7 +16,7 @@ function showUpstreams(answer) {
   const upstreams = list(answer.upstreams).map(record);
   const counts = new Map();
   for (const upstream of upstreams) {
-    for (const backend of list(upstream.backends)) counts.set(keyOf(upstream, backend), number(backend.requests));
+    for (const backend of list(upstream.backends).map(record)) counts.set(keyOf(upstream, backend), number(backend.requests));
   }
   shares.add(performance.now(), counts);
   keyed(byId("upstream-list"), upstreams, (it) => words(it.name), drawUpstream, updateUpstream);
