@@ -16,6 +16,7 @@ use std::{
 use crate::support::{
     Client, Origin, Proxy, Reply,
     browser::{Browser, is_there},
+    eventually,
     proxy::{config, folder},
 };
 
@@ -86,7 +87,8 @@ fn traffic_moves_the_numbers_and_a_killed_backend_is_seen() {
     }
     let first = Origin::named("first");
     let second = Origin::named("second");
-    let proxy = Proxy::start(&quiet(&[first.address(), second.address()], OUTLIER));
+    let text = quiet(&[first.address(), second.address()], OUTLIER);
+    let proxy = Proxy::start(&text.replace("[runtime]\n", "[runtime]\ndrain_delay = \"60s\"\n"));
     let browser = Browser::start(1280, 900);
     browser.open(&page(&proxy));
     browser.wait("#state", |it| it == "● serving");
@@ -120,7 +122,9 @@ fn traffic_moves_the_numbers_and_a_killed_backend_is_seen() {
     assert_eq!(browser.run("return window.isSamePage"), true, "all this without loading the page again");
     check_silence(&browser, &page(&proxy));
 
-    // The state is told by words too when the endpoint drains, and when it is gone.
+    // The state is told by words when the endpoint drains, and when it is gone.
+    proxy.signal("TERM");
+    browser.wait("#state", |it| it == "◐ draining");
     proxy.signal("KILL");
     browser.wait("#state", |it| it == "✕ not reachable");
     browser.wait("#banner", |it| it.contains("does not answer") && it.contains("ago"));
@@ -240,6 +244,19 @@ fn an_answer_that_lacks_what_it_should_have_blanks_nothing_else() {
     browser.click("#plan");
     browser.wait("#plan-text", |it| it == "backends:\n  added:\n    - c\n  gone: none");
 
+    // Nobody looks: nothing is asked.
+    browser.behind_another(|| {
+        let mut before = 0;
+        eventually("it is silent", || {
+            let count = fake.requests().len();
+            let is_silent = count == before;
+            before = count;
+            if !is_silent {
+                std::thread::sleep(Duration::from_millis(2500));
+            }
+            is_silent
+        });
+    });
     changed.store(true, SeqCst);
     browser.wait("#upstreams .broken", |it| it.contains("it is frozen"));
     assert!(browser.text("#upstream-list").contains("draining"), "what was known is still shown");
@@ -250,6 +267,78 @@ fn an_answer_that_lacks_what_it_should_have_blanks_nothing_else() {
         .filter(|it| !it.contains("status of 409") && !it.contains("status of 500"))
         .collect();
     assert_eq!(own, Vec::<String>::new());
+}
+
+/// The parts of the script that know nothing of the page, run as they are.
+#[test]
+fn numbers_are_those_of_the_answers() {
+    if !is_there("the numbers of the dashboard") {
+        return;
+    }
+    let browser = Browser::start(390, 844);
+    let parts = concat!(
+        include_str!("../../src/admin/dashboard/format.js"),
+        include_str!("../../src/admin/dashboard/history.js")
+    );
+    let run = |script: &str| browser.run(&format!("{parts}\n{script}"));
+    let texts = run("return [count(999), count(1234), count(12345), count(4.5e6), count(undefined), rate(0), rate(0.01),
+        rate(4.25), rate(1234.6), bytes(999), bytes(1500), bytes(25e6), time(0.00025), time(0.0042), time(12), time(null),
+        span(0), span(59), span(61), span(3600), span(90061), span(86400 * 3)]");
+    let expected = serde_json::json!([
+        "999",
+        "1\u{2009}234",
+        "12.3k",
+        "4.5M",
+        "0",
+        "0",
+        "<0.1",
+        "4.3",
+        "1\u{2009}235",
+        "999\u{202f}B",
+        "1.5\u{202f}kB",
+        "25\u{202f}MB",
+        "250\u{202f}µs",
+        "4.2\u{202f}ms",
+        "12\u{202f}s",
+        "–",
+        "0\u{202f}s",
+        "59\u{202f}s",
+        "1\u{202f}min 1\u{202f}s",
+        "1\u{202f}h",
+        "1\u{202f}d 1\u{202f}h",
+        "3\u{202f}d",
+    ]);
+    assert_eq!(texts, expected);
+
+    // A hundred in the second bucket, 10 to 20 ms: they are taken to lie evenly in it.
+    let latency = |counts: &str| format!("{{latency: {{bounds_seconds: [0.01, 0.02], counts: {counts}}}}}");
+    let of = |before: &str, now: &str| run(&format!("return percentiles({before}, {now}, [0.5, 0.9, 0.99])"));
+    let close = |found: &serde_json::Value, expected: [f64; 3]| {
+        let found: Vec<f64> = found.as_array().unwrap().iter().map(|it| it.as_f64().unwrap()).collect();
+        let is_close = found.iter().zip(expected).all(|(one, other)| (one - other).abs() < 1e-9);
+        assert!(is_close, "{found:?}");
+    };
+    close(&of(&latency("[7, 0, 0]"), &latency("[7, 100, 0]")), [0.015, 0.019, 0.0199]);
+    close(&of(&latency("[0, 0, 0]"), &latency("[50, 40, 10]")), [0.01, 0.02, 0.02]);
+    close(&of("undefined", &latency("[0, 0, 5]")), [0.02, 0.02, 0.02]);
+    for nothing in [of(&latency("[7, 1, 0]"), &latency("[7, 1, 0]")), of("{}", "{}")] {
+        assert_eq!(nothing, serde_json::json!([null, null, null]));
+    }
+
+    let rates = run("const it = new History();
+        const add = (at, requests) => it.add({at: at * 1000, requests, classes: {'5xx': requests / 10}});
+        for (let second = 0; second <= 200; second += 1) add(second, second * 50);
+        const found = [it.points.at(-1).requests, it.points.at(-1).errors, it.over((it) => it.requests), it.points.length];
+        add(200, 99999);
+        found.push(it.points.length);
+        add(201, 3);
+        found.push(it.points.length);
+        return found");
+    let expected = serde_json::json!([50, 5, 50, 121, 121, 0]);
+    assert_eq!(
+        rates, expected,
+        "two minutes are kept, and a program that began anew is not compared with the old"
+    );
 }
 
 const FAILED_RELOAD: &str = r#"{"generation": 4, "draining": false, "last_reload": {"ok": false, "by": "SIGHUP",
@@ -324,30 +413,29 @@ fn a_backend_is_drained_and_enabled_by_a_click() {
     check_silence(&browser, &page(&proxy));
 }
 
-/// The service of the pictures: three upstreams, of which one has a backend that dies.
+/// The service of the pictures: two upstreams, of which one has a backend that dies.
 fn service(backends: &[Origin]) -> String {
-    let mut text = "[runtime]\nworkers = 2\n[log]\nformat = \"json\"\naccess = \"off\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
-                    [[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n"
-        .to_owned();
+    let mut text = quiet(&[], "");
+    text.truncate(text.find("[[route]]").unwrap());
+    text += "[[route]]\nname = \"assets\"\npaths = [\"/assets/*\"]\nupstream = \"api\"\n";
     let mut origins = backends.iter();
-    for (upstream, path, balance, weights) in [
-        ("api", "/api/*", "least-connections", &[2, 1, 1][..]),
-        ("assets", "/assets/*", "consistent-hash\"\nhash_on = \"path", &[1, 1]),
-        ("shop", "/*", "round-robin", &[1, 1]),
-    ] {
-        text +=
-            &format!("[[route]]\nname = \"{upstream}\"\npaths = [\"{path}\"]\nupstream = \"{upstream}\"\n");
-        text += &format!("[[upstream]]\nname = \"{upstream}\"\nbalance = \"{balance}\"\n");
+    for (upstream, path, balance, weights) in
+        [("api", "/api/*", "least-connections", &[2, 1, 1][..]), ("shop", "/*", "round-robin", &[1, 1])]
+    {
+        text += &format!(
+            "[[route]]\nname = \"{upstream}\"\npaths = [\"{path}\"]\nupstream = \"{upstream}\"\n\
+             [[upstream]]\nname = \"{upstream}\"\nbalance = \"{balance}\"\n"
+        );
         for (number, weight) in weights.iter().enumerate() {
             let address = origins.next().unwrap().address();
+            let name = format!("{upstream}-{}", number + 1);
             text += &format!(
-                "[[upstream.backend]]\nname = \"{upstream}-{}\"\naddress = \"{address}\"\nweight = {weight}\n",
-                number + 1
+                "[[upstream.backend]]\nname = \"{name}\"\naddress = \"{address}\"\nweight = {weight}\n"
             );
         }
         text += "[upstream.health_check]\ninterval = \"1s\"\n[upstream.retry]\nattempts = 1\n";
     }
-    text
+    text + ADMIN
 }
 
 #[test]
@@ -366,7 +454,7 @@ fn pictures_are_clear_and_small() {
         })
     };
     let mut backends: Vec<Origin> =
-        [2, 3, 4, 1, 1, 5, 6].into_iter().map(|least| slow(least, "an answer")).collect();
+        [2, 3, 4, 5, 6].into_iter().map(|least| slow(least, "an answer")).collect();
     let proxy = Proxy::start(&service(&backends));
     let browser = Browser::start(1280, 900);
     browser.prefer("light");
@@ -388,17 +476,20 @@ fn pictures_are_clear_and_small() {
     browser.wait("#upstream-list", |it| it.contains("✕ down") || it.contains("▲ ejected"));
     browser.wait("#error-table", |it| it.contains("502"));
     wait(25);
-    let desktop = browser.picture(1500);
+    let desktop = browser.picture(1270);
     browser.resize(390, 844);
     browser.prefer("dark");
     wait(2);
     let phone = browser.picture(1900);
-    for (name, picture) in [("dashboard.png", desktop), ("dashboard-phone.png", phone)] {
-        assert!(picture.starts_with(b"\x89PNG"), "{name}");
-        assert!((10_000..150_000).contains(&picture.len()), "{name}: {} bytes", picture.len());
+    let pictures = [("dashboard.png", desktop), ("dashboard-phone.png", phone)];
+    for (name, picture) in &pictures {
         if let Some(folder) = &target {
             std::fs::create_dir_all(folder).unwrap();
             std::fs::write(Path::new(folder).join(name), picture).unwrap();
         }
+    }
+    for (name, picture) in pictures {
+        assert!(picture.starts_with(b"\x89PNG"), "{name}");
+        assert!((10_000..160_000).contains(&picture.len()), "{name}: {} bytes", picture.len());
     }
 }

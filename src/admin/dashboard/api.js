@@ -56,7 +56,7 @@ async function ask(path, { method = "GET", body } = {}) {
     response = await fetch(path, options);
     answer = await response.text();
   } catch (error) {
-    throw new Unreachable(error.message);
+    throw new Unreachable(`no answer (${error.message})`);
   }
   let value = null;
   try {

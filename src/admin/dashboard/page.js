@@ -99,7 +99,7 @@ function part(id, work) {
   } catch (error) {
     say(note, "This cannot be shown: " + (error && error.message ? error.message : error));
     show(note, true);
-    if (!(error instanceof Refusal)) console.error(error);
+    if (!(error instanceof Refusal || error instanceof Unreachable)) console.error(error);
   }
 }
 

@@ -1,7 +1,7 @@
 // The turn of the page: asks every second while somebody looks, and says when nobody answers.
 
 const PAUSE_MS = 1000;
-const page = { timer: 0, isAsking: false, isAgain: false, answeredAt: 0, needsToken: false, endpoints: null };
+const page = { timer: 0, isAsking: false, isAgain: false, answeredAt: 0, needsToken: false, endpoints: null, misses: new Map() };
 
 /** What is asked, and where it is shown. */
 const QUESTIONS = [
@@ -60,6 +60,10 @@ async function askOnce() {
   byId("main").classList.remove("stale");
   answers.forEach((answer, index) => {
     const [, showIt, section] = questions[index];
+    const misses = answer.reason instanceof Unreachable ? (page.misses.get(section) ?? 0) + 1 : 0;
+    page.misses.set(section, misses);
+    // One connection that broke says nothing yet.
+    if (misses === 1) return;
     if (answer.status === "rejected") part(section, () => { throw answer.reason; });
     else part(section, () => showIt(record(answer.value)));
   });

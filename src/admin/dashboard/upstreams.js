@@ -31,10 +31,10 @@ function drawUpstream(upstream) {
   const backends = table(`Backends of ${words(upstream.name)}`, [
     ["Backend", "name wide"], ["State", "state wide"], ["Share, last 10 s", "share wide"], ["In flight", "number"],
     ["Average", "number"], ["Bytes/s", "number"], ["Requests", "number"], ["Failures", "number"],
-    ["Weight", "number weight-cell"], ["", "wide"],
+    ["Weight", "number weight-cell"], ["Change", "wide controls-cell"],
   ]);
   const leftOut = make("p", "left-out");
-  const node = make("article", "panel", make("div", "title", title, tally, label), backends.node, leftOut);
+  const node = make("article", "panel backends", make("div", "title", title, tally, label), backends.node, leftOut);
   return { node, tally, persist, backends, leftOut };
 }
 

@@ -2,8 +2,8 @@
 
 use std::{
     fs::OpenOptions,
-    io::{BufRead, BufReader, Write},
-    net::SocketAddr,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Client, PATIENCE, eventually, proxy::folder};
+use super::{PATIENCE, eventually, proxy::folder};
 
 /// A browser with one page; it ends when this is dropped.
 pub struct Browser {
@@ -40,8 +40,9 @@ pub fn is_there(test: &str) -> bool {
 impl Browser {
     /// Starts it with an empty page of this size.
     pub fn start(width: u32, height: u32) -> Self {
-        let mut driver = Command::new("chromedriver")
-            .arg("--port=0")
+        // A test that is killed leaves no browser behind for long.
+        let mut driver = Command::new("timeout")
+            .args(["--kill-after=5", "300", "chromedriver", "--port=0"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -85,20 +86,38 @@ impl Browser {
 
     /// One command; its value. `path` is below that of the session.
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.try_ask(method, path, body).expect("an answer of chromedriver");
+        assert_eq!(status, 200, "{method} {path}: {answer}");
+        answer["value"].clone()
+    }
+
+    /// The same for the end of a test that may have failed already; `None` when there is no driver any more.
+    fn try_ask(&self, method: &str, path: &str, body: &Value) -> Option<(u16, Value)> {
         let (path, body) = (format!("/session{}{path}", self.session), body.to_string());
         let body = if method == "POST" { body } else { String::new() };
-        let mut client = Client::connect(self.address);
+        let mut stream = TcpStream::connect(self.address).ok()?;
         // To start a browser on a busy machine takes its time.
-        client.stream.set_read_timeout(Some(PATIENCE * 3)).unwrap();
-        client.send(format!(
+        stream.set_read_timeout(Some(PATIENCE * 3)).ok()?;
+        let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             self.address,
             body.len()
-        ));
-        let response = client.response(method);
-        let answer: Value = serde_json::from_slice(&response.body).unwrap();
-        assert_eq!(response.status, 200, "{method} {path}: {answer}");
-        answer["value"].clone()
+        );
+        stream.write_all(head.as_bytes()).ok()?;
+        // It keeps the connection, whatever it is told.
+        let mut lines = BufReader::new(stream);
+        let (mut line, mut status, mut length) = (String::new(), 0, 0);
+        while lines.read_line(&mut line).ok()? > 2 {
+            if let Some(rest) = line.strip_prefix("HTTP/1.1 ") {
+                status = rest.get(..3)?.parse().ok()?;
+            } else if let Some(rest) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = rest.trim().parse().ok()?;
+            }
+            line.clear();
+        }
+        let mut answer = vec![0; length];
+        lines.read_exact(&mut answer).ok()?;
+        Some((status, serde_json::from_slice(&answer).ok()?))
     }
 
     /// A command of the DevTools protocol.
@@ -154,6 +173,16 @@ impl Browser {
         text
     }
 
+    /// Opens another tab in front of the page, does something, and closes it.
+    pub fn behind_another(&self, work: impl FnOnce()) {
+        let own = self.ask("GET", "/window", &json!({}));
+        let other = self.ask("POST", "/window/new", &json!({"type": "tab"}));
+        self.ask("POST", "/window", &json!({"handle": other["handle"]}));
+        work();
+        self.ask("DELETE", "/window", &json!({}));
+        self.ask("POST", "/window", &json!({"handle": own}));
+    }
+
     fn element(&self, selector: &str) -> String {
         let found = self.ask("POST", "/element", &json!({"using": "css selector", "value": selector}));
         found.as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned()
@@ -206,13 +235,19 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("the page when the test failed:\n{}", self.text("body"));
+            let script = json!({"script": "return document.body.innerText", "args": []});
+            let text =
+                self.try_ask("POST", "/execute/sync", &script).map(|(_, answer)| answer["value"].clone());
+            eprintln!(
+                "the page when the test failed:\n{}",
+                text.as_ref().and_then(Value::as_str).unwrap_or("gone")
+            );
         }
         if !self.session.is_empty() {
             // It ends the browser, of which only the driver knows the process.
-            self.ask("DELETE", "", &json!({}));
+            self.try_ask("DELETE", "", &json!({}));
         }
-        let _ = self.driver.kill();
+        let _ = Command::new("kill").arg(self.driver.id().to_string()).status();
         let _ = self.driver.wait();
         let _ = std::fs::remove_dir_all(&self.profile);
     }
