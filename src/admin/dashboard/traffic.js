@@ -115,7 +115,8 @@ function showRoutes(now) {
 }
 
 const errorTable = table("Recent errors", [
-  ["When", "wide when"], ["Status", "wide"], ["What", "wide what"], ["Request", "wide"], ["Route → backend", "wide"],
+  ["When", "half when"], ["Status", "half status"], ["What", "wide what"], ["Request", "wide request"],
+  ["Route → backend", "wide route"],
 ]);
 byId("error-table").append(errorTable.node);
 

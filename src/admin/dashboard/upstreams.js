@@ -58,7 +58,7 @@ function drawBackend(row, upstream, backend) {
   const [weightCell, actions] = rest.slice(5);
   const [title, address] = twoLines(name);
   const override = make("span", "mark");
-  title.after(override);
+  title.after(" ", override);
   const [word, why] = twoLines(state);
   const fill = make("div");
   const shareText = make("span", "sub");
