@@ -28,7 +28,7 @@ pub struct Backend {
     pub name: Box<str>,
     /// Where it is reached.
     pub address: Address,
-    /// Share of traffic; 0 gets nothing new.
+    /// Share of traffic, as the file or an administrator has it; 0 gets nothing new.
     pub weight: u32,
     /// Most exchanges in flight over all workers; 0 is unlimited.
     pub max_connections: u32,
@@ -77,18 +77,14 @@ impl Backend {
         self.shared.in_flight.0.load(Relaxed)
     }
 
-    /// Weight × [`WEIGHT_UNIT`] once it has ramped up, with an override by admin applied. Tables that
-    /// are built ahead of the picks (ring, maglev) are built from it.
+    /// Weight × [`WEIGHT_UNIT`] once it has ramped up. Tables that are built ahead of the picks (ring,
+    /// maglev) are built from it.
     #[inline]
     pub fn full_weight(&self) -> u32 {
-        match self.shared.weight_override.load(Relaxed) {
-            NO_OVERRIDE => self.weight,
-            weight => weight,
-        }
-        .saturating_mul(WEIGHT_UNIT)
+        self.weight.saturating_mul(WEIGHT_UNIT)
     }
 
-    /// Weight × [`WEIGHT_UNIT`] at `now`, with an override by admin and slow start applied
+    /// Weight × [`WEIGHT_UNIT`] at `now`, with slow start applied
     /// (`w' = w × max(10 %, t/window)`).
     #[inline]
     pub fn weight_at(&self, now: Moment) -> u32 {
@@ -121,8 +117,6 @@ pub struct Shared {
     pub probed: AtomicU8,
     /// What an administrator said ([`Admin`]); written by `admin`.
     pub admin: AtomicU8,
-    /// Weight set by an administrator, or [`NO_OVERRIDE`].
-    pub weight_override: AtomicU32,
     /// Passive ejection lasts until this [`Moment`]; 0 when not ejected. Written by `health`.
     pub ejected_until: AtomicU64,
     /// When it last became available, for slow start; 0 = since ever. An ejected backend has the end of
@@ -147,7 +141,6 @@ impl Default for Shared {
             in_flight: InFlight::default(),
             probed: AtomicU8::new(Probed::Up as u8),
             admin: AtomicU8::new(Admin::Enabled as u8),
-            weight_override: AtomicU32::new(NO_OVERRIDE),
             ejected_until: AtomicU64::new(0),
             up_since: AtomicU64::new(0),
             failures_in_a_row: AtomicU32::new(0),
@@ -184,9 +177,6 @@ pub struct Ejections {
     /// Whether the last one's end has yet to be told to people.
     pub is_open: bool,
 }
-
-/// [`Shared::weight_override`] when no administrator set a weight.
-pub const NO_OVERRIDE: u32 = u32::MAX;
 
 /// A counter alone on its cache line, since every worker writes it.
 #[derive(Debug, Default)]

@@ -35,8 +35,10 @@
 //!
 //! # From file to traffic
 //!
-//! [`config::load`] (all problems at once) → [`runtime::snapshot::build`] (no side effects) →
-//! [`app::run`] (sockets, workers, [`control`]) → each worker's [`runtime::WorkerSnapshot`].
+//! [`config::load`] (all problems at once) → [`runtime::build`] (no side effects) → [`app::run`] (sockets,
+//! workers, [`control`]) → each worker's [`runtime::WorkerSnapshot`]. Every further generation:
+//! [`reload::engine`], woken by an edit, a signal or [`admin`] → the same steps → [`listen::accepting`], where
+//! each worker takes it over.
 //!
 //! # Rooms
 //!
@@ -54,10 +56,11 @@
 //! 10. [`runtime`]
 //! 11. [`mod@http`]
 //! 12. [`listen`], [`explain`]
-//! 13. [`admin`]
-//! 14. [`control`]
-//! 15. [`app`]
-//! 16. [`cli`]
+//! 13. [`reload`]
+//! 14. [`admin`]
+//! 15. [`control`]
+//! 16. [`app`]
+//! 17. [`cli`]
 //!
 //! `docs/architecture.md` has a picture; `docs/decisions/` says why.
 
@@ -78,6 +81,7 @@ pub mod http;
 pub mod listen;
 pub mod moment;
 pub mod net;
+pub mod reload;
 pub mod route;
 pub mod runtime;
 pub mod settings;

@@ -19,8 +19,8 @@ fn main() -> ExitCode {
 
 /// Runs the proxy until it has drained.
 fn run(file: File) -> Result<(), Failure> {
-    let config = start::load(file)?;
-    start::begin_log(&config.log);
-    start::raise_descriptor_limit(&config);
-    app::run(config).map_err(Failure::new)
+    let loaded = start::load(file)?;
+    start::begin_log(&loaded.config.log);
+    start::raise_descriptor_limit(&loaded.config);
+    app::run(loaded).map_err(Failure::new)
 }

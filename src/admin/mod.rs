@@ -17,17 +17,17 @@ mod status;
 mod traffic;
 mod upstreams;
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header, request::Parts};
-use xxhash_rust::xxh3::xxh3_64;
 
 use self::{
     access::Access,
     reply::{Reply, error},
 };
-use crate::{moment::Moment, runtime::worker::Shared, telemetry::clock};
+use crate::{config::admin::AdminConf, moment::Moment, reload::Reloader, runtime::worker::Shared};
 
 /// Every endpoint; what is not here is not there. The index is made from it.
 pub static ENDPOINTS: &[Endpoint] = &[
@@ -148,33 +148,24 @@ pub struct Question {
 #[derive(Debug)]
 pub struct Admin {
     shared: Arc<Shared>,
-    access: Access,
-    /// Where the listeners of the first generation really listen: port 0 became a number.
-    addresses: Vec<(String, String)>,
-    config_hash: u64,
+    access: ArcSwap<Access>,
+    reloader: Reloader,
     started: Moment,
-    last_reload: LastReload,
-}
-
-/// How the current configuration came.
-#[derive(Debug)]
-struct LastReload {
-    at: String,
-    at_unix: f64,
 }
 
 impl Admin {
-    /// To be made once the snapshot is there; `addresses` gives for each listener's name where it
-    /// listens.
-    pub fn new(shared: Arc<Shared>, access: Access, addresses: Vec<(String, String)>) -> Self {
-        let mut at = Vec::new();
-        clock::write_iso(&mut at);
-        let at_unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let last_reload =
-            LastReload { at: String::from_utf8_lossy(&at).into_owned(), at_unix: at_unix.as_secs_f64() };
-        // Of the checked values: files that differ in nothing but comments hash alike.
-        let config_hash = xxh3_64(format!("{:?}", shared.snapshot.load().config).as_bytes());
-        Self { shared, access, addresses, config_hash, started: Moment::now(), last_reload }
+    /// To be made once the snapshot is there.
+    pub fn new(shared: Arc<Shared>, access: Access, reloader: Reloader) -> Self {
+        Self { shared, access: ArcSwap::from_pointee(access), reloader, started: Moment::now() }
+    }
+
+    /// Takes over who may ask from another configuration. A token that cannot be read leaves the old one.
+    pub fn set_access(&self, conf: Option<&AdminConf>) {
+        match conf.map(Access::new) {
+            Some(Ok(access)) => self.access.store(Arc::new(access)),
+            Some(Err(error)) => tracing::error!("{error}; the token that was read before holds"),
+            None => {}
+        }
     }
 
     /// Which endpoint is to answer, with what stands in the path; or the refusal.
@@ -182,7 +173,7 @@ impl Admin {
         let (path, method) = (head.uri.path(), head.method.as_str());
         let here: Vec<_> = ENDPOINTS.iter().filter_map(|it| Some((it, it.parameters(path)?))).collect();
         if here.is_empty() || here.iter().any(|(endpoint, _)| !endpoint.is_open) {
-            self.access.check(head)?;
+            self.access.load().check(head)?;
         }
         let allowed = here.iter().map(|(endpoint, _)| endpoint.method).collect::<Vec<_>>();
         let Some((endpoint, parameters)) = here.into_iter().find(|(it, _)| it.takes(method)) else {

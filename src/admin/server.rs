@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     config::{admin::AdminConf, listen::ListenAddress},
-    listen::socket,
+    listen::socket::{self, Bound},
     net::hyper_io::HyperIo,
 };
 
@@ -65,14 +65,19 @@ pub struct Socket {
 /// Binds the socket, and logs where. The error is for people.
 pub fn bind(conf: &AdminConf) -> Result<Socket, String> {
     let failed = |error: io::Error| format!("admin: cannot listen on {}: {error}", conf.address);
-    let mut bound = socket::bind(&conf.address, 1).map_err(failed)?;
-    let socket = bound.sockets.pop().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-    tracing::info!(address = %bound.address, "admin listening");
-    let is_unix = matches!(conf.address, ListenAddress::Unix(_));
-    Ok(Socket { socket, is_unix, address: bound.address })
+    let bound = socket::bind(&conf.address, 1, false).map_err(failed)?;
+    Socket::of(conf, bound).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
 }
 
 impl Socket {
+    /// A socket that was bound as `conf` says.
+    pub fn of(conf: &AdminConf, mut bound: Bound) -> Option<Self> {
+        let socket = bound.sockets.pop()?;
+        let is_unix = matches!(conf.address, ListenAddress::Unix(_));
+        tracing::info!(address = %bound.address, "admin listening");
+        Some(Self { socket, is_unix, address: bound.address })
+    }
+
     /// Registers the socket with the present event loop.
     pub fn listen(self) -> io::Result<Listener> {
         Ok(match self.is_unix {

@@ -13,9 +13,9 @@ use crate::{
     config,
     config::admin::AdminConf,
     runtime::{
+        build,
         drain::{Drain, Stage},
         registry::Registry,
-        snapshot,
     },
     tls::tickets::Tickets,
 };
@@ -46,14 +46,17 @@ pub(crate) fn shared(text: &str) -> Arc<Shared> {
     let config = config::parse(text, Path::new("test.toml")).unwrap();
     let registry = Registry::new(2);
     let tickets = Tickets::new(Moment::now()).unwrap();
-    let snapshot = snapshot::build(config, 1, &registry, &tickets).unwrap();
+    let snapshot = build::build(config, 1, &registry, &tickets).unwrap();
     let snapshot = ArcSwap::from_pointee(snapshot);
     Arc::new(Shared { snapshot, registry, drain: Drain::default() })
 }
 
 /// An admin endpoint over them.
 pub(super) fn admin(text: &str, access: Access) -> Arc<Admin> {
-    Arc::new(Admin::new(shared(text), access, vec![("web".into(), "127.0.0.1:4711".into())]))
+    let shared = shared(text);
+    let addresses = [(shared.snapshot.load().listeners[0].slot, "127.0.0.1:4711".into())];
+    let reloader = Reloader::without_engine(text, addresses.into());
+    Arc::new(Admin::new(shared, access, reloader))
 }
 
 fn conf(text: &str) -> AdminConf {
@@ -208,6 +211,7 @@ fn status_has_the_contracts_keys() {
             }],
             "draining": false,
             "role": "primary",
+            "overrides": [],
         });
         assert_eq!(status, expected);
     });
@@ -217,11 +221,11 @@ fn status_has_the_contracts_keys() {
 fn upstreams_have_the_contracts_keys() {
     let admin = admin(CONFIG, Access::Local);
     let snapshot = admin.shared.snapshot.load_full();
-    for (worker, requests) in admin.shared.registry.workers().iter().zip([2, 3]) {
-        let mut balancer = snapshot.upstreams[0].balancer.for_worker(0);
+    for (own, requests) in snapshot.upstreams[0].own.iter().zip([2, 3]) {
+        let rows = own.iter().map(|own| own.row.clone()).collect();
+        let mut balancer = snapshot.upstreams[0].balancer.with_rows(0, rows);
         let now = Moment::now();
         (0..requests).for_each(|_| balancer.on_start(0, now));
-        worker.traffic.lock().unwrap().insert("app".into(), balancer.traffic().clone());
     }
     serve(admin, async |port| {
         let (_, body) = get(port, "/api/v1/upstreams", "").await;

@@ -1,6 +1,6 @@
 //! `GET /api/v1/upstreams` and `/{upstream}`: each backend's state and traffic, summed over workers.
 
-use std::sync::{Arc, PoisonError, atomic::Ordering::Relaxed};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -11,16 +11,15 @@ use super::{
 };
 use crate::{
     backend::{self, Backend, WEIGHT_UNIT},
-    balance::Traffic,
+    balance::Row,
     moment::Moment,
-    runtime::worker::Shared,
     upstream::Upstream,
 };
 
 pub(super) fn list(admin: &Admin, _: &Question) -> Reply {
     let snapshot = admin.shared.snapshot.load();
     let now = Moment::now();
-    let all: Vec<Value> = snapshot.upstreams.iter().map(|it| upstream(&admin.shared, it, now)).collect();
+    let all: Vec<Value> = snapshot.upstreams.iter().map(|it| upstream(it, now)).collect();
     reply::json(StatusCode::OK, &json!({"upstreams": all}))
 }
 
@@ -28,7 +27,7 @@ pub(super) fn get(admin: &Admin, question: &Question) -> Reply {
     let name = question.parameters.first().map_or("", String::as_str);
     let snapshot = admin.shared.snapshot.load();
     match snapshot.upstreams.iter().find(|upstream| upstream.conf.name == name) {
-        Some(found) => reply::json(StatusCode::OK, &upstream(&admin.shared, found, Moment::now())),
+        Some(found) => reply::json(StatusCode::OK, &upstream(found, Moment::now())),
         None => {
             let message = format!("there is no upstream `{name}`");
             let hint = "GET /api/v1/upstreams lists them";
@@ -37,16 +36,11 @@ pub(super) fn get(admin: &Admin, question: &Question) -> Reply {
     }
 }
 
-fn upstream(shared: &Shared, upstream: &Upstream, now: Moment) -> Value {
+fn upstream(upstream: &Upstream, now: Moment) -> Value {
     let name = &*upstream.conf.name;
-    let traffic: Vec<Arc<Traffic>> = shared
-        .registry
-        .workers()
-        .iter()
-        .filter_map(|worker| worker.traffic.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned())
-        .collect();
     let backend = |(index, it): (usize, &Arc<Backend>)| {
-        let Sum { requests, failures, average_ms, bandwidth } = Sum::over(&traffic, index, now);
+        let rows = upstream.own.iter().filter_map(|own| Some(&*own.get(index)?.row));
+        let Sum { requests, failures, average_ms, bandwidth } = Sum::over(rows, now);
         let state = State::of(it, now);
         json!({
             "name": &*it.name,
@@ -81,15 +75,15 @@ struct Sum {
 }
 
 impl Sum {
-    fn over(workers: &[Arc<Traffic>], index: usize, now: Moment) -> Self {
+    fn over<'a>(workers: impl Iterator<Item = &'a Row>, now: Moment) -> Self {
         let mut sum = Self::default();
         let (mut weighted, mut weights) = (0.0, 0.0);
-        for traffic in workers {
-            let requests = traffic.requests(index);
+        for row in workers {
+            let requests = row.requests();
             sum.requests += requests;
-            sum.failures += traffic.failures(index);
-            sum.bandwidth += traffic.bandwidth(index, now);
-            if let Some(average) = traffic.average(index, now) {
+            sum.failures += row.failures();
+            sum.bandwidth += row.bandwidth(now);
+            if let Some(average) = row.average(now) {
                 // A worker may have taken its average from a generation before, with no request since.
                 let weight = requests.max(1) as f64;
                 weighted += average.as_secs_f64() * 1e3 * weight;

@@ -44,7 +44,10 @@ use self::{
     random::Random,
     round_robin::RoundRobin,
 };
-pub use self::{conf::Policy, traffic::Traffic};
+pub use self::{
+    conf::Policy,
+    traffic::{Row, Traffic},
+};
 use crate::{backend::Backend, moment::Moment};
 
 /// What a policy may know of the exchange that needs a backend.
@@ -75,7 +78,7 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Balancer {
     algorithm: Algorithm,
-    traffic: Arc<Traffic>,
+    traffic: Traffic,
 }
 
 impl Balancer {
@@ -100,17 +103,22 @@ impl Balancer {
             Policy::Random => Algorithm::Random(Random::build(backends)),
             Policy::PowerOfTwo => Algorithm::PowerOfTwo(PowerOfTwo::build(backends)),
         };
-        let prototype = Self { algorithm, traffic: Arc::new(Traffic::new(backends.len())) };
+        let prototype = Self { algorithm, traffic: Traffic::new(backends.len()) };
         prototype.for_worker(worker)
     }
 
     /// A fresh state for another worker that shares this one's immutable tables.
     pub fn for_worker(&self, worker: usize) -> Self {
+        self.with_rows(worker, (0..self.traffic.len()).map(|_| Arc::default()).collect())
+    }
+
+    /// As [`Balancer::for_worker`], measuring into rows that were there before: one for each backend.
+    pub fn with_rows(&self, worker: usize, rows: Box<[Arc<Row>]>) -> Self {
         let mut algorithm = self.algorithm.clone();
         if let Some(turns) = algorithm.turns_mut() {
             turns.set_phase(worker);
         }
-        Self { algorithm, traffic: Arc::new(Traffic::new(self.traffic.len())) }
+        Self { algorithm, traffic: Traffic::of(rows) }
     }
 
     /// The backend for the next attempt, or `None` when none may take it now (the caller queues or
@@ -187,10 +195,9 @@ impl Balancer {
         self.traffic.add_outcome(index, outcome, now);
     }
 
-    /// Takes averages, counts and turns from the balancer of the generation before; `map` gives for
-    /// each new index the old one. The policy may have changed in between.
+    /// Takes the turns from the balancer of the generation before; `map` gives for each new index the old
+    /// one. The policy may have changed in between. Averages and counts go on in their [`Row`]s.
     pub fn carry_over(&mut self, old: &Self, map: &[Option<usize>]) {
-        self.traffic.carry_over(&old.traffic, map);
         if let (Some(turns), Some(old)) = (self.algorithm.turns_mut(), old.algorithm.turns()) {
             turns.carry_over(old, map);
         }
@@ -207,7 +214,7 @@ impl Balancer {
     }
 
     /// What this worker measured; written by this worker only, to be read by any thread.
-    pub fn traffic(&self) -> &Arc<Traffic> {
+    pub fn traffic(&self) -> &Traffic {
         &self.traffic
     }
 }

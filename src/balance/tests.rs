@@ -209,15 +209,18 @@ fn indices_beyond_the_fleet_do_no_harm() {
 }
 
 #[test]
-fn averages_and_counts_are_carried_over_by_identity() {
+fn averages_and_counts_go_on_in_the_rows_that_were_there() {
     for &(policy, ..) in Policy::ALL {
-        let mut old = Balancer::build(policy, 1.25, &fleet(&[1, 1, 1]), 0);
+        let rows: Vec<Arc<Row>> = (0..3).map(|_| Arc::default()).collect();
+        let prototype = Balancer::build(policy, 1.25, &fleet(&[1, 1, 1]), 0);
+        let mut old = prototype.with_rows(0, rows.clone().into());
         let outcome = Outcome { elapsed: Duration::from_millis(70), failed: false };
         old.on_start(2, NOW);
         old.on_done(2, &outcome, NOW);
         old.on_bytes(2, 5_000, NOW);
         for &(next, ..) in Policy::ALL {
-            let mut new = Balancer::build(next, 1.25, &fleet(&[1, 1]), 0);
+            let prototype = Balancer::build(next, 1.25, &fleet(&[1, 1]), 0);
+            let mut new = prototype.with_rows(0, [rows[2].clone(), Arc::default()].into());
             new.carry_over(&old, &[Some(2), None]);
             assert_eq!(new.average(0, NOW), Some(outcome.elapsed));
             assert_eq!(new.average(1, NOW), None);

@@ -2,10 +2,14 @@
 //!
 //! Every policy keeps them, since `admin` shows them and a reload may change the policy. One worker
 //! writes (load and store, no read-modify-write), any thread may read; each number stands for itself,
-//! so a reader that sees one of two stores is at most a sample behind.
+//! so a reader that sees one of two stores is at most a sample behind. A [`Row`] belongs to a worker and a
+//! backend and outlives reloads: the registry keeps it, and every generation of the balancer writes there.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -15,11 +19,12 @@ use crate::moment::Moment;
 /// One worker's measurements, by backend index.
 #[derive(Debug)]
 pub struct Traffic {
-    rows: Box<[Row]>,
+    rows: Box<[Arc<Row>]>,
 }
 
+/// What one worker measured of one backend.
 #[derive(Debug)]
-struct Row {
+pub struct Row {
     /// Peak EWMA of the seconds to the response head; [`NO_SAMPLE`] before the first.
     response: Average,
     /// Bytes per second.
@@ -38,13 +43,11 @@ struct Average {
 
 impl Traffic {
     pub(super) fn new(backends: usize) -> Self {
-        let row = |_| Row {
-            response: Average::new(NO_SAMPLE),
-            bandwidth: Average::new(0.0),
-            requests: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-        };
-        Self { rows: (0..backends).map(row).collect() }
+        Self { rows: (0..backends).map(|_| Arc::default()).collect() }
+    }
+
+    pub(super) fn of(rows: Box<[Arc<Row>]>) -> Self {
+        Self { rows }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -58,26 +61,24 @@ impl Traffic {
 
     /// Bytes per second in both directions.
     pub fn bandwidth(&self, index: usize, now: Moment) -> f64 {
-        self.rows.get(index).map_or(0.0, |row| row.bandwidth.decayed(now, TAU_BANDWIDTH))
+        self.rows.get(index).map_or(0.0, |row| row.bandwidth(now))
     }
 
     /// Attempts begun.
     pub fn requests(&self, index: usize) -> u64 {
-        self.rows.get(index).map_or(0, |row| row.requests.load(Relaxed))
+        self.rows.get(index).map_or(0, |row| row.requests())
     }
 
     /// Attempts that failed.
     pub fn failures(&self, index: usize) -> u64 {
-        self.rows.get(index).map_or(0, |row| row.failures.load(Relaxed))
+        self.rows.get(index).map_or(0, |row| row.failures())
     }
 
     /// The average decays while idle, so that a punished backend is tried again
     /// (Traefik #12306 starves it for ever).
     #[inline]
     pub(super) fn response_seconds(&self, index: usize, now: Moment) -> Option<f64> {
-        let average = &self.rows.get(index)?.response;
-        let seconds = average.decayed(now, TAU_RESPONSE);
-        (seconds >= 0.0).then_some(seconds)
+        self.rows.get(index)?.response_seconds(now)
     }
 
     #[inline]
@@ -124,17 +125,50 @@ impl Traffic {
         };
         row.response.set(next, now);
     }
+}
 
-    pub(super) fn carry_over(&self, old: &Self, map: &[Option<usize>]) {
-        for (row, from) in self.rows.iter().zip(map) {
-            let Some(old) = from.and_then(|from| old.rows.get(from)) else {
-                continue;
-            };
-            row.response.copy(&old.response);
-            row.bandwidth.copy(&old.bandwidth);
-            row.requests.store(old.requests.load(Relaxed), Relaxed);
-            row.failures.store(old.failures.load(Relaxed), Relaxed);
+impl Default for Row {
+    fn default() -> Self {
+        Self {
+            response: Average::new(NO_SAMPLE),
+            bandwidth: Average::new(0.0),
+            requests: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
         }
+    }
+}
+
+impl Row {
+    /// The peak EWMA of the time to the response head; `None` without a sample.
+    pub fn average(&self, now: Moment) -> Option<Duration> {
+        self.response_seconds(now).map(Duration::from_secs_f64)
+    }
+
+    /// Bytes per second in both directions.
+    pub fn bandwidth(&self, now: Moment) -> f64 {
+        self.bandwidth.decayed(now, TAU_BANDWIDTH)
+    }
+
+    /// Attempts begun.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    /// Attempts that failed.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Relaxed)
+    }
+
+    /// Begins where another process left off: the average as of `now`. To be called before a worker
+    /// writes here.
+    pub fn resume(&self, average: Duration, now: Moment) {
+        self.response.set(average.as_secs_f64(), now);
+    }
+
+    #[inline]
+    fn response_seconds(&self, now: Moment) -> Option<f64> {
+        let seconds = self.response.decayed(now, TAU_RESPONSE);
+        (seconds >= 0.0).then_some(seconds)
     }
 }
 
@@ -158,11 +192,6 @@ impl Average {
     fn set(&self, value: f64, now: Moment) {
         self.value.store(value.to_bits(), Relaxed);
         self.at.store(now.0, Relaxed);
-    }
-
-    fn copy(&self, from: &Self) {
-        self.value.store(from.value.load(Relaxed), Relaxed);
-        self.at.store(from.at.load(Relaxed), Relaxed);
     }
 }
 

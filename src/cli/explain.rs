@@ -12,7 +12,7 @@ const NO_ROUTE: u8 = 3;
 pub(super) fn explain(request: Request) -> Status {
     let Request { file, method, url, headers, from, format } = request;
     let fields = headers.iter().map(|line| field(line)).collect::<Result<_, _>>()?;
-    let snapshot = start::build(start::load(file)?).map_err(Failure::usage)?;
+    let snapshot = start::build(start::load(file)?.config).map_err(Failure::usage)?;
     let question = Question { method, url, fields, from };
     let answers = explain::explain(&snapshot, &question).map_err(Failure::usage)?;
     let has_route = answers.iter().any(Answer::has_route);

@@ -1,25 +1,19 @@
 //! What comes before the proxy itself: finding and reading the configuration, the log, and the limit on
 //! descriptors.
 
-use std::{
-    io::{self, IsTerminal},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing::level_filters::LevelFilter;
 
 use super::{Failure, File};
 use crate::{
     config::{
-        self, Config,
-        log::{LogConf, LogFormat, LogLevel},
+        self, Config, Loaded,
+        log::{LogConf, LogFormat},
     },
     moment::Moment,
-    runtime::{
-        registry::Registry,
-        snapshot::{self, Snapshot},
-    },
+    runtime::{build, registry::Registry, snapshot::Snapshot},
+    telemetry::program_log,
     tls::tickets::Tickets,
 };
 
@@ -51,40 +45,25 @@ fn nothing_at(tried: &[&Path]) -> Failure {
 }
 
 /// Finds and reads the configuration.
-pub fn load(file: File) -> Result<Config, Failure> {
-    config::load(&find(file)?).map_err(Failure::usage)
+pub fn load(file: File) -> Result<Loaded, Failure> {
+    config::load_file(&find(file)?).map_err(Failure::usage)
 }
 
 /// Builds what a configuration describes, and opens nothing.
 pub(super) fn build(config: Config) -> Result<Snapshot, String> {
     let registry = Registry::new(1);
     let tickets = Tickets::new(Moment::now()).map_err(|error| error.to_string())?;
-    snapshot::build(config, 1, &registry, &tickets)
+    build::build(config, 1, &registry, &tickets)
 }
 
-/// Begins the log on standard error. With standard error closed, lines are lost and nothing else is.
+/// Begins the log on standard error.
 pub fn begin_log(conf: &LogConf) {
-    let level = match conf.level {
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    let is_terminal = io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_max_level(level)
-        .with_ansi(is_terminal)
-        .log_internal_errors(false);
     let is_json = match conf.format {
-        LogFormat::Auto => !is_terminal,
-        LogFormat::Text => false,
-        LogFormat::Json => true,
+        LogFormat::Auto => None,
+        LogFormat::Text => Some(false),
+        LogFormat::Json => Some(true),
     };
-    // Only a second beginning can fail, and the first one holds.
-    let _ =
-        if is_json { log.json().flatten_event(true).try_init() } else { log.with_target(false).try_init() };
+    program_log::begin(conf.level.filter(), is_json);
 }
 
 /// Raises the limit on open descriptors as far as is allowed, and warns when the connections that the

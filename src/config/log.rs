@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
+use tracing::level_filters::LevelFilter;
 
 use crate::settings::{Node, Reader, Value, choice, section};
 
@@ -33,6 +34,19 @@ choice! {
         Debug = "debug",
         /// Everything.
         Trace = "trace",
+    }
+}
+
+impl LogLevel {
+    /// As the log takes it.
+    pub fn filter(self) -> LevelFilter {
+        match self {
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+            Self::Trace => LevelFilter::TRACE,
+        }
     }
 }
 

@@ -6,13 +6,19 @@
 
 pub mod admin;
 mod cross;
+mod files;
 pub mod listen;
 pub mod log;
+mod place;
 mod report;
 pub mod runtime;
 pub mod trace;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use crate::{
     route::conf::RouteConf,
@@ -24,6 +30,7 @@ use crate::{
 };
 
 pub use crate::settings::Problems;
+pub use place::{Step, problem_at};
 pub use report::{CheckFormat, check_report, reference, schema};
 
 use admin::AdminConf;
@@ -58,8 +65,31 @@ section! {
     }
 }
 
+/// A configuration file as it was read.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The file.
+    pub path: PathBuf,
+    /// What stands in it.
+    pub text: Arc<str>,
+    /// What that means.
+    pub config: Config,
+}
+
 /// Reads and checks a configuration file.
 pub fn load(path: &Path) -> Result<Config, Problems> {
+    load_file(path).map(|loaded| loaded.config)
+}
+
+/// Reads and checks a configuration file, and gives its text too.
+pub fn load_file(path: &Path) -> Result<Loaded, Problems> {
+    let text = read_text(path)?;
+    let config = parse(&text, path)?;
+    Ok(Loaded { path: path.to_owned(), text: text.into(), config })
+}
+
+/// The text of a configuration file.
+pub fn read_text(path: &Path) -> Result<String, Problems> {
     let whole = |message: String, hint: &str| {
         let hint = (!hint.is_empty()).then(|| hint.to_owned());
         Problems(vec![Problem::with_file(path.to_owned(), message, hint)])
@@ -68,7 +98,7 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
         whole(unreadable(path, &error), "name the configuration file with `--config FILE`")
     })?;
     match String::from_utf8(bytes) {
-        Ok(text) => parse(&text, path),
+        Ok(text) => Ok(text),
         Err(error) => {
             let good = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(error.as_bytes()).into_owned();

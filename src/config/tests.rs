@@ -203,7 +203,8 @@ fn json_has_the_contract_s_keys() {
     let (text, status) = check_report(Path::new("tests/broken/unknown-policy.toml"), CheckFormat::Json);
     let report: serde_json::Value = serde_json::from_str(&text).unwrap();
     let keys: Vec<_> = report["problems"][0].as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["file", "line", "column", "message", "hint"]);
+    assert_eq!(keys, ["file", "line", "column", "message", "hint", "source"]);
+    assert_eq!(report["problems"][0]["source"], "balance = \"least-conections\"");
     assert_eq!((status, &report["ok"]), (2, &serde_json::json!(false)));
 }
 

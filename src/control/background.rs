@@ -8,12 +8,12 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{checks, notify};
+use super::{checks::ActiveChecks, notify};
 use crate::{
     moment::Moment,
     runtime::{Snapshot, worker::Shared},
     tls::tickets::Tickets,
-    upstream::discover,
+    upstream::discover::Discovery,
 };
 
 /// How often ended ejections are looked for.
@@ -22,11 +22,30 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// How often ticket keys are looked at; they are much older when they are replaced.
 const ROTATE: Duration = Duration::from_secs(60);
 
-/// Starts it all for the current snapshot, on the control loop.
+/// What follows the configuration.
+#[derive(Debug)]
+pub(super) struct Followers {
+    checks: ActiveChecks,
+    discovery: Discovery,
+}
+
+impl Followers {
+    /// Of the current generation, on the control loop.
+    pub(super) fn new(snapshot: &Snapshot) -> Self {
+        let mut all = Self { checks: ActiveChecks::default(), discovery: Discovery::of_system() };
+        all.set(snapshot);
+        all
+    }
+
+    /// Goes on with another generation.
+    pub(super) fn set(&mut self, snapshot: &Snapshot) {
+        self.discovery.set(snapshot.upstreams.iter().flat_map(|upstream| &upstream.backends));
+        self.checks.set(snapshot);
+    }
+}
+
+/// Starts what the clock alone drives, on the control loop.
 pub(super) fn start(shared: &Arc<Shared>, tickets: Arc<Tickets>) {
-    let snapshot = shared.snapshot.load_full();
-    spawn_local(discover(snapshot.clone()));
-    checks::start(&snapshot);
     let settled = shared.clone();
     spawn_local(every(SETTLE, move || settle(&settled.snapshot.load(), Moment::now())));
     spawn_local(every(ROTATE, move || {
@@ -37,11 +56,6 @@ pub(super) fn start(shared: &Arc<Shared>, tickets: Arc<Tickets>) {
     if let Some(period) = notify::watchdog() {
         spawn_local(every(period, notify::alive));
     }
-}
-
-async fn discover(snapshot: Arc<Snapshot>) {
-    let all = snapshot.upstreams.iter().flat_map(|upstream| upstream.backends.iter().cloned());
-    discover::run(all.collect()).await;
 }
 
 /// Logs the ejections that are over.

@@ -1,41 +1,79 @@
 //! Active health checks: a task for each backend of an upstream that has them.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use tokio::{sync::watch, task::spawn_local};
 
 use crate::{
-    backend::{Address, Backend},
+    backend::{self, Address, Backend},
     health::{
         active::{self, Probe},
         conf::HealthCheckConf,
     },
     runtime::Snapshot,
-    upstream::{ClientTls, Upstream},
+    telemetry::metrics::NameId,
+    upstream::{ClientTls, Upstream, log_change},
 };
 
-/// Starts the checks of a snapshot, on the control loop.
-pub(super) fn start(snapshot: &Snapshot) {
-    for upstream in &snapshot.upstreams {
-        let Some(conf) = &upstream.conf.health_check else { continue };
-        for (index, backend) in upstream.backends.iter().enumerate() {
-            match probe(upstream, conf, index, backend) {
-                Ok(probe) => drop(spawn_local(check(upstream.clone(), probe))),
-                Err(why) => {
-                    let upstream = &upstream.conf.name;
-                    tracing::error!(%upstream, backend = &*backend.name, "cannot be checked: {why}");
-                    backend.shared.set_why(format!("cannot be checked: {why}").into());
-                }
+/// The checks of the current generation. A backend that remains keeps its task, and with it what the
+/// checks before have said: only how it is checked is told anew.
+#[derive(Debug, Default)]
+pub(super) struct ActiveChecks {
+    /// By upstream: the one that its checks were made of, and for each of its backends the way to its task.
+    upstreams: HashMap<NameId, (Arc<Upstream>, Checked)>,
+}
+
+type Checked = HashMap<*const backend::Shared, watch::Sender<Option<Arc<Probe>>>>;
+
+impl ActiveChecks {
+    /// Goes on with the checks of `snapshot`, on the control loop. Those of backends that are gone end.
+    pub(super) fn set(&mut self, snapshot: &Snapshot) {
+        let mut before = std::mem::take(&mut self.upstreams);
+        for upstream in &snapshot.upstreams {
+            let (known, mut tasks) = match before.remove(&upstream.name) {
+                Some((known, tasks)) => (Some(known), tasks),
+                None => (None, Checked::new()),
+            };
+            if !known.is_some_and(|known| Arc::ptr_eq(&known, upstream)) {
+                tasks = upstream.conf.health_check.as_ref().map_or_else(Checked::new, |conf| {
+                    let indexed = upstream.backends.iter().enumerate();
+                    indexed.filter_map(|(index, it)| begin(upstream, conf, (index, it), &mut tasks)).collect()
+                });
+            }
+            if !tasks.is_empty() {
+                self.upstreams.insert(upstream.name, (upstream.clone(), tasks));
             }
         }
     }
 }
 
-/// Checks a backend for as long as the program runs.
-async fn check(upstream: Arc<Upstream>, probe: Probe) {
-    // The sender is held for as long as the checks go on: without it they would end.
-    let (_held, probes) = watch::channel(Some(Arc::new(probe)));
-    active::run(probes, |_, change| upstream.log_change(&change)).await;
+/// Tells the task of a backend how it is checked from here on, or starts one.
+fn begin(
+    upstream: &Arc<Upstream>,
+    conf: &HealthCheckConf,
+    (index, backend): (usize, &Arc<Backend>),
+    before: &mut Checked,
+) -> Option<(*const backend::Shared, watch::Sender<Option<Arc<Probe>>>)> {
+    let identity = Arc::as_ptr(&backend.shared);
+    let probe = match probe(upstream, conf, index, backend) {
+        Ok(probe) => Arc::new(probe),
+        Err(why) => {
+            let upstream = &upstream.conf.name;
+            tracing::error!(%upstream, backend = &*backend.name, "cannot be checked: {why}");
+            backend.shared.set_why(format!("cannot be checked: {why}").into());
+            return None;
+        }
+    };
+    if let Some(sender) = before.remove(&identity) {
+        sender.send_replace(Some(probe));
+        return Some((identity, sender));
+    }
+    let (sender, probes) = watch::channel(Some(probe));
+    let name = upstream.conf.name.clone();
+    spawn_local(async move {
+        active::run(probes, |probe, change| log_change(&name, &probe.backend.name, &change)).await;
+    });
+    Some((identity, sender))
 }
 
 fn probe(
@@ -95,7 +133,8 @@ mod tests {
         let checked = &snapshot.upstreams[1].backends[0];
         assert!(!checked.is_probed_up());
         LocalRuntime::new().unwrap().block_on(async {
-            start(&snapshot);
+            let mut checks = ActiveChecks::default();
+            checks.set(&snapshot);
             while !checked.is_probed_up() {
                 sleep(Duration::from_millis(1)).await;
             }

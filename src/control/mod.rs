@@ -14,10 +14,17 @@ use std::{io, sync::Arc};
 use tokio::{
     runtime::{Builder, LocalOptions, LocalRuntime},
     signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc::UnboundedReceiver,
+    task::{JoinHandle, spawn_local},
 };
 
+use self::background::Followers;
 use crate::{
     admin::{Admin, server},
+    reload::{
+        Cause, Reloader,
+        engine::{Engine, Published},
+    },
     runtime::worker::Shared,
     telemetry::access_log::AccessLog,
     tls::tickets::Tickets,
@@ -25,15 +32,23 @@ use crate::{
 
 /// What the control side works with.
 #[derive(Debug)]
-pub struct Control<'a> {
+pub struct Control {
     /// What it shares with the workers.
     pub shared: Arc<Shared>,
     /// Keys of TLS session tickets, which it rotates.
     pub tickets: Arc<Tickets>,
     /// The access log, which it has reopened.
-    pub log: Option<&'a AccessLog>,
-    /// The admin endpoint and where it listens, when there is one.
-    pub admin: Option<(Arc<Admin>, server::Socket)>,
+    pub log: Arc<AccessLog>,
+    /// Makes generations.
+    pub engine: Engine,
+    /// The way to ask it to.
+    pub reloader: Reloader,
+    /// What it published.
+    pub published: UnboundedReceiver<Published>,
+    /// What the admin endpoint tells of.
+    pub admin: Arc<Admin>,
+    /// Where the admin endpoint listens, when there is one.
+    pub socket: Option<server::Socket>,
 }
 
 /// The control side's event loop, which signals wait in. To be made before anything tells that the
@@ -58,36 +73,61 @@ impl Loop {
     }
 }
 
-impl Control<'_> {
+impl Control {
     /// Runs the control side until the program may end.
     pub fn run(self, Loop { runtime, signals }: Loop) -> Result<(), String> {
         runtime.block_on(self.serve(signals)).map_err(|error| error.to_string())
     }
 
-    async fn serve(mut self, mut signals: Signals) -> io::Result<()> {
-        if let Some((admin, socket)) = self.admin.take() {
-            tokio::task::spawn_local(server::run(admin, socket.listen()?));
-        }
-        background::start(&self.shared, self.tickets.clone());
+    async fn serve(self, mut signals: Signals) -> io::Result<()> {
+        let Self { shared, tickets, log, mut engine, reloader, mut published, admin, socket } = self;
+        let listen = |socket: server::Socket| -> io::Result<JoinHandle<()>> {
+            Ok(spawn_local(server::run(admin.clone(), socket.listen()?)))
+        };
+        let mut serving = socket.map(listen).transpose()?;
+        let mut followers = Followers::new(&shared.snapshot.load());
+        background::start(&shared, tickets.clone());
+        let engine = spawn_local(async move { engine.run().await });
         notify::ready();
         loop {
-            match signals.next().await {
-                Asked::Stop => break,
-                Asked::ReopenLogs => {
-                    if let Some(log) = self.log {
-                        log.reopen();
+            tokio::select! {
+                asked = signals.next() => match asked {
+                    Asked::Stop => break,
+                    Asked::ReopenLogs => log.reopen(),
+                    Asked::Reload => drop(spawn_local(reload(reloader.clone()))),
+                    Asked::Upgrade => {
+                        tracing::warn!("SIGUSR2: this version does not hand over; restart it instead");
                     }
-                }
-                Asked::Reload => tracing::warn!("SIGHUP: this version does not reload; restart it instead"),
-                Asked::Upgrade => {
-                    tracing::warn!("SIGUSR2: this version does not hand over; restart it instead");
+                },
+                Some(Published { snapshot, admin: bound }) = published.recv() => {
+                    followers.set(&snapshot);
+                    admin.set_access(snapshot.config.admin.as_ref());
+                    let conf = snapshot.config.admin.as_ref();
+                    match conf.zip(bound) {
+                        Some((conf, bound)) => {
+                            let next = server::Socket::of(conf, bound).map(listen).transpose()?;
+                            // Answers under way over the old socket are finished.
+                            std::mem::replace(&mut serving, next).iter().for_each(JoinHandle::abort);
+                        }
+                        None if conf.is_none() => serving.take().iter().for_each(JoinHandle::abort),
+                        None => {}
+                    }
                 }
             }
         }
+        engine.abort();
         notify::stopping();
-        stop::drain(&self.shared, signals.stop()).await;
+        stop::drain(&shared, signals.stop()).await;
         Ok(())
     }
+}
+
+/// Reloads because of `SIGHUP`, and tells the service manager when it is over.
+async fn reload(reloader: Reloader) {
+    notify::reloading();
+    // How it went is in the log; what was in force goes on if it went wrong.
+    drop(reloader.reload(Cause::Signal).await);
+    notify::ready();
 }
 
 /// The signals that are listened to. Each is caught from here on, also one that does nothing yet: its

@@ -19,6 +19,13 @@ pub(super) fn ready() {
     tell("READY=1");
 }
 
+/// Says that it reads its configuration anew; [`ready`] is to follow (`Type=notify-reload`).
+pub(super) fn reloading() {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
+    tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+}
+
 /// Says that it stops.
 pub(super) fn stopping() {
     tell("STOPPING=1");

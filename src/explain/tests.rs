@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     config,
     moment::Moment,
-    runtime::{registry::Registry, snapshot},
+    runtime::{build, registry::Registry},
     tls::tickets::Tickets,
 };
 
@@ -50,7 +50,7 @@ backup = true
 fn ask(method: &str, url: &str, fields: &[(&str, &str)], from: &str) -> Answer {
     let config = config::parse(CONFIG, Path::new("test.toml")).unwrap();
     let tickets = Tickets::new(Moment::now()).unwrap();
-    let snapshot = snapshot::build(config, 1, &Registry::new(1), &tickets).unwrap();
+    let snapshot = build::build(config, 1, &Registry::new(1), &tickets).unwrap();
     let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let question = Question { method: method.into(), url: url.into(), fields, from: from.parse().unwrap() };
     explain(&snapshot, &question).unwrap().remove(0)

@@ -25,7 +25,7 @@ use crate::{
     },
     moment::Moment,
     net::{Block, Deadline, Incoming, Outgoing, Piece, Plain, Stream, Wire, wire::BodyError},
-    runtime::{Permit, Worker},
+    runtime::{Permit, Slot, Worker},
 };
 
 /// A client connection that speaks HTTP/1.1.
@@ -39,8 +39,8 @@ pub struct Connection {
     pub peer: Rc<Peer>,
     /// The worker that serves it.
     pub worker: Rc<Worker>,
-    /// Index of its listener.
-    pub listener: usize,
+    /// The slot of its listener.
+    pub listener: Slot,
     /// Its place among the open connections.
     pub permit: Permit,
 }
@@ -70,7 +70,7 @@ pub enum Become {
 
 impl Connection {
     /// A new connection.
-    pub fn new(wire: Wire, peer: Rc<Peer>, worker: Rc<Worker>, listener: usize, permit: Permit) -> Self {
+    pub fn new(wire: Wire, peer: Rc<Peer>, worker: Rc<Worker>, listener: Slot, permit: Permit) -> Self {
         Self { wire, deadline: Deadline::new(), peer, worker, listener, permit }
     }
 
@@ -84,7 +84,7 @@ impl Connection {
             is_first = false;
             // Boxed, so that an idle connection does not keep the room that a request needs.
             match Box::pin(self.request()).await {
-                Next::Keep if self.worker.is_draining() => return Become::Closed,
+                Next::Keep if self.worker.is_closing(self.listener) => return Become::Closed,
                 Next::Keep => self.wire.rest(),
                 Next::Close(is_sending) => {
                     if is_sending {
@@ -101,18 +101,18 @@ impl Connection {
     /// Waits for the first bytes of a request; false when none come.
     async fn wait(&mut self, is_first: bool) -> bool {
         {
-            let snapshot = self.worker.snapshot();
-            let Some(listener) = snapshot.shared.listeners.get(self.listener) else { return false };
+            let snapshot = self.worker.snapshot_for(self.listener);
+            let Some(listener) = snapshot.shared.listener(self.listener) else { return false };
             let timeouts = &listener.conf.timeouts;
             self.deadline.after(if is_first { timeouts.header } else { timeouts.idle });
-            self.deadline.set_idle(true);
+            self.deadline.set_idle(Some(self.listener));
         }
         let came = poll_fn(|cx| match self.wire.poll_fill(cx) {
             Poll::Ready(result) => Poll::Ready(matches!(result, Ok(true))),
             Poll::Pending => self.deadline.poll_elapsed(cx).map(|()| false),
         })
         .await;
-        self.deadline.set_idle(false);
+        self.deadline.set_idle(None);
         came
     }
 
@@ -135,8 +135,8 @@ impl Connection {
 
     /// Reads a head; false for an HTTP/2 preface. `Err(None)` when nothing came that could be answered.
     async fn read_head(&mut self, exchange: &mut Exchange) -> Result<bool, Option<Kind>> {
-        let snapshot = self.worker.snapshot();
-        let Some(listener) = snapshot.shared.listeners.get(self.listener) else { return Err(None) };
+        let snapshot = self.worker.snapshot_for(self.listener);
+        let Some(listener) = snapshot.shared.listener(self.listener) else { return Err(None) };
         let mut scan = Scan::default();
         let mut is_timed = false;
         loop {
@@ -248,6 +248,7 @@ struct Client<'a> {
     is_begun: bool,
     is_until_close: bool,
     worker: &'a Worker,
+    listener: Slot,
 }
 
 impl<'a> Client<'a> {
@@ -258,6 +259,7 @@ impl<'a> Client<'a> {
             wire: &mut connection.wire,
             deadline: &connection.deadline,
             worker: &connection.worker,
+            listener: connection.listener,
             incoming: Incoming::new(framing),
             outgoing: Outgoing::default(),
             is_begun: false,
@@ -347,7 +349,7 @@ impl Downstream for Client<'_> {
 
     fn begin(&mut self, head: &ResponseHead, has_body: bool, length: Option<u64>) -> Result<()> {
         self.is_begun = true;
-        self.is_last |= self.worker.is_draining();
+        self.is_last |= self.worker.is_closing(self.listener);
         if head.status == 101 {
             let out = self.wire.output();
             write_status(head.status, out);

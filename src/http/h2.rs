@@ -33,7 +33,7 @@ use crate::{
     h1::{HeadLimits, Method, ResponseHead},
     moment::Moment,
     net::{Block, Deadline, Piece, Stream},
-    runtime::Worker,
+    runtime::{Slot, Worker},
 };
 
 /// Serves an HTTP/2 connection to its end.
@@ -60,11 +60,11 @@ pub async fn serve(connection: Connection) {
     let open = Rc::new(Cell::new(0_usize));
     let mut is_closing = false;
     // Idle also while streams are open, so that the beginning of a drain is noticed.
-    deadline.set_idle(true);
+    deadline.set_idle(Some(listener));
     deadline.after(timeouts.idle);
     loop {
         // Looked at on each turn, since a connection that is busy is never idle.
-        if worker.is_draining() && !is_closing {
+        if worker.is_closing(listener) && !is_closing {
             begin_closing(&mut connection, &deadline);
             is_closing = true;
         }
@@ -100,13 +100,13 @@ pub async fn serve(connection: Connection) {
 /// GOAWAY with the highest id, a round trip, GOAWAY with the last one (RFC 9113 §6.8).
 fn begin_closing(connection: &mut server::Connection<Prefixed, Bytes>, deadline: &Deadline) {
     connection.graceful_shutdown();
-    deadline.set_idle(false);
+    deadline.set_idle(None);
     deadline.after(CLOSING);
 }
 
-fn settings(worker: &Worker, listener: usize) -> Option<(crate::config::listen::TimeoutsConf, HeadLimits)> {
-    let snapshot = worker.snapshot();
-    let listener = snapshot.shared.listeners.get(listener)?;
+fn settings(worker: &Worker, listener: Slot) -> Option<(crate::config::listen::TimeoutsConf, HeadLimits)> {
+    let snapshot = worker.snapshot_for(listener);
+    let listener = snapshot.shared.listener(listener)?;
     Some((listener.conf.timeouts.clone(), listener.limits))
 }
 
@@ -150,7 +150,7 @@ async fn stream_task(
     mut client: Client,
     peer: Rc<Peer>,
     worker: Rc<Worker>,
-    listener: usize,
+    listener: Slot,
     limits: HeadLimits,
 ) {
     let (parts, body) = request.into_parts();

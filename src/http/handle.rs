@@ -20,7 +20,7 @@ use crate::{
     h1::{Framing, Method},
     moment::Moment,
     net::Block,
-    runtime::{Action, Listener, Route, Worker, WorkerSnapshot},
+    runtime::{Action, Listener, Route, Slot, Worker, WorkerSnapshot},
     upstream::{
         Group, affinity,
         forward::{Live, Order, forward},
@@ -57,13 +57,14 @@ pub struct Running {
     exchange: Option<Box<Exchange>>,
     snapshot: Rc<WorkerSnapshot>,
     worker: Rc<Worker>,
-    listener: usize,
+    listener: Slot,
 }
 
 impl Running {
     /// Begins an exchange whose request head is whole.
-    pub fn new(worker: &Rc<Worker>, listener: usize, exchange: Box<Exchange>) -> Self {
-        Self { exchange: Some(exchange), snapshot: worker.snapshot(), worker: worker.clone(), listener }
+    pub fn new(worker: &Rc<Worker>, listener: Slot, exchange: Box<Exchange>) -> Self {
+        let snapshot = worker.snapshot_for(listener);
+        Self { exchange: Some(exchange), snapshot, worker: worker.clone(), listener }
     }
 }
 
@@ -99,7 +100,7 @@ impl Drop for Running {
 /// Serves a request whose head is whole.
 pub async fn handle<D: Downstream>(mut running: Running, client: &mut D) -> End {
     let snapshot = running.snapshot.clone();
-    let Some(listener) = snapshot.shared.listeners.get(running.listener) else { return End::Broken };
+    let Some(listener) = snapshot.shared.listener(running.listener) else { return End::Broken };
     match serve(&snapshot, listener, &mut running, client).await {
         Ok(Served::Complete) => End::Complete,
         Ok(Served::Tunnel(live, idle)) => {
@@ -145,7 +146,7 @@ async fn serve<D: Downstream>(
         Action::Split(choices, total) => choose(choices, *total),
     };
     exchange.upstream = Some(upstream);
-    let group = snapshot.groups.get(upstream).ok_or(Kind::NoBackend)?;
+    let group = snapshot.group(upstream).ok_or(Kind::NoBackend)?;
     let way = Way { listener, route, group };
     pass(&way, framing, exchange, client).await
 }

@@ -5,72 +5,37 @@
 //! them.
 
 use std::{
+    cell::Cell,
     io,
     os::fd::{AsFd, OwnedFd},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering::Relaxed},
-    },
+    sync::atomic::Ordering::Relaxed,
     time::Duration,
 };
 
 use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
-use tokio::{io::unix::AsyncFd, sync::mpsc::UnboundedSender};
+use tokio::io::unix::AsyncFd;
 
-use super::connection;
-use crate::runtime::{Permit, Worker};
+use super::{
+    connection,
+    mailbox::{Accepted, Mailboxes, Message},
+};
+use crate::runtime::{Permit, Slot, Worker};
 
-/// A connection that was accepted and has no event loop yet.
-#[derive(Debug)]
-pub struct Accepted {
-    /// The socket, non-blocking.
-    pub socket: OwnedFd,
-    /// The other end; `None` over a unix socket.
-    pub source: Option<std::net::SocketAddr>,
-    /// Index of the listener.
-    pub listener: usize,
-    /// Its place among the open connections.
-    pub permit: Permit,
-}
-
-/// The way to each worker, and how many connections each has.
-#[derive(Clone, Debug)]
-pub struct Mailboxes {
-    senders: Arc<[UnboundedSender<Accepted>]>,
-    open: Arc<[AtomicI64]>,
-}
-
-impl Mailboxes {
-    /// Of these workers.
-    pub fn new(senders: Vec<UnboundedSender<Accepted>>) -> Self {
-        let open = senders.iter().map(|_| AtomicI64::new(0)).collect();
-        Self { senders: senders.into(), open }
-    }
-
-    /// Open connections of a worker.
-    pub fn open(&self, worker: usize) -> i64 {
-        self.open.get(worker).map_or(0, |open| open.load(Relaxed))
-    }
-
-    /// Who takes the next connection: the worker that accepted it, unless another has clearly fewer.
-    /// The kernel spreads by a hash, and a few long connections must not pile up on one worker.
-    fn choose(&self, own: usize) -> usize {
-        let mine = self.open(own);
-        let least = (0..self.open.len()).min_by_key(|worker| self.open(*worker)).unwrap_or(own);
-        let slack = (mine / 8).max(1);
-        if self.open(least) + slack < mine { least } else { own }
-    }
-}
-
-/// Accepts on one listener's socket of one worker until it is dropped.
-pub async fn run(worker: Rc<Worker>, listener: usize, socket: Rc<AsyncFd<OwnedFd>>, mailboxes: Mailboxes) {
+/// Accepts on one listener's socket of one worker until it is dropped. The socket may pass to another
+/// listener meanwhile.
+pub async fn run(
+    worker: Rc<Worker>,
+    listener: Rc<Cell<Slot>>,
+    socket: Rc<AsyncFd<OwnedFd>>,
+    mailboxes: Mailboxes,
+) {
     loop {
         let Ok(mut guard) = socket.readable().await else { return };
         // A bound on each turn, so that a flood of new connections leaves room for those that are there.
         for _ in 0..ACCEPTS_PER_TURN {
             match accept(socket.get_ref()) {
-                Ok(Some((stream, source))) => take(&worker, listener, stream, source, &mailboxes),
+                Ok(Some((stream, source))) => take(&worker, listener.get(), stream, source, &mailboxes),
                 Ok(None) => {
                     guard.clear_ready();
                     break;
@@ -88,7 +53,7 @@ pub async fn run(worker: Rc<Worker>, listener: usize, socket: Rc<AsyncFd<OwnedFd
 
 /// Accepts what is still waiting, before a socket is closed: closing a `SO_REUSEPORT` socket loses its
 /// queue.
-pub fn empty(worker: &Rc<Worker>, listener: usize, socket: &AsyncFd<OwnedFd>, mailboxes: &Mailboxes) {
+pub fn empty(worker: &Rc<Worker>, listener: Slot, socket: &AsyncFd<OwnedFd>, mailboxes: &Mailboxes) {
     while let Ok(Some((stream, source))) = accept(socket.get_ref()) {
         take(worker, listener, stream, source, mailboxes);
     }
@@ -120,13 +85,13 @@ fn ip(address: SocketAddrAny) -> Option<std::net::SocketAddr> {
 /// Decides whether a connection may stay, and who has it.
 fn take(
     worker: &Rc<Worker>,
-    index: usize,
+    slot: Slot,
     socket: OwnedFd,
     source: Option<std::net::SocketAddr>,
     mailboxes: &Mailboxes,
 ) {
-    let snapshot = worker.snapshot();
-    let Some(listener) = snapshot.shared.listeners.get(index) else { return };
+    let snapshot = worker.snapshot_for(slot);
+    let Some(listener) = snapshot.shared.listener(slot) else { return };
     let address = source.map(|source| source.ip().to_canonical());
     let is_admitted = address.is_none_or(|address| listener.admits(address));
     if !is_admitted || !listener.shared.enter(address, &listener.conf) {
@@ -135,12 +100,11 @@ fn take(
     }
     let chosen = mailboxes.choose(worker.index);
     let address = address.filter(|_| listener.conf.max_connections_per_address > 0);
-    let permit = Permit::new(mailboxes.open.clone(), chosen, listener.shared.clone(), address);
-    let accepted = Accepted { socket, source, listener: index, permit };
+    let permit = Permit::new(mailboxes.counts(), chosen, listener.shared.clone(), address);
+    let accepted = Accepted { socket, source, listener: slot, permit };
     if chosen == worker.index {
         connection::begin(worker, accepted);
-    } else if let Some(sender) = mailboxes.senders.get(chosen) {
-        // A worker that has ended takes no more; the program is stopping then.
-        let _ = sender.send(accepted);
+    } else {
+        mailboxes.send(chosen, Message::Accepted(accepted));
     }
 }

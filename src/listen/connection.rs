@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::accept::Accepted;
+use super::mailbox::Accepted;
 use crate::{
     exchange::{Peer, TlsFacts},
     http::{
@@ -28,33 +28,51 @@ use crate::{
         Block, Deadline, Plain, Stream, Wire,
         proxy_protocol::{self, Parsed},
     },
-    runtime::{Listener, Worker},
+    runtime::{
+        Listener, Worker,
+        connections::{Connections, Place, Speaks},
+    },
 };
 
 /// Begins to serve a connection on this worker.
 pub fn begin(worker: &Rc<Worker>, accepted: Accepted) {
     // Boxed, and what comes of it too, so that the task of an idle connection is small: a future has
     // room for all its locals for as long as it lives.
+    let place = Connections::enter(worker, accepted.listener);
+    let key = place.key();
     let opening = Box::pin(open(worker.clone(), accepted));
-    tokio::task::spawn_local(async move {
-        let Some((mut connection, is_http2)) = opening.await else { return };
-        if is_http2 {
-            return Box::pin(h2::serve(*connection)).await;
-        }
-        match connection.serve().await {
-            Become::Closed => connection.wire.stream.say_goodbye(),
-            Become::Tunnel(tunnel) => Box::pin(upgrade::join(connection, *tunnel)).await,
-            Become::Http2 => Box::pin(h2::serve(*connection)).await,
-        }
+    let task = tokio::task::spawn_local(async move {
+        let Some((connection, is_http2)) = opening.await else { return };
+        serve(connection, is_http2, place).await;
     });
+    worker.connections.set_task(key, task.abort_handle());
+}
+
+async fn serve(mut connection: Box<Connection>, is_http2: bool, place: Place) {
+    if is_http2 {
+        place.set(&connection.peer, Speaks::Http2);
+        return Box::pin(h2::serve(*connection)).await;
+    }
+    place.set(&connection.peer, Speaks::Http1);
+    match connection.serve().await {
+        Become::Closed => connection.wire.stream.say_goodbye(),
+        Become::Tunnel(tunnel) => {
+            place.set(&connection.peer, Speaks::Tunnel);
+            Box::pin(upgrade::join(connection, *tunnel)).await;
+        }
+        Become::Http2 => {
+            place.set(&connection.peer, Speaks::Http2);
+            Box::pin(h2::serve(*connection)).await;
+        }
+    }
 }
 
 /// Makes a connection of a socket, and says whether it speaks HTTP/2; `None` when it came to nothing.
 async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<(Box<Connection>, bool)> {
-    let Accepted { socket, source, listener: index, mut permit } = accepted;
+    let Accepted { socket, source, listener: slot, mut permit } = accepted;
     permit.series = Some(worker.series.clone());
-    let snapshot = worker.snapshot();
-    let listener = snapshot.shared.listeners.get(index)?;
+    let snapshot = worker.snapshot_for(slot);
+    let listener = snapshot.shared.listener(slot)?;
     let mut source = source.map(|source| (source.ip().to_canonical(), source.port()));
     let networks = &listener.conf.proxy_protocol_from;
     let is_behind_proxy =
@@ -79,7 +97,7 @@ async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<(Box<Connection>
     let Some(tls) = &listener.tls else {
         let peer = Rc::new(peer(listener, source, None));
         let wire = Wire::new(Stream::Plain(plain), first);
-        return Some((Box::new(Connection::new(wire, peer, worker, index, permit)), false));
+        return Some((Box::new(Connection::new(wire, peer, worker, slot, permit)), false));
     };
     let deadline = Deadline::new();
     deadline.after(listener.conf.timeouts.tls_handshake);
@@ -99,7 +117,7 @@ async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<(Box<Connection>
     let server_name = session.server_name().map(|name| name.to_ascii_lowercase().into_boxed_str());
     let peer = Rc::new(peer(listener, source, Some(TlsFacts { version, server_name })));
     let wire = Wire::new(Stream::TlsServer(Box::new(stream)), Block::default());
-    Some((Box::new(Connection::new(wire, peer, worker, index, permit)), is_http2))
+    Some((Box::new(Connection::new(wire, peer, worker, slot, permit)), is_http2))
 }
 
 fn register(socket: OwnedFd, listener: &Listener) -> Option<Plain> {

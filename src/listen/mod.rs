@@ -1,5 +1,8 @@
 //! Listening sockets, and connections up to the protocol that they speak.
 
 pub mod accept;
+pub mod accepting;
 pub mod connection;
+pub mod mailbox;
 pub mod socket;
+pub mod sockets;

@@ -26,26 +26,44 @@ pub struct Bound {
 /// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// Binds a listener for so many workers.
-pub fn bind(address: &ListenAddress, workers: usize) -> io::Result<Bound> {
+/// Binds a listener for so many workers. With `is_ours` the port is held by this program already, under
+/// another address.
+pub fn bind(address: &ListenAddress, workers: usize, is_ours: bool) -> io::Result<Bound> {
     match address {
-        ListenAddress::Tcp(address) => bind_tcp(*address, workers),
+        ListenAddress::Tcp(address) => bind_tcp(*address, workers, is_ours),
         ListenAddress::Unix(path) => bind_unix(path, workers),
     }
 }
 
-fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Bound> {
+/// What a program before this one bound, with as many more sockets as the workers need.
+pub fn complete(handed: &Bound, address: &ListenAddress, workers: usize) -> io::Result<Bound> {
+    let mut sockets = handed.sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>()?;
+    for index in sockets.len()..workers {
+        let socket = match (address, handed.address.parse(), sockets.first()) {
+            (ListenAddress::Tcp(_), Ok(bound), _) => listening(bound)?,
+            (ListenAddress::Unix(_), _, Some(first)) => first.try_clone()?,
+            (_, _, _) => return Err(io::Error::other(format!("there is no socket for worker {index}"))),
+        };
+        sockets.push(socket);
+    }
+    Ok(Bound { sockets, address: handed.address.clone() })
+}
+
+fn bind_tcp(address: SocketAddr, workers: usize, is_ours: bool) -> io::Result<Bound> {
     // Once without SO_REUSEPORT, so that a second Pointsman gets "address in use" and not half of the
     // traffic. It does not listen, so that no connection is lost when it is closed.
-    let probe = tcp_socket(address, false)?;
-    let address = probe.local_addr()?.as_socket().unwrap_or(address);
-    drop(probe);
-    let sockets = (0..workers).map(|_| {
-        let socket = tcp_socket(address, true)?;
-        socket.listen(BACKLOG)?;
-        Ok(OwnedFd::from(socket))
-    });
+    let address = match is_ours {
+        true => address,
+        false => tcp_socket(address, false)?.local_addr()?.as_socket().unwrap_or(address),
+    };
+    let sockets = (0..workers).map(|_| listening(address));
     Ok(Bound { sockets: sockets.collect::<io::Result<_>>()?, address: address.to_string() })
+}
+
+fn listening(address: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = tcp_socket(address, true)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 fn tcp_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
@@ -87,11 +105,11 @@ mod tests {
     #[test]
     fn workers_share_a_port_and_a_second_program_gets_none_of_it() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let bound = bind(&ListenAddress::Tcp(any), 3).unwrap();
+        let bound = bind(&ListenAddress::Tcp(any), 3, false).unwrap();
         assert_eq!(bound.sockets.len(), 3);
         let taken: SocketAddr = bound.address.parse().unwrap();
         assert_ne!(taken.port(), 0);
-        let error = bind(&ListenAddress::Tcp(taken), 1).unwrap_err();
+        let error = bind(&ListenAddress::Tcp(taken), 1, false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
@@ -99,10 +117,10 @@ mod tests {
     fn a_socket_file_left_behind_is_replaced_and_one_in_use_is_not() {
         let path = std::env::temp_dir().join(format!("pointsman-socket-{}", std::process::id()));
         let address = ListenAddress::Unix(path.clone());
-        let bound = bind(&address, 2).unwrap();
-        assert_eq!(bind(&address, 2).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let bound = bind(&address, 2, false).unwrap();
+        assert_eq!(bind(&address, 2, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(bound);
-        bind(&address, 2).unwrap();
+        bind(&address, 2, false).unwrap();
         fs::remove_file(path).unwrap();
     }
 }

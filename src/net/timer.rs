@@ -56,9 +56,10 @@ impl Deadline {
         WHEEL.with_borrow_mut(|wheel| wheel.set(self.0, NEVER));
     }
 
-    /// Says whether what waits for it is idle, and may be hurried by [`hurry_idle`].
-    pub fn set_idle(&self, is_idle: bool) {
-        WHEEL.with_borrow_mut(|wheel| wheel.set_idle(self.0, is_idle));
+    /// Says whether what waits for it is idle, and may be hurried by [`hurry_idle`]: it is when it is given
+    /// the number that it belongs to.
+    pub fn set_idle(&self, of: Option<usize>) {
+        WHEEL.with_borrow_mut(|wheel| wheel.set_idle(self.0, of));
     }
 
     /// Ready once its moment has come; else the task is woken then.
@@ -74,9 +75,9 @@ impl Drop for Deadline {
     }
 }
 
-/// Moves every idle deadline of this worker that is later than `at` to it.
-pub fn hurry_idle(at: Moment) {
-    WHEEL.with_borrow_mut(|wheel| wheel.hurry_idle(at.0));
+/// Moves every idle deadline of this worker whose number `is_meant`, and that is later than `at`, to it.
+pub fn hurry_idle(at: Moment, is_meant: impl Fn(usize) -> bool) {
+    WHEEL.with_borrow_mut(|wheel| wheel.hurry_idle(at.0, is_meant));
 }
 
 /// Runs this worker's timer; every deadline of the thread depends on it.
@@ -113,7 +114,8 @@ struct Wheel {
 struct Node {
     deadline: u64,
     elapsed: bool,
-    is_idle: bool,
+    /// What it belongs to while it is idle; [`NONE`] while it is not.
+    idle: u32,
     /// The tick under which it is linked; [`NEVER`] when it is not.
     tick: u64,
     before: u32,
@@ -138,7 +140,7 @@ impl Wheel {
         let node = Node {
             deadline: NEVER,
             elapsed: false,
-            is_idle: false,
+            idle: NONE,
             tick: NEVER,
             before: NONE,
             after: NONE,
@@ -155,7 +157,7 @@ impl Wheel {
     fn remove(&mut self, index: u32) {
         self.unlink(index);
         let node = &mut self.nodes[index as usize];
-        (node.waker, node.is_idle) = (None, false);
+        (node.waker, node.idle) = (None, NONE);
         self.free.push(index);
     }
 
@@ -179,14 +181,14 @@ impl Wheel {
         }
     }
 
-    fn set_idle(&mut self, index: u32, is_idle: bool) {
-        self.nodes[index as usize].is_idle = is_idle;
+    fn set_idle(&mut self, index: u32, of: Option<usize>) {
+        self.nodes[index as usize].idle = of.and_then(|of| u32::try_from(of).ok()).unwrap_or(NONE);
     }
 
-    fn hurry_idle(&mut self, at: u64) {
+    fn hurry_idle(&mut self, at: u64, is_meant: impl Fn(usize) -> bool) {
         for index in 0..self.nodes.len() {
             let node = &self.nodes[index];
-            if node.is_idle && node.deadline > at {
+            if node.idle != NONE && node.deadline > at && is_meant(node.idle as usize) {
                 self.set(index as u32, at);
             }
         }

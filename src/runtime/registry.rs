@@ -3,7 +3,7 @@
 //! Built and looked up when a snapshot is made and when the admin endpoint reads, never per request.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
@@ -13,23 +13,29 @@ use std::{
 
 use crate::{
     backend,
-    balance::Traffic,
     config::listen::ListenerConf,
     telemetry::{
-        metrics::{BackendSeries, NO_NAME, NameId, RouteSeries, WorkerSeries},
+        metrics::{NO_NAME, NameId, RouteSeries, WorkerSeries},
         recent_errors::RecentErrors,
     },
+    upstream::Own,
 };
 
 /// Upstream and address: what makes a backend the same one after a reload.
 pub type BackendKey = (Arc<str>, Arc<str>);
+
+/// What makes a listener the same one after a reload: name, address, protocol.
+pub type SlotKey = (Arc<str>, Arc<str>, &'static str);
+
+/// The number of a listener: the same in every generation that has it, and never another's.
+pub type Slot = usize;
 
 /// The registry of this process.
 #[derive(Debug)]
 pub struct Registry {
     names: RwLock<Names>,
     backends: Mutex<HashMap<BackendKey, Arc<backend::Shared>>>,
-    listeners: Mutex<HashMap<Arc<str>, Arc<ListenerShared>>>,
+    slots: Mutex<HashMap<SlotKey, (Slot, Arc<ListenerShared>)>>,
     workers: Vec<WorkerRegistry>,
 }
 
@@ -37,6 +43,15 @@ pub struct Registry {
 struct Names {
     ids: HashMap<Arc<str>, NameId>,
     texts: Vec<Arc<str>>,
+}
+
+/// What is in use by some generation.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// Addresses in memory of what outlives reloads of each backend.
+    pub backends: HashSet<usize>,
+    /// Names of routes.
+    pub routes: HashSet<Arc<str>>,
 }
 
 /// What all workers share of a listener.
@@ -95,9 +110,7 @@ pub struct WorkerRegistry {
     /// By route name.
     pub routes: Mutex<HashMap<Arc<str>, Arc<RouteSeries>>>,
     /// By backend.
-    pub backends: Mutex<HashMap<BackendKey, Arc<BackendSeries>>>,
-    /// The balancer's measurements, by upstream; replaced with each generation.
-    pub traffic: Mutex<HashMap<Arc<str>, Arc<Traffic>>>,
+    pub backends: Mutex<HashMap<BackendKey, Own>>,
     /// The last exchanges that ended in an error.
     pub errors: RecentErrors,
 }
@@ -108,7 +121,7 @@ impl Registry {
         Self {
             names: RwLock::default(),
             backends: Mutex::default(),
-            listeners: Mutex::default(),
+            slots: Mutex::default(),
             workers: (0..workers).map(|_| WorkerRegistry::default()).collect(),
         }
     }
@@ -144,10 +157,30 @@ impl Registry {
         (shared, true)
     }
 
-    /// What all workers share of a listener.
-    pub fn listener(&self, name: &str) -> Arc<ListenerShared> {
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        listeners.entry(name.into()).or_default().clone()
+    /// The number of a listener, and what all workers share of it.
+    pub fn listener(&self, conf: &ListenerConf) -> (Slot, Arc<ListenerShared>) {
+        let key = (conf.name.as_str().into(), conf.address.to_string().into(), conf.protocol.name());
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = slots.len();
+        slots.entry(key).or_insert_with(|| (next, Arc::default())).clone()
+    }
+
+    /// Forgets the backends and routes that no generation has any more: what comes back under their names
+    /// begins anew. `live` gives those of every generation that someone still holds.
+    pub fn keep_only(&self, live: &Live) {
+        let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
+        backends.retain(|_, shared| live.backends.contains(&(Arc::as_ptr(shared) as usize)));
+        let kept: HashSet<BackendKey> = backends.keys().cloned().collect();
+        drop(backends);
+        for worker in &self.workers {
+            worker
+                .backends
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .retain(|key, _| kept.contains(key));
+            let mut routes = worker.routes.lock().unwrap_or_else(PoisonError::into_inner);
+            routes.retain(|name, _| name.is_empty() || live.routes.contains(name));
+        }
     }
 
     /// What each worker counts.
@@ -163,8 +196,8 @@ impl WorkerRegistry {
         routes.entry(name.clone()).or_default().clone()
     }
 
-    /// This worker's series of a backend.
-    pub fn backend(&self, upstream: &str, address: &str) -> Arc<BackendSeries> {
+    /// What this worker counts and measures of a backend.
+    pub fn backend(&self, upstream: &str, address: &str) -> Own {
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         backends.entry((upstream.into(), address.into())).or_default().clone()
     }

@@ -1,28 +1,29 @@
-//! One immutable, checked, built configuration. `build` is fallible and has no effect outside; see
-//! `app` for acquiring and publishing it.
+//! One immutable, checked, built configuration. [`super::build`] makes it; `reload` acquires what it needs
+//! and publishes it.
+//!
+//! Generations share what did not change: a route, a table of routes, an upstream is one object in all of
+//! them, so that an exchange that holds an old generation for hours holds little memory, and a worker that
+//! goes on to a new one keeps what hangs on it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
-use super::registry::{ListenerShared, Registry};
+use super::registry::{ListenerShared, Slot};
 use crate::{
-    backend::{Admin, Backend, Probed},
-    balance::Balancer,
+    backend::Admin,
     config::{
         Config,
-        listen::{ListenAddress, ListenerConf, Protocol},
+        listen::{ListenAddress, ListenerConf},
     },
-    h1::{HeadLimits, head::MOST_FIELDS},
-    health::{conf::InitialState, ejection::Ejection, passive::Passive},
+    h1::HeadLimits,
     route::{
-        conf::{self as route_conf, HeaderEditConf, RewriteConf, RouteConf, Upgrade},
-        matcher::{PathPattern, Rule},
+        conf::{HeaderEditConf, RewriteConf},
         table::Table,
     },
-    telemetry::metrics::NameId,
-    tls::{client, server::ServerTls, tickets::Tickets},
-    upstream::{ClientTls, Upstream, conf::UpstreamConf, discover, queue::Queue},
+    telemetry::metrics::{NameId, RouteSeries},
+    tls::server::ServerTls,
+    upstream::Upstream,
 };
 
 /// A built configuration.
@@ -35,9 +36,28 @@ pub struct Snapshot {
     /// The listeners.
     pub listeners: Vec<Listener>,
     /// The routes in file order.
-    pub routes: Vec<Route>,
+    pub routes: Vec<Arc<Route>>,
     /// The upstreams.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// By worker: its counts of requests that no route took.
+    pub no_route: Box<[Arc<RouteSeries>]>,
+    /// For each slot the index of its listener here.
+    pub(super) by_slot: Box<[Option<usize>]>,
+    /// For each upstream's name its index here.
+    pub(super) by_name: HashMap<NameId, usize>,
+}
+
+impl Snapshot {
+    /// The listener that stands in a slot; `None` when this generation does not have it.
+    #[inline]
+    pub fn listener(&self, slot: Slot) -> Option<&Listener> {
+        self.listeners.get((*self.by_slot.get(slot)?)?)
+    }
+
+    /// The upstream whose name has this number.
+    pub fn upstream(&self, name: NameId) -> Option<&Arc<Upstream>> {
+        self.upstreams.get(*self.by_name.get(&name)?)
+    }
 }
 
 /// A listener, built.
@@ -47,10 +67,14 @@ pub struct Listener {
     pub conf: ListenerConf,
     /// The number of its name.
     pub name: NameId,
+    /// Its own number, by which connections know it over generations.
+    pub slot: Slot,
     /// Its routes.
-    pub table: Table,
+    pub table: Arc<Table>,
     /// TLS, on `https`.
     pub tls: Option<ServerTls>,
+    /// Hash of the files that its TLS was built from.
+    pub files: u64,
     /// Bounds on request heads.
     pub limits: HeadLimits,
     /// Its counts.
@@ -80,10 +104,12 @@ pub struct Route {
     pub forwarded: bool,
     /// Most that the whole exchange may take; zero is no limit.
     pub timeout: Duration,
+    /// By worker: its counts.
+    pub series: Box<[Arc<RouteSeries>]>,
 }
 
 /// What becomes of a request.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Action {
     /// It goes to an upstream, by index.
     Upstream(usize),
@@ -105,173 +131,6 @@ pub enum Action {
         /// Its media type.
         content_type: String,
     },
-}
-
-/// Builds a snapshot. The error is for people.
-pub fn build(
-    config: Config,
-    generation: u64,
-    registry: &Registry,
-    tickets: &Arc<Tickets>,
-) -> Result<Snapshot, String> {
-    let workers = registry.workers().len();
-    let mut upstreams = Vec::with_capacity(config.upstream.len());
-    for conf in &config.upstream {
-        upstreams.push(Arc::new(build_upstream(conf, registry, workers)?));
-    }
-    let names: std::collections::HashMap<&str, usize> =
-        config.upstream.iter().enumerate().map(|(index, conf)| (conf.name.as_str(), index)).collect();
-    let find =
-        |name: &str| names.get(name).copied().ok_or_else(|| format!("the upstream `{name}` is not there"));
-    let routes = config.route.iter().map(|conf| build_route(conf, &find)).collect::<Result<Vec<_>, _>>()?;
-    let listeners = config
-        .listener
-        .iter()
-        .map(|conf| build_listener(conf, &config.route, registry, tickets))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(Snapshot { generation, listeners, routes, upstreams, config })
-}
-
-fn build_listener(
-    conf: &ListenerConf,
-    routes: &[RouteConf],
-    registry: &Registry,
-    tickets: &Arc<Tickets>,
-) -> Result<Listener, String> {
-    let tls = match conf.protocol {
-        Protocol::Http => None,
-        Protocol::Https => {
-            let tls = ServerTls::build(&conf.name, &conf.certificate, &conf.client_auth, tickets);
-            Some(tls.map_err(|error| format!("listener `{}`: {error}", conf.name))?)
-        }
-    };
-    let rules = routes
-        .iter()
-        .enumerate()
-        .filter(|(_, route)| route.listeners.contains(&conf.name))
-        .map(|(index, route)| rule(index, route))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(Listener {
-        name: registry.name(&conf.name),
-        table: Table::build(rules),
-        tls,
-        limits: HeadLimits {
-            bytes: usize::try_from(conf.limits.header_bytes.0).unwrap_or(usize::MAX),
-            fields: (conf.limits.headers as usize).min(MOST_FIELDS),
-            target: usize::try_from(conf.limits.uri_bytes.0).unwrap_or(usize::MAX),
-        },
-        shared: registry.listener(&conf.name),
-        conf: conf.clone(),
-    })
-}
-
-fn rule(index: usize, conf: &RouteConf) -> Result<Rule, String> {
-    let path = |pattern: &route_conf::PathPattern| {
-        Ok::<_, String>(match pattern {
-            route_conf::PathPattern::Exact(path) => PathPattern::Exact(path.clone()),
-            route_conf::PathPattern::Prefix(path) => PathPattern::Prefix(path.clone()),
-            route_conf::PathPattern::Regex(regex) => {
-                PathPattern::Regex(regex::Regex::new(regex).map_err(|error| error.to_string())?)
-            }
-        })
-    };
-    Ok(Rule {
-        index,
-        hosts: conf.hosts.clone(),
-        paths: conf.paths.iter().map(path).collect::<Result<_, _>>()?,
-        methods: conf.methods.iter().map(|method| method.as_str().to_owned()).collect(),
-        headers: conf.headers.clone(),
-        query: conf.query.clone(),
-    })
-}
-
-fn build_route(conf: &RouteConf, find: &dyn Fn(&str) -> Result<usize, String>) -> Result<Route, String> {
-    let action = match &conf.action {
-        route_conf::Action::Upstream(name) => Action::Upstream(find(name)?),
-        route_conf::Action::Split(parts) => {
-            let choices = parts
-                .iter()
-                .map(|(name, weight)| Ok((find(name)?, *weight)))
-                .collect::<Result<Vec<_>, String>>()?;
-            let total = choices.iter().map(|(_, weight)| weight).sum();
-            Action::Split(choices, total)
-        }
-        route_conf::Action::Redirect(redirect) => {
-            Action::Redirect { to: redirect.to.clone(), status: redirect.status.0 }
-        }
-        route_conf::Action::Respond(respond) => Action::Respond {
-            status: respond.status,
-            body: respond.body.as_bytes().into(),
-            content_type: respond.content_type.clone(),
-        },
-    };
-    let edits = |conf: &HeaderEditConf| {
-        let is_empty = conf.set.is_empty() && conf.add.is_empty() && conf.remove.is_empty();
-        (!is_empty).then(|| conf.clone())
-    };
-    Ok(Route {
-        name: conf.name.as_str().into(),
-        action,
-        rewrite: conf.rewrite.clone(),
-        request_headers: edits(&conf.request_headers),
-        response_headers: edits(&conf.response_headers),
-        allows_websocket: conf.upgrade.contains(&Upgrade::Websocket),
-        allows_connect: conf.upgrade.contains(&Upgrade::Connect),
-        tunnel_idle: conf.tunnel_idle,
-        forwarded: conf.forwarded,
-        timeout: conf.timeout,
-    })
-}
-
-fn build_upstream(conf: &UpstreamConf, registry: &Registry, workers: usize) -> Result<Upstream, String> {
-    let tls = match &conf.tls {
-        None => None,
-        Some(tls) => {
-            let (config, server_name) =
-                client::build(tls).map_err(|error| format!("upstream `{}`: {error}", conf.name))?;
-            Some(ClientTls { config, server_name })
-        }
-    };
-    let backends: Vec<Arc<Backend>> = conf
-        .backend
-        .iter()
-        .map(|backend| {
-            let (shared, is_new) = registry.backend(&conf.name, &backend.address.to_string());
-            if is_new {
-                let is_down = conf.health_check.as_ref().is_some_and(|it| it.initial == InitialState::Down);
-                let probed = if is_down { Probed::Down } else { Probed::Up };
-                shared.probed.store(probed as u8, std::sync::atomic::Ordering::Relaxed);
-            }
-            let backend = Backend {
-                name: backend.name.as_str().into(),
-                address: backend.address.clone(),
-                weight: backend.weight,
-                max_connections: backend.max_connections,
-                backup: backend.backup,
-                slow_start: conf.slow_start,
-                shared,
-            };
-            discover::seed(&backend);
-            Arc::new(backend)
-        })
-        .collect();
-    let outlier = &conf.outlier;
-    let ejection = Ejection {
-        consecutive_failures: outlier.consecutive_failures,
-        failure_percent: outlier.failure_percent,
-        minimum_requests: outlier.minimum_requests,
-        window: outlier.window,
-        base_ejection: outlier.base_ejection,
-        max_ejected_percent: outlier.max_ejected_percent,
-    };
-    Ok(Upstream {
-        passive: Passive::new(ejection, &backends, workers),
-        balancer: Balancer::build(conf.balance, conf.hash_balance, &backends, 0),
-        queue: Arc::new(Queue::new(conf.queue.size as usize)),
-        tls,
-        backends,
-        conf: conf.clone(),
-    })
 }
 
 impl Listener {

@@ -1,29 +1,32 @@
 //! A worker: one thread, one event loop, and everything that its exchanges touch without a lock.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
+    collections::HashMap,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
 
 use super::{
+    connections::Connections,
     drain::{Drain, Stage},
     failure,
-    registry::Registry,
+    groups::Groups,
+    registry::{Registry, Slot},
     snapshot::Snapshot,
 };
 use crate::{
-    config::log::AccessFormat,
+    config::log::{AccessFormat, AccessLog},
     exchange::{Exchange, Names},
     moment::Moment,
     telemetry::{
         access_log::WorkerLog,
-        metrics::{NO_NAME, NameId, RequestKey, RouteSeries, WorkerSeries},
+        metrics::{NO_NAME, RequestKey, WorkerSeries},
     },
-    upstream::Group,
+    upstream::{Group, group::Place},
 };
 
 /// What all workers and the control thread share.
@@ -46,8 +49,13 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Its counters.
     pub series: Arc<WorkerSeries>,
+    /// Its open connections.
+    pub connections: Connections,
     current: RefCell<Rc<WorkerSnapshot>>,
-    log: Option<WorkerLog>,
+    /// For each listener that is gone and still has connections: the last generation that had it.
+    retired: RefCell<HashMap<Slot, Rc<WorkerSnapshot>>>,
+    groups: Rc<Groups>,
+    log: WorkerLog,
     #[expect(clippy::vec_box, reason = "exchanges are handed out boxed, and moved by pointer only")]
     spare: RefCell<Vec<Box<Exchange>>>,
     id_prefix: u64,
@@ -56,15 +64,34 @@ pub struct Worker {
 }
 
 /// A snapshot as one worker sees it: every name is an index, and the worker's own state hangs on it.
+///
+/// It is made when the worker first sees a generation, and costs next to nothing then, however many routes
+/// there are: what hangs on an upstream is taken over when a request first needs it.
 #[derive(Debug)]
 pub struct WorkerSnapshot {
     /// The snapshot.
     pub shared: Arc<Snapshot>,
-    /// The upstreams, by index.
-    pub groups: Vec<Rc<Group>>,
-    routes: Vec<Arc<RouteSeries>>,
-    no_route: Arc<RouteSeries>,
-    upstream_names: Vec<NameId>,
+    groups: Box<[OnceCell<Rc<Group>>]>,
+    store: Rc<Groups>,
+}
+
+impl WorkerSnapshot {
+    fn new(shared: Arc<Snapshot>, store: Rc<Groups>) -> Self {
+        let groups = shared.upstreams.iter().map(|_| OnceCell::new()).collect();
+        Self { shared, groups, store }
+    }
+
+    /// An upstream as this worker sees it, by its index.
+    #[inline]
+    pub fn group(&self, index: usize) -> Option<&Rc<Group>> {
+        let cell = self.groups.get(index)?;
+        if cell.get().is_none() {
+            let group = self.store.group(self.shared.upstreams.get(index)?);
+            // It was empty a moment ago, on this thread.
+            let _ = cell.set(group);
+        }
+        cell.get()
+    }
 }
 
 /// Exchanges kept for reuse.
@@ -72,14 +99,19 @@ const MOST_SPARE: usize = 1024;
 
 impl Worker {
     /// The state of worker `index`; to be made on its own thread.
-    pub fn new(index: usize, shared: Arc<Shared>, log: Option<WorkerLog>) -> Rc<Self> {
-        let registry = shared.registry.workers().get(index);
-        let series = registry.map_or_else(Arc::default, |registry| registry.series.clone());
-        let current = WorkerSnapshot::build(shared.snapshot.load_full(), &shared, index);
+    pub fn new(index: usize, shared: Arc<Shared>, log: WorkerLog) -> Rc<Self> {
+        let workers = shared.registry.workers();
+        let series = workers.get(index).map_or_else(Arc::default, |registry| registry.series.clone());
+        let place = Place { worker: index, workers: workers.len() };
+        let groups = Rc::new(Groups::new(series.clone(), place));
+        let current = WorkerSnapshot::new(shared.snapshot.load_full(), groups.clone());
         Rc::new(Self {
             index,
             series,
+            connections: Connections::default(),
             current: RefCell::new(Rc::new(current)),
+            retired: RefCell::default(),
+            groups,
             log,
             spare: RefCell::default(),
             id_prefix: fastrand::u64(..),
@@ -90,19 +122,45 @@ impl Worker {
     }
 
     /// The current snapshot. A new generation is taken over at the first call after its publish.
+    #[inline]
     pub fn snapshot(&self) -> Rc<WorkerSnapshot> {
         let mut current = self.current.borrow_mut();
         let published = self.shared.snapshot.load();
         if !Arc::ptr_eq(&published, &current.shared) {
-            let next = WorkerSnapshot::build(published.clone(), &self.shared, self.index);
-            *current = Rc::new(next);
+            self.advance(&mut current, published.clone());
         }
         current.clone()
     }
 
-    /// Whether connections should end with their present exchange.
-    pub fn is_draining(&self) -> bool {
-        self.is_draining.get()
+    #[cold]
+    fn advance(&self, current: &mut Rc<WorkerSnapshot>, published: Arc<Snapshot>) {
+        let next = Rc::new(WorkerSnapshot::new(published, self.groups.clone()));
+        let before = std::mem::replace(current, next);
+        let mut retired = self.retired.borrow_mut();
+        retired.retain(|slot, _| current.shared.listener(*slot).is_none());
+        for listener in &before.shared.listeners {
+            if current.shared.listener(listener.slot).is_none() {
+                retired.insert(listener.slot, before.clone());
+            }
+        }
+    }
+
+    /// The snapshot for a connection that came over this listener: the current one, or the last one that
+    /// had the listener.
+    #[inline]
+    pub fn snapshot_for(&self, slot: Slot) -> Rc<WorkerSnapshot> {
+        let current = self.snapshot();
+        if current.shared.listener(slot).is_some() {
+            return current;
+        }
+        self.retired.borrow().get(&slot).cloned().unwrap_or(current)
+    }
+
+    /// Whether connections of this listener should end with their present exchange: the program stops, or
+    /// the listener is gone.
+    #[inline]
+    pub fn is_closing(&self, slot: Slot) -> bool {
+        self.is_draining.get() || self.current.borrow().shared.listener(slot).is_none()
     }
 
     /// Says that stopping has come to [`Stage::Draining`].
@@ -130,27 +188,28 @@ impl Worker {
     }
 
     /// The end of an exchange: its log line, its counts, its memory back.
-    pub fn finish(&self, mut exchange: Box<Exchange>, snapshot: &WorkerSnapshot, listener: usize) {
+    pub fn finish(&self, mut exchange: Box<Exchange>, snapshot: &WorkerSnapshot, slot: Slot) {
         let took = Moment::now().since(exchange.started);
-        let Snapshot { listeners, routes, upstreams, config, .. } = &*snapshot.shared;
-        let listener = listeners.get(listener);
+        let Snapshot { routes, upstreams, config, no_route, .. } = &*snapshot.shared;
+        let listener = snapshot.shared.listener(slot);
         let key = RequestKey {
             listener: listener.map_or(NO_NAME, |listener| listener.name),
             upstream: exchange
                 .upstream
-                .and_then(|index| snapshot.upstream_names.get(index))
-                .copied()
-                .unwrap_or(NO_NAME),
+                .and_then(|index| upstreams.get(index))
+                .map_or(NO_NAME, |upstream| upstream.name),
             status: exchange.response.status,
         };
-        let series = exchange.route.and_then(|index| snapshot.routes.get(index));
-        series.unwrap_or(&snapshot.no_route).record(key, took);
+        let series = exchange.route.and_then(|index| routes.get(index)).map_or(no_route, |it| &it.series);
+        if let Some(series) = series.get(self.index) {
+            series.record(key, took);
+        }
         self.series.bytes_in.add(exchange.bytes_in);
         self.series.bytes_out.add(exchange.bytes_out);
         if let Some((kind, detail)) = &exchange.error {
             failure::note(self, &exchange, &snapshot.shared, listener, (*kind, detail));
         }
-        if let Some(log) = &self.log {
+        if config.log.access != AccessLog::Off {
             let upstream = exchange.upstream.and_then(|index| upstreams.get(index));
             let backend =
                 upstream.zip(exchange.backend).and_then(|(upstream, index)| upstream.backends.get(index));
@@ -160,7 +219,7 @@ impl Worker {
                 upstream: upstream.map(|upstream| &*upstream.conf.name),
                 backend: backend.map(|backend| &*backend.name),
             };
-            let dropped = log.line(|out| match config.log.access_format {
+            let dropped = self.log.line(|out| match config.log.access_format {
                 AccessFormat::Json => exchange.write_json(&names, took, out),
                 AccessFormat::Common => exchange.write_common(false, out),
                 AccessFormat::Combined => exchange.write_common(true, out),
@@ -179,58 +238,22 @@ impl Worker {
         let mut turn = 0_u32;
         loop {
             tokio::time::sleep(Duration::from_millis(250)).await;
-            if let Some(log) = &self.log {
-                self.series.log_dropped.add(log.flush());
-            }
+            self.flush_log();
+            // A worker without requests goes on too.
+            let snapshot = self.snapshot();
             turn = turn.wrapping_add(1);
             if turn.is_multiple_of(4) {
-                let now = Moment::now();
-                let snapshot = self.current.borrow().clone();
-                snapshot.groups.iter().for_each(|group| group.sweep(now));
+                self.groups.sweep(&snapshot.shared, Moment::now());
+                let mut retired = self.retired.borrow_mut();
+                retired.retain(|slot, last| {
+                    last.shared.listener(*slot).is_some_and(|it| it.shared.open.load(Relaxed) > 0)
+                });
             }
         }
     }
 
     /// Hands the rest of the log over, at the end.
     pub fn flush_log(&self) {
-        if let Some(log) = &self.log {
-            self.series.log_dropped.add(log.flush());
-        }
-    }
-}
-
-impl WorkerSnapshot {
-    fn build(snapshot: Arc<Snapshot>, shared: &Shared, index: usize) -> Self {
-        let registry = &shared.registry;
-        let own = registry.workers().get(index);
-        let workers = registry.workers().len();
-        let groups = snapshot.upstreams.iter().map(|upstream| {
-            let series = upstream
-                .backends
-                .iter()
-                .map(|backend| {
-                    let address = backend.address.to_string();
-                    own.map_or_else(Arc::default, |own| own.backend(&upstream.conf.name, &address))
-                })
-                .collect();
-            let counters = own.map_or_else(Arc::default, |own| own.series.clone());
-            let group = Group::new(upstream.clone(), series, counters, (index, workers));
-            if let Some(own) = own {
-                let traffic = group.with_balancer(|balancer| balancer.traffic().clone());
-                let mut all = own.traffic.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                all.insert(upstream.conf.name.as_str().into(), traffic);
-            }
-            Rc::new(group)
-        });
-        let route = |name: &Arc<str>| own.map_or_else(Arc::default, |own| own.route(name));
-        let upstream_names =
-            snapshot.upstreams.iter().map(|upstream| registry.name(&upstream.conf.name)).collect();
-        Self {
-            groups: groups.collect(),
-            routes: snapshot.routes.iter().map(|it| route(&it.name)).collect(),
-            no_route: route(&"".into()),
-            upstream_names,
-            shared: snapshot,
-        }
+        self.series.log_dropped.add(self.log.flush());
     }
 }

@@ -7,6 +7,7 @@
 //! Next stop: each room's `conf.rs`, then [`crate::config`], which puts the file together.
 
 pub mod choice;
+pub mod json;
 pub mod name;
 pub mod network;
 pub mod problem;

@@ -51,6 +51,7 @@ impl Problem {
             "column": self.column,
             "message": self.message,
             "hint": self.hint,
+            "source": self.text,
         })
     }
 }

@@ -87,6 +87,14 @@ impl<'s> Reader<'s> {
         self.source.folder().join(Path::new(path))
     }
 
+    /// The value at `node`, which is called `key` in messages.
+    pub fn read_as<T: Value>(&mut self, key: &str, node: &Node) -> Option<T> {
+        self.path.push(key.to_owned());
+        let value = T::read(node, self);
+        self.path.pop();
+        value
+    }
+
     /// The text of a string, or a problem.
     pub fn text<'n>(&mut self, node: &'n Node, wanted: &str) -> Option<&'n str> {
         let text = node.text();

@@ -63,4 +63,11 @@ impl Value for Secret {
         reader.problem_with(node.place, message, hint);
         None
     }
+
+    fn files(&self, files: &mut Vec<PathBuf>) {
+        match self {
+            Self::File(path) => files.push(path.clone()),
+            Self::Environment(_) => {}
+        }
+    }
 }

@@ -134,6 +134,18 @@ macro_rules! section {
             fn rows() -> Option<$crate::settings::value::Nested> {
                 Some($crate::settings::section::nested::<Self>())
             }
+
+            fn changed(&self, other: &Self, key: &str, changed: &mut Vec<String>) {
+                use $crate::settings::{Value, section::joined};
+                $( Value::changed(&self.$name, &other.$name, &joined(key, stringify!($name)), changed); )*
+                $($( if self.$flat != other.$flat {
+                    changed.push(joined(key, stringify!($flat)));
+                } )*)?
+            }
+
+            fn files(&self, files: &mut Vec<std::path::PathBuf>) {
+                $( $crate::settings::Value::files(&self.$name, files); )*
+            }
         }
     };
 }
@@ -160,6 +172,11 @@ macro_rules! optional {
 }
 
 pub(crate) use {key, optional, section};
+
+/// `table.key`; the key alone at the root.
+pub fn joined(table: &str, key: &str) -> String {
+    if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") }
+}
 
 /// Reads a table as a section; unknown keys are problems.
 pub fn read<S: Section>(node: &super::Node, reader: &mut super::Reader<'_>) -> Option<S> {

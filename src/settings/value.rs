@@ -31,6 +31,20 @@ pub trait Value: Sized {
     fn rows() -> Option<Nested> {
         None
     }
+
+    /// Adds to `changed` each key in which `self` and `other` differ; `key` is the value's own, from the
+    /// outermost table on.
+    fn changed(&self, other: &Self, key: &str, changed: &mut Vec<String>)
+    where
+        Self: PartialEq,
+    {
+        if self != other {
+            changed.push(key.to_owned());
+        }
+    }
+
+    /// Adds the files that are read for this value.
+    fn files(&self, _files: &mut Vec<PathBuf>) {}
 }
 
 /// The options of a nested table, for the reference.
@@ -93,6 +107,10 @@ impl Value for PathBuf {
             return None;
         }
         Some(reader.resolve(text))
+    }
+
+    fn files(&self, files: &mut Vec<Self>) {
+        files.push(self.clone());
     }
 }
 
@@ -158,7 +176,7 @@ impl Value for f64 {
     }
 }
 
-impl<T: Value> Value for Option<T> {
+impl<T: Value + PartialEq> Value for Option<T> {
     fn kind() -> String {
         T::kind()
     }
@@ -181,6 +199,20 @@ impl<T: Value> Value for Option<T> {
 
     fn rows() -> Option<Nested> {
         T::rows()
+    }
+
+    fn changed(&self, other: &Self, key: &str, changed: &mut Vec<String>) {
+        match (self, other) {
+            (Some(one), Some(other)) => one.changed(other, key, changed),
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => changed.push(key.to_owned()),
+        }
+    }
+
+    fn files(&self, files: &mut Vec<PathBuf>) {
+        if let Some(value) = self {
+            value.files(files);
+        }
     }
 }
 
@@ -214,6 +246,12 @@ impl<T: Value> Value for Vec<T> {
 
     fn rows() -> Option<Nested> {
         T::rows().map(|nested| Nested { repeated: true, ..nested })
+    }
+
+    fn files(&self, files: &mut Vec<PathBuf>) {
+        for value in self {
+            value.files(files);
+        }
     }
 }
 

@@ -5,11 +5,12 @@
 
 use std::{
     cell::RefCell,
+    fmt,
     fs::{File, OpenOptions},
     io::{self, Write},
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
@@ -25,6 +26,8 @@ const QUEUE: usize = 256;
 /// Where the log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sink {
+    /// Nowhere.
+    Off,
     /// Standard output.
     Stdout,
     /// Standard error.
@@ -35,6 +38,8 @@ pub enum Sink {
 
 enum Message {
     Lines(Vec<u8>),
+    /// What follows goes elsewhere.
+    Switch(Opened),
     /// Ends the thread, even while a worker still holds a sender.
     End,
 }
@@ -44,20 +49,20 @@ enum Message {
 pub struct AccessLog {
     sender: SyncSender<Message>,
     reopen: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl AccessLog {
     /// Starts the writer. Fails when the file cannot be opened.
     pub fn start(sink: Sink) -> io::Result<Self> {
-        let output = open(&sink)?;
+        let opened = Opened::new(sink)?;
         let (sender, receiver) = sync_channel(QUEUE);
         let reopen = Arc::new(AtomicBool::new(false));
         let flag = reopen.clone();
         let thread = std::thread::Builder::new()
             .name("access-log".into())
-            .spawn(move || write_all(&receiver, output, &sink, &flag))?;
-        Ok(Self { sender, reopen, thread: Some(thread) })
+            .spawn(move || write_all(&receiver, opened, &flag))?;
+        Ok(Self { sender, reopen, thread: Mutex::new(Some(thread)) })
     }
 
     /// A worker's end of the log.
@@ -70,35 +75,58 @@ impl AccessLog {
         self.reopen.store(true, Ordering::Relaxed);
     }
 
+    /// Writes what follows to another place.
+    pub fn switch(&self, to: Opened) {
+        // Waits while the queue is full, which a writer that lives empties.
+        let _ = self.sender.send(Message::Switch(to));
+    }
+
     /// Waits until everything handed over is written.
-    pub fn finish(&mut self) {
+    pub fn finish(&self) {
         // The queue is in order, so everything before this is written first.
         let _ = self.sender.send(Message::End);
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
             let _ = thread.join();
         }
     }
 }
 
+/// A place for the log, open.
+pub struct Opened {
+    sink: Sink,
+    output: Box<dyn Write + Send>,
+}
+
+impl Opened {
+    /// Opens it. Fails when the file cannot be opened.
+    pub fn new(sink: Sink) -> io::Result<Self> {
+        let output = open(&sink)?;
+        Ok(Self { sink, output })
+    }
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Opened").field(&self.sink).finish()
+    }
+}
+
 fn open(sink: &Sink) -> io::Result<Box<dyn Write + Send>> {
     Ok(match sink {
+        Sink::Off => Box::new(io::sink()),
         Sink::Stdout => Box::new(io::stdout()),
         Sink::Stderr => Box::new(io::stderr()),
         Sink::File(path) => Box::<File>::new(OpenOptions::new().create(true).append(true).open(path)?),
     })
 }
 
-fn write_all(
-    receiver: &Receiver<Message>,
-    mut output: Box<dyn Write + Send>,
-    sink: &Sink,
-    reopen: &AtomicBool,
-) {
+fn write_all(receiver: &Receiver<Message>, mut opened: Opened, reopen: &AtomicBool) {
     loop {
         let message = receiver.recv_timeout(Duration::from_secs(1));
         if reopen.swap(false, Ordering::Relaxed) {
-            match open(sink) {
-                Ok(reopened) => output = reopened,
+            match open(&opened.sink) {
+                Ok(reopened) => opened.output = reopened,
                 Err(error) => {
                     tracing::error!("cannot reopen the access log: {error}; the old file is kept")
                 }
@@ -106,7 +134,10 @@ fn write_all(
         }
         match message {
             // There is nobody left to tell when the log itself cannot be written.
-            Ok(Message::Lines(buffer)) => drop(output.write_all(&buffer).and_then(|()| output.flush())),
+            Ok(Message::Lines(buffer)) => {
+                drop(opened.output.write_all(&buffer).and_then(|()| opened.output.flush()));
+            }
+            Ok(Message::Switch(to)) => opened = to,
             Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -191,7 +222,7 @@ mod tests {
     #[test]
     fn lines_of_all_workers_are_written_before_finish_returns() {
         let path = std::env::temp_dir().join(format!("pointsman-log-{}", std::process::id()));
-        let mut log = AccessLog::start(Sink::File(path.clone())).unwrap();
+        let log = AccessLog::start(Sink::File(path.clone())).unwrap();
         let workers = [log.for_worker(), log.for_worker()];
         for number in 0..1000 {
             let dropped =

@@ -3,4 +3,5 @@
 pub mod access_log;
 pub mod clock;
 pub mod metrics;
+pub mod program_log;
 pub mod recent_errors;

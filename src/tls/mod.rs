@@ -6,6 +6,7 @@
 pub mod client;
 pub mod conf;
 pub mod demo;
+pub mod facts;
 pub mod files;
 pub mod server;
 pub mod tickets;

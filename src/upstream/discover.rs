@@ -7,15 +7,17 @@
 mod names;
 
 use std::{
+    collections::HashMap,
+    fmt,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{task::AbortHandle, time::sleep};
 
 use self::names::{Found, Names};
-use crate::backend::{Address, Backend};
+use crate::backend::{Address, Backend, Shared};
 
 /// The shortest time between two lookups of a name: a TTL of 0 must not make a flood of them.
 const TTL_LEAST: Duration = Duration::from_secs(1);
@@ -34,22 +36,49 @@ pub fn seed(backend: &Backend) {
     }
 }
 
-/// Looks the names of `backends` up, at once and then whenever an answer expires, until it is dropped.
-/// With another generation it is dropped and called anew. A lookup that fails leaves the addresses that
-/// were there.
-pub async fn run(backends: Vec<Arc<Backend>>) {
-    keep_all_fresh(backends, Arc::new(Names::of_system())).await;
+/// Looks names up, at once and then whenever an answer expires, for as long as it lives. A lookup that
+/// fails leaves the addresses that were there.
+pub struct Discovery {
+    names: Arc<Names>,
+    /// By what outlives reloads of a backend; it is held, so that its address is not another's meanwhile.
+    tasks: HashMap<*const Shared, (Arc<Backend>, AbortHandle)>,
 }
 
-async fn keep_all_fresh(backends: Vec<Arc<Backend>>, names: Arc<Names>) {
-    let mut tasks = JoinSet::new();
-    for backend in backends.into_iter().filter(|it| is_named(&it.address)) {
-        tasks.spawn(keep_fresh(backend, names.clone()));
+impl Discovery {
+    /// Of nothing yet, by the system's name servers.
+    pub fn of_system() -> Self {
+        Self::new(Names::of_system())
     }
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!("discovery of a name ended: {error}");
+
+    fn new(names: Names) -> Self {
+        Self { names: Arc::new(names), tasks: HashMap::new() }
+    }
+
+    /// Goes on with these backends and no others: those that are new are looked up, those that are gone
+    /// are not any more. To be called on a runtime.
+    pub fn set<'a>(&mut self, backends: impl Iterator<Item = &'a Arc<Backend>>) {
+        let mut before = std::mem::take(&mut self.tasks);
+        for backend in backends.filter(|it| is_named(&it.address)) {
+            let key = Arc::as_ptr(&backend.shared);
+            let entry = before.remove(&key).unwrap_or_else(|| {
+                let task = tokio::spawn(keep_fresh(backend.clone(), self.names.clone()));
+                (backend.clone(), task.abort_handle())
+            });
+            self.tasks.insert(key, entry);
         }
+        before.values().for_each(|(_, task)| task.abort());
+    }
+}
+
+impl fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Discovery").field("names", &self.tasks.len()).finish()
+    }
+}
+
+impl Drop for Discovery {
+    fn drop(&mut self) {
+        self.tasks.values().for_each(|(_, task)| task.abort());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Idle connections to one backend, of one worker.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     task::{Context, Waker},
     time::Duration,
 };
@@ -18,8 +18,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Pool {
     idle: RefCell<Vec<Idle>>,
-    most: usize,
-    timeout: Duration,
+    most: Cell<usize>,
+    timeout: Cell<Duration>,
 }
 
 #[derive(Debug)]
@@ -31,14 +31,28 @@ struct Idle {
 impl Pool {
     /// Keeps at most `most` connections for at most `timeout`.
     pub fn new(most: usize, timeout: Duration) -> Self {
-        Self { idle: RefCell::default(), most, timeout }
+        Self { idle: RefCell::default(), most: Cell::new(most), timeout: Cell::new(timeout) }
+    }
+
+    /// Takes the limits of another configuration.
+    pub fn set(&self, most: usize, timeout: Duration) {
+        self.most.set(most);
+        self.timeout.set(timeout);
+        let mut idle = self.idle.borrow_mut();
+        let surplus = idle.len().saturating_sub(most);
+        idle.drain(..surplus);
+    }
+
+    /// Keeps nothing any more, and closes what is idle: the backend is gone.
+    pub fn close(&self) {
+        self.set(0, Duration::ZERO);
     }
 
     /// A connection that is still whole as far as can be seen.
     pub fn take(&self, now: Moment) -> Option<Wire> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut candidate) = idle.pop() {
-            if now.since(candidate.since) < self.timeout && is_quiet(&mut candidate.wire.stream) {
+            if now.since(candidate.since) < self.timeout.get() && is_quiet(&mut candidate.wire.stream) {
                 return Some(candidate.wire);
             }
         }
@@ -48,7 +62,7 @@ impl Pool {
     /// Keeps a connection whose exchange ended cleanly.
     pub fn put(&self, mut wire: Wire, now: Moment) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < self.most && wire.input().is_empty() {
+        if idle.len() < self.most.get() && wire.input().is_empty() {
             wire.rest();
             idle.push(Idle { wire, since: now });
         }
@@ -58,7 +72,7 @@ impl Pool {
     pub fn sweep(&self, now: Moment) {
         self.idle
             .borrow_mut()
-            .retain_mut(|idle| now.since(idle.since) < self.timeout && is_quiet(&mut idle.wire.stream));
+            .retain_mut(|idle| now.since(idle.since) < self.timeout.get() && is_quiet(&mut idle.wire.stream));
     }
 
     /// How many are idle.

@@ -13,7 +13,7 @@ use std::{
 /// The queue of one upstream.
 #[derive(Debug)]
 pub struct Queue {
-    most: usize,
+    most: AtomicUsize,
     /// Length of `waiting`, so that the release of a permit costs a load when nobody waits.
     length: AtomicUsize,
     waiting: Mutex<VecDeque<Arc<Waiter>>>,
@@ -29,7 +29,12 @@ struct Waiter {
 impl Queue {
     /// A queue that `most` may stand in.
     pub fn new(most: usize) -> Self {
-        Self { most, length: AtomicUsize::new(0), waiting: Mutex::default() }
+        Self { most: AtomicUsize::new(most), length: AtomicUsize::new(0), waiting: Mutex::default() }
+    }
+
+    /// Changes how many may stand in it; who stands there already stays.
+    pub fn set_most(&self, most: usize) {
+        self.most.store(most, SeqCst);
     }
 
     /// How many wait.
@@ -47,7 +52,7 @@ impl Queue {
     pub fn join(self: &Arc<Self>, again: bool) -> Option<Place> {
         let waiter = Arc::new(Waiter::default());
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() >= self.most && !again {
+        if waiting.len() >= self.most.load(SeqCst) && !again {
             return None;
         }
         if again {

@@ -48,8 +48,8 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
 /// backends that fail because of load.
 #[derive(Debug)]
 pub struct Budget {
-    percent: f64,
-    minimum: f64,
+    percent: Cell<f64>,
+    minimum: Cell<f64>,
     /// Retries that may be made, as of `at`; fractions add up.
     requests: Cell<f64>,
     retries: Cell<f64>,
@@ -63,12 +63,18 @@ impl Budget {
     /// `percent` of the requests, and at least `per_second` retries a second.
     pub fn new(percent: u32, per_second: f64) -> Self {
         Self {
-            percent: f64::from(percent) / 100.0,
-            minimum: per_second * WINDOW.as_secs_f64(),
+            percent: Cell::new(f64::from(percent) / 100.0),
+            minimum: Cell::new(per_second * WINDOW.as_secs_f64()),
             requests: Cell::new(0.0),
             retries: Cell::new(0.0),
             at: Cell::new(Moment::default()),
         }
+    }
+
+    /// Takes the limits of another configuration; what was counted stays.
+    pub fn set(&self, percent: u32, per_second: f64) {
+        self.percent.set(f64::from(percent) / 100.0);
+        self.minimum.set(per_second * WINDOW.as_secs_f64());
     }
 
     /// Counts a request.
@@ -80,7 +86,7 @@ impl Budget {
     /// Takes a retry from the budget; false when there is none left.
     pub fn try_retry(&self, now: Moment) -> bool {
         self.age(now);
-        let most = self.percent * self.requests.get() + self.minimum;
+        let most = self.percent.get() * self.requests.get() + self.minimum.get();
         let is_left = self.retries.get() + 1.0 <= most;
         if is_left {
             self.retries.set(self.retries.get() + 1.0);

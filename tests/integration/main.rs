@@ -25,6 +25,7 @@ mod limits;
 mod logs;
 mod proxy_protocol;
 mod real_servers;
+mod reload;
 mod retries;
 mod routing;
 mod smuggling;

@@ -14,11 +14,14 @@ class History {
     const at = number(traffic.at);
     const last = this.samples.at(-1);
     // A program that began anew counts from nothing, and a clock may be put back.
-    if (last && (at < last.at || number(traffic.requests) < number(last.requests))) {
+    if (last && (at < last.at || number(traffic.uptime_seconds) < number(last.uptime_seconds))) {
       this.samples = [];
       this.points = [];
     } else if (last && at === last.at) {
       return;
+    } else if (last && number(traffic.requests) < number(last.requests)) {
+      // A route is gone with its counts: what came before cannot be compared, and stays as it was drawn.
+      this.samples = [];
     }
     this.samples.push(traffic);
     this.samples = this.samples.filter((sample) => sample.at >= at - WINDOW_MS - 1500);

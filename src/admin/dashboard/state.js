@@ -29,7 +29,8 @@ function showReload(status) {
   const how = reload.ok === false ? "✕ The last reload failed; the configuration before it still serves." : "✓ The configuration is good.";
   const by = words(reload.by ?? reload.trigger ?? reload.cause);
   const when = reload.at ? ` Read ${clock(reload.at)}, ${ago(reload.at)}${by ? `, by ${by}` : ""}.` : "";
-  say(byId("reload-summary"), how + when);
+  const notes = list(reload.notes).map((note) => ` ${words(note).replace(/\.?$/, ".")}`).join("");
+  say(byId("reload-summary"), how + when + notes);
   dress(byId("reload-summary"), reload.ok === false ? "bad" : "");
   showProblems(byId("problems"), reload.problems);
 }
@@ -43,10 +44,10 @@ function showProblems(box, problems) {
     return { node: make("li", "problem", place, source, message, hint), place, source, message, hint };
   };
   keyed(box, list(problems).map(record), (_, index) => index, draw, (row, problem) => {
-    say(row.place, [problem.file, problem.line, problem.column].filter((it) => it !== undefined && it !== null).map(words).join(":"));
+    say(row.place, [problem.file, problem.line, problem.column].filter(Boolean).map(words).join(":"));
     const line = words(problem.source).replace(/\n[^]*$/, "");
     // Tabs stay tabs, so that the caret stands where it should.
-    const before = line.slice(0, Math.max(0, number(problem.column) - 1)).replace(/[^\t]/g, " ");
+    const before = [...line].slice(0, Math.max(0, number(problem.column) - 1)).join("").replace(/[^\t]/g, " ");
     say(row.source, problem.column ? `${line}\n${before}^` : line);
     show(row.source, line !== "");
     say(row.message, words(problem.message));

@@ -26,7 +26,7 @@ use crate::{
         registry::{ListenerShared, Registry, WorkerRegistry},
     },
     telemetry::metrics::{Counter, HistogramSum, NameId, Outcome, RequestKey, WorkerSeries},
-    upstream::Upstream,
+    upstream::{Own, Upstream},
 };
 
 pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
@@ -144,7 +144,7 @@ impl<'a> BackendTotal<'a> {
         let key = (Arc::from(name), Arc::from(backend.address.to_string()));
         for worker in registry.workers() {
             let all = worker.backends.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(series) = all.get(&key) else { continue };
+            let Some(Own { series, .. }) = all.get(&key) else { continue };
             for (sum, (_, count)) in total.outcomes.iter_mut().zip(series.outcomes()) {
                 *sum += count;
             }
@@ -206,10 +206,10 @@ fn configuration(admin: &Admin, snapshot: &Snapshot, text: &mut Text) {
     text.sample(&none, snapshot.generation);
     let help = "1 when the configuration was last read without a problem.";
     text.family("config_last_reload_success", Kind::Gauge, help);
-    text.sample(&none, 1);
+    text.sample(&none, u8::from(admin.reloader.last().ok));
     let help = "Unix time at which the configuration was last read.";
     text.family("config_last_reload_timestamp_seconds", Kind::Gauge, help);
-    text.sample(&none, admin.last_reload.at_unix);
+    text.sample(&none, admin.reloader.last().at_unix);
     text.family("build_info", Kind::Gauge, "1, with the version as a label.");
     text.sample(&Labels::of(&[("version", env!("CARGO_PKG_VERSION"))]), 1);
 }

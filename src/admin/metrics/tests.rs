@@ -73,12 +73,12 @@ fn workers_are_summed_under_the_contracts_names() {
         let key = RequestKey { listener, upstream: crate::telemetry::metrics::NO_NAME, status: 404 };
         worker.route(&"".into()).record(key, Duration::from_secs(20));
         let backend = worker.backend("app", "127.0.0.1:1");
-        backend.record(Outcome::Status2xx);
-        backend.response.record(Duration::from_millis(2));
+        backend.series.record(Outcome::Status2xx);
+        backend.series.response.record(Duration::from_millis(2));
         worker.series.bytes_in.add(100);
         worker.series.retries.add(1);
         // Of an upstream that is not configured (any more).
-        worker.backend("retired", "127.0.0.1:9").record(Outcome::Connect);
+        worker.backend("retired", "127.0.0.1:9").series.record(Outcome::Connect);
         worker.route(&"retired".into()).record(key, Duration::from_secs(1));
     }
     let text = render(&admin, Moment::now());

@@ -1,7 +1,7 @@
 //! `GET /api/v1/traffic`: totals since the start, summed over workers, and the last errors.
 //!
-//! Whoever asks twice has rates by difference; nothing is averaged here. The totals hold what a reload took
-//! away too, so that they never go back. The answer is bounded whatever is configured: the
+//! Whoever asks twice has rates by difference; nothing is averaged here. The totals hold every route that is
+//! counted; they go back only when a route is gone with its last generation. The answer is bounded whatever is configured: the
 //! [`MOST_ROUTES`] busiest routes, and the errors that the workers keep.
 
 use std::{

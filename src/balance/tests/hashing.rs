@@ -130,19 +130,21 @@ fn no_backend_takes_more_than_its_bound() {
 }
 
 #[test]
-fn slow_start_and_a_lowered_weight_thin_a_share_out_without_moving_others() {
-    let fleet = fleet(&[4; 5]);
+fn slow_start_thins_a_share_out_without_moving_others() {
+    let mut fleet = fleet(&[4; 5]);
+    Arc::get_mut(&mut fleet[2]).unwrap().slow_start = Duration::from_secs(2);
     for policy in HASHING {
         let mut balancer = Balancer::build(policy, 0.0, &fleet, 0);
         let before = places(&mut balancer, &fleet);
-        fleet[2].shared.weight_override.store(1, Relaxed);
+        // A quarter of the time is over.
+        fleet[2].shared.up_since.store(NOW.0 - 500_000, Relaxed);
         let during = places(&mut balancer, &fleet);
         for (before, during) in before.iter().zip(&during) {
             assert!(before == during || *before == 2, "{policy:?}");
         }
         let share = during.iter().filter(|place| **place == 2).count() as f64 / KEYS as f64;
         assert!((share - 1.0 / 17.0).abs() < 0.02, "{policy:?}: {share}");
-        fleet[2].shared.weight_override.store(u32::MAX, Relaxed);
+        fleet[2].shared.up_since.store(0, Relaxed);
     }
 }
 

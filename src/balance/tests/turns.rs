@@ -124,17 +124,6 @@ fn a_worker_of_its_own_shares_the_tables_and_starts_at_its_phase() {
 }
 
 #[test]
-fn random_follows_a_weight_that_an_override_raised_above_all() {
-    let fleet = fleet(&[1, 1, 2]);
-    for policy in [Policy::Random, Policy::PowerOfTwo] {
-        let mut balancer = Balancer::build(policy, 0.0, &fleet, 0);
-        fleet[0].shared.weight_override.store(7, Relaxed);
-        let shares = shares(&mut balancer, &fleet, 20_000);
-        assert!((shares[0] - 0.7).abs() < 0.02, "{shares:?}");
-    }
-}
-
-#[test]
 fn random_finds_the_last_one_of_many() {
     let fleet = fleet(&[1; 500]);
     fleet[..499].iter().for_each(|backend| set_probed(backend, Probed::Down));

@@ -71,11 +71,11 @@ pub(super) fn demo() -> Status {
     let text = guide::configuration(&place);
     let file = place.folder.join("demo.toml");
     fs::write(&file, &text).map_err(cannot)?;
-    let config = config::parse(&text, &file).map_err(Failure::new)?;
-    start::begin_log(&config.log);
-    start::raise_descriptor_limit(&config);
+    let loaded = config::load_file(&file).map_err(Failure::new)?;
+    start::begin_log(&loaded.config.log);
+    start::raise_descriptor_limit(&loaded.config);
     print(&guide::guide(&place, &command(), &file));
-    app::run(config).map_err(Failure::new)?;
+    app::run(loaded).map_err(Failure::new)?;
     print("The demonstration is over; its files are gone.\n");
     Ok(ExitCode::SUCCESS)
 }

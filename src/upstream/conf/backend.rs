@@ -1,12 +1,12 @@
 //! Backends as configured.
 
-use std::net::Ipv6Addr;
+use std::{net::Ipv6Addr, path::Path};
 
 use serde_json::json;
 
 use crate::{
     backend::Address,
-    settings::{Node, Reader, Table, Value, section},
+    settings::{self, Node, Problems, Reader, Table, Value, choice, section},
 };
 
 section! {
@@ -22,17 +22,59 @@ section! {
         pub max_connections: u32 = 0, in 0 to 10000000;
         /// Whether it is used only when no other is available.
         pub backup: bool = false;
+        /// Whether it takes part; the admin API changes it at run time.
+        pub state: BackendState = "enabled";
     }
     check Self::check;
 }
 
 impl BackendConf {
+    /// The greatest weight, as its row has it.
+    pub const GREATEST_WEIGHT: u32 = 65535;
+
+    /// Reads what the admin API was given. Relative paths start from the folder of `file`.
+    pub fn from_json(json: &serde_json::Value, file: &Path) -> Result<Self, Problems> {
+        settings::json::read(json, "backend", file)
+    }
+
+    /// Every option that is not at its default; [`BackendConf::from_json`] reads it.
+    pub fn to_json(&self) -> serde_json::Value {
+        let address = self.address.to_string();
+        let mut json = serde_json::Map::new();
+        if self.name != address {
+            json.insert("name".to_owned(), json!(self.name));
+        }
+        json.insert("address".to_owned(), json!(address));
+        let others = [
+            ("weight", json!(self.weight), self.weight == 1),
+            ("max_connections", json!(self.max_connections), self.max_connections == 0),
+            ("backup", json!(self.backup), !self.backup),
+            ("state", json!(self.state.name()), self.state == BackendState::Enabled),
+        ];
+        for (key, value, _) in others.into_iter().filter(|(.., is_default)| !is_default) {
+            json.insert(key.to_owned(), value);
+        }
+        json.into()
+    }
+
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         if self.name.is_empty() {
             self.name = self.address.to_string();
         } else {
             crate::settings::name::check(table);
         }
+    }
+}
+
+choice! {
+    /// Whether a backend takes part.
+    pub enum BackendState {
+        /// It takes part.
+        Enabled = "enabled",
+        /// It takes nothing new; what is under way ends by itself.
+        Draining = "draining",
+        /// It takes nothing.
+        Disabled = "disabled",
     }
 }
 
@@ -119,4 +161,40 @@ fn is_dns_name(name: &str) -> bool {
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
     name.len() <= 253 && name.split('.').all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Section;
+
+    #[test]
+    fn json_goes_through_the_same_rows_as_the_file() {
+        let read = |json: serde_json::Value| BackendConf::from_json(&json, Path::new("conf/x.toml"));
+        let given = json!({"address": "unix:app.sock", "weight": 3, "backup": true, "state": "draining"});
+        let backend = read(given).unwrap();
+        assert_eq!(backend.name, "unix:conf/app.sock");
+        assert_eq!(BackendConf::from_json(&backend.to_json(), Path::new("")).unwrap(), backend);
+        let given = json!({"address": "10.0.0.1:80", "name": "a"});
+        assert_eq!(read(given.clone()).unwrap().to_json(), given, "defaults are left out");
+        for (bad, message) in [
+            (json!({"address": "10.0.0.1"}), "is not the address of a backend"),
+            (json!({"address": "10.0.0.1:80", "weight": 70000}), "`weight` must be from 0 to 65535"),
+            (json!({"address": "10.0.0.1:80", "wieght": 1}), "unknown key `wieght` in `backend`"),
+            (json!({"address": "10.0.0.1:80", "state": null}), "`state` must be"),
+            (json!({"name": "a"}), "`backend` needs `address`"),
+            (json!([]), "`backend` must be a table"),
+        ] {
+            let problems = read(bad).unwrap_err();
+            assert!(problems.0[0].message.contains(message), "{problems}");
+        }
+    }
+
+    #[test]
+    fn the_greatest_weight_is_that_of_the_row() {
+        let rows = <BackendConf as Section>::rows();
+        let weight = rows.iter().find(|row| row.key.name == "weight").unwrap();
+        let greatest = BackendConf::GREATEST_WEIGHT.to_string();
+        assert_eq!(weight.key.range, Some(("0", greatest.as_str())));
+    }
 }

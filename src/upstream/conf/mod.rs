@@ -12,7 +12,7 @@ use crate::{
     tls::conf::UpstreamTlsConf,
 };
 
-pub use backend::BackendConf;
+pub use backend::{BackendConf, BackendState};
 pub use retry::{RetryConf, RetryOn};
 
 section! {

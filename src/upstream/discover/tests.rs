@@ -137,19 +137,34 @@ fn literals_are_seeded_and_never_looked_up() {
 }
 
 #[tokio::test]
-async fn nothing_to_look_up_ends_at_once() {
-    let backends = vec![backend(host("192.0.2.1")), backend(Address::Unix("/run/app.sock".into()))];
-    timeout(Duration::from_secs(5), run(backends)).await.unwrap();
+async fn only_names_are_looked_up_and_those_that_remain_go_on() {
+    let (a, b) = (backend(host("localhost")), backend(host("localhost.")));
+    let others = [backend(host("192.0.2.1")), backend(Address::Unix("/run/app.sock".into()))];
+    let mut discovery = Discovery::of_system();
+    let ids = |discovery: &Discovery| {
+        let mut ids: Vec<_> = discovery.tasks.values().map(|(_, task)| task.id()).collect();
+        ids.sort_unstable();
+        ids
+    };
+    discovery.set(others.iter());
+    assert!(discovery.tasks.is_empty());
+    discovery.set(others.iter().chain([&a]));
+    let first = ids(&discovery);
+    assert_eq!(first.len(), 1);
+    discovery.set([&a, &b].into_iter());
+    assert!(ids(&discovery).len() == 2 && ids(&discovery).contains(&first[0]));
+    let (_, task) = discovery.tasks[&Arc::as_ptr(&a.shared)].clone();
+    discovery.set([&b].into_iter());
+    until("the task of what is gone ends", || task.is_finished()).await;
+    assert_eq!(ids(&discovery).len(), 1);
 }
 
 #[tokio::test]
 async fn localhost_resolves_and_a_wrong_name_stays_empty() {
     let (good, wrong) = (backend(host("localhost")), backend(host("no such name..")));
-    let run = run(vec![good.clone(), wrong.clone()]);
-    tokio::select! {
-        () = run => unreachable!("a name is looked up for ever"),
-        () = until("localhost resolves", || !resolved(&good).is_empty()) => {}
-    }
+    let mut discovery = Discovery::of_system();
+    discovery.set([&good, &wrong].into_iter());
+    until("localhost resolves", || !resolved(&good).is_empty()).await;
     for address in good.shared.resolved.load().iter() {
         assert!(address.ip().is_loopback() && address.port() == 80, "{address}");
     }
@@ -161,7 +176,9 @@ async fn a_change_is_picked_up_and_a_failure_keeps_what_was_there() {
     with_zone(async |zone, names| {
         zone.set_a("app.test.", 0, &[[192, 0, 2, 2], [192, 0, 2, 1]]);
         let backend = backend(host("app.test"));
-        let check = async {
+        tokio::select! {
+            () = keep_fresh(backend.clone(), names) => unreachable!(),
+            () = async {
             until("resolved", || !resolved(&backend).is_empty()).await;
             assert_eq!(resolved(&backend), ["192.0.2.1:80", "192.0.2.2:80"]);
             zone.set_a("app.test.", 0, &[[192, 0, 2, 3]]);
@@ -170,10 +187,7 @@ async fn a_change_is_picked_up_and_a_failure_keeps_what_was_there() {
             let asked = zone.asked.load(Relaxed);
             until("asked again", || zone.asked.load(Relaxed) > asked + 2).await;
             assert_eq!(resolved(&backend), ["192.0.2.3:80"]);
-        };
-        tokio::select! {
-            () = keep_all_fresh(vec![backend.clone()], names) => unreachable!(),
-            () = check => {}
+            } => {}
         }
         // Two lookups of one second each, A and AAAA: a TTL of 0 made no flood.
         assert!(zone.asked.load(Relaxed) < 20, "{}", zone.asked.load(Relaxed));

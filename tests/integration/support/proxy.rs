@@ -100,6 +100,37 @@ impl Proxy {
         self.connect().get(target)
     }
 
+    /// Where a listener that came with a reload listens: the last that the log told of.
+    pub fn listening(&self, listener: &str) -> SocketAddr {
+        let mut found = None;
+        eventually(&format!("{listener} listens"), || {
+            let lines = self.log();
+            let lines = lines.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+            let of_listener = |line: &serde_json::Value| {
+                line["message"].as_str().is_some_and(|it| it.starts_with("listening"))
+                    && line["listener"] == listener
+            };
+            found = lines.rev().find(of_listener).and_then(|line| line["address"].as_str()?.parse().ok());
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// Writes another configuration over the one that is there, in place.
+    pub fn edit(&self, config: &str) {
+        fs::write(self.folder.join("pointsman.toml"), config).unwrap();
+    }
+
+    /// How many lines of the log have this in them.
+    pub fn count_logged(&self, part: &str) -> usize {
+        self.log().iter().filter(|line| line.contains(part)).count()
+    }
+
+    /// Waits for as many lines as that.
+    pub fn until_logged(&self, part: &str, times: usize) {
+        eventually(&format!("{times} × {part} in the log"), || self.count_logged(part) >= times);
+    }
+
     /// The folder of the configuration.
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -1,0 +1,130 @@
+//! What one worker accepts on: a set of sockets that changes with the configuration.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    os::fd::OwnedFd,
+    rc::Rc,
+    time::Duration,
+};
+
+use tokio::{
+    io::unix::AsyncFd,
+    sync::mpsc::UnboundedReceiver,
+    task::{JoinHandle, spawn_local},
+};
+
+use super::{
+    accept, connection,
+    mailbox::{Change, Mailboxes, Message},
+};
+use crate::{
+    moment::Moment,
+    net::timer,
+    runtime::{Slot, Worker},
+};
+
+/// The sockets of a worker.
+#[derive(Debug)]
+pub struct Accepting {
+    worker: Rc<Worker>,
+    mailboxes: Mailboxes,
+    sockets: RefCell<Vec<Socket>>,
+}
+
+#[derive(Debug)]
+struct Socket {
+    slot: Rc<Cell<Slot>>,
+    socket: Rc<AsyncFd<OwnedFd>>,
+    task: JoinHandle<()>,
+}
+
+/// What an idle connection is given when its listener closes: a request may be on its way.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
+
+impl Accepting {
+    /// Of a worker, with no socket yet.
+    pub fn new(worker: Rc<Worker>, mailboxes: Mailboxes) -> Self {
+        Self { worker, mailboxes, sockets: RefCell::default() }
+    }
+
+    /// Does what the worker is sent, for as long as anyone can send.
+    pub async fn serve(&self, mut mailbox: UnboundedReceiver<Message>) {
+        while let Some(message) = mailbox.recv().await {
+            match message {
+                Message::Accepted(accepted) => connection::begin(&self.worker, accepted),
+                Message::Published(change) => self.change(change),
+                Message::End(slot) => {
+                    let ended = self.worker.connections.end(slot);
+                    if ended > 0 {
+                        tracing::warn!(ended, "the time of a listener that is gone is over");
+                    }
+                }
+                // Who asked may have left.
+                Message::Describe(most, answer) => {
+                    drop(answer.send(self.worker.connections.describe(most)));
+                }
+            }
+        }
+    }
+
+    /// Accepts on what the new generation has. Called once it is published.
+    pub fn change(&self, Change { open, pass, close }: Change) {
+        // Before anything else, so that the listeners of the new sockets are known.
+        drop(self.worker.snapshot());
+        let is_passed = !pass.is_empty();
+        for (from, to) in pass {
+            let sockets = self.sockets.borrow();
+            sockets.iter().filter(|it| it.slot.get() == from).for_each(|it| it.slot.set(to));
+        }
+        for (slot, socket) in open {
+            // A socket that cannot be registered is out of a descriptor or of memory; the others accept.
+            match register(socket) {
+                Ok(socket) => self.open(slot, Rc::new(socket)),
+                Err(error) => tracing::error!("cannot accept on a listener: {error}"),
+            }
+        }
+        let is_gone = |it: &Socket| close.contains(&it.slot.get());
+        let (closed, kept) = self.sockets.take().into_iter().partition(is_gone);
+        self.sockets.replace(kept);
+        self.empty(closed);
+        if close.is_empty() && !is_passed {
+            return;
+        }
+        // Their connections end by and by, also where the socket goes on under another name.
+        timer::hurry_idle(Moment::now().plus(IDLE_GRACE), |slot| self.worker.is_closing(slot));
+    }
+
+    /// Stops accepting. What waits to be accepted is taken first, unless someone else goes on with the same
+    /// sockets.
+    pub fn stop(&self, is_handed_over: bool) {
+        let sockets = self.sockets.take();
+        if is_handed_over {
+            sockets.iter().for_each(|it| it.task.abort());
+        } else {
+            self.empty(sockets);
+        }
+        timer::hurry_idle(Moment::now().plus(IDLE_GRACE), |_| true);
+    }
+
+    fn open(&self, slot: Slot, socket: Rc<AsyncFd<OwnedFd>>) {
+        let slot = Rc::new(Cell::new(slot));
+        let run = accept::run(self.worker.clone(), slot.clone(), socket.clone(), self.mailboxes.clone());
+        self.sockets.borrow_mut().push(Socket { slot, socket, task: spawn_local(run) });
+    }
+
+    fn empty(&self, sockets: Vec<Socket>) {
+        for Socket { slot, socket, task } in sockets {
+            task.abort();
+            accept::empty(&self.worker, slot.get(), &socket, &self.mailboxes);
+        }
+    }
+}
+
+/// Registers a listening socket with this worker's event loop.
+#[expect(unsafe_code, reason = "an `OwnedFd` is open, stays the same, and is closed by the `AsyncFd` alone")]
+fn register(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by the `AsyncFd` from here to its end, and `as_raw_fd` of an
+    // `OwnedFd` never changes, which is what `register` asks for.
+    unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)
+}

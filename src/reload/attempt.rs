@@ -1,0 +1,247 @@
+//! One attempt at another generation: prepare, acquire, write, publish. Up to the last step nothing is
+//! changed, and what goes wrong is told.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::StatusCode;
+use tokio::task::{JoinError, spawn_blocking};
+
+use super::{
+    edit::{self, EditError},
+    engine::Engine,
+    prepare::Order,
+    state::{Cause, Failed, Last, Outcome},
+    watch,
+    write::{self, WriteError},
+};
+use crate::{
+    config::{Config, Loaded, Problems, Step, log::AccessLog as AccessTo},
+    listen::{
+        socket::{self, Bound},
+        sockets,
+    },
+    runtime::overrides::{Change, Overrides, Refusal},
+    settings::Problem,
+    telemetry::access_log::{Opened, Sink},
+};
+
+/// What to attempt.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    /// The text to take; the file's when there is none.
+    pub(super) text: Option<Arc<str>>,
+    /// The text that the file must still have: it is replaced by `text` before that is published.
+    pub(super) over: Option<Arc<str>>,
+    /// What administrators change of it.
+    pub(super) overrides: Overrides,
+}
+
+impl Engine {
+    /// One attempt, from reading to publishing.
+    pub(super) async fn attempt(&mut self, what: Attempt, cause: Cause) -> Result<Outcome, Failed> {
+        let begun = Instant::now();
+        // What an administrator changes says nothing of the file, which may be broken meanwhile.
+        let is_of_file = what.text.is_none() || what.over.is_some();
+        match self.prepare_and_publish(what).await {
+            Ok((is_changed, notes)) => {
+                let generation = self.shared.snapshot.load().generation;
+                let took = begun.elapsed();
+                if is_changed {
+                    tracing::info!(generation, cause = cause.name(), ?took, "configuration in force");
+                    notes.iter().for_each(|note| tracing::warn!("{note}"));
+                }
+                if !is_changed && cause.is_asked_for() {
+                    tracing::info!(generation, cause = cause.name(), "configuration unchanged");
+                }
+                if is_of_file && (is_changed || !self.state.last.load().ok) {
+                    self.state.last.store(Arc::new(Last::new(cause, took, Vec::new(), notes.clone())));
+                }
+                Ok(Outcome { is_changed, generation, notes })
+            }
+            Err(Failed::Problems(problems)) if is_of_file && cause.is_of_file() => {
+                self.refuse(&problems, cause, begun.elapsed());
+                Err(Failed::Problems(problems))
+            }
+            Err(failed) => Err(failed),
+        }
+    }
+
+    /// Keeps and tells what was wrong, once for as long as it stays the same.
+    fn refuse(&self, problems: &Problems, cause: Cause, took: Duration) {
+        let last = self.state.last.load();
+        if last.problems != problems.0 {
+            let generation = self.shared.snapshot.load().generation;
+            let count = problems.0.len();
+            let cause = cause.name();
+            tracing::error!(generation, cause, count, "configuration refused; the one before goes on");
+            for problem in problems.0.iter().take(MOST_TOLD) {
+                let file = format!("{}:{}:{}", problem.file.display(), problem.line, problem.column);
+                tracing::error!(%file, hint = problem.hint.as_deref(), "{}", problem.message);
+            }
+        }
+        self.state.last.store(Arc::new(Last::new(cause, took, problems.0.clone(), Vec::new())));
+    }
+
+    /// Whether there is a new generation, and what it cannot change.
+    async fn prepare_and_publish(&mut self, what: Attempt) -> Result<(bool, Vec<String>), Failed> {
+        let in_force = self.state.in_force.load_full();
+        let path = in_force.path.clone();
+        let whole = |message| Problems(vec![Problem::with_file(path.clone(), message, None)]);
+        let Attempt { text, over, overrides } = what;
+        let is_of_file = text.is_none();
+        let (shared, tickets) = (self.shared.clone(), self.tickets.clone());
+        let order = Order { path: path.clone(), text, overrides, shared, tickets };
+        let mut prepared = spawn_blocking(move || order.prepare()).await.map_err(panicked)??;
+        if is_of_file {
+            let is_overtaken = prepared.is_overtaken;
+            self.attempted = if is_overtaken { 0 } else { watch::fingerprint(&prepared.hashes) };
+            self.files.clone_from(&prepared.files);
+        } else if over.is_none() {
+            prepared.hashes.clone_from(&in_force.hashes);
+        }
+        let is_same = prepared.hashes == in_force.hashes && prepared.overrides == in_force.overrides;
+        if is_same && over.is_none() {
+            return Ok((false, Vec::new()));
+        }
+        let before = self.shared.snapshot.load_full();
+        let next = &prepared.snapshot.config;
+        let loaded =
+            Loaded { path: path.clone(), text: prepared.text.clone(), config: prepared.file.clone() };
+        let acquired = self
+            .sockets
+            .acquire(&prepared.snapshot, self.mailboxes.workers())
+            .map_err(|failure| Problems(vec![late(&loaded, failure)]))?;
+        let admin = new_admin_socket(&before.config, next).map_err(whole)?;
+        let log = (before.config.log.access != next.log.access)
+            .then(|| Opened::new(sink(&next.log.access)))
+            .transpose()
+            .map_err(|error| whole(format!("cannot open the access log: {error}")))?;
+        if let Some(old) = over {
+            let (path, new, files) = (path.clone(), prepared.text.clone(), prepared.files.clone());
+            let written = spawn_blocking(move || {
+                write::replace(&path, old.as_bytes(), new.as_bytes())?;
+                // As it is now: the watcher shall not take this for an edit of another's.
+                Ok(watch::hashes(&files))
+            });
+            prepared.hashes = written.await.map_err(panicked)?.map_err(not_written)?;
+            self.attempted = watch::fingerprint(&prepared.hashes);
+            self.files.clone_from(&prepared.files);
+        }
+        let notes = notes(&before.config, next);
+        if let Some(log) = log {
+            self.log.switch(log);
+        }
+        self.publish(prepared, acquired, admin, &before);
+        Ok((true, notes))
+    }
+
+    /// Lays a change over what the file says.
+    pub(super) async fn change(&mut self, change: &Change) -> Result<Outcome, Failed> {
+        let in_force = self.state.in_force.load_full();
+        let overrides = in_force.overrides.with(change, &in_force.file).map_err(Failed::Refused)?;
+        let text = Some(in_force.text.clone());
+        self.attempt(Attempt { text, over: None, overrides }, Cause::Override).await
+    }
+
+    /// Writes a change into the file.
+    pub(super) async fn persist(&mut self, change: &Change) -> Result<Outcome, Failed> {
+        let in_force = self.state.in_force.load_full();
+        let new = edit::edit(&in_force.text, &in_force.path, change).map_err(not_edited)?;
+        // Where the file now says what an override said, the override goes.
+        let overrides = match change {
+            Change::Weight { .. } | Change::State { .. } => crate::config::parse(&new, &in_force.path)
+                .ok()
+                .and_then(|file| in_force.overrides.settled(&file).with(change, &file).ok())
+                .unwrap_or_else(|| in_force.overrides.clone()),
+            Change::Add { .. } | Change::Remove { .. } => in_force.overrides.clone(),
+        };
+        let attempt = Attempt { text: Some(new.into()), over: Some(in_force.text.clone()), overrides };
+        self.attempt(attempt, Cause::Admin).await
+    }
+
+    /// Writes a whole new text into the file.
+    pub(super) async fn replace(&mut self, text: String) -> Result<Outcome, Failed> {
+        let in_force = self.state.in_force.load_full();
+        let path = in_force.path.clone();
+        let old = spawn_blocking(move || crate::config::read_text(&path)).await.map_err(panicked)??;
+        let attempt = Attempt {
+            text: Some(text.into()),
+            over: Some(old.into()),
+            overrides: in_force.overrides.clone(),
+        };
+        self.attempt(attempt, Cause::Admin).await
+    }
+}
+
+fn panicked(_: JoinError) -> Failed {
+    refused(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "panicked",
+        "making the configuration panicked",
+        "report this bug",
+    )
+}
+
+fn not_written(error: WriteError) -> Failed {
+    refused(error.status(), error.code(), &error.to_string(), error.hint())
+}
+
+fn not_edited(error: EditError) -> Failed {
+    match error {
+        EditError::Problems(problems) => Failed::Problems(problems),
+        EditError::Refused(refusal) => Failed::Refused(refusal),
+        EditError::ByHand => {
+            let hint = "change the file by hand, or leave `persist` out";
+            refused(StatusCode::CONFLICT, "edit_by_hand", &error.to_string(), hint)
+        }
+    }
+}
+
+fn refused(status: StatusCode, code: &'static str, message: &str, hint: &str) -> Failed {
+    Failed::Refused(Refusal { status, code, message: message.to_owned(), hint: hint.to_owned() })
+}
+
+/// Problems of one refusal that the log tells; the admin endpoint has all of them.
+const MOST_TOLD: usize = 20;
+
+/// What a failure to get a socket is called, with the place of the listener's address.
+pub(super) fn late(loaded: &Loaded, failure: sockets::Failure) -> Problem {
+    let steps = [Step::Key("listener"), Step::Index(failure.listener), Step::Key("address")];
+    let hint = failure.hint.as_deref();
+    crate::config::problem_at(&loaded.text, &loaded.path, &steps, &failure.message, hint)
+}
+
+fn new_admin_socket(before: &Config, next: &Config) -> Result<Option<Bound>, String> {
+    let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address.clone());
+    match (address(before), address(next)) {
+        (old, Some(new)) if old.as_ref() != Some(&new) => socket::bind(&new, 1, false)
+            .map(Some)
+            .map_err(|error| format!("admin: cannot listen on {new}: {error}")),
+        (_, _) => Ok(None),
+    }
+}
+
+/// Where the access log goes.
+pub fn sink(to: &AccessTo) -> Sink {
+    match to {
+        AccessTo::Off => Sink::Off,
+        AccessTo::Stdout => Sink::Stdout,
+        AccessTo::Stderr => Sink::Stderr,
+        AccessTo::File(path) => Sink::File(path.clone()),
+    }
+}
+
+/// What takes effect at the next start only.
+fn notes(before: &Config, next: &Config) -> Vec<String> {
+    let mut notes = Vec::new();
+    if before.runtime.workers != next.runtime.workers {
+        notes.push("`runtime.workers` takes effect at the next start or upgrade".to_owned());
+    }
+    if before.log.format != next.log.format {
+        notes.push("`log.format` takes effect at the next start or upgrade".to_owned());
+    }
+    notes
+}

@@ -1,0 +1,110 @@
+//! Reloads: the file, or what an administrator says, becomes the next generation, or nothing changes.
+//!
+//! Causes: an edit ([`watch`]), `SIGHUP`, the admin API. Each goes the same way, one at a time: **parse →
+//! build** on a thread of its own, **acquire** (sockets, log file), **publish** (one swap, which cannot
+//! fail), **retire** (old generations are freed once nobody holds them). A failure at any step leaves
+//! everything as it was, and is kept in [`Last`] for log, metrics, admin and dashboard.
+//!
+//! Previous stop: `control`, which runs the [`engine::Engine`]. Next stop: each worker's mailbox.
+
+mod attempt;
+pub mod edit;
+pub mod engine;
+pub mod plan;
+mod prepare;
+pub mod preview;
+mod publish;
+pub mod state;
+mod watch;
+pub mod write;
+
+#[cfg(test)]
+use std::collections::HashMap;
+use std::sync::Arc;
+
+#[cfg(test)]
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
+
+use self::state::State;
+pub use self::{
+    attempt::sink,
+    state::{Cause, Failed, InForce, Last, Outcome},
+};
+use crate::runtime::overrides::Change;
+
+/// The way to ask for a reload, and to know how the last one went. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reloader {
+    requests: UnboundedSender<Request>,
+    state: Arc<State>,
+}
+
+/// What the engine is asked.
+#[derive(Debug)]
+pub enum Request {
+    /// To read the file again.
+    Reload(Cause, Answer),
+    /// To write this text into the file, and to reload.
+    Replace(String, Answer),
+    /// To change a backend, and with `true` to write it into the file.
+    Change(Change, bool, Answer),
+}
+
+/// Where the engine answers.
+pub type Answer = oneshot::Sender<Result<Outcome, Failed>>;
+
+impl Reloader {
+    /// Reads the file again; the answer comes when the new generation is published, or refused.
+    pub async fn reload(&self, cause: Cause) -> Result<Outcome, Failed> {
+        self.ask(|answer| Request::Reload(cause, answer)).await
+    }
+
+    /// Writes a whole new text into the file, if it is good, and reloads.
+    pub async fn replace(&self, text: String) -> Result<Outcome, Failed> {
+        self.ask(|answer| Request::Replace(text, answer)).await
+    }
+
+    /// Changes a backend until the file says otherwise; with `persist` the file is edited.
+    pub async fn change(&self, change: Change, persist: bool) -> Result<Outcome, Failed> {
+        self.ask(|answer| Request::Change(change, persist, answer)).await
+    }
+
+    /// How the last attempt went.
+    pub fn last(&self) -> Arc<Last> {
+        self.state.last.load_full()
+    }
+
+    /// What the current generation was made of.
+    pub fn in_force(&self) -> Arc<InForce> {
+        self.state.in_force.load_full()
+    }
+
+    /// One that nobody answers, over a configuration that is in force.
+    #[cfg(test)]
+    pub(crate) fn without_engine(text: &str, addresses: HashMap<crate::runtime::Slot, String>) -> Self {
+        let path = std::path::PathBuf::from("test.toml");
+        let file = crate::config::parse(text, &path).unwrap();
+        let overrides = crate::runtime::overrides::Overrides::default();
+        let in_force = InForce {
+            path,
+            text: text.into(),
+            file: Arc::new(file),
+            overrides,
+            addresses,
+            hash: 0,
+            hashes: HashMap::new(),
+        };
+        let last = Last::new(Cause::Start, std::time::Duration::ZERO, Vec::new(), Vec::new());
+        let (last, in_force) = (ArcSwap::from_pointee(last), ArcSwap::from_pointee(in_force));
+        let (requests, _) = tokio::sync::mpsc::unbounded_channel();
+        Self { requests, state: Arc::new(State { last, in_force }) }
+    }
+
+    async fn ask(&self, request: impl FnOnce(Answer) -> Request) -> Result<Outcome, Failed> {
+        let (answer, answered) = oneshot::channel();
+        // Without an engine, or when it ends before it answered, the program is stopping.
+        let _ = self.requests.send(request(answer));
+        answered.await.unwrap_or_else(|_| Err(Failed::stopping()))
+    }
+}

@@ -1,0 +1,81 @@
+//! The part of a reload that takes its time: reading, checking, building. On a thread of its own.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
+
+use super::{plan::Hashes, watch};
+use crate::{
+    config::{self, Config, Problems},
+    runtime::{Snapshot, build::Builder, overrides::Overrides, worker::Shared},
+    settings::Problem,
+    tls::tickets::Tickets,
+};
+
+/// What to prepare a generation from.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) path: PathBuf,
+    /// The text to take; the file's when there is none.
+    pub(super) text: Option<Arc<str>>,
+    pub(super) overrides: Overrides,
+    pub(super) shared: Arc<Shared>,
+    pub(super) tickets: Arc<Tickets>,
+}
+
+/// A generation that is built, and has nothing yet.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) text: Arc<str>,
+    pub(super) file: Config,
+    pub(super) overrides: Overrides,
+    pub(super) snapshot: Snapshot,
+    /// The files that it was made of.
+    pub(super) files: Vec<PathBuf>,
+    /// What stood in them.
+    pub(super) hashes: Hashes,
+    /// Whether one of them may have changed meanwhile.
+    pub(super) is_overtaken: bool,
+}
+
+impl Order {
+    /// Reads, checks and builds.
+    pub(super) fn prepare(self) -> Result<Prepared, Problems> {
+        let begun = SystemTime::now();
+        let text = match self.text {
+            Some(text) => text,
+            None => config::read_text(&self.path)?.into(),
+        };
+        let file = config::parse(&text, &self.path)?;
+        let overrides = self.overrides.settled(&file);
+        let mut effective = file.clone();
+        overrides.apply(&mut effective);
+        let before = self.shared.snapshot.load();
+        let builder = Builder {
+            generation: before.generation + 1,
+            registry: &self.shared.registry,
+            tickets: &self.tickets,
+            before: Some(&before),
+        };
+        let snapshot = builder
+            .build(effective)
+            .map_err(|message| Problems(vec![Problem::with_file(self.path.clone(), message, None)]))?;
+        let files = files(&self.path, &file);
+        let hashes = watch::hashes(&files);
+        let is_overtaken = files.iter().any(|file| is_newer(file, begun));
+        Ok(Prepared { text, file, overrides, snapshot, files, hashes, is_overtaken })
+    }
+}
+
+/// The configuration file and those that it names.
+pub(super) fn files(path: &Path, config: &Config) -> Vec<PathBuf> {
+    let mut files = vec![path.to_owned()];
+    files.extend(config.files());
+    files
+}
+
+fn is_newer(file: &Path, than: SystemTime) -> bool {
+    file.metadata().and_then(|it| it.modified()).is_ok_and(|modified| modified >= than)
+}

@@ -1,0 +1,137 @@
+//! The end of an attempt, which cannot fail: a generation becomes the current one, and the one before it
+//! is freed when nobody holds it any more.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::task::{spawn_blocking, spawn_local};
+
+use super::{
+    engine::{Engine, Published},
+    prepare::Prepared,
+    state::InForce,
+    watch,
+};
+use crate::{
+    backend::Admin,
+    listen::{mailbox::Message, socket::Bound, sockets::Acquired},
+    moment::Moment,
+    runtime::{Slot, Snapshot, registry::Live},
+    telemetry::program_log,
+    upstream::conf::BackendState,
+};
+
+impl Engine {
+    /// Makes a generation the current one. Cannot fail.
+    pub(super) fn publish(
+        &mut self,
+        prepared: Prepared,
+        acquired: Acquired,
+        admin: Option<Bound>,
+        before: &Arc<Snapshot>,
+    ) {
+        let Prepared { text, file, overrides, snapshot, hashes, .. } = prepared;
+        let snapshot = Arc::new(snapshot);
+        settle_states(&snapshot, Some(before));
+        program_log::set_level(snapshot.config.log.level.filter());
+        let closing: Vec<Slot> = before
+            .listeners
+            .iter()
+            .map(|listener| listener.slot)
+            .filter(|slot| snapshot.listener(*slot).is_none())
+            .collect();
+        self.shared.snapshot.store(snapshot.clone());
+        let changes = self.sockets.commit(acquired, self.mailboxes.workers());
+        for (worker, change) in changes.into_iter().enumerate() {
+            self.mailboxes.send(worker, Message::Published(change));
+        }
+        self.end_later(closing, snapshot.config.runtime.drain_timeout);
+        let in_force = InForce {
+            path: self.state.in_force.load().path.clone(),
+            text,
+            file: Arc::new(file),
+            overrides,
+            addresses: self.sockets.addresses(),
+            hash: watch::fingerprint(&hashes),
+            hashes,
+        };
+        self.state.in_force.store(Arc::new(in_force));
+        self.retired.push(before.clone());
+        // The control side ends before the engine only when the program does.
+        let _ = self.published.send(Published { snapshot, admin });
+    }
+
+    /// Ends what is left of connections over listeners that are gone, after the time to drain.
+    fn end_later(&self, closing: Vec<Slot>, after: Duration) {
+        if closing.is_empty() {
+            return;
+        }
+        let (shared, mailboxes) = (self.shared.clone(), self.mailboxes.clone());
+        spawn_local(async move {
+            tokio::time::sleep(after).await;
+            let current = shared.snapshot.load_full();
+            // One of them may have come back.
+            for slot in closing.into_iter().filter(|slot| current.listener(*slot).is_none()) {
+                (0..mailboxes.workers()).for_each(|worker| mailboxes.send(worker, Message::End(slot)));
+            }
+        });
+    }
+
+    /// Frees the generations that nobody holds any more, off the loop: ten thousand routes take their time.
+    pub(super) async fn retire(&mut self) {
+        let (free, held): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.retired).into_iter().partition(|old| Arc::strong_count(old) == 1);
+        self.retired = held;
+        if free.is_empty() {
+            return;
+        }
+        let current = self.shared.snapshot.load_full();
+        let (live, shared): (Vec<_>, _) = (self.retired.clone(), self.shared.clone());
+        // Waited for, so that no generation is built while names are forgotten.
+        let freed = spawn_blocking(move || {
+            drop(free);
+            let mut kept = Live::default();
+            for snapshot in live.iter().chain([&current]) {
+                let backends = snapshot.upstreams.iter().flat_map(|upstream| &upstream.backends);
+                kept.backends.extend(backends.map(|backend| Arc::as_ptr(&backend.shared) as usize));
+                kept.routes.extend(snapshot.routes.iter().map(|route| route.name.clone()));
+            }
+            shared.registry.keep_only(&kept);
+        });
+        if freed.await.is_err() {
+            tracing::error!("freeing old configurations panicked, which is a bug");
+        }
+    }
+}
+
+/// Applies what each backend's state is to be, and how many may wait for one. `before` is the generation
+/// that held so far.
+pub(super) fn settle_states(snapshot: &Snapshot, before: Option<&Snapshot>) {
+    let old: HashMap<_, _> = before
+        .iter()
+        .flat_map(|before| &before.upstreams)
+        .map(|upstream| (upstream.name, upstream))
+        .collect();
+    let now = Moment::now();
+    for upstream in &snapshot.upstreams {
+        if old.get(&upstream.name).is_some_and(|old| Arc::ptr_eq(old, upstream)) {
+            continue;
+        }
+        upstream.queue.set_most(upstream.conf.queue.size as usize);
+        for (backend, conf) in upstream.backends.iter().zip(&upstream.conf.backend) {
+            let state = match conf.state {
+                BackendState::Enabled => Admin::Enabled,
+                BackendState::Draining => Admin::Draining,
+                BackendState::Disabled => Admin::Disabled,
+            };
+            let was = backend.shared.admin.swap(state as u8, Relaxed);
+            if state == Admin::Enabled && was != Admin::Enabled as u8 {
+                // It comes back, and may be cold.
+                backend.shared.up_since.store(now.0, Relaxed);
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What is known of reloads: how the last one went, and what is in force.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use http::StatusCode;
+
+use crate::{
+    config::{Config, Problems},
+    runtime::{
+        Slot,
+        overrides::{Overrides, Refusal},
+    },
+    settings::Problem,
+    telemetry::clock,
+};
+
+use super::plan::Hashes;
+
+/// Written by the engine, read by everyone.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) last: ArcSwap<Last>,
+    pub(super) in_force: ArcSwap<InForce>,
+}
+
+/// What made a reload begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The program started.
+    Start,
+    /// A file was edited.
+    File,
+    /// `SIGHUP`.
+    Signal,
+    /// `POST /api/v1/reload`.
+    Reload,
+    /// `PUT /api/v1/config`, or a change of a backend that is written into the file.
+    Admin,
+    /// An administrator changed a backend.
+    Override,
+}
+
+impl Cause {
+    /// Whether it is an edit, or someone who asks for the file as it is: what is wrong then is wrong with
+    /// the file, and not with what a request brought along.
+    pub(super) fn is_of_file(self) -> bool {
+        match self {
+            Self::Start | Self::File | Self::Signal | Self::Reload => true,
+            Self::Admin | Self::Override => false,
+        }
+    }
+
+    /// Whether somebody waits to hear that nothing changed.
+    pub(super) fn is_asked_for(self) -> bool {
+        match self {
+            Self::Signal | Self::Reload | Self::Admin => true,
+            Self::Start | Self::File | Self::Override => false,
+        }
+    }
+
+    /// Its name in log and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::File => "file",
+            Self::Signal => "signal",
+            Self::Reload => "reload",
+            Self::Admin => "admin",
+            Self::Override => "override",
+        }
+    }
+}
+
+/// How the last attempt went.
+#[derive(Clone, Debug)]
+pub struct Last {
+    /// Whether it is in force.
+    pub ok: bool,
+    /// What made it begin.
+    pub cause: Cause,
+    /// When it ended, as RFC 3339 has it.
+    pub at: String,
+    /// The same in seconds since 1970.
+    pub at_unix: f64,
+    /// How long it took.
+    pub took: Duration,
+    /// What was wrong.
+    pub problems: Vec<Problem>,
+    /// What does not take effect before the next start or upgrade.
+    pub notes: Vec<String>,
+}
+
+impl Last {
+    pub(super) fn new(cause: Cause, took: Duration, problems: Vec<Problem>, notes: Vec<String>) -> Self {
+        let mut at = Vec::new();
+        clock::write_iso(&mut at);
+        let at_unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self {
+            ok: problems.is_empty(),
+            cause,
+            at: String::from_utf8_lossy(&at).into_owned(),
+            at_unix: at_unix.as_secs_f64(),
+            took,
+            problems,
+            notes,
+        }
+    }
+}
+
+/// What the current generation was made of.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// The configuration file.
+    pub path: PathBuf,
+    /// What stood in it.
+    pub text: Arc<str>,
+    /// What that means, without what administrators changed.
+    pub file: Arc<Config>,
+    /// What administrators changed.
+    pub overrides: Overrides,
+    /// For each listener where it really listens.
+    pub addresses: HashMap<Slot, String>,
+    /// Hash of all the files that it was made of.
+    pub hash: u64,
+    /// Of each of them.
+    pub hashes: Hashes,
+}
+
+/// How a reload that was asked for went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Whether there is a new generation; not so when nothing changed.
+    pub is_changed: bool,
+    /// The generation that holds.
+    pub generation: u64,
+    /// What does not take effect before the next start or upgrade.
+    pub notes: Vec<String>,
+}
+
+/// Why a reload that was asked for changed nothing.
+#[derive(Clone, Debug)]
+pub enum Failed {
+    /// The configuration is not good, or what it needs is not to be had.
+    Problems(Problems),
+    /// It cannot be done.
+    Refused(Refusal),
+}
+
+impl From<Problems> for Failed {
+    fn from(problems: Problems) -> Self {
+        Self::Problems(problems)
+    }
+}
+
+impl Failed {
+    pub(super) fn stopping() -> Self {
+        Self::Refused(Refusal {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: "stopping",
+            message: "the program is stopping".to_owned(),
+            hint: "ask the program that took its place".to_owned(),
+        })
+    }
+}

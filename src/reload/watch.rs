@@ -1,0 +1,187 @@
+//! Watches the files that the configuration is made of.
+//!
+//! Folders are watched, not files: editors write another file and rename it over the old one, Kubernetes
+//! swaps a symbolic link two steps away, and a watch on the file would go on with what is no longer there.
+//! What came of an event is decided by content. Where events do not come (network file systems, some bind
+//! mounts, no watches left), [`signature`] is looked at every few seconds.
+
+use std::{
+    collections::HashSet,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use notify::{
+    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
+    event::{AccessKind, AccessMode},
+};
+use tokio::sync::mpsc::UnboundedSender;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use super::plan::Hashes;
+
+/// Tells that something may have changed.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    inner: Option<RecommendedWatcher>,
+    folders: HashSet<PathBuf>,
+}
+
+impl Watcher {
+    /// Sends to `events` at each event in the folders that are watched; none yet.
+    pub(super) fn new(events: UnboundedSender<()>) -> Self {
+        let told = move |event: notify::Result<Event>| {
+            if !event.is_ok_and(|event| is_reading(event.kind)) {
+                // Nobody listens any more when the program ends.
+                let _ = events.send(());
+            }
+        };
+        let inner = notify::recommended_watcher(told)
+            .inspect_err(|error| {
+                tracing::warn!("cannot watch files, which are looked at every few seconds instead: {error}");
+            })
+            .ok();
+        Self { inner, folders: HashSet::new() }
+    }
+
+    /// Watches the folders of these files, and no others.
+    pub(super) fn set(&mut self, files: &[PathBuf]) {
+        let Some(inner) = &mut self.inner else { return };
+        let wanted: HashSet<PathBuf> = files.iter().flat_map(|file| folders(file)).collect();
+        for gone in self.folders.difference(&wanted) {
+            // It may be gone altogether, and its watch with it.
+            let _ = inner.unwatch(gone);
+        }
+        for folder in &wanted {
+            // Also those that were watched before: a folder of the same name may have taken the place.
+            if let Err(error) = inner.watch(folder, RecursiveMode::NonRecursive)
+                && !self.folders.contains(folder)
+            {
+                let folder = folder.display();
+                tracing::warn!(
+                    "cannot watch {folder}, which is looked at every few seconds instead: {error}"
+                );
+            }
+        }
+        self.folders = wanted;
+    }
+}
+
+/// Whether the event only tells that somebody read: we do so ourselves.
+fn is_reading(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+        EventKind::Access(_) => true,
+        EventKind::Any
+        | EventKind::Create(_)
+        | EventKind::Modify(_)
+        | EventKind::Remove(_)
+        | EventKind::Other => false,
+    }
+}
+
+/// The folders in which something happens when the file at `path` becomes another: its own, those of the
+/// symbolic links on the way, and those of what they lead to.
+fn folders(path: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(mut path) = std::path::absolute(path) else { return found };
+    for _ in 0..MOST_LINKS {
+        let mut link = None;
+        // From the root downwards, so that the first link is followed first.
+        let mut prefixes: Vec<&Path> = path.ancestors().collect();
+        prefixes.reverse();
+        for prefix in prefixes {
+            if let Ok(target) = fs::read_link(prefix) {
+                let parent = prefix.parent().unwrap_or(prefix);
+                let rest = path.strip_prefix(prefix).unwrap_or(Path::new(""));
+                found.push(parent.to_owned());
+                let target = parent.join(target);
+                link = Some(if rest.as_os_str().is_empty() { target } else { target.join(rest) });
+                break;
+            }
+        }
+        match link {
+            Some(next) => path = next,
+            None => break,
+        }
+    }
+    found.extend(path.parent().map(Path::to_owned));
+    // `a/../b` and `b` are one.
+    found.into_iter().map(|folder| fs::canonicalize(&folder).unwrap_or(folder)).collect()
+}
+
+/// As many as the kernel follows.
+const MOST_LINKS: usize = 40;
+
+/// What stands in these files. A file that cannot be read counts as one that says so.
+pub(super) fn hashes(files: &[PathBuf]) -> Hashes {
+    let hash = |file: &PathBuf| match fs::read(file) {
+        Ok(bytes) => xxh3_64(&bytes),
+        Err(error) => xxh3_64(error.kind().to_string().as_bytes()),
+    };
+    files.iter().map(|file| (file.clone(), hash(file))).collect()
+}
+
+/// What all of it comes to.
+pub(super) fn fingerprint(hashes: &Hashes) -> u64 {
+    let mut sorted: Vec<_> = hashes.iter().collect();
+    sorted.sort_unstable();
+    let mut all = Xxh3::new();
+    for (file, hash) in sorted {
+        all.update(file.as_os_str().as_encoded_bytes());
+        all.update(&hash.to_le_bytes());
+    }
+    all.digest()
+}
+
+/// What can be seen of these files without reading them: another one means that they are to be read.
+pub(super) fn signature(files: &[PathBuf]) -> u64 {
+    let mut all = Xxh3::new();
+    for file in files {
+        let seen = fs::metadata(file).map_or([0; 5], |it| {
+            [
+                it.ino(),
+                it.len(),
+                it.mtime().unsigned_abs(),
+                it.mtime_nsec().unsigned_abs(),
+                it.ctime_nsec().unsigned_abs(),
+            ]
+        });
+        seen.iter().for_each(|number| all.update(&number.to_le_bytes()));
+    }
+    all.digest()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn every_folder_on_the_way_is_watched() {
+        let root = std::env::temp_dir().join(format!("pointsman-watch-{}", std::process::id()));
+        let root = {
+            fs::create_dir_all(root.join("mount/..2026_1")).unwrap();
+            fs::canonicalize(root).unwrap()
+        };
+        // As Kubernetes mounts a ConfigMap.
+        fs::write(root.join("mount/..2026_1/a.toml"), "").unwrap();
+        symlink("..2026_1", root.join("mount/..data")).unwrap();
+        symlink("..data/a.toml", root.join("mount/a.toml")).unwrap();
+        symlink(root.join("mount"), root.join("conf")).unwrap();
+        let found = folders(&root.join("conf/a.toml"));
+        let expected = [root.clone(), root.join("mount"), root.join("mount"), root.join("mount/..2026_1")];
+        assert_eq!(found, expected);
+        // One that is not there yet has a folder all the same.
+        assert_eq!(folders(&root.join("none.toml")), std::slice::from_ref(&root));
+        let files = [root.join("mount/a.toml")];
+        let (before, seen) = (fingerprint(&hashes(&files)), signature(&files));
+        fs::write(root.join("mount/..2026_1/a.toml"), "x").unwrap();
+        assert_ne!(before, fingerprint(&hashes(&files)));
+        assert_ne!(seen, signature(&files));
+        fs::remove_dir_all(&root).unwrap();
+        assert_ne!(before, fingerprint(&hashes(&files)));
+    }
+}

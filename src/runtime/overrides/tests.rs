@@ -1,0 +1,237 @@
+//! Changes over a file, and what a new file leaves of them.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::*;
+use crate::config;
+
+/// A file whose upstream `api` has these backends: name, weight, further keys.
+fn file(backends: &[(&str, u32, &str)]) -> Config {
+    let mut text = String::from(
+        "listener = [{ name = \"web\", address = \"127.0.0.1:0\" }]\n[[upstream]]\nname = \"api\"\n",
+    );
+    for (index, (name, weight, more)) in backends.iter().enumerate() {
+        let address = format!("10.0.0.{}:80", index + 1);
+        text += &format!(
+            "[[upstream.backend]]\nname = \"{name}\"\naddress = \"{address}\"\nweight = {weight}\n{more}\n"
+        );
+    }
+    config::parse(&text, Path::new("x.toml")).unwrap()
+}
+
+fn weight(backend: &str, weight: u32) -> Change {
+    Change::Weight { upstream: "api".into(), backend: backend.into(), weight }
+}
+
+fn state(backend: &str, state: BackendState) -> Change {
+    Change::State { upstream: "api".into(), backend: backend.into(), state }
+}
+
+fn remove(backend: &str) -> Change {
+    Change::Remove { upstream: "api".into(), backend: backend.into() }
+}
+
+fn add(json: serde_json::Value) -> Change {
+    let backend = BackendConf::from_json(&json, Path::new("x.toml")).unwrap();
+    Change::Add { upstream: "api".into(), backend }
+}
+
+/// The overrides after all these changes.
+fn after(config: &Config, changes: &[Change]) -> Overrides {
+    changes.iter().fold(Overrides::default(), |overrides, change| overrides.with(change, config).unwrap())
+}
+
+/// "name weight state" of each backend.
+fn effective(config: &Config, overrides: &Overrides) -> Vec<String> {
+    let mut config = config.clone();
+    overrides.apply(&mut config);
+    let backends = config.upstream[0].backend.iter();
+    backends.map(|it| format!("{} {} {}", it.name, it.weight, it.state.name())).collect()
+}
+
+fn lines(overrides: &Overrides) -> Vec<String> {
+    overrides.lines().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn changes_lie_over_the_file_and_name_their_base() {
+    let config = file(&[("a", 1, ""), ("b", 2, "")]);
+    let overrides = after(
+        &config,
+        &[
+            weight("a", 5),
+            state("10.0.0.1:80", BackendState::Draining),
+            add(json!({"address": "10.0.0.9:80", "weight": 4})),
+            remove("b"),
+            weight("10.0.0.9:80", 6),
+            state("10.0.0.9:80", BackendState::Disabled),
+        ],
+    );
+    assert_eq!(effective(&config, &overrides), ["a 5 draining", "10.0.0.9:80 6 disabled"]);
+    assert_eq!(
+        lines(&overrides),
+        [
+            "api/a: weight 5 instead of 1",
+            "api/a: state draining instead of enabled",
+            "api/10.0.0.9:80: added",
+            "api/b: removed"
+        ]
+    );
+    assert_eq!(overrides.lines_of("api", "10.0.0.1:80").len(), 2);
+    assert!(overrides.lines_of("other", "10.0.0.1:80").is_empty());
+    assert_eq!(Overrides::from_json(&overrides.to_json()), Ok(overrides));
+    assert_eq!(
+        effective(&config, &Overrides::default()),
+        ["a 1 enabled", "b 2 enabled"],
+        "the file is untouched"
+    );
+}
+
+#[test]
+fn what_the_file_says_anyway_is_no_override() {
+    let config = file(&[("a", 1, ""), ("b", 2, "")]);
+    let b = config.upstream[0].backend[1].clone();
+    let changed = [weight("a", 5), state("a", BackendState::Disabled), remove("b")];
+    let back = [weight("a", 1), state("a", BackendState::Enabled), add(b.to_json())];
+    assert!(!after(&config, &changed).is_empty());
+    assert_eq!(after(&config, &[changed, back].concat()), Overrides::default());
+    let added = [add(json!({"address": "10.0.0.9:80"})), remove("10.0.0.9:80")];
+    assert!(after(&config, &added).is_empty());
+    assert!(after(&config, &[weight("a", 1)]).is_empty());
+}
+
+#[test]
+fn a_removed_backend_can_come_back_as_another() {
+    let config = file(&[("a", 1, ""), ("b", 2, "")]);
+    let other = json!({"address": "10.0.0.2:80", "name": "c", "weight": 7});
+    let overrides = after(&config, &[remove("b"), add(other), weight("c", 8)]);
+    assert_eq!(effective(&config, &overrides), ["a 1 enabled", "c 8 enabled"]);
+    assert_eq!(overrides.settled(&config), overrides);
+    assert_eq!(Overrides::from_json(&overrides.to_json()), Ok(overrides.clone()));
+    let without = overrides.with(&remove("c"), &config).unwrap();
+    assert_eq!(effective(&config, &without), ["a 1 enabled"]);
+}
+
+#[test]
+fn refuses_what_would_not_stand_in_a_file() {
+    let config = file(&[("a", 1, ""), ("b", 0, ""), ("c", 1, "backup = true")]);
+    let refused = |overrides: &Overrides, change: &Change| {
+        let refusal = overrides.with(change, &config).unwrap_err();
+        assert!(!refusal.hint.is_empty());
+        (refusal.status.as_u16(), refusal.code)
+    };
+    let none = Overrides::default();
+    let elsewhere = Change::Remove { upstream: "apu".into(), backend: "a".into() };
+    assert_eq!(refused(&none, &elsewhere), (404, "no_such_upstream"));
+    assert_eq!(refused(&none, &weight("d", 1)), (404, "no_such_backend"));
+    assert_eq!(refused(&none, &weight("a", 65536)), (422, "bad_weight"));
+    assert_eq!(refused(&none, &add(json!({"address": "10.0.0.1:80"}))), (409, "backend_exists"));
+    assert_eq!(refused(&none, &add(json!({"address": "10.0.0.9:80", "name": "b"}))), (409, "backend_exists"));
+    let removed = after(&config, &[remove("b")]);
+    assert_eq!(refused(&removed, &remove("b")), (404, "no_such_backend"));
+    assert_eq!(refused(&removed, &remove("a")), (409, "last_backend"), "only a backup would be left");
+    let without_backup = after(&config, &[remove("c")]);
+    assert_eq!(refused(&without_backup, &weight("a", 0)), (409, "last_backend"));
+    assert_eq!(refused(&without_backup, &remove("a")), (409, "last_backend"), "weight 0 would be left");
+    // All may be out on purpose: that is what maintenance is.
+    let states = ["a", "b", "c"].map(|name| state(name, BackendState::Disabled));
+    assert_eq!(after(&config, &states).lines().len(), 3);
+}
+
+#[test]
+fn an_override_lasts_until_the_file_changes_its_key() {
+    let config = file(&[("a", 1, ""), ("b", 2, "")]);
+    let all = [
+        weight("a", 5),
+        state("a", BackendState::Draining),
+        remove("b"),
+        add(json!({"address": "10.0.0.3:80", "name": "c"})),
+    ];
+    let overrides = after(&config, &all);
+    assert_eq!(overrides.settled(&config), overrides);
+    let left = |backends: &[(&str, u32, &str)]| lines(&overrides.settled(&file(backends)));
+    let (a_weight, a_state) = ("api/a: weight 5 instead of 1", "api/a: state draining instead of enabled");
+    let (b, c) = ("api/b: removed", "api/c: added");
+    assert_eq!(left(&[("a", 3, ""), ("b", 2, "")]), [a_state, b, c], "the weight was changed");
+    assert_eq!(left(&[("a", 1, "state = \"disabled\""), ("b", 2, "")]), [a_weight, b, c]);
+    assert_eq!(
+        left(&[("a", 1, "max_connections = 9"), ("b", 2, "")]),
+        [a_weight, a_state, b, c],
+        "another key"
+    );
+    assert_eq!(left(&[("a", 1, ""), ("b", 3, "")]), [a_weight, a_state, c], "the removed one was changed");
+    assert_eq!(left(&[("a", 1, "")]), [a_weight, a_state, c], "the file has it no longer");
+    assert_eq!(
+        left(&[("a", 1, ""), ("b", 2, ""), ("d", 1, "")]),
+        [a_weight, a_state, b],
+        "the address is taken"
+    );
+    assert_eq!(left(&[("a", 1, ""), ("c", 2, "")]), [a_weight, a_state], "the name is taken");
+    assert_eq!(
+        left(&[("z", 1, ""), ("b", 2, "")])[0],
+        "api/z: weight 5 instead of 1",
+        "the address is the identity"
+    );
+    let text = "listener = [{ name = \"web\", address = \"127.0.0.1:0\" }]";
+    let gone = config::parse(text, Path::new("x.toml")).unwrap();
+    assert!(overrides.settled(&gone).is_empty(), "the upstream is gone");
+}
+
+#[test]
+fn what_is_left_never_leaves_an_upstream_without_anything() {
+    let config = file(&[("a", 1, ""), ("b", 1, ""), ("c", 1, "")]);
+    let overrides = after(&config, &[weight("a", 0), remove("b")]);
+    let new = file(&[("a", 1, ""), ("b", 1, "")]);
+    let left = overrides.settled(&new);
+    assert_eq!(lines(&left), ["api/a: weight 0 instead of 1"], "the youngest goes first");
+    assert_eq!(effective(&new, &left), ["a 0 enabled", "b 1 enabled"]);
+    assert!(overrides.settled(&file(&[("a", 1, "")])).is_empty());
+}
+
+#[test]
+fn json_that_is_wrong_is_refused() {
+    for bad in [
+        json!({}),
+        json!([{}]),
+        json!([{"upstream": "api", "backend": "a", "address": "10.0.0.1:80", "key": "colour"}]),
+        json!([{"upstream": "api", "backend": "a", "address": "10.0.0.1:80", "key": "weight", "base": 1}]),
+        json!([{"upstream": "api", "backend": "a", "address": "10.0.0.1:80", "key": "weight", "base": 1, "value": 70000}]),
+        json!([{"upstream": "api", "backend": "a", "address": "10.0.0.1:80", "key": "added", "value": {}}]),
+    ] {
+        assert!(Overrides::from_json(&bad).is_err(), "{bad}");
+    }
+}
+
+proptest::proptest! {
+    /// Whatever is asked for in whatever order: no panic, a usable upstream, JSON there and back, and
+    /// nothing lost while the file stays.
+    #[test]
+    fn any_changes(steps in proptest::collection::vec((0..4_u8, 0..5_u8, 0..3_u32), 0..12)) {
+        let config = file(&[("a", 1, ""), ("b", 0, ""), ("c", 2, "backup = true")]);
+        let mut overrides = Overrides::default();
+        for (kind, which, number) in steps {
+            let called = format!("10.0.0.{}:80", which + 1);
+            let change = match kind {
+                0 => weight(&called, number),
+                1 => state(&called, BackendState::ALL[number as usize].0),
+                2 => remove(&called),
+                _ => add(json!({"address": called, "weight": number})),
+            };
+            overrides = overrides.with(&change, &config).unwrap_or(overrides);
+            let mut now = config.clone();
+            overrides.apply(&mut now);
+            assert_eq!(unusable(&now.upstream[0]), None);
+            assert_eq!(Overrides::from_json(&overrides.to_json()), Ok(overrides.clone()));
+            assert_eq!(overrides.settled(&config), overrides);
+            for other in [file(&[("a", 1, "")]), file(&[("a", 0, ""), ("b", 1, "")])] {
+                let left = overrides.settled(&other);
+                let mut now = other.clone();
+                left.apply(&mut now);
+                assert_eq!(unusable(&now.upstream[0]), None);
+                assert_eq!(left.settled(&other), left);
+            }
+        }
+    }
+}

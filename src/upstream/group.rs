@@ -1,0 +1,308 @@
+//! An upstream as one worker sees it: its balancer's state, its idle connections, its counters.
+//!
+//! A [`Group`] belongs to one generation of its upstream. The next one takes over what the worker had:
+//! whose turn it is, the connections to backends that remain, the retry budget. Averages and counts need
+//! no taking over: they stand in rows that the registry keeps.
+
+use std::{
+    cell::RefCell,
+    collections::HashSet,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use super::{Upstream, pool::Pool, retry::Budget};
+use crate::{
+    backend::{Address, Backend},
+    balance::{Balancer, Pick},
+    error::{Kind, ProxyError, Result},
+    health::passive::Verdict,
+    moment::Moment,
+    net::{
+        Block, Stream, Wire,
+        dial::{self, Target},
+    },
+    telemetry::metrics::{BackendSeries, WorkerSeries},
+};
+
+/// An upstream as one worker sees it.
+#[derive(Debug)]
+pub struct Group {
+    /// The upstream.
+    pub upstream: Arc<Upstream>,
+    /// Counters by backend.
+    pub series: Vec<Arc<BackendSeries>>,
+    /// The worker's own counters.
+    pub worker: Arc<WorkerSeries>,
+    balancer: RefCell<Balancer>,
+    pools: Vec<Rc<Pool>>,
+    rng: RefCell<fastrand::Rng>,
+    budget: Rc<Budget>,
+    index: usize,
+}
+
+/// Which worker of how many.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Its index.
+    pub worker: usize,
+    /// How many there are.
+    pub workers: usize,
+}
+
+impl Group {
+    /// What a worker keeps of an upstream; `before` is what it kept of the generation before.
+    pub fn new(
+        upstream: Arc<Upstream>,
+        counters: Arc<WorkerSeries>,
+        place: Place,
+        before: Option<&Self>,
+    ) -> Self {
+        let conf = &upstream.conf;
+        let own = upstream.own.get(place.worker).map_or(&[][..], |own| own);
+        let series = own.iter().map(|own| own.series.clone()).collect();
+        let rows = own.iter().map(|own| own.row.clone()).collect();
+        let mut balancer = upstream.balancer.with_rows(place.worker, rows);
+        let map = before.map(|before| upstream.map_from(&before.upstream)).unwrap_or_default();
+        if let Some(before) = before {
+            balancer.carry_over(&before.balancer.borrow(), &map);
+        }
+        // Each worker has its share of what the upstream may do.
+        let per_second = f64::from(conf.retry.budget_min_per_second) / place.workers.max(1) as f64;
+        let budget = before.map_or_else(|| Rc::new(Budget::new(0, 0.0)), |before| before.budget.clone());
+        budget.set(conf.retry.budget_percent, per_second);
+        Self {
+            pools: pools(&upstream, before, &map),
+            balancer: RefCell::new(balancer),
+            rng: RefCell::new(fastrand::Rng::new()),
+            index: place.worker,
+            worker: counters,
+            upstream,
+            series,
+            budget,
+        }
+    }
+
+    /// Picks a backend and counts the exchange there; `None` when no backend may take it now.
+    pub fn pick(self: &Rc<Self>, key: u64, tried: &[usize], now: Moment) -> Option<Permit> {
+        let backends = &self.upstream.backends;
+        let mut balancer = self.balancer.borrow_mut();
+        let mut rng = self.rng.borrow_mut();
+        // Between the pick and the count another worker may have taken the last place.
+        for _ in 0..=backends.len() {
+            let pick = Pick { key, tried, now, rng: &mut rng };
+            let index = balancer.pick(backends, pick)?;
+            if let Some(permit) = Permit::take(self, index) {
+                balancer.on_start(index, now);
+                return Some(permit);
+            }
+        }
+        None
+    }
+
+    /// Takes the backend that a sticky cookie names, if it may take the exchange.
+    pub fn pick_index(self: &Rc<Self>, index: usize, now: Moment) -> Option<Permit> {
+        self.upstream.backends.get(index).filter(|backend| backend.is_available(now))?;
+        let permit = Permit::take(self, index)?;
+        self.balancer.borrow_mut().on_start(index, now);
+        Some(permit)
+    }
+
+    /// With every backend down and `when_all_down = "use-all"`: one as the policy says, whatever its
+    /// health.
+    pub fn pick_despite_health(self: &Rc<Self>, key: u64, tried: &[usize], now: Moment) -> Option<Permit> {
+        let mut rng = self.rng.borrow_mut();
+        let mut balancer = self.balancer.borrow_mut();
+        let pick = Pick { key, tried, now, rng: &mut rng };
+        let index = balancer.pick_despite_health(&self.upstream.backends, pick)?;
+        let permit = Permit::take(self, index)?;
+        balancer.on_start(index, now);
+        Some(permit)
+    }
+
+    /// Counts a request, of which the retry budget is a share.
+    pub fn on_request(&self, now: Moment) {
+        self.budget.on_request(now);
+    }
+
+    /// Takes a retry from the budget.
+    pub fn may_retry(&self, now: Moment) -> bool {
+        let is_left = self.budget.try_retry(now);
+        let count = if is_left { &self.worker.retries } else { &self.worker.retries_refused };
+        count.add(1);
+        is_left
+    }
+
+    /// Tells passive health how an attempt went; a change is logged.
+    pub fn record_health(&self, index: usize, verdict: Verdict, now: Moment) {
+        if let Some(change) = self.upstream.passive.record(self.index, index, verdict, now) {
+            self.upstream.log_change(&change);
+        }
+    }
+
+    /// The balancer's measurements and state.
+    pub fn with_balancer<T>(&self, use_it: impl FnOnce(&mut Balancer) -> T) -> T {
+        use_it(&mut self.balancer.borrow_mut())
+    }
+
+    /// Closes idle connections that are too old or were closed at the other end.
+    pub fn sweep(&self, now: Moment) {
+        self.pools.iter().for_each(|pool| pool.sweep(now));
+    }
+
+    /// Closes what is idle, and keeps nothing any more: the upstream is gone.
+    pub fn close(&self) {
+        self.pools.iter().for_each(|pool| pool.close());
+    }
+
+    fn pool(&self, index: usize) -> Option<&Pool> {
+        self.pools.get(index).map(|pool| &**pool)
+    }
+}
+
+/// A pool for each backend: the one that was there, where backend and TLS are still the same. An exchange
+/// of the generation before gives its connection back to it; what is idle to a backend that is gone, or
+/// under settings that are gone, is closed.
+fn pools(upstream: &Upstream, before: Option<&Group>, map: &[Option<usize>]) -> Vec<Rc<Pool>> {
+    let conf = &upstream.conf;
+    let (most, timeout) = (conf.max_idle as usize, conf.idle_timeout);
+    let may_keep = before.is_some_and(|before| upstream.speaks_as(&before.upstream));
+    let kept = |index: usize| {
+        let from = map.get(index).copied().flatten().filter(|_| may_keep)?;
+        before?.pools.get(from).cloned()
+    };
+    let pools: Vec<_> = (0..upstream.backends.len())
+        .map(|index| match kept(index) {
+            Some(pool) => {
+                pool.set(most, timeout);
+                pool
+            }
+            None => Rc::new(Pool::new(most, timeout)),
+        })
+        .collect();
+    if let Some(before) = before {
+        let kept: HashSet<usize> = match may_keep {
+            true => map.iter().copied().flatten().collect(),
+            false => HashSet::new(),
+        };
+        let gone = before.pools.iter().enumerate().filter(|(index, _)| !kept.contains(index));
+        gone.for_each(|(_, pool)| pool.close());
+    }
+    pools
+}
+
+/// A place at a backend: counted in `in_flight` until it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    group: Rc<Group>,
+    index: usize,
+}
+
+impl Permit {
+    fn take(group: &Rc<Group>, index: usize) -> Option<Self> {
+        let backend = group.upstream.backends.get(index)?;
+        let before = backend.shared.in_flight.0.fetch_add(1, Relaxed);
+        let permit = Self { group: group.clone(), index };
+        // Dropping the permit takes the count back.
+        (backend.max_connections == 0 || before < backend.max_connections).then_some(permit)
+    }
+
+    /// Index of the backend in its upstream.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The upstream as this worker sees it.
+    pub fn group(&self) -> &Rc<Group> {
+        &self.group
+    }
+
+    /// The backend.
+    pub fn backend(&self) -> Option<&Arc<Backend>> {
+        self.group.upstream.backends.get(self.index)
+    }
+
+    /// An idle connection to the backend.
+    pub fn reuse(&self, now: Moment) -> Option<Wire> {
+        let wire = self.group.pool(self.index)?.take(now)?;
+        self.group.worker.pool_reused.add(1);
+        Some(wire)
+    }
+
+    /// Keeps a connection for the next exchange.
+    pub fn keep(&self, wire: Wire, now: Moment) {
+        if let Some(pool) = self.group.pool(self.index) {
+            pool.put(wire, now);
+        }
+    }
+
+    /// Counts bytes that came from or went to the backend.
+    pub fn count_bytes(&self, bytes: u64) {
+        if let Some(series) = self.group.series.get(self.index) {
+            series.bytes.add(bytes);
+        }
+        self.group.with_balancer(|balancer| balancer.on_bytes(self.index, bytes, Moment::now()));
+    }
+
+    /// A new connection. `host` is the request's, for TLS where no other name is given.
+    pub async fn dial(&self, host: &str) -> Result<Wire> {
+        let backend = self.backend().ok_or(Kind::NoBackend)?;
+        self.group.worker.pool_dialled.add(1);
+        let plain = match &backend.address {
+            Address::Unix(path) => dial::plain(&Target::Unix(path.clone())).await?,
+            _ => {
+                let addresses = addresses(backend).await;
+                if addresses.is_empty() {
+                    return Err(Kind::Unresolved.into());
+                }
+                let start = self.group.rng.borrow_mut().usize(0..addresses.len());
+                let mut last = ProxyError::new(Kind::Unresolved);
+                let mut connected = None;
+                for address in addresses.iter().cycle().skip(start).take(addresses.len()) {
+                    match dial::plain(&Target::Tcp(*address)).await {
+                        Ok(plain) => {
+                            connected = Some(plain);
+                            break;
+                        }
+                        Err(error) => last = error,
+                    }
+                }
+                connected.ok_or(last)?
+            }
+        };
+        let stream = match &self.group.upstream.tls {
+            None => Stream::Plain(plain),
+            Some(tls) => {
+                let name = tls.name_for(backend, host)?;
+                dial::tls(plain, tls.config.clone(), name).await?
+            }
+        };
+        Ok(Wire::new(stream, Block::default()))
+    }
+}
+
+/// The addresses of a backend. Right after the start its name may still be looked up for the first time;
+/// that is waited for, and the caller bounds the time.
+async fn addresses(backend: &Backend) -> Arc<Vec<SocketAddr>> {
+    loop {
+        let is_looked_up = backend.shared.is_looked_up.load(Relaxed);
+        let addresses = backend.shared.resolved.load_full();
+        if !addresses.is_empty() || is_looked_up {
+            return addresses;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(backend) = self.group.upstream.backends.get(self.index) {
+            backend.shared.in_flight.0.fetch_sub(1, Relaxed);
+            if backend.max_connections > 0 {
+                self.group.upstream.queue.call_next();
+            }
+        }
+    }
+}
