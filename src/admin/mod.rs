@@ -8,11 +8,13 @@ pub mod access;
 pub mod reply;
 pub mod server;
 
+mod dashboard;
 mod healthz;
 mod index;
 mod metrics;
 mod readyz;
 mod status;
+mod traffic;
 mod upstreams;
 
 use std::sync::Arc;
@@ -29,7 +31,14 @@ use crate::{config::admin::AdminConf, moment::Moment, reload::Reloader, runtime:
 
 /// Every endpoint; what is not here is not there. The index is made from it.
 pub static ENDPOINTS: &[Endpoint] = &[
-    Endpoint { method: "GET", path: "/", summary: "this page", is_open: false, answer: index::get },
+    Endpoint {
+        method: "GET",
+        path: "/",
+        summary: "the dashboard, for a browser",
+        // It holds no data: it asks for them, and for the token where one is needed.
+        is_open: true,
+        answer: dashboard::get,
+    },
     Endpoint {
         method: "GET",
         path: "/healthz",
@@ -53,10 +62,24 @@ pub static ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint {
         method: "GET",
+        path: "/api/v1",
+        summary: "this list of endpoints",
+        is_open: false,
+        answer: index::get,
+    },
+    Endpoint {
+        method: "GET",
         path: "/api/v1/status",
         summary: "version, uptime, generation, listeners, last reload",
         is_open: false,
         answer: status::get,
+    },
+    Endpoint {
+        method: "GET",
+        path: "/api/v1/traffic",
+        summary: "totals since the start, and the last errors",
+        is_open: false,
+        answer: traffic::get,
     },
     Endpoint {
         method: "GET",
@@ -164,7 +187,7 @@ impl Admin {
 fn no_endpoint(method: &str, path: &str, allowed: &[&str]) -> Reply {
     if allowed.is_empty() {
         let message = format!("there is no {path}");
-        return error(StatusCode::NOT_FOUND, "not_found", &message, "GET / lists the endpoints");
+        return error(StatusCode::NOT_FOUND, "not_found", &message, "GET /api/v1 lists the endpoints");
     }
     let mut allow = allowed.join(", ");
     if allowed.contains(&"GET") {

@@ -44,6 +44,8 @@ const HEAD: Duration = Duration::from_secs(10);
 const BODY: Duration = Duration::from_secs(10);
 /// Time for a connection, with all that it asks.
 const CONNECTION: Duration = Duration::from_secs(300);
+/// Time for the exchange that is under way when the time of its connection is over.
+const LAST_ANSWER: Duration = Duration::from_secs(10);
 /// Bytes of a request body.
 const MOST_BODY: usize = 1024 * 1024;
 /// Bytes of a request head.
@@ -122,8 +124,13 @@ async fn serve(admin: Arc<Admin>, stream: impl AsyncRead + AsyncWrite + Unpin + 
         .header_read_timeout(HEAD)
         .max_buf_size(MOST_HEAD)
         .serve_connection(HyperIo(stream), service);
+    let mut connection = std::pin::pin!(connection);
     // How a client's connection broke is its own affair.
-    let _ = timeout(CONNECTION, connection).await;
+    if timeout(CONNECTION, connection.as_mut()).await.is_err() {
+        // What it asks just now it is still told.
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(LAST_ANSWER, connection).await;
+    }
 }
 
 async fn respond(admin: &Admin, request: Request<Incoming>) -> Reply {

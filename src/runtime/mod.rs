@@ -3,6 +3,7 @@
 pub mod build;
 pub mod connections;
 pub mod drain;
+mod failure;
 pub mod groups;
 pub mod overrides;
 pub mod permit;

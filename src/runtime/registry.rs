@@ -14,7 +14,10 @@ use std::{
 use crate::{
     backend,
     config::listen::ListenerConf,
-    telemetry::metrics::{NO_NAME, NameId, RouteSeries, WorkerSeries},
+    telemetry::{
+        metrics::{NO_NAME, NameId, RouteSeries, WorkerSeries},
+        recent_errors::RecentErrors,
+    },
     upstream::Own,
 };
 
@@ -110,6 +113,8 @@ pub struct WorkerRegistry {
     pub routes: Mutex<HashMap<Arc<str>, Arc<RouteSeries>>>,
     /// By backend.
     pub backends: Mutex<HashMap<BackendKey, Own>>,
+    /// The last exchanges that ended in an error.
+    pub errors: RecentErrors,
 }
 
 impl Registry {

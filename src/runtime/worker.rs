@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use super::{
     connections::Connections,
     drain::{Drain, Stage},
+    failure,
     groups::Groups,
     registry::{Registry, Slot},
     snapshot::Snapshot,
@@ -213,6 +214,9 @@ impl Worker {
         }
         self.series.bytes_in.add(exchange.bytes_in);
         self.series.bytes_out.add(exchange.bytes_out);
+        if let Some((kind, detail)) = &exchange.error {
+            failure::note(self, &exchange, &snapshot.shared, listener, (*kind, detail));
+        }
         if config.log.access != AccessLog::Off {
             let upstream = exchange.upstream.and_then(|index| upstreams.get(index));
             let backend =

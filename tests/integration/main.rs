@@ -16,6 +16,7 @@
 mod admin;
 mod balancing;
 mod cli;
+mod dashboard;
 mod drain;
 mod forwarding;
 mod health;

@@ -1,5 +1,6 @@
 //! Starting the real binary, scripted backends, and raw clients.
 
+pub mod browser;
 pub mod client;
 pub mod h2;
 pub mod origin;
