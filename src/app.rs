@@ -2,10 +2,8 @@
 
 use std::{
     io,
-    rc::Rc,
     sync::{Arc, mpsc},
     thread::JoinHandle,
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -155,7 +153,7 @@ fn runtime() -> io::Result<LocalRuntime> {
 async fn worker(
     index: usize,
     shared: Arc<Shared>,
-    (mailbox, sockets): Begin,
+    (mut mailbox, sockets): Begin,
     mailboxes: Mailboxes,
     log: WorkerLog,
 ) {
@@ -163,20 +161,16 @@ async fn worker(
     let worker = Worker::new(index, shared, log);
     tokio::task::spawn_local(timer::drive());
     tokio::task::spawn_local(worker.clone().housekeeping());
-    let accepting = Rc::new(Accepting::new(worker.clone(), mailboxes.clone()));
+    let accepting = Accepting::new(worker.clone(), mailboxes);
     accepting.change(sockets);
-    let served = accepting.clone();
-    tokio::task::spawn_local(async move { served.serve(mailbox).await });
-    reached(&mut stage, Stage::Draining).await;
+    tokio::select! {
+        () = accepting.serve(&mut mailbox) => {}
+        () = reached(&mut stage, Stage::Draining) => {}
+    }
     worker.begin_draining();
     accepting.stop();
-    let is_over = async {
-        while mailboxes.open(index) > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
     tokio::select! {
-        () = is_over => {}
+        () = accepting.finish(&mut mailbox) => {}
         () = reached(&mut stage, Stage::Closing) => {}
     }
     worker.flush_log();

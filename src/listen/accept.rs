@@ -108,7 +108,9 @@ fn take(
     let accepted = Accepted { socket, source, listener: slot, permit };
     if chosen == worker.index {
         connection::begin(worker, accepted);
-    } else {
-        mailboxes.send(chosen, Message::Accepted(accepted));
+    } else if let Err(Message::Accepted(mut accepted)) = mailboxes.send(chosen, Message::Accepted(accepted)) {
+        // That one has ended: the program is stopping.
+        accepted.permit.pass_to(worker.index);
+        connection::begin(worker, accepted);
     }
 }

@@ -46,7 +46,8 @@ impl Engine {
         self.shared.snapshot.store(snapshot.clone());
         let changes = self.sockets.commit(acquired, self.mailboxes.workers());
         for (worker, change) in changes.into_iter().enumerate() {
-            self.mailboxes.send(worker, Message::Published(change));
+            // A worker ends only with the program.
+            let _ = self.mailboxes.send(worker, Message::Published(change));
         }
         self.end_later(closing, snapshot.config.runtime.drain_timeout);
         let in_force = InForce {
@@ -75,7 +76,9 @@ impl Engine {
             let current = shared.snapshot.load_full();
             // One of them may have come back.
             for slot in closing.into_iter().filter(|slot| current.listener(*slot).is_none()) {
-                (0..mailboxes.workers()).for_each(|worker| mailboxes.send(worker, Message::End(slot)));
+                for worker in 0..mailboxes.workers() {
+                    let _ = mailboxes.send(worker, Message::End(slot));
+                }
             }
         });
     }
