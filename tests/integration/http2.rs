@@ -197,7 +197,7 @@ fn a_slow_backend_holds_an_upload_back_and_not_the_memory() {
         }))
     });
     // What the first request brings in is not the question.
-    proxy.get("/small");
+    assert_eq!(proxy.connect().get_with("/", "a b", "").status, 400);
     let before = proxy.memory();
     run(async {
         let client = Http2::connect(&proxy).await;
