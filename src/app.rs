@@ -72,7 +72,7 @@ pub fn run(loaded: Loaded) -> Result<(), String> {
     let begin = receivers.into_iter().zip(changes).collect();
     let threads = start_workers(&shared, begin, &mailboxes, &log)
         .map_err(|error| format!("cannot start a worker: {error}"))?;
-    let admin = Arc::new(Admin::new(shared.clone(), access, reloader.clone()));
+    let admin = Arc::new(Admin::new(shared.clone(), access, reloader.clone(), mailboxes, tickets.clone()));
     let control_side =
         Control { shared, tickets, log: log.clone(), engine, reloader, published, admin, socket };
     let result = control_side.run(control);

@@ -6,8 +6,13 @@ use http::StatusCode;
 
 use super::{
     Admin, ENDPOINTS, Question,
+    about::{About, Gives},
     reply::{Reply, make},
 };
+
+/// What it gives.
+pub(super) const ABOUT: About =
+    About { gives: &[Gives::text(200, "a page", "text/html; charset=utf-8")], ..About::PLAIN };
 
 pub(super) fn get(_: &Admin, _: &Question) -> Reply {
     let mut rows = String::new();
