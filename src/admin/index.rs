@@ -5,8 +5,17 @@ use serde_json::{Value, json};
 
 use super::{
     Admin, ENDPOINTS, Question,
+    about::{About, Gives, array, object, text},
     reply::{self, Reply},
 };
+
+/// What it gives.
+pub(super) const ABOUT: About = About { gives: &[Gives::json("every endpoint", schema)], ..About::PLAIN };
+
+fn schema() -> Value {
+    let endpoint = object(json!({"method": text(), "path": text(), "summary": text()}));
+    object(json!({"version": text(), "endpoints": array(endpoint)}))
+}
 
 pub(super) fn get(_: &Admin, _: &Question) -> Reply {
     let row = |endpoint: &super::Endpoint| json!({"method": endpoint.method, "path": endpoint.path, "summary": endpoint.summary});

@@ -5,9 +5,19 @@ use http::StatusCode;
 
 use super::{
     Admin, Question,
+    about::{About, Gives},
     reply::{Reply, text},
 };
 use crate::runtime::drain::Stage;
+
+/// What it gives.
+pub(super) const ABOUT: About = About {
+    gives: &[
+        Gives::text(200, "it wants traffic", "text/plain; charset=utf-8"),
+        Gives::text(503, "it starts or drains", "text/plain; charset=utf-8"),
+    ],
+    ..About::PLAIN
+};
 
 pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
     // While the workers start there is nobody to answer: the control loop begins after them.

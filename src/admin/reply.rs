@@ -5,6 +5,8 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use crate::{reload::Failed, settings::Problems};
+
 /// An answer of the admin endpoint.
 pub type Reply = Response<Full<Bytes>>;
 
@@ -23,6 +25,32 @@ pub fn json(status: StatusCode, value: &Value) -> Reply {
 /// An error: a word for programs, a sentence and a hint for people.
 pub fn error(status: StatusCode, code: &str, message: &str, hint: &str) -> Reply {
     json(status, &json!({"error": {"code": code, "message": message, "hint": hint}}))
+}
+
+/// 503: too much is asked at once.
+pub fn busy() -> Reply {
+    let (message, hint) = ("too many answers of this kind are being made", "ask again in a moment");
+    let mut reply = error(StatusCode::SERVICE_UNAVAILABLE, "busy", message, hint);
+    reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    reply
+}
+
+/// 422 with everything that is wrong with a configuration.
+pub fn problems(problems: &Problems) -> Reply {
+    let count = problems.0.len();
+    let plural = if count == 1 { "" } else { "s" };
+    let message = format!("the configuration has {count} problem{plural}");
+    let hint = "`problems` has each with its place; nothing was changed";
+    let error = json!({"code": "bad_config", "message": message, "hint": hint});
+    json(StatusCode::UNPROCESSABLE_ENTITY, &json!({"error": error, "problems": problems.to_json()}))
+}
+
+/// Why a reload or a change was not made.
+pub fn failed(failed: &Failed) -> Reply {
+    match failed {
+        Failed::Problems(all) => problems(all),
+        Failed::Refused(refusal) => error(refusal.status, refusal.code, &refusal.message, &refusal.hint),
+    }
 }
 
 /// An answer of any media type.

@@ -14,21 +14,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::spawn_local,
     time::{sleep, timeout},
 };
 
 use super::{
     Admin,
-    reply::{Reply, error},
+    about::{MOST_CONFIG, MOST_SMALL},
+    question::{self, Checked},
+    reply::{Reply, busy, error},
 };
 use crate::{
     config::{admin::AdminConf, listen::ListenAddress},
@@ -46,8 +48,10 @@ const BODY: Duration = Duration::from_secs(10);
 const CONNECTION: Duration = Duration::from_secs(300);
 /// Time for the exchange that is under way when the time of its connection is over.
 const LAST_ANSWER: Duration = Duration::from_secs(10);
-/// Bytes of a request body.
-const MOST_BODY: usize = 1024 * 1024;
+/// Time to wait for a place among the large bodies; less than for the body.
+const PLACE: Duration = Duration::from_secs(5);
+/// Bytes that are read of a body that is too large.
+const MOST_DISCARDED: usize = 2 * MOST_CONFIG;
 /// Bytes of a request head.
 const MOST_HEAD: usize = 64 * 1024;
 /// Pause after a failure to accept, such as too many open files.
@@ -117,7 +121,7 @@ pub async fn run(admin: Arc<Admin>, listener: Listener) {
 async fn serve(admin: Arc<Admin>, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
     let service = service_fn(|request| {
         let admin = admin.clone();
-        async move { Ok::<_, Infallible>(respond(&admin, request).await) }
+        async move { Ok::<_, Infallible>(respond(admin, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(Timer)
@@ -133,30 +137,68 @@ async fn serve(admin: Arc<Admin>, stream: impl AsyncRead + AsyncWrite + Unpin + 
     }
 }
 
-async fn respond(admin: &Admin, request: Request<Incoming>) -> Reply {
+async fn respond(admin: Arc<Admin>, request: Request<Incoming>) -> Reply {
     let (head, body) = request.into_parts();
     // Before the body is read: who may not ask need not send it.
     let (endpoint, mut question) = match admin.find(&head) {
         Ok(found) => found,
         Err(refusal) => return *refusal,
     };
-    match read(body).await {
-        Ok(body) => question.body = body,
-        Err(refusal) => return *refusal,
+    let takes = endpoint.about.body;
+    let read = async {
+        let (body, place) = read(body, takes.most(), &admin.large).await?;
+        question::media_type(takes, &head.headers, &body)?;
+        Checked::Ok((body, place))
+    };
+    match timeout(BODY, read).await {
+        Ok(Ok((body, place))) => (question.body, question.place) = (body, place),
+        Ok(Err(refusal)) => return *refusal,
+        Err(_) => {
+            let message = "the body did not come in time";
+            return error(StatusCode::REQUEST_TIMEOUT, "too_slow", message, "send it at once");
+        }
     }
-    (endpoint.answer)(admin, &question)
+    admin.answer(endpoint, question).await
 }
 
-async fn read(body: Incoming) -> Result<Bytes, Box<Reply>> {
-    let refusal = |status, code, message| Err(Box::new(error(status, code, message, "")));
-    match timeout(BODY, Limited::new(body, MOST_BODY).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            refusal(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is larger than 1 MiB")
+/// Reads a body of at most so many bytes. A large one needs a place among the large ones.
+async fn read(
+    mut body: Incoming,
+    most: usize,
+    places: &Arc<Semaphore>,
+) -> Checked<(Bytes, Option<OwnedSemaphorePermit>)> {
+    let mut whole = BytesMut::new();
+    let mut place = None;
+    let mut length = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            let message = "the body broke off";
+            return Err(Box::new(error(StatusCode::BAD_REQUEST, "bad_body", message, "send all of it")));
+        };
+        // What is not data is trailers, which mean nothing here.
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length > most {
+            whole = BytesMut::new();
+            // The rest is read too, up to a bound: a client that still sends would not see the answer.
+            if length > MOST_DISCARDED {
+                break;
+            }
+            continue;
         }
-        Ok(Err(_)) => refusal(StatusCode::BAD_REQUEST, "bad_body", "the body broke off"),
-        Err(_) => refusal(StatusCode::REQUEST_TIMEOUT, "too_slow", "the body did not come in time"),
+        if length > MOST_SMALL && place.is_none() {
+            let permit = timeout(PLACE, places.clone().acquire_owned()).await;
+            let Ok(Ok(permit)) = permit else { return Err(Box::new(busy())) };
+            place = Some(permit);
+        }
+        whole.extend_from_slice(&data);
     }
+    if length > most {
+        let message = format!("the body has more than {} KiB", most / 1024);
+        let hint = "send less";
+        return Err(Box::new(error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", &message, hint)));
+    }
+    Ok((whole.freeze(), place))
 }
 
 /// Tokio's clock as hyper takes it.

@@ -1,19 +1,80 @@
 //! `GET /api/v1/status`: what runs, since when, and from which configuration.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::{
+    sync::{PoisonError, atomic::Ordering::Relaxed},
+    time::SystemTime,
+};
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
     Admin, Question,
+    about::{About, Gives, array, count, object, reference, text},
     reply::{self, Reply},
 };
 use crate::{
     moment::Moment,
-    runtime::{Listener, drain::Stage, overrides::Line},
+    reload::{plan::Certificate, preview},
+    runtime::{Listener, Snapshot, drain::Stage, overrides::Line},
     settings::Problem,
 };
+
+/// What it gives.
+pub(super) const ABOUT: About = About { gives: &[Gives::json("the status", schema)], ..About::PLAIN };
+
+fn schema() -> Value {
+    let listener = object(json!({
+        "name": text(),
+        "address": text(),
+        "protocol": text(),
+        "connections": count(),
+        "accepted": count(),
+        "refused": count(),
+    }));
+    let last = object(json!({
+        "ok": {"type": "boolean"},
+        "at": {"type": "string", "format": "date-time"},
+        "cause": {"enum": ["start", "file", "signal", "reload", "admin", "override"]},
+        "took_ms": count(),
+        "problems": array(reference("Problem")),
+        "notes": array(text()),
+    }));
+    object(json!({
+        "version": text(),
+        "pid": count(),
+        "uptime_seconds": count(),
+        "generation": {"type": "integer", "minimum": 1},
+        "config_hash": text(),
+        "workers": count(),
+        "listeners": array(listener),
+        "draining": {"type": "boolean"},
+        "role": {"enum": ["primary", "standby"]},
+        "overrides": array(reference("Override")),
+        "certificates": array(reference("Certificate")),
+        "reloads": object(json!({"succeeded": count(), "failed": count()})),
+        "last_reload": last,
+    }))
+}
+
+/// When certificates were looked at: the generation, and hours since 1970.
+pub(super) type Looked = (u64, u64);
+
+/// The certificates that are served. Their files are read once in a generation and hour: what is left of
+/// them changes by the day.
+fn certificates(admin: &Admin, snapshot: &Snapshot) -> Value {
+    let hours = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() / 3600;
+    let mut kept = admin.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*kept {
+        Some((looked, told)) if *looked == (snapshot.generation, hours) => told.clone(),
+        Some(_) | None => {
+            let told: Value =
+                preview::certificates(&snapshot.config).iter().map(Certificate::to_json).collect();
+            *kept = Some(((snapshot.generation, hours), told.clone()));
+            told
+        }
+    }
+}
 
 pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
     let snapshot = admin.shared.snapshot.load();
@@ -21,6 +82,7 @@ pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
     let (last, in_force) = (admin.reloader.last(), admin.reloader.in_force());
     let problems: Vec<Value> = last.problems.iter().map(Problem::to_json).collect();
     let overrides: Vec<Value> = in_force.overrides.lines().iter().map(Line::to_json).collect();
+    let (succeeded, failed) = admin.reloader.counts();
     let status = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
@@ -32,6 +94,8 @@ pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
         "draining": admin.shared.drain.stage() > Stage::Running,
         "role": "primary",
         "overrides": overrides,
+        "certificates": certificates(admin, &snapshot),
+        "reloads": {"succeeded": succeeded, "failed": failed},
         "last_reload": {
             "ok": last.ok,
             "at": last.at,

@@ -1,33 +1,78 @@
 //! `GET /api/v1/upstreams` and `/{upstream}`: each backend's state and traffic, summed over workers.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     Admin, Question,
+    about::{About, Gives, array, count, object, reference, text},
     reply::{self, Reply, error},
 };
 use crate::{
     backend::{self, Backend, WEIGHT_UNIT},
     balance::Row,
     moment::Moment,
+    runtime::overrides::{Line, position},
     upstream::Upstream,
 };
 
+/// Of the list.
+pub(super) const LIST: About = About {
+    gives: &[Gives::json("every upstream", || object(json!({"upstreams": array(reference("Upstream"))})))],
+    ..About::PLAIN
+};
+
+/// Of one.
+pub(super) const ONE: About =
+    About { gives: &[Gives::json("the upstream", || reference("Upstream"))], errors: &[404], ..About::PLAIN };
+
+/// The schema of an upstream.
+pub(super) fn schema() -> Value {
+    object(json!({"name": text(), "balance": text(), "backends": array(reference("Backend"))}))
+}
+
+/// The schema's properties of a backend, and these.
+pub(super) fn properties(more: Value) -> Value {
+    let mut all = json!({
+        "name": text(),
+        "address": text(),
+        "weight": {"type": "integer", "minimum": 0},
+        "state": {"enum": ["up", "down", "ejected", "draining", "disabled"]},
+        "why": text(),
+        "in_flight": count(),
+        "requests": count(),
+        "failures": count(),
+        "ewma_ms": {"type": ["number", "null"]},
+        "bytes_per_second": count(),
+        "override": {
+            "type": ["object", "null"],
+            "description": "the keys that an administrator changed: what the file says, and what holds",
+            "additionalProperties": object(json!({"base": true, "value": true})),
+        },
+    });
+    if let (Some(all), Value::Object(more)) = (all.as_object_mut(), more) {
+        all.extend(more);
+    }
+    all
+}
+
 pub(super) fn list(admin: &Admin, _: &Question) -> Reply {
-    let snapshot = admin.shared.snapshot.load();
+    let (snapshot, overrides) = (admin.shared.snapshot.load(), lines(admin));
     let now = Moment::now();
-    let all: Vec<Value> = snapshot.upstreams.iter().map(|it| upstream(it, now)).collect();
+    let all: Vec<Value> = snapshot.upstreams.iter().map(|it| upstream(it, &overrides, now)).collect();
     reply::json(StatusCode::OK, &json!({"upstreams": all}))
 }
 
 pub(super) fn get(admin: &Admin, question: &Question) -> Reply {
-    let name = question.parameters.first().map_or("", String::as_str);
+    let name = question.parameter(0);
     let snapshot = admin.shared.snapshot.load();
     match snapshot.upstreams.iter().find(|upstream| upstream.conf.name == name) {
-        Some(found) => reply::json(StatusCode::OK, &upstream(found, Moment::now())),
+        Some(found) => reply::json(StatusCode::OK, &upstream(found, &lines(admin), Moment::now())),
         None => {
             let message = format!("there is no upstream `{name}`");
             let hint = "GET /api/v1/upstreams lists them";
@@ -36,27 +81,55 @@ pub(super) fn get(admin: &Admin, question: &Question) -> Reply {
     }
 }
 
-fn upstream(upstream: &Upstream, now: Moment) -> Value {
+/// One backend of the running generation, called by its name or its address.
+pub(super) fn backend(admin: &Admin, upstream: &str, called: &str) -> Option<Value> {
+    let snapshot = admin.shared.snapshot.load();
+    let upstream = snapshot.upstreams.iter().find(|it| it.conf.name == upstream)?;
+    let index = position(&upstream.conf.backend, called)?;
+    let backend = upstream.backends.get(index)?;
+    Some(told(upstream, (index, backend), &lines(admin), Moment::now()))
+}
+
+/// What administrators changed, by upstream and address.
+type Lines = HashMap<(String, String), Vec<Line>>;
+
+fn lines(admin: &Admin) -> Lines {
+    let mut all = Lines::new();
+    for line in admin.reloader.in_force().overrides.lines() {
+        all.entry((line.upstream.clone(), line.address.clone())).or_default().push(line);
+    }
+    all
+}
+
+fn upstream(upstream: &Upstream, overrides: &Lines, now: Moment) -> Value {
+    let backends = upstream.backends.iter().enumerate();
+    let backends: Vec<Value> = backends.map(|it| told(upstream, it, overrides, now)).collect();
     let name = &*upstream.conf.name;
-    let backend = |(index, it): (usize, &Arc<Backend>)| {
-        let rows = upstream.own.iter().filter_map(|own| Some(&*own.get(index)?.row));
-        let Sum { requests, failures, average_ms, bandwidth } = Sum::over(rows, now);
-        let state = State::of(it, now);
-        json!({
-            "name": &*it.name,
-            "address": it.address.to_string(),
-            "weight": it.full_weight() / WEIGHT_UNIT,
-            "state": state.name(),
-            "why": &*why(it, state),
-            "in_flight": it.in_flight(),
-            "requests": requests,
-            "failures": failures,
-            "ewma_ms": average_ms.map(hundredths),
-            "bytes_per_second": bandwidth.round() as u64,
-        })
-    };
-    let backends: Vec<Value> = upstream.backends.iter().enumerate().map(backend).collect();
     json!({"name": name, "balance": upstream.conf.balance.name(), "backends": backends})
+}
+
+fn told(upstream: &Upstream, (index, it): (usize, &Arc<Backend>), overrides: &Lines, now: Moment) -> Value {
+    let rows = upstream.own.iter().filter_map(|own| Some(&*own.get(index)?.row));
+    let Sum { requests, failures, average_ms, bandwidth } = Sum::over(rows, now);
+    let state = State::of(it, now);
+    let address = it.address.to_string();
+    let changed = overrides.get(&(upstream.conf.name.clone(), address.clone())).map(|lines| {
+        let pair = |line: &Line| (line.key.to_owned(), json!({"base": line.base, "value": line.value}));
+        lines.iter().map(pair).collect::<Map<_, _>>()
+    });
+    json!({
+        "name": &*it.name,
+        "address": address,
+        "weight": it.full_weight() / WEIGHT_UNIT,
+        "state": state.name(),
+        "why": &*why(it, state),
+        "in_flight": it.in_flight(),
+        "requests": requests,
+        "failures": failures,
+        "ewma_ms": average_ms.map(hundredths),
+        "bytes_per_second": bandwidth.round() as u64,
+        "override": changed,
+    })
 }
 
 /// More digits than anyone can use.

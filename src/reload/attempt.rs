@@ -2,7 +2,7 @@
 //! changed, and what goes wrong is told.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -45,7 +45,13 @@ impl Engine {
         let begun = Instant::now();
         // What an administrator changes says nothing of the file, which may be broken meanwhile.
         let is_of_file = what.text.is_none() || what.over.is_some();
-        match self.prepare_and_publish(what).await {
+        let result = self.prepare_and_publish(what).await;
+        match &result {
+            Ok((true, _)) => drop(self.state.succeeded.fetch_add(1, Relaxed)),
+            Err(Failed::Problems(_)) => drop(self.state.failed.fetch_add(1, Relaxed)),
+            Ok((false, _)) | Err(Failed::Refused(_)) => {}
+        }
+        match result {
             Ok((is_changed, notes)) => {
                 let generation = self.shared.snapshot.load().generation;
                 let took = begun.elapsed();
@@ -169,11 +175,16 @@ impl Engine {
         self.attempt(attempt, Cause::Admin).await
     }
 
-    /// Writes a whole new text into the file.
-    pub(super) async fn replace(&mut self, text: String) -> Result<Outcome, Failed> {
+    /// Writes a whole new text into the file; with `expected` only over that.
+    pub(super) async fn replace(&mut self, text: String, expected: Option<&str>) -> Result<Outcome, Failed> {
         let in_force = self.state.in_force.load_full();
         let path = in_force.path.clone();
         let old = spawn_blocking(move || crate::config::read_text(&path)).await.map_err(panicked)??;
+        if expected.is_some_and(|expected| expected != old) {
+            let message = "the file is no longer the one that `If-Match` names";
+            let hint = "read it again with GET /api/v1/config, and send its ETag";
+            return Err(refused(StatusCode::PRECONDITION_FAILED, "changed_meanwhile", message, hint));
+        }
         let attempt = Attempt {
             text: Some(text.into()),
             over: Some(old.into()),

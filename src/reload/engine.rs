@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::spawn_blocking,
@@ -141,8 +140,7 @@ impl Engine {
             hashes,
         };
         let last = Last::new(Cause::Start, Duration::ZERO, Vec::new(), Vec::new());
-        let state =
-            Arc::new(State { last: ArcSwap::from_pointee(last), in_force: ArcSwap::from_pointee(in_force) });
+        let state = Arc::new(State::new(last, in_force));
         let (requests, received) = unbounded_channel();
         let (sender, events) = unbounded_channel();
         let reloader = Reloader { requests, state: state.clone() };
@@ -245,7 +243,9 @@ impl Engine {
                 }
                 drop(answer.send(result));
             }
-            Request::Replace(text, answer) => drop(answer.send(self.replace(text).await)),
+            Request::Replace(text, expected, answer) => {
+                drop(answer.send(self.replace(text, expected.as_deref()).await));
+            }
             Request::Change(change, is_kept, answer) => {
                 let result = match is_kept {
                     true => self.persist(&change).await,

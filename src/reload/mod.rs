@@ -22,10 +22,8 @@ pub mod write;
 
 #[cfg(test)]
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-#[cfg(test)]
-use arc_swap::ArcSwap;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use self::state::State;
@@ -47,8 +45,8 @@ pub struct Reloader {
 pub enum Request {
     /// To read the file again.
     Reload(Cause, Answer),
-    /// To write this text into the file, and to reload.
-    Replace(String, Answer),
+    /// To write this text into the file, and to reload; with a second text only if the file has that one.
+    Replace(String, Option<Arc<str>>, Answer),
     /// To let the installed program take this one's place; the answer is its process.
     Upgrade(oneshot::Sender<Result<u32, Refusal>>),
     /// To change a backend, and with `true` to write it into the file.
@@ -64,9 +62,10 @@ impl Reloader {
         self.ask(|answer| Request::Reload(cause, answer)).await
     }
 
-    /// Writes a whole new text into the file, if it is good, and reloads.
-    pub async fn replace(&self, text: String) -> Result<Outcome, Failed> {
-        self.ask(|answer| Request::Replace(text, answer)).await
+    /// Writes a whole new text into the file, if it is good, and reloads. With `expected` only if that is
+    /// what stands in the file.
+    pub async fn replace(&self, text: String, expected: Option<Arc<str>>) -> Result<Outcome, Failed> {
+        self.ask(|answer| Request::Replace(text, expected, answer)).await
     }
 
     /// Changes a backend until the file says otherwise; with `persist` the file is edited.
@@ -85,6 +84,11 @@ impl Reloader {
     /// How the last attempt went.
     pub fn last(&self) -> Arc<Last> {
         self.state.last.load_full()
+    }
+
+    /// How many attempts made a generation, and how many were refused for what is wrong with a configuration.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.state.succeeded.load(Relaxed), self.state.failed.load(Relaxed))
     }
 
     /// What the current generation was made of.
@@ -108,9 +112,8 @@ impl Reloader {
             hashes: HashMap::new(),
         };
         let last = Last::new(Cause::Start, std::time::Duration::ZERO, Vec::new(), Vec::new());
-        let (last, in_force) = (ArcSwap::from_pointee(last), ArcSwap::from_pointee(in_force));
         let (requests, _) = tokio::sync::mpsc::unbounded_channel();
-        Self { requests, state: Arc::new(State { last, in_force }) }
+        Self { requests, state: Arc::new(State::new(last, in_force)) }
     }
 
     async fn ask(&self, request: impl FnOnce(Answer) -> Request) -> Result<Outcome, Failed> {

@@ -36,7 +36,10 @@ impl Engine {
         let Prepared { text, file, overrides, snapshot, hashes, .. } = prepared;
         let snapshot = Arc::new(snapshot);
         settle_states(&snapshot, Some(before));
-        program_log::set_level(snapshot.config.log.level.filter());
+        // One that an administrator set stays until the file says another.
+        if before.config.log.level != snapshot.config.log.level {
+            program_log::set_level(snapshot.config.log.level.filter());
+        }
         let closing: Vec<Slot> = before
             .listeners
             .iter()

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
 
@@ -26,6 +26,17 @@ use super::plan::Hashes;
 pub(super) struct State {
     pub(super) last: ArcSwap<Last>,
     pub(super) in_force: ArcSwap<InForce>,
+    /// Attempts that made a generation.
+    pub(super) succeeded: AtomicU64,
+    /// Attempts that problems ended.
+    pub(super) failed: AtomicU64,
+}
+
+impl State {
+    pub(super) fn new(last: Last, in_force: InForce) -> Self {
+        let (last, in_force) = (ArcSwap::from_pointee(last), ArcSwap::from_pointee(in_force));
+        Self { last, in_force, succeeded: AtomicU64::new(0), failed: AtomicU64::new(0) }
+    }
 }
 
 /// What made a reload begin.

@@ -33,3 +33,8 @@ pub fn set_level(level: LevelFilter) {
         let _ = handle.modify(|filter| *filter = level);
     }
 }
+
+/// The level that holds; `None` before the log began.
+pub fn level() -> Option<LevelFilter> {
+    LEVEL.get()?.with_current(|filter| *filter).ok()
+}

@@ -13,8 +13,13 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::{
     Admin, Question,
+    about::{About, Gives},
     reply::{Reply, make},
 };
+
+/// What it gives.
+pub(super) const ABOUT: About =
+    About { gives: &[Gives::text(200, "a page", "text/html; charset=utf-8")], ..About::PLAIN };
 
 pub(super) fn get(_: &Admin, _: &Question) -> Reply {
     static PAGE: OnceLock<Page> = OnceLock::new();

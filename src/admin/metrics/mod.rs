@@ -15,6 +15,7 @@ use http::StatusCode;
 use self::text::{Kind, Labels, Text};
 use super::{
     Admin, Question,
+    about::{About, Gives},
     reply::{Reply, make},
     upstreams::State,
 };
@@ -27,6 +28,12 @@ use crate::{
     },
     telemetry::metrics::{Counter, HistogramSum, NameId, Outcome, RequestKey, WorkerSeries},
     upstream::{Own, Upstream},
+};
+
+/// What it gives.
+pub(super) const ABOUT: About = About {
+    gives: &[Gives::text(200, "the metrics", "text/plain; version=0.0.4; charset=utf-8")],
+    ..About::PLAIN
 };
 
 pub(super) fn get(admin: &Admin, _: &Question) -> Reply {

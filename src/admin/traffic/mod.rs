@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     Admin, Question,
+    about::{About, Gives, array, count, object, text},
     reply::{self, Reply},
 };
 use crate::{
@@ -31,6 +32,44 @@ use crate::{
 
 /// Routes that are told one by one.
 const MOST_ROUTES: usize = 100;
+
+/// What it gives.
+pub(super) const ABOUT: About = About { gives: &[Gives::json("the totals", schema)], ..About::PLAIN };
+
+fn schema() -> Value {
+    let number = || json!({"type": "number", "minimum": 0});
+    let name = || json!({"type": ["string", "null"]});
+    let counts = || array(count());
+    let route = object(json!({
+        "name": text(),
+        "requests": count(),
+        "errors": count(),
+        "latency": object(json!({"counts": counts(), "sum_seconds": number()})),
+    }));
+    let classes = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
+    let error = object(json!({
+        "at": count(), "listener": text(), "route": name(), "upstream": name(), "backend": name(),
+        "method": text(), "path": text(), "status": count(), "kind": text(), "detail": text(),
+        "request_id": text(),
+    }));
+    let latency = object(json!({
+        "bounds_seconds": array(number()), "counts": counts(), "sum_seconds": number(),
+    }));
+    object(json!({
+        "at": count(),
+        "uptime_seconds": count(),
+        "requests": count(),
+        "classes": object(classes.iter().map(|class| ((*class).to_owned(), count())).collect::<Value>()),
+        "latency": latency,
+        "bytes_in": count(),
+        "bytes_out": count(),
+        "connections": count(),
+        "retries": count(),
+        "routes": array(route),
+        "routes_left_out": count(),
+        "errors": array(error),
+    }))
+}
 
 pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
     let uptime = Moment::now().since(admin.started).as_secs();

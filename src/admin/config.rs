@@ -1,0 +1,196 @@
+//! The configuration file: `GET` and `PUT /api/v1/config`, what another one would come to
+//! (`/config/check`, `/config/plan`), and `POST /api/v1/reload`.
+//!
+//! Next stop: [`crate::reload`], which alone writes and publishes.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{
+    Admin,
+    about::{About, Body, Gives, Kind, Parameter, Place, TOML, array, object, reference, text},
+    question::{Checked, Question},
+    reply::{self, Reply, error, failed, make, problems},
+};
+use crate::{
+    config,
+    reload::{Cause, Outcome, preview},
+};
+
+/// Of `GET`.
+pub(super) const GET: About =
+    About { gives: &[Gives::text(200, "the file's text, with its hash as `ETag`", TOML)], ..About::PLAIN };
+
+/// Of `PUT`.
+pub(super) const PUT: About = About {
+    parameters: &[Parameter {
+        name: "If-Match",
+        what: "the `ETag` that GET gave: the file is written only if it still is that one",
+        place: Place::Field,
+        kind: Kind::Text(""),
+    }],
+    body: Body::Toml,
+    gives: &[Gives::json("it is in force", outcome_schema)],
+    errors: &[409, 412, 422],
+    is_change: true,
+};
+
+/// Of the check.
+pub(super) const CHECK: About = About {
+    body: Body::TomlOrNothing,
+    gives: &[Gives::json("it is good", || object(json!({"ok": {"const": true}})))],
+    errors: &[422],
+    ..About::PLAIN
+};
+
+/// Of the plan.
+pub(super) const PLAN: About = About {
+    body: Body::TomlOrNothing,
+    gives: &[Gives::json("what would change", plan_schema)],
+    errors: &[422],
+    ..About::PLAIN
+};
+
+/// Of the reload.
+pub(super) const RELOAD: About = About {
+    gives: &[Gives::json("the file is in force", outcome_schema)],
+    errors: &[409, 422],
+    is_change: true,
+    ..About::PLAIN
+};
+
+fn outcome_schema() -> Value {
+    object(json!({
+        "generation": {"type": "integer", "minimum": 1},
+        "changed": {"type": "boolean", "description": "false when the files are what they were"},
+        "notes": array(json!({"type": "string"})),
+    }))
+}
+
+fn plan_schema() -> Value {
+    let steps = || array(reference("Step"));
+    let lines = || array(reference("Override"));
+    let overrides = object(json!({"kept": lines(), "dropped": lines()}));
+    object(json!({
+        "changes": {"type": "boolean"},
+        "listeners": steps(),
+        "routes": steps(),
+        "upstreams": steps(),
+        "backends": steps(),
+        "keys": array(text()),
+        "next_start": array(text()),
+        "files": array(text()),
+        "certificates": array(reference("Certificate")),
+        "overrides": overrides,
+    }))
+}
+
+pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
+    let text = admin.reloader.in_force().text.clone();
+    let mut reply = make(StatusCode::OK, TOML, text.to_string().into());
+    set_tag(&mut reply, &text);
+    reply
+}
+
+fn tag(text: &str) -> String {
+    format!("\"{:016x}\"", xxh3_64(text.as_bytes()))
+}
+
+fn set_tag(reply: &mut Reply, text: &str) {
+    if let Ok(tag) = HeaderValue::from_str(&tag(text)) {
+        reply.headers_mut().insert(header::ETAG, tag);
+    }
+}
+
+pub(super) async fn put(admin: Arc<Admin>, question: Question) -> Reply {
+    let new = match question.utf8() {
+        Ok(new) => new.to_owned(),
+        Err(refusal) => return *refusal,
+    };
+    let expected = match question.if_match.as_deref().map(|given| (given, admin.reloader.in_force())) {
+        None => None,
+        Some((given, in_force)) => match matches(given, &in_force.text) {
+            Matches::Anything => None,
+            Matches::Exactly => Some(in_force.text.clone()),
+            Matches::Nothing => {
+                let message = "the configuration in force is not the one that `If-Match` names";
+                let hint = "read it again with GET /api/v1/config, and send its ETag";
+                return error(StatusCode::PRECONDITION_FAILED, "changed_meanwhile", message, hint);
+            }
+        },
+    };
+    match admin.reloader.replace(new.clone(), expected).await {
+        Ok(outcome) => {
+            let mut reply = told(&outcome);
+            set_tag(&mut reply, &new);
+            reply
+        }
+        Err(why) => failed(&why),
+    }
+}
+
+enum Matches {
+    Anything,
+    Exactly,
+    Nothing,
+}
+
+/// RFC 9110 §13.1.1: a list of tags, compared strongly, or `*`.
+fn matches(given: &str, text: &str) -> Matches {
+    let own = tag(text);
+    if given.trim() == "*" {
+        Matches::Anything
+    } else if given.split(',').any(|tag| tag.trim() == own) {
+        Matches::Exactly
+    } else {
+        Matches::Nothing
+    }
+}
+
+/// What is to be looked at: the body, or without one the file.
+fn given(question: &Question) -> Checked<Option<&str>> {
+    match question.body.is_empty() {
+        true => Ok(None),
+        false => question.utf8().map(Some),
+    }
+}
+
+pub(super) fn check(admin: &Admin, question: &Question) -> Reply {
+    let in_force = admin.reloader.in_force();
+    let text = match given(question) {
+        Ok(Some(text)) => Ok(text.to_owned()),
+        Ok(None) => config::read_text(&in_force.path),
+        Err(refusal) => return *refusal,
+    };
+    let checked = text.and_then(|text| preview::check(&in_force, text.into(), &admin.shared, &admin.tickets));
+    match checked {
+        Ok(()) => reply::json(StatusCode::OK, &json!({"ok": true})),
+        Err(wrong) => problems(&wrong),
+    }
+}
+
+pub(super) fn plan(admin: &Admin, question: &Question) -> Reply {
+    let text = match given(question) {
+        Ok(text) => text,
+        Err(refusal) => return *refusal,
+    };
+    match preview::plan(&admin.reloader.in_force(), text) {
+        Ok(plan) => reply::json(StatusCode::OK, &plan.to_json()),
+        Err(wrong) => problems(&wrong),
+    }
+}
+
+pub(super) async fn reload(admin: Arc<Admin>, _: Question) -> Reply {
+    match admin.reloader.reload(Cause::Reload).await {
+        Ok(outcome) => told(&outcome),
+        Err(why) => failed(&why),
+    }
+}
+
+fn told(outcome: &Outcome) -> Reply {
+    let Outcome { is_changed, generation, notes } = outcome;
+    reply::json(StatusCode::OK, &json!({"generation": generation, "changed": is_changed, "notes": notes}))
+}

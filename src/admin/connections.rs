@@ -1,0 +1,99 @@
+//! `GET /api/v1/connections`: who is connected. Each worker is asked, and answers between two events.
+
+use std::{sync::Arc, time::Duration};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{
+    Admin, Question,
+    about::{About, Gives, Kind, Parameter, Place, array, count, object},
+    reply::{self, Reply},
+};
+use crate::{
+    listen::mailbox::Message,
+    moment::Moment,
+    runtime::{
+        Snapshot,
+        connections::{Description, Speaks},
+    },
+};
+
+/// Most connections that are told one by one.
+const MOST: u64 = 1000;
+/// How many are told when nobody says.
+const SOME: u64 = 100;
+/// How long a worker has to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What it takes and gives.
+pub(super) const ABOUT: About = About {
+    parameters: &[Parameter {
+        name: "limit",
+        what: "how many to tell one by one; 100 when it is left out",
+        place: Place::Query,
+        kind: Kind::Count(1, MOST),
+    }],
+    gives: &[Gives::json("open connections", schema)],
+    ..About::PLAIN
+};
+
+fn schema() -> Value {
+    let connection = object(json!({
+        "listener": {"type": ["string", "null"], "description": "null when a reload took the listener away"},
+        "client": {"type": ["string", "null"], "description": "null before it is known"},
+        "protocol": {"enum": [null, "http/1.1", "h2", "tunnel"]},
+        "tls": {"type": ["string", "null"]},
+        "age_seconds": {"type": "number", "minimum": 0},
+        "worker": count(),
+    }));
+    object(json!({
+        "total": count(),
+        "connections": array(connection),
+        "silent_workers": {"type": "array", "items": count(), "description": "those that did not answer"},
+    }))
+}
+
+pub(super) async fn get(admin: Arc<Admin>, question: Question) -> Reply {
+    let most = question.count("limit").unwrap_or(SOME).min(MOST) as usize;
+    let ask = |worker| {
+        let (answer, answered) = oneshot::channel();
+        // A worker that has ended has no connection.
+        let _ = admin.mailboxes.send(worker, Message::Describe(most, answer));
+        answered
+    };
+    // All are asked before the first is waited for.
+    let asked: Vec<_> = (0..admin.mailboxes.workers()).map(ask).collect();
+    let (snapshot, now) = (admin.shared.snapshot.load_full(), Moment::now());
+    let (mut all, mut silent, mut total) = (Vec::new(), Vec::new(), 0);
+    for (worker, answered) in asked.into_iter().enumerate() {
+        let Ok(Ok((described, count))) = timeout(PATIENCE, answered).await else {
+            silent.push(worker);
+            continue;
+        };
+        total += count;
+        all.extend(described.into_iter().map(|it| (worker, it)));
+    }
+    // The oldest: they are what a drain waits for.
+    all.sort_by_key(|(_, it)| it.since);
+    let told: Vec<Value> = all.iter().take(most).map(|it| connection(it, &snapshot, now)).collect();
+    let answer = json!({"total": total, "connections": told, "silent_workers": silent});
+    reply::json(StatusCode::OK, &answer)
+}
+
+fn connection((worker, it): &(usize, Description), snapshot: &Snapshot, now: Moment) -> Value {
+    json!({
+        "listener": snapshot.listener(it.slot).map(|listener| listener.conf.name.as_str()),
+        "client": (!it.client.is_empty()).then_some(&it.client),
+        "protocol": match it.speaks {
+            Speaks::Nothing => None,
+            Speaks::Http1 => Some("http/1.1"),
+            Speaks::Http2 => Some("h2"),
+            Speaks::Tunnel => Some("tunnel"),
+        },
+        "tls": it.tls,
+        "age_seconds": now.since(it.since).as_millis() as f64 / 1e3,
+        "worker": worker,
+    })
+}

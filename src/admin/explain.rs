@@ -1,0 +1,76 @@
+//! `GET /api/v1/explain`: which route and backend a request would get in the running generation, and why.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    Admin, Question,
+    about::{About, Gives, Kind, Parameter, Place, array, object, text},
+    reply::{self, Reply, error},
+};
+use crate::explain::{self, Answer};
+
+const fn parameter(name: &'static str, what: &'static str, kind: Kind) -> Parameter {
+    Parameter { name, what, place: Place::Query, kind }
+}
+
+/// What it takes and gives.
+pub(super) const ABOUT: About = About {
+    parameters: &[
+        parameter("method", "the request's method; GET when it is left out", Kind::Text("^[A-Za-z-]{1,32}$")),
+        parameter(
+            "url",
+            "the request's URL; a path alone asks every listener",
+            Kind::Needed("^[!-~]{1,8192}$"),
+        ),
+        parameter("from", "the client's address; 127.0.0.1 when it is left out", Kind::Address),
+        parameter("header", "a field of the request, as `Name: value`", Kind::Many("^[A-Za-z0-9-]+:[ -~]*$")),
+    ],
+    gives: &[Gives::json("what each listener would do", schema)],
+    ..About::PLAIN
+};
+
+fn schema() -> Value {
+    let considered = object(json!({"route": text(), "verdict": text()}));
+    let listener = json!({
+        "type": "object",
+        "properties": {
+            "listener": text(),
+            "address": text(),
+            "considered": array(considered),
+            "outcome": {"enum": ["routed", "no-route", "refused", "not-admitted"]},
+            "status": {"type": "integer"},
+            "why": text(),
+            "route": text(),
+            "action": {"type": "object", "minProperties": 1, "maxProperties": 1},
+            "response_headers": array(text()),
+        },
+        "required": ["listener", "address", "considered", "outcome"],
+        "additionalProperties": false,
+    });
+    object(json!({"routed": {"type": "boolean"}, "listeners": array(listener)}))
+}
+
+pub(super) fn get(admin: &Admin, question: &Question) -> Reply {
+    let field = |line: &str| {
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        (name.trim().to_owned(), value.trim().to_owned())
+    };
+    let from = question.text("from").and_then(|from| from.parse().ok());
+    let asked = explain::Question {
+        method: question.text("method").unwrap_or("GET").to_owned(),
+        url: question.text("url").unwrap_or("/").to_owned(),
+        fields: question.all("header").map(field).collect(),
+        from: from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+    };
+    match explain::explain(&admin.shared.snapshot.load(), &asked) {
+        Ok(answers) => {
+            let listeners: Vec<Value> = answers.iter().map(Answer::to_json).collect();
+            let is_routed = answers.iter().any(Answer::has_route);
+            reply::json(StatusCode::OK, &json!({"routed": is_routed, "listeners": listeners}))
+        }
+        Err(why) => error(StatusCode::BAD_REQUEST, "bad_query", &why, "write `url` as a client would"),
+    }
+}
