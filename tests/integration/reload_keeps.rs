@@ -206,7 +206,7 @@ fn a_file_that_is_mounted_by_itself_is_watched_too() {
         fs::remove_dir_all(&folder).unwrap();
         return;
     }
-    let proxy = Proxy::spawn(in_namespace(script), folder.clone(), 1);
+    let proxy = Proxy::spawn(in_namespace(script), folder, 1);
     assert_eq!(proxy.get("/").text(), "one");
     fs::write(&real, config(&[two.address()], "")).unwrap();
     eventually("the edit behind the mount is seen", || proxy.get("/").text() == "two");
