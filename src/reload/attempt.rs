@@ -2,6 +2,7 @@
 //! changed, and what goes wrong is told.
 
 use std::{
+    path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -18,7 +19,7 @@ use super::{
     write::{self, WriteError},
 };
 use crate::{
-    config::{Config, Loaded, Problems, Step, listen::ListenAddress, log::AccessLog as AccessTo},
+    config::{Config, Problems, Step, listen::ListenAddress, log::AccessLog as AccessTo},
     listen::{
         socket::{self, Bound},
         sockets::{self, Handed},
@@ -114,12 +115,10 @@ impl Engine {
         }
         let before = self.shared.snapshot.load_full();
         let next = &prepared.snapshot.config;
-        let loaded =
-            Loaded { path: path.clone(), text: prepared.text.clone(), config: prepared.file.clone() };
         let acquired = self
             .sockets
             .acquire(&prepared.snapshot, self.mailboxes.workers())
-            .map_err(|failure| Problems(vec![late(&loaded, failure)]))?;
+            .map_err(|failure| Problems(vec![late(&prepared.text, &path, failure)]))?;
         let admin = new_admin_socket(&before.config, next).map_err(whole)?;
         let dup = |bound: &Bound| bound.try_clone().map_err(|error| whole(error.to_string()));
         let served = admin.as_ref().map(dup).transpose()?;
@@ -226,10 +225,10 @@ fn refused(status: StatusCode, code: &'static str, message: &str, hint: &str) ->
 const MOST_TOLD: usize = 20;
 
 /// What a failure to get a socket is called, with the place of the listener's address.
-pub(super) fn late(loaded: &Loaded, failure: sockets::Failure) -> Problem {
+pub(super) fn late(text: &str, path: &Path, failure: sockets::Failure) -> Problem {
     let steps = [Step::Key("listener"), Step::Index(failure.listener), Step::Key("address")];
     let hint = failure.hint.as_deref();
-    crate::config::problem_at(&loaded.text, &loaded.path, &steps, &failure.message, hint)
+    crate::config::problem_at(text, path, &steps, &failure.message, hint)
 }
 
 /// The admin endpoint's socket: the one of the program before, if the address is the same.

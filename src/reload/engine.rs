@@ -120,7 +120,7 @@ impl Engine {
         let snapshot = shared.snapshot.load_full();
         let acquired = sockets
             .acquire(&snapshot, mailboxes.workers())
-            .map_err(|failure| late(&loaded, failure).to_string())?;
+            .map_err(|failure| late(&loaded.text, &loaded.path, failure).to_string())?;
         let admin = first_admin_socket(&snapshot.config, admin)?;
         let changes = sockets.commit(acquired, mailboxes.workers());
         sockets.forget_handed();
