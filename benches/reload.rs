@@ -1,6 +1,6 @@
 //! What a new generation costs: building it, away from every event loop, and taking it over on a worker.
 //! `cargo bench --bench reload`. Prints, and judges nothing.
-#![allow(clippy::unwrap_used, reason = "the inputs are written here")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "the inputs are written here")]
 
 use std::{
     fmt::Write,
