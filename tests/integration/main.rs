@@ -14,6 +14,7 @@
 )]
 
 mod admin;
+mod api_description;
 mod balancing;
 mod cli;
 mod drain;
