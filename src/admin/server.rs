@@ -5,9 +5,11 @@
 
 use std::{
     convert::Infallible,
+    fs,
     future::Future,
     io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -59,7 +61,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Socket {
     socket: OwnedFd,
-    is_unix: bool,
+    /// The file of a unix socket.
+    file: Option<File>,
     /// Where it listens; the port is a real one also when 0 was asked for.
     pub address: String,
 }
@@ -67,7 +70,7 @@ pub struct Socket {
 /// Binds the socket, and logs where. The error is for people.
 pub fn bind(conf: &AdminConf) -> Result<Socket, String> {
     let failed = |error: io::Error| format!("admin: cannot listen on {}: {error}", conf.address);
-    let bound = socket::bind(&conf.address, 1, false).map_err(failed)?;
+    let bound = socket::bind_private(&conf.address).map_err(failed)?;
     Socket::of(conf, bound).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
 }
 
@@ -75,18 +78,49 @@ impl Socket {
     /// A socket that was bound as `conf` says.
     pub fn of(conf: &AdminConf, mut bound: Bound) -> Option<Self> {
         let socket = bound.sockets.pop()?;
-        let is_unix = matches!(conf.address, ListenAddress::Unix(_));
+        let file = match &conf.address {
+            ListenAddress::Tcp(_) => None,
+            ListenAddress::Unix(path) => File::of(path),
+        };
         tracing::info!(address = %bound.address, "admin listening");
-        Some(Self { socket, is_unix, address: bound.address })
+        Some(Self { socket, file, address: bound.address })
     }
 
     /// Registers the socket with the present event loop.
     pub fn listen(self) -> io::Result<Listener> {
-        Ok(match self.is_unix {
-            true => Listener::Unix(UnixListener::from_std(self.socket.into())?),
-            false => Listener::Tcp(TcpListener::from_std(self.socket.into())?),
+        Ok(match self.file {
+            Some(file) => Listener::Unix(UnixListener::from_std(self.socket.into())?, file),
+            None => Listener::Tcp(TcpListener::from_std(self.socket.into())?),
         })
     }
+}
+
+/// The file of a unix socket; it goes with the socket, unless it has become another's.
+#[derive(Debug)]
+pub struct File {
+    path: PathBuf,
+    /// Device and number: who bound the path after us has another file there.
+    identity: (u64, u64),
+}
+
+impl File {
+    fn of(path: &Path) -> Option<Self> {
+        Some(Self { path: path.to_owned(), identity: identity(path)? })
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        if identity(&self.path) == Some(self.identity) {
+            // It may be gone meanwhile, or its folder be read-only: it then stays, and can be bound over.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// Where connections come from.
@@ -94,8 +128,8 @@ impl Socket {
 pub enum Listener {
     /// A TCP socket.
     Tcp(TcpListener),
-    /// A unix socket.
-    Unix(UnixListener),
+    /// A unix socket, with its file.
+    Unix(UnixListener, File),
 }
 
 /// Serves until it is dropped; on a local runtime.
@@ -111,7 +145,7 @@ pub async fn run(admin: Arc<Admin>, listener: Listener) {
                 let _ = stream.set_nodelay(true);
                 spawn_local(async move { (serve(admin, stream).await, place) })
             }),
-            Listener::Unix(listener) => listener
+            Listener::Unix(listener, _) => listener
                 .accept()
                 .await
                 .map(|(stream, _)| spawn_local(async move { (serve(admin, stream).await, place) })),

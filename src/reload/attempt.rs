@@ -228,7 +228,7 @@ pub(super) fn late(loaded: &Loaded, failure: sockets::Failure) -> Problem {
 fn new_admin_socket(before: &Config, next: &Config) -> Result<Option<Bound>, String> {
     let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address.clone());
     match (address(before), address(next)) {
-        (old, Some(new)) if old.as_ref() != Some(&new) => socket::bind(&new, 1, false)
+        (old, Some(new)) if old.as_ref() != Some(&new) => socket::bind_private(&new)
             .map(Some)
             .map_err(|error| format!("admin: cannot listen on {new}: {error}")),
         (_, _) => Ok(None),

@@ -14,6 +14,7 @@
 )]
 
 mod admin;
+mod admin_api;
 mod api_description;
 mod balancing;
 mod cli;
