@@ -169,20 +169,25 @@ impl Engine {
     }
 
     /// Writes a whole new text into the file; with `expected` only over that.
-    pub(super) async fn replace(&mut self, text: String, expected: Option<&str>) -> Result<Outcome, Failed> {
+    pub(super) async fn replace(
+        &mut self,
+        text: Arc<str>,
+        expected: Option<Arc<str>>,
+    ) -> Result<Outcome, Failed> {
         let in_force = self.state.in_force.load_full();
         let path = in_force.path.clone();
-        let old = spawn_blocking(move || crate::config::read_text(&path)).await.map_err(panicked)??;
-        if expected.is_some_and(|expected| expected != old) {
+        let read = spawn_blocking(move || {
+            let old: Arc<str> = crate::config::read_text(&path)?.into();
+            let is_other = expected.is_some_and(|expected| expected != old);
+            Ok::<_, Problems>((old, is_other))
+        });
+        let (old, is_other) = read.await.map_err(panicked)??;
+        if is_other {
             let message = "the file is no longer the one that `If-Match` names";
             let hint = "read it again with GET /api/v1/config, and send its ETag";
             return Err(refused(StatusCode::PRECONDITION_FAILED, "changed_meanwhile", message, hint));
         }
-        let attempt = Attempt {
-            text: Some(text.into()),
-            over: Some(old.into()),
-            overrides: in_force.overrides.clone(),
-        };
+        let attempt = Attempt { text: Some(text), over: Some(old), overrides: in_force.overrides.clone() };
         self.attempt(attempt, Cause::Admin).await
     }
 }

@@ -214,7 +214,7 @@ impl Engine {
                 drop(answer.send(self.attempt(attempt, cause).await));
             }
             Request::Replace(text, expected, answer) => {
-                drop(answer.send(self.replace(text, expected.as_deref()).await));
+                drop(answer.send(self.replace(text, expected).await));
             }
             Request::Change(change, is_kept, answer) => {
                 let result = match is_kept {
