@@ -19,6 +19,10 @@ use pointsman::{
         matcher::{Facts, Rule},
         table::Table,
     },
+    telemetry::trace::{
+        Context,
+        otlp::{Side, Span, WallClock},
+    },
 };
 
 const REQUEST: &[u8] = b"GET /v1/users/42?verbose=1 HTTP/1.1\r\nHost: api.example.com\r\n\
@@ -110,7 +114,71 @@ fn main() {
     measure("moment: read the clock", || {
         black_box(Moment::now());
     });
+    traces(normal, &upward);
 }
+
+/// What a request costs more with tracing on, and how much more when it is sampled.
+fn traces(mut exchange: Exchange, upward: &Upward<'_>) {
+    let config = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
+                  [[route]]\nname = \"all\"\nrespond = { status = 204 }\n";
+    let off = pointsman::config::parse(config, "none.toml".as_ref()).unwrap().trace;
+    measure("trace: find that it is off", || {
+        black_box(black_box(&off).is_on());
+    });
+    measure("trace: begin one that is not sampled, with an attempt", || {
+        let mut random = || fastrand::u64(..);
+        let mut context = Context::begin(None, false, black_box(0.01), &mut random);
+        context.begin_attempt(&mut random);
+        black_box(context);
+    });
+    let context = Context::begin(None, false, 1.0, &mut || fastrand::u64(..));
+    exchange.trace = Some(context);
+    let mut out = Vec::new();
+    measure("http: write the request head, with traceparent", || {
+        out.clear();
+        write_request(black_box(&exchange), upward, &mut out);
+    });
+    let span = Span {
+        trace: context.trace,
+        id: context.span,
+        parent: None,
+        flags: context.flags(),
+        state: b"",
+        name: "GET api",
+        side: Side::Server,
+        times: (Moment(1), Moment(2)),
+        error: None,
+    };
+    let clock = WallClock::read();
+    measure("trace: encode a span with 16 attributes", || {
+        out.clear();
+        black_box(&span).write(clock, &mut out, |attributes| {
+            for key in TEXTS {
+                attributes.text(key, b"a text of usual length");
+            }
+            for key in ["http.response.status_code", "http.request.body.size", "client.port"] {
+                attributes.number(key, 200);
+            }
+        });
+    });
+    println!("{:<52} {:>8} bytes", "trace: that span", out.len());
+}
+
+const TEXTS: [&str; 13] = [
+    "http.request.method",
+    "url.path",
+    "url.scheme",
+    "server.address",
+    "client.address",
+    "network.protocol.version",
+    "user_agent.original",
+    "http.route",
+    "pointsman.listener",
+    "pointsman.upstream",
+    "pointsman.backend",
+    "pointsman.request_id",
+    "error.type",
+];
 
 /// Building, looking up and walking a head, in our form and in the common one.
 fn compare_fields(source: &Fields) {

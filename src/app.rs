@@ -2,10 +2,8 @@
 
 use std::{
     io,
-    rc::Rc,
     sync::{Arc, mpsc},
     thread::JoinHandle,
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -20,17 +18,19 @@ use crate::{
     control::{Control, Loop},
     listen::{
         accepting::Accepting,
+        handover::Before,
         mailbox::{Change, Mailboxes, Message},
         sockets::Sockets,
     },
     moment::Moment,
     net::timer,
     reload::{
-        self,
-        engine::{self, Engine},
+        self, carried,
+        engine::{self, Engine, Started},
+        upgrade::Origin,
     },
     runtime::{
-        Worker, build,
+        Snapshot, Worker, build,
         drain::{Drain, Stage, reached},
         overrides::Overrides,
         registry::Registry,
@@ -41,11 +41,13 @@ use crate::{
 };
 
 /// Runs the proxy until it has drained. The error is for people.
-pub fn run(loaded: Loaded) -> Result<(), String> {
+/// `before` is the program that this one takes over from; with `origin` it can be followed by another.
+pub fn run(loaded: Loaded, mut before: Option<Before>, origin: Option<Origin>) -> Result<(), String> {
     let workers = workers(&loaded.config);
     let registry = Registry::new(workers);
     let tickets = Tickets::new(Moment::now()).map_err(|error| error.to_string())?;
-    let snapshot = build::build(loaded.config.clone(), 1, &registry, &tickets)?;
+    let (snapshot, overrides) = first(&loaded.config, before.as_ref(), &registry, &tickets)?;
+    let handed = before.as_mut().map(|before| std::mem::take(&mut before.sockets));
     let control = Loop::new()?;
     let log = AccessLog::start(reload::sink(&snapshot.config.log.access))
         .map_err(|error| format!("cannot open the access log: {error}"))?;
@@ -58,23 +60,25 @@ pub fn run(loaded: Loaded) -> Result<(), String> {
         shared: shared.clone(),
         tickets: tickets.clone(),
         mailboxes: mailboxes.clone(),
-        sockets: Sockets::default(),
+        sockets: Sockets::new(handed.unwrap_or_default()),
+        admin: before.as_mut().and_then(|before| before.admin.take()),
+        origin,
         log: log.clone(),
         loaded,
-        overrides: Overrides::default(),
+        overrides,
     };
-    let (engine, reloader, published, changes) = Engine::start(start)?;
+    let Started { engine, reloader, events, changes, admin: bound } = Engine::start(start)?;
     let conf = shared.snapshot.load().config.admin.clone();
     let (access, socket) = match &conf {
         None => (Access::Local, None),
-        Some(conf) => (Access::new(conf)?, Some(server::bind(conf)?)),
+        Some(conf) => (Access::new(conf)?, bound.and_then(|bound| server::Socket::of(conf, bound))),
     };
     let begin = receivers.into_iter().zip(changes).collect();
     let threads = start_workers(&shared, begin, &mailboxes, &log)
         .map_err(|error| format!("cannot start a worker: {error}"))?;
     let admin = Arc::new(Admin::new(shared.clone(), access, reloader.clone(), mailboxes, tickets.clone()));
     let control_side =
-        Control { shared, tickets, log: log.clone(), engine, reloader, published, admin, socket };
+        Control { shared, tickets, log: log.clone(), engine, reloader, events, admin, socket, before };
     let result = control_side.run(control);
     for thread in threads {
         // A worker that panicked has told so already.
@@ -82,6 +86,26 @@ pub fn run(loaded: Loaded) -> Result<(), String> {
     }
     log.finish();
     result
+}
+
+/// The first generation, and what administrators changed of it before this program began.
+fn first(
+    config: &Config,
+    before: Option<&Before>,
+    registry: &Registry,
+    tickets: &Arc<Tickets>,
+) -> Result<(Snapshot, Overrides), String> {
+    let Some(before) = before else {
+        return Ok((build::build(config.clone(), 1, registry, tickets)?, Overrides::default()));
+    };
+    let (told, now) = (&before.state, Moment::now());
+    carried::restore_tickets(told, tickets, now);
+    let overrides = carried::overrides(told).settled(config);
+    let mut effective = config.clone();
+    overrides.apply(&mut effective);
+    let snapshot = build::build(effective, carried::generation(told) + 1, registry, tickets)?;
+    carried::restore(told, &snapshot, now);
+    Ok((snapshot, overrides))
 }
 
 fn workers(config: &Config) -> usize {
@@ -129,7 +153,7 @@ fn runtime() -> io::Result<LocalRuntime> {
 async fn worker(
     index: usize,
     shared: Arc<Shared>,
-    (mailbox, sockets): Begin,
+    (mut mailbox, sockets): Begin,
     mailboxes: Mailboxes,
     log: WorkerLog,
 ) {
@@ -137,20 +161,16 @@ async fn worker(
     let worker = Worker::new(index, shared, log);
     tokio::task::spawn_local(timer::drive());
     tokio::task::spawn_local(worker.clone().housekeeping());
-    let accepting = Rc::new(Accepting::new(worker.clone(), mailboxes.clone()));
+    let accepting = Accepting::new(worker.clone(), mailboxes);
     accepting.change(sockets);
-    let served = accepting.clone();
-    tokio::task::spawn_local(async move { served.serve(mailbox).await });
-    reached(&mut stage, Stage::Draining).await;
-    worker.begin_draining();
-    accepting.stop(worker.shared.drain.is_handed_over());
-    let is_over = async {
-        while mailboxes.open(index) > 0 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
     tokio::select! {
-        () = is_over => {}
+        () = accepting.serve(&mut mailbox) => {}
+        () = reached(&mut stage, Stage::Draining) => {}
+    }
+    worker.begin_draining();
+    accepting.stop();
+    tokio::select! {
+        () = accepting.finish(&mut mailbox) => {}
         () = reached(&mut stage, Stage::Closing) => {}
     }
     worker.flush_log();

@@ -115,6 +115,9 @@ pub struct Shared {
     pub in_flight: InFlight,
     /// Verdict of active checks ([`Probed`]); written by `health`.
     pub probed: AtomicU8,
+    /// Whether a generation, or a program, before this one had it: what is known of its health goes before
+    /// `initial` then.
+    pub is_known: AtomicBool,
     /// What an administrator said ([`Admin`]); written by `admin`.
     pub admin: AtomicU8,
     /// Passive ejection lasts until this [`Moment`]; 0 when not ejected. Written by `health`.
@@ -140,6 +143,7 @@ impl Default for Shared {
         Self {
             in_flight: InFlight::default(),
             probed: AtomicU8::new(Probed::Up as u8),
+            is_known: AtomicBool::new(false),
             admin: AtomicU8::new(Admin::Enabled as u8),
             ejected_until: AtomicU64::new(0),
             up_since: AtomicU64::new(0),

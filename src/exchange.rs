@@ -5,6 +5,7 @@
 //! side of the connection is [`Downstream`], which `http::h1` and `http::h2` provide.
 
 use std::{
+    cell::RefCell,
     net::IpAddr,
     rc::Rc,
     task::{Context, Poll},
@@ -20,6 +21,7 @@ use crate::{
     telemetry::{
         access_log::{write_json, write_quoted},
         clock,
+        trace::{Context as TraceContext, Handshake, Recording},
     },
 };
 
@@ -60,6 +62,10 @@ pub struct Exchange {
     pub response_time: Option<Duration>,
     /// What ended it before its end, or made the response our own.
     pub error: Option<(Kind, String)>,
+    /// Its place in a trace; `None` while tracing is off.
+    pub trace: Option<TraceContext>,
+    /// What is noted for its spans; `None` when it is not sampled.
+    pub recording: Option<Box<Recording>>,
 }
 
 impl Exchange {
@@ -78,6 +84,8 @@ impl Exchange {
         (self.bytes_in, self.bytes_out) = (0, 0);
         self.response_time = None;
         self.error = None;
+        self.trace = None;
+        self.recording = None;
     }
 
     /// The path, without the query.
@@ -88,6 +96,18 @@ impl Exchange {
     /// The query after its `?`; empty when there is none.
     pub fn query(&self) -> &str {
         self.request.target.get(self.path_length + 1..).unwrap_or_default()
+    }
+
+    /// Begins an attempt at a backend: a span of its own, when there is a trace.
+    pub fn begin_attempt(&mut self, backend: usize, now: Moment) {
+        self.backend = Some(backend);
+        self.attempts += 1;
+        if let Some(trace) = &mut self.trace {
+            trace.begin_attempt(&mut || fastrand::u64(..));
+            if let Some(recording) = &mut self.recording {
+                recording.begin_attempt(trace.attempt, backend, now);
+            }
+        }
     }
 
     /// `http` or `https`, as the client sees it.
@@ -149,6 +169,11 @@ impl Exchange {
             number(out, "attempts", u64::from(self.attempts));
         }
         field(out, "request_id", self.id.as_bytes());
+        if let Some(trace) = &self.trace {
+            out.extend_from_slice(b",\"trace_id\":\"");
+            trace.write_trace_id(out);
+            out.push(b'"');
+        }
         for (name, known) in [("user_agent", Known::UserAgent), ("referer", Known::Referer)] {
             if let Some(value) = self.request.fields.known(known) {
                 field(out, name, value);
@@ -267,12 +292,14 @@ impl Default for Peer {
 }
 
 /// What the TLS handshake with a client settled.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TlsFacts {
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
     /// The name that the client asked for (RFC 6066 §3), in lower case.
     pub server_name: Option<Box<str>>,
+    /// When it was, until the first request takes it for its trace; kept only while tracing is on.
+    pub handshake: RefCell<Option<Box<Handshake>>>,
 }
 
 /// What an exchange needs of the client's side.

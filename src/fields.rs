@@ -234,6 +234,8 @@ known! {
     Referer = "referer",
     SetCookie = "set-cookie",
     Te = "te",
+    Traceparent = "traceparent",
+    Tracestate = "tracestate",
     Trailer = "trailer",
     TransferEncoding = "transfer-encoding",
     Upgrade = "upgrade",

@@ -8,21 +8,30 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Microseconds since the first call of [`Moment::now`] in this process, on the monotonic clock.
+/// Microseconds since a day before the first call of [`Moment::now`] in this process, on the monotonic
+/// clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub u64);
+
+const DAY: u64 = 86_400_000_000;
 
 impl Moment {
     /// The present, by the monotonic clock.
     pub fn now() -> Self {
         static EPOCH: OnceLock<Instant> = OnceLock::new();
-        // One second is added so that "a moment ago" never needs a negative number.
-        Self(EPOCH.get_or_init(Instant::now).elapsed().as_micros() as u64 + 1_000_000)
+        // A day is added so that "a while ago" never needs a negative number, also where it was told by the
+        // program before this one.
+        Self(EPOCH.get_or_init(Instant::now).elapsed().as_micros() as u64 + DAY)
     }
 
     /// The time from `earlier` to `self`; zero when `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This moment moved into the past by `by`; stops at the beginning of time.
+    pub fn minus(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(by.as_micros()).unwrap_or(u64::MAX)))
     }
 
     /// This moment moved into the future by `by`; saturates at the end of time.

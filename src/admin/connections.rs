@@ -59,7 +59,8 @@ pub(super) async fn get(admin: Arc<Admin>, question: Question) -> Reply {
     let most = question.count("limit").unwrap_or(SOME).min(MOST) as usize;
     let ask = |worker| {
         let (answer, answered) = oneshot::channel();
-        admin.mailboxes.send(worker, Message::Describe(most, answer));
+        // A worker that has ended has no connection.
+        let _ = admin.mailboxes.send(worker, Message::Describe(most, answer));
         answered
     };
     // All are asked before the first is waited for.

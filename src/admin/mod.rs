@@ -13,6 +13,7 @@ pub mod server;
 mod backends;
 mod config;
 mod connections;
+mod dashboard;
 mod explain;
 mod healthz;
 mod index;
@@ -21,6 +22,8 @@ mod metrics;
 mod openapi;
 mod readyz;
 mod status;
+mod traffic;
+mod upgrade;
 mod upstreams;
 
 use std::{
@@ -59,10 +62,11 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "GET",
         path: "/",
-        summary: "this page",
-        is_open: false,
-        about: &index::ABOUT,
-        answer: Now(index::get),
+        summary: "the dashboard, for a browser",
+        // It holds no data: it asks for them, and for the token where one is needed.
+        is_open: true,
+        about: &dashboard::ABOUT,
+        answer: Now(dashboard::get),
     },
     Endpoint {
         method: "GET",
@@ -98,11 +102,27 @@ pub static ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint {
         method: "GET",
+        path: "/api/v1",
+        summary: "this list of endpoints",
+        is_open: false,
+        about: &index::ABOUT,
+        answer: Now(index::get),
+    },
+    Endpoint {
+        method: "GET",
         path: "/api/v1/status",
         summary: "version, uptime, generation, listeners, certificates, overrides, last reload",
         is_open: false,
         about: &status::ABOUT,
         answer: Aside(status::get),
+    },
+    Endpoint {
+        method: "GET",
+        path: "/api/v1/traffic",
+        summary: "totals since the start, and the last errors",
+        is_open: false,
+        about: &traffic::ABOUT,
+        answer: Aside(traffic::get),
     },
     Endpoint {
         method: "GET",
@@ -207,6 +227,14 @@ pub static ENDPOINTS: &[Endpoint] = &[
         is_open: false,
         about: &config::RELOAD,
         answer: Later(|admin, question| Box::pin(config::reload(admin, question))),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/api/v1/upgrade",
+        summary: "lets the installed program take the place of this one",
+        is_open: false,
+        about: &upgrade::ABOUT,
+        answer: Later(|admin, question| Box::pin(upgrade::post(admin, question))),
     },
     Endpoint {
         method: "GET",
@@ -421,7 +449,7 @@ impl Admin {
 fn no_endpoint(method: &str, path: &str, allowed: &[&str]) -> Reply {
     if allowed.is_empty() {
         let message = format!("there is no {path}");
-        return error(StatusCode::NOT_FOUND, "not_found", &message, "GET / lists the endpoints");
+        return error(StatusCode::NOT_FOUND, "not_found", &message, "GET /api/v1 lists the endpoints");
     }
     let mut allow = allowed.join(", ");
     if allowed.contains(&"GET") {

@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     config::{admin::AdminConf, listen::ListenAddress},
-    listen::socket::{self, Bound},
+    listen::socket::Bound,
     net::hyper_io::HyperIo,
 };
 
@@ -48,6 +48,8 @@ const HEAD: Duration = Duration::from_secs(10);
 const BODY: Duration = Duration::from_secs(10);
 /// Time for a connection, with all that it asks.
 const CONNECTION: Duration = Duration::from_secs(300);
+/// Time for the exchange that is under way when the time of its connection is over.
+const LAST_ANSWER: Duration = Duration::from_secs(10);
 /// Time to wait for a place among the large bodies; less than for the body.
 const PLACE: Duration = Duration::from_secs(5);
 /// Bytes that are read of a body that is too large.
@@ -67,13 +69,6 @@ pub struct Socket {
     pub address: String,
 }
 
-/// Binds the socket, and logs where. The error is for people.
-pub fn bind(conf: &AdminConf) -> Result<Socket, String> {
-    let failed = |error: io::Error| format!("admin: cannot listen on {}: {error}", conf.address);
-    let bound = socket::bind_private(&conf.address).map_err(failed)?;
-    Socket::of(conf, bound).ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
-}
-
 impl Socket {
     /// A socket that was bound as `conf` says.
     pub fn of(conf: &AdminConf, mut bound: Bound) -> Option<Self> {
@@ -86,32 +81,39 @@ impl Socket {
         Some(Self { socket, file, address: bound.address })
     }
 
-    /// Registers the socket with the present event loop.
-    pub fn listen(self) -> io::Result<Listener> {
-        Ok(match self.file {
-            Some(file) => Listener::Unix(UnixListener::from_std(self.socket.into())?, file),
+    /// Registers the socket with the present event loop. Its file, where it has one, is to be kept for as
+    /// long as it is served.
+    pub fn listen(self) -> io::Result<(Listener, Option<File>)> {
+        let listener = match &self.file {
+            Some(_) => Listener::Unix(UnixListener::from_std(self.socket.into())?),
             None => Listener::Tcp(TcpListener::from_std(self.socket.into())?),
-        })
+        };
+        Ok((listener, self.file))
     }
 }
 
-/// The file of a unix socket; it goes with the socket, unless it has become another's.
+/// The file of a unix socket; it goes when this is dropped, unless it has become another's.
 #[derive(Debug)]
 pub struct File {
     path: PathBuf,
     /// Device and number: who bound the path after us has another file there.
-    identity: (u64, u64),
+    identity: Option<(u64, u64)>,
 }
 
 impl File {
     fn of(path: &Path) -> Option<Self> {
-        Some(Self { path: path.to_owned(), identity: identity(path)? })
+        Some(Self { path: path.to_owned(), identity: Some(identity(path)?) })
+    }
+
+    /// Leaves it to the program that has the socket now.
+    pub fn leave(mut self) {
+        self.identity = None;
     }
 }
 
 impl Drop for File {
     fn drop(&mut self) {
-        if identity(&self.path) == Some(self.identity) {
+        if self.identity.is_some() && identity(&self.path) == self.identity {
             // It may be gone meanwhile, or its folder be read-only: it then stays, and can be bound over.
             let _ = fs::remove_file(&self.path);
         }
@@ -128,8 +130,8 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 pub enum Listener {
     /// A TCP socket.
     Tcp(TcpListener),
-    /// A unix socket, with its file.
-    Unix(UnixListener, File),
+    /// A unix socket.
+    Unix(UnixListener),
 }
 
 /// Serves until it is dropped; on a local runtime.
@@ -145,7 +147,7 @@ pub async fn run(admin: Arc<Admin>, listener: Listener) {
                 let _ = stream.set_nodelay(true);
                 spawn_local(async move { (serve(admin, stream).await, place) })
             }),
-            Listener::Unix(listener, _) => listener
+            Listener::Unix(listener) => listener
                 .accept()
                 .await
                 .map(|(stream, _)| spawn_local(async move { (serve(admin, stream).await, place) })),
@@ -167,8 +169,13 @@ async fn serve(admin: Arc<Admin>, stream: impl AsyncRead + AsyncWrite + Unpin + 
         .header_read_timeout(HEAD)
         .max_buf_size(MOST_HEAD)
         .serve_connection(HyperIo(stream), service);
+    let mut connection = std::pin::pin!(connection);
     // How a client's connection broke is its own affair.
-    let _ = timeout(CONNECTION, connection).await;
+    if timeout(CONNECTION, connection.as_mut()).await.is_err() {
+        // What it asks just now it is still told.
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(LAST_ANSWER, connection).await;
+    }
 }
 
 async fn respond(admin: Arc<Admin>, request: Request<Incoming>) -> Reply {

@@ -114,7 +114,7 @@ fn every_endpoint_of_the_table_answers() {
             assert_eq!(status, 200, "{path}");
             assert!(!body.is_empty(), "{path}");
             assert!(!endpoint.summary.is_empty());
-            let (_, index) = get(port, "/", "").await;
+            let (_, index) = get(port, "/api/v1", "").await;
             assert!(index.contains(endpoint.path), "{path}");
             let head = format!("HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
             let answer = talk(port, &head).await;

@@ -167,6 +167,11 @@ impl Failure {
         Self { text: text.to_string(), status: 1 }
     }
 
+    /// What is told.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// It was asked wrongly, or the configuration is not good.
     pub fn usage(text: impl fmt::Display) -> Self {
         Self { text: text.to_string(), status: 2 }

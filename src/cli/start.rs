@@ -11,6 +11,7 @@ use crate::{
         self, Config, Loaded,
         log::{LogConf, LogFormat},
     },
+    listen::handover::Before,
     moment::Moment,
     runtime::{build, registry::Registry, snapshot::Snapshot},
     telemetry::program_log,
@@ -42,6 +43,11 @@ fn nothing_at(tried: &[&Path]) -> Failure {
          pointsman run --config FILE      run with a file; docs/getting-started.md shows how to write one",
         tried.join(" or ")
     ))
+}
+
+/// Takes over from the program that started this one to take its place, if one did.
+pub fn take_over() -> Result<Option<Before>, Failure> {
+    Before::take().map_err(|error| Failure::new(format!("cannot take over from the program before: {error}")))
 }
 
 /// Finds and reads the configuration.

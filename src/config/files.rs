@@ -29,11 +29,15 @@ mod tests {
     };
 
     /// Options that name a file which is read.
-    const READ: [&str; 7] = [
+    const READ: [&str; 11] = [
         "admin.token_file",
         "listener.certificate.chain",
         "listener.certificate.key",
         "listener.client_auth.ca",
+        "trace.headers",
+        "trace.tls.ca",
+        "trace.tls.certificate.chain",
+        "trace.tls.certificate.key",
         "upstream.tls.ca",
         "upstream.tls.certificate.chain",
         "upstream.tls.certificate.key",
@@ -76,6 +80,7 @@ mod tests {
         let folder = env::temp_dir().join(format!("pointsman-files-{}", std::process::id()));
         demo_certificates(&folder).unwrap();
         fs::write(folder.join("token"), "secret").unwrap();
+        fs::write(folder.join("bearer"), "secret").unwrap();
         let text = r#"
             [log]
             access = "access.log"
@@ -88,6 +93,10 @@ mod tests {
             protocol = "https"
             certificate = [{ chain = "demo.pem", key = "demo.key" }, { chain = "./demo.pem", key = "demo.key" }]
             client_auth = { mode = "request", ca = "clients-ca.pem" }
+            [trace]
+            otlp = "https://collector"
+            headers = { authorization = "file:bearer", x-plain = "bearer" }
+            tls = { ca = "ca.pem" }
             [[upstream]]
             name = "app"
             backend = [{ address = "unix:app.sock" }]
@@ -98,7 +107,16 @@ mod tests {
         let mut files = config.unwrap_or_else(|problems| panic!("{problems}")).files();
         files.iter_mut().for_each(|file| *file = file.strip_prefix(&folder).unwrap().components().collect());
         files.dedup();
-        let names = ["ca.pem", "client.key", "client.pem", "clients-ca.pem", "demo.key", "demo.pem", "token"];
+        let names = [
+            "bearer",
+            "ca.pem",
+            "client.key",
+            "client.pem",
+            "clients-ca.pem",
+            "demo.key",
+            "demo.pem",
+            "token",
+        ];
         assert_eq!(files, names.map(PathBuf::from));
         let environment =
             "[admin]\ntoken_file = \"env:PATH\"\n[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:0\"";

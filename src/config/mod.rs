@@ -5,6 +5,7 @@
 //! Nothing is opened or bound here; files that the configuration names are read to be checked.
 
 pub mod admin;
+pub mod collector;
 mod cross;
 mod files;
 pub mod listen;

@@ -6,8 +6,10 @@
 
 mod background;
 mod checks;
+mod collector;
 mod notify;
 mod stop;
+mod traces;
 
 use std::{io, sync::Arc};
 
@@ -21,9 +23,10 @@ use tokio::{
 use self::background::Followers;
 use crate::{
     admin::{Admin, server},
+    listen::handover::Before,
     reload::{
         Cause, Reloader,
-        engine::{Engine, Published},
+        engine::{Engine, Event},
     },
     runtime::worker::Shared,
     telemetry::access_log::AccessLog,
@@ -43,12 +46,14 @@ pub struct Control {
     pub engine: Engine,
     /// The way to ask it to.
     pub reloader: Reloader,
-    /// What it published.
-    pub published: UnboundedReceiver<Published>,
+    /// What it tells.
+    pub events: UnboundedReceiver<Event>,
     /// What the admin endpoint tells of.
     pub admin: Arc<Admin>,
     /// Where the admin endpoint listens, when there is one.
     pub socket: Option<server::Socket>,
+    /// The program that this one takes over from.
+    pub before: Option<Before>,
 }
 
 /// The control side's event loop, which signals wait in. To be made before anything tells that the
@@ -80,45 +85,83 @@ impl Control {
     }
 
     async fn serve(self, mut signals: Signals) -> io::Result<()> {
-        let Self { shared, tickets, log, mut engine, reloader, mut published, admin, socket } = self;
-        let listen = |socket: server::Socket| -> io::Result<JoinHandle<()>> {
-            Ok(spawn_local(server::run(admin.clone(), socket.listen()?)))
+        let Self { shared, tickets, log, mut engine, reloader, mut events, admin, socket, before } = self;
+        let listen = |socket: server::Socket| -> io::Result<Serving> {
+            let (listener, file) = socket.listen()?;
+            Ok(Serving { task: spawn_local(server::run(admin.clone(), listener)), file })
         };
         let mut serving = socket.map(listen).transpose()?;
         let mut followers = Followers::new(&shared.snapshot.load());
         background::start(&shared, tickets.clone());
         let engine = spawn_local(async move { engine.run().await });
+        let exporter = traces::start(&shared);
+        if let Some(before) = before {
+            before.voice.ready();
+        }
         notify::ready();
+        let mut is_handed_over = false;
         loop {
             tokio::select! {
                 asked = signals.next() => match asked {
                     Asked::Stop => break,
                     Asked::ReopenLogs => log.reopen(),
                     Asked::Reload => drop(spawn_local(reload(reloader.clone()))),
-                    Asked::Upgrade => {
-                        tracing::warn!("SIGUSR2: this version does not hand over; restart it instead");
+                    // How it went is in the log.
+                    Asked::Upgrade => drop(spawn_local({
+                        let reloader = reloader.clone();
+                        async move { reloader.upgrade().await }
+                    })),
+                },
+                Some(event) = events.recv() => match event {
+                    Event::HandedOver(pid) => {
+                        tracing::info!(pid, "handed over");
+                        notify::main_process(pid);
+                        is_handed_over = true;
+                        break;
+                    }
+                    Event::Published(snapshot, bound) => {
+                        followers.set(&snapshot);
+                        let conf = snapshot.config.admin.as_ref();
+                        admin.set_access(conf);
+                        let next = conf.zip(bound).and_then(|(conf, bound)| server::Socket::of(conf, bound));
+                        let next = next.map(listen).transpose()?;
+                        if next.is_some() || conf.is_none() {
+                            // Answers under way over the old socket are finished.
+                            std::mem::replace(&mut serving, next).iter().for_each(Serving::end);
+                        }
                     }
                 },
-                Some(Published { snapshot, admin: bound }) = published.recv() => {
-                    followers.set(&snapshot);
-                    admin.set_access(snapshot.config.admin.as_ref());
-                    let conf = snapshot.config.admin.as_ref();
-                    match conf.zip(bound) {
-                        Some((conf, bound)) => {
-                            let next = server::Socket::of(conf, bound).map(listen).transpose()?;
-                            // Answers under way over the old socket are finished.
-                            std::mem::replace(&mut serving, next).iter().for_each(JoinHandle::abort);
-                        }
-                        None if conf.is_none() => serving.take().iter().for_each(JoinHandle::abort),
-                        None => {}
-                    }
-                }
             }
         }
         engine.abort();
-        notify::stopping();
-        stop::drain(&shared, signals.stop()).await;
+        if is_handed_over {
+            // The next program answers there.
+            if let Some(Serving { task, file }) = serving.take() {
+                task.abort();
+                if let Some(file) = file {
+                    file.leave();
+                }
+            }
+        } else {
+            notify::stopping();
+        }
+        stop::drain(&shared, is_handed_over, signals.stop()).await;
+        traces::finish(&shared, exporter).await;
         Ok(())
+    }
+}
+
+/// The admin endpoint.
+#[derive(Debug)]
+struct Serving {
+    task: JoinHandle<()>,
+    /// Of a unix socket; it is removed with this.
+    file: Option<server::File>,
+}
+
+impl Serving {
+    fn end(&self) {
+        self.task.abort();
     }
 }
 

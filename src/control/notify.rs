@@ -26,6 +26,11 @@ pub(super) fn reloading() {
     tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
 }
 
+/// Says that another process is the service from here on.
+pub(super) fn main_process(pid: u32) {
+    tell(&format!("MAINPID={pid}"));
+}
+
 /// Says that it stops.
 pub(super) fn stopping() {
     tell("STOPPING=1");

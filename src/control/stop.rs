@@ -13,8 +13,12 @@ use crate::runtime::{
 
 /// Goes through the stages: `drain_delay` while connections are still accepted, then until nothing is
 /// open or `drain_timeout` is over. `at_once` cuts it short.
-pub(super) async fn drain(shared: &Arc<Shared>, at_once: impl Future<Output = ()>) {
-    let timeouts = shared.snapshot.load().config.runtime.clone();
+pub(super) async fn drain(shared: &Arc<Shared>, is_handed_over: bool, at_once: impl Future<Output = ()>) {
+    let mut timeouts = shared.snapshot.load().config.runtime.clone();
+    if is_handed_over {
+        // Nobody need notice, and new connections are for the next program.
+        timeouts.drain_delay = Duration::ZERO;
+    }
     tracing::info!(delay = ?timeouts.drain_delay, timeout = ?timeouts.drain_timeout, "draining");
     shared.drain.advance(Stage::Unready);
     let sequence = async {
@@ -77,7 +81,7 @@ mod tests {
                 assert_eq!((shared.drain.stage(), begun.elapsed().as_secs()), (expected, seconds));
             }
         };
-        tokio::join!(drain(&shared, pending()), stages);
+        tokio::join!(drain(&shared, false, pending()), stages);
     }
 
     #[tokio::test(start_paused = true)]
@@ -88,7 +92,7 @@ mod tests {
             sleep(Duration::from_secs(3)).await;
             shared.snapshot.load().listeners[0].shared.leave(None);
         };
-        tokio::join!(drain(&shared, pending()), leave);
+        tokio::join!(drain(&shared, false, pending()), leave);
         assert_eq!((shared.drain.stage(), begun.elapsed().as_secs()), (Stage::Closing, 3));
     }
 
@@ -96,7 +100,7 @@ mod tests {
     async fn the_delay_is_kept_with_nothing_open_too() {
         let shared = draining(0);
         let begun = Instant::now();
-        drain(&shared, pending()).await;
+        drain(&shared, false, pending()).await;
         assert_eq!(begun.elapsed().as_secs(), 2);
     }
 
@@ -104,7 +108,7 @@ mod tests {
     async fn to_be_asked_again_stops_at_once() {
         let shared = draining(1);
         let begun = Instant::now();
-        drain(&shared, sleep(Duration::from_secs(1))).await;
+        drain(&shared, false, sleep(Duration::from_secs(1))).await;
         assert_eq!((shared.drain.stage(), begun.elapsed().as_secs()), (Stage::Closing, 1));
     }
 }

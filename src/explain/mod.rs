@@ -227,7 +227,11 @@ fn outcome(
 fn begin(listener: &Listener, question: &Question, head: &[u8]) -> Result<(Exchange, Framing), Kind> {
     let mut exchange = Exchange::default();
     let is_trusted = listener.conf.trusted_proxies.iter().any(|network| network.contains(&question.from));
-    let tls = listener.tls.as_ref().map(|_| TlsFacts { version: "TLSv1.3", server_name: None });
+    let tls = listener.tls.as_ref().map(|_| TlsFacts {
+        version: "TLSv1.3",
+        server_name: None,
+        handshake: std::cell::RefCell::default(),
+    });
     let (address, text) = (question.from, question.from.to_string().into());
     exchange.peer = Peer { address, port: 0, text, is_trusted, tls }.into();
     exchange.id.push_str("(made for each request)");

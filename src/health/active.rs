@@ -3,7 +3,12 @@
 //! One task per backend on the control thread ([`run`]), which lives through reloads: a new generation's
 //! settings come through a channel, and the state of the backend stays. Next stop: `health::state`.
 
-use std::{error::Error, io, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    io,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{Request, header};
@@ -110,7 +115,10 @@ async fn schedule(
 }
 
 fn begin(probe: &Probe, now: Moment, rng: &mut fastrand::Rng) -> Checks {
-    let is_up = probe.conf.initial == InitialState::Up;
+    let is_up = match probe.backend.shared.is_known.load(Relaxed) {
+        true => probe.backend.is_probed_up(),
+        false => probe.conf.initial == InitialState::Up,
+    };
     Checks::new(thresholds(probe), probe.conf.interval, is_up, &probe.backend, now, rng)
 }
 

@@ -54,7 +54,7 @@ impl Checks {
             false => Probed::Down,
         };
         backend.shared.probed.store(probed as u8, Relaxed);
-        if !initial_up {
+        if !initial_up && !backend.shared.is_known.load(Relaxed) {
             backend.shared.set_why("waiting for its first checks".into());
         }
         Self {

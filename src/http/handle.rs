@@ -11,7 +11,7 @@ use std::{
 use super::{
     body, edit,
     headers::{self, Upward},
-    normalize, respond,
+    normalize, respond, trace,
 };
 use crate::{
     error::{Kind, ProxyError, Result},
@@ -113,6 +113,8 @@ pub async fn handle<D: Downstream>(mut running: Running, client: &mut D) -> End 
 /// Answers a request whose head is not one that is served.
 pub async fn refuse<D: Downstream>(mut running: Running, client: &mut D, kind: Kind) -> End {
     settle_id(&mut running);
+    let snapshot = running.snapshot.clone();
+    trace::settle(&mut running, &snapshot.shared.config.trace);
     fail(&mut running, client, kind.into()).await
 }
 
@@ -129,6 +131,7 @@ async fn serve<D: Downstream>(
     client: &mut D,
 ) -> Result<Served> {
     settle_id(exchange);
+    trace::settle(exchange, &snapshot.shared.config.trace);
     let framing = normalize::normalize(exchange)?;
     check_name(listener, exchange)?;
     let index = find_route(listener, exchange).ok_or(Kind::NoRoute)?;

@@ -70,6 +70,8 @@ fn write_passed(exchange: &Exchange, upward: &Upward<'_>, out: &mut Vec<u8>) {
             | Known::XForwardedProto
             | Known::XForwardedHost => false,
             Known::Forwarded => exchange.peer.is_trusted && !upward.forwarded,
+            // The backend's parent is the attempt's span.
+            Known::Traceparent => exchange.trace.is_none() && !named.names(field.name),
             Known::Trailer => upward.framing == Framing::Chunked,
             _ => !named.names(field.name),
         };
@@ -137,6 +139,11 @@ fn write_forwarding(exchange: &Exchange, forwarded: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\nx-request-id: ");
     out.extend_from_slice(exchange.id.as_bytes());
     out.extend_from_slice(b"\r\n");
+    if let Some(trace) = &exchange.trace {
+        out.extend_from_slice(b"traceparent: ");
+        trace.write_traceparent(out);
+        out.extend_from_slice(b"\r\n");
+    }
     if forwarded {
         write_forwarded(exchange, out);
     }

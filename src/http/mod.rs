@@ -8,4 +8,5 @@ pub mod handle;
 pub mod headers;
 pub mod normalize;
 pub mod respond;
+mod trace;
 pub mod upgrade;

@@ -19,6 +19,7 @@ use tokio::io::unix::AsyncFd;
 use super::{
     connection,
     mailbox::{Accepted, Mailboxes, Message},
+    socket,
 };
 use crate::runtime::{Permit, Slot, Worker};
 
@@ -52,9 +53,11 @@ pub async fn run(
 }
 
 /// Accepts what is still waiting, before a socket is closed: closing a `SO_REUSEPORT` socket loses its
-/// queue.
+/// queue. No more than a queue holds: another program may accept on the same socket by now, and new
+/// connections are for that one.
 pub fn empty(worker: &Rc<Worker>, listener: Slot, socket: &AsyncFd<OwnedFd>, mailboxes: &Mailboxes) {
-    while let Ok(Some((stream, source))) = accept(socket.get_ref()) {
+    for _ in 0..socket::BACKLOG {
+        let Ok(Some((stream, source))) = accept(socket.get_ref()) else { return };
         take(worker, listener, stream, source, mailboxes);
     }
 }
@@ -98,13 +101,16 @@ fn take(
         listener.shared.refused.fetch_add(1, Relaxed);
         return;
     }
-    let chosen = mailboxes.choose(worker.index);
+    // While the program stops another worker may have ended already.
+    let chosen = if worker.is_draining() { worker.index } else { mailboxes.choose(worker.index) };
     let address = address.filter(|_| listener.conf.max_connections_per_address > 0);
     let permit = Permit::new(mailboxes.counts(), chosen, listener.shared.clone(), address);
     let accepted = Accepted { socket, source, listener: slot, permit };
     if chosen == worker.index {
         connection::begin(worker, accepted);
-    } else {
-        mailboxes.send(chosen, Message::Accepted(accepted));
+    } else if let Err(Message::Accepted(mut accepted)) = mailboxes.send(chosen, Message::Accepted(accepted)) {
+        // That one has ended: the program is stopping.
+        accepted.permit.pass_to(worker.index);
+        connection::begin(worker, accepted);
     }
 }

@@ -39,6 +39,9 @@ struct Socket {
     task: JoinHandle<()>,
 }
 
+/// How often a worker that is to end looks whether it can.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// What an idle connection is given when its listener closes: a request may be on its way.
 const IDLE_GRACE: Duration = Duration::from_secs(1);
 
@@ -48,23 +51,49 @@ impl Accepting {
         Self { worker, mailboxes, sockets: RefCell::default() }
     }
 
-    /// Does what the worker is sent, for as long as anyone can send.
-    pub async fn serve(&self, mut mailbox: UnboundedReceiver<Message>) {
+    /// Does what the worker is sent, until it is dropped.
+    pub async fn serve(&self, mailbox: &mut UnboundedReceiver<Message>) {
         while let Some(message) = mailbox.recv().await {
-            match message {
-                Message::Accepted(accepted) => connection::begin(&self.worker, accepted),
-                Message::Published(change) => self.change(change),
-                Message::End(slot) => {
-                    let ended = self.worker.connections.end(slot);
-                    if ended > 0 {
-                        tracing::warn!(ended, "the time of a listener that is gone is over");
-                    }
-                }
-                // Who asked may have left.
-                Message::Describe(most, answer) => {
-                    drop(answer.send(self.worker.connections.describe(most)));
+            self.take(message);
+        }
+        std::future::pending().await
+    }
+
+    /// Does what the worker is still sent, and ends once it has no connection any more.
+    pub async fn finish(&self, mailbox: &mut UnboundedReceiver<Message>) {
+        let is_over = || self.mailboxes.open(self.worker.index) <= 0;
+        loop {
+            tokio::select! {
+                Some(message) = mailbox.recv() => self.take(message),
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            if !is_over() {
+                continue;
+            }
+            // Another worker may send what it accepts to the end. From here on it keeps that for itself.
+            mailbox.close();
+            while let Ok(message) = mailbox.try_recv() {
+                self.take(message);
+            }
+            while !is_over() {
+                tokio::time::sleep(LOOK).await;
+            }
+            return;
+        }
+    }
+
+    fn take(&self, message: Message) {
+        match message {
+            Message::Accepted(accepted) => connection::begin(&self.worker, accepted),
+            Message::Published(change) => self.change(change),
+            Message::End(slot) => {
+                let ended = self.worker.connections.end(slot);
+                if ended > 0 {
+                    tracing::warn!(ended, "the time of a listener that is gone is over");
                 }
             }
+            // Who asked may have left.
+            Message::Describe(most, answer) => drop(answer.send(self.worker.connections.describe(most))),
         }
     }
 
@@ -95,15 +124,9 @@ impl Accepting {
         timer::hurry_idle(Moment::now().plus(IDLE_GRACE), |slot| self.worker.is_closing(slot));
     }
 
-    /// Stops accepting. What waits to be accepted is taken first, unless someone else goes on with the same
-    /// sockets.
-    pub fn stop(&self, is_handed_over: bool) {
-        let sockets = self.sockets.take();
-        if is_handed_over {
-            sockets.iter().for_each(|it| it.task.abort());
-        } else {
-            self.empty(sockets);
-        }
+    /// Stops accepting. What waits to be accepted is taken first.
+    pub fn stop(&self) {
+        self.empty(self.sockets.take());
         timer::hurry_idle(Moment::now().plus(IDLE_GRACE), |_| true);
     }
 

@@ -2,6 +2,7 @@
 //! HTTP/2. Previous stop: `listen::accept`; next stop: `http::h1` or `http::h2`.
 
 use std::{
+    cell::RefCell,
     future::{Future, poll_fn},
     io,
     net::IpAddr,
@@ -24,6 +25,7 @@ use crate::{
         h1::{Become, Connection},
         h2, upgrade,
     },
+    moment::Moment,
     net::{
         Block, Deadline, Plain, Stream, Wire,
         proxy_protocol::{self, Parsed},
@@ -99,6 +101,7 @@ async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<(Box<Connection>
         let wire = Wire::new(Stream::Plain(plain), first);
         return Some((Box::new(Connection::new(wire, peer, worker, slot, permit)), false));
     };
+    let begun = snapshot.shared.config.trace.is_on().then(Moment::now);
     let deadline = Deadline::new();
     deadline.after(listener.conf.timeouts.tls_handshake);
     let acceptor = TlsAcceptor::from(tls.config.clone());
@@ -115,7 +118,12 @@ async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<(Box<Connection>
         _ => "TLSv1.3",
     };
     let server_name = session.server_name().map(|name| name.to_ascii_lowercase().into_boxed_str());
-    let peer = Rc::new(peer(listener, source, Some(TlsFacts { version, server_name })));
+    let handshake = begun.map(|begun| {
+        let is_resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
+        Box::new(crate::telemetry::trace::Handshake { begun, ended: Moment::now(), is_resumed })
+    });
+    let facts = TlsFacts { version, server_name, handshake: RefCell::new(handshake) };
+    let peer = Rc::new(peer(listener, source, Some(facts)));
     let wire = Wire::new(Stream::TlsServer(Box::new(stream)), Block::default());
     Some((Box::new(Connection::new(wire, peer, worker, slot, permit)), is_http2))
 }

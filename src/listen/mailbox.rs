@@ -68,10 +68,11 @@ impl Mailboxes {
         self.senders.len()
     }
 
-    /// Sends to a worker. One that has ended takes no more; the program is stopping then.
-    pub fn send(&self, worker: usize, message: Message) {
-        if let Some(sender) = self.senders.get(worker) {
-            let _ = sender.send(message);
+    /// Sends to a worker. One that has ended takes no more, and the message comes back.
+    pub fn send(&self, worker: usize, message: Message) -> Result<(), Message> {
+        match self.senders.get(worker) {
+            Some(sender) => sender.send(message).map_err(|refused| refused.0),
+            None => Err(message),
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod accepting;
 pub mod connection;
+pub mod handover;
 pub mod mailbox;
 pub mod socket;
 pub mod sockets;

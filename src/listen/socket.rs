@@ -26,8 +26,16 @@ pub struct Bound {
     pub address: String,
 }
 
+impl Bound {
+    /// The same sockets by other descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let sockets = self.sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
+        Ok(Self { sockets, address: self.address.clone() })
+    }
+}
+
 /// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub const BACKLOG: i32 = 4096;
 
 /// Binds a listener for so many workers. With `is_ours` the port is held by this program already, under
 /// another address.

@@ -18,10 +18,10 @@ use super::{
     write::{self, WriteError},
 };
 use crate::{
-    config::{Config, Loaded, Problems, Step, log::AccessLog as AccessTo},
+    config::{Config, Loaded, Problems, Step, listen::ListenAddress, log::AccessLog as AccessTo},
     listen::{
         socket::{self, Bound},
-        sockets,
+        sockets::{self, Handed},
     },
     runtime::overrides::{Change, Overrides, Refusal},
     settings::Problem,
@@ -121,6 +121,8 @@ impl Engine {
             .acquire(&prepared.snapshot, self.mailboxes.workers())
             .map_err(|failure| Problems(vec![late(&loaded, failure)]))?;
         let admin = new_admin_socket(&before.config, next).map_err(whole)?;
+        let dup = |bound: &Bound| bound.try_clone().map_err(|error| whole(error.to_string()));
+        let served = admin.as_ref().map(dup).transpose()?;
         let log = (before.config.log.access != next.log.access)
             .then(|| Opened::new(sink(&next.log.access)))
             .transpose()
@@ -140,7 +142,12 @@ impl Engine {
         if let Some(log) = log {
             self.log.switch(log);
         }
-        self.publish(prepared, acquired, admin, &before);
+        match (&next.admin, admin) {
+            (Some(conf), Some(bound)) => self.admin = Some((conf.address.clone(), bound)),
+            (None, _) => self.admin = None,
+            (Some(_), None) => {}
+        }
+        self.publish(prepared, acquired, served, &before);
         Ok((true, notes))
     }
 
@@ -230,6 +237,22 @@ pub(super) fn late(loaded: &Loaded, failure: sockets::Failure) -> Problem {
     crate::config::problem_at(&loaded.text, &loaded.path, &steps, &failure.message, hint)
 }
 
+/// The admin endpoint's socket: the one of the program before, if the address is the same.
+pub(super) fn first_admin_socket(
+    config: &Config,
+    handed: Option<Handed>,
+) -> Result<Option<(ListenAddress, Bound)>, String> {
+    let Some(conf) = &config.admin else { return Ok(None) };
+    let address = &conf.address;
+    if let Some(handed) = handed.filter(|handed| handed.address == address.to_string()) {
+        return Ok(Some((address.clone(), handed.bound)));
+    }
+    let bound = socket::bind_private(address);
+    let bound = bound.map_err(|error| format!("admin: cannot listen on {address}: {error}"))?;
+    Ok(Some((address.clone(), bound)))
+}
+
+/// Another admin socket, where the address is another.
 fn new_admin_socket(before: &Config, next: &Config) -> Result<Option<Bound>, String> {
     let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address.clone());
     match (address(before), address(next)) {

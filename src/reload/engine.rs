@@ -14,18 +14,19 @@ use tokio::{
 
 use super::{
     Reloader, Request,
-    attempt::{Attempt, late},
+    attempt::{Attempt, first_admin_socket, late},
     prepare,
     publish::settle_states,
     state::{Cause, InForce, Last, State},
+    upgrade::Origin,
     watch::{self, Watcher},
 };
 use crate::{
-    config::Loaded,
+    config::{Loaded, listen::ListenAddress},
     listen::{
         mailbox::{Change, Mailboxes},
         socket::Bound,
-        sockets::Sockets,
+        sockets::{Handed, Sockets},
     },
     runtime::{Snapshot, overrides::Overrides, worker::Shared},
     telemetry::access_log::AccessLog,
@@ -42,8 +43,12 @@ pub struct Engine {
     pub(super) log: Arc<AccessLog>,
     pub(super) state: Arc<State>,
     requests: UnboundedReceiver<Request>,
-    pub(super) published: UnboundedSender<Published>,
+    pub(super) events: UnboundedSender<Event>,
     /// Generations that someone may still hold.
+    /// The admin endpoint's socket; another descriptor of it is served.
+    pub(super) admin: Option<(ListenAddress, Bound)>,
+    /// How the program was started; `None` where it is not to be started again.
+    pub(super) origin: Option<Origin>,
     pub(super) retired: Vec<Arc<Snapshot>>,
     pub(super) files: Vec<PathBuf>,
     /// Of the files as they were at the last attempt.
@@ -51,13 +56,14 @@ pub struct Engine {
     signature: u64,
 }
 
-/// A generation was published.
+/// What the control side is told.
 #[derive(Debug)]
-pub struct Published {
-    /// It.
-    pub snapshot: Arc<Snapshot>,
-    /// The admin endpoint's new socket, when `[admin]` has another address now.
-    pub admin: Option<Bound>,
+pub enum Event {
+    /// A generation was published. The admin endpoint's new socket comes second, when `[admin]` has another
+    /// address now.
+    Published(Arc<Snapshot>, Option<Bound>),
+    /// The program with this process took over: this one is to drain.
+    HandedOver(u32),
 }
 
 /// What the engine starts with.
@@ -77,6 +83,25 @@ pub struct Start {
     pub loaded: Loaded,
     /// What administrators changed in a program before this one.
     pub overrides: Overrides,
+    /// The admin endpoint's socket in a program before this one.
+    pub admin: Option<Handed>,
+    /// How the program was started.
+    pub origin: Option<Origin>,
+}
+
+/// What the engine gives when it starts.
+#[derive(Debug)]
+pub struct Started {
+    /// It; to be run on the control loop.
+    pub engine: Engine,
+    /// The way to ask it.
+    pub reloader: Reloader,
+    /// What it tells.
+    pub events: UnboundedReceiver<Event>,
+    /// What each worker begins with.
+    pub changes: Vec<Change>,
+    /// The admin endpoint's socket.
+    pub admin: Option<Bound>,
 }
 
 /// After an event, this long without another is waited for: editors write in several steps.
@@ -89,17 +114,18 @@ const POLL: Duration = Duration::from_secs(5);
 const RETIRE: Duration = Duration::from_secs(1);
 
 impl Engine {
-    /// Binds the sockets of the first generation. Gives what each worker begins with.
-    pub fn start(
-        start: Start,
-    ) -> Result<(Self, Reloader, UnboundedReceiver<Published>, Vec<Change>), String> {
-        let Start { shared, tickets, mailboxes, mut sockets, log, loaded, overrides } = start;
+    /// Binds the sockets of the first generation. The error is for people.
+    pub fn start(start: Start) -> Result<Started, String> {
+        let Start { shared, tickets, mailboxes, mut sockets, log, loaded, overrides, admin, origin } = start;
         let snapshot = shared.snapshot.load_full();
         let acquired = sockets
             .acquire(&snapshot, mailboxes.workers())
             .map_err(|failure| late(&loaded, failure).to_string())?;
+        let admin = first_admin_socket(&snapshot.config, admin)?;
         let changes = sockets.commit(acquired, mailboxes.workers());
         sockets.forget_handed();
+        let dup = |(_, bound): &(ListenAddress, Bound)| bound.try_clone().map_err(|error| error.to_string());
+        let served = admin.as_ref().map(dup).transpose()?;
         settle_states(&snapshot, None);
         let files = prepare::files(&loaded.path, &loaded.config);
         let hashes = watch::hashes(&files);
@@ -116,7 +142,7 @@ impl Engine {
         let last = Last::new(Cause::Start, Duration::ZERO, Vec::new(), Vec::new());
         let state = Arc::new(State::new(last, in_force));
         let (requests, received) = unbounded_channel();
-        let (published, events) = unbounded_channel();
+        let (sender, events) = unbounded_channel();
         let reloader = Reloader { requests, state: state.clone() };
         let engine = Self {
             signature: watch::signature(&files),
@@ -128,16 +154,13 @@ impl Engine {
             sockets,
             log,
             state,
-            published,
+            events: sender,
+            admin,
+            origin,
             files,
             attempted,
         };
-        Ok((engine, reloader, events, changes))
-    }
-
-    /// Every listening socket, for the program that comes after this one.
-    pub fn sockets(&self) -> &Sockets {
-        &self.sockets
+        Ok(Started { engine, reloader, events, changes, admin: served })
     }
 
     /// Reloads whenever something asks for it; to be dropped when the program stops.
@@ -212,6 +235,13 @@ impl Engine {
                 // Who asked may have left.
                 let attempt = Attempt { overrides, ..Attempt::default() };
                 drop(answer.send(self.attempt(attempt, cause).await));
+            }
+            Request::Upgrade(answer) => {
+                let result = self.upgrade().await;
+                if let Ok(pid) = &result {
+                    let _ = self.events.send(Event::HandedOver(*pid));
+                }
+                drop(answer.send(result));
             }
             Request::Replace(text, expected, answer) => {
                 drop(answer.send(self.replace(text, expected).await));

@@ -1,6 +1,6 @@
 //! Reloads: the file, or what an administrator says, becomes the next generation, or nothing changes.
 //!
-//! Causes: an edit ([`watch`]), `SIGHUP`, the admin API. Each goes the same way, one at a time: **parse →
+//! Causes: an edit, `SIGHUP`, the admin API. Each goes the same way, one at a time: **parse →
 //! build** on a thread of its own, **acquire** (sockets, log file), **publish** (one swap, which cannot
 //! fail), **retire** (old generations are freed once nobody holds them). A failure at any step leaves
 //! everything as it was, and is kept in [`Last`] for log, metrics, admin and dashboard.
@@ -8,6 +8,7 @@
 //! Previous stop: `control`, which runs the [`engine::Engine`]. Next stop: each worker's mailbox.
 
 mod attempt;
+pub mod carried;
 pub mod edit;
 pub mod engine;
 pub mod plan;
@@ -15,6 +16,7 @@ mod prepare;
 pub mod preview;
 mod publish;
 pub mod state;
+pub mod upgrade;
 mod watch;
 pub mod write;
 
@@ -29,7 +31,7 @@ pub use self::{
     attempt::sink,
     state::{Cause, Failed, InForce, Last, Outcome},
 };
-use crate::runtime::overrides::Change;
+use crate::runtime::overrides::{Change, Refusal};
 
 /// The way to ask for a reload, and to know how the last one went. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -45,6 +47,8 @@ pub enum Request {
     Reload(Cause, Answer),
     /// To write this text into the file, and to reload; with a second text only if the file has that one.
     Replace(Arc<str>, Option<Arc<str>>, Answer),
+    /// To let the installed program take this one's place; the answer is its process.
+    Upgrade(oneshot::Sender<Result<u32, Refusal>>),
     /// To change a backend, and with `true` to write it into the file.
     Change(Change, bool, Answer),
 }
@@ -67,6 +71,14 @@ impl Reloader {
     /// Changes a backend until the file says otherwise; with `persist` the file is edited.
     pub async fn change(&self, change: Change, persist: bool) -> Result<Outcome, Failed> {
         self.ask(|answer| Request::Change(change, persist, answer)).await
+    }
+
+    /// Lets the installed program take this one's place; the answer, its process, comes once it serves, and
+    /// this one drains from then on.
+    pub async fn upgrade(&self) -> Result<u32, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.requests.send(Request::Upgrade(answer));
+        answered.await.unwrap_or_else(|_| Err(Refusal::stopping()))
     }
 
     /// How the last attempt went.
@@ -108,6 +120,6 @@ impl Reloader {
         let (answer, answered) = oneshot::channel();
         // Without an engine, or when it ends before it answered, the program is stopping.
         let _ = self.requests.send(request(answer));
-        answered.await.unwrap_or_else(|_| Err(Failed::stopping()))
+        answered.await.unwrap_or_else(|_| Err(Failed::Refused(Refusal::stopping())))
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use tokio::task::{spawn_blocking, spawn_local};
 
 use super::{
-    engine::{Engine, Published},
+    engine::{Engine, Event},
     prepare::Prepared,
     state::InForce,
     watch,
@@ -49,7 +49,8 @@ impl Engine {
         self.shared.snapshot.store(snapshot.clone());
         let changes = self.sockets.commit(acquired, self.mailboxes.workers());
         for (worker, change) in changes.into_iter().enumerate() {
-            self.mailboxes.send(worker, Message::Published(change));
+            // A worker ends only with the program.
+            let _ = self.mailboxes.send(worker, Message::Published(change));
         }
         self.end_later(closing, snapshot.config.runtime.drain_timeout);
         let in_force = InForce {
@@ -64,7 +65,7 @@ impl Engine {
         self.state.in_force.store(Arc::new(in_force));
         self.retired.push(before.clone());
         // The control side ends before the engine only when the program does.
-        let _ = self.published.send(Published { snapshot, admin });
+        let _ = self.events.send(Event::Published(snapshot, admin));
     }
 
     /// Ends what is left of connections over listeners that are gone, after the time to drain.
@@ -78,7 +79,9 @@ impl Engine {
             let current = shared.snapshot.load_full();
             // One of them may have come back.
             for slot in closing.into_iter().filter(|slot| current.listener(*slot).is_none()) {
-                (0..mailboxes.workers()).for_each(|worker| mailboxes.send(worker, Message::End(slot)));
+                for worker in 0..mailboxes.workers() {
+                    let _ = mailboxes.send(worker, Message::End(slot));
+                }
             }
         });
     }

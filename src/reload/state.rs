@@ -8,7 +8,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use http::StatusCode;
 
 use crate::{
     config::{Config, Problems},
@@ -166,16 +165,5 @@ pub enum Failed {
 impl From<Problems> for Failed {
     fn from(problems: Problems) -> Self {
         Self::Problems(problems)
-    }
-}
-
-impl Failed {
-    pub(super) fn stopping() -> Self {
-        Self::Refused(Refusal {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            code: "stopping",
-            message: "the program is stopping".to_owned(),
-            hint: "ask the program that took its place".to_owned(),
-        })
     }
 }

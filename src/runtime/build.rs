@@ -236,6 +236,8 @@ impl Builder<'_> {
             let is_down = upstream.health_check.as_ref().is_some_and(|it| it.initial == InitialState::Down);
             let probed = if is_down { Probed::Down } else { Probed::Up };
             shared.probed.store(probed as u8, Relaxed);
+        } else {
+            shared.is_known.store(true, Relaxed);
         }
         let backend = Backend {
             name: conf.name.as_str().into(),

@@ -1,7 +1,5 @@
 //! Stopping by and by: what stage it is at, for everyone who must know.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
 use tokio::sync::watch;
 
 /// How far stopping has come. Stages only go forward.
@@ -22,12 +20,11 @@ pub enum Stage {
 #[derive(Debug)]
 pub struct Drain {
     stage: watch::Sender<Stage>,
-    is_handed_over: AtomicBool,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { stage: watch::Sender::new(Stage::Running), is_handed_over: AtomicBool::new(false) }
+        Self { stage: watch::Sender::new(Stage::Running) }
     }
 }
 
@@ -41,17 +38,6 @@ impl Drain {
             }
             is_later
         });
-    }
-
-    /// Says that another program accepts on the same sockets: what waits in their queues is not lost when
-    /// they are closed here.
-    pub fn hand_over(&self) {
-        self.is_handed_over.store(true, Relaxed);
-    }
-
-    /// Whether another program accepts on the same sockets.
-    pub fn is_handed_over(&self) -> bool {
-        self.is_handed_over.load(Relaxed)
     }
 
     /// The present stage.

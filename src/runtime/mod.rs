@@ -3,11 +3,13 @@
 pub mod build;
 pub mod connections;
 pub mod drain;
+mod failure;
 pub mod groups;
 pub mod overrides;
 pub mod permit;
 pub mod registry;
 pub mod snapshot;
+mod traces;
 pub mod worker;
 
 pub use permit::Permit;

@@ -88,6 +88,12 @@ impl Refusal {
         Self { status, code, message, hint: hint.to_owned() }
     }
 
+    /// The program stops, and changes nothing any more.
+    pub fn stopping() -> Self {
+        let hint = "ask the program that took its place";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the program is stopping".to_owned(), hint)
+    }
+
     fn conflict(code: &'static str, message: String, hint: &str) -> Self {
         Self::new(StatusCode::CONFLICT, code, message, hint)
     }

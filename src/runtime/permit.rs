@@ -42,6 +42,19 @@ impl Permit {
     }
 }
 
+impl Permit {
+    /// Counts the connection on another worker from here on.
+    pub fn pass_to(&mut self, worker: usize) {
+        if let Some(open) = self.open.get(worker) {
+            open.fetch_add(1, Relaxed);
+        }
+        if let Some(open) = self.open.get(self.worker as usize) {
+            open.fetch_sub(1, Relaxed);
+        }
+        self.worker = u32::try_from(worker).unwrap_or(u32::MAX);
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(open) = self.open.get(self.worker as usize) {

@@ -14,7 +14,10 @@ use std::{
 use crate::{
     backend,
     config::listen::ListenerConf,
-    telemetry::metrics::{NO_NAME, NameId, RouteSeries, WorkerSeries},
+    telemetry::{
+        metrics::{NO_NAME, NameId, RouteSeries, WorkerSeries},
+        recent_errors::RecentErrors,
+    },
     upstream::Own,
 };
 
@@ -34,6 +37,8 @@ pub struct Registry {
     backends: Mutex<HashMap<BackendKey, Arc<backend::Shared>>>,
     slots: Mutex<HashMap<SlotKey, (Slot, Arc<ListenerShared>)>>,
     workers: Vec<WorkerRegistry>,
+    /// The way of spans to their exporter.
+    pub traces: crate::telemetry::trace::Traces,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +113,8 @@ pub struct WorkerRegistry {
     pub routes: Mutex<HashMap<Arc<str>, Arc<RouteSeries>>>,
     /// By backend.
     pub backends: Mutex<HashMap<BackendKey, Own>>,
+    /// The last exchanges that ended in an error.
+    pub errors: RecentErrors,
 }
 
 impl Registry {
@@ -118,6 +125,7 @@ impl Registry {
             backends: Mutex::default(),
             slots: Mutex::default(),
             workers: (0..workers).map(|_| WorkerRegistry::default()).collect(),
+            traces: crate::telemetry::trace::Traces::default(),
         }
     }
 

@@ -13,9 +13,11 @@ use arc_swap::ArcSwap;
 use super::{
     connections::Connections,
     drain::{Drain, Stage},
+    failure,
     groups::Groups,
     registry::{Registry, Slot},
     snapshot::Snapshot,
+    traces,
 };
 use crate::{
     config::log::{AccessFormat, AccessLog},
@@ -60,6 +62,7 @@ pub struct Worker {
     id_prefix: u64,
     id_next: Cell<u64>,
     is_draining: Cell<bool>,
+    traces: crate::telemetry::trace::WorkerTraces,
 }
 
 /// A snapshot as one worker sees it: every name is an index, and the worker's own state hangs on it.
@@ -116,6 +119,7 @@ impl Worker {
             id_prefix: fastrand::u64(..),
             id_next: Cell::new(0),
             is_draining: Cell::new(false),
+            traces: shared.registry.traces.for_worker(),
             shared,
         })
     }
@@ -153,6 +157,11 @@ impl Worker {
             return current;
         }
         self.retired.borrow().get(&slot).cloned().unwrap_or(current)
+    }
+
+    /// Whether the program stops.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.get()
     }
 
     /// Whether connections of this listener should end with their present exchange: the program stops, or
@@ -205,6 +214,9 @@ impl Worker {
         }
         self.series.bytes_in.add(exchange.bytes_in);
         self.series.bytes_out.add(exchange.bytes_out);
+        if let Some((kind, detail)) = &exchange.error {
+            failure::note(self, &exchange, &snapshot.shared, listener, (*kind, detail));
+        }
         if config.log.access != AccessLog::Off {
             let upstream = exchange.upstream.and_then(|index| upstreams.get(index));
             let backend =
@@ -222,6 +234,11 @@ impl Worker {
             });
             self.series.log_dropped.add(dropped);
         }
+        if let Some(recording) = exchange.recording.take() {
+            let name = listener.map_or("", |listener| &listener.conf.name);
+            let write = |out: &mut Vec<u8>| traces::write(&exchange, *recording, &snapshot.shared, name, out);
+            self.series.spans_dropped.add(self.traces.add(write));
+        }
         let mut spare = self.spare.borrow_mut();
         if spare.len() < MOST_SPARE {
             exchange.peer = Rc::default();
@@ -235,6 +252,7 @@ impl Worker {
         loop {
             tokio::time::sleep(Duration::from_millis(250)).await;
             self.flush_log();
+            self.series.spans_dropped.add(self.traces.flush());
             // A worker without requests goes on too.
             let snapshot = self.snapshot();
             turn = turn.wrapping_add(1);

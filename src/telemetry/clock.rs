@@ -19,6 +19,12 @@ struct Texts {
     common: String,
 }
 
+/// The present as Unix time in milliseconds.
+pub fn unix_millis() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Gives the present as an IMF-fixdate (RFC 9110 §5.6.7), for a Date field.
 pub fn with_date<T>(use_it: impl FnOnce(&str) -> T) -> T {
     with_texts(|texts, _| use_it(&texts.date))

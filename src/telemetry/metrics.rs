@@ -253,6 +253,8 @@ pub struct WorkerSeries {
     pub panics: Counter,
     /// Access log lines dropped because the writer was behind.
     pub log_dropped: Counter,
+    /// Spans dropped because the exporter was behind.
+    pub spans_dropped: Counter,
     /// Idle backend connections reused.
     pub pool_reused: Counter,
     /// Backend connections made.

@@ -1,6 +1,8 @@
-//! What a running Pointsman tells: counters and histograms, and the access log.
+//! What a running Pointsman tells: counters and histograms, recent errors, the access log, and traces.
 
 pub mod access_log;
 pub mod clock;
 pub mod metrics;
 pub mod program_log;
+pub mod recent_errors;
+pub mod trace;

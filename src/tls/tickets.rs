@@ -43,15 +43,39 @@ impl Tickets {
         let key = Key::random().ok_or_else(|| {
             BuildError::new("the system gave no random numbers for ticket keys", "is /dev/urandom there?")
         })?;
-        let keys = Keys { current: Arc::new(key), previous: None, since: now };
+        let keys = Keys { current: Arc::new(key), previous: None, due: now.plus(ROTATION) };
         Ok(Arc::new(Self { keys: RwLock::new(keys) }))
+    }
+
+    /// The keys in the clear, with the seconds until the next rotation, for the program that takes this one's
+    /// place. They go from process to process, and nowhere else.
+    pub fn reveal(&self, now: Moment) -> Revealed {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let both = [Some(&keys.current), keys.previous.as_ref()];
+        Revealed {
+            keys: both.into_iter().flatten().map(|key| [&key.name[..], &key.secret].concat()).collect(),
+            left: keys.due.since(now),
+        }
+    }
+
+    /// Takes the keys over that another program revealed; false when they are none.
+    pub fn take_over(&self, revealed: &Revealed, now: Moment) -> bool {
+        let mut taken = revealed.keys.iter().map(|bytes| {
+            let (name, secret) = bytes.split_at_checked(NAME_LEN)?;
+            Key::of(name.try_into().ok()?, secret.try_into().ok()?).map(Arc::new)
+        });
+        let Some(Some(current)) = taken.next() else { return false };
+        let previous = taken.next().flatten();
+        let due = now.plus(revealed.left.min(ROTATION));
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Keys { current, previous, due };
+        true
     }
 
     /// Makes a new key when the current one is old enough; says whether it did. To be called by the
     /// control side every minute or so.
     pub fn rotate(&self, now: Moment) -> bool {
-        let age = now.since(self.keys.read().unwrap_or_else(PoisonError::into_inner).since);
-        if age < ROTATION {
+        let due = self.keys.read().unwrap_or_else(PoisonError::into_inner).due;
+        if now < due {
             return false;
         }
         let Some(key) = Key::random() else {
@@ -61,8 +85,8 @@ impl Tickets {
         let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut keys.current, Arc::new(key));
         // After a long sleep of the machine the old key has outlived its tickets.
-        keys.previous = (age < LIFETIME).then_some(old);
-        keys.since = now;
+        keys.previous = (now.since(due) < LIFETIME - ROTATION).then_some(old);
+        keys.due = now.plus(ROTATION);
         true
     }
 
@@ -82,6 +106,21 @@ impl Tickets {
             .flatten()
             .find(|it| it.name == name)
             .cloned()
+    }
+}
+
+/// Keys in the clear.
+#[derive(Clone)]
+pub struct Revealed {
+    /// The current key, then the one before, each as its name and its secret.
+    pub keys: Vec<Vec<u8>>,
+    /// Time until the next rotation.
+    pub left: Duration,
+}
+
+impl fmt::Debug for Revealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Revealed(secret)")
     }
 }
 
@@ -140,7 +179,8 @@ struct Keys {
     current: Arc<Key>,
     previous: Option<Arc<Key>>,
     /// When the current key was made.
-    since: Moment,
+    /// When the next one is made.
+    due: Moment,
 }
 
 /// Tells a ticket's key; as long as RFC 5077 §4 recommends, so that a chance match does not happen.
@@ -148,6 +188,8 @@ const NAME_LEN: usize = 16;
 
 struct Key {
     name: [u8; NAME_LEN],
+    /// Kept for [`Tickets::reveal`].
+    secret: [u8; 32],
     /// Random nonces: 2^32 tickets under one key are safe (NIST SP 800-38D §8.3), which is 198,000 a
     /// second until the next rotation.
     aead: RandomizedNonceKey,
@@ -158,8 +200,12 @@ impl Key {
         let (mut name, mut secret) = ([0; NAME_LEN], [0; 32]);
         rand::fill(&mut name).ok()?;
         rand::fill(&mut secret).ok()?;
+        Self::of(name, secret)
+    }
+
+    fn of(name: [u8; NAME_LEN], secret: [u8; 32]) -> Option<Self> {
         let aead = RandomizedNonceKey::new(&AES_256_GCM, &secret).ok()?;
-        Some(Self { name, aead })
+        Some(Self { name, secret, aead })
     }
 
     /// Name, nonce, then what was sealed with its tag.
@@ -198,7 +244,7 @@ mod tests {
         assert!(!tickets.rotate(Moment(2)), "it is not due yet");
         for opened in [true, true, false] {
             assert_eq!(bound(&tickets, "web").decrypt(&ticket).is_some(), opened);
-            let now = tickets.keys.read().unwrap().since.plus(ROTATION);
+            let now = tickets.keys.read().unwrap().due;
             assert!(tickets.rotate(now));
         }
         let tickets = Tickets::new(Moment(1)).unwrap();
@@ -223,6 +269,27 @@ mod tests {
             assert_eq!(bound(&tickets, "web").decrypt(&ticket), None);
         }
         assert!(!ticket.windows(7).any(|it| it == b"session"));
+    }
+
+    #[test]
+    fn the_next_program_opens_tickets_of_this_one_and_goes_on_with_its_rotation() {
+        let (old, new) = (Tickets::new(Moment(1)).unwrap(), Tickets::new(Moment(1)).unwrap());
+        assert!(old.rotate(later(1)));
+        let first = bound(&old, "web").encrypt(b"session").unwrap();
+        let now = later(1).plus(ROTATION / 2);
+        let revealed = old.reveal(now);
+        assert_eq!((revealed.keys.len(), revealed.left), (2, ROTATION / 2));
+        // The next program's clock begins elsewhere.
+        let begun = Moment(77);
+        assert!(new.take_over(&revealed, begun));
+        assert_eq!(bound(&new, "web").decrypt(&first).unwrap(), b"session");
+        assert!(!new.rotate(begun));
+        assert!(new.rotate(begun.plus(ROTATION / 2)));
+        assert!(bound(&new, "web").decrypt(&first).is_some());
+        for broken in [vec![], vec![vec![1; 47]], vec![vec![1; 15]]] {
+            assert!(!new.take_over(&Revealed { keys: broken, left: ROTATION }, begun));
+        }
+        assert!(bound(&new, "web").decrypt(&first).is_some());
     }
 
     #[test]

@@ -140,5 +140,13 @@ fn is_named(address: &Address) -> bool {
     }
 }
 
+/// Looks an address up once; the error is the reason, for people.
+pub async fn lookup(address: &Address) -> Result<Vec<SocketAddr>, String> {
+    if let Some(address) = literal(address) {
+        return Ok(vec![address]);
+    }
+    Names::of_system().lookup(address).await.map(|found| found.addresses)
+}
+
 #[cfg(test)]
 mod tests;

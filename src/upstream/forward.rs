@@ -59,9 +59,8 @@ pub async fn forward<D: Downstream>(
     group.on_request(exchange.started);
     loop {
         let permit = attempt.pick(client).await?;
-        exchange.backend = Some(permit.index());
-        exchange.attempts += 1;
         let begun = Moment::now();
+        exchange.begin_attempt(permit.index(), begun);
         let result = attempt.run(&permit, exchange, client).await;
         let now = Moment::now();
         attempt.observe(&permit, &result, exchange, now.since(begun), now);
@@ -69,6 +68,9 @@ pub async fn forward<D: Downstream>(
             Ok(_) => Ok(exchange.response.status),
             Err(error) => Err(error.kind()),
         };
+        if let Some(recording) = &mut exchange.recording {
+            recording.end_attempt(end_of_attempt, now);
+        }
         let conf = &group.upstream.conf.retry;
         let again = is_retryable(conf, end_of_attempt, &exchange.request.method, exchange.attempts)
             && !attempt.is_interim_sent

@@ -138,8 +138,15 @@ fn the_token_is_asked_for_where_there_is_one() {
     let proxy =
         Proxy::start_in(folder, &config(&[origin.address()], &format!("{ADMIN}token_file = \"token\"\n")));
     let with = |target, header| Client::connect(proxy.address("admin")).get_with(target, "any.test", header);
-    for target in ["/", "/metrics", "/api/v1/status", "/api/v1/upstreams", "/api/v1/upstreams/u", "/nothing"]
-    {
+    for target in [
+        "/metrics",
+        "/api/v1",
+        "/api/v1/status",
+        "/api/v1/traffic",
+        "/api/v1/upstreams",
+        "/api/v1/upstreams/u",
+        "/nothing",
+    ] {
         for bad in [
             "",
             "Authorization: Bearer wrong\r\n",
@@ -157,6 +164,96 @@ fn the_token_is_asked_for_where_there_is_one() {
     for open in ["/healthz", "/readyz"] {
         assert_eq!(with(open, "").status, 200, "what a load balancer in front asks needs no token");
     }
+    let page = with("/", "");
+    assert_eq!(page.status, 200, "the page asks for the token, and holds nothing that needs it");
+    assert!(!page.text().contains("b0") && !page.text().contains("s3cret"));
+}
+
+#[test]
+fn traffic_is_what_was_sent_and_errors_say_which_backend() {
+    let origin = Origin::start(|request| match request.target.as_str() {
+        "/500" => Reply::Text(500, "bug".into()),
+        _ => Reply::Text(200, "0123456789".into()),
+    });
+    let more = format!("[upstream.retry]\nattempts = 1\n{ADMIN}");
+    let proxy = Proxy::start(&config(&[origin.address()], &more));
+    let mut client = proxy.connect();
+    for (target, count) in [("/", 30), ("/500", 4)] {
+        for _ in 0..count {
+            client.get(target);
+        }
+    }
+    client.send("GET /../.. HTTP/1.1\r\nHost: test\r\nHost: other\r\n\r\n");
+    assert_eq!(client.response("GET").status, 400);
+    let read = || json(&proxy, "/api/v1/traffic");
+    eventually("all are counted", || read()["requests"] == 35);
+    let traffic = read();
+    let classes = serde_json::json!({"1xx": 0, "2xx": 30, "3xx": 0, "4xx": 1, "5xx": 4, "none": 0});
+    assert_eq!(traffic["classes"], classes);
+    assert!(traffic["bytes_out"].as_u64().unwrap() >= 312);
+    let counts = traffic["latency"]["counts"].as_array().unwrap();
+    assert_eq!(counts.iter().map(|count| count.as_u64().unwrap()).sum::<u64>(), 35);
+    let route = &traffic["routes"][0];
+    assert_eq!(
+        (&route["name"], &route["requests"], &route["errors"]),
+        (&"all".into(), &34.into(), &4.into())
+    );
+    // A backend's own 500 is not an error of the proxy's, and a bad request is its client's.
+    assert_eq!(traffic["errors"], Value::Array(Vec::new()));
+
+    let address = origin.address();
+    drop(origin);
+    eventually("the backend is gone", || proxy.get("/gone/a?key=s3cret").status == 502);
+    eventually("it is told", || !read()["errors"].as_array().unwrap().is_empty());
+    let text = read()["errors"].to_string();
+    assert!(!text.contains("s3cret"), "a query may hold secrets: {text}");
+    let traffic = read();
+    let error = &traffic["errors"][0];
+    for (name, value) in [
+        ("listener", "web"),
+        ("route", "all"),
+        ("upstream", "u"),
+        ("backend", "b0"),
+        ("method", "GET"),
+        ("path", "/gone/a"),
+        ("kind", "connect"),
+    ] {
+        assert_eq!(error[name], value, "{error}");
+    }
+    assert_eq!(error["status"], 502);
+    assert!(error["detail"].as_str().unwrap().starts_with("could not connect"), "{address}: {error}");
+    let logged = proxy.logged("/gone/a?key=s3cret");
+    let ids: Vec<&Value> = traffic["errors"].as_array().unwrap().iter().map(|it| &it["request_id"]).collect();
+    assert!(ids.contains(&&logged["request_id"]), "what is told here is found in the log by its id");
+    assert!(error["at"].as_u64() <= traffic["at"].as_u64());
+}
+
+#[test]
+fn the_dashboard_is_a_page_that_runs_its_own_script_only() {
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(&config(&[origin.address()], ADMIN));
+    let page = ask(&proxy, "/");
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", "no-store"),
+    ] {
+        assert_eq!(page.header(name), Some(value), "{name}");
+    }
+    let policy = page.header("content-security-policy").unwrap();
+    for directive in ["default-src 'none'", "frame-ancestors 'none'", "form-action 'none'", "base-uri 'none'"]
+    {
+        assert!(policy.contains(directive), "{policy}");
+    }
+    assert!(policy.contains("script-src 'sha256-") && !policy.contains("unsafe"), "{policy}");
+    assert!(!page.text().contains("b0"), "it holds no data");
+    assert_eq!(ask(&proxy, "/api/v1").header("content-type"), Some("application/json"));
+    let index = json(&proxy, "/api/v1");
+    let paths: Vec<&str> =
+        index["endpoints"].as_array().unwrap().iter().map(|it| it["path"].as_str().unwrap()).collect();
+    assert!(paths.contains(&"/") && paths.contains(&"/api/v1/traffic"), "{paths:?}");
 }
 
 #[test]

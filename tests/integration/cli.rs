@@ -176,7 +176,7 @@ fn an_address_in_use_is_named() {
     let text = config(&["127.0.0.1:9".parse().unwrap()], "").replace("127.0.0.1:0", &address);
     let ended = pointsman(&["run", "--config", &folder.file(&text)]);
     assert_eq!(ended.status, Some(1));
-    for part in ["pointsman.toml:6:11: listener `web`: cannot listen on ", &address, "in use", "  hint: "] {
+    for part in ["test.toml:7:11: listener `web`: cannot listen on ", &address, "in use", "  hint: "] {
         assert!(ended.err.contains(part), "{}", ended.err);
     }
     assert!(!ended.err.contains("listening\""), "{}", ended.err);

@@ -156,6 +156,8 @@ fn a_slow_reader_holds_its_own_stream_back_and_not_the_memory_nor_the_others() {
         }
         _ => Reply::Text(200, "small".into()),
     });
+    // What the first request brings in is not the question.
+    proxy.get("/small");
     let before = proxy.memory();
     run(async {
         // A connection window that one stream cannot use up.
@@ -194,6 +196,8 @@ fn a_slow_backend_holds_an_upload_back_and_not_the_memory() {
             connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{seen:8}"));
         }))
     });
+    // What the first request brings in is not the question.
+    assert_eq!(proxy.connect().get_with("/", "a b", "").status, 400);
     let before = proxy.memory();
     run(async {
         let client = Http2::connect(&proxy).await;

@@ -52,6 +52,7 @@ fn render(admin: &Admin, now: Moment) -> String {
     backends(&snapshot, now, &mut text);
     listeners(&snapshot, &mut text);
     workers(registry, &mut text);
+    traces(registry, &mut text);
     configuration(admin, &snapshot, &mut text);
     text.finish()
 }
@@ -222,6 +223,21 @@ fn workers(registry: &Registry, text: &mut Text) {
     let help = "Access log lines dropped because the writer was behind.";
     single("access_log_dropped_total", help, sum(|it| &it.log_dropped));
     single("panics_total", "Connections that ended in a panic: each is a bug.", sum(|it| &it.panics));
+}
+
+/// What became of the spans of sampled requests.
+fn traces(registry: &Registry, text: &mut Text) {
+    let traces = &registry.traces;
+    let by_workers: u64 = registry.workers().iter().map(|worker| worker.series.spans_dropped.get()).sum();
+    let help = "Spans that the collector took (exported), that it refused or that did not reach it (failed), \
+                and for which there was no room (dropped).";
+    text.family("trace_spans_total", Kind::Counter, help);
+    let dropped = by_workers + traces.dropped.get();
+    let outcomes =
+        [("exported", traces.exported.get()), ("failed", traces.failed.get()), ("dropped", dropped)];
+    for (outcome, count) in outcomes {
+        text.sample(&Labels::of(&[("outcome", outcome)]), count);
+    }
 }
 
 /// What runs, and from which configuration.

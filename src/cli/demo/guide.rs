@@ -109,6 +109,7 @@ pub(super) fn guide(place: &Place, program: &str, config: &Path) -> String {
     format!(
         "
 Pointsman is running: http://127.0.0.1:{http}, https://localhost:{https}, admin http://127.0.0.1:{admin}
+Dashboard, for a browser: http://127.0.0.1:{admin}/
 Backends: {servers}; `slow` takes 150 ms for each answer.
 Open another terminal and try:
 

@@ -75,7 +75,7 @@ pub(super) fn demo() -> Status {
     start::begin_log(&loaded.config.log);
     start::raise_descriptor_limit(&loaded.config);
     print(&guide::guide(&place, &command(), &file));
-    app::run(loaded).map_err(Failure::new)?;
+    app::run(loaded, None, None).map_err(Failure::new)?;
     print("The demonstration is over; its files are gone.\n");
     Ok(ExitCode::SUCCESS)
 }

@@ -163,10 +163,21 @@ impl Proxy {
         found.unwrap()
     }
 
-    /// Sends a signal, by its name.
+    /// Sends a signal, by its name, to the process that serves now.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status();
+        let pid = self.upgraded().last().copied().unwrap_or(u64::from(self.pid()));
+        let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
         assert!(status.unwrap().success());
+    }
+
+    /// The processes that took over, one from the other.
+    pub fn upgraded(&self) -> Vec<u64> {
+        let lines = self.log();
+        let lines = lines.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        lines
+            .filter(|line| line["message"] == "handed over")
+            .filter_map(|line| line["pid"].as_u64())
+            .collect()
     }
 
     /// Waits for the end of the process.
@@ -198,6 +209,10 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for pid in self.upgraded() {
+            // Most of them have ended; these are ours, and so is what is left of them.
+            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
+        }
         if std::thread::panicking() {
             eprintln!("the proxy's log:\n{}", self.log().join("\n"));
         }

@@ -1,0 +1,128 @@
+// Upstreams with their backends: what they do, and what may be done to them.
+
+const STATES = {
+  up: ["●", "good"],
+  down: ["✕", "bad"],
+  ejected: ["▲", "bad"],
+  draining: ["◐", "warn"],
+  disabled: ["○", "quiet"],
+};
+/** Backends of an upstream that are shown. */
+const MOST_BACKENDS = 200;
+const shares = new Shares();
+const keyOf = (upstream, backend) => `${words(upstream.name)}\n${words(backend.name)}`;
+
+function showUpstreams(answer) {
+  const upstreams = list(answer.upstreams).map(record);
+  const counts = new Map();
+  for (const upstream of upstreams) {
+    for (const backend of list(upstream.backends).map(record)) counts.set(keyOf(upstream, backend), number(backend.requests));
+  }
+  shares.add(performance.now(), counts);
+  keyed(byId("upstream-list"), upstreams, (it) => words(it.name), drawUpstream, updateUpstream);
+}
+
+function drawUpstream(upstream) {
+  const tally = make("span", "tally");
+  const persist = make("input");
+  persist.type = "checkbox";
+  const label = make("label", "", persist, "write changes to the file");
+  const title = make("h3", "", words(upstream.name));
+  const backends = table(`Backends of ${words(upstream.name)}`, [
+    ["Backend", "name wide"], ["State", "state wide"], ["Share, last 10 s", "share wide"], ["In flight", "number"],
+    ["Average", "number"], ["Bytes/s", "number"], ["Requests", "number"], ["Failures", "number"],
+    ["Weight", "number weight-cell"], ["Change", "wide controls-cell"],
+  ]);
+  const leftOut = make("p", "left-out");
+  const node = make("article", "panel backends", make("div", "title", title, tally, label), backends.node, leftOut);
+  return { node, tally, persist, backends, leftOut };
+}
+
+function updateUpstream(row, upstream) {
+  const backends = list(upstream.backends).map(record);
+  const up = backends.filter((it) => it.state === "up").length;
+  say(row.tally, `${words(upstream.balance)} · ${up} of ${backends.length} up`);
+  const all = backends.reduce((sum, it) => sum + shares.rate(keyOf(upstream, it)), 0);
+  const shown = backends.slice(0, MOST_BACKENDS);
+  const draw = (backend) => drawBackend(row, words(upstream.name), words(backend.name));
+  keyed(row.backends.body, shown, (it) => words(it.name), draw, (made, backend) => {
+    updateBackend(made, backend, shares.rate(keyOf(upstream, backend)), all);
+  });
+  const leftOut = backends.length - shown.length;
+  say(row.leftOut, leftOut > 0 ? `${count(leftOut)} more are not shown.` : "");
+}
+
+function drawBackend(row, upstream, backend) {
+  const { node, cells } = tableRow(row.backends.columns);
+  const [name, state, share, ...rest] = cells;
+  const [weightCell, actions] = rest.slice(5);
+  const [title, address] = twoLines(name);
+  const override = make("span", "mark");
+  title.after(" ", override);
+  const [word, why] = twoLines(state);
+  const fill = make("div");
+  const shareText = make("span", "sub");
+  share.append(make("div", "bar", fill), shareText);
+
+  const who = `${upstream}/${backend}`;
+  const path = `/api/v1/upstreams/${encodeURIComponent(upstream)}/backends/${encodeURIComponent(backend)}`;
+  const query = () => (row.persist.checked ? "?persist=true" : "");
+  const button = (verb, what) => {
+    const made = make("button", "", verb);
+    made.type = "button";
+    made.setAttribute("aria-label", `${verb} ${who}`);
+    made.addEventListener("click", () => act(made, `${what} ${who}`, `${path}/${verb.toLowerCase()}${query()}`));
+    return made;
+  };
+  const buttons = { drain: button("Drain", "drain"), disable: button("Disable", "disable"), enable: button("Enable", "enable") };
+  actions.append(make("div", "controls", ...Object.values(buttons)));
+
+  const weight = make("input");
+  Object.assign(weight, { type: "number", min: 0, max: 65535, step: 1, required: true });
+  weight.setAttribute("aria-label", `weight of ${who}`);
+  const set = make("button", "", "Set");
+  set.setAttribute("aria-label", `set the weight of ${who}`);
+  const form = make("form", "weight", weight, set);
+  const made = { node, title, address, override, word, why, fill, shareText, numbers: rest, weight, set, buttons, weightNow: "" };
+  weight.addEventListener("input", () => show(set, weight.value !== made.weightNow));
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const wanted = Number(weight.value);
+    const options = { method: "PATCH", body: { weight: wanted } };
+    const outcome = await act(set, `weight ${wanted} for ${who}`, path + query(), options);
+    // What was refused stays in the field, to be changed.
+    if (outcome === null || outcome instanceof Refusal) return;
+    made.weightNow = weight.value;
+    show(set, false);
+  });
+  weightCell.append(form);
+  show(set, false);
+  return made;
+}
+
+function updateBackend(made, backend, perSecondNow, all) {
+  const [symbol, colour] = STATES[backend.state] ?? ["?", "quiet"];
+  say(made.title, words(backend.name));
+  say(made.address, backend.address === backend.name ? "" : words(backend.address));
+  const changed = Object.keys(record(backend.override));
+  say(made.override, changed.length ? `changed: ${changed.join(", ")}` : "");
+  show(made.override, changed.length > 0);
+  dress(made.word, `badge ${colour}`);
+  say(made.word, `${symbol} ${words(backend.state) || "unknown"}`);
+  say(made.why, words(backend.why));
+  const percent = all > 0 ? (100 * perSecondNow) / all : 0;
+  made.fill.style.width = `${percent.toFixed(1)}%`;
+  say(made.shareText, `${percent.toFixed(0)} % · ${perSecond(perSecondNow)}`);
+  const average = Number.isFinite(backend.ewma_ms) ? time(backend.ewma_ms / 1000) : "–";
+  const texts = [count(backend.in_flight), average, `${bytes(backend.bytes_per_second)}/s`, count(backend.requests), count(backend.failures)];
+  texts.forEach((text, index) => say(made.numbers[index], text));
+  const isOff = backend.state === "draining" || backend.state === "disabled";
+  show(made.buttons.drain, !isOff);
+  show(made.buttons.disable, backend.state !== "disabled");
+  show(made.buttons.enable, isOff);
+  // What is being typed is not written over.
+  if (made.weight.value === made.weightNow && document.activeElement !== made.weight) {
+    made.weight.value = words(backend.weight);
+    made.weightNow = made.weight.value;
+  }
+}

@@ -1,0 +1,31 @@
+//! `POST /api/v1/upgrade`: the installed program takes the place of this one.
+//!
+//! Next stop: [`crate::reload::upgrade`]. The answer comes from the program that goes, once the next one
+//! serves.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::json;
+
+use super::{
+    Admin, Question,
+    about::{About, Gives, count, object},
+    reply::{self, Reply, failed},
+};
+use crate::reload::Failed;
+
+/// What it gives.
+pub(super) const ABOUT: About = About {
+    gives: &[Gives::json("the process that serves from here on", || object(json!({"pid": count()})))],
+    errors: &[409],
+    is_change: true,
+    ..About::PLAIN
+};
+
+pub(super) async fn post(admin: Arc<Admin>, _: Question) -> Reply {
+    match admin.reloader.upgrade().await {
+        Ok(pid) => reply::json(StatusCode::OK, &json!({"pid": pid})),
+        Err(refusal) => failed(&Failed::Refused(refusal)),
+    }
+}

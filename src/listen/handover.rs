@@ -1,0 +1,217 @@
+//! The wire between this program and the one that takes its place: sockets, and what must not be forgotten.
+//!
+//! A pair of unix sockets. The one that goes writes one message: its length, JSON, then the descriptors
+//! (`SCM_RIGHTS`), some at a time. The one that comes answers with lines. It is the same sockets that go
+//! over, so that no connection in their queues is lost.
+
+use std::{
+    env,
+    fs::File,
+    io::{self, IoSlice, IoSliceMut, Read, Write},
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    time::Duration,
+};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+use serde_json::Value;
+
+use super::{socket::Bound, sockets::Handed};
+
+/// Descriptors in one message: the kernel takes 253 (`SCM_MAX_FD`).
+const AT_ONCE: usize = 128;
+
+/// Bytes of a message, so that a broken peer cannot fill memory.
+const MOST: u32 = 256 * 1024 * 1024;
+
+/// Writes a message, and these descriptors behind it. Blocks.
+pub fn send(mut stream: &UnixStream, message: &Value, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let text = message.to_string();
+    let length = u32::try_from(text.len()).ok().filter(|length| *length <= MOST);
+    let length = length.ok_or_else(|| io::Error::other("there is too much to hand over"))?;
+    let count = u32::try_from(sockets.len()).map_err(io::Error::other)?;
+    stream.write_all(&length.to_be_bytes())?;
+    stream.write_all(&count.to_be_bytes())?;
+    stream.write_all(text.as_bytes())?;
+    for some in sockets.chunks(AT_ONCE) {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !ancillary.push(SendAncillaryMessage::ScmRights(some)) {
+            return Err(io::Error::other("descriptors do not fit into a message"));
+        }
+        // At least one byte goes with them.
+        sendmsg(stream, &[IoSlice::new(b".")], &mut ancillary, SendFlags::NOSIGNAL)?;
+    }
+    Ok(())
+}
+
+/// Reads what [`send`] wrote. Blocks.
+pub fn receive(mut stream: &UnixStream) -> io::Result<(Value, Vec<OwnedFd>)> {
+    let (mut length, mut count) = ([0; 4], [0; 4]);
+    stream.read_exact(&mut length)?;
+    stream.read_exact(&mut count)?;
+    let (length, count) = (u32::from_be_bytes(length), u32::from_be_bytes(count) as usize);
+    if length > MOST {
+        return Err(io::Error::other("the message is too long"));
+    }
+    let mut text = vec![0; length as usize];
+    stream.read_exact(&mut text)?;
+    let message = serde_json::from_slice(&text)?;
+    let mut sockets = Vec::new();
+    while sockets.len() < count {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(AT_ONCE))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let mut byte = [0];
+        let flags = RecvFlags::CMSG_CLOEXEC;
+        let received = recvmsg(stream.as_fd(), &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags)?;
+        if received.bytes == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let before = sockets.len();
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(some) = message {
+                sockets.extend(some);
+            }
+        }
+        if sockets.len() == before {
+            return Err(io::Error::other("descriptors are missing: is the limit on open files too low?"));
+        }
+    }
+    Ok((message, sockets))
+}
+
+/// What stands at a key; nothing (`null`) where there is none.
+pub fn at<'v>(value: &'v Value, key: &str) -> &'v Value {
+    value.get(key).unwrap_or(&Value::Null)
+}
+
+/// The variable that tells a program that it is to take over: the descriptor to do so by.
+pub const HANDOVER: &str = "POINTSMAN_HANDOVER";
+
+/// The program before this one, which goes on until this one serves.
+#[derive(Debug)]
+pub struct Before {
+    /// To answer it with.
+    pub voice: Voice,
+    /// Its sockets.
+    pub sockets: Vec<Handed>,
+    /// The socket of its admin endpoint.
+    pub admin: Option<Handed>,
+    /// What it knew.
+    pub state: Value,
+}
+
+impl Before {
+    /// Takes over from the program before, where there is one. Blocks. To be called once, at the start.
+    pub fn take() -> io::Result<Option<Self>> {
+        if env::var_os(HANDOVER).is_none_or(|descriptor| descriptor != "0") {
+            return Ok(None);
+        }
+        // Standard input is the connection, and nobody else's.
+        let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+        let nothing = File::open("/dev/null")?;
+        rustix::stdio::dup2_stdin(&nothing)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let (message, sockets) = receive(&stream)?;
+        if at(&message, "version") != 1 {
+            return Err(io::Error::other(
+                "the program before hands over in a way that this one does not know",
+            ));
+        }
+        let mut sockets = sockets.into_iter();
+        let mut handed = |told: &Value| -> Option<Handed> {
+            let count = usize::try_from(at(told, "count").as_u64()?).ok()?;
+            let bound = Bound {
+                sockets: sockets.by_ref().take(count).collect(),
+                address: at(told, "bound").as_str()?.to_owned(),
+            };
+            Some(Handed { address: at(told, "address").as_str()?.to_owned(), bound })
+        };
+        let listeners =
+            at(&message, "sockets").as_array().into_iter().flatten().filter_map(&mut handed).collect();
+        let admin = handed(at(&message, "admin"));
+        Ok(Some(Self {
+            voice: Voice(stream),
+            sockets: listeners,
+            admin,
+            state: at(&message, "state").clone(),
+        }))
+    }
+
+    /// To answer it with, from elsewhere.
+    pub fn voice(&self) -> Option<Voice> {
+        self.voice.0.try_clone().ok().map(Voice)
+    }
+}
+
+/// What the program before this one is told.
+#[derive(Debug)]
+pub struct Voice(UnixStream);
+
+impl Voice {
+    /// Says that this program serves.
+    pub fn ready(&self) {
+        if let Err(error) = (&self.0).write_all(b"{\"ready\":true}\n") {
+            tracing::warn!("the program before this one is gone already: {error}");
+        }
+    }
+
+    /// Says why this program does not serve.
+    pub fn refuse(&self, why: &str) {
+        let line = serde_json::json!({"error": why});
+        // Without this it is told by the end of the connection.
+        let _ = (&self.0).write_all(format!("{line}\n").as_bytes());
+    }
+}
+
+/// How long the program before may take to say what it has to.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, thread};
+
+    use super::*;
+
+    #[test]
+    fn many_sockets_arrive_in_their_order_and_are_the_same() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let listeners: Vec<TcpListener> =
+            (0..300).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports = |listeners: &[TcpListener]| -> Vec<u16> {
+            listeners.iter().map(|it| it.local_addr().unwrap().port()).collect()
+        };
+        let expected = ports(&listeners);
+        let sender = thread::spawn(move || {
+            let sockets: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
+            send(&ours, &serde_json::json!({"a": "x".repeat(100_000)}), &sockets).unwrap();
+        });
+        let (message, sockets) = receive(&theirs).unwrap();
+        sender.join().unwrap();
+        assert_eq!(message["a"].as_str().unwrap().len(), 100_000);
+        let listeners: Vec<TcpListener> = sockets.into_iter().map(TcpListener::from).collect();
+        assert_eq!(ports(&listeners), expected);
+    }
+
+    #[test]
+    fn a_message_that_breaks_off_is_an_error() {
+        for bytes in
+            [&b""[..], &[0, 0, 0, 2, 0, 0, 0, 0, b'{'], &[0, 0, 0, 2, 0, 0, 0, 1, b'{', b'}'], &[255; 8]]
+        {
+            let (mut ours, theirs) = UnixStream::pair().unwrap();
+            ours.write_all(bytes).unwrap();
+            drop(ours);
+            assert!(receive(&theirs).is_err(), "{bytes:?}");
+        }
+        // A byte without its descriptor.
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        ours.write_all(&[0, 0, 0, 2, 0, 0, 0, 1, b'{', b'}', b'.']).unwrap();
+        assert!(receive(&theirs).is_err());
+    }
+}

@@ -1,0 +1,246 @@
+//! What one program tells the next, so that it does not begin from nothing: health, ejections, averages,
+//! what administrators changed, ticket keys.
+//!
+//! Moments are told as distances from now, since each process has a clock of its own. What the next one does
+//! not understand it leaves out: an upgrade must also be possible between versions.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    backend::{Backend, Ejections, Probed},
+    balance::Row,
+    listen::handover::at,
+    moment::Moment,
+    runtime::{Snapshot, overrides::Overrides},
+    tls::tickets::{Revealed, Tickets},
+    upstream::Upstream,
+};
+
+/// Everything there is to tell.
+pub fn collect(snapshot: &Snapshot, overrides: &Overrides, tickets: &Tickets, now: Moment) -> Value {
+    let backends: Vec<Value> =
+        snapshot.upstreams.iter().flat_map(|upstream| backends(upstream, now)).collect();
+    let revealed = tickets.reveal(now);
+    let keys: Vec<String> = revealed.keys.iter().map(|key| hex(key)).collect();
+    json!({
+        "generation": snapshot.generation,
+        "backends": backends,
+        "overrides": overrides.to_json(),
+        "tickets": {"keys": keys, "seconds_left": revealed.left.as_secs()},
+    })
+}
+
+/// The number of the generation that was told of.
+pub fn generation(told: &Value) -> u64 {
+    at(told, "generation").as_u64().unwrap_or(0)
+}
+
+/// The changes of administrators that were told of.
+pub fn overrides(told: &Value) -> Overrides {
+    Overrides::from_json(at(told, "overrides")).unwrap_or_else(|error| {
+        tracing::warn!("what administrators changed is lost over the upgrade: {error}");
+        Overrides::default()
+    })
+}
+
+/// Takes the ticket keys over that were told of.
+pub fn restore_tickets(told: &Value, tickets: &Tickets, now: Moment) {
+    let keys = at(at(told, "tickets"), "keys").as_array().into_iter().flatten();
+    let keys = keys.filter_map(|key| bytes(key.as_str()?)).collect();
+    let left = Duration::from_secs(at(at(told, "tickets"), "seconds_left").as_u64().unwrap_or(0));
+    if !tickets.take_over(&Revealed { keys, left }, now) {
+        tracing::warn!(
+            "the keys of TLS session tickets are lost over the upgrade: clients begin new sessions"
+        );
+    }
+}
+
+/// Takes over what was told of the backends that `snapshot` has. Before a worker runs.
+pub fn restore(told: &Value, snapshot: &Snapshot, now: Moment) {
+    let upstreams: HashMap<&str, &Arc<Upstream>> =
+        snapshot.upstreams.iter().map(|upstream| (upstream.conf.name.as_str(), upstream)).collect();
+    for it in at(told, "backends").as_array().into_iter().flatten() {
+        let (Some(upstream), Some(address)) = (at(it, "upstream").as_str(), at(it, "address").as_str())
+        else {
+            continue;
+        };
+        let Some(upstream) = upstreams.get(upstream) else { continue };
+        let index = upstream.backends.iter().position(|known| known.address.to_string() == address);
+        if let Some((index, backend)) = index.and_then(|index| Some((index, upstream.backends.get(index)?))) {
+            restore_backend(it, backend, now);
+            let average = duration(at(it, "average_us"));
+            for own in upstream.own.iter().filter_map(|own| own.get(index)) {
+                average.into_iter().for_each(|average| own.row.resume(average, now));
+            }
+        }
+    }
+}
+
+fn backends(upstream: &Upstream, now: Moment) -> impl Iterator<Item = Value> {
+    upstream.backends.iter().enumerate().map(move |(index, backend)| {
+        let shared = &backend.shared;
+        let ejections = *shared.ejections.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let rows = upstream.own.iter().filter_map(|own| own.get(index)).map(|own| &*own.row);
+        json!({
+            "upstream": upstream.conf.name,
+            "address": backend.address.to_string(),
+            "is_up": backend.is_probed_up(),
+            "why": &*shared.why(),
+            "failures_in_a_row": shared.failures_in_a_row.load(Relaxed),
+            "ejected_for_us": until(&shared.ejected_until, now),
+            "up_for_us": match shared.up_since.load(Relaxed) {
+                0 => None,
+                since => Some(micros(now.since(Moment(since)))),
+            },
+            "ejections": {
+                "count": ejections.count,
+                "over_for_us": micros(now.since(ejections.over_at)),
+                "length_us": micros(ejections.length),
+                "is_open": ejections.is_open,
+            },
+            "average_us": average(rows, now).map(micros),
+        })
+    })
+}
+
+fn restore_backend(told: &Value, backend: &Backend, now: Moment) {
+    let shared = &backend.shared;
+    let probed = if at(told, "is_up").as_bool().unwrap_or(true) { Probed::Up } else { Probed::Down };
+    shared.probed.store(probed as u8, Relaxed);
+    shared.is_known.store(true, Relaxed);
+    if let Some(why) = at(told, "why").as_str() {
+        shared.set_why(why.into());
+    }
+    let failures = at(told, "failures_in_a_row").as_u64().unwrap_or(0);
+    shared.failures_in_a_row.store(u32::try_from(failures).unwrap_or(u32::MAX), Relaxed);
+    if let Some(left) = duration(at(told, "ejected_for_us")).filter(|left| !left.is_zero()) {
+        shared.ejected_until.store(now.plus(left).0, Relaxed);
+    }
+    if let Some(since) = duration(at(told, "up_for_us")) {
+        shared.up_since.store(now.minus(since).0.max(1), Relaxed);
+    }
+    let ejections = at(told, "ejections");
+    let left = Moment(shared.ejected_until.load(Relaxed));
+    let over_at = match left > now {
+        true => left,
+        false => now.minus(duration(at(ejections, "over_for_us")).unwrap_or_default()),
+    };
+    let ejections = Ejections {
+        count: u32::try_from(at(ejections, "count").as_u64().unwrap_or(0)).unwrap_or(0),
+        over_at,
+        length: duration(at(ejections, "length_us")).unwrap_or_default(),
+        is_open: at(ejections, "is_open").as_bool().unwrap_or(false),
+    };
+    *shared.ejections.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = ejections;
+}
+
+/// Mean of the workers' averages, each by its requests.
+fn average<'a>(rows: impl Iterator<Item = &'a Row>, now: Moment) -> Option<Duration> {
+    let (mut sum, mut weights) = (0.0, 0.0);
+    for row in rows {
+        let Some(average) = row.average(now) else { continue };
+        let weight = row.requests().max(1) as f64;
+        sum += average.as_secs_f64() * weight;
+        weights += weight;
+    }
+    (weights > 0.0).then(|| Duration::from_secs_f64(sum / weights))
+}
+
+fn until(moment: &AtomicU64, now: Moment) -> u64 {
+    micros(Moment(moment.load(Relaxed)).since(now))
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn duration(told: &Value) -> Option<Duration> {
+    told.as_u64().map(Duration::from_micros)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let digits = hex.as_bytes().chunks(2);
+    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::{build, registry::Registry};
+
+    const CONFIG: &str = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
+        [[route]]\nname = \"all\"\nupstream = \"app\"\n[[upstream]]\nname = \"app\"\n\
+        backend = [{ address = \"127.0.0.1:1\" }, { address = \"127.0.0.1:2\" }]\n";
+
+    fn snapshot(tickets: &std::sync::Arc<Tickets>) -> Snapshot {
+        let config = crate::config::parse(CONFIG, "test.toml".as_ref()).unwrap();
+        build::build(config, 1, &Registry::new(2), tickets).unwrap()
+    }
+
+    #[test]
+    fn the_next_program_knows_what_this_one_knew() {
+        let tickets = Tickets::new(Moment(1)).unwrap();
+        let (old, new) = (snapshot(&tickets), snapshot(&tickets));
+        let now = Moment(100_000_000_000);
+        let (down, ejected) = (&old.upstreams[0].backends[0].shared, &old.upstreams[0].backends[1].shared);
+        down.probed.store(Probed::Down as u8, Relaxed);
+        down.set_why("3 checks in a row failed".into());
+        ejected.ejected_until.store(now.plus(Duration::from_secs(20)).0, Relaxed);
+        ejected.up_since.store(now.plus(Duration::from_secs(20)).0, Relaxed);
+        ejected.failures_in_a_row.store(2, Relaxed);
+        let over_at = now.plus(Duration::from_secs(20));
+        let length = Duration::from_secs(30);
+        *ejected.ejections.lock().unwrap() = Ejections { count: 3, over_at, length, is_open: true };
+        old.upstreams[0].own[1][1].row.resume(Duration::from_millis(70), now);
+
+        let told = collect(&old, &Overrides::default(), &tickets, now);
+        let told: Value = serde_json::from_str(&told.to_string()).unwrap();
+        let later = Moment(90_000_000_000);
+        restore(&told, &new, later);
+        let (down, ejected) = (&new.upstreams[0].backends[0], &new.upstreams[0].backends[1]);
+        assert!(!down.is_probed_up() && down.shared.is_known.load(Relaxed));
+        assert_eq!(&*down.shared.why(), "3 checks in a row failed");
+        assert!(!ejected.is_healthy(later.plus(Duration::from_secs(19))));
+        assert!(ejected.is_healthy(later.plus(Duration::from_secs(20))));
+        let history = *ejected.shared.ejections.lock().unwrap();
+        assert_eq!((history.count, history.length, history.is_open), (3, length, true));
+        assert_eq!(history.over_at, later.plus(Duration::from_secs(20)));
+        assert_eq!(ejected.shared.failures_in_a_row.load(Relaxed), 2);
+        for own in &new.upstreams[0].own {
+            assert_eq!(own[1].row.average(later).unwrap().as_millis(), 70);
+            assert_eq!(own[0].row.average(later), None);
+        }
+        assert_eq!(generation(&told), 1);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_left_out() {
+        let tickets = Tickets::new(Moment(1)).unwrap();
+        let new = snapshot(&tickets);
+        let now = Moment(90_000_000_000);
+        for told in [
+            Value::Null,
+            json!({"backends": 7, "tickets": []}),
+            json!({"backends": [1, {"upstream": "app"}, {"upstream": "app", "address": "127.0.0.1:9"},
+                {"upstream": "app", "address": "127.0.0.1:1", "ejected_for_us": "x", "ejections": null}]}),
+        ] {
+            restore(&told, &new, now);
+            restore_tickets(&told, &tickets, now);
+            assert!(new.upstreams[0].backends.iter().all(|backend| backend.is_available(now)));
+            assert!(overrides(&told).is_empty());
+        }
+    }
+}

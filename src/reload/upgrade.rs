@@ -1,0 +1,214 @@
+//! The installed program takes this one's place, without a lost connection.
+//!
+//! It is started beside this one, is handed the sockets and what must not be forgotten, and says when it
+//! serves; from then on this one drains. If it does not come to that, this one goes on and says why.
+//! Nothing else happens to the configuration meanwhile.
+
+use std::{
+    env,
+    ffi::OsString,
+    fmt,
+    io::{self, BufRead, BufReader},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    time::Duration,
+};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
+
+use super::{carried, engine::Engine};
+use crate::{
+    listen::{
+        handover::{self, HANDOVER, at},
+        socket::Bound,
+    },
+    moment::Moment,
+    runtime::overrides::Refusal,
+};
+
+/// How this program was started, so that it can be started again.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    program: PathBuf,
+    arguments: Vec<OsString>,
+}
+
+/// How long the next program may take until it serves.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl Origin {
+    /// Of this process; to be asked at its start, since the file may be replaced later, and
+    /// `/proc/self/exe` then says `(deleted)`. A path with symbolic links stays as it is: after an upgrade
+    /// they may lead elsewhere. `None` when the file cannot be found.
+    pub fn of_process() -> Option<Self> {
+        let mut arguments = env::args_os();
+        let called = PathBuf::from(arguments.next()?);
+        let program = match called.components().count() {
+            1 => env::split_paths(&env::var_os("PATH")?)
+                .map(|folder| folder.join(&called))
+                .find(|it| it.is_file()),
+            _ => std::path::absolute(&called).ok().filter(|it| it.is_file()),
+        };
+        Some(Self { program: program.or_else(|| env::current_exe().ok())?, arguments: arguments.collect() })
+    }
+}
+
+impl Engine {
+    /// Starts the next program and hands over. Gives its process once it serves.
+    pub(super) async fn upgrade(&mut self) -> Result<u32, Refusal> {
+        let origin = self.origin.clone().ok_or_else(|| {
+            refusal(
+                "not_upgradable",
+                "this program cannot start another one in its place",
+                "restart it instead",
+            )
+        })?;
+        if std::process::id() == 1 {
+            let message =
+                "as process 1 of a container it cannot be replaced: the container would end with it";
+            return Err(refusal("process_1", message, "start a container with the new version instead"));
+        }
+        let given = self.give().map_err(|error| {
+            refusal(
+                "no_descriptors",
+                &format!("cannot hand the sockets over: {error}"),
+                "raise `LimitNOFILE=`",
+            )
+        })?;
+        tracing::info!(program = %origin.program.display(), "upgrading");
+        let taken = spawn_blocking(move || start(&origin, &given)).await;
+        let result = taken.unwrap_or_else(|_| Err("handing over panicked, which is a bug".to_owned()));
+        result.map_err(|why| {
+            tracing::error!("the upgrade failed, and this program goes on: {why}");
+            let message = format!("the new program does not serve: {why}");
+            refusal("upgrade_failed", &message, "the old one goes on; its log has what the new one said")
+        })
+    }
+
+    fn give(&self) -> io::Result<Given> {
+        let state = carried::collect(
+            &self.shared.snapshot.load(),
+            &self.state.in_force.load().overrides,
+            &self.tickets,
+            Moment::now(),
+        );
+        let mut given = Given { message: Value::Null, sockets: Vec::new() };
+        let sockets: Vec<Value> = self
+            .sockets
+            .all()
+            .map(|(address, bound)| given.add(&address, bound))
+            .collect::<io::Result<_>>()?;
+        let admin =
+            self.admin.as_ref().map(|(address, bound)| given.add(&address.to_string(), bound)).transpose()?;
+        given.message = json!({
+            "version": 1,
+            "pid": std::process::id(),
+            "sockets": sockets,
+            "admin": admin,
+            "state": state,
+        });
+        Ok(given)
+    }
+}
+
+/// What is handed over.
+#[derive(Debug)]
+struct Given {
+    message: Value,
+    sockets: Vec<OwnedFd>,
+}
+
+impl Given {
+    fn add(&mut self, address: &str, bound: &Bound) -> io::Result<Value> {
+        for socket in &bound.sockets {
+            self.sockets.push(socket.try_clone()?);
+        }
+        Ok(json!({"address": address, "bound": bound.address, "count": bound.sockets.len()}))
+    }
+}
+
+/// Starts the program and waits until it serves. The error is for people. Blocks.
+fn start(origin: &Origin, given: &Given) -> Result<u32, String> {
+    let (ours, theirs) = UnixStream::pair().map_err(|error| format!("no socket pair: {error}"))?;
+    let mut next = Next(spawn(origin, theirs)?);
+    let broke = |error: io::Error| format!("it does not take what it is handed: {error}");
+    ours.set_write_timeout(Some(PATIENCE)).map_err(broke)?;
+    ours.set_read_timeout(Some(PATIENCE)).map_err(broke)?;
+    let sockets: Vec<BorrowedFd<'_>> = given.sockets.iter().map(AsFd::as_fd).collect();
+    handover::send(&ours, &given.message, &sockets)
+        .map_err(|error| next.ended().unwrap_or_else(|| broke(error)))?;
+    let mut answer = String::new();
+    match BufReader::new(&ours).read_line(&mut answer) {
+        Ok(0) => Err(next.ended().unwrap_or_else(|| "it closed the connection".to_owned())),
+        Err(_) => Err(format!("it did not say anything for {PATIENCE:?}")),
+        Ok(_) => {
+            let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+            match at(&answer, "error").as_str() {
+                None if at(&answer, "ready") == true => Ok(next.let_go()),
+                None => Err("it says what this program does not understand".to_owned()),
+                Some(error) => Err(error.to_owned()),
+            }
+        }
+    }
+}
+
+fn spawn(origin: &Origin, theirs: UnixStream) -> Result<Child, String> {
+    Command::new(&origin.program)
+        .args(&origin.arguments)
+        .env(HANDOVER, "0")
+        // They are about this process.
+        .env_remove("WATCHDOG_PID")
+        .env_remove("LISTEN_PID")
+        .env_remove("LISTEN_FDS")
+        .env_remove("LISTEN_FDNAMES")
+        .stdin(OwnedFd::from(theirs))
+        .spawn()
+        .map_err(|error| format!("{} cannot be started: {error}", Path::new(&origin.program).display()))
+}
+
+/// The next program; it is ended if it is not let go.
+struct Next(Child);
+
+impl Next {
+    /// How it ended, if it did.
+    fn ended(&mut self) -> Option<String> {
+        // Its end of the connection closes a moment before it can be waited for.
+        for _ in 0..50 {
+            if let Ok(Some(status)) = self.0.try_wait() {
+                return Some(format!("it ended ({status})"));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+
+    fn let_go(self) -> u32 {
+        let pid = self.0.id();
+        // What is forgotten is only that it is to be ended.
+        std::mem::forget(self);
+        pid
+    }
+}
+
+impl fmt::Debug for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Next({})", self.0.id())
+    }
+}
+
+impl Drop for Next {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn refusal(code: &'static str, message: &str, hint: &str) -> Refusal {
+    Refusal { status: StatusCode::CONFLICT, code, message: message.to_owned(), hint: hint.to_owned() }
+}

@@ -1,0 +1,165 @@
+//! Upgrades: another program takes the place of this one, and nobody notices.
+
+use std::{
+    fs,
+    os::unix::net::UnixStream,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use crate::support::{Client, Origin, Proxy, Reply, eventually, proxy::config};
+
+const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
+
+/// Lets the next program take over, and waits until it has.
+fn upgrade(proxy: &Proxy) {
+    let before = proxy.upgraded().len();
+    proxy.signal("USR2");
+    eventually("another program took over", || proxy.upgraded().len() > before);
+}
+
+fn status(proxy: &Proxy) -> serde_json::Value {
+    let text = Client::connect(proxy.address("admin")).get_with("/api/v1/status", "localhost", "").text();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn backends(proxy: &Proxy) -> Vec<serde_json::Value> {
+    let answer = Client::connect(proxy.address("admin")).get_with("/api/v1/upstreams/u", "localhost", "");
+    let upstream: serde_json::Value = serde_json::from_str(&answer.text()).unwrap();
+    upstream["backends"].as_array().unwrap().clone()
+}
+
+#[test]
+fn twenty_upgrades_in_a_row_lose_no_connection() {
+    let origin = Origin::named("one");
+    let proxy = Proxy::start(&config(&[origin.address()], ADMIN));
+    let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let address = proxy.address("web");
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (stop, served) = (stop.clone(), served.clone());
+            std::thread::spawn(move || {
+                while !stop.load(Relaxed) {
+                    // A new connection for each: one that is lost cannot be read from.
+                    assert_eq!(Client::connect(address).get("/").text(), "one");
+                    served.fetch_add(1, Relaxed);
+                }
+            })
+        })
+        .collect();
+    for round in 1..=20 {
+        let before = served.load(Relaxed);
+        upgrade(&proxy);
+        eventually("requests go on", || served.load(Relaxed) > before + 20);
+        assert_eq!(proxy.upgraded().len(), round);
+    }
+    stop.store(true, Relaxed);
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    assert_eq!(status(&proxy)["pid"], *proxy.upgraded().last().unwrap());
+    assert_eq!(status(&proxy)["generation"], 21);
+    // Those before have drained and ended.
+    let lasts = proxy.upgraded();
+    let is_there =
+        |pid: &u64| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|it| !it.contains(") Z "));
+    eventually("the old ones end", || lasts[..19].iter().filter(|pid| is_there(pid)).count() == 0);
+    assert!(is_there(&lasts[19]));
+}
+
+#[test]
+fn what_is_under_way_is_finished_by_the_old_program() {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let origin = Origin::start(move |request| {
+        if request.target == "/held" {
+            let _ = held.lock().unwrap().recv();
+        }
+        Reply::Text(200, "done".into())
+    });
+    let mut proxy = Proxy::start(&config(&[origin.address()], ADMIN));
+    let mut kept = proxy.connect();
+    assert_eq!(kept.get("/").status, 200);
+    let mut client = proxy.connect();
+    client.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
+    eventually("the request is there", || backends(&proxy)[0]["in_flight"] == 1);
+    upgrade(&proxy);
+    assert_eq!(proxy.get("/").status, 200);
+    // An idle connection has a grace, and is told with its next response.
+    eventually("it is told", || {
+        let response = kept.get("/");
+        assert_eq!(response.status, 200);
+        response.header("connection") == Some("close")
+    });
+    release.send(()).unwrap();
+    assert_eq!(client.response("GET").text(), "done");
+    assert!(proxy.wait().success());
+    assert_eq!(proxy.get("/").status, 200);
+}
+
+#[test]
+fn what_is_known_of_backends_goes_over() {
+    let (good, bad) = (Origin::named("good"), Origin::start(|_| Reply::Text(503, "no".into())));
+    let outlier = "[upstream.outlier]\nconsecutive_failures = 3\n[upstream.retry]\nattempts = 1\n";
+    let proxy = Proxy::start(&config(&[good.address(), bad.address()], &format!("{outlier}{ADMIN}")));
+    eventually("the bad one is ejected", || {
+        proxy.get("/");
+        backends(&proxy)[1]["state"] == "ejected"
+    });
+    let before = backends(&proxy);
+    upgrade(&proxy);
+    let after = backends(&proxy);
+    assert_eq!(after[1]["state"], "ejected");
+    assert_eq!(after[1]["why"], before[1]["why"]);
+    assert!(after[0]["ewma_ms"].is_number() && after[0]["requests"] == 0, "{}", after[0]);
+    let asked = bad.requests().len();
+    (0..20).for_each(|_| assert_eq!(proxy.get("/").text(), "good"));
+    assert_eq!(bad.requests().len(), asked);
+}
+
+#[test]
+fn a_program_that_cannot_serve_does_not_take_over() {
+    let origin = Origin::named("one");
+    let text = config(&[origin.address()], ADMIN);
+    let mut proxy = Proxy::start(&text);
+    let mut kept = proxy.connect();
+    // The next one reads the file as it is then.
+    proxy.edit("nonsense");
+    proxy.until_logged("configuration refused", 1);
+    proxy.signal("USR2");
+    proxy.until_logged("the upgrade failed, and this program goes on", 1);
+    assert_eq!(kept.get("/").text(), "one");
+    assert_eq!(proxy.get("/").text(), "one");
+    assert!(proxy.is_running() && proxy.upgraded().is_empty());
+    proxy.edit(&text);
+    eventually("the file is good again", || status(&proxy)["last_reload"]["ok"] == true);
+    upgrade(&proxy);
+    assert_eq!(proxy.get("/").text(), "one");
+}
+
+#[test]
+fn more_and_fewer_workers_and_a_unix_socket() {
+    let origin = Origin::named("one");
+    let folder = crate::support::proxy::folder();
+    let path = folder.join("web.sock");
+    let unix = format!("[[listener]]\nname = \"unix\"\naddress = \"unix:{}\"\n", path.display());
+    let text = config(&[origin.address()], &format!("{unix}{ADMIN}"));
+    let proxy = Proxy::start_in(folder, &text);
+    for workers in [4, 1, 2] {
+        proxy.edit(&text.replace("workers = 2", &format!("workers = {workers}")));
+        proxy.until_logged("takes effect at the next start or upgrade", 1);
+        upgrade(&proxy);
+        assert_eq!(status(&proxy)["workers"], workers);
+        for _ in 0..20 {
+            assert_eq!(proxy.get("/").text(), "one");
+            let mut stream = UnixStream::connect(&path).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+                .unwrap();
+            let mut answer = String::new();
+            std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+            assert!(answer.ends_with("one"), "{answer}");
+        }
+    }
+}
