@@ -379,7 +379,10 @@ fn who_is_connected_and_what_is_logged() {
         (&first["listener"], &first["protocol"], &first["tls"]),
         (&"web".into(), &"http/1.1".into(), &Value::Null)
     );
-    assert_eq!(first["client"], clients[0].stream.local_addr().unwrap().to_string(), "the oldest first");
+    let ours: Vec<String> = clients.iter().map(|it| it.stream.local_addr().unwrap().to_string()).collect();
+    for told in told["connections"].as_array().unwrap() {
+        assert!(ours.iter().any(|address| told["client"] == *address), "{told}");
+    }
     assert!(first["age_seconds"].as_f64().unwrap() < 60.0);
     drop(clients);
     eventually("they are gone", || good(&proxy, "GET", "/api/v1/connections", "")["total"] == 0);
@@ -529,4 +532,28 @@ fn a_unix_socket_is_its_owners_and_goes_with_the_program() {
     proxy.signal("TERM");
     assert!(proxy.wait().success());
     assert!(!socket.exists(), "its file is removed");
+}
+
+#[test]
+fn a_unix_socket_goes_over_to_the_next_program_with_its_file() {
+    let origin = Origin::named("x");
+    let folder = folder();
+    let socket = folder.join("admin.sock");
+    let admin = format!("[admin]\naddress = \"unix:{}\"\n", socket.display());
+    let mut proxy = Proxy::start_in(folder, &config(&[origin.address()], &admin));
+    proxy.signal("USR2");
+    eventually("another program took over", || proxy.upgraded().len() == 1);
+    assert!(proxy.wait().success());
+    let ask = || {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.write_all(b"GET /api/v1/status HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let pid = proxy.upgraded()[0];
+    assert!(ask().contains(&format!("\"pid\": {pid},")), "{}", ask());
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(std::process::Command::new("kill").arg(pid.to_string()).status().unwrap().success());
+    eventually("its file goes with the last program", || !socket.exists());
 }
