@@ -28,6 +28,7 @@ mod logs;
 mod proxy_protocol;
 mod real_servers;
 mod reload;
+mod reload_keeps;
 mod reload_soak;
 mod retries;
 mod routing;

@@ -36,14 +36,16 @@ impl Proxy {
     pub fn start_in(folder: PathBuf, config: &str) -> Self {
         let file = folder.join("pointsman.toml");
         fs::write(&file, config).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
-            .args(["run", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+        command.args(["run", "--config"]).arg(&file);
+        let expected = config.matches("[[listener]]").count() + config.matches("[admin]").count();
+        Self::spawn(command, folder, expected)
+    }
+
+    /// Starts a command that runs the proxy, and waits until it listens at as many addresses as that.
+    pub fn spawn(mut command: Command, folder: PathBuf, expected: usize) -> Self {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (sender, listening) = mpsc::channel();
         let error = BufReader::new(child.stderr.take().unwrap());
@@ -62,7 +64,6 @@ impl Proxy {
             }
         });
         let mut proxy = Self { child, addresses: HashMap::new(), folder, log };
-        let expected = config.matches("[[listener]]").count() + config.matches("[admin]").count();
         let end = Instant::now() + PATIENCE;
         while proxy.addresses.len() < expected {
             let left = end.saturating_duration_since(Instant::now());
