@@ -112,7 +112,9 @@ fn measure(routes: usize, upstreams: usize, backends: usize) {
     ];
     for (name, mut times) in names.into_iter().zip(times) {
         times.sort();
-        let at = |percent: usize| times[(times.len() - 1) * percent / 100];
+        let at = |percent: usize| {
+            times.get(times.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default()
+        };
         println!("  {name:<46} median {:>10.1?}   longest {:>10.1?}", at(50), at(100));
     }
 }

@@ -175,20 +175,25 @@ impl Engine {
     }
 
     /// Writes a whole new text into the file; with `expected` only over that.
-    pub(super) async fn replace(&mut self, text: String, expected: Option<&str>) -> Result<Outcome, Failed> {
+    pub(super) async fn replace(
+        &mut self,
+        text: Arc<str>,
+        expected: Option<Arc<str>>,
+    ) -> Result<Outcome, Failed> {
         let in_force = self.state.in_force.load_full();
         let path = in_force.path.clone();
-        let old = spawn_blocking(move || crate::config::read_text(&path)).await.map_err(panicked)??;
-        if expected.is_some_and(|expected| expected != old) {
+        let read = spawn_blocking(move || {
+            let old: Arc<str> = crate::config::read_text(&path)?.into();
+            let is_other = expected.is_some_and(|expected| expected != old);
+            Ok::<_, Problems>((old, is_other))
+        });
+        let (old, is_other) = read.await.map_err(panicked)??;
+        if is_other {
             let message = "the file is no longer the one that `If-Match` names";
             let hint = "read it again with GET /api/v1/config, and send its ETag";
             return Err(refused(StatusCode::PRECONDITION_FAILED, "changed_meanwhile", message, hint));
         }
-        let attempt = Attempt {
-            text: Some(text.into()),
-            over: Some(old.into()),
-            overrides: in_force.overrides.clone(),
-        };
+        let attempt = Attempt { text: Some(text), over: Some(old), overrides: in_force.overrides.clone() };
         self.attempt(attempt, Cause::Admin).await
     }
 }
@@ -241,7 +246,7 @@ pub(super) fn first_admin_socket(
     if let Some(handed) = handed.filter(|handed| handed.address == address.to_string()) {
         return Ok(Some((address.clone(), handed.bound)));
     }
-    let bound = socket::bind(address, 1, false);
+    let bound = socket::bind_private(address);
     let bound = bound.map_err(|error| format!("admin: cannot listen on {address}: {error}"))?;
     Ok(Some((address.clone(), bound)))
 }
@@ -250,7 +255,7 @@ pub(super) fn first_admin_socket(
 fn new_admin_socket(before: &Config, next: &Config) -> Result<Option<Bound>, String> {
     let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address.clone());
     match (address(before), address(next)) {
-        (old, Some(new)) if old.as_ref() != Some(&new) => socket::bind(&new, 1, false)
+        (old, Some(new)) if old.as_ref() != Some(&new) => socket::bind_private(&new)
             .map(Some)
             .map_err(|error| format!("admin: cannot listen on {new}: {error}")),
         (_, _) => Ok(None),

@@ -244,7 +244,7 @@ impl Engine {
                 drop(answer.send(result));
             }
             Request::Replace(text, expected, answer) => {
-                drop(answer.send(self.replace(text, expected.as_deref()).await));
+                drop(answer.send(self.replace(text, expected).await));
             }
             Request::Change(change, is_kept, answer) => {
                 let result = match is_kept {

@@ -219,7 +219,7 @@ fn an_answer_that_lacks_what_it_should_have_blanks_nothing_else() {
             ("GET", "/api/v1/upstreams") => (
                 200,
                 "{\"upstreams\": [{\"name\": \"u\", \"backends\": [
-                {\"name\": \"b/1\", \"state\": \"draining\", \"weight\": 2, \"override\": [\"state\"]},
+                {\"name\": \"b/1\", \"state\": \"draining\", \"weight\": 2, \"override\": {\"state\": {\"base\": \"enabled\", \"value\": \"draining\"}}},
                 {\"name\": \"<b>c\", \"state\": \"new\"}, null]}]}",
             ),
             ("POST", "/api/v1/config/plan") => (200, "{\"backends\": {\"added\": [\"c\"], \"gone\": []}}"),

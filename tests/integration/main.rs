@@ -14,6 +14,8 @@
 )]
 
 mod admin;
+mod admin_api;
+mod api_description;
 mod balancing;
 mod cli;
 mod dashboard;
