@@ -1,0 +1,180 @@
+//! What Cache-Status tells the client of how a request was handled (RFC 9211).
+
+use std::fmt;
+
+use crate::fields::Fields;
+
+/// How this cache handled a request: the member that it adds to Cache-Status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheStatus {
+    /// Answered from the cache, or why not.
+    pub outcome: Outcome,
+    /// Seconds of freshness that are left of the response, negative when it is stale; only where it is stored.
+    pub ttl: Option<i64>,
+    /// The cache key, where it is to be shown.
+    pub key: Option<String>,
+    /// Something to read for people, as a token: why a response was not stored.
+    pub detail: Option<&'static str>,
+}
+
+/// Whether a request went to the origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It did not (§2.1).
+    Hit,
+    /// It did (§2.2).
+    Forwarded {
+        /// Why.
+        why: Forward,
+        /// The origin's status, where it is not that of the answer (§2.3).
+        status: Option<u16>,
+        /// Whether the origin's response was stored (§2.5).
+        stored: bool,
+        /// Whether the request waited for another's (§2.6).
+        collapsed: bool,
+    },
+}
+
+/// Why a request went to the origin (RFC 9211 §2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forward {
+    /// The configuration has the cache left out.
+    Bypass,
+    /// The method's semantics require it.
+    Method,
+    /// Nothing is stored for the URI.
+    UriMiss,
+    /// Something is stored for the URI, but nothing that these fields match.
+    VaryMiss,
+    /// What is stored could be used, but the request's directives ask for more.
+    Request,
+    /// What is stored is stale.
+    Stale,
+    /// What is stored is only a part of what was asked for.
+    Partial,
+}
+
+impl Forward {
+    /// The token.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bypass => "bypass",
+            Self::Method => "method",
+            Self::UriMiss => "uri-miss",
+            Self::VaryMiss => "vary-miss",
+            Self::Request => "request",
+            Self::Stale => "stale",
+            Self::Partial => "partial",
+        }
+    }
+}
+
+impl CacheStatus {
+    /// A hit on a response with this much freshness left.
+    pub fn hit(ttl: i64) -> Self {
+        Self { outcome: Outcome::Hit, ttl: Some(ttl), key: None, detail: None }
+    }
+
+    /// A request that went to the origin, and nothing else known of it yet.
+    pub fn forwarded(why: Forward) -> Self {
+        let outcome = Outcome::Forwarded { why, status: None, stored: false, collapsed: false };
+        Self { outcome, ttl: None, key: None, detail: None }
+    }
+
+    /// Adds the member behind those of caches closer to the origin (§2).
+    pub fn add_to(&self, response: &mut Fields) {
+        response.push("cache-status", self.to_string().as_bytes());
+    }
+}
+
+/// As a member of Cache-Status: `pointsman; hit; ttl=30`.
+impl fmt::Display for CacheStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("pointsman")?;
+        match self.outcome {
+            Outcome::Hit => f.write_str("; hit")?,
+            Outcome::Forwarded { why, status, stored, collapsed } => {
+                write!(f, "; fwd={}", why.name())?;
+                if let Some(status) = status {
+                    write!(f, "; fwd-status={status}")?;
+                }
+                if stored {
+                    f.write_str("; stored")?;
+                }
+                if collapsed {
+                    f.write_str("; collapsed")?;
+                }
+            }
+        }
+        if let Some(ttl) = self.ttl {
+            // RFC 8941 §3.3.1: an integer has at most fifteen digits.
+            write!(f, "; ttl={}", ttl.clamp(-999_999_999_999_999, 999_999_999_999_999))?;
+        }
+        if let Some(key) = &self.key {
+            f.write_str("; key=\"")?;
+            for sign in key.chars() {
+                match sign {
+                    '"' | '\\' => write!(f, "\\{sign}")?,
+                    ' '..='~' => write!(f, "{sign}")?,
+                    // RFC 8941 §3.3.3: a string has printable ASCII only.
+                    _ => f.write_str("?")?,
+                }
+            }
+            f.write_str("\"")?;
+        }
+        match self.detail {
+            Some(detail) => write!(f, "; detail={detail}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hits_tell_what_is_left() {
+        assert_eq!(CacheStatus::hit(376).to_string(), "pointsman; hit; ttl=376");
+        assert_eq!(CacheStatus::hit(-412).to_string(), "pointsman; hit; ttl=-412");
+        assert_eq!(CacheStatus::hit(i64::MIN).to_string(), "pointsman; hit; ttl=-999999999999999");
+    }
+
+    #[test]
+    fn forwarded_requests_tell_why_and_what_became_of_it() {
+        let outcome =
+            Outcome::Forwarded { why: Forward::UriMiss, status: None, stored: true, collapsed: true };
+        let status = CacheStatus { outcome, ttl: Some(60), key: None, detail: None };
+        assert_eq!(status.to_string(), "pointsman; fwd=uri-miss; stored; collapsed; ttl=60");
+        let outcome =
+            Outcome::Forwarded { why: Forward::Stale, status: Some(304), stored: false, collapsed: false };
+        let status = CacheStatus { outcome, ttl: None, key: None, detail: Some("no-store") };
+        assert_eq!(status.to_string(), "pointsman; fwd=stale; fwd-status=304; detail=no-store");
+        for (why, name) in [
+            (Forward::Bypass, "bypass"),
+            (Forward::Method, "method"),
+            (Forward::VaryMiss, "vary-miss"),
+            (Forward::Request, "request"),
+            (Forward::Partial, "partial"),
+        ] {
+            assert_eq!(CacheStatus::forwarded(why).to_string(), format!("pointsman; fwd={name}"));
+        }
+    }
+
+    #[test]
+    fn a_key_is_a_string_whatever_is_in_it() {
+        let status = CacheStatus { key: Some("a\"\\é\nb".into()), ..CacheStatus::hit(1) };
+        assert_eq!(status.to_string(), "pointsman; hit; ttl=1; key=\"a\\\"\\\\??b\"");
+        let members = crate::cache::dictionary::parse([status.to_string().as_bytes()].into_iter());
+        assert!(members.is_some());
+    }
+
+    #[test]
+    fn the_member_stands_behind_those_of_other_caches() {
+        let mut fields = Fields::default();
+        fields.push("Cache-Status", b"Origin; hit");
+        CacheStatus::hit(1).add_to(&mut fields);
+        let values: Vec<_> = fields.all("cache-status").collect();
+        assert_eq!(values, [&b"Origin; hit"[..], b"pointsman; hit; ttl=1"]);
+    }
+}

@@ -1,0 +1,185 @@
+//! Whether a shared cache may store a response, and which of its fields (RFC 9111 §3).
+//!
+//! Previous stop: `control`; next stop: `freshness`. Set-Cookie is the one place where this is stricter than the
+//! standard (§7.3: it "does not inhibit caching"): a cookie for one must not go to all unless the file says so.
+
+use crate::{
+    cache::{
+        control::{RequestControl, ResponseControl},
+        freshness::Source,
+        policy::Policy,
+        vary::Vary,
+    },
+    fields::{Field, Fields, Known, list},
+    h1::{Method, RequestHead, ResponseHead},
+};
+
+/// Why a response is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Only responses to GET are stored.
+    Method,
+    /// The request has `no-store`.
+    RequestNoStore,
+    /// 1xx
+    NotFinal,
+    /// 206: parts are not stored, only served from a stored whole.
+    Partial,
+    /// 304 updates what is stored and is nothing by itself.
+    NotModified,
+    /// The status, or the range of statuses, is not one whose rules are known here, and the response has
+    /// `must-understand`.
+    NotUnderstood,
+    /// `no-store`
+    NoStore,
+    /// `private`
+    Private,
+    /// The request has Authorization, and the response does not allow to share.
+    Authorization,
+    /// The response has Set-Cookie, which is not stored unless configured.
+    SetCookie,
+    /// `Vary: *`: no request would ever match it.
+    VaryAny,
+    /// Nothing says that it may be stored.
+    Unsaid,
+}
+
+impl Refusal {
+    /// A word for it, as the detail of Cache-Status and in what explains a request.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Method => "method",
+            Self::RequestNoStore => "request-no-store",
+            Self::NotFinal => "interim",
+            Self::Partial => "partial",
+            Self::NotModified => "not-modified",
+            Self::NotUnderstood => "must-understand",
+            Self::NoStore => "no-store",
+            Self::Private => "private",
+            Self::Authorization => "authorization",
+            Self::SetCookie => "set-cookie",
+            Self::VaryAny => "vary-any",
+            Self::Unsaid => "no-lifetime",
+        }
+    }
+}
+
+/// Whether the response to a request may be stored (RFC 9111 §3). `source` is where its lifetime comes from.
+/// That its body came whole is asked at its end ([`is_complete`]).
+pub fn storable(
+    request: &RequestHead,
+    asked: &RequestControl,
+    response: &ResponseHead,
+    control: &ResponseControl,
+    source: Source,
+    policy: &Policy,
+) -> Result<(), Refusal> {
+    let fields = &response.fields;
+    refuse(request.method != Method::Get, Refusal::Method)?;
+    refuse(asked.no_store, Refusal::RequestNoStore)?;
+    refuse(response.status < 200, Refusal::NotFinal)?;
+    refuse(response.status == 206, Refusal::Partial)?;
+    refuse(response.status == 304, Refusal::NotModified)?;
+    refuse(control.must_understand && !is_understood(response.status), Refusal::NotUnderstood)?;
+    // §5.2.2.3: with must-understand, "the cache SHOULD ignore the no-store directive".
+    refuse(control.no_store && !control.must_understand, Refusal::NoStore)?;
+    refuse(control.private.is_whole(), Refusal::Private)?;
+    refuse(request.fields.has(Known::Authorization) && !control.allows_credentials, Refusal::Authorization)?;
+    let cookie_is_left_out = is_excepted(control, "set-cookie");
+    refuse(
+        fields.has(Known::SetCookie) && !policy.store_set_cookie && !cookie_is_left_out,
+        Refusal::SetCookie,
+    )?;
+    refuse(matches!(Vary::of(fields), Vary::Any), Refusal::VaryAny)?;
+    refuse(!says_that_it_may(response, control, source), Refusal::Unsaid)
+}
+
+fn refuse(why: bool, refusal: Refusal) -> Result<(), Refusal> {
+    if why { Err(refusal) } else { Ok(()) }
+}
+
+/// The last point of RFC 9111 §3: one of these must be there. A status that is cacheable by heuristics counts
+/// only where the heuristics or the configuration give it a lifetime, or a validator gives it a use.
+fn says_that_it_may(response: &ResponseHead, control: &ResponseControl, source: Source) -> bool {
+    let has_validator =
+        || response.fields.get("etag").is_some() || response.fields.get("last-modified").is_some();
+    match source {
+        Source::SharedMaxAge | Source::MaxAge | Source::Expires | Source::Heuristic | Source::Configured => {
+            true
+        }
+        Source::Nothing => {
+            (control.public || control.no_cache.is_whole())
+                && has_validator()
+                && (control.public || is_heuristic(response.status))
+        }
+    }
+}
+
+/// The statuses that are cacheable without being told (RFC 9110 §15.1); 206 is one, but parts are not stored.
+pub fn is_heuristic(status: u16) -> bool {
+    matches!(status, 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+}
+
+/// The statuses whose rules for caches are known and kept here (RFC 9111 §3): the final ones of RFC 9110 but 206
+/// and 304, which are refused before.
+pub fn is_understood(status: u16) -> bool {
+    matches!(status, 200..=205 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
+}
+
+/// Whether a body that ended is whole (RFC 9112 §8): `declared` is its Content-Length, `ended` says that its
+/// framing came to its end (the last chunk, END_STREAM) rather than the connection. What ends with the
+/// connection alone cannot be told from what was cut off, and is not stored.
+pub fn is_complete(declared: Option<u64>, received: u64, ended: bool) -> bool {
+    ended && declared.is_none_or(|declared| declared == received)
+}
+
+/// The fields that are stored: all but those that RFC 9111 §3.1 excepts. Age is left out too, as each answer gets
+/// its own (§4).
+pub fn stored_fields(response: &ResponseHead, control: &ResponseControl, policy: &Policy) -> Fields {
+    let mut fields = response.fields.clone();
+    let connection = nominated(&response.fields);
+    fields.retain(|field| is_stored(&field, &connection, control, policy));
+    fields
+}
+
+/// The names that Connection has in lower case (RFC 9110 §7.6.1).
+pub(super) fn nominated(fields: &Fields) -> Vec<Vec<u8>> {
+    list(fields.all_known(Known::Connection)).map(<[u8]>::to_ascii_lowercase).collect()
+}
+
+/// Whether one field of a response is stored; `connection` is what [`nominated`] gave for it.
+pub(super) fn is_stored(
+    field: &Field<'_>,
+    connection: &[Vec<u8>],
+    control: &ResponseControl,
+    policy: &Policy,
+) -> bool {
+    let excepted = match field.known {
+        Known::Connection
+        | Known::KeepAlive
+        | Known::ProxyConnection
+        | Known::Te
+        | Known::TransferEncoding
+        | Known::Upgrade
+        | Known::Http2Settings
+        // Trailer fields are not stored, so that none may be announced.
+        | Known::Trailer
+        // §3.1: specific to the proxy that asked for them.
+        | Known::ProxyAuthenticate
+        | Known::ProxyAuthorization => true,
+        Known::SetCookie => !policy.store_set_cookie,
+        _ => [&b"proxy-authentication-info"[..], b"age"].iter().any(|name| field.name.eq_ignore_ascii_case(name)),
+    };
+    let named = |name: &[u8]| name.eq_ignore_ascii_case(field.name);
+    !excepted
+        && !connection.iter().any(|name| named(name))
+        && !control.private.names().iter().any(|name| named(name.as_bytes()))
+        && !control.no_cache.names().iter().any(|name| named(name.as_bytes()))
+}
+
+fn is_excepted(control: &ResponseControl, name: &str) -> bool {
+    [&control.private, &control.no_cache].iter().any(|scope| scope.names().iter().any(|other| other == name))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! Validation (RFC 9111 §4.3): asking the origin whether a stored response still holds, answering clients that ask
+//! the same of us, and taking over what the origin says.
+//!
+//! The order for a stale response: [`make_conditional`] → the origin → 304: [`updated_by`], [`merge`], then
+//! `storable` and `Freshness::of` on the merged head, because the new fields may forbid storing; anything else
+//! with content replaces. The client's own conditions are evaluated on the result ([`is_not_modified`]), so that a
+//! 304 of ours is only sent to who has the same representation (§4.3.2).
+
+use crate::{
+    cache::{
+        control::ResponseControl,
+        date::Date,
+        freshness::date_of,
+        policy::Policy,
+        storable::{is_stored, nominated},
+    },
+    fields::{Fields, Known},
+    h1::{Method, ResponseHead},
+};
+
+/// Takes from a request what asks for less than the whole of one representation: conditions and ranges. What is
+/// fetched for the cache must be whole.
+pub fn make_unconditional(request: &mut Fields) {
+    for name in ["if-none-match", "if-modified-since", "if-range", "range"] {
+        request.remove(name);
+    }
+}
+
+/// Makes a request a conditional one for these stored responses (RFC 9111 §4.3.1): the entity tags of all, and the
+/// Last-Modified of a single one. False when there is no validator, and the request is a plain one.
+pub fn make_conditional<'a>(request: &mut Fields, stored: impl Iterator<Item = &'a Fields>) -> bool {
+    make_unconditional(request);
+    let (mut tags, mut modified, mut count) = (Vec::new(), None, 0_usize);
+    for fields in stored {
+        count += 1;
+        modified = fields.get("last-modified");
+        let Some(tag) = fields.get("etag").and_then(EntityTag::parse) else { continue };
+        if !tags.is_empty() {
+            tags.extend_from_slice(b", ");
+        }
+        tag.write(&mut tags);
+    }
+    if !tags.is_empty() {
+        request.push("if-none-match", &tags);
+    }
+    let modified = modified.filter(|_| count == 1);
+    if let Some(modified) = modified {
+        request.push("if-modified-since", modified);
+    }
+    !tags.is_empty() || modified.is_some()
+}
+
+/// An entity tag (RFC 9110 §8.8.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntityTag<'a> {
+    /// Whether it begins with `W/`.
+    pub is_weak: bool,
+    /// What stands between the quotes.
+    pub opaque: &'a [u8],
+}
+
+impl<'a> EntityTag<'a> {
+    /// Reads a value that is one entity tag. `W` is case-sensitive.
+    pub fn parse(value: &'a [u8]) -> Option<Self> {
+        let (tag, rest) = Self::take(value.trim_ascii())?;
+        rest.is_empty().then_some(tag)
+    }
+
+    fn take(value: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (is_weak, quoted) = match value.strip_prefix(b"W/") {
+            Some(rest) => (true, rest),
+            None => (false, value),
+        };
+        // There are no escapes in it: a backslash is a character like others, and a quote ends it.
+        let inner = quoted.strip_prefix(b"\"")?;
+        let end = memchr::memchr(b'"', inner)?;
+        let opaque = inner.get(..end)?;
+        let is_tag = opaque.iter().all(|byte| *byte == 0x21 || (0x23..=0xff).contains(byte) && *byte != 0x7f);
+        is_tag.then_some((Self { is_weak, opaque }, inner.get(end + 1..)?))
+    }
+
+    /// RFC 9110 §8.8.3.2: both strong and the same.
+    pub fn is_strongly(&self, other: &Self) -> bool {
+        !self.is_weak && !other.is_weak && self.opaque == other.opaque
+    }
+
+    /// RFC 9110 §8.8.3.2: the same, weak or strong.
+    pub fn is_weakly(&self, other: &Self) -> bool {
+        self.opaque == other.opaque
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(if self.is_weak { b"W/\"" } else { b"\"" });
+        out.extend_from_slice(self.opaque);
+        out.push(b'"');
+    }
+}
+
+/// Whether the client has what would be served, so that 304 is the answer (RFC 9111 §4.3.2, RFC 9110 §13.2.2).
+/// `status` and `stored` are of the response that would be served, which came at `received`.
+pub fn is_not_modified(
+    method: &Method,
+    request: &Fields,
+    status: u16,
+    stored: &Fields,
+    received: Date,
+) -> bool {
+    // RFC 9110 §13.2.1: conditions are evaluated only where the answer without them would be a 2xx; a cache
+    // evaluates for 200 and 206 (RFC 9111 §4.3.2).
+    if status != 200 || !matches!(method, Method::Get | Method::Head) {
+        return false;
+    }
+    if request.get("if-none-match").is_some() {
+        // §13.2.2: with If-None-Match, If-Modified-Since is ignored even where the tags do not match.
+        return matches_none_match(request, stored);
+    }
+    let mut since = request.all("if-modified-since");
+    let (Some(value), None) = (since.next(), since.next()) else { return false };
+    // §13.1.3: ignored "if the received value is not a valid HTTP-date".
+    let Some(since) = Date::parse(value, received) else { return false };
+    // RFC 9111 §4.3.2: without Last-Modified, Date or the time that the response was received is taken.
+    let modified = stored.get("last-modified").and_then(|value| Date::parse(value, received));
+    modified.unwrap_or_else(|| date_of(stored, received)) <= since
+}
+
+/// RFC 9110 §13.1.2: weak comparison; `*` matches whatever is stored. A list that is broken matches by what could be
+/// read before the break.
+fn matches_none_match(request: &Fields, stored: &Fields) -> bool {
+    let tag = stored.get("etag").and_then(EntityTag::parse);
+    for value in request.all("if-none-match") {
+        if value.trim_ascii() == b"*" {
+            return true;
+        }
+        let mut rest = value;
+        loop {
+            rest = rest.trim_ascii_start();
+            if let Some(behind) = rest.strip_prefix(b",") {
+                rest = behind;
+                continue;
+            }
+            let Some((one, behind)) = EntityTag::take(rest) else { break };
+            if tag.is_some_and(|tag| tag.is_weakly(&one)) {
+                return true;
+            }
+            rest = behind;
+        }
+    }
+    false
+}
+
+/// The fields of a 304 made from a stored response: all but those that describe the content that does not come
+/// (RFC 9110 §15.4.5). Content-Location, Date, ETag, Vary, Cache-Control and Expires must be sent.
+pub fn not_modified_fields(stored: &Fields) -> Fields {
+    let mut fields = stored.clone();
+    let has_tag = fields.get("etag").is_some();
+    fields.retain(|field| {
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name.as_bytes());
+        let describes =
+            ["content-length", "content-type", "content-encoding", "content-language", "content-range"];
+        !describes.iter().any(|name| is(name)) && !(has_tag && is("last-modified"))
+    });
+    fields
+}
+
+/// Which stored responses a 304 is about, as places in `candidates` (RFC 9111 §4.3.4). These are the responses that
+/// could have been chosen for the request, with their Dates. Empty means that the 304 cannot be used, and the
+/// request is to be sent again without conditions.
+///
+/// Last-Modified is taken for a weak validator always: whether it is strong (RFC 9110 §8.8.2.2) asks for
+/// knowledge of the origin's clock, and weak only updates fewer.
+pub fn updated_by(not_modified: &Fields, candidates: &[(&Fields, Date)]) -> Vec<usize> {
+    let tag = not_modified.get("etag").and_then(EntityTag::parse);
+    let modified = not_modified.get("last-modified");
+    let tag_of = |fields: &Fields, test: &dyn Fn(&EntityTag<'_>) -> bool| {
+        fields.get("etag").and_then(EntityTag::parse).is_some_and(|own| test(&own))
+    };
+    let most_recent = |matches: &dyn Fn(&Fields) -> bool| -> Vec<usize> {
+        let matching = candidates.iter().enumerate().filter(|(_, (fields, _))| matches(fields));
+        matching.max_by_key(|(at, (_, date))| (*date, *at)).map(|(at, _)| at).into_iter().collect()
+    };
+    match (tag, modified) {
+        (Some(tag), _) if !tag.is_weak => {
+            let is_same = |fields: &Fields| tag_of(fields, &|own| own.is_strongly(&tag));
+            let all = candidates.iter().enumerate();
+            all.filter(|(_, (fields, _))| is_same(fields)).map(|(at, _)| at).collect()
+        }
+        (Some(tag), _) => most_recent(&|fields| tag_of(fields, &|own| own.is_weakly(&tag))),
+        (None, Some(modified)) => most_recent(&|fields| fields.get("last-modified") == Some(modified)),
+        (None, None) => match candidates {
+            [(only, _)] if only.get("etag").is_none() && only.get("last-modified").is_none() => vec![0],
+            _ => Vec::new(),
+        },
+    }
+}
+
+/// Updates a stored response's fields from a newer response's (RFC 9111 §3.2): each field of `newer` replaces those
+/// of its name; what it does not have stays.
+///
+/// Not taken over: what is not stored (§3.1), Content-Length, and what describes the stored bytes, on which the
+/// stored response "depends" (Content-Encoding, Content-Range): servers compress on the way and name the coding of
+/// the answer that they did not send. Content-Type and all else that begins with `Content-` is taken over.
+pub fn merge(stored: &mut Fields, newer: &Fields, policy: &Policy) {
+    let control = ResponseControl::of(newer);
+    let connection = nominated(newer);
+    let mut taken: Vec<(&str, &[u8])> = Vec::with_capacity(newer.len());
+    for field in newer.iter() {
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name.as_bytes());
+        let depends = ["content-length", "content-encoding", "content-range"].iter().any(|name| is(name));
+        let Ok(name) = std::str::from_utf8(field.name) else { continue };
+        if !depends && is_stored(&field, &connection, &control, policy) {
+            taken.push((name, field.value));
+        }
+    }
+    for (name, _) in &taken {
+        stored.remove(name);
+    }
+    for (name, value) in &taken {
+        stored.push(name, value);
+    }
+    // What may no longer be stored is no longer stored (§5.2.2.4, §5.2.2.7).
+    for name in control.private.names().iter().chain(control.no_cache.names()) {
+        stored.remove(name);
+    }
+}
+
+/// What a response to HEAD says of a stored response to GET that could have been chosen (RFC 9111 §4.3.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadEffect {
+    /// It is the same: [`merge`] the fields.
+    Update,
+    /// It is another: the stored one is stale from now on.
+    Expire,
+    /// It says nothing: it is no 200.
+    Nothing,
+}
+
+/// Compares a response to HEAD with a stored response. "Matching values for any received validator fields", and the
+/// same length where one is given.
+pub fn head_effect(response: &ResponseHead, stored: &Fields) -> HeadEffect {
+    if response.status != 200 {
+        return HeadEffect::Nothing;
+    }
+    let same = ["etag", "last-modified", "content-length"].iter().all(|name| {
+        let value = response.fields.get(name);
+        value.is_none() || value == stored.get(name)
+    });
+    if same { HeadEffect::Update } else { HeadEffect::Expire }
+}
+
+/// Whether a Range may be served under the request's If-Range (RFC 9110 §13.1.5): there is none, or it names, by
+/// strong comparison, what is stored.
+pub fn if_range_holds(request: &Fields, stored: &Fields, received: Date) -> bool {
+    let mut values = request.all("if-range");
+    let Some(value) = values.next() else { return true };
+    if values.next().is_some() {
+        return false;
+    }
+    if let Some(tag) = EntityTag::parse(value) {
+        return stored.get("etag").and_then(EntityTag::parse).is_some_and(|own| own.is_strongly(&tag));
+    }
+    // A date must be a strong validator (§8.8.2.2: Date "at least one second after the Last-Modified value") and the
+    // very value.
+    let Some(modified) = stored.get("last-modified") else { return false };
+    let (Some(asked), Some(own)) = (Date::parse(value, received), Date::parse(modified, received)) else {
+        return false;
+    };
+    let date = stored.known(Known::Date).and_then(|date| Date::parse(date, received));
+    asked == own && date.is_some_and(|date| date > own)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn fields(lines: &[(&str, &str)]) -> Fields {
+    let mut fields = Fields::default();
+    for (name, value) in lines {
+        fields.push(name, value.as_bytes());
+    }
+    fields
+}
+
+fn vary(value: &str) -> Vary {
+    Vary::of(&fields(&[("Vary", value)]))
+}
+
+/// Whether a response with this Vary that came for one request answers another.
+fn same(value: &str, one: &[(&str, &str)], other: &[(&str, &str)]) -> bool {
+    let vary = vary(value);
+    let Some(key) = vary.key(&fields(one)) else { return false };
+    Variant { vary: &vary, key: &key, date: Date(0) }.matches(&fields(other))
+}
+
+#[test]
+fn names_are_read_without_regard_to_case_order_and_repetition() {
+    assert_eq!(vary("Foo, BAR,, foo"), Vary::Names(vec!["bar".into(), "foo".into()]));
+    assert_eq!(Vary::of(&fields(&[("Vary", "b"), ("vary", "a")])), vary("a, b"));
+    assert!(Vary::of(&fields(&[])).is_nothing() && vary(", ").is_nothing());
+}
+
+#[test]
+fn a_star_matches_nothing_wherever_it_stands() {
+    for value in ["*", "*, *", ", *", "*, Foo", "Foo, *", "a b"] {
+        assert_eq!(vary(value), Vary::Any, "{value}");
+        assert!(!same(value, &[("Foo", "1")], &[("Foo", "1")]), "{value}");
+    }
+    assert_eq!(Vary::of(&fields(&[("Vary", ""), ("Vary", "*")])), Vary::Any);
+}
+
+#[test]
+fn the_named_fields_must_match_and_others_need_not() {
+    let one = [("Foo", "1"), ("Other", "2")];
+    assert!(same("Foo", &one, &[("fOO", "1"), ("Other", "3")]));
+    assert!(!same("Foo", &one, &[("Foo", "2"), ("Other", "2")]));
+    assert!(!same("Foo, Other", &one, &[("Foo", "1"), ("Other", "3")]));
+    assert!(same("Foo, Other", &one, &one));
+    assert!(same("", &one, &[]));
+    // Values are not case-insensitive by themselves.
+    assert!(!same("Foo", &[("Foo", "a")], &[("Foo", "A")]));
+}
+
+#[test]
+fn absent_matches_only_absent() {
+    assert!(same("Foo", &[], &[]));
+    assert!(!same("Foo", &[("Foo", "1")], &[]));
+    assert!(!same("Foo", &[], &[("Foo", "1")]));
+    assert!(!same("Foo", &[], &[("Foo", "")]));
+    assert!(!same("Accept-Encoding", &[], &[("Accept-Encoding", "")]));
+}
+
+#[test]
+fn lines_of_one_field_are_joined() {
+    assert!(same("Foo", &[("Foo", "1, 2")], &[("Foo", "1"), ("Foo", "2")]));
+    assert!(!same("Foo", &[("Foo", "2, 1")], &[("Foo", "1"), ("Foo", "2")]));
+    assert!(!same("A, B", &[("A", "1"), ("B", "")], &[("A", ""), ("B", "1")]));
+    assert!(same("Cookie", &[("Cookie", "a=1; b=2")], &[("Cookie", "a=1"), ("Cookie", "b=2")]));
+}
+
+#[test]
+fn languages_match_without_regard_to_case_space_and_order_of_different_weights() {
+    let language =
+        |one, other| same("Accept-Language", &[("Accept-Language", one)], &[("Accept-Language", other)]);
+    assert!(language("en, de", "EN,  De"));
+    assert!(language("en;q=0.5, de", "de,en ; q=0.50"));
+    assert!(language("en;q=1.0", "en"));
+    assert!(!language("en, de", "de, en"));
+    assert!(!language("en;q=0.5", "en;q=0.6"));
+    assert!(!language("en;q=x, de", "de, en;q=x"));
+}
+
+#[test]
+fn media_types_keep_the_case_of_their_parameters() {
+    let accept = |one, other| same("Accept", &[("Accept", one)], &[("Accept", other)]);
+    assert!(accept("a/b;q=0.1, c/d", "c/d,a/b;q=0.1"));
+    assert!(!accept("a/b;x=\"Q, 1\"", "a/b;x=\"q, 1\""));
+    assert!(!accept("a/b;x=\"1,2\"", "a/b;x=\"1, 2\""));
+}
+
+#[test]
+fn accept_encoding_has_few_values() {
+    let encoding = |value: &str| {
+        accept_encoding(&fields(&[("Accept-Encoding", value)])).map(|text| String::from_utf8(text).unwrap())
+    };
+    for value in ["gzip, deflate, br, zstd", "zstd,br;q=0.9, Deflate, x-gzip, unknown, identity"] {
+        assert_eq!(encoding(value).as_deref(), Some("br, deflate, gzip, zstd"), "{value}");
+    }
+    assert_eq!(encoding("gzip;q=0, br").as_deref(), Some("br"));
+    assert_eq!(encoding("").as_deref(), Some("identity"));
+    assert_eq!(encoding("foo").as_deref(), Some("identity"));
+    // What cannot be said by a set is kept as it is.
+    for value in ["*", "gzip, *;q=0", "identity;q=0, gzip", "gzip;q=2"] {
+        assert_eq!(encoding(value), None, "{value}");
+    }
+    let same =
+        |one, other| same("Accept-Encoding", &[("Accept-Encoding", one)], &[("Accept-Encoding", other)]);
+    assert!(same("br, gzip", "gzip;q=0.8,br") && same("*", " * "));
+    assert!(!same("gzip", "br") && !same("gzip", "gzip, identity;q=0") && !same("*", "gzip"));
+}
+
+#[test]
+fn of_several_that_match_the_most_recent_with_vary_is_chosen() {
+    let (with, without) = (vary("Foo"), vary(""));
+    let request = fields(&[("Foo", "1")]);
+    let other = fields(&[("Foo", "2")]);
+    let (mine, theirs, any) =
+        (with.key(&request).unwrap(), with.key(&other).unwrap(), without.key(&request).unwrap());
+    let stored = [
+        Variant { vary: &with, key: &mine, date: Date(5) },
+        Variant { vary: &with, key: &mine, date: Date(7) },
+        Variant { vary: &with, key: &theirs, date: Date(9) },
+        Variant { vary: &without, key: &any, date: Date(8) },
+    ];
+    assert_eq!(choose(stored.iter().copied(), &request), Some(1));
+    assert_eq!(choose(stored.iter().copied(), &other), Some(2));
+    assert_eq!(choose(stored.iter().copied(), &fields(&[])), Some(3));
+    assert_eq!(choose(stored.iter().take(3).copied(), &fields(&[])), None);
+}
+
+#[test]
+fn the_oldest_variant_makes_room() {
+    let dates = [Date(3), Date(1), Date(2)];
+    assert_eq!(superfluous(dates.into_iter(), 4), None);
+    assert_eq!(superfluous(dates.into_iter(), 3), Some(1));
+    assert_eq!(superfluous([].into_iter(), 1), None);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_stop_the_reader_of_variants(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+        let mut request = Fields::default();
+        for name in ["accept", "accept-encoding", "accept-language", "cookie", "foo", "vary"] {
+            request.push(name, &bytes);
+        }
+        let _ = Vary::of(&request);
+        for name in ["accept", "accept-encoding", "accept-language", "cookie", "foo"] {
+            let once = normalized(name, &request).unwrap();
+            let mut again = Fields::default();
+            again.push(name, &once);
+            if name == "accept-language" || name == "foo" {
+                prop_assert!(normalized(name, &again).is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn a_normalized_language_is_normal(value in "[a-cA-C]{1,2}(;q=0\\.[0-9]{1,3})?(, ?[a-c]{1,2}(;q=(0|1))?){0,4}") {
+        let once = normalized("accept-language", &fields(&[("Accept-Language", &value)])).unwrap();
+        let text = String::from_utf8(once.clone()).unwrap();
+        prop_assert!(!text.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b' '));
+        let spaced = value.replace(',', " ,  ").replace(';', " ; ");
+        prop_assert_eq!(normalized("accept-language", &fields(&[("Accept-Language", &spaced)])).unwrap(), once);
+    }
+
+    #[test]
+    fn encodings_match_exactly_when_their_normal_forms_are_equal(
+        one in "(br|gzip|zstd|foo|\\*)(;q=0(\\.5)?)?(, (br|gzip|identity)(;q=0)?){0,2}",
+        other in "(br|gzip|zstd|foo|\\*)(;q=0(\\.5)?)?(, (br|gzip|identity)(;q=0)?){0,2}",
+    ) {
+        let (one, other) = ([("Accept-Encoding", one.as_str())], [("Accept-Encoding", other.as_str())]);
+        let equal = normalized("accept-encoding", &fields(&one)) == normalized("accept-encoding", &fields(&other));
+        prop_assert_eq!(same("Accept-Encoding", &one, &other), equal);
+    }
+}
