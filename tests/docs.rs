@@ -110,3 +110,37 @@ fn every_verb_that_is_named_exists_and_every_verb_is_in_the_readme() {
         assert!(readme.contains(&format!("`pointsman {verb}")), "the README does not name {verb}");
     }
 }
+
+/// The page says for each clause where it is kept and tested; what it names must be there.
+#[test]
+fn every_function_and_test_of_the_cache_table_is_there() {
+    let text = fs::read_to_string(root().join("docs/rfc9111.md")).unwrap();
+    let (mut rows, mut names) = (0, 0);
+    for row in text.lines().filter(|line| line.starts_with("| ") && !line.contains("| code | test |")) {
+        rows += 1;
+        let columns: Vec<&str> = row.trim_matches('|').split(" |").map(str::trim).collect();
+        let [_, _, code, test, ..] = columns[..] else { panic!("not four columns: {row}") };
+        for (column, is_test) in [(code, false), (test, true)] {
+            for name in column.split('`').skip(1).step_by(2) {
+                names += 1;
+                let found =
+                    name.split_once("::").is_some_and(|(file, name)| is_in_cache(file, name, is_test));
+                assert!(found, "{name} is not there: {row}");
+            }
+        }
+    }
+    assert!(rows > 80 && names > 160, "found {rows} rows with {names} names");
+}
+
+/// Whether a function stands in a file of the cache: in its tests, or before them.
+fn is_in_cache(file: &str, name: &str, is_test: bool) -> bool {
+    let folder = root().join("src/cache");
+    let text = fs::read_to_string(folder.join(file).with_extension("rs")).unwrap_or_default();
+    let (code, tests) = text.split_once("#[cfg(test)]").unwrap_or((&text, ""));
+    let beside = fs::read_to_string(folder.join(file).join("tests.rs")).unwrap_or_default();
+    let holds = |text: &str, end: &str| text.contains(&format!("fn {name}{end}"));
+    match is_test {
+        true => [tests, &beside].iter().any(|text| holds(text, "(")),
+        false => holds(code, "(") || holds(code, "<"),
+    }
+}

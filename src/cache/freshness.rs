@@ -5,8 +5,9 @@
 
 use crate::{
     cache::{
-        control::{RequestControl, ResponseControl, delta_seconds},
+        control::{RequestControl, ResponseControl},
         date::Date,
+        directive::delta_seconds,
         policy::Policy,
         storable::is_heuristic,
     },

@@ -157,7 +157,8 @@ pub fn not_modified_fields(stored: &Fields) -> Fields {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name.as_bytes());
         let describes =
             ["content-length", "content-type", "content-encoding", "content-language", "content-range"];
-        !describes.iter().any(|name| is(name)) && !(has_tag && is("last-modified"))
+        let is_second_validator = has_tag && is("last-modified");
+        !is_second_validator && !describes.iter().any(|name| is(name))
     });
     fields
 }
@@ -234,16 +235,22 @@ pub enum HeadEffect {
     Nothing,
 }
 
-/// Compares a response to HEAD with a stored response. "Matching values for any received validator fields", and the
-/// same length where one is given.
-pub fn head_effect(response: &ResponseHead, stored: &Fields) -> HeadEffect {
+/// Compares a response to HEAD with a stored response of a body of `length`. "Matching values for any received
+/// validator fields", and the same length where one is given: the stored one may have come by chunks, without
+/// Content-Length.
+pub fn head_effect(response: &ResponseHead, stored: &Fields, length: u64) -> HeadEffect {
     if response.status != 200 {
         return HeadEffect::Nothing;
     }
-    let same = ["etag", "last-modified", "content-length"].iter().all(|name| {
+    let same_validators = ["etag", "last-modified"].iter().all(|name| {
         let value = response.fields.get(name);
         value.is_none() || value == stored.get(name)
     });
+    let same_length = response
+        .fields
+        .known(Known::ContentLength)
+        .is_none_or(|value| std::str::from_utf8(value).is_ok_and(|value| value.parse() == Ok(length)));
+    let same = same_validators && same_length;
     if same { HeadEffect::Update } else { HeadEffect::Expire }
 }
 

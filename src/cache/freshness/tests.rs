@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::cache::control::LONGEST;
+use crate::cache::directive::LONGEST;
 
 const NOW: Date = Date(1_795_000_000);
 const AT_ONCE: Times = Times { requested: NOW, received: NOW };
