@@ -249,7 +249,7 @@ impl ResponseControl {
         } else if is(name, "must-understand") {
             self.must_understand |= bare;
         } else if is(name, "immutable") {
-            // RFC 8246 §2: "any such argument … MUST be ignored": the directive stands.
+            // RFC 8246 §2: "If any arguments are present, they have no meaning and MUST be ignored."
             self.immutable = true;
         } else if is(name, "no-transform") {
             self.no_transform = true;

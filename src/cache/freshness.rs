@@ -41,13 +41,6 @@ pub enum Source {
     Nothing,
 }
 
-impl Source {
-    /// Whether the origin itself said it.
-    pub fn is_explicit(self) -> bool {
-        matches!(self, Self::SharedMaxAge | Self::MaxAge | Self::Expires)
-    }
-}
-
 /// How long a stored response may be served, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Freshness {

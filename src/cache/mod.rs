@@ -7,6 +7,7 @@ pub mod control;
 pub mod date;
 pub mod dictionary;
 pub mod directive;
+pub mod entry;
 pub mod freshness;
 pub mod invalidate;
 pub mod key;

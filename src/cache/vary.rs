@@ -112,7 +112,7 @@ fn joined<'a>(values: impl Iterator<Item = &'a [u8]>, with: &[u8]) -> Vec<u8> {
 /// The codings of Accept-Encoding that an origin may be expected to choose among.
 const CODINGS: [&str; 4] = ["br", "deflate", "gzip", "zstd"];
 
-/// Accept-Encoding as one of sixteen values: those of [`CODINGS`] that are accepted. What goes to the origin must
+/// Accept-Encoding as one of sixteen values: those of br, deflate, gzip and zstd that are accepted. What goes to the origin must
 /// be this value, so that the response was chosen by it and the requests do match; each client accepts whatever
 /// may come, because nothing was added. None where `*` or a refusal of identity asks for more than that.
 pub fn accept_encoding(request: &Fields) -> Option<Vec<u8>> {

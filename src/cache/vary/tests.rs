@@ -143,12 +143,7 @@ proptest! {
         }
         let _ = Vary::of(&request);
         for name in ["accept", "accept-encoding", "accept-language", "cookie", "foo"] {
-            let once = normalized(name, &request).unwrap();
-            let mut again = Fields::default();
-            again.push(name, &once);
-            if name == "accept-language" || name == "foo" {
-                prop_assert!(normalized(name, &again).is_some());
-            }
+            prop_assert!(normalized(name, &request).is_some());
         }
     }
 
