@@ -242,6 +242,7 @@ fn merging_leaves_what_describes_the_stored_bytes_and_what_is_not_stored() {
         stored.iter().map(|field| String::from_utf8_lossy(field.name).to_ascii_lowercase()).collect();
     assert_eq!(left, ["content-length", "content-encoding", "cache-control"]);
     assert_eq!(text(&stored, "content-length"), ["5"]);
+    assert_eq!(text(&stored, "content-encoding"), ["br"]);
     merge(&mut stored, &newer, &Policy { store_set_cookie: true, ..Policy::default() });
     assert_eq!(text(&stored, "set-cookie"), ["a=b"]);
 }
