@@ -78,11 +78,9 @@ fn resolve(scheme: &str, authority: &str, target: &str, reference: &str) -> Opti
     Some(join(&without_dots(&format!("{folder}{other}")), other_query))
 }
 
-/// Host and port that tell origins apart (RFC 9110 §4.3.1). What has user information is no origin of ours.
-fn origin(scheme: &str, authority: &str) -> Option<(String, String)> {
-    if authority.contains('@') {
-        return None;
-    }
+/// Host and port that tell origins apart (RFC 9110 §4.3.1). User information makes it
+/// another: no request has it in its authority.
+fn origin(scheme: &str, authority: &str) -> (String, String) {
     let authority = authority.to_ascii_lowercase();
     let default = if scheme.eq_ignore_ascii_case("https") { "443" } else { "80" };
     let behind_bracket = authority.rfind(']').unwrap_or(0);
@@ -91,7 +89,7 @@ fn origin(scheme: &str, authority: &str) -> Option<(String, String)> {
         _ => (authority.as_str(), ""),
     };
     let port = port.strip_prefix(':').filter(|port| !port.is_empty()).unwrap_or(default);
-    Some((host.to_owned(), port.to_owned()))
+    (host.to_owned(), port.to_owned())
 }
 
 fn split_query(text: &str) -> (&str, Option<&str>) {
@@ -199,8 +197,8 @@ mod tests {
 
     #[test]
     fn hosts_in_brackets_keep_their_colons() {
-        assert_eq!(origin("http", "[::1]"), Some(("[::1]".into(), "80".into())));
-        assert_eq!(origin("http", "[::1]:81"), Some(("[::1]".into(), "81".into())));
+        assert_eq!(origin("http", "[::1]"), ("[::1]".into(), "80".into()));
+        assert_eq!(origin("http", "[::1]:81"), ("[::1]".into(), "81".into()));
     }
 
     proptest! {
