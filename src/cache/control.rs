@@ -1,9 +1,9 @@
 //! Cache-Control as requests and responses carry it (RFC 9111 §5.2), with the extensions `immutable`
-//! (RFC 8246), `stale-while-revalidate` and `stale-if-error` (RFC 5861), Pragma (§5.4), and the targeted field
-//! CDN-Cache-Control (RFC 9213).
+//! (RFC 8246), `stale-while-revalidate` and `stale-if-error` (RFC 5861), Pragma (§5.4), and the targeted
+//! field CDN-Cache-Control (RFC 9213).
 //!
-//! Next stop: `storable` and `freshness`. What is not as the grammar has it is read in the most restrictive way
-//! (§4.2.1): a wrong lifetime is none, a wrong prohibition prohibits, a wrong permission does not permit.
+//! Next stop: `storable` and `freshness`. What is not as the grammar has it is read in the most restrictive
+//! way (§4.2.1): a wrong lifetime is none, a wrong prohibition prohibits, a wrong permission does not permit.
 
 use std::borrow::Cow;
 
@@ -218,7 +218,8 @@ impl ResponseControl {
         control
     }
 
-    /// RFC 9111 §4.2.1: of a directive that is there twice, the first counts. §5.2.3: unknown ones are ignored.
+    /// RFC 9111 §4.2.1: of a directive that is there twice, the first counts. §5.2.3: unknown ones are
+    /// ignored.
     fn add(&mut self, name: &[u8], argument: &Argument<'_>) {
         let bare = matches!(argument, Argument::None);
         let seconds = argument.seconds();

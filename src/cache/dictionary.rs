@@ -1,7 +1,7 @@
 //! Structured dictionaries (RFC 8941 §3.2, §4.2.2), as targeted fields are written (RFC 9213 §2.1).
 //!
-//! A strict reader: one wrong byte makes the whole field invalid, which is what RFC 9213 relies on. Parameters
-//! are read and forgotten ("Parameters received on cache directives are to be ignored").
+//! A strict reader: one wrong byte makes the whole field invalid, which is what RFC 9213 relies on.
+//! Parameters are read and forgotten ("Parameters received on cache directives are to be ignored").
 
 /// A member's value, as far as a cache directive can have one.
 #[derive(Clone, Debug, PartialEq, Eq)]

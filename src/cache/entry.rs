@@ -1,8 +1,8 @@
-//! The head of a stored response with all that is known of it: made when a response comes, made anew when the origin
-//! validated it. What holds a body beside it, and finds it, is the store's.
+//! The head of a stored response with all that is known of it: made when a response comes, made anew when the
+//! origin validated it. What holds a body beside it, and finds it, is the store's.
 //!
-//! The steps have an order that is easily got wrong (Age and Date of a 304, fields that a directive of the older
-//! head forbids), so that it stands here once.
+//! The steps have an order that is easily got wrong (Age and Date of a 304, fields that a directive of the
+//! older head forbids), so that it stands here once.
 
 use crate::{
     cache::{
@@ -45,8 +45,8 @@ impl Entry {
         verdict.map(|()| entry)
     }
 
-    /// The entry after a 304, or a HEAD, whose fields are `newer` (RFC 9111 §3.2, §4.3.4), and whether it may stay
-    /// stored: the newer fields may forbid it. It may be served for `request` either way.
+    /// The entry after a 304, or a HEAD, whose fields are `newer` (RFC 9111 §3.2, §4.3.4), and whether it may
+    /// stay stored: the newer fields may forbid it. It may be served for `request` either way.
     pub fn refreshed(
         &self,
         request: &RequestHead,
@@ -56,8 +56,8 @@ impl Entry {
     ) -> (Self, Result<(), Refusal>) {
         let mut head = self.head.clone();
         merge(&mut head.fields, newer, policy);
-        // The age is that of the validation (§4.2.3), whose own Age and Date count, not those of the response that is
-        // updated. Without a Date it is as if it had the time of its arrival (RFC 9110 §6.6.1).
+        // The age is that of the validation (§4.2.3), whose own Age and Date count, not those of the response
+        // that is updated. Without a Date it is as if it had the time of its arrival (RFC 9110 §6.6.1).
         if !newer.has(Known::Date) {
             head.fields.remove_known(Known::Date);
         }
@@ -82,8 +82,8 @@ impl Entry {
         let vary = Vary::of(&head.fields);
         let mut fields = stored_fields(&head, &control, policy);
         if !fields.has(Known::Date) {
-            // RFC 9110 §6.6.1: a recipient with a clock "MUST … append a corresponding Date header field to the
-            // message's header section if it is cached".
+            // RFC 9110 §6.6.1: a recipient with a clock "MUST … append a corresponding Date header field to
+            // the message's header section if it is cached".
             fields.push("Date", date.to_string().as_bytes());
         }
         let head = ResponseHead { fields, ..head };

@@ -1,7 +1,8 @@
 //! Whether a stored response may be served now (RFC 9111 §4.2, RFC 5861, RFC 8246).
 //!
-//! Previous stop: `storable`, which let the response in; next stop: `validate`, where it may not be served as it
-//! is. [`Freshness`] is worked out once, when the response comes; a hit is then a few comparisons of integers.
+//! Previous stop: `storable`, which let the response in; next stop: `validate`, where it may not be served as
+//! it is. [`Freshness`] is worked out once, when the response comes; a hit is then a few comparisons of
+//! integers.
 
 use crate::{
     cache::{
@@ -63,7 +64,8 @@ impl Freshness {
     /// Works out the freshness of a response that came at `times`.
     pub fn of(response: &ResponseHead, control: &ResponseControl, policy: &Policy, times: Times) -> Self {
         let (lifetime, source) = lifetime(response, control, policy, times);
-        // RFC 9111 §5.2.2.10: s-maxage "incorporates the semantics of the proxy-revalidate response directive".
+        // RFC 9111 §5.2.2.10: s-maxage "incorporates the semantics of the proxy-revalidate response
+        // directive".
         let never_stale = control.must_revalidate
             || control.proxy_revalidate
             || control.s_maxage.is_some()
@@ -96,7 +98,8 @@ impl Freshness {
         self.source
     }
 
-    /// Seconds that are left of the lifetime, negative when it is over, as Cache-Status has it (RFC 9211 §2.4).
+    /// Seconds that are left of the lifetime, negative when it is over, as Cache-Status has it (RFC 9211
+    /// §2.4).
     pub fn ttl(&self, now: Date) -> i64 {
         let signed = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
         signed(self.lifetime).saturating_sub(signed(self.age(now)))
@@ -163,7 +166,8 @@ impl Freshness {
         if request.max_stale.is_some_and(|most| staleness <= most) {
             return Verdict::Stale;
         }
-        // §5.2.1.1: with max-age and without max-stale "the client does not wish to receive a stale response".
+        // §5.2.1.1: with max-age and without max-stale "the client does not wish to receive a stale
+        // response".
         if staleness < self.while_revalidate && request.max_age.is_none() {
             return Verdict::StaleWhileRevalidate;
         }
@@ -171,8 +175,8 @@ impl Freshness {
     }
 
     /// Whether it may be served after the origin could not be asked, or answered with one of
-    /// [`is_error`] (RFC 5861 §4). `no-cache` and what forbids stale responses forbids this too; the window is
-    /// the response's, the request's or the configuration's.
+    /// [`is_error`] (RFC 5861 §4). `no-cache` and what forbids stale responses forbids this too; the window
+    /// is the response's, the request's or the configuration's.
     pub fn may_serve_on_error(&self, request: &RequestControl, now: Date) -> bool {
         if self.never_stale || self.always_validate || request.no_cache {
             return false;

@@ -1,7 +1,7 @@
 //! What a successful write makes invalid (RFC 9111 §4.4).
 //!
-//! Only URIs of the same origin, so that one site cannot empty another's part of the cache; that is why paths with
-//! queries are enough to name them.
+//! Only URIs of the same origin, so that one site cannot empty another's part of the cache; that is why paths
+//! with queries are enough to name them.
 
 use crate::{
     cache::key::Use,
@@ -9,9 +9,9 @@ use crate::{
     h1::{Framing, Method, RequestHead},
 };
 
-/// The targets, on the origin of the request, whose stored responses become invalid: the request's own, and those
-/// that Location and Content-Location name. Empty unless the method is unsafe, or of unknown safety, and the status
-/// is 2xx or 3xx. `authority` is host and port as the request has them.
+/// The targets, on the origin of the request, whose stored responses become invalid: the request's own, and
+/// those that Location and Content-Location name. Empty unless the method is unsafe, or of unknown safety,
+/// and the status is 2xx or 3xx. `authority` is host and port as the request has them.
 pub fn invalidated(
     method: &Method,
     status: u16,
@@ -42,8 +42,8 @@ fn is_unsafe(method: &Method) -> bool {
     Use::of(&request, Framing::None) == Use::Invalidate
 }
 
-/// The path and query that a reference names as seen from `target` (RFC 3986 §5.2); none when it is on another
-/// origin or is no http(s) reference.
+/// The path and query that a reference names as seen from `target` (RFC 3986 §5.2); none when it is on
+/// another origin or is no http(s) reference.
 fn resolve(scheme: &str, authority: &str, target: &str, reference: &str) -> Option<String> {
     let reference = reference.trim().split('#').next().unwrap_or_default();
     let (other_scheme, rest) = match reference.split_once(':') {

@@ -1,8 +1,8 @@
 //! What a stored response is found by: scheme, host, path, query and chosen header fields, in one spelling.
 //!
-//! Method is no part of it: HEAD is answered from what GET stored (RFC 9111 §2, §4), and what may use the key at
-//! all is [`Use::of`]. Equal keys are equal texts; the hash only finds them quickly, so that no collision, however
-//! it was made, serves one URI's response for another.
+//! Method is no part of it: HEAD is answered from what GET stored (RFC 9111 §2, §4), and what may use the key
+//! at all is [`Use::of`]. Equal keys are equal texts; the hash only finds them quickly, so that no collision,
+//! however it was made, serves one URI's response for another.
 
 use std::fmt;
 
@@ -44,8 +44,8 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of a URI. `host` is in lower case and without port, `port` only when one was given, `target` is
-    /// path and query as `http::normalize` left them.
+    /// The key of a URI. `host` is in lower case and without port, `port` only when one was given, `target`
+    /// is path and query as `http::normalize` left them.
     pub fn of(
         scheme: &str,
         host: &str,
@@ -74,7 +74,8 @@ impl Key {
         Self { hash: xxh3_128(&text), text: text.into() }
     }
 
-    /// Writes a field behind a key. The length makes every text readable in one way only; absent is not empty.
+    /// Writes a field behind a key. The length makes every text readable in one way only; absent is not
+    /// empty.
     pub(super) fn write_header(name: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
         out.push(b'\n');
         out.extend_from_slice(name.as_bytes());
@@ -120,8 +121,9 @@ pub enum Use {
 }
 
 impl Use {
-    /// Decides by method and body. A GET with a body passes: what it means is not defined (RFC 9110 §9.3.1), and
-    /// the body is no part of the key. So does one with preconditions for the origin ([`has_origin_precondition`]).
+    /// Decides by method and body. A GET with a body passes: what it means is not defined (RFC 9110 §9.3.1),
+    /// and the body is no part of the key. So does one with preconditions for the origin
+    /// ([`has_origin_precondition`]).
     pub fn of(request: &RequestHead, body: Framing) -> Self {
         let has_body = !matches!(body, Framing::None | Framing::Length(0));
         match &request.method {
@@ -149,8 +151,8 @@ fn default_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// Path and query in one spelling (RFC 3986 §6.2.2.1, §6.2.2.2). `?` with nothing behind it stays, as it is another
-/// URI than none; where parameters are chosen, both mean that there are none.
+/// Path and query in one spelling (RFC 3986 §6.2.2.1, §6.2.2.2). `?` with nothing behind it stays, as it is
+/// another URI than none; where parameters are chosen, both mean that there are none.
 fn write_target(target: &str, settings: &KeySettings, out: &mut Vec<u8>) {
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -198,8 +200,8 @@ fn spelled(text: &str) -> Vec<u8> {
     spelled
 }
 
-/// Writes text with escapes in upper case and unreserved characters unescaped. A line feed, which no parser lets
-/// in, would end the URI of a key, and is escaped.
+/// Writes text with escapes in upper case and unreserved characters unescaped. A line feed, which no parser
+/// lets in, would end the URI of a key, and is escaped.
 fn write_escaped(text: &str, out: &mut Vec<u8>) {
     if memchr::memchr2(b'%', b'\n', text.as_bytes()).is_none() {
         out.extend_from_slice(text.as_bytes());

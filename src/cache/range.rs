@@ -1,8 +1,8 @@
 //! Ranges served from a stored whole (RFC 9110 §14).
 //!
-//! Several ranges are answered by one part when they touch or overlap, and by the whole otherwise, which a server
-//! may always send (§14.2). No multipart/byteranges is made: a few bytes of request never cause more work or more
-//! bytes than the whole response (the attack of many overlapping ranges, §17.15).
+//! Several ranges are answered by one part when they touch or overlap, and by the whole otherwise, which a
+//! server may always send (§14.2). No multipart/byteranges is made: a few bytes of request never cause more
+//! work or more bytes than the whole response (the attack of many overlapping ranges, §17.15).
 
 use crate::{
     cache::{date::Date, validate::if_range_holds},
@@ -46,7 +46,8 @@ impl Extent {
         parse(value, length).unwrap_or(Self::Whole)
     }
 
-    /// The value of Content-Range for a part, and for 416, of a body of this length (§14.4); none for the whole.
+    /// The value of Content-Range for a part, and for 416, of a body of this length (§14.4); none for the
+    /// whole.
     pub fn content_range(self, length: u64) -> Option<String> {
         match self {
             Self::Whole => None,

@@ -9,7 +9,8 @@ use crate::fields::Fields;
 pub struct CacheStatus {
     /// Answered from the cache, or why not.
     pub outcome: Outcome,
-    /// Seconds of freshness that are left of the response, negative when it is stale; only where it is stored.
+    /// Seconds of freshness that are left of the response, negative when it is stale; only where it is
+    /// stored.
     pub ttl: Option<i64>,
     /// The cache key, where it is to be shown.
     pub key: Option<String>,

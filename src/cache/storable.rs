@@ -1,7 +1,8 @@
 //! Whether a shared cache may store a response, and which of its fields (RFC 9111 §3).
 //!
-//! Previous stop: `control`; next stop: `freshness`. Set-Cookie is the one place where this is stricter than the
-//! standard (§7.3: it "does not inhibit caching"): a cookie for one must not go to all unless the file says so.
+//! Previous stop: `control`; next stop: `freshness`. Set-Cookie is the one place where this is stricter than
+//! the standard (§7.3: it "does not inhibit caching"): a cookie for one must not go to all unless the file
+//! says so.
 
 use crate::{
     cache::{
@@ -120,8 +121,8 @@ pub fn is_heuristic(status: u16) -> bool {
     matches!(status, 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }
 
-/// The statuses whose rules for caches are known and kept here (RFC 9111 §3): the final ones of RFC 9110 but 206
-/// and 304, which are refused before.
+/// The statuses whose rules for caches are known and kept here (RFC 9111 §3): the final ones of RFC 9110 but
+/// 206 and 304, which are refused before.
 pub fn is_understood(status: u16) -> bool {
     matches!(status, 200..=205 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
 }
@@ -133,8 +134,8 @@ pub fn is_complete(declared: Option<u64>, received: u64, ended: bool) -> bool {
     ended && declared.is_none_or(|declared| declared == received)
 }
 
-/// The fields that are stored: all but those that RFC 9111 §3.1 excepts. Age is left out too, as each answer gets
-/// its own (§4).
+/// The fields that are stored: all but those that RFC 9111 §3.1 excepts. Age is left out too, as each answer
+/// gets its own (§4).
 pub fn stored_fields(response: &ResponseHead, control: &ResponseControl, policy: &Policy) -> Fields {
     let mut fields = response.fields.clone();
     let connection = nominated(&response.fields);

@@ -1,10 +1,10 @@
-//! Validation (RFC 9111 §4.3): asking the origin whether a stored response still holds, answering clients that ask
-//! the same of us, and taking over what the origin says.
+//! Validation (RFC 9111 §4.3): asking the origin whether a stored response still holds, answering clients
+//! that ask the same of us, and taking over what the origin says.
 //!
 //! The order for a stale response: [`make_conditional`] → the origin → 304: [`updated_by`], [`merge`], then
-//! `storable` and `Freshness::of` on the merged head, because the new fields may forbid storing; anything else
-//! with content replaces. The client's own conditions are evaluated on the result ([`is_not_modified`]), so that a
-//! 304 of ours is only sent to who has the same representation (§4.3.2).
+//! `storable` and `Freshness::of` on the merged head, because the new fields may forbid storing; anything
+//! else with content replaces. The client's own conditions are evaluated on the result ([`is_not_modified`]),
+//! so that a 304 of ours is only sent to who has the same representation (§4.3.2).
 
 use crate::{
     cache::{
@@ -18,16 +18,16 @@ use crate::{
     h1::{Method, ResponseHead},
 };
 
-/// Takes from a request what asks for less than the whole of one representation: conditions and ranges. What is
-/// fetched for the cache must be whole.
+/// Takes from a request what asks for less than the whole of one representation: conditions and ranges. What
+/// is fetched for the cache must be whole.
 pub fn make_unconditional(request: &mut Fields) {
     for name in ["if-none-match", "if-modified-since", "if-range", "range"] {
         request.remove(name);
     }
 }
 
-/// Makes a request a conditional one for these stored responses (RFC 9111 §4.3.1): the entity tags of all, and the
-/// Last-Modified of a single one. False when there is no validator, and the request is a plain one.
+/// Makes a request a conditional one for these stored responses (RFC 9111 §4.3.1): the entity tags of all,
+/// and the Last-Modified of a single one. False when there is no validator, and the request is a plain one.
 pub fn make_conditional<'a>(request: &mut Fields, stored: impl Iterator<Item = &'a Fields>) -> bool {
     make_unconditional(request);
     let (mut tags, mut modified, mut count) = (Vec::new(), None, 0_usize);
@@ -96,8 +96,8 @@ impl<'a> EntityTag<'a> {
     }
 }
 
-/// Whether the client has what would be served, so that 304 is the answer (RFC 9111 §4.3.2, RFC 9110 §13.2.2).
-/// `status` and `stored` are of the response that would be served, which came at `received`.
+/// Whether the client has what would be served, so that 304 is the answer (RFC 9111 §4.3.2, RFC 9110
+/// §13.2.2). `status` and `stored` are of the response that would be served, which came at `received`.
 pub fn is_not_modified(
     method: &Method,
     request: &Fields,
@@ -123,8 +123,8 @@ pub fn is_not_modified(
     modified.unwrap_or_else(|| date_of(stored, received)) <= since
 }
 
-/// RFC 9110 §13.1.2: weak comparison; `*` matches whatever is stored. A list that is broken matches by what could be
-/// read before the break.
+/// RFC 9110 §13.1.2: weak comparison; `*` matches whatever is stored. A list that is broken matches by what
+/// could be read before the break.
 fn matches_none_match(request: &Fields, stored: &Fields) -> bool {
     let tag = stored.get("etag").and_then(EntityTag::parse);
     for value in request.all("if-none-match") {
@@ -148,8 +148,8 @@ fn matches_none_match(request: &Fields, stored: &Fields) -> bool {
     false
 }
 
-/// The fields of a 304 made from a stored response: all but those that describe the content that does not come
-/// (RFC 9110 §15.4.5). Content-Location, Date, ETag, Vary, Cache-Control and Expires must be sent.
+/// The fields of a 304 made from a stored response: all but those that describe the content that does not
+/// come (RFC 9110 §15.4.5). Content-Location, Date, ETag, Vary, Cache-Control and Expires must be sent.
 pub fn not_modified_fields(stored: &Fields) -> Fields {
     let mut fields = stored.clone();
     let has_tag = fields.get("etag").is_some();
@@ -163,9 +163,9 @@ pub fn not_modified_fields(stored: &Fields) -> Fields {
     fields
 }
 
-/// Which stored responses a 304 is about, as places in `candidates` (RFC 9111 §4.3.4). These are the responses that
-/// could have been chosen for the request, with their Dates. Empty means that the 304 cannot be used, and the
-/// request is to be sent again without conditions.
+/// Which stored responses a 304 is about, as places in `candidates` (RFC 9111 §4.3.4). These are the
+/// responses that could have been chosen for the request, with their Dates. Empty means that the 304 cannot
+/// be used, and the request is to be sent again without conditions.
 ///
 /// Last-Modified is taken for a weak validator always: whether it is strong (RFC 9110 §8.8.2.2) asks for
 /// knowledge of the origin's clock, and weak only updates fewer.
@@ -194,12 +194,13 @@ pub fn updated_by(not_modified: &Fields, candidates: &[(&Fields, Date)]) -> Vec<
     }
 }
 
-/// Updates a stored response's fields from a newer response's (RFC 9111 §3.2): each field of `newer` replaces those
-/// of its name; what it does not have stays.
+/// Updates a stored response's fields from a newer response's (RFC 9111 §3.2): each field of `newer` replaces
+/// those of its name; what it does not have stays.
 ///
-/// Not taken over: what is not stored (§3.1), Content-Length, and what describes the stored bytes, on which the
-/// stored response "depends" (Content-Encoding, Content-Range): servers compress on the way and name the coding of
-/// the answer that they did not send. Content-Type and all else that begins with `Content-` is taken over.
+/// Not taken over: what is not stored (§3.1), Content-Length, and what describes the stored bytes, on which
+/// the stored response "depends" (Content-Encoding, Content-Range): servers compress on the way and name the
+/// coding of the answer that they did not send. Content-Type and all else that begins with `Content-` is
+/// taken over.
 pub fn merge(stored: &mut Fields, newer: &Fields, policy: &Policy) {
     let control = ResponseControl::of(newer);
     let connection = nominated(newer);
@@ -235,9 +236,9 @@ pub enum HeadEffect {
     Nothing,
 }
 
-/// Compares a response to HEAD with a stored response of a body of `length`. "Matching values for any received
-/// validator fields", and the same length where one is given: the stored one may have come by chunks, without
-/// Content-Length.
+/// Compares a response to HEAD with a stored response of a body of `length`. "Matching values for any
+/// received validator fields", and the same length where one is given: the stored one may have come by
+/// chunks, without Content-Length.
 pub fn head_effect(response: &ResponseHead, stored: &Fields, length: u64) -> HeadEffect {
     if response.status != 200 {
         return HeadEffect::Nothing;
@@ -254,8 +255,8 @@ pub fn head_effect(response: &ResponseHead, stored: &Fields, length: u64) -> Hea
     if same { HeadEffect::Update } else { HeadEffect::Expire }
 }
 
-/// Whether a Range may be served under the request's If-Range (RFC 9110 §13.1.5): there is none, or it names, by
-/// strong comparison, what is stored.
+/// Whether a Range may be served under the request's If-Range (RFC 9110 §13.1.5): there is none, or it names,
+/// by strong comparison, what is stored.
 pub fn if_range_holds(request: &Fields, stored: &Fields, received: Date) -> bool {
     let mut values = request.all("if-range");
     let Some(value) = values.next() else { return true };
@@ -265,8 +266,8 @@ pub fn if_range_holds(request: &Fields, stored: &Fields, received: Date) -> bool
     if let Some(tag) = EntityTag::parse(value) {
         return stored.get("etag").and_then(EntityTag::parse).is_some_and(|own| own.is_strongly(&tag));
     }
-    // A date must be a strong validator (§8.8.2.2: Date "at least one second after the Last-Modified value") and the
-    // very value.
+    // A date must be a strong validator (§8.8.2.2: Date "at least one second after the Last-Modified value")
+    // and the very value.
     let Some(modified) = stored.get("last-modified") else { return false };
     let (Some(asked), Some(own)) = (Date::parse(value, received), Date::parse(modified, received)) else {
         return false;

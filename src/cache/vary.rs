@@ -1,7 +1,8 @@
 //! Which of the stored variants of a URI answers a request (RFC 9111 §4.1).
 //!
-//! A variant's key is made of the fields that its Vary names, as the request that brought it had them, each in
-//! one spelling. Two values get the same spelling only where the field's definition makes them mean the same.
+//! A variant's key is made of the fields that its Vary names, as the request that brought it had them, each
+//! in one spelling. Two values get the same spelling only where the field's definition makes them mean the
+//! same.
 
 use crate::{
     cache::{date::Date, key::Key},
@@ -112,9 +113,10 @@ fn joined<'a>(values: impl Iterator<Item = &'a [u8]>, with: &[u8]) -> Vec<u8> {
 /// The codings of Accept-Encoding that an origin may be expected to choose among.
 const CODINGS: [&str; 4] = ["br", "deflate", "gzip", "zstd"];
 
-/// Accept-Encoding as one of sixteen values: those of br, deflate, gzip and zstd that are accepted. What goes to the origin must
-/// be this value, so that the response was chosen by it and the requests do match; each client accepts whatever
-/// may come, because nothing was added. None where `*` or a refusal of identity asks for more than that.
+/// Accept-Encoding as one of sixteen values: those of br, deflate, gzip and zstd that are accepted. What goes
+/// to the origin must be this value, so that the response was chosen by it and the requests do match; each
+/// client accepts whatever may come, because nothing was added. None where `*` or a refusal of identity asks
+/// for more than that.
 pub fn accept_encoding(request: &Fields) -> Option<Vec<u8>> {
     let mut accepted = [false; CODINGS.len()];
     for member in list(request.all("accept-encoding")) {
@@ -135,8 +137,8 @@ pub fn accept_encoding(request: &Fields) -> Option<Vec<u8>> {
     Some(if names.is_empty() { b"identity".to_vec() } else { names.join(", ").into_bytes() })
 }
 
-/// A list with weights, by descending weight; members of equal weight keep their order, which some origins take
-/// as a preference. A list in which a weight is wrong keeps its order.
+/// A list with weights, by descending weight; members of equal weight keep their order, which some origins
+/// take as a preference. A list in which a weight is wrong keeps its order.
 fn weighted<'a>(values: impl Iterator<Item = &'a [u8]>, fold_case: bool) -> Vec<u8> {
     let members: Vec<&[u8]> = members(values);
     let weighed: Option<Vec<_>> = members.iter().map(|member| weight(member)).collect();
@@ -178,7 +180,8 @@ fn members<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
         .collect()
 }
 
-/// A member without its weight, and the weight in thousandths (RFC 9110 §12.4.2); none when that is no weight.
+/// A member without its weight, and the weight in thousandths (RFC 9110 §12.4.2); none when that is no
+/// weight.
 fn weight(member: &[u8]) -> Option<(&[u8], u16)> {
     let Some(at) = memchr::memrchr(b';', member) else { return Some((member, 1000)) };
     let (name, parameter) = (member.get(..at)?.trim_ascii_end(), member.get(at + 1..)?.trim_ascii());
