@@ -51,7 +51,7 @@
 //! 5. [`backend`]
 //! 6. [`exchange`]
 //! 7. [`balance`], [`health`], [`route`]
-//! 8. [`upstream`]
+//! 8. [`cache`], [`upstream`]
 //! 9. [`config`]
 //! 10. [`runtime`]
 //! 11. [`mod@http`]
@@ -68,6 +68,7 @@ pub mod admin;
 pub mod app;
 pub mod backend;
 pub mod balance;
+pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod control;
