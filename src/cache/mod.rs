@@ -7,3 +7,4 @@ pub mod admission;
 pub mod chance;
 pub mod conf;
 pub mod evict;
+pub mod replay;

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// Requests per resident object until counts are halved.
-const PERIOD: u64 = 10;
+const PERIOD: u64 = 40;
 
 /// So few objects count as this many, so that a halving is paid for by the requests before it.
 const FEW: u64 = 32;

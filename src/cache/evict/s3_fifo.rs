@@ -120,10 +120,10 @@ impl Order for S3Fifo {
     }
 
     fn victim(&mut self, entries: &mut Entries<Mark>) -> u32 {
-        if self.small.bytes() >= self.small_limit || self.main.is_empty() {
-            if let Some(slot) = self.small_victim(entries) {
-                return slot;
-            }
+        let is_small_full = self.small.bytes() >= self.small_limit || self.main.is_empty();
+        let victim = if is_small_full { self.small_victim(entries) } else { None };
+        if let Some(slot) = victim {
+            return slot;
         }
         self.main_victim(entries)
     }

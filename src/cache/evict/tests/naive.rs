@@ -102,7 +102,7 @@ impl Naive {
         let newest = self.objects.last_mut().unwrap();
         newest.count = 255.min(newest.count + 1);
         self.requests += 1;
-        if self.requests >= 10 * self.objects.len().max(32) {
+        if self.requests >= 40 * self.objects.len().max(32) {
             self.requests = 0;
             self.objects.sort_by_key(|object| object.count);
             self.objects.iter_mut().for_each(|object| object.count /= 2);
@@ -113,7 +113,7 @@ impl Naive {
         match self.policy {
             Eviction::Fifo | Eviction::Lru => 0,
             Eviction::Lifo | Eviction::Mru => self.objects.len() - 1,
-            Eviction::Random => (u128::from(self.random()) * self.objects.len() as u128 >> 64) as usize,
+            Eviction::Random => ((u128::from(self.random()) * self.objects.len() as u128) >> 64) as usize,
             Eviction::Lfu => {
                 let least = self.objects.iter().map(|object| object.count).min().unwrap();
                 self.objects.iter().position(|object| object.count == least).unwrap()
