@@ -1,4 +1,5 @@
-//! Workloads that are made up, to compare policies by: the same request for the same seed.
+//! Workloads that are made up, to compare policies by: the same requests for the same seed
+//! (where the mathematics library rounds alike).
 //!
 //! Objects are numbers; each request picks one by a [`Workload`], and an object's size follows from its number, by
 //! [`Sizes`]. Popularity is Zipf's law: the object of rank `r` is asked for in proportion to `1 / r^alpha`.

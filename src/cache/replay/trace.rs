@@ -16,6 +16,9 @@ use xxhash_rust::xxh3::xxh3_64;
 /// The longest line that is read, in bytes.
 const LONGEST_LINE: u64 = 1 << 20;
 
+/// How a file of gzip begins (RFC 1952 §2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
 /// One request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -83,6 +86,12 @@ pub fn read(
             input.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line).map_err(Failure::Input)?;
         if length == 0 {
             break;
+        }
+        if number == 1 && line.starts_with(&GZIP) {
+            return Err(Failure::Line(
+                1,
+                "this is gzip: unpack it first, as in `zcat FILE | … replay -`".to_owned(),
+            ));
         }
         if length as u64 == LONGEST_LINE && line.last() != Some(&b'\n') {
             return Err(Failure::Line(number, "longer than 1 MiB: is this a text file?".to_owned()));
@@ -238,6 +247,8 @@ mod tests {
             let (requests, skipped) = all(&format!("a 1\n\n{bad}\nc 1"), true).unwrap();
             assert_eq!((requests.len(), skipped.bad), (2, 1), "{bad}");
         }
+        let packed = read(&b"\x1f\x8b\x08\x00"[..], true, |_| {}).unwrap_err().to_string();
+        assert!(packed.contains("zcat"), "{packed}");
         let long = "x".repeat(2 << 20);
         assert!(all(&long, true).unwrap_err().contains("longer than 1 MiB"));
     }
