@@ -1,5 +1,5 @@
 //! Eviction: which object leaves when room is needed. The contract ([`Evict`]), and what all policies share; a file
-//! per policy says only in which order objects leave ([`Order`]).
+//! per policy says only in which order objects leave (`Order`).
 //!
 //! Invariants, held here for every policy: the sizes of resident objects sum to [`Evict::bytes`], which is never
 //! above the limit; an object larger than the limit is refused and evicts nothing; an object never evicts itself.
