@@ -2,6 +2,7 @@
 
 use std::{io, process::ExitCode};
 
+use clap::Command;
 use clap_mangen::Man;
 
 use super::{Failure, Status, command, print};
@@ -24,19 +25,30 @@ fn page() -> io::Result<Vec<u8>> {
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
     for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
-        page.extend_from_slice(format!(".SH {}\n", verb.get_name().to_uppercase()).as_bytes());
-        let man = Man::new(verb.clone());
-        let mut parts = Vec::new();
-        man.render_synopsis_section(&mut parts)?;
-        man.render_description_section(&mut parts)?;
-        man.render_options_section(&mut parts)?;
-        // Sections of the verb are subsections of the page.
-        page.extend_from_slice(String::from_utf8_lossy(&parts).replace(".SH ", ".SS ").as_bytes());
+        let parts: Vec<_> = verb.get_subcommands().filter(|part| part.get_name() != "help").collect();
+        if parts.is_empty() {
+            section(verb, verb.get_name(), &mut page)?;
+        }
+        for part in parts {
+            section(part, &format!("{} {}", verb.get_name(), part.get_name()), &mut page)?;
+        }
     }
     page.extend_from_slice(
         b".SH \"SEE ALSO\"\nEvery key of the configuration file: docs/configuration.md.\n",
     );
     Ok(page)
+}
+
+/// A verb as a section of the page; its own sections are subsections.
+fn section(verb: &Command, name: &str, page: &mut Vec<u8>) -> io::Result<()> {
+    page.extend_from_slice(format!(".SH {}\n", name.to_uppercase()).as_bytes());
+    let man = Man::new(verb.clone());
+    let mut parts = Vec::new();
+    man.render_synopsis_section(&mut parts)?;
+    man.render_description_section(&mut parts)?;
+    man.render_options_section(&mut parts)?;
+    page.extend_from_slice(String::from_utf8_lossy(&parts).replace(".SH ", ".SS ").as_bytes());
+    Ok(())
 }
 
 #[cfg(test)]

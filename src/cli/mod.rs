@@ -4,6 +4,7 @@
 //! gives the exit status that `docs/getting-started.md` promises. Output goes through [`print`], since
 //! a reader that closed the pipe is no reason to panic.
 
+pub mod cache;
 mod certificates;
 mod check;
 mod completions;
@@ -79,6 +80,9 @@ pub enum Verb {
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9900")]
         admin: String,
     },
+    /// Compare eviction policies on a trace of requests, without a cache.
+    #[command(subcommand)]
+    Cache(cache::Cache),
     /// Print the JSON Schema of the configuration file.
     Schema,
     /// Print completions for a shell.
@@ -144,6 +148,7 @@ pub fn perform(verb: Verb) -> ExitCode {
         Verb::Explain(request) => explain::explain(request),
         Verb::Certificates { dir } => certificates::certificates(&dir),
         Verb::Healthcheck { admin } => healthcheck::healthcheck(&admin),
+        Verb::Cache(asked) => cache::cache(asked),
         Verb::Schema => Ok(schema::schema()),
         Verb::Completions { shell } => Ok(completions::completions(shell)),
         Verb::Man => man::man(),

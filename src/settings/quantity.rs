@@ -1,6 +1,6 @@
 //! Durations (`"250ms"`) and sizes (`"64KiB"`).
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use serde_json::json;
 
@@ -44,6 +44,18 @@ impl Value for Duration {
     }
 }
 
+/// The text is no size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoSize;
+
+impl FromStr for Size {
+    type Err = NoSize;
+
+    fn from_str(text: &str) -> Result<Self, NoSize> {
+        text.parse().ok().or_else(|| sum(text, &BYTES)).map(Self).ok_or(NoSize)
+    }
+}
+
 impl Value for Size {
     fn kind() -> String {
         "a size in bytes".into()
@@ -66,13 +78,13 @@ impl Value for Size {
             return bytes.map(Self);
         }
         let text = reader.text(node, "a size, such as \"64KiB\"")?;
-        let bytes = text.parse().ok().or_else(|| sum(text, &BYTES));
-        if bytes.is_none() {
+        let size = text.parse().ok();
+        if size.is_none() {
             let message = format!("`{text}` is not a size");
             let hint = "a number and a unit of B, KiB, MiB, GiB, TiB, kB, MB, GB or TB: \"64KiB\"";
             reader.problem_with(node.place, message, hint);
         }
-        bytes.map(Self)
+        size
     }
 
     fn magnitude(&self) -> Option<f64> {

@@ -17,6 +17,7 @@ mod admin;
 mod admin_api;
 mod api_description;
 mod balancing;
+mod cache_replay;
 mod cli;
 mod dashboard;
 mod drain;

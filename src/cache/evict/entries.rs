@@ -1,0 +1,218 @@
+//! The objects of an evictor, by slot and by key: a slab, and an open-addressed table of slot numbers.
+//!
+//! An object costs its [`Entry`] (24 bytes without a mark) and 5 to 11 bytes of table; a slab that has just grown
+//! is half empty. Slots are 32 bits, so there are at most 2³² − 1 objects. Nothing shrinks. A table entry holds only
+//! a slot; the key is compared in the slab.
+
+use super::Key;
+
+/// No slot. Reading at it gives nothing and writing at it does nothing, so that the ends of a list need no care.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// The least number of table entries, a power of two.
+const SMALLEST: usize = 16;
+
+/// One object.
+#[derive(Debug)]
+struct Entry<T> {
+    key: Key,
+    size: u64,
+    /// The next older one in its list.
+    older: u32,
+    /// The next newer one in its list; of a free slot the next free one.
+    newer: u32,
+    /// What the policy notes with it.
+    mark: T,
+}
+
+/// All objects.
+#[derive(Debug)]
+pub(super) struct Entries<T> {
+    slots: Vec<Entry<T>>,
+    /// The first free slot.
+    free: u32,
+    /// Slots by key: linear probing, at most three quarters full; as many as a power of two.
+    table: Vec<u32>,
+    len: usize,
+}
+
+impl<T> Default for Entries<T> {
+    fn default() -> Self {
+        Self { slots: Vec::new(), free: NONE, table: Vec::new(), len: 0 }
+    }
+}
+
+impl<T: Copy + Default> Entries<T> {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes allocated.
+    pub(super) fn memory(&self) -> usize {
+        self.slots.capacity() * size_of::<Entry<T>>() + self.table.capacity() * size_of::<u32>()
+    }
+
+    /// The slot of a key.
+    pub(super) fn find(&self, key: Key) -> u32 {
+        let mut at = self.home(key);
+        loop {
+            let slot = self.table_at(at);
+            if slot == NONE || self.key(slot) == key {
+                return slot;
+            }
+            at = self.after(at);
+        }
+    }
+
+    /// A slot for a key that has none; its size is 0. `NONE` when there are as many as can be numbered.
+    pub(super) fn insert(&mut self, key: Key) -> u32 {
+        if (self.len + 1) * 4 > self.table.len() * 3 {
+            self.grow();
+        }
+        let slot = self.take_free(Entry { key, size: 0, older: NONE, newer: NONE, mark: T::default() });
+        if slot != NONE {
+            self.enter(key, slot);
+            self.len += 1;
+        }
+        slot
+    }
+
+    /// Frees a slot.
+    pub(super) fn remove(&mut self, slot: u32) {
+        let mut at = self.home(self.key(slot));
+        while self.table_at(at) != slot {
+            if self.table_at(at) == NONE {
+                return;
+            }
+            at = self.after(at);
+        }
+        self.close(at);
+        let free = self.free;
+        self.set_newer(slot, free);
+        self.free = slot;
+        self.len -= 1;
+    }
+
+    /// The key at a slot.
+    pub(super) fn key(&self, slot: u32) -> Key {
+        self.slots.get(slot as usize).map_or(0, |entry| entry.key)
+    }
+
+    /// The size at a slot.
+    pub(super) fn size(&self, slot: u32) -> u64 {
+        self.slots.get(slot as usize).map_or(0, |entry| entry.size)
+    }
+
+    /// The mark at a slot.
+    pub(super) fn mark(&self, slot: u32) -> T {
+        self.slots.get(slot as usize).map_or_else(T::default, |entry| entry.mark)
+    }
+
+    /// The neighbours of a slot in its list, the older one first.
+    pub(super) fn neighbours(&self, slot: u32) -> (u32, u32) {
+        self.slots.get(slot as usize).map_or((NONE, NONE), |entry| (entry.older, entry.newer))
+    }
+
+    /// Notes a size.
+    pub(super) fn set_size(&mut self, slot: u32, size: u64) {
+        if let Some(entry) = self.slots.get_mut(slot as usize) {
+            entry.size = size;
+        }
+    }
+
+    /// Notes a mark.
+    pub(super) fn set_mark(&mut self, slot: u32, mark: T) {
+        if let Some(entry) = self.slots.get_mut(slot as usize) {
+            entry.mark = mark;
+        }
+    }
+
+    /// Notes the older neighbour.
+    pub(super) fn set_older(&mut self, slot: u32, older: u32) {
+        if let Some(entry) = self.slots.get_mut(slot as usize) {
+            entry.older = older;
+        }
+    }
+
+    /// Notes the newer neighbour.
+    pub(super) fn set_newer(&mut self, slot: u32, newer: u32) {
+        if let Some(entry) = self.slots.get_mut(slot as usize) {
+            entry.newer = newer;
+        }
+    }
+
+    fn take_free(&mut self, entry: Entry<T>) -> u32 {
+        let slot = self.free;
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            self.free = place.newer;
+            *place = entry;
+            return slot;
+        }
+        match u32::try_from(self.slots.len()) {
+            Ok(slot) if slot != NONE => {
+                self.slots.push(entry);
+                slot
+            }
+            _ => NONE,
+        }
+    }
+
+    /// Where a key's table entry would like to be. Fibonacci hashing, as a caller's hash may be weak in some bits;
+    /// its upper bits are the good ones.
+    fn home(&self, key: Key) -> usize {
+        let bits = self.table.len().trailing_zeros();
+        let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // Of an empty table there is no entry to find.
+        mixed.checked_shr(64 - bits).unwrap_or_default() as usize
+    }
+
+    fn table_at(&self, at: usize) -> u32 {
+        self.table.get(at).copied().unwrap_or(NONE)
+    }
+
+    fn after(&self, at: usize) -> usize {
+        (at + 1) & (self.table.len().wrapping_sub(1))
+    }
+
+    fn set_table(&mut self, at: usize, slot: u32) {
+        if let Some(entry) = self.table.get_mut(at) {
+            *entry = slot;
+        }
+    }
+
+    fn enter(&mut self, key: Key, slot: u32) {
+        let mut at = self.home(key);
+        while self.table_at(at) != NONE {
+            at = self.after(at);
+        }
+        self.set_table(at, slot);
+    }
+
+    fn grow(&mut self) {
+        let larger = vec![NONE; (self.table.len() * 2).max(SMALLEST)];
+        let before = std::mem::replace(&mut self.table, larger);
+        for slot in before.into_iter().filter(|&slot| slot != NONE) {
+            self.enter(self.key(slot), slot);
+        }
+    }
+
+    /// Takes a table entry out and moves up those behind it that a search would no longer reach.
+    fn close(&mut self, mut hole: usize) {
+        let mask = self.table.len().wrapping_sub(1);
+        let mut at = hole;
+        loop {
+            at = self.after(at);
+            let slot = self.table_at(at);
+            if slot == NONE {
+                break;
+            }
+            let from_home = at.wrapping_sub(self.home(self.key(slot))) & mask;
+            if from_home >= (at.wrapping_sub(hole) & mask) {
+                self.set_table(hole, slot);
+                hole = at;
+            }
+        }
+        self.set_table(hole, NONE);
+    }
+}

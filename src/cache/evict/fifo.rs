@@ -1,0 +1,25 @@
+//! First in, first out: the object that came first leaves, asked for or not. One that gets another size comes anew.
+
+use super::{Order, entries::Entries, list::List};
+
+/// Objects as they came.
+#[derive(Debug, Default)]
+pub(super) struct Fifo(List);
+
+impl Order for Fifo {
+    type Mark = ();
+
+    fn place(&mut self, entries: &mut Entries<()>, slot: u32) {
+        self.0.push(entries, slot);
+    }
+
+    fn displace(&mut self, entries: &mut Entries<()>, slot: u32) {
+        self.0.remove(entries, slot);
+    }
+
+    fn touch(&mut self, _: &mut Entries<()>, _: u32) {}
+
+    fn victim(&mut self, _: &mut Entries<()>) -> u32 {
+        self.0.oldest()
+    }
+}

@@ -1,0 +1,64 @@
+//! `pointsman cache generate`: requests that are made up.
+
+use std::io::{self, BufWriter, Write};
+
+use super::{Generate, Kind};
+use crate::{
+    cache::replay::generate::{Generator, Workload},
+    cli::Failure,
+};
+
+/// Prints the requests.
+pub(super) fn generate(asked: &Generate) -> Result<(), Failure> {
+    let requests = Generator::new(workload(asked)?, asked.objects, asked.alpha, asked.size_dist, asked.seed);
+    let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
+    for (object, size) in requests.take(usize::try_from(asked.requests).unwrap_or(usize::MAX)) {
+        if writeln!(out, "{object} {size}").is_err() {
+            // Whoever closed the pipe has read enough.
+            return Ok(());
+        }
+    }
+    drop(out.flush());
+    Ok(())
+}
+
+fn workload(asked: &Generate) -> Result<Workload, Failure> {
+    let (between, sweep) = (asked.between.unwrap_or(asked.objects), asked.sweep.unwrap_or(asked.objects));
+    let every = asked.every.unwrap_or(asked.requests / 10).max(1);
+    let stranger = match asked.workload {
+        Kind::Zipf => asked
+            .sweep
+            .or(asked.between)
+            .or(asked.every)
+            .map(|_| "`zipf` takes none of --sweep, --between and --every"),
+        Kind::Scan => {
+            asked.every.map(|_| "`scan` takes no --every; its sweeps are set by --sweep and --between")
+        }
+        Kind::Shift => {
+            asked.sweep.or(asked.between).map(|_| "`shift` takes no --sweep or --between; it has --every")
+        }
+    };
+    if let Some(text) = stranger {
+        return Err(Failure::usage(text));
+    }
+    if between
+        .checked_add(sweep)
+        .and_then(|sum| sum.checked_add(asked.objects))
+        .is_none_or(|sum| sum >> 62 != 0)
+    {
+        return Err(Failure::usage("--sweep and --between are too large"));
+    }
+    Ok(match asked.workload {
+        Kind::Zipf => Workload::Zipf,
+        Kind::Scan => Workload::Scan { between, sweep },
+        Kind::Shift => Workload::Shift { every },
+    })
+}
+
+/// Reads `--alpha`.
+pub(super) fn alpha(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(alpha) if (0.0..=100.0).contains(&alpha) => Ok(alpha),
+        _ => Err("a number from 0 to 100, most often between 0.6 and 1.2".to_owned()),
+    }
+}
