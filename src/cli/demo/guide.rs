@@ -137,7 +137,7 @@ Take b out gently, and in again; the dashboard has buttons for it:
   curl -X POST http://127.0.0.1:{admin}/api/v1/upstreams/demo/backends/b/enable
 Edit the configuration while it runs; this redirects elsewhere, and drops nothing:
   sed -i s,/old,/older, {config}; sleep 1; curl -s http://127.0.0.1:{admin}/api/v1/status | grep generation
-  curl -sw '%{{http_code}}\n' http://127.0.0.1:{http}/older
+  curl -s -o /dev/null -w '%{{redirect_url}}\\n' http://127.0.0.1:{http}/older
 Why a request goes where it goes:
   {program} explain --config {config} GET http://127.0.0.1:{http}/users/7
 What Pointsman knows, and a line for each request:
