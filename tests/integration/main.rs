@@ -13,6 +13,7 @@
     reason = "a test's helpers may stop as a test does"
 )]
 
+mod activation;
 mod admin;
 mod balancing;
 mod cli;
@@ -23,6 +24,7 @@ mod health;
 mod http2;
 mod limits;
 mod logs;
+mod operating;
 mod proxy_protocol;
 mod real_servers;
 mod reload;
@@ -35,3 +37,4 @@ mod tracing;
 mod unix_sockets;
 mod upgrade;
 mod upstream_tls;
+mod watching;

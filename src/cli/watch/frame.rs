@@ -25,6 +25,9 @@ pub(super) struct View {
     pub(super) note: Option<String>,
 }
 
+/// Lines below the figures that are too few for backends and errors.
+const SMALL: usize = 8;
+
 /// Most lines of recent errors.
 const ERRORS: usize = 8;
 
@@ -36,9 +39,9 @@ pub(super) fn frame(view: &View, width: usize, height: usize, is_colored: bool) 
     rows.push(Row::new());
     let errors = errors(view);
     let backends = backends(view);
-    // A blank line, a heading and at least two of them, where there are that many.
-    let least = if errors.is_empty() { 0 } else { errors.len().min(3) + 1 };
     let room = height.saturating_sub(rows.len());
+    // In a small window the backends go first; else a blank line, a heading and two errors have their place.
+    let least = if errors.is_empty() || room < SMALL { 0 } else { errors.len().min(3) + 1 };
     rows.extend(cut(backends, room.saturating_sub(least)));
     let room = height.saturating_sub(rows.len());
     if !errors.is_empty() && room > 2 {
@@ -297,7 +300,11 @@ mod tests {
             }
         }
         let small = frame(&view, 80, 12, false).join("\n");
-        assert!(small.contains("requests ") && small.contains("app/a") && small.contains("more"), "{small}");
+        assert!(small.contains("requests ") && small.contains("app/b"), "{small}");
+        let smaller = frame(&view, 80, 9, false).join("\n");
+        assert!(smaller.contains("requests ") && smaller.ends_with("… and 2 more"), "{smaller}");
+        let middle = frame(&view, 80, 16, false).join("\n");
+        assert!(middle.contains("app/b") && middle.contains("GET /0") && middle.contains("more"), "{middle}");
     }
 
     #[test]

@@ -34,16 +34,15 @@ impl Proxy {
 
     /// The same in a folder that holds what the configuration refers to.
     pub fn start_in(folder: PathBuf, config: &str) -> Self {
-        let file = folder.join("pointsman.toml");
-        fs::write(&file, config).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
-            .args(["run", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+        command.args(["run", "--config"]).arg(folder.join("pointsman.toml")).stdin(Stdio::null());
+        Self::start_by(command, folder, config)
+    }
+
+    /// The same by another command, which finds the configuration in the folder as `pointsman.toml`.
+    pub fn start_by(mut command: Command, folder: PathBuf, config: &str) -> Self {
+        fs::write(folder.join("pointsman.toml"), config).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (sender, listening) = mpsc::channel();
         let error = BufReader::new(child.stderr.take().unwrap());
