@@ -1,6 +1,6 @@
 //! `pointsman status`: what a running Pointsman is and does, on a page.
 //!
-//! Pure but for asking: [`page`] makes text of two answers. `--watch` is in [`super::watch`].
+//! Pure but for asking: a page of text is made of two answers. `--watch` is in `src/cli/watch/`.
 
 use std::process::ExitCode;
 

@@ -73,8 +73,12 @@ impl Problem {
     }
 }
 
-/// Characters of what begins at a column of a line of TOML: a string, an array or table, or a word.
+/// Characters of what begins at a column of a line of TOML: a string, an array or table, or a word. Inside a
+/// string it is one character, as what reads them tells.
 fn width_at(line: &str, column: usize) -> usize {
+    if is_in_string(line, column) {
+        return 1;
+    }
     let (mut depth, mut quote, mut is_escaped, mut width) = (0_usize, None, false, 0);
     for c in line.trim_end().chars().skip(column.saturating_sub(1)) {
         match (quote, c) {
@@ -147,6 +151,25 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// Whether a string of this line is open before the column.
+fn is_in_string(line: &str, column: usize) -> bool {
+    let (mut quote, mut is_escaped) = (None, false);
+    for c in line.chars().take(column.saturating_sub(1)) {
+        match quote {
+            Some('"') if c == '\\' && !is_escaped => is_escaped = true,
+            Some(open) => {
+                if c == open && !is_escaped {
+                    quote = None;
+                }
+                is_escaped = false;
+            }
+            None if c == '"' || c == '\'' => quote = Some(c),
+            None => {}
+        }
+    }
+    quote.is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +187,8 @@ mod tests {
             ("a = 'b\\'", 5, 4),
             ("name = ", 8, 1),
             ("a = \"open", 5, 5),
+            ("a = ['~(b', 3]", 8, 1),
+            ("a = [\"x\", 34]", 11, 2),
             ("", 9, 1),
         ] {
             assert_eq!(width_at(line, column), width, "{line} {column}");

@@ -1,7 +1,7 @@
 //! A running Pointsman's admin endpoint, for the verbs that talk to one: where it is, with which token, and
 //! what an answer or the lack of one means to people.
 //!
-//! Previous stop: a verb's file; next stop: [`wire`].
+//! Previous stop: a verb's file; next stop: `wire`.
 
 pub(super) mod wire;
 
@@ -338,4 +338,31 @@ pub(super) fn segment(name: &str) -> String {
     name.bytes()
         .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_of_another_program_look_as_those_of_check() {
+        let broken = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken");
+        let mut count = 0;
+        for entry in std::fs::read_dir(broken).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "toml") {
+                continue;
+            }
+            let Err(own) = crate::config::load(&path) else { continue };
+            let theirs = problems(&serde_json::json!({"problems": own.to_json()})).unwrap();
+            for (theirs, own) in theirs.0.iter().zip(&own.0) {
+                // Where something is missing, one character is meant, whatever stands there.
+                if !own.message.contains("is not closed") {
+                    assert_eq!(theirs.to_string(), own.to_string());
+                    count += 1;
+                }
+            }
+        }
+        assert!(count > 50, "found only {count} problems");
+    }
 }
