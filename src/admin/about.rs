@@ -2,7 +2,7 @@
 //! is made, so that the two cannot differ.
 //!
 //! Previous stop: the file of an endpoint, which holds its [`About`]. Next stops: [`super::question`] and
-//! [`super::openapi`].
+//! `openapi`.
 
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
@@ -153,14 +153,7 @@ pub(super) async fn add(admin: Arc<Admin>, question: Question) -> Reply {
     let (upstream, address) = (question.parameter(0).to_owned(), backend.address.to_string());
     let change = Change::Add { upstream: upstream.clone(), backend };
     match admin.reloader.change(change, question.flag(PERSIST.name)).await {
-        Ok(outcome) => {
-            let mut reply = told(&admin, &upstream, &address, &outcome, StatusCode::CREATED);
-            let place = format!("/api/v1/upstreams/{}/backends/{}", encode(&upstream), encode(&address));
-            if let Ok(place) = HeaderValue::from_str(&place) {
-                reply.headers_mut().insert(header::LOCATION, place);
-            }
-            reply
-        }
+        Ok(outcome) => told(&admin, &upstream, &address, &outcome, StatusCode::CREATED),
         Err(why) => failed(&why),
     }
 }
@@ -220,14 +213,6 @@ fn with_generation(mut backend: Value, outcome: &Outcome) -> Value {
     backend
 }
 
-/// A name as one segment of a path.
-fn encode(name: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
-    name.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,11 +253,5 @@ mod tests {
     fn the_keys_are_those_of_the_rows() {
         let rows: Vec<_> = <BackendConf as Section>::rows().iter().map(|row| row.key.name).collect();
         assert_eq!(rows, KEYS);
-    }
-
-    #[test]
-    fn a_name_is_one_segment() {
-        assert_eq!(encode("unix:/run/a b.sock"), "unix:%2Frun%2Fa%20b.sock");
-        assert_eq!(encode("größer"), "gr%C3%B6%C3%9Fer");
     }
 }

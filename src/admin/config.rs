@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
@@ -90,44 +91,48 @@ fn plan_schema() -> Value {
 
 pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
     let text = admin.reloader.in_force().text.clone();
-    let mut reply = make(StatusCode::OK, TOML, text.to_string().into());
-    set_tag(&mut reply, &text);
-    reply
+    let tag = tag(&text);
+    tagged(make(StatusCode::OK, TOML, text.to_string().into()), &tag)
 }
 
 fn tag(text: &str) -> String {
     format!("\"{:016x}\"", xxh3_64(text.as_bytes()))
 }
 
-fn set_tag(reply: &mut Reply, text: &str) {
-    if let Ok(tag) = HeaderValue::from_str(&tag(text)) {
+fn tagged(mut reply: Reply, tag: &str) -> Reply {
+    if let Ok(tag) = HeaderValue::from_str(tag) {
         reply.headers_mut().insert(header::ETAG, tag);
     }
+    reply
 }
 
 pub(super) async fn put(admin: Arc<Admin>, question: Question) -> Reply {
-    let new = match question.utf8() {
-        Ok(new) => new.to_owned(),
-        Err(refusal) => return *refusal,
+    let in_force = admin.reloader.in_force().text.clone();
+    // Megabytes are looked at and copied on a thread of their own.
+    let looked = spawn_blocking(move || {
+        let new: Arc<str> = question.utf8()?.into();
+        let matches = question.if_match.as_deref().map_or(Matches::Anything, |it| matches(it, &in_force));
+        // With the text goes the place that it has among the large bodies.
+        Checked::Ok((tag(&new), new, in_force, matches, question.place))
+    });
+    let (tag, new, in_force, matches, place) = match looked.await {
+        Ok(Ok(looked)) => looked,
+        Ok(Err(refusal)) => return *refusal,
+        Err(_) => return reply::panicked(),
     };
-    let expected = match question.if_match.as_deref().map(|given| (given, admin.reloader.in_force())) {
-        None => None,
-        Some((given, in_force)) => match matches(given, &in_force.text) {
-            Matches::Anything => None,
-            Matches::Exactly => Some(in_force.text.clone()),
-            Matches::Nothing => {
-                let message = "the configuration in force is not the one that `If-Match` names";
-                let hint = "read it again with GET /api/v1/config, and send its ETag";
-                return error(StatusCode::PRECONDITION_FAILED, "changed_meanwhile", message, hint);
-            }
-        },
-    };
-    match admin.reloader.replace(new.clone(), expected).await {
-        Ok(outcome) => {
-            let mut reply = told(&outcome);
-            set_tag(&mut reply, &new);
-            reply
+    let expected = match matches {
+        Matches::Anything => None,
+        Matches::Exactly => Some(in_force),
+        Matches::Nothing => {
+            let message = "the configuration in force is not the one that `If-Match` names";
+            let hint = "read it again with GET /api/v1/config, and send its ETag";
+            return error(StatusCode::PRECONDITION_FAILED, "changed_meanwhile", message, hint);
         }
+    };
+    let result = admin.reloader.replace(new, expected).await;
+    drop(place);
+    match result {
+        Ok(outcome) => tagged(told(&outcome), &tag),
         Err(why) => failed(&why),
     }
 }

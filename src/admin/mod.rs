@@ -35,7 +35,11 @@ use std::{
 use arc_swap::ArcSwap;
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde_json::Value;
-use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    task::{spawn_blocking, spawn_local},
+    time::timeout,
+};
 
 use self::{
     Answer::{Aside, Later, Now},
@@ -190,7 +194,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         summary: "the configuration file as it is in force",
         is_open: false,
         about: &config::GET,
-        answer: Now(config::get),
+        answer: Aside(config::get),
     },
     Endpoint {
         method: "PUT",
@@ -301,6 +305,8 @@ pub type Pending = Pin<Box<dyn Future<Output = Reply>>>;
 const MOST_READING: usize = 2;
 /// Configurations at a time that are looked at; a large one takes seconds and much memory.
 const MOST_BUILDING: usize = 1;
+/// Answers at a time that wait for others; the others take one after another.
+const MOST_WAITING: usize = 32;
 /// Large bodies at a time.
 const MOST_LARGE: usize = 2;
 /// How long to wait for a place before the answer is "busy".
@@ -341,6 +347,7 @@ pub struct Admin {
     reading: Arc<Semaphore>,
     building: Arc<Semaphore>,
     large: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
 }
 
 impl Admin {
@@ -363,6 +370,7 @@ impl Admin {
             reading: Arc::new(Semaphore::new(MOST_READING)),
             building: Arc::new(Semaphore::new(MOST_BUILDING)),
             large: Arc::new(Semaphore::new(MOST_LARGE)),
+            waiting: Arc::new(Semaphore::new(MOST_WAITING)),
         }
     }
 
@@ -403,7 +411,7 @@ impl Admin {
     async fn answer(self: Arc<Self>, endpoint: &'static Endpoint, question: Question) -> Reply {
         let answer = match endpoint.answer {
             Now(answer) => return answer(&self, &question),
-            Later(answer) => return answer(self, question).await,
+            Later(answer) => return self.answer_later(answer, question).await,
             Aside(answer) => answer,
         };
         let places = if endpoint.about.body.is_toml() { &self.building } else { &self.reading };
@@ -416,10 +424,25 @@ impl Admin {
             drop(place);
             reply
         });
-        work.await.unwrap_or_else(|_| {
-            let (message, hint) = ("making the answer panicked, which is a bug", "the log says where");
-            error(StatusCode::INTERNAL_SERVER_ERROR, "panicked", message, hint)
-        })
+        work.await.unwrap_or_else(|_| reply::panicked())
+    }
+
+    /// Waits for others, in a task of its own: what was begun is brought to its end, also when the client
+    /// leaves, and keeps its place until then.
+    async fn answer_later(
+        self: Arc<Self>,
+        answer: fn(Arc<Self>, Question) -> Pending,
+        question: Question,
+    ) -> Reply {
+        let Ok(Ok(place)) = timeout(PLACE, self.waiting.clone().acquire_owned()).await else {
+            return busy();
+        };
+        let work = spawn_local(async move {
+            let reply = answer(self, question).await;
+            drop(place);
+            reply
+        });
+        work.await.unwrap_or_else(|_| reply::panicked())
     }
 }
 

@@ -35,6 +35,12 @@ pub fn busy() -> Reply {
     reply
 }
 
+/// 500: a bug.
+pub fn panicked() -> Reply {
+    let (message, hint) = ("making the answer panicked, which is a bug", "the log says where");
+    error(StatusCode::INTERNAL_SERVER_ERROR, "panicked", message, hint)
+}
+
 /// 422 with everything that is wrong with a configuration.
 pub fn problems(problems: &Problems) -> Reply {
     let count = problems.0.len();

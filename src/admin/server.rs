@@ -5,9 +5,11 @@
 
 use std::{
     convert::Infallible,
+    fs,
     future::Future,
     io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -61,7 +63,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Socket {
     socket: OwnedFd,
-    is_unix: bool,
+    /// The file of a unix socket.
+    file: Option<File>,
     /// Where it listens; the port is a real one also when 0 was asked for.
     pub address: String,
 }
@@ -70,18 +73,56 @@ impl Socket {
     /// A socket that was bound as `conf` says.
     pub fn of(conf: &AdminConf, mut bound: Bound) -> Option<Self> {
         let socket = bound.sockets.pop()?;
-        let is_unix = matches!(conf.address, ListenAddress::Unix(_));
+        let file = match &conf.address {
+            ListenAddress::Tcp(_) => None,
+            ListenAddress::Unix(path) => File::of(path),
+        };
         tracing::info!(address = %bound.address, "admin listening");
-        Some(Self { socket, is_unix, address: bound.address })
+        Some(Self { socket, file, address: bound.address })
     }
 
-    /// Registers the socket with the present event loop.
-    pub fn listen(self) -> io::Result<Listener> {
-        Ok(match self.is_unix {
-            true => Listener::Unix(UnixListener::from_std(self.socket.into())?),
-            false => Listener::Tcp(TcpListener::from_std(self.socket.into())?),
-        })
+    /// Registers the socket with the present event loop. Its file, where it has one, is to be kept for as
+    /// long as it is served.
+    pub fn listen(self) -> io::Result<(Listener, Option<File>)> {
+        let listener = match &self.file {
+            Some(_) => Listener::Unix(UnixListener::from_std(self.socket.into())?),
+            None => Listener::Tcp(TcpListener::from_std(self.socket.into())?),
+        };
+        Ok((listener, self.file))
     }
+}
+
+/// The file of a unix socket; it goes when this is dropped, unless it has become another's.
+#[derive(Debug)]
+pub struct File {
+    path: PathBuf,
+    /// Device and number: who bound the path after us has another file there.
+    identity: Option<(u64, u64)>,
+}
+
+impl File {
+    fn of(path: &Path) -> Option<Self> {
+        Some(Self { path: path.to_owned(), identity: Some(identity(path)?) })
+    }
+
+    /// Leaves it to the program that has the socket now.
+    pub fn leave(mut self) {
+        self.identity = None;
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            // It may be gone meanwhile, or its folder be read-only: it then stays, and can be bound over.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = fs::symlink_metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// Where connections come from.

@@ -86,8 +86,9 @@ impl Control {
 
     async fn serve(self, mut signals: Signals) -> io::Result<()> {
         let Self { shared, tickets, log, mut engine, reloader, mut events, admin, socket, before } = self;
-        let listen = |socket: server::Socket| -> io::Result<JoinHandle<()>> {
-            Ok(spawn_local(server::run(admin.clone(), socket.listen()?)))
+        let listen = |socket: server::Socket| -> io::Result<Serving> {
+            let (listener, file) = socket.listen()?;
+            Ok(Serving { task: spawn_local(server::run(admin.clone(), listener)), file })
         };
         let mut serving = socket.map(listen).transpose()?;
         let mut followers = Followers::new(&shared.snapshot.load());
@@ -126,7 +127,7 @@ impl Control {
                         let next = next.map(listen).transpose()?;
                         if next.is_some() || conf.is_none() {
                             // Answers under way over the old socket are finished.
-                            std::mem::replace(&mut serving, next).iter().for_each(JoinHandle::abort);
+                            std::mem::replace(&mut serving, next).iter().for_each(Serving::end);
                         }
                     }
                 },
@@ -135,13 +136,32 @@ impl Control {
         engine.abort();
         if is_handed_over {
             // The next program answers there.
-            serving.iter().for_each(JoinHandle::abort);
+            if let Some(Serving { task, file }) = serving.take() {
+                task.abort();
+                if let Some(file) = file {
+                    file.leave();
+                }
+            }
         } else {
             notify::stopping();
         }
         stop::drain(&shared, is_handed_over, signals.stop()).await;
         traces::finish(&shared, exporter).await;
         Ok(())
+    }
+}
+
+/// The admin endpoint.
+#[derive(Debug)]
+struct Serving {
+    task: JoinHandle<()>,
+    /// Of a unix socket; it is removed with this.
+    file: Option<server::File>,
+}
+
+impl Serving {
+    fn end(&self) {
+        self.task.abort();
     }
 }
 

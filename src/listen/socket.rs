@@ -5,7 +5,10 @@ use std::{
     net::SocketAddr,
     os::{
         fd::OwnedFd,
-        unix::{fs::FileTypeExt, net::UnixStream},
+        unix::{
+            fs::{FileTypeExt, PermissionsExt},
+            net::UnixStream,
+        },
     },
     path::Path,
 };
@@ -39,7 +42,15 @@ pub const BACKLOG: i32 = 4096;
 pub fn bind(address: &ListenAddress, workers: usize, is_ours: bool) -> io::Result<Bound> {
     match address {
         ListenAddress::Tcp(address) => bind_tcp(*address, workers, is_ours),
-        ListenAddress::Unix(path) => bind_unix(path, workers),
+        ListenAddress::Unix(path) => bind_unix(path, workers, None),
+    }
+}
+
+/// Binds the admin endpoint. Only its owner may open a unix socket: who can, can change everything.
+pub fn bind_private(address: &ListenAddress) -> io::Result<Bound> {
+    match address {
+        ListenAddress::Tcp(address) => bind_tcp(*address, 1, false),
+        ListenAddress::Unix(path) => bind_unix(path, 1, Some(0o600)),
     }
 }
 
@@ -93,7 +104,7 @@ fn tcp_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bind_unix(path: &Path, workers: usize) -> io::Result<Bound> {
+fn bind_unix(path: &Path, workers: usize, mode: Option<u32>) -> io::Result<Bound> {
     let is_socket = fs::metadata(path).is_ok_and(|it| it.file_type().is_socket());
     if is_socket {
         // Left behind by a process that is gone? One that answers is in use.
@@ -105,6 +116,10 @@ fn bind_unix(path: &Path, workers: usize) -> io::Result<Bound> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
+    if let Some(mode) = mode {
+        // Before it listens: until then nobody can connect.
+        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    }
     socket.listen(BACKLOG)?;
     let sockets = (0..workers).map(|_| Ok(OwnedFd::from(socket.try_clone()?)));
     Ok(Bound { sockets: sockets.collect::<io::Result<_>>()?, address: format!("unix:{}", path.display()) })

@@ -2,6 +2,7 @@
 //! changed, and what goes wrong is told.
 
 use std::{
+    path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -18,7 +19,7 @@ use super::{
     write::{self, WriteError},
 };
 use crate::{
-    config::{Config, Loaded, Problems, Step, listen::ListenAddress, log::AccessLog as AccessTo},
+    config::{Config, Problems, Step, listen::ListenAddress, log::AccessLog as AccessTo},
     listen::{
         socket::{self, Bound},
         sockets::{self, Handed},
@@ -114,12 +115,10 @@ impl Engine {
         }
         let before = self.shared.snapshot.load_full();
         let next = &prepared.snapshot.config;
-        let loaded =
-            Loaded { path: path.clone(), text: prepared.text.clone(), config: prepared.file.clone() };
         let acquired = self
             .sockets
             .acquire(&prepared.snapshot, self.mailboxes.workers())
-            .map_err(|failure| Problems(vec![late(&loaded, failure)]))?;
+            .map_err(|failure| Problems(vec![late(&prepared.text, &path, failure)]))?;
         let admin = new_admin_socket(&before.config, next).map_err(whole)?;
         let dup = |bound: &Bound| bound.try_clone().map_err(|error| whole(error.to_string()));
         let served = admin.as_ref().map(dup).transpose()?;
@@ -176,20 +175,25 @@ impl Engine {
     }
 
     /// Writes a whole new text into the file; with `expected` only over that.
-    pub(super) async fn replace(&mut self, text: String, expected: Option<&str>) -> Result<Outcome, Failed> {
+    pub(super) async fn replace(
+        &mut self,
+        text: Arc<str>,
+        expected: Option<Arc<str>>,
+    ) -> Result<Outcome, Failed> {
         let in_force = self.state.in_force.load_full();
         let path = in_force.path.clone();
-        let old = spawn_blocking(move || crate::config::read_text(&path)).await.map_err(panicked)??;
-        if expected.is_some_and(|expected| expected != old) {
+        let read = spawn_blocking(move || {
+            let old: Arc<str> = crate::config::read_text(&path)?.into();
+            let is_other = expected.is_some_and(|expected| expected != old);
+            Ok::<_, Problems>((old, is_other))
+        });
+        let (old, is_other) = read.await.map_err(panicked)??;
+        if is_other {
             let message = "the file is no longer the one that `If-Match` names";
             let hint = "read it again with GET /api/v1/config, and send its ETag";
             return Err(refused(StatusCode::PRECONDITION_FAILED, "changed_meanwhile", message, hint));
         }
-        let attempt = Attempt {
-            text: Some(text.into()),
-            over: Some(old.into()),
-            overrides: in_force.overrides.clone(),
-        };
+        let attempt = Attempt { text: Some(text), over: Some(old), overrides: in_force.overrides.clone() };
         self.attempt(attempt, Cause::Admin).await
     }
 }
@@ -226,10 +230,10 @@ fn refused(status: StatusCode, code: &'static str, message: &str, hint: &str) ->
 const MOST_TOLD: usize = 20;
 
 /// What a failure to get a socket is called, with the place of the listener's address.
-pub(super) fn late(loaded: &Loaded, failure: sockets::Failure) -> Problem {
+pub(super) fn late(text: &str, path: &Path, failure: sockets::Failure) -> Problem {
     let steps = [Step::Key("listener"), Step::Index(failure.listener), Step::Key("address")];
     let hint = failure.hint.as_deref();
-    crate::config::problem_at(&loaded.text, &loaded.path, &steps, &failure.message, hint)
+    crate::config::problem_at(text, path, &steps, &failure.message, hint)
 }
 
 /// The admin endpoint's socket: the one of the program before, if the address is the same.
@@ -242,7 +246,7 @@ pub(super) fn first_admin_socket(
     if let Some(handed) = handed.filter(|handed| handed.address == address.to_string()) {
         return Ok(Some((address.clone(), handed.bound)));
     }
-    let bound = socket::bind(address, 1, false);
+    let bound = socket::bind_private(address);
     let bound = bound.map_err(|error| format!("admin: cannot listen on {address}: {error}"))?;
     Ok(Some((address.clone(), bound)))
 }
@@ -251,7 +255,7 @@ pub(super) fn first_admin_socket(
 fn new_admin_socket(before: &Config, next: &Config) -> Result<Option<Bound>, String> {
     let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address.clone());
     match (address(before), address(next)) {
-        (old, Some(new)) if old.as_ref() != Some(&new) => socket::bind(&new, 1, false)
+        (old, Some(new)) if old.as_ref() != Some(&new) => socket::bind_private(&new)
             .map(Some)
             .map_err(|error| format!("admin: cannot listen on {new}: {error}")),
         (_, _) => Ok(None),

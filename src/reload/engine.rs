@@ -120,7 +120,7 @@ impl Engine {
         let snapshot = shared.snapshot.load_full();
         let acquired = sockets
             .acquire(&snapshot, mailboxes.workers())
-            .map_err(|failure| late(&loaded, failure).to_string())?;
+            .map_err(|failure| late(&loaded.text, &loaded.path, failure).to_string())?;
         let admin = first_admin_socket(&snapshot.config, admin)?;
         let changes = sockets.commit(acquired, mailboxes.workers());
         sockets.forget_handed();
@@ -244,7 +244,7 @@ impl Engine {
                 drop(answer.send(result));
             }
             Request::Replace(text, expected, answer) => {
-                drop(answer.send(self.replace(text, expected.as_deref()).await));
+                drop(answer.send(self.replace(text, expected).await));
             }
             Request::Change(change, is_kept, answer) => {
                 let result = match is_kept {

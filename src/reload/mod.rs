@@ -46,7 +46,7 @@ pub enum Request {
     /// To read the file again.
     Reload(Cause, Answer),
     /// To write this text into the file, and to reload; with a second text only if the file has that one.
-    Replace(String, Option<Arc<str>>, Answer),
+    Replace(Arc<str>, Option<Arc<str>>, Answer),
     /// To let the installed program take this one's place; the answer is its process.
     Upgrade(oneshot::Sender<Result<u32, Refusal>>),
     /// To change a backend, and with `true` to write it into the file.
@@ -64,7 +64,7 @@ impl Reloader {
 
     /// Writes a whole new text into the file, if it is good, and reloads. With `expected` only if that is
     /// what stands in the file.
-    pub async fn replace(&self, text: String, expected: Option<Arc<str>>) -> Result<Outcome, Failed> {
+    pub async fn replace(&self, text: Arc<str>, expected: Option<Arc<str>>) -> Result<Outcome, Failed> {
         self.ask(|answer| Request::Replace(text, expected, answer)).await
     }
 

@@ -62,7 +62,9 @@ impl Engine {
             hash: watch::fingerprint(&hashes),
             hashes,
         };
-        self.state.in_force.store(Arc::new(in_force));
+        let old = self.state.in_force.swap(Arc::new(in_force));
+        // Ten thousand routes are not freed on the loop.
+        drop(spawn_blocking(move || drop(old)));
         self.retired.push(before.clone());
         // The control side ends before the engine only when the program does.
         let _ = self.events.send(Event::Published(snapshot, admin));

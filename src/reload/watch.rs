@@ -1,8 +1,9 @@
 //! Watches the files that the configuration is made of.
 //!
-//! Folders are watched, not files: editors write another file and rename it over the old one, Kubernetes
-//! swaps a symbolic link two steps away, and a watch on the file would go on with what is no longer there.
-//! What came of an event is decided by content. Where events do not come (network file systems, some bind
+//! Folders are watched first of all: editors write another file and rename it over the old one, Kubernetes
+//! swaps a symbolic link two steps away, and a watch on the file alone would go on with what is no longer
+//! there. The files themselves are watched for what is written behind a mount of a single file. What came of
+//! an event is decided by content. Where events do not come (network file systems, some bind
 //! mounts, no watches left), [`signature`] is looked at every few seconds.
 
 use std::{
@@ -13,7 +14,7 @@ use std::{
 };
 
 use notify::{
-    Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
+    ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
     event::{AccessKind, AccessMode},
 };
 use tokio::sync::mpsc::UnboundedSender;
@@ -45,10 +46,11 @@ impl Watcher {
         Self { inner, folders: HashSet::new() }
     }
 
-    /// Watches the folders of these files, and no others.
+    /// Watches these files and their folders, and no others.
     pub(super) fn set(&mut self, files: &[PathBuf]) {
         let Some(inner) = &mut self.inner else { return };
-        let wanted: HashSet<PathBuf> = files.iter().flat_map(|file| folders(file)).collect();
+        let with_folders = |file: &PathBuf| folders(file).into_iter().chain([file.clone()]);
+        let wanted: HashSet<PathBuf> = files.iter().flat_map(with_folders).collect();
         for gone in self.folders.difference(&wanted) {
             // It may be gone altogether, and its watch with it.
             let _ = inner.unwatch(gone);
@@ -57,6 +59,7 @@ impl Watcher {
             // Also those that were watched before: a folder of the same name may have taken the place.
             if let Err(error) = inner.watch(folder, RecursiveMode::NonRecursive)
                 && !self.folders.contains(folder)
+                && !matches!(error.kind, ErrorKind::PathNotFound)
             {
                 let folder = folder.display();
                 tracing::warn!(

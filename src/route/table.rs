@@ -268,6 +268,10 @@ struct Regexes {
 
 impl Regexes {
     fn build(each: Vec<(Regex, u32)>) -> Self {
+        if each.is_empty() {
+            // Also an empty set takes its time to build, and there is one for each host.
+            return Self::default();
+        }
         let patterns = each.iter().map(|(regex, _)| regex.as_str());
         let set = RegexSetBuilder::new(patterns).size_limit(SET_LIMIT).build();
         Self { set: set.ok().filter(|set| !set.is_empty()), each }

@@ -26,7 +26,11 @@ fn node(json: &Json) -> Node {
         Json::Bool(yes) => Data::Boolean(*yes),
         Json::Number(number) => match number.as_i64() {
             Some(number) => Data::Integer(number.into()),
-            None => Data::Float(number.as_f64().unwrap_or(f64::NAN)),
+            None => match number.as_f64().unwrap_or(f64::NAN) {
+                // JSON has one kind of number: 3.0 is the integer 3.
+                whole if whole.fract() == 0.0 && whole.abs() < 9e15 => Data::Integer((whole as i64).into()),
+                other => Data::Float(other),
+            },
         },
         Json::String(text) => Data::String(text.clone()),
         Json::Array(items) => Data::Array(items.iter().map(node).collect()),

@@ -1,6 +1,11 @@
 //! Takes keys out of tables by name, and keeps every problem that comes up.
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use super::{Data, Entry, Node, Place, Problem, Problems, Source, Value, suggest, syntax::SyntaxErrors};
 
@@ -252,10 +257,22 @@ fn default<T: Value>(key: &Key) -> Option<T> {
 }
 
 /// A value from TOML that stands in our own code; `None` when it is wrong, which a test rules out.
-fn literal<T: Value>(text: &str) -> Option<T> {
-    let source = Source::new(text, Path::new(""));
-    let node = Node::parse_value(text)?;
-    let mut reader = Reader::new(&source);
-    let value = T::read(&node, &mut reader);
+fn literal<T: Value>(text: &'static str) -> Option<T> {
+    let parsed =
+        LITERALS.with_borrow_mut(|known| known.entry(text).or_insert_with(|| parse(text)).clone())?;
+    let (source, node) = &*parsed;
+    let mut reader = Reader::new(source);
+    let value = T::read(node, &mut reader);
     value.filter(|_| !reader.has_problems())
+}
+
+fn parse(text: &str) -> Option<Rc<(Source, Node)>> {
+    Some(Rc::new((Source::new(text, Path::new("")), Node::parse_value(text)?)))
+}
+
+type Literal = Option<Rc<(Source, Node)>>;
+
+thread_local! {
+    /// Each parsed once: ten thousand routes leave a hundred thousand keys to their defaults.
+    static LITERALS: RefCell<HashMap<&'static str, Literal>> = RefCell::default();
 }

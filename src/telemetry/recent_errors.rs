@@ -3,7 +3,7 @@
 //! One writer, the worker, at the end of an exchange that failed; one reader, the admin endpoint. The mutex
 //! is between these two and nobody else, and an exchange that went well does not touch it. A storm of
 //! errors is cheap: records are overwritten in place, in the memory that they have, and after
-//! [`MOST_PER_SECOND`] in a second the rest is only counted.
+//! `MOST_PER_SECOND` in a second the rest is only counted.
 
 use std::sync::{Mutex, PoisonError};
 

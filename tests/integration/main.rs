@@ -15,6 +15,8 @@
 
 mod activation;
 mod admin;
+mod admin_api;
+mod api_description;
 mod balancing;
 mod cli;
 mod dashboard;
@@ -28,6 +30,8 @@ mod operating;
 mod proxy_protocol;
 mod real_servers;
 mod reload;
+mod reload_keeps;
+mod reload_soak;
 mod retries;
 mod routing;
 mod smuggling;

@@ -104,8 +104,8 @@ function updateBackend(made, backend, perSecondNow, all) {
   const [symbol, colour] = STATES[backend.state] ?? ["?", "quiet"];
   say(made.title, words(backend.name));
   say(made.address, backend.address === backend.name ? "" : words(backend.address));
-  const changed = list(backend.override);
-  say(made.override, changed.length ? `changed: ${changed.map(words).join(", ")}` : "");
+  const changed = Object.keys(record(backend.override));
+  say(made.override, changed.length ? `changed: ${changed.join(", ")}` : "");
   show(made.override, changed.length > 0);
   dress(made.word, `badge ${colour}`);
   say(made.word, `${symbol} ${words(backend.state) || "unknown"}`);

@@ -80,6 +80,14 @@ fn workers_are_summed_under_the_contracts_names() {
         // Of an upstream that is not configured (any more).
         worker.backend("retired", "127.0.0.1:9").series.record(Outcome::Connect);
         worker.route(&"retired".into()).record(key, Duration::from_secs(1));
+        // Of a route that is there, for an upstream and by a listener that are not (any more).
+        let (gone, left) = (registry.name("retired-upstream"), registry.name("retired-listener"));
+        worker
+            .route(&"all".into())
+            .record(RequestKey { listener, upstream: gone, status: 200 }, Duration::ZERO);
+        worker
+            .route(&"all".into())
+            .record(RequestKey { listener: left, upstream, status: 200 }, Duration::ZERO);
     }
     let text = render(&admin, Moment::now());
     assert!(!text.contains("retired"));
@@ -87,13 +95,14 @@ fn workers_are_summed_under_the_contracts_names() {
     let expected = [
         (r#"requests_total{listener="web",route="all",upstream="app",code="200"}"#, 2.0),
         (r#"requests_total{listener="web",route="",upstream="",code="404"}"#, 2.0),
-        (r#"request_duration_seconds_bucket{route="all",upstream="app",le="0.0025"}"#, 0.0),
-        (r#"request_duration_seconds_bucket{route="all",upstream="app",le="0.005"}"#, 2.0),
-        (r#"request_duration_seconds_bucket{route="all",upstream="app",le="10"}"#, 2.0),
+        // Two of them came by a listener that is gone: durations are not counted by listener.
+        (r#"request_duration_seconds_bucket{route="all",upstream="app",le="0.0025"}"#, 2.0),
+        (r#"request_duration_seconds_bucket{route="all",upstream="app",le="0.005"}"#, 4.0),
+        (r#"request_duration_seconds_bucket{route="all",upstream="app",le="10"}"#, 4.0),
         (r#"request_duration_seconds_bucket{route="",upstream="",le="10"}"#, 0.0),
         (r#"request_duration_seconds_bucket{route="",upstream="",le="+Inf"}"#, 2.0),
         (r#"request_duration_seconds_sum{route="all",upstream="app"}"#, 0.006),
-        (r#"request_duration_seconds_count{route="all",upstream="app"}"#, 2.0),
+        (r#"request_duration_seconds_count{route="all",upstream="app"}"#, 4.0),
         (r#"backend_up{upstream="app",backend="a"}"#, 1.0),
         (r#"backend_in_flight{upstream="app",backend="a"}"#, 0.0),
         (r#"backend_requests_total{upstream="app",backend="a",outcome="2xx"}"#, 2.0),

@@ -39,9 +39,21 @@ impl Proxy {
         Self::start_by(command, folder, config)
     }
 
-    /// The same by another command, which finds the configuration in the folder as `pointsman.toml`.
-    pub fn start_by(mut command: Command, folder: PathBuf, config: &str) -> Self {
+    /// The same by another command, which finds the configuration in the folder as `pointsman.toml`, and
+    /// with its own standard input.
+    pub fn start_by(command: Command, folder: PathBuf, config: &str) -> Self {
         fs::write(folder.join("pointsman.toml"), config).unwrap();
+        let expected = config.matches("[[listener]]").count() + config.matches("[admin]").count();
+        Self::begin(command, folder, expected)
+    }
+
+    /// Starts a command that runs the proxy, and waits until it listens at as many addresses as that.
+    pub fn spawn(mut command: Command, folder: PathBuf, expected: usize) -> Self {
+        command.stdin(Stdio::null());
+        Self::begin(command, folder, expected)
+    }
+
+    fn begin(mut command: Command, folder: PathBuf, expected: usize) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (sender, listening) = mpsc::channel();
@@ -61,7 +73,6 @@ impl Proxy {
             }
         });
         let mut proxy = Self { child, addresses: HashMap::new(), folder, log };
-        let expected = config.matches("[[listener]]").count() + config.matches("[admin]").count();
         let end = Instant::now() + PATIENCE;
         while proxy.addresses.len() < expected {
             let left = end.saturating_duration_since(Instant::now());

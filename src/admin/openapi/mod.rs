@@ -92,12 +92,8 @@ pub(super) fn errors(endpoint: &Endpoint) -> BTreeSet<u16> {
     if about.body.media_type().is_some() {
         all.insert(415);
     }
-    if matches!(endpoint.answer, Answer::Aside(_)) {
-        // A bug; and too much at once.
-        all.extend([500, 503]);
-    }
-    if about.is_change {
-        // The file cannot be written; and the program drains.
+    if about.is_change || !matches!(endpoint.answer, Answer::Now(_)) {
+        // A bug, or a file that cannot be written; too much at once, or the program drains.
         all.extend([500, 503]);
     }
     all
@@ -192,3 +188,6 @@ fn schemas() -> Value {
         })),
     })
 }
+
+#[cfg(test)]
+mod tests;
