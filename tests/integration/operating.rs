@@ -213,7 +213,7 @@ fn the_configuration_says_where_and_with_which_token() {
     assert!(ended.status == Some(1) && ended.err.ends_with("1 problem\n"), "{ended:?}");
     fs::write(path, "[admin]\naddress = \"nonsense\"\n").unwrap();
     let ended = pointsman(&["status", "--config", path]);
-    assert_eq!(ended.status, Some(1));
+    // Whether somebody answers at the default is another matter.
     assert!(
         ended.err.contains("pointsman.toml:2:11: ") && ended.err.contains("trying http://127.0.0.1:9900"),
         "{}",
