@@ -13,6 +13,7 @@
     reason = "a test's helpers may stop as a test does"
 )]
 
+mod activation;
 mod admin;
 mod admin_api;
 mod api_description;
@@ -25,6 +26,7 @@ mod health;
 mod http2;
 mod limits;
 mod logs;
+mod operating;
 mod proxy_protocol;
 mod real_servers;
 mod reload;
@@ -39,3 +41,4 @@ mod tracing;
 mod unix_sockets;
 mod upgrade;
 mod upstream_tls;
+mod watching;
