@@ -94,14 +94,10 @@ fn refused(answer: &Value, endpoint: &Endpoint, is_json: bool) -> Status {
     }
 }
 
-/// The file of the running program: it names it in the problem of a text that is no TOML.
+/// The file of the running program.
 fn running_file(endpoint: &Endpoint) -> Option<PathBuf> {
-    match endpoint.ask(&Question::post("/api/v1/config/check").with_toml("=")) {
-        Err(Trouble::Refused(_, answer)) => {
-            Some(answer.get("problems")?.get(0)?.get("file")?.as_str()?.into())
-        }
-        Ok(_) | Err(Trouble::Away(_) | Trouble::Stranger(_)) => None,
-    }
+    let status = endpoint.ask(&Question::get("/api/v1/status")).ok()?;
+    Some(status.get("config_file")?.as_str()?.into())
 }
 
 /// Whether the running program's file is surely another one than ours. Its name may start from a folder
