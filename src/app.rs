@@ -18,9 +18,10 @@ use crate::{
     control::{Control, Loop},
     listen::{
         accepting::Accepting,
+        activation::Activated,
         handover::Before,
         mailbox::{Change, Mailboxes, Message},
-        sockets::Sockets,
+        sockets::{Handed, Sockets},
     },
     moment::Moment,
     net::timer,
@@ -42,12 +43,21 @@ use crate::{
 
 /// Runs the proxy until it has drained. The error is for people.
 /// `before` is the program that this one takes over from; with `origin` it can be followed by another.
-pub fn run(loaded: Loaded, mut before: Option<Before>, origin: Option<Origin>) -> Result<(), String> {
+/// `activated` are sockets of a service manager.
+pub fn run(
+    loaded: Loaded,
+    mut before: Option<Before>,
+    activated: Activated,
+    origin: Option<Origin>,
+) -> Result<(), String> {
     let workers = workers(&loaded.config);
+    let (handed, handed_admin) = match before.as_mut() {
+        Some(before) => (std::mem::take(&mut before.sockets), before.admin.take()),
+        None => sockets_of(&loaded.config, activated, workers),
+    };
     let registry = Registry::new(workers);
     let tickets = Tickets::new(Moment::now()).map_err(|error| error.to_string())?;
     let (snapshot, overrides) = first(&loaded.config, before.as_ref(), &registry, &tickets)?;
-    let handed = before.as_mut().map(|before| std::mem::take(&mut before.sockets));
     let control = Loop::new()?;
     let log = AccessLog::start(reload::sink(&snapshot.config.log.access))
         .map_err(|error| format!("cannot open the access log: {error}"))?;
@@ -60,8 +70,8 @@ pub fn run(loaded: Loaded, mut before: Option<Before>, origin: Option<Origin>) -
         shared: shared.clone(),
         tickets: tickets.clone(),
         mailboxes: mailboxes.clone(),
-        sockets: Sockets::new(handed.unwrap_or_default()),
-        admin: before.as_mut().and_then(|before| before.admin.take()),
+        sockets: Sockets::new(handed),
+        admin: handed_admin,
         origin,
         log: log.clone(),
         loaded,
@@ -86,6 +96,17 @@ pub fn run(loaded: Loaded, mut before: Option<Before>, origin: Option<Origin>) -
     }
     log.finish();
     result
+}
+
+/// Those of a service manager's sockets that the listeners have, and the one of the admin endpoint.
+fn sockets_of(config: &Config, activated: Activated, workers: usize) -> (Vec<Handed>, Option<Handed>) {
+    let admin = config.admin.as_ref().map(|admin| admin.address.to_string());
+    let listeners = config.listener.iter().map(|listener| listener.address.to_string());
+    let addresses: Vec<String> = listeners.chain(admin.clone()).collect();
+    let mut sockets = activated.sockets(workers, &addresses);
+    let of_admin = sockets.iter().position(|socket| Some(&socket.address) == admin.as_ref());
+    let admin = of_admin.map(|index| sockets.swap_remove(index));
+    (sockets, admin)
 }
 
 /// The first generation, and what administrators changed of it before this program began.

@@ -5,7 +5,7 @@ use std::process::{ExitCode, Termination};
 use pointsman::{
     app,
     cli::{self, Failure, File, Verb, start},
-    listen::handover::Before,
+    listen::{activation::Activated, handover::Before},
     reload::upgrade::Origin,
 };
 
@@ -21,13 +21,14 @@ fn main() -> ExitCode {
 
 /// Runs the proxy until it has drained.
 fn run(file: File) -> Result<(), Failure> {
+    let activated = Activated::take();
     let origin = Origin::of_process();
     let before = start::take_over()?;
     let voice = before.as_ref().and_then(Before::voice);
     let result = start::load(file).and_then(|loaded| {
         start::begin_log(&loaded.config.log);
         start::raise_descriptor_limit(&loaded.config);
-        app::run(loaded, before, origin).map_err(Failure::new)
+        app::run(loaded, before, activated, origin).map_err(Failure::new)
     });
     if let (Err(failure), Some(voice)) = (&result, voice) {
         voice.refuse(failure.text());

@@ -215,7 +215,7 @@ fn status_has_the_contracts_keys() {
         assert!(status["uptime_seconds"].is_u64());
         assert_eq!(status["config_hash"].as_str().unwrap().len(), 16);
         assert!(status["last_reload"]["at"].as_str().unwrap().ends_with('Z'));
-        for key in ["uptime_seconds", "config_hash", "last_reload"] {
+        for key in ["uptime_seconds", "config_file", "config_hash", "last_reload"] {
             status.as_object_mut().unwrap().remove(key);
         }
         let expected = serde_json::json!({

@@ -122,7 +122,7 @@ fn told(upstream: &Upstream, (index, it): (usize, &Arc<Backend>), overrides: &Li
         "address": address,
         "weight": it.full_weight() / WEIGHT_UNIT,
         "state": state.name(),
-        "why": &*why(it, state),
+        "why": &*why(it, state, changed.as_ref()),
         "in_flight": it.in_flight(),
         "requests": requests,
         "failures": failures,
@@ -206,10 +206,13 @@ impl State {
 }
 
 /// Why it is in that state, for people.
-fn why(backend: &Backend, state: State) -> Arc<str> {
+fn why(backend: &Backend, state: State, changed: Option<&Map<String, Value>>) -> Arc<str> {
     match state {
         State::Up | State::Down | State::Ejected => backend.shared.why(),
-        State::Draining | State::Disabled => "an administrator said so".into(),
+        State::Draining | State::Disabled => match changed.is_some_and(|keys| keys.contains_key("state")) {
+            true => "an administrator said so".into(),
+            false => "the configuration says so".into(),
+        },
     }
 }
 

@@ -1,15 +1,30 @@
-//! `pointsman check`: everything that is wrong with a configuration.
+//! `pointsman check`: everything that is wrong with a configuration, and what it would change of a program
+//! that runs.
 
-use std::process::ExitCode;
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use super::{File, Format, Status, print, start};
+use serde_json::{Value, json};
+
+use super::{
+    Failure, File, Format, Status,
+    admin::{Ask, Endpoint, Question, Trouble},
+    print, start,
+};
 use crate::{
-    config::{CheckFormat, Problems, check_report, load},
+    config::{CheckFormat, Problems, check_report, load, read_text},
+    reload::plan,
     settings::Problem,
 };
 
-/// Reads and builds the configuration, and prints every problem.
-pub(super) fn check(file: File, format: Format) -> Status {
+/// Reads and builds the configuration, and prints every problem; with `against`, a plan if there is none.
+pub(super) fn check(file: File, format: Format, against: Option<&Ask>) -> Status {
+    // Which file leads to the endpoint is asked before the file is found, since the default may be meant.
+    let named = file.clone();
     let path = start::find(file)?;
     let report = match format {
         Format::Text => CheckFormat::Text,
@@ -20,17 +35,77 @@ pub(super) fn check(file: File, format: Format) -> Status {
         Ok(config) => start::build(config).err(),
         Err(_) => None,
     };
-    let Some(problem) = built else {
-        print(&text);
-        return Ok(ExitCode::from(status));
-    };
-    let problems = Problems(vec![Problem::with_file(path, problem, None)]);
-    print(&match format {
-        Format::Text => format!("{problems}\n\n1 problem\n"),
-        Format::Json => {
-            let report = serde_json::json!({"ok": false, "problems": problems.to_json()});
-            format!("{report:#}\n")
+    if let Some(problem) = built {
+        tell(&Problems(vec![Problem::with_file(path, problem, None)]), format);
+        return Ok(ExitCode::from(2));
+    }
+    match against {
+        Some(ask) if status == 0 => against_running(&path, &Endpoint::find(ask, &named)?, format),
+        Some(_) | None => {
+            print(&text);
+            Ok(ExitCode::from(status))
         }
+    }
+}
+
+fn tell(problems: &Problems, format: Format) {
+    print(&match format {
+        Format::Text => {
+            format!("{problems}\n\n{}\n", super::admin::counted(problems.0.len(), "problem"))
+        }
+        Format::Json => format!("{:#}\n", json!({"ok": false, "problems": problems.to_json()})),
     });
-    Ok(ExitCode::from(2))
+}
+
+/// Sends the file's text to the running program and prints what it says.
+fn against_running(path: &Path, endpoint: &Endpoint, format: Format) -> Status {
+    let text = read_text(path).map_err(Failure::usage)?;
+    let is_json = format == Format::Json;
+    match endpoint.ask(&Question::post("/api/v1/config/plan").with_toml(&text)) {
+        Ok(plan) if is_json => print(&format!("{plan:#}\n")),
+        Ok(plan) => {
+            print(&plan::text(&plan));
+            if let Some(theirs) = running_file(endpoint).filter(|theirs| is_other(path, theirs)) {
+                // With standard error closed there is nobody to tell.
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "note: the running program uses {}, and this is {}",
+                    theirs.display(),
+                    path.display()
+                );
+            }
+        }
+        Err(Trouble::Refused(422, answer)) => return refused(&answer, endpoint, is_json),
+        Err(trouble) => return Err(endpoint.failure(&trouble, is_json)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is good here is not there: other files lie there, or it is another version.
+fn refused(answer: &Value, endpoint: &Endpoint, is_json: bool) -> Status {
+    let trouble = Trouble::Refused(422, answer.clone());
+    let failure = endpoint.failure(&trouble, is_json);
+    match is_json {
+        true => Ok(ExitCode::from(2)),
+        false => Err(Failure::usage(format!(
+            "the file is good here, and not where the running program is:\n{}",
+            failure.text()
+        ))),
+    }
+}
+
+/// The file of the running program.
+fn running_file(endpoint: &Endpoint) -> Option<PathBuf> {
+    let status = endpoint.ask(&Question::get("/api/v1/status")).ok()?;
+    Some(status.get("config_file")?.as_str()?.into())
+}
+
+/// Whether the running program's file is surely another one than ours. Its name may start from a folder
+/// that only it knows.
+fn is_other(own: &Path, theirs: &Path) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    match theirs.is_absolute() {
+        true => real(theirs) != real(own),
+        false => theirs.file_name() != own.file_name(),
+    }
 }

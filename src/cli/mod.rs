@@ -4,6 +4,8 @@
 //! gives the exit status that `docs/getting-started.md` promises. Output goes through [`print`], since
 //! a reader that closed the pipe is no reason to panic.
 
+pub mod admin;
+pub mod backend;
 pub mod cache;
 mod certificates;
 mod check;
@@ -12,8 +14,13 @@ pub mod demo;
 mod explain;
 mod healthcheck;
 mod man;
+mod reload;
 mod schema;
 pub mod start;
+pub mod status;
+mod table;
+mod upgrade;
+mod watch;
 
 use std::{
     fmt,
@@ -24,6 +31,12 @@ use std::{
 };
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use self::{
+    admin::{Ask, Running},
+    backend::{Backend, Wish},
+    status::Show,
+};
 
 /// A load-balancing reverse proxy.
 #[derive(Debug, Parser)]
@@ -40,8 +53,10 @@ First steps:
   pointsman demo                        see it at work, with nothing to prepare
   pointsman check --config my.toml      tell everything that is wrong with a configuration
   pointsman run --config my.toml        run the proxy
+  pointsman status --watch              see what it does
 
-Signals: SIGTERM and SIGINT drain and stop (a second one stops at once), SIGUSR1 reopens the access log.";
+Signals: SIGTERM and SIGINT drain and stop (a second one stops at once), SIGHUP reloads, SIGUSR1 reopens
+the access log, SIGUSR2 upgrades.";
 
 /// What the program can do.
 #[derive(Debug, Subcommand)]
@@ -52,7 +67,8 @@ pub enum Verb {
     Run(File),
     /// Tell everything that is wrong with a configuration, without opening a socket.
     ///
-    /// Ends with 0 when it is good, 2 when there are problems.
+    /// Ends with 0 when it is good, 2 when there are problems; 1 when it is good and the running program
+    /// cannot be asked.
     Check {
         #[command(flatten)]
         #[doc(hidden)]
@@ -60,6 +76,12 @@ pub enum Verb {
         /// How to print.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
+        /// Also tell what it would change of a running Pointsman, which is not touched.
+        #[arg(long)]
+        against_running: bool,
+        #[command(flatten)]
+        #[doc(hidden)]
+        ask: Ask,
     },
     /// Run three demonstration backends and a proxy in front of them, and say what to try.
     Demo,
@@ -76,10 +98,46 @@ pub enum Verb {
     ///
     /// Ends with 0 when it is ready, 1 when it is not.
     Healthcheck {
-        /// The admin endpoint: http://ADDRESS:PORT, or unix:PATH.
-        #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9900")]
-        admin: String,
+        /// The admin endpoint: http://ADDRESS:PORT, or unix:PATH [default: $POINTSMAN_ADMIN, else
+        /// http://127.0.0.1:9900].
+        #[arg(long, value_name = "URL")]
+        admin: Option<String>,
     },
+    /// Show what a running Pointsman is and does.
+    ///
+    /// Ends with 0, or 1 when it refuses or cannot be reached.
+    Status(Show),
+    /// Have a running Pointsman read its configuration file again.
+    ///
+    /// Ends with 0 when the file is in force; 1 when it is not good, and what was in force goes on, or when
+    /// the program refuses or cannot be reached.
+    Reload(Running),
+    /// Give a backend nothing new; what is under way on it ends by itself.
+    ///
+    /// Ends with 0, or 1 when the running program refuses or cannot be reached.
+    Drain(Backend),
+    /// Give a backend its part again.
+    ///
+    /// Ends with 0, or 1 when the running program refuses or cannot be reached.
+    Enable(Backend),
+    /// Take a backend out.
+    ///
+    /// Ends with 0, or 1 when the running program refuses or cannot be reached.
+    Disable(Backend),
+    /// Give a backend another share.
+    ///
+    /// Ends with 0, or 1 when the running program refuses or cannot be reached.
+    Weight {
+        #[command(flatten)]
+        #[doc(hidden)]
+        backend: Backend,
+        /// Its share beside the others'; 0 = gets nothing new.
+        weight: u32,
+    },
+    /// Have the installed program take the place of the running one, without a lost connection.
+    ///
+    /// Ends with 0 when the new one serves; 1 when it does not, and the old one goes on.
+    Upgrade(Running),
     /// Compare eviction policies on a trace of requests, without a cache.
     #[command(subcommand)]
     Cache(cache::Cache),
@@ -95,7 +153,7 @@ pub enum Verb {
 }
 
 /// Which configuration file.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct File {
     /// The configuration [default: config/pointsman.toml, else /etc/pointsman/pointsman.toml].
     #[arg(long, value_name = "FILE")]
@@ -143,11 +201,20 @@ pub fn perform(verb: Verb) -> ExitCode {
     let status = match verb {
         // `main` takes it before this; from anywhere else there is nothing to run.
         Verb::Run(_) => Err(Failure::usage("`run` is the program itself")),
-        Verb::Check { file, format } => check::check(file, format),
+        Verb::Check { file, format, against_running, ask } => {
+            check::check(file, format, against_running.then_some(&ask))
+        }
         Verb::Demo => demo::demo(),
         Verb::Explain(request) => explain::explain(request),
         Verb::Certificates { dir } => certificates::certificates(&dir),
-        Verb::Healthcheck { admin } => healthcheck::healthcheck(&admin),
+        Verb::Healthcheck { admin } => healthcheck::healthcheck(admin),
+        Verb::Status(show) => status::status(&show),
+        Verb::Reload(running) => reload::reload(&running),
+        Verb::Drain(backend) => backend::change(&backend, Wish::Drain),
+        Verb::Enable(backend) => backend::change(&backend, Wish::Enable),
+        Verb::Disable(backend) => backend::change(&backend, Wish::Disable),
+        Verb::Weight { backend, weight } => backend::change(&backend, Wish::Weight(weight)),
+        Verb::Upgrade(running) => upgrade::upgrade(&running),
         Verb::Cache(asked) => cache::cache(asked),
         Verb::Schema => Ok(schema::schema()),
         Verb::Completions { shell } => Ok(completions::completions(shell)),

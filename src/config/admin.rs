@@ -1,8 +1,13 @@
 //! `[admin]`: the admin endpoint.
 
-use crate::settings::{Secret, Table, section};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+};
 
-use super::listen::ListenAddress;
+use crate::settings::{Node, Problems, Reader, Secret, Source, Table, section};
+
+use super::{listen::ListenAddress, read_text};
 
 section! {
     /// The admin API, dashboard and metrics; off when the table is absent.
@@ -25,3 +30,36 @@ impl AdminConf {
         }
     }
 }
+
+/// How a running program is reached, as far as its file tells.
+#[derive(Debug)]
+pub struct Reach {
+    /// Where it answers.
+    pub address: ListenAddress,
+    /// Its token.
+    pub token: Option<Secret>,
+    /// What is wrong with `[admin]`.
+    pub problems: Option<Problems>,
+}
+
+/// Reads `[admin]` and nothing else: whoever asks a running program may be about to find out what is wrong
+/// with the rest. `None` without `[admin]`.
+pub fn reach(path: &Path) -> Result<Option<Reach>, Problems> {
+    let text = read_text(path)?;
+    let source = Source::new(&text, path);
+    let mut reader = Reader::new(&source);
+    let (root, _) = Node::parse(&text);
+    let Some(admin) = root.get("admin") else { return Ok(None) };
+    let address = admin.get("address").map(|node| reader.read_as::<ListenAddress>("address", node));
+    let address = match address {
+        Some(Some(address)) => address,
+        Some(None) => return Err(reader.into_problems()),
+        None => ListenAddress::Tcp(DEFAULT),
+    };
+    let token = admin.get("token_file").and_then(|node| reader.read_as::<Secret>("token_file", node));
+    let problems = reader.has_problems().then(|| reader.into_problems());
+    Ok(Some(Reach { address, token, problems }))
+}
+
+/// The address without one in the file.
+const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);

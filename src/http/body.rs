@@ -151,6 +151,8 @@ impl Relay {
                     return Err(broken(error));
                 }
                 Poll::Pending => {
+                    // Empty, but of full size: who waits holds nothing.
+                    self.block = Block::default();
                     self.upload(cx, exchange, client)?;
                     let _ = client.poll_flush(cx)?;
                     return Ok(Side::Backend);

@@ -78,6 +78,8 @@ impl Direction {
             match from.stream.poll_block(cx) {
                 Poll::Ready(block) => self.block = block?,
                 Poll::Pending => {
+                    // Empty, but of full size: who waits holds nothing.
+                    self.block = Block::default();
                     let _ = Pin::new(&mut to.stream).poll_flush(cx)?;
                     return Poll::Pending;
                 }

@@ -107,6 +107,10 @@ impl Accepting {
             sockets.iter().filter(|it| it.slot.get() == from).for_each(|it| it.slot.set(to));
         }
         for (slot, socket) in open {
+            if self.worker.is_draining() {
+                // It is published as the program stops; its own queue is empty still.
+                break;
+            }
             // A socket that cannot be registered is out of a descriptor or of memory; the others accept.
             match register(socket) {
                 Ok(socket) => self.open(slot, Rc::new(socket)),

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod accepting;
+pub mod activation;
 pub mod connection;
 pub mod handover;
 pub mod mailbox;

@@ -13,7 +13,7 @@ use std::{
     path::Path,
 };
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::config::listen::ListenAddress;
 
@@ -58,10 +58,14 @@ pub fn bind_private(address: &ListenAddress) -> io::Result<Bound> {
 pub fn complete(handed: &Bound, address: &ListenAddress, workers: usize) -> io::Result<Bound> {
     let mut sockets = handed.sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>()?;
     for index in sockets.len()..workers {
-        let socket = match (address, handed.address.parse(), sockets.first()) {
-            (ListenAddress::Tcp(_), Ok(bound), _) => listening(bound)?,
-            (ListenAddress::Unix(_), _, Some(first)) => first.try_clone()?,
-            (_, _, _) => return Err(io::Error::other(format!("there is no socket for worker {index}"))),
+        let Some(first) = sockets.first() else {
+            return Err(io::Error::other(format!("there is no socket for worker {index}")));
+        };
+        // A service manager's socket does not share its port: nobody could bind another one beside it.
+        let is_shared = matches!(address, ListenAddress::Tcp(_)) && SockRef::from(first).reuse_port()?;
+        let socket = match handed.address.parse() {
+            Ok(bound) if is_shared => listening(bound)?,
+            Ok(_) | Err(_) => first.try_clone()?,
         };
         sockets.push(socket);
     }
@@ -123,6 +127,8 @@ fn bind_unix(path: &Path, workers: usize, mode: Option<u32>) -> io::Result<Bound
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -134,6 +140,21 @@ mod tests {
         assert_ne!(taken.port(), 0);
         let error = bind(&ListenAddress::Tcp(taken), 1, false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_socket_that_does_not_share_its_port_is_shared_by_descriptors() {
+        for is_shared in [false, true] {
+            let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+            let socket = tcp_socket(any, is_shared).unwrap();
+            socket.listen(1).unwrap();
+            let address = socket.local_addr().unwrap().as_socket().unwrap();
+            let handed = Bound { sockets: vec![socket.into()], address: address.to_string() };
+            let bound = complete(&handed, &ListenAddress::Tcp(address), 3).unwrap();
+            let cookies: HashSet<u64> =
+                bound.sockets.iter().map(|socket| SockRef::from(socket).cookie().unwrap()).collect();
+            assert_eq!((bound.sockets.len(), cookies.len()), (3, if is_shared { 3 } else { 1 }));
+        }
     }
 
     #[test]

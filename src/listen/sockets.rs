@@ -157,6 +157,10 @@ impl Sockets {
     pub fn forget_handed(&mut self) {
         for handed in self.handed.drain(..) {
             tracing::info!(address = %handed.address, "not listening any more");
+            if let Some(path) = handed.address.strip_prefix("unix:") {
+                // Nobody shall queue up at a socket that nobody accepts on.
+                let _ = fs::remove_file(path);
+            }
         }
     }
 

@@ -6,12 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    task::spawn_blocking,
-    time::{MissedTickBehavior, interval, sleep_until},
-};
-
 use super::{
     Reloader, Request,
     attempt::{Attempt, first_admin_socket, late},
@@ -31,6 +25,11 @@ use crate::{
     runtime::{Snapshot, overrides::Overrides, worker::Shared},
     telemetry::access_log::AccessLog,
     tls::tickets::Tickets,
+};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval, sleep_until},
 };
 
 /// Makes generations. Everything of it belongs to the control loop.
@@ -128,7 +127,9 @@ impl Engine {
         let served = admin.as_ref().map(dup).transpose()?;
         settle_states(&snapshot, None);
         let files = prepare::files(&loaded.path, &loaded.config);
-        let hashes = watch::hashes(&files);
+        let mut hashes = watch::hashes(&files);
+        // What was read: the file may have been edited since.
+        hashes.insert(loaded.path.clone(), watch::hash(loaded.text.as_bytes()));
         let attempted = watch::fingerprint(&hashes);
         let in_force = InForce {
             path: loaded.path,

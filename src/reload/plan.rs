@@ -11,6 +11,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use show::text;
+
 use crate::{
     config::{Config, listen::ListenerConf},
     route::conf::RouteConf,

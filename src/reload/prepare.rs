@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use super::{plan::Hashes, watch};
@@ -63,7 +63,9 @@ impl Order {
             .build(effective)
             .map_err(|message| Problems(vec![Problem::with_file(self.path.clone(), message, None)]))?;
         let files = files(&self.path, &file);
-        let hashes = watch::hashes(&files);
+        let mut hashes = watch::hashes(&files);
+        // What was read: the file may have been edited since.
+        hashes.insert(self.path.clone(), watch::hash(text.as_bytes()));
         let is_overtaken = files.iter().any(|file| is_newer(file, begun));
         Ok(Prepared { text, file, overrides, snapshot, files, hashes, is_overtaken })
     }
@@ -77,5 +79,7 @@ pub(super) fn files(path: &Path, config: &Config) -> Vec<PathBuf> {
 }
 
 fn is_newer(file: &Path, than: SystemTime) -> bool {
-    file.metadata().and_then(|it| it.modified()).is_ok_and(|modified| modified >= than)
+    // The clock of file systems is that of the last tick.
+    let modified = file.metadata().and_then(|it| it.modified());
+    modified.is_ok_and(|modified| modified + Duration::from_millis(20) >= than)
 }

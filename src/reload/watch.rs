@@ -119,11 +119,16 @@ const MOST_LINKS: usize = 40;
 
 /// What stands in these files. A file that cannot be read counts as one that says so.
 pub(super) fn hashes(files: &[PathBuf]) -> Hashes {
-    let hash = |file: &PathBuf| match fs::read(file) {
-        Ok(bytes) => xxh3_64(&bytes),
-        Err(error) => xxh3_64(error.kind().to_string().as_bytes()),
+    let of = |file: &PathBuf| match fs::read(file) {
+        Ok(bytes) => hash(&bytes),
+        Err(error) => hash(error.kind().to_string().as_bytes()),
     };
-    files.iter().map(|file| (file.clone(), hash(file))).collect()
+    files.iter().map(|file| (file.clone(), of(file))).collect()
+}
+
+/// What contents come to.
+pub(super) fn hash(bytes: &[u8]) -> u64 {
+    xxh3_64(bytes)
 }
 
 /// What all of it comes to.

@@ -3,12 +3,13 @@
 use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
+    ops::Deref,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Cache};
 
 use super::{
     connections::Connections,
@@ -52,7 +53,7 @@ pub struct Worker {
     pub series: Arc<WorkerSeries>,
     /// Its open connections.
     pub connections: Connections,
-    current: RefCell<Rc<WorkerSnapshot>>,
+    current: RefCell<Current>,
     /// For each listener that is gone and still has connections: the last generation that had it.
     retired: RefCell<HashMap<Slot, Rc<WorkerSnapshot>>>,
     groups: Rc<Groups>,
@@ -63,6 +64,26 @@ pub struct Worker {
     id_next: Cell<u64>,
     is_draining: Cell<bool>,
     traces: crate::telemetry::trace::WorkerTraces,
+}
+
+/// The newest generation that the worker knows, and what it makes of it.
+#[derive(Debug)]
+struct Current {
+    /// Asked for each request, and then costs a look at one pointer.
+    published: Cache<Published, Arc<Snapshot>>,
+    view: Rc<WorkerSnapshot>,
+}
+
+/// Where generations are published.
+#[derive(Debug)]
+struct Published(Arc<Shared>);
+
+impl Deref for Published {
+    type Target = ArcSwap<Snapshot>;
+
+    fn deref(&self) -> &ArcSwap<Snapshot> {
+        &self.0.snapshot
+    }
 }
 
 /// A snapshot as one worker sees it: every name is an index, and the worker's own state hangs on it.
@@ -111,7 +132,10 @@ impl Worker {
             index,
             series,
             connections: Connections::default(),
-            current: RefCell::new(Rc::new(current)),
+            current: RefCell::new(Current {
+                published: Cache::new(Published(shared.clone())),
+                view: Rc::new(current),
+            }),
             retired: RefCell::default(),
             groups,
             log,
@@ -127,12 +151,12 @@ impl Worker {
     /// The current snapshot. A new generation is taken over at the first call after its publish.
     #[inline]
     pub fn snapshot(&self) -> Rc<WorkerSnapshot> {
-        let mut current = self.current.borrow_mut();
-        let published = self.shared.snapshot.load();
-        if !Arc::ptr_eq(&published, &current.shared) {
-            self.advance(&mut current, published.clone());
+        let Current { published, view } = &mut *self.current.borrow_mut();
+        let published = published.load();
+        if !Arc::ptr_eq(published, &view.shared) {
+            self.advance(view, published.clone());
         }
-        current.clone()
+        view.clone()
     }
 
     #[cold]
@@ -168,7 +192,7 @@ impl Worker {
     /// the listener is gone.
     #[inline]
     pub fn is_closing(&self, slot: Slot) -> bool {
-        self.is_draining.get() || self.current.borrow().shared.listener(slot).is_none()
+        self.is_draining.get() || self.current.borrow().view.shared.listener(slot).is_none()
     }
 
     /// Says that stopping has come to [`Stage::Draining`].

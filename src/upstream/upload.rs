@@ -116,7 +116,11 @@ impl Upload {
             }
             match client.poll_body(cx) {
                 Poll::Ready(piece) => self.take(piece?, wire)?,
-                Poll::Pending => return Ok(Waiting::Client),
+                Poll::Pending => {
+                    // Empty, but of full size: who waits holds nothing.
+                    self.block = Block::default();
+                    return Ok(Waiting::Client);
+                }
             }
         }
     }

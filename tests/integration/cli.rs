@@ -18,25 +18,31 @@ use crate::support::{
 
 /// What a verb left behind.
 #[derive(Debug)]
-struct Ended {
-    status: Option<i32>,
-    out: String,
-    err: String,
+pub struct Ended {
+    pub status: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 impl Ended {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
-fn pointsman(arguments: &[&str]) -> Ended {
+pub fn pointsman(arguments: &[&str]) -> Ended {
     pointsman_in(Path::new("/"), arguments)
 }
 
-fn pointsman_in(folder: &Path, arguments: &[&str]) -> Ended {
+pub fn pointsman_in(folder: &Path, arguments: &[&str]) -> Ended {
+    pointsman_with(folder, &[], arguments)
+}
+
+pub fn pointsman_with(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
-    let output = command.args(arguments).current_dir(folder).stdin(Stdio::null()).output().unwrap();
+    command.args(arguments).current_dir(folder).stdin(Stdio::null());
+    command.env_remove("POINTSMAN_ADMIN").env_remove("POINTSMAN_TOKEN").envs(variables.iter().copied());
+    let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ended { status: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
@@ -297,9 +303,9 @@ fn healthcheck_tells_whether_a_proxy_is_ready() {
 fn every_verb_has_help_and_an_unknown_one_is_refused() {
     let all = pointsman(&["--help"]);
     assert_eq!((all.status, all.err.as_str()), (Some(0), ""));
-    for verb in
-        ["run", "check", "demo", "explain", "certificates", "healthcheck", "schema", "completions", "man"]
-    {
+    let verbs = "run check demo explain certificates healthcheck status reload drain enable disable weight \
+                 upgrade schema completions man";
+    for verb in verbs.split(' ') {
         assert!(all.out.contains(&format!("\n  {verb} ")), "{verb} is not listed");
         let ended = pointsman(&[verb, "--help"]);
         assert_eq!((ended.status, ended.err.as_str()), (Some(0), ""), "{verb}");

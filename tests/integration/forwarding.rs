@@ -328,3 +328,41 @@ fn a_slow_reader_holds_the_backend_back_and_not_the_memory() {
     std::thread::sleep(Duration::from_millis(300));
     assert!(proxy.memory() < 64 * 1024 * 1024, "{} bytes", proxy.memory());
 }
+
+#[test]
+fn who_waits_holds_no_block_of_memory() {
+    const CONNECTIONS: usize = 150;
+    let origin = Origin::start(|request| match request.target.as_str() {
+        "/socket" => Reply::Take(Box::new(|connection| {
+            connection.send(
+                "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+            );
+            let mut bytes = [0; 64];
+            while let Ok(length @ 1..) = std::io::Read::read(&mut connection.reader, &mut bytes) {
+                connection.send(&bytes[..length]);
+            }
+        })),
+        "/stream" => Reply::Bytes(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n".into()),
+        _ => Reply::Text(200, "warm".into()),
+    });
+    let text = config(&[origin.address()], "")
+        .replace("upstream = \"u\"", "upstream = \"u\"\nupgrade = [\"websocket\"]");
+    let proxy = Proxy::start(&text);
+    // The worker's own pool is filled before.
+    let mut warm: Vec<_> = (0..CONNECTIONS).map(|_| proxy.connect()).collect();
+    warm.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "warm"));
+    let before = proxy.memory();
+    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
+    let open = |_| {
+        let (mut tunnel, mut stream) = (proxy.connect(), proxy.connect());
+        assert_eq!(tunnel.get_with("/socket", "test", upgrade).status, 101);
+        tunnel.send("there and back");
+        assert_eq!(tunnel.exactly(14), b"there and back");
+        stream.send("GET /stream HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert!(stream.until(b"x\r\n").is_some());
+        (tunnel, stream)
+    };
+    let open: Vec<_> = (0..CONNECTIONS).map(open).collect();
+    let each = proxy.memory().saturating_sub(before) / (2 * open.len() as u64);
+    assert!(each < 32 * 1024, "{each} bytes for each that waits");
+}

@@ -13,6 +13,7 @@
     reason = "a test's helpers may stop as a test does"
 )]
 
+mod activation;
 mod admin;
 mod admin_api;
 mod api_description;
@@ -26,6 +27,7 @@ mod health;
 mod http2;
 mod limits;
 mod logs;
+mod operating;
 mod proxy_protocol;
 mod real_servers;
 mod reload;
@@ -40,3 +42,4 @@ mod tracing;
 mod unix_sockets;
 mod upgrade;
 mod upstream_tls;
+mod watching;

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    os::unix::net::UnixStream,
+    os::unix::net::{UnixDatagram, UnixStream},
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -162,4 +163,66 @@ fn more_and_fewer_workers_and_a_unix_socket() {
             assert!(answer.ends_with("one"), "{answer}");
         }
     }
+}
+
+#[test]
+fn as_process_1_of_a_container_it_refuses_and_says_why() {
+    let origin = Origin::named("one");
+    let folder = crate::support::proxy::folder();
+    let file = folder.join("pointsman.toml");
+    fs::write(&file, config(&[origin.address()], ADMIN)).unwrap();
+    let in_namespace = |program: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--pid", "--fork", "--kill-child", program]);
+        command
+    };
+    if !in_namespace("true").output().is_ok_and(|output| output.status.success()) {
+        crate::support::skipped("a namespace of processes");
+        fs::remove_dir_all(&folder).unwrap();
+        return;
+    }
+    let mut command = in_namespace(env!("CARGO_BIN_EXE_pointsman"));
+    command.args(["run", "--config"]).arg(&file);
+    let proxy = Proxy::spawn(command, folder, 2);
+    let upgrade = "POST /api/v1/upgrade HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    let mut client = Client::connect(proxy.address("admin"));
+    client.send(upgrade);
+    let response = client.response("POST");
+    let answer: serde_json::Value = serde_json::from_str(&response.text()).unwrap();
+    assert_eq!((response.status, &answer["error"]["code"]), (409, &"process_1".into()), "{answer}");
+    assert!(answer["error"]["hint"].as_str().unwrap().contains("container"), "{answer}");
+    assert_eq!(proxy.get("/").text(), "one");
+    assert!(proxy.upgraded().is_empty());
+}
+
+#[test]
+fn the_service_manager_is_told_of_every_step() {
+    let origin = Origin::named("one");
+    let folder = crate::support::proxy::folder();
+    let file = folder.join("pointsman.toml");
+    fs::write(&file, config(&[origin.address()], ADMIN)).unwrap();
+    let socket = UnixDatagram::bind(folder.join("notify")).unwrap();
+    socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+    let told = || {
+        let mut bytes = [0; 256];
+        let length = socket.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..length].to_vec()).unwrap()
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+    command.args(["run", "--config"]).arg(&file).env("NOTIFY_SOCKET", folder.join("notify"));
+    let mut proxy = Proxy::spawn(command, folder, 2);
+    assert_eq!(told(), "READY=1");
+    proxy.signal("HUP");
+    assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert_eq!(told(), "READY=1");
+    upgrade(&proxy);
+    // The next program is ready before it is named; which of the two is heard first is not said.
+    let mut both = [told(), told()];
+    both.sort();
+    assert_eq!(both, [format!("MAINPID={}", proxy.upgraded()[0]), "READY=1".to_owned()]);
+    assert!(proxy.wait().success());
+    assert_eq!(proxy.get("/").text(), "one");
+    // The one that went did not say that the service stops; this one does.
+    proxy.signal("TERM");
+    assert_eq!(told(), "STOPPING=1");
 }

@@ -249,6 +249,10 @@ fn configuration(admin: &Admin, snapshot: &Snapshot, text: &mut Text) {
     let help = "1 when the configuration was last read without a problem.";
     text.family("config_last_reload_success", Kind::Gauge, help);
     text.sample(&none, u8::from(admin.reloader.last().ok));
+    let (succeeded, failed) = admin.reloader.counts();
+    text.family("config_reloads_total", Kind::Counter, "Attempts to reload, by how they ended.");
+    text.sample(&Labels::of(&[("result", "success")]), succeeded);
+    text.sample(&Labels::of(&[("result", "failure")]), failed);
     let help = "Unix time at which the configuration was last read.";
     text.family("config_last_reload_timestamp_seconds", Kind::Gauge, help);
     text.sample(&none, admin.reloader.last().at_unix);

@@ -132,6 +132,12 @@ Events as they come, a body there and back, ten megabytes, a redirect, a slow an
   curl -so /dev/null -w '%{{size_download}} bytes in %{{time_total}} s\\n' http://127.0.0.1:{http}/big
   curl -L http://127.0.0.1:{http}/old
   curl http://127.0.0.1:{http}/slow
+Take b out gently, and in again; the dashboard has buttons for it:
+  curl -X POST http://127.0.0.1:{admin}/api/v1/upstreams/demo/backends/b/drain
+  curl -X POST http://127.0.0.1:{admin}/api/v1/upstreams/demo/backends/b/enable
+Edit the configuration while it runs; this redirects elsewhere, and drops nothing:
+  sed -i s,/old,/older, {config}; sleep 1; curl -s http://127.0.0.1:{admin}/api/v1/status | grep generation
+  curl -s -o /dev/null -w '%{{redirect_url}}\\n' http://127.0.0.1:{http}/older
 Why a request goes where it goes:
   {program} explain --config {config} GET http://127.0.0.1:{http}/users/7
 What Pointsman knows, and a line for each request:

@@ -18,7 +18,7 @@ use std::{
 
 use self::backend::Server;
 use super::{Failure, Status, print, start};
-use crate::{app, config, tls::demo::demo_certificates};
+use crate::{app, config, listen::activation::Activated, tls::demo::demo_certificates};
 
 /// The demonstration backends.
 const SERVERS: [Plan; 3] = [
@@ -75,7 +75,7 @@ pub(super) fn demo() -> Status {
     start::begin_log(&loaded.config.log);
     start::raise_descriptor_limit(&loaded.config);
     print(&guide::guide(&place, &command(), &file));
-    app::run(loaded, None, None).map_err(Failure::new)?;
+    app::run(loaded, None, Activated::default(), None).map_err(Failure::new)?;
     print("The demonstration is over; its files are gone.\n");
     Ok(ExitCode::SUCCESS)
 }

@@ -10,33 +10,7 @@ use crate::runtime::overrides::Line;
 impl Plan {
     /// Lines with `+`, `-` and `~` before what comes, goes and changes.
     pub fn to_text(&self) -> String {
-        let mut rows = Vec::new();
-        let kinds = [
-            ("listener", &self.listeners),
-            ("route", &self.routes),
-            ("upstream", &self.upstreams),
-            ("backend", &self.backends),
-        ];
-        for (kind, steps) in kinds {
-            rows.extend(steps.iter().filter_map(|step| row(kind, step)));
-        }
-        let keys = |note: &str, keys: &[String]| {
-            keys.iter().map(|key| ["~".into(), "key".into(), key.clone(), note.into()]).collect::<Vec<_>>()
-        };
-        rows.extend(keys("", &self.keys));
-        rows.extend(keys("only at the next start or upgrade", &self.next_start));
-        for file in &self.files {
-            rows.push(["~".into(), "file".into(), file.display().to_string(), "new contents".into()]);
-        }
-        rows.extend(self.certificates.iter().filter_map(certificate_row));
-        for line in &self.dropped_overrides {
-            rows.push(override_row("-", line, "the file changes it"));
-        }
-        if self.is_empty() {
-            return format!("nothing would change\n{}", aligned(&rows));
-        }
-        rows.extend(self.kept_overrides.iter().map(|line| override_row(" ", line, "stays")));
-        aligned(&rows)
+        text(&self.to_json())
     }
 
     /// The form in which the admin API gives it.
@@ -89,44 +63,96 @@ impl Happening {
     }
 }
 
+/// Lines of a plan that [`Plan::to_json`] made, here or in a program that runs.
+pub fn text(plan: &Value) -> String {
+    let mut rows = Vec::new();
+    for (kind, kinds) in
+        [("listener", "listeners"), ("route", "routes"), ("upstream", "upstreams"), ("backend", "backends")]
+    {
+        rows.extend(list(plan, kinds).iter().filter_map(|step| row(kind, step)));
+    }
+    let named = |key: &str, kind: &str, note: &str| {
+        let names = list(plan, key).iter().filter_map(Value::as_str);
+        names.map(|name| ["~".into(), kind.into(), name.into(), note.into()]).collect::<Vec<Row>>()
+    };
+    rows.extend(named("keys", "key", ""));
+    rows.extend(named("next_start", "key", "only at the next start or upgrade"));
+    rows.extend(named("files", "file", "new contents"));
+    rows.extend(list(plan, "certificates").iter().filter_map(certificate_row));
+    let overrides = plan.get("overrides").unwrap_or(&Value::Null);
+    let dropped = list(overrides, "dropped").iter();
+    rows.extend(dropped.map(|line| override_row("-", line, "the file changes it")));
+    if plan.get("changes").and_then(Value::as_bool) == Some(false) {
+        return format!("nothing would change\n{}", aligned(&rows));
+    }
+    rows.extend(list(overrides, "kept").iter().map(|line| override_row(" ", line, "stays")));
+    aligned(&rows)
+}
+
 type Row = [String; 4];
 
-fn row(kind: &str, step: &Step) -> Option<Row> {
+fn told<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn joined(value: &Value, key: &str, between: &str) -> String {
+    list(value, key).iter().filter_map(Value::as_str).collect::<Vec<_>>().join(between)
+}
+
+fn row(kind: &str, step: &Value) -> Option<Row> {
     let is_socket = kind == "listener";
-    let (sign, note) = match step.what {
-        Happening::Kept => return None,
-        Happening::Added => ("+", if is_socket { "opened" } else { "" }.to_owned()),
-        Happening::Removed if is_socket => ("-", "closed; what is open ends by itself".to_owned()),
-        Happening::Removed if kind == "backend" => ("-", "drained".to_owned()),
-        Happening::Removed => ("-", String::new()),
-        Happening::Changed => ("~", step.keys.join(", ")),
-        Happening::Moved => ("~", "another place in the order".to_owned()),
+    let (sign, note) = match told(step, "change") {
+        "kept" => return None,
+        "added" => ("+", if is_socket { "opened" } else { "" }.to_owned()),
+        "removed" if is_socket => ("-", "closed; what is open ends by itself".to_owned()),
+        "removed" if kind == "backend" => ("-", "drained".to_owned()),
+        "removed" => ("-", String::new()),
+        "moved" => ("~", "another place in the order".to_owned()),
+        // Also what a newer program calls otherwise.
+        _ => ("~", joined(step, "keys", ", ")),
     };
-    Some([sign.to_owned(), kind.to_owned(), step.name.clone(), note])
+    Some([sign.to_owned(), kind.to_owned(), told(step, "name").to_owned(), note])
 }
 
 /// A certificate that is new or about to end.
-fn certificate_row(certificate: &Certificate) -> Option<Row> {
-    let warning = certificate.warning();
-    let sign = match (certificate.is_new, &warning) {
-        (false, None) => return None,
+fn certificate_row(certificate: &Value) -> Option<Row> {
+    let is_new = certificate.get("new").and_then(Value::as_bool) == Some(true);
+    let warning = told(certificate, "warning");
+    let sign = match (is_new, warning) {
+        (false, "") => return None,
         (true, _) => "~",
-        (false, Some(_)) => "!",
+        (false, _) => "!",
     };
-    let names = certificate.facts.as_ref().map_or_else(String::new, |facts| facts.names.join(" "));
-    let until = certificate.facts.as_ref().map(|facts| {
-        let days = certificate.days_left.unwrap_or_default();
-        let plural = if days == 1 { "" } else { "s" };
-        format!("until {} ({days} day{plural})", facts.not_after_text())
-    });
-    let note = [certificate.is_new.then(|| "new".to_owned()), Some(names), until, warning];
-    let note: Vec<_> = note.into_iter().flatten().filter(|part| !part.is_empty()).collect();
-    let name = format!("{} {}", certificate.listener, certificate.chain.display());
+    let until = match told(certificate, "not_after") {
+        "" => String::new(),
+        until => {
+            let days = certificate.get("days_left").and_then(Value::as_i64).unwrap_or_default();
+            let plural = if days == 1 { "" } else { "s" };
+            format!("until {until} ({days} day{plural})")
+        }
+    };
+    let names = joined(certificate, "names", " ");
+    let note = [if is_new { "new" } else { "" }, &names, &until, warning];
+    let note: Vec<&str> = note.into_iter().filter(|part| !part.is_empty()).collect();
+    let name = format!("{} {}", told(certificate, "listener"), told(certificate, "chain"));
     Some([sign.to_owned(), "certificate".to_owned(), name, note.join(", ")])
 }
 
-fn override_row(sign: &str, line: &Line, note: &str) -> Row {
-    [sign.to_owned(), "override".to_owned(), line.to_string(), note.to_owned()]
+fn override_row(sign: &str, line: &Value, note: &str) -> Row {
+    let plain = |key: &str| match line.get(key) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(other) => Some(other.to_string()),
+    };
+    let mut what = format!("{}/{}: {}", told(line, "upstream"), told(line, "backend"), told(line, "key"));
+    if let (Some(value), Some(base)) = (plain("value"), plain("base")) {
+        what += &format!(" {value} instead of {base}");
+    }
+    [sign.to_owned(), "override".to_owned(), what, note.to_owned()]
 }
 
 /// Rows with their second and third columns below each other.

@@ -34,18 +34,27 @@ impl Proxy {
 
     /// The same in a folder that holds what the configuration refers to.
     pub fn start_in(folder: PathBuf, config: &str) -> Self {
-        let file = folder.join("pointsman.toml");
-        fs::write(&file, config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
-        command.args(["run", "--config"]).arg(&file);
+        command.args(["run", "--config"]).arg(folder.join("pointsman.toml")).stdin(Stdio::null());
+        Self::start_by(command, folder, config)
+    }
+
+    /// The same by another command, which finds the configuration in the folder as `pointsman.toml`, and
+    /// with its own standard input.
+    pub fn start_by(command: Command, folder: PathBuf, config: &str) -> Self {
+        fs::write(folder.join("pointsman.toml"), config).unwrap();
         let expected = config.matches("[[listener]]").count() + config.matches("[admin]").count();
-        Self::spawn(command, folder, expected)
+        Self::begin(command, folder, expected)
     }
 
     /// Starts a command that runs the proxy, and waits until it listens at as many addresses as that.
     pub fn spawn(mut command: Command, folder: PathBuf, expected: usize) -> Self {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command.stdin(Stdio::null());
+        Self::begin(command, folder, expected)
+    }
+
+    fn begin(mut command: Command, folder: PathBuf, expected: usize) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (sender, listening) = mpsc::channel();
         let error = BufReader::new(child.stderr.take().unwrap());

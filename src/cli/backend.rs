@@ -1,0 +1,110 @@
+//! `pointsman drain`, `enable`, `disable` and `weight`: what a backend of a running Pointsman gets.
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{
+    Failure, Status,
+    admin::{Question, Running, segment},
+};
+
+/// Which backend, and how long it is to last.
+#[derive(Debug, Args)]
+pub struct Backend {
+    /// The backend, by its name or its address, behind the name of its upstream.
+    #[arg(value_name = "UPSTREAM/BACKEND")]
+    pub backend: String,
+    /// Write it into the configuration file too; otherwise only the running program knows.
+    #[arg(long)]
+    pub persist: bool,
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub running: Running,
+}
+
+/// What is to become of a backend.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wish {
+    Drain,
+    Enable,
+    Disable,
+    Weight(u32),
+}
+
+/// Asks for it and tells what the backend is then.
+pub(super) fn change(backend: &Backend, wish: Wish) -> Status {
+    let path = path(&backend.backend, wish, backend.persist)?;
+    let body = match wish {
+        Wish::Weight(weight) => Some(json!({"weight": weight}).to_string()),
+        Wish::Drain | Wish::Enable | Wish::Disable => None,
+    };
+    let question = body.as_ref().map_or(Question::post(&path), |body| Question::patch(&path, body));
+    backend.running.tell(&question, |answer| text(&backend.backend, answer, backend.persist))
+}
+
+fn path(backend: &str, wish: Wish, is_persisted: bool) -> Result<String, Failure> {
+    // Names have no slash; the address of a unix socket has.
+    let named = backend.split_once('/').filter(|(upstream, name)| !upstream.is_empty() && !name.is_empty());
+    let (upstream, name) = named.ok_or_else(|| {
+        Failure::usage(format!(
+            "`{backend}` is no backend: write UPSTREAM/BACKEND, as `pointsman status` shows them"
+        ))
+    })?;
+    let action = match wish {
+        Wish::Drain => "/drain",
+        Wish::Enable => "/enable",
+        Wish::Disable => "/disable",
+        Wish::Weight(_) => "",
+    };
+    let persist = if is_persisted { "?persist=true" } else { "" };
+    let (upstream, name) = (segment(upstream), segment(name));
+    Ok(format!("/api/v1/upstreams/{upstream}/backends/{name}{action}{persist}"))
+}
+
+fn text(backend: &str, answer: &Value, is_persisted: bool) -> String {
+    let number = |key: &str| answer.get(key).and_then(Value::as_u64).unwrap_or_default();
+    let state = answer.get("state").and_then(Value::as_str).unwrap_or("unknown");
+    let mut text = format!("{backend}: {state}, weight {}", number("weight"));
+    if state == "draining" || state == "disabled" {
+        text += &format!(", {} in flight", number("in_flight"));
+    }
+    text += &format!(" (generation {})\n", number("generation"));
+    if !is_persisted && answer.get("override").is_some_and(|it| !it.is_null()) {
+        text += "The file does not know; `--persist` writes it there.\n";
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_is_named_behind_its_upstream() {
+        let path = |backend| path(backend, Wish::Drain, false).map_err(|failure| failure.text().to_owned());
+        assert_eq!(path("u/b").unwrap(), "/api/v1/upstreams/u/backends/b/drain");
+        let unix = "/api/v1/upstreams/u/backends/unix:%2Frun%2Fa%20b.sock/drain";
+        assert_eq!(path("u/unix:/run/a b.sock").unwrap(), unix);
+        assert_eq!(
+            path("größe/[::1]:80").unwrap(),
+            "/api/v1/upstreams/gr%C3%B6%C3%9Fe/backends/%5B::1%5D:80/drain"
+        );
+        for bad in ["u", "u/", "/b", "/", ""] {
+            assert!(path(bad).unwrap_err().contains("UPSTREAM/BACKEND"), "{bad}");
+        }
+        let weight = super::path("u/b", Wish::Weight(3), true).unwrap();
+        assert_eq!(weight, "/api/v1/upstreams/u/backends/b?persist=true");
+    }
+
+    #[test]
+    fn what_the_backend_is_now_is_told() {
+        let mut answer = json!({"state": "draining", "weight": 2, "in_flight": 7, "generation": 4,
+            "override": {"state": {"base": "enabled", "value": "draining"}}});
+        let told = text("u/b", &answer, false);
+        assert!(told.starts_with("u/b: draining, weight 2, 7 in flight (generation 4)\n"), "{told}");
+        assert!(told.contains("--persist"));
+        answer["override"] = Value::Null;
+        answer["state"] = "up".into();
+        assert_eq!(text("u/b", &answer, false), "u/b: up, weight 2 (generation 4)\n");
+    }
+}

@@ -1,0 +1,331 @@
+//! `pointsman status`: what a running Pointsman is and does, on a page.
+//!
+//! Pure but for asking: a page of text is made of two answers. `--watch` is in `src/cli/watch/`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{
+    Status,
+    admin::{Question, Running, counted},
+    print,
+    table::{self, Cell, Row, Tone, bytes, is_colored, milliseconds, span, table},
+    watch,
+};
+use crate::settings::Problem;
+
+/// How the status is shown.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// Show it live: rates, latencies, backends, recent errors; `q` ends it.
+    #[arg(long)]
+    pub watch: bool,
+    /// Seconds between two looks.
+    #[arg(long, value_name = "SECONDS", default_value = "1", requires = "watch", value_parser = watch::seconds)]
+    pub interval: std::time::Duration,
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub running: Running,
+}
+
+/// Asks and shows.
+pub(super) fn status(show: &Show) -> Status {
+    if show.watch {
+        return watch::watch(&show.running, show.interval);
+    }
+    let running = &show.running;
+    let endpoint = running.endpoint()?;
+    let ask =
+        |path| endpoint.ask(&Question::get(path)).map_err(|trouble| endpoint.failure(&trouble, running.json));
+    let status = ask("/api/v1/status")?;
+    let upstreams = ask("/api/v1/upstreams")?;
+    print(&match running.json {
+        true => {
+            let mut both = status;
+            if let (Some(both), Some(list)) = (both.as_object_mut(), upstreams.get("upstreams")) {
+                both.insert("upstreams".to_owned(), list.clone());
+            }
+            format!("{both:#}\n")
+        }
+        false => page(&status, &upstreams, is_colored()),
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What stands at a key, as text; empty where there is none.
+pub(super) fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// What stands at a key, as a number; 0 where there is none.
+pub(super) fn number(value: &Value, key: &str) -> u64 {
+    value.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// What stands at a key, as an array; empty where there is none.
+pub(super) fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn flag(value: &Value, key: &str) -> bool {
+    value.get(key).and_then(Value::as_bool).unwrap_or_default()
+}
+
+fn page(status: &Value, upstreams: &Value, is_colored: bool) -> String {
+    let mut rows = about(status);
+    rows.extend(reload(status));
+    rows.push(Row::new());
+    rows.extend(listeners(status));
+    for upstream in list(upstreams, "upstreams") {
+        rows.push(Row::new());
+        rows.extend(backends(upstream));
+    }
+    for (title, lines) in [("overrides", overrides(status)), ("certificates", certificates(status))] {
+        if !lines.is_empty() {
+            rows.push(Row::new());
+            rows.push(vec![Cell::new(title, Tone::Strong)]);
+            rows.extend(lines);
+        }
+    }
+    table::lines(&rows, is_colored)
+}
+
+/// What runs.
+fn about(status: &Value) -> Vec<Row> {
+    let fact = |name: &str, cell: Cell| vec![Cell::new(format!("{name:12}"), Tone::Faint), cell];
+    let mut process = format!(
+        "{}, up {}, {}",
+        number(status, "pid"),
+        span(number(status, "uptime_seconds")),
+        counted(usize::try_from(number(status, "workers")).unwrap_or_default(), "worker"),
+    );
+    if text(status, "role") == "standby" {
+        process += ", standby";
+    }
+    let mut facts = vec![
+        fact("version", Cell::text(text(status, "version"))),
+        fact("process", Cell::text(process)),
+        fact(
+            "generation",
+            Cell::text(format!("{} ({})", number(status, "generation"), text(status, "config_hash"))),
+        ),
+    ];
+    if flag(status, "draining") {
+        let what = "draining: nothing new is taken";
+        facts.push(fact("state", Cell::new(what, Tone::Warning)));
+    }
+    facts
+}
+
+/// How the last reload went.
+fn reload(status: &Value) -> Vec<Row> {
+    let last = status.get("last_reload").unwrap_or(&Value::Null);
+    let title = Cell::new("last reload ", Tone::Faint);
+    let how =
+        format!("at {} by {}, in {} ms", text(last, "at"), text(last, "cause"), number(last, "took_ms"));
+    let (word, tone) = match flag(last, "ok") {
+        true => ("good", Tone::Good),
+        false => ("REFUSED; what was in force goes on", Tone::Bad),
+    };
+    let mut rows = vec![vec![title, Cell::new(word, tone), Cell::text(format!(", {how}"))]];
+    for problem in list(last, "problems").iter().filter_map(Problem::from_json) {
+        rows.extend(problem.to_string().lines().map(|line| vec![Cell::text(format!("  {line}"))]));
+    }
+    let notes = list(last, "notes").iter().filter_map(Value::as_str);
+    rows.extend(notes.map(|note| vec![Cell::text(format!("  note: {note}"))]));
+    rows
+}
+
+fn listeners(status: &Value) -> Vec<Row> {
+    let row = |it: &Value| {
+        let count = |key| Cell::number(number(it, key).to_string());
+        vec![
+            Cell::text(text(it, "name")),
+            Cell::text(text(it, "address")),
+            Cell::text(text(it, "protocol")),
+            count("connections"),
+            count("accepted"),
+            count("refused"),
+        ]
+    };
+    let rows: Vec<Row> = list(status, "listeners").iter().map(row).collect();
+    table(&["listener", "address", "protocol", "connections", "accepted", "refused"], &rows)
+}
+
+/// A heading and the table of an upstream's backends.
+fn backends(upstream: &Value) -> Vec<Row> {
+    let title = vec![
+        Cell::new(format!("upstream {}", text(upstream, "name")), Tone::Strong),
+        Cell::text(format!(" ({})", text(upstream, "balance"))),
+    ];
+    let rows: Vec<Row> = list(upstream, "backends").iter().map(backend).collect();
+    let heading = [
+        "backend",
+        "address",
+        "state",
+        "weight",
+        "in flight",
+        "requests",
+        "failures",
+        "average",
+        "bytes/s",
+        "why",
+    ];
+    let mut all = vec![title];
+    all.extend(table(&heading, &rows));
+    all
+}
+
+fn backend(backend: &Value) -> Row {
+    let count = |key| Cell::number(number(backend, key).to_string());
+    let average = backend.get("ewma_ms").and_then(Value::as_f64);
+    let failures = match number(backend, "failures") {
+        0 => Cell::number("0"),
+        some => Cell { tone: Tone::Warning, ..Cell::number(some.to_string()) },
+    };
+    vec![
+        Cell::text(text(backend, "name")),
+        Cell::text(text(backend, "address")),
+        table::state(text(backend, "state")),
+        weight(backend),
+        count("in_flight"),
+        count("requests"),
+        failures,
+        Cell::number(average.map_or_else(|| "-".to_owned(), milliseconds)),
+        Cell::number(bytes(number(backend, "bytes_per_second") as f64)),
+        Cell::text(text(backend, "why")),
+    ]
+}
+
+/// The weight, with a star where an administrator changed it.
+pub(super) fn weight(backend: &Value) -> Cell {
+    let is_changed = backend.get("override").and_then(|it| it.get("weight")).is_some();
+    let star = if is_changed { "*" } else { "" };
+    Cell::number(format!("{}{star}", number(backend, "weight")))
+}
+
+/// What administrators changed.
+fn overrides(status: &Value) -> Vec<Row> {
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let row = |it: &Value| {
+        let name = format!("  {}/{}", text(it, "upstream"), text(it, "backend"));
+        let (base, value) = (it.get("base").unwrap_or(&Value::Null), it.get("value").unwrap_or(&Value::Null));
+        let what = match text(it, "key") {
+            key @ ("added" | "removed") => key.to_owned(),
+            "weight" => format!("weight* {} instead of {}", plain(value), plain(base)),
+            key => format!("{key} {} instead of {}", plain(value), plain(base)),
+        };
+        vec![Cell::text(name + ": "), Cell::text(what)]
+    };
+    list(status, "overrides").iter().map(row).collect()
+}
+
+/// Certificates that end soon, or have.
+fn certificates(status: &Value) -> Vec<Row> {
+    let row = |it: &Value| {
+        let warning = text(it, "warning");
+        let names: Vec<&str> = list(it, "names").iter().filter_map(Value::as_str).collect();
+        let what = format!("  {} {} ({}): ", text(it, "listener"), text(it, "chain"), names.join(" "));
+        (!warning.is_empty()).then(|| vec![Cell::text(what), Cell::new(warning, Tone::Warning)])
+    };
+    list(status, "certificates").iter().filter_map(row).collect()
+}
+
+/// What the tests of two files show.
+#[cfg(test)]
+pub(super) fn example() -> (Value, Value) {
+    use serde_json::json;
+
+    let status = json!({
+        "version": "0.1.0", "pid": 4711, "uptime_seconds": 7500, "generation": 3, "config_hash": "00ab",
+        "workers": 2, "draining": false, "role": "primary",
+        "listeners": [{"name": "web", "address": "127.0.0.1:8080", "protocol": "http",
+            "connections": 3, "accepted": 1200, "refused": 0}],
+        "overrides": [{"upstream": "app", "backend": "a", "address": "10.0.0.1:80", "key": "weight",
+            "base": 1, "value": 3}],
+        "certificates": [
+            {"listener": "tls", "chain": "a.pem", "names": ["a.test", "b.test"], "warning": "it ends in 3 days"},
+            {"listener": "tls", "chain": "b.pem", "names": ["c.test"], "warning": null}],
+        "reloads": {"succeeded": 2, "failed": 1},
+        "last_reload": {"ok": false, "at": "2026-01-02T03:04:05Z", "cause": "file", "took_ms": 12, "notes": [],
+            "problems": [{"file": "p.toml", "line": 6, "column": 12, "message": "there is no upstream `ap`",
+                "hint": "did you mean `app`?", "source": "upstream = \"ap\""}]},
+    });
+    let backend = |name: &str, state: &str, why: &str| {
+        json!({"name": name, "address": "10.0.0.1:80", "weight": 3, "state": state, "why": why,
+            "in_flight": 2, "requests": 90, "failures": 1, "ewma_ms": 1.25, "bytes_per_second": 2048,
+            "override": null})
+    };
+    let mut first = backend("a", "up", "");
+    first["override"] = json!({"weight": {"base": 1, "value": 3}});
+    let second = backend("b", "down", "connection refused");
+    let upstreams =
+        json!({"upstreams": [{"name": "app", "balance": "round-robin", "backends": [first, second]}]});
+    (status, upstreams)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn everything_worth_knowing_stands_on_the_page() {
+        let (status, upstreams) = example();
+        let page = page(&status, &upstreams, false);
+        let expected = "\
+version     0.1.0
+process     4711, up 2h 5m, 2 workers
+generation  3 (00ab)
+last reload REFUSED; what was in force goes on, at 2026-01-02T03:04:05Z by file, in 12 ms
+  p.toml:6:12: there is no upstream `ap`
+      6 | upstream = \"ap\"
+        |            ^^^^
+    hint: did you mean `app`?
+
+listener  address         protocol  connections  accepted  refused
+web       127.0.0.1:8080  http                3      1200        0
+
+upstream app (round-robin)
+backend  address      state  weight  in flight  requests  failures  average    bytes/s  why
+a        10.0.0.1:80  up         3*          2        90         1   1.2 ms  2.0 KiB
+b        10.0.0.1:80  down        3          2        90         1   1.2 ms  2.0 KiB  connection refused
+
+overrides
+  app/a: weight* 3 instead of 1
+
+certificates
+  tls a.pem (a.test b.test): it ends in 3 days
+";
+        let expected = expected.replace("average    bytes/s", "average  bytes/s");
+        assert_eq!(page, expected, "{page}");
+    }
+
+    #[test]
+    fn colours_add_nothing_that_is_not_said() {
+        let (mut status, upstreams) = example();
+        status["draining"] = true.into();
+        let colored = page(&status, &upstreams, true);
+        assert!(colored.contains("\x1b[31mREFUSED"), "{colored}");
+        let (mut plain, mut is_code) = (String::new(), false);
+        for c in colored.chars() {
+            match (is_code, c) {
+                (false, '\x1b') => is_code = true,
+                (true, 'm') => is_code = false,
+                (true, _) => {}
+                (false, _) => plain.push(c),
+            }
+        }
+        let trimmed: String = plain.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+        assert_eq!(trimmed, page(&status, &upstreams, false));
+        assert!(trimmed.contains("draining: nothing new is taken"));
+    }
+
+    #[test]
+    fn an_answer_of_another_version_is_no_panic() {
+        assert!(page(&Value::Null, &json!([]), false).contains("generation  0"));
+    }
+}
