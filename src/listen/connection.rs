@@ -44,29 +44,26 @@ pub fn begin(worker: &Rc<Worker>, accepted: Accepted) {
     let key = place.key();
     let opening = Box::pin(open(worker.clone(), accepted));
     let task = tokio::task::spawn_local(async move {
-        let Some((connection, is_http2)) = opening.await else { return };
-        serve(connection, is_http2, place).await;
+        // In one block: what is handed on to another future is kept twice.
+        let Some((mut connection, is_http2)) = opening.await else { return };
+        if is_http2 {
+            place.set(&connection.peer, Speaks::Http2);
+            return Box::pin(h2::serve(*connection)).await;
+        }
+        place.set(&connection.peer, Speaks::Http1);
+        match connection.serve().await {
+            Become::Closed => connection.wire.stream.say_goodbye(),
+            Become::Tunnel(tunnel) => {
+                place.set(&connection.peer, Speaks::Tunnel);
+                Box::pin(upgrade::join(connection, *tunnel)).await;
+            }
+            Become::Http2 => {
+                place.set(&connection.peer, Speaks::Http2);
+                Box::pin(h2::serve(*connection)).await;
+            }
+        }
     });
     worker.connections.set_task(key, task.abort_handle());
-}
-
-async fn serve(mut connection: Box<Connection>, is_http2: bool, place: Place) {
-    if is_http2 {
-        place.set(&connection.peer, Speaks::Http2);
-        return Box::pin(h2::serve(*connection)).await;
-    }
-    place.set(&connection.peer, Speaks::Http1);
-    match connection.serve().await {
-        Become::Closed => connection.wire.stream.say_goodbye(),
-        Become::Tunnel(tunnel) => {
-            place.set(&connection.peer, Speaks::Tunnel);
-            Box::pin(upgrade::join(connection, *tunnel)).await;
-        }
-        Become::Http2 => {
-            place.set(&connection.peer, Speaks::Http2);
-            Box::pin(h2::serve(*connection)).await;
-        }
-    }
 }
 
 /// Makes a connection of a socket, and says whether it speaks HTTP/2; `None` when it came to nothing.

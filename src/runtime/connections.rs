@@ -17,12 +17,17 @@ pub struct Connections(RefCell<Slab<Entry>>);
 
 #[derive(Debug)]
 struct Entry {
-    slot: Slot,
-    since: Moment,
-    speaks: Speaks,
     peer: Weak<Peer>,
     task: Option<AbortHandle>,
+    /// As few bytes as will do: there are as many of these as connections.
+    slot: u32,
+    /// In seconds of [`Moment`].
+    since: u32,
+    speaks: Speaks,
 }
+
+/// A second in terms of [`Moment`].
+const SECOND: u64 = 1_000_000;
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,8 +61,9 @@ pub struct Description {
 impl Connections {
     /// Makes an entry for a connection whose task begins.
     pub fn enter(worker: &Rc<Worker>, slot: Slot) -> Place {
-        let entry =
-            Entry { slot, since: Moment::now(), speaks: Speaks::Nothing, peer: Weak::new(), task: None };
+        let since = u32::try_from(Moment::now().0 / SECOND).unwrap_or(u32::MAX);
+        let slot = u32::try_from(slot).unwrap_or(u32::MAX);
+        let entry = Entry { peer: Weak::new(), task: None, slot, since, speaks: Speaks::Nothing };
         let key = worker.connections.0.borrow_mut().insert(entry);
         Place { worker: worker.clone(), key: u32::try_from(key).unwrap_or(u32::MAX) }
     }
@@ -74,7 +80,7 @@ impl Connections {
         // Ended outside of the borrow: a task may be dropped at once, and its place with it.
         let tasks: Vec<AbortHandle> = {
             let entries = self.0.borrow();
-            let of_slot = entries.iter().filter(|(_, entry)| entry.slot == slot);
+            let of_slot = entries.iter().filter(|(_, entry)| entry.slot as usize == slot);
             of_slot.filter_map(|(_, entry)| entry.task.clone()).collect()
         };
         tasks.iter().for_each(AbortHandle::abort);
@@ -91,7 +97,8 @@ impl Connections {
                 port => format!("{}:{port}", peer.text),
             });
             let tls = peer.and_then(|peer| peer.tls.as_ref().map(|tls| tls.version));
-            Description { slot: entry.slot, since: entry.since, speaks: entry.speaks, client, tls }
+            let since = Moment(u64::from(entry.since) * SECOND);
+            Description { slot: entry.slot as usize, since, speaks: entry.speaks, client, tls }
         });
         (described.collect(), entries.len())
     }

@@ -219,15 +219,27 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        for pid in self.upgraded() {
-            // Most of them have ended; these are ours, and so is what is left of them.
-            let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status();
+        // Programs that took over: they run with the file of this test's own folder, and so does nobody else.
+        for pid in running_in(&self.folder) {
+            let _ = Command::new("kill").args(["-KILL", &pid]).stderr(Stdio::null()).status();
         }
         if std::thread::panicking() {
             eprintln!("the proxy's log:\n{}", self.log().join("\n"));
         }
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+/// Processes that were started with a file in this folder.
+fn running_in(folder: &Path) -> Vec<String> {
+    let folder = format!("{}/", folder.display());
+    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let is_there = |process: &PathBuf| {
+        fs::read(process.join("cmdline")).is_ok_and(|it| String::from_utf8_lossy(&it).contains(&folder))
+    };
+    let pid =
+        |process: PathBuf| process.file_name()?.to_str()?.parse::<u32>().ok().map(|pid| pid.to_string());
+    processes.filter(is_there).filter_map(pid).collect()
 }
 
 /// A new folder of this test's own.
