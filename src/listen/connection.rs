@@ -32,7 +32,7 @@ use crate::{
     },
     runtime::{
         Listener, Worker,
-        connections::{Connections, Place, Speaks},
+        connections::{Connections, Speaks},
     },
 };
 
