@@ -251,7 +251,7 @@ pub(super) fn example() -> (Value, Value) {
         "reloads": {"succeeded": 2, "failed": 1},
         "last_reload": {"ok": false, "at": "2026-01-02T03:04:05Z", "cause": "file", "took_ms": 12, "notes": [],
             "problems": [{"file": "p.toml", "line": 6, "column": 12, "message": "there is no upstream `ap`",
-                "hint": "did you mean `app`?", "source": "upstream = \"ap\""}]},
+                "hint": "did you mean `app`?", "source": "upstream = \"ap\"", "width": 4}]},
     });
     let backend = |name: &str, state: &str, why: &str| {
         json!({"name": name, "address": "10.0.0.1:80", "weight": 3, "state": state, "why": why,

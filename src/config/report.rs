@@ -10,7 +10,7 @@ use crate::settings::{reference::tables, schema};
 pub enum CheckFormat {
     /// For people.
     Text,
-    /// For scripts: `{"ok", "problems": [{"file", "line", "column", "message", "hint", "source"}]}`.
+    /// For scripts: `{"ok", "problems": [{"file", "line", "column", "message", "hint", "source", "width"}]}`.
     Json,
 }
 

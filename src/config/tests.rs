@@ -96,6 +96,10 @@ fn broken_files_get_exactly_the_expected_diagnosis() {
         // Certificates stand in a temporary folder, of which nothing must be seen.
         let text = text.replace(&format!("{}/", folder.0.display()), "");
         assert_eq!(status, 2, "{} is taken for good", path.display());
+        // Who is told over the admin API sees the same.
+        for problem in load(&folder.join(&path)).unwrap_err().0 {
+            assert_eq!(Problem::from_json(&problem.to_json()), Some(problem));
+        }
         let expected = path.with_extension("expected");
         if env::var_os("UPDATE_BROKEN").is_some() {
             fs::write(&expected, &text).unwrap();
@@ -203,7 +207,7 @@ fn json_has_the_contract_s_keys() {
     let (text, status) = check_report(Path::new("tests/broken/unknown-policy.toml"), CheckFormat::Json);
     let report: serde_json::Value = serde_json::from_str(&text).unwrap();
     let keys: Vec<_> = report["problems"][0].as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["file", "line", "column", "message", "hint", "source"]);
+    assert_eq!(keys, ["file", "line", "column", "message", "hint", "source", "width"]);
     assert_eq!(report["problems"][0]["source"], "balance = \"least-conections\"");
     assert_eq!((status, &report["ok"]), (2, &serde_json::json!(false)));
 }

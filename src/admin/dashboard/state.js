@@ -48,7 +48,7 @@ function showProblems(box, problems) {
     const line = words(problem.source).replace(/\n[^]*$/, "");
     // Tabs stay tabs, so that the caret stands where it should.
     const before = [...line].slice(0, Math.max(0, number(problem.column) - 1)).join("").replace(/[^\t]/g, " ");
-    say(row.source, problem.column ? `${line}\n${before}^` : line);
+    say(row.source, problem.column ? `${line}\n${before}${"^".repeat(Math.min(Math.max(1, number(problem.width)), 200))}` : line);
     show(row.source, line !== "");
     say(row.message, words(problem.message));
     say(row.hint, problem.hint ? `Hint: ${words(problem.hint)}` : "");

@@ -168,7 +168,7 @@ fn schemas() -> Value {
         },
         "Problem": object(json!({
             "file": text(), "line": number(), "column": number(),
-            "message": text(), "hint": maybe(), "source": text(),
+            "message": text(), "hint": maybe(), "source": text(), "width": number(),
         })),
         "Upstream": upstreams::schema(),
         "Backend": object(upstreams::properties(json!({}))),
