@@ -30,6 +30,32 @@ impl Fields {
         self.entries.clear();
     }
 
+    /// Makes these fields the same as `other`'s, and keeps the memory.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.clear();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.entries.extend_from_slice(&other.entries);
+    }
+
+    /// The same fields in as little memory as they need, for keeping.
+    pub fn compact(&self) -> Self {
+        let mut bytes =
+            Vec::with_capacity(self.iter().map(|field| field.name.len() + field.value.len()).sum());
+        let mut entries = Vec::with_capacity(self.len());
+        for entry in &self.entries {
+            let (name, value) = (bytes.len(), bytes.len() + usize::from(entry.name_len));
+            bytes.extend_from_slice(self.name(entry));
+            bytes.extend_from_slice(self.value(entry));
+            entries.push(Entry { name: name as u32, value: value as u32, ..*entry });
+        }
+        Self { bytes, entries }
+    }
+
+    /// Bytes of memory that it holds.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+
     /// Makes the bytes of a whole head available to [`Fields::push_span`].
     pub(crate) fn load(&mut self, head: &[u8]) {
         self.clear();
@@ -322,6 +348,26 @@ mod tests {
         fields.remove("HOST");
         assert!(!fields.has(Known::Host));
         assert_eq!(fields.len(), 1);
+    }
+
+    #[test]
+    fn copies_are_equal_and_a_compact_one_holds_no_more_than_it_shows() {
+        let mut fields = Fields::default();
+        for number in 0..20 {
+            fields.push("x-name", format!("value {number}").as_bytes());
+        }
+        fields.push_known(Known::Host, b"a");
+        fields.remove("x-name");
+        fields.push("y", b"z");
+        let mut copy = Fields::default();
+        copy.push("old", b"gone");
+        copy.copy_from(&fields);
+        let compact = fields.compact();
+        for same in [&copy, &compact] {
+            assert_eq!(format!("{same:?}"), r#"{"host": "a", "y": "z"}"#);
+            assert_eq!(same.known(Known::Host), Some(&b"a"[..]));
+        }
+        assert_eq!(compact.memory(), "hostayz".len() + 2 * size_of::<Entry>());
     }
 
     #[test]

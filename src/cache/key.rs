@@ -74,6 +74,13 @@ impl Key {
         Self { hash: xxh3_128(&text), text: text.into() }
     }
 
+    /// This key with something more that tells responses apart; `name` is no field's name.
+    pub fn with(self, name: &str, value: &[u8]) -> Self {
+        let mut text = self.text.into_vec();
+        Self::write_header(name, Some(value), &mut text);
+        Self::of_text(text)
+    }
+
     /// Writes a field behind a key. The length makes every text readable in one way only; absent is not
     /// empty.
     pub(super) fn write_header(name: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
@@ -88,6 +95,16 @@ impl Key {
     /// The hash, to find the key by.
     pub fn hash(&self) -> u128 {
         self.hash
+    }
+
+    /// The hash of the URI at the beginning of the text: the same for all keys of a URI.
+    pub fn uri_hash(&self) -> u128 {
+        if self.has_fields() { xxh3_128(self.uri()) } else { self.hash }
+    }
+
+    /// Whether there is more in it than the URI.
+    pub fn has_fields(&self) -> bool {
+        memchr::memchr(b'\n', &self.text).is_some()
     }
 
     /// The text, to compare and to show.

@@ -6,6 +6,8 @@
 
 use std::{cell::RefCell, ops::Deref};
 
+use bytes::Bytes;
+
 /// Size of a pooled block in bytes.
 pub const SIZE: usize = 64 * 1024;
 /// Most blocks that a worker keeps for the next reads.
@@ -17,30 +19,63 @@ thread_local! {
     static SPARE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Some bytes in memory of their own; reads as a slice of what has not been consumed.
+/// Some bytes; reads as a slice of what has not been consumed.
 #[derive(Debug, Default)]
 pub struct Block {
-    memory: Box<[u8]>,
+    memory: Memory,
     start: usize,
     end: usize,
+}
+
+/// Whose memory a block's bytes stand in.
+#[derive(Debug)]
+enum Memory {
+    /// The block's own.
+    Own(Box<[u8]>),
+    /// Everyone's, and nobody writes to it: a body that a cache holds.
+    Shared(Bytes),
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::Own(Box::default())
+    }
 }
 
 impl Block {
     /// An empty block with [`SIZE`] bytes of room, from this worker's pool.
     pub fn take() -> Self {
         let memory = SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; SIZE].into_boxed_slice());
-        Self { memory, start: 0, end: 0 }
+        Self { memory: Memory::Own(memory), start: 0, end: 0 }
     }
 
-    /// The whole memory, for a read to fill from its beginning; then [`Block::filled`].
+    /// A block of bytes that others read too; nothing is copied.
+    pub fn shared(bytes: Bytes) -> Self {
+        let end = bytes.len();
+        Self { memory: Memory::Shared(bytes), start: 0, end }
+    }
+
+    /// What is left as bytes that can be shared: a copy in memory of its size, unless it is shared already.
+    pub fn to_shared(&self) -> Bytes {
+        match &self.memory {
+            Memory::Own(_) => Bytes::copy_from_slice(self),
+            Memory::Shared(bytes) => bytes.slice(self.start..self.end),
+        }
+    }
+
+    /// The whole memory, for a read to fill from its beginning; then [`Block::filled`]. Of shared memory there
+    /// is none.
     pub fn room(&mut self) -> &mut [u8] {
-        &mut self.memory
+        match &mut self.memory {
+            Memory::Own(memory) => memory,
+            Memory::Shared(_) => &mut [],
+        }
     }
 
     /// Says how many bytes a read put into [`Block::room`].
     pub fn filled(&mut self, length: usize) {
         self.start = 0;
-        self.end = length.min(self.memory.len());
+        self.end = length.min(self.size());
     }
 
     /// Forgets the first `length` bytes.
@@ -57,7 +92,15 @@ impl Block {
 
     /// A copy of these bytes in memory of their size.
     pub fn copy_of(bytes: &[u8]) -> Self {
-        Self { memory: bytes.into(), start: 0, end: bytes.len() }
+        Self { memory: Memory::Own(bytes.into()), start: 0, end: bytes.len() }
+    }
+
+    /// Bytes of memory that it holds.
+    fn size(&self) -> usize {
+        match &self.memory {
+            Memory::Own(memory) => memory.len(),
+            Memory::Shared(bytes) => bytes.len(),
+        }
     }
 
     /// Adds bytes at the end.
@@ -66,12 +109,12 @@ impl Block {
         joined.extend_from_slice(self);
         joined.extend_from_slice(bytes);
         let end = joined.len();
-        *self = Self { memory: joined.into_boxed_slice(), start: 0, end };
+        *self = Self { memory: Memory::Own(joined.into_boxed_slice()), start: 0, end };
     }
 
     /// Gives a large memory that holds little back to the pool; to be called before a wait.
     pub fn shrink(&mut self) {
-        if self.memory.len() == SIZE && self.len() < SMALL {
+        if matches!(self.memory, Memory::Own(_)) && self.size() == SIZE && self.len() < SMALL {
             *self = Self::copy_of(self);
         }
     }
@@ -81,14 +124,19 @@ impl Deref for Block {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.memory.get(self.start..self.end).unwrap_or_default()
+        match &self.memory {
+            Memory::Own(memory) => memory.get(self.start..self.end).unwrap_or_default(),
+            Memory::Shared(bytes) => bytes.get(self.start..self.end).unwrap_or_default(),
+        }
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if self.memory.len() == SIZE {
-            let memory = std::mem::take(&mut self.memory);
+        if let Memory::Own(memory) = &mut self.memory
+            && memory.len() == SIZE
+        {
+            let memory = std::mem::take(memory);
             // While the thread ends its pool may be gone already; then the memory is just freed.
             let _ = SPARE.try_with(|spare| {
                 let mut spare = spare.borrow_mut();
@@ -113,7 +161,7 @@ mod tests {
         assert_eq!(&*block, b"ello");
         block.shrink();
         assert_eq!(&*block, b"ello");
-        assert_eq!(block.memory.len(), 4);
+        assert_eq!(block.size(), 4);
         assert_eq!(SPARE.with_borrow(Vec::len), 1);
         let rest = block.split_off(3);
         assert_eq!((&*block, &*rest), (&b"ell"[..], &b"o"[..]));
@@ -121,5 +169,22 @@ mod tests {
         assert_eq!(&*block, b"ell!!");
         block.advance(99);
         assert!(block.is_empty());
+    }
+
+    #[test]
+    fn shared_bytes_are_not_copied_and_never_written_to() {
+        let bytes = Bytes::from(vec![7; SIZE]);
+        let mut block = Block::shared(bytes.clone());
+        assert_eq!(block.as_ptr(), bytes.as_ptr());
+        assert!(block.room().is_empty());
+        block.advance(SIZE - 3);
+        block.shrink();
+        let left = block.to_shared();
+        assert_eq!((&left[..], left.as_ptr()), (&[7, 7, 7][..], bytes[SIZE - 3..].as_ptr()));
+        block.append(b"!");
+        assert_eq!((&*block, bytes.len()), (&b"\x07\x07\x07!"[..], SIZE));
+        drop(block);
+        assert!(!SPARE.with_borrow(|spare| spare.iter().any(|memory| memory.as_ptr() == bytes.as_ptr())));
+        assert_eq!(&*Block::copy_of(b"ab").to_shared(), b"ab");
     }
 }

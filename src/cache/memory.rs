@@ -1,0 +1,211 @@
+//! The store in memory: objects by key, in shards of a lock each. Never above its limit in bytes, heads and index
+//! counted; who leaves when room is needed is the evictor's choice (`evict`), who may come in at all the doorkeeper's
+//! (`admission`).
+//!
+//! Previous stop: `fill`, which brings whole responses; next stop: whoever serves them. A lock is held for one lookup
+//! or one change; what leaves is freed after it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{
+    conf::{Admission, Eviction},
+    key::Key,
+    object::Object,
+    shard::Shard,
+};
+use crate::fields::Fields;
+
+/// How a store is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Most bytes of all objects together.
+    pub limit: u64,
+    /// Most bytes of one body; it decides how many shards there can be.
+    pub max_object: u64,
+    /// Which object leaves.
+    pub eviction: Eviction,
+    /// Which object may come in.
+    pub admission: Admission,
+}
+
+/// The objects of a cache in memory.
+#[derive(Debug)]
+pub struct Memory {
+    shards: Box<[Mutex<Shard>]>,
+}
+
+/// What a lookup gives.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// The variant that answers the request.
+    Object(Arc<Object>),
+    /// Nothing matches the request's fields, but something is stored; one of it is given, for its Vary.
+    Vary(Arc<Object>),
+    /// Nothing is stored.
+    Nothing,
+}
+
+/// Why an object was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// It is larger than what a shard may hold.
+    TooLarge,
+    /// It was not asked for before (`second-request`).
+    NotAdmitted,
+}
+
+/// What the store has done and holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Objects.
+    pub objects: u64,
+    /// Bytes that they count for.
+    pub bytes: u64,
+    /// Objects that left because room was needed.
+    pub evicted: u64,
+    /// Objects that left because there were too many variants of their key.
+    pub superfluous: u64,
+    /// Objects that did not come in: too large.
+    pub too_large: u64,
+    /// Objects that did not come in: not asked for before.
+    pub not_admitted: u64,
+}
+
+/// Most shards.
+const MOST_SHARDS: u64 = 64;
+/// A shard has room for at least this many of the largest objects.
+const LARGEST_PER_SHARD: u64 = 4;
+/// Keys looked at under one lock when everything is looked at.
+const STEP: usize = 256;
+
+impl Memory {
+    /// An empty store.
+    pub fn new(shape: Shape) -> Self {
+        let most = shape.limit / shape.max_object.saturating_mul(LARGEST_PER_SHARD).max(1);
+        let count = most.clamp(1, MOST_SHARDS);
+        // Rounded down to a power of two.
+        let count = 1_usize << count.ilog2();
+        let limit = shape.limit / count as u64;
+        let shard = |_| Mutex::new(Shard::new(limit, shape.eviction, shape.admission, fastrand::u64(..)));
+        Self { shards: (0..count).map(shard).collect() }
+    }
+
+    /// Gives it another limit, policy of eviction or of admission; what has no room any more leaves. The number of
+    /// shards stays.
+    pub fn reshape(&self, shape: Shape) {
+        let limit = shape.limit / self.shards.len() as u64;
+        for shard in &self.shards {
+            let left = lock(shard).reshape(limit, shape.eviction, shape.admission, fastrand::u64(..));
+            drop(left);
+        }
+    }
+
+    /// What is stored for a request; who is found was asked for.
+    pub fn find(&self, key: &Key, request: &Fields) -> Found {
+        self.shard(key).map_or(Found::Nothing, |mut shard| shard.find(key, request))
+    }
+
+    /// Every variant of a key.
+    pub fn variants(&self, key: &Key) -> Vec<Arc<Object>> {
+        self.shard(key).map(|shard| shard.variants(key).to_vec()).unwrap_or_default()
+    }
+
+    /// Stores an object in the place of the one of the same key and variant; with more than `most` variants the
+    /// oldest leaves.
+    pub fn put(&self, object: Arc<Object>, most: usize) -> Result<(), Rejected> {
+        let Some(mut shard) = self.shard(&object.key) else { return Err(Rejected::TooLarge) };
+        let mut left = Vec::new();
+        let result = shard.put(object, most, &mut left);
+        drop(shard);
+        drop(left);
+        result
+    }
+
+    /// Stores an object in the place of `before`, if that still stands there. False when it does not: who took its
+    /// place, or its place away, knows better.
+    pub fn replace(&self, before: &Arc<Object>, object: Arc<Object>, most: usize) -> bool {
+        let Some(mut shard) = self.shard(&object.key) else { return false };
+        let mut left = Vec::new();
+        let is_there = shard.variants(&before.key).iter().any(|other| Arc::ptr_eq(other, before));
+        if is_there {
+            left.extend(shard.remove(before));
+            // One that is not stored after all leaves nothing that is older.
+            let _ = shard.put(object, most, &mut left);
+        }
+        drop(shard);
+        drop(left);
+        is_there
+    }
+
+    /// Takes out this very object.
+    pub fn remove(&self, object: &Arc<Object>) -> bool {
+        let Some(mut shard) = self.shard(&object.key) else { return false };
+        let is_there = shard.variants(&object.key).iter().any(|other| Arc::ptr_eq(other, object));
+        let left = is_there.then(|| shard.remove(object));
+        drop(shard);
+        drop(left);
+        is_there
+    }
+
+    /// Everything that is stored for a URI, under whatever fields of the key.
+    pub fn of_uri(&self, uri: &Key) -> Vec<Arc<Object>> {
+        self.shard(uri).map(|shard| shard.of_uri(uri)).unwrap_or_default()
+    }
+
+    /// Looks at every object, a few under each lock; what comes or goes meanwhile may be seen or not.
+    pub fn visit(&self, mut visit: impl FnMut(&Arc<Object>)) {
+        for shard in &self.shards {
+            let ids = lock(shard).ids();
+            for ids in ids.chunks(STEP) {
+                let objects: Vec<Arc<Object>> = {
+                    let shard = lock(shard);
+                    ids.iter().flat_map(|id| shard.by_id(*id)).cloned().collect()
+                };
+                objects.iter().for_each(&mut visit);
+            }
+        }
+    }
+
+    /// Takes everything out; gives how many there were.
+    pub fn clear(&self) -> u64 {
+        let mut count = 0;
+        for shard in &self.shards {
+            let left = lock(shard).clear();
+            count += left.values().map(|variants| variants.as_slice().len() as u64).sum::<u64>();
+        }
+        count
+    }
+
+    /// What it has done and holds.
+    pub fn stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        for shard in &self.shards {
+            let one = lock(shard).stats();
+            sum.objects += one.objects;
+            sum.bytes += one.bytes;
+            sum.evicted += one.evicted;
+            sum.superfluous += one.superfluous;
+            sum.too_large += one.too_large;
+            sum.not_admitted += one.not_admitted;
+        }
+        sum
+    }
+
+    /// Most bytes that a single object may count for.
+    pub fn largest(&self) -> u64 {
+        self.shards.first().map_or(0, |shard| lock(shard).limit())
+    }
+
+    /// All keys of a URI stand in one shard.
+    fn shard(&self, key: &Key) -> Option<MutexGuard<'_, Shard>> {
+        let hash = key.uri_hash();
+        self.shards.get((hash >> 64) as usize & (self.shards.len() - 1)).map(lock)
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

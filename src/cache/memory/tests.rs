@@ -1,0 +1,217 @@
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    cache::{date::Date, entry::Entry, freshness::Times, key::KeySettings, object::Body, policy::Policy},
+    h1::{RequestHead, ResponseHead},
+};
+
+const NOW: Date = Date(1_795_000_000);
+
+fn shape(limit: u64, eviction: Eviction) -> Shape {
+    Shape { limit, max_object: 16 << 20, eviction, admission: Admission::Always }
+}
+
+fn fields(lines: &[(&str, &str)]) -> Fields {
+    let mut fields = Fields::default();
+    lines.iter().for_each(|(name, value)| fields.push(name, value.as_bytes()));
+    fields
+}
+
+fn key(target: &str, request: &Fields, settings: &KeySettings) -> Key {
+    Key::of("http", "a", None, target, request, settings)
+}
+
+fn plain(target: &str) -> Key {
+    key(target, &Fields::default(), &KeySettings::default())
+}
+
+fn object(key: Key, request: &Fields, response: &[(&str, &str)], length: usize, after: u64) -> Arc<Object> {
+    let head = ResponseHead { status: 200, fields: fields(response), ..ResponseHead::default() };
+    let at = Date(NOW.0 + after);
+    let times = Times { requested: at, received: at };
+    let request = RequestHead { fields: request.clone(), ..RequestHead::default() };
+    let entry = Entry::of(&request, &head, &Policy::default(), times).unwrap();
+    let body = Body::of([Bytes::from(vec![after as u8; length])]);
+    Arc::new(Object::new(key, &request.fields, entry, body).unwrap())
+}
+
+fn simple(target: &str, length: usize, after: u64) -> Arc<Object> {
+    object(plain(target), &Fields::default(), &[("Cache-Control", "max-age=60")], length, after)
+}
+
+fn is(found: &Found, object: &Arc<Object>) -> bool {
+    matches!(found, Found::Object(other) if Arc::ptr_eq(other, object))
+}
+
+#[test]
+fn what_was_put_is_found_and_what_came_later_stands_in_its_place() {
+    let memory = Memory::new(shape(1 << 20, Eviction::Lru));
+    let none = Fields::default();
+    assert!(matches!(memory.find(&plain("/a"), &none), Found::Nothing));
+    let (first, second) = (simple("/a", 10, 0), simple("/a", 20, 1));
+    memory.put(first.clone(), 10).unwrap();
+    assert!(is(&memory.find(&plain("/a"), &none), &first));
+    memory.put(second.clone(), 10).unwrap();
+    assert!(is(&memory.find(&plain("/a"), &none), &second));
+    assert_eq!((memory.stats().objects, memory.stats().bytes), (1, second.size()));
+    assert!(!memory.remove(&first), "it is not there any more");
+    assert!(memory.remove(&second));
+    assert!(matches!(memory.find(&plain("/a"), &none), Found::Nothing));
+    assert_eq!(memory.stats().bytes, 0);
+}
+
+#[test]
+fn a_replacement_only_takes_the_place_of_what_it_replaces() {
+    let memory = Memory::new(shape(1 << 20, Eviction::Lru));
+    let (first, second, third) = (simple("/a", 10, 0), simple("/a", 20, 1), simple("/a", 30, 2));
+    memory.put(second.clone(), 10).unwrap();
+    assert!(!memory.replace(&first, third.clone(), 10));
+    assert!(is(&memory.find(&plain("/a"), &Fields::default()), &second));
+    assert!(memory.replace(&second, third.clone(), 10));
+    assert!(is(&memory.find(&plain("/a"), &Fields::default()), &third));
+}
+
+#[test]
+fn variants_are_chosen_by_the_request_and_the_oldest_leaves_when_there_are_too_many() {
+    let memory = Memory::new(shape(1 << 20, Eviction::Lru));
+    let vary = [("Cache-Control", "max-age=60"), ("Vary", "x")];
+    let asks = |value: &str| fields(&[("X", value)]);
+    let stored: Vec<_> = ["1", "2", "3"]
+        .iter()
+        .enumerate()
+        .map(|(at, value)| object(plain("/a"), &asks(value), &vary, 10, at as u64))
+        .collect();
+    for object in &stored {
+        memory.put(object.clone(), 2).unwrap();
+    }
+    assert!(matches!(memory.find(&plain("/a"), &asks("1")), Found::Vary(_)), "the oldest has left");
+    assert!(is(&memory.find(&plain("/a"), &asks("2")), &stored[1]));
+    assert!(is(&memory.find(&plain("/a"), &asks("3")), &stored[2]));
+    assert!(matches!(memory.find(&plain("/a"), &Fields::default()), Found::Vary(_)));
+    assert_eq!((memory.variants(&plain("/a")).len(), memory.stats().superfluous), (2, 1));
+    memory.remove(&stored[1]);
+    assert!(matches!(memory.find(&plain("/a"), &asks("2")), Found::Vary(_)));
+    memory.remove(&stored[2]);
+    assert!(matches!(memory.find(&plain("/a"), &asks("3")), Found::Nothing));
+}
+
+#[test]
+fn all_keys_of_a_uri_are_found_by_it_and_no_others() {
+    let memory = Memory::new(shape(1 << 20, Eviction::Lru));
+    let settings = KeySettings { headers: vec!["x".into()], ..KeySettings::default() };
+    for (target, value) in [("/a", "1"), ("/a", "2"), ("/b", "1")] {
+        let request = fields(&[("X", value)]);
+        let key = key(target, &request, &settings);
+        memory.put(object(key, &request, &[("Cache-Control", "max-age=60")], 10, 0), 10).unwrap();
+    }
+    memory.put(simple("/a", 10, 0), 10).unwrap();
+    assert_eq!(memory.of_uri(&plain("/a")).len(), 3);
+    assert_eq!(memory.of_uri(&plain("/b")).len(), 1);
+    assert_eq!(memory.of_uri(&plain("/c")).len(), 0);
+    for object in memory.of_uri(&plain("/a")) {
+        memory.remove(&object);
+    }
+    assert_eq!(memory.of_uri(&plain("/a")).len(), 0);
+    assert_eq!(memory.stats().objects, 1);
+}
+
+#[test]
+fn what_is_too_large_is_refused_and_leaves_nothing_older_in_its_place() {
+    let memory = Memory::new(shape(10_000, Eviction::Lru));
+    let small = simple("/a", 10, 0);
+    memory.put(small, 10).unwrap();
+    memory.put(simple("/b", 10, 0), 10).unwrap();
+    assert_eq!(memory.put(simple("/a", 20_000, 1), 10), Err(Rejected::TooLarge));
+    assert!(matches!(memory.find(&plain("/a"), &Fields::default()), Found::Nothing));
+    assert_eq!((memory.stats().objects, memory.stats().too_large), (1, 1));
+}
+
+#[test]
+fn only_what_is_asked_for_again_comes_in_where_that_is_asked() {
+    let memory = Memory::new(Shape { admission: Admission::SecondRequest, ..shape(1 << 20, Eviction::Lru) });
+    assert_eq!(memory.put(simple("/a", 10, 0), 10), Err(Rejected::NotAdmitted));
+    assert_eq!(memory.put(simple("/a", 10, 0), 10), Ok(()));
+    assert_eq!(memory.put(simple("/a", 10, 0), 10), Ok(()), "what is there may always be renewed");
+    assert_eq!(memory.stats().not_admitted, 1);
+}
+
+#[test]
+fn a_purge_or_a_write_marks_what_is_stored() {
+    let object = simple("/a", 10, 0);
+    let at = |after| Date(NOW.0 + after);
+    assert!(object.freshness().is_fresh(at(5)));
+    object.expire(at(5));
+    assert!(!object.freshness().is_fresh(at(5)));
+    let stale = object.freshness().verdict(&crate::cache::control::RequestControl::default(), at(5));
+    object.invalidate();
+    let invalid = object
+        .freshness()
+        .verdict(&crate::cache::control::RequestControl { max_stale: Some(99), ..Default::default() }, at(5));
+    use crate::cache::freshness::{Reason, Verdict};
+    assert_eq!((stale, invalid), (Verdict::Validate(Reason::Stale), Verdict::Validate(Reason::Stale)));
+}
+
+#[test]
+fn another_limit_and_policy_keep_what_has_room() {
+    let memory = Memory::new(shape(1 << 20, Eviction::Lru));
+    (0..100).for_each(|number| memory.put(simple(&format!("/{number}"), 1000, 0), 10).unwrap());
+    let one = simple("/0", 1000, 0).size();
+    memory.reshape(shape(one * 10 + one / 2, Eviction::Fifo));
+    assert_eq!(memory.stats().objects, 10);
+    memory.reshape(shape(1 << 20, Eviction::S3Fifo));
+    assert_eq!(memory.stats().objects, 10);
+    assert_eq!(memory.clear(), 10);
+    assert_eq!((memory.stats().objects, memory.stats().bytes), (0, 0));
+    memory.put(simple("/0", 1000, 0), 10).unwrap();
+    assert!(matches!(memory.find(&plain("/0"), &Fields::default()), Found::Object(_)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn never_above_the_limit_and_never_another_answer(
+        steps in prop::collection::vec((0_u8..12, 0_u8..3, 0_usize..3000, any::<bool>()), 1..200),
+        eviction in prop::sample::select(vec![Eviction::Lru, Eviction::S3Fifo, Eviction::Random, Eviction::Lfu]),
+    ) {
+        let limit = 20_000;
+        let memory = Memory::new(shape(limit, eviction));
+        // What was stored last for each target and value.
+        let mut last: HashMap<(u8, u8), Arc<Object>> = HashMap::new();
+        for (at, (target, value, length, is_removed)) in steps.into_iter().enumerate() {
+            let request = fields(&[("X", &value.to_string())]);
+            let key = plain(&format!("/{target}"));
+            // The targets from six on do not vary.
+            let value = if target < 6 { value } else { 0 };
+            let lines = [("Cache-Control", "max-age=60"), ("Vary", "x")];
+            let new = object(key.clone(), &request, &lines[..if target < 6 { 2 } else { 1 }], length, at as u64);
+            match memory.find(&key, &request) {
+                Found::Object(found) => prop_assert!(Arc::ptr_eq(&found, &last[&(target, value)])),
+                Found::Vary(_) => prop_assert!(target < 6),
+                Found::Nothing => {}
+            }
+            if is_removed {
+                if let Some(object) = last.remove(&(target, value)) {
+                    memory.remove(&object);
+                }
+            } else {
+                memory.put(new.clone(), 2).unwrap();
+                prop_assert!(is(&memory.find(&key, &request), &new));
+                last.insert((target, value), new);
+            }
+            let mut bytes = 0;
+            let mut count = 0;
+            memory.visit(|object| {
+                bytes += object.size();
+                count += 1;
+            });
+            let stats = memory.stats();
+            prop_assert_eq!((stats.bytes, stats.objects), (bytes, count));
+            prop_assert!(stats.bytes <= limit);
+        }
+    }
+}

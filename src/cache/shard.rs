@@ -1,0 +1,281 @@
+//! One shard of the store in memory: its objects by key, and their order of leaving. No lock, no clock.
+//!
+//! Invariants: the evictor knows exactly the objects that are here, by [`super::object::id`]; so what it counts is what they
+//! hold, and that is never above the limit.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
+
+use super::{
+    admission::Doorkeeper,
+    conf::{Admission, Eviction},
+    evict::{Evict, Victim},
+    key::Key,
+    memory::{Found, Rejected, Stats},
+    object::Object,
+    vary,
+};
+use crate::fields::Fields;
+
+/// The objects of one key.
+#[derive(Debug)]
+pub(super) enum Variants {
+    One(Arc<Object>),
+    Many(Vec<Arc<Object>>),
+}
+
+impl Variants {
+    pub(super) fn as_slice(&self) -> &[Arc<Object>] {
+        match self {
+            Self::One(object) => std::slice::from_ref(object),
+            Self::Many(objects) => objects,
+        }
+    }
+
+    fn push(&mut self, object: Arc<Object>) {
+        match self {
+            Self::One(first) => *self = Self::Many(vec![first.clone(), object]),
+            Self::Many(objects) => objects.push(object),
+        }
+    }
+
+    /// Takes one out; true when none is left.
+    fn remove(&mut self, id: u64) -> (Option<Arc<Object>>, bool) {
+        match self {
+            Self::One(object) if object.id() == id => (Some(object.clone()), true),
+            Self::One(_) => (None, false),
+            Self::Many(objects) => {
+                let at = objects.iter().position(|object| object.id() == id);
+                let left = at.map(|at| objects.swap_remove(at));
+                (left, objects.is_empty())
+            }
+        }
+    }
+}
+
+/// One shard.
+#[derive(Debug)]
+pub(super) struct Shard {
+    /// By the lower half of the key's hash. Another key with the same half takes the place.
+    keys: HashMap<u64, Variants>,
+    /// The half hash of the key of each object whose id is another.
+    varying: HashMap<u64, u64>,
+    /// For each URI whose keys have more than the URI: their half hashes.
+    uris: HashMap<u64, Vec<u64>>,
+    evictor: Box<dyn Evict>,
+    door: Doorkeeper,
+    stats: Stats,
+}
+
+impl Shard {
+    pub(super) fn new(limit: u64, eviction: Eviction, admission: Admission, seed: u64) -> Self {
+        Self {
+            keys: HashMap::new(),
+            varying: HashMap::new(),
+            uris: HashMap::new(),
+            evictor: eviction.start(limit, seed),
+            door: Doorkeeper::new(admission, limit),
+            stats: Stats::default(),
+        }
+    }
+
+    pub(super) fn reshape(
+        &mut self,
+        limit: u64,
+        eviction: Eviction,
+        admission: Admission,
+        seed: u64,
+    ) -> Vec<Arc<Object>> {
+        self.evictor = eviction.start(limit, seed);
+        self.door = Doorkeeper::new(admission, limit);
+        let mut left = Vec::new();
+        for id in self.ids() {
+            let objects = self.by_id(id).to_vec();
+            for object in objects {
+                let mut victims = Vec::new();
+                let fits = self.evictor.admit(object.id(), object.size(), &mut victims);
+                self.let_go(&victims, &mut left);
+                if !fits {
+                    left.extend(self.forget(object.id()));
+                }
+            }
+        }
+        left
+    }
+
+    pub(super) fn find(&mut self, key: &Key, request: &Fields) -> Found {
+        let Some(variants) = self.keys.get(&half(key)) else { return Found::Nothing };
+        let objects = variants.as_slice();
+        let Some(first) = objects.first().filter(|first| first.key == *key) else { return Found::Nothing };
+        let chosen = match objects {
+            [only] if only.entry.vary.is_nothing() => Some(only),
+            _ => vary::choose(objects.iter().map(|object| object.as_variant()), request)
+                .and_then(|at| objects.get(at)),
+        };
+        match chosen {
+            Some(object) => {
+                self.evictor.touch(object.id());
+                Found::Object(object.clone())
+            }
+            None => Found::Vary(first.clone()),
+        }
+    }
+
+    pub(super) fn variants(&self, key: &Key) -> &[Arc<Object>] {
+        let objects = self.by_id(half(key));
+        if objects.first().is_some_and(|first| first.key == *key) { objects } else { &[] }
+    }
+
+    pub(super) fn put(
+        &mut self,
+        object: Arc<Object>,
+        most: usize,
+        left: &mut Vec<Arc<Object>>,
+    ) -> Result<(), Rejected> {
+        let id = object.id();
+        let is_resident = self.evictor.size(id).is_some();
+        // Asked before anything else changes: of what does not come in, nothing else need leave.
+        if !is_resident && !self.door.admits(id) {
+            self.stats.not_admitted += 1;
+            return Err(Rejected::NotAdmitted);
+        }
+        // What stood here is gone in any case: what came is newer.
+        left.extend(self.remove_id(id));
+        if self.by_id(half(&object.key)).first().is_some_and(|first| first.key != object.key) {
+            self.clear_key(half(&object.key), left);
+        }
+        self.make_way(&object.key, most, left);
+        let mut victims = Vec::new();
+        let fits = self.evictor.admit(id, object.size(), &mut victims);
+        self.let_go(&victims, left);
+        if !fits {
+            self.stats.too_large += 1;
+            return Err(Rejected::TooLarge);
+        }
+        self.enter(object);
+        Ok(())
+    }
+
+    fn enter(&mut self, object: Arc<Object>) {
+        let key = half(&object.key);
+        let id = object.id();
+        if id != key {
+            self.varying.insert(id, key);
+        }
+        if object.key.has_fields() {
+            let keys = self.uris.entry(object.key.uri_hash() as u64).or_default();
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        match self.keys.entry(key) {
+            Entry::Occupied(mut entry) => entry.get_mut().push(object),
+            Entry::Vacant(entry) => {
+                entry.insert(Variants::One(object));
+            }
+        }
+    }
+
+    /// Takes variants of a key out until one more may come.
+    fn make_way(&mut self, key: &Key, most: usize, left: &mut Vec<Arc<Object>>) {
+        loop {
+            let objects = self.by_id(half(key));
+            let dates = objects.iter().map(|object| object.entry.date);
+            let Some(oldest) = vary::superfluous(dates, most).and_then(|at| objects.get(at)).cloned() else {
+                return;
+            };
+            self.stats.superfluous += 1;
+            left.extend(self.remove(&oldest));
+        }
+    }
+
+    pub(super) fn remove(&mut self, object: &Object) -> Option<Arc<Object>> {
+        self.remove_id(object.id())
+    }
+
+    fn remove_id(&mut self, id: u64) -> Option<Arc<Object>> {
+        self.evictor.remove(id);
+        self.forget(id)
+    }
+
+    fn clear_key(&mut self, key: u64, left: &mut Vec<Arc<Object>>) {
+        let ids: Vec<u64> = self.by_id(key).iter().map(|object| object.id()).collect();
+        for id in ids {
+            left.extend(self.remove_id(id));
+        }
+    }
+
+    fn let_go(&mut self, victims: &[Victim], left: &mut Vec<Arc<Object>>) {
+        for victim in victims {
+            self.stats.evicted += 1;
+            left.extend(self.forget(victim.key));
+        }
+    }
+
+    /// Takes an object out of the index; the evictor has let it go already.
+    fn forget(&mut self, id: u64) -> Option<Arc<Object>> {
+        let key = self.varying.remove(&id).unwrap_or(id);
+        let variants = self.keys.get_mut(&key)?;
+        let (object, is_empty) = variants.remove(id);
+        if is_empty {
+            self.keys.remove(&key);
+            if let Some(object) = object.as_ref().filter(|object| object.key.has_fields()) {
+                let uri = object.key.uri_hash() as u64;
+                if let Entry::Occupied(mut keys) = self.uris.entry(uri) {
+                    keys.get_mut().retain(|other| *other != key);
+                    if keys.get().is_empty() {
+                        keys.remove();
+                    }
+                }
+            }
+        }
+        object
+    }
+
+    pub(super) fn of_uri(&self, uri: &Key) -> Vec<Arc<Object>> {
+        let others = self.uris.get(&(uri.uri_hash() as u64)).map(Vec::as_slice).unwrap_or_default();
+        let plain = half(uri);
+        [&[plain][..], others]
+            .concat()
+            .iter()
+            .flat_map(|key| self.by_id(*key))
+            .filter(|object| object.key.uri() == uri.uri())
+            .cloned()
+            .collect()
+    }
+
+    /// The half hashes of all keys.
+    pub(super) fn ids(&self) -> Vec<u64> {
+        self.keys.keys().copied().collect()
+    }
+
+    pub(super) fn by_id(&self, key: u64) -> &[Arc<Object>] {
+        self.keys.get(&key).map(Variants::as_slice).unwrap_or_default()
+    }
+
+    pub(super) fn clear(&mut self) -> HashMap<u64, Variants> {
+        self.varying.clear();
+        self.uris.clear();
+        for key in self.ids() {
+            let ids: Vec<u64> = self.by_id(key).iter().map(|object| object.id()).collect();
+            ids.iter().for_each(|id| {
+                self.evictor.remove(*id);
+            });
+        }
+        std::mem::take(&mut self.keys)
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        Stats { objects: self.evictor.len() as u64, bytes: self.evictor.bytes(), ..self.stats }
+    }
+
+    pub(super) fn limit(&self) -> u64 {
+        self.evictor.limit()
+    }
+}
+
+fn half(key: &Key) -> u64 {
+    key.hash() as u64
+}
