@@ -182,7 +182,7 @@ mod tests {
             vec![],
             vec![Bytes::from_static(b"a")],
             vec![Bytes::from_static(b"ab"), Bytes::new(), Bytes::from_static(b"cde")],
-            vec![large.clone(), Bytes::from_static(b"x"), large.clone()],
+            vec![large.clone(), Bytes::from_static(b"x"), large],
         ] {
             let whole: Vec<u8> = chunks.concat();
             let body = Body::of(chunks);

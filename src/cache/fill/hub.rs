@@ -1,0 +1,132 @@
+//! Waking those who wait for a fill, once per worker and batch: whoever brings news puts a number into the inbox of
+//! each worker that has waiters, and wakes that worker once; the worker's own task ([`drive`]) wakes its waiters
+//! without leaving its thread.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    future::poll_fn,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use slab::Slab;
+
+thread_local! {
+    static HUB: RefCell<Hub> = RefCell::default();
+}
+
+/// What a worker is told of other threads: numbers of fills that have news.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    news: Mutex<News>,
+}
+
+#[derive(Debug, Default)]
+struct News {
+    fills: Vec<u64>,
+    driver: Option<Waker>,
+}
+
+#[derive(Debug, Default)]
+struct Hub {
+    inbox: Arc<Inbox>,
+    waiting: HashMap<u64, Waiting>,
+}
+
+/// Who waits on this worker for one fill.
+#[derive(Debug, Default)]
+struct Waiting {
+    wakers: Slab<Waker>,
+    /// Counts the times that all were woken: places given out before are theirs no more.
+    turn: u64,
+}
+
+/// A place among those who wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    index: usize,
+    turn: u64,
+}
+
+/// This worker's inbox.
+pub(super) fn inbox() -> Arc<Inbox> {
+    HUB.with_borrow(|hub| hub.inbox.clone())
+}
+
+/// Waits for news of a fill. `place` is where it waited before.
+pub(super) fn wait(fill: u64, place: &mut Option<Place>, cx: &Context<'_>) {
+    HUB.with_borrow_mut(|hub| {
+        let waiting = hub.waiting.entry(fill).or_default();
+        if let Some(kept) = place.filter(|place| place.turn == waiting.turn)
+            && let Some(waker) = waiting.wakers.get_mut(kept.index)
+        {
+            waker.clone_from(cx.waker());
+            return;
+        }
+        let index = waiting.wakers.insert(cx.waker().clone());
+        *place = Some(Place { index, turn: waiting.turn });
+    });
+}
+
+/// Waits no more.
+pub(super) fn leave(fill: u64, place: &mut Option<Place>) {
+    let Some(place) = place.take() else { return };
+    // While the thread ends the hub may be gone already.
+    let _ = HUB.try_with(|hub| {
+        let mut hub = hub.borrow_mut();
+        let Some(waiting) = hub.waiting.get_mut(&fill) else { return };
+        if place.turn == waiting.turn {
+            waiting.wakers.try_remove(place.index);
+        }
+        if waiting.wakers.is_empty() {
+            hub.waiting.remove(&fill);
+        }
+    });
+}
+
+/// Tells a worker that a fill has news.
+pub(super) fn tell(inbox: &Arc<Inbox>, fill: u64) {
+    let is_own = HUB.try_with(|hub| Arc::ptr_eq(&hub.borrow().inbox, inbox)).unwrap_or(false);
+    if is_own {
+        wake(fill);
+        return;
+    }
+    let driver = {
+        let mut news = inbox.news.lock().unwrap_or_else(PoisonError::into_inner);
+        news.fills.push(fill);
+        news.driver.take()
+    };
+    if let Some(driver) = driver {
+        driver.wake();
+    }
+}
+
+/// Wakes everyone on this worker who waits for a fill.
+fn wake(fill: u64) {
+    let wakers = HUB.with_borrow_mut(|hub| {
+        let waiting = hub.waiting.get_mut(&fill)?;
+        waiting.turn += 1;
+        Some(std::mem::take(&mut waiting.wakers))
+    });
+    for (_, waker) in wakers.into_iter().flatten() {
+        waker.wake();
+    }
+}
+
+/// Wakes this worker's waiters as news come; to be run by each worker.
+pub async fn drive() {
+    let inbox = inbox();
+    loop {
+        let fills = poll_fn(|cx| {
+            let mut news = inbox.news.lock().unwrap_or_else(PoisonError::into_inner);
+            if news.fills.is_empty() {
+                news.driver = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(std::mem::take(&mut news.fills))
+        })
+        .await;
+        fills.into_iter().for_each(wake);
+    }
+}

@@ -1,0 +1,290 @@
+//! Collapsed forwarding: one fetch, many who wait for it, on any worker.
+//!
+//! Who asks for something that is not stored either takes the lead, and gets a [`Source`] to bring the answer by, or
+//! waits as a [`Reader`] of the one that is under way. When the head comes, all readers stream from the same chunks as
+//! they come; when it may not be shared, all are released at once. Nobody polls: readers are woken by event, once per
+//! worker and batch ([`hub`]).
+//!
+//! Invariants: a fill is in the table as long as somebody may join it; the order of locks is table, fill, store; a
+//! fill that began before a purge is not stored after it (the purge leaves its rule with the fill, under the lock
+//! under which the fill looks at its rules and is stored).
+
+mod hub;
+mod reader;
+mod source;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+pub use hub::drive;
+pub use reader::{Outcome, ReadError, Reader};
+pub use source::Source;
+use state::{Phase, State};
+
+use super::{entry::Entry, key::Key, purge::Rule};
+use crate::{error::Kind, fields::Fields};
+
+/// The head of an answer that is shared.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status, fields, freshness, Vary.
+    pub entry: Entry,
+    /// The variant that it is.
+    pub variant: Key,
+    /// The body's length, where the head says it.
+    pub length: Option<u64>,
+    /// Whether those may join who ask now that it has come.
+    pub is_open: bool,
+}
+
+impl Answer {
+    /// Whether it is what this request would be answered with, were it stored.
+    pub fn matches(&self, request: &Fields) -> bool {
+        self.entry.vary.key(request).is_some_and(|key| key == self.variant)
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The kind of error.
+    pub kind: Kind,
+    /// For people.
+    pub text: String,
+}
+
+/// One fetch.
+#[derive(Debug)]
+pub struct Fill {
+    id: u64,
+    key: Key,
+    /// The variant that is expected, where something is stored that varies.
+    expected: Option<Key>,
+    fills: Arc<Fills>,
+    state: Mutex<State>,
+}
+
+/// How a cache's fills are bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Most bytes of a body that is kept for those who read slower, and stored.
+    pub max_object: u64,
+    /// Most bytes of all bodies that are on their way; what comes above it is not stored.
+    pub held: u64,
+}
+
+/// The fills of a cache that are under way.
+#[derive(Debug)]
+pub struct Fills {
+    shards: [Mutex<HashMap<u128, Vec<Arc<Fill>>>>; SHARDS],
+    held: AtomicU64,
+    bounds: Mutex<Bounds>,
+    counts: Counts,
+}
+
+/// What fills count. Once per fetch or waiter, never per hit.
+#[derive(Debug, Default)]
+struct Counts {
+    begun: AtomicU64,
+    under_way: AtomicU64,
+    waiters: AtomicU64,
+    released: AtomicU64,
+    taken_over: AtomicU64,
+}
+
+/// What fills have done and do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Fetches begun.
+    pub begun: u64,
+    /// Fetches under way.
+    pub under_way: u64,
+    /// Requests that read from one or wait for it, now.
+    pub readers: u64,
+    /// Answers that could not be shared.
+    pub released: u64,
+    /// Fetches that one who waited took over.
+    pub taken_over: u64,
+    /// Bytes of bodies on their way.
+    pub held: u64,
+}
+
+const SHARDS: usize = 16;
+/// How often a fetch is asked for before all who wait get the error.
+const MOST_TRIES: u32 = 2;
+/// How far whoever brings a body that outgrew the bounds may be ahead of the fastest reader.
+const RUN_AHEAD: u64 = 256 * 1024;
+
+/// Numbers of fills are never given twice, over all caches: workers know waiters by them.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// What somebody wants who may join a fill.
+pub struct Want<'a> {
+    /// What is asked for.
+    pub key: &'a Key,
+    /// The fields of the request.
+    pub request: &'a Fields,
+    /// The variant that it would be, where something is stored that varies.
+    pub expected: Option<Key>,
+    /// Whether an answer whose head has come already will do.
+    pub accepts: &'a dyn Fn(&Answer) -> bool,
+}
+
+/// What becomes of somebody who wants to join.
+#[derive(Debug)]
+pub enum Joined {
+    /// It leads a new fetch.
+    Lead(Source, Reader),
+    /// It waits for one that is under way.
+    Wait(Reader),
+    /// Neither: `alone` said so.
+    Alone,
+}
+
+impl Fills {
+    /// No fills yet.
+    pub fn new(bounds: Bounds) -> Arc<Self> {
+        Arc::new(Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            held: AtomicU64::new(0),
+            bounds: Mutex::new(bounds),
+            counts: Counts::default(),
+        })
+    }
+
+    /// Other bounds, for what comes from now on.
+    pub fn set_bounds(&self, bounds: Bounds) {
+        *self.bounds.lock().unwrap_or_else(PoisonError::into_inner) = bounds;
+    }
+
+    /// The bounds.
+    pub fn bounds(&self) -> Bounds {
+        *self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Joins a fill that is under way, or begins one. `alone` is asked, under the lock that keeps others from
+    /// beginning one, before a new one is begun: true when something has been stored meanwhile, or when this one may
+    /// not lead.
+    pub fn join(self: &Arc<Self>, want: &Want<'_>, alone: impl FnOnce() -> bool) -> Joined {
+        let mut table = self.table(want.key);
+        let fills = table.get(&want.key.hash()).map(Vec::as_slice).unwrap_or_default();
+        for fill in fills.iter().rev() {
+            if let Some(reader) = fill.join(want) {
+                return Joined::Wait(reader);
+            }
+        }
+        if alone() {
+            return Joined::Alone;
+        }
+        let fill = self.fill(want.key.clone(), want.expected.clone());
+        table.entry(want.key.hash()).or_default().push(fill.clone());
+        drop(table);
+        let reader = Reader::new(fill.clone());
+        Joined::Lead(Source::new(fill), reader)
+    }
+
+    /// Begins a fill that nobody joins.
+    pub fn begin_alone(self: &Arc<Self>, key: &Key) -> (Source, Reader) {
+        let fill = self.fill(key.clone(), None);
+        let reader = Reader::new(fill.clone());
+        (Source::new(fill), reader)
+    }
+
+    fn fill(self: &Arc<Self>, key: Key, expected: Option<Key>) -> Arc<Fill> {
+        self.counts.begun.fetch_add(1, Relaxed);
+        self.counts.under_way.fetch_add(1, Relaxed);
+        let id = NEXT.fetch_add(1, Relaxed);
+        Arc::new(Fill { id, key, expected, fills: self.clone(), state: Mutex::new(State::new()) })
+    }
+
+    /// Has what is under way not stored where a rule is about it. To be called before what is stored is looked at.
+    pub fn purge(&self, rule: &Rule) {
+        for shard in &self.shards {
+            let table = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for fill in table.values().flatten() {
+                fill.state().rules.push(rule.clone());
+            }
+        }
+    }
+
+    /// What they have done and do.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            begun: self.counts.begun.load(Relaxed),
+            under_way: self.counts.under_way.load(Relaxed),
+            readers: self.counts.waiters.load(Relaxed),
+            released: self.counts.released.load(Relaxed),
+            taken_over: self.counts.taken_over.load(Relaxed),
+            held: self.held.load(Relaxed),
+        }
+    }
+
+    fn table(&self, key: &Key) -> MutexGuard<'_, HashMap<u128, Vec<Arc<Fill>>>> {
+        // The last digit of a hash is as good as any.
+        let [first, ..] = &self.shards;
+        let shard = self.shards.get((key.hash() >> 32) as usize % SHARDS).unwrap_or(first);
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fill {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn join(self: &Arc<Self>, want: &Want<'_>) -> Option<Reader> {
+        if self.key != *want.key {
+            return None;
+        }
+        let mut state = self.state();
+        let is_joinable = match &state.phase {
+            Phase::Asking | Phase::Orphaned => self.expected.is_none() || self.expected == want.expected,
+            Phase::Coming(answer) => {
+                answer.is_open
+                    && !state.tape.is_paced
+                    && state.tape.end_is_whole != Some(false)
+                    && answer.matches(want.request)
+                    && (want.accepts)(answer)
+            }
+            Phase::Object(_) | Phase::Released | Phase::Failed(_) => false,
+        };
+        if !is_joinable {
+            return None;
+        }
+        // Under the same lock, so that it is not given up for lack of readers meanwhile.
+        state.readers += 1;
+        drop(state);
+        Some(Reader::counted(self.clone()))
+    }
+
+    /// Nobody joins it any more.
+    fn close(self: &Arc<Self>) {
+        let mut table = self.fills.table(&self.key);
+        if let Some(fills) = table.get_mut(&self.key.hash()) {
+            fills.retain(|other| !Arc::ptr_eq(other, self));
+            if fills.is_empty() {
+                table.remove(&self.key.hash());
+            }
+        }
+    }
+}
+
+fn gone() -> Failure {
+    Failure { kind: Kind::ClientGone, text: "nobody waits any more".to_owned() }
+}
+
+impl Drop for Fill {
+    fn drop(&mut self) {
+        let held = self.state().tape.held();
+        self.fills.held.fetch_sub(held, Relaxed);
+        self.fills.counts.under_way.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,126 @@
+//! One who reads what a fill brings, or waits for it.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+
+use super::{
+    Answer, Failure, Fill, Source, gone, hub,
+    state::{At, Phase},
+};
+use crate::cache::object::Object;
+
+/// One who reads what a fill brings. It stands for one request, on the worker that made it.
+#[derive(Debug)]
+pub struct Reader {
+    fill: Arc<Fill>,
+    place: Option<hub::Place>,
+}
+
+/// What came of waiting.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The head is here, and the body comes.
+    Coming(Arc<Answer>),
+    /// What is stored was validated, and answers.
+    Object(Arc<Object>),
+    /// The answer was for the one who asked: everyone else asks for himself.
+    Released,
+    /// Who asked failed; this one asks now, for all who wait.
+    Lead(Source),
+    /// There is no answer for anyone.
+    Failed(Failure),
+}
+
+/// Why a body cannot be read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// It broke off.
+    Broken,
+    /// The reader was so slow that what it would read next is not kept any more.
+    Behind,
+}
+
+impl Reader {
+    /// The first reader of a fill.
+    pub(super) fn new(fill: Arc<Fill>) -> Self {
+        fill.state().readers += 1;
+        Self::counted(fill)
+    }
+
+    /// A reader that is counted among the fill's already.
+    pub(super) fn counted(fill: Arc<Fill>) -> Self {
+        fill.fills.counts.waiters.fetch_add(1, Relaxed);
+        Self { fill, place: None }
+    }
+
+    /// Ready once there is a head, or will be none.
+    pub fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        let mut state = self.fill.state();
+        let outcome = match &state.phase {
+            Phase::Asking => {
+                state.subscribe();
+                hub::wait(self.fill.id, &mut self.place, cx);
+                return Poll::Pending;
+            }
+            Phase::Orphaned => {
+                state.phase = Phase::Asking;
+                state.tries += 1;
+                self.fill.fills.counts.taken_over.fetch_add(1, Relaxed);
+                Outcome::Lead(Source::new(self.fill.clone()))
+            }
+            Phase::Coming(answer) => Outcome::Coming(answer.clone()),
+            Phase::Object(object) => Outcome::Object(object.clone()),
+            Phase::Released => Outcome::Released,
+            Phase::Failed(failure) => Outcome::Failed(failure.clone()),
+        };
+        Poll::Ready(outcome)
+    }
+
+    /// The bytes of the body from an offset on, as far as they lie in one chunk; `None` at its end.
+    pub fn poll_at(&mut self, offset: u64, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
+        let mut state = self.fill.state();
+        let at = state.tape.at(offset);
+        if state.tape.is_paced {
+            state.wake_producer();
+        }
+        Poll::Ready(match at {
+            At::Bytes(bytes) => Ok(Some(bytes)),
+            At::End => Ok(None),
+            At::Broken => Err(ReadError::Broken),
+            At::Behind => Err(ReadError::Behind),
+            At::NotYet => {
+                state.subscribe();
+                hub::wait(self.fill.id, &mut self.place, cx);
+                return Poll::Pending;
+            }
+        })
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        hub::leave(self.fill.id, &mut self.place);
+        let mut state = self.fill.state();
+        state.readers -= 1;
+        if state.readers == 0 || state.tape.is_paced {
+            state.wake_producer();
+        }
+        let is_orphaned = matches!(state.phase, Phase::Orphaned);
+        let is_last = state.readers == 0;
+        if is_orphaned && is_last {
+            state.phase = Phase::Failed(gone());
+        } else if is_orphaned {
+            // The one who was called to ask again may be the one who leaves: another is.
+            state.tell(self.fill.id);
+        }
+        drop(state);
+        if is_orphaned && is_last {
+            self.fill.close();
+        }
+        self.fill.fills.counts.waiters.fetch_sub(1, Relaxed);
+    }
+}

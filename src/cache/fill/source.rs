@@ -1,0 +1,189 @@
+//! One who brings what a fill waits for. Dropped before the end, it leaves an error, or the lead, to those who wait.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+
+use super::{Answer, Failure, Fill, MOST_TRIES, RUN_AHEAD, gone, state::Phase};
+use crate::{
+    cache::{
+        key::Key,
+        object::{Body, Object},
+        purge::Rule,
+    },
+    error::Kind,
+};
+
+/// One who brings what a fill waits for.
+#[derive(Debug)]
+pub struct Source {
+    fill: Arc<Fill>,
+    is_concluded: bool,
+}
+
+impl Source {
+    pub(super) fn new(fill: Arc<Fill>) -> Self {
+        Self { fill, is_concluded: false }
+    }
+
+    /// What is fetched.
+    pub fn key(&self) -> &Key {
+        &self.fill.key
+    }
+
+    /// Ready when nobody waits for the head any more; then nobody can join either.
+    pub fn poll_abandoned(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.fill.state();
+        if state.readers > 0 {
+            state.producer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        if matches!(state.phase, Phase::Asking) {
+            state.phase = Phase::Failed(gone());
+        }
+        Poll::Ready(())
+    }
+
+    /// The head has come, and is shared.
+    pub fn answer(&mut self, answer: Arc<Answer>) {
+        let mut state = self.fill.state();
+        let is_open = answer.is_open;
+        state.phase = Phase::Coming(answer);
+        state.tell(self.fill.id);
+        drop(state);
+        if !is_open {
+            self.fill.close();
+        }
+    }
+
+    /// Some of the body has come.
+    pub fn push(&mut self, chunk: Bytes) {
+        if chunk.is_empty() {
+            return;
+        }
+        let fills = &self.fill.fills;
+        let bounds = fills.bounds();
+        let length = chunk.len() as u64;
+        let held = fills.held.fetch_add(length, Relaxed) + length;
+        let mut state = self.fill.state();
+        state.tape.push(chunk);
+        let outgrown = state.tape.end > bounds.max_object || held > bounds.held;
+        let is_new = outgrown && !state.tape.is_paced;
+        state.tape.is_paced |= outgrown;
+        state.tell(self.fill.id);
+        drop(state);
+        if is_new {
+            self.fill.close();
+        }
+    }
+
+    /// Ready when more of the body may come: always, until it outgrows its bounds; from then on it waits for the
+    /// fastest reader. False when nobody wants it: it is not stored, and nobody reads it.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let fills = &self.fill.fills;
+        let mut state = self.fill.state();
+        let is_open = matches!(&state.phase, Phase::Coming(answer) if answer.is_open);
+        if state.readers == 0 && (state.tape.is_paced || !is_open) {
+            return Poll::Ready(false);
+        }
+        if !state.tape.is_paced {
+            if !is_open {
+                state.producer = Some(cx.waker().clone());
+            }
+            return Poll::Ready(true);
+        }
+        let readers = state.readers;
+        let trimmed = state.tape.trim(fills.bounds().max_object, readers);
+        fills.held.fetch_sub(trimmed, Relaxed);
+        // Also woken when the last reader leaves.
+        state.producer = Some(cx.waker().clone());
+        if state.tape.end.saturating_sub(state.tape.ahead) < RUN_AHEAD {
+            return Poll::Ready(true);
+        }
+        Poll::Pending
+    }
+
+    /// Whether the body can still be stored: it has not outgrown its bounds.
+    pub fn is_whole_kept(&self) -> bool {
+        !self.fill.state().tape.is_paced
+    }
+
+    /// The body has ended, and is whole. `store` is given it, unless it outgrew its bounds, with the purges since it
+    /// began.
+    pub fn finish(mut self, store: impl FnOnce(Body, &[Rule])) {
+        self.is_concluded = true;
+        let mut state = self.fill.state();
+        state.tape.end_is_whole = Some(true);
+        if let Some(chunks) = state.tape.whole().map(Body::of) {
+            store(chunks, &state.rules);
+        }
+        state.tell(self.fill.id);
+        drop(state);
+        self.fill.close();
+    }
+
+    /// What is stored was validated, and answers everyone. `store` is given the purges since the fill began.
+    pub fn validated(mut self, object: Arc<Object>, store: impl FnOnce(&[Rule])) {
+        self.is_concluded = true;
+        let mut state = self.fill.state();
+        store(&state.rules);
+        state.phase = Phase::Object(object);
+        state.tell(self.fill.id);
+        drop(state);
+        self.fill.close();
+    }
+
+    /// The answer is for the one who asked only: everyone else goes, at once.
+    pub fn release(mut self) {
+        self.fill.fills.counts.released.fetch_add(1, Relaxed);
+        self.conclude(Phase::Released);
+    }
+
+    /// There is no head. One of those who wait asks again, unless it was asked often enough.
+    pub fn fail(mut self, failure: Failure) {
+        self.orphan(failure);
+    }
+
+    fn orphan(&mut self, failure: Failure) {
+        self.is_concluded = true;
+        let mut state = self.fill.state();
+        let is_over = state.tries >= MOST_TRIES || state.readers == 0;
+        state.phase = if is_over { Phase::Failed(failure) } else { Phase::Orphaned };
+        state.tell(self.fill.id);
+        drop(state);
+        if is_over {
+            self.fill.close();
+        }
+    }
+
+    fn conclude(&mut self, phase: Phase) {
+        self.is_concluded = true;
+        let mut state = self.fill.state();
+        state.phase = phase;
+        state.tell(self.fill.id);
+        drop(state);
+        self.fill.close();
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        if self.is_concluded {
+            return;
+        }
+        let is_asking = matches!(self.fill.state().phase, Phase::Asking | Phase::Orphaned);
+        if is_asking {
+            self.orphan(Failure { kind: Kind::Reset, text: "the one who asked ended".to_owned() });
+            return;
+        }
+        let mut state = self.fill.state();
+        // A body that breaks off is an error for everyone who reads it.
+        state.tape.end_is_whole.get_or_insert(false);
+        state.tell(self.fill.id);
+        drop(state);
+        self.fill.close();
+    }
+}

@@ -1,0 +1,167 @@
+//! What a fill has come to, behind its lock: how far it is, the chunks that readers have not had yet, who is told.
+
+use std::{collections::VecDeque, sync::Arc, task::Waker};
+
+use bytes::Bytes;
+
+use super::{Answer, Failure, hub};
+use crate::cache::{object::Object, purge::Rule};
+
+/// How far a fill is.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The head is awaited.
+    Asking,
+    /// Who asked failed before a head came; one of those who wait may ask again.
+    Orphaned,
+    /// The head is here, the body comes.
+    Coming(Arc<Answer>),
+    /// What is stored was validated, and answers.
+    Object(Arc<Object>),
+    /// The answer is for the one who asked only.
+    Released,
+    /// There is no answer.
+    Failed(Failure),
+}
+
+/// A worker that has readers.
+#[derive(Debug)]
+struct Subscriber {
+    inbox: Arc<hub::Inbox>,
+    /// Whether it was told, and none of its readers has looked since.
+    is_told: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) phase: Phase,
+    pub(super) tape: Tape,
+    /// Who reads, or waits to.
+    pub(super) readers: usize,
+    /// How many times it was asked.
+    pub(super) tries: u32,
+    /// Purges since it began.
+    pub(super) rules: Vec<Rule>,
+    /// Woken when a reader leaves or goes on.
+    pub(super) producer: Option<Waker>,
+    subscribers: Vec<Subscriber>,
+}
+
+impl State {
+    pub(super) fn new() -> Self {
+        Self {
+            phase: Phase::Asking,
+            tape: Tape::default(),
+            readers: 0,
+            tries: 1,
+            rules: Vec::new(),
+            producer: None,
+            subscribers: Vec::new(),
+        }
+    }
+
+    /// Has this thread's worker told of news from now on.
+    pub(super) fn subscribe(&mut self) {
+        let own = hub::inbox();
+        match self.subscribers.iter_mut().find(|other| Arc::ptr_eq(&other.inbox, &own)) {
+            Some(subscriber) => subscriber.is_told = false,
+            None => self.subscribers.push(Subscriber { inbox: own, is_told: false }),
+        }
+    }
+
+    /// Tells every worker that has readers, unless it was told and nobody looked.
+    pub(super) fn tell(&mut self, fill: u64) {
+        for subscriber in &mut self.subscribers {
+            if !std::mem::replace(&mut subscriber.is_told, true) {
+                hub::tell(&subscriber.inbox, fill);
+            }
+        }
+    }
+
+    pub(super) fn wake_producer(&mut self) {
+        if let Some(producer) = self.producer.take() {
+            producer.wake();
+        }
+    }
+}
+
+/// The chunks of a body as they come. Readers stand at offsets of their own.
+#[derive(Debug, Default)]
+pub(super) struct Tape {
+    chunks: VecDeque<Bytes>,
+    /// The offset of the first chunk that is kept.
+    pub(super) start: u64,
+    /// The offset behind the last one.
+    pub(super) end: u64,
+    /// The furthest that a reader has come.
+    pub(super) ahead: u64,
+    /// Whether it outgrew what may be kept: only the newest of it is kept, and whoever brings it waits for readers.
+    pub(super) is_paced: bool,
+    /// Set at the end: whether the body came whole.
+    pub(super) end_is_whole: Option<bool>,
+}
+
+/// What a reader finds at its offset.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum At {
+    Bytes(Bytes),
+    NotYet,
+    End,
+    Broken,
+    Behind,
+}
+
+impl Tape {
+    pub(super) fn push(&mut self, chunk: Bytes) {
+        self.end += chunk.len() as u64;
+        self.chunks.push_back(chunk);
+    }
+
+    pub(super) fn at(&mut self, offset: u64) -> At {
+        self.ahead = self.ahead.max(offset);
+        if offset < self.start {
+            return At::Behind;
+        }
+        if offset >= self.end {
+            return match self.end_is_whole {
+                None => At::NotYet,
+                Some(true) => At::End,
+                Some(false) => At::Broken,
+            };
+        }
+        // Most are at the newest chunk, a few far behind: searched from the end.
+        let mut start = self.end;
+        for chunk in self.chunks.iter().rev() {
+            start -= chunk.len() as u64;
+            if start <= offset {
+                return At::Bytes(chunk.slice(usize::try_from(offset - start).unwrap_or(usize::MAX)..));
+            }
+        }
+        At::Behind
+    }
+
+    /// Lets go of what lies more than `keep` behind the end, or, with one reader, behind it. Gives how much.
+    pub(super) fn trim(&mut self, keep: u64, readers: usize) -> u64 {
+        let before = self.start;
+        let least = if readers <= 1 { self.ahead } else { self.end.saturating_sub(keep) };
+        while let Some(first) = self.chunks.front() {
+            let end = self.start + first.len() as u64;
+            if end > least {
+                break;
+            }
+            self.start = end;
+            self.chunks.pop_front();
+        }
+        self.start - before
+    }
+
+    /// All chunks, when none is gone.
+    pub(super) fn whole(&self) -> Option<impl Iterator<Item = Bytes>> {
+        (self.start == 0 && !self.is_paced).then(|| self.chunks.iter().cloned())
+    }
+
+    /// Bytes that it holds.
+    pub(super) fn held(&self) -> u64 {
+        self.end - self.start
+    }
+}
