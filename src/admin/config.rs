@@ -81,6 +81,7 @@ fn plan_schema() -> Value {
         "routes": steps(),
         "upstreams": steps(),
         "backends": steps(),
+        "caches": steps(),
         "keys": array(text()),
         "next_start": array(text()),
         "files": array(text()),
