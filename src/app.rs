@@ -86,7 +86,7 @@ pub fn run(
     let begin = receivers.into_iter().zip(changes).collect();
     let threads = start_workers(&shared, begin, &mailboxes, &log)
         .map_err(|error| format!("cannot start a worker: {error}"))?;
-    let admin = Arc::new(Admin::new(shared.clone(), access, reloader.clone(), mailboxes, tickets.clone()));
+    let admin = Arc::new(Admin::new(shared.clone(), access, reloader.clone(), mailboxes));
     let control_side =
         Control { shared, tickets, log: log.clone(), engine, reloader, events, admin, socket, before };
     let result = control_side.run(control);

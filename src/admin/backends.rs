@@ -97,7 +97,7 @@ pub(super) async fn patch(admin: Arc<Admin>, question: Question) -> Reply {
     }
 }
 
-/// The changes that a `PATCH` asks for. The weight comes first: it is the one that can be refused.
+/// The changes that a `PATCH` asks for.
 fn wanted(question: &Question) -> Checked<Vec<Change>> {
     let body = question.object(&["weight", "state"])?;
     let mut changes = Vec::new();
@@ -152,7 +152,7 @@ pub(super) async fn add(admin: Arc<Admin>, question: Question) -> Reply {
     };
     let (upstream, address) = (question.parameter(0).to_owned(), backend.address.to_string());
     let change = Change::Add { upstream: upstream.clone(), backend };
-    match admin.reloader.change(change, question.flag(PERSIST.name)).await {
+    match admin.reloader.change(vec![change], question.flag(PERSIST.name)).await {
         Ok(outcome) => told(&admin, &upstream, &address, &outcome, StatusCode::CREATED),
         Err(why) => failed(&why),
     }
@@ -165,7 +165,7 @@ pub(super) async fn remove(admin: Arc<Admin>, question: Question) -> Reply {
     let (upstream, backend) = called(&question);
     let before = upstreams::backend(&admin, &upstream, &backend);
     let change = Change::Remove { upstream, backend };
-    match (admin.reloader.change(change, question.flag(PERSIST.name)).await, before) {
+    match (admin.reloader.change(vec![change], question.flag(PERSIST.name)).await, before) {
         (Ok(outcome), Some(before)) => reply::json(StatusCode::OK, &with_generation(before, &outcome)),
         (Ok(_), None) => gone(),
         (Err(why), _) => failed(&why),
@@ -179,16 +179,9 @@ fn called(question: &Question) -> (String, String) {
 
 async fn make(admin: &Admin, question: &Question, changes: Vec<Change>) -> Reply {
     let (upstream, backend) = called(question);
-    let mut last = None;
-    for change in changes {
-        match admin.reloader.change(change, question.flag(PERSIST.name)).await {
-            Ok(outcome) => last = Some(outcome),
-            Err(why) => return failed(&why),
-        }
-    }
-    match last {
-        Some(outcome) => told(admin, &upstream, &backend, &outcome, StatusCode::OK),
-        None => gone(),
+    match admin.reloader.change(changes, question.flag(PERSIST.name)).await {
+        Ok(outcome) => told(admin, &upstream, &backend, &outcome, StatusCode::OK),
+        Err(why) => failed(&why),
     }
 }
 

@@ -81,6 +81,7 @@ fn plan_schema() -> Value {
         "routes": steps(),
         "upstreams": steps(),
         "backends": steps(),
+        "caches": steps(),
         "keys": array(text()),
         "next_start": array(text()),
         "files": array(text()),
@@ -170,7 +171,7 @@ pub(super) fn check(admin: &Admin, question: &Question) -> Reply {
         Ok(None) => config::read_text(&in_force.path),
         Err(refusal) => return *refusal,
     };
-    let checked = text.and_then(|text| preview::check(&in_force, text.into(), &admin.shared, &admin.tickets));
+    let checked = text.and_then(|text| preview::check(&in_force, &text));
     match checked {
         Ok(()) => reply::json(StatusCode::OK, &json!({"ok": true})),
         Err(wrong) => problems(&wrong),

@@ -54,7 +54,6 @@ use crate::{
     moment::Moment,
     reload::Reloader,
     runtime::{drain::Stage, worker::Shared},
-    tls::tickets::Tickets,
 };
 
 /// Answers at a time that only read.
@@ -75,7 +74,6 @@ pub struct Admin {
     access: ArcSwap<Access>,
     reloader: Reloader,
     mailboxes: Mailboxes,
-    tickets: Arc<Tickets>,
     started: Moment,
     /// The certificates that are served, and when they were looked at.
     certificates: Mutex<Option<(status::Looked, Value)>>,
@@ -87,19 +85,12 @@ pub struct Admin {
 
 impl Admin {
     /// To be made once the snapshot is there.
-    pub fn new(
-        shared: Arc<Shared>,
-        access: Access,
-        reloader: Reloader,
-        mailboxes: Mailboxes,
-        tickets: Arc<Tickets>,
-    ) -> Self {
+    pub fn new(shared: Arc<Shared>, access: Access, reloader: Reloader, mailboxes: Mailboxes) -> Self {
         Self {
             shared,
             access: ArcSwap::from_pointee(access),
             reloader,
             mailboxes,
-            tickets,
             started: Moment::now(),
             certificates: Mutex::default(),
             reading: Arc::new(Semaphore::new(MOST_READING)),

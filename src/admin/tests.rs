@@ -56,8 +56,7 @@ pub(super) fn admin(text: &str, access: Access) -> Arc<Admin> {
     let shared = shared(text);
     let addresses = [(shared.snapshot.load().listeners[0].slot, "127.0.0.1:4711".into())];
     let reloader = Reloader::without_engine(text, addresses.into());
-    let tickets = Tickets::new(Moment::now()).unwrap();
-    Arc::new(Admin::new(shared, access, reloader, Mailboxes::new(Vec::new()), tickets))
+    Arc::new(Admin::new(shared, access, reloader, Mailboxes::new(Vec::new())))
 }
 
 fn conf(text: &str) -> AdminConf {
@@ -235,6 +234,30 @@ fn status_has_the_contracts_keys() {
         });
         assert_eq!(status, expected);
     });
+}
+
+/// What is only asked about was registered once: it took numbers of listeners, and a backend that came later
+/// was not new.
+#[test]
+fn a_check_leaves_no_trace_in_what_runs() {
+    let admin = admin(CONFIG, Access::Local);
+    let asked = CONFIG.replace("127.0.0.1:2", "127.0.0.1:3").replace("\"all\"", "\"other\"")
+        + "[[listener]]\nname = \"more\"\naddress = \"127.0.0.1:0\"\n";
+    serve(admin.clone(), async |port| {
+        let head = "POST /api/v1/config/check HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close";
+        let fields = format!("Content-Type: application/toml\r\nContent-Length: {}", asked.len());
+        let answer = talk(port, &format!("{head}\r\n{fields}\r\n\r\n{asked}")).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    });
+    let registry = &admin.shared.registry;
+    for worker in registry.workers() {
+        assert!(!worker.routes.lock().unwrap().contains_key("other"));
+        assert!(worker.backends.lock().unwrap().keys().all(|(_, address)| &**address != "127.0.0.1:3"));
+    }
+    let (_, is_new) = registry.backend("app", "127.0.0.1:3");
+    assert!(is_new);
+    let listener = config::parse(&asked, Path::new("test.toml")).unwrap().listener.remove(1);
+    assert_eq!(registry.listener(&listener).0, 1, "the second listener has the second number");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     config::{CheckFormat, Problems, check_report, load, read_text},
     reload::plan,
+    runtime::build::build_apart,
     settings::Problem,
 };
 
@@ -32,7 +33,7 @@ pub(super) fn check(file: File, format: Format, against: Option<&Ask>) -> Status
     };
     let (text, status) = check_report(&path, report);
     let built = match load(&path) {
-        Ok(config) => start::build(config).err(),
+        Ok(config) => build_apart(config).err(),
         Err(_) => None,
     };
     if let Some(problem) = built {

@@ -3,7 +3,10 @@
 use std::{fmt::Write, process::ExitCode};
 
 use super::{Failure, Format, Request, Status, print, start};
-use crate::explain::{self, Answer, Destination, Outcome, Question, Routed, Told};
+use crate::{
+    explain::{self, Answer, Destination, Outcome, Question, Routed, Told},
+    runtime::build::build_apart,
+};
 
 /// Status when no route takes the request.
 const NO_ROUTE: u8 = 3;
@@ -12,7 +15,7 @@ const NO_ROUTE: u8 = 3;
 pub(super) fn explain(request: Request) -> Status {
     let Request { file, method, url, headers, from, format } = request;
     let fields = headers.iter().map(|line| field(line)).collect::<Result<_, _>>()?;
-    let snapshot = start::build(start::load(file)?.config).map_err(Failure::usage)?;
+    let snapshot = build_apart(start::load(file)?.config).map_err(Failure::usage)?;
     let question = Question { method, url, fields, from };
     let answers = explain::explain(&snapshot, &question).map_err(Failure::usage)?;
     let has_route = answers.iter().any(Answer::has_route);

@@ -12,10 +12,7 @@ use crate::{
         log::{LogConf, LogFormat},
     },
     listen::handover::Before,
-    moment::Moment,
-    runtime::{build, registry::Registry, snapshot::Snapshot},
     telemetry::program_log,
-    tls::tickets::Tickets,
 };
 
 /// Where the configuration is looked for when none is named, in this order.
@@ -53,13 +50,6 @@ pub fn take_over() -> Result<Option<Before>, Failure> {
 /// Finds and reads the configuration.
 pub fn load(file: File) -> Result<Loaded, Failure> {
     config::load_file(&find(file)?).map_err(Failure::usage)
-}
-
-/// Builds what a configuration describes, and opens nothing.
-pub(super) fn build(config: Config) -> Result<Snapshot, String> {
-    let registry = Registry::new(1);
-    let tickets = Tickets::new(Moment::now()).map_err(|error| error.to_string())?;
-    build::build(config, 1, &registry, &tickets)
 }
 
 /// Begins the log on standard error.

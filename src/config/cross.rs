@@ -3,6 +3,8 @@
 //! Names and references are taken from the tree and not from the values, so that a table with a
 //! problem of its own is still known by name.
 
+mod caches;
+
 use std::collections::{HashMap, HashSet};
 
 use super::{Config, listen::Protocol};
@@ -25,6 +27,10 @@ pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
         reader.missing(Place::default(), "there is no listener", hint);
     }
     references(root, reader);
+    // With a table left out for its own problem, places could not be told apart.
+    if config.cache.len() == root.items_of("cache").len() {
+        caches::unique_paths(&config.cache, root, reader);
+    }
     default_listeners(config);
     // With a route left out for its own problem, places could not be told apart.
     if config.route.len() == root.items_of("route").len() {
@@ -109,9 +115,13 @@ fn references(root: &Node, reader: &mut Reader<'_>) {
     }
     let listeners = names(root, "listener");
     let upstreams = names(root, "upstream");
+    let caches = names(root, "cache");
     for route in root.items_of("route") {
         for listener in route.items_of("listeners") {
             refer("listener", listener, &listeners, reader);
+        }
+        if let Some(cache) = route.get("cache") {
+            refer("cache", cache, &caches, reader);
         }
         if let Some(upstream) = route.get("upstream") {
             refer("upstream", upstream, &upstreams, reader);

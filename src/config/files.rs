@@ -44,8 +44,14 @@ mod tests {
     ];
 
     /// Options in which a file can stand that nobody reads: sockets, and what is written.
-    const NOT_READ: [&str; 4] =
-        ["admin.address", "listener.address", "log.access", "upstream.backend.address"];
+    const NOT_READ: [&str; 6] = [
+        "admin.address",
+        "cache.disk.path",
+        "cache.journal.path",
+        "listener.address",
+        "log.access",
+        "upstream.backend.address",
+    ];
 
     /// Options whose values have to do with paths, by kind or name.
     fn with_paths(parent: &str, rows: &[Row], found: &mut Vec<String>) {

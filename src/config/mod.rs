@@ -22,6 +22,7 @@ use std::{
 };
 
 use crate::{
+    cache::conf::CacheConf,
     route::conf::RouteConf,
     settings::{
         Anything, Node, Place, Problem, Reader, Source, section, section::read, syntax::SyntaxErrors,
@@ -55,12 +56,12 @@ section! {
         pub route: Vec<RouteConf>;
         /// Groups of backends.
         pub upstream: Vec<UpstreamConf>;
+        /// Stores of responses.
+        pub cache: Vec<CacheConf>;
         /// Traces.
         pub trace: TraceConf;
     }
     later {
-        /// Stores of responses.
-        cache: Anything;
         /// A peer that takes over.
         cluster: Anything;
     }

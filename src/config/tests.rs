@@ -170,25 +170,37 @@ fn defaults_written_out_are_the_defaults() {
         }
         for row in rows.iter().filter(|row| !row.later) {
             if let Some(nested) = row.nested.as_ref().filter(|nested| !nested.repeated && !row.required) {
-                let optional = ["admin", "sticky", "tls", "rewrite", "health_check", "redirect", "respond"];
+                let optional = [
+                    "admin",
+                    "sticky",
+                    "tls",
+                    "rewrite",
+                    "health_check",
+                    "redirect",
+                    "respond",
+                    "disk",
+                    "journal",
+                ];
                 if !optional.contains(&row.key.name) {
                     write(&format!("{path}{}.", row.key.name), &nested.rows, text);
                 }
             }
         }
     }
-    let minimal = "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:80\"\nPLACE_L\n[[upstream]]\nname = \"u\"\nPLACE_U\n[[upstream.backend]]\naddress = \"h:1\"\n[[route]]\nname = \"r\"\nupstream = \"u\"\nPLACE_R\n";
+    let minimal = "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:80\"\nPLACE_L\n[[upstream]]\nname = \"u\"\nPLACE_U\n[[upstream.backend]]\naddress = \"h:1\"\n[[route]]\nname = \"r\"\nupstream = \"u\"\nPLACE_R\n[[cache]]\nname = \"c\"\nPLACE_C\n";
     let rows = |name: &str| {
         let all = <Config as crate::settings::Section>::rows();
         all.into_iter().find(|row| row.key.name == name).unwrap().nested.unwrap().rows
     };
     let mut full = minimal.to_owned();
-    for (mark, name) in [("PLACE_L", "listener"), ("PLACE_U", "upstream"), ("PLACE_R", "route")] {
+    let tables =
+        [("PLACE_L", "listener"), ("PLACE_U", "upstream"), ("PLACE_R", "route"), ("PLACE_C", "cache")];
+    for (mark, name) in tables {
         let mut text = String::new();
         write("", &rows(name), &mut text);
         full = full.replace(mark, &text.replace("hash_on = \"client-ip\"\n", ""));
     }
-    let bare = minimal.replace("PLACE_L", "").replace("PLACE_U", "").replace("PLACE_R", "");
+    let bare = tables.iter().fold(minimal.to_owned(), |text, (mark, _)| text.replace(mark, ""));
     let file = Path::new("x.toml");
     let full = parse(&full, file).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(full, parse(&bare, file).unwrap());

@@ -150,26 +150,31 @@ impl Engine {
         Ok((true, notes))
     }
 
-    /// Lays a change over what the file says.
-    pub(super) async fn change(&mut self, change: &Change) -> Result<Outcome, Failed> {
+    /// Lays changes over what the file says.
+    pub(super) async fn change(&mut self, changes: &[Change]) -> Result<Outcome, Failed> {
         let in_force = self.state.in_force.load_full();
-        let overrides = in_force.overrides.with(change, &in_force.file).map_err(Failed::Refused)?;
+        let overrides = with_all(in_force.overrides.clone(), changes, &in_force.file);
+        let overrides = overrides.map_err(Failed::Refused)?;
         let text = Some(in_force.text.clone());
         self.attempt(Attempt { text, over: None, overrides }, Cause::Override).await
     }
 
-    /// Writes a change into the file.
-    pub(super) async fn persist(&mut self, change: &Change) -> Result<Outcome, Failed> {
+    /// Writes changes into the file.
+    pub(super) async fn persist(&mut self, changes: &[Change]) -> Result<Outcome, Failed> {
         let in_force = self.state.in_force.load_full();
-        let new = edit::edit(&in_force.text, &in_force.path, change).map_err(not_edited)?;
+        let mut new = in_force.text.to_string();
+        for change in changes {
+            new = edit::edit(&new, &in_force.path, change).map_err(not_edited)?;
+        }
         // Where the file now says what an override said, the override goes.
-        let overrides = match change {
-            Change::Weight { .. } | Change::State { .. } => crate::config::parse(&new, &in_force.path)
-                .ok()
-                .and_then(|file| in_force.overrides.settled(&file).with(change, &file).ok())
-                .unwrap_or_else(|| in_force.overrides.clone()),
-            Change::Add { .. } | Change::Remove { .. } => in_force.overrides.clone(),
-        };
+        let sets = changes.iter().filter(|change| match change {
+            Change::Weight { .. } | Change::State { .. } => true,
+            Change::Add { .. } | Change::Remove { .. } => false,
+        });
+        let overrides = crate::config::parse(&new, &in_force.path)
+            .ok()
+            .and_then(|file| with_all(in_force.overrides.settled(&file), sets, &file).ok())
+            .unwrap_or_else(|| in_force.overrides.clone());
         let attempt = Attempt { text: Some(new.into()), over: Some(in_force.text.clone()), overrides };
         self.attempt(attempt, Cause::Admin).await
     }
@@ -196,6 +201,15 @@ impl Engine {
         let attempt = Attempt { text: Some(text), over: Some(old), overrides: in_force.overrides.clone() };
         self.attempt(attempt, Cause::Admin).await
     }
+}
+
+/// `overrides` with every change, each made upon what those before it left.
+fn with_all<'c>(
+    overrides: Overrides,
+    changes: impl IntoIterator<Item = &'c Change>,
+    file: &Config,
+) -> Result<Overrides, Refusal> {
+    changes.into_iter().try_fold(overrides, |overrides, change| overrides.with(change, file))
 }
 
 fn panicked(_: JoinError) -> Failed {

@@ -247,10 +247,10 @@ impl Engine {
             Request::Replace(text, expected, answer) => {
                 drop(answer.send(self.replace(text, expected).await));
             }
-            Request::Change(change, is_kept, answer) => {
+            Request::Change(changes, is_kept, answer) => {
                 let result = match is_kept {
-                    true => self.persist(&change).await,
-                    false => self.change(&change).await,
+                    true => self.persist(&changes).await,
+                    false => self.change(&changes).await,
                 };
                 drop(answer.send(result));
             }

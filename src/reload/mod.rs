@@ -49,8 +49,8 @@ pub enum Request {
     Replace(Arc<str>, Option<Arc<str>>, Answer),
     /// To let the installed program take this one's place; the answer is its process.
     Upgrade(oneshot::Sender<Result<u32, Refusal>>),
-    /// To change a backend, and with `true` to write it into the file.
-    Change(Change, bool, Answer),
+    /// To make changes of backends, all or none, and with `true` to write them into the file.
+    Change(Vec<Change>, bool, Answer),
 }
 
 /// Where the engine answers.
@@ -68,9 +68,10 @@ impl Reloader {
         self.ask(|answer| Request::Replace(text, expected, answer)).await
     }
 
-    /// Changes a backend until the file says otherwise; with `persist` the file is edited.
-    pub async fn change(&self, change: Change, persist: bool) -> Result<Outcome, Failed> {
-        self.ask(|answer| Request::Change(change, persist, answer)).await
+    /// Changes backends until the file says otherwise; with `persist` the file is edited. Either all changes
+    /// are in the next generation, in their order, or none is made.
+    pub async fn change(&self, changes: Vec<Change>, persist: bool) -> Result<Outcome, Failed> {
+        self.ask(|answer| Request::Change(changes, persist, answer)).await
     }
 
     /// Lets the installed program take this one's place; the answer, its process, comes once it serves, and

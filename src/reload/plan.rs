@@ -57,6 +57,8 @@ pub struct Plan {
     pub upstreams: Vec<Step>,
     /// Backends of upstreams that stay, as `upstream/backend`.
     pub backends: Vec<Step>,
+    /// Caches.
+    pub caches: Vec<Step>,
     /// Keys outside of those, such as `log.level`.
     pub keys: Vec<String>,
     /// Keys that differ and take effect only at the next start or upgrade.
@@ -82,7 +84,7 @@ pub struct Step {
     pub keys: Vec<String>,
 }
 
-/// What happens to a listener, route, upstream or backend.
+/// What happens to a listener, route, upstream, backend or cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Happening {
     /// It is new.
@@ -153,6 +155,7 @@ pub fn plan(given: &Given<'_>) -> Plan {
         routes: routes(&old.route, &new.route),
         upstreams: changes(steps(&old.upstream, &new.upstream, |it| &it.name, upstream_keys)),
         backends: backends(&old.upstream, &new.upstream),
+        caches: changes(steps(&old.cache, &new.cache, |it| &it.name, all_keys)),
         keys,
         next_start,
         files: new_contents(given, &certificates),
@@ -165,7 +168,7 @@ pub fn plan(given: &Given<'_>) -> Plan {
 impl Plan {
     /// Whether a reload would leave everything as it is.
     pub fn is_empty(&self) -> bool {
-        let all = [&self.listeners, &self.routes, &self.upstreams, &self.backends];
+        let all = [&self.listeners, &self.routes, &self.upstreams, &self.backends, &self.caches];
         all.into_iter().flatten().all(|step| step.what == Happening::Kept)
             && self.keys.is_empty()
             && self.next_start.is_empty()
@@ -214,24 +217,28 @@ fn changes(mut steps: Vec<Step>) -> Vec<Step> {
     steps
 }
 
-fn listener_keys(old: &ListenerConf, new: &ListenerConf) -> Vec<String> {
+/// The keys that differ, without their values.
+fn all_keys<T: Value + PartialEq>(old: &T, new: &T) -> Vec<String> {
     let mut keys = Vec::new();
     old.changed(new, "", &mut keys);
+    keys
+}
+
+fn listener_keys(old: &ListenerConf, new: &ListenerConf) -> Vec<String> {
+    let mut keys = all_keys(old, new);
     with_values(&mut keys, "address", &old.address, &new.address);
     keys
 }
 
 fn upstream_keys(old: &UpstreamConf, new: &UpstreamConf) -> Vec<String> {
-    let mut keys = Vec::new();
-    old.changed(new, "", &mut keys);
+    let mut keys = all_keys(old, new);
     keys.retain(|key| key != "backend");
     with_values(&mut keys, "balance", &old.balance.name(), &new.balance.name());
     keys
 }
 
 fn backend_keys(old: &BackendConf, new: &BackendConf) -> Vec<String> {
-    let mut keys = Vec::new();
-    old.changed(new, "", &mut keys);
+    let mut keys = all_keys(old, new);
     with_values(&mut keys, "name", &old.name, &new.name);
     with_values(&mut keys, "weight", &old.weight, &new.weight);
     with_values(&mut keys, "max_connections", &old.max_connections, &new.max_connections);
@@ -248,16 +255,7 @@ fn with_values(keys: &mut [String], key: &str, old: &dyn std::fmt::Display, new:
 }
 
 fn routes(old: &[RouteConf], new: &[RouteConf]) -> Vec<Step> {
-    let mut steps = steps(
-        old,
-        new,
-        |it| &it.name,
-        |old, new| {
-            let mut keys = Vec::new();
-            old.changed(new, "", &mut keys);
-            keys
-        },
-    );
+    let mut steps = steps(old, new, |it| &it.name, all_keys);
     let before: HashMap<&str, usize> =
         old.iter().enumerate().map(|(index, it)| (it.name.as_str(), index)).collect();
     let stay: Vec<usize> = new.iter().filter_map(|it| before.get(it.name.as_str()).copied()).collect();

@@ -1,17 +1,18 @@
 //! What a reload would come to, without one: for `check`, `plan` and `status`.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{collections::HashMap, path::PathBuf, time::SystemTime};
 
 use super::{
     plan::{self, Certificate, Given, Plan},
-    prepare::{Order, files},
+    prepare::files,
     state::InForce,
     watch,
 };
 use crate::{
     config::{self, Config, Problems},
-    runtime::worker::Shared,
-    tls::{facts::CertificateFacts, tickets::Tickets},
+    runtime::build::build_apart,
+    settings::Problem,
+    tls::facts::CertificateFacts,
 };
 
 /// Keys that a reload does not change.
@@ -19,20 +20,13 @@ const NEXT_START: [&str; 2] = ["runtime.workers", "log.format"];
 
 /// Whether `text` would be taken as the configuration file, short of sockets that cannot be had. Takes its
 /// time: not for an event loop.
-pub fn check(
-    in_force: &InForce,
-    text: Arc<str>,
-    shared: &Arc<Shared>,
-    tickets: &Arc<Tickets>,
-) -> Result<(), Problems> {
-    let order = Order {
-        path: in_force.path.clone(),
-        text: Some(text),
-        overrides: in_force.overrides.clone(),
-        shared: shared.clone(),
-        tickets: tickets.clone(),
-    };
-    order.prepare().map(drop)
+pub fn check(in_force: &InForce, text: &str) -> Result<(), Problems> {
+    let mut config = config::parse(text, &in_force.path)?;
+    in_force.overrides.settled(&config).apply(&mut config);
+    // Apart from what runs: a backend or listener that is only asked about must not be registered.
+    build_apart(config)
+        .map(drop)
+        .map_err(|message| Problems(vec![Problem::with_file(in_force.path.clone(), message, None)]))
 }
 
 /// What a reload would change; of `text`, or of the file as it is now. Takes its time.

@@ -25,6 +25,7 @@ use crate::{
     },
     h1::{HeadLimits, head::MOST_FIELDS},
     health::{conf::InitialState, ejection::Ejection, passive::Passive},
+    moment::Moment,
     route::{
         conf::{self as route_conf, HeaderEditConf, RouteConf, Upgrade},
         matcher::{PathPattern, Rule},
@@ -60,6 +61,13 @@ pub fn build(
     tickets: &Arc<Tickets>,
 ) -> Result<Snapshot, String> {
     Builder { generation, registry, tickets, before: None }.build(config)
+}
+
+/// Builds what a configuration describes to see whether it can be, or to look at it: what runs, if anything
+/// does, is not shared with it and learns nothing of it.
+pub fn build_apart(config: Config) -> Result<Snapshot, String> {
+    let tickets = Tickets::new(Moment::now()).map_err(|error| error.to_string())?;
+    build(config, 1, &Registry::new(1), &tickets)
 }
 
 impl Builder<'_> {

@@ -218,6 +218,33 @@ fn what_is_persisted_is_in_the_file_once_and_nothing_else_of_it_changes() {
     assert_eq!(proxy.count_logged("configuration in force"), 5);
 }
 
+/// Weight and state of one request were two generations, and the first could be in force without the second.
+#[test]
+fn what_is_changed_together_is_one_generation_or_none() {
+    let origins: Vec<Origin> = (0..2).map(|_| Origin::named("x")).collect();
+    let text = config(&addresses(&origins), ADMIN);
+    let proxy = Proxy::start(&text);
+    let b1 = format!("{BACKENDS}/b1");
+    let both = "{\"weight\": 2, \"state\": \"draining\"}";
+    let told = good(&proxy, "PATCH", &b1, both);
+    assert_eq!(
+        (&told["generation"], &told["weight"], &told["state"]),
+        (&2.into(), &2.into(), &"draining".into())
+    );
+    assert_eq!(file(&proxy), text);
+    let told = good(&proxy, "PATCH", &format!("{b1}?persist=true"), both);
+    assert_eq!((&told["generation"], &told["override"]), (&3.into(), &Value::Null), "{told}");
+    let written = file(&proxy);
+    assert!(written.contains("weight = 2\n") && written.contains("state = \"draining\"\n"), "{written}");
+    // With nothing left of the other, this one's weight is refused, and its state with it.
+    good(&proxy, "PATCH", &format!("{BACKENDS}/b0"), "{\"weight\": 0}");
+    let none = "{\"state\": \"enabled\", \"weight\": 0}";
+    assert_eq!(code(&proxy, "PATCH", &b1, none), (409, "last_backend".to_owned()));
+    let now = good(&proxy, "GET", "/api/v1/upstreams/u", "")["backends"][1].clone();
+    assert_eq!((&now["weight"], &now["state"]), (&2.into(), &"draining".into()));
+    assert_eq!((generation(&proxy), file(&proxy)), (4, written));
+}
+
 #[test]
 fn an_override_lasts_until_the_file_changes_that_key() {
     let origins: Vec<Origin> = (0..3).map(|_| Origin::named("x")).collect();
@@ -243,16 +270,16 @@ fn an_override_lasts_until_the_file_changes_that_key() {
             .replace("[log]\n", "[log]\nlevel = \"warn\"\n")
             .replace("name = \"b1\"\n", "name = \"b1\"\nmax_connections = 9\n"),
     );
-    eventually("the edit is in force", || good(&proxy, "POST", "/api/v1/reload", "")["generation"] == 6);
+    eventually("the edit is in force", || good(&proxy, "POST", "/api/v1/reload", "")["generation"] == 5);
     assert_eq!(keys(), all, "none of their keys changed");
     // The plan says which goes, and then it goes.
     let next = text.replace("name = \"b0\"\n", "name = \"b0\"\nweight = 2\n");
     let plan = good(&proxy, "POST", "/api/v1/config/plan", &next);
     assert_eq!(plan["overrides"]["dropped"][0]["key"], "weight");
     assert_eq!((plan["overrides"]["dropped"].as_array().unwrap().len(), &plan["changes"]), (1, &true.into()));
-    assert_eq!((keys(), generation(&proxy)), (all.map(str::to_owned).into(), 6), "a plan changes nothing");
+    assert_eq!((keys(), generation(&proxy)), (all.map(str::to_owned).into(), 5), "a plan changes nothing");
     let outcome = good(&proxy, "PUT", "/api/v1/config", &next);
-    assert_eq!((&outcome["changed"], &outcome["generation"]), (&true.into(), &7.into()));
+    assert_eq!((&outcome["changed"], &outcome["generation"]), (&true.into(), &6.into()));
     assert_eq!(keys(), all[1..]);
     assert_eq!(good(&proxy, "GET", "/api/v1/upstreams/u", "")["backends"][0]["weight"], 2);
     good(&proxy, "DELETE", &format!("{BACKENDS}/c"), "");

@@ -24,6 +24,7 @@ impl Plan {
             "routes": steps(&self.routes),
             "upstreams": steps(&self.upstreams),
             "backends": steps(&self.backends),
+            "caches": steps(&self.caches),
             "keys": self.keys,
             "next_start": self.next_start,
             "files": files,
@@ -66,9 +67,13 @@ impl Happening {
 /// Lines of a plan that [`Plan::to_json`] made, here or in a program that runs.
 pub fn text(plan: &Value) -> String {
     let mut rows = Vec::new();
-    for (kind, kinds) in
-        [("listener", "listeners"), ("route", "routes"), ("upstream", "upstreams"), ("backend", "backends")]
-    {
+    for (kind, kinds) in [
+        ("listener", "listeners"),
+        ("route", "routes"),
+        ("upstream", "upstreams"),
+        ("backend", "backends"),
+        ("cache", "caches"),
+    ] {
         rows.extend(list(plan, kinds).iter().filter_map(|step| row(kind, step)));
     }
     let named = |key: &str, kind: &str, note: &str| {

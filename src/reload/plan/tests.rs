@@ -132,6 +132,16 @@ fn a_route_that_moves_is_told_once() {
 }
 
 #[test]
+fn caches_come_change_and_go() {
+    let with = |rest: &str| format!("{OLD}[[cache]]\nname = \"pages\"\n{rest}");
+    let (bare, other) = (with(""), with("memory = \"1GiB\"\nkey = { query = \"none\" }\n"));
+    assert_eq!(between(OLD, &bare).to_text(), "+ cache  pages\n");
+    assert_eq!(between(&bare, &other).to_text(), "~ cache  pages  memory, key.query\n");
+    assert_eq!(between(&other, OLD).to_text(), "- cache  pages\n");
+    assert!(between(&other, &other).is_empty());
+}
+
+#[test]
 fn whole_upstreams_come_and_go_without_their_backends() {
     let more = format!("{OLD}[[upstream]]\nname = \"more\"\nbackend = [{{ address = \"10.1.0.1:80\" }}]\n");
     assert_eq!(between(OLD, &more).to_text(), "+ upstream  more\n");

@@ -35,6 +35,10 @@ section! {
         pub request_headers: HeaderEditConf;
         /// How the response's headers are changed.
         pub response_headers: HeaderEditConf;
+        /// Name of the cache that answers where it can, and stores what it may.
+        pub cache: Option<String>;
+        /// Whether equal requests that come at the same time are joined to one, without a cache.
+        pub collapse: bool = false;
         /// What a request may turn its connection into.
         pub upgrade: Vec<Upgrade> = ["websocket"];
         /// Time without a byte in either direction after which a tunnel is closed.
@@ -51,12 +55,8 @@ section! {
     later {
         /// Sends a copy of some requests to another upstream.
         mirror: Anything;
-        /// Name of the cache to use.
-        cache: Anything;
         /// Encodings that responses may be compressed with.
         compression: Vec<String> = [];
-        /// Joins equal requests that are under way, without a cache.
-        collapse: bool = false;
         /// Names by which TLS is passed through.
         server_names: Vec<String> = [];
     }
@@ -72,12 +72,17 @@ impl RouteConf {
             field.make_ascii_lowercase();
         }
         let proxied = matches!(self.action, Action::Upstream(_) | Action::Split(_));
-        for key in ["rewrite", "upgrade"] {
+        for key in ["rewrite", "upgrade", "cache", "collapse"] {
             if let Some(entry) = table.entry(key).filter(|_| !proxied) {
                 let message = format!("`{key}` does nothing where no request is passed on");
                 let hint = "leave it out, or send the request to an `upstream`";
                 table.reader.problem_with(entry.place, message, hint);
             }
+        }
+        if self.collapse && table.entry("cache").is_some() {
+            let message = "`collapse` is for routes without a cache, which joins requests itself";
+            let hint = "leave it out; `[cache.collapse]` says how the cache joins them";
+            table.reader.problem_with(table.place_of("collapse"), message, hint);
         }
     }
 }

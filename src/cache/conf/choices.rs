@@ -1,4 +1,4 @@
-//! The cache's choices as a user writes them. `[[cache]]` itself is not in the configuration yet.
+//! What a cache's options can be, where that is one word of a few.
 
 use crate::settings::choice;
 
@@ -43,5 +43,17 @@ impl Default for Admission {
     /// Costs no object its first hit.
     fn default() -> Self {
         Self::Always
+    }
+}
+
+choice! {
+    /// What becomes of a request that changes something, such as a `PUT`.
+    pub enum WritePolicy {
+        /// It goes to the backend, and what is stored for its URL is used no more.
+        Around = "around",
+        /// It goes to the backend; what a successful `PUT` sent is stored, where the response allows it.
+        Through = "through",
+        /// It is answered once it stands in the journal, and goes to the backend afterwards.
+        Back = "back",
     }
 }

@@ -1,0 +1,149 @@
+//! Caches as configured.
+
+mod choices;
+mod key;
+mod store;
+
+use std::time::Duration;
+
+pub use choices::{Admission, Eviction, WritePolicy};
+pub use key::KeyConf;
+pub use store::{DiskConf, JournalConf, StorePath};
+
+use super::{key::KeySettings, policy::Policy};
+use crate::settings::{Size, Table, name, section};
+
+section! {
+    /// A store of responses, which routes name with `cache`.
+    pub struct CacheConf {
+        /// Its name: routes, metrics and the admin API use it.
+        pub name: String;
+        /// How much is kept in memory, over all workers.
+        pub memory: Size = "256MiB", in "1MiB" to "16TiB";
+        /// A second tier on disk; off when absent.
+        pub disk: Option<DiskConf>;
+        /// Which object leaves when room is needed.
+        pub eviction: Eviction = "s3-fifo";
+        /// Which objects may come in.
+        pub admission: Admission = "always";
+        /// The largest body that is stored.
+        pub max_object: Size = "16MiB", in "1" to "1TiB";
+        /// What a stored response is found by.
+        pub key: KeyConf;
+        /// Share of the time since `Last-Modified` that a response without a lifetime is fresh for (RFC 9111
+        /// §4.2.2); 0 turns it off.
+        pub heuristic: f64 = 0.1, in 0 to 1;
+        /// How long a response that says nothing is fresh; 0 = it is not stored.
+        pub default_ttl: Duration = "0s", in "0s" to "3650d";
+        /// How long a stale response is served while a fresh one is fetched, where it does not say.
+        pub stale_while_revalidate: Duration = "0s", in "0s" to "3650d";
+        /// How long a stale response is served when the backend fails, where it does not say.
+        pub stale_if_error: Duration = "0s", in "0s" to "3650d";
+        /// Responses kept for one key, by what `Vary` names.
+        pub max_variants: u32 = 10, in 1 to 1000;
+        /// Whether responses with `Set-Cookie` are stored, and the field with them.
+        pub store_set_cookie: bool = false;
+        /// What becomes of a request that changes something.
+        pub write_policy: WritePolicy = "around";
+        /// Where `write_policy = "back"` keeps writes; without it in `journal` below the path of `disk`.
+        pub journal: Option<JournalConf>;
+        /// The response's header field that has tags, by which it is purged.
+        pub purge_header: String = "surrogate-key";
+        /// One fetch for equal requests that come at the same time.
+        pub collapse: CollapseConf;
+    }
+    check Self::check;
+}
+
+section! {
+    /// One fetch for equal requests that come at the same time.
+    pub struct CollapseConf {
+        /// Whether they are joined.
+        pub enabled: bool = true;
+        /// How long a request waits for another's response; then it goes on alone.
+        pub timeout: Duration = "10s", in "1ms" to "1h";
+        /// Whether requests with `Authorization` or `Cookie` are joined too.
+        pub credentials: bool = false;
+    }
+}
+
+impl CacheConf {
+    /// What its decisions need.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            heuristic: self.heuristic,
+            default_ttl: self.default_ttl.as_secs(),
+            stale_while_revalidate: self.stale_while_revalidate.as_secs(),
+            stale_if_error: self.stale_if_error.as_secs(),
+            store_set_cookie: self.store_set_cookie,
+        }
+    }
+
+    /// What its keys are made of.
+    pub fn key_settings(&self) -> KeySettings {
+        self.key.settings()
+    }
+
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        name::check(table);
+        if let Some(entry) = table.entry("purge_header") {
+            key::check_field(&entry.node, table.reader);
+        }
+        self.purge_header.make_ascii_lowercase();
+        for (key, duration) in [
+            ("default_ttl", self.default_ttl),
+            ("stale_while_revalidate", self.stale_while_revalidate),
+            ("stale_if_error", self.stale_if_error),
+        ] {
+            if duration.subsec_nanos() != 0 {
+                let message = format!("`{key}` must be whole seconds");
+                let hint = "freshness is counted in seconds (RFC 9111 §1.2.2)";
+                table.reader.problem_with(table.place_of(key), message, hint);
+            }
+        }
+        self.check_disk(table);
+        self.check_journal(table);
+    }
+
+    fn check_disk(&self, table: &mut Table<'_, '_, '_>) {
+        if self.disk.as_ref().is_some_and(|disk| disk.size < self.max_object) {
+            let disk = table.entry("disk");
+            let size = disk.and_then(|entry| entry.node.get("size")).map(|node| node.place);
+            let message = format!("the disk of `{}` has less room than `max_object`", self.name);
+            let hint = "make `size` greater, or `max_object` smaller";
+            table.reader.problem_with(size.unwrap_or(table.place), message, hint);
+        }
+    }
+
+    /// Reports a journal that is needed or does nothing, and puts it beside the disk where it has no place.
+    fn check_journal(&mut self, table: &mut Table<'_, '_, '_>) {
+        // A policy or disk that is broken has been left out; its own problem says enough.
+        let written = |key| table.entry(key).map(|entry| &entry.node);
+        if written("write_policy").is_some_and(|node| node.text() != Some(self.write_policy.name())) {
+            return;
+        }
+        let (journal, disk) = (written("journal"), written("disk"));
+        match self.write_policy {
+            WritePolicy::Around | WritePolicy::Through => {
+                if let Some(entry) = table.entry("journal") {
+                    let policy = self.write_policy.name();
+                    let message = format!("`journal` does nothing with `write_policy = \"{policy}\"`");
+                    let hint = "set `write_policy = \"back\"`, or leave it out";
+                    table.reader.problem_with(entry.place, message, hint);
+                }
+            }
+            WritePolicy::Back if journal.is_none() && disk.is_none() => {
+                let message = "`write_policy = \"back\"` needs a `journal`, where writes survive";
+                let hint = "add `journal = { path = \"…\" }`, or `disk`, in which it then stands";
+                table.reader.missing(table.place_of("write_policy"), message, hint);
+            }
+            WritePolicy::Back if journal.is_none() => {
+                self.journal = self.disk.as_ref().map(JournalConf::beside);
+            }
+            WritePolicy::Back => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
