@@ -14,6 +14,7 @@ use tokio::{
 
 use crate::{
     admin::{Admin, access::Access, server},
+    cache::fill,
     config::{Config, Loaded, runtime::Workers},
     control::{Control, Loop},
     listen::{
@@ -181,6 +182,7 @@ async fn worker(
     let mut stage = shared.drain.subscribe();
     let worker = Worker::new(index, shared, log);
     tokio::task::spawn_local(timer::drive());
+    tokio::task::spawn_local(fill::drive());
     tokio::task::spawn_local(worker.clone().housekeeping());
     let accepting = Accepting::new(worker.clone(), mailboxes);
     accepting.change(sockets);

@@ -21,6 +21,7 @@ use crate::{
     telemetry::{
         access_log::{write_json, write_quoted},
         clock,
+        served::Served,
         trace::{Context as TraceContext, Handshake, Recording},
     },
 };
@@ -60,6 +61,8 @@ pub struct Exchange {
     pub bytes_out: u64,
     /// From the start to the response head of the backend.
     pub response_time: Option<Duration>,
+    /// How the cache served it, when one was asked.
+    pub cache: Option<Served>,
     /// What ended it before its end, or made the response our own.
     pub error: Option<(Kind, String)>,
     /// Its place in a trace; `None` while tracing is off.
@@ -83,6 +86,7 @@ impl Exchange {
         self.response.fields.clear();
         (self.bytes_in, self.bytes_out) = (0, 0);
         self.response_time = None;
+        self.cache = None;
         self.error = None;
         self.trace = None;
         self.recording = None;
@@ -167,6 +171,9 @@ impl Exchange {
         }
         if self.attempts > 0 {
             number(out, "attempts", u64::from(self.attempts));
+        }
+        if let Some(cache) = self.cache {
+            field(out, "cache", cache.name().as_bytes());
         }
         field(out, "request_id", self.id.as_bytes());
         if let Some(trace) = &self.trace {

@@ -68,7 +68,9 @@ impl Entry {
         Self::checked(request, head, policy, times)
     }
 
-    fn checked(
+    /// The entry for a response, and whether it may be stored: one that may not can still be shared with those who
+    /// asked before it came.
+    pub fn checked(
         request: &RequestHead,
         head: ResponseHead,
         policy: &Policy,

@@ -1,10 +1,15 @@
-//! The shared cache (RFC 9111), so far: what it may keep, what it may serve and what it says about it; which
-//! objects would stay in it ([`evict`], [`admission`]), and what a trace of requests says about that
-//! ([`replay`], for `pointsman cache replay`). Nothing is stored yet.
+//! The shared cache (RFC 9111). `http::cached` asks it on the path of a request.
 //!
-//! Everything here is pure: heads, configuration and a given `now` go in, decisions come out; what is random
-//! comes from a seed. `docs/rfc9111.md` says for each requirement of the standard which function and which
-//! test hold it.
+//! * What may be kept and served, and what is said about it: [`control`], [`storable`], [`freshness`], [`vary`],
+//!   [`validate`], [`range`], [`invalidate`], [`status`]. Pure: heads, configuration and a given `now` go in,
+//!   decisions come out. `docs/rfc9111.md` says for each requirement of the standard which function and which test
+//!   hold it.
+//! * What is kept: [`object`] in [`memory`]; who stays is for [`evict`] and [`admission`], and what a trace of
+//!   requests says about that for [`replay`].
+//! * One fetch for all who ask at the same time: [`fill`].
+//! * All of it together, by name: [`store`].
+//!
+//! The cache never asks a backend itself.
 
 pub mod admission;
 pub mod chance;
@@ -19,6 +24,7 @@ pub mod fill;
 pub mod freshness;
 pub mod invalidate;
 pub mod key;
+pub mod marks;
 pub mod memory;
 pub mod object;
 pub mod policy;
@@ -28,5 +34,6 @@ pub mod replay;
 mod shard;
 pub mod status;
 pub mod storable;
+pub mod store;
 pub mod validate;
 pub mod vary;

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     backend::Admin,
+    cache::store::Cache,
     listen::{mailbox::Message, socket::Bound, sockets::Acquired},
     moment::Moment,
     runtime::{Slot, Snapshot, registry::Live},
@@ -36,6 +37,7 @@ impl Engine {
         let Prepared { text, file, overrides, snapshot, hashes, .. } = prepared;
         let snapshot = Arc::new(snapshot);
         settle_states(&snapshot, Some(before));
+        settle_caches(&snapshot, before);
         // One that an administrator set stays until the file says another.
         if before.config.log.level != snapshot.config.log.level {
             program_log::set_level(snapshot.config.log.level.filter());
@@ -106,12 +108,25 @@ impl Engine {
                 let backends = snapshot.upstreams.iter().flat_map(|upstream| &upstream.backends);
                 kept.backends.extend(backends.map(|backend| Arc::as_ptr(&backend.shared) as usize));
                 kept.routes.extend(snapshot.routes.iter().map(|route| route.name.clone()));
+                let caches = snapshot.caches.iter().chain(snapshot.routes.iter().flat_map(|it| &it.cache));
+                kept.caches.extend(caches.map(|cache| Arc::as_ptr(&cache.store) as usize));
             }
             shared.registry.keep_only(&kept);
         });
         if freed.await.is_err() {
             tracing::error!("freeing old configurations panicked, which is a bug");
         }
+    }
+}
+
+/// Gives each cache that changed the limits that it has now. What has no room any more is freed off the loop.
+fn settle_caches(snapshot: &Snapshot, before: &Snapshot) {
+    let is_new = |cache: &&Arc<Cache>| !before.caches.iter().any(|old| Arc::ptr_eq(old, cache));
+    let changed: Vec<_> = snapshot.caches.iter().filter(is_new).cloned().collect();
+    if !changed.is_empty() {
+        drop(spawn_blocking(move || {
+            changed.iter().for_each(|cache| cache.store.settle(Some(Cache::shape(&cache.conf))));
+        }));
     }
 }
 

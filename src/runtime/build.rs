@@ -13,12 +13,13 @@ use std::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    registry::Registry,
+    registry::{CacheKey, Registry},
     snapshot::{Action, Listener, Route, Snapshot},
 };
 use crate::{
     backend::{Backend, Probed},
     balance::Balancer,
+    cache::{conf::CacheConf, store::Cache},
     config::{
         Config,
         listen::{ListenerConf, Protocol},
@@ -82,7 +83,8 @@ impl Builder<'_> {
             let before = before.get(conf.name.as_str()).copied();
             upstreams.push(self.upstream(conf, before, &mut files)?);
         }
-        let routes = self.routes(&config)?;
+        let caches = self.caches(&config.cache);
+        let routes = self.routes(&config, &caches)?;
         let mut listeners = Vec::with_capacity(config.listener.len());
         for conf in &config.listener {
             listeners.push(self.listener(conf, &config.route, &mut files)?);
@@ -97,10 +99,25 @@ impl Builder<'_> {
         let no_route = self.registry.workers().iter().map(|worker| worker.route(&"".into())).collect();
         let by_name = upstreams.iter().enumerate().map(|(index, upstream)| (upstream.name, index)).collect();
         let generation = self.generation;
-        Ok(Snapshot { generation, listeners, routes, upstreams, no_route, by_slot, by_name, config })
+        Ok(Snapshot { generation, listeners, routes, upstreams, caches, no_route, by_slot, by_name, config })
     }
 
-    fn routes(&self, config: &Config) -> Result<Vec<Arc<Route>>, String> {
+    /// A cache that is configured as before is the same one; another one holds what that held.
+    fn caches(&self, confs: &[CacheConf]) -> Vec<Arc<Cache>> {
+        let before = self.before.map_or(&[][..], |before| &before.caches);
+        confs
+            .iter()
+            .map(|conf| match before.iter().find(|before| before.conf == *conf) {
+                Some(before) => before.clone(),
+                None => {
+                    let key = CacheKey::Named(conf.name.as_str().into());
+                    Arc::new(Cache::new(conf, self.registry.cache(key, Some(Cache::shape(conf)))))
+                }
+            })
+            .collect()
+    }
+
+    fn routes(&self, config: &Config, caches: &[Arc<Cache>]) -> Result<Vec<Arc<Route>>, String> {
         let names: HashMap<&str, usize> =
             config.upstream.iter().enumerate().map(|(index, conf)| (conf.name.as_str(), index)).collect();
         let find = |name: &str| {
@@ -112,18 +129,37 @@ impl Builder<'_> {
             .flat_map(|before| before.config.route.iter().zip(&before.routes))
             .map(|(conf, route)| (conf.name.as_str(), (conf, route)))
             .collect();
+        let listeners = config.listener.len();
         let route = |conf: &RouteConf| {
             let action = action(conf, &find)?;
+            let is_own = |cache: &&Arc<Cache>| Some(&cache.conf.name) == conf.cache.as_ref();
+            let cache = caches.iter().find(is_own);
+            let is_same = |old: &Route| match cache {
+                Some(cache) => old.cache.as_ref().is_some_and(|before| Arc::ptr_eq(before, cache)),
+                None => true,
+            };
             match before.get(conf.name.as_str()) {
                 // The action names upstreams by index, which may have moved.
-                Some((old, route)) if *old == conf && route.action == action => Ok((*route).clone()),
-                Some(_) | None => Ok(Arc::new(self.route(conf, action))),
+                Some((old, route)) if *old == conf && route.action == action && is_same(route) => {
+                    Ok((*route).clone())
+                }
+                Some(_) | None => {
+                    let cache = cache.cloned().or_else(|| self.collapser(conf));
+                    Ok(Arc::new(Route { cache, ..self.route(conf, action, listeners) }))
+                }
             }
         };
         config.route.iter().map(route).collect()
     }
 
-    fn route(&self, conf: &RouteConf, action: Action) -> Route {
+    /// What collapses the requests of a route without a cache.
+    fn collapser(&self, conf: &RouteConf) -> Option<Arc<Cache>> {
+        let key = || CacheKey::Route(conf.name.as_str().into());
+        let cache = || Cache::new(&CacheConf::collapsing(&conf.name), self.registry.cache(key(), None));
+        conf.collapse.then(|| Arc::new(cache()))
+    }
+
+    fn route(&self, conf: &RouteConf, action: Action, listeners: usize) -> Route {
         let edits = |conf: &HeaderEditConf| {
             let is_empty = conf.set.is_empty() && conf.add.is_empty() && conf.remove.is_empty();
             (!is_empty).then(|| conf.clone())
@@ -139,6 +175,9 @@ impl Builder<'_> {
             tunnel_idle: conf.tunnel_idle,
             forwarded: conf.forwarded,
             timeout: conf.timeout,
+            cache: None,
+            // Else one URI could lead to two routes, and one's responses be served for the other's.
+            key_suffix: (!conf.headers.is_empty() || conf.listeners.len() < listeners).then(|| name.clone()),
             series: self.registry.workers().iter().map(|worker| worker.route(&name)).collect(),
             name,
         }

@@ -13,6 +13,7 @@ use std::{
 
 use crate::{
     backend,
+    cache::{memory::Shape, store::Store},
     config::listen::ListenerConf,
     telemetry::{
         metrics::{NO_NAME, NameId, RouteSeries, WorkerSeries},
@@ -30,12 +31,22 @@ pub type SlotKey = (Arc<str>, Arc<str>, &'static str);
 /// The number of a listener: the same in every generation that has it, and never another's.
 pub type Slot = usize;
 
+/// What makes a cache the same one after a reload.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CacheKey {
+    /// A `[[cache]]`, by its name.
+    Named(Arc<str>),
+    /// A route that collapses requests without storing, by its name.
+    Route(Arc<str>),
+}
+
 /// The registry of this process.
 #[derive(Debug)]
 pub struct Registry {
     names: RwLock<Names>,
     backends: Mutex<HashMap<BackendKey, Arc<backend::Shared>>>,
     slots: Mutex<HashMap<SlotKey, (Slot, Arc<ListenerShared>)>>,
+    caches: Mutex<HashMap<CacheKey, Arc<Store>>>,
     workers: Vec<WorkerRegistry>,
     /// The way of spans to their exporter.
     pub traces: crate::telemetry::trace::Traces,
@@ -54,6 +65,8 @@ pub struct Live {
     pub backends: HashSet<usize>,
     /// Names of routes.
     pub routes: HashSet<Arc<str>>,
+    /// Addresses in memory of what caches hold.
+    pub caches: HashSet<usize>,
 }
 
 /// What all workers share of a listener.
@@ -124,6 +137,7 @@ impl Registry {
             names: RwLock::default(),
             backends: Mutex::default(),
             slots: Mutex::default(),
+            caches: Mutex::default(),
             workers: (0..workers).map(|_| WorkerRegistry::default()).collect(),
             traces: crate::telemetry::trace::Traces::default(),
         }
@@ -168,11 +182,21 @@ impl Registry {
         slots.entry(key).or_insert_with(|| (next, Arc::default())).clone()
     }
 
-    /// Forgets the backends and routes that no generation has any more: what comes back under their names
+    /// What a cache holds.
+    pub fn cache(&self, key: CacheKey, shape: Option<Shape>) -> Arc<Store> {
+        let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        caches.entry(key).or_insert_with(|| Arc::new(Store::new(shape, self.workers.len()))).clone()
+    }
+
+    /// Forgets the backends, routes and caches that no generation has any more: what comes back under their names
     /// begins anew. `live` gives those of every generation that someone still holds.
     pub fn keep_only(&self, live: &Live) {
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         backends.retain(|_, shared| live.backends.contains(&(Arc::as_ptr(shared) as usize)));
+        self.caches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, store| live.caches.contains(&(Arc::as_ptr(store) as usize)));
         let kept: HashSet<BackendKey> = backends.keys().cloned().collect();
         drop(backends);
         for worker in &self.workers {

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use super::registry::{ListenerShared, Slot};
 use crate::{
     backend::Admin,
+    cache::store::Cache,
     config::{
         Config,
         listen::{ListenAddress, ListenerConf},
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub routes: Vec<Arc<Route>>,
     /// The upstreams.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// The caches in file order; those of routes that only collapse are the routes' own.
+    pub caches: Vec<Arc<Cache>>,
     /// By worker: its counts of requests that no route took.
     pub no_route: Box<[Arc<RouteSeries>]>,
     /// For each slot the index of its listener here.
@@ -104,6 +107,10 @@ pub struct Route {
     pub forwarded: bool,
     /// Most that the whole exchange may take; zero is no limit.
     pub timeout: Duration,
+    /// Its cache, or what collapses its requests.
+    pub cache: Option<Arc<Cache>>,
+    /// Something that its keys have more than others': where it is not the URI alone that leads to this route.
+    pub key_suffix: Option<Arc<str>>,
     /// By worker: its counts.
     pub series: Box<[Arc<RouteSeries>]>,
 }

@@ -236,6 +236,12 @@ impl Worker {
         if let Some(series) = series.get(self.index) {
             series.record(key, took);
         }
+        if let Some(served) = exchange.cache {
+            let cache = exchange.route.and_then(|index| routes.get(index)).and_then(|it| it.cache.as_ref());
+            if let Some(counts) = cache.and_then(|cache| cache.store.counts.get(self.index)) {
+                counts.add(served);
+            }
+        }
         self.series.bytes_in.add(exchange.bytes_in);
         self.series.bytes_out.add(exchange.bytes_out);
         if let Some((kind, detail)) = &exchange.error {

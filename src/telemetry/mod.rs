@@ -5,4 +5,5 @@ pub mod clock;
 pub mod metrics;
 pub mod program_log;
 pub mod recent_errors;
+pub mod served;
 pub mod trace;

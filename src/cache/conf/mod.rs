@@ -10,7 +10,10 @@ pub use choices::{Admission, Eviction, WritePolicy};
 pub use key::KeyConf;
 pub use store::{DiskConf, JournalConf, StorePath};
 
-use super::{key::KeySettings, policy::Policy};
+use super::{
+    key::{KeySettings, QueryKey},
+    policy::Policy,
+};
 use crate::settings::{Size, Table, name, section};
 
 section! {
@@ -68,6 +71,29 @@ section! {
 }
 
 impl CacheConf {
+    /// Of a route that collapses requests without storing: all as it is by default.
+    pub fn collapsing(route: &str) -> Self {
+        Self {
+            name: route.to_owned(),
+            memory: Size(0),
+            disk: None,
+            eviction: Eviction::default(),
+            admission: Admission::default(),
+            max_object: Size(0),
+            key: KeyConf { query: QueryKey::All, sorted: false, headers: Vec::new() },
+            heuristic: 0.0,
+            default_ttl: Duration::ZERO,
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+            max_variants: 1,
+            store_set_cookie: false,
+            write_policy: WritePolicy::Around,
+            journal: None,
+            purge_header: String::new(),
+            collapse: CollapseConf { enabled: true, timeout: PATIENCE, credentials: false },
+        }
+    }
+
     /// What its decisions need.
     pub fn policy(&self) -> Policy {
         Policy {
@@ -144,6 +170,9 @@ impl CacheConf {
         }
     }
 }
+
+/// How long a request waits for another's response where nothing says so: the default of `timeout` above.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests;

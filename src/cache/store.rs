@@ -1,0 +1,173 @@
+//! A cache: what it was told by the configuration ([`Cache`], of one generation), and what it holds, which outlives
+//! reloads ([`Store`]).
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{
+    conf::CacheConf,
+    date::Date,
+    fill::{self, Bounds, Fills},
+    key::{Key, KeySettings},
+    marks::Marks,
+    memory::{Found, Memory, Shape},
+    object::Object,
+    policy::Policy,
+    purge::Rule,
+};
+use crate::{fields::Fields, telemetry::served::Counts};
+
+/// What a cache holds, and counts. The registry keeps it over reloads, by the cache's name.
+#[derive(Debug)]
+pub struct Store {
+    /// Objects in memory; none where requests are collapsed without being stored.
+    pub memory: Option<Memory>,
+    /// Fetches under way.
+    pub fills: Arc<Fills>,
+    /// Keys whose responses turned out not to be shared: nobody waits for them for a while.
+    pub unshared: Marks,
+    /// What each worker counts.
+    pub counts: Box<[Counts]>,
+    shape: Mutex<Option<Shape>>,
+}
+
+impl Store {
+    /// An empty one; without a shape, nothing is stored.
+    pub fn new(shape: Option<Shape>, workers: usize) -> Self {
+        Self {
+            memory: shape.map(Memory::new),
+            fills: Fills::new(bounds(shape)),
+            unshared: Marks::default(),
+            counts: (0..workers).map(|_| Counts::default()).collect(),
+            shape: Mutex::new(shape),
+        }
+    }
+
+    /// Takes another shape on, where it differs; what has no room any more leaves. To be called when the
+    /// configuration that says so is in force.
+    pub fn settle(&self, shape: Option<Shape>) {
+        let mut own = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
+        if *own == shape {
+            return;
+        }
+        *own = shape;
+        if let (Some(memory), Some(shape)) = (&self.memory, shape) {
+            memory.reshape(shape);
+        }
+        self.fills.set_bounds(bounds(shape));
+    }
+}
+
+/// Bodies on their way are kept up to the largest that is stored, and all together take no more than a quarter beyond
+/// what is stored.
+fn bounds(shape: Option<Shape>) -> Bounds {
+    match shape {
+        Some(shape) => {
+            let held = (shape.limit / 4).max(LEAST_HELD);
+            Bounds { max_object: shape.max_object.min(shape.limit), held }
+        }
+        None => Bounds { max_object: LARGEST_SHARED, held: LEAST_HELD },
+    }
+}
+
+const LEAST_HELD: u64 = 64 << 20;
+/// What is kept for slower readers of a response that is shared and not stored.
+const LARGEST_SHARED: u64 = 16 << 20;
+
+/// A cache of one generation of the configuration.
+#[derive(Debug)]
+pub struct Cache {
+    /// Its configuration.
+    pub conf: CacheConf,
+    /// Whether it stores; else it only collapses requests.
+    pub is_storing: bool,
+    /// What its decisions need.
+    pub policy: Policy,
+    /// What its keys are made of.
+    pub key: KeySettings,
+    /// What it holds.
+    pub store: Arc<Store>,
+}
+
+impl Cache {
+    /// A cache by its configuration.
+    pub fn new(conf: &CacheConf, store: Arc<Store>) -> Self {
+        let (policy, key) = (conf.policy(), conf.key_settings());
+        Self { is_storing: store.memory.is_some(), policy, key, store, conf: conf.clone() }
+    }
+
+    /// The shape of the store that this configuration asks for.
+    pub fn shape(conf: &CacheConf) -> Shape {
+        Shape {
+            limit: conf.memory.0,
+            max_object: conf.max_object.0,
+            eviction: conf.eviction,
+            admission: conf.admission,
+        }
+    }
+
+    /// What is stored for a request.
+    pub fn find(&self, key: &Key, request: &Fields) -> Found {
+        self.store.memory.as_ref().map_or(Found::Nothing, |memory| memory.find(key, request))
+    }
+
+    /// Stores what a fill brought, unless a purge that came meanwhile is about it.
+    pub fn put(&self, object: Object, rules: &[Rule]) {
+        let tags = &self.conf.purge_header;
+        let is_meant = |rule: &Rule| rule.matches(&object.key, &object.entry.head.fields, tags);
+        if rules.iter().any(is_meant) {
+            return;
+        }
+        if let Some(memory) = &self.store.memory {
+            // Refused or not: the store counts it.
+            let _ = memory.put(Arc::new(object), self.conf.max_variants as usize);
+        }
+    }
+
+    /// Stores the newer head of a response in the place of the older one, if that is still there.
+    pub fn replace(&self, before: &Arc<Object>, object: Arc<Object>, rules: &[Rule]) {
+        let tags = &self.conf.purge_header;
+        let is_meant = |rule: &Rule| rule.matches(&object.key, &object.entry.head.fields, tags);
+        if let (Some(memory), false) = (&self.store.memory, rules.iter().any(is_meant)) {
+            memory.replace(before, object, self.conf.max_variants as usize);
+        }
+    }
+
+    /// Takes this very object out.
+    pub fn remove(&self, object: &Arc<Object>) {
+        if let Some(memory) = &self.store.memory {
+            memory.remove(object);
+        }
+    }
+
+    /// Purges what a rule is about: takes it out, or, when `soft`, makes it stale. Gives how many there were. May
+    /// take its time, and is not for a worker, unless the rule is about a URI.
+    pub fn purge(&self, rule: &Rule, soft: bool, now: Date) -> u64 {
+        // Before what is stored is looked at, so that nothing slips in behind.
+        self.store.fills.purge(rule);
+        let Some(memory) = &self.store.memory else { return 0 };
+        let mut count = 0;
+        let mut let_go = |object: &Arc<Object>| {
+            if soft {
+                object.expire(now);
+                count += 1;
+            } else if memory.remove(object) {
+                count += 1;
+            }
+        };
+        match rule {
+            Rule::All if !soft => return memory.clear(),
+            Rule::Uri(uri) => memory.of_uri(uri).iter().for_each(let_go),
+            Rule::All | Rule::Prefix(_) | Rule::Tag(_) => memory.visit(|object| {
+                if rule.matches(&object.key, &object.entry.head.fields, &self.conf.purge_header) {
+                    let_go(object);
+                }
+            }),
+        }
+        count
+    }
+
+    /// What its fills have done and do.
+    pub fn fill_stats(&self) -> fill::Stats {
+        self.store.fills.stats()
+    }
+}
