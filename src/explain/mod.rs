@@ -13,9 +13,9 @@ use crate::{
     exchange::{Exchange, Peer, TlsFacts},
     h1::{Framing, HeadError, Scan},
     http::{
-        edit, handle,
+        edit,
         headers::{self, Upward},
-        normalize, respond,
+        normalize, pass, respond,
     },
     route::{conf::HeaderEditConf, matcher::Facts, table::StepVerdict},
     runtime::{Action, Listener, Route, Snapshot},
@@ -261,7 +261,7 @@ fn told(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, framing: Fr
             choices.iter().map(|(index, weight)| (*index, percent(*weight))).collect()
         }
     };
-    let is_upgrade = handle::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
+    let is_upgrade = pass::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
     if let Some(edits) = &route.request_headers {
         edit::edit(&mut exchange.request.fields, edits);
     }
@@ -277,7 +277,7 @@ fn told(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, framing: Fr
 fn head(route: &Route, exchange: &Exchange, framing: Framing, is_upgrade: bool) -> Vec<String> {
     let (host, target) = edit::rewritten(exchange, route.rewrite.as_ref());
     let forwarded = route.forwarded;
-    let expects_continue = framing != Framing::None && handle::expects_continue(exchange);
+    let expects_continue = framing != Framing::None && pass::expects_continue(exchange);
     let upward = Upward { framing, host: &host, target: &target, is_upgrade, expects_continue, forwarded };
     let mut head = Vec::new();
     headers::write_request(exchange, &upward, &mut head);

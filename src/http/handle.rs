@@ -9,23 +9,19 @@ use std::{
 };
 
 use super::{
-    body, edit,
-    headers::{self, Upward},
-    normalize, respond, trace,
+    edit, normalize,
+    pass::{self, Way},
+    respond, trace,
 };
 use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
-    fields::{Known, list},
-    h1::{Framing, Method},
+    fields::Known,
+    h1::Method,
     moment::Moment,
     net::Block,
     runtime::{Action, Listener, Route, Slot, Worker, WorkerSnapshot},
-    upstream::{
-        Group, affinity,
-        forward::{Live, Order, forward},
-        upload::Upload,
-    },
+    upstream::forward::Live,
 };
 
 /// How an exchange ended, for the connection that carried it.
@@ -118,8 +114,12 @@ pub async fn refuse<D: Downstream>(mut running: Running, client: &mut D, kind: K
     fail(&mut running, client, kind.into()).await
 }
 
-enum Served {
+/// What came of serving a request.
+#[derive(Debug)]
+pub(super) enum Served {
+    /// The response went out whole.
     Complete,
+    /// The connection is a tunnel from here; it may be silent for so long.
     Tunnel(Box<Live>, Duration),
 }
 
@@ -151,87 +151,8 @@ async fn serve<D: Downstream>(
     exchange.upstream = Some(upstream);
     let group = snapshot.group(upstream).ok_or(Kind::NoBackend)?;
     let way = Way { listener, route, group };
-    pass(&way, framing, exchange, client).await
-}
-
-/// Where a request goes.
-struct Way<'a> {
-    listener: &'a Listener,
-    route: &'a Route,
-    group: &'a Rc<Group>,
-}
-
-/// Sends the request to a backend, and its response to the client.
-async fn pass<D: Downstream>(
-    way: &Way<'_>,
-    framing: Framing,
-    exchange: &mut Running,
-    client: &mut D,
-) -> Result<Served> {
-    let Way { listener, route, group } = *way;
-    let (framing, has_body) = upward_framing(exchange, framing, client);
-    let limit = listener.conf.limits.body_bytes.0;
-    if matches!(framing, Framing::Length(length) if limit > 0 && length > limit) {
-        return Err(Kind::BodyTooLarge.into());
-    }
-    let is_upgrade = wants_tunnel(route, exchange)?;
-    if let Some(edits) = &route.request_headers {
-        edit::edit(&mut exchange.request.fields, edits);
-    }
-    let expects_continue = has_body && expects_continue(exchange);
-    let write_head = |exchange: &Exchange, out: &mut Vec<u8>| {
-        let (host, target) = edit::rewritten(exchange, route.rewrite.as_ref());
-        // HTTP/1.0 need not name a host; HTTP/1.1 must, and backends insist on one that is not empty.
-        let host = if host.is_empty() { group.upstream.conf.name.as_str().into() } else { host };
-        let forwarded = route.forwarded;
-        let upward =
-            Upward { framing, host: &host, target: &target, is_upgrade, expects_continue, forwarded };
-        headers::write_request(exchange, &upward, out);
-    };
-
-    let replay = usize::try_from(group.upstream.conf.retry.replay_bytes.0).unwrap_or(usize::MAX);
-    let order = Order {
-        group,
-        write_head: &write_head,
-        expects_continue,
-        upload: Upload::new(has_body, framing == Framing::Chunked, limit, replay),
-        key: affinity::key(&group.upstream, exchange),
-        sticky: affinity::sticky(&group.upstream, exchange),
-        end: (!route.timeout.is_zero()).then(|| exchange.started.plus(route.timeout)),
-        body_timeout: listener.conf.timeouts.body,
-    };
-    let sticky = order.sticky;
-    let end = order.end;
-    let live = forward(order, exchange, client).await?;
-
-    deliver(way, live, (is_upgrade, sticky, end), exchange, client).await
-}
-
-/// Sends a response whose head has come to the client.
-async fn deliver<D: Downstream>(
-    way: &Way<'_>,
-    live: Live,
-    (is_upgrade, sticky, end): (bool, Option<usize>, Option<Moment>),
-    exchange: &mut Running,
-    client: &mut D,
-) -> Result<Served> {
-    let Way { listener, route, group } = *way;
-    let is_tunnel = is_upgrade && is_switched(exchange);
-    headers::pass_response(&mut exchange.response, is_tunnel);
-    bind(&group.upstream, exchange, sticky);
-    if let Some(edits) = &route.response_headers {
-        edit::edit(&mut exchange.response.fields, edits);
-    }
-    if is_tunnel {
-        client.begin(&exchange.response, false, None)?;
-        return Ok(Served::Tunnel(Box::new(live), route.tunnel_idle));
-    }
-    if exchange.response.status == 101 {
-        return Err(Kind::BadResponse("101 to a request that asked for no upgrade").into());
-    }
-    let patience = body::Patience { idle: route.tunnel_idle, client: listener.conf.timeouts.idle, end };
-    body::relay(live, exchange, client, patience).await?;
-    Ok(Served::Complete)
+    let onward = pass::prepare(&way, framing, exchange, client)?;
+    pass::pass(&way, onward, exchange, client).await
 }
 
 /// The request's id: the client's, if it is trusted and sane, else a new one.
@@ -281,60 +202,6 @@ fn choose(choices: &[(usize, u32)], total: u32) -> usize {
         at -= weight;
     }
     choices.first().map_or(0, |(upstream, _)| *upstream)
-}
-
-/// How the body goes upstream, and whether there is one. HTTP/2 says by the stream whether there is a
-/// body, and its length only if the client wrote Content-Length.
-fn upward_framing<D: Downstream>(exchange: &Exchange, framing: Framing, client: &D) -> (Framing, bool) {
-    if !exchange.is_http2 {
-        return (framing, framing != Framing::None);
-    }
-    if client.is_body_done() {
-        return (Framing::None, false);
-    }
-    let length = exchange.request.fields.known(Known::ContentLength);
-    let length =
-        length.and_then(|value| std::str::from_utf8(value).ok()).and_then(|value| value.parse().ok());
-    (length.map_or(Framing::Chunked, Framing::Length), true)
-}
-
-/// Whether the client asks for a tunnel, by Upgrade or CONNECT, and may have it.
-pub(crate) fn wants_tunnel(route: &Route, exchange: &Exchange) -> Result<bool> {
-    if exchange.request.method == Method::Connect {
-        let is_allowed = route.allows_connect && !exchange.is_http2;
-        return if is_allowed { Ok(true) } else { Err(Kind::NotAllowed.into()) };
-    }
-    let fields = &exchange.request.fields;
-    let asks = fields.has(Known::Upgrade)
-        && list(fields.all_known(Known::Connection)).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
-    let is_websocket =
-        || list(fields.all_known(Known::Upgrade)).any(|name| name.eq_ignore_ascii_case(b"websocket"));
-    // Any other protocol may be declined by ignoring it (RFC 9110 §7.8).
-    Ok(asks && route.allows_websocket && !exchange.is_http2 && is_websocket())
-}
-
-fn is_switched(exchange: &Exchange) -> bool {
-    match exchange.request.method {
-        Method::Connect => (200..300).contains(&exchange.response.status),
-        _ => exchange.response.status == 101,
-    }
-}
-
-pub(crate) fn expects_continue(exchange: &Exchange) -> bool {
-    exchange.request.fields.all_known(Known::Expect).any(|value| value.eq_ignore_ascii_case(b"100-continue"))
-}
-
-/// Binds the client to the backend that answered, where the upstream is sticky and it was not bound
-/// to that one already.
-fn bind(upstream: &crate::upstream::Upstream, exchange: &mut Running, sticky: Option<usize>) {
-    if upstream.conf.sticky.is_none() || exchange.backend == sticky {
-        return;
-    }
-    let is_tls = exchange.peer.tls.is_some();
-    let cookie = exchange.backend.and_then(|index| affinity::set_cookie(upstream, index, is_tls));
-    if let Some(cookie) = cookie {
-        exchange.response.fields.push_known(Known::SetCookie, cookie.as_bytes());
-    }
 }
 
 async fn redirect<D: Downstream>(

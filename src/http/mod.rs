@@ -7,6 +7,7 @@ pub mod h2;
 pub mod handle;
 pub mod headers;
 pub mod normalize;
+pub(crate) mod pass;
 pub mod respond;
 mod trace;
 pub mod upgrade;
