@@ -97,6 +97,8 @@ pub enum Kind {
     NoRoute,
     /// The route does not allow this method of use, such as CONNECT or an unlisted upgrade.
     NotAllowed,
+    /// The client asked for what is cached only (`only-if-cached`), and it is not, or not as it asks.
+    NotCached,
     /// Every backend is down, ejected, draining or disabled.
     NoBackend,
     /// Every backend is at `max_connections` and the queue is full.
@@ -139,7 +141,8 @@ impl Kind {
             | Self::ClientStalled
             | Self::Misdirected
             | Self::NoRoute
-            | Self::NotAllowed => Blame::Client,
+            | Self::NotAllowed
+            | Self::NotCached => Blame::Client,
             Self::NoBackend
             | Self::Connect
             | Self::ConnectTimeout
@@ -167,6 +170,7 @@ impl Kind {
             Self::Misdirected => "misdirected",
             Self::NoRoute => "no_route",
             Self::NotAllowed => "not_allowed",
+            Self::NotCached => "not_cached",
             Self::NoBackend => "no_backend",
             Self::QueueFull => "queue_full",
             Self::QueueTimeout => "queue_timeout",
@@ -198,6 +202,7 @@ impl fmt::Display for Kind {
             Self::Misdirected => "this TLS connection is not for that host",
             Self::NoRoute => "no route matches",
             Self::NotAllowed => "the route does not allow this",
+            Self::NotCached => "it is not cached, and the request forbids asking for it",
             Self::NoBackend => "no backend is available",
             Self::QueueFull => "every backend is at its limit and the queue is full",
             Self::QueueTimeout => "no backend became free in time",

@@ -92,6 +92,35 @@ impl Exchange {
         self.recording = None;
     }
 
+    /// Makes it an exchange of its own for what this one asks: the same request, none of the response. What is
+    /// noted for spans goes with it.
+    pub fn fork(&mut self, mut fork: Box<Self>) -> Box<Self> {
+        fork.reset(&self.peer, self.started);
+        fork.request.method = self.request.method.clone();
+        fork.request.version = self.request.version;
+        fork.request.target.clone_from(&self.request.target);
+        fork.request.fields.copy_from(&self.request.fields);
+        fork.is_http2 = self.is_http2;
+        fork.authority.clone_from(&self.authority);
+        fork.host.clone_from(&self.host);
+        fork.path_length = self.path_length;
+        fork.id.clone_from(&self.id);
+        (fork.route, fork.upstream) = (self.route, self.upstream);
+        fork.trace.clone_from(&self.trace);
+        fork.recording = self.recording.take();
+        fork
+    }
+
+    /// Takes what became of a fork: its response, and who was asked for it.
+    pub fn absorb(&mut self, fork: &mut Self) {
+        std::mem::swap(&mut self.response, &mut fork.response);
+        self.backend = fork.backend;
+        self.attempts = fork.attempts;
+        self.response_time = fork.response_time;
+        self.recording = fork.recording.take();
+        self.trace = fork.trace.take();
+    }
+
     /// The path, without the query.
     pub fn path(&self) -> &str {
         self.request.target.get(..self.path_length).unwrap_or_default()
@@ -235,7 +264,8 @@ fn level(kind: Kind) -> &'static str {
         | Kind::ClientStalled
         | Kind::Misdirected
         | Kind::NoRoute
-        | Kind::NotAllowed => "info",
+        | Kind::NotAllowed
+        | Kind::NotCached => "info",
         Kind::QueueFull | Kind::QueueTimeout | Kind::RouteTimeout | Kind::Draining => "warn",
         Kind::NoBackend
         | Kind::Connect

@@ -241,6 +241,7 @@ macro_rules! known {
 
 known! {
     Accept = "accept",
+    Age = "age",
     Authorization = "authorization",
     CacheControl = "cache-control",
     Connection = "connection",

@@ -74,6 +74,11 @@ impl Key {
         Self { hash: xxh3_128(&text), text: text.into() }
     }
 
+    /// The key of the URI of this key, under which there may be several.
+    pub fn of_its_uri(&self) -> Self {
+        Self::of_text(self.uri().to_vec())
+    }
+
     /// This key with something more that tells responses apart; `name` is no field's name.
     pub fn with(self, name: &str, value: &[u8]) -> Self {
         let mut text = self.text.into_vec();

@@ -53,16 +53,19 @@ pub async fn relay<D: Downstream>(
         Relay { live: Some(live), block: Block::default(), is_ended: false, stalled: None, patience };
     let result = poll_fn(|cx| relay.poll(cx, exchange, client)).await;
     if let (Err(error), Some(live)) = (&result, &relay.live) {
-        let (verdict, outcome) = verdict::of_error(error.kind());
-        let group = live.permit.group();
-        if let Some(series) =
-            group.series.get(live.permit.index()).filter(|_| error.kind() == Kind::BodyBroken)
-        {
-            series.record(outcome);
-        }
-        group.record_health(live.permit.index(), verdict, Moment::now());
+        observe(live, error.kind());
     }
     result
+}
+
+/// Tells health and metrics how a body broke off.
+pub(super) fn observe(live: &Live, kind: Kind) {
+    let (verdict, outcome) = verdict::of_error(kind);
+    let group = live.permit.group();
+    if let Some(series) = group.series.get(live.permit.index()).filter(|_| kind == Kind::BodyBroken) {
+        series.record(outcome);
+    }
+    group.record_health(live.permit.index(), verdict, Moment::now());
 }
 
 struct Relay {
@@ -186,14 +189,14 @@ impl Relay {
 }
 
 /// The backend's part is over: the connection is kept if both bodies are through, and the place is free.
-fn release(live: Live) {
+pub(super) fn release(live: Live) {
     let Live { permit, wire, upload, is_reusable, .. } = live;
     if is_reusable && upload.is_sent() && wire.is_flushed() {
         permit.keep(wire, Moment::now());
     }
 }
 
-fn broken(error: BodyError) -> ProxyError {
+pub(super) fn broken(error: BodyError) -> ProxyError {
     match error {
         BodyError::Io(error) => ProxyError::because(Kind::BodyBroken, error),
         BodyError::Early => Kind::BodyBroken.into(),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    edit, normalize,
+    cached, edit, normalize,
     pass::{self, Way},
     respond, trace,
 };
@@ -61,6 +61,11 @@ impl Running {
     pub fn new(worker: &Rc<Worker>, listener: Slot, exchange: Box<Exchange>) -> Self {
         let snapshot = worker.snapshot_for(listener);
         Self { exchange: Some(exchange), snapshot, worker: worker.clone(), listener }
+    }
+
+    /// The worker that serves it, with the snapshot that it began with and the slot of its listener.
+    pub(super) fn place(&self) -> (Rc<Worker>, Rc<WorkerSnapshot>, Slot) {
+        (self.worker.clone(), self.snapshot.clone(), self.listener)
     }
 }
 
@@ -152,7 +157,10 @@ async fn serve<D: Downstream>(
     let group = snapshot.group(upstream).ok_or(Kind::NoBackend)?;
     let way = Way { listener, route, group };
     let onward = pass::prepare(&way, framing, exchange, client)?;
-    pass::pass(&way, onward, exchange, client).await
+    match &route.cache {
+        Some(cache) if !onward.is_upgrade => cached::serve(&way, cache, onward, exchange, client).await,
+        Some(_) | None => pass::pass(&way, onward, exchange, client).await,
+    }
 }
 
 /// The request's id: the client's, if it is trusted and sane, else a new one.

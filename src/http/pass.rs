@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use super::{
     body, edit,
-    handle::{Running, Served},
+    handle::Served,
     headers::{self, Upward},
 };
 use crate::{
@@ -83,11 +83,18 @@ pub(super) fn prepare<D: Downstream>(
 pub(super) async fn pass<D: Downstream>(
     way: &Way<'_>,
     onward: Onward,
-    exchange: &mut Running,
+    exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<Served> {
     let (live, sticky) = ask(way, onward, exchange, client).await?;
-    deliver(way, live, (onward.is_upgrade, sticky), exchange, client).await
+    let is_tunnel = onward.is_upgrade && is_switched(exchange);
+    headers::pass_response(&mut exchange.response, is_tunnel);
+    if is_tunnel {
+        finish_head(way, sticky, exchange);
+        client.begin(&exchange.response, false, None)?;
+        return Ok(Served::Tunnel(Box::new(live), way.route.tunnel_idle));
+    }
+    deliver(way, live, sticky, exchange, client).await
 }
 
 /// Sends the request to a backend and gives its response's head in `exchange.response`; and the backend that a
@@ -125,21 +132,15 @@ pub(super) async fn ask<D: Downstream>(
     Ok((forward(order, exchange, client).await?, sticky))
 }
 
-/// Sends a response whose head has come to the client.
+/// Sends a response whose head has come, and went through [`headers::pass_response`], to the client.
 pub(super) async fn deliver<D: Downstream>(
     way: &Way<'_>,
     live: Live,
-    (is_upgrade, sticky): (bool, Option<usize>),
+    sticky: Option<usize>,
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<Served> {
-    let is_tunnel = is_upgrade && is_switched(exchange);
-    headers::pass_response(&mut exchange.response, is_tunnel);
     finish_head(way, sticky, exchange);
-    if is_tunnel {
-        client.begin(&exchange.response, false, None)?;
-        return Ok(Served::Tunnel(Box::new(live), way.route.tunnel_idle));
-    }
     if exchange.response.status == 101 {
         return Err(Kind::BadResponse("101 to a request that asked for no upgrade").into());
     }
@@ -149,8 +150,13 @@ pub(super) async fn deliver<D: Downstream>(
 }
 
 /// What of a response's head is for this client.
-pub(super) fn finish_head(way: &Way<'_>, sticky: Option<usize>, exchange: &mut Exchange) {
+fn finish_head(way: &Way<'_>, sticky: Option<usize>, exchange: &mut Exchange) {
     bind(&way.group.upstream, exchange, sticky);
+    edit_response(way, exchange);
+}
+
+/// Edits a response's head as the route has it.
+pub(super) fn edit_response(way: &Way<'_>, exchange: &mut Exchange) {
     if let Some(edits) = &way.route.response_headers {
         edit::edit(&mut exchange.response.fields, edits);
     }

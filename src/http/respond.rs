@@ -19,6 +19,8 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
         Kind::Misdirected => (421, "http_request_error"),
         Kind::NoRoute => (404, "destination_not_found"),
         Kind::NotAllowed => (403, "http_request_denied"),
+        // RFC 9111 §5.2.1.7.
+        Kind::NotCached => (504, "http_request_denied"),
         Kind::NoBackend => (503, "destination_unavailable"),
         Kind::QueueFull | Kind::QueueTimeout => (503, "connection_limit_reached"),
         Kind::Connect => (502, "connection_refused"),

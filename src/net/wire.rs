@@ -70,7 +70,7 @@ impl Incoming {
     /// At the beginning of a body of this framing.
     pub fn new(framing: Framing) -> Self {
         match framing {
-            Framing::None => Self::Done,
+            Framing::None | Framing::Length(0) => Self::Done,
             Framing::Length(length) => Self::Length(length),
             Framing::Chunked => Self::Chunked(Box::default()),
             Framing::UntilClose => Self::UntilClose,

@@ -206,6 +206,15 @@ impl Worker {
         self.spare.borrow_mut().pop().unwrap_or_default()
     }
 
+    /// Takes an exchange back that ends without a line in the log: it was a part of another.
+    pub fn give_back(&self, mut exchange: Box<Exchange>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < MOST_SPARE {
+            exchange.peer = Rc::default();
+            spare.push(exchange);
+        }
+    }
+
     /// Writes a new request id: unique in this fleet as far as 64 random bits per worker make it.
     pub fn write_id(&self, id: &mut String) {
         const HEX: &[u8; 16] = b"0123456789abcdef";
@@ -269,11 +278,7 @@ impl Worker {
             let write = |out: &mut Vec<u8>| traces::write(&exchange, *recording, &snapshot.shared, name, out);
             self.series.spans_dropped.add(self.traces.add(write));
         }
-        let mut spare = self.spare.borrow_mut();
-        if spare.len() < MOST_SPARE {
-            exchange.peer = Rc::default();
-            spare.push(exchange);
-        }
+        self.give_back(exchange);
     }
 
     /// What is done now and then: idle connections closed, log handed over.

@@ -33,6 +33,7 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
             | Kind::Misdirected
             | Kind::NoRoute
             | Kind::NotAllowed
+            | Kind::NotCached
             | Kind::NoBackend
             | Kind::QueueFull
             | Kind::QueueTimeout

@@ -20,6 +20,7 @@ mod api_description;
 mod balancing;
 mod cache_replay;
 mod cli;
+mod collapse;
 mod dashboard;
 mod drain;
 mod forwarding;

@@ -4,6 +4,7 @@
 //! counters hang on the snapshot, so no lock is taken and no name looked up for a backend. A thousand of
 //! them are some 2 MB, made on a thread beside the control loop.
 
+mod caches;
 mod text;
 
 use std::{
@@ -51,6 +52,7 @@ fn render(admin: &Admin, now: Moment) -> String {
     requests(&snapshot, registry, &mut text);
     backends(&snapshot, now, &mut text);
     listeners(&snapshot, &mut text);
+    caches::caches(&snapshot, &mut text);
     workers(registry, &mut text);
     traces(registry, &mut text);
     configuration(admin, &snapshot, &mut text);

@@ -1,0 +1,130 @@
+//! What caches count.
+
+use std::sync::Arc;
+
+use super::text::{Kind, Labels, Text};
+use crate::{
+    cache::{fill, memory, store::Store},
+    runtime::Snapshot,
+    telemetry::served::Served,
+};
+
+/// Something that is told of each cache by one number.
+type Fact = fn(&Told) -> u64;
+
+/// What one cache tells.
+struct Told {
+    name: String,
+    store: Arc<Store>,
+    memory: memory::Stats,
+    fills: fill::Stats,
+}
+
+impl Told {
+    fn served(&self, served: Served) -> u64 {
+        self.store.counts.iter().map(|counts| counts.get(served)).sum()
+    }
+}
+
+const FACTS: [(&str, Kind, &str, Fact); 7] = [
+    (
+        "collapsed_total",
+        Kind::Counter,
+        "Requests that were answered by what another fetched at the same time.",
+        |told| told.served(Served::Collapsed),
+    ),
+    ("cache_fills_total", Kind::Counter, "Fetches that others could wait for, begun.", |told| {
+        told.fills.begun
+    }),
+    ("cache_fills_in_flight", Kind::Gauge, "Fetches under way.", |told| told.fills.under_way),
+    (
+        "cache_fill_readers",
+        Kind::Gauge,
+        "Requests that wait for, or read from, a fetch under way; with those that led to it.",
+        |told| told.fills.readers,
+    ),
+    ("cache_fill_bytes", Kind::Gauge, "Bytes of bodies on their way.", |told| told.fills.held),
+    (
+        "cache_fills_released_total",
+        Kind::Counter,
+        "Fetches whose response could not be shared: those who waited went on at once.",
+        |told| told.fills.released,
+    ),
+    (
+        "cache_fills_taken_over_total",
+        Kind::Counter,
+        "Fetches that failed and that one who waited began again.",
+        |told| told.fills.taken_over,
+    ),
+];
+
+pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
+    let told = told(snapshot);
+    if told.is_empty() {
+        return;
+    }
+    text.family(
+        "cache_requests_total",
+        Kind::Counter,
+        "Requests that asked a cache, by how they were served.",
+    );
+    for one in &told {
+        for served in Served::ALL {
+            let labels = Labels::of(&[("cache", &one.name), ("result", served.name())]);
+            text.sample(&labels, one.served(*served));
+        }
+    }
+    for (name, kind, help, fact) in FACTS {
+        text.family(name, kind, help);
+        for one in &told {
+            text.sample(&Labels::of(&[("cache", &one.name)]), fact(one));
+        }
+    }
+    let storing: Vec<&Told> = told.iter().filter(|one| one.store.memory.is_some()).collect();
+    for (name, help, fact) in [
+        ("cache_bytes", "Bytes that stored responses count for, heads and index with them.", bytes as Fact),
+        ("cache_objects", "Stored responses.", |told| told.memory.objects),
+    ] {
+        text.family(name, Kind::Gauge, help);
+        for one in &storing {
+            text.sample(&Labels::of(&[("cache", &one.name), ("tier", "memory")]), fact(one));
+        }
+    }
+    let help = "Stored responses that left: for want of room, or because their key had too many variants.";
+    text.family("cache_evictions_total", Kind::Counter, help);
+    for one in &storing {
+        for (reason, count) in [("room", one.memory.evicted), ("variants", one.memory.superfluous)] {
+            let labels = Labels::of(&[("cache", &one.name), ("tier", "memory"), ("reason", reason)]);
+            text.sample(&labels, count);
+        }
+    }
+    let help = "Responses that could have been stored and were not: too large, or not asked for before.";
+    text.family("cache_rejections_total", Kind::Counter, help);
+    for one in &storing {
+        for (reason, count) in [("size", one.memory.too_large), ("admission", one.memory.not_admitted)] {
+            text.sample(&Labels::of(&[("cache", &one.name), ("reason", reason)]), count);
+        }
+    }
+}
+
+fn bytes(told: &Told) -> u64 {
+    told.memory.bytes
+}
+
+/// The caches, and, as `route:NAME`, the routes that collapse requests without one.
+fn told(snapshot: &Snapshot) -> Vec<Told> {
+    let named = snapshot.caches.iter().map(|cache| (cache.conf.name.clone(), &cache.store));
+    let routes = snapshot.routes.iter().filter_map(|route| route.cache.as_ref());
+    let collapsing = routes
+        .filter(|cache| !cache.is_storing)
+        .map(|cache| (format!("route:{}", cache.conf.name), &cache.store));
+    named
+        .chain(collapsing)
+        .map(|(name, store)| Told {
+            name,
+            memory: store.memory.as_ref().map(memory::Memory::stats).unwrap_or_default(),
+            fills: store.fills.stats(),
+            store: store.clone(),
+        })
+        .collect()
+}

@@ -1,0 +1,296 @@
+//! Who waits for whom: a request that finds nothing stored leads a fetch or waits for one.
+
+use std::{
+    cell::Cell,
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    Asks, Miss, Recheck, Step,
+    fetch::{Answered, Back, Fetch, Refresh},
+    now, send,
+};
+use crate::{
+    cache::{
+        fill::{Answer, Joined, Outcome, Reader, Source, Want},
+        freshness::Verdict,
+        object::Object,
+        status::{CacheStatus, Forward, Outcome as StatusOutcome},
+    },
+    error::{Kind, ProxyError, Result},
+    exchange::{Downstream, Exchange},
+    fields::Known,
+    http::{
+        handle::{Running, Served},
+        pass,
+    },
+    moment::Moment,
+    telemetry::served,
+};
+
+impl Asks<'_> {
+    /// Leads a fetch, or waits for one that is under way.
+    pub(super) async fn join<D: Downstream>(
+        &self,
+        miss: &Miss,
+        exchange: &mut Running,
+        client: &mut D,
+    ) -> Result<Step> {
+        let joined = {
+            let recheck = Recheck { asks: self, is_stored: Cell::new(false) };
+            let accepts =
+                |answer: &Answer| answer.entry.freshness.verdict(&self.control, now()) == Verdict::Fresh;
+            let want = Want {
+                key: &self.key,
+                request: &exchange.request.fields,
+                expected: miss.expected.clone(),
+                accepts: &accepts,
+            };
+            // HEAD may wait for GET, never GET for HEAD.
+            let joined = self.cache.store.fills.join(&want, || self.is_head || recheck.look(exchange));
+            if recheck.is_stored.get() {
+                return Ok(Step::Again);
+            }
+            joined
+        };
+        match joined {
+            Joined::Lead(source, reader) => self.lead(miss, source, reader, exchange, client).await,
+            Joined::Wait(reader) => self.wait(miss, reader, exchange, client).await,
+            Joined::Alone => Ok(Step::Alone),
+        }
+    }
+
+    /// Begins a fetch and serves what it brings.
+    async fn lead<D: Downstream>(
+        &self,
+        miss: &Miss,
+        source: Source,
+        reader: Reader,
+        exchange: &mut Running,
+        client: &mut D,
+    ) -> Result<Step> {
+        let back = self.begin(miss, source, exchange);
+        let back = self.hear(back, exchange, client).await?;
+        let Back { exchange: mut fork, answered } = back;
+        exchange.absorb(&mut fork);
+        exchange.place().0.give_back(fork);
+        let served = match answered {
+            Answered::Shared { answer, is_stored } => {
+                exchange.cache = Some(served::Served::Miss);
+                let outcome = StatusOutcome::Forwarded {
+                    why: miss.why,
+                    status: None,
+                    stored: is_stored,
+                    collapsed: false,
+                };
+                let ttl = is_stored.then(|| answer.entry.freshness.ttl(now()));
+                let status = CacheStatus { outcome, ttl, key: None, detail: None };
+                let body = send::From::Fill(reader, answer.length);
+                self.send(body, answer.entry.received, &status, exchange, client).await?
+            }
+            Answered::Validated { object, status } => {
+                drop(reader);
+                self.send_validated(object, miss.why, (status, false), exchange, client).await?
+            }
+            Answered::Own { live, sticky, detail } => {
+                drop(reader);
+                exchange.cache = Some(served::Served::Miss);
+                if exchange.response.status == 200 && exchange.request.fields.get("range").is_some() {
+                    // It was asked for whole to be shared. It is not, and may be much larger than the part.
+                    return Ok(Step::Alone);
+                }
+                let status = CacheStatus { detail: Some(detail), ..CacheStatus::forwarded(miss.why) };
+                status.add_to(&mut exchange.response.fields);
+                pass::deliver(self.way, live, sticky, exchange, client).await?
+            }
+            Answered::Failed(error) => {
+                drop(reader);
+                return self.failed(miss, error, exchange, client).await;
+            }
+        };
+        Ok(Step::Served(served))
+    }
+
+    /// Begins a fetch as a task of its own: it goes on when this client leaves and others wait.
+    fn begin(&self, miss: &Miss, source: Source, exchange: &mut Running) -> oneshot::Receiver<Back> {
+        let (worker, snapshot, listener) = exchange.place();
+        let fork = worker.take_exchange();
+        let (told, hears) = oneshot::channel();
+        let fetch = Fetch {
+            exchange: exchange.fork(fork),
+            snapshot,
+            listener,
+            cache: self.cache.clone(),
+            control: self.control.clone(),
+            stored: miss.stored.clone(),
+            told,
+            refresh: None,
+        };
+        tokio::task::spawn_local(fetch.run(source));
+        hears
+    }
+
+    /// Has a stale object refreshed in the background, unless that is done already.
+    pub(super) fn refresh(&self, object: &Arc<Object>, exchange: &mut Running) {
+        let refresh = Refresh::new(object.clone());
+        let expected = (!object.entry.vary.is_nothing()).then(|| object.variant.clone());
+        let want = Want { key: &self.key, request: &exchange.request.fields, expected, accepts: &|_| true };
+        let Joined::Lead(source, reader) = self.cache.store.fills.join(&want, || false) else { return };
+        let (worker, snapshot, listener) = exchange.place();
+        let mut fork = exchange.fork(worker.take_exchange());
+        // Its spans are not this request's.
+        exchange.recording = fork.recording.take();
+        fork.request.method = crate::h1::Method::Get;
+        let fetch = Fetch {
+            exchange: fork,
+            snapshot,
+            listener,
+            cache: self.cache.clone(),
+            control: self.control.clone(),
+            stored: Some(object.clone()),
+            told: oneshot::channel().0,
+            refresh: Some((refresh, reader)),
+        };
+        tokio::task::spawn_local(fetch.run(source));
+    }
+
+    /// Waits for one's own fetch to have a head.
+    async fn hear<D: Downstream>(
+        &self,
+        mut back: oneshot::Receiver<Back>,
+        exchange: &Exchange,
+        client: &mut D,
+    ) -> Result<Back> {
+        client.deadline().clear();
+        if let Some(end) = self.way.end(exchange) {
+            client.deadline().at(end);
+        }
+        poll_fn(|cx| {
+            if let Poll::Ready(back) = std::pin::Pin::new(&mut back).poll(cx) {
+                return Poll::Ready(back.map_err(|_| ProxyError::new(Kind::Draining)));
+            }
+            poll_given_up(client, cx).map(Err)
+        })
+        .await
+    }
+
+    /// Waits for another's fetch, and serves what it brings.
+    async fn wait<D: Downstream>(
+        &self,
+        miss: &Miss,
+        mut reader: Reader,
+        exchange: &mut Running,
+        client: &mut D,
+    ) -> Result<Step> {
+        let patience = Moment::now().plus(self.cache.conf.collapse.timeout);
+        let end = self.way.end(exchange);
+        client.deadline().at(end.map_or(patience, |end| end.min(patience)));
+        let outcome = poll_fn(|cx| {
+            if let Poll::Ready(outcome) = reader.poll_outcome(cx) {
+                return Poll::Ready(Ok(Some(outcome)));
+            }
+            if client.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(ProxyError::new(Kind::ClientGone)));
+            }
+            let is_over = || end.is_some_and(|end| end <= Moment::now());
+            client
+                .deadline()
+                .poll_elapsed(cx)
+                .map(|()| if is_over() { Err(Kind::RouteTimeout.into()) } else { Ok(None) })
+        });
+        let Some(outcome) = outcome.await? else { return Ok(Step::Alone) };
+        match outcome {
+            Outcome::Coming(answer) if answer.matches(&exchange.request.fields) => {
+                self.send_collapsed(&answer, miss.why, reader, exchange, client).await.map(Step::Served)
+            }
+            // It is another variant, of which there may be one fetch too.
+            Outcome::Coming(_) => Ok(Step::Again),
+            Outcome::Object(object) => self.take_object(object, miss, exchange, client).await,
+            Outcome::Released => Ok(Step::Alone),
+            Outcome::Lead(_) if self.is_head => Ok(Step::Alone),
+            Outcome::Lead(source) => self.lead(miss, source, reader, exchange, client).await,
+            Outcome::Failed(failure) => {
+                let error = ProxyError::because(failure.kind, failure.text);
+                self.failed(miss, error, exchange, client).await
+            }
+        }
+    }
+
+    /// Serves what was validated for another's request, if it is for this one.
+    async fn take_object<D: Downstream>(
+        &self,
+        object: Arc<Object>,
+        miss: &Miss,
+        exchange: &mut Running,
+        client: &mut D,
+    ) -> Result<Step> {
+        if !object.as_variant().matches(&exchange.request.fields) {
+            return Ok(Step::Again);
+        }
+        let is_unchanged = miss.stored.as_ref().is_some_and(|stored| Arc::ptr_eq(stored, &object));
+        if is_unchanged && self.on_error(Some(&object)).is_none() {
+            return Ok(Step::Alone);
+        }
+        self.send_validated(object, miss.why, (None, true), exchange, client).await.map(Step::Served)
+    }
+
+    /// Serves what is stored where the origin failed, if that is allowed.
+    async fn failed<D: Downstream>(
+        &self,
+        miss: &Miss,
+        error: ProxyError,
+        exchange: &mut Running,
+        client: &mut D,
+    ) -> Result<Step> {
+        let object = if is_of_origin(&error) { self.on_error(miss.stored.as_ref()) } else { None };
+        let Some(object) = object else { return Err(error) };
+        tracing::debug!("a stale response is served, since the origin fails: {error}");
+        self.send_on_error(object, None, exchange, client).await.map(Step::Served)
+    }
+
+    /// Serves what another request fetched.
+    async fn send_collapsed<D: Downstream>(
+        &self,
+        answer: &Arc<Answer>,
+        why: Forward,
+        reader: Reader,
+        exchange: &mut Exchange,
+        client: &mut D,
+    ) -> Result<Served> {
+        exchange.cache = Some(served::Served::Collapsed);
+        let head = &answer.entry.head;
+        exchange.response.status = head.status;
+        exchange.response.fields.copy_from(&head.fields);
+        let now = now();
+        exchange
+            .response
+            .fields
+            .push_known(Known::Age, answer.entry.freshness.age(now).to_string().as_bytes());
+        let outcome = StatusOutcome::Forwarded { why, status: None, stored: false, collapsed: true };
+        let ttl = answer.is_open.then(|| answer.entry.freshness.ttl(now));
+        let status = CacheStatus { outcome, ttl, key: None, detail: None };
+        let body = send::From::Fill(reader, answer.length);
+        self.send(body, answer.entry.received, &status, exchange, client).await
+    }
+}
+
+/// Whether an error is the origin's, or that of the way to it: then a stale response may be better than none
+/// (RFC 5861 §4).
+pub(super) fn is_of_origin(error: &ProxyError) -> bool {
+    match error.kind().blame() {
+        crate::error::Blame::Upstream | crate::error::Blame::Proxy => true,
+        crate::error::Blame::Client => false,
+    }
+}
+
+/// Ready with the reason when nobody waits for the response any more, or not longer.
+fn poll_given_up<D: Downstream>(client: &mut D, cx: &mut Context<'_>) -> Poll<ProxyError> {
+    if client.poll_gone(cx).is_ready() {
+        return Poll::Ready(Kind::ClientGone.into());
+    }
+    client.deadline().poll_elapsed(cx).map(|()| Kind::RouteTimeout.into())
+}

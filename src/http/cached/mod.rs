@@ -1,0 +1,245 @@
+//! The stop between route and backend where a cache is asked: fresh → served; stale → asked for again, served
+//! meanwhile where that is allowed; nothing → fetched, once for all who ask at the same time.
+//!
+//! Previous stop: `http::handle`. Next stop: [`send`] for what is stored or under way, `http::pass` for what is
+//! neither. What may be stored and served is decided in [`crate::cache`]; here it is put in order:
+//!
+//! 1. [`serve`]: does the method use the cache at all? A write goes to [`write`].
+//! 2. [`Asks::read`]: what is stored, and whether it may be served now.
+//! 3. [`join`]: who waits for whom.
+//! 4. [`fetch`]: the fetch as a task of its own, or [`alone`] within the request; both ask by [`origin`].
+//! 5. [`pump`]: the body on its way into the fill, and into the store at its end.
+//! 6. [`send`]: from store or fill to the client.
+
+mod alone;
+mod fetch;
+mod join;
+mod origin;
+mod pump;
+mod send;
+mod write;
+
+use std::{cell::Cell, sync::Arc};
+
+use super::{
+    handle::{Running, Served},
+    headers,
+    pass::{self, Onward, Way},
+};
+use crate::{
+    cache::{
+        control::RequestControl,
+        date::Date,
+        freshness::{Reason, Verdict},
+        key::{Key, Use},
+        memory::Found,
+        object::Object,
+        status::{CacheStatus, Forward},
+        store::Cache,
+    },
+    error::{Kind, Result},
+    exchange::{Downstream, Exchange},
+    fields::Known,
+    moment::Moment,
+    telemetry::{clock, served},
+};
+
+/// The present, as caches count time.
+fn now() -> Date {
+    Date(clock::unix_millis() / 1000)
+}
+
+/// Serves a request on a route that has a cache.
+pub(super) async fn serve<D: Downstream>(
+    way: &Way<'_>,
+    cache: &Arc<Cache>,
+    onward: Onward,
+    exchange: &mut Running,
+    client: &mut D,
+) -> Result<Served> {
+    match Use::of(&exchange.request, onward.framing) {
+        Use::Pass => {
+            exchange.cache = Some(served::Served::Bypass);
+            let why = match exchange.request.method {
+                crate::h1::Method::Get | crate::h1::Method::Head => Forward::Bypass,
+                _ => Forward::Method,
+            };
+            bypass(way, onward, why, exchange, client).await
+        }
+        Use::Invalidate => write::serve(way, cache, onward, exchange, client).await,
+        usage @ (Use::Read | Use::ReadAndStore) => {
+            let control = RequestControl::of(&exchange.request.fields);
+            let key = key_of(way, cache, exchange);
+            Asks { way, cache, key, control, is_head: usage == Use::Read }.read(exchange, client).await
+        }
+    }
+}
+
+/// What a request to this route, with this target, is found by.
+fn key_for(way: &Way<'_>, cache: &Cache, exchange: &Exchange, target: &str) -> Key {
+    let fields = &exchange.request.fields;
+    let believed = |known| fields.known(known).filter(|_| exchange.peer.is_trusted);
+    // A backend makes its answer by the scheme and host that it is told (redirects, links).
+    let scheme = believed(Known::XForwardedProto).and_then(|value| std::str::from_utf8(value).ok());
+    let scheme = scheme.unwrap_or(exchange.scheme());
+    let port = exchange.authority.get(exchange.host.len()..).and_then(|rest| rest.strip_prefix(':'));
+    let port = port.and_then(|port| port.parse().ok());
+    let mut key = Key::of(scheme, &exchange.host, port, target, fields, &cache.key);
+    if let Some(host) = believed(Known::XForwardedHost) {
+        key = key.with("forwarded host", host);
+    }
+    match &way.route.key_suffix {
+        Some(route) => key.with("route name", route.as_bytes()),
+        None => key,
+    }
+}
+
+fn key_of(way: &Way<'_>, cache: &Cache, exchange: &Exchange) -> Key {
+    key_for(way, cache, exchange, &exchange.request.target)
+}
+
+/// Passes a request on that has no use for the cache.
+async fn bypass<D: Downstream>(
+    way: &Way<'_>,
+    onward: Onward,
+    why: Forward,
+    exchange: &mut Exchange,
+    client: &mut D,
+) -> Result<Served> {
+    let (live, sticky) = pass::ask(way, onward, exchange, client).await?;
+    headers::pass_response(&mut exchange.response, false);
+    CacheStatus::forwarded(why).add_to(&mut exchange.response.fields);
+    pass::deliver(way, live, sticky, exchange, client).await
+}
+
+/// A request that reads.
+struct Asks<'a> {
+    way: &'a Way<'a>,
+    cache: &'a Arc<Cache>,
+    key: Key,
+    control: RequestControl,
+    is_head: bool,
+}
+
+/// What is not there to be served.
+#[derive(Clone, Debug)]
+struct Miss {
+    /// What is stored, and may not be served without a question to the origin.
+    stored: Option<Arc<Object>>,
+    /// Why the origin is asked.
+    why: Forward,
+    /// The variant that is missing, where it is known that responses vary.
+    expected: Option<Key>,
+}
+
+/// What came of one way to serve a request.
+enum Step {
+    /// It was served.
+    Served(Served),
+    /// What is stored may be another by now.
+    Again,
+    /// It goes on alone.
+    Alone,
+}
+
+/// How often a request may find that what it waited for is not for it. Each variant takes a fetch of its own, and
+/// those who want the same one wait for that.
+const MOST_TURNS: u32 = 4;
+
+impl Asks<'_> {
+    async fn read<D: Downstream>(&self, exchange: &mut Running, client: &mut D) -> Result<Served> {
+        let mut turn = 0;
+        loop {
+            let miss = match self.look(exchange) {
+                Ok((object, verdict)) => return self.hit(object, verdict, exchange, client).await,
+                Err(miss) => miss,
+            };
+            if self.control.only_if_cached {
+                exchange.cache = Some(served::Served::NotCached);
+                return Err(Kind::NotCached.into());
+            }
+            if turn < MOST_TURNS && self.may_wait(exchange) {
+                match self.join(&miss, exchange, client).await? {
+                    Step::Served(served) => return Ok(served),
+                    Step::Again => {
+                        turn += 1;
+                        continue;
+                    }
+                    Step::Alone => {}
+                }
+            }
+            return self.alone(miss, exchange, client).await;
+        }
+    }
+
+    /// What may be served now, or why nothing may.
+    fn look(&self, exchange: &Exchange) -> Result<(Arc<Object>, Verdict), Miss> {
+        let fields = &exchange.request.fields;
+        let miss = |stored, why, expected| Err(Miss { stored, why, expected });
+        match self.cache.find(&self.key, fields) {
+            Found::Nothing => miss(None, Forward::UriMiss, None),
+            Found::Vary(other) => miss(None, Forward::VaryMiss, other.entry.vary.key(fields)),
+            Found::Object(object) => match object.freshness().verdict(&self.control, now()) {
+                verdict @ (Verdict::Fresh | Verdict::Stale | Verdict::StaleWhileRevalidate) => {
+                    Ok((object, verdict))
+                }
+                Verdict::Validate(reason) => {
+                    let why = match reason {
+                        Reason::Stale => Forward::Stale,
+                        Reason::Request => Forward::Request,
+                    };
+                    let expected = (!object.entry.vary.is_nothing()).then(|| object.variant.clone());
+                    miss(Some(object), why, expected)
+                }
+                // Said by who reads: nothing may be asked.
+                Verdict::GatewayTimeout => miss(None, Forward::Stale, None),
+            },
+        }
+    }
+
+    async fn hit<D: Downstream>(
+        &self,
+        object: Arc<Object>,
+        verdict: Verdict,
+        exchange: &mut Running,
+        client: &mut D,
+    ) -> Result<Served> {
+        let is_fresh = verdict == Verdict::Fresh;
+        exchange.cache = Some(if is_fresh { served::Served::Hit } else { served::Served::Stale });
+        if verdict == Verdict::StaleWhileRevalidate && object.begin_refresh() {
+            self.refresh(&object, exchange);
+        }
+        let status = CacheStatus::hit(object.freshness().ttl(now()));
+        self.send_object(object, &status, exchange, client).await
+    }
+
+    /// Whether it may wait for another's fetch, and others for its own.
+    fn may_wait(&self, exchange: &Exchange) -> bool {
+        let conf = &self.cache.conf.collapse;
+        let fields = &exchange.request.fields;
+        let has_credentials = || fields.has(Known::Authorization) || fields.has(Known::Cookie);
+        conf.enabled
+            && !self.control.no_store
+            && (conf.credentials || !has_credentials())
+            && !self.cache.store.unshared.has(&self.key, Moment::now())
+    }
+
+    /// Serves what is stored although it is stale, since the origin fails; `None` where that is not allowed.
+    fn on_error(&self, stored: Option<&Arc<Object>>) -> Option<Arc<Object>> {
+        let allows = |object: &&Arc<Object>| object.freshness().may_serve_on_error(&self.control, now());
+        stored.filter(allows).cloned()
+    }
+}
+
+/// Whether something has been stored since a look, asked for once.
+struct Recheck<'a> {
+    asks: &'a Asks<'a>,
+    is_stored: Cell<bool>,
+}
+
+impl Recheck<'_> {
+    fn look(&self, exchange: &Exchange) -> bool {
+        self.is_stored.set(self.asks.look(exchange).is_ok());
+        self.is_stored.get()
+    }
+}

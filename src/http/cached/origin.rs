@@ -1,0 +1,216 @@
+//! Asking the origin for what may be shared: the whole of one representation, or whether what is stored still holds;
+//! and what the answer is good for.
+
+use std::sync::Arc;
+
+use super::now;
+use crate::{
+    cache::{
+        control::{RequestControl, ResponseControl},
+        date::Date,
+        entry::Entry,
+        fill::Answer,
+        freshness::{Times, is_error},
+        object::Object,
+        storable::Refusal,
+        store::Cache,
+        validate::{make_conditional, make_unconditional, updated_by},
+        vary::{self, Vary},
+    },
+    error::Result,
+    exchange::{Downstream, Exchange},
+    fields::{Fields, Known},
+    h1::Framing,
+    http::{
+        body, headers,
+        pass::{self, Onward, Way},
+    },
+    net::Incoming,
+    upstream::forward::Live,
+};
+
+/// A question to the origin.
+pub(super) struct Question<'a> {
+    pub(super) way: &'a Way<'a>,
+    pub(super) cache: &'a Arc<Cache>,
+    pub(super) control: &'a RequestControl,
+    /// What is stored, to be validated.
+    pub(super) stored: Option<&'a Arc<Object>>,
+}
+
+/// What the origin's answer is good for.
+pub(super) enum Reply {
+    /// What is stored holds. `may_stay` says whether it may still be stored.
+    Validated { object: Arc<Object>, may_stay: bool },
+    /// What is stored is stale, and better than this error.
+    Failing { status: u16 },
+    /// It may be shared, and stored where its head says that newcomers may join.
+    Shared { answer: Arc<Answer>, live: Live, sticky: Option<usize> },
+    /// It is for the one who asked.
+    Own { live: Live, sticky: Option<usize>, why: Why },
+}
+
+/// Why an answer is not shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The standard, or the configuration, has it so.
+    Refused(Refusal),
+    /// It is larger than what is kept.
+    TooLarge,
+    /// Its end is the end of the connection: whether it is whole cannot be known.
+    NoEnd,
+}
+
+impl Why {
+    /// A word for it, as the detail of Cache-Status.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Refused(refusal) => refusal.name(),
+            Self::TooLarge => "too-large",
+            Self::NoEnd => "no-end",
+        }
+    }
+
+    /// Whether others who ask for the same would be told the same.
+    pub(super) fn is_of_response(self) -> bool {
+        match self {
+            Self::Refused(Refusal::Method | Refusal::RequestNoStore | Refusal::Authorization) => false,
+            Self::Refused(_) | Self::TooLarge | Self::NoEnd => true,
+        }
+    }
+}
+
+const WITHOUT_BODY: Onward = Onward { framing: Framing::None, has_body: false, is_upgrade: false };
+
+/// Fields by which some backends are led to answer for something else than the URI that the answer would be stored
+/// under. From a client that is not trusted they go no further where the answer is shared.
+const MISLEADING: [&str; 9] = [
+    "x-forwarded-port",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-host",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// Makes a request one whose answer may be shared. True when it asks whether `stored` holds.
+pub(super) fn prepare(exchange: &mut Exchange, stored: Option<&Arc<Object>>) -> bool {
+    let is_trusted = exchange.peer.is_trusted;
+    let fields = &mut exchange.request.fields;
+    let is_conditional = make_conditional(fields, stored.iter().map(|object| &object.entry.head.fields));
+    // What the origin chooses by is what the variant is found by.
+    if let Some(codings) = vary::normalized("accept-encoding", fields) {
+        fields.set("accept-encoding", &codings);
+    }
+    if !is_trusted {
+        MISLEADING.iter().for_each(|name| fields.remove(name));
+    }
+    is_conditional
+}
+
+/// Asks the origin; the head of its answer is in `exchange.response`. The request is one that [`prepare`] made, which
+/// said whether it `is_conditional`.
+pub(super) async fn ask<D: Downstream>(
+    question: &Question<'_>,
+    mut is_conditional: bool,
+    exchange: &mut Exchange,
+    client: &mut D,
+) -> Result<Reply> {
+    loop {
+        let requested = now();
+        let (live, sticky) = pass::ask(question.way, WITHOUT_BODY, exchange, client).await?;
+        let times = Times { requested, received: now() };
+        headers::pass_response(&mut exchange.response, false);
+        if exchange.response.status == 304 && is_conditional {
+            body::release(live);
+            if let Some(reply) = validated(question, exchange, times) {
+                return Ok(reply);
+            }
+            // It is about something that is not stored (RFC 9111 §4.3.4).
+            make_unconditional(&mut exchange.request.fields);
+            is_conditional = false;
+            continue;
+        }
+        let may_be_stale =
+            |object: &&Arc<Object>| object.freshness().may_serve_on_error(question.control, times.received);
+        if is_error(exchange.response.status) && question.stored.is_some_and(|object| may_be_stale(&object)) {
+            return Ok(Reply::Failing { status: exchange.response.status });
+        }
+        return Ok(judge(question, live, sticky, exchange, times));
+    }
+}
+
+/// The stored response after a 304 (RFC 9111 §4.3.4).
+fn validated(question: &Question<'_>, exchange: &Exchange, times: Times) -> Option<Reply> {
+    let stored = question.stored?;
+    let newer = &exchange.response.fields;
+    let candidates: [(&Fields, Date); 1] = [(&stored.entry.head.fields, stored.entry.date)];
+    updated_by(newer, &candidates).first()?;
+    let (mut entry, verdict) =
+        stored.entry.refreshed(&exchange.request, newer, &question.cache.policy, times);
+    entry.head.fields = entry.head.fields.compact();
+    // A Vary that is another one now is about this request.
+    let variant = entry.vary.key(&exchange.request.fields).unwrap_or_else(|| stored.variant.clone());
+    let object = Object::assembled(stored.key.clone(), variant, entry, stored.body.clone());
+    Some(Reply::Validated { object: Arc::new(object), may_stay: verdict.is_ok() })
+}
+
+/// What an answer with content is good for.
+fn judge(
+    question: &Question<'_>,
+    live: Live,
+    sticky: Option<usize>,
+    exchange: &Exchange,
+    times: Times,
+) -> Reply {
+    let policy = &question.cache.policy;
+    let (entry, verdict) = Entry::checked(&exchange.request, exchange.response.clone(), policy, times);
+    let is_stored = question.cache.is_storing;
+    let verdict = if is_stored { verdict } else { may_be_shared(&entry, exchange) };
+    let length = match &live.incoming {
+        Incoming::Done => Some(0),
+        Incoming::Length(length) => Some(*length),
+        Incoming::Chunked(_) | Incoming::UntilClose => None,
+    };
+    let is_endless = matches!(live.incoming, Incoming::UntilClose);
+    let most = question.cache.store.fills.bounds().max_object;
+    let why = match verdict {
+        Err(refusal) => Some(Why::Refused(refusal)),
+        Ok(()) if is_endless => Some(Why::NoEnd),
+        Ok(()) if length.is_some_and(|length| length > most) => Some(Why::TooLarge),
+        Ok(()) => None,
+    };
+    // A response that depends on more than fields was refused.
+    let variant = entry.vary.key(&exchange.request.fields);
+    match (why, variant) {
+        (None, Some(variant)) => {
+            let answer = Arc::new(Answer { entry, variant, length, is_open: is_stored });
+            Reply::Shared { answer, live, sticky }
+        }
+        (None, None) => Reply::Own { live, sticky, why: Why::Refused(Refusal::VaryAny) },
+        (Some(why), _) => Reply::Own { live, sticky, why },
+    }
+}
+
+/// Whether a response that is not stored may be shared with those who asked before it came: 2xx, 3xx and 404 that do
+/// not forbid it.
+fn may_be_shared(entry: &Entry, exchange: &Exchange) -> Result<(), Refusal> {
+    let response = &exchange.response;
+    let control = ResponseControl::of(&response.fields);
+    let refuse = |why: bool, refusal: Refusal| if why { Err(refusal) } else { Ok(()) };
+    refuse(matches!(response.status, 206), Refusal::Partial)?;
+    refuse(response.status == 304, Refusal::NotModified)?;
+    refuse(!matches!(response.status, 200..=399 | 404), Refusal::Unsaid)?;
+    refuse(control.no_store, Refusal::NoStore)?;
+    // RFC 9111 §5.2.2.4: `no-cache` wants each use validated, and so does a reply that is for one.
+    refuse(control.private.is_whole() || control.no_cache.is_whole(), Refusal::Private)?;
+    refuse(response.fields.has(Known::SetCookie), Refusal::SetCookie)?;
+    refuse(
+        exchange.request.fields.has(Known::Authorization) && !control.allows_credentials,
+        Refusal::Authorization,
+    )?;
+    refuse(matches!(entry.vary, Vary::Any), Refusal::VaryAny)
+}

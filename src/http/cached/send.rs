@@ -1,0 +1,275 @@
+//! From store or fill to the client: conditions and ranges are answered here, and nothing is copied that is large.
+
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+
+use super::{Asks, now};
+use crate::{
+    cache::{
+        date::Date,
+        fill::{ReadError, Reader},
+        object::Object,
+        range::Extent,
+        status::{CacheStatus, Forward, Outcome},
+        validate::{is_not_modified, not_modified_fields},
+    },
+    error::{Kind, ProxyError, Result},
+    exchange::{Downstream, Exchange},
+    fields::Known,
+    h1::Method,
+    http::{body::Patience, handle::Served, pass},
+    moment::Moment,
+    net::Block,
+    telemetry::served,
+};
+
+/// Where a body comes from.
+pub(super) enum From {
+    /// The store.
+    Object(Arc<Object>),
+    /// A fetch under way, and the length that its head says.
+    Fill(Reader, Option<u64>),
+}
+
+impl From {
+    fn length(&self) -> Option<u64> {
+        match self {
+            Self::Object(object) => Some(object.body.length),
+            Self::Fill(_, length) => *length,
+        }
+    }
+
+    /// The bytes from an offset on; `None` at the end.
+    fn poll_at(&mut self, offset: u64, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+        match self {
+            Self::Object(object) => {
+                let bytes = object.body.at(offset);
+                Poll::Ready(Ok((!bytes.is_empty()).then_some(bytes)))
+            }
+            Self::Fill(reader, _) => reader.poll_at(offset, cx).map_err(|error| match error {
+                ReadError::Broken => Kind::BodyBroken.into(),
+                ReadError::Behind => ProxyError::because(
+                    Kind::ClientStalled,
+                    "it reads more slowly than others do, by more than is kept",
+                ),
+            }),
+        }
+    }
+}
+
+impl Asks<'_> {
+    /// Serves a stored response.
+    pub(super) async fn send_object<D: Downstream>(
+        &self,
+        object: Arc<Object>,
+        status: &CacheStatus,
+        exchange: &mut Exchange,
+        client: &mut D,
+    ) -> Result<Served> {
+        let head = &object.entry.head;
+        exchange.response.status = head.status;
+        exchange.response.fields.copy_from(&head.fields);
+        let age = object.entry.freshness.age(now()).to_string();
+        exchange.response.fields.push_known(Known::Age, age.as_bytes());
+        let received = object.entry.received;
+        self.send(From::Object(object), received, status, exchange, client).await
+    }
+
+    /// Serves a stored response that the origin validated, or that it failed to answer for.
+    pub(super) async fn send_validated<D: Downstream>(
+        &self,
+        object: Arc<Object>,
+        why: Forward,
+        (status, is_collapsed): (Option<u16>, bool),
+        exchange: &mut Exchange,
+        client: &mut D,
+    ) -> Result<Served> {
+        if status != Some(304) && !is_collapsed {
+            return self.send_on_error(object, status, exchange, client).await;
+        }
+        exchange.cache =
+            Some(if is_collapsed { served::Served::Collapsed } else { served::Served::Revalidated });
+        let outcome = Outcome::Forwarded { why, status, stored: false, collapsed: is_collapsed };
+        let ttl = Some(object.freshness().ttl(now()));
+        let status = CacheStatus { outcome, ttl, key: None, detail: None };
+        self.send_object(object, &status, exchange, client).await
+    }
+
+    /// Serves a stored response that is stale, since the origin fails.
+    pub(super) async fn send_on_error<D: Downstream>(
+        &self,
+        object: Arc<Object>,
+        status: Option<u16>,
+        exchange: &mut Exchange,
+        client: &mut D,
+    ) -> Result<Served> {
+        exchange.cache = Some(served::Served::Stale);
+        let outcome = Outcome::Forwarded { why: Forward::Stale, status, stored: false, collapsed: false };
+        let ttl = Some(object.freshness().ttl(now()));
+        let status = CacheStatus { outcome, ttl, key: None, detail: Some("stale-if-error") };
+        self.send_object(object, &status, exchange, client).await
+    }
+
+    /// Sends the response whose head is in `exchange.response`, or what of it answers the client's conditions and
+    /// ranges.
+    pub(super) async fn send<D: Downstream>(
+        &self,
+        from: From,
+        received: Date,
+        status: &CacheStatus,
+        exchange: &mut Exchange,
+        client: &mut D,
+    ) -> Result<Served> {
+        let (first, last) = settle(exchange, from.length(), received);
+        status.add_to(&mut exchange.response.fields);
+        pass::edit_response(self.way, exchange);
+        let has_no_body = exchange.request.method == Method::Head
+            || matches!(exchange.response.status, 204 | 304)
+            || exchange.response.status < 200;
+        let length = last.map(|last| last - first);
+        client.begin(&exchange.response, !has_no_body, length)?;
+        let last = if has_no_body { Some(first) } else { last };
+        let patience = self.way.patience(exchange);
+        let mut sending =
+            Sending { from, at: first, end: last, block: Block::default(), stalled: None, patience };
+        poll_fn(|cx| sending.poll(cx, exchange, client)).await?;
+        Ok(Served::Complete)
+    }
+}
+
+/// Answers the conditions and the range of the request: makes a 304, 206 or 416 of the head where that is the answer,
+/// and gives which bytes of the body go out, from the first to behind the last; none when the end is not known.
+fn settle(exchange: &mut Exchange, length: Option<u64>, received: Date) -> (u64, Option<u64>) {
+    let (request, response) = (&exchange.request, &mut exchange.response);
+    if is_not_modified(&request.method, &request.fields, response.status, &response.fields, received) {
+        response.status = 304;
+        response.fields = not_modified_fields(&response.fields);
+        return (0, Some(0));
+    }
+    let Some(length) = length else { return (0, None) };
+    if request.method == Method::Head && response.status != 204 {
+        // A body that came in chunks has a length by now.
+        response.fields.set_known(Known::ContentLength, length.to_string().as_bytes());
+    }
+    if response.status != 200 {
+        return (0, Some(length));
+    }
+    let extent = Extent::of(&request.method, &request.fields, &response.fields, length, received);
+    if let Some(range) = extent.content_range(length) {
+        response.fields.set("content-range", range.as_bytes());
+    }
+    match extent {
+        Extent::Whole => (0, Some(length)),
+        Extent::Part { first, last } => {
+            response.status = 206;
+            (first, Some(last + 1))
+        }
+        Extent::Unsatisfiable => {
+            response.status = 416;
+            (0, Some(0))
+        }
+    }
+}
+
+/// A body on its way to the client.
+struct Sending {
+    from: From,
+    at: u64,
+    /// Behind the last byte that goes out; none while that is not known.
+    end: Option<u64>,
+    block: Block,
+    /// What is waited for since the deadline was set: true for the client, and how far the body was then.
+    stalled: Option<(bool, u64)>,
+    patience: Patience,
+}
+
+impl Sending {
+    fn poll<D: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        client: &mut D,
+    ) -> Poll<Result<()>> {
+        let is_client = match self.advance(cx, exchange, client)? {
+            Waits::Nothing => return Poll::Ready(Ok(())),
+            Waits::Client => true,
+            Waits::Fill => false,
+        };
+        let progress = (is_client, exchange.bytes_out);
+        if self.stalled != Some(progress) {
+            self.stalled = Some(progress);
+            let patience = if is_client { self.patience.client } else { self.patience.idle };
+            let at = Moment::now().plus(patience);
+            client.deadline().at(self.patience.end.map_or(at, |end| end.min(at)));
+        }
+        ready!(client.deadline().poll_elapsed(cx));
+        let is_over = self.patience.end.is_some_and(|end| end <= Moment::now());
+        Poll::Ready(Err(ProxyError::new(match is_client {
+            _ if is_over => Kind::RouteTimeout,
+            true => Kind::ClientStalled,
+            false => Kind::BodyBroken,
+        })))
+    }
+
+    /// Moves what can be moved.
+    fn advance<D: Downstream>(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+        client: &mut D,
+    ) -> Result<Waits> {
+        loop {
+            let length = self.block.len();
+            if length > 0 {
+                let taken = client.poll_data(cx, &mut self.block)?;
+                exchange.bytes_out += (length - self.block.len()) as u64;
+                if taken.is_pending() {
+                    return Ok(Waits::Client);
+                }
+            }
+            let next = match self.end {
+                Some(end) if self.at >= end => Poll::Ready(Ok(None)),
+                Some(_) | None => self.from.poll_at(self.at, cx),
+            };
+            match next {
+                Poll::Ready(Ok(Some(bytes))) => {
+                    let most = self.end.map_or(u64::MAX, |end| end - self.at);
+                    let length = bytes.len().min(usize::try_from(most).unwrap_or(usize::MAX));
+                    self.at += length as u64;
+                    self.block = Block::shared(bytes.slice(..length));
+                }
+                Poll::Ready(Ok(None)) => {
+                    client.end(None)?;
+                    return Ok(match client.poll_flush(cx)? {
+                        Poll::Ready(()) => Waits::Nothing,
+                        Poll::Pending => Waits::Client,
+                    });
+                }
+                Poll::Ready(Err(error)) => {
+                    // What came before is the client's, who must see that the rest is missing.
+                    let _ = client.poll_flush(cx)?;
+                    return Err(error);
+                }
+                Poll::Pending => {
+                    if client.poll_gone(cx).is_ready() {
+                        return Err(Kind::ClientGone.into());
+                    }
+                    let _ = client.poll_flush(cx)?;
+                    return Ok(Waits::Fill);
+                }
+            }
+        }
+    }
+}
+
+/// What a body waits for.
+enum Waits {
+    Nothing,
+    Client,
+    Fill,
+}
