@@ -62,7 +62,7 @@ pub(super) enum Answered {
     /// What is stored answers. `status` is the origin's, if there was one.
     Validated { object: Arc<Object>, status: Option<u16> },
     /// It is the leader's alone.
-    Own { live: Live, sticky: Option<usize>, detail: &'static str },
+    Own { live: Box<Live>, sticky: Option<usize>, detail: &'static str },
     /// There is none.
     Failed(ProxyError),
 }
@@ -119,7 +119,7 @@ impl Fetch {
                     cache.store.unshared.set(source.key(), Moment::now().plus(long));
                 }
                 source.release();
-                Answered::Own { live, sticky, detail: why.name() }
+                Answered::Own { live: Box::new(live), sticky, detail: why.name() }
             }
             Err(error) => {
                 fail(source, stored.as_ref(), &control, &error);
@@ -150,8 +150,7 @@ impl Fetch {
         let mut nobody = Nobody { source, deadline: Deadline::new() };
         let question =
             Question { way: &way, cache: &self.cache, control: &self.control, stored: self.stored.as_ref() };
-        let reply = origin::ask(&question, is_conditional, exchange, &mut nobody).await;
-        reply
+        origin::ask(&question, is_conditional, exchange, &mut nobody).await
     }
 }
 

@@ -105,7 +105,7 @@ impl Asks<'_> {
                 }
                 let status = CacheStatus { detail: Some(detail), ..CacheStatus::forwarded(miss.why) };
                 status.add_to(&mut exchange.response.fields);
-                pass::deliver(self.way, live, sticky, exchange, client).await?
+                pass::deliver(self.way, *live, sticky, exchange, client).await?
             }
             Answered::Failed(error) => {
                 drop(reader);
