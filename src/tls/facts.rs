@@ -1,7 +1,8 @@
 //! What people want to know of a certificate: for whom it is, from whom, until when.
 //!
 //! A reader of just so much DER (X.690) as a certificate (RFC 5280 §4.1) needs. It decides nothing: what is
-//! trusted, webpki decides. Every length is checked; what is not understood is `None`.
+//! trusted, webpki decides. Every length is checked; what is not understood is `None`. Why not x509-parser:
+//! `docs/decisions/014-small-readers.md`.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},

@@ -2,26 +2,12 @@
 
 use std::{
     net::TcpStream,
-    sync::{Mutex, mpsc},
     time::{Duration, Instant},
 };
 
-use crate::support::{Client, Origin, Proxy, Reply, eventually, proxy::config};
+use crate::support::{Client, Origin, Proxy, eventually, proxy::config};
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
-
-/// A backend that holds `/held` until it is told to answer.
-fn holding() -> (mpsc::Sender<()>, Origin) {
-    let (release, held) = mpsc::channel::<()>();
-    let held = Mutex::new(held);
-    let origin = Origin::start(move |request| {
-        if request.target == "/held" {
-            let _ = held.lock().unwrap().recv();
-        }
-        Reply::Text(200, "whole".into())
-    });
-    (release, origin)
-}
 
 fn with_runtime(text: &str, options: &str) -> String {
     text.replace("[runtime]\n", &format!("[runtime]\n{options}\n"))
@@ -45,7 +31,7 @@ fn held(proxy: &Proxy) -> Client {
 
 #[test]
 fn sigterm_lets_what_is_under_way_end_and_takes_nothing_new() {
-    let (release, origin) = holding();
+    let (release, origin) = Origin::holding();
     let mut proxy = Proxy::start(&config(&[origin.address()], ""));
     let mut idle = proxy.connect();
     assert_eq!(idle.get("/").status, 200);
@@ -72,7 +58,7 @@ fn sigterm_lets_what_is_under_way_end_and_takes_nothing_new() {
 
 #[test]
 fn during_the_delay_it_is_unready_and_still_serves() {
-    let (_release, origin) = holding();
+    let (_release, origin) = Origin::holding();
     let text = with_runtime(&config(&[origin.address()], ADMIN), "drain_delay = \"1500ms\"");
     let mut proxy = Proxy::start(&text);
     let ready =
@@ -92,7 +78,7 @@ fn during_the_delay_it_is_unready_and_still_serves() {
 
 #[test]
 fn what_does_not_end_in_time_is_closed() {
-    let (_release, origin) = holding();
+    let (_release, origin) = Origin::holding();
     let mut proxy =
         Proxy::start(&with_runtime(&config(&[origin.address()], ""), "drain_timeout = \"500ms\""));
     let mut client = held(&proxy);
@@ -108,7 +94,7 @@ fn what_does_not_end_in_time_is_closed() {
 #[test]
 fn a_second_signal_stops_at_once() {
     for (first, second) in [("TERM", "TERM"), ("INT", "TERM")] {
-        let (_release, origin) = holding();
+        let (_release, origin) = Origin::holding();
         let mut proxy = Proxy::start(&config(&[origin.address()], ""));
         let _client = held(&proxy);
         let begun = Instant::now();
@@ -123,7 +109,7 @@ fn a_second_signal_stops_at_once() {
 
 #[test]
 fn with_nothing_open_it_stops_at_once() {
-    let (_release, origin) = holding();
+    let (_release, origin) = Origin::holding();
     let mut proxy = Proxy::start(&config(&[origin.address()], ""));
     assert_eq!(proxy.get("/").status, 200);
     let begun = Instant::now();
@@ -134,7 +120,7 @@ fn with_nothing_open_it_stops_at_once() {
 
 #[test]
 fn other_signals_do_not_end_it() {
-    let (_release, origin) = holding();
+    let (_release, origin) = Origin::holding();
     let mut proxy = Proxy::start(&config(&[origin.address()], ""));
     let mut kept = proxy.connect();
     for signal in ["HUP", "USR1", "USR2", "HUP"] {

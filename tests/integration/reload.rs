@@ -142,14 +142,7 @@ fn listeners_come_go_and_change_and_the_others_never_notice() {
 
 #[test]
 fn what_is_under_way_on_a_listener_that_goes_is_finished() {
-    let (release, held) = std::sync::mpsc::channel::<()>();
-    let held = std::sync::Mutex::new(held);
-    let origin = Origin::start(move |request| {
-        if request.target == "/held" {
-            let _ = held.lock().unwrap().recv();
-        }
-        Reply::Text(200, "done".into())
-    });
+    let (release, origin) = Origin::holding();
     let text = config(&[origin.address()], "");
     let extra = "\n[[listener]]\nname = \"extra\"\naddress = \"127.0.0.1:0\"\n";
     let proxy = Proxy::start(&format!("{text}{extra}"));
@@ -160,7 +153,7 @@ fn what_is_under_way_on_a_listener_that_goes_is_finished() {
     proxy.until_logged("not listening any more", 1);
     release.send(()).unwrap();
     let response = client.response("GET");
-    assert_eq!((response.status, response.text().as_str()), (200, "done"));
+    assert_eq!((response.status, response.text().as_str()), (200, "whole"));
     assert_eq!(response.header("connection"), Some("close"));
     assert!(client.is_closed());
 }

@@ -71,14 +71,7 @@ fn twenty_upgrades_in_a_row_lose_no_connection() {
 
 #[test]
 fn what_is_under_way_is_finished_by_the_old_program() {
-    let (release, held) = std::sync::mpsc::channel::<()>();
-    let held = std::sync::Mutex::new(held);
-    let origin = Origin::start(move |request| {
-        if request.target == "/held" {
-            let _ = held.lock().unwrap().recv();
-        }
-        Reply::Text(200, "done".into())
-    });
+    let (release, origin) = Origin::holding();
     let mut proxy = Proxy::start(&config(&[origin.address()], ADMIN));
     let mut kept = proxy.connect();
     assert_eq!(kept.get("/").status, 200);
@@ -94,7 +87,7 @@ fn what_is_under_way_is_finished_by_the_old_program() {
         response.header("connection") == Some("close")
     });
     release.send(()).unwrap();
-    assert_eq!(client.response("GET").text(), "done");
+    assert_eq!(client.response("GET").text(), "whole");
     assert!(proxy.wait().success());
     assert_eq!(proxy.get("/").status, 200);
 }

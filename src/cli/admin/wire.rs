@@ -1,5 +1,6 @@
 //! One request and its answer over HTTP/1.1, on a connection of their own, with the standard library alone:
-//! a verb asks once or twice, and a container's runtime starts `healthcheck` every few seconds.
+//! a verb asks once or twice, and a container's runtime starts `healthcheck` every few seconds. Why not
+//! hyper: `docs/decisions/014-small-readers.md`.
 //!
 //! RFC 9112: the answer's body ends by its length, its chunks, or the end of the connection (§6.3).
 
@@ -244,6 +245,24 @@ mod tests {
         }
         let endless = format!("HTTP/1.1 200 OK\r\n{}", "a: b\r\n".repeat(100_000));
         assert!(answer(&endless).is_err());
+    }
+
+    /// Who refuses a large body answers and closes, and what was written meanwhile breaks off.
+    #[test]
+    fn an_answer_before_the_whole_request_is_there_is_read() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = Place::Tcp(listener.local_addr().unwrap().to_string());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.read_exact(&mut [0; 100]).unwrap();
+            stream.write_all(b"HTTP/1.1 413 No\r\nContent-Length: 3\r\n\r\nbig").unwrap();
+        });
+        let body = "x".repeat(32 << 20);
+        let body = Some(("text/plain", body.as_str()));
+        let patience = Duration::from_secs(10);
+        let answer = place.ask(Request { method: "PUT", path: "/", body, token: None, patience }).unwrap();
+        server.join().unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (413, "big"));
     }
 
     #[test]

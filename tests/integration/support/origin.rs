@@ -6,6 +6,7 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
     },
 };
 
@@ -82,6 +83,20 @@ impl Origin {
     /// A backend that answers with its name.
     pub fn named(name: &'static str) -> Self {
         Self::start(move |_| Reply::Text(200, name.to_owned()))
+    }
+
+    /// A backend that holds `/held` until it is told to answer, or the sender is dropped. Then, and to
+    /// everything else at once, it says `whole`.
+    pub fn holding() -> (mpsc::Sender<()>, Self) {
+        let (release, held) = mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        let origin = Self::start(move |request| {
+            if request.target == "/held" {
+                let _ = held.lock().unwrap().recv();
+            }
+            Reply::Text(200, "whole".to_owned())
+        });
+        (release, origin)
     }
 
     /// A backend at this address.
