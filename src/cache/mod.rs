@@ -17,6 +17,7 @@ pub mod entry;
 pub mod evict;
 pub mod freshness;
 pub mod invalidate;
+pub mod journal;
 pub mod key;
 pub mod policy;
 pub mod range;
