@@ -8,7 +8,7 @@
 //! - What was acknowledged is in a synced record. It leaves the journal only by [`Delivery::delivered`] or
 //!   [`Delivery::set_aside`], and damage that takes it is reported, never passed over.
 //! - Of each URI one write is under way at a time, the oldest.
-//! - Only the thread in [`writer`] touches the disk; requests touch [`index`], behind a short mutex.
+//! - Only the thread in `writer` touches the disk; requests touch `index`, behind a short mutex.
 
 mod delivery;
 mod entry;
