@@ -82,6 +82,8 @@ pub(super) struct Writer {
     refused: Vec<(Arc<Entry>, String)>,
     /// The last thing on the disk failed, and that was said.
     ailing: bool,
+    /// The same of removing segments, which goes its own way: records may be written all the while.
+    kept_from_removing: bool,
 }
 
 /// A segment that is kept.
@@ -138,6 +140,7 @@ impl Writer {
             written: 0,
             refused: Vec::new(),
             ailing: false,
+            kept_from_removing: false,
         };
         writer.begin_segment()?;
         for number in replayed.empty {

@@ -2,7 +2,7 @@
 //!
 //! Previous stop: [`Writer::commit`], after each group.
 
-use std::{io, sync::atomic::Ordering};
+use std::{io, mem, sync::atomic::Ordering};
 
 use super::Writer;
 use crate::cache::journal::{
@@ -35,8 +35,13 @@ impl Writer {
                 return;
             }
             if let Err(error) = self.folder.remove(oldest.number) {
-                return self.ail("a segment of the journal cannot be removed", &error);
+                self.count(|counters| &counters.errors);
+                if !mem::replace(&mut self.kept_from_removing, true) {
+                    tracing::error!("an old segment of the journal cannot be removed: {error}");
+                }
+                return;
             }
+            self.kept_from_removing = false;
             self.parts.pop_front();
         }
     }
