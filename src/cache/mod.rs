@@ -7,6 +7,7 @@
 //! * What is kept: [`object`] in [`memory`]; who stays is for [`evict`] and [`admission`], and what a trace of
 //!   requests says about that for [`replay`].
 //! * One fetch for all who ask at the same time: [`fill`].
+//! * Writes that were acknowledged before their origin has them: [`journal`], for the write policy `back`.
 //! * All of it together, by name: [`store`].
 //!
 //! The cache never asks a backend itself.
@@ -23,6 +24,7 @@ pub mod evict;
 pub mod fill;
 pub mod freshness;
 pub mod invalidate;
+pub mod journal;
 pub mod key;
 pub mod marks;
 pub mod memory;
