@@ -32,6 +32,7 @@ pub mod object;
 pub mod policy;
 pub mod purge;
 pub mod range;
+pub mod record;
 pub mod replay;
 mod shard;
 pub mod status;
