@@ -1,8 +1,9 @@
 //! The shared cache (RFC 9111), so far: what it may keep, what it may serve and what it says about it; which
 //! objects would stay in it ([`evict`], [`admission`]), and what a trace of requests says about that
-//! ([`replay`], for `pointsman cache replay`). Nothing is stored yet.
+//! ([`replay`], for `pointsman cache replay`). [`disk`] is where they would be kept beyond memory; no request
+//! comes there yet.
 //!
-//! Everything here is pure: heads, configuration and a given `now` go in, decisions come out; what is random
+//! Everything here but [`disk`] is pure: heads, configuration and a given `now` go in, decisions come out; what is random
 //! comes from a seed. `docs/rfc9111.md` says for each requirement of the standard which function and which
 //! test hold it.
 
@@ -13,6 +14,7 @@ pub mod control;
 pub mod date;
 pub mod dictionary;
 pub mod directive;
+pub mod disk;
 pub mod entry;
 pub mod evict;
 pub mod freshness;
