@@ -34,8 +34,7 @@ const NEW: &str = "new";
 #[derive(Debug)]
 pub(super) struct Folder {
     root: OwnedFd,
-    /// Dropped with the folder, which gives the lock back.
-    _lock: File,
+    lock: File,
 }
 
 impl Folder {
@@ -51,7 +50,7 @@ impl Folder {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = File::from(rustix::fs::openat(&root, LOCK, flags, PRIVATE)?);
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        let folder = Self { root, _lock: lock };
+        let folder = Self { root, lock };
         folder.make(NEW)?;
         for stale in folder.list(NEW)? {
             // What is not ours is a folder, or has another name.
@@ -62,6 +61,11 @@ impl Folder {
         let generation = folder.generations()?.into_iter().max().unwrap_or(1);
         folder.make_generation(generation)?;
         Ok((folder, generation))
+    }
+
+    /// Another may have the folder.
+    pub(super) fn unlock(&self) {
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
     }
 
     /// All generations that lie here; those before the last are to be deleted.

@@ -53,6 +53,8 @@ struct Jobs {
     to_sweep: bool,
     /// No more jobs come.
     is_closed: bool,
+    /// The threads that run.
+    threads: usize,
 }
 
 impl Queue {
@@ -132,13 +134,32 @@ impl Queue {
 
 /// Starts the io threads, and the one that scans, and deletes old generations.
 pub(super) fn start(shared: &Arc<Shared>, threads: usize) -> std::io::Result<()> {
-    for number in 0..threads.clamp(1, 64) {
-        let shared = shared.clone();
-        std::thread::Builder::new().name(format!("disk-{number}")).spawn(move || work(&shared))?;
+    let start = |name: String, run: fn(&Shared)| {
+        let thread = Thread::new(shared);
+        std::thread::Builder::new().name(name).spawn(move || run(&thread.0)).map(drop)
+    };
+    (0..threads.clamp(1, 64)).try_for_each(|number| start(format!("disk-{number}"), work))?;
+    start("disk-scan".to_owned(), sweep)
+}
+
+/// A thread of the store; the last one to end gives the folder back, whoever still holds the store.
+struct Thread(Arc<Shared>);
+
+impl Thread {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.queue.lock().threads += 1;
+        Self(shared.clone())
     }
-    let shared = shared.clone();
-    std::thread::Builder::new().name("disk-scan".to_owned()).spawn(move || sweep(&shared))?;
-    Ok(())
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        let mut jobs = self.0.queue.lock();
+        jobs.threads -= 1;
+        if jobs.threads == 0 && jobs.is_closed {
+            self.0.folder.unlock();
+        }
+    }
 }
 
 fn work(shared: &Shared) {

@@ -20,8 +20,8 @@ use super::{
     queue::Job,
 };
 
-/// So many blocks are written before another job has its turn.
-const BLOCKS_AT_ONCE: usize = 8;
+/// So many bytes are written before another job has its turn: most objects are whole by then, and few files are open.
+const BYTES_AT_ONCE: usize = 512 << 10;
 
 /// What a full disk is asked to give back at least, so that the store lives on with the room that there is.
 const LEAST_EVICTED: u64 = 1 << 20;
@@ -191,7 +191,8 @@ impl Stream {
 /// Writes what waits, and ends the object where it is whole.
 pub(super) fn run(shared: &Shared, stream: &Arc<Stream>) {
     let mut target = stream.target.lock().unwrap_or_else(PoisonError::into_inner);
-    for _ in 0..BLOCKS_AT_ONCE {
+    let mut done = 0;
+    while done < BYTES_AT_ONCE {
         let (chunks, bytes, end) = match stream.step(shared.block_size()) {
             Step::Wait => return,
             Step::Abandon => return abandon(shared, &mut target),
@@ -206,7 +207,7 @@ pub(super) fn run(shared: &Shared, stream: &Arc<Stream>) {
                 shared.counts.writes.fetch_add(1, Relaxed);
                 return;
             }
-            Ok(true) => {}
+            Ok(true) => done += bytes,
             other => {
                 if let Err(error) = other {
                     failed(shared, &target, &error);

@@ -72,7 +72,6 @@ impl Run {
                     there.clear();
                 }
                 there.insert(seed, (length, "-".to_owned()));
-                settle(&self.disk);
             }
             Call::Abort { key, length } => {
                 let mut writing = self.disk.begin(key, meta(seed, length, "-"), None).unwrap();
@@ -112,6 +111,8 @@ impl Run {
                 self.disk = open_with(&options);
             }
         }
+        // Before what was given up, removed or cleared is deleted, there may be no room for the next.
+        balance(&self.disk, self.folder.path());
     }
 
     /// Everything that is there is as the model has it; gives how many there are.
@@ -127,7 +128,6 @@ impl Run {
                 there += 1;
             }
         }
-        balance(&self.disk, self.folder.path());
         let stats = self.disk.stats();
         assert_eq!((stats.damaged, stats.io_errors), (0, 0));
         there

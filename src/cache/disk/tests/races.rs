@@ -42,6 +42,8 @@ fn readers_have_right_bytes_whatever_happens_to_the_object() {
                 scope.spawn(move || {
                     let mut chance = Chance::new(100 + writer);
                     for round in 0..600 {
+                        // All that is under way at once must have room.
+                        until("there is room", || disk.stats().waiting < 60_000);
                         let key = u128::from(chance.below(KEYS));
                         let found: Vec<_> = disk.find(key).iter().map(|found| found.id).collect();
                         match (chance.below(6), found.first()) {
