@@ -7,6 +7,7 @@
 //! * What is kept: [`object`] in [`memory`]; who stays is for [`evict`] and [`admission`], and what a trace of
 //!   requests says about that for [`replay`].
 //! * One fetch for all who ask at the same time: [`fill`].
+//! * More of it than memory holds, and over restarts: [`disk`].
 //! * Writes that were acknowledged before their origin has them: [`journal`], for the write policy `back`.
 //! * All of it together, by name: [`store`].
 //!
@@ -19,6 +20,7 @@ pub mod control;
 pub mod date;
 pub mod dictionary;
 pub mod directive;
+pub mod disk;
 pub mod entry;
 pub mod evict;
 pub mod fill;
