@@ -37,6 +37,7 @@ pub mod range;
 pub mod record;
 pub mod replay;
 mod shard;
+pub mod shelf;
 pub mod status;
 pub mod storable;
 pub mod store;

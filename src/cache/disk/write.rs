@@ -9,6 +9,7 @@ use std::{
     io,
     os::unix::fs::FileExt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
@@ -22,6 +23,9 @@ use super::{
 
 /// So many bytes are written before another job has its turn: most objects are whole by then, and few files are open.
 const BYTES_AT_ONCE: usize = 512 << 10;
+
+/// So many bytes of one object may wait before whoever can slow down does.
+const MOST_WAITING: usize = 8 << 20;
 
 /// What a full disk is asked to give back at least, so that the store lives on with the room that there is.
 const LEAST_EVICTED: u64 = 1 << 20;
@@ -57,6 +61,8 @@ struct Waiting {
     is_given_up: bool,
     /// A job for it waits or runs.
     is_scheduled: bool,
+    /// Woken when less waits, or nothing will be written.
+    waker: Option<Waker>,
 }
 
 /// The file.
@@ -100,6 +106,17 @@ impl Writing {
             self.stream.schedule(shared, &mut waiting);
         }
         !waiting.is_given_up
+    }
+
+    /// Ready when not so much waits that the disk is behind; else the caller is woken when it is not. For who can slow
+    /// down what it writes.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut waiting = self.stream.lock();
+        if waiting.bytes < MOST_WAITING || waiting.is_given_up {
+            return Poll::Ready(());
+        }
+        waiting.waker = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     /// The object is whole. It becomes visible when all of it is on disk, in the place of those that it replaces; an
@@ -156,6 +173,9 @@ impl Stream {
     fn let_go(&self, shared: &Shared, waiting: &mut Waiting) {
         waiting.is_given_up = true;
         waiting.chunks.clear();
+        if let Some(waker) = waiting.waker.take() {
+            waker.wake();
+        }
         shared.give_place(std::mem::take(&mut waiting.bytes) + self.meta.len());
         shared.counts.given_up.fetch_add(1, Relaxed);
     }
@@ -183,6 +203,11 @@ impl Stream {
             }
         }
         waiting.bytes -= bytes;
+        if waiting.bytes < MOST_WAITING
+            && let Some(waker) = waiting.waker.take()
+        {
+            waker.wake();
+        }
         let end = if waiting.bytes == 0 { waiting.end.clone() } else { None };
         Step::Write { chunks, bytes, end }
     }
