@@ -112,7 +112,8 @@ fn told(meta: &[u8]) -> (u64, u64, String) {
 
 /// Begins, pushes in uneven pieces and finishes; false where it was refused.
 fn write(disk: &Arc<Disk>, key: u128, seed: u64, length: u64, replaces: &[Id]) -> bool {
-    let Some(mut writing) = disk.begin(key, meta(seed, length, "-"), (seed % 2 == 0).then_some(length))
+    let Some(mut writing) =
+        disk.begin(key, meta(seed, length, "-"), seed.is_multiple_of(2).then_some(length))
     else {
         return false;
     };
