@@ -3,7 +3,7 @@
 //! ```text
 //! lock                 held as long as the store is open, so that two processes never share a folder
 //! new/                 files being written; emptied at start
-//! 00000001/00 … ff/    a generation of objects, in folders by the first byte of the key
+//! objects-00000001/    a generation of objects, in 256 folders by the first byte of the key
 //! ```
 //!
 //! Clearing the store makes the next generation: one call, after which no older file counts, whenever it is deleted.
@@ -25,7 +25,7 @@ use std::{
 
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 
-use super::layout::Name;
+use super::layout::{Name, OBJECTS};
 
 const LOCK: &str = "lock";
 const NEW: &str = "new";
@@ -70,27 +70,29 @@ impl Folder {
 
     /// All generations that lie here; those before the last are to be deleted.
     pub(super) fn generations(&self) -> io::Result<Vec<u32>> {
-        let names = self.list(".")?.into_iter().filter(|name| is_number(name, 8));
-        Ok(names.filter_map(|name| u32::from_str_radix(&name, 16).ok()).collect())
+        let folders = self.list(".")?;
+        let numbers = folders.iter().filter_map(|name| name.strip_prefix(OBJECTS));
+        let numbers = numbers.filter(|number| is_number(number, 8));
+        Ok(numbers.filter_map(|number| u32::from_str_radix(number, 16).ok()).collect())
     }
 
     /// Makes the folder of a generation; those before it no longer count.
     pub(super) fn make_generation(&self, generation: u32) -> io::Result<()> {
-        self.make(&format!("{generation:08x}"))
+        self.make(&format!("{OBJECTS}{generation:08x}"))
     }
 
     /// The objects in one of the 256 folders of a generation, as their names tell.
     pub(super) fn objects(&self, generation: u32, folder: u8) -> io::Result<Vec<Name>> {
-        let names = self.list(&format!("{generation:08x}/{folder:02x}"))?;
+        let names = self.list(&format!("{OBJECTS}{generation:08x}/{folder:02x}"))?;
         Ok(names.iter().filter_map(|text| Name::parse(text)).filter(|name| name.folder() == folder).collect())
     }
 
     /// Deletes the folders of a generation whose files are gone. What is left in them keeps them.
     pub(super) fn remove_generation(&self, generation: u32) {
         for folder in 0..=u8::MAX {
-            self.remove_folder(&format!("{generation:08x}/{folder:02x}"));
+            self.remove_folder(&format!("{OBJECTS}{generation:08x}/{folder:02x}"));
         }
-        self.remove_folder(&format!("{generation:08x}"));
+        self.remove_folder(&format!("{OBJECTS}{generation:08x}"));
     }
 
     /// A new file for an object that is being written.
@@ -110,7 +112,7 @@ impl Folder {
         match rustix::fs::renameat(&self.root, &from, &self.root, &to) {
             Err(rustix::io::Errno::NOENT) => {
                 self.make_generation(generation)?;
-                self.make(&format!("{generation:08x}/{:02x}", name.folder()))?;
+                self.make(&format!("{OBJECTS}{generation:08x}/{:02x}", name.folder()))?;
                 Ok(rustix::fs::renameat(&self.root, &from, &self.root, &to)?)
             }
             done => Ok(done?),

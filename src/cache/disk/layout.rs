@@ -19,6 +19,9 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::cache::chance::scramble;
 
+/// What the folder of a generation of objects is called, before its number.
+pub(super) const OBJECTS: &str = "objects-";
+
 /// The bytes of a sum.
 pub(super) const SUM: usize = 8;
 
@@ -89,7 +92,7 @@ impl Name {
 
     /// The path below the store's folder, with a generation of objects.
     pub(super) fn path(&self, generation: u32) -> String {
-        let mut path = format!("{generation:08x}/{:02x}/", self.folder());
+        let mut path = format!("{OBJECTS}{generation:08x}/{:02x}/", self.folder());
         let _ = path.write_str(&self.text());
         path
     }

@@ -1,11 +1,11 @@
 //! The disk tier of the cache: larger than memory, and there again after a restart. A file per object; it becomes
 //! visible when it is whole, and every byte that is read back is vouched for by a checksum.
 //!
-//! - [`layout`]: how an object lies in its file, and what the file's name says;
-//! - [`folder`]: what lies where; every call to the file system;
-//! - [`index`]: what is stored, and what leaves; in memory;
-//! - [`queue`]: the io threads and their jobs: [`read`], [`write`], [`update`];
-//! - [`scan`]: the index filled at start; [`visit`]: all objects for purging.
+//! - `layout`: how an object lies in its file, and what the file's name says;
+//! - `folder`: what lies where; every call to the file system;
+//! - `index`: what is stored, and what leaves; in memory;
+//! - `queue`: the io threads and their jobs: `read`, `write`, `update`;
+//! - `scan`: the index filled at start; `visit`: all objects for purging.
 //!
 //! Invariants. No call here waits for the disk, but for [`Disk::open`], [`Disk::clear`] and [`Disk::visit`]: io is on
 //! threads of its own. What is read is what was written, or nothing: a damaged object is a miss, and removed. The

@@ -284,7 +284,7 @@ fn write(
     if end.is_some() {
         bytes.extend_from_slice(&name.encode(&stream.meta));
     }
-    if !reserve(shared, target, bytes.len() as u64) {
+    if !reserve(shared, stream, target, bytes.len() as u64) {
         return Ok(false);
     }
     let Some(file) = &target.file else { return Ok(false) };
@@ -310,10 +310,14 @@ fn begin(shared: &Shared, stream: &Stream, target: &mut Target) -> io::Result<bo
     Ok(true)
 }
 
-fn reserve(shared: &Shared, target: &mut Target, more: u64) -> bool {
+/// Takes the room for the next bytes, unless the store was cleared.
+fn reserve(shared: &Shared, stream: &Stream, target: &mut Target, more: u64) -> bool {
     let missing = on_disk(target.at + more).saturating_sub(target.reserved);
     let mut gone = Vec::new();
-    let has_room = missing == 0 || shared.lock_index().reserve(missing, &mut gone);
+    let has_room = {
+        let mut index = shared.lock_index();
+        index.generation == stream.generation && (missing == 0 || index.reserve(missing, &mut gone))
+    };
     shared.unlink_now(&gone);
     if has_room {
         target.reserved += missing;

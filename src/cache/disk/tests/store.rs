@@ -271,8 +271,15 @@ fn what_is_not_ours_is_left_alone() {
     let path = folder.path();
     drop(open(path, ROOMY));
     let id_of = |disk: &Arc<Disk>| disk.find(1)[0].id;
-    let foreign =
-        ["notes", "new/notes", "new/0000000000000x", "00000001/00/notes", "00000001/notes", "ff/notes"];
+    let foreign = [
+        "notes",
+        "new/notes",
+        "new/0000000000000x",
+        "objects-00000001/00/notes",
+        "objects-00000001/notes",
+        "ff/notes",
+        "20240101/notes",
+    ];
     for name in foreign {
         let path = path.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -282,9 +289,10 @@ fn what_is_not_ours_is_left_alone() {
     let disk = open(path, ROOMY);
     store(&disk, 1, 1, 100, &[]);
     drop(disk);
-    let ours = objects(path).into_iter().find(|path| path.to_str().unwrap().contains("-0000")).unwrap();
+    let is_ours = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().contains("-0000");
+    let ours = objects(path).into_iter().find(is_ours).unwrap();
     let name = ours.file_name().unwrap().to_str().unwrap().to_owned();
-    let wrong = path.join("00000001/77").join(&name);
+    let wrong = path.join("objects-00000001/77").join(&name);
     fs::create_dir_all(wrong.parent().unwrap()).unwrap();
     fs::write(&wrong, "mine").unwrap();
     let link = ours.with_file_name(name.replace("-64-", "-65-"));
