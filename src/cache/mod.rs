@@ -2,9 +2,9 @@
 //! objects would stay in it ([`evict`], [`admission`]), and what a trace of requests says about that
 //! ([`replay`], for `pointsman cache replay`). Nothing is stored yet.
 //!
-//! Everything else here is pure: heads, configuration and a given `now` go in, decisions come out; what is random
-//! comes from a seed. Only the [`journal`] of the write policy `back` has a thread and files. `docs/rfc9111.md` says for each requirement of the standard which function and which
-//! test hold it.
+//! Everything is pure: heads, configuration and a given `now` go in, decisions come out; what is random comes
+//! from a seed. Only the [`journal`] of the write policy `back` has a thread and files. `docs/rfc9111.md` says for
+//! each requirement of the standard which function and which test hold it.
 
 pub mod admission;
 pub mod chance;
