@@ -75,7 +75,7 @@ def fill(proxy, place, count, step):
     """Asks for every `step`-th object; how many came."""
     program = pathlib.Path(__file__).with_name("fill.py")
     command = [sys.executable, str(program), str(proxy.http), proxies.STORED_OBJECT, str(count), str(step)]
-    said = load.run(command, 60 + count // 2_000, place)
+    said = load.run(command, 60 + count // 1_000, place)
     return int(load.number(r"^good (\d+)$", said))
 
 

@@ -138,7 +138,7 @@ impl Shared {
 
 impl Journal {
     /// Opens the journal in a folder, or makes it, and reads what is not delivered yet. Fails when another process
-    /// has it (`WouldBlock`), or when the disk does.
+    /// has it (`WouldBlock`), or when the disk does. Reads every segment and syncs: not for an event loop.
     pub fn open(options: &Options) -> io::Result<Arc<Self>> {
         Self::open_in(Folder::open(&options.path)?, options)
     }

@@ -45,7 +45,6 @@ impl Model {
     }
 
     fn settle(&mut self, id: Id) {
-        self.under_way.remove(&id);
         self.waiting.values_mut().for_each(|queue| queue.retain(|(other, _)| *other != id));
     }
 
@@ -70,82 +69,104 @@ fn plain(uri: u8, body: &[u8]) -> Write {
     Write { uri: [uri].as_slice().into(), ..write("", body) }
 }
 
-fn run(steps: Vec<Step>) {
-    let scratch = Scratch::new();
-    let options = scratch.options(LIMIT, SEGMENT);
-    let mut journal = Journal::open(&options).unwrap();
-    let mut model = Model::default();
-    let mut held: Vec<Delivery> = Vec::new();
-    for step in steps {
-        let mut one = |pick: u8| {
-            let at = usize::from(pick).checked_rem(held.len())?;
-            Some(held.swap_remove(at))
-        };
-        match step {
-            Step::Append(uri, length) => {
-                let body: Vec<u8> = (0..length).map(|at| at as u8 ^ uri).collect();
-                let fits = journal.stats().bytes + plain(uri, &body).cost() <= LIMIT;
-                match append(&journal, plain(uri, &body)) {
-                    Ok(id) => {
-                        assert!(fits && model.last < Some(id));
-                        model.last = Some(id);
-                        model.waiting.entry(uri).or_default().push((id, body));
-                    }
-                    Err(error) => assert!(matches!(error, AppendError::Full) && !fits, "{error}"),
-                }
+/// The journal and its model, side by side.
+struct Pair {
+    scratch: Scratch,
+    options: Options,
+    journal: Arc<Journal>,
+    model: Model,
+    held: Vec<Delivery>,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        let options = scratch.options(LIMIT, SEGMENT);
+        let journal = Journal::open(&options).unwrap();
+        Self { scratch, options, journal, model: Model::default(), held: Vec::new() }
+    }
+
+    fn append(&mut self, uri: u8, length: u16) {
+        let body: Vec<u8> = (0..length).map(|at| at as u8 ^ uri).collect();
+        let fits = self.journal.stats().bytes + plain(uri, &body).cost() <= LIMIT;
+        match append(&self.journal, plain(uri, &body)) {
+            Ok(id) => {
+                assert!(fits && self.model.last < Some(id));
+                self.model.last = Some(id);
+                self.model.waiting.entry(uri).or_default().push((id, body));
             }
-            Step::Take => match take(&journal) {
-                Some(delivery) => {
-                    let (id, body) = (delivery.id(), delivery.write().body.to_vec());
-                    assert!(model.may_be_taken().contains(&&(id, body)), "{id:?} may not be delivered now");
-                    model.under_way.insert(id);
-                    held.push(delivery);
-                }
-                None => assert_eq!(model.may_be_taken(), Vec::<&(Id, Vec<u8>)>::new()),
-            },
+            Err(error) => assert!(matches!(error, AppendError::Full) && !fits, "{error}"),
+        }
+    }
+
+    fn take(&mut self) {
+        match take(&self.journal) {
+            Some(delivery) => {
+                let (id, body) = (delivery.id(), delivery.write().body.to_vec());
+                assert!(self.model.may_be_taken().contains(&&(id, body)), "{id:?} may not be delivered now");
+                self.model.under_way.insert(id);
+                self.held.push(delivery);
+            }
+            None => assert_eq!(self.model.may_be_taken(), Vec::<&(Id, Vec<u8>)>::new()),
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.held.clear();
+        // The old one must be gone before its folder can be had again: a stand-in takes its place.
+        let elsewhere = Scratch::new();
+        self.journal = open(&elsewhere);
+        self.journal = Journal::open(&self.options).unwrap();
+        self.model.under_way.clear();
+        assert_eq!(self.journal.stats().damaged, 0);
+    }
+
+    /// One of those that are under way; it is not any more.
+    fn pick(&mut self, pick: u8) -> Option<Delivery> {
+        let at = usize::from(pick).checked_rem(self.held.len())?;
+        let delivery = self.held.swap_remove(at);
+        self.model.under_way.remove(&delivery.id());
+        Some(delivery)
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Append(uri, length) => self.append(uri, length),
+            Step::Take => self.take(),
+            Step::Reopen => self.reopen(),
             Step::Delivered(pick) => {
-                if let Some(delivery) = one(pick) {
-                    model.settle(delivery.id());
+                if let Some(delivery) = self.pick(pick) {
+                    self.model.settle(delivery.id());
                     delivery.delivered();
                 }
             }
             Step::SetAside(pick) => {
-                if let Some(delivery) = one(pick) {
-                    model.settle(delivery.id());
-                    model.refused.push(delivery.id().0);
+                if let Some(delivery) = self.pick(pick) {
+                    self.model.settle(delivery.id());
+                    self.model.refused.push(delivery.id().0);
                     delivery.set_aside("no");
                 }
             }
             Step::Failed(pick) => {
-                if let Some(delivery) = one(pick) {
-                    model.under_way.remove(&delivery.id());
+                if let Some(delivery) = self.pick(pick) {
                     delivery.failed(Moment(0));
                 }
             }
-            Step::Forgotten(pick) => {
-                if let Some(delivery) = one(pick) {
-                    model.under_way.remove(&delivery.id());
-                }
-            }
-            Step::Reopen => {
-                held.clear();
-                drop(journal);
-                journal = Journal::open(&options).unwrap();
-                model.under_way.clear();
-                assert_eq!(journal.stats().damaged, 0);
-            }
+            Step::Forgotten(pick) => drop(self.pick(pick)),
         }
-        model.agrees(&journal);
+        self.model.agrees(&self.journal);
     }
-    held.clear();
-    drop(journal);
-    let refused: Vec<_> = scratch.refused().iter().map(|line| line["id"].as_u64().unwrap()).collect();
-    assert_eq!(refused, model.refused);
-    let disk: u64 = scratch.segments().iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+}
+
+fn run(steps: Vec<Step>) {
+    let mut pair = Pair::new();
+    steps.into_iter().for_each(|step| pair.step(step));
+    pair.reopen();
+    pair.model.agrees(&pair.journal);
+    let refused: Vec<_> = pair.scratch.refused().iter().map(|line| line["id"].as_u64().unwrap()).collect();
+    assert_eq!(refused, pair.model.refused);
+    let disk: u64 = pair.scratch.segments().iter().map(|path| fs::metadata(path).unwrap().len()).sum();
     assert!(disk <= 2 * LIMIT + 6 * SEGMENT, "{disk} bytes on disk");
-    let journal = Journal::open(&options).unwrap();
-    model.under_way.clear();
-    model.agrees(&journal);
 }
 
 proptest! {

@@ -327,7 +327,6 @@ impl Writer {
     fn abandon(&mut self, error: &io::Error) {
         self.ail("the journal cannot be written: writes are refused", error);
         self.next = self.synced;
-        self.written = 0;
         let (Some(current), Some(part)) = (self.current.take(), self.parts.back()) else { return };
         let (number, synced) = (part.number, part.bytes);
         current.abandon(synced);
