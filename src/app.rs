@@ -17,6 +17,7 @@ use crate::{
     cache::fill,
     config::{Config, Loaded, runtime::Workers},
     control::{Control, Loop},
+    http::deliver,
     listen::{
         accepting::Accepting,
         activation::Activated,
@@ -60,8 +61,7 @@ pub fn run(
     let tickets = Tickets::new(Moment::now()).map_err(|error| error.to_string())?;
     let (snapshot, overrides) = first(&loaded.config, before.as_ref(), &registry, &tickets)?;
     for cache in &snapshot.caches {
-        let failed = |error| format!("cannot open the disk of cache `{}`: {error}", cache.conf.name);
-        cache.store.shelf.start(&cache.conf, before.is_some()).map_err(failed)?;
+        cache.store.start(&cache.conf, before.is_some())?;
     }
     let control = Loop::new()?;
     let log = AccessLog::start(reload::sink(&snapshot.config.log.access))
@@ -188,6 +188,9 @@ async fn worker(
     tokio::task::spawn_local(timer::drive());
     tokio::task::spawn_local(fill::drive());
     tokio::task::spawn_local(worker.clone().housekeeping());
+    if index == 0 {
+        tokio::task::spawn_local(deliver::run(worker.clone()));
+    }
     let accepting = Accepting::new(worker.clone(), mailboxes);
     accepting.change(sockets);
     tokio::select! {

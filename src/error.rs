@@ -99,6 +99,8 @@ pub enum Kind {
     NotAllowed,
     /// The client asked for what is cached only (`only-if-cached`), and it is not, or not as it asks.
     NotCached,
+    /// A write cannot be made durable now, or earlier ones of its URI are not delivered yet (`write_policy = "back"`).
+    NotAccepted,
     /// Every backend is down, ejected, draining or disabled.
     NoBackend,
     /// Every backend is at `max_connections` and the queue is full.
@@ -152,7 +154,11 @@ impl Kind {
             | Self::ResponseTimeout
             | Self::BadResponse(_)
             | Self::BodyBroken => Blame::Upstream,
-            Self::QueueFull | Self::QueueTimeout | Self::RouteTimeout | Self::Draining => Blame::Proxy,
+            Self::NotAccepted
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::RouteTimeout
+            | Self::Draining => Blame::Proxy,
         }
     }
 
@@ -171,6 +177,7 @@ impl Kind {
             Self::NoRoute => "no_route",
             Self::NotAllowed => "not_allowed",
             Self::NotCached => "not_cached",
+            Self::NotAccepted => "not_accepted",
             Self::NoBackend => "no_backend",
             Self::QueueFull => "queue_full",
             Self::QueueTimeout => "queue_timeout",
@@ -203,6 +210,7 @@ impl fmt::Display for Kind {
             Self::NoRoute => "no route matches",
             Self::NotAllowed => "the route does not allow this",
             Self::NotCached => "it is not cached, and the request forbids asking for it",
+            Self::NotAccepted => "the write cannot be accepted now, and nothing was done",
             Self::NoBackend => "no backend is available",
             Self::QueueFull => "every backend is at its limit and the queue is full",
             Self::QueueTimeout => "no backend became free in time",

@@ -266,7 +266,9 @@ fn level(kind: Kind) -> &'static str {
         | Kind::NoRoute
         | Kind::NotAllowed
         | Kind::NotCached => "info",
-        Kind::QueueFull | Kind::QueueTimeout | Kind::RouteTimeout | Kind::Draining => "warn",
+        Kind::NotAccepted | Kind::QueueFull | Kind::QueueTimeout | Kind::RouteTimeout | Kind::Draining => {
+            "warn"
+        }
         Kind::NoBackend
         | Kind::Connect
         | Kind::ConnectTimeout

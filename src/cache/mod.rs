@@ -8,12 +8,14 @@
 //!   requests says about that for [`replay`].
 //! * One fetch for all who ask at the same time: [`fill`].
 //! * More of it than memory holds, and over restarts: [`disk`].
-//! * Writes that were acknowledged before their origin has them: [`journal`], for the write policy `back`.
+//! * Writes: [`written`] for the policy `through`, [`journal`] and [`back`] for `back`, which acknowledges them before
+//!   their origin has them; [`place`] has what lies in a folder over the life of a configuration.
 //! * All of it together, by name: [`store`].
 //!
 //! The cache never asks a backend itself.
 
 pub mod admission;
+pub mod back;
 pub mod chance;
 pub mod conf;
 pub mod control;
@@ -31,6 +33,7 @@ pub mod key;
 pub mod marks;
 pub mod memory;
 pub mod object;
+pub mod place;
 pub mod policy;
 pub mod purge;
 pub mod range;
@@ -43,3 +46,6 @@ pub mod storable;
 pub mod store;
 pub mod validate;
 pub mod vary;
+pub mod watch;
+pub mod writes;
+pub mod written;

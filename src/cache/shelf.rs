@@ -7,16 +7,14 @@
 use std::{
     collections::HashMap,
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
-    time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 
 use super::{
@@ -26,6 +24,7 @@ use super::{
     entry::Entry,
     key::Key,
     object::{Body, Object},
+    place::{Held, Place},
     purge::Rule,
     record::Record,
     vary::{self, Variant},
@@ -35,7 +34,7 @@ use crate::{fields::Fields, telemetry::clock};
 /// The disk tier of one cache; empty while there is none.
 #[derive(Debug, Default)]
 pub struct Shelf {
-    open: ArcSwapOption<Open>,
+    place: Arc<Place<Disk>>,
     /// Purges that the files are being looked through for, or were a moment ago: what was being written then may have
     /// come to light after it.
     purges: Mutex<Vec<Arc<Purge>>>,
@@ -43,12 +42,6 @@ pub struct Shelf {
     written: Mutex<HashMap<u128, u64>>,
     /// Held by the one who looks through all files.
     looking: Mutex<()>,
-}
-
-#[derive(Debug)]
-struct Open {
-    path: PathBuf,
-    disk: Arc<Disk>,
 }
 
 /// A purge that is under way.
@@ -64,23 +57,10 @@ struct Purge {
     done: AtomicU64,
 }
 
-/// How often a folder is tried that another program has still.
-const AGAIN: Duration = Duration::from_millis(200);
 /// For how long a purge is remembered after it: no write to disk takes longer.
 const REMEMBERED: u64 = 30_000;
 /// So many URIs are remembered at most.
 const MOST_WRITTEN: usize = 16 * 1024;
-
-/// What a new configuration makes of the disk tier: opened, and not in force yet.
-#[derive(Debug)]
-pub struct Change(Step);
-
-#[derive(Debug)]
-enum Step {
-    None,
-    Keep(u64),
-    Open(Open),
-}
 
 /// An object on disk that answers a request.
 #[derive(Clone, Debug)]
@@ -106,82 +86,37 @@ pub fn now_millis() -> u64 {
     clock::unix_millis()
 }
 
+impl Held for Disk {
+    type Context = ();
+
+    const NAME: &'static str = "disk";
+
+    fn asked(conf: &CacheConf) -> Option<(&Path, u64)> {
+        conf.disk.as_ref().map(|disk| (&*disk.path, disk.size.0))
+    }
+
+    fn open(conf: &CacheConf, (path, size): (&Path, u64), (): &()) -> io::Result<Arc<Self>> {
+        Self::open(&Options { eviction: conf.eviction, ..Options::new(path, size) })
+    }
+
+    fn set_limit(&self, limit: u64) {
+        Self::set_limit(self, limit);
+    }
+}
+
 impl Shelf {
-    /// Opens what a configuration asks for, without putting it in force. Waits for the disk.
-    pub fn prepare(&self, conf: &CacheConf) -> io::Result<Change> {
-        let Some(disk) = &conf.disk else { return Ok(Change(Step::None)) };
-        let current = self.open.load();
-        if current.as_ref().is_some_and(|open| open.path == *disk.path) {
-            return Ok(Change(Step::Keep(disk.size.0)));
-        }
-        let path: &Path = &disk.path;
-        let options = Options { eviction: conf.eviction, ..Options::new(path, disk.size.0) };
-        let open = Open { path: path.to_owned(), disk: Disk::open(&options)? };
-        Ok(Change(Step::Open(open)))
-    }
-
-    /// Puts in force what was prepared.
-    pub fn settle(&self, change: Change) {
-        match change.0 {
-            Step::None => self.close(),
-            Step::Keep(limit) => {
-                if let Some(open) = &*self.open.load() {
-                    open.disk.set_limit(limit);
-                }
-            }
-            Step::Open(open) => {
-                self.close();
-                self.open.store(Some(Arc::new(open)));
-            }
-        }
-    }
-
-    /// Takes no more and finds no more. The folder is free for another program once nobody reads from it any more.
-    pub fn close(&self) {
-        self.open.store(None);
-    }
-
-    /// Opens what a configuration asks for and puts it in force, at a start. A program that takes over from another
-    /// waits for that to be done with the folder, in the background, and serves without it meanwhile.
-    pub fn start(self: &Arc<Self>, conf: &CacheConf, takes_over: bool) -> io::Result<()> {
-        match self.prepare(conf) {
-            Ok(change) => self.settle(change),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && takes_over => {
-                let (shelf, conf) = (self.clone(), conf.clone());
-                std::thread::Builder::new().name("cache-disk".to_owned()).spawn(move || shelf.wait(&conf))?;
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    fn wait(&self, conf: &CacheConf) {
-        loop {
-            std::thread::sleep(AGAIN);
-            match self.prepare(conf) {
-                // A reload may have come first, and has its own way.
-                Ok(_) if self.is_open() => return,
-                Ok(change) => {
-                    self.settle(change);
-                    tracing::info!(cache = conf.name, "the disk of the cache is taken over");
-                    return;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    tracing::error!(cache = conf.name, "the disk of the cache cannot be opened: {error}");
-                    return;
-                }
-            }
-        }
+    /// Where the store on disk is.
+    pub fn place(&self) -> &Arc<Place<Disk>> {
+        &self.place
     }
 
     fn disk(&self) -> Option<Arc<Disk>> {
-        self.open.load().as_ref().map(|open| open.disk.clone())
+        self.place.held()
     }
 
     /// Whether there is a disk tier.
     pub fn is_open(&self) -> bool {
-        self.open.load().is_some()
+        self.place.is_open()
     }
 
     /// Whether something may lie there under a key; asks no disk.

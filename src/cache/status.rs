@@ -82,6 +82,11 @@ impl CacheStatus {
         Self { outcome, ttl: None, key: None, detail: None }
     }
 
+    /// Written by way of the journal, or answered from it.
+    pub fn journal(outcome: Outcome) -> Self {
+        Self { outcome, ttl: None, key: None, detail: Some("journal") }
+    }
+
     /// Adds the member behind those of caches closer to the origin (§2).
     pub fn add_to(&self, response: &mut Fields) {
         response.push("cache-status", self.to_string().as_bytes());

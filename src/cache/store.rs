@@ -1,19 +1,28 @@
 //! A cache: what it was told by the configuration ([`Cache`], of one generation), and what it holds, which outlives
 //! reloads ([`Store`]).
 
-use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU64};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+};
 
 use super::{
+    back::{Back, Journals},
     conf::CacheConf,
     date::Date,
+    disk::Disk,
     fill::{self, Bounds, Fills},
+    journal::Journal,
     key::{Key, KeySettings},
     marks::Marks,
     memory::{Found, Memory, Rejected, Shape},
     object::Object,
+    place::{self, Held, Place},
     policy::Policy,
     purge::Rule,
-    shelf::{Change, Purging, Shelf},
+    shelf::{Purging, Shelf},
+    watch::Watches,
+    writes::Writes,
 };
 use crate::{fields::Fields, telemetry::served::Counts};
 
@@ -24,12 +33,18 @@ pub struct Store {
     pub memory: Option<Memory>,
     /// The disk tier, where there is one.
     pub shelf: Arc<Shelf>,
+    /// Writes that were accepted, and that the origin does not have yet.
+    pub back: Back,
     /// Objects that came from disk to memory.
     pub promoted: AtomicU64,
     /// Fetches under way.
     pub fills: Arc<Fills>,
+    /// Exchanges under way that nobody joins.
+    pub watches: Arc<Watches>,
     /// Keys whose responses turned out not to be shared: nobody waits for them for a while.
     pub unshared: Marks,
+    /// What became of requests that change something.
+    pub writes: Writes,
     /// What each worker counts.
     pub counts: Box<[Counts]>,
     shape: Mutex<Option<Shape>>,
@@ -37,23 +52,50 @@ pub struct Store {
 
 impl Store {
     /// An empty one; without a shape, nothing is stored.
-    pub fn new(shape: Option<Shape>, workers: usize) -> Self {
+    pub fn new(shape: Option<Shape>, workers: usize, journals: Arc<Journals>) -> Self {
         Self {
             memory: shape.map(Memory::new),
             shelf: Arc::default(),
+            back: Back::new(journals),
             promoted: AtomicU64::new(0),
             fills: Fills::new(bounds(shape)),
+            watches: Arc::default(),
+            writes: Writes::default(),
             unshared: Marks::default(),
             counts: (0..workers).map(|_| Counts::default()).collect(),
             shape: Mutex::new(shape),
         }
     }
 
-    /// Takes another shape on, where it differs, and the disk tier that was prepared; what has no room any more
+    /// Opens the folders that a configuration asks for, without putting anything in force. Waits for the disk; the
+    /// error is for people.
+    pub fn prepare(&self, conf: &CacheConf) -> Result<Change, String> {
+        fn prepared<T: Held>(place: &Place<T>, conf: &CacheConf) -> Result<place::Change<T>, String> {
+            place.prepare(conf).map_err(|error| cannot_open::<T>(conf, &error))
+        }
+        Ok(Change { disk: prepared(self.shelf.place(), conf)?, journal: prepared(self.back.place(), conf)? })
+    }
+
+    /// Opens them at a start. What another program has still, from which this one takes over, comes later.
+    pub fn start(&self, conf: &CacheConf, takes_over: bool) -> Result<(), String> {
+        let failed = |error| cannot_open::<Disk>(conf, &error);
+        self.shelf.place().start(conf, takes_over).map_err(failed)?;
+        let failed = |error| cannot_open::<Journal>(conf, &error);
+        self.back.place().start(conf, takes_over).map_err(failed)
+    }
+
+    /// Lets go of its folders.
+    pub fn close(&self) {
+        self.shelf.place().close();
+        self.back.close();
+    }
+
+    /// Takes another shape on, where it differs, and the folders that were prepared; what has no room any more
     /// leaves. To be called when the configuration that says so is in force.
-    pub fn settle(&self, shape: Option<Shape>, shelf: Option<Change>) {
-        if let Some(change) = shelf {
-            self.shelf.settle(change);
+    pub fn settle(&self, shape: Option<Shape>, change: Option<Change>) {
+        if let Some(Change { disk, journal }) = change {
+            self.shelf.place().settle(disk);
+            self.back.place().settle(journal);
         }
         let mut own = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
         if *own == shape {
@@ -65,6 +107,17 @@ impl Store {
         }
         self.fills.set_bounds(bounds(shape));
     }
+}
+
+fn cannot_open<T: Held>(conf: &CacheConf, error: &io::Error) -> String {
+    format!("cannot open the {} of cache `{}`: {error}", T::NAME, conf.name)
+}
+
+/// What a new configuration makes of a cache's folders: opened, and not in force yet.
+#[derive(Debug)]
+pub struct Change {
+    disk: place::Change<Disk>,
+    journal: place::Change<Journal>,
 }
 
 /// Bodies on their way are kept up to the largest that is stored, and all together take no more than a quarter beyond
@@ -164,7 +217,7 @@ impl Cache {
         let has_fields = !self.key.headers.is_empty() || uri.has_fields();
         let uri = uri.of_its_uri();
         let rule = Rule::Uri(uri.clone());
-        self.store.fills.purge(&rule);
+        self.tell(&rule);
         let purging = self.store.shelf.forget(&uri, has_fields, &self.conf.purge_header);
         self.purge_memory(&rule, false, Date(0));
         purging
@@ -174,11 +227,17 @@ impl Cache {
     /// for the disk, and is not for a worker.
     pub fn purge(&self, rule: &Rule, soft: bool, now: Date) -> u64 {
         // Before what is stored is looked at, so that nothing slips in behind.
-        self.store.fills.purge(rule);
+        self.tell(rule);
         let purging = self.store.shelf.purge(rule, soft, &self.conf.purge_header);
         let in_memory = self.purge_memory(rule, soft, now);
         // What is in memory is on disk too, but for what found no room there.
         in_memory.max(purging.map_or(0, Purging::run))
+    }
+
+    /// Has what is on its way not stored where a rule is about it.
+    fn tell(&self, rule: &Rule) {
+        self.store.fills.purge(rule);
+        self.store.watches.tell(rule);
     }
 
     fn purge_memory(&self, rule: &Rule, soft: bool, now: Date) -> u64 {

@@ -19,7 +19,8 @@ pub(super) async fn drain(shared: &Arc<Shared>, is_handed_over: bool, at_once: i
         // Nobody need notice, and new connections are for the next program.
         timeouts.drain_delay = Duration::ZERO;
         // The next program waits for what lies on disk.
-        shared.snapshot.load().caches.iter().for_each(|cache| cache.store.shelf.close());
+        shared.snapshot.load().caches.iter().for_each(|cache| cache.store.close());
+        shared.registry.journals.close();
     }
     tracing::info!(delay = ?timeouts.drain_delay, timeout = ?timeouts.drain_timeout, "draining");
     shared.drain.advance(Stage::Unready);

@@ -191,7 +191,7 @@ fn check_name(listener: &Listener, exchange: &Exchange) -> Result<()> {
     Err(Kind::Misdirected.into())
 }
 
-fn find_route(listener: &Listener, exchange: &Exchange) -> Option<usize> {
+pub(super) fn find_route(listener: &Listener, exchange: &Exchange) -> Option<usize> {
     listener.table.find(&crate::route::matcher::Facts {
         host: &exchange.host,
         path: exchange.path(),
@@ -201,7 +201,7 @@ fn find_route(listener: &Listener, exchange: &Exchange) -> Option<usize> {
     })
 }
 
-fn choose(choices: &[(usize, u32)], total: u32) -> usize {
+pub(super) fn choose(choices: &[(usize, u32)], total: u32) -> usize {
     let mut at = fastrand::u32(0..total.max(1));
     for (upstream, weight) in choices {
         if at < *weight {
@@ -261,7 +261,7 @@ async fn fail<D: Downstream>(exchange: &mut Running, client: &mut D, error: Prox
 }
 
 /// Sends a response that Pointsman made.
-async fn send<D: Downstream>(exchange: &mut Exchange, client: &mut D, body: &[u8]) -> Result<()> {
+pub(super) async fn send<D: Downstream>(exchange: &mut Exchange, client: &mut D, body: &[u8]) -> Result<()> {
     crate::telemetry::clock::with_date(|date| {
         exchange.response.fields.push_known(Known::Date, date.as_bytes());
     });

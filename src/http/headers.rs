@@ -81,6 +81,45 @@ fn write_passed(exchange: &Exchange, upward: &Upward<'_>, out: &mut Vec<u8>) {
     }
 }
 
+/// The fields of a request that is to go on later, as of a client that is believed: what is said of where it comes from
+/// is true then.
+pub fn kept_request(exchange: &Exchange) -> Fields {
+    let fields = &exchange.request.fields;
+    let named = Named::of(fields);
+    let is_trusted = exchange.peer.is_trusted;
+    let mut kept = Fields::default();
+    for field in fields.iter() {
+        let stays = match field.known {
+            Known::Host
+            | Known::Connection
+            | Known::KeepAlive
+            | Known::ProxyConnection
+            | Known::ProxyAuthorization
+            | Known::ProxyAuthenticate
+            | Known::Te
+            | Known::TransferEncoding
+            | Known::ContentLength
+            | Known::Trailer
+            | Known::Upgrade
+            | Known::Http2Settings
+            | Known::Expect
+            | Known::XRequestId
+            | Known::XForwardedFor => false,
+            Known::XForwardedProto | Known::XForwardedHost | Known::Forwarded => is_trusted,
+            _ => !named.names(field.name),
+        };
+        if let Some(name) = std::str::from_utf8(field.name).ok().filter(|_| stays) {
+            kept.push(name, field.value);
+        }
+    }
+    let believed = fields.all_known(Known::XForwardedFor).filter(|_| is_trusted);
+    let mut addresses: Vec<&[u8]> = believed.collect();
+    addresses.push(exchange.peer.text.as_bytes());
+    kept.push_known(Known::XForwardedFor, &addresses.join(&b", "[..]));
+    kept.push_known(Known::XRequestId, exchange.id.as_bytes());
+    kept.compact()
+}
+
 /// The fields of this hop.
 fn write_framing(exchange: &Exchange, upward: &Upward<'_>, out: &mut Vec<u8>) {
     let fields = &exchange.request.fields;

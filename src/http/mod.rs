@@ -12,3 +12,5 @@ pub(crate) mod pass;
 pub mod respond;
 mod trace;
 pub mod upgrade;
+
+pub use cached::deliver;

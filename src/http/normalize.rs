@@ -26,6 +26,12 @@ pub fn normalize(exchange: &mut Exchange) -> Result<Framing> {
     Ok(framing)
 }
 
+/// Settles host and path of an exchange whose authority and target were settled before, and kept.
+pub fn settle_kept(exchange: &mut Exchange) -> Result<()> {
+    settle_host(exchange)?;
+    settle_path(exchange)
+}
+
 fn malformed(what: &'static str) -> ProxyError {
     Kind::Malformed(what).into()
 }

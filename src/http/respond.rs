@@ -21,6 +21,7 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
         Kind::NotAllowed => (403, "http_request_denied"),
         // RFC 9111 §5.2.1.7.
         Kind::NotCached => (504, "http_request_denied"),
+        Kind::NotAccepted => (503, "proxy_internal_error"),
         Kind::NoBackend => (503, "destination_unavailable"),
         Kind::QueueFull | Kind::QueueTimeout => (503, "connection_limit_reached"),
         Kind::Connect => (502, "connection_refused"),
@@ -56,7 +57,9 @@ pub fn error(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
     fields.push_known(Known::ContentType, media);
     let proxy_status = format!("pointsman; error={name}; details=\"{}\"", kind.label());
     fields.push("proxy-status", proxy_status.as_bytes());
-    if matches!(kind, Kind::NoBackend | Kind::QueueFull | Kind::QueueTimeout | Kind::Draining) {
+    let is_of_now = [Kind::NotAccepted, Kind::NoBackend, Kind::QueueFull, Kind::QueueTimeout, Kind::Draining]
+        .contains(&kind);
+    if is_of_now {
         fields.push("retry-after", b"1");
     }
     fields.push_known(Known::XRequestId, exchange.id.as_bytes());

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     backend::Admin,
-    cache::{shelf::Change, store::Cache},
+    cache::store::{Cache, Change},
     listen::{mailbox::Message, socket::Bound, sockets::Acquired},
     moment::Moment,
     runtime::{Slot, Snapshot, registry::Live},
@@ -34,10 +34,10 @@ impl Engine {
         admin: Option<Bound>,
         before: &Arc<Snapshot>,
     ) {
-        let Prepared { text, file, overrides, snapshot, shelves, hashes, .. } = prepared;
+        let Prepared { text, file, overrides, snapshot, folders, hashes, .. } = prepared;
         let snapshot = Arc::new(snapshot);
         settle_states(&snapshot, Some(before));
-        settle_caches(&snapshot, shelves);
+        settle_caches(&snapshot, folders);
         // One that an administrator set stays until the file says another.
         if before.config.log.level != snapshot.config.log.level {
             program_log::set_level(snapshot.config.log.level.filter());
@@ -119,15 +119,15 @@ impl Engine {
     }
 }
 
-/// Gives each cache the limits that it has now, and its disk tier. What has no room any more is freed off the loop.
-fn settle_caches(snapshot: &Snapshot, shelves: Vec<Change>) {
-    if shelves.is_empty() {
+/// Gives each cache the limits that it has now, and its folders. What has no room any more is freed off the loop.
+fn settle_caches(snapshot: &Snapshot, folders: Vec<Change>) {
+    if folders.is_empty() {
         return;
     }
     let caches = snapshot.caches.clone();
     drop(spawn_blocking(move || {
-        for (cache, shelf) in caches.iter().zip(shelves) {
-            cache.store.settle(Some(Cache::shape(&cache.conf)), Some(shelf));
+        for (cache, change) in caches.iter().zip(folders) {
+            cache.store.settle(Some(Cache::shape(&cache.conf)), Some(change));
         }
     }));
 }

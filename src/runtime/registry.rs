@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     backend,
-    cache::{memory::Shape, store::Store},
+    cache::{back::Journals, memory::Shape, store::Store},
     config::listen::ListenerConf,
     telemetry::{
         metrics::{NO_NAME, NameId, RouteSeries, WorkerSeries},
@@ -47,6 +47,8 @@ pub struct Registry {
     backends: Mutex<HashMap<BackendKey, Arc<backend::Shared>>>,
     slots: Mutex<HashMap<SlotKey, (Slot, Arc<ListenerShared>)>>,
     caches: Mutex<HashMap<CacheKey, Arc<Store>>>,
+    /// The journals of caches.
+    pub journals: Arc<Journals>,
     workers: Vec<WorkerRegistry>,
     /// The way of spans to their exporter.
     pub traces: crate::telemetry::trace::Traces,
@@ -138,6 +140,7 @@ impl Registry {
             backends: Mutex::default(),
             slots: Mutex::default(),
             caches: Mutex::default(),
+            journals: Arc::default(),
             workers: (0..workers).map(|_| WorkerRegistry::default()).collect(),
             traces: crate::telemetry::trace::Traces::default(),
         }
@@ -185,7 +188,8 @@ impl Registry {
     /// What a cache holds.
     pub fn cache(&self, key: CacheKey, shape: Option<Shape>) -> Arc<Store> {
         let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
-        caches.entry(key).or_insert_with(|| Arc::new(Store::new(shape, self.workers.len()))).clone()
+        let store = || Arc::new(Store::new(shape, self.workers.len(), self.journals.clone()));
+        caches.entry(key).or_insert_with(store).clone()
     }
 
     /// Forgets the backends, routes and caches that no generation has any more: what comes back under their names

@@ -34,6 +34,8 @@ served! {
     Collapsed = "collapsed",
     /// By the origin; the response may have been stored.
     Miss = "miss",
+    /// From the journal: what was written, and the origin does not have yet.
+    Journal = "journal",
     /// By the origin, without a look at the cache: the method or the request has no use for it.
     Bypass = "bypass",
     /// Not at all: the client asked for what is cached only, and there is nothing.

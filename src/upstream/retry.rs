@@ -39,6 +39,7 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
             | Kind::QueueTimeout
             | Kind::BodyBroken
             | Kind::RouteTimeout
+            | Kind::NotAccepted
             | Kind::Draining => false,
         },
     }

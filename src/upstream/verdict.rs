@@ -36,9 +36,12 @@ pub fn of_error(kind: Kind) -> (Verdict, Outcome) {
         | Kind::NotAllowed => (Verdict::Neutral, Outcome::ClientGone),
         // A route's own limit says nothing of the backend: it may be the route that is too strict.
         Kind::RouteTimeout => (Verdict::Neutral, Outcome::Timeout),
-        Kind::NotCached | Kind::NoBackend | Kind::QueueFull | Kind::QueueTimeout | Kind::Draining => {
-            (Verdict::Neutral, Outcome::ClientGone)
-        }
+        Kind::NotCached
+        | Kind::NotAccepted
+        | Kind::NoBackend
+        | Kind::QueueFull
+        | Kind::QueueTimeout
+        | Kind::Draining => (Verdict::Neutral, Outcome::ClientGone),
     }
 }
 

@@ -20,6 +20,7 @@ mod api_description;
 mod balancing;
 mod cache_disk;
 mod cache_replay;
+mod cache_writes;
 mod cli;
 mod collapse;
 mod dashboard;

@@ -4,9 +4,9 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::text::{Kind, Labels, Text};
 use crate::{
-    cache::{disk::Stats, fill, memory, store::Store},
+    cache::{conf::WritePolicy, disk::Stats, fill, journal, memory, store::Store, writes},
     runtime::Snapshot,
-    telemetry::served::Served,
+    telemetry::{clock, served::Served},
 };
 
 /// Something that is told of each cache by one number.
@@ -15,10 +15,14 @@ type Fact = fn(&Told) -> u64;
 /// Something that is told of a disk tier by one number.
 type DiskFact = fn(&Stats) -> u64;
 
+/// Something that is told of a journal by one number.
+type JournalFact = fn(&journal::Stats) -> u64;
+
 /// What one cache tells.
 struct Told {
     name: String,
     store: Arc<Store>,
+    policy: WritePolicy,
     memory: memory::Stats,
     fills: fill::Stats,
 }
@@ -83,6 +87,8 @@ pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
             text.sample(&Labels::of(&[("cache", &one.name)]), fact(one));
         }
     }
+    writes(&told, text);
+    journals(&told, text);
     let storing: Vec<&Told> = told.iter().filter(|one| one.store.memory.is_some()).collect();
     for (name, help, fact) in [
         ("cache_bytes", "Bytes that stored responses count for, heads and index with them.", bytes as Fact),
@@ -107,6 +113,68 @@ pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
     for one in &storing {
         for (reason, count) in [("size", one.memory.too_large), ("admission", one.memory.not_admitted)] {
             text.sample(&Labels::of(&[("cache", &one.name), ("reason", reason)]), count);
+        }
+    }
+}
+
+/// What became of requests that change something.
+fn writes(told: &[Told], text: &mut Text) {
+    let help = "Requests that change something, by write policy and by what became of them.";
+    text.family("cache_writes_total", Kind::Counter, help);
+    for one in told {
+        for (policy, word, _) in WritePolicy::ALL {
+            for result in writes::Result::ALL {
+                let count = one.store.writes.get(*policy, *result);
+                if count > 0 || *policy == one.policy {
+                    let labels = [("cache", &*one.name), ("policy", word), ("result", result.name())];
+                    text.sample(&Labels::of(&labels), count);
+                }
+            }
+        }
+    }
+}
+
+/// Of each cache with a journal.
+fn journals(told: &[Told], text: &mut Text) {
+    let journals: Vec<_> = told.iter().filter_map(|one| Some((one, one.store.back.stats()?))).collect();
+    if journals.is_empty() {
+        return;
+    }
+    let gauges: [(&str, &str, JournalFact); 4] = [
+        ("cache_journal_entries", "Writes that were accepted and are not delivered yet.", |stats| {
+            stats.entries as u64
+        }),
+        ("cache_journal_bytes", "Bytes that these count for.", |stats| stats.bytes),
+        ("cache_journal_disk_bytes", "Bytes of the journal's files.", |stats| stats.disk),
+        (
+            "cache_journal_oldest_seconds",
+            "For how long the oldest of them waits; 0 when none does.",
+            |stats| stats.oldest.map_or(0, |oldest| (clock::unix_millis() / 1000).saturating_sub(oldest)),
+        ),
+    ];
+    for (name, help, fact) in gauges {
+        text.family(name, Kind::Gauge, help);
+        for (one, stats) in &journals {
+            text.sample(&Labels::of(&[("cache", &one.name)]), fact(stats));
+        }
+    }
+    let help = "Attempts at delivery of accepted writes; those that the origin refused are set aside.";
+    text.family("cache_deliveries_total", Kind::Counter, help);
+    let results: [(&str, JournalFact); 3] = [
+        ("delivered", |stats| stats.delivered),
+        ("failed", |stats| stats.failed),
+        ("set_aside", |stats| stats.refused),
+    ];
+    for (one, stats) in &journals {
+        for (result, fact) in results {
+            text.sample(&Labels::of(&[("cache", &one.name), ("result", result)]), fact(stats));
+        }
+    }
+    let help = "What went wrong with the journal's disk: writes that failed, places that were damaged.";
+    text.family("cache_journal_faults_total", Kind::Counter, help);
+    for (one, stats) in &journals {
+        for (kind, count) in [("io_error", stats.errors), ("damaged", stats.damaged)] {
+            text.sample(&Labels::of(&[("cache", &one.name), ("kind", kind)]), count);
         }
     }
 }
@@ -153,18 +221,18 @@ fn bytes(told: &Told) -> u64 {
 
 /// The caches, and, as `route:NAME`, the routes that collapse requests without one.
 fn told(snapshot: &Snapshot) -> Vec<Told> {
-    let named = snapshot.caches.iter().map(|cache| (cache.conf.name.clone(), &cache.store));
+    let named = snapshot.caches.iter().map(|cache| (cache.conf.name.clone(), cache));
     let routes = snapshot.routes.iter().filter_map(|route| route.cache.as_ref());
-    let collapsing = routes
-        .filter(|cache| !cache.is_storing)
-        .map(|cache| (format!("route:{}", cache.conf.name), &cache.store));
+    let collapsing =
+        routes.filter(|cache| !cache.is_storing).map(|cache| (format!("route:{}", cache.conf.name), cache));
     named
         .chain(collapsing)
-        .map(|(name, store)| Told {
+        .map(|(name, cache)| Told {
             name,
-            memory: store.memory.as_ref().map(memory::Memory::stats).unwrap_or_default(),
-            fills: store.fills.stats(),
-            store: store.clone(),
+            policy: cache.conf.write_policy,
+            memory: cache.store.memory.as_ref().map(memory::Memory::stats).unwrap_or_default(),
+            fills: cache.store.fills.stats(),
+            store: cache.store.clone(),
         })
         .collect()
 }

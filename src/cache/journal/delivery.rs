@@ -86,6 +86,7 @@ impl Delivery {
         self.journal.shared.note_entries(&index);
         drop(index);
         self.journal.shared.changed.notify_one();
+        self.journal.shared.settled.notify_waiters();
     }
 }
 

@@ -111,7 +111,6 @@ pub struct Journal {
     /// Differs from start to start, for [`Journal::new_key`].
     instance: u64,
     keys: AtomicU64,
-    limit: u64,
 }
 
 /// What the journal's thread and everybody else have in common.
@@ -120,7 +119,12 @@ struct Shared {
     index: Mutex<Index>,
     /// How many writes the index holds, for those who only want to know that there is none.
     entries: AtomicUsize,
+    /// Those who deliver wait for it.
     changed: Notify,
+    /// Those who wait for a write's delivery do.
+    settled: Notify,
+    /// As [`Options::limit`]; another configuration may have another.
+    limit: AtomicU64,
     counters: Counters,
 }
 
@@ -145,7 +149,7 @@ impl Journal {
 
     fn open_in(folder: Folder, options: &Options) -> io::Result<Arc<Self>> {
         let replayed = replay::replay(&folder)?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared { limit: AtomicU64::new(options.limit), ..Shared::default() });
         shared.counters.damaged.store(replayed.damaged, Ordering::Relaxed);
         let (sender, receiver) = channel();
         let writer = Writer::new(folder, options, shared.clone(), replayed)?;
@@ -158,7 +162,6 @@ impl Journal {
             chance: Mutex::new(Chance::new(fastrand::u64(..))),
             instance: fastrand::u64(..),
             keys: AtomicU64::new(0),
-            limit: options.limit,
         }))
     }
 
@@ -179,10 +182,11 @@ impl Journal {
     fn begin(&self, write: Write) -> Result<oneshot::Receiver<Result<Id, AppendError>>, AppendError> {
         let cost = write.cost();
         // Lengths in records have 32 bits.
-        if cost > self.limit || cost > u64::from(u32::MAX) {
+        let limit = self.limit();
+        if cost > limit || cost > u64::from(u32::MAX) {
             return Err(AppendError::TooLarge);
         }
-        if !self.shared.index().reserve(cost, self.limit) {
+        if !self.shared.index().reserve(cost, limit) {
             return Err(AppendError::Full);
         }
         let (done, receiver) = oneshot::channel();
@@ -201,10 +205,33 @@ impl Journal {
 
     /// The newest write of a URI that the origin does not have yet.
     pub fn latest(&self, uri: &[u8]) -> Option<Arc<Entry>> {
-        if self.shared.entries.load(Ordering::Acquire) == 0 {
-            return None;
+        if self.is_empty() { None } else { self.shared.index().latest(uri) }
+    }
+
+    /// Whether nothing waits in it.
+    pub fn is_empty(&self) -> bool {
+        self.shared.entries.load(Ordering::Acquire) == 0
+    }
+
+    /// Resolves when nothing of a URI waits in it any more.
+    pub async fn until_delivered(&self, uri: &[u8]) {
+        loop {
+            // It is told from here on, also before it waits.
+            let settled = self.shared.settled.notified();
+            if self.latest(uri).is_none() {
+                return;
+            }
+            settled.await;
         }
-        self.shared.index().latest(uri)
+    }
+
+    /// Gives it another limit. What waits beyond it stays.
+    pub fn set_limit(&self, limit: u64) {
+        self.shared.limit.store(limit, Ordering::Relaxed);
+    }
+
+    fn limit(&self) -> u64 {
+        self.shared.limit.load(Ordering::Relaxed)
     }
 
     /// The next write that may be delivered at `now`, or when to ask again.
@@ -254,7 +281,7 @@ impl Journal {
         let oldest = index.entries().next().map(|entry| entry.write.accepted);
         let (entries, bytes) = (index.len(), index.bytes);
         drop(index);
-        self.shared.counters.read(Stats { entries, bytes, limit: self.limit, oldest, ..Stats::default() })
+        self.shared.counters.read(Stats { entries, bytes, limit: self.limit(), oldest, ..Stats::default() })
     }
 }
 

@@ -18,6 +18,19 @@ macro_rules! counters {
             $(#[doc = $doc] pub $name: u64,)*
         }
 
+        impl Stats {
+            /// Those of two journals together.
+            pub fn and(&self, other: &Self) -> Self {
+                Self {
+                    entries: self.entries + other.entries,
+                    bytes: self.bytes + other.bytes,
+                    limit: self.limit + other.limit,
+                    oldest: [self.oldest, other.oldest].into_iter().flatten().min(),
+                    $($name: self.$name + other.$name,)*
+                }
+            }
+        }
+
         /// Numbers that go up, but for `disk` and `segments`.
         #[derive(Debug, Default)]
         pub(super) struct Counters {

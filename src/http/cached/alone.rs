@@ -15,6 +15,7 @@ use crate::{
         shelf::Kept,
         status::{CacheStatus, Forward, Outcome},
         validate::{HeadEffect, head_effect},
+        watch::Watch,
     },
     error::{Kind, Result},
     exchange::Downstream,
@@ -60,11 +61,12 @@ impl Asks<'_> {
         let is_conditional = !is_plain && origin::prepare(exchange, miss.stored.as_ref());
         let stored = miss.stored.as_ref().filter(|_| !is_plain);
         let question = Question { way: self.way, cache: self.cache, control: &self.control, stored };
+        let watch = self.cache.store.watches.begin();
         let reply = origin::ask(&question, is_conditional, exchange, client).await;
         exchange.request.fields = own;
         match (reply, kept) {
             (Ok(Reply::Shared { answer, live, .. }), _) if self.cache.is_storing => {
-                self.store_and_send(answer, live, &miss, exchange, client).await
+                self.store_and_send((answer, watch), live, &miss, exchange, client).await
             }
             (Ok(Reply::Shared { live, sticky, .. }), _) => {
                 CacheStatus::forwarded(miss.why).add_to(&mut exchange.response.fields);
@@ -130,7 +132,7 @@ impl Asks<'_> {
     /// Has the body stored by a task of its own, and reads it from there like others do.
     async fn store_and_send<D: Downstream>(
         &self,
-        answer: Arc<Answer>,
+        (answer, watch): (Arc<Answer>, Watch),
         live: Live,
         miss: &Miss,
         exchange: &mut Running,
@@ -140,7 +142,13 @@ impl Asks<'_> {
         let (mut source, reader) = self.cache.store.fills.begin_alone(&self.key);
         source.answer(answer.clone());
         let idle = self.way.route.tunnel_idle;
-        tokio::task::spawn_local(pump::pump(self.cache.clone(), answer.clone(), live, source, idle));
+        tokio::task::spawn_local(pump::pump(
+            self.cache.clone(),
+            (answer.clone(), Some(watch)),
+            live,
+            source,
+            idle,
+        ));
         let outcome = Outcome::Forwarded { why: miss.why, status: None, stored: true, collapsed: false };
         let ttl = Some(answer.entry.freshness.ttl(now()));
         let status = CacheStatus { outcome, ttl, key: None, detail: None };

@@ -3,7 +3,6 @@
 use std::{
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -11,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{
     join::is_of_origin,
+    nobody::Nobody,
     now,
     origin::{self, Question, Reply, Why},
     pump,
@@ -28,12 +28,9 @@ use crate::{
         store::Cache,
     },
     error::{Kind, ProxyError, Result},
-    exchange::{Downstream, Exchange},
-    fields::Fields,
-    h1::ResponseHead,
+    exchange::Exchange,
     http::pass::Way,
     moment::Moment,
-    net::{Block, Deadline, Piece},
     runtime::{Slot, WorkerSnapshot},
     upstream::forward::Live,
 };
@@ -150,7 +147,7 @@ impl Fetch {
         let (cache, refresh) = (self.cache.clone(), self.refresh);
         let answered = Answered::Shared { is_stored: answer.is_open, answer: answer.clone() };
         let _ = self.told.send(Back { exchange: self.exchange, answered });
-        pump::pump(cache, answer, live, source, idle).await;
+        pump::pump(cache, (answer, None), live, source, idle).await;
         drop(refresh);
     }
 
@@ -222,7 +219,7 @@ impl Fetch {
         let route = exchange.route.and_then(|index| shared.routes.get(index)).ok_or(Kind::NoRoute)?;
         let group = exchange.upstream.and_then(|index| snapshot.group(index)).ok_or(Kind::NoBackend)?;
         let way = Way { listener, route, group };
-        let mut nobody = Nobody { source, deadline: Deadline::new() };
+        let mut nobody = Nobody::of(source);
         let question =
             Question { way: &way, cache: &self.cache, control: &self.control, stored: self.stored.as_ref() };
         origin::ask(&question, is_conditional, exchange, &mut nobody).await
@@ -259,63 +256,5 @@ fn fail(source: Source, stored: Option<&Arc<Object>>, control: &RequestControl, 
     match stored.filter(is_usable).filter(|_| is_of_origin(error)) {
         Some(object) => source.object(object.clone(), Origin::Failed, |_| {}),
         None => source.fail(Failure { kind: error.kind(), text: error.to_string() }),
-    }
-}
-
-/// The client's side of a fetch, which nobody stands at: there is no request body, and responses are read elsewhere.
-struct Nobody<'a> {
-    source: &'a Source,
-    deadline: Deadline,
-}
-
-impl Downstream for Nobody<'_> {
-    fn poll_body(&mut self, _: &mut Context<'_>) -> Poll<Result<Piece>> {
-        Poll::Ready(Ok(Piece::End(None)))
-    }
-
-    fn is_body_done(&self) -> bool {
-        true
-    }
-
-    fn has_body_bytes(&self) -> bool {
-        false
-    }
-
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.source.poll_abandoned(cx)
-    }
-
-    fn takes_interim(&self) -> bool {
-        // Whom they would go to is not known, and they are not stored.
-        false
-    }
-
-    fn interim(&mut self, _: &ResponseHead) {}
-
-    fn begin(&mut self, _: &ResponseHead, _: bool, _: Option<u64>) -> Result<()> {
-        Ok(())
-    }
-
-    fn distrust(&mut self) {}
-
-    fn is_begun(&self) -> bool {
-        false
-    }
-
-    fn poll_data(&mut self, _: &mut Context<'_>, block: &mut Block) -> Poll<Result<()>> {
-        *block = Block::default();
-        Poll::Ready(Ok(()))
-    }
-
-    fn end(&mut self, _: Option<&Fields>) -> Result<()> {
-        Ok(())
-    }
-
-    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn deadline(&self) -> &Deadline {
-        &self.deadline
     }
 }

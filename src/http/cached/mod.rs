@@ -4,7 +4,8 @@
 //! Previous stop: `http::handle`. Next stop: [`send`] for what is stored or under way, `http::pass` for what is
 //! neither. What may be stored and served is decided in [`crate::cache`]; here it is put in order:
 //!
-//! 1. [`serve`]: does the method use the cache at all? A write goes to [`write`].
+//! 1. [`serve`]: does the method use the cache at all? A write goes to [`write`], and what was written and is not
+//!    delivered yet answers by [`waiting`], until [`deliver`] has brought it to the origin.
 //! 2. [`Asks::read`]: what is stored, and whether it may be served now.
 //! 3. [`join`]: who waits for whom.
 //! 4. [`fetch`]: the fetch as a task of its own, or [`alone`] within the request; both ask by [`origin`].
@@ -12,15 +13,20 @@
 //! 6. [`send`]: from store or fill to the client.
 
 mod alone;
+pub mod deliver;
 mod fetch;
 mod join;
+mod nobody;
 mod origin;
 mod pump;
 mod send;
 mod shelf;
+mod waiting;
 mod write;
 
 use std::{cell::Cell, sync::Arc};
+
+use waiting::Waiting;
 
 use super::{
     handle::{Running, Served},
@@ -65,13 +71,22 @@ pub(super) async fn serve<D: Downstream>(
                 crate::h1::Method::Get | crate::h1::Method::Head => Forward::Bypass,
                 _ => Forward::Method,
             };
-            bypass(way, onward, why, exchange, client).await
+            bypass(way, onward, CacheStatus::forwarded(why), exchange, client).await
         }
         Use::Invalidate => write::serve(way, cache, onward, exchange, client).await,
         usage @ (Use::Read | Use::ReadAndStore) => {
             let control = RequestControl::of(&exchange.request.fields);
             let key = key_of(way, cache, exchange);
-            Asks { way, cache, key, control, is_head: usage == Use::Read }.read(exchange, client).await
+            let asks = Asks { way, cache, key, control, is_head: usage == Use::Read };
+            match asks.waiting(exchange) {
+                Waiting::Nothing => asks.read(exchange, client).await,
+                Waiting::Unknown => {
+                    exchange.cache = Some(served::Served::Bypass);
+                    let outcome = CacheStatus::forwarded(Forward::Bypass).outcome;
+                    bypass(way, onward, CacheStatus::journal(outcome), exchange, client).await
+                }
+                Waiting::Write(entry) => asks.send_waiting(&entry, exchange, client).await,
+            }
         }
     }
 }
@@ -103,13 +118,13 @@ fn key_of(way: &Way<'_>, cache: &Cache, exchange: &Exchange) -> Key {
 async fn bypass<D: Downstream>(
     way: &Way<'_>,
     onward: Onward,
-    why: Forward,
+    status: CacheStatus,
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<Served> {
     let (live, sticky) = pass::ask(way, onward, exchange, client).await?;
     headers::pass_response(&mut exchange.response, false);
-    CacheStatus::forwarded(why).add_to(&mut exchange.response.fields);
+    status.add_to(&mut exchange.response.fields);
     pass::deliver(way, live, sticky, exchange, client).await
 }
 

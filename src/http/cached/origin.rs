@@ -96,6 +96,11 @@ const MISLEADING: [&str; 9] = [
     "x-rewrite-url",
 ];
 
+/// Whether a request has fields by which some backends are led to another URI, or method, than it names.
+pub(super) fn is_misleading(request: &Fields) -> bool {
+    MISLEADING.iter().any(|name| request.get(name).is_some())
+}
+
 /// Makes a request one whose answer may be shared. True when it asks whether `stored` holds.
 pub(super) fn prepare(exchange: &mut Exchange, stored: Option<&Arc<Object>>) -> bool {
     let is_trusted = exchange.peer.is_trusted;

@@ -59,7 +59,6 @@ pub(super) enum Outcome {
 pub(super) struct Writer {
     folder: Folder,
     shared: Arc<Shared>,
-    limit: u64,
     /// How long a segment may grow.
     segment: u64,
     /// The one that is written to; none after an error.
@@ -129,7 +128,6 @@ impl Writer {
             live_bytes: live.values().map(|place| place.entry.write.cost()).sum(),
             folder,
             shared,
-            limit: options.limit,
             segment: options.segment,
             current: None,
             number: replayed.number,
@@ -355,8 +353,9 @@ impl Writer {
 
     /// Puts refused writes into their file; what does not get there stays, and is tried again.
     fn note_refused(&mut self) {
+        let limit = self.shared.limit.load(Ordering::Relaxed);
         for (entry, why) in mem::take(&mut self.refused) {
-            match refused::add(&self.folder, &entry, &why, self.limit) {
+            match refused::add(&self.folder, &entry, &why, limit) {
                 Ok(()) => self.settled.push((entry.id, entry.write.uri.clone())),
                 Err(error) => {
                     self.ail("a refused write cannot be kept in its file, and is tried again", &error);

@@ -1,0 +1,210 @@
+//! Writes that a cache has accepted and its origin does not have yet: the journal that the configuration asks for, and
+//! those that it asked for earlier and that are not empty.
+//!
+//! Previous stops: `http::cached`, which accepts writes and answers from them. Next stop: whoever delivers them, who
+//! finds every journal in [`Journals`].
+//!
+//! Invariant: a journal is open as long as something waits in it, whatever becomes of the configuration, until the
+//! program ends or another takes over.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    conf::CacheConf,
+    journal::{Entry, Journal, Options, Stats},
+    place::{Held, Place},
+};
+
+/// Every journal of the program.
+#[derive(Debug, Default)]
+pub struct Journals {
+    known: Mutex<Vec<Known>>,
+    changed: Notify,
+    is_closed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Known {
+    path: PathBuf,
+    journal: Weak<Journal>,
+    /// Whether a configuration in force asked for it, ever.
+    is_in_force: bool,
+}
+
+impl Journals {
+    /// Those that are to be delivered from.
+    pub fn in_force(&self) -> Vec<Arc<Journal>> {
+        let known = self.known();
+        known.iter().filter(|one| one.is_in_force).filter_map(|one| one.journal.upgrade()).collect()
+    }
+
+    /// Resolves when there is another one, or when all are closed. One waits.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Another program takes over: nothing more is to be delivered from here.
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    /// Whether another program takes over.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    /// The journal in a folder: the one that is open there already, or it is opened.
+    fn open(&self, path: &Path, limit: u64) -> io::Result<Arc<Journal>> {
+        let is_there = |one: &&Known| one.path == path;
+        if let Some(journal) = self.known().iter().find(is_there).and_then(|one| one.journal.upgrade()) {
+            return Ok(journal);
+        }
+        let journal = Journal::open(&Options::new(path, limit))?;
+        let known = Known { path: path.to_owned(), journal: Arc::downgrade(&journal), is_in_force: false };
+        let mut all = self.known();
+        all.retain(|one| one.journal.strong_count() > 0);
+        all.push(known);
+        Ok(journal)
+    }
+
+    fn begin(&self, journal: &Arc<Journal>) {
+        for one in self.known().iter_mut() {
+            one.is_in_force |= one.journal.ptr_eq(&Arc::downgrade(journal));
+        }
+        self.changed.notify_one();
+    }
+
+    fn known(&self) -> MutexGuard<'_, Vec<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the journals of one cache have in common.
+#[derive(Debug, Default)]
+pub struct Former {
+    journals: Arc<Journals>,
+    /// Those that a configuration asked for earlier.
+    former: Mutex<Vec<Arc<Journal>>>,
+    /// Whether there is one, for those who only want to know that there is none.
+    is_any: AtomicBool,
+}
+
+impl Held for Journal {
+    type Context = Former;
+
+    const NAME: &'static str = "journal";
+
+    fn asked(conf: &CacheConf) -> Option<(&Path, u64)> {
+        conf.journal.as_ref().map(|journal| (&*journal.path, journal.size.0))
+    }
+
+    fn open(_: &CacheConf, (path, limit): (&Path, u64), context: &Former) -> io::Result<Arc<Self>> {
+        context.journals.open(path, limit)
+    }
+
+    fn set_limit(&self, limit: u64) {
+        Self::set_limit(self, limit);
+    }
+
+    fn begin(self: &Arc<Self>, context: &Former) {
+        context.journals.begin(self);
+        context.former().retain(|other| !Arc::ptr_eq(other, self));
+    }
+
+    fn end(self: Arc<Self>, context: &Former) {
+        context.former().push(self);
+        context.is_any.store(true, Ordering::Release);
+    }
+}
+
+impl Former {
+    fn former(&self) -> MutexGuard<'_, Vec<Arc<Journal>>> {
+        self.former.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those in which something waits.
+    fn busy(&self) -> Vec<Arc<Journal>> {
+        if !self.is_any.load(Ordering::Acquire) {
+            return Vec::new();
+        }
+        let mut former = self.former();
+        let (busy, empty): (Vec<_>, _) = former.drain(..).partition(|journal| !journal.is_empty());
+        former.clone_from(&busy);
+        self.is_any.store(!busy.is_empty(), Ordering::Release);
+        drop(former);
+        if !empty.is_empty() {
+            // The last one to let go waits for the disk.
+            drop(std::thread::Builder::new().name("journal-end".to_owned()).spawn(move || drop(empty)));
+        }
+        busy
+    }
+}
+
+/// The accepted writes of one cache.
+#[derive(Debug)]
+pub struct Back {
+    place: Arc<Place<Journal>>,
+}
+
+impl Back {
+    /// Without a journal; those to come are among `journals`.
+    pub fn new(journals: Arc<Journals>) -> Self {
+        let context = Former { journals, ..Former::default() };
+        Self { place: Arc::new(Place::new(context)) }
+    }
+
+    /// Where its journal is.
+    pub fn place(&self) -> &Arc<Place<Journal>> {
+        &self.place
+    }
+
+    /// The journal that takes writes.
+    pub fn journal(&self) -> Option<Arc<Journal>> {
+        self.place.held()
+    }
+
+    /// The newest write of a URI that the origin does not have yet.
+    pub fn latest(&self, uri: &[u8]) -> Option<Arc<Entry>> {
+        if let Some(entry) = self.place.held().and_then(|journal| journal.latest(uri)) {
+            return Some(entry);
+        }
+        self.place.context.busy().iter().find_map(|journal| journal.latest(uri))
+    }
+
+    /// Waits until the origin has every write of a URI, save those in the journal that takes writes.
+    pub async fn until_former_delivered(&self, uri: &[u8]) {
+        for journal in self.place.context.busy() {
+            journal.until_delivered(uri).await;
+        }
+    }
+
+    /// Waits until the origin has every write of a URI.
+    pub async fn until_delivered(&self, uri: &[u8]) {
+        self.until_former_delivered(uri).await;
+        if let Some(journal) = self.journal() {
+            journal.until_delivered(uri).await;
+        }
+    }
+
+    /// Lets go of the journals.
+    pub fn close(&self) {
+        self.place.close();
+        self.place.context.former().clear();
+    }
+
+    /// What its journals hold and did, as far as they are open.
+    pub fn stats(&self) -> Option<Stats> {
+        let journals = self.place.held().into_iter().chain(self.place.context.busy());
+        journals.map(|journal| journal.stats()).reduce(|one, other| one.and(&other))
+    }
+}

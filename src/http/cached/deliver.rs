@@ -1,0 +1,312 @@
+//! Bringing what was accepted to the origin: the other half of the write policy `back`.
+//!
+//! Previous stop: a journal, which hands out the oldest write of each URI. Next stop: `http::pass`, as for any
+//! request, so that balancing, retries and health are the same. One worker does it, for every journal that is open.
+//!
+//! A write is done with when the origin answers 2xx or 3xx; what it refuses with 4xx it would refuse again, and it is
+//! set aside; everything else is tried again. What is stored of the URI is forgotten before the journal lets go of the
+//! write, so that no moment lies between them in which something older answers.
+
+use std::{
+    cell::{Cell, RefCell},
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, spawn_local},
+};
+
+use super::{nobody::Nobody, write};
+use crate::{
+    cache::{
+        back::Journals,
+        journal::{Delivery, Journal, Write},
+    },
+    error::{Kind, ProxyError, Result},
+    exchange::{Exchange, Peer, TlsFacts},
+    fields::{Known, list},
+    h1::{Framing, Method, Version},
+    http::{
+        body, handle, headers, normalize,
+        pass::{self, Onward, Way},
+    },
+    moment::Moment,
+    net::Incoming,
+    runtime::{Action, Listener, Route, Snapshot, Worker},
+    telemetry::clock,
+    upstream::forward::Live,
+};
+
+/// Deliveries of one journal that are under way at once, of as many URIs.
+const AT_ONCE: usize = 8;
+/// How often it is looked whether a journal is still needed, and whether all its tasks are there.
+const TURN: Duration = Duration::from_secs(1);
+/// How long a delivery under way is waited for when another program takes over; cut off, it is made again there.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long the rest of an answer is read, whose head said enough.
+const REST: Duration = Duration::from_secs(5);
+/// How often a journal whose deliveries fail is complained about.
+const COMPLAINT: Duration = Duration::from_secs(30);
+
+/// Delivers from every journal, until another program takes over; to be run by one worker.
+pub async fn run(worker: Rc<Worker>) {
+    let journals: Arc<Journals> = worker.shared.registry.journals.clone();
+    let mut services: Vec<Service> = Vec::new();
+    while !journals.is_closed() {
+        for journal in journals.in_force() {
+            if !services.iter().any(|service| Arc::ptr_eq(&service.journal, &journal)) {
+                services.push(Service::new(journal));
+            }
+        }
+        services.retain(Service::is_needed);
+        services.iter_mut().for_each(|service| service.tend(&worker));
+        let _either = tokio::time::timeout(TURN, journals.changed()).await;
+    }
+    for service in services {
+        spawn_local(service.finish());
+    }
+}
+
+/// What delivers from one journal.
+struct Service {
+    journal: Arc<Journal>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    log: Rc<Log>,
+}
+
+impl Service {
+    fn new(journal: Arc<Journal>) -> Self {
+        Self { journal, stop: watch::Sender::new(false), tasks: Vec::new(), log: Rc::default() }
+    }
+
+    /// Whether something waits, or a cache has the journal: then there are more who hold it than are here.
+    fn is_needed(&self) -> bool {
+        let is_needed = !self.journal.is_empty() || Arc::strong_count(&self.journal) > 1 + self.tasks.len();
+        if !is_needed {
+            self.tasks.iter().for_each(JoinHandle::abort);
+        }
+        is_needed
+    }
+
+    /// Has as many tasks as there should be: one that panicked is no more.
+    fn tend(&mut self, worker: &Rc<Worker>) {
+        self.tasks.retain(|task| !task.is_finished());
+        while self.tasks.len() < AT_ONCE {
+            let (journal, stop) = (self.journal.clone(), self.stop.subscribe());
+            self.tasks.push(spawn_local(deliver_all(worker.clone(), journal, stop, self.log.clone())));
+        }
+    }
+
+    /// Lets what is under way come to its end, and lets go of the journal.
+    async fn finish(self) {
+        let Self { journal, stop, tasks, .. } = self;
+        stop.send_replace(true);
+        let end = tokio::time::Instant::now() + GRACE;
+        for mut task in tasks {
+            if tokio::time::timeout_at(end, &mut task).await.is_err() {
+                task.abort();
+                let _cut_off = task.await;
+            }
+        }
+        // The last one to let go waits for the disk.
+        drop(tokio::task::spawn_blocking(move || drop(journal)));
+    }
+}
+
+async fn deliver_all(
+    worker: Rc<Worker>,
+    journal: Arc<Journal>,
+    mut stop: watch::Receiver<bool>,
+    log: Rc<Log>,
+) {
+    loop {
+        let delivery = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            delivery = journal.next() => delivery,
+        };
+        deliver(&worker, &journal, delivery, &log).await;
+    }
+}
+
+/// Makes one attempt.
+async fn deliver(worker: &Rc<Worker>, journal: &Journal, delivery: Delivery, log: &Log) {
+    let write = delivery.write();
+    let answer = match exchange_of(worker, write) {
+        Ok(mut exchange) => {
+            let answer = ask(worker, &mut exchange, write).await;
+            let status = exchange.response.status;
+            worker.give_back(exchange);
+            answer.map(|rest| (status, rest))
+        }
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok((200..=399, rest)) => {
+            delivery.delivered();
+            log.delivered();
+            discard(rest).await;
+        }
+        Ok((status @ (400..=407 | 409..=424 | 426..=428 | 430..=499), rest)) => {
+            delivery.set_aside(&format!("the origin answered {status}"));
+            discard(rest).await;
+        }
+        Ok((status, rest)) => {
+            log.failed(journal, write, &format!("the origin answered {status}"));
+            delivery.failed(Moment::now());
+            discard(rest).await;
+        }
+        Err(error) => {
+            log.failed(journal, write, &error.to_string());
+            delivery.failed(Moment::now());
+        }
+    }
+}
+
+/// A response whose head said enough.
+struct Rest {
+    live: Live,
+    idle: Duration,
+}
+
+/// Sends a write; the head of the answer is in `exchange.response`, and what it made old is forgotten.
+async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Result<Rest> {
+    let snapshot = worker.snapshot();
+    let (listener, index, route) = find(&snapshot.shared, exchange, &write.route).ok_or_else(|| {
+        ProxyError::because(Kind::NoRoute, "no route leads to an upstream any more, and the write is kept")
+    })?;
+    let upstream = match &route.action {
+        Action::Upstream(index) => *index,
+        Action::Split(choices, total) => handle::choose(choices, *total),
+        Action::Redirect { .. } | Action::Respond { .. } => return Err(Kind::NoRoute.into()),
+    };
+    (exchange.route, exchange.upstream) = (Some(index), Some(upstream));
+    let group = snapshot.group(upstream).ok_or(Kind::NoBackend)?;
+    let way = Way { listener, route, group };
+    let length = write.body.len() as u64;
+    let framing = if length > 0 { Framing::Length(length) } else { Framing::None };
+    let onward = Onward { framing, has_body: length > 0, is_upgrade: false };
+    let mut nobody = Nobody::with(write.body.clone());
+    let (live, _) = pass::ask(&way, onward, exchange, &mut nobody).await?;
+    headers::pass_response(&mut exchange.response, false);
+    if let Some(cache) = &route.cache {
+        write::invalidate(&way, cache, exchange);
+    }
+    Ok(Rest { live, idle: route.tunnel_idle.min(REST) })
+}
+
+/// Reads what is left of a response, so that the connection can be used again.
+async fn discard(Rest { live, idle }: Rest) {
+    if matches!(live.incoming, Incoming::Done) {
+        return body::release(live);
+    }
+    let patience = body::Patience { idle, client: idle, end: Some(Moment::now().plus(REST)) };
+    let mut exchange = Exchange { response: crate::h1::ResponseHead::default(), ..Exchange::default() };
+    exchange.response.status = 200;
+    // What the head said stands.
+    let _ = body::relay(live, &mut exchange, &mut Nobody::with(bytes::Bytes::new()), patience).await;
+}
+
+/// The route that a write goes by now: what its URI leads to, by the name of the route that accepted it where several
+/// do; else that route, though its URI no longer leads there.
+fn find<'a>(
+    snapshot: &'a Snapshot,
+    exchange: &Exchange,
+    name: &str,
+) -> Option<(&'a Listener, usize, &'a Route)> {
+    let leads_on = |route: &Route| matches!(route.action, Action::Upstream(_) | Action::Split(..));
+    let routes = || {
+        snapshot.listeners.iter().filter_map(|listener| {
+            let index = handle::find_route(listener, exchange)?;
+            let route = snapshot.routes.get(index)?;
+            leads_on(route).then_some((listener, index, &**route))
+        })
+    };
+    if let Some(found) = routes().find(|(_, _, route)| *route.name == *name) {
+        return Some(found);
+    }
+    let first = routes().next();
+    // Where listeners disagree, none of them is the one that accepted it.
+    if let Some((_, index, _)) = first
+        && routes().all(|(_, other, _)| other == index)
+    {
+        return first;
+    }
+    let listener = snapshot.listeners.first()?;
+    let index = snapshot.routes.iter().position(|route| *route.name == *name && leads_on(route))?;
+    Some((listener, index, snapshot.routes.get(index)?))
+}
+
+/// The exchange of a write, as it was when it was accepted.
+pub(super) fn exchange_of(worker: &Rc<Worker>, write: &Write) -> Result<Box<Exchange>> {
+    let mut addresses: Vec<&[u8]> = list(write.fields.all_known(Known::XForwardedFor)).collect();
+    let address = addresses.pop().and_then(|address| std::str::from_utf8(address).ok()).unwrap_or_default();
+    let tls = (write.scheme == "https").then(|| TlsFacts {
+        version: "",
+        server_name: None,
+        handshake: RefCell::default(),
+    });
+    let peer = Peer {
+        address: address.parse().unwrap_or(IpAddr::from([0, 0, 0, 0])),
+        port: 0,
+        text: address.into(),
+        // What the client was not believed was left out.
+        is_trusted: true,
+        tls,
+    };
+    let mut exchange = worker.take_exchange();
+    exchange.reset(&Rc::new(peer), Moment::now());
+    exchange.request.method = Method::of(&write.method);
+    exchange.request.version = Version::Http11;
+    exchange.request.target.clone_from(&write.target);
+    exchange.authority.push_str(&write.authority);
+    let id = write.fields.known(Known::XRequestId).unwrap_or_default();
+    exchange.id.push_str(&String::from_utf8_lossy(id));
+    let fields = &mut exchange.request.fields;
+    fields.copy_from(&write.fields);
+    fields.remove_known(Known::XForwardedFor);
+    if !addresses.is_empty() {
+        fields.push_known(Known::XForwardedFor, &addresses.join(&b", "[..]));
+    }
+    fields.set("idempotency-key", write.idempotency.as_bytes());
+    normalize::settle_kept(&mut exchange)?;
+    Ok(exchange)
+}
+
+/// What is said of deliveries that fail: now and then, not for each.
+#[derive(Debug, Default)]
+struct Log {
+    complained: Cell<Option<Moment>>,
+}
+
+impl Log {
+    fn failed(&self, journal: &Journal, write: &Write, why: &str) {
+        let now = Moment::now();
+        if self.complained.get().is_some_and(|last| now.since(last) < COMPLAINT) {
+            return;
+        }
+        self.complained.set(Some(now));
+        let stats = journal.stats();
+        let oldest = stats.oldest.map_or(0, |oldest| (clock::unix_millis() / 1000).saturating_sub(oldest));
+        tracing::warn!(
+            route = write.route,
+            waiting = stats.entries,
+            oldest_seconds = oldest,
+            "{} {}{} cannot be delivered yet, and is tried again: {why}",
+            write.method,
+            write.authority,
+            write.target
+        );
+    }
+
+    fn delivered(&self) {
+        if self.complained.take().is_some() {
+            tracing::info!("writes are delivered again");
+        }
+    }
+}

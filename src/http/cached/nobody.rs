@@ -1,0 +1,88 @@
+//! The client's side of an exchange that no client stands at.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::{
+    cache::fill::Source,
+    error::Result,
+    exchange::Downstream,
+    fields::Fields,
+    h1::ResponseHead,
+    net::{Block, Deadline, Piece},
+};
+
+/// Nobody. What it is sent goes nowhere.
+pub(super) struct Nobody<'a> {
+    /// Whoever waits for the response elsewhere; without one, it is wanted whatever happens.
+    source: Option<&'a Source>,
+    /// The request body that is still to be sent.
+    body: Bytes,
+    deadline: Deadline,
+}
+
+impl<'a> Nobody<'a> {
+    /// In the place of those who wait for a fill.
+    pub(super) fn of(source: &'a Source) -> Self {
+        Self { source: Some(source), body: Bytes::new(), deadline: Deadline::new() }
+    }
+
+    /// Of a request that is made in any case.
+    pub(super) fn with(body: Bytes) -> Self {
+        Self { source: None, body, deadline: Deadline::new() }
+    }
+}
+
+impl Downstream for Nobody<'_> {
+    fn poll_body(&mut self, _: &mut Context<'_>) -> Poll<Result<Piece>> {
+        let body = std::mem::take(&mut self.body);
+        Poll::Ready(Ok(if body.is_empty() { Piece::End(None) } else { Piece::Data(Block::shared(body)) }))
+    }
+
+    fn is_body_done(&self) -> bool {
+        self.body.is_empty()
+    }
+
+    fn has_body_bytes(&self) -> bool {
+        !self.body.is_empty()
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.source.map_or(Poll::Pending, |source| source.poll_abandoned(cx))
+    }
+
+    fn takes_interim(&self) -> bool {
+        // Whom they would go to is not known, and they are not stored.
+        false
+    }
+
+    fn interim(&mut self, _: &ResponseHead) {}
+
+    fn begin(&mut self, _: &ResponseHead, _: bool, _: Option<u64>) -> Result<()> {
+        Ok(())
+    }
+
+    fn distrust(&mut self) {}
+
+    fn is_begun(&self) -> bool {
+        false
+    }
+
+    fn poll_data(&mut self, _: &mut Context<'_>, block: &mut Block) -> Poll<Result<()>> {
+        *block = Block::default();
+        Poll::Ready(Ok(()))
+    }
+
+    fn end(&mut self, _: Option<&Fields>) -> Result<()> {
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
+}

@@ -1,0 +1,215 @@
+//! The write policy `back`: a PUT or DELETE is acknowledged once it stands in the journal; [`super::super::deliver`]
+//! brings it to the origin.
+//!
+//! Order: the body is read whole, the write made durable, what is stored of its URI forgotten, then the client told.
+//! What cannot be said without the origin is not said: conditions, credentials, parts ([`may_accept`]) go to the origin
+//! as with `around`, once it has what waits for their URI.
+
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+
+use bytes::Bytes;
+
+use super::forget;
+use crate::{
+    cache::{
+        conf::WritePolicy,
+        control::RequestControl,
+        journal::{AppendError, Write},
+        key::Key,
+        status::{CacheStatus, Forward},
+        store::Cache,
+        writes::Result as Counted,
+    },
+    error::{Kind, ProxyError, Result},
+    exchange::{Downstream, Exchange},
+    fields::{Fields, Known},
+    h1::{Framing, Method, ResponseHead},
+    http::{
+        cached::{key_of, now, origin},
+        handle::{self, Running, Served},
+        headers,
+        pass::{self, Onward, Way},
+    },
+    moment::Moment,
+    net::Piece,
+};
+
+/// Fields that make a write's outcome the origin's to say, or its content nobody else's to show.
+const FOR_THE_ORIGIN: [&str; 8] = [
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+    "if-range",
+    "content-range",
+    "authorization",
+    "cookie",
+];
+
+/// How long a write for the origin waits for those of its URI that were accepted before it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether a write can be acknowledged in the origin's place.
+pub(super) fn may_accept(exchange: &Exchange) -> bool {
+    let request = &exchange.request;
+    matches!(request.method, Method::Put | Method::Delete)
+        && !FOR_THE_ORIGIN.iter().any(|name| request.fields.get(name).is_some())
+        && !RequestControl::of(&request.fields).no_store
+        && !origin::is_misleading(&request.fields)
+}
+
+/// Has a write that goes to the origin itself wait until what was accepted before it is there.
+pub(super) async fn take_turn(way: &Way<'_>, cache: &Cache, exchange: &Exchange) -> Result<()> {
+    let back = &cache.store.back;
+    let is_back = cache.conf.write_policy == WritePolicy::Back;
+    if is_back && !back.place().is_open() {
+        return Err(refuse(cache, "another program has the journal still"));
+    }
+    let key = key_of(way, cache, exchange);
+    if back.latest(key.uri()).is_none() {
+        return Ok(());
+    }
+    patient(cache, back.until_delivered(key.uri())).await
+}
+
+async fn patient(cache: &Cache, wait: impl Future<Output = ()>) -> Result<()> {
+    let waited = tokio::time::timeout(PATIENCE, wait).await;
+    waited.map_err(|_| refuse(cache, "the origin does not have earlier writes of this URI yet"))
+}
+
+fn refuse(cache: &Cache, why: &'static str) -> ProxyError {
+    cache.store.writes.count(cache.conf.write_policy, Counted::Refused);
+    ProxyError::because(Kind::NotAccepted, why)
+}
+
+/// Accepts a write.
+pub(super) async fn serve<D: Downstream>(
+    way: &Way<'_>,
+    cache: &Arc<Cache>,
+    onward: Onward,
+    exchange: &mut Running,
+    client: &mut D,
+) -> Result<Served> {
+    if !cache.store.back.place().is_open() {
+        return Err(refuse(cache, "another program has the journal still"));
+    }
+    let key = key_of(way, cache, exchange);
+    let body = gather(way, cache, onward, exchange, client).await?;
+    patient(cache, cache.store.back.until_former_delivered(key.uri())).await?;
+    let idempotency = append(way, cache, &key, body, exchange).await?;
+    // Before the client hears of it; the journal answers from here on.
+    forget(way, cache, exchange, &exchange.request.target);
+    cache.store.writes.count(cache.conf.write_policy, Counted::Accepted);
+    exchange.response.status = 202;
+    let fields = &mut exchange.response.fields;
+    fields.clear();
+    fields.push_known(Known::ContentType, b"text/plain; charset=utf-8");
+    fields.push("idempotency-key", idempotency.as_bytes());
+    CacheStatus::journal(CacheStatus::forwarded(Forward::Method).outcome).add_to(fields);
+    pass::edit_response(way, exchange);
+    handle::send(exchange, client, b"202: accepted, and on its way\n").await?;
+    Ok(Served::Complete)
+}
+
+/// Makes a write durable; gives its idempotency key.
+async fn append(
+    way: &Way<'_>,
+    cache: &Cache,
+    key: &Key,
+    body: Bytes,
+    exchange: &mut Exchange,
+) -> Result<String> {
+    // Not held while it waits, so that another program can have the folder.
+    let appending = match cache.store.back.journal() {
+        Some(journal) => {
+            let idempotency = own_key(&exchange.request.fields).unwrap_or_else(|| journal.new_key());
+            let write = Write {
+                idempotency: idempotency.clone(),
+                uri: key.uri().into(),
+                route: way.route.name.to_string(),
+                method: exchange.request.method.as_str().to_owned(),
+                target: exchange.request.target.clone(),
+                authority: exchange.authority.clone(),
+                scheme: exchange.scheme().to_owned(),
+                fields: headers::kept_request(exchange),
+                body,
+                accepted: now().0,
+            };
+            (journal.append(write), idempotency)
+        }
+        None => return Err(refuse(cache, "another program has the journal still")),
+    };
+    let (appended, idempotency) = appending;
+    match appended.await {
+        Ok(_) => Ok(idempotency),
+        Err(AppendError::TooLarge) => {
+            cache.store.writes.count(cache.conf.write_policy, Counted::Refused);
+            Err(ProxyError::because(Kind::BodyTooLarge, AppendError::TooLarge))
+        }
+        Err(error @ (AppendError::Full | AppendError::Io(_))) => {
+            cache.store.writes.count(cache.conf.write_policy, Counted::Refused);
+            Err(ProxyError::because(Kind::NotAccepted, error))
+        }
+    }
+}
+
+/// The idempotency key that the client gave, where it is one.
+fn own_key(request: &Fields) -> Option<String> {
+    let value = std::str::from_utf8(request.get("idempotency-key")?).ok()?;
+    let is_sane = (1..=255).contains(&value.len()) && value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    is_sane.then(|| value.to_owned())
+}
+
+/// Reads the whole body.
+async fn gather<D: Downstream>(
+    way: &Way<'_>,
+    cache: &Cache,
+    onward: Onward,
+    exchange: &mut Exchange,
+    client: &mut D,
+) -> Result<Bytes> {
+    let bound = way.listener.conf.limits.body_bytes.0;
+    let most = if bound > 0 { bound.min(cache.conf.max_object.0) } else { cache.conf.max_object.0 };
+    if matches!(onward.framing, Framing::Length(length) if length > most) {
+        return Err(Kind::BodyTooLarge.into());
+    }
+    if !onward.has_body {
+        return Ok(Bytes::new());
+    }
+    if pass::expects_continue(exchange) && !client.has_body_bytes() && client.takes_interim() {
+        client.interim(&ResponseHead { status: 100, ..ResponseHead::default() });
+    }
+    let (patience, end) = (way.listener.conf.timeouts.body, way.end(exchange));
+    let deadline = || {
+        let at = Moment::now().plus(patience);
+        end.map_or(at, |end| end.min(at))
+    };
+    client.deadline().at(deadline());
+    let mut body = Vec::new();
+    poll_fn(|cx| {
+        loop {
+            match client.poll_body(cx) {
+                Poll::Ready(Ok(Piece::Data(block))) => {
+                    exchange.bytes_in += block.len() as u64;
+                    if exchange.bytes_in > most {
+                        return Poll::Ready(Err(ProxyError::new(Kind::BodyTooLarge)));
+                    }
+                    body.extend_from_slice(&block);
+                    client.deadline().at(deadline());
+                }
+                Poll::Ready(Ok(Piece::End(_))) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    // The 100 may be on its way.
+                    let _ = client.poll_flush(cx)?;
+                    let is_late = client.deadline().poll_elapsed(cx);
+                    let is_over = end.is_some_and(|end| end <= Moment::now());
+                    let kind = if is_over { Kind::RouteTimeout } else { Kind::BodyTimeout };
+                    return is_late.map(|()| Err(kind.into()));
+                }
+            }
+        }
+    })
+    .await?;
+    Ok(body.into_boxed_slice().into())
+}

@@ -1,0 +1,94 @@
+//! A client whose request body is kept on its way to the origin.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::{
+    error::Result,
+    exchange::Downstream,
+    fields::Fields,
+    h1::ResponseHead,
+    net::{Block, Deadline, Piece},
+};
+
+/// A client, and what came of its request body. Attempts that begin again do not ask the client again.
+pub(super) struct Tee<'a, D> {
+    client: &'a mut D,
+    kept: Option<Vec<u8>>,
+    most: usize,
+}
+
+impl<'a, D: Downstream> Tee<'a, D> {
+    /// Of a client whose body is kept up to `most` bytes.
+    pub(super) fn new(client: &'a mut D, most: u64) -> Self {
+        Self { client, kept: Some(Vec::new()), most: usize::try_from(most).unwrap_or(usize::MAX) }
+    }
+
+    /// The whole body, if it is whole and not too long.
+    pub(super) fn body(self) -> Option<Bytes> {
+        self.kept.filter(|_| self.client.is_body_done()).map(|kept| kept.into_boxed_slice().into())
+    }
+}
+
+impl<D: Downstream> Downstream for Tee<'_, D> {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece>> {
+        let piece = self.client.poll_body(cx);
+        if let (Poll::Ready(Ok(Piece::Data(block))), Some(kept)) = (&piece, &mut self.kept) {
+            if kept.len() + block.len() <= self.most {
+                kept.extend_from_slice(block);
+            } else {
+                self.kept = None;
+            }
+        }
+        piece
+    }
+
+    fn is_body_done(&self) -> bool {
+        self.client.is_body_done()
+    }
+
+    fn has_body_bytes(&self) -> bool {
+        self.client.has_body_bytes()
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.client.poll_gone(cx)
+    }
+
+    fn takes_interim(&self) -> bool {
+        self.client.takes_interim()
+    }
+
+    fn interim(&mut self, head: &ResponseHead) {
+        self.client.interim(head);
+    }
+
+    fn begin(&mut self, head: &ResponseHead, has_body: bool, length: Option<u64>) -> Result<()> {
+        self.client.begin(head, has_body, length)
+    }
+
+    fn distrust(&mut self) {
+        self.client.distrust();
+    }
+
+    fn is_begun(&self) -> bool {
+        self.client.is_begun()
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Block) -> Poll<Result<()>> {
+        self.client.poll_data(cx, block)
+    }
+
+    fn end(&mut self, trailers: Option<&Fields>) -> Result<()> {
+        self.client.end(trailers)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.client.poll_flush(cx)
+    }
+
+    fn deadline(&self) -> &Deadline {
+        self.client.deadline()
+    }
+}

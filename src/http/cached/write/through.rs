@@ -1,0 +1,127 @@
+//! The write policy `through`: what a PUT left at the origin is stored, where the response says what that is.
+//!
+//! Order: everything of the URI is forgotten first, which also keeps fetches under way from being stored; then the
+//! representation is stored, unless another write of the URI ended, or a purge came, since this one began. Of two
+//! writes that overlap neither is stored: in which order the origin took them, nobody here knows.
+
+use std::{future::poll_fn, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{invalidate, tee::Tee};
+use crate::{
+    cache::{
+        entry::Entry,
+        freshness::Times,
+        key::Key,
+        object::{Body, Object},
+        purge::Rule,
+        shelf::now_millis,
+        status::{CacheStatus, Forward, Outcome},
+        store::Cache,
+        watch::Watch,
+        writes::Result as Counted,
+        written::{self, Unkept},
+    },
+    error::Result,
+    exchange::{Downstream, Exchange},
+    http::{
+        cached::{key_of, now, origin},
+        handle::{Running, Served},
+        headers,
+        pass::{self, Onward, Way},
+    },
+};
+
+/// Passes a PUT on, and stores what it left.
+pub(super) async fn serve<D: Downstream>(
+    way: &Way<'_>,
+    cache: &Arc<Cache>,
+    onward: Onward,
+    exchange: &mut Running,
+    client: &mut D,
+) -> Result<Served> {
+    let watch = cache.store.watches.begin();
+    let requested = now();
+    let mut tee = Tee::new(client, cache.longest());
+    let (live, sticky) = pass::ask(way, onward, exchange, &mut tee).await?;
+    let body = tee.body();
+    let times = Times { requested, received: now() };
+    headers::pass_response(&mut exchange.response, false);
+    let targets = invalidate(way, cache, exchange);
+    let mut status = CacheStatus::forwarded(Forward::Method);
+    let counted = if targets == 0 {
+        Counted::Passed
+    } else {
+        match keep(way, cache, exchange, (body, targets), (times, watch)) {
+            Ok(ttl) => {
+                status.outcome =
+                    Outcome::Forwarded { why: Forward::Method, status: None, stored: true, collapsed: false };
+                status.ttl = Some(ttl);
+                Counted::Stored
+            }
+            Err(unkept) => {
+                status.detail = Some(unkept.name());
+                Counted::Invalidated
+            }
+        }
+    };
+    cache.store.writes.count(cache.conf.write_policy, counted);
+    status.add_to(&mut exchange.response.fields);
+    pass::deliver(way, live, sticky, exchange, client).await
+}
+
+/// Stores what a PUT left, whose URI, with how many others, was forgotten a moment ago; gives for how long it is fresh.
+fn keep(
+    way: &Way<'_>,
+    cache: &Arc<Cache>,
+    exchange: &Exchange,
+    (body, targets): (Option<Bytes>, usize),
+    (times, watch): (Times, Watch),
+) -> Result<i64, Unkept> {
+    let names_another = targets > 1 || origin::is_misleading(&exchange.request.fields);
+    let about = (cache.conf.purge_header.as_str(), names_another);
+    let entry = written::representation(&exchange.request, &exchange.response, about, &cache.policy, times)?;
+    let body = body.ok_or(Unkept::Body)?;
+    let ttl = entry.freshness.ttl(times.received);
+    let key = key_of(way, cache, exchange);
+    let object = Object::new(key, &exchange.request.fields, entry, Body::of([body])).ok_or(Unkept::Vary)?;
+    let object = Arc::new(object);
+    let is_stored = watch.store(|rules| {
+        let is_first = is_undisturbed(cache, &object.key, &object.entry, rules);
+        is_first.then(|| cache.put(object.clone()))
+    });
+    match is_stored {
+        Some(true) => tokio::task::spawn_local(keep_on_disk(cache.clone(), object, watch)),
+        Some(false) => return Err(Unkept::NotAdmitted),
+        None => return Err(Unkept::Overtaken),
+    };
+    Ok(ttl)
+}
+
+/// Whether the one rule about it is that of its own write.
+fn is_undisturbed(cache: &Cache, key: &Key, entry: &Entry, rules: &[Rule]) -> bool {
+    let tags = &cache.conf.purge_header;
+    rules.iter().filter(|rule| rule.matches(key, &entry.head.fields, tags)).count() <= 1
+}
+
+/// Stores it on disk too, where there is a disk tier.
+async fn keep_on_disk(cache: Arc<Cache>, object: Arc<Object>, watch: Watch) {
+    let shelf = &cache.store.shelf;
+    if !shelf.is_open() {
+        return;
+    }
+    // What began in the millisecond in which its URI was forgotten counts as older than that.
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    let facts = (Some(object.body.length), now_millis());
+    let Some(mut keeping) = shelf.begin(&object.key, &object.variant, &object.entry, facts) else { return };
+    for chunk in object.body.chunks() {
+        poll_fn(|cx| keeping.poll_room(cx)).await;
+        keeping.push(chunk.clone());
+    }
+    watch.store(|rules| {
+        if is_undisturbed(&cache, &object.key, &object.entry, rules) {
+            keeping.finish();
+        }
+    });
+}
