@@ -301,6 +301,14 @@ impl Shelf {
         Some(Purging { shelf: self.clone(), disk, purge, tags: tags.to_owned() })
     }
 
+    /// Takes everything out; gives how much there was. Waits for the disk.
+    pub fn clear(&self) -> u64 {
+        let Some(disk) = self.disk() else { return 0 };
+        let count = disk.stats().objects;
+        disk.clear();
+        count
+    }
+
     /// What the store on disk has done and holds.
     pub fn stats(&self) -> Option<Stats> {
         self.disk().map(|disk| disk.stats())

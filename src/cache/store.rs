@@ -175,10 +175,12 @@ impl Cache {
     pub fn purge(&self, rule: &Rule, soft: bool, now: Date) -> u64 {
         // Before what is stored is looked at, so that nothing slips in behind.
         self.store.fills.purge(rule);
-        let purging = self.store.shelf.purge(rule, soft, &self.conf.purge_header);
+        let is_all = *rule == Rule::All && !soft;
+        let on_disk = if is_all { self.store.shelf.clear() } else { 0 };
+        let purging = if is_all { None } else { self.store.shelf.purge(rule, soft, &self.conf.purge_header) };
         let in_memory = self.purge_memory(rule, soft, now);
         // What is in memory is on disk too, but for what found no room there.
-        in_memory.max(purging.map_or(0, Purging::run))
+        in_memory.max(purging.map_or(on_disk, Purging::run))
     }
 
     fn purge_memory(&self, rule: &Rule, soft: bool, now: Date) -> u64 {
