@@ -12,7 +12,7 @@ use super::{
     memory::{Found, Memory, Shape},
     object::Object,
     policy::Policy,
-    purge::Rule,
+    purge::{Purges, Rule},
 };
 use crate::{fields::Fields, telemetry::served::Counts};
 
@@ -27,6 +27,8 @@ pub struct Store {
     pub unshared: Marks,
     /// What each worker counts.
     pub counts: Box<[Counts]>,
+    /// What operators had purged.
+    pub purges: Purges,
     shape: Mutex<Option<Shape>>,
 }
 
@@ -37,6 +39,7 @@ impl Store {
             memory: shape.map(Memory::new),
             fills: Fills::new(bounds(shape)),
             unshared: Marks::default(),
+            purges: Purges::default(),
             counts: (0..workers).map(|_| Counts::default()).collect(),
             shape: Mutex::new(shape),
         }
@@ -108,6 +111,11 @@ impl Cache {
     /// What is stored for a request.
     pub fn find(&self, key: &Key, request: &Fields) -> Found {
         self.store.memory.as_ref().map_or(Found::Nothing, |memory| memory.find(key, request))
+    }
+
+    /// What is stored for a request, without a mark that it was asked for: for those who only look.
+    pub fn peek(&self, key: &Key, request: &Fields) -> Found {
+        self.store.memory.as_ref().map_or(Found::Nothing, |memory| memory.peek(key, request))
     }
 
     /// Stores what a fill brought, unless a purge that came meanwhile is about it.

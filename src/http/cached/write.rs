@@ -48,7 +48,7 @@ fn invalidate(way: &Way<'_>, cache: &Cache, exchange: &Exchange) {
         &exchange.response.fields,
     );
     for target in targets {
-        let key = key_for(way, cache, exchange, &target);
+        let key = key_for(way.route, cache, exchange, &target);
         cache.purge(&Rule::Uri(key.of_its_uri()), false, super::now());
     }
 }
