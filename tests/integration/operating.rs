@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     cli::{Ended, pointsman, pointsman_in, pointsman_with},
-    collapse::cached,
+    collapse::{cached, metric},
     support::{
         Client, Origin, Proxy, Reply, eventually,
         proxy::{config, folder},
@@ -117,6 +117,9 @@ fn a_backend_is_drained_and_enabled_and_weighed() {
     assert!(file(&proxy).contains("state = \"draining\""), "{}", file(&proxy));
 }
 
+const HITS: &str = "pointsman_cache_requests_total{cache=\"pages\",result=\"hit\"}";
+const MISSES: &str = "pointsman_cache_requests_total{cache=\"pages\",result=\"miss\"}";
+
 #[test]
 fn a_cache_is_shown_and_purged() {
     let origin = Origin::start(|request| {
@@ -128,6 +131,7 @@ fn a_cache_is_shown_and_purged() {
     for target in ["/a", "/a", "/a", "/b"] {
         proxy.connect().get_with(target, "test", "");
     }
+    eventually("all are counted", || metric(&proxy, HITS) + metric(&proxy, MISSES) == 4);
     let shown = at(&proxy, &["status"]);
     let line = good(&shown).lines().find(|line| line.starts_with("pages")).unwrap();
     assert!(line.contains("50.0 %") && line.contains(" of 256.0 MiB"), "{line}");

@@ -1,10 +1,10 @@
 // Caches: how they answer, what they hold, and a form to purge them, which asks before it does.
 
-/** What can be purged: the API's key, its words, and an example. */
+/** What can be purged: the API's key, its word, and what to write. */
 const PURGES = [
-  ["url", "URL", "http://example.com/page?a=1"],
-  ["prefix", "Prefix", "http://example.com/images/"],
-  ["tag", "Tag", "product-17"],
+  ["url", "URL", "the whole URL, with its scheme"],
+  ["prefix", "Prefix", "its beginning, with scheme and host"],
+  ["tag", "Tag", "such as product-17"],
   ["all", "Everything", ""],
 ];
 
@@ -90,10 +90,10 @@ function purgeForm(name) {
     show(form, true);
   };
   const settleKind = () => {
-    const [value, , example] = PURGES.find(([value]) => value === kind.value);
+    const [value, , hint] = PURGES.find(([value]) => value === kind.value);
     show(text, value !== "all");
     text.disabled = value === "all";
-    text.placeholder = example;
+    text.placeholder = hint;
   };
   kind.addEventListener("change", settleKind);
   settleKind();
