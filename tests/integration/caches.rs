@@ -48,6 +48,11 @@ fn status_of(response: &Response) -> &str {
     response.header("cache-status").unwrap_or_default()
 }
 
+/// How much freshness a hit has left; `None` when it is no hit. The clock may go on to the next second meanwhile.
+fn hit_ttl(response: &Response) -> Option<i64> {
+    status_of(response).strip_prefix("pointsman; hit; ttl=")?.parse().ok()
+}
+
 /// Whether what is there for a target comes from the cache.
 fn is_stored(proxy: &Proxy, target: &str) -> bool {
     let response = proxy.connect().get_with(target, "test", "Cache-Control: only-if-cached\r\n");
@@ -287,7 +292,8 @@ fn a_soft_purge_has_the_origin_asked_whether_it_still_holds() {
     assert_eq!((again.status, again.text().as_str()), (200, "hello"));
     assert!(status_of(&again).starts_with("pointsman; fwd=stale; fwd-status=304"), "{}", status_of(&again));
     assert_eq!(origin.requests().len(), 2);
-    assert_eq!(status_of(&proxy.connect().get_with("/page", "test", "")), "pointsman; hit; ttl=60");
+    let hit = proxy.connect().get_with("/page", "test", "");
+    assert!(hit_ttl(&hit).is_some_and(|ttl| ttl > 0), "{}", status_of(&hit));
     assert_eq!(purge(&proxy, &json!({"url": "http://test/page"})), 1);
     let whole = proxy.connect().get_with("/page", "test", "");
     assert!(status_of(&whole).contains("fwd=uri-miss"), "{}", status_of(&whole));
@@ -308,11 +314,12 @@ fn what_is_soft_purged_is_served_stale_while_it_is_refreshed_where_that_is_allow
     // While the origin has not answered, everyone gets what there is.
     for _ in 0..3 {
         let stale = proxy.connect().get_with("/page", "test", "");
-        assert_eq!((stale.text().as_str(), status_of(&stale)), ("hello", "pointsman; hit; ttl=0"));
+        assert_eq!(stale.text(), "hello");
+        assert!(hit_ttl(&stale).is_some_and(|ttl| ttl <= 0), "{}", status_of(&stale));
     }
     gate.open();
     eventually("it is fresh again", || {
-        status_of(&proxy.connect().get_with("/page", "test", "")).ends_with("ttl=60")
+        hit_ttl(&proxy.connect().get_with("/page", "test", "")).is_some_and(|ttl| ttl > 0)
     });
     assert_eq!(origin.requests().len(), 2, "one refresh for all");
 }
