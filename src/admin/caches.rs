@@ -3,7 +3,10 @@
 //!
 //! [`told`] is also what the metrics of caches are made from.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -35,7 +38,7 @@ pub(super) fn schema() -> Value {
     let counts = |names: &[&str]| {
         object(names.iter().map(|name| ((*name).to_owned(), count())).collect::<Map<_, _>>().into())
     };
-    let of_stored = |schema: Value| json!({"anyOf": [schema, {"type": "null"}]});
+    let or_null = |schema: Value| json!({"anyOf": [schema, {"type": "null"}]});
     object(json!({
         "name": text(),
         "kind": {"enum": ["cache", "route"], "description": "a route is one that only collapses requests"},
@@ -48,11 +51,15 @@ pub(super) fn schema() -> Value {
             "enabled": {"type": "boolean"}, "timeout_ms": count(), "credentials": {"type": "boolean"},
         })),
         "fills": counts(&["in_flight", "readers", "bytes", "begun", "released", "taken_over"]),
-        "stored": of_stored(object(json!({
+        "stored": or_null(object(json!({
             "bytes": count(), "bytes_limit": count(), "objects": count(), "object_bytes_limit": count(),
             "variants_limit": count(), "eviction": Eviction::schema(), "admission": Admission::schema(),
             "evictions": counts(&["room", "variants"]), "rejections": counts(&["size", "admission"]),
             "purges": counts(&purge::Kind::ALL.map(purge::Kind::name)), "purged_objects": count(),
+            "disk": or_null(counts(&[
+                "bytes", "bytes_limit", "objects", "promoted", "written", "given_up", "evicted", "damaged",
+                "io_errors",
+            ])),
         }))),
     }))
 }
@@ -145,6 +152,18 @@ impl Told {
             "evictions": {"room": evicted, "variants": superfluous},
             "rejections": {"size": too_large, "admission": not_admitted},
             "purges": by_kind, "purged_objects": purges.objects(),
+            "disk": self.disk(),
         })
+    }
+
+    /// The disk tier; `None` while there is none.
+    fn disk(&self) -> Option<Value> {
+        let stats = self.cache.store.shelf.stats()?;
+        Some(json!({
+            "bytes": stats.bytes, "bytes_limit": stats.limit, "objects": stats.objects,
+            "promoted": self.cache.store.promoted.load(Relaxed), "written": stats.writes,
+            "given_up": stats.given_up, "evicted": stats.evicted, "damaged": stats.damaged,
+            "io_errors": stats.io_errors,
+        }))
     }
 }

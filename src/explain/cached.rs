@@ -43,7 +43,8 @@ pub struct CacheAnswer {
 /// What is stored for a request, and what becomes of the request for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// A word for programs: `hit`, `stale`, `validate`, `miss` or `not-cached`.
+    /// A word for programs: `hit`, `stale`, `validate`, `miss`, `not-cached`, or `on-disk` where only reading what lies
+    /// there would tell.
     pub result: &'static str,
     /// Why the backend is asked, as `Cache-Status` has it; `None` when it is not.
     pub forward: Option<&'static str>,
@@ -116,7 +117,11 @@ fn stored(cache: &Cache, key: &Key, control: &RequestControl, exchange: &Exchang
         false => Stored { result: "miss", forward: Some(forward.name()), why, times: None, variants },
         true => Stored { result: "not-cached", forward: None, why: ONLY_IF_CACHED, times: None, variants },
     };
+    let is_on_disk = cache.store.shelf.may_have(key);
     match cache.peek(key, &exchange.request.fields) {
+        Found::Nothing | Found::Vary(_) if is_on_disk => {
+            Stored { result: "on-disk", forward: None, why: ON_DISK, times: None, variants }
+        }
         Found::Nothing => missing(Forward::UriMiss, "nothing is stored for this key"),
         Found::Vary(_) => missing(Forward::VaryMiss, "no stored variant is for these fields"),
         Found::Object(object) => {
@@ -129,6 +134,7 @@ fn stored(cache: &Cache, key: &Key, control: &RequestControl, exchange: &Exchang
     }
 }
 
+const ON_DISK: &str = "not in memory; something is on disk for this key";
 const ONLY_IF_CACHED: &str = "the request takes only what is cached: 504";
 
 fn judged(

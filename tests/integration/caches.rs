@@ -33,13 +33,13 @@ fn post(proxy: &Proxy, path: &str, body: &str) -> (u16, Value) {
     (response.status, serde_json::from_str(&response.text()).unwrap())
 }
 
-fn purge(proxy: &Proxy, body: &Value) -> u64 {
+pub fn purge(proxy: &Proxy, body: &Value) -> u64 {
     let (status, answer) = ask_purge(proxy, "pages", body);
     assert_eq!(status, 200, "{body}: {answer}");
     answer["purged"].as_u64().unwrap()
 }
 
-fn admin(proxy: &Proxy, path: &str) -> Value {
+pub fn admin(proxy: &Proxy, path: &str) -> Value {
     let response = Client::connect(proxy.address("admin")).get_with(path, "localhost", "");
     serde_json::from_str(&response.text()).unwrap()
 }

@@ -18,6 +18,7 @@ mod admin;
 mod admin_api;
 mod api_description;
 mod balancing;
+mod cache_disk;
 mod cache_replay;
 mod caches;
 mod cli;

@@ -1,13 +1,22 @@
 //! What caches count.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::{
     super::caches::{Told, told},
     text::{Kind, Labels, Text},
 };
-use crate::{cache::purge, runtime::Snapshot, telemetry::served::Served};
+use crate::{
+    cache::{disk::Stats, purge},
+    runtime::Snapshot,
+    telemetry::served::Served,
+};
 
 /// Something that is told of each cache by one number.
 type Fact = fn(&Told) -> u64;
+
+/// Something that is told of a disk tier by one number.
+type DiskFact = fn(&Stats) -> u64;
 
 const FACTS: [(&str, Kind, &str, Fact); 7] = [
     (
@@ -73,6 +82,7 @@ pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
             text.sample(&Labels::of(&[("cache", &one.label()), ("tier", "memory")]), fact(one));
         }
     }
+    disks(&told, text);
     let help = "Stored responses that left: for want of room, or because their key had too many variants.";
     text.family("cache_evictions_total", Kind::Counter, help);
     for one in &storing {
@@ -107,6 +117,42 @@ fn purges(storing: &[&Told], text: &mut Text) {
     text.family("cache_purged_objects_total", Kind::Counter, help);
     for one in storing {
         text.sample(&Labels::of(&[("cache", &one.label())]), one.cache.store.purges.objects());
+    }
+}
+
+/// Of each cache with a disk tier.
+fn disks(told: &[Told], text: &mut Text) {
+    let disks: Vec<_> = told.iter().filter_map(|one| Some((one, one.cache.store.shelf.stats()?))).collect();
+    if disks.is_empty() {
+        return;
+    }
+    let gauges: [(&str, &str, DiskFact); 2] = [
+        ("cache_disk_bytes", "Bytes that the files of the disk tier cost.", |stats| stats.bytes),
+        ("cache_disk_objects", "Responses in the disk tier.", |stats| stats.objects),
+    ];
+    for (name, help, fact) in gauges {
+        text.family(name, Kind::Gauge, help);
+        for (one, stats) in &disks {
+            text.sample(&Labels::of(&[("cache", &one.label())]), fact(stats));
+        }
+    }
+    text.family("cache_promotions_total", Kind::Counter, "Responses that came from disk to memory.");
+    for (one, _) in &disks {
+        text.sample(&Labels::of(&[("cache", &one.label())]), one.cache.store.promoted.load(Relaxed));
+    }
+    let help = "What happened in the disk tier.";
+    text.family("cache_disk_events_total", Kind::Counter, help);
+    let events: [(&str, DiskFact); 5] = [
+        ("written", |stats| stats.writes),
+        ("given_up", |stats| stats.given_up),
+        ("evicted", |stats| stats.evicted),
+        ("damaged", |stats| stats.damaged),
+        ("io_error", |stats| stats.io_errors),
+    ];
+    for (one, stats) in &disks {
+        for (event, fact) in events {
+            text.sample(&Labels::of(&[("cache", &one.label()), ("event", event)]), fact(stats));
+        }
     }
 }
 

@@ -33,7 +33,7 @@ pub use source::Source;
 use state::{Phase, State};
 
 use super::{entry::Entry, key::Key, purge::Rule};
-use crate::{error::Kind, fields::Fields};
+use crate::{error::Kind, fields::Fields, telemetry::clock};
 
 /// The head of an answer that is shared.
 #[derive(Debug)]
@@ -64,10 +64,23 @@ pub struct Failure {
     pub text: String,
 }
 
+/// What the origin had to do with a stored object that answers a fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It said that the object still holds.
+    Validated,
+    /// It failed, and the object may be served although it is stale.
+    Failed,
+    /// It was not asked: the object was found on disk.
+    Unasked,
+}
+
 /// One fetch.
 #[derive(Debug)]
 pub struct Fill {
     id: u64,
+    /// When it began, in milliseconds of the wall clock.
+    begun: u64,
     key: Key,
     /// The variant that is expected, where something is stored that varies.
     expected: Option<Key>,
@@ -213,8 +226,8 @@ impl Fills {
         self.counts.begun.fetch_add(1, Relaxed);
         self.counts.under_way.fetch_add(1, Relaxed);
         let id = NEXT.fetch_add(1, Relaxed);
-        let state = Mutex::new(State::new());
-        Arc::new(Fill { id, key, expected, is_alone, fills: self.clone(), state })
+        let (begun, state) = (clock::unix_millis(), Mutex::new(State::new()));
+        Arc::new(Fill { id, begun, key, expected, is_alone, fills: self.clone(), state })
     }
 
     /// Has what is under way not stored where a rule is about it, and joined by nobody any more. To be called before
@@ -286,7 +299,7 @@ impl Fill {
                     && answer.matches(want.request)
                     && (want.accepts)(answer)
             }
-            Phase::Object(_) | Phase::Released | Phase::Failed(_) => false,
+            Phase::Object(..) | Phase::Released | Phase::Failed(_) => false,
         };
         if !is_joinable {
             return None;

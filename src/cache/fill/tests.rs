@@ -130,7 +130,7 @@ fn one_leads_and_all_read_the_same_chunks_as_they_come() {
         assert!(at(reader, 5).is_none());
     }
     let mut stored = None;
-    source.finish(|body, rules| stored = Some((body, rules.len())));
+    source.finish(|body, rules| stored = body.map(|body| (body, rules.len())));
     let (body, rules) = stored.unwrap();
     assert_eq!((&body.at(0)[..], rules), (&b"hello"[..], 0));
     assert_eq!(at(&mut waiter, 5), Some(Ok(None)));
@@ -345,7 +345,7 @@ fn a_body_that_outgrows_its_bounds_goes_on_at_the_pace_of_the_fastest_and_is_not
     }
     assert_eq!(read, sent);
     let is_stored = AtomicBool::new(false);
-    source.finish(|_, _| is_stored.store(true, Ordering::SeqCst));
+    source.finish(|body, _| is_stored.store(body.is_some(), Ordering::SeqCst));
     assert!(!is_stored.load(Ordering::SeqCst));
     assert_eq!(at(&mut fast, read), Some(Ok(None)));
 }
@@ -442,6 +442,6 @@ fn what_was_validated_answers_everyone() {
     let mut waiter = wait(&fills, "/a");
     let entry = entry(&Fields::default(), &[("Cache-Control", "max-age=60")]);
     let object = Arc::new(Object::new(key("/a"), &Fields::default(), entry, Body::of([])).unwrap());
-    source.validated(object.clone(), |_| {});
-    assert!(matches!(outcome(&mut waiter), Some(Outcome::Object(other)) if Arc::ptr_eq(&other, &object)));
+    source.object(object.clone(), super::Origin::Validated, |_| {});
+    assert!(matches!(outcome(&mut waiter), Some(Outcome::Object(other, _)) if Arc::ptr_eq(&other, &object)));
 }

@@ -7,14 +7,16 @@ use super::{
     Asks, Miss, fetch, join, now,
     origin::{self, Question, Reply},
     pump, send,
+    shelf::{self, How, OnShelf},
 };
 use crate::{
     cache::{
         fill::Answer,
-        status::{CacheStatus, Outcome},
+        shelf::Kept,
+        status::{CacheStatus, Forward, Outcome},
         validate::{HeadEffect, head_effect},
     },
-    error::Result,
+    error::{Kind, Result},
     exchange::Downstream,
     http::{
         handle::{Running, Served},
@@ -28,10 +30,29 @@ use crate::{
 impl Asks<'_> {
     pub(super) async fn alone<D: Downstream>(
         &self,
-        miss: Miss,
+        mut miss: Miss,
         exchange: &mut Running,
         client: &mut D,
     ) -> Result<Served> {
+        let mut kept = None;
+        if miss.stored.is_none() {
+            match shelf::take(self.cache, &self.key, &exchange.request.fields).await {
+                Some(OnShelf::Object(object)) => match shelf::usable(&object.freshness(), &self.control) {
+                    Some(verdict) => return self.hit(object, verdict, exchange, client).await,
+                    None => miss.stored = Some(object),
+                },
+                Some(OnShelf::Large(large)) => match shelf::usable_there(&large, &self.control) {
+                    Some(verdict) => {
+                        return self.send_kept(large, How::Hit(verdict), exchange, client).await;
+                    }
+                    None => {
+                        miss.stored = Some(Arc::new(large.head()));
+                        kept = Some(large);
+                    }
+                },
+                None => {}
+            }
+        }
         exchange.cache = Some(served::Served::Miss);
         // What turned out not to be shared is asked for as the client asks: a part of it, or nothing if it has it.
         let is_plain = self.is_head || self.cache.store.unshared.has(&self.key, Moment::now());
@@ -42,24 +63,15 @@ impl Asks<'_> {
         let question = Question { way: self.way, cache: self.cache, control: &self.control, stored };
         let reply = origin::ask(&question, is_conditional, exchange, client).await;
         exchange.request.fields = own;
-        match reply {
-            Ok(Reply::Validated { object, may_stay }) => {
-                let (source, _) = self.cache.store.fills.begin_alone(&self.key, purges);
-                fetch::settle(self.cache, miss.stored.as_ref(), &object, may_stay, source);
-                self.send_validated(object, miss.why, (Some(304), false), exchange, client).await
-            }
-            Ok(Reply::Failing { status }) => match miss.stored {
-                Some(object) => self.send_on_error(object, Some(status), exchange, client).await,
-                None => Err(crate::error::Kind::BodyBroken.into()),
-            },
-            Ok(Reply::Shared { answer, live, .. }) if self.cache.is_storing => {
+        match (reply, kept) {
+            (Ok(Reply::Shared { answer, live, .. }), _) if self.cache.is_storing => {
                 self.store_and_send((answer, live), purges, &miss, exchange, client).await
             }
-            Ok(Reply::Shared { live, sticky, .. }) => {
+            (Ok(Reply::Shared { live, sticky, .. }), _) => {
                 CacheStatus::forwarded(miss.why).add_to(&mut exchange.response.fields);
                 pass::deliver(self.way, live, sticky, exchange, client).await
             }
-            Ok(Reply::Own { live, sticky, why }) => {
+            (Ok(Reply::Own { live, sticky, why }), _) => {
                 if self.is_head {
                     self.compare(&miss, exchange);
                 }
@@ -67,12 +79,49 @@ impl Asks<'_> {
                 status.add_to(&mut exchange.response.fields);
                 pass::deliver(self.way, live, sticky, exchange, client).await
             }
-            Err(error) if join::is_of_origin(&error) => match self.on_error(miss.stored.as_ref()) {
-                Some(object) => self.send_on_error(object, None, exchange, client).await,
-                None => Err(error),
+            (reply, Some(kept)) => self.finish_kept(reply, kept, exchange, client).await,
+            (Ok(Reply::Validated { object, may_stay }), None) => {
+                let (source, _) = self.cache.store.fills.begin_alone(&self.key, purges);
+                fetch::settle(self.cache, miss.stored.as_ref(), &object, may_stay, source);
+                self.send_validated(object, miss.why, (Some(304), false), exchange, client).await
+            }
+            (Ok(Reply::Failing { status }), None) => match miss.stored {
+                Some(object) => self.send_on_error(object, Some(status), exchange, client).await,
+                None => Err(Kind::BodyBroken.into()),
             },
-            Err(error) => Err(error),
+            (Err(error), None) => {
+                let stored = miss.stored.as_ref().filter(|_| join::is_of_origin(&error));
+                match self.on_error(stored) {
+                    Some(object) => self.send_on_error(object, None, exchange, client).await,
+                    None => Err(error),
+                }
+            }
         }
+    }
+
+    /// The end of a question about something large on disk.
+    async fn finish_kept<D: Downstream>(
+        &self,
+        reply: Result<Reply>,
+        kept: Box<Kept>,
+        exchange: &mut Running,
+        client: &mut D,
+    ) -> Result<Served> {
+        let may_be_stale = kept.record.entry.freshness.may_serve_on_error(&self.control, now());
+        let (kept, how) = match reply {
+            Ok(Reply::Validated { object, may_stay }) => {
+                if !may_stay {
+                    kept.remove();
+                }
+                (Box::new(kept.renewed(object.entry.clone())), How::Validated(Forward::Stale))
+            }
+            Ok(Reply::Failing { status }) => (kept, How::Failed(Some(status))),
+            Err(error) if may_be_stale && join::is_of_origin(&error) => (kept, How::Failed(None)),
+            Err(error) => return Err(error),
+            // Told apart before.
+            Ok(Reply::Shared { .. } | Reply::Own { .. }) => return Err(Kind::BodyBroken.into()),
+        };
+        self.send_kept(kept, how, exchange, client).await
     }
 
     /// Has the body stored by a task of its own, and reads it from there like others do. `purges` is how many there
@@ -88,10 +137,8 @@ impl Asks<'_> {
         self.cache.store.unshared.clear(&self.key);
         let (mut source, reader) = self.cache.store.fills.begin_alone(&self.key, purges);
         source.answer(answer.clone());
-        let (cache, idle, kept) = (self.cache.clone(), self.way.route.tunnel_idle, answer.clone());
-        tokio::task::spawn_local(pump::pump(live, source, idle, move |key, body, rules| {
-            cache.put(pump::object(key, &kept, body), rules);
-        }));
+        let idle = self.way.route.tunnel_idle;
+        tokio::task::spawn_local(pump::pump(self.cache.clone(), answer.clone(), live, source, idle));
         let outcome = Outcome::Forwarded { why: miss.why, status: None, stored: true, collapsed: false };
         let ttl = Some(answer.entry.freshness.ttl(now()));
         let status = CacheStatus { outcome, ttl, key: None, detail: None };

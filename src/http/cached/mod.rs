@@ -17,6 +17,7 @@ mod join;
 mod origin;
 mod pump;
 mod send;
+mod shelf;
 mod write;
 
 use std::{cell::Cell, sync::Arc};

@@ -176,7 +176,7 @@ fn judge(
         Incoming::Chunked(_) | Incoming::UntilClose => None,
     };
     let is_endless = matches!(live.incoming, Incoming::UntilClose);
-    let most = question.cache.store.fills.bounds().max_object;
+    let most = question.cache.longest();
     let why = match verdict {
         Err(refusal) => Some(Why::Refused(refusal)),
         Ok(()) if is_endless => Some(Why::NoEnd),

@@ -7,7 +7,6 @@ use super::key_for;
 use crate::{
     cache::{
         invalidate::invalidated,
-        purge::Rule,
         status::{CacheStatus, Forward},
         store::Cache,
     },
@@ -49,6 +48,8 @@ fn invalidate(way: &Way<'_>, cache: &Cache, exchange: &Exchange) {
     );
     for target in targets {
         let key = key_for(way.route, cache, exchange, &target);
-        cache.purge(&Rule::Uri(key.of_its_uri()), false, super::now());
+        if let Some(purging) = cache.forget(&key) {
+            drop(tokio::task::spawn_blocking(|| purging.run()));
+        }
     }
 }
