@@ -12,7 +12,7 @@ use super::{
     memory::{Found, Memory, Rejected, Shape},
     object::Object,
     policy::Policy,
-    purge::Rule,
+    purge::{Purges, Rule},
     shelf::{Change, Purging, Shelf},
 };
 use crate::{fields::Fields, telemetry::served::Counts};
@@ -32,6 +32,8 @@ pub struct Store {
     pub unshared: Marks,
     /// What each worker counts.
     pub counts: Box<[Counts]>,
+    /// What operators had purged.
+    pub purges: Purges,
     shape: Mutex<Option<Shape>>,
 }
 
@@ -44,6 +46,7 @@ impl Store {
             promoted: AtomicU64::new(0),
             fills: Fills::new(bounds(shape)),
             unshared: Marks::default(),
+            purges: Purges::default(),
             counts: (0..workers).map(|_| Counts::default()).collect(),
             shape: Mutex::new(shape),
         }
@@ -118,6 +121,11 @@ impl Cache {
     /// What is stored for a request.
     pub fn find(&self, key: &Key, request: &Fields) -> Found {
         self.store.memory.as_ref().map_or(Found::Nothing, |memory| memory.find(key, request))
+    }
+
+    /// What is stored for a request, without a mark that it was asked for: for those who only look.
+    pub fn peek(&self, key: &Key, request: &Fields) -> Found {
+        self.store.memory.as_ref().map_or(Found::Nothing, |memory| memory.peek(key, request))
     }
 
     /// The longest body that may be stored.

@@ -59,12 +59,13 @@ impl Asks<'_> {
         let own = exchange.request.fields.clone();
         let is_conditional = !is_plain && origin::prepare(exchange, miss.stored.as_ref());
         let stored = miss.stored.as_ref().filter(|_| !is_plain);
+        let purges = self.cache.store.fills.purge_count();
         let question = Question { way: self.way, cache: self.cache, control: &self.control, stored };
         let reply = origin::ask(&question, is_conditional, exchange, client).await;
         exchange.request.fields = own;
         match (reply, kept) {
             (Ok(Reply::Shared { answer, live, .. }), _) if self.cache.is_storing => {
-                self.store_and_send(answer, live, &miss, exchange, client).await
+                self.store_and_send((answer, live), purges, &miss, exchange, client).await
             }
             (Ok(Reply::Shared { live, sticky, .. }), _) => {
                 CacheStatus::forwarded(miss.why).add_to(&mut exchange.response.fields);
@@ -80,12 +81,8 @@ impl Asks<'_> {
             }
             (reply, Some(kept)) => self.finish_kept(reply, kept, exchange, client).await,
             (Ok(Reply::Validated { object, may_stay }), None) => {
-                match &miss.stored {
-                    Some(before) if may_stay => self.cache.replace(before, object.clone(), &[]),
-                    Some(before) => self.cache.remove(before),
-                    None => {}
-                }
-                fetch::renew(self.cache, &object, may_stay);
+                let (source, _) = self.cache.store.fills.begin_alone(&self.key, purges);
+                fetch::settle(self.cache, miss.stored.as_ref(), &object, may_stay, source);
                 self.send_validated(object, miss.why, (Some(304), false), exchange, client).await
             }
             (Ok(Reply::Failing { status }), None) => match miss.stored {
@@ -127,17 +124,18 @@ impl Asks<'_> {
         self.send_kept(kept, how, exchange, client).await
     }
 
-    /// Has the body stored by a task of its own, and reads it from there like others do.
+    /// Has the body stored by a task of its own, and reads it from there like others do. `purges` is how many there
+    /// had been when it was asked for.
     async fn store_and_send<D: Downstream>(
         &self,
-        answer: Arc<Answer>,
-        live: Live,
+        (answer, live): (Arc<Answer>, Live),
+        purges: u64,
         miss: &Miss,
         exchange: &mut Running,
         client: &mut D,
     ) -> Result<Served> {
         self.cache.store.unshared.clear(&self.key);
-        let (mut source, reader) = self.cache.store.fills.begin_alone(&self.key);
+        let (mut source, reader) = self.cache.store.fills.begin_alone(&self.key, purges);
         source.answer(answer.clone());
         let idle = self.way.route.tunnel_idle;
         tokio::task::spawn_local(pump::pump(self.cache.clone(), answer.clone(), live, source, idle));

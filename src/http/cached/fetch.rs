@@ -246,7 +246,7 @@ pub(super) fn settle(
 }
 
 /// The same on disk.
-pub(super) fn renew(cache: &Arc<Cache>, object: &Arc<Object>, may_stay: bool) {
+fn renew(cache: &Arc<Cache>, object: &Arc<Object>, may_stay: bool) {
     if cache.store.shelf.may_have(&object.key) {
         let (cache, object) = (cache.clone(), object.clone());
         tokio::task::spawn_local(async move { cache.store.shelf.renew(&object, may_stay).await });

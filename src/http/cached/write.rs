@@ -47,7 +47,7 @@ fn invalidate(way: &Way<'_>, cache: &Cache, exchange: &Exchange) {
         &exchange.response.fields,
     );
     for target in targets {
-        let key = key_for(way, cache, exchange, &target);
+        let key = key_for(way.route, cache, exchange, &target);
         if let Some(purging) = cache.forget(&key) {
             drop(tokio::task::spawn_blocking(|| purging.run()));
         }
