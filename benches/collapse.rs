@@ -187,7 +187,7 @@ impl Proxy {
         let file = folder.join("pointsman.toml");
         let text = format!(
             "[runtime]\nworkers = 2\n[log]\nformat = \"json\"\naccess = \"off\"\n\
-             [[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\nmax_connections = 0\n\
+             [[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\nmax_connections = 20000\n\
              [[route]]\nname = \"all\"\nupstream = \"u\"\ncache = \"pages\"\n\
              [[upstream]]\nname = \"u\"\nresponse_timeout = \"120s\"\n[[upstream.backend]]\naddress = \"{origin}\"\n\
              [[cache]]\nname = \"pages\"\n[cache.collapse]\ntimeout = \"120s\"\n\
@@ -204,7 +204,7 @@ impl Proxy {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut address = |name: &str| loop {
             let line = lines.next().unwrap().unwrap();
-            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            let line: serde_json::Value = serde_json::from_str(&line).expect(&line);
             if line["message"] == name {
                 return line["address"].as_str().unwrap().parse().unwrap();
             }
