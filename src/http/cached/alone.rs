@@ -5,17 +5,23 @@ use std::sync::Arc;
 
 use super::{
     Asks, Miss, join, now,
-    origin::{self, Question, Reply},
+    origin::{self, Question, Reply, Why},
     pump, send,
 };
 use crate::{
     cache::{
+        date::Date,
         fill::Answer,
+        freshness::Times,
+        key::Key,
+        object::Object,
         status::{CacheStatus, Outcome},
         validate::{HeadEffect, head_effect},
     },
     error::Result,
-    exchange::Downstream,
+    exchange::{Downstream, Exchange},
+    fields::Known,
+    h1::Method,
     http::{
         handle::{Running, Served},
         pass,
@@ -33,22 +39,20 @@ impl Asks<'_> {
         client: &mut D,
     ) -> Result<Served> {
         exchange.cache = Some(served::Served::Miss);
-        // What turned out not to be shared is asked for as the client asks: a part of it, or nothing if it has it.
-        let is_plain = self.is_head || self.cache.store.unshared.has(&self.key, Moment::now());
+        let is_plain = self.is_plain(&miss, exchange);
         let own = exchange.request.fields.clone();
         let is_conditional = !is_plain && origin::prepare(exchange, miss.stored.as_ref());
+        if is_plain {
+            origin::make_common(exchange);
+        }
         let stored = miss.stored.as_ref().filter(|_| !is_plain);
         let question = Question { way: self.way, cache: self.cache, control: &self.control, stored };
+        let requested = now();
         let reply = origin::ask(&question, is_conditional, exchange, client).await;
         exchange.request.fields = own;
         match reply {
-            Ok(Reply::Validated { object, may_stay }) => {
-                let before = miss.stored.as_ref();
-                match before {
-                    Some(before) if may_stay => self.cache.replace(before, object.clone(), &[]),
-                    Some(before) => self.cache.remove(before),
-                    None => {}
-                }
+            Ok(Reply::Validated { object, stays }) => {
+                stays.settle(self.cache, miss.stored.as_ref(), &object, &[]);
                 self.send_validated(object, miss.why, (Some(304), false), exchange, client).await
             }
             Ok(Reply::Failing { status }) => match miss.stored {
@@ -64,7 +68,9 @@ impl Asks<'_> {
             }
             Ok(Reply::Own { live, sticky, why }) => {
                 if self.is_head {
-                    self.compare(&miss, exchange);
+                    self.compare(&miss, requested, exchange);
+                } else if !is_plain {
+                    self.note(stored, why, exchange);
                 }
                 let status = CacheStatus { detail: Some(why.name()), ..CacheStatus::forwarded(miss.why) };
                 status.add_to(&mut exchange.response.fields);
@@ -76,6 +82,33 @@ impl Asks<'_> {
             },
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the origin is asked as the client asks, for a part, or for nothing if it has it: where the answer is
+    /// for this client only, and so are its conditions (RFC 9110 §13.2.1).
+    fn is_plain(&self, miss: &Miss, exchange: &Exchange) -> bool {
+        let (marks, now) = (&self.cache.store.unshared, Moment::now());
+        let is_own = || {
+            exchange.request.fields.has(Known::Authorization)
+                || marks.has(&self.key, now)
+                || (has_credentials(exchange) && marks.has(&self.key_with_credentials(), now))
+        };
+        self.is_head || self.control.no_store || (miss.stored.is_none() && is_own())
+    }
+
+    /// Remembers that an answer is for this request only. One to a request with credentials says nothing of those
+    /// without, nor of what is stored for them.
+    fn note(&self, stored: Option<&Arc<Object>>, why: Why, exchange: &Exchange) {
+        let status = exchange.response.status;
+        if has_credentials(exchange) {
+            origin::note(self.cache, &self.key_with_credentials(), None, why, status);
+        } else {
+            origin::note(self.cache, &self.key, stored, why, status);
+        }
+    }
+
+    fn key_with_credentials(&self) -> Key {
+        self.key.clone().with("credentials", b"")
     }
 
     /// Has the body stored by a task of its own, and reads it from there like others do.
@@ -102,11 +135,23 @@ impl Asks<'_> {
     }
 
     /// What a response to HEAD says of the stored response to GET (RFC 9111 §4.3.5).
-    fn compare(&self, miss: &Miss, exchange: &Running) {
-        let Some(stored) = &miss.stored else { return };
+    fn compare(&self, miss: &Miss, requested: Date, exchange: &mut Exchange) {
+        let Some(stored) = miss.stored.as_ref().filter(|_| !self.control.no_store) else { return };
         match head_effect(&exchange.response, &stored.entry.head.fields, stored.body.length) {
+            HeadEffect::Update => {
+                // What is updated is a response to GET.
+                exchange.request.method = Method::Get;
+                let (newer, times) = (&exchange.response.fields, Times { requested, received: now() });
+                let (object, stays) = origin::updated(self.cache, stored, &exchange.request, newer, times);
+                exchange.request.method = Method::Head;
+                stays.settle(self.cache, Some(stored), &object, &[]);
+            }
             HeadEffect::Expire => stored.invalidate(),
-            HeadEffect::Update | HeadEffect::Nothing => {}
+            HeadEffect::Nothing => {}
         }
     }
+}
+
+fn has_credentials(exchange: &Exchange) -> bool {
+    exchange.request.fields.has(Known::Authorization) || exchange.request.fields.has(Known::Cookie)
 }

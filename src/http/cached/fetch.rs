@@ -1,9 +1,10 @@
 //! A fetch that others may wait for: a task of its own on the worker of the request that led to it.
 
 use std::{
+    cell::RefCell,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use tokio::sync::oneshot;
@@ -17,7 +18,6 @@ use crate::{
     cache::{
         control::RequestControl,
         fill::{Answer, Failure, Reader, Source},
-        marks,
         object::Object,
         store::Cache,
     },
@@ -26,7 +26,6 @@ use crate::{
     fields::Fields,
     h1::ResponseHead,
     http::pass::Way,
-    moment::Moment,
     net::{Block, Deadline, Piece},
     runtime::{Slot, WorkerSnapshot},
     upstream::forward::Live,
@@ -44,8 +43,38 @@ pub(super) struct Fetch {
     pub(super) stored: Option<Arc<Object>>,
     /// Who leads hears of the head, if it is still there.
     pub(super) told: oneshot::Sender<Back>,
+    /// And of what comes before it; none where nobody is to hear.
+    pub(super) interims: Option<Rc<Interims>>,
     /// What it refreshes in the background; the reader stands for all who will ask.
     pub(super) refresh: Option<(Refresh, Reader)>,
+}
+
+/// Interim responses on their way to who leads (RFC 9110 §15.2: a proxy passes them on). They are not stored, and those
+/// who wait do not get them: each may have come before them.
+#[derive(Debug, Default)]
+pub(super) struct Interims {
+    heads: RefCell<Vec<ResponseHead>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Interims {
+    fn add(&self, head: &ResponseHead) {
+        self.heads.borrow_mut().push(head.clone());
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Gives those that came to the client; who polls is woken when there are more.
+    pub(super) fn pass_to<D: Downstream>(&self, client: &mut D, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        *self.waker.borrow_mut() = Some(cx.waker().clone());
+        let heads = self.heads.take();
+        if heads.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        heads.iter().for_each(|head| client.interim(head));
+        client.poll_flush(cx)
+    }
 }
 
 /// What the leader is told.
@@ -93,8 +122,9 @@ impl Fetch {
         let Self { exchange, cache, control, stored, told, refresh, .. } = self;
         let mut pumped = None;
         let answered = match reply {
-            Ok(Reply::Validated { object, may_stay }) => {
-                settle(&cache, stored.as_ref(), &object, may_stay, source);
+            Ok(Reply::Validated { object, stays }) => {
+                source
+                    .validated(object.clone(), |rules| stays.settle(&cache, stored.as_ref(), &object, rules));
                 Answered::Validated { object, status: Some(304) }
             }
             Ok(Reply::Failing { status }) => {
@@ -113,11 +143,7 @@ impl Fetch {
                 Answered::Shared { is_stored: answer.is_open, answer }
             }
             Ok(Reply::Own { live, sticky, why }) => {
-                if why.is_of_response() {
-                    let is_error = exchange.response.status >= 500;
-                    let long = if is_error { marks::SHORT } else { marks::LONG };
-                    cache.store.unshared.set(source.key(), Moment::now().plus(long));
-                }
+                origin::note(&cache, source.key(), stored.as_ref(), why, exchange.response.status);
                 source.release();
                 Answered::Own { live: Box::new(live), sticky, detail: why.name() }
             }
@@ -147,26 +173,12 @@ impl Fetch {
         let route = exchange.route.and_then(|index| shared.routes.get(index)).ok_or(Kind::NoRoute)?;
         let group = exchange.upstream.and_then(|index| snapshot.group(index)).ok_or(Kind::NoBackend)?;
         let way = Way { listener, route, group };
-        let mut nobody = Nobody { source, deadline: Deadline::new() };
+        let interims = self.interims.as_deref();
+        let mut nobody = Nobody { source, deadline: Deadline::new(), interims };
         let question =
             Question { way: &way, cache: &self.cache, control: &self.control, stored: self.stored.as_ref() };
         origin::ask(&question, is_conditional, exchange, &mut nobody).await
     }
-}
-
-/// Puts a validated response in the place of the one that it was, or takes that out where it may not stay.
-pub(super) fn settle(
-    cache: &Arc<Cache>,
-    before: Option<&Arc<Object>>,
-    object: &Arc<Object>,
-    may_stay: bool,
-    source: Source,
-) {
-    source.validated(object.clone(), |rules| match before {
-        Some(before) if may_stay => cache.replace(before, object.clone(), rules),
-        Some(before) => cache.remove(before),
-        None => {}
-    });
 }
 
 /// Tells those who wait that there is no answer: what is stored and stale, where that may be served, or the error.
@@ -182,6 +194,7 @@ fn fail(source: Source, stored: Option<&Arc<Object>>, control: &RequestControl, 
 struct Nobody<'a> {
     source: &'a Source,
     deadline: Deadline,
+    interims: Option<&'a Interims>,
 }
 
 impl Downstream for Nobody<'_> {
@@ -202,11 +215,14 @@ impl Downstream for Nobody<'_> {
     }
 
     fn takes_interim(&self) -> bool {
-        // Whom they would go to is not known, and they are not stored.
-        false
+        self.interims.is_some()
     }
 
-    fn interim(&mut self, _: &ResponseHead) {}
+    fn interim(&mut self, head: &ResponseHead) {
+        if let Some(interims) = self.interims {
+            interims.add(head);
+        }
+    }
 
     fn begin(&mut self, _: &ResponseHead, _: bool, _: Option<u64>) -> Result<()> {
         Ok(())

@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     future::poll_fn,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -11,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Asks, Miss, Recheck, Step,
-    fetch::{Answered, Back, Fetch, Refresh},
+    fetch::{Answered, Back, Fetch, Interims, Refresh},
     now, send,
 };
 use crate::{
@@ -73,8 +74,9 @@ impl Asks<'_> {
         exchange: &mut Running,
         client: &mut D,
     ) -> Result<Step> {
-        let back = self.begin(miss, source, exchange);
-        let back = self.hear(back, exchange, client).await?;
+        let interims = client.takes_interim().then(Rc::<Interims>::default);
+        let back = self.begin(miss, source, interims.clone(), exchange);
+        let back = self.hear(back, interims.as_deref(), exchange, client).await?;
         let Back { exchange: mut fork, answered } = back;
         exchange.absorb(&mut fork);
         exchange.place().0.give_back(fork);
@@ -116,7 +118,13 @@ impl Asks<'_> {
     }
 
     /// Begins a fetch as a task of its own: it goes on when this client leaves and others wait.
-    fn begin(&self, miss: &Miss, source: Source, exchange: &mut Running) -> oneshot::Receiver<Back> {
+    fn begin(
+        &self,
+        miss: &Miss,
+        source: Source,
+        interims: Option<Rc<Interims>>,
+        exchange: &mut Running,
+    ) -> oneshot::Receiver<Back> {
         let (worker, snapshot, listener) = exchange.place();
         let fork = worker.take_exchange();
         let (told, hears) = oneshot::channel();
@@ -128,6 +136,7 @@ impl Asks<'_> {
             control: self.control.clone(),
             stored: miss.stored.clone(),
             told,
+            interims,
             refresh: None,
         };
         tokio::task::spawn_local(fetch.run(source));
@@ -153,6 +162,7 @@ impl Asks<'_> {
             control: self.control.clone(),
             stored: Some(object.clone()),
             told: oneshot::channel().0,
+            interims: None,
             refresh: Some((refresh, reader)),
         };
         tokio::task::spawn_local(fetch.run(source));
@@ -162,6 +172,7 @@ impl Asks<'_> {
     async fn hear<D: Downstream>(
         &self,
         mut back: oneshot::Receiver<Back>,
+        interims: Option<&Interims>,
         exchange: &Exchange,
         client: &mut D,
     ) -> Result<Back> {
@@ -170,6 +181,12 @@ impl Asks<'_> {
             client.deadline().at(end);
         }
         poll_fn(|cx| {
+            if let Some(interims) = interims {
+                // What cannot be sent yet goes with what follows.
+                if let Poll::Ready(Err(error)) = interims.pass_to(client, cx) {
+                    return Poll::Ready(Err(error));
+                }
+            }
             if let Poll::Ready(back) = std::pin::Pin::new(&mut back).poll(cx) {
                 return Poll::Ready(back.map_err(|_| ProxyError::new(Kind::Draining)));
             }
