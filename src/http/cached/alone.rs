@@ -45,7 +45,7 @@ impl Asks<'_> {
         if is_plain {
             origin::make_common(exchange);
         }
-        let stored = miss.stored.as_ref().filter(|_| !is_plain);
+        let stored = miss.stored.as_ref();
         let question = Question { way: self.way, cache: self.cache, control: &self.control, stored };
         let requested = now();
         let reply = origin::ask(&question, is_conditional, exchange, client).await;

@@ -104,3 +104,27 @@ fn trailers_are_not_taken_for_fields() {
         ],
     );
 }
+
+#[test]
+fn what_is_larger_than_may_be_stored_is_served_whole_and_not_stored() {
+    let stage = Stage::with("max_object = \"8\"");
+    let fresh = || ok("Cache-Control: max-age=60").body("12345678");
+    case(&stage, "RFC 9111 §3", "as large as may be", &[get().origin(fresh()), get()]);
+    let large = || ok("Cache-Control: max-age=60").body("123456789");
+    case(
+        &stage,
+        "RFC 9111 §3",
+        "by its length",
+        &[
+            get().origin(large()).has("cache-status", "pointsman; fwd=uri-miss; detail=too-large"),
+            get().origin(large()),
+        ],
+    );
+    let chunks = || Answer::raw(&format!("{FRESH}Transfer-Encoding: chunked\n\n9\n123456789\n0\n\n"), false);
+    case(
+        &stage,
+        "RFC 9111 §3",
+        "by its chunks",
+        &[get().origin(chunks()).reads("123456789"), get().origin(chunks()).reads("123456789")],
+    );
+}

@@ -139,3 +139,40 @@ fn head_updates_what_is_stored_and_the_same() {
         ],
     );
 }
+
+#[test]
+fn head_is_answered_by_what_is_stale_where_get_would_be() {
+    let stage = Stage::new();
+    let stored = |directives: &str| {
+        get().origin(ok(format!("Cache-Control: max-age=10, {directives}\nETag: \"a\"\nAge: 20")))
+    };
+    case(
+        &stage,
+        "RFC 9110 §9.3.2, RFC 5861 §4",
+        "the origin fails",
+        &[
+            stored("stale-if-error=60"),
+            request("HEAD")
+                .origin(response("503 Oops", ""))
+                .gets(200)
+                .has("etag", "\"a\"")
+                .has("content-length", "8"),
+            request("HEAD").down().gets(200).has("etag", "\"a\""),
+        ],
+    );
+    case(
+        &stage,
+        "RFC 9111 §4.2.4",
+        "where that is forbidden",
+        &[
+            stored("stale-if-error=60, must-revalidate"),
+            request("HEAD").origin(response("503 Oops", "")).gets(503),
+        ],
+    );
+    case(
+        &stage,
+        "RFC 9111 §5.2.1.2",
+        "where the client allows it",
+        &[stored("x"), request("HEAD").with("Cache-Control: max-stale").has("age", "2*")],
+    );
+}

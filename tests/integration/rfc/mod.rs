@@ -6,6 +6,7 @@
 mod age;
 mod bodies;
 mod case;
+mod collapsing;
 mod credentials;
 mod freshness;
 mod head;

@@ -69,6 +69,41 @@ fn what_the_304_says_of_storing_counts_from_then_on() {
 }
 
 #[test]
+fn what_a_304_sets_for_one_client_is_not_stored() {
+    let stage = Stage::new();
+    case(
+        &stage,
+        "RFC 9111 §7.3, §3.2",
+        "Set-Cookie",
+        &[
+            stale("ETag: \"a\""),
+            unchanged("ETag: \"a\"\nCache-Control: max-age=60\nSet-Cookie: a=1"),
+            get().lacks("set-cookie"),
+        ],
+    );
+    case(
+        &stage,
+        "RFC 9111 §3.1",
+        "Proxy-Authenticate",
+        &[
+            stale("ETag: \"a\""),
+            unchanged("ETag: \"a\"\nCache-Control: max-age=60\nProxy-Authenticate: Basic"),
+            get().lacks("proxy-authenticate"),
+        ],
+    );
+    case(
+        &stage,
+        "RFC 9213 §2.2",
+        "CDN-Cache-Control",
+        &[
+            stale("ETag: \"a\""),
+            unchanged("ETag: \"a\"\nCache-Control: no-store\nCDN-Cache-Control: max-age=60"),
+            get(),
+        ],
+    );
+}
+
+#[test]
 fn a_304_that_changes_vary_is_for_requests_like_its_own() {
     let stage = Stage::new();
     let german = |step: Step| step.with("Accept-Language: de");

@@ -59,12 +59,42 @@ fn fields_that_mean_the_same_match() {
         ("Vary: X-A", "X-A: 1\nX-B: 1", "X-A: 1\nX-B: 2"),
         ("Vary: X-A, x-a", "X-A: 1", "X-A: 1"),
         ("Vary: X-A", "", "X-B: 1"),
+        ("Vary: X-Forwarded-Proto", "", ""),
+        ("Vary: X-Forwarded-For, X-Forwarded-Host", "", ""),
+        ("Vary: Via, Host, X-Request-Id", "", ""),
+        ("Vary: Connection", "", ""),
         ("Vary: Accept-Language", "Accept-Language: de,fr;q=0.5", "Accept-Language: DE , fr ; q=0.5"),
         ("Vary: Accept-Encoding", "Accept-Encoding: gzip, br", "Accept-Encoding: br;q=0.9, GZIP, foo"),
     ] {
         let what = format!("{vary:?}: {one:?}, then {other:?}");
         case(&stage, "RFC 9111 §4.1", &what, &[asking(one).origin(by(vary)), asking(other)]);
     }
+}
+
+#[test]
+fn fields_that_are_left_out_on_the_way_do_not_mix_variants_up() {
+    let stage = Stage::new();
+    case(
+        &stage,
+        "RFC 9111 §4.1",
+        "Range",
+        &[
+            asking("Range: bytes=0-1").origin(by("Vary: Range")).gets(206).reads("an"),
+            get(),
+            asking("Range: bytes=0-1").origin(by("Vary: Range")).gets(206).reads("an"),
+        ],
+    );
+    case(
+        &stage,
+        "RFC 9111 §4.1",
+        "Authorization",
+        &[
+            asking("Authorization: a").origin(ok("Cache-Control: public, max-age=60\nVary: Authorization")),
+            asking("Authorization: b").origin(ok("Cache-Control: public, max-age=60\nVary: Authorization")),
+            asking("Authorization: a").reads("answer 1"),
+            get().origin(ok("Cache-Control: max-age=60")),
+        ],
+    );
 }
 
 #[test]
