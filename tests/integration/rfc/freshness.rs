@@ -248,3 +248,25 @@ fn what_is_immutable_is_not_validated_while_it_is_fresh() {
         &[get().origin(ok("Cache-Control: immutable\nETag: \"a\"")), get().origin(ok(""))],
     );
 }
+
+#[test]
+fn what_is_fresh_becomes_stale() {
+    let stage = Stage::new();
+    let path = stage.path();
+    let say = |headers: &str, text: &str| {
+        let bytes =
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{headers}\r\n{text}", text.len()).into_bytes();
+        stage.say(&path, super::stage::Said { bytes, closes: false });
+    };
+    say("Cache-Control: max-age=2\r\n", "old");
+    say("Cache-Control: max-age=60\r\n", "new");
+    let mut ages = Vec::new();
+    crate::support::eventually("RFC 9111 §4.2: it is stale", || {
+        let response = stage.proxy.get(&path);
+        ages.extend(response.header("age").map(|age| age.parse::<u64>().unwrap()));
+        response.text() == "new"
+    });
+    assert!(ages.is_sorted() && ages.contains(&1), "RFC 9111 §4.2.3: {ages:?}");
+    assert!(!ages.iter().any(|age| *age >= 2), "RFC 9111 §4.2: {ages:?}");
+    assert_eq!(stage.asked(&path).len(), 2, "RFC 9111 §4.2");
+}

@@ -114,8 +114,14 @@ fn refresh(stage: &Stage, directives: &str, answer: &str) -> String {
     };
     say("200 OK", &format!("Cache-Control: max-age=10, {directives}\r\nETag: \"a\"\r\nAge: 20\r\n"), "old");
     assert_eq!(stage.proxy.get(&path).text(), "old");
-    let headers = if answer == "200 OK" { "Cache-Control: max-age=60\r\n" } else { "" };
-    say(answer, headers, "new");
+    match answer {
+        "200 OK" => say(answer, "Cache-Control: max-age=60\r\n", "new"),
+        "304 Not Modified" => {
+            let bytes = "HTTP/1.1 304 X\r\nETag: \"a\"\r\nCache-Control: max-age=60\r\n\r\n";
+            stage.say(&path, Said { bytes: bytes.into(), closes: false });
+        }
+        _ => say(answer, "Cache-Control: private\r\n", "new"),
+    }
     path
 }
 
@@ -131,6 +137,31 @@ fn what_is_stale_is_served_while_it_is_refreshed() {
     let asked = stage.asked(&path);
     assert_eq!(asked.len(), 2, "RFC 5861 §3: one refreshes it");
     assert_eq!(asked[1].header("if-none-match"), Some("\"a\""), "RFC 9111 §4.3.1");
+}
+
+#[test]
+fn a_refresh_asks_whether_it_holds() {
+    let stage = Stage::new();
+    let path = refresh(&stage, "stale-while-revalidate=60", "304 Not Modified");
+    let mut client = stage.connect();
+    client.send(format!("HEAD {path} HTTP/1.1\r\nHost: test\r\nIf-None-Match: \"x\"\r\n\r\n"));
+    assert_eq!(client.response("HEAD").status, 200);
+    eventually("RFC 5861 §3: it is fresh again", || {
+        let response = stage.proxy.get(&path);
+        assert_eq!(response.text(), "old");
+        !response.header("cache-status").unwrap().contains("ttl=-")
+    });
+    let asked = stage.asked(&path);
+    assert_eq!((asked.len(), asked[1].method.as_str()), (2, "GET"), "RFC 5861 §3");
+    assert_eq!(asked[1].header("if-none-match"), Some("\"a\""), "RFC 9111 §4.3.1");
+}
+
+#[test]
+fn what_is_not_stored_any_more_is_not_served_stale() {
+    let stage = Stage::new();
+    let path = refresh(&stage, "stale-while-revalidate=60", "200 Own");
+    assert_eq!(stage.proxy.get(&path).text(), "old");
+    eventually("RFC 9111 §4.3.3: it is gone", || stage.proxy.get(&path).text() != "old");
 }
 
 #[test]

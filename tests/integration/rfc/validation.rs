@@ -144,6 +144,74 @@ fn a_full_answer_takes_the_place() {
 }
 
 #[test]
+fn a_client_that_has_what_has_just_come_gets_304() {
+    let stage = Stage::new();
+    case(
+        &stage,
+        "RFC 9111 §4.3.2",
+        "the newer",
+        &[
+            stale("ETag: \"a\""),
+            get()
+                .with("If-None-Match: \"b\"")
+                .asks("if-none-match", "\"a\"")
+                .origin(ok(format!("{FRESH}\nETag: \"b\"")))
+                .gets(304),
+            get().has("etag", "\"b\""),
+        ],
+    );
+    case(
+        &stage,
+        "RFC 9111 §4.3.2",
+        "the older",
+        &[
+            stale("ETag: \"a\""),
+            get()
+                .with("If-None-Match: \"a\"")
+                .origin(ok(format!("{FRESH}\nETag: \"b\"")))
+                .has("etag", "\"b\""),
+        ],
+    );
+    case(
+        &stage,
+        "RFC 9111 §4.3.2, RFC 5861 §4",
+        "the stale, since the origin fails",
+        &[
+            stale("Cache-Control: stale-if-error=60\nETag: \"a\""),
+            get().with("If-None-Match: \"a\"").origin(response("503 Oops", "")).gets(304),
+        ],
+    );
+}
+
+#[test]
+fn tags_that_are_none_are_not_asked_for() {
+    let stage = Stage::new();
+    for tag in ["a", "'a'", "\"a", "w/\"a\"", "W/a", ""] {
+        case(
+            &stage,
+            "RFC 9110 §8.8.3",
+            tag,
+            &[
+                stale(&format!("ETag: {tag}\nLast-Modified: @-1000")),
+                get()
+                    .asks_without("if-none-match")
+                    .asks("if-modified-since", "@-1000")
+                    .origin(response("304 X", "Last-Modified: @-1000")),
+            ],
+        );
+    }
+    case(
+        &stage,
+        "RFC 9110 §8.8.3",
+        "a tag of odd signs is one",
+        &[
+            stale("ETag: \"a,b\\\""),
+            get().asks("if-none-match", "\"a,b\\\"").origin(response("304 X", "ETag: \"a,b\\\"")),
+        ],
+    );
+}
+
+#[test]
 fn what_is_stored_outlives_answers_that_are_for_one_only() {
     let stage = Stage::new();
     for line in ["Authorization: a", "Cookie: a=1"] {
