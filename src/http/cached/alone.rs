@@ -40,16 +40,16 @@ impl Asks<'_> {
     ) -> Result<Served> {
         exchange.cache = Some(served::Served::Miss);
         let is_plain = self.is_plain(&miss, exchange);
-        let own = exchange.request.fields.clone();
-        let is_conditional = !is_plain && origin::prepare(exchange, miss.stored.as_ref());
-        if is_plain {
-            origin::make_common(exchange);
-        }
-        let stored = miss.stored.as_ref();
-        let question = Question { way: self.way, cache: self.cache, control: &self.control, stored };
         let requested = now();
-        let reply = origin::ask(&question, is_conditional, exchange, client).await;
-        exchange.request.fields = own;
+        let mut reply = self.question(&miss, is_plain, exchange, client).await;
+        if let (false, Ok(Reply::Own { why, .. })) = (is_plain, &reply) {
+            self.note(miss.stored.as_ref(), *why, exchange);
+            if wants_less(exchange) {
+                // The backend's connection, and its place, are given back before it is asked again.
+                drop(reply);
+                reply = self.question(&miss, true, exchange, client).await;
+            }
+        }
         match reply {
             Ok(Reply::Validated { object, stays }) => {
                 stays.settle(self.cache, miss.stored.as_ref(), &object, &[]);
@@ -69,8 +69,6 @@ impl Asks<'_> {
             Ok(Reply::Own { live, sticky, why }) => {
                 if self.is_head {
                     self.compare(&miss, requested, exchange);
-                } else if !is_plain {
-                    self.note(stored, why, exchange);
                 }
                 let status = CacheStatus { detail: Some(why.name()), ..CacheStatus::forwarded(miss.why) };
                 status.add_to(&mut exchange.response.fields);
@@ -82,6 +80,29 @@ impl Asks<'_> {
             },
             Err(error) => Err(error),
         }
+    }
+
+    /// Asks the origin: as the client asks, or so that the answer may be shared.
+    async fn question<D: Downstream>(
+        &self,
+        miss: &Miss,
+        is_plain: bool,
+        exchange: &mut Running,
+        client: &mut D,
+    ) -> Result<Reply> {
+        let own = exchange.request.fields.clone();
+        let stored = miss.stored.as_ref();
+        let is_conditional = match is_plain {
+            true => {
+                origin::make_common(exchange);
+                false
+            }
+            false => origin::prepare(exchange, stored),
+        };
+        let question = Question { way: self.way, cache: self.cache, control: &self.control, stored };
+        let reply = origin::ask(&question, is_conditional, exchange, client).await;
+        exchange.request.fields = own;
+        reply
     }
 
     /// Whether the origin is asked as the client asks, for a part, or for nothing if it has it: where the answer is
@@ -150,6 +171,14 @@ impl Asks<'_> {
             HeadEffect::Nothing => {}
         }
     }
+}
+
+/// Whether a client would be served with less than the whole that came, which was asked for to be shared, and is not: it
+/// may have it, or want a part of it, which may be much smaller.
+pub(super) fn wants_less(exchange: &Exchange) -> bool {
+    let fields = &exchange.request.fields;
+    exchange.response.status == 200
+        && ["range", "if-none-match", "if-modified-since"].iter().any(|name| fields.get(name).is_some())
 }
 
 fn has_credentials(exchange: &Exchange) -> bool {

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Asks, Miss, Recheck, Step,
+    alone::wants_less,
     fetch::{Answered, Back, Fetch, Interims, Refresh},
     now, send,
 };
@@ -101,8 +102,7 @@ impl Asks<'_> {
             Answered::Own { live, sticky, detail } => {
                 drop(reader);
                 exchange.cache = Some(served::Served::Miss);
-                if exchange.response.status == 200 && exchange.request.fields.get("range").is_some() {
-                    // It was asked for whole to be shared. It is not, and may be much larger than the part.
+                if wants_less(exchange) {
                     return Ok(Step::Alone);
                 }
                 let status = CacheStatus { detail: Some(detail), ..CacheStatus::forwarded(miss.why) };
