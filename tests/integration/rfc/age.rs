@@ -6,21 +6,21 @@ use super::{Again::*, Stage, case, get, ok, response, rows};
 fn age_is_what_age_and_date_say() {
     let stage = Stage::new();
     for (what, headers, age) in [
-        ("of now", "", "0*"),
-        ("by Age", "Age: 30", "3*"),
-        ("by Date", "Date: @-30", "3*"),
-        ("by both, Age being more", "Date: @-30\nAge: 50", "5*"),
-        ("by both, Date being more", "Date: @-50\nAge: 30", "5*"),
-        ("a Date that is to come", "Date: @+50", "0*"),
-        ("no Date, but Age", "Age: 40", "4*"),
-        ("a list: the first", "Age: 30, 0", "3*"),
-        ("two lines: the first", "Age: 30\nAge: 0", "3*"),
-        ("a word", "Age: old", "0*"),
-        ("less than 0", "Age: -30", "0*"),
-        ("a fraction", "Age: 30.5", "0*"),
-        ("a quoted number", "Age: \"30\"", "0*"),
-        ("a parameter", "Age: 30;x=1", "0*"),
-        ("a Date that is none", "Date: today", "0*"),
+        ("of now", "", "~0"),
+        ("by Age", "Age: 30", "~30"),
+        ("by Date", "Date: @-30", "~30"),
+        ("by both, Age being more", "Date: @-30\nAge: 50", "~50"),
+        ("by both, Date being more", "Date: @-50\nAge: 30", "~50"),
+        ("a Date that is to come", "Date: @+50", "~0"),
+        ("no Date, but Age", "Age: 40", "~40"),
+        ("a list: the first", "Age: 30, 0", "~30"),
+        ("two lines: the first", "Age: 30\nAge: 0", "~30"),
+        ("a word", "Age: old", "~0"),
+        ("less than 0", "Age: -30", "~0"),
+        ("a fraction", "Age: 30.5", "~0"),
+        ("a quoted number", "Age: \"30\"", "~0"),
+        ("a parameter", "Age: 30;x=1", "~0"),
+        ("a Date that is none", "Date: today", "~0"),
     ] {
         let answer = ok(format!("Cache-Control: max-age=1000\n{headers}"));
         case(&stage, "RFC 9111 §4, §4.2.3, §5.1", what, &[get().origin(answer), get().has("age", age)]);
@@ -92,8 +92,8 @@ fn a_response_without_date_gets_one() {
         "a validation begins the age anew",
         &[
             get().origin(ok("Cache-Control: max-age=60\nDate: @-100\nETag: \"a\"")),
-            get().origin(response("304 Not Modified", "ETag: \"a\"")).has("age", "0"),
-            get().has("age", "0*"),
+            get().origin(response("304 Not Modified", "ETag: \"a\"")).has("age", "~0"),
+            get().has("age", "~0"),
         ],
     );
     case(
@@ -102,8 +102,8 @@ fn a_response_without_date_gets_one() {
         "or with the Age and Date of the 304",
         &[
             get().origin(ok("Cache-Control: max-age=60\nDate: @-100\nETag: \"a\"")),
-            get().origin(response("304 Not Modified", "ETag: \"a\"\nAge: 20")).has("age", "2*"),
-            get().has("age", "2*"),
+            get().origin(response("304 Not Modified", "ETag: \"a\"\nAge: 20")).has("age", "~20"),
+            get().has("age", "~20"),
         ],
     );
 }
@@ -116,6 +116,6 @@ fn what_is_forwarded_keeps_the_age_of_caches_before() {
         &stage,
         "RFC 9111 §5.1",
         "the first answer, and the second",
-        &[get().origin(answer).has("age", "20"), get().has("age", "2*")],
+        &[get().origin(answer).has("age", "~20"), get().has("age", "~20")],
     );
 }

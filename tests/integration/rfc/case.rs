@@ -128,7 +128,7 @@ impl Step {
         Self { is_broken: true, ..self }
     }
 
-    /// A field that the client must get. A value that ends with `*` may go on.
+    /// A field that the client must get. A value that ends with `*` may go on, and `~60` is about 60.
     pub fn has(mut self, name: &str, value: &str) -> Self {
         self.has.push((name.into(), Some(value.into())));
         self
@@ -337,6 +337,7 @@ fn judge_asked(step: &Step, requests: &[Request], play: &Play<'_>, told: &mut St
 fn compare(of: &str, name: &str, own: &[&str], wanted: Option<String>, told: &mut String) {
     let is_right = match &wanted {
         None => own.is_empty(),
+        Some(wanted) if wanted.contains('~') => is_near(&own.join(", "), wanted),
         Some(wanted) => match wanted.strip_suffix('*') {
             Some(start) => own.iter().any(|own| own.starts_with(start)),
             None => own.join(", ") == *wanted,
@@ -345,4 +346,11 @@ fn compare(of: &str, name: &str, own: &[&str], wanted: Option<String>, told: &mu
     if !is_right {
         let _ = write!(told, "{of} has {name}: {own:?} instead of {wanted:?}; ");
     }
+}
+
+/// Whether a value ends with about this number of seconds, as `ttl=~60` has it: the machine may be busy.
+fn is_near(own: &str, wanted: &str) -> bool {
+    let (start, number) = wanted.split_once('~').unwrap();
+    let own = own.strip_prefix(start).and_then(|own| own.parse::<i64>().ok());
+    own.is_some_and(|own| own.abs_diff(number.parse().unwrap()) < 10)
 }

@@ -15,7 +15,7 @@ fn head_is_answered_from_what_get_stored() {
                 .has("content-length", "8")
                 .has("etag", "\"a\"")
                 .has("x-own", "1")
-                .has("age", "0*")
+                .has("age", "~0")
                 .has("cache-status", "pointsman; hit*"),
             get(),
         ],
@@ -123,7 +123,7 @@ fn head_updates_what_is_stored_and_the_same() {
         &[
             get().origin(ok("Cache-Control: max-age=60\nAge: 60\nETag: \"a\"\nX-Own: 1").body("12345")),
             request("HEAD").origin(newer()),
-            get().has("x-own", "2").has("age", "0*"),
+            get().has("x-own", "2").has("age", "~0"),
         ],
     );
     case(
@@ -173,6 +173,6 @@ fn head_is_answered_by_what_is_stale_where_get_would_be() {
         &stage,
         "RFC 9111 §5.2.1.2",
         "where the client allows it",
-        &[stored("x"), request("HEAD").with("Cache-Control: max-stale").has("age", "2*")],
+        &[stored("x"), request("HEAD").with("Cache-Control: max-stale").has("age", "~20")],
     );
 }

@@ -11,7 +11,7 @@ fn a_tenth_of_the_time_since_it_changed() {
             (clause, "changed long ago", "Last-Modified: @-100000", Hit),
             (clause, "a tenth is not over", "Last-Modified: @-1000\nAge: 50", Hit),
             (clause, "a tenth is over", "Last-Modified: @-1000\nAge: 101\nETag: \"a\"", Asks),
-            (clause, "changed just now", "Last-Modified: @-0\nETag: \"a\"", Miss),
+            (clause, "changed just now", "Date: @-0\nLast-Modified: @-0\nETag: \"a\"", Miss),
             (clause, "changed in the time to come", "Last-Modified: @+1000\nETag: \"a\"", Miss),
             (clause, "a date that is none", "Last-Modified: long ago\nETag: \"a\"", Miss),
             (
@@ -27,6 +27,19 @@ fn a_tenth_of_the_time_since_it_changed() {
                 "no-cache counts",
                 "Last-Modified: @-100000\nCache-Control: no-cache\nETag: \"a\"",
                 Asks,
+            ),
+            (clause, "an empty Cache-Control says nothing", "Last-Modified: @-100000\nCache-Control:", Hit),
+            (
+                clause,
+                "a lifetime that is none",
+                "Last-Modified: @-100000\nCache-Control: max-age=x\nETag: \"a\"",
+                Asks,
+            ),
+            (
+                clause,
+                "CDN-Cache-Control without a lifetime",
+                "Last-Modified: @-100000\nCDN-Cache-Control: must-revalidate",
+                Hit,
             ),
             (clause, "no-store counts", "Last-Modified: @-100000\nCache-Control: no-store", Miss),
         ],

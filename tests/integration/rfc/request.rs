@@ -55,7 +55,7 @@ fn a_client_may_take_what_is_stale() {
         "Cache-Control: max-stale=60",
         "Cache-Control: max-age=200, max-stale=60",
     ] {
-        let served = get().with(line).has("cache-status", "pointsman; hit; ttl=-*").has("age", "15*");
+        let served = get().with(line).has("cache-status", "pointsman; hit; ttl=-*").has("age", "~150");
         case(&stage, "RFC 9111 §5.2.1.2", line, &[stored(stale), served]);
     }
     for line in [
@@ -120,6 +120,29 @@ fn only_if_cached_never_asks_the_origin() {
         &[
             stored("Cache-Control: max-age=60"),
             get().with("Cache-Control: only-if-cached, no-cache").gets(504),
+        ],
+    );
+}
+
+#[test]
+fn what_is_asked_for_holds_on_a_miss_too() {
+    let stage = Stage::new();
+    for line in ["no-cache", "max-age=0", "max-stale", "min-fresh=1000", "stale-if-error=60", "unknown=1"] {
+        case(
+            &stage,
+            "RFC 9111 §5.2.1",
+            line,
+            &[get().with(&format!("Cache-Control: {line}")).origin(ok("Cache-Control: max-age=60")), get()],
+        );
+    }
+    case(
+        &stage,
+        "RFC 9111 §5.2.1.7",
+        "what only-if-cached did not get is fetched for the next",
+        &[
+            get().with("Cache-Control: only-if-cached").gets(504),
+            get().origin(ok("Cache-Control: max-age=60")),
+            get().with("Cache-Control: only-if-cached"),
         ],
     );
 }

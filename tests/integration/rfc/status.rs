@@ -11,7 +11,7 @@ fn each_answer_tells_where_it_comes_from() {
         "RFC 9211 §2.2, §2.5, §2.1, §2.4",
         "miss, stored; hit",
         &[
-            get().origin(fresh()).has("cache-status", "pointsman; fwd=uri-miss; stored; ttl=60"),
+            get().origin(fresh()).has("cache-status", "pointsman; fwd=uri-miss; stored; ttl=~60"),
             get().has("cache-status", "pointsman; hit; ttl=*"),
         ],
     );
@@ -24,7 +24,7 @@ fn each_answer_tells_where_it_comes_from() {
             get()
                 .with("X-A: 1")
                 .origin(ok("Cache-Control: max-age=60\nVary: X-A"))
-                .has("cache-status", "pointsman; fwd=vary-miss; stored; ttl=60"),
+                .has("cache-status", "pointsman; fwd=vary-miss; stored; ttl=~60"),
         ],
     );
     let validated = || response("304 X", "ETag: \"a\"");
@@ -34,15 +34,15 @@ fn each_answer_tells_where_it_comes_from() {
         "validated",
         &[
             get().origin(ok("Cache-Control: max-age=60\nAge: 60\nETag: \"a\"")),
-            get().origin(validated()).has("cache-status", "pointsman; fwd=stale; fwd-status=304; ttl=60"),
+            get().origin(validated()).has("cache-status", "pointsman; fwd=stale; fwd-status=304; ttl=~60"),
             get()
                 .with("Cache-Control: no-cache")
                 .origin(validated())
-                .has("cache-status", "pointsman; fwd=request; fwd-status=304; ttl=60"),
+                .has("cache-status", "pointsman; fwd=request; fwd-status=304; ttl=~60"),
             get()
                 .with("Cache-Control: no-cache")
                 .origin(fresh())
-                .has("cache-status", "pointsman; fwd=request; stored; ttl=60"),
+                .has("cache-status", "pointsman; fwd=request; stored; ttl=~60"),
         ],
     );
     case(
@@ -95,13 +95,70 @@ fn the_member_stands_behind_those_of_caches_before() {
         "RFC 9211 §2",
         "in the order of the way",
         &[
-            get()
-                .origin(answer())
-                .has("cache-status", "first; hit, second; fwd=miss, pointsman; fwd=uri-miss; stored; ttl=60"),
+            get().origin(answer()).has(
+                "cache-status",
+                "first; hit, second; fwd=miss, pointsman; fwd=uri-miss; stored; ttl=~60",
+            ),
             get()
                 .has("cache-status", "first; hit*")
                 .has("cache-status", "second; fwd=miss*")
                 .has("cache-status", "pointsman; hit; ttl=*"),
         ],
+    );
+}
+
+#[test]
+fn an_age_beyond_all_numbers_gives_a_time_that_is_one() {
+    let stage = Stage::new();
+    case(
+        &stage,
+        "RFC 9211 §2.4, RFC 8941 §3.3.1",
+        "much left",
+        &[get()
+            .origin(ok("Cache-Control: max-age=99999999999999999999"))
+            .has("cache-status", "pointsman; fwd=uri-miss; stored; ttl=~2147483648")],
+    );
+    case(
+        &stage,
+        "RFC 9211 §2.4",
+        "much too old",
+        &[
+            get()
+                .origin(ok("Cache-Control: max-age=1\nAge: 99999999999999999999"))
+                .has("cache-status", "pointsman; fwd=uri-miss; stored; ttl=~-2147483647"),
+            get()
+                .with("Cache-Control: max-stale")
+                .has("age", "~2147483648")
+                .has("cache-status", "pointsman; hit; ttl=-21474836*"),
+        ],
+    );
+}
+
+#[test]
+fn refusals_say_why() {
+    let stage = Stage::new();
+    for (lines, headers, detail) in [
+        ("X-A: 1", "Cache-Control: max-age=60\nSet-Cookie: a=1", "set-cookie"),
+        ("X-A: 1", "Cache-Control: max-age=60\nVary: *", "vary-any"),
+        ("Authorization: a", "Cache-Control: max-age=60", "authorization"),
+        ("Cache-Control: no-store", "Cache-Control: max-age=60", "request-no-store"),
+    ] {
+        case(
+            &stage,
+            "RFC 9211 §2.8",
+            detail,
+            &[get()
+                .with(lines)
+                .origin(ok(headers))
+                .has("cache-status", &format!("pointsman; fwd=uri-miss; detail={detail}"))],
+        );
+    }
+    case(
+        &stage,
+        "RFC 9211 §2.8",
+        "must-understand",
+        &[get()
+            .origin(response("299 Odd", "Cache-Control: must-understand, max-age=60"))
+            .has("cache-status", "pointsman; fwd=uri-miss; detail=must-understand")],
     );
 }

@@ -98,6 +98,19 @@ fn what_only_looks_like_a_prohibition_is_none() {
             ),
             ("RFC 9111 §5.2.2.6", "no-transform", "Cache-Control: max-age=60, no-transform", Hit),
             ("RFC 9111 §5.2", "empty members and white space", "Cache-Control: , ,\tmax-age=60 ,,", Hit),
+            (
+                "RFC 9211 §2",
+                "a Cache-Status of before",
+                "Cache-Control: max-age=60\nCache-Status: x; fwd=bypass",
+                Hit,
+            ),
+            ("RFC 9111 §5.5", "Warning", "Cache-Control: max-age=60\nWarning: 110 - stale", Hit),
+            (
+                "RFC 9111 §5.2",
+                "an unknown directive with an odd argument",
+                "Cache-Control: a=(b), max-age=60, c==d",
+                Hit,
+            ),
             ("RFC 9110 §12.5.5", "an empty Vary", "Cache-Control: max-age=60\nVary:", Hit),
         ],
     );
