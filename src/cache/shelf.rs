@@ -288,6 +288,14 @@ impl Shelf {
         if has_fields { self.purge(&Rule::Uri(uri.clone()), false, tags) } else { None }
     }
 
+    /// What lies there of an object does not hold any more.
+    pub fn remove(&self, object: &Object) {
+        // Of those that vary it is not known which it is; purges and writes find them all.
+        if let Some(disk) = self.disk().filter(|_| object.variant.text().is_empty()) {
+            disk.remove_key(object.key.hash());
+        }
+    }
+
     /// Begins a purge: it holds from here on. What is returned does it, on a thread that may wait.
     pub fn purge(self: &Arc<Self>, rule: &Rule, is_soft: bool, tags: &str) -> Option<Purging> {
         let disk = self.disk()?;
@@ -400,11 +408,17 @@ impl Kept {
         Object::assembled(key, variant, entry, Body::of([]))
     }
 
-    /// The same with a newer head, which is kept too.
-    pub fn renewed(mut self, entry: Entry) -> Self {
+    /// The same with another head, which is not kept.
+    pub fn with(mut self, entry: Entry) -> Self {
         self.record = Record { entry, begun: now_millis(), ..self.record };
-        self.disk.update(self.id, self.record.encode());
         self
+    }
+
+    /// The same with a newer head, which is kept too.
+    pub fn renewed(self, entry: Entry) -> Self {
+        let renewed = self.with(entry);
+        renewed.disk.update(renewed.id, renewed.record.encode());
+        renewed
     }
 
     /// Takes it out.

@@ -152,18 +152,25 @@ impl Cache {
 
     /// Stores the newer head of a response in the place of the older one, if that is still there.
     pub fn replace(&self, before: &Arc<Object>, object: Arc<Object>, rules: &[Rule]) {
-        if let Some(memory) = &self.store.memory
-            && self.survives(&object.key, &object.entry.head.fields, rules)
-        {
-            memory.replace(before, object, self.conf.max_variants as usize);
+        let Some(memory) = &self.store.memory else { return };
+        if !self.survives(&object.key, &object.entry.head.fields, rules) {
+            return;
+        }
+        let most = self.conf.max_variants as usize;
+        // What came from disk has no place here yet.
+        let is_from_disk =
+            || self.store.shelf.may_have(&object.key) && memory.variants(&object.key).is_empty();
+        if !memory.replace(before, object.clone(), most) && is_from_disk() {
+            let _ = memory.put(object, most);
         }
     }
 
-    /// Takes this very object out.
+    /// Takes this very object out, from disk too.
     pub fn remove(&self, object: &Arc<Object>) {
         if let Some(memory) = &self.store.memory {
             memory.remove(object);
         }
+        self.store.shelf.remove(object);
     }
 
     /// Something was written to a URI: nothing that is stored of it is served any more. What is returned is still to

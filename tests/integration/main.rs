@@ -38,6 +38,7 @@ mod reload;
 mod reload_keeps;
 mod reload_soak;
 mod retries;
+mod rfc;
 mod routing;
 mod smuggling;
 mod support;

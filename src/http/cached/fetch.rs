@@ -10,6 +10,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
+    interims::Interims,
     join::is_of_origin,
     now,
     origin::{self, Question, Reply, Why},
@@ -21,7 +22,6 @@ use crate::{
         control::RequestControl,
         fill::{Answer, Failure, Origin, Reader, Source},
         freshness::Verdict,
-        marks,
         object::Object,
         shelf::Kept,
         status::Forward,
@@ -32,7 +32,6 @@ use crate::{
     fields::Fields,
     h1::ResponseHead,
     http::pass::Way,
-    moment::Moment,
     net::{Block, Deadline, Piece},
     runtime::{Slot, WorkerSnapshot},
     upstream::forward::Live,
@@ -50,6 +49,8 @@ pub(super) struct Fetch {
     pub(super) stored: Option<Arc<Object>>,
     /// Who leads hears of the head, if it is still there.
     pub(super) told: oneshot::Sender<Back>,
+    /// And of what comes before it; none where nobody is to hear.
+    pub(super) interims: Option<Rc<Interims>>,
     /// What it refreshes in the background; the reader stands for all who will ask.
     pub(super) refresh: Option<(Refresh, Reader)>,
 }
@@ -156,11 +157,8 @@ impl Fetch {
 
     /// It is the leader's alone.
     fn release(self, live: Live, sticky: Option<usize>, why: Why, source: Source) {
-        if why.is_of_response() {
-            let is_error = self.exchange.response.status >= 500;
-            let long = if is_error { marks::SHORT } else { marks::LONG };
-            self.cache.store.unshared.set(source.key(), Moment::now().plus(long));
-        }
+        let status = self.exchange.response.status;
+        origin::note(&self.cache, source.key(), self.stored.as_ref(), why, status);
         source.release();
         self.tell(Answered::Own { live: Box::new(live), sticky, detail: why.name() });
     }
@@ -168,8 +166,8 @@ impl Fetch {
     /// The end of a question about something in memory, or about nothing.
     fn conclude(self, reply: Result<Reply>, source: Source) {
         let answered = match (reply, self.stored.clone()) {
-            (Ok(Reply::Validated { object, may_stay }), before) => {
-                settle(&self.cache, before.as_ref(), &object, may_stay, source);
+            (Ok(Reply::Validated { object, stays }), before) => {
+                stays.settle(&self.cache, before.as_ref(), &object, source);
                 Answered::Validated { object, status: Some(304) }
             }
             (Ok(Reply::Failing { status }), Some(object)) => {
@@ -190,11 +188,8 @@ impl Fetch {
     fn conclude_kept(self, reply: Result<Reply>, kept: Box<Kept>, source: Source) {
         let may_be_stale = kept.record.entry.freshness.may_serve_on_error(&self.control, now());
         let answered = match reply {
-            Ok(Reply::Validated { object, may_stay }) => {
-                if !may_stay {
-                    kept.remove();
-                }
-                let kept = Box::new(kept.renewed(object.entry.clone()));
+            Ok(Reply::Validated { object, stays }) => {
+                let kept = Box::new(stays.settle_kept(*kept, &object));
                 Answered::Kept { kept, how: How::Validated(Forward::Stale) }
             }
             Ok(Reply::Failing { status }) => Answered::Kept { kept, how: How::Failed(Some(status)) },
@@ -222,34 +217,11 @@ impl Fetch {
         let route = exchange.route.and_then(|index| shared.routes.get(index)).ok_or(Kind::NoRoute)?;
         let group = exchange.upstream.and_then(|index| snapshot.group(index)).ok_or(Kind::NoBackend)?;
         let way = Way { listener, route, group };
-        let mut nobody = Nobody { source, deadline: Deadline::new() };
+        let interims = self.interims.as_deref();
+        let mut nobody = Nobody { source, deadline: Deadline::new(), interims };
         let question =
             Question { way: &way, cache: &self.cache, control: &self.control, stored: self.stored.as_ref() };
         origin::ask(&question, is_conditional, exchange, &mut nobody).await
-    }
-}
-
-/// Puts a validated response in the place of the one that it was, or takes that out where it may not stay.
-pub(super) fn settle(
-    cache: &Arc<Cache>,
-    before: Option<&Arc<Object>>,
-    object: &Arc<Object>,
-    may_stay: bool,
-    source: Source,
-) {
-    source.object(object.clone(), Origin::Validated, |rules| match before {
-        Some(before) if may_stay => cache.replace(before, object.clone(), rules),
-        Some(before) => cache.remove(before),
-        None => {}
-    });
-    renew(cache, object, may_stay);
-}
-
-/// The same on disk.
-fn renew(cache: &Arc<Cache>, object: &Arc<Object>, may_stay: bool) {
-    if cache.store.shelf.may_have(&object.key) {
-        let (cache, object) = (cache.clone(), object.clone());
-        tokio::task::spawn_local(async move { cache.store.shelf.renew(&object, may_stay).await });
     }
 }
 
@@ -266,6 +238,7 @@ fn fail(source: Source, stored: Option<&Arc<Object>>, control: &RequestControl, 
 struct Nobody<'a> {
     source: &'a Source,
     deadline: Deadline,
+    interims: Option<&'a Interims>,
 }
 
 impl Downstream for Nobody<'_> {
@@ -286,11 +259,14 @@ impl Downstream for Nobody<'_> {
     }
 
     fn takes_interim(&self) -> bool {
-        // Whom they would go to is not known, and they are not stored.
-        false
+        self.interims.is_some()
     }
 
-    fn interim(&mut self, _: &ResponseHead) {}
+    fn interim(&mut self, head: &ResponseHead) {
+        if let Some(interims) = self.interims {
+            interims.add(head);
+        }
+    }
 
     fn begin(&mut self, _: &ResponseHead, _: bool, _: Option<u64>) -> Result<()> {
         Ok(())

@@ -13,6 +13,7 @@
 
 mod alone;
 mod fetch;
+mod interims;
 mod join;
 mod origin;
 mod pump;
@@ -181,6 +182,19 @@ impl Asks<'_> {
                 Err(miss) => miss,
             };
             if self.control.only_if_cached {
+                match shelf::take(self.cache, &self.key, &exchange.request.fields).await {
+                    Some(shelf::OnShelf::Object(object)) => {
+                        if let Some(verdict) = shelf::usable(&object.freshness(), &self.control) {
+                            return self.hit(object, verdict, exchange, client).await;
+                        }
+                    }
+                    Some(shelf::OnShelf::Large(kept)) => {
+                        if let Some(verdict) = shelf::usable_there(&kept, &self.control) {
+                            return self.send_kept(kept, shelf::How::Hit(verdict), exchange, client).await;
+                        }
+                    }
+                    None => {}
+                }
                 exchange.cache = Some(served::Served::NotCached);
                 return Err(Kind::NotCached.into());
             }
