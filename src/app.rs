@@ -17,7 +17,7 @@ use crate::{
     cache::fill,
     config::{Config, Loaded, runtime::Workers},
     control::{Control, Loop},
-    http::deliver,
+    http::cached::deliver,
     listen::{
         accepting::Accepting,
         activation::Activated,

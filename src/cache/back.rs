@@ -14,6 +14,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -40,6 +41,9 @@ struct Known {
     is_in_force: bool,
 }
 
+/// How long a journal may take to close that nobody needs any more.
+const CLOSING: Duration = Duration::from_millis(500);
+
 impl Journals {
     /// Those that are to be delivered from.
     pub fn in_force(&self) -> Vec<Arc<Journal>> {
@@ -65,11 +69,25 @@ impl Journals {
 
     /// The journal in a folder: the one that is open there already, or it is opened.
     fn open(&self, path: &Path, limit: u64) -> io::Result<Arc<Journal>> {
-        let is_there = |one: &&Known| one.path == path;
-        if let Some(journal) = self.known().iter().find(is_there).and_then(|one| one.journal.upgrade()) {
-            return Ok(journal);
-        }
-        let journal = Journal::open(&Options::new(path, limit))?;
+        let known = || self.known().iter().any(|one| one.path == path);
+        let open = || {
+            let is_it = |one: &&Known| one.path == path && one.journal.strong_count() > 0;
+            self.known().iter().find(is_it).and_then(|one| one.journal.upgrade())
+        };
+        let mut was_known = known();
+        let journal = loop {
+            if let Some(journal) = open() {
+                return Ok(journal);
+            }
+            match Journal::open(&Options::new(path, limit)) {
+                // It is being closed at this moment, which waits for the disk.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && was_known => {
+                    std::thread::sleep(CLOSING);
+                    was_known = false;
+                }
+                opened => break opened?,
+            }
+        };
         let known = Known { path: path.to_owned(), journal: Arc::downgrade(&journal), is_in_force: false };
         let mut all = self.known();
         all.retain(|one| one.journal.strong_count() > 0);

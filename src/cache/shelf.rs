@@ -223,6 +223,14 @@ impl Shelf {
         if has_fields { self.purge(&Rule::Uri(uri.clone()), false, tags) } else { None }
     }
 
+    /// What lies there of an object does not hold any more.
+    pub fn remove(&self, object: &Object) {
+        // Of those that vary it is not known which it is; purges and writes find them all.
+        if let Some(disk) = self.disk().filter(|_| object.variant.text().is_empty()) {
+            disk.remove_key(object.key.hash());
+        }
+    }
+
     /// Begins a purge: it holds from here on. What is returned does it, on a thread that may wait.
     pub fn purge(self: &Arc<Self>, rule: &Rule, is_soft: bool, tags: &str) -> Option<Purging> {
         let disk = self.disk()?;
@@ -234,6 +242,14 @@ impl Shelf {
         purges.push(purge.clone());
         drop(purges);
         Some(Purging { shelf: self.clone(), disk, purge, tags: tags.to_owned() })
+    }
+
+    /// Takes everything out; gives how much there was. Waits for the disk.
+    pub fn clear(&self) -> u64 {
+        let Some(disk) = self.disk() else { return 0 };
+        let count = disk.stats().objects;
+        disk.clear();
+        count
     }
 
     /// What the store on disk has done and holds.
@@ -327,11 +343,17 @@ impl Kept {
         Object::assembled(key, variant, entry, Body::of([]))
     }
 
-    /// The same with a newer head, which is kept too.
-    pub fn renewed(mut self, entry: Entry) -> Self {
+    /// The same with another head, which is not kept.
+    pub fn with(mut self, entry: Entry) -> Self {
         self.record = Record { entry, begun: now_millis(), ..self.record };
-        self.disk.update(self.id, self.record.encode());
         self
+    }
+
+    /// The same with a newer head, which is kept too.
+    pub fn renewed(self, entry: Entry) -> Self {
+        let renewed = self.with(entry);
+        renewed.disk.update(renewed.id, renewed.record.encode());
+        renewed
     }
 
     /// Takes it out.

@@ -19,7 +19,7 @@ use super::{
     object::Object,
     place::{self, Held, Place},
     policy::Policy,
-    purge::Rule,
+    purge::{Purges, Rule},
     shelf::{Purging, Shelf},
     watch::Watches,
     writes::Writes,
@@ -47,6 +47,8 @@ pub struct Store {
     pub writes: Writes,
     /// What each worker counts.
     pub counts: Box<[Counts]>,
+    /// What operators had purged.
+    pub purges: Purges,
     shape: Mutex<Option<Shape>>,
 }
 
@@ -62,6 +64,7 @@ impl Store {
             watches: Arc::default(),
             writes: Writes::default(),
             unshared: Marks::default(),
+            purges: Purges::default(),
             counts: (0..workers).map(|_| Counts::default()).collect(),
             shape: Mutex::new(shape),
         }
@@ -173,6 +176,11 @@ impl Cache {
         self.store.memory.as_ref().map_or(Found::Nothing, |memory| memory.find(key, request))
     }
 
+    /// What is stored for a request, without a mark that it was asked for: for those who only look.
+    pub fn peek(&self, key: &Key, request: &Fields) -> Found {
+        self.store.memory.as_ref().map_or(Found::Nothing, |memory| memory.peek(key, request))
+    }
+
     /// The longest body that may be stored.
     pub fn longest(&self) -> u64 {
         let most = self.store.fills.bounds().max_object;
@@ -197,18 +205,25 @@ impl Cache {
 
     /// Stores the newer head of a response in the place of the older one, if that is still there.
     pub fn replace(&self, before: &Arc<Object>, object: Arc<Object>, rules: &[Rule]) {
-        if let Some(memory) = &self.store.memory
-            && self.survives(&object.key, &object.entry.head.fields, rules)
-        {
-            memory.replace(before, object, self.conf.max_variants as usize);
+        let Some(memory) = &self.store.memory else { return };
+        if !self.survives(&object.key, &object.entry.head.fields, rules) {
+            return;
+        }
+        let most = self.conf.max_variants as usize;
+        // What came from disk has no place here yet.
+        let is_from_disk =
+            || self.store.shelf.may_have(&object.key) && memory.variants(&object.key).is_empty();
+        if !memory.replace(before, object.clone(), most) && is_from_disk() {
+            let _ = memory.put(object, most);
         }
     }
 
-    /// Takes this very object out.
+    /// Takes this very object out, from disk too.
     pub fn remove(&self, object: &Arc<Object>) {
         if let Some(memory) = &self.store.memory {
             memory.remove(object);
         }
+        self.store.shelf.remove(object);
     }
 
     /// Something was written to a URI: nothing that is stored of it is served any more. What is returned is still to
@@ -228,10 +243,12 @@ impl Cache {
     pub fn purge(&self, rule: &Rule, soft: bool, now: Date) -> u64 {
         // Before what is stored is looked at, so that nothing slips in behind.
         self.tell(rule);
-        let purging = self.store.shelf.purge(rule, soft, &self.conf.purge_header);
+        let is_all = *rule == Rule::All && !soft;
+        let on_disk = if is_all { self.store.shelf.clear() } else { 0 };
+        let purging = if is_all { None } else { self.store.shelf.purge(rule, soft, &self.conf.purge_header) };
         let in_memory = self.purge_memory(rule, soft, now);
         // What is in memory is on disk too, but for what found no room there.
-        in_memory.max(purging.map_or(0, Purging::run))
+        in_memory.max(purging.map_or(on_disk, Purging::run))
     }
 
     /// Has what is on its way not stored where a rule is about it.

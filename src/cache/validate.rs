@@ -232,13 +232,14 @@ pub enum HeadEffect {
     Update,
     /// It is another: the stored one is stale from now on.
     Expire,
-    /// It says nothing: it is no 200.
+    /// It says nothing: it is no 200, or has nothing that would tell that it is the same.
     Nothing,
 }
 
 /// Compares a response to HEAD with a stored response of a body of `length`. "Matching values for any
 /// received validator fields", and the same length where one is given: the stored one may have come by
-/// chunks, without Content-Length.
+/// chunks, without Content-Length. Without any validator nothing tells that it is the same, and requests for HEAD would
+/// keep fresh for ever what nobody asked the origin for again.
 pub fn head_effect(response: &ResponseHead, stored: &Fields, length: u64) -> HeadEffect {
     if response.status != 200 {
         return HeadEffect::Nothing;
@@ -251,8 +252,12 @@ pub fn head_effect(response: &ResponseHead, stored: &Fields, length: u64) -> Hea
         .fields
         .known(Known::ContentLength)
         .is_none_or(|value| std::str::from_utf8(value).is_ok_and(|value| value.parse() == Ok(length)));
-    let same = same_validators && same_length;
-    if same { HeadEffect::Update } else { HeadEffect::Expire }
+    let has_validator = ["etag", "last-modified"].iter().any(|name| response.fields.get(name).is_some());
+    match same_validators && same_length {
+        true if has_validator => HeadEffect::Update,
+        true => HeadEffect::Nothing,
+        false => HeadEffect::Expire,
+    }
 }
 
 /// Whether a Range may be served under the request's If-Range (RFC 9110 §13.1.5): there is none, or it names,

@@ -1,7 +1,7 @@
 //! HTTP towards clients, and THE request path ([`handle`]).
 
 pub mod body;
-mod cached;
+pub mod cached;
 pub mod edit;
 pub mod h1;
 pub mod h2;
@@ -12,5 +12,3 @@ pub(crate) mod pass;
 pub mod respond;
 mod trace;
 pub mod upgrade;
-
-pub use cached::deliver;

@@ -8,7 +8,10 @@ use std::{
     process::{Command, Stdio},
 };
 
+use serde_json::json;
+
 use crate::{
+    caches::{admin, purge},
     collapse::{cached, metric},
     support::{Origin, Proxy, Reply, client::Response, eventually, proxy},
 };
@@ -237,4 +240,35 @@ fn the_next_program_takes_the_disk_over() {
     eventually("it is known", || metric(&proxy, OBJECTS) == 1);
     assert!(status_of(&proxy.get("/a")).starts_with("pointsman; hit"));
     assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
+fn what_operators_purge_is_gone_from_the_disk_too_and_its_neighbours_are_not() {
+    let origin = Origin::start(|request| {
+        fresh("hello", &format!("Surrogate-Key: {}\r\n", request.target.trim_start_matches('/')))
+    });
+    for body in [json!({"url": "http://test/a"}), json!({"prefix": "http://test/a"}), json!({"tag": "a"})] {
+        let folder = proxy::folder();
+        let text = config(&folder, origin.address(), "");
+        let proxy = Proxy::start(&text);
+        for target in ["/a", "/b"] {
+            assert_eq!(proxy.connect().get_with(target, "test", "").text(), "hello");
+        }
+        eventually("both are on disk", || metric(&proxy, OBJECTS) == 2);
+        assert_eq!(purge(&proxy, &body), 1, "{body}");
+        let disk = admin(&proxy, "/api/v1/caches")["caches"][0]["stored"]["disk"].clone();
+        assert_eq!((&disk["objects"], &disk["written"]), (&json!(1), &json!(2)), "{disk}");
+        kill(proxy);
+        let proxy = start_again(&text, 1);
+        let explained = admin(&proxy, "/api/v1/explain?url=http://test/b");
+        let cache = &explained["listeners"][0]["action"]["forward"]["cache"];
+        assert_eq!(cache["stored"]["result"], "on-disk", "{cache}");
+        let status = |target| status_of(&proxy.connect().get_with(target, "test", ""));
+        assert!(
+            status("/b").starts_with("pointsman; hit") && status("/a").contains("fwd=uri-miss"),
+            "{body}"
+        );
+        drop(proxy);
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

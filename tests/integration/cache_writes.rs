@@ -146,17 +146,17 @@ fn a_get_that_began_before_the_put_is_not_stored_in_its_place() {
 }
 
 /// With a journal in a folder, which must not be that of a proxy: those end with it.
-fn back(folder: &Path, origin: SocketAddr, more: &str) -> String {
+pub fn back(folder: &Path, origin: SocketAddr, more: &str) -> String {
     let journal = format!("write_policy = \"back\"\njournal = {{ path = {folder:?} }}\n{more}");
     cached(&[origin], &journal)
 }
 
-fn waiting(proxy: &Proxy) -> u64 {
+pub fn waiting(proxy: &Proxy) -> u64 {
     metric(proxy, "pointsman_cache_journal_entries")
 }
 
 /// An address that nobody listens at, though somebody will.
-fn nobody() -> SocketAddr {
+pub fn nobody() -> SocketAddr {
     Origin::named("nobody").address()
 }
 
@@ -180,7 +180,7 @@ fn keeping(address: SocketAddr) -> Origin {
     })
 }
 
-fn put(client: &mut Client, target: &str, body: &str) -> Response {
+pub fn put(client: &mut Client, target: &str, body: &str) -> Response {
     write(client, "PUT", target, &format!("Copy: {body}\r\nContent-Type: text/new\r\n"), body)
 }
 

@@ -6,6 +6,7 @@
 
 mod caches;
 mod text;
+mod writes;
 
 use std::{
     collections::{BTreeMap, HashSet},

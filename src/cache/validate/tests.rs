@@ -253,7 +253,8 @@ fn a_head_response_updates_or_expires_what_is_stored() {
     let effect = |status, lines: &[(&str, &str)]| {
         head_effect(&ResponseHead { status, fields: fields(lines), ..ResponseHead::default() }, &stored, 5)
     };
-    assert_eq!(effect(200, &[]), HeadEffect::Update);
+    assert_eq!(effect(200, &[]), HeadEffect::Nothing);
+    assert_eq!(effect(200, &[("Content-Length", "5")]), HeadEffect::Nothing);
     assert_eq!(effect(200, &[("ETag", "\"a\""), ("Content-Length", "5")]), HeadEffect::Update);
     for lines in [("ETag", "\"b\""), ("Last-Modified", "m"), ("Content-Length", "6"), ("ETag", "W/\"a\"")] {
         assert_eq!(effect(200, &[lines]), HeadEffect::Expire, "{lines:?}");

@@ -4,21 +4,26 @@
 use std::sync::Arc;
 
 use super::{
-    Asks, Miss, fetch, join, now,
-    origin::{self, Question, Reply},
+    Asks, Miss, join, now,
+    origin::{self, Question, Reply, Why},
     pump, send,
     shelf::{self, How, OnShelf},
 };
 use crate::{
     cache::{
+        date::Date,
         fill::Answer,
+        freshness::Times,
+        key::Key,
+        object::Object,
         shelf::Kept,
         status::{CacheStatus, Forward, Outcome},
         validate::{HeadEffect, head_effect},
-        watch::Watch,
     },
     error::{Kind, Result},
-    exchange::Downstream,
+    exchange::{Downstream, Exchange},
+    fields::Known,
+    h1::Method,
     http::{
         handle::{Running, Served},
         pass,
@@ -55,39 +60,38 @@ impl Asks<'_> {
             }
         }
         exchange.cache = Some(served::Served::Miss);
-        // What turned out not to be shared is asked for as the client asks: a part of it, or nothing if it has it.
-        let is_plain = self.is_head || self.cache.store.unshared.has(&self.key, Moment::now());
-        let own = exchange.request.fields.clone();
-        let is_conditional = !is_plain && origin::prepare(exchange, miss.stored.as_ref());
-        let stored = miss.stored.as_ref().filter(|_| !is_plain);
-        let question = Question { way: self.way, cache: self.cache, control: &self.control, stored };
-        let watch = self.cache.store.watches.begin();
-        let reply = origin::ask(&question, is_conditional, exchange, client).await;
-        exchange.request.fields = own;
+        let purges = self.cache.store.fills.purge_count();
+        let is_plain = self.is_plain(&miss, exchange);
+        let requested = now();
+        let mut reply = self.question(&miss, is_plain, exchange, client).await;
+        if let (false, Ok(Reply::Own { why, .. })) = (is_plain, &reply) {
+            self.note(miss.stored.as_ref(), *why, exchange);
+            if wants_less(exchange) {
+                // The backend's connection, and its place, are given back before it is asked again.
+                drop(reply);
+                reply = self.question(&miss, true, exchange, client).await;
+            }
+        }
         match (reply, kept) {
             (Ok(Reply::Shared { answer, live, .. }), _) if self.cache.is_storing => {
-                self.store_and_send((answer, watch), live, &miss, exchange, client).await
+                self.store_and_send((answer, live), purges, &miss, exchange, client).await
             }
             (Ok(Reply::Shared { live, sticky, .. }), _) => {
                 CacheStatus::forwarded(miss.why).add_to(&mut exchange.response.fields);
                 pass::deliver(self.way, live, sticky, exchange, client).await
             }
-            (Ok(Reply::Own { live, sticky, why }), _) => {
-                if self.is_head {
-                    self.compare(&miss, exchange);
+            (Ok(Reply::Own { live, sticky, why }), kept) => {
+                if self.is_head && kept.is_none() {
+                    self.compare(&miss, (requested, purges), exchange);
                 }
                 let status = CacheStatus { detail: Some(why.name()), ..CacheStatus::forwarded(miss.why) };
                 status.add_to(&mut exchange.response.fields);
                 pass::deliver(self.way, live, sticky, exchange, client).await
             }
             (reply, Some(kept)) => self.finish_kept(reply, kept, exchange, client).await,
-            (Ok(Reply::Validated { object, may_stay }), None) => {
-                match &miss.stored {
-                    Some(before) if may_stay => self.cache.replace(before, object.clone(), &[]),
-                    Some(before) => self.cache.remove(before),
-                    None => {}
-                }
-                fetch::renew(self.cache, &object, may_stay);
+            (Ok(Reply::Validated { object, stays }), None) => {
+                let (source, _) = self.cache.store.fills.begin_alone(&self.key, purges);
+                stays.settle(self.cache, miss.stored.as_ref(), &object, source);
                 self.send_validated(object, miss.why, (Some(304), false), exchange, client).await
             }
             (Ok(Reply::Failing { status }), None) => match miss.stored {
@@ -114,11 +118,8 @@ impl Asks<'_> {
     ) -> Result<Served> {
         let may_be_stale = kept.record.entry.freshness.may_serve_on_error(&self.control, now());
         let (kept, how) = match reply {
-            Ok(Reply::Validated { object, may_stay }) => {
-                if !may_stay {
-                    kept.remove();
-                }
-                (Box::new(kept.renewed(object.entry.clone())), How::Validated(Forward::Stale))
+            Ok(Reply::Validated { object, stays }) => {
+                (Box::new(stays.settle_kept(*kept, &object)), How::Validated(Forward::Stale))
             }
             Ok(Reply::Failing { status }) => (kept, How::Failed(Some(status))),
             Err(error) if may_be_stale && join::is_of_origin(&error) => (kept, How::Failed(None)),
@@ -129,26 +130,71 @@ impl Asks<'_> {
         self.send_kept(kept, how, exchange, client).await
     }
 
-    /// Has the body stored by a task of its own, and reads it from there like others do.
+    /// Asks the origin: as the client asks, or so that the answer may be shared.
+    async fn question<D: Downstream>(
+        &self,
+        miss: &Miss,
+        is_plain: bool,
+        exchange: &mut Running,
+        client: &mut D,
+    ) -> Result<Reply> {
+        let own = exchange.request.fields.clone();
+        let stored = miss.stored.as_ref();
+        let is_conditional = match is_plain {
+            true => {
+                origin::make_common(exchange);
+                false
+            }
+            false => origin::prepare(exchange, stored),
+        };
+        let question = Question { way: self.way, cache: self.cache, control: &self.control, stored };
+        let reply = origin::ask(&question, is_conditional, exchange, client).await;
+        exchange.request.fields = own;
+        reply
+    }
+
+    /// Whether the origin is asked as the client asks, for a part, or for nothing if it has it: where the answer is
+    /// for this client only, and so are its conditions (RFC 9110 §13.2.1).
+    fn is_plain(&self, miss: &Miss, exchange: &Exchange) -> bool {
+        let (marks, now) = (&self.cache.store.unshared, Moment::now());
+        let is_own = || {
+            exchange.request.fields.has(Known::Authorization)
+                || marks.has(&self.key, now)
+                || (has_credentials(exchange) && marks.has(&self.key_with_credentials(), now))
+        };
+        self.is_head || self.control.no_store || (miss.stored.is_none() && is_own())
+    }
+
+    /// Remembers that an answer is for this request only. One to a request with credentials says nothing of those
+    /// without, nor of what is stored for them.
+    fn note(&self, stored: Option<&Arc<Object>>, why: Why, exchange: &Exchange) {
+        let status = exchange.response.status;
+        if has_credentials(exchange) {
+            origin::note(self.cache, &self.key_with_credentials(), None, why, status);
+        } else {
+            origin::note(self.cache, &self.key, stored, why, status);
+        }
+    }
+
+    fn key_with_credentials(&self) -> Key {
+        self.key.clone().with("credentials", b"")
+    }
+
+    /// Has the body stored by a task of its own, and reads it from there like others do. `purges` is how many there
+    /// had been when it was asked for.
     async fn store_and_send<D: Downstream>(
         &self,
-        (answer, watch): (Arc<Answer>, Watch),
-        live: Live,
+        (answer, live): (Arc<Answer>, Live),
+        purges: u64,
         miss: &Miss,
         exchange: &mut Running,
         client: &mut D,
     ) -> Result<Served> {
         self.cache.store.unshared.clear(&self.key);
-        let (mut source, reader) = self.cache.store.fills.begin_alone(&self.key);
+        let (mut source, reader) = self.cache.store.fills.begin_alone(&self.key, purges);
         source.answer(answer.clone());
         let idle = self.way.route.tunnel_idle;
-        tokio::task::spawn_local(pump::pump(
-            self.cache.clone(),
-            (answer.clone(), Some(watch)),
-            live,
-            source,
-            idle,
-        ));
+        tokio::task::spawn_local(pump::pump(self.cache.clone(), answer.clone(), live, source, idle));
         let outcome = Outcome::Forwarded { why: miss.why, status: None, stored: true, collapsed: false };
         let ttl = Some(answer.entry.freshness.ttl(now()));
         let status = CacheStatus { outcome, ttl, key: None, detail: None };
@@ -157,11 +203,32 @@ impl Asks<'_> {
     }
 
     /// What a response to HEAD says of the stored response to GET (RFC 9111 §4.3.5).
-    fn compare(&self, miss: &Miss, exchange: &Running) {
-        let Some(stored) = &miss.stored else { return };
+    fn compare(&self, miss: &Miss, (requested, purges): (Date, u64), exchange: &mut Exchange) {
+        let Some(stored) = miss.stored.as_ref().filter(|_| !self.control.no_store) else { return };
         match head_effect(&exchange.response, &stored.entry.head.fields, stored.body.length) {
+            HeadEffect::Update => {
+                // What is updated is a response to GET.
+                exchange.request.method = Method::Get;
+                let (newer, times) = (&exchange.response.fields, Times { requested, received: now() });
+                let (object, stays) = origin::updated(self.cache, stored, &exchange.request, newer, times);
+                exchange.request.method = Method::Head;
+                let (source, _) = self.cache.store.fills.begin_alone(&self.key, purges);
+                stays.settle(self.cache, Some(stored), &object, source);
+            }
             HeadEffect::Expire => stored.invalidate(),
-            HeadEffect::Update | HeadEffect::Nothing => {}
+            HeadEffect::Nothing => {}
         }
     }
+}
+
+/// Whether a client would be served with less than the whole that came, which was asked for to be shared, and is not: it
+/// may have it, or want a part of it, which may be much smaller.
+pub(super) fn wants_less(exchange: &Exchange) -> bool {
+    let fields = &exchange.request.fields;
+    exchange.response.status == 200
+        && ["range", "if-none-match", "if-modified-since"].iter().any(|name| fields.get(name).is_some())
+}
+
+fn has_credentials(exchange: &Exchange) -> bool {
+    exchange.request.fields.has(Known::Authorization) || exchange.request.fields.has(Known::Cookie)
 }

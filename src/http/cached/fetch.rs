@@ -9,6 +9,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
+    interims::Interims,
     join::is_of_origin,
     nobody::Nobody,
     now,
@@ -21,7 +22,6 @@ use crate::{
         control::RequestControl,
         fill::{Answer, Failure, Origin, Reader, Source},
         freshness::Verdict,
-        marks,
         object::Object,
         shelf::Kept,
         status::Forward,
@@ -30,7 +30,6 @@ use crate::{
     error::{Kind, ProxyError, Result},
     exchange::Exchange,
     http::pass::Way,
-    moment::Moment,
     runtime::{Slot, WorkerSnapshot},
     upstream::forward::Live,
 };
@@ -47,6 +46,8 @@ pub(super) struct Fetch {
     pub(super) stored: Option<Arc<Object>>,
     /// Who leads hears of the head, if it is still there.
     pub(super) told: oneshot::Sender<Back>,
+    /// And of what comes before it; none where nobody is to hear.
+    pub(super) interims: Option<Rc<Interims>>,
     /// What it refreshes in the background; the reader stands for all who will ask.
     pub(super) refresh: Option<(Refresh, Reader)>,
 }
@@ -147,17 +148,14 @@ impl Fetch {
         let (cache, refresh) = (self.cache.clone(), self.refresh);
         let answered = Answered::Shared { is_stored: answer.is_open, answer: answer.clone() };
         let _ = self.told.send(Back { exchange: self.exchange, answered });
-        pump::pump(cache, (answer, None), live, source, idle).await;
+        pump::pump(cache, answer, live, source, idle).await;
         drop(refresh);
     }
 
     /// It is the leader's alone.
     fn release(self, live: Live, sticky: Option<usize>, why: Why, source: Source) {
-        if why.is_of_response() {
-            let is_error = self.exchange.response.status >= 500;
-            let long = if is_error { marks::SHORT } else { marks::LONG };
-            self.cache.store.unshared.set(source.key(), Moment::now().plus(long));
-        }
+        let status = self.exchange.response.status;
+        origin::note(&self.cache, source.key(), self.stored.as_ref(), why, status);
         source.release();
         self.tell(Answered::Own { live: Box::new(live), sticky, detail: why.name() });
     }
@@ -165,8 +163,8 @@ impl Fetch {
     /// The end of a question about something in memory, or about nothing.
     fn conclude(self, reply: Result<Reply>, source: Source) {
         let answered = match (reply, self.stored.clone()) {
-            (Ok(Reply::Validated { object, may_stay }), before) => {
-                settle(&self.cache, before.as_ref(), &object, may_stay, source);
+            (Ok(Reply::Validated { object, stays }), before) => {
+                stays.settle(&self.cache, before.as_ref(), &object, source);
                 Answered::Validated { object, status: Some(304) }
             }
             (Ok(Reply::Failing { status }), Some(object)) => {
@@ -187,11 +185,8 @@ impl Fetch {
     fn conclude_kept(self, reply: Result<Reply>, kept: Box<Kept>, source: Source) {
         let may_be_stale = kept.record.entry.freshness.may_serve_on_error(&self.control, now());
         let answered = match reply {
-            Ok(Reply::Validated { object, may_stay }) => {
-                if !may_stay {
-                    kept.remove();
-                }
-                let kept = Box::new(kept.renewed(object.entry.clone()));
+            Ok(Reply::Validated { object, stays }) => {
+                let kept = Box::new(stays.settle_kept(*kept, &object));
                 Answered::Kept { kept, how: How::Validated(Forward::Stale) }
             }
             Ok(Reply::Failing { status }) => Answered::Kept { kept, how: How::Failed(Some(status)) },
@@ -219,34 +214,11 @@ impl Fetch {
         let route = exchange.route.and_then(|index| shared.routes.get(index)).ok_or(Kind::NoRoute)?;
         let group = exchange.upstream.and_then(|index| snapshot.group(index)).ok_or(Kind::NoBackend)?;
         let way = Way { listener, route, group };
-        let mut nobody = Nobody::of(source);
+        let interims = self.interims.as_deref();
+        let mut nobody = Nobody::of(source, interims);
         let question =
             Question { way: &way, cache: &self.cache, control: &self.control, stored: self.stored.as_ref() };
         origin::ask(&question, is_conditional, exchange, &mut nobody).await
-    }
-}
-
-/// Puts a validated response in the place of the one that it was, or takes that out where it may not stay.
-pub(super) fn settle(
-    cache: &Arc<Cache>,
-    before: Option<&Arc<Object>>,
-    object: &Arc<Object>,
-    may_stay: bool,
-    source: Source,
-) {
-    source.object(object.clone(), Origin::Validated, |rules| match before {
-        Some(before) if may_stay => cache.replace(before, object.clone(), rules),
-        Some(before) => cache.remove(before),
-        None => {}
-    });
-    renew(cache, object, may_stay);
-}
-
-/// The same on disk.
-pub(super) fn renew(cache: &Arc<Cache>, object: &Arc<Object>, may_stay: bool) {
-    if cache.store.shelf.may_have(&object.key) {
-        let (cache, object) = (cache.clone(), object.clone());
-        tokio::task::spawn_local(async move { cache.store.shelf.renew(&object, may_stay).await });
     }
 }
 

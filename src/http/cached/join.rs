@@ -3,6 +3,7 @@
 use std::{
     cell::Cell,
     future::poll_fn,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -11,7 +12,9 @@ use tokio::sync::oneshot;
 
 use super::{
     Asks, Miss, Recheck, Step,
+    alone::wants_less,
     fetch::{Answered, Back, Fetch, Refresh},
+    interims::Interims,
     now, send, shelf,
 };
 use crate::{
@@ -73,8 +76,9 @@ impl Asks<'_> {
         exchange: &mut Running,
         client: &mut D,
     ) -> Result<Step> {
-        let back = self.begin(miss, source, exchange);
-        let back = self.hear(back, exchange, client).await?;
+        let interims = client.takes_interim().then(Rc::<Interims>::default);
+        let back = self.begin(miss, source, interims.clone(), exchange);
+        let back = self.hear(back, interims.as_deref(), exchange, client).await?;
         let Back { exchange: mut fork, answered } = back;
         exchange.absorb(&mut fork);
         exchange.place().0.give_back(fork);
@@ -99,8 +103,7 @@ impl Asks<'_> {
             Answered::Own { live, sticky, detail } => {
                 drop(reader);
                 exchange.cache = Some(served::Served::Miss);
-                if exchange.response.status == 200 && exchange.request.fields.get("range").is_some() {
-                    // It was asked for whole to be shared. It is not, and may be much larger than the part.
+                if wants_less(exchange) {
                     return Ok(Step::Alone);
                 }
                 let status = CacheStatus { detail: Some(detail), ..CacheStatus::forwarded(miss.why) };
@@ -124,7 +127,13 @@ impl Asks<'_> {
     }
 
     /// Begins a fetch as a task of its own: it goes on when this client leaves and others wait.
-    fn begin(&self, miss: &Miss, source: Source, exchange: &mut Running) -> oneshot::Receiver<Back> {
+    fn begin(
+        &self,
+        miss: &Miss,
+        source: Source,
+        interims: Option<Rc<Interims>>,
+        exchange: &mut Running,
+    ) -> oneshot::Receiver<Back> {
         let (worker, snapshot, listener) = exchange.place();
         let fork = worker.take_exchange();
         let (told, hears) = oneshot::channel();
@@ -136,6 +145,7 @@ impl Asks<'_> {
             control: self.control.clone(),
             stored: miss.stored.clone(),
             told,
+            interims,
             refresh: None,
         };
         tokio::task::spawn_local(fetch.run(source));
@@ -161,6 +171,7 @@ impl Asks<'_> {
             control: self.control.clone(),
             stored: Some(object.clone()),
             told: oneshot::channel().0,
+            interims: None,
             refresh: Some((refresh, reader)),
         };
         tokio::task::spawn_local(fetch.run(source));
@@ -170,6 +181,7 @@ impl Asks<'_> {
     async fn hear<D: Downstream>(
         &self,
         mut back: oneshot::Receiver<Back>,
+        interims: Option<&Interims>,
         exchange: &Exchange,
         client: &mut D,
     ) -> Result<Back> {
@@ -178,6 +190,12 @@ impl Asks<'_> {
             client.deadline().at(end);
         }
         poll_fn(|cx| {
+            if let Some(interims) = interims {
+                // What cannot be sent yet goes with what follows.
+                if let Poll::Ready(Err(error)) = interims.pass_to(client, cx) {
+                    return Poll::Ready(Err(error));
+                }
+            }
             if let Poll::Ready(back) = std::pin::Pin::new(&mut back).poll(cx) {
                 return Poll::Ready(back.map_err(|_| ProxyError::new(Kind::Draining)));
             }

@@ -4,6 +4,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use super::interims::Interims;
 use crate::{
     cache::fill::Source,
     error::Result,
@@ -20,17 +21,18 @@ pub(super) struct Nobody<'a> {
     /// The request body that is still to be sent.
     body: Bytes,
     deadline: Deadline,
+    interims: Option<&'a Interims>,
 }
 
 impl<'a> Nobody<'a> {
-    /// In the place of those who wait for a fill.
-    pub(super) fn of(source: &'a Source) -> Self {
-        Self { source: Some(source), body: Bytes::new(), deadline: Deadline::new() }
+    /// In the place of those who wait for a fill; interim responses go to the one who leads, if that is wanted.
+    pub(super) fn of(source: &'a Source, interims: Option<&'a Interims>) -> Self {
+        Self { source: Some(source), body: Bytes::new(), deadline: Deadline::new(), interims }
     }
 
     /// Of a request that is made in any case.
     pub(super) fn with(body: Bytes) -> Self {
-        Self { source: None, body, deadline: Deadline::new() }
+        Self { source: None, body, deadline: Deadline::new(), interims: None }
     }
 }
 
@@ -53,11 +55,14 @@ impl Downstream for Nobody<'_> {
     }
 
     fn takes_interim(&self) -> bool {
-        // Whom they would go to is not known, and they are not stored.
-        false
+        self.interims.is_some()
     }
 
-    fn interim(&mut self, _: &ResponseHead) {}
+    fn interim(&mut self, head: &ResponseHead) {
+        if let Some(interims) = self.interims {
+            interims.add(head);
+        }
+    }
 
     fn begin(&mut self, _: &ResponseHead, _: bool, _: Option<u64>) -> Result<()> {
         Ok(())

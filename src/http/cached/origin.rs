@@ -9,9 +9,12 @@ use crate::{
         control::{RequestControl, ResponseControl},
         date::Date,
         entry::Entry,
-        fill::Answer,
+        fill::{Answer, Origin, Source},
         freshness::{Times, is_error},
+        key::Key,
+        marks,
         object::Object,
+        shelf::Kept,
         storable::Refusal,
         store::Cache,
         validate::{make_conditional, make_unconditional, updated_by},
@@ -20,11 +23,12 @@ use crate::{
     error::Result,
     exchange::{Downstream, Exchange},
     fields::{Fields, Known},
-    h1::Framing,
+    h1::{Framing, RequestHead},
     http::{
         body, headers,
         pass::{self, Onward, Way},
     },
+    moment::Moment,
     net::Incoming,
     upstream::forward::Live,
 };
@@ -40,14 +44,72 @@ pub(super) struct Question<'a> {
 
 /// What the origin's answer is good for.
 pub(super) enum Reply {
-    /// What is stored holds. `may_stay` says whether it may still be stored.
-    Validated { object: Arc<Object>, may_stay: bool },
+    /// What is stored holds.
+    Validated { object: Arc<Object>, stays: Stays },
     /// What is stored is stale, and better than this error.
     Failing { status: u16 },
     /// It may be shared, and stored where its head says that newcomers may join.
     Shared { answer: Arc<Answer>, live: Live, sticky: Option<usize> },
     /// It is for the one who asked.
     Own { live: Live, sticky: Option<usize>, why: Why },
+}
+
+/// What becomes of what is stored once the origin has said something newer of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stays {
+    /// The newer head takes its place.
+    Updated,
+    /// It leaves: by its newer head it may not be stored.
+    No,
+    /// It stays as it is: the newer head is for one request only.
+    AsItIs,
+}
+
+impl Stays {
+    pub(super) fn of(verdict: std::result::Result<(), Refusal>) -> Self {
+        match verdict {
+            Ok(()) => Self::Updated,
+            Err(refusal) if Why::Refused(refusal).is_of_response() => Self::No,
+            Err(_) => Self::AsItIs,
+        }
+    }
+
+    /// Does it, and tells those who wait for `source` that `object` answers.
+    pub(super) fn settle(
+        self,
+        cache: &Arc<Cache>,
+        before: Option<&Arc<Object>>,
+        object: &Arc<Object>,
+        source: Source,
+    ) {
+        source.object(object.clone(), Origin::Validated, |rules| match (self, before) {
+            (Self::Updated, Some(before)) => cache.replace(before, object.clone(), rules),
+            (Self::No, Some(before)) => cache.remove(before),
+            (Self::AsItIs, _) | (_, None) => {}
+        });
+        let stays = match self {
+            Self::Updated => true,
+            Self::No => false,
+            Self::AsItIs => return,
+        };
+        if cache.store.shelf.may_have(&object.key) {
+            let (cache, object) = (cache.clone(), object.clone());
+            tokio::task::spawn_local(async move { cache.store.shelf.renew(&object, stays).await });
+        }
+    }
+
+    /// The same of something that is only on disk; gives it with its newer head.
+    pub(super) fn settle_kept(self, kept: Kept, object: &Object) -> Kept {
+        let entry = object.entry.clone();
+        match self {
+            Self::Updated => kept.renewed(entry),
+            Self::No => {
+                kept.remove();
+                kept.with(entry)
+            }
+            Self::AsItIs => kept.with(entry),
+        }
+    }
 }
 
 /// Why an answer is not shared.
@@ -101,11 +163,17 @@ pub(super) fn is_misleading(request: &Fields) -> bool {
     MISLEADING.iter().any(|name| request.get(name).is_some())
 }
 
-/// Makes a request one whose answer may be shared. True when it asks whether `stored` holds.
+/// Makes a request one whose answer is the whole of what may be shared. True when it asks whether `stored` holds.
 pub(super) fn prepare(exchange: &mut Exchange, stored: Option<&Arc<Object>>) -> bool {
+    make_common(exchange);
+    make_conditional(&mut exchange.request.fields, stored.iter().map(|object| &object.entry.head.fields))
+}
+
+/// Has a request ask for nothing that could not be found again by its key. Whatever its answer may come to be used
+/// for, be it only to judge what is stored, needs this.
+pub(super) fn make_common(exchange: &mut Exchange) {
     let is_trusted = exchange.peer.is_trusted;
     let fields = &mut exchange.request.fields;
-    let is_conditional = make_conditional(fields, stored.iter().map(|object| &object.entry.head.fields));
     // What the origin chooses by is what the variant is found by.
     if let Some(codings) = vary::normalized("accept-encoding", fields) {
         fields.set("accept-encoding", &codings);
@@ -113,7 +181,6 @@ pub(super) fn prepare(exchange: &mut Exchange, stored: Option<&Arc<Object>>) -> 
     if !is_trusted {
         MISLEADING.iter().for_each(|name| fields.remove(name));
     }
-    is_conditional
 }
 
 /// Asks the origin; the head of its answer is in `exchange.response`. The request is one that [`prepare`] made, which
@@ -154,13 +221,24 @@ fn validated(question: &Question<'_>, exchange: &Exchange, times: Times) -> Opti
     let newer = &exchange.response.fields;
     let candidates: [(&Fields, Date); 1] = [(&stored.entry.head.fields, stored.entry.date)];
     updated_by(newer, &candidates).first()?;
-    let (mut entry, verdict) =
-        stored.entry.refreshed(&exchange.request, newer, &question.cache.policy, times);
+    let (object, stays) = updated(question.cache, stored, &exchange.request, newer, times);
+    Some(Reply::Validated { object, stays })
+}
+
+/// What is stored, with the fields of a newer response to this request, and whether it may be stored like that.
+pub(super) fn updated(
+    cache: &Cache,
+    stored: &Object,
+    request: &RequestHead,
+    newer: &Fields,
+    times: Times,
+) -> (Arc<Object>, Stays) {
+    let (mut entry, verdict) = stored.entry.refreshed(request, newer, &cache.policy, times);
     entry.head.fields = entry.head.fields.compact();
     // A Vary that is another one now is about this request.
-    let variant = entry.vary.key(&exchange.request.fields).unwrap_or_else(|| stored.variant.clone());
+    let variant = entry.vary.key(&request.fields).unwrap_or_else(|| stored.variant.clone());
     let object = Object::assembled(stored.key.clone(), variant, entry, stored.body.clone());
-    Some(Reply::Validated { object: Arc::new(object), may_stay: verdict.is_ok() })
+    (Arc::new(object), Stays::of(verdict))
 }
 
 /// What an answer with content is good for.
@@ -197,6 +275,19 @@ fn judge(
         }
         (None, None) => Reply::Own { live, sticky, why: Why::Refused(Refusal::VaryAny) },
         (Some(why), _) => Reply::Own { live, sticky, why },
+    }
+}
+
+/// Remembers that an answer is for one request only: nobody is to wait for such another, and what was stored before it
+/// holds no more.
+pub(super) fn note(cache: &Cache, key: &Key, stored: Option<&Arc<Object>>, why: Why, status: u16) {
+    if !why.is_of_response() {
+        return;
+    }
+    let long = if status >= 500 { marks::SHORT } else { marks::LONG };
+    cache.store.unshared.set(key, Moment::now().plus(long));
+    if let Some(stored) = stored.filter(|_| status < 400) {
+        cache.remove(stored);
     }
 }
 

@@ -15,7 +15,6 @@ use crate::{
         purge::Rule,
         shelf::Keeping,
         store::Cache,
-        watch::Watch,
     },
     error::Kind,
     http::body,
@@ -25,11 +24,10 @@ use crate::{
 };
 
 /// Brings a body to its end, at the origin's pace, however slow those are who read it, and has it stored when it is
-/// whole. A body that stands still for `idle` is broken. Where nobody joins, the watch knows of purges since it was
-/// asked for.
+/// whole. A body that stands still for `idle` is broken.
 pub(super) async fn pump(
     cache: Arc<Cache>,
-    (answer, watch): (Arc<Answer>, Option<Watch>),
+    answer: Arc<Answer>,
     live: Live,
     mut source: Source,
     idle: Duration,
@@ -46,13 +44,7 @@ pub(super) async fn pump(
             let Pump { live, source, keeping, .. } = pump;
             body::release(live);
             let key = source.key().clone();
-            source.finish(|body, rules| {
-                let store = |rules: &[Rule]| store(&cache, key, &answer, (body, keeping), rules);
-                match watch {
-                    Some(watch) => watch.store(store),
-                    None => store(rules),
-                }
-            });
+            source.finish(|body, rules| store(&cache, key, &answer, (body, keeping), rules));
         }
         // The source is dropped: whoever reads sees that the rest is missing.
         Ended::Broken => body::observe(&pump.live, Kind::BodyBroken),

@@ -166,6 +166,20 @@ impl Asks<'_> {
     }
 }
 
+/// Fields of a representation that say nothing of an error in its place, least of all how long it may be kept.
+const OF_CONTENT: [&[u8]; 10] = [
+    b"age",
+    b"cache-control",
+    b"cdn-cache-control",
+    b"content-encoding",
+    b"content-language",
+    b"content-location",
+    b"content-type",
+    b"etag",
+    b"expires",
+    b"last-modified",
+];
+
 /// Answers the conditions and the range of the request: makes a 304, 206 or 416 of the head where that is the answer,
 /// and gives which bytes of the body go out, from the first to behind the last; none when the end is not known.
 fn settle(exchange: &mut Exchange, length: Option<u64>, received: Date) -> (u64, Option<u64>) {
@@ -184,6 +198,10 @@ fn settle(exchange: &mut Exchange, length: Option<u64>, received: Date) -> (u64,
         return (0, Some(length));
     }
     let extent = Extent::of(&request.method, &request.fields, &response.fields, length, received);
+    if extent == Extent::Unsatisfiable {
+        // What is said of the representation would let caches on the way keep this error for it.
+        response.fields.retain(|field| !OF_CONTENT.iter().any(|name| field.name.eq_ignore_ascii_case(name)));
+    }
     if let Some(range) = extent.content_range(length) {
         response.fields.set("content-range", range.as_bytes());
     }

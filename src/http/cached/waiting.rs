@@ -54,7 +54,7 @@ impl Asks<'_> {
     /// Whether a write of the same URI is of the same key too.
     fn is_about(&self, worker: &Rc<Worker>, write: &Write) -> bool {
         let Ok(written) = deliver::exchange_of(worker, write) else { return false };
-        let key = key_for(self.way, self.cache, &written, &written.request.target);
+        let key = key_for(self.way.route, self.cache, &written, &written.request.target);
         worker.give_back(written);
         key == self.key
     }

@@ -25,7 +25,7 @@ use crate::{
     fields::{Fields, Known},
     h1::{Framing, Method, ResponseHead},
     http::{
-        cached::{key_of, now, origin},
+        cached::{self, now, origin},
         handle::{self, Running, Served},
         headers,
         pass::{self, Onward, Way},
@@ -65,7 +65,7 @@ pub(super) async fn take_turn(way: &Way<'_>, cache: &Cache, exchange: &Exchange)
     if is_back && !back.place().is_open() {
         return Err(refuse(cache, "another program has the journal still"));
     }
-    let key = key_of(way, cache, exchange);
+    let key = cached::key(way.route, cache, exchange);
     if back.latest(key.uri()).is_none() {
         return Ok(());
     }
@@ -93,7 +93,7 @@ pub(super) async fn serve<D: Downstream>(
     if !cache.store.back.place().is_open() {
         return Err(refuse(cache, "another program has the journal still"));
     }
-    let key = key_of(way, cache, exchange);
+    let key = cached::key(way.route, cache, exchange);
     let body = gather(way, cache, onward, exchange, client).await?;
     patient(cache, cache.store.back.until_former_delivered(key.uri())).await?;
     let idempotency = append(way, cache, &key, body, exchange).await?;

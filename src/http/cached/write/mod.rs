@@ -89,7 +89,7 @@ pub(super) fn invalidate(way: &Way<'_>, cache: &Cache, exchange: &Exchange) -> u
 
 /// Forgets what is stored of a target on the host of a request.
 fn forget(way: &Way<'_>, cache: &Cache, exchange: &Exchange, target: &str) {
-    let key = key_for(way, cache, exchange, target);
+    let key = key_for(way.route, cache, exchange, target);
     if let Some(purging) = cache.forget(&key) {
         drop(tokio::task::spawn_blocking(|| purging.run()));
     }

@@ -26,7 +26,7 @@ use crate::{
     error::Result,
     exchange::{Downstream, Exchange},
     http::{
-        cached::{key_of, now, origin},
+        cached::{self, now, origin},
         handle::{Running, Served},
         headers,
         pass::{self, Onward, Way},
@@ -84,7 +84,7 @@ fn keep(
     let entry = written::representation(&exchange.request, &exchange.response, about, &cache.policy, times)?;
     let body = body.ok_or(Unkept::Body)?;
     let ttl = entry.freshness.ttl(times.received);
-    let key = key_of(way, cache, exchange);
+    let key = cached::key(way.route, cache, exchange);
     let object = Object::new(key, &exchange.request.fields, entry, Body::of([body])).ok_or(Unkept::Vary)?;
     let object = Arc::new(object);
     let is_stored = watch.store(|rules| {

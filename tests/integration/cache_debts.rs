@@ -1,0 +1,248 @@
+//! A proxy that is killed, upgraded and configured anew while it owes writes to an origin that comes and goes.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use crate::{
+    cache_writes::{back, nobody, put, status_of, waiting},
+    collapse::{Gate, metric},
+    support::{Client, Origin, Proxy, Reply, eventually, proxy},
+};
+
+/// What the origin was sent, in the order of its arrival: target, idempotency key, body.
+type Seen = Arc<Mutex<Vec<(String, String, Vec<u8>)>>>;
+
+const URIS: u64 = 5;
+const ROUNDS: u32 = 15;
+
+/// The body follows from the number, so that a whole one can be told.
+fn body(number: u64) -> String {
+    let length = usize::try_from(number.wrapping_mul(2_654_435_761) % 30_000).unwrap();
+    format!("{number}:{}", "abcdefghij".repeat(length / 10))
+}
+
+/// Writes to its URIs until its connection breaks; gives what was acknowledged.
+fn writer(address: SocketAddr, own: u64, next: Arc<AtomicU64>) -> JoinHandle<Vec<(String, u64)>> {
+    std::thread::spawn(move || {
+        let mut acknowledged = Vec::new();
+        let mut client = Client::connect(address);
+        loop {
+            let number = next.fetch_add(1, SeqCst);
+            // Each URI has one writer, whose writes have an order.
+            let target = format!("/{own}-{}", number % URIS);
+            let body = body(number);
+            let length = body.len();
+            let head = format!("PUT {target} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n");
+            if client.try_send(head + &body).is_err() {
+                return acknowledged;
+            }
+            match client.response("PUT").status {
+                202 => acknowledged.push((target, number)),
+                0 => return acknowledged,
+                status => panic!("{status} to {number}"),
+            }
+        }
+    })
+}
+
+fn recording(address: SocketAddr, seen: &Seen) -> Origin {
+    let seen = seen.clone();
+    Origin::start_at(address, move |request| {
+        let (target, key) = (request.target.clone(), request.header("idempotency-key").unwrap().to_owned());
+        let length: usize = request.header("content-length").unwrap().parse().unwrap();
+        let seen = seen.clone();
+        Reply::Take(Box::new(move |connection| {
+            let mut body = vec![0; length];
+            if std::io::Read::read_exact(&mut connection.reader, &mut body).is_err() {
+                return;
+            }
+            seen.lock().unwrap().push((target, key, body));
+            connection.send("HTTP/1.1 204 X\r\nConnection: close\r\n\r\n");
+        }))
+    })
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_it_is_killed_again_and_again() {
+    let (folder, address) = (proxy::folder(), nobody());
+    let text = back(&folder, address, "");
+    let (seen, next) = (Seen::default(), Arc::new(AtomicU64::new(1)));
+    let mut acknowledged: HashMap<String, Vec<u64>> = HashMap::new();
+    let mut origin = None;
+    for round in 0..ROUNDS {
+        if fastrand::bool() {
+            // Dropped first: its address is free then.
+            drop(origin.take());
+            if fastrand::u8(..3) > 0 {
+                origin = Some(recording(address, &seen));
+            }
+        }
+        let mut proxy = Proxy::start(&text);
+        let writers: Vec<_> = (0..3).map(|own| writer(proxy.address("web"), own, next.clone())).collect();
+        // The moment is what the test is about: anywhere in the work of a journal.
+        std::thread::sleep(Duration::from_micros(fastrand::u64(20_000..300_000)));
+        proxy.signal("KILL");
+        proxy.wait();
+        let mut count = 0;
+        for writer in writers {
+            for (target, number) in writer.join().unwrap() {
+                acknowledged.entry(target).or_default().push(number);
+                count += 1;
+            }
+        }
+        println!(
+            "round {round}: {count} acknowledged, origin {}",
+            if origin.is_some() { "up" } else { "down" }
+        );
+    }
+    drop(origin);
+    let _origin = recording(address, &seen);
+    let proxy = Proxy::start(&text);
+    eventually("everything is delivered", || waiting(&proxy) == 0);
+    assert_eq!(metric(&proxy, "pointsman_cache_journal_faults_total{cache=\"pages\",kind=\"damaged\"}"), 0);
+    let seen = seen.lock().unwrap();
+    let total: usize = acknowledged.values().map(Vec::len).sum();
+    assert!(total > 100, "{total} were acknowledged");
+    for (target, numbers) in &acknowledged {
+        check(target, numbers, &seen);
+    }
+    println!("{total} acknowledged, {} deliveries", seen.len());
+}
+
+/// Each acknowledged write came, whole, under one key, and the first arrivals are in order; so are the last ones, which
+/// leave the newest behind.
+fn check(target: &str, acknowledged: &[u64], seen: &[(String, String, Vec<u8>)]) {
+    let arrived: Vec<(u64, &str)> = seen
+        .iter()
+        .filter(|(other, ..)| other == target)
+        .map(|(_, key, bytes)| {
+            let text = std::str::from_utf8(bytes).unwrap();
+            let number: u64 = text.split(':').next().unwrap().parse().unwrap();
+            assert_eq!(text, body(number), "{target}: {number} is not whole");
+            (number, key.as_str())
+        })
+        .collect();
+    let mut keys = HashMap::new();
+    for (number, key) in &arrived {
+        assert_eq!(keys.entry(number).or_insert(key), &key, "{target}: {number} under two keys");
+    }
+    assert_eq!(keys.values().collect::<HashSet<_>>().len(), keys.len(), "{target}: a key for two writes");
+    for number in acknowledged {
+        assert!(keys.contains_key(number), "{target}: {number} was acknowledged, and is lost");
+    }
+    // A crash between the origin's answer and the sync repeats what was not synced, from its beginning: a repetition
+    // may step back, but never over something that was never seen before.
+    let mut newest = 0;
+    let mut order = Vec::new();
+    for (number, _) in &arrived {
+        if !order.contains(number) {
+            assert!(*number > newest, "{target}: {number} came first after {newest}");
+            newest = *number;
+            order.push(*number);
+        }
+    }
+    assert_eq!(arrived.last().map(|(number, _)| *number), Some(newest), "{target}: an older one came last");
+}
+
+#[test]
+fn the_next_program_takes_the_journal_over_and_nothing_is_acknowledged_without_it() {
+    let (folder, gate) = (proxy::folder(), Gate::default());
+    let pass = gate.clone();
+    let origin = Origin::start(move |request| {
+        if request.header("copy") == Some("slow") {
+            pass.pass();
+        }
+        Reply::Bytes(b"HTTP/1.1 204 X\r\n\r\n".to_vec())
+    });
+    let proxy = Proxy::start(&back(&folder, origin.address(), ""));
+    let mut client = proxy.connect();
+    assert_eq!(put(&mut client, "/a", "slow").status, 202);
+    assert_eq!(put(&mut client, "/a", "behind it").status, 202);
+    proxy.signal("USR2");
+    eventually("another program took over", || !proxy.upgraded().is_empty());
+    // The old one still delivers: the new one has no journal yet.
+    let refused = put(&mut proxy.connect(), "/b", "too early");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    let read = proxy.get("/a");
+    assert_eq!(status_of(&read), "pointsman; fwd=bypass; detail=journal", "{read:?}");
+    gate.open();
+    eventually("the journal is taken over", || put(&mut proxy.connect(), "/b", "in time").status == 202);
+    eventually("all is delivered", || waiting(&proxy) == 0);
+    let copies: Vec<_> = origin
+        .requests()
+        .iter()
+        .filter(|it| it.method == "PUT" && it.target == "/a")
+        .map(|it| it.header("copy").unwrap().to_owned())
+        .collect();
+    assert_eq!(copies, ["slow", "behind it"], "each once, and in order");
+}
+
+#[test]
+fn what_waits_is_delivered_whatever_becomes_of_the_configuration() {
+    let (folder, other, gate) = (proxy::folder(), proxy::folder(), Gate::default());
+    let pass = gate.clone();
+    let origin = Origin::start(move |request| {
+        if request.header("copy").is_some() {
+            pass.pass();
+        }
+        Reply::Text(200, "the origin".into())
+    });
+    let text = back(&folder, origin.address(), "");
+    let around = text
+        .replace("\"back\"\n", "\"around\"\n")
+        .lines()
+        .filter(|it| !it.starts_with("journal"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let without = around.replace("cache = \"pages\"", "").replace("name = \"all\"", "name = \"renamed\"");
+    let without = without.replace("[[cache]]\nname = \"pages\"\nwrite_policy = \"around\"", "");
+    let proxy = Proxy::start(&text);
+    let loaded = |config: &str, times| {
+        proxy.edit(config);
+        proxy.until_logged("configuration in force", times);
+    };
+    let mut client = proxy.connect();
+    assert_eq!(put(&mut client, "/a", "first").status, 202);
+    assert_eq!(put(&mut client, "/a", "second").status, 202);
+    // Another folder: what waits in the first still answers, and goes first.
+    loaded(&text.replace(&format!("{folder:?}"), &format!("{other:?}")), 1);
+    assert_eq!(client.get("/a").text(), "second");
+    assert_eq!(put(&mut client, "/b", "third").status, 202);
+    // Another policy: it still answers, and a write for the origin goes behind it.
+    loaded(&around, 2);
+    assert_eq!(client.get("/a").text(), "second");
+    client.send("POST /a HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n");
+    assert!(client.is_silent_for(Duration::from_millis(100)));
+    (0..2).for_each(|_| gate.open());
+    gate.open();
+    assert_eq!(client.response("POST").status, 200);
+    // And back: the same folder is had again, and without any cache what waits is delivered by the new route.
+    loaded(&text, 3);
+    assert_eq!(put(&mut client, "/c", "fourth").status, 202);
+    assert_eq!(put(&mut client, "/c", "fifth").status, 202);
+    loaded(&without, 4);
+    (0..2).for_each(|_| gate.open());
+    let copies = |target: &str| -> Vec<String> {
+        let requests = origin.requests();
+        let own = requests.iter().filter(|it| it.target == target && it.method != "GET");
+        own.map(|it| it.header("copy").unwrap_or("POST").to_owned()).collect()
+    };
+    eventually("all is delivered", || copies("/c").len() == 2 && copies("/b").len() == 1);
+    assert_eq!(
+        (copies("/a"), copies("/b")),
+        (vec!["first".into(), "second".into(), "POST".into()], vec!["third".to_owned()])
+    );
+    assert_eq!(copies("/c"), ["fourth", "fifth"]);
+    // What is empty and asked for by nobody is let go of.
+    let lock = fs::File::open(folder.join("lock")).unwrap();
+    eventually("nobody has the folder any more", || lock.try_lock().is_ok());
+}
