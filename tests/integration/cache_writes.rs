@@ -393,3 +393,124 @@ fn a_body_is_asked_for_and_bounded() {
     assert_eq!(proxy.get("/a").text(), "new", "half a write is none");
     assert_eq!(waiting(&proxy), 1);
 }
+
+#[test]
+fn of_two_puts_that_overlap_neither_stays_stored() {
+    let (gate, asked) = (Gate::default(), Arc::new(AtomicUsize::new(0)));
+    let (pass, ask) = (gate.clone(), asked.clone());
+    let origin = Origin::start(move |request| match request.header("copy") {
+        Some("slow") => {
+            ask.fetch_add(1, SeqCst);
+            pass.pass();
+            answer(204, SAVED, "")
+        }
+        Some(_) => answer(204, SAVED, ""),
+        None => answer(200, "Cache-Control: max-age=60\r\n", "what the origin has"),
+    });
+    let proxy = through(&origin, "");
+    let (mut slow, mut quick) = (proxy.connect(), proxy.connect());
+    slow.send("PUT /a HTTP/1.1\r\nHost: test\r\nCopy: slow\r\nContent-Length: 4\r\n\r\nslow");
+    eventually("the slow one is at the origin", || asked.load(SeqCst) == 1);
+    assert_eq!(put(&mut quick, "/b", "neighbour").status, 204);
+    assert!(status_of(&put(&mut quick, "/a", "quick")).contains("stored"));
+    assert_eq!(quick.get("/a").text(), "quick");
+    gate.open();
+    assert_eq!(status_of(&slow.response("PUT")), "pointsman; fwd=method; detail=overtaken");
+    assert_eq!(quick.get("/a").text(), "what the origin has");
+    assert_eq!(quick.get("/b").text(), "neighbour", "others are not meant");
+}
+
+#[test]
+fn what_a_put_left_is_on_disk_too() {
+    let origin = Origin::start(|request| match request.method.as_str() {
+        "PUT" => answer(204, SAVED, ""),
+        _ => answer(200, "Cache-Control: max-age=60\r\n", "old"),
+    });
+    let disk = proxy::folder();
+    let text = cached(
+        &[origin.address()],
+        &format!("write_policy = \"through\"\ndisk = {{ path = {disk:?}, size = \"1GiB\" }}"),
+    );
+    let mut proxy = Proxy::start(&text);
+    let objects = "pointsman_cache_disk_objects";
+    assert_eq!(proxy.get("/a").text(), "old");
+    eventually("the old one is on disk", || metric(&proxy, objects) == 1);
+    let new = "new".repeat(200_000);
+    write(&mut proxy.connect(), "PUT", "/a", "", &new);
+    let written = "pointsman_cache_disk_events_total{cache=\"pages\",event=\"written\"}";
+    eventually("the new one is in its place", || {
+        metric(&proxy, written) == 2 && metric(&proxy, objects) == 1
+    });
+    proxy.signal("KILL");
+    proxy.wait();
+    let proxy = Proxy::start(&text);
+    eventually("the disk is looked through", || metric(&proxy, objects) == 1);
+    let got = proxy.get("/a");
+    assert!(got.text() == new && status_of(&got).starts_with("pointsman; hit"), "{}", status_of(&got));
+    assert_eq!(origin.requests().len(), 2);
+}
+
+#[test]
+fn a_copy_on_disk_that_is_older_than_an_accepted_write_is_never_served() {
+    let (journal, disk, gate) = (proxy::folder(), proxy::folder(), Gate::default());
+    let pass = gate.clone();
+    let kept = Mutex::new("old".to_owned());
+    let origin = Origin::start(move |request| {
+        if request.method == "PUT" {
+            pass.pass();
+            *kept.lock().unwrap() = request.header("copy").unwrap().into();
+            return answer(204, "", "");
+        }
+        answer(200, "Cache-Control: max-age=60\r\n", &kept.lock().unwrap())
+    });
+    let kill = |mut proxy: Proxy| {
+        proxy.signal("KILL");
+        proxy.wait();
+    };
+    // As if it were killed between the sync of the write and the end of the copy: they are made apart.
+    let disk = format!("disk = {{ path = {disk:?}, size = \"1GiB\" }}\n");
+    let proxy = Proxy::start(&cached(&[origin.address()], &disk));
+    assert_eq!(proxy.get("/a").text(), "old");
+    eventually("it is on disk", || metric(&proxy, "pointsman_cache_disk_objects") == 1);
+    kill(proxy);
+    let proxy = Proxy::start(&back(&journal, origin.address(), ""));
+    assert_eq!(put(&mut proxy.connect(), "/a", "new").status, 202);
+    kill(proxy);
+    let proxy = Proxy::start(&back(&journal, origin.address(), &disk));
+    eventually("the disk is looked through", || metric(&proxy, "pointsman_cache_disk_objects") == 1);
+    assert_eq!(proxy.get("/a").text(), "new", "from the journal");
+    (0..2).for_each(|_| gate.open());
+    eventually("it is delivered", || waiting(&proxy) == 0);
+    let got = proxy.get("/a");
+    assert_eq!(got.text(), "new");
+    assert!(!status_of(&got).contains("hit"), "{got:?}");
+}
+
+#[test]
+fn another_representation_of_the_uri_is_the_origins_while_a_write_waits() {
+    let (folder, gate) = (proxy::folder(), Gate::default());
+    let pass = gate.clone();
+    let origin = Origin::start(move |request| {
+        if request.method == "PUT" {
+            pass.pass();
+            return answer(204, "", "");
+        }
+        answer(200, "Cache-Control: max-age=60\r\n", request.header("x-tenant").unwrap())
+    });
+    let proxy = Proxy::start(&back(&folder, origin.address(), "key = { headers = [\"x-tenant\"] }\n"));
+    let mut client = proxy.connect();
+    let get = |client: &mut Client, tenant| client.get_with("/a", "test", &format!("X-Tenant: {tenant}\r\n"));
+    assert_eq!(write(&mut client, "PUT", "/a", "X-Tenant: one\r\n", "secret").status, 202);
+    assert_eq!(get(&mut client, "one").text(), "secret");
+    for _ in 0..2 {
+        let other = get(&mut client, "two");
+        assert_eq!(
+            (other.text().as_str(), status_of(&other)),
+            ("two", "pointsman; fwd=bypass; detail=journal")
+        );
+    }
+    gate.open();
+    eventually("it is delivered", || waiting(&proxy) == 0);
+    assert_eq!(get(&mut client, "one").text(), "one");
+    assert_eq!(status_of(&get(&mut client, "two")), "pointsman; fwd=uri-miss; stored; ttl=60");
+}

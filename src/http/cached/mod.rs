@@ -1,16 +1,16 @@
 //! The stop between route and backend where a cache is asked: fresh → served; stale → asked for again, served
 //! meanwhile where that is allowed; nothing → fetched, once for all who ask at the same time.
 //!
-//! Previous stop: `http::handle`. Next stop: [`send`] for what is stored or under way, `http::pass` for what is
+//! Previous stop: `http::handle`. Next stop: `send` for what is stored or under way, `http::pass` for what is
 //! neither. What may be stored and served is decided in [`crate::cache`]; here it is put in order:
 //!
-//! 1. [`serve`]: does the method use the cache at all? A write goes to [`write`], and what was written and is not
-//!    delivered yet answers by [`waiting`], until [`deliver`] has brought it to the origin.
+//! 1. `serve`: does the method use the cache at all? A write goes to `write`, and what was written and is not
+//!    delivered yet answers by `waiting`, until `deliver` has brought it to the origin.
 //! 2. [`Asks::read`]: what is stored, and whether it may be served now.
-//! 3. [`join`]: who waits for whom.
-//! 4. [`fetch`]: the fetch as a task of its own, or [`alone`] within the request; both ask by [`origin`].
-//! 5. [`pump`]: the body on its way into the fill, and into the store at its end.
-//! 6. [`send`]: from store or fill to the client.
+//! 3. `join`: who waits for whom.
+//! 4. `fetch`: the fetch as a task of its own, or `alone` within the request; both ask by `origin`.
+//! 5. `pump`: the body on its way into the fill, and into the store at its end.
+//! 6. `send`: from store or fill to the client.
 
 mod alone;
 pub mod deliver;
