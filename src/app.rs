@@ -188,9 +188,7 @@ async fn worker(
     tokio::task::spawn_local(timer::drive());
     tokio::task::spawn_local(fill::drive());
     tokio::task::spawn_local(worker.clone().housekeeping());
-    if index == 0 {
-        tokio::task::spawn_local(deliver::run(worker.clone()));
-    }
+    let delivering = (index == 0).then(|| tokio::task::spawn_local(deliver::run(worker.clone())));
     let accepting = Accepting::new(worker.clone(), mailboxes);
     accepting.change(sockets);
     tokio::select! {
@@ -202,6 +200,11 @@ async fn worker(
     tokio::select! {
         () = accepting.finish(&mut mailbox) => {}
         () = reached(&mut stage, Stage::Closing) => {}
+    }
+    if let Some(delivering) = delivering {
+        // What waits stays in the journals; what is under way need not be sent twice.
+        worker.shared.registry.journals.close();
+        let _cut_off = tokio::time::timeout(deliver::LAST_GRACE, delivering).await;
     }
     worker.flush_log();
 }

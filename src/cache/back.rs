@@ -56,13 +56,13 @@ impl Journals {
         self.changed.notified().await;
     }
 
-    /// Another program takes over: nothing more is to be delivered from here.
+    /// The program ends, or another takes over: nothing more is to be delivered from here.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
         self.changed.notify_one();
     }
 
-    /// Whether another program takes over.
+    /// Whether nothing more is to be delivered.
     pub fn is_closed(&self) -> bool {
         self.is_closed.load(Ordering::Acquire)
     }

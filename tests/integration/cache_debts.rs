@@ -167,6 +167,9 @@ fn the_next_program_takes_the_journal_over_and_nothing_is_acknowledged_without_i
     let mut client = proxy.connect();
     assert_eq!(put(&mut client, "/a", "slow").status, 202);
     assert_eq!(put(&mut client, "/a", "behind it").status, 202);
+    // The old program stays as long as this one is served.
+    let mut held = proxy.connect();
+    held.send("GET /held HTTP/1.1\r\nHost: test\r\nCopy: slow\r\n\r\n");
     proxy.signal("USR2");
     eventually("another program took over", || !proxy.upgraded().is_empty());
     // The old one still delivers: the new one has no journal yet.
@@ -174,7 +177,8 @@ fn the_next_program_takes_the_journal_over_and_nothing_is_acknowledged_without_i
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
     let read = proxy.get("/a");
     assert_eq!(status_of(&read), "pointsman; fwd=bypass; detail=journal", "{read:?}");
-    gate.open();
+    (0..2).for_each(|_| gate.open());
+    assert_eq!(held.response("GET").status, 204);
     eventually("the journal is taken over", || put(&mut proxy.connect(), "/b", "in time").status == 202);
     eventually("all is delivered", || waiting(&proxy) == 0);
     let copies: Vec<_> = origin

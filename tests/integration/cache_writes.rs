@@ -12,9 +12,17 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
+
 use crate::{
     collapse::{Gate, cached, metric},
-    support::{Client, Origin, Proxy, Reply, client::Response, eventually, proxy},
+    support::{
+        Client, Origin, Proxy, Reply,
+        client::Response,
+        eventually,
+        h2::{self, Http2},
+        proxy,
+    },
 };
 
 /// Sends a request with a body over a connection.
@@ -247,6 +255,7 @@ fn nothing_older_is_read_while_a_write_waits_nor_after() {
         let new = format!("new {round}");
         assert_eq!(put(&mut client, "/a", &new).status, 202);
         assert_eq!(client.get("/a").text(), new, "while it waits");
+        assert_eq!(metric(&proxy, "pointsman_cache_objects"), 0, "what is older is gone");
         gate.open();
         eventually("it is delivered", || {
             assert_eq!(client.get("/a").text(), new);
@@ -513,4 +522,27 @@ fn another_representation_of_the_uri_is_the_origins_while_a_write_waits() {
     eventually("it is delivered", || waiting(&proxy) == 0);
     assert_eq!(get(&mut client, "one").text(), "one");
     assert_eq!(status_of(&get(&mut client, "two")), "pointsman; fwd=uri-miss; stored; ttl=60");
+}
+
+#[test]
+fn a_write_over_http2_is_accepted_and_bounded_too() {
+    let (folder, address) = (proxy::folder(), nobody());
+    let proxy = Proxy::start(&back(&folder, address, "max_object = \"1KiB\"\n"));
+    h2::run(async {
+        let client = Http2::connect(&proxy).await;
+        let put = async |body: &'static [u8]| {
+            let mut send = client.send.clone().ready().await.unwrap();
+            let (response, mut stream) = send.send_request(h2::request("PUT", "/a"), false).unwrap();
+            let (first, last) = body.split_at(body.len() / 2);
+            stream.send_data(Bytes::from_static(first), false).unwrap();
+            // It may be refused by now.
+            let _ = stream.send_data(Bytes::from_static(last), true);
+            response.await.unwrap().status()
+        };
+        assert_eq!(put(b"over two frames").await, 202);
+        assert_eq!(client.get("/a").await.unwrap(), (200, b"over two frames".to_vec()));
+        assert_eq!(put(&[b'x'; 3000]).await, 413);
+        assert_eq!(client.get("/a").await.unwrap(), (200, b"over two frames".to_vec()));
+    });
+    assert_eq!(waiting(&proxy), 1);
 }

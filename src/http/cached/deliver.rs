@@ -46,13 +46,16 @@ const AT_ONCE: usize = 8;
 /// How often it is looked whether a journal is still needed, and whether all its tasks are there.
 const TURN: Duration = Duration::from_secs(1);
 /// How long a delivery under way is waited for when another program takes over; cut off, it is made again there.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(10);
+/// The same when this program ends, and nothing else keeps it.
+pub const LAST_GRACE: Duration = Duration::from_secs(2);
 /// How long the rest of an answer is read, whose head said enough.
 const REST: Duration = Duration::from_secs(5);
 /// How often a journal whose deliveries fail is complained about.
 const COMPLAINT: Duration = Duration::from_secs(30);
 
-/// Delivers from every journal, until another program takes over; to be run by one worker.
+/// Delivers from every journal, until they are closed and what is under way has come to its end; to be run by one
+/// worker.
 pub async fn run(worker: Rc<Worker>) {
     let journals: Arc<Journals> = worker.shared.registry.journals.clone();
     let mut services: Vec<Service> = Vec::new();
@@ -66,8 +69,9 @@ pub async fn run(worker: Rc<Worker>) {
         services.iter_mut().for_each(|service| service.tend(&worker));
         let _either = tokio::time::timeout(TURN, journals.changed()).await;
     }
-    for service in services {
-        spawn_local(service.finish());
+    let finishing: Vec<_> = services.into_iter().map(|service| spawn_local(service.finish())).collect();
+    for finishing in finishing {
+        let _it_panicked = finishing.await;
     }
 }
 

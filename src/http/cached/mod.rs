@@ -6,7 +6,7 @@
 //!
 //! 1. `serve`: does the method use the cache at all? A write goes to `write`, and what was written and is not
 //!    delivered yet answers by `waiting`, until `deliver` has brought it to the origin.
-//! 2. [`Asks::read`]: what is stored, and whether it may be served now.
+//! 2. `Asks::read`: what is stored, and whether it may be served now.
 //! 3. `join`: who waits for whom.
 //! 4. `fetch`: the fetch as a task of its own, or `alone` within the request; both ask by `origin`.
 //! 5. `pump`: the body on its way into the fill, and into the store at its end.
