@@ -59,6 +59,10 @@ pub fn run(
     let registry = Registry::new(workers);
     let tickets = Tickets::new(Moment::now()).map_err(|error| error.to_string())?;
     let (snapshot, overrides) = first(&loaded.config, before.as_ref(), &registry, &tickets)?;
+    for cache in &snapshot.caches {
+        let failed = |error| format!("cannot open the disk of cache `{}`: {error}", cache.conf.name);
+        cache.store.shelf.start(&cache.conf, before.is_some()).map_err(failed)?;
+    }
     let control = Loop::new()?;
     let log = AccessLog::start(reload::sink(&snapshot.config.log.access))
         .map_err(|error| format!("cannot open the access log: {error}"))?;

@@ -11,6 +11,8 @@
 //! | pool | idle connections to one backend |
 //! | exchange | one request and its response, with everything known about them |
 //! | tunnel | two joined byte streams (an upgraded connection, CONNECT) |
+//! | cache | responses that are kept; in its room the backend is called the origin (RFC 9111) |
+//! | fill | one fetch of the cache, and all who wait for it |
 //! | snapshot | one immutable, checked, built configuration; a generation number identifies it |
 //! | registry | what outlives a snapshot: health, counts in flight, counters, names |
 //! | worker | a thread with its own event loop, connections, pools and balancer state |
@@ -24,13 +26,16 @@
 //! 4. [`http::handle::handle`]: **the table of contents of the proxy**, from here to the end.
 //! 5. [`http::normalize::normalize`]: one host, one path, one length; what is ambiguous is refused.
 //! 6. [`route::table::Table::find`]: host → path → rule.
-//! 7. [`http::edit`] and [`http::headers`]: what the route changes, and what every hop does.
+//! 7. [`http::edit`] and [`http::headers`]: what the route changes, and what every hop does. On a route with a cache
+//!    `http::cached` comes next: a hit ends there ([`cache::store`]), a miss is fetched once for all who ask
+//!    ([`cache::fill`]), and goes on as it does without one:
 //! 8. [`upstream::forward::forward`]: picks a backend ([`balance::Balancer::pick`]), waits for a place
 //!    where there is none ([`upstream::queue`]), sends, and tries another where that may be
 //!    ([`upstream::retry`]).
 //! 9. [`upstream::pool`] or [`net::dial`]: an idle connection or a new one.
 //! 10. [`health::passive`]: how the attempt went.
-//! 11. [`http::body::relay`]: the response body on its way, block by block.
+//! 11. [`http::body::relay`]: the response body on its way, block by block; what is stored or shared goes through a
+//!     fill instead, from which everyone reads.
 //! 12. [`http::handle::Running`] is dropped: the log line, the counts, the places given back.
 //!
 //! # From file to traffic

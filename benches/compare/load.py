@@ -12,6 +12,7 @@ import sys
 import time
 
 import machine
+import proxies
 
 SMALL, LARGE = "/small", "/large"
 
@@ -27,6 +28,7 @@ class Figures:
     cpu: float | None = None  # seconds per request
     resident: int | None = None  # bytes afterwards
     per_connection: float | None = None  # bytes that an idle connection added
+    per_object: float | None = None  # bytes that a stored object added beyond its body
     errors: int = 0
 
 
@@ -43,7 +45,13 @@ class Row:
     goals: dict = dataclasses.field(default_factory=dict)  # peer → most that Pointsman ÷ peer may be
 
     def proxies(self, chosen):
-        return chosen
+        return [name for name in chosen if name in proxies.CONFIGURATIONS]
+
+    def start(self, name, place, options):
+        return proxies.start(name, place)
+
+    def check(self, proxy, place):
+        proxies.check(proxy)
 
     def rounds(self, wanted):
         return wanted
@@ -79,7 +87,7 @@ class IdleRow(Row):
         pass
 
     def measure(self, proxy, place, options):
-        before = settled(proxy.process)
+        before = settled(proxy.process.resident_bytes)
         port = proxy.https if self.scheme == "https" else proxy.http
         command = [sys.executable, str(pathlib.Path(__file__).with_name("idle_clients.py"))]
         command += [self.scheme, str(port), self.path, str(options.idle_connections)]
@@ -95,7 +103,7 @@ class IdleRow(Row):
             if said[:1] != ["open"]:
                 why = " ".join(said) or "the idle clients died"
                 raise machine.Trouble(f"{proxy.name}: {why}\n{proxy.process.said()}")
-            after = settled(proxy.process)
+            after = settled(proxy.process.resident_bytes)
             clients.stdin.close()  # Now they look whether all are still open, and end.
             alive = int(clients.stdout.readline().split()[1])
             clients.wait(60)
@@ -109,16 +117,16 @@ class IdleRow(Row):
         )
 
 
-def settled(process, seconds=10):
-    """Its memory once it stays the same for a second, or after a while anyway."""
+def settled(memory, seconds=10):
+    """What `memory` gives once it stays the same for a second, or after a while anyway."""
     deadline = time.monotonic() + seconds
-    last, since = process.resident_bytes(), time.monotonic()
+    last, since = memory(), time.monotonic()
     while time.monotonic() < deadline and time.monotonic() - since < 1:
         time.sleep(0.1)
-        now = process.resident_bytes()
+        now = memory()
         if abs(now - last) > 64 * 1024:
             last, since = now, time.monotonic()
-    return process.resident_bytes()
+    return memory()
 
 
 def run(command, seconds, place):

@@ -24,6 +24,9 @@ TOOLS = {
     "openssl": "openssl",
 }
 
+# Peer that is no tool as well → its command. The package has the peer's name.
+PEERS = {"haproxy": "haproxy", "varnish": "varnishd"}
+
 
 class Trouble(Exception):
     """Something that the reader of the terminal must know, in a sentence."""
@@ -35,7 +38,7 @@ def which(command):
 
 def install(proxies, may_install):
     """Installs what is missing, with apt when that is possible here."""
-    tools = dict(TOOLS, haproxy="haproxy") if "haproxy" in proxies else TOOLS
+    tools = TOOLS | {PEERS[name]: name for name in proxies if name in PEERS}
     missing = [package for command, package in tools.items() if not which(command)]
     if not missing:
         return
@@ -112,6 +115,8 @@ def facts(proxies):
     }
     if "haproxy" in proxies:
         found["haproxy"] = version("haproxy", "-v")
+    if "varnish" in proxies:
+        found["varnish"] = version("varnishd", "-V")
     return found
 
 
@@ -210,6 +215,18 @@ class Process:
             except OSError:
                 continue
             total += int(text.split()[1]) * page_size()
+        return total
+
+
+    def anonymous_bytes(self):
+        """Resident, without files and shared memory: Varnish logs into 80 MB of that, which fill slowly."""
+        total = 0
+        for pid in self.family():
+            try:
+                text = pathlib.Path(f"/proc/{pid}/status").read_text()
+            except OSError:
+                continue
+            total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("RssAnon:")) * 1024
         return total
 
 

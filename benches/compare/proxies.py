@@ -15,6 +15,10 @@ import machine
 
 SMALL = bytes(b"abcdefghijklmnopqrstuvwxyz0123456789"[at % 36] for at in range(127))
 LARGE = bytes(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGH"[at % 43] for at in range(100_000))
+OBJECT = bytes(b"0123456789abcdef"[at % 16] for at in range(1_000))
+# The same bodies with leave to store them for an hour, and any number of objects. Requests for these are counted.
+STORED_SMALL, STORED_LARGE, STORED_OBJECT = "/stored/small", "/stored/large", "/stored/object/"
+STORED_LOG = "stored.log"
 CONNECTIONS = 12_000  # Room for 10,000 idle ones.
 
 
@@ -53,12 +57,20 @@ def backend(place):
         name="backend",
         http=f"""
     open_file_cache max=16 inactive=10m;
+    log_format line $status;
     server {{
         listen 127.0.0.1:{place.ports["backend"]} backlog=4096;
         default_type text/plain;
         location = /small {{ return 200 "{SMALL.decode()}"; }}
         location = /healthz {{ return 200 "ok"; }}
         location = /large {{ root {place.folder}; }}
+        location /stored/ {{
+            access_log {place.folder}/{STORED_LOG} line;
+            add_header Cache-Control "max-age=3600";
+            location = {STORED_SMALL} {{ return 200 "{SMALL.decode()}"; }}
+            location = {STORED_LARGE} {{ alias {place.folder}/large; }}
+            location {STORED_OBJECT} {{ return 200 "{OBJECT.decode()}"; }}
+        }}
     }}""",
     )
     command = nginx_command(place, "backend", text)

@@ -7,6 +7,8 @@ BASE = "pointsman"
 HEADING = "Medians of the rounds. Ratio: CPU of Pointsman ÷ CPU of the peer, per request, median (lowest–highest)."
 BUSY = ["requests/s", "p50", "p99", "CPU/request", "RSS", "errors"]
 IDLE = ["per connection", "RSS", "errors"]
+OBJECTS = ["per object", "RSS", "errors"]
+BYTES = {"per_connection": IDLE, "per_object": OBJECTS}
 
 
 class Row:
@@ -15,9 +17,19 @@ class Row:
     def __init__(self, row, turns):
         self.row = row
         self.turns = turns  # proxy → [Figures]
+        self.left_out = []  # proxies that could not take part
 
     def add(self, proxy, figures):
         self.turns[proxy].append(figures)
+
+    def leave_out(self, proxy):
+        del self.turns[proxy]
+        self.left_out.append(proxy)
+
+    def what(self):
+        """What is compared in this row: CPU, or bytes of a connection or an object."""
+        figures = [one for turns in self.turns.values() for one in turns]
+        return next((what for what in BYTES if any(getattr(one, what) is not None for one in figures)), "cpu")
 
     def errors(self):
         return sum(figures.errors for turns in self.turns.values() for figures in turns)
@@ -28,8 +40,8 @@ class Row:
         return statistics.median(values) if values else None
 
     def ratio(self, peer):
-        """Pointsman ÷ peer in CPU per request (or bytes per connection): the median and the extremes of the rounds."""
-        what = "cpu" if self.median(peer, "cpu") else "per_connection"
+        """Pointsman ÷ peer in CPU per request (or bytes per connection or object): the median and the extremes of the rounds."""
+        what = self.what()
         pairs = zip(self.turns.get(BASE, []), self.turns[peer])
         ratios = [getattr(ours, what) / getattr(theirs, what) for ours, theirs in pairs if getattr(theirs, what)]
         return (statistics.median(ratios), min(ratios), max(ratios)) if ratios else None
@@ -39,21 +51,20 @@ def table(rows):
     """Every row as a block of lines, one per proxy."""
     blocks = ["", HEADING, ""]
     for row in rows:
-        first = next(iter(row.turns.values()))
-        idle = first[0].per_connection is not None
-        lines = [f"{row.row.title} ({row.row.key})", line("", IDLE if idle else BUSY, "ratio (goal)")]
-        lines += [line(name, cells(row, name, idle), verdict(row, name)) for name in row.turns]
+        lines = [f"{row.row.title} ({row.row.key})", line("", BYTES.get(row.what(), BUSY), "ratio (goal)")]
+        lines += [line(name, cells(row, name), verdict(row, name)) for name in row.turns]
+        lines += [line(name, [], "not available") for name in row.left_out]
         blocks += [*lines, ""]
     return "\n".join(blocks)
 
 
-def cells(row, name, idle):
-    wanted = ["per_second", "p50", "p99", "cpu", "resident", "per_connection"]
+def cells(row, name):
+    wanted = ["per_second", "p50", "p99", "cpu", "resident", *BYTES]
     figures = {what: row.median(name, what) for what in wanted}
     errors = str(sum(one.errors for one in row.turns[name]))
     resident = f"{figures['resident'] / 1e6:.1f} MB"
-    if idle:
-        return [f"{figures['per_connection']:,.0f} B", resident, errors]
+    if row.what() in BYTES:
+        return [f"{figures[row.what()]:,.0f} B", resident, errors]
     return [
         f"{figures['per_second']:,.0f}",
         duration(figures["p50"]),
@@ -104,6 +115,7 @@ def plain(rows, facts):
                 "row": row.row.key,
                 "title": row.row.title,
                 "goals": row.row.goals,
+                "not_available": row.left_out,
                 "turns": {name: [dataclasses.asdict(one) for one in turns] for name, turns in row.turns.items()},
                 "ratios": {name: row.ratio(name) for name in row.turns if name != BASE and BASE in row.turns},
             }

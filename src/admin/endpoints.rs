@@ -8,7 +8,8 @@ use std::{pin::Pin, sync::Arc};
 use super::{
     Admin,
     about::About,
-    backends, config, connections, dashboard, explain, healthz, index, log_level, metrics, openapi,
+    backends, caches, config, connections, dashboard, explain, healthz, index, log_level, metrics, openapi,
+    purge,
     question::{Question, decode},
     readyz,
     reply::Reply,
@@ -149,6 +150,22 @@ pub static ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint {
         method: "GET",
+        path: "/api/v1/caches",
+        summary: "what each cache holds, and how it answered",
+        is_open: false,
+        about: &caches::LIST,
+        answer: Aside(caches::list),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/api/v1/caches/{cache}/purge",
+        summary: "takes out what is stored of a URL, a prefix, a tag or everything, or makes it stale",
+        is_open: false,
+        about: &purge::ABOUT,
+        answer: Aside(purge::post),
+    },
+    Endpoint {
+        method: "GET",
         path: "/api/v1/config",
         summary: "the configuration file as it is in force",
         is_open: false,
@@ -198,7 +215,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "GET",
         path: "/api/v1/explain",
-        summary: "which route and backend a request would get, and why",
+        summary: "which route, cache and backend a request would get, and why",
         is_open: false,
         about: &explain::ABOUT,
         answer: Aside(explain::get),

@@ -1,4 +1,5 @@
-//! `GET /api/v1/explain`: which route and backend a request would get in the running generation, and why.
+//! `GET /api/v1/explain`: which route and backend a request would get in the running generation, and why; where a
+//! cache stands before them, what it has stored for the request.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -64,6 +65,7 @@ pub(super) fn get(admin: &Admin, question: &Question) -> Reply {
         url: question.text("url").unwrap_or("/").to_owned(),
         fields: question.all("header").map(field).collect(),
         from: from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        is_running: true,
     };
     match explain::explain(&admin.shared.snapshot.load(), &asked) {
         Ok(answers) => {

@@ -11,6 +11,7 @@ pub mod reply;
 pub mod server;
 
 mod backends;
+mod caches;
 mod config;
 mod connections;
 mod dashboard;
@@ -21,6 +22,7 @@ mod index;
 mod log_level;
 mod metrics;
 mod openapi;
+mod purge;
 mod readyz;
 mod status;
 mod traffic;

@@ -42,6 +42,11 @@ pub enum Source {
     Nothing,
 }
 
+impl Source {
+    const ALL: [Self; 6] =
+        [Self::SharedMaxAge, Self::MaxAge, Self::Expires, Self::Heuristic, Self::Configured, Self::Nothing];
+}
+
 /// How long a stored response may be served, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Freshness {
@@ -81,6 +86,36 @@ impl Freshness {
             if_error: control.stale_if_error.unwrap_or(policy.stale_if_error),
             immutable: control.immutable,
         }
+    }
+
+    /// How many words [`Freshness::to_words`] gives.
+    pub(super) const WORDS: usize = 6;
+
+    /// All of it but the time that it came, for keeping it.
+    pub(super) fn to_words(&self) -> [u64; Self::WORDS] {
+        let Self { received: _, initial_age, lifetime, source, while_revalidate, if_error, .. } = *self;
+        let flags = [self.always_validate, self.never_stale, self.immutable];
+        let flags = flags.iter().enumerate().map(|(bit, is_set)| u64::from(*is_set) << bit).sum();
+        [initial_age, lifetime, source as u64, while_revalidate, if_error, flags]
+    }
+
+    /// What [`Freshness::to_words`] gave, of a response that came at `received`.
+    pub(super) fn from_words(received: Date, words: [u64; Self::WORDS]) -> Option<Self> {
+        let [initial_age, lifetime, source, while_revalidate, if_error, flags] = words;
+        let source = Source::ALL.into_iter().find(|other| *other as u64 == source)?;
+        let is_set = |bit: u64| flags & (1 << bit) != 0;
+        let (always_validate, never_stale, immutable) = (is_set(0), is_set(1), is_set(2));
+        Some(Self {
+            received,
+            initial_age,
+            lifetime,
+            source,
+            always_validate,
+            never_stale,
+            while_revalidate,
+            if_error,
+            immutable,
+        })
     }
 
     /// `current_age` (RFC 9111 §4.2.3); it is also what the Age field says (§4, §5.1).

@@ -105,6 +105,11 @@ impl Memory {
         self.shard(key).map_or(Found::Nothing, |mut shard| shard.find(key, request))
     }
 
+    /// The same for those who only look: nobody was asked for.
+    pub fn peek(&self, key: &Key, request: &Fields) -> Found {
+        self.shard(key).map_or(Found::Nothing, |shard| shard.peek(key, request))
+    }
+
     /// Every variant of a key.
     pub fn variants(&self, key: &Key) -> Vec<Arc<Object>> {
         self.shard(key).map(|shard| shard.variants(key).to_vec()).unwrap_or_default()

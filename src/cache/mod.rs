@@ -7,6 +7,8 @@
 //! * What is kept: [`object`] in [`memory`]; who stays is for [`evict`] and [`admission`], and what a trace of
 //!   requests says about that for [`replay`].
 //! * One fetch for all who ask at the same time: [`fill`].
+//! * More of it than memory holds, and over restarts: [`disk`].
+//! * Writes that were acknowledged before their origin has them: [`journal`], for the write policy `back`.
 //! * All of it together, by name: [`store`].
 //!
 //! The cache never asks a backend itself.
@@ -18,11 +20,13 @@ pub mod control;
 pub mod date;
 pub mod dictionary;
 pub mod directive;
+pub mod disk;
 pub mod entry;
 pub mod evict;
 pub mod fill;
 pub mod freshness;
 pub mod invalidate;
+pub mod journal;
 pub mod key;
 pub mod marks;
 pub mod memory;
@@ -30,8 +34,10 @@ pub mod object;
 pub mod policy;
 pub mod purge;
 pub mod range;
+pub mod record;
 pub mod replay;
 mod shard;
+pub mod shelf;
 pub mod status;
 pub mod storable;
 pub mod store;

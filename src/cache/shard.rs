@@ -106,6 +106,15 @@ impl Shard {
     }
 
     pub(super) fn find(&mut self, key: &Key, request: &Fields) -> Found {
+        let found = self.peek(key, request);
+        if let Found::Object(object) = &found {
+            self.evictor.touch(object.id());
+        }
+        found
+    }
+
+    /// The same without a mark that it was asked for.
+    pub(super) fn peek(&self, key: &Key, request: &Fields) -> Found {
         let Some(variants) = self.keys.get(&half(key)) else { return Found::Nothing };
         let objects = variants.as_slice();
         let Some(first) = objects.first().filter(|first| first.key == *key) else { return Found::Nothing };
@@ -115,10 +124,7 @@ impl Shard {
                 .and_then(|at| objects.get(at)),
         };
         match chosen {
-            Some(object) => {
-                self.evictor.touch(object.id());
-                Found::Object(object.clone())
-            }
+            Some(object) => Found::Object(object.clone()),
             None => Found::Vary(first.clone()),
         }
     }

@@ -1,7 +1,7 @@
 //! A cache: what it was told by the configuration ([`Cache`], of one generation), and what it holds, which outlives
 //! reloads ([`Store`]).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU64};
 
 use super::{
     conf::CacheConf,
@@ -9,10 +9,11 @@ use super::{
     fill::{self, Bounds, Fills},
     key::{Key, KeySettings},
     marks::Marks,
-    memory::{Found, Memory, Shape},
+    memory::{Found, Memory, Rejected, Shape},
     object::Object,
     policy::Policy,
-    purge::Rule,
+    purge::{Purges, Rule},
+    shelf::{Change, Purging, Shelf},
 };
 use crate::{fields::Fields, telemetry::served::Counts};
 
@@ -21,12 +22,18 @@ use crate::{fields::Fields, telemetry::served::Counts};
 pub struct Store {
     /// Objects in memory; none where requests are collapsed without being stored.
     pub memory: Option<Memory>,
+    /// The disk tier, where there is one.
+    pub shelf: Arc<Shelf>,
+    /// Objects that came from disk to memory.
+    pub promoted: AtomicU64,
     /// Fetches under way.
     pub fills: Arc<Fills>,
     /// Keys whose responses turned out not to be shared: nobody waits for them for a while.
     pub unshared: Marks,
     /// What each worker counts.
     pub counts: Box<[Counts]>,
+    /// What operators had purged.
+    pub purges: Purges,
     shape: Mutex<Option<Shape>>,
 }
 
@@ -35,16 +42,22 @@ impl Store {
     pub fn new(shape: Option<Shape>, workers: usize) -> Self {
         Self {
             memory: shape.map(Memory::new),
+            shelf: Arc::default(),
+            promoted: AtomicU64::new(0),
             fills: Fills::new(bounds(shape)),
             unshared: Marks::default(),
+            purges: Purges::default(),
             counts: (0..workers).map(|_| Counts::default()).collect(),
             shape: Mutex::new(shape),
         }
     }
 
-    /// Takes another shape on, where it differs; what has no room any more leaves. To be called when the
-    /// configuration that says so is in force.
-    pub fn settle(&self, shape: Option<Shape>) {
+    /// Takes another shape on, where it differs, and the disk tier that was prepared; what has no room any more
+    /// leaves. To be called when the configuration that says so is in force.
+    pub fn settle(&self, shape: Option<Shape>, shelf: Option<Change>) {
+        if let Some(change) = shelf {
+            self.shelf.settle(change);
+        }
         let mut own = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
         if *own == shape {
             return;
@@ -110,24 +123,38 @@ impl Cache {
         self.store.memory.as_ref().map_or(Found::Nothing, |memory| memory.find(key, request))
     }
 
-    /// Stores what a fill brought, unless a purge that came meanwhile is about it.
-    pub fn put(&self, object: Object, rules: &[Rule]) {
-        let tags = &self.conf.purge_header;
-        let is_meant = |rule: &Rule| rule.matches(&object.key, &object.entry.head.fields, tags);
-        if rules.iter().any(is_meant) {
-            return;
-        }
-        if let Some(memory) = &self.store.memory {
-            // Refused or not: the store counts it.
-            let _ = memory.put(Arc::new(object), self.conf.max_variants as usize);
+    /// What is stored for a request, without a mark that it was asked for: for those who only look.
+    pub fn peek(&self, key: &Key, request: &Fields) -> Found {
+        self.store.memory.as_ref().map_or(Found::Nothing, |memory| memory.peek(key, request))
+    }
+
+    /// The longest body that may be stored.
+    pub fn longest(&self) -> u64 {
+        let most = self.store.fills.bounds().max_object;
+        // What goes to disk need not fit into memory.
+        if self.store.shelf.is_open() { self.conf.max_object.0 } else { most }
+    }
+
+    /// Whether purges that came while a response was on its way leave it alone.
+    pub fn survives(&self, key: &Key, response: &Fields, rules: &[Rule]) -> bool {
+        !rules.iter().any(|rule| rule.matches(key, response, &self.conf.purge_header))
+    }
+
+    /// Stores what a fill brought in memory. False when it is not to be stored anywhere: it was not asked for before.
+    pub fn put(&self, object: Arc<Object>) -> bool {
+        let Some(memory) = &self.store.memory else { return true };
+        match memory.put(object, self.conf.max_variants as usize) {
+            // The store counts what it refuses.
+            Ok(()) | Err(Rejected::TooLarge) => true,
+            Err(Rejected::NotAdmitted) => false,
         }
     }
 
     /// Stores the newer head of a response in the place of the older one, if that is still there.
     pub fn replace(&self, before: &Arc<Object>, object: Arc<Object>, rules: &[Rule]) {
-        let tags = &self.conf.purge_header;
-        let is_meant = |rule: &Rule| rule.matches(&object.key, &object.entry.head.fields, tags);
-        if let (Some(memory), false) = (&self.store.memory, rules.iter().any(is_meant)) {
+        if let Some(memory) = &self.store.memory
+            && self.survives(&object.key, &object.entry.head.fields, rules)
+        {
             memory.replace(before, object, self.conf.max_variants as usize);
         }
     }
@@ -139,11 +166,32 @@ impl Cache {
         }
     }
 
-    /// Purges what a rule is about: takes it out, or, when `soft`, makes it stale. Gives how many there were. May
-    /// take its time, and is not for a worker, unless the rule is about a URI.
+    /// Something was written to a URI: nothing that is stored of it is served any more. What is returned is still to
+    /// be run on a thread that may wait.
+    pub fn forget(&self, uri: &Key) -> Option<Purging> {
+        let has_fields = !self.key.headers.is_empty() || uri.has_fields();
+        let uri = uri.of_its_uri();
+        let rule = Rule::Uri(uri.clone());
+        self.store.fills.purge(&rule);
+        let purging = self.store.shelf.forget(&uri, has_fields, &self.conf.purge_header);
+        self.purge_memory(&rule, false, Date(0));
+        purging
+    }
+
+    /// Purges what a rule is about: takes it out, or, when `soft`, makes it stale. Gives how many there were. Waits
+    /// for the disk, and is not for a worker.
     pub fn purge(&self, rule: &Rule, soft: bool, now: Date) -> u64 {
         // Before what is stored is looked at, so that nothing slips in behind.
         self.store.fills.purge(rule);
+        let is_all = *rule == Rule::All && !soft;
+        let on_disk = if is_all { self.store.shelf.clear() } else { 0 };
+        let purging = if is_all { None } else { self.store.shelf.purge(rule, soft, &self.conf.purge_header) };
+        let in_memory = self.purge_memory(rule, soft, now);
+        // What is in memory is on disk too, but for what found no room there.
+        in_memory.max(purging.map_or(on_disk, Purging::run))
+    }
+
+    fn purge_memory(&self, rule: &Rule, soft: bool, now: Date) -> u64 {
         let Some(memory) = &self.store.memory else { return 0 };
         let mut count = 0;
         let mut let_go = |object: &Arc<Object>| {

@@ -4,7 +4,7 @@ use std::{fmt::Write, process::ExitCode};
 
 use super::{Failure, Format, Request, Status, print, start};
 use crate::{
-    explain::{self, Answer, Destination, Outcome, Question, Routed, Told},
+    explain::{self, Answer, CacheAnswer, Destination, Outcome, Question, Routed, Told},
     runtime::build::build_apart,
 };
 
@@ -16,7 +16,7 @@ pub(super) fn explain(request: Request) -> Status {
     let Request { file, method, url, headers, from, format } = request;
     let fields = headers.iter().map(|line| field(line)).collect::<Result<_, _>>()?;
     let snapshot = build_apart(start::load(file)?.config).map_err(Failure::usage)?;
-    let question = Question { method, url, fields, from };
+    let question = Question { method, url, fields, from, is_running: false };
     let answers = explain::explain(&snapshot, &question).map_err(Failure::usage)?;
     let has_route = answers.iter().any(Answer::has_route);
     print(&match format {
@@ -70,7 +70,10 @@ fn write_routed(routed: &Routed, out: &mut String) -> std::fmt::Result {
         Told::Respond { status, content_type, bytes } => {
             writeln!(out, "    answers {status} with {bytes} bytes of {content_type}")?;
         }
-        Told::Forward { head, destinations } => {
+        Told::Forward { head, destinations, cache } => {
+            if let Some(cache) = cache {
+                write_cache(cache, out)?;
+            }
             writeln!(out, "  a backend gets")?;
             for line in head {
                 writeln!(out, "    {line}")?;
@@ -84,6 +87,24 @@ fn write_routed(routed: &Routed, out: &mut String) -> std::fmt::Result {
         writeln!(out, "  the response's headers")?;
         for edit in &routed.response_edits {
             writeln!(out, "    {edit}")?;
+        }
+    }
+    Ok(())
+}
+
+fn write_cache(cache: &CacheAnswer, out: &mut String) -> std::fmt::Result {
+    match cache.is_storing {
+        true => writeln!(out, "  cache {}: {}", cache.name, cache.why)?,
+        // It stores nothing, and passes what has no use for it.
+        false if cache.key.is_none() => return Ok(()),
+        false => writeln!(out, "  requests for the same at the same time are one")?,
+    }
+    if let Some(key) = &cache.key {
+        // Fields that are part of it stand behind line breaks.
+        writeln!(out, "    key: {}", key.replace('\n', " + "))?;
+        match cache.apart {
+            None => writeln!(out, "    waits for another's fetch of it, if there is one")?,
+            Some(why) => writeln!(out, "    fetches for itself: {why}")?,
         }
     }
     Ok(())

@@ -14,6 +14,7 @@ pub mod demo;
 mod explain;
 mod healthcheck;
 mod man;
+pub mod purge;
 mod reload;
 mod schema;
 pub mod start;
@@ -35,6 +36,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use self::{
     admin::{Ask, Running},
     backend::{Backend, Wish},
+    purge::Purge,
     status::Show,
 };
 
@@ -134,6 +136,11 @@ pub enum Verb {
         /// Its share beside the others'; 0 = gets nothing new.
         weight: u32,
     },
+    /// Have a cache of a running Pointsman forget what it has stored of a URL, a prefix, a tag, or everything.
+    ///
+    /// What is on its way to clients is served to its end, and not stored. Ends with 0, or 1 when the running
+    /// program refuses or cannot be reached.
+    Purge(Purge),
     /// Have the installed program take the place of the running one, without a lost connection.
     ///
     /// Ends with 0 when the new one serves; 1 when it does not, and the old one goes on.
@@ -214,6 +221,7 @@ pub fn perform(verb: Verb) -> ExitCode {
         Verb::Enable(backend) => backend::change(&backend, Wish::Enable),
         Verb::Disable(backend) => backend::change(&backend, Wish::Disable),
         Verb::Weight { backend, weight } => backend::change(&backend, Wish::Weight(weight)),
+        Verb::Purge(purge) => purge::purge(&purge),
         Verb::Upgrade(running) => upgrade::upgrade(&running),
         Verb::Cache(asked) => cache::cache(asked),
         Verb::Schema => Ok(schema::schema()),

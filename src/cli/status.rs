@@ -41,15 +41,19 @@ pub(super) fn status(show: &Show) -> Status {
         |path| endpoint.ask(&Question::get(path)).map_err(|trouble| endpoint.failure(&trouble, running.json));
     let status = ask("/api/v1/status")?;
     let upstreams = ask("/api/v1/upstreams")?;
+    let caches = endpoint.ask_if_there(&Question::get("/api/v1/caches"));
+    let caches = caches.map_err(|trouble| endpoint.failure(&trouble, running.json))?;
     print(&match running.json {
         true => {
-            let mut both = status;
-            if let (Some(both), Some(list)) = (both.as_object_mut(), upstreams.get("upstreams")) {
-                both.insert("upstreams".to_owned(), list.clone());
+            let mut all = status;
+            for (key, answer) in [("upstreams", &upstreams), ("caches", &caches)] {
+                if let (Some(all), Some(list)) = (all.as_object_mut(), answer.get(key)) {
+                    all.insert(key.to_owned(), list.clone());
+                }
             }
-            format!("{both:#}\n")
+            format!("{all:#}\n")
         }
-        false => page(&status, &upstreams, is_colored()),
+        false => page(&status, &upstreams, &caches, is_colored()),
     });
     Ok(ExitCode::SUCCESS)
 }
@@ -73,7 +77,7 @@ fn flag(value: &Value, key: &str) -> bool {
     value.get(key).and_then(Value::as_bool).unwrap_or_default()
 }
 
-fn page(status: &Value, upstreams: &Value, is_colored: bool) -> String {
+fn page(status: &Value, upstreams: &Value, caches: &Value, is_colored: bool) -> String {
     let mut rows = about(status);
     rows.extend(reload(status));
     rows.push(Row::new());
@@ -81,6 +85,11 @@ fn page(status: &Value, upstreams: &Value, is_colored: bool) -> String {
     for upstream in list(upstreams, "upstreams") {
         rows.push(Row::new());
         rows.extend(backends(upstream));
+    }
+    let caches = self::caches(caches);
+    if !caches.is_empty() {
+        rows.push(Row::new());
+        rows.extend(caches);
     }
     for (title, lines) in [("overrides", overrides(status)), ("certificates", certificates(status))] {
         if !lines.is_empty() {
@@ -206,6 +215,43 @@ pub(super) fn weight(backend: &Value) -> Cell {
     Cell::number(format!("{}{star}", number(backend, "weight")))
 }
 
+/// The table of caches, and of routes that collapse requests without one.
+fn caches(caches: &Value) -> Vec<Row> {
+    let row = |it: &Value| {
+        let nothing = Value::Null;
+        let requests = it.get("requests").unwrap_or(&nothing);
+        let fills = it.get("fills").unwrap_or(&nothing);
+        let objects = it.get("stored").and_then(|stored| stored.get("objects")?.as_u64());
+        let kind = if text(it, "kind") == "route" { " (route)" } else { "" };
+        vec![
+            Cell::text(format!("{}{kind}", text(it, "name"))),
+            Cell::number(hit_ratio(it).unwrap_or_else(|| "-".to_owned())),
+            Cell::text(room(it).unwrap_or_else(|| "-".to_owned())),
+            Cell::number(objects.map_or_else(|| "-".to_owned(), |objects| objects.to_string())),
+            Cell::number(number(requests, "collapsed").to_string()),
+            Cell::number(number(fills, "in_flight").to_string()),
+        ]
+    };
+    let rows: Vec<Row> = list(caches, "caches").iter().map(row).collect();
+    match rows.is_empty() {
+        true => Vec::new(),
+        false => table(&["cache", "hits", "bytes", "objects", "collapsed", "fetches"], &rows),
+    }
+}
+
+/// A cache's hit ratio, once it was asked.
+pub(super) fn hit_ratio(cache: &Value) -> Option<String> {
+    let ratio = cache.get("hit_ratio").and_then(Value::as_f64)?;
+    Some(format!("{:.1} %", ratio * 100.0))
+}
+
+/// How much of a cache's room is taken; `None` where it stores nothing.
+pub(super) fn room(cache: &Value) -> Option<String> {
+    let stored = cache.get("stored").filter(|stored| stored.is_object())?;
+    let of = |key| bytes(number(stored, key) as f64);
+    Some(format!("{} of {}", of("bytes"), of("bytes_limit")))
+}
+
 /// What administrators changed.
 fn overrides(status: &Value) -> Vec<Row> {
     let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -266,6 +312,18 @@ pub(super) fn example() -> (Value, Value) {
     (status, upstreams)
 }
 
+/// And caches.
+#[cfg(test)]
+pub(super) fn example_of_caches() -> Value {
+    serde_json::json!({"caches": [
+        {"name": "pages", "kind": "cache", "hit_ratio": 0.9312, "requests": {"hit": 90, "collapsed": 7},
+            "fills": {"in_flight": 2},
+            "stored": {"bytes": 3 << 20, "bytes_limit": 256 << 20, "objects": 12}},
+        {"name": "live", "kind": "route", "hit_ratio": null, "requests": {"collapsed": 3},
+            "fills": {"in_flight": 1}, "stored": null},
+    ]})
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -275,7 +333,7 @@ mod tests {
     #[test]
     fn everything_worth_knowing_stands_on_the_page() {
         let (status, upstreams) = example();
-        let page = page(&status, &upstreams, false);
+        let page = page(&status, &upstreams, &example_of_caches(), false);
         let expected = "\
 version     0.1.0
 process     4711, up 2h 5m, 2 workers
@@ -294,6 +352,10 @@ backend  address      state  weight  in flight  requests  failures  average    b
 a        10.0.0.1:80  up         3*          2        90         1   1.2 ms  2.0 KiB
 b        10.0.0.1:80  down        3          2        90         1   1.2 ms  2.0 KiB  connection refused
 
+cache           hits  bytes                 objects  collapsed  fetches
+pages         93.1 %  3.0 MiB of 256.0 MiB       12          7        2
+live (route)       -  -                           -          3        1
+
 overrides
   app/a: weight* 3 instead of 1
 
@@ -308,7 +370,7 @@ certificates
     fn colours_add_nothing_that_is_not_said() {
         let (mut status, upstreams) = example();
         status["draining"] = true.into();
-        let colored = page(&status, &upstreams, true);
+        let colored = page(&status, &upstreams, &Value::Null, true);
         assert!(colored.contains("\x1b[31mREFUSED"), "{colored}");
         let (mut plain, mut is_code) = (String::new(), false);
         for c in colored.chars() {
@@ -320,12 +382,13 @@ certificates
             }
         }
         let trimmed: String = plain.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
-        assert_eq!(trimmed, page(&status, &upstreams, false));
+        assert_eq!(trimmed, page(&status, &upstreams, &Value::Null, false));
+        assert!(!trimmed.contains("cache"), "where there are none, nothing is said");
         assert!(trimmed.contains("draining: nothing new is taken"));
     }
 
     #[test]
     fn an_answer_of_another_version_is_no_panic() {
-        assert!(page(&Value::Null, &json!([]), false).contains("generation  0"));
+        assert!(page(&Value::Null, &json!([]), &json!({"caches": [null]}), false).contains("generation  0"));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Candidate, Choice, Destination, Outcome, Routed, Told};
+use super::{Answer, CacheAnswer, Candidate, Choice, Destination, Outcome, Routed, Stored, Told};
 
 impl Answer {
     /// As an object.
@@ -39,9 +39,10 @@ impl Routed {
             Told::Respond { status, content_type, bytes } => {
                 json!({"respond": {"status": status, "content_type": content_type, "bytes": bytes}})
             }
-            Told::Forward { head, destinations } => {
+            Told::Forward { head, destinations, cache } => {
                 let upstreams: Value = destinations.iter().map(Destination::to_json).collect();
-                json!({"forward": {"head": head, "upstreams": upstreams}})
+                let cache = cache.as_deref().map(CacheAnswer::to_json);
+                json!({"forward": {"head": head, "upstreams": upstreams, "cache": cache}})
             }
         };
         json!({
@@ -49,6 +50,33 @@ impl Routed {
             "route": self.route,
             "action": action,
             "response_headers": self.response_edits,
+        })
+    }
+}
+
+impl CacheAnswer {
+    fn to_json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "kind": if self.is_storing { "cache" } else { "route" },
+            "use": self.usage,
+            "why": self.why,
+            "key": self.key,
+            "collapse": {"may": self.apart.is_none(), "why": self.apart},
+            "stored": self.stored.map(Stored::to_json),
+        })
+    }
+}
+
+impl Stored {
+    fn to_json(self) -> Value {
+        json!({
+            "result": self.result,
+            "forward": self.forward,
+            "why": self.why,
+            "ttl": self.times.map(|(ttl, _)| ttl),
+            "age": self.times.map(|(_, age)| age),
+            "variants": self.variants,
         })
     }
 }

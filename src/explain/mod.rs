@@ -3,6 +3,7 @@
 //! It runs what the proxy runs (`h1` reads the request, `http::normalize` settles it, the route table
 //! decides, the balancer picks), so that it cannot say something else than what happens.
 
+mod cached;
 mod destination;
 mod json;
 
@@ -21,6 +22,7 @@ use crate::{
     runtime::{Action, Listener, Route, Snapshot},
 };
 
+pub use cached::{CacheAnswer, Stored};
 pub use destination::{Candidate, Choice, Destination};
 
 /// The request that is asked about.
@@ -34,6 +36,8 @@ pub struct Question {
     pub fields: Vec<(String, String)>,
     /// The client's address.
     pub from: IpAddr,
+    /// Whether a running proxy is asked, whose caches hold something.
+    pub is_running: bool,
 }
 
 /// What one listener would do.
@@ -105,6 +109,8 @@ pub enum Told {
         head: Vec<String>,
         /// Where to; several where the route splits.
         destinations: Vec<Destination>,
+        /// What a cache does with it before.
+        cache: Option<Box<CacheAnswer>>,
     },
 }
 
@@ -213,7 +219,7 @@ fn outcome(
     match taken.and_then(|step| snapshot.routes.get(step.route)) {
         None => Outcome::NoRoute,
         Some(route) => {
-            let action = match told(snapshot, route, &mut exchange, framing) {
+            let action = match told(snapshot, route, &mut exchange, framing, question.is_running) {
                 Ok(action) => action,
                 Err(kind) => return Outcome::Refused(respond::status_of(kind).0, kind.to_string()),
             };
@@ -246,7 +252,13 @@ fn begin(listener: &Listener, question: &Question, head: &[u8]) -> Result<(Excha
     Ok((exchange, framing))
 }
 
-fn told(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, framing: Framing) -> Result<Told, Kind> {
+fn told(
+    snapshot: &Snapshot,
+    route: &Route,
+    exchange: &mut Exchange,
+    framing: Framing,
+    is_running: bool,
+) -> Result<Told, Kind> {
     let choices = match &route.action {
         Action::Redirect { to, status } => {
             return Ok(Told::Redirect { status: *status, location: edit::expand(to, exchange) });
@@ -270,7 +282,8 @@ fn told(snapshot: &Snapshot, route: &Route, exchange: &mut Exchange, framing: Fr
         .filter_map(|(index, percent)| Some((snapshot.upstreams.get(index)?, percent)))
         .map(|(upstream, percent)| destination::explain(upstream, percent, exchange))
         .collect();
-    Ok(Told::Forward { head: head(route, exchange, framing, is_upgrade), destinations })
+    let cache = cached::explain(route, exchange, framing, is_upgrade, is_running).map(Box::new);
+    Ok(Told::Forward { head: head(route, exchange, framing, is_upgrade), destinations, cache })
 }
 
 /// The head as a backend gets it.

@@ -48,11 +48,21 @@ backup = true
 "#;
 
 fn ask(method: &str, url: &str, fields: &[(&str, &str)], from: &str) -> Answer {
-    let config = config::parse(CONFIG, Path::new("test.toml")).unwrap();
+    ask_by(CONFIG, method, url, fields, from)
+}
+
+fn ask_by(text: &str, method: &str, url: &str, fields: &[(&str, &str)], from: &str) -> Answer {
+    let config = config::parse(text, Path::new("test.toml")).unwrap();
     let tickets = Tickets::new(Moment::now()).unwrap();
     let snapshot = build::build(config, 1, &Registry::new(1), &tickets).unwrap();
     let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let question = Question { method: method.into(), url: url.into(), fields, from: from.parse().unwrap() };
+    let question = Question {
+        method: method.into(),
+        url: url.into(),
+        fields,
+        from: from.parse().unwrap(),
+        is_running: false,
+    };
     explain(&snapshot, &question).unwrap().remove(0)
 }
 
@@ -62,7 +72,7 @@ fn a_request_is_followed_to_its_backend() {
     assert_eq!(answer.considered[0], ("api".into(), "matches".into()));
     assert_eq!(answer.considered[1], ("old".into(), "the path does not match".into()));
     let Outcome::Routed(routed) = answer.outcome else { panic!("no route") };
-    let Told::Forward { head, destinations } = routed.action else { panic!("not forwarded") };
+    let Told::Forward { head, destinations, .. } = routed.action else { panic!("not forwarded") };
     assert_eq!(head[0], "GET /users?a=b HTTP/1.1");
     assert_eq!(head[1], "host: API.example.com");
     assert!(
@@ -96,6 +106,46 @@ fn tunnels_are_asked_for_where_the_proxy_would() {
     let Outcome::Routed(routed) = answer.outcome else { panic!("no route") };
     let Told::Forward { head, .. } = routed.action else { panic!("not forwarded") };
     assert!(head.contains(&"connection: upgrade".to_owned()), "{head:?}");
+}
+
+/// With a cache, or collapsing, on the route `api`.
+fn cache_of(more: &str, tables: &str, method: &str, fields: &[(&str, &str)]) -> Option<CacheAnswer> {
+    let text = CONFIG.replace("rewrite =", &format!("{more}\nrewrite =")) + tables;
+    let text = text.replace("methods = [\"GET\"]\n", "");
+    let answer = ask_by(&text, method, "http://API.example.com:80/v1/%61?x=1", fields, "::1");
+    let Outcome::Routed(routed) = answer.outcome else { panic!("no route") };
+    let Told::Forward { cache, .. } = routed.action else { panic!("not forwarded") };
+    cache.map(|cache| *cache)
+}
+
+#[test]
+fn a_cache_says_how_it_is_used_and_by_which_key() {
+    let pages = "[[cache]]\nname = \"pages\"\nkey = { headers = [\"x-tenant\"] }\n";
+    let ask =
+        |method: &str, fields: &[(&str, &str)]| cache_of("cache = \"pages\"", pages, method, fields).unwrap();
+    let read = ask("GET", &[("X-Tenant", "one")]);
+    assert_eq!((read.name.as_str(), read.is_storing, read.usage), ("pages", true, "read-and-store"));
+    assert_eq!(read.key.as_deref(), Some("http://api.example.com/v1/a?x=1\nx-tenant:3:one"));
+    assert_eq!((read.apart, read.stored), (None, None), "what is stored is known of a running proxy only");
+    assert_eq!(ask("HEAD", &[]).usage, "read");
+    for (method, fields, usage) in [
+        ("POST", &[][..], "invalidate"),
+        ("OPTIONS", &[], "pass"),
+        ("GET", &[("If-Match", "\"a\"")], "pass"),
+        ("GET", &[("Connection", "Upgrade"), ("Upgrade", "websocket")], "tunnel"),
+    ] {
+        let answer = ask(method, fields);
+        assert_eq!((answer.usage, answer.key), (usage, None), "{method}");
+    }
+    for (field, value, why) in [
+        ("Cookie", "a=1", "it has Authorization or Cookie"),
+        ("Cache-Control", "no-store", "it says no-store"),
+    ] {
+        assert_eq!(ask("GET", &[(field, value)]).apart, Some(why));
+    }
+    let collapsing = cache_of("collapse = true", "", "GET", &[]).unwrap();
+    assert_eq!((collapsing.name.as_str(), collapsing.is_storing), ("api", false));
+    assert!(cache_of("", "", "GET", &[]).is_none());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! HTTP towards clients, and THE request path ([`handle`]).
 
 pub mod body;
-mod cached;
+pub mod cached;
 pub mod edit;
 pub mod h1;
 pub mod h2;

@@ -8,6 +8,7 @@ use std::{
 
 use super::{plan::Hashes, watch};
 use crate::{
+    cache::shelf::Change,
     config::{self, Config, Problems},
     runtime::{Snapshot, build::Builder, overrides::Overrides, worker::Shared},
     settings::Problem,
@@ -32,6 +33,8 @@ pub(super) struct Prepared {
     pub(super) file: Config,
     pub(super) overrides: Overrides,
     pub(super) snapshot: Snapshot,
+    /// What becomes of the disk tiers of its caches, in their order.
+    pub(super) shelves: Vec<Change>,
     /// The files that it was made of.
     pub(super) files: Vec<PathBuf>,
     /// What stood in them.
@@ -62,12 +65,23 @@ impl Order {
         let snapshot = builder
             .build(effective)
             .map_err(|message| Problems(vec![Problem::with_file(self.path.clone(), message, None)]))?;
+        let shelves = snapshot
+            .caches
+            .iter()
+            .map(|cache| {
+                let problem = |error| {
+                    let message = format!("cannot open the disk of cache `{}`: {error}", cache.conf.name);
+                    Problems(vec![Problem::with_file(self.path.clone(), message, None)])
+                };
+                cache.store.shelf.prepare(&cache.conf).map_err(problem)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
         let files = files(&self.path, &file);
         let mut hashes = watch::hashes(&files);
         // What was read: the file may have been edited since.
         hashes.insert(self.path.clone(), watch::hash(text.as_bytes()));
         let is_overtaken = files.iter().any(|file| is_newer(file, begun));
-        Ok(Prepared { text, file, overrides, snapshot, files, hashes, is_overtaken })
+        Ok(Prepared { text, file, overrides, snapshot, shelves, files, hashes, is_overtaken })
     }
 }
 

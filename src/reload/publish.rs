@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     backend::Admin,
-    cache::store::Cache,
+    cache::{shelf::Change, store::Cache},
     listen::{mailbox::Message, socket::Bound, sockets::Acquired},
     moment::Moment,
     runtime::{Slot, Snapshot, registry::Live},
@@ -34,10 +34,10 @@ impl Engine {
         admin: Option<Bound>,
         before: &Arc<Snapshot>,
     ) {
-        let Prepared { text, file, overrides, snapshot, hashes, .. } = prepared;
+        let Prepared { text, file, overrides, snapshot, shelves, hashes, .. } = prepared;
         let snapshot = Arc::new(snapshot);
         settle_states(&snapshot, Some(before));
-        settle_caches(&snapshot, before);
+        settle_caches(&snapshot, shelves);
         // One that an administrator set stays until the file says another.
         if before.config.log.level != snapshot.config.log.level {
             program_log::set_level(snapshot.config.log.level.filter());
@@ -119,15 +119,17 @@ impl Engine {
     }
 }
 
-/// Gives each cache that changed the limits that it has now. What has no room any more is freed off the loop.
-fn settle_caches(snapshot: &Snapshot, before: &Snapshot) {
-    let is_new = |cache: &&Arc<Cache>| !before.caches.iter().any(|old| Arc::ptr_eq(old, cache));
-    let changed: Vec<_> = snapshot.caches.iter().filter(is_new).cloned().collect();
-    if !changed.is_empty() {
-        drop(spawn_blocking(move || {
-            changed.iter().for_each(|cache| cache.store.settle(Some(Cache::shape(&cache.conf))));
-        }));
+/// Gives each cache the limits that it has now, and its disk tier. What has no room any more is freed off the loop.
+fn settle_caches(snapshot: &Snapshot, shelves: Vec<Change>) {
+    if shelves.is_empty() {
+        return;
     }
+    let caches = snapshot.caches.clone();
+    drop(spawn_blocking(move || {
+        for (cache, shelf) in caches.iter().zip(shelves) {
+            cache.store.settle(Some(Cache::shape(&cache.conf)), Some(shelf));
+        }
+    }));
 }
 
 /// Applies what each backend's state is to be, and how many may wait for one. `before` is the generation

@@ -2,7 +2,8 @@
 //!
 //! Attributes are those of OpenTelemetry's conventions for HTTP where they have one, else `pointsman.*`.
 //! Every stop that takes time worth showing adds its span here: the request, the TLS handshake before it,
-//! each attempt; filters and cache come between request and attempts when there are any.
+//! each attempt; filters come between request and attempts when there are any. What the cache did stands in the
+//! request's own span: where it fetched, the attempts show how long that took.
 
 use super::snapshot::Snapshot;
 use crate::{
@@ -33,14 +34,16 @@ pub(super) fn write(
     recording.settle(exchange.error.as_ref().map(|(kind, _)| *kind), now);
     let upstream = exchange.upstream.and_then(|index| snapshot.upstreams.get(index));
     let backend = |index| upstream.and_then(|upstream| upstream.backends.get(index));
+    let route = exchange.route.and_then(|index| snapshot.routes.get(index));
     let names = Names {
         listener,
-        route: exchange.route.and_then(|index| snapshot.routes.get(index)).map(|route| &*route.name),
+        route: route.map(|route| &*route.name),
         upstream: upstream.map(|upstream| &*upstream.conf.name),
         backend: exchange.backend.and_then(backend).map(|backend| &*backend.name),
     };
     let mut count = 1;
-    write_request(exchange, &context, &names, (clock, now), out);
+    let cache = route.and_then(|route| route.cache.as_ref()).map(|cache| cache.conf.name.as_str());
+    write_request(exchange, &context, (&names, cache), (clock, now), out);
     if let Some(handshake) = &recording.handshake {
         count += 1;
         write_handshake(exchange, &context, handshake, &names, clock, out);
@@ -72,7 +75,7 @@ fn span<'a>(context: &Context, id: SpanId, name: &'a str, times: (Moment, Moment
 fn write_request(
     exchange: &Exchange,
     context: &Context,
-    names: &Names<'_>,
+    (names, cache): (&Names<'_>, Option<&str>),
     (clock, now): (WallClock, Moment),
     out: &mut Vec<u8>,
 ) {
@@ -106,6 +109,11 @@ fn write_request(
             if let Some(name) = name {
                 attributes.text(key, name.as_bytes());
             }
+        }
+        if let (Some(name), Some(served)) = (cache, exchange.cache) {
+            attributes.text("pointsman.cache", name.as_bytes());
+            // One that is `collapsed` has no attempts of its own: another request's trace has them.
+            attributes.text("pointsman.cache.result", served.name().as_bytes());
         }
         attributes.text("pointsman.request_id", exchange.id.as_bytes());
         write_error(exchange.error.as_ref().map(|(kind, _)| *kind), status, attributes);

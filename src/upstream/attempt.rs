@@ -108,7 +108,7 @@ impl Attempt<'_> {
             {
                 // Called meanwhile, it passes the call on by leaving.
                 drop(place);
-                upstream.queue.call_next();
+                self.call_next();
                 return Ok(permit);
             }
             poll_fn(|cx| {
@@ -124,10 +124,20 @@ impl Attempt<'_> {
             place.served();
             if let Some(permit) = self.try_pick(Moment::now()) {
                 // Several places may have become free; the next one looks for itself.
-                upstream.queue.call_next();
+                self.call_next();
                 return Ok(permit);
             }
             again = true;
+        }
+    }
+
+    /// Calls the next in the queue if there still is a place. Called for nothing, it would be out of the queue until
+    /// it stands at the front again, and be overtaken meanwhile.
+    fn call_next(&self) {
+        let upstream = &self.order.group.upstream;
+        let now = Moment::now();
+        if upstream.backends.iter().any(|backend| backend.is_available(now) && !backend.is_full()) {
+            upstream.queue.call_next();
         }
     }
 

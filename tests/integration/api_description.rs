@@ -39,7 +39,9 @@ fn what_the_description_says_holds_and_no_request_beside_fails() {
          [admin]\naddress = \"127.0.0.1:0\"\ntoken_file = \"token\"\n\
          [[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
          [[route]]\nname = \"beside\"\nhosts = [\"beside.test\"]\nupstream = \"beside\"\n\
-         [[route]]\nname = \"all\"\nupstream = \"u\"\n\
+         [[route]]\nname = \"all\"\nupstream = \"u\"\ncache = \"pages\"\n\
+         [[route]]\nname = \"collapsing\"\nhosts = [\"c.test\"]\nupstream = \"u\"\ncollapse = true\n\
+         [[cache]]\nname = \"pages\"\n\
          [[upstream]]\nname = \"beside\"\nbackend = [{{ address = \"{}\" }}]\n[[upstream]]\nname = \"u\"\n",
         beside.address()
     );

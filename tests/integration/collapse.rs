@@ -94,13 +94,19 @@ fn a_hundred_ask_at_once_and_the_origin_hears_one() {
     gate.open();
     let responses: Vec<_> = asking.into_iter().map(|it| it.join().unwrap()).collect();
     assert!(responses.iter().all(|it| it.status == 200 && it.text() == "hello"));
-    let leaders = responses.iter().filter(|it| status_of(it) == "pointsman; fwd=uri-miss; stored; ttl=60");
+    let leaders =
+        responses.iter().filter(|it| status_of(it).starts_with("pointsman; fwd=uri-miss; stored; ttl="));
     assert_eq!(leaders.count(), 1);
-    let waiters = responses.iter().filter(|it| status_of(it) == "pointsman; fwd=uri-miss; collapsed; ttl=60");
+    let waiters =
+        responses.iter().filter(|it| status_of(it).starts_with("pointsman; fwd=uri-miss; collapsed; ttl="));
     assert_eq!(waiters.count(), 99);
     assert_eq!(origin.requests().len(), 1);
     let hit = proxy.get("/page");
-    assert_eq!((hit.text().as_str(), status_of(&hit)), ("hello", "pointsman; hit; ttl=60"));
+    assert!(
+        hit.text() == "hello" && status_of(&hit).starts_with("pointsman; hit; ttl="),
+        "{}",
+        status_of(&hit)
+    );
     assert_eq!(origin.requests().len(), 1);
     assert_eq!(metric(&proxy, "pointsman_collapsed_total"), 99);
     assert_eq!(metric(&proxy, "pointsman_cache_requests_total{cache=\"pages\",result=\"hit\"}"), 1);
@@ -204,7 +210,7 @@ fn the_first_bytes_come_to_all_as_they_come_and_newcomers_read_along() {
         assert_eq!(client.exactly(5), b"world");
     }
     assert_eq!(origin.requests().len(), 1);
-    assert_eq!(status_of(&proxy.get("/page")), "pointsman; hit; ttl=60");
+    assert!(status_of(&proxy.get("/page")).starts_with("pointsman; hit; ttl="));
 }
 
 #[test]

@@ -13,11 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{
-    Client, Origin, Proxy, Reply,
-    browser::{Browser, is_there},
-    eventually,
-    proxy::{config, folder},
+use crate::{
+    collapse::{cached, metric},
+    support::{
+        Client, Origin, Proxy, Reply,
+        browser::{Browser, is_there},
+        eventually,
+        proxy::{config, folder},
+    },
 };
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
@@ -209,7 +212,7 @@ fn an_answer_that_lacks_what_it_should_have_blanks_nothing_else() {
             }
             ("GET", "/api/v1") => (200, "{\"endpoints\": [{\"path\": \"/api/v1/caches\"}, null]}"),
             ("GET", "/api/v1/caches") => {
-                (200, "{\"caches\": [{\"name\": \"pages\", \"hits\": 3, \"misses\": 1}]}")
+                (200, "{\"caches\": [{\"name\": \"pages\", \"hit_ratio\": 0.75, \"stored\": {\"bytes\": \"many\"}}, null, 7]}")
             }
             ("GET", "/api/v1/status") => (200, FAILED_RELOAD),
             ("GET", "/api/v1/traffic") => {
@@ -277,6 +280,73 @@ fn an_answer_that_lacks_what_it_should_have_blanks_nothing_else() {
         .filter(|it| !it.contains("status of 409") && !it.contains("status of 500"))
         .collect();
     assert_eq!(own, Vec::<String>::new());
+}
+
+#[test]
+fn a_cache_is_seen_and_purged_after_a_question() {
+    if !is_there("caches on the dashboard") {
+        return;
+    }
+    let origin = Origin::start(|_| {
+        let head = "Content-Length: 5\r\nCache-Control: max-age=60\r\nSurrogate-Key: t";
+        Reply::Bytes(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\nhello").into())
+    });
+    let text = cached(&[origin.address()], "").replace("[log]\n", "[log]\naccess = \"off\"\n");
+    let proxy = Proxy::start(&text);
+    for target in ["/a", "/a", "/a", "/b"] {
+        proxy.connect().get_with(target, "test", "");
+    }
+    let browser = Browser::start(390, 844);
+    browser.open(&page(&proxy));
+    browser.wait("#cache-list h3", |it| it == "pages");
+    let has = |name: &str, value: &str| {
+        browser.wait("#cache-list .facts", |it| {
+            let facts: Vec<&str> = it.split_whitespace().collect();
+            facts.join(" ").contains(&format!("{name} {value}"))
+        });
+    };
+    has("Hit ratio", "50.0 %");
+    has("Objects", "2");
+    has("Collapsed", "0");
+
+    // Nothing happens before the question is answered, and with no nothing at all.
+    browser.fill("#cache-list .purge input[type=text]", "http://test/a");
+    browser.click("button[aria-label='purge pages…']");
+    browser.wait("#cache-list .confirm", |it| it.contains("Take out of pages: the URL http://test/a?"));
+    browser.click("button[aria-label='keep pages as it is']");
+    assert_eq!(metric(&proxy, "pointsman_cache_objects"), 2);
+    browser.click("button[aria-label='purge pages…']");
+    browser.click("button[aria-label='purge pages now']");
+    browser.wait("#messages", |it| it.contains("1 response purged from pages."));
+    has("Objects", "1");
+    has("Purged", "1");
+
+    // What is refused is told, and stays to be changed.
+    browser.fill("#cache-list .purge input[type=text]", "/a");
+    browser.click("button[aria-label='purge pages…']");
+    browser.click("button[aria-label='purge pages now']");
+    browser.wait("#messages", |it| {
+        it.contains("Not done") && it.contains("Write it whole") || it.contains("write it whole")
+    });
+    assert_eq!(
+        browser.run("return document.querySelector('#cache-list .purge input[type=text]').value"),
+        "/a"
+    );
+    let choose = "const it = document.querySelector('#cache-list .purge select'); it.value = 'all';
+        it.dispatchEvent(new Event('change')); return 0";
+    browser.run(choose);
+    browser.click("button[aria-label='purge pages…']");
+    browser.wait("#cache-list .confirm", |it| it.contains("Take out of pages: everything?"));
+    browser.click("button[aria-label='purge pages now']");
+    has("Objects", "0");
+    for width in [320, 390, 700, 961, 1280] {
+        browser.resize(width, 844);
+        let found = browser.run("return [document.documentElement.scrollWidth, window.innerWidth]");
+        assert!(found[0].as_u64() <= found[1].as_u64(), "{width}: {found}");
+    }
+    let console: Vec<String> =
+        browser.console().into_iter().filter(|it| !it.contains("status of 422")).collect();
+    assert_eq!(console, Vec::<String>::new());
 }
 
 /// The parts of the script that know nothing of the page, run as they are.

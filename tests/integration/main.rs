@@ -18,7 +18,9 @@ mod admin;
 mod admin_api;
 mod api_description;
 mod balancing;
+mod cache_disk;
 mod cache_replay;
+mod caches;
 mod cli;
 mod collapse;
 mod dashboard;
@@ -30,6 +32,7 @@ mod limits;
 mod logs;
 mod operating;
 mod proxy_protocol;
+
 mod real_servers;
 mod reload;
 mod reload_keeps;

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use crate::{
     cli::{Ended, pointsman, pointsman_in, pointsman_with},
+    collapse::{cached, metric},
     support::{
-        Client, Origin, Proxy, eventually,
+        Client, Origin, Proxy, Reply, eventually,
         proxy::{config, folder},
     },
 };
@@ -114,6 +115,44 @@ fn a_backend_is_drained_and_enabled_and_weighed() {
     assert!(file(&proxy).contains("weight = 5"), "{}", file(&proxy));
     good(&at(&proxy, &["drain", "u/b0", "--persist"]));
     assert!(file(&proxy).contains("state = \"draining\""), "{}", file(&proxy));
+}
+
+const HITS: &str = "pointsman_cache_requests_total{cache=\"pages\",result=\"hit\"}";
+const MISSES: &str = "pointsman_cache_requests_total{cache=\"pages\",result=\"miss\"}";
+
+#[test]
+fn a_cache_is_shown_and_purged() {
+    let origin = Origin::start(|request| {
+        let body = &request.target;
+        let head = format!("Content-Length: {}\r\nCache-Control: max-age=60\r\nSurrogate-Key: t", body.len());
+        Reply::Bytes(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}").into())
+    });
+    let proxy = Proxy::start(&cached(&[origin.address()], ""));
+    for target in ["/a", "/a", "/a", "/b"] {
+        proxy.connect().get_with(target, "test", "");
+    }
+    eventually("all are counted", || metric(&proxy, HITS) + metric(&proxy, MISSES) == 4);
+    let shown = at(&proxy, &["status"]);
+    let line = good(&shown).lines().find(|line| line.starts_with("pages")).unwrap();
+    assert!(line.contains("50.0 %") && line.contains(" of 256.0 MiB"), "{line}");
+    let json: Value = serde_json::from_str(good(&at(&proxy, &["status", "--json"]))).unwrap();
+    assert_eq!(json["caches"][0]["stored"]["objects"], 2);
+    let soft = at(&proxy, &["purge", "pages", "--prefix", "http://test/", "--soft"]);
+    assert_eq!(good(&soft), "pages: 2 responses made stale\n");
+    let one = at(&proxy, &["purge", "pages", "--url", "http://test/a", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(good(&one)).unwrap(), serde_json::json!({"purged": 1}));
+    assert_eq!(good(&at(&proxy, &["purge", "pages", "--tag", "t"])), "pages: 1 response taken out\n");
+    assert_eq!(good(&at(&proxy, &["purge", "pages", "--all"])), "pages: 0 responses taken out\n");
+    for (arguments, status, why) in [
+        (&["purge", "pagse", "--all"][..], 1, "did you mean `pages`?"),
+        (&["purge", "pages", "--url", "/a"], 1, "write it whole"),
+        (&["purge", "pages"], 2, "--all"),
+        (&["purge", "pages", "--all", "--tag", "t"], 2, "cannot be used with"),
+    ] {
+        let ended = at(&proxy, arguments);
+        assert!(ended.status == Some(status) && ended.err.contains(why), "{arguments:?}: {ended:?}");
+        assert_eq!(ended.out, "");
+    }
 }
 
 #[test]

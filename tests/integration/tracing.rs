@@ -9,11 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{
-    Client, Origin, Proxy, Reply, eventually, h2,
-    otlp::{Collector, Span},
-    proxy::{config, config_of},
-    skipped, tls,
+use crate::{
+    collapse::cached,
+    support::{
+        Client, Origin, Proxy, Reply, eventually, h2,
+        otlp::{Collector, Span},
+        proxy::{config, config_of},
+        skipped, tls,
+    },
 };
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -131,6 +134,29 @@ fn a_request_with_a_retry_has_a_span_for_itself_and_for_each_attempt() {
     assert_eq!(line["request_id"], *server.get("pointsman.request_id"));
     eventually("all are counted", || counted(&proxy, "exported") == 5);
     assert_eq!((counted(&proxy, "failed"), counted(&proxy, "dropped")), (0, 0));
+}
+
+#[test]
+fn a_request_says_what_the_cache_did_and_a_hit_has_no_attempt() {
+    let collector = Collector::start();
+    let origin = Origin::start(|_| {
+        Reply::Bytes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nCache-Control: max-age=60\r\n\r\nok".into())
+    });
+    let text = cached(&[origin.address()], "") + &collector.conf("sample = 1");
+    let proxy = Proxy::start(&text);
+    let mut client = proxy.connect();
+    for _ in 0..3 {
+        client.get_with("/page", "test", "");
+    }
+    eventually("three requests are told of", || {
+        collector.spans().iter().filter(|span| span.kind == 2).count() == 3
+    });
+    let spans = collector.spans();
+    let results: Vec<&str> =
+        spans.iter().filter(|span| span.kind == 2).map(|span| span.get("pointsman.cache.result")).collect();
+    assert_eq!(results, ["miss", "hit", "hit"]);
+    assert!(spans.iter().filter(|span| span.kind == 2).all(|span| span.get("pointsman.cache") == "pages"));
+    assert_eq!(spans.iter().filter(|span| span.kind == 3).count(), 1, "only the fetch was an attempt");
 }
 
 #[test]

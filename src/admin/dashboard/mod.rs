@@ -82,6 +82,7 @@ const SCRIPT: &str = concat!(
     include_str!("api.js"),
     include_str!("traffic.js"),
     include_str!("upstreams.js"),
+    include_str!("caches.js"),
     include_str!("state.js"),
     include_str!("start.js"),
 );

@@ -1,4 +1,4 @@
-// What runs, from which configuration, and what a reload would change; caches, where there are any.
+// What runs, from which configuration, and what a reload would change.
 
 const factRows = byId("facts");
 
@@ -90,23 +90,3 @@ byId("reload").addEventListener("click", async () => {
     show(byId("plan-answer"), false);
   }
 });
-
-function showCaches(answer) {
-  const caches = list(Array.isArray(answer) ? answer : answer.caches).map(record);
-  show(byId("caches"), true);
-  const draw = (cache) => {
-    const facts = make("dl", "facts");
-    return { node: make("article", "panel", make("h3", "", words(cache.name)), facts), facts };
-  };
-  keyed(byId("cache-list"), caches, (it) => words(it.name), draw, (row, cache) => {
-    const facts = Object.entries(cache).filter(([name, value]) => name !== "name" && typeof value !== "object");
-    const asked = number(cache.hits) + number(cache.misses);
-    if (asked > 0) facts.unshift(["hit ratio", `${((100 * number(cache.hits)) / asked).toFixed(1)} %`]);
-    const drawFact = ([name]) => {
-      const value = make("dd");
-      return { node: make("div", "", make("dt", "", name.replaceAll("_", " ")), value), value };
-    };
-    const text = (name, value) => (typeof value !== "number" ? words(value) : name.includes("bytes") ? bytes(value) : count(value));
-    keyed(row.facts, facts, ([name]) => name, drawFact, (fact, [name, value]) => say(fact.value, text(name, value)));
-  });
-}

@@ -1,10 +1,13 @@
 //! What caches count.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::text::{Kind, Labels, Text};
+use super::{
+    super::caches::{Told, told},
+    text::{Kind, Labels, Text},
+};
 use crate::{
-    cache::{fill, memory, store::Store},
+    cache::{disk::Stats, purge},
     runtime::Snapshot,
     telemetry::served::Served,
 };
@@ -12,19 +15,8 @@ use crate::{
 /// Something that is told of each cache by one number.
 type Fact = fn(&Told) -> u64;
 
-/// What one cache tells.
-struct Told {
-    name: String,
-    store: Arc<Store>,
-    memory: memory::Stats,
-    fills: fill::Stats,
-}
-
-impl Told {
-    fn served(&self, served: Served) -> u64 {
-        self.store.counts.iter().map(|counts| counts.get(served)).sum()
-    }
-}
+/// Something that is told of a disk tier by one number.
+type DiskFact = fn(&Stats) -> u64;
 
 const FACTS: [(&str, Kind, &str, Fact); 7] = [
     (
@@ -70,31 +62,32 @@ pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
     );
     for one in &told {
         for served in Served::ALL {
-            let labels = Labels::of(&[("cache", &one.name), ("result", served.name())]);
+            let labels = Labels::of(&[("cache", &one.label()), ("result", served.name())]);
             text.sample(&labels, one.served(*served));
         }
     }
     for (name, kind, help, fact) in FACTS {
         text.family(name, kind, help);
         for one in &told {
-            text.sample(&Labels::of(&[("cache", &one.name)]), fact(one));
+            text.sample(&Labels::of(&[("cache", &one.label())]), fact(one));
         }
     }
-    let storing: Vec<&Told> = told.iter().filter(|one| one.store.memory.is_some()).collect();
+    let storing: Vec<&Told> = told.iter().filter(|one| one.cache.is_storing).collect();
     for (name, help, fact) in [
         ("cache_bytes", "Bytes that stored responses count for, heads and index with them.", bytes as Fact),
         ("cache_objects", "Stored responses.", |told| told.memory.objects),
     ] {
         text.family(name, Kind::Gauge, help);
         for one in &storing {
-            text.sample(&Labels::of(&[("cache", &one.name), ("tier", "memory")]), fact(one));
+            text.sample(&Labels::of(&[("cache", &one.label()), ("tier", "memory")]), fact(one));
         }
     }
+    disks(&told, text);
     let help = "Stored responses that left: for want of room, or because their key had too many variants.";
     text.family("cache_evictions_total", Kind::Counter, help);
     for one in &storing {
         for (reason, count) in [("room", one.memory.evicted), ("variants", one.memory.superfluous)] {
-            let labels = Labels::of(&[("cache", &one.name), ("tier", "memory"), ("reason", reason)]);
+            let labels = Labels::of(&[("cache", &one.label()), ("tier", "memory"), ("reason", reason)]);
             text.sample(&labels, count);
         }
     }
@@ -102,29 +95,67 @@ pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
     text.family("cache_rejections_total", Kind::Counter, help);
     for one in &storing {
         for (reason, count) in [("size", one.memory.too_large), ("admission", one.memory.not_admitted)] {
-            text.sample(&Labels::of(&[("cache", &one.name), ("reason", reason)]), count);
+            text.sample(&Labels::of(&[("cache", &one.label()), ("reason", reason)]), count);
+        }
+    }
+    purges(&storing, text);
+}
+
+fn purges(storing: &[&Told], text: &mut Text) {
+    text.family(
+        "cache_purges_total",
+        Kind::Counter,
+        "Purges that operators asked for, by what they were about.",
+    );
+    for one in storing {
+        for kind in purge::Kind::ALL {
+            let labels = Labels::of(&[("cache", &one.label()), ("kind", kind.name())]);
+            text.sample(&labels, one.cache.store.purges.get(kind));
+        }
+    }
+    let help = "Stored responses that operators had purged, or made stale by a soft purge.";
+    text.family("cache_purged_objects_total", Kind::Counter, help);
+    for one in storing {
+        text.sample(&Labels::of(&[("cache", &one.label())]), one.cache.store.purges.objects());
+    }
+}
+
+/// Of each cache with a disk tier.
+fn disks(told: &[Told], text: &mut Text) {
+    let disks: Vec<_> = told.iter().filter_map(|one| Some((one, one.cache.store.shelf.stats()?))).collect();
+    if disks.is_empty() {
+        return;
+    }
+    let gauges: [(&str, &str, DiskFact); 2] = [
+        ("cache_disk_bytes", "Bytes that the files of the disk tier cost.", |stats| stats.bytes),
+        ("cache_disk_objects", "Responses in the disk tier.", |stats| stats.objects),
+    ];
+    for (name, help, fact) in gauges {
+        text.family(name, Kind::Gauge, help);
+        for (one, stats) in &disks {
+            text.sample(&Labels::of(&[("cache", &one.label())]), fact(stats));
+        }
+    }
+    text.family("cache_promotions_total", Kind::Counter, "Responses that came from disk to memory.");
+    for (one, _) in &disks {
+        text.sample(&Labels::of(&[("cache", &one.label())]), one.cache.store.promoted.load(Relaxed));
+    }
+    let help = "What happened in the disk tier.";
+    text.family("cache_disk_events_total", Kind::Counter, help);
+    let events: [(&str, DiskFact); 5] = [
+        ("written", |stats| stats.writes),
+        ("given_up", |stats| stats.given_up),
+        ("evicted", |stats| stats.evicted),
+        ("damaged", |stats| stats.damaged),
+        ("io_error", |stats| stats.io_errors),
+    ];
+    for (one, stats) in &disks {
+        for (event, fact) in events {
+            text.sample(&Labels::of(&[("cache", &one.label()), ("event", event)]), fact(stats));
         }
     }
 }
 
 fn bytes(told: &Told) -> u64 {
     told.memory.bytes
-}
-
-/// The caches, and, as `route:NAME`, the routes that collapse requests without one.
-fn told(snapshot: &Snapshot) -> Vec<Told> {
-    let named = snapshot.caches.iter().map(|cache| (cache.conf.name.clone(), &cache.store));
-    let routes = snapshot.routes.iter().filter_map(|route| route.cache.as_ref());
-    let collapsing = routes
-        .filter(|cache| !cache.is_storing)
-        .map(|cache| (format!("route:{}", cache.conf.name), &cache.store));
-    named
-        .chain(collapsing)
-        .map(|(name, store)| Told {
-            name,
-            memory: store.memory.as_ref().map(memory::Memory::stats).unwrap_or_default(),
-            fills: store.fills.stats(),
-            store: store.clone(),
-        })
-        .collect()
 }

@@ -10,6 +10,7 @@ use super::{
     Admin, Answer, ENDPOINTS, Endpoint, Question,
     about::{About, Body, Gives, Parameter, Place, array, object, reference, text},
     access::Access,
+    caches,
     reply::{self, Reply},
     upstreams,
 };
@@ -171,6 +172,7 @@ fn schemas() -> Value {
             "message": text(), "hint": maybe(), "source": text(), "width": number(),
         })),
         "Upstream": upstreams::schema(),
+        "Cache": caches::schema(),
         "Backend": object(upstreams::properties(json!({}))),
         "BackendState": BackendState::schema(),
         "Override": object(json!({

@@ -5,12 +5,14 @@
 //! they come; when it may not be shared, all are released at once. Nobody polls: readers are woken by event, once per
 //! worker and batch ([`hub`]).
 //!
-//! Invariants: a fill is in the table as long as somebody may join it; the order of locks is table, fill, store; a
-//! fill that began before a purge is not stored after it (the purge leaves its rule with the fill, under the lock
-//! under which the fill looks at its rules and is stored).
+//! Invariants: a fill is in the table as long as somebody may join it, or it may be stored; the order of locks is
+//! table, fill, store; a fill that began before a purge is not stored after it (the purge leaves its rule with the
+//! fill, under the lock under which the fill looks at its rules and is stored), and nobody who asks after the purge
+//! joins it.
 
 mod hub;
 mod reader;
+mod recent;
 mod source;
 mod state;
 #[cfg(test)]
@@ -26,11 +28,12 @@ use std::{
 
 pub use hub::drive;
 pub use reader::{Outcome, ReadError, Reader};
+use recent::Recent;
 pub use source::Source;
 use state::{Phase, State};
 
 use super::{entry::Entry, key::Key, purge::Rule};
-use crate::{error::Kind, fields::Fields};
+use crate::{error::Kind, fields::Fields, telemetry::clock};
 
 /// The head of an answer that is shared.
 #[derive(Debug)]
@@ -61,13 +64,28 @@ pub struct Failure {
     pub text: String,
 }
 
+/// What the origin had to do with a stored object that answers a fill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It said that the object still holds.
+    Validated,
+    /// It failed, and the object may be served although it is stale.
+    Failed,
+    /// It was not asked: the object was found on disk.
+    Unasked,
+}
+
 /// One fetch.
 #[derive(Debug)]
 pub struct Fill {
     id: u64,
+    /// When it began, in milliseconds of the wall clock.
+    begun: u64,
     key: Key,
     /// The variant that is expected, where something is stored that varies.
     expected: Option<Key>,
+    /// Whether nobody may join it.
+    is_alone: bool,
     fills: Arc<Fills>,
     state: Mutex<State>,
 }
@@ -87,6 +105,7 @@ pub struct Fills {
     shards: [Mutex<HashMap<u128, Vec<Arc<Fill>>>>; SHARDS],
     held: AtomicU64,
     bounds: Mutex<Bounds>,
+    recent: Recent,
     counts: Counts,
 }
 
@@ -156,6 +175,7 @@ impl Fills {
             shards: std::array::from_fn(|_| Mutex::default()),
             held: AtomicU64::new(0),
             bounds: Mutex::new(bounds),
+            recent: Recent::default(),
             counts: Counts::default(),
         })
     }
@@ -184,35 +204,56 @@ impl Fills {
         if alone() {
             return Joined::Alone;
         }
-        let fill = self.fill(want.key.clone(), want.expected.clone());
+        let fill = self.fill(want.key.clone(), want.expected.clone(), false);
         table.entry(want.key.hash()).or_default().push(fill.clone());
         drop(table);
         let reader = Reader::new(fill.clone());
         Joined::Lead(Source::new(fill), reader)
     }
 
-    /// Begins a fill that nobody joins.
-    pub fn begin_alone(self: &Arc<Self>, key: &Key) -> (Source, Reader) {
-        let fill = self.fill(key.clone(), None);
+    /// Begins a fill that nobody joins, of what was asked for when there had been so many purges
+    /// ([`Fills::purge_count`]).
+    pub fn begin_alone(self: &Arc<Self>, key: &Key, purges: u64) -> (Source, Reader) {
+        let fill = self.fill(key.clone(), None, true);
+        self.table(key).entry(key.hash()).or_default().push(fill.clone());
+        // Behind the entry in the table: what comes from now on finds the fill there.
+        fill.state().rules.extend(self.purges_since(key, purges));
         let reader = Reader::new(fill.clone());
         (Source::new(fill), reader)
     }
 
-    fn fill(self: &Arc<Self>, key: Key, expected: Option<Key>) -> Arc<Fill> {
+    fn fill(self: &Arc<Self>, key: Key, expected: Option<Key>, is_alone: bool) -> Arc<Fill> {
         self.counts.begun.fetch_add(1, Relaxed);
         self.counts.under_way.fetch_add(1, Relaxed);
         let id = NEXT.fetch_add(1, Relaxed);
-        Arc::new(Fill { id, key, expected, fills: self.clone(), state: Mutex::new(State::new()) })
+        let (begun, state) = (clock::unix_millis(), Mutex::new(State::new()));
+        Arc::new(Fill { id, begun, key, expected, is_alone, fills: self.clone(), state })
     }
 
-    /// Has what is under way not stored where a rule is about it. To be called before what is stored is looked at.
+    /// Has what is under way not stored where a rule is about it, and joined by nobody any more. To be called before
+    /// what is stored is looked at.
     pub fn purge(&self, rule: &Rule) {
+        self.recent.add(rule);
         for shard in &self.shards {
             let table = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            for fill in table.values().flatten() {
-                fill.state().rules.push(rule.clone());
+            for fill in table.values().flatten().filter(|fill| rule.may_match(&fill.key)) {
+                let mut state = fill.state();
+                // A long body may outlast many purges of the same.
+                if !state.rules.contains(rule) {
+                    state.rules.push(rule.clone());
+                }
             }
         }
+    }
+
+    /// How many purges there have been.
+    pub fn purge_count(&self) -> u64 {
+        self.recent.count()
+    }
+
+    /// The purges that may be about a key, since there had been so many.
+    fn purges_since(&self, key: &Key, purges: u64) -> Vec<Rule> {
+        self.recent.since(purges).into_iter().filter(|rule| rule.may_match(key)).collect()
     }
 
     /// What they have done and do.
@@ -241,10 +282,14 @@ impl Fill {
     }
 
     fn join(self: &Arc<Self>, want: &Want<'_>) -> Option<Reader> {
-        if self.key != *want.key {
+        if self.is_alone || self.key != *want.key {
             return None;
         }
         let mut state = self.state();
+        // What was purged is not for those who ask after the purge.
+        if !state.rules.is_empty() {
+            return None;
+        }
         let is_joinable = match &state.phase {
             Phase::Asking | Phase::Orphaned => self.expected.is_none() || self.expected == want.expected,
             Phase::Coming(answer) => {
@@ -254,7 +299,7 @@ impl Fill {
                     && answer.matches(want.request)
                     && (want.accepts)(answer)
             }
-            Phase::Object(_) | Phase::Released | Phase::Failed(_) => false,
+            Phase::Object(..) | Phase::Released | Phase::Failed(_) => false,
         };
         if !is_joinable {
             return None;

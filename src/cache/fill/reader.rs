@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Answer, Failure, Fill, Source, gone, hub,
+    Answer, Failure, Fill, Origin, Source, gone, hub,
     state::{At, Phase},
 };
 use crate::cache::object::Object;
@@ -25,8 +25,8 @@ pub struct Reader {
 pub enum Outcome {
     /// The head is here, and the body comes.
     Coming(Arc<Answer>),
-    /// What is stored was validated, and answers.
-    Object(Arc<Object>),
+    /// What is stored answers.
+    Object(Arc<Object>, Origin),
     /// The answer was for the one who asked: everyone else asks for himself.
     Released,
     /// Who asked failed; this one asks now, for all who wait.
@@ -73,7 +73,7 @@ impl Reader {
                 Outcome::Lead(Source::new(self.fill.clone()))
             }
             Phase::Coming(answer) => Outcome::Coming(answer.clone()),
-            Phase::Object(object) => Outcome::Object(object.clone()),
+            Phase::Object(object, origin) => Outcome::Object(object.clone(), *origin),
             Phase::Released => Outcome::Released,
             Phase::Failed(failure) => Outcome::Failed(failure.clone()),
         };

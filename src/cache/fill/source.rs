@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Answer, Failure, Fill, MOST_TRIES, RUN_AHEAD, gone, state::Phase};
+use super::{Answer, Failure, Fill, MOST_TRIES, Origin, RUN_AHEAD, gone, state::Phase};
 use crate::{
     cache::{
         key::Key,
@@ -86,7 +86,7 @@ impl Source {
         let fills = &self.fill.fills;
         let mut state = self.fill.state();
         let is_open = matches!(&state.phase, Phase::Coming(answer) if answer.is_open);
-        if state.readers == 0 && (state.tape.is_paced || !is_open) {
+        if state.readers == 0 && (state.tape.is_paced || !is_open) && !state.is_kept {
             return Poll::Ready(false);
         }
         if !state.tape.is_paced {
@@ -100,10 +100,20 @@ impl Source {
         fills.held.fetch_sub(trimmed, Relaxed);
         // Also woken when the last reader leaves.
         state.producer = Some(cx.waker().clone());
-        if state.tape.end.saturating_sub(state.tape.ahead) < RUN_AHEAD {
+        if readers == 0 || state.tape.end.saturating_sub(state.tape.ahead) < RUN_AHEAD {
             return Poll::Ready(true);
         }
         Poll::Pending
+    }
+
+    /// Says whether the body is kept by whoever brings it: then it is wanted to its end though nobody reads it.
+    pub fn set_kept(&mut self, is_kept: bool) {
+        self.fill.state().is_kept = is_kept;
+    }
+
+    /// When the fill began, in milliseconds of the wall clock.
+    pub fn begun(&self) -> u64 {
+        self.fill.begun
     }
 
     /// Whether the body can still be stored: it has not outgrown its bounds.
@@ -111,26 +121,24 @@ impl Source {
         !self.fill.state().tape.is_paced
     }
 
-    /// The body has ended, and is whole. `store` is given it, unless it outgrew its bounds, with the purges since it
+    /// The body has ended, and is whole. `store` is given it, unless it outgrew its bounds, and the purges since it
     /// began.
-    pub fn finish(mut self, store: impl FnOnce(Body, &[Rule])) {
+    pub fn finish(mut self, store: impl FnOnce(Option<Body>, &[Rule])) {
         self.is_concluded = true;
         let mut state = self.fill.state();
         state.tape.end_is_whole = Some(true);
-        if let Some(chunks) = state.tape.whole().map(Body::of) {
-            store(chunks, &state.rules);
-        }
+        store(state.tape.whole().map(Body::of), &state.rules);
         state.tell(self.fill.id);
         drop(state);
         self.fill.close();
     }
 
-    /// What is stored was validated, and answers everyone. `store` is given the purges since the fill began.
-    pub fn validated(mut self, object: Arc<Object>, store: impl FnOnce(&[Rule])) {
+    /// What is stored answers everyone. `store` is given the purges since the fill began.
+    pub fn object(mut self, object: Arc<Object>, origin: Origin, store: impl FnOnce(&[Rule])) {
         self.is_concluded = true;
         let mut state = self.fill.state();
         store(&state.rules);
-        state.phase = Phase::Object(object);
+        state.phase = Phase::Object(object, origin);
         state.tell(self.fill.id);
         drop(state);
         self.fill.close();

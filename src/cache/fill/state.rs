@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc, task::Waker};
 
 use bytes::Bytes;
 
-use super::{Answer, Failure, hub};
+use super::{Answer, Failure, Origin, hub};
 use crate::cache::{object::Object, purge::Rule};
 
 /// How far a fill is.
@@ -16,8 +16,8 @@ pub(super) enum Phase {
     Orphaned,
     /// The head is here, the body comes.
     Coming(Arc<Answer>),
-    /// What is stored was validated, and answers.
-    Object(Arc<Object>),
+    /// What is stored answers.
+    Object(Arc<Object>, Origin),
     /// The answer is for the one who asked only.
     Released,
     /// There is no answer.
@@ -42,6 +42,8 @@ pub(super) struct State {
     pub(super) tries: u32,
     /// Purges since it began.
     pub(super) rules: Vec<Rule>,
+    /// Whether the body is kept by whoever brings it, so that it is wanted without readers.
+    pub(super) is_kept: bool,
     /// Woken when a reader leaves or goes on.
     pub(super) producer: Option<Waker>,
     subscribers: Vec<Subscriber>,
@@ -55,6 +57,7 @@ impl State {
             readers: 0,
             tries: 1,
             rules: Vec::new(),
+            is_kept: false,
             producer: None,
             subscribers: Vec::new(),
         }
@@ -140,10 +143,15 @@ impl Tape {
         At::Behind
     }
 
-    /// Lets go of what lies more than `keep` behind the end, or, with one reader, behind it. Gives how much.
+    /// Lets go of what lies more than `keep` behind the end; with one reader, of what lies behind that; with none, of
+    /// all. Gives how much.
     pub(super) fn trim(&mut self, keep: u64, readers: usize) -> u64 {
         let before = self.start;
-        let least = if readers <= 1 { self.ahead } else { self.end.saturating_sub(keep) };
+        let least = match readers {
+            0 => self.end,
+            1 => self.ahead,
+            _ => self.end.saturating_sub(keep),
+        };
         while let Some(first) = self.chunks.front() {
             let end = self.start + first.len() as u64;
             if end > least {

@@ -130,7 +130,7 @@ fn one_leads_and_all_read_the_same_chunks_as_they_come() {
         assert!(at(reader, 5).is_none());
     }
     let mut stored = None;
-    source.finish(|body, rules| stored = Some((body, rules.len())));
+    source.finish(|body, rules| stored = body.map(|body| (body, rules.len())));
     let (body, rules) = stored.unwrap();
     assert_eq!((&body.at(0)[..], rules), (&b"hello"[..], 0));
     assert_eq!(at(&mut waiter, 5), Some(Ok(None)));
@@ -345,7 +345,7 @@ fn a_body_that_outgrows_its_bounds_goes_on_at_the_pace_of_the_fastest_and_is_not
     }
     assert_eq!(read, sent);
     let is_stored = AtomicBool::new(false);
-    source.finish(|_, _| is_stored.store(true, Ordering::SeqCst));
+    source.finish(|body, _| is_stored.store(body.is_some(), Ordering::SeqCst));
     assert!(!is_stored.load(Ordering::SeqCst));
     assert_eq!(at(&mut fast, read), Some(Ok(None)));
 }
@@ -393,12 +393,55 @@ fn a_purge_in_the_middle_is_known_at_the_end() {
 }
 
 #[test]
+fn nobody_joins_what_was_purged_and_neighbours_go_on() {
+    for rule in
+        [Rule::All, Rule::Uri(key("/a")), Rule::Prefix(b"http://a/a".to_vec()), Rule::Tag(b"t".to_vec())]
+    {
+        let fills = Fills::new(BOUNDS);
+        let (mut source, mut reader) = lead(&fills, "/a");
+        let (_neighbour, _other) = lead(&fills, "/b");
+        fills.purge(&rule);
+        // A newcomer's own fetch, which the next one joins.
+        let (mut newer, _newer_reader) = lead(&fills, "/a");
+        let _joined = wait(&fills, "/a");
+        // By its tags any answer may be meant; else only what the rule says.
+        match rule {
+            Rule::All | Rule::Tag(_) => drop(lead(&fills, "/b")),
+            Rule::Uri(_) | Rule::Prefix(_) => drop(wait(&fills, "/b")),
+        }
+        source.answer(fresh(true));
+        assert!(matches!(outcome(&mut reader), Some(Outcome::Coming(_))), "who waited is served");
+        source.finish(|_, given| assert_eq!(given, std::slice::from_ref(&rule)));
+        newer.answer(fresh(true));
+        newer.finish(|_, given| assert!(given.is_empty()));
+    }
+}
+
+#[test]
+fn a_purge_reaches_one_who_asks_alone_before_and_after_the_head() {
+    let fills = Fills::new(BOUNDS);
+    let begun = fills.purge_count();
+    let (before, after) = (Rule::Uri(key("/a")), Rule::Prefix(b"http://a/".to_vec()));
+    fills.purge(&Rule::Uri(key("/other")));
+    fills.purge(&before);
+    let (mut source, _reader) = fills.begin_alone(&key("/a"), begun);
+    fills.purge(&after);
+    fills.purge(&after);
+    source.answer(fresh(true));
+    source.finish(|_, given| assert_eq!(given, [before, after]));
+    let (mut source, _reader) = fills.begin_alone(&key("/a"), fills.purge_count());
+    source.answer(fresh(true));
+    source.finish(|_, given| assert!(given.is_empty()));
+    drop(lead(&fills, "/a"));
+}
+
+#[test]
 fn what_was_validated_answers_everyone() {
     let fills = Fills::new(BOUNDS);
     let (source, _reader) = lead(&fills, "/a");
     let mut waiter = wait(&fills, "/a");
     let entry = entry(&Fields::default(), &[("Cache-Control", "max-age=60")]);
     let object = Arc::new(Object::new(key("/a"), &Fields::default(), entry, Body::of([])).unwrap());
-    source.validated(object.clone(), |_| {});
-    assert!(matches!(outcome(&mut waiter), Some(Outcome::Object(other)) if Arc::ptr_eq(&other, &object)));
+    source.object(object.clone(), super::Origin::Validated, |_| {});
+    assert!(matches!(outcome(&mut waiter), Some(Outcome::Object(other, _)) if Arc::ptr_eq(&other, &object)));
 }

@@ -48,6 +48,25 @@ fn is(found: &Found, object: &Arc<Object>) -> bool {
 }
 
 #[test]
+fn a_peek_finds_the_same_and_changes_nothing_of_who_leaves() {
+    let none = Fields::default();
+    for is_asked in [false, true] {
+        let (first, second) = (simple("/a", 400_000, 0), simple("/b", 400_000, 1));
+        let memory = Memory::new(shape(1 << 20, Eviction::Lru));
+        memory.put(first.clone(), 10).unwrap();
+        memory.put(second.clone(), 10).unwrap();
+        let found =
+            if is_asked { memory.find(&plain("/a"), &none) } else { memory.peek(&plain("/a"), &none) };
+        assert!(is(&found, &first));
+        assert!(matches!(memory.peek(&plain("/c"), &none), Found::Nothing));
+        memory.put(simple("/c", 400_000, 2), 10).unwrap();
+        // The least recently asked for leaves: a look has not changed which one that is.
+        assert_eq!(is(&memory.peek(&plain("/a"), &none), &first), is_asked);
+        assert_eq!(is(&memory.peek(&plain("/b"), &none), &second), !is_asked);
+    }
+}
+
+#[test]
 fn what_was_put_is_found_and_what_came_later_stands_in_its_place() {
     let memory = Memory::new(shape(1 << 20, Eviction::Lru));
     let none = Fields::default();

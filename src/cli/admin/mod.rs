@@ -117,7 +117,12 @@ impl<'q> Question<'q> {
     }
 
     pub(super) fn patch(path: &'q str, json: &'q str) -> Self {
-        Self { method: "PATCH", body: Some(("application/json", json)), ..Self::get(path) }
+        Self { method: "PATCH", ..Self::get(path) }.with_json(json)
+    }
+
+    /// With JSON.
+    pub(super) fn with_json(self, json: &'q str) -> Self {
+        Self { body: Some(("application/json", json)), ..self }
     }
 
     /// With a configuration's text.
@@ -181,6 +186,14 @@ impl Endpoint {
             (200..300, Some(json)) => Ok(json),
             (status, Some(json)) if json.get("error").is_some() => Err(Trouble::Refused(status, json)),
             (status, _) => Err(Trouble::Stranger(status)),
+        }
+    }
+
+    /// The same, where another version may not have it: nothing then.
+    pub(super) fn ask_if_there(&self, question: &Question<'_>) -> Result<Value, Trouble> {
+        match self.ask(question) {
+            Err(Trouble::Refused(404, _)) => Ok(Value::Null),
+            answer => answer,
         }
     }
 

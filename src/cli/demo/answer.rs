@@ -89,12 +89,13 @@ pub(super) async fn answer(
             let hint = text("send a POST to kill this backend\n");
             return response(name, StatusCode::METHOD_NOT_ALLOWED, "text/plain", hint);
         }
-        (_, "/slow") => sleep(SLOW).await,
+        (_, "/slow" | "/cached/slow") => sleep(SLOW).await,
         _ => {}
     }
     let count = counts.requests.get() + 1;
     counts.requests.set(count);
     sleep(delay).await;
+    let is_cached = request.uri().path().starts_with("/cached/");
     let (media, reply) = match request.uri().path() {
         "/headers" => ("text/plain", text(fields(name, &request))),
         "/echo" => ("application/octet-stream", Reply::Echo(request.into_body())),
@@ -105,7 +106,12 @@ pub(super) async fn answer(
         }
         _ => ("text/plain", text(line(name, count, &request))),
     };
-    response(name, StatusCode::OK, media, reply)
+    let mut response = response(name, StatusCode::OK, media, reply);
+    if is_cached {
+        let fresh = http::HeaderValue::from_static("max-age=10");
+        response.headers_mut().insert("cache-control", fresh);
+    }
+    response
 }
 
 /// Who answers, and what of the request the proxy made.

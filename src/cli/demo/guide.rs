@@ -48,6 +48,16 @@ paths = ["/users/*"]
 upstream = "by-path"
 
 [[route]]
+name = "cached"
+paths = ["/cached/*"]
+upstream = "demo"
+cache = "pages"
+
+[[cache]]
+name = "pages"
+memory = "64MiB"
+
+[[route]]
 name = "old"
 paths = ["/old"]
 redirect = {{ to = "{{scheme}}://{{host}}:{{port}}/", status = 302 }}
@@ -132,6 +142,11 @@ Events as they come, a body there and back, ten megabytes, a redirect, a slow an
   curl -so /dev/null -w '%{{size_download}} bytes in %{{time_total}} s\\n' http://127.0.0.1:{http}/big
   curl -L http://127.0.0.1:{http}/old
   curl http://127.0.0.1:{http}/slow
+Twenty at once for what is not cached yet, and takes a second: one of them is heard by a backend, all get its answer:
+  for i in $(seq 20); do curl -s http://127.0.0.1:{http}/cached/slow & done; wait
+From the cache, for ten seconds; the answer says so:
+  curl -si http://127.0.0.1:{http}/cached/page | grep -i -e cache-status -e backend
+  curl -si http://127.0.0.1:{http}/cached/page | grep -i -e cache-status -e backend
 Take b out gently, and in again; the dashboard has buttons for it:
   curl -X POST http://127.0.0.1:{admin}/api/v1/upstreams/demo/backends/b/drain
   curl -X POST http://127.0.0.1:{admin}/api/v1/upstreams/demo/backends/b/enable

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::rates::{CLASSES, Latency, Rates, Sample};
 use crate::cli::{
-    status::{list, number, text, weight},
+    status::{hit_ratio, list, number, room, text, weight},
     table::{self, Cell, Row, Tone, bytes, milliseconds, span, table},
 };
 
@@ -16,6 +16,7 @@ pub(super) struct View {
     pub(super) status: Value,
     pub(super) traffic: Value,
     pub(super) upstreams: Value,
+    pub(super) caches: Value,
     pub(super) sample: Sample,
     /// `None` until there are two looks to compare.
     pub(super) rates: Option<Rates>,
@@ -36,6 +37,7 @@ pub(super) fn frame(view: &View, width: usize, height: usize, is_colored: bool) 
     let mut rows = vec![head(view)];
     rows.push(message(view));
     rows.extend(figures(view));
+    rows.extend(caches(view));
     rows.push(Row::new());
     let errors = errors(view);
     let backends = backends(view);
@@ -138,6 +140,17 @@ fn figures(view: &View) -> Vec<Row> {
     ]
 }
 
+/// Caches in a line, where there are any: hit ratio since the start, and room.
+fn caches(view: &View) -> Option<Row> {
+    let told = list(&view.caches, "caches").iter().filter_map(|cache| {
+        let ratio = hit_ratio(cache).unwrap_or_else(|| "-".to_owned());
+        Some(format!("{} {ratio} hits, {}", text(cache, "name"), room(cache)?))
+    });
+    let told: Vec<String> = told.collect();
+    let name = Cell::new(format!("{:13}", "caches"), Tone::Faint);
+    (!told.is_empty()).then(|| vec![name, Cell::text(told.join("; "))])
+}
+
 /// A rate with as many digits as anyone needs.
 pub(super) fn per_second(rate: f64) -> String {
     if rate > 0.0 && rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") }
@@ -237,7 +250,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::status::example;
+    use crate::cli::status::{example, example_of_caches};
 
     fn view() -> View {
         let (mut status, upstreams) = example();
@@ -258,7 +271,8 @@ mod tests {
             seconds: 10.0,
             shares: [(("app".to_owned(), "10.0.0.1:80".to_owned()), 0.5)].into(),
         };
-        View { status, traffic, upstreams, sample, rates: Some(rates), trouble: None, note: None }
+        let caches = Value::Null;
+        View { status, traffic, upstreams, caches, sample, rates: Some(rates), trouble: None, note: None }
     }
 
     #[test]
@@ -284,6 +298,15 @@ mod tests {
                 "{part}\n{text}"
             );
         }
+    }
+
+    #[test]
+    fn caches_have_a_line_where_there_are_any() {
+        let lines = frame(&View { caches: example_of_caches(), ..view() }, 200, 40, false);
+        assert_eq!(lines[6], "caches       pages 93.1 % hits, 3.0 MiB of 256.0 MiB");
+        let without = frame(&view(), 200, 40, false);
+        assert_eq!(lines.len(), without.len() + 1);
+        assert!(!without.join("\n").contains("caches"));
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub(super) struct Look {
     status: Value,
     traffic: Value,
     upstreams: Value,
+    caches: Value,
 }
 
 /// Reads a number of seconds.
@@ -80,6 +81,7 @@ fn look(endpoint: &Endpoint) -> Result<Look, Trouble> {
         status: ask("/api/v1/status")?,
         traffic: ask("/api/v1/traffic")?,
         upstreams: ask("/api/v1/upstreams")?,
+        caches: endpoint.ask_if_there(&Question::get("/api/v1/caches").patient(PATIENCE))?,
     })
 }
 
@@ -101,7 +103,7 @@ struct Live {
 
 impl Live {
     fn take(&mut self, looked: Result<Look, String>) {
-        let Look { status, traffic, upstreams } = match looked {
+        let Look { status, traffic, upstreams, caches } = match looked {
             Ok(look) => look,
             Err(trouble) => {
                 self.view.trouble = Some(trouble);
@@ -124,7 +126,7 @@ impl Live {
         }
         self.history.add(now.clone());
         let (rates, note) = (self.history.rates(), self.view.note.take());
-        self.view = View { status, traffic, upstreams, sample: now, rates, trouble: None, note };
+        self.view = View { status, traffic, upstreams, caches, sample: now, rates, trouble: None, note };
     }
 }
 
@@ -213,7 +215,7 @@ mod tests {
         let traffic = json!({"at": at, "requests": requests, "connections": 1,
             "classes": {"1xx": 0, "2xx": requests, "3xx": 0, "4xx": 0, "5xx": 0, "none": 0},
             "latency": {"bounds_seconds": [0.001], "counts": [requests, 0]}, "errors": []});
-        Look { status, traffic, upstreams }
+        Look { status, traffic, upstreams, caches: Value::Null }
     }
 
     #[test]

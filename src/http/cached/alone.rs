@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::{
-    Asks, Miss, join, now,
+    Asks, Miss, fetch, join, now,
     origin::{self, Question, Reply, Why},
     pump, send,
+    shelf::{self, How, OnShelf},
 };
 use crate::{
     cache::{
@@ -15,10 +16,11 @@ use crate::{
         freshness::Times,
         key::Key,
         object::Object,
-        status::{CacheStatus, Outcome},
+        shelf::Kept,
+        status::{CacheStatus, Forward, Outcome},
         validate::{HeadEffect, head_effect},
     },
-    error::Result,
+    error::{Kind, Result},
     exchange::{Downstream, Exchange},
     fields::Known,
     h1::Method,
@@ -34,11 +36,31 @@ use crate::{
 impl Asks<'_> {
     pub(super) async fn alone<D: Downstream>(
         &self,
-        miss: Miss,
+        mut miss: Miss,
         exchange: &mut Running,
         client: &mut D,
     ) -> Result<Served> {
+        let mut kept = None;
+        if miss.stored.is_none() {
+            match shelf::take(self.cache, &self.key, &exchange.request.fields).await {
+                Some(OnShelf::Object(object)) => match shelf::usable(&object.freshness(), &self.control) {
+                    Some(verdict) => return self.hit(object, verdict, exchange, client).await,
+                    None => miss.stored = Some(object),
+                },
+                Some(OnShelf::Large(large)) => match shelf::usable_there(&large, &self.control) {
+                    Some(verdict) => {
+                        return self.send_kept(large, How::Hit(verdict), exchange, client).await;
+                    }
+                    None => {
+                        miss.stored = Some(Arc::new(large.head()));
+                        kept = Some(large);
+                    }
+                },
+                None => {}
+            }
+        }
         exchange.cache = Some(served::Served::Miss);
+        let purges = self.cache.store.fills.purge_count();
         let is_plain = self.is_plain(&miss, exchange);
         let requested = now();
         let mut reply = self.question(&miss, is_plain, exchange, client).await;
@@ -50,36 +72,62 @@ impl Asks<'_> {
                 reply = self.question(&miss, true, exchange, client).await;
             }
         }
-        match reply {
-            Ok(Reply::Validated { object, stays }) => {
-                stays.settle(self.cache, miss.stored.as_ref(), &object, &[]);
-                self.send_validated(object, miss.why, (Some(304), false), exchange, client).await
+        match (reply, kept) {
+            (Ok(Reply::Shared { answer, live, .. }), _) if self.cache.is_storing => {
+                self.store_and_send((answer, live), purges, &miss, exchange, client).await
             }
-            Ok(Reply::Failing { status }) => match miss.stored {
-                Some(object) => self.send_on_error(object, Some(status), exchange, client).await,
-                None => Err(crate::error::Kind::BodyBroken.into()),
-            },
-            Ok(Reply::Shared { answer, live, .. }) if self.cache.is_storing => {
-                self.store_and_send(answer, live, &miss, exchange, client).await
-            }
-            Ok(Reply::Shared { live, sticky, .. }) => {
+            (Ok(Reply::Shared { live, sticky, .. }), _) => {
                 CacheStatus::forwarded(miss.why).add_to(&mut exchange.response.fields);
                 pass::deliver(self.way, live, sticky, exchange, client).await
             }
-            Ok(Reply::Own { live, sticky, why }) => {
+            (Ok(Reply::Own { live, sticky, why }), _) => {
                 if self.is_head {
-                    self.compare(&miss, requested, exchange);
+                    self.compare(&miss, requested, purges, exchange);
                 }
                 let status = CacheStatus { detail: Some(why.name()), ..CacheStatus::forwarded(miss.why) };
                 status.add_to(&mut exchange.response.fields);
                 pass::deliver(self.way, live, sticky, exchange, client).await
             }
-            Err(error) if join::is_of_origin(&error) => match self.on_error(miss.stored.as_ref()) {
-                Some(object) => self.send_on_error(object, None, exchange, client).await,
-                None => Err(error),
+            (reply, Some(kept)) => self.finish_kept(reply, kept, exchange, client).await,
+            (Ok(Reply::Validated { object, stays }), None) => {
+                let (source, _) = self.cache.store.fills.begin_alone(&self.key, purges);
+                fetch::settle(self.cache, miss.stored.as_ref(), &object, stays, source);
+                self.send_validated(object, miss.why, (Some(304), false), exchange, client).await
+            }
+            (Ok(Reply::Failing { status }), None) => match miss.stored {
+                Some(object) => self.send_on_error(object, Some(status), exchange, client).await,
+                None => Err(Kind::BodyBroken.into()),
             },
-            Err(error) => Err(error),
+            (Err(error), None) => {
+                let stored = miss.stored.as_ref().filter(|_| join::is_of_origin(&error));
+                match self.on_error(stored) {
+                    Some(object) => self.send_on_error(object, None, exchange, client).await,
+                    None => Err(error),
+                }
+            }
         }
+    }
+
+    /// The end of a question about something large on disk.
+    async fn finish_kept<D: Downstream>(
+        &self,
+        reply: Result<Reply>,
+        kept: Box<Kept>,
+        exchange: &mut Running,
+        client: &mut D,
+    ) -> Result<Served> {
+        let may_be_stale = kept.record.entry.freshness.may_serve_on_error(&self.control, now());
+        let (kept, how) = match reply {
+            Ok(Reply::Validated { object, stays }) => {
+                (stays.settle_kept(*kept, &object), How::Validated(Forward::Stale))
+            }
+            Ok(Reply::Failing { status }) => (kept, How::Failed(Some(status))),
+            Err(error) if may_be_stale && join::is_of_origin(&error) => (kept, How::Failed(None)),
+            Err(error) => return Err(error),
+            // Told apart before.
+            Ok(Reply::Shared { .. } | Reply::Own { .. }) => return Err(Kind::BodyBroken.into()),
+        };
+        self.send_kept(kept, how, exchange, client).await
     }
 
     /// Asks the origin: as the client asks, or so that the answer may be shared.
@@ -132,22 +180,21 @@ impl Asks<'_> {
         self.key.clone().with("credentials", b"")
     }
 
-    /// Has the body stored by a task of its own, and reads it from there like others do.
+    /// Has the body stored by a task of its own, and reads it from there like others do. `purges` is how many there
+    /// had been when it was asked for.
     async fn store_and_send<D: Downstream>(
         &self,
-        answer: Arc<Answer>,
-        live: Live,
+        (answer, live): (Arc<Answer>, Live),
+        purges: u64,
         miss: &Miss,
         exchange: &mut Running,
         client: &mut D,
     ) -> Result<Served> {
         self.cache.store.unshared.clear(&self.key);
-        let (mut source, reader) = self.cache.store.fills.begin_alone(&self.key);
+        let (mut source, reader) = self.cache.store.fills.begin_alone(&self.key, purges);
         source.answer(answer.clone());
-        let (cache, idle, kept) = (self.cache.clone(), self.way.route.tunnel_idle, answer.clone());
-        tokio::task::spawn_local(pump::pump(live, source, idle, move |key, body, rules| {
-            cache.put(pump::object(key, &kept, body), rules);
-        }));
+        let idle = self.way.route.tunnel_idle;
+        tokio::task::spawn_local(pump::pump(self.cache.clone(), answer.clone(), live, source, idle));
         let outcome = Outcome::Forwarded { why: miss.why, status: None, stored: true, collapsed: false };
         let ttl = Some(answer.entry.freshness.ttl(now()));
         let status = CacheStatus { outcome, ttl, key: None, detail: None };
@@ -156,7 +203,7 @@ impl Asks<'_> {
     }
 
     /// What a response to HEAD says of the stored response to GET (RFC 9111 §4.3.5).
-    fn compare(&self, miss: &Miss, requested: Date, exchange: &mut Exchange) {
+    fn compare(&self, miss: &Miss, requested: Date, purges: u64, exchange: &mut Exchange) {
         let Some(stored) = miss.stored.as_ref().filter(|_| !self.control.no_store) else { return };
         match head_effect(&exchange.response, &stored.entry.head.fields, stored.body.length) {
             HeadEffect::Update => {
@@ -165,7 +212,8 @@ impl Asks<'_> {
                 let (newer, times) = (&exchange.response.fields, Times { requested, received: now() });
                 let (object, stays) = origin::updated(self.cache, stored, &exchange.request, newer, times);
                 exchange.request.method = Method::Head;
-                stays.settle(self.cache, Some(stored), &object, &[]);
+                let (source, _) = self.cache.store.fills.begin_alone(&self.key, purges);
+                fetch::settle(self.cache, Some(stored), &object, stays, source);
             }
             HeadEffect::Expire => stored.invalidate(),
             HeadEffect::Nothing => {}

@@ -3,22 +3,28 @@
 use std::{
     cell::RefCell,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
 
 use super::{
+    join::is_of_origin,
     now,
-    origin::{self, Question, Reply},
+    origin::{self, Question, Reply, Stays, Why},
     pump,
+    shelf::{self, How, OnShelf},
 };
 use crate::{
     cache::{
         control::RequestControl,
-        fill::{Answer, Failure, Reader, Source},
+        fill::{Answer, Failure, Origin, Reader, Source},
+        freshness::Verdict,
         object::Object,
+        shelf::Kept,
+        status::Forward,
         store::Cache,
     },
     error::{Kind, ProxyError, Result},
@@ -92,6 +98,10 @@ pub(super) enum Answered {
     Validated { object: Arc<Object>, status: Option<u16> },
     /// It is the leader's alone.
     Own { live: Box<Live>, sticky: Option<usize>, detail: &'static str },
+    /// It lay on disk, and is in memory now.
+    Found { object: Arc<Object>, verdict: Verdict },
+    /// It lies on disk.
+    Kept { kept: Box<Kept>, how: How },
     /// There is none.
     Failed(ProxyError),
 }
@@ -112,56 +122,118 @@ impl Drop for Refresh {
 }
 
 impl Fetch {
-    pub(super) async fn run(mut self, mut source: Source) {
+    pub(super) async fn run(mut self, source: Source) {
+        let mut kept = None;
+        if self.stored.is_none() {
+            match shelf::take(&self.cache, source.key(), &self.exchange.request.fields).await {
+                Some(OnShelf::Object(object)) => {
+                    if let Some(verdict) = shelf::usable(&object.freshness(), &self.control) {
+                        return self.found(object, verdict, source);
+                    }
+                    self.stored = Some(object);
+                }
+                Some(OnShelf::Large(large)) => match shelf::usable_there(&large, &self.control) {
+                    Some(verdict) => {
+                        source.release();
+                        return self.tell(Answered::Kept { kept: large, how: How::Hit(verdict) });
+                    }
+                    None => {
+                        self.stored = Some(Arc::new(large.head()));
+                        kept = Some(large);
+                    }
+                },
+                None => {}
+            }
+        }
         let is_conditional = origin::prepare(&mut self.exchange, self.stored.as_ref());
         let reply = self.ask(&source, is_conditional).await;
-        let mut idle = std::time::Duration::ZERO;
-        if let Some(route) = self.exchange.route.and_then(|index| self.snapshot.shared.routes.get(index)) {
-            idle = route.tunnel_idle;
+        match (reply, kept) {
+            (Ok(Reply::Shared { answer, live, .. }), _) => self.share(answer, live, source).await,
+            (Ok(Reply::Own { live, sticky, why }), _) => self.release(live, sticky, why, source),
+            (reply, None) => self.conclude(reply, source),
+            (reply, Some(kept)) => self.conclude_kept(reply, kept, source),
         }
-        let Self { exchange, cache, control, stored, told, refresh, .. } = self;
-        let mut pumped = None;
-        let answered = match reply {
-            Ok(Reply::Validated { object, stays }) => {
-                source
-                    .validated(object.clone(), |rules| stays.settle(&cache, stored.as_ref(), &object, rules));
+    }
+
+    /// Tells the leader, which may have left.
+    fn tell(self, answered: Answered) {
+        let _ = self.told.send(Back { exchange: self.exchange, answered });
+    }
+
+    /// What lay on disk answers, and is in memory from here on.
+    fn found(self, object: Arc<Object>, verdict: Verdict, source: Source) {
+        source.object(object.clone(), Origin::Unasked, |rules| {
+            if self.cache.survives(&object.key, &object.entry.head.fields, rules) {
+                self.cache.store.promoted.fetch_add(1, Relaxed);
+                self.cache.put(object.clone());
+            }
+        });
+        self.tell(Answered::Found { object, verdict });
+    }
+
+    /// Everyone reads what comes.
+    async fn share(self, answer: Arc<Answer>, live: Live, mut source: Source) {
+        source.answer(answer.clone());
+        let route = self.exchange.route.and_then(|index| self.snapshot.shared.routes.get(index));
+        let idle = route.map_or(Duration::ZERO, |route| route.tunnel_idle);
+        let (cache, refresh) = (self.cache.clone(), self.refresh);
+        let answered = Answered::Shared { is_stored: answer.is_open, answer: answer.clone() };
+        let _ = self.told.send(Back { exchange: self.exchange, answered });
+        pump::pump(cache, answer, live, source, idle).await;
+        drop(refresh);
+    }
+
+    /// It is the leader's alone.
+    fn release(self, live: Live, sticky: Option<usize>, why: Why, source: Source) {
+        let status = self.exchange.response.status;
+        origin::note(&self.cache, source.key(), self.stored.as_ref(), why, status);
+        source.release();
+        self.tell(Answered::Own { live: Box::new(live), sticky, detail: why.name() });
+    }
+
+    /// The end of a question about something in memory, or about nothing.
+    fn conclude(self, reply: Result<Reply>, source: Source) {
+        let answered = match (reply, self.stored.clone()) {
+            (Ok(Reply::Validated { object, stays }), before) => {
+                settle(&self.cache, before.as_ref(), &object, stays, source);
                 Answered::Validated { object, status: Some(304) }
             }
-            Ok(Reply::Failing { status }) => {
-                let stored_or = stored.clone();
-                match stored_or {
-                    Some(object) => {
-                        source.validated(object.clone(), |_| {});
-                        Answered::Validated { object, status: Some(status) }
-                    }
-                    None => Answered::Failed(Kind::BodyBroken.into()),
-                }
+            (Ok(Reply::Failing { status }), Some(object)) => {
+                source.object(object.clone(), Origin::Failed, |_| {});
+                Answered::Validated { object, status: Some(status) }
             }
-            Ok(Reply::Shared { answer, live, .. }) => {
-                source.answer(answer.clone());
-                pumped = Some((live, source, answer.clone()));
-                Answered::Shared { is_stored: answer.is_open, answer }
-            }
-            Ok(Reply::Own { live, sticky, why }) => {
-                origin::note(&cache, source.key(), stored.as_ref(), why, exchange.response.status);
-                source.release();
-                Answered::Own { live: Box::new(live), sticky, detail: why.name() }
-            }
-            Err(error) => {
-                fail(source, stored.as_ref(), &control, &error);
+            (Err(error), stored) => {
+                fail(source, stored.as_ref(), &self.control, &error);
                 Answered::Failed(error)
             }
+            // The others were told apart before, and nothing fails in the place of nothing.
+            (Ok(_), _) => Answered::Failed(Kind::BodyBroken.into()),
         };
-        // Who leads may have left.
-        let _ = told.send(Back { exchange, answered });
-        if let Some((live, source, answer)) = pumped {
-            pump::pump(live, source, idle, |key, body, rules| {
-                let object = pump::object(key, &answer, body);
-                cache.put(object, rules);
-            })
-            .await;
+        self.tell(answered);
+    }
+
+    /// The end of a question about something large on disk: who waits looks there for himself.
+    fn conclude_kept(self, reply: Result<Reply>, kept: Box<Kept>, source: Source) {
+        let may_be_stale = kept.record.entry.freshness.may_serve_on_error(&self.control, now());
+        let answered = match reply {
+            Ok(Reply::Validated { object, stays }) => {
+                let kept = stays.settle_kept(*kept, &object);
+                Answered::Kept { kept, how: How::Validated(Forward::Stale) }
+            }
+            Ok(Reply::Failing { status }) => Answered::Kept { kept, how: How::Failed(Some(status)) },
+            Err(error) if may_be_stale && is_of_origin(&error) => {
+                Answered::Kept { kept, how: How::Failed(None) }
+            }
+            Err(error) => Answered::Failed(error),
+            Ok(_) => Answered::Failed(Kind::BodyBroken.into()),
+        };
+        match &answered {
+            Answered::Failed(error) => {
+                source.fail(Failure { kind: error.kind(), text: error.to_string() });
+            }
+            _ => source.release(),
         }
-        drop(refresh);
+        self.tell(answered);
     }
 
     async fn ask(&mut self, source: &Source, is_conditional: bool) -> Result<Reply> {
@@ -181,11 +253,36 @@ impl Fetch {
     }
 }
 
+/// Puts a validated response in the place of the one that it was, or takes that out where it may not stay.
+pub(super) fn settle(
+    cache: &Arc<Cache>,
+    before: Option<&Arc<Object>>,
+    object: &Arc<Object>,
+    stays: Stays,
+    source: Source,
+) {
+    source.object(object.clone(), Origin::Validated, |rules| stays.settle(cache, before, object, rules));
+    renew(cache, object, stays);
+}
+
+/// The same on disk.
+pub(super) fn renew(cache: &Arc<Cache>, object: &Arc<Object>, stays: Stays) {
+    let may_stay = match stays {
+        Stays::Updated => true,
+        Stays::No => false,
+        Stays::AsItIs => return,
+    };
+    if cache.store.shelf.may_have(&object.key) {
+        let (cache, object) = (cache.clone(), object.clone());
+        tokio::task::spawn_local(async move { cache.store.shelf.renew(&object, may_stay).await });
+    }
+}
+
 /// Tells those who wait that there is no answer: what is stored and stale, where that may be served, or the error.
 fn fail(source: Source, stored: Option<&Arc<Object>>, control: &RequestControl, error: &ProxyError) {
     let is_usable = |object: &&Arc<Object>| object.freshness().may_serve_on_error(control, now());
-    match stored.filter(is_usable).filter(|_| super::join::is_of_origin(error)) {
-        Some(object) => source.validated(object.clone(), |_| {}),
+    match stored.filter(is_usable).filter(|_| is_of_origin(error)) {
+        Some(object) => source.object(object.clone(), Origin::Failed, |_| {}),
         None => source.fail(Failure { kind: error.kind(), text: error.to_string() }),
     }
 }

@@ -14,11 +14,11 @@ use super::{
     Asks, Miss, Recheck, Step,
     alone::wants_less,
     fetch::{Answered, Back, Fetch, Interims, Refresh},
-    now, send,
+    now, send, shelf,
 };
 use crate::{
     cache::{
-        fill::{Answer, Joined, Outcome, Reader, Source, Want},
+        fill::{Answer, Joined, Origin, Outcome, Reader, Source, Want},
         freshness::Verdict,
         object::Object,
         status::{CacheStatus, Forward, Outcome as StatusOutcome},
@@ -108,6 +108,14 @@ impl Asks<'_> {
                 let status = CacheStatus { detail: Some(detail), ..CacheStatus::forwarded(miss.why) };
                 status.add_to(&mut exchange.response.fields);
                 pass::deliver(self.way, *live, sticky, exchange, client).await?
+            }
+            Answered::Found { object, verdict } => {
+                drop(reader);
+                self.hit(object, verdict, exchange, client).await?
+            }
+            Answered::Kept { kept, how } => {
+                drop(reader);
+                self.send_kept(kept, how, exchange, client).await?
             }
             Answered::Failed(error) => {
                 drop(reader);
@@ -226,7 +234,9 @@ impl Asks<'_> {
             }
             // It is another variant, of which there may be one fetch too.
             Outcome::Coming(_) => Ok(Step::Again),
-            Outcome::Object(object) => self.take_object(object, miss, exchange, client).await,
+            Outcome::Object(object, origin) => {
+                self.take_object((object, origin), exchange, client, miss).await
+            }
             Outcome::Released => Ok(Step::Alone),
             Outcome::Lead(_) if self.is_head => Ok(Step::Alone),
             Outcome::Lead(source) => self.lead(miss, source, reader, exchange, client).await,
@@ -237,22 +247,29 @@ impl Asks<'_> {
         }
     }
 
-    /// Serves what was validated for another's request, if it is for this one.
+    /// Serves the stored response that answered another's request, if it is for this one.
     async fn take_object<D: Downstream>(
         &self,
-        object: Arc<Object>,
-        miss: &Miss,
+        (object, origin): (Arc<Object>, Origin),
         exchange: &mut Running,
         client: &mut D,
+        miss: &Miss,
     ) -> Result<Step> {
         if !object.as_variant().matches(&exchange.request.fields) {
             return Ok(Step::Again);
         }
-        let is_unchanged = miss.stored.as_ref().is_some_and(|stored| Arc::ptr_eq(stored, &object));
-        if is_unchanged && self.on_error(Some(&object)).is_none() {
-            return Ok(Step::Alone);
-        }
-        self.send_validated(object, miss.why, (None, true), exchange, client).await.map(Step::Served)
+        let served = match origin {
+            Origin::Validated => self.send_validated(object, miss.why, (None, true), exchange, client).await,
+            Origin::Failed if self.on_error(Some(&object)).is_some() => {
+                self.send_on_error(object, None, exchange, client).await
+            }
+            Origin::Failed => return Ok(Step::Alone),
+            Origin::Unasked => match shelf::usable(&object.freshness(), &self.control) {
+                Some(verdict) => self.hit(object, verdict, exchange, client).await,
+                None => return Ok(Step::Again),
+            },
+        };
+        served.map(Step::Served)
     }
 
     /// Serves what is stored where the origin failed, if that is allowed.

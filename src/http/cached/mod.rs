@@ -17,6 +17,7 @@ mod join;
 mod origin;
 mod pump;
 mod send;
+mod shelf;
 mod write;
 
 use std::{cell::Cell, sync::Arc};
@@ -41,6 +42,7 @@ use crate::{
     exchange::{Downstream, Exchange},
     fields::Known,
     moment::Moment,
+    runtime::Route,
     telemetry::{clock, served},
 };
 
@@ -69,14 +71,19 @@ pub(super) async fn serve<D: Downstream>(
         Use::Invalidate => write::serve(way, cache, onward, exchange, client).await,
         usage @ (Use::Read | Use::ReadAndStore) => {
             let control = RequestControl::of(&exchange.request.fields);
-            let key = key_of(way, cache, exchange);
+            let key = key(way.route, cache, exchange);
             Asks { way, cache, key, control, is_head: usage == Use::Read }.read(exchange, client).await
         }
     }
 }
 
-/// What a request to this route, with this target, is found by.
-fn key_for(way: &Way<'_>, cache: &Cache, exchange: &Exchange, target: &str) -> Key {
+/// What a request to this route is found by.
+pub fn key(route: &Route, cache: &Cache, exchange: &Exchange) -> Key {
+    key_for(route, cache, exchange, &exchange.request.target)
+}
+
+/// The same with this target.
+fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target: &str) -> Key {
     let fields = &exchange.request.fields;
     let believed = |known| fields.known(known).filter(|_| exchange.peer.is_trusted);
     // A backend makes its answer by the scheme and host that it is told (redirects, links).
@@ -88,14 +95,33 @@ fn key_for(way: &Way<'_>, cache: &Cache, exchange: &Exchange, target: &str) -> K
     if let Some(host) = believed(Known::XForwardedHost) {
         key = key.with("forwarded host", host);
     }
-    match &way.route.key_suffix {
+    match &route.key_suffix {
         Some(route) => key.with("route name", route.as_bytes()),
         None => key,
     }
 }
 
-fn key_of(way: &Way<'_>, cache: &Cache, exchange: &Exchange) -> Key {
-    key_for(way, cache, exchange, &exchange.request.target)
+/// Why a request neither waits for another's fetch nor has others wait for its own; `None` when it does.
+pub fn apart(
+    cache: &Cache,
+    control: &RequestControl,
+    exchange: &Exchange,
+    key: &Key,
+) -> Option<&'static str> {
+    let conf = &cache.conf.collapse;
+    let fields = &exchange.request.fields;
+    let has_credentials = || fields.has(Known::Authorization) || fields.has(Known::Cookie);
+    if !conf.enabled {
+        return Some("the cache does not collapse requests");
+    }
+    if control.no_store {
+        return Some("it says no-store");
+    }
+    if !conf.credentials && has_credentials() {
+        return Some("it has Authorization or Cookie");
+    }
+    let is_unshared = cache.store.unshared.has(key, Moment::now());
+    is_unshared.then_some("the last response for this key was not for everyone")
 }
 
 /// Passes a request on that has no use for the cache.
@@ -215,13 +241,7 @@ impl Asks<'_> {
 
     /// Whether it may wait for another's fetch, and others for its own.
     fn may_wait(&self, exchange: &Exchange) -> bool {
-        let conf = &self.cache.conf.collapse;
-        let fields = &exchange.request.fields;
-        let has_credentials = || fields.has(Known::Authorization) || fields.has(Known::Cookie);
-        conf.enabled
-            && !self.control.no_store
-            && (conf.credentials || !has_credentials())
-            && !self.cache.store.unshared.has(&self.key, Moment::now())
+        apart(self.cache, &self.control, exchange, &self.key).is_none()
     }
 
     /// Serves what is stored although it is stale, since the origin fails; `None` where that is not allowed.

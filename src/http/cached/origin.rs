@@ -15,6 +15,7 @@ use crate::{
         marks,
         object::Object,
         purge::Rule,
+        shelf::Kept,
         storable::Refusal,
         store::Cache,
         validate::{make_conditional, make_unconditional, updated_by},
@@ -87,6 +88,19 @@ impl Stays {
             (Self::No, Some(before)) => cache.remove(before),
             (Self::AsItIs, _) | (_, None) => {}
         }
+    }
+
+    /// Does it with something large on disk, and gives what this request is answered by.
+    pub(super) fn settle_kept(self, kept: Kept, object: &Object) -> Box<Kept> {
+        let entry = object.entry.clone();
+        Box::new(match self {
+            Self::Updated => kept.renewed(entry),
+            Self::No => {
+                kept.remove();
+                kept.with_head(entry)
+            }
+            Self::AsItIs => kept.with_head(entry),
+        })
     }
 }
 
@@ -232,7 +246,7 @@ fn judge(
         Incoming::Chunked(_) | Incoming::UntilClose => None,
     };
     let is_endless = matches!(live.incoming, Incoming::UntilClose);
-    let most = question.cache.store.fills.bounds().max_object;
+    let most = question.cache.longest();
     let why = match verdict {
         Err(refusal) => Some(Why::Refused(refusal)),
         Ok(()) if is_endless => Some(Why::NoEnd),
@@ -253,7 +267,7 @@ fn judge(
 
 /// Remembers that an answer is for one request only: nobody is to wait for such another, and what was stored before it
 /// holds no more.
-pub(super) fn note(cache: &Cache, key: &Key, stored: Option<&Arc<Object>>, why: Why, status: u16) {
+pub(super) fn note(cache: &Arc<Cache>, key: &Key, stored: Option<&Arc<Object>>, why: Why, status: u16) {
     if !why.is_of_response() {
         return;
     }
@@ -261,6 +275,7 @@ pub(super) fn note(cache: &Cache, key: &Key, stored: Option<&Arc<Object>>, why: 
     cache.store.unshared.set(key, Moment::now().plus(long));
     if let Some(stored) = stored.filter(|_| status < 400) {
         cache.remove(stored);
+        super::fetch::renew(cache, stored, Stays::No);
     }
 }
 

@@ -13,6 +13,8 @@ use crate::{
         key::Key,
         object::{Body, Object},
         purge::Rule,
+        shelf::Keeping,
+        store::Cache,
     },
     error::Kind,
     http::body,
@@ -21,18 +23,28 @@ use crate::{
     upstream::forward::Live,
 };
 
-/// Brings a body to its end, at the origin's pace, however slow those are who read it. `store` is given it when it is
+/// Brings a body to its end, at the origin's pace, however slow those are who read it, and has it stored when it is
 /// whole. A body that stands still for `idle` is broken.
-pub(super) async fn pump(live: Live, source: Source, idle: Duration, store: impl FnOnce(Key, Body, &[Rule])) {
+pub(super) async fn pump(
+    cache: Arc<Cache>,
+    answer: Arc<Answer>,
+    live: Live,
+    mut source: Source,
+    idle: Duration,
+) {
     let deadline = Deadline::new();
     deadline.after(idle);
-    let mut pump = Pump { live, source, deadline, idle };
+    let facts = (answer.length, source.begun());
+    let keep = || cache.store.shelf.begin(source.key(), &answer.variant, &answer.entry, facts);
+    let keeping = if answer.is_open { keep() } else { None };
+    source.set_kept(keeping.is_some());
+    let mut pump = Pump { live, source, keeping, deadline, idle };
     match poll_fn(|cx| pump.poll(cx)).await {
         Ended::Whole => {
-            let Pump { live, source, .. } = pump;
+            let Pump { live, source, keeping, .. } = pump;
             body::release(live);
             let key = source.key().clone();
-            source.finish(|body, rules| store(key, body, rules));
+            source.finish(|body, rules| store(&cache, key, &answer, (body, keeping), rules));
         }
         // The source is dropped: whoever reads sees that the rest is missing.
         Ended::Broken => body::observe(&pump.live, Kind::BodyBroken),
@@ -40,16 +52,32 @@ pub(super) async fn pump(live: Live, source: Source, idle: Duration, store: impl
     }
 }
 
-/// What is stored of an answer whose body is whole.
-pub(super) fn object(key: Key, answer: &Arc<Answer>, body: Body) -> Object {
-    let mut entry = answer.entry.clone();
-    entry.head.fields = entry.head.fields.compact();
-    Object::assembled(key, answer.variant.clone(), entry, body)
+/// Stores an answer whose body is whole, in memory if all of it is there still, and on disk.
+fn store(
+    cache: &Cache,
+    key: Key,
+    answer: &Answer,
+    (body, keeping): (Option<Body>, Option<Keeping>),
+    rules: &[Rule],
+) {
+    if !answer.is_open || !cache.survives(&key, &answer.entry.head.fields, rules) {
+        return;
+    }
+    let is_admitted = body.is_none_or(|body| {
+        let mut entry = answer.entry.clone();
+        entry.head.fields = entry.head.fields.compact();
+        cache.put(Arc::new(Object::assembled(key, answer.variant.clone(), entry, body)))
+    });
+    if let Some(keeping) = keeping.filter(|_| is_admitted) {
+        keeping.finish();
+    }
 }
 
 struct Pump {
     live: Live,
     source: Source,
+    /// Its way to disk.
+    keeping: Option<Keeping>,
     deadline: Deadline,
     idle: Duration,
 }
@@ -66,10 +94,20 @@ impl Pump {
             if !ready!(self.source.poll_room(cx)) {
                 return Poll::Ready(Ended::Unwanted);
             }
+            // What does not fit into memory is stored on disk only, and waits for it.
+            if let Some(keeping) = self.keeping.as_mut().filter(|_| !self.source.is_whole_kept()) {
+                ready!(keeping.poll_room(cx));
+            }
             match self.live.wire.poll_body(cx, &mut self.live.incoming) {
                 Poll::Ready(Ok(Piece::Data(block))) => {
                     self.live.permit.count_bytes(block.len() as u64);
-                    self.source.push(block.to_shared());
+                    let chunk = block.to_shared();
+                    if let Some(keeping) = &mut self.keeping {
+                        keeping.push(chunk.clone());
+                        self.keeping = self.keeping.take().filter(Keeping::is_on);
+                        self.source.set_kept(self.keeping.is_some());
+                    }
+                    self.source.push(chunk);
                     self.deadline.at(Moment::now().plus(self.idle));
                 }
                 // Trailers are for the one who asked, and not stored.

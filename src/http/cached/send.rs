@@ -12,9 +12,11 @@ use super::{Asks, now};
 use crate::{
     cache::{
         date::Date,
+        disk::{Damaged, Reading},
         fill::{ReadError, Reader},
         object::Object,
         range::Extent,
+        shelf::Kept,
         status::{CacheStatus, Forward, Outcome},
         validate::{is_not_modified, not_modified_fields},
     },
@@ -34,6 +36,8 @@ pub(super) enum From {
     Object(Arc<Object>),
     /// A fetch under way, and the length that its head says.
     Fill(Reader, Option<u64>),
+    /// The disk; what is being read stands beside it.
+    Kept(Box<Kept>, Option<Reading>),
 }
 
 impl From {
@@ -41,11 +45,18 @@ impl From {
         match self {
             Self::Object(object) => Some(object.body.length),
             Self::Fill(_, length) => *length,
+            Self::Kept(kept, _) => Some(kept.length),
         }
     }
 
-    /// The bytes from an offset on; `None` at the end.
-    fn poll_at(&mut self, offset: u64, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>>> {
+    /// The bytes from an offset on, which goes up from call to call, and none from `end` on that need not be read;
+    /// `None` at the end.
+    fn poll_at(
+        &mut self,
+        offset: u64,
+        end: Option<u64>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>>> {
         match self {
             Self::Object(object) => {
                 let bytes = object.body.at(offset);
@@ -58,6 +69,16 @@ impl From {
                     "it reads more slowly than others do, by more than is kept",
                 ),
             }),
+            Self::Kept(kept, reading) => {
+                let reading = reading.get_or_insert_with(|| kept.read(offset, end.unwrap_or(kept.length)));
+                reading.poll_next(cx).map(|next| match next {
+                    Some(Ok(bytes)) => Ok(Some(bytes)),
+                    Some(Err(Damaged)) => {
+                        Err(ProxyError::because(Kind::BodyBroken, "the response is damaged on disk"))
+                    }
+                    None => Ok(None),
+                })
+            }
         }
     }
 }
@@ -92,6 +113,9 @@ impl Asks<'_> {
         if status != Some(304) && !is_collapsed {
             return self.send_on_error(object, status, exchange, client).await;
         }
+        // What was validated was stored, if only on disk.
+        let is_miss = matches!(why, Forward::UriMiss | Forward::VaryMiss);
+        let why = if is_miss { Forward::Stale } else { why };
         exchange.cache =
             Some(if is_collapsed { served::Served::Collapsed } else { served::Served::Revalidated });
         let outcome = Outcome::Forwarded { why, status, stored: false, collapsed: is_collapsed };
@@ -252,7 +276,7 @@ impl Sending {
             }
             let next = match self.end {
                 Some(end) if self.at >= end => Poll::Ready(Ok(None)),
-                Some(_) | None => self.from.poll_at(self.at, cx),
+                Some(_) | None => self.from.poll_at(self.at, self.end, cx),
             };
             match next {
                 Poll::Ready(Ok(Some(bytes))) => {

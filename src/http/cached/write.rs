@@ -7,7 +7,6 @@ use super::key_for;
 use crate::{
     cache::{
         invalidate::invalidated,
-        purge::Rule,
         status::{CacheStatus, Forward},
         store::Cache,
     },
@@ -48,7 +47,9 @@ fn invalidate(way: &Way<'_>, cache: &Cache, exchange: &Exchange) {
         &exchange.response.fields,
     );
     for target in targets {
-        let key = key_for(way, cache, exchange, &target);
-        cache.purge(&Rule::Uri(key.of_its_uri()), false, super::now());
+        let key = key_for(way.route, cache, exchange, &target);
+        if let Some(purging) = cache.forget(&key) {
+            drop(tokio::task::spawn_blocking(|| purging.run()));
+        }
     }
 }

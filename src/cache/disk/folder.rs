@@ -1,0 +1,190 @@
+//! The store's folder: what lies where, and the calls that touch it. Everything here may wait for the disk.
+//!
+//! ```text
+//! lock                 held as long as the store is open, so that two processes never share a folder
+//! new/                 files being written; emptied at start
+//! objects-00000001/    a generation of objects, in 256 folders by the first byte of the key
+//! ```
+//!
+//! Clearing the store makes the next generation: one call, after which no older file counts, whenever it is deleted.
+//! Whatever else lies in the folder is left alone. Paths are taken from the folder as it was opened, and a link in
+//! the place of a file of ours is not followed.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            ffi::OsStrExt,
+            fs::{DirBuilderExt, PermissionsExt},
+        },
+    },
+    path::Path,
+};
+
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
+
+use super::layout::{Name, OBJECTS};
+
+const LOCK: &str = "lock";
+const NEW: &str = "new";
+
+/// The open folder.
+#[derive(Debug)]
+pub(super) struct Folder {
+    root: OwnedFd,
+    lock: File,
+}
+
+impl Folder {
+    /// Opens or makes the folder, and takes its lock; [`io::ErrorKind::WouldBlock`] while another has it. Gives the
+    /// generation in force too.
+    pub(super) fn open(path: &Path) -> io::Result<(Self, u32)> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        if fs::metadata(path)?.permissions().mode() & 0o022 != 0 {
+            tracing::warn!(path = %path.display(), "others than the owner can write to the folder of the disk cache");
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(path, flags, Mode::empty())?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock = File::from(rustix::fs::openat(&root, LOCK, flags, PRIVATE)?);
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        let folder = Self { root, lock };
+        folder.make(NEW)?;
+        for stale in folder.list(NEW)? {
+            // What is not ours is a folder, or has another name.
+            if is_number(&stale, 16) {
+                let _ = folder.unlink(&format!("{NEW}/{stale}"));
+            }
+        }
+        let generation = folder.generations()?.into_iter().max().unwrap_or(1);
+        folder.make_generation(generation)?;
+        Ok((folder, generation))
+    }
+
+    /// Another may have the folder.
+    pub(super) fn unlock(&self) {
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+    }
+
+    /// All generations that lie here; those before the last are to be deleted.
+    pub(super) fn generations(&self) -> io::Result<Vec<u32>> {
+        let folders = self.list(".")?;
+        let numbers = folders.iter().filter_map(|name| name.strip_prefix(OBJECTS));
+        let numbers = numbers.filter(|number| is_number(number, 8));
+        Ok(numbers.filter_map(|number| u32::from_str_radix(number, 16).ok()).collect())
+    }
+
+    /// Makes the folder of a generation; those before it no longer count.
+    pub(super) fn make_generation(&self, generation: u32) -> io::Result<()> {
+        self.make(&format!("{OBJECTS}{generation:08x}"))
+    }
+
+    /// The objects in one of the 256 folders of a generation, as their names tell.
+    pub(super) fn objects(&self, generation: u32, folder: u8) -> io::Result<Vec<Name>> {
+        let names = self.list(&format!("{OBJECTS}{generation:08x}/{folder:02x}"))?;
+        Ok(names.iter().filter_map(|text| Name::parse(text)).filter(|name| name.folder() == folder).collect())
+    }
+
+    /// Deletes the folders of a generation whose files are gone. What is left in them keeps them.
+    pub(super) fn remove_generation(&self, generation: u32) {
+        for folder in 0..=u8::MAX {
+            self.remove_folder(&format!("{OBJECTS}{generation:08x}/{folder:02x}"));
+        }
+        self.remove_folder(&format!("{OBJECTS}{generation:08x}"));
+    }
+
+    /// A new file for an object that is being written.
+    pub(super) fn create(&self, sequence: u64) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.root, new_path(sequence), flags, PRIVATE)?.into())
+    }
+
+    /// Deletes such a file.
+    pub(super) fn discard(&self, sequence: u64) -> io::Result<()> {
+        self.unlink(&new_path(sequence))
+    }
+
+    /// Such a file is whole, and takes its place.
+    pub(super) fn publish(&self, generation: u32, name: &Name) -> io::Result<()> {
+        let (from, to) = (new_path(name.sequence), name.path(generation));
+        match rustix::fs::renameat(&self.root, &from, &self.root, &to) {
+            Err(rustix::io::Errno::NOENT) => {
+                self.make_generation(generation)?;
+                self.make(&format!("{OBJECTS}{generation:08x}/{:02x}", name.folder()))?;
+                Ok(rustix::fs::renameat(&self.root, &from, &self.root, &to)?)
+            }
+            done => Ok(done?),
+        }
+    }
+
+    /// The file of an object, for reading; or for writing a new head too.
+    pub(super) fn open_object(&self, generation: u32, name: &Name, writes: bool) -> io::Result<File> {
+        let mode = if writes { OFlags::RDWR } else { OFlags::RDONLY };
+        // Without NONBLOCK, a pipe that somebody put there would stop the thread.
+        let flags = mode | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.root, name.path(generation), flags, Mode::empty())?.into())
+    }
+
+    /// The object has another head: its file has another name.
+    pub(super) fn rename_object(&self, generation: u32, old: &Name, new: &Name) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.root, old.path(generation), &self.root, new.path(generation))?)
+    }
+
+    /// Deletes the file of an object; that it is not there any more is no error.
+    pub(super) fn remove_object(&self, generation: u32, name: &Name) -> io::Result<()> {
+        match self.unlink(&name.path(generation)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+
+    fn make(&self, path: &str) -> io::Result<()> {
+        match rustix::fs::mkdirat(&self.root, path, Mode::RWXU) {
+            Err(rustix::io::Errno::EXIST) => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
+    /// The names of what is in a folder and is neither a folder nor a link; of a folder that is not there, none.
+    /// At the top it is the folders.
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let folder = match rustix::fs::openat(&self.root, path, flags, Mode::empty()) {
+            Err(rustix::io::Errno::NOENT) => return Ok(Vec::new()),
+            folder => folder?,
+        };
+        let wanted = if path == "." { FileType::Directory } else { FileType::RegularFile };
+        let mut names = Vec::new();
+        for entry in Dir::new(folder)? {
+            let entry = entry?;
+            // Some file systems do not tell what it is; then its name has to do.
+            if entry.file_type() == wanted || entry.file_type() == FileType::Unknown {
+                names.extend(
+                    std::ffi::OsStr::from_bytes(entry.file_name().to_bytes()).to_str().map(str::to_owned),
+                );
+            }
+        }
+        Ok(names)
+    }
+
+    fn unlink(&self, path: &str) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.root, path, AtFlags::empty())?)
+    }
+
+    fn remove_folder(&self, path: &str) {
+        let _ = rustix::fs::unlinkat(&self.root, path, AtFlags::REMOVEDIR);
+    }
+}
+
+/// For the owner only: what is cached may be somebody's own.
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+fn new_path(sequence: u64) -> String {
+    format!("{NEW}/{sequence:016x}")
+}
+
+fn is_number(name: &str, digits: usize) -> bool {
+    name.len() == digits && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}

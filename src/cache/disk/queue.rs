@@ -1,0 +1,199 @@
+//! What the io threads have to do, and the threads themselves.
+//!
+//! Reading goes first, since a client waits for it; but every fourth job of a thread is one of writing, so that
+//! neither starves. Nothing is written before the scan at start is through: until then nobody knows how much room
+//! there is.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    Shared,
+    index::{Gone, Id},
+    read, scan, update, write,
+};
+
+/// One step of work.
+pub(super) enum Job {
+    /// Fills the read-ahead of a body.
+    Read(Arc<read::Stream>),
+    /// Reads a head for somebody.
+    Head(Id, oneshot::Sender<Option<Vec<u8>>>),
+    /// Deletes files.
+    Unlink(Vec<Gone>),
+    /// Evicts what a lower limit has no room for.
+    Shrink,
+    /// Writes what has come of an object.
+    Write(Arc<write::Stream>),
+    /// Writes the head that waits for this object.
+    Update(Id),
+}
+
+/// The jobs that wait.
+#[derive(Default)]
+pub(super) struct Queue {
+    jobs: Mutex<Jobs>,
+    wake: Condvar,
+    /// For the thread that deletes old generations.
+    wake_sweeper: Condvar,
+}
+
+#[derive(Default)]
+struct Jobs {
+    quick: VecDeque<Job>,
+    writes: VecDeque<Job>,
+    /// Writing may begin.
+    is_open: bool,
+    /// A generation was left.
+    to_sweep: bool,
+    /// No more jobs come.
+    is_closed: bool,
+    /// The threads that run.
+    threads: usize,
+}
+
+impl Queue {
+    /// Adds a job; false when the store is closed.
+    pub(super) fn push(&self, job: Job) -> bool {
+        let mut jobs = self.lock();
+        if jobs.is_closed {
+            return false;
+        }
+        match job {
+            Job::Read(_) | Job::Head(..) | Job::Unlink(_) | Job::Shrink => jobs.quick.push_back(job),
+            Job::Write(_) | Job::Update(_) => jobs.writes.push_back(job),
+        }
+        drop(jobs);
+        self.wake.notify_one();
+        true
+    }
+
+    /// The scan is through.
+    pub(super) fn begin_writing(&self) {
+        self.lock().is_open = true;
+        self.wake.notify_all();
+    }
+
+    /// A generation of objects was left.
+    pub(super) fn sweep(&self) {
+        self.lock().to_sweep = true;
+        self.wake_sweeper.notify_one();
+    }
+
+    /// Waits until a generation was left. False when the store is closed.
+    fn wait_to_sweep(&self) -> bool {
+        let mut jobs = self.lock();
+        while !jobs.to_sweep && !jobs.is_closed {
+            jobs = self.wake_sweeper.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+        }
+        jobs.to_sweep = false;
+        !jobs.is_closed
+    }
+
+    /// Takes no more. What is waiting is done, but for writing that has not begun.
+    pub(super) fn close(&self) {
+        self.lock().is_closed = true;
+        self.wake.notify_all();
+        self.wake_sweeper.notify_all();
+    }
+
+    /// Whether no more is taken.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().is_closed
+    }
+
+    /// The next job for a thread that has done `done`; waits for it. Nothing when the store is closed and all is done.
+    fn next(&self, done: u64) -> Option<Job> {
+        let mut jobs = self.lock();
+        loop {
+            let writes_first = done % 4 == 3;
+            let mut job = None;
+            if writes_first && jobs.is_open {
+                job = jobs.writes.pop_front();
+            }
+            job = job.or_else(|| jobs.quick.pop_front());
+            if job.is_none() && jobs.is_open {
+                job = jobs.writes.pop_front();
+            }
+            if job.is_some() || jobs.is_closed {
+                return job;
+            }
+            jobs = self.wake.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts the io threads, and the one that scans, and deletes old generations.
+pub(super) fn start(shared: &Arc<Shared>, threads: usize) -> std::io::Result<()> {
+    let start = |name: String, run: fn(&Shared)| {
+        let thread = Thread::new(shared);
+        std::thread::Builder::new().name(name).spawn(move || run(&thread.0)).map(drop)
+    };
+    (0..threads.clamp(1, 64)).try_for_each(|number| start(format!("disk-{number}"), work))?;
+    start("disk-scan".to_owned(), sweep)
+}
+
+/// A thread of the store; the last one to end gives the folder back, whoever still holds the store.
+struct Thread(Arc<Shared>);
+
+impl Thread {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.queue.lock().threads += 1;
+        Self(shared.clone())
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        let mut jobs = self.0.queue.lock();
+        jobs.threads -= 1;
+        if jobs.threads == 0 && jobs.is_closed {
+            self.0.folder.unlock();
+        }
+    }
+}
+
+fn work(shared: &Shared) {
+    let mut done = 0;
+    while let Some(job) = shared.queue.next(done) {
+        done += 1;
+        // A thread outlives whatever one job meets.
+        if catch_unwind(AssertUnwindSafe(|| run(shared, job))).is_err() {
+            shared.complain("a job of the disk cache", &"it panicked");
+        }
+    }
+}
+
+fn run(shared: &Shared, job: Job) {
+    match job {
+        Job::Read(stream) => read::run(shared, &stream),
+        Job::Head(id, reply) => {
+            if !reply.is_closed() {
+                let _ = reply.send(read::head(shared, id));
+            }
+        }
+        Job::Unlink(gone) => shared.unlink_now(&gone),
+        Job::Shrink => shared.shrink(),
+        Job::Write(stream) => write::run(shared, &stream),
+        Job::Update(id) => update::run(shared, id),
+    }
+}
+
+fn sweep(shared: &Shared) {
+    if catch_unwind(AssertUnwindSafe(|| scan::scan(shared))).is_err() {
+        shared.complain("the scan of the disk cache", &"it panicked");
+    }
+    shared.end_scan();
+    while shared.queue.wait_to_sweep() {
+        let _ = catch_unwind(AssertUnwindSafe(|| scan::delete_old_generations(shared)));
+    }
+}

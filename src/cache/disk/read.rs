@@ -1,0 +1,245 @@
+//! Reading: a head at once, a body as a stream with read-ahead. Nothing leaves here that its sum does not vouch for.
+//!
+//! A [`Reading`] keeps its file open: an object that is evicted or removed while it is read is read to its end, and
+//! its room on disk comes free then.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+
+use super::{
+    Disk, Shared,
+    index::Id,
+    layout::{Name, SUM},
+    queue::Job,
+};
+
+/// So many blocks wait at most for whoever reads.
+const AHEAD: usize = 4;
+
+/// The rest of a body cannot be had: it is damaged, or was gone when its reading began, or the disk fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damaged;
+
+/// A body on its way from disk.
+#[derive(Debug)]
+pub struct Reading {
+    pub(super) disk: Arc<Disk>,
+    pub(super) stream: Arc<Stream>,
+}
+
+/// What the reader and the io threads share.
+#[derive(Debug)]
+pub(super) struct Stream {
+    id: Id,
+    state: Mutex<State>,
+    /// Opened at the first step; touched by the thread that runs the stream only.
+    file: Mutex<Option<(File, Name)>>,
+}
+
+#[derive(Debug)]
+struct State {
+    ready: VecDeque<Bytes>,
+    /// What is not read yet.
+    from: u64,
+    to: u64,
+    is_damaged: bool,
+    /// A job for it waits or runs.
+    is_scheduled: bool,
+    /// Nobody waits for it any more.
+    is_dropped: bool,
+    waker: Option<Waker>,
+}
+
+impl Stream {
+    pub(super) fn new(id: Id, from: u64, to: u64) -> Self {
+        let state = State {
+            ready: VecDeque::new(),
+            from: from.min(to),
+            to,
+            is_damaged: false,
+            is_scheduled: false,
+            is_dropped: false,
+            waker: None,
+        };
+        Self { id, state: Mutex::new(state), file: Mutex::new(None) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whatever became of it, nobody waits for more.
+    fn end(&self, is_damaged: bool) {
+        let mut state = self.lock();
+        (state.from, state.is_damaged, state.is_scheduled) = (state.to, is_damaged, false);
+        let waker = state.waker.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Reading {
+    /// The next bytes, in order; nothing after the last, or after [`Damaged`].
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Damaged>>> {
+        let mut state = self.stream.lock();
+        let next = match state.ready.pop_front() {
+            Some(bytes) => Poll::Ready(Some(Ok(bytes))),
+            None if state.is_damaged => {
+                state.is_damaged = false;
+                return Poll::Ready(Some(Err(Damaged)));
+            }
+            None if state.from >= state.to => return Poll::Ready(None),
+            None => {
+                state.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        };
+        if !state.is_scheduled && state.from < state.to && state.ready.len() <= AHEAD / 2 {
+            state.is_scheduled = true;
+            drop(state);
+            if !self.disk.shared.queue.push(Job::Read(self.stream.clone())) {
+                self.stream.end(true);
+                // What was ready is still given; a waiter has been woken.
+            }
+        }
+        next
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut state = self.stream.lock();
+        state.is_dropped = true;
+        state.ready.clear();
+    }
+}
+
+/// Reads ahead, as far as there is room for.
+pub(super) fn run(shared: &Shared, stream: &Stream) {
+    let mut opened = stream.file.lock().unwrap_or_else(PoisonError::into_inner);
+    if opened.is_none() {
+        *opened = open(shared, stream.id);
+    }
+    let Some((file, name)) = &*opened else { return stream.end(true) };
+    loop {
+        let (from, to) = {
+            let mut state = stream.lock();
+            state.to = state.to.min(name.length);
+            if state.is_dropped || state.from >= state.to || state.ready.len() >= AHEAD {
+                state.is_scheduled = false;
+                let waker = state.waker.take();
+                drop(state);
+                waker.into_iter().for_each(Waker::wake);
+                return;
+            }
+            (state.from, state.to)
+        };
+        let bytes = match block(file, name, from, to) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                broken(shared, stream.id, *name, &error);
+                return stream.end(true);
+            }
+        };
+        let mut state = stream.lock();
+        state.from += bytes.len() as u64;
+        state.ready.push_back(bytes);
+        let waker = state.waker.take();
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// What the caller gave with an object, by its head.
+pub(super) fn head(shared: &Shared, id: Id) -> Option<Vec<u8>> {
+    loop {
+        let (file, name) = open(shared, id)?;
+        let mut bytes = vec![0; name.head as usize];
+        let error = match file.read_exact_at(&mut bytes, name.head_at()) {
+            Ok(()) => match name.decode(bytes) {
+                Some(meta) => {
+                    shared.counts.reads.fetch_add(1, Relaxed);
+                    return Some(meta);
+                }
+                None => not_as_written(),
+            },
+            Err(error) => error,
+        };
+        // An update may have put the head elsewhere, and the next one its own in this place.
+        if shared.lock_index().name(id) == Some(name) {
+            broken(shared, id, name, &error);
+            return None;
+        }
+    }
+}
+
+/// The file of an object. What was deleted behind our back leaves the index.
+fn open(shared: &Shared, id: Id) -> Option<(File, Name)> {
+    loop {
+        let (name, generation) = {
+            let index = shared.lock_index();
+            (index.name(id)?, index.generation)
+        };
+        match shared.folder.open_object(generation, &name, false) {
+            Ok(file) => return Some((file, name)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if shared.lock_index().name(id) == Some(name) {
+                    shared.remove(id);
+                    return None;
+                }
+            }
+            Err(error) => {
+                // Too many open files, perhaps: the object is not to blame.
+                shared.failed("an object cannot be opened", &error);
+                return None;
+            }
+        }
+    }
+}
+
+/// The bytes of one block from `from` on, but not beyond `to`.
+fn block(file: &File, name: &Name, from: u64, to: u64) -> io::Result<Bytes> {
+    let number = from / name.block_size();
+    let (at, length) = name.block_at(number);
+    let mut bytes = vec![0; length + SUM];
+    file.read_exact_at(&mut bytes, at)?;
+    if !name.is_block(number, &bytes) {
+        return Err(not_as_written());
+    }
+    let begin = number * name.block_size();
+    bytes.truncate(((to - begin).min(length as u64)) as usize);
+    Ok(Bytes::from(bytes).slice((from - begin) as usize..))
+}
+
+fn not_as_written() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a checksum is wrong")
+}
+
+/// What cannot be read is not kept: it would fail everyone who asks for it.
+fn broken(shared: &Shared, id: Id, name: Name, error: &io::Error) {
+    let is_damage = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+    if is_damage {
+        shared.counts.damaged.fetch_add(1, Relaxed);
+        shared.complain("an object is damaged and was removed", error);
+    } else {
+        shared.failed("an object cannot be read and was removed", error);
+    }
+    tracing::debug!(object = name.text(), "{error}");
+    shared.remove(id);
+}
+
+#[cfg(test)]
+impl Stream {
+    /// How many blocks wait for the reader.
+    pub(super) fn ready_blocks(&self) -> usize {
+        self.lock().ready.len()
+    }
+}

@@ -1,0 +1,85 @@
+//! The layout: names and heads as they are written and read.
+
+use std::num::NonZeroU8;
+
+use proptest::prelude::*;
+
+use super::super::layout::{Name, block_of, body_end, head_length};
+
+fn name() -> impl Strategy<Value = Name> {
+    let parts = (any::<u128>(), any::<u64>(), 0..=1_u64 << 48, any::<u32>(), any::<u32>(), 9..=24_u8);
+    parts.prop_map(|(key, sequence, length, shift, head, block)| {
+        let block = NonZeroU8::new(block).unwrap();
+        Name { key, sequence, length, shift, head, block }
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_name_says_what_it_was_made_of(name in name()) {
+        prop_assert_eq!(Name::parse(&name.text()), Some(name));
+    }
+
+    #[test]
+    fn a_name_that_is_spelled_otherwise_is_not_ours(name in name(), at: prop::sample::Index, sign in "[A-F0 +.-]") {
+        let mut text = name.text();
+        let at = at.index(text.len());
+        text.replace_range(at..=at, &sign);
+        if let Some(other) = Name::parse(&text) {
+            prop_assert_eq!(other.text(), text);
+        }
+    }
+
+    #[test]
+    fn no_text_stops_the_reader_of_names(text in "\\PC{0,40}|[0-9a-f-]{0,120}") {
+        if let Some(name) = Name::parse(&text) {
+            prop_assert_eq!(name.text(), text);
+        }
+    }
+
+    #[test]
+    fn a_head_gives_back_what_was_given(name in name(), meta in prop::collection::vec(any::<u8>(), 0..200)) {
+        let head = name.encode(&meta);
+        prop_assert_eq!(head.len(), head_length(meta.len()) as usize);
+        prop_assert_eq!(name.decode(head.clone()), Some(meta));
+        // Of another object, it is not believed.
+        prop_assert_eq!(Name { sequence: name.sequence ^ 1, ..name }.decode(head.clone()), None);
+        prop_assert_eq!(Name { length: name.length ^ 1, ..name }.decode(head), None);
+    }
+
+    #[test]
+    fn a_head_is_not_believed_with_any_bit_flipped(
+        name in name(),
+        meta in prop::collection::vec(any::<u8>(), 0..60),
+        at: prop::sample::Index,
+        bit in 0..8_u8,
+    ) {
+        let mut head = name.encode(&meta);
+        let at = at.index(head.len());
+        head[at] ^= 1 << bit;
+        prop_assert_eq!(name.decode(head), None);
+    }
+
+    #[test]
+    fn a_new_head_overwrites_nothing_in_force_and_does_not_wander_off(
+        lengths in prop::collection::vec(0_usize..500, 1..50),
+    ) {
+        let block = NonZeroU8::new(9).unwrap();
+        let mut name = Name { key: 1, sequence: 1, length: 700, shift: 0, head: head_length(9), block };
+        for length in lengths {
+            let next = name.with_head(length);
+            let apart = next.end() <= name.head_at() || next.head_at() >= name.end();
+            prop_assert!(apart && next.head_at() >= body_end(700, block));
+            prop_assert!(next.shift <= 2 * head_length(500));
+            name = next;
+        }
+    }
+}
+
+#[test]
+fn blocks_lie_one_behind_the_other() {
+    let name = Name { key: 0, sequence: 0, length: 1025, shift: 0, head: 60, block: block_of(500) };
+    assert_eq!([0, 1, 2].map(|number| name.block_at(number)), [(0, 512), (520, 512), (1040, 1)]);
+    assert_eq!((name.head_at(), name.size()), (1049, 4096));
+    assert_eq!([0, 512, 513, usize::MAX >> 1].map(|bytes| block_of(bytes).get()), [9, 9, 10, 24]);
+}

@@ -1,0 +1,153 @@
+//! A new head for an object whose body stays: appended to the file, and put in force by a rename.
+//!
+//! One head at most waits for an object, the newest; it is what [`super::Disk::head`] gives from then on. An update
+//! that cannot be written takes the object with it: the older head may promise what no longer holds.
+
+use std::{
+    collections::{HashMap, hash_map},
+    io,
+    os::unix::fs::FileExt,
+    sync::PoisonError,
+};
+
+use super::{
+    Shared,
+    index::Id,
+    layout::{LONGEST_META, Name},
+    queue::Job,
+};
+
+/// The heads that wait to be written.
+pub(super) type Heads = HashMap<Id, Head>;
+
+#[derive(Debug)]
+pub(super) struct Head {
+    meta: Vec<u8>,
+    /// It came while the one before it was being written.
+    is_newer: bool,
+    is_running: bool,
+}
+
+/// Notes a new head. True when somebody has to [`run`] it.
+pub(super) fn note(shared: &Shared, id: Id, meta: Vec<u8>) -> bool {
+    if shared.lock_index().name(id).is_none() {
+        return false;
+    }
+    if meta.len() > LONGEST_META || !shared.take_place(meta.len()) {
+        shared.remove(id);
+        return false;
+    }
+    let mut heads = shared.heads.lock().unwrap_or_else(PoisonError::into_inner);
+    match heads.entry(id) {
+        hash_map::Entry::Occupied(mut waiting) => {
+            let head = waiting.get_mut();
+            shared.give_place(head.meta.len());
+            head.meta = meta;
+            head.is_newer = head.is_running;
+            false
+        }
+        hash_map::Entry::Vacant(place) => {
+            place.insert(Head { meta, is_newer: false, is_running: false });
+            true
+        }
+    }
+}
+
+/// Has it written by an io thread.
+pub(super) fn schedule(shared: &Shared, id: Id) {
+    if !shared.queue.push(Job::Update(id)) {
+        forget(shared, id);
+    }
+}
+
+/// The head that waits for an object.
+pub(super) fn waiting(shared: &Shared, id: Id) -> Option<Vec<u8>> {
+    let heads = shared.heads.lock().unwrap_or_else(PoisonError::into_inner);
+    heads.get(&id).map(|head| head.meta.clone())
+}
+
+/// Nothing waits any more.
+pub(super) fn forget_all(shared: &Shared) {
+    let mut heads = shared.heads.lock().unwrap_or_else(PoisonError::into_inner);
+    heads.drain().for_each(|(_, head)| shared.give_place(head.meta.len()));
+}
+
+/// Writes the head that waits for an object, and those that come meanwhile.
+pub(super) fn run(shared: &Shared, id: Id) {
+    loop {
+        let meta = {
+            let mut heads = shared.heads.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(head) = heads.get_mut(&id) else { return };
+            head.is_newer = false;
+            head.is_running = true;
+            head.meta.clone()
+        };
+        if let Err(error) = write(shared, id, &meta) {
+            shared.failed("a head cannot be written, and its object was removed", &error);
+            shared.remove(id);
+        }
+        let mut heads = shared.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let hash_map::Entry::Occupied(head) = heads.entry(id)
+            && !head.get().is_newer
+        {
+            shared.give_place(head.remove().meta.len());
+            return;
+        }
+    }
+}
+
+fn forget(shared: &Shared, id: Id) {
+    let mut heads = shared.heads.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(head) = heads.remove(&id) {
+        shared.give_place(head.meta.len());
+    }
+}
+
+fn write(shared: &Shared, id: Id, meta: &[u8]) -> io::Result<()> {
+    let (old, generation) = {
+        let index = shared.lock_index();
+        let Some(name) = index.name(id) else { return Ok(()) };
+        (name, index.generation)
+    };
+    let new = old.with_head(meta.len());
+    let growth = new.size().saturating_sub(old.size());
+    let mut gone = Vec::new();
+    let has_room = shared.lock_index().reserve(growth, &mut gone);
+    shared.unlink_now(&gone);
+    if !has_room {
+        shared.remove(id);
+        return Ok(());
+    }
+    let written = put(shared, generation, &old, &new, meta);
+    let mut gone = Vec::new();
+    let mut index = shared.lock_index();
+    index.release(growth);
+    let is_there =
+        written.is_ok() && index.generation == generation && index.move_head(id, old, new, &mut gone);
+    let is_gone = index.name(id) != Some(new);
+    drop(index);
+    if !is_there && written.is_ok() {
+        // It left between the rename and now, and whoever took it out deleted the older name.
+        gone.push((generation, new));
+    }
+    shared.unlink_now(&gone);
+    match written {
+        // Evicted or removed meanwhile: its file went away under our hands.
+        Err(error) if is_gone && error.kind() == io::ErrorKind::NotFound => {
+            shared.remove(id);
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+fn put(shared: &Shared, generation: u32, old: &Name, new: &Name, meta: &[u8]) -> io::Result<()> {
+    let file = shared.folder.open_object(generation, old, true)?;
+    file.write_all_at(&new.encode(meta), new.head_at())?;
+    shared.folder.rename_object(generation, old, new)?;
+    if new.shift == 0 {
+        // The older head behind it is not in force any more.
+        file.set_len(new.end())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! All objects, one after the other, for purging by prefix and by tag. Runs on the caller's thread.
+
+use std::sync::PoisonError;
+
+use super::{Shared, read, update};
+
+/// As many ids are taken from the index at once.
+const STEP: usize = 1024;
+
+/// What becomes of an object that was shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Visit {
+    /// It stays.
+    Keep,
+    /// It goes, and its file with it before the next is shown.
+    Remove,
+    /// It has another `meta`.
+    Update(Vec<u8>),
+}
+
+/// Shows all objects.
+pub(super) fn all(shared: &Shared, visit: &mut dyn FnMut(&[u8]) -> Visit) {
+    wait_for_scan(shared);
+    let mut from = Some(0);
+    while let Some(slot) = from {
+        let (ids, next) = shared.lock_index().ids(slot, STEP);
+        from = next;
+        for id in ids {
+            if shared.queue.is_closed() {
+                return;
+            }
+            let Some(meta) = update::waiting(shared, id).or_else(|| read::head(shared, id)) else { continue };
+            match visit(&meta) {
+                Visit::Keep => {}
+                Visit::Remove => {
+                    let mut gone = Vec::new();
+                    shared.lock_index().remove(id, &mut gone);
+                    // Now, so that it does not come back however soon the process is killed.
+                    shared.unlink_now(&gone);
+                }
+                Visit::Update(meta) => {
+                    if update::note(shared, id, meta) {
+                        update::run(shared, id);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What the scan has not come by would be missed, and be there later.
+fn wait_for_scan(shared: &Shared) {
+    let mut index = shared.lock_index();
+    while index.is_scanning {
+        index = shared.scanned.wait(index).unwrap_or_else(PoisonError::into_inner);
+    }
+}

@@ -1,0 +1,372 @@
+//! Writing: an object as it comes, block by block, into a file that becomes visible when it is whole.
+//!
+//! Whoever pushes never waits. What was pushed waits in memory until there is a block of it, and counts against what
+//! may wait in all; above that the object is given up. Room on disk is taken step by step, before it is used.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+
+use super::{
+    Disk, Shared,
+    index::Id,
+    layout::{self, Name, on_disk},
+    queue::Job,
+};
+
+/// So many bytes are written before another job has its turn: most objects are whole by then, and few files are open.
+const BYTES_AT_ONCE: usize = 512 << 10;
+
+/// So many bytes of one object may wait before whoever can slow down does.
+const MOST_WAITING: usize = 8 << 20;
+
+/// What a full disk is asked to give back at least, so that the store lives on with the room that there is.
+const LEAST_EVICTED: u64 = 1 << 20;
+
+/// An object on its way to disk. Dropped before [`Self::finish`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Writing {
+    pub(super) disk: Arc<Disk>,
+    pub(super) stream: Arc<Stream>,
+    pub(super) pushed: u64,
+}
+
+/// What the writer and the io threads share.
+#[derive(Debug)]
+pub(super) struct Stream {
+    key: u128,
+    meta: Vec<u8>,
+    length: Option<u64>,
+    /// A store that was cleared since then does not take it.
+    generation: u32,
+    waiting: Mutex<Waiting>,
+    /// Touched by the thread that runs the stream only.
+    target: Mutex<Target>,
+}
+
+/// What waits to be written.
+#[derive(Debug, Default)]
+struct Waiting {
+    chunks: VecDeque<Bytes>,
+    bytes: usize,
+    /// No more comes; these objects are replaced.
+    end: Option<Vec<Id>>,
+    is_given_up: bool,
+    /// A job for it waits or runs.
+    is_scheduled: bool,
+    /// Woken when less waits, or nothing will be written.
+    waker: Option<Waker>,
+}
+
+/// The file.
+#[derive(Debug, Default)]
+struct Target {
+    file: Option<File>,
+    sequence: u64,
+    /// The bytes that are in it, with sums.
+    at: u64,
+    /// The bytes of the body so far, and its blocks.
+    length: u64,
+    blocks: u64,
+    /// The room that it has in the index.
+    reserved: u64,
+}
+
+/// What is to be done next.
+enum Step {
+    Wait,
+    Abandon,
+    Write { chunks: Vec<Bytes>, bytes: usize, end: Option<Vec<Id>> },
+}
+
+impl Writing {
+    /// Adds bytes; never waits. False when too many wait already, when there are more than were announced, when the
+    /// store was cleared, or when the disk failed: then the object is given up.
+    pub fn push(&mut self, bytes: Bytes) -> bool {
+        let shared = &self.disk.shared;
+        self.pushed += bytes.len() as u64;
+        let mut waiting = self.stream.lock();
+        let is_too_long = self.stream.length.is_some_and(|length| self.pushed > length);
+        if waiting.is_given_up || is_too_long || !shared.take_place(bytes.len()) {
+            self.stream.give_up(shared, &mut waiting);
+            return false;
+        }
+        waiting.bytes += bytes.len();
+        if !bytes.is_empty() {
+            waiting.chunks.push_back(bytes);
+        }
+        if waiting.bytes >= shared.block_size() {
+            self.stream.schedule(shared, &mut waiting);
+        }
+        !waiting.is_given_up
+    }
+
+    /// Ready when not so much waits that the disk is behind; else the caller is woken when it is not. For who can slow
+    /// down what it writes.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut waiting = self.stream.lock();
+        if waiting.bytes < MOST_WAITING || waiting.is_given_up {
+            return Poll::Ready(());
+        }
+        waiting.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// The object is whole. It becomes visible when all of it is on disk, in the place of those that it replaces; an
+    /// object that is shorter than announced never does.
+    pub fn finish(self, replaces: &[Id]) {
+        let shared = &self.disk.shared;
+        let mut waiting = self.stream.lock();
+        if self.stream.length.is_none_or(|length| length == self.pushed) && !waiting.is_given_up {
+            waiting.end = Some(replaces.to_vec());
+            self.stream.schedule(shared, &mut waiting);
+        }
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        let mut waiting = self.stream.lock();
+        if waiting.end.is_none() {
+            self.stream.give_up(&self.disk.shared, &mut waiting);
+        }
+    }
+}
+
+impl Stream {
+    /// Its `meta` has its place among what waits already.
+    pub(super) fn new(key: u128, meta: Vec<u8>, length: Option<u64>, generation: u32) -> Self {
+        let (waiting, target) = (Mutex::default(), Mutex::default());
+        Self { key, meta, length, generation, waiting, target }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn schedule(self: &Arc<Self>, shared: &Shared, waiting: &mut Waiting) {
+        if !waiting.is_scheduled {
+            waiting.is_scheduled = shared.queue.push(Job::Write(self.clone()));
+            if !waiting.is_scheduled {
+                self.let_go(shared, waiting);
+            }
+        }
+    }
+
+    fn give_up(self: &Arc<Self>, shared: &Shared, waiting: &mut Waiting) {
+        if !waiting.is_given_up {
+            self.let_go(shared, waiting);
+            // Whoever runs it deletes the file.
+            if !waiting.is_scheduled {
+                waiting.is_scheduled = shared.queue.push(Job::Write(self.clone()));
+            }
+        }
+    }
+
+    fn let_go(&self, shared: &Shared, waiting: &mut Waiting) {
+        waiting.is_given_up = true;
+        waiting.chunks.clear();
+        if let Some(waker) = waiting.waker.take() {
+            waker.wake();
+        }
+        shared.give_place(std::mem::take(&mut waiting.bytes) + self.meta.len());
+        shared.counts.given_up.fetch_add(1, Relaxed);
+    }
+
+    fn step(&self, block: usize) -> Step {
+        let mut waiting = self.lock();
+        if waiting.is_given_up {
+            return Step::Abandon;
+        }
+        if waiting.bytes < block && waiting.end.is_none() {
+            waiting.is_scheduled = false;
+            return Step::Wait;
+        }
+        let bytes = waiting.bytes.min(block);
+        let mut chunks = Vec::new();
+        let mut missing = bytes;
+        while let Some(mut chunk) = waiting.chunks.pop_front() {
+            if chunk.len() > missing {
+                waiting.chunks.push_front(chunk.split_off(missing));
+            }
+            missing -= chunk.len();
+            chunks.push(chunk);
+            if missing == 0 {
+                break;
+            }
+        }
+        waiting.bytes -= bytes;
+        if waiting.bytes < MOST_WAITING
+            && let Some(waker) = waiting.waker.take()
+        {
+            waker.wake();
+        }
+        let end = if waiting.bytes == 0 { waiting.end.clone() } else { None };
+        Step::Write { chunks, bytes, end }
+    }
+}
+
+/// Writes what waits, and ends the object where it is whole.
+pub(super) fn run(shared: &Shared, stream: &Arc<Stream>) {
+    let mut target = stream.target.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut done = 0;
+    while done < BYTES_AT_ONCE {
+        let (chunks, bytes, end) = match stream.step(shared.block_size()) {
+            Step::Wait => return,
+            Step::Abandon => return abandon(shared, &mut target),
+            Step::Write { chunks, bytes, end } => (chunks, bytes, end),
+        };
+        let is_last = end.is_some();
+        let written = write(shared, stream, &mut target, &chunks, end);
+        shared.give_place(bytes);
+        match written {
+            Ok(true) if is_last => {
+                shared.give_place(stream.meta.len());
+                shared.counts.writes.fetch_add(1, Relaxed);
+                return;
+            }
+            Ok(true) => done += bytes,
+            other => {
+                if let Err(error) = other {
+                    failed(shared, &target, &error);
+                }
+                let mut waiting = stream.lock();
+                if !waiting.is_given_up {
+                    stream.let_go(shared, &mut waiting);
+                }
+                drop(waiting);
+                return abandon(shared, &mut target);
+            }
+        }
+    }
+    if !shared.queue.push(Job::Write(stream.clone())) {
+        stream.let_go(shared, &mut stream.lock());
+        abandon(shared, &mut target);
+    }
+}
+
+/// Writes a block, and with the last one the head; then the object is visible. False when there is no room for it.
+fn write(
+    shared: &Shared,
+    stream: &Stream,
+    target: &mut Target,
+    chunks: &[Bytes],
+    end: Option<Vec<Id>>,
+) -> io::Result<bool> {
+    if target.file.is_none() && !begin(shared, stream, target)? {
+        return Ok(false);
+    }
+    let body: usize = chunks.iter().map(Bytes::len).sum();
+    let mut bytes =
+        Vec::with_capacity(body + layout::SUM + if end.is_some() { stream.meta.len() + 64 } else { 0 });
+    chunks.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
+    if body > 0 {
+        let sum = layout::sum(stream.key, target.sequence, target.blocks, &bytes);
+        bytes.extend_from_slice(&sum.to_le_bytes());
+        target.blocks += 1;
+        target.length += body as u64;
+    }
+    let name = Name {
+        key: stream.key,
+        sequence: target.sequence,
+        length: target.length,
+        shift: 0,
+        head: layout::head_length(stream.meta.len()),
+        block: shared.block,
+    };
+    if end.is_some() {
+        bytes.extend_from_slice(&name.encode(&stream.meta));
+    }
+    if !reserve(shared, stream, target, bytes.len() as u64) {
+        return Ok(false);
+    }
+    let Some(file) = &target.file else { return Ok(false) };
+    file.write_all_at(&bytes, target.at)?;
+    target.at += bytes.len() as u64;
+    match end {
+        Some(replaces) => publish(shared, stream, target, name, &replaces),
+        None => Ok(true),
+    }
+}
+
+/// Opens the file, unless the store was cleared.
+fn begin(shared: &Shared, stream: &Stream, target: &mut Target) -> io::Result<bool> {
+    {
+        let mut index = shared.lock_index();
+        if index.generation != stream.generation {
+            return Ok(false);
+        }
+        target.sequence = index.next_sequence;
+        index.next_sequence += 1;
+    }
+    target.file = Some(shared.folder.create(target.sequence)?);
+    Ok(true)
+}
+
+/// Takes the room for the next bytes, unless the store was cleared.
+fn reserve(shared: &Shared, stream: &Stream, target: &mut Target, more: u64) -> bool {
+    let missing = on_disk(target.at + more).saturating_sub(target.reserved);
+    let mut gone = Vec::new();
+    let has_room = {
+        let mut index = shared.lock_index();
+        index.generation == stream.generation && (missing == 0 || index.reserve(missing, &mut gone))
+    };
+    shared.unlink_now(&gone);
+    if has_room {
+        target.reserved += missing;
+    }
+    has_room
+}
+
+fn publish(
+    shared: &Shared,
+    stream: &Stream,
+    target: &mut Target,
+    name: Name,
+    replaces: &[Id],
+) -> io::Result<bool> {
+    if shared.lock_index().generation != stream.generation {
+        return Ok(false);
+    }
+    shared.folder.publish(stream.generation, &name)?;
+    target.file = None;
+    let mut gone = Vec::new();
+    let mut index = shared.lock_index();
+    index.release(std::mem::take(&mut target.reserved));
+    let is_stored =
+        index.generation == stream.generation && index.insert(name, replaces, &mut gone).is_some();
+    drop(index);
+    if !is_stored {
+        gone.push((stream.generation, name));
+    }
+    shared.unlink_now(&gone);
+    Ok(is_stored)
+}
+
+fn abandon(shared: &Shared, target: &mut Target) {
+    if target.file.take().is_some()
+        && let Err(error) = shared.folder.discard(target.sequence)
+    {
+        shared.failed("a file that was given up cannot be deleted", &error);
+    }
+    let reserved = std::mem::take(&mut target.reserved);
+    if reserved > 0 {
+        shared.lock_index().release(reserved);
+    }
+}
+
+fn failed(shared: &Shared, target: &Target, error: &io::Error) {
+    shared.failed("an object cannot be written and was given up", error);
+    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        let mut gone = Vec::new();
+        shared.lock_index().evict_bytes(target.reserved.max(LEAST_EVICTED), &mut gone);
+        shared.unlink_now(&gone);
+    }
+}

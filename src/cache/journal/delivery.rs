@@ -1,0 +1,98 @@
+//! A write on its way to the origin.
+//!
+//! Previous stop: [`super::Journal::next`]. Next stop: [`super::writer`], which notes that it is done with.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::{
+    Journal,
+    entry::{Entry, Id, Write},
+    writer::{Message, Outcome},
+};
+use crate::moment::Moment;
+
+/// A write that is to be delivered now. Nobody else has it, nor a later one of its URI, until this says what became
+/// of it; dropped without a word (a task that was cancelled, a panic) it has failed.
+#[derive(Debug)]
+pub struct Delivery {
+    journal: Arc<Journal>,
+    entry: Arc<Entry>,
+    attempts: u32,
+    settled: bool,
+}
+
+impl Delivery {
+    pub(super) fn new(journal: Arc<Journal>, entry: Arc<Entry>, attempts: u32) -> Self {
+        Self { journal, entry, attempts, settled: false }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> Id {
+        self.entry.id
+    }
+
+    /// What is to be sent.
+    pub fn write(&self) -> &Write {
+        &self.entry.write
+    }
+
+    /// How many attempts failed before this one, since the program began.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The origin has it. Becomes durable a little later: after a crash before that it is delivered again.
+    pub fn delivered(mut self) {
+        self.settle(Outcome::Delivered);
+    }
+
+    /// The origin refused it for good. It goes to the file of refused writes, with the reason, and the next one of
+    /// its URI has its turn.
+    pub fn set_aside(mut self, why: &str) {
+        let write = &self.entry.write;
+        tracing::error!(
+            id = self.entry.id.0,
+            route = write.route,
+            "{} {}{} is refused by the origin, set aside: {why}",
+            write.method,
+            write.authority,
+            write.target
+        );
+        self.settle(Outcome::Refused(why.to_owned()));
+    }
+
+    /// The origin could not be reached, or could not do it now: again after a while.
+    pub fn failed(mut self, now: Moment) {
+        self.fail(now);
+    }
+
+    fn fail(&mut self, now: Moment) {
+        self.settled = true;
+        self.journal.shared.counters.failed.fetch_add(1, Ordering::Relaxed);
+        let mut index = self.journal.shared.index();
+        index.failed(self.entry.id, now, &mut self.journal.chance());
+        drop(index);
+        // Whoever waits for a later moment waits for this one now.
+        self.journal.shared.changed.notify_one();
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        self.settled = true;
+        // The writer is told before a later write of this URI can be taken: in the journal, as here, they are
+        // settled in order.
+        self.journal.send(Message::Settle(self.entry.id, outcome));
+        let mut index = self.journal.shared.index();
+        index.settle(self.entry.id);
+        self.journal.shared.note_entries(&index);
+        drop(index);
+        self.journal.shared.changed.notify_one();
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.fail(Moment::now());
+        }
+    }
+}

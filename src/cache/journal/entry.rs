@@ -1,0 +1,230 @@
+//! Writes, and what records hold of them: payloads as bytes and back.
+//!
+//! Previous stop: [`super::Journal::append`]. Next stop: [`super::record`].
+
+use bytes::Bytes;
+
+use crate::fields::Fields;
+
+/// The number of a write: a later write has a higher one, and none is used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(pub u64);
+
+/// A request that was accepted in the origin's place and is to be delivered to it.
+#[derive(Clone, Debug, Default)]
+pub struct Write {
+    /// The same at every delivery of this write, so that the origin can tell a repetition:
+    /// [`super::Journal::new_key`], or what the client sent.
+    pub idempotency: String,
+    /// What writes are ordered by, and GETs are answered by: the URI as the cache's key has it.
+    pub uri: Box<[u8]>,
+    /// The name of the route that accepted it.
+    pub route: String,
+    /// The request's method.
+    pub method: String,
+    /// The request's target, path and query.
+    pub target: String,
+    /// The request's host.
+    pub authority: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// The request's fields, without those of the connection.
+    pub fields: Fields,
+    /// The request's whole body; it should not be a small part of a larger buffer, which it would keep.
+    pub body: Bytes,
+    /// When it was accepted, in seconds since 1970.
+    pub accepted: u64,
+}
+
+impl Write {
+    /// What it counts as, in memory and on disk: its bytes and what is kept with them.
+    pub(super) fn cost(&self) -> u64 {
+        let texts =
+            [&self.idempotency, &self.route, &self.method, &self.target, &self.authority, &self.scheme];
+        let texts: usize = texts.iter().map(|text| text.len()).sum();
+        let fields: usize = self.fields.iter().map(|field| 8 + field.name.len() + field.value.len()).sum();
+        (KEPT_WITH + texts + self.uri.len() + fields + self.body.len()) as u64
+    }
+}
+
+/// Bytes of structures and heads that a write takes, about.
+const KEPT_WITH: usize = 512;
+
+/// A write that is durable.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its number.
+    pub id: Id,
+    /// What was accepted.
+    pub write: Write,
+}
+
+/// What a record holds.
+#[derive(Debug)]
+pub(super) enum Payload {
+    /// A write; there again, with the same number, when it was moved to a later segment.
+    Write(Box<Entry>),
+    /// The write of this number and URI is delivered or set aside, and so are all before it of that URI.
+    Settled(Id, Box<[u8]>),
+}
+
+impl Payload {
+    /// Reads a payload. `None` where it is of another kind or version, or not as it should be.
+    pub(super) fn read(payload: &[u8]) -> Option<Self> {
+        let mut reader = Reader(payload);
+        match reader.take(1)? {
+            [WRITE] => Some(Self::Write(Box::new(entry(&mut reader)?))),
+            [SETTLED] => Some(Self::Settled(Id(reader.number()?), reader.0.into())),
+            _ => None,
+        }
+    }
+}
+
+fn entry(reader: &mut Reader<'_>) -> Option<Entry> {
+    Some(Entry {
+        id: Id(reader.number()?),
+        write: Write {
+            accepted: reader.number()?,
+            idempotency: reader.text()?,
+            uri: reader.bytes()?.into(),
+            route: reader.text()?,
+            method: reader.text()?,
+            target: reader.text()?,
+            authority: reader.text()?,
+            scheme: reader.text()?,
+            fields: fields(reader)?,
+            body: Bytes::copy_from_slice(reader.0),
+        },
+    })
+}
+
+fn fields(reader: &mut Reader<'_>) -> Option<Fields> {
+    let mut fields = Fields::default();
+    for _ in 0..reader.length()? {
+        let name = std::str::from_utf8(reader.bytes()?).ok()?;
+        fields.push(name, reader.bytes()?);
+    }
+    Some(fields)
+}
+
+/// Writes the payload of a write.
+pub(super) fn write_entry(id: Id, write: &Write, out: &mut Vec<u8>) {
+    out.push(WRITE);
+    out.extend_from_slice(&id.0.to_le_bytes());
+    out.extend_from_slice(&write.accepted.to_le_bytes());
+    let text = |text: &[u8], out: &mut Vec<u8>| {
+        put_length(text.len(), out);
+        out.extend_from_slice(text);
+    };
+    text(write.idempotency.as_bytes(), out);
+    text(&write.uri, out);
+    for part in [&write.route, &write.method, &write.target, &write.authority, &write.scheme] {
+        text(part.as_bytes(), out);
+    }
+    put_length(write.fields.len(), out);
+    for field in write.fields.iter() {
+        text(field.name, out);
+        text(field.value, out);
+    }
+    out.extend_from_slice(&write.body);
+}
+
+/// Writes the payload that settles a write.
+pub(super) fn write_settled(id: Id, uri: &[u8], out: &mut Vec<u8>) {
+    out.push(SETTLED);
+    out.extend_from_slice(&id.0.to_le_bytes());
+    out.extend_from_slice(uri);
+}
+
+/// Everything that is measured here fits 32 bits: `Journal::append` refuses larger writes.
+fn put_length(length: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+const WRITE: u8 = 1;
+const SETTLED: u8 = 2;
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?) as usize)
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = self.length()?;
+        self.take(length)
+    }
+
+    fn text(&mut self) -> Option<String> {
+        Some(std::str::from_utf8(self.bytes()?).ok()?.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Write {
+        let mut fields = Fields::default();
+        fields.push("Content-Type", b"text/plain");
+        fields.push("x-bytes", b"\xff\xfe");
+        Write {
+            idempotency: "k-1".into(),
+            uri: b"https://a.example/\xc3".as_slice().into(),
+            route: "api".into(),
+            method: "PUT".into(),
+            target: "/a?b=c".into(),
+            authority: "a.example".into(),
+            scheme: "https".into(),
+            fields,
+            body: Bytes::from_static(b"\0body"),
+            accepted: 1_700_000_000,
+        }
+    }
+
+    #[test]
+    fn a_write_comes_back_as_it_was() {
+        let mut bytes = Vec::new();
+        write_entry(Id(9), &sample(), &mut bytes);
+        let Some(Payload::Write(entry)) = Payload::read(&bytes) else { panic!("not a write") };
+        assert_eq!(entry.id, Id(9));
+        assert_eq!(format!("{:?}", entry.write), format!("{:?}", sample()));
+        let fields: Vec<_> = entry.write.fields.iter().map(|field| (field.name, field.value)).collect();
+        assert_eq!(fields, [(&b"Content-Type"[..], &b"text/plain"[..]), (b"x-bytes", b"\xff\xfe")]);
+    }
+
+    #[test]
+    fn a_write_counts_at_least_as_much_as_it_takes_on_disk() {
+        let mut bytes = Vec::new();
+        write_entry(Id(9), &sample(), &mut bytes);
+        assert!(sample().cost() >= (bytes.len() + super::super::record::HEAD) as u64);
+    }
+
+    #[test]
+    fn what_is_cut_or_of_another_kind_is_refused() {
+        let mut bytes = Vec::new();
+        write_entry(Id(9), &sample(), &mut bytes);
+        let body = sample().body.len();
+        assert!((0..bytes.len() - body).all(|length| Payload::read(&bytes[..length]).is_none()));
+        bytes[0] = 99;
+        assert!(Payload::read(&bytes).is_none());
+    }
+
+    #[test]
+    fn a_settled_write_comes_back_with_its_uri() {
+        let mut bytes = Vec::new();
+        write_settled(Id(3), b"/a", &mut bytes);
+        assert!(matches!(Payload::read(&bytes), Some(Payload::Settled(Id(3), uri)) if &*uri == b"/a"));
+    }
+}

@@ -1,0 +1,84 @@
+//! Making room on disk: segments go, oldest first, and what is still needed of the oldest is copied behind the rest.
+//!
+//! Previous stop: [`Writer::commit`], after each group.
+
+use std::{io, mem, sync::atomic::Ordering};
+
+use super::Writer;
+use crate::cache::journal::{
+    entry::{self, Id},
+    record,
+};
+
+impl Writer {
+    /// Removes old segments in which nothing is needed, and makes one needless where they take too much room.
+    pub(super) fn tidy(&mut self) {
+        self.remove_needless();
+        if self.is_sparse() {
+            // One at a time: appends wait meanwhile.
+            match self.move_oldest() {
+                Ok(()) => self.remove_needless(),
+                Err(error) => self.abandon(&error),
+            }
+        }
+        let disk = self.parts.iter().map(|part| part.bytes).sum();
+        self.shared.counters.disk.store(disk, Ordering::Relaxed);
+        self.shared.counters.segments.store(self.parts.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Only from the front: a younger segment may settle what is in an older one. And not while a refused write is
+    /// in a segment only.
+    fn remove_needless(&mut self) {
+        while let Some(oldest) = self.parts.front() {
+            let current = self.current.as_ref().is_some_and(|current| current.number == oldest.number);
+            if current || oldest.live > 0 || !self.refused.is_empty() {
+                return;
+            }
+            if let Err(error) = self.folder.remove(oldest.number) {
+                self.count(|counters| &counters.errors);
+                if !mem::replace(&mut self.kept_from_removing, true) {
+                    tracing::error!("an old segment of the journal cannot be removed: {error}");
+                }
+                return;
+            }
+            self.kept_from_removing = false;
+            self.parts.pop_front();
+        }
+    }
+
+    /// Whether more than half of what is on disk is not needed, and that is much: one URI whose origin is down must
+    /// not keep everything behind it.
+    fn is_sparse(&self) -> bool {
+        let disk: u64 = self.parts.iter().map(|part| part.bytes).sum();
+        self.parts.len() > 1 && disk > 2 * self.live_bytes + 4 * self.segment && self.refused.is_empty()
+    }
+
+    /// Copies what is needed of the oldest segment behind everything else. Writes keep their numbers.
+    fn move_oldest(&mut self) -> io::Result<()> {
+        let Some(oldest) = self.parts.front().map(|part| part.number) else { return Ok(()) };
+        let ids: Vec<Id> =
+            self.live.iter().filter(|(_, place)| place.segment == oldest).map(|(id, _)| *id).collect();
+        let mut moved = Vec::with_capacity(ids.len());
+        for id in ids {
+            self.begin_segment()?;
+            let (Some(current), Some(place)) = (&mut self.current, self.live.get(&id)) else { continue };
+            let mut record = Vec::new();
+            let write = &place.entry.write;
+            record::write(current.seed, self.next, &mut record, |out| entry::write_entry(id, write, out));
+            current.write(&record)?;
+            self.next += 1;
+            moved.push((id, current.number));
+        }
+        self.sync()?;
+        self.shared.counters.moved.fetch_add(moved.len() as u64, Ordering::Relaxed);
+        // Until here they counted where they were: after an error they are still there.
+        self.part(oldest, |part| part.live = 0);
+        for (id, number) in moved {
+            self.part(number, |part| part.live += 1);
+            if let Some(place) = self.live.get_mut(&id) {
+                place.segment = number;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! The head of a stored response as bytes, for keeping it elsewhere than in memory. Whoever keeps it vouches for the
+//! bytes; what cannot be read, such as a record of another version, is nothing.
+
+use super::{date::Date, entry::Entry, freshness::Freshness, key::Key, vary::Vary};
+use crate::{
+    fields::Fields,
+    h1::{ResponseHead, Version},
+};
+
+/// The first byte; another form is another number.
+const FORM: u8 = 1;
+
+/// The head of a stored response.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What it is found by.
+    pub key: Key,
+    /// Which of the variants of its key it is.
+    pub variant: Key,
+    /// Status, fields, freshness, with the marks of purges.
+    pub entry: Entry,
+    /// When the exchange that brought it began, in microseconds of the wall clock: a purge later than that is about it.
+    pub begun: u64,
+}
+
+impl Record {
+    /// As bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let Self { key, variant, entry, begun } = self;
+        let mut out = Out(vec![FORM]);
+        out.number(*begun);
+        out.bytes(key.text());
+        out.bytes(variant.text());
+        out.number(u64::from(entry.head.status));
+        out.number(entry.date.0);
+        out.number(entry.received.0);
+        entry.freshness.to_words().into_iter().for_each(|word| out.number(word));
+        match &entry.vary {
+            Vary::Names(names) => {
+                out.number(names.len() as u64);
+                names.iter().for_each(|name| out.bytes(name.as_bytes()));
+            }
+            // Such a response is never stored.
+            Vary::Any => out.number(0),
+        }
+        out.number(entry.head.fields.len() as u64);
+        for field in entry.head.fields.iter() {
+            out.bytes(field.name);
+            out.bytes(field.value);
+        }
+        out.0
+    }
+
+    /// From bytes that [`Record::encode`] made.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (form, rest) = bytes.split_first()?;
+        let mut from = (*form == FORM).then_some(In(rest))?;
+        let begun = from.number()?;
+        let (key, variant) = (Key::of_text(from.bytes()?.to_vec()), Key::of_text(from.bytes()?.to_vec()));
+        let status = u16::try_from(from.number()?).ok()?;
+        let (date, received) = (Date(from.number()?), Date(from.number()?));
+        let mut words = [0; Freshness::WORDS];
+        for word in &mut words {
+            *word = from.number()?;
+        }
+        let freshness = Freshness::from_words(received, words)?;
+        let mut names = Vec::new();
+        for _ in 0..from.number()? {
+            names.push(String::from_utf8(from.bytes()?.to_vec()).ok()?);
+        }
+        let mut fields = Fields::default();
+        for _ in 0..from.number()? {
+            let name = std::str::from_utf8(from.bytes()?).ok()?;
+            fields.push(name, from.bytes()?);
+        }
+        let head = ResponseHead { status, fields: fields.compact(), version: Version::Http11 };
+        let entry = Entry { head, freshness, vary: Vary::Names(names), date, received };
+        from.0.is_empty().then_some(Self { key, variant, entry, begun })
+    }
+}
+
+struct Out(Vec<u8>);
+
+impl Out {
+    fn number(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+}
+
+struct In<'a>(&'a [u8]);
+
+impl<'a> In<'a> {
+    fn number(&mut self) -> Option<u64> {
+        let (number, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(u64::from_le_bytes(*number))
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.number()?).ok()?;
+        let (bytes, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cache::{freshness::Times, key::KeySettings, policy::Policy},
+        h1::RequestHead,
+    };
+
+    fn record() -> Record {
+        let mut request = RequestHead::default();
+        request.fields.push("Accept-Language", b"de");
+        let mut response = ResponseHead { status: 200, ..ResponseHead::default() };
+        for (name, value) in [
+            ("Cache-Control", "max-age=60, stale-while-revalidate=5, must-revalidate"),
+            ("Vary", "Accept-Language, Cookie"),
+            ("Age", "7"),
+            ("X", "\u{e9}"),
+        ] {
+            response.fields.push(name, value.as_bytes());
+        }
+        let now = Date(1_795_000_000);
+        let times = Times { requested: now, received: now };
+        let entry = Entry::of(&request, &response, &Policy::default(), times).unwrap();
+        let settings = KeySettings::default();
+        let key = Key::of("http", "a.example", None, "/p?q=1", &request.fields, &settings);
+        Record { key, variant: entry.vary.key(&request.fields).unwrap(), entry, begun: 1_795_000_000_123_456 }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_else_is() {
+        let record = record();
+        let bytes = record.encode();
+        let read = Record::decode(&bytes).unwrap();
+        assert_eq!((&read.key, &read.variant, read.begun), (&record.key, &record.variant, record.begun));
+        assert_eq!(read.key.hash(), record.key.hash());
+        assert_eq!((&read.entry.freshness, &read.entry.vary), (&record.entry.freshness, &record.entry.vary));
+        assert_eq!((read.entry.date, read.entry.received), (record.entry.date, record.entry.received));
+        assert_eq!(format!("{:?}", read.entry.head), format!("{:?}", record.entry.head));
+        for length in 0..bytes.len() {
+            assert!(Record::decode(&bytes[..length]).is_none(), "{length} bytes of it");
+        }
+        assert!(Record::decode(&[&bytes[..], b"x"].concat()).is_none());
+        let mut other = bytes;
+        other[0] = 2;
+        assert!(Record::decode(&other).is_none(), "another form");
+    }
+}

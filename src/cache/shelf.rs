@@ -1,0 +1,446 @@
+//! The disk tier as requests see it: which object of a key answers, what of it is purged, where the store on disk is
+//! that the configuration asks for.
+//!
+//! A purge holds from the moment that it is asked for, though the files are looked through only after it: what is
+//! found meanwhile is compared with it ([`Shelf::purge`]).
+
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+
+use super::{
+    conf::CacheConf,
+    date::Date,
+    disk::{Damaged, Disk, Id, Options, Reading, Stats, Visit, Writing},
+    entry::Entry,
+    key::Key,
+    object::{Body, Object},
+    purge::Rule,
+    record::Record,
+    vary::{self, Variant},
+};
+use crate::{fields::Fields, telemetry::clock};
+
+/// The disk tier of one cache; empty while there is none.
+#[derive(Debug, Default)]
+pub struct Shelf {
+    open: ArcSwapOption<Open>,
+    /// Purges that the files are being looked through for, or were a moment ago: what was being written then may have
+    /// come to light after it.
+    purges: Mutex<Vec<Arc<Purge>>>,
+    /// URIs that were written to of late, and when.
+    written: Mutex<HashMap<u128, u64>>,
+    /// Held by the one who looks through all files.
+    looking: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Open {
+    path: PathBuf,
+    disk: Arc<Disk>,
+}
+
+/// A purge that is under way.
+#[derive(Debug)]
+struct Purge {
+    rule: Rule,
+    is_soft: bool,
+    /// What began later is not meant, in milliseconds of the wall clock.
+    at: u64,
+    /// How many were meant, so far.
+    count: AtomicU64,
+    /// When all files had been looked through; 0 while they have not.
+    done: AtomicU64,
+}
+
+/// How often a folder is tried that another program has still.
+const AGAIN: Duration = Duration::from_millis(200);
+/// For how long a purge is remembered after it: no write to disk takes longer.
+const REMEMBERED: u64 = 30_000;
+/// So many URIs are remembered at most.
+const MOST_WRITTEN: usize = 16 * 1024;
+
+/// What a new configuration makes of the disk tier: opened, and not in force yet.
+#[derive(Debug)]
+pub struct Change(Step);
+
+#[derive(Debug)]
+enum Step {
+    None,
+    Keep(u64),
+    Open(Open),
+}
+
+/// An object on disk that answers a request.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Its head.
+    pub record: Record,
+    /// The bytes of its body.
+    pub length: u64,
+    disk: Arc<Disk>,
+    id: Id,
+}
+
+/// A response on its way to disk.
+#[derive(Debug)]
+pub struct Keeping {
+    writing: Option<Writing>,
+    /// What lies there under its key, and stands in its place.
+    replaces: Vec<Id>,
+}
+
+/// The present in milliseconds: when a fetch begins, and when a purge is asked for.
+pub fn now_millis() -> u64 {
+    clock::unix_millis()
+}
+
+impl Shelf {
+    /// Opens what a configuration asks for, without putting it in force. Waits for the disk.
+    pub fn prepare(&self, conf: &CacheConf) -> io::Result<Change> {
+        let Some(disk) = &conf.disk else { return Ok(Change(Step::None)) };
+        let current = self.open.load();
+        if current.as_ref().is_some_and(|open| open.path == *disk.path) {
+            return Ok(Change(Step::Keep(disk.size.0)));
+        }
+        let path: &Path = &disk.path;
+        let options = Options { eviction: conf.eviction, ..Options::new(path, disk.size.0) };
+        let open = Open { path: path.to_owned(), disk: Disk::open(&options)? };
+        Ok(Change(Step::Open(open)))
+    }
+
+    /// Puts in force what was prepared.
+    pub fn settle(&self, change: Change) {
+        match change.0 {
+            Step::None => self.close(),
+            Step::Keep(limit) => {
+                if let Some(open) = &*self.open.load() {
+                    open.disk.set_limit(limit);
+                }
+            }
+            Step::Open(open) => {
+                self.close();
+                self.open.store(Some(Arc::new(open)));
+            }
+        }
+    }
+
+    /// Takes no more and finds no more. The folder is free for another program once nobody reads from it any more.
+    pub fn close(&self) {
+        self.open.store(None);
+    }
+
+    /// Opens what a configuration asks for and puts it in force, at a start. A program that takes over from another
+    /// waits for that to be done with the folder, in the background, and serves without it meanwhile.
+    pub fn start(self: &Arc<Self>, conf: &CacheConf, takes_over: bool) -> io::Result<()> {
+        match self.prepare(conf) {
+            Ok(change) => self.settle(change),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && takes_over => {
+                let (shelf, conf) = (self.clone(), conf.clone());
+                std::thread::Builder::new().name("cache-disk".to_owned()).spawn(move || shelf.wait(&conf))?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn wait(&self, conf: &CacheConf) {
+        loop {
+            std::thread::sleep(AGAIN);
+            match self.prepare(conf) {
+                // A reload may have come first, and has its own way.
+                Ok(_) if self.is_open() => return,
+                Ok(change) => {
+                    self.settle(change);
+                    tracing::info!(cache = conf.name, "the disk of the cache is taken over");
+                    return;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    tracing::error!(cache = conf.name, "the disk of the cache cannot be opened: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn disk(&self) -> Option<Arc<Disk>> {
+        self.open.load().as_ref().map(|open| open.disk.clone())
+    }
+
+    /// Whether there is a disk tier.
+    pub fn is_open(&self) -> bool {
+        self.open.load().is_some()
+    }
+
+    /// Whether something may lie there under a key; asks no disk.
+    pub fn may_have(&self, key: &Key) -> bool {
+        self.disk().is_some_and(|disk| !disk.find(key.hash()).is_empty())
+    }
+
+    /// What answers a request, by its key and, where it varies, its fields. `tags` names the field by which purges by
+    /// tag go; more than `most` variants are not kept.
+    pub async fn find(&self, key: &Key, request: &Fields, tags: &str, most: usize) -> Option<Kept> {
+        let disk = self.disk()?;
+        let mut kept: Vec<Kept> = Vec::new();
+        for found in disk.find(key.hash()) {
+            let Some(meta) = disk.head(found.id).await else { continue };
+            let record = Record::decode(&meta);
+            let record = record.filter(|record| record.key == *key).and_then(|it| self.unpurged(it, tags));
+            // The newest comes first: another of the same variant is one that it replaced.
+            let is_old = |record: &Record| kept.iter().any(|other| other.record.variant == record.variant);
+            match record.filter(|record| !is_old(record) && kept.len() < most) {
+                Some(record) => {
+                    kept.push(Kept { record, length: found.length, disk: disk.clone(), id: found.id });
+                }
+                None => disk.remove(found.id),
+            }
+        }
+        let at = vary::choose(kept.iter().map(Kept::as_variant), request)?;
+        let kept = kept.into_iter().nth(at)?;
+        disk.touch(kept.id);
+        Some(kept)
+    }
+
+    /// A record as purges that are under way leave it; nothing where they take it.
+    fn unpurged(&self, mut record: Record, tags: &str) -> Option<Record> {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.get(&record.key.uri_hash()).is_some_and(|at| record.begun <= *at) {
+            return None;
+        }
+        drop(written);
+        let purges = self.purges.lock().unwrap_or_else(PoisonError::into_inner);
+        for purge in &*purges {
+            if !purge.is_about(&record, tags) {
+                continue;
+            }
+            if !purge.is_soft {
+                return None;
+            }
+            record.entry.freshness.expire(Date(purge.at / 1000));
+        }
+        Some(record)
+    }
+
+    /// Begins to keep a response whose fetch began at `begun`; none where there is no disk tier, or no room in what
+    /// waits to be written.
+    pub fn begin(
+        &self,
+        key: &Key,
+        variant: &Key,
+        entry: &Entry,
+        (length, begun): (Option<u64>, u64),
+    ) -> Option<Keeping> {
+        let disk = self.disk()?;
+        let record = Record { key: key.clone(), variant: variant.clone(), entry: entry.clone(), begun };
+        // Of one that varies it is not known which of those that are there it replaces; who looks sorts them out.
+        let is_only = variant.text().is_empty();
+        let replaces = if is_only { disk.find(key.hash()) } else { Vec::new() };
+        let writing = disk.begin(key.hash(), record.encode(), length)?;
+        Some(Keeping {
+            writing: Some(writing),
+            replaces: replaces.into_iter().map(|found| found.id).collect(),
+        })
+    }
+
+    /// Gives what lies there in the place of a validated object its newer head, or takes it out.
+    pub async fn renew(&self, object: &Object, may_stay: bool) {
+        let Some(disk) = self.disk() else { return };
+        for found in disk.find(object.key.hash()) {
+            let Some(record) = disk.head(found.id).await.and_then(|meta| Record::decode(&meta)) else {
+                continue;
+            };
+            if record.key != object.key || record.variant != object.variant {
+                continue;
+            }
+            if may_stay {
+                let record = Record { entry: object.entry.clone(), begun: now_millis(), ..record };
+                disk.update(found.id, record.encode());
+            } else {
+                disk.remove(found.id);
+            }
+        }
+    }
+
+    /// A URI was written to: nothing of it that is older is found from here on. Does not wait for the disk; where keys
+    /// have more than the URI, the files are still to be looked through.
+    pub fn forget(self: &Arc<Self>, uri: &Key, has_fields: bool, tags: &str) -> Option<Purging> {
+        let disk = self.disk()?;
+        disk.remove_key(uri.hash());
+        let now = now_millis();
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.insert(uri.hash(), now);
+        if written.len() > MOST_WRITTEN {
+            written.retain(|_, at| *at + REMEMBERED > now);
+        }
+        drop(written);
+        if has_fields { self.purge(&Rule::Uri(uri.clone()), false, tags) } else { None }
+    }
+
+    /// Begins a purge: it holds from here on. What is returned does it, on a thread that may wait.
+    pub fn purge(self: &Arc<Self>, rule: &Rule, is_soft: bool, tags: &str) -> Option<Purging> {
+        let disk = self.disk()?;
+        let at = now_millis();
+        let (count, done) = (AtomicU64::new(0), AtomicU64::new(0));
+        let purge = Arc::new(Purge { rule: rule.clone(), is_soft, at, count, done });
+        let mut purges = self.purges.lock().unwrap_or_else(PoisonError::into_inner);
+        purges.retain(|old| !old.is_done() || old.done.load(Relaxed) + REMEMBERED > at);
+        purges.push(purge.clone());
+        drop(purges);
+        Some(Purging { shelf: self.clone(), disk, purge, tags: tags.to_owned() })
+    }
+
+    /// Takes everything out; gives how much there was. Waits for the disk.
+    pub fn clear(&self) -> u64 {
+        let Some(disk) = self.disk() else { return 0 };
+        let count = disk.stats().objects;
+        disk.clear();
+        count
+    }
+
+    /// What the store on disk has done and holds.
+    pub fn stats(&self) -> Option<Stats> {
+        self.disk().map(|disk| disk.stats())
+    }
+}
+
+impl Purge {
+    fn is_about(&self, record: &Record, tags: &str) -> bool {
+        record.begun <= self.at && self.rule.matches(&record.key, &record.entry.head.fields, tags)
+    }
+
+    fn is_done(&self) -> bool {
+        self.done.load(Relaxed) > 0
+    }
+}
+
+/// A purge whose files are to be looked through; until then, and when this is dropped without it, they are compared
+/// with it one by one.
+#[derive(Debug)]
+pub struct Purging {
+    shelf: Arc<Shelf>,
+    disk: Arc<Disk>,
+    purge: Arc<Purge>,
+    tags: String,
+}
+
+impl Purging {
+    /// Takes out, or makes stale, what is meant; gives how many. Waits for the disk. Purges that wait for another's
+    /// turn have theirs together.
+    pub fn run(self) -> u64 {
+        let looking = self.shelf.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.purge.is_done() {
+            let purges = self.shelf.purges.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let purges: Vec<_> = purges.into_iter().filter(|purge| !purge.is_done()).collect();
+            self.disk.visit(&mut |meta| look(meta, &purges, &self.tags));
+            purges.iter().for_each(|purge| purge.done.store(now_millis(), Relaxed));
+        }
+        drop(looking);
+        self.purge.count.load(Relaxed)
+    }
+}
+
+/// What becomes of an object under these purges.
+fn look(meta: &[u8], purges: &[Arc<Purge>], tags: &str) -> Visit {
+    // What cannot be read is of no use to anyone.
+    let Some(mut record) = Record::decode(meta) else { return Visit::Remove };
+    let mut is_changed = false;
+    for purge in purges.iter().filter(|purge| purge.is_about(&record, tags)).collect::<Vec<_>>() {
+        purge.count.fetch_add(1, Relaxed);
+        if !purge.is_soft {
+            return Visit::Remove;
+        }
+        record.entry.freshness.expire(Date(purge.at / 1000));
+        is_changed = true;
+    }
+    if is_changed { Visit::Update(record.encode()) } else { Visit::Keep }
+}
+
+impl Kept {
+    fn as_variant(&self) -> Variant<'_> {
+        let Record { variant, entry, .. } = &self.record;
+        Variant { vary: &entry.vary, key: variant, date: entry.date }
+    }
+
+    /// The bytes of its body from an offset to before another.
+    pub fn read(&self, from: u64, to: u64) -> Reading {
+        self.disk.read(self.id, from, to)
+    }
+
+    /// All of it, in memory; nothing where it is damaged or gone.
+    pub async fn load(&self) -> Option<Object> {
+        let mut reading = self.read(0, self.length);
+        let mut chunks = Vec::new();
+        loop {
+            match std::future::poll_fn(|cx| reading.poll_next(cx)).await {
+                Some(Ok(chunk)) => chunks.push(chunk),
+                Some(Err(Damaged)) => return None,
+                None => break,
+            }
+        }
+        let Record { key, variant, entry, .. } = self.record.clone();
+        let body = Body::of(chunks);
+        (body.length == self.length).then(|| Object::assembled(key, variant, entry, body))
+    }
+
+    /// An object of its head without its body: for what only asks the head.
+    pub fn head(&self) -> Object {
+        let Record { key, variant, entry, .. } = self.record.clone();
+        Object::assembled(key, variant, entry, Body::of([]))
+    }
+
+    /// The same with a newer head, which is kept too.
+    pub fn renewed(mut self, entry: Entry) -> Self {
+        self.record = Record { entry, begun: now_millis(), ..self.record };
+        self.disk.update(self.id, self.record.encode());
+        self
+    }
+
+    /// The same with a newer head, for this once.
+    pub fn with_head(mut self, entry: Entry) -> Self {
+        self.record = Record { entry, ..self.record };
+        self
+    }
+
+    /// Takes it out.
+    pub fn remove(&self) {
+        self.disk.remove(self.id);
+    }
+}
+
+impl Keeping {
+    /// Adds bytes of the body; what cannot be taken is given up.
+    pub fn push(&mut self, chunk: Bytes) {
+        if self.writing.as_mut().is_some_and(|writing| !writing.push(chunk)) {
+            self.writing = None;
+        }
+    }
+
+    /// Ready when the disk is not too far behind to take more.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.writing.as_mut().map_or(Poll::Ready(()), |writing| writing.poll_room(cx))
+    }
+
+    /// Whether it is still being kept.
+    pub fn is_on(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// The body is whole: it is found once it is on disk.
+    pub fn finish(self) {
+        if let Some(writing) = self.writing {
+            writing.finish(&self.replaces);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What a route's cache would do with a request: whether it uses the cache at all, by which key, with whom it may
+//! share a fetch; and of a running proxy what is stored for it.
+//!
+//! Looking changes nothing: no hit is counted, and no object stays longer for it.
+
+use crate::{
+    cache::{
+        control::RequestControl,
+        date::Date,
+        freshness::{Reason, Verdict},
+        key::{Key, Use},
+        memory::Found,
+        object::Object,
+        status::Forward,
+        store::Cache,
+    },
+    exchange::Exchange,
+    h1::{Framing, Method},
+    http::cached,
+    runtime::Route,
+    telemetry::clock,
+};
+
+/// What a cache does with a request.
+#[derive(Clone, Debug)]
+pub struct CacheAnswer {
+    /// The cache's name; the route's where it only collapses.
+    pub name: String,
+    /// Whether it stores.
+    pub is_storing: bool,
+    /// How the request uses it: a word for programs.
+    pub usage: &'static str,
+    /// The same for people.
+    pub why: &'static str,
+    /// What it is found by; `None` when it is not looked for.
+    pub key: Option<String>,
+    /// Why it fetches for itself alone; `None` when it may wait for another's fetch, and others for its own.
+    pub apart: Option<&'static str>,
+    /// What is stored, where that can be known.
+    pub stored: Option<Stored>,
+}
+
+/// What is stored for a request, and what becomes of the request for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// A word for programs: `hit`, `stale`, `validate`, `miss`, `not-cached`, or `on-disk` where only reading what lies
+    /// there would tell.
+    pub result: &'static str,
+    /// Why the backend is asked, as `Cache-Status` has it; `None` when it is not.
+    pub forward: Option<&'static str>,
+    /// For people.
+    pub why: &'static str,
+    /// Seconds of freshness that are left, and its age, of what is stored.
+    pub times: Option<(i64, u64)>,
+    /// How many variants of the key are stored.
+    pub variants: usize,
+}
+
+/// Says what a route's cache does with a request that is ready to be sent. `is_running` tells whether what the cache
+/// holds is that of a running proxy.
+pub(super) fn explain(
+    route: &Route,
+    exchange: &Exchange,
+    framing: Framing,
+    is_upgrade: bool,
+    is_running: bool,
+) -> Option<CacheAnswer> {
+    let cache = route.cache.as_deref()?;
+    let usage = Use::of(&exchange.request, framing);
+    let is_read = !is_upgrade && matches!(usage, Use::Read | Use::ReadAndStore);
+    let control = RequestControl::of(&exchange.request.fields);
+    let key = is_read.then(|| cached::key(route, cache, exchange));
+    let (word, why) = if is_upgrade { ("tunnel", "a tunnel passes it by") } else { told(usage, exchange) };
+    let apart = match &key {
+        Some(key) => cached::apart(cache, &control, exchange, key),
+        None => Some("it does not use the cache"),
+    };
+    let stored = key
+        .as_ref()
+        .filter(|_| is_running && cache.is_storing)
+        .map(|key| stored(cache, key, &control, exchange));
+    Some(CacheAnswer {
+        name: cache.conf.name.clone(),
+        is_storing: cache.is_storing,
+        usage: word,
+        why,
+        key: key.map(|key| String::from_utf8_lossy(key.text()).into_owned()),
+        apart,
+        stored,
+    })
+}
+
+fn told(usage: Use, exchange: &Exchange) -> (&'static str, &'static str) {
+    match usage {
+        Use::ReadAndStore => ("read-and-store", "answered from what is stored; the response may be stored"),
+        Use::Read => ("read", "answered from what GET stored"),
+        Use::Invalidate => ("invalidate", "passes; when it succeeds, what is stored of its URL is taken out"),
+        Use::Pass => match exchange.request.method {
+            Method::Get | Method::Head => {
+                ("pass", "passes: it has a body, or a precondition for the backend")
+            }
+            Method::Options
+            | Method::Trace
+            | Method::Connect
+            | Method::Post
+            | Method::Put
+            | Method::Delete
+            | Method::Patch
+            | Method::Other(_) => ("pass", "passes: responses to this method are not stored"),
+        },
+    }
+}
+
+fn stored(cache: &Cache, key: &Key, control: &RequestControl, exchange: &Exchange) -> Stored {
+    let variants = cache.store.memory.as_ref().map_or(0, |memory| memory.variants(key).len());
+    let missing = |forward: Forward, why| match control.only_if_cached {
+        false => Stored { result: "miss", forward: Some(forward.name()), why, times: None, variants },
+        true => Stored { result: "not-cached", forward: None, why: ONLY_IF_CACHED, times: None, variants },
+    };
+    let is_on_disk = cache.store.shelf.may_have(key);
+    match cache.peek(key, &exchange.request.fields) {
+        Found::Nothing | Found::Vary(_) if is_on_disk => {
+            Stored { result: "on-disk", forward: None, why: ON_DISK, times: None, variants }
+        }
+        Found::Nothing => missing(Forward::UriMiss, "nothing is stored for this key"),
+        Found::Vary(_) => missing(Forward::VaryMiss, "no stored variant is for these fields"),
+        Found::Object(object) => {
+            let now = Date(clock::unix_millis() / 1000);
+            let (result, forward, why) = judged(&object, control, now);
+            let freshness = object.freshness();
+            let times = Some((freshness.ttl(now), freshness.age(now)));
+            Stored { result, forward: forward.map(Forward::name), why, times, variants }
+        }
+    }
+}
+
+const ON_DISK: &str = "not in memory; something is on disk for this key";
+const ONLY_IF_CACHED: &str = "the request takes only what is cached: 504";
+
+fn judged(
+    object: &Object,
+    control: &RequestControl,
+    now: Date,
+) -> (&'static str, Option<Forward>, &'static str) {
+    match object.freshness().verdict(control, now) {
+        Verdict::Fresh => ("hit", None, "it is fresh"),
+        Verdict::Stale => ("stale", None, "it is stale, and the request takes it so"),
+        Verdict::StaleWhileRevalidate => ("stale", None, "it is stale, and served so while it is refreshed"),
+        Verdict::Validate(Reason::Stale) => {
+            ("validate", Some(Forward::Stale), "it is stale, or must be validated each time")
+        }
+        Verdict::Validate(Reason::Request) => {
+            ("validate", Some(Forward::Request), "the request wants it validated")
+        }
+        Verdict::GatewayTimeout => ("not-cached", None, ONLY_IF_CACHED),
+    }
+}

@@ -1,0 +1,274 @@
+//! The disk tier of a cache: it outlives the process, holds more than memory does, and never gives out what is
+//! damaged or purged.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use serde_json::json;
+
+use crate::{
+    caches::{admin, purge},
+    collapse::{cached, metric},
+    support::{Origin, Proxy, Reply, client::Response, eventually, proxy},
+};
+
+const OBJECTS: &str = "pointsman_cache_disk_objects";
+
+/// With the disk tier in a folder, which must not be that of a proxy: those end with it.
+fn config(folder: &Path, backend: SocketAddr, more: &str) -> String {
+    cached(&[backend], &format!("disk = {{ path = {folder:?}, size = \"1GiB\" }}\n{more}"))
+}
+
+fn fresh(body: &str, headers: &str) -> Reply {
+    let length = body.len();
+    Reply::Bytes(
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nCache-Control: max-age=60\r\n{headers}\r\n{body}"
+        )
+        .into_bytes(),
+    )
+}
+
+fn kill(mut proxy: Proxy) {
+    proxy.signal("KILL");
+    proxy.wait();
+}
+
+fn status_of(response: &Response) -> String {
+    response.header("cache-status").unwrap_or_default().to_owned()
+}
+
+/// Starts it with what lies in a folder already, and waits until that is known.
+fn start_again(text: &str, objects: u64) -> Proxy {
+    let proxy = Proxy::start(text);
+    eventually("the disk is looked through", || metric(&proxy, OBJECTS) == objects);
+    proxy
+}
+
+/// The files of objects in a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(self::files(&path));
+        } else if fs::metadata(&path).unwrap().len() > 50 {
+            files.push(path);
+        }
+    }
+    files
+}
+
+#[test]
+fn what_was_stored_is_there_after_a_kill_and_comes_to_memory_when_it_is_asked_for() {
+    let origin = Origin::start(|request| fresh(&format!("this is {}", request.target), ""));
+    let folder = proxy::folder();
+    let text = config(&folder, origin.address(), "");
+    let proxy = Proxy::start(&text);
+    for target in ["/a", "/b"] {
+        assert_eq!(proxy.get(target).text(), format!("this is {target}"));
+    }
+    eventually("both are on disk", || metric(&proxy, OBJECTS) == 2);
+    kill(proxy);
+    let proxy = start_again(&text, 2);
+    for (turn, promoted) in [1, 1].into_iter().enumerate() {
+        let response = proxy.get("/a");
+        assert_eq!(response.text(), "this is /a");
+        assert!(status_of(&response).starts_with("pointsman; hit; ttl="), "{turn}: {response:?}");
+        assert_eq!(metric(&proxy, "pointsman_cache_promotions_total"), promoted);
+    }
+    assert_eq!(origin.requests().len(), 2, "nothing was asked for twice");
+}
+
+#[test]
+fn what_is_larger_than_memory_is_stored_and_served_in_parts_from_disk() {
+    const LENGTH: usize = 20 << 20;
+    let body: String = (0..LENGTH).map(|at| char::from(b'a' + (at / 1000 % 26) as u8)).collect();
+    let sent = body.clone();
+    let origin = Origin::start(move |_| fresh(&sent, ""));
+    let folder = proxy::folder();
+    let text = config(&folder, origin.address(), "memory = \"1MiB\"\nmax_object = \"64MiB\"");
+    let proxy = Proxy::start(&text);
+    assert!(proxy.get("/large").body == body.as_bytes());
+    eventually("it is on disk", || metric(&proxy, OBJECTS) == 1);
+    let again = proxy.get("/large");
+    assert!(again.body == body.as_bytes());
+    assert!(status_of(&again).starts_with("pointsman; hit"), "{}", status_of(&again));
+    let part = proxy.connect().get_with("/large", "test", "Range: bytes=15000000-15000099\r\n");
+    assert_eq!((part.status, &part.body[..]), (206, &body.as_bytes()[15_000_000..15_000_100]));
+    kill(proxy);
+    let proxy = start_again(&text, 1);
+    let part = proxy.connect().get_with("/large", "test", "Range: bytes=-10\r\n");
+    assert_eq!((part.status, &part.body[..]), (206, &body.as_bytes()[LENGTH - 10..]));
+    assert_eq!(origin.requests().len(), 1);
+    assert_eq!(metric(&proxy, "pointsman_cache_objects"), 0, "it does not fit into memory");
+}
+
+#[test]
+fn what_is_stale_on_disk_is_validated_and_fresh_again() {
+    for length in [10, 3 << 20] {
+        let body = "x".repeat(length);
+        let sent = body.clone();
+        let origin = Origin::start(move |request| match request.header("if-none-match") {
+            Some("\"1\"") => Reply::Bytes(
+                b"HTTP/1.1 304 Not Modified\r\nCache-Control: max-age=60\r\nETag: \"1\"\r\n\r\n".to_vec(),
+            ),
+            _ => fresh(&sent, "ETag: \"1\"\r\nAge: 100\r\n"),
+        });
+        let folder = proxy::folder();
+        let text = config(&folder, origin.address(), "");
+        let proxy = Proxy::start(&text);
+        assert!(proxy.get("/a").body == body.as_bytes());
+        eventually("it is on disk", || metric(&proxy, OBJECTS) == 1);
+        kill(proxy);
+        let proxy = start_again(&text, 1);
+        let response = proxy.get("/a");
+        assert!(response.body == body.as_bytes());
+        assert_eq!(status_of(&response), "pointsman; fwd=stale; fwd-status=304; ttl=60", "{length}");
+        eventually("the newer head is kept", || status_of(&proxy.get("/a")).starts_with("pointsman; hit"));
+        assert_eq!(origin.requests().len(), 2, "{length}");
+        // Also on disk.
+        kill(proxy);
+        let proxy = start_again(&text, 1);
+        assert!(status_of(&proxy.get("/a")).starts_with("pointsman; hit"));
+        assert_eq!(origin.requests().len(), 2);
+    }
+}
+
+#[test]
+fn what_is_damaged_is_asked_for_again_and_never_served() {
+    let body = "x".repeat(100_000);
+    let sent = body.clone();
+    let origin = Origin::start(move |_| fresh(&sent, ""));
+    let folder = proxy::folder();
+    let text = config(&folder, origin.address(), "");
+    let proxy = Proxy::start(&text);
+    proxy.get("/a");
+    eventually("it is on disk", || metric(&proxy, OBJECTS) == 1);
+    kill(proxy);
+    let file = files(&folder).into_iter().max_by_key(|file| fs::metadata(file).unwrap().len()).unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[70_000] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    let proxy = start_again(&text, 1);
+    let response = proxy.get("/a");
+    assert!(response.body == body.as_bytes() && response.is_whole);
+    assert_eq!(origin.requests().len(), 2);
+    assert_eq!(metric(&proxy, "pointsman_cache_disk_events_total{cache=\"pages\",event=\"damaged\"}"), 1);
+}
+
+#[test]
+fn what_was_written_to_is_gone_from_disk_too() {
+    let origin = Origin::start(|request| match request.method.as_str() {
+        "GET" => fresh("old", ""),
+        _ => Reply::Text(200, "done".into()),
+    });
+    for headers in ["", "key = { headers = [\"x-tenant\"] }"] {
+        let folder = proxy::folder();
+        let text = config(&folder, origin.address(), headers);
+        let proxy = Proxy::start(&text);
+        for target in ["/a", "/b"] {
+            proxy.connect().get_with(target, "test", "X-Tenant: one\r\n");
+        }
+        eventually("both are on disk", || metric(&proxy, OBJECTS) == 2);
+        kill(proxy);
+        let proxy = start_again(&text, 2);
+        let before = origin.requests().len();
+        let mut client = proxy.connect();
+        client.send("PUT /a HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nnew");
+        assert_eq!(client.response("PUT").text(), "done");
+        assert_eq!(client.get_with("/b", "test", "X-Tenant: one\r\n").text(), "old");
+        assert_eq!(origin.requests().len(), before + 1, "its neighbour is still there");
+        client.get_with("/a", "test", "X-Tenant: one\r\n");
+        assert_eq!(origin.requests().len(), before + 2, "it was asked for again");
+    }
+}
+
+#[test]
+fn a_folder_has_one_owner_and_a_second_program_says_so() {
+    let origin = Origin::named("one");
+    let folder = proxy::folder();
+    let text = config(&folder, origin.address(), "");
+    let first = Proxy::start(&text);
+    let folder = first.folder().to_owned();
+    let output = Command::new(env!("CARGO_BIN_EXE_pointsman"))
+        .args(["run", "--config"])
+        .arg(folder.join("pointsman.toml"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot open the disk of cache `pages`"), "{said}");
+    assert_eq!(first.get("/").text(), "one");
+}
+
+#[test]
+fn a_disk_comes_and_goes_with_the_configuration_and_a_bad_one_changes_nothing() {
+    let origin = Origin::start(|_| fresh("hello", ""));
+    let folder = proxy::folder();
+    let without = cached(&[origin.address()], "");
+    let with = config(&folder, origin.address(), "");
+    let proxy = Proxy::start(&without);
+    proxy.edit(&with);
+    proxy.until_logged("configuration in force", 1);
+    proxy.get("/a");
+    eventually("it is on disk", || metric(&proxy, OBJECTS) == 1);
+    let occupied = proxy.folder().join("occupied");
+    fs::write(&occupied, "a file").unwrap();
+    let bad = with.replace(&format!("{folder:?}"), &format!("{:?}", occupied.join("below")));
+    proxy.edit(&bad);
+    eventually("it is refused", || metric(&proxy, "pointsman_config_last_reload_success") == 0);
+    assert_eq!(metric(&proxy, OBJECTS), 1);
+    assert!(status_of(&proxy.get("/a")).starts_with("pointsman; hit"));
+}
+
+#[test]
+fn the_next_program_takes_the_disk_over() {
+    let origin = Origin::start(|_| fresh("hello", ""));
+    let folder = proxy::folder();
+    let text = config(&folder, origin.address(), "");
+    let proxy = Proxy::start(&text);
+    proxy.get("/a");
+    eventually("it is on disk", || metric(&proxy, OBJECTS) == 1);
+    proxy.signal("USR2");
+    proxy.until_logged("the disk of the cache is taken over", 1);
+    eventually("it is known", || metric(&proxy, OBJECTS) == 1);
+    assert!(status_of(&proxy.get("/a")).starts_with("pointsman; hit"));
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[test]
+fn what_operators_purge_is_gone_from_the_disk_too_and_its_neighbours_are_not() {
+    let origin = Origin::start(|request| {
+        fresh("hello", &format!("Surrogate-Key: {}\r\n", request.target.trim_start_matches('/')))
+    });
+    for body in [json!({"url": "http://test/a"}), json!({"prefix": "http://test/a"}), json!({"tag": "a"})] {
+        let folder = proxy::folder();
+        let text = config(&folder, origin.address(), "");
+        let proxy = Proxy::start(&text);
+        for target in ["/a", "/b"] {
+            assert_eq!(proxy.connect().get_with(target, "test", "").text(), "hello");
+        }
+        eventually("both are on disk", || metric(&proxy, OBJECTS) == 2);
+        assert_eq!(purge(&proxy, &body), 1, "{body}");
+        let disk = admin(&proxy, "/api/v1/caches")["caches"][0]["stored"]["disk"].clone();
+        assert_eq!((&disk["objects"], &disk["written"]), (&json!(1), &json!(2)), "{disk}");
+        kill(proxy);
+        let proxy = start_again(&text, 1);
+        let explained = admin(&proxy, "/api/v1/explain?url=http://test/b");
+        let cache = &explained["listeners"][0]["action"]["forward"]["cache"];
+        assert_eq!(cache["stored"]["result"], "on-disk", "{cache}");
+        let status = |target| status_of(&proxy.connect().get_with(target, "test", ""));
+        assert!(
+            status("/b").starts_with("pointsman; hit") && status("/a").contains("fwd=uri-miss"),
+            "{body}"
+        );
+        drop(proxy);
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
