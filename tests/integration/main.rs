@@ -19,6 +19,7 @@ mod admin_api;
 mod api_description;
 mod balancing;
 mod cache_disk;
+mod cache_memory;
 mod cache_replay;
 mod caches;
 mod cli;
