@@ -149,6 +149,7 @@ async fn origin() -> (SocketAddr, Gates) {
     tokio::task::spawn_local(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
             tokio::task::spawn_local(answer(stream, own.clone()));
         }
     });

@@ -353,7 +353,7 @@ impl Downstream for Client {
                 None => return Poll::Ready(Err(Kind::ClientGone.into())),
             };
             let length = room.min(block.len());
-            let data = Bytes::copy_from_slice(block.get(..length).unwrap_or_default());
+            let data = block.first_shared(length);
             block.advance(length);
             if block.is_empty() {
                 self.held = data;

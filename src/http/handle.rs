@@ -158,7 +158,10 @@ async fn serve<D: Downstream>(
     let way = Way { listener, route, group };
     let onward = pass::prepare(&way, framing, exchange, client)?;
     match &route.cache {
-        Some(cache) if !onward.is_upgrade => cached::serve(&way, cache, onward, exchange, client).await,
+        // Boxed, so that a request that has no cache does not carry the room that one with a cache needs.
+        Some(cache) if !onward.is_upgrade => {
+            Box::pin(cached::serve(&way, cache, onward, exchange, client)).await
+        }
         Some(_) | None => pass::pass(&way, onward, exchange, client).await,
     }
 }

@@ -61,7 +61,7 @@ impl Accepting {
 
     /// Does what the worker is still sent, and ends once it has no connection any more.
     pub async fn finish(&self, mailbox: &mut UnboundedReceiver<Message>) {
-        let is_over = || self.mailboxes.open(self.worker.index) <= 0;
+        let is_over = || self.mailboxes.open(self.worker.index) <= 0 && !self.worker.is_fetching();
         loop {
             tokio::select! {
                 Some(message) = mailbox.recv() => self.take(message),

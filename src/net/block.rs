@@ -57,9 +57,15 @@ impl Block {
 
     /// What is left as bytes that can be shared: a copy in memory of its size, unless it is shared already.
     pub fn to_shared(&self) -> Bytes {
+        self.first_shared(self.len())
+    }
+
+    /// The same of the first `length` bytes.
+    pub fn first_shared(&self, length: usize) -> Bytes {
+        let end = self.end.min(self.start + length);
         match &self.memory {
-            Memory::Own(_) => Bytes::copy_from_slice(self),
-            Memory::Shared(bytes) => bytes.slice(self.start..self.end),
+            Memory::Own(memory) => Bytes::copy_from_slice(memory.get(self.start..end).unwrap_or_default()),
+            Memory::Shared(bytes) => bytes.slice(self.start..end),
         }
     }
 
@@ -186,5 +192,7 @@ mod tests {
         drop(block);
         assert!(!SPARE.with_borrow(|spare| spare.iter().any(|memory| memory.as_ptr() == bytes.as_ptr())));
         assert_eq!(&*Block::copy_of(b"ab").to_shared(), b"ab");
+        assert_eq!(&*Block::copy_of(b"abc").first_shared(2), b"ab");
+        assert_eq!(&*Block::shared(Bytes::from_static(b"abc")).first_shared(9), b"abc");
     }
 }

@@ -63,6 +63,7 @@ pub struct Worker {
     id_prefix: u64,
     id_next: Cell<u64>,
     is_draining: Cell<bool>,
+    fetches: Cell<usize>,
     traces: crate::telemetry::trace::WorkerTraces,
 }
 
@@ -117,6 +118,16 @@ impl WorkerSnapshot {
     }
 }
 
+/// A fetch under way.
+#[derive(Debug)]
+pub struct Fetching(Rc<Worker>);
+
+impl Drop for Fetching {
+    fn drop(&mut self) {
+        self.0.fetches.set(self.0.fetches.get() - 1);
+    }
+}
+
 /// Exchanges kept for reuse.
 const MOST_SPARE: usize = 1024;
 
@@ -143,6 +154,7 @@ impl Worker {
             id_prefix: fastrand::u64(..),
             id_next: Cell::new(0),
             is_draining: Cell::new(false),
+            fetches: Cell::new(0),
             traces: shared.registry.traces.for_worker(),
             shared,
         })
@@ -199,6 +211,18 @@ impl Worker {
     pub fn begin_draining(&self) {
         debug_assert!(self.shared.drain.stage() >= Stage::Draining);
         self.is_draining.set(true);
+    }
+
+    /// Says that a fetch of a cache is under way here, until what it gives is dropped. Others may read from it, on any
+    /// worker, so that this one does not end before it.
+    pub fn begin_fetch(self: &Rc<Self>) -> Fetching {
+        self.fetches.set(self.fetches.get() + 1);
+        Fetching(self.clone())
+    }
+
+    /// Whether a fetch of a cache is under way here.
+    pub fn is_fetching(&self) -> bool {
+        self.fetches.get() > 0
     }
 
     /// An exchange to fill.

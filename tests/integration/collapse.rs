@@ -378,3 +378,35 @@ fn a_part_is_served_from_the_whole_that_was_fetched() {
     assert_eq!(origin.requests().len(), 1);
     assert_eq!(origin.last().header("range"), None, "the whole was asked for");
 }
+
+#[test]
+fn a_stop_waits_for_a_fetch_that_is_read_elsewhere() {
+    // In each round the two are on one worker or on two, as the kernel has it.
+    for _ in 0..4 {
+        let gate = Gate::default();
+        let held = gate.clone();
+        let origin = Origin::start(move |_| {
+            let held = held.clone();
+            Reply::Take(Box::new(move |connection| {
+                connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n{FRESH}\r\nhello"));
+                held.pass();
+                connection.send("world");
+            }))
+        });
+        let mut proxy = Proxy::start(&cached(&[origin.address()], ""));
+        let (mut leader, mut reader) = (proxy.connect(), proxy.connect());
+        for client in [&mut leader, &mut reader] {
+            client.send("GET /page HTTP/1.1\r\nHost: test\r\n\r\n");
+            client.until(b"\r\n\r\nhello").expect("the first half comes");
+        }
+        drop(leader);
+        eventually("it has left", || readers(&proxy) == 1);
+        proxy.signal("TERM");
+        proxy.until_logged("draining", 1);
+        assert!(reader.is_silent_for(Duration::from_millis(100)), "nothing ends it");
+        gate.open();
+        assert_eq!(reader.exactly(5), b"world");
+        assert!(proxy.wait().success());
+        assert_eq!(origin.requests().len(), 1);
+    }
+}

@@ -20,6 +20,7 @@ mod api_description;
 mod balancing;
 mod cache_debts;
 mod cache_disk;
+mod cache_memory;
 mod cache_replay;
 mod cache_writes;
 mod caches;

@@ -147,6 +147,8 @@ Twenty at once for what is not cached yet, and takes a second: one of them is he
 From the cache, for ten seconds; the answer says so:
   curl -si http://127.0.0.1:{http}/cached/page | grep -i -e cache-status -e backend
   curl -si http://127.0.0.1:{http}/cached/page | grep -i -e cache-status -e backend
+Have the cache forget it:
+  {program} purge pages --prefix http://127.0.0.1:{http}/cached/ --admin http://127.0.0.1:{admin}
 Take b out gently, and in again; the dashboard has buttons for it:
   curl -X POST http://127.0.0.1:{admin}/api/v1/upstreams/demo/backends/b/drain
   curl -X POST http://127.0.0.1:{admin}/api/v1/upstreams/demo/backends/b/enable

@@ -194,7 +194,12 @@ impl Asks<'_> {
         let (mut source, reader) = self.cache.store.fills.begin_alone(&self.key, purges);
         source.answer(answer.clone());
         let idle = self.way.route.tunnel_idle;
-        tokio::task::spawn_local(pump::pump(self.cache.clone(), answer.clone(), live, source, idle));
+        let alive = exchange.place().0.begin_fetch();
+        let pump = pump::pump(self.cache.clone(), answer.clone(), live, source, idle);
+        tokio::task::spawn_local(async move {
+            pump.await;
+            drop(alive);
+        });
         let outcome = Outcome::Forwarded { why: miss.why, status: None, stored: true, collapsed: false };
         let ttl = Some(answer.entry.freshness.ttl(now()));
         let status = CacheStatus { outcome, ttl, key: None, detail: None };

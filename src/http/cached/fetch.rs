@@ -30,7 +30,7 @@ use crate::{
     error::{Kind, ProxyError, Result},
     exchange::Exchange,
     http::pass::Way,
-    runtime::{Slot, WorkerSnapshot},
+    runtime::{Slot, WorkerSnapshot, worker::Fetching},
     upstream::forward::Live,
 };
 
@@ -40,6 +40,8 @@ pub(super) struct Fetch {
     pub(super) exchange: Box<Exchange>,
     pub(super) snapshot: Rc<WorkerSnapshot>,
     pub(super) listener: Slot,
+    /// The worker ends after it.
+    pub(super) alive: Fetching,
     pub(super) cache: Arc<Cache>,
     pub(super) control: RequestControl,
     /// What is stored, to be validated.
@@ -145,11 +147,11 @@ impl Fetch {
         source.answer(answer.clone());
         let route = self.exchange.route.and_then(|index| self.snapshot.shared.routes.get(index));
         let idle = route.map_or(Duration::ZERO, |route| route.tunnel_idle);
-        let (cache, refresh) = (self.cache.clone(), self.refresh);
+        let (cache, refresh, alive) = (self.cache.clone(), self.refresh, self.alive);
         let answered = Answered::Shared { is_stored: answer.is_open, answer: answer.clone() };
         let _ = self.told.send(Back { exchange: self.exchange, answered });
         pump::pump(cache, answer, live, source, idle).await;
-        drop(refresh);
+        drop((refresh, alive));
     }
 
     /// It is the leader's alone.

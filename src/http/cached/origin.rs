@@ -92,10 +92,7 @@ impl Stays {
             Self::No => false,
             Self::AsItIs => return,
         };
-        if cache.store.shelf.may_have(&object.key) {
-            let (cache, object) = (cache.clone(), object.clone());
-            tokio::task::spawn_local(async move { cache.store.shelf.renew(&object, stays).await });
-        }
+        renew(cache, object, stays);
     }
 
     /// The same of something that is only on disk; gives it with its newer head.
@@ -109,6 +106,14 @@ impl Stays {
             }
             Self::AsItIs => kept.with(entry),
         }
+    }
+}
+
+/// Gives what lies on disk in the place of `object` its head, or takes it out; soon.
+fn renew(cache: &Arc<Cache>, object: &Arc<Object>, stays: bool) {
+    if cache.store.shelf.may_have(&object.key) {
+        let (cache, object) = (cache.clone(), object.clone());
+        tokio::task::spawn_local(async move { cache.store.shelf.renew(&object, stays).await });
     }
 }
 
@@ -280,7 +285,7 @@ fn judge(
 
 /// Remembers that an answer is for one request only: nobody is to wait for such another, and what was stored before it
 /// holds no more.
-pub(super) fn note(cache: &Cache, key: &Key, stored: Option<&Arc<Object>>, why: Why, status: u16) {
+pub(super) fn note(cache: &Arc<Cache>, key: &Key, stored: Option<&Arc<Object>>, why: Why, status: u16) {
     if !why.is_of_response() {
         return;
     }
@@ -288,6 +293,7 @@ pub(super) fn note(cache: &Cache, key: &Key, stored: Option<&Arc<Object>>, why: 
     cache.store.unshared.set(key, Moment::now().plus(long));
     if let Some(stored) = stored.filter(|_| status < 400) {
         cache.remove(stored);
+        renew(cache, stored, false);
     }
 }
 

@@ -145,8 +145,14 @@ fn room_is_made_before_it_is_used_and_a_limit_may_change() {
     let mut chance = Chance::new(1);
     for seed in 0..100 {
         assert!(write(&disk, u128::from(seed), seed, chance.below(12 << 10), &[]));
-        let (stats, cost) = (disk.stats(), cost(folder.path()));
-        assert!(stats.bytes <= 40 << 10 && cost <= 40 << 10, "{cost} bytes on disk, {stats:?}");
+        let stats = disk.stats();
+        assert!(stats.bytes <= 40 << 10, "{stats:?}");
+        if seed % 10 == 9 {
+            // Files that come and go while they are counted would be counted together.
+            settle(&disk);
+            let cost = cost(folder.path());
+            assert!(cost <= 40 << 10, "{cost} bytes on disk");
+        }
     }
     balance(&disk, folder.path());
     let stats = disk.stats();

@@ -1,0 +1,41 @@
+//! What a cache holds in memory is bounded, as the process has it and not only as the cache counts it.
+
+use crate::{
+    collapse::{cached, metric},
+    support::{Origin, Proxy, Reply},
+};
+
+/// Fills a cache of this size with many times as much, in objects of this length, and gives by how much the process
+/// has grown, in bytes.
+fn growth(memory: &str, length: usize, objects: usize) -> (u64, u64) {
+    let body = "x".repeat(length);
+    let head =
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nCache-Control: max-age=600\r\n\r\n{body}");
+    let origin = Origin::start(move |_| Reply::Bytes(head.clone().into_bytes()));
+    let proxy =
+        Proxy::start(&cached(&[origin.address()], &format!("memory = \"{memory}\"\nmax_object = \"1MiB\"")));
+    let mut client = proxy.connect();
+    for warm in 0..200 {
+        client.get(&format!("/warm/{warm}"));
+    }
+    let before = proxy.memory();
+    for number in 0..objects {
+        assert_eq!(client.get(&format!("/{number}")).body.len(), length);
+    }
+    (proxy.memory().saturating_sub(before), metric(&proxy, "pointsman_cache_bytes"))
+}
+
+#[test]
+fn the_process_does_not_grow_beyond_what_the_cache_may_hold() {
+    // What the allocator keeps and the fills of a moment have room in this.
+    const SLACK: u64 = 6 << 20;
+    for (length, objects) in [(100, 20_000), (1000, 12_000), (100_000, 300)] {
+        let limit = 16 << 20;
+        let (grown, counted) = growth("16MiB", length, objects);
+        assert!(counted <= limit && counted > limit * 8 / 10, "{counted} bytes are counted");
+        assert!(
+            grown < limit + SLACK,
+            "{objects} objects of {length} bytes: {grown} bytes, {counted} counted"
+        );
+    }
+}
