@@ -33,10 +33,10 @@ pub struct What {
     /// Everything.
     #[arg(long)]
     pub all: bool,
-    /// Every response of this URL, such as http://example.com/news?page=2.
+    /// Every response of this URL, such as `http://example.com/news?page=2`.
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// Every response whose URL begins so; at least http://example.com.
+    /// Every response whose URL begins so; at least `http://example.com`.
     #[arg(long, value_name = "PREFIX")]
     pub prefix: Option<String>,
     /// Every response with this tag, in the field that `purge_header` names.
