@@ -131,7 +131,11 @@ fn what_is_stale_on_disk_is_validated_and_fresh_again() {
         assert_eq!(status_of(&response), "pointsman; fwd=stale; fwd-status=304; ttl=60", "{length}");
         eventually("the newer head is kept", || status_of(&proxy.get("/a")).starts_with("pointsman; hit"));
         assert_eq!(origin.requests().len(), 2, "{length}");
-        // Also on disk.
+        if length == 10 {
+            // In memory it is fresh before it is on disk, and nothing tells when it is there too.
+            continue;
+        }
+        eventually("it is on disk too", || metric(&proxy, "pointsman_cache_disk_waiting_bytes") == 0);
         kill(proxy);
         let proxy = start_again(&text, 1);
         assert!(status_of(&proxy.get("/a")).starts_with("pointsman; hit"));

@@ -129,9 +129,12 @@ fn disks(told: &[Told], text: &mut Text) {
     if disks.is_empty() {
         return;
     }
-    let gauges: [(&str, &str, DiskFact); 2] = [
+    let gauges: [(&str, &str, DiskFact); 3] = [
         ("cache_disk_bytes", "Bytes that the files of the disk tier cost.", |stats| stats.bytes),
         ("cache_disk_objects", "Responses in the disk tier.", |stats| stats.objects),
+        ("cache_disk_waiting_bytes", "Bytes that wait to be written to the disk tier.", |stats| {
+            stats.waiting
+        }),
     ];
     for (name, help, fact) in gauges {
         text.family(name, Kind::Gauge, help);
