@@ -7,7 +7,7 @@ use super::{
     Asks, Miss, join, now,
     origin::{self, Question, Reply, Why},
     pump, send,
-    shelf::{self, How, OnShelf},
+    shelf::{self, How, Lies},
 };
 use crate::{
     cache::{
@@ -33,6 +33,14 @@ use crate::{
     upstream::forward::Live,
 };
 
+/// What was when a question to the origin began.
+#[derive(Clone, Copy, Debug)]
+struct Since {
+    requested: Date,
+    /// How many purges there had been.
+    purges: u64,
+}
+
 impl Asks<'_> {
     pub(super) async fn alone<D: Downstream>(
         &self,
@@ -42,27 +50,22 @@ impl Asks<'_> {
     ) -> Result<Served> {
         let mut kept = None;
         if miss.stored.is_none() {
-            match shelf::take(self.cache, &self.key, &exchange.request.fields).await {
-                Some(OnShelf::Object(object)) => match shelf::usable(&object.freshness(), &self.control) {
-                    Some(verdict) => return self.hit(object, verdict, exchange, client).await,
-                    None => miss.stored = Some(object),
-                },
-                Some(OnShelf::Large(large)) => match shelf::usable_there(&large, &self.control) {
-                    Some(verdict) => {
-                        return self.send_kept(large, How::Hit(verdict), exchange, client).await;
-                    }
-                    None => {
-                        miss.stored = Some(Arc::new(large.head()));
-                        kept = Some(large);
-                    }
-                },
-                None => {}
+            match shelf::look(self.cache, &self.key, &exchange.request.fields, &self.control).await {
+                Lies::Here(object, verdict) => return self.hit(object, verdict, exchange, client).await,
+                Lies::There(large, verdict) => {
+                    return self.send_kept(large, How::Hit(verdict), exchange, client).await;
+                }
+                Lies::StaleHere(object) => miss.stored = Some(object),
+                Lies::StaleThere(large) => {
+                    miss.stored = Some(Arc::new(large.head()));
+                    kept = Some(large);
+                }
+                Lies::Nothing => {}
             }
         }
         exchange.cache = Some(served::Served::Miss);
-        let purges = self.cache.store.fills.purge_count();
+        let since = Since { requested: now(), purges: self.cache.store.fills.purge_count() };
         let is_plain = self.is_plain(&miss, exchange);
-        let requested = now();
         let mut reply = self.question(&miss, is_plain, exchange, client).await;
         if let (false, Ok(Reply::Own { why, .. })) = (is_plain, &reply) {
             self.note(miss.stored.as_ref(), *why, exchange);
@@ -72,33 +75,51 @@ impl Asks<'_> {
                 reply = self.question(&miss, true, exchange, client).await;
             }
         }
-        match (reply, kept) {
-            (Ok(Reply::Shared { answer, live, .. }), _) if self.cache.is_storing => {
+        match kept {
+            Some(kept) if !matches!(reply, Ok(Reply::Shared { .. } | Reply::Own { .. })) => {
+                self.finish_kept(reply, kept, exchange, client).await
+            }
+            kept => self.finish((reply, kept.is_some()), miss, since, exchange, client).await,
+        }
+    }
+
+    /// The end of a question about something in memory, or about nothing; or of one about something on disk that
+    /// brought something else.
+    async fn finish<D: Downstream>(
+        &self,
+        (reply, is_on_disk): (Result<Reply>, bool),
+        miss: Miss,
+        since: Since,
+        exchange: &mut Running,
+        client: &mut D,
+    ) -> Result<Served> {
+        let Since { requested, purges } = since;
+        match reply {
+            Ok(Reply::Shared { answer, live, .. }) if self.cache.is_storing => {
                 self.store_and_send((answer, live), purges, &miss, exchange, client).await
             }
-            (Ok(Reply::Shared { live, sticky, .. }), _) => {
+            Ok(Reply::Shared { live, sticky, .. }) => {
                 CacheStatus::forwarded(miss.why).add_to(&mut exchange.response.fields);
                 pass::deliver(self.way, live, sticky, exchange, client).await
             }
-            (Ok(Reply::Own { live, sticky, why }), kept) => {
-                if self.is_head && kept.is_none() {
+            Ok(Reply::Own { live, sticky, why }) => {
+                if self.is_head && !is_on_disk {
                     self.compare(&miss, (requested, purges), exchange);
                 }
                 let status = CacheStatus { detail: Some(why.name()), ..CacheStatus::forwarded(miss.why) };
                 status.add_to(&mut exchange.response.fields);
                 pass::deliver(self.way, live, sticky, exchange, client).await
             }
-            (reply, Some(kept)) => self.finish_kept(reply, kept, exchange, client).await,
-            (Ok(Reply::Validated { object, stays }), None) => {
+            Ok(Reply::Validated { object, stays }) => {
                 let (source, _) = self.cache.store.fills.begin_alone(&self.key, purges);
                 stays.settle(self.cache, miss.stored.as_ref(), &object, source);
                 self.send_validated(object, miss.why, (Some(304), false), exchange, client).await
             }
-            (Ok(Reply::Failing { status }), None) => match miss.stored {
+            Ok(Reply::Failing { status }) => match miss.stored {
                 Some(object) => self.send_on_error(object, Some(status), exchange, client).await,
                 None => Err(Kind::BodyBroken.into()),
             },
-            (Err(error), None) => {
+            Err(error) => {
                 let stored = miss.stored.as_ref().filter(|_| join::is_of_origin(&error));
                 match self.on_error(stored) {
                     Some(object) => self.send_on_error(object, None, exchange, client).await,

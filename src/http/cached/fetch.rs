@@ -15,7 +15,7 @@ use super::{
     now,
     origin::{self, Question, Reply, Why},
     pump,
-    shelf::{self, How, OnShelf},
+    shelf::{self, How, Lies},
 };
 use crate::{
     cache::{
@@ -96,24 +96,19 @@ impl Fetch {
     pub(super) async fn run(mut self, source: Source) {
         let mut kept = None;
         if self.stored.is_none() {
-            match shelf::take(&self.cache, source.key(), &self.exchange.request.fields).await {
-                Some(OnShelf::Object(object)) => {
-                    if let Some(verdict) = shelf::usable(&object.freshness(), &self.control) {
-                        return self.found(object, verdict, source);
-                    }
-                    self.stored = Some(object);
+            let request = &self.exchange.request.fields;
+            match shelf::look(&self.cache, source.key(), request, &self.control).await {
+                Lies::Here(object, verdict) => return self.found(object, verdict, source),
+                Lies::There(large, verdict) => {
+                    source.release();
+                    return self.tell(Answered::Kept { kept: large, how: How::Hit(verdict) });
                 }
-                Some(OnShelf::Large(large)) => match shelf::usable_there(&large, &self.control) {
-                    Some(verdict) => {
-                        source.release();
-                        return self.tell(Answered::Kept { kept: large, how: How::Hit(verdict) });
-                    }
-                    None => {
-                        self.stored = Some(Arc::new(large.head()));
-                        kept = Some(large);
-                    }
-                },
-                None => {}
+                Lies::StaleHere(object) => self.stored = Some(object),
+                Lies::StaleThere(large) => {
+                    self.stored = Some(Arc::new(large.head()));
+                    kept = Some(large);
+                }
+                Lies::Nothing => {}
             }
         }
         let is_conditional = origin::prepare(&mut self.exchange, self.stored.as_ref());

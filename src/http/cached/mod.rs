@@ -27,6 +27,7 @@ mod write;
 
 use std::{cell::Cell, sync::Arc};
 
+use shelf::{How, Lies};
 use waiting::Waiting;
 
 use super::{
@@ -197,18 +198,12 @@ impl Asks<'_> {
                 Err(miss) => miss,
             };
             if self.control.only_if_cached {
-                match shelf::take(self.cache, &self.key, &exchange.request.fields).await {
-                    Some(shelf::OnShelf::Object(object)) => {
-                        if let Some(verdict) = shelf::usable(&object.freshness(), &self.control) {
-                            return self.hit(object, verdict, exchange, client).await;
-                        }
+                match shelf::look(self.cache, &self.key, &exchange.request.fields, &self.control).await {
+                    Lies::Here(object, verdict) => return self.hit(object, verdict, exchange, client).await,
+                    Lies::There(kept, verdict) => {
+                        return self.send_kept(kept, How::Hit(verdict), exchange, client).await;
                     }
-                    Some(shelf::OnShelf::Large(kept)) => {
-                        if let Some(verdict) = shelf::usable_there(&kept, &self.control) {
-                            return self.send_kept(kept, shelf::How::Hit(verdict), exchange, client).await;
-                        }
-                    }
-                    None => {}
+                    Lies::StaleHere(_) | Lies::StaleThere(_) | Lies::Nothing => {}
                 }
                 exchange.cache = Some(served::Served::NotCached);
                 return Err(Kind::NotCached.into());

@@ -25,26 +25,45 @@ use crate::{
 /// the kernel keeps what is read often.
 const PROMOTED: u64 = 1 << 20;
 
-/// What lies on disk.
-pub(super) enum OnShelf {
-    /// A whole response, in memory by now, though not among what is stored there.
-    Object(Arc<Object>),
-    /// One that stays where it is.
-    Large(Box<Kept>),
+/// What lies on disk for a request.
+pub(super) enum Lies {
+    /// A whole response that may be served, in memory by now, though not among what is stored there.
+    Here(Arc<Object>, Verdict),
+    /// The same, to be validated first.
+    StaleHere(Arc<Object>),
+    /// One that may be served, and stays where it is.
+    There(Box<Kept>, Verdict),
+    /// The same, to be validated first.
+    StaleThere(Box<Kept>),
+    /// Nothing.
+    Nothing,
 }
 
 /// Looks for what answers a request. What turns out to be damaged is not there.
-pub(super) async fn take(cache: &Cache, key: &Key, request: &Fields) -> Option<OnShelf> {
+pub(super) async fn look(cache: &Cache, key: &Key, request: &Fields, control: &RequestControl) -> Lies {
     let shelf = &cache.store.shelf;
     if !shelf.may_have(key) {
-        return None;
+        return Lies::Nothing;
     }
     let most = cache.conf.max_variants as usize;
-    let kept = shelf.find(key, request, &cache.conf.purge_header, most).await?;
+    let Some(kept) = shelf.find(key, request, &cache.conf.purge_header, most).await else {
+        return Lies::Nothing;
+    };
     if kept.length > PROMOTED {
-        return Some(OnShelf::Large(Box::new(kept)));
+        // There is no refresh of it in the background.
+        let verdict = usable(&kept.record.entry.freshness, control);
+        let verdict = verdict.filter(|verdict| *verdict != Verdict::StaleWhileRevalidate);
+        let kept = Box::new(kept);
+        return match verdict {
+            Some(verdict) => Lies::There(kept, verdict),
+            None => Lies::StaleThere(kept),
+        };
     }
-    kept.load().await.map(|object| OnShelf::Object(Arc::new(object)))
+    let Some(object) = kept.load().await.map(Arc::new) else { return Lies::Nothing };
+    match usable(&object.freshness(), control) {
+        Some(verdict) => Lies::Here(object, verdict),
+        None => Lies::StaleHere(object),
+    }
 }
 
 /// How it may be served without a question to the origin, if it may.
@@ -53,12 +72,6 @@ pub(super) fn usable(freshness: &Freshness, control: &RequestControl) -> Option<
         verdict @ (Verdict::Fresh | Verdict::Stale | Verdict::StaleWhileRevalidate) => Some(verdict),
         Verdict::Validate(_) | Verdict::GatewayTimeout => None,
     }
-}
-
-/// The same of one that stays on disk, of which there is no refresh in the background.
-pub(super) fn usable_there(kept: &Kept, control: &RequestControl) -> Option<Verdict> {
-    let verdict = usable(&kept.record.entry.freshness, control);
-    verdict.filter(|verdict| *verdict != Verdict::StaleWhileRevalidate)
 }
 
 /// How a response on disk came to be the answer.
