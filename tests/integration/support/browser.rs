@@ -37,24 +37,34 @@ pub fn is_there(test: &str) -> bool {
     missing.is_empty()
 }
 
+/// Starts a chromedriver; none when it ends before it says its port.
+fn start_driver() -> Option<(Child, u16)> {
+    // A test that is killed leaves no browser behind for long.
+    let mut driver = Command::new("timeout")
+        .args(["--kill-after=5", "300", "chromedriver", "--port=0"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+    let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
+        line.split("started successfully on port ").nth(1)?.trim_end_matches('.').parse::<u16>().ok()
+    });
+    if port.is_none() {
+        driver.wait().unwrap();
+    }
+    // What else it says must find a reader.
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+    port.map(|port| (driver, port))
+}
+
 impl Browser {
     /// Starts it with an empty page of this size.
     pub fn start(width: u32, height: u32) -> Self {
-        // A test that is killed leaves no browser behind for long.
-        let mut driver = Command::new("timeout")
-            .args(["--kill-after=5", "300", "chromedriver", "--port=0"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let port = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            line.split("started successfully on port ").nth(1)?.trim_end_matches('.').parse::<u16>().ok()
-        });
-        // What else it says must find a reader.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        let address = SocketAddr::from(([127, 0, 0, 1], port.expect("chromedriver does not start")));
+        // It picks a port for IPv4 and then wants the same for IPv6; where somebody has that, it ends.
+        let (driver, port) = (0..5).find_map(|_| start_driver()).expect("chromedriver does not start");
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut browser = Self { driver, address, session: String::new(), profile: folder() };
         let arguments = [
             "--headless=new".to_owned(),
