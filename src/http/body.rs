@@ -3,7 +3,7 @@
 
 use std::{
     future::poll_fn,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use crate::{
     exchange::{Downstream, Exchange},
     h1::Framing,
     moment::Moment,
-    net::{Block, Incoming, Piece, wire::BodyError},
+    net::{Block, Deadline, Incoming, Piece, wire::BodyError},
     upstream::{forward::Live, upload::Waiting, verdict},
 };
 
@@ -50,7 +50,7 @@ pub async fn relay<D: Downstream>(
     };
     client.begin(&exchange.response, !has_no_body, length)?;
     let mut relay =
-        Relay { live: Some(live), block: Block::default(), is_ended: false, stalled: None, patience };
+        Relay { live: Some(live), block: Block::default(), is_ended: false, stall: Stall::new(patience) };
     let result = poll_fn(|cx| relay.poll(cx, exchange, client)).await;
     if let (Err(error), Some(live)) = (&result, &relay.live) {
         observe(live, error.kind());
@@ -73,15 +73,53 @@ struct Relay {
     live: Option<Live>,
     block: Block,
     is_ended: bool,
+    stall: Stall,
+}
+
+/// Who a body waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Who reads it.
+    Client,
+    /// Who brings it: a backend, or what others fetch from one.
+    Backend,
+}
+
+/// Watches that a body does not stand still for longer than it may.
+#[derive(Debug)]
+pub(super) struct Stall {
     /// What is waited for since the deadline was set, and how far the body was then.
-    stalled: Option<(Side, u64)>,
+    since: Option<(Side, u64)>,
     patience: Patience,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
-    Client,
-    Backend,
+impl Stall {
+    pub(super) fn new(patience: Patience) -> Self {
+        Self { since: None, patience }
+    }
+
+    /// Ready when it has stood still too long; `bytes` is how far it is.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        side: Side,
+        bytes: u64,
+        deadline: &Deadline,
+    ) -> Poll<ProxyError> {
+        if self.since != Some((side, bytes)) {
+            self.since = Some((side, bytes));
+            let patience = if side == Side::Client { self.patience.client } else { self.patience.idle };
+            let at = Moment::now().plus(patience);
+            deadline.at(self.patience.end.map_or(at, |end| end.min(at)));
+        }
+        ready!(deadline.poll_elapsed(cx));
+        let is_over = self.patience.end.is_some_and(|end| end <= Moment::now());
+        Poll::Ready(ProxyError::new(match side {
+            _ if is_over => Kind::RouteTimeout,
+            Side::Client => Kind::ClientStalled,
+            Side::Backend => Kind::BodyBroken,
+        }))
+    }
 }
 
 impl Relay {
@@ -98,22 +136,7 @@ impl Relay {
                 Poll::Pending => side = Side::Client,
             }
         }
-        let progress = (side, exchange.bytes_out);
-        if self.stalled != Some(progress) {
-            self.stalled = Some(progress);
-            let patience = if side == Side::Client { self.patience.client } else { self.patience.idle };
-            let at = Moment::now().plus(patience);
-            client.deadline().at(self.patience.end.map_or(at, |end| end.min(at)));
-        }
-        if client.deadline().poll_elapsed(cx).is_pending() {
-            return Poll::Pending;
-        }
-        let is_over = self.patience.end.is_some_and(|end| end <= Moment::now());
-        Poll::Ready(Err(ProxyError::new(match side {
-            _ if is_over => Kind::RouteTimeout,
-            Side::Client => Kind::ClientStalled,
-            Side::Backend => Kind::BodyBroken,
-        })))
+        self.stall.poll(cx, side, exchange.bytes_out, client.deadline()).map(Err)
     }
 
     /// Moves what can be moved, in both directions; gives who is waited for.

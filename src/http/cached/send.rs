@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
@@ -24,8 +24,11 @@ use crate::{
     exchange::{Downstream, Exchange},
     fields::Known,
     h1::Method,
-    http::{body::Patience, handle::Served, pass},
-    moment::Moment,
+    http::{
+        body::{Side, Stall},
+        handle::Served,
+        pass,
+    },
     net::Block,
     telemetry::served,
 };
@@ -159,8 +162,7 @@ impl Asks<'_> {
         client.begin(&exchange.response, !has_no_body, length)?;
         let last = if has_no_body { Some(first) } else { last };
         let patience = self.way.patience(exchange);
-        let mut sending =
-            Sending { from, at: first, end: last, block: Block::default(), stalled: None, patience };
+        let mut sending = Sending::new(from, (first, last), Stall::new(patience));
         poll_fn(|cx| sending.poll(cx, exchange, client)).await?;
         Ok(Served::Complete)
     }
@@ -225,53 +227,46 @@ struct Sending {
     /// Behind the last byte that goes out; none while that is not known.
     end: Option<u64>,
     block: Block,
-    /// What is waited for since the deadline was set: true for the client, and how far the body was then.
-    stalled: Option<(bool, u64)>,
-    patience: Patience,
+    is_ended: bool,
+    stall: Stall,
 }
 
 impl Sending {
+    /// Of the bytes from the first to behind the last, which need not be known.
+    fn new(from: From, (at, end): (u64, Option<u64>), stall: Stall) -> Self {
+        Self { from, at, end, block: Block::default(), is_ended: false, stall }
+    }
+
     fn poll<D: Downstream>(
         &mut self,
         cx: &mut Context<'_>,
         exchange: &mut Exchange,
         client: &mut D,
     ) -> Poll<Result<()>> {
-        let is_client = match self.advance(cx, exchange, client)? {
-            Waits::Nothing => return Poll::Ready(Ok(())),
-            Waits::Client => true,
-            Waits::Fill => false,
-        };
-        let progress = (is_client, exchange.bytes_out);
-        if self.stalled != Some(progress) {
-            self.stalled = Some(progress);
-            let patience = if is_client { self.patience.client } else { self.patience.idle };
-            let at = Moment::now().plus(patience);
-            client.deadline().at(self.patience.end.map_or(at, |end| end.min(at)));
+        let mut side = Side::Client;
+        if !self.is_ended {
+            side = self.advance(cx, exchange, client)?;
         }
-        ready!(client.deadline().poll_elapsed(cx));
-        let is_over = self.patience.end.is_some_and(|end| end <= Moment::now());
-        Poll::Ready(Err(ProxyError::new(match is_client {
-            _ if is_over => Kind::RouteTimeout,
-            true => Kind::ClientStalled,
-            false => Kind::BodyBroken,
-        })))
+        if self.is_ended && client.poll_flush(cx)?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        self.stall.poll(cx, side, exchange.bytes_out, client.deadline()).map(Err)
     }
 
-    /// Moves what can be moved.
+    /// Moves what can be moved; gives who is waited for.
     fn advance<D: Downstream>(
         &mut self,
         cx: &mut Context<'_>,
         exchange: &mut Exchange,
         client: &mut D,
-    ) -> Result<Waits> {
+    ) -> Result<Side> {
         loop {
             let length = self.block.len();
             if length > 0 {
                 let taken = client.poll_data(cx, &mut self.block)?;
                 exchange.bytes_out += (length - self.block.len()) as u64;
                 if taken.is_pending() {
-                    return Ok(Waits::Client);
+                    return Ok(Side::Client);
                 }
             }
             let next = match self.end {
@@ -286,11 +281,10 @@ impl Sending {
                     self.block = Block::shared(bytes.slice(..length));
                 }
                 Poll::Ready(Ok(None)) => {
+                    // Said once: where the body goes in chunks, another end would be read as another response.
                     client.end(None)?;
-                    return Ok(match client.poll_flush(cx)? {
-                        Poll::Ready(()) => Waits::Nothing,
-                        Poll::Pending => Waits::Client,
-                    });
+                    self.is_ended = true;
+                    return Ok(Side::Client);
                 }
                 Poll::Ready(Err(error)) => {
                     // What came before is the client's, who must see that the rest is missing.
@@ -302,16 +296,117 @@ impl Sending {
                         return Err(Kind::ClientGone.into());
                     }
                     let _ = client.poll_flush(cx)?;
-                    return Ok(Waits::Fill);
+                    return Ok(Side::Backend);
                 }
             }
         }
     }
 }
 
-/// What a body waits for.
-enum Waits {
-    Nothing,
-    Client,
-    Fill,
+#[cfg(test)]
+mod tests {
+    use std::{task::Waker, time::Duration};
+
+    use super::*;
+    use crate::{
+        cache::{
+            entry::Entry,
+            fill::{Bounds, Fills},
+            freshness::Times,
+            key::{Key, KeySettings},
+            policy::Policy,
+        },
+        fields::Fields,
+        h1::{RequestHead, ResponseHead},
+        http::body::Patience,
+        net::{Deadline, Piece},
+    };
+
+    /// A client that takes what it is given, and does not have it flushed at once.
+    struct Slow {
+        deadline: Deadline,
+        taken: Vec<u8>,
+        ends: usize,
+        flushes: usize,
+    }
+
+    impl Downstream for Slow {
+        fn poll_body(&mut self, _: &mut Context<'_>) -> Poll<Result<Piece>> {
+            Poll::Ready(Ok(Piece::End(None)))
+        }
+
+        fn is_body_done(&self) -> bool {
+            true
+        }
+
+        fn has_body_bytes(&self) -> bool {
+            false
+        }
+
+        fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
+        }
+
+        fn takes_interim(&self) -> bool {
+            false
+        }
+
+        fn interim(&mut self, _: &ResponseHead) {}
+
+        fn begin(&mut self, _: &ResponseHead, _: bool, _: Option<u64>) -> Result<()> {
+            Ok(())
+        }
+
+        fn distrust(&mut self) {}
+
+        fn is_begun(&self) -> bool {
+            true
+        }
+
+        fn poll_data(&mut self, _: &mut Context<'_>, block: &mut Block) -> Poll<Result<()>> {
+            self.taken.extend_from_slice(block);
+            *block = Block::default();
+            Poll::Ready(Ok(()))
+        }
+
+        fn end(&mut self, _: Option<&Fields>) -> Result<()> {
+            self.ends += 1;
+            Ok(())
+        }
+
+        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
+            self.flushes += 1;
+            if self.flushes < 4 { Poll::Pending } else { Poll::Ready(Ok(())) }
+        }
+
+        fn deadline(&self) -> &Deadline {
+            &self.deadline
+        }
+    }
+
+    #[test]
+    fn a_body_ends_once_however_often_its_last_bytes_have_to_wait() {
+        let fills = Fills::new(Bounds { max_object: 1 << 20, held: 1 << 20 });
+        let key = Key::of("http", "a", None, "/", &Fields::default(), &KeySettings::default());
+        let (mut source, reader) = fills.begin_alone(&key, 0);
+        let now = Date(1_795_000_000);
+        let head = ResponseHead { status: 404, ..ResponseHead::default() };
+        let times = Times { requested: now, received: now };
+        let (entry, _) = Entry::checked(&RequestHead::default(), head, &Policy::default(), times);
+        let variant = entry.vary.key(&Fields::default()).unwrap();
+        source.answer(Arc::new(crate::cache::fill::Answer { entry, variant, length: None, is_open: true }));
+        source.push(Bytes::from_static(b"hello"));
+        source.finish(|_, _| {});
+        let long = Duration::from_secs(3600);
+        let stall = Stall::new(Patience { idle: long, client: long, end: None });
+        let mut sending = Sending::new(From::Fill(reader, None), (0, None), stall);
+        let mut client = Slow { deadline: Deadline::new(), taken: Vec::new(), ends: 0, flushes: 0 };
+        let mut exchange = Exchange::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut turns = 0;
+        while sending.poll(&mut cx, &mut exchange, &mut client).is_pending() {
+            turns += 1;
+        }
+        assert_eq!((turns, client.ends, &client.taken[..]), (3, 1, &b"hello"[..]));
+    }
 }
