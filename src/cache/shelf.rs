@@ -189,8 +189,9 @@ impl Shelf {
         })
     }
 
-    /// Gives what lies there in the place of a validated object its newer head, or takes it out.
-    pub async fn renew(&self, object: &Object, may_stay: bool) {
+    /// Gives what lies there in the place of a validated object its newer head, or takes it out. The question was
+    /// asked at `begun`: a purge that came since is still about it.
+    pub async fn renew(&self, object: &Object, may_stay: bool, begun: u64) {
         let Some(disk) = self.disk() else { return };
         for found in disk.find(object.key.hash()) {
             let Some(record) = disk.head(found.id).await.and_then(|meta| Record::decode(&meta)) else {
@@ -200,7 +201,7 @@ impl Shelf {
                 continue;
             }
             if may_stay {
-                let record = Record { entry: object.entry.clone(), begun: now_millis(), ..record };
+                let record = Record { entry: object.entry.clone(), begun, ..record };
                 disk.update(found.id, record.encode());
             } else {
                 disk.remove(found.id);
@@ -345,13 +346,15 @@ impl Kept {
 
     /// The same with another head, which is not kept.
     pub fn with(mut self, entry: Entry) -> Self {
-        self.record = Record { entry, begun: now_millis(), ..self.record };
+        self.record = Record { entry, ..self.record };
         self
     }
 
-    /// The same with a newer head, which is kept too.
-    pub fn renewed(self, entry: Entry) -> Self {
-        let renewed = self.with(entry);
+    /// The same with a newer head, which is kept too. It was asked for at `begun`: a purge that came since is still
+    /// about it.
+    pub fn renewed(self, entry: Entry, begun: u64) -> Self {
+        let mut renewed = self.with(entry);
+        renewed.record.begun = begun;
         renewed.disk.update(renewed.id, renewed.record.encode());
         renewed
     }

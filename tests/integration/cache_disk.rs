@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     caches::{admin, purge},
-    collapse::{cached, metric},
+    collapse::{Gate, cached, metric},
     support::{Origin, Proxy, Reply, client::Response, eventually, proxy},
 };
 
@@ -274,5 +274,38 @@ fn what_operators_purge_is_gone_from_the_disk_too_and_its_neighbours_are_not() {
         );
         drop(proxy);
         fs::remove_dir_all(folder).unwrap();
+    }
+}
+
+#[test]
+fn a_purge_during_a_validation_is_about_what_lies_on_disk_too() {
+    for length in [10, 3 << 20] {
+        let (gate, body) = (Gate::default(), "x".repeat(length));
+        let (held, sent) = (gate.clone(), body.clone());
+        let origin = Origin::start(move |request| match request.header("if-none-match") {
+            Some("\"1\"") => {
+                held.pass();
+                Reply::Bytes(b"HTTP/1.1 304 X\r\nCache-Control: max-age=60\r\nETag: \"1\"\r\n\r\n".to_vec())
+            }
+            _ => fresh(&sent, "ETag: \"1\"\r\nAge: 100\r\n"),
+        });
+        let folder = proxy::folder();
+        let text = config(&folder, origin.address(), "");
+        let proxy = Proxy::start(&text);
+        proxy.get("/a");
+        eventually("it is on disk", || metric(&proxy, OBJECTS) == 1);
+        kill(proxy);
+        let proxy = start_again(&text, 1);
+        let mut client = proxy.connect();
+        client.send("GET /a HTTP/1.1\r\nHost: test\r\n\r\n");
+        eventually("the origin is asked", || origin.connections() == 2);
+        crate::caches::purge(&proxy, &serde_json::json!({"all": true, "soft": true}));
+        gate.open();
+        assert!(client.response("GET").body == body.as_bytes());
+        eventually("all is written", || metric(&proxy, "pointsman_cache_disk_waiting_bytes") == 0);
+        gate.open();
+        let next = proxy.get("/a");
+        assert_eq!(status_of(&next), "pointsman; fwd=stale; fwd-status=304; ttl=60", "{length}");
+        assert_eq!(origin.requests().len(), 3, "{length}");
     }
 }

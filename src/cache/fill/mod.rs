@@ -90,6 +90,15 @@ pub struct Fill {
     state: Mutex<State>,
 }
 
+/// When something was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// How many purges there had been.
+    purges: u64,
+    /// In milliseconds of the wall clock.
+    pub at: u64,
+}
+
 /// How a cache's fills are bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
@@ -204,17 +213,17 @@ impl Fills {
         if alone() {
             return Joined::Alone;
         }
-        let fill = self.fill(want.key.clone(), want.expected.clone(), false);
+        let fill = self.fill(want.key.clone(), want.expected.clone(), None);
         table.entry(want.key.hash()).or_default().push(fill.clone());
         drop(table);
         let reader = Reader::new(fill.clone());
         Joined::Lead(Source::new(fill), reader)
     }
 
-    /// Begins a fill that nobody joins, of what was asked for when there had been so many purges
-    /// ([`Fills::purge_count`]).
-    pub fn begin_alone(self: &Arc<Self>, key: &Key, purges: u64) -> (Source, Reader) {
-        let fill = self.fill(key.clone(), None, true);
+    /// Begins a fill that nobody joins, of what was asked for at `asked` ([`Fills::mark`]).
+    pub fn begin_alone(self: &Arc<Self>, key: &Key, asked: Mark) -> (Source, Reader) {
+        let Mark { purges, at } = asked;
+        let fill = self.fill(key.clone(), None, Some(at));
         self.table(key).entry(key.hash()).or_default().push(fill.clone());
         // Behind the entry in the table: what comes from now on finds the fill there.
         fill.state().rules.extend(self.purges_since(key, purges));
@@ -222,11 +231,13 @@ impl Fills {
         (Source::new(fill), reader)
     }
 
-    fn fill(self: &Arc<Self>, key: Key, expected: Option<Key>, is_alone: bool) -> Arc<Fill> {
+    /// `asked` is when it was asked for, of one that nobody joins.
+    fn fill(self: &Arc<Self>, key: Key, expected: Option<Key>, asked: Option<u64>) -> Arc<Fill> {
         self.counts.begun.fetch_add(1, Relaxed);
         self.counts.under_way.fetch_add(1, Relaxed);
         let id = NEXT.fetch_add(1, Relaxed);
-        let (begun, state) = (clock::unix_millis(), Mutex::new(State::new()));
+        let (is_alone, begun) = (asked.is_some(), asked.unwrap_or_else(clock::unix_millis));
+        let state = Mutex::new(State::new());
         Arc::new(Fill { id, begun, key, expected, is_alone, fills: self.clone(), state })
     }
 
@@ -246,9 +257,9 @@ impl Fills {
         }
     }
 
-    /// How many purges there have been.
-    pub fn purge_count(&self) -> u64 {
-        self.recent.count()
+    /// The present, for a request that asks without a fill: what is purged from here on is about its answer.
+    pub fn mark(&self) -> Mark {
+        Mark { purges: self.recent.count(), at: clock::unix_millis() }
     }
 
     /// The purges that may be about a key, since there had been so many.

@@ -420,7 +420,7 @@ fn nobody_joins_what_was_purged_and_neighbours_go_on() {
 #[test]
 fn a_purge_reaches_one_who_asks_alone_before_and_after_the_head() {
     let fills = Fills::new(BOUNDS);
-    let begun = fills.purge_count();
+    let begun = fills.mark();
     let (before, after) = (Rule::Uri(key("/a")), Rule::Prefix(b"http://a/".to_vec()));
     fills.purge(&Rule::Uri(key("/other")));
     fills.purge(&before);
@@ -429,7 +429,7 @@ fn a_purge_reaches_one_who_asks_alone_before_and_after_the_head() {
     fills.purge(&after);
     source.answer(fresh(true));
     source.finish(|_, given| assert_eq!(given, [before, after]));
-    let (mut source, _reader) = fills.begin_alone(&key("/a"), fills.purge_count());
+    let (mut source, _reader) = fills.begin_alone(&key("/a"), fills.mark());
     source.answer(fresh(true));
     source.finish(|_, given| assert!(given.is_empty()));
     drop(lead(&fills, "/a"));

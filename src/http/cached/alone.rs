@@ -12,7 +12,7 @@ use super::{
 use crate::{
     cache::{
         date::Date,
-        fill::Answer,
+        fill::{Answer, Mark},
         freshness::Times,
         key::Key,
         object::Object,
@@ -32,14 +32,6 @@ use crate::{
     telemetry::served,
     upstream::forward::Live,
 };
-
-/// What was when a question to the origin began.
-#[derive(Clone, Copy, Debug)]
-struct Since {
-    requested: Date,
-    /// How many purges there had been.
-    purges: u64,
-}
 
 impl Asks<'_> {
     pub(super) async fn alone<D: Downstream>(
@@ -64,7 +56,7 @@ impl Asks<'_> {
             }
         }
         exchange.cache = Some(served::Served::Miss);
-        let since = Since { requested: now(), purges: self.cache.store.fills.purge_count() };
+        let asked = self.cache.store.fills.mark();
         let is_plain = self.is_plain(&miss, exchange);
         let mut reply = self.question(&miss, is_plain, exchange, client).await;
         if let (false, Ok(Reply::Own { why, .. })) = (is_plain, &reply) {
@@ -77,9 +69,9 @@ impl Asks<'_> {
         }
         match kept {
             Some(kept) if !matches!(reply, Ok(Reply::Shared { .. } | Reply::Own { .. })) => {
-                self.finish_kept(reply, kept, exchange, client).await
+                self.finish_kept(reply, (kept, asked), exchange, client).await
             }
-            kept => self.finish((reply, kept.is_some()), miss, since, exchange, client).await,
+            kept => self.finish((reply, kept.is_some()), miss, asked, exchange, client).await,
         }
     }
 
@@ -89,14 +81,13 @@ impl Asks<'_> {
         &self,
         (reply, is_on_disk): (Result<Reply>, bool),
         miss: Miss,
-        since: Since,
+        asked: Mark,
         exchange: &mut Running,
         client: &mut D,
     ) -> Result<Served> {
-        let Since { requested, purges } = since;
         match reply {
             Ok(Reply::Shared { answer, live, .. }) if self.cache.is_storing => {
-                self.store_and_send((answer, live), purges, &miss, exchange, client).await
+                self.store_and_send((answer, live), asked, &miss, exchange, client).await
             }
             Ok(Reply::Shared { live, sticky, .. }) => {
                 CacheStatus::forwarded(miss.why).add_to(&mut exchange.response.fields);
@@ -104,14 +95,14 @@ impl Asks<'_> {
             }
             Ok(Reply::Own { live, sticky, why }) => {
                 if self.is_head && !is_on_disk {
-                    self.compare(&miss, (requested, purges), exchange);
+                    self.compare(&miss, asked, exchange);
                 }
                 let status = CacheStatus { detail: Some(why.name()), ..CacheStatus::forwarded(miss.why) };
                 status.add_to(&mut exchange.response.fields);
                 pass::deliver(self.way, live, sticky, exchange, client).await
             }
             Ok(Reply::Validated { object, stays }) => {
-                let (source, _) = self.cache.store.fills.begin_alone(&self.key, purges);
+                let (source, _) = self.cache.store.fills.begin_alone(&self.key, asked);
                 stays.settle(self.cache, miss.stored.as_ref(), &object, source);
                 self.send_validated(object, miss.why, (Some(304), false), exchange, client).await
             }
@@ -133,14 +124,14 @@ impl Asks<'_> {
     async fn finish_kept<D: Downstream>(
         &self,
         reply: Result<Reply>,
-        kept: Box<Kept>,
+        (kept, asked): (Box<Kept>, Mark),
         exchange: &mut Running,
         client: &mut D,
     ) -> Result<Served> {
         let may_be_stale = kept.record.entry.freshness.may_serve_on_error(&self.control, now());
         let (kept, how) = match reply {
             Ok(Reply::Validated { object, stays }) => {
-                (Box::new(stays.settle_kept(*kept, &object)), How::Validated(Forward::Stale))
+                (Box::new(stays.settle_kept(*kept, &object, asked.at)), How::Validated(Forward::Stale))
             }
             Ok(Reply::Failing { status }) => (kept, How::Failed(Some(status))),
             Err(error) if may_be_stale && join::is_of_origin(&error) => (kept, How::Failed(None)),
@@ -201,18 +192,17 @@ impl Asks<'_> {
         self.key.clone().with("credentials", b"")
     }
 
-    /// Has the body stored by a task of its own, and reads it from there like others do. `purges` is how many there
-    /// had been when it was asked for.
+    /// Has the body stored by a task of its own, and reads it from there like others do.
     async fn store_and_send<D: Downstream>(
         &self,
         (answer, live): (Arc<Answer>, Live),
-        purges: u64,
+        asked: Mark,
         miss: &Miss,
         exchange: &mut Running,
         client: &mut D,
     ) -> Result<Served> {
         self.cache.store.unshared.clear(&self.key);
-        let (mut source, reader) = self.cache.store.fills.begin_alone(&self.key, purges);
+        let (mut source, reader) = self.cache.store.fills.begin_alone(&self.key, asked);
         source.answer(answer.clone());
         let idle = self.way.route.tunnel_idle;
         let alive = exchange.place().0.begin_fetch();
@@ -229,16 +219,17 @@ impl Asks<'_> {
     }
 
     /// What a response to HEAD says of the stored response to GET (RFC 9111 §4.3.5).
-    fn compare(&self, miss: &Miss, (requested, purges): (Date, u64), exchange: &mut Exchange) {
+    fn compare(&self, miss: &Miss, asked: Mark, exchange: &mut Exchange) {
         let Some(stored) = miss.stored.as_ref().filter(|_| !self.control.no_store) else { return };
         match head_effect(&exchange.response, &stored.entry.head.fields, stored.body.length) {
             HeadEffect::Update => {
                 // What is updated is a response to GET.
                 exchange.request.method = Method::Get;
-                let (newer, times) = (&exchange.response.fields, Times { requested, received: now() });
+                let (newer, times) =
+                    (&exchange.response.fields, Times { requested: Date(asked.at / 1000), received: now() });
                 let (object, stays) = origin::updated(self.cache, stored, &exchange.request, newer, times);
                 exchange.request.method = Method::Head;
-                let (source, _) = self.cache.store.fills.begin_alone(&self.key, purges);
+                let (source, _) = self.cache.store.fills.begin_alone(&self.key, asked);
                 stays.settle(self.cache, Some(stored), &object, source);
             }
             HeadEffect::Expire => stored.invalidate(),

@@ -183,7 +183,7 @@ impl Fetch {
         let may_be_stale = kept.record.entry.freshness.may_serve_on_error(&self.control, now());
         let answered = match reply {
             Ok(Reply::Validated { object, stays }) => {
-                let kept = Box::new(stays.settle_kept(*kept, &object));
+                let kept = Box::new(stays.settle_kept(*kept, &object, source.begun()));
                 Answered::Kept { kept, how: How::Validated(Forward::Stale) }
             }
             Ok(Reply::Failing { status }) => Answered::Kept { kept, how: How::Failed(Some(status)) },

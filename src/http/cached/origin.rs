@@ -82,6 +82,7 @@ impl Stays {
         object: &Arc<Object>,
         source: Source,
     ) {
+        let begun = source.begun();
         source.object(object.clone(), Origin::Validated, |rules| match (self, before) {
             (Self::Updated, Some(before)) => cache.replace(before, object.clone(), rules),
             (Self::No, Some(before)) => cache.remove(before),
@@ -92,14 +93,14 @@ impl Stays {
             Self::No => false,
             Self::AsItIs => return,
         };
-        renew(cache, object, stays);
+        renew(cache, object, stays, begun);
     }
 
-    /// The same of something that is only on disk; gives it with its newer head.
-    pub(super) fn settle_kept(self, kept: Kept, object: &Object) -> Kept {
+    /// The same of something that is only on disk, about which the question was asked at `begun`; gives it with its newer head.
+    pub(super) fn settle_kept(self, kept: Kept, object: &Object, begun: u64) -> Kept {
         let entry = object.entry.clone();
         match self {
-            Self::Updated => kept.renewed(entry),
+            Self::Updated => kept.renewed(entry, begun),
             Self::No => {
                 kept.remove();
                 kept.with(entry)
@@ -110,10 +111,10 @@ impl Stays {
 }
 
 /// Gives what lies on disk in the place of `object` its head, or takes it out; soon.
-fn renew(cache: &Arc<Cache>, object: &Arc<Object>, stays: bool) {
+fn renew(cache: &Arc<Cache>, object: &Arc<Object>, stays: bool, begun: u64) {
     if cache.store.shelf.may_have(&object.key) {
         let (cache, object) = (cache.clone(), object.clone());
-        tokio::task::spawn_local(async move { cache.store.shelf.renew(&object, stays).await });
+        tokio::task::spawn_local(async move { cache.store.shelf.renew(&object, stays, begun).await });
     }
 }
 
@@ -293,7 +294,7 @@ pub(super) fn note(cache: &Arc<Cache>, key: &Key, stored: Option<&Arc<Object>>, 
     cache.store.unshared.set(key, Moment::now().plus(long));
     if let Some(stored) = stored.filter(|_| status < 400) {
         cache.remove(stored);
-        renew(cache, stored, false);
+        renew(cache, stored, false, 0);
     }
 }
 

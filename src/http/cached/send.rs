@@ -388,7 +388,7 @@ mod tests {
     fn a_body_ends_once_however_often_its_last_bytes_have_to_wait() {
         let fills = Fills::new(Bounds { max_object: 1 << 20, held: 1 << 20 });
         let key = Key::of("http", "a", None, "/", &Fields::default(), &KeySettings::default());
-        let (mut source, reader) = fills.begin_alone(&key, 0);
+        let (mut source, reader) = fills.begin_alone(&key, fills.mark());
         let now = Date(1_795_000_000);
         let head = ResponseHead { status: 404, ..ResponseHead::default() };
         let times = Times { requested: now, received: now };
