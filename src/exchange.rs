@@ -17,7 +17,7 @@ use crate::{
     fields::{Fields, Known},
     h1::{RequestHead, ResponseHead, Version, head::write_number},
     moment::Moment,
-    net::{Block, Deadline, Piece},
+    net::{BodyFrame, Buffer, Deadline},
     telemetry::{
         access_log::{write_json, write_quoted},
         clock,
@@ -347,7 +347,7 @@ pub struct TlsFacts {
 /// ended without waiting; the `poll_` methods give back-pressure and bring it out.
 pub trait Downstream {
     /// The next of the request body. After its end, `End` again.
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece>>;
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>>;
 
     /// Whether the request body was read to its end.
     fn is_body_done(&self) -> bool;
@@ -375,7 +375,7 @@ pub trait Downstream {
     fn is_begun(&self) -> bool;
 
     /// Takes some of the response body; ready when the whole block is taken.
-    fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Block) -> Poll<Result<()>>;
+    fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Buffer) -> Poll<Result<()>>;
 
     /// Ends the response body.
     fn end(&mut self, trailers: Option<&Fields>) -> Result<()>;

@@ -12,7 +12,7 @@ use crate::{
     exchange::{Downstream, Exchange},
     h1::Framing,
     moment::Moment,
-    net::{Block, Deadline, Incoming, Piece, wire::BodyError},
+    net::{BodyFrame, BodyReader, Buffer, Deadline, http1_stream::BodyError},
     upstream::{forward::Live, upload::Waiting, verdict},
 };
 
@@ -35,10 +35,10 @@ pub async fn relay<D: Downstream>(
     patience: Patience,
 ) -> Result<()> {
     let framing = match &live.incoming {
-        Incoming::Done => Framing::None,
-        Incoming::Length(length) => Framing::Length(*length),
-        Incoming::Chunked(_) => Framing::Chunked,
-        Incoming::UntilClose => Framing::UntilClose,
+        BodyReader::Done => Framing::None,
+        BodyReader::Length(length) => Framing::Length(*length),
+        BodyReader::Chunked(_) => Framing::Chunked,
+        BodyReader::UntilClose => Framing::UntilClose,
     };
     let has_no_body = exchange.request.method == crate::h1::Method::Head
         || matches!(exchange.response.status, 204 | 304)
@@ -50,7 +50,7 @@ pub async fn relay<D: Downstream>(
     };
     client.begin(&exchange.response, !has_no_body, length)?;
     let mut relay =
-        Relay { live: Some(live), block: Block::default(), is_ended: false, stall: Stall::new(patience) };
+        Relay { live: Some(live), block: Buffer::default(), is_ended: false, stall: Stall::new(patience) };
     let result = poll_fn(|cx| relay.poll(cx, exchange, client)).await;
     if let (Err(error), Some(live)) = (&result, &relay.live) {
         observe(live, error.kind());
@@ -71,7 +71,7 @@ pub(super) fn observe(live: &Live, kind: Kind) {
 struct Relay {
     /// Given back once the backend's part is over, while the client may still be reading.
     live: Option<Live>,
-    block: Block,
+    block: Buffer,
     is_ended: bool,
     stall: Stall,
 }
@@ -158,11 +158,11 @@ impl Relay {
             }
             let Some(live) = &mut self.live else { return Ok(Side::Client) };
             match live.wire.poll_body(cx, &mut live.incoming) {
-                Poll::Ready(Ok(Piece::Data(block))) => {
+                Poll::Ready(Ok(BodyFrame::Data(block))) => {
                     live.permit.count_bytes(block.len() as u64);
                     self.block = block;
                 }
-                Poll::Ready(Ok(Piece::End(trailers))) => {
+                Poll::Ready(Ok(BodyFrame::End(trailers))) => {
                     client.end(trailers.as_deref())?;
                     self.is_ended = true;
                     exchange.bytes_in = live.upload.bytes;
@@ -178,7 +178,7 @@ impl Relay {
                 }
                 Poll::Pending => {
                     // Empty, but of full size: who waits holds nothing.
-                    self.block = Block::default();
+                    self.block = Buffer::default();
                     self.upload(cx, exchange, client)?;
                     let _ = client.poll_flush(cx)?;
                     return Ok(Side::Backend);

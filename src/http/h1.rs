@@ -24,7 +24,10 @@ use crate::{
         head::{write_field, write_fields, write_number, write_status},
     },
     moment::Moment,
-    net::{Block, Deadline, Incoming, Outgoing, Piece, Plain, Stream, Wire, wire::BodyError},
+    net::{
+        BodyFrame, BodyReader, BodyWriter, Buffer, Deadline, Http1Stream, Plain, Stream,
+        http1_stream::BodyError,
+    },
     runtime::{Permit, Slot, Worker},
 };
 
@@ -32,7 +35,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Connection {
     /// Its bytes.
-    pub wire: Wire,
+    pub wire: Http1Stream,
     /// The deadline of whatever it waits for.
     pub deadline: Deadline,
     /// Who is at its other end.
@@ -70,7 +73,13 @@ pub enum Become {
 
 impl Connection {
     /// A new connection.
-    pub fn new(wire: Wire, peer: Rc<Peer>, worker: Rc<Worker>, listener: Slot, permit: Permit) -> Self {
+    pub fn new(
+        wire: Http1Stream,
+        peer: Rc<Peer>,
+        worker: Rc<Worker>,
+        listener: Slot,
+        permit: Permit,
+    ) -> Self {
         Self { wire, deadline: Deadline::new(), peer, worker, listener, permit }
     }
 
@@ -238,10 +247,10 @@ const LINGER_BYTES: usize = 1024 * 1024;
 
 /// The client's side of one request.
 struct Client<'a> {
-    wire: &'a mut Wire,
+    wire: &'a mut Http1Stream,
     deadline: &'a Deadline,
-    incoming: Incoming,
-    outgoing: Outgoing,
+    incoming: BodyReader,
+    outgoing: BodyWriter,
     version: Version,
     /// The connection closes after this response.
     is_last: bool,
@@ -260,8 +269,8 @@ impl<'a> Client<'a> {
             deadline: &connection.deadline,
             worker: &connection.worker,
             listener: connection.listener,
-            incoming: Incoming::new(framing),
-            outgoing: Outgoing::default(),
+            incoming: BodyReader::new(framing),
+            outgoing: BodyWriter::default(),
             is_begun: false,
             is_until_close: false,
         }
@@ -271,7 +280,7 @@ impl<'a> Client<'a> {
         let is_chunked = has_body && length.is_none() && self.version == Version::Http11;
         self.is_until_close = has_body && length.is_none() && !is_chunked;
         self.is_last |= self.is_until_close;
-        self.outgoing = Outgoing::new(is_chunked);
+        self.outgoing = BodyWriter::new(is_chunked);
         let out = self.wire.output();
         out.reserve(512);
         write_status(head.status, out);
@@ -299,7 +308,7 @@ impl<'a> Client<'a> {
 }
 
 impl Downstream for Client<'_> {
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece>> {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
         self.wire.poll_body(cx, &mut self.incoming).map_err(|error| match error {
             BodyError::Io(error) => ProxyError::because(Kind::ClientGone, error),
             BodyError::Early => Kind::ClientGone.into(),
@@ -372,7 +381,7 @@ impl Downstream for Client<'_> {
         self.is_begun
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Block) -> Poll<Result<()>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Buffer) -> Poll<Result<()>> {
         self.outgoing
             .poll_send(cx, self.wire, block)
             .map_err(|error| ProxyError::because(Kind::ClientGone, error))

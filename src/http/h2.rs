@@ -32,7 +32,7 @@ use crate::{
     fields::{Fields, Known},
     h1::{HeadLimits, Method, ResponseHead},
     moment::Moment,
-    net::{Block, Deadline, Piece, Stream},
+    net::{BodyFrame, Buffer, Deadline, Stream},
     runtime::{Slot, Worker},
 };
 
@@ -272,9 +272,9 @@ fn gone(error: h2::Error) -> ProxyError {
 }
 
 impl Downstream for Client {
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece>> {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
         let Some(body) = self.body.as_mut().filter(|_| !self.is_body_done) else {
-            return Poll::Ready(Ok(Piece::End(None)));
+            return Poll::Ready(Ok(BodyFrame::End(None)));
         };
         if self.taken > 0 {
             // What was handed out before has gone on by now: the client may send as much again.
@@ -283,7 +283,7 @@ impl Downstream for Client {
         if let Some(data) = ready!(body.poll_data(cx)).transpose().map_err(gone)? {
             self.taken = data.len();
             self.is_body_done = body.is_end_stream();
-            return Poll::Ready(Ok(Piece::Data(Block::copy_of(&data))));
+            return Poll::Ready(Ok(BodyFrame::Data(Buffer::copy_of(&data))));
         }
         let trailers = ready!(body.poll_trailers(cx)).map_err(gone)?;
         self.is_body_done = true;
@@ -292,7 +292,7 @@ impl Downstream for Client {
             map.iter().for_each(|(name, value)| fields.push(name.as_str(), value.as_bytes()));
             Box::new(fields)
         });
-        Poll::Ready(Ok(Piece::End(trailers)))
+        Poll::Ready(Ok(BodyFrame::End(trailers)))
     }
 
     fn is_body_done(&self) -> bool {
@@ -340,7 +340,7 @@ impl Downstream for Client {
         self.is_begun
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Block) -> Poll<Result<()>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Buffer) -> Poll<Result<()>> {
         if block.is_empty() || self.is_ended {
             return Poll::Ready(Ok(()));
         }
@@ -415,7 +415,7 @@ fn append(map: &mut http::HeaderMap, name: &[u8], value: &[u8]) {
 
 /// A stream of which some was read already.
 struct Prefixed {
-    first: Block,
+    first: Buffer,
     stream: Stream,
 }
 
@@ -432,7 +432,7 @@ impl AsyncRead for Prefixed {
         into.put_slice(self.first.get(..length).unwrap_or_default());
         self.first.advance(length);
         if self.first.is_empty() {
-            self.first = Block::default();
+            self.first = Buffer::default();
         }
         Poll::Ready(Ok(()))
     }

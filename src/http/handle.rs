@@ -19,7 +19,7 @@ use crate::{
     fields::Known,
     h1::Method,
     moment::Moment,
-    net::Block,
+    net::Buffer,
     runtime::{Action, Listener, Route, Slot, Worker, WorkerSnapshot},
     upstream::forward::Live,
 };
@@ -281,7 +281,7 @@ pub(super) async fn send<D: Downstream>(exchange: &mut Exchange, client: &mut D,
     if has_body {
         exchange.bytes_out += body.len() as u64;
     }
-    let mut block = Block::copy_of(if has_body { body } else { b"" });
+    let mut block = Buffer::copy_of(if has_body { body } else { b"" });
     client.deadline().at(Moment::now().plus(OWN_PATIENCE));
     poll_fn(|cx| {
         if client.poll_data(cx, &mut block)?.is_ready() {

@@ -12,7 +12,7 @@ use tokio::io::AsyncWrite;
 use super::{h1::Connection, handle::Tunnel};
 use crate::{
     moment::Moment,
-    net::{Block, Deadline, Wire},
+    net::{Buffer, Deadline, Http1Stream},
 };
 
 /// Joins the client with the backend until both are done, one breaks, or both are silent for too long.
@@ -50,7 +50,7 @@ pub async fn join(mut connection: Box<Connection>, tunnel: Tunnel) {
 /// One direction of a tunnel.
 #[derive(Debug, Default)]
 struct Direction {
-    block: Block,
+    block: Buffer,
     bytes: u64,
     state: State,
 }
@@ -65,7 +65,12 @@ enum State {
 }
 
 impl Direction {
-    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Wire, to: &mut Wire) -> Poll<io::Result<()>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Http1Stream,
+        to: &mut Http1Stream,
+    ) -> Poll<io::Result<()>> {
         while self.state == State::Open {
             while !self.block.is_empty() {
                 let written = ready!(Pin::new(&mut to.stream).poll_write(cx, &self.block))?;
@@ -79,7 +84,7 @@ impl Direction {
                 Poll::Ready(block) => self.block = block?,
                 Poll::Pending => {
                     // Empty, but of full size: who waits holds nothing.
-                    self.block = Block::default();
+                    self.block = Buffer::default();
                     let _ = Pin::new(&mut to.stream).poll_flush(cx)?;
                     return Poll::Pending;
                 }

@@ -27,7 +27,7 @@ use crate::{
     },
     moment::Moment,
     net::{
-        Block, Deadline, Plain, Stream, Wire,
+        Buffer, Deadline, Http1Stream, Plain, Stream,
         proxy_protocol::{self, Parsed},
     },
     runtime::{
@@ -78,9 +78,9 @@ async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<(Box<Connection>
         source.is_some_and(|(address, _)| networks.iter().any(|network| network.contains(&address)));
     // What came with the connection, or right behind it, is here already: a read now saves a turn of
     // the event loop.
-    let mut first = Block::default();
+    let mut first = Buffer::default();
     if listener.tls.is_none() && !is_behind_proxy {
-        let mut block = Block::take();
+        let mut block = Buffer::take();
         if let Ok((_, length)) = rustix::net::recv(socket.as_fd(), block.room(), RecvFlags::DONTWAIT) {
             if length == 0 {
                 return None;
@@ -95,7 +95,7 @@ async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<(Box<Connection>
     }
     let Some(tls) = &listener.tls else {
         let peer = Rc::new(peer(listener, source, None));
-        let wire = Wire::new(Stream::Plain(plain), first);
+        let wire = Http1Stream::new(Stream::Plain(plain), first);
         return Some((Box::new(Connection::new(wire, peer, worker, slot, permit)), false));
     };
     let begun = snapshot.shared.config.trace.is_on().then(Moment::now);
@@ -121,7 +121,7 @@ async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<(Box<Connection>
     });
     let facts = TlsFacts { version, server_name, handshake: RefCell::new(handshake) };
     let peer = Rc::new(peer(listener, source, Some(facts)));
-    let wire = Wire::new(Stream::TlsServer(Box::new(stream)), Block::default());
+    let wire = Http1Stream::new(Stream::TlsServer(Box::new(stream)), Buffer::default());
     Some((Box::new(Connection::new(wire, peer, worker, slot, permit)), is_http2))
 }
 
@@ -154,7 +154,7 @@ async fn read_proxy_header(plain: &Plain) -> Option<Named> {
     let Plain::Tcp(stream) = plain else { return Some(None) };
     let deadline = Deadline::new();
     deadline.after(PROXY_DEADLINE);
-    let mut block = Block::take();
+    let mut block = Buffer::take();
     let mut header = std::pin::pin!(async {
         loop {
             let ready = stream.ready(Interest::READABLE).await?;

@@ -11,7 +11,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-use super::block::Block;
+use super::buffer::Buffer;
 
 /// Bytes without TLS.
 #[derive(Debug)]
@@ -79,8 +79,8 @@ pub enum Stream {
 
 impl Stream {
     /// Reads what has come into a block of the worker's pool; an empty block is the end of the stream.
-    pub fn poll_block(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Block>> {
-        let mut block = Block::take();
+    pub fn poll_block(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Buffer>> {
+        let mut block = Buffer::take();
         let mut into = ReadBuf::new(block.room());
         ready!(Pin::new(self).poll_read(cx, &mut into))?;
         let length = into.filled().len();

@@ -25,7 +25,7 @@ use crate::{
     fields::Known,
     h1::{Framing, HeadError, HeadLimits, ResponseHead, Scan, framing::keeps_alive},
     moment::Moment,
-    net::{Deadline, Incoming, Wire, dial},
+    net::{BodyReader, Deadline, Http1Stream, dial},
 };
 
 /// The attempts of one exchange; one is made at a time.
@@ -48,8 +48,8 @@ struct Progress {
 
 /// A connection that a response head came over.
 pub(super) struct Answer {
-    wire: Wire,
-    incoming: Incoming,
+    wire: Http1Stream,
+    incoming: BodyReader,
     is_reusable: bool,
 }
 
@@ -178,7 +178,7 @@ impl Attempt<'_> {
         permit: &Permit,
         exchange: &Exchange,
         client: &mut D,
-    ) -> Result<Wire> {
+    ) -> Result<Http1Stream> {
         let within = Moment::now().plus(self.order.group.upstream.conf.connect_timeout);
         client.deadline().at(self.order.end.map_or(within, |end| end.min(within)));
         let mut dial = std::pin::pin!(permit.dial(&exchange.host));
@@ -198,7 +198,7 @@ impl Attempt<'_> {
     /// Sends the request over `wire` and reads the response head.
     async fn exchange<D: Downstream>(
         &mut self,
-        mut wire: Wire,
+        mut wire: Http1Stream,
         exchange: &mut Exchange,
         client: &mut D,
     ) -> Result<Answer> {
@@ -212,10 +212,10 @@ impl Attempt<'_> {
         };
         poll_fn(|cx| self.poll_response(cx, &mut wire, exchange, client, &mut progress)).await?;
         let incoming = Framing::of_response(&exchange.response, &exchange.request.method)
-            .map(Incoming::new)
+            .map(BodyReader::new)
             .map_err(|what| ProxyError::new(Kind::BadResponse(what)))?;
         let is_reusable = keeps_alive(exchange.response.version, &exchange.response.fields)
-            && !matches!(incoming, Incoming::UntilClose)
+            && !matches!(incoming, BodyReader::UntilClose)
             && exchange.response.status != 101;
         Ok(Answer { wire, incoming, is_reusable })
     }
@@ -224,7 +224,7 @@ impl Attempt<'_> {
     fn poll_response<D: Downstream>(
         &mut self,
         cx: &mut Context<'_>,
-        wire: &mut Wire,
+        wire: &mut Http1Stream,
         exchange: &mut Exchange,
         client: &mut D,
         progress: &mut Progress,
@@ -343,7 +343,7 @@ impl Attempt<'_> {
 /// Reads a response head.
 fn poll_head(
     cx: &mut Context<'_>,
-    wire: &mut Wire,
+    wire: &mut Http1Stream,
     head: &mut ResponseHead,
     scan: &mut Scan,
 ) -> Result<Poll<()>> {

@@ -8,7 +8,7 @@ use crate::{
     error::Result,
     exchange::{Downstream, Exchange},
     moment::Moment,
-    net::{Incoming, Wire},
+    net::{BodyReader, Http1Stream},
 };
 
 /// What of the request goes upstream.
@@ -37,9 +37,9 @@ pub struct Live {
     /// The place at the backend.
     pub permit: Permit,
     /// The connection.
-    pub wire: Wire,
+    pub wire: Http1Stream,
     /// Where reading the body stands.
-    pub incoming: Incoming,
+    pub incoming: BodyReader,
     /// What is left of the request body.
     pub upload: Upload,
     /// Whether the connection may be used again once both bodies are through.

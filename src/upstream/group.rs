@@ -21,7 +21,7 @@ use crate::{
     health::passive::Verdict,
     moment::Moment,
     net::{
-        Block, Stream, Wire,
+        Buffer, Http1Stream, Stream,
         dial::{self, Target},
     },
     telemetry::metrics::{BackendSeries, WorkerSeries},
@@ -225,14 +225,14 @@ impl Permit {
     }
 
     /// An idle connection to the backend.
-    pub fn reuse(&self, now: Moment) -> Option<Wire> {
+    pub fn reuse(&self, now: Moment) -> Option<Http1Stream> {
         let wire = self.group.pool(self.index)?.take(now)?;
         self.group.worker.pool_reused.add(1);
         Some(wire)
     }
 
     /// Keeps a connection for the next exchange.
-    pub fn keep(&self, wire: Wire, now: Moment) {
+    pub fn keep(&self, wire: Http1Stream, now: Moment) {
         if let Some(pool) = self.group.pool(self.index) {
             pool.put(wire, now);
         }
@@ -247,7 +247,7 @@ impl Permit {
     }
 
     /// A new connection. `host` is the request's, for TLS where no other name is given.
-    pub async fn dial(&self, host: &str) -> Result<Wire> {
+    pub async fn dial(&self, host: &str) -> Result<Http1Stream> {
         let backend = self.backend().ok_or(Kind::NoBackend)?;
         self.group.worker.pool_dialled.add(1);
         let plain = match &backend.address {
@@ -279,7 +279,7 @@ impl Permit {
                 dial::tls(plain, tls.config.clone(), name).await?
             }
         };
-        Ok(Wire::new(stream, Block::default()))
+        Ok(Http1Stream::new(stream, Buffer::default()))
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     moment::Moment,
-    net::{Plain, Stream, Wire},
+    net::{Http1Stream, Plain, Stream},
 };
 
 /// Connections that wait for the next exchange; the one used last is used first, so that the surplus
@@ -24,7 +24,7 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    wire: Wire,
+    wire: Http1Stream,
     since: Moment,
 }
 
@@ -49,7 +49,7 @@ impl Pool {
     }
 
     /// A connection that is still whole as far as can be seen.
-    pub fn take(&self, now: Moment) -> Option<Wire> {
+    pub fn take(&self, now: Moment) -> Option<Http1Stream> {
         let mut idle = self.idle.borrow_mut();
         while let Some(mut candidate) = idle.pop() {
             if now.since(candidate.since) < self.timeout.get() && is_quiet(&mut candidate.wire.stream) {
@@ -60,7 +60,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose exchange ended cleanly.
-    pub fn put(&self, mut wire: Wire, now: Moment) {
+    pub fn put(&self, mut wire: Http1Stream, now: Moment) {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < self.most.get() && wire.input().is_empty() {
             wire.rest();

@@ -5,15 +5,15 @@ use std::task::{Context, Poll};
 use crate::{
     error::{Kind, ProxyError, Result},
     exchange::Downstream,
-    net::{Block, Outgoing, Piece, Wire},
+    net::{BodyFrame, BodyWriter, Buffer, Http1Stream},
 };
 
 /// Where sending a request body stands. One upload serves every attempt of an exchange.
 #[derive(Debug)]
 pub struct Upload {
-    outgoing: Outgoing,
+    outgoing: BodyWriter,
     chunked: bool,
-    block: Block,
+    block: Buffer,
     /// What came so far, while it is small enough to be sent again.
     replay: Option<Vec<u8>>,
     replay_limit: usize,
@@ -46,9 +46,9 @@ impl Upload {
     /// Of a body that goes upstream in chunks, or by length; `limit` and `replay_limit` are in bytes.
     pub fn new(has_body: bool, chunked: bool, limit: u64, replay_limit: usize) -> Self {
         Self {
-            outgoing: Outgoing::new(chunked),
+            outgoing: BodyWriter::new(chunked),
             chunked,
-            block: Block::default(),
+            block: Buffer::default(),
             replay: (replay_limit > 0).then(Vec::new),
             replay_limit,
             replayed: 0,
@@ -77,8 +77,8 @@ impl Upload {
 
     /// Begins another attempt. Only when [`Upload::is_replayable`].
     pub fn begin_again(&mut self) {
-        self.outgoing = Outgoing::new(self.chunked);
-        self.block = Block::default();
+        self.outgoing = BodyWriter::new(self.chunked);
+        self.block = Buffer::default();
         self.replayed = 0;
         self.is_sent = self.is_ended && self.bytes == 0 && !self.chunked;
         self.is_refused = false;
@@ -90,7 +90,7 @@ impl Upload {
         &mut self,
         cx: &mut Context<'_>,
         client: &mut D,
-        wire: &mut Wire,
+        wire: &mut Http1Stream,
     ) -> Result<Waiting> {
         loop {
             if self.is_sent || self.is_refused {
@@ -105,7 +105,7 @@ impl Upload {
                 Poll::Pending => return Ok(Waiting::Backend),
             }
             if let Some(kept) = self.replay.as_ref().filter(|kept| self.replayed < kept.len()) {
-                self.block = Block::copy_of(kept.get(self.replayed..).unwrap_or_default());
+                self.block = Buffer::copy_of(kept.get(self.replayed..).unwrap_or_default());
                 self.replayed = kept.len();
                 continue;
             }
@@ -118,16 +118,16 @@ impl Upload {
                 Poll::Ready(piece) => self.take(piece?, wire)?,
                 Poll::Pending => {
                     // Empty, but of full size: who waits holds nothing.
-                    self.block = Block::default();
+                    self.block = Buffer::default();
                     return Ok(Waiting::Client);
                 }
             }
         }
     }
 
-    fn take(&mut self, piece: Piece, wire: &mut Wire) -> Result<()> {
+    fn take(&mut self, piece: BodyFrame, wire: &mut Http1Stream) -> Result<()> {
         match piece {
-            Piece::Data(block) => {
+            BodyFrame::Data(block) => {
                 self.bytes += block.len() as u64;
                 if self.limit > 0 && self.bytes > self.limit {
                     return Err(ProxyError::new(Kind::BodyTooLarge));
@@ -141,7 +141,7 @@ impl Upload {
                 }
                 self.block = block;
             }
-            Piece::End(trailers) => {
+            BodyFrame::End(trailers) => {
                 self.is_ended = true;
                 self.is_sent = true;
                 self.outgoing.end(wire, trailers.as_deref());

@@ -35,7 +35,7 @@ use crate::{
         pass::{self, Onward, Way},
     },
     moment::Moment,
-    net::Incoming,
+    net::BodyReader,
     runtime::{Action, Listener, Route, Snapshot, Worker},
     telemetry::clock,
     upstream::forward::Live,
@@ -206,7 +206,7 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
 
 /// Reads what is left of a response, so that the connection can be used again.
 async fn discard(Rest { live, idle }: Rest) {
-    if matches!(live.incoming, Incoming::Done) {
+    if matches!(live.incoming, BodyReader::Done) {
         return body::release(live);
     }
     let patience = body::Patience { idle, client: idle, end: Some(Moment::now().plus(REST)) };

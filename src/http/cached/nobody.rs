@@ -11,7 +11,7 @@ use crate::{
     exchange::Downstream,
     fields::Fields,
     h1::ResponseHead,
-    net::{Block, Deadline, Piece},
+    net::{BodyFrame, Buffer, Deadline},
 };
 
 /// Nobody. What it is sent goes nowhere.
@@ -37,9 +37,13 @@ impl<'a> Nobody<'a> {
 }
 
 impl Downstream for Nobody<'_> {
-    fn poll_body(&mut self, _: &mut Context<'_>) -> Poll<Result<Piece>> {
+    fn poll_body(&mut self, _: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
         let body = std::mem::take(&mut self.body);
-        Poll::Ready(Ok(if body.is_empty() { Piece::End(None) } else { Piece::Data(Block::shared(body)) }))
+        Poll::Ready(Ok(if body.is_empty() {
+            BodyFrame::End(None)
+        } else {
+            BodyFrame::Data(Buffer::shared(body))
+        }))
     }
 
     fn is_body_done(&self) -> bool {
@@ -74,8 +78,8 @@ impl Downstream for Nobody<'_> {
         false
     }
 
-    fn poll_data(&mut self, _: &mut Context<'_>, block: &mut Block) -> Poll<Result<()>> {
-        *block = Block::default();
+    fn poll_data(&mut self, _: &mut Context<'_>, block: &mut Buffer) -> Poll<Result<()>> {
+        *block = Buffer::default();
         Poll::Ready(Ok(()))
     }
 

@@ -29,7 +29,7 @@ use crate::{
         pass::{self, Onward, Way},
     },
     moment::Moment,
-    net::Incoming,
+    net::BodyReader,
     upstream::forward::Live,
 };
 
@@ -260,11 +260,11 @@ fn judge(
     let is_stored = question.cache.is_storing;
     let verdict = if is_stored { verdict } else { may_be_shared(&entry, exchange) };
     let length = match &live.incoming {
-        Incoming::Done => Some(0),
-        Incoming::Length(length) => Some(*length),
-        Incoming::Chunked(_) | Incoming::UntilClose => None,
+        BodyReader::Done => Some(0),
+        BodyReader::Length(length) => Some(*length),
+        BodyReader::Chunked(_) | BodyReader::UntilClose => None,
     };
-    let is_endless = matches!(live.incoming, Incoming::UntilClose);
+    let is_endless = matches!(live.incoming, BodyReader::UntilClose);
     let most = question.cache.longest();
     let why = match verdict {
         Err(refusal) => Some(Why::Refused(refusal)),

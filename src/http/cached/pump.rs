@@ -19,7 +19,7 @@ use crate::{
     error::Kind,
     http::body,
     moment::Moment,
-    net::{Deadline, Piece},
+    net::{BodyFrame, Deadline},
     upstream::forward::Live,
 };
 
@@ -99,7 +99,7 @@ impl Pump {
                 ready!(keeping.poll_room(cx));
             }
             match self.live.wire.poll_body(cx, &mut self.live.incoming) {
-                Poll::Ready(Ok(Piece::Data(block))) => {
+                Poll::Ready(Ok(BodyFrame::Data(block))) => {
                     self.live.permit.count_bytes(block.len() as u64);
                     let chunk = block.to_shared();
                     if let Some(keeping) = &mut self.keeping {
@@ -111,7 +111,7 @@ impl Pump {
                     self.deadline.at(Moment::now().plus(self.idle));
                 }
                 // Trailers are for the one who asked, and not stored.
-                Poll::Ready(Ok(Piece::End(_))) => return Poll::Ready(Ended::Whole),
+                Poll::Ready(Ok(BodyFrame::End(_))) => return Poll::Ready(Ended::Whole),
                 Poll::Ready(Err(_)) => return Poll::Ready(Ended::Broken),
                 Poll::Pending => {
                     ready!(self.deadline.poll_elapsed(cx));

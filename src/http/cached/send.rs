@@ -29,7 +29,7 @@ use crate::{
         handle::Served,
         pass,
     },
-    net::Block,
+    net::Buffer,
     telemetry::served,
 };
 
@@ -226,7 +226,7 @@ struct Sending {
     at: u64,
     /// Behind the last byte that goes out; none while that is not known.
     end: Option<u64>,
-    block: Block,
+    block: Buffer,
     is_ended: bool,
     stall: Stall,
 }
@@ -234,7 +234,7 @@ struct Sending {
 impl Sending {
     /// Of the bytes from the first to behind the last, which need not be known.
     fn new(from: From, (at, end): (u64, Option<u64>), stall: Stall) -> Self {
-        Self { from, at, end, block: Block::default(), is_ended: false, stall }
+        Self { from, at, end, block: Buffer::default(), is_ended: false, stall }
     }
 
     fn poll<D: Downstream>(
@@ -278,7 +278,7 @@ impl Sending {
                     let most = self.end.map_or(u64::MAX, |end| end - self.at);
                     let length = bytes.len().min(usize::try_from(most).unwrap_or(usize::MAX));
                     self.at += length as u64;
-                    self.block = Block::shared(bytes.slice(..length));
+                    self.block = Buffer::shared(bytes.slice(..length));
                 }
                 Poll::Ready(Ok(None)) => {
                     // Said once: where the body goes in chunks, another end would be read as another response.
@@ -319,7 +319,7 @@ mod tests {
         fields::Fields,
         h1::{RequestHead, ResponseHead},
         http::body::Patience,
-        net::{Deadline, Piece},
+        net::{BodyFrame, Deadline},
     };
 
     /// A client that takes what it is given, and does not have it flushed at once.
@@ -331,8 +331,8 @@ mod tests {
     }
 
     impl Downstream for Slow {
-        fn poll_body(&mut self, _: &mut Context<'_>) -> Poll<Result<Piece>> {
-            Poll::Ready(Ok(Piece::End(None)))
+        fn poll_body(&mut self, _: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
+            Poll::Ready(Ok(BodyFrame::End(None)))
         }
 
         fn is_body_done(&self) -> bool {
@@ -363,9 +363,9 @@ mod tests {
             true
         }
 
-        fn poll_data(&mut self, _: &mut Context<'_>, block: &mut Block) -> Poll<Result<()>> {
+        fn poll_data(&mut self, _: &mut Context<'_>, block: &mut Buffer) -> Poll<Result<()>> {
             self.taken.extend_from_slice(block);
-            *block = Block::default();
+            *block = Buffer::default();
             Poll::Ready(Ok(()))
         }
 

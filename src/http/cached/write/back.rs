@@ -31,7 +31,7 @@ use crate::{
         pass::{self, Onward, Way},
     },
     moment::Moment,
-    net::Piece,
+    net::BodyFrame,
 };
 
 /// Fields that make a write's outcome the origin's to say, or its content nobody else's to show.
@@ -189,7 +189,7 @@ async fn gather<D: Downstream>(
     poll_fn(|cx| {
         loop {
             match client.poll_body(cx) {
-                Poll::Ready(Ok(Piece::Data(block))) => {
+                Poll::Ready(Ok(BodyFrame::Data(block))) => {
                     exchange.bytes_in += block.len() as u64;
                     if exchange.bytes_in > most {
                         return Poll::Ready(Err(ProxyError::new(Kind::BodyTooLarge)));
@@ -197,7 +197,7 @@ async fn gather<D: Downstream>(
                     body.extend_from_slice(&block);
                     client.deadline().at(deadline());
                 }
-                Poll::Ready(Ok(Piece::End(_))) => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(BodyFrame::End(_))) => return Poll::Ready(Ok(())),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     // The 100 may be on its way.

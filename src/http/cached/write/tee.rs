@@ -9,7 +9,7 @@ use crate::{
     exchange::Downstream,
     fields::Fields,
     h1::ResponseHead,
-    net::{Block, Deadline, Piece},
+    net::{BodyFrame, Buffer, Deadline},
 };
 
 /// A client, and what came of its request body. Attempts that begin again do not ask the client again.
@@ -32,9 +32,9 @@ impl<'a, D: Downstream> Tee<'a, D> {
 }
 
 impl<D: Downstream> Downstream for Tee<'_, D> {
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece>> {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
         let piece = self.client.poll_body(cx);
-        if let (Poll::Ready(Ok(Piece::Data(block))), Some(kept)) = (&piece, &mut self.kept) {
+        if let (Poll::Ready(Ok(BodyFrame::Data(block))), Some(kept)) = (&piece, &mut self.kept) {
             if kept.len() + block.len() <= self.most {
                 kept.extend_from_slice(block);
             } else {
@@ -76,7 +76,7 @@ impl<D: Downstream> Downstream for Tee<'_, D> {
         self.client.is_begun()
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Block) -> Poll<Result<()>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Buffer) -> Poll<Result<()>> {
         self.client.poll_data(cx, block)
     }
 

@@ -1,21 +1,21 @@
-//! Sending a body over a [`Wire`], by length or in chunks.
+//! Sending a body over a [`Http1Stream`], by length or in chunks.
 
 use std::{
     io,
     task::{Context, Poll, ready},
 };
 
-use super::{block::Block, wire::Wire};
+use super::{buffer::Buffer, http1_stream::Http1Stream};
 use crate::{fields::Fields, h1::chunked};
 
 /// Where sending a body stands.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Outgoing {
+pub struct BodyWriter {
     chunked: bool,
     begun: bool,
 }
 
-impl Outgoing {
+impl BodyWriter {
     /// A body that will be sent in chunks, or as it is.
     pub fn new(chunked: bool) -> Self {
         Self { chunked, begun: false }
@@ -26,8 +26,8 @@ impl Outgoing {
     pub fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
-        wire: &mut Wire,
-        block: &mut Block,
+        wire: &mut Http1Stream,
+        block: &mut Buffer,
     ) -> Poll<io::Result<()>> {
         if block.is_empty() {
             return Poll::Ready(Ok(()));
@@ -45,7 +45,7 @@ impl Outgoing {
     }
 
     /// Gathers the end of the body. Trailers can only go with chunks.
-    pub fn end(&mut self, wire: &mut Wire, trailers: Option<&Fields>) {
+    pub fn end(&mut self, wire: &mut Http1Stream, trailers: Option<&Fields>) {
         if self.chunked {
             chunked::write_end(trailers, wire.output());
         }

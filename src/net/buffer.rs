@@ -21,7 +21,7 @@ thread_local! {
 
 /// Some bytes; reads as a slice of what has not been consumed.
 #[derive(Debug, Default)]
-pub struct Block {
+pub struct Buffer {
     memory: Memory,
     start: usize,
     end: usize,
@@ -42,7 +42,7 @@ impl Default for Memory {
     }
 }
 
-impl Block {
+impl Buffer {
     /// An empty block with [`SIZE`] bytes of room, from this worker's pool.
     pub fn take() -> Self {
         let memory = SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; SIZE].into_boxed_slice());
@@ -69,7 +69,7 @@ impl Block {
         }
     }
 
-    /// The whole memory, for a read to fill from its beginning; then [`Block::filled`]. Of shared memory there
+    /// The whole memory, for a read to fill from its beginning; then [`Buffer::filled`]. Of shared memory there
     /// is none.
     pub fn room(&mut self) -> &mut [u8] {
         match &mut self.memory {
@@ -78,7 +78,7 @@ impl Block {
         }
     }
 
-    /// Says how many bytes a read put into [`Block::room`].
+    /// Says how many bytes a read put into [`Buffer::room`].
     pub fn filled(&mut self, length: usize) {
         self.start = 0;
         self.end = length.min(self.size());
@@ -126,7 +126,7 @@ impl Block {
     }
 }
 
-impl Deref for Block {
+impl Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -137,7 +137,7 @@ impl Deref for Block {
     }
 }
 
-impl Drop for Block {
+impl Drop for Buffer {
     fn drop(&mut self) {
         if let Memory::Own(memory) = &mut self.memory
             && memory.len() == SIZE
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_block_goes_back_to_the_pool_and_little_is_kept_in_little() {
-        let mut block = Block::take();
+        let mut block = Buffer::take();
         block.room()[..5].copy_from_slice(b"hello");
         block.filled(5);
         block.advance(1);
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn shared_bytes_are_not_copied_and_never_written_to() {
         let bytes = Bytes::from(vec![7; SIZE]);
-        let mut block = Block::shared(bytes.clone());
+        let mut block = Buffer::shared(bytes.clone());
         assert_eq!(block.as_ptr(), bytes.as_ptr());
         assert!(block.room().is_empty());
         block.advance(SIZE - 3);
@@ -191,8 +191,8 @@ mod tests {
         assert_eq!((&*block, bytes.len()), (&b"\x07\x07\x07!"[..], SIZE));
         drop(block);
         assert!(!SPARE.with_borrow(|spare| spare.iter().any(|memory| memory.as_ptr() == bytes.as_ptr())));
-        assert_eq!(&*Block::copy_of(b"ab").to_shared(), b"ab");
-        assert_eq!(&*Block::copy_of(b"abc").first_shared(2), b"ab");
-        assert_eq!(&*Block::shared(Bytes::from_static(b"abc")).first_shared(9), b"abc");
+        assert_eq!(&*Buffer::copy_of(b"ab").to_shared(), b"ab");
+        assert_eq!(&*Buffer::copy_of(b"abc").first_shared(2), b"ab");
+        assert_eq!(&*Buffer::shared(Bytes::from_static(b"abc")).first_shared(9), b"abc");
     }
 }

@@ -2,7 +2,7 @@
 //! out. `http::h1` speaks over it with clients, `upstream::h1` with backends.
 //!
 //! Invariants: `input` holds only what came and was not used; while idle both buffers are empty and own
-//! no memory. Small writes gather in `output` until [`Wire::poll_flush`], so that a head and the first
+//! no memory. Small writes gather in `output` until [`Http1Stream::poll_flush`], so that a head and the first
 //! bytes of its body leave in one write.
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
 
 use tokio::io::AsyncWrite;
 
-use super::{block::Block, stream::Stream};
+use super::{buffer::Buffer, stream::Stream};
 use crate::{
     fields::Fields,
     h1::{Chunk, Decoder, Framing, HeadError, chunked},
@@ -25,19 +25,19 @@ const GATHER: usize = 16 * 1024;
 
 /// A connection's stream and what stands between it and the codec.
 #[derive(Debug)]
-pub struct Wire {
+pub struct Http1Stream {
     /// The stream.
     pub stream: Stream,
-    input: Block,
+    input: Buffer,
     output: Vec<u8>,
     written: usize,
 }
 
 /// What a body gave.
 #[derive(Debug)]
-pub enum Piece {
+pub enum BodyFrame {
     /// Some of its bytes.
-    Data(Block),
+    Data(Buffer),
     /// Its end, with trailers if there were some.
     End(Option<Box<Fields>>),
 }
@@ -55,7 +55,7 @@ pub enum BodyError {
 
 /// Where reading a body stands.
 #[derive(Debug)]
-pub enum Incoming {
+pub enum BodyReader {
     /// Read to its end.
     Done,
     /// This many bytes are to come.
@@ -66,7 +66,7 @@ pub enum Incoming {
     UntilClose,
 }
 
-impl Incoming {
+impl BodyReader {
     /// At the beginning of a body of this framing.
     pub fn new(framing: Framing) -> Self {
         match framing {
@@ -83,9 +83,9 @@ impl Incoming {
     }
 }
 
-impl Wire {
+impl Http1Stream {
     /// A new connection, of which `input` was read already.
-    pub fn new(stream: Stream, input: Block) -> Self {
+    pub fn new(stream: Stream, input: Buffer) -> Self {
         Self { stream, input, output: Vec::new(), written: 0 }
     }
 
@@ -94,16 +94,16 @@ impl Wire {
         &self.input
     }
 
-    /// Uses up the first `length` bytes of [`Wire::input`].
+    /// Uses up the first `length` bytes of [`Http1Stream::input`].
     pub fn consume(&mut self, length: usize) {
         self.input.advance(length);
         if self.input.is_empty() {
-            self.input = Block::default();
+            self.input = Buffer::default();
         }
     }
 
     /// Takes all of the input, for a tunnel.
-    pub fn take_input(&mut self) -> Block {
+    pub fn take_input(&mut self) -> Buffer {
         std::mem::take(&mut self.input)
     }
 
@@ -127,15 +127,19 @@ impl Wire {
     }
 
     /// The next of a body.
-    pub fn poll_body(&mut self, cx: &mut Context<'_>, body: &mut Incoming) -> Poll<Result<Piece, BodyError>> {
+    pub fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut BodyReader,
+    ) -> Poll<Result<BodyFrame, BodyError>> {
         loop {
-            if let Incoming::Done = body {
-                return Poll::Ready(Ok(Piece::End(None)));
+            if let BodyReader::Done = body {
+                return Poll::Ready(Ok(BodyFrame::End(None)));
             }
             if self.input.is_empty() && !ready!(self.poll_fill(cx)).map_err(BodyError::Io)? {
-                if let Incoming::UntilClose = body {
-                    *body = Incoming::Done;
-                    return Poll::Ready(Ok(Piece::End(None)));
+                if let BodyReader::UntilClose = body {
+                    *body = BodyReader::Done;
+                    return Poll::Ready(Ok(BodyFrame::End(None)));
                 }
                 return Poll::Ready(Err(BodyError::Early));
             }
@@ -146,44 +150,44 @@ impl Wire {
     }
 
     /// Cuts the next piece of a body from the input; `None` when all of it was framing.
-    fn cut(&mut self, body: &mut Incoming) -> Result<Option<Piece>, BodyError> {
+    fn cut(&mut self, body: &mut BodyReader) -> Result<Option<BodyFrame>, BodyError> {
         match body {
-            Incoming::Done => Ok(Some(Piece::End(None))),
-            Incoming::UntilClose => Ok(Some(Piece::Data(self.take_input()))),
-            Incoming::Length(left) => {
+            BodyReader::Done => Ok(Some(BodyFrame::End(None))),
+            BodyReader::UntilClose => Ok(Some(BodyFrame::Data(self.take_input()))),
+            BodyReader::Length(left) => {
                 let length = self.input.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= length as u64;
                 if *left == 0 {
-                    *body = Incoming::Done;
+                    *body = BodyReader::Done;
                 }
-                Ok(Some(Piece::Data(self.take_first(length))))
+                Ok(Some(BodyFrame::Data(self.take_first(length))))
             }
-            Incoming::Chunked(decoder) => match decoder.next(&self.input).map_err(BodyError::Malformed)? {
+            BodyReader::Chunked(decoder) => match decoder.next(&self.input).map_err(BodyError::Malformed)? {
                 Chunk::Data { skip, length } => {
                     self.input.advance(skip);
-                    Ok(Some(Piece::Data(self.take_first(length))))
+                    Ok(Some(BodyFrame::Data(self.take_first(length))))
                 }
                 Chunk::More => {
-                    self.input = Block::default();
+                    self.input = Buffer::default();
                     Ok(None)
                 }
                 Chunk::End(used) => {
                     let trailers = decoder.take_trailers().map_err(BodyError::Malformed)?;
                     self.consume(used);
-                    *body = Incoming::Done;
-                    Ok(Some(Piece::End(trailers.map(Box::new))))
+                    *body = BodyReader::Done;
+                    Ok(Some(BodyFrame::End(trailers.map(Box::new))))
                 }
             },
         }
     }
 
     /// The first `length` bytes of the input; the smaller side of the cut is copied.
-    fn take_first(&mut self, length: usize) -> Block {
+    fn take_first(&mut self, length: usize) -> Buffer {
         if length == self.input.len() {
             return self.take_input();
         }
         if length <= self.input.len() / 2 {
-            let first = Block::copy_of(self.input.get(..length).unwrap_or_default());
+            let first = Buffer::copy_of(self.input.get(..length).unwrap_or_default());
             self.input.advance(length);
             return first;
         }
@@ -191,7 +195,7 @@ impl Wire {
         std::mem::replace(&mut self.input, rest)
     }
 
-    /// Where heads are written; they leave with [`Wire::poll_flush`] or the first data.
+    /// Where heads are written; they leave with [`Http1Stream::poll_flush`] or the first data.
     pub fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
     }
@@ -207,7 +211,7 @@ impl Wire {
     }
 
     /// Writes a block of body; ready when it is gathered or written whole.
-    pub fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Block) -> Poll<io::Result<()>> {
+    pub fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Buffer) -> Poll<io::Result<()>> {
         while !block.is_empty() {
             let waiting = self.output.len() - self.written;
             if waiting + block.len() <= GATHER {
@@ -227,7 +231,7 @@ impl Wire {
             }
             block.advance(length);
         }
-        *block = Block::default();
+        *block = Buffer::default();
         Poll::Ready(Ok(()))
     }
 
