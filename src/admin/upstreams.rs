@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     backend::{self, Backend, WEIGHT_UNIT},
-    balance::Row,
+    balance::BackendStats,
     moment::Moment,
     runtime::overrides::{Line, position},
     upstream::Upstream,
@@ -148,7 +148,7 @@ struct Sum {
 }
 
 impl Sum {
-    fn over<'a>(workers: impl Iterator<Item = &'a Row>, now: Moment) -> Self {
+    fn over<'a>(workers: impl Iterator<Item = &'a BackendStats>, now: Moment) -> Self {
         let mut sum = Self::default();
         let (mut weighted, mut weights) = (0.0, 0.0);
         for row in workers {

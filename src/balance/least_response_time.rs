@@ -6,7 +6,7 @@
 
 use std::{cell::Cell, sync::Arc};
 
-use super::{candidates::Candidates, least_cost, round_robin::RoundRobin, traffic::Traffic};
+use super::{backend_stats::Traffic, candidates::Candidates, least_cost, round_robin::RoundRobin};
 use crate::backend::Backend;
 
 /// The state of one worker: only the turns among the tied.

@@ -9,6 +9,7 @@
 //! else is left; backups only when no other backend is usable; effective weights follow overrides and
 //! slow start; ties never go to the first in the list.
 
+mod backend_stats;
 mod bound;
 mod candidates;
 pub mod conf;
@@ -23,7 +24,6 @@ mod power_of_two;
 mod random;
 mod round_robin;
 pub mod sticky;
-mod traffic;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +32,10 @@ use std::{sync::Arc, time::Duration};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+pub use self::{
+    backend_stats::{BackendStats, Traffic},
+    conf::Policy,
+};
 use self::{
     candidates::{Candidates, TIERS, Tier},
     consistent_hash::ConsistentHash,
@@ -43,10 +47,6 @@ use self::{
     power_of_two::PowerOfTwo,
     random::Random,
     round_robin::RoundRobin,
-};
-pub use self::{
-    conf::Policy,
-    traffic::{Row, Traffic},
 };
 use crate::{backend::Backend, moment::Moment};
 
@@ -113,7 +113,7 @@ impl Balancer {
     }
 
     /// As [`Balancer::for_worker`], measuring into rows that were there before: one for each backend.
-    pub fn with_rows(&self, worker: usize, rows: Box<[Arc<Row>]>) -> Self {
+    pub fn with_rows(&self, worker: usize, rows: Box<[Arc<BackendStats>]>) -> Self {
         let mut algorithm = self.algorithm.clone();
         if let Some(turns) = algorithm.turns_mut() {
             turns.set_phase(worker);
@@ -196,7 +196,7 @@ impl Balancer {
     }
 
     /// Takes the turns from the balancer of the generation before; `map` gives for each new index the old
-    /// one. The policy may have changed in between. Averages and counts go on in their [`Row`]s.
+    /// one. The policy may have changed in between. Averages and counts go on in their [`BackendStats`]s.
     pub fn carry_over(&mut self, old: &Self, map: &[Option<usize>]) {
         if let (Some(turns), Some(old)) = (self.algorithm.turns_mut(), old.algorithm.turns()) {
             turns.carry_over(old, map);

@@ -211,7 +211,7 @@ fn indices_beyond_the_fleet_do_no_harm() {
 #[test]
 fn averages_and_counts_go_on_in_the_rows_that_were_there() {
     for &(policy, ..) in Policy::ALL {
-        let rows: Vec<Arc<Row>> = (0..3).map(|_| Arc::default()).collect();
+        let rows: Vec<Arc<BackendStats>> = (0..3).map(|_| Arc::default()).collect();
         let prototype = Balancer::build(policy, 1.25, &fleet(&[1, 1, 1]), 0);
         let mut old = prototype.with_rows(0, rows.clone().into());
         let outcome = Outcome { elapsed: Duration::from_millis(70), failed: false };

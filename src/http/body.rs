@@ -13,7 +13,7 @@ use crate::{
     h1::Framing,
     moment::Moment,
     net::{BodyFrame, BodyReader, Buffer, Deadline, http1_stream::BodyError},
-    upstream::{forward::Live, upload::Waiting, verdict},
+    upstream::{forward::UpstreamResponse, upload::Waiting, verdict},
 };
 
 /// How long a body may stand still.
@@ -29,7 +29,7 @@ pub struct Patience {
 
 /// Sends the response, whose head is in `exchange.response`, to its end.
 pub async fn relay<D: Downstream>(
-    live: Live,
+    live: UpstreamResponse,
     exchange: &mut Exchange,
     client: &mut D,
     patience: Patience,
@@ -59,7 +59,7 @@ pub async fn relay<D: Downstream>(
 }
 
 /// Tells health and metrics how a body broke off.
-pub(super) fn observe(live: &Live, kind: Kind) {
+pub(super) fn observe(live: &UpstreamResponse, kind: Kind) {
     let (verdict, outcome) = verdict::of_error(kind);
     let group = live.permit.group();
     if let Some(series) = group.series.get(live.permit.index()).filter(|_| kind == Kind::BodyBroken) {
@@ -70,7 +70,7 @@ pub(super) fn observe(live: &Live, kind: Kind) {
 
 struct Relay {
     /// Given back once the backend's part is over, while the client may still be reading.
-    live: Option<Live>,
+    live: Option<UpstreamResponse>,
     block: Buffer,
     is_ended: bool,
     stall: Stall,
@@ -212,8 +212,8 @@ impl Relay {
 }
 
 /// The backend's part is over: the connection is kept if both bodies are through, and the place is free.
-pub(super) fn release(live: Live) {
-    let Live { permit, wire, upload, is_reusable, .. } = live;
+pub(super) fn release(live: UpstreamResponse) {
+    let UpstreamResponse { permit, wire, upload, is_reusable, .. } = live;
     if is_reusable && upload.is_sent() && wire.is_flushed() {
         permit.keep(wire, Moment::now());
     }

@@ -21,7 +21,7 @@ use crate::{
     moment::Moment,
     net::Buffer,
     runtime::{Action, Listener, Route, Slot, Worker, WorkerSnapshot},
-    upstream::forward::Live,
+    upstream::forward::UpstreamResponse,
 };
 
 /// How an exchange ended, for the connection that carried it.
@@ -39,7 +39,7 @@ pub enum End {
 #[derive(Debug)]
 pub struct Tunnel {
     /// The backend's side.
-    pub live: Live,
+    pub live: UpstreamResponse,
     /// How long both sides may be silent.
     pub idle: Duration,
     /// The exchange; it ends with the tunnel.
@@ -125,7 +125,7 @@ pub(super) enum Served {
     /// The response went out whole.
     Complete,
     /// The connection is a tunnel from here; it may be silent for so long.
-    Tunnel(Box<Live>, Duration),
+    Tunnel(Box<UpstreamResponse>, Duration),
 }
 
 /// The stops in their order.

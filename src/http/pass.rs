@@ -18,8 +18,8 @@ use crate::{
     moment::Moment,
     runtime::{Listener, Route},
     upstream::{
-        Group, affinity,
-        forward::{Live, Order, forward},
+        WorkerUpstream, affinity,
+        forward::{ForwardRequest, UpstreamResponse, forward},
         upload::Upload,
     },
 };
@@ -32,7 +32,7 @@ pub(super) struct Way<'a> {
     /// The route that took it.
     pub(super) route: &'a Route,
     /// The upstream.
-    pub(super) group: &'a Rc<Group>,
+    pub(super) group: &'a Rc<WorkerUpstream>,
 }
 
 /// How a request goes upstream.
@@ -104,7 +104,7 @@ pub(super) async fn ask<D: Downstream>(
     Onward { framing, has_body, is_upgrade }: Onward,
     exchange: &mut Exchange,
     client: &mut D,
-) -> Result<(Live, Option<usize>)> {
+) -> Result<(UpstreamResponse, Option<usize>)> {
     let Way { listener, route, group } = *way;
     let expects_continue = has_body && expects_continue(exchange);
     let write_head = |exchange: &Exchange, out: &mut Vec<u8>| {
@@ -119,7 +119,7 @@ pub(super) async fn ask<D: Downstream>(
     let limit = listener.conf.limits.body_bytes.0;
     let replay = usize::try_from(group.upstream.conf.retry.replay_bytes.0).unwrap_or(usize::MAX);
     let sticky = affinity::sticky(&group.upstream, exchange);
-    let order = Order {
+    let order = ForwardRequest {
         group,
         write_head: &write_head,
         expects_continue,
@@ -135,7 +135,7 @@ pub(super) async fn ask<D: Downstream>(
 /// Sends a response whose head has come, and went through [`headers::pass_response`], to the client.
 pub(super) async fn deliver<D: Downstream>(
     way: &Way<'_>,
-    live: Live,
+    live: UpstreamResponse,
     sticky: Option<usize>,
     exchange: &mut Exchange,
     client: &mut D,

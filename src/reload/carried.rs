@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     backend::{Backend, Ejections, Probed},
-    balance::Row,
+    balance::BackendStats,
     listen::handover::at,
     moment::Moment,
     runtime::{Snapshot, overrides::Overrides},
@@ -144,7 +144,7 @@ fn restore_backend(told: &Value, backend: &Backend, now: Moment) {
 }
 
 /// Mean of the workers' averages, each by its requests.
-fn average<'a>(rows: impl Iterator<Item = &'a Row>, now: Moment) -> Option<Duration> {
+fn average<'a>(rows: impl Iterator<Item = &'a BackendStats>, now: Moment) -> Option<Duration> {
     let (mut sum, mut weights) = (0.0, 0.0);
     for row in rows {
         let Some(average) = row.average(now) else { continue };

@@ -38,7 +38,7 @@ use crate::{
         server::ServerTls,
         tickets::Tickets,
     },
-    upstream::{ClientTls, Own, Upstream, conf::UpstreamConf, discover, queue::Queue},
+    upstream::{BackendCounters, ClientTls, Upstream, conf::UpstreamConf, discover, queue::Queue},
 };
 
 /// What a snapshot is built with.
@@ -250,7 +250,7 @@ impl Builder<'_> {
         };
         let backends: Vec<Arc<Backend>> = conf.backend.iter().map(|it| self.backend(conf, it)).collect();
         let workers = self.registry.workers();
-        let own = |backend: &Arc<Backend>, worker: &super::registry::WorkerRegistry| -> Own {
+        let own = |backend: &Arc<Backend>, worker: &super::registry::WorkerRegistry| -> BackendCounters {
             worker.backend(&conf.name, &backend.address.to_string())
         };
         let upstream = Upstream {

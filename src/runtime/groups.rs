@@ -6,15 +6,15 @@ use super::snapshot::Snapshot;
 use crate::{
     moment::Moment,
     telemetry::metrics::{NameId, WorkerSeries},
-    upstream::{Group, Upstream, group::Place},
+    upstream::{Upstream, WorkerUpstream, worker_upstream::WorkerIndex},
 };
 
 /// By the number of its name: the newest that this worker has of each upstream.
 #[derive(Debug)]
 pub struct Groups {
-    newest: RefCell<HashMap<NameId, Rc<Group>>>,
+    newest: RefCell<HashMap<NameId, Rc<WorkerUpstream>>>,
     counters: Arc<WorkerSeries>,
-    place: Place,
+    place: WorkerIndex,
 }
 
 /// Upstreams that are taken over in one sweep, so that it stays short.
@@ -22,12 +22,12 @@ const TAKEN_OVER: usize = 16;
 
 impl Groups {
     /// None yet.
-    pub fn new(counters: Arc<WorkerSeries>, place: Place) -> Self {
+    pub fn new(counters: Arc<WorkerSeries>, place: WorkerIndex) -> Self {
         Self { newest: RefCell::default(), counters, place }
     }
 
     /// The worker's view of exactly this upstream; the newest takes over what the one before had.
-    pub fn group(&self, upstream: &Arc<Upstream>) -> Rc<Group> {
+    pub fn group(&self, upstream: &Arc<Upstream>) -> Rc<WorkerUpstream> {
         let mut newest = self.newest.borrow_mut();
         let before = newest.get(&upstream.name);
         match before {
@@ -44,13 +44,13 @@ impl Groups {
         group
     }
 
-    fn make(&self, upstream: &Arc<Upstream>, before: Option<&Group>) -> Group {
-        Group::new(upstream.clone(), self.counters.clone(), self.place, before)
+    fn make(&self, upstream: &Arc<Upstream>, before: Option<&WorkerUpstream>) -> WorkerUpstream {
+        WorkerUpstream::new(upstream.clone(), self.counters.clone(), self.place, before)
     }
 
     /// Closes connections that were idle for too long, those to backends that are gone too.
     pub fn sweep(&self, snapshot: &Snapshot, now: Moment) {
-        let current = |group: &Group| snapshot.upstream(group.upstream.name);
+        let current = |group: &WorkerUpstream| snapshot.upstream(group.upstream.name);
         let mut outdated = Vec::new();
         self.newest.borrow_mut().retain(|_, group| {
             group.sweep(now);

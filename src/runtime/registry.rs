@@ -19,7 +19,7 @@ use crate::{
         metrics::{NO_NAME, NameId, RouteSeries, WorkerSeries},
         recent_errors::RecentErrors,
     },
-    upstream::Own,
+    upstream::BackendCounters,
 };
 
 /// Upstream and address: what makes a backend the same one after a reload.
@@ -127,7 +127,7 @@ pub struct WorkerRegistry {
     /// By route name.
     pub routes: Mutex<HashMap<Arc<str>, Arc<RouteSeries>>>,
     /// By backend.
-    pub backends: Mutex<HashMap<BackendKey, Own>>,
+    pub backends: Mutex<HashMap<BackendKey, BackendCounters>>,
     /// The last exchanges that ended in an error.
     pub errors: RecentErrors,
 }
@@ -228,7 +228,7 @@ impl WorkerRegistry {
     }
 
     /// What this worker counts and measures of a backend.
-    pub fn backend(&self, upstream: &str, address: &str) -> Own {
+    pub fn backend(&self, upstream: &str, address: &str) -> BackendCounters {
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         backends.entry((upstream.into(), address.into())).or_default().clone()
     }

@@ -28,7 +28,7 @@ use crate::{
         access_log::WorkerLog,
         metrics::{NO_NAME, RequestKey, WorkerSeries},
     },
-    upstream::{Group, group::Place},
+    upstream::{WorkerUpstream, worker_upstream::WorkerIndex},
 };
 
 /// What all workers and the control thread share.
@@ -95,7 +95,7 @@ impl Deref for Published {
 pub struct WorkerSnapshot {
     /// The snapshot.
     pub shared: Arc<Snapshot>,
-    groups: Box<[OnceCell<Rc<Group>>]>,
+    groups: Box<[OnceCell<Rc<WorkerUpstream>>]>,
     store: Rc<Groups>,
 }
 
@@ -107,7 +107,7 @@ impl WorkerSnapshot {
 
     /// An upstream as this worker sees it, by its index.
     #[inline]
-    pub fn group(&self, index: usize) -> Option<&Rc<Group>> {
+    pub fn group(&self, index: usize) -> Option<&Rc<WorkerUpstream>> {
         let cell = self.groups.get(index)?;
         if cell.get().is_none() {
             let group = self.store.group(self.shared.upstreams.get(index)?);
@@ -136,7 +136,7 @@ impl Worker {
     pub fn new(index: usize, shared: Arc<Shared>, log: WorkerLog) -> Rc<Self> {
         let workers = shared.registry.workers();
         let series = workers.get(index).map_or_else(Arc::default, |registry| registry.series.clone());
-        let place = Place { worker: index, workers: workers.len() };
+        let place = WorkerIndex { worker: index, workers: workers.len() };
         let groups = Rc::new(Groups::new(series.clone(), place));
         let current = WorkerSnapshot::new(shared.snapshot.load_full(), groups.clone());
         Rc::new(Self {

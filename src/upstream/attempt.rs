@@ -13,7 +13,7 @@ use std::{
 use super::{
     Permit,
     conf::WhenAllDown,
-    forward::{Live, Order},
+    forward::{ForwardRequest, UpstreamResponse},
     upload::{Upload, Waiting},
     verdict,
 };
@@ -30,7 +30,7 @@ use crate::{
 
 /// The attempts of one exchange; one is made at a time.
 pub(super) struct Attempt<'a> {
-    pub(super) order: Order<'a>,
+    pub(super) order: ForwardRequest<'a>,
     /// Backends that failed already.
     pub(super) tried: Vec<usize>,
     /// An interim response went to the client, after which nothing is tried again.
@@ -54,9 +54,9 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn into_live(self, permit: Permit, upload: Upload) -> Live {
+    pub(super) fn into_live(self, permit: Permit, upload: Upload) -> UpstreamResponse {
         let Self { wire, incoming, is_reusable } = self;
-        Live { permit, wire, incoming, upload, is_reusable }
+        UpstreamResponse { permit, wire, incoming, upload, is_reusable }
     }
 }
 
@@ -87,7 +87,7 @@ impl Attempt<'_> {
     }
 
     fn try_pick(&self, now: Moment) -> Option<Permit> {
-        let Order { group, key, sticky, .. } = self.order;
+        let ForwardRequest { group, key, sticky, .. } = self.order;
         let sticky = sticky.filter(|_| self.tried.is_empty());
         if let Some(permit) = sticky.and_then(|index| group.pick_index(index, now)) {
             return Some(permit);

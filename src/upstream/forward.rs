@@ -3,7 +3,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use super::{Group, Permit, attempt::Attempt, retry::is_retryable, upload::Upload};
+use super::{Permit, WorkerUpstream, attempt::Attempt, retry::is_retryable, upload::Upload};
 use crate::{
     error::Result,
     exchange::{Downstream, Exchange},
@@ -12,9 +12,9 @@ use crate::{
 };
 
 /// What of the request goes upstream.
-pub struct Order<'a> {
+pub struct ForwardRequest<'a> {
     /// The upstream.
-    pub group: &'a Rc<Group>,
+    pub group: &'a Rc<WorkerUpstream>,
     /// Writes the whole request head, its blank line included.
     pub write_head: &'a dyn Fn(&Exchange, &mut Vec<u8>),
     /// Whether the client waits for a 100 before it sends the body.
@@ -33,7 +33,7 @@ pub struct Order<'a> {
 
 /// A response whose head has come, and whose body is to come.
 #[derive(Debug)]
-pub struct Live {
+pub struct UpstreamResponse {
     /// The place at the backend.
     pub permit: Permit,
     /// The connection.
@@ -50,11 +50,11 @@ pub struct Live {
 ///
 /// Nothing was sent to the client when this fails, save interim responses.
 pub async fn forward<D: Downstream>(
-    order: Order<'_>,
+    order: ForwardRequest<'_>,
     exchange: &mut Exchange,
     client: &mut D,
-) -> Result<Live> {
-    let Order { group, end, .. } = order;
+) -> Result<UpstreamResponse> {
+    let ForwardRequest { group, end, .. } = order;
     let mut attempt = Attempt { order, tried: Vec::new(), is_interim_sent: false };
     group.on_request(exchange.started);
     loop {

@@ -1,7 +1,7 @@
 //! Upstreams: picking a backend, connections to it, attempts and retries.
 //!
 //! Previous stop: `http::handle`, which has a route. Next stop: `http::body`, which brings the response
-//! to the client. An [`Upstream`] belongs to a snapshot and is shared by all workers; a [`Group`] is an
+//! to the client. An [`Upstream`] belongs to a snapshot and is shared by all workers; a [`WorkerUpstream`] is an
 //! upstream as one worker sees it, with balancer state, pools and counters of its own.
 
 pub mod affinity;
@@ -9,22 +9,22 @@ mod attempt;
 pub mod conf;
 pub mod discover;
 pub mod forward;
-pub mod group;
 pub mod pool;
 pub mod queue;
 pub mod retry;
 pub mod upload;
 pub mod verdict;
+pub mod worker_upstream;
 
 use std::{collections::HashMap, sync::Arc};
 
 use rustls::{ClientConfig, pki_types::ServerName};
 
-pub use self::group::{Group, Permit};
+pub use self::worker_upstream::{Permit, WorkerUpstream};
 use self::{conf::UpstreamConf, queue::Queue};
 use crate::{
     backend::{self, Backend},
-    balance::{Balancer, Row},
+    balance::{BackendStats, Balancer},
     error::{Kind, ProxyError, Result},
     health::{Change, Condition, passive::Passive},
     telemetry::metrics::{BackendSeries, NameId},
@@ -50,18 +50,18 @@ pub struct Upstream {
     /// Tables of the balancing policy, made once for all workers.
     pub balancer: Balancer,
     /// What each worker counts and measures: by worker, then by backend.
-    pub own: Box<[Box<[Own]>]>,
+    pub own: Box<[Box<[BackendCounters]>]>,
     /// Hash of the files that it was built from: certificates and keys.
     pub files: u64,
 }
 
 /// What one worker counts and measures of one backend. The registry keeps it beyond this generation.
 #[derive(Clone, Debug, Default)]
-pub struct Own {
+pub struct BackendCounters {
     /// Its counters.
     pub series: Arc<BackendSeries>,
     /// The balancer's measurements.
-    pub row: Arc<Row>,
+    pub row: Arc<BackendStats>,
 }
 
 impl Upstream {

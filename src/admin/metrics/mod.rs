@@ -32,7 +32,7 @@ use crate::{
     telemetry::metrics::{
         Counter, HistogramSum, NO_NAME, NameId, Outcome, RequestKey, RouteSeries, WorkerSeries,
     },
-    upstream::{Own, Upstream},
+    upstream::{BackendCounters, Upstream},
 };
 
 /// What it gives.
@@ -174,7 +174,7 @@ impl<'a> BackendTotal<'a> {
     fn over(upstream: &Upstream, index: usize, backend: &'a Backend) -> Self {
         let labels = Labels::of(&[("upstream", &upstream.conf.name), ("backend", &backend.name)]);
         let mut total = Self { backend, labels, outcomes: Default::default(), response: Default::default() };
-        for Own { series, .. } in upstream.own.iter().filter_map(|own| own.get(index)) {
+        for BackendCounters { series, .. } in upstream.own.iter().filter_map(|own| own.get(index)) {
             for (sum, (_, count)) in total.outcomes.iter_mut().zip(series.outcomes()) {
                 *sum += count;
             }

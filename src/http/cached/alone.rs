@@ -30,7 +30,7 @@ use crate::{
     },
     moment::Moment,
     telemetry::served,
-    upstream::forward::Live,
+    upstream::forward::UpstreamResponse,
 };
 
 impl Asks<'_> {
@@ -195,7 +195,7 @@ impl Asks<'_> {
     /// Has the body stored by a task of its own, and reads it from there like others do.
     async fn store_and_send<D: Downstream>(
         &self,
-        (answer, live): (Arc<Answer>, Live),
+        (answer, live): (Arc<Answer>, UpstreamResponse),
         asked: Mark,
         miss: &Miss,
         exchange: &mut Running,

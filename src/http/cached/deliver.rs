@@ -38,7 +38,7 @@ use crate::{
     net::BodyReader,
     runtime::{Action, Listener, Route, Snapshot, Worker},
     telemetry::clock,
-    upstream::forward::Live,
+    upstream::forward::UpstreamResponse,
 };
 
 /// Deliveries of one journal that are under way at once, of as many URIs.
@@ -174,7 +174,7 @@ async fn deliver(worker: &Rc<Worker>, journal: &Journal, delivery: Delivery, log
 
 /// A response whose head said enough.
 struct Rest {
-    live: Live,
+    live: UpstreamResponse,
     idle: Duration,
 }
 

@@ -31,7 +31,7 @@ use crate::{
     exchange::Exchange,
     http::pass::Way,
     runtime::{Slot, WorkerSnapshot, worker::Fetching},
-    upstream::forward::Live,
+    upstream::forward::UpstreamResponse,
 };
 
 /// A fetch.
@@ -68,7 +68,7 @@ pub(super) enum Answered {
     /// What is stored answers. `status` is the origin's, if there was one.
     Validated { object: Arc<Object>, status: Option<u16> },
     /// It is the leader's alone.
-    Own { live: Box<Live>, sticky: Option<usize>, detail: &'static str },
+    Own { live: Box<UpstreamResponse>, sticky: Option<usize>, detail: &'static str },
     /// It lay on disk, and is in memory now.
     Found { object: Arc<Object>, verdict: Verdict },
     /// It lies on disk.
@@ -138,7 +138,7 @@ impl Fetch {
     }
 
     /// Everyone reads what comes.
-    async fn share(self, answer: Arc<Answer>, live: Live, mut source: Source) {
+    async fn share(self, answer: Arc<Answer>, live: UpstreamResponse, mut source: Source) {
         source.answer(answer.clone());
         let route = self.exchange.route.and_then(|index| self.snapshot.shared.routes.get(index));
         let idle = route.map_or(Duration::ZERO, |route| route.tunnel_idle);
@@ -150,7 +150,7 @@ impl Fetch {
     }
 
     /// It is the leader's alone.
-    fn release(self, live: Live, sticky: Option<usize>, why: Why, source: Source) {
+    fn release(self, live: UpstreamResponse, sticky: Option<usize>, why: Why, source: Source) {
         let status = self.exchange.response.status;
         origin::note(&self.cache, source.key(), self.stored.as_ref(), why, status);
         source.release();

@@ -30,7 +30,7 @@ use crate::{
     },
     moment::Moment,
     net::BodyReader,
-    upstream::forward::Live,
+    upstream::forward::UpstreamResponse,
 };
 
 /// A question to the origin.
@@ -49,9 +49,9 @@ pub(super) enum Reply {
     /// What is stored is stale, and better than this error.
     Failing { status: u16 },
     /// It may be shared, and stored where its head says that newcomers may join.
-    Shared { answer: Arc<Answer>, live: Live, sticky: Option<usize> },
+    Shared { answer: Arc<Answer>, live: UpstreamResponse, sticky: Option<usize> },
     /// It is for the one who asked.
-    Own { live: Live, sticky: Option<usize>, why: Why },
+    Own { live: UpstreamResponse, sticky: Option<usize>, why: Why },
 }
 
 /// What becomes of what is stored once the origin has said something newer of it.
@@ -250,7 +250,7 @@ pub(super) fn updated(
 /// What an answer with content is good for.
 fn judge(
     question: &Question<'_>,
-    live: Live,
+    live: UpstreamResponse,
     sticky: Option<usize>,
     exchange: &Exchange,
     times: Times,

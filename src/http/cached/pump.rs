@@ -20,7 +20,7 @@ use crate::{
     http::body,
     moment::Moment,
     net::{BodyFrame, Deadline},
-    upstream::forward::Live,
+    upstream::forward::UpstreamResponse,
 };
 
 /// Brings a body to its end, at the origin's pace, however slow those are who read it, and has it stored when it is
@@ -28,7 +28,7 @@ use crate::{
 pub(super) async fn pump(
     cache: Arc<Cache>,
     answer: Arc<Answer>,
-    live: Live,
+    live: UpstreamResponse,
     mut source: Source,
     idle: Duration,
 ) {
@@ -74,7 +74,7 @@ fn store(
 }
 
 struct Pump {
-    live: Live,
+    live: UpstreamResponse,
     source: Source,
     /// Its way to disk.
     keeping: Option<Keeping>,

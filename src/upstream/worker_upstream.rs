@@ -1,6 +1,6 @@
 //! An upstream as one worker sees it: its balancer's state, its idle connections, its counters.
 //!
-//! A [`Group`] belongs to one generation of its upstream. The next one takes over what the worker had:
+//! A [`WorkerUpstream`] belongs to one generation of its upstream. The next one takes over what the worker had:
 //! whose turn it is, the connections to backends that remain, the retry budget. Averages and counts need
 //! no taking over: they stand in rows that the registry keeps.
 
@@ -29,7 +29,7 @@ use crate::{
 
 /// An upstream as one worker sees it.
 #[derive(Debug)]
-pub struct Group {
+pub struct WorkerUpstream {
     /// The upstream.
     pub upstream: Arc<Upstream>,
     /// Counters by backend.
@@ -45,19 +45,19 @@ pub struct Group {
 
 /// Which worker of how many.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct WorkerIndex {
     /// Its index.
     pub worker: usize,
     /// How many there are.
     pub workers: usize,
 }
 
-impl Group {
+impl WorkerUpstream {
     /// What a worker keeps of an upstream; `before` is what it kept of the generation before.
     pub fn new(
         upstream: Arc<Upstream>,
         counters: Arc<WorkerSeries>,
-        place: Place,
+        place: WorkerIndex,
         before: Option<&Self>,
     ) -> Self {
         let conf = &upstream.conf;
@@ -165,7 +165,7 @@ impl Group {
 /// A pool for each backend: the one that was there, where backend and TLS are still the same. An exchange
 /// of the generation before gives its connection back to it; what is idle to a backend that is gone, or
 /// under settings that are gone, is closed.
-fn pools(upstream: &Upstream, before: Option<&Group>, map: &[Option<usize>]) -> Vec<Rc<Pool>> {
+fn pools(upstream: &Upstream, before: Option<&WorkerUpstream>, map: &[Option<usize>]) -> Vec<Rc<Pool>> {
     let conf = &upstream.conf;
     let (most, timeout) = (conf.max_idle as usize, conf.idle_timeout);
     let may_keep = before.is_some_and(|before| upstream.speaks_as(&before.upstream));
@@ -196,12 +196,12 @@ fn pools(upstream: &Upstream, before: Option<&Group>, map: &[Option<usize>]) -> 
 /// A place at a backend: counted in `in_flight` until it is dropped.
 #[derive(Debug)]
 pub struct Permit {
-    group: Rc<Group>,
+    group: Rc<WorkerUpstream>,
     index: usize,
 }
 
 impl Permit {
-    fn take(group: &Rc<Group>, index: usize) -> Option<Self> {
+    fn take(group: &Rc<WorkerUpstream>, index: usize) -> Option<Self> {
         let backend = group.upstream.backends.get(index)?;
         let before = backend.shared.in_flight.0.fetch_add(1, Relaxed);
         let permit = Self { group: group.clone(), index };
@@ -215,7 +215,7 @@ impl Permit {
     }
 
     /// The upstream as this worker sees it.
-    pub fn group(&self) -> &Rc<Group> {
+    pub fn group(&self) -> &Rc<WorkerUpstream> {
         &self.group
     }
 

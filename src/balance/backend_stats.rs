@@ -2,7 +2,7 @@
 //!
 //! Every policy keeps them, since `admin` shows them and a reload may change the policy. One worker
 //! writes (load and store, no read-modify-write), any thread may read; each number stands for itself,
-//! so a reader that sees one of two stores is at most a sample behind. A [`Row`] belongs to a worker and a
+//! so a reader that sees one of two stores is at most a sample behind. A [`BackendStats`] belongs to a worker and a
 //! backend and outlives reloads: the registry keeps it, and every generation of the balancer writes there.
 
 use std::{
@@ -19,12 +19,12 @@ use crate::moment::Moment;
 /// One worker's measurements, by backend index.
 #[derive(Debug)]
 pub struct Traffic {
-    rows: Box<[Arc<Row>]>,
+    rows: Box<[Arc<BackendStats>]>,
 }
 
 /// What one worker measured of one backend.
 #[derive(Debug)]
-pub struct Row {
+pub struct BackendStats {
     /// Peak EWMA of the seconds to the response head; [`NO_SAMPLE`] before the first.
     response: Average,
     /// Bytes per second.
@@ -46,7 +46,7 @@ impl Traffic {
         Self { rows: (0..backends).map(|_| Arc::default()).collect() }
     }
 
-    pub(super) fn of(rows: Box<[Arc<Row>]>) -> Self {
+    pub(super) fn of(rows: Box<[Arc<BackendStats>]>) -> Self {
         Self { rows }
     }
 
@@ -127,7 +127,7 @@ impl Traffic {
     }
 }
 
-impl Default for Row {
+impl Default for BackendStats {
     fn default() -> Self {
         Self {
             response: Average::new(NO_SAMPLE),
@@ -138,7 +138,7 @@ impl Default for Row {
     }
 }
 
-impl Row {
+impl BackendStats {
     /// The peak EWMA of the time to the response head; `None` without a sample.
     pub fn average(&self, now: Moment) -> Option<Duration> {
         self.response_seconds(now).map(Duration::from_secs_f64)
