@@ -7,8 +7,8 @@ use std::{env, fs, path::PathBuf, process, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use pointsman::cache::{
-    chance::{Chance, scramble},
     disk::{Disk, Options},
+    rng::{Rng, scramble},
 };
 
 const META: usize = 400;
@@ -95,7 +95,7 @@ fn key(number: u64) -> u128 {
 }
 
 fn write(disk: &Arc<Disk>, objects: u64, length: usize) {
-    let mut chance = Chance::new(1);
+    let mut chance = Rng::new(1);
     let body: Bytes = (0..length).map(|_| chance.next_number() as u8).collect();
     for number in 0..objects {
         until(|| disk.stats().waiting < 32 << 20);

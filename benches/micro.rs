@@ -11,7 +11,7 @@ use pointsman::{
     fields::Fields,
     h1::{Framing, HeadLimits, RequestHead, ResponseHead, Scan},
     http::{
-        headers::{Upward, pass_response, write_request},
+        headers::{UpstreamHead, pass_response, write_request},
         normalize::normalize,
     },
     moment::Moment,
@@ -86,7 +86,7 @@ fn main() {
         }));
     });
     pick();
-    let upward = Upward {
+    let upward = UpstreamHead {
         framing: Framing::None,
         host: "api.example.com",
         target: "/v1/users/42?verbose=1",
@@ -118,7 +118,7 @@ fn main() {
 }
 
 /// What a request costs more with tracing on, and how much more when it is sampled.
-fn traces(mut exchange: Exchange, upward: &Upward<'_>) {
+fn traces(mut exchange: Exchange, upward: &UpstreamHead<'_>) {
     let config = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
                   [[route]]\nname = \"all\"\nrespond = { status = 204 }\n";
     let off = pointsman::config::parse(config, "none.toml".as_ref()).unwrap().trace;

@@ -20,8 +20,8 @@ use crate::{
     net::{BodyFrame, Buffer, Deadline},
     telemetry::{
         access_log::{write_json, write_quoted},
+        cache_result::CacheResult,
         clock,
-        served::Served,
         trace::{Context as TraceContext, Handshake, Recording},
     },
 };
@@ -62,7 +62,7 @@ pub struct Exchange {
     /// From the start to the response head of the backend.
     pub response_time: Option<Duration>,
     /// How the cache served it, when one was asked.
-    pub cache: Option<Served>,
+    pub cache: Option<CacheResult>,
     /// What ended it before its end, or made the response our own.
     pub error: Option<(Kind, String)>,
     /// Its place in a trace; `None` while tracing is off.

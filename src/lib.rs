@@ -36,7 +36,7 @@
 //! 10. [`health::passive`]: how the attempt went.
 //! 11. [`http::body::relay`]: the response body on its way, block by block; what is stored or shared goes through a
 //!     fill instead, from which everyone reads.
-//! 12. [`http::handle::Running`] is dropped: the log line, the counts, the places given back.
+//! 12. [`http::handle::ActiveExchange`] is dropped: the log line, the counts, the places given back.
 //!
 //! # From file to traffic
 //!

@@ -24,7 +24,7 @@ use crate::{
     },
     runtime::Snapshot,
     settings::Value as _,
-    telemetry::served::Served,
+    telemetry::cache_result::CacheResult,
 };
 
 /// Of the list.
@@ -46,7 +46,7 @@ pub(super) fn schema() -> Value {
             "type": ["number", "null"], "minimum": 0, "maximum": 1,
             "description": "the share of hit and stale of all requests but bypass",
         },
-        "requests": counts(&Served::ALL.iter().map(|served| served.name()).collect::<Vec<_>>()),
+        "requests": counts(&CacheResult::ALL.iter().map(|served| served.name()).collect::<Vec<_>>()),
         "collapse": object(json!({
             "enabled": {"type": "boolean"}, "timeout_ms": count(), "credentials": {"type": "boolean"},
         })),
@@ -99,24 +99,28 @@ impl Told {
     }
 
     /// How many requests were served so.
-    pub(super) fn served(&self, served: Served) -> u64 {
+    pub(super) fn served(&self, served: CacheResult) -> u64 {
         self.cache.store.counts.iter().map(|counts| counts.get(served)).sum()
     }
 
     /// The share of requests that were answered by what was stored, of those that it could have answered; `None`
     /// before there is one.
     fn hit_ratio(&self) -> Option<f64> {
-        let sum = |of: fn(Served) -> bool| {
-            Served::ALL.iter().filter(|served| of(**served)).map(|served| self.served(*served)).sum::<u64>()
+        let sum = |of: fn(CacheResult) -> bool| {
+            CacheResult::ALL
+                .iter()
+                .filter(|served| of(**served))
+                .map(|served| self.served(*served))
+                .sum::<u64>()
         };
-        let asked = sum(|served| served != Served::Bypass);
-        let hits = sum(|served| matches!(served, Served::Hit | Served::Stale));
+        let asked = sum(|served| served != CacheResult::Bypass);
+        let hits = sum(|served| matches!(served, CacheResult::Hit | CacheResult::Stale));
         (self.cache.is_storing && asked > 0).then(|| hits as f64 / asked as f64)
     }
 
     fn to_json(&self) -> Value {
         let conf = &self.cache.conf;
-        let requests: Map<String, Value> = Served::ALL
+        let requests: Map<String, Value> = CacheResult::ALL
             .iter()
             .map(|served| (served.name().to_owned(), self.served(*served).into()))
             .collect();
@@ -158,7 +162,7 @@ impl Told {
 
     /// The disk tier; `None` while there is none.
     fn disk(&self) -> Option<Value> {
-        let stats = self.cache.store.shelf.stats()?;
+        let stats = self.cache.store.disk.stats()?;
         Some(json!({
             "bytes": stats.bytes, "bytes_limit": stats.limit, "objects": stats.objects,
             "promoted": self.cache.store.promoted.load(Relaxed), "written": stats.writes,

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use super::{
     conf::CacheConf,
     journal::{Entry, Journal, Options, Stats},
-    place::{Held, Place},
+    owned_directory::{Held, OwnedDirectory},
 };
 
 /// Every journal of the program.
@@ -171,18 +171,18 @@ impl Former {
 /// The accepted writes of one cache.
 #[derive(Debug)]
 pub struct Back {
-    place: Arc<Place<Journal>>,
+    place: Arc<OwnedDirectory<Journal>>,
 }
 
 impl Back {
     /// Without a journal; those to come are among `journals`.
     pub fn new(journals: Arc<Journals>) -> Self {
         let context = Former { journals, ..Former::default() };
-        Self { place: Arc::new(Place::new(context)) }
+        Self { place: Arc::new(OwnedDirectory::new(context)) }
     }
 
     /// Where its journal is.
-    pub fn place(&self) -> &Arc<Place<Journal>> {
+    pub fn place(&self) -> &Arc<OwnedDirectory<Journal>> {
         &self.place
     }
 

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::cache::dictionary::is_token;
+use crate::cache::structured_fields::is_token;
 
 /// RFC 9111 §1.2.2: what a longer delta-seconds is read as.
 pub const LONGEST: u64 = 1 << 31;

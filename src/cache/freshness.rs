@@ -6,7 +6,7 @@
 
 use crate::{
     cache::{
-        control::{RequestControl, ResponseControl},
+        cache_control::{RequestControl, ResponseControl},
         date::Date,
         directive::delta_seconds,
         policy::Policy,

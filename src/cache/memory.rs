@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{
     conf::{Admission, Eviction},
     key::Key,
-    object::Object,
     shard::Shard,
+    stored_response::StoredResponse,
 };
 use crate::fields::Fields;
 
@@ -38,9 +38,9 @@ pub struct Memory {
 #[derive(Clone, Debug)]
 pub enum Found {
     /// The variant that answers the request.
-    Object(Arc<Object>),
+    StoredResponse(Arc<StoredResponse>),
     /// Nothing matches the request's fields, but something is stored; one of it is given, for its Vary.
-    Vary(Arc<Object>),
+    Vary(Arc<StoredResponse>),
     /// Nothing is stored.
     Nothing,
 }
@@ -111,13 +111,13 @@ impl Memory {
     }
 
     /// Every variant of a key.
-    pub fn variants(&self, key: &Key) -> Vec<Arc<Object>> {
+    pub fn variants(&self, key: &Key) -> Vec<Arc<StoredResponse>> {
         self.shard(key).map(|shard| shard.variants(key).to_vec()).unwrap_or_default()
     }
 
     /// Stores an object in the place of the one of the same key and variant; with more than `most` variants the
     /// oldest leaves.
-    pub fn put(&self, object: Arc<Object>, most: usize) -> Result<(), Rejected> {
+    pub fn put(&self, object: Arc<StoredResponse>, most: usize) -> Result<(), Rejected> {
         let Some(mut shard) = self.shard(&object.key) else { return Err(Rejected::TooLarge) };
         let mut left = Vec::new();
         let result = shard.put(object, most, &mut left);
@@ -128,7 +128,7 @@ impl Memory {
 
     /// Stores an object in the place of `before`, if that still stands there. False when it does not: who took its
     /// place, or its place away, knows better.
-    pub fn replace(&self, before: &Arc<Object>, object: Arc<Object>, most: usize) -> bool {
+    pub fn replace(&self, before: &Arc<StoredResponse>, object: Arc<StoredResponse>, most: usize) -> bool {
         let Some(mut shard) = self.shard(&object.key) else { return false };
         let mut left = Vec::new();
         let is_there = shard.variants(&before.key).iter().any(|other| Arc::ptr_eq(other, before));
@@ -143,7 +143,7 @@ impl Memory {
     }
 
     /// Takes out this very object.
-    pub fn remove(&self, object: &Arc<Object>) -> bool {
+    pub fn remove(&self, object: &Arc<StoredResponse>) -> bool {
         let Some(mut shard) = self.shard(&object.key) else { return false };
         let is_there = shard.variants(&object.key).iter().any(|other| Arc::ptr_eq(other, object));
         let left = is_there.then(|| shard.remove(object));
@@ -153,16 +153,16 @@ impl Memory {
     }
 
     /// Everything that is stored for a URI, under whatever fields of the key.
-    pub fn of_uri(&self, uri: &Key) -> Vec<Arc<Object>> {
+    pub fn of_uri(&self, uri: &Key) -> Vec<Arc<StoredResponse>> {
         self.shard(uri).map(|shard| shard.of_uri(uri)).unwrap_or_default()
     }
 
     /// Looks at every object, a few under each lock; what comes or goes meanwhile may be seen or not.
-    pub fn visit(&self, mut visit: impl FnMut(&Arc<Object>)) {
+    pub fn visit(&self, mut visit: impl FnMut(&Arc<StoredResponse>)) {
         for shard in &self.shards {
             let ids = lock(shard).ids();
             for ids in ids.chunks(STEP) {
-                let objects: Vec<Arc<Object>> = {
+                let objects: Vec<Arc<StoredResponse>> = {
                     let shard = lock(shard);
                     ids.iter().flat_map(|id| shard.by_id(*id)).cloned().collect()
                 };

@@ -1,49 +1,49 @@
 //! The shared cache (RFC 9111). `http::cached` asks it on the path of a request.
 //!
-//! * What may be kept and served, and what is said about it: [`control`], [`storable`], [`freshness`], [`vary`],
+//! * What may be kept and served, and what is said about it: [`cache_control`], [`storable`], [`freshness`], [`vary`],
 //!   [`validate`], [`range`], [`invalidate`], [`status`]. Pure: heads, configuration and a given `now` go in,
 //!   decisions come out. `docs/rfc9111.md` says for each requirement of the standard which function and which test
 //!   hold it.
-//! * What is kept: [`object`] in [`memory`]; who stays is for [`evict`] and [`admission`], and what a trace of
+//! * What is kept: [`stored_response`] in [`memory`]; who stays is for [`evict`] and [`admission`], and what a trace of
 //!   requests says about that for [`replay`].
 //! * One fetch for all who ask at the same time: [`fill`].
 //! * More of it than memory holds, and over restarts: [`disk`].
 //! * Writes: [`written`] for the policy `through`, [`journal`] and [`back`] for `back`, which acknowledges them before
-//!   their origin has them; [`place`] has what lies in a folder over the life of a configuration.
+//!   their origin has them; [`owned_directory`] has what lies in a folder over the life of a configuration.
 //! * All of it together, by name: [`store`].
 //!
 //! The cache never asks a backend itself.
 
 pub mod admission;
 pub mod back;
-pub mod chance;
+pub mod cache_control;
 pub mod conf;
-pub mod control;
 pub mod date;
-pub mod dictionary;
 pub mod directive;
 pub mod disk;
-pub mod entry;
+pub mod disk_head;
+pub mod disk_tier;
 pub mod evict;
 pub mod fill;
 pub mod freshness;
+pub mod hit_for_miss;
 pub mod invalidate;
 pub mod journal;
 pub mod key;
-pub mod marks;
 pub mod memory;
-pub mod object;
-pub mod place;
+pub mod owned_directory;
 pub mod policy;
 pub mod purge;
 pub mod range;
-pub mod record;
 pub mod replay;
+pub mod rng;
 mod shard;
-pub mod shelf;
 pub mod status;
 pub mod storable;
 pub mod store;
+pub mod stored_head;
+pub mod stored_response;
+pub mod structured_fields;
 pub mod validate;
 pub mod vary;
 pub mod watch;

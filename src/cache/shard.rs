@@ -14,7 +14,7 @@ use super::{
     evict::{Evict, Victim},
     key::Key,
     memory::{Found, Rejected, Stats},
-    object::Object,
+    stored_response::StoredResponse,
     vary,
 };
 use crate::fields::Fields;
@@ -22,19 +22,19 @@ use crate::fields::Fields;
 /// The objects of one key.
 #[derive(Debug)]
 pub(super) enum Variants {
-    One(Arc<Object>),
-    Many(Vec<Arc<Object>>),
+    One(Arc<StoredResponse>),
+    Many(Vec<Arc<StoredResponse>>),
 }
 
 impl Variants {
-    pub(super) fn as_slice(&self) -> &[Arc<Object>] {
+    pub(super) fn as_slice(&self) -> &[Arc<StoredResponse>] {
         match self {
             Self::One(object) => std::slice::from_ref(object),
             Self::Many(objects) => objects,
         }
     }
 
-    fn push(&mut self, object: Arc<Object>) {
+    fn push(&mut self, object: Arc<StoredResponse>) {
         match self {
             Self::One(first) => *self = Self::Many(vec![first.clone(), object]),
             Self::Many(objects) => objects.push(object),
@@ -42,7 +42,7 @@ impl Variants {
     }
 
     /// Takes one out; true when none is left.
-    fn remove(&mut self, id: u64) -> (Option<Arc<Object>>, bool) {
+    fn remove(&mut self, id: u64) -> (Option<Arc<StoredResponse>>, bool) {
         match self {
             Self::One(object) if object.id() == id => (Some(object.clone()), true),
             Self::One(_) => (None, false),
@@ -87,7 +87,7 @@ impl Shard {
         eviction: Eviction,
         admission: Admission,
         seed: u64,
-    ) -> Vec<Arc<Object>> {
+    ) -> Vec<Arc<StoredResponse>> {
         self.evictor = eviction.start(limit, seed);
         self.door = Doorkeeper::new(admission, limit);
         let mut left = Vec::new();
@@ -107,7 +107,7 @@ impl Shard {
 
     pub(super) fn find(&mut self, key: &Key, request: &Fields) -> Found {
         let found = self.peek(key, request);
-        if let Found::Object(object) = &found {
+        if let Found::StoredResponse(object) = &found {
             self.evictor.touch(object.id());
         }
         found
@@ -124,21 +124,21 @@ impl Shard {
                 .and_then(|at| objects.get(at)),
         };
         match chosen {
-            Some(object) => Found::Object(object.clone()),
+            Some(object) => Found::StoredResponse(object.clone()),
             None => Found::Vary(first.clone()),
         }
     }
 
-    pub(super) fn variants(&self, key: &Key) -> &[Arc<Object>] {
+    pub(super) fn variants(&self, key: &Key) -> &[Arc<StoredResponse>] {
         let objects = self.by_id(half(key));
         if objects.first().is_some_and(|first| first.key == *key) { objects } else { &[] }
     }
 
     pub(super) fn put(
         &mut self,
-        object: Arc<Object>,
+        object: Arc<StoredResponse>,
         most: usize,
-        left: &mut Vec<Arc<Object>>,
+        left: &mut Vec<Arc<StoredResponse>>,
     ) -> Result<(), Rejected> {
         let id = object.id();
         let is_resident = self.evictor.size(id).is_some();
@@ -164,7 +164,7 @@ impl Shard {
         Ok(())
     }
 
-    fn enter(&mut self, object: Arc<Object>) {
+    fn enter(&mut self, object: Arc<StoredResponse>) {
         let key = half(&object.key);
         let id = object.id();
         if id != key {
@@ -185,7 +185,7 @@ impl Shard {
     }
 
     /// Takes variants of a key out until one more may come.
-    fn make_way(&mut self, key: &Key, most: usize, left: &mut Vec<Arc<Object>>) {
+    fn make_way(&mut self, key: &Key, most: usize, left: &mut Vec<Arc<StoredResponse>>) {
         loop {
             let objects = self.by_id(half(key));
             let dates = objects.iter().map(|object| object.entry.date);
@@ -197,23 +197,23 @@ impl Shard {
         }
     }
 
-    pub(super) fn remove(&mut self, object: &Object) -> Option<Arc<Object>> {
+    pub(super) fn remove(&mut self, object: &StoredResponse) -> Option<Arc<StoredResponse>> {
         self.remove_id(object.id())
     }
 
-    fn remove_id(&mut self, id: u64) -> Option<Arc<Object>> {
+    fn remove_id(&mut self, id: u64) -> Option<Arc<StoredResponse>> {
         self.evictor.remove(id);
         self.forget(id)
     }
 
-    fn clear_key(&mut self, key: u64, left: &mut Vec<Arc<Object>>) {
+    fn clear_key(&mut self, key: u64, left: &mut Vec<Arc<StoredResponse>>) {
         let ids: Vec<u64> = self.by_id(key).iter().map(|object| object.id()).collect();
         for id in ids {
             left.extend(self.remove_id(id));
         }
     }
 
-    fn let_go(&mut self, victims: &[Victim], left: &mut Vec<Arc<Object>>) {
+    fn let_go(&mut self, victims: &[Victim], left: &mut Vec<Arc<StoredResponse>>) {
         for victim in victims {
             self.stats.evicted += 1;
             left.extend(self.forget(victim.key));
@@ -221,7 +221,7 @@ impl Shard {
     }
 
     /// Takes an object out of the index; the evictor has let it go already.
-    fn forget(&mut self, id: u64) -> Option<Arc<Object>> {
+    fn forget(&mut self, id: u64) -> Option<Arc<StoredResponse>> {
         let key = self.varying.remove(&id).unwrap_or(id);
         let variants = self.keys.get_mut(&key)?;
         let (object, is_empty) = variants.remove(id);
@@ -240,7 +240,7 @@ impl Shard {
         object
     }
 
-    pub(super) fn of_uri(&self, uri: &Key) -> Vec<Arc<Object>> {
+    pub(super) fn of_uri(&self, uri: &Key) -> Vec<Arc<StoredResponse>> {
         let others = self.uris.get(&(uri.uri_hash() as u64)).map(Vec::as_slice).unwrap_or_default();
         let plain = half(uri);
         [&[plain][..], others]
@@ -257,7 +257,7 @@ impl Shard {
         self.keys.keys().copied().collect()
     }
 
-    pub(super) fn by_id(&self, key: u64) -> &[Arc<Object>] {
+    pub(super) fn by_id(&self, key: u64) -> &[Arc<StoredResponse>] {
         self.keys.get(&key).map(Variants::as_slice).unwrap_or_default()
     }
 

@@ -8,7 +8,7 @@ use crate::fields::Fields;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheStatus {
     /// Answered from the cache, or why not.
-    pub outcome: Outcome,
+    pub outcome: StatusOutcome,
     /// Seconds of freshness that are left of the response, negative when it is stale; only where it is
     /// stored.
     pub ttl: Option<i64>,
@@ -20,7 +20,7 @@ pub struct CacheStatus {
 
 /// Whether a request went to the origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum StatusOutcome {
     /// It did not (§2.1).
     Hit,
     /// It did (§2.2).
@@ -73,17 +73,17 @@ impl Forward {
 impl CacheStatus {
     /// A hit on a response with this much freshness left.
     pub fn hit(ttl: i64) -> Self {
-        Self { outcome: Outcome::Hit, ttl: Some(ttl), key: None, detail: None }
+        Self { outcome: StatusOutcome::Hit, ttl: Some(ttl), key: None, detail: None }
     }
 
     /// A request that went to the origin, and nothing else known of it yet.
     pub fn forwarded(why: Forward) -> Self {
-        let outcome = Outcome::Forwarded { why, status: None, stored: false, collapsed: false };
+        let outcome = StatusOutcome::Forwarded { why, status: None, stored: false, collapsed: false };
         Self { outcome, ttl: None, key: None, detail: None }
     }
 
     /// Written by way of the journal, or answered from it.
-    pub fn journal(outcome: Outcome) -> Self {
+    pub fn journal(outcome: StatusOutcome) -> Self {
         Self { outcome, ttl: None, key: None, detail: Some("journal") }
     }
 
@@ -98,8 +98,8 @@ impl fmt::Display for CacheStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("pointsman")?;
         match self.outcome {
-            Outcome::Hit => f.write_str("; hit")?,
-            Outcome::Forwarded { why, status, stored, collapsed } => {
+            StatusOutcome::Hit => f.write_str("; hit")?,
+            StatusOutcome::Forwarded { why, status, stored, collapsed } => {
                 write!(f, "; fwd={}", why.name())?;
                 if let Some(status) = status {
                     write!(f, "; fwd-status={status}")?;
@@ -149,11 +149,15 @@ mod tests {
     #[test]
     fn forwarded_requests_tell_why_and_what_became_of_it() {
         let outcome =
-            Outcome::Forwarded { why: Forward::UriMiss, status: None, stored: true, collapsed: true };
+            StatusOutcome::Forwarded { why: Forward::UriMiss, status: None, stored: true, collapsed: true };
         let status = CacheStatus { outcome, ttl: Some(60), key: None, detail: None };
         assert_eq!(status.to_string(), "pointsman; fwd=uri-miss; stored; collapsed; ttl=60");
-        let outcome =
-            Outcome::Forwarded { why: Forward::Stale, status: Some(304), stored: false, collapsed: false };
+        let outcome = StatusOutcome::Forwarded {
+            why: Forward::Stale,
+            status: Some(304),
+            stored: false,
+            collapsed: false,
+        };
         let status = CacheStatus { outcome, ttl: None, key: None, detail: Some("no-store") };
         assert_eq!(status.to_string(), "pointsman; fwd=stale; fwd-status=304; detail=no-store");
         for (why, name) in [
@@ -171,7 +175,7 @@ mod tests {
     fn a_key_is_a_string_whatever_is_in_it() {
         let status = CacheStatus { key: Some("a\"\\é\nb".into()), ..CacheStatus::hit(1) };
         assert_eq!(status.to_string(), "pointsman; hit; ttl=1; key=\"a\\\"\\\\??b\"");
-        let members = crate::cache::dictionary::parse([status.to_string().as_bytes()].into_iter());
+        let members = crate::cache::structured_fields::parse([status.to_string().as_bytes()].into_iter());
         assert!(members.is_some());
     }
 

@@ -11,20 +11,20 @@ use super::{
     conf::CacheConf,
     date::Date,
     disk::Disk,
+    disk_tier::{DiskTier, Purging},
     fill::{self, Bounds, Fills},
+    hit_for_miss::HitForMiss,
     journal::Journal,
     key::{Key, KeySettings},
-    marks::Marks,
     memory::{Found, Memory, Rejected, Shape},
-    object::Object,
-    place::{self, Held, Place},
+    owned_directory::{self, Held, OwnedDirectory},
     policy::Policy,
     purge::{Purges, Rule},
-    shelf::{Purging, Shelf},
+    stored_response::StoredResponse,
     watch::Watches,
     writes::Writes,
 };
-use crate::{fields::Fields, telemetry::served::Counts};
+use crate::{fields::Fields, telemetry::cache_result::Counts};
 
 /// What a cache holds, and counts. The registry keeps it over reloads, by the cache's name.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Store {
     /// Objects in memory; none where requests are collapsed without being stored.
     pub memory: Option<Memory>,
     /// The disk tier, where there is one.
-    pub shelf: Arc<Shelf>,
+    pub disk: Arc<DiskTier>,
     /// Writes that were accepted, and that the origin does not have yet.
     pub back: Back,
     /// Objects that came from disk to memory.
@@ -42,7 +42,7 @@ pub struct Store {
     /// Exchanges under way that nobody joins.
     pub watches: Arc<Watches>,
     /// Keys whose responses turned out not to be shared: nobody waits for them for a while.
-    pub unshared: Marks,
+    pub hit_for_miss: HitForMiss,
     /// What became of requests that change something.
     pub writes: Writes,
     /// What each worker counts.
@@ -57,13 +57,13 @@ impl Store {
     pub fn new(shape: Option<Shape>, workers: usize, journals: Arc<Journals>) -> Self {
         Self {
             memory: shape.map(Memory::new),
-            shelf: Arc::default(),
+            disk: Arc::default(),
             back: Back::new(journals),
             promoted: AtomicU64::new(0),
             fills: Fills::new(bounds(shape)),
             watches: Arc::default(),
             writes: Writes::default(),
-            unshared: Marks::default(),
+            hit_for_miss: HitForMiss::default(),
             purges: Purges::default(),
             counts: (0..workers).map(|_| Counts::default()).collect(),
             shape: Mutex::new(shape),
@@ -73,23 +73,26 @@ impl Store {
     /// Opens the folders that a configuration asks for, without putting anything in force. Waits for the disk; the
     /// error is for people.
     pub fn prepare(&self, conf: &CacheConf) -> Result<Change, String> {
-        fn prepared<T: Held>(place: &Place<T>, conf: &CacheConf) -> Result<place::Change<T>, String> {
+        fn prepared<T: Held>(
+            place: &OwnedDirectory<T>,
+            conf: &CacheConf,
+        ) -> Result<owned_directory::Change<T>, String> {
             place.prepare(conf).map_err(|error| cannot_open::<T>(conf, &error))
         }
-        Ok(Change { disk: prepared(self.shelf.place(), conf)?, journal: prepared(self.back.place(), conf)? })
+        Ok(Change { disk: prepared(self.disk.place(), conf)?, journal: prepared(self.back.place(), conf)? })
     }
 
     /// Opens them at a start. What another program has still, from which this one takes over, comes later.
     pub fn start(&self, conf: &CacheConf, takes_over: bool) -> Result<(), String> {
         let failed = |error| cannot_open::<Disk>(conf, &error);
-        self.shelf.place().start(conf, takes_over).map_err(failed)?;
+        self.disk.place().start(conf, takes_over).map_err(failed)?;
         let failed = |error| cannot_open::<Journal>(conf, &error);
         self.back.place().start(conf, takes_over).map_err(failed)
     }
 
     /// Lets go of its folders.
     pub fn close(&self) {
-        self.shelf.place().close();
+        self.disk.place().close();
         self.back.close();
     }
 
@@ -97,7 +100,7 @@ impl Store {
     /// leaves. To be called when the configuration that says so is in force.
     pub fn settle(&self, shape: Option<Shape>, change: Option<Change>) {
         if let Some(Change { disk, journal }) = change {
-            self.shelf.place().settle(disk);
+            self.disk.place().settle(disk);
             self.back.place().settle(journal);
         }
         let mut own = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,8 +122,8 @@ fn cannot_open<T: Held>(conf: &CacheConf, error: &io::Error) -> String {
 /// What a new configuration makes of a cache's folders: opened, and not in force yet.
 #[derive(Debug)]
 pub struct Change {
-    disk: place::Change<Disk>,
-    journal: place::Change<Journal>,
+    disk: owned_directory::Change<Disk>,
+    journal: owned_directory::Change<Journal>,
 }
 
 /// Bodies on their way are kept up to the largest that is stored, and all together take no more than a quarter beyond
@@ -185,7 +188,7 @@ impl Cache {
     pub fn longest(&self) -> u64 {
         let most = self.store.fills.bounds().max_object;
         // What goes to disk need not fit into memory.
-        if self.store.shelf.is_open() { self.conf.max_object.0 } else { most }
+        if self.store.disk.is_open() { self.conf.max_object.0 } else { most }
     }
 
     /// Whether purges that came while a response was on its way leave it alone.
@@ -194,7 +197,7 @@ impl Cache {
     }
 
     /// Stores what a fill brought in memory. False when it is not to be stored anywhere: it was not asked for before.
-    pub fn put(&self, object: Arc<Object>) -> bool {
+    pub fn put(&self, object: Arc<StoredResponse>) -> bool {
         let Some(memory) = &self.store.memory else { return true };
         match memory.put(object, self.conf.max_variants as usize) {
             // The store counts what it refuses.
@@ -204,7 +207,7 @@ impl Cache {
     }
 
     /// Stores the newer head of a response in the place of the older one, if that is still there.
-    pub fn replace(&self, before: &Arc<Object>, object: Arc<Object>, rules: &[Rule]) {
+    pub fn replace(&self, before: &Arc<StoredResponse>, object: Arc<StoredResponse>, rules: &[Rule]) {
         let Some(memory) = &self.store.memory else { return };
         if !self.survives(&object.key, &object.entry.head.fields, rules) {
             return;
@@ -212,18 +215,18 @@ impl Cache {
         let most = self.conf.max_variants as usize;
         // What came from disk has no place here yet.
         let is_from_disk =
-            || self.store.shelf.may_have(&object.key) && memory.variants(&object.key).is_empty();
+            || self.store.disk.may_have(&object.key) && memory.variants(&object.key).is_empty();
         if !memory.replace(before, object.clone(), most) && is_from_disk() {
             let _ = memory.put(object, most);
         }
     }
 
     /// Takes this very object out, from disk too.
-    pub fn remove(&self, object: &Arc<Object>) {
+    pub fn remove(&self, object: &Arc<StoredResponse>) {
         if let Some(memory) = &self.store.memory {
             memory.remove(object);
         }
-        self.store.shelf.remove(object);
+        self.store.disk.remove(object);
     }
 
     /// Something was written to a URI: nothing that is stored of it is served any more. What is returned is still to
@@ -233,7 +236,7 @@ impl Cache {
         let uri = uri.of_its_uri();
         let rule = Rule::Uri(uri.clone());
         self.tell(&rule);
-        let purging = self.store.shelf.forget(&uri, has_fields, &self.conf.purge_header);
+        let purging = self.store.disk.forget(&uri, has_fields, &self.conf.purge_header);
         self.purge_memory(&rule, false, Date(0));
         purging
     }
@@ -244,8 +247,8 @@ impl Cache {
         // Before what is stored is looked at, so that nothing slips in behind.
         self.tell(rule);
         let is_all = *rule == Rule::All && !soft;
-        let on_disk = if is_all { self.store.shelf.clear() } else { 0 };
-        let purging = if is_all { None } else { self.store.shelf.purge(rule, soft, &self.conf.purge_header) };
+        let on_disk = if is_all { self.store.disk.clear() } else { 0 };
+        let purging = if is_all { None } else { self.store.disk.purge(rule, soft, &self.conf.purge_header) };
         let in_memory = self.purge_memory(rule, soft, now);
         // What is in memory is on disk too, but for what found no room there.
         in_memory.max(purging.map_or(on_disk, Purging::run))
@@ -260,7 +263,7 @@ impl Cache {
     fn purge_memory(&self, rule: &Rule, soft: bool, now: Date) -> u64 {
         let Some(memory) = &self.store.memory else { return 0 };
         let mut count = 0;
-        let mut let_go = |object: &Arc<Object>| {
+        let mut let_go = |object: &Arc<StoredResponse>| {
             if soft {
                 object.expire(now);
                 count += 1;

@@ -8,7 +8,7 @@
 
 use crate::{
     cache::{
-        control::ResponseControl,
+        cache_control::ResponseControl,
         date::Date,
         freshness::date_of,
         policy::Policy,

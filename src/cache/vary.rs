@@ -24,7 +24,7 @@ impl Vary {
         let mut names = Vec::new();
         for name in list(response.all("vary")) {
             match std::str::from_utf8(name) {
-                Ok(name) if name != "*" && name.bytes().all(super::dictionary::is_token) => {
+                Ok(name) if name != "*" && name.bytes().all(super::structured_fields::is_token) => {
                     names.push(name.to_ascii_lowercase());
                 }
                 Ok(_) | Err(_) => return Self::Any,

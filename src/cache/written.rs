@@ -5,10 +5,10 @@
 //! transformation", and a lifetime that it states. What it does not say is asked for by the next GET.
 
 use super::{
-    entry::Entry,
     freshness::{Source, Times},
     policy::Policy,
     storable::Refusal,
+    stored_head::StoredHead,
 };
 use crate::{
     fields::{Fields, Known},
@@ -78,7 +78,7 @@ pub fn representation(
     (tags, names_another): (&str, bool),
     policy: &Policy,
     times: Times,
-) -> Result<Entry, Unkept> {
+) -> Result<StoredHead, Unkept> {
     let refuse = |why: bool, unkept: Unkept| if why { Err(unkept) } else { Ok(()) };
     refuse(request.method != Method::Put, Unkept::Method)?;
     refuse(!matches!(response.status, 200 | 201 | 204), Unkept::Status)?;
@@ -98,7 +98,7 @@ pub fn representation(
     copy(&response.fields, &[tags], &mut head.fields);
     // As if a GET with these fields had brought it.
     let get = RequestHead { method: Method::Get, ..request.clone() };
-    let entry = Entry::of(&get, &head, policy, times).map_err(Unkept::Refused)?;
+    let entry = StoredHead::of(&get, &head, policy, times).map_err(Unkept::Refused)?;
     match entry.freshness.source() {
         Source::SharedMaxAge | Source::MaxAge | Source::Expires => Ok(entry),
         Source::Heuristic | Source::Configured | Source::Nothing => Err(Unkept::NoLifetime),
@@ -107,12 +107,12 @@ pub fn representation(
 
 /// The head of what waits in a journal as a GET is answered with it: nobody else may keep it, since the origin has the
 /// last word.
-pub fn waiting(request: &Fields, times: Times) -> Entry {
+pub fn waiting(request: &Fields, times: Times) -> StoredHead {
     let mut head = ResponseHead { status: 200, ..ResponseHead::default() };
     copy(request, &OF_REQUEST, &mut head.fields);
     head.fields.push("Cache-Control", b"no-store");
     head.fields.push("Via", b"1.1 pointsman");
-    Entry::checked(&RequestHead::default(), head, &Policy::default(), times).0
+    StoredHead::checked(&RequestHead::default(), head, &Policy::default(), times).0
 }
 
 fn copy(from: &Fields, names: &[&str], to: &mut Fields) {
@@ -139,7 +139,7 @@ mod tests {
         fields
     }
 
-    fn put(request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> Result<Entry, Unkept> {
+    fn put(request: &[(&str, &str)], status: u16, response: &[(&str, &str)]) -> Result<StoredHead, Unkept> {
         let request = RequestHead { method: Method::Put, fields: fields(request), ..RequestHead::default() };
         let response = ResponseHead { status, fields: fields(response), ..ResponseHead::default() };
         let times = Times { requested: NOW, received: NOW };

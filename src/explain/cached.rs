@@ -5,14 +5,14 @@
 
 use crate::{
     cache::{
-        control::RequestControl,
+        cache_control::RequestControl,
         date::Date,
         freshness::{Reason, Verdict},
         key::{Key, Use},
         memory::Found,
-        object::Object,
         status::Forward,
         store::Cache,
+        stored_response::StoredResponse,
     },
     exchange::Exchange,
     h1::{Framing, Method},
@@ -117,14 +117,14 @@ fn stored(cache: &Cache, key: &Key, control: &RequestControl, exchange: &Exchang
         false => Stored { result: "miss", forward: Some(forward.name()), why, times: None, variants },
         true => Stored { result: "not-cached", forward: None, why: ONLY_IF_CACHED, times: None, variants },
     };
-    let is_on_disk = cache.store.shelf.may_have(key);
+    let is_on_disk = cache.store.disk.may_have(key);
     match cache.peek(key, &exchange.request.fields) {
         Found::Nothing | Found::Vary(_) if is_on_disk => {
             Stored { result: "on-disk", forward: None, why: ON_DISK, times: None, variants }
         }
         Found::Nothing => missing(Forward::UriMiss, "nothing is stored for this key"),
         Found::Vary(_) => missing(Forward::VaryMiss, "no stored variant is for these fields"),
-        Found::Object(object) => {
+        Found::StoredResponse(object) => {
             let now = Date(clock::unix_millis() / 1000);
             let (result, forward, why) = judged(&object, control, now);
             let freshness = object.freshness();
@@ -138,7 +138,7 @@ const ON_DISK: &str = "not in memory; something is on disk for this key";
 const ONLY_IF_CACHED: &str = "the request takes only what is cached: 504";
 
 fn judged(
-    object: &Object,
+    object: &StoredResponse,
     control: &RequestControl,
     now: Date,
 ) -> (&'static str, Option<Forward>, &'static str) {

@@ -15,8 +15,8 @@ use crate::{
     h1::{Framing, HeadError, Scan},
     http::{
         edit,
-        headers::{self, Upward},
-        normalize, pass, respond,
+        headers::{self, UpstreamHead},
+        normalize, proxy, respond,
     },
     route::{conf::HeaderEditConf, matcher::Facts, table::StepVerdict},
     runtime::{Action, Listener, Route, Snapshot},
@@ -273,7 +273,7 @@ fn told(
             choices.iter().map(|(index, weight)| (*index, percent(*weight))).collect()
         }
     };
-    let is_upgrade = pass::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
+    let is_upgrade = proxy::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
     if let Some(edits) = &route.request_headers {
         edit::edit(&mut exchange.request.fields, edits);
     }
@@ -290,8 +290,9 @@ fn told(
 fn head(route: &Route, exchange: &Exchange, framing: Framing, is_upgrade: bool) -> Vec<String> {
     let (host, target) = edit::rewritten(exchange, route.rewrite.as_ref());
     let forwarded = route.forwarded;
-    let expects_continue = framing != Framing::None && pass::expects_continue(exchange);
-    let upward = Upward { framing, host: &host, target: &target, is_upgrade, expects_continue, forwarded };
+    let expects_continue = framing != Framing::None && proxy::expects_continue(exchange);
+    let upward =
+        UpstreamHead { framing, host: &host, target: &target, is_upgrade, expects_continue, forwarded };
     let mut head = Vec::new();
     headers::write_request(exchange, &upward, &mut head);
     let head = String::from_utf8_lossy(&head);

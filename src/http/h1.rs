@@ -13,7 +13,7 @@ use std::{
 
 use tokio::io::AsyncWrite;
 
-use super::handle::{self, End, Running, Tunnel};
+use super::handle::{self, ActiveExchange, End, Tunnel};
 use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange, Peer},
@@ -28,7 +28,7 @@ use crate::{
         BodyFrame, BodyReader, BodyWriter, Buffer, Deadline, Http1Stream, Plain, Stream,
         http1_stream::BodyError,
     },
-    runtime::{Permit, Slot, Worker},
+    runtime::{ListenerId, Permit, Worker},
 };
 
 /// A client connection that speaks HTTP/1.1.
@@ -43,7 +43,7 @@ pub struct Connection {
     /// The worker that serves it.
     pub worker: Rc<Worker>,
     /// The slot of its listener.
-    pub listener: Slot,
+    pub listener: ListenerId,
     /// Its place among the open connections.
     pub permit: Permit,
 }
@@ -77,7 +77,7 @@ impl Connection {
         wire: Http1Stream,
         peer: Rc<Peer>,
         worker: Rc<Worker>,
-        listener: Slot,
+        listener: ListenerId,
         permit: Permit,
     ) -> Self {
         Self { wire, deadline: Deadline::new(), peer, worker, listener, permit }
@@ -137,7 +137,7 @@ impl Connection {
             Err(Some(kind)) => Some(kind),
         };
         exchange.started = Moment::now();
-        let running = Running::new(&self.worker, self.listener, exchange);
+        let running = ActiveExchange::new(&self.worker, self.listener, exchange);
         let Some(kind) = kind else { return self.serve_request(running).await };
         self.refuse(running, kind).await
     }
@@ -185,7 +185,7 @@ impl Connection {
     }
 
     /// Answers a head that could not be read, and closes.
-    async fn refuse(&mut self, mut running: Running, kind: Kind) -> Next {
+    async fn refuse(&mut self, mut running: ActiveExchange, kind: Kind) -> Next {
         running.request = RequestHead::default();
         let mut client = Client::new(self, &running.request, Framing::None);
         client.is_last = true;
@@ -193,7 +193,7 @@ impl Connection {
         Next::Close(true)
     }
 
-    async fn serve_request(&mut self, running: Running) -> Next {
+    async fn serve_request(&mut self, running: ActiveExchange) -> Next {
         let framing = Framing::of_request(&running.request);
         // A framing error is answered by `handle`; the connection cannot go on after it.
         let mut client = Client::new(self, &running.request, framing.unwrap_or(Framing::None));
@@ -257,7 +257,7 @@ struct Client<'a> {
     is_begun: bool,
     is_until_close: bool,
     worker: &'a Worker,
-    listener: Slot,
+    listener: ListenerId,
 }
 
 impl<'a> Client<'a> {

@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     h1::Connection,
-    handle::{self, End, Running},
+    handle::{self, ActiveExchange, End},
 };
 use crate::{
     error::{Kind, ProxyError, Result},
@@ -33,7 +33,7 @@ use crate::{
     h1::{HeadLimits, Method, ResponseHead},
     moment::Moment,
     net::{BodyFrame, Buffer, Deadline, Stream},
-    runtime::{Slot, Worker},
+    runtime::{ListenerId, Worker},
 };
 
 /// Serves an HTTP/2 connection to its end.
@@ -104,7 +104,10 @@ fn begin_closing(connection: &mut server::Connection<Prefixed, Bytes>, deadline:
     deadline.after(CLOSING);
 }
 
-fn settings(worker: &Worker, listener: Slot) -> Option<(crate::config::listen::TimeoutsConf, HeadLimits)> {
+fn settings(
+    worker: &Worker,
+    listener: ListenerId,
+) -> Option<(crate::config::listen::TimeoutsConf, HeadLimits)> {
     let snapshot = worker.snapshot_for(listener);
     let listener = snapshot.shared.listener(listener)?;
     Some((listener.conf.timeouts.clone(), listener.limits))
@@ -150,7 +153,7 @@ async fn stream_task(
     mut client: Client,
     peer: Rc<Peer>,
     worker: Rc<Worker>,
-    listener: Slot,
+    listener: ListenerId,
     limits: HeadLimits,
 ) {
     let (parts, body) = request.into_parts();
@@ -159,7 +162,7 @@ async fn stream_task(
     exchange.reset(&peer, Moment::now());
     exchange.is_http2 = true;
     let named = take_head(&mut exchange, &parts, limits);
-    let running = Running::new(&worker, listener, exchange);
+    let running = ActiveExchange::new(&worker, listener, exchange);
     let end = match named {
         Ok(()) => handle::handle(running, &mut client).await,
         Err(kind) => handle::refuse(running, &mut client, kind).await,

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     cached, edit, normalize,
-    pass::{self, Way},
+    proxy::{self, RouteContext},
     respond, trace,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     h1::Method,
     moment::Moment,
     net::Buffer,
-    runtime::{Action, Listener, Route, Slot, Worker, WorkerSnapshot},
+    runtime::{Action, Listener, ListenerId, Route, Worker, WorkerSnapshot},
     upstream::forward::UpstreamResponse,
 };
 
@@ -43,33 +43,33 @@ pub struct Tunnel {
     /// How long both sides may be silent.
     pub idle: Duration,
     /// The exchange; it ends with the tunnel.
-    pub exchange: Running,
+    pub exchange: ActiveExchange,
 }
 
 /// An exchange under way: it ends, with its log line and its counts, when this is dropped, however
 /// that comes about.
 #[derive(Debug)]
-pub struct Running {
+pub struct ActiveExchange {
     exchange: Option<Box<Exchange>>,
     snapshot: Rc<WorkerSnapshot>,
     worker: Rc<Worker>,
-    listener: Slot,
+    listener: ListenerId,
 }
 
-impl Running {
+impl ActiveExchange {
     /// Begins an exchange whose request head is whole.
-    pub fn new(worker: &Rc<Worker>, listener: Slot, exchange: Box<Exchange>) -> Self {
+    pub fn new(worker: &Rc<Worker>, listener: ListenerId, exchange: Box<Exchange>) -> Self {
         let snapshot = worker.snapshot_for(listener);
         Self { exchange: Some(exchange), snapshot, worker: worker.clone(), listener }
     }
 
     /// The worker that serves it, with the snapshot that it began with and the slot of its listener.
-    pub(super) fn place(&self) -> (Rc<Worker>, Rc<WorkerSnapshot>, Slot) {
+    pub(super) fn place(&self) -> (Rc<Worker>, Rc<WorkerSnapshot>, ListenerId) {
         (self.worker.clone(), self.snapshot.clone(), self.listener)
     }
 }
 
-impl Deref for Running {
+impl Deref for ActiveExchange {
     type Target = Exchange;
 
     #[expect(clippy::expect_used, reason = "taken by drop only")]
@@ -78,14 +78,14 @@ impl Deref for Running {
     }
 }
 
-impl DerefMut for Running {
+impl DerefMut for ActiveExchange {
     #[expect(clippy::expect_used, reason = "taken by drop only")]
     fn deref_mut(&mut self) -> &mut Exchange {
         self.exchange.as_mut().expect("an exchange is there until it is dropped")
     }
 }
 
-impl Drop for Running {
+impl Drop for ActiveExchange {
     fn drop(&mut self) {
         if let Some(mut exchange) = self.exchange.take() {
             // Dropped in the middle, by a client that left or by the end of the program.
@@ -99,12 +99,12 @@ impl Drop for Running {
 }
 
 /// Serves a request whose head is whole.
-pub async fn handle<D: Downstream>(mut running: Running, client: &mut D) -> End {
+pub async fn handle<D: Downstream>(mut running: ActiveExchange, client: &mut D) -> End {
     let snapshot = running.snapshot.clone();
     let Some(listener) = snapshot.shared.listener(running.listener) else { return End::Broken };
     match serve(&snapshot, listener, &mut running, client).await {
-        Ok(Served::Complete) => End::Complete,
-        Ok(Served::Tunnel(live, idle)) => {
+        Ok(Outcome::Complete) => End::Complete,
+        Ok(Outcome::Tunnel(live, idle)) => {
             End::Tunnel(Box::new(Tunnel { live: *live, idle, exchange: running }))
         }
         Err(error) => fail(&mut running, client, error).await,
@@ -112,7 +112,7 @@ pub async fn handle<D: Downstream>(mut running: Running, client: &mut D) -> End 
 }
 
 /// Answers a request whose head is not one that is served.
-pub async fn refuse<D: Downstream>(mut running: Running, client: &mut D, kind: Kind) -> End {
+pub async fn refuse<D: Downstream>(mut running: ActiveExchange, client: &mut D, kind: Kind) -> End {
     settle_id(&mut running);
     let snapshot = running.snapshot.clone();
     trace::settle(&mut running, &snapshot.shared.config.trace);
@@ -121,7 +121,7 @@ pub async fn refuse<D: Downstream>(mut running: Running, client: &mut D, kind: K
 
 /// What came of serving a request.
 #[derive(Debug)]
-pub(super) enum Served {
+pub(super) enum Outcome {
     /// The response went out whole.
     Complete,
     /// The connection is a tunnel from here; it may be silent for so long.
@@ -132,9 +132,9 @@ pub(super) enum Served {
 async fn serve<D: Downstream>(
     snapshot: &WorkerSnapshot,
     listener: &Listener,
-    exchange: &mut Running,
+    exchange: &mut ActiveExchange,
     client: &mut D,
-) -> Result<Served> {
+) -> Result<Outcome> {
     settle_id(exchange);
     trace::settle(exchange, &snapshot.shared.config.trace);
     let framing = normalize::normalize(exchange)?;
@@ -155,19 +155,19 @@ async fn serve<D: Downstream>(
     };
     exchange.upstream = Some(upstream);
     let group = snapshot.group(upstream).ok_or(Kind::NoBackend)?;
-    let way = Way { listener, route, group };
-    let onward = pass::prepare(&way, framing, exchange, client)?;
+    let way = RouteContext { listener, route, group };
+    let onward = proxy::prepare(&way, framing, exchange, client)?;
     match &route.cache {
         // Boxed, so that a request that has no cache does not carry the room that one with a cache needs.
         Some(cache) if !onward.is_upgrade => {
             Box::pin(cached::serve(&way, cache, onward, exchange, client)).await
         }
-        Some(_) | None => pass::pass(&way, onward, exchange, client).await,
+        Some(_) | None => proxy::pass(&way, onward, exchange, client).await,
     }
 }
 
 /// The request's id: the client's, if it is trusted and sane, else a new one.
-fn settle_id(exchange: &mut Running) {
+fn settle_id(exchange: &mut ActiveExchange) {
     let id = exchange.request.fields.known(Known::XRequestId).filter(|_| exchange.peer.is_trusted);
     let is_sane = |id: &[u8]| (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
     if let Some(id) = id.filter(|id| is_sane(id)) {
@@ -216,34 +216,34 @@ pub(super) fn choose(choices: &[(usize, u32)], total: u32) -> usize {
 }
 
 async fn redirect<D: Downstream>(
-    exchange: &mut Running,
+    exchange: &mut ActiveExchange,
     client: &mut D,
     to: &str,
     status: u16,
-) -> Result<Served> {
+) -> Result<Outcome> {
     let location = edit::expand(to, exchange);
     exchange.response.status = status;
     exchange.response.fields.clear();
     exchange.response.fields.push_known(Known::Location, location.as_bytes());
     send(exchange, client, b"").await?;
-    Ok(Served::Complete)
+    Ok(Outcome::Complete)
 }
 
 async fn own_response<D: Downstream>(
-    exchange: &mut Running,
+    exchange: &mut ActiveExchange,
     client: &mut D,
     route: &Route,
     body: &[u8],
-) -> Result<Served> {
+) -> Result<Outcome> {
     if let Some(edits) = &route.response_headers {
         edit::edit(&mut exchange.response.fields, edits);
     }
     send(exchange, client, body).await?;
-    Ok(Served::Complete)
+    Ok(Outcome::Complete)
 }
 
 /// Answers an error, if nothing of a response went out yet.
-async fn fail<D: Downstream>(exchange: &mut Running, client: &mut D, error: ProxyError) -> End {
+async fn fail<D: Downstream>(exchange: &mut ActiveExchange, client: &mut D, error: ProxyError) -> End {
     let kind = error.kind();
     exchange.error = Some((kind, error.to_string()));
     let is_begun = client.is_begun();

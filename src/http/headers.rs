@@ -15,7 +15,7 @@ use crate::{
 
 /// How the request goes upstream.
 #[derive(Clone, Copy, Debug)]
-pub struct Upward<'a> {
+pub struct UpstreamHead<'a> {
     /// How its body is framed there.
     pub framing: Framing,
     /// The Host to send.
@@ -32,7 +32,7 @@ pub struct Upward<'a> {
 
 /// Writes the request head as the backend gets it, its blank line included. Everything is written
 /// anew; no delimiter of the client's is copied.
-pub fn write_request(exchange: &Exchange, upward: &Upward<'_>, out: &mut Vec<u8>) {
+pub fn write_request(exchange: &Exchange, upward: &UpstreamHead<'_>, out: &mut Vec<u8>) {
     let request = &exchange.request;
     out.extend_from_slice(request.method.as_str().as_bytes());
     out.push(b' ');
@@ -47,7 +47,7 @@ pub fn write_request(exchange: &Exchange, upward: &Upward<'_>, out: &mut Vec<u8>
 }
 
 /// The fields that go on as they came.
-fn write_passed(exchange: &Exchange, upward: &Upward<'_>, out: &mut Vec<u8>) {
+fn write_passed(exchange: &Exchange, upward: &UpstreamHead<'_>, out: &mut Vec<u8>) {
     let fields = &exchange.request.fields;
     let named = Named::of(fields);
     for field in fields.iter() {
@@ -121,7 +121,7 @@ pub fn kept_request(exchange: &Exchange) -> Fields {
 }
 
 /// The fields of this hop.
-fn write_framing(exchange: &Exchange, upward: &Upward<'_>, out: &mut Vec<u8>) {
+fn write_framing(exchange: &Exchange, upward: &UpstreamHead<'_>, out: &mut Vec<u8>) {
     let fields = &exchange.request.fields;
     match upward.framing {
         // Methods with a defined meaning of their body say so even when it is empty (RFC 9110 §8.6).

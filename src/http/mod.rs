@@ -8,7 +8,7 @@ pub mod h2;
 pub mod handle;
 pub mod headers;
 pub mod normalize;
-pub(crate) mod pass;
+pub(crate) mod proxy;
 pub mod respond;
 mod trace;
 pub mod upgrade;

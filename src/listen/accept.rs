@@ -21,13 +21,13 @@ use super::{
     mailbox::{Accepted, Mailboxes, Message},
     socket,
 };
-use crate::runtime::{Permit, Slot, Worker};
+use crate::runtime::{ListenerId, Permit, Worker};
 
 /// Accepts on one listener's socket of one worker until it is dropped. The socket may pass to another
 /// listener meanwhile.
 pub async fn run(
     worker: Rc<Worker>,
-    listener: Rc<Cell<Slot>>,
+    listener: Rc<Cell<ListenerId>>,
     socket: Rc<AsyncFd<OwnedFd>>,
     mailboxes: Mailboxes,
 ) {
@@ -55,7 +55,7 @@ pub async fn run(
 /// Accepts what is still waiting, before a socket is closed: closing a `SO_REUSEPORT` socket loses its
 /// queue. No more than a queue holds: another program may accept on the same socket by now, and new
 /// connections are for that one.
-pub fn empty(worker: &Rc<Worker>, listener: Slot, socket: &AsyncFd<OwnedFd>, mailboxes: &Mailboxes) {
+pub fn empty(worker: &Rc<Worker>, listener: ListenerId, socket: &AsyncFd<OwnedFd>, mailboxes: &Mailboxes) {
     for _ in 0..socket::BACKLOG {
         let Ok(Some((stream, source))) = accept(socket.get_ref()) else { return };
         take(worker, listener, stream, source, mailboxes);
@@ -88,7 +88,7 @@ fn ip(address: SocketAddrAny) -> Option<std::net::SocketAddr> {
 /// Decides whether a connection may stay, and who has it.
 fn take(
     worker: &Rc<Worker>,
-    slot: Slot,
+    slot: ListenerId,
     socket: OwnedFd,
     source: Option<std::net::SocketAddr>,
     mailboxes: &Mailboxes,

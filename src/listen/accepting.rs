@@ -21,7 +21,7 @@ use super::{
 use crate::{
     moment::Moment,
     net::timer,
-    runtime::{Slot, Worker},
+    runtime::{ListenerId, Worker},
 };
 
 /// The sockets of a worker.
@@ -34,7 +34,7 @@ pub struct Accepting {
 
 #[derive(Debug)]
 struct Socket {
-    slot: Rc<Cell<Slot>>,
+    slot: Rc<Cell<ListenerId>>,
     socket: Rc<AsyncFd<OwnedFd>>,
     task: JoinHandle<()>,
 }
@@ -134,7 +134,7 @@ impl Accepting {
         timer::hurry_idle(Moment::now().plus(IDLE_GRACE), |_| true);
     }
 
-    fn open(&self, slot: Slot, socket: Rc<AsyncFd<OwnedFd>>) {
+    fn open(&self, slot: ListenerId, socket: Rc<AsyncFd<OwnedFd>>) {
         let slot = Rc::new(Cell::new(slot));
         let run = accept::run(self.worker.clone(), slot.clone(), socket.clone(), self.mailboxes.clone());
         self.sockets.borrow_mut().push(Socket { slot, socket, task: spawn_local(run) });

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
-use crate::runtime::{Permit, Slot, connections::Description};
+use crate::runtime::{ListenerId, Permit, connections::Description};
 
 /// A connection that was accepted and has no event loop yet.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub struct Accepted {
     /// The other end; `None` over a unix socket.
     pub source: Option<std::net::SocketAddr>,
     /// The slot of its listener.
-    pub listener: Slot,
+    pub listener: ListenerId,
     /// Its place among the open connections.
     pub permit: Permit,
 }
@@ -33,7 +33,7 @@ pub enum Message {
     /// A generation was published: these are the sockets to accept on from here.
     Published(Change),
     /// The time for the connections of this listener, which is gone, is over.
-    End(Slot),
+    End(ListenerId),
     /// Who is connected: so many of them at most.
     Describe(usize, oneshot::Sender<(Vec<Description>, usize)>),
 }
@@ -42,11 +42,11 @@ pub enum Message {
 #[derive(Debug, Default)]
 pub struct Change {
     /// Sockets to begin with, each with the listener that it belongs to.
-    pub open: Vec<(Slot, OwnedFd)>,
+    pub open: Vec<(ListenerId, OwnedFd)>,
     /// Sockets that pass from one listener to another.
-    pub pass: Vec<(Slot, Slot)>,
+    pub pass: Vec<(ListenerId, ListenerId)>,
     /// Listeners whose sockets are accepted empty and closed.
-    pub close: Vec<Slot>,
+    pub close: Vec<ListenerId>,
 }
 
 /// The way to each worker, and how many connections each has.

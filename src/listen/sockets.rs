@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::listen::ListenAddress,
-    runtime::{Slot, Snapshot},
+    runtime::{ListenerId, Snapshot},
 };
 
 /// All sockets that are held.
@@ -29,7 +29,7 @@ pub struct Sockets {
 /// The sockets of one listener.
 #[derive(Debug)]
 struct Held {
-    slot: Slot,
+    slot: ListenerId,
     name: String,
     address: ListenAddress,
     bound: Bound,
@@ -47,8 +47,8 @@ pub struct Handed {
 /// What a generation needs, bound; dropped, it closes what is new.
 #[derive(Debug)]
 pub struct Acquired {
-    kept: Vec<Slot>,
-    passed: Vec<(Slot, Slot, String)>,
+    kept: Vec<ListenerId>,
+    passed: Vec<(ListenerId, ListenerId, String)>,
     new: Vec<Held>,
     /// Indices of what was taken from [`Sockets::handed`].
     taken: HashSet<usize>,
@@ -73,7 +73,7 @@ impl Sockets {
 
     /// Binds what the snapshot needs and is not held yet.
     pub fn acquire(&self, snapshot: &Snapshot, workers: usize) -> Result<Acquired, Failure> {
-        let wanted: HashSet<Slot> = snapshot.listeners.iter().map(|listener| listener.slot).collect();
+        let wanted: HashSet<ListenerId> = snapshot.listeners.iter().map(|listener| listener.slot).collect();
         let mut free: HashMap<&ListenAddress, &Held> = self
             .held
             .iter()
@@ -165,7 +165,7 @@ impl Sockets {
     }
 
     /// For each listener its slot and where it really listens: port 0 became a number.
-    pub fn addresses(&self) -> HashMap<Slot, String> {
+    pub fn addresses(&self) -> HashMap<ListenerId, String> {
         self.held.iter().map(|held| (held.slot, held.bound.address.clone())).collect()
     }
 

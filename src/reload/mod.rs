@@ -99,7 +99,7 @@ impl Reloader {
 
     /// One that nobody answers, over a configuration that is in force.
     #[cfg(test)]
-    pub(crate) fn without_engine(text: &str, addresses: HashMap<crate::runtime::Slot, String>) -> Self {
+    pub(crate) fn without_engine(text: &str, addresses: HashMap<crate::runtime::ListenerId, String>) -> Self {
         let path = std::path::PathBuf::from("test.toml");
         let file = crate::config::parse(text, &path).unwrap();
         let overrides = crate::runtime::overrides::Overrides::default();

@@ -20,7 +20,7 @@ use crate::{
     cache::store::{Cache, Change},
     listen::{mailbox::Message, socket::Bound, sockets::Acquired},
     moment::Moment,
-    runtime::{Slot, Snapshot, registry::Live},
+    runtime::{ListenerId, Snapshot, registry::Live},
     telemetry::program_log,
     upstream::conf::BackendState,
 };
@@ -42,7 +42,7 @@ impl Engine {
         if before.config.log.level != snapshot.config.log.level {
             program_log::set_level(snapshot.config.log.level.filter());
         }
-        let closing: Vec<Slot> = before
+        let closing: Vec<ListenerId> = before
             .listeners
             .iter()
             .map(|listener| listener.slot)
@@ -73,7 +73,7 @@ impl Engine {
     }
 
     /// Ends what is left of connections over listeners that are gone, after the time to drain.
-    fn end_later(&self, closing: Vec<Slot>, after: Duration) {
+    fn end_later(&self, closing: Vec<ListenerId>, after: Duration) {
         if closing.is_empty() {
             return;
         }

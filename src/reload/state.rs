@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use crate::{
     config::{Config, Problems},
     runtime::{
-        Slot,
+        ListenerId,
         overrides::{Overrides, Refusal},
     },
     settings::Problem,
@@ -135,7 +135,7 @@ pub struct InForce {
     /// What administrators changed.
     pub overrides: Overrides,
     /// For each listener where it really listens.
-    pub addresses: HashMap<Slot, String>,
+    pub addresses: HashMap<ListenerId, String>,
     /// Hash of all the files that it was made of.
     pub hash: u64,
     /// Of each of them.

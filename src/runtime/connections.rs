@@ -8,7 +8,7 @@ use std::{
 use slab::Slab;
 use tokio::task::AbortHandle;
 
-use super::{registry::Slot, worker::Worker};
+use super::{registry::ListenerId, worker::Worker};
 use crate::{exchange::Peer, moment::Moment};
 
 /// The open connections of one worker.
@@ -47,7 +47,7 @@ pub enum Speaks {
 #[derive(Clone, Debug)]
 pub struct Description {
     /// The slot of its listener.
-    pub slot: Slot,
+    pub slot: ListenerId,
     /// When it was accepted.
     pub since: Moment,
     /// What it speaks.
@@ -60,7 +60,7 @@ pub struct Description {
 
 impl Connections {
     /// Makes an entry for a connection whose task begins.
-    pub fn enter(worker: &Rc<Worker>, slot: Slot) -> Place {
+    pub fn enter(worker: &Rc<Worker>, slot: ListenerId) -> Place {
         let since = u32::try_from(Moment::now().0 / SECOND).unwrap_or(u32::MAX);
         let slot = u32::try_from(slot).unwrap_or(u32::MAX);
         let entry = Entry { peer: Weak::new(), task: None, slot, since, speaks: Speaks::Nothing };
@@ -76,7 +76,7 @@ impl Connections {
     }
 
     /// Ends every connection of a listener.
-    pub fn end(&self, slot: Slot) -> usize {
+    pub fn end(&self, slot: ListenerId) -> usize {
         // Ended outside of the borrow: a task may be dropped at once, and its place with it.
         let tasks: Vec<AbortHandle> = {
             let entries = self.0.borrow();

@@ -13,6 +13,6 @@ mod traces;
 pub mod worker;
 
 pub use permit::Permit;
-pub use registry::Slot;
+pub use registry::ListenerId;
 pub use snapshot::{Action, Listener, Route, Snapshot};
 pub use worker::{Worker, WorkerSnapshot};

@@ -29,7 +29,7 @@ pub type BackendKey = (Arc<str>, Arc<str>);
 pub type SlotKey = (Arc<str>, Arc<str>, &'static str);
 
 /// The number of a listener: the same in every generation that has it, and never another's.
-pub type Slot = usize;
+pub type ListenerId = usize;
 
 /// What makes a cache the same one after a reload.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,7 +45,7 @@ pub enum CacheKey {
 pub struct Registry {
     names: RwLock<Names>,
     backends: Mutex<HashMap<BackendKey, Arc<backend::Shared>>>,
-    slots: Mutex<HashMap<SlotKey, (Slot, Arc<ListenerShared>)>>,
+    slots: Mutex<HashMap<SlotKey, (ListenerId, Arc<ListenerShared>)>>,
     caches: Mutex<HashMap<CacheKey, Arc<Store>>>,
     /// The journals of caches.
     pub journals: Arc<Journals>,
@@ -178,7 +178,7 @@ impl Registry {
     }
 
     /// The number of a listener, and what all workers share of it.
-    pub fn listener(&self, conf: &ListenerConf) -> (Slot, Arc<ListenerShared>) {
+    pub fn listener(&self, conf: &ListenerConf) -> (ListenerId, Arc<ListenerShared>) {
         let key = (conf.name.as_str().into(), conf.address.to_string().into(), conf.protocol.name());
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let next = slots.len();

@@ -9,7 +9,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 
-use super::registry::{ListenerShared, Slot};
+use super::registry::{ListenerId, ListenerShared};
 use crate::{
     backend::Admin,
     cache::store::Cache,
@@ -53,7 +53,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// The listener that stands in a slot; `None` when this generation does not have it.
     #[inline]
-    pub fn listener(&self, slot: Slot) -> Option<&Listener> {
+    pub fn listener(&self, slot: ListenerId) -> Option<&Listener> {
         self.listeners.get((*self.by_slot.get(slot)?)?)
     }
 
@@ -71,7 +71,7 @@ pub struct Listener {
     /// The number of its name.
     pub name: NameId,
     /// Its own number, by which connections know it over generations.
-    pub slot: Slot,
+    pub slot: ListenerId,
     /// Its routes.
     pub table: Arc<Table>,
     /// TLS, on `https`.

@@ -16,7 +16,7 @@ use super::{
     drain::{Drain, Stage},
     failure,
     groups::Groups,
-    registry::{Registry, Slot},
+    registry::{ListenerId, Registry},
     snapshot::Snapshot,
     traces,
 };
@@ -55,7 +55,7 @@ pub struct Worker {
     pub connections: Connections,
     current: RefCell<Current>,
     /// For each listener that is gone and still has connections: the last generation that had it.
-    retired: RefCell<HashMap<Slot, Rc<WorkerSnapshot>>>,
+    retired: RefCell<HashMap<ListenerId, Rc<WorkerSnapshot>>>,
     groups: Rc<Groups>,
     log: WorkerLog,
     #[expect(clippy::vec_box, reason = "exchanges are handed out boxed, and moved by pointer only")]
@@ -187,7 +187,7 @@ impl Worker {
     /// The snapshot for a connection that came over this listener: the current one, or the last one that
     /// had the listener.
     #[inline]
-    pub fn snapshot_for(&self, slot: Slot) -> Rc<WorkerSnapshot> {
+    pub fn snapshot_for(&self, slot: ListenerId) -> Rc<WorkerSnapshot> {
         let current = self.snapshot();
         if current.shared.listener(slot).is_some() {
             return current;
@@ -203,7 +203,7 @@ impl Worker {
     /// Whether connections of this listener should end with their present exchange: the program stops, or
     /// the listener is gone.
     #[inline]
-    pub fn is_closing(&self, slot: Slot) -> bool {
+    pub fn is_closing(&self, slot: ListenerId) -> bool {
         self.is_draining.get() || self.current.borrow().view.shared.listener(slot).is_none()
     }
 
@@ -253,7 +253,7 @@ impl Worker {
     }
 
     /// The end of an exchange: its log line, its counts, its memory back.
-    pub fn finish(&self, mut exchange: Box<Exchange>, snapshot: &WorkerSnapshot, slot: Slot) {
+    pub fn finish(&self, mut exchange: Box<Exchange>, snapshot: &WorkerSnapshot, slot: ListenerId) {
         let took = Moment::now().since(exchange.started);
         let Snapshot { routes, upstreams, config, no_route, .. } = &*snapshot.shared;
         let listener = snapshot.shared.listener(slot);

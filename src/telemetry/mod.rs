@@ -1,9 +1,9 @@
 //! What a running Pointsman tells: counters and histograms, recent errors, the access log, and traces.
 
 pub mod access_log;
+pub mod cache_result;
 pub mod clock;
 pub mod metrics;
 pub mod program_log;
 pub mod recent_errors;
-pub mod served;
 pub mod trace;

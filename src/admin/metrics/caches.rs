@@ -10,7 +10,7 @@ use super::{
 use crate::{
     cache::{disk::Stats, purge},
     runtime::Snapshot,
-    telemetry::served::Served,
+    telemetry::cache_result::CacheResult,
 };
 
 /// Something that is told of each cache by one number.
@@ -24,7 +24,7 @@ const FACTS: [(&str, Kind, &str, Fact); 7] = [
         "collapsed_total",
         Kind::Counter,
         "Requests that were answered by what another fetched at the same time.",
-        |told| told.served(Served::Collapsed),
+        |told| told.served(CacheResult::Collapsed),
     ),
     ("cache_fills_total", Kind::Counter, "Fetches that others could wait for, begun.", |told| {
         told.fills.begun
@@ -62,7 +62,7 @@ pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
         "Requests that asked a cache, by how they were served.",
     );
     for one in &told {
-        for served in Served::ALL {
+        for served in CacheResult::ALL {
             let labels = Labels::of(&[("cache", &one.label()), ("result", served.name())]);
             text.sample(&labels, one.served(*served));
         }
@@ -125,7 +125,7 @@ fn purges(storing: &[&Told], text: &mut Text) {
 
 /// Of each cache with a disk tier.
 fn disks(told: &[Told], text: &mut Text) {
-    let disks: Vec<_> = told.iter().filter_map(|one| Some((one, one.cache.store.shelf.stats()?))).collect();
+    let disks: Vec<_> = told.iter().filter_map(|one| Some((one, one.cache.store.disk.stats()?))).collect();
     if disks.is_empty() {
         return;
     }

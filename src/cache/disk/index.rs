@@ -13,9 +13,9 @@ use slab::Slab;
 
 use super::layout::Name;
 use crate::cache::{
-    chance::scramble,
     conf::Eviction,
     evict::{Evict, Victim},
+    rng::scramble,
 };
 
 /// An object of the store. It never means another object, also after its own is gone.

@@ -4,18 +4,18 @@ use super::{
     Order,
     entries::{Entries, NONE},
 };
-use crate::cache::chance::Chance;
+use crate::cache::rng::Rng;
 
 /// All objects, in no order; each one's mark says where it stands here.
 #[derive(Debug)]
 pub(super) struct Random {
     placed: Vec<u32>,
-    chance: Chance,
+    chance: Rng,
 }
 
 impl Random {
     pub(super) fn new(seed: u64) -> Self {
-        Self { placed: Vec::new(), chance: Chance::new(seed) }
+        Self { placed: Vec::new(), chance: Rng::new(seed) }
     }
 }
 

@@ -27,19 +27,19 @@ use std::{
 };
 
 pub use hub::drive;
-pub use reader::{Outcome, ReadError, Reader};
+pub use reader::{FillOutcome, ReadError, Reader};
 use recent::Recent;
 pub use source::Source;
 use state::{Phase, State};
 
-use super::{entry::Entry, key::Key, purge::Rule};
+use super::{key::Key, purge::Rule, stored_head::StoredHead};
 use crate::{error::Kind, fields::Fields, telemetry::clock};
 
 /// The head of an answer that is shared.
 #[derive(Debug)]
 pub struct Answer {
     /// Status, fields, freshness, Vary.
-    pub entry: Entry,
+    pub entry: StoredHead,
     /// The variant that it is.
     pub variant: Key,
     /// The body's length, where the head says it.
@@ -310,7 +310,7 @@ impl Fill {
                     && answer.matches(want.request)
                     && (want.accepts)(answer)
             }
-            Phase::Object(..) | Phase::Released | Phase::Failed(_) => false,
+            Phase::StoredResponse(..) | Phase::Released | Phase::Failed(_) => false,
         };
         if !is_joinable {
             return None;

@@ -11,7 +11,7 @@ use super::{
     Answer, Failure, Fill, Origin, Source, gone, hub,
     state::{At, Phase},
 };
-use crate::cache::object::Object;
+use crate::cache::stored_response::StoredResponse;
 
 /// One who reads what a fill brings. It stands for one request, on the worker that made it.
 #[derive(Debug)]
@@ -22,11 +22,11 @@ pub struct Reader {
 
 /// What came of waiting.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum FillOutcome {
     /// The head is here, and the body comes.
     Coming(Arc<Answer>),
     /// What is stored answers.
-    Object(Arc<Object>, Origin),
+    StoredResponse(Arc<StoredResponse>, Origin),
     /// The answer was for the one who asked: everyone else asks for himself.
     Released,
     /// Who asked failed; this one asks now, for all who wait.
@@ -58,7 +58,7 @@ impl Reader {
     }
 
     /// Ready once there is a head, or will be none.
-    pub fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+    pub fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<FillOutcome> {
         let mut state = self.fill.state();
         let outcome = match &state.phase {
             Phase::Asking => {
@@ -70,12 +70,12 @@ impl Reader {
                 state.phase = Phase::Asking;
                 state.tries += 1;
                 self.fill.fills.counts.taken_over.fetch_add(1, Relaxed);
-                Outcome::Lead(Source::new(self.fill.clone()))
+                FillOutcome::Lead(Source::new(self.fill.clone()))
             }
-            Phase::Coming(answer) => Outcome::Coming(answer.clone()),
-            Phase::Object(object, origin) => Outcome::Object(object.clone(), *origin),
-            Phase::Released => Outcome::Released,
-            Phase::Failed(failure) => Outcome::Failed(failure.clone()),
+            Phase::Coming(answer) => FillOutcome::Coming(answer.clone()),
+            Phase::StoredResponse(object, origin) => FillOutcome::StoredResponse(object.clone(), *origin),
+            Phase::Released => FillOutcome::Released,
+            Phase::Failed(failure) => FillOutcome::Failed(failure.clone()),
         };
         Poll::Ready(outcome)
     }

@@ -11,8 +11,8 @@ use super::{Answer, Failure, Fill, MOST_TRIES, Origin, RUN_AHEAD, gone, state::P
 use crate::{
     cache::{
         key::Key,
-        object::{Body, Object},
         purge::Rule,
+        stored_response::{Body, StoredResponse},
     },
     error::Kind,
 };
@@ -134,11 +134,11 @@ impl Source {
     }
 
     /// What is stored answers everyone. `store` is given the purges since the fill began.
-    pub fn object(mut self, object: Arc<Object>, origin: Origin, store: impl FnOnce(&[Rule])) {
+    pub fn object(mut self, object: Arc<StoredResponse>, origin: Origin, store: impl FnOnce(&[Rule])) {
         self.is_concluded = true;
         let mut state = self.fill.state();
         store(&state.rules);
-        state.phase = Phase::Object(object, origin);
+        state.phase = Phase::StoredResponse(object, origin);
         state.tell(self.fill.id);
         drop(state);
         self.fill.close();

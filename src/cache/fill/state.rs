@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc, task::Waker};
 use bytes::Bytes;
 
 use super::{Answer, Failure, Origin, hub};
-use crate::cache::{object::Object, purge::Rule};
+use crate::cache::{purge::Rule, stored_response::StoredResponse};
 
 /// How far a fill is.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(super) enum Phase {
     /// The head is here, the body comes.
     Coming(Arc<Answer>),
     /// What is stored answers.
-    Object(Arc<Object>, Origin),
+    StoredResponse(Arc<StoredResponse>, Origin),
     /// The answer is for the one who asked only.
     Released,
     /// There is no answer.

@@ -15,8 +15,8 @@ use crate::{
         date::Date,
         freshness::Times,
         key::KeySettings,
-        object::{Body, Object},
         policy::Policy,
+        stored_response::{Body, StoredResponse},
     },
     h1::{RequestHead, ResponseHead},
 };
@@ -53,11 +53,11 @@ fn fields(lines: &[(&str, &str)]) -> Fields {
     fields
 }
 
-fn entry(request: &Fields, response: &[(&str, &str)]) -> Entry {
+fn entry(request: &Fields, response: &[(&str, &str)]) -> StoredHead {
     let head = ResponseHead { status: 200, fields: fields(response), ..ResponseHead::default() };
     let times = Times { requested: NOW, received: NOW };
     let request = RequestHead { fields: request.clone(), ..RequestHead::default() };
-    Entry::of(&request, &head, &Policy::default(), times).unwrap()
+    StoredHead::of(&request, &head, &Policy::default(), times).unwrap()
 }
 
 fn answer(request: &Fields, response: &[(&str, &str)], is_open: bool) -> Arc<Answer> {
@@ -93,7 +93,7 @@ fn wait(fills: &Arc<Fills>, target: &str) -> Reader {
     }
 }
 
-fn outcome(reader: &mut Reader) -> Option<Outcome> {
+fn outcome(reader: &mut Reader) -> Option<FillOutcome> {
     match reader.poll_outcome(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => Some(outcome),
         Poll::Pending => None,
@@ -118,7 +118,7 @@ fn one_leads_and_all_read_the_same_chunks_as_they_come() {
     source.answer(fresh(true));
     assert_eq!(flag.count(), 1);
     for reader in [&mut leader, &mut waiter] {
-        assert!(matches!(outcome(reader), Some(Outcome::Coming(_))));
+        assert!(matches!(outcome(reader), Some(FillOutcome::Coming(_))));
         assert!(at(reader, 0).is_none());
     }
     let chunk = Bytes::from_static(b"hello");
@@ -157,7 +157,7 @@ fn waiters_on_other_threads_are_woken_once_for_many() {
                         let turns = turns.clone();
                         tokio::task::spawn_local(std::future::poll_fn(move |cx| {
                             turns.fetch_add(1, Ordering::SeqCst);
-                            reader.poll_outcome(cx).map(|outcome| matches!(outcome, Outcome::Coming(_)))
+                            reader.poll_outcome(cx).map(|outcome| matches!(outcome, FillOutcome::Coming(_)))
                         }))
                     })
                     .collect();
@@ -186,7 +186,7 @@ fn an_answer_that_may_not_be_shared_releases_everyone_at_once() {
     let mut waiter = wait(&fills, "/a");
     assert!(outcome(&mut waiter).is_none());
     source.release();
-    assert!(matches!(outcome(&mut waiter), Some(Outcome::Released)));
+    assert!(matches!(outcome(&mut waiter), Some(FillOutcome::Released)));
     assert!(matches!(join(&fills, "/a"), Joined::Lead(..)));
     assert_eq!(fills.stats().released, 1);
 }
@@ -244,12 +244,12 @@ fn when_the_one_who_asked_fails_one_other_asks_and_then_all_get_the_error() {
     assert!(outcome(&mut one).is_none() && outcome(&mut two).is_none());
     source.fail(failure());
     drop(leader);
-    let Some(Outcome::Lead(source)) = outcome(&mut two) else { panic!("nobody leads") };
+    let Some(FillOutcome::Lead(source)) = outcome(&mut two) else { panic!("nobody leads") };
     assert!(outcome(&mut one).is_none(), "only one does");
     let mut late = wait(&fills, "/a");
     source.fail(failure());
     for reader in [&mut one, &mut two, &mut late] {
-        assert!(matches!(outcome(reader), Some(Outcome::Failed(other)) if other == failure()));
+        assert!(matches!(outcome(reader), Some(FillOutcome::Failed(other)) if other == failure()));
     }
     assert!(matches!(join(&fills, "/a"), Joined::Lead(..)));
     assert_eq!(fills.stats().taken_over, 1);
@@ -267,7 +267,7 @@ fn a_source_that_is_dropped_leaves_nobody_waiting() {
     // The one who could ask again leaves too: another is called, and the last one takes the fill with it.
     let mut other = wait(&fills, "/a");
     drop(waiter);
-    let Some(Outcome::Lead(mut source)) = outcome(&mut other) else { panic!("nobody leads") };
+    let Some(FillOutcome::Lead(mut source)) = outcome(&mut other) else { panic!("nobody leads") };
     source.answer(fresh(true));
     source.push(Bytes::from_static(b"half"));
     drop(source);
@@ -410,7 +410,7 @@ fn nobody_joins_what_was_purged_and_neighbours_go_on() {
             Rule::Uri(_) | Rule::Prefix(_) => drop(wait(&fills, "/b")),
         }
         source.answer(fresh(true));
-        assert!(matches!(outcome(&mut reader), Some(Outcome::Coming(_))), "who waited is served");
+        assert!(matches!(outcome(&mut reader), Some(FillOutcome::Coming(_))), "who waited is served");
         source.finish(|_, given| assert_eq!(given, std::slice::from_ref(&rule)));
         newer.answer(fresh(true));
         newer.finish(|_, given| assert!(given.is_empty()));
@@ -441,7 +441,9 @@ fn what_was_validated_answers_everyone() {
     let (source, _reader) = lead(&fills, "/a");
     let mut waiter = wait(&fills, "/a");
     let entry = entry(&Fields::default(), &[("Cache-Control", "max-age=60")]);
-    let object = Arc::new(Object::new(key("/a"), &Fields::default(), entry, Body::of([])).unwrap());
+    let object = Arc::new(StoredResponse::new(key("/a"), &Fields::default(), entry, Body::of([])).unwrap());
     source.object(object.clone(), super::Origin::Validated, |_| {});
-    assert!(matches!(outcome(&mut waiter), Some(Outcome::Object(other, _)) if Arc::ptr_eq(&other, &object)));
+    assert!(
+        matches!(outcome(&mut waiter), Some(FillOutcome::StoredResponse(other, _)) if Arc::ptr_eq(&other, &object))
+    );
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::entry::{Entry, Id};
-use crate::{cache::chance::Chance, moment::Moment};
+use crate::{cache::rng::Rng, moment::Moment};
 
 /// Writes that are durable and not delivered.
 #[derive(Debug, Default)]
@@ -126,7 +126,7 @@ impl Index {
     }
 
     /// An attempt failed: another one after a while.
-    pub(super) fn failed(&mut self, id: Id, now: Moment, chance: &mut Chance) {
+    pub(super) fn failed(&mut self, id: Id, now: Moment, chance: &mut Rng) {
         let Some(held) = self.held.get_mut(&id) else { return };
         if held.turn != Turn::UnderWay {
             return;
@@ -182,7 +182,7 @@ impl Index {
 
 /// 1 s, 2 s, 4 s … 60 s by the number of attempts that failed, shortened by up to a quarter: writes that failed
 /// together shall not come back together.
-fn backoff(attempts: u32, chance: &mut Chance) -> Duration {
+fn backoff(attempts: u32, chance: &mut Rng) -> Duration {
     let whole = LONGEST.min(Duration::from_secs(1_u64.checked_shl(attempts.saturating_sub(1)).unwrap_or(60)));
     whole.mul_f64(1.0 - chance.fraction() / 4.0)
 }
@@ -231,7 +231,7 @@ mod tests {
         }
         let now = Moment(1);
         assert_eq!(next(&mut index, now), Some(1));
-        index.failed(Id(1), now, &mut Chance::new(1));
+        index.failed(Id(1), now, &mut Rng::new(1));
         assert_eq!(next(&mut index, now), Some(3));
         let Due::Later(Some(at)) = index.next(now) else { panic!("nothing is waited for") };
         assert!(at.since(now) >= Duration::from_millis(750) && at.since(now) <= Duration::from_secs(1));
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn the_backoff_doubles_up_to_a_minute() {
-        let mut chance = Chance::new(3);
+        let mut chance = Rng::new(3);
         for (attempts, seconds) in [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (64, 60), (u32::MAX, 60)] {
             let whole = Duration::from_secs(seconds);
             for _ in 0..100 {

@@ -48,7 +48,7 @@ use self::{
     stats::Counters,
     writer::{Message, Writer},
 };
-use crate::{cache::chance::Chance, moment::Moment};
+use crate::{cache::rng::Rng, moment::Moment};
 
 /// Where the journal is, and how much it may hold.
 #[derive(Clone, Debug)]
@@ -107,7 +107,7 @@ pub struct Journal {
     shared: Arc<Shared>,
     sender: Sender<Message>,
     thread: Option<JoinHandle<()>>,
-    chance: Mutex<Chance>,
+    chance: Mutex<Rng>,
     /// Differs from start to start, for [`Journal::new_key`].
     instance: u64,
     keys: AtomicU64,
@@ -159,7 +159,7 @@ impl Journal {
             shared,
             sender,
             thread: Some(thread),
-            chance: Mutex::new(Chance::new(fastrand::u64(..))),
+            chance: Mutex::new(Rng::new(fastrand::u64(..))),
             instance: fastrand::u64(..),
             keys: AtomicU64::new(0),
         }))
@@ -199,7 +199,7 @@ impl Journal {
         let _thread_ended = self.sender.send(message);
     }
 
-    fn chance(&self) -> MutexGuard<'_, Chance> {
+    fn chance(&self) -> MutexGuard<'_, Rng> {
         self.chance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

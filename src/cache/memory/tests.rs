@@ -5,7 +5,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    cache::{date::Date, entry::Entry, freshness::Times, key::KeySettings, object::Body, policy::Policy},
+    cache::{
+        date::Date, freshness::Times, key::KeySettings, policy::Policy, stored_head::StoredHead,
+        stored_response::Body,
+    },
     h1::{RequestHead, ResponseHead},
 };
 
@@ -29,22 +32,28 @@ fn plain(target: &str) -> Key {
     key(target, &Fields::default(), &KeySettings::default())
 }
 
-fn object(key: Key, request: &Fields, response: &[(&str, &str)], length: usize, after: u64) -> Arc<Object> {
+fn object(
+    key: Key,
+    request: &Fields,
+    response: &[(&str, &str)],
+    length: usize,
+    after: u64,
+) -> Arc<StoredResponse> {
     let head = ResponseHead { status: 200, fields: fields(response), ..ResponseHead::default() };
     let at = Date(NOW.0 + after);
     let times = Times { requested: at, received: at };
     let request = RequestHead { fields: request.clone(), ..RequestHead::default() };
-    let entry = Entry::of(&request, &head, &Policy::default(), times).unwrap();
+    let entry = StoredHead::of(&request, &head, &Policy::default(), times).unwrap();
     let body = Body::of([Bytes::from(vec![after as u8; length])]);
-    Arc::new(Object::new(key, &request.fields, entry, body).unwrap())
+    Arc::new(StoredResponse::new(key, &request.fields, entry, body).unwrap())
 }
 
-fn simple(target: &str, length: usize, after: u64) -> Arc<Object> {
+fn simple(target: &str, length: usize, after: u64) -> Arc<StoredResponse> {
     object(plain(target), &Fields::default(), &[("Cache-Control", "max-age=60")], length, after)
 }
 
-fn is(found: &Found, object: &Arc<Object>) -> bool {
-    matches!(found, Found::Object(other) if Arc::ptr_eq(other, object))
+fn is(found: &Found, object: &Arc<StoredResponse>) -> bool {
+    matches!(found, Found::StoredResponse(other) if Arc::ptr_eq(other, object))
 }
 
 #[test]
@@ -165,11 +174,12 @@ fn a_purge_or_a_write_marks_what_is_stored() {
     assert!(object.freshness().is_fresh(at(5)));
     object.expire(at(5));
     assert!(!object.freshness().is_fresh(at(5)));
-    let stale = object.freshness().verdict(&crate::cache::control::RequestControl::default(), at(5));
+    let stale = object.freshness().verdict(&crate::cache::cache_control::RequestControl::default(), at(5));
     object.invalidate();
-    let invalid = object
-        .freshness()
-        .verdict(&crate::cache::control::RequestControl { max_stale: Some(99), ..Default::default() }, at(5));
+    let invalid = object.freshness().verdict(
+        &crate::cache::cache_control::RequestControl { max_stale: Some(99), ..Default::default() },
+        at(5),
+    );
     use crate::cache::freshness::{Reason, Verdict};
     assert_eq!((stale, invalid), (Verdict::Validate(Reason::Stale), Verdict::Validate(Reason::Stale)));
 }
@@ -186,7 +196,7 @@ fn another_limit_and_policy_keep_what_has_room() {
     assert_eq!(memory.clear(), 10);
     assert_eq!((memory.stats().objects, memory.stats().bytes), (0, 0));
     memory.put(simple("/0", 1000, 0), 10).unwrap();
-    assert!(matches!(memory.find(&plain("/0"), &Fields::default()), Found::Object(_)));
+    assert!(matches!(memory.find(&plain("/0"), &Fields::default()), Found::StoredResponse(_)));
 }
 
 proptest! {
@@ -200,7 +210,7 @@ proptest! {
         let limit = 20_000;
         let memory = Memory::new(shape(limit, eviction));
         // What was stored last for each target and value.
-        let mut last: HashMap<(u8, u8), Arc<Object>> = HashMap::new();
+        let mut last: HashMap<(u8, u8), Arc<StoredResponse>> = HashMap::new();
         for (at, (target, value, length, is_removed)) in steps.into_iter().enumerate() {
             let request = fields(&[("X", &value.to_string())]);
             let key = plain(&format!("/{target}"));
@@ -209,7 +219,7 @@ proptest! {
             let lines = [("Cache-Control", "max-age=60"), ("Vary", "x")];
             let new = object(key.clone(), &request, &lines[..if target < 6 { 2 } else { 1 }], length, at as u64);
             match memory.find(&key, &request) {
-                Found::Object(found) => prop_assert!(Arc::ptr_eq(&found, &last[&(target, value)])),
+                Found::StoredResponse(found) => prop_assert!(Arc::ptr_eq(&found, &last[&(target, value)])),
                 Found::Vary(_) => prop_assert!(target < 6),
                 Found::Nothing => {}
             }

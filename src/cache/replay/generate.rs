@@ -7,7 +7,7 @@
 use std::{f64::consts::TAU, str::FromStr};
 
 use crate::{
-    cache::chance::{Chance, scramble},
+    cache::rng::{Rng, scramble},
     settings::Size,
 };
 
@@ -75,7 +75,7 @@ impl Sizes {
         match self {
             Self::Fixed(bytes) => bytes,
             Self::Lognormal { median, sigma } => {
-                let mut chance = Chance::new(scramble(seed ^ scramble(object)));
+                let mut chance = Rng::new(scramble(seed ^ scramble(object)));
                 // Box and Muller: two even numbers make a normal one.
                 let radius = (-2.0 * (1.0 - chance.fraction()).ln()).sqrt();
                 let normal = radius * (TAU * chance.fraction()).cos();
@@ -95,7 +95,7 @@ pub struct Generator {
     workload: Workload,
     sizes: Sizes,
     seed: u64,
-    chance: Chance,
+    chance: Rng,
     /// Up to each rank, the sum of the weights.
     sums: Vec<f64>,
     /// Requests so far.
@@ -112,7 +112,7 @@ impl Generator {
                 sum
             })
             .collect();
-        Self { workload, sizes, seed, chance: Chance::new(seed), sums, count: 0 }
+        Self { workload, sizes, seed, chance: Rng::new(seed), sums, count: 0 }
     }
 
     /// A rank from 0 by Zipf's law.

@@ -1,6 +1,6 @@
 //! Bringing what was accepted to the origin: the other half of the write policy `back`.
 //!
-//! Previous stop: a journal, which hands out the oldest write of each URI. Next stop: `http::pass`, as for any
+//! Previous stop: a journal, which hands out the oldest write of each URI. Next stop: `http::proxy`, as for any
 //! request, so that balancing, retries and health are the same. One worker does it, for every journal that is open.
 //!
 //! A write is done with when the origin answers 2xx or 3xx; what it refuses with 4xx it would refuse again, and it is
@@ -20,7 +20,7 @@ use tokio::{
     task::{JoinHandle, spawn_local},
 };
 
-use super::{nobody::Nobody, write};
+use super::{detached::Detached, write};
 use crate::{
     cache::{
         back::Journals,
@@ -32,7 +32,7 @@ use crate::{
     h1::{Framing, Method, Version},
     http::{
         body, handle, headers, normalize,
-        pass::{self, Onward, Way},
+        proxy::{self, RequestPlan, RouteContext},
     },
     moment::Moment,
     net::BodyReader,
@@ -191,12 +191,12 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
     };
     (exchange.route, exchange.upstream) = (Some(index), Some(upstream));
     let group = snapshot.group(upstream).ok_or(Kind::NoBackend)?;
-    let way = Way { listener, route, group };
+    let way = RouteContext { listener, route, group };
     let length = write.body.len() as u64;
     let framing = if length > 0 { Framing::Length(length) } else { Framing::None };
-    let onward = Onward { framing, has_body: length > 0, is_upgrade: false };
-    let mut nobody = Nobody::with(write.body.clone());
-    let (live, _) = pass::ask(&way, onward, exchange, &mut nobody).await?;
+    let onward = RequestPlan { framing, has_body: length > 0, is_upgrade: false };
+    let mut nobody = Detached::with(write.body.clone());
+    let (live, _) = proxy::ask(&way, onward, exchange, &mut nobody).await?;
     headers::pass_response(&mut exchange.response, false);
     if let Some(cache) = &route.cache {
         write::invalidate(&way, cache, exchange);
@@ -213,7 +213,7 @@ async fn discard(Rest { live, idle }: Rest) {
     let mut exchange = Exchange { response: crate::h1::ResponseHead::default(), ..Exchange::default() };
     exchange.response.status = 200;
     // What the head said stands.
-    let _ = body::relay(live, &mut exchange, &mut Nobody::with(bytes::Bytes::new()), patience).await;
+    let _ = body::relay(live, &mut exchange, &mut Detached::with(bytes::Bytes::new()), patience).await;
 }
 
 /// The route that a write goes by now: what its URI leads to, by the name of the route that accepted it where several

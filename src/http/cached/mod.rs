@@ -1,57 +1,57 @@
 //! The stop between route and backend where a cache is asked: fresh → served; stale → asked for again, served
 //! meanwhile where that is allowed; nothing → fetched, once for all who ask at the same time.
 //!
-//! Previous stop: `http::handle`. Next stop: `send` for what is stored or under way, `http::pass` for what is
+//! Previous stop: `http::handle`. Next stop: `send` for what is stored or under way, `http::proxy` for what is
 //! neither. What may be stored and served is decided in [`crate::cache`]; here it is put in order:
 //!
 //! 1. `serve`: does the method use the cache at all? A write goes to `write`, and what was written and is not
 //!    delivered yet answers by `waiting`, until `deliver` has brought it to the origin.
-//! 2. `Asks::read`: what is stored, and whether it may be served now.
+//! 2. `CacheRequest::read`: what is stored, and whether it may be served now.
 //! 3. `join`: who waits for whom.
 //! 4. `fetch`: the fetch as a task of its own, or `alone` within the request; both ask by `origin`.
 //! 5. `pump`: the body on its way into the fill, and into the store at its end.
 //! 6. `send`: from store or fill to the client.
 
-mod alone;
+mod collapse;
 pub mod deliver;
+mod detached;
+mod disk_lookup;
 mod fetch;
 mod interims;
-mod join;
-mod nobody;
 mod origin;
 mod pump;
 mod send;
-mod shelf;
+mod uncollapsed;
 mod waiting;
 mod write;
 
 use std::{cell::Cell, sync::Arc};
 
-use shelf::{How, Lies};
-use waiting::Waiting;
+use disk_lookup::{DiskLookup, ServedFrom};
+use waiting::PendingWrite;
 
 use super::{
-    handle::{Running, Served},
+    handle::{ActiveExchange, Outcome},
     headers,
-    pass::{self, Onward, Way},
+    proxy::{self, RequestPlan, RouteContext},
 };
 use crate::{
     cache::{
-        control::RequestControl,
+        cache_control::RequestControl,
         date::Date,
         freshness::{Reason, Verdict},
         key::{Key, Use},
         memory::Found,
-        object::Object,
         status::{CacheStatus, Forward},
         store::Cache,
+        stored_response::StoredResponse,
     },
     error::{Kind, Result},
     exchange::{Downstream, Exchange},
     fields::Known,
     moment::Moment,
     runtime::Route,
-    telemetry::{clock, served},
+    telemetry::{cache_result::CacheResult, clock},
 };
 
 /// The present, as caches count time.
@@ -61,15 +61,15 @@ fn now() -> Date {
 
 /// Serves a request on a route that has a cache.
 pub(super) async fn serve<D: Downstream>(
-    way: &Way<'_>,
+    way: &RouteContext<'_>,
     cache: &Arc<Cache>,
-    onward: Onward,
-    exchange: &mut Running,
+    onward: RequestPlan,
+    exchange: &mut ActiveExchange,
     client: &mut D,
-) -> Result<Served> {
+) -> Result<Outcome> {
     match Use::of(&exchange.request, onward.framing) {
         Use::Pass => {
-            exchange.cache = Some(served::Served::Bypass);
+            exchange.cache = Some(CacheResult::Bypass);
             let why = match exchange.request.method {
                 crate::h1::Method::Get | crate::h1::Method::Head => Forward::Bypass,
                 _ => Forward::Method,
@@ -80,15 +80,15 @@ pub(super) async fn serve<D: Downstream>(
         usage @ (Use::Read | Use::ReadAndStore) => {
             let control = RequestControl::of(&exchange.request.fields);
             let key = key(way.route, cache, exchange);
-            let asks = Asks { way, cache, key, control, is_head: usage == Use::Read };
+            let asks = CacheRequest { way, cache, key, control, is_head: usage == Use::Read };
             match asks.waiting(exchange) {
-                Waiting::Nothing => asks.read(exchange, client).await,
-                Waiting::Unknown => {
-                    exchange.cache = Some(served::Served::Bypass);
+                PendingWrite::Nothing => asks.read(exchange, client).await,
+                PendingWrite::Unknown => {
+                    exchange.cache = Some(CacheResult::Bypass);
                     let outcome = CacheStatus::forwarded(Forward::Bypass).outcome;
                     bypass(way, onward, CacheStatus::journal(outcome), exchange, client).await
                 }
-                Waiting::Write(entry) => asks.send_waiting(&entry, exchange, client).await,
+                PendingWrite::Write(entry) => asks.send_waiting(&entry, exchange, client).await,
             }
         }
     }
@@ -137,27 +137,27 @@ pub fn apart(
     if !conf.credentials && has_credentials() {
         return Some("it has Authorization or Cookie");
     }
-    let is_unshared = cache.store.unshared.has(key, Moment::now());
+    let is_unshared = cache.store.hit_for_miss.has(key, Moment::now());
     is_unshared.then_some("the last response for this key was not for everyone")
 }
 
 /// Passes a request on that has no use for the cache.
 async fn bypass<D: Downstream>(
-    way: &Way<'_>,
-    onward: Onward,
+    way: &RouteContext<'_>,
+    onward: RequestPlan,
     status: CacheStatus,
     exchange: &mut Exchange,
     client: &mut D,
-) -> Result<Served> {
-    let (live, sticky) = pass::ask(way, onward, exchange, client).await?;
+) -> Result<Outcome> {
+    let (live, sticky) = proxy::ask(way, onward, exchange, client).await?;
     headers::pass_response(&mut exchange.response, false);
     status.add_to(&mut exchange.response.fields);
-    pass::deliver(way, live, sticky, exchange, client).await
+    proxy::deliver(way, live, sticky, exchange, client).await
 }
 
 /// A request that reads.
-struct Asks<'a> {
-    way: &'a Way<'a>,
+struct CacheRequest<'a> {
+    way: &'a RouteContext<'a>,
     cache: &'a Arc<Cache>,
     key: Key,
     control: RequestControl,
@@ -168,7 +168,7 @@ struct Asks<'a> {
 #[derive(Clone, Debug)]
 struct Miss {
     /// What is stored, and may not be served without a question to the origin.
-    stored: Option<Arc<Object>>,
+    stored: Option<Arc<StoredResponse>>,
     /// Why the origin is asked.
     why: Forward,
     /// The variant that is missing, where it is known that responses vary.
@@ -178,7 +178,7 @@ struct Miss {
 /// What came of one way to serve a request.
 enum Step {
     /// It was served.
-    Served(Served),
+    Done(Outcome),
     /// What is stored may be another by now.
     Again,
     /// It goes on alone.
@@ -189,8 +189,8 @@ enum Step {
 /// those who want the same one wait for that.
 const MOST_TURNS: u32 = 4;
 
-impl Asks<'_> {
-    async fn read<D: Downstream>(&self, exchange: &mut Running, client: &mut D) -> Result<Served> {
+impl CacheRequest<'_> {
+    async fn read<D: Downstream>(&self, exchange: &mut ActiveExchange, client: &mut D) -> Result<Outcome> {
         let mut turn = 0;
         loop {
             let miss = match self.look(exchange) {
@@ -198,19 +198,22 @@ impl Asks<'_> {
                 Err(miss) => miss,
             };
             if self.control.only_if_cached {
-                match shelf::look(self.cache, &self.key, &exchange.request.fields, &self.control).await {
-                    Lies::Here(object, verdict) => return self.hit(object, verdict, exchange, client).await,
-                    Lies::There(kept, verdict) => {
-                        return self.send_kept(kept, How::Hit(verdict), exchange, client).await;
+                match disk_lookup::look(self.cache, &self.key, &exchange.request.fields, &self.control).await
+                {
+                    DiskLookup::Here(object, verdict) => {
+                        return self.hit(object, verdict, exchange, client).await;
                     }
-                    Lies::StaleHere(_) | Lies::StaleThere(_) | Lies::Nothing => {}
+                    DiskLookup::There(kept, verdict) => {
+                        return self.send_kept(kept, ServedFrom::Hit(verdict), exchange, client).await;
+                    }
+                    DiskLookup::StaleHere(_) | DiskLookup::StaleThere(_) | DiskLookup::Nothing => {}
                 }
-                exchange.cache = Some(served::Served::NotCached);
+                exchange.cache = Some(CacheResult::NotCached);
                 return Err(Kind::NotCached.into());
             }
             if turn < MOST_TURNS && self.may_wait(exchange) {
                 match self.join(&miss, exchange, client).await? {
-                    Step::Served(served) => return Ok(served),
+                    Step::Done(served) => return Ok(served),
                     Step::Again => {
                         turn += 1;
                         continue;
@@ -223,13 +226,13 @@ impl Asks<'_> {
     }
 
     /// What may be served now, or why nothing may.
-    fn look(&self, exchange: &Exchange) -> Result<(Arc<Object>, Verdict), Miss> {
+    fn look(&self, exchange: &Exchange) -> Result<(Arc<StoredResponse>, Verdict), Miss> {
         let fields = &exchange.request.fields;
         let miss = |stored, why, expected| Err(Miss { stored, why, expected });
         match self.cache.find(&self.key, fields) {
             Found::Nothing => miss(None, Forward::UriMiss, None),
             Found::Vary(other) => miss(None, Forward::VaryMiss, other.entry.vary.key(fields)),
-            Found::Object(object) => match object.freshness().verdict(&self.control, now()) {
+            Found::StoredResponse(object) => match object.freshness().verdict(&self.control, now()) {
                 verdict @ (Verdict::Fresh | Verdict::Stale | Verdict::StaleWhileRevalidate) => {
                     Ok((object, verdict))
                 }
@@ -249,13 +252,13 @@ impl Asks<'_> {
 
     async fn hit<D: Downstream>(
         &self,
-        object: Arc<Object>,
+        object: Arc<StoredResponse>,
         verdict: Verdict,
-        exchange: &mut Running,
+        exchange: &mut ActiveExchange,
         client: &mut D,
-    ) -> Result<Served> {
+    ) -> Result<Outcome> {
         let is_fresh = verdict == Verdict::Fresh;
-        exchange.cache = Some(if is_fresh { served::Served::Hit } else { served::Served::Stale });
+        exchange.cache = Some(if is_fresh { CacheResult::Hit } else { CacheResult::Stale });
         if verdict == Verdict::StaleWhileRevalidate && object.begin_refresh() {
             self.refresh(&object, exchange);
         }
@@ -269,15 +272,16 @@ impl Asks<'_> {
     }
 
     /// Serves what is stored although it is stale, since the origin fails; `None` where that is not allowed.
-    fn on_error(&self, stored: Option<&Arc<Object>>) -> Option<Arc<Object>> {
-        let allows = |object: &&Arc<Object>| object.freshness().may_serve_on_error(&self.control, now());
+    fn on_error(&self, stored: Option<&Arc<StoredResponse>>) -> Option<Arc<StoredResponse>> {
+        let allows =
+            |object: &&Arc<StoredResponse>| object.freshness().may_serve_on_error(&self.control, now());
         stored.filter(allows).cloned()
     }
 }
 
 /// Whether something has been stored since a look, asked for once.
 struct Recheck<'a> {
-    asks: &'a Asks<'a>,
+    asks: &'a CacheRequest<'a>,
     is_stored: Cell<bool>,
 }
 

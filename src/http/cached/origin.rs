@@ -6,17 +6,17 @@ use std::sync::Arc;
 use super::now;
 use crate::{
     cache::{
-        control::{RequestControl, ResponseControl},
+        cache_control::{RequestControl, ResponseControl},
         date::Date,
-        entry::Entry,
+        disk_tier::DiskObject,
         fill::{Answer, Origin, Source},
         freshness::{Times, is_error},
+        hit_for_miss,
         key::Key,
-        marks,
-        object::Object,
-        shelf::Kept,
         storable::Refusal,
         store::Cache,
+        stored_head::StoredHead,
+        stored_response::StoredResponse,
         validate::{make_conditional, make_unconditional, updated_by},
         vary::{self, Vary},
     },
@@ -26,7 +26,7 @@ use crate::{
     h1::{Framing, RequestHead},
     http::{
         body, headers,
-        pass::{self, Onward, Way},
+        proxy::{self, RequestPlan, RouteContext},
     },
     moment::Moment,
     net::BodyReader,
@@ -34,29 +34,29 @@ use crate::{
 };
 
 /// A question to the origin.
-pub(super) struct Question<'a> {
-    pub(super) way: &'a Way<'a>,
+pub(super) struct OriginRequest<'a> {
+    pub(super) way: &'a RouteContext<'a>,
     pub(super) cache: &'a Arc<Cache>,
     pub(super) control: &'a RequestControl,
     /// What is stored, to be validated.
-    pub(super) stored: Option<&'a Arc<Object>>,
+    pub(super) stored: Option<&'a Arc<StoredResponse>>,
 }
 
 /// What the origin's answer is good for.
-pub(super) enum Reply {
+pub(super) enum OriginReply {
     /// What is stored holds.
-    Validated { object: Arc<Object>, stays: Stays },
+    Validated { object: Arc<StoredResponse>, stays: StoredUpdate },
     /// What is stored is stale, and better than this error.
     Failing { status: u16 },
     /// It may be shared, and stored where its head says that newcomers may join.
     Shared { answer: Arc<Answer>, live: UpstreamResponse, sticky: Option<usize> },
     /// It is for the one who asked.
-    Own { live: UpstreamResponse, sticky: Option<usize>, why: Why },
+    Own { live: UpstreamResponse, sticky: Option<usize>, why: NotShared },
 }
 
 /// What becomes of what is stored once the origin has said something newer of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stays {
+pub(super) enum StoredUpdate {
     /// The newer head takes its place.
     Updated,
     /// It leaves: by its newer head it may not be stored.
@@ -65,11 +65,11 @@ pub(super) enum Stays {
     AsItIs,
 }
 
-impl Stays {
+impl StoredUpdate {
     pub(super) fn of(verdict: std::result::Result<(), Refusal>) -> Self {
         match verdict {
             Ok(()) => Self::Updated,
-            Err(refusal) if Why::Refused(refusal).is_of_response() => Self::No,
+            Err(refusal) if NotShared::Refused(refusal).is_of_response() => Self::No,
             Err(_) => Self::AsItIs,
         }
     }
@@ -78,8 +78,8 @@ impl Stays {
     pub(super) fn settle(
         self,
         cache: &Arc<Cache>,
-        before: Option<&Arc<Object>>,
-        object: &Arc<Object>,
+        before: Option<&Arc<StoredResponse>>,
+        object: &Arc<StoredResponse>,
         source: Source,
     ) {
         let begun = source.begun();
@@ -97,7 +97,7 @@ impl Stays {
     }
 
     /// The same of something that is only on disk, about which the question was asked at `begun`; gives it with its newer head.
-    pub(super) fn settle_kept(self, kept: Kept, object: &Object, begun: u64) -> Kept {
+    pub(super) fn settle_kept(self, kept: DiskObject, object: &StoredResponse, begun: u64) -> DiskObject {
         let entry = object.entry.clone();
         match self {
             Self::Updated => kept.renewed(entry, begun),
@@ -111,16 +111,16 @@ impl Stays {
 }
 
 /// Gives what lies on disk in the place of `object` its head, or takes it out; soon.
-fn renew(cache: &Arc<Cache>, object: &Arc<Object>, stays: bool, begun: u64) {
-    if cache.store.shelf.may_have(&object.key) {
+fn renew(cache: &Arc<Cache>, object: &Arc<StoredResponse>, stays: bool, begun: u64) {
+    if cache.store.disk.may_have(&object.key) {
         let (cache, object) = (cache.clone(), object.clone());
-        tokio::task::spawn_local(async move { cache.store.shelf.renew(&object, stays, begun).await });
+        tokio::task::spawn_local(async move { cache.store.disk.renew(&object, stays, begun).await });
     }
 }
 
 /// Why an answer is not shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum NotShared {
     /// The standard, or the configuration, has it so.
     Refused(Refusal),
     /// It is larger than what is kept.
@@ -129,7 +129,7 @@ pub(super) enum Why {
     NoEnd,
 }
 
-impl Why {
+impl NotShared {
     /// A word for it, as the detail of Cache-Status.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -148,7 +148,7 @@ impl Why {
     }
 }
 
-const WITHOUT_BODY: Onward = Onward { framing: Framing::None, has_body: false, is_upgrade: false };
+const WITHOUT_BODY: RequestPlan = RequestPlan { framing: Framing::None, has_body: false, is_upgrade: false };
 
 /// Fields by which some backends are led to answer for something else than the URI that the answer would be stored
 /// under. From a client that is not trusted they go no further where the answer is shared.
@@ -170,7 +170,7 @@ pub(super) fn is_misleading(request: &Fields) -> bool {
 }
 
 /// Makes a request one whose answer is the whole of what may be shared. True when it asks whether `stored` holds.
-pub(super) fn prepare(exchange: &mut Exchange, stored: Option<&Arc<Object>>) -> bool {
+pub(super) fn prepare(exchange: &mut Exchange, stored: Option<&Arc<StoredResponse>>) -> bool {
     make_common(exchange);
     make_conditional(&mut exchange.request.fields, stored.iter().map(|object| &object.entry.head.fields))
 }
@@ -192,14 +192,14 @@ pub(super) fn make_common(exchange: &mut Exchange) {
 /// Asks the origin; the head of its answer is in `exchange.response`. The request is one that [`prepare`] made, which
 /// said whether it `is_conditional`.
 pub(super) async fn ask<D: Downstream>(
-    question: &Question<'_>,
+    question: &OriginRequest<'_>,
     mut is_conditional: bool,
     exchange: &mut Exchange,
     client: &mut D,
-) -> Result<Reply> {
+) -> Result<OriginReply> {
     loop {
         let requested = now();
-        let (live, sticky) = pass::ask(question.way, WITHOUT_BODY, exchange, client).await?;
+        let (live, sticky) = proxy::ask(question.way, WITHOUT_BODY, exchange, client).await?;
         let times = Times { requested, received: now() };
         headers::pass_response(&mut exchange.response, false);
         if exchange.response.status == 304 && is_conditional {
@@ -212,51 +212,52 @@ pub(super) async fn ask<D: Downstream>(
             is_conditional = false;
             continue;
         }
-        let may_be_stale =
-            |object: &&Arc<Object>| object.freshness().may_serve_on_error(question.control, times.received);
+        let may_be_stale = |object: &&Arc<StoredResponse>| {
+            object.freshness().may_serve_on_error(question.control, times.received)
+        };
         if is_error(exchange.response.status) && question.stored.is_some_and(|object| may_be_stale(&object)) {
-            return Ok(Reply::Failing { status: exchange.response.status });
+            return Ok(OriginReply::Failing { status: exchange.response.status });
         }
         return Ok(judge(question, live, sticky, exchange, times));
     }
 }
 
 /// The stored response after a 304 (RFC 9111 §4.3.4).
-fn validated(question: &Question<'_>, exchange: &Exchange, times: Times) -> Option<Reply> {
+fn validated(question: &OriginRequest<'_>, exchange: &Exchange, times: Times) -> Option<OriginReply> {
     let stored = question.stored?;
     let newer = &exchange.response.fields;
     let candidates: [(&Fields, Date); 1] = [(&stored.entry.head.fields, stored.entry.date)];
     updated_by(newer, &candidates).first()?;
     let (object, stays) = updated(question.cache, stored, &exchange.request, newer, times);
-    Some(Reply::Validated { object, stays })
+    Some(OriginReply::Validated { object, stays })
 }
 
 /// What is stored, with the fields of a newer response to this request, and whether it may be stored like that.
 pub(super) fn updated(
     cache: &Cache,
-    stored: &Object,
+    stored: &StoredResponse,
     request: &RequestHead,
     newer: &Fields,
     times: Times,
-) -> (Arc<Object>, Stays) {
+) -> (Arc<StoredResponse>, StoredUpdate) {
     let (mut entry, verdict) = stored.entry.refreshed(request, newer, &cache.policy, times);
     entry.head.fields = entry.head.fields.compact();
     // A Vary that is another one now is about this request.
     let variant = entry.vary.key(&request.fields).unwrap_or_else(|| stored.variant.clone());
-    let object = Object::assembled(stored.key.clone(), variant, entry, stored.body.clone());
-    (Arc::new(object), Stays::of(verdict))
+    let object = StoredResponse::assembled(stored.key.clone(), variant, entry, stored.body.clone());
+    (Arc::new(object), StoredUpdate::of(verdict))
 }
 
 /// What an answer with content is good for.
 fn judge(
-    question: &Question<'_>,
+    question: &OriginRequest<'_>,
     live: UpstreamResponse,
     sticky: Option<usize>,
     exchange: &Exchange,
     times: Times,
-) -> Reply {
+) -> OriginReply {
     let policy = &question.cache.policy;
-    let (entry, verdict) = Entry::checked(&exchange.request, exchange.response.clone(), policy, times);
+    let (entry, verdict) = StoredHead::checked(&exchange.request, exchange.response.clone(), policy, times);
     let is_stored = question.cache.is_storing;
     let verdict = if is_stored { verdict } else { may_be_shared(&entry, exchange) };
     let length = match &live.incoming {
@@ -267,9 +268,9 @@ fn judge(
     let is_endless = matches!(live.incoming, BodyReader::UntilClose);
     let most = question.cache.longest();
     let why = match verdict {
-        Err(refusal) => Some(Why::Refused(refusal)),
-        Ok(()) if is_endless => Some(Why::NoEnd),
-        Ok(()) if length.is_some_and(|length| length > most) => Some(Why::TooLarge),
+        Err(refusal) => Some(NotShared::Refused(refusal)),
+        Ok(()) if is_endless => Some(NotShared::NoEnd),
+        Ok(()) if length.is_some_and(|length| length > most) => Some(NotShared::TooLarge),
         Ok(()) => None,
     };
     // A response that depends on more than fields was refused.
@@ -277,21 +278,27 @@ fn judge(
     match (why, variant) {
         (None, Some(variant)) => {
             let answer = Arc::new(Answer { entry, variant, length, is_open: is_stored });
-            Reply::Shared { answer, live, sticky }
+            OriginReply::Shared { answer, live, sticky }
         }
-        (None, None) => Reply::Own { live, sticky, why: Why::Refused(Refusal::VaryAny) },
-        (Some(why), _) => Reply::Own { live, sticky, why },
+        (None, None) => OriginReply::Own { live, sticky, why: NotShared::Refused(Refusal::VaryAny) },
+        (Some(why), _) => OriginReply::Own { live, sticky, why },
     }
 }
 
 /// Remembers that an answer is for one request only: nobody is to wait for such another, and what was stored before it
 /// holds no more.
-pub(super) fn note(cache: &Arc<Cache>, key: &Key, stored: Option<&Arc<Object>>, why: Why, status: u16) {
+pub(super) fn note(
+    cache: &Arc<Cache>,
+    key: &Key,
+    stored: Option<&Arc<StoredResponse>>,
+    why: NotShared,
+    status: u16,
+) {
     if !why.is_of_response() {
         return;
     }
-    let long = if status >= 500 { marks::SHORT } else { marks::LONG };
-    cache.store.unshared.set(key, Moment::now().plus(long));
+    let long = if status >= 500 { hit_for_miss::SHORT } else { hit_for_miss::LONG };
+    cache.store.hit_for_miss.set(key, Moment::now().plus(long));
     if let Some(stored) = stored.filter(|_| status < 400) {
         cache.remove(stored);
         renew(cache, stored, false, 0);
@@ -300,7 +307,7 @@ pub(super) fn note(cache: &Arc<Cache>, key: &Key, stored: Option<&Arc<Object>>, 
 
 /// Whether a response that is not stored may be shared with those who asked before it came: 2xx, 3xx and 404 that do
 /// not forbid it.
-fn may_be_shared(entry: &Entry, exchange: &Exchange) -> Result<(), Refusal> {
+fn may_be_shared(entry: &StoredHead, exchange: &Exchange) -> Result<(), Refusal> {
     let response = &exchange.response;
     let control = ResponseControl::of(&response.fields);
     let refuse = |why: bool, refusal: Refusal| if why { Err(refusal) } else { Ok(()) };

@@ -9,12 +9,12 @@ use std::{
 
 use crate::{
     cache::{
+        disk_tier::DiskWrite,
         fill::{Answer, Source},
         key::Key,
-        object::{Body, Object},
         purge::Rule,
-        shelf::Keeping,
         store::Cache,
+        stored_response::{Body, StoredResponse},
     },
     error::Kind,
     http::body,
@@ -35,7 +35,7 @@ pub(super) async fn pump(
     let deadline = Deadline::new();
     deadline.after(idle);
     let facts = (answer.length, source.begun());
-    let keep = || cache.store.shelf.begin(source.key(), &answer.variant, &answer.entry, facts);
+    let keep = || cache.store.disk.begin(source.key(), &answer.variant, &answer.entry, facts);
     let keeping = if answer.is_open { keep() } else { None };
     source.set_kept(keeping.is_some());
     let mut pump = Pump { live, source, keeping, deadline, idle };
@@ -57,7 +57,7 @@ fn store(
     cache: &Cache,
     key: Key,
     answer: &Answer,
-    (body, keeping): (Option<Body>, Option<Keeping>),
+    (body, keeping): (Option<Body>, Option<DiskWrite>),
     rules: &[Rule],
 ) {
     if !answer.is_open || !cache.survives(&key, &answer.entry.head.fields, rules) {
@@ -66,7 +66,7 @@ fn store(
     let is_admitted = body.is_none_or(|body| {
         let mut entry = answer.entry.clone();
         entry.head.fields = entry.head.fields.compact();
-        cache.put(Arc::new(Object::assembled(key, answer.variant.clone(), entry, body)))
+        cache.put(Arc::new(StoredResponse::assembled(key, answer.variant.clone(), entry, body)))
     });
     if let Some(keeping) = keeping.filter(|_| is_admitted) {
         keeping.finish();
@@ -77,7 +77,7 @@ struct Pump {
     live: UpstreamResponse,
     source: Source,
     /// Its way to disk.
-    keeping: Option<Keeping>,
+    keeping: Option<DiskWrite>,
     deadline: Deadline,
     idle: Duration,
 }
@@ -104,7 +104,7 @@ impl Pump {
                     let chunk = block.to_shared();
                     if let Some(keeping) = &mut self.keeping {
                         keeping.push(chunk.clone());
-                        self.keeping = self.keeping.take().filter(Keeping::is_on);
+                        self.keeping = self.keeping.take().filter(DiskWrite::is_on);
                         self.source.set_kept(self.keeping.is_some());
                     }
                     self.source.push(chunk);

@@ -8,16 +8,16 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Asks, now};
+use super::{CacheRequest, now};
 use crate::{
     cache::{
         date::Date,
         disk::{Damaged, Reading},
+        disk_tier::DiskObject,
         fill::{ReadError, Reader},
-        object::Object,
         range::Extent,
-        shelf::Kept,
-        status::{CacheStatus, Forward, Outcome},
+        status::{CacheStatus, Forward, StatusOutcome},
+        stored_response::StoredResponse,
         validate::{is_not_modified, not_modified_fields},
     },
     error::{Kind, ProxyError, Result},
@@ -26,29 +26,29 @@ use crate::{
     h1::Method,
     http::{
         body::{Side, Stall},
-        handle::Served,
-        pass,
+        handle::Outcome,
+        proxy,
     },
     net::Buffer,
-    telemetry::served,
+    telemetry::cache_result::CacheResult,
 };
 
 /// Where a body comes from.
 pub(super) enum From {
     /// The store.
-    Object(Arc<Object>),
+    StoredResponse(Arc<StoredResponse>),
     /// A fetch under way, and the length that its head says.
     Fill(Reader, Option<u64>),
     /// The disk; what is being read stands beside it.
-    Kept(Box<Kept>, Option<Reading>),
+    DiskObject(Box<DiskObject>, Option<Reading>),
 }
 
 impl From {
     fn length(&self) -> Option<u64> {
         match self {
-            Self::Object(object) => Some(object.body.length),
+            Self::StoredResponse(object) => Some(object.body.length),
             Self::Fill(_, length) => *length,
-            Self::Kept(kept, _) => Some(kept.length),
+            Self::DiskObject(kept, _) => Some(kept.length),
         }
     }
 
@@ -61,7 +61,7 @@ impl From {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Bytes>>> {
         match self {
-            Self::Object(object) => {
+            Self::StoredResponse(object) => {
                 let bytes = object.body.at(offset);
                 Poll::Ready(Ok((!bytes.is_empty()).then_some(bytes)))
             }
@@ -72,7 +72,7 @@ impl From {
                     "it reads more slowly than others do, by more than is kept",
                 ),
             }),
-            Self::Kept(kept, reading) => {
+            Self::DiskObject(kept, reading) => {
                 let reading = reading.get_or_insert_with(|| kept.read(offset, end.unwrap_or(kept.length)));
                 reading.poll_next(cx).map(|next| match next {
                     Some(Ok(bytes)) => Ok(Some(bytes)),
@@ -86,42 +86,41 @@ impl From {
     }
 }
 
-impl Asks<'_> {
+impl CacheRequest<'_> {
     /// Serves a stored response.
     pub(super) async fn send_object<D: Downstream>(
         &self,
-        object: Arc<Object>,
+        object: Arc<StoredResponse>,
         status: &CacheStatus,
         exchange: &mut Exchange,
         client: &mut D,
-    ) -> Result<Served> {
+    ) -> Result<Outcome> {
         let head = &object.entry.head;
         exchange.response.status = head.status;
         exchange.response.fields.copy_from(&head.fields);
         let age = object.entry.freshness.age(now()).to_string();
         exchange.response.fields.push_known(Known::Age, age.as_bytes());
         let received = object.entry.received;
-        self.send(From::Object(object), received, status, exchange, client).await
+        self.send(From::StoredResponse(object), received, status, exchange, client).await
     }
 
     /// Serves a stored response that the origin validated, or that it failed to answer for.
     pub(super) async fn send_validated<D: Downstream>(
         &self,
-        object: Arc<Object>,
+        object: Arc<StoredResponse>,
         why: Forward,
         (status, is_collapsed): (Option<u16>, bool),
         exchange: &mut Exchange,
         client: &mut D,
-    ) -> Result<Served> {
+    ) -> Result<Outcome> {
         if status != Some(304) && !is_collapsed {
             return self.send_on_error(object, status, exchange, client).await;
         }
         // What was validated was stored, if only on disk.
         let is_miss = matches!(why, Forward::UriMiss | Forward::VaryMiss);
         let why = if is_miss { Forward::Stale } else { why };
-        exchange.cache =
-            Some(if is_collapsed { served::Served::Collapsed } else { served::Served::Revalidated });
-        let outcome = Outcome::Forwarded { why, status, stored: false, collapsed: is_collapsed };
+        exchange.cache = Some(if is_collapsed { CacheResult::Collapsed } else { CacheResult::Revalidated });
+        let outcome = StatusOutcome::Forwarded { why, status, stored: false, collapsed: is_collapsed };
         let ttl = Some(object.freshness().ttl(now()));
         let status = CacheStatus { outcome, ttl, key: None, detail: None };
         self.send_object(object, &status, exchange, client).await
@@ -130,13 +129,14 @@ impl Asks<'_> {
     /// Serves a stored response that is stale, since the origin fails.
     pub(super) async fn send_on_error<D: Downstream>(
         &self,
-        object: Arc<Object>,
+        object: Arc<StoredResponse>,
         status: Option<u16>,
         exchange: &mut Exchange,
         client: &mut D,
-    ) -> Result<Served> {
-        exchange.cache = Some(served::Served::Stale);
-        let outcome = Outcome::Forwarded { why: Forward::Stale, status, stored: false, collapsed: false };
+    ) -> Result<Outcome> {
+        exchange.cache = Some(CacheResult::Stale);
+        let outcome =
+            StatusOutcome::Forwarded { why: Forward::Stale, status, stored: false, collapsed: false };
         let ttl = Some(object.freshness().ttl(now()));
         let status = CacheStatus { outcome, ttl, key: None, detail: Some("stale-if-error") };
         self.send_object(object, &status, exchange, client).await
@@ -151,10 +151,10 @@ impl Asks<'_> {
         status: &CacheStatus,
         exchange: &mut Exchange,
         client: &mut D,
-    ) -> Result<Served> {
+    ) -> Result<Outcome> {
         let (first, last) = settle(exchange, from.length(), received);
         status.add_to(&mut exchange.response.fields);
-        pass::edit_response(self.way, exchange);
+        proxy::edit_response(self.way, exchange);
         let has_no_body = exchange.request.method == Method::Head
             || matches!(exchange.response.status, 204 | 304)
             || exchange.response.status < 200;
@@ -164,7 +164,7 @@ impl Asks<'_> {
         let patience = self.way.patience(exchange);
         let mut sending = Sending::new(from, (first, last), Stall::new(patience));
         poll_fn(|cx| sending.poll(cx, exchange, client)).await?;
-        Ok(Served::Complete)
+        Ok(Outcome::Complete)
     }
 }
 
@@ -310,11 +310,11 @@ mod tests {
     use super::*;
     use crate::{
         cache::{
-            entry::Entry,
             fill::{Bounds, Fills},
             freshness::Times,
             key::{Key, KeySettings},
             policy::Policy,
+            stored_head::StoredHead,
         },
         fields::Fields,
         h1::{RequestHead, ResponseHead},
@@ -392,7 +392,7 @@ mod tests {
         let now = Date(1_795_000_000);
         let head = ResponseHead { status: 404, ..ResponseHead::default() };
         let times = Times { requested: now, received: now };
-        let (entry, _) = Entry::checked(&RequestHead::default(), head, &Policy::default(), times);
+        let (entry, _) = StoredHead::checked(&RequestHead::default(), head, &Policy::default(), times);
         let variant = entry.vary.key(&Fields::default()).unwrap();
         source.answer(Arc::new(crate::cache::fill::Answer { entry, variant, length: None, is_open: true }));
         source.push(Bytes::from_static(b"hello"));

@@ -2,14 +2,14 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use super::{Asks, deliver, key_for, now};
+use super::{CacheRequest, deliver, key_for, now};
 use crate::{
     cache::{
         conf::WritePolicy,
         freshness::Times,
         journal::{Entry, Write},
-        object::{Body, Object},
-        status::{CacheStatus, Outcome},
+        status::{CacheStatus, StatusOutcome},
+        stored_response::{Body, StoredResponse},
         written,
     },
     error::Result,
@@ -17,15 +17,15 @@ use crate::{
     fields::Known,
     h1::Method,
     http::{
-        handle::{self, Running, Served},
-        pass,
+        handle::{self, ActiveExchange, Outcome},
+        proxy,
     },
     runtime::Worker,
-    telemetry::served,
+    telemetry::cache_result::CacheResult,
 };
 
 /// What waits for the URI of a request.
-pub(super) enum Waiting {
+pub(super) enum PendingWrite {
     Nothing,
     /// It cannot be known, or it is about another representation of the URI: the origin has to answer, and nothing of
     /// it may be stored.
@@ -34,21 +34,21 @@ pub(super) enum Waiting {
     Write(Arc<Entry>),
 }
 
-impl Asks<'_> {
+impl CacheRequest<'_> {
     /// What waits for the URI of the request.
-    pub(super) fn waiting(&self, exchange: &Running) -> Waiting {
+    pub(super) fn waiting(&self, exchange: &ActiveExchange) -> PendingWrite {
         let back = &self.cache.store.back;
         let Some(entry) = back.latest(self.key.uri()) else {
             let needs_journal = self.cache.conf.write_policy == WritePolicy::Back;
             // While another program has the journal still, what waits in it nobody here knows.
             return if needs_journal && !back.place().is_open() {
-                Waiting::Unknown
+                PendingWrite::Unknown
             } else {
-                Waiting::Nothing
+                PendingWrite::Nothing
             };
         };
         let (worker, ..) = exchange.place();
-        if self.is_about(&worker, &entry.write) { Waiting::Write(entry) } else { Waiting::Unknown }
+        if self.is_about(&worker, &entry.write) { PendingWrite::Write(entry) } else { PendingWrite::Unknown }
     }
 
     /// Whether a write of the same URI is of the same key too.
@@ -65,9 +65,9 @@ impl Asks<'_> {
         entry: &Entry,
         exchange: &mut Exchange,
         client: &mut D,
-    ) -> Result<Served> {
-        exchange.cache = Some(served::Served::Journal);
-        let status = CacheStatus::journal(Outcome::Hit);
+    ) -> Result<Outcome> {
+        exchange.cache = Some(CacheResult::Journal);
+        let status = CacheStatus::journal(StatusOutcome::Hit);
         let write = &entry.write;
         if Method::of(&write.method) == Method::Delete {
             exchange.response.status = 404;
@@ -75,14 +75,14 @@ impl Asks<'_> {
             exchange.response.fields.push_known(Known::ContentType, b"text/plain; charset=utf-8");
             exchange.response.fields.push_known(Known::CacheControl, b"no-store");
             status.add_to(&mut exchange.response.fields);
-            pass::edit_response(self.way, exchange);
+            proxy::edit_response(self.way, exchange);
             handle::send(exchange, client, b"404: it was deleted\n").await?;
-            return Ok(Served::Complete);
+            return Ok(Outcome::Complete);
         }
         let times = Times { requested: now(), received: now() };
         let head = written::waiting(&write.fields, times);
         let body = Body::of([write.body.clone()]);
-        let object = Object::assembled(self.key.clone(), self.key.clone(), head, body);
+        let object = StoredResponse::assembled(self.key.clone(), self.key.clone(), head, body);
         self.send_object(Arc::new(object), &status, exchange, client).await
     }
 }

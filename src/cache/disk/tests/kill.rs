@@ -13,7 +13,7 @@ const LIMIT: u64 = 300 << 10;
 /// Writes, updates and removes for ever.
 fn write_until_killed(folder: &Path) {
     let disk = open(folder, LIMIT);
-    let mut chance = Chance::new(u64::from(std::process::id()));
+    let mut chance = Rng::new(u64::from(std::process::id()));
     loop {
         let key = u128::from(chance.below(KEYS));
         let found: Vec<_> = disk.find(key).iter().map(|found| found.id).collect();

@@ -22,7 +22,7 @@ use std::{
 use bytes::Bytes;
 
 use super::*;
-use crate::cache::chance::Chance;
+use crate::cache::rng::Rng;
 
 /// A folder that goes with the test.
 struct Temporary(PathBuf);
@@ -89,7 +89,7 @@ fn wait<T>(future: impl Future<Output = T>) -> T {
 
 /// The body that belongs to a seed.
 fn body(seed: u64, length: u64) -> Vec<u8> {
-    let mut chance = Chance::new(seed);
+    let mut chance = Rng::new(seed);
     let mut body = Vec::new();
     while (body.len() as u64) < length {
         body.extend_from_slice(&chance.next_number().to_le_bytes());
@@ -118,7 +118,7 @@ fn write(disk: &Arc<Disk>, key: u128, seed: u64, length: u64, replaces: &[Id]) -
         return false;
     };
     let body = Bytes::from(body(seed, length));
-    let mut chance = Chance::new(seed);
+    let mut chance = Rng::new(seed);
     let mut at = 0;
     while at < body.len() {
         let end = body.len().min(at + chance.below(1400) as usize);

@@ -16,7 +16,7 @@ fn readers_have_right_bytes_whatever_happens_to_the_object() {
         for reader in 0..3_u64 {
             let (disk, is_over, whole) = (&disk, &is_over, &whole);
             scope.spawn(move || {
-                let mut chance = Chance::new(reader);
+                let mut chance = Rng::new(reader);
                 while !is_over.load(Relaxed) {
                     for found in disk.find(u128::from(chance.below(KEYS))) {
                         let read = wait(disk.head(found.id)).map(|meta| told(&meta));
@@ -40,7 +40,7 @@ fn readers_have_right_bytes_whatever_happens_to_the_object() {
             .map(|writer| {
                 let disk = &disk;
                 scope.spawn(move || {
-                    let mut chance = Chance::new(100 + writer);
+                    let mut chance = Rng::new(100 + writer);
                     for round in 0..600 {
                         // All that is under way at once must have room.
                         until("there is room", || disk.stats().waiting < 60_000);

@@ -142,7 +142,7 @@ fn what_waits_to_be_written_has_a_limit() {
 fn room_is_made_before_it_is_used_and_a_limit_may_change() {
     let folder = Temporary::new();
     let disk = open(folder.path(), 40 << 10);
-    let mut chance = Chance::new(1);
+    let mut chance = Rng::new(1);
     for seed in 0..100 {
         assert!(write(&disk, u128::from(seed), seed, chance.below(12 << 10), &[]));
         let stats = disk.stats();

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use super::forget;
 use crate::{
     cache::{
+        cache_control::RequestControl,
         conf::WritePolicy,
-        control::RequestControl,
         journal::{AppendError, Write},
         key::Key,
         status::{CacheStatus, Forward},
@@ -26,9 +26,9 @@ use crate::{
     h1::{Framing, Method, ResponseHead},
     http::{
         cached::{self, now, origin},
-        handle::{self, Running, Served},
+        handle::{self, ActiveExchange, Outcome},
         headers,
-        pass::{self, Onward, Way},
+        proxy::{self, RequestPlan, RouteContext},
     },
     moment::Moment,
     net::BodyFrame,
@@ -59,7 +59,7 @@ pub(super) fn may_accept(exchange: &Exchange) -> bool {
 }
 
 /// Has a write that goes to the origin itself wait until what was accepted before it is there.
-pub(super) async fn take_turn(way: &Way<'_>, cache: &Cache, exchange: &Exchange) -> Result<()> {
+pub(super) async fn take_turn(way: &RouteContext<'_>, cache: &Cache, exchange: &Exchange) -> Result<()> {
     let back = &cache.store.back;
     let is_back = cache.conf.write_policy == WritePolicy::Back;
     if is_back && !back.place().is_open() {
@@ -84,12 +84,12 @@ fn refuse(cache: &Cache, why: &'static str) -> ProxyError {
 
 /// Accepts a write.
 pub(super) async fn serve<D: Downstream>(
-    way: &Way<'_>,
+    way: &RouteContext<'_>,
     cache: &Arc<Cache>,
-    onward: Onward,
-    exchange: &mut Running,
+    onward: RequestPlan,
+    exchange: &mut ActiveExchange,
     client: &mut D,
-) -> Result<Served> {
+) -> Result<Outcome> {
     if !cache.store.back.place().is_open() {
         return Err(refuse(cache, "another program has the journal still"));
     }
@@ -106,14 +106,14 @@ pub(super) async fn serve<D: Downstream>(
     fields.push_known(Known::ContentType, b"text/plain; charset=utf-8");
     fields.push("idempotency-key", idempotency.as_bytes());
     CacheStatus::journal(CacheStatus::forwarded(Forward::Method).outcome).add_to(fields);
-    pass::edit_response(way, exchange);
+    proxy::edit_response(way, exchange);
     handle::send(exchange, client, b"202: accepted, and on its way\n").await?;
-    Ok(Served::Complete)
+    Ok(Outcome::Complete)
 }
 
 /// Makes a write durable; gives its idempotency key.
 async fn append(
-    way: &Way<'_>,
+    way: &RouteContext<'_>,
     cache: &Cache,
     key: &Key,
     body: Bytes,
@@ -162,9 +162,9 @@ fn own_key(request: &Fields) -> Option<String> {
 
 /// Reads the whole body.
 async fn gather<D: Downstream>(
-    way: &Way<'_>,
+    way: &RouteContext<'_>,
     cache: &Cache,
-    onward: Onward,
+    onward: RequestPlan,
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<Bytes> {
@@ -176,7 +176,7 @@ async fn gather<D: Downstream>(
     if !onward.has_body {
         return Ok(Bytes::new());
     }
-    if pass::expects_continue(exchange) && !client.has_body_bytes() && client.takes_interim() {
+    if proxy::expects_continue(exchange) && !client.has_body_bytes() && client.takes_interim() {
         client.interim(&ResponseHead { status: 100, ..ResponseHead::default() });
     }
     let (patience, end) = (way.listener.conf.timeouts.body, way.end(exchange));

@@ -25,22 +25,22 @@ use crate::{
     exchange::{Downstream, Exchange},
     h1::Method,
     http::{
-        handle::{Running, Served},
+        handle::{ActiveExchange, Outcome},
         headers,
-        pass::{self, Onward, Way},
+        proxy::{self, RequestPlan, RouteContext},
     },
-    telemetry::served,
+    telemetry::cache_result::CacheResult,
 };
 
 /// Serves a request that changes something.
 pub(super) async fn serve<D: Downstream>(
-    way: &Way<'_>,
+    way: &RouteContext<'_>,
     cache: &Arc<Cache>,
-    onward: Onward,
-    exchange: &mut Running,
+    onward: RequestPlan,
+    exchange: &mut ActiveExchange,
     client: &mut D,
-) -> Result<Served> {
-    exchange.cache = Some(served::Served::Bypass);
+) -> Result<Outcome> {
+    exchange.cache = Some(CacheResult::Bypass);
     let policy = cache.conf.write_policy;
     if policy == WritePolicy::Back && back::may_accept(exchange) {
         return back::serve(way, cache, onward, exchange, client).await;
@@ -59,22 +59,22 @@ pub(super) async fn serve<D: Downstream>(
 /// Passes a write on. Once the origin has answered that it was done, and before the client hears so, what is stored of
 /// it is taken out.
 async fn around<D: Downstream>(
-    way: &Way<'_>,
+    way: &RouteContext<'_>,
     cache: &Arc<Cache>,
-    onward: Onward,
-    exchange: &mut Running,
+    onward: RequestPlan,
+    exchange: &mut ActiveExchange,
     client: &mut D,
-) -> Result<Served> {
-    let (live, sticky) = pass::ask(way, onward, exchange, client).await?;
+) -> Result<Outcome> {
+    let (live, sticky) = proxy::ask(way, onward, exchange, client).await?;
     headers::pass_response(&mut exchange.response, false);
     let counted = if invalidate(way, cache, exchange) > 0 { Counted::Invalidated } else { Counted::Passed };
     cache.store.writes.count(cache.conf.write_policy, counted);
     CacheStatus::forwarded(Forward::Method).add_to(&mut exchange.response.fields);
-    pass::deliver(way, live, sticky, exchange, client).await
+    proxy::deliver(way, live, sticky, exchange, client).await
 }
 
 /// Forgets what a write changed, if it did; gives of how many URIs.
-pub(super) fn invalidate(way: &Way<'_>, cache: &Cache, exchange: &Exchange) -> usize {
+pub(super) fn invalidate(way: &RouteContext<'_>, cache: &Cache, exchange: &Exchange) -> usize {
     let targets = invalidated(
         &exchange.request.method,
         exchange.response.status,
@@ -88,7 +88,7 @@ pub(super) fn invalidate(way: &Way<'_>, cache: &Cache, exchange: &Exchange) -> u
 }
 
 /// Forgets what is stored of a target on the host of a request.
-fn forget(way: &Way<'_>, cache: &Cache, exchange: &Exchange, target: &str) {
+fn forget(way: &RouteContext<'_>, cache: &Cache, exchange: &Exchange, target: &str) {
     let key = key_for(way.route, cache, exchange, target);
     if let Some(purging) = cache.forget(&key) {
         drop(tokio::task::spawn_blocking(|| purging.run()));

@@ -11,14 +11,14 @@ use bytes::Bytes;
 use super::{invalidate, tee::Tee};
 use crate::{
     cache::{
-        entry::Entry,
+        disk_tier::now_millis,
         freshness::Times,
         key::Key,
-        object::{Body, Object},
         purge::Rule,
-        shelf::now_millis,
-        status::{CacheStatus, Forward, Outcome},
+        status::{CacheStatus, Forward, StatusOutcome},
         store::Cache,
+        stored_head::StoredHead,
+        stored_response::{Body, StoredResponse},
         watch::Watch,
         writes::Result as Counted,
         written::{self, Unkept},
@@ -27,24 +27,24 @@ use crate::{
     exchange::{Downstream, Exchange},
     http::{
         cached::{self, now, origin},
-        handle::{Running, Served},
+        handle::{ActiveExchange, Outcome},
         headers,
-        pass::{self, Onward, Way},
+        proxy::{self, RequestPlan, RouteContext},
     },
 };
 
 /// Passes a PUT on, and stores what it left.
 pub(super) async fn serve<D: Downstream>(
-    way: &Way<'_>,
+    way: &RouteContext<'_>,
     cache: &Arc<Cache>,
-    onward: Onward,
-    exchange: &mut Running,
+    onward: RequestPlan,
+    exchange: &mut ActiveExchange,
     client: &mut D,
-) -> Result<Served> {
+) -> Result<Outcome> {
     let watch = cache.store.watches.begin();
     let requested = now();
     let mut tee = Tee::new(client, cache.longest());
-    let (live, sticky) = pass::ask(way, onward, exchange, &mut tee).await?;
+    let (live, sticky) = proxy::ask(way, onward, exchange, &mut tee).await?;
     let body = tee.body();
     let times = Times { requested, received: now() };
     headers::pass_response(&mut exchange.response, false);
@@ -55,8 +55,12 @@ pub(super) async fn serve<D: Downstream>(
     } else {
         match keep(way, cache, exchange, (body, targets), (times, watch)) {
             Ok(ttl) => {
-                status.outcome =
-                    Outcome::Forwarded { why: Forward::Method, status: None, stored: true, collapsed: false };
+                status.outcome = StatusOutcome::Forwarded {
+                    why: Forward::Method,
+                    status: None,
+                    stored: true,
+                    collapsed: false,
+                };
                 status.ttl = Some(ttl);
                 Counted::Stored
             }
@@ -68,12 +72,12 @@ pub(super) async fn serve<D: Downstream>(
     };
     cache.store.writes.count(cache.conf.write_policy, counted);
     status.add_to(&mut exchange.response.fields);
-    pass::deliver(way, live, sticky, exchange, client).await
+    proxy::deliver(way, live, sticky, exchange, client).await
 }
 
 /// Stores what a PUT left, whose URI, with how many others, was forgotten a moment ago; gives for how long it is fresh.
 fn keep(
-    way: &Way<'_>,
+    way: &RouteContext<'_>,
     cache: &Arc<Cache>,
     exchange: &Exchange,
     (body, targets): (Option<Bytes>, usize),
@@ -85,7 +89,8 @@ fn keep(
     let body = body.ok_or(Unkept::Body)?;
     let ttl = entry.freshness.ttl(times.received);
     let key = cached::key(way.route, cache, exchange);
-    let object = Object::new(key, &exchange.request.fields, entry, Body::of([body])).ok_or(Unkept::Vary)?;
+    let object =
+        StoredResponse::new(key, &exchange.request.fields, entry, Body::of([body])).ok_or(Unkept::Vary)?;
     let object = Arc::new(object);
     let is_stored = watch.store(|rules| {
         let is_first = is_undisturbed(cache, &object.key, &object.entry, rules);
@@ -100,21 +105,21 @@ fn keep(
 }
 
 /// Whether the one rule about it is that of its own write.
-fn is_undisturbed(cache: &Cache, key: &Key, entry: &Entry, rules: &[Rule]) -> bool {
+fn is_undisturbed(cache: &Cache, key: &Key, entry: &StoredHead, rules: &[Rule]) -> bool {
     let tags = &cache.conf.purge_header;
     rules.iter().filter(|rule| rule.matches(key, &entry.head.fields, tags)).count() <= 1
 }
 
 /// Stores it on disk too, where there is a disk tier.
-async fn keep_on_disk(cache: Arc<Cache>, object: Arc<Object>, watch: Watch) {
-    let shelf = &cache.store.shelf;
-    if !shelf.is_open() {
+async fn keep_on_disk(cache: Arc<Cache>, object: Arc<StoredResponse>, watch: Watch) {
+    let disk = &cache.store.disk;
+    if !disk.is_open() {
         return;
     }
     // What began in the millisecond in which its URI was forgotten counts as older than that.
     tokio::time::sleep(Duration::from_millis(2)).await;
     let facts = (Some(object.body.length), now_millis());
-    let Some(mut keeping) = shelf.begin(&object.key, &object.variant, &object.entry, facts) else { return };
+    let Some(mut keeping) = disk.begin(&object.key, &object.variant, &object.entry, facts) else { return };
     for chunk in object.body.chunks() {
         poll_fn(|cx| keeping.poll_room(cx)).await;
         keeping.push(chunk.clone());

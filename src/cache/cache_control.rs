@@ -9,8 +9,8 @@ use std::borrow::Cow;
 
 use crate::{
     cache::{
-        dictionary::{self, Value, is_token},
         directive::{Argument, LONGEST, directives, is},
+        structured_fields::{self, Value, is_token},
     },
     fields::{Fields, Known},
 };
@@ -172,9 +172,9 @@ impl ResponseControl {
     /// Reads the directives of a response.
     pub fn of(fields: &Fields) -> Self {
         // RFC 9213 §2.2: the first of the target list "with a valid, non-empty value".
-        let targeted = TARGETS
-            .iter()
-            .find_map(|name| dictionary::parse(fields.all(name)).filter(|members| !members.is_empty()));
+        let targeted = TARGETS.iter().find_map(|name| {
+            structured_fields::parse(fields.all(name)).filter(|members| !members.is_empty())
+        });
         match targeted {
             Some(members) => Self::of_dictionary(&members),
             None => Self::of_lines(fields.all_known(Known::CacheControl)),

@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use super::{
     body, edit,
-    handle::Served,
-    headers::{self, Upward},
+    handle::Outcome,
+    headers::{self, UpstreamHead},
 };
 use crate::{
     error::{Kind, Result},
@@ -26,7 +26,7 @@ use crate::{
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Way<'a> {
+pub(super) struct RouteContext<'a> {
     /// What it came over.
     pub(super) listener: &'a Listener,
     /// The route that took it.
@@ -37,7 +37,7 @@ pub(super) struct Way<'a> {
 
 /// How a request goes upstream.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Onward {
+pub(super) struct RequestPlan {
     /// How its body is framed there.
     pub(super) framing: Framing,
     /// Whether there is one.
@@ -46,7 +46,7 @@ pub(super) struct Onward {
     pub(super) is_upgrade: bool,
 }
 
-impl Way<'_> {
+impl RouteContext<'_> {
     /// When the whole exchange must be over.
     pub(super) fn end(&self, exchange: &Exchange) -> Option<Moment> {
         let timeout = self.route.timeout;
@@ -62,11 +62,11 @@ impl Way<'_> {
 
 /// Refuses what may not go on, and edits the request as the route has it.
 pub(super) fn prepare<D: Downstream>(
-    way: &Way<'_>,
+    way: &RouteContext<'_>,
     framing: Framing,
     exchange: &mut Exchange,
     client: &D,
-) -> Result<Onward> {
+) -> Result<RequestPlan> {
     let (framing, has_body) = upward_framing(exchange, framing, client);
     let limit = way.listener.conf.limits.body_bytes.0;
     if matches!(framing, Framing::Length(length) if limit > 0 && length > limit) {
@@ -76,23 +76,23 @@ pub(super) fn prepare<D: Downstream>(
     if let Some(edits) = &way.route.request_headers {
         edit::edit(&mut exchange.request.fields, edits);
     }
-    Ok(Onward { framing, has_body, is_upgrade })
+    Ok(RequestPlan { framing, has_body, is_upgrade })
 }
 
 /// Sends the request to a backend, and its response to the client.
 pub(super) async fn pass<D: Downstream>(
-    way: &Way<'_>,
-    onward: Onward,
+    way: &RouteContext<'_>,
+    onward: RequestPlan,
     exchange: &mut Exchange,
     client: &mut D,
-) -> Result<Served> {
+) -> Result<Outcome> {
     let (live, sticky) = ask(way, onward, exchange, client).await?;
     let is_tunnel = onward.is_upgrade && is_switched(exchange);
     headers::pass_response(&mut exchange.response, is_tunnel);
     if is_tunnel {
         finish_head(way, sticky, exchange);
         client.begin(&exchange.response, false, None)?;
-        return Ok(Served::Tunnel(Box::new(live), way.route.tunnel_idle));
+        return Ok(Outcome::Tunnel(Box::new(live), way.route.tunnel_idle));
     }
     deliver(way, live, sticky, exchange, client).await
 }
@@ -100,12 +100,12 @@ pub(super) async fn pass<D: Downstream>(
 /// Sends the request to a backend and gives its response's head in `exchange.response`; and the backend that a
 /// cookie of the client named.
 pub(super) async fn ask<D: Downstream>(
-    way: &Way<'_>,
-    Onward { framing, has_body, is_upgrade }: Onward,
+    way: &RouteContext<'_>,
+    RequestPlan { framing, has_body, is_upgrade }: RequestPlan,
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<(UpstreamResponse, Option<usize>)> {
-    let Way { listener, route, group } = *way;
+    let RouteContext { listener, route, group } = *way;
     let expects_continue = has_body && expects_continue(exchange);
     let write_head = |exchange: &Exchange, out: &mut Vec<u8>| {
         let (host, target) = edit::rewritten(exchange, route.rewrite.as_ref());
@@ -113,7 +113,7 @@ pub(super) async fn ask<D: Downstream>(
         let host = if host.is_empty() { group.upstream.conf.name.as_str().into() } else { host };
         let forwarded = route.forwarded;
         let upward =
-            Upward { framing, host: &host, target: &target, is_upgrade, expects_continue, forwarded };
+            UpstreamHead { framing, host: &host, target: &target, is_upgrade, expects_continue, forwarded };
         headers::write_request(exchange, &upward, out);
     };
     let limit = listener.conf.limits.body_bytes.0;
@@ -134,29 +134,29 @@ pub(super) async fn ask<D: Downstream>(
 
 /// Sends a response whose head has come, and went through [`headers::pass_response`], to the client.
 pub(super) async fn deliver<D: Downstream>(
-    way: &Way<'_>,
+    way: &RouteContext<'_>,
     live: UpstreamResponse,
     sticky: Option<usize>,
     exchange: &mut Exchange,
     client: &mut D,
-) -> Result<Served> {
+) -> Result<Outcome> {
     finish_head(way, sticky, exchange);
     if exchange.response.status == 101 {
         return Err(Kind::BadResponse("101 to a request that asked for no upgrade").into());
     }
     let patience = way.patience(exchange);
     body::relay(live, exchange, client, patience).await?;
-    Ok(Served::Complete)
+    Ok(Outcome::Complete)
 }
 
 /// What of a response's head is for this client.
-fn finish_head(way: &Way<'_>, sticky: Option<usize>, exchange: &mut Exchange) {
+fn finish_head(way: &RouteContext<'_>, sticky: Option<usize>, exchange: &mut Exchange) {
     bind(&way.group.upstream, exchange, sticky);
     edit_response(way, exchange);
 }
 
 /// Edits a response's head as the route has it.
-pub(super) fn edit_response(way: &Way<'_>, exchange: &mut Exchange) {
+pub(super) fn edit_response(way: &RouteContext<'_>, exchange: &mut Exchange) {
     if let Some(edits) = &way.route.response_headers {
         edit::edit(&mut exchange.response.fields, edits);
     }

@@ -20,7 +20,7 @@ const MOST: usize = 16 * 1024;
 
 /// Keys that are remembered, each until a moment of its own.
 #[derive(Debug, Default)]
-pub struct Marks {
+pub struct HitForMiss {
     marks: Mutex<Inner>,
 }
 
@@ -31,7 +31,7 @@ struct Inner {
     order: VecDeque<u128>,
 }
 
-impl Marks {
+impl HitForMiss {
     /// Remembers a key until `until`.
     pub fn set(&self, key: &Key, until: Moment) {
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,7 +71,7 @@ mod tests {
         let key = |number: usize| {
             Key::of("http", "a", None, &format!("/{number}"), &Fields::default(), &KeySettings::default())
         };
-        let marks = Marks::default();
+        let marks = HitForMiss::default();
         let (now, later) = (Moment(1_000_000), Moment(2_000_000));
         marks.set(&key(0), later);
         assert!(marks.has(&key(0), now) && !marks.has(&key(0), later) && !marks.has(&key(1), now));

@@ -10,9 +10,9 @@ use bytes::Bytes;
 
 use super::{
     date::Date,
-    entry::Entry,
     freshness::Freshness,
     key::Key,
+    stored_head::StoredHead,
     vary::{Variant, Vary},
 };
 
@@ -24,13 +24,13 @@ const CHUNK: u64 = 64;
 
 /// A stored response.
 #[derive(Debug)]
-pub struct Object {
+pub struct StoredResponse {
     /// What it is found by.
     pub key: Key,
     /// Which of the variants of its key it is; of empty text when it does not vary.
     pub variant: Key,
     /// Its head, and what follows from it.
-    pub entry: Entry,
+    pub entry: StoredHead,
     /// Its body.
     pub body: Body,
     /// Since when it counts as stale, as seconds of the wall clock, by a soft purge; 0 is never.
@@ -41,9 +41,9 @@ pub struct Object {
     is_refreshing: AtomicBool,
 }
 
-impl Object {
+impl StoredResponse {
     /// A response to a request with these fields. None when it varies by more than fields (`Vary: *`).
-    pub fn new(key: Key, request: &crate::fields::Fields, entry: Entry, body: Body) -> Option<Self> {
+    pub fn new(key: Key, request: &crate::fields::Fields, entry: StoredHead, body: Body) -> Option<Self> {
         let variant = entry.vary.key(request)?;
         let mut entry = entry;
         entry.head.fields = entry.head.fields.compact();
@@ -52,7 +52,7 @@ impl Object {
 
     /// An object of parts that belong together already: the same one with a newer head, or one that was kept
     /// elsewhere.
-    pub fn assembled(key: Key, variant: Key, entry: Entry, body: Body) -> Self {
+    pub fn assembled(key: Key, variant: Key, entry: StoredHead, body: Body) -> Self {
         let (expired, is_invalid) = (AtomicU64::new(0), AtomicBool::new(false));
         Self { key, variant, entry, body, expired, is_invalid, is_refreshing: AtomicBool::new(false) }
     }

@@ -3,9 +3,9 @@
 
 /// A sequence of numbers; not for secrets.
 #[derive(Clone, Debug)]
-pub struct Chance(u64);
+pub struct Rng(u64);
 
-impl Chance {
+impl Rng {
     /// The sequence of a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
@@ -46,14 +46,14 @@ mod tests {
     #[test]
     fn is_splitmix64() {
         // What the authors' program gives for the seed 1234567.
-        let mut chance = Chance::new(1_234_567);
+        let mut chance = Rng::new(1_234_567);
         assert_eq!(chance.next_number(), 6_457_827_717_110_365_317);
         assert_eq!(chance.next_number(), 3_203_168_211_198_807_973);
     }
 
     #[test]
     fn numbers_below_an_end_stay_below_it_and_reach_all() {
-        let mut chance = Chance::new(7);
+        let mut chance = Rng::new(7);
         let mut seen = [0_u32; 10];
         (0..10_000).for_each(|_| seen[chance.below(10) as usize] += 1);
         assert!(seen.iter().all(|&times| (850..1150).contains(&times)), "{seen:?}");

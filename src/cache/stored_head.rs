@@ -6,7 +6,7 @@
 
 use crate::{
     cache::{
-        control::{RequestControl, ResponseControl},
+        cache_control::{RequestControl, ResponseControl},
         date::Date,
         freshness::{Freshness, Times, date_of},
         policy::Policy,
@@ -20,7 +20,7 @@ use crate::{
 
 /// The head of a stored response.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct StoredHead {
     /// Status and fields, as they are served but for Age.
     pub head: ResponseHead,
     /// How long it may be served.
@@ -33,7 +33,7 @@ pub struct Entry {
     pub received: Date,
 }
 
-impl Entry {
+impl StoredHead {
     /// The entry for a response that came, or why it may not be stored.
     pub fn of(
         request: &RequestHead,
@@ -117,12 +117,16 @@ mod tests {
         fields
     }
 
-    fn entry(lines: &[(&str, &str)]) -> Result<Entry, Refusal> {
+    fn entry(lines: &[(&str, &str)]) -> Result<StoredHead, Refusal> {
         let response = ResponseHead { status: 200, fields: fields(lines), ..ResponseHead::default() };
-        Entry::of(&RequestHead::default(), &response, &Policy::default(), at(0))
+        StoredHead::of(&RequestHead::default(), &response, &Policy::default(), at(0))
     }
 
-    fn refreshed(entry: &Entry, newer: &[(&str, &str)], after: u64) -> (Entry, Result<(), Refusal>) {
+    fn refreshed(
+        entry: &StoredHead,
+        newer: &[(&str, &str)],
+        after: u64,
+    ) -> (StoredHead, Result<(), Refusal>) {
         entry.refreshed(&RequestHead::default(), &fields(newer), &Policy::default(), at(after))
     }
 
@@ -147,7 +151,7 @@ mod tests {
         let request = RequestHead { method: Method::Post, ..RequestHead::default() };
         let response =
             ResponseHead { status: 200, fields: fields(&[("Expires", "0")]), ..ResponseHead::default() };
-        let refused = Entry::of(&request, &response, &Policy::default(), at(0));
+        let refused = StoredHead::of(&request, &response, &Policy::default(), at(0));
         assert_eq!(refused.unwrap_err(), Refusal::Method);
     }
 

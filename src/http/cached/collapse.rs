@@ -11,36 +11,36 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    Asks, Miss, Recheck, Step,
-    alone::wants_less,
-    fetch::{Answered, Back, Fetch, Refresh},
+    CacheRequest, Miss, Recheck, Step, disk_lookup,
+    fetch::{Fetch, FetchReply, FetchResult, Refresh},
     interims::Interims,
-    now, send, shelf,
+    now, send,
+    uncollapsed::wants_less,
 };
 use crate::{
     cache::{
-        fill::{Answer, Joined, Origin, Outcome, Reader, Source, Want},
+        fill::{Answer, FillOutcome, Joined, Origin, Reader, Source, Want},
         freshness::Verdict,
-        object::Object,
-        status::{CacheStatus, Forward, Outcome as StatusOutcome},
+        status::{CacheStatus, Forward, StatusOutcome},
+        stored_response::StoredResponse,
     },
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
     fields::Known,
     http::{
-        handle::{Running, Served},
-        pass,
+        handle::{ActiveExchange, Outcome},
+        proxy,
     },
     moment::Moment,
-    telemetry::served,
+    telemetry::cache_result::CacheResult,
 };
 
-impl Asks<'_> {
+impl CacheRequest<'_> {
     /// Leads a fetch, or waits for one that is under way.
     pub(super) async fn join<D: Downstream>(
         &self,
         miss: &Miss,
-        exchange: &mut Running,
+        exchange: &mut ActiveExchange,
         client: &mut D,
     ) -> Result<Step> {
         let joined = {
@@ -73,18 +73,18 @@ impl Asks<'_> {
         miss: &Miss,
         source: Source,
         reader: Reader,
-        exchange: &mut Running,
+        exchange: &mut ActiveExchange,
         client: &mut D,
     ) -> Result<Step> {
         let interims = client.takes_interim().then(Rc::<Interims>::default);
         let back = self.begin(miss, source, interims.clone(), exchange);
         let back = self.hear(back, interims.as_deref(), exchange, client).await?;
-        let Back { exchange: mut fork, answered } = back;
+        let FetchReply { exchange: mut fork, answered } = back;
         exchange.absorb(&mut fork);
         exchange.place().0.give_back(fork);
         let served = match answered {
-            Answered::Shared { answer, is_stored } => {
-                exchange.cache = Some(served::Served::Miss);
+            FetchResult::Shared { answer, is_stored } => {
+                exchange.cache = Some(CacheResult::Miss);
                 let outcome = StatusOutcome::Forwarded {
                     why: miss.why,
                     status: None,
@@ -96,34 +96,34 @@ impl Asks<'_> {
                 let body = send::From::Fill(reader, answer.length);
                 self.send(body, answer.entry.received, &status, exchange, client).await?
             }
-            Answered::Validated { object, status } => {
+            FetchResult::Validated { object, status } => {
                 drop(reader);
                 self.send_validated(object, miss.why, (status, false), exchange, client).await?
             }
-            Answered::Own { live, sticky, detail } => {
+            FetchResult::Own { live, sticky, detail } => {
                 drop(reader);
-                exchange.cache = Some(served::Served::Miss);
+                exchange.cache = Some(CacheResult::Miss);
                 if wants_less(exchange) {
                     return Ok(Step::Alone);
                 }
                 let status = CacheStatus { detail: Some(detail), ..CacheStatus::forwarded(miss.why) };
                 status.add_to(&mut exchange.response.fields);
-                pass::deliver(self.way, *live, sticky, exchange, client).await?
+                proxy::deliver(self.way, *live, sticky, exchange, client).await?
             }
-            Answered::Found { object, verdict } => {
+            FetchResult::Found { object, verdict } => {
                 drop(reader);
                 self.hit(object, verdict, exchange, client).await?
             }
-            Answered::Kept { kept, how } => {
+            FetchResult::DiskObject { kept, how } => {
                 drop(reader);
                 self.send_kept(kept, how, exchange, client).await?
             }
-            Answered::Failed(error) => {
+            FetchResult::Failed(error) => {
                 drop(reader);
                 return self.failed(miss, error, exchange, client).await;
             }
         };
-        Ok(Step::Served(served))
+        Ok(Step::Done(served))
     }
 
     /// Begins a fetch as a task of its own: it goes on when this client leaves and others wait.
@@ -132,8 +132,8 @@ impl Asks<'_> {
         miss: &Miss,
         source: Source,
         interims: Option<Rc<Interims>>,
-        exchange: &mut Running,
-    ) -> oneshot::Receiver<Back> {
+        exchange: &mut ActiveExchange,
+    ) -> oneshot::Receiver<FetchReply> {
         let (worker, snapshot, listener) = exchange.place();
         let fork = worker.take_exchange();
         let (told, hears) = oneshot::channel();
@@ -154,7 +154,7 @@ impl Asks<'_> {
     }
 
     /// Has a stale object refreshed in the background, unless that is done already.
-    pub(super) fn refresh(&self, object: &Arc<Object>, exchange: &mut Running) {
+    pub(super) fn refresh(&self, object: &Arc<StoredResponse>, exchange: &mut ActiveExchange) {
         let refresh = Refresh::new(object.clone());
         let expected = (!object.entry.vary.is_nothing()).then(|| object.variant.clone());
         let want = Want { key: &self.key, request: &exchange.request.fields, expected, accepts: &|_| true };
@@ -182,11 +182,11 @@ impl Asks<'_> {
     /// Waits for one's own fetch to have a head.
     async fn hear<D: Downstream>(
         &self,
-        mut back: oneshot::Receiver<Back>,
+        mut back: oneshot::Receiver<FetchReply>,
         interims: Option<&Interims>,
         exchange: &Exchange,
         client: &mut D,
-    ) -> Result<Back> {
+    ) -> Result<FetchReply> {
         client.deadline().clear();
         if let Some(end) = self.way.end(exchange) {
             client.deadline().at(end);
@@ -211,7 +211,7 @@ impl Asks<'_> {
         &self,
         miss: &Miss,
         mut reader: Reader,
-        exchange: &mut Running,
+        exchange: &mut ActiveExchange,
         client: &mut D,
     ) -> Result<Step> {
         let patience = Moment::now().plus(self.cache.conf.collapse.timeout);
@@ -232,18 +232,18 @@ impl Asks<'_> {
         });
         let Some(outcome) = outcome.await? else { return Ok(Step::Alone) };
         match outcome {
-            Outcome::Coming(answer) if answer.matches(&exchange.request.fields) => {
-                self.send_collapsed(&answer, miss.why, reader, exchange, client).await.map(Step::Served)
+            FillOutcome::Coming(answer) if answer.matches(&exchange.request.fields) => {
+                self.send_collapsed(&answer, miss.why, reader, exchange, client).await.map(Step::Done)
             }
             // It is another variant, of which there may be one fetch too.
-            Outcome::Coming(_) => Ok(Step::Again),
-            Outcome::Object(object, origin) => {
+            FillOutcome::Coming(_) => Ok(Step::Again),
+            FillOutcome::StoredResponse(object, origin) => {
                 self.take_object((object, origin), exchange, client, miss).await
             }
-            Outcome::Released => Ok(Step::Alone),
-            Outcome::Lead(_) if self.is_head => Ok(Step::Alone),
-            Outcome::Lead(source) => self.lead(miss, source, reader, exchange, client).await,
-            Outcome::Failed(failure) => {
+            FillOutcome::Released => Ok(Step::Alone),
+            FillOutcome::Lead(_) if self.is_head => Ok(Step::Alone),
+            FillOutcome::Lead(source) => self.lead(miss, source, reader, exchange, client).await,
+            FillOutcome::Failed(failure) => {
                 let error = ProxyError::because(failure.kind, failure.text);
                 self.failed(miss, error, exchange, client).await
             }
@@ -253,8 +253,8 @@ impl Asks<'_> {
     /// Serves the stored response that answered another's request, if it is for this one.
     async fn take_object<D: Downstream>(
         &self,
-        (object, origin): (Arc<Object>, Origin),
-        exchange: &mut Running,
+        (object, origin): (Arc<StoredResponse>, Origin),
+        exchange: &mut ActiveExchange,
         client: &mut D,
         miss: &Miss,
     ) -> Result<Step> {
@@ -267,12 +267,12 @@ impl Asks<'_> {
                 self.send_on_error(object, None, exchange, client).await
             }
             Origin::Failed => return Ok(Step::Alone),
-            Origin::Unasked => match shelf::usable(&object.freshness(), &self.control) {
+            Origin::Unasked => match disk_lookup::usable(&object.freshness(), &self.control) {
                 Some(verdict) => self.hit(object, verdict, exchange, client).await,
                 None => return Ok(Step::Again),
             },
         };
-        served.map(Step::Served)
+        served.map(Step::Done)
     }
 
     /// Serves what is stored where the origin failed, if that is allowed.
@@ -280,13 +280,13 @@ impl Asks<'_> {
         &self,
         miss: &Miss,
         error: ProxyError,
-        exchange: &mut Running,
+        exchange: &mut ActiveExchange,
         client: &mut D,
     ) -> Result<Step> {
         let object = if is_of_origin(&error) { self.on_error(miss.stored.as_ref()) } else { None };
         let Some(object) = object else { return Err(error) };
         tracing::debug!("a stale response is served, since the origin fails: {error}");
-        self.send_on_error(object, None, exchange, client).await.map(Step::Served)
+        self.send_on_error(object, None, exchange, client).await.map(Step::Done)
     }
 
     /// Serves what another request fetched.
@@ -297,8 +297,8 @@ impl Asks<'_> {
         reader: Reader,
         exchange: &mut Exchange,
         client: &mut D,
-    ) -> Result<Served> {
-        exchange.cache = Some(served::Served::Collapsed);
+    ) -> Result<Outcome> {
+        exchange.cache = Some(CacheResult::Collapsed);
         let head = &answer.entry.head;
         exchange.response.status = head.status;
         exchange.response.fields.copy_from(&head.fields);

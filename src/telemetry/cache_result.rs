@@ -6,11 +6,11 @@ macro_rules! served {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)*) => {
         /// How a request that asked the cache was served.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Served {
+        pub enum CacheResult {
             $($(#[doc = $doc])+ $variant,)*
         }
 
-        impl Served {
+        impl CacheResult {
             /// Each of them.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
@@ -45,19 +45,19 @@ served! {
 /// What one worker counts of one cache.
 #[derive(Debug, Default)]
 pub struct Counts {
-    by: [Counter; Served::ALL.len()],
+    by: [Counter; CacheResult::ALL.len()],
 }
 
 impl Counts {
     /// Counts one; only by the worker that owns it.
-    pub fn add(&self, served: Served) {
+    pub fn add(&self, served: CacheResult) {
         if let Some(counter) = self.by.get(served as usize) {
             counter.add(1);
         }
     }
 
     /// How many were served so.
-    pub fn get(&self, served: Served) -> u64 {
+    pub fn get(&self, served: CacheResult) -> u64 {
         self.by.get(served as usize).map_or(0, Counter::get)
     }
 }

@@ -4,20 +4,21 @@
 use std::sync::Arc;
 
 use super::{
-    Asks, Miss, join, now,
-    origin::{self, Question, Reply, Why},
+    CacheRequest, Miss, collapse,
+    disk_lookup::{self, DiskLookup, ServedFrom},
+    now,
+    origin::{self, NotShared, OriginReply, OriginRequest},
     pump, send,
-    shelf::{self, How, Lies},
 };
 use crate::{
     cache::{
         date::Date,
+        disk_tier::DiskObject,
         fill::{Answer, Mark},
         freshness::Times,
         key::Key,
-        object::Object,
-        shelf::Kept,
-        status::{CacheStatus, Forward, Outcome},
+        status::{CacheStatus, Forward, StatusOutcome},
+        stored_response::StoredResponse,
         validate::{HeadEffect, head_effect},
     },
     error::{Kind, Result},
@@ -25,41 +26,43 @@ use crate::{
     fields::Known,
     h1::Method,
     http::{
-        handle::{Running, Served},
-        pass,
+        handle::{ActiveExchange, Outcome},
+        proxy,
     },
     moment::Moment,
-    telemetry::served,
+    telemetry::cache_result::CacheResult,
     upstream::forward::UpstreamResponse,
 };
 
-impl Asks<'_> {
+impl CacheRequest<'_> {
     pub(super) async fn alone<D: Downstream>(
         &self,
         mut miss: Miss,
-        exchange: &mut Running,
+        exchange: &mut ActiveExchange,
         client: &mut D,
-    ) -> Result<Served> {
+    ) -> Result<Outcome> {
         let mut kept = None;
         if miss.stored.is_none() {
-            match shelf::look(self.cache, &self.key, &exchange.request.fields, &self.control).await {
-                Lies::Here(object, verdict) => return self.hit(object, verdict, exchange, client).await,
-                Lies::There(large, verdict) => {
-                    return self.send_kept(large, How::Hit(verdict), exchange, client).await;
+            match disk_lookup::look(self.cache, &self.key, &exchange.request.fields, &self.control).await {
+                DiskLookup::Here(object, verdict) => {
+                    return self.hit(object, verdict, exchange, client).await;
                 }
-                Lies::StaleHere(object) => miss.stored = Some(object),
-                Lies::StaleThere(large) => {
+                DiskLookup::There(large, verdict) => {
+                    return self.send_kept(large, ServedFrom::Hit(verdict), exchange, client).await;
+                }
+                DiskLookup::StaleHere(object) => miss.stored = Some(object),
+                DiskLookup::StaleThere(large) => {
                     miss.stored = Some(Arc::new(large.head()));
                     kept = Some(large);
                 }
-                Lies::Nothing => {}
+                DiskLookup::Nothing => {}
             }
         }
-        exchange.cache = Some(served::Served::Miss);
+        exchange.cache = Some(CacheResult::Miss);
         let asked = self.cache.store.fills.mark();
         let is_plain = self.is_plain(&miss, exchange);
         let mut reply = self.question(&miss, is_plain, exchange, client).await;
-        if let (false, Ok(Reply::Own { why, .. })) = (is_plain, &reply) {
+        if let (false, Ok(OriginReply::Own { why, .. })) = (is_plain, &reply) {
             self.note(miss.stored.as_ref(), *why, exchange);
             if wants_less(exchange) {
                 // The backend's connection, and its place, are given back before it is asked again.
@@ -68,7 +71,7 @@ impl Asks<'_> {
             }
         }
         match kept {
-            Some(kept) if !matches!(reply, Ok(Reply::Shared { .. } | Reply::Own { .. })) => {
+            Some(kept) if !matches!(reply, Ok(OriginReply::Shared { .. } | OriginReply::Own { .. })) => {
                 self.finish_kept(reply, (kept, asked), exchange, client).await
             }
             kept => self.finish((reply, kept.is_some()), miss, asked, exchange, client).await,
@@ -79,39 +82,39 @@ impl Asks<'_> {
     /// brought something else.
     async fn finish<D: Downstream>(
         &self,
-        (reply, is_on_disk): (Result<Reply>, bool),
+        (reply, is_on_disk): (Result<OriginReply>, bool),
         miss: Miss,
         asked: Mark,
-        exchange: &mut Running,
+        exchange: &mut ActiveExchange,
         client: &mut D,
-    ) -> Result<Served> {
+    ) -> Result<Outcome> {
         match reply {
-            Ok(Reply::Shared { answer, live, .. }) if self.cache.is_storing => {
+            Ok(OriginReply::Shared { answer, live, .. }) if self.cache.is_storing => {
                 self.store_and_send((answer, live), asked, &miss, exchange, client).await
             }
-            Ok(Reply::Shared { live, sticky, .. }) => {
+            Ok(OriginReply::Shared { live, sticky, .. }) => {
                 CacheStatus::forwarded(miss.why).add_to(&mut exchange.response.fields);
-                pass::deliver(self.way, live, sticky, exchange, client).await
+                proxy::deliver(self.way, live, sticky, exchange, client).await
             }
-            Ok(Reply::Own { live, sticky, why }) => {
+            Ok(OriginReply::Own { live, sticky, why }) => {
                 if self.is_head && !is_on_disk {
                     self.compare(&miss, asked, exchange);
                 }
                 let status = CacheStatus { detail: Some(why.name()), ..CacheStatus::forwarded(miss.why) };
                 status.add_to(&mut exchange.response.fields);
-                pass::deliver(self.way, live, sticky, exchange, client).await
+                proxy::deliver(self.way, live, sticky, exchange, client).await
             }
-            Ok(Reply::Validated { object, stays }) => {
+            Ok(OriginReply::Validated { object, stays }) => {
                 let (source, _) = self.cache.store.fills.begin_alone(&self.key, asked);
                 stays.settle(self.cache, miss.stored.as_ref(), &object, source);
                 self.send_validated(object, miss.why, (Some(304), false), exchange, client).await
             }
-            Ok(Reply::Failing { status }) => match miss.stored {
+            Ok(OriginReply::Failing { status }) => match miss.stored {
                 Some(object) => self.send_on_error(object, Some(status), exchange, client).await,
                 None => Err(Kind::BodyBroken.into()),
             },
             Err(error) => {
-                let stored = miss.stored.as_ref().filter(|_| join::is_of_origin(&error));
+                let stored = miss.stored.as_ref().filter(|_| collapse::is_of_origin(&error));
                 match self.on_error(stored) {
                     Some(object) => self.send_on_error(object, None, exchange, client).await,
                     None => Err(error),
@@ -123,21 +126,21 @@ impl Asks<'_> {
     /// The end of a question about something large on disk.
     async fn finish_kept<D: Downstream>(
         &self,
-        reply: Result<Reply>,
-        (kept, asked): (Box<Kept>, Mark),
-        exchange: &mut Running,
+        reply: Result<OriginReply>,
+        (kept, asked): (Box<DiskObject>, Mark),
+        exchange: &mut ActiveExchange,
         client: &mut D,
-    ) -> Result<Served> {
+    ) -> Result<Outcome> {
         let may_be_stale = kept.record.entry.freshness.may_serve_on_error(&self.control, now());
         let (kept, how) = match reply {
-            Ok(Reply::Validated { object, stays }) => {
-                (Box::new(stays.settle_kept(*kept, &object, asked.at)), How::Validated(Forward::Stale))
+            Ok(OriginReply::Validated { object, stays }) => {
+                (Box::new(stays.settle_kept(*kept, &object, asked.at)), ServedFrom::Validated(Forward::Stale))
             }
-            Ok(Reply::Failing { status }) => (kept, How::Failed(Some(status))),
-            Err(error) if may_be_stale && join::is_of_origin(&error) => (kept, How::Failed(None)),
+            Ok(OriginReply::Failing { status }) => (kept, ServedFrom::Failed(Some(status))),
+            Err(error) if may_be_stale && collapse::is_of_origin(&error) => (kept, ServedFrom::Failed(None)),
             Err(error) => return Err(error),
             // Told apart before.
-            Ok(Reply::Shared { .. } | Reply::Own { .. }) => return Err(Kind::BodyBroken.into()),
+            Ok(OriginReply::Shared { .. } | OriginReply::Own { .. }) => return Err(Kind::BodyBroken.into()),
         };
         self.send_kept(kept, how, exchange, client).await
     }
@@ -147,9 +150,9 @@ impl Asks<'_> {
         &self,
         miss: &Miss,
         is_plain: bool,
-        exchange: &mut Running,
+        exchange: &mut ActiveExchange,
         client: &mut D,
-    ) -> Result<Reply> {
+    ) -> Result<OriginReply> {
         let own = exchange.request.fields.clone();
         let stored = miss.stored.as_ref();
         let is_conditional = match is_plain {
@@ -159,7 +162,7 @@ impl Asks<'_> {
             }
             false => origin::prepare(exchange, stored),
         };
-        let question = Question { way: self.way, cache: self.cache, control: &self.control, stored };
+        let question = OriginRequest { way: self.way, cache: self.cache, control: &self.control, stored };
         let reply = origin::ask(&question, is_conditional, exchange, client).await;
         exchange.request.fields = own;
         reply
@@ -168,7 +171,7 @@ impl Asks<'_> {
     /// Whether the origin is asked as the client asks, for a part, or for nothing if it has it: where the answer is
     /// for this client only, and so are its conditions (RFC 9110 §13.2.1).
     fn is_plain(&self, miss: &Miss, exchange: &Exchange) -> bool {
-        let (marks, now) = (&self.cache.store.unshared, Moment::now());
+        let (marks, now) = (&self.cache.store.hit_for_miss, Moment::now());
         let is_own = || {
             exchange.request.fields.has(Known::Authorization)
                 || marks.has(&self.key, now)
@@ -179,7 +182,7 @@ impl Asks<'_> {
 
     /// Remembers that an answer is for this request only. One to a request with credentials says nothing of those
     /// without, nor of what is stored for them.
-    fn note(&self, stored: Option<&Arc<Object>>, why: Why, exchange: &Exchange) {
+    fn note(&self, stored: Option<&Arc<StoredResponse>>, why: NotShared, exchange: &Exchange) {
         let status = exchange.response.status;
         if has_credentials(exchange) {
             origin::note(self.cache, &self.key_with_credentials(), None, why, status);
@@ -198,10 +201,10 @@ impl Asks<'_> {
         (answer, live): (Arc<Answer>, UpstreamResponse),
         asked: Mark,
         miss: &Miss,
-        exchange: &mut Running,
+        exchange: &mut ActiveExchange,
         client: &mut D,
-    ) -> Result<Served> {
-        self.cache.store.unshared.clear(&self.key);
+    ) -> Result<Outcome> {
+        self.cache.store.hit_for_miss.clear(&self.key);
         let (mut source, reader) = self.cache.store.fills.begin_alone(&self.key, asked);
         source.answer(answer.clone());
         let idle = self.way.route.tunnel_idle;
@@ -211,7 +214,8 @@ impl Asks<'_> {
             pump.await;
             drop(alive);
         });
-        let outcome = Outcome::Forwarded { why: miss.why, status: None, stored: true, collapsed: false };
+        let outcome =
+            StatusOutcome::Forwarded { why: miss.why, status: None, stored: true, collapsed: false };
         let ttl = Some(answer.entry.freshness.ttl(now()));
         let status = CacheStatus { outcome, ttl, key: None, detail: None };
         let body = send::From::Fill(reader, answer.length);

@@ -1,7 +1,7 @@
 //! The head of a stored response as bytes, for keeping it elsewhere than in memory. Whoever keeps it vouches for the
 //! bytes; what cannot be read, such as a record of another version, is nothing.
 
-use super::{date::Date, entry::Entry, freshness::Freshness, key::Key, vary::Vary};
+use super::{date::Date, freshness::Freshness, key::Key, stored_head::StoredHead, vary::Vary};
 use crate::{
     fields::Fields,
     h1::{ResponseHead, Version},
@@ -12,18 +12,18 @@ const FORM: u8 = 1;
 
 /// The head of a stored response.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub struct DiskHead {
     /// What it is found by.
     pub key: Key,
     /// Which of the variants of its key it is.
     pub variant: Key,
     /// Status, fields, freshness, with the marks of purges.
-    pub entry: Entry,
+    pub entry: StoredHead,
     /// When the exchange that brought it began, in microseconds of the wall clock: a purge later than that is about it.
     pub begun: u64,
 }
 
-impl Record {
+impl DiskHead {
     /// As bytes.
     pub fn encode(&self) -> Vec<u8> {
         let Self { key, variant, entry, begun } = self;
@@ -51,7 +51,7 @@ impl Record {
         out.0
     }
 
-    /// From bytes that [`Record::encode`] made.
+    /// From bytes that [`DiskHead::encode`] made.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (form, rest) = bytes.split_first()?;
         let mut from = (*form == FORM).then_some(In(rest))?;
@@ -74,7 +74,7 @@ impl Record {
             fields.push(name, from.bytes()?);
         }
         let head = ResponseHead { status, fields: fields.compact(), version: Version::Http11 };
-        let entry = Entry { head, freshness, vary: Vary::Names(names), date, received };
+        let entry = StoredHead { head, freshness, vary: Vary::Names(names), date, received };
         from.0.is_empty().then_some(Self { key, variant, entry, begun })
     }
 }
@@ -117,7 +117,7 @@ mod tests {
         h1::RequestHead,
     };
 
-    fn record() -> Record {
+    fn record() -> DiskHead {
         let mut request = RequestHead::default();
         request.fields.push("Accept-Language", b"de");
         let mut response = ResponseHead { status: 200, ..ResponseHead::default() };
@@ -131,28 +131,33 @@ mod tests {
         }
         let now = Date(1_795_000_000);
         let times = Times { requested: now, received: now };
-        let entry = Entry::of(&request, &response, &Policy::default(), times).unwrap();
+        let entry = StoredHead::of(&request, &response, &Policy::default(), times).unwrap();
         let settings = KeySettings::default();
         let key = Key::of("http", "a.example", None, "/p?q=1", &request.fields, &settings);
-        Record { key, variant: entry.vary.key(&request.fields).unwrap(), entry, begun: 1_795_000_000_123_456 }
+        DiskHead {
+            key,
+            variant: entry.vary.key(&request.fields).unwrap(),
+            entry,
+            begun: 1_795_000_000_123_456,
+        }
     }
 
     #[test]
     fn what_is_written_is_read_and_nothing_else_is() {
         let record = record();
         let bytes = record.encode();
-        let read = Record::decode(&bytes).unwrap();
+        let read = DiskHead::decode(&bytes).unwrap();
         assert_eq!((&read.key, &read.variant, read.begun), (&record.key, &record.variant, record.begun));
         assert_eq!(read.key.hash(), record.key.hash());
         assert_eq!((&read.entry.freshness, &read.entry.vary), (&record.entry.freshness, &record.entry.vary));
         assert_eq!((read.entry.date, read.entry.received), (record.entry.date, record.entry.received));
         assert_eq!(format!("{:?}", read.entry.head), format!("{:?}", record.entry.head));
         for length in 0..bytes.len() {
-            assert!(Record::decode(&bytes[..length]).is_none(), "{length} bytes of it");
+            assert!(DiskHead::decode(&bytes[..length]).is_none(), "{length} bytes of it");
         }
-        assert!(Record::decode(&[&bytes[..], b"x"].concat()).is_none());
+        assert!(DiskHead::decode(&[&bytes[..], b"x"].concat()).is_none());
         let mut other = bytes;
         other[0] = 2;
-        assert!(Record::decode(&other).is_none(), "another form");
+        assert!(DiskHead::decode(&other).is_none(), "another form");
     }
 }

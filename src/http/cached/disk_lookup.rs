@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use super::{Asks, now, send};
+use super::{CacheRequest, now, send};
 use crate::{
     cache::{
-        control::RequestControl,
-        entry::Entry,
+        cache_control::RequestControl,
+        disk_tier::DiskObject,
         freshness::{Freshness, Verdict},
         key::Key,
-        object::Object,
-        shelf::Kept,
-        status::{CacheStatus, Forward, Outcome},
+        status::{CacheStatus, Forward, StatusOutcome},
         store::Cache,
+        stored_head::StoredHead,
+        stored_response::StoredResponse,
     },
     error::Result,
     exchange::{Downstream, Exchange},
     fields::{Fields, Known},
-    http::handle::Served,
-    telemetry::served,
+    http::handle::Outcome,
+    telemetry::cache_result::CacheResult,
 };
 
 /// Bodies up to this length come to memory when they are asked for; longer ones are read from disk each time, of which
@@ -26,28 +26,28 @@ use crate::{
 const PROMOTED: u64 = 1 << 20;
 
 /// What lies on disk for a request.
-pub(super) enum Lies {
+pub(super) enum DiskLookup {
     /// A whole response that may be served, in memory by now, though not among what is stored there.
-    Here(Arc<Object>, Verdict),
+    Here(Arc<StoredResponse>, Verdict),
     /// The same, to be validated first.
-    StaleHere(Arc<Object>),
+    StaleHere(Arc<StoredResponse>),
     /// One that may be served, and stays where it is.
-    There(Box<Kept>, Verdict),
+    There(Box<DiskObject>, Verdict),
     /// The same, to be validated first.
-    StaleThere(Box<Kept>),
+    StaleThere(Box<DiskObject>),
     /// Nothing.
     Nothing,
 }
 
 /// Looks for what answers a request. What turns out to be damaged is not there.
-pub(super) async fn look(cache: &Cache, key: &Key, request: &Fields, control: &RequestControl) -> Lies {
-    let shelf = &cache.store.shelf;
-    if !shelf.may_have(key) {
-        return Lies::Nothing;
+pub(super) async fn look(cache: &Cache, key: &Key, request: &Fields, control: &RequestControl) -> DiskLookup {
+    let disk = &cache.store.disk;
+    if !disk.may_have(key) {
+        return DiskLookup::Nothing;
     }
     let most = cache.conf.max_variants as usize;
-    let Some(kept) = shelf.find(key, request, &cache.conf.purge_header, most).await else {
-        return Lies::Nothing;
+    let Some(kept) = disk.find(key, request, &cache.conf.purge_header, most).await else {
+        return DiskLookup::Nothing;
     };
     if kept.length > PROMOTED {
         // There is no refresh of it in the background.
@@ -55,14 +55,14 @@ pub(super) async fn look(cache: &Cache, key: &Key, request: &Fields, control: &R
         let verdict = verdict.filter(|verdict| *verdict != Verdict::StaleWhileRevalidate);
         let kept = Box::new(kept);
         return match verdict {
-            Some(verdict) => Lies::There(kept, verdict),
-            None => Lies::StaleThere(kept),
+            Some(verdict) => DiskLookup::There(kept, verdict),
+            None => DiskLookup::StaleThere(kept),
         };
     }
-    let Some(object) = kept.load().await.map(Arc::new) else { return Lies::Nothing };
+    let Some(object) = kept.load().await.map(Arc::new) else { return DiskLookup::Nothing };
     match usable(&object.freshness(), control) {
-        Some(verdict) => Lies::Here(object, verdict),
-        None => Lies::StaleHere(object),
+        Some(verdict) => DiskLookup::Here(object, verdict),
+        None => DiskLookup::StaleHere(object),
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) fn usable(freshness: &Freshness, control: &RequestControl) -> Option<
 }
 
 /// How a response on disk came to be the answer.
-pub(super) enum How {
+pub(super) enum ServedFrom {
     /// The origin was not asked.
     Hit(Verdict),
     /// It said that the response holds.
@@ -84,33 +84,34 @@ pub(super) enum How {
     Failed(Option<u16>),
 }
 
-impl Asks<'_> {
+impl CacheRequest<'_> {
     /// Serves a response from disk.
     pub(super) async fn send_kept<D: Downstream>(
         &self,
-        kept: Box<Kept>,
-        how: How,
+        kept: Box<DiskObject>,
+        how: ServedFrom,
         exchange: &mut Exchange,
         client: &mut D,
-    ) -> Result<Served> {
-        let entry: &Entry = &kept.record.entry;
+    ) -> Result<Outcome> {
+        let entry: &StoredHead = &kept.record.entry;
         exchange.response.status = entry.head.status;
         exchange.response.fields.copy_from(&entry.head.fields);
         let age = entry.freshness.age(now()).to_string();
         exchange.response.fields.push_known(Known::Age, age.as_bytes());
         let ttl = entry.freshness.ttl(now());
-        let forwarded = |why, status| Outcome::Forwarded { why, status, stored: false, collapsed: false };
+        let forwarded =
+            |why, status| StatusOutcome::Forwarded { why, status, stored: false, collapsed: false };
         let (served, outcome, detail) = match how {
-            How::Hit(Verdict::Fresh) => (served::Served::Hit, Outcome::Hit, None),
-            How::Hit(_) => (served::Served::Stale, Outcome::Hit, None),
-            How::Validated(why) => (served::Served::Revalidated, forwarded(why, Some(304)), None),
-            How::Failed(status) => {
-                (served::Served::Stale, forwarded(Forward::Stale, status), Some("stale-if-error"))
+            ServedFrom::Hit(Verdict::Fresh) => (CacheResult::Hit, StatusOutcome::Hit, None),
+            ServedFrom::Hit(_) => (CacheResult::Stale, StatusOutcome::Hit, None),
+            ServedFrom::Validated(why) => (CacheResult::Revalidated, forwarded(why, Some(304)), None),
+            ServedFrom::Failed(status) => {
+                (CacheResult::Stale, forwarded(Forward::Stale, status), Some("stale-if-error"))
             }
         };
         exchange.cache = Some(served);
         let status = CacheStatus { outcome, ttl: Some(ttl), key: None, detail };
         let received = entry.received;
-        self.send(send::From::Kept(kept, None), received, &status, exchange, client).await
+        self.send(send::From::DiskObject(kept, None), received, &status, exchange, client).await
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Nobody. What it is sent goes nowhere.
-pub(super) struct Nobody<'a> {
+pub(super) struct Detached<'a> {
     /// Whoever waits for the response elsewhere; without one, it is wanted whatever happens.
     source: Option<&'a Source>,
     /// The request body that is still to be sent.
@@ -24,7 +24,7 @@ pub(super) struct Nobody<'a> {
     interims: Option<&'a Interims>,
 }
 
-impl<'a> Nobody<'a> {
+impl<'a> Detached<'a> {
     /// In the place of those who wait for a fill; interim responses go to the one who leads, if that is wanted.
     pub(super) fn of(source: &'a Source, interims: Option<&'a Interims>) -> Self {
         Self { source: Some(source), body: Bytes::new(), deadline: Deadline::new(), interims }
@@ -36,7 +36,7 @@ impl<'a> Nobody<'a> {
     }
 }
 
-impl Downstream for Nobody<'_> {
+impl Downstream for Detached<'_> {
     fn poll_body(&mut self, _: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
         let body = std::mem::take(&mut self.body);
         Poll::Ready(Ok(if body.is_empty() {

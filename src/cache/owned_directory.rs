@@ -1,7 +1,7 @@
 //! Something of a cache that lies in a folder: how it is opened, changed and closed over the generations of the
 //! configuration. The folder has one owner at a time.
 //!
-//! Invariants: what is opened for a configuration counts from [`Place::settle`] on only; dropped before that, nothing
+//! Invariants: what is opened for a configuration counts from [`OwnedDirectory::settle`] on only; dropped before that, nothing
 //! has changed. A folder that stays the same is not opened again.
 
 use std::{
@@ -41,13 +41,13 @@ pub trait Held: fmt::Debug + Send + Sync + Sized + 'static {
 
 /// Where something in a folder is, if it is.
 #[derive(Debug)]
-pub struct Place<T: Held> {
+pub struct OwnedDirectory<T: Held> {
     open: ArcSwapOption<Open<T>>,
     /// As [`Held::Context`] says.
     pub context: T::Context,
 }
 
-impl<T: Held> Default for Place<T> {
+impl<T: Held> Default for OwnedDirectory<T> {
     fn default() -> Self {
         Self::new(T::Context::default())
     }
@@ -73,7 +73,7 @@ enum Step<T> {
 /// How often a folder is tried that another program has still.
 const AGAIN: Duration = Duration::from_millis(100);
 
-impl<T: Held> Place<T> {
+impl<T: Held> OwnedDirectory<T> {
     /// Empty, in this context.
     pub fn new(context: T::Context) -> Self {
         Self { open: ArcSwapOption::empty(), context }

@@ -2,7 +2,7 @@
 //! that the configuration asks for.
 //!
 //! A purge holds from the moment that it is asked for, though the files are looked through only after it: what is
-//! found meanwhile is compared with it ([`Shelf::purge`]).
+//! found meanwhile is compared with it ([`DiskTier::purge`]).
 
 use std::{
     collections::HashMap,
@@ -21,20 +21,20 @@ use super::{
     conf::CacheConf,
     date::Date,
     disk::{Damaged, Disk, Id, Options, Reading, Stats, Visit, Writing},
-    entry::Entry,
+    disk_head::DiskHead,
     key::Key,
-    object::{Body, Object},
-    place::{Held, Place},
+    owned_directory::{Held, OwnedDirectory},
     purge::Rule,
-    record::Record,
+    stored_head::StoredHead,
+    stored_response::{Body, StoredResponse},
     vary::{self, Variant},
 };
 use crate::{fields::Fields, telemetry::clock};
 
 /// The disk tier of one cache; empty while there is none.
 #[derive(Debug, Default)]
-pub struct Shelf {
-    place: Arc<Place<Disk>>,
+pub struct DiskTier {
+    place: Arc<OwnedDirectory<Disk>>,
     /// Purges that the files are being looked through for, or were a moment ago: what was being written then may have
     /// come to light after it.
     purges: Mutex<Vec<Arc<Purge>>>,
@@ -64,9 +64,9 @@ const MOST_WRITTEN: usize = 16 * 1024;
 
 /// An object on disk that answers a request.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct DiskObject {
     /// Its head.
-    pub record: Record,
+    pub record: DiskHead,
     /// The bytes of its body.
     pub length: u64,
     disk: Arc<Disk>,
@@ -75,7 +75,7 @@ pub struct Kept {
 
 /// A response on its way to disk.
 #[derive(Debug)]
-pub struct Keeping {
+pub struct DiskWrite {
     writing: Option<Writing>,
     /// What lies there under its key, and stands in its place.
     replaces: Vec<Id>,
@@ -104,9 +104,9 @@ impl Held for Disk {
     }
 }
 
-impl Shelf {
+impl DiskTier {
     /// Where the store on disk is.
-    pub fn place(&self) -> &Arc<Place<Disk>> {
+    pub fn place(&self) -> &Arc<OwnedDirectory<Disk>> {
         &self.place
     }
 
@@ -126,30 +126,30 @@ impl Shelf {
 
     /// What answers a request, by its key and, where it varies, its fields. `tags` names the field by which purges by
     /// tag go; more than `most` variants are not kept.
-    pub async fn find(&self, key: &Key, request: &Fields, tags: &str, most: usize) -> Option<Kept> {
+    pub async fn find(&self, key: &Key, request: &Fields, tags: &str, most: usize) -> Option<DiskObject> {
         let disk = self.disk()?;
-        let mut kept: Vec<Kept> = Vec::new();
+        let mut kept: Vec<DiskObject> = Vec::new();
         for found in disk.find(key.hash()) {
             let Some(meta) = disk.head(found.id).await else { continue };
-            let record = Record::decode(&meta);
+            let record = DiskHead::decode(&meta);
             let record = record.filter(|record| record.key == *key).and_then(|it| self.unpurged(it, tags));
             // The newest comes first: another of the same variant is one that it replaced.
-            let is_old = |record: &Record| kept.iter().any(|other| other.record.variant == record.variant);
+            let is_old = |record: &DiskHead| kept.iter().any(|other| other.record.variant == record.variant);
             match record.filter(|record| !is_old(record) && kept.len() < most) {
                 Some(record) => {
-                    kept.push(Kept { record, length: found.length, disk: disk.clone(), id: found.id });
+                    kept.push(DiskObject { record, length: found.length, disk: disk.clone(), id: found.id });
                 }
                 None => disk.remove(found.id),
             }
         }
-        let at = vary::choose(kept.iter().map(Kept::as_variant), request)?;
+        let at = vary::choose(kept.iter().map(DiskObject::as_variant), request)?;
         let kept = kept.into_iter().nth(at)?;
         disk.touch(kept.id);
         Some(kept)
     }
 
     /// A record as purges that are under way leave it; nothing where they take it.
-    fn unpurged(&self, mut record: Record, tags: &str) -> Option<Record> {
+    fn unpurged(&self, mut record: DiskHead, tags: &str) -> Option<DiskHead> {
         let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
         if written.get(&record.key.uri_hash()).is_some_and(|at| record.begun <= *at) {
             return None;
@@ -174,16 +174,16 @@ impl Shelf {
         &self,
         key: &Key,
         variant: &Key,
-        entry: &Entry,
+        entry: &StoredHead,
         (length, begun): (Option<u64>, u64),
-    ) -> Option<Keeping> {
+    ) -> Option<DiskWrite> {
         let disk = self.disk()?;
-        let record = Record { key: key.clone(), variant: variant.clone(), entry: entry.clone(), begun };
+        let record = DiskHead { key: key.clone(), variant: variant.clone(), entry: entry.clone(), begun };
         // Of one that varies it is not known which of those that are there it replaces; who looks sorts them out.
         let is_only = variant.text().is_empty();
         let replaces = if is_only { disk.find(key.hash()) } else { Vec::new() };
         let writing = disk.begin(key.hash(), record.encode(), length)?;
-        Some(Keeping {
+        Some(DiskWrite {
             writing: Some(writing),
             replaces: replaces.into_iter().map(|found| found.id).collect(),
         })
@@ -191,17 +191,17 @@ impl Shelf {
 
     /// Gives what lies there in the place of a validated object its newer head, or takes it out. The question was
     /// asked at `begun`: a purge that came since is still about it.
-    pub async fn renew(&self, object: &Object, may_stay: bool, begun: u64) {
+    pub async fn renew(&self, object: &StoredResponse, may_stay: bool, begun: u64) {
         let Some(disk) = self.disk() else { return };
         for found in disk.find(object.key.hash()) {
-            let Some(record) = disk.head(found.id).await.and_then(|meta| Record::decode(&meta)) else {
+            let Some(record) = disk.head(found.id).await.and_then(|meta| DiskHead::decode(&meta)) else {
                 continue;
             };
             if record.key != object.key || record.variant != object.variant {
                 continue;
             }
             if may_stay {
-                let record = Record { entry: object.entry.clone(), begun, ..record };
+                let record = DiskHead { entry: object.entry.clone(), begun, ..record };
                 disk.update(found.id, record.encode());
             } else {
                 disk.remove(found.id);
@@ -225,7 +225,7 @@ impl Shelf {
     }
 
     /// What lies there of an object does not hold any more.
-    pub fn remove(&self, object: &Object) {
+    pub fn remove(&self, object: &StoredResponse) {
         // Of those that vary it is not known which it is; purges and writes find them all.
         if let Some(disk) = self.disk().filter(|_| object.variant.text().is_empty()) {
             disk.remove_key(object.key.hash());
@@ -242,7 +242,7 @@ impl Shelf {
         purges.retain(|old| !old.is_done() || old.done.load(Relaxed) + REMEMBERED > at);
         purges.push(purge.clone());
         drop(purges);
-        Some(Purging { shelf: self.clone(), disk, purge, tags: tags.to_owned() })
+        Some(Purging { tier: self.clone(), disk, purge, tags: tags.to_owned() })
     }
 
     /// Takes everything out; gives how much there was. Waits for the disk.
@@ -260,7 +260,7 @@ impl Shelf {
 }
 
 impl Purge {
-    fn is_about(&self, record: &Record, tags: &str) -> bool {
+    fn is_about(&self, record: &DiskHead, tags: &str) -> bool {
         record.begun <= self.at && self.rule.matches(&record.key, &record.entry.head.fields, tags)
     }
 
@@ -273,7 +273,7 @@ impl Purge {
 /// with it one by one.
 #[derive(Debug)]
 pub struct Purging {
-    shelf: Arc<Shelf>,
+    tier: Arc<DiskTier>,
     disk: Arc<Disk>,
     purge: Arc<Purge>,
     tags: String,
@@ -283,9 +283,9 @@ impl Purging {
     /// Takes out, or makes stale, what is meant; gives how many. Waits for the disk. Purges that wait for another's
     /// turn have theirs together.
     pub fn run(self) -> u64 {
-        let looking = self.shelf.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let looking = self.tier.looking.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.purge.is_done() {
-            let purges = self.shelf.purges.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let purges = self.tier.purges.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let purges: Vec<_> = purges.into_iter().filter(|purge| !purge.is_done()).collect();
             self.disk.visit(&mut |meta| look(meta, &purges, &self.tags));
             purges.iter().for_each(|purge| purge.done.store(now_millis(), Relaxed));
@@ -298,7 +298,7 @@ impl Purging {
 /// What becomes of an object under these purges.
 fn look(meta: &[u8], purges: &[Arc<Purge>], tags: &str) -> Visit {
     // What cannot be read is of no use to anyone.
-    let Some(mut record) = Record::decode(meta) else { return Visit::Remove };
+    let Some(mut record) = DiskHead::decode(meta) else { return Visit::Remove };
     let mut is_changed = false;
     for purge in purges.iter().filter(|purge| purge.is_about(&record, tags)).collect::<Vec<_>>() {
         purge.count.fetch_add(1, Relaxed);
@@ -311,9 +311,9 @@ fn look(meta: &[u8], purges: &[Arc<Purge>], tags: &str) -> Visit {
     if is_changed { Visit::Update(record.encode()) } else { Visit::Keep }
 }
 
-impl Kept {
+impl DiskObject {
     fn as_variant(&self) -> Variant<'_> {
-        let Record { variant, entry, .. } = &self.record;
+        let DiskHead { variant, entry, .. } = &self.record;
         Variant { vary: &entry.vary, key: variant, date: entry.date }
     }
 
@@ -323,7 +323,7 @@ impl Kept {
     }
 
     /// All of it, in memory; nothing where it is damaged or gone.
-    pub async fn load(&self) -> Option<Object> {
+    pub async fn load(&self) -> Option<StoredResponse> {
         let mut reading = self.read(0, self.length);
         let mut chunks = Vec::new();
         loop {
@@ -333,26 +333,26 @@ impl Kept {
                 None => break,
             }
         }
-        let Record { key, variant, entry, .. } = self.record.clone();
+        let DiskHead { key, variant, entry, .. } = self.record.clone();
         let body = Body::of(chunks);
-        (body.length == self.length).then(|| Object::assembled(key, variant, entry, body))
+        (body.length == self.length).then(|| StoredResponse::assembled(key, variant, entry, body))
     }
 
     /// An object of its head without its body: for what only asks the head.
-    pub fn head(&self) -> Object {
-        let Record { key, variant, entry, .. } = self.record.clone();
-        Object::assembled(key, variant, entry, Body::of([]))
+    pub fn head(&self) -> StoredResponse {
+        let DiskHead { key, variant, entry, .. } = self.record.clone();
+        StoredResponse::assembled(key, variant, entry, Body::of([]))
     }
 
     /// The same with another head, which is not kept.
-    pub fn with(mut self, entry: Entry) -> Self {
-        self.record = Record { entry, ..self.record };
+    pub fn with(mut self, entry: StoredHead) -> Self {
+        self.record = DiskHead { entry, ..self.record };
         self
     }
 
     /// The same with a newer head, which is kept too. It was asked for at `begun`: a purge that came since is still
     /// about it.
-    pub fn renewed(self, entry: Entry, begun: u64) -> Self {
+    pub fn renewed(self, entry: StoredHead, begun: u64) -> Self {
         let mut renewed = self.with(entry);
         renewed.record.begun = begun;
         renewed.disk.update(renewed.id, renewed.record.encode());
@@ -365,7 +365,7 @@ impl Kept {
     }
 }
 
-impl Keeping {
+impl DiskWrite {
     /// Adds bytes of the body; what cannot be taken is given up.
     pub fn push(&mut self, chunk: Bytes) {
         if self.writing.as_mut().is_some_and(|writing| !writing.push(chunk)) {
