@@ -19,17 +19,18 @@ use crate::{
     control::{Control, Loop},
     http::cached::deliver,
     listen::{
-        accepting::Accepting,
         activation::Activated,
-        handover::Before,
+        handover::Predecessor,
+        listener_sockets::{Handed, Sockets},
         mailbox::{Change, Mailboxes, Message},
-        sockets::{Handed, Sockets},
+        worker_sockets::WorkerSockets,
     },
     moment::Moment,
     net::timer,
     reload::{
-        self, carried,
+        self,
         engine::{self, Engine, Started},
+        handover_state,
         upgrade::Origin,
     },
     runtime::{
@@ -48,7 +49,7 @@ use crate::{
 /// `activated` are sockets of a service manager.
 pub fn run(
     loaded: Loaded,
-    mut before: Option<Before>,
+    mut before: Option<Predecessor>,
     activated: Activated,
     origin: Option<Origin>,
 ) -> Result<(), String> {
@@ -117,7 +118,7 @@ fn sockets_of(config: &Config, activated: Activated, workers: usize) -> (Vec<Han
 /// The first generation, and what administrators changed of it before this program began.
 fn first(
     config: &Config,
-    before: Option<&Before>,
+    before: Option<&Predecessor>,
     registry: &Registry,
     tickets: &Arc<Tickets>,
 ) -> Result<(Snapshot, Overrides), String> {
@@ -125,12 +126,12 @@ fn first(
         return Ok((build::build(config.clone(), 1, registry, tickets)?, Overrides::default()));
     };
     let (told, now) = (&before.state, Moment::now());
-    carried::restore_tickets(told, tickets, now);
-    let overrides = carried::overrides(told).settled(config);
+    handover_state::restore_tickets(told, tickets, now);
+    let overrides = handover_state::overrides(told).settled(config);
     let mut effective = config.clone();
     overrides.apply(&mut effective);
-    let snapshot = build::build(effective, carried::generation(told) + 1, registry, tickets)?;
-    carried::restore(told, &snapshot, now);
+    let snapshot = build::build(effective, handover_state::generation(told) + 1, registry, tickets)?;
+    handover_state::restore(told, &snapshot, now);
     Ok((snapshot, overrides))
 }
 
@@ -189,7 +190,7 @@ async fn worker(
     tokio::task::spawn_local(fill::drive());
     tokio::task::spawn_local(worker.clone().housekeeping());
     let delivering = (index == 0).then(|| tokio::task::spawn_local(deliver::run(worker.clone())));
-    let accepting = Accepting::new(worker.clone(), mailboxes);
+    let accepting = WorkerSockets::new(worker.clone(), mailboxes);
     accepting.change(sockets);
     tokio::select! {
         () = accepting.serve(&mut mailbox) => {}

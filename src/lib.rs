@@ -42,7 +42,7 @@
 //!
 //! [`config::load`] (all problems at once) → [`runtime::build`] (no side effects) → [`app::run`] (sockets,
 //! workers, [`control`]) → each worker's [`runtime::WorkerSnapshot`]. Every further generation:
-//! [`reload::engine`], woken by an edit, a signal or [`admin`] → the same steps → [`listen::accepting`], where
+//! [`reload::engine`], woken by an edit, a signal or [`admin`] → the same steps → [`listen::worker_sockets`], where
 //! each worker takes it over.
 //!
 //! # Rooms
@@ -50,7 +50,7 @@
 //! A room may use only rooms of the lines before its own; `tests/layers.rs` holds them to it.
 //!
 //! 1. [`error`], [`moment`]
-//! 2. [`fields`], [`settings`]
+//! 2. [`fields`], [`schema`]
 //! 3. [`h1`], [`tls`], [`telemetry`]
 //! 4. [`net`]
 //! 5. [`backend`]
@@ -90,7 +90,7 @@ pub mod net;
 pub mod reload;
 pub mod route;
 pub mod runtime;
-pub mod settings;
+pub mod schema;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

@@ -5,7 +5,7 @@ use std::process::{ExitCode, Termination};
 use pointsman::{
     app,
     cli::{self, Failure, File, Verb, start},
-    listen::{activation::Activated, handover::Before},
+    listen::{activation::Activated, handover::Predecessor},
     reload::upgrade::Origin,
 };
 
@@ -24,7 +24,7 @@ fn run(file: File) -> Result<(), Failure> {
     let activated = Activated::take();
     let origin = Origin::of_process();
     let before = start::take_over()?;
-    let voice = before.as_ref().and_then(Before::voice);
+    let voice = before.as_ref().and_then(Predecessor::voice);
     let result = start::load(file).and_then(|loaded| {
         start::begin_log(&loaded.config.log);
         start::raise_descriptor_limit(&loaded.config);

@@ -13,7 +13,7 @@ use std::{
 /// The rooms, a line per cell: each may use the lines above its own, and no other room of its own line.
 const ORDER: &[&[&str]] = &[
     &["error", "moment"],
-    &["fields", "settings"],
+    &["fields", "schema"],
     &["h1", "tls", "telemetry"],
     &["net"],
     &["store", "backend"],
@@ -366,7 +366,7 @@ mod scanner {
     #[test]
     fn leaves_alone_what_is_allowed_or_is_not_code() {
         let allowed = [
-            "use crate::{backend::Backend, balance::Pick, moment::Moment, settings::Value};",
+            "use crate::{backend::Backend, balance::Pick, moment::Moment, schema::Value};",
             "use std::fmt; pub(crate) fn f() {}",
             "pub(in crate::balance) fn f() {}",
             "//! [`crate::upstream`] is the next stop\n/* crate::upstream /* crate::cli */ crate::admin */",

@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 
 use super::{
     Admin,
-    about::{About, Body, Gives, Kind, Parameter, Place, object, reference},
-    question::{Checked, Question, unprocessable},
+    params::{Checked, Params, unprocessable},
     reply::{self, Reply, failed},
+    spec::{Body, Kind, Parameter, Place, ResponseSpec, Spec, object, reference},
     upstreams,
 };
 use crate::{
     reload::Outcome,
     runtime::overrides::Change,
-    settings::Value as _,
+    schema::Value as _,
     upstream::conf::{BackendConf, BackendState},
 };
 
@@ -30,25 +30,28 @@ const PERSIST: Parameter = Parameter {
 };
 
 /// Of `drain`, `enable` and `disable`.
-pub(super) const STATE: About = About {
+pub(super) const STATE: Spec = Spec {
     parameters: &[PERSIST],
-    gives: &[Gives::json("the backend as it is now", changed_schema)],
+    gives: &[ResponseSpec::json("the backend as it is now", changed_schema)],
     errors: &[404, 409, 422],
     is_change: true,
-    ..About::PLAIN
+    ..Spec::PLAIN
 };
 
 /// Of `PATCH`.
-pub(super) const PATCH: About = About { body: Body::Json(patch_schema), ..STATE };
+pub(super) const PATCH: Spec = Spec { body: Body::Json(patch_schema), ..STATE };
 
 /// Of `DELETE`.
-pub(super) const REMOVE: About =
-    About { gives: &[Gives::json("the backend as it was", changed_schema)], ..STATE };
+pub(super) const REMOVE: Spec =
+    Spec { gives: &[ResponseSpec::json("the backend as it was", changed_schema)], ..STATE };
 
 /// Of the `POST` that adds one.
-pub(super) const ADD: About = About {
+pub(super) const ADD: Spec = Spec {
     body: Body::Json(BackendConf::schema),
-    gives: &[Gives { status: 201, ..Gives::json("the backend that was added", changed_schema) }],
+    gives: &[ResponseSpec {
+        status: 201,
+        ..ResponseSpec::json("the backend that was added", changed_schema)
+    }],
     ..STATE
 };
 
@@ -73,24 +76,24 @@ fn patch_schema() -> Value {
     })
 }
 
-pub(super) async fn drain(admin: Arc<Admin>, question: Question) -> Reply {
+pub(super) async fn drain(admin: Arc<Admin>, question: Params) -> Reply {
     set_state(admin, question, BackendState::Draining).await
 }
 
-pub(super) async fn enable(admin: Arc<Admin>, question: Question) -> Reply {
+pub(super) async fn enable(admin: Arc<Admin>, question: Params) -> Reply {
     set_state(admin, question, BackendState::Enabled).await
 }
 
-pub(super) async fn disable(admin: Arc<Admin>, question: Question) -> Reply {
+pub(super) async fn disable(admin: Arc<Admin>, question: Params) -> Reply {
     set_state(admin, question, BackendState::Disabled).await
 }
 
-async fn set_state(admin: Arc<Admin>, question: Question, state: BackendState) -> Reply {
+async fn set_state(admin: Arc<Admin>, question: Params, state: BackendState) -> Reply {
     let (upstream, backend) = called(&question);
     make(&admin, &question, vec![Change::State { upstream, backend, state }]).await
 }
 
-pub(super) async fn patch(admin: Arc<Admin>, question: Question) -> Reply {
+pub(super) async fn patch(admin: Arc<Admin>, question: Params) -> Reply {
     match wanted(&question) {
         Ok(changes) => make(&admin, &question, changes).await,
         Err(refusal) => *refusal,
@@ -98,7 +101,7 @@ pub(super) async fn patch(admin: Arc<Admin>, question: Question) -> Reply {
 }
 
 /// The changes that a `PATCH` asks for.
-fn wanted(question: &Question) -> Checked<Vec<Change>> {
+fn wanted(question: &Params) -> Checked<Vec<Change>> {
     let body = question.object(&["weight", "state"])?;
     let mut changes = Vec::new();
     if let Some(given) = body.get("weight") {
@@ -136,7 +139,7 @@ fn whole(given: &Value) -> Option<u64> {
     })
 }
 
-pub(super) async fn add(admin: Arc<Admin>, question: Question) -> Reply {
+pub(super) async fn add(admin: Arc<Admin>, question: Params) -> Reply {
     let json: Value = match question.object(KEYS) {
         Ok(object) => object.into(),
         Err(refusal) => return *refusal,
@@ -161,7 +164,7 @@ pub(super) async fn add(admin: Arc<Admin>, question: Question) -> Reply {
 /// The keys of a backend, in the order of its rows; a test compares.
 const KEYS: &[&str] = &["name", "address", "weight", "max_connections", "backup", "state"];
 
-pub(super) async fn remove(admin: Arc<Admin>, question: Question) -> Reply {
+pub(super) async fn remove(admin: Arc<Admin>, question: Params) -> Reply {
     let (upstream, backend) = called(&question);
     let before = upstreams::backend(&admin, &upstream, &backend);
     let change = Change::Remove { upstream, backend };
@@ -173,11 +176,11 @@ pub(super) async fn remove(admin: Arc<Admin>, question: Question) -> Reply {
 }
 
 /// Upstream and backend that the path names.
-fn called(question: &Question) -> (String, String) {
+fn called(question: &Params) -> (String, String) {
     (question.parameter(0).to_owned(), question.parameter(1).to_owned())
 }
 
-async fn make(admin: &Admin, question: &Question, changes: Vec<Change>) -> Reply {
+async fn make(admin: &Admin, question: &Params, changes: Vec<Change>) -> Reply {
     let (upstream, backend) = called(question);
     match admin.reloader.change(changes, question.flag(PERSIST.name)).await {
         Ok(outcome) => told(admin, &upstream, &backend, &outcome, StatusCode::OK),
@@ -209,11 +212,11 @@ fn with_generation(mut backend: Value, outcome: &Outcome) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Section;
+    use crate::schema::Section;
 
     fn ask(body: &'static str) -> Result<Vec<Change>, (u16, String)> {
         let parameters = vec!["u".to_owned(), "b".to_owned()];
-        let question = Question { parameters, body: body.into(), ..Question::default() };
+        let question = Params { parameters, body: body.into(), ..Params::default() };
         wanted(&question).map_err(|reply| (reply.status().as_u16(), format!("{:?}", reply.body())))
     }
 

@@ -12,9 +12,9 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Admin, Question,
-    about::{About, Gives, array, count, object, reference, text},
+    Admin, Params,
     reply::{self, Reply},
+    spec::{ResponseSpec, Spec, array, count, object, reference, text},
 };
 use crate::{
     cache::{
@@ -23,14 +23,14 @@ use crate::{
         store::Cache,
     },
     runtime::Snapshot,
-    settings::Value as _,
+    schema::Value as _,
     telemetry::cache_result::CacheResult,
 };
 
 /// Of the list.
-pub(super) const LIST: About = About {
-    gives: &[Gives::json("every cache", || object(json!({"caches": array(reference("Cache"))})))],
-    ..About::PLAIN
+pub(super) const LIST: Spec = Spec {
+    gives: &[ResponseSpec::json("every cache", || object(json!({"caches": array(reference("Cache"))})))],
+    ..Spec::PLAIN
 };
 
 /// The schema of a cache.
@@ -64,13 +64,13 @@ pub(super) fn schema() -> Value {
     }))
 }
 
-pub(super) fn list(admin: &Admin, _: &Question) -> Reply {
-    let all: Vec<Value> = told(&admin.shared.snapshot.load()).iter().map(Told::to_json).collect();
+pub(super) fn list(admin: &Admin, _: &Params) -> Reply {
+    let all: Vec<Value> = told(&admin.shared.snapshot.load()).iter().map(View::to_json).collect();
     reply::json(StatusCode::OK, &json!({"caches": all}))
 }
 
 /// What one cache tells.
-pub(super) struct Told {
+pub(super) struct View {
     /// The cache.
     pub(super) cache: Arc<Cache>,
     /// What it holds in memory.
@@ -80,10 +80,10 @@ pub(super) struct Told {
 }
 
 /// The caches, and behind them the routes that collapse requests without one.
-pub(super) fn told(snapshot: &Snapshot) -> Vec<Told> {
+pub(super) fn told(snapshot: &Snapshot) -> Vec<View> {
     let of_routes = snapshot.routes.iter().filter_map(|route| route.cache.as_ref());
     let collapsing = of_routes.filter(|cache| !cache.is_storing);
-    let told = |cache: &Arc<Cache>| Told {
+    let told = |cache: &Arc<Cache>| View {
         memory: cache.store.memory.as_ref().map(memory::Memory::stats).unwrap_or_default(),
         fills: cache.fill_stats(),
         cache: cache.clone(),
@@ -91,7 +91,7 @@ pub(super) fn told(snapshot: &Snapshot) -> Vec<Told> {
     snapshot.caches.iter().chain(collapsing).map(told).collect()
 }
 
-impl Told {
+impl View {
     /// Its name in metrics: `route:NAME` for a route, since a cache may have the same name.
     pub(super) fn label(&self) -> Cow<'_, str> {
         let name = self.cache.conf.name.as_str();

@@ -12,9 +12,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     Admin,
-    about::{About, Body, Gives, Kind, Parameter, Place, TOML, array, object, reference, text},
-    question::{Checked, Question},
+    params::{Checked, Params},
     reply::{self, Reply, error, failed, make, problems},
+    spec::{Body, Kind, Parameter, Place, ResponseSpec, Spec, TOML, array, object, reference, text},
 };
 use crate::{
     config,
@@ -22,11 +22,13 @@ use crate::{
 };
 
 /// Of `GET`.
-pub(super) const GET: About =
-    About { gives: &[Gives::text(200, "the file's text, with its hash as `ETag`", TOML)], ..About::PLAIN };
+pub(super) const GET: Spec = Spec {
+    gives: &[ResponseSpec::text(200, "the file's text, with its hash as `ETag`", TOML)],
+    ..Spec::PLAIN
+};
 
 /// Of `PUT`.
-pub(super) const PUT: About = About {
+pub(super) const PUT: Spec = Spec {
     parameters: &[Parameter {
         name: "If-Match",
         what: "the `ETag` that GET gave: the file is written only if it still is that one",
@@ -34,33 +36,33 @@ pub(super) const PUT: About = About {
         kind: Kind::Text(""),
     }],
     body: Body::Toml,
-    gives: &[Gives::json("it is in force", outcome_schema)],
+    gives: &[ResponseSpec::json("it is in force", outcome_schema)],
     errors: &[409, 412, 422],
     is_change: true,
 };
 
 /// Of the check.
-pub(super) const CHECK: About = About {
+pub(super) const CHECK: Spec = Spec {
     body: Body::TomlOrNothing,
-    gives: &[Gives::json("it is good", || object(json!({"ok": {"const": true}})))],
+    gives: &[ResponseSpec::json("it is good", || object(json!({"ok": {"const": true}})))],
     errors: &[422],
-    ..About::PLAIN
+    ..Spec::PLAIN
 };
 
 /// Of the plan.
-pub(super) const PLAN: About = About {
+pub(super) const PLAN: Spec = Spec {
     body: Body::TomlOrNothing,
-    gives: &[Gives::json("what would change", plan_schema)],
+    gives: &[ResponseSpec::json("what would change", plan_schema)],
     errors: &[422],
-    ..About::PLAIN
+    ..Spec::PLAIN
 };
 
 /// Of the reload.
-pub(super) const RELOAD: About = About {
-    gives: &[Gives::json("the file is in force", outcome_schema)],
+pub(super) const RELOAD: Spec = Spec {
+    gives: &[ResponseSpec::json("the file is in force", outcome_schema)],
     errors: &[409, 422],
     is_change: true,
-    ..About::PLAIN
+    ..Spec::PLAIN
 };
 
 fn outcome_schema() -> Value {
@@ -90,7 +92,7 @@ fn plan_schema() -> Value {
     }))
 }
 
-pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
+pub(super) fn get(admin: &Admin, _: &Params) -> Reply {
     let text = admin.reloader.in_force().text.clone();
     let tag = tag(&text);
     tagged(make(StatusCode::OK, TOML, text.to_string().into()), &tag)
@@ -107,7 +109,7 @@ fn tagged(mut reply: Reply, tag: &str) -> Reply {
     reply
 }
 
-pub(super) async fn put(admin: Arc<Admin>, question: Question) -> Reply {
+pub(super) async fn put(admin: Arc<Admin>, question: Params) -> Reply {
     let in_force = admin.reloader.in_force().text.clone();
     // Megabytes are looked at and copied on a thread of their own.
     let looked = spawn_blocking(move || {
@@ -157,14 +159,14 @@ fn matches(given: &str, text: &str) -> Matches {
 }
 
 /// What is to be looked at: the body, or without one the file.
-fn given(question: &Question) -> Checked<Option<&str>> {
+fn given(question: &Params) -> Checked<Option<&str>> {
     match question.body.is_empty() {
         true => Ok(None),
         false => question.utf8().map(Some),
     }
 }
 
-pub(super) fn check(admin: &Admin, question: &Question) -> Reply {
+pub(super) fn check(admin: &Admin, question: &Params) -> Reply {
     let in_force = admin.reloader.in_force();
     let text = match given(question) {
         Ok(Some(text)) => Ok(text.to_owned()),
@@ -178,7 +180,7 @@ pub(super) fn check(admin: &Admin, question: &Question) -> Reply {
     }
 }
 
-pub(super) fn plan(admin: &Admin, question: &Question) -> Reply {
+pub(super) fn plan(admin: &Admin, question: &Params) -> Reply {
     let text = match given(question) {
         Ok(text) => text,
         Err(refusal) => return *refusal,
@@ -189,7 +191,7 @@ pub(super) fn plan(admin: &Admin, question: &Question) -> Reply {
     }
 }
 
-pub(super) async fn reload(admin: Arc<Admin>, _: Question) -> Reply {
+pub(super) async fn reload(admin: Arc<Admin>, _: Params) -> Reply {
     match admin.reloader.reload(Cause::Reload).await {
         Ok(outcome) => told(&outcome),
         Err(why) => failed(&why),

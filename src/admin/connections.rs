@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use tokio::{sync::oneshot, time::timeout};
 
 use super::{
-    Admin, Question,
-    about::{About, Gives, Kind, Parameter, Place, array, count, object},
+    Admin, Params,
     reply::{self, Reply},
+    spec::{Kind, Parameter, Place, ResponseSpec, Spec, array, count, object},
 };
 use crate::{
     listen::mailbox::Message,
@@ -28,15 +28,15 @@ const SOME: u64 = 100;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What it takes and gives.
-pub(super) const ABOUT: About = About {
+pub(super) const ABOUT: Spec = Spec {
     parameters: &[Parameter {
         name: "limit",
         what: "how many to tell one by one; 100 when it is left out",
         place: Place::Query,
         kind: Kind::Count(1, MOST),
     }],
-    gives: &[Gives::json("open connections", schema)],
-    ..About::PLAIN
+    gives: &[ResponseSpec::json("open connections", schema)],
+    ..Spec::PLAIN
 };
 
 fn schema() -> Value {
@@ -55,7 +55,7 @@ fn schema() -> Value {
     }))
 }
 
-pub(super) async fn get(admin: Arc<Admin>, question: Question) -> Reply {
+pub(super) async fn get(admin: Arc<Admin>, question: Params) -> Reply {
     let most = question.count("limit").unwrap_or(SOME).min(MOST) as usize;
     let ask = |worker| {
         let (answer, answered) = oneshot::channel();

@@ -6,13 +6,12 @@
 use std::{pin::Pin, sync::Arc};
 
 use super::{
-    Admin,
-    about::About,
-    backends, caches, config, connections, dashboard, explain, healthz, index, log_level, metrics, openapi,
-    purge,
-    question::{Question, decode},
-    readyz,
+    Admin, backends, caches, config, connections, dashboard, explain, healthz, index, log_level, metrics,
+    openapi,
+    params::{Params, decode},
+    purge, readyz,
     reply::Reply,
+    spec::Spec,
     status, traffic, upgrade, upstreams,
 };
 use Answer::{Aside, Later, Now};
@@ -258,7 +257,7 @@ pub struct Endpoint {
     /// Whether it answers without the token, to any `Host`: there is nothing to learn from it.
     pub is_open: bool,
     /// What it takes and gives.
-    pub about: &'static About,
+    pub about: &'static Spec,
     /// Makes the answer.
     pub answer: Answer,
 }
@@ -267,11 +266,11 @@ pub struct Endpoint {
 #[derive(Clone, Copy, Debug)]
 pub enum Answer {
     /// On the loop: it takes next to no time.
-    Now(fn(&Admin, &Question) -> Reply),
+    Now(fn(&Admin, &Params) -> Reply),
     /// On a thread beside it, so many at a time: it takes time.
-    Aside(fn(&Admin, &Question) -> Reply),
+    Aside(fn(&Admin, &Params) -> Reply),
     /// On the loop: it waits for others.
-    Later(fn(Arc<Admin>, Question) -> Pending),
+    Later(fn(Arc<Admin>, Params) -> Pending),
 }
 
 /// An answer to come.

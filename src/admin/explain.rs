@@ -7,9 +7,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    Admin, Question,
-    about::{About, Gives, Kind, Parameter, Place, array, object, text},
+    Admin, Params,
     reply::{self, Reply, error},
+    spec::{Kind, Parameter, Place, ResponseSpec, Spec, array, object, text},
 };
 use crate::explain::{self, Answer};
 
@@ -18,7 +18,7 @@ const fn parameter(name: &'static str, what: &'static str, kind: Kind) -> Parame
 }
 
 /// What it takes and gives.
-pub(super) const ABOUT: About = About {
+pub(super) const ABOUT: Spec = Spec {
     parameters: &[
         parameter("method", "the request's method; GET when it is left out", Kind::Text("^[A-Za-z-]{1,32}$")),
         parameter(
@@ -29,8 +29,8 @@ pub(super) const ABOUT: About = About {
         parameter("from", "the client's address; 127.0.0.1 when it is left out", Kind::Address),
         parameter("header", "a field of the request, as `Name: value`", Kind::Many("^[A-Za-z0-9-]+:[ -~]*$")),
     ],
-    gives: &[Gives::json("what each listener would do", schema)],
-    ..About::PLAIN
+    gives: &[ResponseSpec::json("what each listener would do", schema)],
+    ..Spec::PLAIN
 };
 
 fn schema() -> Value {
@@ -54,7 +54,7 @@ fn schema() -> Value {
     object(json!({"routed": {"type": "boolean"}, "listeners": array(listener)}))
 }
 
-pub(super) fn get(admin: &Admin, question: &Question) -> Reply {
+pub(super) fn get(admin: &Admin, question: &Params) -> Reply {
     let field = |line: &str| {
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         (name.trim().to_owned(), value.trim().to_owned())

@@ -3,15 +3,15 @@
 use http::StatusCode;
 
 use super::{
-    Admin, Question,
-    about::{About, Gives},
+    Admin, Params,
     reply::{Reply, text},
+    spec::{ResponseSpec, Spec},
 };
 
 /// What it gives.
-pub(super) const ABOUT: About =
-    About { gives: &[Gives::text(200, "it lives", "text/plain; charset=utf-8")], ..About::PLAIN };
+pub(super) const ABOUT: Spec =
+    Spec { gives: &[ResponseSpec::text(200, "it lives", "text/plain; charset=utf-8")], ..Spec::PLAIN };
 
-pub(super) fn get(_: &Admin, _: &Question) -> Reply {
+pub(super) fn get(_: &Admin, _: &Params) -> Reply {
     text(StatusCode::OK, "ok\n")
 }

@@ -4,20 +4,20 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    Admin, ENDPOINTS, Question,
-    about::{About, Gives, array, object, text},
+    Admin, ENDPOINTS, Params,
     reply::{self, Reply},
+    spec::{ResponseSpec, Spec, array, object, text},
 };
 
 /// What it gives.
-pub(super) const ABOUT: About = About { gives: &[Gives::json("every endpoint", schema)], ..About::PLAIN };
+pub(super) const ABOUT: Spec = Spec { gives: &[ResponseSpec::json("every endpoint", schema)], ..Spec::PLAIN };
 
 fn schema() -> Value {
     let endpoint = object(json!({"method": text(), "path": text(), "summary": text()}));
     object(json!({"version": text(), "endpoints": array(endpoint)}))
 }
 
-pub(super) fn get(_: &Admin, _: &Question) -> Reply {
+pub(super) fn get(_: &Admin, _: &Params) -> Reply {
     let row = |endpoint: &super::Endpoint| json!({"method": endpoint.method, "path": endpoint.path, "summary": endpoint.summary});
     let endpoints: Vec<Value> = ENDPOINTS.iter().map(row).collect();
     reply::json(StatusCode::OK, &json!({"version": env!("CARGO_PKG_VERSION"), "endpoints": endpoints}))

@@ -4,31 +4,31 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    Admin, Question,
-    about::{About, Body, Gives, object},
-    question::unprocessable,
+    Admin, Params,
+    params::unprocessable,
     reply::{self, Reply},
+    spec::{Body, ResponseSpec, Spec, object},
 };
-use crate::{config::log::LogLevel, settings::Value as _, telemetry::program_log};
+use crate::{config::log::LogLevel, schema::Value as _, telemetry::program_log};
 
 /// Of `GET`.
-pub(super) const GET: About = About { gives: &[Gives::json("the level", schema)], ..About::PLAIN };
+pub(super) const GET: Spec = Spec { gives: &[ResponseSpec::json("the level", schema)], ..Spec::PLAIN };
 
 /// Of `PUT`.
-pub(super) const PUT: About = About { body: Body::Json(schema), errors: &[422], is_change: true, ..GET };
+pub(super) const PUT: Spec = Spec { body: Body::Json(schema), errors: &[422], is_change: true, ..GET };
 
 fn schema() -> Value {
     object(json!({"level": LogLevel::schema()}))
 }
 
-pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
+pub(super) fn get(admin: &Admin, _: &Params) -> Reply {
     let configured = admin.shared.snapshot.load().config.log.level;
     let filter = program_log::level().unwrap_or(configured.filter());
     let level = LogLevel::ALL.iter().map(|(level, ..)| *level).find(|level| level.filter() == filter);
     reply::json(StatusCode::OK, &json!({"level": level.unwrap_or(configured).name()}))
 }
 
-pub(super) fn put(admin: &Admin, question: &Question) -> Reply {
+pub(super) fn put(admin: &Admin, question: &Params) -> Reply {
     let body = match question.object(&["level"]) {
         Ok(body) => body,
         Err(refusal) => return *refusal,

@@ -4,11 +4,11 @@
 //! an endpoint, by [`ENDPOINTS`]. Nothing here is on the path of proxied requests: it reads counters that
 //! have one writer each, at any time, and changes go through [`crate::reload`].
 
-pub mod about;
 pub mod access;
-pub mod question;
+pub mod params;
 pub mod reply;
 pub mod server;
+pub mod spec;
 
 mod backends;
 mod caches;
@@ -47,7 +47,7 @@ pub use self::endpoints::{Answer, ENDPOINTS, Endpoint, Pending};
 use self::{
     Answer::{Aside, Later, Now},
     access::Access,
-    question::{Checked, Question},
+    params::{Checked, Params},
     reply::{Reply, busy, error},
 };
 use crate::{
@@ -112,7 +112,7 @@ impl Admin {
     }
 
     /// Which endpoint is to answer, with what stands in path and query; or the refusal.
-    fn find(&self, head: &Parts) -> Checked<(&'static Endpoint, Question)> {
+    fn find(&self, head: &Parts) -> Checked<(&'static Endpoint, Params)> {
         let (path, method) = (head.uri.path(), head.method.as_str());
         let here: Vec<_> = ENDPOINTS.iter().filter_map(|it| Some((it, it.parameters(path)?))).collect();
         if here.is_empty() || here.iter().any(|(endpoint, _)| !endpoint.is_open) {
@@ -128,15 +128,15 @@ impl Admin {
         let query = match endpoint.is_open {
             // Probes put there what they like.
             true => Vec::new(),
-            false => question::query(endpoint.about, head.uri.query().unwrap_or_default())?,
+            false => params::query(endpoint.about, head.uri.query().unwrap_or_default())?,
         };
         let if_match = head.headers.get(header::IF_MATCH);
         let if_match = if_match.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        Ok((endpoint, Question { parameters, query, if_match, ..Question::default() }))
+        Ok((endpoint, Params { parameters, query, if_match, ..Params::default() }))
     }
 
     /// Has the endpoint answer.
-    async fn answer(self: Arc<Self>, endpoint: &'static Endpoint, question: Question) -> Reply {
+    async fn answer(self: Arc<Self>, endpoint: &'static Endpoint, question: Params) -> Reply {
         let answer = match endpoint.answer {
             Now(answer) => return answer(&self, &question),
             Later(answer) => return self.answer_later(answer, question).await,
@@ -159,8 +159,8 @@ impl Admin {
     /// leaves, and keeps its place until then.
     async fn answer_later(
         self: Arc<Self>,
-        answer: fn(Arc<Self>, Question) -> Pending,
-        question: Question,
+        answer: fn(Arc<Self>, Params) -> Pending,
+        question: Params,
     ) -> Reply {
         let Ok(Ok(place)) = timeout(PLACE, self.waiting.clone().acquire_owned()).await else {
             return busy();

@@ -11,10 +11,10 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Admin, Question,
-    about::{About, Body, Gives, count, object},
-    question::{Checked, unprocessable},
+    Admin, Params,
+    params::{Checked, unprocessable},
     reply::{self, Reply, error},
+    spec::{Body, ResponseSpec, Spec, count, object},
 };
 use crate::{
     cache::{
@@ -27,17 +27,19 @@ use crate::{
     fields::Fields,
     h1::Version,
     http::normalize::normalize,
-    settings::suggest,
+    schema::suggest,
     telemetry::clock,
 };
 
 /// What it takes and gives.
-pub(super) const ABOUT: About = About {
+pub(super) const ABOUT: Spec = Spec {
     body: Body::Json(schema),
-    gives: &[Gives::json("how many stored responses it was about", || object(json!({"purged": count()})))],
+    gives: &[ResponseSpec::json("how many stored responses it was about", || {
+        object(json!({"purged": count()}))
+    })],
     errors: &[404, 422],
     is_change: true,
-    ..About::PLAIN
+    ..Spec::PLAIN
 };
 
 fn schema() -> Value {
@@ -61,7 +63,7 @@ fn schema() -> Value {
     })
 }
 
-pub(super) fn post(admin: &Admin, question: &Question) -> Reply {
+pub(super) fn post(admin: &Admin, question: &Params) -> Reply {
     let name = question.parameter(0);
     let snapshot = admin.shared.snapshot.load();
     let Some(cache) = snapshot.caches.iter().find(|cache| cache.conf.name == name) else {
@@ -104,7 +106,7 @@ fn shown(text: &[u8]) -> String {
 }
 
 /// What the body asks for.
-fn wanted(question: &Question, settings: &KeySettings) -> Checked<Wanted> {
+fn wanted(question: &Params, settings: &KeySettings) -> Checked<Wanted> {
     let body = question.object(&["url", "prefix", "tag", "all", "soft"])?;
     let given: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| body.contains_key(kind.name())).collect();
     let [kind] = given.as_slice() else {
@@ -223,7 +225,7 @@ mod tests {
     use super::*;
 
     fn ask(body: &str, settings: &KeySettings) -> Result<Wanted, String> {
-        let question = Question { body: body.to_owned().into(), ..Question::default() };
+        let question = Params { body: body.to_owned().into(), ..Params::default() };
         wanted(&question, settings).map_err(|reply| {
             assert!([400, 422].contains(&reply.status().as_u16()), "{body}");
             format!("{:?}", reply.body())

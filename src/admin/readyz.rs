@@ -4,22 +4,22 @@
 use http::StatusCode;
 
 use super::{
-    Admin, Question,
-    about::{About, Gives},
+    Admin, Params,
     reply::{Reply, text},
+    spec::{ResponseSpec, Spec},
 };
 use crate::runtime::drain::Stage;
 
 /// What it gives.
-pub(super) const ABOUT: About = About {
+pub(super) const ABOUT: Spec = Spec {
     gives: &[
-        Gives::text(200, "it wants traffic", "text/plain; charset=utf-8"),
-        Gives::text(503, "it starts or drains", "text/plain; charset=utf-8"),
+        ResponseSpec::text(200, "it wants traffic", "text/plain; charset=utf-8"),
+        ResponseSpec::text(503, "it starts or drains", "text/plain; charset=utf-8"),
     ],
-    ..About::PLAIN
+    ..Spec::PLAIN
 };
 
-pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
+pub(super) fn get(admin: &Admin, _: &Params) -> Reply {
     // While the workers start there is nobody to answer: the control loop begins after them.
     match admin.shared.drain.stage() {
         Stage::Running => text(StatusCode::OK, "ready\n"),

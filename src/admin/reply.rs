@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::{reload::Failed, settings::Problems};
+use crate::{reload::Failed, schema::Problems};
 
 /// An answer of the admin endpoint.
 pub type Reply = Response<Full<Bytes>>;

@@ -30,13 +30,13 @@ use tokio::{
 
 use super::{
     Admin,
-    about::{MOST_CONFIG, MOST_SMALL},
-    question::{self, Checked},
+    params::{self, Checked},
     reply::{Reply, busy, error},
+    spec::{MOST_CONFIG, MOST_SMALL},
 };
 use crate::{
     config::{admin::AdminConf, listen::ListenAddress},
-    listen::socket::Bound,
+    listen::bind::Bound,
     net::hyper_io::HyperIo,
 };
 
@@ -188,7 +188,7 @@ async fn respond(admin: Arc<Admin>, request: Request<Incoming>) -> Reply {
     let takes = endpoint.about.body;
     let read = async {
         let (body, place) = read(body, takes.most(), &admin.large).await?;
-        question::media_type(takes, &head.headers, &body)?;
+        params::media_type(takes, &head.headers, &body)?;
         Checked::Ok((body, place))
     };
     match timeout(BODY, read).await {

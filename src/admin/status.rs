@@ -9,19 +9,19 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    Admin, Question,
-    about::{About, Gives, array, count, object, reference, text},
+    Admin, Params,
     reply::{self, Reply},
+    spec::{ResponseSpec, Spec, array, count, object, reference, text},
 };
 use crate::{
     moment::Moment,
     reload::{plan::Certificate, preview},
     runtime::{Listener, Snapshot, drain::Stage, overrides::Line},
-    settings::Problem,
+    schema::Problem,
 };
 
 /// What it gives.
-pub(super) const ABOUT: About = About { gives: &[Gives::json("the status", schema)], ..About::PLAIN };
+pub(super) const ABOUT: Spec = Spec { gives: &[ResponseSpec::json("the status", schema)], ..Spec::PLAIN };
 
 fn schema() -> Value {
     let listener = object(json!({
@@ -77,7 +77,7 @@ fn certificates(admin: &Admin, snapshot: &Snapshot) -> Value {
     }
 }
 
-pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
+pub(super) fn get(admin: &Admin, _: &Params) -> Reply {
     let snapshot = admin.shared.snapshot.load();
     let listeners: Vec<Value> = snapshot.listeners.iter().map(|it| listener(admin, it)).collect();
     let (last, in_force) = (admin.reloader.last(), admin.reloader.in_force());

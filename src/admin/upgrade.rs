@@ -9,21 +9,21 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::{
-    Admin, Question,
-    about::{About, Gives, count, object},
+    Admin, Params,
     reply::{self, Reply, failed},
+    spec::{ResponseSpec, Spec, count, object},
 };
 use crate::reload::Failed;
 
 /// What it gives.
-pub(super) const ABOUT: About = About {
-    gives: &[Gives::json("the process that serves from here on", || object(json!({"pid": count()})))],
+pub(super) const ABOUT: Spec = Spec {
+    gives: &[ResponseSpec::json("the process that serves from here on", || object(json!({"pid": count()})))],
     errors: &[409],
     is_change: true,
-    ..About::PLAIN
+    ..Spec::PLAIN
 };
 
-pub(super) async fn post(admin: Arc<Admin>, _: Question) -> Reply {
+pub(super) async fn post(admin: Arc<Admin>, _: Params) -> Reply {
     match admin.reloader.upgrade().await {
         Ok(pid) => reply::json(StatusCode::OK, &json!({"pid": pid})),
         Err(refusal) => failed(&Failed::Refused(refusal)),

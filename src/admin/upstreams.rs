@@ -9,9 +9,9 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Admin, Question,
-    about::{About, Gives, array, count, object, reference, text},
+    Admin, Params,
     reply::{self, Reply, error},
+    spec::{ResponseSpec, Spec, array, count, object, reference, text},
 };
 use crate::{
     backend::{self, Backend, WEIGHT_UNIT},
@@ -22,14 +22,19 @@ use crate::{
 };
 
 /// Of the list.
-pub(super) const LIST: About = About {
-    gives: &[Gives::json("every upstream", || object(json!({"upstreams": array(reference("Upstream"))})))],
-    ..About::PLAIN
+pub(super) const LIST: Spec = Spec {
+    gives: &[ResponseSpec::json("every upstream", || {
+        object(json!({"upstreams": array(reference("Upstream"))}))
+    })],
+    ..Spec::PLAIN
 };
 
 /// Of one.
-pub(super) const ONE: About =
-    About { gives: &[Gives::json("the upstream", || reference("Upstream"))], errors: &[404], ..About::PLAIN };
+pub(super) const ONE: Spec = Spec {
+    gives: &[ResponseSpec::json("the upstream", || reference("Upstream"))],
+    errors: &[404],
+    ..Spec::PLAIN
+};
 
 /// The schema of an upstream.
 pub(super) fn schema() -> Value {
@@ -61,14 +66,14 @@ pub(super) fn properties(more: Value) -> Value {
     all
 }
 
-pub(super) fn list(admin: &Admin, _: &Question) -> Reply {
+pub(super) fn list(admin: &Admin, _: &Params) -> Reply {
     let (snapshot, overrides) = (admin.shared.snapshot.load(), lines(admin));
     let now = Moment::now();
     let all: Vec<Value> = snapshot.upstreams.iter().map(|it| upstream(it, &overrides, now)).collect();
     reply::json(StatusCode::OK, &json!({"upstreams": all}))
 }
 
-pub(super) fn get(admin: &Admin, question: &Question) -> Reply {
+pub(super) fn get(admin: &Admin, question: &Params) -> Reply {
     let name = question.parameter(0);
     let snapshot = admin.shared.snapshot.load();
     match snapshot.upstreams.iter().find(|upstream| upstream.conf.name == name) {

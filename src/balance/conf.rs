@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::settings::{Node, Reader, Value, choice, name};
+use crate::schema::{Node, Reader, Value, choice, name};
 
 choice! {
     /// How a backend is picked.

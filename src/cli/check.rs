@@ -19,7 +19,7 @@ use crate::{
     config::{CheckFormat, Problems, check_report, load, read_text},
     reload::plan,
     runtime::build::build_apart,
-    settings::Problem,
+    schema::Problem,
 };
 
 /// Reads and builds the configuration, and prints every problem; with `against`, a plan if there is none.

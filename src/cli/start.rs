@@ -11,7 +11,7 @@ use crate::{
         self, Config, Loaded,
         log::{LogConf, LogFormat},
     },
-    listen::handover::Before,
+    listen::handover::Predecessor,
     telemetry::program_log,
 };
 
@@ -43,8 +43,9 @@ fn nothing_at(tried: &[&Path]) -> Failure {
 }
 
 /// Takes over from the program that started this one to take its place, if one did.
-pub fn take_over() -> Result<Option<Before>, Failure> {
-    Before::take().map_err(|error| Failure::new(format!("cannot take over from the program before: {error}")))
+pub fn take_over() -> Result<Option<Predecessor>, Failure> {
+    Predecessor::take()
+        .map_err(|error| Failure::new(format!("cannot take over from the program before: {error}")))
 }
 
 /// Finds and reads the configuration.

@@ -14,7 +14,7 @@ use super::{
     table::{self, Cell, Row, Tone, bytes, is_colored, milliseconds, span, table},
     watch,
 };
-use crate::settings::Problem;
+use crate::schema::Problem;
 
 /// How the status is shown.
 #[derive(Debug, Args)]

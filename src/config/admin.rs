@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use crate::settings::{Node, Problems, Reader, Secret, Source, Table, section};
+use crate::schema::{Node, Problems, Reader, Secret, Source, Table, section};
 
 use super::{listen::ListenAddress, read_text};
 

@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf};
 use http::{HeaderName, HeaderValue, Uri, uri::Authority};
 use serde_json::json;
 
-use crate::settings::{Data, Entry, Node, Reader, Secret, Value, name::HEADER_HINT};
+use crate::schema::{Data, Entry, Node, Reader, Secret, Value, name::HEADER_HINT};
 
 /// The address of a collector; `None` is off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use super::{Config, listen::Protocol};
 use crate::{
     route::conf::RouteConf,
-    settings::{Node, Place, Reader, suggest},
+    schema::{Node, Place, Reader, suggest},
 };
 
 /// Checks `config` as a whole, and fills in defaults that depend on other tables.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Config;
-use crate::settings::Value;
+use crate::schema::Value;
 
 impl Config {
     /// Every file that is read for this configuration: certificates, keys, authorities, secrets. Each once,
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
     use crate::{
         config::parse,
-        settings::{Row, Section},
+        schema::{Row, Section},
         tls::demo::demo_certificates,
     };
 

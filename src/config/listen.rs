@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde_json::json;
 
 use crate::{
-    settings::{Node, Reader, Size, Table, Value, choice, name, network, section},
+    schema::{Node, Reader, Size, Table, Value, choice, name, network, section},
     tls::conf::{CertificateConf, ClientAuthConf, ClientAuthMode},
 };
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use tracing::level_filters::LevelFilter;
 
-use crate::settings::{Node, Reader, Value, choice, section};
+use crate::schema::{Node, Reader, Value, choice, section};
 
 section! {
     /// The log on standard error, and the access log.

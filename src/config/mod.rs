@@ -1,6 +1,6 @@
 //! The configuration file: TOML text → checked plain values, or **all** problems with place and hint.
 //!
-//! Previous stop: [`crate::settings`], which reads located TOML; each room left of here owns its `Conf`.
+//! Previous stop: [`crate::schema`], which reads located TOML; each room left of here owns its `Conf`.
 //! Next stop: `runtime::snapshot`, which builds live objects from a [`Config`].
 //! Nothing is opened or bound here; files that the configuration names are read to be checked.
 
@@ -24,14 +24,14 @@ use std::{
 use crate::{
     cache::conf::CacheConf,
     route::conf::RouteConf,
-    settings::{
+    schema::{
         Anything, Node, Place, Problem, Reader, Source, section, section::read, syntax::SyntaxErrors,
         unreadable,
     },
     upstream::conf::UpstreamConf,
 };
 
-pub use crate::settings::Problems;
+pub use crate::schema::Problems;
 pub use place::{Step, problem_at};
 pub use report::{CheckFormat, check_report, reference, schema};
 

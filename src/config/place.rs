@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::settings::{Node, Place, Problem, Source};
+use crate::schema::{Node, Place, Problem, Source};
 
 /// A step from a table or array into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

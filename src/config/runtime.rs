@@ -4,7 +4,7 @@ use std::{num::NonZeroU16, time::Duration};
 
 use serde_json::json;
 
-use crate::settings::{Data, Node, Reader, Value, section};
+use crate::schema::{Data, Node, Reader, Value, section};
 
 section! {
     /// The process: its workers, and how it stops.

@@ -162,7 +162,7 @@ fn every_key_of_the_examples_stands_in_the_schema() {
 /// Every default and every bound in every row is TOML that the row's own type takes, within the range.
 #[test]
 fn defaults_written_out_are_the_defaults() {
-    fn write(path: &str, rows: &[crate::settings::Row], text: &mut String) {
+    fn write(path: &str, rows: &[crate::schema::Row], text: &mut String) {
         for row in rows.iter().filter(|row| !row.later && row.nested.is_none()) {
             if let Some(default) = row.key.default {
                 text.push_str(&format!("{path}{} = {default}\n", row.key.name));
@@ -189,7 +189,7 @@ fn defaults_written_out_are_the_defaults() {
     }
     let minimal = "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:80\"\nPLACE_L\n[[upstream]]\nname = \"u\"\nPLACE_U\n[[upstream.backend]]\naddress = \"h:1\"\n[[route]]\nname = \"r\"\nupstream = \"u\"\nPLACE_R\n[[cache]]\nname = \"c\"\nPLACE_C\n";
     let rows = |name: &str| {
-        let all = <Config as crate::settings::Section>::rows();
+        let all = <Config as crate::schema::Section>::rows();
         all.into_iter().find(|row| row.key.name == name).unwrap().nested.unwrap().rows
     };
     let mut full = minimal.to_owned();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::collector::{Headers, Otlp};
 use crate::{
-    settings::{Table, section},
+    schema::{Table, section},
     tls::conf::UpstreamTlsConf,
 };
 

@@ -20,7 +20,7 @@ use crate::{
         hyper_io::HyperIo,
     },
     runtime::Snapshot,
-    settings::section,
+    schema::section,
     tls::{client, conf::UpstreamTlsConf},
     upstream::discover,
 };

@@ -23,7 +23,7 @@ use tokio::{
 use self::background::Followers;
 use crate::{
     admin::{Admin, server},
-    listen::handover::Before,
+    listen::handover::Predecessor,
     reload::{
         Cause, Reloader,
         engine::{Engine, Event},
@@ -53,7 +53,7 @@ pub struct Control {
     /// Where the admin endpoint listens, when there is one.
     pub socket: Option<server::Socket>,
     /// The program that this one takes over from.
-    pub before: Option<Before>,
+    pub before: Option<Predecessor>,
 }
 
 /// The control side's event loop, which signals wait in. To be made before anything tells that the

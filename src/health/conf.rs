@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::settings::{Data, Node, Reader, Table, Value, choice, section};
+use crate::schema::{Data, Node, Reader, Table, Value, choice, section};
 
 choice! {
     /// What a check does.

@@ -17,9 +17,8 @@ use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
 use tokio::io::unix::AsyncFd;
 
 use super::{
-    connection,
+    bind, connection,
     mailbox::{Accepted, Mailboxes, Message},
-    socket,
 };
 use crate::runtime::{ListenerId, Permit, Worker};
 
@@ -56,7 +55,7 @@ pub async fn run(
 /// queue. No more than a queue holds: another program may accept on the same socket by now, and new
 /// connections are for that one.
 pub fn empty(worker: &Rc<Worker>, listener: ListenerId, socket: &AsyncFd<OwnedFd>, mailboxes: &Mailboxes) {
-    for _ in 0..socket::BACKLOG {
+    for _ in 0..bind::BACKLOG {
         let Ok(Some((stream, source))) = accept(socket.get_ref()) else { return };
         take(worker, listener, stream, source, mailboxes);
     }

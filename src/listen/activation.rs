@@ -1,7 +1,7 @@
 //! Socket activation: listening sockets that a service manager opened before this program began
 //! (`sd_listen_fds(3)`).
 //!
-//! Previous stop: the environment, at the start; next stop: [`super::sockets::Sockets`], which gives them to
+//! Previous stop: the environment, at the start; next stop: [`super::listener_sockets::Sockets`], which gives them to
 //! the listeners with the same address. There is one socket for an address, and each worker gets a
 //! descriptor of it: another socket beside it (`SO_REUSEPORT`) would not see the connections that wait.
 
@@ -13,7 +13,7 @@ use std::{
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use socket2::{SockAddr, SockRef};
 
-use super::{socket::Bound, sockets::Handed};
+use super::{bind::Bound, listener_sockets::Handed};
 
 /// The first descriptor (`SD_LISTEN_FDS_START`).
 const FIRST: i32 = 3;

@@ -22,7 +22,7 @@ use rustix::net::{
 };
 use serde_json::Value;
 
-use super::{socket::Bound, sockets::Handed};
+use super::{bind::Bound, listener_sockets::Handed};
 
 /// Descriptors in one message: the kernel takes 253 (`SCM_MAX_FD`).
 const AT_ONCE: usize = 128;
@@ -96,9 +96,9 @@ pub const HANDOVER: &str = "POINTSMAN_HANDOVER";
 
 /// The program before this one, which goes on until this one serves.
 #[derive(Debug)]
-pub struct Before {
+pub struct Predecessor {
     /// To answer it with.
-    pub voice: Voice,
+    pub voice: ReadyPipe,
     /// Its sockets.
     pub sockets: Vec<Handed>,
     /// The socket of its admin endpoint.
@@ -107,7 +107,7 @@ pub struct Before {
     pub state: Value,
 }
 
-impl Before {
+impl Predecessor {
     /// Takes over from the program before, where there is one. Blocks. To be called once, at the start.
     pub fn take() -> io::Result<Option<Self>> {
         if env::var_os(HANDOVER).is_none_or(|descriptor| descriptor != "0") {
@@ -137,7 +137,7 @@ impl Before {
             at(&message, "sockets").as_array().into_iter().flatten().filter_map(&mut handed).collect();
         let admin = handed(at(&message, "admin"));
         Ok(Some(Self {
-            voice: Voice(stream),
+            voice: ReadyPipe(stream),
             sockets: listeners,
             admin,
             state: at(&message, "state").clone(),
@@ -145,16 +145,16 @@ impl Before {
     }
 
     /// To answer it with, from elsewhere.
-    pub fn voice(&self) -> Option<Voice> {
-        self.voice.0.try_clone().ok().map(Voice)
+    pub fn voice(&self) -> Option<ReadyPipe> {
+        self.voice.0.try_clone().ok().map(ReadyPipe)
     }
 }
 
 /// What the program before this one is told.
 #[derive(Debug)]
-pub struct Voice(UnixStream);
+pub struct ReadyPipe(UnixStream);
 
-impl Voice {
+impl ReadyPipe {
     /// Says that this program serves.
     pub fn ready(&self) {
         if let Err(error) = (&self.0).write_all(b"{\"ready\":true}\n") {

@@ -1,10 +1,10 @@
 //! Listening sockets, and connections up to the protocol that they speak.
 
 pub mod accept;
-pub mod accepting;
 pub mod activation;
+pub mod bind;
 pub mod connection;
 pub mod handover;
+pub mod listener_sockets;
 pub mod mailbox;
-pub mod socket;
-pub mod sockets;
+pub mod worker_sockets;

@@ -21,11 +21,11 @@ use super::{
 use crate::{
     config::{Config, Problems, Step, listen::ListenAddress, log::AccessLog as AccessTo},
     listen::{
-        socket::{self, Bound},
-        sockets::{self, Handed},
+        bind::{self, Bound},
+        listener_sockets::{self, Handed},
     },
     runtime::overrides::{Change, Overrides, Refusal},
-    settings::Problem,
+    schema::Problem,
     telemetry::access_log::{Opened, Sink},
 };
 
@@ -244,7 +244,7 @@ fn refused(status: StatusCode, code: &'static str, message: &str, hint: &str) ->
 const MOST_TOLD: usize = 20;
 
 /// What a failure to get a socket is called, with the place of the listener's address.
-pub(super) fn late(text: &str, path: &Path, failure: sockets::Failure) -> Problem {
+pub(super) fn late(text: &str, path: &Path, failure: listener_sockets::Failure) -> Problem {
     let steps = [Step::Key("listener"), Step::Index(failure.listener), Step::Key("address")];
     let hint = failure.hint.as_deref();
     crate::config::problem_at(text, path, &steps, &failure.message, hint)
@@ -260,7 +260,7 @@ pub(super) fn first_admin_socket(
     if let Some(handed) = handed.filter(|handed| handed.address == address.to_string()) {
         return Ok(Some((address.clone(), handed.bound)));
     }
-    let bound = socket::bind_private(address);
+    let bound = bind::bind_private(address);
     let bound = bound.map_err(|error| format!("admin: cannot listen on {address}: {error}"))?;
     Ok(Some((address.clone(), bound)))
 }
@@ -269,7 +269,7 @@ pub(super) fn first_admin_socket(
 fn new_admin_socket(before: &Config, next: &Config) -> Result<Option<Bound>, String> {
     let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address.clone());
     match (address(before), address(next)) {
-        (old, Some(new)) if old.as_ref() != Some(&new) => socket::bind_private(&new)
+        (old, Some(new)) if old.as_ref() != Some(&new) => bind::bind_private(&new)
             .map(Some)
             .map_err(|error| format!("admin: cannot listen on {new}: {error}")),
         (_, _) => Ok(None),

@@ -1,6 +1,6 @@
 //! A [`Change`] written into the configuration file: comments, order, formatting and line ends stay.
 //!
-//! The located tree of [`crate::settings`] tells where things stand, and pieces of text are exchanged
+//! The located tree of [`crate::schema`] tells where things stand, and pieces of text are exchanged
 //! there; every other byte stays as it is by construction. The result is read again and must be the
 //! configuration that [`Overrides::apply`] gives for the same change, else nothing is returned.
 //!
@@ -18,7 +18,7 @@ use crate::{
     backend::Address,
     config::{self, Config, Problems},
     runtime::overrides::{Change, Overrides, Refusal, position},
-    settings::{Data, Entry, Node},
+    schema::{Data, Entry, Node},
     upstream::conf::{BackendConf, BackendState},
 };
 

@@ -18,9 +18,9 @@ use super::{
 use crate::{
     config::{Loaded, listen::ListenAddress},
     listen::{
+        bind::Bound,
+        listener_sockets::{Handed, Sockets},
         mailbox::{Change, Mailboxes},
-        socket::Bound,
-        sockets::{Handed, Sockets},
     },
     runtime::{Snapshot, overrides::Overrides, worker::Shared},
     telemetry::access_log::AccessLog,

@@ -8,9 +8,9 @@
 //! Previous stop: `control`, which runs the [`engine::Engine`]. Next stop: each worker's mailbox.
 
 mod attempt;
-pub mod carried;
 pub mod edit;
 pub mod engine;
+pub mod handover_state;
 pub mod plan;
 mod prepare;
 pub mod preview;

@@ -17,7 +17,7 @@ use crate::{
     config::{Config, listen::ListenerConf},
     route::conf::RouteConf,
     runtime::overrides::{Line, Overrides},
-    settings::Value,
+    schema::Value,
     tls::facts::CertificateFacts,
     upstream::conf::{BackendConf, UpstreamConf},
 };

@@ -11,7 +11,7 @@ use crate::{
     cache::store::Change,
     config::{self, Config, Problems},
     runtime::{Snapshot, build::Builder, overrides::Overrides, worker::Shared},
-    settings::Problem,
+    schema::Problem,
     tls::tickets::Tickets,
 };
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::{self, Config, Problems},
     runtime::build::build_apart,
-    settings::Problem,
+    schema::Problem,
     tls::facts::CertificateFacts,
 };
 

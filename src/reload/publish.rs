@@ -18,7 +18,7 @@ use super::{
 use crate::{
     backend::Admin,
     cache::store::{Cache, Change},
-    listen::{mailbox::Message, socket::Bound, sockets::Acquired},
+    listen::{bind::Bound, listener_sockets::Acquired, mailbox::Message},
     moment::Moment,
     runtime::{ListenerId, Snapshot, registry::Live},
     telemetry::program_log,

@@ -15,7 +15,7 @@ use crate::{
         ListenerId,
         overrides::{Overrides, Refusal},
     },
-    settings::Problem,
+    schema::Problem,
     telemetry::clock,
 };
 

@@ -22,11 +22,11 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
-use super::{carried, engine::Engine};
+use super::{engine::Engine, handover_state};
 use crate::{
     listen::{
+        bind::Bound,
         handover::{self, HANDOVER, at},
-        socket::Bound,
     },
     moment::Moment,
     runtime::overrides::Refusal,
@@ -92,7 +92,7 @@ impl Engine {
     }
 
     fn give(&self) -> io::Result<Given> {
-        let state = carried::collect(
+        let state = handover_state::collect(
             &self.shared.snapshot.load(),
             &self.state.in_force.load().overrides,
             &self.tickets,

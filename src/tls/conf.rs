@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::files;
 use crate::{
     error::BuildError,
-    settings::{Table, choice, section},
+    schema::{Table, choice, section},
 };
 
 section! {

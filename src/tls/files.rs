@@ -12,7 +12,7 @@ use rustls::{
 };
 
 use super::conf::CertificateConf;
-use crate::{error::BuildError, settings};
+use crate::{error::BuildError, schema};
 
 /// A chain with its key, ready to sign.
 pub fn certified_key(conf: &CertificateConf) -> Result<CertifiedKey, BuildError> {
@@ -80,6 +80,6 @@ fn is_broken(certificate: &CertificateDer<'static>) -> bool {
 fn contents(path: &Path) -> Result<Vec<u8>, BuildError> {
     fs::read(path).map_err(|error| {
         let hint = "relative paths start from the folder of the configuration file";
-        BuildError::new(settings::unreadable(path, &error), hint)
+        BuildError::new(schema::unreadable(path, &error), hint)
     })
 }

@@ -164,7 +164,7 @@ mod tests {
             attempts: 2,
             on: [RetryOn::Connect, RetryOn::Reset].into_iter().chain(on).collect(),
             non_idempotent: false,
-            replay_bytes: crate::settings::Size(65_536),
+            replay_bytes: crate::schema::Size(65_536),
             budget_percent: 20,
             budget_min_per_second: 10,
         }

@@ -12,16 +12,16 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
 use super::{
-    Admin, Question,
-    about::{About, Gives},
+    Admin, Params,
     reply::{Reply, make},
+    spec::{ResponseSpec, Spec},
 };
 
 /// What it gives.
-pub(super) const ABOUT: About =
-    About { gives: &[Gives::text(200, "a page", "text/html; charset=utf-8")], ..About::PLAIN };
+pub(super) const ABOUT: Spec =
+    Spec { gives: &[ResponseSpec::text(200, "a page", "text/html; charset=utf-8")], ..Spec::PLAIN };
 
-pub(super) fn get(_: &Admin, _: &Question) -> Reply {
+pub(super) fn get(_: &Admin, _: &Params) -> Reply {
     static PAGE: OnceLock<Page> = OnceLock::new();
     let page = PAGE.get_or_init(Page::new);
     let mut reply = make(StatusCode::OK, "text/html; charset=utf-8", page.body.clone());

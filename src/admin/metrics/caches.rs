@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{
-    super::caches::{Told, told},
+    super::caches::{View, told},
     text::{Kind, Labels, Text},
     writes,
 };
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Something that is told of each cache by one number.
-type Fact = fn(&Told) -> u64;
+type Fact = fn(&View) -> u64;
 
 /// Something that is told of a disk tier by one number.
 type DiskFact = fn(&Stats) -> u64;
@@ -75,7 +75,7 @@ pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
     }
     writes::writes(&told, text);
     writes::journals(&told, text);
-    let storing: Vec<&Told> = told.iter().filter(|one| one.cache.is_storing).collect();
+    let storing: Vec<&View> = told.iter().filter(|one| one.cache.is_storing).collect();
     for (name, help, fact) in [
         ("cache_bytes", "Bytes that stored responses count for, heads and index with them.", bytes as Fact),
         ("cache_objects", "Stored responses.", |told| told.memory.objects),
@@ -104,7 +104,7 @@ pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
     purges(&storing, text);
 }
 
-fn purges(storing: &[&Told], text: &mut Text) {
+fn purges(storing: &[&View], text: &mut Text) {
     text.family(
         "cache_purges_total",
         Kind::Counter,
@@ -124,7 +124,7 @@ fn purges(storing: &[&Told], text: &mut Text) {
 }
 
 /// Of each cache with a disk tier.
-fn disks(told: &[Told], text: &mut Text) {
+fn disks(told: &[View], text: &mut Text) {
     let disks: Vec<_> = told.iter().filter_map(|one| Some((one, one.cache.store.disk.stats()?))).collect();
     if disks.is_empty() {
         return;
@@ -162,6 +162,6 @@ fn disks(told: &[Told], text: &mut Text) {
     }
 }
 
-fn bytes(told: &Told) -> u64 {
+fn bytes(told: &View) -> u64 {
     told.memory.bytes
 }

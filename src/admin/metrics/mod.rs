@@ -17,9 +17,9 @@ use http::StatusCode;
 
 use self::text::{Kind, Labels, Text};
 use super::{
-    Admin, Question,
-    about::{About, Gives},
+    Admin, Params,
     reply::{Reply, make},
+    spec::{ResponseSpec, Spec},
     upstreams::State,
 };
 use crate::{
@@ -36,12 +36,12 @@ use crate::{
 };
 
 /// What it gives.
-pub(super) const ABOUT: About = About {
-    gives: &[Gives::text(200, "the metrics", "text/plain; version=0.0.4; charset=utf-8")],
-    ..About::PLAIN
+pub(super) const ABOUT: Spec = Spec {
+    gives: &[ResponseSpec::text(200, "the metrics", "text/plain; version=0.0.4; charset=utf-8")],
+    ..Spec::PLAIN
 };
 
-pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
+pub(super) fn get(admin: &Admin, _: &Params) -> Reply {
     let body = render(admin, Moment::now());
     make(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", body.into())
 }

@@ -1,7 +1,7 @@
 //! What caches count of writes.
 
 use super::{
-    super::caches::Told,
+    super::caches::View,
     text::{Kind, Labels, Text},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 type JournalFact = fn(&journal::Stats) -> u64;
 
 /// What became of requests that change something.
-pub(super) fn writes(told: &[Told], text: &mut Text) {
+pub(super) fn writes(told: &[View], text: &mut Text) {
     let help = "Requests that change something, by write policy and by what became of them.";
     text.family("cache_writes_total", Kind::Counter, help);
     for one in told {
@@ -30,7 +30,7 @@ pub(super) fn writes(told: &[Told], text: &mut Text) {
 }
 
 /// Of each cache with a journal.
-pub(super) fn journals(told: &[Told], text: &mut Text) {
+pub(super) fn journals(told: &[View], text: &mut Text) {
     let journals: Vec<_> = told.iter().filter_map(|one| Some((one, one.cache.store.back.stats()?))).collect();
     if journals.is_empty() {
         return;

@@ -7,20 +7,20 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Admin, Answer, ENDPOINTS, Endpoint, Question,
-    about::{About, Body, Gives, Parameter, Place, array, object, reference, text},
+    Admin, Answer, ENDPOINTS, Endpoint, Params,
     access::Access,
     caches,
     reply::{self, Reply},
+    spec::{Body, Parameter, Place, ResponseSpec, Spec, array, object, reference, text},
     upstreams,
 };
-use crate::{settings::Value as _, upstream::conf::BackendState};
+use crate::{schema::Value as _, upstream::conf::BackendState};
 
 /// What it gives.
-pub(super) const ABOUT: About =
-    About { gives: &[Gives::json("the description", || json!({"type": "object"}))], ..About::PLAIN };
+pub(super) const ABOUT: Spec =
+    Spec { gives: &[ResponseSpec::json("the description", || json!({"type": "object"}))], ..Spec::PLAIN };
 
-pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
+pub(super) fn get(admin: &Admin, _: &Params) -> Reply {
     let needs_token = matches!(&**admin.access.load(), Access::Token(_));
     reply::json(StatusCode::OK, &document(needs_token))
 }
@@ -52,7 +52,7 @@ pub(super) fn document(needs_token: bool) -> Value {
 }
 
 fn operation(endpoint: &Endpoint, needs_token: bool) -> Value {
-    let About { parameters, body, gives, .. } = endpoint.about;
+    let Spec { parameters, body, gives, .. } = endpoint.about;
     let mut all: Vec<Value> = names(endpoint.path).map(path_parameter).collect();
     all.extend(parameters.iter().map(parameter));
     let mut responses = Map::new();
@@ -128,7 +128,7 @@ fn parameter(row: &Parameter) -> Value {
     json!({
         "name": row.name,
         "in": match row.place { Place::Query => "query", Place::Field => "header" },
-        "required": matches!(row.kind, super::about::Kind::Needed(_)),
+        "required": matches!(row.kind, super::spec::Kind::Needed(_)),
         "description": row.what,
         "schema": row.kind.schema(),
     })

@@ -2,7 +2,7 @@ use std::{collections::HashSet, env, fmt::Write as _, fs, path::Path};
 
 use regex::Regex;
 
-use super::{super::about::Kind, *};
+use super::{super::spec::Kind, *};
 
 /// Every `$ref` in a value.
 fn references<'v>(value: &'v Value, found: &mut HashSet<&'v str>) {

@@ -13,9 +13,9 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    Admin, Question,
-    about::{About, Gives, array, count, object, text},
+    Admin, Params,
     reply::{self, Reply},
+    spec::{ResponseSpec, Spec, array, count, object, text},
 };
 use crate::{
     moment::Moment,
@@ -34,7 +34,7 @@ use crate::{
 const MOST_ROUTES: usize = 100;
 
 /// What it gives.
-pub(super) const ABOUT: About = About { gives: &[Gives::json("the totals", schema)], ..About::PLAIN };
+pub(super) const ABOUT: Spec = Spec { gives: &[ResponseSpec::json("the totals", schema)], ..Spec::PLAIN };
 
 fn schema() -> Value {
     let number = || json!({"type": "number", "minimum": 0});
@@ -71,7 +71,7 @@ fn schema() -> Value {
     }))
 }
 
-pub(super) fn get(admin: &Admin, _: &Question) -> Reply {
+pub(super) fn get(admin: &Admin, _: &Params) -> Reply {
     let uptime = Moment::now().since(admin.started).as_secs();
     let traffic = traffic(&admin.shared.snapshot.load(), &admin.shared.registry, uptime);
     reply::json(StatusCode::OK, &traffic)

@@ -1,6 +1,6 @@
 //! What a cache's options can be, where that is one word of a few.
 
-use crate::settings::choice;
+use crate::schema::choice;
 
 choice! {
     /// Which object leaves when room is needed.

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::{
     cache::key::{KeySettings, QueryKey},
-    settings::{Data, Node, Reader, Table, Value, name, section},
+    schema::{Data, Node, Reader, Table, Value, name, section},
 };
 
 section! {

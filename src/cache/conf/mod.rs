@@ -14,7 +14,7 @@ use super::{
     key::{KeySettings, QueryKey},
     policy::Policy,
 };
-use crate::settings::{Size, Table, name, section};
+use crate::schema::{Size, Table, name, section};
 
 section! {
     /// A store of responses, which routes name with `cache`.

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::settings::{Node, Reader, Size, Table, Value, section};
+use crate::schema::{Node, Reader, Size, Table, Value, section};
 
 section! {
     /// A second tier on disk, behind the memory.

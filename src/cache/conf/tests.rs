@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::{cache::key::QueryKey, settings::json};
+use crate::{cache::key::QueryKey, schema::json};
 
 fn read(options: serde_json::Value) -> CacheConf {
     json::read(&options, "cache", Path::new("conf/x.toml")).unwrap_or_else(|problems| panic!("{problems}"))
@@ -77,6 +77,6 @@ fn what_a_cache_writes_is_not_watched() {
         "disk": {"path": "/store", "size": "1GiB"}, "journal": {"path": "/log"},
     }));
     let mut files = Vec::new();
-    crate::settings::Value::files(&conf, &mut files);
+    crate::schema::Value::files(&conf, &mut files);
     assert!(files.is_empty(), "{files:?}");
 }

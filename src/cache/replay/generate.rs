@@ -8,7 +8,7 @@ use std::{f64::consts::TAU, str::FromStr};
 
 use crate::{
     cache::rng::{Rng, scramble},
-    settings::Size,
+    schema::Size,
 };
 
 /// Which objects are asked for.

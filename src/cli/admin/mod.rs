@@ -3,7 +3,7 @@
 //!
 //! Previous stop: a verb's file; next stop: `wire`.
 
-pub(super) mod wire;
+pub(super) mod http_client;
 
 use std::{
     env, fmt, io,
@@ -16,14 +16,14 @@ use std::{
 use clap::Args;
 use serde_json::Value;
 
-use self::wire::{Answer, Place, Request};
+use self::http_client::{Answer, Place, Request};
 use super::{Failure, File, Status, print, start};
 use crate::{
     config::{
         admin::{Reach, reach},
         listen::ListenAddress,
     },
-    settings::{Problem, Problems},
+    schema::{Problem, Problems},
 };
 
 /// Which running Pointsman.
@@ -327,7 +327,7 @@ fn configured_token(reach: &Reach) -> Option<String> {
 
 fn token_of(path: &Path) -> Result<String, Failure> {
     let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(crate::settings::unreadable(path, &error)))?;
+        .map_err(|error| Failure::usage(crate::schema::unreadable(path, &error)))?;
     match text.trim() {
         "" => Err(Failure::usage(format!("{} is empty: the token stands in it", path.display()))),
         token => Ok(token.to_owned()),

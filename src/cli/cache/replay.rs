@@ -21,7 +21,7 @@ use crate::{
         },
     },
     cli::Failure,
-    settings::{Size, suggest, unreadable},
+    schema::{Size, suggest, unreadable},
 };
 
 /// A size as the user gave it.

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     cache::conf::CacheConf,
-    settings::{Node, Place, Reader},
+    schema::{Node, Place, Reader},
 };
 
 /// Reports a path that belongs to another cache's disk or journal, or to the other one of its own.

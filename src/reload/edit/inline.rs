@@ -1,7 +1,7 @@
 //! Backends that are inline tables in an array.
 
 use super::{Splice, last_entry, lines};
-use crate::settings::Node;
+use crate::schema::Node;
 
 /// A key put behind the last one of `backend`.
 pub(super) fn put(text: &str, backend: &Node, key: &str, value: &str) -> Option<Vec<Splice>> {

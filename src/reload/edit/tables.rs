@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Splice, end_before, last_entry, lines};
-use crate::settings::{Entry, Node};
+use crate::schema::{Entry, Node};
 
 /// A key put behind the last one of `backend`, on a line of its own.
 pub(super) fn put(text: &str, backend: &Node, key: &str, value: &str) -> Option<Vec<Splice>> {

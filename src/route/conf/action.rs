@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::settings::{Node, Reader, Row, Section, Table, Value, section, suggest};
+use crate::schema::{Node, Reader, Row, Section, Table, Value, section, suggest};
 
 /// What becomes of a request.
 #[derive(Clone, Debug, PartialEq)]

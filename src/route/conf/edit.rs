@@ -1,6 +1,6 @@
 //! What a route changes of requests and responses.
 
-use crate::settings::{Table, name, section};
+use crate::schema::{Table, name, section};
 
 section! {
     /// How the request's target is changed.
@@ -79,7 +79,7 @@ impl HeaderEditConf {
 }
 
 /// Reports fields that say how a message is framed: changing them would let requests be smuggled.
-fn refuse_framing(field: &str, place: crate::settings::Place, table: &mut Table<'_, '_, '_>) {
+fn refuse_framing(field: &str, place: crate::schema::Place, table: &mut Table<'_, '_, '_>) {
     const FRAMING: [&str; 6] = ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
     let lower = field.to_ascii_lowercase();
     if FRAMING.contains(&lower.as_str()) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
-use crate::settings::{Node, Place, Reader, Table, Value, name};
+use crate::schema::{Node, Place, Reader, Table, Value, name};
 
 /// What a path must be like.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@ mod matching;
 
 use std::time::Duration;
 
-use crate::settings::{Anything, Table, choice, name, section};
+use crate::schema::{Anything, Table, choice, name, section};
 
 pub use action::{Action, ActionKeys, RedirectConf, RedirectStatus, RespondConf, SplitConf};
 pub use edit::{HeaderEditConf, RewriteConf};

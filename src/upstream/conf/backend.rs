@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     backend::Address,
-    settings::{self, Node, Problems, Reader, Table, Value, choice, section},
+    schema::{self, Node, Problems, Reader, Table, Value, choice, section},
 };
 
 section! {
@@ -34,7 +34,7 @@ impl BackendConf {
 
     /// Reads what the admin API was given. Relative paths start from the folder of `file`.
     pub fn from_json(json: &serde_json::Value, file: &Path) -> Result<Self, Problems> {
-        settings::json::read(json, "backend", file)
+        schema::json::read(json, "backend", file)
     }
 
     /// Every option that is not at its default; [`BackendConf::from_json`] reads it.
@@ -61,7 +61,7 @@ impl BackendConf {
         if self.name.is_empty() {
             self.name = self.address.to_string();
         } else {
-            crate::settings::name::check(table);
+            crate::schema::name::check(table);
         }
     }
 }
@@ -166,7 +166,7 @@ fn is_dns_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Section;
+    use crate::schema::Section;
 
     #[test]
     fn json_goes_through_the_same_rows_as_the_file() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::{
     balance::conf::{HashOn, Policy},
     health::conf::{HealthCheckConf, OutlierConf},
-    settings::{Table, choice, name, section},
+    schema::{Table, choice, name, section},
     tls::conf::UpstreamTlsConf,
 };
 

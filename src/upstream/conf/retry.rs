@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::settings::{Data, Node, Reader, Size, Value, section, suggest};
+use crate::schema::{Data, Node, Reader, Size, Value, section, suggest};
 
 section! {
     /// Further attempts, on another backend where there is one.

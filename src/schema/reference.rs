@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Row, Section, schema::paragraph};
+use super::{Row, Section, json_schema::paragraph};
 
 /// Every table below section `S`, with every option, under `## [table]` headings.
 pub fn tables<S: Section>() -> String {

@@ -1,27 +1,27 @@
 //! What an endpoint takes and gives: the rows from which questions are checked and the OpenAPI description
 //! is made, so that the two cannot differ.
 //!
-//! Previous stop: the file of an endpoint, which holds its [`About`]. Next stops: [`super::question`] and
+//! Previous stop: the file of an endpoint, which holds its [`Spec`]. Next stops: [`super::params`] and
 //! `openapi`.
 
 use serde_json::{Value, json};
 
 /// What an endpoint takes and gives.
 #[derive(Clone, Copy, Debug)]
-pub struct About {
+pub struct Spec {
     /// What may stand in the query, or in a field of the head.
     pub parameters: &'static [Parameter],
     /// What its body is.
     pub body: Body,
     /// Its answers, errors left out.
-    pub gives: &'static [Gives],
+    pub gives: &'static [ResponseSpec],
     /// Statuses of errors of its own; those of many endpoints follow from the other keys.
     pub errors: &'static [u16],
     /// Whether it changes something: it is then refused while the program drains.
     pub is_change: bool,
 }
 
-impl About {
+impl Spec {
     /// Of an endpoint that takes nothing and changes nothing.
     pub const PLAIN: Self =
         Self { parameters: &[], body: Body::None, gives: &[], errors: &[], is_change: false };
@@ -128,7 +128,7 @@ pub const MOST_CONFIG: usize = 16 * 1024 * 1024;
 
 /// An answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Gives {
+pub struct ResponseSpec {
     /// Its status.
     pub status: u16,
     /// What it says.
@@ -139,7 +139,7 @@ pub struct Gives {
     pub schema: fn() -> Value,
 }
 
-impl Gives {
+impl ResponseSpec {
     /// 200 with JSON.
     pub const fn json(what: &'static str, schema: fn() -> Value) -> Self {
         Self { status: 200, what, media_type: "application/json", schema }

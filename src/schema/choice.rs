@@ -23,9 +23,9 @@ macro_rules! choice {
             }
         }
 
-        impl $crate::settings::Value for $type {
+        impl $crate::schema::Value for $type {
             fn kind() -> String {
-                $crate::settings::choice::kind(&[$($name),*])
+                $crate::schema::choice::kind(&[$($name),*])
             }
 
             fn schema() -> serde_json::Value {
@@ -34,12 +34,12 @@ macro_rules! choice {
             }
 
             fn read(
-                node: &$crate::settings::Node,
-                reader: &mut $crate::settings::Reader<'_>,
+                node: &$crate::schema::Node,
+                reader: &mut $crate::schema::Reader<'_>,
             ) -> Option<Self> {
                 let names = [$($name),*];
                 let later: &[&str] = &[$($($later),*)?];
-                let index = $crate::settings::choice::pick(&names, later, node, reader)?;
+                let index = $crate::schema::choice::pick(&names, later, node, reader)?;
                 Self::ALL.get(index).map(|(value, ..)| *value)
             }
         }

@@ -81,17 +81,17 @@ macro_rules! section {
             $($( $(#[doc = $flat_about])* pub $flat: $flat_value, )*)?
         }
 
-        impl $crate::settings::Section for $type {
+        impl $crate::schema::Section for $type {
             const DOC: &'static str = concat!($($doc, "\n"),*);
 
             #[allow(unused_mut, reason = "not every section has rows beyond its own")]
-            fn rows() -> Vec<$crate::settings::Row> {
-                use $crate::settings::{Row, section::key};
+            fn rows() -> Vec<$crate::schema::Row> {
+                use $crate::schema::{Row, section::key};
                 let mut rows = vec![$( Row::new::<$value>(
                     key!($name $(= $default)? $(, $least, $greatest)?),
                     concat!($($about, "\n"),*),
                 ) ),*];
-                $($( rows.extend(<$flat_value as $crate::settings::Section>::rows()); )*)?
+                $($( rows.extend(<$flat_value as $crate::schema::Section>::rows()); )*)?
                 $($( rows.push(Row::later::<$later_value>(
                     key!($later $(= $later_default)?),
                     concat!($($later_about, "\n"),*),
@@ -99,10 +99,10 @@ macro_rules! section {
                 rows
             }
 
-            fn take(table: &mut $crate::settings::Table<'_, '_, '_>) -> Option<Self> {
-                use $crate::settings::section::key;
+            fn take(table: &mut $crate::schema::Table<'_, '_, '_>) -> Option<Self> {
+                use $crate::schema::section::key;
                 $( let $name = table.read::<$value>(&key!($name $(= $default)? $(, $least, $greatest)?)); )*
-                $($( let $flat = <$flat_value as $crate::settings::Section>::take(table); )*)?
+                $($( let $flat = <$flat_value as $crate::schema::Section>::take(table); )*)?
                 $($( table.refuse::<$later_value>(&key!($later $(= $later_default)?)); )*)?
                 #[allow(unused_mut, reason = "not every section has checks")]
                 let mut taken = Self { $($name: $name?,)* $($($flat: $flat?,)*)? };
@@ -111,32 +111,32 @@ macro_rules! section {
             }
         }
 
-        impl $crate::settings::Value for $type {
+        impl $crate::schema::Value for $type {
             fn kind() -> String {
                 "a table".into()
             }
 
             fn schema() -> serde_json::Value {
-                $crate::settings::schema::object::<Self>()
+                $crate::schema::json_schema::object::<Self>()
             }
 
             fn read(
-                node: &$crate::settings::Node,
-                reader: &mut $crate::settings::Reader<'_>,
+                node: &$crate::schema::Node,
+                reader: &mut $crate::schema::Reader<'_>,
             ) -> Option<Self> {
-                $crate::settings::section::read(node, reader)
+                $crate::schema::section::read(node, reader)
             }
 
             fn absent() -> Option<Self> {
-                $crate::settings::section::absent()
+                $crate::schema::section::absent()
             }
 
-            fn rows() -> Option<$crate::settings::value::Nested> {
-                Some($crate::settings::section::nested::<Self>())
+            fn rows() -> Option<$crate::schema::value::Nested> {
+                Some($crate::schema::section::nested::<Self>())
             }
 
             fn changed(&self, other: &Self, key: &str, changed: &mut Vec<String>) {
-                use $crate::settings::{Value, section::joined};
+                use $crate::schema::{Value, section::joined};
                 $( Value::changed(&self.$name, &other.$name, &joined(key, stringify!($name)), changed); )*
                 $($( if self.$flat != other.$flat {
                     changed.push(joined(key, stringify!($flat)));
@@ -144,7 +144,7 @@ macro_rules! section {
             }
 
             fn files(&self, files: &mut Vec<std::path::PathBuf>) {
-                $( $crate::settings::Value::files(&self.$name, files); )*
+                $( $crate::schema::Value::files(&self.$name, files); )*
             }
         }
     };
@@ -153,10 +153,10 @@ macro_rules! section {
 /// The [`Key`] of a row.
 macro_rules! key {
     ($name:ident $(= $default:tt)? $(, $least:tt, $greatest:tt)?) => {
-        $crate::settings::reader::Key {
+        $crate::schema::reader::Key {
             name: stringify!($name),
-            default: $crate::settings::section::optional!($(stringify!($default))?),
-            range: $crate::settings::section::optional!($((stringify!($least), stringify!($greatest)))?),
+            default: $crate::schema::section::optional!($(stringify!($default))?),
+            range: $crate::schema::section::optional!($((stringify!($least), stringify!($greatest)))?),
         }
     };
 }

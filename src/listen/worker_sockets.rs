@@ -26,7 +26,7 @@ use crate::{
 
 /// The sockets of a worker.
 #[derive(Debug)]
-pub struct Accepting {
+pub struct WorkerSockets {
     worker: Rc<Worker>,
     mailboxes: Mailboxes,
     sockets: RefCell<Vec<Socket>>,
@@ -45,7 +45,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// What an idle connection is given when its listener closes: a request may be on its way.
 const IDLE_GRACE: Duration = Duration::from_secs(1);
 
-impl Accepting {
+impl WorkerSockets {
     /// Of a worker, with no socket yet.
     pub fn new(worker: Rc<Worker>, mailboxes: Mailboxes) -> Self {
         Self { worker, mailboxes, sockets: RefCell::default() }

@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
+    bind::{self, Bound},
     mailbox::Change,
-    socket::{self, Bound},
 };
 use crate::{
     config::listen::ListenAddress,
@@ -108,11 +108,11 @@ impl Sockets {
         let handed = self.handed.iter().enumerate();
         if let Some((index, handed)) = handed.into_iter().find(|(_, handed)| handed.address == text) {
             taken.insert(index);
-            return socket::complete(&handed.bound, address, workers);
+            return bind::complete(&handed.bound, address, workers);
         }
         // The port may be ours already, under another address: our own sockets do not stand in the way.
         let is_ours = self.held.iter().any(|held| is_same_port(&held.address, address));
-        socket::bind(address, workers, is_ours)
+        bind::bind(address, workers, is_ours)
     }
 
     /// Makes what was acquired so. Gives what each worker is to be told.

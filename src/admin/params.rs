@@ -1,5 +1,5 @@
 //! What an endpoint is asked: parameters of the path, the query, the body. All of it is checked here against
-//! the endpoint's [`About`] before the endpoint sees it.
+//! the endpoint's [`Spec`] before the endpoint sees it.
 
 use std::net::IpAddr;
 
@@ -10,13 +10,13 @@ use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    about::{About, Body, Kind, Parameter, Place},
     reply::{self, Reply, error},
+    spec::{Body, Kind, Parameter, Place, Spec},
 };
 
 /// What an endpoint is asked.
 #[derive(Debug, Default)]
-pub struct Question {
+pub struct Params {
     /// What stands for the `{…}` of its path.
     pub parameters: Vec<String>,
     /// The query: names with values, checked.
@@ -32,7 +32,7 @@ pub struct Question {
 /// A question, or the refusal of it.
 pub type Checked<T> = Result<T, Box<Reply>>;
 
-impl Question {
+impl Params {
     /// A parameter of the path by its position.
     pub fn parameter(&self, position: usize) -> &str {
         self.parameters.get(position).map_or("", String::as_str)
@@ -101,7 +101,7 @@ fn not_json(broken: &serde_json::Error) -> Reply {
 }
 
 /// The query's names and values, if they are what `about` says.
-pub fn query(about: &About, query: &str) -> Checked<Vec<(String, String)>> {
+pub fn query(about: &Spec, query: &str) -> Checked<Vec<(String, String)>> {
     let bad =
         |message: &str, hint: &str| Err(Box::new(error(StatusCode::BAD_REQUEST, "bad_query", message, hint)));
     let rows = || about.parameters.iter().filter(|row| row.place == Place::Query);
@@ -219,7 +219,7 @@ pub fn decode(segment: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    const ABOUT: About = About {
+    const ABOUT: Spec = Spec {
         parameters: &[
             Parameter { name: "persist", what: "x", place: Place::Query, kind: Kind::Flag },
             Parameter { name: "limit", what: "x", place: Place::Query, kind: Kind::Count(1, 10) },
@@ -228,7 +228,7 @@ mod tests {
             Parameter { name: "from", what: "x", place: Place::Query, kind: Kind::Address },
             Parameter { name: "if-match", what: "x", place: Place::Field, kind: Kind::Text("") },
         ],
-        ..About::PLAIN
+        ..Spec::PLAIN
     };
 
     fn refusal(text: &str) -> String {
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn a_query_is_what_the_rows_say_or_is_refused() {
         let text = "url=%2Fa%20b+c&limit=10&persist=true&header=a:1&header=b:&from=::1&&";
-        let question = Question { query: query(&ABOUT, text).unwrap(), ..Question::default() };
+        let question = Params { query: query(&ABOUT, text).unwrap(), ..Params::default() };
         assert_eq!(question.text("url"), Some("/a b c"));
         assert_eq!((question.count("limit"), question.flag("persist")), (Some(10), true));
         assert_eq!(question.all("header").collect::<Vec<_>>(), ["a:1", "b:"]);
@@ -263,7 +263,7 @@ mod tests {
         ] {
             assert!(refusal(bad).contains(why), "{bad}: {}", refusal(bad));
         }
-        assert!(query(&About::PLAIN, "a=1").is_err() && query(&About::PLAIN, "").is_ok());
+        assert!(query(&Spec::PLAIN, "a=1").is_err() && query(&Spec::PLAIN, "").is_ok());
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
             media_type(body, &fields, &Bytes::from(bytes))
                 .map_or_else(|reply| reply.status().as_u16(), |()| 0)
         };
-        let json = Body::Json(super::super::about::text);
+        let json = Body::Json(super::super::spec::text);
         assert_eq!(status(json, "application/json", "{}"), 0);
         assert_eq!(status(json, "Application/JSON; charset=utf-8", "{}"), 0);
         for wrong in ["", "text/plain", "application/jsonx", "application/x-www-form-urlencoded"] {
@@ -291,7 +291,7 @@ mod tests {
     #[test]
     fn broken_json_is_told_with_its_place() {
         let ask = |body: &'static str| {
-            let question = Question { body: body.into(), ..Question::default() };
+            let question = Params { body: body.into(), ..Params::default() };
             question
                 .object(&["weight", "state"])
                 .map_err(|reply| (reply.status().as_u16(), format!("{:?}", reply.body())))

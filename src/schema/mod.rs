@@ -1,20 +1,20 @@
 //! The leftmost room: TOML text → located tree → typed values, with **every** problem reported.
 //!
 //! serde is not used, since it stops at the first error and loses places. An option is one row of a
-//! [`section!`](crate::settings::section) table: name, type, default, range, doc; reader, JSON Schema
-//! ([`schema`]) and Markdown reference ([`reference`](mod@reference)) all come from that row.
+//! [`section!`](crate::schema::section) table: name, type, default, range, doc; reader, JSON Schema
+//! ([`json_schema`]) and Markdown reference ([`reference`](mod@reference)) all come from that row.
 //!
 //! Next stop: each room's `conf.rs`, then [`crate::config`], which puts the file together.
 
 pub mod choice;
 pub mod json;
+pub mod json_schema;
 pub mod name;
 pub mod network;
 pub mod problem;
 pub mod quantity;
 pub mod reader;
 pub mod reference;
-pub mod schema;
 pub mod secret;
 pub mod section;
 pub mod source;
