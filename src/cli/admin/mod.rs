@@ -1,7 +1,7 @@
 //! A running Pointsman's admin endpoint, for the verbs that talk to one: where it is, with which token, and
 //! what an answer or the lack of one means to people.
 //!
-//! Previous stop: a verb's file; next stop: `wire`.
+//! Previous stop: a verb's file; next stop: `http_client`.
 
 pub(super) mod http_client;
 
