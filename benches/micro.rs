@@ -7,7 +7,7 @@ use std::{hint::black_box, rc::Rc, sync::Arc, time::Instant};
 use pointsman::{
     backend::{Address, Backend, Shared},
     balance::{Balancer, Pick, Policy},
-    exchange::{Exchange, Names, Peer},
+    exchange::{Exchange, Peer},
     fields::Fields,
     h1::{Framing, HeadLimits, RequestHead, ResponseHead, Scan},
     http::{
@@ -19,6 +19,7 @@ use pointsman::{
         matcher::{Facts, Rule},
         table::Table,
     },
+    telemetry::access_line::AccessLine,
     telemetry::trace::{
         Context,
         otlp::{Side, Span, WallClock},
@@ -105,11 +106,26 @@ fn main() {
         out.clear();
         response.write(&mut out);
     });
-    let names =
-        Names { listener: "web", route: Some("api"), upstream: Some("app"), backend: Some("10.0.0.1:8080") };
-    measure("exchange: a JSON line of the access log", || {
+    measure("telemetry: a JSON line of the access log", || {
         out.clear();
-        black_box(&normal).write_json(&names, std::time::Duration::from_micros(321), &mut out);
+        let exchange = black_box(&normal);
+        let line = AccessLine {
+            listener: "web",
+            route: Some("api"),
+            upstream: Some("app"),
+            backend: Some("10.0.0.1:8080"),
+            client: &exchange.peer.text,
+            method: exchange.request.method.as_str(),
+            scheme: exchange.scheme(),
+            host: &exchange.authority,
+            target: &exchange.request.target,
+            protocol: exchange.version.name(),
+            status: 200,
+            took: std::time::Duration::from_micros(321),
+            request_id: &exchange.id,
+            ..AccessLine::default()
+        };
+        line.write_json(&mut out);
     });
     measure("moment: read the clock", || {
         black_box(Moment::now());

@@ -1,8 +1,8 @@
 //! What can go wrong with an exchange, and whose fault it is.
 //!
 //! [`Kind`] is closed. Five exhaustive matches over it stand in one place each: status and
-//! Proxy-Status (`http::respond`), retryable (`upstream::retry`), health verdict (`upstream::forward`),
-//! metric label ([`Kind::label`]) and log level (`exchange`). A new kind forces five decisions.
+//! Proxy-Status (`http::respond`), retryable (`upstream::retry`), health verdict (`upstream::verdict`),
+//! metric label ([`Kind::label`]) and log level (`telemetry::access_line`). A new kind forces five decisions.
 
 use std::{error::Error, fmt};
 

@@ -314,6 +314,21 @@ pub fn list<'a>(values: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = 
         .filter(|member| !member.is_empty())
 }
 
+/// Writes a number in decimal.
+pub fn write_number(mut number: u64, out: &mut Vec<u8>) {
+    let mut digits = [0_u8; 20];
+    let mut length = 0;
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+        length += 1;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(20 - length..).unwrap_or_default());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -248,6 +248,7 @@ fn begin(listener: &Listener, question: &Question, head: &[u8]) -> Result<(Excha
         Err(HeadError::TooLarge) => return Err(Kind::HeadTooLarge),
         Err(HeadError::TargetTooLong) => return Err(Kind::UriTooLong),
     }
+    exchange.version = exchange.request.version.into();
     let framing = normalize::normalize(&mut exchange).map_err(|error| error.kind())?;
     Ok((exchange, framing))
 }

@@ -5,7 +5,7 @@
 
 use std::mem::MaybeUninit;
 
-use crate::fields::{Fields, Known};
+use crate::fields::{Fields, Known, write_number};
 
 /// Bounds on a head.
 #[derive(Clone, Copy, Debug)]
@@ -290,21 +290,6 @@ pub fn write_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-/// Writes a number in decimal.
-pub fn write_number(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0_u8; 20];
-    let mut length = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        length += 1;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(digits.get(20 - length..).unwrap_or_default());
 }
 
 /// Reads trailer fields up to and with their blank line. Fields that frame or route a message do not

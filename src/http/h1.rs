@@ -17,15 +17,15 @@ use super::handle::{self, ActiveExchange, End, Tunnel};
 use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange, Peer},
-    fields::{Fields, Known},
+    fields::{Fields, Known, write_number},
     h1::{
         Framing, HeadError, Method, RequestHead, ResponseHead, Scan, Version,
         framing::keeps_alive,
-        head::{write_field, write_fields, write_number, write_status},
+        head::{write_field, write_fields, write_status},
     },
     moment::Moment,
     net::{
-        BodyFrame, BodyReader, BodyWriter, Buffer, Deadline, Http1Stream, Plain, Stream,
+        BodyFrame, BodyReader, BodyWriter, Buffer, Deadline, Http1Stream, Plain, Stream, Waiter,
         http1_stream::BodyError,
     },
     runtime::{ListenerId, Permit, Worker},
@@ -131,7 +131,10 @@ impl Connection {
         exchange.reset(&self.peer, Moment::now());
         let read = self.read_head(&mut exchange).await;
         let kind = match read {
-            Ok(true) => None,
+            Ok(true) => {
+                exchange.version = exchange.request.version.into();
+                None
+            }
             Ok(false) => return Next::Http2,
             Err(None) => return Next::Close(false),
             Err(Some(kind)) => Some(kind),
@@ -307,24 +310,7 @@ impl<'a> Client<'a> {
     }
 }
 
-impl Downstream for Client<'_> {
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
-        self.wire.poll_body(cx, &mut self.incoming).map_err(|error| match error {
-            BodyError::Io(error) => ProxyError::because(Kind::ClientGone, error),
-            BodyError::Early => Kind::ClientGone.into(),
-            BodyError::Malformed(HeadError::Malformed(what)) => Kind::Malformed(what).into(),
-            BodyError::Malformed(_) => Kind::HeadTooLarge.into(),
-        })
-    }
-
-    fn is_body_done(&self) -> bool {
-        self.incoming.is_done()
-    }
-
-    fn has_body_bytes(&self) -> bool {
-        !self.wire.input().is_empty()
-    }
-
+impl Waiter for Client<'_> {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Asked without a system call, by what the event loop knows: bytes would be the next request,
         // which is read in its turn; only the end is of interest, and is seen by reading.
@@ -343,6 +329,29 @@ impl Downstream for Client<'_> {
             Poll::Ready(Ok(true)) | Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(false) | Err(_)) => Poll::Ready(()),
         }
+    }
+
+    fn deadline(&self) -> &Deadline {
+        self.deadline
+    }
+}
+
+impl Downstream for Client<'_> {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
+        self.wire.poll_body(cx, &mut self.incoming).map_err(|error| match error {
+            BodyError::Io(error) => ProxyError::because(Kind::ClientGone, error),
+            BodyError::Early => Kind::ClientGone.into(),
+            BodyError::Malformed(HeadError::Malformed(what)) => Kind::Malformed(what).into(),
+            BodyError::Malformed(_) => Kind::HeadTooLarge.into(),
+        })
+    }
+
+    fn is_body_done(&self) -> bool {
+        self.incoming.is_done()
+    }
+
+    fn has_body_bytes(&self) -> bool {
+        !self.wire.input().is_empty()
     }
 
     fn takes_interim(&self) -> bool {
@@ -394,9 +403,5 @@ impl Downstream for Client<'_> {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.wire.poll_flush(cx).map_err(|error| ProxyError::because(Kind::ClientGone, error))
-    }
-
-    fn deadline(&self) -> &Deadline {
-        self.deadline
     }
 }

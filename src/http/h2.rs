@@ -28,11 +28,11 @@ use super::{
 };
 use crate::{
     error::{Kind, ProxyError, Result},
-    exchange::{Downstream, Exchange, Peer},
+    exchange::{Downstream, Exchange, HttpVersion, Peer},
     fields::{Fields, Known},
     h1::{HeadLimits, Method, ResponseHead},
     moment::Moment,
-    net::{BodyFrame, Buffer, Deadline, Stream},
+    net::{BodyFrame, Buffer, Deadline, Stream, Waiter},
     runtime::{ListenerId, Worker},
 };
 
@@ -160,7 +160,7 @@ async fn stream_task(
     client.body = Some(body);
     let mut exchange = worker.take_exchange();
     exchange.reset(&peer, Moment::now());
-    exchange.is_http2 = true;
+    exchange.version = HttpVersion::Http2;
     let named = take_head(&mut exchange, &parts, limits);
     let running = ActiveExchange::new(&worker, listener, exchange);
     let end = match named {
@@ -274,6 +274,19 @@ fn gone(error: h2::Error) -> ProxyError {
     ProxyError::because(Kind::ClientGone, error)
 }
 
+impl Waiter for Client {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.send {
+            Some(send) => send.poll_reset(cx).map(drop),
+            None => self.respond.poll_reset(cx).map(drop),
+        }
+    }
+
+    fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
+}
+
 impl Downstream for Client {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
         let Some(body) = self.body.as_mut().filter(|_| !self.is_body_done) else {
@@ -304,13 +317,6 @@ impl Downstream for Client {
 
     fn has_body_bytes(&self) -> bool {
         false
-    }
-
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.send {
-            Some(send) => send.poll_reset(cx).map(drop),
-            None => self.respond.poll_reset(cx).map(drop),
-        }
     }
 
     fn takes_interim(&self) -> bool {
@@ -386,10 +392,6 @@ impl Downstream for Client {
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
         // The connection's own task writes; what is held goes to it.
         Poll::Ready(self.send_held(false))
-    }
-
-    fn deadline(&self) -> &Deadline {
-        &self.deadline
     }
 }
 

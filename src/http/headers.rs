@@ -4,12 +4,9 @@
 use std::net::IpAddr;
 
 use crate::{
-    exchange::Exchange,
-    fields::{Fields, Known, list},
-    h1::{
-        Framing, Method, ResponseHead, Version,
-        head::{write_field, write_number},
-    },
+    exchange::{Exchange, HttpVersion},
+    fields::{Fields, Known, list, write_number},
+    h1::{Framing, Method, ResponseHead, head::write_field},
     telemetry::clock,
 };
 
@@ -174,7 +171,7 @@ fn write_forwarding(exchange: &Exchange, forwarded: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
     }
-    out.extend_from_slice(via(exchange.is_http2, exchange.request.version));
+    out.extend_from_slice(exchange.version.via());
     out.extend_from_slice(b"\r\nx-request-id: ");
     out.extend_from_slice(exchange.id.as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -203,14 +200,6 @@ fn write_forwarded(exchange: &Exchange, out: &mut Vec<u8>) {
     out.extend_from_slice(line.as_bytes());
 }
 
-fn via(is_http2: bool, version: Version) -> &'static [u8] {
-    match (is_http2, version) {
-        (true, _) => b"2 pointsman",
-        (_, Version::Http10) => b"1.0 pointsman",
-        (_, Version::Http11) => b"1.1 pointsman",
-    }
-}
-
 /// Takes out of a backend's response what ends here, and adds Via and, when it is missing, Date.
 pub fn pass_response(head: &mut ResponseHead, is_upgrade: bool) {
     let names = Named::of(&head.fields).owned();
@@ -219,7 +208,7 @@ pub fn pass_response(head: &mut ResponseHead, is_upgrade: bool) {
         Known::Upgrade => is_upgrade,
         _ => names.is_empty() || !names.iter().any(|name| name.eq_ignore_ascii_case(field.name)),
     });
-    head.fields.push_known(Known::Via, via(false, head.version));
+    head.fields.push_known(Known::Via, HttpVersion::from(head.version).via());
     if !head.fields.has(Known::Date) {
         clock::with_date(|date| head.fields.push_known(Known::Date, date.as_bytes()));
     }

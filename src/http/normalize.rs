@@ -14,11 +14,11 @@ use crate::{
 /// Settles host, authority and target of an exchange, and gives the framing of the request body; for
 /// HTTP/2, where a stream frames its body itself, `None`.
 pub fn normalize(exchange: &mut Exchange) -> Result<Framing> {
-    let framing = match exchange.is_http2 {
+    let framing = match exchange.version.has_streams() {
         true => Framing::None,
         false => Framing::of_request(&exchange.request).map_err(malformed)?,
     };
-    if !exchange.is_http2 {
+    if !exchange.version.has_streams() {
         settle_authority(exchange)?;
     }
     settle_host(exchange)?;

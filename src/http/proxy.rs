@@ -165,7 +165,7 @@ pub(super) fn edit_response(way: &RouteContext<'_>, exchange: &mut Exchange) {
 /// How the body goes upstream, and whether there is one. HTTP/2 says by the stream whether there is a
 /// body, and its length only if the client wrote Content-Length.
 fn upward_framing<D: Downstream>(exchange: &Exchange, framing: Framing, client: &D) -> (Framing, bool) {
-    if !exchange.is_http2 {
+    if !exchange.version.has_streams() {
         return (framing, framing != Framing::None);
     }
     if client.is_body_done() {
@@ -180,7 +180,7 @@ fn upward_framing<D: Downstream>(exchange: &Exchange, framing: Framing, client: 
 /// Whether the client asks for a tunnel, by Upgrade or CONNECT, and may have it.
 pub(crate) fn wants_tunnel(route: &Route, exchange: &Exchange) -> Result<bool> {
     if exchange.request.method == Method::Connect {
-        let is_allowed = route.allows_connect && !exchange.is_http2;
+        let is_allowed = route.allows_connect && !exchange.version.has_streams();
         return if is_allowed { Ok(true) } else { Err(Kind::NotAllowed.into()) };
     }
     let fields = &exchange.request.fields;
@@ -189,7 +189,7 @@ pub(crate) fn wants_tunnel(route: &Route, exchange: &Exchange) -> Result<bool> {
     let is_websocket =
         || list(fields.all_known(Known::Upgrade)).any(|name| name.eq_ignore_ascii_case(b"websocket"));
     // Any other protocol may be declined by ignoring it (RFC 9110 §7.8).
-    Ok(asks && route.allows_websocket && !exchange.is_http2 && is_websocket())
+    Ok(asks && route.allows_websocket && !exchange.version.has_streams() && is_websocket())
 }
 
 fn is_switched(exchange: &Exchange) -> bool {

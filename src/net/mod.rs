@@ -10,9 +10,11 @@ pub mod hyper_io;
 pub mod proxy_protocol;
 pub mod stream;
 pub mod timer;
+pub mod waiter;
 
 pub use body_writer::BodyWriter;
 pub use buffer::Buffer;
 pub use http1_stream::{BodyFrame, BodyReader, Http1Stream};
 pub use stream::{Plain, Stream};
 pub use timer::Deadline;
+pub use waiter::Waiter;

@@ -9,9 +9,9 @@ use super::snapshot::Snapshot;
 use crate::{
     backend::{Address, Backend},
     error::{Blame, Kind},
-    exchange::{Exchange, Names},
+    exchange::{Exchange, HttpVersion},
     fields::Known,
-    h1::{Method, Version},
+    h1::Method,
     moment::Moment,
     telemetry::trace::{
         Attempt, Context, Handshake, Recording, SpanId,
@@ -137,10 +137,10 @@ fn write_head(exchange: &Exchange, attributes: &mut Attributes<'_>) {
     if exchange.peer.port != 0 {
         attributes.number("client.port", exchange.peer.port.into());
     }
-    let version = match (exchange.is_http2, exchange.request.version) {
-        (true, _) => "2",
-        (_, Version::Http10) => "1.0",
-        (_, Version::Http11) => "1.1",
+    let version = match exchange.version {
+        HttpVersion::Http10 => "1.0",
+        HttpVersion::Http11 => "1.1",
+        HttpVersion::Http2 => "2",
     };
     attributes.text("network.protocol.version", version.as_bytes());
     if let Some(agent) = exchange.request.fields.known(Known::UserAgent) {
@@ -250,4 +250,14 @@ fn write_address(address: &Address, attributes: &mut Attributes<'_>) {
             attributes.text("network.transport", b"unix");
         }
     }
+}
+
+/// The names that an exchange's indices stand for.
+#[derive(Clone, Copy, Debug)]
+struct Names<'a> {
+    listener: &'a str,
+    route: Option<&'a str>,
+    upstream: Option<&'a str>,
+    /// Of the backend that answered, or was asked last.
+    backend: Option<&'a str>,
 }

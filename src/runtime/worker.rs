@@ -17,14 +17,16 @@ use super::{
     failure,
     groups::Groups,
     registry::{ListenerId, Registry},
-    snapshot::Snapshot,
+    snapshot::{Listener, Snapshot},
     traces,
 };
 use crate::{
     config::log::{AccessFormat, AccessLog},
-    exchange::{Exchange, Names},
+    exchange::Exchange,
+    fields::Known,
     moment::Moment,
     telemetry::{
+        access_line::AccessLine,
         access_log::WorkerLog,
         metrics::{NO_NAME, RequestKey, WorkerSeries},
     },
@@ -281,19 +283,11 @@ impl Worker {
             failure::note(self, &exchange, &snapshot.shared, listener, (*kind, detail));
         }
         if config.log.access != AccessLog::Off {
-            let upstream = exchange.upstream.and_then(|index| upstreams.get(index));
-            let backend =
-                upstream.zip(exchange.backend).and_then(|(upstream, index)| upstream.backends.get(index));
-            let names = Names {
-                listener: listener.map_or("", |listener| &listener.conf.name),
-                route: exchange.route.and_then(|index| routes.get(index)).map(|route| &*route.name),
-                upstream: upstream.map(|upstream| &*upstream.conf.name),
-                backend: backend.map(|backend| &*backend.name),
-            };
+            let line = access_line(&exchange, took, &snapshot.shared, listener);
             let dropped = self.log.line(|out| match config.log.access_format {
-                AccessFormat::Json => exchange.write_json(&names, took, out),
-                AccessFormat::Common => exchange.write_common(false, out),
-                AccessFormat::Combined => exchange.write_common(true, out),
+                AccessFormat::Json => line.write_json(out),
+                AccessFormat::Common => line.write_common(false, out),
+                AccessFormat::Combined => line.write_common(true, out),
             });
             self.series.log_dropped.add(dropped);
         }
@@ -328,5 +322,42 @@ impl Worker {
     /// Hands the rest of the log over, at the end.
     pub fn flush_log(&self) {
         self.series.log_dropped.add(self.log.flush());
+    }
+}
+
+/// What the access log says of an exchange.
+fn access_line<'a>(
+    exchange: &'a Exchange,
+    took: Duration,
+    snapshot: &'a Snapshot,
+    listener: Option<&'a Listener>,
+) -> AccessLine<'a> {
+    let upstream = exchange.upstream.and_then(|index| snapshot.upstreams.get(index));
+    let backend = upstream.zip(exchange.backend).and_then(|(upstream, index)| upstream.backends.get(index));
+    let request = &exchange.request;
+    AccessLine {
+        listener: listener.map_or("", |listener| &listener.conf.name),
+        route: exchange.route.and_then(|index| snapshot.routes.get(index)).map(|route| &*route.name),
+        upstream: upstream.map(|upstream| &*upstream.conf.name),
+        backend: backend.map(|backend| &*backend.name),
+        client: &exchange.peer.text,
+        method: request.method.as_str(),
+        scheme: exchange.scheme(),
+        host: &exchange.authority,
+        target: &request.target,
+        protocol: exchange.version.name(),
+        status: exchange.response.status,
+        bytes_in: exchange.bytes_in,
+        bytes_out: exchange.bytes_out,
+        took,
+        response_time: exchange.response_time,
+        attempts: exchange.attempts,
+        cache: exchange.cache,
+        request_id: &exchange.id,
+        trace: exchange.trace.as_ref(),
+        user_agent: request.fields.known(Known::UserAgent),
+        referer: request.fields.known(Known::Referer),
+        tls: exchange.peer.tls.as_ref().map(|tls| tls.version),
+        error: exchange.error.as_ref().map(|(kind, detail)| (*kind, &**detail)),
     }
 }

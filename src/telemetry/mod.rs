@@ -1,5 +1,6 @@
 //! What a running Pointsman tells: counters and histograms, recent errors, the access log, and traces.
 
+pub mod access_line;
 pub mod access_log;
 pub mod cache_result;
 pub mod clock;

@@ -11,7 +11,7 @@ use crate::{
     exchange::Downstream,
     fields::Fields,
     h1::ResponseHead,
-    net::{BodyFrame, Buffer, Deadline},
+    net::{BodyFrame, Buffer, Deadline, Waiter},
 };
 
 /// Nobody. What it is sent goes nowhere.
@@ -36,6 +36,16 @@ impl<'a> Detached<'a> {
     }
 }
 
+impl Waiter for Detached<'_> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.source.map_or(Poll::Pending, |source| source.poll_abandoned(cx))
+    }
+
+    fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
+}
+
 impl Downstream for Detached<'_> {
     fn poll_body(&mut self, _: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
         let body = std::mem::take(&mut self.body);
@@ -52,10 +62,6 @@ impl Downstream for Detached<'_> {
 
     fn has_body_bytes(&self) -> bool {
         !self.body.is_empty()
-    }
-
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.source.map_or(Poll::Pending, |source| source.poll_abandoned(cx))
     }
 
     fn takes_interim(&self) -> bool {
@@ -89,9 +95,5 @@ impl Downstream for Detached<'_> {
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
         Poll::Ready(Ok(()))
-    }
-
-    fn deadline(&self) -> &Deadline {
-        &self.deadline
     }
 }

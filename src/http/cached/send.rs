@@ -319,7 +319,7 @@ mod tests {
         fields::Fields,
         h1::{RequestHead, ResponseHead},
         http::body::Patience,
-        net::{BodyFrame, Deadline},
+        net::{BodyFrame, Deadline, Waiter},
     };
 
     /// A client that takes what it is given, and does not have it flushed at once.
@@ -328,6 +328,16 @@ mod tests {
         taken: Vec<u8>,
         ends: usize,
         flushes: usize,
+    }
+
+    impl Waiter for Slow {
+        fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Pending
+        }
+
+        fn deadline(&self) -> &Deadline {
+            &self.deadline
+        }
     }
 
     impl Downstream for Slow {
@@ -341,10 +351,6 @@ mod tests {
 
         fn has_body_bytes(&self) -> bool {
             false
-        }
-
-        fn poll_gone(&mut self, _: &mut Context<'_>) -> Poll<()> {
-            Poll::Pending
         }
 
         fn takes_interim(&self) -> bool {
@@ -377,10 +383,6 @@ mod tests {
         fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
             self.flushes += 1;
             if self.flushes < 4 { Poll::Pending } else { Poll::Ready(Ok(())) }
-        }
-
-        fn deadline(&self) -> &Deadline {
-            &self.deadline
         }
     }
 

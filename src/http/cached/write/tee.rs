@@ -9,7 +9,7 @@ use crate::{
     exchange::Downstream,
     fields::Fields,
     h1::ResponseHead,
-    net::{BodyFrame, Buffer, Deadline},
+    net::{BodyFrame, Buffer, Deadline, Waiter},
 };
 
 /// A client, and what came of its request body. Attempts that begin again do not ask the client again.
@@ -28,6 +28,16 @@ impl<'a, D: Downstream> Tee<'a, D> {
     /// The whole body, if it is whole and not too long.
     pub(super) fn body(self) -> Option<Bytes> {
         self.kept.filter(|_| self.client.is_body_done()).map(|kept| kept.into_boxed_slice().into())
+    }
+}
+
+impl<D: Downstream> Waiter for Tee<'_, D> {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.client.poll_gone(cx)
+    }
+
+    fn deadline(&self) -> &Deadline {
+        self.client.deadline()
     }
 }
 
@@ -50,10 +60,6 @@ impl<D: Downstream> Downstream for Tee<'_, D> {
 
     fn has_body_bytes(&self) -> bool {
         self.client.has_body_bytes()
-    }
-
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.client.poll_gone(cx)
     }
 
     fn takes_interim(&self) -> bool {
@@ -86,9 +92,5 @@ impl<D: Downstream> Downstream for Tee<'_, D> {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.client.poll_flush(cx)
-    }
-
-    fn deadline(&self) -> &Deadline {
-        self.client.deadline()
     }
 }

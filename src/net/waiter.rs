@@ -1,0 +1,14 @@
+//! What waits for a backend: whoever it is, it has a deadline, and may leave.
+
+use std::task::{Context, Poll};
+
+use super::Deadline;
+
+/// One who waits for a place at a backend, or for its answer: an HTTP exchange, or a connection that is passed through.
+pub trait Waiter {
+    /// Ready when who waits is gone, while there is nothing to write to it.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// The deadline of whatever is waited for.
+    fn deadline(&self) -> &Deadline;
+}

@@ -1,0 +1,202 @@
+//! One line of the access log: the facts of an exchange as text.
+
+use std::time::Duration;
+
+use super::{
+    access_log::{write_json, write_quoted},
+    cache_result::CacheResult,
+    clock,
+    trace::Context,
+};
+use crate::{
+    error::{Blame, Kind},
+    fields::write_number,
+};
+
+/// The facts of one exchange that a line of the access log tells. What an exchange of layer 4 does not have is empty.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AccessLine<'a> {
+    /// The listener's name.
+    pub listener: &'a str,
+    /// The route's name.
+    pub route: Option<&'a str>,
+    /// The upstream's name.
+    pub upstream: Option<&'a str>,
+    /// The name of the backend that answered, or was asked last.
+    pub backend: Option<&'a str>,
+    /// The client's address.
+    pub client: &'a str,
+    /// The method of the request.
+    pub method: &'a str,
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// Host and port that were asked for.
+    pub host: &'a str,
+    /// Path and query.
+    pub target: &'a str,
+    /// The version of HTTP.
+    pub protocol: &'a str,
+    /// The status of the response; 499 where the client left before it.
+    pub status: u16,
+    /// Bytes of the request body that came.
+    pub bytes_in: u64,
+    /// Bytes of the response body that went out.
+    pub bytes_out: u64,
+    /// From the request's head to the end.
+    pub took: Duration,
+    /// From the request's head to the head of the backend's response.
+    pub response_time: Option<Duration>,
+    /// How often a backend was asked.
+    pub attempts: u32,
+    /// How the cache served it, where one was asked.
+    pub cache: Option<CacheResult>,
+    /// The id of the request.
+    pub request_id: &'a str,
+    /// Its place in a trace, where there is one.
+    pub trace: Option<&'a Context>,
+    /// The field User-Agent.
+    pub user_agent: Option<&'a [u8]>,
+    /// The field Referer.
+    pub referer: Option<&'a [u8]>,
+    /// The version of TLS to the client.
+    pub tls: Option<&'a str>,
+    /// What ended it, and its details for people.
+    pub error: Option<(Kind, &'a str)>,
+}
+
+impl AccessLine<'_> {
+    /// Writes the line as JSON.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        let field = |out: &mut Vec<u8>, name: &str, value: &[u8]| {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":\"");
+            write_json(value, out);
+            out.push(b'"');
+        };
+        let number = |out: &mut Vec<u8>, name: &str, value: u64| {
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":");
+            write_number(value, out);
+        };
+        out.extend_from_slice(b"{\"time\":\"");
+        clock::write_iso(out);
+        out.extend_from_slice(b"\",\"level\":\"");
+        out.extend_from_slice(self.error.map_or("info", |(kind, _)| level(kind)).as_bytes());
+        out.push(b'"');
+        field(out, "listener", self.listener.as_bytes());
+        field(out, "client", self.client.as_bytes());
+        field(out, "method", self.method.as_bytes());
+        field(out, "scheme", self.scheme.as_bytes());
+        field(out, "host", self.host.as_bytes());
+        field(out, "target", self.target.as_bytes());
+        field(out, "protocol", self.protocol.as_bytes());
+        number(out, "status", u64::from(self.status));
+        number(out, "bytes_in", self.bytes_in);
+        number(out, "bytes_out", self.bytes_out);
+        write_millis(out, ",\"duration_ms\":", self.took);
+        if let Some(time) = self.response_time {
+            write_millis(out, ",\"response_ms\":", time);
+        }
+        for (name, value) in [("route", self.route), ("upstream", self.upstream), ("backend", self.backend)] {
+            if let Some(value) = value {
+                field(out, name, value.as_bytes());
+            }
+        }
+        if self.attempts > 0 {
+            number(out, "attempts", u64::from(self.attempts));
+        }
+        if let Some(cache) = self.cache {
+            field(out, "cache", cache.name().as_bytes());
+        }
+        field(out, "request_id", self.request_id.as_bytes());
+        if let Some(trace) = self.trace {
+            out.extend_from_slice(b",\"trace_id\":\"");
+            trace.write_trace_id(out);
+            out.push(b'"');
+        }
+        for (name, value) in [("user_agent", self.user_agent), ("referer", self.referer)] {
+            if let Some(value) = value {
+                field(out, name, value);
+            }
+        }
+        if let Some(tls) = self.tls {
+            field(out, "tls", tls.as_bytes());
+        }
+        if let Some((kind, detail)) = self.error {
+            field(out, "error", kind.label().as_bytes());
+            field(out, "error_detail", detail.as_bytes());
+        }
+        out.extend_from_slice(b"}\n");
+    }
+
+    /// Writes the line in the common log format, or combined with referer and user agent.
+    pub fn write_common(&self, combined: bool, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.client.as_bytes());
+        out.extend_from_slice(b" - - [");
+        clock::write_common(out);
+        out.extend_from_slice(b"] \"");
+        write_quoted(self.method.as_bytes(), out);
+        out.push(b' ');
+        write_quoted(self.target.as_bytes(), out);
+        out.push(b' ');
+        out.extend_from_slice(self.protocol.as_bytes());
+        out.extend_from_slice(b"\" ");
+        write_number(u64::from(self.status), out);
+        out.push(b' ');
+        write_number(self.bytes_out, out);
+        if combined {
+            for value in [self.referer, self.user_agent] {
+                out.extend_from_slice(b" \"");
+                write_quoted(value.unwrap_or(b"-"), out);
+                out.push(b'"');
+            }
+        }
+        out.push(b'\n');
+    }
+}
+
+/// How loud an exchange that ended in this is in the log. What clients do wrong is theirs.
+fn level(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Malformed(_)
+        | Kind::HeadTooLarge
+        | Kind::UriTooLong
+        | Kind::BodyTooLarge
+        | Kind::HeadTimeout
+        | Kind::BodyTimeout
+        | Kind::ClientGone
+        | Kind::ClientStalled
+        | Kind::Misdirected
+        | Kind::NoRoute
+        | Kind::NotAllowed
+        | Kind::NotCached => "info",
+        Kind::NotAccepted | Kind::QueueFull | Kind::QueueTimeout | Kind::RouteTimeout | Kind::Draining => {
+            "warn"
+        }
+        Kind::NoBackend
+        | Kind::Connect
+        | Kind::ConnectTimeout
+        | Kind::Unresolved
+        | Kind::UpstreamTls
+        | Kind::Reset
+        | Kind::ResponseTimeout
+        | Kind::BadResponse(_)
+        | Kind::BodyBroken => debug_assert_upstream(kind),
+    }
+}
+
+fn debug_assert_upstream(kind: Kind) -> &'static str {
+    debug_assert_eq!(kind.blame(), Blame::Upstream);
+    "error"
+}
+
+/// Milliseconds with three digits after the point.
+fn write_millis(out: &mut Vec<u8>, name: &str, time: Duration) {
+    out.extend_from_slice(name.as_bytes());
+    write_number(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), out);
+    let micros = time.subsec_micros() % 1000;
+    let digit = |number: u32| b'0' + (number % 10) as u8;
+    out.extend_from_slice(&[b'.', digit(micros / 100), digit(micros / 10), digit(micros)]);
+}
