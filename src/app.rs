@@ -17,7 +17,7 @@ use crate::{
     cache::fill,
     config::{Config, Loaded, runtime::Workers},
     control::{Control, Loop},
-    http::cached::deliver,
+    http::writeback::deliver,
     listen::{
         activation::Activated,
         handover::Predecessor,

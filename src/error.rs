@@ -117,6 +117,9 @@ pub enum Kind {
     UpstreamTls,
     /// The backend closed or reset the connection before a whole response head.
     Reset,
+    /// The backend said that it did not process the request (RFC 9113 §8.7: REFUSED_STREAM, or above the last stream of
+    /// a GOAWAY), so that it may be repeated whatever its method.
+    Refused,
     /// The backend sent no response head within `response_timeout`.
     ResponseTimeout,
     /// The backend's response breaks the grammar of HTTP; the text says how.
@@ -151,6 +154,7 @@ impl Kind {
             | Self::Unresolved
             | Self::UpstreamTls
             | Self::Reset
+            | Self::Refused
             | Self::ResponseTimeout
             | Self::BadResponse(_)
             | Self::BodyBroken => Blame::Upstream,
@@ -186,6 +190,7 @@ impl Kind {
             Self::Unresolved => "unresolved",
             Self::UpstreamTls => "upstream_tls",
             Self::Reset => "reset",
+            Self::Refused => "refused",
             Self::ResponseTimeout => "response_timeout",
             Self::BadResponse(_) => "bad_response",
             Self::BodyBroken => "body_broken",
@@ -219,6 +224,7 @@ impl fmt::Display for Kind {
             Self::Unresolved => "the backend's name has no address",
             Self::UpstreamTls => "the TLS handshake with the backend failed",
             Self::Reset => "the backend closed the connection before it answered",
+            Self::Refused => "the backend did not process the request",
             Self::ResponseTimeout => "the backend did not answer in time",
             Self::BodyBroken => "the backend's response ended too early",
             Self::RouteTimeout => "the exchange took longer than its route allows",

@@ -26,17 +26,17 @@
 //! 4. [`http::handle::handle`]: **the table of contents of the proxy**, from here to the end.
 //! 5. [`http::normalize::normalize`]: one host, one path, one length; what is ambiguous is refused.
 //! 6. [`route::table::Table::find`]: host → path → rule.
-//! 7. [`http::edit`] and [`http::headers`]: what the route changes, and what every hop does. On a route with a cache
-//!    `http::cached` comes next: a hit ends there ([`cache::store`]), a miss is fetched once for all who ask
-//!    ([`cache::fill`]), and goes on as it does without one:
-//! 8. [`upstream::forward::forward`]: picks a backend ([`balance::Balancer::pick`]), waits for a place
-//!    where there is none ([`upstream::queue`]), sends, and tries another where that may be
-//!    ([`upstream::retry`]).
+//! 7. [`http::edit`]: what the route changes. On a route with a cache [`http::cached`] comes next: a hit ends there
+//!    ([`cache::store`]), a miss is fetched once for all who ask ([`cache::fill`]), and goes on as it does without one;
+//!    a write goes by [`http::writeback`].
+//! 8. [`upstream::forward::forward`]: has a backend picked ([`upstream::acquire`], [`balance::Balancer::pick`]), waits
+//!    for a place where there is none ([`upstream::queue`]), sends ([`upstream::request_head`]), and tries another where
+//!    that may be ([`upstream::retry`]).
 //! 9. [`upstream::pool`] or [`net::dial`]: an idle connection or a new one.
-//! 10. [`health::passive`]: how the attempt went.
-//! 11. [`http::body::relay`]: the response body on its way, block by block; what is stored or shared goes through a
-//!     fill instead, from which everyone reads.
-//! 12. [`http::handle::ActiveExchange`] is dropped: the log line, the counts, the places given back.
+//! 10. [`health::passive`]: how the attempt went. What comes back is an [`upstream::UpstreamResponse`].
+//! 11. [`http::respond`]: **the one way out**, for every response whoever made it: fields that are added, edits, head,
+//!     and the body, buffer by buffer; what is stored or shared goes through a fill, from which everyone reads.
+//! 12. `http::active::ActiveExchange` is dropped: the log line, the counts, the places given back.
 //!
 //! # From file to traffic
 //!

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The first byte; another form is another number.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 
 /// The head of a stored response.
 #[derive(Clone, Debug)]
@@ -32,6 +32,7 @@ impl DiskHead {
         out.bytes(key.text());
         out.bytes(variant.text());
         out.number(u64::from(entry.head.status));
+        out.number(u64::from(entry.head.version == Version::Http10));
         out.number(entry.date.0);
         out.number(entry.received.0);
         entry.freshness.to_words().into_iter().for_each(|word| out.number(word));
@@ -58,6 +59,7 @@ impl DiskHead {
         let begun = from.number()?;
         let (key, variant) = (Key::of_text(from.bytes()?.to_vec()), Key::of_text(from.bytes()?.to_vec()));
         let status = u16::try_from(from.number()?).ok()?;
+        let version = if from.number()? == 1 { Version::Http10 } else { Version::Http11 };
         let (date, received) = (Date(from.number()?), Date(from.number()?));
         let mut words = [0; Freshness::WORDS];
         for word in &mut words {
@@ -73,7 +75,7 @@ impl DiskHead {
             let name = std::str::from_utf8(from.bytes()?).ok()?;
             fields.push(name, from.bytes()?);
         }
-        let head = ResponseHead { status, fields: fields.compact(), version: Version::Http11 };
+        let head = ResponseHead { status, fields: fields.compact(), version };
         let entry = StoredHead { head, freshness, vary: Vary::Names(names), date, received };
         from.0.is_empty().then_some(Self { key, variant, entry, begun })
     }
@@ -157,7 +159,7 @@ mod tests {
         }
         assert!(DiskHead::decode(&[&bytes[..], b"x"].concat()).is_none());
         let mut other = bytes;
-        other[0] = 2;
+        other[0] = FORM + 1;
         assert!(DiskHead::decode(&other).is_none(), "another form");
     }
 }

@@ -38,7 +38,7 @@ pub struct Memory {
 #[derive(Clone, Debug)]
 pub enum Found {
     /// The variant that answers the request.
-    StoredResponse(Arc<StoredResponse>),
+    Stored(Arc<StoredResponse>),
     /// Nothing matches the request's fields, but something is stored; one of it is given, for its Vary.
     Vary(Arc<StoredResponse>),
     /// Nothing is stored.

@@ -41,6 +41,7 @@ mod shard;
 pub mod status;
 pub mod storable;
 pub mod store;
+pub mod stored;
 pub mod stored_head;
 pub mod stored_response;
 pub mod structured_fields;

@@ -107,7 +107,7 @@ impl Shard {
 
     pub(super) fn find(&mut self, key: &Key, request: &Fields) -> Found {
         let found = self.peek(key, request);
-        if let Found::StoredResponse(object) = &found {
+        if let Found::Stored(object) = &found {
             self.evictor.touch(object.id());
         }
         found
@@ -124,7 +124,7 @@ impl Shard {
                 .and_then(|at| objects.get(at)),
         };
         match chosen {
-            Some(object) => Found::StoredResponse(object.clone()),
+            Some(object) => Found::Stored(object.clone()),
             None => Found::Vary(first.clone()),
         }
     }

@@ -111,7 +111,6 @@ pub fn waiting(request: &Fields, times: Times) -> StoredHead {
     let mut head = ResponseHead { status: 200, ..ResponseHead::default() };
     copy(request, &OF_REQUEST, &mut head.fields);
     head.fields.push("Cache-Control", b"no-store");
-    head.fields.push("Via", b"1.1 pointsman");
     StoredHead::checked(&RequestHead::default(), head, &Policy::default(), times).0
 }
 

@@ -113,8 +113,8 @@ impl Exchange {
     /// Takes what became of a fork: its response, and who was asked for it.
     pub fn absorb(&mut self, fork: &mut Self) {
         std::mem::swap(&mut self.response, &mut fork.response);
-        self.backend = fork.backend;
-        self.attempts = fork.attempts;
+        self.backend = fork.backend.or(self.backend);
+        self.attempts += fork.attempts;
         self.response_time = fork.response_time;
         self.recording = fork.recording.take();
         self.trace = fork.trace.take();

@@ -16,7 +16,7 @@ use crate::{
     },
     exchange::Exchange,
     h1::{Framing, Method},
-    http::cached,
+    http::{cache_key, cached},
     runtime::Route,
     telemetry::clock,
 };
@@ -69,10 +69,10 @@ pub(super) fn explain(
     let usage = Use::of(&exchange.request, framing);
     let is_read = !is_upgrade && matches!(usage, Use::Read | Use::ReadAndStore);
     let control = RequestControl::of(&exchange.request.fields);
-    let key = is_read.then(|| cached::key(route, cache, exchange));
+    let key = is_read.then(|| cache_key::key(route, cache, exchange));
     let (word, why) = if is_upgrade { ("tunnel", "a tunnel passes it by") } else { told(usage, exchange) };
     let apart = match &key {
-        Some(key) => cached::apart(cache, &control, exchange, key),
+        Some(key) => cached::uncollapsed_reason(cache, &control, exchange, key),
         None => Some("it does not use the cache"),
     };
     let stored = key
@@ -124,7 +124,7 @@ fn stored(cache: &Cache, key: &Key, control: &RequestControl, exchange: &Exchang
         }
         Found::Nothing => missing(Forward::UriMiss, "nothing is stored for this key"),
         Found::Vary(_) => missing(Forward::VaryMiss, "no stored variant is for these fields"),
-        Found::StoredResponse(object) => {
+        Found::Stored(object) => {
             let now = Date(clock::unix_millis() / 1000);
             let (result, forward, why) = judged(&object, control, now);
             let freshness = object.freshness();

@@ -13,11 +13,7 @@ use crate::{
     error::Kind,
     exchange::{Exchange, Peer, TlsFacts},
     h1::{Framing, HeadError, Scan},
-    http::{
-        edit,
-        headers::{self, UpstreamHead},
-        normalize, proxy, respond,
-    },
+    http::{context::RequestPlan, edit, normalize, proxy, respond},
     route::{conf::HeaderEditConf, matcher::Facts, table::StepVerdict},
     runtime::{Action, Listener, Route, Snapshot},
 };
@@ -289,13 +285,13 @@ fn told(
 
 /// The head as a backend gets it.
 fn head(route: &Route, exchange: &Exchange, framing: Framing, is_upgrade: bool) -> Vec<String> {
-    let (host, target) = edit::rewritten(exchange, route.rewrite.as_ref());
-    let forwarded = route.forwarded;
-    let expects_continue = framing != Framing::None && proxy::expects_continue(exchange);
-    let upward =
-        UpstreamHead { framing, host: &host, target: &target, is_upgrade, expects_continue, forwarded };
+    let has_body = framing != Framing::None;
+    let plan = RequestPlan { framing, has_body, is_upgrade };
+    let expects_continue = has_body && proxy::expects_continue(exchange);
+    // A request names a host, so that no upstream's name takes its place.
+    let upstream_head = proxy::upstream_head(route, "", plan, expects_continue, exchange);
     let mut head = Vec::new();
-    headers::write_request(exchange, &upward, &mut head);
+    upstream_head.write_http1(exchange, &mut head);
     let head = String::from_utf8_lossy(&head);
     head.split("\r\n").filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }

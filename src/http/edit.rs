@@ -1,8 +1,6 @@
 //! What a route changes of requests and responses: fields, host and path, and the location of a
 //! redirect.
 
-use std::borrow::Cow;
-
 use crate::{
     exchange::Exchange,
     fields::Fields,
@@ -16,22 +14,20 @@ pub fn edit(fields: &mut Fields, edits: &HeaderEditConf) {
     edits.add.iter().for_each(|(name, value)| fields.push(name, value.as_bytes()));
 }
 
-/// Host and target as they go upstream.
+/// Host and target that go upstream in the place of the client's, where a route changes them.
 pub fn rewritten<'a>(
-    exchange: &'a Exchange,
+    exchange: &Exchange,
     rewrite: Option<&'a RewriteConf>,
-) -> (Cow<'a, str>, Cow<'a, str>) {
-    let Some(rewrite) = rewrite else {
-        return (Cow::Borrowed(&exchange.authority), Cow::Borrowed(&exchange.request.target));
-    };
-    let host = if rewrite.host.is_empty() { &exchange.authority } else { &rewrite.host };
+) -> (Option<&'a str>, Option<String>) {
+    let Some(rewrite) = rewrite else { return (None, None) };
+    let host = (!rewrite.host.is_empty()).then_some(&*rewrite.host);
     let path = if rewrite.path.is_empty() {
         stripped(exchange.path(), &rewrite.strip_prefix)
     } else {
         rewrite.path.clone()
     };
     let query = exchange.request.target.get(exchange.path_length..).unwrap_or_default();
-    (Cow::Borrowed(host), Cow::Owned(path + query))
+    (host, Some(path + query))
 }
 
 /// The path without a prefix of whole segments.

@@ -13,7 +13,11 @@ use std::{
 
 use tokio::io::AsyncWrite;
 
-use super::handle::{self, ActiveExchange, End, Tunnel};
+use super::{
+    active::ActiveExchange,
+    handle::{self, End},
+    upgrade::Tunnel,
+};
 use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange, Peer},

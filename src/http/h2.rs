@@ -23,8 +23,9 @@ use http::{HeaderName, HeaderValue, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
+    active::ActiveExchange,
     h1::Connection,
-    handle::{self, ActiveExchange, End},
+    handle::{self, End},
 };
 use crate::{
     error::{Kind, ProxyError, Result},

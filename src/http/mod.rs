@@ -1,14 +1,20 @@
 //! HTTP towards clients, and THE request path ([`handle`]).
 
-pub mod body;
+mod active;
+pub mod cache_key;
 pub mod cached;
+pub(crate) mod context;
+mod detached;
 pub mod edit;
 pub mod h1;
 pub mod h2;
 pub mod handle;
-pub mod headers;
+mod interims;
+mod misleading;
 pub mod normalize;
 pub(crate) mod proxy;
 pub mod respond;
+mod routing;
 mod trace;
 pub mod upgrade;
+pub mod writeback;

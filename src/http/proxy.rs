@@ -1,170 +1,129 @@
 //! A request on its way to a backend, and the response on its way back.
 //!
 //! Previous stop: `http::handle`, which found the route, or `http::cached`, which found nothing stored. Next stop:
-//! `upstream::forward`, then `http::body`.
-
-use std::rc::Rc;
+//! `upstream::forward`, then `http::respond`.
 
 use super::{
-    body, edit,
-    handle::Outcome,
-    headers::{self, UpstreamHead},
+    context::{RequestPlan, RouteContext},
+    edit,
+    respond::{self, Reply, Source},
 };
 use crate::{
+    cache::status::CacheStatus,
     error::{Kind, Result},
     exchange::{Downstream, Exchange},
     fields::{Known, list},
     h1::{Framing, Method},
-    moment::Moment,
-    runtime::{Listener, Route},
+    runtime::Route,
     upstream::{
-        WorkerUpstream, affinity,
-        forward::{ForwardRequest, UpstreamResponse, forward},
-        upload::Upload,
+        Upstream, UpstreamResponse, acquire::Acquire, affinity, forward::forward,
+        forward_request::ForwardRequest, request_head::UpstreamHead, upload::Upload,
     },
 };
 
-/// Where a request goes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RouteContext<'a> {
-    /// What it came over.
-    pub(super) listener: &'a Listener,
-    /// The route that took it.
-    pub(super) route: &'a Route,
-    /// The upstream.
-    pub(super) group: &'a Rc<WorkerUpstream>,
-}
-
-/// How a request goes upstream.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RequestPlan {
-    /// How its body is framed there.
-    pub(super) framing: Framing,
-    /// Whether there is one.
-    pub(super) has_body: bool,
-    /// Whether it asks for a tunnel.
-    pub(super) is_upgrade: bool,
-}
-
-impl RouteContext<'_> {
-    /// When the whole exchange must be over.
-    pub(super) fn end(&self, exchange: &Exchange) -> Option<Moment> {
-        let timeout = self.route.timeout;
-        (!timeout.is_zero()).then(|| exchange.started.plus(timeout))
-    }
-
-    /// How long the response may stand still.
-    pub(super) fn patience(&self, exchange: &Exchange) -> body::Patience {
-        let client = self.listener.conf.timeouts.idle;
-        body::Patience { idle: self.route.tunnel_idle, client, end: self.end(exchange) }
-    }
+/// A backend's answer to a request: its head is in the exchange.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// What is to come of it.
+    pub(super) response: UpstreamResponse,
+    /// The Set-Cookie that binds the client to the backend that answered, where it is not bound to that one already.
+    pub(super) affinity: Option<String>,
 }
 
 /// Refuses what may not go on, and edits the request as the route has it.
 pub(super) fn prepare<D: Downstream>(
-    way: &RouteContext<'_>,
+    context: &RouteContext<'_>,
     framing: Framing,
     exchange: &mut Exchange,
     client: &D,
 ) -> Result<RequestPlan> {
-    let (framing, has_body) = upward_framing(exchange, framing, client);
-    let limit = way.listener.conf.limits.body_bytes.0;
+    let (framing, has_body) = upstream_framing(exchange, framing, client);
+    let limit = context.listener.conf.limits.body_bytes.0;
     if matches!(framing, Framing::Length(length) if limit > 0 && length > limit) {
         return Err(Kind::BodyTooLarge.into());
     }
-    let is_upgrade = wants_tunnel(way.route, exchange)?;
-    if let Some(edits) = &way.route.request_headers {
+    let is_upgrade = wants_tunnel(context.route, exchange)?;
+    if let Some(edits) = &context.route.request_headers {
         edit::edit(&mut exchange.request.fields, edits);
     }
     Ok(RequestPlan { framing, has_body, is_upgrade })
 }
 
-/// Sends the request to a backend, and its response to the client.
-pub(super) async fn pass<D: Downstream>(
-    way: &RouteContext<'_>,
-    onward: RequestPlan,
+/// Sends the request to a backend, and its response to the client. Gives the response where it became a tunnel.
+pub(super) async fn proxy<D: Downstream>(
+    context: &RouteContext<'_>,
+    plan: RequestPlan,
     exchange: &mut Exchange,
     client: &mut D,
-) -> Result<Outcome> {
-    let (live, sticky) = ask(way, onward, exchange, client).await?;
-    let is_tunnel = onward.is_upgrade && is_switched(exchange);
-    headers::pass_response(&mut exchange.response, is_tunnel);
-    if is_tunnel {
-        finish_head(way, sticky, exchange);
-        client.begin(&exchange.response, false, None)?;
-        return Ok(Outcome::Tunnel(Box::new(live), way.route.tunnel_idle));
+) -> Result<Option<UpstreamResponse>> {
+    let answer = ask(context, plan, exchange, client).await?;
+    if answer.response.is_tunnel() {
+        let reply = Reply { affinity: answer.affinity, ..Reply::on(context.route) };
+        respond::begin(&reply, None, exchange, client)?;
+        return Ok(Some(answer.response));
     }
-    deliver(way, live, sticky, exchange, client).await
+    deliver(context, answer, None, exchange, client).await.map(|()| None)
 }
 
-/// Sends the request to a backend and gives its response's head in `exchange.response`; and the backend that a
-/// cookie of the client named.
+/// Sends the request to a backend and gives its answer, whose head is in `exchange.response`.
 pub(super) async fn ask<D: Downstream>(
-    way: &RouteContext<'_>,
-    RequestPlan { framing, has_body, is_upgrade }: RequestPlan,
+    context: &RouteContext<'_>,
+    plan: RequestPlan,
     exchange: &mut Exchange,
     client: &mut D,
-) -> Result<(UpstreamResponse, Option<usize>)> {
-    let RouteContext { listener, route, group } = *way;
-    let expects_continue = has_body && expects_continue(exchange);
-    let write_head = |exchange: &Exchange, out: &mut Vec<u8>| {
-        let (host, target) = edit::rewritten(exchange, route.rewrite.as_ref());
-        // HTTP/1.0 need not name a host; HTTP/1.1 must, and backends insist on one that is not empty.
-        let host = if host.is_empty() { group.upstream.conf.name.as_str().into() } else { host };
-        let forwarded = route.forwarded;
-        let upward =
-            UpstreamHead { framing, host: &host, target: &target, is_upgrade, expects_continue, forwarded };
-        headers::write_request(exchange, &upward, out);
-    };
+) -> Result<Answer> {
+    let RouteContext { listener, route, group } = *context;
+    let conf = &group.upstream.conf;
+    let expects_continue = plan.has_body && expects_continue(exchange);
+    let head = upstream_head(route, &conf.name, plan, expects_continue, exchange);
     let limit = listener.conf.limits.body_bytes.0;
-    let replay = usize::try_from(group.upstream.conf.retry.replay_bytes.0).unwrap_or(usize::MAX);
+    let replay = usize::try_from(conf.retry.replay_bytes.0).unwrap_or(usize::MAX);
     let sticky = affinity::sticky(&group.upstream, exchange);
-    let order = ForwardRequest {
-        group,
-        write_head: &write_head,
-        expects_continue,
-        upload: Upload::new(has_body, framing == Framing::Chunked, limit, replay),
-        key: affinity::key(&group.upstream, exchange),
-        sticky,
-        end: way.end(exchange),
+    let key = affinity::key(&group.upstream, exchange);
+    let request = ForwardRequest {
+        target: Acquire { group, key, sticky, end: context.end(exchange) },
+        head,
+        upload: Upload::new(plan.has_body, plan.framing == Framing::Chunked, limit, replay),
         body_timeout: listener.conf.timeouts.body,
     };
-    Ok((forward(order, exchange, client).await?, sticky))
+    let response = forward(request, exchange, client).await?;
+    Ok(Answer { response, affinity: bind(&group.upstream, exchange, sticky) })
 }
 
-/// Sends a response whose head has come, and went through [`headers::pass_response`], to the client.
+/// The head of a request as its route sends it to an upstream of this name.
+pub(crate) fn upstream_head<'a>(
+    route: &'a Route,
+    upstream: &'a str,
+    plan: RequestPlan,
+    expects_continue: bool,
+    exchange: &Exchange,
+) -> UpstreamHead<'a> {
+    let (host, target) = edit::rewritten(exchange, route.rewrite.as_ref());
+    let RequestPlan { framing, is_upgrade, .. } = plan;
+    let forwarded = route.forwarded;
+    UpstreamHead { framing, host, default_host: upstream, target, is_upgrade, expects_continue, forwarded }
+}
+
+/// Sends a backend's answer to the client.
 pub(super) async fn deliver<D: Downstream>(
-    way: &RouteContext<'_>,
-    live: UpstreamResponse,
-    sticky: Option<usize>,
+    context: &RouteContext<'_>,
+    answer: Answer,
+    cache_status: Option<CacheStatus>,
     exchange: &mut Exchange,
     client: &mut D,
-) -> Result<Outcome> {
-    finish_head(way, sticky, exchange);
+) -> Result<()> {
     if exchange.response.status == 101 {
         return Err(Kind::BadResponse("101 to a request that asked for no upgrade").into());
     }
-    let patience = way.patience(exchange);
-    body::relay(live, exchange, client, patience).await?;
-    Ok(Outcome::Complete)
+    let Answer { response, affinity } = answer;
+    let reply = Reply { affinity, cache_status, ..Reply::on(context.route) };
+    let patience = context.patience(exchange);
+    respond::send(&reply, Source::Upstream(response), patience, exchange, client).await
 }
 
-/// What of a response's head is for this client.
-fn finish_head(way: &RouteContext<'_>, sticky: Option<usize>, exchange: &mut Exchange) {
-    bind(&way.group.upstream, exchange, sticky);
-    edit_response(way, exchange);
-}
-
-/// Edits a response's head as the route has it.
-pub(super) fn edit_response(way: &RouteContext<'_>, exchange: &mut Exchange) {
-    if let Some(edits) = &way.route.response_headers {
-        edit::edit(&mut exchange.response.fields, edits);
-    }
-}
-
-/// How the body goes upstream, and whether there is one. HTTP/2 says by the stream whether there is a
-/// body, and its length only if the client wrote Content-Length.
-fn upward_framing<D: Downstream>(exchange: &Exchange, framing: Framing, client: &D) -> (Framing, bool) {
+/// How the body goes upstream, and whether there is one. A stream of HTTP/2 says by itself whether there is a body, and
+/// its length only if the client wrote Content-Length.
+fn upstream_framing<D: Downstream>(exchange: &Exchange, framing: Framing, client: &D) -> (Framing, bool) {
     if !exchange.version.has_streams() {
         return (framing, framing != Framing::None);
     }
@@ -179,9 +138,9 @@ fn upward_framing<D: Downstream>(exchange: &Exchange, framing: Framing, client: 
 
 /// Whether the client asks for a tunnel, by Upgrade or CONNECT, and may have it.
 pub(crate) fn wants_tunnel(route: &Route, exchange: &Exchange) -> Result<bool> {
+    let has_streams = exchange.version.has_streams();
     if exchange.request.method == Method::Connect {
-        let is_allowed = route.allows_connect && !exchange.version.has_streams();
-        return if is_allowed { Ok(true) } else { Err(Kind::NotAllowed.into()) };
+        return if route.allows_connect && !has_streams { Ok(true) } else { Err(Kind::NotAllowed.into()) };
     }
     let fields = &exchange.request.fields;
     let asks = fields.has(Known::Upgrade)
@@ -189,29 +148,18 @@ pub(crate) fn wants_tunnel(route: &Route, exchange: &Exchange) -> Result<bool> {
     let is_websocket =
         || list(fields.all_known(Known::Upgrade)).any(|name| name.eq_ignore_ascii_case(b"websocket"));
     // Any other protocol may be declined by ignoring it (RFC 9110 §7.8).
-    Ok(asks && route.allows_websocket && !exchange.version.has_streams() && is_websocket())
-}
-
-fn is_switched(exchange: &Exchange) -> bool {
-    match exchange.request.method {
-        Method::Connect => (200..300).contains(&exchange.response.status),
-        _ => exchange.response.status == 101,
-    }
+    Ok(asks && route.allows_websocket && !has_streams && is_websocket())
 }
 
 pub(crate) fn expects_continue(exchange: &Exchange) -> bool {
     exchange.request.fields.all_known(Known::Expect).any(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Binds the client to the backend that answered, where the upstream is sticky and it was not bound
-/// to that one already.
-fn bind(upstream: &crate::upstream::Upstream, exchange: &mut Exchange, sticky: Option<usize>) {
+/// What binds the client to the backend that answered, where the upstream is sticky and it was not bound to that one
+/// already.
+fn bind(upstream: &Upstream, exchange: &Exchange, sticky: Option<usize>) -> Option<String> {
     if upstream.conf.sticky.is_none() || exchange.backend == sticky {
-        return;
+        return None;
     }
-    let is_tls = exchange.peer.tls.is_some();
-    let cookie = exchange.backend.and_then(|index| affinity::set_cookie(upstream, index, is_tls));
-    if let Some(cookie) = cookie {
-        exchange.response.fields.push_known(Known::SetCookie, cookie.as_bytes());
-    }
+    affinity::set_cookie(upstream, exchange.backend?, exchange.peer.tls.is_some())
 }

@@ -10,6 +10,7 @@ pub mod hyper_io;
 pub mod proxy_protocol;
 pub mod stream;
 pub mod timer;
+pub mod tunnel;
 pub mod waiter;
 
 pub use body_writer::BodyWriter;

@@ -328,7 +328,7 @@ fn action(conf: &RouteConf, find: &dyn Fn(&str) -> Result<usize, String>) -> Res
         }
         route_conf::Action::Respond(respond) => Action::Respond {
             status: respond.status,
-            body: respond.body.as_bytes().into(),
+            body: respond.body.clone().into(),
             content_type: respond.content_type.clone(),
         },
     })

@@ -7,6 +7,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use ipnet::IpNet;
 
 use super::registry::{ListenerId, ListenerShared};
@@ -134,7 +135,7 @@ pub enum Action {
         /// The status.
         status: u16,
         /// The body.
-        body: Arc<[u8]>,
+        body: Bytes,
         /// Its media type.
         content_type: String,
     },

@@ -181,6 +181,7 @@ fn level(kind: Kind) -> &'static str {
         | Kind::Unresolved
         | Kind::UpstreamTls
         | Kind::Reset
+        | Kind::Refused
         | Kind::ResponseTimeout
         | Kind::BadResponse(_)
         | Kind::BodyBroken => debug_assert_upstream(kind),

@@ -1,36 +1,28 @@
-//! One attempt to have a backend answer: pick → permit → connect → send → response head.
+//! One attempt to have a backend answer over HTTP/1.1: connect → send → response head.
 //!
 //! Previous stop: `upstream::forward`, which decides whether another attempt follows.
 
 use std::{
     error::Error,
     future::poll_fn,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use super::{
-    Permit,
-    conf::WhenAllDown,
-    forward::{ForwardRequest, UpstreamResponse},
-    upload::{Upload, Waiting},
-    verdict,
-};
+use super::{Permit, forward_request::ForwardRequest, response::Answered, upload::Waiting, verdict};
 use crate::{
-    backend::Backend,
     balance,
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
     fields::Known,
-    h1::{Framing, HeadError, HeadLimits, ResponseHead, Scan, framing::keeps_alive},
+    h1::{Framing, HeadError, HeadLimits, Method, ResponseHead, Scan, framing::keeps_alive},
     moment::Moment,
-    net::{BodyReader, Deadline, Http1Stream, dial},
+    net::{BodyReader, Buffer, Deadline, Http1Stream, dial},
 };
 
 /// The attempts of one exchange; one is made at a time.
 pub(super) struct Attempt<'a> {
-    pub(super) order: ForwardRequest<'a>,
+    pub(super) request: ForwardRequest<'a>,
     /// Backends that failed already.
     pub(super) tried: Vec<usize>,
     /// An interim response went to the client, after which nothing is tried again.
@@ -46,101 +38,7 @@ struct Progress {
     continue_at: Option<Moment>,
 }
 
-/// A connection that a response head came over.
-pub(super) struct Answer {
-    wire: Http1Stream,
-    incoming: BodyReader,
-    is_reusable: bool,
-}
-
-impl Answer {
-    pub(super) fn into_live(self, permit: Permit, upload: Upload) -> UpstreamResponse {
-        let Self { wire, incoming, is_reusable } = self;
-        UpstreamResponse { permit, wire, incoming, upload, is_reusable }
-    }
-}
-
 impl Attempt<'_> {
-    /// A place at a backend, at once or after waiting in the queue.
-    pub(super) async fn pick<D: Downstream>(&self, client: &mut D) -> Result<Permit> {
-        let group = self.order.group;
-        let now = Moment::now();
-        let upstream = &group.upstream;
-        // Who comes later does not overtake those who wait.
-        if upstream.queue.is_empty()
-            && let Some(permit) = self.try_pick(now)
-        {
-            return Ok(permit);
-        }
-        let are_all_down = !upstream.backends.iter().any(|backend| backend.is_healthy(now));
-        if are_all_down {
-            let use_all = upstream.conf.when_all_down == WhenAllDown::UseAll;
-            let pick = || group.pick_despite_health(self.order.key, &self.tried, now);
-            let any = use_all.then(pick).flatten();
-            return any.ok_or_else(|| Kind::NoBackend.into());
-        }
-        let is_full = |backend: &Arc<Backend>| backend.is_healthy(now) && backend.is_full();
-        if upstream.queue.is_empty() && !upstream.backends.iter().any(is_full) {
-            return Err(Kind::NoBackend.into());
-        }
-        self.wait(client, now).await
-    }
-
-    fn try_pick(&self, now: Moment) -> Option<Permit> {
-        let ForwardRequest { group, key, sticky, .. } = self.order;
-        let sticky = sticky.filter(|_| self.tried.is_empty());
-        if let Some(permit) = sticky.and_then(|index| group.pick_index(index, now)) {
-            return Some(permit);
-        }
-        group.pick(key, &self.tried, now)
-    }
-
-    async fn wait<D: Downstream>(&self, client: &mut D, now: Moment) -> Result<Permit> {
-        let upstream = &self.order.group.upstream;
-        let end = now.plus(upstream.conf.queue.timeout);
-        client.deadline().at(self.order.end.map_or(end, |total| total.min(end)));
-        let mut again = false;
-        loop {
-            let Some(place) = upstream.queue.join(again) else { return Err(Kind::QueueFull.into()) };
-            // A place may have become free while we joined.
-            if place.is_first()
-                && let Some(permit) = self.try_pick(Moment::now())
-            {
-                // Called meanwhile, it passes the call on by leaving.
-                drop(place);
-                self.call_next();
-                return Ok(permit);
-            }
-            poll_fn(|cx| {
-                if place.poll_called(cx).is_ready() {
-                    return Poll::Ready(Ok(()));
-                }
-                if client.poll_gone(cx).is_ready() {
-                    return Poll::Ready(Err(Kind::ClientGone));
-                }
-                client.deadline().poll_elapsed(cx).map(|()| Err(Kind::QueueTimeout))
-            })
-            .await?;
-            place.served();
-            if let Some(permit) = self.try_pick(Moment::now()) {
-                // Several places may have become free; the next one looks for itself.
-                self.call_next();
-                return Ok(permit);
-            }
-            again = true;
-        }
-    }
-
-    /// Calls the next in the queue if there still is a place. Called for nothing, it would be out of the queue until
-    /// it stands at the front again, and be overtaken meanwhile.
-    fn call_next(&self) {
-        let upstream = &self.order.group.upstream;
-        let now = Moment::now();
-        if upstream.backends.iter().any(|backend| backend.is_available(now) && !backend.is_full()) {
-            upstream.queue.call_next();
-        }
-    }
-
     /// One attempt. A kept connection that the backend had closed already is replaced by a new one,
     /// once, and that is no failure of the backend: the two closed and sent at the same time.
     pub(super) async fn run<D: Downstream>(
@@ -148,16 +46,17 @@ impl Attempt<'_> {
         permit: &Permit,
         exchange: &mut Exchange,
         client: &mut D,
-    ) -> Result<Answer> {
+    ) -> Result<Answered> {
         if let Some(wire) = permit.reuse(Moment::now()) {
             match self.exchange(wire, exchange, client).await {
                 Err(error) if error.kind() == Kind::Reset && self.may_replace(exchange) => {
-                    self.order.upload.begin_again();
+                    self.request.upload.begin_again();
                 }
                 result => return result,
             }
         }
-        let wire = self.connect(permit, exchange, client).await?;
+        let stream = self.request.target.dial(permit, &exchange.host, client).await?;
+        let wire = Http1Stream::new(stream, Buffer::default());
         let result = self.exchange(wire, exchange, client).await;
         result.map_err(|error| {
             // Only on a new connection is it the handshake that failed.
@@ -168,31 +67,9 @@ impl Attempt<'_> {
     }
 
     fn may_replace(&self, exchange: &Exchange) -> bool {
-        let upload = &self.order.upload;
+        let upload = &self.request.upload;
         let is_safe = exchange.request.method.is_idempotent() || upload.bytes == 0;
         is_safe && upload.is_replayable() && !self.is_interim_sent
-    }
-
-    async fn connect<D: Downstream>(
-        &self,
-        permit: &Permit,
-        exchange: &Exchange,
-        client: &mut D,
-    ) -> Result<Http1Stream> {
-        let within = Moment::now().plus(self.order.group.upstream.conf.connect_timeout);
-        client.deadline().at(self.order.end.map_or(within, |end| end.min(within)));
-        let mut dial = std::pin::pin!(permit.dial(&exchange.host));
-        poll_fn(|cx| {
-            if let Poll::Ready(result) = dial.as_mut().poll(cx) {
-                return Poll::Ready(result);
-            }
-            if client.deadline().poll_elapsed(cx).is_ready() {
-                return Poll::Ready(Err(self.elapsed(Kind::ConnectTimeout).into()));
-            }
-            // A client that leaves meanwhile is noticed when it is written to.
-            Poll::Pending
-        })
-        .await
     }
 
     /// Sends the request over `wire` and reads the response head.
@@ -201,23 +78,24 @@ impl Attempt<'_> {
         mut wire: Http1Stream,
         exchange: &mut Exchange,
         client: &mut D,
-    ) -> Result<Answer> {
+    ) -> Result<Answered> {
         wire.output().reserve(1024);
-        (self.order.write_head)(exchange, wire.output());
-        let is_waiting_for_100 = self.order.expects_continue && !client.has_body_bytes();
+        self.request.head.write_http1(exchange, wire.output());
+        let is_waiting_for_100 = self.request.head.expects_continue && !client.has_body_bytes();
         let mut progress = Progress {
             scan: Scan::default(),
             waited_for: None,
             continue_at: is_waiting_for_100.then(|| Moment::now().plus(CONTINUE_PATIENCE)),
         };
         poll_fn(|cx| self.poll_response(cx, &mut wire, exchange, client, &mut progress)).await?;
-        let incoming = Framing::of_response(&exchange.response, &exchange.request.method)
+        let reader = Framing::of_response(&exchange.response, &exchange.request.method)
             .map(BodyReader::new)
             .map_err(|what| ProxyError::new(Kind::BadResponse(what)))?;
         let is_reusable = keeps_alive(exchange.response.version, &exchange.response.fields)
-            && !matches!(incoming, BodyReader::UntilClose)
+            && !matches!(reader, BodyReader::UntilClose)
             && exchange.response.status != 101;
-        Ok(Answer { wire, incoming, is_reusable })
+        let is_tunnel = self.request.head.is_upgrade && is_switched(exchange);
+        Ok(Answered { stream: wire, reader, is_reusable, is_tunnel })
     }
 
     /// Ready with a final response head. The request body goes up meanwhile.
@@ -231,7 +109,7 @@ impl Attempt<'_> {
     ) -> Poll<Result<()>> {
         loop {
             let waiting = match progress.continue_at {
-                None => self.order.upload.poll(cx, client, wire)?,
+                None => self.request.upload.poll(cx, client, wire)?,
                 Some(_) => Waiting::Client,
             };
             // A backend that takes no more may have answered already: reading tells.
@@ -248,10 +126,10 @@ impl Attempt<'_> {
                 }
                 Poll::Pending => {}
             }
-            if self.order.upload.is_sent() && client.poll_gone(cx).is_ready() {
+            if self.request.upload.is_sent() && client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Kind::ClientGone.into()));
             }
-            let now_waited_for = (waiting, self.order.upload.bytes);
+            let now_waited_for = (waiting, self.request.upload.bytes);
             if progress.waited_for != Some(now_waited_for) {
                 progress.waited_for = Some(now_waited_for);
                 self.set_deadline(client.deadline(), waiting, progress.continue_at);
@@ -267,23 +145,19 @@ impl Attempt<'_> {
                 continue;
             }
             let kind = if waiting == Waiting::Client { Kind::BodyTimeout } else { Kind::ResponseTimeout };
-            return Poll::Ready(Err(self.elapsed(kind).into()));
+            return Poll::Ready(Err(self.request.target.elapsed(kind).into()));
         }
     }
 
     fn set_deadline(&self, deadline: &Deadline, waiting: Waiting, continue_at: Option<Moment>) {
         let now = Moment::now();
         let at = match waiting {
-            Waiting::Client => continue_at.unwrap_or_else(|| now.plus(self.order.body_timeout)),
-            Waiting::Nothing | Waiting::Backend => now.plus(self.order.group.upstream.conf.response_timeout),
+            Waiting::Client => continue_at.unwrap_or_else(|| now.plus(self.request.body_timeout)),
+            Waiting::Nothing | Waiting::Backend => {
+                now.plus(self.request.target.group.upstream.conf.response_timeout)
+            }
         };
-        deadline.at(self.order.end.map_or(at, |end| end.min(at)));
-    }
-
-    /// What a deadline that elapsed means: the route's, if that has come, else what was waited for.
-    fn elapsed(&self, kind: Kind) -> Kind {
-        let is_over = self.order.end.is_some_and(|end| end <= Moment::now());
-        if is_over { Kind::RouteTimeout } else { kind }
+        deadline.at(self.request.target.end.map_or(at, |end| end.min(at)));
     }
 
     fn pass_interim<D: Downstream>(
@@ -316,12 +190,12 @@ impl Attempt<'_> {
     pub(super) fn observe(
         &self,
         permit: &Permit,
-        result: &Result<Answer>,
+        result: &Result<Answered>,
         exchange: &Exchange,
         elapsed: Duration,
         now: Moment,
     ) {
-        let group = self.order.group;
+        let group = self.request.target.group;
         let index = permit.index();
         let (verdict, outcome) = match result {
             Ok(_) => verdict::of_status(exchange.response.status),
@@ -337,6 +211,14 @@ impl Attempt<'_> {
             });
         }
         group.record_health(index, verdict, now);
+    }
+}
+
+/// Whether the backend took the protocol that was asked for, by Upgrade or CONNECT.
+fn is_switched(exchange: &Exchange) -> bool {
+    match exchange.request.method {
+        Method::Connect => (200..300).contains(&exchange.response.status),
+        _ => exchange.response.status == 101,
     }
 }
 

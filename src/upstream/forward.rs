@@ -1,64 +1,29 @@
 //! Sending a request to a backend, and to another when that fails: pick → permit → connect → send →
 //! response head. One future, inside the exchange's own; no task, no channel.
 
-use std::{rc::Rc, time::Duration};
-
-use super::{Permit, WorkerUpstream, attempt::Attempt, retry::is_retryable, upload::Upload};
+use super::{
+    attempt::Attempt, forward_request::ForwardRequest, response::UpstreamResponse, retry::is_retryable,
+};
 use crate::{
-    error::Result,
+    error::{Kind, Result},
     exchange::{Downstream, Exchange},
     moment::Moment,
-    net::{BodyReader, Http1Stream},
 };
-
-/// What of the request goes upstream.
-pub struct ForwardRequest<'a> {
-    /// The upstream.
-    pub group: &'a Rc<WorkerUpstream>,
-    /// Writes the whole request head, its blank line included.
-    pub write_head: &'a dyn Fn(&Exchange, &mut Vec<u8>),
-    /// Whether the client waits for a 100 before it sends the body.
-    pub expects_continue: bool,
-    /// The body.
-    pub upload: Upload,
-    /// What the policy hashes on.
-    pub key: u64,
-    /// The backend that a sticky cookie names.
-    pub sticky: Option<usize>,
-    /// When the whole exchange must be over.
-    pub end: Option<Moment>,
-    /// How long the client may pause in its body.
-    pub body_timeout: Duration,
-}
-
-/// A response whose head has come, and whose body is to come.
-#[derive(Debug)]
-pub struct UpstreamResponse {
-    /// The place at the backend.
-    pub permit: Permit,
-    /// The connection.
-    pub wire: Http1Stream,
-    /// Where reading the body stands.
-    pub incoming: BodyReader,
-    /// What is left of the request body.
-    pub upload: Upload,
-    /// Whether the connection may be used again once both bodies are through.
-    pub is_reusable: bool,
-}
 
 /// Brings the request to a backend and gives its response head in `exchange.response`.
 ///
 /// Nothing was sent to the client when this fails, save interim responses.
 pub async fn forward<D: Downstream>(
-    order: ForwardRequest<'_>,
+    request: ForwardRequest<'_>,
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<UpstreamResponse> {
-    let ForwardRequest { group, end, .. } = order;
-    let mut attempt = Attempt { order, tried: Vec::new(), is_interim_sent: false };
+    let target = request.target;
+    let (group, end) = (target.group, target.end);
+    let mut attempt = Attempt { request, tried: Vec::new(), is_interim_sent: false };
     group.on_request(exchange.started);
     loop {
-        let permit = attempt.pick(client).await?;
+        let permit = target.pick(&attempt.tried, client).await?;
         let begun = Moment::now();
         exchange.begin_attempt(permit.index(), begun);
         let result = attempt.run(&permit, exchange, client).await;
@@ -74,15 +39,18 @@ pub async fn forward<D: Downstream>(
         let conf = &group.upstream.conf.retry;
         let again = is_retryable(conf, end_of_attempt, &exchange.request.method, exchange.attempts)
             && !attempt.is_interim_sent
-            && attempt.order.upload.is_replayable()
+            && attempt.request.upload.is_replayable()
             && end.is_none_or(|end| now < end)
-            && group.may_retry(now);
+            // What a backend says that it did not process is no load on it.
+            && (matches!(end_of_attempt, Err(Kind::Refused)) || group.may_retry(now));
         if !again {
             exchange.response_time = Some(now.since(exchange.started));
-            exchange.bytes_in = attempt.order.upload.bytes;
-            return result.map(|answer| answer.into_live(permit, attempt.order.upload));
+            exchange.bytes_in = attempt.request.upload.bytes;
+            let upload = attempt.request.upload;
+            return result
+                .map(|answered| UpstreamResponse::new(answered, permit, upload, &mut exchange.response));
         }
         attempt.tried.push(permit.index());
-        attempt.order.upload.begin_again();
+        attempt.request.upload.begin_again();
     }
 }

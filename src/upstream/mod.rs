@@ -1,16 +1,20 @@
 //! Upstreams: picking a backend, connections to it, attempts and retries.
 //!
-//! Previous stop: `http::handle`, which has a route. Next stop: `http::body`, which brings the response
+//! Previous stop: `http::handle`, which has a route. Next stop: `http::respond`, which brings the response
 //! to the client. An [`Upstream`] belongs to a snapshot and is shared by all workers; a [`WorkerUpstream`] is an
 //! upstream as one worker sees it, with balancer state, pools and counters of its own.
 
+pub mod acquire;
 pub mod affinity;
 mod attempt;
 pub mod conf;
 pub mod discover;
 pub mod forward;
+pub mod forward_request;
 pub mod pool;
 pub mod queue;
+pub mod request_head;
+pub mod response;
 pub mod retry;
 pub mod upload;
 pub mod verdict;
@@ -20,8 +24,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use rustls::{ClientConfig, pki_types::ServerName};
 
-pub use self::worker_upstream::{Permit, WorkerUpstream};
 use self::{conf::UpstreamConf, queue::Queue};
+pub use self::{
+    response::UpstreamResponse,
+    worker_upstream::{Permit, WorkerUpstream},
+};
 use crate::{
     backend::{self, Backend},
     balance::{BackendStats, Balancer},

@@ -19,6 +19,8 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
             Kind::Connect | Kind::ConnectTimeout | Kind::Unresolved | Kind::UpstreamTls => {
                 conf.on.contains(&RetryOn::Connect)
             }
+            // RFC 9113 §8.7: it was not processed.
+            Kind::Refused => true,
             Kind::Reset => may_repeat && conf.on.contains(&RetryOn::Reset),
             Kind::ResponseTimeout => may_repeat && conf.on.contains(&RetryOn::Status(504)),
             Kind::BadResponse(_) => may_repeat && conf.on.contains(&RetryOn::Status(502)),
@@ -144,6 +146,7 @@ mod tests {
             (Err(Kind::Connect), Method::Post, true),
             (Err(Kind::Reset), Method::Post, false),
             (Err(Kind::Reset), Method::Get, true),
+            (Err(Kind::Refused), Method::Post, true),
             (Ok(503), Method::Get, true),
             (Ok(503), Method::Post, false),
             (Ok(500), Method::Get, false),

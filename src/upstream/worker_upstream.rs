@@ -21,7 +21,7 @@ use crate::{
     health::passive::Verdict,
     moment::Moment,
     net::{
-        Buffer, Http1Stream, Stream,
+        Http1Stream, Stream,
         dial::{self, Target},
     },
     telemetry::metrics::{BackendSeries, WorkerSeries},
@@ -247,7 +247,7 @@ impl Permit {
     }
 
     /// A new connection. `host` is the request's, for TLS where no other name is given.
-    pub async fn dial(&self, host: &str) -> Result<Http1Stream> {
+    pub async fn dial(&self, host: &str) -> Result<Stream> {
         let backend = self.backend().ok_or(Kind::NoBackend)?;
         self.group.worker.pool_dialled.add(1);
         let plain = match &backend.address {
@@ -272,14 +272,13 @@ impl Permit {
                 connected.ok_or(last)?
             }
         };
-        let stream = match &self.group.upstream.tls {
-            None => Stream::Plain(plain),
+        match &self.group.upstream.tls {
+            None => Ok(Stream::Plain(plain)),
             Some(tls) => {
                 let name = tls.name_for(backend, host)?;
-                dial::tls(plain, tls.config.clone(), name).await?
+                dial::tls(plain, tls.config.clone(), name).await
             }
-        };
-        Ok(Http1Stream::new(stream, Buffer::default()))
+        }
     }
 }
 

@@ -310,7 +310,7 @@ impl Fill {
                     && answer.matches(want.request)
                     && (want.accepts)(answer)
             }
-            Phase::StoredResponse(..) | Phase::Released | Phase::Failed(_) => false,
+            Phase::Stored(..) | Phase::Released | Phase::Failed(_) => false,
         };
         if !is_joinable {
             return None;

@@ -26,7 +26,7 @@ pub enum FillOutcome {
     /// The head is here, and the body comes.
     Coming(Arc<Answer>),
     /// What is stored answers.
-    StoredResponse(Arc<StoredResponse>, Origin),
+    Stored(Arc<StoredResponse>, Origin),
     /// The answer was for the one who asked: everyone else asks for himself.
     Released,
     /// Who asked failed; this one asks now, for all who wait.
@@ -73,7 +73,7 @@ impl Reader {
                 FillOutcome::Lead(Source::new(self.fill.clone()))
             }
             Phase::Coming(answer) => FillOutcome::Coming(answer.clone()),
-            Phase::StoredResponse(object, origin) => FillOutcome::StoredResponse(object.clone(), *origin),
+            Phase::Stored(object, origin) => FillOutcome::Stored(object.clone(), *origin),
             Phase::Released => FillOutcome::Released,
             Phase::Failed(failure) => FillOutcome::Failed(failure.clone()),
         };

@@ -138,7 +138,7 @@ impl Source {
         self.is_concluded = true;
         let mut state = self.fill.state();
         store(&state.rules);
-        state.phase = Phase::StoredResponse(object, origin);
+        state.phase = Phase::Stored(object, origin);
         state.tell(self.fill.id);
         drop(state);
         self.fill.close();

@@ -17,7 +17,7 @@ pub(super) enum Phase {
     /// The head is here, the body comes.
     Coming(Arc<Answer>),
     /// What is stored answers.
-    StoredResponse(Arc<StoredResponse>, Origin),
+    Stored(Arc<StoredResponse>, Origin),
     /// The answer is for the one who asked only.
     Released,
     /// There is no answer.

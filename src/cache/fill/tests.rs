@@ -444,6 +444,6 @@ fn what_was_validated_answers_everyone() {
     let object = Arc::new(StoredResponse::new(key("/a"), &Fields::default(), entry, Body::of([])).unwrap());
     source.object(object.clone(), super::Origin::Validated, |_| {});
     assert!(
-        matches!(outcome(&mut waiter), Some(FillOutcome::StoredResponse(other, _)) if Arc::ptr_eq(&other, &object))
+        matches!(outcome(&mut waiter), Some(FillOutcome::Stored(other, _)) if Arc::ptr_eq(&other, &object))
     );
 }

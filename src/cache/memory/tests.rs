@@ -53,7 +53,7 @@ fn simple(target: &str, length: usize, after: u64) -> Arc<StoredResponse> {
 }
 
 fn is(found: &Found, object: &Arc<StoredResponse>) -> bool {
-    matches!(found, Found::StoredResponse(other) if Arc::ptr_eq(other, object))
+    matches!(found, Found::Stored(other) if Arc::ptr_eq(other, object))
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn another_limit_and_policy_keep_what_has_room() {
     assert_eq!(memory.clear(), 10);
     assert_eq!((memory.stats().objects, memory.stats().bytes), (0, 0));
     memory.put(simple("/0", 1000, 0), 10).unwrap();
-    assert!(matches!(memory.find(&plain("/0"), &Fields::default()), Found::StoredResponse(_)));
+    assert!(matches!(memory.find(&plain("/0"), &Fields::default()), Found::Stored(_)));
 }
 
 proptest! {
@@ -219,7 +219,7 @@ proptest! {
             let lines = [("Cache-Control", "max-age=60"), ("Vary", "x")];
             let new = object(key.clone(), &request, &lines[..if target < 6 { 2 } else { 1 }], length, at as u64);
             match memory.find(&key, &request) {
-                Found::StoredResponse(found) => prop_assert!(Arc::ptr_eq(&found, &last[&(target, value)])),
+                Found::Stored(found) => prop_assert!(Arc::ptr_eq(&found, &last[&(target, value)])),
                 Found::Vary(_) => prop_assert!(target < 6),
                 Found::Nothing => {}
             }

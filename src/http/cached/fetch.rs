@@ -9,82 +9,72 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    collapse::is_of_origin,
-    detached::Detached,
-    disk_lookup::{self, DiskLookup, ServedFrom},
-    interims::Interims,
-    now,
+    conclude::{Conclusion, Lead, conclude, note},
+    disk_lookup::{self, DiskLookup},
+    fill_sink::fill,
     origin::{self, NotShared, OriginReply, OriginRequest},
-    pump,
+    request::{CacheRequest, Miss, ServedFrom},
 };
 use crate::{
     cache::{
         cache_control::RequestControl,
-        disk_tier::DiskObject,
-        fill::{Answer, Failure, Origin, Reader, Source},
+        fill::{self, Joined, Origin, Reader, Source, Want},
         freshness::Verdict,
         status::Forward,
         store::Cache,
+        stored::Stored,
         stored_response::StoredResponse,
     },
     error::{Kind, ProxyError, Result},
     exchange::Exchange,
-    http::proxy::RouteContext,
+    h1::Method,
+    http::{
+        active::ActiveExchange, context::RouteContext, detached::Detached, interims::Interims, proxy::Answer,
+    },
     runtime::{ListenerId, WorkerSnapshot, worker::Fetching},
-    upstream::forward::UpstreamResponse,
 };
 
 /// A fetch.
-pub(super) struct Fetch {
+struct Fetch {
     /// The request, forked from the one that leads.
-    pub(super) exchange: Box<Exchange>,
-    pub(super) snapshot: Rc<WorkerSnapshot>,
-    pub(super) listener: ListenerId,
+    exchange: Box<Exchange>,
+    snapshot: Rc<WorkerSnapshot>,
+    listener: ListenerId,
     /// The worker ends after it.
-    pub(super) alive: Fetching,
-    pub(super) cache: Arc<Cache>,
-    pub(super) control: RequestControl,
-    /// What is stored, to be validated.
-    pub(super) stored: Option<Arc<StoredResponse>>,
+    alive: Fetching,
+    cache: Arc<Cache>,
+    control: RequestControl,
+    /// What is stored, to be validated, and else why the origin is asked.
+    miss: Miss,
     /// Who leads hears of the head, if it is still there.
-    pub(super) told: oneshot::Sender<FetchReply>,
+    reply: oneshot::Sender<FetchReply>,
     /// And of what comes before it; none where nobody is to hear.
-    pub(super) interims: Option<Rc<Interims>>,
+    interims: Option<Rc<Interims>>,
     /// What it refreshes in the background; the reader stands for all who will ask.
-    pub(super) refresh: Option<(Refresh, Reader)>,
+    refresh: Option<(Refresh, Reader)>,
 }
 
-/// What the leader is told.
+/// What the leader hears.
 pub(super) struct FetchReply {
     /// The request as it was asked, its response, and who was asked.
     pub(super) exchange: Box<Exchange>,
-    pub(super) answered: FetchResult,
+    pub(super) result: FetchResult,
 }
 
 /// What became of a fetch.
 pub(super) enum FetchResult {
     /// Everyone reads it from the fill.
-    Shared { answer: Arc<Answer>, is_stored: bool },
-    /// What is stored answers. `status` is the origin's, if there was one.
-    Validated { object: Arc<StoredResponse>, status: Option<u16> },
+    Shared(Arc<fill::Answer>),
+    /// What is stored answers.
+    Stored(Stored, ServedFrom),
     /// It is the leader's alone.
-    Own { live: Box<UpstreamResponse>, sticky: Option<usize>, detail: &'static str },
-    /// It lay on disk, and is in memory now.
-    Found { object: Arc<StoredResponse>, verdict: Verdict },
-    /// It lies on disk.
-    DiskObject { kept: Box<DiskObject>, how: ServedFrom },
+    Own { answer: Box<Answer>, why: NotShared },
     /// There is none.
     Failed(ProxyError),
 }
 
 /// A refresh in the background; when it ends, another may begin.
-pub(super) struct Refresh(Arc<StoredResponse>);
-
-impl Refresh {
-    pub(super) fn new(object: Arc<StoredResponse>) -> Self {
-        Self(object)
-    }
-}
+struct Refresh(Arc<StoredResponse>);
 
 impl Drop for Refresh {
     fn drop(&mut self) {
@@ -92,144 +82,151 @@ impl Drop for Refresh {
     }
 }
 
+/// Begins a fetch as a task of its own: it goes on when this client leaves and others wait.
+pub(super) fn begin(
+    request: &CacheRequest<'_>,
+    miss: &Miss,
+    source: Source,
+    interims: Option<Rc<Interims>>,
+    exchange: &mut ActiveExchange,
+) -> oneshot::Receiver<FetchReply> {
+    let (reply, hears) = oneshot::channel();
+    let fork = exchange.fork().into_inner();
+    let fetch = Fetch::new(request, miss.clone(), (reply, interims, None), (fork, exchange));
+    tokio::task::spawn_local(fetch.run(source));
+    hears
+}
+
+/// Has a stale response refreshed in the background, unless that is done already.
+pub(super) fn refresh(
+    request: &CacheRequest<'_>,
+    stored: &Arc<StoredResponse>,
+    exchange: &mut ActiveExchange,
+) {
+    if !stored.begin_refresh() {
+        return;
+    }
+    let refresh = Refresh(stored.clone());
+    let expected = (!stored.entry.vary.is_nothing()).then(|| stored.variant.clone());
+    let fields = &exchange.request.fields;
+    let want = Want { key: &request.key, request: fields, expected: expected.clone(), accepts: &|_| true };
+    let Joined::Lead(source, reader) = request.cache.store.fills.join(&want, || false) else { return };
+    let mut fork = exchange.fork().into_inner();
+    // Its spans are not this request's.
+    exchange.recording = fork.recording.take();
+    fork.request.method = Method::Get;
+    let miss = Miss { stored: Some(Stored::Memory(stored.clone())), why: Forward::Stale, expected };
+    let nobody = oneshot::channel().0;
+    let fetch = Fetch::new(request, miss, (nobody, None, Some((refresh, reader))), (fork, exchange));
+    tokio::task::spawn_local(fetch.run(source));
+}
+
+type Hearers = (oneshot::Sender<FetchReply>, Option<Rc<Interims>>, Option<(Refresh, Reader)>);
+
 impl Fetch {
-    pub(super) async fn run(mut self, source: Source) {
-        let mut kept = None;
-        if self.stored.is_none() {
+    fn new(
+        request: &CacheRequest<'_>,
+        miss: Miss,
+        (reply, interims, refresh): Hearers,
+        (fork, exchange): (Box<Exchange>, &ActiveExchange),
+    ) -> Self {
+        Self {
+            exchange: fork,
+            snapshot: exchange.snapshot().clone(),
+            listener: exchange.listener(),
+            alive: exchange.worker().begin_fetch(),
+            cache: request.cache.clone(),
+            control: request.control.clone(),
+            miss,
+            reply,
+            interims,
+            refresh,
+        }
+    }
+
+    async fn run(mut self, source: Source) {
+        if self.miss.stored.is_none() {
             let request = &self.exchange.request.fields;
-            match disk_lookup::look(&self.cache, source.key(), request, &self.control).await {
-                DiskLookup::Here(object, verdict) => return self.found(object, verdict, source),
-                DiskLookup::There(large, verdict) => {
-                    source.release();
-                    return self.tell(FetchResult::DiskObject { kept: large, how: ServedFrom::Hit(verdict) });
+            match disk_lookup::find(&self.cache, source.key(), request, &self.control).await {
+                Some(DiskLookup { stored, verdict: Some(verdict) }) => {
+                    return self.found(stored, verdict, source);
                 }
-                DiskLookup::StaleHere(object) => self.stored = Some(object),
-                DiskLookup::StaleThere(large) => {
-                    self.stored = Some(Arc::new(large.head()));
-                    kept = Some(large);
-                }
-                DiskLookup::Nothing => {}
+                Some(DiskLookup { stored, verdict: None }) => self.miss.stored = Some(stored),
+                None => {}
             }
         }
-        let is_conditional = origin::prepare(&mut self.exchange, self.stored.as_ref());
+        let stored = self.miss.stored.clone();
+        let is_conditional = origin::prepare(&mut self.exchange, stored.as_ref());
         let reply = self.ask(&source, is_conditional).await;
-        match (reply, kept) {
-            (Ok(OriginReply::Shared { answer, live, .. }), _) => self.share(answer, live, source).await,
-            (Ok(OriginReply::Own { live, sticky, why }), _) => self.release(live, sticky, why, source),
-            (reply, None) => self.conclude(reply, source),
-            (reply, Some(kept)) => self.conclude_kept(reply, kept, source),
+        let key = source.key().clone();
+        let conclusion = match self.context(&self.snapshot.clone()) {
+            Ok(context) => {
+                let (cache, control) = (&self.cache, &self.control);
+                let request = OriginRequest { context: &context, cache, control, stored: stored.as_ref() };
+                conclude(&request, (&key, self.miss.why), reply, Lead::Shared(source))
+            }
+            Err(error) => Conclusion::Failed(error),
+        };
+        match conclusion {
+            Conclusion::Shared { head, answer, lead } => self.share(head, answer, lead).await,
+            Conclusion::Own { answer, why, lead } => {
+                let status = self.exchange.response.status;
+                note(&self.cache, &key, stored.as_ref(), why, status);
+                lead.release();
+                self.tell(FetchResult::Own { answer: Box::new(answer), why });
+            }
+            Conclusion::Stored(stored, from) => self.tell(FetchResult::Stored(stored, from)),
+            Conclusion::Failed(error) => self.tell(FetchResult::Failed(error)),
         }
     }
 
     /// Tells the leader, which may have left.
-    fn tell(self, answered: FetchResult) {
-        let _ = self.told.send(FetchReply { exchange: self.exchange, answered });
+    fn tell(self, result: FetchResult) {
+        let _ = self.reply.send(FetchReply { exchange: self.exchange, result });
     }
 
-    /// What lay on disk answers, and is in memory from here on.
-    fn found(self, object: Arc<StoredResponse>, verdict: Verdict, source: Source) {
-        source.object(object.clone(), Origin::Unasked, |rules| {
-            if self.cache.survives(&object.key, &object.entry.head.fields, rules) {
-                self.cache.store.promoted.fetch_add(1, Relaxed);
-                self.cache.put(object.clone());
-            }
-        });
-        self.tell(FetchResult::Found { object, verdict });
+    /// What lay on disk answers; small things are in memory from here on, and who waits looks for large ones himself.
+    fn found(self, stored: Stored, verdict: Verdict, source: Source) {
+        match stored.in_memory() {
+            Some(response) => source.object(response.clone(), Origin::Unasked, |rules| {
+                if self.cache.survives(&response.key, &response.entry.head.fields, rules) {
+                    self.cache.store.promoted.fetch_add(1, Relaxed);
+                    self.cache.put(response.clone());
+                }
+            }),
+            None => source.release(),
+        }
+        self.tell(FetchResult::Stored(stored, ServedFrom::Hit(verdict)));
     }
 
     /// Everyone reads what comes.
-    async fn share(self, answer: Arc<Answer>, live: UpstreamResponse, mut source: Source) {
-        source.answer(answer.clone());
+    async fn share(self, head: Arc<fill::Answer>, answer: Answer, lead: Lead) {
         let route = self.exchange.route.and_then(|index| self.snapshot.shared.routes.get(index));
         let idle = route.map_or(Duration::ZERO, |route| route.tunnel_idle);
-        let (cache, refresh, alive) = (self.cache.clone(), self.refresh, self.alive);
-        let answered = FetchResult::Shared { is_stored: answer.is_open, answer: answer.clone() };
-        let _ = self.told.send(FetchReply { exchange: self.exchange, answered });
-        pump::pump(cache, answer, live, source, idle).await;
-        drop((refresh, alive));
+        let Lead::Shared(mut source) = lead else { return };
+        source.answer(head.clone());
+        let result = FetchResult::Shared(head.clone());
+        let _ = self.reply.send(FetchReply { exchange: self.exchange, result });
+        fill(self.cache, head, answer.response, source, idle).await;
+        drop((self.refresh, self.alive));
     }
 
-    /// It is the leader's alone.
-    fn release(self, live: UpstreamResponse, sticky: Option<usize>, why: NotShared, source: Source) {
-        let status = self.exchange.response.status;
-        origin::note(&self.cache, source.key(), self.stored.as_ref(), why, status);
-        source.release();
-        self.tell(FetchResult::Own { live: Box::new(live), sticky, detail: why.name() });
-    }
-
-    /// The end of a question about something in memory, or about nothing.
-    fn conclude(self, reply: Result<OriginReply>, source: Source) {
-        let answered = match (reply, self.stored.clone()) {
-            (Ok(OriginReply::Validated { object, stays }), before) => {
-                stays.settle(&self.cache, before.as_ref(), &object, source);
-                FetchResult::Validated { object, status: Some(304) }
-            }
-            (Ok(OriginReply::Failing { status }), Some(object)) => {
-                source.object(object.clone(), Origin::Failed, |_| {});
-                FetchResult::Validated { object, status: Some(status) }
-            }
-            (Err(error), stored) => {
-                fail(source, stored.as_ref(), &self.control, &error);
-                FetchResult::Failed(error)
-            }
-            // The others were told apart before, and nothing fails in the place of nothing.
-            (Ok(_), _) => FetchResult::Failed(Kind::BodyBroken.into()),
-        };
-        self.tell(answered);
-    }
-
-    /// The end of a question about something large on disk: who waits looks there for himself.
-    fn conclude_kept(self, reply: Result<OriginReply>, kept: Box<DiskObject>, source: Source) {
-        let may_be_stale = kept.record.entry.freshness.may_serve_on_error(&self.control, now());
-        let answered = match reply {
-            Ok(OriginReply::Validated { object, stays }) => {
-                let kept = Box::new(stays.settle_kept(*kept, &object, source.begun()));
-                FetchResult::DiskObject { kept, how: ServedFrom::Validated(Forward::Stale) }
-            }
-            Ok(OriginReply::Failing { status }) => {
-                FetchResult::DiskObject { kept, how: ServedFrom::Failed(Some(status)) }
-            }
-            Err(error) if may_be_stale && is_of_origin(&error) => {
-                FetchResult::DiskObject { kept, how: ServedFrom::Failed(None) }
-            }
-            Err(error) => FetchResult::Failed(error),
-            Ok(_) => FetchResult::Failed(Kind::BodyBroken.into()),
-        };
-        match &answered {
-            FetchResult::Failed(error) => {
-                source.fail(Failure { kind: error.kind(), text: error.to_string() });
-            }
-            _ => source.release(),
-        }
-        self.tell(answered);
+    /// Where the request goes. All of it was there when the request that leads began, in this very snapshot.
+    fn context<'s>(&self, snapshot: &'s WorkerSnapshot) -> Result<RouteContext<'s>> {
+        let shared = &snapshot.shared;
+        let exchange = &self.exchange;
+        let listener = shared.listener(self.listener).ok_or(Kind::NoRoute)?;
+        let route = exchange.route.and_then(|index| shared.routes.get(index)).ok_or(Kind::NoRoute)?;
+        let group = exchange.upstream.and_then(|index| snapshot.group(index)).ok_or(Kind::NoBackend)?;
+        Ok(RouteContext { listener, route, group })
     }
 
     async fn ask(&mut self, source: &Source, is_conditional: bool) -> Result<OriginReply> {
         let snapshot = self.snapshot.clone();
-        let shared = &snapshot.shared;
-        let exchange = &mut self.exchange;
-        // They were there when the request that leads began, in this very snapshot.
-        let listener = shared.listener(self.listener).ok_or(Kind::NoRoute)?;
-        let route = exchange.route.and_then(|index| shared.routes.get(index)).ok_or(Kind::NoRoute)?;
-        let group = exchange.upstream.and_then(|index| snapshot.group(index)).ok_or(Kind::NoBackend)?;
-        let way = RouteContext { listener, route, group };
-        let interims = self.interims.as_deref();
-        let mut nobody = Detached::of(source, interims);
-        let question = OriginRequest {
-            way: &way,
-            cache: &self.cache,
-            control: &self.control,
-            stored: self.stored.as_ref(),
-        };
-        origin::ask(&question, is_conditional, exchange, &mut nobody).await
-    }
-}
-
-/// Tells those who wait that there is no answer: what is stored and stale, where that may be served, or the error.
-fn fail(source: Source, stored: Option<&Arc<StoredResponse>>, control: &RequestControl, error: &ProxyError) {
-    let is_usable = |object: &&Arc<StoredResponse>| object.freshness().may_serve_on_error(control, now());
-    match stored.filter(is_usable).filter(|_| is_of_origin(error)) {
-        Some(object) => source.object(object.clone(), Origin::Failed, |_| {}),
-        None => source.fail(Failure { kind: error.kind(), text: error.to_string() }),
+        let context = self.context(&snapshot)?;
+        let stored = self.miss.stored.as_ref();
+        let request = OriginRequest { context: &context, cache: &self.cache, control: &self.control, stored };
+        let mut detached = Detached::of(source, self.interims.as_deref());
+        origin::ask(&request, is_conditional, &mut self.exchange, &mut detached).await
     }
 }

@@ -3,55 +3,62 @@
 
 use std::sync::Arc;
 
-use super::now;
 use crate::{
     cache::{
         cache_control::{RequestControl, ResponseControl},
         date::Date,
-        disk_tier::DiskObject,
-        fill::{Answer, Origin, Source},
+        fill,
         freshness::{Times, is_error},
-        hit_for_miss,
         key::Key,
         storable::Refusal,
         store::Cache,
+        stored::Stored,
         stored_head::StoredHead,
-        stored_response::StoredResponse,
         validate::{make_conditional, make_unconditional, updated_by},
         vary::{self, Vary},
     },
     error::Result,
     exchange::{Downstream, Exchange},
     fields::{Fields, Known},
-    h1::{Framing, RequestHead},
+    h1::RequestHead,
     http::{
-        body, headers,
-        proxy::{self, RequestPlan, RouteContext},
+        cache_key::now,
+        context::{RequestPlan, RouteContext},
+        misleading::remove_misleading,
+        proxy::{self, Answer},
     },
-    moment::Moment,
-    net::BodyReader,
-    upstream::forward::UpstreamResponse,
+    upstream::response::BodyLength,
 };
 
 /// A question to the origin.
 pub(super) struct OriginRequest<'a> {
-    pub(super) way: &'a RouteContext<'a>,
+    pub(super) context: &'a RouteContext<'a>,
     pub(super) cache: &'a Arc<Cache>,
     pub(super) control: &'a RequestControl,
     /// What is stored, to be validated.
-    pub(super) stored: Option<&'a Arc<StoredResponse>>,
+    pub(super) stored: Option<&'a Stored>,
 }
 
 /// What the origin's answer is good for.
 pub(super) enum OriginReply {
     /// What is stored holds.
-    Validated { object: Arc<StoredResponse>, stays: StoredUpdate },
+    Validated(Update),
     /// What is stored is stale, and better than this error.
     Failing { status: u16 },
     /// It may be shared, and stored where its head says that newcomers may join.
-    Shared { answer: Arc<Answer>, live: UpstreamResponse, sticky: Option<usize> },
+    Shared { head: Arc<fill::Answer>, answer: Answer },
     /// It is for the one who asked.
-    Own { live: UpstreamResponse, sticky: Option<usize>, why: NotShared },
+    Own { answer: Answer, why: NotShared },
+}
+
+/// What the origin said of what is stored.
+pub(super) struct Update {
+    /// The newer head.
+    pub(super) head: StoredHead,
+    /// Which variant it is; none where its Vary depends on more than fields.
+    pub(super) variant: Option<Key>,
+    /// What becomes of what is stored.
+    pub(super) effect: StoredUpdate,
 }
 
 /// What becomes of what is stored once the origin has said something newer of it.
@@ -60,61 +67,18 @@ pub(super) enum StoredUpdate {
     /// The newer head takes its place.
     Updated,
     /// It leaves: by its newer head it may not be stored.
-    No,
+    Removed,
     /// It stays as it is: the newer head is for one request only.
-    AsItIs,
+    Unchanged,
 }
 
 impl StoredUpdate {
-    pub(super) fn of(verdict: std::result::Result<(), Refusal>) -> Self {
+    fn of(verdict: std::result::Result<(), Refusal>) -> Self {
         match verdict {
             Ok(()) => Self::Updated,
-            Err(refusal) if NotShared::Refused(refusal).is_of_response() => Self::No,
-            Err(_) => Self::AsItIs,
+            Err(refusal) if NotShared::Refused(refusal).is_of_response() => Self::Removed,
+            Err(_) => Self::Unchanged,
         }
-    }
-
-    /// Does it, and tells those who wait for `source` that `object` answers.
-    pub(super) fn settle(
-        self,
-        cache: &Arc<Cache>,
-        before: Option<&Arc<StoredResponse>>,
-        object: &Arc<StoredResponse>,
-        source: Source,
-    ) {
-        let begun = source.begun();
-        source.object(object.clone(), Origin::Validated, |rules| match (self, before) {
-            (Self::Updated, Some(before)) => cache.replace(before, object.clone(), rules),
-            (Self::No, Some(before)) => cache.remove(before),
-            (Self::AsItIs, _) | (_, None) => {}
-        });
-        let stays = match self {
-            Self::Updated => true,
-            Self::No => false,
-            Self::AsItIs => return,
-        };
-        renew(cache, object, stays, begun);
-    }
-
-    /// The same of something that is only on disk, about which the question was asked at `begun`; gives it with its newer head.
-    pub(super) fn settle_kept(self, kept: DiskObject, object: &StoredResponse, begun: u64) -> DiskObject {
-        let entry = object.entry.clone();
-        match self {
-            Self::Updated => kept.renewed(entry, begun),
-            Self::No => {
-                kept.remove();
-                kept.with(entry)
-            }
-            Self::AsItIs => kept.with(entry),
-        }
-    }
-}
-
-/// Gives what lies on disk in the place of `object` its head, or takes it out; soon.
-fn renew(cache: &Arc<Cache>, object: &Arc<StoredResponse>, stays: bool, begun: u64) {
-    if cache.store.disk.may_have(&object.key) {
-        let (cache, object) = (cache.clone(), object.clone());
-        tokio::task::spawn_local(async move { cache.store.disk.renew(&object, stays, begun).await });
     }
 }
 
@@ -148,31 +112,10 @@ impl NotShared {
     }
 }
 
-const WITHOUT_BODY: RequestPlan = RequestPlan { framing: Framing::None, has_body: false, is_upgrade: false };
-
-/// Fields by which some backends are led to answer for something else than the URI that the answer would be stored
-/// under. From a client that is not trusted they go no further where the answer is shared.
-const MISLEADING: [&str; 9] = [
-    "x-forwarded-port",
-    "x-forwarded-scheme",
-    "x-forwarded-server",
-    "x-host",
-    "x-http-method",
-    "x-http-method-override",
-    "x-method-override",
-    "x-original-url",
-    "x-rewrite-url",
-];
-
-/// Whether a request has fields by which some backends are led to another URI, or method, than it names.
-pub(super) fn is_misleading(request: &Fields) -> bool {
-    MISLEADING.iter().any(|name| request.get(name).is_some())
-}
-
 /// Makes a request one whose answer is the whole of what may be shared. True when it asks whether `stored` holds.
-pub(super) fn prepare(exchange: &mut Exchange, stored: Option<&Arc<StoredResponse>>) -> bool {
+pub(super) fn prepare(exchange: &mut Exchange, stored: Option<&Stored>) -> bool {
     make_common(exchange);
-    make_conditional(&mut exchange.request.fields, stored.iter().map(|object| &object.entry.head.fields))
+    make_conditional(&mut exchange.request.fields, stored.iter().map(|stored| &stored.head().head.fields))
 }
 
 /// Has a request ask for nothing that could not be found again by its key. Whatever its answer may come to be used
@@ -185,123 +128,88 @@ pub(super) fn make_common(exchange: &mut Exchange) {
         fields.set("accept-encoding", &codings);
     }
     if !is_trusted {
-        MISLEADING.iter().for_each(|name| fields.remove(name));
+        remove_misleading(fields);
     }
 }
 
 /// Asks the origin; the head of its answer is in `exchange.response`. The request is one that [`prepare`] made, which
 /// said whether it `is_conditional`.
 pub(super) async fn ask<D: Downstream>(
-    question: &OriginRequest<'_>,
+    request: &OriginRequest<'_>,
     mut is_conditional: bool,
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<OriginReply> {
     loop {
         let requested = now();
-        let (live, sticky) = proxy::ask(question.way, WITHOUT_BODY, exchange, client).await?;
+        let answer = proxy::ask(request.context, RequestPlan::WITHOUT_BODY, exchange, client).await?;
         let times = Times { requested, received: now() };
-        headers::pass_response(&mut exchange.response, false);
         if exchange.response.status == 304 && is_conditional {
-            body::release(live);
-            if let Some(reply) = validated(question, exchange, times) {
-                return Ok(reply);
+            answer.response.release();
+            if let Some(update) = validated(request, exchange, times) {
+                return Ok(OriginReply::Validated(update));
             }
             // It is about something that is not stored (RFC 9111 §4.3.4).
             make_unconditional(&mut exchange.request.fields);
             is_conditional = false;
             continue;
         }
-        let may_be_stale = |object: &&Arc<StoredResponse>| {
-            object.freshness().may_serve_on_error(question.control, times.received)
-        };
-        if is_error(exchange.response.status) && question.stored.is_some_and(|object| may_be_stale(&object)) {
+        let may_be_stale =
+            |stored: &Stored| stored.freshness().may_serve_on_error(request.control, times.received);
+        if is_error(exchange.response.status) && request.stored.is_some_and(may_be_stale) {
             return Ok(OriginReply::Failing { status: exchange.response.status });
         }
-        return Ok(judge(question, live, sticky, exchange, times));
+        return Ok(assess(request.cache, answer, exchange, times));
     }
 }
 
-/// The stored response after a 304 (RFC 9111 §4.3.4).
-fn validated(question: &OriginRequest<'_>, exchange: &Exchange, times: Times) -> Option<OriginReply> {
-    let stored = question.stored?;
+/// What a 304 says of what is stored (RFC 9111 §4.3.4); none where it is about something else.
+fn validated(request: &OriginRequest<'_>, exchange: &Exchange, times: Times) -> Option<Update> {
+    let stored = request.stored?.head();
     let newer = &exchange.response.fields;
-    let candidates: [(&Fields, Date); 1] = [(&stored.entry.head.fields, stored.entry.date)];
+    let candidates: [(&Fields, Date); 1] = [(&stored.head.fields, stored.date)];
     updated_by(newer, &candidates).first()?;
-    let (object, stays) = updated(question.cache, stored, &exchange.request, newer, times);
-    Some(OriginReply::Validated { object, stays })
+    Some(update(request.cache, stored, &exchange.request, newer, times))
 }
 
-/// What is stored, with the fields of a newer response to this request, and whether it may be stored like that.
-pub(super) fn updated(
+/// The head of what is stored, with the fields of a newer response to this request, and whether it may be stored like
+/// that.
+pub(super) fn update(
     cache: &Cache,
-    stored: &StoredResponse,
+    stored: &StoredHead,
     request: &RequestHead,
     newer: &Fields,
     times: Times,
-) -> (Arc<StoredResponse>, StoredUpdate) {
-    let (mut entry, verdict) = stored.entry.refreshed(request, newer, &cache.policy, times);
-    entry.head.fields = entry.head.fields.compact();
+) -> Update {
+    let (mut head, verdict) = stored.refreshed(request, newer, &cache.policy, times);
+    head.head.fields = head.head.fields.compact();
     // A Vary that is another one now is about this request.
-    let variant = entry.vary.key(&request.fields).unwrap_or_else(|| stored.variant.clone());
-    let object = StoredResponse::assembled(stored.key.clone(), variant, entry, stored.body.clone());
-    (Arc::new(object), StoredUpdate::of(verdict))
+    let variant = head.vary.key(&request.fields);
+    Update { head, variant, effect: StoredUpdate::of(verdict) }
 }
 
 /// What an answer with content is good for.
-fn judge(
-    question: &OriginRequest<'_>,
-    live: UpstreamResponse,
-    sticky: Option<usize>,
-    exchange: &Exchange,
-    times: Times,
-) -> OriginReply {
-    let policy = &question.cache.policy;
-    let (entry, verdict) = StoredHead::checked(&exchange.request, exchange.response.clone(), policy, times);
-    let is_stored = question.cache.is_storing;
+fn assess(cache: &Cache, answer: Answer, exchange: &Exchange, times: Times) -> OriginReply {
+    let (entry, verdict) =
+        StoredHead::checked(&exchange.request, exchange.response.clone(), &cache.policy, times);
+    let is_stored = cache.is_storing;
     let verdict = if is_stored { verdict } else { may_be_shared(&entry, exchange) };
-    let length = match &live.incoming {
-        BodyReader::Done => Some(0),
-        BodyReader::Length(length) => Some(*length),
-        BodyReader::Chunked(_) | BodyReader::UntilClose => None,
-    };
-    let is_endless = matches!(live.incoming, BodyReader::UntilClose);
-    let most = question.cache.longest();
+    let length = answer.response.length();
     let why = match verdict {
         Err(refusal) => Some(NotShared::Refused(refusal)),
-        Ok(()) if is_endless => Some(NotShared::NoEnd),
-        Ok(()) if length.is_some_and(|length| length > most) => Some(NotShared::TooLarge),
+        Ok(()) if length == BodyLength::UntilClose => Some(NotShared::NoEnd),
+        Ok(()) if length.known().is_some_and(|length| length > cache.longest()) => Some(NotShared::TooLarge),
         Ok(()) => None,
     };
     // A response that depends on more than fields was refused.
     let variant = entry.vary.key(&exchange.request.fields);
     match (why, variant) {
         (None, Some(variant)) => {
-            let answer = Arc::new(Answer { entry, variant, length, is_open: is_stored });
-            OriginReply::Shared { answer, live, sticky }
+            let head = fill::Answer { entry, variant, length: length.known(), is_open: is_stored };
+            OriginReply::Shared { head: Arc::new(head), answer }
         }
-        (None, None) => OriginReply::Own { live, sticky, why: NotShared::Refused(Refusal::VaryAny) },
-        (Some(why), _) => OriginReply::Own { live, sticky, why },
-    }
-}
-
-/// Remembers that an answer is for one request only: nobody is to wait for such another, and what was stored before it
-/// holds no more.
-pub(super) fn note(
-    cache: &Arc<Cache>,
-    key: &Key,
-    stored: Option<&Arc<StoredResponse>>,
-    why: NotShared,
-    status: u16,
-) {
-    if !why.is_of_response() {
-        return;
-    }
-    let long = if status >= 500 { hit_for_miss::SHORT } else { hit_for_miss::LONG };
-    cache.store.hit_for_miss.set(key, Moment::now().plus(long));
-    if let Some(stored) = stored.filter(|_| status < 400) {
-        cache.remove(stored);
-        renew(cache, stored, false, 0);
+        (None, None) => OriginReply::Own { answer, why: NotShared::Refused(Refusal::VaryAny) },
+        (Some(why), _) => OriginReply::Own { answer, why },
     }
 }
 

@@ -1,5 +1,6 @@
 //! Errors become HTTP here and nowhere else: status, Proxy-Status (RFC 9209), a small body.
 
+use super::own_head;
 use crate::{
     error::Kind,
     exchange::Exchange,
@@ -29,6 +30,7 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
         Kind::Unresolved => (502, "dns_error"),
         Kind::UpstreamTls => (502, "tls_protocol_error"),
         Kind::Reset => (502, "connection_terminated"),
+        Kind::Refused => (503, "destination_unavailable"),
         Kind::ResponseTimeout => (504, "http_response_timeout"),
         Kind::BadResponse(_) => (502, "http_protocol_error"),
         Kind::BodyBroken => (502, "http_response_incomplete"),
@@ -38,8 +40,8 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
 }
 
 /// Makes `exchange.response` the answer to an error, and gives its body.
-pub fn error(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
-    let (status, name) = status_of(kind);
+pub(super) fn make(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
+    let (status, _) = status_of(kind);
     let is_json = wants_json(&exchange.request.fields);
     let id = &exchange.id;
     let body = if is_json {
@@ -51,12 +53,9 @@ pub fn error(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
         format!("{status}: {kind}\nrequest {id}\n")
     };
     let media = if is_json { &b"application/json"[..] } else { b"text/plain; charset=utf-8" };
-    exchange.response.status = status;
+    own_head(status, exchange);
     let fields = &mut exchange.response.fields;
-    fields.clear();
     fields.push_known(Known::ContentType, media);
-    let proxy_status = format!("pointsman; error={name}; details=\"{}\"", kind.label());
-    fields.push("proxy-status", proxy_status.as_bytes());
     let is_of_now = [Kind::NotAccepted, Kind::NoBackend, Kind::QueueFull, Kind::QueueTimeout, Kind::Draining]
         .contains(&kind);
     if is_of_now {
@@ -64,6 +63,13 @@ pub fn error(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
     }
     fields.push_known(Known::XRequestId, exchange.id.as_bytes());
     body.into_bytes()
+}
+
+/// Adds the member of Proxy-Status that says what went wrong (RFC 9209 §2.3).
+pub(super) fn add_proxy_status(kind: Kind, exchange: &mut Exchange) {
+    let (_, name) = status_of(kind);
+    let status = format!("pointsman; error={name}; details=\"{}\"", kind.label());
+    exchange.response.fields.push("proxy-status", status.as_bytes());
 }
 
 /// Whether the client would rather have JSON than text (RFC 9110 §12.5.1, without weights: whichever

@@ -1,4 +1,4 @@
-//! The write policy `back`: a PUT or DELETE is acknowledged once it stands in the journal; [`super::super::deliver`]
+//! The write policy `back`: a PUT or DELETE is acknowledged once it stands in the journal; [`super::deliver`]
 //! brings it to the origin.
 //!
 //! Order: the body is read whole, the write made durable, what is stored of its URI forgotten, then the client told.
@@ -9,7 +9,7 @@ use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 
-use super::forget;
+use super::invalidate::forget;
 use crate::{
     cache::{
         cache_control::RequestControl,
@@ -25,13 +25,16 @@ use crate::{
     fields::{Fields, Known},
     h1::{Framing, Method, ResponseHead},
     http::{
-        cached::{self, now, origin},
-        handle::{self, ActiveExchange, Outcome},
-        headers,
-        proxy::{self, RequestPlan, RouteContext},
+        active::ActiveExchange,
+        cache_key::{key, now},
+        context::{RequestPlan, RouteContext},
+        misleading::is_misleading,
+        proxy::expects_continue,
+        respond::{self, Reply},
     },
     moment::Moment,
     net::BodyFrame,
+    upstream::request_head::fields_for_later,
 };
 
 /// Fields that make a write's outcome the origin's to say, or its content nobody else's to show.
@@ -55,17 +58,17 @@ pub(super) fn may_accept(exchange: &Exchange) -> bool {
     matches!(request.method, Method::Put | Method::Delete)
         && !FOR_THE_ORIGIN.iter().any(|name| request.fields.get(name).is_some())
         && !RequestControl::of(&request.fields).no_store
-        && !origin::is_misleading(&request.fields)
+        && !is_misleading(&request.fields)
 }
 
 /// Has a write that goes to the origin itself wait until what was accepted before it is there.
-pub(super) async fn take_turn(way: &RouteContext<'_>, cache: &Cache, exchange: &Exchange) -> Result<()> {
+pub(super) async fn take_turn(context: &RouteContext<'_>, cache: &Cache, exchange: &Exchange) -> Result<()> {
     let back = &cache.store.back;
     let is_back = cache.conf.write_policy == WritePolicy::Back;
     if is_back && !back.place().is_open() {
         return Err(refuse(cache, "another program has the journal still"));
     }
-    let key = cached::key(way.route, cache, exchange);
+    let key = key(context.route, cache, exchange);
     if back.latest(key.uri()).is_none() {
         return Ok(());
     }
@@ -83,37 +86,35 @@ fn refuse(cache: &Cache, why: &'static str) -> ProxyError {
 }
 
 /// Accepts a write.
-pub(super) async fn serve<D: Downstream>(
-    way: &RouteContext<'_>,
+pub(super) async fn accept<D: Downstream>(
+    context: &RouteContext<'_>,
     cache: &Arc<Cache>,
-    onward: RequestPlan,
+    plan: RequestPlan,
     exchange: &mut ActiveExchange,
     client: &mut D,
-) -> Result<Outcome> {
+) -> Result<()> {
     if !cache.store.back.place().is_open() {
         return Err(refuse(cache, "another program has the journal still"));
     }
-    let key = cached::key(way.route, cache, exchange);
-    let body = gather(way, cache, onward, exchange, client).await?;
+    let key = key(context.route, cache, exchange);
+    let body = gather(context, cache, plan, exchange, client).await?;
     patient(cache, cache.store.back.until_former_delivered(key.uri())).await?;
-    let idempotency = append(way, cache, &key, body, exchange).await?;
+    let idempotency = append(context, cache, &key, body, exchange).await?;
     // Before the client hears of it; the journal answers from here on.
-    forget(way, cache, exchange, &exchange.request.target);
+    forget(context.route, cache, exchange, &exchange.request.target);
     cache.store.writes.count(cache.conf.write_policy, Counted::Accepted);
-    exchange.response.status = 202;
+    respond::own_head(202, exchange);
     let fields = &mut exchange.response.fields;
-    fields.clear();
     fields.push_known(Known::ContentType, b"text/plain; charset=utf-8");
     fields.push("idempotency-key", idempotency.as_bytes());
-    CacheStatus::journal(CacheStatus::forwarded(Forward::Method).outcome).add_to(fields);
-    proxy::edit_response(way, exchange);
-    handle::send(exchange, client, b"202: accepted, and on its way\n").await?;
-    Ok(Outcome::Complete)
+    let status = CacheStatus::journal(CacheStatus::forwarded(Forward::Method).outcome);
+    let reply = Reply::on(context.route).with_status(status);
+    respond::send_own(&reply, "202: accepted, and on its way\n".into(), exchange, client).await
 }
 
 /// Makes a write durable; gives its idempotency key.
 async fn append(
-    way: &RouteContext<'_>,
+    context: &RouteContext<'_>,
     cache: &Cache,
     key: &Key,
     body: Bytes,
@@ -126,12 +127,12 @@ async fn append(
             let write = Write {
                 idempotency: idempotency.clone(),
                 uri: key.uri().into(),
-                route: way.route.name.to_string(),
+                route: context.route.name.to_string(),
                 method: exchange.request.method.as_str().to_owned(),
                 target: exchange.request.target.clone(),
                 authority: exchange.authority.clone(),
                 scheme: exchange.scheme().to_owned(),
-                fields: headers::kept_request(exchange),
+                fields: fields_for_later(exchange),
                 body,
                 accepted: now().0,
             };
@@ -162,24 +163,24 @@ fn own_key(request: &Fields) -> Option<String> {
 
 /// Reads the whole body.
 async fn gather<D: Downstream>(
-    way: &RouteContext<'_>,
+    context: &RouteContext<'_>,
     cache: &Cache,
-    onward: RequestPlan,
+    plan: RequestPlan,
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<Bytes> {
-    let bound = way.listener.conf.limits.body_bytes.0;
+    let bound = context.listener.conf.limits.body_bytes.0;
     let most = if bound > 0 { bound.min(cache.conf.max_object.0) } else { cache.conf.max_object.0 };
-    if matches!(onward.framing, Framing::Length(length) if length > most) {
+    if matches!(plan.framing, Framing::Length(length) if length > most) {
         return Err(Kind::BodyTooLarge.into());
     }
-    if !onward.has_body {
+    if !plan.has_body {
         return Ok(Bytes::new());
     }
-    if proxy::expects_continue(exchange) && !client.has_body_bytes() && client.takes_interim() {
+    if expects_continue(exchange) && !client.has_body_bytes() && client.takes_interim() {
         client.interim(&ResponseHead { status: 100, ..ResponseHead::default() });
     }
-    let (patience, end) = (way.listener.conf.timeouts.body, way.end(exchange));
+    let (patience, end) = (context.listener.conf.timeouts.body, context.end(exchange));
     let deadline = || {
         let at = Moment::now().plus(patience);
         end.map_or(at, |end| end.min(at))

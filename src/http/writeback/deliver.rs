@@ -12,6 +12,7 @@ use std::{
     net::IpAddr,
     rc::Rc,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -20,7 +21,7 @@ use tokio::{
     task::{JoinHandle, spawn_local},
 };
 
-use super::{detached::Detached, write};
+use super::invalidate::invalidate;
 use crate::{
     cache::{
         back::Journals,
@@ -28,17 +29,20 @@ use crate::{
     },
     error::{Kind, ProxyError, Result},
     exchange::{Exchange, Peer, TlsFacts},
-    fields::{Known, list},
+    fields::{Fields, Known, list},
     h1::{Framing, Method, Version},
     http::{
-        body, handle, headers, normalize,
-        proxy::{self, RequestPlan, RouteContext},
+        context::{RequestPlan, RouteContext},
+        detached::Detached,
+        normalize, proxy,
+        respond::{self, Patience, Sink, Source},
+        routing,
     },
     moment::Moment,
-    net::BodyReader,
+    net::{Buffer, Deadline},
     runtime::{Action, Listener, Route, Snapshot, Worker},
     telemetry::clock,
-    upstream::forward::UpstreamResponse,
+    upstream::{UpstreamResponse, response::BodyLength},
 };
 
 /// Deliveries of one journal that are under way at once, of as many URIs.
@@ -174,7 +178,7 @@ async fn deliver(worker: &Rc<Worker>, journal: &Journal, delivery: Delivery, log
 
 /// A response whose head said enough.
 struct Rest {
-    live: UpstreamResponse,
+    response: UpstreamResponse,
     idle: Duration,
 }
 
@@ -186,34 +190,71 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
     })?;
     let upstream = match &route.action {
         Action::Upstream(index) => *index,
-        Action::Split(choices, total) => handle::choose(choices, *total),
+        Action::Split(choices, total) => routing::choose(choices, *total),
         Action::Redirect { .. } | Action::Respond { .. } => return Err(Kind::NoRoute.into()),
     };
     (exchange.route, exchange.upstream) = (Some(index), Some(upstream));
     let group = snapshot.group(upstream).ok_or(Kind::NoBackend)?;
-    let way = RouteContext { listener, route, group };
+    let context = RouteContext { listener, route, group };
     let length = write.body.len() as u64;
     let framing = if length > 0 { Framing::Length(length) } else { Framing::None };
-    let onward = RequestPlan { framing, has_body: length > 0, is_upgrade: false };
+    let plan = RequestPlan { framing, has_body: length > 0, is_upgrade: false };
     let mut nobody = Detached::with(write.body.clone());
-    let (live, _) = proxy::ask(&way, onward, exchange, &mut nobody).await?;
-    headers::pass_response(&mut exchange.response, false);
+    let response = proxy::ask(&context, plan, exchange, &mut nobody).await?.response;
     if let Some(cache) = &route.cache {
-        write::invalidate(&way, cache, exchange);
+        invalidate(route, cache, exchange);
     }
-    Ok(Rest { live, idle: route.tunnel_idle.min(REST) })
+    Ok(Rest { response, idle: route.tunnel_idle.min(REST) })
 }
 
 /// Reads what is left of a response, so that the connection can be used again.
-async fn discard(Rest { live, idle }: Rest) {
-    if matches!(live.incoming, BodyReader::Done) {
-        return body::release(live);
+async fn discard(Rest { response, idle }: Rest) {
+    if response.length() == BodyLength::Known(0) {
+        return response.release();
     }
-    let patience = body::Patience { idle, client: idle, end: Some(Moment::now().plus(REST)) };
-    let mut exchange = Exchange { response: crate::h1::ResponseHead::default(), ..Exchange::default() };
-    exchange.response.status = 200;
+    let patience = Patience { backend: idle, client: None, end: Some(Moment::now().plus(REST)) };
     // What the head said stands.
-    let _ = body::relay(live, &mut exchange, &mut Detached::with(bytes::Bytes::new()), patience).await;
+    let _ = respond::pump(Source::Upstream(response), patience, &mut Discard::new()).await;
+}
+
+/// Where a body goes that nobody wants.
+struct Discard {
+    bytes: u64,
+    deadline: Deadline,
+}
+
+impl Discard {
+    fn new() -> Self {
+        Self { bytes: 0, deadline: Deadline::new() }
+    }
+}
+
+impl Sink for Discard {
+    fn poll_data(&mut self, _: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<()>> {
+        self.bytes += buffer.len() as u64;
+        *buffer = Buffer::default();
+        Poll::Ready(Ok(()))
+    }
+
+    fn end(&mut self, _: Option<&Fields>) -> Result<()> {
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_idle(&mut self, _: &mut Context<'_>, _: Option<&mut UpstreamResponse>) -> Result<()> {
+        Ok(())
+    }
+
+    fn sent(&self) -> u64 {
+        self.bytes
+    }
+
+    fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
 }
 
 /// The route that a write goes by now: what its URI leads to, by the name of the route that accepted it where several
@@ -226,7 +267,7 @@ fn find<'a>(
     let leads_on = |route: &Route| matches!(route.action, Action::Upstream(_) | Action::Split(..));
     let routes = || {
         snapshot.listeners.iter().filter_map(|listener| {
-            let index = handle::find_route(listener, exchange)?;
+            let index = routing::find(listener, exchange)?;
             let route = snapshot.routes.get(index)?;
             leads_on(route).then_some((listener, index, &**route))
         })

@@ -26,34 +26,34 @@ use crate::{
     error::Result,
     exchange::{Downstream, Exchange},
     http::{
-        cached::{self, now, origin},
-        handle::{ActiveExchange, Outcome},
-        headers,
-        proxy::{self, RequestPlan, RouteContext},
+        active::ActiveExchange,
+        cache_key::{key, now},
+        context::{RequestPlan, RouteContext},
+        misleading::is_misleading,
+        proxy,
     },
 };
 
 /// Passes a PUT on, and stores what it left.
 pub(super) async fn serve<D: Downstream>(
-    way: &RouteContext<'_>,
+    context: &RouteContext<'_>,
     cache: &Arc<Cache>,
-    onward: RequestPlan,
+    plan: RequestPlan,
     exchange: &mut ActiveExchange,
     client: &mut D,
-) -> Result<Outcome> {
+) -> Result<()> {
     let watch = cache.store.watches.begin();
     let requested = now();
     let mut tee = Tee::new(client, cache.longest());
-    let (live, sticky) = proxy::ask(way, onward, exchange, &mut tee).await?;
+    let answer = proxy::ask(context, plan, exchange, &mut tee).await?;
     let body = tee.body();
     let times = Times { requested, received: now() };
-    headers::pass_response(&mut exchange.response, false);
-    let targets = invalidate(way, cache, exchange);
+    let targets = invalidate(context.route, cache, exchange);
     let mut status = CacheStatus::forwarded(Forward::Method);
     let counted = if targets == 0 {
         Counted::Passed
     } else {
-        match keep(way, cache, exchange, (body, targets), (times, watch)) {
+        match keep(context, cache, exchange, (body, targets), (times, watch)) {
             Ok(ttl) => {
                 status.outcome = StatusOutcome::Forwarded {
                     why: Forward::Method,
@@ -71,24 +71,23 @@ pub(super) async fn serve<D: Downstream>(
         }
     };
     cache.store.writes.count(cache.conf.write_policy, counted);
-    status.add_to(&mut exchange.response.fields);
-    proxy::deliver(way, live, sticky, exchange, client).await
+    proxy::deliver(context, answer, Some(status), exchange, client).await
 }
 
 /// Stores what a PUT left, whose URI, with how many others, was forgotten a moment ago; gives for how long it is fresh.
 fn keep(
-    way: &RouteContext<'_>,
+    context: &RouteContext<'_>,
     cache: &Arc<Cache>,
     exchange: &Exchange,
     (body, targets): (Option<Bytes>, usize),
     (times, watch): (Times, Watch),
 ) -> Result<i64, Unkept> {
-    let names_another = targets > 1 || origin::is_misleading(&exchange.request.fields);
+    let names_another = targets > 1 || is_misleading(&exchange.request.fields);
     let about = (cache.conf.purge_header.as_str(), names_another);
     let entry = written::representation(&exchange.request, &exchange.response, about, &cache.policy, times)?;
     let body = body.ok_or(Unkept::Body)?;
     let ttl = entry.freshness.ttl(times.received);
-    let key = cached::key(way.route, cache, exchange);
+    let key = key(context.route, cache, exchange);
     let object =
         StoredResponse::new(key, &exchange.request.fields, entry, Body::of([body])).ok_or(Unkept::Vary)?;
     let object = Arc::new(object);

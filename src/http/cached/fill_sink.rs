@@ -1,0 +1,122 @@
+//! The body of a response on its way into a fill, and into the store at its end.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use crate::{
+    cache::{
+        disk_tier::DiskWrite,
+        fill::{Answer, Source},
+        key::Key,
+        purge::Rule,
+        store::Cache,
+        stored_response::{Body, StoredResponse},
+    },
+    error::{Kind, Result},
+    fields::Fields,
+    http::respond::{self, Patience, Sink},
+    net::{Buffer, Deadline},
+    upstream::UpstreamResponse,
+};
+
+/// Brings a body to its end, at the origin's pace, however slow those are who read it, and has it stored when it is
+/// whole. A body that stands still for `idle` is broken.
+pub(super) async fn fill(
+    cache: Arc<Cache>,
+    head: Arc<Answer>,
+    response: UpstreamResponse,
+    mut source: Source,
+    idle: Duration,
+) {
+    let facts = (head.length, source.begun());
+    let begin = || cache.store.disk.begin(source.key(), &head.variant, &head.entry, facts);
+    let disk = if head.is_open { begin() } else { None };
+    source.set_kept(disk.is_some());
+    let mut sink = FillSink { source, disk, bytes: 0, deadline: Deadline::new() };
+    let patience = Patience { backend: idle, client: None, end: None };
+    // Where it breaks off the source is dropped: whoever reads sees that the rest is missing.
+    if respond::pump(respond::Source::Upstream(response), patience, &mut sink).await.is_ok() {
+        let FillSink { source, disk, .. } = sink;
+        let key = source.key().clone();
+        source.finish(|body, rules| store(&cache, key, &head, (body, disk), rules));
+    }
+}
+
+/// Stores an answer whose body is whole, in memory if all of it is there still, and on disk.
+fn store(
+    cache: &Cache,
+    key: Key,
+    head: &Answer,
+    (body, disk): (Option<Body>, Option<DiskWrite>),
+    rules: &[Rule],
+) {
+    if !head.is_open || !cache.survives(&key, &head.entry.head.fields, rules) {
+        return;
+    }
+    let is_admitted = body.is_none_or(|body| {
+        let mut entry = head.entry.clone();
+        entry.head.fields = entry.head.fields.compact();
+        cache.put(Arc::new(StoredResponse::assembled(key, head.variant.clone(), entry, body)))
+    });
+    if let Some(disk) = disk.filter(|_| is_admitted) {
+        disk.finish();
+    }
+}
+
+struct FillSink {
+    source: Source,
+    /// Its way to disk.
+    disk: Option<DiskWrite>,
+    bytes: u64,
+    deadline: Deadline,
+}
+
+impl Sink for FillSink {
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if !ready!(self.source.poll_room(cx)) {
+            return Poll::Ready(Err(Kind::ClientGone.into()));
+        }
+        // What does not fit into memory is stored on disk only, and waits for it.
+        match self.disk.as_mut().filter(|_| !self.source.is_whole_kept()) {
+            Some(disk) => disk.poll_room(cx).map(Ok),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_data(&mut self, _: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<()>> {
+        let chunk = buffer.to_shared();
+        *buffer = Buffer::default();
+        self.bytes += chunk.len() as u64;
+        if let Some(disk) = &mut self.disk {
+            disk.push(chunk.clone());
+            self.disk = self.disk.take().filter(DiskWrite::is_on);
+            self.source.set_kept(self.disk.is_some());
+        }
+        self.source.push(chunk);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Trailers are for the one who asked, and not stored.
+    fn end(&mut self, _: Option<&Fields>) -> Result<()> {
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_idle(&mut self, _: &mut Context<'_>, _: Option<&mut UpstreamResponse>) -> Result<()> {
+        Ok(())
+    }
+
+    fn sent(&self) -> u64 {
+        self.bytes
+    }
+
+    fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
+}

@@ -1,0 +1,136 @@
+//! The order in which a cache is asked.
+
+use std::sync::Arc;
+
+use super::{
+    collapse::{self, Step},
+    disk_lookup::{self, DiskLookup},
+    hit::hit,
+    request::{CacheRequest, ServedFrom},
+    send::send_stored,
+    uncollapsed,
+};
+use crate::{
+    cache::{
+        cache_control::RequestControl,
+        key::Use,
+        status::{CacheStatus, Forward, StatusOutcome},
+        store::Cache,
+        stored::Stored,
+    },
+    error::{Kind, Result},
+    exchange::{Downstream, Exchange},
+    fields::Known,
+    h1::Method,
+    http::{
+        active::ActiveExchange,
+        cache_key::key,
+        context::{RequestPlan, RouteContext},
+        proxy,
+        respond::{self, Reply},
+        writeback::{self, pending::PendingWrite},
+    },
+    telemetry::cache_result::CacheResult,
+};
+
+/// Serves a request on a route that has a cache.
+pub(in crate::http) async fn serve<D: Downstream>(
+    context: &RouteContext<'_>,
+    cache: &Arc<Cache>,
+    plan: RequestPlan,
+    exchange: &mut ActiveExchange,
+    client: &mut D,
+) -> Result<()> {
+    match Use::of(&exchange.request, plan.framing) {
+        Use::Pass => {
+            let why = match exchange.request.method {
+                Method::Get | Method::Head => Forward::Bypass,
+                _ => Forward::Method,
+            };
+            bypass(context, plan, CacheStatus::forwarded(why), exchange, client).await
+        }
+        Use::Invalidate => writeback::serve(context, cache, plan, exchange, client).await,
+        usage @ (Use::Read | Use::ReadAndStore) => {
+            let control = RequestControl::of(&exchange.request.fields);
+            let key = key(context.route, cache, exchange);
+            let request = CacheRequest { context, cache, key, control, is_head: usage == Use::Read };
+            match writeback::pending::find(context, cache, &request.key, exchange) {
+                PendingWrite::Nothing => read(&request, exchange, client).await,
+                PendingWrite::Unknown => {
+                    let outcome = CacheStatus::forwarded(Forward::Bypass).outcome;
+                    bypass(context, plan, CacheStatus::journal(outcome), exchange, client).await
+                }
+                PendingWrite::Deleted => send_deleted(context, exchange, client).await,
+                PendingWrite::Written(response) => {
+                    let stored = Stored::Memory(response);
+                    send_stored(&request, stored, ServedFrom::Journal, exchange, client).await
+                }
+            }
+        }
+    }
+}
+
+/// Passes a request on that has no use for the cache.
+async fn bypass<D: Downstream>(
+    context: &RouteContext<'_>,
+    plan: RequestPlan,
+    status: CacheStatus,
+    exchange: &mut Exchange,
+    client: &mut D,
+) -> Result<()> {
+    exchange.cache = Some(CacheResult::Bypass);
+    let answer = proxy::ask(context, plan, exchange, client).await?;
+    proxy::deliver(context, answer, Some(status), exchange, client).await
+}
+
+/// Answers a request for what was deleted, though the origin does not know yet.
+async fn send_deleted<D: Downstream>(
+    context: &RouteContext<'_>,
+    exchange: &mut Exchange,
+    client: &mut D,
+) -> Result<()> {
+    exchange.cache = Some(CacheResult::Journal);
+    respond::own_head(404, exchange);
+    exchange.response.fields.push_known(Known::ContentType, b"text/plain; charset=utf-8");
+    exchange.response.fields.push_known(Known::CacheControl, b"no-store");
+    let reply = Reply::on(context.route).with_status(CacheStatus::journal(StatusOutcome::Hit));
+    respond::send_own(&reply, "404: it was deleted\n".into(), exchange, client).await
+}
+
+/// How often a request may find that what it waited for is not for it. Each variant takes a fetch of its own, and
+/// those who want the same one wait for that.
+const MOST_TURNS: u32 = 4;
+
+async fn read<D: Downstream>(
+    request: &CacheRequest<'_>,
+    exchange: &mut ActiveExchange,
+    client: &mut D,
+) -> Result<()> {
+    let mut turn = 0;
+    loop {
+        let miss = match request.find(exchange) {
+            Ok((stored, verdict)) => return hit(request, stored, verdict, exchange, client).await,
+            Err(miss) => miss,
+        };
+        if request.control.only_if_cached {
+            let fields = &exchange.request.fields;
+            let found = disk_lookup::find(request.cache, &request.key, fields, &request.control).await;
+            if let Some(DiskLookup { stored, verdict: Some(verdict) }) = found {
+                return hit(request, stored, verdict, exchange, client).await;
+            }
+            exchange.cache = Some(CacheResult::NotCached);
+            return Err(Kind::NotCached.into());
+        }
+        if turn < MOST_TURNS && request.may_collapse(exchange) {
+            match collapse::join(request, &miss, exchange, client).await? {
+                Step::Served => return Ok(()),
+                Step::Again => {
+                    turn += 1;
+                    continue;
+                }
+                Step::Alone => {}
+            }
+        }
+        return uncollapsed::fetch(request, miss, exchange, client).await;
+    }
+}

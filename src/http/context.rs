@@ -1,0 +1,53 @@
+//! Where a request goes, and how.
+
+use std::rc::Rc;
+
+use super::respond::Patience;
+use crate::{
+    exchange::Exchange,
+    h1::Framing,
+    moment::Moment,
+    runtime::{Listener, Route},
+    upstream::WorkerUpstream,
+};
+
+/// Where a request goes: what it came over, the route that took it, and the upstream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RouteContext<'a> {
+    /// What it came over.
+    pub(super) listener: &'a Listener,
+    /// The route that took it.
+    pub(super) route: &'a Route,
+    /// The upstream.
+    pub(super) group: &'a Rc<WorkerUpstream>,
+}
+
+/// How a request goes upstream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RequestPlan {
+    /// How its body is framed there.
+    pub(crate) framing: Framing,
+    /// Whether there is one.
+    pub(crate) has_body: bool,
+    /// Whether it asks for a tunnel.
+    pub(crate) is_upgrade: bool,
+}
+
+impl RequestPlan {
+    /// Of a request without a body that asks for no tunnel.
+    pub(super) const WITHOUT_BODY: Self = Self { framing: Framing::None, has_body: false, is_upgrade: false };
+}
+
+impl RouteContext<'_> {
+    /// When the whole exchange must be over.
+    pub(super) fn end(&self, exchange: &Exchange) -> Option<Moment> {
+        let timeout = self.route.timeout;
+        (!timeout.is_zero()).then(|| exchange.started.plus(timeout))
+    }
+
+    /// How long the response may stand still.
+    pub(super) fn patience(&self, exchange: &Exchange) -> Patience {
+        let client = self.listener.conf.timeouts.idle;
+        Patience { backend: self.route.tunnel_idle, client: Some(client), end: self.end(exchange) }
+    }
+}

@@ -1,0 +1,61 @@
+//! The fields that are added to a response on its way out, one function each, in one order. Another is a function here
+//! and a line in [`add`]; it is on every response then, whoever made it.
+
+use super::{Reply, error};
+use crate::{
+    exchange::{Exchange, HttpVersion},
+    fields::Known,
+    telemetry::clock,
+};
+
+/// Adds what Pointsman says of every response. What a route edits comes after it.
+pub(super) fn add(reply: &Reply<'_>, exchange: &mut Exchange) {
+    age(reply, exchange);
+    proxy_status(reply, exchange);
+    date(exchange);
+    via(exchange);
+    cache_status(reply, exchange);
+    affinity(reply, exchange);
+}
+
+/// Age, of what comes from the cache, which must be there (RFC 9111 §4).
+fn age(reply: &Reply<'_>, exchange: &mut Exchange) {
+    if let Some(age) = reply.age {
+        exchange.response.fields.push_known(Known::Age, age.to_string().as_bytes());
+    }
+}
+
+/// Proxy-Status, of an error that Pointsman answers (RFC 9209).
+fn proxy_status(reply: &Reply<'_>, exchange: &mut Exchange) {
+    if let Some(kind) = reply.error {
+        error::add_proxy_status(kind, exchange);
+    }
+}
+
+/// Date: a response without one came from here (RFC 9110 §6.6.1).
+fn date(exchange: &mut Exchange) {
+    let fields = &mut exchange.response.fields;
+    if !fields.has(Known::Date) {
+        clock::with_date(|date| fields.push_known(Known::Date, date.as_bytes()));
+    }
+}
+
+/// Via, with the version that the response came in (RFC 9110 §7.6.3).
+fn via(exchange: &mut Exchange) {
+    let version = HttpVersion::from(exchange.response.version);
+    exchange.response.fields.push_known(Known::Via, version.via());
+}
+
+/// Cache-Status, behind those of caches closer to the origin (RFC 9211 §2).
+fn cache_status(reply: &Reply<'_>, exchange: &mut Exchange) {
+    if let Some(status) = &reply.cache_status {
+        status.add_to(&mut exchange.response.fields);
+    }
+}
+
+/// The cookie that binds the client to its backend.
+fn affinity(reply: &Reply<'_>, exchange: &mut Exchange) {
+    if let Some(cookie) = &reply.affinity {
+        exchange.response.fields.push_known(Known::SetCookie, cookie.as_bytes());
+    }
+}

@@ -1,0 +1,80 @@
+//! How long a body may stand still on its way, and who is to blame when it does.
+
+use std::{
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use crate::{
+    error::{Kind, ProxyError},
+    moment::Moment,
+    net::Deadline,
+};
+
+/// How long a body may stand still.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// While its source brings nothing.
+    pub backend: Duration,
+    /// While the client takes nothing; without end for one whose pace does not matter.
+    pub client: Option<Duration>,
+    /// When the whole exchange must be over.
+    pub end: Option<Moment>,
+}
+
+/// Who a body waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Who reads it.
+    Client,
+    /// Who brings it: a backend, or what others fetch from one.
+    Backend,
+}
+
+/// Watches that a body does not stand still for longer than it may.
+#[derive(Debug)]
+pub(super) struct Stall {
+    /// What is waited for since the deadline was set, and how far the body was then.
+    since: Option<(Side, u64)>,
+    patience: Patience,
+}
+
+impl Stall {
+    pub(super) fn new(patience: Patience) -> Self {
+        Self { since: None, patience }
+    }
+
+    /// Ready when it has stood still too long; `bytes` is how far it is.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        side: Side,
+        bytes: u64,
+        deadline: &Deadline,
+    ) -> Poll<ProxyError> {
+        if self.since != Some((side, bytes)) {
+            self.since = Some((side, bytes));
+            self.set(side, deadline);
+        }
+        ready!(deadline.poll_elapsed(cx));
+        let is_over = self.patience.end.is_some_and(|end| end <= Moment::now());
+        Poll::Ready(ProxyError::new(match side {
+            _ if is_over => Kind::RouteTimeout,
+            Side::Client => Kind::ClientStalled,
+            Side::Backend => Kind::BodyBroken,
+        }))
+    }
+
+    fn set(&self, side: Side, deadline: &Deadline) {
+        let patience = match side {
+            Side::Client => self.patience.client,
+            Side::Backend => Some(self.patience.backend),
+        };
+        let at = patience.map(|patience| Moment::now().plus(patience));
+        match (at, self.patience.end) {
+            (Some(at), Some(end)) => deadline.at(end.min(at)),
+            (Some(at), None) | (None, Some(at)) => deadline.at(at),
+            (None, None) => deadline.clear(),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! A body on its way from where it comes from to where it goes, with back-pressure, and without gathering more than a
+//! buffer.
+
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+};
+
+use super::{
+    Source,
+    patience::{Patience, Side, Stall},
+};
+use crate::{
+    error::{Kind, Result},
+    exchange::{Downstream, Exchange},
+    fields::Fields,
+    net::{BodyFrame, Buffer, Deadline},
+    upstream::UpstreamResponse,
+};
+
+/// Where a body goes.
+pub(in crate::http) trait Sink {
+    /// Ready when more may come; an error when nobody wants it.
+    fn poll_room(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Takes some of the body; ready when the whole buffer is taken.
+    fn poll_data(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<()>>;
+
+    /// Ends the body.
+    fn end(&mut self, trailers: Option<&Fields>) -> Result<()>;
+
+    /// Brings out what was taken and ended.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
+
+    /// Nothing can be moved on: what else is under way goes on meanwhile. An error when nobody wants the body any more.
+    fn poll_idle(&mut self, cx: &mut Context<'_>, source: Option<&mut UpstreamResponse>) -> Result<()>;
+
+    /// The backend's part is over.
+    fn source_ended(&mut self, _: &UpstreamResponse) {}
+
+    /// How many bytes went on.
+    fn sent(&self) -> u64;
+
+    /// The deadline of whatever is waited for.
+    fn deadline(&self) -> &Deadline;
+}
+
+/// Brings a body to its end. Of a backend's, health and metrics are told how it broke off.
+pub(in crate::http) async fn pump<S: Sink>(source: Source, patience: Patience, sink: &mut S) -> Result<()> {
+    let mut pump = Pump {
+        source: Some(source),
+        buffer: Buffer::default(),
+        is_ended: false,
+        stall: Stall::new(patience),
+    };
+    let result = poll_fn(|cx| pump.poll(cx, sink)).await;
+    if let (Err(error), Some(Source::Upstream(response))) = (&result, &pump.source) {
+        response.record_failure(error.kind());
+    }
+    result
+}
+
+struct Pump {
+    /// Given back once its part is over, while the client may still be reading.
+    source: Option<Source>,
+    buffer: Buffer,
+    is_ended: bool,
+    stall: Stall,
+}
+
+impl Pump {
+    fn poll<S: Sink>(&mut self, cx: &mut Context<'_>, sink: &mut S) -> Poll<Result<()>> {
+        let side = self.advance(cx, sink)?;
+        if self.is_ended && sink.poll_flush(cx)?.is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        self.stall.poll(cx, side, sink.sent(), sink.deadline()).map(Err)
+    }
+
+    /// Moves what can be moved; gives who is waited for.
+    fn advance<S: Sink>(&mut self, cx: &mut Context<'_>, sink: &mut S) -> Result<Side> {
+        loop {
+            if !self.buffer.is_empty() && sink.poll_data(cx, &mut self.buffer)?.is_pending() {
+                self.idle(cx, sink)?;
+                return Ok(Side::Client);
+            }
+            let Some(source) = &mut self.source else { return Ok(Side::Client) };
+            if sink.poll_room(cx)?.is_pending() {
+                return Ok(Side::Client);
+            }
+            match source.poll(cx) {
+                Poll::Ready(Ok(BodyFrame::Data(buffer))) => self.buffer = buffer,
+                Poll::Ready(Ok(BodyFrame::End(trailers))) => {
+                    // Said once: where the body goes in chunks, another end would be read as another response.
+                    sink.end(trailers.as_deref())?;
+                    self.is_ended = true;
+                    self.end(sink);
+                    return Ok(Side::Client);
+                }
+                Poll::Ready(Err(error)) => {
+                    // What came before is the client's, who must see that the rest is missing.
+                    let _ = sink.poll_flush(cx)?;
+                    return Err(error);
+                }
+                Poll::Pending => {
+                    // Empty, but of full size: who waits holds nothing.
+                    self.buffer = Buffer::default();
+                    self.idle(cx, sink)?;
+                    let _ = sink.poll_flush(cx)?;
+                    return Ok(Side::Backend);
+                }
+            }
+        }
+    }
+
+    fn idle<S: Sink>(&mut self, cx: &mut Context<'_>, sink: &mut S) -> Result<()> {
+        match &mut self.source {
+            Some(Source::Upstream(response)) => sink.poll_idle(cx, Some(response)),
+            _ => sink.poll_idle(cx, None),
+        }
+    }
+
+    fn end<S: Sink>(&mut self, sink: &mut S) {
+        if let Some(Source::Upstream(response)) = self.source.take() {
+            sink.source_ended(&response);
+            response.release();
+        }
+    }
+}
+
+/// The client of an exchange.
+pub(super) struct ClientSink<'a, D> {
+    pub(super) client: &'a mut D,
+    pub(super) exchange: &'a mut Exchange,
+}
+
+impl<D: Downstream> Sink for ClientSink<'_, D> {
+    fn poll_data(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<()>> {
+        let length = buffer.len();
+        let taken = self.client.poll_data(cx, buffer)?;
+        self.exchange.bytes_out += (length - buffer.len()) as u64;
+        taken.map(Ok)
+    }
+
+    fn end(&mut self, trailers: Option<&Fields>) -> Result<()> {
+        self.client.end(trailers)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.client.poll_flush(cx)
+    }
+
+    fn poll_idle(&mut self, cx: &mut Context<'_>, source: Option<&mut UpstreamResponse>) -> Result<()> {
+        let Some(response) = source else {
+            return if self.client.poll_gone(cx).is_ready() { Err(Kind::ClientGone.into()) } else { Ok(()) };
+        };
+        response.poll_upload(cx, self.client)?;
+        self.exchange.bytes_in = response.uploaded();
+        Ok(())
+    }
+
+    fn source_ended(&mut self, response: &UpstreamResponse) {
+        self.exchange.bytes_in = response.uploaded();
+    }
+
+    fn sent(&self) -> u64 {
+        self.exchange.bytes_out
+    }
+
+    fn deadline(&self) -> &Deadline {
+        self.client.deadline()
+    }
+}

@@ -1,0 +1,130 @@
+//! Where the body of a response comes from.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use crate::{
+    cache::{
+        disk::{Damaged, Reading},
+        fill::{ReadError, Reader},
+        stored::Stored,
+    },
+    error::{Kind, ProxyError, Result},
+    net::{BodyFrame, Buffer},
+    upstream::UpstreamResponse,
+};
+
+/// Where the body of a response comes from.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives in the future that sends it, and a box would cost each request"
+)]
+pub(in crate::http) enum Source {
+    /// A backend.
+    Upstream(UpstreamResponse),
+    /// A fetch that others may read too.
+    Fill(Part, Reader),
+    /// What is stored.
+    Stored(Part, Stored, Option<Reading>),
+    /// Memory.
+    Bytes(Bytes),
+}
+
+/// Which bytes of a body go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) struct Part {
+    /// The first that did not go yet.
+    pub(in crate::http) at: u64,
+    /// Behind the last; none while that is not known.
+    pub(in crate::http) end: Option<u64>,
+}
+
+impl Part {
+    /// All of a body of this length.
+    pub(in crate::http) fn whole(length: Option<u64>) -> Self {
+        Self { at: 0, end: length }
+    }
+
+    fn is_over(&self) -> bool {
+        self.end.is_some_and(|end| self.at >= end)
+    }
+
+    /// Cuts what goes out of what comes next.
+    fn take(&mut self, bytes: &Bytes) -> Bytes {
+        let most = self.end.map_or(u64::MAX, |end| end.saturating_sub(self.at));
+        let length = bytes.len().min(usize::try_from(most).unwrap_or(usize::MAX));
+        self.at += length as u64;
+        bytes.slice(..length)
+    }
+}
+
+impl Source {
+    /// How many bytes come, where that is known.
+    pub(super) fn length(&self) -> Option<u64> {
+        match self {
+            Self::Upstream(response) => response.length().known(),
+            Self::Fill(part, ..) | Self::Stored(part, ..) => part.end.map(|end| end.saturating_sub(part.at)),
+            Self::Bytes(bytes) => Some(bytes.len() as u64),
+        }
+    }
+
+    /// Nothing goes out: the response has no body. What a backend sends is read to its end all the same.
+    pub(super) fn skip(&mut self) {
+        match self {
+            Self::Upstream(_) => {}
+            Self::Fill(part, ..) | Self::Stored(part, ..) => part.end = Some(part.at),
+            Self::Bytes(bytes) => bytes.clear(),
+        }
+    }
+
+    /// The next of the body, and its end.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
+        match self {
+            Self::Upstream(response) => response.poll_body(cx),
+            Self::Fill(part, ..) | Self::Stored(part, ..) if part.is_over() => {
+                Poll::Ready(Ok(BodyFrame::End(None)))
+            }
+            Self::Fill(part, reader) => {
+                let next = ready!(reader.poll_at(part.at, cx)).map_err(unread)?;
+                Poll::Ready(Ok(frame(next.map(|bytes| part.take(&bytes)))))
+            }
+            Self::Stored(part, Stored::Memory(response), _) => {
+                let bytes = response.body.at(part.at);
+                Poll::Ready(Ok(frame((!bytes.is_empty()).then(|| part.take(&bytes)))))
+            }
+            Self::Stored(part, Stored::Disk(object), reading) => {
+                let end = part.end.unwrap_or(object.length);
+                let reading = reading.get_or_insert_with(|| object.read(part.at, end));
+                let next = match ready!(reading.poll_next(cx)) {
+                    Some(Ok(bytes)) => Some(part.take(&bytes)),
+                    Some(Err(Damaged)) => {
+                        let error = ProxyError::because(Kind::BodyBroken, "the response is damaged on disk");
+                        return Poll::Ready(Err(error));
+                    }
+                    None => None,
+                };
+                Poll::Ready(Ok(frame(next)))
+            }
+            Self::Bytes(bytes) => {
+                let next = std::mem::take(bytes);
+                Poll::Ready(Ok(frame((!next.is_empty()).then_some(next))))
+            }
+        }
+    }
+}
+
+fn frame(next: Option<Bytes>) -> BodyFrame {
+    next.map_or(BodyFrame::End(None), |bytes| BodyFrame::Data(Buffer::shared(bytes)))
+}
+
+fn unread(error: ReadError) -> ProxyError {
+    match error {
+        ReadError::Broken => Kind::BodyBroken.into(),
+        ReadError::Behind => ProxyError::because(
+            Kind::ClientStalled,
+            "it reads more slowly than others do, by more than is kept",
+        ),
+    }
+}

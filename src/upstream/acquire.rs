@@ -1,0 +1,132 @@
+//! A place at a backend for whoever needs one, at once or after waiting, and a connection to it.
+//!
+//! It knows no protocol: who waits is a [`Waiter`], and what it gets is a [`Permit`] and a [`Stream`]. Next stop of an
+//! HTTP exchange: `upstream::attempt`.
+
+use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll};
+
+use super::{Permit, WorkerUpstream, conf::WhenAllDown};
+use crate::{
+    backend::Backend,
+    error::{Kind, Result},
+    moment::Moment,
+    net::{Stream, Waiter},
+};
+
+/// What is asked of an upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Acquire<'a> {
+    /// The upstream.
+    pub group: &'a Rc<WorkerUpstream>,
+    /// What the policy hashes on.
+    pub key: u64,
+    /// The backend that a sticky cookie names.
+    pub sticky: Option<usize>,
+    /// When the whole exchange must be over.
+    pub end: Option<Moment>,
+}
+
+impl Acquire<'_> {
+    /// A place at a backend, at once or after waiting in the queue. Backends that were `tried` are taken only where
+    /// there is no other. Fails with [`Kind::NoBackend`], [`Kind::QueueFull`], [`Kind::QueueTimeout`] or
+    /// [`Kind::ClientGone`].
+    pub async fn pick<W: Waiter>(&self, tried: &[usize], waiter: &mut W) -> Result<Permit> {
+        let group = self.group;
+        let now = Moment::now();
+        let upstream = &group.upstream;
+        // Who comes later does not overtake those who wait.
+        if upstream.queue.is_empty()
+            && let Some(permit) = self.try_pick(tried, now)
+        {
+            return Ok(permit);
+        }
+        let are_all_down = !upstream.backends.iter().any(|backend| backend.is_healthy(now));
+        if are_all_down {
+            let use_all = upstream.conf.when_all_down == WhenAllDown::UseAll;
+            let pick = || group.pick_despite_health(self.key, tried, now);
+            let any = use_all.then(pick).flatten();
+            return any.ok_or_else(|| Kind::NoBackend.into());
+        }
+        let is_full = |backend: &Arc<Backend>| backend.is_healthy(now) && backend.is_full();
+        if upstream.queue.is_empty() && !upstream.backends.iter().any(is_full) {
+            return Err(Kind::NoBackend.into());
+        }
+        self.wait(tried, waiter, now).await
+    }
+
+    fn try_pick(&self, tried: &[usize], now: Moment) -> Option<Permit> {
+        let sticky = self.sticky.filter(|_| tried.is_empty());
+        if let Some(permit) = sticky.and_then(|index| self.group.pick_index(index, now)) {
+            return Some(permit);
+        }
+        self.group.pick(self.key, tried, now)
+    }
+
+    async fn wait<W: Waiter>(&self, tried: &[usize], waiter: &mut W, now: Moment) -> Result<Permit> {
+        let upstream = &self.group.upstream;
+        let end = now.plus(upstream.conf.queue.timeout);
+        waiter.deadline().at(self.end.map_or(end, |total| total.min(end)));
+        let mut again = false;
+        loop {
+            let Some(place) = upstream.queue.join(again) else { return Err(Kind::QueueFull.into()) };
+            // A place may have become free while we joined.
+            if place.is_first()
+                && let Some(permit) = self.try_pick(tried, Moment::now())
+            {
+                // Called meanwhile, it passes the call on by leaving.
+                drop(place);
+                self.call_next();
+                return Ok(permit);
+            }
+            poll_fn(|cx| {
+                if place.poll_called(cx).is_ready() {
+                    return Poll::Ready(Ok(()));
+                }
+                if waiter.poll_gone(cx).is_ready() {
+                    return Poll::Ready(Err(Kind::ClientGone));
+                }
+                waiter.deadline().poll_elapsed(cx).map(|()| Err(Kind::QueueTimeout))
+            })
+            .await?;
+            place.served();
+            if let Some(permit) = self.try_pick(tried, Moment::now()) {
+                // Several places may have become free; the next one looks for itself.
+                self.call_next();
+                return Ok(permit);
+            }
+            again = true;
+        }
+    }
+
+    /// Calls the next in the queue if there still is a place. Called for nothing, it would be out of the queue until
+    /// it stands at the front again, and be overtaken meanwhile.
+    fn call_next(&self) {
+        let upstream = &self.group.upstream;
+        let now = Moment::now();
+        if upstream.backends.iter().any(|backend| backend.is_available(now) && !backend.is_full()) {
+            upstream.queue.call_next();
+        }
+    }
+
+    /// A new connection to the backend, within `connect_timeout`. `host` is the request's, for TLS where no other name
+    /// is given.
+    pub async fn dial<W: Waiter>(&self, permit: &Permit, host: &str, waiter: &W) -> Result<Stream> {
+        let within = Moment::now().plus(self.group.upstream.conf.connect_timeout);
+        waiter.deadline().at(self.end.map_or(within, |end| end.min(within)));
+        let mut dial = std::pin::pin!(permit.dial(host));
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = dial.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            // A client that leaves meanwhile is noticed when it is written to.
+            waiter.deadline().poll_elapsed(cx).map(|()| Err(self.elapsed(Kind::ConnectTimeout).into()))
+        })
+        .await
+    }
+
+    /// What a deadline that elapsed means: the route's, if that has come, else what was waited for.
+    pub fn elapsed(&self, kind: Kind) -> Kind {
+        let is_over = self.end.is_some_and(|end| end <= Moment::now());
+        if is_over { Kind::RouteTimeout } else { kind }
+    }
+}

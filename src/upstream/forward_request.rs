@@ -1,0 +1,18 @@
+//! What of a request goes upstream.
+
+use std::time::Duration;
+
+use super::{acquire::Acquire, request_head::UpstreamHead, upload::Upload};
+
+/// What of a request goes upstream, and by which rules a backend is chosen for it.
+#[derive(Debug)]
+pub struct ForwardRequest<'a> {
+    /// The upstream, and how a backend of it is chosen.
+    pub target: Acquire<'a>,
+    /// The head.
+    pub head: UpstreamHead<'a>,
+    /// The body.
+    pub upload: Upload,
+    /// How long the client may pause in its body.
+    pub body_timeout: Duration,
+}

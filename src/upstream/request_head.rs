@@ -1,0 +1,269 @@
+//! The head of a request as a backend gets it: which fields go on, and what is said of the client and of us.
+//!
+//! Here is decided once what goes on; a [`HeadWriter`] makes bytes of it, in one version of HTTP each. Everything is
+//! written anew: no delimiter of the client's is copied.
+
+use std::net::IpAddr;
+
+use crate::{
+    exchange::Exchange,
+    fields::{Fields, Known, list, write_number},
+    h1::{Framing, Method, head::write_field},
+};
+
+/// How a request goes upstream, but for what its exchange holds.
+#[derive(Clone, Debug)]
+pub struct UpstreamHead<'a> {
+    /// How its body is framed there.
+    pub framing: Framing,
+    /// The host to send instead of the client's.
+    pub host: Option<&'a str>,
+    /// The host to send where the client names none: HTTP/1.0 need not, and HTTP/1.1 must.
+    pub default_host: &'a str,
+    /// The target to send instead of the client's.
+    pub target: Option<String>,
+    /// Whether to ask for the protocol upgrade that the client asked for.
+    pub is_upgrade: bool,
+    /// Whether to pass `Expect: 100-continue` on.
+    pub expects_continue: bool,
+    /// Whether to send `Forwarded` (RFC 7239) too.
+    pub forwarded: bool,
+}
+
+/// Makes bytes of a head, in one version of HTTP.
+pub trait HeadWriter {
+    /// Writes a field.
+    fn field(&mut self, name: &[u8], value: &[u8]);
+
+    /// Begins a field whose value comes in pieces.
+    fn begin(&mut self, name: &[u8]);
+
+    /// Adds to the value of the field that was begun.
+    fn piece(&mut self, piece: &[u8]);
+
+    /// Ends the field that was begun.
+    fn end(&mut self);
+}
+
+impl UpstreamHead<'_> {
+    /// The Host to send; never empty.
+    pub fn host<'e>(&'e self, exchange: &'e Exchange) -> &'e str {
+        match self.host.unwrap_or(&exchange.authority) {
+            "" => self.default_host,
+            host => host,
+        }
+    }
+
+    /// The target to send.
+    pub fn target<'e>(&'e self, exchange: &'e Exchange) -> &'e str {
+        self.target.as_deref().unwrap_or(&exchange.request.target)
+    }
+
+    /// Writes the head for HTTP/1.1, its blank line included.
+    pub fn write_http1(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+        out.extend_from_slice(exchange.request.method.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(self.target(exchange).as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+        out.extend_from_slice(self.host(exchange).as_bytes());
+        out.extend_from_slice(b"\r\n");
+        let mut writer = Http1Writer(out);
+        self.write_fields(exchange, &mut writer);
+        self.write_framing(exchange, writer.0);
+        self.write_forwarding(exchange, &mut writer);
+        writer.0.extend_from_slice(b"\r\n");
+    }
+
+    /// Writes the fields that go on as they came.
+    pub fn write_fields(&self, exchange: &Exchange, writer: &mut impl HeadWriter) {
+        let fields = &exchange.request.fields;
+        let named = Named::of(fields);
+        for field in fields.iter() {
+            let passes = match field.known {
+                known if is_for_this_hop(known) => false,
+                Known::Via | Known::XForwardedProto | Known::XForwardedHost => false,
+                Known::Forwarded => exchange.peer.is_trusted && !self.forwarded,
+                // The backend's parent is the attempt's span.
+                Known::Traceparent => exchange.trace.is_none() && !named.names(field.name),
+                Known::Trailer => self.framing == Framing::Chunked,
+                _ => !named.names(field.name),
+            };
+            if passes {
+                writer.field(field.name, field.value);
+            }
+        }
+    }
+
+    /// Writes the fields of this hop, of HTTP/1.1.
+    fn write_framing(&self, exchange: &Exchange, out: &mut Vec<u8>) {
+        let fields = &exchange.request.fields;
+        match self.framing {
+            // Methods with a defined meaning of their body say so even when it is empty (RFC 9110 §8.6).
+            Framing::None
+                if matches!(exchange.request.method, Method::Post | Method::Put | Method::Patch) =>
+            {
+                out.extend_from_slice(b"content-length: 0\r\n");
+            }
+            Framing::None | Framing::UntilClose => {}
+            Framing::Length(length) => {
+                out.extend_from_slice(b"content-length: ");
+                write_number(length, out);
+                out.extend_from_slice(b"\r\n");
+            }
+            Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        }
+        if self.expects_continue {
+            out.extend_from_slice(b"expect: 100-continue\r\n");
+        }
+        // RFC 9110 §10.1.4: a proxy may say that it takes trailers; no other member of TE goes on.
+        if list(fields.all_known(Known::Te)).any(|member| member.eq_ignore_ascii_case(b"trailers")) {
+            out.extend_from_slice(b"te: trailers\r\n");
+        }
+        if self.is_upgrade {
+            out.extend_from_slice(b"connection: upgrade\r\n");
+            for value in fields.all_known(Known::Upgrade) {
+                write_field(b"upgrade", value, out);
+            }
+        }
+    }
+
+    /// Writes the fields that tell the backend of the client and of us. What an untrusted client says of where it
+    /// comes from is replaced.
+    pub fn write_forwarding(&self, exchange: &Exchange, writer: &mut impl HeadWriter) {
+        let fields = &exchange.request.fields;
+        let peer = &exchange.peer;
+        let believed = |known: Known| fields.all_known(known).filter(|_| peer.is_trusted);
+        writer.begin(b"x-forwarded-for");
+        for value in believed(Known::XForwardedFor) {
+            writer.piece(value);
+            writer.piece(b", ");
+        }
+        writer.piece(peer.text.as_bytes());
+        writer.end();
+        let proto = believed(Known::XForwardedProto).next();
+        writer.field(b"x-forwarded-proto", proto.unwrap_or(exchange.scheme().as_bytes()));
+        let host = believed(Known::XForwardedHost).next();
+        writer.field(b"x-forwarded-host", host.unwrap_or(exchange.authority.as_bytes()));
+        writer.begin(b"via");
+        for value in fields.all_known(Known::Via) {
+            writer.piece(value);
+            writer.piece(b", ");
+        }
+        writer.piece(exchange.version.via());
+        writer.end();
+        writer.field(b"x-request-id", exchange.id.as_bytes());
+        if let Some(trace) = &exchange.trace {
+            let mut value = Vec::with_capacity(64);
+            trace.write_traceparent(&mut value);
+            writer.field(b"traceparent", &value);
+        }
+        if self.forwarded {
+            write_forwarded(exchange, writer);
+        }
+    }
+}
+
+/// Writes `Forwarded` (RFC 7239), which says the same in one field.
+fn write_forwarded(exchange: &Exchange, writer: &mut impl HeadWriter) {
+    writer.begin(b"forwarded");
+    for value in exchange.request.fields.all_known(Known::Forwarded).filter(|_| exchange.peer.is_trusted) {
+        writer.piece(value);
+        writer.piece(b", ");
+    }
+    let node = match exchange.peer.address {
+        IpAddr::V6(address) => format!("\"[{address}]\""),
+        IpAddr::V4(address) => address.to_string(),
+    };
+    writer
+        .piece(format!("for={node};proto={};host=\"{}\"", exchange.scheme(), exchange.authority).as_bytes());
+    writer.end();
+}
+
+/// Whether a field of a request is for this hop alone, or is written anew for each (RFC 9110 §7.6.1).
+fn is_for_this_hop(known: Known) -> bool {
+    matches!(
+        known,
+        Known::Host
+            | Known::Connection
+            | Known::KeepAlive
+            | Known::ProxyConnection
+            | Known::ProxyAuthorization
+            | Known::ProxyAuthenticate
+            | Known::Te
+            | Known::TransferEncoding
+            | Known::ContentLength
+            | Known::Upgrade
+            | Known::Http2Settings
+            | Known::Expect
+            | Known::XRequestId
+            | Known::XForwardedFor
+    )
+}
+
+/// The fields of a request that is to go on later, as of a client that is believed: what is said of where it comes from
+/// is true then.
+pub fn fields_for_later(exchange: &Exchange) -> Fields {
+    let fields = &exchange.request.fields;
+    let named = Named::of(fields);
+    let is_trusted = exchange.peer.is_trusted;
+    let mut kept = Fields::default();
+    for field in fields.iter() {
+        let stays = match field.known {
+            known if is_for_this_hop(known) => false,
+            Known::Trailer => false,
+            Known::XForwardedProto | Known::XForwardedHost | Known::Forwarded => is_trusted,
+            _ => !named.names(field.name),
+        };
+        if let Some(name) = std::str::from_utf8(field.name).ok().filter(|_| stays) {
+            kept.push(name, field.value);
+        }
+    }
+    let believed = fields.all_known(Known::XForwardedFor).filter(|_| is_trusted);
+    let mut addresses: Vec<&[u8]> = believed.collect();
+    addresses.push(exchange.peer.text.as_bytes());
+    kept.push_known(Known::XForwardedFor, &addresses.join(&b", "[..]));
+    kept.push_known(Known::XRequestId, exchange.id.as_bytes());
+    kept.compact()
+}
+
+/// The names that Connection lists, which end at this hop too (RFC 9110 §7.6.1).
+struct Named<'a> {
+    fields: &'a Fields,
+    is_empty: bool,
+}
+
+impl<'a> Named<'a> {
+    fn of(fields: &'a Fields) -> Self {
+        // Nearly always there is nothing, or one of the two words that name no field.
+        let names_nothing =
+            |value: &[u8]| value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close");
+        Self { fields, is_empty: fields.all_known(Known::Connection).all(names_nothing) }
+    }
+
+    fn names(&self, name: &[u8]) -> bool {
+        !self.is_empty
+            && list(self.fields.all_known(Known::Connection)).any(|option| option.eq_ignore_ascii_case(name))
+    }
+}
+
+/// Writes field lines of HTTP/1.1.
+struct Http1Writer<'a>(&'a mut Vec<u8>);
+
+impl HeadWriter for Http1Writer<'_> {
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        write_field(name, value, self.0);
+    }
+
+    fn begin(&mut self, name: &[u8]) {
+        self.0.extend_from_slice(name);
+        self.0.extend_from_slice(b": ");
+    }
+
+    fn piece(&mut self, piece: &[u8]) {
+        self.0.extend_from_slice(piece);
+    }
+
+    fn end(&mut self) {
+        self.0.extend_from_slice(b"\r\n");
+    }
+}

@@ -1,0 +1,207 @@
+//! A response whose head has come from a backend, and whose body is to come.
+//!
+//! Previous stop: `upstream::forward`. Next stop: `http::respond`, which sends it to the client, or a cache's fill.
+//!
+//! Invariant: its head, in `exchange.response`, has no hop-by-hop fields any more and has a Date. Only
+//! `UpstreamResponse::new` makes one, and cleans the head on the way, so that nobody has to remember to.
+
+use std::task::{Context, Poll};
+
+use super::{
+    Permit,
+    upload::{Upload, Waiting},
+    verdict,
+};
+use crate::{
+    error::{Kind, ProxyError, Result},
+    exchange::Downstream,
+    fields::{Fields, Known, list},
+    h1::ResponseHead,
+    moment::Moment,
+    net::{BodyFrame, BodyReader, Http1Stream, http1_stream::BodyError},
+    telemetry::clock,
+};
+
+/// A response whose head has come, and whose body is to come.
+#[derive(Debug)]
+pub struct UpstreamResponse {
+    permit: Permit,
+    stream: Http1Stream,
+    reader: BodyReader,
+    upload: Upload,
+    is_reusable: bool,
+    is_tunnel: bool,
+}
+
+/// How long a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyLength {
+    /// So many bytes.
+    Known(u64),
+    /// Its end will be marked.
+    Unknown,
+    /// It ends with the connection: whether it is whole cannot be known.
+    UntilClose,
+}
+
+impl BodyLength {
+    /// The bytes, where they are known.
+    pub fn known(self) -> Option<u64> {
+        match self {
+            Self::Known(length) => Some(length),
+            Self::Unknown | Self::UntilClose => None,
+        }
+    }
+}
+
+/// A connection on which a response head has come.
+#[derive(Debug)]
+pub(super) struct Answered {
+    pub(super) stream: Http1Stream,
+    pub(super) reader: BodyReader,
+    /// Whether the connection may be used again once both bodies are through.
+    pub(super) is_reusable: bool,
+    /// Whether the backend has switched to the protocol that was asked for.
+    pub(super) is_tunnel: bool,
+}
+
+impl UpstreamResponse {
+    /// A response of the backend that the permit is for; `head` is cleaned of what ends at this hop.
+    pub(super) fn new(answered: Answered, permit: Permit, upload: Upload, head: &mut ResponseHead) -> Self {
+        let Answered { stream, reader, is_reusable, is_tunnel } = answered;
+        clean(head, is_tunnel);
+        Self { permit, stream, reader, upload, is_reusable, is_tunnel }
+    }
+
+    /// How long its body is.
+    pub fn length(&self) -> BodyLength {
+        match &self.reader {
+            BodyReader::Done => BodyLength::Known(0),
+            BodyReader::Length(length) => BodyLength::Known(*length),
+            BodyReader::Chunked(_) => BodyLength::Unknown,
+            BodyReader::UntilClose => BodyLength::UntilClose,
+        }
+    }
+
+    /// Whether the connection is a tunnel from here ([`UpstreamResponse::into_stream`]).
+    pub fn is_tunnel(&self) -> bool {
+        self.is_tunnel
+    }
+
+    /// The next of its body. An error says that it broke off ([`Kind::BodyBroken`]).
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
+        let frame = self.stream.poll_body(cx, &mut self.reader).map_err(|error| match error {
+            BodyError::Io(error) => ProxyError::because(Kind::BodyBroken, error),
+            BodyError::Early => Kind::BodyBroken.into(),
+            BodyError::Malformed(_) => ProxyError::because(Kind::BodyBroken, "a chunk is malformed"),
+        });
+        if let Poll::Ready(Ok(BodyFrame::Data(buffer))) = &frame {
+            self.permit.count_bytes(buffer.len() as u64);
+        }
+        frame
+    }
+
+    /// Brings on what is left of the request body: a backend may answer before it has all of it, and then both bodies
+    /// are under way. Once it is through, says by an error when the client leaves.
+    pub fn poll_upload<D: Downstream>(&mut self, cx: &mut Context<'_>, client: &mut D) -> Result<()> {
+        if self.upload.is_sent() {
+            return if client.poll_gone(cx).is_ready() { Err(Kind::ClientGone.into()) } else { Ok(()) };
+        }
+        if self.upload.poll(cx, client, &mut self.stream)? != Waiting::Backend {
+            // What could not be written now is written when the stream says so; the backend's response is what counts.
+            let _ = self.stream.poll_flush(cx);
+        }
+        Ok(())
+    }
+
+    /// Bytes of the request body that came from the client.
+    pub fn uploaded(&self) -> u64 {
+        self.upload.bytes
+    }
+
+    /// The backend's part is over: the connection is kept if both bodies are through, and the place is free.
+    pub fn release(self) {
+        let Self { permit, stream, upload, is_reusable, .. } = self;
+        if is_reusable && upload.is_sent() && stream.is_flushed() {
+            permit.keep(stream, Moment::now());
+        }
+    }
+
+    /// Tells health and metrics that the body broke off, or that the client did not take it.
+    pub fn record_failure(&self, kind: Kind) {
+        let (verdict, outcome) = verdict::of_error(kind);
+        let group = self.permit.group();
+        if let Some(series) = group.series.get(self.permit.index()).filter(|_| kind == Kind::BodyBroken) {
+            series.record(outcome);
+        }
+        group.record_health(self.permit.index(), verdict, Moment::now());
+    }
+
+    /// The connection for a tunnel, and the place at the backend, which is held as long as the tunnel is there.
+    pub fn into_stream(self) -> (Permit, Http1Stream) {
+        (self.permit, self.stream)
+    }
+}
+
+/// Takes out of a response's head what ends at this hop (RFC 9110 §7.6.1), and adds the time of its arrival where it
+/// has no Date (§6.6.1).
+fn clean(head: &mut ResponseHead, is_tunnel: bool) {
+    let names = connection_options(&head.fields);
+    head.fields.retain(|field| match field.known {
+        Known::Connection | Known::KeepAlive | Known::ProxyConnection | Known::TransferEncoding => false,
+        Known::Upgrade => is_tunnel,
+        _ => names.is_empty() || !names.iter().any(|name| name.eq_ignore_ascii_case(field.name)),
+    });
+    if !head.fields.has(Known::Date) {
+        clock::with_date(|date| head.fields.push_known(Known::Date, date.as_bytes()));
+    }
+}
+
+/// The names that Connection lists; none where it says only what names no field, as nearly always.
+fn connection_options(fields: &Fields) -> Vec<Vec<u8>> {
+    let names_nothing =
+        |value: &[u8]| value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close");
+    if fields.all_known(Known::Connection).all(names_nothing) {
+        return Vec::new();
+    }
+    list(fields.all_known(Known::Connection)).map(<[u8]>::to_vec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cleaned(fields: &[(&str, &str)], is_tunnel: bool) -> Vec<(String, String)> {
+        let mut head = ResponseHead { status: 200, ..ResponseHead::default() };
+        fields.iter().for_each(|(name, value)| head.fields.push(name, value.as_bytes()));
+        clean(&mut head, is_tunnel);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        head.fields.iter().map(|field| (text(field.name).to_lowercase(), text(field.value))).collect()
+    }
+
+    fn names(fields: &[(&str, &str)], is_tunnel: bool) -> Vec<String> {
+        cleaned(fields, is_tunnel).into_iter().map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn hop_by_hop_fields_and_those_that_connection_names_go_no_further() {
+        let fields = [
+            ("Connection", "close, X-Hop"),
+            ("Keep-Alive", "timeout=5"),
+            ("Transfer-Encoding", "chunked"),
+            ("Upgrade", "h2c"),
+            ("x-hop", "1"),
+            ("x-end", "2"),
+            ("Date", "Sat, 28 Nov 2026 00:00:00 GMT"),
+        ];
+        assert_eq!(names(&fields, false), ["x-end", "date"]);
+        assert_eq!(names(&fields, true), ["upgrade", "x-end", "date"]);
+    }
+
+    #[test]
+    fn a_date_is_added_where_there_is_none_and_left_where_there_is_one() {
+        assert_eq!(names(&[("server", "a")], false), ["server", "date"]);
+        let kept = cleaned(&[("date", "Thu, 01 Jan 1970 00:00:00 GMT")], false);
+        assert_eq!(kept, [("date".to_owned(), "Thu, 01 Jan 1970 00:00:00 GMT".to_owned())]);
+    }
+}
