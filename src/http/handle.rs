@@ -16,7 +16,7 @@ use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
     fields::Known,
-    runtime::{Action, Listener, WorkerSnapshot},
+    runtime::{Action, Listener, Route, WorkerSnapshot},
     upstream::UpstreamResponse,
 };
 
@@ -70,7 +70,7 @@ async fn serve<D: Downstream>(
     let route = snapshot.shared.routes.get(index).ok_or(Kind::NoRoute)?;
     let upstream = match &route.action {
         Action::Redirect { to, status } => {
-            redirect(exchange, client, to, *status).await?;
+            redirect(route, exchange, client, to, *status).await?;
             return Ok(None);
         }
         Action::Respond { status, body, content_type } => {
@@ -125,6 +125,7 @@ fn check_name(listener: &Listener, exchange: &Exchange) -> Result<()> {
 }
 
 async fn redirect<D: Downstream>(
+    route: &Route,
     exchange: &mut ActiveExchange,
     client: &mut D,
     to: &str,
@@ -133,8 +134,7 @@ async fn redirect<D: Downstream>(
     let location = edit::expand(to, exchange);
     respond::own_head(status, exchange);
     exchange.response.fields.push_known(Known::Location, location.as_bytes());
-    let reply = Reply { route: None, cache_status: None, age: None, affinity: None, error: None };
-    respond::send_own(&reply, Bytes::new(), exchange, client).await
+    respond::send_own(&Reply::on(route), Bytes::new(), exchange, client).await
 }
 
 /// Answers an error, if nothing of a response went out yet.
@@ -151,7 +151,9 @@ async fn fail<D: Downstream>(exchange: &mut ActiveExchange, client: &mut D, erro
     if matches!(kind, Kind::Malformed(_)) {
         client.distrust();
     }
-    match respond::send_error(kind, None, exchange, client).await {
+    let snapshot = exchange.snapshot().clone();
+    let route = exchange.route.and_then(|index| snapshot.shared.routes.get(index)).map(|route| &**route);
+    match respond::send_error(kind, route, exchange, client).await {
         Ok(()) => End::Complete,
         Err(_) => End::Broken,
     }

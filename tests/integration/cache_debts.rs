@@ -13,9 +13,9 @@ use std::{
 };
 
 use crate::{
-    cache_writes::{back, nobody, put, status_of, waiting},
+    cache_writes::{back, put, status_of, waiting},
     collapse::{Gate, metric},
-    support::{Client, Origin, Proxy, Reply, eventually, proxy},
+    support::{Client, Origin, Proxy, Reply, eventually, nobody, proxy},
 };
 
 /// What the origin was sent, in the order of its arrival: target, idempotency key, body.

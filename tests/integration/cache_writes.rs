@@ -21,7 +21,7 @@ use crate::{
         client::Response,
         eventually,
         h2::{self, Http2},
-        proxy,
+        nobody, proxy,
     },
 };
 
@@ -161,11 +161,6 @@ pub fn back(folder: &Path, origin: SocketAddr, more: &str) -> String {
 
 pub fn waiting(proxy: &Proxy) -> u64 {
     metric(proxy, "pointsman_cache_journal_entries")
-}
-
-/// An address that nobody listens at, though somebody will.
-pub fn nobody() -> SocketAddr {
-    Origin::named("nobody").address()
 }
 
 /// An origin that keeps what is written to it.

@@ -1,16 +1,8 @@
 //! Another attempt where it helps and is safe, and none where it is not.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::{Origin, Proxy, Reply, proxy::config};
-
-/// An address where nothing listens.
-fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
+use crate::support::{Origin, Proxy, Reply, nobody, proxy::config};
 
 /// Never ejects, so that each request meets the bad backend.
 const NO_EJECTION: &str = "[upstream.outlier]\nconsecutive_failures = 100000\nfailure_percent = 0\n[upstream.retry]\nbudget_min_per_second = 1000\n";

@@ -1,6 +1,6 @@
 //! Which route a request takes, and what the route does with it.
 
-use crate::support::{Client, Origin, Proxy, proxy};
+use crate::support::{Client, Origin, Proxy, nobody, proxy};
 
 /// A configuration of these routes, each of which answers with its name unless it says otherwise.
 fn routes(routes: &[(&str, &str)]) -> String {
@@ -182,4 +182,35 @@ fn path_host_and_fields_are_rewritten() {
             .collect::<Vec<_>>()
     };
     assert_eq!((fields("x-old"), fields("x-new"), fields("server")), (vec!["3"], vec!["4"], vec![]));
+}
+
+#[test]
+fn response_edits_are_on_every_response_of_their_route() {
+    let origin = Origin::named("hello");
+    let edits = "response_headers = { set = { x-frame-options = \"DENY\" }, remove = [\"via\"] }";
+    let text = format!(
+        "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
+         [[route]]\nname = \"moved\"\npaths = [\"/moved\"]\nredirect = {{ to = \"https://new.test/\" }}\n{edits}\n\
+         [[route]]\nname = \"own\"\npaths = [\"/own\"]\nrespond = {{ status = 200 }}\n{edits}\n\
+         [[route]]\nname = \"dead\"\npaths = [\"/dead\"]\nupstream = \"dead\"\n{edits}\n\
+         [[route]]\nname = \"live\"\npaths = [\"/live\", \"/connect\"]\nupstream = \"live\"\n{edits}\n\
+         [[route]]\nname = \"plain\"\npaths = [\"/plain\"]\nredirect = {{ to = \"/\" }}\n\
+         [[upstream]]\nname = \"dead\"\n[[upstream.backend]]\naddress = \"{}\"\n\
+         [[upstream]]\nname = \"live\"\n[[upstream.backend]]\naddress = \"{}\"\n",
+        nobody(),
+        origin.address()
+    );
+    let proxy = Proxy::start(&text);
+    let mut client = proxy.connect();
+    for (path, status) in [("/moved", 308), ("/own", 200), ("/dead", 502), ("/live", 200)] {
+        let response = client.get(path);
+        assert_eq!((response.status, response.header("x-frame-options")), (status, Some("DENY")), "{path}");
+        assert_eq!(response.header("via"), None, "{path}: edits come after what is added");
+    }
+    // What no route took, or another one, has nothing of it.
+    for (path, status) in [("/nowhere", 404), ("/plain", 308)] {
+        let response = client.get(path);
+        assert_eq!((response.status, response.header("x-frame-options")), (status, None), "{path}");
+        assert_eq!(response.header("via"), Some("1.1 pointsman"), "{path}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -12,7 +12,7 @@ use std::{
 use crate::{
     collapse::cached,
     support::{
-        Client, Origin, Proxy, Reply, eventually, h2,
+        Client, Origin, Proxy, Reply, eventually, h2, nobody,
         otlp::{Collector, Span},
         proxy::{config, config_of},
         skipped, tls,
@@ -23,10 +23,6 @@ const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 /// A listener that believes 127.0.0.2.
 const TRUSTED: &str = "trusted_proxies = [\"127.0.0.2/32\"]";
-
-fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
 
 fn proxy(backends: &[SocketAddr], trace: &str) -> Proxy {
     let backends: Vec<_> = backends.iter().map(ToString::to_string).collect();

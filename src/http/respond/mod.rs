@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// A response that is ready to leave; its head is in `exchange.response`, without hop-by-hop fields.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Reply<'a> {
     /// The route that took the request, which edits the head; none where none did.
     pub(super) route: Option<&'a Route>,
@@ -46,7 +46,7 @@ pub(super) struct Reply<'a> {
 impl<'a> Reply<'a> {
     /// A response on this route of which nothing else is to be said.
     pub(super) fn on(route: &'a Route) -> Self {
-        Self { route: Some(route), cache_status: None, age: None, affinity: None, error: None }
+        Self { route: Some(route), ..Self::default() }
     }
 
     /// The same, and what a cache says of it.
@@ -126,6 +126,6 @@ pub(super) async fn send_error<D: Downstream>(
     client: &mut D,
 ) -> Result<()> {
     let body = error::make(exchange, kind);
-    let reply = Reply { route, cache_status: None, age: None, affinity: None, error: Some(kind) };
+    let reply = Reply { route, error: Some(kind), ..Reply::default() };
     send_own(&reply, body.into(), exchange, client).await
 }

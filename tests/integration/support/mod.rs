@@ -9,7 +9,7 @@ pub mod proxy;
 pub mod tls;
 
 pub use client::Client;
-pub use origin::{Origin, Reply, Request};
+pub use origin::{Origin, Reply, Request, nobody};
 pub use proxy::Proxy;
 
 use std::time::{Duration, Instant};
