@@ -19,9 +19,11 @@ impl Moment {
     /// The present, by the monotonic clock.
     pub fn now() -> Self {
         static EPOCH: OnceLock<Instant> = OnceLock::new();
+        let now = clock();
+        let elapsed = now.saturating_duration_since(*EPOCH.get_or_init(|| now));
         // A day is added so that "a while ago" never needs a negative number, also where it was told by the
         // program before this one.
-        Self(EPOCH.get_or_init(Instant::now).elapsed().as_micros() as u64 + DAY)
+        Self(elapsed.as_micros() as u64 + DAY)
     }
 
     /// The time from `earlier` to `self`; zero when `earlier` is later.
@@ -38,4 +40,15 @@ impl Moment {
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(by.as_micros()).unwrap_or(u64::MAX)))
     }
+}
+
+#[cfg(not(test))]
+fn clock() -> Instant {
+    Instant::now()
+}
+
+/// The clock of the test's runtime, which may be paused.
+#[cfg(test)]
+fn clock() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

@@ -15,6 +15,8 @@ pub mod normalize;
 pub(crate) mod proxy;
 pub mod respond;
 mod routing;
+#[cfg(test)]
+mod tests;
 mod trace;
 pub mod upgrade;
 pub mod writeback;

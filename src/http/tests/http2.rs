@@ -1,0 +1,76 @@
+//! The kinds of response over HTTP/2: the same responses, in frames.
+
+use bytes::Bytes;
+use h2::client;
+
+use super::{
+    kinds::{FRAMINGS, KINDS, expected, routes},
+    stage::{Act, Stage, run},
+};
+use crate::http::h2::serve;
+
+/// Status, fields and body of a response, or that its stream was reset.
+async fn ask(stage: &Stage, method: &str, path: &str, body: Option<&'static str>) -> Result<Seen, h2::Error> {
+    let (client, connection) = stage.connect();
+    tokio::task::spawn_local(serve(connection));
+    let (mut send, driver) = client::handshake(client).await.unwrap();
+    let driver = tokio::task::spawn_local(driver);
+    let uri = format!("http://a.test{path}");
+    let request = http::Request::builder().method(method).uri(uri).body(()).unwrap();
+    let (response, mut stream) = send.send_request(request, body.is_none()).unwrap();
+    if let Some(body) = body {
+        stream.send_data(Bytes::from_static(body.as_bytes()), true).unwrap();
+    }
+    let (head, mut incoming) = response.await?.into_parts();
+    let mut body = Vec::new();
+    while let Some(data) = incoming.data().await {
+        let data = data?;
+        let _ = incoming.flow_control().release_capacity(data.len());
+        body.extend_from_slice(&data);
+    }
+    drop((send, stream, incoming));
+    let _ = driver.await;
+    Ok(Seen { head, body: String::from_utf8(body).unwrap() })
+}
+
+struct Seen {
+    head: http::response::Parts,
+    body: String,
+}
+
+#[test]
+fn every_kind_of_response_leaves_over_http2_with_what_all_have() {
+    for (name, script) in FRAMINGS {
+        for (path, own) in KINDS {
+            for method in ["GET", "HEAD", "POST"] {
+                run(async || {
+                    let stage = Stage::new("", &routes(), script);
+                    let what = format!("{name} {method} {path}");
+                    let seen = ask(&stage, method, path, (method == "POST").then_some("abc")).await.unwrap();
+                    assert_eq!(seen.head.status, expected(name, own), "{what}");
+                    let count = |name| seen.head.headers.get_all(name).iter().count();
+                    assert_eq!((count("via"), count("date")), (1, 1), "{what}");
+                    for name in ["connection", "keep-alive", "transfer-encoding", "x-hop"] {
+                        assert_eq!(count(name), 0, "{what}: {name}");
+                    }
+                    assert_eq!(count("x-edited"), usize::from(path != "/nowhere"), "{what}");
+                    let is_whole = seen.head.status == 200 && method != "HEAD";
+                    assert!(!is_whole || seen.body == "hello", "{what}: {}", seen.body);
+                    assert!(is_whole || seen.head.status.as_u16() >= 300 || seen.body.is_empty(), "{what}");
+                    stage.assert_all_is_given_back(&what).await;
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_body_that_breaks_off_resets_its_stream() {
+    run(async || {
+        let script = [Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello"), Act::Close];
+        let stage = Stage::new("", &routes(), &script);
+        let error = ask(&stage, "GET", "/proxied", None).await.err().unwrap();
+        assert!(error.is_reset(), "{error}");
+        stage.assert_all_is_given_back("a reset").await;
+    });
+}

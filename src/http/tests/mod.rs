@@ -1,0 +1,9 @@
+//! The request path over in-memory connections and paused time: a real worker, a real snapshot, and both ends of it in
+//! the hands of the test.
+
+mod dropped;
+mod http2;
+mod kinds;
+mod slow;
+mod stage;
+mod validation;

@@ -1,0 +1,109 @@
+//! Who waits too long, and who is to blame: by a clock that the test moves.
+
+use std::time::Duration;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::Instant,
+};
+
+use super::stage::{Act, Stage, run};
+
+const ROUTE: &str = "[[route]]\nname = \"all\"\nupstream = \"app\"\ntunnel_idle = \"20s\"\n";
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+#[test]
+fn a_backend_that_does_not_answer_is_given_up_after_response_timeout() {
+    run(async || {
+        let stage = Stage::new("response_timeout = \"7s\"", ROUTE, &[Act::Wait(Duration::from_secs(3600))]);
+        let begun = Instant::now();
+        let answer = stage.talk(GET).await;
+        assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+        let took = begun.elapsed();
+        // Twice: GET is tried again.
+        assert!((Duration::from_secs(14)..Duration::from_secs(15)).contains(&took), "{took:?}");
+        stage.assert_all_is_given_back("no answer").await;
+    });
+}
+
+#[test]
+fn a_body_that_stands_still_breaks_off_and_is_not_ended() {
+    run(async || {
+        let script = [
+            Act::Send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
+            Act::Wait(Duration::from_secs(3600)),
+        ];
+        let stage = Stage::new("", ROUTE, &script);
+        let begun = Instant::now();
+        let answer = stage.talk(GET).await;
+        assert!(answer.ends_with("5\r\nhello\r\n"), "the end must not be marked: {answer}");
+        let took = begun.elapsed();
+        assert!((Duration::from_secs(20)..Duration::from_secs(21)).contains(&took), "{took:?}");
+        stage.assert_all_is_given_back("a body that stands still").await;
+    });
+}
+
+#[test]
+fn a_client_that_does_not_send_its_body_is_no_fault_of_the_backend() {
+    run(async || {
+        let stage = Stage::new("", ROUTE, &[Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]);
+        let post = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 100\r\n\r\nabc";
+        let answer = stage.talk(post).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        let snapshot = stage.worker.snapshot();
+        let backend = &snapshot.shared.upstreams[0].backends[0];
+        assert!(backend.is_available(crate::moment::Moment::now()));
+        stage.assert_all_is_given_back("a slow upload").await;
+    });
+}
+
+#[test]
+fn a_client_that_leaves_while_the_backend_thinks_frees_its_place() {
+    run(async || {
+        let stage = Stage::new("", ROUTE, &[Act::Wait(Duration::from_secs(3600))]);
+        let (mut client, mut connection) = stage.connect();
+        let served = tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+        client.write_all(GET).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(client);
+        let begun = Instant::now();
+        let _ = served.await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(1), "it waits for the backend all the same");
+        stage.assert_all_is_given_back("a client that leaves").await;
+    });
+}
+
+#[test]
+fn who_waits_for_a_place_gets_it_when_it_is_free_or_503_in_time() {
+    run(async || {
+        let script =
+            [Act::Wait(Duration::from_secs(2)), Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")];
+        let stage = Stage::new("queue = { size = 2, timeout = \"3s\" }", ROUTE, &script);
+        let begun = Instant::now();
+        let (one, two, three, four) =
+            tokio::join!(stage.talk(GET), stage.talk(GET), stage.talk(GET), stage.talk(GET));
+        let count =
+            |status: &str| [&one, &two, &three, &four].iter().filter(|it| it.starts_with(status)).count();
+        // One at once, one after 2 s; the third in line waits 3 s for nothing, the fourth finds the queue full.
+        assert_eq!((count("HTTP/1.1 200 "), count("HTTP/1.1 503 ")), (2, 2), "{one} {two} {three} {four}");
+        assert!(begun.elapsed() >= Duration::from_secs(4));
+        stage.assert_all_is_given_back("a queue").await;
+    });
+}
+
+#[test]
+fn an_idle_connection_is_closed_after_its_time_and_not_before() {
+    run(async || {
+        let stage = Stage::new("", ROUTE, &[Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]);
+        let (mut client, mut connection) = stage.connect();
+        tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut room = [0; 4096];
+        assert!(client.read(&mut room).await.unwrap() > 0);
+        let begun = Instant::now();
+        assert_eq!(client.read(&mut room).await.unwrap(), 0, "the end");
+        let took = begun.elapsed();
+        assert!((Duration::from_secs(75)..Duration::from_secs(76)).contains(&took), "{took:?}");
+        stage.assert_all_is_given_back("an idle connection").await;
+    });
+}

@@ -1,0 +1,225 @@
+//! A worker between clients and a backend that are connected by socket pairs, all on one thread, with a clock that goes
+//! on only when nobody has anything to do.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    path::PathBuf,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{UnixListener, UnixStream},
+    runtime::{Builder, LocalOptions},
+};
+
+use crate::{
+    cache::fill,
+    config,
+    exchange::Peer,
+    http::h1::Connection,
+    moment::Moment,
+    net::{Buffer, Http1Stream, Plain, Stream, timer},
+    runtime::{Permit, Worker, build, drain::Drain, registry::Registry, worker::Shared},
+    telemetry::access_log::{AccessLog, Sink},
+    tls::tickets::Tickets,
+};
+
+/// Runs a test on a thread-local runtime whose time is paused.
+pub(super) fn run<T>(test: impl AsyncFnOnce() -> T) -> T {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build_local(LocalOptions::default())
+        .unwrap();
+    runtime.block_on(async {
+        tokio::task::spawn_local(timer::drive());
+        tokio::task::spawn_local(fill::drive());
+        test().await
+    })
+}
+
+/// What a backend does with a request.
+#[derive(Clone, Debug)]
+pub(super) enum Act {
+    /// Sends bytes.
+    Send(&'static [u8]),
+    /// Waits.
+    Wait(Duration),
+    /// Closes the connection.
+    Close,
+}
+
+/// A worker, and a backend that follows a script.
+pub(super) struct Stage {
+    pub(super) worker: Rc<Worker>,
+    pub(super) backend: Rc<Backend>,
+    open: Arc<[AtomicI64]>,
+    folder: PathBuf,
+}
+
+/// What a backend was asked, and what it answers: the same each time.
+pub(super) struct Backend {
+    /// The heads of the requests that came, with what came of their bodies.
+    pub(super) requests: RefCell<Vec<String>>,
+    script: RefCell<Vec<Act>>,
+    /// How many connections it was made.
+    pub(super) connections: Cell<usize>,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Stage {
+    /// A worker with a listener and an upstream `app`; `rest` is the configuration of its routes, caches, and of the
+    /// upstream (its table is open where `rest` begins, so that keys of it come first).
+    pub(super) fn new(upstream: &str, rest: &str, script: &[Act]) -> Self {
+        static NEXT: AtomicI64 = AtomicI64::new(0);
+        let number = NEXT.fetch_add(1, SeqCst);
+        let folder = std::env::temp_dir().join(format!("pointsman-stage-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let socket = folder.join("app.sock");
+        let text = format!(
+            "[log]\naccess = \"off\"\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
+             [[upstream]]\nname = \"app\"\n{upstream}\n\
+             [[upstream.backend]]\naddress = \"unix:{}\"\nname = \"b\"\nmax_connections = 1\n{rest}",
+            socket.display()
+        );
+        let config =
+            config::parse(&text, "test.toml".as_ref()).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let registry = Registry::new(1);
+        let tickets = Tickets::new(Moment::now()).unwrap();
+        let snapshot = ArcSwap::from_pointee(build::build(config, 1, &registry, &tickets).unwrap());
+        let shared = Arc::new(Shared { snapshot, registry, drain: Drain::default() });
+        let log = AccessLog::start(Sink::Off).unwrap();
+        let worker = Worker::new(0, shared, log.for_worker());
+        let backend = Rc::new(Backend {
+            requests: RefCell::default(),
+            script: RefCell::new(script.to_vec()),
+            connections: Cell::new(0),
+        });
+        let listener = UnixListener::bind(&socket).unwrap();
+        tokio::task::spawn_local(backend.clone().listen(listener));
+        Self { worker, backend, open: [AtomicI64::new(0)].into(), folder }
+    }
+
+    /// What the backend answers from now on.
+    pub(super) fn script(&self, script: &[Act]) {
+        *self.backend.script.borrow_mut() = script.to_vec();
+    }
+
+    /// A connection of a client: its end, and ours.
+    pub(super) fn connect(&self) -> (UnixStream, Connection) {
+        let (client, ours) = UnixStream::pair().unwrap();
+        let snapshot = self.worker.snapshot();
+        let listener = &snapshot.shared.listeners[0];
+        let shared = listener.shared.clone();
+        assert!(shared.enter(None, &listener.conf));
+        let permit = Permit::new(self.open.clone(), 0, shared, None);
+        let stream = Http1Stream::new(Stream::Plain(Plain::Unix(ours)), Buffer::default());
+        let peer = Rc::new(Peer { text: "192.0.2.1".into(), ..Peer::default() });
+        (client, Connection::new(stream, peer, self.worker.clone(), listener.slot, permit))
+    }
+
+    /// Sends bytes on a connection of its own, shuts it down for sending where that is asked for, and gives all that
+    /// comes back until its end.
+    pub(super) async fn talk(&self, bytes: &[u8]) -> String {
+        let (mut client, mut connection) = self.connect();
+        tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+        client.write_all(bytes).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = client.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Lets everything come to its end that still can, and fails where something was not given back.
+    pub(super) async fn assert_all_is_given_back(&self, when: &str) {
+        // Longer than any timeout of the test's configuration; the clock is paused.
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        let snapshot = self.worker.snapshot();
+        for upstream in &snapshot.shared.upstreams {
+            for backend in &upstream.backends {
+                let in_flight = backend.shared.in_flight.0.load(SeqCst);
+                assert_eq!(in_flight, 0, "{when}: exchanges in flight at {}", backend.name);
+            }
+            assert_eq!(upstream.queue.len(), 0, "{when}: waiters of {}", upstream.conf.name);
+        }
+        for route in &snapshot.shared.routes {
+            if let Some(cache) = &route.cache {
+                let stats = cache.fill_stats();
+                let left = (stats.under_way, stats.readers, stats.held);
+                assert_eq!(left, (0, 0, 0), "{when}: fills under way, readers, bytes held");
+            }
+        }
+        assert!(!self.worker.is_fetching(), "{when}: a fetch is under way");
+        let open = self.open.iter().map(|open| open.load(SeqCst)).sum::<i64>();
+        assert_eq!(open, 0, "{when}: connections");
+    }
+}
+
+impl Backend {
+    async fn listen(self: Rc<Self>, listener: UnixListener) {
+        while let Ok((stream, _)) = listener.accept().await {
+            self.connections.set(self.connections.get() + 1);
+            tokio::task::spawn_local(self.clone().serve(stream));
+        }
+    }
+
+    async fn serve(self: Rc<Self>, mut stream: UnixStream) {
+        let mut received = Vec::new();
+        loop {
+            let Some(request) = read_request(&mut stream, &mut received).await else { return };
+            self.requests.borrow_mut().push(request);
+            let mut script: VecDeque<Act> = self.script.borrow().iter().cloned().collect();
+            while let Some(act) = script.pop_front() {
+                match act {
+                    Act::Send(bytes) => {
+                        if stream.write_all(bytes).await.is_err() {
+                            return;
+                        }
+                    }
+                    Act::Wait(time) => tokio::time::sleep(time).await,
+                    Act::Close => return,
+                }
+            }
+        }
+    }
+}
+
+/// Reads a request head and its body by Content-Length, or by chunks up to the last; `None` at the end.
+async fn read_request(stream: &mut UnixStream, received: &mut Vec<u8>) -> Option<String> {
+    let mut room = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(received).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let value = |name: &str| {
+                let line = head.lines().find(|line| line.to_ascii_lowercase().starts_with(name))?;
+                line.split_once(": ").map(|(_, value)| value.to_owned())
+            };
+            let length = value("content-length").map_or(0, |length| length.parse::<usize>().unwrap());
+            let end = match value("transfer-encoding") {
+                Some(_) => body.find("0\r\n\r\n").map(|at| at + 5),
+                None => (body.len() >= length).then_some(length),
+            };
+            if let Some(end) = end {
+                let whole = head.len() + 4 + end;
+                received.drain(..whole);
+                return Some(text[..whole].to_owned());
+            }
+        }
+        match stream.read(&mut room).await {
+            Ok(length) if length > 0 => received.extend_from_slice(&room[..length]),
+            _ => return None,
+        }
+    }
+}

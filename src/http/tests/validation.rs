@@ -1,0 +1,123 @@
+//! What is stored and stale: validated, replaced, or served all the same, and what is said of it.
+
+use std::time::Duration;
+
+use super::stage::{Act, Stage, run};
+
+const ROUTES: &str = "[[cache]]\nname = \"pages\"\nmemory = \"1MiB\"\n\
+    [[route]]\nname = \"cached\"\nupstream = \"app\"\ncache = \"pages\"\n";
+const FRESH: &[Act] = &[Act::Send(
+    b"HTTP/1.1 200 OK\r\nETag: \"1\"\r\nCache-Control: max-age=10, stale-if-error=60\r\nContent-Length: 5\r\n\r\nhello",
+)];
+
+/// Stale as soon as it is there, and better than an error.
+const STALE: &[Act] = &[Act::Send(
+    b"HTTP/1.1 200 OK\r\nETag: \"1\"\r\nCache-Control: max-age=0, stale-if-error=60\r\nContent-Length: 5\r\n\r\nhello",
+)];
+
+async fn get(stage: &Stage, fields: &str) -> String {
+    stage.talk(format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n").as_bytes()).await
+}
+
+fn status_of(answer: &str) -> &str {
+    &answer["HTTP/1.1 ".len()..][..3]
+}
+
+fn field<'a>(answer: &'a str, name: &str) -> Option<&'a str> {
+    answer
+        .lines()
+        .find_map(|line| line.split_once(": ").filter(|(other, _)| other.eq_ignore_ascii_case(name)))
+        .map(|it| it.1)
+}
+
+/// Stores a response, lets it get stale by asking for something fresher, and gives what the second answer is.
+async fn asked_again(stage: &Stage, script: &[Act], fields: &str) -> String {
+    let first = get(stage, "").await;
+    assert!(first.ends_with("\r\n\r\nhello"), "{first}");
+    stage.script(script);
+    get(stage, fields).await
+}
+
+#[test]
+fn a_hit_asks_nobody_and_says_its_age() {
+    run(async || {
+        let stage = Stage::new("", ROUTES, FRESH);
+        let second = asked_again(&stage, FRESH, "").await;
+        assert_eq!(stage.backend.requests.borrow().len(), 1);
+        assert!(second.ends_with("\r\n\r\nhello"), "{second}");
+        assert_eq!(field(&second, "age"), Some("0"));
+        assert!(field(&second, "cache-status").unwrap().starts_with("pointsman; hit; ttl="), "{second}");
+    });
+}
+
+#[test]
+fn a_304_validates_what_is_stored_and_is_not_the_answer() {
+    run(async || {
+        let stage = Stage::new("", ROUTES, FRESH);
+        let not_modified = [Act::Send(b"HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nX-New: 1\r\n\r\n")];
+        for credentials in ["", "Cookie: a=b\r\n"] {
+            let fields = format!("Cache-Control: no-cache\r\n{credentials}");
+            let second = asked_again(&stage, &not_modified, &fields).await;
+            assert_eq!(status_of(&second), "200", "{second}");
+            assert!(second.ends_with("\r\n\r\nhello"), "{second}");
+            assert_eq!(field(&second, "x-new"), Some("1"), "{second}");
+            let status = field(&second, "cache-status").unwrap();
+            assert!(status.contains("fwd-status=304"), "{status}");
+            let asked = stage.backend.requests.borrow().last().unwrap().clone();
+            assert!(asked.to_ascii_lowercase().contains("if-none-match: \"1\""), "{asked}");
+            stage.script(FRESH);
+        }
+    });
+}
+
+#[test]
+fn an_error_is_covered_by_what_is_stale_and_a_newer_response_replaces_it() {
+    run(async || {
+        let stage = Stage::new("", ROUTES, STALE);
+        for credentials in ["", "Cookie: a=b\r\n"] {
+            for broken in [
+                &[Act::Send(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\noops")][..],
+                &[Act::Close],
+            ] {
+                stage.script(STALE);
+                let second = asked_again(&stage, broken, credentials).await;
+                assert_eq!(status_of(&second), "200", "{second}");
+                assert!(second.ends_with("\r\n\r\nhello"), "{second}");
+                assert!(
+                    field(&second, "cache-status").unwrap().ends_with("detail=stale-if-error"),
+                    "{second}"
+                );
+            }
+        }
+        stage.script(&[Act::Send(
+            b"HTTP/1.1 200 OK\r\nETag: \"2\"\r\nCache-Control: max-age=10\r\nContent-Length: 5\r\n\r\nworld",
+        )]);
+        let third = get(&stage, "Cache-Control: no-cache\r\n").await;
+        assert!(third.ends_with("\r\n\r\nworld"), "{third}");
+        stage.script(&[Act::Close]);
+        assert!(get(&stage, "").await.ends_with("\r\n\r\nworld"));
+        stage.assert_all_is_given_back("validations").await;
+    });
+}
+
+#[test]
+fn those_who_ask_while_one_is_fetched_share_it_and_each_gets_his_part() {
+    run(async || {
+        let script = [&[Act::Wait(Duration::from_secs(1))][..], FRESH].concat();
+        let stage = Stage::new("", ROUTES, &script);
+        let (whole, part, head, same) = tokio::join!(
+            get(&stage, ""),
+            get(&stage, "Range: bytes=1-2\r\n"),
+            stage.talk(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
+            get(&stage, "If-None-Match: \"1\"\r\n"),
+        );
+        assert!(whole.ends_with("\r\n\r\nhello"), "{whole}");
+        assert_eq!((status_of(&part), field(&part, "content-range")), ("206", Some("bytes 1-2/5")), "{part}");
+        assert!(part.ends_with("\r\n\r\nel"), "{part}");
+        assert_eq!((status_of(&head), field(&head, "content-length")), ("200", Some("5")), "{head}");
+        assert!(head.ends_with("\r\n\r\n"), "{head}");
+        assert_eq!((status_of(&same), field(&same, "content-length")), ("304", None), "{same}");
+        assert_eq!(stage.backend.requests.borrow().len(), 1);
+        stage.assert_all_is_given_back("sharing").await;
+    });
+}
