@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::fields::Fields;
+use crate::fields::{Fields, write_number};
 
 /// How this cache handled a request: the member that it adds to Cache-Status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,49 +89,63 @@ impl CacheStatus {
 
     /// Adds the member behind those of caches closer to the origin (§2).
     pub fn add_to(&self, response: &mut Fields) {
-        response.push("cache-status", self.to_string().as_bytes());
+        let mut member = Vec::with_capacity(64);
+        self.write(&mut member);
+        response.push("cache-status", &member);
     }
-}
 
-/// As a member of Cache-Status: `pointsman; hit; ttl=30`.
-impl fmt::Display for CacheStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("pointsman")?;
+    /// Writes the member: `pointsman; hit; ttl=30`. By hand, since each hit has one.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"pointsman");
         match self.outcome {
-            StatusOutcome::Hit => f.write_str("; hit")?,
+            StatusOutcome::Hit => out.extend_from_slice(b"; hit"),
             StatusOutcome::Forwarded { why, status, stored, collapsed } => {
-                write!(f, "; fwd={}", why.name())?;
+                out.extend_from_slice(b"; fwd=");
+                out.extend_from_slice(why.name().as_bytes());
                 if let Some(status) = status {
-                    write!(f, "; fwd-status={status}")?;
+                    out.extend_from_slice(b"; fwd-status=");
+                    write_number(status.into(), out);
                 }
-                if stored {
-                    f.write_str("; stored")?;
-                }
-                if collapsed {
-                    f.write_str("; collapsed")?;
-                }
+                out.extend_from_slice(if stored { b"; stored" } else { b"" });
+                out.extend_from_slice(if collapsed { b"; collapsed" } else { b"" });
             }
         }
         if let Some(ttl) = self.ttl {
+            out.extend_from_slice(if ttl < 0 { b"; ttl=-" } else { b"; ttl=" });
             // RFC 8941 §3.3.1: an integer has at most fifteen digits.
-            write!(f, "; ttl={}", ttl.clamp(-999_999_999_999_999, 999_999_999_999_999))?;
+            write_number(ttl.unsigned_abs().min(999_999_999_999_999), out);
         }
         if let Some(key) = &self.key {
-            f.write_str("; key=\"")?;
-            for sign in key.chars() {
-                match sign {
-                    '"' | '\\' => write!(f, "\\{sign}")?,
-                    ' '..='~' => write!(f, "{sign}")?,
-                    // RFC 8941 §3.3.3: a string has printable ASCII only.
-                    _ => f.write_str("?")?,
-                }
-            }
-            f.write_str("\"")?;
+            write_string("key", key, out);
         }
-        match self.detail {
-            Some(detail) => write!(f, "; detail={detail}"),
-            None => Ok(()),
+        if let Some(detail) = self.detail {
+            out.extend_from_slice(b"; detail=");
+            out.extend_from_slice(detail.as_bytes());
         }
+    }
+}
+
+/// Writes a parameter that is a string (RFC 8941 §3.3.3), which has printable ASCII only.
+fn write_string(name: &str, value: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"; ");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"=\"");
+    for sign in value.chars() {
+        match u8::try_from(sign) {
+            Ok(byte @ (b'"' | b'\\')) => out.extend_from_slice(&[b'\\', byte]),
+            Ok(byte @ b' '..=b'~') => out.push(byte),
+            Ok(_) | Err(_) => out.push(b'?'),
+        }
+    }
+    out.push(b'"');
+}
+
+/// The member as text.
+impl fmt::Display for CacheStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut member = Vec::new();
+        self.write(&mut member);
+        f.write_str(&String::from_utf8_lossy(&member))
     }
 }
 

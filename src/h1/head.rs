@@ -284,6 +284,7 @@ pub fn write_fields(fields: &Fields, out: &mut Vec<u8>) {
 }
 
 /// Writes one field line.
+#[inline]
 pub fn write_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);

@@ -76,7 +76,7 @@ async fn serve<D: Downstream>(
         Action::Respond { status, body, content_type } => {
             respond::own_head(*status, exchange);
             exchange.response.fields.push_known(Known::ContentType, content_type.as_bytes());
-            respond::send_own(&Reply::on(route), body.clone(), exchange, client).await?;
+            respond::send_own(Reply::on(route), body.clone(), exchange, client).await?;
             return Ok(None);
         }
         Action::Upstream(index) => *index,
@@ -134,7 +134,7 @@ async fn redirect<D: Downstream>(
     let location = edit::expand(to, exchange);
     respond::own_head(status, exchange);
     exchange.response.fields.push_known(Known::Location, location.as_bytes());
-    respond::send_own(&Reply::on(route), Bytes::new(), exchange, client).await
+    respond::send_own(Reply::on(route), Bytes::new(), exchange, client).await
 }
 
 /// Answers an error, if nothing of a response went out yet.

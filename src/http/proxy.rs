@@ -80,13 +80,15 @@ pub(super) async fn ask<D: Downstream>(
     let replay = usize::try_from(conf.retry.replay_bytes.0).unwrap_or(usize::MAX);
     let sticky = affinity::sticky(&group.upstream, exchange);
     let key = affinity::key(&group.upstream, exchange);
-    let request = ForwardRequest {
+    let mut request = ForwardRequest {
         target: Acquire { group, key, sticky, end: context.end(exchange) },
         head,
         upload: Upload::new(plan.has_body, plan.framing == Framing::Chunked, limit, replay),
         body_timeout: listener.conf.timeouts.body,
+        tried: Vec::new(),
+        is_interim_sent: false,
     };
-    let response = forward(request, exchange, client).await?;
+    let response = forward(&mut request, exchange, client).await?;
     Ok(Answer { response, affinity: bind(&group.upstream, exchange, sticky) })
 }
 
@@ -116,7 +118,7 @@ pub(super) async fn deliver<D: Downstream>(
         return Err(Kind::BadResponse("101 to a request that asked for no upgrade").into());
     }
     let Answer { response, affinity } = answer;
-    let reply = Reply { affinity, cache_status, ..Reply::on(context.route) };
+    let reply = Reply { route: Some(context.route), affinity, cache_status, ..Reply::default() };
     let patience = context.patience(exchange);
     respond::send(&reply, Source::Upstream(response), patience, exchange, client).await
 }

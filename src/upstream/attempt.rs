@@ -20,15 +20,6 @@ use crate::{
     net::{BodyReader, Buffer, Deadline, Http1Stream, dial},
 };
 
-/// The attempts of one exchange; one is made at a time.
-pub(super) struct Attempt<'a> {
-    pub(super) request: ForwardRequest<'a>,
-    /// Backends that failed already.
-    pub(super) tried: Vec<usize>,
-    /// An interim response went to the client, after which nothing is tried again.
-    pub(super) is_interim_sent: bool,
-}
-
 /// How far an attempt is.
 struct Progress {
     scan: Scan,
@@ -38,7 +29,7 @@ struct Progress {
     continue_at: Option<Moment>,
 }
 
-impl Attempt<'_> {
+impl ForwardRequest<'_> {
     /// One attempt. A kept connection that the backend had closed already is replaced by a new one,
     /// once, and that is no failure of the backend: the two closed and sent at the same time.
     pub(super) async fn run<D: Downstream>(
@@ -50,12 +41,12 @@ impl Attempt<'_> {
         if let Some(wire) = permit.reuse(Moment::now()) {
             match self.exchange(wire, exchange, client).await {
                 Err(error) if error.kind() == Kind::Reset && self.may_replace(exchange) => {
-                    self.request.upload.begin_again();
+                    self.upload.begin_again();
                 }
                 result => return result,
             }
         }
-        let stream = self.request.target.dial(permit, &exchange.host, client).await?;
+        let stream = self.target.dial(permit, &exchange.host, client).await?;
         let wire = Http1Stream::new(stream, Buffer::default());
         let result = self.exchange(wire, exchange, client).await;
         result.map_err(|error| {
@@ -67,7 +58,7 @@ impl Attempt<'_> {
     }
 
     fn may_replace(&self, exchange: &Exchange) -> bool {
-        let upload = &self.request.upload;
+        let upload = &self.upload;
         let is_safe = exchange.request.method.is_idempotent() || upload.bytes == 0;
         is_safe && upload.is_replayable() && !self.is_interim_sent
     }
@@ -80,8 +71,8 @@ impl Attempt<'_> {
         client: &mut D,
     ) -> Result<Answered> {
         wire.output().reserve(1024);
-        self.request.head.write_http1(exchange, wire.output());
-        let is_waiting_for_100 = self.request.head.expects_continue && !client.has_body_bytes();
+        self.head.write_http1(exchange, wire.output());
+        let is_waiting_for_100 = self.head.expects_continue && !client.has_body_bytes();
         let mut progress = Progress {
             scan: Scan::default(),
             waited_for: None,
@@ -94,7 +85,7 @@ impl Attempt<'_> {
         let is_reusable = keeps_alive(exchange.response.version, &exchange.response.fields)
             && !matches!(reader, BodyReader::UntilClose)
             && exchange.response.status != 101;
-        let is_tunnel = self.request.head.is_upgrade && is_switched(exchange);
+        let is_tunnel = self.head.is_upgrade && is_switched(exchange);
         Ok(Answered { stream: wire, reader, is_reusable, is_tunnel })
     }
 
@@ -109,7 +100,7 @@ impl Attempt<'_> {
     ) -> Poll<Result<()>> {
         loop {
             let waiting = match progress.continue_at {
-                None => self.request.upload.poll(cx, client, wire)?,
+                None => self.upload.poll(cx, client, wire)?,
                 Some(_) => Waiting::Client,
             };
             // A backend that takes no more may have answered already: reading tells.
@@ -126,10 +117,10 @@ impl Attempt<'_> {
                 }
                 Poll::Pending => {}
             }
-            if self.request.upload.is_sent() && client.poll_gone(cx).is_ready() {
+            if self.upload.is_sent() && client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Kind::ClientGone.into()));
             }
-            let now_waited_for = (waiting, self.request.upload.bytes);
+            let now_waited_for = (waiting, self.upload.bytes);
             if progress.waited_for != Some(now_waited_for) {
                 progress.waited_for = Some(now_waited_for);
                 self.set_deadline(client.deadline(), waiting, progress.continue_at);
@@ -145,19 +136,17 @@ impl Attempt<'_> {
                 continue;
             }
             let kind = if waiting == Waiting::Client { Kind::BodyTimeout } else { Kind::ResponseTimeout };
-            return Poll::Ready(Err(self.request.target.elapsed(kind).into()));
+            return Poll::Ready(Err(self.target.elapsed(kind).into()));
         }
     }
 
     fn set_deadline(&self, deadline: &Deadline, waiting: Waiting, continue_at: Option<Moment>) {
         let now = Moment::now();
         let at = match waiting {
-            Waiting::Client => continue_at.unwrap_or_else(|| now.plus(self.request.body_timeout)),
-            Waiting::Nothing | Waiting::Backend => {
-                now.plus(self.request.target.group.upstream.conf.response_timeout)
-            }
+            Waiting::Client => continue_at.unwrap_or_else(|| now.plus(self.body_timeout)),
+            Waiting::Nothing | Waiting::Backend => now.plus(self.target.group.upstream.conf.response_timeout),
         };
-        deadline.at(self.request.target.end.map_or(at, |end| end.min(at)));
+        deadline.at(self.target.end.map_or(at, |end| end.min(at)));
     }
 
     fn pass_interim<D: Downstream>(
@@ -195,7 +184,7 @@ impl Attempt<'_> {
         elapsed: Duration,
         now: Moment,
     ) {
-        let group = self.request.target.group;
+        let group = self.target.group;
         let index = permit.index();
         let (verdict, outcome) = match result {
             Ok(_) => verdict::of_status(exchange.response.status),

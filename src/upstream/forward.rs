@@ -1,9 +1,7 @@
 //! Sending a request to a backend, and to another when that fails: pick → permit → connect → send →
 //! response head. One future, inside the exchange's own; no task, no channel.
 
-use super::{
-    attempt::Attempt, forward_request::ForwardRequest, response::UpstreamResponse, retry::is_retryable,
-};
+use super::{forward_request::ForwardRequest, response::UpstreamResponse, retry::is_retryable};
 use crate::{
     error::{Kind, Result},
     exchange::{Downstream, Exchange},
@@ -14,21 +12,20 @@ use crate::{
 ///
 /// Nothing was sent to the client when this fails, save interim responses.
 pub async fn forward<D: Downstream>(
-    request: ForwardRequest<'_>,
+    request: &mut ForwardRequest<'_>,
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<UpstreamResponse> {
     let target = request.target;
     let (group, end) = (target.group, target.end);
-    let mut attempt = Attempt { request, tried: Vec::new(), is_interim_sent: false };
     group.on_request(exchange.started);
     loop {
-        let permit = target.pick(&attempt.tried, client).await?;
+        let permit = target.pick(&request.tried, client).await?;
         let begun = Moment::now();
         exchange.begin_attempt(permit.index(), begun);
-        let result = attempt.run(&permit, exchange, client).await;
+        let result = request.run(&permit, exchange, client).await;
         let now = Moment::now();
-        attempt.observe(&permit, &result, exchange, now.since(begun), now);
+        request.observe(&permit, &result, exchange, now.since(begun), now);
         let end_of_attempt = match &result {
             Ok(_) => Ok(exchange.response.status),
             Err(error) => Err(error.kind()),
@@ -38,19 +35,19 @@ pub async fn forward<D: Downstream>(
         }
         let conf = &group.upstream.conf.retry;
         let again = is_retryable(conf, end_of_attempt, &exchange.request.method, exchange.attempts)
-            && !attempt.is_interim_sent
-            && attempt.request.upload.is_replayable()
+            && !request.is_interim_sent
+            && request.upload.is_replayable()
             && end.is_none_or(|end| now < end)
             // What a backend says that it did not process is no load on it.
             && (matches!(end_of_attempt, Err(Kind::Refused)) || group.may_retry(now));
         if !again {
             exchange.response_time = Some(now.since(exchange.started));
-            exchange.bytes_in = attempt.request.upload.bytes;
-            let upload = attempt.request.upload;
+            exchange.bytes_in = request.upload.bytes;
+            let upload = std::mem::take(&mut request.upload);
             return result
                 .map(|answered| UpstreamResponse::new(answered, permit, upload, &mut exchange.response));
         }
-        attempt.tried.push(permit.index());
-        attempt.request.upload.begin_again();
+        request.tried.push(permit.index());
+        request.upload.begin_again();
     }
 }

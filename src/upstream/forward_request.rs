@@ -15,4 +15,8 @@ pub struct ForwardRequest<'a> {
     pub upload: Upload,
     /// How long the client may pause in its body.
     pub body_timeout: Duration,
+    /// Backends that failed already.
+    pub tried: Vec<usize>,
+    /// Whether an interim response went to the client, after which nothing is tried again.
+    pub is_interim_sent: bool,
 }

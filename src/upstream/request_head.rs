@@ -250,19 +250,23 @@ impl<'a> Named<'a> {
 struct Http1Writer<'a>(&'a mut Vec<u8>);
 
 impl HeadWriter for Http1Writer<'_> {
+    #[inline]
     fn field(&mut self, name: &[u8], value: &[u8]) {
         write_field(name, value, self.0);
     }
 
+    #[inline]
     fn begin(&mut self, name: &[u8]) {
         self.0.extend_from_slice(name);
         self.0.extend_from_slice(b": ");
     }
 
+    #[inline]
     fn piece(&mut self, piece: &[u8]) {
         self.0.extend_from_slice(piece);
     }
 
+    #[inline]
     fn end(&mut self) {
         self.0.extend_from_slice(b"\r\n");
     }

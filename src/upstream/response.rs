@@ -22,9 +22,12 @@ use crate::{
     telemetry::clock,
 };
 
-/// A response whose head has come, and whose body is to come.
+/// A response whose head has come, and whose body is to come. In a box, since it passes through many hands.
 #[derive(Debug)]
-pub struct UpstreamResponse {
+pub struct UpstreamResponse(Box<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     permit: Permit,
     stream: Http1Stream,
     reader: BodyReader,
@@ -70,12 +73,12 @@ impl UpstreamResponse {
     pub(super) fn new(answered: Answered, permit: Permit, upload: Upload, head: &mut ResponseHead) -> Self {
         let Answered { stream, reader, is_reusable, is_tunnel } = answered;
         clean(head, is_tunnel);
-        Self { permit, stream, reader, upload, is_reusable, is_tunnel }
+        Self(Box::new(Parts { permit, stream, reader, upload, is_reusable, is_tunnel }))
     }
 
     /// How long its body is.
     pub fn length(&self) -> BodyLength {
-        match &self.reader {
+        match &self.0.reader {
             BodyReader::Done => BodyLength::Known(0),
             BodyReader::Length(length) => BodyLength::Known(*length),
             BodyReader::Chunked(_) => BodyLength::Unknown,
@@ -85,18 +88,19 @@ impl UpstreamResponse {
 
     /// Whether the connection is a tunnel from here ([`UpstreamResponse::into_stream`]).
     pub fn is_tunnel(&self) -> bool {
-        self.is_tunnel
+        self.0.is_tunnel
     }
 
     /// The next of its body. An error says that it broke off ([`Kind::BodyBroken`]).
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
-        let frame = self.stream.poll_body(cx, &mut self.reader).map_err(|error| match error {
+        let Parts { stream, reader, permit, .. } = &mut *self.0;
+        let frame = stream.poll_body(cx, reader).map_err(|error| match error {
             BodyError::Io(error) => ProxyError::because(Kind::BodyBroken, error),
             BodyError::Early => Kind::BodyBroken.into(),
             BodyError::Malformed(_) => ProxyError::because(Kind::BodyBroken, "a chunk is malformed"),
         });
         if let Poll::Ready(Ok(BodyFrame::Data(buffer))) = &frame {
-            self.permit.count_bytes(buffer.len() as u64);
+            permit.count_bytes(buffer.len() as u64);
         }
         frame
     }
@@ -104,24 +108,25 @@ impl UpstreamResponse {
     /// Brings on what is left of the request body: a backend may answer before it has all of it, and then both bodies
     /// are under way. Once it is through, says by an error when the client leaves.
     pub fn poll_upload<D: Downstream>(&mut self, cx: &mut Context<'_>, client: &mut D) -> Result<()> {
-        if self.upload.is_sent() {
+        let Parts { stream, upload, .. } = &mut *self.0;
+        if upload.is_sent() {
             return if client.poll_gone(cx).is_ready() { Err(Kind::ClientGone.into()) } else { Ok(()) };
         }
-        if self.upload.poll(cx, client, &mut self.stream)? != Waiting::Backend {
+        if upload.poll(cx, client, stream)? != Waiting::Backend {
             // What could not be written now is written when the stream says so; the backend's response is what counts.
-            let _ = self.stream.poll_flush(cx);
+            let _ = stream.poll_flush(cx);
         }
         Ok(())
     }
 
     /// Bytes of the request body that came from the client.
     pub fn uploaded(&self) -> u64 {
-        self.upload.bytes
+        self.0.upload.bytes
     }
 
     /// The backend's part is over: the connection is kept if both bodies are through, and the place is free.
     pub fn release(self) {
-        let Self { permit, stream, upload, is_reusable, .. } = self;
+        let Parts { permit, stream, upload, is_reusable, .. } = *self.0;
         if is_reusable && upload.is_sent() && stream.is_flushed() {
             permit.keep(stream, Moment::now());
         }
@@ -130,16 +135,17 @@ impl UpstreamResponse {
     /// Tells health and metrics that the body broke off, or that the client did not take it.
     pub fn record_failure(&self, kind: Kind) {
         let (verdict, outcome) = verdict::of_error(kind);
-        let group = self.permit.group();
-        if let Some(series) = group.series.get(self.permit.index()).filter(|_| kind == Kind::BodyBroken) {
+        let permit = &self.0.permit;
+        let group = permit.group();
+        if let Some(series) = group.series.get(permit.index()).filter(|_| kind == Kind::BodyBroken) {
             series.record(outcome);
         }
-        group.record_health(self.permit.index(), verdict, Moment::now());
+        group.record_health(permit.index(), verdict, Moment::now());
     }
 
     /// The connection for a tunnel, and the place at the backend, which is held as long as the tunnel is there.
     pub fn into_stream(self) -> (Permit, Http1Stream) {
-        (self.permit, self.stream)
+        (self.0.permit, self.0.stream)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::{
     net::{BodyFrame, BodyWriter, Buffer, Http1Stream},
 };
 
-/// Where sending a request body stands. One upload serves every attempt of an exchange.
+/// Where sending a request body stands. One upload serves every attempt of an exchange; the default is that of no body.
 #[derive(Debug)]
 pub struct Upload {
     outgoing: BodyWriter,
@@ -40,6 +40,12 @@ pub enum Waiting {
     Client,
     /// The backend, to take what is there.
     Backend,
+}
+
+impl Default for Upload {
+    fn default() -> Self {
+        Self::new(false, false, 0, 0)
+    }
 }
 
 impl Upload {

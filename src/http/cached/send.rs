@@ -117,7 +117,8 @@ async fn send<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<()> {
-    let reply = Reply { age, ..Reply::on(request.context.route).with_status(status) };
+    let route = Some(request.context.route);
+    let reply = Reply { route, age, cache_status: Some(status), ..Reply::default() };
     let patience = request.context.patience(exchange);
     respond::send(&reply, source, patience, exchange, client).await
 }

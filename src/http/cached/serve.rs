@@ -94,7 +94,7 @@ async fn send_deleted<D: Downstream>(
     exchange.response.fields.push_known(Known::ContentType, b"text/plain; charset=utf-8");
     exchange.response.fields.push_known(Known::CacheControl, b"no-store");
     let reply = Reply::on(context.route).with_status(CacheStatus::journal(StatusOutcome::Hit));
-    respond::send_own(&reply, "404: it was deleted\n".into(), exchange, client).await
+    respond::send_own(reply, "404: it was deleted\n".into(), exchange, client).await
 }
 
 /// How often a request may find that what it waited for is not for it. Each variant takes a fetch of its own, and

@@ -4,7 +4,7 @@
 use super::{Reply, error};
 use crate::{
     exchange::{Exchange, HttpVersion},
-    fields::Known,
+    fields::{Known, write_number},
     telemetry::clock,
 };
 
@@ -12,7 +12,7 @@ use crate::{
 pub(super) fn add(reply: &Reply<'_>, exchange: &mut Exchange) {
     age(reply, exchange);
     proxy_status(reply, exchange);
-    date(exchange);
+    date(reply, exchange);
     via(exchange);
     cache_status(reply, exchange);
     affinity(reply, exchange);
@@ -21,7 +21,9 @@ pub(super) fn add(reply: &Reply<'_>, exchange: &mut Exchange) {
 /// Age, of what comes from the cache, which must be there (RFC 9111 §4).
 fn age(reply: &Reply<'_>, exchange: &mut Exchange) {
     if let Some(age) = reply.age {
-        exchange.response.fields.push_known(Known::Age, age.to_string().as_bytes());
+        let mut digits = Vec::with_capacity(20);
+        write_number(age, &mut digits);
+        exchange.response.fields.push_known(Known::Age, &digits);
     }
 }
 
@@ -32,10 +34,10 @@ fn proxy_status(reply: &Reply<'_>, exchange: &mut Exchange) {
     }
 }
 
-/// Date: a response without one came from here (RFC 9110 §6.6.1).
-fn date(exchange: &mut Exchange) {
+/// Date, of what is made here (RFC 9110 §6.6.1). What came from elsewhere got one on its arrival, if it had none.
+fn date(reply: &Reply<'_>, exchange: &mut Exchange) {
     let fields = &mut exchange.response.fields;
-    if !fields.has(Known::Date) {
+    if reply.is_own {
         clock::with_date(|date| fields.push_known(Known::Date, date.as_bytes()));
     }
 }

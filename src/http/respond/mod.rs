@@ -41,6 +41,8 @@ pub(super) struct Reply<'a> {
     pub(super) affinity: Option<String>,
     /// What went wrong, where that is why Pointsman answers.
     pub(super) error: Option<Kind>,
+    /// Whether Pointsman made it ([`send_own`]).
+    pub(super) is_own: bool,
 }
 
 impl<'a> Reply<'a> {
@@ -102,7 +104,7 @@ pub(super) fn own_head(status: u16, exchange: &mut Exchange) {
 
 /// Sends a response that Pointsman made, whose head [`own_head`] began.
 pub(super) async fn send_own<D: Downstream>(
-    reply: &Reply<'_>,
+    mut reply: Reply<'_>,
     body: Bytes,
     exchange: &mut Exchange,
     client: &mut D,
@@ -114,8 +116,9 @@ pub(super) async fn send_own<D: Downstream>(
         let length = body.len().to_string();
         exchange.response.fields.push_known(Known::ContentLength, length.as_bytes());
     }
+    reply.is_own = true;
     let patience = Patience { backend: OWN_PATIENCE, client: Some(OWN_PATIENCE), end: None };
-    send(reply, Source::Bytes(body), patience, exchange, client).await
+    send(&reply, Source::Bytes(body), patience, exchange, client).await
 }
 
 /// Answers an error.
@@ -127,5 +130,5 @@ pub(super) async fn send_error<D: Downstream>(
 ) -> Result<()> {
     let body = error::make(exchange, kind);
     let reply = Reply { route, error: Some(kind), ..Reply::default() };
-    send_own(&reply, body.into(), exchange, client).await
+    send_own(reply, body.into(), exchange, client).await
 }

@@ -17,10 +17,6 @@ use crate::{
 
 /// Where the body of a response comes from.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "lives in the future that sends it, and a box would cost each request"
-)]
 pub(in crate::http) enum Source {
     /// A backend.
     Upstream(UpstreamResponse),

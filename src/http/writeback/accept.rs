@@ -109,7 +109,7 @@ pub(super) async fn accept<D: Downstream>(
     fields.push("idempotency-key", idempotency.as_bytes());
     let status = CacheStatus::journal(CacheStatus::forwarded(Forward::Method).outcome);
     let reply = Reply::on(context.route).with_status(status);
-    respond::send_own(&reply, "202: accepted, and on its way\n".into(), exchange, client).await
+    respond::send_own(reply, "202: accepted, and on its way\n".into(), exchange, client).await
 }
 
 /// Makes a write durable; gives its idempotency key.
