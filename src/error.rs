@@ -117,6 +117,8 @@ pub enum Kind {
     UpstreamTls,
     /// The backend closed or reset the connection before a whole response head.
     Reset,
+    /// The backend closed the connection while the client still sent its body, and was waited for.
+    ResetInUpload,
     /// The backend said that it did not process the request (RFC 9113 §8.7: REFUSED_STREAM, or above the last stream of
     /// a GOAWAY), so that it may be repeated whatever its method.
     Refused,
@@ -155,6 +157,7 @@ impl Kind {
             | Self::UpstreamTls
             | Self::Reset
             | Self::Refused
+            | Self::ResetInUpload
             | Self::ResponseTimeout
             | Self::BadResponse(_)
             | Self::BodyBroken => Blame::Upstream,
@@ -191,6 +194,7 @@ impl Kind {
             Self::UpstreamTls => "upstream_tls",
             Self::Reset => "reset",
             Self::Refused => "refused",
+            Self::ResetInUpload => "reset_in_upload",
             Self::ResponseTimeout => "response_timeout",
             Self::BadResponse(_) => "bad_response",
             Self::BodyBroken => "body_broken",
@@ -225,6 +229,7 @@ impl fmt::Display for Kind {
             Self::UpstreamTls => "the TLS handshake with the backend failed",
             Self::Reset => "the backend closed the connection before it answered",
             Self::Refused => "the backend did not process the request",
+            Self::ResetInUpload => "the backend closed the connection before it had the whole request",
             Self::ResponseTimeout => "the backend did not answer in time",
             Self::BodyBroken => "the backend's response ended too early",
             Self::RouteTimeout => "the exchange took longer than its route allows",

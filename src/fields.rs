@@ -23,6 +23,20 @@ struct Entry {
     value_len: u32,
 }
 
+impl Entry {
+    /// A field whose name and value begin and are so long; `None` where that cannot be said in its bits, which must never
+    /// be cut: what is cut is another field.
+    fn new(known: Known, name: (usize, usize), value: (usize, usize)) -> Option<Self> {
+        Some(Self {
+            name: u32::try_from(name.0).ok()?,
+            name_len: u16::try_from(name.1).ok()?,
+            known,
+            value: u32::try_from(value.0).ok()?,
+            value_len: u32::try_from(value.1).ok()?,
+        })
+    }
+}
+
 impl Fields {
     /// Forgets every field and keeps the memory.
     pub fn clear(&mut self) {
@@ -46,7 +60,11 @@ impl Fields {
             let (name, value) = (bytes.len(), bytes.len() + usize::from(entry.name_len));
             bytes.extend_from_slice(self.name(entry));
             bytes.extend_from_slice(self.value(entry));
-            entries.push(Entry { name: name as u32, value: value as u32, ..*entry });
+            entries.extend(Entry::new(
+                entry.known,
+                (name, usize::from(entry.name_len)),
+                (value, entry.value_len as usize),
+            ));
         }
         Self { bytes, entries }
     }
@@ -62,20 +80,17 @@ impl Fields {
         self.bytes.extend_from_slice(head);
     }
 
-    /// Adds a field whose name and value lie at these offsets of what [`Fields::load`] was given.
-    pub(crate) fn push_span(&mut self, name: usize, name_len: usize, value: usize, value_len: usize) {
+    /// Adds a field whose name and value lie at these offsets of what [`Fields::load`] was given. False, and nothing
+    /// is added, where its name is longer than a name may be: 65,535 bytes.
+    pub(crate) fn push_span(&mut self, name: usize, name_len: usize, value: usize, value_len: usize) -> bool {
         let known = Known::of(self.bytes.get(name..name + name_len).unwrap_or_default());
-        self.entries.push(Entry {
-            name: name as u32,
-            name_len: name_len as u16,
-            known,
-            value: value as u32,
-            value_len: value_len as u32,
-        });
+        let entry = Entry::new(known, (name, name_len), (value, value_len));
+        self.entries.extend(entry);
+        entry.is_some()
     }
 
     /// Adds a field at the end. `name` and `value` must be valid (RFC 9110 §5.1, §5.5); they come from
-    /// configuration, a parser, or constants.
+    /// configuration, a parser, or constants. One whose name has over 65,535 bytes is left out.
     pub fn push(&mut self, name: &str, value: &[u8]) {
         let known = Known::of(name.as_bytes());
         self.push_as(known, name.as_bytes(), value);
@@ -90,13 +105,7 @@ impl Fields {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(name);
         self.bytes.extend_from_slice(value);
-        self.entries.push(Entry {
-            name: start as u32,
-            name_len: name.len() as u16,
-            known,
-            value: (start + name.len()) as u32,
-            value_len: value.len() as u32,
-        });
+        self.entries.extend(Entry::new(known, (start, name.len()), (start + name.len(), value.len())));
     }
 
     /// How many fields there are.
@@ -224,14 +233,23 @@ macro_rules! known {
         #[repr(u8)]
         pub enum Known {
             $(#[doc = concat!("`", $text, "`")] $variant,)*
+            /// Another name that only proxies may set: `X-Forwarded-*`, `X-Real-IP`, `X-Original-*`, `X-Rewrite-*`.
+            OfProxy,
+            /// Another name with an underscore, which CGI, WSGI and PHP take for a hyphen.
+            Underscored,
+            /// An underscored spelling of a name that frames or routes a message, or that only proxies may set.
+            Disguised,
             /// Any other name.
             Other,
         }
 
         impl Known {
-            /// The name in lower case; empty for `Other`.
+            /// The name in lower case; empty for those that are none in particular.
             pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* Self::Other => "" }
+                match self {
+                    $(Self::$variant => $text,)*
+                    Self::OfProxy | Self::Underscored | Self::Disguised | Self::Other => "",
+                }
             }
 
             const ALL: &'static [(Self, &'static [u8])] = &[$((Self::$variant, $text.as_bytes()),)*];
@@ -286,9 +304,45 @@ impl Known {
             .unwrap_or_default()
             .iter()
             .find(|(_, text)| text.len() == name.len() && text.eq_ignore_ascii_case(name))
-            .map_or(Self::Other, |(known, _)| *known)
+            .map_or_else(|| Self::of_other(name), |(known, _)| *known)
+    }
+
+    /// The tag of a name that is none of those that Pointsman looks at by themselves.
+    fn of_other(name: &[u8]) -> Self {
+        if name.contains(&b'_') {
+            return Self::of_underscored(name);
+        }
+        let begins =
+            |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix));
+        let is_of_proxy = matches!(name, [b'x' | b'X', b'-', ..])
+            && (OF_PROXY.iter().any(|prefix| begins(prefix)) || name.eq_ignore_ascii_case(b"x-real-ip"));
+        if is_of_proxy { Self::OfProxy } else { Self::Other }
+    }
+
+    #[cold]
+    fn of_underscored(name: &[u8]) -> Self {
+        let hyphens: Vec<u8> = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
+        match Self::of(&hyphens) {
+            Self::OfProxy
+            | Self::Forwarded
+            | Self::XForwardedFor
+            | Self::XForwardedHost
+            | Self::XForwardedProto
+            | Self::XRequestId
+            | Self::ContentLength
+            | Self::TransferEncoding
+            | Self::Host
+            | Self::Connection
+            | Self::Upgrade
+            | Self::Te => Self::Disguised,
+            _ => Self::Underscored,
+        }
     }
 }
+
+/// How names begin that only proxies may set. What they say of a request is believed by applications, and comes from
+/// whoever is not trusted no further (`http::received`).
+const OF_PROXY: [&[u8]; 3] = [b"x-forwarded-", b"x-original-", b"x-rewrite-"];
 
 /// Where in `Known::ALL`, which is in alphabetical order, the names with each first letter stand.
 #[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a bad index is a build error")]
@@ -305,6 +359,39 @@ const INDEX: [(u8, u8); 32] = {
     }
     index
 };
+
+/// The names that Connection lists, whose fields end at this hop (RFC 9110 §7.6.1). None where it says only what names
+/// no field, as nearly always.
+#[derive(Debug)]
+pub struct ConnectionOptions(Vec<Box<[u8]>>);
+
+impl ConnectionOptions {
+    /// More than anyone has a use for; each field is compared with each.
+    const MOST: usize = 64;
+
+    /// The options of a message. The error says that there are too many.
+    pub fn of(fields: &Fields) -> Result<Self, &'static str> {
+        let names_nothing = |value: &[u8]| {
+            [&b"close"[..], b"keep-alive", b"upgrade"].iter().any(|it| value.eq_ignore_ascii_case(it))
+        };
+        if fields.all_known(Known::Connection).all(names_nothing) {
+            return Ok(Self(Vec::new()));
+        }
+        let options = list(fields.all_known(Known::Connection)).filter(|option| !names_nothing(option));
+        let options: Vec<_> = options.take(Self::MOST + 1).map(Box::from).collect();
+        if options.len() > Self::MOST { Err("Connection names too many fields") } else { Ok(Self(options)) }
+    }
+
+    /// Whether no field is named.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether this field is named.
+    pub fn name(&self, name: &[u8]) -> bool {
+        self.0.iter().any(|option| option.eq_ignore_ascii_case(name))
+    }
+}
 
 /// The members of comma-separated list values (RFC 9110 §5.6.1), trimmed, empty ones left out.
 pub fn list<'a>(values: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
@@ -340,10 +427,37 @@ mod tests {
             assert_eq!(Known::of(&text.to_ascii_uppercase()), *known);
             let mut longer = text.to_vec();
             longer.push(b'x');
-            assert_eq!(Known::of(&longer), Known::Other);
+            let is_of_proxy = text.starts_with(b"x-forwarded-");
+            assert_eq!(Known::of(&longer), if is_of_proxy { Known::OfProxy } else { Known::Other });
+        }
+        for (name, known) in [
+            ("X-Forwarded-Whatever", Known::OfProxy),
+            ("x-real-ip", Known::OfProxy),
+            ("X-Original-URL", Known::OfProxy),
+            ("x-real-ipx", Known::Other),
+            ("xx-forwarded-for", Known::Other),
+            ("x_api_key", Known::Underscored),
+            ("CONTENT_LENGTH", Known::Disguised),
+            ("X_Forwarded-Prefix", Known::Disguised),
+        ] {
+            assert_eq!(Known::of(name.as_bytes()), known, "{name}");
         }
         assert_eq!(Known::of(b""), Known::Other);
         assert_eq!(Known::of(b"x-other"), Known::Other);
+    }
+
+    #[test]
+    fn a_name_that_does_not_fit_is_left_out_and_never_cut() {
+        let mut fields = Fields::default();
+        fields.push(&"x".repeat(65_535), b"1");
+        fields.push(&format!("transfer-encoding{}", "x".repeat(65_536)), b"chunked");
+        fields.push("y", b"2");
+        assert_eq!((fields.len(), fields.get("y")), (2, Some(&b"2"[..])));
+        assert!(!fields.has(Known::TransferEncoding));
+        let head = format!("{}: 1", "z".repeat(65_536));
+        fields.load(head.as_bytes());
+        assert!(!fields.push_span(0, 65_536, 65_538, 1) && fields.is_empty());
+        assert!(fields.push_span(0, 65_535, 65_538, 1));
     }
 
     #[test]

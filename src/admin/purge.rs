@@ -5,7 +5,7 @@
 //! read as the request path reads one (`http::normalize`), so that whatever spelling a client may use is the one that
 //! its responses are stored under.
 
-use std::time::Instant;
+use std::{cell::RefCell, rc::Rc, time::Instant};
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -23,7 +23,8 @@ use crate::{
         purge::{Kind, Rule},
         store::Cache,
     },
-    exchange::Exchange,
+    config::listen::Underscores,
+    exchange::{Exchange, Peer, TlsFacts},
     fields::Fields,
     h1::Version,
     http::normalize::normalize,
@@ -197,11 +198,17 @@ fn read(name: &str, text: &str) -> Checked<(&'static str, Exchange)> {
     if text.chars().any(|sign| sign.is_control() || sign == ' ') {
         return Err(bad("it has blanks or control characters in it"));
     }
-    let mut exchange = Exchange::default();
+    let tls = (scheme == "https").then(|| TlsFacts {
+        version: "",
+        server_name: None,
+        handshake: RefCell::default(),
+    });
+    let peer = Rc::new(Peer { tls, ..Peer::default() });
+    let mut exchange = Exchange { peer, ..Exchange::default() };
     // Without a Host field beside the target.
     exchange.request.version = Version::Http10;
     exchange.request.target = escaped(text);
-    match normalize(&mut exchange) {
+    match normalize(&mut exchange, Underscores::Drop) {
         Ok(_) if exchange.host.is_empty() => Err(bad("it has no host")),
         Ok(_) => Ok((scheme, exchange)),
         Err(error) => Err(bad(&error.to_string())),

@@ -27,6 +27,8 @@ section! {
         pub proxy_protocol_from: Vec<IpNet> = [];
         /// Networks whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed and extended; from others they are replaced.
         pub trusted_proxies: Vec<IpNet> = [];
+        /// What becomes of request fields whose names have an underscore, which CGI, WSGI and PHP take for a hyphen: left out, refused with 400, or passed. Those that would pass for a field of the connection or of a proxy are always left out.
+        pub underscores: Underscores = "drop";
         /// Networks that may connect; empty = all.
         pub allow: Vec<IpNet> = [];
         /// Networks that may not connect; it goes before `allow`.
@@ -88,6 +90,18 @@ choice! {
         Https = "https",
     }
     later { "tcp", "tls", "udp" }
+}
+
+choice! {
+    /// What becomes of request fields whose names have an underscore.
+    pub enum Underscores {
+        /// They are left out.
+        Drop = "drop",
+        /// The request gets 400.
+        Refuse = "refuse",
+        /// They go on.
+        Pass = "pass",
+    }
 }
 
 /// Where connections are accepted.

@@ -245,7 +245,8 @@ fn begin(listener: &Listener, question: &Question, head: &[u8]) -> Result<(Excha
         Err(HeadError::TargetTooLong) => return Err(Kind::UriTooLong),
     }
     exchange.version = exchange.request.version.into();
-    let framing = normalize::normalize(&mut exchange).map_err(|error| error.kind())?;
+    let framing =
+        normalize::normalize(&mut exchange, listener.conf.underscores).map_err(|error| error.kind())?;
     Ok((exchange, framing))
 }
 

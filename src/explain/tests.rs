@@ -74,7 +74,7 @@ fn a_request_is_followed_to_its_backend() {
     let Outcome::Routed(routed) = answer.outcome else { panic!("no route") };
     let Told::Forward { head, destinations, .. } = routed.action else { panic!("not forwarded") };
     assert_eq!(head[0], "GET /users?a=b HTTP/1.1");
-    assert_eq!(head[1], "host: API.example.com");
+    assert_eq!(head[1], "host: api.example.com");
     assert!(
         head.contains(&"x-env: test".to_owned()) && head.contains(&"x-forwarded-for: 192.0.2.7".to_owned())
     );

@@ -26,8 +26,10 @@ enum State {
         size: u64,
         digits: u8,
     },
+    /// In the extensions behind a size.
     Extension {
         size: u64,
+        at: Extension,
     },
     SizeLf {
         size: u64,
@@ -39,6 +41,56 @@ enum State {
     DataLf,
     Trailers,
     Done,
+}
+
+/// Where in an extension: `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )` (RFC 9112 §7.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extension {
+    /// Behind the size, a name or a value, and white space: another extension may begin.
+    Between,
+    /// Behind `;`.
+    NameStart,
+    Name,
+    /// Behind a name and white space.
+    NameEnd,
+    /// Behind `=`.
+    ValueStart,
+    Value,
+    Quoted,
+    /// Behind a backslash in quotes.
+    Escaped,
+}
+
+impl Extension {
+    /// What follows on this byte; `None` where it may not stand.
+    fn step(self, byte: u8) -> Option<Self> {
+        let is_space = matches!(byte, b' ' | b'\t');
+        let is_text = matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
+        Some(match (self, byte) {
+            (Self::Quoted, b'"') => Self::Between,
+            (Self::Quoted, b'\\') => Self::Escaped,
+            (Self::Quoted | Self::Escaped, _) if is_text => Self::Quoted,
+            (Self::Between | Self::Name | Self::NameEnd | Self::Value, b';') => Self::NameStart,
+            (Self::Name | Self::NameEnd, b'=') => Self::ValueStart,
+            (Self::ValueStart, b'"') => Self::Quoted,
+            (Self::Between | Self::NameStart | Self::NameEnd | Self::ValueStart, _) if is_space => self,
+            (Self::Name, _) if is_space => Self::NameEnd,
+            (Self::Value, _) if is_space => Self::Between,
+            (Self::NameStart | Self::Name, _) if is_token_byte(byte) => Self::Name,
+            (Self::ValueStart | Self::Value, _) if is_token_byte(byte) => Self::Value,
+            _ => return None,
+        })
+    }
+
+    /// Whether the line may end here.
+    fn may_end(self) -> bool {
+        matches!(self, Self::Between | Self::Name | Self::NameEnd | Self::Value)
+    }
+}
+
+/// A byte of a token (RFC 9110 §5.6.2).
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// What a slice held, and how much of it was used.
@@ -105,23 +157,25 @@ impl Decoder {
                 Some(digit) => State::Size { size: digit, digits: 1 },
                 None => return malformed("a chunk size is not a number"),
             },
-            (State::Size { size, .. }, b'\r') | (State::Extension { size }, b'\r') => State::SizeLf { size },
-            (State::Size { size, .. }, b';' | b' ' | b'\t') => State::Extension { size },
+            (State::Size { size, .. }, b'\r') => State::SizeLf { size },
+            (State::Extension { size, at }, b'\r') if at.may_end() => State::SizeLf { size },
+            (State::Size { size, .. }, b';') => State::Extension { size, at: Extension::NameStart },
+            (State::Size { size, .. }, b' ' | b'\t') => State::Extension { size, at: Extension::Between },
             (State::Size { size, digits }, _) => match hex(byte) {
                 // Sixteen digits fill a u64.
                 Some(digit) if digits < 16 => State::Size { size: size << 4 | digit, digits: digits + 1 },
                 Some(_) => return malformed("a chunk size has over 16 digits"),
                 None => return malformed("a chunk size is not a number"),
             },
-            (State::Extension { size }, b'\t' | 0x20..=0x7e | 0x80..) => {
+            (State::Extension { size, at }, _) => {
                 self.extension += 1;
                 if self.extension > MOST_EXTENSION_BYTES {
                     return malformed("chunk extensions take too much");
                 }
-                State::Extension { size }
-            }
-            (State::Extension { .. }, _) => {
-                return malformed("a chunk extension has a control character");
+                match at.step(byte) {
+                    Some(at) => State::Extension { size, at },
+                    None => return malformed("a chunk extension is not one"),
+                }
             }
             (State::SizeLf { size: 0 }, b'\n') => State::Trailers,
             (State::SizeLf { size }, b'\n') => State::Data { left: size },

@@ -188,7 +188,17 @@ impl RequestHead {
             Ok(_) => {
                 return Err(HeadError::Malformed("the head does not end where its blank line is"));
             }
-            Err(error) => return Err(malformed(error)),
+            Err(error) => {
+                if error == httparse::Error::Version
+                    && let Some(head) = as_http11(head)
+                {
+                    return self.parse(&head, limits, &mut Scan::default());
+                }
+                return Err(malformed(error));
+            }
+        }
+        if request.method.is_some_and(|method| method.len() > MOST_METHOD_BYTES) {
+            return Err(HeadError::Malformed(LONG_METHOD));
         }
         let target = request.path.unwrap_or_default();
         if target.len() > limits.target {
@@ -207,6 +217,10 @@ impl RequestHead {
     /// A head that is too large because of its target is told so (414, not 431).
     fn blame_target(&self, bytes: &[u8], limits: &HeadLimits, error: HeadError) -> HeadError {
         let line = memchr::memchr(b'\r', bytes).unwrap_or(bytes.len());
+        if error == HeadError::TooLarge && memchr::memchr(b' ', bytes).is_none_or(|at| at > MOST_METHOD_BYTES)
+        {
+            return HeadError::Malformed(LONG_METHOD);
+        }
         if error == HeadError::TooLarge && line > limits.target { HeadError::TargetTooLong } else { error }
     }
 
@@ -335,12 +349,15 @@ fn take_fields(
     let base = head.as_ptr().addr();
     for header in found {
         let value = header.value.trim_ascii();
-        fields.push_span(
+        let is_taken = fields.push_span(
             header.name.as_ptr().addr() - base,
             header.name.len(),
             value.as_ptr().addr() - base,
             value.len(),
         );
+        if !is_taken {
+            return Err(HeadError::TooLarge);
+        }
     }
     Ok(Some(head.len()))
 }
@@ -357,6 +374,21 @@ fn malformed(error: httparse::Error) -> HeadError {
         httparse::Error::TooManyHeaders => return HeadError::TooLarge,
         httparse::Error::Version => "the version is not HTTP/1.0 or HTTP/1.1",
     })
+}
+
+/// Bytes of a method; the longest that is registered has 17.
+const MOST_METHOD_BYTES: usize = 64;
+const LONG_METHOD: &str = "the method is too long";
+
+/// A head of a later minor version as one of HTTP/1.1, as which it is served (RFC 9110 §2.5).
+fn as_http11(head: &[u8]) -> Option<Vec<u8>> {
+    let line = memchr::memchr(b'\r', head)?;
+    let version = line.checked_sub(b"HTTP/1.x".len())?;
+    let minor = head.get(version..line)?.strip_prefix(b"HTTP/1.")?;
+    let is_later = matches!(minor, [b'2'..=b'9']);
+    let mut head = is_later.then(|| head.to_vec())?;
+    *head.get_mut(line - 1)? = b'1';
+    Some(head)
 }
 
 /// Bytes of a URI (RFC 3986), and those that browsers leave unescaped in queries; no control, space,

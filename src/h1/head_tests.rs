@@ -49,7 +49,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
         b"GET /a#b HTTP/1.1\r\n\r\n",
         b"GET / a HTTP/1.1\r\n\r\n",
         b"GET /\r\n\r\n",
-        b"GET / HTTP/1.2\r\n\r\n",
+        b"GET / HTTP/1.x\r\n\r\n",
         b"GET / HTTP/2.0\r\n\r\n",
         b"GET / http/1.1\r\n\r\n",
         b"GET  / HTTP/1.1\r\n\r\n",

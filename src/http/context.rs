@@ -48,6 +48,10 @@ impl RouteContext<'_> {
     /// How long the response may stand still.
     pub(super) fn patience(&self, exchange: &Exchange) -> Patience {
         let client = self.listener.conf.timeouts.idle;
-        Patience { backend: self.route.tunnel_idle, client: Some(client), end: self.end(exchange) }
+        Patience {
+            backend: self.group.upstream.conf.body_timeout,
+            client: Some(client),
+            end: self.end(exchange),
+        }
     }
 }

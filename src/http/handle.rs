@@ -63,7 +63,7 @@ async fn serve<D: Downstream>(
 ) -> Result<Option<UpstreamResponse>> {
     identify(exchange);
     trace::settle(exchange, &snapshot.shared.config.trace);
-    let framing = normalize::normalize(exchange)?;
+    let framing = normalize::normalize(exchange, listener.conf.underscores)?;
     check_name(listener, exchange)?;
     let index = routing::find(listener, exchange).ok_or(Kind::NoRoute)?;
     exchange.route = Some(index);

@@ -13,6 +13,7 @@ mod interims;
 mod misleading;
 pub mod normalize;
 pub(crate) mod proxy;
+mod received;
 pub mod respond;
 mod routing;
 #[cfg(test)]

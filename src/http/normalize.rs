@@ -4,40 +4,44 @@
 //! Previous stop: `http::handle`; next stop: `route::table`. RFC 9112 §3.2 (host and target),
 //! RFC 3986 §6.2.2 (paths).
 
+use super::received;
 use crate::{
+    config::listen::Underscores,
     error::{Kind, ProxyError, Result},
     exchange::Exchange,
     fields::Known,
     h1::{Framing, Method, Version},
 };
 
-/// Settles host, authority and target of an exchange, and gives the framing of the request body; for
-/// HTTP/2, where a stream frames its body itself, `None`.
-pub fn normalize(exchange: &mut Exchange) -> Result<Framing> {
-    let framing = match exchange.version.has_streams() {
+/// Cleans what was received, makes one thing of host, authority and target of an exchange, and gives the framing of the
+/// request body; for HTTP/2, where a stream frames its body itself, there is none.
+pub fn normalize(exchange: &mut Exchange, underscores: Underscores) -> Result<Framing> {
+    let has_streams = exchange.version.has_streams();
+    let framing = match has_streams {
         true => Framing::None,
         false => Framing::of_request(&exchange.request).map_err(malformed)?,
     };
-    if !exchange.version.has_streams() {
-        settle_authority(exchange)?;
+    received::clean(exchange, underscores)?;
+    if !has_streams {
+        find_authority(exchange)?;
     }
-    settle_host(exchange)?;
-    settle_path(exchange)?;
+    normalize_authority(exchange)?;
+    normalize_path(exchange)?;
     Ok(framing)
 }
 
-/// Settles host and path of an exchange whose authority and target were settled before, and kept.
-pub fn settle_kept(exchange: &mut Exchange) -> Result<()> {
-    settle_host(exchange)?;
-    settle_path(exchange)
+/// Normalizes host and path of an exchange whose authority and target were found before, and kept.
+pub fn normalize_kept(exchange: &mut Exchange) -> Result<()> {
+    normalize_authority(exchange)?;
+    normalize_path(exchange)
 }
 
 fn malformed(what: &'static str) -> ProxyError {
     Kind::Malformed(what).into()
 }
 
-/// Host and target of an HTTP/1.1 request, whichever form the target has (RFC 9112 §3.2).
-fn settle_authority(exchange: &mut Exchange) -> Result<()> {
+/// Authority and target of an HTTP/1.1 request, whichever form the target has (RFC 9112 §3.2).
+fn find_authority(exchange: &mut Exchange) -> Result<()> {
     let Exchange { request, authority, .. } = exchange;
     let mut hosts = request.fields.all_known(Known::Host);
     let host = hosts.next();
@@ -52,7 +56,9 @@ fn settle_authority(exchange: &mut Exchange) -> Result<()> {
     if request.method == Method::Connect {
         // authority-form: the target is the authority, and a Host that differs is a trick.
         authority.push_str(&request.target);
-        if !host.is_empty() && !host.eq_ignore_ascii_case(&request.target) {
+        let (name, _) = split_port(&request.target)?;
+        let is_same = host.eq_ignore_ascii_case(&request.target) || host.eq_ignore_ascii_case(name);
+        if !host.is_empty() && !is_same {
             return Err(malformed("Host differs from the target of CONNECT"));
         }
         return Ok(());
@@ -60,6 +66,9 @@ fn settle_authority(exchange: &mut Exchange) -> Result<()> {
     if request.target.starts_with('/') || request.target == "*" {
         if request.target == "*" && request.method != Method::Options {
             return Err(malformed("the target * is for OPTIONS only"));
+        }
+        if host.is_empty() && request.version == Version::Http11 {
+            return Err(malformed("Host is empty"));
         }
         authority.push_str(host);
         return Ok(());
@@ -76,44 +85,59 @@ fn settle_authority(exchange: &mut Exchange) -> Result<()> {
         return Err(malformed("the request target has no host"));
     }
     authority.push_str(name);
-    request.target = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    request.target = match path {
+        // RFC 9112 §3.2.4: about the server as a whole.
+        "" if request.method == Method::Options => "*".to_owned(),
+        _ if path.starts_with('/') => path.to_owned(),
+        _ => format!("/{path}"),
+    };
     Ok(())
 }
 
-/// The host in lower case without port, and only bytes that a host may have.
-fn settle_host(exchange: &mut Exchange) -> Result<()> {
-    let authority = exchange.authority.as_str();
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => {
-            let end = rest.find(']').ok_or_else(|| malformed("Host is not a host"))?;
-            let port = rest.get(end + 1..).unwrap_or_default();
-            if !port.is_empty() && !is_port(port.strip_prefix(':')) {
-                return Err(malformed("the port of Host is not one"));
-            }
-            authority.get(..end + 2).unwrap_or_default()
-        }
-        None => match authority.split_once(':') {
-            Some((host, port)) if is_port(Some(port)) => host,
-            Some(_) => return Err(malformed("the port of Host is not one")),
-            None => authority,
-        },
-    };
+/// Makes the authority the one that key, route and backend know: lower case, a port that is one, without leading zeros,
+/// and none where it is the scheme's (RFC 9110 §4.2.3); and the host without it.
+fn normalize_authority(exchange: &mut Exchange) -> Result<()> {
+    let (host, port) = split_port(&exchange.authority)?;
     let is_of_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~[]:%!$&'()*+,;=".contains(&byte);
     if !host.bytes().all(is_of_host) {
         return Err(malformed("Host is not a host"));
     }
     exchange.host.push_str(host);
     exchange.host.make_ascii_lowercase();
+    // CONNECT names a port always.
+    let default = if exchange.scheme() == "https" { 443 } else { 80 };
+    let port = port.filter(|port| *port != default || exchange.request.method == Method::Connect);
+    exchange.authority.make_ascii_lowercase();
+    exchange.authority.truncate(exchange.host.len());
+    if let Some(port) = port {
+        exchange.authority.push(':');
+        exchange.authority.push_str(&port.to_string());
+    }
     Ok(())
 }
 
-fn is_port(port: Option<&str>) -> bool {
-    port.is_some_and(|port| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit()))
+/// Host and port of an authority (RFC 3986 §3.2); an empty port is none.
+fn split_port(authority: &str) -> Result<(&str, Option<u16>)> {
+    let end = match authority.strip_prefix('[') {
+        Some(rest) => rest.find(']').ok_or_else(|| malformed("Host is not a host"))? + 2,
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    let (host, rest) = authority.split_at(end);
+    let no_port = || malformed("the port of Host is not one");
+    let port = match rest.strip_prefix(':') {
+        None if rest.is_empty() => return Ok((host, None)),
+        None => return Err(no_port()),
+        Some("") => return Ok((host, None)),
+        Some(port) => port,
+    };
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+    let number = port.parse::<u16>().ok().filter(|number| is_number && *number > 0);
+    number.map(|number| (host, Some(number))).ok_or_else(no_port)
 }
 
 /// The path in its one spelling: dot segments removed, unreserved characters unescaped
 /// (RFC 3986 §6.2.2.2 and §6.2.2.3), so that no spelling of a path escapes the route that guards it.
-fn settle_path(exchange: &mut Exchange) -> Result<()> {
+fn normalize_path(exchange: &mut Exchange) -> Result<()> {
     let target = &mut exchange.request.target;
     exchange.path_length = memchr::memchr(b'?', target.as_bytes()).unwrap_or(target.len());
     if exchange.request.method == Method::Connect {
@@ -189,14 +213,19 @@ mod tests {
         let mut exchange = Exchange::default();
         let (limits, mut scan) = (HeadLimits::default(), Scan::default());
         exchange.request.parse(text.as_bytes(), &limits, &mut scan).unwrap().unwrap();
-        normalize(&mut exchange).map(|_| exchange)
+        normalize(&mut exchange, Underscores::Drop).map(|_| exchange)
     }
 
     #[test]
     fn every_form_of_target_gives_host_and_path() {
         for (text, authority, host, target) in [
-            ("GET /a?b HTTP/1.1\r\nHost: A.example:80\r\n\r\n", "A.example:80", "a.example", "/a?b"),
-            ("GET http://B.example/a HTTP/1.1\r\nHost: other\r\n\r\n", "B.example", "b.example", "/a"),
+            ("GET /a?b HTTP/1.1\r\nHost: A.example:80\r\n\r\n", "a.example", "a.example", "/a?b"),
+            ("GET http://B.example/a HTTP/1.1\r\nHost: other\r\n\r\n", "b.example", "b.example", "/a"),
+            ("OPTIONS http://B.example HTTP/1.1\r\nHost: other\r\n\r\n", "b.example", "b.example", "*"),
+            ("GET / HTTP/1.1\r\nHost: a:\r\n\r\n", "a", "a", "/"),
+            ("GET / HTTP/1.1\r\nHost: a:00080\r\n\r\n", "a", "a", "/"),
+            ("GET / HTTP/1.1\r\nHost: a:08080\r\n\r\n", "a:8080", "a", "/"),
+            ("CONNECT a:80 HTTP/1.1\r\nHost: A\r\n\r\n", "a:80", "a", "a:80"),
             ("GET HTTP://b?q HTTP/1.1\r\nHost: b\r\n\r\n", "b", "b", "/?q"),
             ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "a", "a", "*"),
             ("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "a:443", "a", "a:443"),
@@ -220,6 +249,13 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a:b\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a:80:90\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a:99999\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a:0\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a:+80\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: [::1]8\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost:\r\n\r\n",
+            "CONNECT a:80 HTTP/1.1\r\nHost: a:81\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
             "GET http:///a HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -182,6 +182,7 @@ fn level(kind: Kind) -> &'static str {
         | Kind::UpstreamTls
         | Kind::Reset
         | Kind::Refused
+        | Kind::ResetInUpload
         | Kind::ResponseTimeout
         | Kind::BadResponse(_)
         | Kind::BodyBroken => debug_assert_upstream(kind),

@@ -14,7 +14,7 @@ use crate::{
     balance,
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
-    fields::Known,
+    fields::{ConnectionOptions, Known, list},
     h1::{Framing, HeadError, HeadLimits, Method, ResponseHead, Scan, framing::keeps_alive},
     moment::Moment,
     net::{BodyReader, Buffer, Deadline, Http1Stream, dial},
@@ -38,9 +38,16 @@ impl ForwardRequest<'_> {
         exchange: &mut Exchange,
         client: &mut D,
     ) -> Result<Answered> {
-        if let Some(wire) = permit.reuse(Moment::now()) {
+        // What may not be sent twice goes over a connection that was used a moment ago, or over a new one: the backend
+        // may be closing one that was idle for longer.
+        let is_idempotent = exchange.request.method.is_idempotent();
+        let most_idle = if is_idempotent { Duration::MAX } else { FRESH };
+        if let Some(wire) = permit.reuse(Moment::now(), most_idle) {
             match self.exchange(wire, exchange, client).await {
-                Err(error) if error.kind() == Kind::Reset && self.may_replace(exchange) => {
+                Err(error)
+                    if matches!(error.kind(), Kind::Reset | Kind::ResetInUpload)
+                        && self.may_replace(exchange) =>
+                {
                     self.upload.begin_again();
                 }
                 result => return result,
@@ -59,8 +66,8 @@ impl ForwardRequest<'_> {
 
     fn may_replace(&self, exchange: &Exchange) -> bool {
         let upload = &self.upload;
-        let is_safe = exchange.request.method.is_idempotent() || upload.bytes == 0;
-        is_safe && upload.is_replayable() && !self.is_interim_sent
+        // RFC 9110 §9.2.2: also an empty POST may have been done.
+        exchange.request.method.is_idempotent() && upload.is_replayable() && !self.is_interim_sent
     }
 
     /// Sends the request over `wire` and reads the response head.
@@ -85,8 +92,10 @@ impl ForwardRequest<'_> {
         let is_reusable = keeps_alive(exchange.response.version, &exchange.response.fields)
             && !matches!(reader, BodyReader::UntilClose)
             && exchange.response.status != 101;
-        let is_tunnel = self.head.is_upgrade && is_switched(exchange);
-        Ok(Answered { stream: wire, reader, is_reusable, is_tunnel })
+        let options = ConnectionOptions::of(&exchange.response.fields)
+            .map_err(|what| ProxyError::new(Kind::BadResponse(what)))?;
+        let is_tunnel = self.head.is_upgrade && is_switched(exchange)?;
+        Ok(Answered { stream: wire, reader, is_reusable, is_tunnel, options })
     }
 
     /// Ready with a final response head. The request body goes up meanwhile.
@@ -105,7 +114,8 @@ impl ForwardRequest<'_> {
             };
             // A backend that takes no more may have answered already: reading tells.
             let _ = wire.poll_flush(cx);
-            match poll_head(cx, wire, &mut exchange.response, &mut progress.scan)? {
+            let head = poll_head(cx, wire, &mut exchange.response, &mut progress.scan);
+            match head.map_err(|error| blame_upload(error, waiting))? {
                 Poll::Ready(()) if exchange.response.status >= 200 || exchange.response.status == 101 => {
                     return Poll::Ready(Ok(()));
                 }
@@ -204,10 +214,30 @@ impl ForwardRequest<'_> {
 }
 
 /// Whether the backend took the protocol that was asked for, by Upgrade or CONNECT.
-fn is_switched(exchange: &Exchange) -> bool {
-    match exchange.request.method {
-        Method::Connect => (200..300).contains(&exchange.response.status),
-        _ => exchange.response.status == 101,
+fn is_switched(exchange: &Exchange) -> Result<bool> {
+    let (request, response) = (&exchange.request, &exchange.response);
+    if request.method == Method::Connect {
+        return Ok((200..300).contains(&response.status));
+    }
+    if response.status != 101 {
+        return Ok(false);
+    }
+    // RFC 9110 §7.8: to what was asked for, and to nothing else.
+    let asks_for = |protocol: &[u8]| {
+        list(request.fields.all_known(Known::Upgrade)).any(|asked| asked.eq_ignore_ascii_case(protocol))
+    };
+    let mut protocols = list(response.fields.all_known(Known::Upgrade)).peekable();
+    if protocols.peek().is_none() || !protocols.all(asks_for) {
+        return Err(Kind::BadResponse("it switched to another protocol than was asked for").into());
+    }
+    Ok(true)
+}
+
+/// A backend that closes while the client still sends its body, and is waited for, may be right to.
+fn blame_upload(error: ProxyError, waiting: Waiting) -> ProxyError {
+    match (error.kind(), waiting) {
+        (Kind::Reset, Waiting::Client) => ProxyError::because(Kind::ResetInUpload, error),
+        _ => error,
     }
 }
 
@@ -243,6 +273,10 @@ fn poll_head(
         }
     }
 }
+
+/// How long a connection may have been idle for a request that may not be sent twice. No server that is known closes
+/// sooner.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// What a backend may send as a head; it is trusted more than a client, and still bounded.
 const LIMITS: HeadLimits = HeadLimits { bytes: 64 * 1024, fields: 200, target: 0 };

@@ -48,10 +48,13 @@ impl Pool {
         self.set(0, Duration::ZERO);
     }
 
-    /// A connection that is still whole as far as can be seen.
-    pub fn take(&self, now: Moment) -> Option<Http1Stream> {
+    /// A connection that is still whole as far as can be seen, and was used no longer ago than `most_idle`.
+    pub fn take(&self, now: Moment, most_idle: Duration) -> Option<Http1Stream> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(mut candidate) = idle.pop() {
+        // The last one was used last: where it is too old, all are.
+        while idle.last().is_some_and(|last| now.since(last.since) <= most_idle)
+            && let Some(mut candidate) = idle.pop()
+        {
             if now.since(candidate.since) < self.timeout.get() && is_quiet(&mut candidate.wire.stream) {
                 return Some(candidate.wire);
             }

@@ -1,6 +1,6 @@
 //! The head of a request as a backend gets it: which fields go on, and what is said of the client and of us.
 //!
-//! Here is decided once what goes on; a [`HeadWriter`] makes bytes of it, in one version of HTTP each. Everything is
+//! What was received is cleaned already (`http::received`). Here is decided once what goes on; a [`HeadWriter`] makes bytes of it, in one version of HTTP each. Everything is
 //! written anew: no delimiter of the client's is copied.
 
 use std::net::IpAddr;
@@ -77,16 +77,15 @@ impl UpstreamHead<'_> {
     /// Writes the fields that go on as they came.
     pub fn write_fields(&self, exchange: &Exchange, writer: &mut impl HeadWriter) {
         let fields = &exchange.request.fields;
-        let named = Named::of(fields);
         for field in fields.iter() {
             let passes = match field.known {
                 known if is_for_this_hop(known) => false,
                 Known::Via | Known::XForwardedProto | Known::XForwardedHost => false,
                 Known::Forwarded => exchange.peer.is_trusted && !self.forwarded,
                 // The backend's parent is the attempt's span.
-                Known::Traceparent => exchange.trace.is_none() && !named.names(field.name),
+                Known::Traceparent => exchange.trace.is_none(),
                 Known::Trailer => self.framing == Framing::Chunked,
-                _ => !named.names(field.name),
+                _ => true,
             };
             if passes {
                 writer.field(field.name, field.value);
@@ -116,11 +115,15 @@ impl UpstreamHead<'_> {
             out.extend_from_slice(b"expect: 100-continue\r\n");
         }
         // RFC 9110 §10.1.4: a proxy may say that it takes trailers; no other member of TE goes on.
-        if list(fields.all_known(Known::Te)).any(|member| member.eq_ignore_ascii_case(b"trailers")) {
-            out.extend_from_slice(b"te: trailers\r\n");
-        }
+        let takes_trailers =
+            list(fields.all_known(Known::Te)).any(|member| member.eq_ignore_ascii_case(b"trailers"));
+        out.extend_from_slice(match (takes_trailers, self.is_upgrade) {
+            (true, true) => b"te: trailers\r\nconnection: TE, upgrade\r\n",
+            (true, false) => b"te: trailers\r\nconnection: TE\r\n",
+            (false, true) => b"connection: upgrade\r\n",
+            (false, false) => b"",
+        });
         if self.is_upgrade {
-            out.extend_from_slice(b"connection: upgrade\r\n");
             for value in fields.all_known(Known::Upgrade) {
                 write_field(b"upgrade", value, out);
             }
@@ -204,7 +207,6 @@ fn is_for_this_hop(known: Known) -> bool {
 /// is true then.
 pub fn fields_for_later(exchange: &Exchange) -> Fields {
     let fields = &exchange.request.fields;
-    let named = Named::of(fields);
     let is_trusted = exchange.peer.is_trusted;
     let mut kept = Fields::default();
     for field in fields.iter() {
@@ -212,7 +214,7 @@ pub fn fields_for_later(exchange: &Exchange) -> Fields {
             known if is_for_this_hop(known) => false,
             Known::Trailer => false,
             Known::XForwardedProto | Known::XForwardedHost | Known::Forwarded => is_trusted,
-            _ => !named.names(field.name),
+            _ => true,
         };
         if let Some(name) = std::str::from_utf8(field.name).ok().filter(|_| stays) {
             kept.push(name, field.value);
@@ -224,26 +226,6 @@ pub fn fields_for_later(exchange: &Exchange) -> Fields {
     kept.push_known(Known::XForwardedFor, &addresses.join(&b", "[..]));
     kept.push_known(Known::XRequestId, exchange.id.as_bytes());
     kept.compact()
-}
-
-/// The names that Connection lists, which end at this hop too (RFC 9110 §7.6.1).
-struct Named<'a> {
-    fields: &'a Fields,
-    is_empty: bool,
-}
-
-impl<'a> Named<'a> {
-    fn of(fields: &'a Fields) -> Self {
-        // Nearly always there is nothing, or one of the two words that name no field.
-        let names_nothing =
-            |value: &[u8]| value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close");
-        Self { fields, is_empty: fields.all_known(Known::Connection).all(names_nothing) }
-    }
-
-    fn names(&self, name: &[u8]) -> bool {
-        !self.is_empty
-            && list(self.fields.all_known(Known::Connection)).any(|option| option.eq_ignore_ascii_case(name))
-    }
 }
 
 /// Writes field lines of HTTP/1.1.

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     error::{Kind, ProxyError, Result},
     exchange::Downstream,
-    fields::{Fields, Known, list},
+    fields::{ConnectionOptions, Known},
     h1::ResponseHead,
     moment::Moment,
     net::{BodyFrame, BodyReader, Http1Stream, http1_stream::BodyError},
@@ -66,13 +66,15 @@ pub(super) struct Answered {
     pub(super) is_reusable: bool,
     /// Whether the backend has switched to the protocol that was asked for.
     pub(super) is_tunnel: bool,
+    /// What its head has for this hop alone.
+    pub(super) options: ConnectionOptions,
 }
 
 impl UpstreamResponse {
     /// A response of the backend that the permit is for; `head` is cleaned of what ends at this hop.
     pub(super) fn new(answered: Answered, permit: Permit, upload: Upload, head: &mut ResponseHead) -> Self {
-        let Answered { stream, reader, is_reusable, is_tunnel } = answered;
-        clean(head, is_tunnel);
+        let Answered { stream, reader, is_reusable, is_tunnel, options } = answered;
+        clean(head, &options, is_tunnel);
         Self(Box::new(Parts { permit, stream, reader, upload, is_reusable, is_tunnel }))
     }
 
@@ -151,26 +153,17 @@ impl UpstreamResponse {
 
 /// Takes out of a response's head what ends at this hop (RFC 9110 §7.6.1), and adds the time of its arrival where it
 /// has no Date (§6.6.1).
-fn clean(head: &mut ResponseHead, is_tunnel: bool) {
-    let names = connection_options(&head.fields);
+fn clean(head: &mut ResponseHead, options: &ConnectionOptions, is_tunnel: bool) {
     head.fields.retain(|field| match field.known {
         Known::Connection | Known::KeepAlive | Known::ProxyConnection | Known::TransferEncoding => false,
         Known::Upgrade => is_tunnel,
-        _ => names.is_empty() || !names.iter().any(|name| name.eq_ignore_ascii_case(field.name)),
+        // It frames the message, whatever Connection says.
+        Known::ContentLength => true,
+        _ => options.is_empty() || !options.name(field.name),
     });
     if !head.fields.has(Known::Date) {
         clock::with_date(|date| head.fields.push_known(Known::Date, date.as_bytes()));
     }
-}
-
-/// The names that Connection lists; none where it says only what names no field, as nearly always.
-fn connection_options(fields: &Fields) -> Vec<Vec<u8>> {
-    let names_nothing =
-        |value: &[u8]| value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close");
-    if fields.all_known(Known::Connection).all(names_nothing) {
-        return Vec::new();
-    }
-    list(fields.all_known(Known::Connection)).map(<[u8]>::to_vec).collect()
 }
 
 #[cfg(test)]
@@ -180,7 +173,8 @@ mod tests {
     fn cleaned(fields: &[(&str, &str)], is_tunnel: bool) -> Vec<(String, String)> {
         let mut head = ResponseHead { status: 200, ..ResponseHead::default() };
         fields.iter().for_each(|(name, value)| head.fields.push(name, value.as_bytes()));
-        clean(&mut head, is_tunnel);
+        let options = ConnectionOptions::of(&head.fields).unwrap();
+        clean(&mut head, &options, is_tunnel);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         head.fields.iter().map(|field| (text(field.name).to_lowercase(), text(field.value))).collect()
     }

@@ -21,7 +21,7 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
             }
             // RFC 9113 §8.7: it was not processed.
             Kind::Refused => true,
-            Kind::Reset => may_repeat && conf.on.contains(&RetryOn::Reset),
+            Kind::Reset | Kind::ResetInUpload => may_repeat && conf.on.contains(&RetryOn::Reset),
             Kind::ResponseTimeout => may_repeat && conf.on.contains(&RetryOn::Status(504)),
             Kind::BadResponse(_) => may_repeat && conf.on.contains(&RetryOn::Status(502)),
             Kind::Malformed(_)

@@ -20,8 +20,8 @@ pub fn of_error(kind: Kind) -> (Verdict, Outcome) {
         Kind::ConnectTimeout | Kind::ResponseTimeout => {
             (Verdict::Failure(FailureKind::Timeout), Outcome::Timeout)
         }
-        // It takes no more, which is its right.
-        Kind::Refused => (Verdict::Neutral, Outcome::Reset),
+        // It takes no more, which is its right; or it waited for the client, as we did.
+        Kind::Refused | Kind::ResetInUpload => (Verdict::Neutral, Outcome::Reset),
         Kind::Reset => (Verdict::Failure(FailureKind::Reset), Outcome::Reset),
         Kind::BodyBroken => (Verdict::Failure(FailureKind::Reset), Outcome::Broken),
         Kind::BadResponse(_) => (Verdict::Failure(FailureKind::Malformed), Outcome::Broken),

@@ -224,9 +224,9 @@ impl Permit {
         self.group.upstream.backends.get(self.index)
     }
 
-    /// An idle connection to the backend.
-    pub fn reuse(&self, now: Moment) -> Option<Http1Stream> {
-        let wire = self.group.pool(self.index)?.take(now)?;
+    /// An idle connection to the backend, that was used no longer ago than `most_idle`.
+    pub fn reuse(&self, now: Moment, most_idle: Duration) -> Option<Http1Stream> {
+        let wire = self.group.pool(self.index)?.take(now, most_idle)?;
         self.group.worker.pool_reused.add(1);
         Some(wire)
     }

@@ -27,17 +27,17 @@ fn a_request_arrives_with_its_client_named_and_nothing_of_its_hop() {
     let request = origin.last();
     assert_eq!((request.method.as_str(), request.target.as_str()), ("GET", "/a?b=c"));
     for (name, value) in [
-        ("host", Some("Example.test:8080")),
+        ("host", Some("example.test:8080")),
         ("x-kept", Some("1")),
         ("x-hop", None),
-        ("connection", None),
+        ("connection", Some("TE")),
         ("keep-alive", None),
         ("proxy-authorization", None),
         ("forwarded", None),
         ("te", Some("trailers")),
         ("x-forwarded-for", Some("127.0.0.1")),
         ("x-forwarded-proto", Some("http")),
-        ("x-forwarded-host", Some("Example.test:8080")),
+        ("x-forwarded-host", Some("example.test:8080")),
         ("via", Some("1.0 before, 1.1 pointsman")),
     ] {
         assert_eq!(request.header(name), value, "{name}");

@@ -30,6 +30,7 @@ mod dashboard;
 mod drain;
 mod forwarding;
 mod health;
+mod hostile;
 mod http2;
 mod limits;
 mod logs;

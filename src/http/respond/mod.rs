@@ -73,6 +73,10 @@ pub(super) fn begin<D: Downstream>(
     client: &mut D,
 ) -> Result<bool> {
     let has_body = has_body(&exchange.request.method, exchange.response.status);
+    if exchange.response.status == 204 {
+        // RFC 9110 §8.6.
+        exchange.response.fields.remove_known(Known::ContentLength);
+    }
     fields::add(reply, exchange);
     if let Some(edits) = reply.route.and_then(|route| route.response_headers.as_ref()) {
         edit::edit(&mut exchange.response.fields, edits);

@@ -9,7 +9,7 @@ use tokio::{
 
 use super::stage::{Act, Stage, run};
 
-const ROUTE: &str = "[[route]]\nname = \"all\"\nupstream = \"app\"\ntunnel_idle = \"20s\"\n";
+const ROUTE: &str = "[[route]]\nname = \"all\"\nupstream = \"app\"\n";
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
 #[test]
@@ -33,7 +33,7 @@ fn a_body_that_stands_still_breaks_off_and_is_not_ended() {
             Act::Send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
             Act::Wait(Duration::from_secs(3600)),
         ];
-        let stage = Stage::new("", ROUTE, &script);
+        let stage = Stage::new("body_timeout = \"20s\"", ROUTE, &script);
         let begun = Instant::now();
         let answer = stage.talk(GET).await;
         assert!(answer.ends_with("5\r\nhello\r\n"), "the end must not be marked: {answer}");

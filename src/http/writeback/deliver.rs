@@ -319,7 +319,7 @@ pub(super) fn exchange_of(worker: &Rc<Worker>, write: &Write) -> Result<Box<Exch
         fields.push_known(Known::XForwardedFor, &addresses.join(&b", "[..]));
     }
     fields.set("idempotency-key", write.idempotency.as_bytes());
-    normalize::settle_kept(&mut exchange)?;
+    normalize::normalize_kept(&mut exchange)?;
     Ok(exchange)
 }
 

@@ -34,6 +34,8 @@ section! {
         pub connect_timeout: Duration = "2s", in "1ms" to "1h";
         /// Time from the request's end to the first byte of the response's head; 504 beyond.
         pub response_timeout: Duration = "30s", in "1ms" to "1d";
+        /// Time between two reads of a response's body; it breaks off beyond.
+        pub body_timeout: Duration = "60s", in "1ms" to "365d";
         /// Time that an unused connection is kept.
         pub idle_timeout: Duration = "60s", in "1ms" to "1d";
         /// Unused connections kept, per backend and worker; 0 = none.

@@ -1,0 +1,98 @@
+//! What was received is cleaned first, before anything is decided by it, keyed or stored.
+//!
+//! Previous stop: the framing of the request; next stop: its host and path (`http::normalize`). What is for this hop
+//! alone goes here: fields that Connection names (RFC 9110 §7.6.1), so that a client cannot have removed what a route
+//! sets later; names with an underscore, which applications take for others; and what only proxies may say of a
+//! request, unless it comes from one that is trusted.
+
+use crate::{
+    config::listen::Underscores,
+    error::{Kind, Result},
+    exchange::Exchange,
+    fields::{ConnectionOptions, Field, Known},
+};
+
+/// Takes out of a request what may not be believed or passed on.
+pub(super) fn clean(exchange: &mut Exchange, underscores: Underscores) -> Result<()> {
+    let is_trusted = exchange.peer.is_trusted;
+    let fields = &mut exchange.request.fields;
+    let options = ConnectionOptions::of(fields).map_err(Kind::Malformed)?;
+    let is_doubtful =
+        |field: &Field<'_>| matches!(field.known, Known::OfProxy | Known::Underscored | Known::Disguised);
+    // Nearly always there is nothing to do.
+    if options.is_empty() && !fields.iter().any(|field| is_doubtful(&field)) {
+        return Ok(());
+    }
+    if underscores == Underscores::Refuse
+        && fields.iter().any(|field| matches!(field.known, Known::Underscored | Known::Disguised))
+    {
+        return Err(Kind::Malformed("a field name has an underscore").into());
+    }
+    fields.retain(|field| match field.known {
+        Known::OfProxy => is_trusted && !options.name(field.name),
+        Known::Underscored => underscores == Underscores::Pass && !options.name(field.name),
+        Known::Disguised => false,
+        // These are of this hop anyway, and are read until it is left.
+        Known::Host
+        | Known::Connection
+        | Known::ContentLength
+        | Known::TransferEncoding
+        | Known::Te
+        | Known::Upgrade => true,
+        _ => !options.name(field.name),
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::exchange::Peer;
+
+    fn left(names: &[(&str, &str)], is_trusted: bool, underscores: Underscores) -> Result<Vec<String>> {
+        let peer = Rc::new(Peer { is_trusted, ..Peer::default() });
+        let mut exchange = Exchange { peer, ..Exchange::default() };
+        names.iter().for_each(|(name, value)| exchange.request.fields.push(name, value.as_bytes()));
+        clean(&mut exchange, underscores)?;
+        let name = |field: Field<'_>| String::from_utf8(field.name.to_vec()).unwrap();
+        Ok(exchange.request.fields.iter().map(name).collect())
+    }
+
+    #[test]
+    fn what_connection_names_is_gone_but_for_what_the_hop_is_read_by() {
+        let fields =
+            [("Connection", "close, X-A, host, CONTENT-LENGTH"), ("x-a", "1"), ("host", "a"), ("x-b", "2")];
+        assert_eq!(left(&fields, false, Underscores::Drop).unwrap(), ["Connection", "host", "x-b"]);
+        let many = vec!["a"; 65].join(",");
+        assert!(left(&[("Connection", &many)], false, Underscores::Drop).is_err());
+        let some = vec!["a"; 64].join(",");
+        assert!(left(&[("Connection", &some)], false, Underscores::Drop).is_ok());
+    }
+
+    #[test]
+    fn what_only_proxies_may_say_stays_where_they_are_trusted() {
+        let fields = [
+            ("X-Forwarded-Prefix", "/a"),
+            ("x-real-ip", "1"),
+            ("x-original-url", "/b"),
+            ("x-rewrite-url", "/c"),
+            ("x-o", "1"),
+        ];
+        assert_eq!(left(&fields, false, Underscores::Drop).unwrap(), ["x-o"]);
+        assert_eq!(left(&fields, true, Underscores::Drop).unwrap().len(), 5);
+    }
+
+    #[test]
+    fn a_disguise_is_never_passed() {
+        let fields = [("x_a", "1"), ("content_length", "5"), ("X_Forwarded-For", "6.6.6.6"), ("x-b", "2")];
+        for (underscores, expected) in
+            [(Underscores::Drop, &["x-b"][..]), (Underscores::Pass, &["x_a", "x-b"])]
+        {
+            assert_eq!(left(&fields, true, underscores).unwrap(), expected);
+        }
+        assert!(left(&fields, true, Underscores::Refuse).is_err());
+        assert_eq!(left(&[("x-b", "2")], false, Underscores::Refuse).unwrap(), ["x-b"]);
+    }
+}

@@ -1,0 +1,328 @@
+//! Input that was made to pass by a guard: what arrives at a backend, and what is stored, is what the client may say.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::support::{Client, Origin, Proxy, Reply, Request, eventually, proxy::config};
+
+/// A proxy in front of one backend, with keys of its listener, route and upstream.
+fn before(origin: &Origin, listener: &str, route: &str, upstream: &str) -> Proxy {
+    with_tables(origin, [listener, route, upstream], "")
+}
+
+/// The same with more tables.
+fn with_tables(origin: &Origin, [listener, route, upstream]: [&str; 3], tables: &str) -> Proxy {
+    let text = format!(
+        "[runtime]\nworkers = 2\n[log]\nformat = \"json\"\n\
+         [[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n{listener}\n\
+         [[route]]\nname = \"all\"\nupstream = \"u\"\n{route}\n\
+         [[upstream]]\nname = \"u\"\n{upstream}\n[[upstream.backend]]\naddress = \"{}\"\nname = \"b0\"\n{tables}",
+        origin.address()
+    );
+    Proxy::start(&text)
+}
+
+fn echo_header(name: &'static str) -> Origin {
+    Origin::start(move |request: &Request| {
+        let value = request.header(name).unwrap_or("none").to_owned();
+        Reply::Bytes(
+            format!(
+                "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nVary: {name}\r\nContent-Length: {}\r\n\r\n{value}",
+                value.len()
+            )
+            .into_bytes(),
+        )
+    })
+}
+
+#[test]
+fn a_field_name_that_outgrows_its_length_is_refused_and_not_cut() {
+    let origin = Origin::named("a");
+    let proxy = before(&origin, "limits = { header_bytes = \"256KiB\" }", "", "");
+    let mut client = proxy.connect();
+    // 16 bits of its length are those of `transfer-encoding`.
+    let name = format!("transfer-encoding{}", "x".repeat(65_536));
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{name}: chunked\r\nContent-Length: 5\r\n\r\nhello"));
+    assert_eq!(client.response("POST").status, 431);
+    assert!(origin.requests().is_empty());
+    // One that fits goes on whole.
+    let name = "y".repeat(60_000);
+    let mut client = proxy.connect();
+    client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: 1\r\n\r\n"));
+    assert_eq!(client.response("GET").status, 200);
+    assert_eq!(origin.last().header(&name), Some("1"));
+    assert_eq!(origin.last().header("transfer-encoding"), None);
+}
+
+#[test]
+fn a_client_cannot_have_removed_what_the_route_sets() {
+    let origin = Origin::named("a");
+    let edits = "request_headers = { set = { x-environment = \"prod\" } }";
+    let proxy = before(&origin, "", edits, "");
+    let mut client = proxy.connect();
+    let fields = "Connection: close, X-Environment, X-Mine\r\nX-Environment: test\r\nX-Mine: 1\r\n";
+    assert_eq!(client.get_with("/", "a", fields).status, 200);
+    assert_eq!(origin.last().all("x-environment"), ["prod"]);
+    assert_eq!(origin.last().header("x-mine"), None);
+}
+
+#[test]
+fn a_client_cannot_have_the_default_stored_as_anothers() {
+    for key in ["key = { headers = [\"x-tenant\"] }", ""] {
+        let origin = echo_header("x-tenant");
+        let text = format!("[[cache]]\nname = \"c\"\nmemory = \"1MiB\"\n{key}\n");
+        let proxy = with_tables(&origin, ["", "cache = \"c\"", ""], &text);
+        let mut client = proxy.connect();
+        let poisoned = client.get_with("/", "a", "Connection: X-Tenant\r\nX-Tenant: victim\r\n");
+        assert_eq!(poisoned.text(), "none", "the field is of this hop only");
+        let mut client = proxy.connect();
+        assert_eq!(client.get_with("/", "a", "X-Tenant: victim\r\n").text(), "victim", "{key}");
+        assert_eq!(client.get_with("/", "a", "").text(), "none", "{key}");
+    }
+}
+
+#[test]
+fn connection_may_not_name_without_end() {
+    let origin = Origin::named("a");
+    let proxy = before(&origin, "", "", "");
+    let mut client = proxy.connect();
+    let options = vec!["a"; 200].join(",");
+    client.send(format!("GET / HTTP/1.1\r\nHost: a\r\nConnection: {options}\r\n\r\n"));
+    assert_eq!(client.response("GET").status, 400);
+    assert!(origin.requests().is_empty());
+}
+
+#[test]
+fn what_is_no_port_is_refused_and_one_authority_serves_key_route_and_backend() {
+    let hits = Arc::new(AtomicUsize::new(0));
+    let counted = hits.clone();
+    let origin = Origin::start(move |request: &Request| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let host = request.header("host").unwrap_or_default().to_owned();
+        Reply::Bytes(
+            format!(
+                "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {}\r\n\r\n{host}",
+                host.len()
+            )
+            .into_bytes(),
+        )
+    });
+    let text = "[[cache]]\nname = \"c\"\nmemory = \"1MiB\"\n".to_owned();
+    let proxy = with_tables(&origin, ["", "cache = \"c\"", ""], &text);
+    for host in [
+        "shop.example:99999",
+        "shop.example:65536",
+        "shop.example:0",
+        "shop.example:8o",
+        "[::1]:70000",
+        "a:1:2",
+    ] {
+        let mut client = proxy.connect();
+        assert_eq!(client.get_with("/", host, "").status, 400, "{host}");
+    }
+    assert_eq!(hits.load(Ordering::SeqCst), 0);
+    // Spellings of one authority are one to the backend, and one key.
+    for host in ["shop.example", "SHOP.example", "shop.example:", "shop.example:80", "Shop.Example:00080"] {
+        let mut client = proxy.connect();
+        assert_eq!(client.get_with("/", host, "").text(), "shop.example", "{host}");
+    }
+    assert_eq!(hits.load(Ordering::SeqCst), 1);
+    let mut client = proxy.connect();
+    assert_eq!(client.get_with("/", "Shop.example:08080", "").text(), "shop.example:8080");
+    assert_eq!(hits.load(Ordering::SeqCst), 2, "another port is another authority");
+}
+
+/// Fields that only a proxy that is trusted may set.
+const OF_PROXIES: [&str; 16] = [
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Uri",
+    "X-Forwarded-Method",
+    "X-Forwarded-Ssl",
+    "X-Forwarded-Protocol",
+    "X-Forwarded-By",
+    "X-Forwarded-User",
+    "X-Forwarded-Port",
+    "X-Forwarded-Server",
+    "X-Forwarded-Scheme",
+    "X-Forwarded-Client-Cert",
+    "X-Forwarded-Whatever",
+    "X-Real-IP",
+    "X-Original-URL",
+    "X-Rewrite-URL",
+    "Forwarded",
+];
+
+#[test]
+fn fields_that_only_proxies_may_set_come_from_trusted_ones_only() {
+    for (listener, is_trusted) in [("", false), ("trusted_proxies = [\"127.0.0.0/8\"]", true)] {
+        let origin = Origin::named("a");
+        let proxy = before(&origin, listener, "", "");
+        let mut client: Client = proxy.connect();
+        for name in OF_PROXIES {
+            assert_eq!(client.get_with("/", "a", &format!("{name}: evil\r\n")).status, 200);
+            let found = origin.last().all(&name.to_ascii_lowercase()).contains(&"evil");
+            assert_eq!(found, is_trusted, "{name} {listener}");
+        }
+        // What is not of that family goes on.
+        client.get_with("/", "a", "X-Forward: 1\r\nX-Realm: 2\r\n");
+        assert_eq!(
+            (origin.last().header("x-forward"), origin.last().header("x-realm")),
+            (Some("1"), Some("2"))
+        );
+    }
+}
+
+#[test]
+fn names_with_an_underscore_are_dropped_refused_or_passed() {
+    for (listener, status, arrives) in [
+        ("", 200, false),
+        ("underscores = \"drop\"", 200, false),
+        ("underscores = \"refuse\"", 400, false),
+        ("underscores = \"pass\"", 200, true),
+    ] {
+        let origin = Origin::named("a");
+        let proxy = before(&origin, listener, "", "");
+        for name in ["x_api_key", "x_custom"] {
+            let mut client = proxy.connect();
+            assert_eq!(client.get_with("/", "a", &format!("{name}: 1\r\n")).status, status, "{listener}");
+            let last = (status == 200).then(|| origin.last());
+            assert_eq!(last.is_some_and(|last| last.header(name).is_some()), arrives, "{name} {listener}");
+        }
+        // These are one variable with the real ones for CGI and its kin, whatever is configured.
+        for name in ["X_Forwarded_For", "Content_Length", "Transfer_Encoding", "X-Forwarded_Host"] {
+            let mut client = proxy.connect();
+            client.get_with("/", "a", &format!("{name}: evil\r\n"));
+            let seen = origin.requests().iter().any(|request| request.header(&name.to_lowercase()).is_some());
+            assert!(!seen, "{name} {listener}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_post_is_sent_once() {
+    let posts = Arc::new(AtomicUsize::new(0));
+    let counted = posts.clone();
+    let origin = Origin::start(move |request: &Request| {
+        if request.method == "POST" {
+            counted.fetch_add(1, Ordering::SeqCst);
+            // It was done, and the connection ends before the answer.
+            return Reply::Close(Vec::new());
+        }
+        Reply::Text(200, "ok".into())
+    });
+    let proxy = before(&origin, "", "", "[upstream.retry]\nattempts = 3\n");
+    for body in ["Content-Length: 0\r\n\r\n", "Content-Length: 3\r\n\r\nabc"] {
+        // The connection is reused.
+        assert_eq!(proxy.get("/").status, 200);
+        let before = posts.load(Ordering::SeqCst);
+        let mut client = proxy.connect();
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{body}"));
+        assert_eq!(client.response("POST").status, 502);
+        assert_eq!(posts.load(Ordering::SeqCst) - before, 1, "{body:?}");
+    }
+}
+
+#[test]
+fn a_body_that_stalls_is_given_up_after_body_timeout() {
+    let origin = Origin::start(|_| {
+        Reply::Take(Box::new(|connection| {
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+            std::thread::sleep(Duration::from_secs(5));
+        }))
+    });
+    let proxy = before(&origin, "", "", "body_timeout = \"300ms\"");
+    let begun = Instant::now();
+    let mut stream = TcpStream::connect(proxy.address("web")).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    eventually("it is logged", || proxy.log().iter().any(|line| line.contains("\"error\":\"body_broken\"")));
+}
+
+#[test]
+fn slow_uploads_do_not_eject_a_backend_that_gives_up_on_them() {
+    let origin = Origin::start(|request: &Request| match request.method.as_str() {
+        "POST" => Reply::Take(Box::new(|_| std::thread::sleep(Duration::from_millis(50)))),
+        _ => Reply::Text(200, "ok".into()),
+    });
+    let ejection = "[upstream.outlier]\nconsecutive_failures = 2\nmax_ejected_percent = 100\n";
+    let proxy = before(&origin, "", "", ejection);
+    for _ in 0..6 {
+        let mut client = proxy.connect();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nabc");
+        assert_eq!(client.response("POST").status, 502);
+    }
+    assert_eq!(proxy.get("/").status, 200, "the backend is healthy");
+    assert!(!proxy.log().iter().any(|line| line.contains("backend is ejected")));
+}
+
+#[test]
+fn odd_requests_are_read_as_the_standard_has_them() {
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(&config(&[origin.address()], ""));
+    let long = "G".repeat(100_000);
+    for bad in [
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5 garbage\r\nhello\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5 0\r\nhello\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;bad[=x\r\nhello\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;\r\nhello\r\n0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost:\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: \r\n\r\n",
+    ] {
+        let mut client = proxy.connect();
+        client.send(bad);
+        assert_eq!(client.response("POST").status, 400, "{bad:?}");
+    }
+    let mut client = proxy.connect();
+    client.send(format!("{long} / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert!(matches!(client.response("GET").status, 400 | 431), "a method of 100 kB");
+    // HTTP/1.2 is served as 1.1 (RFC 9110 §2.5), an extension of a chunk is passed over.
+    for good in [
+        "GET / HTTP/1.2\r\nHost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;name=value;q=\"a;b\"\r\nhello\r\n0\r\n\r\n",
+    ] {
+        let mut client = proxy.connect();
+        client.send(good);
+        assert_eq!(client.response("GET").status, 200, "{good:?}");
+    }
+    let mut client = proxy.connect();
+    client.send("OPTIONS http://a HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.response("OPTIONS").status, 200);
+    assert_eq!(origin.last().target, "*", "RFC 9112 §3.2.4");
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n");
+    assert_eq!(client.response("GET").status, 200);
+    let last = origin.last();
+    assert_eq!((last.header("te"), last.header("connection")), (Some("trailers"), Some("TE")));
+}
+
+#[test]
+fn odd_responses_are_passed_as_the_standard_has_them() {
+    let origin = Origin::start(|request: &Request| {
+        Reply::Bytes(match request.target.as_str() {
+            "/204" => b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n".to_vec(),
+            "/101" => {
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\nConnection: upgrade\r\n\r\n".to_vec()
+            }
+            _ => b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec(),
+        })
+    });
+    let proxy = before(&origin, "", "upgrade = [\"websocket\"]", "");
+    let response = proxy.get("/204");
+    assert_eq!((response.status, response.header("content-length")), (204, None), "RFC 9110 §8.6");
+    let mut client = proxy.connect();
+    client.send(
+        "GET /101 HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+    );
+    assert_eq!(client.response("GET").status, 502, "a tunnel of another protocol than was asked for");
+}
