@@ -50,7 +50,7 @@ fn exchange() -> Exchange {
     let mut exchange = Exchange::default();
     exchange.reset(&Rc::new(Peer { text: "192.0.2.7".into(), ..Peer::default() }), Moment::now());
     exchange.request.parse(REQUEST, &HeadLimits::default(), &mut Scan::default()).unwrap();
-    exchange.id.push_str("f8d91d803992d94f0000000000000000");
+    exchange.facts.id.push_str("f8d91d803992d94f0000000000000000");
     exchange.response.status = 200;
     exchange
 }
@@ -113,7 +113,7 @@ fn main() {
             route: Some("api"),
             upstream: Some("app"),
             backend: Some("10.0.0.1:8080"),
-            client: &exchange.peer.text,
+            client: &exchange.facts.peer.text,
             method: exchange.request.method.as_str(),
             scheme: exchange.scheme(),
             host: &exchange.authority,
@@ -121,7 +121,7 @@ fn main() {
             protocol: exchange.version.name(),
             status: 200,
             took: std::time::Duration::from_micros(321),
-            request_id: &exchange.id,
+            request_id: &exchange.facts.id,
             ..AccessLine::default()
         };
         line.write_json(&mut out);
@@ -147,7 +147,7 @@ fn traces(mut exchange: Exchange, head: &UpstreamHead<'_>) {
         black_box(context);
     });
     let context = Context::begin(None, false, 1.0, &mut || fastrand::u64(..));
-    exchange.trace = Some(context);
+    exchange.facts.trace = Some(context);
     let mut out = Vec::new();
     measure("upstream: write the request head, with traceparent", || {
         out.clear();

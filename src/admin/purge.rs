@@ -204,7 +204,8 @@ fn read(name: &str, text: &str) -> Checked<(&'static str, Exchange)> {
         handshake: RefCell::default(),
     });
     let peer = Rc::new(Peer { tls, ..Peer::default() });
-    let mut exchange = Exchange { peer, ..Exchange::default() };
+    let mut exchange = Exchange::default();
+    exchange.facts.peer = peer;
     // Without a Host field beside the target.
     exchange.request.version = Version::Http10;
     exchange.request.target = escaped(text);

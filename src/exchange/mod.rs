@@ -25,24 +25,14 @@ use crate::{
     },
 };
 
-/// The facts of one exchange. Reused from one to the next, so that its buffers are made once.
+/// What is known of every exchange, whatever its protocol: a connection that is passed through has this and no more.
 #[derive(Debug, Default)]
-pub struct Exchange {
-    /// When the request head was whole.
+pub struct Facts {
+    /// When it began: an HTTP exchange when its request head was whole.
     pub started: Moment,
     /// Who asked; the same for every exchange of a connection.
     pub peer: Rc<Peer>,
-    /// The request; after `http::normalize` its target is path and query.
-    pub request: RequestHead,
-    /// The version that the request came in.
-    pub version: HttpVersion,
-    /// Host and port as the client named them.
-    pub authority: String,
-    /// The host in lower case and without port, as routes match it.
-    pub host: String,
-    /// Where the query's `?` stands in the target, or the target's length.
-    pub path_length: usize,
-    /// The request's id, for the log and `X-Request-Id`.
+    /// Its id, for the log and `X-Request-Id`.
     pub id: String,
     /// Index of the route in the snapshot.
     pub route: Option<usize>,
@@ -52,16 +42,12 @@ pub struct Exchange {
     pub backend: Option<usize>,
     /// How many times a backend was asked.
     pub attempts: u32,
-    /// The response that goes to the client; `status` is 0 until there is one.
-    pub response: ResponseHead,
-    /// Bytes of the request body that came.
+    /// Bytes that came from the client: of the request body, or of the connection.
     pub bytes_in: u64,
-    /// Bytes of the response body that went out.
+    /// Bytes that went to the client.
     pub bytes_out: u64,
     /// From the start to the response head of the backend.
     pub response_time: Option<Duration>,
-    /// How the cache served it, when one was asked.
-    pub cache: Option<CacheResult>,
     /// What ended it before its end, or made the response our own.
     pub error: Option<(Kind, String)>,
     /// Its place in a trace; `None` while tracing is off.
@@ -70,64 +56,18 @@ pub struct Exchange {
     pub recording: Option<Box<Recording>>,
 }
 
-impl Exchange {
-    /// Makes it ready for the next request and keeps its memory.
-    pub fn reset(&mut self, peer: &Rc<Peer>, now: Moment) {
+impl Facts {
+    fn reset(&mut self, peer: &Rc<Peer>, now: Moment) {
         self.started = now;
         self.peer = peer.clone();
-        self.version = HttpVersion::default();
-        self.authority.clear();
-        self.host.clear();
         self.id.clear();
         (self.route, self.upstream, self.backend) = (None, None, None);
         self.attempts = 0;
-        self.response.status = 0;
-        self.response.fields.clear();
         (self.bytes_in, self.bytes_out) = (0, 0);
         self.response_time = None;
-        self.cache = None;
         self.error = None;
         self.trace = None;
         self.recording = None;
-    }
-
-    /// Makes it an exchange of its own for what this one asks: the same request, none of the response. What is
-    /// noted for spans goes with it.
-    pub fn fork(&mut self, mut fork: Box<Self>) -> Box<Self> {
-        fork.reset(&self.peer, self.started);
-        fork.request.method = self.request.method.clone();
-        fork.request.version = self.request.version;
-        fork.request.target.clone_from(&self.request.target);
-        fork.request.fields.copy_from(&self.request.fields);
-        fork.version = self.version;
-        fork.authority.clone_from(&self.authority);
-        fork.host.clone_from(&self.host);
-        fork.path_length = self.path_length;
-        fork.id.clone_from(&self.id);
-        (fork.route, fork.upstream) = (self.route, self.upstream);
-        fork.trace.clone_from(&self.trace);
-        fork.recording = self.recording.take();
-        fork
-    }
-
-    /// Takes what became of a fork: its response, and who was asked for it.
-    pub fn absorb(&mut self, fork: &mut Self) {
-        std::mem::swap(&mut self.response, &mut fork.response);
-        self.backend = fork.backend.or(self.backend);
-        self.attempts += fork.attempts;
-        self.response_time = fork.response_time;
-        self.recording = fork.recording.take();
-        self.trace = fork.trace.take();
-    }
-
-    /// The path, without the query.
-    pub fn path(&self) -> &str {
-        self.request.target.get(..self.path_length).unwrap_or_default()
-    }
-
-    /// The query after its `?`; empty when there is none.
-    pub fn query(&self) -> &str {
-        self.request.target.get(self.path_length + 1..).unwrap_or_default()
     }
 
     /// Begins an attempt at a backend: a span of its own, when there is a trace.
@@ -141,9 +81,83 @@ impl Exchange {
             }
         }
     }
+}
+
+/// One HTTP request and its response, with everything known about them. Reused from one to the next, so that its buffers
+/// are made once.
+#[derive(Debug, Default)]
+pub struct Exchange {
+    /// What is known of every exchange.
+    pub facts: Facts,
+    /// The request; after `http::normalize` its target is path and query.
+    pub request: RequestHead,
+    /// The version that the request came in.
+    pub version: HttpVersion,
+    /// Host and port that were asked for, normalized.
+    pub authority: String,
+    /// The host in lower case and without port, as routes match it.
+    pub host: String,
+    /// Where the query's `?` stands in the target, or the target's length.
+    pub path_length: usize,
+    /// The response that goes to the client; `status` is 0 until there is one.
+    pub response: ResponseHead,
+    /// How the cache served it, when one was asked.
+    pub cache: Option<CacheResult>,
+}
+
+impl Exchange {
+    /// Makes it ready for the next request and keeps its memory.
+    pub fn reset(&mut self, peer: &Rc<Peer>, now: Moment) {
+        self.facts.reset(peer, now);
+        self.version = HttpVersion::default();
+        self.authority.clear();
+        self.host.clear();
+        self.response.status = 0;
+        self.response.fields.clear();
+        self.cache = None;
+    }
+
+    /// Makes it an exchange of its own for what this one asks: the same request, none of the response. What is
+    /// noted for spans goes with it.
+    pub fn fork(&mut self, mut fork: Box<Self>) -> Box<Self> {
+        fork.reset(&self.facts.peer, self.facts.started);
+        fork.request.method = self.request.method.clone();
+        fork.request.version = self.request.version;
+        fork.request.target.clone_from(&self.request.target);
+        fork.request.fields.copy_from(&self.request.fields);
+        fork.version = self.version;
+        fork.authority.clone_from(&self.authority);
+        fork.host.clone_from(&self.host);
+        fork.path_length = self.path_length;
+        fork.facts.id.clone_from(&self.facts.id);
+        (fork.facts.route, fork.facts.upstream) = (self.facts.route, self.facts.upstream);
+        fork.facts.trace.clone_from(&self.facts.trace);
+        fork.facts.recording = self.facts.recording.take();
+        fork
+    }
+
+    /// Takes what became of a fork: its response, and who was asked for it.
+    pub fn absorb(&mut self, fork: &mut Self) {
+        std::mem::swap(&mut self.response, &mut fork.response);
+        self.facts.backend = fork.facts.backend.or(self.facts.backend);
+        self.facts.attempts += fork.facts.attempts;
+        self.facts.response_time = fork.facts.response_time;
+        self.facts.recording = fork.facts.recording.take();
+        self.facts.trace = fork.facts.trace.take();
+    }
+
+    /// The path, without the query.
+    pub fn path(&self) -> &str {
+        self.request.target.get(..self.path_length).unwrap_or_default()
+    }
+
+    /// The query after its `?`; empty when there is none.
+    pub fn query(&self) -> &str {
+        self.request.target.get(self.path_length + 1..).unwrap_or_default()
+    }
 
     /// `http` or `https`, as the client sees it.
     pub fn scheme(&self) -> &'static str {
-        if self.peer.tls.is_some() { "https" } else { "http" }
+        if self.facts.peer.tls.is_some() { "https" } else { "http" }
     }
 }

@@ -166,7 +166,7 @@ impl Target {
     /// The listeners of the URL's scheme; of these those on its port, if there are any: in front of
     /// Pointsman ports are often mapped to others.
     fn listeners<'a>(&self, snapshot: &'a Snapshot) -> Vec<&'a Listener> {
-        let scheme_of = |listener: &Listener| if listener.tls.is_some() { "https" } else { "http" };
+        let scheme_of = |listener: &Listener| if listener.serves.tls().is_some() { "https" } else { "http" };
         let mut listeners: Vec<&Listener> = snapshot.listeners.iter().collect();
         listeners
             .retain(|listener| self.scheme.as_deref().is_none_or(|scheme| scheme == scheme_of(listener)));
@@ -229,14 +229,14 @@ fn outcome(
 fn begin(listener: &Listener, question: &Question, head: &[u8]) -> Result<(Exchange, Framing), Kind> {
     let mut exchange = Exchange::default();
     let is_trusted = listener.conf.trusted_proxies.iter().any(|network| network.contains(&question.from));
-    let tls = listener.tls.as_ref().map(|_| TlsFacts {
+    let tls = listener.serves.tls().map(|_| TlsFacts {
         version: "TLSv1.3",
         server_name: None,
         handshake: std::cell::RefCell::default(),
     });
     let (address, text) = (question.from, question.from.to_string().into());
-    exchange.peer = Peer { address, port: 0, text, is_trusted, tls }.into();
-    exchange.id.push_str("(made for each request)");
+    exchange.facts.peer = Peer { address, port: 0, text, is_trusted, tls }.into();
+    exchange.facts.id.push_str("(made for each request)");
     match exchange.request.parse(head, &listener.limits, &mut Scan::default()) {
         Ok(Some(_)) => {}
         Ok(None) => return Err(Kind::Malformed("the request head has no end")),

@@ -83,7 +83,7 @@ impl Drop for ActiveExchange {
             // Dropped in the middle, by a client that left or by the end of the program.
             if exchange.response.status == 0 {
                 exchange.response.status = 499;
-                exchange.error.get_or_insert((Kind::ClientGone, "dropped".to_owned()));
+                exchange.facts.error.get_or_insert((Kind::ClientGone, "dropped".to_owned()));
             }
             self.worker.finish(exchange, &self.snapshot, self.listener);
         }

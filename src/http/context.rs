@@ -42,7 +42,7 @@ impl RouteContext<'_> {
     /// When the whole exchange must be over.
     pub(super) fn end(&self, exchange: &Exchange) -> Option<Moment> {
         let timeout = self.route.timeout;
-        (!timeout.is_zero()).then(|| exchange.started.plus(timeout))
+        (!timeout.is_zero()).then(|| exchange.facts.started.plus(timeout))
     }
 
     /// How long the response may stand still.

@@ -143,7 +143,7 @@ impl Connection {
             Err(None) => return Next::Close(false),
             Err(Some(kind)) => Some(kind),
         };
-        exchange.started = Moment::now();
+        exchange.facts.started = Moment::now();
         let running = ActiveExchange::new(&self.worker, self.listener, exchange);
         let Some(kind) = kind else { return self.serve_request(running).await };
         self.refuse(running, kind).await

@@ -38,7 +38,7 @@ pub async fn handle<D: Downstream>(mut active: ActiveExchange, client: &mut D) -
     match serve(&snapshot, listener, &mut active, client).await {
         Ok(None) => End::Complete,
         Ok(Some(response)) => {
-            let route = active.route.and_then(|index| snapshot.shared.routes.get(index));
+            let route = active.facts.route.and_then(|index| snapshot.shared.routes.get(index));
             let idle = route.map(|route| route.tunnel_idle).unwrap_or_default();
             End::Tunnel(Box::new(Tunnel::new(response, idle, active)))
         }
@@ -66,7 +66,7 @@ async fn serve<D: Downstream>(
     let framing = normalize::normalize(exchange, listener.conf.underscores)?;
     check_name(listener, exchange)?;
     let index = routing::find(listener, exchange).ok_or(Kind::NoRoute)?;
-    exchange.route = Some(index);
+    exchange.facts.route = Some(index);
     let route = snapshot.shared.routes.get(index).ok_or(Kind::NoRoute)?;
     let upstream = match &route.action {
         Action::Redirect { to, status } => {
@@ -82,7 +82,7 @@ async fn serve<D: Downstream>(
         Action::Upstream(index) => *index,
         Action::Split(choices, total) => routing::choose(choices, *total),
     };
-    exchange.upstream = Some(upstream);
+    exchange.facts.upstream = Some(upstream);
     let group = snapshot.group(upstream).ok_or(Kind::NoBackend)?;
     let context = RouteContext { listener, route, group };
     let plan = proxy::prepare(&context, framing, exchange, client)?;
@@ -98,22 +98,23 @@ async fn serve<D: Downstream>(
 
 /// Gives the request its id: the client's, if it is trusted and sane, else a new one.
 fn identify(exchange: &mut ActiveExchange) {
-    let id = exchange.request.fields.known(Known::XRequestId).filter(|_| exchange.peer.is_trusted);
+    let id = exchange.request.fields.known(Known::XRequestId).filter(|_| exchange.facts.peer.is_trusted);
     let is_sane = |id: &[u8]| (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
     if let Some(id) = id.filter(|id| is_sane(id)) {
         let id = String::from_utf8_lossy(id).into_owned();
-        exchange.id.push_str(&id);
+        exchange.facts.id.push_str(&id);
         return;
     }
     let worker = exchange.worker().clone();
-    worker.write_id(&mut exchange.id);
+    worker.write_id(&mut exchange.facts.id);
 }
 
 /// A request over TLS must be for a host that the connection's certificate is the one for: with
 /// another certificate may go other client-authentication rules (RFC 9110 §7.4, RFC 9113 §9.1.2).
 fn check_name(listener: &Listener, exchange: &Exchange) -> Result<()> {
-    let Some(tls) = &listener.tls else { return Ok(()) };
-    let Some(server_name) = exchange.peer.tls.as_ref().and_then(|facts| facts.server_name.as_deref()) else {
+    let Some(tls) = listener.serves.tls() else { return Ok(()) };
+    let Some(server_name) = exchange.facts.peer.tls.as_ref().and_then(|facts| facts.server_name.as_deref())
+    else {
         return Ok(());
     };
     if server_name == exchange.host
@@ -140,7 +141,7 @@ async fn redirect<D: Downstream>(
 /// Answers an error, if nothing of a response went out yet.
 async fn fail<D: Downstream>(exchange: &mut ActiveExchange, client: &mut D, error: ProxyError) -> End {
     let kind = error.kind();
-    exchange.error = Some((kind, error.to_string()));
+    exchange.facts.error = Some((kind, error.to_string()));
     let is_begun = client.is_begun();
     if is_begun || matches!(kind, Kind::ClientGone | Kind::ClientStalled) {
         if !is_begun {
@@ -152,7 +153,8 @@ async fn fail<D: Downstream>(exchange: &mut ActiveExchange, client: &mut D, erro
         client.distrust();
     }
     let snapshot = exchange.snapshot().clone();
-    let route = exchange.route.and_then(|index| snapshot.shared.routes.get(index)).map(|route| &**route);
+    let route =
+        exchange.facts.route.and_then(|index| snapshot.shared.routes.get(index)).map(|route| &**route);
     match respond::send_error(kind, route, exchange, client).await {
         Ok(()) => End::Complete,
         Err(_) => End::Broken,

@@ -160,8 +160,8 @@ pub(crate) fn expects_continue(exchange: &Exchange) -> bool {
 /// What binds the client to the backend that answered, where the upstream is sticky and it was not bound to that one
 /// already.
 fn bind(upstream: &Upstream, exchange: &Exchange, sticky: Option<usize>) -> Option<String> {
-    if upstream.conf.sticky.is_none() || exchange.backend == sticky {
+    if upstream.conf.sticky.is_none() || exchange.facts.backend == sticky {
         return None;
     }
-    affinity::set_cookie(upstream, exchange.backend?, exchange.peer.tls.is_some())
+    affinity::set_cookie(upstream, exchange.facts.backend?, exchange.facts.peer.tls.is_some())
 }

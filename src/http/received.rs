@@ -14,7 +14,7 @@ use crate::{
 
 /// Takes out of a request what may not be believed or passed on.
 pub(super) fn clean(exchange: &mut Exchange, underscores: Underscores) -> Result<()> {
-    let is_trusted = exchange.peer.is_trusted;
+    let is_trusted = exchange.facts.peer.is_trusted;
     let fields = &mut exchange.request.fields;
     let options = ConnectionOptions::of(fields).map_err(Kind::Malformed)?;
     let is_doubtful =
@@ -53,7 +53,8 @@ mod tests {
 
     fn left(names: &[(&str, &str)], is_trusted: bool, underscores: Underscores) -> Result<Vec<String>> {
         let peer = Rc::new(Peer { is_trusted, ..Peer::default() });
-        let mut exchange = Exchange { peer, ..Exchange::default() };
+        let mut exchange = Exchange::default();
+        exchange.facts.peer = peer;
         names.iter().for_each(|(name, value)| exchange.request.fields.push(name, value.as_bytes()));
         clean(&mut exchange, underscores)?;
         let name = |field: Field<'_>| String::from_utf8(field.name.to_vec()).unwrap();

@@ -17,7 +17,7 @@ pub(super) fn settle(exchange: &mut Exchange, conf: &TraceConf) {
 
 fn begin(exchange: &mut Exchange, sample: f64) {
     // Also when it is not sampled: the handshake belongs to the first request, not to the first sampled.
-    let handshake = exchange.peer.tls.as_ref().and_then(|tls| tls.handshake.take());
+    let handshake = exchange.facts.peer.tls.as_ref().and_then(|tls| tls.handshake.take());
     let fields = &mut exchange.request.fields;
     let mut parents = fields.all_known(Known::Traceparent);
     let (first, second) = (parents.next(), parents.next());
@@ -27,9 +27,9 @@ fn begin(exchange: &mut Exchange, sample: f64) {
         // It is of a trace that does not go on (W3C Trace Context §3.3).
         fields.remove_known(Known::Tracestate);
     }
-    let context = Context::begin(parent, exchange.peer.is_trusted, sample, &mut || fastrand::u64(..));
-    exchange.trace = Some(context);
-    exchange.recording =
+    let context = Context::begin(parent, exchange.facts.peer.is_trusted, sample, &mut || fastrand::u64(..));
+    exchange.facts.trace = Some(context);
+    exchange.facts.recording =
         context.is_sampled().then(|| Box::new(Recording { handshake, ..Recording::default() }));
 }
 
@@ -56,8 +56,8 @@ mod tests {
     #[test]
     fn a_clients_trace_goes_on_with_its_state() {
         let exchange = begun(&[PARENT], true, 0.0);
-        assert_eq!(exchange.trace.unwrap().trace, Parent::parse(PARENT).unwrap().trace);
-        assert!(exchange.recording.is_some());
+        assert_eq!(exchange.facts.trace.unwrap().trace, Parent::parse(PARENT).unwrap().trace);
+        assert!(exchange.facts.recording.is_some());
         assert!(exchange.request.fields.has(Known::Tracestate));
     }
 
@@ -65,18 +65,18 @@ mod tests {
     fn a_malformed_or_doubled_one_begins_a_new_trace_without_state() {
         for parents in [&[&b"nonsense"[..]][..], &[PARENT, PARENT], &[]] {
             let exchange = begun(parents, true, 0.0);
-            let context = exchange.trace.unwrap();
+            let context = exchange.facts.trace.unwrap();
             assert_ne!(context.trace, Parent::parse(PARENT).unwrap().trace);
             assert_eq!(context.parent, None);
-            assert!(exchange.recording.is_none() && !exchange.request.fields.has(Known::Tracestate));
+            assert!(exchange.facts.recording.is_none() && !exchange.request.fields.has(Known::Tracestate));
         }
     }
 
     #[test]
     fn an_exchange_that_is_used_again_has_no_trace() {
         let mut exchange = begun(&[], true, 1.0);
-        assert!(exchange.recording.is_some());
+        assert!(exchange.facts.recording.is_some());
         exchange.reset(&Rc::default(), Moment(2));
-        assert!(exchange.trace.is_none() && exchange.recording.is_none());
+        assert!(exchange.facts.trace.is_none() && exchange.facts.recording.is_none());
     }
 }

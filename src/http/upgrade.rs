@@ -50,7 +50,7 @@ pub async fn join(mut connection: Box<Connection>, tunnel: Tunnel) {
     let input = backend.take_input();
     let other = Side { stream: &mut backend.stream, input };
     let carried = tunnel::join(one, other, idle).await;
-    exchange.bytes_in += carried.up;
-    exchange.bytes_out += carried.down;
+    exchange.facts.bytes_in += carried.up;
+    exchange.facts.bytes_out += carried.down;
     permit.count_bytes(carried.up + carried.down);
 }

@@ -5,18 +5,21 @@ use std::{
     cell::RefCell,
     future::{Future, poll_fn},
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::{AsFd, OwnedFd},
+    pin::Pin,
     rc::Rc,
     task::Poll,
+    time::Duration,
 };
 
 use rustix::net::RecvFlags;
+use rustls::ServerConnection;
 use tokio::{
     io::Interest,
     net::{TcpStream, UnixStream},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::mailbox::Accepted;
 use crate::{
@@ -31,10 +34,21 @@ use crate::{
         proxy_protocol::{self, Parsed},
     },
     runtime::{
-        Listener, Worker,
-        connections::{Connections, Speaks},
+        Listener, Serves, Snapshot, Worker,
+        connections::{Connections, Place, Speaks},
     },
+    telemetry::trace::Handshake,
+    tls::server::ServerTls,
 };
+
+/// A connection whose protocol begins: the bytes that came already stand before its stream's.
+struct Opened {
+    stream: Stream,
+    first: Buffer,
+    peer: Rc<Peer>,
+    /// Whether HTTP/2 was agreed on by ALPN.
+    is_http2: bool,
+}
 
 /// Begins to serve a connection on this worker.
 pub fn begin(worker: &Rc<Worker>, accepted: Accepted) {
@@ -42,74 +56,107 @@ pub fn begin(worker: &Rc<Worker>, accepted: Accepted) {
     // room for all its locals for as long as it lives.
     let place = Connections::enter(worker, accepted.listener);
     let key = place.key();
-    let opening = Box::pin(open(worker.clone(), accepted));
-    let task = tokio::task::spawn_local(async move {
-        // In one block: what is handed on to another future is kept twice.
-        let Some((mut connection, is_http2)) = opening.await else { return };
-        if is_http2 {
-            place.set(&connection.peer, Speaks::Http2);
-            return Box::pin(h2::serve(*connection)).await;
+    let snapshot = worker.snapshot_for(accepted.listener);
+    let Some(listener) = snapshot.shared.listener(accepted.listener) else { return };
+    let task = match listener.serves {
+        Serves::Http | Serves::Https(_) => {
+            let connection = Box::pin(open_http(worker.clone(), accepted));
+            tokio::task::spawn_local(serve_http(connection, place))
         }
-        place.set(&connection.peer, Speaks::Http1);
-        match connection.serve().await {
-            Become::Closed => connection.wire.stream.say_goodbye(),
-            Become::Tunnel(tunnel) => {
-                place.set(&connection.peer, Speaks::Tunnel);
-                Box::pin(upgrade::join(connection, *tunnel)).await;
-            }
-            Become::Http2 => {
-                place.set(&connection.peer, Speaks::Http2);
-                Box::pin(h2::serve(*connection)).await;
-            }
-        }
-    });
+    };
     worker.connections.set_task(key, task.abort_handle());
 }
 
-/// Makes a connection of a socket, and says whether it speaks HTTP/2; `None` when it came to nothing.
-async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<(Box<Connection>, bool)> {
+/// Serves HTTP on a connection, in whichever version it speaks, to its end.
+async fn serve_http(opening: Pin<Box<impl Future<Output = Option<(Box<Connection>, bool)>>>>, place: Place) {
+    // In one block: what is handed on to another future is kept twice.
+    let Some((mut connection, is_http2)) = opening.await else { return };
+    if is_http2 {
+        place.set(&connection.peer, Speaks::Http2);
+        return Box::pin(h2::serve(*connection)).await;
+    }
+    place.set(&connection.peer, Speaks::Http1);
+    match connection.serve().await {
+        Become::Closed => connection.wire.stream.say_goodbye(),
+        Become::Tunnel(tunnel) => {
+            place.set(&connection.peer, Speaks::Tunnel);
+            Box::pin(upgrade::join(connection, *tunnel)).await;
+        }
+        Become::Http2 => {
+            place.set(&connection.peer, Speaks::Http2);
+            Box::pin(h2::serve(*connection)).await;
+        }
+    }
+}
+
+/// Makes an HTTP connection of a socket, and says whether it speaks HTTP/2; `None` when it came to nothing.
+async fn open_http(worker: Rc<Worker>, accepted: Accepted) -> Option<(Box<Connection>, bool)> {
     let Accepted { socket, source, listener: slot, mut permit } = accepted;
     permit.series = Some(worker.series.clone());
     let snapshot = worker.snapshot_for(slot);
     let listener = snapshot.shared.listener(slot)?;
+    let opened = open(&snapshot.shared, listener, socket, source).await?;
+    let Opened { stream, first, peer, is_http2 } = opened;
+    let stream = Http1Stream::new(stream, first);
+    Some((Box::new(Connection::new(stream, peer, worker, slot, permit)), is_http2))
+}
+
+/// Brings a connection to where its protocol begins: PROXY header, TLS; `None` when it came to nothing.
+async fn open(
+    snapshot: &Snapshot,
+    listener: &Listener,
+    socket: OwnedFd,
+    source: Option<SocketAddr>,
+) -> Option<Opened> {
     let mut source = source.map(|source| (source.ip().to_canonical(), source.port()));
     let networks = &listener.conf.proxy_protocol_from;
     let is_behind_proxy =
         source.is_some_and(|(address, _)| networks.iter().any(|network| network.contains(&address)));
+    let tls = listener.serves.tls();
     // What came with the connection, or right behind it, is here already: a read now saves a turn of
     // the event loop.
     let mut first = Buffer::default();
-    if listener.tls.is_none() && !is_behind_proxy {
-        let mut block = Buffer::take();
-        if let Ok((_, length)) = rustix::net::recv(socket.as_fd(), block.room(), RecvFlags::DONTWAIT) {
+    if tls.is_none() && !is_behind_proxy {
+        let mut buffer = Buffer::take();
+        if let Ok((_, length)) = rustix::net::recv(socket.as_fd(), buffer.room(), RecvFlags::DONTWAIT) {
             if length == 0 {
                 return None;
             }
-            block.filled(length);
-            first = block;
+            buffer.filled(length);
+            first = buffer;
         }
     }
     let plain = register(socket, listener)?;
     if is_behind_proxy {
         source = read_proxy_header(&plain).await?.or(source);
     }
-    let Some(tls) = &listener.tls else {
+    let Some(tls) = tls else {
         let peer = Rc::new(peer(listener, source, None));
-        let wire = Http1Stream::new(Stream::Plain(plain), first);
-        return Some((Box::new(Connection::new(wire, peer, worker, slot, permit)), false));
+        return Some(Opened { stream: Stream::Plain(plain), first, peer, is_http2: false });
     };
-    let begun = snapshot.shared.config.trace.is_on().then(Moment::now);
+    let begun = snapshot.config.trace.is_on().then(Moment::now);
+    let stream = decrypt(plain, tls, listener.conf.timeouts.tls_handshake).await?;
+    let (_, session) = stream.get_ref();
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    let peer = Rc::new(peer(listener, source, Some(facts(session, begun))));
+    Some(Opened { stream: Stream::TlsServer(Box::new(stream)), first, peer, is_http2 })
+}
+
+/// The TLS handshake with a client, within its time.
+async fn decrypt(plain: Plain, tls: &ServerTls, within: Duration) -> Option<TlsStream<Plain>> {
     let deadline = Deadline::new();
-    deadline.after(listener.conf.timeouts.tls_handshake);
+    deadline.after(within);
     let acceptor = TlsAcceptor::from(tls.config.clone());
     let mut handshake = std::pin::pin!(acceptor.accept(plain));
-    let stream = poll_fn(|cx| match handshake.as_mut().poll(cx) {
+    poll_fn(|cx| match handshake.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(result.ok()),
         Poll::Pending => deadline.poll_elapsed(cx).map(|()| None),
     })
-    .await?;
-    let (_, session) = stream.get_ref();
-    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    .await
+}
+
+/// What a handshake settled; `begun` is when it began, where there are traces.
+fn facts(session: &ServerConnection, begun: Option<Moment>) -> TlsFacts {
     let version = match session.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "TLSv1.3",
@@ -117,12 +164,9 @@ async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<(Box<Connection>
     let server_name = session.server_name().map(|name| name.to_ascii_lowercase().into_boxed_str());
     let handshake = begun.map(|begun| {
         let is_resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
-        Box::new(crate::telemetry::trace::Handshake { begun, ended: Moment::now(), is_resumed })
+        Box::new(Handshake { begun, ended: Moment::now(), is_resumed })
     });
-    let facts = TlsFacts { version, server_name, handshake: RefCell::new(handshake) };
-    let peer = Rc::new(peer(listener, source, Some(facts)));
-    let wire = Http1Stream::new(Stream::TlsServer(Box::new(stream)), Buffer::default());
-    Some((Box::new(Connection::new(wire, peer, worker, slot, permit)), is_http2))
+    TlsFacts { version, server_name, handshake: RefCell::new(handshake) }
 }
 
 fn register(socket: OwnedFd, listener: &Listener) -> Option<Plain> {
@@ -192,4 +236,4 @@ async fn read_proxy_header(plain: &Plain) -> Option<Named> {
 }
 
 /// How long a proxy may take to send its header.
-const PROXY_DEADLINE: std::time::Duration = std::time::Duration::from_secs(3);
+const PROXY_DEADLINE: Duration = Duration::from_secs(3);

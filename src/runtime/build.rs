@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
     registry::{CacheKey, Registry},
-    snapshot::{Action, Listener, Route, Snapshot},
+    snapshot::{Action, Listener, Route, Serves, Snapshot},
 };
 use crate::{
     backend::{Backend, Probed},
@@ -192,18 +192,18 @@ impl Builder<'_> {
         let (slot, shared) = self.registry.listener(conf);
         let old = self.before.and_then(|before| before.listener(slot));
         let hash = files.hash(certificate_files(conf));
-        let tls = match (conf.protocol, old) {
-            (Protocol::Http, _) => None,
+        let serves = match (conf.protocol, old) {
+            (Protocol::Http, _) => Serves::Http,
             (Protocol::Https, Some(old))
                 if old.files == hash
                     && old.conf.certificate == conf.certificate
                     && old.conf.client_auth == conf.client_auth =>
             {
-                old.tls.clone()
+                old.serves.clone()
             }
             (Protocol::Https, _) => {
                 let tls = ServerTls::build(&conf.name, &conf.certificate, &conf.client_auth, self.tickets);
-                Some(tls.map_err(|error| format!("listener `{}`: {error}", conf.name))?)
+                Serves::Https(tls.map_err(|error| format!("listener `{}`: {error}", conf.name))?)
             }
         };
         let table = match (old, self.before) {
@@ -214,7 +214,7 @@ impl Builder<'_> {
             name: self.registry.name(&conf.name),
             slot,
             table,
-            tls,
+            serves,
             files: hash,
             limits: HeadLimits {
                 bytes: usize::try_from(conf.limits.header_bytes.0).unwrap_or(usize::MAX),

@@ -24,9 +24,10 @@ pub(super) fn note(
         Blame::Upstream | Blame::Proxy => {}
     }
     let Some(own) = worker.shared.registry.workers().get(worker.index) else { return };
-    let route = exchange.route.and_then(|index| snapshot.routes.get(index));
-    let upstream = exchange.upstream.and_then(|index| snapshot.upstreams.get(index));
-    let backend = upstream.zip(exchange.backend).and_then(|(upstream, index)| upstream.backends.get(index));
+    let route = exchange.facts.route.and_then(|index| snapshot.routes.get(index));
+    let upstream = exchange.facts.upstream.and_then(|index| snapshot.upstreams.get(index));
+    let backend =
+        upstream.zip(exchange.facts.backend).and_then(|(upstream, index)| upstream.backends.get(index));
     own.errors.note(&Failure {
         at: clock::unix_millis(),
         listener: listener.map_or("", |listener| &listener.conf.name),
@@ -38,6 +39,6 @@ pub(super) fn note(
         status: exchange.response.status,
         kind,
         detail,
-        id: &exchange.id,
+        id: &exchange.facts.id,
     });
 }

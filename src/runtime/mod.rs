@@ -14,5 +14,5 @@ pub mod worker;
 
 pub use permit::Permit;
 pub use registry::ListenerId;
-pub use snapshot::{Action, Listener, Route, Snapshot};
+pub use snapshot::{Action, Listener, Route, Serves, Snapshot};
 pub use worker::{Worker, WorkerSnapshot};

@@ -75,14 +75,33 @@ pub struct Listener {
     pub slot: ListenerId,
     /// Its routes.
     pub table: Arc<Table>,
-    /// TLS, on `https`.
-    pub tls: Option<ServerTls>,
+    /// What it serves.
+    pub serves: Serves,
     /// Hash of the files that its TLS was built from.
     pub files: u64,
     /// Bounds on request heads.
     pub limits: HeadLimits,
     /// Its counts.
     pub shared: Arc<ListenerShared>,
+}
+
+/// What a listener serves.
+#[derive(Clone, Debug)]
+pub enum Serves {
+    /// HTTP/1.1, and HTTP/2 with prior knowledge.
+    Http,
+    /// HTTP/1.1 and HTTP/2 over TLS.
+    Https(ServerTls),
+}
+
+impl Serves {
+    /// How connections are decrypted, where they are.
+    pub fn tls(&self) -> Option<&ServerTls> {
+        match self {
+            Self::Http => None,
+            Self::Https(tls) => Some(tls),
+        }
+    }
 }
 
 /// A route, built.

@@ -28,18 +28,18 @@ pub(super) fn write(
     listener: &str,
     out: &mut Vec<u8>,
 ) -> u64 {
-    let Some(context) = exchange.trace else { return 0 };
+    let Some(context) = exchange.facts.trace else { return 0 };
     let clock = WallClock::read();
     let now = Moment::now();
-    recording.settle(exchange.error.as_ref().map(|(kind, _)| *kind), now);
-    let upstream = exchange.upstream.and_then(|index| snapshot.upstreams.get(index));
+    recording.settle(exchange.facts.error.as_ref().map(|(kind, _)| *kind), now);
+    let upstream = exchange.facts.upstream.and_then(|index| snapshot.upstreams.get(index));
     let backend = |index| upstream.and_then(|upstream| upstream.backends.get(index));
-    let route = exchange.route.and_then(|index| snapshot.routes.get(index));
+    let route = exchange.facts.route.and_then(|index| snapshot.routes.get(index));
     let names = Names {
         listener,
         route: route.map(|route| &*route.name),
         upstream: upstream.map(|upstream| &*upstream.conf.name),
-        backend: exchange.backend.and_then(backend).map(|backend| &*backend.name),
+        backend: exchange.facts.backend.and_then(backend).map(|backend| &*backend.name),
     };
     let mut count = 1;
     let cache = route.and_then(|route| route.cache.as_ref()).map(|cache| cache.conf.name.as_str());
@@ -83,14 +83,15 @@ fn write_request(
     let name = names.route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
     let states: Vec<&[u8]> = exchange.request.fields.all_known(Known::Tracestate).collect();
     let status = exchange.response.status;
-    let error = exchange.error.as_ref().filter(|(kind, _)| status >= 500 || kind.blame() != Blame::Client);
+    let error =
+        exchange.facts.error.as_ref().filter(|(kind, _)| status >= 500 || kind.blame() != Blame::Client);
     let error = error.map(|(_, detail)| detail.as_str()).or_else(|| (status >= 500).then_some(""));
     let server = Span {
         parent: context.parent.map(|parent| (parent, true)),
         state: &states.join(&b","[..]),
         side: Side::Server,
         error,
-        ..span(context, context.span, &name, (exchange.started, now))
+        ..span(context, context.span, &name, (exchange.facts.started, now))
     };
     server.write(clock, out, |attributes| {
         write_head(exchange, attributes);
@@ -98,11 +99,11 @@ fn write_request(
             attributes.text("http.route", route.as_bytes());
         }
         // With an error, 499 stands in logs for a client that left before it got a status.
-        if status != 0 && !(status == 499 && exchange.error.is_some()) {
+        if status != 0 && !(status == 499 && exchange.facts.error.is_some()) {
             attributes.number("http.response.status_code", status.into());
         }
-        attributes.number("http.request.body.size", exchange.bytes_in);
-        attributes.number("http.response.body.size", exchange.bytes_out);
+        attributes.number("http.request.body.size", exchange.facts.bytes_in);
+        attributes.number("http.response.body.size", exchange.facts.bytes_out);
         attributes.text("pointsman.listener", names.listener.as_bytes());
         let own = [("pointsman.upstream", names.upstream), ("pointsman.backend", names.backend)];
         for (key, name) in own {
@@ -115,8 +116,8 @@ fn write_request(
             // One that is `collapsed` has no attempts of its own: another request's trace has them.
             attributes.text("pointsman.cache.result", served.name().as_bytes());
         }
-        attributes.text("pointsman.request_id", exchange.id.as_bytes());
-        write_error(exchange.error.as_ref().map(|(kind, _)| *kind), status, attributes);
+        attributes.text("pointsman.request_id", exchange.facts.id.as_bytes());
+        write_error(exchange.facts.error.as_ref().map(|(kind, _)| *kind), status, attributes);
     });
 }
 
@@ -133,9 +134,9 @@ fn write_head(exchange: &Exchange, attributes: &mut Attributes<'_>) {
     if !host.is_empty() {
         attributes.text("server.address", host.as_bytes());
     }
-    attributes.text("client.address", exchange.peer.text.as_bytes());
-    if exchange.peer.port != 0 {
-        attributes.number("client.port", exchange.peer.port.into());
+    attributes.text("client.address", exchange.facts.peer.text.as_bytes());
+    if exchange.facts.peer.port != 0 {
+        attributes.number("client.port", exchange.facts.peer.port.into());
     }
     let version = match exchange.version {
         HttpVersion::Http10 => "1.0",
@@ -185,10 +186,10 @@ fn write_handshake(
     let id = SpanId(fastrand::u64(1..));
     let times = (handshake.begun, handshake.ended);
     span(context, id, "TLS handshake", times).write(clock, out, |attributes| {
-        attributes.text("client.address", exchange.peer.text.as_bytes());
+        attributes.text("client.address", exchange.facts.peer.text.as_bytes());
         attributes.text("pointsman.listener", names.listener.as_bytes());
         attributes.boolean("tls.resumed", handshake.is_resumed);
-        let Some(tls) = &exchange.peer.tls else { return };
+        let Some(tls) = &exchange.facts.peer.tls else { return };
         attributes.text("tls.protocol.version", tls.version.trim_start_matches("TLSv").as_bytes());
         if let Some(name) = &tls.server_name {
             attributes.text("tls.client.server_name", name.as_bytes());

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     config::log::{AccessFormat, AccessLog},
-    exchange::Exchange,
+    exchange::{Exchange, Facts},
     fields::Known,
     moment::Moment,
     telemetry::{
@@ -236,7 +236,7 @@ impl Worker {
     pub fn give_back(&self, mut exchange: Box<Exchange>) {
         let mut spare = self.spare.borrow_mut();
         if spare.len() < MOST_SPARE {
-            exchange.peer = Rc::default();
+            exchange.facts.peer = Rc::default();
             spare.push(exchange);
         }
     }
@@ -254,36 +254,53 @@ impl Worker {
         }
     }
 
-    /// The end of an exchange: its log line, its counts, its memory back.
+    /// The end of an HTTP exchange: its log line, its counts, its memory back.
     pub fn finish(&self, mut exchange: Box<Exchange>, snapshot: &WorkerSnapshot, slot: ListenerId) {
-        let took = Moment::now().since(exchange.started);
-        let Snapshot { routes, upstreams, config, no_route, .. } = &*snapshot.shared;
-        let listener = snapshot.shared.listener(slot);
+        let took = Moment::now().since(exchange.facts.started);
+        let shared = &snapshot.shared;
+        let listener = shared.listener(slot);
+        self.record(&exchange.facts, Some(&exchange), took, (shared, listener));
+        if let Some(result) = exchange.cache {
+            let route = exchange.facts.route.and_then(|index| shared.routes.get(index));
+            let cache = route.and_then(|it| it.cache.as_ref());
+            if let Some(counts) = cache.and_then(|cache| cache.store.counts.get(self.index)) {
+                counts.add(result);
+            }
+        }
+        if let Some((kind, detail)) = &exchange.facts.error {
+            failure::note(self, &exchange, shared, listener, (*kind, detail));
+        }
+        if let Some(recording) = exchange.facts.recording.take() {
+            let name = listener.map_or("", |listener| &listener.conf.name);
+            let write = |out: &mut Vec<u8>| traces::write(&exchange, *recording, shared, name, out);
+            self.series.spans_dropped.add(self.traces.add(write));
+        }
+        self.give_back(exchange);
+    }
+
+    /// Counts and logs an exchange that ended, of whatever protocol.
+    pub fn record(
+        &self,
+        facts: &Facts,
+        http: Option<&Exchange>,
+        took: Duration,
+        (snapshot, listener): (&Snapshot, Option<&Listener>),
+    ) {
+        let Snapshot { routes, upstreams, config, no_route, .. } = snapshot;
+        let upstream = facts.upstream.and_then(|index| upstreams.get(index));
         let key = RequestKey {
             listener: listener.map_or(NO_NAME, |listener| listener.name),
-            upstream: exchange
-                .upstream
-                .and_then(|index| upstreams.get(index))
-                .map_or(NO_NAME, |upstream| upstream.name),
-            status: exchange.response.status,
+            upstream: upstream.map_or(NO_NAME, |upstream| upstream.name),
+            status: http.map_or(0, |http| http.response.status),
         };
-        let series = exchange.route.and_then(|index| routes.get(index)).map_or(no_route, |it| &it.series);
+        let series = facts.route.and_then(|index| routes.get(index)).map_or(no_route, |it| &it.series);
         if let Some(series) = series.get(self.index) {
             series.record(key, took);
         }
-        if let Some(served) = exchange.cache {
-            let cache = exchange.route.and_then(|index| routes.get(index)).and_then(|it| it.cache.as_ref());
-            if let Some(counts) = cache.and_then(|cache| cache.store.counts.get(self.index)) {
-                counts.add(served);
-            }
-        }
-        self.series.bytes_in.add(exchange.bytes_in);
-        self.series.bytes_out.add(exchange.bytes_out);
-        if let Some((kind, detail)) = &exchange.error {
-            failure::note(self, &exchange, &snapshot.shared, listener, (*kind, detail));
-        }
+        self.series.bytes_in.add(facts.bytes_in);
+        self.series.bytes_out.add(facts.bytes_out);
         if config.log.access != AccessLog::Off {
-            let line = access_line(&exchange, took, &snapshot.shared, listener);
+            let line = access_line(facts, http, took, (snapshot, listener));
             let dropped = self.log.line(|out| match config.log.access_format {
                 AccessFormat::Json => line.write_json(out),
                 AccessFormat::Common => line.write_common(false, out),
@@ -291,12 +308,6 @@ impl Worker {
             });
             self.series.log_dropped.add(dropped);
         }
-        if let Some(recording) = exchange.recording.take() {
-            let name = listener.map_or("", |listener| &listener.conf.name);
-            let write = |out: &mut Vec<u8>| traces::write(&exchange, *recording, &snapshot.shared, name, out);
-            self.series.spans_dropped.add(self.traces.add(write));
-        }
-        self.give_back(exchange);
     }
 
     /// What is done now and then: idle connections closed, log handed over.
@@ -325,39 +336,43 @@ impl Worker {
     }
 }
 
-/// What the access log says of an exchange.
+/// What the access log says of an exchange; what is not HTTP has no request and no response.
 fn access_line<'a>(
-    exchange: &'a Exchange,
+    facts: &'a Facts,
+    http: Option<&'a Exchange>,
     took: Duration,
-    snapshot: &'a Snapshot,
-    listener: Option<&'a Listener>,
+    (snapshot, listener): (&'a Snapshot, Option<&'a Listener>),
 ) -> AccessLine<'a> {
-    let upstream = exchange.upstream.and_then(|index| snapshot.upstreams.get(index));
-    let backend = upstream.zip(exchange.backend).and_then(|(upstream, index)| upstream.backends.get(index));
-    let request = &exchange.request;
-    AccessLine {
+    let upstream = facts.upstream.and_then(|index| snapshot.upstreams.get(index));
+    let backend = upstream.zip(facts.backend).and_then(|(upstream, index)| upstream.backends.get(index));
+    let common = AccessLine {
         listener: listener.map_or("", |listener| &listener.conf.name),
-        route: exchange.route.and_then(|index| snapshot.routes.get(index)).map(|route| &*route.name),
+        route: facts.route.and_then(|index| snapshot.routes.get(index)).map(|route| &*route.name),
         upstream: upstream.map(|upstream| &*upstream.conf.name),
         backend: backend.map(|backend| &*backend.name),
-        client: &exchange.peer.text,
-        method: request.method.as_str(),
-        scheme: exchange.scheme(),
-        host: &exchange.authority,
-        target: &request.target,
-        protocol: exchange.version.name(),
-        status: exchange.response.status,
-        bytes_in: exchange.bytes_in,
-        bytes_out: exchange.bytes_out,
+        client: &facts.peer.text,
+        bytes_in: facts.bytes_in,
+        bytes_out: facts.bytes_out,
         took,
-        response_time: exchange.response_time,
-        attempts: exchange.attempts,
-        cache: exchange.cache,
-        request_id: &exchange.id,
-        trace: exchange.trace.as_ref(),
-        user_agent: request.fields.known(Known::UserAgent),
-        referer: request.fields.known(Known::Referer),
-        tls: exchange.peer.tls.as_ref().map(|tls| tls.version),
-        error: exchange.error.as_ref().map(|(kind, detail)| (*kind, &**detail)),
+        response_time: facts.response_time,
+        attempts: facts.attempts,
+        request_id: &facts.id,
+        trace: facts.trace.as_ref(),
+        tls: facts.peer.tls.as_ref().map(|tls| tls.version),
+        error: facts.error.as_ref().map(|(kind, detail)| (*kind, &**detail)),
+        ..AccessLine::default()
+    };
+    let Some(http) = http else { return common };
+    AccessLine {
+        method: http.request.method.as_str(),
+        scheme: http.scheme(),
+        host: &http.authority,
+        target: &http.request.target,
+        protocol: http.version.name(),
+        status: http.response.status,
+        cache: http.cache,
+        user_agent: http.request.fields.known(Known::UserAgent),
+        referer: http.request.fields.known(Known::Referer),
+        ..common
     }
 }

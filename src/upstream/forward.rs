@@ -18,11 +18,11 @@ pub async fn forward<D: Downstream>(
 ) -> Result<UpstreamResponse> {
     let target = request.target;
     let (group, end) = (target.group, target.end);
-    group.on_request(exchange.started);
+    group.on_request(exchange.facts.started);
     loop {
         let permit = target.pick(&request.tried, client).await?;
         let begun = Moment::now();
-        exchange.begin_attempt(permit.index(), begun);
+        exchange.facts.begin_attempt(permit.index(), begun);
         let result = request.run(&permit, exchange, client).await;
         let now = Moment::now();
         request.observe(&permit, &result, exchange, now.since(begun), now);
@@ -30,19 +30,19 @@ pub async fn forward<D: Downstream>(
             Ok(_) => Ok(exchange.response.status),
             Err(error) => Err(error.kind()),
         };
-        if let Some(recording) = &mut exchange.recording {
+        if let Some(recording) = &mut exchange.facts.recording {
             recording.end_attempt(end_of_attempt, now);
         }
         let conf = &group.upstream.conf.retry;
-        let again = is_retryable(conf, end_of_attempt, &exchange.request.method, exchange.attempts)
+        let again = is_retryable(conf, end_of_attempt, &exchange.request.method, exchange.facts.attempts)
             && !request.is_interim_sent
             && request.upload.is_replayable()
             && end.is_none_or(|end| now < end)
             // What a backend says that it did not process is no load on it.
             && (matches!(end_of_attempt, Err(Kind::Refused)) || group.may_retry(now));
         if !again {
-            exchange.response_time = Some(now.since(exchange.started));
-            exchange.bytes_in = request.upload.bytes;
+            exchange.facts.response_time = Some(now.since(exchange.facts.started));
+            exchange.facts.bytes_in = request.upload.bytes;
             let upload = std::mem::take(&mut request.upload);
             return result
                 .map(|answered| UpstreamResponse::new(answered, permit, upload, &mut exchange.response));

@@ -81,9 +81,9 @@ impl UpstreamHead<'_> {
             let passes = match field.known {
                 known if is_for_this_hop(known) => false,
                 Known::Via | Known::XForwardedProto | Known::XForwardedHost => false,
-                Known::Forwarded => exchange.peer.is_trusted && !self.forwarded,
+                Known::Forwarded => exchange.facts.peer.is_trusted && !self.forwarded,
                 // The backend's parent is the attempt's span.
-                Known::Traceparent => exchange.trace.is_none(),
+                Known::Traceparent => exchange.facts.trace.is_none(),
                 Known::Trailer => self.framing == Framing::Chunked,
                 _ => true,
             };
@@ -134,7 +134,7 @@ impl UpstreamHead<'_> {
     /// comes from is replaced.
     pub fn write_forwarding(&self, exchange: &Exchange, writer: &mut impl HeadWriter) {
         let fields = &exchange.request.fields;
-        let peer = &exchange.peer;
+        let peer = &exchange.facts.peer;
         let believed = |known: Known| fields.all_known(known).filter(|_| peer.is_trusted);
         writer.begin(b"x-forwarded-for");
         for value in believed(Known::XForwardedFor) {
@@ -154,8 +154,8 @@ impl UpstreamHead<'_> {
         }
         writer.piece(exchange.version.via());
         writer.end();
-        writer.field(b"x-request-id", exchange.id.as_bytes());
-        if let Some(trace) = &exchange.trace {
+        writer.field(b"x-request-id", exchange.facts.id.as_bytes());
+        if let Some(trace) = &exchange.facts.trace {
             let mut value = Vec::with_capacity(64);
             trace.write_traceparent(&mut value);
             writer.field(b"traceparent", &value);
@@ -169,11 +169,13 @@ impl UpstreamHead<'_> {
 /// Writes `Forwarded` (RFC 7239), which says the same in one field.
 fn write_forwarded(exchange: &Exchange, writer: &mut impl HeadWriter) {
     writer.begin(b"forwarded");
-    for value in exchange.request.fields.all_known(Known::Forwarded).filter(|_| exchange.peer.is_trusted) {
+    for value in
+        exchange.request.fields.all_known(Known::Forwarded).filter(|_| exchange.facts.peer.is_trusted)
+    {
         writer.piece(value);
         writer.piece(b", ");
     }
-    let node = match exchange.peer.address {
+    let node = match exchange.facts.peer.address {
         IpAddr::V6(address) => format!("\"[{address}]\""),
         IpAddr::V4(address) => address.to_string(),
     };
@@ -207,7 +209,7 @@ fn is_for_this_hop(known: Known) -> bool {
 /// is true then.
 pub fn fields_for_later(exchange: &Exchange) -> Fields {
     let fields = &exchange.request.fields;
-    let is_trusted = exchange.peer.is_trusted;
+    let is_trusted = exchange.facts.peer.is_trusted;
     let mut kept = Fields::default();
     for field in fields.iter() {
         let stays = match field.known {
@@ -222,9 +224,9 @@ pub fn fields_for_later(exchange: &Exchange) -> Fields {
     }
     let believed = fields.all_known(Known::XForwardedFor).filter(|_| is_trusted);
     let mut addresses: Vec<&[u8]> = believed.collect();
-    addresses.push(exchange.peer.text.as_bytes());
+    addresses.push(exchange.facts.peer.text.as_bytes());
     kept.push_known(Known::XForwardedFor, &addresses.join(&b", "[..]));
-    kept.push_known(Known::XRequestId, exchange.id.as_bytes());
+    kept.push_known(Known::XRequestId, exchange.facts.id.as_bytes());
     kept.compact()
 }
 

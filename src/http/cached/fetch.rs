@@ -113,7 +113,7 @@ pub(super) fn refresh(
     let Joined::Lead(source, reader) = request.cache.store.fills.join(&want, || false) else { return };
     let mut fork = exchange.fork().into_inner();
     // Its spans are not this request's.
-    exchange.recording = fork.recording.take();
+    exchange.facts.recording = fork.facts.recording.take();
     fork.request.method = Method::Get;
     let miss = Miss { stored: Some(Stored::Memory(stored.clone())), why: Forward::Stale, expected };
     let nobody = oneshot::channel().0;
@@ -201,7 +201,7 @@ impl Fetch {
 
     /// Everyone reads what comes.
     async fn share(self, head: Arc<fill::Answer>, answer: Answer, lead: Lead) {
-        let route = self.exchange.route.and_then(|index| self.snapshot.shared.routes.get(index));
+        let route = self.exchange.facts.route.and_then(|index| self.snapshot.shared.routes.get(index));
         let idle = route.map_or(Duration::ZERO, |route| route.tunnel_idle);
         let Lead::Shared(mut source) = lead else { return };
         source.answer(head.clone());
@@ -216,8 +216,8 @@ impl Fetch {
         let shared = &snapshot.shared;
         let exchange = &self.exchange;
         let listener = shared.listener(self.listener).ok_or(Kind::NoRoute)?;
-        let route = exchange.route.and_then(|index| shared.routes.get(index)).ok_or(Kind::NoRoute)?;
-        let group = exchange.upstream.and_then(|index| snapshot.group(index)).ok_or(Kind::NoBackend)?;
+        let route = exchange.facts.route.and_then(|index| shared.routes.get(index)).ok_or(Kind::NoRoute)?;
+        let group = exchange.facts.upstream.and_then(|index| snapshot.group(index)).ok_or(Kind::NoBackend)?;
         Ok(RouteContext { listener, route, group })
     }
 

@@ -43,7 +43,7 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
 pub(super) fn make(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
     let (status, _) = status_of(kind);
     let is_json = wants_json(&exchange.request.fields);
-    let id = &exchange.id;
+    let id = &exchange.facts.id;
     let body = if is_json {
         let error = serde_json::json!({
             "status": status, "code": kind.label(), "message": kind.to_string(), "request_id": id,
@@ -61,7 +61,7 @@ pub(super) fn make(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
     if is_of_now {
         fields.push("retry-after", b"1");
     }
-    fields.push_known(Known::XRequestId, exchange.id.as_bytes());
+    fields.push_known(Known::XRequestId, exchange.facts.id.as_bytes());
     body.into_bytes()
 }
 

@@ -140,7 +140,7 @@ impl<D: Downstream> Sink for ClientSink<'_, D> {
     fn poll_data(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<()>> {
         let length = buffer.len();
         let taken = self.client.poll_data(cx, buffer)?;
-        self.exchange.bytes_out += (length - buffer.len()) as u64;
+        self.exchange.facts.bytes_out += (length - buffer.len()) as u64;
         taken.map(Ok)
     }
 
@@ -157,16 +157,16 @@ impl<D: Downstream> Sink for ClientSink<'_, D> {
             return if self.client.poll_gone(cx).is_ready() { Err(Kind::ClientGone.into()) } else { Ok(()) };
         };
         response.poll_upload(cx, self.client)?;
-        self.exchange.bytes_in = response.uploaded();
+        self.exchange.facts.bytes_in = response.uploaded();
         Ok(())
     }
 
     fn source_ended(&mut self, response: &UpstreamResponse) {
-        self.exchange.bytes_in = response.uploaded();
+        self.exchange.facts.bytes_in = response.uploaded();
     }
 
     fn sent(&self) -> u64 {
-        self.exchange.bytes_out
+        self.exchange.facts.bytes_out
     }
 
     fn deadline(&self) -> &Deadline {

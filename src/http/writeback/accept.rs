@@ -191,8 +191,8 @@ async fn gather<D: Downstream>(
         loop {
             match client.poll_body(cx) {
                 Poll::Ready(Ok(BodyFrame::Data(block))) => {
-                    exchange.bytes_in += block.len() as u64;
-                    if exchange.bytes_in > most {
+                    exchange.facts.bytes_in += block.len() as u64;
+                    if exchange.facts.bytes_in > most {
                         return Poll::Ready(Err(ProxyError::new(Kind::BodyTooLarge)));
                     }
                     body.extend_from_slice(&block);

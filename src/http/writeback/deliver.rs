@@ -193,7 +193,7 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
         Action::Split(choices, total) => routing::choose(choices, *total),
         Action::Redirect { .. } | Action::Respond { .. } => return Err(Kind::NoRoute.into()),
     };
-    (exchange.route, exchange.upstream) = (Some(index), Some(upstream));
+    (exchange.facts.route, exchange.facts.upstream) = (Some(index), Some(upstream));
     let group = snapshot.group(upstream).ok_or(Kind::NoBackend)?;
     let context = RouteContext { listener, route, group };
     let length = write.body.len() as u64;
@@ -311,7 +311,7 @@ pub(super) fn exchange_of(worker: &Rc<Worker>, write: &Write) -> Result<Box<Exch
     exchange.request.target.clone_from(&write.target);
     exchange.authority.push_str(&write.authority);
     let id = write.fields.known(Known::XRequestId).unwrap_or_default();
-    exchange.id.push_str(&String::from_utf8_lossy(id));
+    exchange.facts.id.push_str(&String::from_utf8_lossy(id));
     let fields = &mut exchange.request.fields;
     fields.copy_from(&write.fields);
     fields.remove_known(Known::XForwardedFor);
