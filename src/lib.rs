@@ -47,7 +47,7 @@
 //!
 //! # Rooms
 //!
-//! A room may use only rooms of the lines before its own; `tests/layers.rs` holds them to it.
+//! A room may use only rooms of the lines before its own; `tests/layers/` holds them to it.
 //!
 //! 1. [`error`], [`moment`]
 //! 2. [`fields`], [`schema`]
