@@ -1,0 +1,145 @@
+//! Types that are std's outside of a [`model`] and the checker's inside, so that the tests of a file need not all be
+//! models, nor be built a second time.
+
+use std::{
+    cell::Cell,
+    ops::{Deref, DerefMut},
+    sync::{LockResult, PoisonError, atomic::Ordering},
+};
+
+thread_local! {
+    /// Whether this thread runs a model. The checker's threads are coroutines of the one that began the model.
+    static IS_MODEL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `threads` in every order in which they change places at most `preemptions` times without having to.
+pub(crate) fn model(preemptions: usize, threads: impl Fn() + Send + Sync + 'static) {
+    struct Within;
+    impl Drop for Within {
+        fn drop(&mut self) {
+            IS_MODEL.set(false);
+        }
+    }
+    let _within = Within;
+    IS_MODEL.set(true);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 10_000;
+    builder.check(threads);
+}
+
+/// A fence of std's or of the checker's.
+pub(crate) fn fence(order: Ordering) {
+    match IS_MODEL.get() {
+        true => loom::sync::atomic::fence(order),
+        false => std::sync::atomic::fence(order),
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Mutex<T> {
+    Std(std::sync::Mutex<T>),
+    Model(loom::sync::Mutex<T>),
+}
+
+#[derive(Debug)]
+pub(crate) enum MutexGuard<'a, T> {
+    Std(std::sync::MutexGuard<'a, T>),
+    Model(loom::sync::MutexGuard<'a, T>),
+}
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        match IS_MODEL.get() {
+            true => Self::Model(loom::sync::Mutex::new(value)),
+            false => Self::Std(std::sync::Mutex::new(value)),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
+        match self {
+            Self::Std(lock) => match lock.lock() {
+                Ok(guard) => Ok(MutexGuard::Std(guard)),
+                Err(poison) => Err(PoisonError::new(MutexGuard::Std(poison.into_inner()))),
+            },
+            Self::Model(lock) => Ok(MutexGuard::Model(lock.lock().unwrap_or_else(PoisonError::into_inner))),
+        }
+    }
+}
+
+impl<T: Default> Default for Mutex<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        match self {
+            Self::Std(guard) => guard,
+            Self::Model(guard) => guard,
+        }
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        match self {
+            Self::Std(guard) => guard,
+            Self::Model(guard) => guard,
+        }
+    }
+}
+
+macro_rules! atomic {
+    ($name:ident, $value:ty) => {
+        #[derive(Debug)]
+        pub(crate) enum $name {
+            Std(std::sync::atomic::$name),
+            Model(loom::sync::atomic::$name),
+        }
+
+        impl $name {
+            pub(crate) fn new(value: $value) -> Self {
+                match IS_MODEL.get() {
+                    true => Self::Model(loom::sync::atomic::$name::new(value)),
+                    false => Self::Std(std::sync::atomic::$name::new(value)),
+                }
+            }
+
+            #[allow(dead_code, reason = "each type has the same, whatever the code needs of it today")]
+            pub(crate) fn compare_exchange(
+                &self,
+                from: $value,
+                to: $value,
+                order: Ordering,
+                failure: Ordering,
+            ) -> Result<$value, $value> {
+                match self {
+                    Self::Std(atomic) => atomic.compare_exchange(from, to, order, failure),
+                    Self::Model(atomic) => atomic.compare_exchange(from, to, order, failure),
+                }
+            }
+
+            atomic!(load() -> $value);
+            atomic!(store(value: $value) -> ());
+            atomic!(swap(value: $value) -> $value);
+            atomic!(fetch_add(value: $value) -> $value);
+            atomic!(fetch_sub(value: $value) -> $value);
+        }
+    };
+    ($method:ident($($argument:ident: $type:ty)?) -> $result:ty) => {
+        #[allow(dead_code, reason = "each type has the same, whatever the code needs of it today")]
+        pub(crate) fn $method(&self, $($argument: $type,)? order: Ordering) -> $result {
+            match self {
+                Self::Std(atomic) => atomic.$method($($argument,)? order),
+                Self::Model(atomic) => atomic.$method($($argument,)? order),
+            }
+        }
+    };
+}
+
+atomic!(AtomicU8, u8);
+atomic!(AtomicUsize, usize);
