@@ -2,7 +2,7 @@
 //! models, nor be built a second time.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     ops::{Deref, DerefMut},
     sync::{LockResult, PoisonError, atomic::Ordering},
 };
@@ -92,6 +92,45 @@ impl<T> DerefMut for MutexGuard<'_, T> {
         }
     }
 }
+
+/// The thread ends, and what it had of its own is gone.
+#[derive(Debug)]
+pub(crate) struct Ended;
+
+/// What each thread has its own of; inside a model, each of the model's.
+pub(crate) struct LocalKey<T: 'static> {
+    pub(crate) std: &'static std::thread::LocalKey<RefCell<T>>,
+    pub(crate) model: &'static loom::thread::LocalKey<RefCell<T>>,
+}
+
+impl<T> LocalKey<T> {
+    pub(crate) fn try_with<R>(&'static self, with: impl FnOnce(&RefCell<T>) -> R) -> Result<R, Ended> {
+        match IS_MODEL.get() {
+            true => self.model.try_with(with).map_err(|_| Ended),
+            false => self.std.try_with(with).map_err(|_| Ended),
+        }
+    }
+
+    pub(crate) fn with_borrow<R>(&'static self, with: impl FnOnce(&T) -> R) -> R {
+        self.try_with(|value| with(&value.borrow())).unwrap()
+    }
+
+    pub(crate) fn with_borrow_mut<R>(&'static self, with: impl FnOnce(&mut T) -> R) -> R {
+        self.try_with(|value| with(&mut value.borrow_mut())).unwrap()
+    }
+}
+
+/// As std's `thread_local`, of a `RefCell`.
+macro_rules! local {
+    (static $name:ident: RefCell<$type:ty> = $init:expr;) => {
+        static $name: $crate::sync::checked::LocalKey<$type> = {
+            std::thread_local! { static STD: RefCell<$type> = $init; }
+            loom::thread_local! { static MODEL: RefCell<$type> = $init; }
+            $crate::sync::checked::LocalKey { std: &STD, model: &MODEL }
+        };
+    };
+}
+pub(crate) use local;
 
 macro_rules! atomic {
     ($name:ident, $value:ty) => {

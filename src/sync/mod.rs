@@ -6,12 +6,16 @@
 //! (`docs/decisions/019-concurrency-checking.md`).
 
 #[cfg(test)]
-mod checked;
+pub(crate) mod checked;
+
+#[cfg(not(test))]
+pub(crate) use std::{
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU8, AtomicUsize, fence},
+    },
+    thread_local as local,
+};
 
 #[cfg(test)]
-pub(crate) use checked::{AtomicU8, AtomicUsize, Mutex, fence, model};
-#[cfg(not(test))]
-pub(crate) use std::sync::{
-    Mutex,
-    atomic::{AtomicU8, AtomicUsize, fence},
-};
+pub(crate) use checked::{AtomicU8, AtomicUsize, Mutex, MutexGuard, fence, local, model};

@@ -6,13 +6,15 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     future::poll_fn,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use slab::Slab;
 
-thread_local! {
+use crate::sync::{self, Mutex};
+
+sync::local! {
     static HUB: RefCell<Hub> = RefCell::default();
 }
 

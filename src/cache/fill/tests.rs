@@ -1,3 +1,5 @@
+mod models;
+
 use std::{
     sync::{
         Arc,
