@@ -449,3 +449,24 @@ fn what_was_validated_answers_everyone() {
         matches!(outcome(&mut waiter), Some(FillOutcome::StoredResponse(other, _)) if Arc::ptr_eq(&other, &object))
     );
 }
+
+/// A reader's place is its own: one that was woken and has not come back (its client takes nothing) does not take
+/// that of another, though everybody else who was woken has left.
+#[test]
+fn one_that_comes_back_late_takes_nobodys_place() {
+    let fills = Fills::new(BOUNDS);
+    let (mut source, _leader) = lead(&fills, "/a");
+    source.answer(fresh(true));
+    let (mut gone, mut late) = (wait(&fills, "/a"), wait(&fills, "/a"));
+    assert!(at(&mut gone, 0).is_none() && at(&mut late, 0).is_none());
+    source.push(Bytes::from_static(b"a"));
+    drop(gone);
+    let mut others = [wait(&fills, "/a"), wait(&fills, "/a")];
+    let flags = [Arc::new(Flag::default()), Arc::new(Flag::default())];
+    for (reader, flag) in others.iter_mut().zip(&flags) {
+        assert!(reader.poll_at(1, &mut Context::from_waker(&flag.waker())).is_pending());
+    }
+    assert!(at(&mut late, 1).is_none());
+    source.push(Bytes::from_static(b"b"));
+    assert_eq!(flags.map(|flag| flag.count()), [1, 1]);
+}
