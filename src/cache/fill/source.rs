@@ -74,8 +74,10 @@ impl Source {
         let is_new = outgrown && !state.tape.is_paced;
         state.tape.is_paced |= outgrown;
         state.tell(self.fill.id);
+        // One that is kept may be stored, and is to hear of purges to its end.
+        let is_over = is_new && !state.is_kept;
         drop(state);
-        if is_new {
+        if is_over {
             self.fill.close();
         }
     }
@@ -108,7 +110,13 @@ impl Source {
 
     /// Says whether the body is kept by whoever brings it: then it is wanted to its end though nobody reads it.
     pub fn set_kept(&mut self, is_kept: bool) {
-        self.fill.state().is_kept = is_kept;
+        let mut state = self.fill.state();
+        let was_kept = std::mem::replace(&mut state.is_kept, is_kept);
+        let is_over = was_kept && !is_kept && state.tape.is_paced;
+        drop(state);
+        if is_over {
+            self.fill.close();
+        }
     }
 
     /// When the fill began, in milliseconds of the wall clock.

@@ -470,3 +470,19 @@ fn one_that_comes_back_late_takes_nobodys_place() {
     source.push(Bytes::from_static(b"b"));
     assert_eq!(flags.map(|flag| flag.count()), [1, 1]);
 }
+
+/// What is too large for memory and goes to disk may be stored, so it has to be told of purges to its end, however
+/// long that takes.
+#[test]
+fn what_outgrew_its_bounds_and_is_kept_elsewhere_hears_of_purges() {
+    let fills = Fills::new(Bounds { max_object: 10, held: 1 << 20 });
+    let (mut source, _reader) = lead(&fills, "/a");
+    source.answer(fresh(true));
+    source.set_kept(true);
+    source.push(Bytes::from(vec![1; 100]));
+    assert!(matches!(join(&fills, "/a"), Joined::Lead(..)), "who comes now would miss the beginning");
+    fills.purge(&Rule::All);
+    let mut rules = Vec::new();
+    source.finish(|_, given| rules = given.to_vec());
+    assert_eq!(rules, [Rule::All]);
+}
