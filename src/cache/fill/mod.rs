@@ -321,9 +321,9 @@ impl Fill {
             return None;
         }
         // Under the same lock, so that it is not given up for lack of readers meanwhile.
-        state.readers += 1;
+        let index = state.readers.insert(0);
         drop(state);
-        Some(Reader::counted(self.clone()))
+        Some(Reader::counted(self.clone(), index))
     }
 
     /// Nobody joins it any more.

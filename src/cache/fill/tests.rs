@@ -486,3 +486,31 @@ fn what_outgrew_its_bounds_and_is_kept_elsewhere_hears_of_purges() {
     source.finish(|_, given| rules = given.to_vec());
     assert_eq!(rules, [Rule::All]);
 }
+
+/// The fastest leaves; the one that is left loses nothing of what is kept, and the pace is its own from then on.
+#[test]
+fn when_the_fastest_leaves_the_next_one_sets_the_pace() {
+    let bounds = Bounds { max_object: 1000, held: 1 << 20 };
+    let fills = Fills::new(bounds);
+    let (mut source, mut fast) = lead(&fills, "/a");
+    let mut slow = wait(&fills, "/a");
+    let mut cx = Context::from_waker(Waker::noop());
+    source.answer(fresh(true));
+    source.push(Bytes::from(vec![1; 900]));
+    assert!(matches!(at(&mut fast, 0), Some(Ok(Some(_)))));
+    assert!(at(&mut fast, 900).is_none());
+    source.push(Bytes::from(vec![1; 101]));
+    drop(fast);
+    let mut sent = 1001;
+    while source.poll_room(&mut cx) == Poll::Ready(true) {
+        source.push(Bytes::from(vec![1; 1000]));
+        sent += 1000;
+        assert!(sent < 1 << 20, "nobody reads");
+    }
+    let mut read = 0;
+    while read < sent {
+        let Some(Ok(Some(bytes))) = at(&mut slow, read) else { panic!("lost at {read} of {sent}") };
+        read += bytes.len() as u64;
+    }
+    assert!(sent <= super::RUN_AHEAD + 1000, "{sent}");
+}
