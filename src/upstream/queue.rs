@@ -7,7 +7,12 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::sync::{AtomicU8, AtomicUsize, Mutex, fence};
+use crate::{
+    backend::Backend,
+    balance,
+    moment::Moment,
+    sync::{AtomicU8, AtomicUsize, Mutex, fence},
+};
 
 /// The queue of one upstream.
 #[derive(Debug)]
@@ -16,6 +21,8 @@ pub struct Queue {
     /// Length of `waiting`, so that the release of a permit costs a load when nobody waits.
     length: AtomicUsize,
     waiting: Mutex<VecDeque<Arc<Waiter>>>,
+    /// How many were called and have not come yet.
+    called: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -44,7 +51,12 @@ impl Waiter {
 impl Queue {
     /// A queue that `most` may stand in.
     pub fn new(most: usize) -> Self {
-        Self { most: AtomicUsize::new(most), length: AtomicUsize::new(0), waiting: Mutex::default() }
+        Self {
+            most: AtomicUsize::new(most),
+            length: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+            called: AtomicUsize::new(0),
+        }
     }
 
     /// Changes how many may stand in it; who stands there already stays.
@@ -101,7 +113,9 @@ impl Queue {
                 next
             };
             let Some(waiter) = next else { return };
+            self.called.fetch_add(1, SeqCst);
             if !waiter.end_as(CALLED) {
+                self.called.fetch_sub(1, SeqCst);
                 continue;
             }
             let waker = waiter.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -109,6 +123,15 @@ impl Queue {
                 waker.wake();
             }
             return;
+        }
+    }
+
+    /// Calls the first in the queue if one of `backends` has a place: for places that no exchange gave back, as when a
+    /// backend is up again. Nobody is called for nothing: he would be out of the queue until he stands at the front
+    /// again, and be overtaken meanwhile. One that was called already calls the next where there is a place for both.
+    pub fn call_if_free(&self, backends: &[Arc<Backend>], now: Moment) {
+        if !self.is_empty() && self.called.load(SeqCst) == 0 && balance::is_any_free(backends, now) {
+            self.call_next();
         }
     }
 }
@@ -136,6 +159,7 @@ impl Place {
     /// It was called and took the free place: the call is used up.
     pub fn served(self) {
         self.waiter.state.store(GONE, SeqCst);
+        self.queue.called.fetch_sub(1, SeqCst);
     }
 }
 
@@ -147,6 +171,7 @@ impl Drop for Place {
             self.queue.length.store(waiting.len(), SeqCst);
         } else if self.waiter.state.load(SeqCst) == CALLED {
             // Called, but it left instead: the call goes to the next.
+            self.queue.called.fetch_sub(1, SeqCst);
             self.queue.call_next();
         }
     }

@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use super::*;
+use crate::backend::{Address, Shared};
 
 fn is_called(place: &Place) -> bool {
     place.poll_called(&mut Context::from_waker(Waker::noop())).is_ready()
@@ -30,6 +33,34 @@ fn a_call_to_one_that_leaves_goes_to_the_next() {
     assert!(is_called(&third));
     assert!(queue.is_empty());
     queue.call_next();
+}
+
+#[test]
+fn one_is_called_when_a_backend_is_free_and_nobody_is_on_the_way_to_it() {
+    let backend = |max_connections, backup| {
+        let address = Address::Unix("a".into());
+        let shared = Arc::<Shared>::default();
+        shared.in_flight.0.store(1, SeqCst);
+        let (name, slow_start) = ("a".into(), Duration::ZERO);
+        Arc::new(Backend { name, address, weight: 1, max_connections, backup, slow_start, shared })
+    };
+    let now = Moment::now();
+    let queue = Arc::new(Queue::new(3));
+    let (first, second) = (queue.join(false).unwrap(), queue.join(false).unwrap());
+    // A backup is not used while one that is none is merely full.
+    queue.call_if_free(&[backend(1, false), backend(0, true)], now);
+    assert!(!is_called(&first));
+    let free = [backend(1, false), backend(2, false)];
+    queue.call_if_free(&free, now);
+    queue.call_if_free(&free, now);
+    assert!(is_called(&first) && !is_called(&second));
+    first.served();
+    queue.call_if_free(&free, now);
+    assert!(is_called(&second));
+    drop(second);
+    let third = queue.join(false).unwrap();
+    queue.call_if_free(&free, now);
+    assert!(is_called(&third), "the one who was on the way has left");
 }
 
 /// Models: every order in which the threads could run, and every value that an atomic could have.
