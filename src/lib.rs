@@ -47,9 +47,9 @@
 //!
 //! # Rooms
 //!
-//! A room may use only rooms of the lines before its own; `tests/layers.rs` holds them to it.
+//! A room may use only rooms of the lines before its own; `tests/layers/` holds them to it.
 //!
-//! 1. [`error`], [`moment`]
+//! 1. [`error`], [`moment`], `sync`
 //! 2. [`fields`], [`schema`]
 //! 3. [`h1`], [`tls`], [`telemetry`]
 //! 4. [`net`]
@@ -91,6 +91,7 @@ pub mod reload;
 pub mod route;
 pub mod runtime;
 pub mod schema;
+mod sync;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

@@ -1,6 +1,6 @@
 //! The load bound of the hashing policies: no backend takes more than `c` times its fair share.
 
-use super::candidates::Candidates;
+use super::{candidates::Candidates, ip_hash::rendezvous};
 
 /// The bound as one pick sees it: `cap_i = ceil(c · (total + 1) · w_i / W)`.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +23,20 @@ impl Bound {
                 (in_flight, weights + u64::from(weight))
             });
         (weights > 0).then(|| Self { per_weight: balance * (in_flight as f64 + 1.0) / weights as f64 })
+    }
+
+    /// The candidate with the best score for `key` that has room.
+    #[cold]
+    pub(super) fn rendezvous(
+        self,
+        candidates: &Candidates<'_>,
+        identities: &[u64],
+        key: u64,
+    ) -> Option<usize> {
+        let has_room = |index, weight| self.has_room(candidates, index, weight);
+        // One always has, but for what other workers count meanwhile.
+        rendezvous(candidates, identities, key, has_room)
+            .or_else(|| rendezvous(candidates, identities, key, |_, _| true))
     }
 
     /// Whether one more exchange at the candidate stays within its cap.

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{candidates::Candidates, identities, ip_hash::rendezvous, mix};
+use super::{candidates::Candidates, identities, mix};
 use crate::{
     backend::{Backend, WEIGHT_UNIT},
     balance::bound::{Bound, accepts},
@@ -74,7 +74,7 @@ impl ConsistentHash {
             }
         }
         // Few of many are left, or only backups: the score finds the same one each time, too.
-        rendezvous(candidates, &self.identities, key)
+        bound.rendezvous(candidates, &self.identities, key)
     }
 }
 

@@ -22,14 +22,20 @@ impl IpHash {
 
     #[inline]
     pub(super) fn pick(&self, candidates: &Candidates<'_>, key: u64) -> Option<usize> {
-        rendezvous(candidates, &self.identities, key)
+        rendezvous(candidates, &self.identities, key, |_, _| true)
     }
 }
 
-/// The candidate with the best score for `key`. Cost: linear in the number of backends.
-pub(super) fn rendezvous(candidates: &Candidates<'_>, identities: &[u64], key: u64) -> Option<usize> {
+/// The candidate with the best score for `key`, of those with the index and weight of which `has_room`. Cost: linear in
+/// the number of backends.
+pub(super) fn rendezvous(
+    candidates: &Candidates<'_>,
+    identities: &[u64],
+    key: u64,
+    has_room: impl Fn(usize, u32) -> bool,
+) -> Option<usize> {
     let mut best: Option<(usize, Score)> = None;
-    for (index, _, weight) in candidates.iter() {
+    for (index, _, weight) in candidates.iter().filter(|(index, _, weight)| has_room(*index, *weight)) {
         let hash = mix(key, identities.get(index).copied().unwrap_or_default());
         let mut score = Score::new(hash, weight);
         let is_better = match &mut best {

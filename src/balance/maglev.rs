@@ -10,9 +10,7 @@ use std::sync::Arc;
 use super::{
     bound::{Bound, accepts},
     candidates::Candidates,
-    identities,
-    ip_hash::rendezvous,
-    mix,
+    identities, mix,
 };
 use crate::backend::Backend;
 
@@ -52,7 +50,7 @@ impl Maglev {
             }
         }
         // Few of many are left, or only backups: the score finds the same one each time, too.
-        rendezvous(candidates, &self.identities, key)
+        bound.rendezvous(candidates, &self.identities, key)
     }
 }
 

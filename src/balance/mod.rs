@@ -219,6 +219,18 @@ impl Balancer {
     }
 }
 
+/// Whether a pick would give an exchange a backend that has tried none.
+pub fn is_any_free(backends: &[Arc<Backend>], now: Moment) -> bool {
+    let tried = &[];
+    let mut candidates = Candidates { backends, tried, now, tier: Tier::Primary, despite_health: false };
+    let has_one = |candidates: &Candidates<'_>| candidates.iter().next().is_some();
+    if has_one(&candidates) {
+        return true;
+    }
+    candidates.tier = Tier::Backup;
+    !candidates.is_any_primary_standing() && has_one(&candidates)
+}
+
 /// The closed list of algorithms; each in the file of its name.
 #[derive(Clone, Debug)]
 enum Algorithm {

@@ -58,10 +58,12 @@ pub(super) fn start(shared: &Arc<Shared>, tickets: Arc<Tickets>) {
     }
 }
 
-/// Logs the ejections that are over.
+/// Logs the ejections that are over, and has those called who wait for a backend that takes exchanges again, be it for
+/// that or for another configuration.
 fn settle(snapshot: &Snapshot, now: Moment) {
     for upstream in &snapshot.upstreams {
         upstream.passive.settle(now).iter().for_each(|change| upstream.log_change(change));
+        upstream.queue.call_if_free(&upstream.backends, now);
     }
 }
 
@@ -72,5 +74,32 @@ async fn every(period: Duration, mut act: impl FnMut()) {
     loop {
         turns.tick().await;
         act();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::Ordering::Relaxed,
+        task::{Context, Waker},
+    };
+
+    use super::*;
+    use crate::admin::tests::{CONFIG, shared};
+
+    #[test]
+    fn who_waits_is_called_when_an_ejection_is_over() {
+        let snapshot = shared(CONFIG).snapshot.load_full();
+        let upstream = &snapshot.upstreams[1];
+        upstream.queue.set_most(1);
+        let waits = upstream.queue.join(false).unwrap();
+        let now = Moment::now();
+        let until = now.plus(Duration::from_secs(30));
+        upstream.backends[0].shared.ejected_until.store(until.0, Relaxed);
+        let is_called = || waits.poll_called(&mut Context::from_waker(Waker::noop())).is_ready();
+        settle(&snapshot, now);
+        assert!(!is_called());
+        settle(&snapshot, until);
+        assert!(is_called());
     }
 }

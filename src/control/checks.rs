@@ -1,15 +1,17 @@
 //! Active health checks: a task for each backend of an upstream that has them.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, slice, sync::Arc};
 
 use tokio::{sync::watch, task::spawn_local};
 
 use crate::{
     backend::{self, Address, Backend},
     health::{
+        Change,
         active::{self, Probe},
         conf::HealthCheckConf,
     },
+    moment::Moment,
     runtime::Snapshot,
     telemetry::metrics::NameId,
     upstream::{ClientTls, Upstream, log_change},
@@ -69,10 +71,13 @@ fn begin(
         return Some((identity, sender));
     }
     let (sender, probes) = watch::channel(Some(probe));
-    let name = upstream.conf.name.clone();
-    spawn_local(async move {
-        active::run(probes, |probe, change| log_change(&name, &probe.backend.name, &change)).await;
-    });
+    // Not the upstream: the task outlives this generation.
+    let (name, queue) = (upstream.conf.name.clone(), upstream.queue.clone());
+    let on_change = move |probe: &Probe, change: Change| {
+        log_change(&name, &probe.backend.name, &change);
+        queue.call_if_free(slice::from_ref(&probe.backend), Moment::now());
+    };
+    spawn_local(async move { active::run(probes, on_change).await });
     Some((identity, sender))
 }
 
@@ -113,7 +118,7 @@ fn host<'a>(conf: &'a HealthCheckConf, address: &'a Address) -> Cow<'a, str> {
 
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, time::Duration};
+    use std::{future::poll_fn, net::TcpListener, time::Duration};
 
     use tokio::{runtime::LocalRuntime, time::sleep};
 
@@ -132,12 +137,17 @@ mod tests {
         let snapshot = shared.snapshot.load_full();
         let checked = &snapshot.upstreams[1].backends[0];
         assert!(!checked.is_probed_up());
+        let queue = &snapshot.upstreams[1].queue;
+        queue.set_most(1);
+        let waits = queue.join(false).unwrap();
         LocalRuntime::new().unwrap().block_on(async {
             let mut checks = ActiveChecks::default();
             checks.set(&snapshot);
             while !checked.is_probed_up() {
                 sleep(Duration::from_millis(1)).await;
             }
+            // Who waits for it is called.
+            poll_fn(|cx| waits.poll_called(cx)).await;
         });
         // The other upstream has no checks.
         assert_eq!(&*snapshot.upstreams[0].backends[0].shared.why(), "not checked yet");

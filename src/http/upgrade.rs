@@ -2,10 +2,10 @@
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
-use super::{active::ActiveExchange, h1::Connection};
+use super::active::ActiveExchange;
 use crate::{
     net::{
-        Http1Stream,
+        Deadline, Http1Stream,
         tunnel::{self, Side},
     },
     upstream::{Permit, UpstreamResponse},
@@ -33,14 +33,13 @@ impl Tunnel {
 }
 
 /// Joins the client with the backend until both are done, one breaks, or both are silent for too long.
-pub async fn join(mut connection: Box<Connection>, tunnel: Tunnel) {
-    let client = &mut connection.wire;
+pub async fn join(client: &mut Http1Stream, deadline: &Deadline, tunnel: Tunnel) {
     let Tunnel { permit, mut backend, idle, mut exchange } = tunnel;
     // The response head goes first.
-    connection.deadline.after(idle);
+    deadline.after(idle);
     let flushed = poll_fn(|cx| match client.poll_flush(cx) {
         Poll::Ready(result) => Poll::Ready(result.is_ok()),
-        Poll::Pending => connection.deadline.poll_elapsed(cx).map(|()| false),
+        Poll::Pending => deadline.poll_elapsed(cx).map(|()| false),
     });
     if !flushed.await {
         return;

@@ -80,7 +80,8 @@ async fn serve_http(opening: Pin<Box<impl Future<Output = Option<(Box<Connection
         Become::Closed => connection.wire.stream.say_goodbye(),
         Become::Tunnel(tunnel) => {
             place.set(&connection.peer, Speaks::Tunnel);
-            Box::pin(upgrade::join(connection, *tunnel)).await;
+            let Connection { wire, deadline, .. } = &mut *connection;
+            Box::pin(upgrade::join(wire, deadline, *tunnel)).await;
         }
         Become::Http2 => {
             place.set(&connection.peer, Speaks::Http2);

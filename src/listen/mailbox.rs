@@ -8,7 +8,10 @@ use std::{
     },
 };
 
-use tokio::sync::{mpsc::UnboundedSender, oneshot};
+use tokio::sync::{
+    mpsc::{UnboundedReceiver, UnboundedSender},
+    oneshot,
+};
 
 use crate::runtime::{ListenerId, Permit, connections::Description};
 
@@ -93,5 +96,90 @@ impl Mailboxes {
         let least = (0..self.open.len()).min_by_key(|worker| self.open(*worker)).unwrap_or(own);
         let slack = (mine / 8).max(1);
         if self.open(least) + slack < mine { least } else { own }
+    }
+}
+
+/// Closes a worker's mailbox, and has all that was sent to it taken.
+pub async fn close(mailbox: &mut UnboundedReceiver<Message>, mut take: impl FnMut(Message)) {
+    mailbox.close();
+    // To its end, and not until it is empty: a sender that was let in before may still leave its message.
+    while let Some(message) = mailbox.recv().await {
+        take(message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        hint::spin_loop,
+        sync::{
+            Mutex,
+            atomic::{AtomicUsize, Ordering::SeqCst},
+        },
+        time::{Duration, Instant},
+    };
+
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Stage {
+        mailboxes: Mutex<Option<Mailboxes>>,
+        /// The round that a mailbox is there for, that its sender begins, and that it has ended.
+        given: AtomicUsize,
+        begun: AtomicUsize,
+        ended: AtomicUsize,
+        sent: AtomicUsize,
+    }
+
+    /// The last round.
+    const END: usize = usize::MAX;
+
+    fn wait(count: &AtomicUsize, round: usize) -> usize {
+        for turn in 0.. {
+            let now = count.load(SeqCst);
+            if now >= round {
+                return now;
+            }
+            // The other thread may want this core.
+            if turn % 1000 == 999 { std::thread::yield_now() } else { spin_loop() }
+        }
+        END
+    }
+
+    fn send(stage: &Stage) {
+        for round in 1.. {
+            if wait(&stage.given, round) == END {
+                return;
+            }
+            let mailboxes = stage.mailboxes.lock().unwrap().take().unwrap();
+            stage.begun.store(round, SeqCst);
+            (0..round % 40).for_each(|_| spin_loop());
+            stage.sent.fetch_add(usize::from(mailboxes.send(0, Message::End(0)).is_ok()), SeqCst);
+            stage.ended.store(round, SeqCst);
+        }
+    }
+
+    /// Two threads, again and again for a while, since the channel is not ours: a sender that was let in has not left
+    /// its message yet for a few nanoseconds.
+    #[tokio::test]
+    async fn what_was_sent_before_a_mailbox_closed_is_taken() {
+        let stage = Arc::new(Stage::default());
+        let other = stage.clone();
+        let sender = std::thread::spawn(move || send(&other));
+        let (began, mut taken) = (Instant::now(), 0);
+        for round in (1..).take_while(|_| began.elapsed() < Duration::from_secs(1)) {
+            let (sender, mut mailbox) = unbounded_channel();
+            *stage.mailboxes.lock().unwrap() = Some(Mailboxes::new(vec![sender]));
+            stage.given.store(round, SeqCst);
+            wait(&stage.begun, round);
+            (0..round / 40 % 40).for_each(|_| spin_loop());
+            close(&mut mailbox, |_| taken += 1).await;
+            wait(&stage.ended, round);
+            assert_eq!(taken, stage.sent.load(SeqCst), "in round {round}");
+        }
+        stage.given.store(END, SeqCst);
+        sender.join().unwrap();
     }
 }

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     accept, connection,
-    mailbox::{Change, Mailboxes, Message},
+    mailbox::{self, Change, Mailboxes, Message},
 };
 use crate::{
     moment::Moment,
@@ -71,10 +71,7 @@ impl WorkerSockets {
                 continue;
             }
             // Another worker may send what it accepts to the end. From here on it keeps that for itself.
-            mailbox.close();
-            while let Ok(message) = mailbox.try_recv() {
-                self.take(message);
-            }
+            mailbox::close(mailbox, |message| self.take(message)).await;
             while !is_over() {
                 tokio::time::sleep(LOOK).await;
             }

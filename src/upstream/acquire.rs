@@ -78,6 +78,10 @@ impl Acquire<'_> {
                 self.call_next();
                 return Ok(permit);
             }
+            if !place.is_first() {
+                // Nobody calls those before it when a backend is up again.
+                self.call_next();
+            }
             poll_fn(|cx| {
                 if place.poll_called(cx).is_ready() {
                     return Poll::Ready(Ok(()));
@@ -98,14 +102,10 @@ impl Acquire<'_> {
         }
     }
 
-    /// Calls the next in the queue if there still is a place. Called for nothing, it would be out of the queue until
-    /// it stands at the front again, and be overtaken meanwhile.
+    /// Calls the next in the queue if there still is a place.
     fn call_next(&self) {
         let upstream = &self.group.upstream;
-        let now = Moment::now();
-        if upstream.backends.iter().any(|backend| backend.is_available(now) && !backend.is_full()) {
-            upstream.queue.call_next();
-        }
+        upstream.queue.call_if_free(&upstream.backends, Moment::now());
     }
 
     /// A new connection to the backend, within `connect_timeout`. `host` is the request's, for TLS where no other name

@@ -3,11 +3,15 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering::SeqCst},
     task::{Context, Poll, Waker},
+};
+
+use crate::{
+    backend::Backend,
+    balance,
+    moment::Moment,
+    sync::{AtomicU8, AtomicUsize, Mutex, fence},
 };
 
 /// The queue of one upstream.
@@ -17,19 +21,42 @@ pub struct Queue {
     /// Length of `waiting`, so that the release of a permit costs a load when nobody waits.
     length: AtomicUsize,
     waiting: Mutex<VecDeque<Arc<Waiter>>>,
+    /// How many were called and have not come yet.
+    called: AtomicUsize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiter {
-    called: AtomicBool,
-    gone: AtomicBool,
+    /// [`WAITING`], then [`CALLED`] or [`GONE`]: whoever of the two comes first decides, in one exchange, so that no
+    /// call goes to one that has left. A call that is used up is gone, too.
+    state: AtomicU8,
     waker: Mutex<Option<Waker>>,
+}
+
+const WAITING: u8 = 0;
+const CALLED: u8 = 1;
+const GONE: u8 = 2;
+
+impl Waiter {
+    fn new() -> Self {
+        Self { state: AtomicU8::new(WAITING), waker: Mutex::new(None) }
+    }
+
+    /// Ends the wait; false when the other side did.
+    fn end_as(&self, end: u8) -> bool {
+        self.state.compare_exchange(WAITING, end, SeqCst, SeqCst).is_ok()
+    }
 }
 
 impl Queue {
     /// A queue that `most` may stand in.
     pub fn new(most: usize) -> Self {
-        Self { most: AtomicUsize::new(most), length: AtomicUsize::new(0), waiting: Mutex::default() }
+        Self {
+            most: AtomicUsize::new(most),
+            length: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+            called: AtomicUsize::new(0),
+        }
     }
 
     /// Changes how many may stand in it; who stands there already stays.
@@ -50,7 +77,7 @@ impl Queue {
     /// Takes a place at the end; `None` when the queue is full. One that was called and found nothing
     /// after all takes its place at the front again.
     pub fn join(self: &Arc<Self>, again: bool) -> Option<Place> {
-        let waiter = Arc::new(Waiter::default());
+        let waiter = Arc::new(Waiter::new());
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() >= self.most.load(SeqCst) && !again {
             return None;
@@ -61,6 +88,9 @@ impl Queue {
             waiting.push_back(waiter.clone());
         }
         self.length.store(waiting.len(), SeqCst);
+        // With the one in `call_next`: either its load sees this one, or this one's look sees the free place. The
+        // counts of exchanges are not ordered by themselves.
+        fence(SeqCst);
         let is_first = again || waiting.len() == 1;
         Some(Place { queue: self.clone(), waiter, is_first })
     }
@@ -68,8 +98,10 @@ impl Queue {
     /// Calls the first in the queue, because a place at a backend became free.
     ///
     /// The race with [`Queue::join`] is harmless: who joins looks once more for a free backend after it
-    /// stands in the queue, so either that look or this call finds it.
+    /// stands in the queue, so either that look or this call finds it. So is that with [`Place::drop`]: see
+    /// [`Waiter::state`].
     pub fn call_next(&self) {
+        fence(SeqCst);
         if self.length.load(SeqCst) == 0 {
             return;
         }
@@ -81,15 +113,25 @@ impl Queue {
                 next
             };
             let Some(waiter) = next else { return };
-            if waiter.gone.load(SeqCst) {
+            self.called.fetch_add(1, SeqCst);
+            if !waiter.end_as(CALLED) {
+                self.called.fetch_sub(1, SeqCst);
                 continue;
             }
-            waiter.called.store(true, SeqCst);
             let waker = waiter.waker.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(waker) = waker {
                 waker.wake();
             }
             return;
+        }
+    }
+
+    /// Calls the first in the queue if one of `backends` has a place: for places that no exchange gave back, as when a
+    /// backend is up again. Nobody is called for nothing: he would be out of the queue until he stands at the front
+    /// again, and be overtaken meanwhile. One that was called already calls the next where there is a place for both.
+    pub fn call_if_free(&self, backends: &[Arc<Backend>], now: Moment) {
+        if !self.is_empty() && self.called.load(SeqCst) == 0 && balance::is_any_free(backends, now) {
+            self.call_next();
         }
     }
 }
@@ -111,63 +153,29 @@ impl Place {
     /// Ready when it was called.
     pub fn poll_called(&self, cx: &mut Context<'_>) -> Poll<()> {
         *self.waiter.waker.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
-        if self.waiter.called.load(SeqCst) { Poll::Ready(()) } else { Poll::Pending }
+        if self.waiter.state.load(SeqCst) == CALLED { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// It was called and took the free place: the call is used up.
     pub fn served(self) {
-        self.waiter.called.store(false, SeqCst);
+        self.waiter.state.store(GONE, SeqCst);
+        self.queue.called.fetch_sub(1, SeqCst);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.waiter.gone.store(true, SeqCst);
-        {
+        if self.waiter.end_as(GONE) {
             let mut waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             waiting.retain(|other| !Arc::ptr_eq(other, &self.waiter));
             self.queue.length.store(waiting.len(), SeqCst);
-        }
-        // Called, but it left instead: the call goes to the next.
-        if self.waiter.called.load(SeqCst) {
+        } else if self.waiter.state.load(SeqCst) == CALLED {
+            // Called, but it left instead: the call goes to the next.
+            self.queue.called.fetch_sub(1, SeqCst);
             self.queue.call_next();
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn is_called(place: &Place) -> bool {
-        place.poll_called(&mut Context::from_waker(Waker::noop())).is_ready()
-    }
-
-    #[test]
-    fn first_come_first_served_and_no_more_than_fit() {
-        let queue = Arc::new(Queue::new(2));
-        let (first, second) = (queue.join(false).unwrap(), queue.join(false).unwrap());
-        assert!(first.is_first() && !second.is_first());
-        assert!(queue.join(false).is_none());
-        queue.call_next();
-        assert!(is_called(&first) && !is_called(&second));
-        first.served();
-        assert!(!is_called(&second));
-        queue.call_next();
-        assert!(is_called(&second));
-    }
-
-    #[test]
-    fn a_call_to_one_that_leaves_goes_to_the_next() {
-        let queue = Arc::new(Queue::new(3));
-        let (first, second, third) =
-            (queue.join(false).unwrap(), queue.join(false).unwrap(), queue.join(false).unwrap());
-        drop(second);
-        assert_eq!(queue.len(), 2);
-        queue.call_next();
-        drop(first);
-        assert!(is_called(&third));
-        assert!(queue.is_empty());
-        queue.call_next();
-    }
-}
+mod tests;

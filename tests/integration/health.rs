@@ -3,17 +3,21 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering::SeqCst},
+        mpsc,
     },
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
-use crate::support::{
-    Client, Origin, Proxy, Reply, eventually,
-    proxy::{config, config_of},
+use crate::{
+    balancing,
+    support::{
+        Client, Origin, Proxy, Reply, eventually,
+        proxy::{config, config_of},
+    },
 };
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
@@ -65,6 +69,45 @@ fn checks_take_a_backend_out_and_in_and_say_why() {
     eventually("it is up", || state(&proxy, 0) == "up");
     eventually("the log says so", || says(&proxy, &["backend is up", "passed 2 checks in a row"]));
     eventually("it serves", || proxy.get("/").text() == "switched");
+}
+
+/// No exchange ends there meanwhile, which would call the one that waits; and who comes later stands behind it.
+#[test]
+fn who_waits_for_a_place_has_it_when_the_backend_is_up_again() {
+    let status = Arc::new(AtomicU16::new(200));
+    let (release, held) = mpsc::channel::<()>();
+    let (shown, held) = (status.clone(), Mutex::new(held));
+    let is_held = Arc::new(AtomicBool::new(false));
+    let has_come = is_held.clone();
+    let origin = Origin::start(move |request| {
+        if request.target == "/held" {
+            has_come.store(true, SeqCst);
+            held.lock().unwrap().recv().unwrap();
+        }
+        let status = if request.target == "/health" { shown.load(SeqCst) } else { 200 };
+        Reply::Text(status, request.target.clone())
+    });
+    let checks =
+        "[upstream.health_check]\ninterval = \"20ms\"\nrise = 1\nfall = 1\npath = \"/health\"\n".to_owned();
+    let backend = (origin.address(), "max_connections = 1");
+    let proxy = Proxy::start(&balancing::config(
+        "queue = { size = 3, timeout = \"10s\" }",
+        &[backend],
+        &(checks + ADMIN),
+    ));
+    let [mut holds, mut waits] = [proxy.connect(), proxy.connect()];
+    holds.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
+    eventually("it has the place", || is_held.load(SeqCst));
+    waits.send("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(waits.is_silent_for(Duration::from_millis(50)));
+    status.store(500, SeqCst);
+    eventually("it is down", || state(&proxy, 0) == "down");
+    release.send(()).unwrap();
+    assert_eq!(holds.response("GET").text(), "/held");
+    assert!(waits.is_silent_for(Duration::from_millis(50)));
+    status.store(200, SeqCst);
+    assert_eq!(waits.response("GET").text(), "/waits");
+    assert_eq!(proxy.get("/later").text(), "/later");
 }
 
 #[test]

@@ -129,6 +129,25 @@ fn no_backend_takes_more_than_its_bound() {
     }
 }
 
+/// Backups are not in the ring or the table, and are picked by score.
+#[test]
+fn no_backup_takes_more_than_its_bound() {
+    let backup = |(index, weight)| Arc::new(Backend { backup: true, ..backend(index, weight) });
+    let fleet: Vec<_> = [1, 1, 2, 4].into_iter().enumerate().map(backup).collect();
+    for policy in [Policy::ConsistentHash, Policy::Maglev] {
+        let mut balancer = Balancer::build(policy, 1.25, &fleet, 0);
+        let mut rng = fastrand::Rng::with_seed(1);
+        for total in 0..1_000_u32 {
+            let pick = Pick { key: 42, tried: &[], now: NOW, rng: &mut rng };
+            let index = balancer.pick(&fleet, pick).unwrap();
+            fleet[index].shared.in_flight.0.fetch_add(1, Relaxed);
+            let cap = 1.25 * f64::from(total + 1) * f64::from(fleet[index].weight) / 8.0;
+            assert!(f64::from(fleet[index].in_flight()) <= cap.ceil(), "{policy:?}: {total}");
+        }
+        fleet.iter().for_each(|backend| set_in_flight(backend, 0));
+    }
+}
+
 #[test]
 fn slow_start_thins_a_share_out_without_moving_others() {
     let mut fleet = fleet(&[4; 5]);

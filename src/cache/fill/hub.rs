@@ -6,13 +6,15 @@ use std::{
     cell::RefCell,
     collections::HashMap,
     future::poll_fn,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
 };
 
 use slab::Slab;
 
-thread_local! {
+use crate::sync::{self, Mutex};
+
+sync::local! {
     static HUB: RefCell<Hub> = RefCell::default();
 }
 
@@ -32,13 +34,15 @@ struct News {
 struct Hub {
     inbox: Arc<Inbox>,
     waiting: HashMap<u64, Waiting>,
+    /// Turns begun so far.
+    turns: u64,
 }
 
-/// Who waits on this worker for one fill.
-#[derive(Debug, Default)]
+/// Who waits on this worker for one fill, until all are woken.
+#[derive(Debug)]
 struct Waiting {
     wakers: Slab<Waker>,
-    /// Counts the times that all were woken: places given out before are theirs no more.
+    /// A number of its own: whoever was woken, and comes back with the place that he had, finds it to be his no more.
     turn: u64,
 }
 
@@ -57,7 +61,11 @@ pub(super) fn inbox() -> Arc<Inbox> {
 /// Waits for news of a fill. `place` is where it waited before.
 pub(super) fn wait(fill: u64, place: &mut Option<Place>, cx: &Context<'_>) {
     HUB.with_borrow_mut(|hub| {
-        let waiting = hub.waiting.entry(fill).or_default();
+        let Hub { waiting, turns, .. } = hub;
+        let waiting = waiting.entry(fill).or_insert_with(|| {
+            *turns += 1;
+            Waiting { wakers: Slab::new(), turn: *turns }
+        });
         if let Some(kept) = place.filter(|place| place.turn == waiting.turn)
             && let Some(waker) = waiting.wakers.get_mut(kept.index)
         {
@@ -104,12 +112,8 @@ pub(super) fn tell(inbox: &Arc<Inbox>, fill: u64) {
 
 /// Wakes everyone on this worker who waits for a fill.
 fn wake(fill: u64) {
-    let wakers = HUB.with_borrow_mut(|hub| {
-        let waiting = hub.waiting.get_mut(&fill)?;
-        waiting.turn += 1;
-        Some(std::mem::take(&mut waiting.wakers))
-    });
-    for (_, waker) in wakers.into_iter().flatten() {
+    let waiting = HUB.with_borrow_mut(|hub| hub.waiting.remove(&fill));
+    for (_, waker) in waiting.into_iter().flat_map(|waiting| waiting.wakers) {
         waker.wake();
     }
 }

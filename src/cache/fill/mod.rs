@@ -21,7 +21,7 @@ mod tests;
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -33,7 +33,12 @@ pub use source::Source;
 use state::{Phase, State};
 
 use super::{key::Key, purge::Rule, stored_head::StoredHead};
-use crate::{error::Kind, fields::Fields, telemetry::clock};
+use crate::{
+    error::Kind,
+    fields::Fields,
+    sync::{Mutex, MutexGuard},
+    telemetry::clock,
+};
 
 /// The head of an answer that is shared.
 #[derive(Debug)]
@@ -316,9 +321,9 @@ impl Fill {
             return None;
         }
         // Under the same lock, so that it is not given up for lack of readers meanwhile.
-        state.readers += 1;
+        let index = state.readers.insert(0);
         drop(state);
-        Some(Reader::counted(self.clone()))
+        Some(Reader::counted(self.clone(), index))
     }
 
     /// Nobody joins it any more.

@@ -17,6 +17,8 @@ use crate::cache::stored_response::StoredResponse;
 #[derive(Debug)]
 pub struct Reader {
     fill: Arc<Fill>,
+    /// Among the fill's readers.
+    index: usize,
     place: Option<hub::Place>,
 }
 
@@ -47,14 +49,14 @@ pub enum ReadError {
 impl Reader {
     /// The first reader of a fill.
     pub(super) fn new(fill: Arc<Fill>) -> Self {
-        fill.state().readers += 1;
-        Self::counted(fill)
+        let index = fill.state().readers.insert(0);
+        Self::counted(fill, index)
     }
 
     /// A reader that is counted among the fill's already.
-    pub(super) fn counted(fill: Arc<Fill>) -> Self {
+    pub(super) fn counted(fill: Arc<Fill>, index: usize) -> Self {
         fill.fills.counts.waiters.fetch_add(1, Relaxed);
-        Self { fill, place: None }
+        Self { fill, index, place: None }
     }
 
     /// Ready once there is a head, or will be none.
@@ -83,6 +85,9 @@ impl Reader {
     /// The bytes of the body from an offset on, as far as they lie in one chunk; `None` at its end.
     pub fn poll_at(&mut self, offset: u64, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
         let mut state = self.fill.state();
+        if let Some(at) = state.readers.get_mut(self.index) {
+            *at = offset;
+        }
         let at = state.tape.at(offset);
         if state.tape.is_paced {
             state.wake_producer();
@@ -105,12 +110,12 @@ impl Drop for Reader {
     fn drop(&mut self) {
         hub::leave(self.fill.id, &mut self.place);
         let mut state = self.fill.state();
-        state.readers -= 1;
-        if state.readers == 0 || state.tape.is_paced {
+        state.readers.try_remove(self.index);
+        if state.readers.is_empty() || state.tape.is_paced {
             state.wake_producer();
         }
         let is_orphaned = matches!(state.phase, Phase::Orphaned);
-        let is_last = state.readers == 0;
+        let is_last = state.readers.is_empty();
         if is_orphaned && is_last {
             state.phase = Phase::Failed(gone());
         } else if is_orphaned {

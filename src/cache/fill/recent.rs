@@ -3,12 +3,12 @@
 //! A request that fetches for itself is in no table until its head is here. It notes how many purges there had been
 //! when it began, and asks for those since when it is about to be stored.
 
-use std::{
-    collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::VecDeque, sync::PoisonError};
 
-use crate::cache::purge::Rule;
+use crate::{
+    cache::purge::Rule,
+    sync::{Mutex, MutexGuard},
+};
 
 /// The last purges.
 #[derive(Debug, Default)]

@@ -7,7 +7,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{Answer, Failure, Fill, MOST_TRIES, Origin, RUN_AHEAD, gone, state::Phase};
+use super::{
+    Answer, Failure, Fill, MOST_TRIES, Origin, RUN_AHEAD, gone,
+    state::{Phase, State},
+};
 use crate::{
     cache::{
         key::Key,
@@ -37,7 +40,7 @@ impl Source {
     /// Ready when nobody waits for the head any more; then nobody can join either.
     pub fn poll_abandoned(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.fill.state();
-        if state.readers > 0 {
+        if !state.readers.is_empty() {
             state.producer = Some(cx.waker().clone());
             return Poll::Pending;
         }
@@ -74,8 +77,10 @@ impl Source {
         let is_new = outgrown && !state.tape.is_paced;
         state.tape.is_paced |= outgrown;
         state.tell(self.fill.id);
+        // One that is kept may be stored, and is to hear of purges to its end.
+        let is_over = is_new && !state.is_kept;
         drop(state);
-        if is_new {
+        if is_over {
             self.fill.close();
         }
     }
@@ -86,7 +91,7 @@ impl Source {
         let fills = &self.fill.fills;
         let mut state = self.fill.state();
         let is_open = matches!(&state.phase, Phase::Coming(answer) if answer.is_open);
-        if state.readers == 0 && (state.tape.is_paced || !is_open) && !state.is_kept {
+        if state.readers.is_empty() && (state.tape.is_paced || !is_open) && !state.is_kept {
             return Poll::Ready(false);
         }
         if !state.tape.is_paced {
@@ -95,20 +100,27 @@ impl Source {
             }
             return Poll::Ready(true);
         }
-        let readers = state.readers;
-        let trimmed = state.tape.trim(fills.bounds().max_object, readers);
+        let State { tape, readers, producer, .. } = &mut *state;
+        let trimmed = tape.trim(fills.bounds().max_object, readers);
         fills.held.fetch_sub(trimmed, Relaxed);
         // Also woken when the last reader leaves.
-        state.producer = Some(cx.waker().clone());
-        if readers == 0 || state.tape.end.saturating_sub(state.tape.ahead) < RUN_AHEAD {
-            return Poll::Ready(true);
+        *producer = Some(cx.waker().clone());
+        let fastest = readers.iter().map(|(_, at)| *at).max();
+        match fastest.is_some_and(|at| tape.end.saturating_sub(at) >= RUN_AHEAD) {
+            true => Poll::Pending,
+            false => Poll::Ready(true),
         }
-        Poll::Pending
     }
 
     /// Says whether the body is kept by whoever brings it: then it is wanted to its end though nobody reads it.
     pub fn set_kept(&mut self, is_kept: bool) {
-        self.fill.state().is_kept = is_kept;
+        let mut state = self.fill.state();
+        let was_kept = std::mem::replace(&mut state.is_kept, is_kept);
+        let is_over = was_kept && !is_kept && state.tape.is_paced;
+        drop(state);
+        if is_over {
+            self.fill.close();
+        }
     }
 
     /// When the fill began, in milliseconds of the wall clock.
@@ -158,7 +170,7 @@ impl Source {
     fn orphan(&mut self, failure: Failure) {
         self.is_concluded = true;
         let mut state = self.fill.state();
-        let is_over = state.tries >= MOST_TRIES || state.readers == 0;
+        let is_over = state.tries >= MOST_TRIES || state.readers.is_empty();
         state.phase = if is_over { Phase::Failed(failure) } else { Phase::Orphaned };
         state.tell(self.fill.id);
         drop(state);

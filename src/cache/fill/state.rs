@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, task::Waker};
 
 use bytes::Bytes;
+use slab::Slab;
 
 use super::{Answer, Failure, Origin, hub};
 use crate::cache::{purge::Rule, stored_response::StoredResponse};
@@ -36,8 +37,8 @@ struct Subscriber {
 pub(super) struct State {
     pub(super) phase: Phase,
     pub(super) tape: Tape,
-    /// Who reads, or waits to.
-    pub(super) readers: usize,
+    /// Who reads, or waits to: the offset at which each stands.
+    pub(super) readers: Slab<u64>,
     /// How many times it was asked.
     pub(super) tries: u32,
     /// Purges since it began.
@@ -54,7 +55,7 @@ impl State {
         Self {
             phase: Phase::Asking,
             tape: Tape::default(),
-            readers: 0,
+            readers: Slab::new(),
             tries: 1,
             rules: Vec::new(),
             is_kept: false,
@@ -96,8 +97,6 @@ pub(super) struct Tape {
     pub(super) start: u64,
     /// The offset behind the last one.
     pub(super) end: u64,
-    /// The furthest that a reader has come.
-    pub(super) ahead: u64,
     /// Whether it outgrew what may be kept: only the newest of it is kept, and whoever brings it waits for readers.
     pub(super) is_paced: bool,
     /// Set at the end: whether the body came whole.
@@ -120,8 +119,7 @@ impl Tape {
         self.chunks.push_back(chunk);
     }
 
-    pub(super) fn at(&mut self, offset: u64) -> At {
-        self.ahead = self.ahead.max(offset);
+    pub(super) fn at(&self, offset: u64) -> At {
         if offset < self.start {
             return At::Behind;
         }
@@ -143,14 +141,14 @@ impl Tape {
         At::Behind
     }
 
-    /// Lets go of what lies more than `keep` behind the end; with one reader, of what lies behind that; with none, of
-    /// all. Gives how much.
-    pub(super) fn trim(&mut self, keep: u64, readers: usize) -> u64 {
+    /// Lets go of what all readers have had, and of what lies more than `keep` behind the end; a single reader loses
+    /// nothing, however slow. Gives how much.
+    pub(super) fn trim(&mut self, keep: u64, readers: &Slab<u64>) -> u64 {
         let before = self.start;
-        let least = match readers {
-            0 => self.end,
-            1 => self.ahead,
-            _ => self.end.saturating_sub(keep),
+        let slowest = readers.iter().map(|(_, at)| *at).min().unwrap_or(self.end);
+        let least = match readers.len() {
+            0 | 1 => slowest,
+            _ => slowest.max(self.end.saturating_sub(keep)),
         };
         while let Some(first) = self.chunks.front() {
             let end = self.start + first.len() as u64;

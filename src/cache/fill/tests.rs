@@ -1,3 +1,5 @@
+mod models;
+
 use std::{
     sync::{
         Arc,
@@ -446,4 +448,69 @@ fn what_was_validated_answers_everyone() {
     assert!(
         matches!(outcome(&mut waiter), Some(FillOutcome::Stored(other, _)) if Arc::ptr_eq(&other, &object))
     );
+}
+
+/// A reader's place is its own: one that was woken and has not come back (its client takes nothing) does not take
+/// that of another, though everybody else who was woken has left.
+#[test]
+fn one_that_comes_back_late_takes_nobodys_place() {
+    let fills = Fills::new(BOUNDS);
+    let (mut source, _leader) = lead(&fills, "/a");
+    source.answer(fresh(true));
+    let (mut gone, mut late) = (wait(&fills, "/a"), wait(&fills, "/a"));
+    assert!(at(&mut gone, 0).is_none() && at(&mut late, 0).is_none());
+    source.push(Bytes::from_static(b"a"));
+    drop(gone);
+    let mut others = [wait(&fills, "/a"), wait(&fills, "/a")];
+    let flags = [Arc::new(Flag::default()), Arc::new(Flag::default())];
+    for (reader, flag) in others.iter_mut().zip(&flags) {
+        assert!(reader.poll_at(1, &mut Context::from_waker(&flag.waker())).is_pending());
+    }
+    assert!(at(&mut late, 1).is_none());
+    source.push(Bytes::from_static(b"b"));
+    assert_eq!(flags.map(|flag| flag.count()), [1, 1]);
+}
+
+/// What is too large for memory and goes to disk may be stored, so it has to be told of purges to its end, however
+/// long that takes.
+#[test]
+fn what_outgrew_its_bounds_and_is_kept_elsewhere_hears_of_purges() {
+    let fills = Fills::new(Bounds { max_object: 10, held: 1 << 20 });
+    let (mut source, _reader) = lead(&fills, "/a");
+    source.answer(fresh(true));
+    source.set_kept(true);
+    source.push(Bytes::from(vec![1; 100]));
+    assert!(matches!(join(&fills, "/a"), Joined::Lead(..)), "who comes now would miss the beginning");
+    fills.purge(&Rule::All);
+    let mut rules = Vec::new();
+    source.finish(|_, given| rules = given.to_vec());
+    assert_eq!(rules, [Rule::All]);
+}
+
+/// The fastest leaves; the one that is left loses nothing of what is kept, and the pace is its own from then on.
+#[test]
+fn when_the_fastest_leaves_the_next_one_sets_the_pace() {
+    let bounds = Bounds { max_object: 1000, held: 1 << 20 };
+    let fills = Fills::new(bounds);
+    let (mut source, mut fast) = lead(&fills, "/a");
+    let mut slow = wait(&fills, "/a");
+    let mut cx = Context::from_waker(Waker::noop());
+    source.answer(fresh(true));
+    source.push(Bytes::from(vec![1; 900]));
+    assert!(matches!(at(&mut fast, 0), Some(Ok(Some(_)))));
+    assert!(at(&mut fast, 900).is_none());
+    source.push(Bytes::from(vec![1; 101]));
+    drop(fast);
+    let mut sent = 1001;
+    while source.poll_room(&mut cx) == Poll::Ready(true) {
+        source.push(Bytes::from(vec![1; 1000]));
+        sent += 1000;
+        assert!(sent < 1 << 20, "nobody reads");
+    }
+    let mut read = 0;
+    while read < sent {
+        let Some(Ok(Some(bytes))) = at(&mut slow, read) else { panic!("lost at {read} of {sent}") };
+        read += bytes.len() as u64;
+    }
+    assert!(sent <= super::RUN_AHEAD + 1000, "{sent}");
 }

@@ -1,6 +1,6 @@
 //! Errors become HTTP here and nowhere else: status, Proxy-Status (RFC 9209), a small body.
 
-use super::own_head;
+use super::reply::own_head;
 use crate::{
     error::Kind,
     exchange::Exchange,

@@ -1,7 +1,7 @@
 //! The fields that are added to a response on its way out, one function each, in one order. Another is a function here
 //! and a line in [`add`]; it is on every response then, whoever made it.
 
-use super::{Reply, error};
+use super::{error, reply::Reply};
 use crate::{
     exchange::{Exchange, HttpVersion},
     fields::{Known, write_number},

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Source,
     patience::{Patience, Side, Stall},
+    source::Source,
 };
 use crate::{
     error::{Kind, Result},

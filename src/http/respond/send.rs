@@ -1,0 +1,94 @@
+//! How a response leaves: its head, and its body from where it comes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{
+    error, fields,
+    patience::Patience,
+    pump::{ClientSink, pump},
+    reply::Reply,
+    source::Source,
+};
+use crate::{
+    error::{Kind, Result},
+    exchange::{Downstream, Exchange},
+    fields::Known,
+    h1::Method,
+    http::edit,
+    runtime::Route,
+};
+
+/// How long a client may take for a response that Pointsman made, which is small.
+const OWN_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whether a response has a body (RFC 9110 §6.4.1).
+pub(in crate::http) fn has_body(method: &Method, status: u16) -> bool {
+    *method != Method::Head && status >= 200 && !matches!(status, 204 | 304)
+}
+
+/// Begins a response: the one place where that is done. Gives whether it has a body; `length` is that of the body.
+pub(in crate::http) fn begin<D: Downstream>(
+    reply: &Reply<'_>,
+    length: Option<u64>,
+    exchange: &mut Exchange,
+    client: &mut D,
+) -> Result<bool> {
+    let has_body = has_body(&exchange.request.method, exchange.response.status);
+    if exchange.response.status == 204 {
+        // RFC 9110 §8.6.
+        exchange.response.fields.remove_known(Known::ContentLength);
+    }
+    fields::add(reply, exchange);
+    if let Some(edits) = reply.route.and_then(|route| route.response_headers.as_ref()) {
+        edit::edit(&mut exchange.response.fields, edits);
+    }
+    client.begin(&exchange.response, has_body, length.filter(|_| has_body))?;
+    Ok(has_body)
+}
+
+/// Sends a response whole: its head, and its body from where it comes.
+pub(in crate::http) async fn send<D: Downstream>(
+    reply: &Reply<'_>,
+    mut source: Source,
+    patience: Patience,
+    exchange: &mut Exchange,
+    client: &mut D,
+) -> Result<()> {
+    if !begin(reply, source.length(), exchange, client)? {
+        source.skip();
+    }
+    pump(source, patience, &mut ClientSink { client, exchange }).await
+}
+
+/// Sends a response that Pointsman made, whose head `own_head` began.
+pub(in crate::http) async fn send_own<D: Downstream>(
+    mut reply: Reply<'_>,
+    body: Bytes,
+    exchange: &mut Exchange,
+    client: &mut D,
+) -> Result<()> {
+    // RFC 9110 §15.3.6: a 205 has no content, and without a length lasts until the connection ends.
+    let body = if exchange.response.status == 205 { Bytes::new() } else { body };
+    if exchange.request.method == Method::Head && has_body(&Method::Get, exchange.response.status) {
+        // What a GET would get (§9.3.2).
+        let length = body.len().to_string();
+        exchange.response.fields.push_known(Known::ContentLength, length.as_bytes());
+    }
+    reply.is_own = true;
+    let patience = Patience { backend: OWN_PATIENCE, client: Some(OWN_PATIENCE), end: None };
+    send(&reply, Source::Bytes(body), patience, exchange, client).await
+}
+
+/// Answers an error.
+pub(in crate::http) async fn send_error<D: Downstream>(
+    kind: Kind,
+    route: Option<&Route>,
+    exchange: &mut Exchange,
+    client: &mut D,
+) -> Result<()> {
+    let body = error::make(exchange, kind);
+    let reply = Reply { route, error: Some(kind), ..Reply::default() };
+    send_own(reply, body.into(), exchange, client).await
+}

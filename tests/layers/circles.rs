@@ -1,0 +1,291 @@
+//! Circles inside a room: siblings that use each other, directly or through others of them.
+//!
+//! Siblings are the files and folders next below one module, at every depth. One uses another when it names something
+//! that is defined there, at whatever depth, also where the parent gives it on. A parent that declares and gives on
+//! what is below it is in no circle; one that uses what is below it, while that uses what the parent itself defines,
+//! is, and such are listed apart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    modules::{Modules, Name},
+    source::{Source, root, sources},
+};
+
+/// The circles that stand today, by parent, with their members. The list may only become shorter.
+const STANDING: &[(&str, &[&str])] = &[
+    ("admin", &["endpoints", "index", "openapi"]),
+    ("cache", &["freshness", "storable"]),
+    ("cache", &["key", "vary"]),
+    ("cache", &["memory", "shard"]),
+    ("cache::disk", &["queue", "read", "update", "write"]),
+    ("cli", &["status", "watch"]),
+    ("cli::demo", &["answer", "backend"]),
+    ("reload", &["attempt", "engine", "publish", "upgrade"]),
+    ("runtime", &["connections", "failure", "worker"]),
+    ("schema", &["json_schema", "reader", "section", "value"]),
+    ("tls", &["conf", "files"]),
+];
+
+/// Modules that stand today in a circle with what is below them. The list may only become shorter.
+const STANDING_PARENTS: &[&str] = &[
+    "admin",
+    "balance",
+    "cache::disk",
+    "cache::evict",
+    "cache::fill",
+    "cache::journal",
+    "cli",
+    "cli::cache",
+    "cli::demo",
+    "cli::watch",
+    "config",
+    "reload::edit",
+    "upstream::discover",
+];
+
+#[test]
+fn no_siblings_use_each_other_but_those_that_stand() {
+    let found = Circles::of(&Modules::of(&sources(&root())));
+    let mut wrong = complaints(&found.siblings, &standing(STANDING));
+    wrong.extend(parent_complaints(&found.parents, STANDING_PARENTS));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn standing(list: &[(&str, &[&str])]) -> Vec<Circle> {
+    list.iter().map(|(parent, members)| Circle::new(parent, members)).collect()
+}
+
+/// Siblings each of which uses each other, directly or through others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Circle {
+    /// `room::folder`.
+    parent: String,
+    members: BTreeSet<String>,
+}
+
+impl Circle {
+    fn new(parent: &str, members: &[&str]) -> Self {
+        Self { parent: parent.to_owned(), members: members.iter().map(|&member| member.to_owned()).collect() }
+    }
+
+    /// Its members, or some of them, for people.
+    fn list(members: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+        members.into_iter().map(|member| format!("`{}`", member.as_ref())).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The circles of a program.
+struct Circles {
+    siblings: Vec<Circle>,
+    /// Those of which the parent is one.
+    parents: Vec<Circle>,
+}
+
+impl Circles {
+    fn of(modules: &Modules) -> Self {
+        let uses = modules.uses();
+        let (mut siblings, mut parents) = (Vec::new(), Vec::new());
+        // The rooms themselves are held to their order by `rooms`.
+        for (parent, _) in modules.families().into_iter().filter(|(parent, _)| !parent.is_empty()) {
+            let within = |name: &Name| name.starts_with(&parent).then(|| name.get(parent.len()).cloned());
+            // The parent itself is `None`.
+            let edges: BTreeSet<_> =
+                uses.iter().filter_map(|(user, used)| Some((within(user)?, within(used)?))).collect();
+            let named = |members: Vec<Option<String>>| Circle {
+                parent: parent.join("::"),
+                members: members.into_iter().flatten().collect(),
+            };
+            let only_siblings: BTreeSet<_> =
+                edges.iter().filter_map(|(user, used)| Some((user.clone()?, used.clone()?))).collect();
+            let circles = strongly_connected(&only_siblings);
+            siblings
+                .extend(circles.into_iter().map(|members| named(members.into_iter().map(Some).collect())));
+            let circles = strongly_connected(&edges).into_iter().filter(|members| members.contains(&None));
+            parents.extend(circles.map(named));
+        }
+        Self { siblings, parents }
+    }
+}
+
+/// The sets of more than one node in which each reaches each other.
+fn strongly_connected<N: Ord + Clone>(edges: &BTreeSet<(N, N)>) -> Vec<Vec<N>> {
+    let mut next = BTreeMap::<&N, Vec<&N>>::new();
+    for (from, to) in edges {
+        next.entry(from).or_default().push(to);
+    }
+    let reached = |from: &N| {
+        let (mut seen, mut todo) = (BTreeSet::new(), vec![from]);
+        while let Some(node) = todo.pop() {
+            todo.extend(next.get(node).into_iter().flatten().filter(|to| seen.insert((**to).clone())));
+        }
+        seen
+    };
+    let reached: BTreeMap<&N, BTreeSet<N>> = next.keys().map(|node| (*node, reached(node))).collect();
+    let mut found = Vec::<Vec<N>>::new();
+    for (node, nodes) in &reached {
+        if found.iter().any(|members| members.contains(node)) {
+            continue;
+        }
+        let returns = |other: &&N| reached.get(*other).is_some_and(|nodes| nodes.contains(*node));
+        let members: Vec<N> = nodes.iter().filter(returns).cloned().collect();
+        found.extend((members.len() > 1).then_some(members));
+    }
+    found
+}
+
+/// What is wrong with `found`, when `standing` is known; a sentence each.
+fn complaints(found: &[Circle], standing: &[Circle]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for circle in found {
+        let known: BTreeSet<&String> = standing
+            .iter()
+            .filter(|other| other.parent == circle.parent && !other.members.is_disjoint(&circle.members))
+            .flat_map(|other| &other.members)
+            .collect();
+        let new: Vec<_> = circle.members.iter().filter(|member| !known.contains(member)).collect();
+        let (parent, members) = (&circle.parent, Circle::list(&circle.members));
+        match (known.is_empty(), new.is_empty()) {
+            (true, _) => wrong.push(format!("{parent}: a new circle: {members}")),
+            (false, false) => {
+                wrong.push(format!("{parent}: the circle {members} grew by {}", Circle::list(new)))
+            }
+            (false, true) if standing.contains(circle) => {}
+            // Two that stand have become one.
+            (false, true) if !standing.iter().any(|other| other.members.is_superset(&circle.members)) => {
+                wrong.push(format!("{parent}: {members} are one circle now"));
+            }
+            (false, true) => {
+                wrong.push(format!("{parent}: only {members} are left of a circle: shorten STANDING"))
+            }
+        }
+    }
+    for circle in standing {
+        let is_there =
+            |other: &Circle| other.parent == circle.parent && !other.members.is_disjoint(&circle.members);
+        if !found.iter().any(is_there) {
+            let members = Circle::list(&circle.members);
+            wrong.push(format!("{}: {members} are no circle any more: shorten STANDING", circle.parent));
+        }
+    }
+    wrong
+}
+
+/// As [`complaints`], of circles of which the parent is one.
+fn parent_complaints(found: &[Circle], standing: &[&str]) -> Vec<String> {
+    let new = found.iter().filter(|circle| !standing.contains(&&*circle.parent)).map(|circle| {
+        let members = Circle::list(&circle.members);
+        format!("{}: it uses {members}, and they use what it defines", circle.parent)
+    });
+    let gone = standing.iter().filter(|parent| !found.iter().any(|circle| circle.parent == **parent));
+    let gone = gone.map(|parent| format!("{parent}: in no circle any more: shorten STANDING_PARENTS"));
+    new.chain(gone).collect()
+}
+
+/// The scanner itself: what it must find, and what it must not.
+mod scanner {
+    use super::*;
+
+    fn found(files: &[(&str, &str)]) -> Circles {
+        let source = |(path, text): &(&str, &str)| Source { path: path.into(), text: (*text).into() };
+        Circles::of(&Modules::of(&files.iter().map(source).collect::<Vec<_>>()))
+    }
+
+    #[test]
+    fn finds_a_planted_circle_however_it_is_written() {
+        let planted = [
+            ("use super::two::Two;", "use super::one::One;"),
+            ("use crate::room::two;", "fn f() { crate::room::one::f() }"),
+            ("use super::{other::X, two::{self, Two}};", "impl super::one::One {}"),
+            ("use super::Two;", "use super::{First as One};"),
+            ("fn f(x: super::two::deep::Deep) {}", "use super::super::room::one::*;"),
+            ("use super::other::X;", "use super::other::X;"),
+        ];
+        for (one, two) in planted {
+            let circles = found(&[
+                ("room/mod.rs", "mod one; mod two; mod other; pub use self::{one::One as First, two::Two};"),
+                ("room/one.rs", one),
+                ("room/two/mod.rs", two),
+                ("room/two/deep.rs", "use super::super::one::One;"),
+                ("room/other.rs", "use super::{one::One, two::Two};"),
+            ]);
+            let [circle] = &circles.siblings[..] else { panic!("{one} {two}: {:?}", circles.siblings) };
+            assert_eq!(circle.parent, "room");
+            assert!(["one", "two"].iter().all(|&member| circle.members.contains(member)), "{circle:?}");
+            assert!(circles.parents.is_empty());
+        }
+    }
+
+    #[test]
+    fn finds_one_at_any_depth_and_one_that_a_folder_within_closes() {
+        let circles = found(&[
+            ("room/mod.rs", "mod d; mod folder;"),
+            ("room/folder/mod.rs", "pub mod a; mod b; mod c;"),
+            ("room/folder/a.rs", "use super::b::B;"),
+            ("room/folder/b.rs", "use super::a::A;"),
+            ("room/folder/c.rs", "use crate::room::d::D;"),
+            ("room/d.rs", "use super::folder::a::A;"),
+        ]);
+        let expected = standing(&[("room", &["d", "folder"]), ("room::folder", &["a", "b"])]);
+        assert_eq!(circles.siblings, expected);
+    }
+
+    #[test]
+    fn leaves_alone_what_is_no_circle() {
+        let circles = found(&[
+            ("room/mod.rs", "mod one; mod two; pub use self::one::One; pub struct Own;"),
+            ("room/one.rs", "use super::two::Two; /* super::three */ const A: &str = \"super::three\";"),
+            (
+                "room/two.rs",
+                "use super::{three::Three, Own}; #[cfg(test)] mod tests { use super::super::one::One; }",
+            ),
+            ("room/three.rs", "pub(super) fn f() {} pub(in crate::room) fn g() {}"),
+            ("room/three/tests.rs", "use super::super::one::One;"),
+            // Rooms are held to their order elsewhere.
+            ("other.rs", "use crate::room::One;"),
+            ("room/four.rs", "use crate::other::Other;"),
+        ]);
+        assert_eq!(circles.siblings, []);
+        assert_eq!(circles.parents, []);
+    }
+
+    #[test]
+    fn a_parent_is_in_one_when_it_uses_what_uses_it() {
+        let with =
+            |parent: &str, child: &str| found(&[("room/mod.rs", parent), ("room/a.rs", child)]).parents.len();
+        assert_eq!(with("mod a; pub use a::A; pub struct Own;", "use super::Own;"), 0);
+        assert_eq!(with("mod a; use a::A; pub struct Own(A);", "use crate::error::Own;"), 0);
+        assert_eq!(with("mod a; use a::A; pub struct Own(A);", "use super::Own;"), 1);
+        assert_eq!(with("mod a; fn f() { a::f() } fn g() {}", "fn f() { super::g() }"), 1);
+        assert_eq!(with("mod a; pub use a::A; fn f() -> A {} fn g() {}", "use super::g;"), 1);
+    }
+
+    #[test]
+    fn what_stands_may_only_become_less() {
+        let known = standing(&[("room", &["a", "b"]), ("room", &["c", "d", "e"]), ("other", &["a", "b"])]);
+        let against = |list: &[(&str, &[&str])]| complaints(&standing(list), &known);
+        assert_eq!(
+            against(&[("room", &["a", "b"]), ("room", &["c", "d", "e"]), ("other", &["a", "b"])]).len(),
+            0
+        );
+        assert_eq!(
+            against(&[("room", &["a", "b", "f"]), ("room", &["c", "d"]), ("new", &["a", "b"])]),
+            [
+                "room: the circle `a`, `b`, `f` grew by `f`",
+                "room: only `c`, `d` are left of a circle: shorten STANDING",
+                "new: a new circle: `a`, `b`",
+                "other: `a`, `b` are no circle any more: shorten STANDING",
+            ]
+        );
+        let joined = against(&[("room", &["a", "b", "c", "d", "e"]), ("other", &["a", "b"])]);
+        assert_eq!(joined, ["room: `a`, `b`, `c`, `d`, `e` are one circle now"]);
+        let parents = standing(&[("room", &["a"]), ("new", &["b"])]);
+        assert_eq!(
+            parent_complaints(&parents, &["room", "old"]),
+            [
+                "new: it uses `b`, and they use what it defines",
+                "old: in no circle any more: shorten STANDING_PARENTS",
+            ]
+        );
+    }
+}
