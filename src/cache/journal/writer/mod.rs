@@ -6,6 +6,8 @@
 //! group to fill. Writes are acknowledged when their sync has succeeded. What was settled is written at once, which
 //! outlives the process, and synced with the next write or after [`SYNC_AFTER`].
 
+#[cfg(test)]
+mod tests;
 mod tidy;
 
 use std::{
@@ -62,7 +64,7 @@ pub(super) struct Writer {
     /// How long a segment may grow.
     segment: u64,
     /// The one that is written to; none after an error.
-    current: Option<Segment>,
+    current: Option<Current>,
     /// All that are not removed, oldest first; `current` is the last of them.
     parts: VecDeque<Part>,
     /// The number of the next segment.
@@ -74,15 +76,29 @@ pub(super) struct Writer {
     live: BTreeMap<Id, Place>,
     /// What these count as.
     live_bytes: u64,
-    /// Settled, and not synced yet; the first `written` of them are in the current segment.
-    settled: Vec<(Id, Box<[u8]>)>,
-    written: usize,
+    /// Settled, and in no segment that counts: to be written with the next group.
+    settled: Vec<Settled>,
     /// Settled as refused, and not in the file of these yet.
     refused: Vec<(Arc<Entry>, String)>,
     /// The last thing on the disk failed, and that was said.
     ailing: bool,
     /// The same of removing segments, which goes its own way: records may be written all the while.
     kept_from_removing: bool,
+}
+
+/// The segment that is written to, and what of it no sync has covered yet. A sync covers what was written to the file
+/// before it, and nothing else: so what it makes durable is kept with the file, and nowhere else is anything let go of.
+#[derive(Debug)]
+struct Current {
+    segment: Segment,
+    unsynced: Vec<Settled>,
+}
+
+/// A write that was settled, whose record is not durable yet.
+#[derive(Debug)]
+struct Settled {
+    id: Id,
+    uri: Box<[u8]>,
 }
 
 /// A segment that is kept.
@@ -135,7 +151,6 @@ impl Writer {
             synced: replayed.next,
             live,
             settled: Vec::new(),
-            written: 0,
             refused: Vec::new(),
             ailing: false,
             kept_from_removing: false,
@@ -178,13 +193,18 @@ impl Writer {
             if ends {
                 return;
             }
-            let waits = !self.settled.is_empty() || !self.refused.is_empty();
             sync_by = match sync_by {
-                Some(by) if waits && !overdue => Some(by),
-                _ if waits => Some(Instant::now() + SYNC_AFTER),
+                Some(by) if self.owes_sync() && !overdue => Some(by),
+                _ if self.owes_sync() => Some(Instant::now() + SYNC_AFTER),
                 _ => None,
             };
         }
+    }
+
+    /// Whether something was settled that is not durable.
+    fn owes_sync(&self) -> bool {
+        let unsynced = self.current.as_ref().is_some_and(|current| !current.unsynced.is_empty());
+        unsynced || !self.settled.is_empty() || !self.refused.is_empty()
     }
 
     fn gather(&mut self, receiver: &Receiver<Message>, group: &mut Group) {
@@ -207,7 +227,7 @@ impl Writer {
                 match outcome {
                     Outcome::Delivered => {
                         self.count(|counters| &counters.delivered);
-                        self.settled.push((id, place.entry.write.uri.clone()));
+                        self.settled.push(Settled { id, uri: place.entry.write.uri.clone() });
                     }
                     Outcome::Refused(why) => {
                         self.count(|counters| &counters.refused);
@@ -261,29 +281,28 @@ impl Writer {
     fn write(&mut self, writes: &[Write], sync: bool) -> io::Result<()> {
         self.begin_segment()?;
         let Some(current) = &mut self.current else { return Ok(()) };
-        let mut records = Vec::new();
+        let (mut records, seed) = (Vec::new(), current.segment.seed);
         for write in writes {
             let id = Id(self.next);
-            record::write(current.seed, self.next, &mut records, |out| entry::write_entry(id, write, out));
+            record::write(seed, self.next, &mut records, |out| entry::write_entry(id, write, out));
             self.next += 1;
         }
-        for (id, uri) in self.settled.get(self.written..).unwrap_or_default() {
-            record::write(current.seed, self.next, &mut records, |out| entry::write_settled(*id, uri, out));
+        for Settled { id, uri } in &self.settled {
+            record::write(seed, self.next, &mut records, |out| entry::write_settled(*id, uri, out));
             self.next += 1;
         }
-        current.write(&records)?;
-        self.written = self.settled.len();
+        current.segment.write(&records)?;
+        current.unsynced.append(&mut self.settled);
         if sync && self.next > self.synced { self.sync() } else { Ok(()) }
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let Some(current) = &self.current else { return Ok(()) };
-        current.sync()?;
-        let bytes = current.bytes;
+        let Some(current) = &mut self.current else { return Ok(()) };
+        current.segment.sync()?;
+        current.unsynced.clear();
+        let bytes = current.segment.bytes;
         self.count(|counters| &counters.syncs);
         self.synced = self.next;
-        self.settled.clear();
-        self.written = 0;
         if let Some(part) = self.parts.back_mut() {
             part.bytes = bytes;
         }
@@ -300,7 +319,7 @@ impl Writer {
         if writes.is_empty() {
             return;
         }
-        let segment = self.current.as_ref().map(|current| current.number).unwrap_or_default();
+        let segment = self.current.as_ref().map(|current| current.segment.number).unwrap_or_default();
         let mut index = self.shared.index();
         for (id, write) in (first..).map(Id).zip(writes) {
             self.live_bytes += write.cost();
@@ -327,7 +346,9 @@ impl Writer {
         self.next = self.synced;
         let (Some(current), Some(part)) = (self.current.take(), self.parts.back()) else { return };
         let (number, synced) = (part.number, part.bytes);
-        current.abandon(synced);
+        // Before those that came since: in the journal, writes of a URI are settled in order.
+        self.settled.splice(..0, current.unsynced);
+        current.segment.abandon(synced);
         if synced == HEADER as u64 {
             // Nothing in it counts. If it stays, the next start finds it empty.
             self.parts.pop_back();
@@ -338,7 +359,7 @@ impl Writer {
     /// Makes sure that there is a segment with room.
     fn begin_segment(&mut self) -> io::Result<()> {
         match &self.current {
-            Some(current) if current.bytes < self.segment => return Ok(()),
+            Some(current) if current.segment.bytes < self.segment => return Ok(()),
             Some(_) if self.synced < self.next => self.sync()?,
             Some(_) | None => {}
         }
@@ -346,8 +367,7 @@ impl Writer {
         self.number += 1;
         let segment = self.folder.create(number, self.next)?;
         self.parts.push_back(Part { number, bytes: segment.bytes, live: 0 });
-        self.current = Some(segment);
-        self.written = 0;
+        self.current = Some(Current { segment, unsynced: Vec::new() });
         Ok(())
     }
 
@@ -356,7 +376,7 @@ impl Writer {
         let limit = self.shared.limit.load(Ordering::Relaxed);
         for (entry, why) in mem::take(&mut self.refused) {
             match refused::add(&self.folder, &entry, &why, limit) {
-                Ok(()) => self.settled.push((entry.id, entry.write.uri.clone())),
+                Ok(()) => self.settled.push(Settled { id: entry.id, uri: entry.write.uri.clone() }),
                 Err(error) => {
                     self.ail("a refused write cannot be kept in its file, and is tried again", &error);
                     self.refused.push((entry, why));

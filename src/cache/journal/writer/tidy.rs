@@ -30,7 +30,7 @@ impl Writer {
     /// in a segment only.
     fn remove_needless(&mut self) {
         while let Some(oldest) = self.parts.front() {
-            let current = self.current.as_ref().is_some_and(|current| current.number == oldest.number);
+            let current = self.current.as_ref().is_some_and(|it| it.segment.number == oldest.number);
             if current || oldest.live > 0 || !self.refused.is_empty() {
                 return;
             }
@@ -62,12 +62,13 @@ impl Writer {
         for id in ids {
             self.begin_segment()?;
             let (Some(current), Some(place)) = (&mut self.current, self.live.get(&id)) else { continue };
+            let segment = &mut current.segment;
             let mut record = Vec::new();
             let write = &place.entry.write;
-            record::write(current.seed, self.next, &mut record, |out| entry::write_entry(id, write, out));
-            current.write(&record)?;
+            record::write(segment.seed, self.next, &mut record, |out| entry::write_entry(id, write, out));
+            segment.write(&record)?;
             self.next += 1;
-            moved.push((id, current.number));
+            moved.push((id, segment.number));
         }
         self.sync()?;
         self.shared.counters.moved.fetch_add(moved.len() as u64, Ordering::Relaxed);
