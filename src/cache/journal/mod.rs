@@ -12,6 +12,7 @@
 
 mod delivery;
 mod entry;
+mod files;
 mod index;
 mod record;
 mod refused;

@@ -3,11 +3,7 @@
 //! Previous stop: [`super::writer`]. A line of JSON per write, whole, synced before the journal lets go of it. The
 //! file is ours to add to and theirs to take away: it is opened anew each time.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
-};
+use std::io;
 
 use serde_json::{Value, json};
 
@@ -19,35 +15,24 @@ pub(super) const NAME: &str = "refused";
 /// Adds a write to the file. Beyond `limit` bytes the body is left out: a file that nobody takes away must not fill
 /// the disk.
 pub(super) fn add(folder: &Folder, entry: &Entry, why: &str, limit: u64) -> io::Result<()> {
-    let path = folder.file(NAME);
-    let is_new = !path.exists();
-    let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&path)?;
-    let keep_body = file.metadata()?.len().saturating_add(entry.write.cost()) <= limit;
+    let directory = folder.directory();
+    let is_new = !directory.names()?.iter().any(|name| name == NAME);
+    let mut file = directory.open(NAME)?;
+    let keep_body = file.length()?.saturating_add(entry.write.cost()) <= limit;
     if !keep_body {
         tracing::error!(
             id = entry.id.0,
             bytes = entry.write.body.len(),
             "{} is full: the body of a refused write is not kept; move the file away",
-            path.display()
+            directory.path().join(NAME).display()
         );
     }
-    let torn = if ends_whole(&file)? { "" } else { "\n" };
+    // A crash may have cut the last line short.
+    let torn = if file.last()?.is_none_or(|last| last == b'\n') { "" } else { "\n" };
     let line = format!("{torn}{}\n", line(entry, why, keep_body));
-    #[cfg(test)]
-    folder.faults.refusing()?;
-    file.write_all(line.as_bytes())?;
-    file.sync_data()?;
-    if is_new { folder.sync() } else { Ok(()) }
-}
-
-/// Whether the last line is whole; a crash may have cut it short.
-fn ends_whole(file: &File) -> io::Result<bool> {
-    let length = file.metadata()?.len();
-    let mut last = [b'\n'];
-    if length > 0 {
-        file.read_exact_at(&mut last, length - 1)?;
-    }
-    Ok(last == [b'\n'])
+    file.append(line.as_bytes())?;
+    file.sync()?;
+    if is_new { directory.sync() } else { Ok(()) }
 }
 
 fn line(entry: &Entry, why: &str, keep_body: bool) -> Value {

@@ -8,7 +8,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fs, io,
+    io,
     sync::Arc,
 };
 
@@ -44,7 +44,7 @@ pub(super) fn replay(folder: &Folder) -> io::Result<Replayed> {
     let mut files = Vec::new();
     for number in folder.segments()? {
         replayed.number = number + 1;
-        match fs::read(folder.path_of(number))? {
+        match folder.read(number)? {
             // Cut short while it was created: nothing was written to it yet.
             bytes if bytes.len() < HEADER || bytes.iter().all(|&byte| byte == 0) => {
                 replayed.empty.push(number)
@@ -88,7 +88,7 @@ impl Replayed {
         header: Header,
         limit: Option<u64>,
     ) -> io::Result<()> {
-        let bytes = fs::read(folder.path_of(number))?;
+        let bytes = folder.read(number)?;
         let (mut length, mut whole) = (bytes.len() as u64, true);
         let mut records = 0_u64;
         whole &= self.continues_at(folder, number, header.first);

@@ -1,7 +1,7 @@
 //! The journal as a whole, on a real disk.
 
 mod damage;
-pub(super) mod faults;
+mod faults;
 mod kill;
 mod model;
 mod usage;
