@@ -172,8 +172,8 @@ impl Replayed {
                 }
                 true
             }
-            Some(Payload::Settled(id, uri)) => {
-                self.index.settle_up_to(&uri, id);
+            Some(Payload::Completed(id, uri)) => {
+                self.index.complete_up_to(&uri, id);
                 true
             }
             None => {

@@ -97,7 +97,7 @@ impl Folder {
     }
 
     /// Removes a segment. Durable when it returns: an older one must never outlive a younger one, else what the
-    /// younger one settled would be delivered again, behind what came later.
+    /// younger one completed would be delivered again, behind what came later.
     pub(super) fn remove(&self, number: u64) -> io::Result<()> {
         self.directory.remove(&name_of(number))?;
         self.directory.sync()

@@ -99,7 +99,7 @@ fn a_segment_that_is_gone_or_cut_at_a_record_is_noticed() {
     assert_eq!(contents(&scratch.0).1, 0);
 }
 
-/// Losing the record that settles a write must not bring it back behind a later one of its URI.
+/// Losing the record that completes a write must not bring it back behind a later one of its URI.
 #[test]
 fn a_damaged_record_never_turns_the_order_of_a_uri_around() {
     let scratch = Scratch::new();

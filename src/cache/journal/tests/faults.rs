@@ -162,7 +162,7 @@ fn a_disk_that_stays_broken_leaves_no_files_behind_and_heals() {
     assert_eq!(bodies(&scratch), [&b"before"[..], b"behind"]);
 }
 
-/// What was settled went into the segment that is abandoned; it must not come back.
+/// What was completed went into the segment that is abandoned; it must not come back.
 #[test]
 fn what_was_delivered_before_a_failed_sync_is_not_delivered_again() {
     let scratch = Scratch::new();

@@ -3,12 +3,13 @@
 //! Previous stop: [`super::Journal::append`] and [`super::Delivery`]. Next stop: [`super::segment`].
 //!
 //! While one sync runs the next group gathers, so the slower the disk, the larger the groups; nobody waits for a
-//! group to fill. Writes are acknowledged when their sync has succeeded. What was settled is written at once, which
+//! group to fill. Writes are acknowledged when their sync has succeeded. What was completed is written at once, which
 //! outlives the process, and synced with the next write or after [`SYNC_AFTER`].
 
+mod compaction;
+mod log;
 #[cfg(test)]
 mod tests;
-mod tidy;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -23,15 +24,16 @@ use std::{
 
 use tokio::sync::oneshot;
 
+use self::log::{Completed, Current, Part};
 use super::{
-    AppendError, Options, Shared, entry,
+    AppendError, Options, Shared,
     entry::{Entry, Id, Write},
-    record, refused,
+    refused,
     replay::Replayed,
-    segment::{Folder, HEADER, Segment},
+    segment::Folder,
 };
 
-/// Settled writes are synced after this time at the latest; until then a crash of the machine delivers them again.
+/// Completed writes are synced after this time at the latest; until then a crash of the machine delivers them again.
 const SYNC_AFTER: Duration = Duration::from_millis(500);
 /// A group is not made larger than this; a single write may be.
 const GROUP: usize = 4 << 20;
@@ -42,7 +44,7 @@ pub(super) enum Message {
     /// Make it durable, and say so.
     Append(Box<Write>, oneshot::Sender<Result<Id, AppendError>>),
     /// It is done with.
-    Settle(Id, Outcome),
+    Complete(Id, Outcome),
     /// Nothing comes after this.
     End,
 }
@@ -72,41 +74,18 @@ pub(super) struct Writer {
     /// The sequence of the next record, and of the first that is not synced.
     next: u64,
     synced: u64,
-    /// Writes that are in segments and not settled, and where.
+    /// Writes that are in segments and not completed, and where.
     live: BTreeMap<Id, Place>,
     /// What these count as.
     live_bytes: u64,
-    /// Settled, and in no segment that counts: to be written with the next group.
-    settled: Vec<Settled>,
-    /// Settled as refused, and not in the file of these yet.
+    /// Completed, and in no segment that counts: to be written with the next group.
+    completed: Vec<Completed>,
+    /// Completed as refused, and not in the file of these yet.
     refused: Vec<(Arc<Entry>, String)>,
     /// The last thing on the disk failed, and that was said.
-    ailing: bool,
+    is_failing: bool,
     /// The same of removing segments, which goes its own way: records may be written all the while.
     kept_from_removing: bool,
-}
-
-/// The segment that is written to, and what of it no sync has covered yet. A sync covers what was written to the file
-/// before it, and nothing else: so what it makes durable is kept with the file, and nowhere else is anything let go of.
-#[derive(Debug)]
-struct Current {
-    segment: Segment,
-    unsynced: Vec<Settled>,
-}
-
-/// A write that was settled, whose record is not durable yet.
-#[derive(Debug)]
-struct Settled {
-    id: Id,
-    uri: Box<[u8]>,
-}
-
-/// A segment that is kept.
-#[derive(Debug)]
-struct Part {
-    number: u64,
-    bytes: u64,
-    live: usize,
 }
 
 /// Where a write is.
@@ -150,9 +129,9 @@ impl Writer {
             next: replayed.next,
             synced: replayed.next,
             live,
-            settled: Vec::new(),
+            completed: Vec::new(),
             refused: Vec::new(),
-            ailing: false,
+            is_failing: false,
             kept_from_removing: false,
         };
         writer.begin_segment()?;
@@ -163,7 +142,7 @@ impl Writer {
         *index = replayed.index;
         writer.shared.note_entries(&index);
         drop(index);
-        writer.tidy();
+        writer.compact();
         Ok(writer)
     }
 
@@ -171,40 +150,46 @@ impl Writer {
     pub(super) fn run(mut self, receiver: &Receiver<Message>) {
         let mut sync_by: Option<Instant> = None;
         loop {
-            let message = match sync_by {
+            let first = match sync_by {
                 None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(by) => receiver.recv_timeout(by.saturating_duration_since(Instant::now())),
             };
-            let mut group = Group::default();
-            let overdue = match message {
-                Ok(message) => {
-                    self.take(message, &mut group);
-                    self.gather(receiver, &mut group);
-                    sync_by.is_some_and(|by| by <= Instant::now())
-                }
-                Err(RecvTimeoutError::Timeout) => true,
-                Err(RecvTimeoutError::Disconnected) => {
-                    group.ends = true;
-                    true
-                }
+            let first = match first {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Message::End),
             };
-            let ends = group.ends;
-            self.commit(group, overdue || ends);
-            if ends {
+            let is_overdue = sync_by.is_some_and(|by| by <= Instant::now());
+            if self.turn(first, receiver, is_overdue) {
                 return;
             }
             sync_by = match sync_by {
-                Some(by) if self.owes_sync() && !overdue => Some(by),
+                Some(by) if self.owes_sync() && !is_overdue => Some(by),
                 _ if self.owes_sync() => Some(Instant::now() + SYNC_AFTER),
                 _ => None,
             };
         }
     }
 
-    /// Whether something was settled that is not durable.
+    /// Does what was asked for since the last turn, as one group. True when nothing comes after it.
+    pub(super) fn turn(
+        &mut self,
+        first: Option<Message>,
+        receiver: &Receiver<Message>,
+        is_overdue: bool,
+    ) -> bool {
+        let mut group = Group::default();
+        first.into_iter().for_each(|message| self.take(message, &mut group));
+        self.gather(receiver, &mut group);
+        let ends = group.ends;
+        self.commit(group, is_overdue || ends);
+        ends
+    }
+
+    /// Whether something was completed that is not durable.
     fn owes_sync(&self) -> bool {
         let unsynced = self.current.as_ref().is_some_and(|current| !current.unsynced.is_empty());
-        unsynced || !self.settled.is_empty() || !self.refused.is_empty()
+        unsynced || !self.completed.is_empty() || !self.refused.is_empty()
     }
 
     fn gather(&mut self, receiver: &Receiver<Message>, group: &mut Group) {
@@ -222,12 +207,12 @@ impl Writer {
                 group.bytes += usize::try_from(write.cost()).unwrap_or(usize::MAX);
                 group.appends.push((*write, done));
             }
-            Message::Settle(id, outcome) => {
+            Message::Complete(id, outcome) => {
                 let Some(place) = self.forget(id) else { return };
                 match outcome {
                     Outcome::Delivered => {
                         self.count(|counters| &counters.delivered);
-                        self.settled.push(Settled { id, uri: place.entry.write.uri.clone() });
+                        self.completed.push(Completed { id, uri: place.entry.write.uri.clone() });
                     }
                     Outcome::Refused(why) => {
                         self.count(|counters| &counters.refused);
@@ -244,13 +229,6 @@ impl Writer {
         self.live_bytes = self.live_bytes.saturating_sub(place.entry.write.cost());
         self.part(place.segment, |part| part.live = part.live.saturating_sub(1));
         Some(place)
-    }
-
-    fn part(&mut self, number: u64, change: impl FnOnce(&mut Part)) {
-        let at = self.parts.binary_search_by_key(&number, |part| part.number);
-        if let Some(part) = at.ok().and_then(|at| self.parts.get_mut(at)) {
-            change(part);
-        }
     }
 
     fn commit(&mut self, group: Group, sync: bool) {
@@ -274,39 +252,7 @@ impl Writer {
                 }
             }
         }
-        self.tidy();
-    }
-
-    /// Writes a record for each write, then what was settled, and syncs.
-    fn write(&mut self, writes: &[Write], sync: bool) -> io::Result<()> {
-        self.begin_segment()?;
-        let Some(current) = &mut self.current else { return Ok(()) };
-        let (mut records, seed) = (Vec::new(), current.segment.seed);
-        for write in writes {
-            let id = Id(self.next);
-            record::write(seed, self.next, &mut records, |out| entry::write_entry(id, write, out));
-            self.next += 1;
-        }
-        for Settled { id, uri } in &self.settled {
-            record::write(seed, self.next, &mut records, |out| entry::write_settled(*id, uri, out));
-            self.next += 1;
-        }
-        current.segment.write(&records)?;
-        current.unsynced.append(&mut self.settled);
-        if sync && self.next > self.synced { self.sync() } else { Ok(()) }
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        let Some(current) = &mut self.current else { return Ok(()) };
-        current.segment.sync()?;
-        current.unsynced.clear();
-        let bytes = current.segment.bytes;
-        self.count(|counters| &counters.syncs);
-        self.synced = self.next;
-        if let Some(part) = self.parts.back_mut() {
-            part.bytes = bytes;
-        }
-        Ok(())
+        self.compact();
     }
 
     /// The writes of a group are durable: they can be found, and their clients be told.
@@ -339,61 +285,29 @@ impl Writer {
         self.shared.changed.notify_one();
     }
 
-    /// After an error nothing more goes into the segment: a later sync that succeeds would prove nothing. What of
-    /// it was not synced does not count, and is written again to the next one.
-    fn abandon(&mut self, error: &io::Error) {
-        self.ail("the journal cannot be written: writes are refused", error);
-        self.next = self.synced;
-        let (Some(current), Some(part)) = (self.current.take(), self.parts.back()) else { return };
-        let (number, synced) = (part.number, part.bytes);
-        // Before those that came since: in the journal, writes of a URI are settled in order.
-        self.settled.splice(..0, current.unsynced);
-        current.segment.abandon(synced);
-        if synced == HEADER as u64 {
-            // Nothing in it counts. If it stays, the next start finds it empty.
-            self.parts.pop_back();
-            let _best_effort = self.folder.remove(number);
-        }
-    }
-
-    /// Makes sure that there is a segment with room.
-    fn begin_segment(&mut self) -> io::Result<()> {
-        match &self.current {
-            Some(current) if current.segment.bytes < self.segment => return Ok(()),
-            Some(_) if self.synced < self.next => self.sync()?,
-            Some(_) | None => {}
-        }
-        let number = self.number;
-        self.number += 1;
-        let segment = self.folder.create(number, self.next)?;
-        self.parts.push_back(Part { number, bytes: segment.bytes, live: 0 });
-        self.current = Some(Current { segment, unsynced: Vec::new() });
-        Ok(())
-    }
-
     /// Puts refused writes into their file; what does not get there stays, and is tried again.
     fn note_refused(&mut self) {
         let limit = self.shared.limit.load(Ordering::Relaxed);
         for (entry, why) in mem::take(&mut self.refused) {
             match refused::add(&self.folder, &entry, &why, limit) {
-                Ok(()) => self.settled.push(Settled { id: entry.id, uri: entry.write.uri.clone() }),
+                Ok(()) => self.completed.push(Completed { id: entry.id, uri: entry.write.uri.clone() }),
                 Err(error) => {
-                    self.ail("a refused write cannot be kept in its file, and is tried again", &error);
+                    self.failed("a refused write cannot be kept in its file, and is tried again", &error);
                     self.refused.push((entry, why));
                 }
             }
         }
     }
 
-    fn ail(&mut self, what: &str, error: &io::Error) {
+    fn failed(&mut self, what: &str, error: &io::Error) {
         self.count(|counters| &counters.errors);
-        if !mem::replace(&mut self.ailing, true) {
+        if !mem::replace(&mut self.is_failing, true) {
             tracing::error!("{what}: {error}");
         }
     }
 
     fn recovered(&mut self) {
-        if self.refused.is_empty() && mem::take(&mut self.ailing) {
+        if self.refused.is_empty() && mem::take(&mut self.is_failing) {
             tracing::info!("the journal can be written again");
         }
     }

@@ -20,10 +20,7 @@ fn open(scratch: &Scratch) -> Writer {
 fn turn(writer: &mut Writer, messages: Vec<Message>) {
     let (sender, receiver) = channel();
     messages.into_iter().for_each(|message| sender.send(message).unwrap());
-    let mut group = Group::default();
-    writer.gather(&receiver, &mut group);
-    let ends = group.ends;
-    writer.commit(group, ends);
+    writer.turn(None, &receiver, false);
 }
 
 fn append(uri: &str) -> Message {
@@ -40,7 +37,7 @@ fn what_was_delivered_when_a_full_segment_is_synced_does_not_come_back() {
     turn(&mut writer, vec![append("/a"), append("/b"), append("/waits")]);
     let ids: Vec<Id> = writer.live.keys().copied().collect();
     for id in ids.into_iter().take(2) {
-        turn(&mut writer, vec![Message::Settle(id, Outcome::Delivered)]);
+        turn(&mut writer, vec![Message::Complete(id, Outcome::Delivered)]);
     }
     turn(&mut writer, vec![Message::End]);
     drop(writer);

@@ -12,12 +12,12 @@ use crate::cache::journal::{
 
 impl Writer {
     /// Removes old segments in which nothing is needed, and makes one needless where they take too much room.
-    pub(super) fn tidy(&mut self) {
-        self.remove_needless();
+    pub(super) fn compact(&mut self) {
+        self.remove_unneeded();
         if self.is_sparse() {
             // One at a time: appends wait meanwhile.
-            match self.move_oldest() {
-                Ok(()) => self.remove_needless(),
+            match self.copy_oldest() {
+                Ok(()) => self.remove_unneeded(),
                 Err(error) => self.abandon(&error),
             }
         }
@@ -26,9 +26,9 @@ impl Writer {
         self.shared.counters.segments.store(self.parts.len() as u64, Ordering::Relaxed);
     }
 
-    /// Only from the front: a younger segment may settle what is in an older one. And not while a refused write is
+    /// Only from the front: a younger segment may complete what is in an older one. And not while a refused write is
     /// in a segment only.
-    fn remove_needless(&mut self) {
+    fn remove_unneeded(&mut self) {
         while let Some(oldest) = self.parts.front() {
             let current = self.current.as_ref().is_some_and(|it| it.segment.number == oldest.number);
             if current || oldest.live > 0 || !self.refused.is_empty() {
@@ -54,7 +54,7 @@ impl Writer {
     }
 
     /// Copies what is needed of the oldest segment behind everything else. Writes keep their numbers.
-    fn move_oldest(&mut self) -> io::Result<()> {
+    fn copy_oldest(&mut self) -> io::Result<()> {
         let Some(oldest) = self.parts.front().map(|part| part.number) else { return Ok(()) };
         let ids: Vec<Id> =
             self.live.iter().filter(|(_, place)| place.segment == oldest).map(|(id, _)| *id).collect();

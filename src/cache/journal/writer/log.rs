@@ -1,0 +1,110 @@
+//! Segments as the writer sees them: which one is written to, what of it is durable, and which others there are.
+//!
+//! Previous stop: [`super::Writer`]. Next stop: [`crate::cache::journal::segment`].
+
+use std::io;
+
+use super::Writer;
+use crate::cache::journal::{
+    entry,
+    entry::{Id, Write},
+    record,
+    segment::{HEADER, Segment},
+};
+
+/// The segment that is written to, and what of it no sync has covered yet. A sync covers what was written to the file
+/// before it, and nothing else: so what it makes durable is kept with the file, and nowhere else is anything let go of.
+#[derive(Debug)]
+pub(super) struct Current {
+    pub(super) segment: Segment,
+    pub(super) unsynced: Vec<Completed>,
+}
+
+/// A write that was completed, whose record is not durable yet.
+#[derive(Debug)]
+pub(super) struct Completed {
+    pub(super) id: Id,
+    pub(super) uri: Box<[u8]>,
+}
+
+/// A segment that is kept.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) number: u64,
+    pub(super) bytes: u64,
+    pub(super) live: usize,
+}
+
+impl Writer {
+    /// Writes a record for each write, then what was completed, and syncs.
+    pub(super) fn write(&mut self, writes: &[Write], sync: bool) -> io::Result<()> {
+        self.begin_segment()?;
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let (mut records, seed) = (Vec::new(), current.segment.seed);
+        for write in writes {
+            let id = Id(self.next);
+            record::write(seed, self.next, &mut records, |out| entry::write_entry(id, write, out));
+            self.next += 1;
+        }
+        for Completed { id, uri } in &self.completed {
+            record::write(seed, self.next, &mut records, |out| entry::write_completed(*id, uri, out));
+            self.next += 1;
+        }
+        current.segment.write(&records)?;
+        current.unsynced.append(&mut self.completed);
+        if sync && self.next > self.synced { self.sync() } else { Ok(()) }
+    }
+
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        current.segment.sync()?;
+        current.unsynced.clear();
+        let bytes = current.segment.bytes;
+        self.count(|counters| &counters.syncs);
+        self.synced = self.next;
+        if let Some(part) = self.parts.back_mut() {
+            part.bytes = bytes;
+        }
+        Ok(())
+    }
+
+    /// After an error nothing more goes into the segment: a later sync that succeeds would prove nothing. What of
+    /// it was not synced does not count, and is written again to the next one.
+    pub(super) fn abandon(&mut self, error: &io::Error) {
+        self.failed("the journal cannot be written: writes are refused", error);
+        self.next = self.synced;
+        let (Some(current), Some(part)) = (self.current.take(), self.parts.back()) else { return };
+        let (number, synced) = (part.number, part.bytes);
+        // Before those that came since: in the journal, writes of a URI are completed in order.
+        self.completed.splice(..0, current.unsynced);
+        current.segment.abandon(synced);
+        if synced == HEADER as u64 {
+            // Nothing in it counts. If it stays, the next start finds it empty.
+            self.parts.pop_back();
+            let _best_effort = self.folder.remove(number);
+        }
+    }
+
+    /// Makes sure that there is a segment with room.
+    pub(super) fn begin_segment(&mut self) -> io::Result<()> {
+        match &self.current {
+            Some(current) if current.segment.bytes < self.segment => return Ok(()),
+            Some(_) if self.synced < self.next => self.sync()?,
+            Some(_) | None => {}
+        }
+        let number = self.number;
+        self.number += 1;
+        let segment = self.folder.create(number, self.next)?;
+        self.parts.push_back(Part { number, bytes: segment.bytes, live: 0 });
+        self.current = Some(Current { segment, unsynced: Vec::new() });
+        Ok(())
+    }
+
+    /// Changes what is known of a segment.
+    pub(super) fn part(&mut self, number: u64, change: impl FnOnce(&mut Part)) {
+        let at = self.parts.binary_search_by_key(&number, |part| part.number);
+        if let Some(part) = at.ok().and_then(|at| self.parts.get_mut(at)) {
+            change(part);
+        }
+    }
+}
