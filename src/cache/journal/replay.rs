@@ -126,8 +126,11 @@ impl Replayed {
                 Found::Torn(_) => {}
             }
         }
-        if let Some(limit) = limit {
-            whole &= self.continues_at(folder, number, limit);
+        match limit {
+            Some(limit) => whole &= self.continues_at(folder, number, limit),
+            // A process that was killed may have written it and not synced it. From here on it counts, so it has to be
+            // as durable as everything that will be written behind it.
+            None => folder.sync(number)?,
         }
         if !whole {
             let copy = folder.keep_copy(number)?;

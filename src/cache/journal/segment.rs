@@ -115,6 +115,11 @@ impl Folder {
         Ok(self.directory.path().join(name))
     }
 
+    /// Makes durable what is in a segment.
+    pub(super) fn sync(&self, number: u64) -> io::Result<()> {
+        self.directory.open(&name_of(number))?.sync()
+    }
+
     /// Cuts off a torn tail.
     pub(super) fn cut(&self, number: u64, length: u64) -> io::Result<()> {
         self.directory.open(&name_of(number))?.cut(length)
