@@ -13,12 +13,18 @@ use super::{entry::Entry, segment::Folder};
 pub(super) const NAME: &str = "refused";
 
 /// Adds a write to the file. Beyond `limit` bytes the body is left out: a file that nobody takes away must not fill
-/// the disk.
-pub(super) fn add(folder: &Folder, entry: &Entry, why: &str, limit: u64) -> io::Result<()> {
+/// the disk. After an error `is_torn` says whether a part of the line may be left, behind which the next begins anew.
+pub(super) fn add(
+    folder: &Folder,
+    entry: &Entry,
+    why: &str,
+    limit: u64,
+    is_torn: &mut bool,
+) -> io::Result<()> {
     let directory = folder.directory();
-    let is_new = !directory.names()?.iter().any(|name| name == NAME);
     let mut file = directory.open(NAME)?;
-    let keep_body = file.length()?.saturating_add(entry.write.cost()) <= limit;
+    let length = file.length()?;
+    let keep_body = length.saturating_add(entry.write.cost()) <= limit;
     if !keep_body {
         tracing::error!(
             id = entry.id.0,
@@ -28,11 +34,13 @@ pub(super) fn add(folder: &Folder, entry: &Entry, why: &str, limit: u64) -> io::
         );
     }
     // A crash may have cut the last line short.
-    let torn = if file.last()?.is_none_or(|last| last == b'\n') { "" } else { "\n" };
-    let line = format!("{torn}{}\n", line(entry, why, keep_body));
-    file.append(line.as_bytes())?;
-    file.sync()?;
-    if is_new { directory.sync() } else { Ok(()) }
+    *is_torn |= file.last()?.is_some_and(|last| last != b'\n');
+    let line = format!("{}{}\n", if *is_torn { "\n" } else { "" }, line(entry, why, keep_body));
+    let added = file.append(line.as_bytes()).and_then(|()| file.sync());
+    // Each time: whoever made the file may have failed to sync its name.
+    let added = added.and_then(|()| directory.sync());
+    *is_torn = added.is_err() && (*is_torn || file.cut(length).is_err());
+    added
 }
 
 fn line(entry: &Entry, why: &str, keep_body: bool) -> Value {

@@ -31,7 +31,7 @@ impl Writer {
     fn remove_unneeded(&mut self) {
         while let Some(oldest) = self.parts.front() {
             let current = self.current.as_ref().is_some_and(|it| it.segment.number == oldest.number);
-            if current || oldest.live > 0 || !self.refused.is_empty() {
+            if current || oldest.live > 0 || self.holds_refused() {
                 return;
             }
             if let Err(error) = self.folder.remove(oldest.number) {
@@ -50,7 +50,7 @@ impl Writer {
     /// not keep everything behind it.
     fn is_sparse(&self) -> bool {
         let disk: u64 = self.parts.iter().map(|part| part.bytes).sum();
-        self.parts.len() > 1 && disk > 2 * self.live_bytes + 4 * self.segment && self.refused.is_empty()
+        self.parts.len() > 1 && disk > 2 * self.live_bytes + 4 * self.segment && !self.holds_refused()
     }
 
     /// Copies what is needed of the oldest segment behind everything else. Writes keep their numbers.

@@ -4,7 +4,10 @@
 
 use std::io;
 
-use super::Writer;
+use super::{
+    Writer,
+    completed::{self, Completed},
+};
 use crate::cache::journal::{
     entry,
     entry::{Id, Write},
@@ -18,13 +21,6 @@ use crate::cache::journal::{
 pub(super) struct Current {
     pub(super) segment: Segment,
     pub(super) unsynced: Vec<Completed>,
-}
-
-/// A write that was completed, whose record is not durable yet.
-#[derive(Debug)]
-pub(super) struct Completed {
-    pub(super) id: Id,
-    pub(super) uri: Box<[u8]>,
 }
 
 /// A segment that is kept.
@@ -46,12 +42,14 @@ impl Writer {
             record::write(seed, self.next, &mut records, |out| entry::write_entry(id, write, out));
             self.next += 1;
         }
-        for Completed { id, uri } in &self.completed {
+        let mut ready = completed::take_ready(&mut self.completed);
+        for Completed { id, uri, .. } in &ready {
             record::write(seed, self.next, &mut records, |out| entry::write_completed(*id, uri, out));
             self.next += 1;
         }
+        // Whatever becomes of it: it is not durable before the segment is.
+        current.unsynced.append(&mut ready);
         current.segment.write(&records)?;
-        current.unsynced.append(&mut self.completed);
         if sync && self.next > self.synced { self.sync() } else { Ok(()) }
     }
 

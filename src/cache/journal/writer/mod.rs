@@ -7,6 +7,7 @@
 //! outlives the process, and synced with the next write or after [`SYNC_AFTER`].
 
 mod compaction;
+mod completed;
 mod log;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use self::log::{Completed, Current, Part};
+use self::{
+    completed::{Completed, Refused},
+    log::{Current, Part},
+};
 use super::{
     AppendError, Options, Shared,
     entry::{Entry, Id, Write},
@@ -80,8 +84,8 @@ pub(super) struct Writer {
     live_bytes: u64,
     /// Completed, and in no segment that counts: to be written with the next group.
     completed: Vec<Completed>,
-    /// Completed as refused, and not in the file of these yet.
-    refused: Vec<(Arc<Entry>, String)>,
+    /// A part of a line may be at the end of the file of refused writes.
+    is_refused_torn: bool,
     /// The last thing on the disk failed, and that was said.
     is_failing: bool,
     /// The same of removing segments, which goes its own way: records may be written all the while.
@@ -130,7 +134,7 @@ impl Writer {
             synced: replayed.next,
             live,
             completed: Vec::new(),
-            refused: Vec::new(),
+            is_refused_torn: false,
             is_failing: false,
             kept_from_removing: false,
         };
@@ -189,7 +193,7 @@ impl Writer {
     /// Whether something was completed that is not durable.
     fn owes_sync(&self) -> bool {
         let unsynced = self.current.as_ref().is_some_and(|current| !current.unsynced.is_empty());
-        unsynced || !self.completed.is_empty() || !self.refused.is_empty()
+        unsynced || !self.completed.is_empty()
     }
 
     fn gather(&mut self, receiver: &Receiver<Message>, group: &mut Group) {
@@ -209,16 +213,18 @@ impl Writer {
             }
             Message::Complete(id, outcome) => {
                 let Some(place) = self.forget(id) else { return };
-                match outcome {
+                let uri = place.entry.write.uri.clone();
+                let refused = match outcome {
                     Outcome::Delivered => {
                         self.count(|counters| &counters.delivered);
-                        self.completed.push(Completed { id, uri: place.entry.write.uri.clone() });
+                        None
                     }
                     Outcome::Refused(why) => {
                         self.count(|counters| &counters.refused);
-                        self.refused.push((place.entry, why));
+                        Some(Refused { entry: place.entry, why })
                     }
-                }
+                };
+                self.completed.push(Completed { id, uri, refused });
             }
             Message::End => group.ends = true,
         }
@@ -288,15 +294,22 @@ impl Writer {
     /// Puts refused writes into their file; what does not get there stays, and is tried again.
     fn note_refused(&mut self) {
         let limit = self.shared.limit.load(Ordering::Relaxed);
-        for (entry, why) in mem::take(&mut self.refused) {
-            match refused::add(&self.folder, &entry, &why, limit) {
-                Ok(()) => self.completed.push(Completed { id: entry.id, uri: entry.write.uri.clone() }),
-                Err(error) => {
-                    self.failed("a refused write cannot be kept in its file, and is tried again", &error);
-                    self.refused.push((entry, why));
-                }
+        let mut completed = mem::take(&mut self.completed);
+        for one in &mut completed {
+            let Some(Refused { entry, why }) = &one.refused else { continue };
+            let added = refused::add(&self.folder, entry, why, limit, &mut self.is_refused_torn);
+            if let Err(error) = added {
+                self.failed("a refused write cannot be kept in its file, and is tried again", &error);
+                break;
             }
+            one.refused = None;
         }
+        self.completed = completed;
+    }
+
+    /// Whether a refused write is in a segment only.
+    fn holds_refused(&self) -> bool {
+        self.completed.iter().any(|one| one.refused.is_some())
     }
 
     fn failed(&mut self, what: &str, error: &io::Error) {
@@ -307,7 +320,7 @@ impl Writer {
     }
 
     fn recovered(&mut self) {
-        if self.refused.is_empty() && mem::take(&mut self.is_failing) {
+        if !self.holds_refused() && mem::take(&mut self.is_failing) {
             tracing::info!("the journal can be written again");
         }
     }
