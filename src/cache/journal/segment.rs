@@ -96,10 +96,14 @@ impl Folder {
         self.directory.read(&name_of(number))
     }
 
-    /// Removes a segment. Durable when it returns: an older one must never outlive a younger one, else what the
-    /// younger one completed would be delivered again, behind what came later.
+    /// Removes a segment, if it is there. Durable when it returns: an older one must never outlive a younger one, else
+    /// what the younger one completed would be delivered again, behind what came later.
     pub(super) fn remove(&self, number: u64) -> io::Result<()> {
-        self.directory.remove(&name_of(number))?;
+        match self.directory.remove(&name_of(number)) {
+            // It was removed before, and only the sync failed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
         self.directory.sync()
     }
 
@@ -125,17 +129,8 @@ impl Folder {
         self.directory.open(&name_of(number))?.cut(length)
     }
 
-    /// A new, empty segment, durable when this returns.
+    /// A new, empty segment, durable when this returns. After an error there may be one.
     pub(super) fn create(&self, number: u64, first: u64) -> io::Result<Segment> {
-        let created = self.try_create(number, first);
-        if created.is_err() {
-            // Nothing is in it; if it stays it is found empty, and removed, at the next start.
-            let _best_effort = self.directory.remove(&name_of(number));
-        }
-        created
-    }
-
-    fn try_create(&self, number: u64, first: u64) -> io::Result<Segment> {
         let mut seed = [0; 8];
         rand::fill(&mut seed).map_err(|_| io::Error::other("no random numbers"))?;
         let header = Header { seed: u64::from_le_bytes(seed), first };

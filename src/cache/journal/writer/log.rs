@@ -20,6 +20,8 @@ use crate::cache::journal::{
 #[derive(Debug)]
 pub(super) struct Current {
     pub(super) segment: Segment,
+    /// The length that is durable.
+    synced: u64,
     pub(super) unsynced: Vec<Completed>,
 }
 
@@ -57,12 +59,11 @@ impl Writer {
         let Some(current) = &mut self.current else { return Ok(()) };
         current.segment.sync()?;
         current.unsynced.clear();
-        let bytes = current.segment.bytes;
+        current.synced = current.segment.bytes;
+        let (number, bytes) = (current.segment.number, current.synced);
+        self.part(number, |part| part.bytes = bytes);
         self.count(|counters| &counters.syncs);
         self.synced = self.next;
-        if let Some(part) = self.parts.back_mut() {
-            part.bytes = bytes;
-        }
         Ok(())
     }
 
@@ -71,15 +72,23 @@ impl Writer {
     pub(super) fn abandon(&mut self, error: &io::Error) {
         self.failed("the journal cannot be written: writes are refused", error);
         self.next = self.synced;
-        let (Some(current), Some(part)) = (self.current.take(), self.parts.back()) else { return };
-        let (number, synced) = (part.number, part.bytes);
+        let Some(Current { segment, synced, unsynced }) = self.current.take() else { return };
+        let number = segment.number;
         // Before those that came since: in the journal, writes of a URI are completed in order.
-        self.completed.splice(..0, current.unsynced);
-        current.segment.abandon(synced);
+        self.completed.splice(..0, unsynced);
+        segment.abandon(synced);
         if synced == HEADER as u64 {
-            // Nothing in it counts. If it stays, the next start finds it empty.
-            self.parts.pop_back();
-            let _best_effort = self.folder.remove(number);
+            self.discard(number);
+        }
+    }
+
+    /// Removes a segment in which nothing counts. Where that fails it has its place among the others, and goes before
+    /// those behind it: the one that follows says what of it does not count.
+    fn discard(&mut self, number: u64) {
+        match self.folder.remove(number) {
+            Ok(()) => self.parts.retain(|part| part.number != number),
+            Err(_) if self.parts.iter().any(|part| part.number == number) => {}
+            Err(_) => self.parts.push_back(Part { number, bytes: HEADER as u64, live: 0 }),
         }
     }
 
@@ -92,9 +101,15 @@ impl Writer {
         }
         let number = self.number;
         self.number += 1;
-        let segment = self.folder.create(number, self.next)?;
+        let segment = match self.folder.create(number, self.next) {
+            Ok(segment) => segment,
+            Err(error) => {
+                self.discard(number);
+                return Err(error);
+            }
+        };
         self.parts.push_back(Part { number, bytes: segment.bytes, live: 0 });
-        self.current = Some(Current { segment, unsynced: Vec::new() });
+        self.current = Some(Current { synced: segment.bytes, segment, unsynced: Vec::new() });
         Ok(())
     }
 

@@ -71,7 +71,7 @@ pub(super) struct Writer {
     segment: u64,
     /// The one that is written to; none after an error.
     current: Option<Current>,
-    /// All that are not removed, oldest first; `current` is the last of them.
+    /// All that are not removed, oldest first.
     parts: VecDeque<Part>,
     /// The number of the next segment.
     number: u64,
@@ -281,9 +281,7 @@ impl Writer {
         }
         self.shared.note_entries(&index);
         drop(index);
-        if let Some(part) = self.parts.back_mut() {
-            part.live += waiting.len();
-        }
+        self.part(segment, |part| part.live += waiting.len());
         self.shared.counters.appended.fetch_add(waiting.len() as u64, Ordering::Relaxed);
         for (id, done) in (first..).map(Id).zip(waiting) {
             let _gone = done.send(Ok(id));
