@@ -17,6 +17,7 @@ use super::{
     index::Index,
     record::{Found, Records},
     segment::{Folder, HEADER, Header},
+    writer::Place,
 };
 
 /// What the folder holds.
@@ -24,8 +25,8 @@ use super::{
 pub(super) struct Replayed {
     /// The writes that are not delivered.
     pub(super) index: Index,
-    /// The segment in which each of them is.
-    pub(super) places: BTreeMap<Id, u64>,
+    /// Where each of them is.
+    pub(super) places: BTreeMap<Id, Place>,
     /// Number and length of each segment with records, oldest first.
     pub(super) segments: VecDeque<(u64, u64)>,
     /// Segments without a record; they may go as soon as there is a newer one.
@@ -165,7 +166,9 @@ impl Replayed {
     fn record(&mut self, folder: &Folder, number: u64, sequence: u64, payload: &[u8]) -> bool {
         match Payload::read(payload) {
             Some(Payload::Write(entry)) => {
-                self.places.insert(entry.id, number);
+                // Its first record has its own number.
+                let is_copied = entry.id != Id(sequence);
+                self.places.insert(entry.id, Place { segment: number, is_copied });
                 let cost = entry.write.cost();
                 let entries = self.index.len();
                 self.index.insert(Arc::from(entry));

@@ -12,8 +12,18 @@ use crate::cache::journal::entry::{Entry, Id};
 pub(super) struct Completed {
     pub(super) id: Id,
     pub(super) uri: Box<[u8]>,
+    /// Where it is.
+    pub(super) place: Place,
     /// Until it is in the file of refused writes.
     pub(super) refused: Option<Refused>,
+}
+
+/// Where a write is.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cache::journal) struct Place {
+    pub(in crate::cache::journal) segment: u64,
+    /// It is in more than one, or was: it may be behind later ones of its URI.
+    pub(in crate::cache::journal) is_copied: bool,
 }
 
 /// A write that the origin refused, and why.
@@ -37,6 +47,15 @@ pub(super) fn take_ready(completed: &mut Vec<Completed>) -> Vec<Completed> {
     ready
 }
 
+/// Whether a segment has to stay for what is not durable. Once it is gone, what was completed in it cannot come back;
+/// but one that was copied to a later segment still can, as long as its record can be lost. Then it would be delivered
+/// again without those that came after it, and in their place.
+pub(super) fn hold<'a>(segment: u64, mut completed: impl Iterator<Item = &'a Completed> + Clone) -> bool {
+    let copied = completed.clone().filter(|one| one.place.is_copied);
+    let copied: HashSet<&[u8]> = copied.map(|one| &*one.uri).collect();
+    completed.any(|one| one.place.segment == segment && copied.contains(&*one.uri))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,7 +65,8 @@ mod tests {
         let one = |id, uri: &str, is_refused: bool| {
             let entry = Arc::new(Entry { id: Id(id), write: crate::cache::journal::Write::default() });
             let refused = is_refused.then(|| Refused { entry, why: String::new() });
-            Completed { id: Id(id), uri: uri.as_bytes().into(), refused }
+            let place = Place { segment: 1, is_copied: false };
+            Completed { id: Id(id), uri: uri.as_bytes().into(), place, refused }
         };
         let ids = |all: &[Completed]| all.iter().map(|one| one.id.0).collect::<Vec<_>>();
         let mut all = vec![one(1, "/a", false), one(2, "/a", true), one(3, "/b", false), one(4, "/a", false)];

@@ -25,6 +25,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
+pub(super) use self::completed::Place;
 use self::{
     completed::{Completed, Refused},
     log::{Current, Part},
@@ -79,7 +80,7 @@ pub(super) struct Writer {
     next: u64,
     synced: u64,
     /// Writes that are in segments and not completed, and where.
-    live: BTreeMap<Id, Place>,
+    live: BTreeMap<Id, Live>,
     /// What these count as.
     live_bytes: u64,
     /// Completed, and in no segment that counts: to be written with the next group.
@@ -92,11 +93,11 @@ pub(super) struct Writer {
     kept_from_removing: bool,
 }
 
-/// Where a write is.
+/// A write that is not completed.
 #[derive(Debug)]
-struct Place {
+struct Live {
     entry: Arc<Entry>,
-    segment: u64,
+    place: Place,
 }
 
 /// Appends that are written and synced together.
@@ -117,14 +118,14 @@ impl Writer {
     ) -> io::Result<Self> {
         let mut live = BTreeMap::new();
         for entry in replayed.index.entries() {
-            let segment = replayed.places.get(&entry.id).copied().unwrap_or_default();
-            live.insert(entry.id, Place { entry: entry.clone(), segment });
+            let Some(&place) = replayed.places.get(&entry.id) else { continue };
+            live.insert(entry.id, Live { entry: entry.clone(), place });
         }
-        let count = |number| live.values().filter(|place| place.segment == number).count();
+        let count = |number| live.values().filter(|live| live.place.segment == number).count();
         let parts = replayed.segments.iter();
         let mut writer = Self {
             parts: parts.map(|&(number, bytes)| Part { number, bytes, live: count(number) }).collect(),
-            live_bytes: live.values().map(|place| place.entry.write.cost()).sum(),
+            live_bytes: live.values().map(|live| live.entry.write.cost()).sum(),
             folder,
             shared,
             segment: options.segment,
@@ -212,8 +213,8 @@ impl Writer {
                 group.appends.push((*write, done));
             }
             Message::Complete(id, outcome) => {
-                let Some(place) = self.forget(id) else { return };
-                let uri = place.entry.write.uri.clone();
+                let Some(Live { entry, place }) = self.forget(id) else { return };
+                let uri = entry.write.uri.clone();
                 let refused = match outcome {
                     Outcome::Delivered => {
                         self.count(|counters| &counters.delivered);
@@ -221,20 +222,20 @@ impl Writer {
                     }
                     Outcome::Refused(why) => {
                         self.count(|counters| &counters.refused);
-                        Some(Refused { entry: place.entry, why })
+                        Some(Refused { entry, why })
                     }
                 };
-                self.completed.push(Completed { id, uri, refused });
+                self.completed.push(Completed { id, uri, place, refused });
             }
             Message::End => group.ends = true,
         }
     }
 
-    fn forget(&mut self, id: Id) -> Option<Place> {
-        let place = self.live.remove(&id)?;
-        self.live_bytes = self.live_bytes.saturating_sub(place.entry.write.cost());
-        self.part(place.segment, |part| part.live = part.live.saturating_sub(1));
-        Some(place)
+    fn forget(&mut self, id: Id) -> Option<Live> {
+        let live = self.live.remove(&id)?;
+        self.live_bytes = self.live_bytes.saturating_sub(live.entry.write.cost());
+        self.part(live.place.segment, |part| part.live = part.live.saturating_sub(1));
+        Some(live)
     }
 
     fn commit(&mut self, group: Group, sync: bool) {
@@ -277,7 +278,7 @@ impl Writer {
             self.live_bytes += write.cost();
             let entry = Arc::new(Entry { id, write });
             index.insert(entry.clone());
-            self.live.insert(id, Place { entry, segment });
+            self.live.insert(id, Live { entry, place: Place { segment, is_copied: false } });
         }
         self.shared.note_entries(&index);
         drop(index);

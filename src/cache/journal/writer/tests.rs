@@ -42,6 +42,6 @@ fn what_was_delivered_when_a_full_segment_is_synced_does_not_come_back() {
     turn(&mut writer, vec![Message::End]);
     drop(writer);
     let left: Vec<_> =
-        open(&scratch).live.into_values().map(|place| place.entry.write.target.clone()).collect();
+        open(&scratch).live.into_values().map(|live| live.entry.write.target.clone()).collect();
     assert_eq!(left, ["/waits"], "what was delivered before a clean stop is to be delivered again");
 }
