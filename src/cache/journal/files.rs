@@ -39,6 +39,9 @@ pub(super) trait Directory: fmt::Debug + Send {
     /// The file of a name; a new one where there is none.
     fn open(&self, name: &str) -> io::Result<Box<dyn AppendFile>>;
 
+    /// Gives a file another name, at once: whatever happens, it has one of them.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
     /// Takes a file out.
     fn remove(&self, name: &str) -> io::Result<()>;
 
@@ -132,6 +135,10 @@ impl Directory for LockedDirectory {
 
     fn open(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
         Ok(Box::new(Self::options().create(true).open(self.path.join(name))?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

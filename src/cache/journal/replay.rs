@@ -45,16 +45,15 @@ pub(super) fn replay(folder: &Folder) -> io::Result<Replayed> {
     let mut files = Vec::new();
     for number in folder.segments()? {
         replayed.number = number + 1;
-        match folder.read(number)? {
-            // Cut short while it was created: nothing was written to it yet.
-            bytes if bytes.len() < HEADER || bytes.iter().all(|&byte| byte == 0) => {
-                replayed.empty.push(number)
+        let bytes = folder.read(number)?;
+        match Header::read(&bytes) {
+            // The bytes are read again in their turn; only one segment is in memory at a time.
+            Some(header) => files.push((number, header)),
+            // Cut short while it was created: its header is durable before anything is written behind it.
+            None if bytes.len() <= HEADER || bytes.iter().all(|&byte| byte == 0) => {
+                replayed.empty.push(number);
             }
-            bytes => match Header::read(&bytes) {
-                // The bytes are read again in their turn; only one segment is in memory at a time.
-                Some(header) => files.push((number, header)),
-                None => replayed.without_header(folder, number)?,
-            },
+            None => replayed.without_header(folder, number)?,
         }
     }
     if let Some((_, header)) = files.first() {

@@ -109,13 +109,19 @@ impl Folder {
 
     /// Keeps a copy of a damaged segment for people, since the segment itself goes once it is not needed.
     pub(super) fn keep_copy(&self, number: u64) -> io::Result<PathBuf> {
-        let name = format!("{number:020}{DAMAGED}");
-        if !self.directory.names()?.contains(&name) {
-            let mut copy = self.directory.create(&name)?;
+        let (name, part) = (format!("{number:020}{DAMAGED}"), format!("{number:020}{PART}"));
+        let names = self.directory.names()?;
+        if !names.contains(&name) {
+            if names.contains(&part) {
+                // Of a start that did not come to its end.
+                self.directory.remove(&part)?;
+            }
+            let mut copy = self.directory.create(&part)?;
             copy.append(&self.read(number)?)?;
             copy.sync()?;
-            self.directory.sync()?;
+            self.directory.rename(&part, &name)?;
         }
+        self.directory.sync()?;
         Ok(self.directory.path().join(name))
     }
 
@@ -150,6 +156,8 @@ fn name_of(number: u64) -> String {
 const SEGMENT: &str = ".journal";
 /// The same of copies of damaged ones.
 const DAMAGED: &str = ".damaged";
+/// The same of such copies that are not whole.
+const PART: &str = ".part";
 
 /// The segment that is written to.
 #[derive(Debug)]

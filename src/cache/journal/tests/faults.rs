@@ -51,6 +51,10 @@ impl Directory for Failing {
         Ok(self.file(name, self.0.open(name)?))
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
     fn remove(&self, name: &str) -> io::Result<()> {
         self.0.remove(name)
     }
