@@ -80,7 +80,7 @@ pub(super) struct LockedDirectory {
 impl LockedDirectory {
     /// Makes the directory where it is missing, and locks it. `WouldBlock` where another process holds it.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        make_durably(path)?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -101,6 +101,25 @@ impl LockedDirectory {
         let mut options = OpenOptions::new();
         options.read(true).append(true).mode(0o600);
         options
+    }
+}
+
+/// Makes a directory, and those that it is in, and syncs their names: without those, all that is in it would be gone
+/// with it. Also where it is there already: who made it may have lost power before the sync.
+fn make_durably(path: &Path) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let Some(parent) = path.parent() else { return Ok(()) };
+    if !parent.is_dir() {
+        make_durably(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(&path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made?,
+    }
+    match File::open(parent) {
+        // Who may not read it made nothing in it either.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        parent => parent?.sync_all(),
     }
 }
 
@@ -174,5 +193,28 @@ impl AppendFile for File {
     fn cut(&self, length: u64) -> io::Result<()> {
         self.set_len(length)?;
         self.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::cache::journal::tests::Scratch;
+
+    #[test]
+    fn directories_are_made_down_to_it_for_us_alone() {
+        let scratch = Scratch::new();
+        let path = scratch.0.join("a/b");
+        for _ in 0..2 {
+            drop(LockedDirectory::open(&path).unwrap());
+        }
+        for path in [&scratch.0, &scratch.0.join("a"), &path] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
+        }
+        fs::write(path.join("file"), "").unwrap();
+        let error = LockedDirectory::open(&path.join("file")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
     }
 }

@@ -22,7 +22,7 @@ use super::{AppendError, Delivery, Id, Journal, Next, Options, Write};
 use crate::moment::Moment;
 
 /// A folder that is gone afterwards.
-pub(super) struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
     pub(super) fn new() -> Self {
