@@ -31,8 +31,7 @@ impl Writer {
             if current || oldest.live > 0 || self.holds_refused() {
                 return;
             }
-            let unsynced = self.current.iter().flat_map(|current| &current.unsynced);
-            if completed::hold(oldest.number, self.completed.iter().chain(unsynced)) {
+            if completed::hold(oldest.number, self.not_durable()) {
                 return;
             }
             if let Err(error) = self.folder.remove(oldest.number) {

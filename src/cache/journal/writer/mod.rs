@@ -188,13 +188,30 @@ impl Writer {
         self.gather(receiver, &mut group);
         let ends = group.ends;
         self.commit(group, is_overdue || ends);
+        if ends {
+            self.finish();
+        }
         ends
     }
 
-    /// Whether something was completed that is not durable.
+    /// What could not be synced has no later turn: it is tried once more, in another segment.
+    fn finish(&mut self) {
+        if self.owes_sync() {
+            self.commit(Group::default(), true);
+        }
+        let left = self.not_durable().count();
+        if left > 0 {
+            tracing::error!("{left} deliveries could not be noted, and will be made again at the next start");
+        }
+    }
+
+    /// What was completed, and may come back after a crash.
+    fn not_durable(&self) -> impl Iterator<Item = &Completed> + Clone {
+        self.completed.iter().chain(self.current.iter().flat_map(|current| &current.unsynced))
+    }
+
     fn owes_sync(&self) -> bool {
-        let unsynced = self.current.as_ref().is_some_and(|current| !current.unsynced.is_empty());
-        unsynced || !self.completed.is_empty()
+        self.not_durable().next().is_some()
     }
 
     fn gather(&mut self, receiver: &Receiver<Message>, group: &mut Group) {
