@@ -146,6 +146,9 @@ fn a_segment_that_was_being_created_is_no_damage() {
         let (left, damaged) = contents(&scratch.0);
         assert_eq!((left.len(), damaged), (3, 0));
     }
+    // As long as a header, and not what it was to be: nothing is written behind one that is not synced.
+    fs::write(&next, [1; 64]).unwrap();
+    assert_eq!(contents(&scratch.0).1, 0);
     fs::write(&next, [0; 100]).unwrap();
     assert_eq!(contents(&scratch.0).1, 0);
 }

@@ -194,9 +194,10 @@ impl Writer {
         ends
     }
 
-    /// What could not be synced has no later turn: it is tried once more, in another segment.
+    /// What could not be synced has no later turn: it is tried once more, in another segment. One has to follow an
+    /// abandoned one in any case, to say what of it does not count.
     fn finish(&mut self) {
-        if self.owes_sync() {
+        if self.owes_sync() || self.current.is_none() {
             self.commit(Group::default(), true);
         }
         let left = self.not_durable().count();
