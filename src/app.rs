@@ -93,6 +93,7 @@ pub fn run(
     let threads = start_workers(&shared, begin, &mailboxes, &log)
         .map_err(|error| format!("cannot start a worker: {error}"))?;
     let admin = Arc::new(Admin::new(shared.clone(), access, reloader.clone(), mailboxes));
+    let kept = shared.clone();
     let control_side =
         Control { shared, tickets, log: log.clone(), engine, reloader, events, admin, socket, before };
     let result = control_side.run(control);
@@ -100,6 +101,7 @@ pub fn run(
         // A worker that panicked has told so already.
         let _ = thread.join();
     }
+    kept.registry.finish();
     log.finish();
     result
 }

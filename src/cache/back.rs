@@ -14,6 +14,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -31,6 +32,8 @@ pub struct Journals {
     known: Mutex<Vec<Known>>,
     changed: Notify,
     is_closed: AtomicBool,
+    /// Threads that let go of journals.
+    closing: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Debug)]
@@ -60,6 +63,24 @@ impl Journals {
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
         self.changed.notify_one();
+    }
+
+    /// Waits until those that nobody needs any more are closed, with everything in them that there is to note. For the
+    /// end of the program, which would cut that off.
+    pub fn finish(&self) {
+        let closing = std::mem::take(&mut *self.closing.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in closing {
+            let _it_panicked = thread.join();
+        }
+    }
+
+    /// Lets go of journals, on a thread: the last one to let go waits for the disk.
+    fn release(&self, journals: Vec<Arc<Journal>>) {
+        let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
+        closing.retain(|thread| !thread.is_finished());
+        // Where there is no thread to be had, it is done here.
+        let thread = std::thread::Builder::new().name("journal-end".to_owned());
+        closing.extend(thread.spawn(move || drop(journals)));
     }
 
     /// Whether nothing more is to be delivered.
@@ -161,8 +182,7 @@ impl Former {
         self.is_any.store(!busy.is_empty(), Ordering::Release);
         drop(former);
         if !empty.is_empty() {
-            // The last one to let go waits for the disk.
-            drop(std::thread::Builder::new().name("journal-end".to_owned()).spawn(move || drop(empty)));
+            self.journals.release(empty);
         }
         busy
     }

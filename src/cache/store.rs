@@ -4,6 +4,7 @@
 use std::{
     io,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
 };
 
 use super::{
@@ -96,6 +97,16 @@ impl Store {
         self.back.close();
     }
 
+    /// Lets go of its folders and waits until what is on its way to them is there, so that what was removed is not there
+    /// again at the next start.
+    pub fn finish(&self) {
+        let disk = self.disk.place().held();
+        self.close();
+        if let Some(disk) = disk {
+            disk.finish(PATIENCE);
+        }
+    }
+
     /// Takes another shape on, where it differs, and the folders that were prepared; what has no room any more
     /// leaves. To be called when the configuration that says so is in force.
     pub fn settle(&self, shape: Option<Shape>, change: Option<Change>) {
@@ -138,6 +149,8 @@ fn bounds(shape: Option<Shape>) -> Bounds {
     }
 }
 
+/// How long the end of the program waits for a disk.
+const PATIENCE: Duration = Duration::from_secs(5);
 const LEAST_HELD: u64 = 64 << 20;
 /// What is kept for slower readers of a response that is shared and not stored.
 const LARGEST_SHARED: u64 = 16 << 20;

@@ -214,6 +214,14 @@ impl Registry {
         }
     }
 
+    /// Waits until what caches keep on disk is there. For the end of the program, after that of the workers.
+    pub fn finish(&self) {
+        let caches: Vec<_> =
+            self.caches.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        caches.iter().for_each(|store| store.finish());
+        self.journals.finish();
+    }
+
     /// What each worker counts.
     pub fn workers(&self) -> &[WorkerRegistry] {
         &self.workers

@@ -4,9 +4,10 @@ use std::{
     collections::{HashMap, HashSet},
     fs,
     net::SocketAddr,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     thread::JoinHandle,
     time::Duration,
@@ -258,4 +259,70 @@ fn what_waits_is_delivered_whatever_becomes_of_the_configuration() {
     // What is empty and asked for by nobody is let go of.
     let lock = fs::File::open(folder.join("lock")).unwrap();
     eventually("nobody has the folder any more", || lock.try_lock().is_ok());
+}
+
+/// So long is a segment of the journal.
+const SEGMENT: u64 = 16 << 20;
+
+/// A delivery is noted in a segment that is full with it; another one follows before the half second is over in which
+/// notes may wait for their sync. The size of a segment is not an option, so this one is filled.
+#[test]
+fn what_was_delivered_before_a_clean_stop_is_not_delivered_again() {
+    let (folder, gates) = (proxy::folder(), ["/a", "/b"].map(|target| (target, Gate::default())));
+    let (pass, is_held) = (gates.clone(), Arc::new(AtomicBool::new(true)));
+    let hold = is_held.clone();
+    let origin = Origin::start(move |request| {
+        match pass.iter().find(|(target, _)| *target == request.target) {
+            Some((_, gate)) => gate.pass(),
+            None if hold.load(SeqCst) => {
+                return Reply::Bytes(b"HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n".to_vec());
+            }
+            None => {}
+        }
+        Reply::Bytes(b"HTTP/1.1 204 X\r\n\r\n".to_vec())
+    });
+    let text = back(&folder, origin.address(), "max_object = \"32MiB\"\n");
+    let mut proxy = Proxy::start(&text);
+    let mut client = proxy.connect();
+    let mut put = |target: &str, length: u64| {
+        let body = "x".repeat(usize::try_from(length).unwrap());
+        client.send(format!("PUT {target} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n{body}"));
+        assert_eq!(client.response("PUT").status, 202);
+    };
+    put("/a", 1);
+    put("/b", 1);
+    let segment = segments(&folder).pop().unwrap();
+    let length = || fs::metadata(&segment).unwrap().len();
+    let before = length();
+    let half = 7_500_000;
+    put("/waits-1", half);
+    let beside = length() - before - half;
+    // The next note that is written fills it.
+    put("/waits-2", SEGMENT - length() - beside - 20);
+    assert_eq!(length(), SEGMENT - 20, "a write takes other room than the one before it");
+    let [(_, a), (_, b)] = &gates;
+    a.open();
+    eventually("the first is noted", || length() > SEGMENT);
+    b.open();
+    eventually("both are delivered", || waiting(&proxy) == 2);
+    proxy.signal("TERM");
+    assert!(proxy.wait().success());
+    assert_eq!(proxy.count_logged("\"drained\""), 1);
+    is_held.store(false, SeqCst);
+    (0..2).for_each(|_| gates.iter().for_each(|(_, gate)| gate.open()));
+    let proxy = Proxy::start(&text);
+    eventually("the rest is delivered", || waiting(&proxy) == 0);
+    for target in ["/a", "/b"] {
+        let times = origin.requests().iter().filter(|it| it.target == target).count();
+        assert_eq!(times, 1, "{target} is delivered again, over whatever came after it");
+    }
+}
+
+/// The files of a journal, oldest first.
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut segments: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|it| it == "journal")).collect();
+    segments.sort();
+    segments
 }

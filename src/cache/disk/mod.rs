@@ -40,6 +40,7 @@ use std::{
             Ordering::{Acquire, Relaxed, Release},
         },
     },
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
@@ -226,6 +227,13 @@ impl Disk {
     /// as for a program that takes over. What was finished is written first, what is being read breaks off.
     pub fn close(&self) {
         self.shared.queue.close();
+    }
+
+    /// Closes it and waits, though not longer than `patience`, until what was finished is written and what was removed
+    /// is deleted. For the end of the program, which would cut that off: what was removed would be there again.
+    pub fn finish(&self, patience: Duration) {
+        self.close();
+        self.shared.queue.wait_for_end(patience);
     }
 }
 

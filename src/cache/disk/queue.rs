@@ -8,6 +8,7 @@ use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
@@ -41,6 +42,8 @@ pub(super) struct Queue {
     wake: Condvar,
     /// For the thread that deletes old generations.
     wake_sweeper: Condvar,
+    /// For who waits until no thread is left.
+    ended: Condvar,
 }
 
 #[derive(Default)]
@@ -102,6 +105,12 @@ impl Queue {
         self.wake_sweeper.notify_all();
     }
 
+    /// Waits until what was waiting is done and no thread is left, but no longer than this.
+    pub(super) fn wait_for_end(&self, patience: Duration) {
+        let jobs = self.lock();
+        drop(self.ended.wait_timeout_while(jobs, patience, |jobs| jobs.threads > 0));
+    }
+
     /// Whether no more is taken.
     pub(super) fn is_closed(&self) -> bool {
         self.lock().is_closed
@@ -159,6 +168,7 @@ impl Drop for Thread {
         if jobs.threads == 0 && jobs.is_closed {
             self.0.folder.unlock();
         }
+        self.0.queue.ended.notify_all();
     }
 }
 

@@ -18,12 +18,12 @@ pub struct Delivery {
     journal: Arc<Journal>,
     entry: Arc<Entry>,
     attempts: u32,
-    settled: bool,
+    completed: bool,
 }
 
 impl Delivery {
     pub(super) fn new(journal: Arc<Journal>, entry: Arc<Entry>, attempts: u32) -> Self {
-        Self { journal, entry, attempts, settled: false }
+        Self { journal, entry, attempts, completed: false }
     }
 
     /// Its number.
@@ -43,7 +43,7 @@ impl Delivery {
 
     /// The origin has it. Becomes durable a little later: after a crash before that it is delivered again.
     pub fn delivered(mut self) {
-        self.settle(Outcome::Delivered);
+        self.complete(Outcome::Delivered);
     }
 
     /// The origin refused it for good. It goes to the file of refused writes, with the reason, and the next one of
@@ -58,7 +58,7 @@ impl Delivery {
             write.authority,
             write.target
         );
-        self.settle(Outcome::Refused(why.to_owned()));
+        self.complete(Outcome::Refused(why.to_owned()));
     }
 
     /// The origin could not be reached, or could not do it now: again after a while.
@@ -67,7 +67,7 @@ impl Delivery {
     }
 
     fn fail(&mut self, now: Moment) {
-        self.settled = true;
+        self.completed = true;
         self.journal.shared.counters.failed.fetch_add(1, Ordering::Relaxed);
         let mut index = self.journal.shared.index();
         index.failed(self.entry.id, now, &mut self.journal.chance());
@@ -76,23 +76,23 @@ impl Delivery {
         self.journal.shared.changed.notify_one();
     }
 
-    fn settle(&mut self, outcome: Outcome) {
-        self.settled = true;
+    fn complete(&mut self, outcome: Outcome) {
+        self.completed = true;
         // The writer is told before a later write of this URI can be taken: in the journal, as here, they are
-        // settled in order.
-        self.journal.send(Message::Settle(self.entry.id, outcome));
+        // completed in order.
+        self.journal.send(Message::Complete(self.entry.id, outcome));
         let mut index = self.journal.shared.index();
-        index.settle(self.entry.id);
+        index.complete(self.entry.id);
         self.journal.shared.note_entries(&index);
         drop(index);
         self.journal.shared.changed.notify_one();
-        self.journal.shared.settled.notify_waiters();
+        self.journal.shared.completed.notify_waiters();
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        if !self.settled {
+        if !self.completed {
             self.fail(Moment::now());
         }
     }

@@ -65,7 +65,7 @@ pub(super) enum Payload {
     /// A write; there again, with the same number, when it was moved to a later segment.
     Write(Box<Entry>),
     /// The write of this number and URI is delivered or set aside, and so are all before it of that URI.
-    Settled(Id, Box<[u8]>),
+    Completed(Id, Box<[u8]>),
 }
 
 impl Payload {
@@ -74,7 +74,7 @@ impl Payload {
         let mut reader = Reader(payload);
         match reader.take(1)? {
             [WRITE] => Some(Self::Write(Box::new(entry(&mut reader)?))),
-            [SETTLED] => Some(Self::Settled(Id(reader.number()?), reader.0.into())),
+            [COMPLETED] => Some(Self::Completed(Id(reader.number()?), reader.0.into())),
             _ => None,
         }
     }
@@ -129,9 +129,9 @@ pub(super) fn write_entry(id: Id, write: &Write, out: &mut Vec<u8>) {
     out.extend_from_slice(&write.body);
 }
 
-/// Writes the payload that settles a write.
-pub(super) fn write_settled(id: Id, uri: &[u8], out: &mut Vec<u8>) {
-    out.push(SETTLED);
+/// Writes the payload that completes a write.
+pub(super) fn write_completed(id: Id, uri: &[u8], out: &mut Vec<u8>) {
+    out.push(COMPLETED);
     out.extend_from_slice(&id.0.to_le_bytes());
     out.extend_from_slice(uri);
 }
@@ -142,7 +142,7 @@ fn put_length(length: usize, out: &mut Vec<u8>) {
 }
 
 const WRITE: u8 = 1;
-const SETTLED: u8 = 2;
+const COMPLETED: u8 = 2;
 
 struct Reader<'a>(&'a [u8]);
 
@@ -222,9 +222,9 @@ mod tests {
     }
 
     #[test]
-    fn a_settled_write_comes_back_with_its_uri() {
+    fn a_completed_write_comes_back_with_its_uri() {
         let mut bytes = Vec::new();
-        write_settled(Id(3), b"/a", &mut bytes);
-        assert!(matches!(Payload::read(&bytes), Some(Payload::Settled(Id(3), uri)) if &*uri == b"/a"));
+        write_completed(Id(3), b"/a", &mut bytes);
+        assert!(matches!(Payload::read(&bytes), Some(Payload::Completed(Id(3), uri)) if &*uri == b"/a"));
     }
 }

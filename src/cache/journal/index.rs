@@ -137,7 +137,7 @@ impl Index {
     }
 
     /// A write is done with: its URI's next one has its turn.
-    pub(super) fn settle(&mut self, id: Id) -> Option<Arc<Entry>> {
+    pub(super) fn complete(&mut self, id: Id) -> Option<Arc<Entry>> {
         self.turn(id, Turn::Waiting);
         let entry = self.held.remove(&id)?.entry;
         self.release(entry.write.cost());
@@ -159,14 +159,14 @@ impl Index {
         Some(entry)
     }
 
-    /// While segments are read: a write of this URI is settled, and so are those before it, since delivery is in
+    /// While segments are read: a write of this URI is completed, and so are those before it, since delivery is in
     /// order. Gives how many there were.
-    pub(super) fn settle_up_to(&mut self, uri: &[u8], id: Id) -> usize {
-        let settled: Vec<Id> = match self.by_uri.get(uri) {
+    pub(super) fn complete_up_to(&mut self, uri: &[u8], id: Id) -> usize {
+        let completed: Vec<Id> = match self.by_uri.get(uri) {
             Some(queue) => queue.iter().copied().filter(|other| *other <= id).collect(),
             None => Vec::new(),
         };
-        settled.iter().filter_map(|id| self.settle(*id)).count()
+        completed.iter().filter_map(|id| self.complete(*id)).count()
     }
 
     /// Every write, oldest first.
@@ -216,9 +216,9 @@ mod tests {
         assert_eq!(next(&mut index, now), Some(3));
         assert_eq!(next(&mut index, now), None);
         assert_eq!(index.latest(b"/a").map(|entry| entry.id), Some(Id(2)));
-        index.settle(Id(1));
+        index.complete(Id(1));
         assert_eq!(next(&mut index, now), Some(2));
-        index.settle(Id(2));
+        index.complete(Id(2));
         assert!(index.latest(b"/a").is_none());
         assert!(index.latest(b"/b").is_some());
     }
@@ -258,10 +258,10 @@ mod tests {
             index.insert(entry(id, b"/a"));
         }
         assert_eq!(index.len(), 3);
-        assert_eq!(index.settle_up_to(b"/a", Id(3)), 1);
+        assert_eq!(index.complete_up_to(b"/a", Id(3)), 1);
         assert_eq!(next(&mut index, Moment(1)), Some(4));
         assert_eq!(next(&mut index, Moment(1)), None);
-        assert_eq!(index.settle_up_to(b"/a", Id(9)), 2);
+        assert_eq!(index.complete_up_to(b"/a", Id(9)), 2);
         assert_eq!((index.len(), index.due.len(), index.by_uri.len()), (0, 0, 0));
     }
 }

@@ -12,6 +12,7 @@
 
 mod delivery;
 mod entry;
+mod files;
 mod index;
 mod record;
 mod refused;
@@ -30,7 +31,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Sender, channel},
+        mpsc::{Receiver, Sender, channel},
     },
     thread::JoinHandle,
 };
@@ -122,7 +123,7 @@ struct Shared {
     /// Those who deliver wait for it.
     changed: Notify,
     /// Those who wait for a write's delivery do.
-    settled: Notify,
+    completed: Notify,
     /// As [`Options::limit`]; another configuration may have another.
     limit: AtomicU64,
     counters: Counters,
@@ -148,21 +149,28 @@ impl Journal {
     }
 
     fn open_in(folder: Folder, options: &Options) -> io::Result<Arc<Self>> {
+        let (mut journal, writer, receiver) = Self::prepare(folder, options)?;
+        let thread = std::thread::Builder::new().name("journal".into());
+        journal.thread = Some(thread.spawn(move || writer.run(&receiver))?);
+        Ok(Arc::new(journal))
+    }
+
+    /// The two sides of a journal and what is between them, without a thread.
+    fn prepare(folder: Folder, options: &Options) -> io::Result<(Self, Writer, Receiver<Message>)> {
         let replayed = replay::replay(&folder)?;
         let shared = Arc::new(Shared { limit: AtomicU64::new(options.limit), ..Shared::default() });
         shared.counters.damaged.store(replayed.damaged, Ordering::Relaxed);
         let (sender, receiver) = channel();
         let writer = Writer::new(folder, options, shared.clone(), replayed)?;
-        let thread =
-            std::thread::Builder::new().name("journal".into()).spawn(move || writer.run(&receiver))?;
-        Ok(Arc::new(Self {
+        let journal = Self {
             shared,
             sender,
-            thread: Some(thread),
+            thread: None,
             chance: Mutex::new(Rng::new(fastrand::u64(..))),
             instance: fastrand::u64(..),
             keys: AtomicU64::new(0),
-        }))
+        };
+        Ok((journal, writer, receiver))
     }
 
     /// Makes a write durable. It is on its way when this returns; the future resolves when it is synced, and
@@ -217,11 +225,11 @@ impl Journal {
     pub async fn until_delivered(&self, uri: &[u8]) {
         loop {
             // It is told from here on, also before it waits.
-            let settled = self.shared.settled.notified();
+            let completed = self.shared.completed.notified();
             if self.latest(uri).is_none() {
                 return;
             }
-            settled.await;
+            completed.await;
         }
     }
 

@@ -3,11 +3,7 @@
 //! Previous stop: [`super::writer`]. A line of JSON per write, whole, synced before the journal lets go of it. The
 //! file is ours to add to and theirs to take away: it is opened anew each time.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
-};
+use std::io;
 
 use serde_json::{Value, json};
 
@@ -17,37 +13,34 @@ use super::{entry::Entry, segment::Folder};
 pub(super) const NAME: &str = "refused";
 
 /// Adds a write to the file. Beyond `limit` bytes the body is left out: a file that nobody takes away must not fill
-/// the disk.
-pub(super) fn add(folder: &Folder, entry: &Entry, why: &str, limit: u64) -> io::Result<()> {
-    let path = folder.file(NAME);
-    let is_new = !path.exists();
-    let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&path)?;
-    let keep_body = file.metadata()?.len().saturating_add(entry.write.cost()) <= limit;
+/// the disk. After an error `is_torn` says whether a part of the line may be left, behind which the next begins anew.
+pub(super) fn add(
+    folder: &Folder,
+    entry: &Entry,
+    why: &str,
+    limit: u64,
+    is_torn: &mut bool,
+) -> io::Result<()> {
+    let directory = folder.directory();
+    let mut file = directory.open(NAME)?;
+    let length = file.length()?;
+    let keep_body = length.saturating_add(entry.write.cost()) <= limit;
     if !keep_body {
         tracing::error!(
             id = entry.id.0,
             bytes = entry.write.body.len(),
             "{} is full: the body of a refused write is not kept; move the file away",
-            path.display()
+            directory.path().join(NAME).display()
         );
     }
-    let torn = if ends_whole(&file)? { "" } else { "\n" };
-    let line = format!("{torn}{}\n", line(entry, why, keep_body));
-    #[cfg(test)]
-    folder.faults.refusing()?;
-    file.write_all(line.as_bytes())?;
-    file.sync_data()?;
-    if is_new { folder.sync() } else { Ok(()) }
-}
-
-/// Whether the last line is whole; a crash may have cut it short.
-fn ends_whole(file: &File) -> io::Result<bool> {
-    let length = file.metadata()?.len();
-    let mut last = [b'\n'];
-    if length > 0 {
-        file.read_exact_at(&mut last, length - 1)?;
-    }
-    Ok(last == [b'\n'])
+    // A crash may have cut the last line short.
+    *is_torn |= file.last()?.is_some_and(|last| last != b'\n');
+    let line = format!("{}{}\n", if *is_torn { "\n" } else { "" }, line(entry, why, keep_body));
+    let added = file.append(line.as_bytes()).and_then(|()| file.sync());
+    // Each time: whoever made the file may have failed to sync its name.
+    let added = added.and_then(|()| directory.sync());
+    *is_torn = added.is_err() && (*is_torn || file.cut(length).is_err());
+    added
 }
 
 fn line(entry: &Entry, why: &str, keep_body: bool) -> Value {

@@ -8,7 +8,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fs, io,
+    io,
     sync::Arc,
 };
 
@@ -17,6 +17,7 @@ use super::{
     index::Index,
     record::{Found, Records},
     segment::{Folder, HEADER, Header},
+    writer::Place,
 };
 
 /// What the folder holds.
@@ -24,8 +25,8 @@ use super::{
 pub(super) struct Replayed {
     /// The writes that are not delivered.
     pub(super) index: Index,
-    /// The segment in which each of them is.
-    pub(super) places: BTreeMap<Id, u64>,
+    /// Where each of them is.
+    pub(super) places: BTreeMap<Id, Place>,
     /// Number and length of each segment with records, oldest first.
     pub(super) segments: VecDeque<(u64, u64)>,
     /// Segments without a record; they may go as soon as there is a newer one.
@@ -44,16 +45,15 @@ pub(super) fn replay(folder: &Folder) -> io::Result<Replayed> {
     let mut files = Vec::new();
     for number in folder.segments()? {
         replayed.number = number + 1;
-        match fs::read(folder.path_of(number))? {
-            // Cut short while it was created: nothing was written to it yet.
-            bytes if bytes.len() < HEADER || bytes.iter().all(|&byte| byte == 0) => {
-                replayed.empty.push(number)
+        let bytes = folder.read(number)?;
+        match Header::read(&bytes) {
+            // The bytes are read again in their turn; only one segment is in memory at a time.
+            Some(header) => files.push((number, header)),
+            // Cut short while it was created: its header is durable before anything is written behind it.
+            None if bytes.len() <= HEADER || bytes.iter().all(|&byte| byte == 0) => {
+                replayed.empty.push(number);
             }
-            bytes => match Header::read(&bytes) {
-                // The bytes are read again in their turn; only one segment is in memory at a time.
-                Some(header) => files.push((number, header)),
-                None => replayed.without_header(folder, number)?,
-            },
+            None => replayed.without_header(folder, number)?,
         }
     }
     if let Some((_, header)) = files.first() {
@@ -88,7 +88,7 @@ impl Replayed {
         header: Header,
         limit: Option<u64>,
     ) -> io::Result<()> {
-        let bytes = fs::read(folder.path_of(number))?;
+        let bytes = folder.read(number)?;
         let (mut length, mut whole) = (bytes.len() as u64, true);
         let mut records = 0_u64;
         whole &= self.continues_at(folder, number, header.first);
@@ -126,8 +126,11 @@ impl Replayed {
                 Found::Torn(_) => {}
             }
         }
-        if let Some(limit) = limit {
-            whole &= self.continues_at(folder, number, limit);
+        match limit {
+            Some(limit) => whole &= self.continues_at(folder, number, limit),
+            // A process that was killed may have written it and not synced it. From here on it counts, so it has to be
+            // as durable as everything that will be written behind it.
+            None => folder.sync(number)?,
         }
         if !whole {
             let copy = folder.keep_copy(number)?;
@@ -162,7 +165,9 @@ impl Replayed {
     fn record(&mut self, folder: &Folder, number: u64, sequence: u64, payload: &[u8]) -> bool {
         match Payload::read(payload) {
             Some(Payload::Write(entry)) => {
-                self.places.insert(entry.id, number);
+                // Its first record has its own number.
+                let is_copied = entry.id != Id(sequence);
+                self.places.insert(entry.id, Place { segment: number, is_copied });
                 let cost = entry.write.cost();
                 let entries = self.index.len();
                 self.index.insert(Arc::from(entry));
@@ -172,8 +177,8 @@ impl Replayed {
                 }
                 true
             }
-            Some(Payload::Settled(id, uri)) => {
-                self.index.settle_up_to(&uri, id);
+            Some(Payload::Completed(id, uri)) => {
+                self.index.complete_up_to(&uri, id);
                 true
             }
             None => {

@@ -1,34 +1,26 @@
 //! Segments: the files of the journal, in a folder that one process holds.
 //!
-//! Previous stop: [`super::writer`]. Next stop: the disk.
+//! Previous stop: [`super::writer`]. Next stop: [`super::files`].
 //!
 //! A segment is created whole (header, synced, folder synced) before a record goes into it, is appended to by one
 //! process only, and is removed, oldest first, when nothing in it is needed. Its header says which record it
 //! begins with: what older segments hold from that number on was never acknowledged, because syncing it failed.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use aws_lc_rs::rand;
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
-};
 use xxhash_rust::xxh3::xxh3_64;
 
-#[cfg(test)]
-use super::tests::faults::Faults;
+use super::files::{AppendFile, Directory, LockedDirectory};
 
 /// Bytes before the first record: the header twice, so that one damaged byte does not cost the segment.
 pub(super) const HEADER: usize = 2 * ONCE;
 const ONCE: usize = 32;
 /// The last byte is the version.
 const MAGIC: [u8; 8] = *b"pwback\0\x01";
-const EXTENSION: &str = "journal";
 
 /// What a segment's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,138 +55,109 @@ impl Header {
     }
 }
 
-/// The journal's folder, locked.
+/// The journal's folder.
 #[derive(Debug)]
 pub(super) struct Folder {
-    path: PathBuf,
-    /// For syncing names.
-    own: File,
-    /// flock(2) on a file in it; given back when the process ends, however it ends.
-    lock: File,
-    #[cfg(test)]
-    pub(super) faults: std::sync::Arc<Faults>,
+    directory: Box<dyn Directory>,
 }
 
 impl Folder {
     /// Makes the folder where it is missing, and locks it. `WouldBlock` where another process holds it.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(path.join("lock"))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|errno| match errno {
-            Errno::WOULDBLOCK => io::Error::new(
-                io::ErrorKind::WouldBlock,
-                format!("another process holds the journal in {}", path.display()),
-            ),
-            other => other.into(),
-        })?;
-        let own = File::open(path)?;
-        Ok(Self {
-            path: path.to_owned(),
-            own,
-            lock,
-            #[cfg(test)]
-            faults: std::sync::Arc::default(),
-        })
+        Ok(Self::of(Box::new(LockedDirectory::open(path)?)))
+    }
+
+    /// The folder that is this directory.
+    pub(super) fn of(directory: Box<dyn Directory>) -> Self {
+        Self { directory }
+    }
+
+    /// What is in it.
+    pub(super) fn directory(&self) -> &dyn Directory {
+        &*self.directory
     }
 
     /// The numbers of its segments, oldest first.
     pub(super) fn segments(&self) -> io::Result<Vec<u64>> {
-        let mut numbers = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let name = PathBuf::from(entry?.file_name());
-            if name.extension().is_some_and(|extension| extension == EXTENSION) {
-                numbers.extend(name.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok()));
-            }
-        }
+        let names = self.directory.names()?;
+        let stems = names.iter().filter_map(|name| name.strip_suffix(SEGMENT));
+        let mut numbers: Vec<u64> = stems.filter_map(|stem| stem.parse().ok()).collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
 
-    /// Where a segment is.
+    /// Where a segment is, for people.
     pub(super) fn path_of(&self, number: u64) -> PathBuf {
-        self.path.join(format!("{number:020}.{EXTENSION}"))
+        self.directory.path().join(name_of(number))
     }
 
-    /// A file beside the segments.
-    pub(super) fn file(&self, name: &str) -> PathBuf {
-        self.path.join(name)
+    /// All bytes of a segment.
+    pub(super) fn read(&self, number: u64) -> io::Result<Vec<u8>> {
+        self.directory.read(&name_of(number))
     }
 
-    /// Makes new names, and that names are gone, durable.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        self.own.sync_all()
-    }
-
-    /// Removes a segment. Durable when it returns: an older one must never outlive a younger one, else what the
-    /// younger one settled would be delivered again, behind what came later.
+    /// Removes a segment, if it is there. Durable when it returns: an older one must never outlive a younger one, else
+    /// what the younger one completed would be delivered again, behind what came later.
     pub(super) fn remove(&self, number: u64) -> io::Result<()> {
-        fs::remove_file(self.path_of(number))?;
-        self.sync()
+        match self.directory.remove(&name_of(number)) {
+            // It was removed before, and only the sync failed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+        self.directory.sync()
     }
 
     /// Keeps a copy of a damaged segment for people, since the segment itself goes once it is not needed.
     pub(super) fn keep_copy(&self, number: u64) -> io::Result<PathBuf> {
-        let copy = self.path_of(number).with_extension("damaged");
-        if !copy.exists() {
-            fs::copy(self.path_of(number), &copy)?;
-            File::open(&copy)?.sync_all()?;
-            self.sync()?;
+        let (name, part) = (format!("{number:020}{DAMAGED}"), format!("{number:020}{PART}"));
+        let names = self.directory.names()?;
+        if !names.contains(&name) {
+            if names.contains(&part) {
+                // Of a start that did not come to its end.
+                self.directory.remove(&part)?;
+            }
+            let mut copy = self.directory.create(&part)?;
+            copy.append(&self.read(number)?)?;
+            copy.sync()?;
+            self.directory.rename(&part, &name)?;
         }
-        Ok(copy)
+        self.directory.sync()?;
+        Ok(self.directory.path().join(name))
+    }
+
+    /// Makes durable what is in a segment.
+    pub(super) fn sync(&self, number: u64) -> io::Result<()> {
+        self.directory.open(&name_of(number))?.sync()
     }
 
     /// Cuts off a torn tail.
     pub(super) fn cut(&self, number: u64, length: u64) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).open(self.path_of(number))?;
-        file.set_len(length)?;
-        file.sync_all()
+        self.directory.open(&name_of(number))?.cut(length)
     }
 
-    /// A new, empty segment, durable when this returns.
+    /// A new, empty segment, durable when this returns. After an error there may be one.
     pub(super) fn create(&self, number: u64, first: u64) -> io::Result<Segment> {
-        let path = self.path_of(number);
-        let created = self.try_create(&path, number, first);
-        if created.is_err() {
-            // Nothing is in it; if it stays it is found empty, and removed, at the next start.
-            let _best_effort = fs::remove_file(&path);
-        }
-        created
-    }
-
-    fn try_create(&self, path: &Path, number: u64, first: u64) -> io::Result<Segment> {
         let mut seed = [0; 8];
         rand::fill(&mut seed).map_err(|_| io::Error::other("no random numbers"))?;
         let header = Header { seed: u64::from_le_bytes(seed), first };
-        #[cfg(test)]
-        self.faults.creating()?;
-        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
-        let mut segment = Segment {
-            number,
-            seed: header.seed,
-            bytes: 0,
-            file,
-            #[cfg(test)]
-            faults: self.faults.clone(),
-        };
-        segment.file.write_all(&[header.once(), header.once()].concat())?;
-        segment.bytes = HEADER as u64;
-        segment.file.sync_all()?;
-        self.sync()?;
-        Ok(segment)
+        let mut file = self.directory.create(&name_of(number))?;
+        file.append(&[header.once(), header.once()].concat())?;
+        file.sync()?;
+        self.directory.sync()?;
+        Ok(Segment { number, seed: header.seed, bytes: HEADER as u64, file })
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // Closing alone would not do while a program that is being started has a copy of the descriptor.
-        let _closed_anyway = flock(&self.lock, FlockOperation::Unlock);
-    }
+fn name_of(number: u64) -> String {
+    format!("{number:020}{SEGMENT}")
 }
+
+/// What the names of segments end with.
+const SEGMENT: &str = ".journal";
+/// The same of copies of damaged ones.
+const DAMAGED: &str = ".damaged";
+/// The same of such copies that are not whole.
+const PART: &str = ".part";
 
 /// The segment that is written to.
 #[derive(Debug)]
@@ -205,17 +168,13 @@ pub(super) struct Segment {
     pub(super) seed: u64,
     /// Its length.
     pub(super) bytes: u64,
-    file: File,
-    #[cfg(test)]
-    faults: std::sync::Arc<Faults>,
+    file: Box<dyn AppendFile>,
 }
 
 impl Segment {
     /// Adds records. After an error nobody knows what is in the file: it must be abandoned.
     pub(super) fn write(&mut self, records: &[u8]) -> io::Result<()> {
-        #[cfg(test)]
-        self.faults.writing(&mut self.file, records)?;
-        self.file.write_all(records)?;
+        self.file.append(records)?;
         self.bytes += records.len() as u64;
         Ok(())
     }
@@ -223,20 +182,13 @@ impl Segment {
     /// Makes what was written durable. After an error it must be abandoned: the kernel may have dropped what it
     /// could not write, and the next sync would succeed without it.
     pub(super) fn sync(&self) -> io::Result<()> {
-        #[cfg(test)]
-        self.faults.syncing()?;
-        // With the file's length, which is what of its metadata is needed to read it (fdatasync(2)).
-        self.file.sync_data()
+        self.file.sync()
     }
 
     /// Cuts off what was never synced, as far as that is possible still.
     pub(super) fn abandon(self, synced: u64) {
-        #[cfg(test)]
-        if self.faults.cutting().is_err() {
-            return;
-        }
         // Where it fails, the next segment's header says what of this one does not count.
-        let _best_effort = self.file.set_len(synced).and_then(|()| self.file.sync_all());
+        let _best_effort = self.file.cut(synced);
     }
 }
 

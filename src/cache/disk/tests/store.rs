@@ -337,3 +337,17 @@ fn an_error_of_the_disk_loses_objects_and_nothing_else() {
     balance(&disk, folder.path());
     assert!(check(&disk, kept).is_some());
 }
+
+/// What was removed must not be there again at the next start: the end of the program waits for the files to go.
+#[test]
+fn at_the_end_what_was_removed_is_gone_and_what_was_finished_is_there() {
+    let folder = Temporary::new();
+    let disk = open(folder.path(), ROOMY);
+    let removed: Vec<Id> = (0..50).map(|key| store(&disk, key, 3, 1000, &[])).collect();
+    removed.into_iter().for_each(|id| disk.remove(id));
+    assert!(write(&disk, 100, 4, 1000, &[]));
+    // Somebody still has it, as a reading would.
+    disk.finish(Duration::from_secs(30));
+    assert_eq!(objects(folder.path()).len(), 1);
+    assert_eq!(open(folder.path(), ROOMY).find(100).len(), 1);
+}

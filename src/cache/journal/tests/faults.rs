@@ -1,16 +1,17 @@
 //! A disk that fails when it is told to.
 
-use std::{
-    fs::File,
-    io::{self, Write as _},
-};
+use std::io;
 
 use super::*;
-use crate::cache::journal::segment::Folder;
+use crate::cache::journal::{
+    files::{AppendFile, Directory, LockedDirectory},
+    refused,
+    segment::Folder,
+};
 
 /// How many times from now each step fails.
 #[derive(Debug, Default)]
-pub(crate) struct Faults {
+struct Faults {
     create: AtomicU32,
     write: AtomicU32,
     sync: AtomicU32,
@@ -18,27 +19,87 @@ pub(crate) struct Faults {
     refuse: AtomicU32,
 }
 
-impl Faults {
-    pub(crate) fn creating(&self) -> io::Result<()> {
-        fault(&self.create)
+/// A real directory with faults.
+#[derive(Debug)]
+struct Failing(LockedDirectory, Arc<Faults>);
+
+impl Failing {
+    fn file(&self, name: &str, file: Box<dyn AppendFile>) -> Box<dyn AppendFile> {
+        Box::new(FailingFile { file, is_refused: name == refused::NAME, faults: self.1.clone() })
+    }
+}
+
+impl Directory for Failing {
+    fn path(&self) -> &Path {
+        self.0.path()
     }
 
-    /// Half of it is written then.
-    pub(crate) fn writing(&self, file: &mut File, records: &[u8]) -> io::Result<()> {
-        fault(&self.write).inspect_err(|_| file.write_all(&records[..records.len() / 2]).unwrap())
+    fn names(&self) -> io::Result<Vec<String>> {
+        self.0.names()
     }
 
-    /// The bytes may be there, or not.
-    pub(crate) fn syncing(&self) -> io::Result<()> {
-        fault(&self.sync)
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.0.read(name)
     }
 
-    pub(crate) fn cutting(&self) -> io::Result<()> {
-        fault(&self.cut)
+    fn create(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
+        fault(&self.1.create)?;
+        Ok(self.file(name, self.0.create(name)?))
     }
 
-    pub(crate) fn refusing(&self) -> io::Result<()> {
-        fault(&self.refuse)
+    fn open(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
+        Ok(self.file(name, self.0.open(name)?))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+}
+
+#[derive(Debug)]
+struct FailingFile {
+    file: Box<dyn AppendFile>,
+    is_refused: bool,
+    faults: Arc<Faults>,
+}
+
+impl AppendFile for FailingFile {
+    fn length(&self) -> io::Result<u64> {
+        self.file.length()
+    }
+
+    fn last(&self) -> io::Result<Option<u8>> {
+        self.file.last()
+    }
+
+    /// Half of what is for a segment is written when it fails.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.is_refused {
+            fault(&self.faults.refuse)?;
+        } else {
+            fault(&self.faults.write)
+                .inspect_err(|_| self.file.append(&bytes[..bytes.len() / 2]).unwrap())?;
+        }
+        self.file.append(bytes)
+    }
+
+    /// The bytes may be there, or not, when it fails.
+    fn sync(&self) -> io::Result<()> {
+        fault(&self.faults.sync)?;
+        self.file.sync()
+    }
+
+    fn cut(&self, length: u64) -> io::Result<()> {
+        fault(&self.faults.cut)?;
+        self.file.cut(length)
     }
 }
 
@@ -50,8 +111,9 @@ fn fault(left: &AtomicU32) -> io::Result<()> {
 }
 
 fn open_with_faults(scratch: &Scratch) -> (Arc<Journal>, Arc<Faults>) {
-    let folder = Folder::open(&scratch.0).unwrap();
-    let faults = folder.faults.clone();
+    let faults = Arc::<Faults>::default();
+    let directory = Failing(LockedDirectory::open(&scratch.0).unwrap(), faults.clone());
+    let folder = Folder::of(Box::new(directory));
     (Journal::open_in(folder, &scratch.options(PLENTY, 16 << 20)).unwrap(), faults)
 }
 
@@ -104,7 +166,7 @@ fn a_disk_that_stays_broken_leaves_no_files_behind_and_heals() {
     assert_eq!(bodies(&scratch), [&b"before"[..], b"behind"]);
 }
 
-/// What was settled went into the segment that is abandoned; it must not come back.
+/// What was completed went into the segment that is abandoned; it must not come back.
 #[test]
 fn what_was_delivered_before_a_failed_sync_is_not_delivered_again() {
     let scratch = Scratch::new();

@@ -1,7 +1,7 @@
 //! The journal as a whole, on a real disk.
 
 mod damage;
-pub(super) mod faults;
+mod faults;
 mod kill;
 mod model;
 mod usage;
@@ -22,10 +22,10 @@ use super::{AppendError, Delivery, Id, Journal, Next, Options, Write};
 use crate::moment::Moment;
 
 /// A folder that is gone afterwards.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("pointsman-journal-{}-{number}", std::process::id()));
@@ -33,7 +33,7 @@ impl Scratch {
         Self(path)
     }
 
-    fn options(&self, limit: u64, segment: u64) -> Options {
+    pub(super) fn options(&self, limit: u64, segment: u64) -> Options {
         Options { segment, ..Options::new(&self.0, limit) }
     }
 
@@ -72,7 +72,7 @@ fn open(scratch: &Scratch) -> Arc<Journal> {
     Journal::open(&scratch.options(PLENTY, 16 << 20)).unwrap()
 }
 
-fn write(uri: &str, body: &[u8]) -> Write {
+pub(super) fn write(uri: &str, body: &[u8]) -> Write {
     Write {
         uri: uri.as_bytes().into(),
         method: "PUT".into(),

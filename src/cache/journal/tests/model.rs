@@ -44,7 +44,7 @@ impl Model {
         oldest.filter(|(id, _)| !self.under_way.contains(id)).collect()
     }
 
-    fn settle(&mut self, id: Id) {
+    fn complete(&mut self, id: Id) {
         self.waiting.values_mut().for_each(|queue| queue.retain(|(other, _)| *other != id));
     }
 
@@ -136,13 +136,13 @@ impl Pair {
             Step::Reopen => self.reopen(),
             Step::Delivered(pick) => {
                 if let Some(delivery) = self.pick(pick) {
-                    self.model.settle(delivery.id());
+                    self.model.complete(delivery.id());
                     delivery.delivered();
                 }
             }
             Step::SetAside(pick) => {
                 if let Some(delivery) = self.pick(pick) {
-                    self.model.settle(delivery.id());
+                    self.model.complete(delivery.id());
                     self.model.refused.push(delivery.id().0);
                     delivery.set_aside("no");
                 }

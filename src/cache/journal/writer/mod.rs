@@ -3,10 +3,14 @@
 //! Previous stop: [`super::Journal::append`] and [`super::Delivery`]. Next stop: [`super::segment`].
 //!
 //! While one sync runs the next group gathers, so the slower the disk, the larger the groups; nobody waits for a
-//! group to fill. Writes are acknowledged when their sync has succeeded. What was settled is written at once, which
+//! group to fill. Writes are acknowledged when their sync has succeeded. What was completed is written at once, which
 //! outlives the process, and synced with the next write or after [`SYNC_AFTER`].
 
-mod tidy;
+mod compaction;
+mod completed;
+mod log;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -21,15 +25,20 @@ use std::{
 
 use tokio::sync::oneshot;
 
+pub(super) use self::completed::Place;
+use self::{
+    completed::{Completed, Refused},
+    log::{Current, Part},
+};
 use super::{
-    AppendError, Options, Shared, entry,
+    AppendError, Options, Shared,
     entry::{Entry, Id, Write},
-    record, refused,
+    refused,
     replay::Replayed,
-    segment::{Folder, HEADER, Segment},
+    segment::Folder,
 };
 
-/// Settled writes are synced after this time at the latest; until then a crash of the machine delivers them again.
+/// Completed writes are synced after this time at the latest; until then a crash of the machine delivers them again.
 const SYNC_AFTER: Duration = Duration::from_millis(500);
 /// A group is not made larger than this; a single write may be.
 const GROUP: usize = 4 << 20;
@@ -40,7 +49,7 @@ pub(super) enum Message {
     /// Make it durable, and say so.
     Append(Box<Write>, oneshot::Sender<Result<Id, AppendError>>),
     /// It is done with.
-    Settle(Id, Outcome),
+    Complete(Id, Outcome),
     /// Nothing comes after this.
     End,
 }
@@ -62,42 +71,33 @@ pub(super) struct Writer {
     /// How long a segment may grow.
     segment: u64,
     /// The one that is written to; none after an error.
-    current: Option<Segment>,
-    /// All that are not removed, oldest first; `current` is the last of them.
+    current: Option<Current>,
+    /// All that are not removed, oldest first.
     parts: VecDeque<Part>,
     /// The number of the next segment.
     number: u64,
     /// The sequence of the next record, and of the first that is not synced.
     next: u64,
     synced: u64,
-    /// Writes that are in segments and not settled, and where.
-    live: BTreeMap<Id, Place>,
+    /// Writes that are in segments and not completed, and where.
+    live: BTreeMap<Id, Live>,
     /// What these count as.
     live_bytes: u64,
-    /// Settled, and not synced yet; the first `written` of them are in the current segment.
-    settled: Vec<(Id, Box<[u8]>)>,
-    written: usize,
-    /// Settled as refused, and not in the file of these yet.
-    refused: Vec<(Arc<Entry>, String)>,
+    /// Completed, and in no segment that counts: to be written with the next group.
+    completed: Vec<Completed>,
+    /// A part of a line may be at the end of the file of refused writes.
+    is_refused_torn: bool,
     /// The last thing on the disk failed, and that was said.
-    ailing: bool,
+    is_failing: bool,
     /// The same of removing segments, which goes its own way: records may be written all the while.
     kept_from_removing: bool,
 }
 
-/// A segment that is kept.
+/// A write that is not completed.
 #[derive(Debug)]
-struct Part {
-    number: u64,
-    bytes: u64,
-    live: usize,
-}
-
-/// Where a write is.
-#[derive(Debug)]
-struct Place {
+struct Live {
     entry: Arc<Entry>,
-    segment: u64,
+    place: Place,
 }
 
 /// Appends that are written and synced together.
@@ -118,14 +118,14 @@ impl Writer {
     ) -> io::Result<Self> {
         let mut live = BTreeMap::new();
         for entry in replayed.index.entries() {
-            let segment = replayed.places.get(&entry.id).copied().unwrap_or_default();
-            live.insert(entry.id, Place { entry: entry.clone(), segment });
+            let Some(&place) = replayed.places.get(&entry.id) else { continue };
+            live.insert(entry.id, Live { entry: entry.clone(), place });
         }
-        let count = |number| live.values().filter(|place| place.segment == number).count();
+        let count = |number| live.values().filter(|live| live.place.segment == number).count();
         let parts = replayed.segments.iter();
         let mut writer = Self {
             parts: parts.map(|&(number, bytes)| Part { number, bytes, live: count(number) }).collect(),
-            live_bytes: live.values().map(|place| place.entry.write.cost()).sum(),
+            live_bytes: live.values().map(|live| live.entry.write.cost()).sum(),
             folder,
             shared,
             segment: options.segment,
@@ -134,10 +134,9 @@ impl Writer {
             next: replayed.next,
             synced: replayed.next,
             live,
-            settled: Vec::new(),
-            written: 0,
-            refused: Vec::new(),
-            ailing: false,
+            completed: Vec::new(),
+            is_refused_torn: false,
+            is_failing: false,
             kept_from_removing: false,
         };
         writer.begin_segment()?;
@@ -148,7 +147,7 @@ impl Writer {
         *index = replayed.index;
         writer.shared.note_entries(&index);
         drop(index);
-        writer.tidy();
+        writer.compact();
         Ok(writer)
     }
 
@@ -156,35 +155,64 @@ impl Writer {
     pub(super) fn run(mut self, receiver: &Receiver<Message>) {
         let mut sync_by: Option<Instant> = None;
         loop {
-            let message = match sync_by {
+            let first = match sync_by {
                 None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(by) => receiver.recv_timeout(by.saturating_duration_since(Instant::now())),
             };
-            let mut group = Group::default();
-            let overdue = match message {
-                Ok(message) => {
-                    self.take(message, &mut group);
-                    self.gather(receiver, &mut group);
-                    sync_by.is_some_and(|by| by <= Instant::now())
-                }
-                Err(RecvTimeoutError::Timeout) => true,
-                Err(RecvTimeoutError::Disconnected) => {
-                    group.ends = true;
-                    true
-                }
+            let first = match first {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Message::End),
             };
-            let ends = group.ends;
-            self.commit(group, overdue || ends);
-            if ends {
+            let is_overdue = sync_by.is_some_and(|by| by <= Instant::now());
+            if self.turn(first, receiver, is_overdue) {
                 return;
             }
-            let waits = !self.settled.is_empty() || !self.refused.is_empty();
             sync_by = match sync_by {
-                Some(by) if waits && !overdue => Some(by),
-                _ if waits => Some(Instant::now() + SYNC_AFTER),
+                Some(by) if self.owes_sync() && !is_overdue => Some(by),
+                _ if self.owes_sync() => Some(Instant::now() + SYNC_AFTER),
                 _ => None,
             };
         }
+    }
+
+    /// Does what was asked for since the last turn, as one group. True when nothing comes after it.
+    pub(super) fn turn(
+        &mut self,
+        first: Option<Message>,
+        receiver: &Receiver<Message>,
+        is_overdue: bool,
+    ) -> bool {
+        let mut group = Group::default();
+        first.into_iter().for_each(|message| self.take(message, &mut group));
+        self.gather(receiver, &mut group);
+        let ends = group.ends;
+        self.commit(group, is_overdue || ends);
+        if ends {
+            self.finish();
+        }
+        ends
+    }
+
+    /// What could not be synced has no later turn: it is tried once more, in another segment. One has to follow an
+    /// abandoned one in any case, to say what of it does not count.
+    fn finish(&mut self) {
+        if self.owes_sync() || self.current.is_none() {
+            self.commit(Group::default(), true);
+        }
+        let left = self.not_durable().count();
+        if left > 0 {
+            tracing::error!("{left} deliveries could not be noted, and will be made again at the next start");
+        }
+    }
+
+    /// What was completed, and may come back after a crash.
+    fn not_durable(&self) -> impl Iterator<Item = &Completed> + Clone {
+        self.completed.iter().chain(self.current.iter().flat_map(|current| &current.unsynced))
+    }
+
+    fn owes_sync(&self) -> bool {
+        self.not_durable().next().is_some()
     }
 
     fn gather(&mut self, receiver: &Receiver<Message>, group: &mut Group) {
@@ -202,35 +230,30 @@ impl Writer {
                 group.bytes += usize::try_from(write.cost()).unwrap_or(usize::MAX);
                 group.appends.push((*write, done));
             }
-            Message::Settle(id, outcome) => {
-                let Some(place) = self.forget(id) else { return };
-                match outcome {
+            Message::Complete(id, outcome) => {
+                let Some(Live { entry, place }) = self.forget(id) else { return };
+                let uri = entry.write.uri.clone();
+                let refused = match outcome {
                     Outcome::Delivered => {
                         self.count(|counters| &counters.delivered);
-                        self.settled.push((id, place.entry.write.uri.clone()));
+                        None
                     }
                     Outcome::Refused(why) => {
                         self.count(|counters| &counters.refused);
-                        self.refused.push((place.entry, why));
+                        Some(Refused { entry, why })
                     }
-                }
+                };
+                self.completed.push(Completed { id, uri, place, refused });
             }
             Message::End => group.ends = true,
         }
     }
 
-    fn forget(&mut self, id: Id) -> Option<Place> {
-        let place = self.live.remove(&id)?;
-        self.live_bytes = self.live_bytes.saturating_sub(place.entry.write.cost());
-        self.part(place.segment, |part| part.live = part.live.saturating_sub(1));
-        Some(place)
-    }
-
-    fn part(&mut self, number: u64, change: impl FnOnce(&mut Part)) {
-        let at = self.parts.binary_search_by_key(&number, |part| part.number);
-        if let Some(part) = at.ok().and_then(|at| self.parts.get_mut(at)) {
-            change(part);
-        }
+    fn forget(&mut self, id: Id) -> Option<Live> {
+        let live = self.live.remove(&id)?;
+        self.live_bytes = self.live_bytes.saturating_sub(live.entry.write.cost());
+        self.part(live.place.segment, |part| part.live = part.live.saturating_sub(1));
+        Some(live)
     }
 
     fn commit(&mut self, group: Group, sync: bool) {
@@ -254,40 +277,7 @@ impl Writer {
                 }
             }
         }
-        self.tidy();
-    }
-
-    /// Writes a record for each write, then what was settled, and syncs.
-    fn write(&mut self, writes: &[Write], sync: bool) -> io::Result<()> {
-        self.begin_segment()?;
-        let Some(current) = &mut self.current else { return Ok(()) };
-        let mut records = Vec::new();
-        for write in writes {
-            let id = Id(self.next);
-            record::write(current.seed, self.next, &mut records, |out| entry::write_entry(id, write, out));
-            self.next += 1;
-        }
-        for (id, uri) in self.settled.get(self.written..).unwrap_or_default() {
-            record::write(current.seed, self.next, &mut records, |out| entry::write_settled(*id, uri, out));
-            self.next += 1;
-        }
-        current.write(&records)?;
-        self.written = self.settled.len();
-        if sync && self.next > self.synced { self.sync() } else { Ok(()) }
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        let Some(current) = &self.current else { return Ok(()) };
-        current.sync()?;
-        let bytes = current.bytes;
-        self.count(|counters| &counters.syncs);
-        self.synced = self.next;
-        self.settled.clear();
-        self.written = 0;
-        if let Some(part) = self.parts.back_mut() {
-            part.bytes = bytes;
-        }
-        Ok(())
+        self.compact();
     }
 
     /// The writes of a group are durable: they can be found, and their clients be told.
@@ -300,19 +290,17 @@ impl Writer {
         if writes.is_empty() {
             return;
         }
-        let segment = self.current.as_ref().map(|current| current.number).unwrap_or_default();
+        let segment = self.current.as_ref().map(|current| current.segment.number).unwrap_or_default();
         let mut index = self.shared.index();
         for (id, write) in (first..).map(Id).zip(writes) {
             self.live_bytes += write.cost();
             let entry = Arc::new(Entry { id, write });
             index.insert(entry.clone());
-            self.live.insert(id, Place { entry, segment });
+            self.live.insert(id, Live { entry, place: Place { segment, is_copied: false } });
         }
         self.shared.note_entries(&index);
         drop(index);
-        if let Some(part) = self.parts.back_mut() {
-            part.live += waiting.len();
-        }
+        self.part(segment, |part| part.live += waiting.len());
         self.shared.counters.appended.fetch_add(waiting.len() as u64, Ordering::Relaxed);
         for (id, done) in (first..).map(Id).zip(waiting) {
             let _gone = done.send(Ok(id));
@@ -320,60 +308,36 @@ impl Writer {
         self.shared.changed.notify_one();
     }
 
-    /// After an error nothing more goes into the segment: a later sync that succeeds would prove nothing. What of
-    /// it was not synced does not count, and is written again to the next one.
-    fn abandon(&mut self, error: &io::Error) {
-        self.ail("the journal cannot be written: writes are refused", error);
-        self.next = self.synced;
-        let (Some(current), Some(part)) = (self.current.take(), self.parts.back()) else { return };
-        let (number, synced) = (part.number, part.bytes);
-        current.abandon(synced);
-        if synced == HEADER as u64 {
-            // Nothing in it counts. If it stays, the next start finds it empty.
-            self.parts.pop_back();
-            let _best_effort = self.folder.remove(number);
-        }
-    }
-
-    /// Makes sure that there is a segment with room.
-    fn begin_segment(&mut self) -> io::Result<()> {
-        match &self.current {
-            Some(current) if current.bytes < self.segment => return Ok(()),
-            Some(_) if self.synced < self.next => self.sync()?,
-            Some(_) | None => {}
-        }
-        let number = self.number;
-        self.number += 1;
-        let segment = self.folder.create(number, self.next)?;
-        self.parts.push_back(Part { number, bytes: segment.bytes, live: 0 });
-        self.current = Some(segment);
-        self.written = 0;
-        Ok(())
-    }
-
     /// Puts refused writes into their file; what does not get there stays, and is tried again.
     fn note_refused(&mut self) {
         let limit = self.shared.limit.load(Ordering::Relaxed);
-        for (entry, why) in mem::take(&mut self.refused) {
-            match refused::add(&self.folder, &entry, &why, limit) {
-                Ok(()) => self.settled.push((entry.id, entry.write.uri.clone())),
-                Err(error) => {
-                    self.ail("a refused write cannot be kept in its file, and is tried again", &error);
-                    self.refused.push((entry, why));
-                }
+        let mut completed = mem::take(&mut self.completed);
+        for one in &mut completed {
+            let Some(Refused { entry, why }) = &one.refused else { continue };
+            let added = refused::add(&self.folder, entry, why, limit, &mut self.is_refused_torn);
+            if let Err(error) = added {
+                self.failed("a refused write cannot be kept in its file, and is tried again", &error);
+                break;
             }
+            one.refused = None;
         }
+        self.completed = completed;
     }
 
-    fn ail(&mut self, what: &str, error: &io::Error) {
+    /// Whether a refused write is in a segment only.
+    fn holds_refused(&self) -> bool {
+        self.completed.iter().any(|one| one.refused.is_some())
+    }
+
+    fn failed(&mut self, what: &str, error: &io::Error) {
         self.count(|counters| &counters.errors);
-        if !mem::replace(&mut self.ailing, true) {
+        if !mem::replace(&mut self.is_failing, true) {
             tracing::error!("{what}: {error}");
         }
     }
 
     fn recovered(&mut self) {
-        if self.refused.is_empty() && mem::take(&mut self.ailing) {
+        if !self.holds_refused() && mem::take(&mut self.is_failing) {
             tracing::info!("the journal can be written again");
         }
     }

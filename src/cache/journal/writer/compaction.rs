@@ -4,7 +4,7 @@
 
 use std::{io, mem, sync::atomic::Ordering};
 
-use super::Writer;
+use super::{Writer, completed};
 use crate::cache::journal::{
     entry::{self, Id},
     record,
@@ -12,26 +12,26 @@ use crate::cache::journal::{
 
 impl Writer {
     /// Removes old segments in which nothing is needed, and makes one needless where they take too much room.
-    pub(super) fn tidy(&mut self) {
-        self.remove_needless();
+    pub(super) fn compact(&mut self) {
+        self.remove_unneeded();
         if self.is_sparse() {
             // One at a time: appends wait meanwhile.
-            match self.move_oldest() {
-                Ok(()) => self.remove_needless(),
-                Err(error) => self.abandon(&error),
-            }
+            self.reclaim_oldest();
         }
         let disk = self.parts.iter().map(|part| part.bytes).sum();
         self.shared.counters.disk.store(disk, Ordering::Relaxed);
         self.shared.counters.segments.store(self.parts.len() as u64, Ordering::Relaxed);
     }
 
-    /// Only from the front: a younger segment may settle what is in an older one. And not while a refused write is
-    /// in a segment only.
-    fn remove_needless(&mut self) {
+    /// Only from the front: a younger segment may complete what is in an older one. And not while a refused write is
+    /// in a segment only, or while a write that was copied could come back alone.
+    fn remove_unneeded(&mut self) {
         while let Some(oldest) = self.parts.front() {
-            let current = self.current.as_ref().is_some_and(|current| current.number == oldest.number);
-            if current || oldest.live > 0 || !self.refused.is_empty() {
+            let current = self.current.as_ref().is_some_and(|it| it.segment.number == oldest.number);
+            if current || oldest.live > 0 || self.holds_refused() {
+                return;
+            }
+            if completed::hold(oldest.number, self.not_durable()) {
                 return;
             }
             if let Err(error) = self.folder.remove(oldest.number) {
@@ -50,24 +50,38 @@ impl Writer {
     /// not keep everything behind it.
     fn is_sparse(&self) -> bool {
         let disk: u64 = self.parts.iter().map(|part| part.bytes).sum();
-        self.parts.len() > 1 && disk > 2 * self.live_bytes + 4 * self.segment && self.refused.is_empty()
+        disk > 2 * self.live_bytes + 4 * self.segment
+    }
+
+    /// Makes the oldest segment needless, and removes it.
+    pub(in crate::cache::journal) fn reclaim_oldest(&mut self) {
+        if self.parts.len() < 2 || self.holds_refused() {
+            return;
+        }
+        match self.copy_oldest() {
+            Ok(()) => self.remove_unneeded(),
+            Err(error) => self.abandon(&error),
+        }
     }
 
     /// Copies what is needed of the oldest segment behind everything else. Writes keep their numbers.
-    fn move_oldest(&mut self) -> io::Result<()> {
+    fn copy_oldest(&mut self) -> io::Result<()> {
         let Some(oldest) = self.parts.front().map(|part| part.number) else { return Ok(()) };
         let ids: Vec<Id> =
-            self.live.iter().filter(|(_, place)| place.segment == oldest).map(|(id, _)| *id).collect();
+            self.live.iter().filter(|(_, live)| live.place.segment == oldest).map(|(id, _)| *id).collect();
         let mut moved = Vec::with_capacity(ids.len());
         for id in ids {
             self.begin_segment()?;
-            let (Some(current), Some(place)) = (&mut self.current, self.live.get(&id)) else { continue };
+            let (Some(current), Some(live)) = (&mut self.current, self.live.get_mut(&id)) else { continue };
+            // Whatever becomes of this: a part of the copies may be durable when the rest fails.
+            live.place.is_copied = true;
+            let segment = &mut current.segment;
             let mut record = Vec::new();
-            let write = &place.entry.write;
-            record::write(current.seed, self.next, &mut record, |out| entry::write_entry(id, write, out));
-            current.write(&record)?;
+            let write = &live.entry.write;
+            record::write(segment.seed, self.next, &mut record, |out| entry::write_entry(id, write, out));
+            segment.write(&record)?;
             self.next += 1;
-            moved.push((id, current.number));
+            moved.push((id, segment.number));
         }
         self.sync()?;
         self.shared.counters.moved.fetch_add(moved.len() as u64, Ordering::Relaxed);
@@ -75,8 +89,8 @@ impl Writer {
         self.part(oldest, |part| part.live = 0);
         for (id, number) in moved {
             self.part(number, |part| part.live += 1);
-            if let Some(place) = self.live.get_mut(&id) {
-                place.segment = number;
+            if let Some(live) = self.live.get_mut(&id) {
+                live.place.segment = number;
             }
         }
         Ok(())

@@ -1,0 +1,123 @@
+//! Segments as the writer sees them: which one is written to, what of it is durable, and which others there are.
+//!
+//! Previous stop: [`super::Writer`]. Next stop: [`crate::cache::journal::segment`].
+
+use std::io;
+
+use super::{
+    Writer,
+    completed::{self, Completed},
+};
+use crate::cache::journal::{
+    entry,
+    entry::{Id, Write},
+    record,
+    segment::{HEADER, Segment},
+};
+
+/// The segment that is written to, and what of it no sync has covered yet. A sync covers what was written to the file
+/// before it, and nothing else: so what it makes durable is kept with the file, and nowhere else is anything let go of.
+#[derive(Debug)]
+pub(super) struct Current {
+    pub(super) segment: Segment,
+    /// The length that is durable.
+    synced: u64,
+    pub(super) unsynced: Vec<Completed>,
+}
+
+/// A segment that is kept.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) number: u64,
+    pub(super) bytes: u64,
+    pub(super) live: usize,
+}
+
+impl Writer {
+    /// Writes a record for each write, then what was completed, and syncs.
+    pub(super) fn write(&mut self, writes: &[Write], sync: bool) -> io::Result<()> {
+        self.begin_segment()?;
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let (mut records, seed) = (Vec::new(), current.segment.seed);
+        for write in writes {
+            let id = Id(self.next);
+            record::write(seed, self.next, &mut records, |out| entry::write_entry(id, write, out));
+            self.next += 1;
+        }
+        let mut ready = completed::take_ready(&mut self.completed);
+        for Completed { id, uri, .. } in &ready {
+            record::write(seed, self.next, &mut records, |out| entry::write_completed(*id, uri, out));
+            self.next += 1;
+        }
+        // Whatever becomes of it: it is not durable before the segment is.
+        current.unsynced.append(&mut ready);
+        current.segment.write(&records)?;
+        if sync && self.next > self.synced { self.sync() } else { Ok(()) }
+    }
+
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        current.segment.sync()?;
+        current.unsynced.clear();
+        current.synced = current.segment.bytes;
+        let (number, bytes) = (current.segment.number, current.synced);
+        self.part(number, |part| part.bytes = bytes);
+        self.count(|counters| &counters.syncs);
+        self.synced = self.next;
+        Ok(())
+    }
+
+    /// After an error nothing more goes into the segment: a later sync that succeeds would prove nothing. What of
+    /// it was not synced does not count, and is written again to the next one.
+    pub(super) fn abandon(&mut self, error: &io::Error) {
+        self.failed("the journal cannot be written: writes are refused", error);
+        self.next = self.synced;
+        let Some(Current { segment, synced, unsynced }) = self.current.take() else { return };
+        let number = segment.number;
+        // Before those that came since: in the journal, writes of a URI are completed in order.
+        self.completed.splice(..0, unsynced);
+        segment.abandon(synced);
+        if synced == HEADER as u64 {
+            self.discard(number);
+        }
+    }
+
+    /// Removes a segment in which nothing counts. Where that fails it has its place among the others, and goes before
+    /// those behind it: the one that follows says what of it does not count.
+    fn discard(&mut self, number: u64) {
+        match self.folder.remove(number) {
+            Ok(()) => self.parts.retain(|part| part.number != number),
+            Err(_) if self.parts.iter().any(|part| part.number == number) => {}
+            Err(_) => self.parts.push_back(Part { number, bytes: HEADER as u64, live: 0 }),
+        }
+    }
+
+    /// Makes sure that there is a segment with room.
+    pub(super) fn begin_segment(&mut self) -> io::Result<()> {
+        match &self.current {
+            Some(current) if current.segment.bytes < self.segment => return Ok(()),
+            Some(_) if self.synced < self.next => self.sync()?,
+            Some(_) | None => {}
+        }
+        let number = self.number;
+        self.number += 1;
+        let segment = match self.folder.create(number, self.next) {
+            Ok(segment) => segment,
+            Err(error) => {
+                self.discard(number);
+                return Err(error);
+            }
+        };
+        self.parts.push_back(Part { number, bytes: segment.bytes, live: 0 });
+        self.current = Some(Current { synced: segment.bytes, segment, unsynced: Vec::new() });
+        Ok(())
+    }
+
+    /// Changes what is known of a segment.
+    pub(super) fn part(&mut self, number: u64, change: impl FnOnce(&mut Part)) {
+        let at = self.parts.binary_search_by_key(&number, |part| part.number);
+        if let Some(part) = at.ok().and_then(|at| self.parts.get_mut(at)) {
+            change(part);
+        }
+    }
+}
