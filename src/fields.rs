@@ -177,6 +177,16 @@ impl Fields {
         });
     }
 
+    /// Whether a field has a tag of which `is` says so.
+    pub fn any_known(&self, is: impl Fn(Known) -> bool) -> bool {
+        self.entries.iter().any(|entry| is(entry.known))
+    }
+
+    /// Keeps only the fields of whose tags `keep` says so.
+    pub fn retain_known(&mut self, keep: impl Fn(Known) -> bool) {
+        self.entries.retain(|entry| keep(entry.known));
+    }
+
     /// Keeps only the fields for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
         let Self { bytes, entries } = self;
@@ -294,6 +304,7 @@ known! {
 
 impl Known {
     /// The tag of a name, compared without regard to case.
+    #[inline]
     pub fn of(name: &[u8]) -> Self {
         let Some(first) = name.first() else {
             return Self::Other;
@@ -308,14 +319,18 @@ impl Known {
     }
 
     /// The tag of a name that is none of those that Pointsman looks at by themselves.
+    #[inline(never)]
     fn of_other(name: &[u8]) -> Self {
-        if name.contains(&b'_') {
+        if name.iter().fold(false, |found, byte| found | (*byte == b'_')) {
             return Self::of_underscored(name);
+        }
+        if !matches!(name, [b'x' | b'X', b'-', ..]) {
+            return Self::Other;
         }
         let begins =
             |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix));
-        let is_of_proxy = matches!(name, [b'x' | b'X', b'-', ..])
-            && (OF_PROXY.iter().any(|prefix| begins(prefix)) || name.eq_ignore_ascii_case(b"x-real-ip"));
+        let is_of_proxy =
+            OF_PROXY.iter().any(|prefix| begins(prefix)) || name.eq_ignore_ascii_case(b"x-real-ip");
         if is_of_proxy { Self::OfProxy } else { Self::Other }
     }
 

@@ -98,8 +98,8 @@ fn find_authority(exchange: &mut Exchange) -> Result<()> {
 /// and none where it is the scheme's (RFC 9110 §4.2.3); and the host without it.
 fn normalize_authority(exchange: &mut Exchange) -> Result<()> {
     let (host, port) = split_port(&exchange.authority)?;
-    let is_of_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~[]:%!$&'()*+,;=".contains(&byte);
-    if !host.bytes().all(is_of_host) {
+    let is_of_host = |byte: u8| OF_HOST.get(usize::from(byte)).copied().unwrap_or_default();
+    if !host.bytes().fold(true, |is, byte| is & is_of_host(byte)) {
         return Err(malformed("Host is not a host"));
     }
     exchange.host.push_str(host);
@@ -107,14 +107,27 @@ fn normalize_authority(exchange: &mut Exchange) -> Result<()> {
     // CONNECT names a port always.
     let default = if exchange.scheme() == "https" { 443 } else { 80 };
     let port = port.filter(|port| *port != default || exchange.request.method == Method::Connect);
-    exchange.authority.make_ascii_lowercase();
-    exchange.authority.truncate(exchange.host.len());
+    exchange.authority.clear();
+    exchange.authority.push_str(&exchange.host);
     if let Some(port) = port {
         exchange.authority.push(':');
         exchange.authority.push_str(&port.to_string());
     }
     Ok(())
 }
+
+/// Bytes of a host (RFC 3986 §3.2.2).
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a bad index is a build error")]
+const OF_HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let signs = b"-._~[]:%!$&'()*+,;=abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    let mut at = 0;
+    while at < signs.len() {
+        table[signs[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// Host and port of an authority (RFC 3986 §3.2); an empty port is none.
 fn split_port(authority: &str) -> Result<(&str, Option<u16>)> {

@@ -9,7 +9,7 @@ use crate::{
     config::listen::Underscores,
     error::{Kind, Result},
     exchange::Exchange,
-    fields::{ConnectionOptions, Field, Known},
+    fields::{ConnectionOptions, Known},
 };
 
 /// Takes out of a request what may not be believed or passed on.
@@ -17,14 +17,13 @@ pub(super) fn clean(exchange: &mut Exchange, underscores: Underscores) -> Result
     let is_trusted = exchange.facts.peer.is_trusted;
     let fields = &mut exchange.request.fields;
     let options = ConnectionOptions::of(fields).map_err(Kind::Malformed)?;
-    let is_doubtful =
-        |field: &Field<'_>| matches!(field.known, Known::OfProxy | Known::Underscored | Known::Disguised);
+    let is_doubtful = |known| matches!(known, Known::OfProxy | Known::Underscored | Known::Disguised);
     // Nearly always there is nothing to do.
-    if options.is_empty() && !fields.iter().any(|field| is_doubtful(&field)) {
+    if options.is_empty() && !fields.any_known(is_doubtful) {
         return Ok(());
     }
     if underscores == Underscores::Refuse
-        && fields.iter().any(|field| matches!(field.known, Known::Underscored | Known::Disguised))
+        && fields.any_known(|known| matches!(known, Known::Underscored | Known::Disguised))
     {
         return Err(Kind::Malformed("a field name has an underscore").into());
     }
@@ -49,7 +48,7 @@ mod tests {
     use std::rc::Rc;
 
     use super::*;
-    use crate::exchange::Peer;
+    use crate::{exchange::Peer, fields::Field};
 
     fn left(names: &[(&str, &str)], is_trusted: bool, underscores: Underscores) -> Result<Vec<String>> {
         let peer = Rc::new(Peer { is_trusted, ..Peer::default() });

@@ -62,7 +62,7 @@ pub struct Worker {
     log: WorkerLog,
     #[expect(clippy::vec_box, reason = "exchanges are handed out boxed, and moved by pointer only")]
     spare: RefCell<Vec<Box<Exchange>>>,
-    id_prefix: u64,
+    id_prefix: Box<str>,
     id_next: Cell<u64>,
     is_draining: Cell<bool>,
     fetches: Cell<usize>,
@@ -153,7 +153,7 @@ impl Worker {
             groups,
             log,
             spare: RefCell::default(),
-            id_prefix: fastrand::u64(..),
+            id_prefix: format!("{:016x}", fastrand::u64(..)).into(),
             id_next: Cell::new(0),
             is_draining: Cell::new(false),
             fetches: Cell::new(0),
@@ -243,15 +243,11 @@ impl Worker {
 
     /// Writes a new request id: unique in this fleet as far as 64 random bits per worker make it.
     pub fn write_id(&self, id: &mut String) {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
         let next = self.id_next.get();
         self.id_next.set(next + 1);
-        for number in [self.id_prefix, next] {
-            for shift in (0..16).rev() {
-                let digit = (number >> (shift * 4)) as usize & 15;
-                id.push(char::from(HEX.get(digit).copied().unwrap_or(b'0')));
-            }
-        }
+        id.push_str(&self.id_prefix);
+        let digits = hex(next);
+        id.push_str(std::str::from_utf8(&digits).unwrap_or_default());
     }
 
     /// The end of an HTTP exchange: its log line, its counts, its memory back.
@@ -374,5 +370,37 @@ fn access_line<'a>(
         user_agent: http.request.fields.known(Known::UserAgent),
         referer: http.request.fields.known(Known::Referer),
         ..common
+    }
+}
+
+/// A number as sixteen hexadecimal digits. All at once: each byte of `digits` holds four bits of it, and becomes a digit.
+fn hex(number: u64) -> [u8; 16] {
+    let spread = |half: u32| {
+        // 0x12345678 → 0x01_02_03_04_05_06_07_08
+        let wide = u64::from(half);
+        let wide = (wide | wide << 16) & 0x0000_ffff_0000_ffff;
+        let wide = (wide | wide << 8) & 0x00ff_00ff_00ff_00ff;
+        let wide = (wide | wide << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+        // What is above nine is a letter: 39 signs further on.
+        let is_letter = ((wide + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
+        (wide + 0x3030_3030_3030_3030 + is_letter * 39).to_be_bytes()
+    };
+    let (high, low) = ((number >> 32) as u32, number as u32);
+    let mut digits = [0; 16];
+    let (first, last) = digits.split_at_mut(8);
+    first.copy_from_slice(&spread(high));
+    last.copy_from_slice(&spread(low));
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hex;
+
+    #[test]
+    fn an_id_is_the_number_in_hexadecimal_digits() {
+        for number in [0, 1, 9, 10, 15, 16, 0x0123_4567_89ab_cdef, u64::MAX, 1 << 63] {
+            assert_eq!(std::str::from_utf8(&hex(number)).unwrap(), format!("{number:016x}"));
+        }
     }
 }

@@ -154,13 +154,15 @@ impl UpstreamResponse {
 /// Takes out of a response's head what ends at this hop (RFC 9110 §7.6.1), and adds the time of its arrival where it
 /// has no Date (§6.6.1).
 fn clean(head: &mut ResponseHead, options: &ConnectionOptions, is_tunnel: bool) {
-    head.fields.retain(|field| match field.known {
+    head.fields.retain_known(|known| match known {
         Known::Connection | Known::KeepAlive | Known::ProxyConnection | Known::TransferEncoding => false,
         Known::Upgrade => is_tunnel,
-        // It frames the message, whatever Connection says.
-        Known::ContentLength => true,
-        _ => options.is_empty() || !options.name(field.name),
+        _ => true,
     });
+    if !options.is_empty() {
+        // Content-Length frames the message, whatever Connection says.
+        head.fields.retain(|field| field.known == Known::ContentLength || !options.name(field.name));
+    }
     if !head.fields.has(Known::Date) {
         clock::with_date(|date| head.fields.push_known(Known::Date, date.as_bytes()));
     }
