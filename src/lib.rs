@@ -95,3 +95,8 @@ mod sync;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;
+
+// Beside the other tests, and inside the crate: it drives what is not public.
+#[cfg(test)]
+#[path = "../tests/simulator/mod.rs"]
+mod simulator;

@@ -7,25 +7,52 @@ use std::{
     sync::{LockResult, PoisonError, atomic::Ordering},
 };
 
+use loom::model::Builder;
+
 thread_local! {
     /// Whether this thread runs a model. The checker's threads are coroutines of the one that began the model.
     static IS_MODEL: Cell<bool> = const { Cell::new(false) };
+    /// What decides in a [`simulate`]d model which thread goes on.
+    static ORDER: RefCell<Option<fastrand::Rng>> = const { RefCell::new(None) };
 }
 
 /// Runs `threads` in every order in which they change places at most `preemptions` times without having to.
 pub(crate) fn model(preemptions: usize, threads: impl Fn() + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    check(builder, threads);
+}
+
+/// Runs `threads` once, in an order that `seed` decides: for many seeds in the place of all orders, where there are too
+/// many of these.
+pub(crate) fn simulate(seed: u64, threads: impl Fn() + Send + Sync + 'static) {
+    ORDER.set(Some(fastrand::Rng::with_seed(seed)));
+    let mut builder = Builder::new();
+    // It looks before each run, the first included.
+    (builder.checkpoint_interval, builder.max_permutations) = (1, Some(2));
+    check(builder, threads);
+}
+
+fn check(mut builder: Builder, threads: impl Fn() + Send + Sync + 'static) {
     struct Within;
     impl Drop for Within {
         fn drop(&mut self) {
             IS_MODEL.set(false);
+            ORDER.set(None);
         }
     }
     let _within = Within;
     IS_MODEL.set(true);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
     builder.max_branches = 10_000;
     builder.check(threads);
+}
+
+/// Where a thread may be followed by another.
+fn step() {
+    let is_over = ORDER.with_borrow_mut(|order| order.as_mut().is_some_and(fastrand::Rng::bool));
+    if is_over && !std::thread::panicking() {
+        loom::thread::yield_now();
+    }
 }
 
 /// A fence of std's or of the checker's.
@@ -62,7 +89,10 @@ impl<T> Mutex<T> {
                 Ok(guard) => Ok(MutexGuard::Std(guard)),
                 Err(poison) => Err(PoisonError::new(MutexGuard::Std(poison.into_inner()))),
             },
-            Self::Model(lock) => Ok(MutexGuard::Model(lock.lock().unwrap_or_else(PoisonError::into_inner))),
+            Self::Model(lock) => {
+                step();
+                Ok(MutexGuard::Model(lock.lock().unwrap_or_else(PoisonError::into_inner)))
+            }
         }
     }
 }
@@ -158,7 +188,10 @@ macro_rules! atomic {
             ) -> Result<$value, $value> {
                 match self {
                     Self::Std(atomic) => atomic.compare_exchange(from, to, order, failure),
-                    Self::Model(atomic) => atomic.compare_exchange(from, to, order, failure),
+                    Self::Model(atomic) => {
+                        step();
+                        atomic.compare_exchange(from, to, order, failure)
+                    }
                 }
             }
 
@@ -174,7 +207,10 @@ macro_rules! atomic {
         pub(crate) fn $method(&self, $($argument: $type,)? order: Ordering) -> $result {
             match self {
                 Self::Std(atomic) => atomic.$method($($argument,)? order),
-                Self::Model(atomic) => atomic.$method($($argument,)? order),
+                Self::Model(atomic) => {
+                    step();
+                    atomic.$method($($argument,)? order)
+                }
             }
         }
     };

@@ -18,4 +18,4 @@ pub(crate) use std::{
 };
 
 #[cfg(test)]
-pub(crate) use checked::{AtomicU8, AtomicUsize, Mutex, MutexGuard, fence, local, model};
+pub(crate) use checked::{AtomicU8, AtomicUsize, Mutex, MutexGuard, fence, local, model, simulate};

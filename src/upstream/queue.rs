@@ -98,8 +98,8 @@ impl Queue {
     /// Calls the first in the queue, because a place at a backend became free.
     ///
     /// The race with [`Queue::join`] is harmless: who joins looks once more for a free backend after it
-    /// stands in the queue, so either that look or this call finds it. So is that with [`Place::drop`]: see
-    /// [`Waiter::state`].
+    /// stands in the queue, so either that look or this call finds it. So is that with one who leaves: the first of
+    /// the two decides.
     pub fn call_next(&self) {
         fence(SeqCst);
         if self.length.load(SeqCst) == 0 {

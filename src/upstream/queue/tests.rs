@@ -111,6 +111,9 @@ mod models {
                     drop(place);
                     return self.call_next();
                 }
+                if !place.is_first() {
+                    self.call_next();
+                }
                 block_on(poll_fn(|cx| place.poll_called(cx)));
                 place.served();
                 if self.try_take() {
@@ -120,8 +123,10 @@ mod models {
             }
         }
 
+        /// As [`Queue::call_if_free`].
         fn call_next(&self) {
-            if self.in_flight.load(Relaxed) == 0 {
+            let is_nobody_called = self.queue.called.load(SeqCst) == 0;
+            if !self.queue.is_empty() && is_nobody_called && self.in_flight.load(Relaxed) == 0 {
                 self.queue.call_next();
             }
         }
