@@ -189,7 +189,7 @@ mod tests {
         error: None,
     };
 
-    /// Byte by byte as the definition has it; `tests/integration/tracing.rs` decodes whole requests.
+    /// Byte by byte as the definition has it; `tests/integration/tracing` decodes whole requests.
     #[test]
     fn a_span_is_as_its_definition_says() {
         let clock = WallClock { now: Moment(10), unix_nanos: 1_000_000 };
