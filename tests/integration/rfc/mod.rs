@@ -7,6 +7,7 @@ mod age;
 mod bodies;
 mod case;
 mod collapsing;
+mod conditions;
 mod credentials;
 mod freshness;
 mod head;

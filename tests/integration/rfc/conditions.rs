@@ -1,6 +1,9 @@
-//! Answering clients who ask (RFC 9111 §4.3.2, RFC 9110 §13).
+//! Answering clients who ask whether what they have holds (RFC 9111 §4.3.2, RFC 9110 §13).
 
-use super::*;
+use super::{
+    Stage, case, get, ok, request, response,
+    validation::{FRESH, stale},
+};
 
 #[test]
 fn a_client_that_has_what_has_just_come_gets_304() {

@@ -1,6 +1,12 @@
-//! Asking the origin (RFC 9111 §4.3.1, §4.3.3).
+//! Asking the origin whether what is stored holds (RFC 9111 §4.3.1, §4.3.3).
 
-use super::*;
+use super::{Stage, Step, case, get, ok, response};
+
+pub(super) const FRESH: &str = "Cache-Control: max-age=60";
+
+pub(super) fn stale(headers: &str) -> Step {
+    get().origin(ok(format!("Cache-Control: max-age=0\n{headers}")))
+}
 
 #[test]
 fn the_origin_is_asked_by_what_is_stored() {
