@@ -30,6 +30,35 @@ choice! {
     }
 }
 
+/// By what a policy picks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PicksBy {
+    /// The hash of the client's address.
+    Address,
+    /// The hash of what `hash_on` names.
+    HashOn,
+    /// Chance.
+    Chance,
+    /// Its own state: whose turn it is, or what it measured.
+    State,
+}
+
+impl Policy {
+    /// By what it picks: what callers hash for it, and what `explain` says of a pick, follow from that.
+    pub fn picks_by(self) -> PicksBy {
+        match self {
+            Self::IpHash => PicksBy::Address,
+            Self::ConsistentHash | Self::Maglev => PicksBy::HashOn,
+            Self::Random | Self::PowerOfTwo => PicksBy::Chance,
+            Self::RoundRobin
+            | Self::WeightedRoundRobin
+            | Self::LeastConnections
+            | Self::LeastResponseTime
+            | Self::LeastBandwidth => PicksBy::State,
+        }
+    }
+}
+
 /// What of a request `consistent-hash` and `maglev` hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HashOn {

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use crate::{
     backend::{Backend, WEIGHT_UNIT},
-    balance::{Pick, conf::Policy},
+    balance::{
+        Pick,
+        conf::{PicksBy, Policy},
+    },
     exchange::Exchange,
     moment::Moment,
     runtime::snapshot::admin_text,
@@ -132,15 +135,11 @@ fn pick(upstream: &Upstream, exchange: &Exchange, now: Moment) -> Option<Choice>
 
 /// What a pick of a policy means for the next request.
 fn reason(policy: Policy) -> &'static str {
-    match policy {
-        Policy::IpHash | Policy::ConsistentHash | Policy::Maglev => {
+    match policy.picks_by() {
+        PicksBy::Address | PicksBy::HashOn => {
             "what is hashed is the same for every such request, so each goes there while the candidates stay"
         }
-        Policy::Random | Policy::PowerOfTwo => "at random; another request may get another",
-        Policy::RoundRobin
-        | Policy::WeightedRoundRobin
-        | Policy::LeastConnections
-        | Policy::LeastResponseTime
-        | Policy::LeastBandwidth => "the first pick of a fresh balancer; the next request may get another",
+        PicksBy::Chance => "at random; another request may get another",
+        PicksBy::State => "the first pick of a fresh balancer; the next request may get another",
     }
 }

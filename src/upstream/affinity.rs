@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Upstream;
 use crate::{
     balance::{
-        conf::{HashOn, Policy},
+        conf::{HashOn, PicksBy},
         sticky::{format_token, parse_token, sticky_token},
     },
     exchange::Exchange,
@@ -18,9 +18,9 @@ pub fn key(upstream: &Upstream, exchange: &Exchange) -> u64 {
         std::net::IpAddr::V4(address) => xxh3_64(&address.octets()),
         std::net::IpAddr::V6(address) => xxh3_64(&address.octets()),
     };
-    match upstream.conf.balance {
-        Policy::IpHash => by_address(),
-        Policy::ConsistentHash | Policy::Maglev => match &upstream.conf.hash_on {
+    match upstream.conf.balance.picks_by() {
+        PicksBy::Address => by_address(),
+        PicksBy::HashOn => match &upstream.conf.hash_on {
             HashOn::ClientIp => by_address(),
             HashOn::Path => xxh3_64(exchange.path().as_bytes()),
             HashOn::Header(name) => xxh3_64(exchange.request.fields.get(name).unwrap_or_default()),
@@ -32,13 +32,7 @@ pub fn key(upstream: &Upstream, exchange: &Exchange) -> u64 {
                 xxh3_64(value.unwrap_or_default().as_bytes())
             }
         },
-        Policy::RoundRobin
-        | Policy::WeightedRoundRobin
-        | Policy::LeastConnections
-        | Policy::LeastResponseTime
-        | Policy::LeastBandwidth
-        | Policy::Random
-        | Policy::PowerOfTwo => 0,
+        PicksBy::Chance | PicksBy::State => 0,
     }
 }
 
