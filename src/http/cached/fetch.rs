@@ -201,14 +201,16 @@ impl Fetch {
 
     /// Everyone reads what comes.
     async fn share(self, head: Arc<fill::Answer>, answer: Answer, lead: Lead) {
-        let route = self.exchange.facts.route.and_then(|index| self.snapshot.shared.routes.get(index));
-        let idle = route.map_or(Duration::ZERO, |route| route.tunnel_idle);
+        let context = self.context(&self.snapshot);
+        let idle = context.map_or(Duration::ZERO, |context| context.group.upstream.conf.body_timeout);
         let Lead::Shared(mut source) = lead else { return };
         source.answer(head.clone());
         let result = FetchResult::Shared(head.clone());
         let _ = self.reply.send(FetchReply { exchange: self.exchange, result });
+        // The reader stood for all who would ask while there was no head. It reads nothing, and nobody is to wait for it.
+        let refresh = self.refresh.map(|(refresh, _reader)| refresh);
         fill(self.cache, head, answer.response, source, idle).await;
-        drop((self.refresh, self.alive));
+        drop((refresh, self.alive));
     }
 
     /// Where the request goes. All of it was there when the request that leads began, in this very snapshot.

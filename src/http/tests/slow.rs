@@ -107,3 +107,24 @@ fn an_idle_connection_is_closed_after_its_time_and_not_before() {
         stage.assert_all_is_given_back("an idle connection").await;
     });
 }
+
+#[test]
+fn a_fetch_that_others_read_is_given_up_after_body_timeout_too() {
+    run(async || {
+        let script = [
+            Act::Send(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 10\r\n\r\nhello"),
+            Act::Wait(Duration::from_secs(3600)),
+        ];
+        let cached = "[[cache]]\nname = \"pages\"\nmemory = \"1MiB\"\n\
+            [[route]]\nname = \"all\"\nupstream = \"app\"\ncache = \"pages\"\n";
+        let stage = Stage::new("body_timeout = \"20s\"", cached, &script);
+        let begun = Instant::now();
+        let (one, other) = tokio::join!(stage.talk(GET), stage.talk(GET));
+        for answer in [one, other] {
+            assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+        }
+        let took = begun.elapsed();
+        assert!((Duration::from_secs(20)..Duration::from_secs(21)).contains(&took), "{took:?}");
+        stage.assert_all_is_given_back("a fetch that stands still").await;
+    });
+}

@@ -121,3 +121,25 @@ fn those_who_ask_while_one_is_fetched_share_it_and_each_gets_his_part() {
         stage.assert_all_is_given_back("sharing").await;
     });
 }
+
+#[test]
+fn a_refresh_that_outgrows_its_bounds_does_not_wait_for_a_reader() {
+    run(async || {
+        let routes = "[[cache]]\nname = \"pages\"\nmemory = \"8MiB\"\nmax_object = \"64KiB\"\nstale_while_revalidate = \"1h\"\n\
+            [[route]]\nname = \"cached\"\nupstream = \"app\"\ncache = \"pages\"\n";
+        let stale: &[Act] =
+            &[Act::Send(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=0\r\nContent-Length: 5\r\n\r\nhello")];
+        let stage = Stage::new("", routes, stale);
+        let mut large =
+            b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for _ in 0..64 {
+            large.extend_from_slice(b"4000\r\n");
+            large.resize(large.len() + 0x4000, b'x');
+            large.extend_from_slice(b"\r\n");
+        }
+        large.extend_from_slice(b"0\r\n\r\n");
+        let second = asked_again(&stage, &[Act::Send(large.leak())], "").await;
+        assert!(second.ends_with("\r\n\r\nhello"), "what is stale is served at once: {second}");
+        stage.assert_all_is_given_back("a refresh that outgrew its bounds").await;
+    });
+}
