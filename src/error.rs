@@ -93,6 +93,8 @@ pub enum Kind {
     ClientStalled,
     /// The request names a host that this TLS connection is not for.
     Misdirected,
+    /// The request has been through this very program before.
+    LoopDetected,
     /// No route matches.
     NoRoute,
     /// The route does not allow this method of use, such as CONNECT or an unlisted upgrade.
@@ -164,6 +166,7 @@ impl Kind {
             Self::NotAccepted
             | Self::QueueFull
             | Self::QueueTimeout
+            | Self::LoopDetected
             | Self::RouteTimeout
             | Self::Draining => Blame::Proxy,
         }
@@ -181,6 +184,7 @@ impl Kind {
             Self::ClientGone => "client_gone",
             Self::ClientStalled => "client_stalled",
             Self::Misdirected => "misdirected",
+            Self::LoopDetected => "loop_detected",
             Self::NoRoute => "no_route",
             Self::NotAllowed => "not_allowed",
             Self::NotCached => "not_cached",
@@ -216,6 +220,7 @@ impl fmt::Display for Kind {
             Self::ClientGone => "the client went away",
             Self::ClientStalled => "the client stopped reading",
             Self::Misdirected => "this TLS connection is not for that host",
+            Self::LoopDetected => "the request has been here before: a backend leads back to this proxy",
             Self::NoRoute => "no route matches",
             Self::NotAllowed => "the route does not allow this",
             Self::NotCached => "it is not cached, and the request forbids asking for it",

@@ -5,6 +5,7 @@
 //! side of the connection is [`Downstream`], which `http::h1` and `http::h2` provide.
 
 mod downstream;
+pub mod node;
 mod peer;
 mod version;
 

@@ -24,7 +24,16 @@ impl HttpVersion {
         }
     }
 
-    /// The member that is added to Via for a message that came in this version (RFC 9110 §7.6.3).
+    /// The version as Via has it.
+    pub fn number(self) -> &'static [u8] {
+        match self {
+            Self::Http10 => b"1.0",
+            Self::Http11 => b"1.1",
+            Self::Http2 => b"2",
+        }
+    }
+
+    /// The member that is added to Via of a response that came in this version (RFC 9110 §7.6.3).
     pub fn via(self) -> &'static [u8] {
         match self {
             Self::Http10 => b"1.0 pointsman",

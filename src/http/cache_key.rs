@@ -1,9 +1,11 @@
 //! What a request is found by in the cache of its route, and the present as caches count time.
 
+use xxhash_rust::xxh3::xxh3_128;
+
 use crate::{
     cache::{date::Date, key::Key, store::Cache},
     exchange::Exchange,
-    fields::Known,
+    fields::{Field, Fields, Known},
     runtime::Route,
     telemetry::clock,
 };
@@ -31,8 +33,65 @@ pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target:
     if let Some(host) = believed(Known::XForwardedHost) {
         key = key.with("forwarded host", host);
     }
-    match &route.key_suffix {
-        Some(route) => key.with("route name", route.as_bytes()),
-        None => key,
+    if let Some(route) = &route.key_suffix {
+        key = key.with("route name", route.as_bytes());
     }
+    match cache.is_storing {
+        true => key,
+        false => told_apart(key, fields),
+    }
+}
+
+/// Fields that say what a client would have, or how it came to ask, and not who it is.
+const HARMLESS: [&[u8]; 22] = [
+    b"accept",
+    b"accept-charset",
+    b"accept-encoding",
+    b"accept-language",
+    b"cache-control",
+    b"date",
+    b"dnt",
+    b"if-modified-since",
+    b"if-none-match",
+    b"if-range",
+    b"pragma",
+    b"priority",
+    b"range",
+    b"referer",
+    b"save-data",
+    b"te",
+    b"tracestate",
+    b"traceparent",
+    b"upgrade-insecure-requests",
+    b"user-agent",
+    b"via",
+    b"x-real-ip",
+];
+
+/// Without a cache nothing says which responses are for everyone: only requests that are alike in every field that could
+/// tell clients apart share one.
+fn told_apart(key: Key, fields: &Fields) -> Key {
+    let is_harmless = |field: &Field<'_>| {
+        let begins = |prefix: &[u8]| {
+            field.name.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))
+        };
+        let is_of_hop = matches!(
+            field.known,
+            Known::Host | Known::Connection | Known::Upgrade | Known::Forwarded | Known::XRequestId
+        );
+        is_of_hop
+            || begins(b"sec-")
+            || begins(b"x-forwarded-")
+            || HARMLESS.iter().any(|name| field.name.eq_ignore_ascii_case(name))
+    };
+    let (mut sum, mut text) = (0_u128, Vec::new());
+    for field in fields.iter().filter(|field| !is_harmless(field)) {
+        text.clear();
+        text.extend(field.name.iter().map(u8::to_ascii_lowercase));
+        text.push(0);
+        text.extend_from_slice(field.value);
+        // In whatever order they come.
+        sum = sum.wrapping_add(xxh3_128(&text));
+    }
+    if sum == 0 { key } else { key.with("fields that tell clients apart", format!("{sum:032x}").as_bytes()) }
 }

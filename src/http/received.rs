@@ -8,14 +8,17 @@
 use crate::{
     config::listen::Underscores,
     error::{Kind, Result},
-    exchange::Exchange,
-    fields::{ConnectionOptions, Known},
+    exchange::{Exchange, node},
+    fields::{ConnectionOptions, Known, list},
 };
 
-/// Takes out of a request what may not be believed or passed on.
+/// Takes out of a request what may not be believed or passed on. One that has been here already is refused.
 pub(super) fn clean(exchange: &mut Exchange, underscores: Underscores) -> Result<()> {
     let is_trusted = exchange.facts.peer.is_trusted;
     let fields = &mut exchange.request.fields;
+    if fields.has(Known::Via) && list(fields.all_known(Known::Via)).any(node::is_own) {
+        return Err(Kind::LoopDetected.into());
+    }
     let options = ConnectionOptions::of(fields).map_err(Kind::Malformed)?;
     let is_doubtful = |known| matches!(known, Known::OfProxy | Known::Underscored | Known::Disguised);
     // Nearly always there is nothing to do.

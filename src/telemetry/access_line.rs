@@ -172,9 +172,12 @@ fn level(kind: Kind) -> &'static str {
         | Kind::NoRoute
         | Kind::NotAllowed
         | Kind::NotCached => "info",
-        Kind::NotAccepted | Kind::QueueFull | Kind::QueueTimeout | Kind::RouteTimeout | Kind::Draining => {
-            "warn"
-        }
+        Kind::LoopDetected
+        | Kind::NotAccepted
+        | Kind::QueueFull
+        | Kind::QueueTimeout
+        | Kind::RouteTimeout
+        | Kind::Draining => "warn",
         Kind::NoBackend
         | Kind::Connect
         | Kind::ConnectTimeout

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    exchange::Exchange,
+    exchange::{Exchange, node},
     fields::{Fields, Known, list, write_number},
     h1::{Framing, Method, head::write_field},
 };
@@ -152,7 +152,9 @@ impl UpstreamHead<'_> {
             writer.piece(value);
             writer.piece(b", ");
         }
-        writer.piece(exchange.version.via());
+        writer.piece(exchange.version.number());
+        writer.piece(b" ");
+        writer.piece(node::name().as_bytes());
         writer.end();
         writer.field(b"x-request-id", exchange.facts.id.as_bytes());
         if let Some(trace) = &exchange.facts.trace {

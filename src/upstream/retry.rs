@@ -33,6 +33,7 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
             | Kind::ClientGone
             | Kind::ClientStalled
             | Kind::Misdirected
+            | Kind::LoopDetected
             | Kind::NoRoute
             | Kind::NotAllowed
             | Kind::NotCached

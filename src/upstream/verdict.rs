@@ -34,6 +34,7 @@ pub fn of_error(kind: Kind) -> (Verdict, Outcome) {
         | Kind::ClientGone
         | Kind::ClientStalled
         | Kind::Misdirected
+        | Kind::LoopDetected
         | Kind::NoRoute
         | Kind::NotAllowed => (Verdict::Neutral, Outcome::ClientGone),
         // A route's own limit says nothing of the backend: it may be the route that is too strict.

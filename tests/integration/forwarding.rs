@@ -38,10 +38,10 @@ fn a_request_arrives_with_its_client_named_and_nothing_of_its_hop() {
         ("x-forwarded-for", Some("127.0.0.1")),
         ("x-forwarded-proto", Some("http")),
         ("x-forwarded-host", Some("example.test:8080")),
-        ("via", Some("1.0 before, 1.1 pointsman")),
     ] {
         assert_eq!(request.header(name), value, "{name}");
     }
+    assert!(request.header("via").unwrap().starts_with("1.0 before, 1.1 pointsman-"));
     let id = request.header("x-request-id").unwrap();
     assert_eq!(id.len(), 32, "an untrusted client's id is replaced");
     let line = proxy.logged("/a?b=c");

@@ -2,7 +2,7 @@
 
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -325,4 +325,70 @@ fn odd_responses_are_passed_as_the_standard_has_them() {
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
     );
     assert_eq!(client.response("GET").status, 502, "a tunnel of another protocol than was asked for");
+}
+
+#[test]
+fn a_request_that_comes_round_again_is_a_loop() {
+    // A proxy whose backend is itself.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = format!(
+        "[log]\nformat = \"json\"\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:{port}\"\n\
+         [[listener]]\nname = \"other\"\naddress = \"127.0.0.1:0\"\n\
+         [[route]]\nname = \"in\"\nlisteners = [\"other\"]\nupstream = \"round\"\n\
+         [[route]]\nname = \"round\"\nlisteners = [\"web\"]\npaths = [\"/round\"]\nredirect = {{ to = \"/\" }}\n\
+         [[route]]\nname = \"all\"\nlisteners = [\"web\"]\nhosts = [\"a\"]\nupstream = \"out\"\n\
+         [[upstream]]\nname = \"round\"\n[[upstream.backend]]\naddress = \"localhost:{port}\"\n\
+         [[upstream]]\nname = \"out\"\n[[upstream.backend]]\naddress = \"localhost:{port}\"\n"
+    );
+    let proxy = Proxy::start(&text);
+    let mut client = Client::connect(proxy.address("web"));
+    let response = client.get_with("/", "a", "");
+    assert_eq!(response.status, 508, "{}", response.text());
+    let lines = || proxy.log().iter().filter(|line| line.contains("\"status\":508")).count();
+    eventually("both are logged", || lines() == 2);
+    let loops = proxy.log().iter().filter(|line| line.contains("\"error\":\"loop_detected\"")).count();
+    assert_eq!((loops, lines()), (1, 2), "it went round once");
+    // Another Pointsman on the way is no loop, and neither is what only looks like us.
+    let origin = Origin::named("a");
+    let proxy = Proxy::start(&config(&[origin.address()], ""));
+    let mut client = proxy.connect();
+    assert_eq!(
+        client.get_with("/", "a", "Via: 1.1 pointsman-0123456789abcdef, 1.1 pointsman\r\n").status,
+        200
+    );
+    let via = origin.last().header("via").unwrap().to_owned();
+    let own = via.rsplit(", ").next().unwrap().to_owned();
+    assert!(own.starts_with("1.1 pointsman-") && own.len() == "1.1 pointsman-".len() + 16, "{via}");
+    let mut client = proxy.connect();
+    assert_eq!(client.get_with("/", "a", &format!("Via: 1.1 x, {own}\r\n")).status, 508);
+    let before = origin.requests().len();
+    let mut client = proxy.connect();
+    assert_eq!(client.get_with("/", "a", &format!("Via: {}\r\n", own.replace("1.1", "2"))).status, 508);
+    assert_eq!(origin.requests().len(), before);
+}
+
+#[test]
+fn collapse_shares_nothing_between_clients_that_can_be_told_apart() {
+    let origin = Origin::start(|request: &Request| {
+        std::thread::sleep(Duration::from_millis(300));
+        let who = request.header("x-api-key").unwrap_or("nobody").to_owned();
+        Reply::Text(200, who)
+    });
+    let proxy = before(&origin, "", "collapse = true", "");
+    let address = proxy.address("web");
+    let ask = move |fields: &'static str| {
+        std::thread::spawn(move || Client::connect(address).get_with("/", "a", fields).text())
+    };
+    let asked = [
+        ("X-Api-Key: one\r\n", "one"),
+        ("X-Api-Key: two\r\n", "two"),
+        ("", "nobody"),
+        ("User-Agent: a\r\nAccept-Language: de\r\n", "nobody"),
+        ("x-api-key: one\r\nUser-Agent: b\r\n", "one"),
+    ];
+    let answers: Vec<_> = asked.iter().map(|(fields, _)| ask(fields)).collect();
+    for (answer, (fields, expected)) in answers.into_iter().zip(asked) {
+        assert_eq!(answer.join().unwrap(), expected, "{fields:?}");
+    }
+    assert_eq!(origin.requests().len(), 3, "those who are alike share all the same");
 }

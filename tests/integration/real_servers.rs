@@ -199,5 +199,5 @@ fn haproxy_behind_serves_over_kept_connections() {
         .send("POST /post HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
     assert_eq!(client.response("POST").text(), "/post");
     assert_eq!(origin.last().body, b"hello");
-    assert_eq!(origin.last().all("via"), ["1.1 pointsman"]);
+    assert!(matches!(origin.last().all("via")[..], [via] if via.starts_with("1.1 pointsman-")));
 }

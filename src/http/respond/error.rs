@@ -18,6 +18,8 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
         // Nobody reads these two; 499 is what logs call a client that left.
         Kind::ClientGone | Kind::ClientStalled => (499, "http_request_error"),
         Kind::Misdirected => (421, "http_request_error"),
+        // RFC 9209 §2.3.22.
+        Kind::LoopDetected => (508, "proxy_loop_detected"),
         Kind::NoRoute => (404, "destination_not_found"),
         Kind::NotAllowed => (403, "http_request_denied"),
         // RFC 9111 §5.2.1.7.

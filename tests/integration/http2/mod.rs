@@ -58,7 +58,7 @@ fn check_exchange(origin: &Origin, proxy: &Proxy, scheme: &str) {
     for request in &requests {
         assert_eq!(request.header("host"), Some("localhost"));
         assert_eq!(request.header("x-forwarded-proto"), Some(scheme));
-        assert_eq!(request.header("via"), Some("2 pointsman"), "as the request was received");
+        assert!(request.header("via").unwrap().starts_with("2 pointsman-"), "as the request was received");
         assert!(request.head.contains(" HTTP/1.1\r\n") && !request.head.contains("\r\n:"));
     }
     assert_eq!(requests[0].header("transfer-encoding"), None, "a GET has no body");

@@ -174,6 +174,8 @@ impl Client {
                 length > 0
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => false,
+            // A read with a timeout is not taken up again by the kernel when the machine stops for a moment.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.fill(),
             Err(error) => panic!("cannot read: {error}"),
         }
     }
