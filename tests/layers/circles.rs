@@ -25,7 +25,6 @@ const STANDING: &[(&str, &[&str])] = &[
     ("reload", &["attempt", "engine", "publish", "upgrade"]),
     ("runtime", &["connections", "failure", "worker"]),
     ("schema", &["json_schema", "reader", "section", "value"]),
-    ("tls", &["conf", "files"]),
 ];
 
 /// Modules that stand today in a circle with what is below them. The list may only become shorter.
