@@ -23,7 +23,6 @@ const STANDING: &[(&str, &[&str])] = &[
     ("cli", &["status", "watch"]),
     ("cli::demo", &["answer", "backend"]),
     ("reload", &["attempt", "engine", "publish", "upgrade"]),
-    ("runtime", &["connections", "failure", "worker"]),
     ("schema", &["json_schema", "reader", "section", "value"]),
 ];
 
