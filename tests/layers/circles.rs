@@ -21,7 +21,6 @@ const STANDING: &[(&str, &[&str])] = &[
     ("cache::disk", &["queue", "read", "update", "write"]),
     ("cache::journal", &["replay", "writer"]),
     ("cli", &["status", "watch"]),
-    ("cli::demo", &["answer", "backend"]),
     ("reload", &["attempt", "engine", "publish", "upgrade"]),
     ("schema", &["json_schema", "reader", "section", "value"]),
 ];
@@ -37,7 +36,6 @@ const STANDING_PARENTS: &[&str] = &[
     "cache::journal::writer",
     "cli",
     "cli::cache",
-    "cli::demo",
     "cli::watch",
     "config",
     "reload::edit",
