@@ -5,6 +5,7 @@
 //! a reader that closed the pipe is no reason to panic.
 
 pub mod admin;
+mod answers;
 pub mod backend;
 pub mod cache;
 mod certificates;

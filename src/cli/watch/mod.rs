@@ -207,7 +207,7 @@ fn look_on(sender: Sender<Event>, endpoint: Endpoint, interval: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::status::example;
+    use crate::cli::answers::example;
 
     fn look(pid: u64, generation: u64, at: u64, requests: u64) -> Look {
         let (mut status, upstreams) = example();
