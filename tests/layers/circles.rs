@@ -33,7 +33,6 @@ const STANDING_PARENTS: &[&str] = &[
     "cache::fill",
     "cache::journal",
     "cache::journal::writer",
-    "cli",
     "cli::cache",
     "cli::watch",
     "config",
