@@ -34,7 +34,6 @@ const STANDING_PARENTS: &[&str] = &[
     "cache::journal",
     "cache::journal::writer",
     "cli::cache",
-    "cli::watch",
     "config",
     "reload::edit",
     "upstream::discover",
