@@ -33,7 +33,6 @@ const STANDING_PARENTS: &[&str] = &[
     "cache::fill",
     "cache::journal",
     "cache::journal::writer",
-    "cli::cache",
     "config",
     "reload::edit",
     "upstream::discover",
