@@ -27,7 +27,6 @@ const STANDING: &[(&str, &[&str])] = &[
 /// Modules that stand today in a circle with what is below them. The list may only become shorter.
 const STANDING_PARENTS: &[&str] = &[
     "admin",
-    "balance",
     "cache::disk",
     "cache::evict",
     "cache::fill",
