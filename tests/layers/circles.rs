@@ -32,7 +32,6 @@ const STANDING_PARENTS: &[&str] = &[
     "cache::fill",
     "cache::journal",
     "cache::journal::writer",
-    "reload::edit",
     "upstream::discover",
 ];
 
