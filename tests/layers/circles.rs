@@ -20,7 +20,6 @@ const STANDING: &[(&str, &[&str])] = &[
     ("cache", &["memory", "shard"]),
     ("cache::disk", &["queue", "read", "update", "write"]),
     ("cache::journal", &["replay", "writer"]),
-    ("reload", &["attempt", "engine", "publish", "upgrade"]),
     ("schema", &["json_schema", "reader", "section", "value"]),
 ];
 
