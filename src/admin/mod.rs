@@ -15,6 +15,7 @@ mod caches;
 mod config;
 mod connections;
 mod dashboard;
+mod endpoint;
 mod endpoints;
 mod explain;
 mod healthz;
@@ -43,12 +44,15 @@ use tokio::{
     time::timeout,
 };
 
-pub use self::endpoints::{Answer, ENDPOINTS, Endpoint, Pending};
 use self::{
     Answer::{Aside, Later, Now},
     access::Access,
     params::{Checked, Params},
     reply::{Reply, busy, error},
+};
+pub use self::{
+    endpoint::{Answer, Endpoint, Pending},
+    endpoints::ENDPOINTS,
 };
 use crate::{
     config::admin::AdminConf,
