@@ -1,7 +1,7 @@
 //! The table of endpoints, closed: routing, the index, the OpenAPI description and the documentation are made
 //! from it.
 //!
-//! Previous stop: [`super::Admin`], which looks a request up here. Next stop: the file of an endpoint.
+//! Previous stop: `dispatch`, which looks a request up here. Next stop: the file of an endpoint.
 
 use super::{
     backends, caches, config, connections, dashboard,

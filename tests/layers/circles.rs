@@ -24,7 +24,6 @@ const STANDING: &[(&str, &[&str])] = &[
 
 /// Modules that stand today in a circle with what is below them. The list may only become shorter.
 const STANDING_PARENTS: &[&str] = &[
-    "admin",
     "cache::disk",
     "cache::evict",
     "cache::fill",
