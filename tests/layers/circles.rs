@@ -19,7 +19,6 @@ const STANDING: &[(&str, &[&str])] = &[
     ("cache", &["memory", "shard"]),
     ("cache::disk", &["queue", "read", "update", "write"]),
     ("cache::journal", &["replay", "writer"]),
-    ("schema", &["json_schema", "reader", "section", "value"]),
 ];
 
 /// Modules that stand today in a circle with what is below them. The list may only become shorter.
