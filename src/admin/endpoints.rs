@@ -1,20 +1,16 @@
 //! The table of endpoints, closed: routing, the index, the OpenAPI description and the documentation are made
 //! from it.
 //!
-//! Previous stop: [`super::Admin`], which looks a request up here. Next stop: the file of an endpoint.
-
-use std::{pin::Pin, sync::Arc};
+//! Previous stop: `dispatch`, which looks a request up here. Next stop: the file of an endpoint.
 
 use super::{
-    Admin, backends, caches, config, connections, dashboard, explain, healthz, index, log_level, metrics,
-    openapi,
-    params::{Params, decode},
-    purge, readyz,
-    reply::Reply,
-    spec::Spec,
-    status, traffic, upgrade, upstreams,
+    backends, caches, config, connections, dashboard,
+    endpoint::{
+        Answer::{Aside, Later, Now},
+        Endpoint,
+    },
+    explain, healthz, index, log_level, metrics, openapi, purge, readyz, status, traffic, upgrade, upstreams,
 };
-use Answer::{Aside, Later, Now};
 
 /// Every endpoint; what is not here is not there. The index and the OpenAPI description are made from it.
 pub static ENDPOINTS: &[Endpoint] = &[
@@ -57,7 +53,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         summary: "this API, described in OpenAPI 3.1",
         is_open: false,
         about: &openapi::ABOUT,
-        answer: Aside(openapi::get),
+        answer: Aside(|admin, _| openapi::get(admin, ENDPOINTS)),
     },
     Endpoint {
         method: "GET",
@@ -65,7 +61,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
         summary: "this list of endpoints",
         is_open: false,
         about: &index::ABOUT,
-        answer: Now(index::get),
+        answer: Now(|_, _| index::get(ENDPOINTS)),
     },
     Endpoint {
         method: "GET",
@@ -244,55 +240,3 @@ pub static ENDPOINTS: &[Endpoint] = &[
         answer: Now(log_level::put),
     },
 ];
-
-/// One row of the table of endpoints.
-#[derive(Debug)]
-pub struct Endpoint {
-    /// The method; GET answers HEAD too.
-    pub method: &'static str,
-    /// The path; `{name}` is any one segment, told to the endpoint as a parameter.
-    pub path: &'static str,
-    /// What it is for, in a few words.
-    pub summary: &'static str,
-    /// Whether it answers without the token, to any `Host`: there is nothing to learn from it.
-    pub is_open: bool,
-    /// What it takes and gives.
-    pub about: &'static Spec,
-    /// Makes the answer.
-    pub answer: Answer,
-}
-
-/// How an answer is made, so that the control loop never stands still for it.
-#[derive(Clone, Copy, Debug)]
-pub enum Answer {
-    /// On the loop: it takes next to no time.
-    Now(fn(&Admin, &Params) -> Reply),
-    /// On a thread beside it, so many at a time: it takes time.
-    Aside(fn(&Admin, &Params) -> Reply),
-    /// On the loop: it waits for others.
-    Later(fn(Arc<Admin>, Params) -> Pending),
-}
-
-/// An answer to come.
-pub type Pending = Pin<Box<dyn Future<Output = Reply>>>;
-
-impl Endpoint {
-    /// The parameters in `path`, decoded, when it is this endpoint's.
-    pub(super) fn parameters(&self, path: &str) -> Option<Vec<String>> {
-        let mut parameters = Vec::new();
-        let mut given = path.split('/');
-        for own in self.path.split('/') {
-            let given = given.next()?;
-            if own.starts_with('{') {
-                parameters.push(decode(given)?);
-            } else if own != given {
-                return None;
-            }
-        }
-        given.next().is_none().then_some(parameters)
-    }
-
-    pub(super) fn takes(&self, method: &str) -> bool {
-        method == self.method || (method == "HEAD" && self.method == "GET")
-    }
-}

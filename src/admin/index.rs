@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    Admin, ENDPOINTS, Params,
+    Endpoint,
     reply::{self, Reply},
     spec::{ResponseSpec, Spec, array, object, text},
 };
@@ -17,8 +17,8 @@ fn schema() -> Value {
     object(json!({"version": text(), "endpoints": array(endpoint)}))
 }
 
-pub(super) fn get(_: &Admin, _: &Params) -> Reply {
-    let row = |endpoint: &super::Endpoint| json!({"method": endpoint.method, "path": endpoint.path, "summary": endpoint.summary});
-    let endpoints: Vec<Value> = ENDPOINTS.iter().map(row).collect();
+pub(super) fn get(endpoints: &[Endpoint]) -> Reply {
+    let row = |endpoint: &Endpoint| json!({"method": endpoint.method, "path": endpoint.path, "summary": endpoint.summary});
+    let endpoints: Vec<Value> = endpoints.iter().map(row).collect();
     reply::json(StatusCode::OK, &json!({"version": env!("CARGO_PKG_VERSION"), "endpoints": endpoints}))
 }

@@ -58,9 +58,6 @@ fn schema() -> Value {
     }))
 }
 
-/// When certificates were looked at: the generation, and hours since 1970.
-pub(super) type Looked = (u64, u64);
-
 /// The certificates that are served. Their files are read once in a generation and hour: what is left of
 /// them changes by the day.
 fn certificates(admin: &Admin, snapshot: &Snapshot) -> Value {

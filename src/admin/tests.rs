@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
@@ -8,14 +8,18 @@ use tokio::{
     runtime::LocalRuntime,
 };
 
-use super::*;
+use super::{access::Access, *};
 use crate::{
     config,
     config::admin::AdminConf,
+    listen::mailbox::Mailboxes,
+    moment::Moment,
+    reload::Reloader,
     runtime::{
         build,
         drain::{Drain, Stage},
         registry::Registry,
+        worker::Shared,
     },
     tls::tickets::Tickets,
 };

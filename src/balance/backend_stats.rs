@@ -13,8 +13,16 @@ use std::{
     time::Duration,
 };
 
-use super::Outcome;
 use crate::moment::Moment;
+
+/// How an attempt on a backend went.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// From the pick to the response head, or to the failure.
+    pub elapsed: Duration,
+    /// Whether the backend failed (the health verdict); a failure must never look fast.
+    pub failed: bool,
+}
 
 /// One worker's measurements, by backend index.
 #[derive(Debug)]

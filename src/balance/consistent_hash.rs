@@ -7,7 +7,10 @@
 
 use std::sync::Arc;
 
-use super::{candidates::Candidates, identities, mix};
+use super::{
+    candidates::Candidates,
+    identity::{identities, mix},
+};
 use crate::{
     backend::{Backend, WEIGHT_UNIT},
     balance::bound::{Bound, accepts},

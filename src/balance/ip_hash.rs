@@ -6,7 +6,10 @@
 
 use std::sync::Arc;
 
-use super::{candidates::Candidates, identities, mix};
+use super::{
+    candidates::Candidates,
+    identity::{identities, mix},
+};
 use crate::backend::Backend;
 
 /// The identities of the backends.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{
     bound::{Bound, accepts},
     candidates::Candidates,
-    identities, mix,
+    identity::{identities, mix},
 };
 use crate::backend::Backend;
 

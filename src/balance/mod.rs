@@ -14,6 +14,7 @@ mod bound;
 mod candidates;
 pub mod conf;
 mod consistent_hash;
+mod identity;
 mod ip_hash;
 mod least_bandwidth;
 mod least_connections;
@@ -30,10 +31,8 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
 pub use self::{
-    backend_stats::{BackendStats, Traffic},
+    backend_stats::{BackendStats, Outcome, Traffic},
     conf::Policy,
 };
 use self::{
@@ -61,15 +60,6 @@ pub struct Pick<'a> {
     pub now: Moment,
     /// The worker's generator.
     pub rng: &'a mut fastrand::Rng,
-}
-
-/// How an attempt on a backend went.
-#[derive(Clone, Copy, Debug)]
-pub struct Outcome {
-    /// From the pick to the response head, or to the failure.
-    pub elapsed: Duration,
-    /// Whether the backend failed (the health verdict); a failure must never look fast.
-    pub failed: bool,
 }
 
 /// One worker's balancing state for one upstream.
@@ -295,29 +285,4 @@ impl Algorithm {
             | Self::PowerOfTwo(_) => None,
         }
     }
-}
-
-/// What stands for each backend in hashes: of its address, so that every node that is configured alike
-/// sends a key to the same backend. A second backend at one address gets another number.
-fn identities(backends: &[Arc<Backend>]) -> Arc<[u64]> {
-    let addresses: Vec<String> = backends.iter().map(|b| b.address.to_string()).collect();
-    let mut seen = std::collections::HashMap::<&str, u64>::new();
-    addresses
-        .iter()
-        .map(|address| {
-            let times = seen.entry(address).or_default();
-            *times += 1;
-            xxh3_64_with_seed(address.as_bytes(), *times - 1)
-        })
-        .collect()
-}
-
-/// Spreads all bits of two numbers over one: the finalizer of `SplitMix64` (Steele, Lea, Flood:
-/// "Fast splittable pseudorandom number generators", 2014).
-#[inline]
-fn mix(a: u64, b: u64) -> u64 {
-    let mut z = a ^ b.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

@@ -5,18 +5,17 @@ use std::{io, process::ExitCode};
 use clap::Command;
 use clap_mangen::Man;
 
-use super::{Failure, Status, command, print};
+use super::{Failure, Status, print};
 
-/// Prints the page in roff.
-pub(super) fn man() -> Status {
-    let page = page().map_err(Failure::new)?;
+/// Prints the page in roff; `command` has the definitions.
+pub(super) fn man(command: Command) -> Status {
+    let page = page(command).map_err(Failure::new)?;
     print(&String::from_utf8_lossy(&page));
     Ok(ExitCode::SUCCESS)
 }
 
-fn page() -> io::Result<Vec<u8>> {
+fn page(mut command: Command) -> io::Result<Vec<u8>> {
     let mut page = Vec::new();
-    let mut command = command();
     // Fills in the usage lines of the verbs.
     command.build();
     let man = Man::new(command.clone());
@@ -53,10 +52,12 @@ fn section(verb: &Command, name: &str, page: &mut Vec<u8>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use crate::cli::command;
+
     #[test]
     fn every_verb_stands_in_the_manual() {
-        let page = String::from_utf8(super::page().unwrap()).unwrap();
-        for verb in super::command().get_subcommands() {
+        let page = String::from_utf8(super::page(command()).unwrap()).unwrap();
+        for verb in command().get_subcommands() {
             assert!(page.contains(&format!(".SH {}", verb.get_name().to_uppercase())), "{}", verb.get_name());
         }
     }

@@ -5,6 +5,7 @@
 //! a reader that closed the pipe is no reason to panic.
 
 pub mod admin;
+mod answers;
 pub mod backend;
 pub mod cache;
 mod certificates;
@@ -14,6 +15,8 @@ pub mod demo;
 mod explain;
 mod healthcheck;
 mod man;
+mod options;
+mod outcome;
 pub mod purge;
 mod reload;
 mod schema;
@@ -24,20 +27,22 @@ mod upgrade;
 mod watch;
 
 use std::{
-    fmt,
-    io::Write,
-    net::IpAddr,
     path::PathBuf,
     process::{ExitCode, Termination},
 };
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use self::{
     admin::{Ask, Running},
     backend::{Backend, Wish},
+    outcome::{Status, print},
     purge::Purge,
     status::Show,
+};
+pub use self::{
+    options::{File, Format, Request},
+    outcome::Failure,
 };
 
 /// A load-balancing reverse proxy.
@@ -159,45 +164,6 @@ pub enum Verb {
     Man,
 }
 
-/// Which configuration file.
-#[derive(Clone, Debug, Args)]
-pub struct File {
-    /// The configuration [default: config/pointsman.toml, else /etc/pointsman/pointsman.toml].
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-}
-
-/// The request that `explain` is about.
-#[derive(Debug, Args)]
-pub struct Request {
-    #[command(flatten)]
-    #[doc(hidden)]
-    pub file: File,
-    /// Its method.
-    pub method: String,
-    /// Its URL, or a path alone.
-    pub url: String,
-    /// A header, as `Name: value`; as often as you like.
-    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
-    pub headers: Vec<String>,
-    /// The client's address.
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    pub from: IpAddr,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
-}
-
-/// How to print.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// For scripts.
-    Json,
-}
-
 /// Reads the command line; prints help, version or what is wrong with it, and ends the program then.
 pub fn arguments() -> Arguments {
     Arguments::parse()
@@ -225,52 +191,10 @@ pub fn perform(verb: Verb) -> ExitCode {
         Verb::Upgrade(running) => upgrade::upgrade(&running),
         Verb::Cache(asked) => cache::cache(asked),
         Verb::Schema => Ok(schema::schema()),
-        Verb::Completions { shell } => Ok(completions::completions(shell)),
-        Verb::Man => man::man(),
+        Verb::Completions { shell } => Ok(completions::completions(shell, command())),
+        Verb::Man => man::man(command()),
     };
     status.unwrap_or_else(Termination::report)
-}
-
-/// What a verb gives.
-type Status = Result<ExitCode, Failure>;
-
-/// Why a verb ended early: a text for people, and the exit status. Told on its way out.
-#[derive(Debug)]
-pub struct Failure {
-    text: String,
-    status: u8,
-}
-
-impl Failure {
-    /// It could not be done.
-    pub fn new(text: impl fmt::Display) -> Self {
-        Self { text: text.to_string(), status: 1 }
-    }
-
-    /// What is told.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// It was asked wrongly, or the configuration is not good.
-    pub fn usage(text: impl fmt::Display) -> Self {
-        Self { text: text.to_string(), status: 2 }
-    }
-}
-
-impl Termination for Failure {
-    fn report(self) -> ExitCode {
-        // With standard error closed there is nobody to tell.
-        let _ = writeln!(std::io::stderr(), "{}", self.text);
-        ExitCode::from(self.status)
-    }
-}
-
-/// Prints to standard output.
-fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
-    // Whoever closed the pipe has read enough.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// The definitions above, for completions and the manual.

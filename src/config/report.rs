@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{Config, load};
-use crate::schema::{json_schema, reference::tables};
+use crate::schema::{Section, json_schema, reference::tables};
 
 /// How `check` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub fn check_report(path: &Path, format: CheckFormat) -> (String, u8) {
 
 /// JSON Schema (2020-12) of the configuration file.
 pub fn schema() -> serde_json::Value {
-    json_schema::document::<Config>("Pointsman configuration")
+    json_schema::document("Pointsman configuration", Config::DOC, &Config::rows())
 }
 
 /// The reference of the configuration file, in Markdown.

@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::*;
-use crate::tls::demo::demo_certificates;
+use crate::{
+    schema::{Node, Problem},
+    tls::demo::demo_certificates,
+};
 
 /// A folder with copies of `config/` and `tests/broken/`, and certificates where they look for them;
 /// gone when dropped.

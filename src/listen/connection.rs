@@ -35,7 +35,7 @@ use crate::{
     },
     runtime::{
         Listener, Serves, Snapshot, Worker,
-        connections::{Connections, Place, Speaks},
+        connections::{Place, Speaks},
     },
     telemetry::trace::Handshake,
     tls::server::ServerTls,
@@ -54,7 +54,7 @@ struct Opened {
 pub fn begin(worker: &Rc<Worker>, accepted: Accepted) {
     // Boxed, and what comes of it too, so that the task of an idle connection is small: a future has
     // room for all its locals for as long as it lives.
-    let place = Connections::enter(worker, accepted.listener);
+    let place = worker.connections.enter(accepted.listener);
     let key = place.key();
     let snapshot = worker.snapshot_for(accepted.listener);
     let Some(listener) = snapshot.shared.listener(accepted.listener) else { return };

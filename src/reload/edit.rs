@@ -10,15 +10,17 @@
 
 mod inline;
 mod lines;
+mod splice;
 mod tables;
 
-use std::{fmt, ops::Range, path::Path};
+use std::{fmt, path::Path};
 
+use self::splice::{Splice, spliced};
 use crate::{
     backend::Address,
     config::{self, Config, Problems},
     runtime::overrides::{Change, Overrides, Refusal, position},
-    schema::{Data, Entry, Node},
+    schema::Node,
     upstream::conf::{BackendConf, BackendState},
 };
 
@@ -60,9 +62,6 @@ pub fn edit(text: &str, file: &Path, change: &Change) -> Result<String, EditErro
         Ok(_) | Err(_) => Err(EditError::ByHand),
     }
 }
-
-/// A piece of text that is exchanged; empty where something is put in.
-type Splice = (Range<usize>, String);
 
 fn splices(text: &str, file: &Path, change: &Change, config: &Config) -> Option<Vec<Splice>> {
     let (root, _) = Node::parse(text);
@@ -165,36 +164,6 @@ fn quoted(text: &str) -> String {
         }
     }
     quoted + "\""
-}
-
-/// `text` with its pieces exchanged; `None` when they overlap, which they never should.
-fn spliced(text: &str, mut splices: Vec<Splice>) -> Option<String> {
-    splices.sort_by_key(|(range, _)| range.start);
-    let mut result = String::with_capacity(text.len() + 100);
-    let mut done = 0;
-    for (range, piece) in splices {
-        result += text.get(done..range.start)?;
-        result += &piece;
-        done = range.end;
-    }
-    result += text.get(done..)?;
-    Some(result)
-}
-
-/// The entry of a table that stands last.
-fn last_entry(table: &Node) -> Option<&Entry> {
-    table.entries().iter().max_by_key(|entry| entry.node.place.end)
-}
-
-/// Where the last thing that ends at or before `at` ends: what stands between is blanks and comments.
-fn end_before(node: &Node, at: usize) -> usize {
-    let own = if node.place.end <= at { node.place.end } else { 0 };
-    let within = match &node.data {
-        Data::Array(items) => items.iter().map(|item| end_before(item, at)).max(),
-        Data::Table(entries) => entries.iter().map(|entry| end_before(&entry.node, at)).max(),
-        Data::String(_) | Data::Integer(_) | Data::Float(_) | Data::Boolean(_) | Data::Datetime => None,
-    };
-    own.max(within.unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -1,20 +1,11 @@
-//! The one place where generations follow each other: a task on the control loop.
+//! What the engine is, and what goes into it and comes out. What it does: `run`, which calls on
+//! `attempt`, `publish` and `upgrade`.
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, sync::Arc};
 
-use super::{
-    Reloader, Request,
-    attempt::{Attempt, first_admin_socket, late},
-    prepare,
-    publish::settle_states,
-    state::{Cause, InForce, Last, State},
-    upgrade::Origin,
-    watch::{self, Watcher},
-};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+use super::{Reloader, Request, origin::Origin, state::State};
 use crate::{
     config::{Loaded, listen::ListenAddress},
     listen::{
@@ -26,11 +17,6 @@ use crate::{
     telemetry::access_log::AccessLog,
     tls::tickets::Tickets,
 };
-use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    task::spawn_blocking,
-    time::{MissedTickBehavior, interval, sleep_until},
-};
 
 /// Makes generations. Everything of it belongs to the control loop.
 #[derive(Debug)]
@@ -41,18 +27,18 @@ pub struct Engine {
     pub(super) sockets: Sockets,
     pub(super) log: Arc<AccessLog>,
     pub(super) state: Arc<State>,
-    requests: UnboundedReceiver<Request>,
+    pub(super) requests: UnboundedReceiver<Request>,
     pub(super) events: UnboundedSender<Event>,
-    /// Generations that someone may still hold.
     /// The admin endpoint's socket; another descriptor of it is served.
     pub(super) admin: Option<(ListenAddress, Bound)>,
     /// How the program was started; `None` where it is not to be started again.
     pub(super) origin: Option<Origin>,
+    /// Generations that someone may still hold.
     pub(super) retired: Vec<Arc<Snapshot>>,
     pub(super) files: Vec<PathBuf>,
     /// Of the files as they were at the last attempt.
     pub(super) attempted: u64,
-    signature: u64,
+    pub(super) signature: u64,
 }
 
 /// What the control side is told.
@@ -101,159 +87,4 @@ pub struct Started {
     pub changes: Vec<Change>,
     /// The admin endpoint's socket.
     pub admin: Option<Bound>,
-}
-
-/// After an event, this long without another is waited for: editors write in several steps.
-const DEBOUNCE: Duration = Duration::from_millis(100);
-/// With events that do not end, the files are read after this.
-const DEBOUNCE_MOST: Duration = Duration::from_millis(300);
-/// How often the files are looked at without any event.
-const POLL: Duration = Duration::from_secs(5);
-/// How often old generations are looked at.
-const RETIRE: Duration = Duration::from_secs(1);
-
-impl Engine {
-    /// Binds the sockets of the first generation. The error is for people.
-    pub fn start(start: Start) -> Result<Started, String> {
-        let Start { shared, tickets, mailboxes, mut sockets, log, loaded, overrides, admin, origin } = start;
-        let snapshot = shared.snapshot.load_full();
-        let acquired = sockets
-            .acquire(&snapshot, mailboxes.workers())
-            .map_err(|failure| late(&loaded.text, &loaded.path, failure).to_string())?;
-        let admin = first_admin_socket(&snapshot.config, admin)?;
-        let changes = sockets.commit(acquired, mailboxes.workers());
-        sockets.forget_handed();
-        let dup = |(_, bound): &(ListenAddress, Bound)| bound.try_clone().map_err(|error| error.to_string());
-        let served = admin.as_ref().map(dup).transpose()?;
-        settle_states(&snapshot, None);
-        let files = prepare::files(&loaded.path, &loaded.config);
-        let mut hashes = watch::hashes(&files);
-        // What was read: the file may have been edited since.
-        hashes.insert(loaded.path.clone(), watch::hash(loaded.text.as_bytes()));
-        let attempted = watch::fingerprint(&hashes);
-        let in_force = InForce {
-            path: loaded.path,
-            text: loaded.text,
-            file: Arc::new(loaded.config),
-            overrides,
-            addresses: sockets.addresses(),
-            hash: attempted,
-            hashes,
-        };
-        let last = Last::new(Cause::Start, Duration::ZERO, Vec::new(), Vec::new());
-        let state = Arc::new(State::new(last, in_force));
-        let (requests, received) = unbounded_channel();
-        let (sender, events) = unbounded_channel();
-        let reloader = Reloader { requests, state: state.clone() };
-        let engine = Self {
-            signature: watch::signature(&files),
-            requests: received,
-            retired: Vec::new(),
-            shared,
-            tickets,
-            mailboxes,
-            sockets,
-            log,
-            state,
-            events: sender,
-            admin,
-            origin,
-            files,
-            attempted,
-        };
-        Ok(Started { engine, reloader, events, changes, admin: served })
-    }
-
-    /// Reloads whenever something asks for it; to be dropped when the program stops.
-    pub async fn run(&mut self) {
-        let (told, mut events) = unbounded_channel();
-        let mut watcher = Watcher::new(told);
-        watcher.set(&self.files);
-        let mut retire = interval(RETIRE);
-        retire.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looked = Instant::now();
-        // An edit between the first reading and the first watch would be missed.
-        let mut due = Some((Instant::now(), Instant::now() + DEBOUNCE));
-        loop {
-            let at = due.map(|(_, at): (Instant, Instant)| at);
-            tokio::select! {
-                Some(request) = self.requests.recv() => {
-                    self.answer(request).await;
-                    watcher.set(&self.files);
-                }
-                Some(()) = events.recv() => {
-                    let now = Instant::now();
-                    let first = due.map_or(now, |(first, _)| first);
-                    due = Some((first, (now + DEBOUNCE).min(first + DEBOUNCE_MOST)));
-                }
-                () = sleep_until(at.unwrap_or(looked).into()), if at.is_some() => {
-                    due = None;
-                    self.look().await;
-                    watcher.set(&self.files);
-                    looked = Instant::now();
-                }
-                _ = retire.tick() => {
-                    self.retire().await;
-                    if looked.elapsed() >= POLL {
-                        looked = Instant::now();
-                        if self.is_touched().await {
-                            due = due.or(Some((looked, looked)));
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Reads the files again if what stands in them is not what was tried last.
-    async fn look(&mut self) {
-        let files = self.files.clone();
-        let seen =
-            spawn_blocking(move || (watch::fingerprint(&watch::hashes(&files)), watch::signature(&files)))
-                .await;
-        let Ok((fingerprint, signature)) = seen else { return };
-        self.signature = signature;
-        // What did not work may work now: a port is free, a file is there that another one names.
-        if fingerprint != self.attempted || !self.state.last.load().ok {
-            self.attempted = fingerprint;
-            let overrides = self.state.in_force.load().overrides.clone();
-            // How it went is kept and told; nobody waits for it.
-            drop(self.attempt(Attempt { overrides, ..Attempt::default() }, Cause::File).await);
-        }
-    }
-
-    /// Whether the files look other than before, or the last attempt failed for a reason that may be gone.
-    async fn is_touched(&self) -> bool {
-        let files = self.files.clone();
-        let signature = spawn_blocking(move || watch::signature(&files)).await;
-        signature.is_ok_and(|signature| signature != self.signature) || !self.state.last.load().ok
-    }
-
-    async fn answer(&mut self, request: Request) {
-        match request {
-            Request::Reload(cause, answer) => {
-                let overrides = self.state.in_force.load().overrides.clone();
-                // Who asked may have left.
-                let attempt = Attempt { overrides, ..Attempt::default() };
-                drop(answer.send(self.attempt(attempt, cause).await));
-            }
-            Request::Upgrade(answer) => {
-                let result = self.upgrade().await;
-                if let Ok(pid) = &result {
-                    let _ = self.events.send(Event::HandedOver(*pid));
-                }
-                drop(answer.send(result));
-            }
-            Request::Replace(text, expected, answer) => {
-                drop(answer.send(self.replace(text, expected).await));
-            }
-            Request::Change(changes, is_kept, answer) => {
-                let result = match is_kept {
-                    true => self.persist(&changes).await,
-                    false => self.change(&changes).await,
-                };
-                drop(answer.send(result));
-            }
-        }
-    }
 }

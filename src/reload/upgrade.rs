@@ -5,15 +5,13 @@
 //! Nothing else happens to the configuration meanwhile.
 
 use std::{
-    env,
-    ffi::OsString,
     fmt,
     io::{self, BufRead, BufReader},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command},
     time::Duration,
 };
@@ -22,6 +20,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
+pub use super::origin::Origin;
 use super::{engine::Engine, handover_state};
 use crate::{
     listen::{
@@ -32,32 +31,8 @@ use crate::{
     runtime::overrides::Refusal,
 };
 
-/// How this program was started, so that it can be started again.
-#[derive(Clone, Debug)]
-pub struct Origin {
-    program: PathBuf,
-    arguments: Vec<OsString>,
-}
-
 /// How long the next program may take until it serves.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-impl Origin {
-    /// Of this process; to be asked at its start, since the file may be replaced later, and
-    /// `/proc/self/exe` then says `(deleted)`. A path with symbolic links stays as it is: after an upgrade
-    /// they may lead elsewhere. `None` when the file cannot be found.
-    pub fn of_process() -> Option<Self> {
-        let mut arguments = env::args_os();
-        let called = PathBuf::from(arguments.next()?);
-        let program = match called.components().count() {
-            1 => env::split_paths(&env::var_os("PATH")?)
-                .map(|folder| folder.join(&called))
-                .find(|it| it.is_file()),
-            _ => std::path::absolute(&called).ok().filter(|it| it.is_file()),
-        };
-        Some(Self { program: program.or_else(|| env::current_exe().ok())?, arguments: arguments.collect() })
-    }
-}
 
 impl Engine {
     /// Starts the next program and hands over. Gives its process once it serves.

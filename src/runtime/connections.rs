@@ -8,7 +8,7 @@ use std::{
 use slab::Slab;
 use tokio::task::AbortHandle;
 
-use super::{registry::ListenerId, worker::Worker};
+use super::registry::ListenerId;
 use crate::{exchange::Peer, moment::Moment};
 
 /// The open connections of one worker.
@@ -60,12 +60,12 @@ pub struct Description {
 
 impl Connections {
     /// Makes an entry for a connection whose task begins.
-    pub fn enter(worker: &Rc<Worker>, slot: ListenerId) -> Place {
+    pub fn enter(self: &Rc<Self>, slot: ListenerId) -> Place {
         let since = u32::try_from(Moment::now().0 / SECOND).unwrap_or(u32::MAX);
         let slot = u32::try_from(slot).unwrap_or(u32::MAX);
         let entry = Entry { peer: Weak::new(), task: None, slot, since, speaks: Speaks::Nothing };
-        let key = worker.connections.0.borrow_mut().insert(entry);
-        Place { worker: worker.clone(), key: u32::try_from(key).unwrap_or(u32::MAX) }
+        let key = self.0.borrow_mut().insert(entry);
+        Place { connections: self.clone(), key: u32::try_from(key).unwrap_or(u32::MAX) }
     }
 
     /// Says which task the connection is.
@@ -107,7 +107,7 @@ impl Connections {
 /// A connection's entry; it goes with it.
 #[derive(Debug)]
 pub struct Place {
-    worker: Rc<Worker>,
+    connections: Rc<Connections>,
     key: u32,
 }
 
@@ -119,7 +119,7 @@ impl Place {
 
     /// Says who is at the other end, and what is spoken.
     pub fn set(&self, peer: &Rc<Peer>, speaks: Speaks) {
-        if let Some(entry) = self.worker.connections.0.borrow_mut().get_mut(self.key as usize) {
+        if let Some(entry) = self.connections.0.borrow_mut().get_mut(self.key as usize) {
             entry.peer = Rc::downgrade(peer);
             entry.speaks = speaks;
         }
@@ -128,6 +128,6 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.worker.connections.0.borrow_mut().try_remove(self.key as usize);
+        self.connections.0.borrow_mut().try_remove(self.key as usize);
     }
 }

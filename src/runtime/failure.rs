@@ -1,19 +1,22 @@
 //! An exchange that ended in an error of ours or of a backend's becomes a record in its worker's
-//! [`RecentErrors`](crate::telemetry::recent_errors::RecentErrors).
+//! [`RecentErrors`].
 //!
-//! Previous stop: [`Worker::finish`]. What clients did wrong is not kept: whoever scans for weak spots would
+//! Previous stop: [`Worker::finish`](super::Worker::finish). What clients did wrong is not kept: whoever scans for weak spots would
 //! push out what matters.
 
-use super::{Listener, Snapshot, Worker};
+use super::{Listener, Snapshot};
 use crate::{
     error::{Blame, Kind},
     exchange::Exchange,
-    telemetry::{clock, recent_errors::Failure},
+    telemetry::{
+        clock,
+        recent_errors::{Failure, RecentErrors},
+    },
 };
 
 /// Keeps a record of it, unless it is the client's affair.
 pub(super) fn note(
-    worker: &Worker,
+    errors: &RecentErrors,
     exchange: &Exchange,
     snapshot: &Snapshot,
     listener: Option<&Listener>,
@@ -23,12 +26,11 @@ pub(super) fn note(
         Blame::Client => return,
         Blame::Upstream | Blame::Proxy => {}
     }
-    let Some(own) = worker.shared.registry.workers().get(worker.index) else { return };
     let route = exchange.facts.route.and_then(|index| snapshot.routes.get(index));
     let upstream = exchange.facts.upstream.and_then(|index| snapshot.upstreams.get(index));
     let backend =
         upstream.zip(exchange.facts.backend).and_then(|(upstream, index)| upstream.backends.get(index));
-    own.errors.note(&Failure {
+    errors.note(&Failure {
         at: clock::unix_millis(),
         listener: listener.map_or("", |listener| &listener.conf.name),
         route: route.map(|route| &*route.name),

@@ -54,7 +54,7 @@ pub struct Worker {
     /// Its counters.
     pub series: Arc<WorkerSeries>,
     /// Its open connections.
-    pub connections: Connections,
+    pub connections: Rc<Connections>,
     current: RefCell<Current>,
     /// For each listener that is gone and still has connections: the last generation that had it.
     retired: RefCell<HashMap<ListenerId, Rc<WorkerSnapshot>>>,
@@ -144,7 +144,7 @@ impl Worker {
         Rc::new(Self {
             index,
             series,
-            connections: Connections::default(),
+            connections: Rc::default(),
             current: RefCell::new(Current {
                 published: Cache::new(Published(shared.clone())),
                 view: Rc::new(current),
@@ -263,8 +263,10 @@ impl Worker {
                 counts.add(result);
             }
         }
-        if let Some((kind, detail)) = &exchange.facts.error {
-            failure::note(self, &exchange, shared, listener, (*kind, detail));
+        if let Some((kind, detail)) = &exchange.facts.error
+            && let Some(own) = self.shared.registry.workers().get(self.index)
+        {
+            failure::note(&own.errors, &exchange, shared, listener, (*kind, detail));
         }
         if let Some(recording) = exchange.facts.recording.take() {
             let name = listener.map_or("", |listener| &listener.conf.name);

@@ -2,28 +2,27 @@
 
 use serde_json::{Map, json};
 
-use super::{Data, Node, Row, Section};
+use super::{Data, Node, Row};
 
-/// The schema of a whole file.
-pub fn document<S: Section>(title: &str) -> serde_json::Value {
+/// The schema of a whole file, which is the table of `doc` and `rows`.
+pub fn document(title: &str, doc: &str, rows: &[Row]) -> serde_json::Value {
     let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": title,
     });
-    if let (Some(schema), serde_json::Value::Object(object)) = (schema.as_object_mut(), object::<S>()) {
+    if let (Some(schema), serde_json::Value::Object(object)) = (schema.as_object_mut(), object(doc, rows)) {
         schema.extend(object);
     }
     schema
 }
 
-/// The schema of one table.
-pub fn object<S: Section>() -> serde_json::Value {
-    let rows = S::rows();
+/// The schema of one table: what it is for, and its options.
+pub fn object(doc: &str, rows: &[Row]) -> serde_json::Value {
     let required: Vec<_> = rows.iter().filter(|row| row.required).map(|row| row.key.name).collect();
     let properties: Map<_, _> = rows.iter().map(|row| (row.key.name.to_owned(), property(row))).collect();
     json!({
         "type": "object",
-        "description": paragraph(S::DOC),
+        "description": paragraph(doc),
         "properties": properties,
         "required": required,
         "additionalProperties": false,

@@ -1,6 +1,9 @@
 //! Tables of options: one row each, from which struct, reader, schema and reference come.
 
-use super::{Table, Value, reader::Key, value::Nested};
+use super::{
+    Table, Value, json_schema,
+    row::{Key, Nested, Row},
+};
 
 /// A table of options.
 pub trait Section: Sized {
@@ -12,25 +15,6 @@ pub trait Section: Sized {
 
     /// Takes its options out of `table`; `None` after a problem that leaves nothing to go on with.
     fn take(table: &mut Table<'_, '_, '_>) -> Option<Self>;
-}
-
-/// One option, for schema and reference.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// Name, default and range.
-    pub key: Key,
-    /// What it does.
-    pub doc: &'static str,
-    /// What it holds.
-    pub kind: String,
-    /// Its JSON Schema, without default and range.
-    pub schema: serde_json::Value,
-    /// Its own options, where it is a table.
-    pub nested: Option<Nested>,
-    /// Whether leaving it out is an error.
-    pub required: bool,
-    /// Whether it stands in the contract, but not in this version.
-    pub later: bool,
 }
 
 impl Row {
@@ -117,7 +101,7 @@ macro_rules! section {
             }
 
             fn schema() -> serde_json::Value {
-                $crate::schema::json_schema::object::<Self>()
+                $crate::schema::section::schema::<Self>()
             }
 
             fn read(
@@ -131,7 +115,7 @@ macro_rules! section {
                 $crate::schema::section::absent()
             }
 
-            fn rows() -> Option<$crate::schema::value::Nested> {
+            fn rows() -> Option<$crate::schema::row::Nested> {
                 Some($crate::schema::section::nested::<Self>())
             }
 
@@ -153,7 +137,7 @@ macro_rules! section {
 /// The [`Key`] of a row.
 macro_rules! key {
     ($name:ident $(= $default:tt)? $(, $least:tt, $greatest:tt)?) => {
-        $crate::schema::reader::Key {
+        $crate::schema::row::Key {
             name: stringify!($name),
             default: $crate::schema::section::optional!($(stringify!($default))?),
             range: $crate::schema::section::optional!($((stringify!($least), stringify!($greatest)))?),
@@ -193,6 +177,11 @@ pub fn absent<S: Section>() -> Option<S> {
     let empty = super::Node { place: super::Place::default(), data: super::Data::Table(Vec::new()) };
     let taken = read(&empty, &mut reader);
     taken.filter(|_| !reader.has_problems())
+}
+
+/// The JSON Schema of a section.
+pub fn schema<S: Section>() -> serde_json::Value {
+    json_schema::object(S::DOC, &S::rows())
 }
 
 /// The options of a section, for the reference.

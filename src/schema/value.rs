@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{Data, Node, Reader, Row};
+pub use super::row::Nested;
+use super::{Data, Node, Reader};
 
 /// A type that an option can have.
 pub trait Value: Sized {
@@ -45,17 +46,6 @@ pub trait Value: Sized {
 
     /// Adds the files that are read for this value.
     fn files(&self, _files: &mut Vec<PathBuf>) {}
-}
-
-/// The options of a nested table, for the reference.
-#[derive(Clone, Debug)]
-pub struct Nested {
-    /// What the table is.
-    pub doc: &'static str,
-    /// Its options.
-    pub rows: Vec<Row>,
-    /// Whether there can be many (`[[name]]`).
-    pub repeated: bool,
 }
 
 impl Value for bool {

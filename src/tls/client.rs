@@ -36,7 +36,7 @@ pub fn build(conf: &UpstreamTlsConf) -> Result<(Arc<ClientConfig>, Option<Server
     let mut config = match &conf.certificate {
         None => builder.with_no_client_auth(),
         Some(certificate) => {
-            let key = files::certified_key(certificate)?;
+            let key = files::certified_key(&certificate.chain, &certificate.key)?;
             builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
         }
     };

@@ -11,12 +11,11 @@ use rustls::{
     sign::{CertifiedKey, SigningKey},
 };
 
-use super::conf::CertificateConf;
 use crate::{error::BuildError, schema};
 
-/// A chain with its key, ready to sign.
-pub fn certified_key(conf: &CertificateConf) -> Result<CertifiedKey, BuildError> {
-    pair(certificates(&conf.chain)?, signer(&conf.key)?, &conf.chain)
+/// The chain and the key in two files, ready to sign.
+pub fn certified_key(chain: &Path, key: &Path) -> Result<CertifiedKey, BuildError> {
+    pair(certificates(chain)?, signer(key)?, chain)
 }
 
 /// The certificates in a file: at least one, each of which can be understood.

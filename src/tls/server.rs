@@ -85,7 +85,7 @@ impl Certificates {
         }
         let mut all = Self { keys: Vec::new(), exact: HashMap::new(), wildcard: HashMap::new() };
         for conf in confs {
-            all.add(files::certified_key(conf)?, conf)?;
+            all.add(files::certified_key(&conf.chain, &conf.key)?, conf)?;
         }
         Ok(all)
     }

@@ -1,4 +1,4 @@
-//! `GET /api/v1/openapi.json`: the API described in OpenAPI 3.1, made from [`ENDPOINTS`], so that it says
+//! `GET /api/v1/openapi.json`: the API described in OpenAPI 3.1, made from the table of endpoints, so that it says
 //! what is checked and answered.
 
 use std::collections::BTreeSet;
@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Admin, Answer, ENDPOINTS, Endpoint, Params,
+    Admin, Answer, Endpoint,
     access::Access,
     caches,
     reply::{self, Reply},
@@ -20,15 +20,15 @@ use crate::{schema::Value as _, upstream::conf::BackendState};
 pub(super) const ABOUT: Spec =
     Spec { gives: &[ResponseSpec::json("the description", || json!({"type": "object"}))], ..Spec::PLAIN };
 
-pub(super) fn get(admin: &Admin, _: &Params) -> Reply {
+pub(super) fn get(admin: &Admin, endpoints: &[Endpoint]) -> Reply {
     let needs_token = matches!(&**admin.access.load(), Access::Token(_));
-    reply::json(StatusCode::OK, &document(needs_token))
+    reply::json(StatusCode::OK, &document(endpoints, needs_token))
 }
 
 /// The whole description.
-pub(super) fn document(needs_token: bool) -> Value {
+pub(super) fn document(endpoints: &[Endpoint], needs_token: bool) -> Value {
     let mut paths = Map::new();
-    for endpoint in ENDPOINTS {
+    for endpoint in endpoints {
         let path = paths.entry(endpoint.path).or_insert_with(|| json!({}));
         if let Some(path) = path.as_object_mut() {
             path.insert(endpoint.method.to_ascii_lowercase(), operation(endpoint, needs_token));

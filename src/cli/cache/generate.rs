@@ -2,7 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 
-use super::{Generate, Kind};
+use super::asked::{Generate, Kind};
 use crate::{
     cache::replay::generate::{Generator, Workload},
     cli::Failure,
@@ -53,12 +53,4 @@ fn workload(asked: &Generate) -> Result<Workload, Failure> {
         Kind::Scan => Workload::Scan { between, sweep },
         Kind::Shift => Workload::Shift { every },
     })
-}
-
-/// Reads `--alpha`.
-pub(super) fn alpha(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(alpha) if (0.0..=100.0).contains(&alpha) => Ok(alpha),
-        _ => Err("a number from 0 to 100, most often between 0.6 and 1.2".to_owned()),
-    }
 }

@@ -7,86 +7,24 @@ use std::{
     fs::File,
     io::{self, BufReader, IsTerminal, Read, Write},
     path::Path,
-    str::FromStr,
     time::{Duration, Instant},
 };
 
-use super::{Replay as Asked, report};
+use super::{
+    asked::{AskedSize, Replay as Asked},
+    report,
+};
 use crate::{
     cache::{
-        conf::{Admission, Eviction},
+        conf::Eviction,
         replay::{
             Footprint, Replay, Simulation,
             trace::{self, Request, Skipped},
         },
     },
     cli::Failure,
-    schema::{Size, suggest, unreadable},
+    schema::unreadable,
 };
-
-/// A size as the user gave it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AskedSize {
-    /// As it was written.
-    pub text: String,
-    amount: Amount,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Amount {
-    Bytes(u64),
-    /// Of the footprint.
-    Percent(f64),
-}
-
-impl FromStr for AskedSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let text = text.trim();
-        let amount = match text.strip_suffix('%') {
-            Some(number) => {
-                number.parse().ok().filter(|part| *part > 0.0 && *part <= 1000.0).map(Amount::Percent)
-            }
-            None => text.parse::<Size>().ok().filter(|size| size.0 > 0).map(|size| Amount::Bytes(size.0)),
-        };
-        match amount {
-            Some(amount) => Ok(Self { text: text.to_owned(), amount }),
-            None => {
-                Err("a size is a whole number with a unit, such as 64MiB, or a part of the trace's objects, \
-                         such as 5%; and not 0"
-                    .to_owned())
-            }
-        }
-    }
-}
-
-impl AskedSize {
-    fn is_percent(&self) -> bool {
-        matches!(self.amount, Amount::Percent(_))
-    }
-
-    fn bytes(&self, footprint: u64) -> u64 {
-        match self.amount {
-            Amount::Bytes(bytes) => bytes,
-            Amount::Percent(part) => ((footprint as f64 * part / 100.0).round() as u64).max(1),
-        }
-    }
-}
-
-/// Reads a name of `--policy`.
-pub(super) fn policy(text: &str) -> Result<Eviction, String> {
-    let names = Eviction::ALL.iter().map(|(_, name, _)| *name);
-    let found = Eviction::ALL.iter().find(|(_, name, _)| *name == text);
-    found.map(|(policy, ..)| *policy).ok_or_else(|| suggest::did_you_mean(text, names))
-}
-
-/// Reads `--admission`.
-pub(super) fn admission(text: &str) -> Result<Admission, String> {
-    let names = Admission::ALL.iter().map(|(_, name, _)| *name);
-    let found = Admission::ALL.iter().find(|(_, name, _)| *name == text);
-    found.map(|(admission, ..)| *admission).ok_or_else(|| suggest::did_you_mean(text, names))
-}
 
 /// Plays the trace, prints what came of it, and draws it.
 pub(super) fn replay(asked: &Asked) -> Result<(), Failure> {
@@ -227,30 +165,5 @@ impl Drop for Progress {
             // The line is taken back.
             drop(write!(io::stderr(), "\r\x1b[K"));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_bytes_or_a_part_of_all() {
-        let bytes = |text: &str| text.parse::<AskedSize>().map(|size| size.bytes(1000));
-        assert_eq!(bytes("64KiB"), Ok(65_536));
-        assert_eq!(bytes("77"), Ok(77));
-        assert_eq!(bytes("2.5%"), Ok(25));
-        assert_eq!(bytes("0.001%"), Ok(1));
-        for wrong in ["", "0", "0%", "-5%", "NaN%", "5 parsecs", "%", "1001%"] {
-            assert!(bytes(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_policy_is_told_the_nearest() {
-        assert_eq!(policy("s3-fifo"), Ok(Eviction::S3Fifo));
-        assert_eq!(policy("s3fifo"), Err("did you mean `s3-fifo`?".to_owned()));
-        assert_eq!(admission("second-request"), Ok(Admission::SecondRequest));
-        assert!(admission("never").is_err());
     }
 }

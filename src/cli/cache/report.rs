@@ -9,14 +9,14 @@ use std::{
 
 use serde_json::json;
 
-use super::{Format, Replay as Asked};
+use super::asked::Replay as Asked;
 use crate::{
     cache::replay::{
         Replay, Simulation,
         plot::{self, Line},
         trace::Skipped,
     },
-    cli::{Failure, print},
+    cli::{Failure, Format, print},
 };
 
 /// Prints and draws.

@@ -15,7 +15,7 @@ use tokio::{
     time::{Interval, interval, sleep},
 };
 
-use super::backend::{AWAY, Server};
+use super::server::{AWAY, Server};
 
 /// Events of `/stream`, and the time between them.
 const EVENTS: (u32, Duration) = (10, Duration::from_millis(300));

@@ -19,25 +19,14 @@ use tokio::{
     time::sleep,
 };
 
-use super::answer::{Counts, answer};
+use super::{
+    answer::{Counts, answer},
+    server::{AWAY, Server},
+};
 use crate::{cli::print, net::hyper_io::HyperIo};
-
-/// How long a backend that was told to die stays away.
-pub(super) const AWAY: Duration = Duration::from_secs(10);
 
 /// Time for the answer to the request that kills the backend.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-
-/// A backend.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Server {
-    /// Its name.
-    pub(super) name: &'static str,
-    /// How long each answer takes.
-    pub(super) delay: Duration,
-    /// Where it listens.
-    pub(super) port: u16,
-}
 
 /// Starts the server's thread. It ends with the program.
 pub(super) fn start(server: Server, listener: Bound) -> io::Result<()> {

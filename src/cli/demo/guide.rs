@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Place, backend::AWAY};
+use super::{place::Place, server::AWAY};
 
 /// The configuration of the proxy: an example that runs.
 pub(super) fn configuration(place: &Place) -> String {

@@ -6,6 +6,8 @@
 mod answer;
 mod backend;
 mod guide;
+mod place;
+mod server;
 
 use std::{
     env, fs, io,
@@ -16,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use self::backend::Server;
+use self::{place::Place, server::Server};
 use super::{Failure, Status, print, start};
 use crate::{app, config, listen::activation::Activated, tls::demo::demo_certificates};
 
@@ -34,16 +36,6 @@ struct Plan {
     port: u16,
     weight: u32,
     delay: Duration,
-}
-
-/// Where everything listens, and where files are.
-struct Place {
-    http: u16,
-    https: u16,
-    admin: u16,
-    /// Names, weights and ports of the backends.
-    backends: Vec<(&'static str, u32, u16)>,
-    folder: PathBuf,
 }
 
 /// Runs until it is interrupted.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::rates::{CLASSES, Latency, Rates, Sample};
 use crate::cli::{
-    status::{hit_ratio, list, number, room, text, weight},
+    answers::{hit_ratio, list, number, room, text, weight},
     table::{self, Cell, Row, Tone, bytes, milliseconds, span, table},
 };
 
@@ -250,7 +250,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cli::status::{example, example_of_caches};
+    use crate::cli::answers::{example, example_of_caches};
 
     fn view() -> View {
         let (mut status, upstreams) = example();

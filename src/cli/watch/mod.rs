@@ -4,6 +4,7 @@
 //! [`frame`] of what [`rates`] tells; [`terminal`] is the only file that touches the terminal. That the
 //! endpoint is away for a moment, as in an upgrade, ends nothing.
 
+mod event;
 mod frame;
 mod rates;
 mod terminal;
@@ -19,6 +20,7 @@ use std::{
 use serde_json::{Value, json};
 
 use self::{
+    event::{Event, Look},
     frame::{View, frame, one_line},
     rates::{CLASSES, History, Latency, Sample, WINDOW},
     terminal::Terminal,
@@ -31,23 +33,6 @@ use super::{
 
 /// How long an answer may take before it is said that there is none.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// What the loop is told.
-pub(super) enum Event {
-    /// A look, or why there is none.
-    Looked(Box<Result<Look, String>>),
-    Key(u8),
-    Resized,
-    Quit,
-}
-
-/// The answers of one look.
-pub(super) struct Look {
-    status: Value,
-    traffic: Value,
-    upstreams: Value,
-    caches: Value,
-}
 
 /// Reads a number of seconds.
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
@@ -207,7 +192,7 @@ fn look_on(sender: Sender<Event>, endpoint: Endpoint, interval: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::status::example;
+    use crate::cli::answers::example;
 
     fn look(pid: u64, generation: u64, at: u64, requests: u64) -> Look {
         let (mut status, upstreams) = example();

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use serde_json::Value;
 
-use crate::cli::status::{list, number, text};
+use crate::cli::answers::{list, number, text};
 
 /// Statuses by their first digit, and what got none.
 pub(super) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];

@@ -17,7 +17,7 @@ use rustix::termios::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Event;
+use super::event::Event;
 
 /// The terminal while the view is shown.
 pub(super) struct Terminal(());

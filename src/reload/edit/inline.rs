@@ -1,6 +1,9 @@
 //! Backends that are inline tables in an array.
 
-use super::{Splice, last_entry, lines};
+use super::{
+    lines,
+    splice::{Splice, last_entry},
+};
 use crate::schema::Node;
 
 /// A key put behind the last one of `backend`.

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use super::{Splice, end_before, last_entry, lines};
+use super::{
+    lines,
+    splice::{Splice, end_before, last_entry},
+};
 use crate::schema::{Entry, Node};
 
 /// A key put behind the last one of `backend`, on a line of its own.

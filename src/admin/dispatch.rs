@@ -1,0 +1,113 @@
+//! From a request to its endpoint, and to the answer in its turn.
+//!
+//! Previous stop: [`super::server`]. Next stop: the file of an endpoint.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderValue, StatusCode, header, request::Parts};
+use tokio::{
+    task::{spawn_blocking, spawn_local},
+    time::timeout,
+};
+
+use super::{
+    Admin,
+    endpoint::{
+        Answer::{Aside, Later, Now},
+        Endpoint, Pending,
+    },
+    endpoints::ENDPOINTS,
+    params::{self, Checked, Params},
+    reply::{self, Reply, busy, error},
+};
+use crate::runtime::drain::Stage;
+
+/// How long to wait for a place before the answer is "busy".
+const PLACE: Duration = Duration::from_secs(5);
+
+impl Admin {
+    /// Which endpoint is to answer, with what stands in path and query; or the refusal.
+    pub(super) fn find(&self, head: &Parts) -> Checked<(&'static Endpoint, Params)> {
+        let (path, method) = (head.uri.path(), head.method.as_str());
+        let here: Vec<_> = ENDPOINTS.iter().filter_map(|it| Some((it, it.parameters(path)?))).collect();
+        if here.is_empty() || here.iter().any(|(endpoint, _)| !endpoint.is_open) {
+            self.access.load().check(head)?;
+        }
+        let allowed = here.iter().map(|(endpoint, _)| endpoint.method).collect::<Vec<_>>();
+        let Some((endpoint, parameters)) = here.into_iter().find(|(it, _)| it.takes(method)) else {
+            return Err(Box::new(no_endpoint(method, path, &allowed)));
+        };
+        if endpoint.about.is_change && self.shared.drain.stage() > Stage::Running {
+            return Err(Box::new(draining()));
+        }
+        let query = match endpoint.is_open {
+            // Probes put there what they like.
+            true => Vec::new(),
+            false => params::query(endpoint.about, head.uri.query().unwrap_or_default())?,
+        };
+        let if_match = head.headers.get(header::IF_MATCH);
+        let if_match = if_match.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        Ok((endpoint, Params { parameters, query, if_match, ..Params::default() }))
+    }
+
+    /// Has the endpoint answer.
+    pub(super) async fn answer(self: Arc<Self>, endpoint: &'static Endpoint, question: Params) -> Reply {
+        let answer = match endpoint.answer {
+            Now(answer) => return answer(&self, &question),
+            Later(answer) => return self.answer_later(answer, question).await,
+            Aside(answer) => answer,
+        };
+        let places = if endpoint.about.body.is_toml() { &self.building } else { &self.reading };
+        let Ok(Ok(place)) = timeout(PLACE, places.clone().acquire_owned()).await else {
+            return busy();
+        };
+        let work = spawn_blocking(move || {
+            let reply = answer(&self, &question);
+            // Held to the end of the work, also when nobody waits for it any more.
+            drop(place);
+            reply
+        });
+        work.await.unwrap_or_else(|_| reply::panicked())
+    }
+
+    /// Waits for others, in a task of its own: what was begun is brought to its end, also when the client
+    /// leaves, and keeps its place until then.
+    async fn answer_later(
+        self: Arc<Self>,
+        answer: fn(Arc<Self>, Params) -> Pending,
+        question: Params,
+    ) -> Reply {
+        let Ok(Ok(place)) = timeout(PLACE, self.waiting.clone().acquire_owned()).await else {
+            return busy();
+        };
+        let work = spawn_local(async move {
+            let reply = answer(self, question).await;
+            drop(place);
+            reply
+        });
+        work.await.unwrap_or_else(|_| reply::panicked())
+    }
+}
+
+fn no_endpoint(method: &str, path: &str, allowed: &[&str]) -> Reply {
+    if allowed.is_empty() {
+        let message = format!("there is no {path}");
+        return error(StatusCode::NOT_FOUND, "not_found", &message, "GET /api/v1 lists the endpoints");
+    }
+    let mut allow = allowed.join(", ");
+    if allowed.contains(&"GET") {
+        allow.push_str(", HEAD");
+    }
+    let message = format!("{path} does not take {method}");
+    let hint = format!("it takes {allow}");
+    let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message, &hint);
+    if let Ok(allow) = HeaderValue::from_str(&allow) {
+        reply.headers_mut().insert(header::ALLOW, allow);
+    }
+    reply
+}
+
+fn draining() -> Reply {
+    let (message, hint) = ("the program is stopping; nothing is changed any more", "ask the one after it");
+    error(StatusCode::SERVICE_UNAVAILABLE, "stopping", message, hint)
+}

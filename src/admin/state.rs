@@ -1,0 +1,68 @@
+//! What the endpoints tell of, and change, and how much of it at a time.
+
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::access::Access;
+use crate::{
+    config::admin::AdminConf, listen::mailbox::Mailboxes, moment::Moment, reload::Reloader,
+    runtime::worker::Shared,
+};
+
+/// Answers at a time that only read.
+const MOST_READING: usize = 2;
+/// Configurations at a time that are looked at; a large one takes seconds and much memory.
+const MOST_BUILDING: usize = 1;
+/// Answers at a time that wait for others; the others take one after another.
+const MOST_WAITING: usize = 32;
+/// Large bodies at a time.
+const MOST_LARGE: usize = 2;
+
+/// What the endpoints tell of, and change.
+#[derive(Debug)]
+pub struct Admin {
+    pub(super) shared: Arc<Shared>,
+    pub(super) access: ArcSwap<Access>,
+    pub(super) reloader: Reloader,
+    pub(super) mailboxes: Mailboxes,
+    pub(super) started: Moment,
+    /// The certificates that are served, and when they were looked at.
+    pub(super) certificates: Mutex<Option<(Looked, Value)>>,
+    pub(super) reading: Arc<Semaphore>,
+    pub(super) building: Arc<Semaphore>,
+    pub(super) large: Arc<Semaphore>,
+    pub(super) waiting: Arc<Semaphore>,
+}
+
+/// When certificates were looked at: the generation, and hours since 1970.
+pub(super) type Looked = (u64, u64);
+
+impl Admin {
+    /// To be made once the snapshot is there.
+    pub fn new(shared: Arc<Shared>, access: Access, reloader: Reloader, mailboxes: Mailboxes) -> Self {
+        Self {
+            shared,
+            access: ArcSwap::from_pointee(access),
+            reloader,
+            mailboxes,
+            started: Moment::now(),
+            certificates: Mutex::default(),
+            reading: Arc::new(Semaphore::new(MOST_READING)),
+            building: Arc::new(Semaphore::new(MOST_BUILDING)),
+            large: Arc::new(Semaphore::new(MOST_LARGE)),
+            waiting: Arc::new(Semaphore::new(MOST_WAITING)),
+        }
+    }
+
+    /// Takes over who may ask from another configuration. A token that cannot be read leaves the old one.
+    pub fn set_access(&self, conf: Option<&AdminConf>) {
+        match conf.map(Access::new) {
+            Some(Ok(access)) => self.access.store(Arc::new(access)),
+            Some(Err(error)) => tracing::error!("{error}; the token that was read before holds"),
+            None => {}
+        }
+    }
+}

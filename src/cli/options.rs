@@ -1,0 +1,44 @@
+//! What several verbs are asked alike.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+
+/// Which configuration file.
+#[derive(Clone, Debug, Args)]
+pub struct File {
+    /// The configuration [default: config/pointsman.toml, else /etc/pointsman/pointsman.toml].
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// The request that `explain` is about.
+#[derive(Debug, Args)]
+pub struct Request {
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub file: File,
+    /// Its method.
+    pub method: String,
+    /// Its URL, or a path alone.
+    pub url: String,
+    /// A header, as `Name: value`; as often as you like.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
+    /// The client's address.
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub from: IpAddr,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For scripts.
+    Json,
+}

@@ -1,0 +1,49 @@
+//! How a verb ends, and how it prints.
+
+use std::{
+    fmt,
+    io::Write,
+    process::{ExitCode, Termination},
+};
+
+/// What a verb gives.
+pub(super) type Status = Result<ExitCode, Failure>;
+
+/// Why a verb ended early: a text for people, and the exit status. Told on its way out.
+#[derive(Debug)]
+pub struct Failure {
+    pub(super) text: String,
+    pub(super) status: u8,
+}
+
+impl Failure {
+    /// It could not be done.
+    pub fn new(text: impl fmt::Display) -> Self {
+        Self { text: text.to_string(), status: 1 }
+    }
+
+    /// What is told.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// It was asked wrongly, or the configuration is not good.
+    pub fn usage(text: impl fmt::Display) -> Self {
+        Self { text: text.to_string(), status: 2 }
+    }
+}
+
+impl Termination for Failure {
+    fn report(self) -> ExitCode {
+        // With standard error closed there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{}", self.text);
+        ExitCode::from(self.status)
+    }
+}
+
+/// Prints to standard output.
+pub(super) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    // Whoever closed the pipe has read enough.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
