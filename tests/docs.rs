@@ -15,8 +15,8 @@ fn root() -> &'static Path {
 
 /// The pages that people write, with their text.
 fn pages() -> Vec<(PathBuf, String)> {
-    let mut paths: Vec<PathBuf> =
-        ["README.md", "CHANGELOG.md", "certs/README.md"].iter().map(|page| root().join(page)).collect();
+    let pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "certs/README.md"];
+    let mut paths: Vec<PathBuf> = pages.iter().map(|page| root().join(page)).collect();
     for folder in ["docs", "docs/decisions"] {
         let entries = fs::read_dir(root().join(folder)).unwrap();
         paths.extend(entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some()));
