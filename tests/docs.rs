@@ -298,6 +298,81 @@ fn every_function_and_test_of_the_cache_table_is_there() {
     assert!(rows > 80 && names > 300, "found {rows} rows with {names} names");
 }
 
+/// What only tests use keeps no clause.
+#[test]
+fn every_function_of_the_cache_table_is_used_by_the_program() {
+    let is_test = |path: &str| path.contains("/tests/") || path.ends_with("tests.rs");
+    let sources: Vec<(String, String)> = files("src")
+        .into_iter()
+        .filter(|path| path.ends_with(".rs") && !is_test(path))
+        .map(|path| (path.clone(), without_tests(&read(&path))))
+        .collect();
+    let text = read("docs/rfc9111.md");
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.contains("| code | test |"));
+    let mut count = 0;
+    for code in rows.map(|row| row.trim_matches('|').split(" |").nth(2).unwrap()) {
+        for named in code.split('`').skip(1).step_by(2) {
+            count += 1;
+            let (file, name) = named.split_once("::").unwrap();
+            let home = format!("src/cache/{file}.rs");
+            let is_used = sources.iter().any(|(path, text)| match *path == home {
+                true => uses(&without_function(text, name), name),
+                false => uses(text, name),
+            });
+            assert!(is_used, "the program does not use {named}");
+        }
+    }
+    assert!(count > 80, "found {count} functions");
+}
+
+/// Whether something of this name is called, or passed on by its path.
+fn uses(code: &str, name: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| {
+        line.match_indices(name).any(|(at, _)| {
+            let (before, after) = (&line[..at], &line[at + name.len()..]);
+            let is_whole = !before.ends_with(is_part) && !after.starts_with(is_part);
+            is_whole && !before.ends_with("fn ") && (after.starts_with('(') || before.ends_with("::"))
+        })
+    })
+}
+
+/// Code without the functions of this name, which may call themselves.
+fn without_function(code: &str, name: &str) -> String {
+    let begins =
+        |line: &str| [format!("fn {name}("), format!("fn {name}<")].iter().any(|it| line.contains(it));
+    without_items(code, begins)
+}
+
+/// Code without what is compiled for tests only.
+fn without_tests(code: &str) -> String {
+    without_items(code, |line| line.trim() == "#[cfg(test)]")
+}
+
+/// Code without the items that begin with such a line, and end with a semicolon or with the brace that stands under
+/// their beginning.
+fn without_items(code: &str, begins: impl Fn(&str) -> bool) -> String {
+    let (mut kept, mut lines) = (String::new(), code.lines());
+    while let Some(first) = lines.next() {
+        if !begins(first) {
+            kept.push_str(first);
+            kept.push('\n');
+            continue;
+        }
+        let indent = &first[..first.len() - first.trim_start().len()];
+        let is_last = |line: &str| {
+            let is_at_indent =
+                line.strip_prefix(indent).is_some_and(|line| !line.starts_with(char::is_whitespace));
+            is_at_indent && line.ends_with([';', '}'])
+        };
+        if is_last(first) {
+            continue;
+        }
+        lines.by_ref().find(|line| is_last(line));
+    }
+    kept
+}
+
 /// A test that goes by the standards has its place in the table of them.
 #[test]
 fn every_test_of_the_standards_of_caching_is_named() {
