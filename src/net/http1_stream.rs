@@ -1,5 +1,5 @@
 //! One HTTP/1.1 connection's bytes, whichever end of it we are: heads and bodies in, heads and bodies
-//! out. `http::h1` speaks over it with clients, `upstream::h1` with backends.
+//! out. `http::h1` speaks over it with clients, `upstream::attempt` with backends.
 //!
 //! Invariants: `input` holds only what came and was not used; while idle both buffers are empty and own
 //! no memory. Small writes gather in `output` until [`Http1Stream::poll_flush`], so that a head and the first

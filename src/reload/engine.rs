@@ -1,4 +1,10 @@
-//! The one place where generations follow each other: a task on the control loop.
+//! The one place where generations follow each other: a task on the control loop, so that two never come at once.
+//!
+//! It binds the sockets of the first generation ([`Engine::start`]), and then waits for what asks for another: a
+//! request by a [`Reloader`], an edit that `watch` saw, the clock ([`Engine::run`]). It also hands over to the
+//! installed program (`upgrade`), and frees generations that nobody holds any more (`publish`).
+//!
+//! Previous stop: `control`, which runs it. Next stop: `attempt`, which goes the steps of one generation.
 
 use std::{
     path::PathBuf,
@@ -43,11 +49,11 @@ pub struct Engine {
     pub(super) state: Arc<State>,
     requests: UnboundedReceiver<Request>,
     pub(super) events: UnboundedSender<Event>,
-    /// Generations that someone may still hold.
     /// The admin endpoint's socket; another descriptor of it is served.
     pub(super) admin: Option<(ListenAddress, Bound)>,
     /// How the program was started; `None` where it is not to be started again.
     pub(super) origin: Option<Origin>,
+    /// Generations that someone may still hold.
     pub(super) retired: Vec<Arc<Snapshot>>,
     pub(super) files: Vec<PathBuf>,
     /// Of the files as they were at the last attempt.
