@@ -19,11 +19,11 @@ use crate::{
     h1::{Chunk, Decoder, Framing, HeadError, chunked},
 };
 
-/// What is smaller than this is gathered with what stands before it; larger blocks are written from
+/// What is smaller than this is gathered with what comes before it; larger blocks are written from
 /// where they are.
 const GATHER: usize = 16 * 1024;
 
-/// A connection's stream and what stands between it and the codec.
+/// A connection's stream and what is between it and the codec.
 #[derive(Debug)]
 pub struct Http1Stream {
     /// The stream.
@@ -53,7 +53,7 @@ pub enum BodyError {
     Malformed(HeadError),
 }
 
-/// Where reading a body stands.
+/// How far reading a body is.
 #[derive(Debug)]
 pub enum BodyReader {
     /// Read to its end.
