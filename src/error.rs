@@ -1,8 +1,18 @@
 //! What can go wrong with an exchange, and whose fault it is.
 //!
-//! [`Kind`] is closed. Five exhaustive matches over it stand in one place each: status and
-//! Proxy-Status (`http::respond`), retryable (`upstream::retry`), health verdict (`upstream::verdict`),
-//! metric label ([`Kind::label`]) and log level (`telemetry::access_line`). A new kind forces five decisions.
+//! [`Kind`] is a closed list. Each decision about all kinds is one match without a wildcard, in one place:
+//!
+//! | decision | place |
+//! |---|---|
+//! | whose fault | [`Kind::blame`] |
+//! | the name in metrics and log | [`Kind::label`] |
+//! | the sentence for people | `Display` of [`Kind`] |
+//! | status, and Proxy-Status (RFC 9209) | `http::respond::error::status_of` |
+//! | whether another attempt may follow | `upstream::retry::is_retryable` |
+//! | what it says of the backend | `upstream::verdict::of_error` |
+//! | level in the access log | `telemetry::access_line::level` |
+//!
+//! So a new kind does not compile before all of them are made.
 
 use std::{error::Error, fmt};
 

@@ -1,6 +1,6 @@
 //! Which backend takes the next exchange: the contract of the policies and the closed list of them.
 //!
-//! Previous stop: `upstream::forward`; next stop: `upstream::pool`. Everything here is pure: it is
+//! Previous stop: `upstream::acquire`; next stop: `upstream::pool`. Everything here is pure: it is
 //! given `now` and a seeded generator, and each worker owns its [`Balancer`], so a pick takes no lock,
 //! allocates nothing and hashes no string. What workers share is read from [`Backend`]'s atomics.
 //!

@@ -1,6 +1,6 @@
 //! The grammar of Cache-Control (RFC 9111 §5.2): names with an argument that is a token or a quoted string.
 //!
-//! Next stop: `control`, which knows what the names mean. What the grammar does not have is an
+//! Next stop: `cache_control`, which knows what the names mean. What the grammar does not have is an
 //! invalid argument; no byte makes the reader lose a directive that stands behind it.
 
 use std::borrow::Cow;

@@ -66,7 +66,7 @@ impl Refusal {
 }
 
 /// Whether the response to a request may be stored (RFC 9111 §3). `source` is where its lifetime comes from.
-/// That its body came whole is asked at its end ([`is_complete`]).
+/// Whether its body is whole shows at its end: a body that broke off never comes to `fill::Source::finish`.
 pub fn storable(
     request: &RequestHead,
     asked: &RequestControl,
@@ -125,13 +125,6 @@ pub fn is_heuristic(status: u16) -> bool {
 /// 206 and 304, which are refused before.
 pub fn is_understood(status: u16) -> bool {
     matches!(status, 200..=205 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
-}
-
-/// Whether a body that ended is whole (RFC 9112 §8): `declared` is its Content-Length, `ended` says that its
-/// framing came to its end (the last chunk, END_STREAM) rather than the connection. What ends with the
-/// connection alone cannot be told from what was cut off, and is not stored.
-pub fn is_complete(declared: Option<u64>, received: u64, ended: bool) -> bool {
-    ended && declared.is_none_or(|declared| declared == received)
 }
 
 /// The fields that are stored: all but those that RFC 9111 §3.1 excepts. Age is left out too, as each answer

@@ -62,7 +62,7 @@ pub(super) fn start(shared: &Arc<Shared>, tickets: Arc<Tickets>) {
 /// that or for another configuration.
 fn settle(snapshot: &Snapshot, now: Moment) {
     for upstream in &snapshot.upstreams {
-        upstream.passive.settle(now).iter().for_each(|change| upstream.log_change(change));
+        upstream.passive.report_ended(now).iter().for_each(|change| upstream.log_change(change));
         upstream.queue.call_if_free(&upstream.backends, now);
     }
 }

@@ -98,7 +98,7 @@ pub struct Exchange {
     pub authority: String,
     /// The host in lower case and without port, as routes match it.
     pub host: String,
-    /// Where the query's `?` stands in the target, or the target's length.
+    /// Where the query's `?` is in the target, or the target's length.
     pub path_length: usize,
     /// The response that goes to the client; `status` is 0 until there is one.
     pub response: ResponseHead,

@@ -26,7 +26,7 @@ impl Default for Peer {
     }
 }
 
-/// What the TLS handshake with a client settled.
+/// What was agreed in the TLS handshake with a client.
 #[derive(Debug)]
 pub struct TlsFacts {
     /// `TLSv1.2` or `TLSv1.3`.

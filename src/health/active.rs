@@ -1,4 +1,4 @@
-//! Active checks: sends them when [`Checks`] says so, and tells it how they went.
+//! Active checks: sends them when [`Checks`] says so, and reports to it how they went.
 //!
 //! One task per backend on the control thread ([`run`]), which lives through reloads: a new generation's
 //! settings come through a channel, and the state of the backend stays. Next stop: `health::state`.
@@ -103,7 +103,7 @@ async fn schedule(
             result = send(&probe) => result,
             _ = probes.wait_for(Option::is_none) => return checks.retire(&probe.backend, clock.now()),
         };
-        // Also here: `wait_for` has taken note of what `changed` would otherwise tell.
+        // Also here: `wait_for` has taken note of what `changed` would otherwise report.
         if probes.has_changed().is_err() || !adopt(&mut probe, &mut probes, &mut checks, clock.now()) {
             return checks.retire(&probe.backend, clock.now());
         }

@@ -100,7 +100,7 @@ pub struct StatusRange {
 }
 
 impl StatusRange {
-    /// Whether `status` lies in the range.
+    /// Whether `status` is in the range.
     pub fn contains(self, status: u16) -> bool {
         (self.first..=self.last).contains(&status)
     }

@@ -1,8 +1,8 @@
 //! Passive ejection: a backend whose own traffic fails is left alone for a while.
 //!
 //! Called by [`super::passive`] when its counts cross a threshold; that is rare, so a lock per upstream
-//! keeps the cap exact. An ejection ends by itself, by the time in `ejected_until`; [`Ejector::settle`]
-//! only tells people.
+//! keeps the cap exact. An ejection ends by itself, by the time in `ejected_until`; [`Ejector::report_ended`]
+//! only reports it.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
@@ -84,8 +84,8 @@ impl Ejector {
         Some(Change { index, condition: Condition::Ejected, reason })
     }
 
-    /// The ejections that ended since the last call; to be called about every second.
-    pub fn settle(&self, backends: &[Arc<Backend>], now: Moment) -> Vec<Change> {
+    /// Notes the ejections whose time is over, and gives them, each once; to be called about every second.
+    pub fn report_ended(&self, backends: &[Arc<Backend>], now: Moment) -> Vec<Change> {
         let mut changes = Vec::new();
         for (index, backend) in backends.iter().enumerate() {
             let mut history = history(backend);
@@ -124,7 +124,7 @@ impl Ejector {
 
     fn length(&self, count: u32) -> Duration {
         let base = self.ejection.base_ejection;
-        // A base beyond the cap was asked for, so it stands.
+        // A base beyond the cap was asked for, so it holds.
         base.saturating_mul(count).min(LONGEST.max(base))
     }
 }

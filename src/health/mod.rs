@@ -2,7 +2,7 @@
 //! traffic says, [`passive`] for the counts that it is judged by.
 //!
 //! Everything but [`active`], which sends the checks, is pure, given `now`. What comes out is
-//! written to [`crate::backend::Shared`], where the balancer reads it, and told as a [`Change`].
+//! written to [`crate::backend::Shared`], where the balancer reads it, and reported as a [`Change`].
 
 pub mod active;
 pub mod conf;

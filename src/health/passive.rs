@@ -115,15 +115,15 @@ impl Passive {
         }
     }
 
-    /// The ejections that ended since the last call; to be called about every second.
-    pub fn settle(&self, now: Moment) -> Vec<Change> {
-        self.ejector.settle(&self.backends, now)
+    /// Notes the ejections whose time is over, and gives them, each once; to be called about every second.
+    pub fn report_ended(&self, now: Moment) -> Vec<Change> {
+        self.ejector.report_ended(&self.backends, now)
     }
 
     /// Takes the counts of the generation before; `map` gives for each new index the old one. To be
     /// called before workers record here.
     pub fn carry_over(&self, old: &Self, map: &[Option<usize>]) {
-        // Buckets of another length cannot be told in this one's.
+        // Buckets of another length cannot be counted in this one's.
         if self.ejector.rules().window != old.ejector.rules().window {
             return;
         }

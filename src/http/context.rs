@@ -45,7 +45,7 @@ impl RouteContext<'_> {
         (!timeout.is_zero()).then(|| exchange.facts.started.plus(timeout))
     }
 
-    /// How long the response may stand still.
+    /// How long the response may stall.
     pub(super) fn patience(&self, exchange: &Exchange) -> Patience {
         let client = self.listener.conf.timeouts.idle;
         Patience {

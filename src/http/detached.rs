@@ -1,4 +1,4 @@
-//! The client's side of an exchange that no client stands at.
+//! The client's side of an exchange that has no client.
 
 use std::task::{Context, Poll};
 

@@ -379,7 +379,7 @@ impl Downstream for Client<'_> {
             out.extend_from_slice(b"connection: upgrade\r\n\r\n");
             return Ok(());
         }
-        // A body that was not read yet may never be: the client is told before it sends the next
+        // A body that was not read yet may never be: the client learns it before it sends the next
         // request behind it.
         self.is_last |= !self.incoming.is_done();
         self.write_head(head, has_body, length);

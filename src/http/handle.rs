@@ -50,7 +50,7 @@ pub async fn handle<D: Downstream>(mut active: ActiveExchange, client: &mut D) -
 pub async fn refuse<D: Downstream>(mut active: ActiveExchange, client: &mut D, kind: Kind) -> End {
     identify(&mut active);
     let snapshot = active.snapshot().clone();
-    trace::settle(&mut active, &snapshot.shared.config.trace);
+    trace::start(&mut active, &snapshot.shared.config.trace);
     fail(&mut active, client, kind.into()).await
 }
 
@@ -62,7 +62,7 @@ async fn serve<D: Downstream>(
     client: &mut D,
 ) -> Result<Option<UpstreamResponse>> {
     identify(exchange);
-    trace::settle(exchange, &snapshot.shared.config.trace);
+    trace::start(exchange, &snapshot.shared.config.trace);
     let framing = normalize::normalize(exchange, listener.conf.underscores)?;
     check_name(listener, exchange)?;
     let index = routing::find(listener, exchange).ok_or(Kind::NoRoute)?;

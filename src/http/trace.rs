@@ -9,7 +9,7 @@ use crate::{
 
 /// Finds the request's place in a trace; with tracing off it is a branch and nothing more.
 #[inline]
-pub(super) fn settle(exchange: &mut Exchange, conf: &TraceConf) {
+pub(super) fn start(exchange: &mut Exchange, conf: &TraceConf) {
     if conf.is_on() {
         begin(exchange, conf.sample);
     }

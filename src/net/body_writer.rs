@@ -8,7 +8,7 @@ use std::{
 use super::{buffer::Buffer, http1_stream::Http1Stream};
 use crate::{fields::Fields, h1::chunked};
 
-/// Where sending a body stands.
+/// How far sending a body is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BodyWriter {
     chunked: bool,

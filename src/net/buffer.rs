@@ -27,7 +27,7 @@ pub struct Buffer {
     end: usize,
 }
 
-/// Whose memory a block's bytes stand in.
+/// Whose memory a block's bytes are in.
 #[derive(Debug)]
 enum Memory {
     /// The block's own.

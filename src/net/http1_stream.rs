@@ -1,5 +1,5 @@
 //! One HTTP/1.1 connection's bytes, whichever end of it we are: heads and bodies in, heads and bodies
-//! out. `http::h1` speaks over it with clients, `upstream::h1` with backends.
+//! out. `http::h1` speaks over it with clients, `upstream::attempt` with backends.
 //!
 //! Invariants: `input` holds only what came and was not used; while idle both buffers are empty and own
 //! no memory. Small writes gather in `output` until [`Http1Stream::poll_flush`], so that a head and the first
@@ -19,11 +19,11 @@ use crate::{
     h1::{Chunk, Decoder, Framing, HeadError, chunked},
 };
 
-/// What is smaller than this is gathered with what stands before it; larger blocks are written from
+/// What is smaller than this is gathered with what comes before it; larger blocks are written from
 /// where they are.
 const GATHER: usize = 16 * 1024;
 
-/// A connection's stream and what stands between it and the codec.
+/// A connection's stream and what is between it and the codec.
 #[derive(Debug)]
 pub struct Http1Stream {
     /// The stream.
@@ -53,7 +53,7 @@ pub enum BodyError {
     Malformed(HeadError),
 }
 
-/// Where reading a body stands.
+/// How far reading a body is.
 #[derive(Debug)]
 pub enum BodyReader {
     /// Read to its end.

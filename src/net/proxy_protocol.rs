@@ -1,7 +1,7 @@
 //! The PROXY protocol, versions 1 and 2, as a receiver reads it. Pure: bytes in, addresses out.
 //!
 //! Section numbers are those of "The PROXY protocol, Versions 1 & 2"
-//! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>). The header stands before anything else
+//! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>). The header comes before anything else
 //! on a connection, TLS included. Whom to believe is the caller's decision: only networks in
 //! `proxy_protocol_from`, and from those the header is required.
 
@@ -138,7 +138,7 @@ fn parse_v2(bytes: &[u8]) -> Result<Parsed, &'static str> {
     Ok(Parsed::Done(parsed))
 }
 
-/// The address block, and what stands behind it.
+/// The address block, and what follows it.
 fn v2_addresses(family: u8, rest: &[u8]) -> Result<(Option<Addresses>, &[u8]), &'static str> {
     const SHORT: &str = "the PROXY header is too short for its addresses";
     match family {

@@ -1,6 +1,6 @@
 //! Deadlines: one timer per worker, however many connections wait.
 //!
-//! A wheel of lists holds every deadline. Moving a deadline later costs a store: the list it stands in
+//! A wheel of lists holds every deadline. Moving a deadline later costs a store: the list it is in
 //! is looked at when its time comes, and the deadline is moved on then. Only an earlier deadline is
 //! relinked. [`drive`] sleeps until the next list that is not empty.
 

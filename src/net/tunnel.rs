@@ -71,7 +71,7 @@ struct Direction {
 enum State {
     #[default]
     Open,
-    /// The source ended; the sink is told so, and the other direction goes on.
+    /// The source ended; so the sink's writing side is closed, and the other direction goes on.
     Ending,
     Done,
 }

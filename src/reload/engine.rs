@@ -1,5 +1,8 @@
-//! What the engine is, and what goes into it and comes out. What it does: `run`, which calls on
-//! `attempt`, `publish` and `upgrade`.
+//! What the engine is, and what goes into it and comes out: the one place where generations follow each other, a task on
+//! the control loop, so that two never come at once.
+//!
+//! What it does is `run`, which binds the sockets of the first generation and then waits for what asks for another: a
+//! request by a [`Reloader`], an edit that `watch` saw, the clock. It calls on `attempt`, `publish` and `upgrade`.
 
 use std::{path::PathBuf, sync::Arc};
 

@@ -31,7 +31,7 @@ pub(super) fn write(
     let Some(context) = exchange.facts.trace else { return 0 };
     let clock = WallClock::read();
     let now = Moment::now();
-    recording.settle(exchange.facts.error.as_ref().map(|(kind, _)| *kind), now);
+    recording.end(exchange.facts.error.as_ref().map(|(kind, _)| *kind), now);
     let upstream = exchange.facts.upstream.and_then(|index| snapshot.upstreams.get(index));
     let backend = |index| upstream.and_then(|upstream| upstream.backends.get(index));
     let route = exchange.facts.route.and_then(|index| snapshot.routes.get(index));

@@ -13,7 +13,7 @@ use crate::{
     fields::write_number,
 };
 
-/// The facts of one exchange that a line of the access log tells. What an exchange of layer 4 does not have is empty.
+/// The facts of one exchange that a line of the access log has. What an exchange of layer 4 does not have is empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AccessLine<'a> {
     /// The listener's name.

@@ -22,11 +22,6 @@ impl Counter {
         self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
     }
 
-    /// Takes away; only by the worker that owns it. For gauges.
-    pub fn sub(&self, count: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_sub(count), Relaxed);
-    }
-
     /// The count.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)

@@ -1,4 +1,4 @@
-//! What a running Pointsman tells: counters and histograms, recent errors, the access log, and traces.
+//! What a running Pointsman reports: counters and histograms, recent errors, the access log, and traces.
 
 pub mod access_line;
 pub mod access_log;

@@ -18,7 +18,7 @@ const LONGEST: usize = 256;
 /// Bytes of a method: an unknown one is the client's text.
 const LONGEST_METHOD: usize = 32;
 
-/// An exchange that ended in an error, as it is told to [`RecentErrors::note`].
+/// An exchange that ended in an error, as it is given to [`RecentErrors::note`].
 #[derive(Clone, Copy, Debug)]
 pub struct Failure<'a> {
     /// Unix time in milliseconds.

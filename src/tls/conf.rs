@@ -1,6 +1,6 @@
 //! Certificates, client authentication and TLS to the backends, as configured.
 //!
-//! Files are read here only to say what is wrong with them; the room's `build` reads them for use.
+//! Files are read here only to say what is wrong with them; `server` and `client` read them for use.
 
 use std::path::PathBuf;
 

@@ -112,7 +112,7 @@ impl ForwardRequest<'_> {
                 None => self.upload.poll(cx, client, wire)?,
                 Some(_) => Waiting::Client,
             };
-            // A backend that takes no more may have answered already: reading tells.
+            // A backend that takes no more may have answered already: reading shows it.
             let _ = wire.poll_flush(cx);
             let head = poll_head(cx, wire, &mut exchange.response, &mut progress.scan);
             match head.map_err(|error| blame_upload(error, waiting))? {

@@ -49,7 +49,7 @@ impl Waiter {
 }
 
 impl Queue {
-    /// A queue that `most` may stand in.
+    /// A queue of at most `most` waiters.
     pub fn new(most: usize) -> Self {
         Self {
             most: AtomicUsize::new(most),
@@ -59,7 +59,7 @@ impl Queue {
         }
     }
 
-    /// Changes how many may stand in it; who stands there already stays.
+    /// Changes how many may wait in it; who waits already stays.
     pub fn set_most(&self, most: usize) {
         self.most.store(most, SeqCst);
     }
@@ -98,7 +98,7 @@ impl Queue {
     /// Calls the first in the queue, because a place at a backend became free.
     ///
     /// The race with [`Queue::join`] is harmless: who joins looks once more for a free backend after it
-    /// stands in the queue, so either that look or this call finds it. So is that with one who leaves: the first of
+    /// is in the queue, so either that look or this call finds it. So is that with one who leaves: the first of
     /// the two decides.
     pub fn call_next(&self) {
         fence(SeqCst);
@@ -127,7 +127,7 @@ impl Queue {
     }
 
     /// Calls the first in the queue if one of `backends` has a place: for places that no exchange gave back, as when a
-    /// backend is up again. Nobody is called for nothing: he would be out of the queue until he stands at the front
+    /// backend is up again. Nobody is called for nothing: it would be out of the queue until it is at the front
     /// again, and be overtaken meanwhile. One that was called already calls the next where there is a place for both.
     pub fn call_if_free(&self, backends: &[Arc<Backend>], now: Moment) {
         if !self.is_empty() && self.called.load(SeqCst) == 0 && balance::is_any_free(backends, now) {

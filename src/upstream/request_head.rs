@@ -130,7 +130,7 @@ impl UpstreamHead<'_> {
         }
     }
 
-    /// Writes the fields that tell the backend of the client and of us. What an untrusted client says of where it
+    /// Writes the fields that describe the client and us to the backend. What an untrusted client says of where it
     /// comes from is replaced.
     pub fn write_forwarding(&self, exchange: &Exchange, writer: &mut impl HeadWriter) {
         let fields = &exchange.request.fields;

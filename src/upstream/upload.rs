@@ -8,7 +8,7 @@ use crate::{
     net::{BodyFrame, BodyWriter, Buffer, Http1Stream},
 };
 
-/// Where sending a request body stands. One upload serves every attempt of an exchange; the default is that of no body.
+/// How far sending a request body is. One upload serves every attempt of an exchange; the default is that of no body.
 #[derive(Debug)]
 pub struct Upload {
     outgoing: BodyWriter,

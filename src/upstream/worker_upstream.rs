@@ -2,7 +2,7 @@
 //!
 //! A [`WorkerUpstream`] belongs to one generation of its upstream. The next one takes over what the worker had:
 //! whose turn it is, the connections to backends that remain, the retry budget. Averages and counts need
-//! no taking over: they stand in rows that the registry keeps.
+//! no taking over: they are in rows that the registry keeps.
 
 use std::{
     cell::RefCell,

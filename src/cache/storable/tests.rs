@@ -158,13 +158,6 @@ fn what_no_request_can_match_is_not_stored() {
 }
 
 #[test]
-fn a_body_that_was_cut_off_is_not_whole() {
-    assert!(is_complete(Some(5), 5, true) && is_complete(None, 5, true));
-    assert!(!is_complete(Some(5), 4, true) && !is_complete(Some(5), 6, true));
-    assert!(!is_complete(Some(5), 5, false) && !is_complete(None, 5, false));
-}
-
-#[test]
 fn fields_of_the_connection_are_not_stored_and_unknown_ones_are() {
     let head = head(
         200,

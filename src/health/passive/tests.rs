@@ -58,12 +58,12 @@ fn five_failures_in_a_row_over_all_workers_eject() {
     assert!(fleet[1].is_healthy(at(1)));
     // What was still under way changes nothing.
     assert_eq!(repeat(&passive, BAD, 50, at(2)), None);
-    assert_eq!(passive.settle(at(30)), []);
+    assert_eq!(passive.report_ended(at(30)), []);
     assert!(fleet[0].is_healthy(at(31)));
-    let changes = passive.settle(at(31));
+    let changes = passive.report_ended(at(31));
     assert_eq!(changes[0].condition, Condition::Up);
     assert_eq!(&*changes[0].reason, "ejection of 30s is over");
-    assert_eq!(passive.settle(at(32)), []);
+    assert_eq!(passive.report_ended(at(32)), []);
     assert_eq!(fleet[0].shared.up_since.load(Relaxed), at(31).0);
 }
 
@@ -139,7 +139,7 @@ fn what_checks_took_out_neither_uses_nor_feels_the_cap() {
     assert!(!fleet[0].is_healthy(at(0)) && !fleet[1].is_healthy(at(0)));
     // Down by checks when its ejection ends: that is not "up".
     fleet[0].shared.probed.store(Probed::Down as u8, Relaxed);
-    assert_eq!(passive.settle(at(40)), []);
+    assert_eq!(passive.report_ended(at(40)), []);
 }
 
 #[test]

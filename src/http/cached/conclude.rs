@@ -128,7 +128,7 @@ pub(super) fn conclude(
     }
 }
 
-/// Does what the origin said of what is stored, and tells those who wait; gives it with its newer head.
+/// Applies what the origin said of a stored response, and answers those who wait; gives it with its newer head.
 pub(super) fn apply(update: Update, stored: &Stored, cache: &Arc<Cache>, key: &Key, lead: Lead) -> Stored {
     match stored {
         Stored::Memory(before) => Stored::Memory(apply_in_memory(update, before, cache, key, lead)),
@@ -179,7 +179,7 @@ fn apply_on_disk(update: Update, object: &DiskObject, begun: u64) -> DiskObject 
     }
 }
 
-/// Gives what lies on disk in the place of `response` its head, or takes it out; soon.
+/// Gives the object on disk in the place of `response` its head, or takes it out; soon.
 fn renew_on_disk(cache: &Arc<Cache>, response: &Arc<StoredResponse>, stays: bool, begun: u64) {
     if cache.store.disk.may_have(&response.key) {
         let (cache, response) = (cache.clone(), response.clone());

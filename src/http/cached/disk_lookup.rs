@@ -1,4 +1,4 @@
-//! What lies on disk for a request: small things come to memory and answer from there, large ones answer from disk.
+//! What is on disk for a request: small objects come to memory and answer from there, large ones answer from disk.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
 /// the kernel keeps what is read often.
 const PROMOTED: u64 = 1 << 20;
 
-/// What lies on disk for a request: whole, and in memory by now where it is small, though not among what is stored
+/// What is on disk for a request: whole, and in memory by now where it is small, though not among what is stored
 /// there.
 pub(super) struct DiskLookup {
     pub(super) stored: Stored,

@@ -173,19 +173,19 @@ impl Fetch {
                 let status = self.exchange.response.status;
                 note(&self.cache, &key, stored.as_ref(), why, status);
                 lead.release();
-                self.tell(FetchResult::Own { answer: Box::new(answer), why });
+                self.reply(FetchResult::Own { answer: Box::new(answer), why });
             }
-            Conclusion::Stored(stored, from) => self.tell(FetchResult::Stored(stored, from)),
-            Conclusion::Failed(error) => self.tell(FetchResult::Failed(error)),
+            Conclusion::Stored(stored, from) => self.reply(FetchResult::Stored(stored, from)),
+            Conclusion::Failed(error) => self.reply(FetchResult::Failed(error)),
         }
     }
 
-    /// Tells the leader, which may have left.
-    fn tell(self, result: FetchResult) {
+    /// Sends the result to the leader, which may have left.
+    fn reply(self, result: FetchResult) {
         let _ = self.reply.send(FetchReply { exchange: self.exchange, result });
     }
 
-    /// What lay on disk answers; small things are in memory from here on, and who waits looks for large ones himself.
+    /// What was on disk answers; small objects are in memory from here on, and who waits looks for large ones himself.
     fn found(self, stored: Stored, verdict: Verdict, source: Source) {
         match stored.in_memory() {
             Some(response) => source.object(response.clone(), Origin::Unasked, |rules| {
@@ -196,7 +196,7 @@ impl Fetch {
             }),
             None => source.release(),
         }
-        self.tell(FetchResult::Stored(stored, ServedFrom::Hit(verdict)));
+        self.reply(FetchResult::Stored(stored, ServedFrom::Hit(verdict)));
     }
 
     /// Everyone reads what comes.

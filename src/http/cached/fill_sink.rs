@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Brings a body to its end, at the origin's pace, however slow those are who read it, and has it stored when it is
-/// whole. A body that stands still for `idle` is broken.
+/// whole. A body that stalls for `idle` is broken.
 pub(super) async fn fill(
     cache: Arc<Cache>,
     head: Arc<Answer>,

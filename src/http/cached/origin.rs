@@ -103,7 +103,7 @@ impl NotShared {
         }
     }
 
-    /// Whether others who ask for the same would be told the same.
+    /// Whether others who ask for the same would get the same answer.
     pub(super) fn is_of_response(self) -> bool {
         match self {
             Self::Refused(Refusal::Method | Refusal::RequestNoStore | Refusal::Authorization) => false,

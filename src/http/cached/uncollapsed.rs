@@ -162,7 +162,7 @@ async fn store_and_send<D: Downstream>(
     }
 }
 
-/// What a response to HEAD says of the stored response to GET (RFC 9111 §4.3.5). Of what lies on disk it says nothing.
+/// What a response to HEAD says of the stored response to GET (RFC 9111 §4.3.5). Of what is on disk it says nothing.
 fn compare(request: &CacheRequest<'_>, miss: &Miss, asked: Mark, exchange: &Exchange) {
     let Some(stored) = miss.stored.as_ref().filter(|_| !request.control.no_store) else { return };
     let Some(response) = stored.in_memory() else { return };

@@ -1,4 +1,4 @@
-//! How long a body may stand still on its way, and who is to blame when it does.
+//! How long a body may stall on its way, and who is to blame when it does.
 
 use std::{
     task::{Context, Poll, ready},
@@ -11,7 +11,7 @@ use crate::{
     net::Deadline,
 };
 
-/// How long a body may stand still.
+/// How long a body may stall.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// While its source brings nothing.
@@ -31,7 +31,7 @@ pub(super) enum Side {
     Backend,
 }
 
-/// Watches that a body does not stand still for longer than it may.
+/// Watches that a body does not stall for longer than it may.
 #[derive(Debug)]
 pub(super) struct Stall {
     /// What is waited for since the deadline was set, and how far the body was then.

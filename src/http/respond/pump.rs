@@ -47,7 +47,7 @@ pub(in crate::http) trait Sink {
     fn deadline(&self) -> &Deadline;
 }
 
-/// Brings a body to its end. Of a backend's, health and metrics are told how it broke off.
+/// Brings a body to its end. When one of a backend breaks off, health and metrics record how.
 pub(in crate::http) async fn pump<S: Sink>(source: Source, patience: Patience, sink: &mut S) -> Result<()> {
     let mut pump = Pump {
         source: Some(source),

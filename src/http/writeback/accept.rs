@@ -1,7 +1,7 @@
-//! The write policy `back`: a PUT or DELETE is acknowledged once it stands in the journal; [`super::deliver`]
+//! The write policy `back`: a PUT or DELETE is acknowledged once it is in the journal; [`super::deliver`]
 //! brings it to the origin.
 //!
-//! Order: the body is read whole, the write made durable, what is stored of its URI forgotten, then the client told.
+//! Order: the body is read whole, the write made durable, what is stored of its URI forgotten, then the client answered.
 //! What cannot be said without the origin is not said: conditions, credentials, parts ([`may_accept`]) go to the origin
 //! as with `around`, once it has what waits for their URI.
 

@@ -5,7 +5,7 @@
 //!
 //! A write is done with when the origin answers 2xx or 3xx; what it refuses with 4xx it would refuse again, and it is
 //! set aside; everything else is tried again. What is stored of the URI is forgotten before the journal lets go of the
-//! write, so that no moment lies between them in which something older answers.
+//! write, so that at no moment between the two something older answers.
 
 use std::{
     cell::{Cell, RefCell},
@@ -213,7 +213,7 @@ async fn discard(Rest { response, idle }: Rest) {
         return response.release();
     }
     let patience = Patience { backend: idle, client: None, end: Some(Moment::now().plus(REST)) };
-    // What the head said stands.
+    // What counts is what the head said.
     let _ = respond::pump(Source::Upstream(response), patience, &mut Discard::new()).await;
 }
 

@@ -71,12 +71,12 @@ fn write_hex(number: u128, digits: u32, out: &mut Vec<u8>) {
     }
 }
 
-/// Where a request stands in its trace.
+/// The place of a request in its trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Context {
     /// The trace.
     pub trace: TraceId,
-    /// The client's span, when it told of one.
+    /// The client's span, when it named one.
     pub parent: Option<SpanId>,
     /// The span of the request here.
     pub span: SpanId,

@@ -46,7 +46,7 @@ pub struct Span<'a> {
     pub error: Option<&'a str>,
 }
 
-/// What tells wall-clock times of moments.
+/// Converts moments to wall-clock times.
 #[derive(Clone, Copy, Debug)]
 pub struct WallClock {
     now: Moment,

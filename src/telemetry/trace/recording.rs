@@ -50,9 +50,9 @@ impl Recording {
         }
     }
 
-    /// What the last attempt came to, once it is known how the whole exchange ended: an attempt under way
+    /// Ends the last attempt by how the whole exchange ended: an attempt under way
     /// ended with it, and a response that broke off in its body is a failure of its attempt.
-    pub fn settle(&mut self, error: Option<Kind>, now: Moment) {
+    pub fn end(&mut self, error: Option<Kind>, now: Moment) {
         let Some(attempt) = self.attempts.last_mut() else { return };
         match (&attempt.ended, error) {
             (None, error) => attempt.ended = Some((now, Err(error.unwrap_or(Kind::ClientGone)))),
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn an_attempt_under_way_ends_with_the_exchange() {
         let mut recording = recording();
-        recording.settle(None, Moment(50));
+        recording.end(None, Moment(50));
         let ended: Vec<_> = recording.attempts.iter().map(|attempt| attempt.ended).collect();
         assert_eq!(
             ended,
@@ -96,7 +96,7 @@ mod tests {
         ] {
             let mut recording = recording();
             recording.end_attempt(Ok(200), Moment(40));
-            recording.settle(error, Moment(50));
+            recording.end(error, Moment(50));
             assert_eq!(recording.attempts[1].ended, Some(expected));
             assert_eq!(recording.attempts[0].ended, Some((Moment(20), Err(Kind::Connect))));
         }

@@ -181,8 +181,8 @@ impl Upstream {
     }
 
     /// The turn of the clock that tells people which ejections are over.
-    fn settle(&mut self, world: &mut World) {
-        let changes = self.passive.settle(world.now);
+    fn report_ended(&mut self, world: &mut World) {
+        let changes = self.passive.report_ended(world.now);
         world.tell(|| format!("settled: {changes:?}"));
         let told: Vec<usize> = changes.iter().map(|change| change.index).collect();
         assert!(changes.iter().all(|change| change.condition == Condition::Up));
@@ -265,7 +265,7 @@ fn simulate(world: &mut World) {
                 let most = world.one_of(&[1, 10, 400]);
                 world.wait(Duration::from_secs(most));
             }
-            85..90 => upstream.settle(world),
+            85..90 => upstream.report_ended(world),
             90..93 => {
                 let index = world.rng.usize(0..upstream.backends.len());
                 let admin = world.one_of(&[Admin::Enabled, Admin::Draining, Admin::Disabled]);
