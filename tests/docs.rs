@@ -278,6 +278,32 @@ fn every_way_to_fail_is_in_its_places() {
     }
 }
 
+/// The picture for people and the map in the code have the same rooms in the same order, and all of them.
+#[test]
+fn the_rooms_are_the_same_in_both_maps() {
+    let words = |line: &str| -> Vec<String> {
+        let words = line.split('`').skip(1).step_by(2);
+        words.map(|word| word.strip_prefix("mod@").unwrap_or(word).to_owned()).collect()
+    };
+    let (page, map) = (read("docs/architecture.md"), read("src/lib.rs"));
+    let table = page.split_once("| room | holds |\n").unwrap().1.lines().skip(1);
+    let table: Vec<_> = table
+        .map_while(|line| line.strip_prefix("| ")?.split_once(" | "))
+        .map(|(_, row)| words(row.split_once(" |").unwrap().0))
+        .collect();
+    let list = map.split_once("//! # Rooms\n").unwrap().1.lines();
+    let numbered =
+        list.filter(|line| line.split_once(". ").is_some_and(|(at, _)| at[4..].parse::<u8>().is_ok()));
+    assert_eq!(table, numbered.map(words).collect::<Vec<_>>());
+
+    let mut rooms: Vec<_> = files("src").iter().filter_map(|path| room(path)).collect();
+    rooms.retain(|room| room != "lib" && room != "main");
+    rooms.dedup();
+    let mut named = table.concat();
+    named.sort();
+    assert_eq!(named, rooms);
+}
+
 /// Paths in backticks such as `room::module::item`, in comments of the code; capitals are items of other crates.
 #[test]
 fn every_module_that_a_comment_names_is_there() {
