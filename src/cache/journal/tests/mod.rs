@@ -1,9 +1,13 @@
 //! The journal as a whole, on a real disk.
 
+mod crash;
 mod damage;
 mod faults;
 mod kill;
+mod life;
 mod model;
+mod power;
+mod simulated;
 mod usage;
 
 use std::{
@@ -18,7 +22,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{AppendError, Delivery, Id, Journal, Next, Options, Write};
+use super::{AppendError, Delivery, Entry, Id, Journal, Next, Options, Write};
 use crate::moment::Moment;
 
 /// A folder that is gone afterwards.
