@@ -87,6 +87,7 @@ pub fn now_millis() -> u64 {
 }
 
 impl Held for Disk {
+    type Conf = CacheConf;
     type Context = ();
 
     const NAME: &'static str = "disk";

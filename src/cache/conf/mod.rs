@@ -3,12 +3,16 @@
 mod choices;
 mod key;
 mod store;
+mod store_path;
+mod writes;
 
 use std::time::Duration;
 
-pub use choices::{Admission, Eviction, WritePolicy};
+pub use choices::{Admission, Eviction};
 pub use key::KeyConf;
-pub use store::{DiskConf, JournalConf, StorePath};
+pub use store::DiskConf;
+pub use store_path::StorePath;
+pub use writes::{JournalConf, WritePolicy};
 
 use super::{
     key::{KeySettings, QueryKey},
@@ -164,7 +168,7 @@ impl CacheConf {
                 table.reader.missing(table.place_of("write_policy"), message, hint);
             }
             WritePolicy::Back if journal.is_none() => {
-                self.journal = self.disk.as_ref().map(JournalConf::beside);
+                self.journal = self.disk.as_ref().map(|disk| JournalConf::below(&disk.path));
             }
             WritePolicy::Back => {}
         }
