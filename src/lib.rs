@@ -49,11 +49,11 @@
 //!
 //! A room may use only rooms of the lines before its own; `tests/layers.rs` holds them to it.
 //!
-//! 1. [`error`], [`moment`]
+//! 1. [`error`], [`moment`], [`rng`]
 //! 2. [`fields`], [`settings`]
 //! 3. [`h1`], [`tls`], [`telemetry`]
 //! 4. [`net`]
-//! 5. [`backend`]
+//! 5. [`backend`], [`owned_directory`]
 //! 6. [`exchange`]
 //! 7. [`balance`], [`health`], [`route`]
 //! 8. [`cache`], [`upstream`]
@@ -87,7 +87,9 @@ pub mod http;
 pub mod listen;
 pub mod moment;
 pub mod net;
+pub mod owned_directory;
 pub mod reload;
+pub mod rng;
 pub mod route;
 pub mod runtime;
 pub mod settings;

@@ -12,11 +12,11 @@ use std::{
 
 /// The rooms, a line per cell: each may use the lines above its own, and no other room of its own line.
 const ORDER: &[&[&str]] = &[
-    &["error", "moment"],
+    &["error", "moment", "rng"],
     &["fields", "settings"],
     &["h1", "tls", "telemetry"],
     &["net"],
-    &["store", "backend"],
+    &["backend", "owned_directory"],
     &["exchange"],
     &["balance", "health", "route"],
     &["cache", "upstream", "filter"],

@@ -23,8 +23,8 @@ use tokio::sync::Notify;
 use super::{
     conf::JournalConf,
     journal::{Entry, Journal, Options, Stats},
-    owned_directory::{Held, OwnedDirectory},
 };
+use crate::owned_directory::{Held, OwnedDirectory};
 
 /// Every journal of the program.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@
 //! * One fetch for all who ask at the same time: [`fill`].
 //! * More of it than memory holds, and over restarts: [`disk`].
 //! * Writes: [`written`] for the policy `through`, [`journal`] and [`back`] for `back`, which acknowledges them before
-//!   their origin has them; [`owned_directory`] has what lies in a folder over the life of a configuration.
+//!   their origin has them.
 //! * All of it together, by name: [`store`].
 //!
 //! The cache never asks a backend itself.
@@ -31,12 +31,10 @@ pub mod invalidate;
 pub mod journal;
 pub mod key;
 pub mod memory;
-pub mod owned_directory;
 pub mod policy;
 pub mod purge;
 pub mod range;
 pub mod replay;
-pub mod rng;
 mod shard;
 pub mod status;
 pub mod storable;

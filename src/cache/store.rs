@@ -18,14 +18,17 @@ use super::{
     journal::Journal,
     key::{Key, KeySettings},
     memory::{Found, Memory, Rejected, Shape},
-    owned_directory::{self, Held},
     policy::Policy,
     purge::{Purges, Rule},
     stored_response::StoredResponse,
     watch::Watches,
     writes::Counters,
 };
-use crate::{fields::Fields, telemetry::cache_result::Counts};
+use crate::{
+    fields::Fields,
+    owned_directory::{self, Held},
+    telemetry::cache_result::Counts,
+};
 
 /// What a cache holds, and counts. The registry keeps it over reloads, by the cache's name.
 #[derive(Debug)]

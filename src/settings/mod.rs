@@ -18,6 +18,7 @@ pub mod schema;
 pub mod secret;
 pub mod section;
 pub mod source;
+pub mod store_path;
 pub mod suggest;
 pub mod syntax;
 pub mod tree;
@@ -31,6 +32,7 @@ pub use secret::Secret;
 pub(crate) use section::section;
 pub use section::{Row, Section};
 pub use source::{Place, Source};
+pub use store_path::StorePath;
 pub use tree::{Data, Entry, Node};
 pub use value::{Anything, Value};
 

@@ -3,7 +3,6 @@
 mod choices;
 mod key;
 mod store;
-mod store_path;
 mod writes;
 
 use std::time::Duration;
@@ -11,7 +10,6 @@ use std::time::Duration;
 pub use choices::{Admission, Eviction};
 pub use key::KeyConf;
 pub use store::DiskConf;
-pub use store_path::StorePath;
 pub use writes::{JournalConf, WritePolicy};
 
 use super::{

@@ -1,7 +1,6 @@
 //! Where a cache keeps things, as configured.
 
-use super::StorePath;
-use crate::settings::{Size, Table, section};
+use crate::settings::{Size, StorePath, Table, section};
 
 section! {
     /// A second tier on disk, behind the memory.

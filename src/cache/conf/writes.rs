@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::StorePath;
-use crate::settings::{Size, choice, section};
+use crate::settings::{Size, StorePath, choice, section};
 
 choice! {
     /// What becomes of a request that changes something, such as a `PUT`.

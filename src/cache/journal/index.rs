@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::entry::{Entry, Id};
-use crate::{cache::rng::Rng, moment::Moment};
+use crate::{moment::Moment, rng::Rng};
 
 /// Writes that are durable and not delivered.
 #[derive(Debug, Default)]

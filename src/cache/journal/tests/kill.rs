@@ -99,7 +99,7 @@ fn what_was_acknowledged_before_a_kill_is_there_in_order_and_whole() {
             }
         };
         // At a random line or so: the first few rounds right at the beginning.
-        seed = crate::cache::rng::scramble(seed);
+        seed = crate::rng::scramble(seed);
         let at = if round < 5 { u64::from(round) } else { seed % 400 };
         for line in lines.by_ref().take(at as usize) {
             hear(&line.unwrap());

@@ -12,7 +12,7 @@ use super::{
     },
     model::{Model, State, number_of, numbered},
 };
-use crate::cache::{journal::refused, rng::Rng};
+use crate::{cache::journal::refused, rng::Rng};
 
 pub(super) struct Case {
     pub(super) chance: Rng,

@@ -17,8 +17,8 @@ use std::{
 pub(super) use self::contents::Tear;
 use self::{contents::Contents, file::SimulatedFile};
 use super::*;
-use crate::cache::{
-    journal::files::{AppendFile, Directory},
+use crate::{
+    cache::journal::files::{AppendFile, Directory},
     rng::Rng,
 };
 

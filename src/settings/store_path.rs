@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::json;
 
-use crate::settings::{Node, Reader, Value};
+use super::{Node, Reader, Value};
 
 /// A file or folder that a cache writes. What is read and watched is a plain [`PathBuf`]; a cache's own
 /// writes must not look like a changed configuration.
