@@ -19,6 +19,7 @@ const ORDER: &[&[&str]] = &[
     &["backend", "owned_directory"],
     &["exchange"],
     &["balance", "health", "route"],
+    &["writeback"],
     &["cache", "upstream", "filter"],
     &["config"],
     &["runtime"],

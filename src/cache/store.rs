@@ -8,26 +8,28 @@ use std::{
 };
 
 use super::{
-    back::{Journals, WriteBack},
     conf::CacheConf,
     date::Date,
     disk::Disk,
     disk_tier::{DiskTier, Purging},
     fill::{self, Bounds, Fills},
     hit_for_miss::HitForMiss,
-    journal::Journal,
     key::{Key, KeySettings},
     memory::{Found, Memory, Rejected, Shape},
     policy::Policy,
     purge::{Purges, Rule},
     stored_response::StoredResponse,
     watch::Watches,
-    writes::Counters,
 };
 use crate::{
     fields::Fields,
     owned_directory::{self, Held},
     telemetry::cache_result::Counts,
+    writeback::{
+        counters::Counters,
+        journal::Journal,
+        journals::{Journals, WriteBack},
+    },
 };
 
 /// What a cache holds, and counts. The registry keeps it over reloads, by the cache's name.

@@ -3,20 +3,22 @@
 mod choices;
 mod key;
 mod store;
-mod writes;
 
 use std::time::Duration;
 
 pub use choices::{Admission, Eviction};
 pub use key::KeyConf;
 pub use store::DiskConf;
-pub use writes::{JournalConf, WritePolicy};
 
 use super::{
     key::{KeySettings, QueryKey},
     policy::Policy,
 };
-use crate::settings::{Size, Table, name, section};
+pub use crate::writeback::conf::WritePolicy;
+use crate::{
+    settings::{Size, Table, name, section},
+    writeback::conf::JournalConf,
+};
 
 section! {
     /// A store of responses, which routes name with `cache`.

@@ -22,10 +22,6 @@ use tokio::{
 
 use super::{detached::Detached, write};
 use crate::{
-    cache::{
-        back::Journals,
-        journal::{Delivery, Journal, Write},
-    },
     error::{Kind, ProxyError, Result},
     exchange::{Exchange, Peer, TlsFacts},
     fields::{Known, list},
@@ -39,6 +35,10 @@ use crate::{
     runtime::{Action, Listener, Route, Snapshot, Worker},
     telemetry::clock,
     upstream::forward::UpstreamResponse,
+    writeback::{
+        journal::{Delivery, Journal, Write},
+        journals::Journals,
+    },
 };
 
 /// Deliveries of one journal that are under way at once, of as many URIs.

@@ -7,7 +7,6 @@ use crate::{
     cache::{
         conf::WritePolicy,
         freshness::Times,
-        journal::{Entry, Write},
         status::{CacheStatus, StatusOutcome},
         stored_response::{Body, StoredResponse},
         written,
@@ -22,6 +21,7 @@ use crate::{
     },
     runtime::Worker,
     telemetry::cache_result::CacheResult,
+    writeback::journal::{Entry, Write},
 };
 
 /// What waits for the URI of a request.

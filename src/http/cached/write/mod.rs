@@ -19,7 +19,6 @@ use crate::{
         invalidate::invalidated,
         status::{CacheStatus, Forward},
         store::Cache,
-        writes::Result as Counted,
     },
     error::Result,
     exchange::{Downstream, Exchange},
@@ -30,6 +29,7 @@ use crate::{
         proxy::{self, RequestPlan, RouteContext},
     },
     telemetry::cache_result::CacheResult,
+    writeback::counters::Result as Counted,
 };
 
 /// Serves a request that changes something.

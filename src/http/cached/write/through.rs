@@ -20,7 +20,6 @@ use crate::{
         stored_head::StoredHead,
         stored_response::{Body, StoredResponse},
         watch::Watch,
-        writes::Result as Counted,
         written::{self, Unkept},
     },
     error::Result,
@@ -31,6 +30,7 @@ use crate::{
         headers,
         proxy::{self, RequestPlan, RouteContext},
     },
+    writeback::counters::Result as Counted,
 };
 
 /// Passes a PUT on, and stores what it left.

@@ -192,7 +192,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::journal::Write;
+    use crate::writeback::journal::Write;
 
     fn entry(id: u64, uri: &[u8]) -> Arc<Entry> {
         Arc::new(Entry { id: Id(id), write: Write { uri: uri.into(), ..Write::default() } })
