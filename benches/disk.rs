@@ -6,8 +6,8 @@
 use std::{env, fs, path::PathBuf, process, sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use pointsman::cache::{
-    disk::{Disk, Options},
+use pointsman::{
+    cache::disk::{Disk, Options},
     rng::{Rng, scramble},
 };
 

@@ -18,7 +18,7 @@ const REQUESTS: usize = 8_000_000;
 
 fn main() {
     // The keys of a cache are hashes.
-    let mix = |key: u64| pointsman::cache::rng::scramble(key);
+    let mix = |key: u64| pointsman::rng::scramble(key);
     let requests: Vec<Request> = Generator::new(Workload::Zipf, OBJECTS, 0.8, Sizes::Fixed(1024), 1)
         .map(|(object, size)| Request { key: mix(object), size })
         .take(REQUESTS)

@@ -14,8 +14,8 @@ use std::{
 
 use bytes::Bytes;
 use pointsman::{
-    cache::journal::{Journal, Next, Options, Write},
     moment::Moment,
+    writeback::journal::{Journal, Next, Options, Write},
 };
 
 fn main() {

@@ -13,6 +13,7 @@
 //! | tunnel | two joined byte streams (an upgraded connection, CONNECT) |
 //! | cache | responses that are kept; in its room the backend is called the origin (RFC 9111) |
 //! | fill | one fetch of the cache, and all who wait for it |
+//! | journal | writes that were acknowledged before their backend has them, on disk until it does |
 //! | snapshot | one immutable, checked, built configuration; a generation number identifies it |
 //! | registry | what outlives a snapshot: health, counts in flight, counters, names |
 //! | worker | a thread with its own event loop, connections, pools and balancer state |
@@ -49,23 +50,24 @@
 //!
 //! A room may use only rooms of the lines before its own; `tests/layers/` holds them to it.
 //!
-//! 1. [`error`], [`moment`], `sync`
+//! 1. [`error`], [`moment`], [`rng`], `sync`
 //! 2. [`fields`], [`schema`]
 //! 3. [`h1`], [`tls`], [`telemetry`]
 //! 4. [`net`]
-//! 5. [`backend`]
+//! 5. [`backend`], [`owned_directory`]
 //! 6. [`exchange`]
 //! 7. [`balance`], [`health`], [`route`]
-//! 8. [`cache`], [`upstream`]
-//! 9. [`config`]
-//! 10. [`runtime`]
-//! 11. [`mod@http`]
-//! 12. [`listen`], [`explain`]
-//! 13. [`reload`]
-//! 14. [`admin`]
-//! 15. [`control`]
-//! 16. [`app`]
-//! 17. [`cli`]
+//! 8. [`writeback`]
+//! 9. [`cache`], [`upstream`]
+//! 10. [`config`]
+//! 11. [`runtime`]
+//! 12. [`mod@http`]
+//! 13. [`listen`], [`explain`]
+//! 14. [`reload`]
+//! 15. [`admin`]
+//! 16. [`control`]
+//! 17. [`app`]
+//! 18. [`cli`]
 //!
 //! `docs/architecture.md` has a picture; `docs/decisions/` says why.
 
@@ -87,7 +89,9 @@ pub mod http;
 pub mod listen;
 pub mod moment;
 pub mod net;
+pub mod owned_directory;
 pub mod reload;
+pub mod rng;
 pub mod route;
 pub mod runtime;
 pub mod schema;
@@ -95,6 +99,7 @@ mod sync;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;
+pub mod writeback;
 
 // Beside the other tests, and inside the crate: it drives what is not public.
 #[cfg(test)]

@@ -6,7 +6,8 @@
 //! emptied. So memory is bounded, a key is remembered for at least as long as [`Doorkeeper::capacity`] other keys take,
 //! and forgotten after twice that.
 
-use super::{conf::Admission, evict::Key, rng::scramble};
+use super::{conf::Admission, evict::Key};
+use crate::rng::scramble;
 
 /// The size of an object that filters are made for. Smaller ones are remembered for a shorter time.
 const OBJECT: u64 = 4096;

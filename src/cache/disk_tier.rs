@@ -23,13 +23,16 @@ use super::{
     disk::{Damaged, Disk, Id, Options, Reading, Stats, Visit, Writing},
     disk_head::DiskHead,
     key::Key,
-    owned_directory::{Held, OwnedDirectory},
     purge::Rule,
     stored_head::StoredHead,
     stored_response::{Body, StoredResponse},
     vary::{self, Variant},
 };
-use crate::{fields::Fields, telemetry::clock};
+use crate::{
+    fields::Fields,
+    owned_directory::{Held, OwnedDirectory},
+    telemetry::clock,
+};
 
 /// The disk tier of one cache; empty while there is none.
 #[derive(Debug, Default)]
@@ -87,6 +90,7 @@ pub fn now_millis() -> u64 {
 }
 
 impl Held for Disk {
+    type Conf = CacheConf;
     type Context = ();
 
     const NAME: &'static str = "disk";

@@ -8,14 +8,13 @@
 //!   requests says about that for [`replay`].
 //! * One fetch for all who ask at the same time: [`fill`].
 //! * More of it than memory holds, and over restarts: [`disk`].
-//! * Writes: [`written`] for the policy `through`, [`journal`] and [`back`] for `back`, which acknowledges them before
-//!   their origin has them; [`owned_directory`] has what lies in a folder over the life of a configuration.
+//! * Writes: [`written`] for the policy `through`; for `back`, which acknowledges them before their origin has them,
+//!   there is [`crate::writeback`].
 //! * All of it together, by name: [`store`].
 //!
 //! The cache never asks a backend itself.
 
 pub mod admission;
-pub mod back;
 pub mod cache_control;
 pub mod conf;
 pub mod date;
@@ -28,15 +27,12 @@ pub mod fill;
 pub mod freshness;
 pub mod hit_for_miss;
 pub mod invalidate;
-pub mod journal;
 pub mod key;
 pub mod memory;
-pub mod owned_directory;
 pub mod policy;
 pub mod purge;
 pub mod range;
 pub mod replay;
-pub mod rng;
 mod shard;
 pub mod status;
 pub mod storable;
@@ -48,5 +44,4 @@ pub mod structured_fields;
 pub mod validate;
 pub mod vary;
 pub mod watch;
-pub mod writes;
 pub mod written;

@@ -8,24 +8,29 @@ use std::{
 };
 
 use super::{
-    back::{Back, Journals},
     conf::CacheConf,
     date::Date,
     disk::Disk,
     disk_tier::{DiskTier, Purging},
     fill::{self, Bounds, Fills},
     hit_for_miss::HitForMiss,
-    journal::Journal,
     key::{Key, KeySettings},
     memory::{Found, Memory, Rejected, Shape},
-    owned_directory::{self, Held, OwnedDirectory},
     policy::Policy,
     purge::{Purges, Rule},
     stored_response::StoredResponse,
     watch::Watches,
-    writes::Writes,
 };
-use crate::{fields::Fields, telemetry::cache_result::Counts};
+use crate::{
+    fields::Fields,
+    owned_directory::{self, Held},
+    telemetry::cache_result::Counts,
+    writeback::{
+        counters::Counters,
+        journal::Journal,
+        journals::{Journals, WriteBack},
+    },
+};
 
 /// What a cache holds, and counts. The registry keeps it over reloads, by the cache's name.
 #[derive(Debug)]
@@ -35,7 +40,7 @@ pub struct Store {
     /// The disk tier, where there is one.
     pub disk: Arc<DiskTier>,
     /// Writes that were accepted, and that the origin does not have yet.
-    pub back: Back,
+    pub back: WriteBack,
     /// Objects that came from disk to memory.
     pub promoted: AtomicU64,
     /// Fetches under way.
@@ -45,7 +50,7 @@ pub struct Store {
     /// Keys whose responses turned out not to be shared: nobody waits for them for a while.
     pub hit_for_miss: HitForMiss,
     /// What became of requests that change something.
-    pub writes: Writes,
+    pub writes: Counters,
     /// What each worker counts.
     pub counts: Box<[Counts]>,
     /// What operators had purged.
@@ -59,11 +64,11 @@ impl Store {
         Self {
             memory: shape.map(Memory::new),
             disk: Arc::default(),
-            back: Back::new(journals),
+            back: WriteBack::new(journals),
             promoted: AtomicU64::new(0),
             fills: Fills::new(bounds(shape)),
             watches: Arc::default(),
-            writes: Writes::default(),
+            writes: Counters::default(),
             hit_for_miss: HitForMiss::default(),
             purges: Purges::default(),
             counts: (0..workers).map(|_| Counts::default()).collect(),
@@ -74,21 +79,17 @@ impl Store {
     /// Opens the folders that a configuration asks for, without putting anything in force. Waits for the disk; the
     /// error is for people.
     pub fn prepare(&self, conf: &CacheConf) -> Result<Change, String> {
-        fn prepared<T: Held>(
-            place: &OwnedDirectory<T>,
-            conf: &CacheConf,
-        ) -> Result<owned_directory::Change<T>, String> {
-            place.prepare(conf).map_err(|error| cannot_open::<T>(conf, &error))
-        }
-        Ok(Change { disk: prepared(self.disk.place(), conf)?, journal: prepared(self.back.place(), conf)? })
+        let disk = self.disk.place().prepare(conf).map_err(|error| cannot_open::<Disk>(conf, &error))?;
+        let journal = self.back.place().prepare(&conf.journal);
+        Ok(Change { disk, journal: journal.map_err(|error| cannot_open::<Journal>(conf, &error))? })
     }
 
     /// Opens them at a start. What another program has still, from which this one takes over, comes later.
     pub fn start(&self, conf: &CacheConf, takes_over: bool) -> Result<(), String> {
         let failed = |error| cannot_open::<Disk>(conf, &error);
-        self.disk.place().start(conf, takes_over).map_err(failed)?;
+        self.disk.place().start(&conf.name, conf, takes_over).map_err(failed)?;
         let failed = |error| cannot_open::<Journal>(conf, &error);
-        self.back.place().start(conf, takes_over).map_err(failed)
+        self.back.place().start(&conf.name, &conf.journal, takes_over).map_err(failed)
     }
 
     /// Lets go of its folders.
@@ -109,10 +110,10 @@ impl Store {
 
     /// Takes another shape on, where it differs, and the folders that were prepared; what has no room any more
     /// leaves. To be called when the configuration that says so is in force.
-    pub fn settle(&self, shape: Option<Shape>, change: Option<Change>) {
+    pub fn apply(&self, shape: Option<Shape>, change: Option<Change>) {
         if let Some(Change { disk, journal }) = change {
-            self.disk.place().settle(disk);
-            self.back.place().settle(journal);
+            self.disk.place().apply(disk);
+            self.back.place().apply(journal);
         }
         let mut own = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
         if *own == shape {

@@ -37,7 +37,7 @@ impl Engine {
         let Prepared { text, file, overrides, snapshot, folders, hashes, .. } = prepared;
         let snapshot = Arc::new(snapshot);
         settle_states(&snapshot, Some(before));
-        settle_caches(&snapshot, folders);
+        apply_caches(&snapshot, folders);
         // One that an administrator set stays until the file says another.
         if before.config.log.level != snapshot.config.log.level {
             program_log::set_level(snapshot.config.log.level.filter());
@@ -120,14 +120,14 @@ impl Engine {
 }
 
 /// Gives each cache the limits that it has now, and its folders. What has no room any more is freed off the loop.
-fn settle_caches(snapshot: &Snapshot, folders: Vec<Change>) {
+fn apply_caches(snapshot: &Snapshot, folders: Vec<Change>) {
     if folders.is_empty() {
         return;
     }
     let caches = snapshot.caches.clone();
     drop(spawn_blocking(move || {
         for (cache, change) in caches.iter().zip(folders) {
-            cache.store.settle(Some(Cache::shape(&cache.conf)), Some(change));
+            cache.store.apply(Some(Cache::shape(&cache.conf)), Some(change));
         }
     }));
 }

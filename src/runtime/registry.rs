@@ -13,13 +13,14 @@ use std::{
 
 use crate::{
     backend,
-    cache::{back::Journals, memory::Shape, store::Store},
+    cache::{memory::Shape, store::Store},
     config::listen::ListenerConf,
     telemetry::{
         metrics::{NO_NAME, NameId, RouteSeries, WorkerSeries},
         recent_errors::RecentErrors,
     },
     upstream::BackendCounters,
+    writeback::journals::Journals,
 };
 
 /// Upstream and address: what makes a backend the same one after a reload.

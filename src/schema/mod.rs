@@ -19,6 +19,7 @@ pub mod row;
 pub mod secret;
 pub mod section;
 pub mod source;
+pub mod store_path;
 pub mod suggest;
 pub mod syntax;
 pub mod tree;
@@ -34,6 +35,7 @@ pub use secret::Secret;
 pub use section::Section;
 pub(crate) use section::section;
 pub use source::{Place, Source};
+pub use store_path::StorePath;
 pub use tree::{Data, Entry, Node};
 pub use value::{Anything, Value};
 

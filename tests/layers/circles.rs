@@ -18,7 +18,7 @@ const STANDING: &[(&str, &[&str])] = &[
     ("cache", &["key", "vary"]),
     ("cache", &["memory", "shard"]),
     ("cache::disk", &["queue", "read", "update", "write"]),
-    ("cache::journal", &["replay", "writer"]),
+    ("writeback::journal", &["replay", "writer"]),
 ];
 
 /// Modules that stand today in a circle with what is below them. The list may only become shorter.
@@ -26,8 +26,8 @@ const STANDING_PARENTS: &[&str] = &[
     "cache::disk",
     "cache::evict",
     "cache::fill",
-    "cache::journal",
-    "cache::journal::writer",
+    "writeback::journal",
+    "writeback::journal::writer",
     "upstream::discover",
 ];
 

@@ -13,13 +13,14 @@ use super::{
 
 /// The rooms, a line per cell: each may use the lines above its own, and no other room of its own line.
 const ORDER: &[&[&str]] = &[
-    &["error", "moment", "sync"],
+    &["error", "moment", "rng", "sync"],
     &["fields", "schema"],
     &["h1", "tls", "telemetry"],
     &["net"],
-    &["store", "backend"],
+    &["store", "backend", "owned_directory"],
     &["exchange"],
     &["balance", "health", "route"],
+    &["writeback"],
     &["cache", "upstream", "filter"],
     &["config"],
     &["runtime"],

@@ -5,8 +5,8 @@ use super::{
     text::{Kind, Labels, Text},
 };
 use crate::{
-    cache::{conf::WritePolicy, journal, writes},
     telemetry::clock,
+    writeback::{conf::WritePolicy, counters, journal},
 };
 
 /// Something that is told of a journal by one number.
@@ -18,7 +18,7 @@ pub(super) fn writes(told: &[View], text: &mut Text) {
     text.family("cache_writes_total", Kind::Counter, help);
     for one in told {
         for (policy, word, _) in WritePolicy::ALL {
-            for result in writes::Result::ALL {
+            for result in counters::Result::ALL {
                 let count = one.cache.store.writes.get(*policy, *result);
                 if count > 0 || *policy == one.cache.conf.write_policy {
                     let labels = [("cache", &*one.label()), ("policy", word), ("result", result.name())];

@@ -45,15 +45,3 @@ impl Default for Admission {
         Self::Always
     }
 }
-
-choice! {
-    /// What becomes of a request that changes something, such as a `PUT`.
-    pub enum WritePolicy {
-        /// It goes to the backend, and what is stored for its URL is used no more.
-        Around = "around",
-        /// It goes to the backend; what a successful `PUT` sent is stored, where the response allows it.
-        Through = "through",
-        /// It is answered once it stands in the journal, and goes to the backend afterwards.
-        Back = "back",
-    }
-}

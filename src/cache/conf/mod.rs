@@ -6,15 +6,19 @@ mod store;
 
 use std::time::Duration;
 
-pub use choices::{Admission, Eviction, WritePolicy};
+pub use choices::{Admission, Eviction};
 pub use key::KeyConf;
-pub use store::{DiskConf, JournalConf, StorePath};
+pub use store::DiskConf;
 
 use super::{
     key::{KeySettings, QueryKey},
     policy::Policy,
 };
-use crate::schema::{Size, Table, name, section};
+pub use crate::writeback::conf::WritePolicy;
+use crate::{
+    schema::{Size, Table, name, section},
+    writeback::conf::JournalConf,
+};
 
 section! {
     /// A store of responses, which routes name with `cache`.
@@ -164,7 +168,7 @@ impl CacheConf {
                 table.reader.missing(table.place_of("write_policy"), message, hint);
             }
             WritePolicy::Back if journal.is_none() => {
-                self.journal = self.disk.as_ref().map(JournalConf::beside);
+                self.journal = self.disk.as_ref().map(|disk| JournalConf::below(&disk.path));
             }
             WritePolicy::Back => {}
         }

@@ -12,9 +12,11 @@ use std::{
 use slab::Slab;
 
 use super::layout::Name;
-use crate::cache::{
-    conf::Eviction,
-    evict::{Evict, Victim},
+use crate::{
+    cache::{
+        conf::Eviction,
+        evict::{Evict, Victim},
+    },
     rng::scramble,
 };
 

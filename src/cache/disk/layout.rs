@@ -17,7 +17,7 @@ use std::{fmt::Write, num::NonZeroU8};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::cache::rng::scramble;
+use crate::rng::scramble;
 
 /// What the folder of a generation of objects is called, before its number.
 pub(super) const OBJECTS: &str = "objects-";

@@ -4,7 +4,7 @@ use super::{
     Order,
     entries::{Entries, NONE},
 };
-use crate::cache::rng::Rng;
+use crate::rng::Rng;
 
 /// All objects, in no order; each one's mark says where it stands here.
 #[derive(Debug)]

@@ -7,7 +7,7 @@
 use std::{f64::consts::TAU, str::FromStr};
 
 use crate::{
-    cache::rng::{Rng, scramble},
+    rng::{Rng, scramble},
     schema::Size,
 };
 

@@ -14,11 +14,9 @@ use crate::{
     cache::{
         cache_control::RequestControl,
         conf::WritePolicy,
-        journal::{AppendError, Write},
         key::Key,
         status::{CacheStatus, Forward},
         store::Cache,
-        writes::Result as Counted,
     },
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
@@ -35,6 +33,10 @@ use crate::{
     moment::Moment,
     net::BodyFrame,
     upstream::request_head::fields_for_later,
+    writeback::{
+        counters::Result as Counted,
+        journal::{AppendError, Write},
+    },
 };
 
 /// Fields that make a write's outcome the origin's to say, or its content nobody else's to show.

@@ -23,10 +23,6 @@ use tokio::{
 
 use super::invalidate::invalidate;
 use crate::{
-    cache::{
-        back::Journals,
-        journal::{Delivery, Journal, Write},
-    },
     error::{Kind, ProxyError, Result},
     exchange::{Exchange, Peer, TlsFacts},
     fields::{Fields, Known, list},
@@ -43,6 +39,10 @@ use crate::{
     runtime::{Action, Listener, Route, Snapshot, Worker},
     telemetry::clock,
     upstream::{UpstreamResponse, response::BodyLength},
+    writeback::{
+        journal::{Delivery, Journal, Write},
+        journals::Journals,
+    },
 };
 
 /// Deliveries of one journal that are under way at once, of as many URIs.

@@ -22,7 +22,6 @@ use crate::{
         conf::WritePolicy,
         status::{CacheStatus, Forward},
         store::Cache,
-        writes::Result as Counted,
     },
     error::Result,
     exchange::Downstream,
@@ -33,6 +32,7 @@ use crate::{
         proxy,
     },
     telemetry::cache_result::CacheResult,
+    writeback::counters::Result as Counted,
 };
 
 /// Serves a request that changes something.

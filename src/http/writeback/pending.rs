@@ -7,7 +7,6 @@ use crate::{
     cache::{
         conf::WritePolicy,
         freshness::Times,
-        journal::Write,
         key::Key,
         store::Cache,
         stored_response::{Body, StoredResponse},
@@ -20,6 +19,7 @@ use crate::{
         context::RouteContext,
     },
     runtime::Worker,
+    writeback::journal::Write,
 };
 
 /// What waits for the URI of a request.

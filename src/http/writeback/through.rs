@@ -20,7 +20,6 @@ use crate::{
         stored_head::StoredHead,
         stored_response::{Body, StoredResponse},
         watch::Watch,
-        writes::Result as Counted,
         written::{self, Unkept},
     },
     error::Result,
@@ -32,6 +31,7 @@ use crate::{
         misleading::is_misleading,
         proxy,
     },
+    writeback::counters::Result as Counted,
 };
 
 /// Passes a PUT on, and stores what it left.

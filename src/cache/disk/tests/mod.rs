@@ -22,7 +22,7 @@ use std::{
 use bytes::Bytes;
 
 use super::*;
-use crate::cache::rng::Rng;
+use crate::rng::Rng;
 
 /// A folder that goes with the test.
 struct Temporary(PathBuf);

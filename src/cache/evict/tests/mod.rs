@@ -165,7 +165,7 @@ fn a_million_objects_cost_little_beyond_their_bytes() {
         let mut worst = 0.0_f64;
         let (mut evictor, mut victims) = (policy.start(u64::MAX, 0), Vec::new());
         for key in 0..1_100_000_u64 {
-            evictor.admit(crate::cache::rng::scramble(key), 1024, &mut victims);
+            evictor.admit(crate::rng::scramble(key), 1024, &mut victims);
             if key >= 999_999 {
                 worst = worst.max(evictor.memory() as f64 / (key + 1) as f64);
             }

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{SimulatedDisk, State, fault};
-use crate::cache::journal::files::AppendFile;
+use crate::writeback::journal::files::AppendFile;
 
 #[derive(Debug)]
 pub(super) struct SimulatedFile(pub(super) SimulatedDisk, pub(super) usize);

@@ -3,7 +3,7 @@
 use std::sync::mpsc::channel;
 
 use super::*;
-use crate::cache::journal::{
+use crate::writeback::journal::{
     replay,
     tests::{Scratch, write},
 };

@@ -158,8 +158,8 @@ fn a_record_of_a_later_version_is_not_passed_over() {
     let scratch = Scratch::new();
     let file = three(&scratch);
     let mut bytes = fs::read(&file).unwrap();
-    let header = crate::cache::journal::segment::Header::read(&bytes).unwrap();
-    crate::cache::journal::record::write(header.seed, 4, &mut bytes, |out| out.push(99));
+    let header = crate::writeback::journal::segment::Header::read(&bytes).unwrap();
+    crate::writeback::journal::record::write(header.seed, 4, &mut bytes, |out| out.push(99));
     fs::write(&file, bytes).unwrap();
     let (left, damaged) = contents(&scratch.0);
     assert_eq!((left.len(), damaged), (3, 1));

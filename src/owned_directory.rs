@@ -1,8 +1,8 @@
-//! Something of a cache that lies in a folder: how it is opened, changed and closed over the generations of the
-//! configuration. The folder has one owner at a time.
+//! Something that lies in a folder: how it is opened, changed and closed over the generations of the configuration. The
+//! folder has one owner at a time.
 //!
-//! Invariants: what is opened for a configuration counts from [`OwnedDirectory::settle`] on only; dropped before that, nothing
-//! has changed. A folder that stays the same is not opened again.
+//! Invariants: what is opened for a configuration counts from [`OwnedDirectory::apply`] on only; dropped before that,
+//! nothing has changed. A folder that stays the same is not opened again.
 
 use std::{
     fmt, io,
@@ -13,10 +13,10 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 
-use super::conf::CacheConf;
-
 /// What lies in a folder.
 pub trait Held: fmt::Debug + Send + Sync + Sized + 'static {
+    /// The part of the configuration that asks for it.
+    type Conf: Clone + fmt::Debug + Send + Sync + 'static;
     /// What it needs to be opened, and to be known by.
     type Context: fmt::Debug + Default + Send + Sync;
 
@@ -24,10 +24,10 @@ pub trait Held: fmt::Debug + Send + Sync + Sized + 'static {
     const NAME: &'static str;
 
     /// The folder and the size that a configuration asks for, if it does.
-    fn asked(conf: &CacheConf) -> Option<(&Path, u64)>;
+    fn asked(conf: &Self::Conf) -> Option<(&Path, u64)>;
 
     /// Opens it. Waits for the disk; [`io::ErrorKind::WouldBlock`] while another program has the folder.
-    fn open(conf: &CacheConf, folder: (&Path, u64), context: &Self::Context) -> io::Result<Arc<Self>>;
+    fn open(conf: &Self::Conf, folder: (&Path, u64), context: &Self::Context) -> io::Result<Arc<Self>>;
 
     /// Gives it another size.
     fn set_limit(&self, limit: u64);
@@ -80,7 +80,7 @@ impl<T: Held> OwnedDirectory<T> {
     }
 
     /// Opens what a configuration asks for, without putting it in force. Waits for the disk.
-    pub fn prepare(&self, conf: &CacheConf) -> io::Result<Change<T>> {
+    pub fn prepare(&self, conf: &T::Conf) -> io::Result<Change<T>> {
         let Some((path, size)) = T::asked(conf) else { return Ok(Change(Step::None)) };
         if self.open.load().as_ref().is_some_and(|open| open.path == path) {
             return Ok(Change(Step::Keep(size)));
@@ -90,7 +90,7 @@ impl<T: Held> OwnedDirectory<T> {
     }
 
     /// Puts in force what was prepared.
-    pub fn settle(&self, change: Change<T>) {
+    pub fn apply(&self, change: Change<T>) {
         match change.0 {
             Step::None => self.replace(None),
             Step::Keep(limit) => {
@@ -118,38 +118,35 @@ impl<T: Held> OwnedDirectory<T> {
     }
 
     /// Opens what a configuration asks for and puts it in force, at a start. A program that takes over from another
-    /// waits for that to be done with the folder, in the background, and goes on without it meanwhile.
-    pub fn start(self: &Arc<Self>, conf: &CacheConf, takes_over: bool) -> io::Result<()> {
+    /// waits for that to be done with the folder, in the background, and goes on without it meanwhile; `cache` is whose
+    /// it is, for the log.
+    pub fn start(self: &Arc<Self>, cache: &str, conf: &T::Conf, takes_over: bool) -> io::Result<()> {
         match self.prepare(conf) {
-            Ok(change) => self.settle(change),
+            Ok(change) => self.apply(change),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && takes_over => {
-                let (place, conf) = (self.clone(), conf.clone());
+                let (place, cache, conf) = (self.clone(), cache.to_owned(), conf.clone());
                 let name = format!("cache-{}", T::NAME);
-                std::thread::Builder::new().name(name).spawn(move || place.wait(&conf))?;
+                std::thread::Builder::new().name(name).spawn(move || place.wait(&cache, &conf))?;
             }
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    fn wait(&self, conf: &CacheConf) {
+    fn wait(&self, cache: &str, conf: &T::Conf) {
         loop {
             std::thread::sleep(AGAIN);
             match self.prepare(conf) {
                 // A reload may have come first, and has its own way.
                 Ok(_) if self.is_open() => return,
                 Ok(change) => {
-                    self.settle(change);
-                    tracing::info!(cache = conf.name, "the {} of the cache is taken over", T::NAME);
+                    self.apply(change);
+                    tracing::info!(cache, "the {} of the cache is taken over", T::NAME);
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => {
-                    tracing::error!(
-                        cache = conf.name,
-                        "the {} of the cache cannot be opened: {error}",
-                        T::NAME
-                    );
+                    tracing::error!(cache, "the {} of the cache cannot be opened: {error}", T::NAME);
                     return;
                 }
             }

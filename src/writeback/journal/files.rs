@@ -201,7 +201,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::cache::journal::tests::Scratch;
+    use crate::writeback::journal::tests::Scratch;
 
     #[test]
     fn directories_are_made_down_to_it_for_us_alone() {

@@ -5,7 +5,7 @@
 use std::{io, mem, sync::atomic::Ordering};
 
 use super::{Writer, completed};
-use crate::cache::journal::{
+use crate::writeback::journal::{
     entry::{self, Id},
     record,
 };
@@ -54,7 +54,7 @@ impl Writer {
     }
 
     /// Makes the oldest segment needless, and removes it.
-    pub(in crate::cache::journal) fn reclaim_oldest(&mut self) {
+    pub(in crate::writeback::journal) fn reclaim_oldest(&mut self) {
         if self.parts.len() < 2 || self.holds_refused() {
             return;
         }

@@ -1,6 +1,6 @@
 //! Segments as the writer sees them: which one is written to, what of it is durable, and which others there are.
 //!
-//! Previous stop: [`super::Writer`]. Next stop: [`crate::cache::journal::segment`].
+//! Previous stop: [`super::Writer`]. Next stop: [`crate::writeback::journal::segment`].
 
 use std::io;
 
@@ -8,7 +8,7 @@ use super::{
     Writer,
     completed::{self, Completed},
 };
-use crate::cache::journal::{
+use crate::writeback::journal::{
     entry,
     entry::{Id, Write},
     record,

@@ -79,7 +79,7 @@ fn what_was_acknowledged_before_a_kill_is_there_in_order_and_whole() {
     for round in 0..ROUNDS {
         let scratch = Scratch::new();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "--nocapture", "cache::journal::tests::kill::appends_until_it_is_killed"])
+            .args(["--exact", "--nocapture", "writeback::journal::tests::kill::appends_until_it_is_killed"])
             .env(FOLDER, &scratch.0)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -99,7 +99,7 @@ fn what_was_acknowledged_before_a_kill_is_there_in_order_and_whole() {
             }
         };
         // At a random line or so: the first few rounds right at the beginning.
-        seed = crate::cache::rng::scramble(seed);
+        seed = crate::rng::scramble(seed);
         let at = if round < 5 { u64::from(round) } else { seed % 400 };
         for line in lines.by_ref().take(at as usize) {
             hear(&line.unwrap());

@@ -49,7 +49,7 @@ use self::{
     stats::Counters,
     writer::{Message, Writer},
 };
-use crate::{cache::rng::Rng, moment::Moment};
+use crate::{moment::Moment, rng::Rng};
 
 /// Where the journal is, and how much it may hold.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::*;
-use crate::cache::journal::{
+use crate::writeback::journal::{
     files::{AppendFile, Directory, LockedDirectory},
     refused,
     segment::Folder,

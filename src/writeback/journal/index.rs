@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::entry::{Entry, Id};
-use crate::{cache::rng::Rng, moment::Moment};
+use crate::{moment::Moment, rng::Rng};
 
 /// Writes that are durable and not delivered.
 #[derive(Debug, Default)]
@@ -192,7 +192,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::journal::Write;
+    use crate::writeback::journal::Write;
 
     fn entry(id: u64, uri: &[u8]) -> Arc<Entry> {
         Arc::new(Entry { id: Id(id), write: Write { uri: uri.into(), ..Write::default() } })

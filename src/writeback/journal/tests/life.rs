@@ -4,7 +4,7 @@
 use std::{io, sync::mpsc::Receiver};
 
 use super::{simulated::SimulatedDisk, *};
-use crate::cache::journal::{
+use crate::writeback::journal::{
     segment::Folder,
     writer::{Message, Writer},
 };

@@ -5,7 +5,7 @@ use super::{
     simulated::{SimulatedDisk, Tear},
     *,
 };
-use crate::cache::journal::refused;
+use crate::writeback::journal::refused;
 
 /// Each with another kind of luck.
 fn disks() -> impl Iterator<Item = SimulatedDisk> {

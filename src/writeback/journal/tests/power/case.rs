@@ -12,7 +12,7 @@ use super::{
     },
     model::{Model, State, number_of, numbered},
 };
-use crate::cache::{journal::refused, rng::Rng};
+use crate::{rng::Rng, writeback::journal::refused};
 
 pub(super) struct Case {
     pub(super) chance: Rng,

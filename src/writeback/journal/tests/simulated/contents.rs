@@ -1,6 +1,6 @@
 //! The contents of a file: as processes see them, and as they are on the medium.
 
-use crate::cache::rng::Rng;
+use crate::rng::Rng;
 
 /// What a loss of power makes of what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! A disk in memory that loses what was not synced, tears what was being written, and fails where it is told to.
 //!
-//! It gives what [`crate::cache::journal::files`] says that the journal may rely on, and takes everything else: an
+//! It gives what [`crate::writeback::journal::files`] says that the journal may rely on, and takes everything else: an
 //! operation at which the machine stops, or that fails, was done in part; what was written is on the medium when it
 //! was synced, and else lost, torn or there, by chance.
 
@@ -17,9 +17,9 @@ use std::{
 pub(super) use self::contents::Tear;
 use self::{contents::Contents, file::SimulatedFile};
 use super::*;
-use crate::cache::{
-    journal::files::{AppendFile, Directory},
+use crate::{
     rng::Rng,
+    writeback::journal::files::{AppendFile, Directory},
 };
 
 #[derive(Clone, Debug)]

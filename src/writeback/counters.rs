@@ -39,11 +39,11 @@ results! {
 
 /// Writes by policy and result.
 #[derive(Debug, Default)]
-pub struct Writes {
+pub struct Counters {
     by: [[AtomicU64; Result::ALL.len()]; 3],
 }
 
-impl Writes {
+impl Counters {
     /// Counts one.
     pub fn count(&self, policy: WritePolicy, result: Result) {
         if let Some(counter) = self.counter(policy, result) {

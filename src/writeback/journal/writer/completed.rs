@@ -5,7 +5,7 @@
 
 use std::{collections::HashSet, mem, sync::Arc};
 
-use crate::cache::journal::entry::{Entry, Id};
+use crate::writeback::journal::entry::{Entry, Id};
 
 /// A write that is done with.
 #[derive(Debug)]
@@ -20,10 +20,10 @@ pub(super) struct Completed {
 
 /// Where a write is.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::cache::journal) struct Place {
-    pub(in crate::cache::journal) segment: u64,
+pub(in crate::writeback::journal) struct Place {
+    pub(in crate::writeback::journal) segment: u64,
     /// It is in more than one, or was: it may be behind later ones of its URI.
-    pub(in crate::cache::journal) is_copied: bool,
+    pub(in crate::writeback::journal) is_copied: bool,
 }
 
 /// A write that the origin refused, and why.
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn what_was_refused_holds_back_what_came_behind_it_of_its_uri() {
         let one = |id, uri: &str, is_refused: bool| {
-            let entry = Arc::new(Entry { id: Id(id), write: crate::cache::journal::Write::default() });
+            let entry = Arc::new(Entry { id: Id(id), write: crate::writeback::journal::Write::default() });
             let refused = is_refused.then(|| Refused { entry, why: String::new() });
             let place = Place { segment: 1, is_copied: false };
             Completed { id: Id(id), uri: uri.as_bytes().into(), place, refused }

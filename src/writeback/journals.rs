@@ -21,10 +21,10 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    conf::CacheConf,
+    conf::JournalConf,
     journal::{Entry, Journal, Options, Stats},
-    owned_directory::{Held, OwnedDirectory},
 };
+use crate::owned_directory::{Held, OwnedDirectory};
 
 /// Every journal of the program.
 #[derive(Debug, Default)]
@@ -130,7 +130,7 @@ impl Journals {
 
 /// What the journals of one cache have in common.
 #[derive(Debug, Default)]
-pub struct Former {
+pub struct FormerJournals {
     journals: Arc<Journals>,
     /// Those that a configuration asked for earlier.
     former: Mutex<Vec<Arc<Journal>>>,
@@ -139,15 +139,16 @@ pub struct Former {
 }
 
 impl Held for Journal {
-    type Context = Former;
+    type Conf = Option<JournalConf>;
+    type Context = FormerJournals;
 
     const NAME: &'static str = "journal";
 
-    fn asked(conf: &CacheConf) -> Option<(&Path, u64)> {
-        conf.journal.as_ref().map(|journal| (&*journal.path, journal.size.0))
+    fn asked(conf: &Self::Conf) -> Option<(&Path, u64)> {
+        conf.as_ref().map(|journal| (&*journal.path, journal.size.0))
     }
 
-    fn open(_: &CacheConf, (path, limit): (&Path, u64), context: &Former) -> io::Result<Arc<Self>> {
+    fn open(_: &Self::Conf, (path, limit): (&Path, u64), context: &FormerJournals) -> io::Result<Arc<Self>> {
         context.journals.open(path, limit)
     }
 
@@ -155,18 +156,18 @@ impl Held for Journal {
         Self::set_limit(self, limit);
     }
 
-    fn begin(self: &Arc<Self>, context: &Former) {
+    fn begin(self: &Arc<Self>, context: &FormerJournals) {
         context.journals.begin(self);
         context.former().retain(|other| !Arc::ptr_eq(other, self));
     }
 
-    fn end(self: Arc<Self>, context: &Former) {
+    fn end(self: Arc<Self>, context: &FormerJournals) {
         context.former().push(self);
         context.is_any.store(true, Ordering::Release);
     }
 }
 
-impl Former {
+impl FormerJournals {
     fn former(&self) -> MutexGuard<'_, Vec<Arc<Journal>>> {
         self.former.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -190,14 +191,14 @@ impl Former {
 
 /// The accepted writes of one cache.
 #[derive(Debug)]
-pub struct Back {
+pub struct WriteBack {
     place: Arc<OwnedDirectory<Journal>>,
 }
 
-impl Back {
+impl WriteBack {
     /// Without a journal; those to come are among `journals`.
     pub fn new(journals: Arc<Journals>) -> Self {
-        let context = Former { journals, ..Former::default() };
+        let context = FormerJournals { journals, ..FormerJournals::default() };
         Self { place: Arc::new(OwnedDirectory::new(context)) }
     }
 
