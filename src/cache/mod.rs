@@ -8,7 +8,7 @@
 //!   requests says about that for [`replay`].
 //! * One fetch for all who ask at the same time: [`fill`].
 //! * More of it than memory holds, and over restarts: [`disk`].
-//! * Writes: [`written`] for the policy `through`; for `back`, which acknowledges them before their origin has them,
+//! * Writes: [`through`] for the policy of that name; for `back`, which acknowledges them before their origin has them,
 //!   there is [`crate::writeback`].
 //! * All of it together, by name: [`store`].
 //!
@@ -40,7 +40,6 @@ pub mod store;
 pub mod stored_head;
 pub mod stored_response;
 pub mod structured_fields;
+pub mod through;
 pub mod validate;
 pub mod vary;
-pub mod watch;
-pub mod written;

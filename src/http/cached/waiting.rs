@@ -9,7 +9,7 @@ use crate::{
         freshness::Times,
         status::{CacheStatus, StatusOutcome},
         stored_response::{Body, StoredResponse},
-        written,
+        through::representation as written,
     },
     error::Result,
     exchange::{Downstream, Exchange},
