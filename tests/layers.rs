@@ -30,6 +30,7 @@ const ORDER: &[&[&str]] = &[
     &["admin"],
     &["control"],
     &["app"],
+    &["replay"],
     &["cli"],
     &["main"],
 ];

@@ -9,8 +9,8 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Format, Status};
-use crate::cache::{
-    conf::{Admission, Eviction},
+use crate::{
+    cache::conf::{Admission, Eviction},
     replay::generate::Sizes,
 };
 use replay::AskedSize;

@@ -13,14 +13,12 @@ use std::{
 
 use super::{Replay as Asked, report};
 use crate::{
-    cache::{
-        conf::{Admission, Eviction},
-        replay::{
-            Footprint, Replay, Simulation,
-            trace::{self, Request, Skipped},
-        },
-    },
+    cache::conf::{Admission, Eviction},
     cli::Failure,
+    replay::{
+        Footprint, Replay, Simulation,
+        trace::{self, Request, Skipped},
+    },
     settings::{Size, suggest, unreadable},
 };
 

@@ -11,12 +11,12 @@ use serde_json::json;
 
 use super::{Format, Replay as Asked};
 use crate::{
-    cache::replay::{
+    cli::{Failure, print},
+    replay::{
         Replay, Simulation,
         plot::{self, Line},
         trace::Skipped,
     },
-    cli::{Failure, print},
 };
 
 /// Prints and draws.
