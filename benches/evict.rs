@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use pointsman::cache::{
-    conf::{Admission, Eviction},
+use pointsman::{
+    cache::conf::{Admission, Eviction},
     replay::{
         Simulation,
         generate::{Generator, Sizes, Workload},

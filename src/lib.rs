@@ -67,7 +67,8 @@
 //! 15. [`admin`]
 //! 16. [`control`]
 //! 17. [`app`]
-//! 18. [`cli`]
+//! 18. [`replay`]
+//! 19. [`cli`]
 //!
 //! `docs/architecture.md` has a picture; `docs/decisions/` says why.
 
@@ -91,6 +92,7 @@ pub mod moment;
 pub mod net;
 pub mod owned_directory;
 pub mod reload;
+pub mod replay;
 pub mod rng;
 pub mod route;
 pub mod runtime;

@@ -4,11 +4,10 @@
 //!   [`validate`], [`range`], [`invalidate`], [`status`]. Pure: heads, configuration and a given `now` go in,
 //!   decisions come out. `docs/rfc9111.md` says for each requirement of the standard which function and which test
 //!   hold it.
-//! * What is kept: [`stored_response`] in [`memory`]; who stays is for [`evict`] and [`admission`], and what a trace of
-//!   requests says about that for [`replay`].
+//! * What is kept: [`stored_response`] in [`memory`]; who stays is for [`evict`] and [`admission`].
 //! * One fetch for all who ask at the same time: [`fill`].
 //! * More of it than memory holds, and over restarts: [`disk`].
-//! * Writes: [`written`] for the policy `through`; for `back`, which acknowledges them before their origin has them,
+//! * Writes: [`through`] for the policy of that name; for `back`, which acknowledges them before their origin has them,
 //!   there is [`crate::writeback`].
 //! * All of it together, by name: [`store`].
 //!
@@ -32,7 +31,6 @@ pub mod memory;
 pub mod policy;
 pub mod purge;
 pub mod range;
-pub mod replay;
 mod shard;
 pub mod status;
 pub mod storable;
@@ -41,7 +39,6 @@ pub mod stored;
 pub mod stored_head;
 pub mod stored_response;
 pub mod structured_fields;
+pub mod through;
 pub mod validate;
 pub mod vary;
-pub mod watch;
-pub mod written;

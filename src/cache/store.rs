@@ -19,7 +19,7 @@ use super::{
     policy::Policy,
     purge::{Purges, Rule},
     stored_response::StoredResponse,
-    watch::Watches,
+    through::overlap::Watches,
 };
 use crate::{
     fields::Fields,

@@ -31,6 +31,7 @@ const ORDER: &[&[&str]] = &[
     &["admin"],
     &["control"],
     &["app"],
+    &["replay"],
     &["cli"],
     &["main"],
 ];

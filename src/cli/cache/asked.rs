@@ -5,11 +5,9 @@ use std::{path::PathBuf, str::FromStr};
 use clap::{Args, ValueEnum};
 
 use crate::{
-    cache::{
-        conf::{Admission, Eviction},
-        replay::generate::Sizes,
-    },
+    cache::conf::{Admission, Eviction},
     cli::Format,
+    replay::generate::Sizes,
     schema::{Size, suggest},
 };
 

@@ -4,8 +4,8 @@ use std::io::{self, BufWriter, Write};
 
 use super::asked::{Generate, Kind};
 use crate::{
-    cache::replay::generate::{Generator, Workload},
     cli::Failure,
+    replay::generate::{Generator, Workload},
 };
 
 /// Prints the requests.

@@ -15,14 +15,12 @@ use super::{
     report,
 };
 use crate::{
-    cache::{
-        conf::Eviction,
-        replay::{
-            Footprint, Replay, Simulation,
-            trace::{self, Request, Skipped},
-        },
-    },
+    cache::conf::Eviction,
     cli::Failure,
+    replay::{
+        Footprint, Replay, Simulation,
+        trace::{self, Request, Skipped},
+    },
     schema::unreadable,
 };
 

@@ -11,12 +11,12 @@ use serde_json::json;
 
 use super::asked::Replay as Asked;
 use crate::{
-    cache::replay::{
+    cli::{Failure, Format, print},
+    replay::{
         Replay, Simulation,
         plot::{self, Line},
         trace::Skipped,
     },
-    cli::{Failure, Format, print},
 };
 
 /// Prints and draws.

@@ -10,7 +10,7 @@ use crate::{
         key::Key,
         store::Cache,
         stored_response::{Body, StoredResponse},
-        written,
+        through::representation,
     },
     h1::Method,
     http::{
@@ -60,7 +60,7 @@ pub(in crate::http) fn find(
         return PendingWrite::Deleted;
     }
     let times = Times { requested: now(), received: now() };
-    let head = written::waiting(&write.fields, times);
+    let head = representation::waiting(&write.fields, times);
     let body = Body::of([write.body.clone()]);
     PendingWrite::Written(Arc::new(StoredResponse::assembled(key.clone(), key.clone(), head, body)))
 }

@@ -19,8 +19,10 @@ use crate::{
         store::Cache,
         stored_head::StoredHead,
         stored_response::{Body, StoredResponse},
-        watch::Watch,
-        written::{self, Unkept},
+        through::{
+            overlap::Watch,
+            representation::{self as written, Unkept},
+        },
     },
     error::Result,
     exchange::{Downstream, Exchange},

@@ -4,13 +4,13 @@
 //! a validator field … in a successful response to PUT unless the request's representation data was saved without any
 //! transformation", and a lifetime that it states. What it does not say is asked for by the next GET.
 
-use super::{
-    freshness::{Source, Times},
-    policy::Policy,
-    storable::Refusal,
-    stored_head::StoredHead,
-};
 use crate::{
+    cache::{
+        freshness::{Source, Times},
+        policy::Policy,
+        storable::Refusal,
+        stored_head::StoredHead,
+    },
     fields::{Fields, Known},
     h1::{Method, RequestHead, ResponseHead},
 };

@@ -1,6 +1,8 @@
 //! A trace of requests, played through caches that store nothing: what hit ratio would each policy have had?
 //! [`trace`] reads requests, [`generate`] makes them up, [`Replay`] counts, [`plot`] draws.
 //!
+//! The policies are those of [`crate::cache`] itself. Previous stop: [`crate::cli`], which alone asks for it.
+//!
 //! All policies and sizes go through the trace together, so it is read once. Memory is a [`Footprint`] by distinct
 //! key, and what each simulated cache keeps of its own objects.
 
@@ -14,7 +16,7 @@ use std::collections::{HashMap, hash_map::Entry};
 
 use trace::Request;
 
-use super::{
+use crate::cache::{
     admission::Doorkeeper,
     conf::{Admission, Eviction},
     evict::{Evict, Victim},

@@ -1,6 +1,6 @@
 //! Purges and writes that come while an exchange is under way whose outcome is to be stored.
 //!
-//! Fetches that others may join are told by [`super::fill`]; this is for what nobody joins: a request that fetches for
+//! Fetches that others may join are told by [`crate::cache::fill`]; this is for what nobody joins: a request that fetches for
 //! itself, and a write whose body is to be stored.
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use super::purge::Rule;
+use crate::cache::purge::Rule;
 
 /// Who is to be told of purges.
 #[derive(Debug)]
