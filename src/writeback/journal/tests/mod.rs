@@ -1,4 +1,4 @@
-//! The journal as a whole, on a real disk.
+//! The journal as a whole, on a real disk, and on one that loses what was not synced.
 
 mod crash;
 mod damage;
