@@ -121,7 +121,7 @@ pub struct Route {
     pub allows_websocket: bool,
     /// Whether CONNECT is let through.
     pub allows_connect: bool,
-    /// How long a tunnel, or a response under way, may be silent.
+    /// How long a tunnel may be silent.
     pub tunnel_idle: Duration,
     /// Whether to send `Forwarded`.
     pub forwarded: bool,

@@ -16,7 +16,6 @@ use crate::{
         stored_response::{Body, StoredResponse},
     },
     error::{Kind, Result},
-    fields::Fields,
     http::respond::{self, Patience, Sink},
     net::{Buffer, Deadline},
     upstream::UpstreamResponse,
@@ -97,19 +96,6 @@ impl Sink for FillSink {
         }
         self.source.push(chunk);
         Poll::Ready(Ok(()))
-    }
-
-    /// Trailers are for the one who asked, and not stored.
-    fn end(&mut self, _: Option<&Fields>) -> Result<()> {
-        Ok(())
-    }
-
-    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_idle(&mut self, _: &mut Context<'_>, _: Option<&mut UpstreamResponse>) -> Result<()> {
-        Ok(())
     }
 
     fn sent(&self) -> u64 {

@@ -28,14 +28,20 @@ pub(in crate::http) trait Sink {
     /// Takes some of the body; ready when the whole buffer is taken.
     fn poll_data(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<()>>;
 
-    /// Ends the body.
-    fn end(&mut self, trailers: Option<&Fields>) -> Result<()>;
+    /// Ends the body. Where it is only kept, trailers are not.
+    fn end(&mut self, _: Option<&Fields>) -> Result<()> {
+        Ok(())
+    }
 
     /// Brings out what was taken and ended.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>>;
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 
     /// Nothing can be moved on: what else is under way goes on meanwhile. An error when nobody wants the body any more.
-    fn poll_idle(&mut self, cx: &mut Context<'_>, source: Option<&mut UpstreamResponse>) -> Result<()>;
+    fn poll_idle(&mut self, _: &mut Context<'_>, _: Option<&mut UpstreamResponse>) -> Result<()> {
+        Ok(())
+    }
 
     /// The backend's part is over.
     fn source_ended(&mut self, _: &UpstreamResponse) {}

@@ -25,7 +25,7 @@ use super::invalidate::invalidate;
 use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Exchange, Peer, TlsFacts},
-    fields::{Fields, Known, list},
+    fields::{Known, list},
     h1::{Framing, Method, Version},
     http::{
         context::{RequestPlan, RouteContext},
@@ -234,18 +234,6 @@ impl Sink for Discard {
         self.bytes += buffer.len() as u64;
         *buffer = Buffer::default();
         Poll::Ready(Ok(()))
-    }
-
-    fn end(&mut self, _: Option<&Fields>) -> Result<()> {
-        Ok(())
-    }
-
-    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_idle(&mut self, _: &mut Context<'_>, _: Option<&mut UpstreamResponse>) -> Result<()> {
-        Ok(())
     }
 
     fn sent(&self) -> u64 {
