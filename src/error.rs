@@ -107,6 +107,10 @@ pub enum Kind {
     LoopDetected,
     /// No route matches.
     NoRoute,
+    /// The listener's `allow` and `deny` do not let in the client that a trusted proxy names.
+    ClientDenied,
+    /// The client that a trusted proxy names has `max_connections_per_address` requests under way already.
+    ClientLimit,
     /// The route does not allow this method of use, such as CONNECT or an unlisted upgrade.
     NotAllowed,
     /// The client asked for what is cached only (`only-if-cached`), and it is not, or not as it asks.
@@ -160,6 +164,8 @@ impl Kind {
             | Self::ClientStalled
             | Self::Misdirected
             | Self::NoRoute
+            | Self::ClientDenied
+            | Self::ClientLimit
             | Self::NotAllowed
             | Self::NotCached => Blame::Client,
             Self::NoBackend
@@ -196,6 +202,8 @@ impl Kind {
             Self::Misdirected => "misdirected",
             Self::LoopDetected => "loop_detected",
             Self::NoRoute => "no_route",
+            Self::ClientDenied => "client_denied",
+            Self::ClientLimit => "client_limit",
             Self::NotAllowed => "not_allowed",
             Self::NotCached => "not_cached",
             Self::NotAccepted => "not_accepted",
@@ -232,6 +240,8 @@ impl fmt::Display for Kind {
             Self::Misdirected => "this TLS connection is not for that host",
             Self::LoopDetected => "the request has been here before: a backend leads back to this proxy",
             Self::NoRoute => "no route matches",
+            Self::ClientDenied => "this client is not let in",
+            Self::ClientLimit => "this client has too many requests under way",
             Self::NotAllowed => "the route does not allow this",
             Self::NotCached => "it is not cached, and the request forbids asking for it",
             Self::NotAccepted => "the write cannot be accepted now, and nothing was done",

@@ -25,7 +25,7 @@
 //! 3. [`http::h1`] or [`http::h2`]: the connection; a whole request head begins an
 //!    [`exchange::Exchange`].
 //! 4. [`http::handle::handle`]: **the table of contents of the proxy**, from here to the end.
-//! 5. [`http::normalize::normalize`]: one host, one path, one length; what is ambiguous is refused.
+//! 5. [`http::client_address`]: one client. [`http::normalize::normalize`]: one host, one path, one length; what is ambiguous is refused.
 //! 6. [`route::table::Table::find`]: host → path → rule.
 //! 7. [`http::edit`]: what the route changes. On a route with a cache [`http::cached`] comes next: a hit ends there
 //!    ([`cache::store`]), a miss is fetched once for all who ask ([`cache::fill`]), and goes on as it does without one;

@@ -40,6 +40,7 @@ fn schema() -> Value {
         "properties": {
             "listener": text(),
             "address": text(),
+            "client": text(),
             "considered": array(considered),
             "outcome": {"enum": ["routed", "no-route", "refused", "not-admitted"]},
             "status": {"type": "integer"},
@@ -48,7 +49,7 @@ fn schema() -> Value {
             "action": {"type": "object", "minProperties": 1, "maxProperties": 1},
             "response_headers": array(text()),
         },
-        "required": ["listener", "address", "considered", "outcome"],
+        "required": ["listener", "address", "client", "considered", "outcome"],
         "additionalProperties": false,
     });
     object(json!({"routed": {"type": "boolean"}, "listeners": array(listener)}))

@@ -46,6 +46,7 @@ fn text(answer: &Answer) -> String {
 
 fn write_answer(answer: &Answer, out: &mut String) -> std::fmt::Result {
     writeln!(out, "listener {} ({})", answer.listener, answer.address)?;
+    writeln!(out, "  client {}", answer.client)?;
     if !answer.considered.is_empty() {
         writeln!(out, "  routes")?;
         let width = answer.considered.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);

@@ -21,17 +21,19 @@ section! {
         pub protocol: Protocol = "http";
         /// Connections over all workers; beyond, none is accepted until one ends.
         pub max_connections: u32 = 10000, in 1 to 10000000;
-        /// Connections from one address; 0 = unlimited.
+        /// Connections from one client address, and beside them requests under way that trusted proxies send for it; beyond, a connection is closed, and a request gets 429. 0 = unlimited.
         pub max_connections_per_address: u32 = 0, in 0 to 10000000;
         /// Networks from which, and only from which, a PROXY v1 or v2 header is required and believed.
         pub proxy_protocol_from: Vec<IpNet> = [];
         /// Networks whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed and extended; from others they are replaced.
         pub trusted_proxies: Vec<IpNet> = [];
+        /// What says which client a request of a trusted proxy is from. Lists and fields are read from the right, past proxies that are trusted. This one address is what `allow`, `deny` and `max_connections_per_address` look at, what is hashed and what is logged.
+        pub client_address_from: ClientAddressFrom = "x-forwarded-for";
         /// What becomes of request fields whose names have an underscore, which CGI, WSGI and PHP take for a hyphen: left out, refused with 400, or passed. Those that would pass for a field of the connection or of a proxy are always left out.
         pub underscores: Underscores = "drop";
-        /// Networks that may connect; empty = all.
+        /// Networks of clients that may connect; empty = all. A client that a PROXY header names is judged when it has been read, one that a trusted proxy names with each request (403).
         pub allow: Vec<IpNet> = [];
-        /// Networks that may not connect; it goes before `allow`.
+        /// Networks of clients that may not connect; it goes before `allow`.
         pub deny: Vec<IpNet> = [];
         /// Certificates (`https`), chosen by SNI: exact, then wildcard; the first is the default.
         pub certificate: Vec<CertificateConf>;
@@ -101,6 +103,45 @@ choice! {
         Refuse = "refuse",
         /// They go on.
         Pass = "pass",
+    }
+}
+
+/// What says which client a request of a trusted proxy is from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientAddressFrom {
+    /// `X-Forwarded-For`.
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// A field that has one address, by its lower-case name.
+    Header(String),
+    /// Nothing: the other end of the connection is the client.
+    Connection,
+}
+
+impl Value for ClientAddressFrom {
+    fn kind() -> String {
+        "`x-forwarded-for`, `forwarded`, `header:NAME` or `connection`".into()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "pattern": "^(x-forwarded-for|forwarded|connection|header:.+)$"})
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.text(node, &Self::kind())?;
+        match text.split_once(':').unwrap_or((text, "")) {
+            ("x-forwarded-for", "") => return Some(Self::XForwardedFor),
+            ("forwarded", "") => return Some(Self::Forwarded),
+            ("connection", "") => return Some(Self::Connection),
+            ("header", of) if name::is_token(of) => return Some(Self::Header(of.to_ascii_lowercase())),
+            _ => {}
+        }
+        let message = format!("`{text}` does not say which client it is");
+        let hint =
+            format!("it may be {}; a field of a CDN is \"header:CF-Connecting-IP\", say", Self::kind());
+        reader.problem_with(node.place, message, hint);
+        None
     }
 }
 

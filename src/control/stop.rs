@@ -93,7 +93,7 @@ mod tests {
         let begun = Instant::now();
         let leave = async {
             sleep(Duration::from_secs(3)).await;
-            shared.snapshot.load().listeners[0].shared.leave(None);
+            shared.snapshot.load().listeners[0].shared.leave();
         };
         tokio::join!(drain(&shared, false, pending()), leave);
         assert_eq!((shared.drain.stage(), begun.elapsed().as_secs()), (Stage::Closing, 3));

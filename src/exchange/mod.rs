@@ -9,11 +9,11 @@ pub mod node;
 mod peer;
 mod version;
 
-use std::{rc::Rc, time::Duration};
+use std::{net::IpAddr, rc::Rc, time::Duration};
 
 pub use self::{
     downstream::Downstream,
-    peer::{Peer, TlsFacts},
+    peer::{ClientAddress, Peer, TlsFacts},
     version::HttpVersion,
 };
 use crate::{
@@ -31,8 +31,10 @@ use crate::{
 pub struct Facts {
     /// When it began: an HTTP exchange when its request head was whole.
     pub started: Moment,
-    /// Who asked; the same for every exchange of a connection.
+    /// The other end of the connection; the same for every exchange of it.
     pub peer: Rc<Peer>,
+    /// The client behind a trusted proxy; `None` where the client is the other end itself.
+    pub client: Option<ClientAddress>,
     /// Its id, for the log and `X-Request-Id`.
     pub id: String,
     /// Index of the route in the snapshot.
@@ -61,6 +63,7 @@ impl Facts {
     fn reset(&mut self, peer: &Rc<Peer>, now: Moment) {
         self.started = now;
         self.peer = peer.clone();
+        self.client = None;
         self.id.clear();
         (self.route, self.upstream, self.backend) = (None, None, None);
         self.attempts = 0;
@@ -69,6 +72,21 @@ impl Facts {
         self.error = None;
         self.trace = None;
         self.recording = None;
+    }
+
+    /// The client's address: the one that lists, limits and hashing look at.
+    pub fn client_address(&self) -> IpAddr {
+        self.client.as_ref().map_or(self.peer.address, |client| client.address)
+    }
+
+    /// The client's address as text: the one that is logged.
+    pub fn client_text(&self) -> &str {
+        self.client.as_ref().map_or(&*self.peer.text, |client| &*client.text)
+    }
+
+    /// The client's port; 0 where it is not known.
+    pub fn client_port(&self) -> u16 {
+        self.client.as_ref().map_or(self.peer.port, |client| client.port)
     }
 
     /// Begins an attempt at a backend: a span of its own, when there is a trace.
@@ -130,6 +148,7 @@ impl Exchange {
         fork.authority.clone_from(&self.authority);
         fork.host.clone_from(&self.host);
         fork.path_length = self.path_length;
+        fork.facts.client.clone_from(&self.facts.client);
         fork.facts.id.clone_from(&self.facts.id);
         (fork.facts.route, fork.facts.upstream) = (self.facts.route, self.facts.upstream);
         fork.facts.trace.clone_from(&self.facts.trace);

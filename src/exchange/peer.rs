@@ -7,9 +7,9 @@ use crate::telemetry::trace::Handshake;
 /// Who is at the other end of a client connection.
 #[derive(Debug)]
 pub struct Peer {
-    /// The client's address: the connection's, or what a PROXY header from a listed network says.
+    /// The address at the other end: the connection's, or what a PROXY header from a listed network says.
     pub address: IpAddr,
-    /// The client's port; 0 over a unix socket.
+    /// The port there; 0 over a unix socket.
     pub port: u16,
     /// The address as text, formatted once.
     pub text: Box<str>,
@@ -23,6 +23,24 @@ impl Default for Peer {
     fn default() -> Self {
         let address = IpAddr::from([0, 0, 0, 0]);
         Self { address, port: 0, text: "".into(), is_trusted: false, tls: None }
+    }
+}
+
+/// A client behind the other end of its connection, as a trusted proxy names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAddress {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port; 0 where the proxy names none.
+    pub port: u16,
+    /// The address as text.
+    pub text: Box<str>,
+}
+
+impl ClientAddress {
+    /// A client at this address.
+    pub fn new(address: IpAddr, port: u16) -> Self {
+        Self { address, port, text: address.to_string().into() }
     }
 }
 

@@ -15,6 +15,7 @@ impl Answer {
         let mut answer = json!({
             "listener": self.listener,
             "address": self.address,
+            "client": self.client.to_string(),
             "considered": considered,
         });
         let outcome = match &self.outcome {

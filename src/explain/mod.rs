@@ -13,7 +13,7 @@ use crate::{
     error::Kind,
     exchange::{Exchange, Peer, TlsFacts},
     h1::{Framing, HeadError, Scan},
-    http::{context::RequestPlan, edit, normalize, proxy, respond},
+    http::{client_address, context::RequestPlan, edit, normalize, proxy, respond},
     route::{conf::HeaderEditConf, matcher::Facts, table::StepVerdict},
     runtime::{Action, Listener, Route, Snapshot},
 };
@@ -43,6 +43,8 @@ pub struct Answer {
     pub listener: String,
     /// Where it listens.
     pub address: String,
+    /// The client's address, as lists, limits and hashing see it.
+    pub client: IpAddr,
     /// Each route that was looked at with what became of it, in order of precedence.
     pub considered: Vec<(String, String)>,
     /// What becomes of the request.
@@ -182,26 +184,32 @@ impl Target {
 }
 
 fn answer(snapshot: &Snapshot, listener: &Listener, question: &Question, head: &[u8]) -> Answer {
-    let mut considered = Vec::new();
-    let outcome = match listener.admits(question.from) {
-        true => outcome(snapshot, listener, question, head, &mut considered),
-        false => Outcome::NotAdmitted,
-    };
-    let listener = &listener.conf;
-    Answer { listener: listener.name.clone(), address: listener.address.to_string(), considered, outcome }
+    let (name, address) = (listener.conf.name.clone(), listener.conf.address.to_string());
+    let outcome = Outcome::NotAdmitted;
+    let client = question.from;
+    let mut answer = Answer { listener: name, address, client, considered: Vec::new(), outcome };
+    if listener.judges_requests_from(question.from) || listener.admits(question.from) {
+        answer.outcome = outcome_of(snapshot, listener, question, head, &mut answer);
+    }
+    answer
 }
 
-fn outcome(
+fn outcome_of(
     snapshot: &Snapshot,
     listener: &Listener,
     question: &Question,
     head: &[u8],
-    considered: &mut Vec<(String, String)>,
+    answer: &mut Answer,
 ) -> Outcome {
-    let (mut exchange, framing) = match begin(listener, question, head) {
-        Ok(begun) => begun,
-        Err(kind) => return Outcome::Refused(respond::status_of(kind).0, kind.to_string()),
+    let mut exchange = Exchange::default();
+    let framing = match begin(listener, question, head, &mut exchange) {
+        Ok(framing) => framing,
+        Err(kind) => {
+            answer.client = exchange.facts.client_address();
+            return Outcome::Refused(respond::status_of(kind).0, kind.to_string());
+        }
     };
+    answer.client = exchange.facts.client_address();
     let steps = listener.table.explain(&Facts {
         host: &exchange.host,
         path: exchange.path(),
@@ -210,7 +218,7 @@ fn outcome(
         headers: &exchange.request.fields,
     });
     let name = |index: usize| snapshot.routes.get(index).map_or("?", |route| &route.name).to_owned();
-    considered.extend(steps.iter().map(|step| (name(step.route), step.verdict.to_string())));
+    answer.considered.extend(steps.iter().map(|step| (name(step.route), step.verdict.to_string())));
     let taken = steps.iter().find(|step| step.verdict == StepVerdict::Taken);
     match taken.and_then(|step| snapshot.routes.get(step.route)) {
         None => Outcome::NoRoute,
@@ -226,9 +234,13 @@ fn outcome(
 }
 
 /// Reads the head as the listener would.
-fn begin(listener: &Listener, question: &Question, head: &[u8]) -> Result<(Exchange, Framing), Kind> {
-    let mut exchange = Exchange::default();
-    let is_trusted = listener.conf.trusted_proxies.iter().any(|network| network.contains(&question.from));
+fn begin(
+    listener: &Listener,
+    question: &Question,
+    head: &[u8],
+    exchange: &mut Exchange,
+) -> Result<Framing, Kind> {
+    let is_trusted = listener.trusts(question.from);
     let tls = listener.serves.tls().map(|_| TlsFacts {
         version: "TLSv1.3",
         server_name: None,
@@ -245,9 +257,11 @@ fn begin(listener: &Listener, question: &Question, head: &[u8]) -> Result<(Excha
         Err(HeadError::TargetTooLong) => return Err(Kind::UriTooLong),
     }
     exchange.version = exchange.request.version.into();
-    let framing =
-        normalize::normalize(&mut exchange, listener.conf.underscores).map_err(|error| error.kind())?;
-    Ok((exchange, framing))
+    client_address::find(listener, exchange);
+    if listener.judges_requests_from(question.from) && !listener.admits(exchange.facts.client_address()) {
+        return Err(Kind::ClientDenied);
+    }
+    normalize::normalize(exchange, listener.conf.underscores).map_err(|error| error.kind())
 }
 
 fn told(

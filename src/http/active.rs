@@ -8,7 +8,7 @@ use std::{
 use crate::{
     error::Kind,
     exchange::Exchange,
-    runtime::{ListenerId, Worker, WorkerSnapshot},
+    runtime::{ListenerId, Worker, WorkerSnapshot, permit::AddressPlace},
 };
 
 /// An exchange under way: it ends, with its log line and its counts, when this is dropped, however
@@ -19,13 +19,15 @@ pub struct ActiveExchange {
     snapshot: Rc<WorkerSnapshot>,
     worker: Rc<Worker>,
     listener: ListenerId,
+    /// Its place among those of its client's address, where requests are counted.
+    place: Option<AddressPlace>,
 }
 
 impl ActiveExchange {
     /// Begins an exchange whose request head is whole.
     pub fn new(worker: &Rc<Worker>, listener: ListenerId, exchange: Box<Exchange>) -> Self {
         let snapshot = worker.snapshot_for(listener);
-        Self { exchange: Some(exchange), snapshot, worker: worker.clone(), listener }
+        Self { exchange: Some(exchange), snapshot, worker: worker.clone(), listener, place: None }
     }
 
     /// The worker that serves it.
@@ -36,6 +38,11 @@ impl ActiveExchange {
     /// The snapshot that it began with.
     pub(super) fn snapshot(&self) -> &Rc<WorkerSnapshot> {
         &self.snapshot
+    }
+
+    /// Keeps a place of its client's address until it ends.
+    pub(super) fn keep(&mut self, place: Option<AddressPlace>) {
+        self.place = place;
     }
 
     /// The listener that it came over.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::{
     active::ActiveExchange,
-    cached,
+    cached, client_address,
     context::RouteContext,
     edit, normalize, proxy,
     respond::{self, Reply},
@@ -62,7 +62,10 @@ async fn serve<D: Downstream>(
     client: &mut D,
 ) -> Result<Option<UpstreamResponse>> {
     identify(exchange);
+    client_address::find(listener, exchange);
     trace::start(exchange, &snapshot.shared.config.trace);
+    let place = client_address::admit(listener, exchange)?;
+    exchange.keep(place);
     let framing = normalize::normalize(exchange, listener.conf.underscores)?;
     check_name(listener, exchange)?;
     let index = routing::find(listener, exchange).ok_or(Kind::NoRoute)?;

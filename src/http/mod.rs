@@ -3,6 +3,7 @@
 mod active;
 pub mod cache_key;
 pub mod cached;
+pub mod client_address;
 pub(crate) mod context;
 mod detached;
 pub mod edit;

@@ -31,7 +31,9 @@ pub(super) fn clean(exchange: &mut Exchange, underscores: Underscores) -> Result
         return Err(Kind::Malformed("a field name has an underscore").into());
     }
     fields.retain(|field| match field.known {
-        Known::OfProxy => is_trusted && !options.name(field.name),
+        // Not for this hop, whatever Connection says: else who is behind a proxy that passes Connection on could take
+        // away what the proxy says of it.
+        Known::OfProxy => is_trusted,
         Known::Underscored => underscores == Underscores::Pass && !options.name(field.name),
         Known::Disguised => false,
         // These are of this hop anyway, and are read until it is left.
@@ -40,7 +42,13 @@ pub(super) fn clean(exchange: &mut Exchange, underscores: Underscores) -> Result
         | Known::ContentLength
         | Known::TransferEncoding
         | Known::Te
-        | Known::Upgrade => true,
+        | Known::Upgrade
+        // Read or written anew; never passed on from who is not trusted.
+        | Known::Forwarded
+        | Known::XForwardedFor
+        | Known::XForwardedHost
+        | Known::XForwardedProto
+        | Known::XRequestId => true,
         _ => !options.name(field.name),
     });
     Ok(())

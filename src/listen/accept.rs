@@ -17,7 +17,7 @@ use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
 use tokio::io::unix::AsyncFd;
 
 use super::{
-    bind, connection,
+    admission, bind, connection,
     mailbox::{Accepted, Mailboxes, Message},
 };
 use crate::runtime::{ListenerId, Permit, Worker};
@@ -95,16 +95,20 @@ fn take(
     let snapshot = worker.snapshot_for(slot);
     let Some(listener) = snapshot.shared.listener(slot) else { return };
     let address = source.map(|source| source.ip().to_canonical());
-    let is_admitted = address.is_none_or(|address| listener.admits(address));
-    if !is_admitted || !listener.shared.enter(address, &listener.conf) {
+    // Behind a PROXY header is another client.
+    let is_judged = !address.is_some_and(|address| listener.needs_proxy_header(address));
+    let place = match is_judged {
+        true => admission::judge(listener, address),
+        false => Ok(None),
+    };
+    let Some(place) = place.ok().filter(|_| listener.shared.enter(&listener.conf)) else {
         listener.shared.refused.fetch_add(1, Relaxed);
         return;
-    }
+    };
     // While the program stops another worker may have ended already.
     let chosen = if worker.is_draining() { worker.index } else { mailboxes.choose(worker.index) };
-    let address = address.filter(|_| listener.conf.max_connections_per_address > 0);
-    let permit = Permit::new(mailboxes.counts(), chosen, listener.shared.clone(), address);
-    let accepted = Accepted { socket, source, listener: slot, permit };
+    let permit = Permit::new(mailboxes.counts(), chosen, listener.shared.clone(), place);
+    let accepted = Accepted { socket, source, listener: slot, permit, is_judged };
     if chosen == worker.index {
         connection::begin(worker, accepted);
     } else if let Err(Message::Accepted(mut accepted)) = mailboxes.send(chosen, Message::Accepted(accepted)) {

@@ -9,6 +9,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     pin::Pin,
     rc::Rc,
+    sync::atomic::Ordering::Relaxed,
     task::Poll,
     time::Duration,
 };
@@ -21,7 +22,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::mailbox::Accepted;
+use super::{admission, mailbox::Accepted};
 use crate::{
     exchange::{Peer, TlsFacts},
     http::{
@@ -34,7 +35,7 @@ use crate::{
         proxy_protocol::{self, Parsed},
     },
     runtime::{
-        Listener, Serves, Snapshot, Worker,
+        Listener, Permit, Serves, Snapshot, Worker,
         connections::{Place, Speaks},
     },
     telemetry::trace::Handshake,
@@ -92,11 +93,11 @@ async fn serve_http(opening: Pin<Box<impl Future<Output = Option<(Box<Connection
 
 /// Makes an HTTP connection of a socket, and says whether it speaks HTTP/2; `None` when it came to nothing.
 async fn open_http(worker: Rc<Worker>, accepted: Accepted) -> Option<(Box<Connection>, bool)> {
-    let Accepted { socket, source, listener: slot, mut permit } = accepted;
+    let Accepted { socket, source, listener: slot, mut permit, is_judged } = accepted;
     permit.series = Some(worker.series.clone());
     let snapshot = worker.snapshot_for(slot);
     let listener = snapshot.shared.listener(slot)?;
-    let opened = open(&snapshot.shared, listener, socket, source).await?;
+    let opened = open(&snapshot.shared, listener, (socket, source), is_judged, &mut permit).await?;
     let Opened { stream, first, peer, is_http2 } = opened;
     let stream = Http1Stream::new(stream, first);
     Some((Box::new(Connection::new(stream, peer, worker, slot, permit)), is_http2))
@@ -106,13 +107,12 @@ async fn open_http(worker: Rc<Worker>, accepted: Accepted) -> Option<(Box<Connec
 async fn open(
     snapshot: &Snapshot,
     listener: &Listener,
-    socket: OwnedFd,
-    source: Option<SocketAddr>,
+    (socket, source): (OwnedFd, Option<SocketAddr>),
+    is_judged: bool,
+    permit: &mut Permit,
 ) -> Option<Opened> {
     let mut source = source.map(|source| (source.ip().to_canonical(), source.port()));
-    let networks = &listener.conf.proxy_protocol_from;
-    let is_behind_proxy =
-        source.is_some_and(|(address, _)| networks.iter().any(|network| network.contains(&address)));
+    let is_behind_proxy = source.is_some_and(|(address, _)| listener.needs_proxy_header(address));
     let tls = listener.serves.tls();
     // What came with the connection, or right behind it, is here already: a read now saves a turn of
     // the event loop.
@@ -130,6 +130,14 @@ async fn open(
     let plain = register(socket, listener)?;
     if is_behind_proxy {
         source = read_proxy_header(&plain).await?.or(source);
+    }
+    // Also when another generation asked for a header when the connection was accepted.
+    if is_behind_proxy || !is_judged {
+        let Ok(place) = admission::judge(listener, source.map(|(address, _)| address)) else {
+            listener.shared.refused.fetch_add(1, Relaxed);
+            return None;
+        };
+        permit.address = place.or_else(|| permit.address.take());
     }
     let Some(tls) = tls else {
         let peer = Rc::new(peer(listener, source, None));
@@ -182,13 +190,7 @@ fn peer(listener: &Listener, source: Option<(IpAddr, u16)>, tls: Option<TlsFacts
         // The other end of a unix socket is on this machine, and has no address.
         return Peer { text: "unix".into(), tls, ..Peer::default() };
     };
-    Peer {
-        address,
-        port,
-        text: address.to_string().into(),
-        is_trusted: listener.conf.trusted_proxies.iter().any(|network| network.contains(&address)),
-        tls,
-    }
+    Peer { address, port, text: address.to_string().into(), is_trusted: listener.trusts(address), tls }
 }
 
 type Named = Option<(IpAddr, u16)>;

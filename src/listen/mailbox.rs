@@ -26,6 +26,8 @@ pub struct Accepted {
     pub listener: ListenerId,
     /// Its place among the open connections.
     pub permit: Permit,
+    /// Whether `allow`, `deny` and the limit by address were asked already.
+    pub is_judged: bool,
 }
 
 /// What a worker is sent.

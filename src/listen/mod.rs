@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod activation;
+mod admission;
 pub mod bind;
 pub mod connection;
 pub mod handover;

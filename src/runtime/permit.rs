@@ -1,4 +1,4 @@
-//! A connection's place: on its worker, its listener, and among those of its address.
+//! A connection's place: on its worker, its listener, and among those of its client's address.
 
 use std::{
     net::IpAddr,
@@ -8,8 +8,41 @@ use std::{
     },
 };
 
-use super::registry::ListenerShared;
+use super::{registry::ListenerShared, snapshot::Listener};
 use crate::telemetry::metrics::WorkerSeries;
+
+/// One of the places that a listener has for one client's address, given back when it is dropped.
+#[derive(Debug)]
+pub struct AddressPlace {
+    listener: Arc<ListenerShared>,
+    address: IpAddr,
+}
+
+impl AddressPlace {
+    /// Takes a place for a client; `Ok(None)` where the listener does not count them.
+    ///
+    /// # Errors
+    ///
+    /// The client has `max_connections_per_address` places already.
+    pub fn take(listener: &Listener, address: Option<IpAddr>) -> Result<Option<Self>, AddressFull> {
+        let most = listener.conf.max_connections_per_address;
+        let Some(address) = address.filter(|_| most > 0) else { return Ok(None) };
+        if !listener.shared.enter_address(address, most) {
+            return Err(AddressFull);
+        }
+        Ok(Some(Self { listener: listener.shared.clone(), address }))
+    }
+}
+
+impl Drop for AddressPlace {
+    fn drop(&mut self) {
+        self.listener.leave_address(self.address);
+    }
+}
+
+/// A client has all the places that there are for its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressFull;
 
 /// Counts a connection as open until it is dropped.
 #[derive(Debug)]
@@ -20,8 +53,8 @@ pub struct Permit {
     pub worker: u32,
     /// The listener that it came over.
     pub listener: Arc<ListenerShared>,
-    /// Its address, where connections are counted by address.
-    pub address: Option<IpAddr>,
+    /// Its place among those of its client's address, where they are counted.
+    pub address: Option<AddressPlace>,
     /// Where a panic is counted.
     pub series: Option<Arc<WorkerSeries>>,
 }
@@ -32,7 +65,7 @@ impl Permit {
         open: Arc<[AtomicI64]>,
         worker: usize,
         listener: Arc<ListenerShared>,
-        address: Option<IpAddr>,
+        address: Option<AddressPlace>,
     ) -> Self {
         if let Some(open) = open.get(worker) {
             open.fetch_add(1, Relaxed);
@@ -60,7 +93,7 @@ impl Drop for Permit {
         if let Some(open) = self.open.get(self.worker as usize) {
             open.fetch_sub(1, Relaxed);
         }
-        self.listener.leave(self.address);
+        self.listener.leave();
         if let Some(series) = self.series.as_ref().filter(|_| std::thread::panicking()) {
             series.panics.add(1);
         }

@@ -81,40 +81,44 @@ pub struct ListenerShared {
     pub accepted: AtomicU64,
     /// Connections refused: over a limit, or by `allow` and `deny`.
     pub refused: AtomicU64,
-    /// Open connections by address, where there is a limit on them.
+    /// Open connections by the client's address, where there is a limit on them; of trusted proxies, requests.
     by_address: Mutex<HashMap<IpAddr, u32>>,
 }
 
 impl ListenerShared {
     /// Takes a place for a connection; false when there is none.
-    pub fn enter(&self, address: Option<IpAddr>, conf: &ListenerConf) -> bool {
+    pub fn enter(&self, conf: &ListenerConf) -> bool {
         if self.open.fetch_add(1, Relaxed) >= i64::from(conf.max_connections) && conf.max_connections > 0 {
             self.open.fetch_sub(1, Relaxed);
             return false;
-        }
-        if let Some(address) = address.filter(|_| conf.max_connections_per_address > 0) {
-            let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = by_address.entry(address).or_default();
-            if *count >= conf.max_connections_per_address {
-                self.open.fetch_sub(1, Relaxed);
-                return false;
-            }
-            *count += 1;
         }
         self.accepted.fetch_add(1, Relaxed);
         true
     }
 
-    /// Gives a place back; `address` when it was counted by address.
-    pub fn leave(&self, address: Option<IpAddr>) {
+    /// Gives back the place of a connection.
+    pub fn leave(&self) {
         self.open.fetch_sub(1, Relaxed);
-        if let Some(address) = address {
-            let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Entry::Occupied(mut entry) = by_address.entry(address) {
-                *entry.get_mut() -= 1;
-                if *entry.get() == 0 {
-                    entry.remove();
-                }
+    }
+
+    /// Takes one of the places of a client's address; false when there is none.
+    pub(super) fn enter_address(&self, address: IpAddr, most: u32) -> bool {
+        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = by_address.entry(address).or_default();
+        if *count >= most {
+            return false;
+        }
+        *count += 1;
+        true
+    }
+
+    /// Gives back one of the places of a client's address.
+    pub(super) fn leave_address(&self, address: IpAddr) {
+        let mut by_address = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut entry) = by_address.entry(address) {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
             }
         }
     }

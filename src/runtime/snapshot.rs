@@ -16,7 +16,7 @@ use crate::{
     cache::store::Cache,
     config::{
         Config,
-        listen::{ListenAddress, ListenerConf},
+        listen::{ClientAddressFrom, ListenAddress, ListenerConf},
     },
     h1::HeadLimits,
     route::{
@@ -165,6 +165,22 @@ impl Listener {
     pub fn admits(&self, address: std::net::IpAddr) -> bool {
         let is_in = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
         !is_in(&self.conf.deny) && (self.conf.allow.is_empty() || is_in(&self.conf.allow))
+    }
+
+    /// Whether a connection from this address must begin with a PROXY header.
+    pub fn needs_proxy_header(&self, address: std::net::IpAddr) -> bool {
+        self.conf.proxy_protocol_from.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whether this address is of a proxy whose word on its clients is believed.
+    pub fn trusts(&self, address: std::net::IpAddr) -> bool {
+        self.conf.trusted_proxies.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whether clients behind a connection from this address are judged by what each request says of them, and not all
+    /// by this address.
+    pub fn judges_requests_from(&self, address: std::net::IpAddr) -> bool {
+        self.conf.client_address_from != ClientAddressFrom::Connection && self.trusts(address)
     }
 
     /// Whether it listens on a unix socket.

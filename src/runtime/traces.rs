@@ -134,9 +134,9 @@ fn write_head(exchange: &Exchange, attributes: &mut Attributes<'_>) {
     if !host.is_empty() {
         attributes.text("server.address", host.as_bytes());
     }
-    attributes.text("client.address", exchange.facts.peer.text.as_bytes());
-    if exchange.facts.peer.port != 0 {
-        attributes.number("client.port", exchange.facts.peer.port.into());
+    attributes.text("client.address", exchange.facts.client_text().as_bytes());
+    if exchange.facts.client_port() != 0 {
+        attributes.number("client.port", exchange.facts.client_port().into());
     }
     let version = match exchange.version {
         HttpVersion::Http10 => "1.0",
@@ -186,7 +186,7 @@ fn write_handshake(
     let id = SpanId(fastrand::u64(1..));
     let times = (handshake.begun, handshake.ended);
     span(context, id, "TLS handshake", times).write(clock, out, |attributes| {
-        attributes.text("client.address", exchange.facts.peer.text.as_bytes());
+        attributes.text("client.address", exchange.facts.client_text().as_bytes());
         attributes.text("pointsman.listener", names.listener.as_bytes());
         attributes.boolean("tls.resumed", handshake.is_resumed);
         let Some(tls) = &exchange.facts.peer.tls else { return };

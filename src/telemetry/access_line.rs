@@ -26,6 +26,8 @@ pub struct AccessLine<'a> {
     pub backend: Option<&'a str>,
     /// The client's address.
     pub client: &'a str,
+    /// The address of the trusted proxy that named the client, where one did.
+    pub proxy: Option<&'a str>,
     /// The method of the request.
     pub method: &'a str,
     /// `http` or `https`.
@@ -87,6 +89,9 @@ impl AccessLine<'_> {
         out.push(b'"');
         field(out, "listener", self.listener.as_bytes());
         field(out, "client", self.client.as_bytes());
+        if let Some(proxy) = self.proxy {
+            field(out, "proxy", proxy.as_bytes());
+        }
         field(out, "method", self.method.as_bytes());
         field(out, "scheme", self.scheme.as_bytes());
         field(out, "host", self.host.as_bytes());
@@ -170,6 +175,8 @@ fn level(kind: Kind) -> &'static str {
         | Kind::ClientStalled
         | Kind::Misdirected
         | Kind::NoRoute
+        | Kind::ClientDenied
+        | Kind::ClientLimit
         | Kind::NotAllowed
         | Kind::NotCached => "info",
         Kind::LoopDetected

@@ -14,7 +14,7 @@ use crate::{
 
 /// The key of this exchange; 0 for policies that do not hash.
 pub fn key(upstream: &Upstream, exchange: &Exchange) -> u64 {
-    let by_address = || match exchange.facts.peer.address {
+    let by_address = || match exchange.facts.client_address() {
         std::net::IpAddr::V4(address) => xxh3_64(&address.octets()),
         std::net::IpAddr::V6(address) => xxh3_64(&address.octets()),
     };

@@ -35,6 +35,8 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
             | Kind::Misdirected
             | Kind::LoopDetected
             | Kind::NoRoute
+            | Kind::ClientDenied
+            | Kind::ClientLimit
             | Kind::NotAllowed
             | Kind::NotCached
             | Kind::NoBackend

@@ -36,6 +36,8 @@ pub fn of_error(kind: Kind) -> (Verdict, Outcome) {
         | Kind::Misdirected
         | Kind::LoopDetected
         | Kind::NoRoute
+        | Kind::ClientDenied
+        | Kind::ClientLimit
         | Kind::NotAllowed => (Verdict::Neutral, Outcome::ClientGone),
         // A route's own limit says nothing of the backend: it may be the route that is too strict.
         Kind::RouteTimeout => (Verdict::Neutral, Outcome::Timeout),

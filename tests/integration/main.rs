@@ -25,6 +25,7 @@ mod cache_replay;
 mod cache_writes;
 mod caches;
 mod cli;
+mod client_address;
 mod collapse;
 mod dashboard;
 mod drain;

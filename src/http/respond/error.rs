@@ -21,7 +21,9 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
         // RFC 9209 §2.3.22.
         Kind::LoopDetected => (508, "proxy_loop_detected"),
         Kind::NoRoute => (404, "destination_not_found"),
-        Kind::NotAllowed => (403, "http_request_denied"),
+        Kind::ClientDenied | Kind::NotAllowed => (403, "http_request_denied"),
+        // RFC 6585 §4.
+        Kind::ClientLimit => (429, "http_request_denied"),
         // RFC 9111 §5.2.1.7.
         Kind::NotCached => (504, "http_request_denied"),
         Kind::NotAccepted => (503, "proxy_internal_error"),
@@ -58,8 +60,15 @@ pub(super) fn make(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
     own_head(status, exchange);
     let fields = &mut exchange.response.fields;
     fields.push_known(Known::ContentType, media);
-    let is_of_now = [Kind::NotAccepted, Kind::NoBackend, Kind::QueueFull, Kind::QueueTimeout, Kind::Draining]
-        .contains(&kind);
+    let is_of_now = matches!(
+        kind,
+        Kind::ClientLimit
+            | Kind::NotAccepted
+            | Kind::NoBackend
+            | Kind::QueueFull
+            | Kind::QueueTimeout
+            | Kind::Draining
+    );
     if is_of_now {
         fields.push("retry-after", b"1");
     }

@@ -124,7 +124,7 @@ impl Stage {
         let snapshot = self.worker.snapshot();
         let listener = &snapshot.shared.listeners[0];
         let shared = listener.shared.clone();
-        assert!(shared.enter(None, &listener.conf));
+        assert!(shared.enter(&listener.conf));
         let permit = Permit::new(self.open.clone(), 0, shared, None);
         let stream = Http1Stream::new(Stream::Plain(Plain::Unix(ours)), Buffer::default());
         let peer = Rc::new(Peer { text: "192.0.2.1".into(), ..Peer::default() });

@@ -1,0 +1,199 @@
+//! One client address for each request: the one that lists, limits and hashing look at, and that is logged.
+//!
+//! Previous stop: `http::handle`; next stop: `http::normalize`. Of a connection the other end is the client, or whom a
+//! PROXY header names. Where that is a trusted proxy, the request says who is behind it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::{
+    config::listen::ClientAddressFrom,
+    error::{Kind, Result},
+    exchange::{ClientAddress, Exchange},
+    fields::{Field, Fields, Known},
+    runtime::{Listener, permit::AddressPlace},
+};
+
+/// Finds the client of an exchange, where its connection comes from a trusted proxy.
+pub fn find(listener: &Listener, exchange: &mut Exchange) {
+    if exchange.facts.peer.is_trusted {
+        exchange.facts.client = behind(listener, &exchange.request.fields);
+    }
+}
+
+/// Lets the client of a request in by `allow`, `deny` and `max_connections_per_address`, where its connection could not
+/// be judged: its place, where there is a limit.
+///
+/// # Errors
+///
+/// [`Kind::ClientDenied`] and [`Kind::ClientLimit`].
+pub(super) fn admit(listener: &Listener, exchange: &Exchange) -> Result<Option<AddressPlace>> {
+    if !exchange.facts.peer.is_trusted || !listener.judges_requests_from(exchange.facts.peer.address) {
+        return Ok(None);
+    }
+    let client = exchange.facts.client_address();
+    if !listener.admits(client) {
+        return Err(Kind::ClientDenied.into());
+    }
+    AddressPlace::take(listener, Some(client)).map_err(|_| Kind::ClientLimit.into())
+}
+
+/// The client behind a trusted proxy; `None` where the fields name none that can be believed, so that it is the proxy.
+fn behind(listener: &Listener, fields: &Fields) -> Option<ClientAddress> {
+    match &listener.conf.client_address_from {
+        ClientAddressFrom::XForwardedFor => {
+            let values: Vec<&[u8]> = fields.all_known(Known::XForwardedFor).collect();
+            let hops = values.iter().rev().flat_map(|value| value.rsplit(|byte| *byte == b','));
+            nearest(listener, hops.map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty()).map(node))
+        }
+        ClientAddressFrom::Forwarded => {
+            let values = fields.all_known(Known::Forwarded);
+            let hops: Option<Vec<Hop>> =
+                values.map(forwarded).collect::<Option<Vec<_>>>().map(|all| all.concat());
+            nearest(listener, hops?.into_iter().rev())
+        }
+        ClientAddressFrom::Header(name) => {
+            let is_it = |field: &Field<'_>| field.name.eq_ignore_ascii_case(name.as_bytes());
+            let mut values = fields.iter().filter(is_it).map(|field| field.value);
+            let value = values.next().filter(|_| values.next().is_none())?;
+            node(value.trim_ascii()).map(|(address, port)| ClientAddress::new(address, port))
+        }
+        ClientAddressFrom::Connection => None,
+    }
+}
+
+/// Who is at one hop; `None` for one that is hidden or makes no sense.
+type Hop = Option<(IpAddr, u16)>;
+
+/// The first hop from the right that is no trusted proxy, or the last that is one. What a hop that is not known says of
+/// those before it cannot be believed.
+fn nearest(listener: &Listener, hops: impl Iterator<Item = Hop>) -> Option<ClientAddress> {
+    let mut nearest = None;
+    for hop in hops {
+        let Some((address, port)) = hop else { break };
+        nearest = Some((address, port));
+        if !listener.trusts(address) {
+            break;
+        }
+    }
+    nearest.map(|(address, port)| ClientAddress::new(address, port))
+}
+
+/// An address, with a port or without (RFC 7239 §6; proxies write X-Forwarded-For so too).
+fn node(text: &[u8]) -> Hop {
+    let text = std::str::from_utf8(text).ok()?;
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Some((address.to_canonical(), 0));
+    }
+    let whole: SocketAddr = text.parse().ok()?;
+    Some((whole.ip().to_canonical(), whole.port()))
+}
+
+/// The hops of a value of Forwarded from left to right (RFC 7239 §4); `None` for one that is not of its grammar.
+fn forwarded(value: &[u8]) -> Option<Vec<Hop>> {
+    let mut hops = Vec::new();
+    let mut of_element: Option<Hop> = None;
+    let mut rest = value;
+    loop {
+        let (name, after) =
+            rest.split_at(rest.iter().position(|byte| b"=,;".contains(byte)).unwrap_or(rest.len()));
+        let name = name.trim_ascii();
+        rest = after;
+        if let Some(after) = rest.strip_prefix(b"=") {
+            let (value, after) = forwarded_value(after)?;
+            if name.eq_ignore_ascii_case(b"for") {
+                // A parameter may stand once in an element.
+                if of_element.replace(node(&value)).is_some() {
+                    return None;
+                }
+            }
+            rest = after.trim_ascii_start();
+        } else if !name.is_empty() {
+            return None;
+        }
+        match rest.split_first() {
+            Some((b';', after)) => rest = after,
+            Some((b',', after)) => {
+                hops.push(of_element.take().unwrap_or_default());
+                rest = after;
+            }
+            Some(_) => return None,
+            None => {
+                hops.push(of_element.take().unwrap_or_default());
+                return Some(hops);
+            }
+        }
+    }
+}
+
+/// A token or quoted string (RFC 9110 §5.6.4), without its quotes, and what is behind it.
+fn forwarded_value(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let Some(quoted) = text.strip_prefix(b"\"") else {
+        let end = text.iter().position(|byte| b",; \t".contains(byte)).unwrap_or(text.len());
+        let (token, rest) = text.split_at(end);
+        return Some((token.to_vec(), rest));
+    };
+    let mut value = Vec::new();
+    let mut bytes = quoted.iter().enumerate();
+    loop {
+        match bytes.next()? {
+            (at, b'"') => return Some((value, quoted.get(at + 1..).unwrap_or_default())),
+            (_, b'\\') => value.push(*bytes.next()?.1),
+            (_, byte) => value.push(*byte),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_an_address_with_a_port_or_without() {
+        for (text, expected) in [
+            ("192.0.2.1", Some(("192.0.2.1", 0))),
+            ("192.0.2.1:80", Some(("192.0.2.1", 80))),
+            ("2001:db8::1", Some(("2001:db8::1", 0))),
+            ("[2001:db8::1]", Some(("2001:db8::1", 0))),
+            ("[2001:db8::1]:80", Some(("2001:db8::1", 80))),
+            ("::ffff:192.0.2.1", Some(("192.0.2.1", 0))),
+            ("unknown", None),
+            ("_hidden", None),
+            ("192.0.2", None),
+            ("192.0.2.1:99999", None),
+            ("", None),
+        ] {
+            let expected = expected.map(|(address, port)| (address.parse::<IpAddr>().unwrap(), port));
+            assert_eq!(node(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn forwarded_gives_its_hops_or_nothing() {
+        let hops = |text: &str| {
+            let texts = |hops: Vec<Hop>| {
+                hops.iter()
+                    .map(|hop| hop.map_or("?".to_owned(), |hop| hop.0.to_string()))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            };
+            forwarded(text.as_bytes()).map(texts)
+        };
+        for (text, expected) in [
+            ("for=192.0.2.1", Some("192.0.2.1")),
+            ("For = 192.0.2.1", None),
+            ("proto=http;for=\"[2001:db8::1]:80\" ; by=x", Some("2001:db8::1")),
+            ("for=192.0.2.1, for=192.0.2.2", Some("192.0.2.1 192.0.2.2")),
+            ("host=\"a, for=6.6.6.6\", for=192.0.2.2", Some("? 192.0.2.2")),
+            ("host=\"\\\", for=6.6.6.6\";for=192.0.2.2", Some("192.0.2.2")),
+            ("for=_a", Some("?")),
+            ("for=192.0.2.1;for=192.0.2.2", None),
+            ("for=\"192.0.2.1", None),
+            ("for=\"192.0.2.1\"x", None),
+            ("for", None),
+            ("", Some("?")),
+        ] {
+            assert_eq!(hops(text).as_deref(), expected, "{text}");
+        }
+    }
+}
