@@ -144,13 +144,16 @@ fn listeners_come_go_and_change_and_the_others_never_notice() {
 fn what_is_under_way_on_a_listener_that_goes_is_finished() {
     let (release, origin) = Origin::holding();
     let text = config(&[origin.address()], "");
-    let extra = "\n[[listener]]\nname = \"extra\"\naddress = \"127.0.0.1:0\"\n";
-    let proxy = Proxy::start(&format!("{text}{extra}"));
-    let mut client = Client::connect(proxy.address("extra"));
+    let listener = "\n[[listener]]\nname = \"extra\"\naddress = \"127.0.0.1:0\"\n";
+    let proxy = Proxy::start(&format!("{text}{listener}"));
+    let extra = proxy.address("extra");
+    let mut client = Client::connect(extra);
     client.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
     eventually("the request is there", || origin.connections() == 1);
     proxy.edit(&text);
     proxy.until_logged("not listening any more", 1);
+    // It is logged before the workers are told; each knows once it has closed its socket.
+    eventually("nobody accepts any more", || std::net::TcpStream::connect(extra).is_err());
     release.send(()).unwrap();
     let response = client.response("GET");
     assert_eq!((response.status, response.text().as_str()), (200, "whole"));
