@@ -7,7 +7,7 @@ use std::{hint::black_box, rc::Rc, sync::Arc, time::Instant};
 use pointsman::{
     backend::{Address, Backend, Shared},
     balance::{Balancer, Pick, Policy},
-    config::listen::Underscores,
+    config::listen::{PathsConf, Underscores},
     exchange::{Exchange, Peer},
     fields::Fields,
     h1::{Framing, HeadLimits, RequestHead, ResponseHead, Scan},
@@ -71,7 +71,7 @@ fn main() {
     measure("http: normalize", || {
         normal.authority.clear();
         normal.host.clear();
-        black_box(normalize(&mut normal, Underscores::Drop).unwrap());
+        black_box(normalize(&mut normal, Underscores::Drop, &PathsConf::default()).unwrap());
     });
     let rule = |index: usize| Rule { index, hosts: vec![format!("h{index}.example")], ..Rule::default() };
     let api = Rule { index: 10_000, hosts: vec!["api.example.com".into()], ..Rule::default() };

@@ -28,6 +28,7 @@ fn run(file: File) -> Result<(), Failure> {
     let result = start::load(file).and_then(|loaded| {
         start::begin_log(&loaded.config.log);
         start::raise_descriptor_limit(&loaded.config);
+        start::log_notes(&loaded.config);
         app::run(loaded, before, activated, origin).map_err(Failure::new)
     });
     if let (Err(failure), Some(voice)) = (&result, voice) {

@@ -63,6 +63,11 @@ pub fn begin_log(conf: &LogConf) {
     program_log::begin(conf.level.filter(), is_json);
 }
 
+/// Logs what of a configuration is worth a second look.
+pub fn log_notes(conf: &Config) {
+    config::notes(conf).iter().for_each(|note| tracing::warn!("{note}"));
+}
+
 /// Raises the limit on open descriptors as far as is allowed, and warns when the connections that the
 /// listeners may have do not fit.
 pub fn raise_descriptor_limit(config: &Config) {

@@ -31,6 +31,8 @@ section! {
         pub client_address_from: ClientAddressFrom = "x-forwarded-for";
         /// What becomes of request fields whose names have an underscore, which CGI, WSGI and PHP take for a hyphen: left out, refused with 400, or passed. Those that would pass for a field of the connection or of a proxy are always left out.
         pub underscores: Underscores = "drop";
+        /// How paths are read that backends may read in another way.
+        pub paths: PathsConf;
         /// Networks of clients that may connect; empty = all. A client that a PROXY header names is judged when it has been read, one that a trusted proxy names with each request (403).
         pub allow: Vec<IpNet> = [];
         /// Networks of clients that may not connect; it goes before `allow`.
@@ -92,6 +94,34 @@ choice! {
         Https = "https",
     }
     later { "tcp", "tls", "udp" }
+}
+
+section! {
+    /// How paths are read that backends may read in another way. Dot segments are resolved, unreserved characters decoded always.
+    pub struct PathsConf {
+        /// Whether routes see several slashes in a row as one. The path goes on as it came.
+        pub merge_slashes: bool = true;
+        /// What becomes of `%2F` and `%5C` in paths.
+        pub encoded_slash: EncodedSlash = "pass";
+    }
+}
+
+impl Default for PathsConf {
+    fn default() -> Self {
+        Self { merge_slashes: true, encoded_slash: EncodedSlash::Pass }
+    }
+}
+
+choice! {
+    /// What becomes of encoded slashes in paths.
+    pub enum EncodedSlash {
+        /// They go on as they came, unless the path, decoded, would lead to another route (400).
+        Pass = "pass",
+        /// `%2F` is decoded before dot segments are resolved and a route is looked for; `%5C` gets 400.
+        Decode = "decode",
+        /// Paths with one get 400.
+        Refuse = "refuse",
+    }
 }
 
 choice! {

@@ -10,6 +10,7 @@ mod cross;
 mod files;
 pub mod listen;
 pub mod log;
+mod notes;
 mod place;
 mod reading;
 mod report;
@@ -19,6 +20,7 @@ pub mod trace;
 mod whole;
 
 pub use self::{
+    notes::notes,
     place::{Step, problem_at},
     reading::{Loaded, load, load_file, parse},
     report::{CheckFormat, check_report, reference, schema},

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Config, load};
+use super::{Config, load, notes};
 use crate::schema::{Section, json_schema, reference::tables};
 
 /// How `check` prints.
@@ -10,7 +10,7 @@ use crate::schema::{Section, json_schema, reference::tables};
 pub enum CheckFormat {
     /// For people.
     Text,
-    /// For scripts: `{"ok", "problems": [{"file", "line", "column", "message", "hint", "source", "width"}]}`.
+    /// For scripts: `{"ok", "problems": [{"file", "line", "column", "message", "hint", "source", "width"}]}`, and `"notes"` where there is none.
     Json,
 }
 
@@ -20,17 +20,18 @@ pub fn check_report(path: &Path, format: CheckFormat) -> (String, u8) {
     let status = if loaded.is_ok() { 0 } else { 2 };
     let text = match (format, loaded) {
         (CheckFormat::Text, Ok(config)) => {
-            format!("{}: good: {}\n", path.display(), summary(&config))
+            let notes: String = notes(&config).iter().map(|note| format!("note: {note}\n")).collect();
+            format!("{}: good: {}\n{notes}", path.display(), summary(&config))
         }
         (CheckFormat::Text, Err(problems)) => {
             let count = counted(problems.0.len(), "problem");
             format!("{problems}\n{count}\n")
         }
         (CheckFormat::Json, loaded) => {
-            let problems = loaded.err().map(|problems| problems.to_json());
-            let ok = problems.is_none();
-            let problems = problems.unwrap_or_else(|| serde_json::json!([]));
-            let report = serde_json::json!({"ok": ok, "problems": problems});
+            let report = match loaded {
+                Ok(config) => serde_json::json!({"ok": true, "problems": [], "notes": notes(&config)}),
+                Err(problems) => serde_json::json!({"ok": false, "problems": problems.to_json()}),
+            };
             format!("{report:#}\n")
         }
     };

@@ -102,6 +102,15 @@ impl Facts {
     }
 }
 
+/// How a path may be read by routes and backends, where that is not as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathReadings {
+    /// As routes match it: slashes merged where the listener says so.
+    pub matched: String,
+    /// As backends read it that decode `%2F` and `%5C` and drop parameters (`;`).
+    pub decoded: String,
+}
+
 /// One HTTP request and its response, with everything known about them. Reused from one to the next, so that its buffers
 /// are made once.
 #[derive(Debug, Default)]
@@ -116,6 +125,8 @@ pub struct Exchange {
     pub authority: String,
     /// The host in lower case and without port, as routes match it.
     pub host: String,
+    /// Other ways to read its path than as it is written; `None` where there are none, as for nearly all.
+    pub readings: Option<Box<PathReadings>>,
     /// Where the query's `?` is in the target, or the target's length.
     pub path_length: usize,
     /// The response that goes to the client; `status` is 0 until there is one.
@@ -131,6 +142,7 @@ impl Exchange {
         self.version = HttpVersion::default();
         self.authority.clear();
         self.host.clear();
+        self.readings = None;
         self.response.status = 0;
         self.response.fields.clear();
         self.cache = None;
@@ -147,6 +159,7 @@ impl Exchange {
         fork.version = self.version;
         fork.authority.clone_from(&self.authority);
         fork.host.clone_from(&self.host);
+        fork.readings.clone_from(&self.readings);
         fork.path_length = self.path_length;
         fork.facts.client.clone_from(&self.facts.client);
         fork.facts.id.clone_from(&self.facts.id);

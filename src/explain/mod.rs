@@ -13,8 +13,8 @@ use crate::{
     error::Kind,
     exchange::{Exchange, Peer, TlsFacts},
     h1::{Framing, HeadError, Scan},
-    http::{client_address, context::RequestPlan, edit, normalize, proxy, respond},
-    route::{conf::HeaderEditConf, matcher::Facts, table::StepVerdict},
+    http::{client_address, context::RequestPlan, edit, normalize, proxy, respond, routing},
+    route::{conf::HeaderEditConf, table::StepVerdict},
     runtime::{Action, Listener, Route, Snapshot},
 };
 
@@ -210,13 +210,7 @@ fn outcome_of(
         }
     };
     answer.client = exchange.facts.client_address();
-    let steps = listener.table.explain(&Facts {
-        host: &exchange.host,
-        path: exchange.path(),
-        method: exchange.request.method.as_str(),
-        query: exchange.query(),
-        headers: &exchange.request.fields,
-    });
+    let steps = listener.table.explain(&routing::facts(&exchange));
     let name = |index: usize| snapshot.routes.get(index).map_or("?", |route| &route.name).to_owned();
     answer.considered.extend(steps.iter().map(|step| (name(step.route), step.verdict.to_string())));
     let taken = steps.iter().find(|step| step.verdict == StepVerdict::Taken);
@@ -261,7 +255,11 @@ fn begin(
     if listener.judges_requests_from(question.from) && !listener.admits(exchange.facts.client_address()) {
         return Err(Kind::ClientDenied);
     }
-    normalize::normalize(exchange, listener.conf.underscores).map_err(|error| error.kind())
+    let conf = &listener.conf;
+    let normalized = normalize::normalize(exchange, conf.underscores, &conf.paths);
+    let framing = normalized.map_err(|error| error.kind())?;
+    routing::check(listener, exchange).map_err(|error| error.kind())?;
+    Ok(framing)
 }
 
 fn told(

@@ -22,7 +22,9 @@ pub fn rewritten<'a>(
     let Some(rewrite) = rewrite else { return (None, None) };
     let host = (!rewrite.host.is_empty()).then_some(&*rewrite.host);
     let path = if rewrite.path.is_empty() {
-        stripped(exchange.path(), &rewrite.strip_prefix)
+        let prefix = &rewrite.strip_prefix;
+        let matched = || exchange.readings.as_ref().and_then(|readings| stripped(&readings.matched, prefix));
+        stripped(exchange.path(), prefix).or_else(matched).unwrap_or_else(|| exchange.path().to_owned())
     } else {
         rewrite.path.clone()
     };
@@ -30,13 +32,12 @@ pub fn rewritten<'a>(
     (host, Some(path + query))
 }
 
-/// The path without a prefix of whole segments.
-fn stripped(path: &str, prefix: &str) -> String {
+/// The path without a prefix of whole segments; `None` when it does not begin with it.
+fn stripped(path: &str, prefix: &str) -> Option<String> {
     let prefix = prefix.trim_end_matches('/');
-    match path.strip_prefix(prefix) {
-        Some("") => "/".to_owned(),
-        Some(rest) if rest.starts_with('/') => rest.to_owned(),
-        _ => path.to_owned(),
+    match path.strip_prefix(prefix)? {
+        "" => Some("/".to_owned()),
+        rest => rest.starts_with('/').then(|| rest.to_owned()),
     }
 }
 
@@ -79,14 +80,14 @@ mod tests {
     #[test]
     fn a_prefix_is_stripped_by_whole_segments() {
         for (path, prefix, stripped_path) in [
-            ("/v1/users", "/v1", "/users"),
-            ("/v1/users", "/v1/", "/users"),
-            ("/v1", "/v1", "/"),
-            ("/v1/", "/v1", "/"),
-            ("/v12/users", "/v1", "/v12/users"),
-            ("/users", "", "/users"),
+            ("/v1/users", "/v1", Some("/users")),
+            ("/v1/users", "/v1/", Some("/users")),
+            ("/v1", "/v1", Some("/")),
+            ("/v1/", "/v1", Some("/")),
+            ("/v12/users", "/v1", None),
+            ("/users", "", Some("/users")),
         ] {
-            assert_eq!(stripped(path, prefix), stripped_path, "{path} {prefix}");
+            assert_eq!(stripped(path, prefix).as_deref(), stripped_path, "{path} {prefix}");
         }
     }
 

@@ -66,9 +66,9 @@ async fn serve<D: Downstream>(
     trace::start(exchange, &snapshot.shared.config.trace);
     let place = client_address::admit(listener, exchange)?;
     exchange.keep(place);
-    let framing = normalize::normalize(exchange, listener.conf.underscores)?;
+    let framing = normalize::normalize(exchange, listener.conf.underscores, &listener.conf.paths)?;
     check_name(listener, exchange)?;
-    let index = routing::find(listener, exchange).ok_or(Kind::NoRoute)?;
+    let index = routing::find(listener, exchange)?;
     exchange.facts.route = Some(index);
     let route = snapshot.shared.routes.get(index).ok_or(Kind::NoRoute)?;
     let upstream = match &route.action {

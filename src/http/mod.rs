@@ -13,10 +13,11 @@ pub mod handle;
 mod interims;
 mod misleading;
 pub mod normalize;
+mod path;
 pub(crate) mod proxy;
 mod received;
 pub mod respond;
-mod routing;
+pub(crate) mod routing;
 #[cfg(test)]
 mod tests;
 mod trace;

@@ -4,9 +4,9 @@
 //! Previous stop: `http::handle`; next stop: `route::table`. RFC 9112 §3.2 (host and target),
 //! RFC 3986 §6.2.2 (paths).
 
-use super::received;
+use super::{path, received};
 use crate::{
-    config::listen::Underscores,
+    config::listen::{PathsConf, Underscores},
     error::{Kind, ProxyError, Result},
     exchange::Exchange,
     fields::Known,
@@ -15,7 +15,7 @@ use crate::{
 
 /// Cleans what was received, makes one thing of host, authority and target of an exchange, and gives the framing of the
 /// request body; for HTTP/2, where a stream frames its body itself, there is none.
-pub fn normalize(exchange: &mut Exchange, underscores: Underscores) -> Result<Framing> {
+pub fn normalize(exchange: &mut Exchange, underscores: Underscores, paths: &PathsConf) -> Result<Framing> {
     let has_streams = exchange.version.has_streams();
     let framing = match has_streams {
         true => Framing::None,
@@ -26,14 +26,14 @@ pub fn normalize(exchange: &mut Exchange, underscores: Underscores) -> Result<Fr
         find_authority(exchange)?;
     }
     normalize_authority(exchange)?;
-    normalize_path(exchange)?;
+    path::normalize(exchange, paths)?;
     Ok(framing)
 }
 
 /// Normalizes host and path of an exchange whose authority and target were found before, and kept.
 pub fn normalize_kept(exchange: &mut Exchange) -> Result<()> {
     normalize_authority(exchange)?;
-    normalize_path(exchange)
+    path::normalize(exchange, &PathsConf::default())
 }
 
 fn malformed(what: &'static str) -> ProxyError {
@@ -148,75 +148,6 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>)> {
     number.map(|number| (host, Some(number))).ok_or_else(no_port)
 }
 
-/// The path in its one spelling: dot segments removed, unreserved characters unescaped
-/// (RFC 3986 §6.2.2.2 and §6.2.2.3), so that no spelling of a path escapes the route that guards it.
-fn normalize_path(exchange: &mut Exchange) -> Result<()> {
-    let target = &mut exchange.request.target;
-    exchange.path_length = memchr::memchr(b'?', target.as_bytes()).unwrap_or(target.len());
-    if exchange.request.method == Method::Connect {
-        exchange.path_length = target.len();
-        return Ok(());
-    }
-    let path = target.get(..exchange.path_length).unwrap_or_default();
-    let is_plain = memchr::memchr2(b'%', b'\\', path.as_bytes()).is_none() && !path.contains("/.");
-    if is_plain {
-        return Ok(());
-    }
-    let normal = normal_path(path).map_err(malformed)?;
-    let query = target.get(exchange.path_length..).unwrap_or_default();
-    exchange.path_length = normal.len();
-    *target = normal + query;
-    Ok(())
-}
-
-/// A path in its one spelling.
-fn normal_path(path: &str) -> Result<String, &'static str> {
-    let decoded = unescape(path)?;
-    let mut segments: Vec<&str> = Vec::new();
-    let mut parts = decoded.split('/').skip(1).peekable();
-    while let Some(part) = parts.next() {
-        let is_last = parts.peek().is_none();
-        match part {
-            "." | ".." => {
-                if part == ".." && segments.pop().is_none() {
-                    return Err("the path leads above the root");
-                }
-                if is_last {
-                    segments.push("");
-                }
-            }
-            other => segments.push(other),
-        }
-    }
-    Ok(format!("/{}", segments.join("/")))
-}
-
-/// Unescapes unreserved characters, and writes every other escape in upper case.
-fn unescape(path: &str) -> Result<String, &'static str> {
-    let mut decoded = String::with_capacity(path.len());
-    let mut bytes = path.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            // Some backends take a backslash for a slash; a browser never sends one.
-            if byte == b'\\' {
-                return Err("a backslash in the path");
-            }
-            decoded.push(char::from(byte));
-            continue;
-        }
-        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
-        let (Some(high), Some(low)) = (digit(bytes.next()), digit(bytes.next())) else {
-            return Err("a percent sign without two hexadecimal digits");
-        };
-        match (high * 16 + low) as u8 {
-            0 => return Err("a NUL in the path"),
-            byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => decoded.push(char::from(byte)),
-            byte => decoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    Ok(decoded)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,7 +157,7 @@ mod tests {
         let mut exchange = Exchange::default();
         let (limits, mut scan) = (HeadLimits::default(), Scan::default());
         exchange.request.parse(text.as_bytes(), &limits, &mut scan).unwrap().unwrap();
-        normalize(&mut exchange, Underscores::Drop).map(|_| exchange)
+        normalize(&mut exchange, Underscores::Drop, &PathsConf::default()).map(|_| exchange)
     }
 
     #[test]
@@ -281,24 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_has_one_spelling() {
-        for (path, normal) in [
-            ("/a/./b", "/a/b"),
-            ("/a/../b", "/b"),
-            ("/a/%2e%2E/b", "/b"),
-            ("/a/..", "/"),
-            ("/a/b/.", "/a/b/"),
-            ("/%7Euser/%41", "/~user/A"),
-            ("/a%2fb%20c", "/a%2Fb%20c"),
-            ("//a//.//b", "//a///b"),
-            ("/...", "/..."),
-            ("/.hidden", "/.hidden"),
-        ] {
-            assert_eq!(normal_path(path).as_deref(), Ok(normal));
-        }
-        for bad in ["/..", "/a/../..", "/%", "/%4", "/%zz", "/%00", "/a\\b", "/%2e%2e/a"] {
-            assert!(normal_path(bad).is_err(), "{bad}");
-        }
+    fn a_path_ends_where_its_query_begins() {
         let exchange = normalized("GET /x/%2e%2e/y?a=../b HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         assert_eq!((exchange.path(), exchange.query()), ("/y", "a=../b"));
     }

@@ -1,16 +1,45 @@
 //! Which route takes a request, and which upstream of several.
 
-use crate::{exchange::Exchange, route::matcher::Facts, runtime::Listener};
+use crate::{
+    error::{Kind, Result},
+    exchange::Exchange,
+    route::matcher::Facts,
+    runtime::Listener,
+};
 
 /// The route that takes a request, by its index in the snapshot.
-pub(super) fn find(listener: &Listener, exchange: &Exchange) -> Option<usize> {
-    listener.table.find(&Facts {
+///
+/// # Errors
+///
+/// [`Kind::NoRoute`], and [`Kind::Malformed`] for a path that another route would take, did it read it as some backends
+/// do.
+pub(super) fn find(listener: &Listener, exchange: &Exchange) -> Result<usize> {
+    check(listener, exchange)?;
+    listener.table.find(&facts(exchange)).ok_or_else(|| Kind::NoRoute.into())
+}
+
+/// Refuses a request whose path leads to another route where encoded slashes are decoded or parameters dropped.
+pub(crate) fn check(listener: &Listener, exchange: &Exchange) -> Result<()> {
+    let Some(readings) = &exchange.readings else { return Ok(()) };
+    if readings.matched == readings.decoded {
+        return Ok(());
+    }
+    let facts = facts(exchange);
+    if listener.table.find(&facts) == listener.table.find(&Facts { path: &readings.decoded, ..facts }) {
+        return Ok(());
+    }
+    Err(Kind::Malformed("an encoded slash or a path parameter leads to another route").into())
+}
+
+/// What of a request decides its route.
+pub(crate) fn facts(exchange: &Exchange) -> Facts<'_> {
+    Facts {
         host: &exchange.host,
-        path: exchange.path(),
+        path: exchange.readings.as_ref().map_or(exchange.path(), |readings| &readings.matched),
         method: exchange.request.method.as_str(),
         query: exchange.query(),
         headers: &exchange.request.fields,
-    })
+    }
 }
 
 /// One of several upstreams, at random by weight; `total` is the sum of the weights.

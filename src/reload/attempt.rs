@@ -19,7 +19,7 @@ use super::{
     write::{self, WriteError},
 };
 use crate::{
-    config::{Config, Problems, Step, listen::ListenAddress, log::AccessLog as AccessTo},
+    config::{self, Config, Problems, Step, listen::ListenAddress, log::AccessLog as AccessTo},
     listen::{
         bind::{self, Bound},
         listener_sockets::{self, Handed},
@@ -286,7 +286,7 @@ pub fn sink(to: &AccessTo) -> Sink {
     }
 }
 
-/// What takes effect at the next start only.
+/// What takes effect at the next start only, and what is worth a second look.
 fn notes(before: &Config, next: &Config) -> Vec<String> {
     let mut notes = Vec::new();
     if before.runtime.workers != next.runtime.workers {
@@ -295,5 +295,6 @@ fn notes(before: &Config, next: &Config) -> Vec<String> {
     if before.log.format != next.log.format {
         notes.push("`log.format` takes effect at the next start or upgrade".to_owned());
     }
+    notes.extend(config::notes(next));
     notes
 }

@@ -36,6 +36,7 @@ mod http2;
 mod limits;
 mod logs;
 mod operating;
+mod paths;
 mod proxy_protocol;
 
 mod real_servers;

@@ -255,7 +255,7 @@ fn find<'a>(
     let leads_on = |route: &Route| matches!(route.action, Action::Upstream(_) | Action::Split(..));
     let routes = || {
         snapshot.listeners.iter().filter_map(|listener| {
-            let index = routing::find(listener, exchange)?;
+            let index = routing::find(listener, exchange).ok()?;
             let route = snapshot.routes.get(index)?;
             leads_on(route).then_some((listener, index, &**route))
         })
