@@ -35,7 +35,8 @@ fn body(number: u64) -> String {
 fn writer(address: SocketAddr, own: u64, next: Arc<AtomicU64>) -> JoinHandle<Vec<(String, u64)>> {
     std::thread::spawn(move || {
         let mut acknowledged = Vec::new();
-        let mut client = Client::connect(address);
+        // It may have been killed before this thread had its turn.
+        let Ok(mut client) = Client::try_connect(address) else { return acknowledged };
         loop {
             let number = next.fetch_add(1, SeqCst);
             // Each URI has one writer, whose writes have an order.

@@ -104,7 +104,7 @@ fn a_good_configuration_is_told_so_and_nothing_is_opened() {
     assert!(ended.out.contains("good: 1 listener, 1 route, 1 upstream, 1 backend"), "{ended:?}");
     let ended = pointsman(&["check", "--format", "json", "--config", &path]);
     assert_eq!(ended.status, Some(0));
-    assert_eq!(ended.json(), serde_json::json!({"ok": true, "problems": []}));
+    assert_eq!(ended.json(), serde_json::json!({"ok": true, "problems": [], "notes": []}));
 }
 
 #[test]
