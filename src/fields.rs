@@ -296,6 +296,7 @@ known! {
     Upgrade = "upgrade",
     UserAgent = "user-agent",
     Via = "via",
+    WwwAuthenticate = "www-authenticate",
     XForwardedFor = "x-forwarded-for",
     XForwardedHost = "x-forwarded-host",
     XForwardedProto = "x-forwarded-proto",

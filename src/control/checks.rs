@@ -1,11 +1,11 @@
 //! Active health checks: a task for each backend of an upstream that has them.
 
-use std::{borrow::Cow, collections::HashMap, slice, sync::Arc};
+use std::{collections::HashMap, slice, sync::Arc};
 
 use tokio::{sync::watch, task::spawn_local};
 
 use crate::{
-    backend::{self, Address, Backend},
+    backend::{self, Backend},
     health::{
         Change,
         active::{self, Probe},
@@ -88,32 +88,11 @@ fn probe(
     backend: &Arc<Backend>,
 ) -> Result<Probe, String> {
     let name = |tls: &ClientTls| {
-        let name = tls.name_for(backend, &host(conf, &backend.address));
+        let name = tls.name_for(backend);
         name.map(|name| (tls.config.clone(), name)).map_err(|error| error.to_string())
     };
     let tls = upstream.tls.as_ref().map(name).transpose()?;
     Ok(Probe { conf: conf.clone(), backend: backend.clone(), index, tls })
-}
-
-/// The host to ask for over TLS where neither configuration nor address has one, as a request would.
-fn host<'a>(conf: &'a HealthCheckConf, address: &'a Address) -> Cow<'a, str> {
-    if !conf.host.is_empty() {
-        // The port is no part of a server name.
-        let authority: Option<http::uri::Authority> = conf.host.parse().ok();
-        return match authority {
-            Some(authority) => authority.host().trim_matches(['[', ']']).to_owned().into(),
-            None => (&*conf.host).into(),
-        };
-    }
-    match address {
-        Address::Host { host, .. } => (&**host).into(),
-        // `_http._tcp.app.example.com` is a service of `app.example.com`.
-        Address::Srv(name) => {
-            let labels: Vec<&str> = name.split('.').skip_while(|label| label.starts_with('_')).collect();
-            labels.join(".").into()
-        }
-        Address::Unix(_) => "localhost".into(),
-    }
 }
 
 #[cfg(test)]
@@ -151,25 +130,5 @@ mod tests {
         });
         // The other upstream has no checks.
         assert_eq!(&*snapshot.upstreams[0].backends[0].shared.why(), "not checked yet");
-    }
-
-    #[test]
-    fn the_name_to_ask_for_has_neither_port_nor_service() {
-        let conf = |host: &str| {
-            let text = format!(
-                "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n[[route]]\nname = \"all\"\n\
-                 upstream = \"app\"\n[[upstream]]\nname = \"app\"\n[[upstream.backend]]\n\
-                 address = \"127.0.0.1:1\"\n[upstream.health_check]\nhost = \"{host}\"\n"
-            );
-            let config = crate::config::parse(&text, "test.toml".as_ref()).unwrap();
-            config.upstream[0].health_check.clone().unwrap()
-        };
-        let srv = Address::Srv("_http._tcp.app.test".into());
-        let unix = Address::Unix("/run/app.sock".into());
-        assert_eq!(host(&conf(""), &srv), "app.test");
-        assert_eq!(host(&conf(""), &unix), "localhost");
-        assert_eq!(host(&conf("api.test:8443"), &srv), "api.test");
-        assert_eq!(host(&conf("api.test"), &unix), "api.test");
-        assert_eq!(host(&conf("[::1]:80"), &unix), "::1");
     }
 }

@@ -1,7 +1,11 @@
 //! The client's side of an exchange.
 
-use std::task::{Context, Poll};
+use std::{
+    rc::Rc,
+    task::{Context, Poll},
+};
 
+use super::BoundConnection;
 use crate::{
     error::Result,
     fields::Fields,
@@ -35,6 +39,17 @@ pub trait Downstream: Waiter {
 
     /// Says that what the client sent makes no sense, so that nothing more is read of its connection.
     fn distrust(&mut self);
+
+    /// The place for a backend connection that is this client connection's alone; `None` where there was none yet, and
+    /// where requests have no connection of their own (HTTP/2, whose streams may be many clients').
+    fn bound(&self) -> Option<&BoundConnection> {
+        None
+    }
+
+    /// The same place, made when it is first needed.
+    fn bind(&mut self) -> Option<Rc<BoundConnection>> {
+        None
+    }
 
     /// Whether a final response was begun.
     fn is_begun(&self) -> bool;

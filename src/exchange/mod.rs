@@ -4,6 +4,7 @@
 //! and ends as one line of the access log and one count in the metrics. What it needs of the client's
 //! side of the connection is [`Downstream`], which `http::h1` and `http::h2` provide.
 
+mod bound;
 mod downstream;
 pub mod node;
 mod peer;
@@ -12,6 +13,7 @@ mod version;
 use std::{net::IpAddr, rc::Rc, time::Duration};
 
 pub use self::{
+    bound::{BoundConnection, logs_connection_in},
     downstream::Downstream,
     peer::{ClientAddress, Peer, TlsFacts},
     version::HttpVersion,

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     error::{Kind, ProxyError, Result},
-    exchange::{Downstream, Exchange, Peer},
+    exchange::{BoundConnection, Downstream, Exchange, Peer},
     fields::{Fields, Known, write_number},
     h1::{
         Framing, HeadError, Method, RequestHead, ResponseHead, Scan, Version,
@@ -50,6 +50,8 @@ pub struct Connection {
     pub listener: ListenerId,
     /// Its place among the open connections.
     pub permit: Permit,
+    /// The backend connection that is its alone, once there is one.
+    bound: Option<Rc<BoundConnection>>,
 }
 
 /// What becomes of a connection after a request.
@@ -84,7 +86,7 @@ impl Connection {
         listener: ListenerId,
         permit: Permit,
     ) -> Self {
-        Self { wire, deadline: Deadline::new(), peer, worker, listener, permit }
+        Self { wire, deadline: Deadline::new(), peer, worker, listener, permit, bound: None }
     }
 
     /// Serves requests until the connection ends or becomes something else.
@@ -263,6 +265,7 @@ struct Client<'a> {
     is_last: bool,
     is_begun: bool,
     is_until_close: bool,
+    bound: &'a mut Option<Rc<BoundConnection>>,
     worker: &'a Worker,
     listener: ListenerId,
 }
@@ -280,6 +283,7 @@ impl<'a> Client<'a> {
             outgoing: BodyWriter::default(),
             is_begun: false,
             is_until_close: false,
+            bound: &mut connection.bound,
         }
     }
 
@@ -388,6 +392,14 @@ impl Downstream for Client<'_> {
 
     fn distrust(&mut self) {
         self.is_last = true;
+    }
+
+    fn bound(&self) -> Option<&BoundConnection> {
+        self.bound.as_deref()
+    }
+
+    fn bind(&mut self) -> Option<Rc<BoundConnection>> {
+        Some(self.bound.get_or_insert_default().clone())
     }
 
     fn is_begun(&self) -> bool {

@@ -69,7 +69,7 @@ impl ClientAuthConf {
 section! {
     /// TLS to the backends; used when the table is present.
     pub struct UpstreamTlsConf {
-        /// Name to ask for and to verify; without it the host of the address, else the request's host.
+        /// Name to ask for and to verify; without it the host of the address. Backends at a unix socket or an SRV name need it.
         pub server_name: Option<String>;
         /// Certificates of the authorities to trust; without it the system's.
         pub ca: Option<PathBuf>;

@@ -108,12 +108,11 @@ impl Acquire<'_> {
         upstream.queue.call_if_free(&upstream.backends, Moment::now());
     }
 
-    /// A new connection to the backend, within `connect_timeout`. `host` is the request's, for TLS where no other name
-    /// is given.
-    pub async fn dial<W: Waiter>(&self, permit: &Permit, host: &str, waiter: &W) -> Result<Stream> {
+    /// A new connection to the backend, within `connect_timeout`.
+    pub async fn dial<W: Waiter>(&self, permit: &Permit, waiter: &W) -> Result<Stream> {
         let within = Moment::now().plus(self.group.upstream.conf.connect_timeout);
         waiter.deadline().at(self.end.map_or(within, |end| end.min(within)));
-        let mut dial = std::pin::pin!(permit.dial(host));
+        let mut dial = std::pin::pin!(permit.dial());
         poll_fn(|cx| {
             if let Poll::Ready(result) = dial.as_mut().poll(cx) {
                 return Poll::Ready(result);

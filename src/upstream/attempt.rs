@@ -35,6 +35,7 @@ impl ForwardRequest<'_> {
     pub(super) async fn run<D: Downstream>(
         &mut self,
         permit: &Permit,
+        bound: Option<Http1Stream>,
         exchange: &mut Exchange,
         client: &mut D,
     ) -> Result<Answered> {
@@ -42,7 +43,7 @@ impl ForwardRequest<'_> {
         // may be closing one that was idle for longer.
         let is_idempotent = exchange.request.method.is_idempotent();
         let most_idle = if is_idempotent { Duration::MAX } else { FRESH };
-        if let Some(wire) = permit.reuse(Moment::now(), most_idle) {
+        if let Some(wire) = bound.or_else(|| permit.reuse(Moment::now(), most_idle)) {
             match self.exchange(wire, exchange, client).await {
                 Err(error)
                     if matches!(error.kind(), Kind::Reset | Kind::ResetInUpload)
@@ -53,7 +54,7 @@ impl ForwardRequest<'_> {
                 result => return result,
             }
         }
-        let stream = self.target.dial(permit, &exchange.host, client).await?;
+        let stream = self.target.dial(permit, client).await?;
         let wire = Http1Stream::new(stream, Buffer::default());
         let result = self.exchange(wire, exchange, client).await;
         result.map_err(|error| {

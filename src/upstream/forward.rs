@@ -1,10 +1,14 @@
 //! Sending a request to a backend, and to another when that fails: pick → permit → connect → send →
 //! response head. One future, inside the exchange's own; no task, no channel.
 
-use super::{forward_request::ForwardRequest, response::UpstreamResponse, retry::is_retryable};
+use super::{
+    forward_request::ForwardRequest,
+    response::{Owner, UpstreamResponse},
+    retry::is_retryable,
+};
 use crate::{
     error::{Kind, Result},
-    exchange::{Downstream, Exchange},
+    exchange::{Downstream, Exchange, logs_connection_in},
     moment::Moment,
 };
 
@@ -19,11 +23,18 @@ pub async fn forward<D: Downstream>(
     let target = request.target;
     let (group, end) = (target.group, target.end);
     group.on_request(exchange.facts.started);
+    let mut bound = client.bound().and_then(|bound| bound.take(&group.upstream.backends));
+    let was_bound = bound.is_some();
     loop {
-        let permit = target.pick(&request.tried, client).await?;
+        let kept =
+            bound.take().and_then(|(index, stream)| Some((group.pick_bound(index, Moment::now())?, stream)));
+        let (permit, stream) = match kept {
+            Some((permit, stream)) => (permit, Some(stream)),
+            None => (target.pick(&request.tried, client).await?, None),
+        };
         let begun = Moment::now();
         exchange.facts.begin_attempt(permit.index(), begun);
-        let result = request.run(&permit, exchange, client).await;
+        let result = request.run(&permit, stream, exchange, client).await;
         let now = Moment::now();
         request.observe(&permit, &result, exchange, now.since(begun), now);
         let end_of_attempt = match &result {
@@ -44,8 +55,15 @@ pub async fn forward<D: Downstream>(
             exchange.facts.response_time = Some(now.since(exchange.facts.started));
             exchange.facts.bytes_in = request.upload.bytes;
             let upload = std::mem::take(&mut request.upload);
-            return result
-                .map(|answered| UpstreamResponse::new(answered, permit, upload, &mut exchange.response));
+            let answered = result?;
+            let response = &mut exchange.response;
+            let is_bound =
+                was_bound || logs_connection_in(&exchange.request.fields, response.status, &response.fields);
+            let owner = match is_bound {
+                true => client.bind().map_or(Owner::Nobody, Owner::Client),
+                false => Owner::Pool,
+            };
+            return Ok(UpstreamResponse::new(answered, permit, upload, response, owner));
         }
         request.tried.push(permit.index());
         request.upload.begin_again();

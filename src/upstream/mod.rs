@@ -113,19 +113,21 @@ pub fn log_change(upstream: &str, backend: &str, change: &Change) {
 pub struct ClientTls {
     /// Roots, versions, client certificate.
     pub config: Arc<ClientConfig>,
-    /// The name to ask for and to verify; the backend's host, or the request's, when there is none.
+    /// The name to ask for and to verify; the backend's host when there is none.
     pub server_name: Option<ServerName<'static>>,
 }
 
 impl ClientTls {
-    /// The name to ask this backend for: configured, else the backend's host, else the request's.
-    pub fn name_for(&self, backend: &Backend, host: &str) -> Result<ServerName<'static>> {
+    /// The name to ask this backend for: configured, else the backend's host. Never the request's, since a connection
+    /// serves many requests, and who sends them does not choose whom we trust.
+    pub fn name_for(&self, backend: &Backend) -> Result<ServerName<'static>> {
         if let Some(name) = &self.server_name {
             return Ok(name.clone());
         }
         let name = match &backend.address {
             backend::Address::Host { host, .. } => host,
-            backend::Address::Unix(_) | backend::Address::Srv(_) => host,
+            // A configuration with these and without a name is refused.
+            backend::Address::Unix(_) | backend::Address::Srv(_) => "",
         };
         ServerName::try_from(name.to_owned()).map_err(|error| ProxyError::because(Kind::UpstreamTls, error))
     }

@@ -5,7 +5,10 @@
 //! Invariant: its head, in `exchange.response`, has no hop-by-hop fields any more and has a Date. Only
 //! `UpstreamResponse::new` makes one, and cleans the head on the way, so that nobody has to remember to.
 
-use std::task::{Context, Poll};
+use std::{
+    rc::Rc,
+    task::{Context, Poll},
+};
 
 use super::{
     Permit,
@@ -14,7 +17,7 @@ use super::{
 };
 use crate::{
     error::{Kind, ProxyError, Result},
-    exchange::Downstream,
+    exchange::{BoundConnection, Downstream},
     fields::{ConnectionOptions, Known},
     h1::ResponseHead,
     moment::Moment,
@@ -34,6 +37,18 @@ struct Parts {
     upload: Upload,
     is_reusable: bool,
     is_tunnel: bool,
+    owner: Owner,
+}
+
+/// Whose the connection is once both bodies are through.
+#[derive(Debug)]
+pub(super) enum Owner {
+    /// Whoever comes next.
+    Pool,
+    /// The client connection's alone: it is logged in.
+    Client(Rc<BoundConnection>),
+    /// It is logged in, and its client has no connection of its own: it is closed.
+    Nobody,
 }
 
 /// How long a body is.
@@ -72,10 +87,16 @@ pub(super) struct Answered {
 
 impl UpstreamResponse {
     /// A response of the backend that the permit is for; `head` is cleaned of what ends at this hop.
-    pub(super) fn new(answered: Answered, permit: Permit, upload: Upload, head: &mut ResponseHead) -> Self {
+    pub(super) fn new(
+        answered: Answered,
+        permit: Permit,
+        upload: Upload,
+        head: &mut ResponseHead,
+        owner: Owner,
+    ) -> Self {
         let Answered { stream, reader, is_reusable, is_tunnel, options } = answered;
         clean(head, &options, is_tunnel);
-        Self(Box::new(Parts { permit, stream, reader, upload, is_reusable, is_tunnel }))
+        Self(Box::new(Parts { permit, stream, reader, upload, is_reusable, is_tunnel, owner }))
     }
 
     /// How long its body is.
@@ -128,9 +149,18 @@ impl UpstreamResponse {
 
     /// The backend's part is over: the connection is kept if both bodies are through, and the place is free.
     pub fn release(self) {
-        let Parts { permit, stream, upload, is_reusable, .. } = *self.0;
-        if is_reusable && upload.is_sent() && stream.is_flushed() {
-            permit.keep(stream, Moment::now());
+        let Parts { permit, stream, upload, is_reusable, owner, .. } = *self.0;
+        if !is_reusable || !upload.is_sent() || !stream.is_flushed() {
+            return;
+        }
+        match owner {
+            Owner::Pool => permit.keep(stream, Moment::now()),
+            Owner::Client(bound) => {
+                if let Some(backend) = permit.backend() {
+                    bound.put(backend.clone(), stream);
+                }
+            }
+            Owner::Nobody => {}
         }
     }
 

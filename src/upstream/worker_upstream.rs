@@ -110,6 +110,14 @@ impl WorkerUpstream {
         Some(permit)
     }
 
+    /// Takes a backend whose connection is there already, as long as administration lets it have exchanges.
+    pub fn pick_bound(self: &Rc<Self>, index: usize, now: Moment) -> Option<Permit> {
+        self.upstream.backends.get(index).filter(|backend| backend.is_enabled())?;
+        let permit = Permit::take(self, index)?;
+        self.balancer.borrow_mut().on_start(index, now);
+        Some(permit)
+    }
+
     /// With every backend down and `when_all_down = "use-all"`: one as the policy says, whatever its
     /// health.
     pub fn pick_despite_health(self: &Rc<Self>, key: u64, tried: &[usize], now: Moment) -> Option<Permit> {
@@ -246,8 +254,8 @@ impl Permit {
         self.group.with_balancer(|balancer| balancer.on_bytes(self.index, bytes, Moment::now()));
     }
 
-    /// A new connection. `host` is the request's, for TLS where no other name is given.
-    pub async fn dial(&self, host: &str) -> Result<Stream> {
+    /// A new connection.
+    pub async fn dial(&self) -> Result<Stream> {
         let backend = self.backend().ok_or(Kind::NoBackend)?;
         self.group.worker.pool_dialled.add(1);
         let plain = match &backend.address {
@@ -275,7 +283,7 @@ impl Permit {
         match &self.group.upstream.tls {
             None => Ok(Stream::Plain(plain)),
             Some(tls) => {
-                let name = tls.name_for(backend, host)?;
+                let name = tls.name_for(backend)?;
                 dial::tls(plain, tls.config.clone(), name).await
             }
         }

@@ -27,6 +27,7 @@ mod caches;
 mod cli;
 mod client_address;
 mod collapse;
+mod connection_logins;
 mod dashboard;
 mod drain;
 mod forwarding;

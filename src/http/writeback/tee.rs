@@ -1,12 +1,15 @@
 //! A client whose request body is kept on its way to the origin.
 
-use std::task::{Context, Poll};
+use std::{
+    rc::Rc,
+    task::{Context, Poll},
+};
 
 use bytes::Bytes;
 
 use crate::{
     error::Result,
-    exchange::Downstream,
+    exchange::{BoundConnection, Downstream},
     fields::Fields,
     h1::ResponseHead,
     net::{BodyFrame, Buffer, Deadline, Waiter},
@@ -76,6 +79,14 @@ impl<D: Downstream> Downstream for Tee<'_, D> {
 
     fn distrust(&mut self) {
         self.client.distrust();
+    }
+
+    fn bound(&self) -> Option<&BoundConnection> {
+        self.client.bound()
+    }
+
+    fn bind(&mut self) -> Option<Rc<BoundConnection>> {
+        self.client.bind()
     }
 
     fn is_begun(&self) -> bool {

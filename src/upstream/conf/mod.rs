@@ -6,6 +6,7 @@ mod retry;
 use std::time::Duration;
 
 use crate::{
+    backend::Address,
     balance::conf::{HashOn, Policy},
     health::conf::{HealthCheckConf, OutlierConf},
     schema::{Table, choice, name, section},
@@ -66,6 +67,7 @@ impl UpstreamConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         name::check(table);
         self.check_backends(table);
+        self.check_names(table);
         if self.hash_balance > 0.0 && self.hash_balance < 1.0 {
             let message = "a backend cannot be bound below the average load";
             let hint = "`hash_balance` is 0 (no bound) or at least 1, such as 1.25";
@@ -79,6 +81,26 @@ impl UpstreamConf {
                 let hint = "set `balance = \"consistent-hash\"` or `\"maglev\"`, or leave it out";
                 table.reader.problem_with(entry.place, message, hint);
             }
+        }
+    }
+
+    /// With TLS each backend has a name to verify that no client chooses.
+    fn check_names(&self, table: &mut Table<'_, '_, '_>) {
+        if self.tls.as_ref().is_none_or(|tls| tls.server_name.is_some()) {
+            return;
+        }
+        let written = table.places_in("backend");
+        // With a backend left out for its own problem, places could not be told apart.
+        for (backend, place) in
+            self.backend.iter().zip(&written).filter(|_| written.len() == self.backend.len())
+        {
+            let kind = match &backend.address {
+                Address::Host { .. } => continue,
+                Address::Unix(_) => "a unix socket",
+                Address::Srv(_) => "an SRV name",
+            };
+            let message = format!("TLS to {kind} has no name to ask for and to verify");
+            table.reader.problem_with(*place, message, "set `server_name` in `[upstream.tls]`");
         }
     }
 

@@ -1,0 +1,74 @@
+//! Connections to backends that are one client's alone.
+//!
+//! NTLM and Negotiate (RFC 4559) log a connection in, and not a request: whoever comes next over it is served as who
+//! logged in. So such a connection is never pooled; it is the client connection's as long as that is there.
+
+use std::{cell::RefCell, sync::Arc};
+
+use crate::{
+    backend::Backend,
+    fields::{Fields, Known, list},
+    net::Http1Stream,
+};
+
+/// The place of a client connection for the backend connection that is its alone, while no exchange has it.
+#[derive(Debug, Default)]
+pub struct BoundConnection(RefCell<Option<(Arc<Backend>, Http1Stream)>>);
+
+impl BoundConnection {
+    /// Takes the connection, if it is to one of these backends: its index among them.
+    pub fn take(&self, backends: &[Arc<Backend>]) -> Option<(usize, Http1Stream)> {
+        let mut bound = self.0.borrow_mut();
+        let (to, _) = bound.as_ref()?;
+        // A backend of another generation is the same when what outlives a reload is.
+        let index = backends.iter().position(|backend| Arc::ptr_eq(&backend.shared, &to.shared))?;
+        bound.take().map(|(_, stream)| (index, stream))
+    }
+
+    /// Keeps a connection; one that was kept before is closed.
+    pub fn put(&self, backend: Arc<Backend>, mut stream: Http1Stream) {
+        stream.rest();
+        *self.0.borrow_mut() = Some((backend, stream));
+    }
+}
+
+/// Whether a response asks to log its connection in, or its request does it.
+pub fn logs_connection_in(request: &Fields, status: u16, response: &Fields) -> bool {
+    let asks = || list(response.all_known(Known::WwwAuthenticate)).any(is_of_connection);
+    request.all_known(Known::Authorization).any(is_of_connection) || (status == 401 && asks())
+}
+
+/// Whether a challenge or credentials begin with a scheme that is about the connection.
+fn is_of_connection(value: &[u8]) -> bool {
+    let scheme = value.split(|byte| b" \t=".contains(byte)).next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemes_that_log_a_connection_in_are_known() {
+        let fields = |name: &str, value: &str| {
+            let mut fields = Fields::default();
+            fields.push(name, value.as_bytes());
+            fields
+        };
+        let none = Fields::default();
+        for (value, is) in [
+            ("NTLM", true),
+            ("Basic realm=\"a\", negotiate", true),
+            ("Negotiate YII=, Basic", true),
+            ("Basic realm=\"ntlm\"", false),
+            ("NTLMv9", false),
+            ("Bearer", false),
+        ] {
+            assert_eq!(logs_connection_in(&none, 401, &fields("www-authenticate", value)), is, "{value}");
+            assert!(!logs_connection_in(&none, 200, &fields("www-authenticate", value)));
+        }
+        for (value, is) in [("NTLM TlRM", true), ("Negotiate YII=", true), ("Basic ntlm", false)] {
+            assert_eq!(logs_connection_in(&fields("authorization", value), 200, &none), is, "{value}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Backends that log a connection in, as NTLM does: what it may say is its own client's, and no other's.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use crate::support::{Proxy, eventually, proxy::config};
+
+/// A backend that logs its connections in: `Authorization: NTLM name` makes the connection that name's, and what comes
+/// over it later too. Without a login it asks for one, if it is to.
+struct Backend {
+    address: SocketAddr,
+    open: Arc<AtomicUsize>,
+}
+
+impl Backend {
+    fn start(scheme: &'static str, asks: bool) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, open) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+        let count = open.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let count = count.clone();
+                count.fetch_add(1, SeqCst);
+                std::thread::spawn(move || {
+                    let _ = serve(&stream.unwrap(), scheme, asks);
+                    count.fetch_sub(1, SeqCst);
+                });
+            }
+        });
+        Self { address, open }
+    }
+}
+
+fn serve(stream: &TcpStream, scheme: &str, asks: bool) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream).lines();
+    let mut name: Option<String> = None;
+    loop {
+        let mut login = None;
+        loop {
+            let Some(line) = lines.next().transpose()? else { return Ok(()) };
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.to_lowercase().strip_prefix("authorization: ") {
+                login = value.split_once(' ').map(|(_, name)| name.to_owned());
+            }
+        }
+        name = login.or(name);
+        let (status, more, body) = match &name {
+            Some(name) => ("200 OK", String::new(), name.as_str()),
+            None if asks => ("401 Unauthorized", format!("WWW-Authenticate: Basic, {scheme}\r\n"), "who?"),
+            None => ("200 OK", String::new(), "nobody"),
+        };
+        let length = body.len();
+        write!(&*stream, "HTTP/1.1 {status}\r\n{more}Content-Length: {length}\r\n\r\n{body}")?;
+    }
+}
+
+fn get(client: &mut crate::support::Client, login: &str) -> String {
+    let fields = if login.is_empty() { String::new() } else { format!("Authorization: {login}\r\n") };
+    client.get_with("/", "a", &fields).text()
+}
+
+#[test]
+fn a_login_of_a_connection_is_its_clients_alone() {
+    for (scheme, asks) in [("NTLM", true), ("Negotiate", true), ("negotiate", false), ("ntlm", false)] {
+        let backend = Backend::start(scheme, asks);
+        let proxy = Proxy::start(&config(&[backend.address], "").replace("workers = 2", "workers = 1"));
+        let stranger = if asks { "who?" } else { "nobody" };
+        let (mut alice, mut bob, mut carol) = (proxy.connect(), proxy.connect(), proxy.connect());
+        assert_eq!(get(&mut alice, ""), stranger);
+        assert_eq!(get(&mut alice, &format!("{scheme} alice")), "alice");
+        assert_eq!(get(&mut bob, ""), stranger, "{scheme}: the connection is not another's");
+        assert_eq!(get(&mut alice, ""), "alice", "{scheme}: and stays who it was");
+        assert_eq!(get(&mut bob, &format!("{scheme} bob")), "bob");
+        assert_eq!(get(&mut alice, ""), "alice");
+        assert_eq!(get(&mut bob, ""), "bob");
+        drop(alice);
+        assert_eq!(get(&mut carol, ""), stranger);
+        drop((bob, carol));
+        eventually("no connection with a login outlives its client", || {
+            backend.open.load(SeqCst) <= usize::from(!asks)
+        });
+    }
+}
+
+#[test]
+fn other_logins_are_of_a_request_and_their_connection_is_shared() {
+    let backend = Backend::start("Basic", false);
+    let proxy = Proxy::start(&config(&[backend.address], "").replace("workers = 2", "workers = 1"));
+    let (mut first, mut second) = (proxy.connect(), proxy.connect());
+    assert_eq!(get(&mut first, "Bearer x"), "x");
+    get(&mut second, "");
+    assert_eq!(backend.open.load(SeqCst), 1, "one connection served both");
+}
+
+#[test]
+fn a_login_over_http2_is_of_one_request() {
+    let backend = Backend::start("NTLM", true);
+    let proxy = Proxy::start(&config(&[backend.address], "").replace("workers = 2", "workers = 1"));
+    let ask = |login: &str| {
+        let mut command = std::process::Command::new("curl");
+        command.args(["-s", "--http2-prior-knowledge"]);
+        if !login.is_empty() {
+            command.arg("-H").arg(format!("Authorization: {login}"));
+        }
+        let output = command.arg(format!("http://{}/", proxy.address("web"))).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(ask("NTLM alice"), "alice");
+    assert_eq!(ask(""), "who?");
+}
+
+#[test]
+fn one_login_in_front_of_a_cache_is_its_clients_alone() {
+    let backend = Backend::start("NTLM", true);
+    let text = config(&[backend.address], "[[cache]]\nname = \"c\"\nmemory = \"1MiB\"\n")
+        .replace("upstream = \"u\"\n", "upstream = \"u\"\ncache = \"c\"\n");
+    let proxy = Proxy::start(&text.replace("workers = 2", "workers = 1"));
+    let (mut alice, mut bob) = (proxy.connect(), proxy.connect());
+    assert_eq!(get(&mut alice, "NTLM alice"), "alice");
+    assert_eq!(get(&mut bob, ""), "who?");
+    assert_eq!(get(&mut alice, "NTLM alice"), "alice");
+}
