@@ -28,7 +28,6 @@ const STANDING_PARENTS: &[&str] = &[
     "cache::fill",
     "writeback::journal",
     "writeback::journal::writer",
-    "upstream::discover",
 ];
 
 #[test]
