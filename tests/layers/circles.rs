@@ -27,7 +27,6 @@ const STANDING_PARENTS: &[&str] = &[
     "cache::evict",
     "cache::fill",
     "writeback::journal",
-    "writeback::journal::writer",
 ];
 
 #[test]

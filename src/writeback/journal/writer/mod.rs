@@ -9,6 +9,7 @@
 mod compaction;
 mod completed;
 mod log;
+mod parts;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +29,7 @@ use tokio::sync::oneshot;
 pub(super) use self::completed::Place;
 use self::{
     completed::{Completed, Refused},
-    log::{Current, Part},
+    parts::{Current, Part},
 };
 use super::{
     AppendError, Options, Shared,
