@@ -199,7 +199,7 @@ fn every_balancing_policy_is_in_its_places() {
 
 #[test]
 fn every_eviction_policy_is_in_its_places() {
-    let [folder, start, options] = &paths_of("an eviction policy")[..] else { panic!("other places") };
+    let [folder, _, start, options] = &paths_of("an eviction policy")[..] else { panic!("other places") };
     let (start, options) = (read(start), read(options));
     let mut count = 0;
     for file in files(folder).iter().filter(|file| read(file).contains("\nimpl Order for ")) {

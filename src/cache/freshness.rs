@@ -10,7 +10,7 @@ use crate::{
         date::Date,
         directive::delta_seconds,
         policy::Policy,
-        storable::is_heuristic,
+        status_code::is_heuristic,
     },
     fields::{Fields, Known, list},
     h1::ResponseHead,

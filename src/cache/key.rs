@@ -64,7 +64,11 @@ impl Key {
         }
         write_target(target, settings, &mut text);
         for name in &settings.headers {
-            Self::write_header(name, super::vary::normalized(name, request).as_deref(), &mut text);
+            Self::write_header(
+                name,
+                super::normalized_field::normalized(name, request).as_deref(),
+                &mut text,
+            );
         }
         Self::of_text(text)
     }

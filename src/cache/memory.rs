@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use super::shard::{Found, Rejected, Stats};
 use super::{
     conf::{Admission, Eviction},
     key::Key,
@@ -32,43 +33,6 @@ pub struct Shape {
 #[derive(Debug)]
 pub struct Memory {
     shards: Box<[Mutex<Shard>]>,
-}
-
-/// What a lookup gives.
-#[derive(Clone, Debug)]
-pub enum Found {
-    /// The variant that answers the request.
-    Stored(Arc<StoredResponse>),
-    /// Nothing matches the request's fields, but something is stored; one of it is given, for its Vary.
-    Vary(Arc<StoredResponse>),
-    /// Nothing is stored.
-    Nothing,
-}
-
-/// Why an object was not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rejected {
-    /// It is larger than what a shard may hold.
-    TooLarge,
-    /// It was not asked for before (`second-request`).
-    NotAdmitted,
-}
-
-/// What the store has done and holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Objects.
-    pub objects: u64,
-    /// Bytes that they count for.
-    pub bytes: u64,
-    /// Objects that left because room was needed.
-    pub evicted: u64,
-    /// Objects that left because there were too many variants of their key.
-    pub superfluous: u64,
-    /// Objects that did not come in: too large.
-    pub too_large: u64,
-    /// Objects that did not come in: not asked for before.
-    pub not_admitted: u64,
 }
 
 /// Most shards.

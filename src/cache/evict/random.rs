@@ -1,8 +1,8 @@
 //! Random: any object leaves, with the same chance for all.
 
 use super::{
-    Order,
     entries::{Entries, NONE},
+    order::Order,
 };
 use crate::rng::Rng;
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::cache::normalized_field::accept_encoding;
 
 fn fields(lines: &[(&str, &str)]) -> Fields {
     let mut fields = Fields::default();
