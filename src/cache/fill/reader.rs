@@ -8,7 +8,10 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Answer, Failure, Fill, Origin, Source, gone, hub,
+    answer::{Answer, Failure, Origin, gone},
+    fills::Fill,
+    hub,
+    source::Source,
     state::{At, Phase},
 };
 use crate::cache::stored_response::StoredResponse;

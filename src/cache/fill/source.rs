@@ -8,7 +8,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Answer, Failure, Fill, MOST_TRIES, Origin, RUN_AHEAD, gone,
+    answer::{Answer, Failure, Origin, gone},
+    fills::Fill,
     state::{Phase, State},
 };
 use crate::{
@@ -19,6 +20,11 @@ use crate::{
     },
     error::Kind,
 };
+
+/// How often a fetch is asked for before all who wait get the error.
+const MOST_TRIES: u32 = 2;
+/// How far whoever brings a body that outgrew the bounds may be ahead of the fastest reader.
+pub(super) const RUN_AHEAD: u64 = 256 * 1024;
 
 /// One who brings what a fill waits for.
 #[derive(Debug)]

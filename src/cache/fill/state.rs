@@ -5,7 +5,10 @@ use std::{collections::VecDeque, sync::Arc, task::Waker};
 use bytes::Bytes;
 use slab::Slab;
 
-use super::{Answer, Failure, Origin, hub};
+use super::{
+    answer::{Answer, Failure, Origin},
+    hub,
+};
 use crate::cache::{purge::Rule, stored_response::StoredResponse};
 
 /// How far a fill is.

@@ -11,15 +11,19 @@ use std::{
 
 use bytes::Bytes;
 
-use super::*;
+use super::{source::RUN_AHEAD, *};
 use crate::{
     cache::{
         date::Date,
         freshness::Times,
-        key::KeySettings,
+        key::{Key, KeySettings},
         policy::Policy,
+        purge::Rule,
+        stored_head::StoredHead,
         stored_response::{Body, StoredResponse},
     },
+    error::Kind,
+    fields::Fields,
     h1::{RequestHead, ResponseHead},
 };
 
@@ -334,7 +338,7 @@ fn a_body_that_outgrows_its_bounds_goes_on_at_the_pace_of_the_fastest_and_is_not
         }
     }
     assert_eq!(at(&mut slow, 0), Some(Err(ReadError::Behind)));
-    assert!(fills.stats().held <= bounds.max_object + super::RUN_AHEAD + 200);
+    assert!(fills.stats().held <= bounds.max_object + RUN_AHEAD + 200);
     drop(slow);
     // A single reader loses nothing, however slow.
     while source.poll_room(&mut cx) == Poll::Ready(true) {
@@ -512,5 +516,5 @@ fn when_the_fastest_leaves_the_next_one_sets_the_pace() {
         let Some(Ok(Some(bytes))) = at(&mut slow, read) else { panic!("lost at {read} of {sent}") };
         read += bytes.len() as u64;
     }
-    assert!(sent <= super::RUN_AHEAD + 1000, "{sent}");
+    assert!(sent <= RUN_AHEAD + 1000, "{sent}");
 }
