@@ -22,7 +22,7 @@ use std::{
 use bytes::Bytes;
 
 use super::*;
-use crate::rng::Rng;
+use crate::{cache::conf::Eviction, rng::Rng};
 
 /// A folder that goes with the test.
 struct Temporary(PathBuf);
