@@ -17,7 +17,6 @@ use super::{
     index::Index,
     record::{Found, Records},
     segment::{Folder, HEADER, Header},
-    writer::Place,
 };
 
 /// What the folder holds.
@@ -37,6 +36,14 @@ pub(super) struct Replayed {
     pub(super) number: u64,
     /// How often something was found missing or damaged.
     pub(super) damaged: u64,
+}
+
+/// Where a write is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) segment: u64,
+    /// It is in more than one, or was: it may be behind later ones of its URI.
+    pub(super) is_copied: bool,
 }
 
 /// Reads everything, cuts off a torn tail, and tells of all that is not as it was written.

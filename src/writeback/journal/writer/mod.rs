@@ -26,17 +26,18 @@ use std::{
 
 use tokio::sync::oneshot;
 
-pub(super) use self::completed::Place;
 use self::{
     completed::{Completed, Refused},
     parts::{Current, Part},
 };
 use super::{
-    AppendError, Options, Shared,
+    append_error::AppendError,
     entry::{Entry, Id, Write},
+    options::Options,
     refused,
-    replay::Replayed,
+    replay::{Place, Replayed},
     segment::Folder,
+    shared::Shared,
 };
 
 /// Completed writes are synced after this time at the latest; until then a crash of the machine delivers them again.
