@@ -6,8 +6,10 @@
 
 mod event;
 mod frame;
+mod line;
 mod rates;
 mod terminal;
+mod view;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -21,9 +23,11 @@ use serde_json::{Value, json};
 
 use self::{
     event::{Event, Look},
-    frame::{View, frame, one_line},
+    frame::frame,
+    line::one_line,
     rates::{CLASSES, History, Latency, Sample, WINDOW},
     terminal::Terminal,
+    view::View,
 };
 use super::{
     Failure, Status,
