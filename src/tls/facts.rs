@@ -154,7 +154,7 @@ fn alternative_names(mut fields: Der<'_>) -> Option<Vec<String>> {
         if parts.next()?.1 != SUBJECT_ALTERNATIVE_NAME {
             continue;
         }
-        // Whether it is critical may stand between.
+        // Whether it is critical may be between.
         let value = loop {
             let (tag, contents) = parts.next()?;
             if tag == OCTET_STRING {

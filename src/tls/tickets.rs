@@ -26,7 +26,7 @@ use crate::{error::BuildError, moment::Moment};
 /// After this time a new key is made. The one before is accepted for as long again.
 pub const ROTATION: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// The longest that a ticket is accepted, told to clients as its lifetime.
+/// The longest that a ticket is accepted, sent to clients as its lifetime.
 const LIFETIME: Duration = Duration::from_secs(2 * 6 * 60 * 60);
 
 /// The ticket keys of this process.

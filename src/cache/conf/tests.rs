@@ -1,4 +1,4 @@
-//! What is read from `[[cache]]`, and what its decisions get. What is refused stands in `tests/broken/`.
+//! What is read from `[[cache]]`, and what its decisions get. What is refused is in `tests/broken/`.
 
 use std::path::Path;
 

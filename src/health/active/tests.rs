@@ -242,11 +242,11 @@ async fn a_server_that_fails_goes_down_and_comes_back() {
         () = check => {}
         () = serve => unreachable!(),
     }
-    let told: Vec<_> =
+    let changes: Vec<_> =
         changes.borrow().iter().map(|it| (it.index, it.condition, it.reason.to_string())).collect();
     let down = (7, Condition::Down, "3 checks in a row failed: status 503".to_owned());
     let up = (7, Condition::Up, "passed 2 checks in a row".to_owned());
-    assert_eq!(told, [down.clone(), up, down]);
+    assert_eq!(changes, [down.clone(), up, down]);
     assert!(probe.backend.is_probed_up(), "no longer checked, it counts as up");
 }
 
