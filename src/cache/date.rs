@@ -12,7 +12,7 @@ use std::fmt;
 pub struct Date(pub u64);
 
 impl Date {
-    /// Reads a date of any of the three formats without regard to case (RFC 9111 §4.2); `now` settles the
+    /// Reads a date of any of the three formats without regard to case (RFC 9111 §4.2); `now` decides the
     /// century of a year of two digits. Any zone but GMT makes it invalid (RFC 9111 §4.2).
     pub fn parse(value: &[u8], now: Self) -> Option<Self> {
         let text = std::str::from_utf8(value).ok()?;

@@ -237,7 +237,7 @@ pub enum Verdict {
     GatewayTimeout,
 }
 
-/// Why a stored response needs validation, as Cache-Status tells it.
+/// Why a stored response needs validation, as Cache-Status says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// It is stale, or must be validated each time.

@@ -90,7 +90,7 @@ impl Memory {
         result
     }
 
-    /// Stores an object in the place of `before`, if that still stands there. False when it does not: who took its
+    /// Stores an object in the place of `before`, if that is still there. False when it is not: who took its
     /// place, or its place away, knows better.
     pub fn replace(&self, before: &Arc<StoredResponse>, object: Arc<StoredResponse>, most: usize) -> bool {
         let Some(mut shard) = self.shard(&object.key) else { return false };
@@ -165,7 +165,7 @@ impl Memory {
         self.shards.first().map_or(0, |shard| lock(shard).limit())
     }
 
-    /// All keys of a URI stand in one shard.
+    /// All keys of a URI are in one shard.
     fn shard(&self, key: &Key) -> Option<MutexGuard<'_, Shard>> {
         let hash = key.uri_hash();
         self.shards.get((hash >> 64) as usize & (self.shards.len() - 1)).map(lock)

@@ -183,7 +183,7 @@ impl Shard {
             self.stats.not_admitted += 1;
             return Err(Rejected::NotAdmitted);
         }
-        // What stood here is gone in any case: what came is newer.
+        // What was here is gone in any case: what came is newer.
         left.extend(self.remove_id(id));
         if self.by_id(half(&object.key)).first().is_some_and(|first| first.key != object.key) {
             self.clear_key(half(&object.key), left);

@@ -1,4 +1,4 @@
-//! What Cache-Status tells the client of how a request was handled (RFC 9211).
+//! What Cache-Status says to the client of how a request was handled (RFC 9211).
 
 use std::fmt;
 

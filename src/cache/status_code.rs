@@ -2,7 +2,7 @@
 //!
 //! Next stops: `storable` and `freshness`.
 
-/// The statuses that are cacheable without being told (RFC 9110 §15.1); 206 is one, but parts are not stored.
+/// The statuses that are cacheable unless something says otherwise (RFC 9110 §15.1); 206 is one, but parts are not stored.
 pub fn is_heuristic(status: u16) -> bool {
     matches!(status, 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
 }

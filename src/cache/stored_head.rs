@@ -2,7 +2,7 @@
 //! origin validated it. What holds a body beside it, and finds it, is the store's.
 //!
 //! The steps have an order that is easily got wrong (Age and Date of a 304, fields that a directive of the
-//! older head forbids), so that it stands here once.
+//! older head forbids), so that it is here once.
 
 use crate::{
     cache::{

@@ -154,7 +154,7 @@ impl Body {
         }
     }
 
-    /// The bytes from an offset on, up to the end of the chunk that it lies in; empty at the end.
+    /// The bytes from an offset on, up to the end of the chunk that it is in; empty at the end.
     pub fn at(&self, offset: u64) -> Bytes {
         let mut start = 0;
         for chunk in self.chunks() {

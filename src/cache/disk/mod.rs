@@ -1,8 +1,8 @@
 //! The disk tier of the cache: larger than memory, and there again after a restart. A file per object; it becomes
 //! visible when it is whole, and every byte that is read back is vouched for by a checksum.
 //!
-//! - `layout`: how an object lies in its file, and what the file's name says;
-//! - `folder`: what lies where; every call to the file system;
+//! - `layout`: how an object is stored in its file, and what the file's name says;
+//! - `folder`: what is where; every call to the file system;
 //! - `index`: what is stored, and what leaves; in memory;
 //! - `queue`: the jobs; `shared`: what callers and io threads have in common; `store`: what callers hold;
 //! - `read`, `write`, `update`: the jobs done; `visit`: all objects for purging;
@@ -15,7 +15,7 @@
 //! once in a while. No lock is held over io.
 //!
 //! Nothing is synced. What the process has written is the kernel's, which kill −9 does not touch; what a failing
-//! power supply tears, the checksums tell. `docs/decisions/015-disk-tier.md` says why all this is so.
+//! power supply tears, the checksums show. `docs/decisions/015-disk-tier.md` says why all this is so.
 
 mod folder;
 mod heads;

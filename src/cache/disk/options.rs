@@ -7,7 +7,7 @@ use crate::cache::conf::Eviction;
 /// What a store is to be.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The folder. It is made where it is missing; what else lies in it is left alone.
+    /// The folder. It is made where it is missing; what else is in it is left alone.
     pub path: PathBuf,
     /// The most bytes that the files may cost, heads, checksums and the rounding to 4 KiB included.
     pub limit: u64,

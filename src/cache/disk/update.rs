@@ -15,7 +15,7 @@ use super::{
 };
 
 impl Disk {
-    /// Gives the object a new `meta`; its body stays. [`Self::head`] tells it from now on.
+    /// Gives the object a new `meta`; its body stays. [`Self::head`] gives it from now on.
     pub fn update(&self, id: Id, meta: Vec<u8>) {
         if note(&self.shared, id, meta) {
             schedule(&self.shared, id);

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::rng::Rng;
 
-/// All objects, in no order; each one's mark says where it stands here.
+/// All objects, in no order; each one's mark says where it is here.
 #[derive(Debug)]
 pub(super) struct Random {
     placed: Vec<u32>,

@@ -475,7 +475,7 @@ fn one_that_comes_back_late_takes_nobodys_place() {
     assert_eq!(flags.map(|flag| flag.count()), [1, 1]);
 }
 
-/// What is too large for memory and goes to disk may be stored, so it has to be told of purges to its end, however
+/// What is too large for memory and goes to disk may be stored, so it has to hear of purges to its end, however
 /// long that takes.
 #[test]
 fn what_outgrew_its_bounds_and_is_kept_elsewhere_hears_of_purges() {

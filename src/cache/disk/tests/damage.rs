@@ -91,7 +91,7 @@ fn a_damaged_file_is_found_out_after_a_restart_too() {
     let folder = Temporary::new();
     let disk = open(folder.path(), 1 << 20);
     (0..8).for_each(|key| assert!(write(&disk, key, 9, LENGTH, &[])));
-    settle(&disk);
+    until_written(&disk);
     drop(disk);
     for (number, file) in objects(folder.path()).iter().enumerate() {
         let mut bytes = fs::read(file).unwrap();
