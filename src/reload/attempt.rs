@@ -1,5 +1,5 @@
 //! One attempt at another generation: prepare, acquire, write, publish. Up to the last step nothing is
-//! changed, and what goes wrong is told.
+//! changed, and what goes wrong is reported.
 
 use std::{
     path::Path,
@@ -76,7 +76,7 @@ impl Engine {
         }
     }
 
-    /// Keeps and tells what was wrong, once for as long as it stays the same.
+    /// Keeps and logs what was wrong, once for as long as it stays the same.
     fn refuse(&self, problems: &Problems, cause: Cause, took: Duration) {
         let last = self.state.last.load();
         if last.problems != problems.0 {
@@ -173,7 +173,7 @@ impl Engine {
         });
         let overrides = crate::config::parse(&new, &in_force.path)
             .ok()
-            .and_then(|file| with_all(in_force.overrides.settled(&file), sets, &file).ok())
+            .and_then(|file| with_all(in_force.overrides.kept(&file), sets, &file).ok())
             .unwrap_or_else(|| in_force.overrides.clone());
         let attempt = Attempt { text: Some(new.into()), over: Some(in_force.text.clone()), overrides };
         self.attempt(attempt, Cause::Admin).await
@@ -240,7 +240,7 @@ fn refused(status: StatusCode, code: &'static str, message: &str, hint: &str) ->
     Failed::Refused(Refusal { status, code, message: message.to_owned(), hint: hint.to_owned() })
 }
 
-/// Problems of one refusal that the log tells; the admin endpoint has all of them.
+/// Problems of one refusal that the log has; the admin endpoint has all of them.
 const MOST_TOLD: usize = 20;
 
 /// What a failure to get a socket is called, with the place of the listener's address.

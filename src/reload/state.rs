@@ -128,7 +128,7 @@ impl Last {
 pub struct InForce {
     /// The configuration file.
     pub path: PathBuf,
-    /// What stood in it.
+    /// What was in it.
     pub text: Arc<str>,
     /// What that means, without what administrators changed.
     pub file: Arc<Config>,

@@ -40,7 +40,7 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    /// The status with which the admin API tells it.
+    /// The status with which the admin API answers.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Edited(_) | Self::Busy(_) | Self::MountPoint(_) | Self::ReadOnly(_) => StatusCode::CONFLICT,

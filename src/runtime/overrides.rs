@@ -1,7 +1,7 @@
 //! What an administrator changed without writing it to the file.
 //!
 //! Plain data, kept by the registry: [`Overrides::with`] makes the next value or refuses,
-//! [`Overrides::apply`] lays it over what the file says, and [`Overrides::settled`] is what a new file
+//! [`Overrides::apply`] lays it over what the file says, and [`Overrides::kept`] is what a new file
 //! leaves of it. Each override remembers what the file said when it was made (the base): it stays until
 //! the file changes that same key.
 //!
@@ -129,7 +129,7 @@ enum What {
     Set { weight: Option<Overridden<u32>>, state: Option<Overridden<BackendState>> },
     /// A backend that is not in the file.
     Added(BackendConf),
-    /// A backend of the file, as it stood there.
+    /// A backend of the file, as it was there.
     Removed(BackendConf),
 }
 
@@ -147,7 +147,7 @@ impl<T: PartialEq + Copy> Overridden<T> {
     }
 
     /// `None` where the file no longer says what it said.
-    fn settled(overridden: Option<Self>, file: T) -> Option<Self> {
+    fn kept(overridden: Option<Self>, file: T) -> Option<Self> {
         overridden.filter(|it| it.base == file)
     }
 }
@@ -210,7 +210,7 @@ impl Overrides {
     }
 
     /// What is left of the overrides with a new file: those whose key says what it said when they were made.
-    pub fn settled(&self, config: &Config) -> Self {
+    pub fn kept(&self, config: &Config) -> Self {
         let mut left = Self::default();
         for it in &self.list {
             let Some(file) = config.upstream.iter().find(|upstream| upstream.name == it.upstream) else {
@@ -233,8 +233,8 @@ impl Overrides {
         match &it.what {
             What::Set { weight, state } => {
                 let backend = in_file?;
-                let weight = Overridden::settled(*weight, backend.weight);
-                let state = Overridden::settled(*state, backend.state);
+                let weight = Overridden::kept(*weight, backend.weight);
+                let state = Overridden::kept(*state, backend.state);
                 let is_left = weight.is_some() || state.is_some();
                 let what = What::Set { weight, state };
                 is_left.then(|| Override { what, name: backend.name.clone(), ..it.clone() })
@@ -273,7 +273,7 @@ impl Overrides {
                 }
                 (What::Removed(_), Some(index)) => drop(upstream.backend.remove(index)),
                 (What::Added(conf), None) => upstream.backend.push(conf.clone()),
-                // Settling rules these out; the file then wins.
+                // [`Overrides::kept`] rules these out; the file then wins.
                 (What::Added(_), Some(_)) | (What::Set { .. } | What::Removed(_), None) => {}
             }
         }

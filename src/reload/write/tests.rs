@@ -83,12 +83,12 @@ fn one_process_writes_at_a_time() {
 #[test]
 fn each_refusal_of_the_system_has_its_words() {
     let path = Path::new("/etc/x.toml");
-    let told = |errno: Errno| of_system(path, errno.into());
-    assert!(matches!(told(Errno::BUSY), WriteError::MountPoint(_)));
-    assert!(told(Errno::XDEV).hint().contains("mount the folder"));
-    assert_eq!(told(Errno::ROFS).to_string(), "/etc/x.toml may not be written by this user");
-    assert!(matches!(told(Errno::ACCESS), WriteError::ReadOnly(_)));
-    assert_eq!(told(Errno::NOSPC).status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let error = |errno: Errno| of_system(path, errno.into());
+    assert!(matches!(error(Errno::BUSY), WriteError::MountPoint(_)));
+    assert!(error(Errno::XDEV).hint().contains("mount the folder"));
+    assert_eq!(error(Errno::ROFS).to_string(), "/etc/x.toml may not be written by this user");
+    assert!(matches!(error(Errno::ACCESS), WriteError::ReadOnly(_)));
+    assert_eq!(error(Errno::NOSPC).status(), StatusCode::INTERNAL_SERVER_ERROR);
     let folder = Folder::new("missing");
     let missing = replace(&folder.join("x.toml"), b"", b"new").unwrap_err();
     assert!(matches!(missing, WriteError::Failed(..)), "{missing}");

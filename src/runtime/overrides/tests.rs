@@ -108,7 +108,7 @@ fn a_removed_backend_can_come_back_as_another() {
     let other = json!({"address": "10.0.0.2:80", "name": "c", "weight": 7});
     let overrides = after(&config, &[remove("b"), add(other), weight("c", 8)]);
     assert_eq!(effective(&config, &overrides), ["a 1 enabled", "c 8 enabled"]);
-    assert_eq!(overrides.settled(&config), overrides);
+    assert_eq!(overrides.kept(&config), overrides);
     assert_eq!(Overrides::from_json(&overrides.to_json()), Ok(overrides.clone()));
     let without = overrides.with(&remove("c"), &config).unwrap();
     assert_eq!(effective(&config, &without), ["a 1 enabled"]);
@@ -150,8 +150,8 @@ fn an_override_lasts_until_the_file_changes_its_key() {
         add(json!({"address": "10.0.0.3:80", "name": "c"})),
     ];
     let overrides = after(&config, &all);
-    assert_eq!(overrides.settled(&config), overrides);
-    let left = |backends: &[(&str, u32, &str)]| lines(&overrides.settled(&file(backends)));
+    assert_eq!(overrides.kept(&config), overrides);
+    let left = |backends: &[(&str, u32, &str)]| lines(&overrides.kept(&file(backends)));
     let (a_weight, a_state) = ("api/a: weight 5 instead of 1", "api/a: state draining instead of enabled");
     let (b, c) = ("api/b: removed", "api/c: added");
     assert_eq!(left(&[("a", 3, ""), ("b", 2, "")]), [a_state, b, c], "the weight was changed");
@@ -176,7 +176,7 @@ fn an_override_lasts_until_the_file_changes_its_key() {
     );
     let text = "listener = [{ name = \"web\", address = \"127.0.0.1:0\" }]";
     let gone = config::parse(text, Path::new("x.toml")).unwrap();
-    assert!(overrides.settled(&gone).is_empty(), "the upstream is gone");
+    assert!(overrides.kept(&gone).is_empty(), "the upstream is gone");
 }
 
 #[test]
@@ -184,10 +184,10 @@ fn what_is_left_never_leaves_an_upstream_without_anything() {
     let config = file(&[("a", 1, ""), ("b", 1, ""), ("c", 1, "")]);
     let overrides = after(&config, &[weight("a", 0), remove("b")]);
     let new = file(&[("a", 1, ""), ("b", 1, "")]);
-    let left = overrides.settled(&new);
+    let left = overrides.kept(&new);
     assert_eq!(lines(&left), ["api/a: weight 0 instead of 1"], "the youngest goes first");
     assert_eq!(effective(&new, &left), ["a 0 enabled", "b 1 enabled"]);
-    assert!(overrides.settled(&file(&[("a", 1, "")])).is_empty());
+    assert!(overrides.kept(&file(&[("a", 1, "")])).is_empty());
 }
 
 #[test]
@@ -224,13 +224,13 @@ proptest::proptest! {
             overrides.apply(&mut now);
             assert_eq!(unusable(&now.upstream[0]), None);
             assert_eq!(Overrides::from_json(&overrides.to_json()), Ok(overrides.clone()));
-            assert_eq!(overrides.settled(&config), overrides);
+            assert_eq!(overrides.kept(&config), overrides);
             for other in [file(&[("a", 1, "")]), file(&[("a", 0, ""), ("b", 1, "")])] {
-                let left = overrides.settled(&other);
+                let left = overrides.kept(&other);
                 let mut now = other.clone();
                 left.apply(&mut now);
                 assert_eq!(unusable(&now.upstream[0]), None);
-                assert_eq!(left.settled(&other), left);
+                assert_eq!(left.kept(&other), left);
             }
         }
     }
