@@ -135,7 +135,7 @@ pub(super) async fn put(admin: Arc<Admin>, question: Params) -> Reply {
     let result = admin.reloader.replace(new, expected).await;
     drop(place);
     match result {
-        Ok(outcome) => tagged(told(&outcome), &tag),
+        Ok(outcome) => tagged(outcome_reply(&outcome), &tag),
         Err(why) => failed(&why),
     }
 }
@@ -193,12 +193,12 @@ pub(super) fn plan(admin: &Admin, question: &Params) -> Reply {
 
 pub(super) async fn reload(admin: Arc<Admin>, _: Params) -> Reply {
     match admin.reloader.reload(Cause::Reload).await {
-        Ok(outcome) => told(&outcome),
+        Ok(outcome) => outcome_reply(&outcome),
         Err(why) => failed(&why),
     }
 }
 
-fn told(outcome: &Outcome) -> Reply {
+fn outcome_reply(outcome: &Outcome) -> Reply {
     let Outcome { is_changed, generation, notes } = outcome;
     reply::json(StatusCode::OK, &json!({"generation": generation, "changed": is_changed, "notes": notes}))
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// What an endpoint takes and gives.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
-    /// What may stand in the query, or in a field of the head.
+    /// What may be in the query, or in a field of the head.
     pub parameters: &'static [Parameter],
     /// What its body is.
     pub body: Body,
@@ -27,20 +27,20 @@ impl Spec {
         Self { parameters: &[], body: Body::None, gives: &[], errors: &[], is_change: false };
 }
 
-/// Something that may stand in the query, or in a field of the head.
+/// Something that may be in the query, or in a field of the head.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameter {
     /// Its name.
     pub name: &'static str,
     /// What it means.
     pub what: &'static str,
-    /// Where it stands.
+    /// Where it is.
     pub place: Place,
     /// Its values.
     pub kind: Kind,
 }
 
-/// Where a parameter stands.
+/// Where a parameter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the query.

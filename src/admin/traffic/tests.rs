@@ -53,8 +53,8 @@ fn workers_are_summed_and_what_was_taken_away_still_counts_in_the_totals() {
     assert_eq!((&after["uptime_seconds"], &after["connections"]), (&7.into(), &0.into()));
     assert!(after["at"].as_u64().unwrap() > 1_700_000_000_000);
     let routes = after["routes"].as_array().unwrap();
-    let told: Vec<_> = routes.iter().map(|it| (&it["name"], &it["requests"], &it["errors"])).collect();
-    assert_eq!(told, [(&json!("all"), &json!(12), &json!(2)), (&json!(""), &json!(2), &json!(0))]);
+    let listed: Vec<_> = routes.iter().map(|it| (&it["name"], &it["requests"], &it["errors"])).collect();
+    assert_eq!(listed, [(&json!("all"), &json!(12), &json!(2)), (&json!(""), &json!(2), &json!(0))]);
     assert_eq!(routes[0]["latency"]["counts"][3], 12);
     assert_eq!(after["routes_left_out"], 0);
 }
