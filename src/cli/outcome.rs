@@ -22,7 +22,7 @@ impl Failure {
         Self { text: text.to_string(), status: 1 }
     }
 
-    /// What is told.
+    /// What is printed.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -35,7 +35,7 @@ impl Failure {
 
 impl Termination for Failure {
     fn report(self) -> ExitCode {
-        // With standard error closed there is nobody to tell.
+        // With standard error closed nobody reads it.
         let _ = writeln!(std::io::stderr(), "{}", self.text);
         ExitCode::from(self.status)
     }

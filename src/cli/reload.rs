@@ -12,9 +12,9 @@ use super::{
 /// A large configuration takes its time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Asks for it and tells how it went.
+/// Asks for it and prints how it went.
 pub(super) fn reload(running: &Running) -> Status {
-    running.tell(&Question::post("/api/v1/reload").patient(PATIENCE), text)
+    running.print_answer(&Question::post("/api/v1/reload").patient(PATIENCE), text)
 }
 
 fn text(answer: &Value) -> String {

@@ -36,7 +36,7 @@ fn nothing_at(tried: &[&Path]) -> Failure {
     Failure::usage(format!(
         "there is no configuration at {}\n\n  \
          pointsman demo                   see it at work without any\n  \
-         pointsman check --config FILE    tell what is wrong with a file\n  \
+         pointsman check --config FILE    show what is wrong with a file\n  \
          pointsman run --config FILE      run with a file; docs/getting-started.md shows how to write one",
         tried.join(" or ")
     ))

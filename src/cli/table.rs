@@ -25,7 +25,7 @@ pub(super) enum Tone {
 pub(super) struct Cell {
     pub(super) text: String,
     pub(super) tone: Tone,
-    /// Numbers stand at the right of their column.
+    /// Numbers are at the right of their column.
     pub(super) is_number: bool,
 }
 

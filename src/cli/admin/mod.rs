@@ -52,7 +52,7 @@ pub struct Running {
     pub json: bool,
 }
 
-/// Where the endpoint is when nothing tells.
+/// Where the endpoint is when nothing says.
 pub(super) const DEFAULT: &str = "http://127.0.0.1:9900";
 
 /// How long each step of an answer may take.
@@ -87,7 +87,11 @@ impl Running {
     }
 
     /// Asks, and prints the answer: as JSON, or as `text` has it.
-    pub(super) fn tell(&self, question: &Question<'_>, text: impl FnOnce(&Value) -> String) -> Status {
+    pub(super) fn print_answer(
+        &self,
+        question: &Question<'_>,
+        text: impl FnOnce(&Value) -> String,
+    ) -> Status {
         let endpoint = self.endpoint()?;
         match endpoint.ask(question) {
             Ok(answer) if self.json => print(&format!("{answer:#}\n")),
@@ -223,13 +227,15 @@ impl Endpoint {
                     Some(_) => "the token that was sent is another one",
                     None => "name the token's file with `--token-file`, or set POINTSMAN_TOKEN",
                 };
-                format!("{name} refused: {}\n  hint: {hint}", told(json, "message"))
+                format!("{name} refused: {}\n  hint: {hint}", reason_of(json, "message"))
             }
             Trouble::Refused(_, json) => match problems(json) {
                 Some(problems) => {
                     format!("{problems}\n{}", counted(problems.0.len(), "problem"))
                 }
-                None => format!("refused: {}\n  hint: {}", told(json, "message"), told(json, "hint")),
+                None => {
+                    format!("refused: {}\n  hint: {}", reason_of(json, "message"), reason_of(json, "hint"))
+                }
             },
         }
     }
@@ -241,7 +247,7 @@ fn problems(json: &Value) -> Option<Problems> {
     (!all.is_empty()).then_some(Problems(all))
 }
 
-fn told<'j>(json: &'j Value, key: &str) -> &'j str {
+fn reason_of<'j>(json: &'j Value, key: &str) -> &'j str {
     json.get("error").and_then(|error| error.get(key)?.as_str()).unwrap_or("it does not say more")
 }
 
@@ -329,7 +335,7 @@ fn token_of(path: &Path) -> Result<String, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::usage(crate::schema::unreadable(path, &error)))?;
     match text.trim() {
-        "" => Err(Failure::usage(format!("{} is empty: the token stands in it", path.display()))),
+        "" => Err(Failure::usage(format!("{} is empty: it is to contain the token", path.display()))),
         token => Ok(token.to_owned()),
     }
 }
@@ -341,7 +347,7 @@ fn variable(name: &str) -> Option<String> {
 
 /// Says something beside what was asked for.
 fn note(text: &impl fmt::Display) {
-    // With standard error closed there is nobody to tell.
+    // With standard error closed nobody reads it.
     let _ = writeln!(io::stderr(), "{text}");
 }
 
@@ -369,7 +375,7 @@ mod tests {
             let Err(own) = crate::config::load(&path) else { continue };
             let theirs = problems(&serde_json::json!({"problems": own.to_json()})).unwrap();
             for (theirs, own) in theirs.0.iter().zip(&own.0) {
-                // Where something is missing, one character is meant, whatever stands there.
+                // Where something is missing, one character is meant, whatever is there.
                 if !own.message.contains("is not closed") {
                     assert_eq!(theirs.to_string(), own.to_string());
                     count += 1;

@@ -1,6 +1,6 @@
 //! What the live view looks like: a [`View`], a width and a height go in, lines come out.
 //!
-//! Pure. What matters most stands first, and what does not fit is left out.
+//! Pure. What matters most is first, and what does not fit is left out.
 
 use serde_json::Value;
 
@@ -129,13 +129,13 @@ fn figures(view: &View) -> Vec<Row> {
 
 /// Caches in a line, where there are any: hit ratio since the start, and room.
 fn caches(view: &View) -> Option<Row> {
-    let told = list(&view.caches, "caches").iter().filter_map(|cache| {
+    let lines = list(&view.caches, "caches").iter().filter_map(|cache| {
         let ratio = hit_ratio(cache).unwrap_or_else(|| "-".to_owned());
         Some(format!("{} {ratio} hits, {}", text(cache, "name"), room(cache)?))
     });
-    let told: Vec<String> = told.collect();
+    let lines: Vec<String> = lines.collect();
     let name = Cell::new(format!("{:13}", "caches"), Tone::Faint);
-    (!told.is_empty()).then(|| vec![name, Cell::text(told.join("; "))])
+    (!lines.is_empty()).then(|| vec![name, Cell::text(lines.join("; "))])
 }
 
 /// A rate with as many digits as anyone needs.

@@ -1,7 +1,7 @@
 //! From totals to rates: what happened between two looks at a running Pointsman.
 //!
 //! Pure. The totals go back when a route is gone with its last generation, and begin anew in another
-//! process: from then on rates are made anew, too, and nothing is told over such a step.
+//! process: from then on rates are made anew, too, and nothing is shown over such a step.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -150,7 +150,7 @@ pub(super) enum Latency {
     Unknown,
     /// About so many milliseconds.
     About(f64),
-    /// More than the histogram tells, in milliseconds.
+    /// More than the histogram shows, in milliseconds.
     Above(f64),
 }
 
