@@ -79,7 +79,7 @@ impl Delivery {
 
     fn complete(&mut self, outcome: Outcome) {
         self.completed = true;
-        // The writer is told before a later write of this URI can be taken: in the journal, as here, they are
+        // The writer gets it before a later write of this URI can be taken: in the journal, as here, they are
         // completed in order.
         self.journal.send(Message::Complete(self.entry.id, outcome));
         let mut index = self.journal.shared.index();

@@ -127,7 +127,7 @@ impl Journal {
     /// Resolves when nothing of a URI waits in it any more.
     pub async fn until_delivered(&self, uri: &[u8]) {
         loop {
-            // It is told from here on, also before it waits.
+            // It is notified from here on, also before it waits.
             let completed = self.shared.completed.notified();
             if self.latest(uri).is_none() {
                 return;

@@ -1,4 +1,4 @@
-//! Records: what a segment is a sequence of, and how whole ones are told from torn and damaged ones.
+//! Records: what a segment is a sequence of, and how whole ones are distinguished from torn and damaged ones.
 //!
 //! Previous stop: [`super::entry`], which makes payloads. Next stop: [`super::segment`], which writes them.
 //!
@@ -54,7 +54,7 @@ fn put(head: &mut [u8; HEAD], at: usize, bytes: &[u8]) {
     }
 }
 
-/// What stands next in a segment.
+/// What is next in a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found<'a> {
     /// A whole record.

@@ -31,7 +31,7 @@ impl Shared {
 
     /// Keeps `entries` true; called with the lock held.
     pub(super) fn note_entries(&self, index: &Index) {
-        // Released before an append resolves, and acquired by `latest`: who was told 202 finds their write.
+        // Released before an append resolves, and acquired by `latest`: who got 202 finds their write.
         self.entries.store(index.len(), Ordering::Release);
     }
 }

@@ -121,7 +121,7 @@ fn a_segment_that_is_gone_keeps_none_behind_it() {
     }
 }
 
-/// Who was told that the disk failed must not find their write delivered after a restart: at the stop at the latest,
+/// Whoever got the answer that the disk failed must not find their write delivered after a restart: at the stop at the latest,
 /// another segment says what of the abandoned one does not count.
 #[test]
 fn what_was_refused_with_an_error_is_not_delivered_after_a_stop() {

@@ -13,7 +13,7 @@ const FOLDER: &str = "POINTSMAN_TEST_JOURNAL";
 const ROUNDS: u32 = 25;
 const URIS: u64 = 7;
 
-/// The body follows from the number, so that a whole one can be told.
+/// The body follows from the number, so that a whole one can be recognized.
 fn body(number: u64) -> Vec<u8> {
     let length = number.wrapping_mul(2_654_435_761) % 5_000;
     (0..length).map(|at| (number.wrapping_add(at) % 251) as u8).collect()

@@ -282,7 +282,7 @@ impl Writer {
         self.compact();
     }
 
-    /// The writes of a group are durable: they can be found, and their clients be told.
+    /// The writes of a group are durable: they can be found, and their clients be answered.
     fn acknowledge(
         &mut self,
         first: u64,

@@ -3,7 +3,7 @@
 //! A case is a number: everything in it follows from that. It goes through several lives of a journal. In each,
 //! requests append and deliveries end, one way or another; then the journal is stopped, or the process is killed, or
 //! the power goes, between two steps or in the middle of an operation on the disk. What the next life finds is compared
-//! with what the lives before it were told:
+//! with what the lives before it were answered:
 //!
 //! - what was acknowledged and not done with is there;
 //! - what was done with comes back only after a crash, and only if no sync has succeeded since; and whatever comes back
