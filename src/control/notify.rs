@@ -1,4 +1,4 @@
-//! What systemd is told (`Type=notify`; `sd_notify(3)`): a datagram to the socket that it names.
+//! What is sent to systemd (`Type=notify`; `sd_notify(3)`): a datagram to the socket that it names.
 
 use std::{
     env,
@@ -16,29 +16,29 @@ use std::{
 
 /// Says that the proxy serves.
 pub(super) fn ready() {
-    tell("READY=1");
+    notify("READY=1");
 }
 
 /// Says that it reads its configuration anew; [`ready`] is to follow (`Type=notify-reload`).
 pub(super) fn reloading() {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
-    tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+    notify(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
 }
 
 /// Says that another process is the service from here on.
 pub(super) fn main_process(pid: u32) {
-    tell(&format!("MAINPID={pid}"));
+    notify(&format!("MAINPID={pid}"));
 }
 
 /// Says that it stops.
 pub(super) fn stopping() {
-    tell("STOPPING=1");
+    notify("STOPPING=1");
 }
 
 /// Says that the control loop turns, for the watchdog.
 pub(super) fn alive() {
-    tell("WATCHDOG=1");
+    notify("WATCHDOG=1");
 }
 
 /// How often [`alive`] is to be said; `None` where nobody watches.
@@ -57,13 +57,13 @@ fn watchdog_of(micros: Option<&str>, pid: Option<&str>, own: u32) -> Option<Dura
     (micros >= 2).then(|| Duration::from_micros(micros / 2))
 }
 
-/// Does nothing where nobody asked to be told.
-fn tell(state: &str) {
+/// Does nothing where nobody asked for it.
+fn notify(state: &str) {
     let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
         return;
     };
     if let Err(error) = send(&name, state) {
-        tracing::warn!("cannot tell the service manager {state}: {error}");
+        tracing::warn!("cannot notify the service manager of {state}: {error}");
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) async fn drain(shared: &Arc<Shared>, is_handed_over: bool, at_once: i
     if is_handed_over {
         // Nobody need notice, and new connections are for the next program.
         timeouts.drain_delay = Duration::ZERO;
-        // The next program waits for what lies on disk.
+        // The next program waits for what is on disk.
         shared.snapshot.load().caches.iter().for_each(|cache| cache.store.close());
         shared.registry.journals.close();
     }
