@@ -41,7 +41,7 @@ use crate::{
     tls::server::ServerTls,
 };
 
-/// A connection whose protocol begins: the bytes that came already stand before its stream's.
+/// A connection whose protocol begins: the bytes that came already are before its stream's.
 struct Opened {
     stream: Stream,
     first: Buffer,
@@ -156,7 +156,7 @@ async fn decrypt(plain: Plain, tls: &ServerTls, within: Duration) -> Option<TlsS
     .await
 }
 
-/// What a handshake settled; `begun` is when it began, where there are traces.
+/// What a handshake agreed on; `begun` is when it began, where there are traces.
 fn facts(session: &ServerConnection, begun: Option<Moment>) -> TlsFacts {
     let version = match session.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",

@@ -133,7 +133,7 @@ fn write_all(receiver: &Receiver<Message>, mut opened: Opened, reopen: &AtomicBo
             }
         }
         match message {
-            // There is nobody left to tell when the log itself cannot be written.
+            // There is nowhere left to report it when the log itself cannot be written.
             Ok(Message::Lines(buffer)) => {
                 drop(opened.output.write_all(&buffer).and_then(|()| opened.output.flush()));
             }

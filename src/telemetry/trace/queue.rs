@@ -135,7 +135,7 @@ mod tests {
         let last = receiver.try_recv().unwrap();
         assert_eq!((last.count, last.spans.len()), (1, 1024));
         assert!(matches!(receiver.try_recv(), Err(tokio::sync::mpsc::error::TryRecvError::Disconnected)));
-        // Whoever comes late loses spans and is told how many.
+        // Whoever comes late loses spans and learns how many.
         let late = traces.for_worker();
         late.add(one);
         assert_eq!(late.flush(), 1);
