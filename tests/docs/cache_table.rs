@@ -75,7 +75,7 @@ fn without_tests(code: &str) -> String {
     without_items(code, |line| line.trim() == "#[cfg(test)]")
 }
 
-/// Code without the items that begin with such a line, and end with a semicolon or with the brace that stands under
+/// Code without the items that begin with such a line, and end with a semicolon or with the brace that is under
 /// their beginning.
 fn without_items(code: &str, begins: impl Fn(&str) -> bool) -> String {
     let (mut kept, mut lines) = (String::new(), code.lines());
@@ -116,7 +116,7 @@ fn every_test_of_the_standards_of_caching_is_named() {
     assert!(count > 80, "found {count} tests");
 }
 
-/// Where what a column names stands.
+/// Where what a column names is.
 #[derive(Clone, Copy)]
 enum Place {
     /// In a file of the cache, before its tests.

@@ -105,8 +105,8 @@ fn systemd_takes_the_units() {
         command.arg(folder.join(unit));
     }
     let output = command.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    let of_ours: Vec<&str> = told.lines().filter(|line| line.contains("pointsman")).collect();
+    let printed = String::from_utf8_lossy(&output.stderr);
+    let of_ours: Vec<&str> = printed.lines().filter(|line| line.contains("pointsman")).collect();
     assert!(of_ours.is_empty(), "{of_ours:#?}");
     fs::remove_dir_all(folder).unwrap();
 }

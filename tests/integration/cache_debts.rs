@@ -25,7 +25,7 @@ type Seen = Arc<Mutex<Vec<(String, String, Vec<u8>)>>>;
 const URIS: u64 = 5;
 const ROUNDS: u32 = 15;
 
-/// The body follows from the number, so that a whole one can be told.
+/// The body follows from the number, so that a whole one can be recognized.
 fn body(number: u64) -> String {
     let length = usize::try_from(number.wrapping_mul(2_654_435_761) % 30_000).unwrap();
     format!("{number}:{}", "abcdefghij".repeat(length / 10))

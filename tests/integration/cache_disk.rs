@@ -42,7 +42,7 @@ fn status_of(response: &Response) -> String {
     response.header("cache-status").unwrap_or_default().to_owned()
 }
 
-/// Starts it with what lies in a folder already, and waits until that is known.
+/// Starts it with what is in a folder already, and waits until that is known.
 fn start_again(text: &str, objects: u64) -> Proxy {
     let proxy = Proxy::start(text);
     eventually("the disk is looked through", || metric(&proxy, OBJECTS) == objects);
@@ -132,7 +132,7 @@ fn what_is_stale_on_disk_is_validated_and_fresh_again() {
         eventually("the newer head is kept", || status_of(&proxy.get("/a")).starts_with("pointsman; hit"));
         assert_eq!(origin.requests().len(), 2, "{length}");
         if length == 10 {
-            // In memory it is fresh before it is on disk, and nothing tells when it is there too.
+            // In memory it is fresh before it is on disk, and nothing says when it is there too.
             continue;
         }
         eventually("it is on disk too", || metric(&proxy, "pointsman_cache_disk_waiting_bytes") == 0);

@@ -278,7 +278,7 @@ fn certificates_are_private_and_good_for_the_example() {
     let ended = pointsman_in(&folder, &["check", "--config", "config/tls.toml"]);
     assert_eq!(ended.status, Some(2));
     assert!(ended.out.contains("demo.pem") && ended.out.contains("demo.key"), "{}", ended.out);
-    // A file stands where the folder would be.
+    // A file is where the folder would be.
     fs::write(folder.join("certs"), "").unwrap();
     let ended = pointsman_in(&folder, &["certificates", "certs"]);
     assert_eq!((ended.status, ended.out.as_str()), (Some(1), ""));

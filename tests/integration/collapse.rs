@@ -254,7 +254,7 @@ fn an_origin_that_dies_before_the_head_is_asked_once_more_and_then_all_get_the_e
     let origin = gated(&gate, |_| Reply::Close(Vec::new()));
     let text = cached(&[origin.address()], "")
         + "[upstream.outlier]\nconsecutive_failures = 1000\nfailure_percent = 0\n[upstream.retry]\nattempts = 1\n";
-    // The upstream's tables must stand before others begin.
+    // The upstream's tables must be before others begin.
     let (tables, rest) = text.split_once("[[cache]]").unwrap();
     let (cache, outlier) = rest.split_once("[upstream.outlier]").unwrap();
     let proxy = Proxy::start(&format!("{tables}[upstream.outlier]{outlier}[[cache]]{cache}"));

@@ -22,7 +22,7 @@ use crate::{
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
 
-/// The backends of the upstream `u`, as the admin endpoint tells.
+/// The backends of the upstream `u`, as the admin endpoint reports.
 pub fn backends(proxy: &Proxy) -> Vec<Value> {
     let response = Client::connect(proxy.address("admin")).get_with("/api/v1/upstreams/u", "localhost", "");
     let upstream: Value = serde_json::from_slice(&response.body).unwrap();
@@ -71,7 +71,7 @@ fn checks_take_a_backend_out_and_in_and_say_why() {
     eventually("it serves", || proxy.get("/").text() == "switched");
 }
 
-/// No exchange ends there meanwhile, which would call the one that waits; and who comes later stands behind it.
+/// No exchange ends there meanwhile, which would call the one that waits; and who comes later is behind it.
 #[test]
 fn who_waits_for_a_place_has_it_when_the_backend_is_up_again() {
     let status = Arc::new(AtomicU16::new(200));

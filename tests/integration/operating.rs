@@ -82,7 +82,7 @@ fn a_reload_puts_the_file_in_force_or_says_all_that_is_wrong_with_it() {
     let ended = at(&proxy, &["reload"]);
     assert_eq!((ended.status, ended.out.as_str()), (Some(1), ""));
     let check = pointsman(&["check", "--config", path.to_str().unwrap()]);
-    assert_eq!(ended.err, check.out, "the same as `check` tells");
+    assert_eq!(ended.err, check.out, "the same as `check` prints");
     assert!(ended.err.contains("^^^") && ended.err.ends_with("2 problems\n"), "{}", ended.err);
     let ended = at(&proxy, &["reload", "--json"]);
     assert_eq!((ended.status, &ended.json()["error"]["code"]), (Some(1), &"bad_config".into()));
@@ -225,7 +225,7 @@ fn nobody_there_is_said_with_what_was_tried() {
     assert!(ended.status == Some(1) && ended.err.contains("is it the admin endpoint?"), "{ended:?}");
 }
 
-/// A proxy whose admin endpoint is a unix socket and wants a token; both stand in its configuration.
+/// A proxy whose admin endpoint is a unix socket and wants a token; both are in its configuration.
 fn guarded() -> (Proxy, PathBuf, String) {
     let origin = Origin::named("one");
     let folder = folder();
@@ -339,7 +339,7 @@ fn an_upgrade_prints_the_process_that_serves() {
     assert_eq!(proxy.get("/").text(), "one");
     let json = at(&proxy, &["upgrade", "--json"]).json();
     eventually("that one serves", || at(&proxy, &["status", "--json"]).json()["pid"] == json["pid"]);
-    // One that cannot serve does not take over, and that is told.
+    // One that cannot serve does not take over, and that is logged.
     proxy.edit("nonsense");
     let ended = at(&proxy, &["upgrade"]);
     assert_eq!((ended.status, ended.out.as_str()), (Some(1), ""));

@@ -56,7 +56,7 @@ fn the_header_names_the_client() {
         ("/v2-6", v2_ipv6(), "2001:db8::7"),
         ("/v2-more", v2(0x21, 0x11, &unknown_addition), "203.0.113.7"),
         ("/local", v2(0x20, 0x00, &[]), "127.0.0.1"),
-        // What stands in a LOCAL header is not believed.
+        // What is in a LOCAL header is not believed.
         ("/local-lies", v2(0x20, 0x11, &v2_ipv4()[16..]), "127.0.0.1"),
         ("/unix", v2(0x21, 0x31, &[0; 216]), "127.0.0.1"),
     ];

@@ -152,7 +152,7 @@ fn serve(mut tcp: TcpStream, config: &Arc<ServerConfig>, seen: &Mutex<Seen>, spe
         stream.flush().unwrap();
         let (speaker, said) = mpsc::channel::<mpsc::Sender<()>>();
         speakers.lock().unwrap().push(speaker);
-        // Speaks when it is told to, and goes on when another request comes.
+        // Speaks when it is to, and goes on when another request comes.
         stream.sock.set_read_timeout(Some(std::time::Duration::from_millis(5))).unwrap();
         let mut byte = [0];
         while stream.sock.peek(&mut byte).is_err() {

@@ -102,8 +102,8 @@ fn a_terminal_is_drawn_on_resized_and_given_back() {
             .env("TERM", "xterm")
             .output()
             .unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{end}: {told}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{end}: {printed}");
         let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(seen["status"], 0, "{end}");
         assert_eq!((&seen["raw"], &seen["restored"]), (&true.into(), &true.into()), "{end}: keys");

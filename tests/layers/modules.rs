@@ -17,7 +17,7 @@ pub(crate) type Name = Vec<String>;
 /// The modules of a crate by name.
 pub(crate) struct Modules(BTreeMap<Name, Module>);
 
-/// What stands in a module's file.
+/// What is in a module's file.
 struct Module {
     paths: Vec<Path>,
     imports: Vec<Path>,

@@ -8,16 +8,16 @@ fn who_is_connected_and_what_is_logged() {
     let proxy = Proxy::start(&config(&[origin.address()], ADMIN));
     let mut clients: Vec<Client> = (0..5).map(|_| proxy.connect()).collect();
     clients.iter_mut().for_each(|client| assert_eq!(client.get("/").status, 200));
-    let told = good(&proxy, "GET", "/api/v1/connections?limit=3", "");
-    assert_eq!((&told["total"], told["connections"].as_array().unwrap().len()), (&5.into(), 3));
-    let first = &told["connections"][0];
+    let answer = good(&proxy, "GET", "/api/v1/connections?limit=3", "");
+    assert_eq!((&answer["total"], answer["connections"].as_array().unwrap().len()), (&5.into(), 3));
+    let first = &answer["connections"][0];
     assert_eq!(
         (&first["listener"], &first["protocol"], &first["tls"]),
         (&"web".into(), &"http/1.1".into(), &Value::Null)
     );
     let ours: Vec<String> = clients.iter().map(|it| it.stream.local_addr().unwrap().to_string()).collect();
-    for told in told["connections"].as_array().unwrap() {
-        assert!(ours.iter().any(|address| told["client"] == *address), "{told}");
+    for answer in answer["connections"].as_array().unwrap() {
+        assert!(ours.iter().any(|address| answer["client"] == *address), "{answer}");
     }
     assert!(first["age_seconds"].as_f64().unwrap() < 60.0);
     drop(clients);

@@ -55,8 +55,8 @@ fn each_gets_what_he_asked_for() {
             "RFC 9111 §4.3.2, RFC 9110 §14.2"
         );
         assert!(answer.header("age").is_some_and(|age| age.starts_with('2')), "RFC 9111 §4: {answer:?}");
-        let told = answer.header("cache-status").unwrap();
-        assert!(told.starts_with("pointsman; fwd=uri-miss; collapsed; ttl="), "RFC 9211 §2.6: {told}");
+        let status = answer.header("cache-status").unwrap();
+        assert!(status.starts_with("pointsman; fwd=uri-miss; collapsed; ttl="), "RFC 9211 §2.6: {status}");
     }
     assert_eq!(origin.requests().len(), 1);
     assert_eq!(origin.last().header("if-none-match"), None, "what is fetched for all is the whole");

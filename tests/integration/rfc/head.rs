@@ -93,7 +93,7 @@ fn head_without_validators_keeps_nothing_fresh() {
     case(
         &stage,
         "RFC 9111 §4.3.5",
-        "nothing tells that it is the same",
+        "nothing shows that it is the same",
         &[
             get().origin(ok("Cache-Control: max-age=60\nAge: 60")),
             request("HEAD").origin(ok("Cache-Control: max-age=60").body("answer 1")),

@@ -36,7 +36,7 @@ fn a_collector_that_is_busy_is_tried_again_and_nothing_comes_twice() {
     assert!(requests.len() >= 2 && requests.windows(2).all(|two| two[0].body == two[1].body));
     assert_eq!(counted(&proxy, "failed"), 0);
     assert_eq!(warnings(&proxy, "spans do not reach the collector"), 1);
-    eventually("it is told", || warnings(&proxy, "spans reach the collector again") == 1);
+    eventually("it is logged", || warnings(&proxy, "spans reach the collector again") == 1);
     assert_eq!(collector.origin.connections(), 1, "the connection is kept");
 }
 
@@ -78,7 +78,7 @@ fn unharmed(proxy: &mut Proxy) {
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     assert_eq!(counted(proxy, "exported"), 0);
     // The requests may be through before the collector's time is over.
-    eventually("it is told of", || warnings(proxy, "spans do not reach the collector") > 0);
+    eventually("it is logged", || warnings(proxy, "spans do not reach the collector") > 0);
     assert_eq!(warnings(proxy, "spans do not reach the collector"), 1);
     drop(client);
     let begun = Instant::now();
@@ -142,7 +142,7 @@ fn a_collector_may_speak_tls_and_must_then_be_who_it_says() {
     assert_eq!(end.logged("/v1/traces")["status"], 200);
     let doubting = proxy(&[origin.address()], &trace);
     doubting.get("/no");
-    eventually("it is told", || warnings(&doubting, "spans do not reach the collector") == 1);
+    eventually("it is logged", || warnings(&doubting, "spans do not reach the collector") == 1);
     let why = doubting.log().into_iter().find(|line| line.contains("spans do not reach")).unwrap();
     assert!(why.contains("certificate") || why.contains("root"), "{why}");
     assert!(collector.spans().iter().all(|span| span.get("url.path") != "/no"));

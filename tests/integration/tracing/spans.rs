@@ -75,7 +75,7 @@ fn a_request_with_a_retry_has_a_span_for_itself_and_for_each_attempt() {
     assert_eq!(server.resource["service.name"], "edge");
     assert_eq!(server.resource["service.version"], env!("CARGO_PKG_VERSION"));
     assert!(!server.resource["host.name"].is_empty());
-    // The backend goes on where the attempt that reached it stands.
+    // The backend goes on where the attempt that reached it is.
     let sent = format!("00-{}-{}-01", answered.trace, answered.id);
     assert!(origin.requests().iter().any(|request| request.all("traceparent") == [&sent]));
     let line = proxy.logged(if server.get("url.path") == "/one" { "/one?secret=1" } else { "/two?secret=1" });
@@ -97,7 +97,7 @@ fn a_request_says_what_the_cache_did_and_a_hit_has_no_attempt() {
     for _ in 0..3 {
         client.get_with("/page", "test", "");
     }
-    eventually("three requests are told of", || {
+    eventually("three requests are exported", || {
         collector.spans().iter().filter(|span| span.kind == 2).count() == 3
     });
     let spans = collector.spans();
