@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_year_of_two_digits_is_at_most_fifty_years_ahead() {
+    fn two_digit_years_are_at_most_fifty_years_ahead() {
         let year = |two: &str, now| {
             let text = format!("Sunday, 06-Nov-{two} 08:49:37 GMT");
             Date::parse(text.as_bytes(), now).map(Date::year)

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn small_bodies_are_one_chunk_and_a_single_chunk_is_not_copied() {
+    fn small_bodies_are_one_chunk_and_never_copied() {
         let body = Body::of([Bytes::from_static(b"ab"), Bytes::from_static(b"c")]);
         assert_eq!(body.chunks(), ["abc"]);
         let chunk = Bytes::from(vec![1; 10]);

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_watches_is_told_of_what_came_since_and_nobody_else_is() {
+    fn a_watch_hears_of_purges_since_it_began() {
         let watches = Arc::<Watches>::default();
         watches.note(&Rule::All);
         let one = watches.begin();

@@ -38,7 +38,7 @@ fn a_flipped_bit_anywhere_is_a_miss() {
 }
 
 #[test]
-fn a_file_that_ends_early_is_a_miss_and_one_that_ends_late_is_not() {
+fn a_truncated_file_is_a_miss_a_longer_one_not() {
     let folder = Temporary::new();
     let disk = open(folder.path(), 1 << 20);
     for cut in (1..1180).step_by(13) {

@@ -74,7 +74,7 @@ fn readers_have_right_bytes_whatever_happens_to_the_object() {
 }
 
 #[test]
-fn a_reading_goes_on_to_its_end_when_its_object_is_gone() {
+fn a_reading_survives_the_removal_of_its_object() {
     let folder = Temporary::new();
     let disk = open(folder.path(), 1 << 20);
     let id = store(&disk, 1, 1, 200_000, &[]);

@@ -7,7 +7,7 @@ use super::*;
 const ROOMY: u64 = 1 << 30;
 
 #[test]
-fn what_was_stored_is_there_in_any_part_also_after_a_restart() {
+fn stored_bodies_are_read_in_parts_also_after_a_restart() {
     let folder = Temporary::new();
     let mut disk = open(folder.path(), ROOMY);
     let lengths = [0, 1, 511, 512, 513, 1024, 5000, 100_000];
@@ -35,7 +35,7 @@ fn what_was_stored_is_there_in_any_part_also_after_a_restart() {
 }
 
 #[test]
-fn an_object_that_replaces_another_stands_alone_and_variants_stand_together() {
+fn a_replacement_is_alone_and_variants_coexist() {
     let folder = Temporary::new();
     let disk = open(folder.path(), ROOMY);
     let first = store(&disk, 1, 10, 100, &[]);
@@ -62,7 +62,7 @@ fn an_object_that_replaces_another_stands_alone_and_variants_stand_together() {
 }
 
 #[test]
-fn a_new_head_stands_in_for_the_old_one_also_after_a_restart() {
+fn a_new_head_replaces_the_old_also_after_a_restart() {
     let folder = Temporary::new();
     let mut disk = open(folder.path(), ROOMY);
     let mut id = store(&disk, 1, 3, 1000, &[]);
@@ -139,7 +139,7 @@ fn what_waits_to_be_written_has_a_limit() {
 }
 
 #[test]
-fn room_is_made_before_it_is_used_and_a_limit_may_change() {
+fn room_is_made_before_use_and_limits_may_change() {
     let folder = Temporary::new();
     let disk = open(folder.path(), 40 << 10);
     let mut chance = Rng::new(1);
@@ -340,7 +340,7 @@ fn an_error_of_the_disk_loses_objects_and_nothing_else() {
 
 /// What was removed must not be there again at the next start: the end of the program waits for the files to go.
 #[test]
-fn at_the_end_what_was_removed_is_gone_and_what_was_finished_is_there() {
+fn finishing_keeps_what_was_written_and_deletes_what_was_removed() {
     let folder = Temporary::new();
     let disk = open(folder.path(), ROOMY);
     let removed: Vec<Id> = (0..50).map(|key| store(&disk, key, 3, 1000, &[])).collect();
