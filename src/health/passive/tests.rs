@@ -68,7 +68,7 @@ fn five_failures_in_a_row_over_all_workers_eject() {
 }
 
 #[test]
-fn half_of_twenty_requests_eject_but_not_of_fewer_or_older_ones() {
+fn half_of_twenty_recent_requests_eject_not_of_fewer() {
     let fleet = fleet(2);
     let passive = Passive::new(RULES, &fleet, 2);
     let alternate = |count: usize, now| {
