@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_counts_at_least_as_much_as_it_takes_on_disk() {
+    fn a_write_counts_at_least_its_size_on_disk() {
         let mut bytes = Vec::new();
         write_entry(Id(9), &sample(), &mut bytes);
         assert!(sample().cost() >= (bytes.len() + super::super::record::HEAD) as u64);

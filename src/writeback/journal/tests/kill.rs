@@ -74,7 +74,7 @@ impl Drop for Killed {
 }
 
 #[test]
-fn what_was_acknowledged_before_a_kill_is_there_in_order_and_whole() {
+fn acknowledged_writes_survive_a_kill_whole_and_in_order() {
     let (mut acknowledged_in_all, mut seed) = (0, 1);
     for round in 0..ROUNDS {
         let scratch = Scratch::new();

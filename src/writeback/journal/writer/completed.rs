@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_refused_holds_back_what_came_behind_it_of_its_uri() {
+    fn a_refused_write_holds_back_later_ones_of_its_uri() {
         let one = |id, uri: &str, is_refused: bool| {
             let entry = Arc::new(Entry { id: Id(id), write: crate::writeback::journal::Write::default() });
             let refused = is_refused.then(|| Refused { entry, why: String::new() });

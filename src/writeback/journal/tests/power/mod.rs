@@ -53,7 +53,7 @@ fn what_was_said_holds_whatever_the_disk_does() {
 }
 
 #[test]
-fn what_was_said_holds_wherever_the_machine_stops_and_whatever_fails() {
+fn promises_hold_over_power_loss_and_failing_disks() {
     let began = Instant::now();
     let mut count = 0;
     for number in 0..STEP_BY_STEP {
