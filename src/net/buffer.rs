@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_goes_back_to_the_pool_and_little_is_kept_in_little() {
+    fn a_buffer_returns_to_the_pool_and_small_ones_shrink() {
         let mut block = Buffer::take();
         block.room()[..5].copy_from_slice(b"hello");
         block.filled(5);

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_is_behind_costs_lines_and_never_a_wait() {
+    fn a_slow_writer_costs_lines_and_never_a_wait() {
         let (sender, receiver) = sync_channel(1);
         let worker = WorkerLog { sender, buffer: RefCell::default() };
         worker.line(|out| out.extend_from_slice(b"a\n"));

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_stand_in_the_order_of_their_numbers() {
+    fn outcomes_are_in_the_order_of_their_numbers() {
         for (number, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, number);
         }

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_buffers_are_handed_over_and_the_rest_with_the_workers_end() {
+    fn full_buffers_are_handed_over_the_rest_at_the_end() {
         let traces = Traces::default();
         let (worker, mut receiver) = (traces.for_worker(), traces.receiver().unwrap());
         assert!(traces.receiver().is_none());
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exporter_that_is_behind_costs_spans_and_never_memory_or_a_wait() {
+    fn a_slow_exporter_costs_spans_never_memory_or_a_wait() {
         let traces = Traces::default();
         let worker = traces.for_worker();
         let dropped: u64 = (0..100_000).map(|_| worker.add(one)).sum();
