@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_with_a_path_and_an_abstract_one_are_told() {
+    fn path_and_abstract_sockets_are_notified() {
         let path = env::temp_dir().join(format!("pointsman-notify-{}", std::process::id()));
         let socket = UnixDatagram::bind(&path).unwrap();
         send(path.as_os_str(), "READY=1").unwrap();
@@ -105,12 +105,12 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_is_not_there_is_an_error_and_no_more() {
+    fn a_missing_socket_is_an_error_and_no_more() {
         assert!(send("/nowhere/notify".as_ref(), "READY=1").is_err());
     }
 
     #[test]
-    fn the_watchdog_is_told_twice_in_its_time() {
+    fn the_watchdog_is_notified_twice_in_its_time() {
         assert_eq!(watchdog_of(Some("3000000"), None, 7), Some(Duration::from_millis(1500)));
         assert_eq!(watchdog_of(Some("3000000"), Some("7"), 7), Some(Duration::from_millis(1500)));
         for (micros, pid) in

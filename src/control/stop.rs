@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn connections_are_accepted_for_the_delay_and_may_end_within_the_timeout() {
+    async fn connections_are_accepted_in_the_delay_and_end_within_timeout() {
         let shared = draining(1);
         let begun = Instant::now();
         let stages = async {

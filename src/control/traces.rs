@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_and_what_is_too_much_is_counted() {
+    fn waiting_spans_are_bounded_and_the_rest_is_counted() {
         let mut waiting = Waiting::default();
         let dropped: u64 = (0..1000).map(|_| waiting.push(batch(10, 32 * 1024))).sum();
         assert_eq!(dropped, 10 * (1000 - 128));
