@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_of_the_four_is_refused_with_a_reason() {
+    fn a_purge_without_a_known_target_is_refused() {
         for (body, why) in [
             ("{}", "does not say what"),
             ("{\"soft\": true}", "does not say what"),

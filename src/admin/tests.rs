@@ -127,7 +127,7 @@ fn every_endpoint_of_the_table_answers() {
 }
 
 #[test]
-fn what_is_not_there_and_what_is_not_taken_are_told_as_json() {
+fn unknown_paths_and_methods_are_answered_in_json() {
     serve(admin(CONFIG, Access::Local), async |port| {
         for path in
             ["/nothing", "/healthz/", "//", "/api/v1/upstreams/", "/api/v1/upstreams/no", "/metrics/x"]
@@ -195,7 +195,7 @@ fn without_a_token_a_page_from_elsewhere_learns_nothing() {
 }
 
 #[test]
-fn it_is_not_ready_from_the_first_moment_of_draining_on() {
+fn readiness_ends_when_draining_begins() {
     let admin = admin(CONFIG, Access::Local);
     serve(admin.clone(), async |port| {
         assert_eq!(get(port, "/readyz", "").await.0, 200);

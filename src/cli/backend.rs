@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_backend_is_now_is_told() {
+    fn a_changed_backend_is_printed() {
         let mut answer = json!({"state": "draining", "weight": 2, "in_flight": 7, "generation": 4,
             "override": {"state": {"base": "enabled", "value": "draining"}}});
         let printed = text("u/b", &answer, false);

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn how_much_it_was_is_told() {
+    fn a_purge_prints_its_count() {
         assert_eq!(text("pages", &json!({"purged": 1}), false), "pages: 1 response taken out\n");
         assert_eq!(text("pages", &json!({"purged": 0}), true), "pages: 0 responses made stale\n");
     }

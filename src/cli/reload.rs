@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_did_not_change_is_told_so() {
+    fn an_unchanged_file_is_reported_as_such() {
         let answer = json!({"generation": 2, "changed": true, "notes": ["`runtime.workers` waits"]});
         assert_eq!(text(&answer), "reloaded: generation 2\nnote: `runtime.workers` waits\n");
         let answer = json!({"generation": 2, "changed": false, "notes": []});

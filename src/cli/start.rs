@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_file_is_told_with_what_to_type() {
+    fn a_missing_file_is_reported_with_what_to_type() {
         let failure = find(File { config: Some("nowhere/at.toml".into()) }).unwrap_err();
         assert_eq!(failure.status, 2);
         for part in ["nowhere/at.toml", "pointsman demo", "pointsman check"] {

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn is_told_like_every_other_problem() {
+    fn a_place_is_reported_like_every_other_problem() {
         let steps = [Step::Key("listener"), Step::Named("web"), Step::Key("address")];
         let message = "cannot listen on 0.0.0.0:80: permission denied";
         let hint = "ports below 1024 need a capability";

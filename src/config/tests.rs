@@ -131,7 +131,7 @@ fn the_reference_is_up_to_date() {
 }
 
 #[test]
-fn the_schema_refuses_unknown_keys_and_tells_defaults() {
+fn the_schema_refuses_unknown_keys_and_has_defaults() {
     let schema = schema();
     assert_eq!(schema["additionalProperties"], false);
     let upstream = &schema["properties"]["upstream"]["items"]["properties"];
@@ -143,7 +143,7 @@ fn the_schema_refuses_unknown_keys_and_tells_defaults() {
 
 /// The schema and the reader agree on the examples and on what is unknown in them.
 #[test]
-fn every_key_of_the_examples_stands_in_the_schema() {
+fn every_key_of_the_examples_is_in_the_schema() {
     fn walk(node: &Node, schema: &serde_json::Value, file: &Path) {
         for entry in node.entries() {
             if let Some(properties) = schema.get("properties") {

@@ -121,7 +121,7 @@ fn cache_of(more: &str, tables: &str, method: &str, fields: &[(&str, &str)]) -> 
 }
 
 #[test]
-fn a_cache_says_how_it_is_used_and_by_which_key() {
+fn a_cache_explains_its_use_and_its_key() {
     let pages = "[[cache]]\nname = \"pages\"\nkey = { headers = [\"x-tenant\"] }\n";
     let ask =
         |method: &str, fields: &[(&str, &str)]| cache_of("cache = \"pages\"", pages, method, fields).unwrap();

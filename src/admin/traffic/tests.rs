@@ -21,7 +21,7 @@ fn key(status: u16) -> RequestKey {
 }
 
 #[test]
-fn workers_are_summed_and_what_was_taken_away_still_counts_in_the_totals() {
+fn totals_sum_workers_and_keep_removed_routes() {
     let shared = shared(CONFIG);
     let before = read(&shared);
     assert_eq!((&before["requests"], &before["errors"]), (&0.into(), &json!([])));
@@ -60,7 +60,7 @@ fn workers_are_summed_and_what_was_taken_away_still_counts_in_the_totals() {
 }
 
 #[test]
-fn of_many_routes_the_busiest_are_told_and_all_are_counted() {
+fn the_busiest_routes_are_listed_and_all_are_counted() {
     let route =
         |number| format!("[[route]]\nname = \"r{number}\"\npaths = [\"/{number}\"]\nupstream = \"app\"\n");
     let shared = shared(&format!("{CONFIG}{}", (0..5000).map(route).collect::<String>()));

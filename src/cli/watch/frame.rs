@@ -217,7 +217,7 @@ mod tests {
     use crate::cli::{answers::example_of_caches, watch::view::example_of_view as view};
 
     #[test]
-    fn everything_stands_in_a_large_window() {
+    fn everything_is_in_a_large_window() {
         let lines = frame(&view(), 200, 40, false);
         let text = lines.join("\n");
         for part in [
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_wrong_is_said_first_and_the_last_figures_stay() {
+    fn trouble_comes_first_and_the_last_figures_stay() {
         let gone = View { trouble: Some("nobody listens there".into()), note: Some("x".into()), ..view() };
         let lines = frame(&gone, 100, 20, false);
         assert_eq!(lines[1], "nobody listens there");

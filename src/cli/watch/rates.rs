@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn one_look_tells_no_rate_and_nothing_happening_no_latency() {
+    fn one_look_has_no_rate_and_idleness_no_latency() {
         assert_eq!(history(vec![]), None);
         assert_eq!(history(vec![sample(1_000, 100, [90, 10, 0])]), None);
         let rates = history(vec![sample(1_000, 100, [90, 10, 0]), sample(2_000, 100, [90, 10, 0])]).unwrap();

@@ -99,7 +99,7 @@ fn each_refusal_of_the_system_has_its_words() {
 }
 
 #[test]
-fn a_watcher_can_tell_temporary_files() {
+fn a_watcher_recognizes_temporary_files() {
     assert!(is_temporary(&temporary_name(Path::new("/etc/pointsman/pointsman.toml"))));
     assert!(!is_temporary(OsStr::new("pointsman.toml")));
     assert!(!is_temporary(OsStr::new("x.pointsman-new")));

@@ -56,7 +56,7 @@ fn lines(overrides: &Overrides) -> Vec<String> {
 }
 
 #[test]
-fn changes_lie_over_the_file_and_name_their_base() {
+fn overrides_apply_over_the_file_and_name_their_base() {
     let config = file(&[("a", 1, ""), ("b", 2, "")]);
     let overrides = after(
         &config,
@@ -115,7 +115,7 @@ fn a_removed_backend_can_come_back_as_another() {
 }
 
 #[test]
-fn refuses_what_would_not_stand_in_a_file() {
+fn overrides_a_file_could_not_hold_are_refused() {
     let config = file(&[("a", 1, ""), ("b", 0, ""), ("c", 1, "backup = true")]);
     let refused = |overrides: &Overrides, change: &Change| {
         let refusal = overrides.with(change, &config).unwrap_err();
