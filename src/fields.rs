@@ -436,7 +436,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_known_name_is_found_in_any_case_and_no_other_is() {
+    fn known_names_are_found_in_any_case_no_others() {
         for (known, text) in Known::ALL {
             assert_eq!(Known::of(text), *known);
             assert_eq!(Known::of(&text.to_ascii_uppercase()), *known);
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_does_not_fit_is_left_out_and_never_cut() {
+    fn an_oversized_name_is_left_out_never_cut() {
         let mut fields = Fields::default();
         fields.push(&"x".repeat(65_535), b"1");
         fields.push(&format!("transfer-encoding{}", "x".repeat(65_536)), b"chunked");
@@ -476,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_in_alphabetical_order_which_the_index_relies_on() {
+    fn the_table_is_in_alphabetical_order_for_its_index() {
         assert!(Known::ALL.is_sorted_by_key(|(_, text)| text[0]));
     }
 
@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_are_equal_and_a_compact_one_holds_no_more_than_it_shows() {
+    fn copies_are_equal_and_a_compact_one_holds_no_more() {
         let mut fields = Fields::default();
         for number in 0..20 {
             fields.push("x-name", format!("value {number}").as_bytes());
