@@ -26,7 +26,7 @@ fn every_function_and_test_of_the_cache_table_is_there() {
 
 /// What only tests use keeps no clause.
 #[test]
-fn every_function_of_the_cache_table_is_used_by_the_program() {
+fn functions_of_the_cache_table_are_used_by_the_program() {
     let is_test = |path: &str| path.contains("/tests/") || path.ends_with("tests.rs");
     let sources: Vec<(String, String)> = files("src")
         .into_iter()

@@ -83,7 +83,7 @@ fn every_script_that_is_to_be_run_is_there() {
 }
 
 #[test]
-fn every_verb_that_is_named_exists_and_every_verb_is_in_the_readme() {
+fn verbs_that_are_named_exist_and_the_readme_has_all() {
     let command = Arguments::command();
     let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
     let pages = pages();

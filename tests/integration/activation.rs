@@ -34,7 +34,7 @@ fn web_at(address: SocketAddr, origin: &Origin) -> String {
 }
 
 #[test]
-fn who_came_before_the_program_is_served_by_all_workers_and_after_upgrades() {
+fn early_connections_are_served_by_all_workers_and_after_upgrades() {
     let origin = Origin::named("one");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

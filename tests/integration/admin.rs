@@ -231,7 +231,7 @@ fn traffic_is_what_was_sent_and_errors_say_which_backend() {
 }
 
 #[test]
-fn the_dashboard_is_a_page_that_runs_its_own_script_only() {
+fn the_dashboard_runs_its_own_script_only() {
     let origin = Origin::named("a");
     let proxy = Proxy::start(&config(&[origin.address()], ADMIN));
     let page = ask(&proxy, "/");

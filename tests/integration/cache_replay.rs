@@ -129,7 +129,7 @@ fn standard_input_gives_what_a_file_gives() {
 }
 
 #[test]
-fn an_access_log_counts_gets_with_200_and_says_what_it_left_out() {
+fn an_access_log_counts_gets_with_200_only() {
     let line = |request: &str, status: u16| {
         format!("192.0.2.7 - - [22/Nov/2026:10:00:00 +0000] \"{request}\" {status} 100 \"-\" \"curl\"\n")
     };
@@ -153,7 +153,7 @@ fn an_access_log_counts_gets_with_200_and_says_what_it_left_out() {
 }
 
 #[test]
-fn a_bad_line_is_named_with_its_remedy_and_can_be_left_out() {
+fn a_bad_line_is_named_and_can_be_skipped() {
     let trace = "a 1\nb one\na 1\n";
     let arguments = ["replay", "-", "--size", "10"];
     let (status, printed) = bad(&arguments, trace);
@@ -166,7 +166,7 @@ fn a_bad_line_is_named_with_its_remedy_and_can_be_left_out() {
 }
 
 #[test]
-fn what_is_asked_wrongly_is_a_usage_error_that_says_how() {
+fn wrong_arguments_are_a_usage_error_with_a_hint() {
     let wrong: [(&[&str], &str); 9] = [
         (&["replay", "-"], "--size"),
         (&["replay", "-", "--size", "0"], "and not 0"),
@@ -187,7 +187,7 @@ fn what_is_asked_wrongly_is_a_usage_error_that_says_how() {
 }
 
 #[test]
-fn the_plot_needs_nothing_else_and_a_bad_trace_leaves_the_old_one() {
+fn a_plot_is_self_contained_and_survives_bad_traces() {
     let folder = folder();
     let plot = folder.join("plot.svg");
     let arguments = ["replay", "-", "--size", "1KiB,10KiB,10%", "--plot", plot.to_str().unwrap()];

@@ -30,7 +30,7 @@ fn held(proxy: &Proxy) -> Client {
 }
 
 #[test]
-fn sigterm_lets_what_is_under_way_end_and_takes_nothing_new() {
+fn sigterm_finishes_exchanges_and_accepts_nothing_new() {
     let (release, origin) = Origin::holding();
     let mut proxy = Proxy::start(&config(&[origin.address()], ""));
     let mut idle = proxy.connect();

@@ -119,7 +119,7 @@ fn no_client_forges_a_line() {
 }
 
 #[test]
-fn a_file_that_was_moved_away_is_replaced_on_sigusr1_and_no_line_is_lost() {
+fn sigusr1_replaces_a_moved_log_without_losing_lines() {
     let origin = Origin::named("hello");
     let proxy = to_a_file(&origin, "");
     let mut client = proxy.connect();

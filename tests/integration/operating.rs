@@ -65,7 +65,7 @@ fn status_shows_what_runs() {
 }
 
 #[test]
-fn a_reload_puts_the_file_in_force_or_says_all_that_is_wrong_with_it() {
+fn a_reload_applies_the_file_or_reports_every_problem() {
     let origin = Origin::named("one");
     let text = config(&[origin.address()], ADMIN);
     let proxy = Proxy::start(&text);
@@ -156,7 +156,7 @@ fn a_cache_is_shown_and_purged() {
 }
 
 #[test]
-fn what_is_refused_is_said_with_a_hint_and_changes_nothing() {
+fn a_refusal_has_a_hint_and_changes_nothing() {
     let origin = Origin::named("one");
     let proxy = Proxy::start(&config(&[origin.address()], ADMIN));
     for (arguments, part) in [
@@ -284,7 +284,7 @@ fn the_token_comes_from_a_file_or_the_environment() {
 }
 
 #[test]
-fn a_plan_tells_what_a_file_would_change_and_changes_nothing() {
+fn a_plan_shows_the_changes_and_makes_none() {
     let origin = Origin::named("one");
     let text = config(&[origin.address()], ADMIN);
     let proxy = Proxy::start(&text);

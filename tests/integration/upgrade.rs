@@ -159,7 +159,7 @@ fn more_and_fewer_workers_and_a_unix_socket() {
 }
 
 #[test]
-fn as_process_1_of_a_container_it_refuses_and_says_why() {
+fn an_upgrade_as_process_1_is_refused() {
     let origin = Origin::named("one");
     let folder = crate::support::proxy::folder();
     let file = folder.join("pointsman.toml");
@@ -189,7 +189,7 @@ fn as_process_1_of_a_container_it_refuses_and_says_why() {
 }
 
 #[test]
-fn the_service_manager_is_told_of_every_step() {
+fn the_service_manager_is_notified_of_every_step() {
     let origin = Origin::named("one");
     let folder = crate::support::proxy::folder();
     let file = folder.join("pointsman.toml");

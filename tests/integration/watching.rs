@@ -43,7 +43,7 @@ fn line(lines: &mut impl BufRead) -> String {
 }
 
 #[test]
-fn into_a_pipe_it_prints_lines_through_an_upgrade_until_nobody_reads() {
+fn a_pipe_gets_lines_through_an_upgrade_until_closed() {
     let origin = Origin::named("one");
     let proxy = Proxy::start(&config(&[origin.address()], ADMIN));
     let (mut watching, mut lines) = Watching::start(&proxy, &[]);

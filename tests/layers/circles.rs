@@ -139,7 +139,7 @@ mod scanner {
     }
 
     #[test]
-    fn finds_one_at_any_depth_and_one_that_a_folder_within_closes() {
+    fn finds_circles_at_any_depth_and_through_folders() {
         let circles = found(&[
             ("room/mod.rs", "mod d; mod folder;"),
             ("room/folder/mod.rs", "pub mod a; mod b; mod c;"),
@@ -176,7 +176,7 @@ mod scanner {
     }
 
     #[test]
-    fn a_parent_is_in_one_when_it_uses_what_uses_it() {
+    fn a_parent_is_in_a_circle_with_its_users() {
         let with =
             |parent: &str, child: &str| found(&[("room/mod.rs", parent), ("room/a.rs", child)]).parents.len();
         assert_eq!(with("mod a; pub use a::A; pub struct Own;", "use super::Own;"), 0);

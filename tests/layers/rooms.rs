@@ -188,7 +188,7 @@ mod scanner {
     }
 
     #[test]
-    fn every_room_stands_once() {
+    fn every_room_is_listed_once() {
         let mut rooms: Vec<_> = ORDER.iter().flat_map(|cell| cell.iter()).collect();
         rooms.sort();
         assert!(rooms.windows(2).all(|pair| pair[0] != pair[1]));

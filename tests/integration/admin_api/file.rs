@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_is_persisted_is_in_the_file_once_and_nothing_else_of_it_changes() {
+fn a_persisted_change_alters_nothing_else_in_the_file() {
     let origins: Vec<Origin> = (0..3).map(|_| Origin::named("x")).collect();
     let added = origins[2].address();
     let text = config(&addresses(&origins[..2]), ADMIN)

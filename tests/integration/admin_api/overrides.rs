@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_drained_backend_gets_nothing_new_and_what_is_under_way_on_it_ends() {
+fn a_drained_backend_finishes_and_gets_nothing_new() {
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(Some(held));
     let drained = Origin::start(move |request| match request.target.as_str() {

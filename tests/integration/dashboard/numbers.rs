@@ -104,7 +104,7 @@ fn names_and_errors_are_shown_as_text_on_every_screen() {
 }
 
 #[test]
-fn an_answer_that_lacks_what_it_should_have_blanks_nothing_else() {
+fn an_incomplete_answer_blanks_nothing_else() {
     if !is_there("the dashboard with broken answers") {
         return;
     }

@@ -23,7 +23,7 @@ fn what_is_left_is_sent_before_the_end() {
 }
 
 #[test]
-fn a_collector_that_is_busy_is_tried_again_and_nothing_comes_twice() {
+fn a_busy_collector_is_retried_without_duplicates() {
     let collector = Collector::start();
     let origin = Origin::named("hello");
     collector.answer(503);
@@ -41,7 +41,7 @@ fn a_collector_that_is_busy_is_tried_again_and_nothing_comes_twice() {
 }
 
 #[test]
-fn a_collector_that_refuses_is_told_of_once_and_not_asked_again() {
+fn a_refusing_collector_is_logged_once_and_not_retried() {
     let collector = Collector::start();
     let origin = Origin::named("hello");
     collector.answer(500);
@@ -92,7 +92,7 @@ fn unharmed(proxy: &mut Proxy) {
 }
 
 #[test]
-fn a_collector_that_is_away_costs_no_request_and_bounded_memory() {
+fn an_absent_collector_costs_no_request_and_bounded_memory() {
     let origin = Origin::named("hello");
     let trace = format!("[trace]\notlp = \"http://{}\"\nsample = 1\n", nobody());
     unharmed(&mut proxy(&[origin.address()], &trace));
@@ -109,7 +109,7 @@ fn a_collector_that_hangs_costs_no_request_and_bounded_memory() {
 }
 
 #[test]
-fn a_collector_gets_the_fields_it_asks_for_and_the_log_never_has_them() {
+fn a_collector_gets_its_headers_and_logs_never_do() {
     let collector = Collector::start();
     let origin = Origin::named("hello");
     let folder = crate::support::proxy::folder();
@@ -128,7 +128,7 @@ fn a_collector_gets_the_fields_it_asks_for_and_the_log_never_has_them() {
 
 /// Behind TLS, which another Pointsman ends here.
 #[test]
-fn a_collector_may_speak_tls_and_must_then_be_who_it_says() {
+fn a_collector_with_tls_must_prove_its_name() {
     let collector = Collector::start();
     let origin = Origin::named("hello");
     let folder = tls::folder();
