@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{
     Admin,
     params::{Checked, Params},
-    reply::{self, Reply, error, failed, make, problems},
+    reply::{self, Reply, failed, make, problems},
     spec::{Body, Kind, Parameter, Place, ResponseSpec, Spec, TOML, array, object, reference, text},
 };
 use crate::{
@@ -126,11 +126,7 @@ pub(super) async fn put(admin: Arc<Admin>, question: Params) -> Reply {
     let expected = match matches {
         Matches::Anything => None,
         Matches::Exactly => Some(in_force),
-        Matches::Nothing => {
-            let message = "the configuration in force is not the one that `If-Match` names";
-            let hint = "read it again with GET /api/v1/config, and send its ETag";
-            return error(StatusCode::PRECONDITION_FAILED, "changed_meanwhile", message, hint);
-        }
+        Matches::Nothing => return reply::outdated("the configuration in force is not"),
     };
     let result = admin.reloader.replace(new, expected).await;
     drop(place);

@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::StatusCode;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::{
@@ -24,7 +23,7 @@ use crate::{
         bind::{self, Bound},
         listener_sockets::{self, Handed},
     },
-    runtime::overrides::{Change, Overrides, Refusal},
+    runtime::overrides::{Change, Overrides, Reason, Refusal},
     schema::Problem,
     telemetry::access_log::{Opened, Sink},
 };
@@ -50,7 +49,7 @@ impl Engine {
         match &result {
             Ok((true, _)) => drop(self.state.succeeded.fetch_add(1, Relaxed)),
             Err(Failed::Problems(_)) => drop(self.state.failed.fetch_add(1, Relaxed)),
-            Ok((false, _)) | Err(Failed::Refused(_)) => {}
+            Ok((false, _)) | Err(Failed::Refused(_) | Failed::Outdated) => {}
         }
         match result {
             Ok((is_changed, notes)) => {
@@ -194,9 +193,7 @@ impl Engine {
         });
         let (old, is_other) = read.await.map_err(panicked)??;
         if is_other {
-            let message = "the file is no longer the one that `If-Match` names";
-            let hint = "read it again with GET /api/v1/config, and send its ETag";
-            return Err(refused(StatusCode::PRECONDITION_FAILED, "changed_meanwhile", message, hint));
+            return Err(Failed::Outdated);
         }
         let attempt = Attempt { text: Some(text), over: Some(old), overrides: in_force.overrides.clone() };
         self.attempt(attempt, Cause::Admin).await
@@ -213,16 +210,11 @@ fn with_all<'c>(
 }
 
 fn panicked(_: JoinError) -> Failed {
-    refused(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "panicked",
-        "making the configuration panicked",
-        "report this bug",
-    )
+    refused(Reason::Failed, "panicked", "making the configuration panicked", "report this bug")
 }
 
 fn not_written(error: WriteError) -> Failed {
-    refused(error.status(), error.code(), &error.to_string(), error.hint())
+    refused(error.reason(), error.code(), &error.to_string(), error.hint())
 }
 
 fn not_edited(error: EditError) -> Failed {
@@ -231,13 +223,13 @@ fn not_edited(error: EditError) -> Failed {
         EditError::Refused(refusal) => Failed::Refused(refusal),
         EditError::ByHand => {
             let hint = "change the file by hand, or leave `persist` out";
-            refused(StatusCode::CONFLICT, "edit_by_hand", &error.to_string(), hint)
+            refused(Reason::Conflict, "edit_by_hand", &error.to_string(), hint)
         }
     }
 }
 
-fn refused(status: StatusCode, code: &'static str, message: &str, hint: &str) -> Failed {
-    Failed::Refused(Refusal { status, code, message: message.to_owned(), hint: hint.to_owned() })
+fn refused(reason: Reason, code: &'static str, message: &str, hint: &str) -> Failed {
+    Failed::Refused(Refusal { reason, code, message: message.to_owned(), hint: hint.to_owned() })
 }
 
 /// Problems of one refusal that the log has; the admin endpoint has all of them.

@@ -12,8 +12,6 @@ mod json;
 
 use std::fmt;
 
-use http::StatusCode;
-
 use crate::{
     config::Config,
     upstream::conf::{BackendConf, BackendState, UpstreamConf},
@@ -70,11 +68,26 @@ impl Change {
     }
 }
 
+/// What kind of refusal one is; the admin API has a status for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// What is to be changed is not there.
+    NotFound,
+    /// It does not agree with what is there.
+    Conflict,
+    /// It would never be good.
+    Invalid,
+    /// The program stops, and changes nothing any more.
+    Stopping,
+    /// It failed in a way that is no fault of whoever asks.
+    Failed,
+}
+
 /// Why a change is not made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// 404, 409 or 422.
-    pub status: StatusCode,
+    /// What kind it is.
+    pub reason: Reason,
     /// A word for programs.
     pub code: &'static str,
     /// What is wrong, for people.
@@ -84,18 +97,18 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(status: StatusCode, code: &'static str, message: String, hint: &str) -> Self {
-        Self { status, code, message, hint: hint.to_owned() }
+    fn new(reason: Reason, code: &'static str, message: String, hint: &str) -> Self {
+        Self { reason, code, message, hint: hint.to_owned() }
     }
 
     /// The program stops, and changes nothing any more.
     pub fn stopping() -> Self {
         let hint = "ask the program that took its place";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the program is stopping".to_owned(), hint)
+        Self::new(Reason::Stopping, "stopping", "the program is stopping".to_owned(), hint)
     }
 
     fn conflict(code: &'static str, message: String, hint: &str) -> Self {
-        Self::new(StatusCode::CONFLICT, code, message, hint)
+        Self::new(Reason::Conflict, code, message, hint)
     }
 }
 
@@ -163,12 +176,7 @@ impl Overrides {
         let name = change.upstream();
         let file = config.upstream.iter().find(|it| it.name == name).ok_or_else(|| {
             let message = format!("there is no upstream `{name}`");
-            Refusal::new(
-                StatusCode::NOT_FOUND,
-                "no_such_upstream",
-                message,
-                "GET /api/v1/upstreams lists them",
-            )
+            Refusal::new(Reason::NotFound, "no_such_upstream", message, "GET /api/v1/upstreams lists them")
         })?;
         let mut before = file.clone();
         self.apply_to(&mut before);
@@ -367,7 +375,7 @@ fn found<'c>(upstream: &'c UpstreamConf, called: &str) -> Result<&'c BackendConf
         let name = &upstream.name;
         let message = format!("there is no backend `{called}` in `{name}`");
         let hint = format!("GET /api/v1/upstreams/{name} lists them");
-        Refusal::new(StatusCode::NOT_FOUND, "no_such_backend", message, &hint)
+        Refusal::new(Reason::NotFound, "no_such_backend", message, &hint)
     })
 }
 
@@ -406,7 +414,7 @@ fn check_weight(weight: u32) -> Result<(), Refusal> {
     }
     let message = format!("`weight` must be from 0 to {most}, not {weight}");
     let hint = "weights are shares: 1 and 2 say as much as 100 and 200";
-    Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_weight", message, hint))
+    Err(Refusal::new(Reason::Invalid, "bad_weight", message, hint))
 }
 
 #[cfg(test)]

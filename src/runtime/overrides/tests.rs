@@ -120,21 +120,32 @@ fn overrides_a_file_could_not_hold_are_refused() {
     let refused = |overrides: &Overrides, change: &Change| {
         let refusal = overrides.with(change, &config).unwrap_err();
         assert!(!refusal.hint.is_empty());
-        (refusal.status.as_u16(), refusal.code)
+        (refusal.reason, refusal.code)
     };
     let none = Overrides::default();
     let elsewhere = Change::Remove { upstream: "apu".into(), backend: "a".into() };
-    assert_eq!(refused(&none, &elsewhere), (404, "no_such_upstream"));
-    assert_eq!(refused(&none, &weight("d", 1)), (404, "no_such_backend"));
-    assert_eq!(refused(&none, &weight("a", 65536)), (422, "bad_weight"));
-    assert_eq!(refused(&none, &add(json!({"address": "10.0.0.1:80"}))), (409, "backend_exists"));
-    assert_eq!(refused(&none, &add(json!({"address": "10.0.0.9:80", "name": "b"}))), (409, "backend_exists"));
+    assert_eq!(refused(&none, &elsewhere), (Reason::NotFound, "no_such_upstream"));
+    assert_eq!(refused(&none, &weight("d", 1)), (Reason::NotFound, "no_such_backend"));
+    assert_eq!(refused(&none, &weight("a", 65536)), (Reason::Invalid, "bad_weight"));
+    assert_eq!(refused(&none, &add(json!({"address": "10.0.0.1:80"}))), (Reason::Conflict, "backend_exists"));
+    assert_eq!(
+        refused(&none, &add(json!({"address": "10.0.0.9:80", "name": "b"}))),
+        (Reason::Conflict, "backend_exists")
+    );
     let removed = after(&config, &[remove("b")]);
-    assert_eq!(refused(&removed, &remove("b")), (404, "no_such_backend"));
-    assert_eq!(refused(&removed, &remove("a")), (409, "last_backend"), "only a backup would be left");
+    assert_eq!(refused(&removed, &remove("b")), (Reason::NotFound, "no_such_backend"));
+    assert_eq!(
+        refused(&removed, &remove("a")),
+        (Reason::Conflict, "last_backend"),
+        "only a backup would be left"
+    );
     let without_backup = after(&config, &[remove("c")]);
-    assert_eq!(refused(&without_backup, &weight("a", 0)), (409, "last_backend"));
-    assert_eq!(refused(&without_backup, &remove("a")), (409, "last_backend"), "weight 0 would be left");
+    assert_eq!(refused(&without_backup, &weight("a", 0)), (Reason::Conflict, "last_backend"));
+    assert_eq!(
+        refused(&without_backup, &remove("a")),
+        (Reason::Conflict, "last_backend"),
+        "weight 0 would be left"
+    );
     // All may be out on purpose: that is what maintenance is.
     let states = ["a", "b", "c"].map(|name| state(name, BackendState::Disabled));
     assert_eq!(after(&config, &states).lines().len(), 3);
