@@ -51,7 +51,7 @@ impl Fields {
         self.entries.extend_from_slice(&other.entries);
     }
 
-    /// The same fields in as little memory as they need, for keeping.
+    /// These fields in as little memory as they need, for keeping.
     pub fn compact(&self) -> Self {
         let mut bytes =
             Vec::with_capacity(self.iter().map(|field| field.name.len() + field.value.len()).sum());

@@ -58,9 +58,9 @@ pub enum Kind {
     Count(u64, u64),
     /// Text that this expression matches.
     Text(&'static str),
-    /// The same, and it must be there.
+    /// Text that this expression matches, and that must be there.
     Needed(&'static str),
-    /// The same, as often as one likes.
+    /// Text that this expression matches, any number of times.
     Many(&'static str),
     /// An IP address.
     Address,
@@ -88,7 +88,7 @@ pub enum Body {
     Json(fn() -> Value),
     /// A whole configuration file.
     Toml,
-    /// The same, or nothing for the file that is there.
+    /// A configuration as TOML, or nothing for the file that is there.
     TomlOrNothing,
 }
 

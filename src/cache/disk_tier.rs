@@ -348,13 +348,13 @@ impl DiskObject {
         StoredResponse::assembled(key, variant, entry, Body::of([]))
     }
 
-    /// The same with another head, which is not kept.
+    /// This object with another head, which is not kept.
     pub fn with(mut self, entry: StoredHead) -> Self {
         self.record = DiskHead { entry, ..self.record };
         self
     }
 
-    /// The same with a newer head, which is kept too. It was asked for at `begun`: a purge that came since is still
+    /// This object with a newer head, which is kept too. It was asked for at `begun`: a purge that came since is still
     /// about it.
     pub fn renewed(self, entry: StoredHead, begun: u64) -> Self {
         let mut renewed = self.with(entry);

@@ -69,7 +69,7 @@ impl Memory {
         self.shard(key).map_or(Found::Nothing, |mut shard| shard.find(key, request))
     }
 
-    /// The same for those who only look: nobody was asked for.
+    /// Finds as [`Self::find`], for those who only look: nothing counts as asked for.
     pub fn peek(&self, key: &Key, request: &Fields) -> Found {
         self.shard(key).map_or(Found::Nothing, |shard| shard.peek(key, request))
     }

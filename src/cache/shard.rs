@@ -149,7 +149,7 @@ impl Shard {
         found
     }
 
-    /// The same without a mark that it was asked for.
+    /// Finds as [`Self::find`], without a mark that it was asked for.
     pub(super) fn peek(&self, key: &Key, request: &Fields) -> Found {
         let Some(variants) = self.keys.get(&half(key)) else { return Found::Nothing };
         let objects = variants.as_slice();

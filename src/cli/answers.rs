@@ -77,7 +77,7 @@ pub(super) fn example() -> (Value, Value) {
     (status, upstreams)
 }
 
-/// And caches.
+/// An answer of `/api/v1/caches`, for tests.
 #[cfg(test)]
 pub(super) fn example_of_caches() -> Value {
     serde_json::json!({"caches": [

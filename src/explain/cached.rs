@@ -30,7 +30,7 @@ pub struct CacheAnswer {
     pub is_storing: bool,
     /// How the request uses it: a word for programs.
     pub usage: &'static str,
-    /// The same for people.
+    /// How the request uses it, in a sentence for people.
     pub why: &'static str,
     /// What it is found by; `None` when it is not looked for.
     pub key: Option<String>,

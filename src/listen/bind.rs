@@ -27,7 +27,7 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// The same sockets by other descriptors.
+    /// These sockets by other descriptors.
     pub fn try_clone(&self) -> io::Result<Self> {
         let sockets = self.sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
         Ok(Self { sockets, address: self.address.clone() })

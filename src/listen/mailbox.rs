@@ -20,7 +20,7 @@ use crate::runtime::{ListenerId, Permit, connections::Description};
 pub struct Accepted {
     /// The socket, non-blocking.
     pub socket: OwnedFd,
-    /// The other end; `None` over a unix socket.
+    /// The peer's address; `None` over a unix socket.
     pub source: Option<std::net::SocketAddr>,
     /// The slot of its listener.
     pub listener: ListenerId,

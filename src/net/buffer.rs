@@ -60,7 +60,7 @@ impl Buffer {
         self.first_shared(self.len())
     }
 
-    /// The same of the first `length` bytes.
+    /// The first `length` bytes of what is left, shared as [`Self::to_shared`] does.
     pub fn first_shared(&self, length: usize) -> Bytes {
         let end = self.end.min(self.start + length);
         match &self.memory {

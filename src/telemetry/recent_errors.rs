@@ -39,7 +39,7 @@ pub struct Failure<'a> {
     pub status: u16,
     /// What went wrong.
     pub kind: Kind,
-    /// The same in a sentence, with its cause.
+    /// The error in a sentence, with its cause.
     pub detail: &'a str,
     /// The request's id.
     pub id: &'a str,

@@ -124,7 +124,7 @@ impl Name {
         (begin + number * SUM as u64, length as usize)
     }
 
-    /// The same object with a new head of `meta` bytes, which overwrites nothing that is in force.
+    /// The name of this object with a new head of `meta` bytes, which overwrites nothing that is in force.
     pub(super) fn with_head(&self, meta: usize) -> Self {
         let head = head_length(meta);
         let shift = if head <= self.shift { 0 } else { self.shift.saturating_add(self.head) };

@@ -193,7 +193,7 @@ impl Endpoint {
         }
     }
 
-    /// The same, where another version may not have it: nothing then.
+    /// Asks what another version may not have: nothing then.
     pub(super) fn ask_if_there(&self, question: &Question<'_>) -> Result<Value, Trouble> {
         match self.ask(question) {
             Err(Trouble::Refused(404, _)) => Ok(Value::Null),

@@ -74,7 +74,7 @@ fn look(endpoint: &Endpoint) -> Result<Look, Trouble> {
     })
 }
 
-/// The same, with trouble in a line.
+/// Looks, with trouble in a line.
 fn look_again(endpoint: &Endpoint) -> Result<Look, String> {
     look(endpoint).map_err(|trouble| {
         let why = endpoint.explain(&trouble);

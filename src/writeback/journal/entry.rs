@@ -13,7 +13,7 @@ pub struct Id(pub u64);
 /// A request that was accepted in the origin's place and is to be delivered to it.
 #[derive(Clone, Debug, Default)]
 pub struct Write {
-    /// The same at every delivery of this write, so that the origin recognizes a repetition:
+    /// The idempotency key. It is the same at every delivery of this write, so that the origin recognizes a repetition:
     /// [`super::Journal::new_key`], or what the client sent.
     pub idempotency: String,
     /// What writes are ordered by, and GETs are answered by: the URI as the cache's key has it.

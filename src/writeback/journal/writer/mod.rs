@@ -91,7 +91,7 @@ pub(super) struct Writer {
     is_refused_torn: bool,
     /// The last thing on the disk failed, and that was said.
     is_failing: bool,
-    /// The same of removing segments, which goes its own way: records may be written all the while.
+    /// Removing segments failed last, and that was logged. It goes its own way: records may be written all the while.
     kept_from_removing: bool,
 }
 
