@@ -199,12 +199,12 @@ async fn read_proxy_header(plain: &Plain) -> Option<Named> {
     let Plain::Tcp(stream) = plain else { return Some(None) };
     let deadline = Deadline::new();
     deadline.after(PROXY_DEADLINE);
-    let mut block = Buffer::take();
+    let mut buffer = Buffer::take();
     let mut header = std::pin::pin!(async {
         loop {
             let ready = stream.ready(Interest::READABLE).await?;
             let result = stream.try_io(Interest::READABLE, || {
-                let room = block.room();
+                let room = buffer.room();
                 let most = room.len();
                 let (_, length) = rustix::net::recv(stream.as_fd(), &mut *room, RecvFlags::PEEK)?;
                 match proxy_protocol::parse(room.get(..length).unwrap_or_default()) {
