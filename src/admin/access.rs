@@ -24,7 +24,7 @@ pub enum Access {
 }
 
 impl Access {
-    /// As configured. Fails when the token cannot be read.
+    /// Who may ask, as configured. Fails when the token cannot be read.
     pub fn new(conf: &AdminConf) -> Result<Self, String> {
         if let Some(secret) = &conf.token_file {
             let token = secret.reveal().map_err(|error| format!("cannot read the admin token: {error}"))?;

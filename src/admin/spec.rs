@@ -22,7 +22,7 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Of an endpoint that takes nothing and changes nothing.
+    /// The description of an endpoint that takes nothing and changes nothing.
     pub const PLAIN: Self =
         Self { parameters: &[], body: Body::None, gives: &[], errors: &[], is_change: false };
 }
@@ -67,7 +67,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its values as a JSON Schema.
+    /// The values of this kind as a JSON Schema.
     pub fn schema(self) -> Value {
         match self {
             Self::Flag => json!({"type": "boolean", "default": false}),
@@ -145,7 +145,7 @@ impl ResponseSpec {
         Self { status: 200, what, media_type: "application/json", schema }
     }
 
-    /// Another media type, whose body is a text.
+    /// An answer of another media type, whose body is a text.
     pub const fn text(status: u16, what: &'static str, media_type: &'static str) -> Self {
         Self { status, what, media_type, schema: text }
     }

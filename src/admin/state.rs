@@ -41,7 +41,7 @@ pub struct Admin {
 pub(super) type Looked = (u64, u64);
 
 impl Admin {
-    /// To be made once the snapshot is there.
+    /// The state of the admin endpoint. To be made once the snapshot is there.
     pub fn new(shared: Arc<Shared>, access: Access, reloader: Reloader, mailboxes: Mailboxes) -> Self {
         Self {
             shared,

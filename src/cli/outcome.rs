@@ -17,7 +17,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// It could not be done.
+    /// A failure of what was asked for; ends with status 1.
     pub fn new(text: impl fmt::Display) -> Self {
         Self { text: text.to_string(), status: 1 }
     }
@@ -27,7 +27,7 @@ impl Failure {
         &self.text
     }
 
-    /// It was asked wrongly, or the configuration is not good.
+    /// A failure of who asks, or of the configuration; ends with status 2.
     pub fn usage(text: impl fmt::Display) -> Self {
         Self { text: text.to_string(), status: 2 }
     }

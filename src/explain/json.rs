@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Answer, CacheAnswer, Candidate, Choice, Decision, Destination, Outcome, Routed, Stored};
 
 impl Answer {
-    /// As an object.
+    /// The answer as a JSON object.
     pub fn to_json(&self) -> Value {
         let considered: Value = self
             .considered

@@ -144,7 +144,7 @@ impl Predecessor {
         }))
     }
 
-    /// To answer it with, from elsewhere.
+    /// A pipe to answer the predecessor with, from elsewhere.
     pub fn voice(&self) -> Option<ReadyPipe> {
         self.voice.0.try_clone().ok().map(ReadyPipe)
     }

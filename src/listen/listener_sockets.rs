@@ -66,7 +66,7 @@ pub struct Failure {
 }
 
 impl Sockets {
-    /// None of our own, and those of a program before.
+    /// The sockets of a program before, and none of our own yet.
     pub fn new(handed: Vec<Handed>) -> Self {
         Self { held: Vec::new(), handed }
     }

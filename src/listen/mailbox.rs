@@ -60,7 +60,7 @@ pub struct Mailboxes {
 }
 
 impl Mailboxes {
-    /// Of these workers.
+    /// The mailboxes of these workers.
     pub fn new(senders: Vec<UnboundedSender<Message>>) -> Self {
         let open = senders.iter().map(|_| AtomicI64::new(0)).collect();
         Self { senders: senders.into(), open }

@@ -67,7 +67,7 @@ pub enum BodyReader {
 }
 
 impl BodyReader {
-    /// At the beginning of a body of this framing.
+    /// A reader at the beginning of a body of this framing.
     pub fn new(framing: Framing) -> Self {
         match framing {
             Framing::None | Framing::Length(0) => Self::Done,

@@ -103,7 +103,7 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// With `objects` objects by Zipf's law with the exponent `alpha`; 0 asks for all alike.
+    /// A generator with `objects` objects by Zipf's law with the exponent `alpha`; 0 asks for all alike.
     pub fn new(workload: Workload, objects: u64, alpha: f64, sizes: Sizes, seed: u64) -> Self {
         let mut sum = 0.0;
         let sums = (1..=objects)

@@ -9,7 +9,7 @@ use crate::{
     upstream::{Upstream, WorkerUpstream, worker_upstream::WorkerIndex},
 };
 
-/// By the number of its name: the newest that this worker has of each upstream.
+/// The newest that this worker has of each upstream, by the number of its name.
 #[derive(Debug)]
 pub struct WorkerUpstreams {
     newest: RefCell<HashMap<NameId, Rc<WorkerUpstream>>>,
@@ -21,7 +21,7 @@ pub struct WorkerUpstreams {
 const TAKEN_OVER: usize = 16;
 
 impl WorkerUpstreams {
-    /// None yet.
+    /// A worker's upstreams: none yet.
     pub fn new(counters: Arc<WorkerSeries>, place: WorkerIndex) -> Self {
         Self { newest: RefCell::default(), counters, place }
     }

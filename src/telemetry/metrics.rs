@@ -181,7 +181,7 @@ impl Outcome {
         Self::ClientGone,
     ];
 
-    /// Of a response.
+    /// The outcome that a response's status is counted as.
     pub fn of_status(status: u16) -> Self {
         match status {
             0..200 => Self::Status1xx,

@@ -75,7 +75,7 @@ section! {
 }
 
 impl CacheConf {
-    /// Of a route that collapses requests without storing: all as it is by default.
+    /// The configuration of a route that collapses requests without storing: all as it is by default.
     pub fn collapsing(route: &str) -> Self {
         Self {
             name: route.to_owned(),

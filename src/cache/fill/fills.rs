@@ -91,7 +91,7 @@ const SHARDS: usize = 16;
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 impl Fills {
-    /// No fills yet.
+    /// The fills of a cache: none yet.
     pub fn new(bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
             shards: std::array::from_fn(|_| Mutex::default()),
@@ -102,7 +102,7 @@ impl Fills {
         })
     }
 
-    /// Other bounds, for what comes from now on.
+    /// Sets other bounds, for what comes from now on.
     pub fn set_bounds(&self, bounds: Bounds) {
         *self.bounds.lock().unwrap_or_else(PoisonError::into_inner) = bounds;
     }

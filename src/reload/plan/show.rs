@@ -35,7 +35,7 @@ impl Plan {
 }
 
 impl Certificate {
-    /// Its form in answers of the admin API.
+    /// The certificate as answers of the admin API have it.
     pub fn to_json(&self) -> Value {
         let facts = self.facts.as_ref();
         json!({

@@ -26,7 +26,7 @@ pub struct Batch {
     pub count: u64,
 }
 
-/// Both ends of the way, and what became of spans; a part of the registry.
+/// The queue of spans: both of its ends, and counts of what became of spans; a part of the registry.
 #[derive(Debug)]
 pub struct Traces {
     sender: Mutex<Option<Sender<Batch>>>,
@@ -64,7 +64,7 @@ impl Traces {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// No further worker will come: the channel ends with the last that is there.
+    /// Closes the queue to further workers: the channel ends with the last that is there.
     pub fn close(&self) {
         *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

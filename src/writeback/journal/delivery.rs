@@ -27,7 +27,7 @@ impl Delivery {
         Self { journal, entry, attempts, completed: false }
     }
 
-    /// Its number.
+    /// The write's number.
     pub fn id(&self) -> Id {
         self.entry.id
     }
