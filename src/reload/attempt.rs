@@ -83,7 +83,7 @@ impl Engine {
             let count = problems.0.len();
             let cause = cause.name();
             tracing::error!(generation, cause, count, "configuration refused; the one before goes on");
-            for problem in problems.0.iter().take(MOST_TOLD) {
+            for problem in problems.0.iter().take(MOST_LOGGED) {
                 let file = format!("{}:{}:{}", problem.file.display(), problem.line, problem.column);
                 tracing::error!(%file, hint = problem.hint.as_deref(), "{}", problem.message);
             }
@@ -233,7 +233,7 @@ fn refused(reason: Reason, code: &'static str, message: &str, hint: &str) -> Fai
 }
 
 /// Problems of one refusal that the log has; the admin endpoint has all of them.
-const MOST_TOLD: usize = 20;
+const MOST_LOGGED: usize = 20;
 
 /// What a failure to get a socket is called, with the place of the listener's address.
 pub(super) fn late(text: &str, path: &Path, failure: listener_sockets::Failure) -> Problem {
