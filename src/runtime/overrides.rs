@@ -8,117 +8,20 @@
 //! Invariant: with the overrides applied, an upstream keeps what the configuration's own check demands:
 //! a backend, one with a weight, one that is not a backup.
 
+mod change;
 mod json;
-
-use std::fmt;
+mod refusal;
 
 use crate::{
     config::Config,
     upstream::conf::{BackendConf, BackendState, UpstreamConf},
 };
 
-pub use json::Line;
-
-/// What an administrator asks for. A backend is called by its name, or by its address.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Change {
-    /// Another share.
-    Weight {
-        /// The upstream's name.
-        upstream: String,
-        /// The backend.
-        backend: String,
-        /// Its share from now on.
-        weight: u32,
-    },
-    /// It takes part, drains, or is out.
-    State {
-        /// The upstream's name.
-        upstream: String,
-        /// The backend.
-        backend: String,
-        /// Its state from now on.
-        state: BackendState,
-    },
-    /// One more backend.
-    Add {
-        /// The upstream's name.
-        upstream: String,
-        /// The backend, as [`BackendConf::from_json`] reads it.
-        backend: BackendConf,
-    },
-    /// One backend less.
-    Remove {
-        /// The upstream's name.
-        upstream: String,
-        /// The backend.
-        backend: String,
-    },
-}
-
-impl Change {
-    /// The upstream that is meant.
-    pub fn upstream(&self) -> &str {
-        match self {
-            Self::Weight { upstream, .. }
-            | Self::State { upstream, .. }
-            | Self::Add { upstream, .. }
-            | Self::Remove { upstream, .. } => upstream,
-        }
-    }
-}
-
-/// What kind of refusal one is; the admin API has a status for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// What is to be changed is not there.
-    NotFound,
-    /// It does not agree with what is there.
-    Conflict,
-    /// It would never be good.
-    Invalid,
-    /// The program stops, and changes nothing any more.
-    Stopping,
-    /// It failed in a way that is no fault of whoever asks.
-    Failed,
-}
-
-/// Why a change is not made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// What kind it is.
-    pub reason: Reason,
-    /// A word for programs.
-    pub code: &'static str,
-    /// What is wrong, for people.
-    pub message: String,
-    /// What to do about it.
-    pub hint: String,
-}
-
-impl Refusal {
-    fn new(reason: Reason, code: &'static str, message: String, hint: &str) -> Self {
-        Self { reason, code, message, hint: hint.to_owned() }
-    }
-
-    /// The program stops, and changes nothing any more.
-    pub fn stopping() -> Self {
-        let hint = "ask the program that took its place";
-        Self::new(Reason::Stopping, "stopping", "the program is stopping".to_owned(), hint)
-    }
-
-    fn conflict(code: &'static str, message: String, hint: &str) -> Self {
-        Self::new(Reason::Conflict, code, message, hint)
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.message, self.hint)
-    }
-}
-
-impl std::error::Error for Refusal {}
+pub use self::{
+    change::Change,
+    json::Line,
+    refusal::{Reason, Refusal},
+};
 
 /// Everything that was changed, in the order in which it was.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -25,7 +25,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// The override as answers of the admin API have it.
+    /// The line as answers of the admin API have it.
     pub fn to_json(&self) -> Value {
         json!({
             "upstream": self.upstream,
