@@ -98,7 +98,7 @@ pub fn run(
         Control { shared, tickets, log: log.clone(), engine, reloader, events, admin, socket, before };
     let result = control_side.run(control);
     for thread in threads {
-        // A worker that panicked has told so already.
+        // A worker that panicked has reported it already.
         let _ = thread.join();
     }
     kept.registry.finish();
@@ -127,13 +127,13 @@ fn first(
     let Some(before) = before else {
         return Ok((build::build(config.clone(), 1, registry, tickets)?, Overrides::default()));
     };
-    let (told, now) = (&before.state, Moment::now());
-    handover_state::restore_tickets(told, tickets, now);
-    let overrides = handover_state::overrides(told).settled(config);
+    let (state, now) = (&before.state, Moment::now());
+    handover_state::restore_tickets(state, tickets, now);
+    let overrides = handover_state::overrides(state).kept(config);
     let mut effective = config.clone();
     overrides.apply(&mut effective);
-    let snapshot = build::build(effective, handover_state::generation(told) + 1, registry, tickets)?;
-    handover_state::restore(told, &snapshot, now);
+    let snapshot = build::build(effective, handover_state::generation(state) + 1, registry, tickets)?;
+    handover_state::restore(state, &snapshot, now);
     Ok((snapshot, overrides))
 }
 

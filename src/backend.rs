@@ -172,13 +172,13 @@ impl Shared {
 /// The ejections that a backend went through.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ejections {
-    /// How many there were, less one for each base time that it then stood.
+    /// How many there were, less one for each base time without another.
     pub count: u32,
     /// The end of the last one.
     pub over_at: Moment,
     /// How long the last one was meant to be.
     pub length: Duration,
-    /// Whether the last one's end has yet to be told to people.
+    /// Whether the last one's end has yet to be logged.
     pub is_open: bool,
 }
 

@@ -51,7 +51,7 @@ impl Fields {
         self.entries.extend_from_slice(&other.entries);
     }
 
-    /// The same fields in as little memory as they need, for keeping.
+    /// These fields in as little memory as they need, for keeping.
     pub fn compact(&self) -> Self {
         let mut bytes =
             Vec::with_capacity(self.iter().map(|field| field.name.len() + field.value.len()).sum());
@@ -437,7 +437,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_known_name_is_found_in_any_case_and_no_other_is() {
+    fn known_names_are_found_in_any_case_no_others() {
         for (known, text) in Known::ALL {
             assert_eq!(Known::of(text), *known);
             assert_eq!(Known::of(&text.to_ascii_uppercase()), *known);
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_does_not_fit_is_left_out_and_never_cut() {
+    fn an_oversized_name_is_left_out_never_cut() {
         let mut fields = Fields::default();
         fields.push(&"x".repeat(65_535), b"1");
         fields.push(&format!("transfer-encoding{}", "x".repeat(65_536)), b"chunked");
@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_in_alphabetical_order_which_the_index_relies_on() {
+    fn the_table_is_in_alphabetical_order_for_its_index() {
         assert!(Known::ALL.is_sorted_by_key(|(_, text)| text[0]));
     }
 
@@ -497,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_are_equal_and_a_compact_one_holds_no_more_than_it_shows() {
+    fn copies_are_equal_and_a_compact_one_holds_no_more() {
         let mut fields = Fields::default();
         for number in 0..20 {
             fields.push("x-name", format!("value {number}").as_bytes());

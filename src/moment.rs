@@ -21,7 +21,7 @@ impl Moment {
         static EPOCH: OnceLock<Instant> = OnceLock::new();
         let now = clock();
         let elapsed = now.saturating_duration_since(*EPOCH.get_or_init(|| now));
-        // A day is added so that "a while ago" never needs a negative number, also where it was told by the
+        // A day is added so that "a while ago" never needs a negative number, also where it was given by the
         // program before this one.
         Self(elapsed.as_micros() as u64 + DAY)
     }

@@ -1,4 +1,4 @@
-//! Something that lies in a folder: how it is opened, changed and closed over the generations of the configuration. The
+//! Something that is in a folder: how it is opened, changed and closed over the generations of the configuration. The
 //! folder has one owner at a time.
 //!
 //! Invariants: what is opened for a configuration counts from [`OwnedDirectory::apply`] on only; dropped before that,
@@ -13,7 +13,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 
-/// What lies in a folder.
+/// What is in a folder.
 pub trait Held: fmt::Debug + Send + Sync + Sized + 'static {
     /// The part of the configuration that asks for it.
     type Conf: Clone + fmt::Debug + Send + Sync + 'static;

@@ -13,7 +13,7 @@ use crate::config::{admin::AdminConf, listen::ListenAddress};
 
 /// Who may ask.
 pub enum Access {
-    /// Who brings the token; its digest is kept, so that a comparison tells nothing, not even a length.
+    /// Who brings the token; its digest is kept, so that a comparison discloses nothing, not even a length.
     Token(Digest),
     /// Who can reach it and asks for it by address or as `localhost`, and not from a page of another
     /// origin. A page can make a name of its own lead to 127.0.0.1 (DNS rebinding) and then read answers;
@@ -24,7 +24,7 @@ pub enum Access {
 }
 
 impl Access {
-    /// As configured. Fails when the token cannot be read.
+    /// Who may ask, as configured. Fails when the token cannot be read.
     pub fn new(conf: &AdminConf) -> Result<Self, String> {
         if let Some(secret) = &conf.token_file {
             let token = secret.reveal().map_err(|error| format!("cannot read the admin token: {error}"))?;
@@ -46,7 +46,7 @@ impl Access {
             Self::Anyone => Ok(()),
             Self::Token(expected) if has_token(head, expected) => Ok(()),
             Self::Token(_) => {
-                let hint = "send `Authorization: Bearer …` with what stands in `token_file`";
+                let hint = "send `Authorization: Bearer …` with a token of `token_file`";
                 let message = "the admin API needs its token";
                 let mut reply = error(StatusCode::UNAUTHORIZED, "unauthorized", message, hint);
                 let challenge = HeaderValue::from_static("Bearer realm=\"pointsman\"");

@@ -147,16 +147,16 @@ pub(super) async fn add(admin: Arc<Admin>, question: Params) -> Reply {
     let backend = match BackendConf::from_json(&json, &admin.reloader.in_force().path) {
         Ok(backend) => backend,
         Err(problems) => {
-            let told: Vec<String> = problems.0.iter().map(|problem| problem.message.clone()).collect();
+            let messages: Vec<String> = problems.0.iter().map(|problem| problem.message.clone()).collect();
             let hint = problems.0.iter().find_map(|problem| problem.hint.clone());
             let hint = hint.as_deref().unwrap_or("send {\"address\": \"10.0.0.1:8080\"}");
-            return unprocessable("bad_backend", &told.join("; "), hint);
+            return unprocessable("bad_backend", &messages.join("; "), hint);
         }
     };
     let (upstream, address) = (question.parameter(0).to_owned(), backend.address.to_string());
     let change = Change::Add { upstream: upstream.clone(), backend };
     match admin.reloader.change(vec![change], question.flag(PERSIST.name)).await {
-        Ok(outcome) => told(&admin, &upstream, &address, &outcome, StatusCode::CREATED),
+        Ok(outcome) => backend_reply(&admin, &upstream, &address, &outcome, StatusCode::CREATED),
         Err(why) => failed(&why),
     }
 }
@@ -183,12 +183,18 @@ fn called(question: &Params) -> (String, String) {
 async fn make(admin: &Admin, question: &Params, changes: Vec<Change>) -> Reply {
     let (upstream, backend) = called(question);
     match admin.reloader.change(changes, question.flag(PERSIST.name)).await {
-        Ok(outcome) => told(admin, &upstream, &backend, &outcome, StatusCode::OK),
+        Ok(outcome) => backend_reply(admin, &upstream, &backend, &outcome, StatusCode::OK),
         Err(why) => failed(&why),
     }
 }
 
-fn told(admin: &Admin, upstream: &str, backend: &str, outcome: &Outcome, status: StatusCode) -> Reply {
+fn backend_reply(
+    admin: &Admin,
+    upstream: &str,
+    backend: &str,
+    outcome: &Outcome,
+    status: StatusCode,
+) -> Reply {
     match upstreams::backend(admin, upstream, backend) {
         Some(found) => reply::json(status, &with_generation(found, outcome)),
         None => gone(),

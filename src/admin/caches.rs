@@ -1,7 +1,7 @@
 //! `GET /api/v1/caches`: what each cache holds, and how it answered. Routes that only collapse requests are caches that
 //! hold nothing.
 //!
-//! [`told`] is also what the metrics of caches are made from.
+//! [`views`] is also what the metrics of caches are made from.
 
 use std::{
     borrow::Cow,
@@ -65,11 +65,11 @@ pub(super) fn schema() -> Value {
 }
 
 pub(super) fn list(admin: &Admin, _: &Params) -> Reply {
-    let all: Vec<Value> = told(&admin.shared.snapshot.load()).iter().map(View::to_json).collect();
+    let all: Vec<Value> = views(&admin.shared.snapshot.load()).iter().map(View::to_json).collect();
     reply::json(StatusCode::OK, &json!({"caches": all}))
 }
 
-/// What one cache tells.
+/// What is reported of one cache.
 pub(super) struct View {
     /// The cache.
     pub(super) cache: Arc<Cache>,
@@ -80,15 +80,15 @@ pub(super) struct View {
 }
 
 /// The caches, and behind them the routes that collapse requests without one.
-pub(super) fn told(snapshot: &Snapshot) -> Vec<View> {
+pub(super) fn views(snapshot: &Snapshot) -> Vec<View> {
     let of_routes = snapshot.routes.iter().filter_map(|route| route.cache.as_ref());
     let collapsing = of_routes.filter(|cache| !cache.is_storing);
-    let told = |cache: &Arc<Cache>| View {
+    let view = |cache: &Arc<Cache>| View {
         memory: cache.store.memory.as_ref().map(memory::Memory::stats).unwrap_or_default(),
         fills: cache.fill_stats(),
         cache: cache.clone(),
     };
-    snapshot.caches.iter().chain(collapsing).map(told).collect()
+    snapshot.caches.iter().chain(collapsing).map(view).collect()
 }
 
 impl View {

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{
     Admin,
     params::{Checked, Params},
-    reply::{self, Reply, error, failed, make, problems},
+    reply::{self, Reply, failed, make, problems},
     spec::{Body, Kind, Parameter, Place, ResponseSpec, Spec, TOML, array, object, reference, text},
 };
 use crate::{
@@ -126,16 +126,12 @@ pub(super) async fn put(admin: Arc<Admin>, question: Params) -> Reply {
     let expected = match matches {
         Matches::Anything => None,
         Matches::Exactly => Some(in_force),
-        Matches::Nothing => {
-            let message = "the configuration in force is not the one that `If-Match` names";
-            let hint = "read it again with GET /api/v1/config, and send its ETag";
-            return error(StatusCode::PRECONDITION_FAILED, "changed_meanwhile", message, hint);
-        }
+        Matches::Nothing => return reply::outdated("the configuration in force is not"),
     };
     let result = admin.reloader.replace(new, expected).await;
     drop(place);
     match result {
-        Ok(outcome) => tagged(told(&outcome), &tag),
+        Ok(outcome) => tagged(outcome_reply(&outcome), &tag),
         Err(why) => failed(&why),
     }
 }
@@ -193,12 +189,12 @@ pub(super) fn plan(admin: &Admin, question: &Params) -> Reply {
 
 pub(super) async fn reload(admin: Arc<Admin>, _: Params) -> Reply {
     match admin.reloader.reload(Cause::Reload).await {
-        Ok(outcome) => told(&outcome),
+        Ok(outcome) => outcome_reply(&outcome),
         Err(why) => failed(&why),
     }
 }
 
-fn told(outcome: &Outcome) -> Reply {
+fn outcome_reply(outcome: &Outcome) -> Reply {
     let Outcome { is_changed, generation, notes } = outcome;
     reply::json(StatusCode::OK, &json!({"generation": generation, "changed": is_changed, "notes": notes}))
 }

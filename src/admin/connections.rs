@@ -20,9 +20,9 @@ use crate::{
     },
 };
 
-/// Most connections that are told one by one.
+/// Most connections that are listed one by one.
 const MOST: u64 = 1000;
-/// How many are told when nobody says.
+/// How many are listed when nobody says.
 const SOME: u64 = 100;
 /// How long a worker has to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) const ABOUT: Spec = Spec {
     parameters: &[Parameter {
         name: "limit",
-        what: "how many to tell one by one; 100 when it is left out",
+        what: "how many to list one by one; 100 when it is left out",
         place: Place::Query,
         kind: Kind::Count(1, MOST),
     }],
@@ -77,8 +77,8 @@ pub(super) async fn get(admin: Arc<Admin>, question: Params) -> Reply {
     }
     // The oldest: they are what a drain waits for.
     all.sort_by_key(|(_, it)| it.since);
-    let told: Vec<Value> = all.iter().take(most).map(|it| connection(it, &snapshot, now)).collect();
-    let answer = json!({"total": total, "connections": told, "silent_workers": silent});
+    let listed: Vec<Value> = all.iter().take(most).map(|it| connection(it, &snapshot, now)).collect();
+    let answer = json!({"total": total, "connections": listed, "silent_workers": silent});
     reply::json(StatusCode::OK, &answer)
 }
 

@@ -26,7 +26,7 @@ use crate::runtime::drain::Stage;
 const PLACE: Duration = Duration::from_secs(5);
 
 impl Admin {
-    /// Which endpoint is to answer, with what stands in path and query; or the refusal.
+    /// Which endpoint is to answer, with what is in path and query; or the refusal.
     pub(super) fn find(&self, head: &Parts) -> Checked<(&'static Endpoint, Params)> {
         let (path, method) = (head.uri.path(), head.method.as_str());
         let here: Vec<_> = ENDPOINTS.iter().filter_map(|it| Some((it, it.parameters(path)?))).collect();

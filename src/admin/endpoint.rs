@@ -14,7 +14,7 @@ use super::{
 pub struct Endpoint {
     /// The method; GET answers HEAD too.
     pub method: &'static str,
-    /// The path; `{name}` is any one segment, told to the endpoint as a parameter.
+    /// The path; `{name}` is any one segment, given to the endpoint as a parameter.
     pub path: &'static str,
     /// What it is for, in a few words.
     pub summary: &'static str,

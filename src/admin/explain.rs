@@ -1,5 +1,5 @@
 //! `GET /api/v1/explain`: which route and backend a request would get in the running generation, and why; where a
-//! cache stands before them, what it has stored for the request.
+//! cache is before them, what it has stored for the request.
 
 use std::net::{IpAddr, Ipv4Addr};
 

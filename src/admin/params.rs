@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_json_is_told_with_its_place() {
+    fn broken_json_is_reported_with_its_place() {
         let ask = |body: &'static str| {
             let question = Params { body: body.into(), ..Params::default() };
             question

@@ -145,7 +145,7 @@ fn text<'b>(body: &'b Map<String, Value>, key: &str) -> Checked<&'b str> {
     let given = body.get(key).unwrap_or(&Value::Null);
     match given.as_str().filter(|text| !text.is_empty()) {
         Some(text) => Ok(text),
-        None => Err(refused(&format!("`{key}` must be a text, not {given}"), "it stands in quotes")),
+        None => Err(refused(&format!("`{key}` must be a text, not {given}"), "it is written in quotes")),
     }
 }
 
@@ -153,7 +153,7 @@ fn tag(text: &str) -> Checked<Vec<u8>> {
     let is_broken = |sign: char| sign == ',' || sign.is_ascii_whitespace() || sign.is_control();
     if text.contains(is_broken) {
         let message = format!("`{}` is not one tag", text.escape_debug());
-        return Err(refused(&message, "tags stand between blanks or commas; ask once for each"));
+        return Err(refused(&message, "tags are separated by blanks or commas; ask once for each"));
     }
     Ok(text.as_bytes().to_vec())
 }
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_of_the_four_is_refused_with_a_reason() {
+    fn a_purge_without_a_known_target_is_refused() {
         for (body, why) in [
             ("{}", "does not say what"),
             ("{\"soft\": true}", "does not say what"),
@@ -310,8 +310,8 @@ mod tests {
             ("{\"prefix\": \"\"}", "must be a text"),
             ("[]", "must be a JSON object"),
         ] {
-            let told = ask(body, &KeySettings::default()).unwrap_err();
-            assert!(told.contains(why), "{body}: {told}");
+            let problem = ask(body, &KeySettings::default()).unwrap_err();
+            assert!(problem.contains(why), "{body}: {problem}");
         }
     }
 }

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::{reload::Failed, schema::Problems};
+use crate::{reload::Failed, runtime::overrides::Reason, schema::Problems};
 
 /// An answer of the admin endpoint.
 pub type Reply = Response<Full<Bytes>>;
@@ -55,7 +55,28 @@ pub fn problems(problems: &Problems) -> Reply {
 pub fn failed(failed: &Failed) -> Reply {
     match failed {
         Failed::Problems(all) => problems(all),
-        Failed::Refused(refusal) => error(refusal.status, refusal.code, &refusal.message, &refusal.hint),
+        Failed::Refused(refusal) => {
+            error(status_of(refusal.reason), refusal.code, &refusal.message, &refusal.hint)
+        }
+        Failed::Outdated => outdated("the file is no longer"),
+    }
+}
+
+/// 412: something is not what the client says that it has read (RFC 9110 §13.1.1). `what` begins the sentence.
+pub fn outdated(what: &str) -> Reply {
+    let message = format!("{what} the one that `If-Match` names");
+    let hint = "read it again with GET /api/v1/config, and send its ETag";
+    error(StatusCode::PRECONDITION_FAILED, "changed_meanwhile", &message, hint)
+}
+
+/// The status with which a refusal of this kind is answered (RFC 9110 §15.5, §15.6).
+fn status_of(reason: Reason) -> StatusCode {
+    match reason {
+        Reason::NotFound => StatusCode::NOT_FOUND,
+        Reason::Conflict => StatusCode::CONFLICT,
+        Reason::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        Reason::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::Failed => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -71,4 +92,16 @@ pub fn make(status: StatusCode, content_type: &'static str, body: Bytes) -> Repl
     let policy = "default-src 'none'; frame-ancestors 'none'";
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_have_the_status_of_their_reason() {
+        assert_eq!(failed(&Failed::Outdated).status(), 412);
+        let reasons = [Reason::NotFound, Reason::Conflict, Reason::Invalid, Reason::Stopping, Reason::Failed];
+        assert_eq!(reasons.map(|reason| status_of(reason).as_u16()), [404, 409, 422, 503, 500]);
+    }
 }

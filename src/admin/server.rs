@@ -172,7 +172,7 @@ async fn serve(admin: Arc<Admin>, stream: impl AsyncRead + AsyncWrite + Unpin + 
     let mut connection = std::pin::pin!(connection);
     // How a client's connection broke is its own affair.
     if timeout(CONNECTION, connection.as_mut()).await.is_err() {
-        // What it asks just now it is still told.
+        // What it asks just now is still answered.
         connection.as_mut().graceful_shutdown();
         let _ = timeout(LAST_ANSWER, connection).await;
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 /// What an endpoint takes and gives.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
-    /// What may stand in the query, or in a field of the head.
+    /// What may be in the query, or in a field of the head.
     pub parameters: &'static [Parameter],
     /// What its body is.
     pub body: Body,
@@ -22,25 +22,25 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Of an endpoint that takes nothing and changes nothing.
+    /// The description of an endpoint that takes nothing and changes nothing.
     pub const PLAIN: Self =
         Self { parameters: &[], body: Body::None, gives: &[], errors: &[], is_change: false };
 }
 
-/// Something that may stand in the query, or in a field of the head.
+/// Something that may be in the query, or in a field of the head.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameter {
     /// Its name.
     pub name: &'static str,
     /// What it means.
     pub what: &'static str,
-    /// Where it stands.
+    /// Where it is.
     pub place: Place,
     /// Its values.
     pub kind: Kind,
 }
 
-/// Where a parameter stands.
+/// Where a parameter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// In the query.
@@ -58,16 +58,16 @@ pub enum Kind {
     Count(u64, u64),
     /// Text that this expression matches.
     Text(&'static str),
-    /// The same, and it must be there.
+    /// Text that this expression matches, and that must be there.
     Needed(&'static str),
-    /// The same, as often as one likes.
+    /// Text that this expression matches, any number of times.
     Many(&'static str),
     /// An IP address.
     Address,
 }
 
 impl Kind {
-    /// Its values as a JSON Schema.
+    /// The values of this kind as a JSON Schema.
     pub fn schema(self) -> Value {
         match self {
             Self::Flag => json!({"type": "boolean", "default": false}),
@@ -88,7 +88,7 @@ pub enum Body {
     Json(fn() -> Value),
     /// A whole configuration file.
     Toml,
-    /// The same, or nothing for the file that is there.
+    /// A configuration as TOML, or nothing for the file that is there.
     TomlOrNothing,
 }
 
@@ -145,7 +145,7 @@ impl ResponseSpec {
         Self { status: 200, what, media_type: "application/json", schema }
     }
 
-    /// Another media type, whose body is a text.
+    /// An answer of another media type, whose body is a text.
     pub const fn text(status: u16, what: &'static str, media_type: &'static str) -> Self {
         Self { status, what, media_type, schema: text }
     }

@@ -1,4 +1,4 @@
-//! What the endpoints tell of, and change, and how much of it at a time.
+//! What the endpoints report, and change, and how much of it at a time.
 
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +21,7 @@ const MOST_WAITING: usize = 32;
 /// Large bodies at a time.
 const MOST_LARGE: usize = 2;
 
-/// What the endpoints tell of, and change.
+/// What the endpoints report, and change.
 #[derive(Debug)]
 pub struct Admin {
     pub(super) shared: Arc<Shared>,
@@ -41,7 +41,7 @@ pub struct Admin {
 pub(super) type Looked = (u64, u64);
 
 impl Admin {
-    /// To be made once the snapshot is there.
+    /// The state of the admin endpoint. To be made once the snapshot is there.
     pub fn new(shared: Arc<Shared>, access: Access, reloader: Reloader, mailboxes: Mailboxes) -> Self {
         Self {
             shared,

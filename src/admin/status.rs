@@ -64,12 +64,12 @@ fn certificates(admin: &Admin, snapshot: &Snapshot) -> Value {
     let hours = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() / 3600;
     let mut kept = admin.certificates.lock().unwrap_or_else(PoisonError::into_inner);
     match &*kept {
-        Some((looked, told)) if *looked == (snapshot.generation, hours) => told.clone(),
+        Some((looked, certificates)) if *looked == (snapshot.generation, hours) => certificates.clone(),
         Some(_) | None => {
-            let told: Value =
+            let certificates: Value =
                 preview::certificates(&snapshot.config).iter().map(Certificate::to_json).collect();
-            *kept = Some(((snapshot.generation, hours), told.clone()));
-            told
+            *kept = Some(((snapshot.generation, hours), certificates.clone()));
+            certificates
         }
     }
 }

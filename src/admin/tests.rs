@@ -67,7 +67,7 @@ fn conf(text: &str) -> AdminConf {
     config::parse(text, Path::new("test.toml")).unwrap().admin.unwrap()
 }
 
-/// Sends `request` as it stands and gives the whole answer; the server is at `port`.
+/// Sends `request` as it is and gives the whole answer; the server is at `port`.
 async fn talk(port: u16, request: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -127,7 +127,7 @@ fn every_endpoint_of_the_table_answers() {
 }
 
 #[test]
-fn what_is_not_there_and_what_is_not_taken_are_told_as_json() {
+fn unknown_paths_and_methods_are_answered_in_json() {
     serve(admin(CONFIG, Access::Local), async |port| {
         for path in
             ["/nothing", "/healthz/", "//", "/api/v1/upstreams/", "/api/v1/upstreams/no", "/metrics/x"]
@@ -173,7 +173,7 @@ fn without_the_token_only_the_open_endpoints_answer() {
             let status = ask("Authorization: Bearer s3cret\r\n").await;
             assert!(if endpoint.method == "GET" { status == 200 } else { status != 401 }, "{path}: {status}");
         }
-        // It does not tell either what is not there.
+        // It does not say either what is not there.
         assert_eq!(get(port, "/nothing", "").await.0, 401);
         assert_eq!(get(port, "/nothing", "Authorization: Bearer s3cret\r\n").await.0, 404);
     });
@@ -195,7 +195,7 @@ fn without_a_token_a_page_from_elsewhere_learns_nothing() {
 }
 
 #[test]
-fn it_is_not_ready_from_the_first_moment_of_draining_on() {
+fn readiness_ends_when_draining_begins() {
     let admin = admin(CONFIG, Access::Local);
     serve(admin.clone(), async |port| {
         assert_eq!(get(port, "/readyz", "").await.0, 200);
@@ -288,7 +288,7 @@ fn upstreams_have_the_contracts_keys() {
             "override": null,
         });
         assert_eq!(app["backends"][0], expected);
-        // A name that a path cannot hold as it stands.
+        // A name that a path cannot hold as it is.
         let (status, body) = get(port, "/api/v1/upstreams/gr%C3%B6%C3%9Fer", "").await;
         let other: Value = serde_json::from_str(&body).unwrap();
         assert_eq!((status, &other["backends"][0]["address"]), (200, &"unix:/run/app.sock".into()));

@@ -92,7 +92,7 @@ pub(super) fn backend(admin: &Admin, upstream: &str, called: &str) -> Option<Val
     let upstream = snapshot.upstreams.iter().find(|it| it.conf.name == upstream)?;
     let index = position(&upstream.conf.backend, called)?;
     let backend = upstream.backends.get(index)?;
-    Some(told(upstream, (index, backend), &lines(admin), Moment::now()))
+    Some(backend_json(upstream, (index, backend), &lines(admin), Moment::now()))
 }
 
 /// What administrators changed, by upstream and address.
@@ -108,12 +108,17 @@ fn lines(admin: &Admin) -> Lines {
 
 fn upstream(upstream: &Upstream, overrides: &Lines, now: Moment) -> Value {
     let backends = upstream.backends.iter().enumerate();
-    let backends: Vec<Value> = backends.map(|it| told(upstream, it, overrides, now)).collect();
+    let backends: Vec<Value> = backends.map(|it| backend_json(upstream, it, overrides, now)).collect();
     let name = &*upstream.conf.name;
     json!({"name": name, "balance": upstream.conf.balance.name(), "backends": backends})
 }
 
-fn told(upstream: &Upstream, (index, it): (usize, &Arc<Backend>), overrides: &Lines, now: Moment) -> Value {
+fn backend_json(
+    upstream: &Upstream,
+    (index, it): (usize, &Arc<Backend>),
+    overrides: &Lines,
+    now: Moment,
+) -> Value {
     let rows = upstream.own.iter().filter_map(|own| Some(&*own.get(index)?.row));
     let Sum { requests, failures, average_ms, bandwidth } = Sum::over(rows, now);
     let state = State::of(it, now);

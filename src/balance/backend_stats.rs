@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slower_sample_counts_at_once_and_a_faster_one_by_and_by() {
+    fn a_slower_sample_counts_at_once_a_faster_one_gradually() {
         let traffic = Traffic::new(1);
         let mut now = Moment(1_000_000);
         traffic.add_outcome(0, &outcome(10, false), now);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_never_looks_fast_and_never_shuts_out_for_ever() {
+    fn a_failure_neither_looks_fast_nor_excludes_for_ever() {
         let traffic = Traffic::new(1);
         let now = Moment(1_000_000);
         traffic.add_outcome(0, &outcome(0, true), now);
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn bandwidth_settles_at_the_rate_of_the_bytes_and_fades() {
+    fn bandwidth_converges_to_the_byte_rate_and_fades() {
         let traffic = Traffic::new(1);
         let mut now = Moment(1_000_000);
         for _ in 0..60_000 {

@@ -50,7 +50,7 @@ impl Bound {
     }
 }
 
-/// Whether an entry of a ring or table that was made for the weight `full` still stands at `weight`:
+/// Whether an entry of a ring or table that was made for the weight `full` still counts at `weight`:
 /// `rank`, in 2³² parts, says which part of the backend's entries it belongs to. So slow start and
 /// lowered weights need no other table.
 #[inline]

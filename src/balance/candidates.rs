@@ -96,15 +96,18 @@ impl Candidates<'_> {
     /// Whether some backend that is no backup and was not tried would be a candidate if it were not
     /// full.
     pub(super) fn is_any_primary_usable(&self) -> bool {
-        self.backends.iter().enumerate().any(|(index, backend)| self.stands(backend) && !self.is_tried(index))
+        self.backends
+            .iter()
+            .enumerate()
+            .any(|(index, backend)| self.is_available_primary(backend) && !self.is_tried(index))
     }
 
     /// Whether some backend that is no backup is healthy with a weight, tried or not.
-    pub(super) fn is_any_primary_standing(&self) -> bool {
-        self.backends.iter().any(|backend| self.stands(backend))
+    pub(super) fn is_any_primary_available(&self) -> bool {
+        self.backends.iter().any(|backend| self.is_available_primary(backend))
     }
 
-    fn stands(&self, backend: &Backend) -> bool {
+    fn is_available_primary(&self, backend: &Backend) -> bool {
         !backend.backup && self.is_fit(backend) && backend.weight_at(self.now) > 0
     }
 

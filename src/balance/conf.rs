@@ -30,7 +30,7 @@ choice! {
     }
 }
 
-/// By what a policy picks.
+/// What a policy picks by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PicksBy {
     /// The hash of the client's address.
@@ -44,7 +44,7 @@ pub enum PicksBy {
 }
 
 impl Policy {
-    /// By what it picks: what callers hash for it, and what `explain` says of a pick, follow from that.
+    /// What it picks by: what callers hash for it, and what `explain` says of a pick, follow from that.
     pub fn picks_by(self) -> PicksBy {
         match self {
             Self::IpHash => PicksBy::Address,

@@ -123,8 +123,8 @@ impl Balancer {
     /// administration took out.
     #[cold]
     pub fn pick_despite_health(&mut self, backends: &[Arc<Backend>], pick: Pick<'_>) -> Option<usize> {
-        let stands = |it: &Arc<Backend>| it.is_healthy(pick.now) && it.weight_at(pick.now) > 0;
-        match backends.iter().any(stands) {
+        let is_available = |it: &Arc<Backend>| it.is_healthy(pick.now) && it.weight_at(pick.now) > 0;
+        match backends.iter().any(is_available) {
             true => None,
             false => self.pick_fit(backends, pick, true),
         }
@@ -152,7 +152,7 @@ impl Balancer {
             let is_closed = match tier {
                 Tier::Primary | Tier::TriedPrimary => false,
                 Tier::Backup => candidates.is_any_primary_usable(),
-                Tier::TriedBackup => candidates.is_any_primary_standing(),
+                Tier::TriedBackup => candidates.is_any_primary_available(),
             };
             if is_closed {
                 continue;
@@ -218,7 +218,7 @@ pub fn is_any_free(backends: &[Arc<Backend>], now: Moment) -> bool {
         return true;
     }
     candidates.tier = Tier::Backup;
-    !candidates.is_any_primary_standing() && has_one(&candidates)
+    !candidates.is_any_primary_available() && has_one(&candidates)
 }
 
 /// The closed list of algorithms; each in the file of its name.

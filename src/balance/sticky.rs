@@ -13,7 +13,7 @@ pub fn sticky_token(upstream: &str, backend: &str) -> u64 {
     hash.digest()
 }
 
-/// A token as it stands in the cookie: 16 hexadecimal digits.
+/// A token as it is in the cookie: 16 hexadecimal digits.
 pub fn format_token(token: u64) -> String {
     format!("{token:016x}")
 }

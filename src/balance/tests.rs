@@ -209,7 +209,7 @@ fn indices_beyond_the_fleet_do_no_harm() {
 }
 
 #[test]
-fn averages_and_counts_go_on_in_the_rows_that_were_there() {
+fn averages_and_counts_go_on_in_existing_rows() {
     for &(policy, ..) in Policy::ALL {
         let rows: Vec<Arc<BackendStats>> = (0..3).map(|_| Arc::default()).collect();
         let prototype = Balancer::build(policy, 1.25, &fleet(&[1, 1, 1]), 0);
@@ -235,7 +235,7 @@ fn averages_and_counts_go_on_in_the_rows_that_were_there() {
 }
 
 #[test]
-fn when_all_are_down_they_can_be_used_all_the_same() {
+fn backends_are_usable_when_all_are_down() {
     for &(policy, ..) in Policy::ALL {
         let fleet = fleet(&[1, 1, 0, 1]);
         let mut balancer = Balancer::build(policy, 1.25, &fleet, 0);

@@ -36,7 +36,7 @@ struct Filters {
 }
 
 impl Doorkeeper {
-    /// For a cache of `limit` bytes.
+    /// A doorkeeper for a cache of `limit` bytes.
     pub fn new(admission: Admission, limit: u64) -> Self {
         let filters = match admission {
             Admission::Always => None,

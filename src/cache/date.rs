@@ -12,7 +12,7 @@ use std::fmt;
 pub struct Date(pub u64);
 
 impl Date {
-    /// Reads a date of any of the three formats without regard to case (RFC 9111 §4.2); `now` settles the
+    /// Reads a date of any of the three formats without regard to case (RFC 9111 §4.2); `now` decides the
     /// century of a year of two digits. Any zone but GMT makes it invalid (RFC 9111 §4.2).
     pub fn parse(value: &[u8], now: Self) -> Option<Self> {
         let text = std::str::from_utf8(value).ok()?;
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_year_of_two_digits_is_at_most_fifty_years_ahead() {
+    fn two_digit_years_are_at_most_fifty_years_ahead() {
         let year = |two: &str, now| {
             let text = format!("Sunday, 06-Nov-{two} 08:49:37 GMT");
             Date::parse(text.as_bytes(), now).map(Date::year)

@@ -24,7 +24,7 @@ pub struct DiskHead {
 }
 
 impl DiskHead {
-    /// As bytes.
+    /// Encodes the head as bytes.
     pub fn encode(&self) -> Vec<u8> {
         let Self { key, variant, entry, begun } = self;
         let mut out = Out(vec![FORM]);
@@ -52,7 +52,7 @@ impl DiskHead {
         out.0
     }
 
-    /// From bytes that [`DiskHead::encode`] made.
+    /// Decodes bytes that [`DiskHead::encode`] made.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (form, rest) = bytes.split_first()?;
         let mut from = (*form == FORM).then_some(In(rest))?;

@@ -80,7 +80,7 @@ pub struct DiskObject {
 #[derive(Debug)]
 pub struct DiskWrite {
     writing: Option<Writing>,
-    /// What lies there under its key, and stands in its place.
+    /// What is on disk under its key and is to be replaced.
     replaces: Vec<Id>,
 }
 
@@ -123,7 +123,7 @@ impl DiskTier {
         self.place.is_open()
     }
 
-    /// Whether something may lie there under a key; asks no disk.
+    /// Whether something may be there under a key; asks no disk.
     pub fn may_have(&self, key: &Key) -> bool {
         self.disk().is_some_and(|disk| !disk.find(key.hash()).is_empty())
     }
@@ -193,7 +193,7 @@ impl DiskTier {
         })
     }
 
-    /// Gives what lies there in the place of a validated object its newer head, or takes it out. The question was
+    /// Gives what is there in the place of a validated object its newer head, or takes it out. The question was
     /// asked at `begun`: a purge that came since is still about it.
     pub async fn renew(&self, object: &StoredResponse, may_stay: bool, begun: u64) {
         let Some(disk) = self.disk() else { return };
@@ -228,7 +228,7 @@ impl DiskTier {
         if has_fields { self.purge(&Rule::Uri(uri.clone()), false, tags) } else { None }
     }
 
-    /// What lies there of an object does not hold any more.
+    /// What is there of an object does not hold any more.
     pub fn remove(&self, object: &StoredResponse) {
         // Of those that vary it is not known which it is; purges and writes find them all.
         if let Some(disk) = self.disk().filter(|_| object.variant.text().is_empty()) {
@@ -348,13 +348,13 @@ impl DiskObject {
         StoredResponse::assembled(key, variant, entry, Body::of([]))
     }
 
-    /// The same with another head, which is not kept.
+    /// This object with another head, which is not kept.
     pub fn with(mut self, entry: StoredHead) -> Self {
         self.record = DiskHead { entry, ..self.record };
         self
     }
 
-    /// The same with a newer head, which is kept too. It was asked for at `begun`: a purge that came since is still
+    /// This object with a newer head, which is kept too. It was asked for at `begun`: a purge that came since is still
     /// about it.
     pub fn renewed(self, entry: StoredHead, begun: u64) -> Self {
         let mut renewed = self.with(entry);

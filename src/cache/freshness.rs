@@ -10,7 +10,7 @@ use crate::{
         date::Date,
         directive::delta_seconds,
         policy::Policy,
-        storable::is_heuristic,
+        status_code::is_heuristic,
     },
     fields::{Fields, Known, list},
     h1::ResponseHead,
@@ -145,12 +145,12 @@ impl Freshness {
         self.lifetime > self.age(now)
     }
 
-    /// From `now` on it is stale; what permits to serve it stale still does.
+    /// Makes the response stale from `now` on; what permits to serve it stale still does.
     pub fn expire(&mut self, now: Date) {
         self.lifetime = self.lifetime.min(self.age(now));
     }
 
-    /// It is not served again before it was validated (RFC 9111 §4.4: "in need of a mandatory validation").
+    /// Demands validation before the response is served again (RFC 9111 §4.4: "in need of a mandatory validation").
     pub fn invalidate(&mut self) {
         self.always_validate = true;
         self.never_stale = true;
@@ -237,7 +237,7 @@ pub enum Verdict {
     GatewayTimeout,
 }
 
-/// Why a stored response needs validation, as Cache-Status tells it.
+/// Why a stored response needs validation, as Cache-Status says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// It is stale, or must be validated each time.

@@ -67,7 +67,7 @@ mod tests {
     use crate::{cache::key::KeySettings, fields::Fields};
 
     #[test]
-    fn a_key_is_remembered_for_its_time_and_the_oldest_make_room() {
+    fn keys_are_remembered_for_their_time_and_oldest_make_room() {
         let key = |number: usize| {
             Key::of("http", "a", None, &format!("/{number}"), &Fields::default(), &KeySettings::default())
         };

@@ -64,7 +64,11 @@ impl Key {
         }
         write_target(target, settings, &mut text);
         for name in &settings.headers {
-            Self::write_header(name, super::vary::normalized(name, request).as_deref(), &mut text);
+            Self::write_header(
+                name,
+                super::normalized_field::normalized(name, request).as_deref(),
+                &mut text,
+            );
         }
         Self::of_text(text)
     }
@@ -308,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn chosen_fields_are_part_of_the_key_but_not_of_its_uri() {
+    fn chosen_fields_are_in_the_key_not_its_uri() {
         let settings = KeySettings { headers: vec!["x-a".into(), "x-b".into()], ..KeySettings::default() };
         let key = |lines: &[(&str, &str)]| {
             let mut fields = Fields::default();

@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use super::shard::{Found, Rejected, Stats};
 use super::{
     conf::{Admission, Eviction},
     key::Key,
@@ -32,43 +33,6 @@ pub struct Shape {
 #[derive(Debug)]
 pub struct Memory {
     shards: Box<[Mutex<Shard>]>,
-}
-
-/// What a lookup gives.
-#[derive(Clone, Debug)]
-pub enum Found {
-    /// The variant that answers the request.
-    Stored(Arc<StoredResponse>),
-    /// Nothing matches the request's fields, but something is stored; one of it is given, for its Vary.
-    Vary(Arc<StoredResponse>),
-    /// Nothing is stored.
-    Nothing,
-}
-
-/// Why an object was not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rejected {
-    /// It is larger than what a shard may hold.
-    TooLarge,
-    /// It was not asked for before (`second-request`).
-    NotAdmitted,
-}
-
-/// What the store has done and holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Objects.
-    pub objects: u64,
-    /// Bytes that they count for.
-    pub bytes: u64,
-    /// Objects that left because room was needed.
-    pub evicted: u64,
-    /// Objects that left because there were too many variants of their key.
-    pub superfluous: u64,
-    /// Objects that did not come in: too large.
-    pub too_large: u64,
-    /// Objects that did not come in: not asked for before.
-    pub not_admitted: u64,
 }
 
 /// Most shards.
@@ -105,7 +69,7 @@ impl Memory {
         self.shard(key).map_or(Found::Nothing, |mut shard| shard.find(key, request))
     }
 
-    /// The same for those who only look: nobody was asked for.
+    /// Finds as [`Self::find`], for those who only look: nothing counts as asked for.
     pub fn peek(&self, key: &Key, request: &Fields) -> Found {
         self.shard(key).map_or(Found::Nothing, |shard| shard.peek(key, request))
     }
@@ -126,7 +90,7 @@ impl Memory {
         result
     }
 
-    /// Stores an object in the place of `before`, if that still stands there. False when it does not: who took its
+    /// Stores an object in the place of `before`, if that is still there. False when it is not: who took its
     /// place, or its place away, knows better.
     pub fn replace(&self, before: &Arc<StoredResponse>, object: Arc<StoredResponse>, most: usize) -> bool {
         let Some(mut shard) = self.shard(&object.key) else { return false };
@@ -201,7 +165,7 @@ impl Memory {
         self.shards.first().map_or(0, |shard| lock(shard).limit())
     }
 
-    /// All keys of a URI stand in one shard.
+    /// All keys of a URI are in one shard.
     fn shard(&self, key: &Key) -> Option<MutexGuard<'_, Shard>> {
         let hash = key.uri_hash();
         self.shards.get((hash >> 64) as usize & (self.shards.len() - 1)).map(lock)

@@ -118,7 +118,7 @@ mod tests {
     use crate::cache::key::KeySettings;
 
     #[test]
-    fn a_rule_is_about_a_uri_a_prefix_a_tag_or_everything_and_nothing_else() {
+    fn a_rule_matches_uri_prefix_tag_or_everything() {
         let settings = KeySettings { headers: vec!["x".into()], ..KeySettings::default() };
         let mut request = Fields::default();
         request.push("x", b"1");
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_tells_what_is_not_meant_before_there_is_a_response() {
+    fn a_key_rules_out_purges_before_any_response() {
         let key = |target: &str| {
             Key::of("http", "a.example", None, target, &Fields::default(), &KeySettings::default())
         };

@@ -222,7 +222,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_part_lies_in_the_body(text in "bytes=([0-9]{0,3}-[0-9]{0,3},?){0,5}|[ -~]{0,20}", length in 0_u64..1000) {
+        fn a_part_is_within_the_body(text in "bytes=([0-9]{0,3}-[0-9]{0,3},?){0,5}|[ -~]{0,20}", length in 0_u64..1000) {
             if let Extent::Part { first, last } = extent(&text, length) {
                 prop_assert!(first <= last && last < length);
             }

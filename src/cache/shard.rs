@@ -13,11 +13,47 @@ use super::{
     conf::{Admission, Eviction},
     evict::{Evict, Victim},
     key::Key,
-    memory::{Found, Rejected, Stats},
     stored_response::StoredResponse,
     vary,
 };
 use crate::fields::Fields;
+
+/// What a lookup gives.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// The variant that answers the request.
+    Stored(Arc<StoredResponse>),
+    /// Nothing matches the request's fields, but something is stored; one of it is given, for its Vary.
+    Vary(Arc<StoredResponse>),
+    /// Nothing is stored.
+    Nothing,
+}
+
+/// Why an object was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejected {
+    /// It is larger than what a shard may hold.
+    TooLarge,
+    /// It was not asked for before (`second-request`).
+    NotAdmitted,
+}
+
+/// What the store has done and holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Objects.
+    pub objects: u64,
+    /// Bytes that they count for.
+    pub bytes: u64,
+    /// Objects that left because room was needed.
+    pub evicted: u64,
+    /// Objects that left because there were too many variants of their key.
+    pub superfluous: u64,
+    /// Objects that did not come in: too large.
+    pub too_large: u64,
+    /// Objects that did not come in: not asked for before.
+    pub not_admitted: u64,
+}
 
 /// The objects of one key.
 #[derive(Debug)]
@@ -113,7 +149,7 @@ impl Shard {
         found
     }
 
-    /// The same without a mark that it was asked for.
+    /// Finds as [`Self::find`], without a mark that it was asked for.
     pub(super) fn peek(&self, key: &Key, request: &Fields) -> Found {
         let Some(variants) = self.keys.get(&half(key)) else { return Found::Nothing };
         let objects = variants.as_slice();
@@ -147,7 +183,7 @@ impl Shard {
             self.stats.not_admitted += 1;
             return Err(Rejected::NotAdmitted);
         }
-        // What stood here is gone in any case: what came is newer.
+        // What was here is gone in any case: what came is newer.
         left.extend(self.remove_id(id));
         if self.by_id(half(&object.key)).first().is_some_and(|first| first.key != object.key) {
             self.clear_key(half(&object.key), left);

@@ -1,4 +1,4 @@
-//! What Cache-Status tells the client of how a request was handled (RFC 9211).
+//! What Cache-Status says to the client of how a request was handled (RFC 9211).
 
 use std::fmt;
 
@@ -154,14 +154,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hits_tell_what_is_left() {
+    fn hits_say_what_is_left() {
         assert_eq!(CacheStatus::hit(376).to_string(), "pointsman; hit; ttl=376");
         assert_eq!(CacheStatus::hit(-412).to_string(), "pointsman; hit; ttl=-412");
         assert_eq!(CacheStatus::hit(i64::MIN).to_string(), "pointsman; hit; ttl=-999999999999999");
     }
 
     #[test]
-    fn forwarded_requests_tell_why_and_what_became_of_it() {
+    fn forwarded_requests_say_why_and_what_followed() {
         let outcome =
             StatusOutcome::Forwarded { why: Forward::UriMiss, status: None, stored: true, collapsed: true };
         let status = CacheStatus { outcome, ttl: Some(60), key: None, detail: None };
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_member_stands_behind_those_of_other_caches() {
+    fn the_member_comes_behind_those_of_other_caches() {
         let mut fields = Fields::default();
         fields.push("Cache-Status", b"Origin; hit");
         CacheStatus::hit(1).add_to(&mut fields);

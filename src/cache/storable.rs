@@ -9,6 +9,7 @@ use crate::{
         cache_control::{RequestControl, ResponseControl},
         freshness::Source,
         policy::Policy,
+        status_code::{is_heuristic, is_understood},
         vary::Vary,
     },
     fields::{Field, Fields, Known, list},
@@ -114,17 +115,6 @@ fn says_that_it_may(response: &ResponseHead, control: &ResponseControl, source: 
                 && (control.public || is_heuristic(response.status))
         }
     }
-}
-
-/// The statuses that are cacheable without being told (RFC 9110 §15.1); 206 is one, but parts are not stored.
-pub fn is_heuristic(status: u16) -> bool {
-    matches!(status, 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
-}
-
-/// The statuses whose rules for caches are known and kept here (RFC 9111 §3): the final ones of RFC 9110 but
-/// 206 and 304, which are refused before.
-pub fn is_understood(status: u16) -> bool {
-    matches!(status, 200..=205 | 300..=303 | 305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
 }
 
 /// The fields that are stored: all but those that RFC 9111 §3.1 excepts. Age is left out too, as each answer

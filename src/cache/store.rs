@@ -1,4 +1,4 @@
-//! A cache: what it was told by the configuration ([`Cache`], of one generation), and what it holds, which outlives
+//! A cache: what the configuration says of it ([`Cache`], of one generation), and what it holds, which outlives
 //! reloads ([`Store`]).
 
 use std::{
@@ -249,7 +249,7 @@ impl Cache {
         let has_fields = !self.key.headers.is_empty() || uri.has_fields();
         let uri = uri.of_its_uri();
         let rule = Rule::Uri(uri.clone());
-        self.tell(&rule);
+        self.note_purge(&rule);
         let purging = self.store.disk.forget(&uri, has_fields, &self.conf.purge_header);
         self.purge_memory(&rule, false, Date(0));
         purging
@@ -259,7 +259,7 @@ impl Cache {
     /// for the disk, and is not for a worker.
     pub fn purge(&self, rule: &Rule, soft: bool, now: Date) -> u64 {
         // Before what is stored is looked at, so that nothing slips in behind.
-        self.tell(rule);
+        self.note_purge(rule);
         let is_all = *rule == Rule::All && !soft;
         let on_disk = if is_all { self.store.disk.clear() } else { 0 };
         let purging = if is_all { None } else { self.store.disk.purge(rule, soft, &self.conf.purge_header) };
@@ -269,9 +269,9 @@ impl Cache {
     }
 
     /// Has what is on its way not stored where a rule is about it.
-    fn tell(&self, rule: &Rule) {
+    fn note_purge(&self, rule: &Rule) {
         self.store.fills.purge(rule);
-        self.store.watches.tell(rule);
+        self.store.watches.note(rule);
     }
 
     fn purge_memory(&self, rule: &Rule, soft: bool, now: Date) -> u64 {

@@ -16,7 +16,7 @@ pub enum Stored {
 }
 
 impl Stored {
-    /// Its head, and what is known of it.
+    /// The head, and what is known of it.
     pub fn head(&self) -> &StoredHead {
         match self {
             Self::Memory(response) => &response.entry,
@@ -24,7 +24,7 @@ impl Stored {
         }
     }
 
-    /// Its freshness, with the marks that purges and writes left.
+    /// The freshness, with the marks that purges and writes left.
     pub fn freshness(&self) -> Freshness {
         match self {
             Self::Memory(response) => response.freshness(),

@@ -2,7 +2,7 @@
 //! origin validated it. What holds a body beside it, and finds it, is the store's.
 //!
 //! The steps have an order that is easily got wrong (Age and Date of a 304, fields that a directive of the
-//! older head forbids), so that it stands here once.
+//! older head forbids), so that it is here once.
 
 use crate::{
     cache::{
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_has_the_date_of_then_and_its_age_grows() {
+    fn a_stored_head_keeps_its_date_and_its_age_grows() {
         let date = NOW.to_string();
         let entry = entry(&[("Cache-Control", "max-age=60"), ("Age", "5"), ("Date", &date)]).unwrap();
         // Age is worked out for each answer (§4).
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_older_head_forbids_to_store_is_not_taken_from_the_newer() {
+    fn fields_the_older_head_forbids_are_not_taken_over() {
         let old = entry(&[("Cache-Control", "max-age=60, private=\"x\"")]).unwrap();
         let (new, _) = refreshed(&old, &[("X", "1"), ("Y", "2")], 1);
         assert!(new.head.fields.get("x").is_none());

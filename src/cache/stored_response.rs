@@ -68,12 +68,12 @@ impl StoredResponse {
         head as u64 + OVERHEAD + self.body.length + CHUNK * self.body.chunks().len() as u64
     }
 
-    /// By which the evictor knows it: the same for whatever else is stored in its place.
+    /// The number by which the evictor knows it: the same for whatever else is stored in its place.
     pub fn id(&self) -> u64 {
         id(&self.key, &self.variant)
     }
 
-    /// Its freshness, with the marks that it was given since.
+    /// The freshness, with the marks that it was given since.
     pub fn freshness(&self) -> Freshness {
         let mut freshness = self.entry.freshness.clone();
         let expired = self.expired.load(Relaxed);
@@ -106,13 +106,13 @@ impl StoredResponse {
         self.is_refreshing.store(false, Relaxed);
     }
 
-    /// As the choice among variants sees it.
+    /// The response as the choice among variants sees it.
     pub fn as_variant(&self) -> Variant<'_> {
         Variant { vary: &self.entry.vary, key: &self.variant, date: self.entry.date }
     }
 }
 
-/// By which the evictor knows the object of a key and a variant.
+/// The number by which the evictor knows the object of a key and a variant.
 pub fn id(key: &Key, variant: &Key) -> u64 {
     let key = key.hash() as u64;
     if variant.text().is_empty() { key } else { key.rotate_left(29) ^ variant.hash() as u64 }
@@ -146,7 +146,7 @@ impl Body {
         Self { chunks, length }
     }
 
-    /// Its chunks in order.
+    /// The body's chunks in order.
     pub fn chunks(&self) -> &[Bytes] {
         match &self.chunks {
             Chunks::One(chunk) => std::slice::from_ref(chunk),
@@ -154,7 +154,7 @@ impl Body {
         }
     }
 
-    /// The bytes from an offset on, up to the end of the chunk that it lies in; empty at the end.
+    /// The bytes from an offset on, up to the end of the chunk that it is in; empty at the end.
     pub fn at(&self, offset: u64) -> Bytes {
         let mut start = 0;
         for chunk in self.chunks() {
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn small_bodies_are_one_chunk_and_a_single_chunk_is_not_copied() {
+    fn small_bodies_are_one_chunk_and_never_copied() {
         let body = Body::of([Bytes::from_static(b"ab"), Bytes::from_static(b"c")]);
         assert_eq!(body.chunks(), ["abc"]);
         let chunk = Bytes::from(vec![1; 10]);

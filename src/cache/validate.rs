@@ -55,7 +55,7 @@ pub fn make_conditional<'a>(request: &mut Fields, stored: impl Iterator<Item = &
 pub struct EntityTag<'a> {
     /// Whether it begins with `W/`.
     pub is_weak: bool,
-    /// What stands between the quotes.
+    /// What is between the quotes.
     pub opaque: &'a [u8],
 }
 
@@ -232,13 +232,13 @@ pub enum HeadEffect {
     Update,
     /// It is another: the stored one is stale from now on.
     Expire,
-    /// It says nothing: it is no 200, or has nothing that would tell that it is the same.
+    /// It says nothing: it is no 200, or has nothing that would show that it is the same.
     Nothing,
 }
 
 /// Compares a response to HEAD with a stored response of a body of `length`. "Matching values for any
 /// received validator fields", and the same length where one is given: the stored one may have come by
-/// chunks, without Content-Length. Without any validator nothing tells that it is the same, and requests for HEAD would
+/// chunks, without Content-Length. Without any validator nothing shows that it is the same, and requests for HEAD would
 /// keep fresh for ever what nobody asked the origin for again.
 pub fn head_effect(response: &ResponseHead, stored: &Fields, length: u64) -> HeadEffect {
     if response.status != 200 {

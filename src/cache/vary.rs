@@ -5,8 +5,8 @@
 //! same.
 
 use crate::{
-    cache::{date::Date, key::Key},
-    fields::{Fields, Known, list},
+    cache::{date::Date, key::Key, normalized_field::normalized},
+    fields::{Fields, list},
 };
 
 /// The fields of the request that a response depends on.
@@ -85,122 +85,6 @@ pub fn superfluous(dates: impl ExactSizeIterator<Item = Date>, most: usize) -> O
         return None;
     }
     dates.enumerate().min_by_key(|(at, date)| (*date, *at)).map(|(at, _)| at)
-}
-
-/// The value of a request's field in one spelling; none when it is absent, which matches only absent (§4.1).
-/// `name` is in lower case.
-pub fn normalized(name: &str, request: &Fields) -> Option<Vec<u8>> {
-    request.get(name)?;
-    match name {
-        "accept-encoding" => {
-            Some(accept_encoding(request).unwrap_or_else(|| weighted(request.all(name), true)))
-        }
-        // Codings, languages and charsets are case-insensitive (RFC 9110 §8.4.1, §12.5.4, §8.3.2); of a media
-        // type the parameters need not be.
-        "accept-language" | "accept-charset" => Some(weighted(request.all(name), true)),
-        "accept" => Some(weighted(request.all(name), false)),
-        // Lines of Cookie are joined as HTTP/2 has it (RFC 9113 §8.2.3).
-        "cookie" => Some(joined(request.all_known(Known::Cookie), b"; ")),
-        // Of a field whose grammar is not known, only the lines are joined (RFC 9110 §5.3).
-        _ => Some(joined(request.all(name), b", ")),
-    }
-}
-
-fn joined<'a>(values: impl Iterator<Item = &'a [u8]>, with: &[u8]) -> Vec<u8> {
-    values.map(<[u8]>::trim_ascii).collect::<Vec<_>>().join(with)
-}
-
-/// The codings of Accept-Encoding that an origin may be expected to choose among.
-const CODINGS: [&str; 4] = ["br", "deflate", "gzip", "zstd"];
-
-/// Accept-Encoding as one of sixteen values: those of br, deflate, gzip and zstd that are accepted. What goes
-/// to the origin must be this value, so that the response was chosen by it and the requests do match; each
-/// client accepts whatever may come, because nothing was added. None where `*` or a refusal of identity asks
-/// for more than that.
-pub fn accept_encoding(request: &Fields) -> Option<Vec<u8>> {
-    let mut accepted = [false; CODINGS.len()];
-    for member in list(request.all("accept-encoding")) {
-        let (coding, weight) = weight(member)?;
-        let coding = coding.to_ascii_lowercase();
-        let coding = coding.strip_prefix(b"x-").filter(|coding| *coding == b"gzip").unwrap_or(&coding);
-        if coding == b"*" || (coding == b"identity" && weight == 0) {
-            return None;
-        }
-        for (known, accepted) in CODINGS.iter().zip(&mut accepted) {
-            if known.as_bytes() == coding {
-                *accepted = weight > 0;
-            }
-        }
-    }
-    let names: Vec<_> =
-        CODINGS.iter().zip(accepted).filter(|(_, accepted)| *accepted).map(|(name, _)| *name).collect();
-    Some(if names.is_empty() { b"identity".to_vec() } else { names.join(", ").into_bytes() })
-}
-
-/// A list with weights, by descending weight; members of equal weight keep their order, which some origins
-/// take as a preference. A list in which a weight is wrong keeps its order.
-fn weighted<'a>(values: impl Iterator<Item = &'a [u8]>, fold_case: bool) -> Vec<u8> {
-    let members: Vec<&[u8]> = members(values);
-    let weighed: Option<Vec<_>> = members.iter().map(|member| weight(member)).collect();
-    let mut text = Vec::new();
-    let mut write = |member: &[u8]| {
-        if !text.is_empty() {
-            text.push(b',');
-        }
-        text.extend(member.iter().map(|byte| if fold_case { byte.to_ascii_lowercase() } else { *byte }));
-    };
-    let Some(mut weighed) = weighed else {
-        members.into_iter().for_each(write);
-        return text;
-    };
-    weighed.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
-    for (member, weight) in weighed {
-        match weight {
-            1000 => write(member),
-            weight => write(&[member, format!(";q={weight}").as_bytes()].concat()),
-        }
-    }
-    text
-}
-
-/// As [`list`], but a comma in a quoted string ends no member: Accept may have parameters with such.
-fn members<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
-    values
-        .flat_map(|value| {
-            let (mut quoted, mut escaped) = (false, false);
-            value.split(move |byte| {
-                let ends = *byte == b',' && !quoted;
-                quoted ^= *byte == b'"' && !escaped;
-                escaped = quoted && *byte == b'\\' && !escaped;
-                ends
-            })
-        })
-        .map(<[u8]>::trim_ascii)
-        .filter(|member| !member.is_empty())
-        .collect()
-}
-
-/// A member without its weight, and the weight in thousandths (RFC 9110 §12.4.2); none when that is no
-/// weight.
-fn weight(member: &[u8]) -> Option<(&[u8], u16)> {
-    let Some(at) = memchr::memrchr(b';', member) else { return Some((member, 1000)) };
-    let (name, parameter) = (member.get(..at)?.trim_ascii_end(), member.get(at + 1..)?.trim_ascii());
-    let Some(value) = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q=")) else {
-        return Some((member, 1000));
-    };
-    let (whole, fraction) = match value.split_first()? {
-        (whole @ (b'0' | b'1'), []) => (whole, &[][..]),
-        (whole @ (b'0' | b'1'), [b'.', fraction @ ..]) => (whole, fraction),
-        _ => return None,
-    };
-    if fraction.len() > 3 || !fraction.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let mut weight = u16::from(whole - b'0');
-    for at in 0..3 {
-        weight = weight * 10 + fraction.get(at).map_or(0, |digit| u16::from(digit - b'0'));
-    }
-    (weight <= 1000).then_some((name, weight))
 }
 
 #[cfg(test)]

@@ -4,22 +4,22 @@ use serde_json::Value;
 
 use super::table::{Cell, bytes};
 
-/// What stands at a key, as text; empty where there is none.
+/// What is at a key, as text; empty where there is none.
 pub(super) fn text<'v>(value: &'v Value, key: &str) -> &'v str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// What stands at a key, as a number; 0 where there is none.
+/// What is at a key, as a number; 0 where there is none.
 pub(super) fn number(value: &Value, key: &str) -> u64 {
     value.get(key).and_then(Value::as_u64).unwrap_or_default()
 }
 
-/// What stands at a key, as an array; empty where there is none.
+/// What is at a key, as an array; empty where there is none.
 pub(super) fn list<'v>(value: &'v Value, key: &str) -> &'v [Value] {
     value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// Whether what stands at a key is true.
+/// Whether what is at a key is true.
 pub(super) fn flag(value: &Value, key: &str) -> bool {
     value.get(key).and_then(Value::as_bool).unwrap_or_default()
 }
@@ -77,7 +77,7 @@ pub(super) fn example() -> (Value, Value) {
     (status, upstreams)
 }
 
-/// And caches.
+/// An answer of `/api/v1/caches`, for tests.
 #[cfg(test)]
 pub(super) fn example_of_caches() -> Value {
     serde_json::json!({"caches": [

@@ -31,7 +31,7 @@ pub(super) enum Wish {
     Weight(u32),
 }
 
-/// Asks for it and tells what the backend is then.
+/// Asks for it and prints what the backend is then.
 pub(super) fn change(backend: &Backend, wish: Wish) -> Status {
     let path = path(&backend.backend, wish, backend.persist)?;
     let body = match wish {
@@ -39,7 +39,7 @@ pub(super) fn change(backend: &Backend, wish: Wish) -> Status {
         Wish::Drain | Wish::Enable | Wish::Disable => None,
     };
     let question = body.as_ref().map_or(Question::post(&path), |body| Question::patch(&path, body));
-    backend.running.tell(&question, |answer| text(&backend.backend, answer, backend.persist))
+    backend.running.print_answer(&question, |answer| text(&backend.backend, answer, backend.persist))
 }
 
 fn path(backend: &str, wish: Wish, is_persisted: bool) -> Result<String, Failure> {
@@ -97,12 +97,12 @@ mod tests {
     }
 
     #[test]
-    fn what_the_backend_is_now_is_told() {
+    fn a_changed_backend_is_printed() {
         let mut answer = json!({"state": "draining", "weight": 2, "in_flight": 7, "generation": 4,
             "override": {"state": {"base": "enabled", "value": "draining"}}});
-        let told = text("u/b", &answer, false);
-        assert!(told.starts_with("u/b: draining, weight 2, 7 in flight (generation 4)\n"), "{told}");
-        assert!(told.contains("--persist"));
+        let printed = text("u/b", &answer, false);
+        assert!(printed.starts_with("u/b: draining, weight 2, 7 in flight (generation 4)\n"), "{printed}");
+        assert!(printed.contains("--persist"));
         answer["override"] = Value::Null;
         answer["state"] = "up".into();
         assert_eq!(text("u/b", &answer, false), "u/b: up, weight 2 (generation 4)\n");

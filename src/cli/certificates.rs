@@ -1,4 +1,4 @@
-//! `pointsman certificates`: a demonstration authority and what it signs, so that no key stands in git.
+//! `pointsman certificates`: a demonstration authority and what it signs, so that no key is in git.
 
 use std::{path::Path, process::ExitCode};
 

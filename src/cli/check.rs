@@ -37,7 +37,7 @@ pub(super) fn check(file: File, format: Format, against: Option<&Ask>) -> Status
         Err(_) => None,
     };
     if let Some(problem) = built {
-        tell(&Problems(vec![Problem::with_file(path, problem, None)]), format);
+        print_problems(&Problems(vec![Problem::with_file(path, problem, None)]), format);
         return Ok(ExitCode::from(2));
     }
     match against {
@@ -49,7 +49,7 @@ pub(super) fn check(file: File, format: Format, against: Option<&Ask>) -> Status
     }
 }
 
-fn tell(problems: &Problems, format: Format) {
+fn print_problems(problems: &Problems, format: Format) {
     print(&match format {
         Format::Text => {
             format!("{problems}\n\n{}\n", super::admin::counted(problems.0.len(), "problem"))
@@ -67,7 +67,7 @@ fn against_running(path: &Path, endpoint: &Endpoint, format: Format) -> Status {
         Ok(plan) => {
             print(&plan::text(&plan));
             if let Some(theirs) = running_file(endpoint).filter(|theirs| is_other(path, theirs)) {
-                // With standard error closed there is nobody to tell.
+                // With standard error closed nobody reads it.
                 let _ = writeln!(
                     std::io::stderr(),
                     "note: the running program uses {}, and this is {}",
@@ -82,7 +82,7 @@ fn against_running(path: &Path, endpoint: &Endpoint, format: Format) -> Status {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is good here is not there: other files lie there, or it is another version.
+/// What is good here is not there: other files are there, or it is another version.
 fn refused(answer: &Value, endpoint: &Endpoint, is_json: bool) -> Status {
     let trouble = Trouble::Refused(422, answer.clone());
     let failure = endpoint.failure(&trouble, is_json);

@@ -4,7 +4,7 @@ use std::{fmt::Write, process::ExitCode};
 
 use super::{Failure, Format, Request, Status, print, start};
 use crate::{
-    explain::{self, Answer, CacheAnswer, Destination, Outcome, Question, Routed, Told},
+    explain::{self, Answer, CacheAnswer, Decision, Destination, Outcome, Question, Routed},
     runtime::build::build_apart,
 };
 
@@ -67,11 +67,13 @@ fn write_answer(answer: &Answer, out: &mut String) -> std::fmt::Result {
 fn write_routed(routed: &Routed, out: &mut String) -> std::fmt::Result {
     writeln!(out, "  route {}", routed.route)?;
     match &routed.action {
-        Told::Redirect { status, location } => writeln!(out, "    redirects with {status} to {location}")?,
-        Told::Respond { status, content_type, bytes } => {
+        Decision::Redirect { status, location } => {
+            writeln!(out, "    redirects with {status} to {location}")?
+        }
+        Decision::Respond { status, content_type, bytes } => {
             writeln!(out, "    answers {status} with {bytes} bytes of {content_type}")?;
         }
-        Told::Forward { head, destinations, cache } => {
+        Decision::Forward { head, destinations, cache } => {
             if let Some(cache) = cache {
                 write_cache(cache, out)?;
             }
@@ -101,7 +103,7 @@ fn write_cache(cache: &CacheAnswer, out: &mut String) -> std::fmt::Result {
         false => writeln!(out, "  requests for the same at the same time are one")?,
     }
     if let Some(key) = &cache.key {
-        // Fields that are part of it stand behind line breaks.
+        // Fields that are part of it are behind line breaks.
         writeln!(out, "    key: {}", key.replace('\n', " + "))?;
         match cache.apart {
             None => writeln!(out, "    waits for another's fetch of it, if there is one")?,

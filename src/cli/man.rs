@@ -55,7 +55,7 @@ mod tests {
     use crate::cli::command;
 
     #[test]
-    fn every_verb_stands_in_the_manual() {
+    fn every_verb_is_in_the_manual() {
         let page = String::from_utf8(super::page(command()).unwrap()).unwrap();
         for verb in command().get_subcommands() {
             assert!(page.contains(&format!(".SH {}", verb.get_name().to_uppercase())), "{}", verb.get_name());

@@ -58,7 +58,7 @@ pub struct Arguments {
 const FIRST_STEPS: &str = "\
 First steps:
   pointsman demo                        see it at work, with nothing to prepare
-  pointsman check --config my.toml      tell everything that is wrong with a configuration
+  pointsman check --config my.toml      show everything that is wrong with a configuration
   pointsman run --config my.toml        run the proxy
   pointsman status --watch              see what it does
 
@@ -83,7 +83,7 @@ pub enum Verb {
         /// How to print.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
-        /// Also tell what it would change of a running Pointsman, which is not touched.
+        /// Also show what it would change of a running Pointsman, which is not touched.
         #[arg(long)]
         against_running: bool,
         #[command(flatten)]

@@ -17,17 +17,17 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// It could not be done.
+    /// A failure of what was asked for; ends with status 1.
     pub fn new(text: impl fmt::Display) -> Self {
         Self { text: text.to_string(), status: 1 }
     }
 
-    /// What is told.
+    /// What is printed.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// It was asked wrongly, or the configuration is not good.
+    /// A failure of who asks, or of the configuration; ends with status 2.
     pub fn usage(text: impl fmt::Display) -> Self {
         Self { text: text.to_string(), status: 2 }
     }
@@ -35,7 +35,7 @@ impl Failure {
 
 impl Termination for Failure {
     fn report(self) -> ExitCode {
-        // With standard error closed there is nobody to tell.
+        // With standard error closed nobody reads it.
         let _ = writeln!(std::io::stderr(), "{}", self.text);
         ExitCode::from(self.status)
     }

@@ -47,12 +47,12 @@ pub struct What {
 /// A large cache takes its time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Asks for it and tells how much it was.
+/// Asks for it and prints how much it was.
 pub(super) fn purge(purge: &Purge) -> Status {
     let path = format!("/api/v1/caches/{}/purge", segment(&purge.cache));
     let body = body(&purge.what, purge.soft).to_string();
     let question = Question::post(&path).with_json(&body).patient(PATIENCE);
-    purge.running.tell(&question, |answer| text(&purge.cache, answer, purge.soft))
+    purge.running.print_answer(&question, |answer| text(&purge.cache, answer, purge.soft))
 }
 
 fn body(what: &What, is_soft: bool) -> Value {
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn how_much_it_was_is_told() {
+    fn a_purge_prints_its_count() {
         assert_eq!(text("pages", &json!({"purged": 1}), false), "pages: 1 response taken out\n");
         assert_eq!(text("pages", &json!({"purged": 0}), true), "pages: 0 responses made stale\n");
     }

@@ -12,9 +12,9 @@ use super::{
 /// A large configuration takes its time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Asks for it and tells how it went.
+/// Asks for it and prints how it went.
 pub(super) fn reload(running: &Running) -> Status {
-    running.tell(&Question::post("/api/v1/reload").patient(PATIENCE), text)
+    running.print_answer(&Question::post("/api/v1/reload").patient(PATIENCE), text)
 }
 
 fn text(answer: &Value) -> String {
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_did_not_change_is_told_so() {
+    fn an_unchanged_file_is_reported_as_such() {
         let answer = json!({"generation": 2, "changed": true, "notes": ["`runtime.workers` waits"]});
         assert_eq!(text(&answer), "reloaded: generation 2\nnote: `runtime.workers` waits\n");
         let answer = json!({"generation": 2, "changed": false, "notes": []});

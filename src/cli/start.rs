@@ -36,7 +36,7 @@ fn nothing_at(tried: &[&Path]) -> Failure {
     Failure::usage(format!(
         "there is no configuration at {}\n\n  \
          pointsman demo                   see it at work without any\n  \
-         pointsman check --config FILE    tell what is wrong with a file\n  \
+         pointsman check --config FILE    show what is wrong with a file\n  \
          pointsman run --config FILE      run with a file; docs/getting-started.md shows how to write one",
         tried.join(" or ")
     ))
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_file_is_told_with_what_to_type() {
+    fn a_missing_file_is_reported_with_what_to_type() {
         let failure = find(File { config: Some("nowhere/at.toml".into()) }).unwrap_err();
         assert_eq!(failure.status, 2);
         for part in ["nowhere/at.toml", "pointsman demo", "pointsman check"] {

@@ -249,7 +249,7 @@ mod tests {
     use crate::cli::answers::{example, example_of_caches};
 
     #[test]
-    fn everything_worth_knowing_stands_on_the_page() {
+    fn everything_worth_knowing_is_on_the_page() {
         let (status, upstreams) = example();
         let page = page(&status, &upstreams, &example_of_caches(), false);
         let expected = "\

@@ -25,7 +25,7 @@ pub(super) enum Tone {
 pub(super) struct Cell {
     pub(super) text: String,
     pub(super) tone: Tone,
-    /// Numbers stand at the right of their column.
+    /// Numbers are at the right of their column.
     pub(super) is_number: bool,
 }
 
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_below_each_other_and_numbers_at_the_right() {
+    fn columns_are_aligned_and_numbers_at_the_right() {
         let rows = [
             vec![Cell::text("a"), Cell::number("1"), state("up"), Cell::text("fine")],
             vec![Cell::text("größer"), Cell::number("1000"), state("down"), Cell::text("")],

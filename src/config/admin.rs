@@ -31,7 +31,7 @@ impl AdminConf {
     }
 }
 
-/// How a running program is reached, as far as its file tells.
+/// How a running program is reached, as far as its file says.
 #[derive(Debug)]
 pub struct Reach {
     /// Where it answers.

@@ -99,7 +99,7 @@ pub struct Header {
     pub name: HeaderName,
     /// Its value.
     pub value: HeaderValue,
-    /// The file that the value stands in.
+    /// The file that the value is in.
     file: Option<PathBuf>,
 }
 
@@ -163,7 +163,7 @@ fn header(entry: &Entry, reader: &mut Reader<'_>) -> Option<Header> {
         Some(Secret::Environment(_)) | None => None,
     };
     let Ok(mut value) = HeaderValue::from_str(&text) else {
-        let message = format!("the value of `{key}` cannot stand in a header");
+        let message = format!("the value of `{key}` is not allowed in a header");
         let hint = "header values have no control characters or line breaks";
         reader.problem_with(node.place, message, hint);
         return None;

@@ -58,7 +58,7 @@ fn default_listeners(config: &mut Config) {
 /// Reports a name that another table of the kind has already.
 fn unique(kind: &str, tables: &[Node], reader: &mut Reader<'_>) {
     let named = tables.iter().filter_map(|table| table.get("name"));
-    let message = |name: &str, line| format!("the {kind} `{name}` stands already on line {line}");
+    let message = |name: &str, line| format!("the {kind} `{name}` is defined already on line {line}");
     repeated(named, reader, message, "names are unique; rename one");
 }
 
@@ -67,7 +67,7 @@ fn unique_backends(upstream: &Node, reader: &mut Reader<'_>) {
     let backends = upstream.items_of("backend");
     unique("backend", backends, reader);
     let addresses = backends.iter().filter_map(|backend| backend.get("address"));
-    let message = |address: &str, line| format!("the backend {address} stands already on line {line}");
+    let message = |address: &str, line| format!("the backend {address} is defined already on line {line}");
     repeated(addresses, reader, message, "give one backend a greater `weight` instead");
 }
 
@@ -133,7 +133,7 @@ fn references(root: &Node, reader: &mut Reader<'_>) {
         }
         let split = route.items_of("split").iter();
         let parts = split.filter_map(|part| part.get("upstream"));
-        let message = |name: &str, line| format!("the upstream `{name}` stands already on line {line}");
+        let message = |name: &str, line| format!("the upstream `{name}` is named already on line {line}");
         repeated(parts, reader, message, "name it once, with the sum of the weights");
     }
 }

@@ -43,7 +43,7 @@ mod tests {
         "upstream.tls.certificate.key",
     ];
 
-    /// Options in which a file can stand that nobody reads: sockets, and what is written.
+    /// Options that name files that nobody reads: sockets, and what is written.
     const NOT_READ: [&str; 6] = [
         "admin.address",
         "cache.disk.path",

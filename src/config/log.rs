@@ -38,7 +38,7 @@ choice! {
 }
 
 impl LogLevel {
-    /// As the log takes it.
+    /// The level as the log takes it.
     pub fn filter(self) -> LevelFilter {
         match self {
             Self::Error => LevelFilter::ERROR,

@@ -1,4 +1,4 @@
-//! Where a key stands, for what goes wrong only after the file was found good: "cannot listen on
+//! Where a key is, for what goes wrong only after the file was found good: "cannot listen on
 //! 0.0.0.0:80: permission denied" belongs to a line too.
 
 use std::path::Path;
@@ -16,9 +16,9 @@ pub enum Step<'s> {
     Index(usize),
 }
 
-/// A problem with what `steps` lead to in `text`, which stands in `file`: with
+/// A problem with what `steps` lead to in `text`, which is in `file`: with
 /// `[Key("listener"), Named("web"), Key("address")]` the address of the listener `web`. Where a step leads
-/// nowhere, the problem is told at the last thing found, and of the file as a whole where nothing was.
+/// nowhere, the problem is reported at the last thing found, and of the file as a whole where nothing was.
 pub fn problem_at(text: &str, file: &Path, steps: &[Step<'_>], message: &str, hint: Option<&str>) -> Problem {
     let (message, hint) = (message.to_owned(), hint.map(str::to_owned));
     match place(text, steps) {
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn is_told_like_every_other_problem() {
+    fn a_place_is_reported_like_every_other_problem() {
         let steps = [Step::Key("listener"), Step::Named("web"), Step::Key("address")];
         let message = "cannot listen on 0.0.0.0:80: permission denied";
         let hint = "ports below 1024 need a capability";

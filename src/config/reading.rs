@@ -13,7 +13,7 @@ use crate::schema::{Node, Problems, Reader, Source, section::read, syntax::Synta
 pub struct Loaded {
     /// The file.
     pub path: PathBuf,
-    /// What stands in it.
+    /// What is in it.
     pub text: Arc<str>,
     /// What that means.
     pub config: Config,
@@ -31,7 +31,7 @@ pub fn load_file(path: &Path) -> Result<Loaded, Problems> {
     Ok(Loaded { path: path.to_owned(), text: text.into(), config })
 }
 
-/// Checks a configuration text as if it stood in `file`.
+/// Checks a configuration text as if it was in `file`.
 pub fn parse(text: &str, file: &Path) -> Result<Config, Problems> {
     let source = Source::new(text, file);
     let mut reader = Reader::new(&source);

@@ -70,7 +70,7 @@ const INTRODUCTION: &str = "\
 <!-- Generated from the code: `UPDATE_DOCS=1 cargo test reference` writes it. -->
 
 One TOML file, by default `config/pointsman.toml`, else `/etc/pointsman/pointsman.toml`.
-`pointsman check` tells everything that is wrong with it; commented examples stand in `config/`.
+`pointsman check` lists everything that is wrong with it; commented examples are in `config/`.
 
 - A duration is a number and a unit of `us`, `ms`, `s`, `m`, `h` or `d`: `\"250ms\"`, `\"1h30m\"`.
 - A size is a number of bytes, or a number and a unit of `B`, `KiB`, `MiB`, `GiB`, `TiB`, `kB`, `MB`, `GB` or `TB`: `\"64KiB\"`.

@@ -1,4 +1,4 @@
-//! Example files are good, broken files get exactly the diagnosis that stands beside them, the
+//! Example files are good, broken files get exactly the diagnosis that is beside them, the
 //! reference is up to date, and nothing that is read makes the reader panic.
 
 use std::{
@@ -96,10 +96,10 @@ fn broken_files_get_exactly_the_expected_diagnosis() {
     let mut wrong = Vec::new();
     for (path, _) in broken {
         let (text, status) = check_report(&folder.join(&path), CheckFormat::Text);
-        // Certificates stand in a temporary folder, of which nothing must be seen.
+        // Certificates are in a temporary folder, of which nothing must be seen.
         let text = text.replace(&format!("{}/", folder.0.display()), "");
         assert_eq!(status, 2, "{} is taken for good", path.display());
-        // Who is told over the admin API sees the same.
+        // The admin API shows the same.
         for problem in load(&folder.join(&path)).unwrap_err().0 {
             assert_eq!(Problem::from_json(&problem.to_json()), Some(problem));
         }
@@ -131,7 +131,7 @@ fn the_reference_is_up_to_date() {
 }
 
 #[test]
-fn the_schema_refuses_unknown_keys_and_tells_defaults() {
+fn the_schema_refuses_unknown_keys_and_has_defaults() {
     let schema = schema();
     assert_eq!(schema["additionalProperties"], false);
     let upstream = &schema["properties"]["upstream"]["items"]["properties"];
@@ -143,7 +143,7 @@ fn the_schema_refuses_unknown_keys_and_tells_defaults() {
 
 /// The schema and the reader agree on the examples and on what is unknown in them.
 #[test]
-fn every_key_of_the_examples_stands_in_the_schema() {
+fn every_key_of_the_examples_is_in_the_schema() {
     fn walk(node: &Node, schema: &serde_json::Value, file: &Path) {
         for entry in node.entries() {
             if let Some(properties) = schema.get("properties") {

@@ -1,4 +1,4 @@
-//! The text of a configuration file, as it stands on the disk.
+//! The text of a configuration file, as it is on the disk.
 
 use std::{fs, path::Path};
 

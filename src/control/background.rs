@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How often ended ejections are looked for.
-const SETTLE: Duration = Duration::from_secs(1);
+const END_EJECTIONS: Duration = Duration::from_secs(1);
 
 /// How often ticket keys are looked at; they are much older when they are replaced.
 const ROTATE: Duration = Duration::from_secs(60);
@@ -46,8 +46,8 @@ impl Followers {
 
 /// Starts what the clock alone drives, on the control loop.
 pub(super) fn start(shared: &Arc<Shared>, tickets: Arc<Tickets>) {
-    let settled = shared.clone();
-    spawn_local(every(SETTLE, move || settle(&settled.snapshot.load(), Moment::now())));
+    let watched = shared.clone();
+    spawn_local(every(END_EJECTIONS, move || end_ejections(&watched.snapshot.load(), Moment::now())));
     spawn_local(every(ROTATE, move || {
         if tickets.rotate(Moment::now()) {
             tracing::debug!("new key for TLS session tickets");
@@ -60,7 +60,7 @@ pub(super) fn start(shared: &Arc<Shared>, tickets: Arc<Tickets>) {
 
 /// Logs the ejections that are over, and has those called who wait for a backend that takes exchanges again, be it for
 /// that or for another configuration.
-fn settle(snapshot: &Snapshot, now: Moment) {
+fn end_ejections(snapshot: &Snapshot, now: Moment) {
     for upstream in &snapshot.upstreams {
         upstream.passive.report_ended(now).iter().for_each(|change| upstream.log_change(change));
         upstream.queue.call_if_free(&upstream.backends, now);
@@ -97,9 +97,9 @@ mod tests {
         let until = now.plus(Duration::from_secs(30));
         upstream.backends[0].shared.ejected_until.store(until.0, Relaxed);
         let is_called = || waits.poll_called(&mut Context::from_waker(Waker::noop())).is_ready();
-        settle(&snapshot, now);
+        end_ejections(&snapshot, now);
         assert!(!is_called());
-        settle(&snapshot, until);
+        end_ejections(&snapshot, until);
         assert!(is_called());
     }
 }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The checks of the current generation. A backend that remains keeps its task, and with it what the
-/// checks before have said: only how it is checked is told anew.
+/// checks before have said: only how it is checked is set anew.
 #[derive(Debug, Default)]
 pub(super) struct ActiveChecks {
     /// By upstream: the one that its checks were made of, and for each of its backends the way to its task.

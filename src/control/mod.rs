@@ -46,9 +46,9 @@ pub struct Control {
     pub engine: Engine,
     /// The way to ask it to.
     pub reloader: Reloader,
-    /// What it tells.
+    /// What it reports.
     pub events: UnboundedReceiver<Event>,
-    /// What the admin endpoint tells of.
+    /// What the admin endpoint reports.
     pub admin: Arc<Admin>,
     /// Where the admin endpoint listens, when there is one.
     pub socket: Option<server::Socket>,
@@ -56,7 +56,7 @@ pub struct Control {
     pub before: Option<Predecessor>,
 }
 
-/// The control side's event loop, which signals wait in. To be made before anything tells that the
+/// The control side's event loop, which signals wait in. To be made before anything says that the
 /// program is there: until then a signal ends it, as is every program's default.
 #[derive(Debug)]
 pub struct Loop {
@@ -165,7 +165,7 @@ impl Serving {
     }
 }
 
-/// Reloads because of `SIGHUP`, and tells the service manager when it is over.
+/// Reloads because of `SIGHUP`, and notifies the service manager when it is over.
 async fn reload(reloader: Reloader) {
     notify::reloading();
     // How it went is in the log; what was in force goes on if it went wrong.

@@ -1,4 +1,4 @@
-//! What systemd is told (`Type=notify`; `sd_notify(3)`): a datagram to the socket that it names.
+//! What is sent to systemd (`Type=notify`; `sd_notify(3)`): a datagram to the socket that it names.
 
 use std::{
     env,
@@ -16,29 +16,29 @@ use std::{
 
 /// Says that the proxy serves.
 pub(super) fn ready() {
-    tell("READY=1");
+    notify("READY=1");
 }
 
 /// Says that it reads its configuration anew; [`ready`] is to follow (`Type=notify-reload`).
 pub(super) fn reloading() {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
-    tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+    notify(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
 }
 
 /// Says that another process is the service from here on.
 pub(super) fn main_process(pid: u32) {
-    tell(&format!("MAINPID={pid}"));
+    notify(&format!("MAINPID={pid}"));
 }
 
 /// Says that it stops.
 pub(super) fn stopping() {
-    tell("STOPPING=1");
+    notify("STOPPING=1");
 }
 
 /// Says that the control loop turns, for the watchdog.
 pub(super) fn alive() {
-    tell("WATCHDOG=1");
+    notify("WATCHDOG=1");
 }
 
 /// How often [`alive`] is to be said; `None` where nobody watches.
@@ -57,13 +57,13 @@ fn watchdog_of(micros: Option<&str>, pid: Option<&str>, own: u32) -> Option<Dura
     (micros >= 2).then(|| Duration::from_micros(micros / 2))
 }
 
-/// Does nothing where nobody asked to be told.
-fn tell(state: &str) {
+/// Does nothing where nobody asked for it.
+fn notify(state: &str) {
     let Some(name) = env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else {
         return;
     };
     if let Err(error) = send(&name, state) {
-        tracing::warn!("cannot tell the service manager {state}: {error}");
+        tracing::warn!("cannot notify the service manager of {state}: {error}");
     }
 }
 
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_with_a_path_and_an_abstract_one_are_told() {
+    fn path_and_abstract_sockets_are_notified() {
         let path = env::temp_dir().join(format!("pointsman-notify-{}", std::process::id()));
         let socket = UnixDatagram::bind(&path).unwrap();
         send(path.as_os_str(), "READY=1").unwrap();
@@ -105,12 +105,12 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_is_not_there_is_an_error_and_no_more() {
+    fn a_missing_socket_is_an_error_and_no_more() {
         assert!(send("/nowhere/notify".as_ref(), "READY=1").is_err());
     }
 
     #[test]
-    fn the_watchdog_is_told_twice_in_its_time() {
+    fn the_watchdog_is_notified_twice_in_its_time() {
         assert_eq!(watchdog_of(Some("3000000"), None, 7), Some(Duration::from_millis(1500)));
         assert_eq!(watchdog_of(Some("3000000"), Some("7"), 7), Some(Duration::from_millis(1500)));
         for (micros, pid) in

@@ -18,7 +18,7 @@ pub(super) async fn drain(shared: &Arc<Shared>, is_handed_over: bool, at_once: i
     if is_handed_over {
         // Nobody need notice, and new connections are for the next program.
         timeouts.drain_delay = Duration::ZERO;
-        // The next program waits for what lies on disk.
+        // The next program waits for what is on disk.
         shared.snapshot.load().caches.iter().for_each(|cache| cache.store.close());
         shared.registry.journals.close();
     }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn connections_are_accepted_for_the_delay_and_may_end_within_the_timeout() {
+    async fn connections_are_accepted_in_the_delay_and_end_within_timeout() {
         let shared = draining(1);
         let begun = Instant::now();
         let stages = async {

@@ -154,18 +154,18 @@ async fn deliver(
     for number in 1..=TRIES {
         let (why, wait) = match timeout(snapshot.config.trace.timeout, collector.post(snapshot, body)).await {
             Ok(Ok(Answer::Taken)) => {
-                tell(is_failing, None);
+                log_change(is_failing, None);
                 return true;
             }
             Ok(Ok(Answer::Refused(status))) => {
-                tell(is_failing, Some(&format!("it refused them with status {status}")));
+                log_change(is_failing, Some(&format!("it refused them with status {status}")));
                 return false;
             }
             Ok(Ok(Answer::Later(status, wait))) => (format!("it answered with status {status}"), wait),
             Ok(Err(why)) => (why, None),
             Err(_) => ("it did not answer in time".to_owned(), None),
         };
-        tell(is_failing, Some(&why));
+        log_change(is_failing, Some(&why));
         if number == TRIES {
             return false;
         }
@@ -181,7 +181,7 @@ async fn deliver(
 }
 
 /// Logs that the collector was lost or is there again, once each.
-fn tell(is_failing: &mut bool, failure: Option<&str>) {
+fn log_change(is_failing: &mut bool, failure: Option<&str>) {
     match failure {
         Some(why) if !*is_failing => tracing::warn!("spans do not reach the collector: {why}"),
         None if *is_failing => tracing::info!("spans reach the collector again"),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_and_what_is_too_much_is_counted() {
+    fn waiting_spans_are_bounded_and_the_rest_is_counted() {
         let mut waiting = Waiting::default();
         let dropped: u64 = (0..1000).map(|_| waiting.push(batch(10, 32 * 1024))).sum();
         assert_eq!(dropped, 10 * (1000 - 128));

@@ -30,7 +30,7 @@ pub struct CacheAnswer {
     pub is_storing: bool,
     /// How the request uses it: a word for programs.
     pub usage: &'static str,
-    /// The same for people.
+    /// How the request uses it, in a sentence for people.
     pub why: &'static str,
     /// What it is found by; `None` when it is not looked for.
     pub key: Option<String>,
@@ -43,8 +43,8 @@ pub struct CacheAnswer {
 /// What is stored for a request, and what becomes of the request for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// A word for programs: `hit`, `stale`, `validate`, `miss`, `not-cached`, or `on-disk` where only reading what lies
-    /// there would tell.
+    /// A word for programs: `hit`, `stale`, `validate`, `miss`, `not-cached`, or `on-disk` where only reading what is
+    /// there would show.
     pub result: &'static str,
     /// Why the backend is asked, as `Cache-Status` has it; `None` when it is not.
     pub forward: Option<&'static str>,
@@ -56,7 +56,7 @@ pub struct Stored {
     pub variants: usize,
 }
 
-/// Says what a route's cache does with a request that is ready to be sent. `is_running` tells whether what the cache
+/// Says what a route's cache does with a request that is ready to be sent. `is_running` says whether what the cache
 /// holds is that of a running proxy.
 pub(super) fn explain(
     route: &Route,
@@ -70,7 +70,7 @@ pub(super) fn explain(
     let is_read = !is_upgrade && matches!(usage, Use::Read | Use::ReadAndStore);
     let control = RequestControl::of(&exchange.request.fields);
     let key = is_read.then(|| cache_key::key(route, cache, exchange));
-    let (word, why) = if is_upgrade { ("tunnel", "a tunnel passes it by") } else { told(usage, exchange) };
+    let (word, why) = if is_upgrade { ("tunnel", "a tunnel passes it by") } else { named(usage, exchange) };
     let apart = match &key {
         Some(key) => cached::uncollapsed_reason(cache, &control, exchange, key),
         None => Some("it does not use the cache"),
@@ -90,7 +90,7 @@ pub(super) fn explain(
     })
 }
 
-fn told(usage: Use, exchange: &Exchange) -> (&'static str, &'static str) {
+fn named(usage: Use, exchange: &Exchange) -> (&'static str, &'static str) {
     match usage {
         Use::ReadAndStore => ("read-and-store", "answered from what is stored; the response may be stored"),
         Use::Read => ("read", "answered from what GET stored"),

@@ -63,7 +63,7 @@ pub(super) fn explain(upstream: &Arc<Upstream>, percent: f64, exchange: &Exchang
             address: backend.address.to_string(),
             weight: f64::from(backend.weight_at(now)) / f64::from(WEIGHT_UNIT),
             is_candidate: barrier.is_none(),
-            why: barrier.unwrap_or_else(|| standing(upstream, backend)),
+            why: barrier.unwrap_or_else(|| why_fit(upstream, backend)),
         }
     };
     Destination {
@@ -92,13 +92,14 @@ fn barrier(upstream: &Upstream, backend: &Backend, now: Moment) -> Option<String
     if backend.is_full() {
         return Some(format!("full: {} exchanges in flight", backend.in_flight()));
     }
-    let stands = |other: &Arc<Backend>| !other.backup && other.is_healthy(now) && other.weight_at(now) > 0;
-    (backend.backup && upstream.backends.iter().any(stands))
+    let is_available =
+        |other: &Arc<Backend>| !other.backup && other.is_healthy(now) && other.weight_at(now) > 0;
+    (backend.backup && upstream.backends.iter().any(is_available))
         .then(|| "a backup, and another backend is usable".to_owned())
 }
 
 /// Why a backend may be picked.
-fn standing(upstream: &Upstream, backend: &Backend) -> String {
+fn why_fit(upstream: &Upstream, backend: &Backend) -> String {
     let mut why = match upstream.conf.health_check {
         Some(_) => backend.shared.why().to_string(),
         None => "up: it has no active checks".to_owned(),

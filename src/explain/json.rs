@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, CacheAnswer, Candidate, Choice, Destination, Outcome, Routed, Stored, Told};
+use super::{Answer, CacheAnswer, Candidate, Choice, Decision, Destination, Outcome, Routed, Stored};
 
 impl Answer {
-    /// As an object.
+    /// The answer as a JSON object.
     pub fn to_json(&self) -> Value {
         let considered: Value = self
             .considered
@@ -34,13 +34,13 @@ impl Answer {
 impl Routed {
     fn to_json(&self) -> Value {
         let action = match &self.action {
-            Told::Redirect { status, location } => {
+            Decision::Redirect { status, location } => {
                 json!({"redirect": {"status": status, "location": location}})
             }
-            Told::Respond { status, content_type, bytes } => {
+            Decision::Respond { status, content_type, bytes } => {
                 json!({"respond": {"status": status, "content_type": content_type, "bytes": bytes}})
             }
-            Told::Forward { head, destinations, cache } => {
+            Decision::Forward { head, destinations, cache } => {
                 let upstreams: Value = destinations.iter().map(Destination::to_json).collect();
                 let cache = cache.as_deref().map(CacheAnswer::to_json);
                 json!({"forward": {"head": head, "upstreams": upstreams, "cache": cache}})

@@ -1,6 +1,6 @@
 //! Why a request goes where it goes: the stops of the request path, walked without sending anything.
 //!
-//! It runs what the proxy runs (`h1` reads the request, `http::normalize` settles it, the route table
+//! It runs what the proxy runs (`h1` reads the request, `http::normalize` resolves it, the route table
 //! decides, the balancer picks), so that it cannot say something else than what happens.
 
 mod cached;
@@ -77,14 +77,14 @@ pub struct Routed {
     /// The route.
     pub route: String,
     /// What it does.
-    pub action: Told,
+    pub action: Decision,
     /// What it changes of the response's fields.
     pub response_edits: Vec<String>,
 }
 
 /// What a route does with the request.
 #[derive(Clone, Debug)]
-pub enum Told {
+pub enum Decision {
     /// It sends the client elsewhere.
     Redirect {
         /// The status.
@@ -217,7 +217,7 @@ fn outcome_of(
     match taken.and_then(|step| snapshot.routes.get(step.route)) {
         None => Outcome::NoRoute,
         Some(route) => {
-            let action = match told(snapshot, route, &mut exchange, framing, question.is_running) {
+            let action = match decision(snapshot, route, &mut exchange, framing, question.is_running) {
                 Ok(action) => action,
                 Err(kind) => return Outcome::Refused(respond::status_of(kind).0, kind.to_string()),
             };
@@ -262,20 +262,20 @@ fn begin(
     Ok(framing)
 }
 
-fn told(
+fn decision(
     snapshot: &Snapshot,
     route: &Route,
     exchange: &mut Exchange,
     framing: Framing,
     is_running: bool,
-) -> Result<Told, Kind> {
+) -> Result<Decision, Kind> {
     let choices = match &route.action {
         Action::Redirect { to, status } => {
-            return Ok(Told::Redirect { status: *status, location: edit::expand(to, exchange) });
+            return Ok(Decision::Redirect { status: *status, location: edit::expand(to, exchange) });
         }
         Action::Respond { status, body, content_type } => {
             let content_type = content_type.clone();
-            return Ok(Told::Respond { status: *status, content_type, bytes: body.len() });
+            return Ok(Decision::Respond { status: *status, content_type, bytes: body.len() });
         }
         Action::Upstream(index) => vec![(*index, 100.0)],
         Action::Split(choices, total) => {
@@ -293,7 +293,7 @@ fn told(
         .map(|(upstream, percent)| destination::explain(upstream, percent, exchange))
         .collect();
     let cache = cached::explain(route, exchange, framing, is_upgrade, is_running).map(Box::new);
-    Ok(Told::Forward { head: head(route, exchange, framing, is_upgrade), destinations, cache })
+    Ok(Decision::Forward { head: head(route, exchange, framing, is_upgrade), destinations, cache })
 }
 
 /// The head as a backend gets it.

@@ -72,7 +72,7 @@ fn a_request_is_followed_to_its_backend() {
     assert_eq!(answer.considered[0], ("api".into(), "matches".into()));
     assert_eq!(answer.considered[1], ("old".into(), "the path does not match".into()));
     let Outcome::Routed(routed) = answer.outcome else { panic!("no route") };
-    let Told::Forward { head, destinations, .. } = routed.action else { panic!("not forwarded") };
+    let Decision::Forward { head, destinations, .. } = routed.action else { panic!("not forwarded") };
     assert_eq!(head[0], "GET /users?a=b HTTP/1.1");
     assert_eq!(head[1], "host: api.example.com");
     assert!(
@@ -96,7 +96,9 @@ fn what_is_not_routed_says_why() {
     let twice = ask("GET", "/old", &[("Host", "a"), ("Host", "b")], "::1");
     assert!(matches!(twice.outcome, Outcome::Refused(400, _)));
     let Outcome::Routed(routed) = ask("GET", "http://a/old", &[], "::1").outcome else { panic!("no route") };
-    assert!(matches!(routed.action, Told::Redirect { status: 301, location } if location == "https://a/new"));
+    assert!(
+        matches!(routed.action, Decision::Redirect { status: 301, location } if location == "https://a/new")
+    );
 }
 
 #[test]
@@ -104,7 +106,7 @@ fn tunnels_are_asked_for_where_the_proxy_would() {
     let fields = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
     let answer = ask("GET", "http://api.example.com/v1/", &fields, "::1");
     let Outcome::Routed(routed) = answer.outcome else { panic!("no route") };
-    let Told::Forward { head, .. } = routed.action else { panic!("not forwarded") };
+    let Decision::Forward { head, .. } = routed.action else { panic!("not forwarded") };
     assert!(head.contains(&"connection: upgrade".to_owned()), "{head:?}");
 }
 
@@ -114,12 +116,12 @@ fn cache_of(more: &str, tables: &str, method: &str, fields: &[(&str, &str)]) -> 
     let text = text.replace("methods = [\"GET\"]\n", "");
     let answer = ask_by(&text, method, "http://API.example.com:80/v1/%61?x=1", fields, "::1");
     let Outcome::Routed(routed) = answer.outcome else { panic!("no route") };
-    let Told::Forward { cache, .. } = routed.action else { panic!("not forwarded") };
+    let Decision::Forward { cache, .. } = routed.action else { panic!("not forwarded") };
     cache.map(|cache| *cache)
 }
 
 #[test]
-fn a_cache_says_how_it_is_used_and_by_which_key() {
+fn a_cache_explains_its_use_and_its_key() {
     let pages = "[[cache]]\nname = \"pages\"\nkey = { headers = [\"x-tenant\"] }\n";
     let ask =
         |method: &str, fields: &[(&str, &str)]| cache_of("cache = \"pages\"", pages, method, fields).unwrap();

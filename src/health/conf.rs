@@ -73,7 +73,7 @@ impl HealthCheckConf {
             table.reader.problem_with(table.place_of("expect_status"), message, hint);
         }
         if http::HeaderValue::from_str(&self.host).is_err() {
-            let message = "`host` cannot stand in a header";
+            let message = "the value of `host` is not allowed in a header";
             table.reader.problem_with(table.place_of("host"), message, "it has no control characters");
         }
         let only = match self.kind {

@@ -70,7 +70,7 @@ impl Ejector {
             return None;
         }
         let mut history = history(backend);
-        history.count = self.standing_count(&history, now).saturating_add(1);
+        history.count = self.count_in_force(&history, now).saturating_add(1);
         history.length = self.length(history.count);
         history.over_at = now.plus(history.length);
         history.is_open = true;
@@ -114,11 +114,11 @@ impl Ejector {
     }
 
     /// The count of ejections that still speaks against a backend: one is forgiven for each base time
-    /// that it stood since.
-    fn standing_count(&self, history: &Ejections, now: Moment) -> u32 {
+    /// without another since.
+    fn count_in_force(&self, history: &Ejections, now: Moment) -> u32 {
         let base = self.ejection.base_ejection.as_micros().max(1);
-        let stood = now.since(history.over_at).as_micros();
-        let forgiven = u32::try_from(stood / base).unwrap_or(u32::MAX);
+        let calm = now.since(history.over_at).as_micros();
+        let forgiven = u32::try_from(calm / base).unwrap_or(u32::MAX);
         history.count.saturating_sub(forgiven)
     }
 

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_connection_names_is_gone_but_for_what_the_hop_is_read_by() {
+    fn fields_connection_names_are_removed_but_for_framing() {
         let fields =
             [("Connection", "close, X-A, host, CONTENT-LENGTH"), ("x-a", "1"), ("host", "a"), ("x-b", "2")];
         assert_eq!(left(&fields, false, Underscores::Drop).unwrap(), ["Connection", "host", "x-b"]);

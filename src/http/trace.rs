@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_or_doubled_one_begins_a_new_trace_without_state() {
+    fn a_malformed_or_duplicate_traceparent_begins_a_new_trace() {
         for parents in [&[&b"nonsense"[..]][..], &[PARENT, PARENT], &[]] {
             let exchange = begun(parents, true, 0.0);
             let context = exchange.facts.trace.unwrap();

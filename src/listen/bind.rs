@@ -27,7 +27,7 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// The same sockets by other descriptors.
+    /// These sockets by other descriptors.
     pub fn try_clone(&self) -> io::Result<Self> {
         let sockets = self.sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
         Ok(Self { sockets, address: self.address.clone() })
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_share_a_port_and_a_second_program_gets_none_of_it() {
+    fn workers_share_a_port_and_other_programs_cannot() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let bound = bind(&ListenAddress::Tcp(any), 3, false).unwrap();
         assert_eq!(bound.sockets.len(), 3);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_does_not_share_its_port_is_shared_by_descriptors() {
+    fn an_exclusive_socket_is_shared_by_descriptors() {
         for is_shared in [false, true] {
             let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
             let socket = tcp_socket(any, is_shared).unwrap();
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_file_left_behind_is_replaced_and_one_in_use_is_not() {
+    fn a_stale_socket_file_is_replaced_not_one_in_use() {
         let path = std::env::temp_dir().join(format!("pointsman-socket-{}", std::process::id()));
         let address = ListenAddress::Unix(path.clone());
         let bound = bind(&address, 2, false).unwrap();

@@ -42,7 +42,7 @@ use crate::{
     tls::server::ServerTls,
 };
 
-/// A connection whose protocol begins: the bytes that came already stand before its stream's.
+/// A connection whose protocol begins: the bytes that came already are before its stream's.
 struct Opened {
     stream: Stream,
     first: Buffer,
@@ -164,7 +164,7 @@ async fn decrypt(plain: Plain, tls: &ServerTls, within: Duration) -> Option<TlsS
     .await
 }
 
-/// What a handshake settled; `begun` is when it began, where there are traces.
+/// What a handshake agreed on; `begun` is when it began, where there are traces.
 fn facts(session: &ServerConnection, begun: Option<Moment>) -> TlsFacts {
     let version = match session.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -201,12 +201,12 @@ async fn read_proxy_header(plain: &Plain) -> Option<Named> {
     let Plain::Tcp(stream) = plain else { return Some(None) };
     let deadline = Deadline::new();
     deadline.after(PROXY_DEADLINE);
-    let mut block = Buffer::take();
+    let mut buffer = Buffer::take();
     let mut header = std::pin::pin!(async {
         loop {
             let ready = stream.ready(Interest::READABLE).await?;
             let result = stream.try_io(Interest::READABLE, || {
-                let room = block.room();
+                let room = buffer.room();
                 let most = room.len();
                 let (_, length) = rustix::net::recv(stream.as_fd(), &mut *room, RecvFlags::PEEK)?;
                 match proxy_protocol::parse(room.get(..length).unwrap_or_default()) {

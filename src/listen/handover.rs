@@ -86,12 +86,12 @@ pub fn receive(mut stream: &UnixStream) -> io::Result<(Value, Vec<OwnedFd>)> {
     Ok((message, sockets))
 }
 
-/// What stands at a key; nothing (`null`) where there is none.
+/// What is at a key; nothing (`null`) where there is none.
 pub fn at<'v>(value: &'v Value, key: &str) -> &'v Value {
     value.get(key).unwrap_or(&Value::Null)
 }
 
-/// The variable that tells a program that it is to take over: the descriptor to do so by.
+/// The variable by which a program learns that it is to take over: the descriptor to do so by.
 pub const HANDOVER: &str = "POINTSMAN_HANDOVER";
 
 /// The program before this one, which goes on until this one serves.
@@ -125,13 +125,13 @@ impl Predecessor {
             ));
         }
         let mut sockets = sockets.into_iter();
-        let mut handed = |told: &Value| -> Option<Handed> {
-            let count = usize::try_from(at(told, "count").as_u64()?).ok()?;
+        let mut handed = |entry: &Value| -> Option<Handed> {
+            let count = usize::try_from(at(entry, "count").as_u64()?).ok()?;
             let bound = Bound {
                 sockets: sockets.by_ref().take(count).collect(),
-                address: at(told, "bound").as_str()?.to_owned(),
+                address: at(entry, "bound").as_str()?.to_owned(),
             };
-            Some(Handed { address: at(told, "address").as_str()?.to_owned(), bound })
+            Some(Handed { address: at(entry, "address").as_str()?.to_owned(), bound })
         };
         let listeners =
             at(&message, "sockets").as_array().into_iter().flatten().filter_map(&mut handed).collect();
@@ -144,13 +144,13 @@ impl Predecessor {
         }))
     }
 
-    /// To answer it with, from elsewhere.
+    /// A pipe to answer the predecessor with, from elsewhere.
     pub fn voice(&self) -> Option<ReadyPipe> {
         self.voice.0.try_clone().ok().map(ReadyPipe)
     }
 }
 
-/// What the program before this one is told.
+/// What is sent to the program before this one.
 #[derive(Debug)]
 pub struct ReadyPipe(UnixStream);
 
@@ -165,7 +165,7 @@ impl ReadyPipe {
     /// Says why this program does not serve.
     pub fn refuse(&self, why: &str) {
         let line = serde_json::json!({"error": why});
-        // Without this it is told by the end of the connection.
+        // Without this it learns it from the end of the connection.
         let _ = (&self.0).write_all(format!("{line}\n").as_bytes());
     }
 }

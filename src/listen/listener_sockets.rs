@@ -2,7 +2,7 @@
 //!
 //! Two steps: [`Sockets::acquire`] binds what is new and can fail, with nothing changed then;
 //! [`Sockets::commit`] makes it so. A descriptor of each socket stays here, so that it can be handed to the
-//! next program; it is let go before the workers are told to close theirs.
+//! next program; it is let go before the workers are asked to close theirs.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -66,7 +66,7 @@ pub struct Failure {
 }
 
 impl Sockets {
-    /// None of our own, and those of a program before.
+    /// The sockets of a program before, and none of our own yet.
     pub fn new(handed: Vec<Handed>) -> Self {
         Self { held: Vec::new(), handed }
     }
@@ -110,12 +110,12 @@ impl Sockets {
             taken.insert(index);
             return bind::complete(&handed.bound, address, workers);
         }
-        // The port may be ours already, under another address: our own sockets do not stand in the way.
+        // The port may be ours already, under another address: our own sockets are not in the way.
         let is_ours = self.held.iter().any(|held| is_same_port(&held.address, address));
         bind::bind(address, workers, is_ours)
     }
 
-    /// Makes what was acquired so. Gives what each worker is to be told.
+    /// Makes what was acquired so. Gives what each worker is to be sent.
     pub fn commit(&mut self, acquired: Acquired, workers: usize) -> Vec<Change> {
         let Acquired { mut kept, passed, new, taken } = acquired;
         let mut changes: Vec<Change> = (0..workers).map(|_| Change::default()).collect();

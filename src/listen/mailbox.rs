@@ -20,7 +20,7 @@ use crate::runtime::{ListenerId, Permit, connections::Description};
 pub struct Accepted {
     /// The socket, non-blocking.
     pub socket: OwnedFd,
-    /// The other end; `None` over a unix socket.
+    /// The peer's address; `None` over a unix socket.
     pub source: Option<std::net::SocketAddr>,
     /// The slot of its listener.
     pub listener: ListenerId,
@@ -62,7 +62,7 @@ pub struct Mailboxes {
 }
 
 impl Mailboxes {
-    /// Of these workers.
+    /// The mailboxes of these workers.
     pub fn new(senders: Vec<UnboundedSender<Message>>) -> Self {
         let open = senders.iter().map(|_| AtomicI64::new(0)).collect();
         Self { senders: senders.into(), open }

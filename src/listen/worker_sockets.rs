@@ -46,7 +46,7 @@ const LOOK: Duration = Duration::from_millis(10);
 const IDLE_GRACE: Duration = Duration::from_secs(1);
 
 impl WorkerSockets {
-    /// Of a worker, with no socket yet.
+    /// The sockets of a worker: none yet.
     pub fn new(worker: Rc<Worker>, mailboxes: Mailboxes) -> Self {
         Self { worker, mailboxes, sockets: RefCell::default() }
     }

@@ -21,33 +21,33 @@ impl BodyWriter {
         Self { chunked, begun: false }
     }
 
-    /// Sends some of the body; ready when all of `block` is gathered or written. To be called again
-    /// with the same block until then.
+    /// Sends some of the body; ready when all of `buffer` is gathered or written. To be called again
+    /// with the same buffer until then.
     pub fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
-        wire: &mut Http1Stream,
-        block: &mut Buffer,
+        stream: &mut Http1Stream,
+        buffer: &mut Buffer,
     ) -> Poll<io::Result<()>> {
-        if block.is_empty() {
+        if buffer.is_empty() {
             return Poll::Ready(Ok(()));
         }
         if self.chunked && !self.begun {
-            wire.begin_chunk(block.len());
+            stream.begin_chunk(buffer.len());
             self.begun = true;
         }
-        ready!(wire.poll_data(cx, block))?;
+        ready!(stream.poll_data(cx, buffer))?;
         if self.chunked {
-            wire.output().extend_from_slice(b"\r\n");
+            stream.output().extend_from_slice(b"\r\n");
             self.begun = false;
         }
         Poll::Ready(Ok(()))
     }
 
     /// Gathers the end of the body. Trailers can only go with chunks.
-    pub fn end(&mut self, wire: &mut Http1Stream, trailers: Option<&Fields>) {
+    pub fn end(&mut self, stream: &mut Http1Stream, trailers: Option<&Fields>) {
         if self.chunked {
-            chunked::write_end(trailers, wire.output());
+            chunked::write_end(trailers, stream.output());
         }
     }
 }

@@ -1,16 +1,16 @@
-//! Blocks of memory that reads fill and writes empty.
+//! Buffers: memory that reads fill and writes empty.
 //!
-//! A worker keeps a small pool of them. A block is taken from it only when a read is tried, and goes
+//! A worker keeps a small pool of them. A buffer is taken from it only when a read is tried, and goes
 //! back when nothing had come or when its bytes have gone on, so that an idle connection holds none.
-//! Bytes are never copied on their way through: the block that was read is the block that is written.
+//! Bytes are never copied on their way through: the buffer that was read is the buffer that is written.
 
 use std::{cell::RefCell, ops::Deref};
 
 use bytes::Bytes;
 
-/// Size of a pooled block in bytes.
+/// Size of a pooled buffer in bytes.
 pub const SIZE: usize = 64 * 1024;
-/// Most blocks that a worker keeps for the next reads.
+/// Most buffers that a worker keeps for the next reads.
 const MOST_SPARE: usize = 64;
 /// What is kept over a wait and is smaller than this is copied to memory of its own size.
 const SMALL: usize = SIZE / 4;
@@ -27,10 +27,10 @@ pub struct Buffer {
     end: usize,
 }
 
-/// Whose memory a block's bytes are in.
+/// Whose memory a buffer's bytes are in.
 #[derive(Debug)]
 enum Memory {
-    /// The block's own.
+    /// The buffer's own.
     Own(Box<[u8]>),
     /// Everyone's, and nobody writes to it: a body that a cache holds.
     Shared(Bytes),
@@ -43,13 +43,13 @@ impl Default for Memory {
 }
 
 impl Buffer {
-    /// An empty block with [`SIZE`] bytes of room, from this worker's pool.
+    /// An empty buffer with [`SIZE`] bytes of room, from this worker's pool.
     pub fn take() -> Self {
         let memory = SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; SIZE].into_boxed_slice());
         Self { memory: Memory::Own(memory), start: 0, end: 0 }
     }
 
-    /// A block of bytes that others read too; nothing is copied.
+    /// A buffer of bytes that others read too; nothing is copied.
     pub fn shared(bytes: Bytes) -> Self {
         let end = bytes.len();
         Self { memory: Memory::Shared(bytes), start: 0, end }
@@ -60,7 +60,7 @@ impl Buffer {
         self.first_shared(self.len())
     }
 
-    /// The same of the first `length` bytes.
+    /// The first `length` bytes of what is left, shared as [`Self::to_shared`] does.
     pub fn first_shared(&self, length: usize) -> Bytes {
         let end = self.end.min(self.start + length);
         match &self.memory {
@@ -159,37 +159,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_block_goes_back_to_the_pool_and_little_is_kept_in_little() {
-        let mut block = Buffer::take();
-        block.room()[..5].copy_from_slice(b"hello");
-        block.filled(5);
-        block.advance(1);
-        assert_eq!(&*block, b"ello");
-        block.shrink();
-        assert_eq!(&*block, b"ello");
-        assert_eq!(block.size(), 4);
+    fn a_buffer_returns_to_the_pool_and_small_ones_shrink() {
+        let mut buffer = Buffer::take();
+        buffer.room()[..5].copy_from_slice(b"hello");
+        buffer.filled(5);
+        buffer.advance(1);
+        assert_eq!(&*buffer, b"ello");
+        buffer.shrink();
+        assert_eq!(&*buffer, b"ello");
+        assert_eq!(buffer.size(), 4);
         assert_eq!(SPARE.with_borrow(Vec::len), 1);
-        let rest = block.split_off(3);
-        assert_eq!((&*block, &*rest), (&b"ell"[..], &b"o"[..]));
-        block.append(b"!!");
-        assert_eq!(&*block, b"ell!!");
-        block.advance(99);
-        assert!(block.is_empty());
+        let rest = buffer.split_off(3);
+        assert_eq!((&*buffer, &*rest), (&b"ell"[..], &b"o"[..]));
+        buffer.append(b"!!");
+        assert_eq!(&*buffer, b"ell!!");
+        buffer.advance(99);
+        assert!(buffer.is_empty());
     }
 
     #[test]
     fn shared_bytes_are_not_copied_and_never_written_to() {
         let bytes = Bytes::from(vec![7; SIZE]);
-        let mut block = Buffer::shared(bytes.clone());
-        assert_eq!(block.as_ptr(), bytes.as_ptr());
-        assert!(block.room().is_empty());
-        block.advance(SIZE - 3);
-        block.shrink();
-        let left = block.to_shared();
+        let mut buffer = Buffer::shared(bytes.clone());
+        assert_eq!(buffer.as_ptr(), bytes.as_ptr());
+        assert!(buffer.room().is_empty());
+        buffer.advance(SIZE - 3);
+        buffer.shrink();
+        let left = buffer.to_shared();
         assert_eq!((&left[..], left.as_ptr()), (&[7, 7, 7][..], bytes[SIZE - 3..].as_ptr()));
-        block.append(b"!");
-        assert_eq!((&*block, bytes.len()), (&b"\x07\x07\x07!"[..], SIZE));
-        drop(block);
+        buffer.append(b"!");
+        assert_eq!((&*buffer, bytes.len()), (&b"\x07\x07\x07!"[..], SIZE));
+        drop(buffer);
         assert!(!SPARE.with_borrow(|spare| spare.iter().any(|memory| memory.as_ptr() == bytes.as_ptr())));
         assert_eq!(&*Buffer::copy_of(b"ab").to_shared(), b"ab");
         assert_eq!(&*Buffer::copy_of(b"abc").first_shared(2), b"ab");

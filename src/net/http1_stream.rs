@@ -19,7 +19,7 @@ use crate::{
     h1::{Chunk, Decoder, Framing, HeadError, chunked},
 };
 
-/// What is smaller than this is gathered with what comes before it; larger blocks are written from
+/// What is smaller than this is gathered with what comes before it; larger buffers are written from
 /// where they are.
 const GATHER: usize = 16 * 1024;
 
@@ -67,7 +67,7 @@ pub enum BodyReader {
 }
 
 impl BodyReader {
-    /// At the beginning of a body of this framing.
+    /// A reader at the beginning of a body of this framing.
     pub fn new(framing: Framing) -> Self {
         match framing {
             Framing::None | Framing::Length(0) => Self::Done,
@@ -110,18 +110,18 @@ impl Http1Stream {
     /// Reads more input; false at the end of the stream. Before it says that it waits, it gives back
     /// memory that it does not need.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let Poll::Ready(block) = self.stream.poll_block(cx) else {
+        let Poll::Ready(buffer) = self.stream.poll_block(cx) else {
             self.input.shrink();
             return Poll::Pending;
         };
-        let block = block?;
-        if block.is_empty() {
+        let buffer = buffer?;
+        if buffer.is_empty() {
             return Poll::Ready(Ok(false));
         }
         if self.input.is_empty() {
-            self.input = block;
+            self.input = buffer;
         } else {
-            self.input.append(&block);
+            self.input.append(&buffer);
         }
         Poll::Ready(Ok(true))
     }
@@ -210,16 +210,16 @@ impl Http1Stream {
         chunked::write_size(length, &mut self.output);
     }
 
-    /// Writes a block of body; ready when it is gathered or written whole.
-    pub fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Buffer) -> Poll<io::Result<()>> {
-        while !block.is_empty() {
+    /// Writes a buffer of body; ready when it is gathered or written whole.
+    pub fn poll_data(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<io::Result<()>> {
+        while !buffer.is_empty() {
             let waiting = self.output.len() - self.written;
-            if waiting + block.len() <= GATHER {
-                self.output.extend_from_slice(block);
+            if waiting + buffer.len() <= GATHER {
+                self.output.extend_from_slice(buffer);
                 break;
             }
             let first = self.output.get(self.written..).unwrap_or_default();
-            let mut length = ready!(self.stream.poll_write_two(cx, first, block))?;
+            let mut length = ready!(self.stream.poll_write_two(cx, first, buffer))?;
             if length == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -229,9 +229,9 @@ impl Http1Stream {
             if self.written == self.output.len() {
                 self.forget_output();
             }
-            block.advance(length);
+            buffer.advance(length);
         }
-        *block = Buffer::default();
+        *buffer = Buffer::default();
         Poll::Ready(Ok(()))
     }
 

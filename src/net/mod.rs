@@ -1,11 +1,11 @@
-//! Byte streams: blocks of memory, sockets with and without TLS, the bytes of an HTTP/1.1 connection, deadlines,
+//! Byte streams: buffers, sockets with and without TLS, the bytes of an HTTP/1.1 connection, deadlines,
 //! connecting to backends, tunnels, and the PROXY header.
 //!
 //! Previous stop: `listen::connection` for clients, `upstream::acquire` for backends. Next stop: `http::h1` and
 //! `upstream::attempt`, which read and write heads and bodies over an [`Http1Stream`]; `http::upgrade`, which joins two
 //! connections.
 //!
-//! Invariant: on the path of a request everything here belongs to one thread, a worker's; the pool of blocks and the
+//! Invariant: on the path of a request everything here belongs to one thread, a worker's; the pool of buffers and the
 //! timer are thread-local. The control side connects by [`dial`] too, and [`hyper_io`] is for it.
 
 pub mod body_writer;

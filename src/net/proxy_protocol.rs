@@ -185,7 +185,7 @@ fn read_tlvs(header: &[u8], mut tlvs: &[u8], parsed: &mut Header) -> Result<(), 
             }
             0x03 => {
                 let sent = u32::from_be_bytes(value.try_into().map_err(|_| BROKEN)?);
-                // What stands before the value is the header less the value and what follows it.
+                // What is before the value is the header less the value and what follows it.
                 let before = header.len() - rest.len() - value.len();
                 check_sum(header, before, sent)?;
             }

@@ -78,14 +78,14 @@ pub enum Stream {
 }
 
 impl Stream {
-    /// Reads what has come into a block of the worker's pool; an empty block is the end of the stream.
+    /// Reads what has come into a buffer of the worker's pool; an empty buffer is the end of the stream.
     pub fn poll_block(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Buffer>> {
-        let mut block = Buffer::take();
-        let mut into = ReadBuf::new(block.room());
+        let mut buffer = Buffer::take();
+        let mut into = ReadBuf::new(buffer.room());
         ready!(Pin::new(self).poll_read(cx, &mut into))?;
         let length = into.filled().len();
-        block.filled(length);
-        Poll::Ready(Ok(block))
+        buffer.filled(length);
+        Poll::Ready(Ok(buffer))
     }
 
     /// Writes some of two slices as if they were one.

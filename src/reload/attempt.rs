@@ -1,5 +1,5 @@
 //! One attempt at another generation: prepare, acquire, write, publish. Up to the last step nothing is
-//! changed, and what goes wrong is told.
+//! changed, and what goes wrong is reported.
 
 use std::{
     path::Path,
@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::StatusCode;
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::{
@@ -24,7 +23,7 @@ use crate::{
         bind::{self, Bound},
         listener_sockets::{self, Handed},
     },
-    runtime::overrides::{Change, Overrides, Refusal},
+    runtime::overrides::{Change, Overrides, Reason, Refusal},
     schema::Problem,
     telemetry::access_log::{Opened, Sink},
 };
@@ -50,7 +49,7 @@ impl Engine {
         match &result {
             Ok((true, _)) => drop(self.state.succeeded.fetch_add(1, Relaxed)),
             Err(Failed::Problems(_)) => drop(self.state.failed.fetch_add(1, Relaxed)),
-            Ok((false, _)) | Err(Failed::Refused(_)) => {}
+            Ok((false, _)) | Err(Failed::Refused(_) | Failed::Outdated) => {}
         }
         match result {
             Ok((is_changed, notes)) => {
@@ -76,7 +75,7 @@ impl Engine {
         }
     }
 
-    /// Keeps and tells what was wrong, once for as long as it stays the same.
+    /// Keeps and logs what was wrong, once for as long as it stays the same.
     fn refuse(&self, problems: &Problems, cause: Cause, took: Duration) {
         let last = self.state.last.load();
         if last.problems != problems.0 {
@@ -84,7 +83,7 @@ impl Engine {
             let count = problems.0.len();
             let cause = cause.name();
             tracing::error!(generation, cause, count, "configuration refused; the one before goes on");
-            for problem in problems.0.iter().take(MOST_TOLD) {
+            for problem in problems.0.iter().take(MOST_LOGGED) {
                 let file = format!("{}:{}:{}", problem.file.display(), problem.line, problem.column);
                 tracing::error!(%file, hint = problem.hint.as_deref(), "{}", problem.message);
             }
@@ -173,7 +172,7 @@ impl Engine {
         });
         let overrides = crate::config::parse(&new, &in_force.path)
             .ok()
-            .and_then(|file| with_all(in_force.overrides.settled(&file), sets, &file).ok())
+            .and_then(|file| with_all(in_force.overrides.kept(&file), sets, &file).ok())
             .unwrap_or_else(|| in_force.overrides.clone());
         let attempt = Attempt { text: Some(new.into()), over: Some(in_force.text.clone()), overrides };
         self.attempt(attempt, Cause::Admin).await
@@ -194,9 +193,7 @@ impl Engine {
         });
         let (old, is_other) = read.await.map_err(panicked)??;
         if is_other {
-            let message = "the file is no longer the one that `If-Match` names";
-            let hint = "read it again with GET /api/v1/config, and send its ETag";
-            return Err(refused(StatusCode::PRECONDITION_FAILED, "changed_meanwhile", message, hint));
+            return Err(Failed::Outdated);
         }
         let attempt = Attempt { text: Some(text), over: Some(old), overrides: in_force.overrides.clone() };
         self.attempt(attempt, Cause::Admin).await
@@ -213,16 +210,11 @@ fn with_all<'c>(
 }
 
 fn panicked(_: JoinError) -> Failed {
-    refused(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "panicked",
-        "making the configuration panicked",
-        "report this bug",
-    )
+    refused(Reason::Failed, "panicked", "making the configuration panicked", "report this bug")
 }
 
 fn not_written(error: WriteError) -> Failed {
-    refused(error.status(), error.code(), &error.to_string(), error.hint())
+    refused(error.reason(), error.code(), &error.to_string(), error.hint())
 }
 
 fn not_edited(error: EditError) -> Failed {
@@ -231,17 +223,17 @@ fn not_edited(error: EditError) -> Failed {
         EditError::Refused(refusal) => Failed::Refused(refusal),
         EditError::ByHand => {
             let hint = "change the file by hand, or leave `persist` out";
-            refused(StatusCode::CONFLICT, "edit_by_hand", &error.to_string(), hint)
+            refused(Reason::Conflict, "edit_by_hand", &error.to_string(), hint)
         }
     }
 }
 
-fn refused(status: StatusCode, code: &'static str, message: &str, hint: &str) -> Failed {
-    Failed::Refused(Refusal { status, code, message: message.to_owned(), hint: hint.to_owned() })
+fn refused(reason: Reason, code: &'static str, message: &str, hint: &str) -> Failed {
+    Failed::Refused(Refusal { reason, code, message: message.to_owned(), hint: hint.to_owned() })
 }
 
-/// Problems of one refusal that the log tells; the admin endpoint has all of them.
-const MOST_TOLD: usize = 20;
+/// Problems of one refusal that the log has; the admin endpoint has all of them.
+const MOST_LOGGED: usize = 20;
 
 /// What a failure to get a socket is called, with the place of the listener's address.
 pub(super) fn late(text: &str, path: &Path, failure: listener_sockets::Failure) -> Problem {

@@ -1,11 +1,11 @@
 //! A [`Change`] written into the configuration file: comments, order, formatting and line ends stay.
 //!
-//! The located tree of [`crate::schema`] tells where things stand, and pieces of text are exchanged
+//! The located tree of [`crate::schema`] says where things are, and pieces of text are exchanged
 //! there; every other byte stays as it is by construction. The result is read again and must be the
 //! configuration that [`Overrides::apply`] gives for the same change, else nothing is returned.
 //!
 //! Backends may be `[[upstream.backend]]` tables (`tables`) or an array of inline tables (`inline`).
-//! A comment belongs to the backend that it stands directly above, without a blank line between; behind
+//! A comment belongs to the backend that it is directly above, without a blank line between; behind
 //! the last key, where a blank line or the end follows, to the backend above it.
 
 mod inline;
@@ -27,7 +27,7 @@ use crate::{
 /// Why a file was not edited.
 #[derive(Clone, Debug, PartialEq)]
 pub enum EditError {
-    /// The file is not good as it stands.
+    /// The file is not good as it is.
     Problems(Problems),
     /// The change does not fit what the file says.
     Refused(Refusal),
@@ -38,7 +38,7 @@ pub enum EditError {
 impl fmt::Display for EditError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Problems(problems) => write!(f, "the file is not good as it stands:\n{problems}"),
+            Self::Problems(problems) => write!(f, "the file is not good as it is:\n{problems}"),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::ByHand => {
                 f.write_str("the file is written in a way that cannot be edited here; change it by hand")
@@ -49,7 +49,7 @@ impl fmt::Display for EditError {
 
 impl std::error::Error for EditError {}
 
-/// `text`, which stands in `file`, with `change` made.
+/// `text`, which is in `file`, with `change` made.
 pub fn edit(text: &str, file: &Path, change: &Change) -> Result<String, EditError> {
     let config = config::parse(text, file).map_err(EditError::Problems)?;
     let overrides = Overrides::default().with(change, &config).map_err(EditError::Refused)?;
@@ -83,7 +83,7 @@ fn splices(text: &str, file: &Path, change: &Change, config: &Config) -> Option<
     }
 }
 
-/// The backends of an upstream as they stand in the text.
+/// The backends of an upstream as they are in the text.
 struct Backends<'t> {
     text: &'t str,
     root: &'t Node,

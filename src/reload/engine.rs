@@ -44,7 +44,7 @@ pub struct Engine {
     pub(super) signature: u64,
 }
 
-/// What the control side is told.
+/// What is sent to the control side.
 #[derive(Debug)]
 pub enum Event {
     /// A generation was published. The admin endpoint's new socket comes second, when `[admin]` has another
@@ -84,7 +84,7 @@ pub struct Started {
     pub engine: Engine,
     /// The way to ask it.
     pub reloader: Reloader,
-    /// What it tells.
+    /// What it reports.
     pub events: UnboundedReceiver<Event>,
     /// What each worker begins with.
     pub changes: Vec<Change>,

@@ -1,7 +1,7 @@
-//! What one program tells the next, so that it does not begin from nothing: health, ejections, averages,
+//! What one program hands to the next, so that it does not begin from nothing: health, ejections, averages,
 //! what administrators changed, ticket keys.
 //!
-//! Moments are told as distances from now, since each process has a clock of its own. What the next one does
+//! Moments are given as distances from now, since each process has a clock of its own. What the next one does
 //! not understand it leaves out: an upgrade must also be possible between versions.
 
 use std::{
@@ -25,7 +25,7 @@ use crate::{
     upstream::Upstream,
 };
 
-/// Everything there is to tell.
+/// Everything there is to hand over.
 pub fn collect(snapshot: &Snapshot, overrides: &Overrides, tickets: &Tickets, now: Moment) -> Value {
     let backends: Vec<Value> =
         snapshot.upstreams.iter().flat_map(|upstream| backends(upstream, now)).collect();
@@ -39,24 +39,24 @@ pub fn collect(snapshot: &Snapshot, overrides: &Overrides, tickets: &Tickets, no
     })
 }
 
-/// The number of the generation that was told of.
-pub fn generation(told: &Value) -> u64 {
-    at(told, "generation").as_u64().unwrap_or(0)
+/// The number of the generation that was handed over.
+pub fn generation(state: &Value) -> u64 {
+    at(state, "generation").as_u64().unwrap_or(0)
 }
 
-/// The changes of administrators that were told of.
-pub fn overrides(told: &Value) -> Overrides {
-    Overrides::from_json(at(told, "overrides")).unwrap_or_else(|error| {
+/// The changes of administrators that were handed over.
+pub fn overrides(state: &Value) -> Overrides {
+    Overrides::from_json(at(state, "overrides")).unwrap_or_else(|error| {
         tracing::warn!("what administrators changed is lost over the upgrade: {error}");
         Overrides::default()
     })
 }
 
-/// Takes the ticket keys over that were told of.
-pub fn restore_tickets(told: &Value, tickets: &Tickets, now: Moment) {
-    let keys = at(at(told, "tickets"), "keys").as_array().into_iter().flatten();
+/// Takes over the ticket keys.
+pub fn restore_tickets(state: &Value, tickets: &Tickets, now: Moment) {
+    let keys = at(at(state, "tickets"), "keys").as_array().into_iter().flatten();
     let keys = keys.filter_map(|key| bytes(key.as_str()?)).collect();
-    let left = Duration::from_secs(at(at(told, "tickets"), "seconds_left").as_u64().unwrap_or(0));
+    let left = Duration::from_secs(at(at(state, "tickets"), "seconds_left").as_u64().unwrap_or(0));
     if !tickets.take_over(&Revealed { keys, left }, now) {
         tracing::warn!(
             "the keys of TLS session tickets are lost over the upgrade: clients begin new sessions"
@@ -64,11 +64,11 @@ pub fn restore_tickets(told: &Value, tickets: &Tickets, now: Moment) {
     }
 }
 
-/// Takes over what was told of the backends that `snapshot` has. Before a worker runs.
-pub fn restore(told: &Value, snapshot: &Snapshot, now: Moment) {
+/// Takes over what was handed over of the backends that `snapshot` has. Before a worker runs.
+pub fn restore(state: &Value, snapshot: &Snapshot, now: Moment) {
     let upstreams: HashMap<&str, &Arc<Upstream>> =
         snapshot.upstreams.iter().map(|upstream| (upstream.conf.name.as_str(), upstream)).collect();
-    for it in at(told, "backends").as_array().into_iter().flatten() {
+    for it in at(state, "backends").as_array().into_iter().flatten() {
         let (Some(upstream), Some(address)) = (at(it, "upstream").as_str(), at(it, "address").as_str())
         else {
             continue;
@@ -112,23 +112,23 @@ fn backends(upstream: &Upstream, now: Moment) -> impl Iterator<Item = Value> {
     })
 }
 
-fn restore_backend(told: &Value, backend: &Backend, now: Moment) {
+fn restore_backend(state: &Value, backend: &Backend, now: Moment) {
     let shared = &backend.shared;
-    let probed = if at(told, "is_up").as_bool().unwrap_or(true) { Probed::Up } else { Probed::Down };
+    let probed = if at(state, "is_up").as_bool().unwrap_or(true) { Probed::Up } else { Probed::Down };
     shared.probed.store(probed as u8, Relaxed);
     shared.is_known.store(true, Relaxed);
-    if let Some(why) = at(told, "why").as_str() {
+    if let Some(why) = at(state, "why").as_str() {
         shared.set_why(why.into());
     }
-    let failures = at(told, "failures_in_a_row").as_u64().unwrap_or(0);
+    let failures = at(state, "failures_in_a_row").as_u64().unwrap_or(0);
     shared.failures_in_a_row.store(u32::try_from(failures).unwrap_or(u32::MAX), Relaxed);
-    if let Some(left) = duration(at(told, "ejected_for_us")).filter(|left| !left.is_zero()) {
+    if let Some(left) = duration(at(state, "ejected_for_us")).filter(|left| !left.is_zero()) {
         shared.ejected_until.store(now.plus(left).0, Relaxed);
     }
-    if let Some(since) = duration(at(told, "up_for_us")) {
+    if let Some(since) = duration(at(state, "up_for_us")) {
         shared.up_since.store(now.minus(since).0.max(1), Relaxed);
     }
-    let ejections = at(told, "ejections");
+    let ejections = at(state, "ejections");
     let left = Moment(shared.ejected_until.load(Relaxed));
     let over_at = match left > now {
         true => left,
@@ -163,8 +163,8 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn duration(told: &Value) -> Option<Duration> {
-    told.as_u64().map(Duration::from_micros)
+fn duration(state: &Value) -> Option<Duration> {
+    state.as_u64().map(Duration::from_micros)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -206,10 +206,10 @@ mod tests {
         *ejected.ejections.lock().unwrap() = Ejections { count: 3, over_at, length, is_open: true };
         old.upstreams[0].own[1][1].row.resume(Duration::from_millis(70), now);
 
-        let told = collect(&old, &Overrides::default(), &tickets, now);
-        let told: Value = serde_json::from_str(&told.to_string()).unwrap();
+        let state = collect(&old, &Overrides::default(), &tickets, now);
+        let state: Value = serde_json::from_str(&state.to_string()).unwrap();
         let later = Moment(90_000_000_000);
-        restore(&told, &new, later);
+        restore(&state, &new, later);
         let (down, ejected) = (&new.upstreams[0].backends[0], &new.upstreams[0].backends[1]);
         assert!(!down.is_probed_up() && down.shared.is_known.load(Relaxed));
         assert_eq!(&*down.shared.why(), "3 checks in a row failed");
@@ -223,7 +223,7 @@ mod tests {
             assert_eq!(own[1].row.average(later).unwrap().as_millis(), 70);
             assert_eq!(own[0].row.average(later), None);
         }
-        assert_eq!(generation(&told), 1);
+        assert_eq!(generation(&state), 1);
     }
 
     #[test]
@@ -231,16 +231,16 @@ mod tests {
         let tickets = Tickets::new(Moment(1)).unwrap();
         let new = snapshot(&tickets);
         let now = Moment(90_000_000_000);
-        for told in [
+        for state in [
             Value::Null,
             json!({"backends": 7, "tickets": []}),
             json!({"backends": [1, {"upstream": "app"}, {"upstream": "app", "address": "127.0.0.1:9"},
                 {"upstream": "app", "address": "127.0.0.1:1", "ejected_for_us": "x", "ejections": null}]}),
         ] {
-            restore(&told, &new, now);
-            restore_tickets(&told, &tickets, now);
+            restore(&state, &new, now);
+            restore_tickets(&state, &tickets, now);
             assert!(new.upstreams[0].backends.iter().all(|backend| backend.is_available(now)));
-            assert!(overrides(&told).is_empty());
+            assert!(overrides(&state).is_empty());
         }
     }
 }

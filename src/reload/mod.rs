@@ -65,7 +65,7 @@ impl Reloader {
     }
 
     /// Writes a whole new text into the file, if it is good, and reloads. With `expected` only if that is
-    /// what stands in the file.
+    /// what is in the file.
     pub async fn replace(&self, text: Arc<str>, expected: Option<Arc<str>>) -> Result<Outcome, Failed> {
         self.ask(|answer| Request::Replace(text, expected, answer)).await
     }

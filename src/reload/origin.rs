@@ -10,7 +10,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Of this process; to be asked at its start, since the file may be replaced later, and
+    /// The program that this process runs; to be asked at its start, since the file may be replaced later, and
     /// `/proc/self/exe` then says `(deleted)`. A path with symbolic links stays as it is: after an upgrade
     /// they may lead elsewhere. `None` when the file cannot be found.
     pub fn of_process() -> Option<Self> {

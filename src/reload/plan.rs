@@ -1,4 +1,4 @@
-//! What a reload would change, told before it happens.
+//! What a reload would change, known before it happens.
 //!
 //! Pure: the running configuration, the new file, the overrides and what is known of the files beside it
 //! go in; a [`Plan`] comes out. Next stop: [`Plan::to_text`] and [`Plan::to_json`].
@@ -132,7 +132,7 @@ const SOON: i64 = 14;
 
 /// What a reload would change.
 pub fn plan(given: &Given<'_>) -> Plan {
-    let left = given.overrides.settled(given.new);
+    let left = given.overrides.kept(given.new);
     let mut new = given.new.clone();
     left.apply(&mut new);
     let old = given.old;

@@ -37,7 +37,7 @@ pub(super) struct Prepared {
     pub(super) folders: Vec<Change>,
     /// The files that it was made of.
     pub(super) files: Vec<PathBuf>,
-    /// What stood in them.
+    /// What was in them.
     pub(super) hashes: Hashes,
     /// Whether one of them may have changed meanwhile.
     pub(super) is_overtaken: bool,
@@ -52,7 +52,7 @@ impl Order {
             None => config::read_text(&self.path)?.into(),
         };
         let file = config::parse(&text, &self.path)?;
-        let overrides = self.overrides.settled(&file);
+        let overrides = self.overrides.kept(&file);
         let mut effective = file.clone();
         overrides.apply(&mut effective);
         let before = self.shared.snapshot.load();

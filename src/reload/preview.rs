@@ -22,7 +22,7 @@ const NEXT_START: [&str; 2] = ["runtime.workers", "log.format"];
 /// time: not for an event loop.
 pub fn check(in_force: &InForce, text: &str) -> Result<(), Problems> {
     let mut config = config::parse(text, &in_force.path)?;
-    in_force.overrides.settled(&config).apply(&mut config);
+    in_force.overrides.kept(&config).apply(&mut config);
     // Apart from what runs: a backend or listener that is only asked about must not be registered.
     build_apart(config)
         .map(drop)

@@ -85,8 +85,8 @@ impl Engine {
 
     /// Reloads whenever something asks for it; to be dropped when the program stops.
     pub async fn run(&mut self) {
-        let (told, mut events) = unbounded_channel();
-        let mut watcher = Watcher::new(told);
+        let (sender, mut events) = unbounded_channel();
+        let mut watcher = Watcher::new(sender);
         watcher.set(&self.files);
         let mut retire = interval(RETIRE);
         retire.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -124,7 +124,7 @@ impl Engine {
         }
     }
 
-    /// Reads the files again if what stands in them is not what was tried last.
+    /// Reads the files again if what is in them is not what was tried last.
     async fn look(&mut self) {
         let files = self.files.clone();
         let seen =
@@ -136,7 +136,7 @@ impl Engine {
         if fingerprint != self.attempted || !self.state.last.load().ok {
             self.attempted = fingerprint;
             let overrides = self.state.in_force.load().overrides.clone();
-            // How it went is kept and told; nobody waits for it.
+            // How it went is kept and logged; nobody waits for it.
             drop(self.attempt(Attempt { overrides, ..Attempt::default() }, Cause::File).await);
         }
     }

@@ -96,7 +96,7 @@ pub struct Last {
     pub cause: Cause,
     /// When it ended, as RFC 3339 has it.
     pub at: String,
-    /// The same in seconds since 1970.
+    /// When it ended, in seconds since 1970.
     pub at_unix: f64,
     /// How long it took.
     pub took: Duration,
@@ -128,7 +128,7 @@ impl Last {
 pub struct InForce {
     /// The configuration file.
     pub path: PathBuf,
-    /// What stood in it.
+    /// What was in it.
     pub text: Arc<str>,
     /// What that means, without what administrators changed.
     pub file: Arc<Config>,
@@ -160,6 +160,8 @@ pub enum Failed {
     Problems(Problems),
     /// It cannot be done.
     Refused(Refusal),
+    /// The file is not the text any more that was to be replaced.
+    Outdated,
 }
 
 impl From<Problems> for Failed {

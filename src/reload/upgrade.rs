@@ -16,7 +16,6 @@ use std::{
     time::Duration,
 };
 
-use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
@@ -28,7 +27,7 @@ use crate::{
         handover::{self, HANDOVER, at},
     },
     moment::Moment,
-    runtime::overrides::Refusal,
+    runtime::overrides::{Reason, Refusal},
 };
 
 /// How long the next program may take until it serves.
@@ -185,5 +184,5 @@ impl Drop for Next {
 }
 
 fn refusal(code: &'static str, message: &str, hint: &str) -> Refusal {
-    Refusal { status: StatusCode::CONFLICT, code, message: message.to_owned(), hint: hint.to_owned() }
+    Refusal { reason: Reason::Conflict, code, message: message.to_owned(), hint: hint.to_owned() }
 }

@@ -32,13 +32,13 @@ pub(super) struct Watcher {
 impl Watcher {
     /// Sends to `events` at each event in the folders that are watched; none yet.
     pub(super) fn new(events: UnboundedSender<()>) -> Self {
-        let told = move |event: notify::Result<Event>| {
+        let send = move |event: notify::Result<Event>| {
             if !event.is_ok_and(|event| is_reading(event.kind)) {
                 // Nobody listens any more when the program ends.
                 let _ = events.send(());
             }
         };
-        let inner = notify::recommended_watcher(told)
+        let inner = notify::recommended_watcher(send)
             .inspect_err(|error| {
                 tracing::warn!("cannot watch files, which are looked at every few seconds instead: {error}");
             })
@@ -71,7 +71,7 @@ impl Watcher {
     }
 }
 
-/// Whether the event only tells that somebody read: we do so ourselves.
+/// Whether the event only says that somebody read: we do so ourselves.
 fn is_reading(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
@@ -117,7 +117,7 @@ fn folders(path: &Path) -> Vec<PathBuf> {
 /// As many as the kernel follows.
 const MOST_LINKS: usize = 40;
 
-/// What stands in these files. A file that cannot be read counts as one that says so.
+/// What is in these files. A file that cannot be read counts as one that says so.
 pub(super) fn hashes(files: &[PathBuf]) -> Hashes {
     let of = |file: &PathBuf| match fs::read(file) {
         Ok(bytes) => hash(&bytes),

@@ -18,11 +18,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use http::StatusCode;
 use rustix::{
     fs::{Access, FlockOperation, access, flock},
     io::Errno,
 };
+
+use crate::runtime::overrides::Reason;
 
 /// Why the file was not replaced. It is as it was.
 #[derive(Debug)]
@@ -40,11 +41,11 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    /// The status with which the admin API tells it.
-    pub fn status(&self) -> StatusCode {
+    /// What kind of refusal it is.
+    pub fn reason(&self) -> Reason {
         match self {
-            Self::Edited(_) | Self::Busy(_) | Self::MountPoint(_) | Self::ReadOnly(_) => StatusCode::CONFLICT,
-            Self::Failed(..) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Edited(_) | Self::Busy(_) | Self::MountPoint(_) | Self::ReadOnly(_) => Reason::Conflict,
+            Self::Failed(..) => Reason::Failed,
         }
     }
 

@@ -103,7 +103,7 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// With `objects` objects by Zipf's law with the exponent `alpha`; 0 asks for all alike.
+    /// A generator with `objects` objects by Zipf's law with the exponent `alpha`; 0 asks for all alike.
     pub fn new(workload: Workload, objects: u64, alpha: f64, sizes: Sizes, seed: u64) -> Self {
         let mut sum = 0.0;
         let sums = (1..=objects)
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(drawn[7], sizes.of(7, 9));
         drawn.sort_unstable();
         assert!((7600..8800).contains(&drawn[5000]), "median {}", drawn[5000]);
-        // One in 6.3 lies a sigma above: e^1.5 times the median.
+        // One in 6.3 is a sigma above: e^1.5 times the median.
         let above = drawn.iter().filter(|&&size| size as f64 > 8192.0 * 1.5_f64.exp()).count();
         assert!((1480..1700).contains(&above), "{above}");
         for wrong in ["", "fixed", "fixed:x", "fixed:1:2", "lognormal:5", "lognormal:5:-1", "lognormal:5:NaN"]

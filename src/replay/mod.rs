@@ -155,7 +155,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// These caches, empty.
+    /// A replay through these caches, all empty.
     pub fn new(simulations: Vec<Simulation>) -> Self {
         Self { simulations, ..Self::default() }
     }

@@ -20,7 +20,7 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 620.0;
 const TOP: f64 = 48.0;
 const BOTTOM: f64 = 356.0;
-/// Labels of sizes stand at least so far apart.
+/// Labels of sizes are at least so far apart.
 const BETWEEN_LABELS: f64 = 64.0;
 
 /// Colours on a light page, on a dark page, and dashes.
@@ -34,7 +34,7 @@ const LOOKS: [(&str, &str, &str); 7] = [
     ("#506070", "#a8b8c8", "12 4"),
 ];
 
-/// Draws the lines. `title` stands above them.
+/// Draws the lines. `title` is above them.
 pub fn draw(title: &str, lines: &[Line]) -> String {
     let scale = Scale::of(lines);
     let mut svg = String::new();
@@ -75,7 +75,7 @@ impl Scale {
 
     fn x(&self, size: u64) -> f64 {
         let part = ((size.max(1) as f64).ln() - self.smallest) / (self.largest - self.smallest);
-        // A single size stands in the middle.
+        // A single size is in the middle.
         LEFT + (RIGHT - LEFT) * if part.is_finite() { part } else { 0.5 }
     }
 

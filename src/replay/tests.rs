@@ -144,7 +144,7 @@ fn figure_3_random_under_zipf_is_as_fricker_approximates() {
 /// Coffman and Denning, "Operating systems theory", 1973: where requests are independent, no policy that does not know
 /// the future is better than keeping the most popular objects, which is what LFU comes to. Ageing costs a little.
 #[test]
-fn figure_4_lfu_comes_near_the_sum_of_the_most_popular() {
+fn figure_4_lfu_approaches_the_most_popular_sum() {
     let published: f64 = popularity(OBJECTS, ALPHA).iter().take(FIT as usize).sum();
     let measured = zipf_ratio(Eviction::Lfu);
     agrees("LFU", measured, published, 0.03);

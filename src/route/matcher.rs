@@ -148,7 +148,7 @@ fn has_parameter((name, value): &(String, String), query: &str) -> bool {
     })
 }
 
-/// Bytes of a form-encoded text: `%XX` and `+` decoded, a `%` that begins no escape as it stands.
+/// Bytes of a form-encoded text: `%XX` and `+` decoded, a `%` that begins no escape as it is.
 fn decoded(text: &str) -> impl Iterator<Item = u8> {
     let mut rest = text.as_bytes();
     std::iter::from_fn(move || {

@@ -22,7 +22,7 @@ use super::matcher::{Conditions, Facts, PathPattern, Refusal, Rule};
 pub struct Table {
     rules: Box<[Compiled]>,
     exact: Map<Level>,
-    /// By what stands after `*.`.
+    /// By what is after `*.`.
     wildcard: Map<Level>,
     any: Level,
 }
@@ -153,7 +153,7 @@ pub struct Step {
 pub enum StepVerdict {
     /// It takes the request.
     Taken,
-    /// It matches, and another one stands before it.
+    /// It matches, and another one is before it.
     Outranked {
         /// The route that takes the request.
         by: usize,
@@ -388,7 +388,7 @@ impl Hasher for TextHash {
         self.0 = xxh3_64_with_seed(bytes, self.0);
     }
 
-    /// `str` closes its hash with a byte, which tells nothing where keys are single texts.
+    /// `str` closes its hash with a byte, which adds nothing where keys are single texts.
     #[inline]
     fn write_u8(&mut self, _: u8) {}
 

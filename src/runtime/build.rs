@@ -1,7 +1,7 @@
 //! Builds a [`Snapshot`] from a checked configuration: fallible, and without effect outside. What the
 //! generation before has already, and did not change, is shared with it.
 //!
-//! Runs on a thread of its own at a reload: ten thousand routes take longer than any event loop may stand.
+//! Runs on a thread of its own at a reload: ten thousand routes take longer than an event loop may be blocked.
 
 use std::{
     collections::HashMap,
@@ -371,7 +371,7 @@ impl Files {
             let hash = match self.0.get(path) {
                 Some(hash) => *hash,
                 None => {
-                    // What cannot be read is told by who needs it.
+                    // What cannot be read is reported by who needs it.
                     let hash = fs::read(path).map_or(0, |bytes| xxh3_64(&bytes));
                     self.0.insert(path.to_owned(), hash);
                     hash

@@ -45,7 +45,7 @@ impl Drain {
         *self.stage.borrow()
     }
 
-    /// To wait for a stage with.
+    /// A receiver to wait for a stage with.
     pub fn subscribe(&self) -> watch::Receiver<Stage> {
         self.stage.subscribe()
     }

@@ -1,18 +1,22 @@
 //! What runs: the snapshot that was built from the configuration, what outlives it, and the workers.
 
+mod access_line;
 pub mod build;
 pub mod connections;
 pub mod drain;
 mod failure;
-pub mod groups;
 pub mod overrides;
 pub mod permit;
 pub mod registry;
+mod request_ids;
 pub mod snapshot;
 mod traces;
 pub mod worker;
+pub mod worker_snapshot;
+pub mod worker_upstreams;
 
 pub use permit::Permit;
 pub use registry::ListenerId;
 pub use snapshot::{Action, Listener, Route, Serves, Snapshot};
-pub use worker::{Worker, WorkerSnapshot};
+pub use worker::Worker;
+pub use worker_snapshot::WorkerSnapshot;

@@ -1,111 +1,27 @@
 //! What an administrator changed without writing it to the file.
 //!
 //! Plain data, kept by the registry: [`Overrides::with`] makes the next value or refuses,
-//! [`Overrides::apply`] lays it over what the file says, and [`Overrides::settled`] is what a new file
+//! [`Overrides::apply`] lays it over what the file says, and [`Overrides::kept`] is what a new file
 //! leaves of it. Each override remembers what the file said when it was made (the base): it stays until
 //! the file changes that same key.
 //!
 //! Invariant: with the overrides applied, an upstream keeps what the configuration's own check demands:
 //! a backend, one with a weight, one that is not a backup.
 
+mod change;
 mod json;
-
-use std::fmt;
-
-use http::StatusCode;
+mod refusal;
 
 use crate::{
     config::Config,
     upstream::conf::{BackendConf, BackendState, UpstreamConf},
 };
 
-pub use json::Line;
-
-/// What an administrator asks for. A backend is called by its name, or by its address.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Change {
-    /// Another share.
-    Weight {
-        /// The upstream's name.
-        upstream: String,
-        /// The backend.
-        backend: String,
-        /// Its share from now on.
-        weight: u32,
-    },
-    /// It takes part, drains, or is out.
-    State {
-        /// The upstream's name.
-        upstream: String,
-        /// The backend.
-        backend: String,
-        /// Its state from now on.
-        state: BackendState,
-    },
-    /// One more backend.
-    Add {
-        /// The upstream's name.
-        upstream: String,
-        /// The backend, as [`BackendConf::from_json`] reads it.
-        backend: BackendConf,
-    },
-    /// One backend less.
-    Remove {
-        /// The upstream's name.
-        upstream: String,
-        /// The backend.
-        backend: String,
-    },
-}
-
-impl Change {
-    /// The upstream that is meant.
-    pub fn upstream(&self) -> &str {
-        match self {
-            Self::Weight { upstream, .. }
-            | Self::State { upstream, .. }
-            | Self::Add { upstream, .. }
-            | Self::Remove { upstream, .. } => upstream,
-        }
-    }
-}
-
-/// Why a change is not made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// 404, 409 or 422.
-    pub status: StatusCode,
-    /// A word for programs.
-    pub code: &'static str,
-    /// What is wrong, for people.
-    pub message: String,
-    /// What to do about it.
-    pub hint: String,
-}
-
-impl Refusal {
-    fn new(status: StatusCode, code: &'static str, message: String, hint: &str) -> Self {
-        Self { status, code, message, hint: hint.to_owned() }
-    }
-
-    /// The program stops, and changes nothing any more.
-    pub fn stopping() -> Self {
-        let hint = "ask the program that took its place";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the program is stopping".to_owned(), hint)
-    }
-
-    fn conflict(code: &'static str, message: String, hint: &str) -> Self {
-        Self::new(StatusCode::CONFLICT, code, message, hint)
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.message, self.hint)
-    }
-}
-
-impl std::error::Error for Refusal {}
+pub use self::{
+    change::Change,
+    json::Line,
+    refusal::{Reason, Refusal},
+};
 
 /// Everything that was changed, in the order in which it was.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -129,7 +45,7 @@ enum What {
     Set { weight: Option<Overridden<u32>>, state: Option<Overridden<BackendState>> },
     /// A backend that is not in the file.
     Added(BackendConf),
-    /// A backend of the file, as it stood there.
+    /// A backend of the file, as it was there.
     Removed(BackendConf),
 }
 
@@ -147,7 +63,7 @@ impl<T: PartialEq + Copy> Overridden<T> {
     }
 
     /// `None` where the file no longer says what it said.
-    fn settled(overridden: Option<Self>, file: T) -> Option<Self> {
+    fn kept(overridden: Option<Self>, file: T) -> Option<Self> {
         overridden.filter(|it| it.base == file)
     }
 }
@@ -163,12 +79,7 @@ impl Overrides {
         let name = change.upstream();
         let file = config.upstream.iter().find(|it| it.name == name).ok_or_else(|| {
             let message = format!("there is no upstream `{name}`");
-            Refusal::new(
-                StatusCode::NOT_FOUND,
-                "no_such_upstream",
-                message,
-                "GET /api/v1/upstreams lists them",
-            )
+            Refusal::new(Reason::NotFound, "no_such_upstream", message, "GET /api/v1/upstreams lists them")
         })?;
         let mut before = file.clone();
         self.apply_to(&mut before);
@@ -210,7 +121,7 @@ impl Overrides {
     }
 
     /// What is left of the overrides with a new file: those whose key says what it said when they were made.
-    pub fn settled(&self, config: &Config) -> Self {
+    pub fn kept(&self, config: &Config) -> Self {
         let mut left = Self::default();
         for it in &self.list {
             let Some(file) = config.upstream.iter().find(|upstream| upstream.name == it.upstream) else {
@@ -233,8 +144,8 @@ impl Overrides {
         match &it.what {
             What::Set { weight, state } => {
                 let backend = in_file?;
-                let weight = Overridden::settled(*weight, backend.weight);
-                let state = Overridden::settled(*state, backend.state);
+                let weight = Overridden::kept(*weight, backend.weight);
+                let state = Overridden::kept(*state, backend.state);
                 let is_left = weight.is_some() || state.is_some();
                 let what = What::Set { weight, state };
                 is_left.then(|| Override { what, name: backend.name.clone(), ..it.clone() })
@@ -273,7 +184,7 @@ impl Overrides {
                 }
                 (What::Removed(_), Some(index)) => drop(upstream.backend.remove(index)),
                 (What::Added(conf), None) => upstream.backend.push(conf.clone()),
-                // Settling rules these out; the file then wins.
+                // [`Overrides::kept`] rules these out; the file then wins.
                 (What::Added(_), Some(_)) | (What::Set { .. } | What::Removed(_), None) => {}
             }
         }
@@ -367,7 +278,7 @@ fn found<'c>(upstream: &'c UpstreamConf, called: &str) -> Result<&'c BackendConf
         let name = &upstream.name;
         let message = format!("there is no backend `{called}` in `{name}`");
         let hint = format!("GET /api/v1/upstreams/{name} lists them");
-        Refusal::new(StatusCode::NOT_FOUND, "no_such_backend", message, &hint)
+        Refusal::new(Reason::NotFound, "no_such_backend", message, &hint)
     })
 }
 
@@ -406,7 +317,7 @@ fn check_weight(weight: u32) -> Result<(), Refusal> {
     }
     let message = format!("`weight` must be from 0 to {most}, not {weight}");
     let hint = "weights are shares: 1 and 2 say as much as 100 and 200";
-    Err(Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_weight", message, hint))
+    Err(Refusal::new(Reason::Invalid, "bad_weight", message, hint))
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// The listener that stands in a slot; `None` when this generation does not have it.
+    /// The listener that is in a slot; `None` when this generation does not have it.
     #[inline]
     pub fn listener(&self, slot: ListenerId) -> Option<&Listener> {
         self.listeners.get((*self.by_slot.get(slot)?)?)

@@ -2,7 +2,7 @@
 //!
 //! Attributes are those of OpenTelemetry's conventions for HTTP where they have one, else `pointsman.*`.
 //! Every stop that takes time worth showing adds its span here: the request, the TLS handshake before it,
-//! each attempt; filters come between request and attempts when there are any. What the cache did stands in the
+//! each attempt; filters come between request and attempts when there are any. What the cache did is in the
 //! request's own span: where it fetched, the attempts show how long that took.
 
 use super::snapshot::Snapshot;
@@ -98,7 +98,7 @@ fn write_request(
         if let Some(route) = names.route {
             attributes.text("http.route", route.as_bytes());
         }
-        // With an error, 499 stands in logs for a client that left before it got a status.
+        // With an error, 499 is in logs for a client that left before it got a status.
         if status != 0 && !(status == 499 && exchange.facts.error.is_some()) {
             attributes.number("http.response.status_code", status.into());
         }

@@ -1,7 +1,7 @@
 //! A worker: one thread, one event loop, and everything that its exchanges touch without a lock.
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, RefCell},
     collections::HashMap,
     ops::Deref,
     rc::Rc,
@@ -12,25 +12,26 @@ use std::{
 use arc_swap::{ArcSwap, Cache};
 
 use super::{
+    access_line::access_line,
     connections::Connections,
     drain::{Drain, Stage},
     failure,
-    groups::Groups,
     registry::{ListenerId, Registry},
+    request_ids::RequestIds,
     snapshot::{Listener, Snapshot},
     traces,
+    worker_snapshot::WorkerSnapshot,
+    worker_upstreams::WorkerUpstreams,
 };
 use crate::{
     config::log::{AccessFormat, AccessLog},
     exchange::{Exchange, Facts},
-    fields::Known,
     moment::Moment,
     telemetry::{
-        access_line::AccessLine,
         access_log::WorkerLog,
         metrics::{NO_NAME, RequestKey, WorkerSeries},
     },
-    upstream::{WorkerUpstream, worker_upstream::WorkerIndex},
+    upstream::worker_upstream::WorkerIndex,
 };
 
 /// What all workers and the control thread share.
@@ -58,12 +59,11 @@ pub struct Worker {
     current: RefCell<Current>,
     /// For each listener that is gone and still has connections: the last generation that had it.
     retired: RefCell<HashMap<ListenerId, Rc<WorkerSnapshot>>>,
-    groups: Rc<Groups>,
+    upstreams: Rc<WorkerUpstreams>,
     log: WorkerLog,
     #[expect(clippy::vec_box, reason = "exchanges are handed out boxed, and moved by pointer only")]
     spare: RefCell<Vec<Box<Exchange>>>,
-    id_prefix: Box<str>,
-    id_next: Cell<u64>,
+    ids: RequestIds,
     is_draining: Cell<bool>,
     fetches: Cell<usize>,
     traces: crate::telemetry::trace::WorkerTraces,
@@ -89,37 +89,6 @@ impl Deref for Published {
     }
 }
 
-/// A snapshot as one worker sees it: every name is an index, and the worker's own state hangs on it.
-///
-/// It is made when the worker first sees a generation, and costs next to nothing then, however many routes
-/// there are: what hangs on an upstream is taken over when a request first needs it.
-#[derive(Debug)]
-pub struct WorkerSnapshot {
-    /// The snapshot.
-    pub shared: Arc<Snapshot>,
-    groups: Box<[OnceCell<Rc<WorkerUpstream>>]>,
-    store: Rc<Groups>,
-}
-
-impl WorkerSnapshot {
-    fn new(shared: Arc<Snapshot>, store: Rc<Groups>) -> Self {
-        let groups = shared.upstreams.iter().map(|_| OnceCell::new()).collect();
-        Self { shared, groups, store }
-    }
-
-    /// An upstream as this worker sees it, by its index.
-    #[inline]
-    pub fn group(&self, index: usize) -> Option<&Rc<WorkerUpstream>> {
-        let cell = self.groups.get(index)?;
-        if cell.get().is_none() {
-            let group = self.store.group(self.shared.upstreams.get(index)?);
-            // It was empty a moment ago, on this thread.
-            let _ = cell.set(group);
-        }
-        cell.get()
-    }
-}
-
 /// A fetch under way.
 #[derive(Debug)]
 pub struct Fetching(Rc<Worker>);
@@ -139,8 +108,8 @@ impl Worker {
         let workers = shared.registry.workers();
         let series = workers.get(index).map_or_else(Arc::default, |registry| registry.series.clone());
         let place = WorkerIndex { worker: index, workers: workers.len() };
-        let groups = Rc::new(Groups::new(series.clone(), place));
-        let current = WorkerSnapshot::new(shared.snapshot.load_full(), groups.clone());
+        let upstreams = Rc::new(WorkerUpstreams::new(series.clone(), place));
+        let current = WorkerSnapshot::new(shared.snapshot.load_full(), upstreams.clone());
         Rc::new(Self {
             index,
             series,
@@ -150,11 +119,10 @@ impl Worker {
                 view: Rc::new(current),
             }),
             retired: RefCell::default(),
-            groups,
+            upstreams,
             log,
             spare: RefCell::default(),
-            id_prefix: format!("{:016x}", fastrand::u64(..)).into(),
-            id_next: Cell::new(0),
+            ids: RequestIds::new(),
             is_draining: Cell::new(false),
             fetches: Cell::new(0),
             traces: shared.registry.traces.for_worker(),
@@ -175,7 +143,7 @@ impl Worker {
 
     #[cold]
     fn advance(&self, current: &mut Rc<WorkerSnapshot>, published: Arc<Snapshot>) {
-        let next = Rc::new(WorkerSnapshot::new(published, self.groups.clone()));
+        let next = Rc::new(WorkerSnapshot::new(published, self.upstreams.clone()));
         let before = std::mem::replace(current, next);
         let mut retired = self.retired.borrow_mut();
         retired.retain(|slot, _| current.shared.listener(*slot).is_none());
@@ -243,11 +211,7 @@ impl Worker {
 
     /// Writes a new request id: unique in this fleet as far as 64 random bits per worker make it.
     pub fn write_id(&self, id: &mut String) {
-        let next = self.id_next.get();
-        self.id_next.set(next + 1);
-        id.push_str(&self.id_prefix);
-        let digits = hex(next);
-        id.push_str(std::str::from_utf8(&digits).unwrap_or_default());
+        self.ids.write(id);
     }
 
     /// The end of an HTTP exchange: its log line, its counts, its memory back.
@@ -319,7 +283,7 @@ impl Worker {
             let snapshot = self.snapshot();
             turn = turn.wrapping_add(1);
             if turn.is_multiple_of(4) {
-                self.groups.sweep(&snapshot.shared, Moment::now());
+                self.upstreams.sweep(&snapshot.shared, Moment::now());
                 let mut retired = self.retired.borrow_mut();
                 retired.retain(|slot, last| {
                     last.shared.listener(*slot).is_some_and(|it| it.shared.open.load(Relaxed) > 0)
@@ -331,79 +295,5 @@ impl Worker {
     /// Hands the rest of the log over, at the end.
     pub fn flush_log(&self) {
         self.series.log_dropped.add(self.log.flush());
-    }
-}
-
-/// What the access log says of an exchange; what is not HTTP has no request and no response.
-fn access_line<'a>(
-    facts: &'a Facts,
-    http: Option<&'a Exchange>,
-    took: Duration,
-    (snapshot, listener): (&'a Snapshot, Option<&'a Listener>),
-) -> AccessLine<'a> {
-    let upstream = facts.upstream.and_then(|index| snapshot.upstreams.get(index));
-    let backend = upstream.zip(facts.backend).and_then(|(upstream, index)| upstream.backends.get(index));
-    let common = AccessLine {
-        listener: listener.map_or("", |listener| &listener.conf.name),
-        route: facts.route.and_then(|index| snapshot.routes.get(index)).map(|route| &*route.name),
-        upstream: upstream.map(|upstream| &*upstream.conf.name),
-        backend: backend.map(|backend| &*backend.name),
-        client: facts.client_text(),
-        proxy: facts.client.is_some().then_some(&*facts.peer.text),
-        bytes_in: facts.bytes_in,
-        bytes_out: facts.bytes_out,
-        took,
-        response_time: facts.response_time,
-        attempts: facts.attempts,
-        request_id: &facts.id,
-        trace: facts.trace.as_ref(),
-        tls: facts.peer.tls.as_ref().map(|tls| tls.version),
-        error: facts.error.as_ref().map(|(kind, detail)| (*kind, &**detail)),
-        ..AccessLine::default()
-    };
-    let Some(http) = http else { return common };
-    AccessLine {
-        method: http.request.method.as_str(),
-        scheme: http.scheme(),
-        host: &http.authority,
-        target: &http.request.target,
-        protocol: http.version.name(),
-        status: http.response.status,
-        cache: http.cache,
-        user_agent: http.request.fields.known(Known::UserAgent),
-        referer: http.request.fields.known(Known::Referer),
-        ..common
-    }
-}
-
-/// A number as sixteen hexadecimal digits. All at once: each byte of `digits` holds four bits of it, and becomes a digit.
-fn hex(number: u64) -> [u8; 16] {
-    let spread = |half: u32| {
-        // 0x12345678 → 0x01_02_03_04_05_06_07_08
-        let wide = u64::from(half);
-        let wide = (wide | wide << 16) & 0x0000_ffff_0000_ffff;
-        let wide = (wide | wide << 8) & 0x00ff_00ff_00ff_00ff;
-        let wide = (wide | wide << 4) & 0x0f0f_0f0f_0f0f_0f0f;
-        // What is above nine is a letter: 39 signs further on.
-        let is_letter = ((wide + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
-        (wide + 0x3030_3030_3030_3030 + is_letter * 39).to_be_bytes()
-    };
-    let (high, low) = ((number >> 32) as u32, number as u32);
-    let mut digits = [0; 16];
-    let (first, last) = digits.split_at_mut(8);
-    first.copy_from_slice(&spread(high));
-    last.copy_from_slice(&spread(low));
-    digits
-}
-
-#[cfg(test)]
-mod tests {
-    use super::hex;
-
-    #[test]
-    fn an_id_is_the_number_in_hexadecimal_digits() {
-        for number in [0, 1, 9, 10, 15, 16, 0x0123_4567_89ab_cdef, u64::MAX, 1 << 63] {
-            assert_eq!(std::str::from_utf8(&hex(number)).unwrap(), format!("{number:016x}"));
-        }
     }
 }

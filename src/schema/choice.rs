@@ -1,7 +1,7 @@
 //! Options that are one word of a few.
 
 /// Declares an enum whose variants have names in the file: `Variant = "name"`, each with its doc.
-/// Names after `later` stand in the contract and are refused by this version.
+/// Names after `later` are in the contract and are refused by this version.
 macro_rules! choice {
     (
         $(#[doc = $doc:literal])*
@@ -59,7 +59,7 @@ pub fn kind(names: &[&str]) -> String {
     }
 }
 
-/// Which of `names` stands at `node`, or a problem.
+/// Which of `names` is at `node`, or a problem.
 pub fn pick(names: &[&str], later: &[&str], node: &Node, reader: &mut Reader<'_>) -> Option<usize> {
     let text = reader.text(node, &kind(names))?;
     let found = names.iter().position(|name| *name == text);

@@ -1,6 +1,6 @@
 //! JSON as a tree of values, so that what the admin API takes goes through the same rows as the file.
 //!
-//! Nothing in it has a place; problems are told by their message and hint.
+//! Nothing in it has a place; problems are given by their message and hint.
 
 use std::path::Path;
 

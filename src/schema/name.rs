@@ -1,8 +1,8 @@
-//! Names that people give: they stand in metrics, the log, and the admin API's paths.
+//! Names that people give: they are in metrics, the log, and the admin API's paths.
 
 use super::{Entry, Reader, Table};
 
-/// Reports a name that could not stand in a path or a metric.
+/// Reports a name that could not be in a path or a metric.
 pub fn check(table: &mut Table<'_, '_, '_>) {
     let Some(entry) = table.entry("name") else {
         return;
@@ -20,7 +20,7 @@ pub fn check(table: &mut Table<'_, '_, '_>) {
     }
 }
 
-/// Reports keys that cannot be names of header fields, and values that cannot stand in them.
+/// Reports keys that cannot be names of header fields, and values that cannot be in them.
 pub fn check_header_fields(entries: &[Entry], reader: &mut Reader<'_>) {
     for entry in entries {
         if http::HeaderName::from_bytes(entry.key.as_bytes()).is_err() {
@@ -33,7 +33,7 @@ pub fn check_header_fields(entries: &[Entry], reader: &mut Reader<'_>) {
         if http::HeaderValue::from_str(text).is_err() {
             reader.problem_with(
                 entry.node.place,
-                format!("the value of `{}` cannot stand in a header", entry.key),
+                format!("the value of `{}` is not allowed in a header", entry.key),
                 "header values have no control characters or line breaks",
             );
         }

@@ -80,7 +80,7 @@ impl fmt::Display for Problem {
         }
         write!(f, ": {}", self.message)?;
         if self.line > 0 && !self.text.trim().is_empty() {
-            // Tabs are kept in front of the caret, so that it stands right at any tab width.
+            // Tabs are kept in front of the caret, so that it is right at any tab width.
             let before = self.text.chars().take(self.column.saturating_sub(1));
             let indent: String = before.map(|c| if c == '\t' { c } else { ' ' }).collect();
             write!(f, "\n{:5} | {}", self.line, self.text)?;

@@ -128,12 +128,12 @@ impl<'n> Table<'_, '_, 'n> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    /// Where the value of `key` stands; the table's own place when it is not written.
+    /// Where the value of `key` is; the table's own place when it is not written.
     pub fn place_of(&self, key: &str) -> Place {
         self.entry(key).map_or(self.place, |entry| entry.node.place)
     }
 
-    /// Where the items of the array at `key` stand.
+    /// Where the items of the array at `key` are.
     pub fn places_in(&self, key: &str) -> Vec<Place> {
         let items = self.entry(key).map_or(&[][..], |entry| entry.node.items());
         items.iter().map(|item| item.place).collect()

@@ -15,7 +15,7 @@ pub struct Row {
     pub nested: Option<Nested>,
     /// Whether leaving it out is an error.
     pub required: bool,
-    /// Whether it stands in the contract, but not in this version.
+    /// Whether it is in the contract, but not in this version.
     pub later: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Secrets, which do not stand in the configuration itself.
+//! Secrets, which are not in the configuration itself.
 
 use std::{fs, io, path::PathBuf};
 

@@ -11,7 +11,7 @@ pub struct Place {
     pub end: usize,
 }
 
-/// A configuration text and the file that it stands in.
+/// A configuration text and the file that it is in.
 #[derive(Clone, Debug)]
 pub struct Source {
     file: PathBuf,
@@ -21,7 +21,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// `text` as it stands in `file`; nothing is read.
+    /// `text` as it is in `file`; nothing is read.
     pub fn new(text: &str, file: &Path) -> Self {
         let after_breaks = text.match_indices('\n').map(|(at, _)| at + 1);
         Self {

@@ -63,8 +63,8 @@ fn reword(message: &str, source: &Source, place: Place) -> (String, Option<Strin
         with("this text is not closed", "add the quote that closes it")
     } else if message.starts_with("duplicate key") {
         with(
-            "this stands already above",
-            "a key or table may stand once; remove one, or write `[[…]]` for a list of tables",
+            "this is defined already, above",
+            "a key or table may be defined once; remove one, or write `[[…]]` for a list of tables",
         )
     } else if message.starts_with("missing escaped value") {
         with("this backslash begins no escape", "in 'single quotes' backslashes stay as they are")

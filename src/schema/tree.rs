@@ -7,7 +7,7 @@ use toml::{
 
 use super::Place;
 
-/// A value and where it stands.
+/// A value and where it is.
 #[derive(Clone, Debug)]
 pub struct Node {
     /// The value's text; for a `[table]` its header.
@@ -40,7 +40,7 @@ pub enum Data {
 pub struct Entry {
     /// The key.
     pub key: String,
-    /// Where the key stands.
+    /// Where the key is.
     pub place: Place,
     /// Its value.
     pub node: Node,

@@ -16,7 +16,7 @@ impl Reader<'_> {
 
 impl Table<'_, '_, '_> {
     /// The value of an option: what is written, else its default. `None` after a problem that leaves
-    /// nothing to go on with; after any other the default stands in, so that reading goes on.
+    /// nothing to go on with; after any other the default takes its place, so that reading goes on.
     pub fn read<T: Value>(&mut self, key: &Key) -> Option<T> {
         self.used.push(key.name);
         let Some(entry) = self.entry(key.name) else {
@@ -81,7 +81,7 @@ fn default<T: Value>(key: &Key) -> Option<T> {
     key.default.and_then(literal)
 }
 
-/// A value from TOML that stands in our own code; `None` when it is wrong, which a test rules out.
+/// A value from TOML that is in our own code; `None` when it is wrong, which a test rules out.
 fn literal<T: Value>(text: &'static str) -> Option<T> {
     let parsed =
         LITERALS.with_borrow_mut(|known| known.entry(text).or_insert_with(|| parse(text)).clone())?;

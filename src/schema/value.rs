@@ -226,7 +226,7 @@ impl<T: Value> Value for Vec<T> {
             }
             return None;
         };
-        // What is wrong is left out: the problem stands already, and the rest is still worth reading.
+        // What is wrong is left out: the problem is reported already, and the rest is still worth reading.
         Some(items.iter().filter_map(|item| T::read(item, reader)).collect())
     }
 

@@ -133,7 +133,7 @@ fn write_all(receiver: &Receiver<Message>, mut opened: Opened, reopen: &AtomicBo
             }
         }
         match message {
-            // There is nobody left to tell when the log itself cannot be written.
+            // There is nowhere left to report it when the log itself cannot be written.
             Ok(Message::Lines(buffer)) => {
                 drop(opened.output.write_all(&buffer).and_then(|()| opened.output.flush()));
             }
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_is_behind_costs_lines_and_never_a_wait() {
+    fn a_slow_writer_costs_lines_and_never_a_wait() {
         let (sender, receiver) = sync_channel(1);
         let worker = WorkerLog { sender, buffer: RefCell::default() };
         worker.line(|out| out.extend_from_slice(b"a\n"));

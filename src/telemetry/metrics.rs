@@ -181,7 +181,7 @@ impl Outcome {
         Self::ClientGone,
     ];
 
-    /// Of a response.
+    /// The outcome that a response's status is counted as.
     pub fn of_status(status: u16) -> Self {
         match status {
             0..200 => Self::Status1xx,
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_stand_in_the_order_of_their_numbers() {
+    fn outcomes_are_in_the_order_of_their_numbers() {
         for (number, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, number);
         }

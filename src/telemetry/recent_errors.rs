@@ -39,7 +39,7 @@ pub struct Failure<'a> {
     pub status: u16,
     /// What went wrong.
     pub kind: Kind,
-    /// The same in a sentence, with its cause.
+    /// The error in a sentence, with its cause.
     pub detail: &'a str,
     /// The request's id.
     pub id: &'a str,
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_writes_so_many_in_a_second_and_the_next_second_is_heard() {
+    fn a_storm_is_limited_in_each_second() {
         let errors = RecentErrors::default();
         for at in 0..1000 {
             errors.note(&failure(5_000 + at));
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_used_again_holds_nothing_of_the_record_before() {
+    fn a_reused_slot_holds_nothing_of_the_earlier_record() {
         let errors = RecentErrors::default();
         errors.note(&Failure { upstream: Some("app"), path: "/secret", ..failure(0) });
         (1..=KEPT as u64).for_each(|number| errors.note(&failure(number * 1000)));

@@ -1,4 +1,4 @@
-//! Throw-away certificates for demonstrations and tests, so that no key stands in git.
+//! Throw-away certificates for demonstrations and tests, so that no key is in git.
 
 use std::{
     fs,

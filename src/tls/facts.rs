@@ -61,7 +61,7 @@ impl CertificateFacts {
         (self.not_after - now).div_euclid(86_400)
     }
 
-    /// Its end as people write it: `2027-01-31T12:00:00Z`.
+    /// The end of its validity as people write it: `2027-01-31T12:00:00Z`.
     pub fn not_after_text(&self) -> String {
         let end = OffsetDateTime::from_unix_timestamp(self.not_after).ok();
         end.and_then(|end| end.format(&Rfc3339).ok()).unwrap_or_default()
@@ -154,7 +154,7 @@ fn alternative_names(mut fields: Der<'_>) -> Option<Vec<String>> {
         if parts.next()?.1 != SUBJECT_ALTERNATIVE_NAME {
             continue;
         }
-        // Whether it is critical may stand between.
+        // Whether it is critical may be between.
         let value = loop {
             let (tag, contents) = parts.next()?;
             if tag == OCTET_STRING {

@@ -59,12 +59,12 @@ pub fn pair(
     path: &Path,
 ) -> Result<CertifiedKey, BuildError> {
     let pair = CertifiedKey::new(chain, signer);
-    // A key that cannot tell its public half (`Unknown`) is left to the handshake.
+    // A key that does not give its public half (`Unknown`) is left to the handshake.
     if let Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) = pair.keys_match() {
         let message = format!("the key does not belong to the first certificate of {}", path.display());
         return Err(BuildError::new(
             message,
-            "the certificate that the key was made for stands first in the chain",
+            "the certificate that the key was made for comes first in the chain",
         ));
     }
     Ok(pair)

@@ -166,7 +166,7 @@ async fn the_name_chooses_the_certificate() {
 }
 
 #[tokio::test]
-async fn a_backend_is_verified_unless_told_otherwise() {
+async fn a_backend_is_verified_unless_configured_otherwise() {
     let world = World::new();
     let server = world.server(ClientAuthMode::Off);
     let trusting = world.client(&world.client_conf());

@@ -26,7 +26,7 @@ use crate::{error::BuildError, moment::Moment};
 /// After this time a new key is made. The one before is accepted for as long again.
 pub const ROTATION: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// The longest that a ticket is accepted, told to clients as its lifetime.
+/// The longest that a ticket is accepted, sent to clients as its lifetime.
 const LIFETIME: Duration = Duration::from_secs(2 * 6 * 60 * 60);
 
 /// The ticket keys of this process.
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_opens_in_its_own_context_only_and_unchanged_only() {
+    fn a_ticket_opens_only_unchanged_in_its_own_context() {
         let tickets = Tickets::new(Moment(1)).unwrap();
         let ticket = bound(&tickets, "web").encrypt(b"session").unwrap();
         assert_eq!(bound(&tickets, "web").decrypt(&ticket).unwrap(), b"session");
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_program_opens_tickets_of_this_one_and_goes_on_with_its_rotation() {
+    fn ticket_keys_and_rotation_go_on_in_the_next_program() {
         let (old, new) = (Tickets::new(Moment(1)).unwrap(), Tickets::new(Moment(1)).unwrap());
         assert!(old.rotate(later(1)));
         let first = bound(&old, "web").encrypt(b"session").unwrap();

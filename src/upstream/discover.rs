@@ -16,14 +16,11 @@ use std::{
 
 use tokio::{task::AbortHandle, time::sleep};
 
-use self::names::{Found, Names};
+use self::names::{Found, Names, TTL_MOST};
 use crate::backend::{Address, Backend, Shared};
 
 /// The shortest time between two lookups of a name: a TTL of 0 must not make a flood of them.
 const TTL_LEAST: Duration = Duration::from_secs(1);
-
-/// The longest: beyond, a long TTL would delay a move that was not planned for.
-const TTL_MOST: Duration = Duration::from_secs(60);
 
 /// Times between attempts after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn hop_by_hop_fields_and_those_that_connection_names_go_no_further() {
+    fn hop_by_hop_and_connection_named_fields_are_removed() {
         let fields = [
             ("Connection", "close, X-Hop"),
             ("Keep-Alive", "timeout=5"),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_added_where_there_is_none_and_left_where_there_is_one() {
+    fn a_date_is_added_only_where_there_is_none() {
         assert_eq!(names(&[("server", "a")], false), ["server", "date"]);
         let kept = cleaned(&[("date", "Thu, 01 Jan 1970 00:00:00 GMT")], false);
         assert_eq!(kept, [("date".to_owned(), "Thu, 01 Jan 1970 00:00:00 GMT".to_owned())]);

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fifth_of_the_requests_and_ten_a_second_may_be_retried() {
+    fn the_budget_is_a_fifth_of_requests_plus_ten() {
         let budget = Budget::new(20, 10.0);
         let mut now = Moment(1_000_000);
         let mut retries = 0;
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn few_requests_may_still_be_retried_and_a_storm_may_not() {
+    fn few_requests_may_be_retried_a_storm_may_not() {
         let budget = Budget::new(20, 10.0);
         let now = Moment(1_000_000);
         let made = (0..1000).filter(|_| budget.try_retry(now)).count();
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_have_had_an_effect_is_not_repeated_unless_told_so() {
+    fn unsafe_requests_are_not_repeated_unless_configured() {
         let conf = RetryConf { attempts: 2, ..conf() };
         for (end, method, again) in [
             (Err(Kind::Connect), Method::Post, true),

@@ -11,7 +11,7 @@ choice! {
         Around = "around",
         /// It goes to the backend; what a successful `PUT` sent is stored, where the response allows it.
         Through = "through",
-        /// It is answered once it stands in the journal, and goes to the backend afterwards.
+        /// It is answered once it is in the journal, and goes to the backend afterwards.
         Back = "back",
     }
 }
@@ -19,7 +19,7 @@ choice! {
 section! {
     /// Where `write_policy = "back"` keeps writes until their backend has them.
     pub struct JournalConf {
-        /// Where it stands; it is made when it is not there.
+        /// Where it is; it is made when it is not there.
         pub path: StorePath;
         /// How much may wait there.
         pub size: Size = "1GiB", in "1MiB" to "1024TiB";

@@ -31,7 +31,7 @@ results! {
     Invalidated = "invalidated",
     /// The origin did it, and what it has now is stored.
     Stored = "stored",
-    /// It stands in the journal.
+    /// It is in the journal.
     Accepted = "accepted",
     /// It could not be made durable, or had to wait too long: nothing was done.
     Refused = "refused",

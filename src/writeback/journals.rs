@@ -48,7 +48,7 @@ struct Known {
 const CLOSING: Duration = Duration::from_millis(500);
 
 impl Journals {
-    /// Those that are to be delivered from.
+    /// The journals that are to be delivered from.
     pub fn in_force(&self) -> Vec<Arc<Journal>> {
         let known = self.known();
         known.iter().filter(|one| one.is_in_force).filter_map(|one| one.journal.upgrade()).collect()
@@ -196,7 +196,7 @@ pub struct WriteBack {
 }
 
 impl WriteBack {
-    /// Without a journal; those to come are among `journals`.
+    /// A cache without a journal; those to come are among `journals`.
     pub fn new(journals: Arc<Journals>) -> Self {
         let context = FormerJournals { journals, ..FormerJournals::default() };
         Self { place: Arc::new(OwnedDirectory::new(context)) }

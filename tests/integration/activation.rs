@@ -34,7 +34,7 @@ fn web_at(address: SocketAddr, origin: &Origin) -> String {
 }
 
 #[test]
-fn who_came_before_the_program_is_served_by_all_workers_and_after_upgrades() {
+fn early_connections_are_served_by_all_workers_and_after_upgrades() {
     let origin = Origin::named("one");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -105,8 +105,8 @@ fn systemd_takes_the_units() {
         command.arg(folder.join(unit));
     }
     let output = command.output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    let of_ours: Vec<&str> = told.lines().filter(|line| line.contains("pointsman")).collect();
+    let printed = String::from_utf8_lossy(&output.stderr);
+    let of_ours: Vec<&str> = printed.lines().filter(|line| line.contains("pointsman")).collect();
     assert!(of_ours.is_empty(), "{of_ours:#?}");
     fs::remove_dir_all(folder).unwrap();
 }

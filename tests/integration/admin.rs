@@ -204,7 +204,7 @@ fn traffic_is_what_was_sent_and_errors_say_which_backend() {
     let address = origin.address();
     drop(origin);
     // A connection that was open is seen to break first.
-    eventually("it cannot be connected to, and that is told", || {
+    eventually("it cannot be connected to, and that is logged", || {
         proxy.get("/gone/a?key=s3cret").status == 502 && read()["errors"][0]["kind"] == "connect"
     });
     let text = read()["errors"].to_string();
@@ -226,12 +226,12 @@ fn traffic_is_what_was_sent_and_errors_say_which_backend() {
     assert!(error["detail"].as_str().unwrap().starts_with("could not connect"), "{address}: {error}");
     let logged = proxy.logged("/gone/a?key=s3cret");
     let ids: Vec<&Value> = traffic["errors"].as_array().unwrap().iter().map(|it| &it["request_id"]).collect();
-    assert!(ids.contains(&&logged["request_id"]), "what is told here is found in the log by its id");
+    assert!(ids.contains(&&logged["request_id"]), "what is listed here is found in the log by its id");
     assert!(error["at"].as_u64() <= traffic["at"].as_u64());
 }
 
 #[test]
-fn the_dashboard_is_a_page_that_runs_its_own_script_only() {
+fn the_dashboard_runs_its_own_script_only() {
     let origin = Origin::named("a");
     let proxy = Proxy::start(&config(&[origin.address()], ADMIN));
     let page = ask(&proxy, "/");

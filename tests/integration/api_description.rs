@@ -76,10 +76,10 @@ fn what_the_description_says_holds_and_no_request_beside_fails() {
         .current_dir(proxy.folder())
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let sent = traffic.end();
-    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(told.contains("generated"), "nothing was asked:\n{told}");
+    assert!(output.status.success(), "{printed}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(printed.contains("generated"), "nothing was asked:\n{printed}");
     assert!(sent > 100, "only {sent} requests passed beside in {:?}", begun.elapsed());
     assert!(proxy.is_running());
     let panics = proxy.log().iter().filter(|line| line.contains("panicked")).count();
@@ -166,8 +166,8 @@ fn the_metrics_are_what_prometheus_own_parser_reads() {
     fs::write(&file, metrics).unwrap();
     let output =
         Command::new(python).args(["-c", PARSE]).stdin(fs::File::open(file).unwrap()).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let counts: Vec<usize> = told.split_whitespace().map(|count| count.parse().unwrap()).collect();
-    assert!(counts[0] > 10 && counts[1] > 50, "{told}");
+    let counts: Vec<usize> = printed.split_whitespace().map(|count| count.parse().unwrap()).collect();
+    assert!(counts[0] > 10 && counts[1] > 50, "{printed}");
 }

@@ -111,7 +111,7 @@ fn least_connections_avoids_a_backend_whose_requests_hang() {
 }
 
 #[test]
-fn least_response_time_prefers_the_fast_and_does_not_starve_the_slow() {
+fn least_response_time_prefers_fast_and_never_starves_slow() {
     let answering_after = |time: u64| {
         Origin::start(move |_| {
             std::thread::sleep(Duration::from_millis(time));
@@ -149,7 +149,7 @@ fn ip_hash_keeps_a_client_and_spreads_clients() {
 }
 
 #[test]
-fn a_hash_of_a_header_is_stable_and_only_the_keys_of_a_lost_backend_move() {
+fn header_hashing_moves_only_keys_of_a_lost_backend() {
     for policy in ["consistent-hash", "maglev"] {
         let options = format!("balance = \"{policy}\"\nhash_on = \"header:X-Key\"\nhash_balance = 0.0");
         let mut fleet = Fleet::start(&options, [""; 3]);
@@ -285,7 +285,7 @@ impl Gated {
 }
 
 #[test]
-fn those_that_wait_for_a_place_are_served_in_order_and_no_more_wait_than_may() {
+fn queued_requests_are_bounded_and_served_in_order() {
     let gated = Gated::start();
     let backend = (gated.origin.address(), "max_connections = 1");
     let proxy = Proxy::start(&config("queue = { size = 3, timeout = \"20s\" }", &[backend], NO_EJECTION));
@@ -344,7 +344,7 @@ fn without_a_queue_nobody_waits() {
 }
 
 #[test]
-fn a_limit_holds_over_all_workers_under_load_and_nobody_is_forgotten() {
+fn a_limit_holds_over_all_workers_and_forgets_nobody() {
     let (inside, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let noted = most.clone();
     let origin = Origin::start(move |_| {

@@ -25,7 +25,7 @@ type Seen = Arc<Mutex<Vec<(String, String, Vec<u8>)>>>;
 const URIS: u64 = 5;
 const ROUNDS: u32 = 15;
 
-/// The body follows from the number, so that a whole one can be told.
+/// The body follows from the number, so that a whole one can be recognized.
 fn body(number: u64) -> String {
     let length = usize::try_from(number.wrapping_mul(2_654_435_761) % 30_000).unwrap();
     format!("{number}:{}", "abcdefghij".repeat(length / 10))
@@ -74,7 +74,7 @@ fn recording(address: SocketAddr, seen: &Seen) -> Origin {
 }
 
 #[test]
-fn nothing_acknowledged_is_lost_when_it_is_killed_again_and_again() {
+fn acknowledged_writes_survive_repeated_kills() {
     let (folder, address) = (proxy::folder(), nobody());
     let text = back(&folder, address, "");
     let (seen, next) = (Seen::default(), Arc::new(AtomicU64::new(1)));
@@ -156,7 +156,7 @@ fn check(target: &str, acknowledged: &[u64], seen: &[(String, String, Vec<u8>)])
 }
 
 #[test]
-fn the_next_program_takes_the_journal_over_and_nothing_is_acknowledged_without_it() {
+fn the_next_program_takes_the_journal_over() {
     let (folder, gate) = (proxy::folder(), Gate::default());
     let pass = gate.clone();
     let origin = Origin::start(move |request| {
@@ -268,7 +268,7 @@ const SEGMENT: u64 = 16 << 20;
 /// A delivery is noted in a segment that is full with it; another one follows before the half second is over in which
 /// notes may wait for their sync. The size of a segment is not an option, so this one is filled.
 #[test]
-fn what_was_delivered_before_a_clean_stop_is_not_delivered_again() {
+fn deliveries_before_a_clean_stop_are_not_repeated() {
     let (folder, gates) = (proxy::folder(), ["/a", "/b"].map(|target| (target, Gate::default())));
     let (pass, is_held) = (gates.clone(), Arc::new(AtomicBool::new(true)));
     let hold = is_held.clone();

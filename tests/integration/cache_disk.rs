@@ -42,7 +42,7 @@ fn status_of(response: &Response) -> String {
     response.header("cache-status").unwrap_or_default().to_owned()
 }
 
-/// Starts it with what lies in a folder already, and waits until that is known.
+/// Starts it with what is in a folder already, and waits until that is known.
 fn start_again(text: &str, objects: u64) -> Proxy {
     let proxy = Proxy::start(text);
     eventually("the disk is looked through", || metric(&proxy, OBJECTS) == objects);
@@ -64,7 +64,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_was_stored_is_there_after_a_kill_and_comes_to_memory_when_it_is_asked_for() {
+fn stored_responses_survive_a_kill_and_return_to_memory() {
     let origin = Origin::start(|request| fresh(&format!("this is {}", request.target), ""));
     let folder = proxy::folder();
     let text = config(&folder, origin.address(), "");
@@ -85,7 +85,7 @@ fn what_was_stored_is_there_after_a_kill_and_comes_to_memory_when_it_is_asked_fo
 }
 
 #[test]
-fn what_is_larger_than_memory_is_stored_and_served_in_parts_from_disk() {
+fn bodies_larger_than_memory_are_served_from_disk() {
     const LENGTH: usize = 20 << 20;
     let body: String = (0..LENGTH).map(|at| char::from(b'a' + (at / 1000 % 26) as u8)).collect();
     let sent = body.clone();
@@ -132,7 +132,7 @@ fn what_is_stale_on_disk_is_validated_and_fresh_again() {
         eventually("the newer head is kept", || status_of(&proxy.get("/a")).starts_with("pointsman; hit"));
         assert_eq!(origin.requests().len(), 2, "{length}");
         if length == 10 {
-            // In memory it is fresh before it is on disk, and nothing tells when it is there too.
+            // In memory it is fresh before it is on disk, and nothing says when it is there too.
             continue;
         }
         eventually("it is on disk too", || metric(&proxy, "pointsman_cache_disk_waiting_bytes") == 0);
@@ -193,7 +193,7 @@ fn what_was_written_to_is_gone_from_disk_too() {
 }
 
 #[test]
-fn a_folder_has_one_owner_and_a_second_program_says_so() {
+fn a_second_program_reports_that_the_folder_is_taken() {
     let origin = Origin::named("one");
     let folder = proxy::folder();
     let text = config(&folder, origin.address(), "");
@@ -212,7 +212,7 @@ fn a_folder_has_one_owner_and_a_second_program_says_so() {
 }
 
 #[test]
-fn a_disk_comes_and_goes_with_the_configuration_and_a_bad_one_changes_nothing() {
+fn a_disk_follows_the_configuration_unless_it_is_bad() {
     let origin = Origin::start(|_| fresh("hello", ""));
     let folder = proxy::folder();
     let without = cached(&[origin.address()], "");
@@ -247,7 +247,7 @@ fn the_next_program_takes_the_disk_over() {
 }
 
 #[test]
-fn what_operators_purge_is_gone_from_the_disk_too_and_its_neighbours_are_not() {
+fn a_purge_removes_from_disk_and_spares_neighbours() {
     let origin = Origin::start(|request| {
         fresh("hello", &format!("Surrogate-Key: {}\r\n", request.target.trim_start_matches('/')))
     });
@@ -278,7 +278,7 @@ fn what_operators_purge_is_gone_from_the_disk_too_and_its_neighbours_are_not() {
 }
 
 #[test]
-fn a_purge_during_a_validation_is_about_what_lies_on_disk_too() {
+fn a_purge_during_a_validation_reaches_the_disk() {
     for length in [10, 3 << 20] {
         let (gate, body) = (Gate::default(), "x".repeat(length));
         let (held, sent) = (gate.clone(), body.clone());

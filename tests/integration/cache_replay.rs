@@ -35,7 +35,7 @@ fn json(arguments: &[&str], input: &str) -> Value {
     serde_json::from_str(&good(&[arguments, &["--format", "json"]].concat(), input)).unwrap()
 }
 
-/// The status and what was told, of a call that must fail and print nothing to standard output.
+/// The status and what was printed, of a call that must fail and print nothing to standard output.
 fn bad(arguments: &[&str], input: &str) -> (i32, String) {
     let ended = pointsman(arguments, input);
     assert!(!ended.status.success() && ended.stdout.is_empty(), "{arguments:?}: {ended:?}");
@@ -108,10 +108,10 @@ fn a_line_per_policy_and_size() {
         ["fifo", "1KiB", "0.500000", "0.375000", "0", "3"],
     ];
     assert_eq!(rows, expected, "{text}");
-    let told = String::from_utf8(ended.stderr).unwrap();
-    assert!(told.starts_with("6 requests of 3 objects, 50 B together\n"), "{told}");
+    let printed = String::from_utf8(ended.stderr).unwrap();
+    assert!(printed.starts_with("6 requests of 3 objects, 50 B together\n"), "{printed}");
     // No progress where nobody is at a terminal.
-    assert!(!told.contains('\r'), "{told:?}");
+    assert!(!printed.contains('\r'), "{printed:?}");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn standard_input_gives_what_a_file_gives() {
 }
 
 #[test]
-fn an_access_log_counts_gets_with_200_and_says_what_it_left_out() {
+fn an_access_log_counts_gets_with_200_only() {
     let line = |request: &str, status: u16| {
         format!("192.0.2.7 - - [22/Nov/2026:10:00:00 +0000] \"{request}\" {status} 100 \"-\" \"curl\"\n")
     };
@@ -144,29 +144,29 @@ fn an_access_log_counts_gets_with_200_and_says_what_it_left_out() {
     let arguments = ["replay", "-", "--size", "1MiB", "--policy", "lru"];
     let report = json(&arguments, &log);
     assert_eq!((&report["results"][0]["hits"], &report["trace"]["requests"]), (&1.into(), &2.into()));
-    let told = String::from_utf8(pointsman(&arguments, &log).stderr).unwrap();
+    let printed = String::from_utf8(pointsman(&arguments, &log).stderr).unwrap();
     let expected = "3 lines skipped: 2 of another status than 200, 1 of another method than GET\n";
-    assert!(told.ends_with(expected), "{told}");
+    assert!(printed.ends_with(expected), "{printed}");
 
-    let (status, told) = bad(&arguments, &line("HEAD / HTTP/1.1", 200));
-    assert_eq!((status, told.contains("no request in it counts: 1 line skipped")), (1, true), "{told}");
+    let (status, printed) = bad(&arguments, &line("HEAD / HTTP/1.1", 200));
+    assert_eq!((status, printed.contains("no request in it counts: 1 line skipped")), (1, true), "{printed}");
 }
 
 #[test]
-fn a_bad_line_is_named_with_its_remedy_and_can_be_left_out() {
+fn a_bad_line_is_named_and_can_be_skipped() {
     let trace = "a 1\nb one\na 1\n";
     let arguments = ["replay", "-", "--size", "10"];
-    let (status, told) = bad(&arguments, trace);
+    let (status, printed) = bad(&arguments, trace);
     assert_eq!(status, 1);
-    assert!(told.starts_with("standard input: line 2: `b one` is no `key size`"), "{told}");
-    assert!(told.contains("--skip-bad"), "{told}");
+    assert!(printed.starts_with("standard input: line 2: `b one` is no `key size`"), "{printed}");
+    assert!(printed.contains("--skip-bad"), "{printed}");
     let report = json(&["replay", "-", "--size", "10", "--skip-bad"], trace);
     assert_eq!(report["trace"]["skipped"]["bad"], 1);
     assert_eq!(report["results"][0]["hits"], 1);
 }
 
 #[test]
-fn what_is_asked_wrongly_is_a_usage_error_that_says_how() {
+fn wrong_arguments_are_a_usage_error_with_a_hint() {
     let wrong: [(&[&str], &str); 9] = [
         (&["replay", "-"], "--size"),
         (&["replay", "-", "--size", "0"], "and not 0"),
@@ -179,15 +179,15 @@ fn what_is_asked_wrongly_is_a_usage_error_that_says_how() {
         (&["generate", "scan", "--sweep", "18446744073709551615"], "too large"),
     ];
     for (arguments, hint) in wrong {
-        let (status, told) = bad(arguments, "a 1\n");
-        assert!(status == 2 && told.contains(hint), "{arguments:?}: {status} {told}");
+        let (status, printed) = bad(arguments, "a 1\n");
+        assert!(status == 2 && printed.contains(hint), "{arguments:?}: {status} {printed}");
     }
-    let (status, told) = bad(&["replay", "/nowhere/trace", "--size", "1"], "");
-    assert_eq!((status, told.as_str()), (1, "there is no file /nowhere/trace\n"));
+    let (status, printed) = bad(&["replay", "/nowhere/trace", "--size", "1"], "");
+    assert_eq!((status, printed.as_str()), (1, "there is no file /nowhere/trace\n"));
 }
 
 #[test]
-fn the_plot_needs_nothing_else_and_a_bad_trace_leaves_the_old_one() {
+fn a_plot_is_self_contained_and_survives_bad_traces() {
     let folder = folder();
     let plot = folder.join("plot.svg");
     let arguments = ["replay", "-", "--size", "1KiB,10KiB,10%", "--plot", plot.to_str().unwrap()];

@@ -188,7 +188,7 @@ fn purges() -> Vec<Value> {
 }
 
 #[test]
-fn what_is_on_its_way_when_a_purge_comes_is_served_whole_and_not_stored() {
+fn a_fetch_that_a_purge_meets_is_served_not_stored() {
     // Alone, because of its cookie, or so that others may join; before the head came, or while the body comes.
     for fields in ["", "Cookie: a=1\r\n"] {
         for body in purges() {
@@ -216,7 +216,7 @@ fn what_is_on_its_way_when_a_purge_comes_is_served_whole_and_not_stored() {
 }
 
 #[test]
-fn what_was_asked_for_before_a_purge_and_comes_after_it_is_not_stored() {
+fn a_fetch_begun_before_a_purge_is_not_stored() {
     for fields in ["", "Cookie: a=1\r\n"] {
         for body in purges() {
             let gate = Gate::default();
@@ -280,7 +280,7 @@ fn validating(gate: Gate, asked: Arc<AtomicUsize>) -> Origin {
 }
 
 #[test]
-fn a_soft_purge_has_the_origin_asked_whether_it_still_holds() {
+fn a_soft_purge_makes_the_origin_validate() {
     let gate = Gate::default();
     let origin = validating(gate.clone(), Arc::default());
     let proxy = Proxy::start(&cached(&[origin.address()], ""));
@@ -305,7 +305,7 @@ fn a_soft_purge_has_the_origin_asked_whether_it_still_holds() {
 }
 
 #[test]
-fn what_is_soft_purged_is_served_stale_while_it_is_refreshed_where_that_is_allowed() {
+fn soft_purged_responses_are_served_stale_while_refreshed() {
     let gate = Gate::default();
     let origin = validating(gate.clone(), Arc::default());
     let proxy = Proxy::start(&cached(&[origin.address()], "stale_while_revalidate = \"60s\"\n"));
@@ -353,7 +353,7 @@ fn get_beside(proxy: &Proxy, fields: &str) -> JoinHandle<Response> {
 }
 
 #[test]
-fn caches_tell_what_they_hold_and_how_they_answered() {
+fn caches_report_what_they_hold_and_how_they_answered() {
     let origin = tagging();
     let more = "memory = \"32MiB\"\neviction = \"lru\"\n[cache.collapse]\ntimeout = \"3s\"\n";
     let text = cached(&[origin.address()], more).replace(
@@ -401,14 +401,14 @@ fn caches_tell_what_they_hold_and_how_they_answered() {
 }
 
 #[test]
-fn explain_tells_what_is_stored_and_changes_nothing() {
+fn explain_shows_what_is_stored_and_changes_nothing() {
     let origin = tagging();
     let proxy = Proxy::start(&cached(&[origin.address()], "stale_while_revalidate = \"60s\"\n"));
     let ask = |url: &str, more: &str| {
         let answer = admin(&proxy, &format!("/api/v1/explain?url={url}{more}"));
         answer["listeners"][0]["action"]["forward"]["cache"].clone()
     };
-    let told = |cache: &Value| {
+    let reported = |cache: &Value| {
         let stored = &cache["stored"];
         let text = |key: &str| stored[key].as_str().unwrap_or("none").to_owned();
         (text("result"), text("forward"), stored["variants"].as_u64().unwrap())
@@ -417,20 +417,23 @@ fn explain_tells_what_is_stored_and_changes_nothing() {
     let nothing = ask("http://test/a", "");
     assert_eq!((&nothing["name"], &nothing["key"]), (&json!("pages"), &json!("http://test/a")));
     assert_eq!((&nothing["use"], &nothing["collapse"]["may"]), (&json!("read-and-store"), &json!(true)));
-    assert_eq!(told(&nothing), is("miss", "uri-miss", 0));
+    assert_eq!(reported(&nothing), is("miss", "uri-miss", 0));
     fill(&proxy, &["/a"]);
     // A request is counted at its end, which may be after its client's.
     let requests = || admin(&proxy, "/api/v1/caches")["caches"][0]["requests"].clone();
     eventually("both are counted", || (&requests()["hit"], &requests()["miss"]) == (&json!(1), &json!(1)));
     let before = requests();
     let fresh = ask("http://test/a", "");
-    assert_eq!(told(&fresh), is("hit", "none", 1));
+    assert_eq!(reported(&fresh), is("hit", "none", 1));
     let (ttl, age) = (fresh["stored"]["ttl"].as_i64().unwrap(), fresh["stored"]["age"].as_i64().unwrap());
     assert!((50..=60).contains(&ttl) && ttl + age == 60, "{fresh}");
-    assert_eq!(told(&ask("http://test/a", "&header=accept-language:fr")), is("miss", "vary-miss", 1));
-    assert_eq!(told(&ask("http://test/a", "&header=cache-control:no-cache")), is("validate", "request", 1));
+    assert_eq!(reported(&ask("http://test/a", "&header=accept-language:fr")), is("miss", "vary-miss", 1));
     assert_eq!(
-        told(&ask("http://test/b", "&header=cache-control:only-if-cached")),
+        reported(&ask("http://test/a", "&header=cache-control:no-cache")),
+        is("validate", "request", 1)
+    );
+    assert_eq!(
+        reported(&ask("http://test/b", "&header=cache-control:only-if-cached")),
         is("not-cached", "none", 0)
     );
     let alone = ask("http://test/a", "&header=cookie:a=1");
@@ -441,7 +444,7 @@ fn explain_tells_what_is_stored_and_changes_nothing() {
         (&json!("invalidate"), &Value::Null, &Value::Null)
     );
     purge(&proxy, &json!({"all": true, "soft": true}));
-    assert_eq!(told(&ask("http://test/a", "")), is("stale", "none", 1));
+    assert_eq!(reported(&ask("http://test/a", "")), is("stale", "none", 1));
     assert_eq!(requests(), before, "nothing was counted");
     assert_eq!(origin.requests().len(), 1, "nobody was asked");
 }

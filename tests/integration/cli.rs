@@ -94,7 +94,7 @@ backend = [{ address = \"127.0.0.1:9\" }]
 const PLACES: [(u64, u64); 3] = [(3, 11), (6, 12), (9, 1)];
 
 #[test]
-fn a_good_configuration_is_told_so_and_nothing_is_opened() {
+fn a_good_configuration_is_confirmed_and_nothing_is_opened() {
     let folder = Folder::new();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let text = config(&["127.0.0.1:9".parse().unwrap()], "");
@@ -108,7 +108,7 @@ fn a_good_configuration_is_told_so_and_nothing_is_opened() {
 }
 
 #[test]
-fn every_problem_is_told_at_once_with_its_place() {
+fn every_problem_is_reported_at_once_with_its_place() {
     let folder = Folder::new();
     let path = folder.file(BROKEN);
     let ended = pointsman(&["check", "--config", &path]);
@@ -138,7 +138,7 @@ fn what_is_no_toml_is_a_problem_with_a_place() {
 }
 
 #[test]
-fn run_tells_the_same_problems_and_does_not_start() {
+fn run_reports_the_same_problems_and_does_not_start() {
     let folder = Folder::new();
     let path = folder.file(BROKEN);
     let checked = pointsman(&["check", "--config", &path]).out;
@@ -149,7 +149,7 @@ fn run_tells_the_same_problems_and_does_not_start() {
 }
 
 #[test]
-fn a_missing_file_is_told_by_name() {
+fn a_missing_file_is_reported_by_name() {
     let folder = Folder::new();
     for verb in [&["run"][..], &["check"], &["explain", "GET", "/"]] {
         let named = pointsman_in(&folder, &[verb, &["--config", "nowhere.toml"]].concat());
@@ -278,7 +278,7 @@ fn certificates_are_private_and_good_for_the_example() {
     let ended = pointsman_in(&folder, &["check", "--config", "config/tls.toml"]);
     assert_eq!(ended.status, Some(2));
     assert!(ended.out.contains("demo.pem") && ended.out.contains("demo.key"), "{}", ended.out);
-    // A file stands where the folder would be.
+    // A file is where the folder would be.
     fs::write(folder.join("certs"), "").unwrap();
     let ended = pointsman_in(&folder, &["certificates", "certs"]);
     assert_eq!((ended.status, ended.out.as_str()), (Some(1), ""));
@@ -286,7 +286,7 @@ fn certificates_are_private_and_good_for_the_example() {
 }
 
 #[test]
-fn healthcheck_tells_whether_a_proxy_is_ready() {
+fn healthcheck_says_whether_a_proxy_is_ready() {
     let origin = Origin::named("hello");
     let proxy = Proxy::start(&config(&[origin.address()], "[admin]\naddress = \"127.0.0.1:0\"\n"));
     let admin = format!("http://{}", proxy.address("admin"));

@@ -117,7 +117,7 @@ fn a_hundred_ask_at_once_and_the_origin_hears_one() {
 }
 
 #[test]
-fn without_a_cache_only_those_share_who_asked_before_the_head_came() {
+fn requests_before_the_head_share_without_a_cache() {
     let gate = Gate::default();
     let origin = gated(&gate, |_| Reply::Bytes(response("200 OK", "", "hello")));
     let proxy = Proxy::start(&collapsing(&[origin.address()]));
@@ -134,7 +134,7 @@ fn without_a_cache_only_those_share_who_asked_before_the_head_came() {
 }
 
 #[test]
-fn what_is_not_for_all_releases_all_at_once_and_nobody_waits_for_it_again() {
+fn a_private_response_releases_all_and_nobody_waits_again() {
     let forbidding = [
         ("200 OK", "Cache-Control: no-store\r\n"),
         ("200 OK", "Cache-Control: private\r\n"),
@@ -184,7 +184,7 @@ fn another_variant_is_fetched_once_for_all_who_want_it() {
 }
 
 #[test]
-fn the_first_bytes_come_to_all_as_they_come_and_newcomers_read_along() {
+fn first_bytes_reach_all_at_once_and_newcomers_join() {
     let (first, second) = (Gate::default(), Gate::default());
     let gates = (first.clone(), second.clone());
     let origin = Origin::start(move |_| {
@@ -249,12 +249,12 @@ fn a_fetch_for_which_nobody_waits_any_more_ends() {
 }
 
 #[test]
-fn an_origin_that_dies_before_the_head_is_asked_once_more_and_then_all_get_the_error() {
+fn an_origin_that_dies_early_is_asked_once_more() {
     let gate = Gate::default();
     let origin = gated(&gate, |_| Reply::Close(Vec::new()));
     let text = cached(&[origin.address()], "")
         + "[upstream.outlier]\nconsecutive_failures = 1000\nfailure_percent = 0\n[upstream.retry]\nattempts = 1\n";
-    // The upstream's tables must stand before others begin.
+    // The upstream's tables must be before others begin.
     let (tables, rest) = text.split_once("[[cache]]").unwrap();
     let (cache, outlier) = rest.split_once("[upstream.outlier]").unwrap();
     let proxy = Proxy::start(&format!("{tables}[upstream.outlier]{outlier}[[cache]]{cache}"));
@@ -270,7 +270,7 @@ fn an_origin_that_dies_before_the_head_is_asked_once_more_and_then_all_get_the_e
 }
 
 #[test]
-fn an_origin_that_dies_in_the_middle_breaks_the_body_for_all_and_nothing_is_stored() {
+fn an_origin_that_dies_midway_breaks_every_body_unstored() {
     let gate = Gate::default();
     let held = gate.clone();
     let origin = Origin::start(move |request| {
@@ -317,7 +317,7 @@ fn a_slow_reader_slows_nobody() {
 }
 
 #[test]
-fn requests_with_credentials_ask_for_themselves_unless_told_otherwise() {
+fn requests_with_credentials_ask_for_themselves_unless_configured_otherwise() {
     for (cache, requests) in [("", 3), ("[cache.collapse]\ncredentials = true", 1)] {
         let gate = Gate::default();
         let origin = gated(&gate, |_| Reply::Bytes(response("200 OK", FRESH, "hello")));
@@ -352,7 +352,7 @@ fn who_has_waited_long_enough_asks_for_himself() {
 }
 
 #[test]
-fn a_head_waits_for_a_get_and_a_get_never_for_a_head() {
+fn head_waits_for_get_and_get_never_for_head() {
     let gate = Gate::default();
     let origin = gated(&gate, |_| Reply::Bytes(response("200 OK", FRESH, "hello")));
     let proxy = Proxy::start(&cached(&[origin.address()], ""));

@@ -30,7 +30,7 @@ fn held(proxy: &Proxy) -> Client {
 }
 
 #[test]
-fn sigterm_lets_what_is_under_way_end_and_takes_nothing_new() {
+fn sigterm_finishes_exchanges_and_accepts_nothing_new() {
     let (release, origin) = Origin::holding();
     let mut proxy = Proxy::start(&config(&[origin.address()], ""));
     let mut idle = proxy.connect();
@@ -40,7 +40,7 @@ fn sigterm_lets_what_is_under_way_end_and_takes_nothing_new() {
     let mut client = held(&proxy);
     proxy.signal("TERM");
     eventually("new connections are refused", || is_refused(&proxy));
-    // A kept connection has a grace: a request that was on its way is served, and told that it is the last.
+    // A kept connection has a grace: a request that was on its way is served, and marked as the last.
     let response = late.get("/late");
     assert_eq!((response.status, response.header("connection")), (200, Some("close")));
     assert!(late.is_closed());
@@ -127,7 +127,7 @@ fn other_signals_do_not_end_it() {
         proxy.signal(signal);
         assert_eq!(kept.get("/").status, 200, "{signal}");
     }
-    eventually("SIGHUP is told of", || proxy.log().iter().any(|line| line.contains("unchanged")));
+    eventually("SIGHUP is logged", || proxy.log().iter().any(|line| line.contains("unchanged")));
     assert_eq!(kept.get("/").status, 200);
     assert!(proxy.is_running());
 }

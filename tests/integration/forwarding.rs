@@ -11,7 +11,7 @@ fn through(script: impl Fn(&crate::support::Request) -> Reply + Send + Sync + 's
 }
 
 #[test]
-fn a_request_arrives_with_its_client_named_and_nothing_of_its_hop() {
+fn a_request_names_its_client_and_drops_hop_fields() {
     let (origin, proxy) = through(|_| Reply::Text(200, "hello".into()));
     let mut client = proxy.connect();
     client.send(
@@ -148,7 +148,7 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn a_client_that_waits_for_100_gets_it_from_the_backend() {
+fn a_client_gets_its_100_from_the_backend() {
     let (origin, proxy) = through(|request| match request.target.as_str() {
         "/refused" => Reply::Take(Box::new(|connection| {
             connection.send("HTTP/1.1 417 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -176,7 +176,7 @@ fn a_client_that_waits_for_100_gets_it_from_the_backend() {
 }
 
 #[test]
-fn a_backend_that_never_says_100_does_not_hold_the_client_for_ever() {
+fn a_backend_without_100_does_not_hold_the_client() {
     let (origin, proxy) = through(|_| Reply::Text(200, "ok".into()));
     let mut client = proxy.connect();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
@@ -187,7 +187,7 @@ fn a_backend_that_never_says_100_does_not_hold_the_client_for_ever() {
 }
 
 #[test]
-fn interim_responses_are_passed_on_and_not_to_http_1_0() {
+fn interim_responses_are_forwarded_except_to_http10() {
     let (_origin, proxy) = through(|_| {
         Reply::Bytes(
             b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec(),
@@ -204,7 +204,7 @@ fn interim_responses_are_passed_on_and_not_to_http_1_0() {
 }
 
 #[test]
-fn a_response_that_comes_before_the_body_is_sent_at_once() {
+fn an_early_response_is_sent_at_once() {
     let (_origin, proxy) = through(|_| {
         Reply::Take(Box::new(|connection: &mut Connection| {
             connection.send("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig");
@@ -251,7 +251,7 @@ fn a_broken_response_is_seen_as_broken() {
 }
 
 #[test]
-fn a_websocket_is_tunnelled_and_other_upgrades_are_not_asked_for() {
+fn websockets_are_tunnelled_and_other_upgrades_are_dropped() {
     let (origin, proxy) = through(|request| match request.header("upgrade") {
         Some(_) => Reply::Take(Box::new(|connection| {
             connection.send(
@@ -312,7 +312,7 @@ fn connect_is_refused_unless_the_route_allows_it() {
 }
 
 #[test]
-fn a_slow_reader_holds_the_backend_back_and_not_the_memory() {
+fn a_slow_reader_slows_the_backend_and_holds_no_memory() {
     let (_origin, proxy) = through(|_| {
         Reply::Take(Box::new(|connection| {
             connection.send("HTTP/1.1 200 OK\r\nContent-Length: 200000000\r\n\r\n");

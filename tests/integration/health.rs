@@ -22,7 +22,7 @@ use crate::{
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
 
-/// The backends of the upstream `u`, as the admin endpoint tells.
+/// The backends of the upstream `u`, as the admin endpoint reports.
 pub fn backends(proxy: &Proxy) -> Vec<Value> {
     let response = Client::connect(proxy.address("admin")).get_with("/api/v1/upstreams/u", "localhost", "");
     let upstream: Value = serde_json::from_slice(&response.body).unwrap();
@@ -71,9 +71,9 @@ fn checks_take_a_backend_out_and_in_and_say_why() {
     eventually("it serves", || proxy.get("/").text() == "switched");
 }
 
-/// No exchange ends there meanwhile, which would call the one that waits; and who comes later stands behind it.
+/// No exchange ends there meanwhile, which would call the one that waits; and who comes later is behind it.
 #[test]
-fn who_waits_for_a_place_has_it_when_the_backend_is_up_again() {
+fn a_queued_request_is_served_when_the_backend_returns() {
     let status = Arc::new(AtomicU16::new(200));
     let (release, held) = mpsc::channel::<()>();
     let (shown, held) = (status.clone(), Mutex::new(held));
@@ -150,7 +150,7 @@ fn at_most_half_of_an_upstream_is_ejected() {
 }
 
 #[test]
-fn with_all_down_the_answer_says_so_or_all_are_used() {
+fn an_upstream_that_is_down_refuses_or_fails_open() {
     let origin = Origin::start(|request| {
         Reply::Text(if request.target == "/healthz" { 500 } else { 200 }, "used".into())
     });
@@ -171,7 +171,7 @@ fn with_all_down_the_answer_says_so_or_all_are_used() {
 }
 
 #[test]
-fn a_name_that_resolves_is_used_and_one_that_does_not_harms_nobody() {
+fn an_unresolved_name_harms_nobody() {
     let origin = Origin::named("local");
     let local = format!("localhost:{}", origin.address().port());
     let nowhere = "nowhere.invalid:80".to_owned();
@@ -194,7 +194,7 @@ fn while_killing() -> Duration {
 }
 
 #[test]
-fn a_backend_that_is_killed_again_and_again_costs_no_request() {
+fn a_repeatedly_killed_backend_costs_no_request() {
     let address = Origin::named("").address();
     let (left, right) = (Origin::named("left"), Origin::named("right"));
     let more = "[upstream.health_check]\nkind = \"tcp\"\ninterval = \"100ms\"\nrise = 1\nfall = 1\n\

@@ -43,7 +43,7 @@ fn echo_header(name: &'static str) -> Origin {
 }
 
 #[test]
-fn a_field_name_that_outgrows_its_length_is_refused_and_not_cut() {
+fn an_oversized_field_name_is_refused_not_cut() {
     let origin = Origin::named("a");
     let proxy = before(&origin, "limits = { header_bytes = \"256KiB\" }", "", "");
     let mut client = proxy.connect();
@@ -100,7 +100,7 @@ fn connection_may_not_name_without_end() {
 }
 
 #[test]
-fn what_is_no_port_is_refused_and_one_authority_serves_key_route_and_backend() {
+fn bad_ports_are_refused_and_one_authority_serves_all() {
     let hits = Arc::new(AtomicUsize::new(0));
     let counted = hits.clone();
     let origin = Origin::start(move |request: &Request| {
@@ -160,7 +160,7 @@ const OF_PROXIES: [&str; 16] = [
 ];
 
 #[test]
-fn fields_that_only_proxies_may_set_come_from_trusted_ones_only() {
+fn proxy_fields_count_from_trusted_peers_only() {
     for (listener, is_trusted) in [("", false), ("trusted_proxies = [\"127.0.0.0/8\"]", true)] {
         let origin = Origin::named("a");
         let proxy = before(&origin, listener, "", "");
@@ -249,7 +249,7 @@ fn a_body_that_stalls_is_given_up_after_body_timeout() {
 }
 
 #[test]
-fn slow_uploads_do_not_eject_a_backend_that_gives_up_on_them() {
+fn slow_uploads_do_not_eject_a_backend() {
     let origin = Origin::start(|request: &Request| match request.method.as_str() {
         "POST" => Reply::Take(Box::new(|_| std::thread::sleep(Duration::from_millis(50)))),
         _ => Reply::Text(200, "ok".into()),

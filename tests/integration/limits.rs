@@ -14,7 +14,7 @@ fn limited(options: &str) -> (Origin, Proxy) {
 }
 
 #[test]
-fn large_heads_targets_and_bodies_are_refused_with_their_own_status() {
+fn large_heads_targets_and_bodies_get_their_own_status() {
     let (origin, proxy) = limited(
         "[listener.limits]\nheader_bytes = \"2KiB\"\nheaders = 10\nuri_bytes = \"200\"\nbody_bytes = \"1KiB\"",
     );
@@ -44,7 +44,7 @@ fn large_heads_targets_and_bodies_are_refused_with_their_own_status() {
 }
 
 #[test]
-fn a_refusal_says_why_and_has_the_id_that_the_log_has() {
+fn a_refusal_gives_its_reason_and_the_logged_id() {
     let (origin, proxy) = limited("");
     for bytes in
         ["nonsense\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"]
@@ -130,7 +130,7 @@ fn one_address_has_its_share_and_denied_ones_have_none() {
 }
 
 #[test]
-fn a_route_has_a_time_limit_and_a_slow_backend_gives_504() {
+fn a_slow_backend_gives_504_at_the_route_limit() {
     let origin = Origin::start(|_| {
         Reply::Take(Box::new(|connection| {
             // Until the proxy gives up.

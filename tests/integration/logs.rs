@@ -119,7 +119,7 @@ fn no_client_forges_a_line() {
 }
 
 #[test]
-fn a_file_that_was_moved_away_is_replaced_on_sigusr1_and_no_line_is_lost() {
+fn sigusr1_replaces_a_moved_log_without_losing_lines() {
     let origin = Origin::named("hello");
     let proxy = to_a_file(&origin, "");
     let mut client = proxy.connect();
@@ -148,7 +148,7 @@ fn off_is_off_and_the_level_holds() {
     assert!(proxy.access_log().is_empty());
     assert!(proxy.log().iter().any(|line| line.contains("\"INFO\"")));
 
-    // Without `info` the addresses are not told, so the port is chosen here.
+    // Without `info` the addresses are not logged, so the port is chosen here.
     let folder = folder();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let text = text

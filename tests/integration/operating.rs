@@ -65,7 +65,7 @@ fn status_shows_what_runs() {
 }
 
 #[test]
-fn a_reload_puts_the_file_in_force_or_says_all_that_is_wrong_with_it() {
+fn a_reload_applies_the_file_or_reports_every_problem() {
     let origin = Origin::named("one");
     let text = config(&[origin.address()], ADMIN);
     let proxy = Proxy::start(&text);
@@ -82,7 +82,7 @@ fn a_reload_puts_the_file_in_force_or_says_all_that_is_wrong_with_it() {
     let ended = at(&proxy, &["reload"]);
     assert_eq!((ended.status, ended.out.as_str()), (Some(1), ""));
     let check = pointsman(&["check", "--config", path.to_str().unwrap()]);
-    assert_eq!(ended.err, check.out, "the same as `check` tells");
+    assert_eq!(ended.err, check.out, "the same as `check` prints");
     assert!(ended.err.contains("^^^") && ended.err.ends_with("2 problems\n"), "{}", ended.err);
     let ended = at(&proxy, &["reload", "--json"]);
     assert_eq!((ended.status, &ended.json()["error"]["code"]), (Some(1), &"bad_config".into()));
@@ -156,7 +156,7 @@ fn a_cache_is_shown_and_purged() {
 }
 
 #[test]
-fn what_is_refused_is_said_with_a_hint_and_changes_nothing() {
+fn a_refusal_has_a_hint_and_changes_nothing() {
     let origin = Origin::named("one");
     let proxy = Proxy::start(&config(&[origin.address()], ADMIN));
     for (arguments, part) in [
@@ -225,7 +225,7 @@ fn nobody_there_is_said_with_what_was_tried() {
     assert!(ended.status == Some(1) && ended.err.contains("is it the admin endpoint?"), "{ended:?}");
 }
 
-/// A proxy whose admin endpoint is a unix socket and wants a token; both stand in its configuration.
+/// A proxy whose admin endpoint is a unix socket and wants a token; both are in its configuration.
 fn guarded() -> (Proxy, PathBuf, String) {
     let origin = Origin::named("one");
     let folder = folder();
@@ -284,7 +284,7 @@ fn the_token_comes_from_a_file_or_the_environment() {
 }
 
 #[test]
-fn a_plan_tells_what_a_file_would_change_and_changes_nothing() {
+fn a_plan_shows_the_changes_and_makes_none() {
     let origin = Origin::named("one");
     let text = config(&[origin.address()], ADMIN);
     let proxy = Proxy::start(&text);
@@ -339,7 +339,7 @@ fn an_upgrade_prints_the_process_that_serves() {
     assert_eq!(proxy.get("/").text(), "one");
     let json = at(&proxy, &["upgrade", "--json"]).json();
     eventually("that one serves", || at(&proxy, &["status", "--json"]).json()["pid"] == json["pid"]);
-    // One that cannot serve does not take over, and that is told.
+    // One that cannot serve does not take over, and that is logged.
     proxy.edit("nonsense");
     let ended = at(&proxy, &["upgrade"]);
     assert_eq!((ended.status, ended.out.as_str()), (Some(1), ""));

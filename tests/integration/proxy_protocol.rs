@@ -56,7 +56,7 @@ fn the_header_names_the_client() {
         ("/v2-6", v2_ipv6(), "2001:db8::7"),
         ("/v2-more", v2(0x21, 0x11, &unknown_addition), "203.0.113.7"),
         ("/local", v2(0x20, 0x00, &[]), "127.0.0.1"),
-        // What stands in a LOCAL header is not believed.
+        // What is in a LOCAL header is not believed.
         ("/local-lies", v2(0x20, 0x11, &v2_ipv4()[16..]), "127.0.0.1"),
         ("/unix", v2(0x21, 0x31, &[0; 216]), "127.0.0.1"),
     ];
@@ -138,7 +138,7 @@ fn a_header_that_never_ends_is_not_waited_for() {
 }
 
 #[test]
-fn from_networks_that_are_not_listed_a_header_is_an_error() {
+fn a_header_from_an_unlisted_network_is_an_error() {
     let origin = Origin::named("hello");
     let listener = "proxy_protocol_from = [\"10.0.0.0/8\"]\n";
     let proxy = Proxy::start(&config_of(&[origin.address().to_string()], listener, ""));
@@ -153,7 +153,7 @@ fn from_networks_that_are_not_listed_a_header_is_an_error() {
 }
 
 #[test]
-fn the_client_that_is_named_is_the_one_that_is_trusted_or_not() {
+fn trust_is_decided_by_the_named_client() {
     let (origin, proxy) = behind_proxy("trusted_proxies = [\"203.0.113.0/24\"]\n");
     let request = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6\r\n\r\n".to_vec();
     for (header, seen) in [(v2_ipv4(), "6.6.6.6, 203.0.113.7"), (v2_ipv6(), "2001:db8::7")] {

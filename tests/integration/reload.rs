@@ -27,7 +27,7 @@ fn an_edit_sends_requests_elsewhere_and_open_connections_go_on() {
 }
 
 #[test]
-fn a_broken_edit_changes_nothing_and_says_where_it_is_wrong() {
+fn a_broken_edit_changes_nothing_and_gives_its_place() {
     let origin = Origin::named("one");
     let good = config(&[origin.address()], "[admin]\naddress = \"127.0.0.1:0\"\n");
     let proxy = Proxy::start(&good);
@@ -141,7 +141,7 @@ fn listeners_come_go_and_change_and_the_others_never_notice() {
 }
 
 #[test]
-fn what_is_under_way_on_a_listener_that_goes_is_finished() {
+fn exchanges_of_a_removed_listener_are_finished() {
     let (release, origin) = Origin::holding();
     let text = config(&[origin.address()], "");
     let listener = "\n[[listener]]\nname = \"extra\"\naddress = \"127.0.0.1:0\"\n";
@@ -162,7 +162,7 @@ fn what_is_under_way_on_a_listener_that_goes_is_finished() {
 }
 
 #[test]
-fn what_is_left_on_a_listener_that_went_ends_after_the_time_to_drain() {
+fn connections_of_a_removed_listener_end_after_drain_timeout() {
     let origin = Origin::start(|request| match request.target.as_str() {
         "/stream" => Reply::Bytes(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n".into()),
         _ => Reply::Text(200, "done".into()),
@@ -183,7 +183,7 @@ fn what_is_left_on_a_listener_that_went_ends_after_the_time_to_drain() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_with_its_line_and_nothing_changes() {
+fn a_taken_port_is_reported_with_its_line() {
     let origin = Origin::named("one");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
@@ -226,7 +226,7 @@ fn an_address_may_widen_and_narrow_over_its_own_port() {
 }
 
 #[test]
-fn counters_and_averages_go_on_and_those_of_backends_that_are_gone_disappear() {
+fn counters_and_averages_go_on_except_for_removed_backends() {
     let (one, two) = (Origin::named("one"), Origin::named("two"));
     let admin = "[admin]\naddress = \"127.0.0.1:0\"\n";
     let both = config(&[one.address(), two.address()], admin);

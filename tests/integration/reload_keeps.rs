@@ -47,7 +47,7 @@ fn idle_connections_to_backends_that_remain_are_used_again() {
 }
 
 #[test]
-fn a_backend_that_checks_took_out_stays_out_over_a_reload() {
+fn a_backend_that_is_down_stays_down_over_a_reload() {
     let status = Arc::new(AtomicU16::new(500));
     let shown = status.clone();
     let bad = Origin::start(move |_| Reply::Text(shown.load(SeqCst), "back".into()));
@@ -86,7 +86,7 @@ fn a_backend_that_checks_took_out_stays_out_over_a_reload() {
 }
 
 #[test]
-fn a_certificate_that_is_replaced_is_served_and_sessions_go_on() {
+fn a_replaced_certificate_is_served_and_sessions_go_on() {
     let folder = folder();
     let authority = Authority::new(&folder);
     authority.issue(&folder, "demo", &["localhost"]);

@@ -96,7 +96,7 @@ fn a_row_of_edits_under_load_touches_nothing() {
     }
 }
 
-/// A configuration whose `/probe` tells the number of the edit. Each edit changes routes and upstreams, the
+/// A configuration whose `/probe` answers with the number of the edit. Each edit changes routes and upstreams, the
 /// one that everything goes over only now and then.
 fn text(origin: &Origin, size: &Size, edit: usize) -> String {
     let address = origin.address();

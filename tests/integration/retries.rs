@@ -46,7 +46,7 @@ fn a_reset_is_retried_for_idempotent_methods_only() {
 }
 
 #[test]
-fn a_503_is_tried_elsewhere_with_its_body_and_a_500_is_passed_on() {
+fn a_503_is_retried_with_its_body_not_a_500() {
     let bad = Origin::start(|request| match request.target.as_str() {
         "/503" => Reply::Text(503, "busy".into()),
         _ => Reply::Text(500, "bug".into()),

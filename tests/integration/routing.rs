@@ -15,7 +15,7 @@ fn routes(routes: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn the_most_particular_route_wins_whatever_the_order_of_the_file() {
+fn the_most_specific_route_wins_in_any_order() {
     let proxy = Proxy::start(&routes(&[
         ("wildcard", "hosts = [\"*.example.com\"]"),
         ("long-wildcard", "hosts = [\"*.b.example.com\"]"),
@@ -72,7 +72,7 @@ fn the_most_particular_route_wins_whatever_the_order_of_the_file() {
 }
 
 #[test]
-fn a_path_cannot_be_written_so_that_it_escapes_its_route() {
+fn no_spelling_of_a_path_escapes_its_route() {
     let proxy = Proxy::start(&routes(&[
         ("closed", "paths = [\"/admin/*\"]\nrespond = { status = 403, body = \"closed\" }"),
         ("all", "paths = [\"/*\"]"),

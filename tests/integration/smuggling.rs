@@ -40,7 +40,7 @@ fn doubtful_requests_get_400_and_the_connection_ends() {
 }
 
 #[test]
-fn a_malformed_chunk_ends_the_connection_and_no_second_request_appears() {
+fn a_malformed_chunk_ends_the_connection_without_second_request() {
     let origin = Origin::named("a");
     let proxy = Proxy::start(&config(&[origin.address()], ""));
     for bad in
@@ -83,7 +83,7 @@ fn a_backend_that_answers_doubtfully_is_not_believed() {
 }
 
 #[test]
-fn bytes_behind_a_response_are_never_taken_for_the_next_one() {
+fn bytes_behind_a_response_never_begin_the_next() {
     let origin = Origin::start(|request| {
         match request.target.as_str() {
         "/first" => Reply::Bytes(

@@ -62,7 +62,7 @@ fn curl_verifies_the_certificate_and_the_backend_learns_of_https() {
 }
 
 #[test]
-fn tls_1_2_and_1_3_and_both_protocols_are_agreed_on() {
+fn tls_versions_and_http_protocols_are_negotiated() {
     let (_origin, proxy) = secured("");
     for (version, name) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {
         let mut client = proxy.tls(&Manner { versions: &[version], ..Manner::default() }).unwrap();
@@ -168,7 +168,7 @@ fn a_required_client_certificate_must_be_shown_and_be_good() {
 }
 
 #[test]
-fn a_requested_client_certificate_may_be_left_out_and_not_be_bad() {
+fn an_optional_client_certificate_may_be_absent_not_bad() {
     let (origin, proxy) = secured("[listener.client_auth]\nmode = \"request\"\nca = \"clients-ca.pem\"\n");
     for certificate in [None, Some("client")] {
         let mut client = proxy.tls(&Manner { certificate, ..Manner::default() }).unwrap();
@@ -200,7 +200,7 @@ fn a_session_is_resumed_by_whatever_worker() {
 }
 
 #[test]
-fn a_ticket_is_not_good_at_a_listener_that_requires_a_certificate() {
+fn a_ticket_is_refused_where_certificates_are_required() {
     let origin = Origin::named("hello");
     let files = "[[listener.certificate]]\nchain = \"demo.pem\"\nkey = \"demo.key\"\n";
     let second = format!(
@@ -253,7 +253,7 @@ fn a_silent_handshake_is_ended() {
 }
 
 #[test]
-fn the_sticky_cookie_is_for_tls_only_where_it_was_given_over_tls() {
+fn the_sticky_cookie_is_secure_when_set_over_tls() {
     let plain = "[[listener]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n";
     let (_origin, proxy) =
         secured_in(tls::folder(), &(SECURE.to_owned() + plain), "sticky = { cookie = \"node\" }\n---\n");

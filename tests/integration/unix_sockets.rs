@@ -58,7 +58,7 @@ fn backend(path: &PathBuf) -> Arc<Mutex<Vec<String>>> {
 }
 
 #[test]
-fn a_listener_on_a_socket_serves_clients_that_have_no_address() {
+fn a_listener_on_a_socket_serves_clients_without_address() {
     let origin = Origin::named("hello");
     let folder = folder();
     let path = folder.join("web.sock");
@@ -97,7 +97,7 @@ fn a_socket_in_use_is_not_taken_away() {
 }
 
 #[test]
-fn a_backend_at_a_socket_is_reached_and_its_connections_are_kept() {
+fn a_backend_at_a_socket_keeps_its_connections() {
     let folder = folder();
     let path = folder.join("app.sock");
     let heads = backend(&path);
@@ -115,7 +115,7 @@ fn a_backend_at_a_socket_is_reached_and_its_connections_are_kept() {
 }
 
 #[test]
-fn a_backend_whose_socket_is_not_there_is_an_error_and_comes_back() {
+fn a_backend_with_a_missing_socket_fails_and_recovers() {
     let folder = folder();
     let path = folder.join("app.sock");
     let more = "---\n[upstream.outlier]\nconsecutive_failures = 100000\nfailure_percent = 0\n";

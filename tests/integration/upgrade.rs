@@ -80,8 +80,8 @@ fn what_is_under_way_is_finished_by_the_old_program() {
     eventually("the request is there", || backends(&proxy)[0]["in_flight"] == 1);
     upgrade(&proxy);
     assert_eq!(proxy.get("/").status, 200);
-    // An idle connection has a grace, and is told with its next response.
-    eventually("it is told", || {
+    // An idle connection has a grace, and learns it with its next response.
+    eventually("it learns it", || {
         let response = kept.get("/");
         assert_eq!(response.status, 200);
         response.header("connection") == Some("close")
@@ -159,7 +159,7 @@ fn more_and_fewer_workers_and_a_unix_socket() {
 }
 
 #[test]
-fn as_process_1_of_a_container_it_refuses_and_says_why() {
+fn an_upgrade_as_process_1_is_refused() {
     let origin = Origin::named("one");
     let folder = crate::support::proxy::folder();
     let file = folder.join("pointsman.toml");
@@ -189,14 +189,14 @@ fn as_process_1_of_a_container_it_refuses_and_says_why() {
 }
 
 #[test]
-fn the_service_manager_is_told_of_every_step() {
+fn the_service_manager_is_notified_of_every_step() {
     let origin = Origin::named("one");
     let folder = crate::support::proxy::folder();
     let file = folder.join("pointsman.toml");
     fs::write(&file, config(&[origin.address()], ADMIN)).unwrap();
     let socket = UnixDatagram::bind(folder.join("notify")).unwrap();
     socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
-    let told = || {
+    let notified = || {
         let mut bytes = [0; 256];
         let length = socket.recv(&mut bytes).unwrap();
         String::from_utf8(bytes[..length].to_vec()).unwrap()
@@ -204,18 +204,18 @@ fn the_service_manager_is_told_of_every_step() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
     command.args(["run", "--config"]).arg(&file).env("NOTIFY_SOCKET", folder.join("notify"));
     let mut proxy = Proxy::spawn(command, folder, 2);
-    assert_eq!(told(), "READY=1");
+    assert_eq!(notified(), "READY=1");
     proxy.signal("HUP");
-    assert!(told().starts_with("RELOADING=1\nMONOTONIC_USEC="));
-    assert_eq!(told(), "READY=1");
+    assert!(notified().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert_eq!(notified(), "READY=1");
     upgrade(&proxy);
     // The next program is ready before it is named; which of the two is heard first is not said.
-    let mut both = [told(), told()];
+    let mut both = [notified(), notified()];
     both.sort();
     assert_eq!(both, [format!("MAINPID={}", proxy.upgraded()[0]), "READY=1".to_owned()]);
     assert!(proxy.wait().success());
     assert_eq!(proxy.get("/").text(), "one");
     // The one that went did not say that the service stops; this one does.
     proxy.signal("TERM");
-    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(notified(), "STOPPING=1");
 }

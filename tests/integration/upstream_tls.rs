@@ -152,7 +152,7 @@ fn serve(mut tcp: TcpStream, config: &Arc<ServerConfig>, seen: &Mutex<Seen>, spe
         stream.flush().unwrap();
         let (speaker, said) = mpsc::channel::<mpsc::Sender<()>>();
         speakers.lock().unwrap().push(speaker);
-        // Speaks when it is told to, and goes on when another request comes.
+        // Speaks when it is to, and goes on when another request comes.
         stream.sock.set_read_timeout(Some(std::time::Duration::from_millis(5))).unwrap();
         let mut byte = [0];
         while stream.sock.peek(&mut byte).is_err() {
@@ -207,7 +207,7 @@ fn a_verified_backend_is_asked_and_its_connection_is_kept() {
 }
 
 #[test]
-fn a_certificate_of_another_authority_is_refused_before_anything_is_told() {
+fn a_certificate_of_another_authority_is_refused_before_sending() {
     let folder = tls::folder();
     Authority::new(&folder);
     let backend = Backend::start(&folder, &Manner::default());
@@ -260,7 +260,7 @@ fn without_verification_whoever_answers_is_believed() {
 }
 
 #[test]
-fn a_backend_that_asks_for_a_certificate_gets_the_configured_one() {
+fn a_backend_gets_the_configured_client_certificate() {
     for version in [&TLS12, &TLS13] {
         let folder = tls::folder();
         let manner = Manner { clients_ca: Some("clients-ca.pem"), version, ..Manner::default() };
@@ -288,7 +288,7 @@ fn a_backend_that_misses_a_certificate_is_no_reset() {
 }
 
 #[test]
-fn what_a_backend_refused_in_the_handshake_is_served_elsewhere_once() {
+fn a_refused_handshake_is_retried_elsewhere_once() {
     let folder = tls::folder();
     let strict = Manner { clients_ca: Some("clients-ca.pem"), ..Manner::default() };
     let (strict, open) = (Backend::start(&folder, &strict), Backend::start(&folder, &Manner::default()));
@@ -353,7 +353,7 @@ fn a_check_does_not_believe_a_stranger() {
 }
 
 #[test]
-fn what_tls_says_while_a_connection_is_idle_does_not_end_it() {
+fn tls_messages_do_not_end_an_idle_connection() {
     let folder = tls::folder();
     let backend = Backend::start(&folder, &Manner::default());
     let proxy = backend.proxied(folder, "ca = \"ca.pem\"\n");

@@ -43,7 +43,7 @@ fn line(lines: &mut impl BufRead) -> String {
 }
 
 #[test]
-fn into_a_pipe_it_prints_lines_through_an_upgrade_until_nobody_reads() {
+fn a_pipe_gets_lines_through_an_upgrade_until_closed() {
     let origin = Origin::named("one");
     let proxy = Proxy::start(&config(&[origin.address()], ADMIN));
     let (mut watching, mut lines) = Watching::start(&proxy, &[]);
@@ -102,8 +102,8 @@ fn a_terminal_is_drawn_on_resized_and_given_back() {
             .env("TERM", "xterm")
             .output()
             .unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{end}: {told}");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{end}: {printed}");
         let seen: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(seen["status"], 0, "{end}");
         assert_eq!((&seen["raw"], &seen["restored"]), (&true.into(), &true.into()), "{end}: keys");

@@ -3,7 +3,7 @@
 //! Siblings are the files and folders next below one module, at every depth. One uses another when it names something
 //! that is defined there, at whatever depth, also where the parent gives it on. A parent that declares and gives on
 //! what is below it is in no circle; one that uses what is below it, while that uses what the parent itself defines,
-//! is, and such are listed apart.
+//! is. Nothing is excepted: what two files both use is in a third, below both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,35 +12,11 @@ use super::{
     source::{Source, root, sources},
 };
 
-/// The circles that stand today, by parent, with their members. The list may only become shorter.
-const STANDING: &[(&str, &[&str])] = &[
-    ("cache", &["freshness", "storable"]),
-    ("cache", &["key", "vary"]),
-    ("cache", &["memory", "shard"]),
-    ("cache::disk", &["queue", "read", "update", "write"]),
-    ("writeback::journal", &["replay", "writer"]),
-];
-
-/// Modules that stand today in a circle with what is below them. The list may only become shorter.
-const STANDING_PARENTS: &[&str] = &[
-    "cache::disk",
-    "cache::evict",
-    "cache::fill",
-    "writeback::journal",
-    "writeback::journal::writer",
-    "upstream::discover",
-];
-
 #[test]
-fn no_siblings_use_each_other_but_those_that_stand() {
+fn no_modules_use_each_other_in_circles() {
     let found = Circles::of(&Modules::of(&sources(&root())));
-    let mut wrong = complaints(&found.siblings, &standing(STANDING));
-    wrong.extend(parent_complaints(&found.parents, STANDING_PARENTS));
+    let wrong: Vec<_> = found.complaints().collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-fn standing(list: &[(&str, &[&str])]) -> Vec<Circle> {
-    list.iter().map(|(parent, members)| Circle::new(parent, members)).collect()
 }
 
 /// Siblings each of which uses each other, directly or through others.
@@ -52,13 +28,9 @@ struct Circle {
 }
 
 impl Circle {
-    fn new(parent: &str, members: &[&str]) -> Self {
-        Self { parent: parent.to_owned(), members: members.iter().map(|&member| member.to_owned()).collect() }
-    }
-
-    /// Its members, or some of them, for people.
-    fn list(members: impl IntoIterator<Item = impl AsRef<str>>) -> String {
-        members.into_iter().map(|member| format!("`{}`", member.as_ref())).collect::<Vec<_>>().join(", ")
+    /// Its members, for people.
+    fn list(&self) -> String {
+        self.members.iter().map(|member| format!("`{member}`")).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -93,6 +65,17 @@ impl Circles {
         }
         Self { siblings, parents }
     }
+
+    /// What is wrong; a sentence each.
+    fn complaints(&self) -> impl Iterator<Item = String> {
+        let siblings = self.siblings.iter();
+        let siblings =
+            siblings.map(|circle| format!("{}: {} use each other in a circle", circle.parent, circle.list()));
+        let parents = self.parents.iter();
+        siblings.chain(parents.map(|circle| {
+            format!("{}: it uses {}, and they use what it defines", circle.parent, circle.list())
+        }))
+    }
 }
 
 /// The sets of more than one node in which each reaches each other.
@@ -119,54 +102,6 @@ fn strongly_connected<N: Ord + Clone>(edges: &BTreeSet<(N, N)>) -> Vec<Vec<N>> {
         found.extend((members.len() > 1).then_some(members));
     }
     found
-}
-
-/// What is wrong with `found`, when `standing` is known; a sentence each.
-fn complaints(found: &[Circle], standing: &[Circle]) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for circle in found {
-        let known: BTreeSet<&String> = standing
-            .iter()
-            .filter(|other| other.parent == circle.parent && !other.members.is_disjoint(&circle.members))
-            .flat_map(|other| &other.members)
-            .collect();
-        let new: Vec<_> = circle.members.iter().filter(|member| !known.contains(member)).collect();
-        let (parent, members) = (&circle.parent, Circle::list(&circle.members));
-        match (known.is_empty(), new.is_empty()) {
-            (true, _) => wrong.push(format!("{parent}: a new circle: {members}")),
-            (false, false) => {
-                wrong.push(format!("{parent}: the circle {members} grew by {}", Circle::list(new)))
-            }
-            (false, true) if standing.contains(circle) => {}
-            // Two that stand have become one.
-            (false, true) if !standing.iter().any(|other| other.members.is_superset(&circle.members)) => {
-                wrong.push(format!("{parent}: {members} are one circle now"));
-            }
-            (false, true) => {
-                wrong.push(format!("{parent}: only {members} are left of a circle: shorten STANDING"))
-            }
-        }
-    }
-    for circle in standing {
-        let is_there =
-            |other: &Circle| other.parent == circle.parent && !other.members.is_disjoint(&circle.members);
-        if !found.iter().any(is_there) {
-            let members = Circle::list(&circle.members);
-            wrong.push(format!("{}: {members} are no circle any more: shorten STANDING", circle.parent));
-        }
-    }
-    wrong
-}
-
-/// As [`complaints`], of circles of which the parent is one.
-fn parent_complaints(found: &[Circle], standing: &[&str]) -> Vec<String> {
-    let new = found.iter().filter(|circle| !standing.contains(&&*circle.parent)).map(|circle| {
-        let members = Circle::list(&circle.members);
-        format!("{}: it uses {members}, and they use what it defines", circle.parent)
-    });
-    let gone = standing.iter().filter(|parent| !found.iter().any(|circle| circle.parent == **parent));
-    let gone = gone.map(|parent| format!("{parent}: in no circle any more: shorten STANDING_PARENTS"));
-    new.chain(gone).collect()
 }
 
 /// The scanner itself: what it must find, and what it must not.
@@ -204,7 +139,7 @@ mod scanner {
     }
 
     #[test]
-    fn finds_one_at_any_depth_and_one_that_a_folder_within_closes() {
+    fn finds_circles_at_any_depth_and_through_folders() {
         let circles = found(&[
             ("room/mod.rs", "mod d; mod folder;"),
             ("room/folder/mod.rs", "pub mod a; mod b; mod c;"),
@@ -213,7 +148,11 @@ mod scanner {
             ("room/folder/c.rs", "use crate::room::d::D;"),
             ("room/d.rs", "use super::folder::a::A;"),
         ]);
-        let expected = standing(&[("room", &["d", "folder"]), ("room::folder", &["a", "b"])]);
+        let circle = |parent: &str, members: [&str; 2]| Circle {
+            parent: parent.to_owned(),
+            members: members.map(str::to_owned).into(),
+        };
+        let expected = [circle("room", ["d", "folder"]), circle("room::folder", ["a", "b"])];
         assert_eq!(circles.siblings, expected);
     }
 
@@ -237,7 +176,7 @@ mod scanner {
     }
 
     #[test]
-    fn a_parent_is_in_one_when_it_uses_what_uses_it() {
+    fn a_parent_is_in_a_circle_with_its_users() {
         let with =
             |parent: &str, child: &str| found(&[("room/mod.rs", parent), ("room/a.rs", child)]).parents.len();
         assert_eq!(with("mod a; pub use a::A; pub struct Own;", "use super::Own;"), 0);
@@ -248,31 +187,16 @@ mod scanner {
     }
 
     #[test]
-    fn what_stands_may_only_become_less() {
-        let known = standing(&[("room", &["a", "b"]), ("room", &["c", "d", "e"]), ("other", &["a", "b"])]);
-        let against = |list: &[(&str, &[&str])]| complaints(&standing(list), &known);
+    fn circles_are_named_with_their_members() {
+        let circles = found(&[
+            ("room/mod.rs", "mod a; mod b; mod c; use c::C; pub struct Own(C);"),
+            ("room/a.rs", "use super::b::B;"),
+            ("room/b.rs", "use super::a::A;"),
+            ("room/c.rs", "use super::Own;"),
+        ]);
         assert_eq!(
-            against(&[("room", &["a", "b"]), ("room", &["c", "d", "e"]), ("other", &["a", "b"])]).len(),
-            0
-        );
-        assert_eq!(
-            against(&[("room", &["a", "b", "f"]), ("room", &["c", "d"]), ("new", &["a", "b"])]),
-            [
-                "room: the circle `a`, `b`, `f` grew by `f`",
-                "room: only `c`, `d` are left of a circle: shorten STANDING",
-                "new: a new circle: `a`, `b`",
-                "other: `a`, `b` are no circle any more: shorten STANDING",
-            ]
-        );
-        let joined = against(&[("room", &["a", "b", "c", "d", "e"]), ("other", &["a", "b"])]);
-        assert_eq!(joined, ["room: `a`, `b`, `c`, `d`, `e` are one circle now"]);
-        let parents = standing(&[("room", &["a"]), ("new", &["b"])]);
-        assert_eq!(
-            parent_complaints(&parents, &["room", "old"]),
-            [
-                "new: it uses `b`, and they use what it defines",
-                "old: in no circle any more: shorten STANDING_PARENTS",
-            ]
+            circles.complaints().collect::<Vec<_>>(),
+            ["room: `a`, `b` use each other in a circle", "room: it uses `c`, and they use what it defines",]
         );
     }
 }

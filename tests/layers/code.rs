@@ -17,13 +17,13 @@ pub(crate) fn is_word(sign: char) -> bool {
     sign.is_alphanumeric() || sign == '_'
 }
 
-/// Whether the word of `length` bytes at `at` stands alone: `mycrate` and `crates` are other words than `crate`.
+/// Whether the word of `length` bytes at `at` is alone: `mycrate` and `crates` are other words than `crate`.
 pub(crate) fn stands_alone(code: &str, at: usize, length: usize) -> bool {
     !code[..at].chars().next_back().is_some_and(is_word)
         && !code[at + length..].chars().next().is_some_and(is_word)
 }
 
-/// The line that stands at a byte of `code`, from 1.
+/// The line that is at a byte of `code`, from 1.
 pub(crate) fn line_of(code: &str, at: usize) -> usize {
     code[..at].matches('\n').count() + 1
 }

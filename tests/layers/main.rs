@@ -1,5 +1,5 @@
 //! The shape of the program, held by tests: which room uses which ([`rooms`]), that siblings inside a room do not use
-//! each other in circles ([`circles`]), and how long files and functions are ([`sizes`]).
+//! each other in circles ([`circles`]), how long files and functions are ([`sizes`]), and their names ([`names`]).
 //!
 //! Rust allows cycles between modules; people who look for the place where something happens do not.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may stop as a test does")]
@@ -7,6 +7,7 @@
 mod circles;
 mod code;
 mod modules;
+mod names;
 mod paths;
 mod rooms;
 mod sizes;

@@ -17,7 +17,7 @@ pub(crate) type Name = Vec<String>;
 /// The modules of a crate by name.
 pub(crate) struct Modules(BTreeMap<Name, Module>);
 
-/// What stands in a module's file.
+/// What is in a module's file.
 struct Module {
     paths: Vec<Path>,
     imports: Vec<Path>,
@@ -141,7 +141,7 @@ fn has_path_from(code: &str, word: &str) -> bool {
 const MOST_STEPS: usize = 16;
 
 #[test]
-fn what_is_named_through_others_is_used_where_it_is_defined() {
+fn names_given_on_are_used_where_they_are_defined() {
     let source = |path: &str, text: &str| Source { path: path.into(), text: text.into() };
     let modules = Modules::of(&[
         source("lib.rs", "pub mod a; pub mod b;"),

@@ -1,4 +1,4 @@
-//! The paths that stand in code: `crate::a::B`, `super::b`, and every leaf of `use super::{a::{B, C}, d as e}`.
+//! The paths that are in code: `crate::a::B`, `super::b`, and every leaf of `use super::{a::{B, C}, d as e}`.
 
 use super::code::{line_of, stands_alone, word};
 

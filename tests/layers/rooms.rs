@@ -1,6 +1,6 @@
 //! The import order of the rooms, held by a test: a room may use only rooms of earlier lines.
 //!
-//! It reads every file under `src/`, takes each `crate::ROOM` path that stands in code (not in comments, text or
+//! It reads every file under `src/`, takes each `crate::ROOM` path that is in code (not in comments, text or
 //! tests) and compares it with [`ORDER`].
 
 use std::{fmt, path::Path};
@@ -54,7 +54,7 @@ fn room_of(path: &Path) -> String {
     first.strip_suffix(".rs").unwrap_or(first).to_owned()
 }
 
-/// What stands in `text`, a file of `room`, against the order; a sentence each.
+/// What is in `text`, a file of `room`, against the order; a sentence each.
 fn violations(room: &str, path: &Path, text: &str) -> Vec<String> {
     if room == MAP || holds_only_tests(path) {
         return Vec::new();
@@ -188,7 +188,7 @@ mod scanner {
     }
 
     #[test]
-    fn every_room_stands_once() {
+    fn every_room_is_listed_once() {
         let mut rooms: Vec<_> = ORDER.iter().flat_map(|cell| cell.iter()).collect();
         rooms.sort();
         assert!(rooms.windows(2).all(|pair| pair[0] != pair[1]));

@@ -77,7 +77,7 @@ impl Upstream<'_> {
         let picked = ask(&mut world.rng);
         // Nothing changed between the two.
         let again = self.prototype.is_by_key().then(|| ask(&mut world.rng));
-        world.tell(|| format!("worker {worker}, key {key}, tried {tried:?}: {picked:?} of {allowed:?}"));
+        world.record(|| format!("worker {worker}, key {key}, tried {tried:?}: {picked:?} of {allowed:?}"));
         assert_eq!(picked.is_some(), !allowed.is_empty(), "one is picked when one may be");
         let Some(index) = picked else { return };
         assert!(allowed.contains(&index), "not one that may be picked");
@@ -126,7 +126,7 @@ impl Upstream<'_> {
         let (worker, index) = self.in_flight.swap_remove(at);
         let elapsed = Duration::from_micros(world.one_of(&[0, 10, 10_000, 3_000_000]));
         let outcome = Outcome { elapsed, failed: world.chance(20) };
-        world.tell(|| format!("worker {worker}: {index}: {outcome:?}"));
+        world.record(|| format!("worker {worker}: {index}: {outcome:?}"));
         let balancer = &mut self.workers[worker];
         balancer.on_bytes(index, world.one_of(&[0, 1, 1 << 40]), world.now);
         balancer.on_done(index, &outcome, world.now);
@@ -147,18 +147,18 @@ impl Upstream<'_> {
         match world.rng.u8(0..4) {
             0 => {
                 let probed = world.one_of(&[Probed::Up, Probed::Down]);
-                world.tell(|| format!("{index}: {probed:?}"));
+                world.record(|| format!("{index}: {probed:?}"));
                 fleet::set_probed(backend, probed);
                 backend.shared.up_since.store(world.now.0, Relaxed);
             }
             1 => {
                 let admin = world.one_of(&[Admin::Enabled, Admin::Enabled, Admin::Draining]);
-                world.tell(|| format!("{index}: {admin:?}"));
+                world.record(|| format!("{index}: {admin:?}"));
                 fleet::set_admin(backend, admin);
             }
             2 => {
                 let until = world.now.plus(Duration::from_secs(world.rng.u64(0..60)));
-                world.tell(|| format!("{index}: ejected until {}", until.0));
+                world.record(|| format!("{index}: ejected until {}", until.0));
                 backend.shared.ejected_until.store(until.0, Relaxed);
                 backend.shared.up_since.fetch_max(until.0, Relaxed);
             }
@@ -169,7 +169,7 @@ impl Upstream<'_> {
 
 fn simulate(prototypes: &[Prototype], world: &mut World) {
     let prototype = &prototypes[world.rng.usize(0..prototypes.len())];
-    world.tell(|| format!("{:?}, bound {}", prototype.policy, prototype.bound));
+    world.record(|| format!("{:?}, bound {}", prototype.policy, prototype.bound));
     let backends = prototype.backends.iter().map(|backend| {
         // Counts of its own, at the address that the tables are made of.
         let shared = Arc::default();

@@ -55,13 +55,13 @@ fn simulate(world: &mut World) {
         exact.age(world.now);
         match world.rng.u8(0..10) {
             0..4 => {
-                world.tell(|| "a request");
+                world.record(|| "a request");
                 budget.on_request(world.now);
                 exact.requests += 1.0;
             }
             4..8 => {
                 let is_granted = budget.try_retry(world.now);
-                world.tell(|| format!("a retry, granted: {is_granted}"));
+                world.record(|| format!("a retry, granted: {is_granted}"));
                 assert!(!is_granted || !exact.is_over(), "a retry beyond the budget");
                 assert!(is_granted || !exact.is_within(), "a retry refused within the budget");
                 exact.retries += f64::from(u8::from(is_granted));
@@ -69,7 +69,7 @@ fn simulate(world: &mut World) {
             8 => world.wait(Duration::from_secs(40)),
             _ => {
                 let (percent, per_second) = limits(world);
-                world.tell(|| format!("{percent} % and {per_second} a second"));
+                world.record(|| format!("{percent} % and {per_second} a second"));
                 budget.set(percent, per_second);
                 (exact.share, exact.minimum) = (f64::from(percent) / 100.0, per_second * WINDOW);
             }

@@ -201,7 +201,7 @@ fn simulate(world: &mut World) {
     let places = world.rng.usize(1..3);
     let programs = programs(world, places);
     let order = world.rng.u64(..);
-    world.tell(|| format!("{places} places, threads that do {programs:?}, in the order {order}"));
+    world.record(|| format!("{places} places, threads that do {programs:?}, in the order {order}"));
     let (is_lost, is_left) = run_at_once(programs, places, order);
     assert!(!is_lost, "a place was free, and one who waited was not called");
     assert!(!is_left, "every permit comes back, and nobody stands in the queue");

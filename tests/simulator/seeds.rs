@@ -14,14 +14,14 @@ use crate::moment::Moment;
 const SEEDS: u64 = 10_000;
 
 /// Runs a simulation for the seeds that once failed, and then for many others; with `POINTSMAN_SEED`, for that one,
-/// and tells its events.
+/// and shows its events.
 pub(super) fn run(name: &str, once_failed: &[u64], simulate: impl Fn(&mut World)) {
     if let Some(seed) = variable("POINTSMAN_SEED") {
         return simulate(&mut World::new(seed, true));
     }
     let seeds = variable("POINTSMAN_SEEDS").unwrap_or(SEEDS);
     for seed in once_failed.iter().copied().chain(0..seeds) {
-        let once = |is_told| catch_unwind(AssertUnwindSafe(|| simulate(&mut World::new(seed, is_told))));
+        let once = |is_shown| catch_unwind(AssertUnwindSafe(|| simulate(&mut World::new(seed, is_shown))));
         let Err(panic) = once(false) else { continue };
         println!("\nseed {seed} of `{name}` failed. Its events:");
         let _ = once(true);
@@ -41,15 +41,15 @@ fn variable<T: FromStr<Err: Debug>>(name: &str) -> Option<T> {
 pub(super) struct World {
     pub(super) rng: fastrand::Rng,
     pub(super) now: Moment,
-    is_told: bool,
+    is_shown: bool,
     events: usize,
 }
 
 impl World {
-    fn new(seed: u64, is_told: bool) -> Self {
+    fn new(seed: u64, is_shown: bool) -> Self {
         // At a time that is no round number of anything.
         let now = Moment(86_400_123_457);
-        Self { rng: fastrand::Rng::with_seed(seed), now, is_told, events: 0 }
+        Self { rng: fastrand::Rng::with_seed(seed), now, is_shown, events: 0 }
     }
 
     /// One for what is made once for all seeds.
@@ -58,9 +58,9 @@ impl World {
     }
 
     /// Notes an event; said only of a seed that failed.
-    pub(super) fn tell<T: Display>(&mut self, event: impl FnOnce() -> T) {
+    pub(super) fn record<T: Display>(&mut self, event: impl FnOnce() -> T) {
         self.events += 1;
-        if self.is_told {
+        if self.is_shown {
             println!("{:>4} at {}: {}", self.events, self.now.0, event());
         }
     }
@@ -83,15 +83,15 @@ impl World {
     }
 }
 
-/// Not a simulation of its own: that a seed that fails is told, and runs again alike.
+/// Not a simulation of its own: that a seed that fails is named, and runs again alike.
 #[test]
 fn a_seed_that_fails_is_run_again_with_its_events() {
     let runs = std::cell::RefCell::new(Vec::new());
     let result = catch_unwind(AssertUnwindSafe(|| {
         run("seeds", &[7], |world| {
             let number = world.rng.u8(..);
-            runs.borrow_mut().push((number, world.is_told));
-            assert!(runs.borrow().len() != 3 && !world.is_told, "planted");
+            runs.borrow_mut().push((number, world.is_shown));
+            assert!(runs.borrow().len() != 3 && !world.is_shown, "planted");
         });
     }));
     assert!(result.is_err());

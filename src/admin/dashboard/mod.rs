@@ -2,7 +2,7 @@
 //!
 //! The page asks the API for everything that it shows, so that it may be given to whoever asks; where a token
 //! is needed the page asks for it. It loads nothing from anywhere, and its policy lets it run exactly the
-//! script that stands in it: the policy names the script's hash (Content Security Policy Level 3 §2.3.1).
+//! script that is in it: the policy names the script's hash (Content Security Policy Level 3 §2.3.1).
 //! No other page may frame it, so that nobody can be led to click on what is behind another picture.
 
 use std::sync::OnceLock;
@@ -107,7 +107,7 @@ mod tests {
         for (part, before, after) in
             [(STYLE, "<style>", "</style>"), (SCRIPT, "<script type=\"module\">", "</script>")]
         {
-            // The hash is over what stands between the tags, and must be over all of it.
+            // The hash is over what is between the tags, and must be over all of it.
             assert!(body.contains(&format!("{before}{part}{after}")));
             assert_eq!(body.matches(before).count(), 1);
             assert!(!part.contains("</"), "an end tag would end the part early");

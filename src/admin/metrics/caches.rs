@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{
-    super::caches::{View, told},
+    super::caches::{View, views},
     text::{Kind, Labels, Text},
     writes,
 };
@@ -13,10 +13,10 @@ use crate::{
     telemetry::cache_result::CacheResult,
 };
 
-/// Something that is told of each cache by one number.
+/// Something that is reported of each cache by one number.
 type Fact = fn(&View) -> u64;
 
-/// Something that is told of a disk tier by one number.
+/// Something that is reported of a disk tier by one number.
 type DiskFact = fn(&Stats) -> u64;
 
 const FACTS: [(&str, Kind, &str, Fact); 7] = [
@@ -24,36 +24,36 @@ const FACTS: [(&str, Kind, &str, Fact); 7] = [
         "collapsed_total",
         Kind::Counter,
         "Requests that were answered by what another fetched at the same time.",
-        |told| told.served(CacheResult::Collapsed),
+        |view| view.served(CacheResult::Collapsed),
     ),
-    ("cache_fills_total", Kind::Counter, "Fetches that others could wait for, begun.", |told| {
-        told.fills.begun
+    ("cache_fills_total", Kind::Counter, "Fetches that others could wait for, begun.", |view| {
+        view.fills.begun
     }),
-    ("cache_fills_in_flight", Kind::Gauge, "Fetches under way.", |told| told.fills.under_way),
+    ("cache_fills_in_flight", Kind::Gauge, "Fetches under way.", |view| view.fills.under_way),
     (
         "cache_fill_readers",
         Kind::Gauge,
         "Requests that wait for, or read from, a fetch under way; with those that led to it.",
-        |told| told.fills.readers,
+        |view| view.fills.readers,
     ),
-    ("cache_fill_bytes", Kind::Gauge, "Bytes of bodies on their way.", |told| told.fills.held),
+    ("cache_fill_bytes", Kind::Gauge, "Bytes of bodies on their way.", |view| view.fills.held),
     (
         "cache_fills_released_total",
         Kind::Counter,
         "Fetches whose response could not be shared: those who waited went on at once.",
-        |told| told.fills.released,
+        |view| view.fills.released,
     ),
     (
         "cache_fills_taken_over_total",
         Kind::Counter,
         "Fetches that failed and that one who waited began again.",
-        |told| told.fills.taken_over,
+        |view| view.fills.taken_over,
     ),
 ];
 
 pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
-    let told = told(snapshot);
-    if told.is_empty() {
+    let views = views(snapshot);
+    if views.is_empty() {
         return;
     }
     text.family(
@@ -61,7 +61,7 @@ pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
         Kind::Counter,
         "Requests that asked a cache, by how they were served.",
     );
-    for one in &told {
+    for one in &views {
         for served in CacheResult::ALL {
             let labels = Labels::of(&[("cache", &one.label()), ("result", served.name())]);
             text.sample(&labels, one.served(*served));
@@ -69,23 +69,23 @@ pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
     }
     for (name, kind, help, fact) in FACTS {
         text.family(name, kind, help);
-        for one in &told {
+        for one in &views {
             text.sample(&Labels::of(&[("cache", &one.label())]), fact(one));
         }
     }
-    writes::writes(&told, text);
-    writes::journals(&told, text);
-    let storing: Vec<&View> = told.iter().filter(|one| one.cache.is_storing).collect();
+    writes::writes(&views, text);
+    writes::journals(&views, text);
+    let storing: Vec<&View> = views.iter().filter(|one| one.cache.is_storing).collect();
     for (name, help, fact) in [
         ("cache_bytes", "Bytes that stored responses count for, heads and index with them.", bytes as Fact),
-        ("cache_objects", "Stored responses.", |told| told.memory.objects),
+        ("cache_objects", "Stored responses.", |view| view.memory.objects),
     ] {
         text.family(name, Kind::Gauge, help);
         for one in &storing {
             text.sample(&Labels::of(&[("cache", &one.label()), ("tier", "memory")]), fact(one));
         }
     }
-    disks(&told, text);
+    disks(&views, text);
     let help = "Stored responses that left: for want of room, or because their key had too many variants.";
     text.family("cache_evictions_total", Kind::Counter, help);
     for one in &storing {
@@ -124,8 +124,8 @@ fn purges(storing: &[&View], text: &mut Text) {
 }
 
 /// Of each cache with a disk tier.
-fn disks(told: &[View], text: &mut Text) {
-    let disks: Vec<_> = told.iter().filter_map(|one| Some((one, one.cache.store.disk.stats()?))).collect();
+fn disks(views: &[View], text: &mut Text) {
+    let disks: Vec<_> = views.iter().filter_map(|one| Some((one, one.cache.store.disk.stats()?))).collect();
     if disks.is_empty() {
         return;
     }
@@ -162,6 +162,6 @@ fn disks(told: &[View], text: &mut Text) {
     }
 }
 
-fn bytes(told: &View) -> u64 {
-    told.memory.bytes
+fn bytes(view: &View) -> u64 {
+    view.memory.bytes
 }

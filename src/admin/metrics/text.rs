@@ -12,7 +12,7 @@ pub(super) enum Kind {
     Histogram,
 }
 
-/// Labels as they stand between the braces, escaped.
+/// Labels as they are between the braces, escaped.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Labels(String);
 

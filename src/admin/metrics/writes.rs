@@ -9,14 +9,14 @@ use crate::{
     writeback::{conf::WritePolicy, counters, journal},
 };
 
-/// Something that is told of a journal by one number.
+/// Something that is reported of a journal by one number.
 type JournalFact = fn(&journal::Stats) -> u64;
 
 /// What became of requests that change something.
-pub(super) fn writes(told: &[View], text: &mut Text) {
+pub(super) fn writes(views: &[View], text: &mut Text) {
     let help = "Requests that change something, by write policy and by what became of them.";
     text.family("cache_writes_total", Kind::Counter, help);
-    for one in told {
+    for one in views {
         for (policy, word, _) in WritePolicy::ALL {
             for result in counters::Result::ALL {
                 let count = one.cache.store.writes.get(*policy, *result);
@@ -30,8 +30,9 @@ pub(super) fn writes(told: &[View], text: &mut Text) {
 }
 
 /// Of each cache with a journal.
-pub(super) fn journals(told: &[View], text: &mut Text) {
-    let journals: Vec<_> = told.iter().filter_map(|one| Some((one, one.cache.store.back.stats()?))).collect();
+pub(super) fn journals(views: &[View], text: &mut Text) {
+    let journals: Vec<_> =
+        views.iter().filter_map(|one| Some((one, one.cache.store.back.stats()?))).collect();
     if journals.is_empty() {
         return;
     }

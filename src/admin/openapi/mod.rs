@@ -45,7 +45,7 @@ pub(super) fn document(endpoints: &[Endpoint], needs_token: bool) -> Value {
         "components": {
             "schemas": schemas(),
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer", "description": "what stands in `token_file`"},
+                "token": {"type": "http", "scheme": "bearer", "description": "a token of `token_file`"},
             },
         },
     })
@@ -148,7 +148,7 @@ fn id(endpoint: &Endpoint) -> String {
 fn schemas() -> Value {
     let number = || json!({"type": "integer", "minimum": 0});
     let maybe = || json!({"type": ["string", "null"]});
-    let told = json!({
+    let error = json!({
         "type": "object",
         "properties": {
             "code": {"type": "string", "description": "a word for programs"},
@@ -163,7 +163,7 @@ fn schemas() -> Value {
     json!({
         "Error": {
             "type": "object",
-            "properties": {"error": told, "problems": array(reference("Problem"))},
+            "properties": {"error": error, "problems": array(reference("Problem"))},
             "required": ["error"],
             "additionalProperties": false,
         },

@@ -96,7 +96,7 @@ fn every_pattern_compiles() {
 }
 
 #[test]
-fn the_endpoints_stand_in_the_documentation() {
+fn endpoints_are_in_the_documentation() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/admin-api.md");
     let page = fs::read_to_string(&path).unwrap();
     let (before, _) = page.split_once("| | endpoint |").unwrap_or((&page, ""));
@@ -109,5 +109,5 @@ fn the_endpoints_stand_in_the_documentation() {
         fs::write(&path, expected).unwrap();
         return;
     }
-    assert!(page == expected, "run `UPDATE_DOCS=1 cargo test endpoints_stand_in_the_documentation`");
+    assert!(page == expected, "run `UPDATE_DOCS=1 cargo test endpoints_are_in_the_documentation`");
 }

@@ -30,7 +30,7 @@ use crate::{
     },
 };
 
-/// Routes that are told one by one.
+/// Routes that are listed one by one.
 const MOST_ROUTES: usize = 100;
 
 /// What it gives.
@@ -165,7 +165,7 @@ fn busiest(snapshot: &Snapshot, by_route: &HashMap<Arc<str>, Total>) -> (Vec<Val
     routes.sort_by_key(|(_, _, requests)| std::cmp::Reverse(*requests));
     let left_out = routes.len().saturating_sub(MOST_ROUTES);
     let none = Total::default();
-    let told = routes.into_iter().take(MOST_ROUTES).map(|(name, total, requests)| {
+    let listed = routes.into_iter().take(MOST_ROUTES).map(|(name, total, requests)| {
         let total = total.unwrap_or(&none);
         let [.., errors] = total.by_class;
         json!({
@@ -178,7 +178,7 @@ fn busiest(snapshot: &Snapshot, by_route: &HashMap<Arc<str>, Total>) -> (Vec<Val
             },
         })
     });
-    (told.collect(), left_out)
+    (listed.collect(), left_out)
 }
 
 /// The errors that the workers keep, newest first.

@@ -21,7 +21,7 @@ fn key(status: u16) -> RequestKey {
 }
 
 #[test]
-fn workers_are_summed_and_what_was_taken_away_still_counts_in_the_totals() {
+fn totals_sum_workers_and_keep_removed_routes() {
     let shared = shared(CONFIG);
     let before = read(&shared);
     assert_eq!((&before["requests"], &before["errors"]), (&0.into(), &json!([])));
@@ -53,14 +53,14 @@ fn workers_are_summed_and_what_was_taken_away_still_counts_in_the_totals() {
     assert_eq!((&after["uptime_seconds"], &after["connections"]), (&7.into(), &0.into()));
     assert!(after["at"].as_u64().unwrap() > 1_700_000_000_000);
     let routes = after["routes"].as_array().unwrap();
-    let told: Vec<_> = routes.iter().map(|it| (&it["name"], &it["requests"], &it["errors"])).collect();
-    assert_eq!(told, [(&json!("all"), &json!(12), &json!(2)), (&json!(""), &json!(2), &json!(0))]);
+    let listed: Vec<_> = routes.iter().map(|it| (&it["name"], &it["requests"], &it["errors"])).collect();
+    assert_eq!(listed, [(&json!("all"), &json!(12), &json!(2)), (&json!(""), &json!(2), &json!(0))]);
     assert_eq!(routes[0]["latency"]["counts"][3], 12);
     assert_eq!(after["routes_left_out"], 0);
 }
 
 #[test]
-fn of_many_routes_the_busiest_are_told_and_all_are_counted() {
+fn the_busiest_routes_are_listed_and_all_are_counted() {
     let route =
         |number| format!("[[route]]\nname = \"r{number}\"\npaths = [\"/{number}\"]\nupstream = \"app\"\n");
     let shared = shared(&format!("{CONFIG}{}", (0..5000).map(route).collect::<String>()));

@@ -68,7 +68,7 @@ fn a_removed_backend_moves_its_own_share_and_little_else() {
 }
 
 #[test]
-fn a_backend_that_is_down_or_tried_moves_only_its_own_and_gets_them_back() {
+fn a_lost_backend_moves_only_its_keys_and_regains_them() {
     let fleet = fleet(&[1; 10]);
     for policy in HASHING {
         let mut balancer = Balancer::build(policy, 0.0, &fleet, 0);

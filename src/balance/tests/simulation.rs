@@ -189,7 +189,7 @@ fn a_backend_that_fails_fast_does_not_draw_the_traffic() {
 }
 
 #[test]
-fn a_punished_backend_is_tried_again_and_wins_its_share_back() {
+fn a_punished_backend_wins_its_share_back() {
     for workers in [1, 4] {
         let mut world = World::new(Policy::LeastResponseTime, &[1, 1, 1], workers);
         world.servers[0] = Server { service: 3_000_000, fails: true, bytes: 0 };
@@ -203,7 +203,7 @@ fn a_punished_backend_is_tried_again_and_wins_its_share_back() {
 }
 
 #[test]
-fn a_backend_that_goes_is_left_at_once_and_gets_its_share_again_when_it_returns() {
+fn a_returning_backend_gets_its_share_again() {
     for &(policy, ..) in Policy::ALL {
         for workers in [1, 4] {
             let mut world = World::new(policy, &[1, 1, 1, 1], workers);
@@ -224,7 +224,7 @@ fn a_backend_that_goes_is_left_at_once_and_gets_its_share_again_when_it_returns(
 }
 
 #[test]
-fn a_backend_without_samples_is_taken_for_the_mean_of_the_others() {
+fn a_backend_without_samples_costs_the_mean_of_others() {
     let fleet = fleet(&[1, 1, 1]);
     let mut balancer = Balancer::build(Policy::LeastResponseTime, 0.0, &fleet, 0);
     let mut rng = fastrand::Rng::with_seed(1);

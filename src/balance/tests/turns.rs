@@ -9,7 +9,7 @@ fn names(balancer: &mut Balancer, fleet: &[Arc<Backend>], picks: usize) -> Strin
 }
 
 #[test]
-fn weights_5_1_1_give_a_a_b_a_c_a_a() {
+fn weights_of_5_1_1_interleave_smoothly() {
     let fleet = fleet(&[5, 1, 1]);
     for policy in [Policy::RoundRobin, Policy::WeightedRoundRobin] {
         let mut balancer = Balancer::build(policy, 0.0, &fleet, 0);
@@ -25,7 +25,7 @@ fn equal_weights_give_plain_round_robin() {
 }
 
 #[test]
-fn each_worker_starts_at_a_place_of_its_own_in_the_same_order() {
+fn workers_start_at_different_places_of_the_same_order() {
     let fleet = fleet(&[1; 8]);
     let mut first = std::collections::HashSet::new();
     for worker in 0..8 {
@@ -38,7 +38,7 @@ fn each_worker_starts_at_a_place_of_its_own_in_the_same_order() {
 }
 
 #[test]
-fn workers_together_keep_the_weights_within_2_percent_from_the_start() {
+fn workers_together_keep_the_weights_within_2_percent() {
     let fleet = fleet(&[5, 3, 2]);
     let mut counts = [0_i32; 3];
     let mut rng = fastrand::Rng::with_seed(1);
@@ -67,7 +67,7 @@ fn a_backend_that_returns_is_not_given_what_it_missed() {
 }
 
 #[test]
-fn turns_go_on_over_a_reload_and_a_new_backend_joins_in() {
+fn turns_go_on_over_a_reload_with_a_new_backend() {
     let old_fleet = fleet(&[1, 1, 1]);
     let mut old = Balancer::build(Policy::RoundRobin, 0.0, &old_fleet, 0);
     assert_eq!(names(&mut old, &old_fleet, 4), "abca");
@@ -97,7 +97,7 @@ fn ties_never_go_to_the_first_in_the_list() {
 }
 
 #[test]
-fn slow_start_ramps_from_a_tenth_and_a_fleet_that_is_all_new_does_not() {
+fn slow_start_ramps_from_a_tenth_unless_all_are_new() {
     let mut new = backend(1, 10);
     new.slow_start = Duration::from_secs(100);
     let fleet = vec![Arc::new(backend(0, 10)), Arc::new(new)];
@@ -115,7 +115,7 @@ fn slow_start_ramps_from_a_tenth_and_a_fleet_that_is_all_new_does_not() {
 }
 
 #[test]
-fn a_worker_of_its_own_shares_the_tables_and_starts_at_its_phase() {
+fn another_worker_shares_the_tables_and_starts_at_its_phase() {
     let fleet = fleet(&[1; 8]);
     let prototype = Balancer::build(Policy::RoundRobin, 0.0, &fleet, 3);
     let order = |balancer: &mut Balancer| names(balancer, &fleet, 8);

@@ -19,7 +19,7 @@ fn request(value: &str) -> RequestControl {
 }
 
 #[test]
-fn directives_are_read_without_regard_to_case_and_over_several_lines() {
+fn directives_ignore_case_and_span_lines() {
     let control = ResponseControl::of(&fields(&[
         ("Cache-Control", "MaX-aGe=60 , ,PUBLIC"),
         ("cache-control", "s-maxage=\"70\",must-revalidate\t"),
@@ -38,7 +38,7 @@ fn the_first_of_two_lifetimes_counts() {
 }
 
 #[test]
-fn a_quoted_string_hides_what_stands_in_it() {
+fn a_quoted_string_hides_its_content() {
     assert_eq!(response("extension=\"max-age=3600\", max-age=1").max_age, Some(1));
     assert_eq!(response("max-age=1, extension=\"max-age=3600\"").max_age, Some(1));
     let control = response("a=\"x, no-store, \\\", private\", max-age=5");
@@ -67,7 +67,7 @@ fn a_lifetime_too_large_is_the_longest() {
 }
 
 #[test]
-fn a_wrong_prohibition_prohibits_and_a_wrong_permission_does_not_permit() {
+fn a_malformed_directive_prohibits_and_never_permits() {
     let control = response("no-store=1, public=1, must-understand=1, must-revalidate=1, no-cache=");
     assert!(control.no_store && control.must_revalidate && control.no_cache.is_whole());
     assert!(!control.public && !control.must_understand && !control.allows_credentials);
@@ -75,7 +75,7 @@ fn a_wrong_prohibition_prohibits_and_a_wrong_permission_does_not_permit() {
 }
 
 #[test]
-fn a_quote_that_never_ends_hides_no_prohibition_and_makes_nothing_fresh() {
+fn an_open_quote_hides_no_prohibition_and_freshens_nothing() {
     let control = response("a=\"b, no-store, max-age=60");
     assert!(control.no_store && control.malformed);
     assert!(response("max-age=\"60").malformed);
@@ -130,7 +130,7 @@ fn pragma_counts_only_where_cache_control_is_not() {
 }
 
 #[test]
-fn a_targeted_field_stands_in_the_place_of_cache_control() {
+fn a_targeted_field_replaces_cache_control() {
     let both = |targeted: &str, plain: &str| {
         ResponseControl::of(&fields(&[("Cache-Control", plain), ("CDN-Cache-Control", targeted)]))
     };
@@ -146,7 +146,7 @@ fn a_targeted_field_stands_in_the_place_of_cache_control() {
 }
 
 #[test]
-fn a_targeted_field_that_is_empty_or_invalid_is_not_there() {
+fn an_empty_or_invalid_targeted_field_is_ignored() {
     for value in ["", "max-age=10000, &&&&&", "MaX-aGe=3600", "max-age =100", "max-age= 100", "max-age=1,"] {
         let control =
             ResponseControl::of(&fields(&[("Cache-Control", "no-store"), ("CDN-Cache-Control", value)]));

@@ -21,7 +21,7 @@ section! {
 }
 
 impl KeyConf {
-    /// As the cache takes it.
+    /// The key's settings as the cache takes them.
     pub fn settings(&self) -> KeySettings {
         KeySettings { query: self.query.clone(), sorted: self.sorted, headers: self.headers.clone() }
     }

@@ -75,7 +75,7 @@ section! {
 }
 
 impl CacheConf {
-    /// Of a route that collapses requests without storing: all as it is by default.
+    /// The configuration of a route that collapses requests without storing: all as it is by default.
     pub fn collapsing(route: &str) -> Self {
         Self {
             name: route.to_owned(),
@@ -164,7 +164,7 @@ impl CacheConf {
             }
             WritePolicy::Back if journal.is_none() && disk.is_none() => {
                 let message = "`write_policy = \"back\"` needs a `journal`, where writes survive";
-                let hint = "add `journal = { path = \"…\" }`, or `disk`, in which it then stands";
+                let hint = "add `journal = { path = \"…\" }`, or `disk`, in which it is kept then";
                 table.reader.missing(table.place_of("write_policy"), message, hint);
             }
             WritePolicy::Back if journal.is_none() => {

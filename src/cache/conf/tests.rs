@@ -1,4 +1,4 @@
-//! What is read from `[[cache]]`, and what its decisions get. What is refused stands in `tests/broken/`.
+//! What is read from `[[cache]]`, and what its decisions get. What is refused is in `tests/broken/`.
 
 use std::path::Path;
 
@@ -54,7 +54,7 @@ fn what_is_written_arrives() {
 }
 
 #[test]
-fn a_journal_stands_beside_the_disk_unless_it_has_a_place() {
+fn a_journal_is_beside_the_disk_by_default() {
     let disk = serde_json::json!({"path": "/store", "size": "1GiB"});
     let back = |journal: Option<serde_json::Value>| {
         let mut options = serde_json::json!({"name": "pages", "write_policy": "back", "disk": disk});

@@ -1,4 +1,4 @@
-//! The store's folder: what lies where, and the calls that touch it. Everything here may wait for the disk.
+//! The store's folder: what is where, and the calls that touch it. Everything here may wait for the disk.
 //!
 //! ```text
 //! lock                 held as long as the store is open, so that two processes never share a folder
@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Clearing the store makes the next generation: one call, after which no older file counts, whenever it is deleted.
-//! Whatever else lies in the folder is left alone. Paths are taken from the folder as it was opened, and a link in
+//! Whatever else is in the folder is left alone. Paths are taken from the folder as it was opened, and a link in
 //! the place of a file of ours is not followed.
 
 use std::{
@@ -68,7 +68,7 @@ impl Folder {
         let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
     }
 
-    /// All generations that lie here; those before the last are to be deleted.
+    /// All generations that are here; those before the last are to be deleted.
     pub(super) fn generations(&self) -> io::Result<Vec<u32>> {
         let folders = self.list(".")?;
         let numbers = folders.iter().filter_map(|name| name.strip_prefix(OBJECTS));
@@ -81,7 +81,7 @@ impl Folder {
         self.make(&format!("{OBJECTS}{generation:08x}"))
     }
 
-    /// The objects in one of the 256 folders of a generation, as their names tell.
+    /// The objects in one of the 256 folders of a generation, as their names say.
     pub(super) fn objects(&self, generation: u32, folder: u8) -> io::Result<Vec<Name>> {
         let names = self.list(&format!("{OBJECTS}{generation:08x}/{folder:02x}"))?;
         Ok(names.iter().filter_map(|text| Name::parse(text)).filter(|name| name.folder() == folder).collect())
@@ -159,7 +159,7 @@ impl Folder {
         let mut names = Vec::new();
         for entry in Dir::new(folder)? {
             let entry = entry?;
-            // Some file systems do not tell what it is; then its name has to do.
+            // Some file systems do not say what it is; then its name has to do.
             if entry.file_type() == wanted || entry.file_type() == FileType::Unknown {
                 names.extend(
                     std::ffi::OsStr::from_bytes(entry.file_name().to_bytes()).to_str().map(str::to_owned),

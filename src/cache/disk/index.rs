@@ -42,7 +42,7 @@ pub(super) type Gone = (u32, Name);
 /// No slot.
 const NONE: u32 = u32::MAX;
 
-/// Stands for bytes that are to be free, and is never resident beyond a call. Should a rank be the same, its object
+/// Is for bytes that are to be free, and is never resident beyond a call. Should a rank be the same, its object
 /// is only evicted early.
 const ROOM: u64 = 0x7265_7365_7276_6564;
 

@@ -1,4 +1,4 @@
-//! How an object lies in its file. Pure: numbers and bytes in, numbers and bytes out.
+//! How an object is stored in its file. Pure: numbers and bytes in, numbers and bytes out.
 //!
 //! ```text
 //! block 0 │ sum │ block 1 │ sum │ … │ last block │ sum │ (older head) │ head
@@ -6,7 +6,7 @@
 //!
 //! The body comes first, so that it can be written before its length is known. A sum is xxh3 with 64 bits over the
 //! block before it; its seed follows from the object and the number of the block, so that a whole block at another
-//! place, or of another object, is as wrong as a flipped bit. Behind the body stands the head, with a sum of its own.
+//! place, or of another object, is as wrong as a flipped bit. Behind the body is the head, with a sum of its own.
 //! A new head never overwrites the one in force: it goes behind it, or before it where there is room.
 //!
 //! The name of a file says all that the index has to know ([`Name`]): the scan at start reads folders and opens no
@@ -117,14 +117,14 @@ impl Name {
         on_disk(self.end())
     }
 
-    /// Where block `number` begins in the file, and its bytes; the sum stands behind them.
+    /// Where block `number` begins in the file, and its bytes; the sum is behind them.
     pub(super) fn block_at(&self, number: u64) -> (u64, usize) {
         let begin = number * self.block_size();
         let length = self.length.saturating_sub(begin).min(self.block_size());
         (begin + number * SUM as u64, length as usize)
     }
 
-    /// The same object with a new head of `meta` bytes, which overwrites nothing that is in force.
+    /// The name of this object with a new head of `meta` bytes, which overwrites nothing that is in force.
     pub(super) fn with_head(&self, meta: usize) -> Self {
         let head = head_length(meta);
         let shift = if head <= self.shift { 0 } else { self.shift.saturating_add(self.head) };
@@ -149,9 +149,9 @@ impl Name {
     /// What the caller gave, out of a head that was read; nothing where one bit is not as it was written.
     pub(super) fn decode(&self, mut head: Vec<u8>) -> Option<Vec<u8>> {
         let end = head.len().checked_sub(SUM)?;
-        let (told, given) = head.split_at_checked(end)?;
-        let is_whole = sum(self.key, self.sequence, u64::MAX, told).to_le_bytes() == *given;
-        let meta = told.get(BEFORE_META..)?;
+        let (covered, given) = head.split_at_checked(end)?;
+        let is_whole = sum(self.key, self.sequence, u64::MAX, covered).to_le_bytes() == *given;
+        let meta = covered.get(BEFORE_META..)?;
         // Compared as bytes, so that no number of a damaged head is ever believed.
         if !is_whole || self.encode(meta) != head {
             return None;
@@ -163,8 +163,8 @@ impl Name {
 
     /// Whether these are the bytes of block `number`, with their sum behind them.
     pub(super) fn is_block(&self, number: u64, bytes: &[u8]) -> bool {
-        bytes.split_last_chunk::<SUM>().is_some_and(|(block, told)| {
-            sum(self.key, self.sequence, number, block) == u64::from_le_bytes(*told)
+        bytes.split_last_chunk::<SUM>().is_some_and(|(block, given)| {
+            sum(self.key, self.sequence, number, block) == u64::from_le_bytes(*given)
         })
     }
 }

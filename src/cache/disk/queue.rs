@@ -1,4 +1,4 @@
-//! What the io threads have to do, and the threads themselves.
+//! What the io threads have to do.
 //!
 //! Reading goes first, since a client waits for it; but every fourth job of a thread is one of writing, so that
 //! neither starves. Nothing is written before the scan at start is through: until then nobody knows how much room
@@ -6,7 +6,6 @@
 
 use std::{
     collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -14,15 +13,15 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    Shared,
     index::{Gone, Id},
-    read, scan, update, write,
+    read_stream::ReadStream,
+    write_stream::WriteStream,
 };
 
 /// One step of work.
 pub(super) enum Job {
     /// Fills the read-ahead of a body.
-    Read(Arc<read::Stream>),
+    Read(Arc<ReadStream>),
     /// Reads a head for somebody.
     Head(Id, oneshot::Sender<Option<Vec<u8>>>),
     /// Deletes files.
@@ -30,7 +29,7 @@ pub(super) enum Job {
     /// Evicts what a lower limit has no room for.
     Shrink,
     /// Writes what has come of an object.
-    Write(Arc<write::Stream>),
+    Write(Arc<WriteStream>),
     /// Writes the head that waits for this object.
     Update(Id),
 }
@@ -89,7 +88,7 @@ impl Queue {
     }
 
     /// Waits until a generation was left. False when the store is closed.
-    fn wait_to_sweep(&self) -> bool {
+    pub(super) fn wait_to_sweep(&self) -> bool {
         let mut jobs = self.lock();
         while !jobs.to_sweep && !jobs.is_closed {
             jobs = self.wake_sweeper.wait(jobs).unwrap_or_else(PoisonError::into_inner);
@@ -117,7 +116,7 @@ impl Queue {
     }
 
     /// The next job for a thread that has done `done`; waits for it. Nothing when the store is closed and all is done.
-    fn next(&self, done: u64) -> Option<Job> {
+    pub(super) fn next(&self, done: u64) -> Option<Job> {
         let mut jobs = self.lock();
         loop {
             let writes_first = done % 4 == 3;
@@ -136,74 +135,22 @@ impl Queue {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Jobs> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A thread more runs.
+    pub(super) fn begin_thread(&self) {
+        self.lock().threads += 1;
     }
-}
 
-/// Starts the io threads, and the one that scans, and deletes old generations.
-pub(super) fn start(shared: &Arc<Shared>, threads: usize) -> std::io::Result<()> {
-    let start = |name: String, run: fn(&Shared)| {
-        let thread = Thread::new(shared);
-        std::thread::Builder::new().name(name).spawn(move || run(&thread.0)).map(drop)
-    };
-    (0..threads.clamp(1, 64)).try_for_each(|number| start(format!("disk-{number}"), work))?;
-    start("disk-scan".to_owned(), sweep)
-}
-
-/// A thread of the store; the last one to end gives the folder back, whoever still holds the store.
-struct Thread(Arc<Shared>);
-
-impl Thread {
-    fn new(shared: &Arc<Shared>) -> Self {
-        shared.queue.lock().threads += 1;
-        Self(shared.clone())
-    }
-}
-
-impl Drop for Thread {
-    fn drop(&mut self) {
-        let mut jobs = self.0.queue.lock();
+    /// A thread less runs; `last` is called when none is left, and none comes.
+    pub(super) fn end_thread(&self, last: impl FnOnce()) {
+        let mut jobs = self.lock();
         jobs.threads -= 1;
         if jobs.threads == 0 && jobs.is_closed {
-            self.0.folder.unlock();
+            last();
         }
-        self.0.queue.ended.notify_all();
+        self.ended.notify_all();
     }
-}
 
-fn work(shared: &Shared) {
-    let mut done = 0;
-    while let Some(job) = shared.queue.next(done) {
-        done += 1;
-        // A thread outlives whatever one job meets.
-        if catch_unwind(AssertUnwindSafe(|| run(shared, job))).is_err() {
-            shared.complain("a job of the disk cache", &"it panicked");
-        }
-    }
-}
-
-fn run(shared: &Shared, job: Job) {
-    match job {
-        Job::Read(stream) => read::run(shared, &stream),
-        Job::Head(id, reply) => {
-            if !reply.is_closed() {
-                let _ = reply.send(read::head(shared, id));
-            }
-        }
-        Job::Unlink(gone) => shared.unlink_now(&gone),
-        Job::Shrink => shared.shrink(),
-        Job::Write(stream) => write::run(shared, &stream),
-        Job::Update(id) => update::run(shared, id),
-    }
-}
-
-fn sweep(shared: &Shared) {
-    if catch_unwind(AssertUnwindSafe(|| scan::scan(shared))).is_err() {
-        shared.complain("the scan of the disk cache", &"it panicked");
-    }
-    shared.end_scan();
-    while shared.queue.wait_to_sweep() {
-        let _ = catch_unwind(AssertUnwindSafe(|| scan::delete_old_generations(shared)));
+    fn lock(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,21 +4,22 @@
 //! its room on disk comes free then.
 
 use std::{
-    collections::VecDeque,
     fs::File,
     io,
     os::unix::fs::FileExt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 
 use super::{
-    Disk, Shared,
     index::Id,
     layout::{Name, SUM},
     queue::Job,
+    read_stream::ReadStream,
+    shared::Shared,
+    store::Disk,
 };
 
 /// So many blocks wait at most for whoever reads.
@@ -31,58 +32,14 @@ pub struct Damaged;
 /// A body on its way from disk.
 #[derive(Debug)]
 pub struct Reading {
-    pub(super) disk: Arc<Disk>,
-    pub(super) stream: Arc<Stream>,
+    disk: Arc<Disk>,
+    pub(super) stream: Arc<ReadStream>,
 }
 
-/// What the reader and the io threads share.
-#[derive(Debug)]
-pub(super) struct Stream {
-    id: Id,
-    state: Mutex<State>,
-    /// Opened at the first step; touched by the thread that runs the stream only.
-    file: Mutex<Option<(File, Name)>>,
-}
-
-#[derive(Debug)]
-struct State {
-    ready: VecDeque<Bytes>,
-    /// What is not read yet.
-    from: u64,
-    to: u64,
-    is_damaged: bool,
-    /// A job for it waits or runs.
-    is_scheduled: bool,
-    /// Nobody waits for it any more.
-    is_dropped: bool,
-    waker: Option<Waker>,
-}
-
-impl Stream {
-    pub(super) fn new(id: Id, from: u64, to: u64) -> Self {
-        let state = State {
-            ready: VecDeque::new(),
-            from: from.min(to),
-            to,
-            is_damaged: false,
-            is_scheduled: false,
-            is_dropped: false,
-            waker: None,
-        };
-        Self { id, state: Mutex::new(state), file: Mutex::new(None) }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whatever became of it, nobody waits for more.
-    fn end(&self, is_damaged: bool) {
-        let mut state = self.lock();
-        (state.from, state.is_damaged, state.is_scheduled) = (state.to, is_damaged, false);
-        let waker = state.waker.take();
-        drop(state);
-        waker.into_iter().for_each(Waker::wake);
+impl Disk {
+    /// Streams the bytes of a body from `from` to before `to`, or to its end where that comes first.
+    pub fn read(self: &Arc<Self>, id: Id, from: u64, to: u64) -> Reading {
+        Reading { disk: self.clone(), stream: Arc::new(ReadStream::new(id, from, to)) }
     }
 }
 
@@ -123,7 +80,7 @@ impl Drop for Reading {
 }
 
 /// Reads ahead, as far as there is room for.
-pub(super) fn run(shared: &Shared, stream: &Stream) {
+pub(super) fn run(shared: &Shared, stream: &ReadStream) {
     let mut opened = stream.file.lock().unwrap_or_else(PoisonError::into_inner);
     if opened.is_none() {
         *opened = open(shared, stream.id);
@@ -234,12 +191,4 @@ fn broken(shared: &Shared, id: Id, name: Name, error: &io::Error) {
     }
     tracing::debug!(object = name.text(), "{error}");
     shared.remove(id);
-}
-
-#[cfg(test)]
-impl Stream {
-    /// How many blocks wait for the reader.
-    pub(super) fn ready_blocks(&self) -> usize {
-        self.lock().ready.len()
-    }
 }

@@ -3,7 +3,7 @@
 //! The scan reads the 256 folders and opens no file: names say all ([`super::layout::Name`]). What is damaged shows
 //! when it is read. Within a folder older objects come first, so that the order of eviction is about what it was.
 
-use super::{Shared, layout::Name};
+use super::{layout::Name, shared::Shared};
 
 /// As many names are taken in between two looks at who else wants the index.
 const STEP: usize = 256;

@@ -3,29 +3,24 @@
 //! One head at most waits for an object, the newest; it is what [`super::Disk::head`] gives from then on. An update
 //! that cannot be written takes the object with it: the older head may promise what no longer holds.
 
-use std::{
-    collections::{HashMap, hash_map},
-    io,
-    os::unix::fs::FileExt,
-    sync::PoisonError,
-};
+use std::{collections::hash_map, io, os::unix::fs::FileExt};
 
 use super::{
-    Shared,
+    heads::Head,
     index::Id,
     layout::{LONGEST_META, Name},
     queue::Job,
+    shared::Shared,
+    store::Disk,
 };
 
-/// The heads that wait to be written.
-pub(super) type Heads = HashMap<Id, Head>;
-
-#[derive(Debug)]
-pub(super) struct Head {
-    meta: Vec<u8>,
-    /// It came while the one before it was being written.
-    is_newer: bool,
-    is_running: bool,
+impl Disk {
+    /// Gives the object a new `meta`; its body stays. [`Self::head`] gives it from now on.
+    pub fn update(&self, id: Id, meta: Vec<u8>) {
+        if note(&self.shared, id, meta) {
+            schedule(&self.shared, id);
+        }
+    }
 }
 
 /// Notes a new head. True when somebody has to [`run`] it.
@@ -37,7 +32,7 @@ pub(super) fn note(shared: &Shared, id: Id, meta: Vec<u8>) -> bool {
         shared.remove(id);
         return false;
     }
-    let mut heads = shared.heads.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut heads = shared.lock_heads();
     match heads.entry(id) {
         hash_map::Entry::Occupied(mut waiting) => {
             let head = waiting.get_mut();
@@ -54,29 +49,17 @@ pub(super) fn note(shared: &Shared, id: Id, meta: Vec<u8>) -> bool {
 }
 
 /// Has it written by an io thread.
-pub(super) fn schedule(shared: &Shared, id: Id) {
+fn schedule(shared: &Shared, id: Id) {
     if !shared.queue.push(Job::Update(id)) {
         forget(shared, id);
     }
-}
-
-/// The head that waits for an object.
-pub(super) fn waiting(shared: &Shared, id: Id) -> Option<Vec<u8>> {
-    let heads = shared.heads.lock().unwrap_or_else(PoisonError::into_inner);
-    heads.get(&id).map(|head| head.meta.clone())
-}
-
-/// Nothing waits any more.
-pub(super) fn forget_all(shared: &Shared) {
-    let mut heads = shared.heads.lock().unwrap_or_else(PoisonError::into_inner);
-    heads.drain().for_each(|(_, head)| shared.give_place(head.meta.len()));
 }
 
 /// Writes the head that waits for an object, and those that come meanwhile.
 pub(super) fn run(shared: &Shared, id: Id) {
     loop {
         let meta = {
-            let mut heads = shared.heads.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut heads = shared.lock_heads();
             let Some(head) = heads.get_mut(&id) else { return };
             head.is_newer = false;
             head.is_running = true;
@@ -86,7 +69,7 @@ pub(super) fn run(shared: &Shared, id: Id) {
             shared.failed("a head cannot be written, and its object was removed", &error);
             shared.remove(id);
         }
-        let mut heads = shared.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut heads = shared.lock_heads();
         if let hash_map::Entry::Occupied(head) = heads.entry(id)
             && !head.get().is_newer
         {
@@ -97,7 +80,7 @@ pub(super) fn run(shared: &Shared, id: Id) {
 }
 
 fn forget(shared: &Shared, id: Id) {
-    let mut heads = shared.heads.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut heads = shared.lock_heads();
     if let Some(head) = heads.remove(&id) {
         shared.give_place(head.meta.len());
     }

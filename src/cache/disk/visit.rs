@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use super::{Shared, read, update};
+use super::{read, shared::Shared, store::Disk, update};
 
 /// As many ids are taken from the index at once.
 const STEP: usize = 1024;
@@ -18,8 +18,16 @@ pub enum Visit {
     Update(Vec<u8>),
 }
 
+impl Disk {
+    /// Shows every object's `meta` to `visit`, and does what that answers; returns when all are through. Waits for
+    /// the scan at start, and for the disk: not for an event loop. What is stored meanwhile may not be shown.
+    pub fn visit(&self, visit: &mut dyn FnMut(&[u8]) -> Visit) {
+        all(&self.shared, visit);
+    }
+}
+
 /// Shows all objects.
-pub(super) fn all(shared: &Shared, visit: &mut dyn FnMut(&[u8]) -> Visit) {
+fn all(shared: &Shared, visit: &mut dyn FnMut(&[u8]) -> Visit) {
     wait_for_scan(shared);
     let mut from = Some(0);
     while let Some(slot) = from {
@@ -29,7 +37,7 @@ pub(super) fn all(shared: &Shared, visit: &mut dyn FnMut(&[u8]) -> Visit) {
             if shared.queue.is_closed() {
                 return;
             }
-            let Some(meta) = update::waiting(shared, id).or_else(|| read::head(shared, id)) else { continue };
+            let Some(meta) = shared.waiting_head(id).or_else(|| read::head(shared, id)) else { continue };
             match visit(&meta) {
                 Visit::Keep => {}
                 Visit::Remove => {

@@ -4,28 +4,25 @@
 //! may wait in all; above that the object is given up. Room on disk is taken step by step, before it is used.
 
 use std::{
-    collections::VecDeque,
-    fs::File,
     io,
     os::unix::fs::FileExt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
-    task::{Context, Poll, Waker},
+    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
+    task::{Context, Poll},
 };
 
 use bytes::Bytes;
 
 use super::{
-    Disk, Shared,
     index::Id,
     layout::{self, Name, on_disk},
     queue::Job,
+    shared::Shared,
+    store::Disk,
+    write_stream::{MOST_WAITING, Step, Target, Waiting, WriteStream},
 };
 
 /// So many bytes are written before another job has its turn: most objects are whole by then, and few files are open.
 const BYTES_AT_ONCE: usize = 512 << 10;
-
-/// So many bytes of one object may wait before whoever can slow down does.
-const MOST_WAITING: usize = 8 << 20;
 
 /// What a full disk is asked to give back at least, so that the store lives on with the room that there is.
 const LEAST_EVICTED: u64 = 1 << 20;
@@ -33,57 +30,31 @@ const LEAST_EVICTED: u64 = 1 << 20;
 /// An object on its way to disk. Dropped before [`Self::finish`], it leaves nothing behind.
 #[derive(Debug)]
 pub struct Writing {
-    pub(super) disk: Arc<Disk>,
-    pub(super) stream: Arc<Stream>,
-    pub(super) pushed: u64,
+    disk: Arc<Disk>,
+    stream: Arc<WriteStream>,
+    pushed: u64,
 }
 
-/// What the writer and the io threads share.
-#[derive(Debug)]
-pub(super) struct Stream {
-    key: u128,
-    meta: Vec<u8>,
-    length: Option<u64>,
-    /// A store that was cleared since then does not take it.
-    generation: u32,
-    waiting: Mutex<Waiting>,
-    /// Touched by the thread that runs the stream only.
-    target: Mutex<Target>,
-}
-
-/// What waits to be written.
-#[derive(Debug, Default)]
-struct Waiting {
-    chunks: VecDeque<Bytes>,
-    bytes: usize,
-    /// No more comes; these objects are replaced.
-    end: Option<Vec<Id>>,
-    is_given_up: bool,
-    /// A job for it waits or runs.
-    is_scheduled: bool,
-    /// Woken when less waits, or nothing will be written.
-    waker: Option<Waker>,
-}
-
-/// The file.
-#[derive(Debug, Default)]
-struct Target {
-    file: Option<File>,
-    sequence: u64,
-    /// The bytes that are in it, with sums.
-    at: u64,
-    /// The bytes of the body so far, and its blocks.
-    length: u64,
-    blocks: u64,
-    /// The room that it has in the index.
-    reserved: u64,
-}
-
-/// What is to be done next.
-enum Step {
-    Wait,
-    Abandon,
-    Write { chunks: Vec<Bytes>, bytes: usize, end: Option<Vec<Id>> },
+impl Disk {
+    /// Begins to write an object; `length` is that of its body, where it is known. Nothing where too much waits to
+    /// be written already, or where the object could never fit: then it is not stored.
+    pub fn begin(self: &Arc<Self>, key: u128, meta: Vec<u8>, length: Option<u64>) -> Option<Writing> {
+        let shared = &self.shared;
+        let block = shared.block;
+        let body = layout::body_end(length.filter(|length| layout::is_possible(*length)).unwrap_or(0), block);
+        let size = layout::on_disk(body + u64::from(layout::head_length(meta.len())));
+        let is_possible = meta.len() <= layout::LONGEST_META && length.is_none_or(layout::is_possible);
+        let (limit, generation) = {
+            let index = shared.lock_index();
+            (index.limit(), index.generation)
+        };
+        if !is_possible || size > limit || shared.queue.is_closed() || !shared.take_place(meta.len()) {
+            shared.counts.given_up.fetch_add(1, Relaxed);
+            return None;
+        }
+        let stream = Arc::new(WriteStream::new(key, meta, length, generation));
+        Some(Writing { disk: self.clone(), stream, pushed: 0 })
+    }
 }
 
 impl Writing {
@@ -140,17 +111,7 @@ impl Drop for Writing {
     }
 }
 
-impl Stream {
-    /// Its `meta` has its place among what waits already.
-    pub(super) fn new(key: u128, meta: Vec<u8>, length: Option<u64>, generation: u32) -> Self {
-        let (waiting, target) = (Mutex::default(), Mutex::default());
-        Self { key, meta, length, generation, waiting, target }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
+impl WriteStream {
     fn schedule(self: &Arc<Self>, shared: &Shared, waiting: &mut Waiting) {
         if !waiting.is_scheduled {
             waiting.is_scheduled = shared.queue.push(Job::Write(self.clone()));
@@ -179,42 +140,10 @@ impl Stream {
         shared.give_place(std::mem::take(&mut waiting.bytes) + self.meta.len());
         shared.counts.given_up.fetch_add(1, Relaxed);
     }
-
-    fn step(&self, block: usize) -> Step {
-        let mut waiting = self.lock();
-        if waiting.is_given_up {
-            return Step::Abandon;
-        }
-        if waiting.bytes < block && waiting.end.is_none() {
-            waiting.is_scheduled = false;
-            return Step::Wait;
-        }
-        let bytes = waiting.bytes.min(block);
-        let mut chunks = Vec::new();
-        let mut missing = bytes;
-        while let Some(mut chunk) = waiting.chunks.pop_front() {
-            if chunk.len() > missing {
-                waiting.chunks.push_front(chunk.split_off(missing));
-            }
-            missing -= chunk.len();
-            chunks.push(chunk);
-            if missing == 0 {
-                break;
-            }
-        }
-        waiting.bytes -= bytes;
-        if waiting.bytes < MOST_WAITING
-            && let Some(waker) = waiting.waker.take()
-        {
-            waker.wake();
-        }
-        let end = if waiting.bytes == 0 { waiting.end.clone() } else { None };
-        Step::Write { chunks, bytes, end }
-    }
 }
 
 /// Writes what waits, and ends the object where it is whole.
-pub(super) fn run(shared: &Shared, stream: &Arc<Stream>) {
+pub(super) fn run(shared: &Shared, stream: &Arc<WriteStream>) {
     let mut target = stream.target.lock().unwrap_or_else(PoisonError::into_inner);
     let mut done = 0;
     while done < BYTES_AT_ONCE {
@@ -255,7 +184,7 @@ pub(super) fn run(shared: &Shared, stream: &Arc<Stream>) {
 /// Writes a block, and with the last one the head; then the object is visible. False when there is no room for it.
 fn write(
     shared: &Shared,
-    stream: &Stream,
+    stream: &WriteStream,
     target: &mut Target,
     chunks: &[Bytes],
     end: Option<Vec<Id>>,
@@ -297,7 +226,7 @@ fn write(
 }
 
 /// Opens the file, unless the store was cleared.
-fn begin(shared: &Shared, stream: &Stream, target: &mut Target) -> io::Result<bool> {
+fn begin(shared: &Shared, stream: &WriteStream, target: &mut Target) -> io::Result<bool> {
     {
         let mut index = shared.lock_index();
         if index.generation != stream.generation {
@@ -311,7 +240,7 @@ fn begin(shared: &Shared, stream: &Stream, target: &mut Target) -> io::Result<bo
 }
 
 /// Takes the room for the next bytes, unless the store was cleared.
-fn reserve(shared: &Shared, stream: &Stream, target: &mut Target, more: u64) -> bool {
+fn reserve(shared: &Shared, stream: &WriteStream, target: &mut Target, more: u64) -> bool {
     let missing = on_disk(target.at + more).saturating_sub(target.reserved);
     let mut gone = Vec::new();
     let has_room = {
@@ -327,7 +256,7 @@ fn reserve(shared: &Shared, stream: &Stream, target: &mut Target, more: u64) -> 
 
 fn publish(
     shared: &Shared,
-    stream: &Stream,
+    stream: &WriteStream,
     target: &mut Target,
     name: Name,
     replaces: &[Id],

@@ -4,7 +4,9 @@
 //! is half empty. Slots are 32 bits, so there are at most 2³² − 1 objects. Nothing shrinks. A table entry holds only
 //! a slot; the key is compared in the slab.
 
-use super::Key;
+/// Stands for an object: a hash that the caller makes, seeded where clients choose what is hashed. Two objects of
+/// one key are one object here, so the caller compares what it hashed.
+pub type Key = u64;
 
 /// No slot. Reading at it gives nothing and writing at it does nothing, so that the ends of a list need no care.
 pub(super) const NONE: u32 = u32::MAX;

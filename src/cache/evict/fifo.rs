@@ -1,6 +1,6 @@
 //! First in, first out: the object that came first leaves, asked for or not. One that gets another size comes anew.
 
-use super::{Order, entries::Entries, list::List};
+use super::{entries::Entries, list::List, order::Order};
 
 /// Objects as they came.
 #[derive(Debug, Default)]

@@ -7,9 +7,9 @@
 //! halvings since. Counts stop at 255, which tells favourites from the rest, and not among themselves.
 
 use super::{
-    Order,
     entries::{Entries, NONE},
     list::List,
+    order::Order,
 };
 
 /// Requests per resident object until counts are halved.

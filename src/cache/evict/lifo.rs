@@ -1,6 +1,6 @@
 //! Last in, first out: the object that came last leaves, so what came first stays for good.
 
-use super::{Order, entries::Entries, list::List};
+use super::{entries::Entries, list::List, order::Order};
 
 /// Objects as they came.
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! Least recently used: the object that was not asked for longest leaves. A sweep over many objects empties it.
 
-use super::{Order, entries::Entries, list::List};
+use super::{entries::Entries, list::List, order::Order};
 
 /// Objects as they were last asked for.
 #[derive(Debug, Default)]

@@ -12,6 +12,7 @@ mod lifo;
 mod list;
 mod lru;
 mod mru;
+mod order;
 mod random;
 mod s3_fifo;
 #[cfg(test)]
@@ -19,13 +20,11 @@ pub(crate) mod tests;
 
 use std::fmt::Debug;
 
+pub use entries::Key;
 use entries::{Entries, NONE};
+use order::Order;
 
 use super::conf::Eviction;
-
-/// Stands for an object: a hash that the caller makes, seeded where clients choose what is hashed. Two objects of
-/// one key are one object here, so the caller compares what it hashed.
-pub type Key = u64;
 
 /// An object that had to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,30 +81,6 @@ impl Eviction {
             Self::Lfu => Box::new(Evictor::new(lfu::Lfu::default(), limit)),
             Self::Random => Box::new(Evictor::new(random::Random::new(seed), limit)),
         }
-    }
-}
-
-/// The order in which objects leave: what a policy is. Whether, and how many bytes, is not its matter.
-trait Order: Debug + Send {
-    /// What it notes with each object.
-    type Mark: Copy + Default + Debug + Send;
-
-    /// An object takes its place: a new one, whose mark is the default, or one that was displaced and has another
-    /// size now.
-    fn place(&mut self, entries: &mut Entries<Self::Mark>, slot: u32);
-
-    /// An object gives up its place.
-    fn displace(&mut self, entries: &mut Entries<Self::Mark>, slot: u32);
-
-    /// An object was asked for.
-    fn touch(&mut self, entries: &mut Entries<Self::Mark>, slot: u32);
-
-    /// The placed object that leaves next; it is displaced after this. `NONE` where none is placed.
-    fn victim(&mut self, entries: &mut Entries<Self::Mark>) -> u32;
-
-    /// The bytes of memory that it has allocated.
-    fn memory(&self) -> usize {
-        0
     }
 }
 

@@ -1,6 +1,6 @@
 //! Most recently used: the object that was asked for last leaves. Right where a loop is longer than what fits.
 
-use super::{Order, entries::Entries, list::List};
+use super::{entries::Entries, list::List, order::Order};
 
 /// Objects as they were last asked for.
 #[derive(Debug, Default)]

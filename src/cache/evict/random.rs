@@ -1,12 +1,12 @@
 //! Random: any object leaves, with the same chance for all.
 
 use super::{
-    Order,
     entries::{Entries, NONE},
+    order::Order,
 };
 use crate::rng::Rng;
 
-/// All objects, in no order; each one's mark says where it stands here.
+/// All objects, in no order; each one's mark says where it is here.
 #[derive(Debug)]
 pub(super) struct Random {
     placed: Vec<u32>,

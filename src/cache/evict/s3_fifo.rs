@@ -11,9 +11,9 @@
 //! victims come from there.
 
 use super::{
-    Key, Order,
-    entries::{Entries, NONE},
+    entries::{Entries, Key, NONE},
     list::List,
+    order::Order,
 };
 
 /// The small queue's part of the limit: one in this many.

@@ -18,7 +18,7 @@ sync::local! {
     static HUB: RefCell<Hub> = RefCell::default();
 }
 
-/// What a worker is told of other threads: numbers of fills that have news.
+/// What other threads notify a worker of: numbers of fills that have news.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     news: Mutex<News>,
@@ -93,8 +93,8 @@ pub(super) fn leave(fill: u64, place: &mut Option<Place>) {
     });
 }
 
-/// Tells a worker that a fill has news.
-pub(super) fn tell(inbox: &Arc<Inbox>, fill: u64) {
+/// Notifies a worker that a fill has news.
+pub(super) fn notify(inbox: &Arc<Inbox>, fill: u64) {
     let is_own = HUB.try_with(|hub| Arc::ptr_eq(&hub.borrow().inbox, inbox)).unwrap_or(false);
     if is_own {
         wake(fill);

@@ -8,7 +8,10 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Answer, Failure, Fill, Origin, Source, gone, hub,
+    answer::{Answer, Failure, Origin, gone},
+    fills::Fill,
+    hub,
+    source::Source,
     state::{At, Phase},
 };
 use crate::cache::stored_response::StoredResponse;
@@ -82,7 +85,7 @@ impl Reader {
         Poll::Ready(outcome)
     }
 
-    /// The bytes of the body from an offset on, as far as they lie in one chunk; `None` at its end.
+    /// The bytes of the body from an offset on, as far as they are in one chunk; `None` at its end.
     pub fn poll_at(&mut self, offset: u64, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
         let mut state = self.fill.state();
         if let Some(at) = state.readers.get_mut(self.index) {
@@ -120,7 +123,7 @@ impl Drop for Reader {
             state.phase = Phase::Failed(gone());
         } else if is_orphaned {
             // The one who was called to ask again may be the one who leaves: another is.
-            state.tell(self.fill.id);
+            state.notify(self.fill.id);
         }
         drop(state);
         if is_orphaned && is_last {

@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_since_is_told_and_too_much_of_it_is_everything() {
+    fn recent_purges_are_listed_and_too_many_are_everything() {
         let recent = Recent::default();
         assert_eq!((recent.count(), recent.since(0)), (0, vec![]));
         recent.add(&tag(0));

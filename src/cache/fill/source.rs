@@ -8,7 +8,8 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    Answer, Failure, Fill, MOST_TRIES, Origin, RUN_AHEAD, gone,
+    answer::{Answer, Failure, Origin, gone},
+    fills::Fill,
     state::{Phase, State},
 };
 use crate::{
@@ -19,6 +20,11 @@ use crate::{
     },
     error::Kind,
 };
+
+/// How often a fetch is asked for before all who wait get the error.
+const MOST_TRIES: u32 = 2;
+/// How far whoever brings a body that outgrew the bounds may be ahead of the fastest reader.
+pub(super) const RUN_AHEAD: u64 = 256 * 1024;
 
 /// One who brings what a fill waits for.
 #[derive(Debug)]
@@ -55,7 +61,7 @@ impl Source {
         let mut state = self.fill.state();
         let is_open = answer.is_open;
         state.phase = Phase::Coming(answer);
-        state.tell(self.fill.id);
+        state.notify(self.fill.id);
         drop(state);
         if !is_open {
             self.fill.close();
@@ -76,7 +82,7 @@ impl Source {
         let outgrown = state.tape.end > bounds.max_object || held > bounds.held;
         let is_new = outgrown && !state.tape.is_paced;
         state.tape.is_paced |= outgrown;
-        state.tell(self.fill.id);
+        state.notify(self.fill.id);
         // One that is kept may be stored, and is to hear of purges to its end.
         let is_over = is_new && !state.is_kept;
         drop(state);
@@ -140,7 +146,7 @@ impl Source {
         let mut state = self.fill.state();
         state.tape.end_is_whole = Some(true);
         store(state.tape.whole().map(Body::of), &state.rules);
-        state.tell(self.fill.id);
+        state.notify(self.fill.id);
         drop(state);
         self.fill.close();
     }
@@ -151,7 +157,7 @@ impl Source {
         let mut state = self.fill.state();
         store(&state.rules);
         state.phase = Phase::Stored(object, origin);
-        state.tell(self.fill.id);
+        state.notify(self.fill.id);
         drop(state);
         self.fill.close();
     }
@@ -172,7 +178,7 @@ impl Source {
         let mut state = self.fill.state();
         let is_over = state.tries >= MOST_TRIES || state.readers.is_empty();
         state.phase = if is_over { Phase::Failed(failure) } else { Phase::Orphaned };
-        state.tell(self.fill.id);
+        state.notify(self.fill.id);
         drop(state);
         if is_over {
             self.fill.close();
@@ -183,7 +189,7 @@ impl Source {
         self.is_concluded = true;
         let mut state = self.fill.state();
         state.phase = phase;
-        state.tell(self.fill.id);
+        state.notify(self.fill.id);
         drop(state);
         self.fill.close();
     }
@@ -202,7 +208,7 @@ impl Drop for Source {
         let mut state = self.fill.state();
         // A body that breaks off is an error for everyone who reads it.
         state.tape.end_is_whole.get_or_insert(false);
-        state.tell(self.fill.id);
+        state.notify(self.fill.id);
         drop(state);
         self.fill.close();
     }

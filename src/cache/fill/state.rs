@@ -1,11 +1,14 @@
-//! What a fill has come to, behind its lock: how far it is, the chunks that readers have not had yet, who is told.
+//! What a fill has come to, behind its lock: how far it is, the chunks that readers have not had yet, who is notified.
 
 use std::{collections::VecDeque, sync::Arc, task::Waker};
 
 use bytes::Bytes;
 use slab::Slab;
 
-use super::{Answer, Failure, Origin, hub};
+use super::{
+    answer::{Answer, Failure, Origin},
+    hub,
+};
 use crate::cache::{purge::Rule, stored_response::StoredResponse};
 
 /// How far a fill is.
@@ -29,15 +32,15 @@ pub(super) enum Phase {
 #[derive(Debug)]
 struct Subscriber {
     inbox: Arc<hub::Inbox>,
-    /// Whether it was told, and none of its readers has looked since.
-    is_told: bool,
+    /// Whether it was notified, and none of its readers has looked since.
+    is_notified: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) phase: Phase,
     pub(super) tape: Tape,
-    /// Who reads, or waits to: the offset at which each stands.
+    /// Who reads, or waits to: the offset at which each is.
     pub(super) readers: Slab<u64>,
     /// How many times it was asked.
     pub(super) tries: u32,
@@ -64,20 +67,20 @@ impl State {
         }
     }
 
-    /// Has this thread's worker told of news from now on.
+    /// Has this thread's worker notified of news from now on.
     pub(super) fn subscribe(&mut self) {
         let own = hub::inbox();
         match self.subscribers.iter_mut().find(|other| Arc::ptr_eq(&other.inbox, &own)) {
-            Some(subscriber) => subscriber.is_told = false,
-            None => self.subscribers.push(Subscriber { inbox: own, is_told: false }),
+            Some(subscriber) => subscriber.is_notified = false,
+            None => self.subscribers.push(Subscriber { inbox: own, is_notified: false }),
         }
     }
 
-    /// Tells every worker that has readers, unless it was told and nobody looked.
-    pub(super) fn tell(&mut self, fill: u64) {
+    /// Notifies every worker that has readers, unless it was notified and nobody looked.
+    pub(super) fn notify(&mut self, fill: u64) {
         for subscriber in &mut self.subscribers {
-            if !std::mem::replace(&mut subscriber.is_told, true) {
-                hub::tell(&subscriber.inbox, fill);
+            if !std::mem::replace(&mut subscriber.is_notified, true) {
+                hub::notify(&subscriber.inbox, fill);
             }
         }
     }
@@ -89,7 +92,7 @@ impl State {
     }
 }
 
-/// The chunks of a body as they come. Readers stand at offsets of their own.
+/// The chunks of a body as they come. Readers are at offsets of their own.
 #[derive(Debug, Default)]
 pub(super) struct Tape {
     chunks: VecDeque<Bytes>,
@@ -141,7 +144,7 @@ impl Tape {
         At::Behind
     }
 
-    /// Lets go of what all readers have had, and of what lies more than `keep` behind the end; a single reader loses
+    /// Lets go of what all readers have had, and of what is more than `keep` behind the end; a single reader loses
     /// nothing, however slow. Gives how much.
     pub(super) fn trim(&mut self, keep: u64, readers: &Slab<u64>) -> u64 {
         let before = self.start;

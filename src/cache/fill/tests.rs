@@ -11,15 +11,19 @@ use std::{
 
 use bytes::Bytes;
 
-use super::*;
+use super::{source::RUN_AHEAD, *};
 use crate::{
     cache::{
         date::Date,
         freshness::Times,
-        key::KeySettings,
+        key::{Key, KeySettings},
         policy::Policy,
+        purge::Rule,
+        stored_head::StoredHead,
         stored_response::{Body, StoredResponse},
     },
+    error::Kind,
+    fields::Fields,
     h1::{RequestHead, ResponseHead},
 };
 
@@ -110,7 +114,7 @@ fn at(reader: &mut Reader, offset: u64) -> Option<Result<Option<Bytes>, ReadErro
 }
 
 #[test]
-fn one_leads_and_all_read_the_same_chunks_as_they_come() {
+fn a_leader_and_all_waiters_read_the_same_chunks() {
     let fills = Fills::new(BOUNDS);
     let (mut source, mut leader) = lead(&fills, "/a");
     let mut waiter = wait(&fills, "/a");
@@ -182,7 +186,7 @@ fn waiters_on_other_threads_are_woken_once_for_many() {
 }
 
 #[test]
-fn an_answer_that_may_not_be_shared_releases_everyone_at_once() {
+fn a_private_answer_releases_everyone_at_once() {
     let fills = Fills::new(BOUNDS);
     let (source, _leader) = lead(&fills, "/a");
     let mut waiter = wait(&fills, "/a");
@@ -214,7 +218,7 @@ fn another_variant_is_not_joined() {
 }
 
 #[test]
-fn who_comes_after_the_head_joins_only_what_is_open_and_accepted() {
+fn latecomers_join_only_what_is_open_and_accepted() {
     let fills = Fills::new(BOUNDS);
     let (mut source, _leader) = lead(&fills, "/a");
     source.answer(fresh(false));
@@ -229,7 +233,7 @@ fn who_comes_after_the_head_joins_only_what_is_open_and_accepted() {
 }
 
 #[test]
-fn who_could_lead_may_be_told_not_to() {
+fn a_possible_leader_may_be_refused() {
     let fills = Fills::new(BOUNDS);
     let key = key("/a");
     let want = Want { key: &key, request: &Fields::default(), expected: None, accepts: &|_| true };
@@ -238,7 +242,7 @@ fn who_could_lead_may_be_told_not_to() {
 }
 
 #[test]
-fn when_the_one_who_asked_fails_one_other_asks_and_then_all_get_the_error() {
+fn a_failed_leader_is_replaced_once_then_all_fail() {
     let fills = Fills::new(BOUNDS);
     let failure = || Failure { kind: Kind::Connect, text: "refused".into() };
     let (source, leader) = lead(&fills, "/a");
@@ -300,7 +304,7 @@ fn a_fetch_is_given_up_only_when_nobody_waits() {
 }
 
 #[test]
-fn a_body_that_outgrows_its_bounds_goes_on_at_the_pace_of_the_fastest_and_is_not_stored() {
+fn an_outgrown_body_follows_its_fastest_reader_unstored() {
     let bounds = Bounds { max_object: 1000, held: 1 << 20 };
     let fills = Fills::new(bounds);
     let (mut source, mut fast) = lead(&fills, "/a");
@@ -334,7 +338,7 @@ fn a_body_that_outgrows_its_bounds_goes_on_at_the_pace_of_the_fastest_and_is_not
         }
     }
     assert_eq!(at(&mut slow, 0), Some(Err(ReadError::Behind)));
-    assert!(fills.stats().held <= bounds.max_object + super::RUN_AHEAD + 200);
+    assert!(fills.stats().held <= bounds.max_object + RUN_AHEAD + 200);
     drop(slow);
     // A single reader loses nothing, however slow.
     while source.poll_room(&mut cx) == Poll::Ready(true) {
@@ -420,7 +424,7 @@ fn nobody_joins_what_was_purged_and_neighbours_go_on() {
 }
 
 #[test]
-fn a_purge_reaches_one_who_asks_alone_before_and_after_the_head() {
+fn a_purge_reaches_a_lone_fetch_at_any_time() {
     let fills = Fills::new(BOUNDS);
     let begun = fills.mark();
     let (before, after) = (Rule::Uri(key("/a")), Rule::Prefix(b"http://a/".to_vec()));
@@ -471,10 +475,10 @@ fn one_that_comes_back_late_takes_nobodys_place() {
     assert_eq!(flags.map(|flag| flag.count()), [1, 1]);
 }
 
-/// What is too large for memory and goes to disk may be stored, so it has to be told of purges to its end, however
+/// What is too large for memory and goes to disk may be stored, so it has to hear of purges to its end, however
 /// long that takes.
 #[test]
-fn what_outgrew_its_bounds_and_is_kept_elsewhere_hears_of_purges() {
+fn an_outgrown_body_kept_elsewhere_hears_of_purges() {
     let fills = Fills::new(Bounds { max_object: 10, held: 1 << 20 });
     let (mut source, _reader) = lead(&fills, "/a");
     source.answer(fresh(true));
@@ -512,5 +516,5 @@ fn when_the_fastest_leaves_the_next_one_sets_the_pace() {
         let Some(Ok(Some(bytes))) = at(&mut slow, read) else { panic!("lost at {read} of {sent}") };
         read += bytes.len() as u64;
     }
-    assert!(sent <= super::RUN_AHEAD + 1000, "{sent}");
+    assert!(sent <= RUN_AHEAD + 1000, "{sent}");
 }

@@ -137,7 +137,7 @@ fn the_configuration_turns_heuristics_off_and_gives_a_default() {
 }
 
 #[test]
-fn age_is_the_greater_of_what_date_and_what_age_say() {
+fn age_is_the_greater_of_date_and_age() {
     let times = Times { requested: Date(NOW.0 - 3), received: NOW };
     let age = |lines: &[(&str, &str)]| of_with(200, lines, &Policy::default(), times).age(later(10));
     // The delay of the answer counts as age, because it may have been generated at its beginning.
@@ -148,7 +148,7 @@ fn age_is_the_greater_of_what_date_and_what_age_say() {
 }
 
 #[test]
-fn of_a_list_of_ages_the_first_counts_and_what_is_no_number_does_not() {
+fn the_first_age_counts_and_malformed_ones_do_not() {
     let age = |values: &[&str]| {
         let lines: Vec<_> = values.iter().map(|value| ("Age", *value)).collect();
         of(&lines).age(NOW)
@@ -164,7 +164,7 @@ fn of_a_list_of_ages_the_first_counts_and_what_is_no_number_does_not() {
 }
 
 #[test]
-fn a_response_older_than_its_lifetime_when_it_comes_is_stale() {
+fn a_response_that_arrives_older_than_its_lifetime_is_stale() {
     assert!(!of(&[("Cache-Control", "max-age=3600"), ("Age", "7200")]).is_fresh(NOW));
     assert!(!of(&[("CDN-Cache-Control", "max-age=3600"), ("Age", "7200")]).is_fresh(NOW));
     assert!(!of(&[("Cache-Control", "max-age=3600"), ("Age", "3600")]).is_fresh(NOW));
@@ -282,7 +282,7 @@ fn what_could_not_be_read_is_not_fresh() {
 }
 
 #[test]
-fn an_expired_response_may_be_served_stale_and_an_invalidated_one_may_not() {
+fn expired_responses_may_be_served_stale_invalidated_ones_may_not() {
     let mut freshness = of(&[("Cache-Control", "max-age=100, stale-if-error=50")]);
     freshness.expire(later(5));
     assert!(!freshness.is_fresh(later(5)));

@@ -57,7 +57,7 @@ fn is(found: &Found, object: &Arc<StoredResponse>) -> bool {
 }
 
 #[test]
-fn a_peek_finds_the_same_and_changes_nothing_of_who_leaves() {
+fn a_peek_finds_the_same_and_touches_nothing() {
     let none = Fields::default();
     for is_asked in [false, true] {
         let (first, second) = (simple("/a", 400_000, 0), simple("/b", 400_000, 1));
@@ -76,7 +76,7 @@ fn a_peek_finds_the_same_and_changes_nothing_of_who_leaves() {
 }
 
 #[test]
-fn what_was_put_is_found_and_what_came_later_stands_in_its_place() {
+fn a_later_object_replaces_an_earlier_one() {
     let memory = Memory::new(shape(1 << 20, Eviction::Lru));
     let none = Fields::default();
     assert!(matches!(memory.find(&plain("/a"), &none), Found::Nothing));
@@ -104,7 +104,7 @@ fn a_replacement_only_takes_the_place_of_what_it_replaces() {
 }
 
 #[test]
-fn variants_are_chosen_by_the_request_and_the_oldest_leaves_when_there_are_too_many() {
+fn variants_match_the_request_and_the_oldest_makes_room() {
     let memory = Memory::new(shape(1 << 20, Eviction::Lru));
     let vary = [("Cache-Control", "max-age=60"), ("Vary", "x")];
     let asks = |value: &str| fields(&[("X", value)]);
@@ -128,7 +128,7 @@ fn variants_are_chosen_by_the_request_and_the_oldest_leaves_when_there_are_too_m
 }
 
 #[test]
-fn all_keys_of_a_uri_are_found_by_it_and_no_others() {
+fn a_uri_finds_all_its_keys_and_no_others() {
     let memory = Memory::new(shape(1 << 20, Eviction::Lru));
     let settings = KeySettings { headers: vec!["x".into()], ..KeySettings::default() };
     for (target, value) in [("/a", "1"), ("/a", "2"), ("/b", "1")] {
@@ -148,7 +148,7 @@ fn all_keys_of_a_uri_are_found_by_it_and_no_others() {
 }
 
 #[test]
-fn what_is_too_large_is_refused_and_leaves_nothing_older_in_its_place() {
+fn an_oversized_object_is_refused_and_leaves_nothing_older() {
     let memory = Memory::new(shape(10_000, Eviction::Lru));
     let small = simple("/a", 10, 0);
     memory.put(small, 10).unwrap();
@@ -159,7 +159,7 @@ fn what_is_too_large_is_refused_and_leaves_nothing_older_in_its_place() {
 }
 
 #[test]
-fn only_what_is_asked_for_again_comes_in_where_that_is_asked() {
+fn admission_needs_a_second_request_where_configured() {
     let memory = Memory::new(Shape { admission: Admission::SecondRequest, ..shape(1 << 20, Eviction::Lru) });
     assert_eq!(memory.put(simple("/a", 10, 0), 10), Err(Rejected::NotAdmitted));
     assert_eq!(memory.put(simple("/a", 10, 0), 10), Ok(()));

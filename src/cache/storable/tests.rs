@@ -135,7 +135,7 @@ fn with_authorization_only_what_allows_it_is_stored() {
 }
 
 #[test]
-fn a_cookie_is_not_stored_unless_told() {
+fn a_cookie_is_not_stored_unless_configured() {
     let lines = |value| [("Cache-Control", value), ("Set-Cookie", "a=b")];
     assert_eq!(verdict(200, &lines("max-age=5")), Err(Refusal::SetCookie));
     // What leaves the field out leaves a response for all.
@@ -158,7 +158,7 @@ fn what_no_request_can_match_is_not_stored() {
 }
 
 #[test]
-fn fields_of_the_connection_are_not_stored_and_unknown_ones_are() {
+fn connection_fields_are_not_stored_and_unknown_ones_are() {
     let head = head(
         200,
         &[
@@ -186,7 +186,7 @@ fn fields_of_the_connection_are_not_stored_and_unknown_ones_are() {
 }
 
 #[test]
-fn fields_that_are_private_or_not_to_be_reused_are_not_stored() {
+fn private_and_no_cache_fields_are_not_stored() {
     let head = head(
         200,
         &[("Cache-Control", "private=\"X-A\", no-cache=\"x-b\""), ("x-a", "1"), ("X-B", "2"), ("X-C", "3")],

@@ -1,6 +1,6 @@
 //! Purges and writes that come while an exchange is under way whose outcome is to be stored.
 //!
-//! Fetches that others may join are told by [`crate::cache::fill`]; this is for what nobody joins: a request that fetches for
+//! Fetches that others may join are notified by [`crate::cache::fill`]; this is for what nobody joins: a request that fetches for
 //! itself, and a write whose body is to be stored.
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
 
 use crate::cache::purge::Rule;
 
-/// Who is to be told of purges.
+/// Who is to hear of purges.
 #[derive(Debug)]
 pub struct Watches {
     shards: [Mutex<HashMap<u64, Vec<Rule>>>; SHARDS],
@@ -36,9 +36,9 @@ impl Watches {
         Watch { watches: self.clone(), id }
     }
 
-    /// Tells everyone of a purge. To be called before what is stored is looked at: then either the one who watches
+    /// Notes a purge for everyone. To be called before what is stored is looked at: then either the one who watches
     /// hears of it, or what that one stored is found.
-    pub fn tell(&self, rule: &Rule) {
+    pub fn note(&self, rule: &Rule) {
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             shard.values_mut().for_each(|rules| rules.push(rule.clone()));
@@ -60,7 +60,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Has something stored, which is told of the purges since this began. No other comes until it is done.
+    /// Has something stored, which is given the purges since this began. No other comes until it is done.
     pub fn store<T>(&self, store: impl FnOnce(&[Rule]) -> T) -> T {
         let shard = self.watches.shard(self.id);
         store(shard.get(&self.id).map(Vec::as_slice).unwrap_or_default())
@@ -79,13 +79,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_watches_is_told_of_what_came_since_and_nobody_else_is() {
+    fn a_watch_hears_of_purges_since_it_began() {
         let watches = Arc::<Watches>::default();
-        watches.tell(&Rule::All);
+        watches.note(&Rule::All);
         let one = watches.begin();
-        watches.tell(&Rule::Tag("a".into()));
+        watches.note(&Rule::Tag("a".into()));
         let other = watches.begin();
-        watches.tell(&Rule::All);
+        watches.note(&Rule::All);
         assert_eq!((one.store(<[Rule]>::len), other.store(<[Rule]>::len)), (2, 1));
         drop((one, other));
         assert!(watches.shards.iter().all(|shard| shard.lock().unwrap().is_empty()));

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn it_has_what_the_request_says_of_it_and_what_the_response_does() {
+    fn a_representation_has_fields_of_request_and_response() {
         let request = [("Content-Type", "text/x"), ("Content-Language", "de"), ("X-Other", "1")];
         let response = [
             ("ETag", "\"2\""),

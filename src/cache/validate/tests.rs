@@ -131,7 +131,7 @@ fn without_last_modified_the_date_or_the_arrival_counts() {
 }
 
 #[test]
-fn conditions_are_evaluated_for_get_and_head_of_a_200_only() {
+fn conditions_apply_to_get_and_head_of_200_only() {
     let request = fields(&[("If-None-Match", "*")]);
     let answer = |method, status| is_not_modified(&method, &request, status, &Fields::default(), NOW);
     assert!(answer(Method::Get, 200) && answer(Method::Head, 200));
@@ -139,7 +139,7 @@ fn conditions_are_evaluated_for_get_and_head_of_a_200_only() {
 }
 
 #[test]
-fn a_304_has_what_it_must_and_nothing_of_the_content() {
+fn a_304_has_the_required_fields_and_no_content() {
     let kept = [
         ("Cache-Control", "a"),
         ("Content-Location", "/"),
@@ -163,7 +163,7 @@ fn a_304_has_what_it_must_and_nothing_of_the_content() {
 }
 
 #[test]
-fn a_strong_validator_updates_all_that_have_it_and_no_other() {
+fn a_strong_validator_updates_only_responses_that_have_it() {
     let stored: Vec<_> = ["\"a\"", "\"b\"", "\"a\"", "W/\"a\""]
         .iter()
         .map(|tag| fields(&[("ETag", tag), ("Last-Modified", "l")]))
@@ -185,7 +185,7 @@ fn a_weak_validator_updates_the_most_recent_that_matches() {
 }
 
 #[test]
-fn a_304_without_validator_updates_only_a_single_response_without_one() {
+fn a_304_without_validator_updates_only_a_lone_response() {
     let (bare, tagged) = (fields(&[("X", "1")]), fields(&[("ETag", "\"a\"")]));
     let none = Fields::default();
     assert_eq!(updated_by(&none, &[(&bare, NOW)]), [0]);
@@ -223,7 +223,7 @@ fn merging_takes_over_each_field_and_keeps_the_others() {
 }
 
 #[test]
-fn merging_leaves_what_describes_the_stored_bytes_and_what_is_not_stored() {
+fn merging_keeps_content_fields_and_skips_unstored_ones() {
     let mut stored = fields(&[("Content-Length", "5"), ("Content-Encoding", "br"), ("X-Private", "1")]);
     let newer = fields(&[
         ("Content-Length", "0"),

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::cache::normalized_field::accept_encoding;
 
 fn fields(lines: &[(&str, &str)]) -> Fields {
     let mut fields = Fields::default();
@@ -29,7 +30,7 @@ fn names_are_read_without_regard_to_case_order_and_repetition() {
 }
 
 #[test]
-fn a_star_matches_nothing_wherever_it_stands() {
+fn a_star_matches_nothing_wherever_it_is() {
     for value in ["*", "*, *", ", *", "*, Foo", "Foo, *", "a b"] {
         assert_eq!(vary(value), Vary::Any, "{value}");
         assert!(!same(value, &[("Foo", "1")], &[("Foo", "1")]), "{value}");
@@ -67,7 +68,7 @@ fn lines_of_one_field_are_joined() {
 }
 
 #[test]
-fn languages_match_without_regard_to_case_space_and_order_of_different_weights() {
+fn languages_match_whatever_their_case_space_and_order() {
     let language =
         |one, other| same("Accept-Language", &[("Accept-Language", one)], &[("Accept-Language", other)]);
     assert!(language("en, de", "EN,  De"));
@@ -108,7 +109,7 @@ fn accept_encoding_has_few_values() {
 }
 
 #[test]
-fn of_several_that_match_the_most_recent_with_vary_is_chosen() {
+fn the_most_recent_match_with_vary_is_chosen() {
     let (with, without) = (vary("Foo"), vary(""));
     let request = fields(&[("Foo", "1")]);
     let other = fields(&[("Foo", "2")]);

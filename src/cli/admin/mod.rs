@@ -3,28 +3,21 @@
 //!
 //! Previous stop: a verb's file; next stop: `http_client`.
 
+mod configured;
 pub(super) mod http_client;
 
-use std::{
-    env, fmt, io,
-    io::Write as _,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use serde_json::Value;
 
-use self::http_client::{Answer, Place, Request};
-use super::{Failure, File, Status, print, start};
-use crate::{
-    config::{
-        admin::{Reach, reach},
-        listen::ListenAddress,
-    },
-    schema::{Problem, Problems},
+pub(super) use self::configured::DEFAULT;
+use self::{
+    configured::{configured, configured_place, configured_token, token_of, variable},
+    http_client::{Answer, Place, Request},
 };
+use super::{Failure, File, Status, print};
+use crate::schema::{Problem, Problems};
 
 /// Which running Pointsman.
 #[derive(Clone, Debug, Default, Args)]
@@ -51,9 +44,6 @@ pub struct Running {
     #[arg(long)]
     pub json: bool,
 }
-
-/// Where the endpoint is when nothing tells.
-pub(super) const DEFAULT: &str = "http://127.0.0.1:9900";
 
 /// How long each step of an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -87,7 +77,11 @@ impl Running {
     }
 
     /// Asks, and prints the answer: as JSON, or as `text` has it.
-    pub(super) fn tell(&self, question: &Question<'_>, text: impl FnOnce(&Value) -> String) -> Status {
+    pub(super) fn print_answer(
+        &self,
+        question: &Question<'_>,
+        text: impl FnOnce(&Value) -> String,
+    ) -> Status {
         let endpoint = self.endpoint()?;
         match endpoint.ask(question) {
             Ok(answer) if self.json => print(&format!("{answer:#}\n")),
@@ -189,7 +183,7 @@ impl Endpoint {
         }
     }
 
-    /// The same, where another version may not have it: nothing then.
+    /// Asks what another version may not have: nothing then.
     pub(super) fn ask_if_there(&self, question: &Question<'_>) -> Result<Value, Trouble> {
         match self.ask(question) {
             Err(Trouble::Refused(404, _)) => Ok(Value::Null),
@@ -223,13 +217,15 @@ impl Endpoint {
                     Some(_) => "the token that was sent is another one",
                     None => "name the token's file with `--token-file`, or set POINTSMAN_TOKEN",
                 };
-                format!("{name} refused: {}\n  hint: {hint}", told(json, "message"))
+                format!("{name} refused: {}\n  hint: {hint}", reason_of(json, "message"))
             }
             Trouble::Refused(_, json) => match problems(json) {
                 Some(problems) => {
                     format!("{problems}\n{}", counted(problems.0.len(), "problem"))
                 }
-                None => format!("refused: {}\n  hint: {}", told(json, "message"), told(json, "hint")),
+                None => {
+                    format!("refused: {}\n  hint: {}", reason_of(json, "message"), reason_of(json, "hint"))
+                }
             },
         }
     }
@@ -241,7 +237,7 @@ fn problems(json: &Value) -> Option<Problems> {
     (!all.is_empty()).then_some(Problems(all))
 }
 
-fn told<'j>(json: &'j Value, key: &str) -> &'j str {
+fn reason_of<'j>(json: &'j Value, key: &str) -> &'j str {
     json.get("error").and_then(|error| error.get(key)?.as_str()).unwrap_or("it does not say more")
 }
 
@@ -269,82 +265,6 @@ fn away_hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// The `[admin]` of the file that is named, or of the first default one. What is wrong with it must not keep
-/// anyone from asking.
-fn configured(file: &File) -> Result<Option<(PathBuf, Reach)>, Failure> {
-    let path = match &file.config {
-        Some(_) => start::find(file.clone())?,
-        None => match start::find(File { config: None }) {
-            Ok(path) => path,
-            Err(_) => return Ok(None),
-        },
-    };
-    match reach(&path) {
-        Ok(Some(reach)) => {
-            if let Some(problems) = &reach.problems {
-                note(&format!("{problems}"));
-            }
-            Ok(Some((path, reach)))
-        }
-        Ok(None) => {
-            note(&format!("{} has no `[admin]`; trying {DEFAULT}", path.display()));
-            Ok(None)
-        }
-        Err(problems) => {
-            note(&format!("{problems}\ntrying {DEFAULT}"));
-            Ok(None)
-        }
-    }
-}
-
-fn configured_place((path, reach): &(PathBuf, Reach)) -> Option<(String, String)> {
-    let said_by = format!("`[admin]` of {}", path.display());
-    let name = match &reach.address {
-        ListenAddress::Unix(socket) => format!("unix:{}", socket.display()),
-        ListenAddress::Tcp(address) if address.port() == 0 => {
-            note(&format!("{said_by} lets the system choose a port; the log says which: use `--admin`"));
-            return None;
-        }
-        ListenAddress::Tcp(address) => {
-            let mut address = *address;
-            // Every address of this machine: the nearest.
-            if address.ip().is_unspecified() {
-                address.set_ip(match address.is_ipv4() {
-                    true => std::net::Ipv4Addr::LOCALHOST.into(),
-                    false => std::net::Ipv6Addr::LOCALHOST.into(),
-                });
-            }
-            format!("http://{address}")
-        }
-    };
-    Some((name, said_by))
-}
-
-fn configured_token(reach: &Reach) -> Option<String> {
-    let secret = reach.token.as_ref()?;
-    secret.reveal().map_err(|error| note(&format!("cannot read the admin token: {error}"))).ok()
-}
-
-fn token_of(path: &Path) -> Result<String, Failure> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::usage(crate::schema::unreadable(path, &error)))?;
-    match text.trim() {
-        "" => Err(Failure::usage(format!("{} is empty: the token stands in it", path.display()))),
-        token => Ok(token.to_owned()),
-    }
-}
-
-/// A variable that is set to something.
-fn variable(name: &str) -> Option<String> {
-    env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
-}
-
-/// Says something beside what was asked for.
-fn note(text: &impl fmt::Display) {
-    // With standard error closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "{text}");
-}
-
 /// A name as one segment of a path.
 pub(super) fn segment(name: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
@@ -355,6 +275,8 @@ pub(super) fn segment(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -369,7 +291,7 @@ mod tests {
             let Err(own) = crate::config::load(&path) else { continue };
             let theirs = problems(&serde_json::json!({"problems": own.to_json()})).unwrap();
             for (theirs, own) in theirs.0.iter().zip(&own.0) {
-                // Where something is missing, one character is meant, whatever stands there.
+                // Where something is missing, one character is meant, whatever is there.
                 if !own.message.contains("is not closed") {
                     assert_eq!(theirs.to_string(), own.to_string());
                     count += 1;

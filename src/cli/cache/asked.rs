@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_policy_is_told_the_nearest() {
+    fn an_unknown_policy_names_the_nearest() {
         assert_eq!(policy("s3-fifo"), Ok(Eviction::S3Fifo));
         assert_eq!(policy("s3fifo"), Err("did you mean `s3-fifo`?".to_owned()));
         assert_eq!(admission("second-request"), Ok(Admission::SecondRequest));

@@ -129,13 +129,13 @@ fn open(path: &Path) -> Result<(File, bool), Failure> {
     opened.map_err(|error| Failure::new(unreadable(path, &error)))
 }
 
-/// Tells people at a terminal how far it is.
+/// Shows at a terminal how far it is.
 struct Progress {
     what: &'static str,
     is_shown: bool,
     count: u64,
-    told: Instant,
-    has_told: bool,
+    shown_at: Instant,
+    has_shown: bool,
 }
 
 impl Progress {
@@ -143,23 +143,23 @@ impl Progress {
 
     fn new(what: &'static str) -> Self {
         let is_shown = io::stderr().is_terminal();
-        Self { what, is_shown, count: 0, told: Instant::now(), has_told: false }
+        Self { what, is_shown, count: 0, shown_at: Instant::now(), has_shown: false }
     }
 
     fn count(&mut self) {
         self.count += 1;
-        if self.is_shown && self.count.is_multiple_of(1 << 14) && self.told.elapsed() >= Self::OFTEN {
+        if self.is_shown && self.count.is_multiple_of(1 << 14) && self.shown_at.elapsed() >= Self::OFTEN {
             let number = report::grouped(self.count);
             drop(write!(io::stderr(), "\r{number} requests {}", self.what));
-            self.told = Instant::now();
-            self.has_told = true;
+            self.shown_at = Instant::now();
+            self.has_shown = true;
         }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.has_told {
+        if self.has_shown {
             // The line is taken back.
             drop(write!(io::stderr(), "\r\x1b[K"));
         }

@@ -35,7 +35,7 @@ pub(super) fn report(asked: &Asked, replay: &Replay, skipped: &Skipped) -> Resul
             if let Some(skipped) = self::skipped(skipped) {
                 let _ = writeln!(text, "{skipped}");
             }
-            // With standard error closed there is nobody to tell.
+            // With standard error closed nobody reads it.
             let _ = io::stderr().write_all(text.as_bytes());
             print(&table(asked, &replay.simulations));
         }
@@ -55,14 +55,14 @@ pub(super) fn skipped(skipped: &Skipped) -> Option<String> {
         (skipped.method, "of another method than GET"),
         (skipped.bad, "that cannot be read"),
     ];
-    let told: Vec<String> = reasons
+    let counts: Vec<String> = reasons
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, reason)| format!("{} {reason}", grouped(*count)))
         .collect();
     let all = skipped.status + skipped.method + skipped.bad;
     let lines = if all == 1 { "line" } else { "lines" };
-    (all > 0).then(|| format!("{} {lines} skipped: {}", grouped(all), told.join(", ")))
+    (all > 0).then(|| format!("{} {lines} skipped: {}", grouped(all), counts.join(", ")))
 }
 
 /// Each cache with its size as the user wrote it; sizes go round within a policy.

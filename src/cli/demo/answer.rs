@@ -69,7 +69,7 @@ impl Body for Reply {
     }
 }
 
-/// Answers a request, and tells `die` when that is what it asks for.
+/// Answers a request, and notifies `die` when that is what it asks for.
 pub(super) async fn answer(
     server: Server,
     counts: &Counts,

@@ -1,5 +1,5 @@
 //! One demonstration backend: an HTTP/1.1 server on a thread and an event loop of its own, which can be
-//! told to die and comes back.
+//! asked to die and comes back.
 
 use std::{
     convert::Infallible,
@@ -48,7 +48,7 @@ pub(super) fn start(server: Server, listener: Bound) -> io::Result<()> {
     is_ready.recv().map_err(io::Error::other)?
 }
 
-/// Serves until it is told to die, stays away, and begins again.
+/// Serves until it is asked to die, stays away, and begins again.
 async fn live_and_die(server: Server, listener: Bound) -> io::Result<()> {
     let mut listener = TcpListener::from_std(listener)?;
     let counts = Rc::new(Counts::default());

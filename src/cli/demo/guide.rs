@@ -102,7 +102,7 @@ base_ejection = "2s"
     .collect()
 }
 
-/// What to try, each with a command that works as it stands.
+/// What to try, each with a command that works as it is.
 pub(super) fn guide(place: &Place, program: &str, config: &Path) -> String {
     let Place { http, https, admin, backends, folder } = place;
     let ca = quoted(&folder.join("ca.pem").to_string_lossy());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How long a backend that was told to die stays away.
+/// How long a backend that was asked to die stays away.
 pub(super) const AWAY: Duration = Duration::from_secs(10);
 
 /// A backend.

@@ -1,8 +1,8 @@
-//! What the loop of the live view is told, by the threads that look and by the terminal.
+//! What the loop of the live view gets, from the threads that look and from the terminal.
 
 use serde_json::Value;
 
-/// What the loop is told.
+/// What the loop gets.
 pub(super) enum Event {
     /// A look, or why there is none.
     Looked(Box<Result<Look, String>>),

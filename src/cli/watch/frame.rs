@@ -1,30 +1,17 @@
 //! What the live view looks like: a [`View`], a width and a height go in, lines come out.
 //!
-//! Pure. What matters most stands first, and what does not fit is left out.
+//! Pure. What matters most is first, and what does not fit is left out.
 
 use serde_json::Value;
 
-use super::rates::{CLASSES, Latency, Rates, Sample};
+use super::{
+    rates::{CLASSES, Latency},
+    view::View,
+};
 use crate::cli::{
     answers::{hit_ratio, list, number, room, text, weight},
     table::{self, Cell, Row, Tone, bytes, milliseconds, span, table},
 };
-
-/// What is shown.
-#[derive(Clone, Debug, Default)]
-pub(super) struct View {
-    pub(super) status: Value,
-    pub(super) traffic: Value,
-    pub(super) upstreams: Value,
-    pub(super) caches: Value,
-    pub(super) sample: Sample,
-    /// `None` until there are two looks to compare.
-    pub(super) rates: Option<Rates>,
-    /// Why the last look gave nothing.
-    pub(super) trouble: Option<String>,
-    /// What is worth knowing of the last steps: another process, another generation.
-    pub(super) note: Option<String>,
-}
 
 /// Lines below the figures that are too few for backends and errors.
 const SMALL: usize = 8;
@@ -142,13 +129,13 @@ fn figures(view: &View) -> Vec<Row> {
 
 /// Caches in a line, where there are any: hit ratio since the start, and room.
 fn caches(view: &View) -> Option<Row> {
-    let told = list(&view.caches, "caches").iter().filter_map(|cache| {
+    let lines = list(&view.caches, "caches").iter().filter_map(|cache| {
         let ratio = hit_ratio(cache).unwrap_or_else(|| "-".to_owned());
         Some(format!("{} {ratio} hits, {}", text(cache, "name"), room(cache)?))
     });
-    let told: Vec<String> = told.collect();
+    let lines: Vec<String> = lines.collect();
     let name = Cell::new(format!("{:13}", "caches"), Tone::Faint);
-    (!told.is_empty()).then(|| vec![name, Cell::text(told.join("; "))])
+    (!lines.is_empty()).then(|| vec![name, Cell::text(lines.join("; "))])
 }
 
 /// A rate with as many digits as anyone needs.
@@ -224,59 +211,13 @@ fn errors(view: &View) -> Vec<Row> {
     }
 }
 
-/// The same in one line, where there is no terminal.
-pub(super) fn one_line(view: &View) -> String {
-    let all = || list(&view.upstreams, "upstreams").iter().flat_map(|it| list(it, "backends"));
-    let up = all().filter(|it| text(it, "state") == "up").count();
-    let rest = format!("{} connections, {up} of {} backends up", view.sample.connections, all().count());
-    match (&view.trouble, &view.rates) {
-        (Some(trouble), _) => trouble.replace('\n', "; "),
-        (None, None) => format!("process {}, generation {}, {rest}", view.sample.pid, view.sample.generation),
-        (None, Some(rates)) => {
-            let [p50, p90, p99] = rates.percentiles.map(latency);
-            format!(
-                "{} requests/s, {} errors/s, p50 {p50}, p90 {p90}, p99 {p99}, in {}/s, out {}/s, {rest}",
-                per_second(rates.requests),
-                per_second(rates.errors()),
-                bytes(rates.bytes_in),
-                bytes(rates.bytes_out),
-            )
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::cli::answers::{example, example_of_caches};
-
-    fn view() -> View {
-        let (mut status, upstreams) = example();
-        status["last_reload"]["ok"] = true.into();
-        let error = |path: &str| {
-            json!({"at": 97_000, "status": 502, "method": "GET", "path": path, "upstream": "app",
-                "backend": "b", "kind": "connect", "detail": "connection refused"})
-        };
-        let errors: Vec<Value> = (0..5).map(|number| error(&format!("/{number}"))).collect();
-        let traffic = json!({"at": 100_000, "connections": 3, "errors": errors});
-        let sample = Sample::read(&status, &traffic, &upstreams);
-        let rates = Rates {
-            requests: 1234.4,
-            classes: [0.0, 1230.0, 0.0, 2.0, 2.4, 0.0],
-            bytes_in: 1024.0,
-            bytes_out: 2048.0,
-            percentiles: [Latency::About(1.25), Latency::About(12.0), Latency::Above(10_000.0)],
-            seconds: 10.0,
-            shares: [(("app".to_owned(), "10.0.0.1:80".to_owned()), 0.5)].into(),
-        };
-        let caches = Value::Null;
-        View { status, traffic, upstreams, caches, sample, rates: Some(rates), trouble: None, note: None }
-    }
+    use crate::cli::{answers::example_of_caches, watch::view::example_of_view as view};
 
     #[test]
-    fn everything_stands_in_a_large_window() {
+    fn everything_is_in_a_large_window() {
         let lines = frame(&view(), 200, 40, false);
         let text = lines.join("\n");
         for part in [
@@ -331,25 +272,15 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_wrong_is_said_first_and_the_last_figures_stay() {
+    fn trouble_comes_first_and_the_last_figures_stay() {
         let gone = View { trouble: Some("nobody listens there".into()), note: Some("x".into()), ..view() };
         let lines = frame(&gone, 100, 20, false);
         assert_eq!(lines[1], "nobody listens there");
         assert!(lines.join("\n").contains("1234/s"));
-        assert_eq!(one_line(&gone), "nobody listens there");
         let mut refused = view();
         refused.status["last_reload"]["ok"] = false.into();
         assert!(frame(&refused, 100, 20, false)[1].contains("REFUSED"));
         let note = View { note: Some("process 8 took over".into()), ..view() };
         assert_eq!(frame(&note, 100, 20, false)[1], "process 8 took over");
-    }
-
-    #[test]
-    fn a_line_has_the_figures() {
-        let expected = "1234 requests/s, 2.4 errors/s, p50 1.2 ms, p90 12 ms, p99 >10.0 s, in 1.0 KiB/s, \
-                        out 2.0 KiB/s, 3 connections, 1 of 2 backends up";
-        assert_eq!(one_line(&view()), expected);
-        let first = View { rates: None, ..view() };
-        assert_eq!(one_line(&first), "process 4711, generation 3, 3 connections, 1 of 2 backends up");
     }
 }

@@ -1,13 +1,15 @@
 //! `pointsman status --watch`: a running Pointsman, live in a terminal; a line per look anywhere else.
 //!
-//! Threads look, wait for keys and for signals, and tell one loop, which draws. What is drawn is made by
-//! [`frame`] of what [`rates`] tells; [`terminal`] is the only file that touches the terminal. That the
+//! Threads look, wait for keys and for signals, and send it to one loop, which draws. What is drawn is made by
+//! [`frame`] of what [`rates`] makes; [`terminal`] is the only file that touches the terminal. That the
 //! endpoint is away for a moment, as in an upgrade, ends nothing.
 
 mod event;
 mod frame;
+mod line;
 mod rates;
 mod terminal;
+mod view;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -21,9 +23,11 @@ use serde_json::{Value, json};
 
 use self::{
     event::{Event, Look},
-    frame::{View, frame, one_line},
+    frame::frame,
+    line::one_line,
     rates::{CLASSES, History, Latency, Sample, WINDOW},
     terminal::Terminal,
+    view::View,
 };
 use super::{
     Failure, Status,
@@ -46,7 +50,7 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
 /// Shows it until it is ended.
 pub(super) fn watch(running: &Running, interval: Duration) -> Status {
     let endpoint = running.endpoint()?;
-    // Who cannot be asked at all is told so once.
+    // That nobody answers at all is said once.
     let first = look(&endpoint).map_err(|trouble| endpoint.failure(&trouble, running.json))?;
     let mut live = Live::default();
     live.take(Ok(first));
@@ -70,7 +74,7 @@ fn look(endpoint: &Endpoint) -> Result<Look, Trouble> {
     })
 }
 
-/// The same, with trouble in a line.
+/// Looks, with trouble in a line.
 fn look_again(endpoint: &Endpoint) -> Result<Look, String> {
     look(endpoint).map_err(|trouble| {
         let why = endpoint.explain(&trouble);

@@ -1,7 +1,7 @@
 //! From totals to rates: what happened between two looks at a running Pointsman.
 //!
 //! Pure. The totals go back when a route is gone with its last generation, and begin anew in another
-//! process: from then on rates are made anew, too, and nothing is told over such a step.
+//! process: from then on rates are made anew, too, and nothing is shown over such a step.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -150,7 +150,7 @@ pub(super) enum Latency {
     Unknown,
     /// About so many milliseconds.
     About(f64),
-    /// More than the histogram tells, in milliseconds.
+    /// More than the histogram shows, in milliseconds.
     Above(f64),
 }
 
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn one_look_tells_no_rate_and_nothing_happening_no_latency() {
+    fn one_look_has_no_rate_and_idleness_no_latency() {
         assert_eq!(history(vec![]), None);
         assert_eq!(history(vec![sample(1_000, 100, [90, 10, 0])]), None);
         let rates = history(vec![sample(1_000, 100, [90, 10, 0]), sample(2_000, 100, [90, 10, 0])]).unwrap();

@@ -30,7 +30,7 @@ struct Before {
 }
 
 impl Terminal {
-    /// Takes the terminal; keys, sizes and signals are told from here on.
+    /// Takes the terminal; keys, sizes and signals are sent from here on.
     pub(super) fn open(sender: &Sender<Event>) -> io::Result<Self> {
         // Before anything is changed, so that no signal leaves it so.
         signals(sender.clone())?;

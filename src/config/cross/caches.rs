@@ -18,7 +18,7 @@ pub(super) fn unique_paths(configured: &[CacheConf], root: &Node, reader: &mut R
         let disk = cache.disk.as_ref().map(|disk| ("disk", &disk.path));
         let journal = cache.journal.as_ref().map(|journal| ("journal", &journal.path));
         for (key, path) in disk.into_iter().chain(journal) {
-            // A journal that is not written stands beside the disk, and is told apart by it.
+            // A journal that is not written is beside the disk, and is told apart by it.
             let place = node.get(key).or_else(|| node.get("disk")).unwrap_or(node);
             let place = place.get("path").map_or(place.place, |path| path.place);
             let Some((name, other, first)) = seen.get(&spelled(path)) else {
@@ -32,7 +32,7 @@ pub(super) fn unique_paths(configured: &[CacheConf], root: &Node, reader: &mut R
     }
 }
 
-/// Without `.` and doubled slashes. `..` stays: what stands before it may be a link to elsewhere.
+/// Without `.` and doubled slashes. `..` stays: what is before it may be a link to elsewhere.
 fn spelled(path: &Path) -> PathBuf {
     path.components().collect()
 }

@@ -159,7 +159,7 @@ async fn what_cannot_be_connected_to_says_why() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_is_checked_too_and_a_second_address_is_tried() {
+async fn unix_sockets_and_second_addresses_are_checked() {
     let path = std::env::temp_dir().join(format!("pointsman-probe-{}.sock", std::process::id()));
     drop(std::fs::remove_file(&path));
     let listener = UnixListener::bind(&path).unwrap();
@@ -242,11 +242,11 @@ async fn a_server_that_fails_goes_down_and_comes_back() {
         () = check => {}
         () = serve => unreachable!(),
     }
-    let told: Vec<_> =
+    let changes: Vec<_> =
         changes.borrow().iter().map(|it| (it.index, it.condition, it.reason.to_string())).collect();
     let down = (7, Condition::Down, "3 checks in a row failed: status 503".to_owned());
     let up = (7, Condition::Up, "passed 2 checks in a row".to_owned());
-    assert_eq!(told, [down.clone(), up, down]);
+    assert_eq!(changes, [down.clone(), up, down]);
     assert!(probe.backend.is_probed_up(), "no longer checked, it counts as up");
 }
 
@@ -312,7 +312,7 @@ async fn a_reload_changes_the_settings_and_keeps_the_state() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_is_gone_is_let_go_in_the_middle_of_a_check() {
+async fn a_removed_backend_is_released_during_a_check() {
     let down = HealthCheckConf { initial: InitialState::Down, ..conf(CheckKind::Tcp) };
     let probe = Arc::new(tcp_probe(1, down));
     let (probes, receiver) = watch::channel(Some(probe.clone()));

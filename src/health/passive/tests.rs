@@ -68,7 +68,7 @@ fn five_failures_in_a_row_over_all_workers_eject() {
 }
 
 #[test]
-fn half_of_twenty_requests_eject_but_not_of_fewer_or_older_ones() {
+fn half_of_twenty_recent_requests_eject_not_of_fewer() {
     let fleet = fleet(2);
     let passive = Passive::new(RULES, &fleet, 2);
     let alternate = |count: usize, now| {
@@ -90,7 +90,7 @@ fn a_backend_is_not_ejected_twice_for_the_same_failures() {
     let fleet = fleet(2);
     let passive = Passive::new(rules, &fleet, 1);
     assert!(repeat(&passive, BAD, 20, at(0)).is_some());
-    // The window still reaches back; what stands in it was judged.
+    // The window still reaches back; what is in it was judged.
     assert_eq!(repeat(&passive, BAD, 19, at(50)), None);
     assert!(repeat(&passive, BAD, 1, at(50)).is_some());
 }
@@ -111,7 +111,7 @@ fn ejections_grow_are_capped_and_are_forgiven() {
     assert_eq!([eject(0), eject(0), eject(0)], [30, 60, 90]);
     (0..20).for_each(|_| assert!(eject(0) <= 300));
     assert_eq!(eject(0), 300);
-    // One is forgiven for each 30 s that it stood.
+    // One is forgiven for each 30 s without an ejection.
     assert_eq!(eject(24 * 30), 30);
     assert_eq!(eject(29), 60);
     assert_eq!(eject(30), 60);

@@ -27,7 +27,7 @@ fn checks(initial_up: bool, backend: &Backend) -> Checks {
 }
 
 #[test]
-fn three_failures_take_it_down_and_two_passes_bring_it_up() {
+fn three_failures_take_it_down_two_passes_bring_it_up() {
     let backend = backend();
     let mut checks = checks(true, &backend);
     let refused = Err("connection refused");
@@ -53,7 +53,7 @@ fn three_failures_take_it_down_and_two_passes_bring_it_up() {
 }
 
 #[test]
-fn one_that_is_down_at_first_is_checked_at_once_and_let_in_after_rise() {
+fn a_new_backend_is_checked_at_once_and_needs_rise() {
     let backend = backend();
     let mut checks = checks(false, &backend);
     assert!(!backend.is_healthy(START));

@@ -10,12 +10,13 @@ use crate::{
         fill,
         freshness::{Times, is_error},
         key::Key,
+        normalized_field::normalized,
         storable::Refusal,
         store::Cache,
         stored::Stored,
         stored_head::StoredHead,
         validate::{make_conditional, make_unconditional, updated_by},
-        vary::{self, Vary},
+        vary::Vary,
     },
     error::Result,
     exchange::{Downstream, Exchange},
@@ -124,7 +125,7 @@ pub(super) fn make_common(exchange: &mut Exchange) {
     let is_trusted = exchange.facts.peer.is_trusted;
     let fields = &mut exchange.request.fields;
     // What the origin chooses by is what the variant is found by.
-    if let Some(codings) = vary::normalized("accept-encoding", fields) {
+    if let Some(codings) = normalized("accept-encoding", fields) {
         fields.set("accept-encoding", &codings);
     }
     if !is_trusted {

@@ -96,7 +96,7 @@ fn a_proxied_exchange_gives_all_back_wherever_it_is_dropped() {
 }
 
 #[test]
-fn a_queued_exchange_gives_all_back_and_its_neighbours_go_on() {
+fn a_dropped_queued_exchange_releases_all_and_neighbours_go_on() {
     cut_everywhere("queued", &SLOW, GET, 3);
 }
 
@@ -107,7 +107,7 @@ fn an_upload_gives_all_back_wherever_it_is_dropped() {
 }
 
 #[test]
-fn a_leader_gives_all_back_and_those_who_wait_are_served() {
+fn a_dropped_leader_releases_all_and_waiters_are_served() {
     cut_everywhere("leader", &SLOW, CACHED, 3);
 }
 

@@ -39,7 +39,7 @@ struct Seen {
 }
 
 #[test]
-fn every_kind_of_response_leaves_over_http2_with_what_all_have() {
+fn responses_over_http2_have_the_common_fields() {
     for (name, script) in FRAMINGS {
         for (path, own) in KINDS {
             for method in ["GET", "HEAD", "POST"] {

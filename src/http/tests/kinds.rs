@@ -125,7 +125,7 @@ fn check(seen: &Seen, what: &str, path: &str) {
 }
 
 #[test]
-fn every_kind_of_response_leaves_well_formed_and_with_what_all_have() {
+fn responses_are_well_formed_and_have_the_common_fields() {
     let mut cases = 0;
     for (name, script) in FRAMINGS {
         for (path, own) in KINDS {

@@ -13,7 +13,7 @@ const ROUTE: &str = "[[route]]\nname = \"all\"\nupstream = \"app\"\n";
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
 #[test]
-fn a_backend_that_does_not_answer_is_given_up_after_response_timeout() {
+fn a_silent_backend_is_given_up_after_response_timeout() {
     run(async || {
         let stage = Stage::new("response_timeout = \"7s\"", ROUTE, &[Act::Wait(Duration::from_secs(3600))]);
         let begun = Instant::now();
@@ -27,7 +27,7 @@ fn a_backend_that_does_not_answer_is_given_up_after_response_timeout() {
 }
 
 #[test]
-fn a_body_that_stands_still_breaks_off_and_is_not_ended() {
+fn a_stalled_body_breaks_off_and_is_not_ended() {
     run(async || {
         let script = [
             Act::Send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"),
@@ -44,7 +44,7 @@ fn a_body_that_stands_still_breaks_off_and_is_not_ended() {
 }
 
 #[test]
-fn a_client_that_does_not_send_its_body_is_no_fault_of_the_backend() {
+fn a_stalled_upload_does_not_count_against_the_backend() {
     run(async || {
         let stage = Stage::new("", ROUTE, &[Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]);
         let post = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 100\r\n\r\nabc";
@@ -58,7 +58,7 @@ fn a_client_that_does_not_send_its_body_is_no_fault_of_the_backend() {
 }
 
 #[test]
-fn a_client_that_leaves_while_the_backend_thinks_frees_its_place() {
+fn a_client_that_leaves_frees_its_place() {
     run(async || {
         let stage = Stage::new("", ROUTE, &[Act::Wait(Duration::from_secs(3600))]);
         let (mut client, mut connection) = stage.connect();
@@ -74,7 +74,7 @@ fn a_client_that_leaves_while_the_backend_thinks_frees_its_place() {
 }
 
 #[test]
-fn who_waits_for_a_place_gets_it_when_it_is_free_or_503_in_time() {
+fn a_queued_request_gets_a_place_or_503_in_time() {
     run(async || {
         let script =
             [Act::Wait(Duration::from_secs(2)), Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")];
@@ -92,7 +92,7 @@ fn who_waits_for_a_place_gets_it_when_it_is_free_or_503_in_time() {
 }
 
 #[test]
-fn an_idle_connection_is_closed_after_its_time_and_not_before() {
+fn an_idle_connection_is_closed_at_its_timeout() {
     run(async || {
         let stage = Stage::new("", ROUTE, &[Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]);
         let (mut client, mut connection) = stage.connect();
@@ -109,7 +109,7 @@ fn an_idle_connection_is_closed_after_its_time_and_not_before() {
 }
 
 #[test]
-fn a_fetch_that_others_read_is_given_up_after_body_timeout_too() {
+fn a_shared_fetch_is_given_up_after_body_timeout() {
     run(async || {
         let script = [
             Act::Send(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 10\r\n\r\nhello"),

@@ -51,7 +51,7 @@ fn a_hit_asks_nobody_and_says_its_age() {
 }
 
 #[test]
-fn a_304_validates_what_is_stored_and_is_not_the_answer() {
+fn a_304_validates_the_stored_response_which_answers() {
     run(async || {
         let stage = Stage::new("", ROUTES, FRESH);
         let not_modified = [Act::Send(b"HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nX-New: 1\r\n\r\n")];
@@ -71,7 +71,7 @@ fn a_304_validates_what_is_stored_and_is_not_the_answer() {
 }
 
 #[test]
-fn an_error_is_covered_by_what_is_stale_and_a_newer_response_replaces_it() {
+fn a_stale_response_covers_errors_until_a_newer_one() {
     run(async || {
         let stage = Stage::new("", ROUTES, STALE);
         for credentials in ["", "Cookie: a=b\r\n"] {
@@ -101,7 +101,7 @@ fn an_error_is_covered_by_what_is_stale_and_a_newer_response_replaces_it() {
 }
 
 #[test]
-fn those_who_ask_while_one_is_fetched_share_it_and_each_gets_his_part() {
+fn collapsed_range_requests_share_a_fetch_and_get_their_parts() {
     run(async || {
         let script = [&[Act::Wait(Duration::from_secs(1))][..], FRESH].concat();
         let stage = Stage::new("", ROUTES, &script);
@@ -123,7 +123,7 @@ fn those_who_ask_while_one_is_fetched_share_it_and_each_gets_his_part() {
 }
 
 #[test]
-fn a_refresh_that_outgrows_its_bounds_does_not_wait_for_a_reader() {
+fn an_outgrown_refresh_does_not_wait_for_a_reader() {
     run(async || {
         let routes = "[[cache]]\nname = \"pages\"\nmemory = \"8MiB\"\nmax_object = \"64KiB\"\nstale_while_revalidate = \"1h\"\n\
             [[route]]\nname = \"cached\"\nupstream = \"app\"\ncache = \"pages\"\n";

@@ -148,7 +148,7 @@ fn additions_are_read_and_unknown_ones_skipped() {
 }
 
 #[test]
-fn the_sum_may_stand_before_other_additions() {
+fn the_checksum_may_precede_other_additions() {
     let additions = [tlv(0x03, &[0; 4]), tlv(0x05, b"id")].concat();
     let header = with_sum(v2(0x21, 0x11, &[&V4_BLOCK[..], &additions].concat()), 16 + 12 + 3);
     assert_eq!(done(&header).unique_id.as_deref(), Some(&b"id"[..]));

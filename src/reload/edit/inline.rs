@@ -57,7 +57,7 @@ pub(super) fn remove(text: &str, array: &Node, index: usize) -> Option<Vec<Splic
     Some(vec![(range, String::new())])
 }
 
-/// What stands between a key and its value.
+/// What is between a key and its value.
 fn equals<'t>(text: &'t str, backend: &Node) -> Option<&'t str> {
     let entry = backend.entries().first()?;
     text.get(entry.place.end..entry.node.place.start)

@@ -33,12 +33,12 @@ pub(super) fn line_break(text: &str, at: usize) -> &'static str {
     if line.ends_with("\r\n") { "\r\n" } else { "\n" }
 }
 
-/// Whether nothing but blanks stands before `at` on its line.
+/// Whether nothing but blanks is before `at` on its line.
 pub(super) fn is_first(text: &str, at: usize) -> bool {
     text.get(start(text, at)..at).is_some_and(|before| before.trim().is_empty())
 }
 
-/// Whether nothing but blanks and a comment stands behind `at` on its line.
+/// Whether nothing but blanks and a comment is behind `at` on its line.
 pub(super) fn is_last(text: &str, at: usize) -> bool {
     let rest = text.get(at..end(text, at)).unwrap_or_default().trim();
     rest.is_empty() || rest.starts_with('#')

@@ -21,12 +21,12 @@ pub(super) fn spliced(text: &str, mut splices: Vec<Splice>) -> Option<String> {
     Some(result)
 }
 
-/// The entry of a table that stands last.
+/// The entry of a table that is last.
 pub(super) fn last_entry(table: &Node) -> Option<&Entry> {
     table.entries().iter().max_by_key(|entry| entry.node.place.end)
 }
 
-/// Where the last thing that ends at or before `at` ends: what stands between is blanks and comments.
+/// Where the last thing that ends at or before `at` ends: what is between is blanks and comments.
 pub(super) fn end_before(node: &Node, at: usize) -> usize {
     let own = if node.place.end <= at { node.place.end } else { 0 };
     let within = match &node.data {

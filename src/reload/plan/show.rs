@@ -35,7 +35,7 @@ impl Plan {
 }
 
 impl Certificate {
-    /// Its form in answers of the admin API.
+    /// The certificate as answers of the admin API have it.
     pub fn to_json(&self) -> Value {
         let facts = self.facts.as_ref();
         json!({
@@ -96,7 +96,7 @@ pub fn text(plan: &Value) -> String {
 
 type Row = [String; 4];
 
-fn told<'v>(value: &'v Value, key: &str) -> &'v str {
+fn text_of<'v>(value: &'v Value, key: &str) -> &'v str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -110,7 +110,7 @@ fn joined(value: &Value, key: &str, between: &str) -> String {
 
 fn row(kind: &str, step: &Value) -> Option<Row> {
     let is_socket = kind == "listener";
-    let (sign, note) = match told(step, "change") {
+    let (sign, note) = match text_of(step, "change") {
         "kept" => return None,
         "added" => ("+", if is_socket { "opened" } else { "" }.to_owned()),
         "removed" if is_socket => ("-", "closed; what is open ends by itself".to_owned()),
@@ -120,19 +120,19 @@ fn row(kind: &str, step: &Value) -> Option<Row> {
         // Also what a newer program calls otherwise.
         _ => ("~", joined(step, "keys", ", ")),
     };
-    Some([sign.to_owned(), kind.to_owned(), told(step, "name").to_owned(), note])
+    Some([sign.to_owned(), kind.to_owned(), text_of(step, "name").to_owned(), note])
 }
 
 /// A certificate that is new or about to end.
 fn certificate_row(certificate: &Value) -> Option<Row> {
     let is_new = certificate.get("new").and_then(Value::as_bool) == Some(true);
-    let warning = told(certificate, "warning");
+    let warning = text_of(certificate, "warning");
     let sign = match (is_new, warning) {
         (false, "") => return None,
         (true, _) => "~",
         (false, _) => "!",
     };
-    let until = match told(certificate, "not_after") {
+    let until = match text_of(certificate, "not_after") {
         "" => String::new(),
         until => {
             let days = certificate.get("days_left").and_then(Value::as_i64).unwrap_or_default();
@@ -143,7 +143,7 @@ fn certificate_row(certificate: &Value) -> Option<Row> {
     let names = joined(certificate, "names", " ");
     let note = [if is_new { "new" } else { "" }, &names, &until, warning];
     let note: Vec<&str> = note.into_iter().filter(|part| !part.is_empty()).collect();
-    let name = format!("{} {}", told(certificate, "listener"), told(certificate, "chain"));
+    let name = format!("{} {}", text_of(certificate, "listener"), text_of(certificate, "chain"));
     Some([sign.to_owned(), "certificate".to_owned(), name, note.join(", ")])
 }
 
@@ -153,7 +153,8 @@ fn override_row(sign: &str, line: &Value, note: &str) -> Row {
         Some(Value::String(text)) => Some(text.clone()),
         Some(other) => Some(other.to_string()),
     };
-    let mut what = format!("{}/{}: {}", told(line, "upstream"), told(line, "backend"), told(line, "key"));
+    let mut what =
+        format!("{}/{}: {}", text_of(line, "upstream"), text_of(line, "backend"), text_of(line, "key"));
     if let (Some(value), Some(base)) = (plain("value"), plain("base")) {
         what += &format!(" {value} instead of {base}");
     }

@@ -115,7 +115,7 @@ fn tells_what_comes_goes_and_changes() {
 }
 
 #[test]
-fn columns_stand_below_each_other() {
+fn columns_are_aligned() {
     let new = edited(&[(
         "name = \"a\", address = \"10.0.0.1:80\"",
         "name = \"a\", address = \"10.0.0.1:80\", weight = 3",
@@ -125,7 +125,7 @@ fn columns_stand_below_each_other() {
 }
 
 #[test]
-fn a_route_that_moves_is_told_once() {
+fn a_route_that_moves_is_listed_once() {
     let three = "[[route]]\nname = \"three\"\nhosts = [\"three.example\"]\nupstream = \"api\"\n";
     let new = edited(&[(three, ""), ("[[route]]", &format!("{three}[[route]]"))]);
     assert_eq!(between(OLD, &new).to_text(), "~ route  three  another place in the order\n");
@@ -174,7 +174,7 @@ fn overrides_stay_or_go() {
 }
 
 #[test]
-fn certificates_are_told_with_their_end() {
+fn certificates_are_listed_with_their_end() {
     let folder = std::env::temp_dir().join(format!("pointsman-plan-{}", std::process::id()));
     crate::tls::demo::demo_certificates(&folder).unwrap();
     let text = "[[listener]]\nname = \"tls\"\naddress = \"127.0.0.1:0\"\nprotocol = \"https\"\n\

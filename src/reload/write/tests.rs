@@ -61,7 +61,7 @@ fn a_file_that_was_edited_meanwhile_is_left_alone() {
     fs::write(&file, "theirs").unwrap();
     let error = replace(&file, b"old", b"new").unwrap_err();
     assert!(matches!(error, WriteError::Edited(_)), "{error}");
-    assert_eq!((error.status(), error.code()), (StatusCode::CONFLICT, "edited_meanwhile"));
+    assert_eq!((error.reason(), error.code()), (Reason::Conflict, "edited_meanwhile"));
     assert!(error.to_string().ends_with("x.toml was edited meanwhile"));
     assert_eq!(fs::read(&file).unwrap(), b"theirs");
     assert_eq!(folder.names(), ["x.toml"]);
@@ -83,12 +83,12 @@ fn one_process_writes_at_a_time() {
 #[test]
 fn each_refusal_of_the_system_has_its_words() {
     let path = Path::new("/etc/x.toml");
-    let told = |errno: Errno| of_system(path, errno.into());
-    assert!(matches!(told(Errno::BUSY), WriteError::MountPoint(_)));
-    assert!(told(Errno::XDEV).hint().contains("mount the folder"));
-    assert_eq!(told(Errno::ROFS).to_string(), "/etc/x.toml may not be written by this user");
-    assert!(matches!(told(Errno::ACCESS), WriteError::ReadOnly(_)));
-    assert_eq!(told(Errno::NOSPC).status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let error = |errno: Errno| of_system(path, errno.into());
+    assert!(matches!(error(Errno::BUSY), WriteError::MountPoint(_)));
+    assert!(error(Errno::XDEV).hint().contains("mount the folder"));
+    assert_eq!(error(Errno::ROFS).to_string(), "/etc/x.toml may not be written by this user");
+    assert!(matches!(error(Errno::ACCESS), WriteError::ReadOnly(_)));
+    assert_eq!(error(Errno::NOSPC).reason(), Reason::Failed);
     let folder = Folder::new("missing");
     let missing = replace(&folder.join("x.toml"), b"", b"new").unwrap_err();
     assert!(matches!(missing, WriteError::Failed(..)), "{missing}");
@@ -99,7 +99,7 @@ fn each_refusal_of_the_system_has_its_words() {
 }
 
 #[test]
-fn a_watcher_can_tell_temporary_files() {
+fn a_watcher_recognizes_temporary_files() {
     assert!(is_temporary(&temporary_name(Path::new("/etc/pointsman/pointsman.toml"))));
     assert!(!is_temporary(OsStr::new("pointsman.toml")));
     assert!(!is_temporary(OsStr::new("x.pointsman-new")));

@@ -188,7 +188,7 @@ section! {
 impl RespondConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         if http::HeaderValue::from_str(&self.content_type).is_err() || self.content_type.is_empty() {
-            let message = "`content_type` cannot stand in a header";
+            let message = "the value of `content_type` is not allowed in a header";
             let hint = "write a media type, such as \"text/plain\"";
             table.reader.problem_with(table.place_of("content_type"), message, hint);
         }

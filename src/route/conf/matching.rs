@@ -11,7 +11,7 @@ use crate::schema::{Node, Place, Reader, Table, Value, name};
 pub enum PathPattern {
     /// This path.
     Exact(String),
-    /// This path and what lies below it. Written `/v1/*`, kept as `/v1`; `/*` is kept as the empty text.
+    /// This path and what is below it. Written `/v1/*`, kept as `/v1`; `/*` is kept as the empty text.
     Prefix(String),
     /// A path that this regular expression finds something in (written after a `~`).
     Regex(String),
@@ -45,7 +45,7 @@ impl Value for PathPattern {
         } else {
             let stem = text.strip_suffix("/*").unwrap_or(text);
             stem.contains('*').then(|| {
-                "`*` stands at the end for whole segments: \"/prefix/*\"; for anything else use a regular expression, \"~…\"".to_owned()
+                "`*` at the end stands for whole segments: \"/prefix/*\"; for anything else use a regular expression, \"~…\"".to_owned()
             })
         };
         if let Some(hint) = problem {
@@ -75,7 +75,7 @@ fn regex(pattern: &str, node: &Node, reader: &mut Reader<'_>) -> Option<PathPatt
     None
 }
 
-/// The place of a character of `pattern` within the string at `whole`, where it stands there as it is.
+/// The place of a character of `pattern` within the string at `whole`, where it is written there unchanged.
 fn within(whole: Place, pattern: &str, column: usize, reader: &Reader<'_>) -> Place {
     let written = reader.source().text().get(whole.start..whole.end).unwrap_or_default();
     let offset = pattern.char_indices().nth(column).map_or(pattern.len(), |(at, _)| at);
@@ -132,7 +132,7 @@ pub(super) fn check_hosts(hosts: &mut Vec<String>, table: &mut Table<'_, '_, '_>
     }
     for host in hosts {
         host.make_ascii_lowercase();
-        // As it stands in a request: RFC 3986 §3.2.2 has IPv6 addresses in brackets.
+        // As it is in a request: RFC 3986 §3.2.2 has IPv6 addresses in brackets.
         if let Ok(IpAddr::V6(address)) = host.parse() {
             *host = format!("[{address}]");
         }

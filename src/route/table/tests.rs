@@ -109,13 +109,13 @@ fn the_more_specific_path_wins() {
 }
 
 #[test]
-fn a_prefix_of_everything_stands_before_regular_expressions() {
+fn a_prefix_of_everything_precedes_regular_expressions() {
     check(&[(&[], &["~^/a"]), (&[], &["/*"])], &[("h", "/a", Some(1)), ("h", "*", None)]);
     check(&[(&[], &[]), (&[], &["~^/a"])], &[("h", "/a", Some(1)), ("h", "/b", Some(0))]);
 }
 
 #[test]
-fn a_request_falls_through_to_the_next_path_and_the_next_host() {
+fn a_request_falls_through_to_next_path_and_host() {
     let mut post = rule(0, &["api.example.com"], &["/v1/users"]);
     post.methods = vec!["POST".into()];
     let mut canary = rule(1, &["api.example.com"], &["/v1/*"]);

@@ -25,7 +25,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// Its form in answers of the admin API.
+    /// The line as answers of the admin API have it.
     pub fn to_json(&self) -> Value {
         json!({
             "upstream": self.upstream,

@@ -56,7 +56,7 @@ fn lines(overrides: &Overrides) -> Vec<String> {
 }
 
 #[test]
-fn changes_lie_over_the_file_and_name_their_base() {
+fn overrides_apply_over_the_file_and_name_their_base() {
     let config = file(&[("a", 1, ""), ("b", 2, "")]);
     let overrides = after(
         &config,
@@ -108,33 +108,44 @@ fn a_removed_backend_can_come_back_as_another() {
     let other = json!({"address": "10.0.0.2:80", "name": "c", "weight": 7});
     let overrides = after(&config, &[remove("b"), add(other), weight("c", 8)]);
     assert_eq!(effective(&config, &overrides), ["a 1 enabled", "c 8 enabled"]);
-    assert_eq!(overrides.settled(&config), overrides);
+    assert_eq!(overrides.kept(&config), overrides);
     assert_eq!(Overrides::from_json(&overrides.to_json()), Ok(overrides.clone()));
     let without = overrides.with(&remove("c"), &config).unwrap();
     assert_eq!(effective(&config, &without), ["a 1 enabled"]);
 }
 
 #[test]
-fn refuses_what_would_not_stand_in_a_file() {
+fn overrides_a_file_could_not_hold_are_refused() {
     let config = file(&[("a", 1, ""), ("b", 0, ""), ("c", 1, "backup = true")]);
     let refused = |overrides: &Overrides, change: &Change| {
         let refusal = overrides.with(change, &config).unwrap_err();
         assert!(!refusal.hint.is_empty());
-        (refusal.status.as_u16(), refusal.code)
+        (refusal.reason, refusal.code)
     };
     let none = Overrides::default();
     let elsewhere = Change::Remove { upstream: "apu".into(), backend: "a".into() };
-    assert_eq!(refused(&none, &elsewhere), (404, "no_such_upstream"));
-    assert_eq!(refused(&none, &weight("d", 1)), (404, "no_such_backend"));
-    assert_eq!(refused(&none, &weight("a", 65536)), (422, "bad_weight"));
-    assert_eq!(refused(&none, &add(json!({"address": "10.0.0.1:80"}))), (409, "backend_exists"));
-    assert_eq!(refused(&none, &add(json!({"address": "10.0.0.9:80", "name": "b"}))), (409, "backend_exists"));
+    assert_eq!(refused(&none, &elsewhere), (Reason::NotFound, "no_such_upstream"));
+    assert_eq!(refused(&none, &weight("d", 1)), (Reason::NotFound, "no_such_backend"));
+    assert_eq!(refused(&none, &weight("a", 65536)), (Reason::Invalid, "bad_weight"));
+    assert_eq!(refused(&none, &add(json!({"address": "10.0.0.1:80"}))), (Reason::Conflict, "backend_exists"));
+    assert_eq!(
+        refused(&none, &add(json!({"address": "10.0.0.9:80", "name": "b"}))),
+        (Reason::Conflict, "backend_exists")
+    );
     let removed = after(&config, &[remove("b")]);
-    assert_eq!(refused(&removed, &remove("b")), (404, "no_such_backend"));
-    assert_eq!(refused(&removed, &remove("a")), (409, "last_backend"), "only a backup would be left");
+    assert_eq!(refused(&removed, &remove("b")), (Reason::NotFound, "no_such_backend"));
+    assert_eq!(
+        refused(&removed, &remove("a")),
+        (Reason::Conflict, "last_backend"),
+        "only a backup would be left"
+    );
     let without_backup = after(&config, &[remove("c")]);
-    assert_eq!(refused(&without_backup, &weight("a", 0)), (409, "last_backend"));
-    assert_eq!(refused(&without_backup, &remove("a")), (409, "last_backend"), "weight 0 would be left");
+    assert_eq!(refused(&without_backup, &weight("a", 0)), (Reason::Conflict, "last_backend"));
+    assert_eq!(
+        refused(&without_backup, &remove("a")),
+        (Reason::Conflict, "last_backend"),
+        "weight 0 would be left"
+    );
     // All may be out on purpose: that is what maintenance is.
     let states = ["a", "b", "c"].map(|name| state(name, BackendState::Disabled));
     assert_eq!(after(&config, &states).lines().len(), 3);
@@ -150,8 +161,8 @@ fn an_override_lasts_until_the_file_changes_its_key() {
         add(json!({"address": "10.0.0.3:80", "name": "c"})),
     ];
     let overrides = after(&config, &all);
-    assert_eq!(overrides.settled(&config), overrides);
-    let left = |backends: &[(&str, u32, &str)]| lines(&overrides.settled(&file(backends)));
+    assert_eq!(overrides.kept(&config), overrides);
+    let left = |backends: &[(&str, u32, &str)]| lines(&overrides.kept(&file(backends)));
     let (a_weight, a_state) = ("api/a: weight 5 instead of 1", "api/a: state draining instead of enabled");
     let (b, c) = ("api/b: removed", "api/c: added");
     assert_eq!(left(&[("a", 3, ""), ("b", 2, "")]), [a_state, b, c], "the weight was changed");
@@ -176,7 +187,7 @@ fn an_override_lasts_until_the_file_changes_its_key() {
     );
     let text = "listener = [{ name = \"web\", address = \"127.0.0.1:0\" }]";
     let gone = config::parse(text, Path::new("x.toml")).unwrap();
-    assert!(overrides.settled(&gone).is_empty(), "the upstream is gone");
+    assert!(overrides.kept(&gone).is_empty(), "the upstream is gone");
 }
 
 #[test]
@@ -184,10 +195,10 @@ fn what_is_left_never_leaves_an_upstream_without_anything() {
     let config = file(&[("a", 1, ""), ("b", 1, ""), ("c", 1, "")]);
     let overrides = after(&config, &[weight("a", 0), remove("b")]);
     let new = file(&[("a", 1, ""), ("b", 1, "")]);
-    let left = overrides.settled(&new);
+    let left = overrides.kept(&new);
     assert_eq!(lines(&left), ["api/a: weight 0 instead of 1"], "the youngest goes first");
     assert_eq!(effective(&new, &left), ["a 0 enabled", "b 1 enabled"]);
-    assert!(overrides.settled(&file(&[("a", 1, "")])).is_empty());
+    assert!(overrides.kept(&file(&[("a", 1, "")])).is_empty());
 }
 
 #[test]
@@ -224,13 +235,13 @@ proptest::proptest! {
             overrides.apply(&mut now);
             assert_eq!(unusable(&now.upstream[0]), None);
             assert_eq!(Overrides::from_json(&overrides.to_json()), Ok(overrides.clone()));
-            assert_eq!(overrides.settled(&config), overrides);
+            assert_eq!(overrides.kept(&config), overrides);
             for other in [file(&[("a", 1, "")]), file(&[("a", 0, ""), ("b", 1, "")])] {
-                let left = overrides.settled(&other);
+                let left = overrides.kept(&other);
                 let mut now = other.clone();
                 left.apply(&mut now);
                 assert_eq!(unusable(&now.upstream[0]), None);
-                assert_eq!(left.settled(&other), left);
+                assert_eq!(left.kept(&other), left);
             }
         }
     }

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_version_is_read_as_far_as_this_one_goes() {
+    fn a_later_version_is_read_as_this_one() {
         for later in [GOOD.replacen("00", "01", 1), GOOD.replacen("00", "cc", 1) + "-more"] {
             assert_eq!(parse(&later).unwrap(), parse(GOOD).unwrap());
         }
@@ -252,7 +252,7 @@ mod tests {
         }
 
         #[test]
-        fn a_good_one_with_one_byte_changed_is_none_or_differs(at in 0..55_usize, byte in any::<u8>()) {
+        fn a_traceparent_with_a_changed_byte_is_invalid_or_differs(at in 0..55_usize, byte in any::<u8>()) {
             let mut bytes = GOOD.as_bytes().to_vec();
             bytes[at] = byte;
             let changed = Parent::parse(&bytes);

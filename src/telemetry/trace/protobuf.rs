@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_any_length_is_what_its_bytes_would_be() {
+    fn a_message_of_any_length_has_its_length_prefix() {
         for length in [0, 1, 126, 127, 128, 129, 16_383, 16_384, 70_000, 2_097_151, 2_097_152] {
             let body = vec![7; length];
             let (mut one, mut other) = (b"before".to_vec(), b"before".to_vec());

@@ -26,7 +26,7 @@ pub struct Batch {
     pub count: u64,
 }
 
-/// Both ends of the way, and what became of spans; a part of the registry.
+/// The queue of spans: both of its ends, and counts of what became of spans; a part of the registry.
 #[derive(Debug)]
 pub struct Traces {
     sender: Mutex<Option<Sender<Batch>>>,
@@ -64,7 +64,7 @@ impl Traces {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// No further worker will come: the channel ends with the last that is there.
+    /// Closes the queue to further workers: the channel ends with the last that is there.
     pub fn close(&self) {
         *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_buffers_are_handed_over_and_the_rest_with_the_workers_end() {
+    fn full_buffers_are_handed_over_the_rest_at_the_end() {
         let traces = Traces::default();
         let (worker, mut receiver) = (traces.for_worker(), traces.receiver().unwrap());
         assert!(traces.receiver().is_none());
@@ -135,14 +135,14 @@ mod tests {
         let last = receiver.try_recv().unwrap();
         assert_eq!((last.count, last.spans.len()), (1, 1024));
         assert!(matches!(receiver.try_recv(), Err(tokio::sync::mpsc::error::TryRecvError::Disconnected)));
-        // Whoever comes late loses spans and is told how many.
+        // Whoever comes late loses spans and learns how many.
         let late = traces.for_worker();
         late.add(one);
         assert_eq!(late.flush(), 1);
     }
 
     #[test]
-    fn an_exporter_that_is_behind_costs_spans_and_never_memory_or_a_wait() {
+    fn a_slow_exporter_costs_spans_never_memory_or_a_wait() {
         let traces = Traces::default();
         let worker = traces.for_worker();
         let dropped: u64 = (0..100_000).map(|_| worker.add(one)).sum();

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_broke_is_a_failure_of_the_attempt_that_brought_it_and_nothing_else_is() {
+    fn a_broken_body_fails_only_the_attempt_that_brought_it() {
         for (error, expected) in [
             (None, (Moment(40), Ok(200))),
             (Some(Kind::ClientGone), (Moment(40), Ok(200))),

@@ -20,11 +20,13 @@ use hickory_resolver::{
     system_conf::read_system_conf,
 };
 
-use super::TTL_MOST;
 use crate::backend::Address;
 
 /// What the system's lookups depend on.
 const SYSTEM_FILES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
+
+/// The longest time between two lookups of a name: beyond it, a long TTL would delay a move that was not planned for.
+pub(super) const TTL_MOST: Duration = Duration::from_secs(60);
 
 /// What a lookup gave.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -137,7 +137,7 @@ fn literals_are_seeded_and_never_looked_up() {
 }
 
 #[tokio::test]
-async fn only_names_are_looked_up_and_those_that_remain_go_on() {
+async fn only_names_are_looked_up_and_remaining_ones_go_on() {
     let (a, b) = (backend(host("localhost")), backend(host("localhost.")));
     let others = [backend(host("192.0.2.1")), backend(Address::Unix("/run/app.sock".into()))];
     let mut discovery = Discovery::of_system();
@@ -172,7 +172,7 @@ async fn localhost_resolves_and_a_wrong_name_stays_empty() {
 }
 
 #[tokio::test]
-async fn a_change_is_picked_up_and_a_failure_keeps_what_was_there() {
+async fn a_change_is_picked_up_and_failures_keep_addresses() {
     with_zone(async |zone, names| {
         zone.set_a("app.test.", 0, &[[192, 0, 2, 2], [192, 0, 2, 1]]);
         let backend = backend(host("app.test"));

@@ -36,7 +36,7 @@ fn a_call_to_one_that_leaves_goes_to_the_next() {
 }
 
 #[test]
-fn one_is_called_when_a_backend_is_free_and_nobody_is_on_the_way_to_it() {
+fn a_waiter_is_called_for_a_free_backend_nobody_approaches() {
     let backend = |max_connections, backup| {
         let address = Address::Unix("a".into());
         let shared = Arc::<Shared>::default();
@@ -133,7 +133,7 @@ mod models {
     }
 
     #[test]
-    fn a_call_to_one_that_is_leaving_goes_to_the_next() {
+    fn a_call_to_a_leaving_waiter_goes_to_the_next() {
         model(4, || {
             let queue = Arc::new(Queue::new(2));
             let (first, second) = (queue.join(false).unwrap(), queue.join(false).unwrap());
@@ -145,7 +145,7 @@ mod models {
     }
 
     #[test]
-    fn one_that_joins_and_a_place_that_becomes_free_do_not_miss_each_other() {
+    fn a_joining_waiter_does_not_miss_a_freed_place() {
         model(4, || {
             let backend = Backend::full();
             let other = backend.clone();

@@ -5,8 +5,9 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use super::{
-    Journal,
     entry::{Entry, Id, Write},
+    handle::Journal,
+    index::Due,
     writer::{Message, Outcome},
 };
 use crate::moment::Moment;
@@ -26,7 +27,7 @@ impl Delivery {
         Self { journal, entry, attempts, completed: false }
     }
 
-    /// Its number.
+    /// The write's number.
     pub fn id(&self) -> Id {
         self.entry.id
     }
@@ -78,7 +79,7 @@ impl Delivery {
 
     fn complete(&mut self, outcome: Outcome) {
         self.completed = true;
-        // The writer is told before a later write of this URI can be taken: in the journal, as here, they are
+        // The writer gets it before a later write of this URI can be taken: in the journal, as here, they are
         // completed in order.
         self.journal.send(Message::Complete(self.entry.id, outcome));
         let mut index = self.journal.shared.index();
@@ -94,6 +95,48 @@ impl Drop for Delivery {
     fn drop(&mut self) {
         if !self.completed {
             self.fail(Moment::now());
+        }
+    }
+}
+
+/// What [`Journal::poll`] has.
+#[derive(Debug)]
+pub enum Next {
+    /// A write to deliver.
+    Deliver(Delivery),
+    /// Nothing before this moment, or before something changes.
+    Wait(Option<Moment>),
+}
+
+impl Journal {
+    /// The next write that may be delivered at `now`, or when to ask again.
+    pub fn poll(self: &Arc<Self>, now: Moment) -> Next {
+        let mut index = self.shared.index();
+        let due = index.next(now);
+        let more = index.is_due(now);
+        drop(index);
+        if more {
+            // Wake-ups that nobody waited for are not counted: each who takes something wakes the next.
+            self.shared.changed.notify_one();
+        }
+        match due {
+            Due::Now(entry, attempts) => Next::Deliver(Delivery::new(self.clone(), entry, attempts)),
+            Due::Later(at) => Next::Wait(at),
+        }
+    }
+
+    /// The next write that may be delivered, when there is one. Any number of tasks may wait. The clock is read
+    /// here, and nothing is lost when it is dropped while it waits.
+    pub async fn next(self: &Arc<Self>) -> Delivery {
+        loop {
+            let now = Moment::now();
+            match self.poll(now) {
+                Next::Deliver(delivery) => return delivery,
+                Next::Wait(None) => self.changed().await,
+                Next::Wait(Some(at)) => {
+                    let _either = tokio::time::timeout(at.since(now), self.changed()).await;
+                }
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ pub struct Id(pub u64);
 /// A request that was accepted in the origin's place and is to be delivered to it.
 #[derive(Clone, Debug, Default)]
 pub struct Write {
-    /// The same at every delivery of this write, so that the origin can tell a repetition:
+    /// The idempotency key. It is the same at every delivery of this write, so that the origin recognizes a repetition:
     /// [`super::Journal::new_key`], or what the client sent.
     pub idempotency: String,
     /// What writes are ordered by, and GETs are answered by: the URI as the cache's key has it.
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_counts_at_least_as_much_as_it_takes_on_disk() {
+    fn a_write_counts_at_least_its_size_on_disk() {
         let mut bytes = Vec::new();
         write_entry(Id(9), &sample(), &mut bytes);
         assert!(sample().cost() >= (bytes.len() + super::super::record::HEAD) as u64);

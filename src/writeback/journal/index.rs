@@ -3,7 +3,7 @@
 //! Pure: `now` and chance are given. Behind one mutex in [`super::Journal`].
 //!
 //! Invariants: of each URI at most one write is under way, and it is the oldest; every oldest write that is not
-//! under way stands in `due`, and nothing else does.
+//! under way is in `due`, and nothing else is.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},

@@ -1,4 +1,4 @@
-//! Records: what a segment is a sequence of, and how whole ones are told from torn and damaged ones.
+//! Records: what a segment is a sequence of, and how whole ones are distinguished from torn and damaged ones.
 //!
 //! Previous stop: [`super::entry`], which makes payloads. Next stop: [`super::segment`], which writes them.
 //!
@@ -54,7 +54,7 @@ fn put(head: &mut [u8; HEAD], at: usize, bytes: &[u8]) {
     }
 }
 
-/// What stands next in a segment.
+/// What is next in a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found<'a> {
     /// A whole record.
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_cut_short_at_any_byte_is_torn_and_not_damaged() {
+    fn a_record_cut_at_any_byte_is_torn_not_damaged() {
         let bytes = three();
         for length in 2 * HEAD + 4..bytes.len() {
             let all: Vec<_> = Records::new(&bytes[..length], SEED, 0).collect();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_inside_a_damaged_one_needs_the_seed_to_be_taken_for_real() {
+    fn a_forged_record_needs_the_seed_to_be_believed() {
         let mut forged = Vec::new();
         write(SEED + 1, 2, &mut forged, |out| out.extend_from_slice(b"not mine"));
         let mut bytes = Vec::new();

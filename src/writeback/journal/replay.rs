@@ -17,7 +17,6 @@ use super::{
     index::Index,
     record::{Found, Records},
     segment::{Folder, HEADER, Header},
-    writer::Place,
 };
 
 /// What the folder holds.
@@ -39,7 +38,15 @@ pub(super) struct Replayed {
     pub(super) damaged: u64,
 }
 
-/// Reads everything, cuts off a torn tail, and tells of all that is not as it was written.
+/// Where a write is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) segment: u64,
+    /// It is in more than one, or was: it may be behind later ones of its URI.
+    pub(super) is_copied: bool,
+}
+
+/// Reads everything, cuts off a torn tail, and reports all that is not as it was written.
 pub(super) fn replay(folder: &Folder) -> io::Result<Replayed> {
     let mut replayed = Replayed { next: 1, number: 1, ..Replayed::default() };
     let mut files = Vec::new();
@@ -94,7 +101,7 @@ impl Replayed {
         whole &= self.continues_at(folder, number, header.first);
         for found in Records::new(&bytes, header.seed, HEADER) {
             match found {
-                // Written, but syncing it failed: the caller was told so, and the next segment began there again.
+                // Written, but syncing it failed: the caller got the error, and the next segment began there again.
                 Found::Record { sequence, .. } if limit.is_some_and(|limit| sequence >= limit) => break,
                 Found::Record { sequence, payload, .. } => {
                     whole &= self.continues_at(folder, number, sequence);
@@ -102,7 +109,7 @@ impl Replayed {
                     records += 1;
                     whole &= self.record(folder, number, sequence, payload);
                 }
-                // What is missing behind it tells; only at the very end nothing does.
+                // What is missing behind it shows; only at the very end nothing does.
                 Found::Damaged(range) if limit.is_none() && range.end == bytes.len() => {
                     whole = false;
                     self.damaged += 1;
@@ -144,7 +151,7 @@ impl Replayed {
         Ok(())
     }
 
-    /// Whether nothing is missing before `sequence`; tells where something is.
+    /// Whether nothing is missing before `sequence`; reports where something is.
     fn continues_at(&mut self, folder: &Folder, number: u64, sequence: u64) -> bool {
         if sequence <= self.next {
             return true;

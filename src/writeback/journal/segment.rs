@@ -154,9 +154,9 @@ fn name_of(number: u64) -> String {
 
 /// What the names of segments end with.
 const SEGMENT: &str = ".journal";
-/// The same of copies of damaged ones.
+/// The ending of the names of copies of damaged segments.
 const DAMAGED: &str = ".damaged";
-/// The same of such copies that are not whole.
+/// The ending of the names of such copies that are not whole.
 const PART: &str = ".part";
 
 /// The segment that is written to.

@@ -19,7 +19,7 @@ macro_rules! counters {
         }
 
         impl Stats {
-            /// Those of two journals together.
+            /// The statistics of two journals together.
             pub fn and(&self, other: &Self) -> Self {
                 Self {
                     entries: self.entries + other.entries,

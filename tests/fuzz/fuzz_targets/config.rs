@@ -1,4 +1,4 @@
-//! A configuration is read or its problems are told, and either way the program goes on.
+//! A configuration is read or its problems are reported, and either way the program goes on.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

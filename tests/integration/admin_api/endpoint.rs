@@ -8,16 +8,16 @@ fn who_is_connected_and_what_is_logged() {
     let proxy = Proxy::start(&config(&[origin.address()], ADMIN));
     let mut clients: Vec<Client> = (0..5).map(|_| proxy.connect()).collect();
     clients.iter_mut().for_each(|client| assert_eq!(client.get("/").status, 200));
-    let told = good(&proxy, "GET", "/api/v1/connections?limit=3", "");
-    assert_eq!((&told["total"], told["connections"].as_array().unwrap().len()), (&5.into(), 3));
-    let first = &told["connections"][0];
+    let answer = good(&proxy, "GET", "/api/v1/connections?limit=3", "");
+    assert_eq!((&answer["total"], answer["connections"].as_array().unwrap().len()), (&5.into(), 3));
+    let first = &answer["connections"][0];
     assert_eq!(
         (&first["listener"], &first["protocol"], &first["tls"]),
         (&"web".into(), &"http/1.1".into(), &Value::Null)
     );
     let ours: Vec<String> = clients.iter().map(|it| it.stream.local_addr().unwrap().to_string()).collect();
-    for told in told["connections"].as_array().unwrap() {
-        assert!(ours.iter().any(|address| told["client"] == *address), "{told}");
+    for answer in answer["connections"].as_array().unwrap() {
+        assert!(ours.iter().any(|address| answer["client"] == *address), "{answer}");
     }
     assert!(first["age_seconds"].as_f64().unwrap() < 60.0);
     drop(clients);
@@ -43,7 +43,7 @@ fn who_is_connected_and_what_is_logged() {
 }
 
 #[test]
-fn nothing_is_changed_while_the_program_drains_and_all_is_told() {
+fn changes_are_refused_while_draining_and_reports_are_not() {
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(Some(held));
     let origin = Origin::start(move |_| {
@@ -149,7 +149,7 @@ fn every_change_needs_the_token_where_there_is_one() {
 }
 
 #[test]
-fn a_unix_socket_is_its_owners_and_goes_with_the_program() {
+fn a_unix_socket_is_private_and_removed_at_exit() {
     let origin = Origin::named("x");
     let folder = folder();
     let socket = folder.join("admin.sock");
@@ -171,7 +171,7 @@ fn a_unix_socket_is_its_owners_and_goes_with_the_program() {
 }
 
 #[test]
-fn a_unix_socket_goes_over_to_the_next_program_with_its_file() {
+fn a_unix_socket_passes_to_the_next_program() {
     let origin = Origin::named("x");
     let folder = folder();
     let socket = folder.join("admin.sock");

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_is_persisted_is_in_the_file_once_and_nothing_else_of_it_changes() {
+fn a_persisted_change_alters_nothing_else_in_the_file() {
     let origins: Vec<Origin> = (0..3).map(|_| Origin::named("x")).collect();
     let added = origins[2].address();
     let text = config(&addresses(&origins[..2]), ADMIN)
@@ -28,8 +28,8 @@ fn what_is_persisted_is_in_the_file_once_and_nothing_else_of_it_changes() {
     let line = format!("address = \"{}\"\n", origins[0].address());
     check(3, &|text| text.replace(&line, &format!("{line}state = \"draining\"\n")));
     let body = format!("{{\"address\": \"{added}\", \"name\": \"c\", \"weight\": 2}}");
-    let (status, told) = ask(&proxy, "POST", &format!("{BACKENDS}?persist=true"), &body);
-    assert_eq!((status, &told["weight"], &told["generation"]), (201, &2.into(), &4.into()));
+    let (status, answer) = ask(&proxy, "POST", &format!("{BACKENDS}?persist=true"), &body);
+    assert_eq!((status, &answer["weight"], &answer["generation"]), (201, &2.into(), &4.into()));
     let with = file(&proxy);
     assert!(with.contains(&format!("address = \"{added}\"")) && with.contains("# the second"), "{with}");
     let gone = good(&proxy, "DELETE", &format!("{BACKENDS}/{added}?persist=true"), "");
@@ -107,9 +107,9 @@ fn a_configuration_is_read_checked_planned_and_replaced() {
     for (method, target) in
         [("POST", "/api/v1/config/check"), ("POST", "/api/v1/config/plan"), ("PUT", "/api/v1/config")]
     {
-        let (status, told) = ask(&proxy, method, target, &broken);
-        assert_eq!((status, &told["error"]["code"]), (422, &"bad_config".into()), "{told}");
-        let problem = &told["problems"][0];
+        let (status, answer) = ask(&proxy, method, target, &broken);
+        assert_eq!((status, &answer["error"]["code"]), (422, &"bad_config".into()), "{answer}");
+        let problem = &answer["problems"][0];
         assert!(problem["line"].as_u64() > Some(1) && problem["message"].is_string(), "{problem}");
     }
     let plan = good(&proxy, "POST", "/api/v1/config/plan", &next);

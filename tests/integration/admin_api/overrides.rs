@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_drained_backend_gets_nothing_new_and_what_is_under_way_on_it_ends() {
+fn a_drained_backend_finishes_and_gets_nothing_new() {
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(Some(held));
     let drained = Origin::start(move |request| match request.target.as_str() {
@@ -36,10 +36,10 @@ fn a_drained_backend_gets_nothing_new_and_what_is_under_way_on_it_ends() {
     eventually("both are under way", || drained.requests().len() == 2);
     let body = format!("{{\"address\": \"{}\", \"name\": \"other\"}}", other.address());
     good(&proxy, "POST", BACKENDS, &body);
-    let told = good(&proxy, "POST", &format!("{BACKENDS}/b0/drain"), "");
-    assert_eq!((&told["state"], &told["name"]), (&"draining".into(), &"b0".into()));
-    assert_eq!(told["override"], json!({"state": {"base": "enabled", "value": "draining"}}));
-    assert_eq!(told["generation"], generation(&proxy));
+    let answer = good(&proxy, "POST", &format!("{BACKENDS}/b0/drain"), "");
+    assert_eq!((&answer["state"], &answer["name"]), (&"draining".into(), &"b0".into()));
+    assert_eq!(answer["override"], json!({"state": {"base": "enabled", "value": "draining"}}));
+    assert_eq!(answer["generation"], generation(&proxy));
     for _ in 0..20 {
         assert_eq!(proxy.get("/").text(), "other");
     }
@@ -50,8 +50,8 @@ fn a_drained_backend_gets_nothing_new_and_what_is_under_way_on_it_ends() {
     assert_eq!(slow.response("GET").text(), "slow");
     // By its address, percent-encoded: the same backend. It takes part again at once.
     let address = drained.address().to_string().replace(':', "%3A");
-    let told = good(&proxy, "POST", &format!("{BACKENDS}/{address}/enable"), "");
-    assert_eq!((&told["state"], &told["override"]), (&"up".into(), &Value::Null));
+    let answer = good(&proxy, "POST", &format!("{BACKENDS}/{address}/enable"), "");
+    assert_eq!((&answer["state"], &answer["override"]), (&"up".into(), &Value::Null));
     let mut client = proxy.connect();
     eventually("it gets requests again", || client.get("/").text() == "drained");
     assert_eq!(good(&proxy, "POST", &format!("{BACKENDS}/b0/disable"), "")["state"], "disabled");
@@ -100,8 +100,8 @@ fn a_weight_takes_effect_with_every_policy() {
         assert_eq!(good(&proxy, "PATCH", &target, "{\"weight\": 0}")["weight"], 0);
         let without = spread(60);
         assert!(without[1] == 0 && without[0] + without[2] == 60, "{policy}: {without:?}");
-        let told = good(&proxy, "PATCH", &target, "{\"weight\": 20}");
-        assert_eq!(told["override"], json!({"weight": {"base": 1, "value": 20}}), "{policy}");
+        let answer = good(&proxy, "PATCH", &target, "{\"weight\": 20}");
+        assert_eq!(answer["override"], json!({"weight": {"base": 1, "value": 20}}), "{policy}");
         let with = spread(100);
         assert!(with[1] > 20, "{policy}: {with:?}");
         if ["round-robin", "weighted-round-robin", "random", "ip-hash", "maglev"].contains(&policy) {
@@ -119,14 +119,14 @@ fn what_is_changed_together_is_one_generation_or_none() {
     let proxy = Proxy::start(&text);
     let b1 = format!("{BACKENDS}/b1");
     let both = "{\"weight\": 2, \"state\": \"draining\"}";
-    let told = good(&proxy, "PATCH", &b1, both);
+    let answer = good(&proxy, "PATCH", &b1, both);
     assert_eq!(
-        (&told["generation"], &told["weight"], &told["state"]),
+        (&answer["generation"], &answer["weight"], &answer["state"]),
         (&2.into(), &2.into(), &"draining".into())
     );
     assert_eq!(file(&proxy), text);
-    let told = good(&proxy, "PATCH", &format!("{b1}?persist=true"), both);
-    assert_eq!((&told["generation"], &told["override"]), (&3.into(), &Value::Null), "{told}");
+    let answer = good(&proxy, "PATCH", &format!("{b1}?persist=true"), both);
+    assert_eq!((&answer["generation"], &answer["override"]), (&3.into(), &Value::Null), "{answer}");
     let written = file(&proxy);
     assert!(written.contains("weight = 2\n") && written.contains("state = \"draining\"\n"), "{written}");
     // With nothing left of the other, this one's weight is refused, and its state with it.

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn an_accepted_write_is_read_from_the_journal_until_the_origin_has_it() {
+fn an_accepted_write_is_served_from_the_journal_until_delivered() {
     let (folder, address) = (proxy::folder(), nobody());
     let proxy = Proxy::start(&back(&folder, address, ""));
     let mut client = proxy.connect();
@@ -95,7 +95,7 @@ fn a_delete_that_waits_is_a_404() {
 }
 
 #[test]
-fn what_the_origin_refuses_is_set_aside_and_the_next_goes_on() {
+fn a_refused_write_is_set_aside_for_the_next() {
     let folder = proxy::folder();
     let asked = AtomicUsize::new(0);
     let origin = Origin::start(move |request| match request.header("copy") {
@@ -214,7 +214,7 @@ fn a_body_is_asked_for_and_bounded() {
 }
 
 #[test]
-fn a_copy_on_disk_that_is_older_than_an_accepted_write_is_never_served() {
+fn a_disk_copy_older_than_a_write_is_never_served() {
     let (journal, disk, gate) = (proxy::folder(), proxy::folder(), Gate::default());
     let pass = gate.clone();
     let kept = Mutex::new("old".to_owned());
@@ -250,7 +250,7 @@ fn a_copy_on_disk_that_is_older_than_an_accepted_write_is_never_served() {
 }
 
 #[test]
-fn another_representation_of_the_uri_is_the_origins_while_a_write_waits() {
+fn other_representations_come_from_the_origin_meanwhile() {
     let (folder, gate) = (proxy::folder(), Gate::default());
     let pass = gate.clone();
     let origin = Origin::start(move |request| {

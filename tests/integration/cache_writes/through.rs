@@ -84,7 +84,7 @@ fn what_the_response_does_not_allow_is_only_forgotten() {
 }
 
 #[test]
-fn a_get_that_began_before_the_put_is_not_stored_in_its_place() {
+fn a_get_older_than_the_put_does_not_replace_it() {
     // With a cookie it fetches for itself, without one others could join.
     for (policy, cookie) in
         [("through", ""), ("through", "Cookie: a=b\r\n"), ("around", ""), ("around", "Cookie: a=b\r\n")]

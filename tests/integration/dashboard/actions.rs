@@ -41,7 +41,7 @@ fn a_cache_is_seen_and_purged_after_a_question() {
     has("Objects", "1");
     has("Purged", "1");
 
-    // What is refused is told, and stays to be changed.
+    // What is refused is shown, and stays to be changed.
     browser.fill("#cache-list .purge input[type=text]", "/a");
     browser.click("button[aria-label='purge pages…']");
     browser.click("button[aria-label='purge pages now']");
@@ -70,7 +70,7 @@ fn a_cache_is_seen_and_purged_after_a_question() {
 }
 
 #[test]
-fn the_page_asks_for_the_token_and_keeps_it_in_its_tab() {
+fn the_page_asks_for_the_token_once_per_tab() {
     if !is_there("the dashboard with a token") {
         return;
     }

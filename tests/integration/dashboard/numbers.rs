@@ -44,7 +44,7 @@ fn traffic_moves_the_numbers_and_a_killed_backend_is_seen() {
     assert_eq!(browser.run("return window.isSamePage"), true, "all this without loading the page again");
     check_silence(&browser, &page(&proxy));
 
-    // The state is told by words when the endpoint drains, and when it is gone.
+    // The state is shown in words when the endpoint drains, and when it is gone.
     proxy.signal("TERM");
     browser.wait("#state", |it| it == "◐ draining");
     proxy.signal("KILL");
@@ -104,7 +104,7 @@ fn names_and_errors_are_shown_as_text_on_every_screen() {
 }
 
 #[test]
-fn an_answer_that_lacks_what_it_should_have_blanks_nothing_else() {
+fn an_incomplete_answer_blanks_nothing_else() {
     if !is_there("the dashboard with broken answers") {
         return;
     }
@@ -154,7 +154,7 @@ fn an_answer_that_lacks_what_it_should_have_blanks_nothing_else() {
     let problem = browser.wait("#problems", |it| it.contains("my.toml:3:5"));
     assert!(problem.contains("    wieght = 1\n    ^") && problem.contains("Hint: did you mean"), "{problem}");
 
-    // What is refused is told, with its hint; and what is typed stays.
+    // What is refused is shown, with its hint; and what is typed stays.
     browser.click("button[aria-label='Enable u/b/1']");
     browser.wait("#messages", |it| it.contains("Not done: enable u/b/1. It is frozen (thaw it)"));
     browser.click("#upstream-list .title input");
@@ -236,7 +236,7 @@ fn numbers_are_those_of_the_answers() {
     ]);
     assert_eq!(texts, expected);
 
-    // A hundred in the second bucket, 10 to 20 ms: they are taken to lie evenly in it.
+    // A hundred in the second bucket, 10 to 20 ms: they are taken to be spread evenly in it.
     let latency = |counts: &str| format!("{{latency: {{bounds_seconds: [0.01, 0.02], counts: {counts}}}}}");
     let of = |before: &str, now: &str| run(&format!("return percentiles({before}, {now}, [0.5, 0.9, 0.99])"));
     let close = |found: &serde_json::Value, expected: [f64; 3]| {

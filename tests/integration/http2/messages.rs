@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn trailers_of_a_response_arrive_and_are_not_put_in_its_head() {
+fn response_trailers_arrive_and_are_not_merged() {
     let (_origin, proxy) = through(|_| {
         Reply::Bytes(
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: grpc-status\r\n\r\n3\r\nabc\r\n0\r\ngrpc-status: 7\r\n\r\n"
@@ -112,7 +112,7 @@ fn a_response_before_the_end_of_the_upload_is_whole() {
 }
 
 #[test]
-fn a_body_that_is_not_as_long_as_it_says_is_not_sent_on_as_whole() {
+fn a_body_of_wrong_length_is_not_forwarded_as_whole() {
     let (origin, proxy) = through(|_| Reply::Text(200, "ok".into()));
     run(async {
         let client = Http2::connect(&proxy).await;

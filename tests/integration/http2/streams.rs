@@ -38,7 +38,7 @@ fn many_streams_run_at_once_over_one_connection() {
 }
 
 #[test]
-fn a_slow_reader_holds_its_own_stream_back_and_not_the_memory_nor_the_others() {
+fn a_slow_reader_slows_only_its_own_stream() {
     const LENGTH: usize = 50_000_000;
     let sent = Arc::new(AtomicUsize::new(0));
     let counter = sent.clone();
@@ -80,7 +80,7 @@ fn a_slow_reader_holds_its_own_stream_back_and_not_the_memory_nor_the_others() {
 }
 
 #[test]
-fn a_slow_backend_holds_an_upload_back_and_not_the_memory() {
+fn a_slow_backend_slows_the_upload_and_holds_no_memory() {
     const LENGTH: usize = 50_000_000;
     let (sender, receiver) = mpsc::channel::<()>();
     let receiver = Mutex::new(Some(receiver));

@@ -106,7 +106,7 @@ fn trailers_are_not_taken_for_fields() {
 }
 
 #[test]
-fn what_is_larger_than_may_be_stored_is_served_whole_and_not_stored() {
+fn oversized_bodies_are_served_whole_and_not_stored() {
     let stage = Stage::with("max_object = \"8\"");
     let fresh = || ok("Cache-Control: max-age=60").body("12345678");
     case(&stage, "RFC 9111 §3", "as large as may be", &[get().origin(fresh()), get()]);

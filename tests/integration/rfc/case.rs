@@ -11,7 +11,7 @@ use crate::support::{Request, client::Response};
 #[derive(Clone, Debug)]
 pub struct Step {
     method: &'static str,
-    /// What stands behind the path of the case.
+    /// What is behind the path of the case.
     target: String,
     headers: String,
     host: String,
@@ -51,7 +51,7 @@ impl Answer {
         Self { body: body.to_owned(), ..self }
     }
 
-    /// These bytes, of which the body must be told too; then the connection ends or does not.
+    /// These bytes, of which the body must be given too; then the connection ends or does not.
     pub fn raw(bytes: &str, closes: bool) -> Self {
         Self { raw: Some((bytes.replace('\n', "\r\n"), closes)), ..ok("") }
     }
@@ -88,7 +88,7 @@ impl Step {
         self
     }
 
-    /// For what stands behind the path of the case.
+    /// For what is behind the path of the case.
     pub fn at(self, target: &str) -> Self {
         Self { target: target.to_owned(), ..self }
     }
@@ -159,10 +159,10 @@ pub fn case(stage: &Stage, clause: &str, what: &str, steps: &[Step]) {
     let mut play =
         Play { stage, path: &path, now: now(), status: 200, text: String::new(), seen: 0, said: 0 };
     for (number, step) in steps.iter().enumerate() {
-        let told = play.step(step);
-        if !told.is_empty() {
+        let wrong = play.step(step);
+        if !wrong.is_empty() {
             let step = number + 1;
-            stage.fail(format!("{clause}: {what}\n  in step {step}: {told}"));
+            stage.fail(format!("{clause}: {what}\n  in step {step}: {wrong}"));
             break;
         }
     }
@@ -220,30 +220,30 @@ impl Play<'_> {
         {
             text.clear();
         }
-        let mut told = String::new();
-        self.judge(step, (status, &text), &response, &mut told);
-        judge_asked(step, &requests, self, &mut told);
-        if !told.is_empty() {
+        let mut wrong = String::new();
+        self.judge(step, (status, &text), &response, &mut wrong);
+        judge_asked(step, &requests, self, &mut wrong);
+        if !wrong.is_empty() {
             let asked: Vec<_> = requests.iter().map(|request| request.head.as_str()).collect();
             let _ = write!(
-                told,
+                wrong,
                 "\n  client: {}\n  origin was asked: {asked:?}\n  response: {response:?}",
                 self.request(step).replace("\r\n", " | ")
             );
         }
-        told
+        wrong
     }
 
-    fn judge(&self, step: &Step, (status, text): (u16, &str), response: &Response, told: &mut String) {
+    fn judge(&self, step: &Step, (status, text): (u16, &str), response: &Response, wrong: &mut String) {
         if response.status != status {
-            let _ = write!(told, "status {} instead of {status}; ", response.status);
+            let _ = write!(wrong, "status {} instead of {status}; ", response.status);
         }
         let is_error_of_ours = step.status.is_some_and(|it| it >= 400) && step.text.is_none();
         if response.text() != text && !is_error_of_ours && !step.is_broken {
-            let _ = write!(told, "body {:?} instead of {text:?}; ", response.text());
+            let _ = write!(wrong, "body {:?} instead of {text:?}; ", response.text());
         }
         if response.is_whole == step.is_broken {
-            let _ = write!(told, "body is whole: {}; ", response.is_whole);
+            let _ = write!(wrong, "body is whole: {}; ", response.is_whole);
         }
         for (name, value) in &step.has {
             let own: Vec<_> = response
@@ -252,7 +252,7 @@ impl Play<'_> {
                 .filter(|(other, _)| other == name)
                 .map(|(_, it)| it.as_str())
                 .collect();
-            compare("response", name, &own, value.as_deref().map(|it| self.dated(it)), told);
+            compare("response", name, &own, value.as_deref().map(|it| self.dated(it)), wrong);
         }
     }
 
@@ -316,25 +316,29 @@ impl Play<'_> {
     }
 }
 
-fn judge_asked(step: &Step, requests: &[Request], play: &Play<'_>, told: &mut String) {
+fn judge_asked(step: &Step, requests: &[Request], play: &Play<'_>, wrong: &mut String) {
     if step.is_down {
         if requests.is_empty() {
-            told.push_str("the origin was not asked; ");
+            wrong.push_str("the origin was not asked; ");
         }
         return;
     }
     if requests.len() != step.answers.len() {
-        let _ =
-            write!(told, "the origin was asked {} times instead of {}; ", requests.len(), step.answers.len());
+        let _ = write!(
+            wrong,
+            "the origin was asked {} times instead of {}; ",
+            requests.len(),
+            step.answers.len()
+        );
         return;
     }
     for (name, value) in &step.asks {
         let own = requests.last().map(|request| request.all(name)).unwrap_or_default();
-        compare("request", name, &own, value.as_deref().map(|it| play.dated(it)), told);
+        compare("request", name, &own, value.as_deref().map(|it| play.dated(it)), wrong);
     }
 }
 
-fn compare(of: &str, name: &str, own: &[&str], wanted: Option<String>, told: &mut String) {
+fn compare(of: &str, name: &str, own: &[&str], wanted: Option<String>, wrong: &mut String) {
     let is_right = match &wanted {
         None => own.is_empty(),
         Some(wanted) if wanted.contains('~') => is_near(&own.join(", "), wanted),
@@ -344,7 +348,7 @@ fn compare(of: &str, name: &str, own: &[&str], wanted: Option<String>, told: &mu
         },
     };
     if !is_right {
-        let _ = write!(told, "{of} has {name}: {own:?} instead of {wanted:?}; ");
+        let _ = write!(wrong, "{of} has {name}: {own:?} instead of {wanted:?}; ");
     }
 }
 

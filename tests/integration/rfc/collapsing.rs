@@ -55,8 +55,8 @@ fn each_gets_what_he_asked_for() {
             "RFC 9111 §4.3.2, RFC 9110 §14.2"
         );
         assert!(answer.header("age").is_some_and(|age| age.starts_with('2')), "RFC 9111 §4: {answer:?}");
-        let told = answer.header("cache-status").unwrap();
-        assert!(told.starts_with("pointsman; fwd=uri-miss; collapsed; ttl="), "RFC 9211 §2.6: {told}");
+        let status = answer.header("cache-status").unwrap();
+        assert!(status.starts_with("pointsman; fwd=uri-miss; collapsed; ttl="), "RFC 9211 §2.6: {status}");
     }
     assert_eq!(origin.requests().len(), 1);
     assert_eq!(origin.last().header("if-none-match"), None, "what is fetched for all is the whole");
@@ -79,7 +79,7 @@ fn what_was_fetched_before_a_write_is_not_stored() {
 }
 
 #[test]
-fn what_is_not_for_all_is_not_for_those_who_wait() {
+fn private_responses_are_not_for_waiters() {
     for (clause, headers) in [
         ("RFC 9111 §5.2.2.5", "Cache-Control: no-store\r\n"),
         ("RFC 9111 §5.2.2.7", "Cache-Control: private, max-age=60\r\n"),
@@ -99,7 +99,7 @@ fn what_is_not_for_all_is_not_for_those_who_wait() {
 }
 
 #[test]
-fn a_client_of_http_1_0_gets_what_is_stored_to_the_end_of_the_connection() {
+fn an_http10_client_gets_the_stored_body_until_close() {
     let stage = Stage::new();
     let path = stage.path();
     let bytes = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";

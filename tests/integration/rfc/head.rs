@@ -57,7 +57,7 @@ fn get_is_not_answered_from_what_head_brought() {
 }
 
 #[test]
-fn head_tells_that_what_is_stored_is_another() {
+fn head_shows_that_the_stored_response_is_another() {
     let stage = Stage::new();
     let stored =
         || get().origin(ok("Cache-Control: max-age=60\nETag: \"a\"\nLast-Modified: @-1000").body("12345"));
@@ -93,7 +93,7 @@ fn head_without_validators_keeps_nothing_fresh() {
     case(
         &stage,
         "RFC 9111 §4.3.5",
-        "nothing tells that it is the same",
+        "nothing shows that it is the same",
         &[
             get().origin(ok("Cache-Control: max-age=60\nAge: 60")),
             request("HEAD").origin(ok("Cache-Control: max-age=60").body("answer 1")),
@@ -141,7 +141,7 @@ fn head_updates_what_is_stored_and_the_same() {
 }
 
 #[test]
-fn head_is_answered_by_what_is_stale_where_get_would_be() {
+fn head_is_answered_stale_where_get_would_be() {
     let stage = Stage::new();
     let stored = |directives: &str| {
         get().origin(ok(format!("Cache-Control: max-age=10, {directives}\nETag: \"a\"\nAge: 20")))

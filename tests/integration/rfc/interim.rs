@@ -26,7 +26,7 @@ const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n\
                      HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 5\r\n\r\nhello";
 
 #[test]
-fn who_asked_gets_them_and_who_is_answered_from_the_store_does_not() {
+fn interim_responses_go_to_the_leader_only() {
     let stage = Stage::new();
     for lines in ["", "Cookie: a=1\r\n", "Authorization: a\r\n"] {
         let path = stage.path();
@@ -55,7 +55,7 @@ fn http_1_0_gets_none() {
 }
 
 #[test]
-fn clients_of_http_2_get_them_on_a_stream_that_goes_on() {
+fn http2_clients_get_interim_responses_on_an_open_stream() {
     let stage = Stage::new();
     let path = stage.path();
     stage.say(&path, Said { bytes: HINTS.into(), closes: false });

@@ -193,7 +193,7 @@ fn a_part_is_taken_from_the_whole_that_is_fetched() {
 }
 
 #[test]
-fn a_part_from_the_origin_is_never_taken_for_the_whole() {
+fn a_partial_response_is_never_taken_for_the_whole() {
     let stage = Stage::new();
     let part =
         || response("206 Partial", "Cache-Control: max-age=60\nContent-Range: bytes 2-3/10").body("23");

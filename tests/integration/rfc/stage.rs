@@ -89,7 +89,7 @@ impl Stage {
 }
 
 impl Drop for Stage {
-    /// What failed is told at the end, so that one failure hides no other.
+    /// What failed is reported at the end, so that one failure hides no other.
     fn drop(&mut self) {
         let failed = self.failed.lock().unwrap();
         if !failed.is_empty() && !std::thread::panicking() {

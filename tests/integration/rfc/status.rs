@@ -3,7 +3,7 @@
 use super::{Stage, case, get, ok, request, response};
 
 #[test]
-fn each_answer_tells_where_it_comes_from() {
+fn each_answer_says_where_it_comes_from() {
     let stage = Stage::new();
     let fresh = || ok("Cache-Control: max-age=60");
     case(
@@ -87,7 +87,7 @@ fn each_answer_tells_where_it_comes_from() {
 }
 
 #[test]
-fn the_member_stands_behind_those_of_caches_before() {
+fn the_member_comes_behind_those_of_caches_before() {
     let stage = Stage::new();
     let answer = || ok("Cache-Control: max-age=60\nCache-Status: first; hit\nCache-Status: second; fwd=miss");
     case(
@@ -108,7 +108,7 @@ fn the_member_stands_behind_those_of_caches_before() {
 }
 
 #[test]
-fn an_age_beyond_all_numbers_gives_a_time_that_is_one() {
+fn an_overflowing_age_gives_a_valid_ttl() {
     let stage = Stage::new();
     case(
         &stage,

@@ -145,7 +145,7 @@ fn fields_that_are_named_are_not_stored() {
 }
 
 #[test]
-fn fields_of_the_connection_are_not_stored_and_all_others_are() {
+fn connection_fields_are_not_stored_and_all_others_are() {
     let stage = Stage::new();
     let answer = ok(
         "Cache-Control: max-age=60, x-unknown=1\nCDN-Cache-Control: max-age=60\nConnection: X-Hop\nX-Hop: 1\n\

@@ -3,7 +3,7 @@
 use super::{Again::*, Stage, case, get, ok, rows};
 
 #[test]
-fn it_stands_in_the_place_of_cache_control_and_expires() {
+fn a_targeted_field_replaces_cache_control_and_expires() {
     let clause = "RFC 9213 §2.2";
     rows(
         &Stage::new(),

@@ -104,7 +104,7 @@ fn what_a_304_sets_for_one_client_is_not_stored() {
 }
 
 #[test]
-fn a_304_that_changes_vary_is_for_requests_like_its_own() {
+fn a_304_that_changes_vary_applies_to_matching_requests() {
     let stage = Stage::new();
     let german = |step: Step| step.with("Accept-Language: de");
     case(

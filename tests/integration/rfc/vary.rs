@@ -72,7 +72,7 @@ fn fields_that_mean_the_same_match() {
 }
 
 #[test]
-fn fields_that_are_left_out_on_the_way_do_not_mix_variants_up() {
+fn dropped_fields_do_not_mix_variants_up() {
     let stage = Stage::new();
     case(
         &stage,
@@ -98,7 +98,7 @@ fn fields_that_are_left_out_on_the_way_do_not_mix_variants_up() {
 }
 
 #[test]
-fn the_origin_is_asked_by_the_codings_that_the_variant_is_found_by() {
+fn the_origin_is_asked_with_the_codings_of_the_variant() {
     let stage = Stage::new();
     case(
         &stage,

@@ -114,7 +114,7 @@ impl Browser {
             body.len()
         );
         stream.write_all(head.as_bytes()).ok()?;
-        // It keeps the connection, whatever it is told.
+        // It keeps the connection, whatever is asked of it.
         let mut lines = BufReader::new(stream);
         let (mut line, mut status, mut length) = (String::new(), 0, 0);
         while lines.read_line(&mut line).ok()? > 2 {
@@ -204,7 +204,7 @@ impl Browser {
         self.ask("POST", &format!("/element/{element}/click"), &json!({}));
     }
 
-    /// Types into a field, in place of what stands there.
+    /// Types into a field, in place of what is there.
     pub fn fill(&self, selector: &str, text: &str) {
         let element = self.element(selector);
         self.ask("POST", &format!("/element/{element}/clear"), &json!({}));

@@ -1,4 +1,4 @@
-//! A client that sends the bytes it is told to, and reads responses one by one.
+//! A client that sends the bytes it is given, and reads responses one by one.
 
 use std::{
     io::{self, Read, Write},

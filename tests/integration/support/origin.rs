@@ -1,4 +1,4 @@
-//! A backend that does what it is told, a thread per connection.
+//! A backend that does what it is to, a thread per connection.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -90,7 +90,7 @@ impl Origin {
         Self::start(move |_| Reply::Text(200, name.to_owned()))
     }
 
-    /// A backend that holds `/held` until it is told to answer, or the sender is dropped. Then, and to
+    /// A backend that holds `/held` until it is asked to answer, or the sender is dropped. Then, and to
     /// everything else at once, it says `whole`.
     pub fn holding() -> (mpsc::Sender<()>, Self) {
         let (release, held) = mpsc::channel::<()>();

@@ -47,7 +47,7 @@ impl Span {
     }
 }
 
-/// A collector that answers as it is told and keeps what it takes.
+/// A collector that answers as it is to and keeps what it takes.
 pub struct Collector {
     pub origin: Origin,
     status: Arc<Mutex<u16>>,

@@ -110,7 +110,7 @@ impl Proxy {
         self.connect().get(target)
     }
 
-    /// Where a listener that came with a reload listens: the last that the log told of.
+    /// Where a listener that came with a reload listens: the last that the log names.
     pub fn listening(&self, listener: &str) -> SocketAddr {
         let mut found = None;
         eventually(&format!("{listener} listens"), || {

@@ -23,7 +23,7 @@ fn what_is_left_is_sent_before_the_end() {
 }
 
 #[test]
-fn a_collector_that_is_busy_is_tried_again_and_nothing_comes_twice() {
+fn a_busy_collector_is_retried_without_duplicates() {
     let collector = Collector::start();
     let origin = Origin::named("hello");
     collector.answer(503);
@@ -36,12 +36,12 @@ fn a_collector_that_is_busy_is_tried_again_and_nothing_comes_twice() {
     assert!(requests.len() >= 2 && requests.windows(2).all(|two| two[0].body == two[1].body));
     assert_eq!(counted(&proxy, "failed"), 0);
     assert_eq!(warnings(&proxy, "spans do not reach the collector"), 1);
-    eventually("it is told", || warnings(&proxy, "spans reach the collector again") == 1);
+    eventually("it is logged", || warnings(&proxy, "spans reach the collector again") == 1);
     assert_eq!(collector.origin.connections(), 1, "the connection is kept");
 }
 
 #[test]
-fn a_collector_that_refuses_is_told_of_once_and_not_asked_again() {
+fn a_refusing_collector_is_logged_once_and_not_retried() {
     let collector = Collector::start();
     let origin = Origin::named("hello");
     collector.answer(500);
@@ -78,7 +78,7 @@ fn unharmed(proxy: &mut Proxy) {
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     assert_eq!(counted(proxy, "exported"), 0);
     // The requests may be through before the collector's time is over.
-    eventually("it is told of", || warnings(proxy, "spans do not reach the collector") > 0);
+    eventually("it is logged", || warnings(proxy, "spans do not reach the collector") > 0);
     assert_eq!(warnings(proxy, "spans do not reach the collector"), 1);
     drop(client);
     let begun = Instant::now();
@@ -92,7 +92,7 @@ fn unharmed(proxy: &mut Proxy) {
 }
 
 #[test]
-fn a_collector_that_is_away_costs_no_request_and_bounded_memory() {
+fn an_absent_collector_costs_no_request_and_bounded_memory() {
     let origin = Origin::named("hello");
     let trace = format!("[trace]\notlp = \"http://{}\"\nsample = 1\n", nobody());
     unharmed(&mut proxy(&[origin.address()], &trace));
@@ -109,7 +109,7 @@ fn a_collector_that_hangs_costs_no_request_and_bounded_memory() {
 }
 
 #[test]
-fn a_collector_gets_the_fields_it_asks_for_and_the_log_never_has_them() {
+fn a_collector_gets_its_headers_and_logs_never_do() {
     let collector = Collector::start();
     let origin = Origin::named("hello");
     let folder = crate::support::proxy::folder();
@@ -128,7 +128,7 @@ fn a_collector_gets_the_fields_it_asks_for_and_the_log_never_has_them() {
 
 /// Behind TLS, which another Pointsman ends here.
 #[test]
-fn a_collector_may_speak_tls_and_must_then_be_who_it_says() {
+fn a_collector_with_tls_must_prove_its_name() {
     let collector = Collector::start();
     let origin = Origin::named("hello");
     let folder = tls::folder();
@@ -142,7 +142,7 @@ fn a_collector_may_speak_tls_and_must_then_be_who_it_says() {
     assert_eq!(end.logged("/v1/traces")["status"], 200);
     let doubting = proxy(&[origin.address()], &trace);
     doubting.get("/no");
-    eventually("it is told", || warnings(&doubting, "spans do not reach the collector") == 1);
+    eventually("it is logged", || warnings(&doubting, "spans do not reach the collector") == 1);
     let why = doubting.log().into_iter().find(|line| line.contains("spans do not reach")).unwrap();
     assert!(why.contains("certificate") || why.contains("root"), "{why}");
     assert!(collector.spans().iter().all(|span| span.get("url.path") != "/no"));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn the_trace_of_a_trusted_client_goes_on_as_it_decided() {
+fn a_trusted_clients_trace_keeps_its_sampling_decision() {
     let collector = Collector::start();
     let origin = Origin::named("hello");
     let proxy = proxy(&[origin.address()], &collector.conf("sample = 0"));

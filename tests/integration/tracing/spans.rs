@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_request_with_a_retry_has_a_span_for_itself_and_for_each_attempt() {
+fn a_retried_request_has_a_span_per_attempt() {
     let collector = Collector::start();
     let origin = Origin::named("hello");
     let bad = nobody();
@@ -75,7 +75,7 @@ fn a_request_with_a_retry_has_a_span_for_itself_and_for_each_attempt() {
     assert_eq!(server.resource["service.name"], "edge");
     assert_eq!(server.resource["service.version"], env!("CARGO_PKG_VERSION"));
     assert!(!server.resource["host.name"].is_empty());
-    // The backend goes on where the attempt that reached it stands.
+    // The backend goes on where the attempt that reached it is.
     let sent = format!("00-{}-{}-01", answered.trace, answered.id);
     assert!(origin.requests().iter().any(|request| request.all("traceparent") == [&sent]));
     let line = proxy.logged(if server.get("url.path") == "/one" { "/one?secret=1" } else { "/two?secret=1" });
@@ -86,7 +86,7 @@ fn a_request_with_a_retry_has_a_span_for_itself_and_for_each_attempt() {
 }
 
 #[test]
-fn a_request_says_what_the_cache_did_and_a_hit_has_no_attempt() {
+fn a_span_names_the_cache_result_hits_without_attempts() {
     let collector = Collector::start();
     let origin = Origin::start(|_| {
         Reply::Bytes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nCache-Control: max-age=60\r\n\r\nok".into())
@@ -97,7 +97,7 @@ fn a_request_says_what_the_cache_did_and_a_hit_has_no_attempt() {
     for _ in 0..3 {
         client.get_with("/page", "test", "");
     }
-    eventually("three requests are told of", || {
+    eventually("three requests are exported", || {
         collector.spans().iter().filter(|span| span.kind == 2).count() == 3
     });
     let spans = collector.spans();
@@ -109,7 +109,7 @@ fn a_request_says_what_the_cache_did_and_a_hit_has_no_attempt() {
 }
 
 #[test]
-fn errors_are_told_and_so_are_requests_that_no_route_or_backend_took() {
+fn errors_and_unrouted_requests_have_spans() {
     let collector = Collector::start();
     let origin = Origin::start(|request| match request.target.as_str() {
         "/500" => Reply::Text(500, "bug".into()),

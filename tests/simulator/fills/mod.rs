@@ -102,7 +102,7 @@ struct Stage<'a> {
 
 /// What is made once for all seeds.
 struct Fixture {
-    /// What bodies are made of: each byte tells its offset.
+    /// What bodies are made of: each byte says its offset.
     bytes: Bytes,
     head: StoredHead,
     variant: Key,
@@ -166,7 +166,7 @@ impl<'a> Stage<'a> {
             true => Rule::All,
             false => Rule::Uri(self.fixture.keys[key].clone()),
         };
-        world.tell(|| format!("a purge of {}", if rule == Rule::All { "everything" } else { KEYS[key] }));
+        world.record(|| format!("a purge of {}", if rule == Rule::All { "everything" } else { KEYS[key] }));
         self.fills.purge(&rule);
         let about = self.fetches.values_mut().filter(|it| it.end.is_none());
         for fetch in about.filter(|it| rule == Rule::All || it.key == key) {

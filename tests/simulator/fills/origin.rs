@@ -13,7 +13,7 @@ impl Stage<'_> {
             let is_abandoned = source.poll_abandoned(&mut cx).is_ready();
             assert_eq!(is_abandoned, readers == 0, "whether anybody waits");
             if is_abandoned {
-                world.tell(|| format!("fetch {number} is given up"));
+                world.record(|| format!("fetch {number} is given up"));
                 fetch.end = Some(End::Failed);
                 return;
             }
@@ -27,14 +27,14 @@ impl Stage<'_> {
         match room {
             Poll::Ready(false) => {
                 assert!(!is_wanted, "a body that is wanted");
-                world.tell(|| format!("nobody wants the rest of fetch {number}"));
+                world.record(|| format!("nobody wants the rest of fetch {number}"));
                 fetch.end = Some(End::Broken);
                 return;
             }
             Poll::Ready(true) => assert!(is_wanted && !is_far, "room for a body"),
             Poll::Pending => {
                 assert!(is_wanted && is_far, "no room for a body");
-                world.tell(|| format!("fetch {number} waits for its readers"));
+                world.record(|| format!("fetch {number} waits for its readers"));
                 fetch.source = Some(source);
                 return;
             }
@@ -42,13 +42,13 @@ impl Stage<'_> {
         match world.rng.u8(0..10) {
             0 => self.end(number, source, world),
             1 => {
-                world.tell(|| format!("fetch {number} breaks off"));
+                world.record(|| format!("fetch {number} breaks off"));
                 drop(source);
                 self.fetches.get_mut(&number).unwrap().end = Some(End::Broken);
                 self.hold_woken(number);
             }
             2 if fetch.is_kept => {
-                world.tell(|| format!("fetch {number} is not kept any more"));
+                world.record(|| format!("fetch {number} is not kept any more"));
                 source.set_kept(false);
                 (fetch.is_kept, fetch.source) = (false, Some(source));
             }
@@ -62,7 +62,7 @@ impl Stage<'_> {
             0..6 => {
                 (fetch.is_answered, fetch.is_open) = (true, world.chance(80));
                 fetch.is_kept = fetch.is_open && world.chance(30);
-                world.tell(|| {
+                world.record(|| {
                     format!("fetch {number} is answered; open: {}, kept: {}", fetch.is_open, fetch.is_kept)
                 });
                 let (entry, variant) = (self.fixture.head.clone(), self.fixture.variant.clone());
@@ -71,14 +71,14 @@ impl Stage<'_> {
                 fetch.source = Some(source);
             }
             6 => {
-                world.tell(|| format!("fetch {number} is for one only"));
+                world.record(|| format!("fetch {number} is for one only"));
                 fetch.end = Some(End::Released);
                 source.release();
             }
             _ => {
                 fetch.failures += 1;
                 let is_over = fetch.failures == 2;
-                world.tell(|| format!("fetch {number} fails"));
+                world.record(|| format!("fetch {number} fails"));
                 fetch.end = is_over.then_some(End::Failed);
                 match world.rng.bool() {
                     true => source.fail(Failure { kind: Kind::Connect, text: "refused".to_owned() }),
@@ -97,19 +97,19 @@ impl Stage<'_> {
         fetch.brought += length as u64;
         fetch.is_outgrown = !source.is_whole_kept();
         assert!(fetch.is_outgrown || fetch.brought <= BOUNDS.max_object, "more is kept than may be");
-        world.tell(|| format!("fetch {number} brings {length}; outgrown: {}", fetch.is_outgrown));
+        world.record(|| format!("fetch {number} brings {length}; outgrown: {}", fetch.is_outgrown));
         fetch.source = Some(source);
         self.hold_woken(number);
     }
 
     fn end(&mut self, number: usize, source: Source, world: &mut World) {
         let fetch = self.fetches.get_mut(&number).unwrap();
-        world.tell(|| format!("fetch {number} is whole"));
+        world.record(|| format!("fetch {number} is whole"));
         let (mut length, mut rules) = (None, Vec::new());
         source.finish(|body, given| (length, rules) = (body.map(|body| body.length), given.to_vec()));
         // What is not open is not stored, and need not know.
         if fetch.is_open && (fetch.is_kept || !fetch.is_outgrown) {
-            assert_eq!(rules, fetch.purges, "purges that the store is told of");
+            assert_eq!(rules, fetch.purges, "purges that the store is given");
         }
         assert_eq!(length, (!fetch.is_outgrown).then_some(fetch.brought), "the body that may be stored");
         fetch.end = Some(End::Whole);

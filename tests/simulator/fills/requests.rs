@@ -17,7 +17,7 @@ impl Stage<'_> {
             }
             Joined::Alone => panic!("nobody said so"),
         };
-        world.tell(|| format!("a request for {} waits for fetch {fetch}", KEYS[key]));
+        world.record(|| format!("a request for {} waits for fetch {fetch}", KEYS[key]));
         self.requests.push(Request {
             fetch,
             reader,
@@ -71,7 +71,7 @@ impl Stage<'_> {
         if !matches!(name, "sleeps" | "leads now") {
             request.outcome = Some(name);
         }
-        world.tell(|| format!("a request of fetch {number} {name}"));
+        world.record(|| format!("a request of fetch {number} {name}"));
     }
 
     /// Reads on, as far as it goes or only a piece.
@@ -115,13 +115,13 @@ impl Stage<'_> {
                 "is behind".to_owned()
             }
         };
-        world.tell(|| format!("a request of fetch {number} {what}"));
+        world.record(|| format!("a request of fetch {number} {what}"));
     }
 
     pub(super) fn leave(&mut self, at: usize, world: &mut World) {
         let request = self.requests.remove(at);
         let number = request.fetch;
-        world.tell(|| format!("a request of fetch {number} leaves"));
+        world.record(|| format!("a request of fetch {number} leaves"));
         drop(request);
         let is_last = !self.requests.iter().any(|it| it.fetch == number);
         let fetch = self.fetches.get_mut(&number).unwrap();

@@ -46,7 +46,7 @@ impl Upstream {
         let Some(checks) = &mut expected.checks else {
             let thresholds = Thresholds { rise: world.rng.u32(1..4), fall: world.rng.u32(1..4) };
             let is_up = world.chance(80);
-            world.tell(|| format!("{index}: is checked, {thresholds:?}, taken for up: {is_up}"));
+            world.record(|| format!("{index}: is checked, {thresholds:?}, taken for up: {is_up}"));
             let checks = Checks::new(thresholds, INTERVAL, is_up, backend, world.now, &mut world.rng);
             let first = checks.next().unwrap();
             assert!(first <= world.now.plus(INTERVAL) && first >= world.now);
@@ -64,17 +64,17 @@ impl Upstream {
         if checks.is_pending {
             let passed = !world.chance(expected.fails);
             let change = checks.answer(index, backend, passed, world.now);
-            world.tell(|| format!("{index}: a check passed: {passed}: {change:?}"));
+            world.record(|| format!("{index}: a check passed: {passed}: {change:?}"));
             if change.is_some() && checks.is_up {
                 expected.in_a_row = 0;
             }
         } else if checks.checks.is_due(world.now) {
-            world.tell(|| format!("{index}: a check is sent"));
+            world.record(|| format!("{index}: a check is sent"));
             checks.is_pending = true;
             checks.checks.on_sent(world.now, &mut world.rng);
             assert!(!checks.checks.is_due(world.now.plus(LONGEST)), "one at a time");
         } else if world.chance(20) {
-            world.tell(|| format!("{index}: is not checked any more"));
+            world.record(|| format!("{index}: is not checked any more"));
             expected.checks.take().unwrap().checks.retire(backend, world.now);
         }
     }

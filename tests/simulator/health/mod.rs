@@ -38,9 +38,9 @@ struct Expected {
     judged: u64,
     ejections: u32,
     ejected_until: Moment,
-    /// How long the last ejection was, and whether its end has been told.
+    /// How long the last ejection was, and whether its end has been logged.
     length: Duration,
-    is_told: bool,
+    is_logged: bool,
     checks: Option<ExpectedChecks>,
     is_enabled: bool,
 }
@@ -55,7 +55,7 @@ impl Expected {
             ejections: 0,
             ejected_until: Moment(0),
             length: Duration::ZERO,
-            is_told: true,
+            is_logged: true,
             checks: None,
             is_enabled: true,
         }
@@ -94,7 +94,7 @@ impl Upstream {
     fn new(world: &mut World) -> Self {
         let backends: Vec<_> = (0..world.rng.usize(1..=6)).map(|it| Arc::new(fleet::backend(it))).collect();
         let (rules, workers) = (rules(world), world.rng.usize(1..=3));
-        world.tell(|| format!("{} backends, {workers} workers, {rules:?}", backends.len()));
+        world.record(|| format!("{} backends, {workers} workers, {rules:?}", backends.len()));
         Self {
             passive: Passive::new(rules, &backends, workers),
             expected: backends.iter().map(|_| Expected::new(world)).collect(),
@@ -125,7 +125,7 @@ impl Upstream {
         let now = world.now;
         let is_due = self.is_ejection_due(index, verdict, now);
         let change = self.passive.record(worker, index, verdict, now);
-        world.tell(|| format!("{index}: {verdict:?}: {change:?}"));
+        world.record(|| format!("{index}: {verdict:?}: {change:?}"));
         assert_eq!(change.is_some(), is_due, "an ejection, by the rules");
         if let Some(change) = change {
             assert_eq!((change.index, change.condition), (index, Condition::Ejected));
@@ -170,35 +170,35 @@ impl Upstream {
         let (rules, part) = (self.rules, self.part(now));
         let backend = &mut self.expected[index];
         let base = rules.base_ejection;
-        // One is forgiven for each base time that it stood.
+        // One is forgiven for each base time without another.
         let forgiven = now.since(backend.ejected_until).as_micros() / base.as_micros();
         backend.ejections = backend.ejections.saturating_sub(u32::try_from(forgiven).unwrap()) + 1;
         backend.length = (base * backend.ejections).min(LONGEST.max(base));
         backend.ejected_until = now.plus(backend.length);
-        backend.is_told = false;
+        backend.is_logged = false;
         backend.in_a_row = 0;
         backend.judged = part + 1;
     }
 
-    /// The turn of the clock that tells people which ejections are over.
+    /// The turn of the clock that logs which ejections are over.
     fn report_ended(&mut self, world: &mut World) {
         let changes = self.passive.report_ended(world.now);
-        world.tell(|| format!("settled: {changes:?}"));
-        let told: Vec<usize> = changes.iter().map(|change| change.index).collect();
+        world.record(|| format!("over: {changes:?}"));
+        let logged: Vec<usize> = changes.iter().map(|change| change.index).collect();
         assert!(changes.iter().all(|change| change.condition == Condition::Up));
         let now = world.now;
-        let is_over = |it: &&mut Expected| !it.is_told && it.ejected_until <= now;
+        let is_over = |it: &&mut Expected| !it.is_logged && it.ejected_until <= now;
         let over = self.expected.iter_mut().enumerate().filter(|(_, it)| is_over(it));
         let expected: Vec<usize> = over
             .filter_map(|(index, it)| {
-                it.is_told = true;
+                it.is_logged = true;
                 it.is_up().then_some(index)
             })
             .collect();
-        assert_eq!(told, expected, "each end is told once");
+        assert_eq!(logged, expected, "each end is logged once");
     }
 
-    /// Another generation: other rules, backends that go, come or stand elsewhere.
+    /// Another generation: other rules, backends that go, come or are elsewhere.
     fn reload(&mut self, world: &mut World) {
         let before = self.rules;
         self.rules = rules(world);
@@ -211,7 +211,7 @@ impl Upstream {
         if world.chance(50) {
             map.push(None);
         }
-        world.tell(|| format!("a generation of {map:?}, {:?}", self.rules));
+        world.record(|| format!("a generation of {map:?}, {:?}", self.rules));
         let mut old: Vec<_> = std::mem::take(&mut self.expected).into_iter().map(Some).collect();
         let mut backends = Vec::new();
         for from in &map {
@@ -269,7 +269,7 @@ fn simulate(world: &mut World) {
             90..93 => {
                 let index = world.rng.usize(0..upstream.backends.len());
                 let admin = world.one_of(&[Admin::Enabled, Admin::Draining, Admin::Disabled]);
-                world.tell(|| format!("{index}: {admin:?}"));
+                world.record(|| format!("{index}: {admin:?}"));
                 fleet::set_admin(&upstream.backends[index], admin);
                 upstream.expected[index].is_enabled = admin == Admin::Enabled;
             }

@@ -22,13 +22,13 @@ impl Wake for Woken {
 
 /// How far an exchange is.
 pub(super) enum Step {
-    /// It stands in the queue and has not looked yet.
+    /// It is in the queue and has not looked yet.
     Joined(Place),
     /// It was not called yet, and sleeps.
     Asleep(Place),
     /// It was called.
     Called,
-    /// It was called for nothing, and is to stand at the front again.
+    /// It was called for nothing, and is to be at the front again.
     Again,
     /// It has a place at a backend.
     Holds(Permit),

@@ -78,8 +78,8 @@ impl Stage {
             })
         };
         let backends: Vec<_> = self.upstream.backends.iter().map(|it| limited(world, it)).collect();
-        let told: Vec<_> = backends.iter().map(|it| (it.max_connections, it.backup)).collect();
-        world.tell(|| format!("a generation: at most {} wait, limits and backups {told:?}", self.most));
+        let limits: Vec<_> = backends.iter().map(|it| (it.max_connections, it.backup)).collect();
+        world.record(|| format!("a generation: at most {} wait, limits and backups {limits:?}", self.most));
         self.upstream = upstream(conf, self.upstream.queue.clone(), backends);
         self.workers = (0..WORKERS)
             .map(|worker| {
@@ -146,7 +146,7 @@ impl Stage {
             Step::Again => Step::Joined(self.upstream.queue.join(true).unwrap()),
             Step::Holds(permit) => Step::Holds(permit),
         };
-        world.tell(|| format!("exchange {number}: {}", exchange.step.name()));
+        world.record(|| format!("exchange {number}: {}", exchange.step.name()));
     }
 
     fn poll(&self, exchange: &Exchange, place: Place) -> Step {
@@ -168,7 +168,7 @@ impl Stage {
         let mut exchange =
             Exchange { number: self.number, worker, tried: Vec::new(), woken, step: Step::Called };
         let step = self.begin(&exchange, world);
-        world.tell(|| {
+        world.record(|| {
             format!("exchange {} begins: {}", self.number, step.as_ref().map_or("refused", Step::name))
         });
         if let Some(step) = step {
@@ -204,7 +204,7 @@ impl Stage {
     /// One leaves: its client has, its time is over, or the exchange is done.
     fn end(&mut self, at: usize, world: &mut World) {
         let exchange = self.exchanges.remove(at);
-        world.tell(|| format!("exchange {} ends: {}", exchange.number, exchange.step.name()));
+        world.record(|| format!("exchange {} ends: {}", exchange.number, exchange.step.name()));
     }
 
     /// An attempt failed: another backend is tried.
@@ -215,8 +215,9 @@ impl Stage {
         drop(permit);
         let step = self.begin(&exchange, world);
         let name = step.as_ref().map_or("refused", Step::name);
-        world
-            .tell(|| format!("exchange {} tries another than {:?}: {name}", exchange.number, exchange.tried));
+        world.record(|| {
+            format!("exchange {} tries another than {:?}: {name}", exchange.number, exchange.tried)
+        });
         if let Some(step) = step {
             exchange.step = step;
             self.exchanges.insert(at, exchange);
@@ -226,7 +227,7 @@ impl Stage {
     fn change_health(&mut self, world: &mut World) {
         let index = world.rng.usize(0..self.upstream.backends.len());
         let probed = world.one_of(&[Probed::Up, Probed::Down]);
-        world.tell(|| format!("backend {index}: {probed:?}"));
+        world.record(|| format!("backend {index}: {probed:?}"));
         fleet::set_probed(&self.upstream.backends[index], probed);
         // As the control side does with what checks change.
         self.upstream.queue.call_if_free(&self.upstream.backends[index..=index], world.now);

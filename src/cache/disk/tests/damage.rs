@@ -38,7 +38,7 @@ fn a_flipped_bit_anywhere_is_a_miss() {
 }
 
 #[test]
-fn a_file_that_ends_early_is_a_miss_and_one_that_ends_late_is_not() {
+fn a_truncated_file_is_a_miss_a_longer_one_not() {
     let folder = Temporary::new();
     let disk = open(folder.path(), 1 << 20);
     for cut in (1..1180).step_by(13) {
@@ -91,7 +91,7 @@ fn a_damaged_file_is_found_out_after_a_restart_too() {
     let folder = Temporary::new();
     let disk = open(folder.path(), 1 << 20);
     (0..8).for_each(|key| assert!(write(&disk, key, 9, LENGTH, &[])));
-    settle(&disk);
+    until_written(&disk);
     drop(disk);
     for (number, file) in objects(folder.path()).iter().enumerate() {
         let mut bytes = fs::read(file).unwrap();

@@ -21,7 +21,7 @@ fn write_until_killed(folder: &Path) {
             (0, Some(id)) => disk.remove(*id),
             (1 | 2, Some(id)) => {
                 let Some(meta) = wait(disk.head(*id)) else { continue };
-                let (seed, length, _) = told(&meta);
+                let (seed, length, _) = read_meta(&meta);
                 let note = "n".repeat(chance.below(300) as usize);
                 disk.update(*id, super::meta(seed, length, &note));
             }

@@ -61,7 +61,7 @@ proptest! {
     }
 
     #[test]
-    fn a_new_head_overwrites_nothing_in_force_and_does_not_wander_off(
+    fn a_new_head_overwrites_nothing_in_force(
         lengths in prop::collection::vec(0_usize..500, 1..50),
     ) {
         let block = NonZeroU8::new(9).unwrap();
@@ -77,7 +77,7 @@ proptest! {
 }
 
 #[test]
-fn blocks_lie_one_behind_the_other() {
+fn blocks_follow_one_another() {
     let name = Name { key: 0, sequence: 0, length: 1025, shift: 0, head: 60, block: block_of(500) };
     assert_eq!([0, 1, 2].map(|number| name.block_at(number)), [(0, 512), (520, 512), (1040, 1)]);
     assert_eq!((name.head_at(), name.size()), (1049, 4096));

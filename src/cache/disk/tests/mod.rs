@@ -1,4 +1,4 @@
-//! The disk tier as a whole, over real folders. What is stored tells by its `meta` what its body must be, so that
+//! The disk tier as a whole, over real folders. What is stored says by its `meta` what its body must be, so that
 //! any reader can say whether what it got is right.
 
 mod damage;
@@ -22,7 +22,7 @@ use std::{
 use bytes::Bytes;
 
 use super::*;
-use crate::rng::Rng;
+use crate::{cache::conf::Eviction, rng::Rng};
 
 /// A folder that goes with the test.
 struct Temporary(PathBuf);
@@ -103,7 +103,7 @@ fn meta(seed: u64, length: u64, note: &str) -> Vec<u8> {
 }
 
 /// Seed, length and note out of a `meta`.
-fn told(meta: &[u8]) -> (u64, u64, String) {
+fn read_meta(meta: &[u8]) -> (u64, u64, String) {
     let text = std::str::from_utf8(meta).unwrap();
     let mut words = text.splitn(3, ' ');
     let mut word = || words.next().unwrap().to_owned();
@@ -132,13 +132,13 @@ fn write(disk: &Arc<Disk>, key: u128, seed: u64, length: u64, replaces: &[Id]) -
 }
 
 /// Waits until nothing waits to be written.
-fn settle(disk: &Disk) {
+fn until_written(disk: &Disk) {
     until("all is written", || disk.stats().waiting == 0);
 }
 
 fn store(disk: &Arc<Disk>, key: u128, seed: u64, length: u64, replaces: &[Id]) -> Id {
     assert!(write(disk, key, seed, length, replaces));
-    settle(disk);
+    until_written(disk);
     disk.find(key).first().expect("it was stored").id
 }
 
@@ -155,7 +155,7 @@ fn drain(mut reading: Reading) -> Result<Vec<u8>, Damaged> {
 
 /// Head and body, both compared with what they must be.
 fn check(disk: &Arc<Disk>, id: Id) -> Option<(u64, u64, String)> {
-    let (seed, length, note) = told(&wait(disk.head(id))?);
+    let (seed, length, note) = read_meta(&wait(disk.head(id))?);
     let all = drain(disk.read(id, 0, u64::MAX)).ok()?;
     assert!(all == body(seed, length), "wrong bytes of {seed}");
     Some((seed, length, note))
@@ -184,7 +184,7 @@ fn cost(folder: &Path) -> u64 {
     objects(folder).into_iter().map(size).sum()
 }
 
-/// What is counted is what lies there, and no more than may be.
+/// What is counted is what is there, and no more than may be.
 fn balance(disk: &Disk, folder: &Path) {
     until("the files cost what is counted", || {
         let stats = disk.stats();

@@ -57,7 +57,7 @@ impl Run {
     /// The newest object under a key, with its seed.
     fn newest(&self, key: u128) -> Option<(Id, u64)> {
         let id = self.disk.find(key).first()?.id;
-        Some((id, told(&wait(self.disk.head(id))?).0))
+        Some((id, read_meta(&wait(self.disk.head(id))?).0))
     }
 
     fn call(&mut self, call: Call) {
@@ -97,7 +97,7 @@ impl Run {
             Call::Touch { key } => self.disk.find(key).iter().for_each(|found| self.disk.touch(found.id)),
             Call::Visit { part } => {
                 self.disk.visit(&mut |meta| {
-                    if told(meta).0 % 5 == part { Visit::Remove } else { Visit::Keep }
+                    if read_meta(meta).0 % 5 == part { Visit::Remove } else { Visit::Keep }
                 });
                 self.model.values_mut().for_each(|there| there.retain(|seed, _| seed % 5 != part));
             }

@@ -19,7 +19,7 @@ fn readers_have_right_bytes_whatever_happens_to_the_object() {
                 let mut chance = Rng::new(reader);
                 while !is_over.load(Relaxed) {
                     for found in disk.find(u128::from(chance.below(KEYS))) {
-                        let read = wait(disk.head(found.id)).map(|meta| told(&meta));
+                        let read = wait(disk.head(found.id)).map(|meta| read_meta(&meta));
                         let Some((seed, length, _)) = read else { continue };
                         assert_eq!(length, found.length);
                         let (from, to) = (chance.below(length + 1), chance.below(length + 1));
@@ -50,7 +50,7 @@ fn readers_have_right_bytes_whatever_happens_to_the_object() {
                             (0, Some(id)) => disk.remove(*id),
                             (1 | 2, Some(id)) => {
                                 let Some(meta) = wait(disk.head(*id)) else { continue };
-                                let (seed, length, _) = told(&meta);
+                                let (seed, length, _) = read_meta(&meta);
                                 let note = "n".repeat(chance.below(300) as usize);
                                 disk.update(*id, super::meta(seed, length, &note));
                             }
@@ -74,7 +74,7 @@ fn readers_have_right_bytes_whatever_happens_to_the_object() {
 }
 
 #[test]
-fn a_reading_goes_on_to_its_end_when_its_object_is_gone() {
+fn a_reading_survives_the_removal_of_its_object() {
     let folder = Temporary::new();
     let disk = open(folder.path(), 1 << 20);
     let id = store(&disk, 1, 1, 200_000, &[]);

@@ -7,7 +7,7 @@ use super::*;
 const ROOMY: u64 = 1 << 30;
 
 #[test]
-fn what_was_stored_is_there_in_any_part_also_after_a_restart() {
+fn stored_bodies_are_read_in_parts_also_after_a_restart() {
     let folder = Temporary::new();
     let mut disk = open(folder.path(), ROOMY);
     let lengths = [0, 1, 511, 512, 513, 1024, 5000, 100_000];
@@ -35,7 +35,7 @@ fn what_was_stored_is_there_in_any_part_also_after_a_restart() {
 }
 
 #[test]
-fn an_object_that_replaces_another_stands_alone_and_variants_stand_together() {
+fn a_replacement_is_alone_and_variants_coexist() {
     let folder = Temporary::new();
     let disk = open(folder.path(), ROOMY);
     let first = store(&disk, 1, 10, 100, &[]);
@@ -56,13 +56,13 @@ fn an_object_that_replaces_another_stands_alone_and_variants_stand_together() {
     let fourth = store(&disk, 1, 50, 10, &[]);
     disk.remove(third);
     disk.touch(second);
-    assert_eq!(check(&disk, fourth).map(|told| told.0), Some(50));
+    assert_eq!(check(&disk, fourth).map(|found| found.0), Some(50));
     balance(&disk, folder.path());
     assert_eq!(disk.stats().damaged, 0, "{:?}", disk.stats());
 }
 
 #[test]
-fn a_new_head_stands_in_for_the_old_one_also_after_a_restart() {
+fn a_new_head_replaces_the_old_also_after_a_restart() {
     let folder = Temporary::new();
     let mut disk = open(folder.path(), ROOMY);
     let mut id = store(&disk, 1, 3, 1000, &[]);
@@ -72,7 +72,7 @@ fn a_new_head_stands_in_for_the_old_one_also_after_a_restart() {
         disk.update(id, meta(3, 1000, &note));
         // Also while it waits.
         assert_eq!(check(&disk, id), Some((3, 1000, note.clone())));
-        settle(&disk);
+        until_written(&disk);
         assert_eq!(check(&disk, id), Some((3, 1000, note.clone())));
         balance(&disk, folder.path());
         if round % 4 == 3 {
@@ -114,7 +114,7 @@ fn what_was_not_finished_leaves_nothing() {
     let mut whole = begin(Some(2000));
     assert!(whole.push(Bytes::new()) && whole.push(bytes()) && whole.push(Bytes::new()));
     whole.finish(&[]);
-    settle(&disk);
+    until_written(&disk);
     assert_eq!(disk.find(5).len(), 1);
 }
 
@@ -131,7 +131,7 @@ fn what_waits_to_be_written_has_a_limit() {
     other.finish(&[]);
     assert!(one.push(Bytes::from_static(&[1; 50])), "what gave up has given its place back");
     one.finish(&[]);
-    settle(&disk);
+    until_written(&disk);
     assert_eq!((disk.find(1).len(), disk.find(2).len(), disk.stats().waiting), (1, 0, 0));
     // More than the limit of the store never begins.
     assert!(disk.begin(3, vec![], Some(ROOMY)).is_none());
@@ -139,7 +139,7 @@ fn what_waits_to_be_written_has_a_limit() {
 }
 
 #[test]
-fn room_is_made_before_it_is_used_and_a_limit_may_change() {
+fn room_is_made_before_use_and_limits_may_change() {
     let folder = Temporary::new();
     let disk = open(folder.path(), 40 << 10);
     let mut chance = Rng::new(1);
@@ -149,7 +149,7 @@ fn room_is_made_before_it_is_used_and_a_limit_may_change() {
         assert!(stats.bytes <= 40 << 10, "{stats:?}");
         if seed % 10 == 9 {
             // Files that come and go while they are counted would be counted together.
-            settle(&disk);
+            until_written(&disk);
             let cost = cost(folder.path());
             assert!(cost <= 40 << 10, "{cost} bytes on disk");
         }
@@ -192,9 +192,9 @@ fn what_was_cleared_is_gone_whatever_was_on_its_way() {
     let mut late = disk.begin(62, meta(62, 0, "-"), None).unwrap();
     assert!(late.push(Bytes::new()));
     late.finish(&[]);
-    until("the writer is told", || !begun.push(Bytes::from(vec![0; 600])));
+    until("the writer learns it", || !begun.push(Bytes::from(vec![0; 600])));
     begun.finish(&[]);
-    settle(&disk);
+    until_written(&disk);
     assert!(ids.iter().all(|id| wait(disk.head(*id)).is_none()));
     assert_eq!((disk.find(60), disk.find(61)), (Vec::new(), Vec::new()));
     assert_eq!(disk.stats().objects, 1);
@@ -210,10 +210,10 @@ fn visiting_shows_all_and_does_what_is_answered() {
     let folder = Temporary::new();
     let disk = open(folder.path(), ROOMY);
     (0..300).for_each(|key| assert!(write(&disk, key, key as u64, 10, &[])));
-    settle(&disk);
+    until_written(&disk);
     let mut seen = Vec::new();
     disk.visit(&mut |shown| {
-        let (seed, length, _) = told(shown);
+        let (seed, length, _) = read_meta(shown);
         seen.push(seed);
         match seed % 3 {
             0 => Visit::Keep,
@@ -224,8 +224,8 @@ fn visiting_shows_all_and_does_what_is_answered() {
     seen.sort_unstable();
     assert_eq!(seen, (0..300).collect::<Vec<_>>());
     for key in 0..300 {
-        let told = disk.find(key).first().and_then(|found| check(&disk, found.id));
-        let note = told.as_ref().map(|told| told.2.as_str());
+        let stored = disk.find(key).first().and_then(|found| check(&disk, found.id));
+        let note = stored.as_ref().map(|found| found.2.as_str());
         assert_eq!(note, [Some("-"), None, Some("purged")][key as usize % 3]);
     }
     balance(&disk, folder.path());
@@ -248,7 +248,7 @@ fn a_key_removed_while_the_scan_runs_stays_removed() {
     // Written meanwhile: it waits for the scan, and is there then.
     assert!(write(&disk, 7, 1, 10, &[]));
     until("the scan is through", || !disk.stats().is_scanning);
-    settle(&disk);
+    until_written(&disk);
     assert_eq!((disk.find(key), disk.find(498 << 119).len(), disk.find(7).len()), (Vec::new(), 1, 1));
     balance(&disk, folder.path());
 }
@@ -324,7 +324,7 @@ fn an_error_of_the_disk_loses_objects_and_nothing_else() {
     fs::rename(folder.path().join("new"), folder.path().join("away")).unwrap();
     write(&disk, 3, 3, 3000, &[kept]);
     until("it was given up", || disk.stats().given_up == 1);
-    settle(&disk);
+    until_written(&disk);
     assert_eq!((disk.stats().io_errors, disk.find(3)), (1, Vec::new()));
     assert!(check(&disk, kept).is_some(), "what it was to replace is still there");
     fs::rename(folder.path().join("away"), folder.path().join("new")).unwrap();
@@ -340,7 +340,7 @@ fn an_error_of_the_disk_loses_objects_and_nothing_else() {
 
 /// What was removed must not be there again at the next start: the end of the program waits for the files to go.
 #[test]
-fn at_the_end_what_was_removed_is_gone_and_what_was_finished_is_there() {
+fn finishing_keeps_what_was_written_and_deletes_what_was_removed() {
     let folder = Temporary::new();
     let disk = open(folder.path(), ROOMY);
     let removed: Vec<Id> = (0..50).map(|key| store(&disk, key, 3, 1000, &[])).collect();

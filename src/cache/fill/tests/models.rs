@@ -76,7 +76,7 @@ fn read_all(reader: &mut Reader) -> (u64, Result<(), ReadError>) {
 }
 
 #[test]
-fn one_on_another_worker_hears_of_the_head_and_of_all_of_the_body() {
+fn a_waiter_elsewhere_hears_of_head_and_whole_body() {
     model(4, || {
         let fills = Fills::new(BOUNDS);
         let (mut source, _leader) = lead(&fills, "/a");
@@ -106,7 +106,7 @@ fn one_worker_hears_of_two_at_a_time() {
 }
 
 #[test]
-fn when_who_asked_fails_one_of_those_who_wait_asks_again_whoever_leaves() {
+fn a_waiter_asks_again_after_a_failure_whoever_leaves() {
     model(4, || {
         let fills = Fills::new(BOUNDS);
         let (source, leader) = lead(&fills, "/a");
@@ -190,7 +190,7 @@ fn what_was_purged_while_it_came_is_not_there_afterwards() {
 }
 
 #[test]
-fn one_that_asks_alone_hears_of_a_purge_before_or_after_it_is_in_the_table() {
+fn a_lone_fetch_hears_of_purges_around_its_registration() {
     model(4, || {
         let fills = Fills::new(BOUNDS);
         let asked = fills.mark();
@@ -208,7 +208,7 @@ fn one_that_asks_alone_hears_of_a_purge_before_or_after_it_is_in_the_table() {
 }
 
 #[test]
-fn who_brings_more_than_is_kept_and_who_reads_it_wait_for_each_other() {
+fn a_paced_source_and_its_reader_wait_for_each_other() {
     model(4, || {
         let fills = Fills::new(Bounds { max_object: 1, held: 1 << 20 });
         let (mut source, mut reader) = lead(&fills, "/a");
@@ -226,7 +226,7 @@ fn who_brings_more_than_is_kept_and_who_reads_it_wait_for_each_other() {
 }
 
 #[test]
-fn who_brings_what_nobody_reads_any_more_is_told() {
+fn a_source_without_readers_is_notified() {
     model(4, || {
         let fills = Fills::new(Bounds { max_object: 1, held: 1 << 20 });
         let (mut source, reader) = lead(&fills, "/a");

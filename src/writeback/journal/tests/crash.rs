@@ -37,7 +37,7 @@ fn what_a_start_has_read_is_durable() {
 /// An old write was copied behind a newer one of its URI, and both were delivered. The segment of the newer one must not
 /// go while the record that completes the older one can be lost: the older one alone would be delivered again, over it.
 #[test]
-fn an_old_write_does_not_come_back_without_the_newer_one() {
+fn an_old_write_never_returns_without_the_newer() {
     for disk in disks() {
         let mut life = Life::open(&disk, 1000).unwrap();
         life.append(write("/a", b"1")).unwrap();
@@ -60,7 +60,7 @@ fn an_old_write_does_not_come_back_without_the_newer_one() {
 
 /// The copy of a damaged segment is for people, and is whole whenever it is there; the segment goes only after it.
 #[test]
-fn a_damaged_segment_is_not_lost_before_its_copy_is_whole() {
+fn a_damaged_segment_outlives_its_unfinished_copy() {
     for (number, disk) in disks().enumerate() {
         let mut life = Life::open(&disk, PLENTY).unwrap();
         life.append(write("/a", &[b'x'; 3000])).unwrap();
@@ -85,7 +85,7 @@ fn a_damaged_segment_is_not_lost_before_its_copy_is_whole() {
 
 /// What the origin refused is noted before what came behind it counts: else it would be gone without a trace.
 #[test]
-fn what_was_refused_is_somewhere_though_its_file_cannot_be_written() {
+fn refused_writes_survive_an_unwritable_file() {
     for disk in disks() {
         let mut life = Life::open(&disk, PLENTY).unwrap();
         for body in [b"poison", b"behind"] {
@@ -121,10 +121,10 @@ fn a_segment_that_is_gone_keeps_none_behind_it() {
     }
 }
 
-/// Who was told that the disk failed must not find their write delivered after a restart: at the stop at the latest,
+/// Whoever got the answer that the disk failed must not find their write delivered after a restart: at the stop at the latest,
 /// another segment says what of the abandoned one does not count.
 #[test]
-fn what_was_refused_with_an_error_is_not_delivered_after_a_stop() {
+fn failed_appends_are_not_delivered_after_a_stop() {
     for disk in disks() {
         let mut life = Life::open(&disk, PLENTY).unwrap();
         life.append(write("/a", b"")).unwrap();

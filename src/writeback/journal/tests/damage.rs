@@ -24,7 +24,7 @@ fn last_record(bytes: &[u8]) -> usize {
 }
 
 #[test]
-fn a_torn_tail_is_cut_off_at_every_byte_and_nothing_else_is() {
+fn only_a_torn_tail_is_cut_off() {
     let scratch = Scratch::new();
     let file = three(&scratch);
     let whole = fs::read(&file).unwrap();
@@ -46,7 +46,7 @@ fn a_torn_tail_is_cut_off_at_every_byte_and_nothing_else_is() {
 }
 
 #[test]
-fn a_flipped_byte_anywhere_costs_at_most_one_write_and_is_reported() {
+fn a_flipped_byte_costs_one_write_and_is_reported() {
     let scratch = Scratch::new();
     let file = three(&scratch);
     let whole = fs::read(&file).unwrap();
@@ -75,7 +75,7 @@ fn a_flipped_byte_anywhere_costs_at_most_one_write_and_is_reported() {
 }
 
 #[test]
-fn a_segment_that_is_gone_or_cut_at_a_record_is_noticed() {
+fn a_missing_or_cut_segment_is_noticed() {
     let scratch = Scratch::new();
     let options = scratch.options(PLENTY, 1);
     let journal = Journal::open(&options).unwrap();
@@ -101,7 +101,7 @@ fn a_segment_that_is_gone_or_cut_at_a_record_is_noticed() {
 
 /// Losing the record that completes a write must not bring it back behind a later one of its URI.
 #[test]
-fn a_damaged_record_never_turns_the_order_of_a_uri_around() {
+fn a_damaged_record_never_reverses_a_uris_order() {
     let scratch = Scratch::new();
     let journal = open(&scratch);
     let first = append(&journal, write("/a", b"1")).unwrap();

@@ -1,4 +1,4 @@
-//! A disk that fails when it is told to.
+//! A disk that fails when it is to.
 
 use std::io;
 
@@ -125,7 +125,7 @@ fn bodies(scratch: &Scratch) -> Vec<Vec<u8>> {
 
 /// Each way to fail: the write is refused, is not delivered later, and what comes behind it is well.
 #[test]
-fn a_write_that_was_refused_is_not_delivered_whatever_is_on_the_disk() {
+fn a_refused_append_is_never_delivered() {
     for (name, uncut) in [("create", 0), ("write", 0), ("write", 1), ("sync", 0), ("sync", 1)] {
         let scratch = Scratch::new();
         let (journal, faults) = open_with_faults(&scratch);
@@ -153,7 +153,7 @@ fn a_write_that_was_refused_is_not_delivered_whatever_is_on_the_disk() {
 }
 
 #[test]
-fn a_disk_that_stays_broken_leaves_no_files_behind_and_heals() {
+fn a_broken_disk_leaves_no_files_and_heals() {
     let scratch = Scratch::new();
     let (journal, faults) = open_with_faults(&scratch);
     append(&journal, write("/a", b"before")).unwrap();
@@ -168,7 +168,7 @@ fn a_disk_that_stays_broken_leaves_no_files_behind_and_heals() {
 
 /// What was completed went into the segment that is abandoned; it must not come back.
 #[test]
-fn what_was_delivered_before_a_failed_sync_is_not_delivered_again() {
+fn deliveries_before_a_failed_sync_are_not_repeated() {
     let scratch = Scratch::new();
     let (journal, faults) = open_with_faults(&scratch);
     append(&journal, write("/a", b"1")).unwrap();

@@ -13,7 +13,7 @@ const FOLDER: &str = "POINTSMAN_TEST_JOURNAL";
 const ROUNDS: u32 = 25;
 const URIS: u64 = 7;
 
-/// The body follows from the number, so that a whole one can be told.
+/// The body follows from the number, so that a whole one can be recognized.
 fn body(number: u64) -> Vec<u8> {
     let length = number.wrapping_mul(2_654_435_761) % 5_000;
     (0..length).map(|at| (number.wrapping_add(at) % 251) as u8).collect()
@@ -74,7 +74,7 @@ impl Drop for Killed {
 }
 
 #[test]
-fn what_was_acknowledged_before_a_kill_is_there_in_order_and_whole() {
+fn acknowledged_writes_survive_a_kill_whole_and_in_order() {
     let (mut acknowledged_in_all, mut seed) = (0, 1);
     for round in 0..ROUNDS {
         let scratch = Scratch::new();

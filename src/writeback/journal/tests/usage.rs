@@ -26,7 +26,7 @@ fn a_write_is_found_delivered_and_gone() {
 }
 
 #[test]
-fn what_is_not_delivered_outlives_the_program_and_what_is_does_not_come_back() {
+fn undelivered_writes_outlive_the_program_delivered_ones_do_not() {
     let scratch = Scratch::new();
     let journal = open(&scratch);
     for body in [&b"1"[..], b"2", b"3"] {
@@ -47,7 +47,7 @@ fn what_is_not_delivered_outlives_the_program_and_what_is_does_not_come_back() {
 }
 
 #[test]
-fn a_full_journal_refuses_and_has_room_again_after_a_delivery() {
+fn a_full_journal_has_room_again_after_a_delivery() {
     let scratch = Scratch::new();
     let one = write("/a", &[0; 1000]).cost();
     let journal = Journal::open(&scratch.options(2 * one, 1 << 20)).unwrap();
@@ -68,7 +68,7 @@ fn a_full_journal_refuses_and_has_room_again_after_a_delivery() {
 }
 
 #[test]
-fn only_one_process_has_the_folder_and_nobody_else_may_look() {
+fn a_folder_has_one_process_and_is_private() {
     let scratch = Scratch::new();
     let journal = open(&scratch);
     let second = Journal::open(&Options::new(&scratch.0, PLENTY)).unwrap_err();
@@ -85,7 +85,7 @@ fn only_one_process_has_the_folder_and_nobody_else_may_look() {
 }
 
 #[test]
-fn what_the_origin_refuses_is_kept_for_people_and_blocks_nobody() {
+fn refused_writes_are_kept_for_people_and_block_nobody() {
     let scratch = Scratch::new();
     let journal = open(&scratch);
     append(&journal, write("/a", b"poison")).unwrap();
@@ -131,7 +131,7 @@ fn a_delivery_that_is_dropped_has_failed() {
 }
 
 #[test]
-fn who_waits_is_woken_by_an_append_a_delivery_and_the_end_of_a_backoff() {
+fn waiters_wake_at_appends_deliveries_and_ends_of_backoff() {
     let scratch = Scratch::new();
     let journal = open(&scratch);
     wait(async {
@@ -181,7 +181,7 @@ fn writes_that_come_together_share_a_sync() {
 }
 
 #[test]
-fn one_uri_that_is_stuck_does_not_keep_everything_behind_it() {
+fn a_stuck_uri_does_not_hold_up_others() {
     let scratch = Scratch::new();
     let segment = 8 << 10;
     let journal = Journal::open(&scratch.options(PLENTY, segment)).unwrap();

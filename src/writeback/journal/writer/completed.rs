@@ -5,7 +5,10 @@
 
 use std::{collections::HashSet, mem, sync::Arc};
 
-use crate::writeback::journal::entry::{Entry, Id};
+use crate::writeback::journal::{
+    entry::{Entry, Id},
+    replay::Place,
+};
 
 /// A write that is done with.
 #[derive(Debug)]
@@ -16,14 +19,6 @@ pub(super) struct Completed {
     pub(super) place: Place,
     /// Until it is in the file of refused writes.
     pub(super) refused: Option<Refused>,
-}
-
-/// Where a write is.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::writeback::journal) struct Place {
-    pub(in crate::writeback::journal) segment: u64,
-    /// It is in more than one, or was: it may be behind later ones of its URI.
-    pub(in crate::writeback::journal) is_copied: bool,
 }
 
 /// A write that the origin refused, and why.
@@ -61,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_refused_holds_back_what_came_behind_it_of_its_uri() {
+    fn a_refused_write_holds_back_later_ones_of_its_uri() {
         let one = |id, uri: &str, is_refused: bool| {
             let entry = Arc::new(Entry { id: Id(id), write: crate::writeback::journal::Write::default() });
             let refused = is_refused.then(|| Refused { entry, why: String::new() });

@@ -7,31 +7,14 @@ use std::io;
 use super::{
     Writer,
     completed::{self, Completed},
+    parts::{Current, Part},
 };
 use crate::writeback::journal::{
     entry,
     entry::{Id, Write},
     record,
-    segment::{HEADER, Segment},
+    segment::HEADER,
 };
-
-/// The segment that is written to, and what of it no sync has covered yet. A sync covers what was written to the file
-/// before it, and nothing else: so what it makes durable is kept with the file, and nowhere else is anything let go of.
-#[derive(Debug)]
-pub(super) struct Current {
-    pub(super) segment: Segment,
-    /// The length that is durable.
-    synced: u64,
-    pub(super) unsynced: Vec<Completed>,
-}
-
-/// A segment that is kept.
-#[derive(Debug)]
-pub(super) struct Part {
-    pub(super) number: u64,
-    pub(super) bytes: u64,
-    pub(super) live: usize,
-}
 
 impl Writer {
     /// Writes a record for each write, then what was completed, and syncs.

@@ -9,6 +9,7 @@
 mod compaction;
 mod completed;
 mod log;
+mod parts;
 #[cfg(test)]
 mod tests;
 
@@ -25,17 +26,18 @@ use std::{
 
 use tokio::sync::oneshot;
 
-pub(super) use self::completed::Place;
 use self::{
     completed::{Completed, Refused},
-    log::{Current, Part},
+    parts::{Current, Part},
 };
 use super::{
-    AppendError, Options, Shared,
+    append_error::AppendError,
     entry::{Entry, Id, Write},
+    options::Options,
     refused,
-    replay::Replayed,
+    replay::{Place, Replayed},
     segment::Folder,
+    shared::Shared,
 };
 
 /// Completed writes are synced after this time at the latest; until then a crash of the machine delivers them again.
@@ -89,7 +91,7 @@ pub(super) struct Writer {
     is_refused_torn: bool,
     /// The last thing on the disk failed, and that was said.
     is_failing: bool,
-    /// The same of removing segments, which goes its own way: records may be written all the while.
+    /// Removing segments failed last, and that was logged. It goes its own way: records may be written all the while.
     kept_from_removing: bool,
 }
 
@@ -280,7 +282,7 @@ impl Writer {
         self.compact();
     }
 
-    /// The writes of a group are durable: they can be found, and their clients be told.
+    /// The writes of a group are durable: they can be found, and their clients be answered.
     fn acknowledge(
         &mut self,
         first: u64,

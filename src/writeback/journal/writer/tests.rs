@@ -30,7 +30,7 @@ fn append(uri: &str) -> Message {
 /// A group of deliveries fills a segment and is not synced; the next group's first step is to sync it and begin
 /// another. That sync says nothing of what was taken since.
 #[test]
-fn what_was_delivered_when_a_full_segment_is_synced_does_not_come_back() {
+fn deliveries_in_a_full_segment_do_not_come_back() {
     let scratch = Scratch::new();
     let mut writer = open(&scratch);
     // The third keeps the segment in which all of them are.

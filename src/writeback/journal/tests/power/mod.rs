@@ -3,7 +3,7 @@
 //! A case is a number: everything in it follows from that. It goes through several lives of a journal. In each,
 //! requests append and deliveries end, one way or another; then the journal is stopped, or the process is killed, or
 //! the power goes, between two steps or in the middle of an operation on the disk. What the next life finds is compared
-//! with what the lives before it were told:
+//! with what the lives before it were answered:
 //!
 //! - what was acknowledged and not done with is there;
 //! - what was done with comes back only after a crash, and only if no sync has succeeded since; and whatever comes back
@@ -53,7 +53,7 @@ fn what_was_said_holds_whatever_the_disk_does() {
 }
 
 #[test]
-fn what_was_said_holds_wherever_the_machine_stops_and_whatever_fails() {
+fn promises_hold_over_power_loss_and_failing_disks() {
     let began = Instant::now();
     let mut count = 0;
     for number in 0..STEP_BY_STEP {

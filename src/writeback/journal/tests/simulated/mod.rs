@@ -1,4 +1,4 @@
-//! A disk in memory that loses what was not synced, tears what was being written, and fails where it is told to.
+//! A disk in memory that loses what was not synced, tears what was being written, and fails where it is to.
 //!
 //! It gives what [`crate::writeback::journal::files`] says that the journal may rely on, and takes everything else: an
 //! operation at which the machine stops, or that fails, was done in part; what was written is on the medium when it
@@ -121,7 +121,7 @@ impl SimulatedDisk {
     }
 
     /// The process was killed: the kernel still has everything. Where a sync has failed before, what the kernel has and
-    /// the medium never gets goes too: such a machine is about to be switched off, and no journal could tell.
+    /// the medium never gets goes too: such a machine is about to be switched off, and no journal could notice.
     pub(super) fn kill(&self) {
         let mut state = self.state();
         let is_lossy = state.names.values().any(|file| state.files[*file].lost_from.is_some());

@@ -1,4 +1,4 @@
-//! A worker's view of upstreams, kept over generations.
+//! The upstreams of a worker, kept over generations.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
@@ -9,9 +9,9 @@ use crate::{
     upstream::{Upstream, WorkerUpstream, worker_upstream::WorkerIndex},
 };
 
-/// By the number of its name: the newest that this worker has of each upstream.
+/// The newest that this worker has of each upstream, by the number of its name.
 #[derive(Debug)]
-pub struct Groups {
+pub struct WorkerUpstreams {
     newest: RefCell<HashMap<NameId, Rc<WorkerUpstream>>>,
     counters: Arc<WorkerSeries>,
     place: WorkerIndex,
@@ -20,28 +20,28 @@ pub struct Groups {
 /// Upstreams that are taken over in one sweep, so that it stays short.
 const TAKEN_OVER: usize = 16;
 
-impl Groups {
-    /// None yet.
+impl WorkerUpstreams {
+    /// A worker's upstreams: none yet.
     pub fn new(counters: Arc<WorkerSeries>, place: WorkerIndex) -> Self {
         Self { newest: RefCell::default(), counters, place }
     }
 
     /// The worker's view of exactly this upstream; the newest takes over what the one before had.
-    pub fn group(&self, upstream: &Arc<Upstream>) -> Rc<WorkerUpstream> {
+    pub fn of(&self, upstream: &Arc<Upstream>) -> Rc<WorkerUpstream> {
         let mut newest = self.newest.borrow_mut();
         let before = newest.get(&upstream.name);
         match before {
-            Some(group) if Arc::ptr_eq(&group.upstream, upstream) => return group.clone(),
+            Some(before) if Arc::ptr_eq(&before.upstream, upstream) => return before.clone(),
             // An exchange of an older generation, on an upstream that has changed since: it may not take
             // anything away from the newer one.
-            Some(group) if group.upstream.generation > upstream.generation => {
+            Some(before) if before.upstream.generation > upstream.generation => {
                 return Rc::new(self.make(upstream, None));
             }
             Some(_) | None => {}
         }
-        let group = Rc::new(self.make(upstream, before.map(|group| &**group)));
-        newest.insert(upstream.name, group.clone());
-        group
+        let own = Rc::new(self.make(upstream, before.map(|before| &**before)));
+        newest.insert(upstream.name, own.clone());
+        own
     }
 
     fn make(&self, upstream: &Arc<Upstream>, before: Option<&WorkerUpstream>) -> WorkerUpstream {
@@ -50,23 +50,23 @@ impl Groups {
 
     /// Closes connections that were idle for too long, those to backends that are gone too.
     pub fn sweep(&self, snapshot: &Snapshot, now: Moment) {
-        let current = |group: &WorkerUpstream| snapshot.upstream(group.upstream.name);
+        let current = |own: &WorkerUpstream| snapshot.upstream(own.upstream.name);
         let mut outdated = Vec::new();
-        self.newest.borrow_mut().retain(|_, group| {
-            group.sweep(now);
-            match current(group) {
+        self.newest.borrow_mut().retain(|_, own| {
+            own.sweep(now);
+            match current(own) {
                 Some(upstream) => {
-                    if !Arc::ptr_eq(upstream, &group.upstream) && outdated.len() < TAKEN_OVER {
+                    if !Arc::ptr_eq(upstream, &own.upstream) && outdated.len() < TAKEN_OVER {
                         outdated.push(upstream.clone());
                     }
                     true
                 }
                 None => {
-                    group.close();
+                    own.close();
                     false
                 }
             }
         });
-        outdated.iter().for_each(|upstream| drop(self.group(upstream)));
+        outdated.iter().for_each(|upstream| drop(self.of(upstream)));
     }
 }

@@ -1,0 +1,107 @@
+//! The store as its callers have it. What is read, written, updated and visited is beside it, in the files of that name.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    index::{Found, Id},
+    queue::Job,
+    shared::Shared,
+    stats::Stats,
+};
+
+/// The store. Its threads end, and its folder is free for another, soon after the last `Arc` is dropped; what was
+/// finished before is written first.
+#[derive(Debug)]
+pub struct Disk {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Disk {
+    /// What is stored under a key, the newest first; from memory. Several are there where several were stored and
+    /// none replaced the other, also where a kill came between an object and the deletion of the one that it
+    /// replaced: so of two that fit, take the first.
+    pub fn find(&self, key: u128) -> Vec<Found> {
+        self.shared.lock_index().find(key)
+    }
+
+    /// What was given as `meta` when the object was written or updated. Nothing where it is gone or damaged, which
+    /// removes it.
+    pub async fn head(&self, id: Id) -> Option<Vec<u8>> {
+        self.shared.lock_index().name(id)?;
+        if let Some(meta) = self.shared.waiting_head(id) {
+            return Some(meta);
+        }
+        let (reply, meta) = oneshot::channel();
+        self.shared.queue.push(Job::Head(id, reply));
+        meta.await.ok().flatten()
+    }
+
+    /// Removes an object: it is not found from now on, and its file is deleted soon.
+    pub fn remove(&self, id: Id) {
+        self.shared.remove(id);
+    }
+
+    /// Removes all under a key, also what the scan at start has not come by yet.
+    pub fn remove_key(&self, key: u128) {
+        let mut gone = Vec::new();
+        self.shared.lock_index().remove_key(key, &mut gone);
+        self.shared.unlink(gone);
+    }
+
+    /// The object was asked for, which may let it stay longer.
+    pub fn touch(&self, id: Id) {
+        self.shared.lock_index().touch(id);
+    }
+
+    /// Removes everything, also what is being written now. When this returns, nothing of it comes back, whatever
+    /// becomes of the process; the files are deleted in the background, and until then take room. Makes a folder,
+    /// so call it where waiting for the disk is allowed.
+    pub fn clear(&self) {
+        let generation = {
+            let mut index = self.shared.lock_index();
+            index.clear();
+            index.generation
+        };
+        self.shared.forget_heads();
+        if let Err(error) = self.shared.folder.make_generation(generation) {
+            self.shared.failed("the folder for what comes after a clearing cannot be made", &error);
+        }
+        self.shared.scanned.notify_all();
+        self.shared.queue.sweep();
+    }
+
+    /// Sets another limit; what is above it leaves in the background.
+    pub fn set_limit(&self, limit: u64) {
+        self.shared.lock_index().set_limit(limit);
+        self.shared.queue.push(Job::Shrink);
+    }
+
+    /// What is there, and what happened so far.
+    pub fn stats(&self) -> Stats {
+        self.shared.counts.stats(&self.shared.lock_index(), self.shared.places_taken.load(Relaxed))
+    }
+
+    /// Takes no more and finds no more, though somebody still holds the store: its folder is free for another soon,
+    /// as for a program that takes over. What was finished is written first, what is being read breaks off.
+    pub fn close(&self) {
+        self.shared.queue.close();
+    }
+
+    /// Closes it and waits, though not longer than `patience`, until what was finished is written and what was removed
+    /// is deleted. For the end of the program, which would cut that off: what was removed would be there again.
+    pub fn finish(&self, patience: Duration) {
+        self.close();
+        self.shared.queue.wait_for_end(patience);
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,100 @@
+//! Joining: who asks for something waits for the fetch of it that is under way, or leads a new one.
+
+use std::sync::Arc;
+
+use super::{
+    answer::Answer,
+    fills::{Fill, Fills, Mark},
+    reader::Reader,
+    source::Source,
+    state::Phase,
+};
+use crate::{cache::key::Key, fields::Fields};
+
+/// What somebody wants who may join a fill.
+pub struct Want<'a> {
+    /// What is asked for.
+    pub key: &'a Key,
+    /// The fields of the request.
+    pub request: &'a Fields,
+    /// The variant that it would be, where something is stored that varies.
+    pub expected: Option<Key>,
+    /// Whether an answer whose head has come already will do.
+    pub accepts: &'a dyn Fn(&Answer) -> bool,
+}
+
+/// What becomes of somebody who wants to join.
+#[derive(Debug)]
+pub enum Joined {
+    /// It leads a new fetch.
+    Lead(Source, Reader),
+    /// It waits for one that is under way.
+    Wait(Reader),
+    /// Neither: `alone` said so.
+    Alone,
+}
+
+impl Fills {
+    /// Joins a fill that is under way, or begins one. `alone` is asked, under the lock that keeps others from
+    /// beginning one, before a new one is begun: true when something has been stored meanwhile, or when this one may
+    /// not lead.
+    pub fn join(self: &Arc<Self>, want: &Want<'_>, alone: impl FnOnce() -> bool) -> Joined {
+        let mut table = self.table(want.key);
+        let fills = table.get(&want.key.hash()).map(Vec::as_slice).unwrap_or_default();
+        for fill in fills.iter().rev() {
+            if let Some(reader) = fill.join(want) {
+                return Joined::Wait(reader);
+            }
+        }
+        if alone() {
+            return Joined::Alone;
+        }
+        let fill = self.begin(want.key.clone(), want.expected.clone(), None);
+        table.entry(want.key.hash()).or_default().push(fill.clone());
+        drop(table);
+        let reader = Reader::new(fill.clone());
+        Joined::Lead(Source::new(fill), reader)
+    }
+
+    /// Begins a fill that nobody joins, of what was asked for at `asked` ([`Fills::mark`]).
+    pub fn begin_alone(self: &Arc<Self>, key: &Key, asked: Mark) -> (Source, Reader) {
+        let Mark { purges, at } = asked;
+        let fill = self.begin(key.clone(), None, Some(at));
+        self.table(key).entry(key.hash()).or_default().push(fill.clone());
+        // Behind the entry in the table: what comes from now on finds the fill there.
+        fill.state().rules.extend(self.purges_since(key, purges));
+        let reader = Reader::new(fill.clone());
+        (Source::new(fill), reader)
+    }
+}
+
+impl Fill {
+    fn join(self: &Arc<Self>, want: &Want<'_>) -> Option<Reader> {
+        if self.is_alone || self.key != *want.key {
+            return None;
+        }
+        let mut state = self.state();
+        // What was purged is not for those who ask after the purge.
+        if !state.rules.is_empty() {
+            return None;
+        }
+        let is_joinable = match &state.phase {
+            Phase::Asking | Phase::Orphaned => self.expected.is_none() || self.expected == want.expected,
+            Phase::Coming(answer) => {
+                answer.is_open
+                    && !state.tape.is_paced
+                    && state.tape.end_is_whole != Some(false)
+                    && answer.matches(want.request)
+                    && (want.accepts)(answer)
+            }
+            Phase::Stored(..) | Phase::Released | Phase::Failed(_) => false,
+        };
+        if !is_joinable {
+            return None;
+        }
+        // Under the same lock, so that it is not given up for lack of readers meanwhile.
+        let index = state.readers.insert(0);
+        drop(state);
+        Some(Reader::counted(self.clone(), index))
+    }
+}

@@ -1,0 +1,52 @@
+//! What the access log says of an exchange, from the snapshot by which it was served.
+
+use std::time::Duration;
+
+use super::snapshot::{Listener, Snapshot};
+use crate::{
+    exchange::{Exchange, Facts},
+    fields::Known,
+    telemetry::access_line::AccessLine,
+};
+
+/// The line of an exchange that took so long; what is not HTTP has no request and no response.
+pub(super) fn access_line<'a>(
+    facts: &'a Facts,
+    http: Option<&'a Exchange>,
+    took: Duration,
+    (snapshot, listener): (&'a Snapshot, Option<&'a Listener>),
+) -> AccessLine<'a> {
+    let upstream = facts.upstream.and_then(|index| snapshot.upstreams.get(index));
+    let backend = upstream.zip(facts.backend).and_then(|(upstream, index)| upstream.backends.get(index));
+    let common = AccessLine {
+        listener: listener.map_or("", |listener| &listener.conf.name),
+        route: facts.route.and_then(|index| snapshot.routes.get(index)).map(|route| &*route.name),
+        upstream: upstream.map(|upstream| &*upstream.conf.name),
+        backend: backend.map(|backend| &*backend.name),
+        client: facts.client_text(),
+        proxy: facts.client.is_some().then_some(&*facts.peer.text),
+        bytes_in: facts.bytes_in,
+        bytes_out: facts.bytes_out,
+        took,
+        response_time: facts.response_time,
+        attempts: facts.attempts,
+        request_id: &facts.id,
+        trace: facts.trace.as_ref(),
+        tls: facts.peer.tls.as_ref().map(|tls| tls.version),
+        error: facts.error.as_ref().map(|(kind, detail)| (*kind, &**detail)),
+        ..AccessLine::default()
+    };
+    let Some(http) = http else { return common };
+    AccessLine {
+        method: http.request.method.as_str(),
+        scheme: http.scheme(),
+        host: &http.authority,
+        target: &http.request.target,
+        protocol: http.version.name(),
+        status: http.response.status,
+        cache: http.cache,
+        user_agent: http.request.fields.known(Known::UserAgent),
+        referer: http.request.fields.known(Known::Referer),
+        ..common
+    }
+}

@@ -1,0 +1,175 @@
+//! The journal as requests and deliveries have it; its thread is in [`super::writer`].
+
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::JoinHandle,
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    append_error::AppendError,
+    entry::{Entry, Id, Write},
+    options::Options,
+    replay,
+    segment::Folder,
+    shared::Shared,
+    stats::Stats,
+    writer::{Message, Writer},
+};
+use crate::rng::Rng;
+
+/// A journal that is open. Its thread ends, with everything written, when the last `Arc` goes; that last one waits
+/// for it, for the length of a sync.
+#[derive(Debug)]
+pub struct Journal {
+    pub(super) shared: Arc<Shared>,
+    sender: Sender<Message>,
+    thread: Option<JoinHandle<()>>,
+    chance: Mutex<Rng>,
+    /// Differs from start to start, for [`Journal::new_key`].
+    instance: u64,
+    keys: AtomicU64,
+}
+
+impl Journal {
+    /// Opens the journal in a folder, or makes it, and reads what is not delivered yet. Fails when another process
+    /// has it (`WouldBlock`), or when the disk does. Reads every segment and syncs: not for an event loop.
+    pub fn open(options: &Options) -> io::Result<Arc<Self>> {
+        Self::open_in(Folder::open(&options.path)?, options)
+    }
+
+    pub(super) fn open_in(folder: Folder, options: &Options) -> io::Result<Arc<Self>> {
+        let (mut journal, writer, receiver) = Self::prepare(folder, options)?;
+        let thread = std::thread::Builder::new().name("journal".into());
+        journal.thread = Some(thread.spawn(move || writer.run(&receiver))?);
+        Ok(Arc::new(journal))
+    }
+
+    /// The two sides of a journal and what is between them, without a thread.
+    pub(super) fn prepare(
+        folder: Folder,
+        options: &Options,
+    ) -> io::Result<(Self, Writer, Receiver<Message>)> {
+        let replayed = replay::replay(&folder)?;
+        let shared = Arc::new(Shared { limit: AtomicU64::new(options.limit), ..Shared::default() });
+        shared.counters.damaged.store(replayed.damaged, Ordering::Relaxed);
+        let (sender, receiver) = channel();
+        let writer = Writer::new(folder, options, shared.clone(), replayed)?;
+        let journal = Self {
+            shared,
+            sender,
+            thread: None,
+            chance: Mutex::new(Rng::new(fastrand::u64(..))),
+            instance: fastrand::u64(..),
+            keys: AtomicU64::new(0),
+        };
+        Ok((journal, writer, receiver))
+    }
+
+    /// Makes a write durable. It is on its way when this returns; the future resolves when it is synced, and
+    /// [`Journal::latest`] has it then. Writes of one URI are delivered in the order of these calls.
+    ///
+    /// Where the future is dropped early, the write may still have become durable, and is delivered then.
+    pub fn append(&self, write: Write) -> impl Future<Output = Result<Id, AppendError>> + use<> {
+        let begun = self.begin(write);
+        async move {
+            match begun?.await {
+                Ok(done) => done,
+                Err(_) => Err(AppendError::Io(Arc::new(io::Error::other("the journal's thread has ended")))),
+            }
+        }
+    }
+
+    pub(super) fn begin(
+        &self,
+        write: Write,
+    ) -> Result<oneshot::Receiver<Result<Id, AppendError>>, AppendError> {
+        let cost = write.cost();
+        // Lengths in records have 32 bits.
+        let limit = self.limit();
+        if cost > limit || cost > u64::from(u32::MAX) {
+            return Err(AppendError::TooLarge);
+        }
+        if !self.shared.index().reserve(cost, limit) {
+            return Err(AppendError::Full);
+        }
+        let (done, receiver) = oneshot::channel();
+        self.send(Message::Append(Box::new(write), done));
+        Ok(receiver)
+    }
+
+    pub(super) fn send(&self, message: Message) {
+        // Without its thread the journal is over: appends learn it from their own channel.
+        let _thread_ended = self.sender.send(message);
+    }
+
+    pub(super) fn chance(&self) -> MutexGuard<'_, Rng> {
+        self.chance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest write of a URI that the origin does not have yet.
+    pub fn latest(&self, uri: &[u8]) -> Option<Arc<Entry>> {
+        if self.is_empty() { None } else { self.shared.index().latest(uri) }
+    }
+
+    /// Whether nothing waits in it.
+    pub fn is_empty(&self) -> bool {
+        self.shared.entries.load(Ordering::Acquire) == 0
+    }
+
+    /// Resolves when nothing of a URI waits in it any more.
+    pub async fn until_delivered(&self, uri: &[u8]) {
+        loop {
+            // It is notified from here on, also before it waits.
+            let completed = self.shared.completed.notified();
+            if self.latest(uri).is_none() {
+                return;
+            }
+            completed.await;
+        }
+    }
+
+    /// Gives it another limit. What waits beyond it stays.
+    pub fn set_limit(&self, limit: u64) {
+        self.shared.limit.store(limit, Ordering::Relaxed);
+    }
+
+    fn limit(&self) -> u64 {
+        self.shared.limit.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when [`Journal::poll`] may have something else to say.
+    pub async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+
+    /// A key for a write that has none: no two are the same, in no run of the program.
+    pub fn new_key(&self) -> String {
+        format!("{:016x}-{:x}", self.instance, self.keys.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// What it holds and what it did.
+    pub fn stats(&self) -> Stats {
+        let index = self.shared.index();
+        let oldest = index.entries().next().map(|entry| entry.write.accepted);
+        let (entries, bytes) = (index.len(), index.bytes);
+        drop(index);
+        self.shared.counters.read(Stats { entries, bytes, limit: self.limit(), oldest, ..Stats::default() })
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.send(Message::End);
+        if let Some(thread) = self.thread.take() {
+            let _it_panicked = thread.join();
+        }
+    }
+}

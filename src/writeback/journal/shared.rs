@@ -1,0 +1,37 @@
+//! What the journal's thread and everybody else have in common.
+
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
+
+use tokio::sync::Notify;
+
+use super::{index::Index, stats::Counters};
+
+/// What the journal's thread and everybody else have in common.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) index: Mutex<Index>,
+    /// How many writes the index holds, for those who only want to know that there is none.
+    pub(super) entries: AtomicUsize,
+    /// Those who deliver wait for it.
+    pub(super) changed: Notify,
+    /// Those who wait for a write's delivery do.
+    pub(super) completed: Notify,
+    /// As [`super::Options::limit`]; another configuration may have another.
+    pub(super) limit: AtomicU64,
+    pub(super) counters: Counters,
+}
+
+impl Shared {
+    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps `entries` true; called with the lock held.
+    pub(super) fn note_entries(&self, index: &Index) {
+        // Released before an append resolves, and acquired by `latest`: who got 202 finds their write.
+        self.entries.store(index.len(), Ordering::Release);
+    }
+}

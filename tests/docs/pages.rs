@@ -1,0 +1,106 @@
+//! What pages contain: configurations that are good, links, paths and scripts that are there, verbs that exist.
+
+use std::{fs, path::PathBuf};
+
+use clap::CommandFactory;
+use pointsman::{cli::Arguments, config, tls::demo::demo_certificates};
+
+use super::files::root;
+
+/// The pages that people write, with their text.
+fn pages() -> Vec<(PathBuf, String)> {
+    let pages = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "certs/README.md"];
+    let mut paths: Vec<PathBuf> = pages.iter().map(|page| root().join(page)).collect();
+    for folder in ["docs", "docs/decisions"] {
+        let entries = fs::read_dir(root().join(folder)).unwrap();
+        paths.extend(entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some()));
+    }
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The fenced blocks of a language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let start = format!("```{language}\n");
+    text.split(&start).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+#[test]
+fn every_configuration_in_the_documentation_is_good() {
+    let folder = std::env::temp_dir().join(format!("pointsman-docs-{}", std::process::id()));
+    demo_certificates(&folder.join("certs")).unwrap();
+    let mut count = 0;
+    for (page, text) in pages() {
+        for block in blocks(&text, "toml") {
+            count += 1;
+            let config = config::parse(block, &folder.join("my.toml"));
+            assert!(config.is_ok(), "{}:\n{}", page.display(), config.unwrap_err());
+        }
+    }
+    fs::remove_dir_all(folder).unwrap();
+    assert!(count >= 2, "found {count} configurations: is the test looking in the right place?");
+}
+
+#[test]
+fn every_linked_file_is_there() {
+    let mut count = 0;
+    for (page, text) in pages() {
+        for link in text.split("](").skip(1) {
+            let link = link.split([')', '#']).next().unwrap();
+            if link.is_empty() || link.starts_with("http") {
+                continue;
+            }
+            count += 1;
+            assert!(page.parent().unwrap().join(link).exists(), "{} links {link}", page.display());
+        }
+    }
+    assert!(count > 10, "found {count} links");
+}
+
+#[test]
+fn every_path_in_backticks_is_there() {
+    for (page, text) in pages() {
+        for word in text.split('`').skip(1).step_by(2) {
+            let is_path =
+                ["src/", "docs/", "config/", "benches/", "tests/"].iter().any(|it| word.starts_with(it))
+                    && !word.contains(char::is_whitespace);
+            assert!(!is_path || root().join(word).exists(), "{} names {word}", page.display());
+        }
+    }
+}
+
+#[test]
+fn every_script_that_is_to_be_run_is_there() {
+    let pages = pages();
+    let lines =
+        pages.iter().flat_map(|(page, text)| blocks(text, "sh").into_iter().map(move |it| (page, it)));
+    for (page, block) in lines {
+        for word in block.lines().filter_map(|line| line.split_whitespace().next()) {
+            let is_ours = word.starts_with("tests/") || word.starts_with("benches/");
+            assert!(!is_ours || root().join(word).exists(), "{} runs {word}", page.display());
+        }
+    }
+}
+
+#[test]
+fn verbs_that_are_named_exist_and_the_readme_has_all() {
+    let command = Arguments::command();
+    let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    let pages = pages();
+    for (page, text) in &pages {
+        for named in text.split("pointsman ").skip(1) {
+            let word: String = named.chars().take_while(|c| c.is_ascii_lowercase()).collect();
+            let is_command =
+                ["`", "\n"].iter().any(|before| text.contains(&format!("{before}pointsman {word}")));
+            assert!(
+                word.is_empty() || !is_command || verbs.contains(&word.as_str()),
+                "{} names `pointsman {word}`",
+                page.display()
+            );
+        }
+    }
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for verb in verbs {
+        assert!(readme.contains(&format!("`pointsman {verb}")), "the README does not name {verb}");
+    }
+}
