@@ -91,7 +91,7 @@ fn a_login_of_a_connection_is_its_clients_alone() {
 }
 
 #[test]
-fn other_logins_are_of_a_request_and_their_connection_is_shared() {
+fn other_logins_leave_their_connection_shared() {
     let backend = Backend::start("Basic", false);
     let proxy = Proxy::start(&config(&[backend.address], "").replace("workers = 2", "workers = 1"));
     let (mut first, mut second) = (proxy.connect(), proxy.connect());
@@ -118,7 +118,7 @@ fn a_login_over_http2_is_of_one_request() {
 }
 
 #[test]
-fn one_login_in_front_of_a_cache_is_its_clients_alone() {
+fn a_login_before_a_cache_is_its_clients_alone() {
     let backend = Backend::start("NTLM", true);
     let text = config(&[backend.address], "[[cache]]\nname = \"c\"\nmemory = \"1MiB\"\n")
         .replace("upstream = \"u\"\n", "upstream = \"u\"\ncache = \"c\"\n");
