@@ -106,7 +106,7 @@ mod tests {
             [[upstream]]
             name = "app"
             backend = [{ address = "unix:app.sock" }]
-            tls = { ca = "ca.pem", certificate = { chain = "client.pem", key = "client.key" } }
+            tls = { server_name = "app", ca = "ca.pem", certificate = { chain = "client.pem", key = "client.key" } }
         "#;
         let config = parse(text, &folder.join("x.toml"));
         fs::remove_dir_all(&folder).unwrap();

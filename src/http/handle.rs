@@ -7,7 +7,7 @@ use super::{
     active::ActiveExchange,
     cached, client_address,
     context::RouteContext,
-    edit, normalize, proxy,
+    edit, max_forwards, normalize, proxy,
     respond::{self, Reply},
     routing, trace,
     upgrade::Tunnel,
@@ -85,6 +85,11 @@ async fn serve<D: Downstream>(
         Action::Upstream(index) => *index,
         Action::Split(choices, total) => routing::choose(choices, *total),
     };
+    if let Some(status) = max_forwards::count_down(exchange) {
+        respond::own_head(status, exchange);
+        respond::send_own(Reply::on(route), Bytes::new(), exchange, client).await?;
+        return Ok(None);
+    }
     exchange.facts.upstream = Some(upstream);
     let group = snapshot.group(upstream).ok_or(Kind::NoBackend)?;
     let context = RouteContext { listener, route, group };

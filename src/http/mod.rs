@@ -11,6 +11,7 @@ pub mod h1;
 pub mod h2;
 pub mod handle;
 mod interims;
+mod max_forwards;
 mod misleading;
 pub mod normalize;
 mod path;

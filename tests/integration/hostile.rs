@@ -327,18 +327,31 @@ fn odd_responses_are_passed_as_the_standard_has_them() {
     assert_eq!(client.response("GET").status, 502, "a tunnel of another protocol than was asked for");
 }
 
+/// Joins a connection to a new one to this port.
+fn join(from: TcpStream, port: u16) {
+    let Ok(to) = TcpStream::connect(("127.0.0.1", port)) else { return };
+    for (mut from, mut to) in
+        [(from.try_clone().unwrap(), to.try_clone().unwrap()), (to.try_clone().unwrap(), from)]
+    {
+        std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+    }
+}
+
 #[test]
 fn a_request_that_comes_round_again_is_a_loop() {
-    // A proxy whose backend is itself.
+    // A proxy whose backend is itself, by a way that its configuration does not show.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let way = TcpListener::bind("127.0.0.1:0").unwrap();
+    let back = way.local_addr().unwrap();
+    std::thread::spawn(move || way.incoming().flatten().for_each(|from| join(from, port)));
     let text = format!(
         "[log]\nformat = \"json\"\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:{port}\"\n\
          [[listener]]\nname = \"other\"\naddress = \"127.0.0.1:0\"\n\
          [[route]]\nname = \"in\"\nlisteners = [\"other\"]\nupstream = \"round\"\n\
          [[route]]\nname = \"round\"\nlisteners = [\"web\"]\npaths = [\"/round\"]\nredirect = {{ to = \"/\" }}\n\
          [[route]]\nname = \"all\"\nlisteners = [\"web\"]\nhosts = [\"a\"]\nupstream = \"out\"\n\
-         [[upstream]]\nname = \"round\"\n[[upstream.backend]]\naddress = \"localhost:{port}\"\n\
-         [[upstream]]\nname = \"out\"\n[[upstream.backend]]\naddress = \"localhost:{port}\"\n"
+         [[upstream]]\nname = \"round\"\n[[upstream.backend]]\naddress = \"{back}\"\n\
+         [[upstream]]\nname = \"out\"\n[[upstream.backend]]\naddress = \"{back}\"\n"
     );
     let proxy = Proxy::start(&text);
     let mut client = Client::connect(proxy.address("web"));
@@ -391,4 +404,23 @@ fn collapse_shares_nothing_between_clients_that_can_be_told_apart() {
         assert_eq!(answer.join().unwrap(), expected, "{fields:?}");
     }
     assert_eq!(origin.requests().len(), 3, "those who are alike share all the same");
+}
+
+#[test]
+fn max_forwards_ends_options_and_trace_here() {
+    let origin = Origin::named("a");
+    let proxy = before(&origin, "", "", "");
+    let ask = |method: &str, value: &str| {
+        let mut client = proxy.connect();
+        client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\nMax-Forwards: {value}\r\n\r\n"));
+        client.response(method).status
+    };
+    assert_eq!((ask("OPTIONS", "0"), ask("TRACE", "0")), (200, 405));
+    assert!(origin.requests().is_empty(), "they go no further");
+    for (method, value, left) in
+        [("OPTIONS", "1", "0"), ("TRACE", "70", "69"), ("OPTIONS", "x", "x"), ("GET", "0", "0")]
+    {
+        assert_eq!(ask(method, value), 200, "{method} {value}");
+        assert_eq!(origin.last().header("max-forwards"), Some(left), "{method} {value}");
+    }
 }
