@@ -2,11 +2,30 @@
 //! force.
 
 use super::Config;
-use crate::route::conf::{Action, PathPattern, RouteConf};
+use crate::{
+    route::conf::{Action, PathPattern, RouteConf},
+    writeback::conf::{ServePending, WritePolicy},
+};
 
 /// What somebody should think about again, a sentence each. The configuration is good nevertheless.
 pub fn notes(config: &Config) -> Vec<String> {
-    guards_passed_by(config).collect()
+    guards_passed_by(config).chain(writes_not_checked(config)).collect()
+}
+
+/// Caches that answer writes in the backend's place.
+fn writes_not_checked(config: &Config) -> impl Iterator<Item = String> {
+    config.cache.iter().filter_map(|cache| {
+        let conf = cache.write_back.as_ref().filter(|_| cache.write_policy == WritePolicy::Back)?;
+        let networks: Vec<String> = conf.networks.iter().map(ToString::to_string).collect();
+        let who = match conf.serve {
+            ServePending::Writer => "who wrote them",
+            ServePending::All => "everybody",
+        };
+        let (name, networks) = (&cache.name, networks.join(", "));
+        Some(format!(
+            "cache `{name}` accepts writes of {networks} that no backend has checked, and shows them to {who}"
+        ))
+    })
 }
 
 /// Routes that refuse, on listeners that see several slashes in a row as several.

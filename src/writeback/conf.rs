@@ -1,8 +1,10 @@
 //! What becomes of writes, as configured.
 
-use std::path::Path;
+use std::{net::IpAddr, path::Path};
 
-use crate::schema::{Size, StorePath, choice, section};
+use ipnet::IpNet;
+
+use crate::schema::{Size, StorePath, Table, choice, section};
 
 choice! {
     /// What becomes of a request that changes something, such as a `PUT`.
@@ -13,6 +15,54 @@ choice! {
         Through = "through",
         /// It is answered once it is in the journal, and goes to the backend afterwards.
         Back = "back",
+    }
+}
+
+section! {
+    /// Whose writes `write_policy = "back"` answers in the backend's place, which nobody has checked then, and who sees them.
+    pub struct WriteBackConf {
+        /// Methods: `PUT`, `DELETE` or both. Others go to the backend.
+        pub methods: Vec<http::Method> = ["PUT", "DELETE"];
+        /// Networks of clients whose writes are accepted; those of others go to the backend. `["0.0.0.0/0", "::/0"]` = everybody's.
+        pub networks: Vec<IpNet>;
+        /// Who is shown what waits.
+        pub serve: ServePending = "writer";
+    }
+    check Self::check;
+}
+
+impl WriteBackConf {
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        let is_accepted = |method: &http::Method| [http::Method::PUT, http::Method::DELETE].contains(method);
+        if let Some(method) = self.methods.iter().find(|method| !is_accepted(method)) {
+            let message = format!("what {method} leaves behind only its backend knows");
+            table.reader.problem_with(
+                table.place_of("methods"),
+                message,
+                "`methods` has PUT, DELETE or both",
+            );
+        }
+        if self.networks.is_empty() {
+            let message = "nobody's writes would be accepted";
+            let hint = "name the networks of clients that may write: `networks = [\"10.0.0.0/8\"]`";
+            table.reader.missing(table.place_of("networks"), message, hint);
+        }
+    }
+
+    /// Whether a write of this method by the client at this address is answered here.
+    pub fn accepts(&self, method: &str, client: IpAddr) -> bool {
+        self.methods.iter().any(|accepted| accepted.as_str() == method)
+            && self.networks.iter().any(|network| network.contains(&client))
+    }
+}
+
+choice! {
+    /// Who is shown a write that waits.
+    pub enum ServePending {
+        /// The client address that wrote it; all others get what the backend has.
+        Writer = "writer",
+        /// Everybody.
+        All = "all",
     }
 }
 

@@ -214,6 +214,7 @@ fn what_waits_is_delivered_whatever_becomes_of_the_configuration() {
     let text = back(&folder, origin.address(), "");
     let around = text
         .replace("\"back\"\n", "\"around\"\n")
+        .replace("write_back = { networks = [\"127.0.0.0/8\"], serve = \"all\" }\n", "")
         .lines()
         .filter(|it| !it.starts_with("journal"))
         .collect::<Vec<_>>()

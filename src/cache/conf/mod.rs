@@ -17,7 +17,7 @@ use super::{
 pub use crate::writeback::conf::WritePolicy;
 use crate::{
     schema::{Size, Table, name, section},
-    writeback::conf::JournalConf,
+    writeback::conf::{JournalConf, WriteBackConf},
 };
 
 section! {
@@ -54,6 +54,8 @@ section! {
         pub write_policy: WritePolicy = "around";
         /// Where `write_policy = "back"` keeps writes; without it in `journal` below the path of `disk`.
         pub journal: Option<JournalConf>;
+        /// Whose writes `write_policy = "back"` answers in the backend's place; it needs this.
+        pub write_back: Option<WriteBackConf>;
         /// The response's header field that has tags, by which it is purged.
         pub purge_header: String = "surrogate-key";
         /// One fetch for equal requests that come at the same time.
@@ -93,6 +95,7 @@ impl CacheConf {
             store_set_cookie: false,
             write_policy: WritePolicy::Around,
             journal: None,
+            write_back: None,
             purge_header: String::new(),
             collapse: CollapseConf { enabled: true, timeout: PATIENCE, credentials: false },
         }
@@ -133,6 +136,30 @@ impl CacheConf {
         }
         self.check_disk(table);
         self.check_journal(table);
+        self.check_write_back(table);
+    }
+
+    fn check_write_back(&self, table: &mut Table<'_, '_, '_>) {
+        let written = |key| table.entry(key).map(|entry| &entry.node);
+        if written("write_policy").is_some_and(|node| node.text() != Some(self.write_policy.name())) {
+            return;
+        }
+        match (self.write_policy, table.entry("write_back")) {
+            (WritePolicy::Back, None) => {
+                let message = "`write_policy = \"back\"` answers writes that no backend has checked: it must be said whose";
+                let hint = "add `write_back = { networks = [\"10.0.0.0/8\"] }` with the networks of clients that may write";
+                table.reader.missing(table.place_of("write_policy"), message, hint);
+            }
+            (WritePolicy::Around | WritePolicy::Through, Some(entry)) => {
+                let message = format!(
+                    "`write_back` does nothing with `write_policy = \"{}\"`",
+                    self.write_policy.name()
+                );
+                let hint = "set `write_policy = \"back\"`, or leave it out";
+                table.reader.problem_with(entry.place, message, hint);
+            }
+            (WritePolicy::Back, Some(_)) | (WritePolicy::Around | WritePolicy::Through, None) => {}
+        }
     }
 
     fn check_disk(&self, table: &mut Table<'_, '_, '_>) {

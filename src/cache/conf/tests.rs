@@ -56,8 +56,9 @@ fn what_is_written_arrives() {
 #[test]
 fn a_journal_is_beside_the_disk_by_default() {
     let disk = serde_json::json!({"path": "/store", "size": "1GiB"});
+    let write_back = serde_json::json!({"networks": ["10.0.0.0/8"]});
     let back = |journal: Option<serde_json::Value>| {
-        let mut options = serde_json::json!({"name": "pages", "write_policy": "back", "disk": disk});
+        let mut options = serde_json::json!({"name": "pages", "write_policy": "back", "write_back": write_back, "disk": disk});
         if let Some(journal) = journal {
             options["journal"] = journal;
         }
@@ -73,7 +74,7 @@ fn a_journal_is_beside_the_disk_by_default() {
 #[test]
 fn what_a_cache_writes_is_not_watched() {
     let conf = read(serde_json::json!({
-        "name": "pages", "write_policy": "back",
+        "name": "pages", "write_policy": "back", "write_back": {"networks": ["10.0.0.0/8"]},
         "disk": {"path": "/store", "size": "1GiB"}, "journal": {"path": "/log"},
     }));
     let mut files = Vec::new();

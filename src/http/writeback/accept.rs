@@ -55,9 +55,11 @@ const FOR_THE_ORIGIN: [&str; 8] = [
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether a write can be acknowledged in the origin's place.
-pub(super) fn may_accept(exchange: &Exchange) -> bool {
-    let request = &exchange.request;
+pub(super) fn may_accept(cache: &Cache, exchange: &Exchange) -> bool {
+    let (request, client) = (&exchange.request, exchange.facts.client_address());
+    let Some(conf) = &cache.conf.write_back else { return false };
     matches!(request.method, Method::Put | Method::Delete)
+        && conf.accepts(request.method.as_str(), client)
         && !FOR_THE_ORIGIN.iter().any(|name| request.fields.get(name).is_some())
         && !RequestControl::of(&request.fields).no_store
         && !is_misleading(&request.fields)
@@ -137,6 +139,7 @@ async fn append(
                 fields: fields_for_later(exchange),
                 body,
                 accepted: now().0,
+                writer: exchange.facts.client_text().to_owned(),
             };
             (journal.append(write), idempotency)
         }

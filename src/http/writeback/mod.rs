@@ -45,7 +45,7 @@ pub(in crate::http) async fn serve<D: Downstream>(
 ) -> Result<()> {
     exchange.cache = Some(CacheResult::Bypass);
     let policy = cache.conf.write_policy;
-    if policy == WritePolicy::Back && accept::may_accept(exchange) {
+    if policy == WritePolicy::Back && accept::may_accept(cache, exchange) {
         return accept::accept(context, cache, plan, exchange, client).await;
     }
     accept::take_turn(context, cache, exchange).await?;

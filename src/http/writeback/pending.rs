@@ -19,15 +19,15 @@ use crate::{
         context::RouteContext,
     },
     runtime::Worker,
-    writeback::journal::Write,
+    writeback::{conf::ServePending, journal::Write},
 };
 
 /// What waits for the URI of a request.
 pub(in crate::http) enum PendingWrite {
     /// Nothing does.
     Nothing,
-    /// It cannot be known, or it is about another representation of the URI: the origin has to answer, and nothing of
-    /// it may be stored.
+    /// It cannot be known, is not this client's to see, or is about another representation of the URI: the origin has to
+    /// answer, and nothing of it may be stored.
     Unknown,
     /// It was deleted.
     Deleted,
@@ -54,6 +54,14 @@ pub(in crate::http) fn find(
     };
     let write = &entry.write;
     if !is_about(context, cache, (exchange.worker(), write), key) {
+        return PendingWrite::Unknown;
+    }
+    let is_shown = match cache.conf.write_back.as_ref().map(|conf| conf.serve) {
+        Some(ServePending::All) => true,
+        // No backend has seen it: whoever else asks gets what that has.
+        Some(ServePending::Writer) | None => write.writer == exchange.facts.client_text(),
+    };
+    if !is_shown {
         return PendingWrite::Unknown;
     }
     if Method::of(&write.method) == Method::Delete {

@@ -34,13 +34,22 @@ pub struct Write {
     pub body: Bytes,
     /// When it was accepted, in seconds since 1970.
     pub accepted: u64,
+    /// The address of the client that wrote it; empty where a version before did not keep it.
+    pub writer: String,
 }
 
 impl Write {
     /// What it counts as, in memory and on disk: its bytes and what is kept with them.
     pub(super) fn cost(&self) -> u64 {
-        let texts =
-            [&self.idempotency, &self.route, &self.method, &self.target, &self.authority, &self.scheme];
+        let texts = [
+            &self.idempotency,
+            &self.route,
+            &self.method,
+            &self.target,
+            &self.authority,
+            &self.scheme,
+            &self.writer,
+        ];
         let texts: usize = texts.iter().map(|text| text.len()).sum();
         let fields: usize = self.fields.iter().map(|field| 8 + field.name.len() + field.value.len()).sum();
         (KEPT_WITH + texts + self.uri.len() + fields + self.body.len()) as u64
@@ -73,18 +82,20 @@ impl Payload {
     pub(super) fn read(payload: &[u8]) -> Option<Self> {
         let mut reader = Reader(payload);
         match reader.take(1)? {
-            [WRITE] => Some(Self::Write(Box::new(entry(&mut reader)?))),
+            [WRITE] => Some(Self::Write(Box::new(entry(&mut reader, false)?))),
+            [WRITE_OF] => Some(Self::Write(Box::new(entry(&mut reader, true)?))),
             [COMPLETED] => Some(Self::Completed(Id(reader.number()?), reader.0.into())),
             _ => None,
         }
     }
 }
 
-fn entry(reader: &mut Reader<'_>) -> Option<Entry> {
+fn entry(reader: &mut Reader<'_>, has_writer: bool) -> Option<Entry> {
     Some(Entry {
         id: Id(reader.number()?),
         write: Write {
             accepted: reader.number()?,
+            writer: if has_writer { reader.text()? } else { String::new() },
             idempotency: reader.text()?,
             uri: reader.bytes()?.into(),
             route: reader.text()?,
@@ -109,13 +120,14 @@ fn fields(reader: &mut Reader<'_>) -> Option<Fields> {
 
 /// Writes the payload of a write.
 pub(super) fn write_entry(id: Id, write: &Write, out: &mut Vec<u8>) {
-    out.push(WRITE);
+    out.push(WRITE_OF);
     out.extend_from_slice(&id.0.to_le_bytes());
     out.extend_from_slice(&write.accepted.to_le_bytes());
     let text = |text: &[u8], out: &mut Vec<u8>| {
         put_length(text.len(), out);
         out.extend_from_slice(text);
     };
+    text(write.writer.as_bytes(), out);
     text(write.idempotency.as_bytes(), out);
     text(&write.uri, out);
     for part in [&write.route, &write.method, &write.target, &write.authority, &write.scheme] {
@@ -141,8 +153,10 @@ fn put_length(length: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
 }
 
+/// A write without its writer, of a version before.
 const WRITE: u8 = 1;
 const COMPLETED: u8 = 2;
+const WRITE_OF: u8 = 3;
 
 struct Reader<'a>(&'a [u8]);
 
@@ -190,7 +204,20 @@ mod tests {
             fields,
             body: Bytes::from_static(b"\0body"),
             accepted: 1_700_000_000,
+            writer: "192.0.2.1".into(),
         }
+    }
+
+    #[test]
+    fn a_write_of_a_version_before_has_no_writer() {
+        let write = Write { writer: String::new(), ..sample() };
+        let mut bytes = Vec::new();
+        write_entry(Id(9), &write, &mut bytes);
+        // Its kind, number and time are 17 bytes; the length of its writer is four more.
+        bytes.drain(17..21);
+        bytes[0] = WRITE;
+        let Some(Payload::Write(entry)) = Payload::read(&bytes) else { panic!("not a write") };
+        assert_eq!((entry.id, &*entry.write.target, &*entry.write.writer), (Id(9), "/a?b=c", ""));
     }
 
     #[test]

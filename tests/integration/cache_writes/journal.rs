@@ -44,6 +44,54 @@ fn an_accepted_write_is_served_from_the_journal_until_delivered() {
     assert_eq!(metric(&proxy, delivered), 3);
 }
 
+fn from(proxy: &Proxy, address: &str) -> Client {
+    Client::connect_from(address.parse().unwrap(), proxy.address("web"))
+}
+
+#[test]
+fn a_write_that_waits_is_shown_to_its_writer_alone() {
+    let (folder, gate) = (proxy::folder(), Gate::default());
+    let pass = gate.clone();
+    let origin = Origin::start(move |request| match request.method.as_str() {
+        "PUT" | "DELETE" => {
+            pass.pass();
+            answer(401, "", "who are you?")
+        }
+        _ => answer(200, "Cache-Control: max-age=60\r\n", "checked"),
+    });
+    let proxy = Proxy::start(&back_for("networks = [\"127.0.0.0/8\"]", &folder, origin.address(), ""));
+    let (mut writer, mut other) = (proxy.connect(), from(&proxy, "127.0.0.2"));
+    assert_eq!(other.get("/a").text(), "checked");
+    assert_eq!(put(&mut writer, "/a", "unchecked").status, 202);
+    assert_eq!(writer.get("/a").text(), "unchecked");
+    for _ in 0..2 {
+        let seen = other.get("/a");
+        assert_eq!((seen.text().as_str(), status_of(&seen).contains("hit")), ("checked", false), "{seen:?}");
+    }
+    assert_eq!(write(&mut writer, "DELETE", "/b", "", "").status, 202);
+    assert_eq!((writer.get("/b").status, other.get("/b").status), (404, 200));
+    gate.open();
+    gate.open();
+    eventually("both are refused", || waiting(&proxy) == 0);
+    assert_eq!(writer.get("/a").text(), "checked");
+    let log = proxy.log().join("\n");
+    assert!(log.contains("accepts writes of 127.0.0.0/8 that no backend has checked"), "{log}");
+}
+
+#[test]
+fn writes_of_others_and_by_other_methods_go_to_the_backend() {
+    let folder = proxy::folder();
+    let origin = Origin::start(|request| match request.method.as_str() {
+        "GET" => answer(200, "", "a"),
+        _ => answer(401, "", "who are you?"),
+    });
+    let whom = "networks = [\"127.0.0.2\"], methods = [\"PUT\"]";
+    let proxy = Proxy::start(&back_for(whom, &folder, origin.address(), ""));
+    assert_eq!(put(&mut proxy.connect(), "/a", "new").status, 401);
+    assert_eq!(write(&mut from(&proxy, "127.0.0.2"), "DELETE", "/a", "", "").status, 401);
+    assert_eq!(put(&mut from(&proxy, "127.0.0.2"), "/a", "new").status, 202);
+}
+
 #[test]
 fn nothing_older_is_read_while_a_write_waits_nor_after() {
     let (folder, gate) = (proxy::folder(), Gate::default());

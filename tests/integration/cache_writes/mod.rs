@@ -45,9 +45,17 @@ fn answer(status: u16, headers: &str, body: &str) -> Reply {
     Reply::Bytes(format!("HTTP/1.1 {status} X\r\n{length}{headers}\r\n{body}").into_bytes())
 }
 
-/// With a journal in a folder, which must not be that of a proxy: those end with it.
+/// With a journal in a folder, which must not be that of a proxy: those end with it. Everybody may write, and sees it.
 pub fn back(folder: &Path, origin: SocketAddr, more: &str) -> String {
-    let journal = format!("write_policy = \"back\"\njournal = {{ path = {folder:?} }}\n{more}");
+    back_for("networks = [\"127.0.0.0/8\"], serve = \"all\"", folder, origin, more)
+}
+
+/// The same for some clients.
+pub fn back_for(whom: &str, folder: &Path, origin: SocketAddr, more: &str) -> String {
+    let journal = format!(
+        "write_policy = \"back\"\nwrite_back = {{ {whom} }}\n\
+         journal = {{ path = {folder:?} }}\n{more}"
+    );
     cached(&[origin], &journal)
 }
 
