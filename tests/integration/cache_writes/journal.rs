@@ -49,7 +49,7 @@ fn from(proxy: &Proxy, address: &str) -> Client {
 }
 
 #[test]
-fn a_write_that_waits_is_shown_to_its_writer_alone() {
+fn a_waiting_write_is_shown_to_its_writer_alone() {
     let (folder, gate) = (proxy::folder(), Gate::default());
     let pass = gate.clone();
     let origin = Origin::start(move |request| match request.method.as_str() {
@@ -79,7 +79,7 @@ fn a_write_that_waits_is_shown_to_its_writer_alone() {
 }
 
 #[test]
-fn writes_of_others_and_by_other_methods_go_to_the_backend() {
+fn writes_of_others_go_to_the_backend() {
     let folder = proxy::folder();
     let origin = Origin::start(|request| match request.method.as_str() {
         "GET" => answer(200, "", "a"),
