@@ -307,8 +307,7 @@ pub fn write_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Reads trailer fields up to and with their blank line. Fields that frame or route a message do not
-/// belong there and are left out (RFC 9110 §6.5.1).
+/// Reads trailer fields up to and with their blank line, and leaves out what does not belong there.
 pub fn parse_trailers(bytes: &[u8], fields: &mut Fields) -> Result<(), HeadError> {
     let mut storage = [httparse::EMPTY_HEADER; 64];
     match httparse::parse_headers(bytes, &mut storage) {
@@ -320,24 +319,44 @@ pub fn parse_trailers(bytes: &[u8], fields: &mut Fields) -> Result<(), HeadError
         }
         Err(error) => return Err(malformed(error)),
     }
-    fields.retain(|field| {
+    keep_trailers(fields);
+    Ok(())
+}
+
+/// Leaves out of trailers, of whichever version of HTTP, what frames, routes or authenticates a message, or says where
+/// it comes from: some who read trailers put them with the fields (RFC 9110 §6.5.1).
+pub fn keep_trailers(fields: &mut Fields) {
+    fields.retain_known(|known| {
         !matches!(
-            field.known,
+            known,
             Known::ContentLength
                 | Known::TransferEncoding
                 | Known::Host
                 | Known::Connection
                 | Known::KeepAlive
                 | Known::ProxyConnection
+                | Known::Http2Settings
                 | Known::Trailer
                 | Known::Te
                 | Known::Upgrade
+                | Known::Expect
                 | Known::Authorization
+                | Known::ProxyAuthorization
+                | Known::WwwAuthenticate
+                | Known::ProxyAuthenticate
                 | Known::SetCookie
                 | Known::Cookie
+                | Known::Via
+                | Known::Forwarded
+                | Known::XForwardedFor
+                | Known::XForwardedHost
+                | Known::XForwardedProto
+                | Known::XRequestId
+                | Known::OfProxy
+                | Known::Underscored
+                | Known::Disguised
         )
     });
-    Ok(())
 }
 
 fn take_fields(

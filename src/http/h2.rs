@@ -31,7 +31,7 @@ use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange, HttpVersion, Peer},
     fields::{Fields, Known},
-    h1::{HeadLimits, Method, ResponseHead},
+    h1::{HeadLimits, Method, ResponseHead, head::keep_trailers},
     moment::Moment,
     net::{BodyFrame, Buffer, Deadline, Stream, Waiter},
     runtime::{ListenerId, Worker},
@@ -178,7 +178,9 @@ async fn stream_task(
 /// Makes the exchange's request of an HTTP/2 one. What is larger than the listener allows in all was
 /// refused by h2.
 fn take_head(exchange: &mut Exchange, parts: &http::request::Parts, limits: HeadLimits) -> Result<(), Kind> {
-    if parts.headers.len() > limits.fields {
+    // RFC 9113 §8.2.3: crumbs are put together before they leave HTTP/2, so that they count as one field.
+    let crumbs = parts.headers.get_all(http::header::COOKIE).iter().count();
+    if parts.headers.len() - crumbs.saturating_sub(1) > limits.fields {
         return Err(Kind::HeadTooLarge);
     }
     if parts.uri.path_and_query().is_some_and(|target| target.as_str().len() > limits.target) {
@@ -190,7 +192,6 @@ fn take_head(exchange: &mut Exchange, parts: &http::request::Parts, limits: Head
     let mut cookie: Vec<u8> = Vec::new();
     for (name, value) in &parts.headers {
         if *name == http::header::COOKIE {
-            // RFC 9113 §8.2.3: crumbs are put together before they leave HTTP/2.
             if !cookie.is_empty() {
                 cookie.extend_from_slice(b"; ");
             }
@@ -307,6 +308,7 @@ impl Downstream for Client {
         let trailers = trailers.map(|map| {
             let mut fields = Fields::default();
             map.iter().for_each(|(name, value)| fields.push(name.as_str(), value.as_bytes()));
+            keep_trailers(&mut fields);
             Box::new(fields)
         });
         Poll::Ready(Ok(BodyFrame::End(trailers)))

@@ -72,6 +72,57 @@ fn cookie_crumbs_are_joined_and_the_authority_is_the_host() {
 }
 
 #[test]
+fn cookie_crumbs_count_as_one_field() {
+    let (origin, proxy) = through(echo);
+    run(async {
+        let client = Http2::connect(&proxy).await;
+        let crumbs = |count: usize, others: usize| {
+            let mut asked = request("GET", "/");
+            for number in 0..count {
+                asked.headers_mut().append("cookie", format!("c{number}=1").parse().unwrap());
+            }
+            for number in 0..others {
+                let name = http::HeaderName::try_from(format!("x-{number}")).unwrap();
+                asked.headers_mut().append(name, HeaderValue::from_static("1"));
+            }
+            asked
+        };
+        assert_eq!(client.ask(crumbs(300, 90)).await.unwrap().status(), 200);
+        assert_eq!(client.ask(crumbs(2, 150)).await.unwrap().status(), 431);
+    });
+    let requests = origin.requests();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].all("cookie").len(), 1);
+}
+
+#[test]
+fn trailers_that_frame_route_or_authenticate_are_left_out() {
+    let (origin, proxy) = through(echo);
+    let names = ["content-length", "host", "authorization", "cookie", "x-forwarded-for", "x_in", "x-in"];
+    run(async {
+        let client = Http2::connect(&proxy).await;
+        let mut send = client.send.clone().ready().await.unwrap();
+        let (response, mut body) = send.send_request(request("POST", "/two"), false).unwrap();
+        body.send_data(Bytes::from_static(b"hello"), false).unwrap();
+        let mut trailers = HeaderMap::new();
+        for name in names {
+            trailers.insert(name, HeaderValue::from_static("1"));
+        }
+        body.send_trailers(trailers).unwrap();
+        assert_eq!(response.await.unwrap().status(), 200);
+    });
+    let mut client = proxy.connect();
+    let trailers: String = names.iter().map(|name| format!("{name}: 1\r\n")).collect();
+    client.send(format!(
+        "POST /one HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n{trailers}\r\n"
+    ));
+    assert_eq!(client.response("POST").status, 200);
+    for request in origin.requests() {
+        assert_eq!(request.trailers, [("x-in".to_owned(), "1".to_owned())], "{}", request.target);
+    }
+}
+
+#[test]
 fn interim_responses_are_passed_on() {
     let (_origin, proxy) = through(|_| {
         Reply::Bytes(
