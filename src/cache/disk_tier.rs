@@ -4,8 +4,9 @@
 //! A purge holds from the moment that it is asked for, though the files are looked through only after it: what is
 //! found meanwhile is compared with it ([`DiskTier::purge`]).
 
+mod written;
+
 use std::{
-    collections::HashMap,
     io,
     path::Path,
     sync::{
@@ -16,6 +17,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use written::{REMEMBERED, Sweep, Written};
 
 use super::{
     conf::CacheConf,
@@ -41,8 +43,8 @@ pub struct DiskTier {
     /// Purges that the files are being looked through for, or were a moment ago: what was being written then may have
     /// come to light after it.
     purges: Mutex<Vec<Arc<Purge>>>,
-    /// URIs that were written to of late, and when.
-    written: Mutex<HashMap<u128, u64>>,
+    /// URIs that were written to of late.
+    written: Arc<Written>,
     /// Held by the one who looks through all files.
     looking: Mutex<()>,
 }
@@ -60,11 +62,6 @@ struct Purge {
     done: AtomicU64,
 }
 
-/// For how long a purge is remembered after it: no write to disk takes longer.
-const REMEMBERED: u64 = 30_000;
-/// So many URIs are remembered at most.
-const MOST_WRITTEN: usize = 16 * 1024;
-
 /// An object on disk that answers a request.
 #[derive(Clone, Debug)]
 pub struct DiskObject {
@@ -80,6 +77,10 @@ pub struct DiskObject {
 #[derive(Debug)]
 pub struct DiskWrite {
     writing: Option<Writing>,
+    /// Writes of its URI since its fetch began are not to be undone by it.
+    written: Arc<Written>,
+    uri: u128,
+    begun: u64,
     /// What is on disk under its key and is to be replaced.
     replaces: Vec<Id>,
 }
@@ -154,11 +155,9 @@ impl DiskTier {
 
     /// A record as purges that are under way leave it; nothing where they take it.
     fn unpurged(&self, mut record: DiskHead, tags: &str) -> Option<DiskHead> {
-        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if written.get(&record.key.uri_hash()).is_some_and(|at| record.begun <= *at) {
+        if self.written.is_older(record.key.uri_hash(), record.begun) {
             return None;
         }
-        drop(written);
         let purges = self.purges.lock().unwrap_or_else(PoisonError::into_inner);
         for purge in &*purges {
             if !purge.is_about(&record, tags) {
@@ -189,6 +188,9 @@ impl DiskTier {
         let writing = disk.begin(key.hash(), record.encode(), length)?;
         Some(DiskWrite {
             writing: Some(writing),
+            written: self.written.clone(),
+            uri: key.uri_hash(),
+            begun,
             replaces: replaces.into_iter().map(|found| found.id).collect(),
         })
     }
@@ -219,13 +221,20 @@ impl DiskTier {
         let disk = self.disk()?;
         disk.remove_key(uri.hash());
         let now = now_millis();
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.insert(uri.hash(), now);
-        if written.len() > MOST_WRITTEN {
-            written.retain(|_, at| *at + REMEMBERED > now);
+        self.written.note(uri.hash(), now);
+        if !has_fields {
+            return None;
         }
-        drop(written);
-        if has_fields { self.purge(&Rule::Uri(uri.clone()), false, tags) } else { None }
+        match self.written.sweep(uri.hash(), now) {
+            Sweep::UnderWay => None,
+            Sweep::Needed => Some(Purging { tier: self.clone(), disk, purge: None, tags: tags.to_owned() }),
+            Sweep::TooMany => {
+                tracing::warn!(
+                    "more URIs are written to than can be looked for on disk: all of it is cleared"
+                );
+                self.purge(&Rule::All, false, tags)
+            }
+        }
     }
 
     /// What is there of an object does not hold any more.
@@ -246,7 +255,7 @@ impl DiskTier {
         purges.retain(|old| !old.is_done() || old.done.load(Relaxed) + REMEMBERED > at);
         purges.push(purge.clone());
         drop(purges);
-        Some(Purging { tier: self.clone(), disk, purge, tags: tags.to_owned() })
+        Some(Purging { tier: self.clone(), disk, purge: Some(purge), tags: tags.to_owned() })
     }
 
     /// Takes everything out; gives how much there was. Waits for the disk.
@@ -279,7 +288,8 @@ impl Purge {
 pub struct Purging {
     tier: Arc<DiskTier>,
     disk: Arc<Disk>,
-    purge: Arc<Purge>,
+    /// None for URIs that were written to: one looks for them all.
+    purge: Option<Arc<Purge>>,
     tags: String,
 }
 
@@ -287,15 +297,31 @@ impl Purging {
     /// Takes out, or makes stale, what is meant; gives how many. Waits for the disk. Purges that wait for another's
     /// turn have theirs together.
     pub fn run(self) -> u64 {
+        let Some(purge) = &self.purge else {
+            self.sweep();
+            return 0;
+        };
         let looking = self.tier.looking.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.purge.is_done() {
+        if !purge.is_done() {
             let purges = self.tier.purges.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let purges: Vec<_> = purges.into_iter().filter(|purge| !purge.is_done()).collect();
             self.disk.visit(&mut |meta| look(meta, &purges, &self.tags));
             purges.iter().for_each(|purge| purge.done.store(now_millis(), Relaxed));
         }
         drop(looking);
-        self.purge.count.load(Relaxed)
+        purge.count.load(Relaxed)
+    }
+
+    /// Takes out what is older than a write of its URI, as long as writes come.
+    fn sweep(&self) {
+        let written = &self.tier.written;
+        while written.begin_sweep() {
+            let _looking = self.tier.looking.lock().unwrap_or_else(PoisonError::into_inner);
+            self.disk.visit(&mut |meta| match DiskHead::decode(meta) {
+                Some(record) if !written.is_older(record.key.uri_hash(), record.begun) => Visit::Keep,
+                Some(_) | None => Visit::Remove,
+            });
+        }
     }
 }
 
@@ -389,7 +415,7 @@ impl DiskWrite {
 
     /// The body is whole: it is found once it is on disk.
     pub fn finish(self) {
-        if let Some(writing) = self.writing {
+        if let Some(writing) = self.writing.filter(|_| self.written.may_keep(self.uri, self.begun)) {
             writing.finish(&self.replaces);
         }
     }

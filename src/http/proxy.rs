@@ -87,6 +87,7 @@ pub(super) async fn ask<D: Downstream>(
         body_timeout: listener.conf.timeouts.body,
         tried: Vec::new(),
         is_interim_sent: false,
+        interim_bytes: 0,
     };
     let response = forward(&mut request, exchange, client).await?;
     Ok(Answer { response, affinity: bind(&group.upstream, exchange, sticky) })

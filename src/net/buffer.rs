@@ -102,7 +102,7 @@ impl Buffer {
     }
 
     /// Bytes of memory that it holds.
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         match &self.memory {
             Memory::Own(memory) => memory.len(),
             Memory::Shared(bytes) => bytes.len(),

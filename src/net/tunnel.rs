@@ -97,6 +97,8 @@ impl Direction {
                 }
             }
             if self.buffer.is_empty() {
+                // What the end was read into is of full size, and the other direction may go on for hours.
+                self.buffer = Buffer::default();
                 self.state = State::Ending;
             }
         }
@@ -105,5 +107,29 @@ impl Direction {
             self.state = State::Done;
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::net::UnixStream;
+
+    use super::*;
+    use crate::net::Plain;
+
+    #[tokio::test]
+    async fn a_direction_that_ended_holds_no_buffer() {
+        let (near, far) = UnixStream::pair().unwrap();
+        let (to, _other) = UnixStream::pair().unwrap();
+        drop(far);
+        near.readable().await.unwrap();
+        let mut from = Stream::Plain(Plain::Unix(near));
+        let mut to = Stream::Plain(Plain::Unix(to));
+        let mut direction = Direction::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(direction.poll(&mut cx, &mut from, &mut to).is_ready());
+        assert_eq!((direction.state, direction.buffer.size()), (State::Done, 0));
     }
 }

@@ -122,7 +122,7 @@ impl ForwardRequest<'_> {
                 }
                 Poll::Ready(()) => {
                     progress.scan = Scan::default();
-                    self.pass_interim(exchange, client, &mut progress.continue_at);
+                    self.pass_interim(exchange, client, &mut progress.continue_at)?;
                     let _ = client.poll_flush(cx)?;
                     continue;
                 }
@@ -165,8 +165,14 @@ impl ForwardRequest<'_> {
         exchange: &mut Exchange,
         client: &mut D,
         continue_at: &mut Option<Moment>,
-    ) {
+    ) -> Result<()> {
         let is_continue = exchange.response.status == 100;
+        let fields = exchange.response.fields.iter();
+        self.interim_bytes +=
+            fields.map(|field| field.name.len() + field.value.len() + 4).sum::<usize>() + 32;
+        if self.interim_bytes > MOST_INTERIM_BYTES {
+            return Err(Kind::BadResponse("too many interim responses").into());
+        }
         // RFC 9110 §15.2: a proxy passes interim responses on, save a 100 that it asked for itself.
         if client.takes_interim() && (!is_continue || continue_at.is_some()) {
             for hop in [Known::Connection, Known::KeepAlive, Known::TransferEncoding, Known::ContentLength] {
@@ -178,6 +184,7 @@ impl ForwardRequest<'_> {
         if is_continue {
             *continue_at = None;
         }
+        Ok(())
     }
 
     fn say_continue<D: Downstream>(&self, client: &mut D) {
@@ -281,6 +288,9 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// What a backend may send as a head; it is trusted more than a client, and still bounded.
 const LIMITS: HeadLimits = HeadLimits { bytes: 64 * 1024, fields: 200, target: 0 };
+
+/// What a backend may send of interim responses for one request: a client that does not read them holds them here.
+const MOST_INTERIM_BYTES: usize = 256 * 1024;
 
 /// How long a client that waits for a 100 is kept waiting for the backend to say it.
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);

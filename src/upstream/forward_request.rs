@@ -19,4 +19,6 @@ pub struct ForwardRequest<'a> {
     pub tried: Vec<usize>,
     /// Whether an interim response went to the client, after which nothing is tried again.
     pub is_interim_sent: bool,
+    /// Bytes of interim responses that came.
+    pub interim_bytes: usize,
 }

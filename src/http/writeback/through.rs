@@ -106,8 +106,9 @@ fn keep(
 }
 
 /// Whether the one rule about it is that of its own write.
-fn is_undisturbed(cache: &Cache, key: &Key, entry: &StoredHead, rules: &[Rule]) -> bool {
+fn is_undisturbed(cache: &Cache, key: &Key, entry: &StoredHead, rules: Option<&[Rule]>) -> bool {
     let tags = &cache.conf.purge_header;
+    let Some(rules) = rules else { return false };
     rules.iter().filter(|rule| rule.matches(key, &entry.head.fields, tags)).count() <= 1
 }
 

@@ -1,0 +1,147 @@
+//! URIs that were written to of late: what is older of them is not found, and is taken from disk.
+//!
+//! What was fetched before a write may be on its way to disk still when that comes, and be found after it. So a write is
+//! remembered for longer than that takes, and where there are too many to remember, what is under way is given up.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// For how long a write is remembered, in milliseconds: no write to disk takes longer.
+pub(super) const REMEMBERED: u64 = 30_000;
+/// So many writes are remembered at most, and so many URIs wait for the files to be looked through.
+const MOST: usize = 64 * 1024;
+
+/// URIs that were written to of late, by the hash of the URI; times are milliseconds of the wall clock.
+#[derive(Debug, Default)]
+pub(super) struct Written(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// When each was written to last.
+    at: HashMap<u128, u64>,
+    /// The same in the order of time.
+    order: VecDeque<(u128, u64)>,
+    /// The last write that was forgotten before its time.
+    floor: u64,
+    /// Those whose files are still to be found, since their keys have more than the URI.
+    waiting: HashMap<u128, u64>,
+    /// Those for which all files are looked through now.
+    swept: HashMap<u128, u64>,
+    is_sweeping: bool,
+}
+
+/// What is to be done for a write whose files are to be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sweep {
+    /// Somebody looks through the files already, and will again.
+    UnderWay,
+    /// The caller is to have them looked through.
+    Needed,
+    /// There are so many that everything has to go.
+    TooMany,
+}
+
+impl Written {
+    /// Notes a write. Takes constant time, on average.
+    pub(super) fn note(&self, uri: u128, now: u64) {
+        let mut kept = self.kept();
+        kept.at.insert(uri, now);
+        kept.order.push_back((uri, now));
+        while let Some(&(oldest, at)) = kept.order.front() {
+            let is_early = at.saturating_add(REMEMBERED) > now;
+            if is_early && kept.order.len() <= MOST {
+                break;
+            }
+            kept.order.pop_front();
+            if kept.at.get(&oldest) == Some(&at) {
+                kept.at.remove(&oldest);
+                if is_early {
+                    kept.floor = kept.floor.max(at);
+                }
+            }
+        }
+    }
+
+    /// Notes that the files of a URI are to be found.
+    pub(super) fn sweep(&self, uri: u128, now: u64) -> Sweep {
+        let mut kept = self.kept();
+        if kept.waiting.len() >= MOST && !kept.waiting.contains_key(&uri) {
+            kept.waiting.clear();
+            return Sweep::TooMany;
+        }
+        kept.waiting.insert(uri, now);
+        if std::mem::replace(&mut kept.is_sweeping, true) { Sweep::UnderWay } else { Sweep::Needed }
+    }
+
+    /// Begins to look through all files, for what waits; false when nothing does, and then nobody looks any more.
+    pub(super) fn begin_sweep(&self) -> bool {
+        let mut kept = self.kept();
+        kept.swept = std::mem::take(&mut kept.waiting);
+        kept.is_sweeping = !kept.swept.is_empty();
+        kept.is_sweeping
+    }
+
+    /// Whether an object whose fetch began at `begun` is older than a write of its URI.
+    pub(super) fn is_older(&self, uri: u128, begun: u64) -> bool {
+        let kept = self.kept();
+        let is_before = |written: &HashMap<u128, u64>| written.get(&uri).is_some_and(|at| begun <= *at);
+        [&kept.at, &kept.waiting, &kept.swept].into_iter().any(is_before)
+    }
+
+    /// Whether an object that is on its way to disk may be kept there.
+    pub(super) fn may_keep(&self, uri: u128, begun: u64) -> bool {
+        begun > self.kept().floor && !self.is_older(uri, begun)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_remembered_for_its_time() {
+        let written = Written::default();
+        written.note(1, 100);
+        assert!(written.is_older(1, 100) && !written.is_older(1, 101) && !written.is_older(2, 100));
+        written.note(2, 100 + REMEMBERED);
+        assert!(!written.is_older(1, 100), "whatever was under way then is there by now");
+        assert!(written.may_keep(1, 1));
+        written.note(2, 101 + REMEMBERED);
+        assert!(written.is_older(2, 101 + REMEMBERED));
+    }
+
+    #[test]
+    fn too_many_writes_give_up_what_is_under_way() {
+        let written = Written::default();
+        (0..MOST as u128 + 5).for_each(|uri| written.note(uri, if uri < 5 { 1000 } else { 2000 }));
+        let kept = written.kept();
+        assert!(kept.at.len() == MOST && kept.order.len() == MOST);
+        drop(kept);
+        assert!(!written.is_older(0, 1), "what is there stays");
+        assert!(!written.may_keep(u128::MAX, 1000), "what is under way since then is not kept");
+        assert!(written.may_keep(u128::MAX, 1001));
+    }
+
+    #[test]
+    fn one_looks_through_the_files_for_all() {
+        let written = Written::default();
+        assert_eq!(written.sweep(1, 10), Sweep::Needed);
+        assert_eq!(written.sweep(2, 20), Sweep::UnderWay);
+        assert!(written.begin_sweep());
+        assert!(written.is_older(1, 10) && written.is_older(2, 20) && !written.is_older(2, 21));
+        assert_eq!(written.sweep(3, 30), Sweep::UnderWay, "for the next time");
+        assert!(written.is_older(3, 30));
+        assert!(written.begin_sweep());
+        assert!(!written.is_older(1, 10) && written.is_older(3, 30));
+        assert!(!written.begin_sweep());
+        assert_eq!(written.sweep(4, 40), Sweep::Needed);
+        (1..MOST as u128).for_each(|uri| assert_ne!(written.sweep(uri + 10, 50), Sweep::Needed));
+        assert_eq!(written.sweep(u128::MAX, 50), Sweep::TooMany);
+    }
+}
