@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use crate::{
+    account,
     admin::{Admin, access::Access, server},
     cache::fill,
     config::{Config, Loaded, runtime::Workers},
@@ -64,6 +65,7 @@ pub fn run(
     for cache in &snapshot.caches {
         cache.store.start(&cache.conf, before.is_some())?;
     }
+    account::set_limit(snapshot.config.runtime.memory.0);
     let control = Loop::new()?;
     let log = AccessLog::start(reload::sink(&snapshot.config.log.access))
         .map_err(|error| format!("cannot open the access log: {error}"))?;

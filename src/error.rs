@@ -146,6 +146,8 @@ pub enum Kind {
     BodyBroken,
     /// The exchange took longer than the route's `timeout`.
     RouteTimeout,
+    /// What is under way takes all the memory that it may (`runtime.memory`).
+    MemoryFull,
     /// Pointsman is stopping, and what was left was closed.
     Draining,
 }
@@ -184,6 +186,7 @@ impl Kind {
             | Self::QueueTimeout
             | Self::LoopDetected
             | Self::RouteTimeout
+            | Self::MemoryFull
             | Self::Draining => Blame::Proxy,
         }
     }
@@ -221,6 +224,7 @@ impl Kind {
             Self::BadResponse(_) => "bad_response",
             Self::BodyBroken => "body_broken",
             Self::RouteTimeout => "route_timeout",
+            Self::MemoryFull => "memory_full",
             Self::Draining => "draining",
         }
     }
@@ -258,6 +262,7 @@ impl fmt::Display for Kind {
             Self::ResponseTimeout => "the backend did not answer in time",
             Self::BodyBroken => "the backend's response ended too early",
             Self::RouteTimeout => "the exchange took longer than its route allows",
+            Self::MemoryFull => "the proxy has no memory left for another request",
             Self::Draining => "the proxy is stopping",
         })
     }

@@ -69,6 +69,11 @@ impl Fields {
         Self { bytes, entries }
     }
 
+    /// Bytes of its names and values.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Bytes of memory that it holds.
     pub fn memory(&self) -> usize {
         self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()

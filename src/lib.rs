@@ -50,7 +50,7 @@
 //!
 //! A room may use only rooms of the lines before its own; `tests/layers/` holds them to it.
 //!
-//! 1. [`error`], [`moment`], [`rng`], `sync`
+//! 1. [`account`], [`error`], [`moment`], [`rng`], `sync`
 //! 2. [`fields`], [`schema`]
 //! 3. [`h1`], [`tls`], [`telemetry`]
 //! 4. [`net`]
@@ -72,6 +72,7 @@
 //!
 //! `docs/architecture.md` has a picture; `docs/decisions/` says why.
 
+pub mod account;
 pub mod admin;
 pub mod app;
 pub mod backend;

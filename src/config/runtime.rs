@@ -4,13 +4,15 @@ use std::{num::NonZeroU16, time::Duration};
 
 use serde_json::json;
 
-use crate::schema::{Data, Node, Reader, Value, section};
+use crate::schema::{Data, Node, Reader, Size, Value, section};
 
 section! {
     /// The process: its workers, and how it stops.
     pub struct RuntimeConf {
         /// Worker threads, one event loop each: `auto` (one per core) or a number.
         pub workers: Workers = "auto";
+        /// Memory for what clients and backends have under way: requests, buffers, bodies; beyond, the newest is refused (503). What caches store is not in it. 0 = half of what the machine or the control group has.
+        pub memory: Size = "0", in "0" to "1024TiB";
         /// Time during which `/readyz` says 503 and connections are still accepted.
         pub drain_delay: Duration = "0s", in "0s" to "1h";
         /// Time after which what is left is closed.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    account::{Held, Owner},
     error::Kind,
     exchange::Exchange,
     runtime::{ListenerId, Worker, WorkerSnapshot, permit::AddressPlace},
@@ -21,13 +22,20 @@ pub struct ActiveExchange {
     listener: ListenerId,
     /// Its place among those of its client's address, where requests are counted.
     place: Option<AddressPlace>,
+    /// What is held for it.
+    _held: Held,
 }
+
+/// Bytes that a request under way takes beside its head, about: its future, its facts, its log line.
+const PER_REQUEST: usize = 4096;
 
 impl ActiveExchange {
     /// Begins an exchange whose request head is whole.
     pub fn new(worker: &Rc<Worker>, listener: ListenerId, exchange: Box<Exchange>) -> Self {
         let snapshot = worker.snapshot_for(listener);
-        Self { exchange: Some(exchange), snapshot, worker: worker.clone(), listener, place: None }
+        let head = exchange.request.target.len() + exchange.request.fields.size();
+        let _held = Held::new(Owner::Requests, PER_REQUEST + head);
+        Self { exchange: Some(exchange), snapshot, worker: worker.clone(), listener, place: None, _held }
     }
 
     /// The worker that serves it.

@@ -13,6 +13,7 @@ use super::{
     upgrade::Tunnel,
 };
 use crate::{
+    account,
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
     fields::Known,
@@ -62,6 +63,10 @@ async fn serve<D: Downstream>(
     client: &mut D,
 ) -> Result<Option<UpstreamResponse>> {
     identify(exchange);
+    if account::is_full() {
+        account::refuse();
+        return Err(Kind::MemoryFull.into());
+    }
     client_address::find(listener, exchange);
     trace::start(exchange, &snapshot.shared.config.trace);
     let place = client_address::admit(listener, exchange)?;

@@ -8,6 +8,8 @@ use std::{cell::RefCell, ops::Deref};
 
 use bytes::Bytes;
 
+use crate::account::{self, Owner};
+
 /// Size of a pooled buffer in bytes.
 pub const SIZE: usize = 64 * 1024;
 /// Most buffers that a worker keeps for the next reads.
@@ -46,6 +48,7 @@ impl Buffer {
     /// An empty buffer with [`SIZE`] bytes of room, from this worker's pool.
     pub fn take() -> Self {
         let memory = SPARE.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; SIZE].into_boxed_slice());
+        account::take(Owner::Buffers, SIZE);
         Self { memory: Memory::Own(memory), start: 0, end: 0 }
     }
 
@@ -98,6 +101,7 @@ impl Buffer {
 
     /// A copy of these bytes in memory of their size.
     pub fn copy_of(bytes: &[u8]) -> Self {
+        account::take(Owner::Buffers, bytes.len());
         Self { memory: Memory::Own(bytes.into()), start: 0, end: bytes.len() }
     }
 
@@ -115,6 +119,7 @@ impl Buffer {
         joined.extend_from_slice(self);
         joined.extend_from_slice(bytes);
         let end = joined.len();
+        account::take(Owner::Buffers, end);
         *self = Self { memory: Memory::Own(joined.into_boxed_slice()), start: 0, end };
     }
 
@@ -139,9 +144,12 @@ impl Deref for Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Memory::Own(memory) = &mut self.memory
-            && memory.len() == SIZE
-        {
+        let Memory::Own(memory) = &mut self.memory else { return };
+        if memory.is_empty() {
+            return;
+        }
+        account::give(Owner::Buffers, memory.len());
+        if memory.len() == SIZE {
             let memory = std::mem::take(memory);
             // While the thread ends its pool may be gone already; then the memory is just freed.
             let _ = SPARE.try_with(|spare| {

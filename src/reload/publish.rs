@@ -16,6 +16,7 @@ use super::{
     watch,
 };
 use crate::{
+    account,
     backend::Admin,
     cache::store::{Cache, Change},
     listen::{bind::Bound, listener_sockets::Acquired, mailbox::Message},
@@ -38,6 +39,7 @@ impl Engine {
         let snapshot = Arc::new(snapshot);
         settle_states(&snapshot, Some(before));
         apply_caches(&snapshot, folders);
+        account::set_limit(snapshot.config.runtime.memory.0);
         // One that an administrator set stays until the file says another.
         if before.config.log.level != snapshot.config.log.level {
             program_log::set_level(snapshot.config.log.level.filter());

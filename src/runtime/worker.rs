@@ -24,6 +24,7 @@ use super::{
     worker_upstreams::WorkerUpstreams,
 };
 use crate::{
+    account,
     config::log::{AccessFormat, AccessLog},
     exchange::{Exchange, Facts},
     moment::Moment,
@@ -278,6 +279,7 @@ impl Worker {
         loop {
             tokio::time::sleep(Duration::from_millis(250)).await;
             self.flush_log();
+            account::publish();
             self.series.spans_dropped.add(self.traces.flush());
             // A worker without requests goes on too.
             let snapshot = self.snapshot();

@@ -181,6 +181,7 @@ fn level(kind: Kind) -> &'static str {
         | Kind::NotCached => "info",
         Kind::LoopDetected
         | Kind::NotAccepted
+        | Kind::MemoryFull
         | Kind::QueueFull
         | Kind::QueueTimeout
         | Kind::RouteTimeout

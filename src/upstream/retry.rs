@@ -45,6 +45,7 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
             | Kind::BodyBroken
             | Kind::RouteTimeout
             | Kind::NotAccepted
+            | Kind::MemoryFull
             | Kind::Draining => false,
         },
     }

@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 
 use crate::{
+    account::{self, Held, Owner},
     error::{Kind, ProxyError, Result},
     exchange::Downstream,
     net::{BodyFrame, BodyWriter, Buffer, Http1Stream},
@@ -17,6 +18,7 @@ pub struct Upload {
     /// What came so far, while it is small enough to be sent again.
     replay: Option<Vec<u8>>,
     replay_limit: usize,
+    held: Held,
     /// How much of the replay the present attempt was given.
     replayed: usize,
     /// Most bytes that the listener takes; 0 is unlimited.
@@ -57,6 +59,7 @@ impl Upload {
             block: Buffer::default(),
             replay: (replay_limit > 0).then(Vec::new),
             replay_limit,
+            held: Held::new(Owner::Replays, 0),
             replayed: 0,
             limit,
             bytes: 0,
@@ -139,11 +142,15 @@ impl Upload {
                     return Err(ProxyError::new(Kind::BodyTooLarge));
                 }
                 match &mut self.replay {
-                    Some(kept) if kept.len() + block.len() <= self.replay_limit => {
+                    Some(kept) if kept.len() + block.len() <= self.replay_limit && !account::is_full() => {
+                        self.held.grow(block.len());
                         kept.extend_from_slice(&block);
                         self.replayed = kept.len();
                     }
-                    kept => *kept = None,
+                    kept => {
+                        *kept = None;
+                        self.held = Held::new(Owner::Replays, 0);
+                    }
                 }
                 self.block = block;
             }

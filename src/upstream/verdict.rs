@@ -43,6 +43,7 @@ pub fn of_error(kind: Kind) -> (Verdict, Outcome) {
         Kind::RouteTimeout => (Verdict::Neutral, Outcome::Timeout),
         Kind::NotCached
         | Kind::NotAccepted
+        | Kind::MemoryFull
         | Kind::NoBackend
         | Kind::QueueFull
         | Kind::QueueTimeout

@@ -36,6 +36,7 @@ mod hostile;
 mod http2;
 mod limits;
 mod logs;
+mod memory_account;
 mod operating;
 mod paths;
 mod proxy_protocol;

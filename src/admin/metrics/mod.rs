@@ -23,6 +23,7 @@ use super::{
     upstreams::State,
 };
 use crate::{
+    account::{self, Owner},
     backend::Backend,
     moment::Moment,
     runtime::{
@@ -216,6 +217,13 @@ fn workers(registry: &Registry, text: &mut Text) {
     text.family("backend_connections_total", Kind::Counter, help);
     text.sample(&Labels::of(&[("kind", "reused")]), sum(|it| &it.pool_reused));
     text.sample(&Labels::of(&[("kind", "dialled")]), sum(|it| &it.pool_dialled));
+    let help = "Memory that what clients and backends have under way takes; runtime.memory bounds the sum.";
+    text.family("memory_bytes", Kind::Gauge, help);
+    for owner in Owner::ALL {
+        text.sample(&Labels::of(&[("owner", owner.name())]), account::held(owner));
+    }
+    text.family("memory_limit_bytes", Kind::Gauge, "The bound of memory_bytes.");
+    text.sample(&Labels::default(), account::limit());
     let mut single = |name, help, value| {
         text.family(name, Kind::Counter, help);
         text.sample(&Labels::default(), value);
@@ -225,6 +233,11 @@ fn workers(registry: &Registry, text: &mut Text) {
     single("retries_refused_total", help, sum(|it| &it.retries_refused));
     let help = "Access log lines dropped because the writer was behind.";
     single("access_log_dropped_total", help, sum(|it| &it.log_dropped));
+    single(
+        "memory_refused_total",
+        "Requests refused since memory_bytes was at its bound.",
+        account::refused(),
+    );
     single("panics_total", "Connections that ended in a panic: each is a bug.", sum(|it| &it.panics));
 }
 

@@ -39,6 +39,7 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
         Kind::BadResponse(_) => (502, "http_protocol_error"),
         Kind::BodyBroken => (502, "http_response_incomplete"),
         Kind::RouteTimeout => (504, "http_response_timeout"),
+        Kind::MemoryFull => (503, "proxy_internal_error"),
         Kind::Draining => (503, "destination_unavailable"),
     }
 }
@@ -67,6 +68,7 @@ pub(super) fn make(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
             | Kind::NoBackend
             | Kind::QueueFull
             | Kind::QueueTimeout
+            | Kind::MemoryFull
             | Kind::Draining
     );
     if is_of_now {

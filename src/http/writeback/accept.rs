@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::invalidate::forget;
 use crate::{
+    account::{self, Held, Owner},
     cache::{
         cache_control::RequestControl,
         conf::WritePolicy,
@@ -101,7 +102,8 @@ pub(super) async fn accept<D: Downstream>(
         return Err(refuse(cache, "another program has the journal still"));
     }
     let key = key(context.route, cache, exchange);
-    let body = gather(context, cache, plan, exchange, client).await?;
+    // Counted until it is in the journal, which has a bound of its own.
+    let (body, _held) = gather(context, cache, plan, exchange, client).await?;
     patient(cache, cache.store.back.until_former_delivered(key.uri())).await?;
     let idempotency = append(context, cache, &key, body, exchange).await?;
     // Before the client hears of it; the journal answers from here on.
@@ -173,14 +175,14 @@ async fn gather<D: Downstream>(
     plan: RequestPlan,
     exchange: &mut Exchange,
     client: &mut D,
-) -> Result<Bytes> {
+) -> Result<(Bytes, Held)> {
     let bound = context.listener.conf.limits.body_bytes.0;
     let most = if bound > 0 { bound.min(cache.conf.max_object.0) } else { cache.conf.max_object.0 };
     if matches!(plan.framing, Framing::Length(length) if length > most) {
         return Err(Kind::BodyTooLarge.into());
     }
     if !plan.has_body {
-        return Ok(Bytes::new());
+        return Ok((Bytes::new(), Held::new(Owner::Writes, 0)));
     }
     if expects_continue(exchange) && !client.has_body_bytes() && client.takes_interim() {
         client.interim(&ResponseHead { status: 100, ..ResponseHead::default() });
@@ -192,6 +194,7 @@ async fn gather<D: Downstream>(
     };
     client.deadline().at(deadline());
     let mut body = Vec::new();
+    let mut held = Held::new(Owner::Writes, 0);
     poll_fn(|cx| {
         loop {
             match client.poll_body(cx) {
@@ -200,6 +203,11 @@ async fn gather<D: Downstream>(
                     if exchange.facts.bytes_in > most {
                         return Poll::Ready(Err(ProxyError::new(Kind::BodyTooLarge)));
                     }
+                    if account::is_full() {
+                        account::refuse();
+                        return Poll::Ready(Err(ProxyError::new(Kind::MemoryFull)));
+                    }
+                    held.grow(block.len());
                     body.extend_from_slice(&block);
                     client.deadline().at(deadline());
                 }
@@ -217,5 +225,5 @@ async fn gather<D: Downstream>(
         }
     })
     .await?;
-    Ok(body.into_boxed_slice().into())
+    Ok((body.into_boxed_slice().into(), held))
 }

@@ -12,8 +12,8 @@ use super::{entry::Entry, segment::Folder};
 /// Its name in the journal's folder.
 pub(super) const NAME: &str = "refused";
 
-/// Adds a write to the file. Beyond `limit` bytes the body is left out: a file that nobody takes away must not fill
-/// the disk. After an error `is_torn` says whether a part of the line may be left, behind which the next begins anew.
+/// Adds a write to the file. Beyond `limit` bytes body and fields are left out, and an eighth beyond it nothing is added
+/// any more: a file that nobody takes away must not fill the disk. After an error `is_torn` says whether a part of the line may be left, behind which the next begins anew.
 pub(super) fn add(
     folder: &Folder,
     entry: &Entry,
@@ -24,18 +24,22 @@ pub(super) fn add(
     let directory = folder.directory();
     let mut file = directory.open(NAME)?;
     let length = file.length()?;
-    let keep_body = length.saturating_add(entry.write.cost()) <= limit;
-    if !keep_body {
+    let is_whole = length.saturating_add(entry.write.cost()) <= limit;
+    if !is_whole {
         tracing::error!(
             id = entry.id.0,
             bytes = entry.write.body.len(),
-            "{} is full: the body of a refused write is not kept; move the file away",
+            target = shortened(&entry.write.target),
+            "{} is full: a refused write is not kept whole; move the file away",
             directory.path().join(NAME).display()
         );
     }
+    if length > limit.saturating_add(limit / 8) {
+        return Ok(());
+    }
     // A crash may have cut the last line short.
     *is_torn |= file.last()?.is_some_and(|last| last != b'\n');
-    let line = format!("{}{}\n", if *is_torn { "\n" } else { "" }, line(entry, why, keep_body));
+    let line = format!("{}{}\n", if *is_torn { "\n" } else { "" }, line(entry, why, is_whole));
     let added = file.append(line.as_bytes()).and_then(|()| file.sync());
     // Each time: whoever made the file may have failed to sync its name.
     let added = added.and_then(|()| directory.sync());
@@ -43,8 +47,18 @@ pub(super) fn add(
     added
 }
 
-fn line(entry: &Entry, why: &str, keep_body: bool) -> Value {
+fn line(entry: &Entry, why: &str, is_whole: bool) -> Value {
     let write = &entry.write;
+    if !is_whole {
+        return json!({
+            "id": entry.id.0,
+            "why": shortened(why),
+            "accepted": write.accepted,
+            "method": shortened(&write.method),
+            "target": shortened(&write.target),
+            "body": Value::Null,
+        });
+    }
     let fields: Vec<Value> =
         write.fields.iter().map(|field| json!([text(field.name), text(field.value)])).collect();
     json!({
@@ -59,8 +73,13 @@ fn line(entry: &Entry, why: &str, keep_body: bool) -> Value {
         "uri": text(&write.uri),
         "idempotency": write.idempotency,
         "fields": fields,
-        "body": if keep_body { text(&write.body) } else { Value::Null },
+        "body": text(&write.body),
     })
+}
+
+/// The beginning of a text that a client chose.
+fn shortened(text: &str) -> String {
+    text.chars().take(256).collect()
 }
 
 /// Text where it is text; else `{"hex": "…"}`, so that nothing is lost.
