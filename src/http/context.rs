@@ -51,6 +51,7 @@ impl RouteContext<'_> {
         Patience {
             backend: self.group.upstream.conf.body_timeout,
             client: Some(client),
+            min_rate: self.route.min_rate,
             end: self.end(exchange),
         }
     }

@@ -14,6 +14,7 @@ use crate::{
     exchange::{Downstream, Exchange},
     fields::{Known, list},
     h1::{Framing, Method},
+    net::LeastRate,
     runtime::Route,
     upstream::{
         Upstream, UpstreamResponse, acquire::Acquire, affinity, forward::forward,
@@ -85,6 +86,7 @@ pub(super) async fn ask<D: Downstream>(
         head,
         upload: Upload::new(plan.has_body, plan.framing == Framing::Chunked, limit, replay),
         body_timeout: listener.conf.timeouts.body,
+        rate: LeastRate::new(route.min_rate),
         tried: Vec::new(),
         is_interim_sent: false,
         interim_bytes: 0,

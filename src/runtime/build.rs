@@ -173,6 +173,7 @@ impl Builder<'_> {
             allows_websocket: conf.upgrade.contains(&Upgrade::Websocket),
             allows_connect: conf.upgrade.contains(&Upgrade::Connect),
             tunnel_idle: conf.tunnel_idle,
+            min_rate: conf.min_rate.0,
             forwarded: conf.forwarded,
             timeout: conf.timeout,
             cache: None,

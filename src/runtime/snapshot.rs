@@ -123,6 +123,8 @@ pub struct Route {
     pub allows_connect: bool,
     /// How long a tunnel may be silent.
     pub tunnel_idle: Duration,
+    /// Bytes per second that a client must keep while a backend is held for it; 0 = any.
+    pub min_rate: u64,
     /// Whether to send `Forwarded`.
     pub forwarded: bool,
     /// Most that the whole exchange may take; zero is no limit.

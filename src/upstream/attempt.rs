@@ -151,11 +151,18 @@ impl ForwardRequest<'_> {
         }
     }
 
-    fn set_deadline(&self, deadline: &Deadline, waiting: Waiting, continue_at: Option<Moment>) {
+    fn set_deadline(&mut self, deadline: &Deadline, waiting: Waiting, continue_at: Option<Moment>) {
         let now = Moment::now();
         let at = match waiting {
-            Waiting::Client => continue_at.unwrap_or_else(|| now.plus(self.body_timeout)),
-            Waiting::Nothing | Waiting::Backend => now.plus(self.target.group.upstream.conf.response_timeout),
+            Waiting::Client => {
+                let too_slow = self.rate.begin(self.upload.bytes, now);
+                let silent = continue_at.unwrap_or_else(|| now.plus(self.body_timeout));
+                too_slow.map_or(silent, |at| at.min(silent))
+            }
+            Waiting::Nothing | Waiting::Backend => {
+                self.rate.end(now);
+                now.plus(self.target.group.upstream.conf.response_timeout)
+            }
         };
         deadline.at(self.target.end.map_or(at, |end| end.min(at)));
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{acquire::Acquire, request_head::UpstreamHead, upload::Upload};
+use crate::net::LeastRate;
 
 /// What of a request goes upstream, and by which rules a backend is chosen for it.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct ForwardRequest<'a> {
     pub upload: Upload,
     /// How long the client may pause in its body.
     pub body_timeout: Duration,
+    /// The least rate at which it may come.
+    pub rate: LeastRate,
     /// Backends that failed already.
     pub tried: Vec<usize>,
     /// Whether an interim response went to the client, after which nothing is tried again.

@@ -453,3 +453,27 @@ fn interim_responses_without_end_are_a_bad_response() {
         assert!(client.until(b"HTTP/1.1 502 ").is_some(), "the client learns of it");
     }
 }
+
+#[test]
+fn slow_uploads_do_not_keep_backends_for_themselves() {
+    let origin = Origin::named("a");
+    let text = config(&[origin.address()], "queue = { size = 10, timeout = \"20s\" }\n---\n")
+        .replace("name = \"b0\"\n", "name = \"b0\"\nmax_connections = 2\n");
+    let proxy = Proxy::start(&text);
+    let slow: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = proxy.connect();
+            client.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
+            std::thread::spawn(move || {
+                // Often enough for `timeouts.body`.
+                while client.try_send("x").is_ok() && client.is_silent_for(Duration::from_millis(500)) {}
+                client.response("POST").status
+            })
+        })
+        .collect();
+    eventually("both have a place", || origin.connections() == 2);
+    assert_eq!(proxy.get("/").status, 200, "it waits in the queue until one is given up");
+    for client in slow {
+        assert_eq!(client.join().unwrap(), 408);
+    }
+}

@@ -35,7 +35,7 @@ pub(super) async fn fill(
     let disk = if head.is_open { begin() } else { None };
     source.set_kept(disk.is_some());
     let mut sink = FillSink { source, disk, bytes: 0, deadline: Deadline::new() };
-    let patience = Patience { backend: idle, client: None, end: None };
+    let patience = Patience { backend: idle, client: None, min_rate: 0, end: None };
     // Where it breaks off the source is dropped: whoever reads sees that the rest is missing.
     if respond::pump(respond::Source::Upstream(response), patience, &mut sink).await.is_ok() {
         let FillSink { source, disk, .. } = sink;

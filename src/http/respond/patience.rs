@@ -8,7 +8,7 @@ use std::{
 use crate::{
     error::{Kind, ProxyError},
     moment::Moment,
-    net::Deadline,
+    net::{Deadline, LeastRate},
 };
 
 /// How long a body may stall.
@@ -18,6 +18,8 @@ pub struct Patience {
     pub backend: Duration,
     /// While the client takes nothing; without end for one whose pace does not matter.
     pub client: Option<Duration>,
+    /// Bytes per second that the client must take of a backend's response while it is waited for; 0 = any.
+    pub min_rate: u64,
     /// When the whole exchange must be over.
     pub end: Option<Moment>,
 }
@@ -37,11 +39,12 @@ pub(super) struct Stall {
     /// What is waited for since the deadline was set, and how far the body was then.
     since: Option<(Side, u64)>,
     patience: Patience,
+    rate: LeastRate,
 }
 
 impl Stall {
     pub(super) fn new(patience: Patience) -> Self {
-        Self { since: None, patience }
+        Self { since: None, patience, rate: LeastRate::new(patience.min_rate) }
     }
 
     /// Ready when it has stood still too long; `bytes` is how far it is.
@@ -54,7 +57,7 @@ impl Stall {
     ) -> Poll<ProxyError> {
         if self.since != Some((side, bytes)) {
             self.since = Some((side, bytes));
-            self.set(side, deadline);
+            self.set(side, bytes, deadline);
         }
         ready!(deadline.poll_elapsed(cx));
         let is_over = self.patience.end.is_some_and(|end| end <= Moment::now());
@@ -65,12 +68,21 @@ impl Stall {
         }))
     }
 
-    fn set(&self, side: Side, deadline: &Deadline) {
-        let patience = match side {
-            Side::Client => self.patience.client,
-            Side::Backend => Some(self.patience.backend),
+    /// The backend is held no more: the client may take the rest as it likes.
+    pub(super) fn free_backend(&mut self) {
+        self.rate = LeastRate::new(0);
+    }
+
+    fn set(&mut self, side: Side, bytes: u64, deadline: &Deadline) {
+        let now = Moment::now();
+        let (patience, too_slow) = match side {
+            Side::Client => (self.patience.client, self.rate.begin(bytes, now)),
+            Side::Backend => {
+                self.rate.end(now);
+                (Some(self.patience.backend), None)
+            }
         };
-        let at = patience.map(|patience| Moment::now().plus(patience));
+        let at = patience.map(|patience| now.plus(patience)).into_iter().chain(too_slow).min();
         match (at, self.patience.end) {
             (Some(at), Some(end)) => deadline.at(end.min(at)),
             (Some(at), None) | (None, Some(at)) => deadline.at(at),

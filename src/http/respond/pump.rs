@@ -133,6 +133,7 @@ impl Pump {
             sink.source_ended(&response);
             response.release();
         }
+        self.stall.free_backend();
     }
 }
 

@@ -77,7 +77,7 @@ pub(in crate::http) async fn send_own<D: Downstream>(
         exchange.response.fields.push_known(Known::ContentLength, length.as_bytes());
     }
     reply.is_own = true;
-    let patience = Patience { backend: OWN_PATIENCE, client: Some(OWN_PATIENCE), end: None };
+    let patience = Patience { backend: OWN_PATIENCE, client: Some(OWN_PATIENCE), min_rate: 0, end: None };
     send(&reply, Source::Bytes(body), patience, exchange, client).await
 }
 

@@ -58,6 +58,75 @@ fn a_stalled_upload_does_not_count_against_the_backend() {
 }
 
 #[test]
+fn a_trickled_upload_ends_by_the_least_rate() {
+    run(async || {
+        let stage = Stage::new("", ROUTE, &[Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]);
+        let (mut client, mut connection) = stage.connect();
+        tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+        let begun = Instant::now();
+        client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n").await.unwrap();
+        let (mut reading, mut writing) = client.into_split();
+        let trickle = tokio::task::spawn_local(async move {
+            // 50 bytes a second: more often than `timeouts.body`, and less than 240 bytes a second.
+            while writing.write_all(&[b'x'; 50]).await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let mut room = [0; 4096];
+        let length = reading.read(&mut room).await.unwrap();
+        let answer = String::from_utf8_lossy(&room[..length]);
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        let took = begun.elapsed();
+        assert!((Duration::from_secs(10)..Duration::from_secs(20)).contains(&took), "{took:?}");
+        trickle.abort();
+        stage.assert_all_is_given_back("a trickled upload").await;
+    });
+}
+
+#[test]
+fn a_steady_upload_may_take_its_time() {
+    run(async || {
+        let stage = Stage::new("", ROUTE, &[Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]);
+        let (mut client, mut connection) = stage.connect();
+        tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+        client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30000\r\n\r\n").await.unwrap();
+        for _ in 0..100 {
+            client.write_all(&[b'x'; 300]).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let mut room = [0; 4096];
+        let length = client.read(&mut room).await.unwrap();
+        assert!(room[..length].starts_with(b"HTTP/1.1 200 "));
+        stage.assert_all_is_given_back("a steady upload").await;
+    });
+}
+
+#[test]
+fn a_reader_that_trickles_frees_the_backend_by_the_least_rate() {
+    run(async || {
+        // More than a socket holds, so that the backend is held for who reads.
+        let script =
+            [Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 4000000\r\n\r\n"), Act::Send(&[b'x'; 4_000_000])];
+        let stage = Stage::new("", ROUTE, &script);
+        let (mut client, mut connection) = stage.connect();
+        let served = tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+        let begun = Instant::now();
+        client.write_all(GET).await.unwrap();
+        let trickle = tokio::task::spawn_local(async move {
+            let mut room = [0; 100];
+            while client.read(&mut room).await.is_ok_and(|length| length > 0) {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let _ = served.await.unwrap();
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(40 * 60), "{took:?}");
+        trickle.abort();
+        stage.assert_all_is_given_back("a reader that trickles").await;
+    });
+}
+
+#[test]
 fn a_client_that_leaves_frees_its_place() {
     run(async || {
         let stage = Stage::new("", ROUTE, &[Act::Wait(Duration::from_secs(3600))]);

@@ -212,7 +212,7 @@ async fn discard(Rest { response, idle }: Rest) {
     if response.length() == BodyLength::Known(0) {
         return response.release();
     }
-    let patience = Patience { backend: idle, client: None, end: Some(Moment::now().plus(REST)) };
+    let patience = Patience { backend: idle, client: None, min_rate: 0, end: Some(Moment::now().plus(REST)) };
     // What counts is what the head said.
     let _ = respond::pump(Source::Upstream(response), patience, &mut Discard::new()).await;
 }

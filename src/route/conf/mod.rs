@@ -6,7 +6,7 @@ mod matching;
 
 use std::time::Duration;
 
-use crate::schema::{Anything, Table, choice, name, section};
+use crate::schema::{Anything, Size, Table, choice, name, section};
 
 pub use action::{Action, ActionKeys, RedirectConf, RedirectStatus, RespondConf, SplitConf};
 pub use edit::{HeaderEditConf, RewriteConf};
@@ -45,6 +45,8 @@ section! {
         pub tunnel_idle: Duration = "1h", in "1ms" to "365d";
         /// Whether `Forwarded` (RFC 7239) is sent too.
         pub forwarded: bool = false;
+        /// Bytes per second that a client must send of a request's body, and take of a response, while a backend is held for it: on average over the time that it is waited for, beyond the first ten seconds. 0 = any.
+        pub min_rate: Size = "240B", in "0" to "1GiB";
         /// Time for the whole exchange, 504 beyond; 0 = no limit.
         pub timeout: Duration = "0s", in "0s" to "365d";
     }
