@@ -102,7 +102,7 @@ fn a_steady_upload_may_take_its_time() {
 }
 
 #[test]
-fn a_reader_that_trickles_frees_the_backend_by_the_least_rate() {
+fn a_trickling_reader_frees_the_backend_by_the_least_rate() {
     run(async || {
         // More than a socket holds, so that the backend is held for who reads.
         let script =
