@@ -28,6 +28,7 @@ pub mod hit_for_miss;
 pub mod invalidate;
 pub mod key;
 pub mod memory;
+mod pieces;
 pub mod policy;
 pub mod purge;
 pub mod range;

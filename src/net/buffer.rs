@@ -109,13 +109,23 @@ impl Buffer {
         }
     }
 
-    /// Adds bytes at the end.
+    /// Adds bytes at the end. Memory that is full grows to twice its size, so that what comes byte by byte is copied
+    /// a few times only.
     pub fn append(&mut self, bytes: &[u8]) {
-        let mut joined = Vec::with_capacity(self.len() + bytes.len());
+        let end = self.end + bytes.len();
+        if let Memory::Own(memory) = &mut self.memory
+            && let Some(room) = memory.get_mut(self.end..end)
+        {
+            room.copy_from_slice(bytes);
+            self.end = end;
+            return;
+        }
+        let length = self.len() + bytes.len();
+        let mut joined = Vec::with_capacity(length.next_power_of_two());
         joined.extend_from_slice(self);
         joined.extend_from_slice(bytes);
-        let end = joined.len();
-        *self = Self { memory: Memory::Own(joined.into_boxed_slice()), start: 0, end };
+        joined.resize(joined.capacity(), 0);
+        *self = Self { memory: Memory::Own(joined.into_boxed_slice()), start: 0, end: length };
     }
 
     /// Gives a large memory that holds little back to the pool; to be called before a wait.
@@ -173,6 +183,12 @@ mod tests {
         assert_eq!((&*block, &*rest), (&b"ell"[..], &b"o"[..]));
         block.append(b"!!");
         assert_eq!(&*block, b"ell!!");
+        let memory = block.as_ptr();
+        block.append(b"???");
+        assert_eq!((&*block, block.as_ptr(), block.size()), (&b"ell!!???"[..], memory, 8));
+        block.append(b"");
+        block.append(b".");
+        assert_eq!((&*block, block.size()), (&b"ell!!???."[..], 16));
         block.advance(99);
         assert!(block.is_empty());
     }

@@ -4,7 +4,6 @@
 //! may wait in all; above that the object is given up. Room on disk is taken step by step, before it is used.
 
 use std::{
-    collections::VecDeque,
     fs::File,
     io,
     os::unix::fs::FileExt,
@@ -20,6 +19,7 @@ use super::{
     layout::{self, Name, on_disk},
     queue::Job,
 };
+use crate::cache::pieces::Pieces;
 
 /// So many bytes are written before another job has its turn: most objects are whole by then, and few files are open.
 const BYTES_AT_ONCE: usize = 512 << 10;
@@ -54,7 +54,7 @@ pub(super) struct Stream {
 /// What waits to be written.
 #[derive(Debug, Default)]
 struct Waiting {
-    chunks: VecDeque<Bytes>,
+    chunks: Pieces,
     bytes: usize,
     /// No more comes; these objects are replaced.
     end: Option<Vec<Id>>,
@@ -99,9 +99,7 @@ impl Writing {
             return false;
         }
         waiting.bytes += bytes.len();
-        if !bytes.is_empty() {
-            waiting.chunks.push_back(bytes);
-        }
+        waiting.chunks.push(bytes);
         if waiting.bytes >= shared.block_size() {
             self.stream.schedule(shared, &mut waiting);
         }
@@ -172,7 +170,7 @@ impl Stream {
 
     fn let_go(&self, shared: &Shared, waiting: &mut Waiting) {
         waiting.is_given_up = true;
-        waiting.chunks.clear();
+        waiting.chunks = Pieces::default();
         if let Some(waker) = waiting.waker.take() {
             waker.wake();
         }
@@ -192,15 +190,11 @@ impl Stream {
         let bytes = waiting.bytes.min(block);
         let mut chunks = Vec::new();
         let mut missing = bytes;
-        while let Some(mut chunk) = waiting.chunks.pop_front() {
-            if chunk.len() > missing {
-                waiting.chunks.push_front(chunk.split_off(missing));
-            }
+        while missing > 0
+            && let Some(chunk) = waiting.chunks.take(missing)
+        {
             missing -= chunk.len();
             chunks.push(chunk);
-            if missing == 0 {
-                break;
-            }
         }
         waiting.bytes -= bytes;
         if waiting.bytes < MOST_WAITING
