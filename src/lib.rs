@@ -107,3 +107,7 @@ pub mod writeback;
 #[cfg(test)]
 #[path = "../tests/simulator/mod.rs"]
 mod simulator;
+
+#[cfg(test)]
+#[path = "../tests/linear/mod.rs"]
+mod linear;

@@ -12,6 +12,7 @@ use super::{
     key::Key,
     shard::Shard,
     stored_response::StoredResponse,
+    vary::{Selector, Vary},
 };
 use crate::fields::Fields;
 
@@ -102,12 +103,31 @@ impl Memory {
 
     /// What is stored for a request; who is found was asked for.
     pub fn find(&self, key: &Key, request: &Fields) -> Found {
-        self.shard(key).map_or(Found::Nothing, |mut shard| shard.find(key, request))
+        self.select(key, request, Shard::find)
     }
 
     /// The same for those who only look: nobody was asked for.
     pub fn peek(&self, key: &Key, request: &Fields) -> Found {
-        self.shard(key).map_or(Found::Nothing, |shard| shard.peek(key, request))
+        self.select(key, request, |shard, key, selector| shard.peek(key, selector))
+    }
+
+    /// Looks as often as there is a Vary that was not there before. What the request has of its fields is found out
+    /// between two looks, not under the lock.
+    fn select(
+        &self,
+        key: &Key,
+        request: &Fields,
+        look: impl Fn(&mut Shard, &Key, &Selector<'_>) -> Result<Found, Vec<Vary>>,
+    ) -> Found {
+        let mut selector = Selector::new(request);
+        loop {
+            let looked =
+                self.shard(key).map_or(Ok(Found::Nothing), |mut shard| look(&mut shard, key, &selector));
+            match looked {
+                Ok(found) => return found,
+                Err(unknown) => selector.learn(unknown),
+            }
+        }
     }
 
     /// Every variant of a key.

@@ -15,9 +15,8 @@ use super::{
     key::Key,
     memory::{Found, Rejected, Stats},
     stored_response::StoredResponse,
-    vary,
+    vary::{self, Selector, Vary},
 };
-use crate::fields::Fields;
 
 /// The objects of one key.
 #[derive(Debug)]
@@ -105,28 +104,31 @@ impl Shard {
         left
     }
 
-    pub(super) fn find(&mut self, key: &Key, request: &Fields) -> Found {
-        let found = self.peek(key, request);
-        if let Found::Stored(object) = &found {
+    /// What is stored for a request. The error has each Vary of which the selector is to learn first.
+    pub(super) fn find(&mut self, key: &Key, selector: &Selector<'_>) -> Result<Found, Vec<Vary>> {
+        let found = self.peek(key, selector);
+        if let Ok(Found::Stored(object)) = &found {
             self.evictor.touch(object.id());
         }
         found
     }
 
     /// The same without a mark that it was asked for.
-    pub(super) fn peek(&self, key: &Key, request: &Fields) -> Found {
-        let Some(variants) = self.keys.get(&half(key)) else { return Found::Nothing };
+    pub(super) fn peek(&self, key: &Key, selector: &Selector<'_>) -> Result<Found, Vec<Vary>> {
+        let Some(variants) = self.keys.get(&half(key)) else { return Ok(Found::Nothing) };
         let objects = variants.as_slice();
-        let Some(first) = objects.first().filter(|first| first.key == *key) else { return Found::Nothing };
+        let Some(first) = objects.first().filter(|first| first.key == *key) else {
+            return Ok(Found::Nothing);
+        };
         let chosen = match objects {
             [only] if only.entry.vary.is_nothing() => Some(only),
-            _ => vary::choose(objects.iter().map(|object| object.as_variant()), request)
+            _ => vary::choose(objects.iter().map(|object| object.as_variant()), selector)?
                 .and_then(|at| objects.get(at)),
         };
-        match chosen {
+        Ok(match chosen {
             Some(object) => Found::Stored(object.clone()),
             None => Found::Vary(first.clone()),
-        }
+        })
     }
 
     pub(super) fn variants(&self, key: &Key) -> &[Arc<StoredResponse>] {

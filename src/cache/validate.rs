@@ -12,7 +12,7 @@ use crate::{
         date::Date,
         freshness::date_of,
         policy::Policy,
-        storable::{is_stored, nominated},
+        storable::{Names, is_stored, nominated},
     },
     fields::{Fields, Known},
     h1::{Method, ResponseHead},
@@ -213,9 +213,8 @@ pub fn merge(stored: &mut Fields, newer: &Fields, policy: &Policy) {
             taken.push((name, field.value));
         }
     }
-    for (name, _) in &taken {
-        stored.remove(name);
-    }
+    let names = Names::of(taken.iter().map(|(name, _)| name.as_bytes()));
+    stored.retain(|field| !names.have(field.name));
     for (name, value) in &taken {
         stored.push(name, value);
     }

@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
-    runtime::{Builder, LocalOptions},
+    runtime::{Builder, LocalOptions, LocalRuntime},
 };
 
 use crate::{
@@ -34,6 +34,11 @@ use crate::{
 
 /// Runs a test on a thread-local runtime whose time is paused.
 pub(super) fn run<T>(test: impl AsyncFnOnce() -> T) -> T {
+    runtime().block_on(async { test().await })
+}
+
+/// Such a runtime, with the tasks that each worker has.
+pub(super) fn runtime() -> LocalRuntime {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
@@ -42,8 +47,8 @@ pub(super) fn run<T>(test: impl AsyncFnOnce() -> T) -> T {
     runtime.block_on(async {
         tokio::task::spawn_local(timer::drive());
         tokio::task::spawn_local(fill::drive());
-        test().await
-    })
+    });
+    runtime
 }
 
 /// What a backend does with a request.
@@ -198,7 +203,7 @@ impl Backend {
 
 /// Reads a request head and its body by Content-Length, or by chunks up to the last; `None` at the end.
 async fn read_request(stream: &mut UnixStream, received: &mut Vec<u8>) -> Option<String> {
-    let mut room = [0; 4096];
+    let mut room = vec![0; 64 * 1024];
     loop {
         let text = String::from_utf8_lossy(received).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
