@@ -224,7 +224,9 @@ impl Memory {
     /// All keys of a URI stand in one shard.
     fn shard(&self, key: &Key) -> Option<MutexGuard<'_, Shard>> {
         let hash = key.uri_hash();
-        self.shards.get((hash >> 64) as usize & (self.shards.len() - 1)).map(lock)
+        // Their number is a power of two, of at most 64.
+        const LOW: u128 = 0xff;
+        self.shards.get((hash >> 64 & LOW) as usize & (self.shards.len() - 1)).map(lock)
     }
 }
 

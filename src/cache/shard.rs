@@ -12,7 +12,7 @@ use super::{
     admission::Doorkeeper,
     conf::{Admission, Eviction},
     evict::{Evict, Victim},
-    key::Key,
+    key::{Key, lower_half},
     memory::{Found, Rejected, Stats},
     stored_response::StoredResponse,
     vary::{self, Selector, Vary},
@@ -173,7 +173,7 @@ impl Shard {
             self.varying.insert(id, key);
         }
         if object.key.has_fields() {
-            let keys = self.uris.entry(object.key.uri_hash() as u64).or_default();
+            let keys = self.uris.entry(lower_half(object.key.uri_hash())).or_default();
             if !keys.contains(&key) {
                 keys.push(key);
             }
@@ -230,7 +230,7 @@ impl Shard {
         if is_empty {
             self.keys.remove(&key);
             if let Some(object) = object.as_ref().filter(|object| object.key.has_fields()) {
-                let uri = object.key.uri_hash() as u64;
+                let uri = lower_half(object.key.uri_hash());
                 if let Entry::Occupied(mut keys) = self.uris.entry(uri) {
                     keys.get_mut().retain(|other| *other != key);
                     if keys.get().is_empty() {
@@ -243,7 +243,7 @@ impl Shard {
     }
 
     pub(super) fn of_uri(&self, uri: &Key) -> Vec<Arc<StoredResponse>> {
-        let others = self.uris.get(&(uri.uri_hash() as u64)).map(Vec::as_slice).unwrap_or_default();
+        let others = self.uris.get(&lower_half(uri.uri_hash())).map(Vec::as_slice).unwrap_or_default();
         let plain = half(uri);
         [&[plain][..], others]
             .concat()
@@ -285,5 +285,5 @@ impl Shard {
 }
 
 fn half(key: &Key) -> u64 {
-    key.hash() as u64
+    key.half_hash()
 }

@@ -113,8 +113,8 @@ impl StoredResponse {
 
 /// By which the evictor knows the object of a key and a variant.
 pub fn id(key: &Key, variant: &Key) -> u64 {
-    let key = key.hash() as u64;
-    if variant.text().is_empty() { key } else { key.rotate_left(29) ^ variant.hash() as u64 }
+    let key = key.half_hash();
+    if variant.text().is_empty() { key } else { key.rotate_left(29) ^ variant.half_hash() }
 }
 
 /// A body that is whole.

@@ -208,7 +208,8 @@ fn unescape(path: &str) -> Result<String, &'static str> {
         let (Some(high), Some(low)) = (digit(bytes.next()), digit(bytes.next())) else {
             return Err("a percent sign without two hexadecimal digits");
         };
-        match (high * 16 + low) as u8 {
+        // Two digits, which are below 256.
+        match u8::try_from(high * 16 + low).unwrap_or_default() {
             0 => return Err("a NUL in the path"),
             byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => decoded.push(char::from(byte)),
             byte => decoded.push_str(&format!("%{byte:02X}")),

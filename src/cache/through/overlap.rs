@@ -47,7 +47,8 @@ impl Watches {
 
     fn shard(&self, id: u64) -> MutexGuard<'_, HashMap<u64, Vec<Rule>>> {
         let [first, ..] = &self.shards;
-        let shard = self.shards.get(id as usize % SHARDS).unwrap_or(first);
+        let shard =
+            usize::try_from(id % SHARDS as u64).ok().and_then(|at| self.shards.get(at)).unwrap_or(first);
         shard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
