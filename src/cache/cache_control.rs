@@ -82,7 +82,7 @@ pub enum Scope {
     /// The directive is not there.
     #[default]
     Absent,
-    /// Only these fields of the response; names in lower case, at most [`MOST_NAMES`].
+    /// Only these fields of the response; names in lower case, at most 64.
     Fields(Vec<String>),
     /// The whole response.
     Whole,
