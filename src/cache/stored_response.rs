@@ -162,7 +162,10 @@ impl Body {
     /// The bytes from an offset on, up to the end of the piece that it lies in; empty at the end. Found by bisection.
     pub fn at(&self, offset: u64) -> Bytes {
         match &self.pieces {
-            WholePieces::One(bytes) => Piece { start: 0, bytes: bytes.clone() }.from(offset),
+            WholePieces::One(bytes) => {
+                let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
+                bytes.slice(skipped.min(bytes.len())..)
+            }
             WholePieces::Many(pieces) => {
                 let behind = pieces.partition_point(|piece| piece.start <= offset);
                 let piece = behind.checked_sub(1).and_then(|at| pieces.get(at));

@@ -64,20 +64,22 @@ impl Vary {
 #[derive(Debug)]
 pub struct Selector<'a> {
     request: &'a Fields,
-    keys: HashMap<Vary, Option<Key>>,
+    /// Made when there is something to learn: most hits do not vary.
+    keys: Option<HashMap<Vary, Option<Key>>>,
 }
 
 impl<'a> Selector<'a> {
     /// Of a request with these fields.
     pub fn new(request: &'a Fields) -> Self {
-        Self { request, keys: HashMap::new() }
+        Self { request, keys: None }
     }
 
     /// Makes ready for variants of each Vary.
     pub fn learn(&mut self, each: impl IntoIterator<Item = Vary>) {
         let mut spelled: HashMap<String, Option<Vec<u8>>> = HashMap::new();
+        let keys = self.keys.get_or_insert_default();
         for vary in each {
-            if self.keys.contains_key(&vary) {
+            if keys.contains_key(&vary) {
                 continue;
             }
             let key = vary.key_of(|name, write| {
@@ -86,13 +88,13 @@ impl<'a> Selector<'a> {
                 }
                 write(spelled.get(name).and_then(Option::as_deref));
             });
-            self.keys.insert(vary, key);
+            keys.insert(vary, key);
         }
     }
 
     /// Whether a variant may answer the request; `None` when nothing was learned of its Vary.
     pub fn matches(&self, vary: &Vary, variant: &Key) -> Option<bool> {
-        self.keys.get(vary).map(|key| key.as_ref() == Some(variant))
+        self.keys.as_ref()?.get(vary).map(|key| key.as_ref() == Some(variant))
     }
 }
 

@@ -66,6 +66,8 @@ pub(super) enum Act {
 pub(super) struct Stage {
     pub(super) worker: Rc<Worker>,
     pub(super) backend: Rc<Backend>,
+    /// Whether clients are trusted proxies.
+    pub(super) is_trusted: Cell<bool>,
     open: Arc<[AtomicI64]>,
     folder: PathBuf,
 }
@@ -115,7 +117,8 @@ impl Stage {
         });
         let listener = UnixListener::bind(&socket).unwrap();
         tokio::task::spawn_local(backend.clone().listen(listener));
-        Self { worker, backend, open: [AtomicI64::new(0)].into(), folder }
+        let is_trusted = Cell::new(false);
+        Self { worker, backend, is_trusted, open: [AtomicI64::new(0)].into(), folder }
     }
 
     /// What the backend answers from now on.
@@ -132,7 +135,8 @@ impl Stage {
         assert!(shared.enter(None, &listener.conf));
         let permit = Permit::new(self.open.clone(), 0, shared, None);
         let stream = Http1Stream::new(Stream::Plain(Plain::Unix(ours)), Buffer::default());
-        let peer = Rc::new(Peer { text: "192.0.2.1".into(), ..Peer::default() });
+        let is_trusted = self.is_trusted.get();
+        let peer = Rc::new(Peer { text: "192.0.2.1".into(), is_trusted, ..Peer::default() });
         (client, Connection::new(stream, peer, self.worker.clone(), listener.slot, permit))
     }
 
