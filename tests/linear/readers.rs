@@ -49,7 +49,7 @@ const NOW: Date = Date(1_795_000_000);
 
 /// Sizes that are compared. Small enough to be quick, and large enough that going back over everything shows, even by
 /// the fastest search.
-const SIZES: [usize; 2] = [2500, 5000];
+const SIZES: [usize; 2] = [1500, 3000];
 /// So many patterns are counted together: to write a count down takes callgrind longer than to count.
 const AT_ONCE: usize = 4;
 
