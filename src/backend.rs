@@ -104,7 +104,13 @@ impl Backend {
             return full;
         }
         let ramp = (up.as_secs_f64() / self.slow_start.as_secs_f64()).max(0.1);
-        ((f64::from(full) * ramp) as u32).max(u32::from(full > 0))
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share below 1 of a u32"
+        )]
+        let part = (f64::from(full) * ramp) as u32;
+        part.max(u32::from(full > 0))
     }
 }
 

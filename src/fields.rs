@@ -367,7 +367,9 @@ const OF_PROXY: [&[u8]; 3] = [b"x-forwarded-", b"x-original-", b"x-rewrite-"];
 
 /// Where in `Known::ALL`, which is in alphabetical order, the names with each first letter stand.
 #[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a bad index is a build error")]
+#[expect(clippy::cast_possible_truncation, reason = "there are fewer names than 255, or this does not build")]
 const INDEX: [(u8, u8); 32] = {
+    assert!(Known::ALL.len() < 255, "an index is a byte");
     let mut index = [(0, 0); 32];
     let mut at = 0;
     while at < Known::ALL.len() {

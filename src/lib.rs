@@ -72,6 +72,12 @@
 //!
 //! `docs/architecture.md` has a picture; `docs/decisions/` says why.
 
+// A number is never cut without a word: `try_from`, or `#[expect]` with the reason why it cannot be. Tests may.
+#![cfg_attr(
+    not(test),
+    deny(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss)
+)]
+
 pub mod account;
 pub mod admin;
 pub mod app;
@@ -108,3 +114,7 @@ pub mod writeback;
 #[cfg(test)]
 #[path = "../tests/simulator/mod.rs"]
 mod simulator;
+
+#[cfg(test)]
+#[path = "../tests/linear/mod.rs"]
+mod linear;

@@ -23,7 +23,9 @@ impl Moment {
         let elapsed = now.saturating_duration_since(*EPOCH.get_or_init(|| now));
         // A day is added so that "a while ago" never needs a negative number, also where it was given by the
         // program before this one.
-        Self(elapsed.as_micros() as u64 + DAY)
+        #[expect(clippy::cast_possible_truncation, reason = "64 bits are enough for 500,000 years")]
+        let elapsed = elapsed.as_micros() as u64;
+        Self(elapsed + DAY)
     }
 
     /// The time from `earlier` to `self`; zero when `earlier` is later.

@@ -135,7 +135,13 @@ fn wanted(question: &Params) -> Checked<Vec<Change>> {
 fn whole(given: &Value) -> Option<u64> {
     given.as_u64().or_else(|| {
         let number = given.as_f64().filter(|number| number.fract() == 0.0 && (0.0..1e9).contains(number))?;
-        Some(number as u64)
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "without a fraction, and in the range"
+        )]
+        let number = number as u64;
+        Some(number)
     })
 }
 

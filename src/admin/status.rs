@@ -99,7 +99,7 @@ pub(super) fn get(admin: &Admin, _: &Params) -> Reply {
             "ok": last.ok,
             "at": last.at,
             "cause": last.cause.name(),
-            "took_ms": last.took.as_millis() as u64,
+            "took_ms": u64::try_from(last.took.as_millis()).unwrap_or(u64::MAX),
             "problems": problems,
             "notes": last.notes,
         },

@@ -127,6 +127,12 @@ fn backend_json(
         let pair = |line: &Line| (line.key.to_owned(), json!({"base": line.base, "value": line.value}));
         lines.iter().map(pair).collect::<Map<_, _>>()
     });
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float beyond the range becomes its end"
+    )]
+    let bytes_per_second = bandwidth.round() as u64;
     json!({
         "name": &*it.name,
         "address": address,
@@ -137,7 +143,7 @@ fn backend_json(
         "requests": requests,
         "failures": failures,
         "ewma_ms": average_ms.map(hundredths),
-        "bytes_per_second": bandwidth.round() as u64,
+        "bytes_per_second": bytes_per_second,
         "override": changed,
     })
 }

@@ -55,7 +55,8 @@ impl ConsistentHash {
             ring.extend((0..count).map(|number| Point {
                 place: mix(*identity, number + 1),
                 index: id,
-                rank: ((number << 32) / count) as u32,
+                // A number below the count: the quotient is below 2³².
+                rank: u32::try_from((number << 32) / count).unwrap_or(u32::MAX),
             }));
         }
         ring.sort_unstable();

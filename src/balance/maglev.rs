@@ -37,7 +37,7 @@ impl Maglev {
     #[inline]
     pub(super) fn pick(&self, candidates: &Candidates<'_>, key: u64) -> Option<usize> {
         let bound = Bound::new(candidates, self.balance)?;
-        let start = (mix(key, 0) % SLOTS as u64) as usize;
+        let start = below(mix(key, 0), SLOTS);
         let onward = self.table.get(start..).unwrap_or_default().iter();
         let walk = onward.chain(self.table.iter()).zip(start..);
         for (index, slot) in walk.take(MOST_STEPS) {
@@ -75,8 +75,8 @@ fn fill(backends: &[Arc<Backend>], identities: &[u64]) -> Arc<[u16]> {
         .filter(|((backend, _), _)| !backend.backup && backend.full_weight() > 0)
         .map(|((backend, identity), index)| Seeker {
             index,
-            slot: (mix(*identity, 1) % SLOTS as u64) as usize,
-            skip: (mix(*identity, 2) % (SLOTS as u64 - 1)) as usize + 1,
+            slot: below(mix(*identity, 1), SLOTS),
+            skip: below(mix(*identity, 2), SLOTS - 1) + 1,
             weight: u64::from(backend.full_weight()),
             gained: 0,
         })
@@ -128,3 +128,7 @@ const FREE: u16 = u16::MAX;
 
 /// Steps from slot to slot before the walk gives up.
 const MOST_STEPS: usize = 512;
+/// A number below `most`, of one that is spread evenly.
+fn below(number: u64, most: usize) -> usize {
+    usize::try_from(number % most as u64).unwrap_or_default()
+}

@@ -47,9 +47,15 @@ impl RoundRobin {
             return;
         }
         let phase = (worker as f64 * GOLDEN).fract() * (total / divisor) as f64;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a float beyond the range becomes its end"
+        )]
+        let phase = phase as usize;
         let most = PHASE_WORK / self.turns.len().max(1);
         let weights: Vec<u32> = self.turns.iter().map(|turn| turn.weight).collect();
-        for _ in 0..(phase as usize).min(most) {
+        for _ in 0..phase.min(most) {
             self.take(weights.iter().copied().enumerate());
         }
         // What follows counts in finer units of weight.

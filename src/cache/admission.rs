@@ -64,7 +64,7 @@ impl Doorkeeper {
 impl Filters {
     fn new(capacity: u64) -> Self {
         // A power of two, so that a mask finds the bit.
-        let words = (capacity * BITS_PER_KEY / 64).next_power_of_two() as usize;
+        let words = usize::try_from((capacity * BITS_PER_KEY / 64).next_power_of_two()).unwrap_or(1);
         Self { new: vec![0; words], old: vec![0; words], count: 0, capacity }
     }
 

@@ -82,7 +82,7 @@ pub enum Scope {
     /// The directive is not there.
     #[default]
     Absent,
-    /// Only these fields of the response; names in lower case.
+    /// Only these fields of the response; names in lower case, at most 64.
     Fields(Vec<String>),
     /// The whole response.
     Whole,
@@ -110,6 +110,7 @@ impl Scope {
         *self = match (std::mem::take(self), names) {
             (Self::Whole, _) | (_, None) => Self::Whole,
             (Self::Absent, Some(names)) => Self::Fields(names),
+            (Self::Fields(earlier), Some(names)) if earlier.len() + names.len() > MOST_NAMES => Self::Whole,
             (Self::Fields(mut earlier), Some(names)) => {
                 earlier.extend(names);
                 Self::Fields(earlier)
@@ -118,16 +119,21 @@ impl Scope {
     }
 }
 
-/// The names in `no-cache="a, b"`; none when the list is empty or has something else in it, which makes the
+/// More names than anyone has a use for: each is compared with each field. Where there are more, the directive covers
+/// everything.
+const MOST_NAMES: usize = 64;
+
+/// The names in `no-cache="a, b"`; none when the list is empty, too long, or has something else in it, which makes the
 /// directive cover everything.
 fn field_names(text: &[u8]) -> Option<Vec<String>> {
     let names: Option<Vec<String>> = crate::fields::list([text].into_iter())
+        .take(MOST_NAMES + 1)
         .map(|name| {
             let text = std::str::from_utf8(name).ok()?;
             text.bytes().all(is_token).then(|| text.to_ascii_lowercase())
         })
         .collect();
-    names.filter(|names| !names.is_empty())
+    names.filter(|names| (1..=MOST_NAMES).contains(&names.len()))
 }
 
 /// What a response says about the cache (RFC 9111 §5.2.2), from Cache-Control or the targeted field that

@@ -46,7 +46,7 @@ impl fmt::Display for Date {
 }
 
 fn name_at(names: &[&'static str], at: u64) -> &'static str {
-    names.get(at as usize).copied().unwrap_or_default()
+    usize::try_from(at).ok().and_then(|at| names.get(at)).copied().unwrap_or_default()
 }
 
 /// A date by the calendar, in UTC.

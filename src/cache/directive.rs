@@ -61,12 +61,15 @@ impl Directive<'_> {
 
 /// The directives of these lines. A comma in a quoted string does not end one.
 pub(super) fn directives<'a, L: Iterator<Item = &'a [u8]>>(lines: L) -> Directives<'a, L> {
-    Directives { lines, rest: &[], malformed: false }
+    Directives { lines, rest: &[], is_unended: false, malformed: false }
 }
 
 pub(super) struct Directives<'a, L> {
     lines: L,
     rest: &'a [u8],
+    /// A quoted string of this line did not end. None that begins behind it ends either: its quote was an escaped one
+    /// there, so that both would end at the same place.
+    is_unended: bool,
     /// A quoted string did not end.
     pub(super) malformed: bool,
 }
@@ -83,6 +86,7 @@ impl<'a, L: Iterator<Item = &'a [u8]>> Iterator for Directives<'a, L> {
             }
             if self.rest.is_empty() {
                 self.rest = self.lines.next()?;
+                self.is_unended = false;
                 continue;
             }
             let end = self.rest.iter().position(|byte| !is_token(*byte)).unwrap_or(self.rest.len());
@@ -103,10 +107,7 @@ impl<'a, L> Directives<'a, L> {
         };
         self.rest = value;
         if let Some(text) = value.strip_prefix(b"\"") {
-            let Some((text, rest)) = quoted(text) else {
-                self.malformed = true;
-                return self.invalid();
-            };
+            let Some((text, rest)) = self.quoted(text) else { return self.invalid() };
             self.rest = rest;
             return if self.is_at_end() { Argument::Text(text) } else { self.invalid() };
         }
@@ -117,6 +118,14 @@ impl<'a, L> Directives<'a, L> {
             true => Argument::Text(Cow::Borrowed(text)),
             false => self.invalid(),
         }
+    }
+
+    /// As [`quoted`]; a line is searched for an end in vain once.
+    fn quoted(&mut self, text: &'a [u8]) -> Option<(Cow<'a, [u8]>, &'a [u8])> {
+        let found = if self.is_unended { None } else { quoted(text) };
+        self.is_unended |= found.is_none();
+        self.malformed |= found.is_none();
+        found
     }
 
     fn is_at_end(&mut self) -> bool {
@@ -130,13 +139,7 @@ impl<'a, L> Directives<'a, L> {
         while let Some((byte, rest)) = self.rest.split_first() {
             match byte {
                 b',' => break,
-                b'"' => match quoted(rest) {
-                    Some((_, rest)) => self.rest = rest,
-                    None => {
-                        self.malformed = true;
-                        self.rest = rest;
-                    }
-                },
+                b'"' => self.rest = self.quoted(rest).map_or(rest, |(_, rest)| rest),
                 _ => self.rest = rest,
             }
         }

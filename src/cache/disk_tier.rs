@@ -28,7 +28,7 @@ use super::{
     purge::Rule,
     stored_head::StoredHead,
     stored_response::{Body, StoredResponse},
-    vary::{self, Variant},
+    vary::{self, Selector, Variant},
 };
 use crate::{
     fields::Fields,
@@ -147,7 +147,9 @@ impl DiskTier {
                 None => disk.remove(found.id),
             }
         }
-        let at = vary::choose(kept.iter().map(DiskObject::as_variant), request)?;
+        let mut selector = Selector::new(request);
+        selector.learn(kept.iter().map(|object| object.record.entry.vary.clone()));
+        let at = vary::choose(kept.iter().map(DiskObject::as_variant), &selector).ok()??;
         let kept = kept.into_iter().nth(at)?;
         disk.touch(kept.id);
         Some(kept)

@@ -276,7 +276,13 @@ fn lifetime(
     if is_heuristic(response.status) || control.public {
         let modified = fields.get("last-modified").and_then(|value| Date::parse(value, times.received));
         if let Some(modified) = modified.filter(|modified| policy.heuristic > 0.0 && *modified < date) {
-            return ((date.since(modified) as f64 * policy.heuristic) as u64, Source::Heuristic);
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a float beyond the range becomes its end"
+            )]
+            let lifetime = (date.since(modified) as f64 * policy.heuristic) as u64;
+            return (lifetime, Source::Heuristic);
         }
         if policy.default_ttl > 0 {
             return (policy.default_ttl, Source::Configured);

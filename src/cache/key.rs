@@ -106,6 +106,11 @@ impl Key {
         self.hash
     }
 
+    /// The lower half of the hash, for tables that compare the whole behind it.
+    pub fn half_hash(&self) -> u64 {
+        lower_half(self.hash)
+    }
+
     /// The hash of the URI at the beginning of the text: the same for all keys of a URI.
     pub fn uri_hash(&self) -> u128 {
         if self.has_fields() { xxh3_128(self.uri()) } else { self.hash }
@@ -131,6 +136,12 @@ impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({})", String::from_utf8_lossy(&self.text))
     }
+}
+
+/// The lower 64 bits.
+pub(super) fn lower_half(hash: u128) -> u64 {
+    const LOWER: u128 = 0xffff_ffff_ffff_ffff;
+    (hash & LOWER) as u64
 }
 
 /// What a request may do with the cache, by its method (RFC 9111 §2, §4, §4.4).

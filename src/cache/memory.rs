@@ -13,6 +13,7 @@ use super::{
     key::Key,
     shard::Shard,
     stored_response::StoredResponse,
+    vary::{Selector, Vary},
 };
 use crate::fields::Fields;
 
@@ -66,12 +67,31 @@ impl Memory {
 
     /// What is stored for a request; who is found was asked for.
     pub fn find(&self, key: &Key, request: &Fields) -> Found {
-        self.shard(key).map_or(Found::Nothing, |mut shard| shard.find(key, request))
+        self.select(key, request, Shard::find)
     }
 
     /// Finds as [`Self::find`], for those who only look: nothing counts as asked for.
     pub fn peek(&self, key: &Key, request: &Fields) -> Found {
-        self.shard(key).map_or(Found::Nothing, |shard| shard.peek(key, request))
+        self.select(key, request, |shard, key, selector| shard.peek(key, selector))
+    }
+
+    /// Looks as often as there is a Vary that was not there before. What the request has of its fields is found out
+    /// between two looks, not under the lock.
+    fn select(
+        &self,
+        key: &Key,
+        request: &Fields,
+        look: impl Fn(&mut Shard, &Key, &Selector<'_>) -> Result<Found, Vec<Vary>>,
+    ) -> Found {
+        let mut selector = Selector::new(request);
+        loop {
+            let looked =
+                self.shard(key).map_or(Ok(Found::Nothing), |mut shard| look(&mut shard, key, &selector));
+            match looked {
+                Ok(found) => return found,
+                Err(unknown) => selector.learn(unknown),
+            }
+        }
     }
 
     /// Every variant of a key.
@@ -168,7 +188,9 @@ impl Memory {
     /// All keys of a URI are in one shard.
     fn shard(&self, key: &Key) -> Option<MutexGuard<'_, Shard>> {
         let hash = key.uri_hash();
-        self.shards.get((hash >> 64) as usize & (self.shards.len() - 1)).map(lock)
+        // Their number is a power of two, of at most 64.
+        const LOW: u128 = 0xff;
+        self.shards.get((hash >> 64 & LOW) as usize & (self.shards.len() - 1)).map(lock)
     }
 }
 

@@ -29,6 +29,7 @@ pub mod invalidate;
 pub mod key;
 pub mod memory;
 pub mod normalized_field;
+mod pieces;
 pub mod policy;
 pub mod purge;
 pub mod range;

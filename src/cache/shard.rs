@@ -12,11 +12,10 @@ use super::{
     admission::Doorkeeper,
     conf::{Admission, Eviction},
     evict::{Evict, Victim},
-    key::Key,
+    key::{Key, lower_half},
     stored_response::StoredResponse,
-    vary,
+    vary::{self, Selector, Vary},
 };
-use crate::fields::Fields;
 
 /// What a lookup gives.
 #[derive(Clone, Debug)]
@@ -141,28 +140,31 @@ impl Shard {
         left
     }
 
-    pub(super) fn find(&mut self, key: &Key, request: &Fields) -> Found {
-        let found = self.peek(key, request);
-        if let Found::Stored(object) = &found {
+    /// What is stored for a request. The error has each Vary of which the selector is to learn first.
+    pub(super) fn find(&mut self, key: &Key, selector: &Selector<'_>) -> Result<Found, Vec<Vary>> {
+        let found = self.peek(key, selector);
+        if let Ok(Found::Stored(object)) = &found {
             self.evictor.touch(object.id());
         }
         found
     }
 
     /// Finds as [`Self::find`], without a mark that it was asked for.
-    pub(super) fn peek(&self, key: &Key, request: &Fields) -> Found {
-        let Some(variants) = self.keys.get(&half(key)) else { return Found::Nothing };
+    pub(super) fn peek(&self, key: &Key, selector: &Selector<'_>) -> Result<Found, Vec<Vary>> {
+        let Some(variants) = self.keys.get(&half(key)) else { return Ok(Found::Nothing) };
         let objects = variants.as_slice();
-        let Some(first) = objects.first().filter(|first| first.key == *key) else { return Found::Nothing };
+        let Some(first) = objects.first().filter(|first| first.key == *key) else {
+            return Ok(Found::Nothing);
+        };
         let chosen = match objects {
             [only] if only.entry.vary.is_nothing() => Some(only),
-            _ => vary::choose(objects.iter().map(|object| object.as_variant()), request)
+            _ => vary::choose(objects.iter().map(|object| object.as_variant()), selector)?
                 .and_then(|at| objects.get(at)),
         };
-        match chosen {
+        Ok(match chosen {
             Some(object) => Found::Stored(object.clone()),
             None => Found::Vary(first.clone()),
-        }
+        })
     }
 
     pub(super) fn variants(&self, key: &Key) -> &[Arc<StoredResponse>] {
@@ -207,7 +209,7 @@ impl Shard {
             self.varying.insert(id, key);
         }
         if object.key.has_fields() {
-            let keys = self.uris.entry(object.key.uri_hash() as u64).or_default();
+            let keys = self.uris.entry(lower_half(object.key.uri_hash())).or_default();
             if !keys.contains(&key) {
                 keys.push(key);
             }
@@ -264,7 +266,7 @@ impl Shard {
         if is_empty {
             self.keys.remove(&key);
             if let Some(object) = object.as_ref().filter(|object| object.key.has_fields()) {
-                let uri = object.key.uri_hash() as u64;
+                let uri = lower_half(object.key.uri_hash());
                 if let Entry::Occupied(mut keys) = self.uris.entry(uri) {
                     keys.get_mut().retain(|other| *other != key);
                     if keys.get().is_empty() {
@@ -277,7 +279,7 @@ impl Shard {
     }
 
     pub(super) fn of_uri(&self, uri: &Key) -> Vec<Arc<StoredResponse>> {
-        let others = self.uris.get(&(uri.uri_hash() as u64)).map(Vec::as_slice).unwrap_or_default();
+        let others = self.uris.get(&lower_half(uri.uri_hash())).map(Vec::as_slice).unwrap_or_default();
         let plain = half(uri);
         [&[plain][..], others]
             .concat()
@@ -319,5 +321,5 @@ impl Shard {
 }
 
 fn half(key: &Key) -> u64 {
-    key.hash() as u64
+    key.half_hash()
 }

@@ -126,15 +126,33 @@ pub fn stored_fields(response: &ResponseHead, control: &ResponseControl, policy:
     fields
 }
 
-/// The names that Connection has in lower case (RFC 9110 §7.6.1).
-pub(super) fn nominated(fields: &Fields) -> Vec<Vec<u8>> {
-    list(fields.all_known(Known::Connection)).map(<[u8]>::to_ascii_lowercase).collect()
+/// The names that Connection has (RFC 9110 §7.6.1).
+pub(super) fn nominated(fields: &Fields) -> Names {
+    Names::of(list(fields.all_known(Known::Connection)))
+}
+
+/// Names of fields, found by bisection however many there are.
+pub(super) struct Names(Vec<Vec<u8>>);
+
+impl Names {
+    /// These, compared without regard to case.
+    pub(super) fn of<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut names: Vec<Vec<u8>> = names.map(<[u8]>::to_ascii_lowercase).collect();
+        names.sort_unstable();
+        Self(names)
+    }
+
+    /// Whether this is one of them.
+    pub(super) fn have(&self, name: &[u8]) -> bool {
+        let lower = || name.iter().map(u8::to_ascii_lowercase);
+        self.0.binary_search_by(|other| other.iter().copied().cmp(lower())).is_ok()
+    }
 }
 
 /// Whether one field of a response is stored; `connection` is what [`nominated`] gave for it.
 pub(super) fn is_stored(
     field: &Field<'_>,
-    connection: &[Vec<u8>],
+    connection: &Names,
     control: &ResponseControl,
     policy: &Policy,
 ) -> bool {
@@ -156,7 +174,7 @@ pub(super) fn is_stored(
     };
     let named = |name: &[u8]| name.eq_ignore_ascii_case(field.name);
     !excepted
-        && !connection.iter().any(|name| named(name))
+        && !connection.have(field.name)
         && !control.private.names().iter().any(|name| named(name.as_bytes()))
         && !control.no_cache.names().iter().any(|name| named(name.as_bytes()))
 }

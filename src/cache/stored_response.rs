@@ -1,4 +1,4 @@
-//! A stored response: its head, what is known of its freshness, and its body in chunks that everyone who reads it
+//! A stored response: its head, what is known of its freshness, and its body in pieces that everyone who reads it
 //! shares. Nothing of it changes once it is stored but the marks that a purge or a write leaves.
 
 use std::sync::{
@@ -12,6 +12,7 @@ use super::{
     date::Date,
     freshness::Freshness,
     key::Key,
+    pieces::{self, Piece, Pieces},
     stored_head::StoredHead,
     vary::{Variant, Vary},
 };
@@ -19,8 +20,6 @@ use super::{
 /// What an object costs beside what it holds, in bytes: its places in index and evictor, which grow by doubling, and
 /// what the allocator rounds up.
 const OVERHEAD: u64 = 256;
-/// What a chunk costs beside its bytes.
-const CHUNK: u64 = 64;
 
 /// A stored response.
 #[derive(Debug)]
@@ -65,7 +64,7 @@ impl StoredResponse {
         };
         let text = self.key.text().len() + self.variant.text().len();
         let head = size_of::<Self>() + text + names + self.entry.head.fields.memory();
-        head as u64 + OVERHEAD + self.body.length + CHUNK * self.body.chunks().len() as u64
+        head as u64 + OVERHEAD + self.body.held()
     }
 
     /// The number by which the evictor knows it: the same for whatever else is stored in its place.
@@ -114,61 +113,78 @@ impl StoredResponse {
 
 /// The number by which the evictor knows the object of a key and a variant.
 pub fn id(key: &Key, variant: &Key) -> u64 {
-    let key = key.hash() as u64;
-    if variant.text().is_empty() { key } else { key.rotate_left(29) ^ variant.hash() as u64 }
+    let key = key.half_hash();
+    if variant.text().is_empty() { key } else { key.rotate_left(29) ^ variant.half_hash() }
 }
 
 /// A body that is whole.
 #[derive(Clone, Debug)]
 pub struct Body {
-    chunks: Chunks,
+    pieces: WholePieces,
     /// Its length in bytes.
     pub length: u64,
 }
 
 #[derive(Clone, Debug)]
-enum Chunks {
+enum WholePieces {
     One(Bytes),
-    Many(Arc<[Bytes]>),
+    Many(Arc<[Piece]>),
 }
 
 impl Body {
-    /// A body in these chunks, none of which is empty.
+    /// A body of these chunks, which may be of any size.
     pub fn of(chunks: impl IntoIterator<Item = Bytes>) -> Self {
-        let chunks: Vec<Bytes> = chunks.into_iter().filter(|chunk| !chunk.is_empty()).collect();
-        let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-        let whole = length <= JOIN && chunks.len() > 1;
-        let chunks = match <[Bytes; 1]>::try_from(chunks) {
-            Ok([chunk]) => Chunks::One(chunk),
-            Err(chunks) if whole => Chunks::One(chunks.concat().into()),
-            Err(chunks) => Chunks::Many(chunks.into()),
-        };
-        Self { chunks, length }
-    }
-
-    /// The body's chunks in order.
-    pub fn chunks(&self) -> &[Bytes] {
-        match &self.chunks {
-            Chunks::One(chunk) => std::slice::from_ref(chunk),
-            Chunks::Many(chunks) => chunks,
-        }
-    }
-
-    /// The bytes from an offset on, up to the end of the chunk that it is in; empty at the end.
-    pub fn at(&self, offset: u64) -> Bytes {
-        let mut start = 0;
-        for chunk in self.chunks() {
-            let end = start + chunk.len() as u64;
-            if offset < end {
-                return chunk.slice(usize::try_from(offset - start).unwrap_or(usize::MAX)..);
+        let pieces: Pieces = chunks.into_iter().collect();
+        let length = pieces.end();
+        let mut bytes = pieces.iter().map(|piece| &piece.bytes);
+        let pieces = match (bytes.next(), bytes.next()) {
+            (None, _) => WholePieces::One(Bytes::new()),
+            (Some(only), None) => WholePieces::One(only.clone()),
+            (Some(first), Some(second)) if length <= JOIN => {
+                let all: Vec<&[u8]> =
+                    [first, second].into_iter().chain(bytes).map(|bytes| &**bytes).collect();
+                WholePieces::One(all.concat().into())
             }
-            start = end;
+            _ => WholePieces::Many(pieces.iter().cloned().collect()),
+        };
+        Self { pieces, length }
+    }
+
+    /// Its bytes in order, in pieces of which few are small.
+    pub fn chunks(&self) -> impl Iterator<Item = &Bytes> {
+        let (one, many) = match &self.pieces {
+            WholePieces::One(bytes) => (Some(bytes), &[][..]),
+            WholePieces::Many(pieces) => (None, &**pieces),
+        };
+        one.into_iter().filter(|bytes| !bytes.is_empty()).chain(many.iter().map(|piece| &piece.bytes))
+    }
+
+    /// The bytes from an offset on, up to the end of the piece that it lies in; empty at the end. Found by bisection.
+    pub fn at(&self, offset: u64) -> Bytes {
+        match &self.pieces {
+            WholePieces::One(bytes) => {
+                let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
+                bytes.slice(skipped.min(bytes.len())..)
+            }
+            WholePieces::Many(pieces) => {
+                let behind = pieces.partition_point(|piece| piece.start <= offset);
+                let piece = behind.checked_sub(1).and_then(|at| pieces.get(at));
+                piece.map_or_else(Bytes::new, |piece| piece.from(offset))
+            }
         }
-        Bytes::new()
+    }
+
+    /// Bytes of memory that it holds.
+    fn held(&self) -> u64 {
+        let pieces = match &self.pieces {
+            WholePieces::One(_) => 1,
+            WholePieces::Many(pieces) => pieces.len() as u64,
+        };
+        self.length + pieces::OVERHEAD * pieces
     }
 }
 
-/// Bodies up to this length are joined to one chunk when they are stored, so that a hit is one write.
+/// Bodies up to this length are joined to one piece when they are stored, so that a hit is one write.
 const JOIN: u64 = 256 * 1024;
 
 #[cfg(test)]
@@ -204,9 +220,17 @@ mod tests {
     }
 
     #[test]
+    fn a_body_of_tiny_chunks_costs_what_it_is_long() {
+        let body = Body::of((0..1 << 20).map(|_| Bytes::from_static(b"x")));
+        assert!(body.chunks().count() <= 2 * (1 << 20) / 4096, "{} pieces", body.chunks().count());
+        assert!(body.held() < (1 << 20) * 104 / 100, "{} bytes", body.held());
+    }
+
+    #[test]
     fn small_bodies_are_one_chunk_and_never_copied() {
         let body = Body::of([Bytes::from_static(b"ab"), Bytes::from_static(b"c")]);
-        assert_eq!(body.chunks(), ["abc"]);
+        assert_eq!(body.chunks().collect::<Vec<_>>(), ["abc"]);
+        assert_eq!(Body::of([Bytes::new()]).chunks().count(), 0);
         let chunk = Bytes::from(vec![1; 10]);
         assert_eq!(Body::of([chunk.clone()]).at(0).as_ptr(), chunk.as_ptr());
     }

@@ -3,6 +3,8 @@
 //! A strict reader: one wrong byte makes the whole field invalid, which is what RFC 9213 relies on.
 //! Parameters are read and forgotten ("Parameters received on cache directives are to be ignored").
 
+use std::collections::HashMap;
+
 /// A member's value, as far as a cache directive can have one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -28,13 +30,16 @@ pub fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Vec<(Vec<u8>, 
     }
     let mut reader = Reader { rest: &joined };
     reader.skip(b" ");
-    let mut members: Vec<(Vec<u8>, Value)> = Vec::new();
+    let mut members: Vec<Option<(Vec<u8>, Value)>> = Vec::new();
+    let mut places: HashMap<&[u8], usize> = HashMap::new();
     while !reader.rest.is_empty() {
-        let key = reader.key()?.to_vec();
+        let key = reader.key()?;
         let value = if reader.take(b'=') { reader.item_or_list()? } else { Value::Boolean(true) };
         reader.parameters()?;
-        members.retain(|(other, _)| *other != key);
-        members.push((key, value));
+        if let Some(earlier) = places.insert(key, members.len()).and_then(|at| members.get_mut(at)) {
+            *earlier = None;
+        }
+        members.push(Some((key.to_vec(), value)));
         reader.skip(b" \t");
         if reader.rest.is_empty() {
             break;
@@ -48,7 +53,7 @@ pub fn parse<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<Vec<(Vec<u8>, 
         }
     }
     // The white space behind the last member may be spaces only.
-    (!joined.ends_with(b"\t")).then_some(members)
+    (!joined.ends_with(b"\t")).then(|| members.into_iter().flatten().collect())
 }
 
 struct Reader<'a> {

@@ -12,7 +12,7 @@ use crate::{
         date::Date,
         freshness::date_of,
         policy::Policy,
-        storable::{is_stored, nominated},
+        storable::{Names, is_stored, nominated},
     },
     fields::{Fields, Known},
     h1::{Method, ResponseHead},
@@ -26,8 +26,11 @@ pub fn make_unconditional(request: &mut Fields) {
     }
 }
 
+/// Most bytes of the entity tags that one request asks by; servers refuse heads that are much longer.
+const MOST_TAGS: usize = 8 * 1024;
+
 /// Makes a request a conditional one for these stored responses (RFC 9111 §4.3.1): the entity tags of all,
-/// and the Last-Modified of a single one. False when there is no validator, and the request is a plain one.
+/// as far as they have room, and the Last-Modified of a single one. False when there is no validator, and the request is a plain one.
 pub fn make_conditional<'a>(request: &mut Fields, stored: impl Iterator<Item = &'a Fields>) -> bool {
     make_unconditional(request);
     let (mut tags, mut modified, mut count) = (Vec::new(), None, 0_usize);
@@ -35,6 +38,10 @@ pub fn make_conditional<'a>(request: &mut Fields, stored: impl Iterator<Item = &
         count += 1;
         modified = fields.get("last-modified");
         let Some(tag) = fields.get("etag").and_then(EntityTag::parse) else { continue };
+        // With `, W/""`.
+        if tags.len() + tag.opaque.len() + 6 > MOST_TAGS {
+            continue;
+        }
         if !tags.is_empty() {
             tags.extend_from_slice(b", ");
         }
@@ -213,9 +220,8 @@ pub fn merge(stored: &mut Fields, newer: &Fields, policy: &Policy) {
             taken.push((name, field.value));
         }
     }
-    for (name, _) in &taken {
-        stored.remove(name);
-    }
+    let names = Names::of(taken.iter().map(|(name, _)| name.as_bytes()));
+    stored.retain(|field| !names.have(field.name));
     for (name, value) in &taken {
         stored.push(name, value);
     }

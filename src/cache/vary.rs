@@ -4,13 +4,15 @@
 //! in one spelling. Two values get the same spelling only where the field's definition makes them mean the
 //! same.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::{
     cache::{date::Date, key::Key, normalized_field::normalized},
     fields::{Fields, list},
 };
 
 /// The fields of the request that a response depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Vary {
     /// Names in lower case, in order, each once; none when it depends on nothing.
     Names(Vec<String>),
@@ -42,12 +44,57 @@ impl Vary {
 
     /// The key of the variant that a request with these fields would be answered with; none for `*`.
     pub fn key(&self, request: &Fields) -> Option<Key> {
+        self.key_of(|name, write| write(normalized(name, request).as_deref()))
+    }
+
+    /// The same, of a request whose fields `value` gives.
+    fn key_of(&self, mut value: impl FnMut(&str, &mut dyn FnMut(Option<&[u8]>))) -> Option<Key> {
         let Self::Names(names) = self else { return None };
         let mut text = Vec::new();
         for name in names {
-            Key::write_header(name, normalized(name, request).as_deref(), &mut text);
+            value(name, &mut |value| Key::write_header(name, value, &mut text));
         }
         Some(Key::of_text(text))
+    }
+}
+
+/// A request, as variants are chosen by it. However many variants there are, each of its fields is brought into its
+/// spelling once, and the key of each Vary is made once; before the choice ([`Selector::learn`]), so that no lock under
+/// which variants are looked at is held meanwhile.
+#[derive(Debug)]
+pub struct Selector<'a> {
+    request: &'a Fields,
+    /// Made when there is something to learn: most hits do not vary.
+    keys: Option<HashMap<Vary, Option<Key>>>,
+}
+
+impl<'a> Selector<'a> {
+    /// Of a request with these fields.
+    pub fn new(request: &'a Fields) -> Self {
+        Self { request, keys: None }
+    }
+
+    /// Makes ready for variants of each Vary.
+    pub fn learn(&mut self, each: impl IntoIterator<Item = Vary>) {
+        let mut spelled: HashMap<String, Option<Vec<u8>>> = HashMap::new();
+        let keys = self.keys.get_or_insert_default();
+        for vary in each {
+            if keys.contains_key(&vary) {
+                continue;
+            }
+            let key = vary.key_of(|name, write| {
+                if !spelled.contains_key(name) {
+                    spelled.insert(name.to_owned(), normalized(name, self.request));
+                }
+                write(spelled.get(name).and_then(Option::as_deref));
+            });
+            keys.insert(vary, key);
+        }
+    }
+
+    /// Whether a variant may answer the request; `None` when nothing was learned of its Vary.
+    pub fn matches(&self, vary: &Vary, variant: &Key) -> Option<bool> {
+        self.keys.as_ref()?.get(vary).map(|key| key.as_ref() == Some(variant))
     }
 }
 
@@ -70,13 +117,29 @@ impl Variant<'_> {
 }
 
 /// The variant that answers a request, as its place in `stored`. Of several that match, one with Vary comes
-/// before one without (§4.1: such is a default response by mistake), then the most recent by Date (§4).
-pub fn choose<'a>(stored: impl Iterator<Item = Variant<'a>>, request: &Fields) -> Option<usize> {
-    stored
+/// before one without (§4.1: such is a default response by mistake), then the most recent by Date (§4). The error has
+/// each Vary of which the selector is to learn first.
+pub fn choose<'a>(
+    stored: impl Iterator<Item = Variant<'a>>,
+    selector: &Selector<'_>,
+) -> Result<Option<usize>, Vec<Vary>> {
+    let mut unknown: Vec<&Vary> = Vec::new();
+    let chosen = stored
         .enumerate()
-        .filter(|(_, variant)| variant.matches(request))
+        .filter(|(_, variant)| {
+            let matches = selector.matches(variant.vary, variant.key);
+            if matches.is_none() && unknown.last() != Some(&variant.vary) {
+                unknown.push(variant.vary);
+            }
+            matches == Some(true)
+        })
         .max_by_key(|(at, variant)| (!variant.vary.is_nothing(), variant.date, *at))
-        .map(|(at, _)| at)
+        .map(|(at, _)| at);
+    match &unknown[..] {
+        [] => Ok(chosen),
+        [only] => Err(vec![(*only).clone()]),
+        _ => Err(unknown.into_iter().collect::<HashSet<_>>().into_iter().cloned().collect()),
+    }
 }
 
 /// Which variant makes room for a further one when `most` are there: the oldest by Date.

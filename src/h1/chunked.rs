@@ -213,7 +213,8 @@ pub fn write_size(mut length: usize, out: &mut Vec<u8>) {
     let mut digits = [0_u8; 16];
     let mut count = 0;
     for digit in digits.iter_mut().rev() {
-        *digit = match (length & 15) as u8 {
+        let [low, ..] = length.to_le_bytes();
+        *digit = match low & 15 {
             low @ 0..10 => b'0' + low,
             high => b'a' + high - 10,
         };

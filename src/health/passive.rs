@@ -191,7 +191,7 @@ impl Passive {
 
     #[inline]
     fn bucket(&self, now: Moment) -> u64 {
-        let window = self.ejector.rules().window.as_micros() as u64;
+        let window = u64::try_from(self.ejector.rules().window.as_micros()).unwrap_or(u64::MAX);
         now.0 / (window / BUCKETS as u64).max(1)
     }
 }
@@ -210,10 +210,15 @@ struct Window {
 #[derive(Debug, Default)]
 struct Bucket(AtomicU64);
 
+/// Where in the ring a bucket of this number has its place.
+fn place(number: u64) -> usize {
+    usize::try_from(number % BUCKETS as u64).unwrap_or_default()
+}
+
 impl Window {
     #[inline]
     fn count(&self, number: u64, is_failure: bool) {
-        let Some(bucket) = self.buckets.get((number % BUCKETS as u64) as usize) else {
+        let Some(bucket) = self.buckets.get(place(number)) else {
             return;
         };
         let word = bucket.0.load(Relaxed);
@@ -236,7 +241,7 @@ impl Window {
     /// Failures and requests of each bucket whose number is in the range.
     fn between(&self, oldest: u64, newest: u64) -> impl Iterator<Item = (u64, u64)> {
         (oldest..=newest).filter_map(|number| {
-            let bucket = self.buckets.get((number % BUCKETS as u64) as usize)?;
+            let bucket = self.buckets.get(place(number))?;
             let word = bucket.0.load(Relaxed);
             let is_current = word >> (2 * COUNT_BITS) == number & STAMP;
             is_current.then_some((word >> COUNT_BITS & MOST, word & MOST))

@@ -113,14 +113,24 @@ impl Buffer {
         }
     }
 
-    /// Adds bytes at the end.
+    /// Adds bytes at the end. Memory that is full grows to twice its size, so that what comes byte by byte is copied
+    /// a few times only.
     pub fn append(&mut self, bytes: &[u8]) {
-        let mut joined = Vec::with_capacity(self.len() + bytes.len());
+        let end = self.end + bytes.len();
+        if let Memory::Own(memory) = &mut self.memory
+            && let Some(room) = memory.get_mut(self.end..end)
+        {
+            room.copy_from_slice(bytes);
+            self.end = end;
+            return;
+        }
+        let length = self.len() + bytes.len();
+        let mut joined = Vec::with_capacity(length.next_power_of_two());
         joined.extend_from_slice(self);
         joined.extend_from_slice(bytes);
-        let end = joined.len();
-        account::take(Owner::Buffers, end);
-        *self = Self { memory: Memory::Own(joined.into_boxed_slice()), start: 0, end };
+        joined.resize(joined.capacity(), 0);
+        account::take(Owner::Buffers, joined.len());
+        *self = Self { memory: Memory::Own(joined.into_boxed_slice()), start: 0, end: length };
     }
 
     /// Gives a large memory that holds little back to the pool; to be called before a wait.
@@ -181,6 +191,12 @@ mod tests {
         assert_eq!((&*buffer, &*rest), (&b"ell"[..], &b"o"[..]));
         buffer.append(b"!!");
         assert_eq!(&*buffer, b"ell!!");
+        let memory = buffer.as_ptr();
+        buffer.append(b"???");
+        assert_eq!((&*buffer, buffer.as_ptr(), buffer.size()), (&b"ell!!???"[..], memory, 8));
+        buffer.append(b"");
+        buffer.append(b".");
+        assert_eq!((&*buffer, buffer.size()), (&b"ell!!???."[..], 16));
         buffer.advance(99);
         assert!(buffer.is_empty());
     }

@@ -129,7 +129,7 @@ impl Wheel {
         Self {
             nodes: Vec::new(),
             free: Vec::new(),
-            slots: vec![NONE; SLOTS as usize],
+            slots: vec![NONE; usize::try_from(SLOTS).unwrap_or_default()],
             fired: Moment::now().0 / TICK,
             next: NEVER,
             driver: None,
@@ -151,7 +151,9 @@ impl Wheel {
             return index;
         }
         self.nodes.push(node);
-        (self.nodes.len() - 1) as u32
+        #[expect(clippy::cast_possible_truncation, reason = "no worker has memory for so many deadlines")]
+        let index = (self.nodes.len() - 1) as u32;
+        index
     }
 
     fn remove(&mut self, index: u32) {
@@ -186,10 +188,11 @@ impl Wheel {
     }
 
     fn hurry_idle(&mut self, at: u64, is_meant: impl Fn(usize) -> bool) {
-        for index in 0..self.nodes.len() {
-            let node = &self.nodes[index];
+        // Indices are 32 bits.
+        for (index, at_most) in (0_u32..).zip(0..self.nodes.len()) {
+            let node = &self.nodes[at_most];
             if node.idle != NONE && node.deadline > at && is_meant(node.idle as usize) {
-                self.set(index as u32, at);
+                self.set(index, at);
             }
         }
     }

@@ -79,8 +79,13 @@ impl Sizes {
                 // Box and Muller: two even numbers make a normal one.
                 let radius = (-2.0 * (1.0 - chance.fraction()).ln()).sqrt();
                 let normal = radius * (TAU * chance.fraction()).cos();
-                let bytes = (median as f64 * (sigma * normal).exp()).round();
-                (bytes as u64).clamp(1, LARGEST)
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a float beyond the range becomes its end"
+                )]
+                let bytes = (median as f64 * (sigma * normal).exp()).round() as u64;
+                bytes.clamp(1, LARGEST)
             }
         }
     }

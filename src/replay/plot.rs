@@ -116,6 +116,11 @@ fn or_none(dashes: &str) -> &str {
 }
 
 fn axes(svg: &mut String, scale: &Scale, lines: &[Line]) {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float beyond the range becomes its end"
+    )]
     let steps = (scale.top / scale.step).round() as u32;
     for step in 0..=steps {
         let ratio = f64::from(step) * scale.step;

@@ -314,7 +314,8 @@ struct Draft {
 
 impl Draft {
     fn add(&mut self, number: usize, rule: &Rule) {
-        let number = number as u32;
+        // A file has no room for more.
+        let number = u32::try_from(number).unwrap_or(u32::MAX);
         let level = &mut self.level;
         if rule.paths.is_empty() {
             level.any.push(number);
@@ -358,7 +359,7 @@ fn add_prefix(nodes: &mut Vec<Node>, prefix: &str, rule: u32) {
     let mut number = 0_u32;
     let segments = prefix.strip_prefix('/').map(|rest| rest.split('/'));
     for segment in segments.into_iter().flatten() {
-        let new = nodes.len() as u32;
+        let Ok(new) = u32::try_from(nodes.len()) else { return };
         let Some(node) = nodes.get_mut(number as usize) else {
             return;
         };

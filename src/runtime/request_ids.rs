@@ -37,7 +37,8 @@ fn hex(number: u64) -> [u8; 16] {
         let is_letter = ((wide + 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101;
         (wide + 0x3030_3030_3030_3030 + is_letter * 39).to_be_bytes()
     };
-    let (high, low) = ((number >> 32) as u32, number as u32);
+    const LOWER: u64 = 0xffff_ffff;
+    let (high, low) = ((number >> 32) as u32, (number & LOWER) as u32);
     let mut digits = [0; 16];
     let (first, last) = digits.split_at_mut(8);
     first.copy_from_slice(&spread(high));

@@ -28,7 +28,14 @@ fn node(json: &Json) -> Node {
             Some(number) => Data::Integer(number.into()),
             None => match number.as_f64().unwrap_or(f64::NAN) {
                 // JSON has one kind of number: 3.0 is the integer 3.
-                whole if whole.fract() == 0.0 && whole.abs() < 9e15 => Data::Integer((whole as i64).into()),
+                whole if whole.fract() == 0.0 && whole.abs() < 9e15 => {
+                    #[expect(
+                        clippy::cast_possible_truncation,
+                        reason = "without a fraction, and in the range"
+                    )]
+                    let whole = whole as i64;
+                    Data::Integer(whole.into())
+                }
                 other => Data::Float(other),
             },
         },

@@ -162,7 +162,7 @@ impl ProducesTickets for BoundTickets {
     }
 
     fn lifetime(&self) -> u32 {
-        LIFETIME.as_secs() as u32
+        u32::try_from(LIFETIME.as_secs()).unwrap_or(u32::MAX)
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {

@@ -39,3 +39,28 @@ fn the_process_stays_within_the_cache_limit() {
         );
     }
 }
+
+#[test]
+fn a_body_in_tiny_chunks_costs_what_it_is_long() {
+    const LENGTH: usize = 1 << 20;
+    for size in [1, 60] {
+        let mut response =
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nCache-Control: max-age=600\r\n\r\n".to_vec();
+        for _ in 0..LENGTH / size {
+            response.extend_from_slice(format!("{size:x}\r\n{}\r\n", "x".repeat(size)).as_bytes());
+        }
+        response.extend_from_slice(b"0\r\n\r\n");
+        let origin = Origin::start(move |_| Reply::Bytes(response.clone()));
+        let proxy = Proxy::start(&cached(&[origin.address()], "memory = \"16MiB\"\nmax_object = \"4MiB\""));
+        let mut client = proxy.connect();
+        let before = proxy.memory();
+        let body = client.get("/a").body;
+        assert_eq!(body.len(), LENGTH / size * size);
+        let grown = proxy.memory().saturating_sub(before);
+        assert!(grown < 16 << 20, "{grown} bytes for one in chunks of {size}");
+        let counted = metric(&proxy, "pointsman_cache_bytes") as usize;
+        assert!((LENGTH..LENGTH * 104 / 100).contains(&(counted + size)), "{counted} bytes are counted");
+        assert_eq!(client.get("/a").body, body);
+        assert_eq!(origin.requests().len(), 1, "it is stored");
+    }
+}

@@ -173,8 +173,12 @@ impl Index {
         self.drop_victims(gone);
         let Name { key, sequence, length, shift, head, block } = name;
         let next = self.keys.get(&half(key)).copied().unwrap_or(NONE);
-        let slot =
-            self.entries.insert(Entry { key, sequence, length, rank, shift, head, next, block }) as u32;
+        let slot = self.entries.insert(Entry { key, sequence, length, rank, shift, head, next, block });
+        let Ok(slot) = u32::try_from(slot) else {
+            self.entries.remove(slot);
+            self.evict.remove(rank);
+            return None;
+        };
         self.keys.insert(half(key), slot);
         self.ranks.insert(rank, slot);
         Some(Id { sequence, slot })
@@ -383,5 +387,6 @@ const SEED: u64 = 0x5eed;
 
 /// The half of a key that the index looks for first; the whole is compared behind it.
 fn half(key: u128) -> u64 {
-    key as u64
+    const LOWER: u128 = 0xffff_ffff_ffff_ffff;
+    (key & LOWER) as u64
 }

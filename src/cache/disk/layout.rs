@@ -121,7 +121,8 @@ impl Name {
     pub(super) fn block_at(&self, number: u64) -> (u64, usize) {
         let begin = number * self.block_size();
         let length = self.length.saturating_sub(begin).min(self.block_size());
-        (begin + number * SUM as u64, length as usize)
+        // Of a block, which is below 2³².
+        (begin + number * SUM as u64, usize::try_from(length).unwrap_or_default())
     }
 
     /// The name of this object with a new head of `meta` bytes, which overwrites nothing that is in force.
@@ -135,7 +136,8 @@ impl Name {
     pub(super) fn encode(&self, meta: &[u8]) -> Vec<u8> {
         let mut head = Vec::with_capacity(BEFORE_META + meta.len() + SUM);
         head.extend_from_slice(MAGIC);
-        head.extend_from_slice(&(meta.len() as u32).to_le_bytes());
+        let length = u32::try_from(meta.len()).unwrap_or(u32::MAX);
+        head.extend_from_slice(&length.to_le_bytes());
         head.extend_from_slice(&u32::from(self.block.get()).to_le_bytes());
         head.extend_from_slice(&self.key.to_le_bytes());
         head.extend_from_slice(&self.sequence.to_le_bytes());
@@ -171,7 +173,7 @@ impl Name {
 
 /// The bytes of a head that holds `meta` bytes of the caller's.
 pub(super) fn head_length(meta: usize) -> u32 {
-    (BEFORE_META + meta.min(LONGEST_META) + SUM) as u32
+    u32::try_from(BEFORE_META + meta.min(LONGEST_META) + SUM).unwrap_or(u32::MAX)
 }
 
 /// Where a body of `length` bytes, with its sums, ends.
@@ -186,7 +188,8 @@ pub(super) fn on_disk(length: u64) -> u64 {
 
 /// The least size of block that is at least `bytes`, as a power of two.
 pub(super) fn block_of(bytes: usize) -> NonZeroU8 {
-    let power = bytes.max(1).next_power_of_two().trailing_zeros() as u8;
+    let power = bytes.max(1).next_power_of_two().trailing_zeros();
+    let power = u8::try_from(power).unwrap_or(u8::MAX);
     NonZeroU8::new(power.clamp(*BLOCKS.start(), *BLOCKS.end())).unwrap_or(NonZeroU8::MIN)
 }
 
@@ -197,6 +200,7 @@ pub(super) fn is_possible(length: u64) -> bool {
 
 /// The sum of block `number` of an object.
 pub(super) fn sum(key: u128, sequence: u64, number: u64, bytes: &[u8]) -> u64 {
-    let object = scramble(key as u64) ^ scramble((key >> 64) as u64).rotate_left(32);
+    const LOWER: u128 = 0xffff_ffff_ffff_ffff;
+    let object = scramble((key & LOWER) as u64) ^ scramble((key >> 64) as u64).rotate_left(32);
     xxh3_64_with_seed(bytes, scramble(object ^ scramble(sequence)).wrapping_add(number))
 }

@@ -172,8 +172,9 @@ fn block(file: &File, name: &Name, from: u64, to: u64) -> io::Result<Bytes> {
         return Err(not_as_written());
     }
     let begin = number * name.block_size();
-    bytes.truncate(((to - begin).min(length as u64)) as usize);
-    Ok(Bytes::from(bytes).slice((from - begin) as usize..))
+    bytes.truncate(usize::try_from(to - begin).map_or(length, |end| end.min(length)));
+    let skipped = usize::try_from(from - begin).map_or(bytes.len(), |skipped| skipped.min(bytes.len()));
+    Ok(Bytes::from(bytes).slice(skipped..))
 }
 
 fn not_as_written() -> io::Error {

@@ -20,6 +20,7 @@ use super::{
     store::Disk,
     write_stream::{MOST_WAITING, Step, Target, Waiting, WriteStream},
 };
+use crate::cache::pieces::Pieces;
 
 /// So many bytes are written before another job has its turn: most objects are whole by then, and few files are open.
 const BYTES_AT_ONCE: usize = 512 << 10;
@@ -70,9 +71,7 @@ impl Writing {
             return false;
         }
         waiting.bytes += bytes.len();
-        if !bytes.is_empty() {
-            waiting.chunks.push_back(bytes);
-        }
+        waiting.chunks.push(bytes);
         if waiting.bytes >= shared.block_size() {
             self.stream.schedule(shared, &mut waiting);
         }
@@ -133,7 +132,7 @@ impl WriteStream {
 
     fn let_go(&self, shared: &Shared, waiting: &mut Waiting) {
         waiting.is_given_up = true;
-        waiting.chunks.clear();
+        waiting.chunks = Pieces::default();
         if let Some(waker) = waiting.waker.take() {
             waker.wake();
         }

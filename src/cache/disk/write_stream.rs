@@ -1,7 +1,6 @@
 //! An object that is being written, between the writer and the io threads.
 
 use std::{
-    collections::VecDeque,
     fs::File,
     sync::{Mutex, MutexGuard, PoisonError},
     task::Waker,
@@ -10,6 +9,7 @@ use std::{
 use bytes::Bytes;
 
 use super::index::Id;
+use crate::cache::pieces::Pieces;
 
 /// So many bytes of one object may wait before whoever can slow down does.
 pub(super) const MOST_WAITING: usize = 8 << 20;
@@ -30,7 +30,7 @@ pub(super) struct WriteStream {
 /// What waits to be written.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    pub(super) chunks: VecDeque<Bytes>,
+    pub(super) chunks: Pieces,
     pub(super) bytes: usize,
     /// No more comes; these objects are replaced.
     pub(super) end: Option<Vec<Id>>,
@@ -85,15 +85,11 @@ impl WriteStream {
         let bytes = waiting.bytes.min(block);
         let mut chunks = Vec::new();
         let mut missing = bytes;
-        while let Some(mut chunk) = waiting.chunks.pop_front() {
-            if chunk.len() > missing {
-                waiting.chunks.push_front(chunk.split_off(missing));
-            }
+        while missing > 0
+            && let Some(chunk) = waiting.chunks.take(missing)
+        {
             missing -= chunk.len();
             chunks.push(chunk);
-            if missing == 0 {
-                break;
-            }
         }
         waiting.bytes -= bytes;
         if waiting.bytes < MOST_WAITING

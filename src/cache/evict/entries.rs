@@ -166,7 +166,7 @@ impl<T: Copy + Default> Entries<T> {
         let bits = self.table.len().trailing_zeros();
         let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         // Of an empty table there is no entry to find.
-        mixed.checked_shr(64 - bits).unwrap_or_default() as usize
+        usize::try_from(mixed.checked_shr(64 - bits).unwrap_or_default()).unwrap_or_default()
     }
 
     fn table_at(&self, at: usize) -> u32 {

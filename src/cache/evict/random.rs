@@ -24,7 +24,7 @@ impl Order for Random {
 
     fn place(&mut self, entries: &mut Entries<u32>, slot: u32) {
         // There are no more objects than slots, which are 32 bits.
-        entries.set_mark(slot, self.placed.len() as u32);
+        entries.set_mark(slot, u32::try_from(self.placed.len()).unwrap_or(NONE));
         self.placed.push(slot);
     }
 
@@ -42,7 +42,7 @@ impl Order for Random {
 
     fn victim(&mut self, _: &mut Entries<u32>) -> u32 {
         let at = self.chance.below(self.placed.len() as u64);
-        self.placed.get(at as usize).copied().unwrap_or(NONE)
+        usize::try_from(at).ok().and_then(|at| self.placed.get(at)).copied().unwrap_or(NONE)
     }
 
     fn memory(&self) -> usize {

@@ -81,7 +81,7 @@ pub struct Stats {
     pub released: u64,
     /// Fetches that one who waited took over.
     pub taken_over: u64,
-    /// Bytes of bodies on their way.
+    /// Bytes of bodies on their way, with what the pieces cost in which they are kept.
     pub held: u64,
 }
 
@@ -150,6 +150,14 @@ impl Fills {
         }
     }
 
+    /// Counts that a fill holds so many bytes, in the place of as many as before; gives how many all hold.
+    pub(super) fn account(&self, before: u64, after: u64) -> u64 {
+        // In this order, it is never below nothing.
+        let held = self.held.fetch_add(after, Relaxed) + after;
+        self.held.fetch_sub(before, Relaxed);
+        held.saturating_sub(before)
+    }
+
     pub(super) fn table(&self, key: &Key) -> MutexGuard<'_, HashMap<u128, Vec<Arc<Fill>>>> {
         // The last digit of a hash is as good as any.
         let [first, ..] = &self.shards;
@@ -187,8 +195,8 @@ impl Fill {
 
 impl Drop for Fill {
     fn drop(&mut self) {
-        let held = self.state().tape.held();
-        self.fills.held.fetch_sub(held, Relaxed);
+        let held = self.state().tape.pieces.held();
+        self.fills.account(held, 0);
         self.fills.counts.under_way.fetch_sub(1, Relaxed);
     }
 }

@@ -9,7 +9,13 @@ use super::{
     source::Source,
     state::Phase,
 };
-use crate::{cache::key::Key, fields::Fields};
+use crate::{
+    cache::{
+        key::Key,
+        vary::{Selector, Vary},
+    },
+    fields::Fields,
+};
 
 /// What somebody wants who may join a fill.
 pub struct Want<'a> {
@@ -39,13 +45,25 @@ impl Fills {
     /// beginning one, before a new one is begun: true when something has been stored meanwhile, or when this one may
     /// not lead.
     pub fn join(self: &Arc<Self>, want: &Want<'_>, alone: impl FnOnce() -> bool) -> Joined {
-        let mut table = self.table(want.key);
-        let fills = table.get(&want.key.hash()).map(Vec::as_slice).unwrap_or_default();
-        for fill in fills.iter().rev() {
-            if let Some(reader) = fill.join(want) {
-                return Joined::Wait(reader);
+        let mut selector = Selector::new(want.request);
+        let mut table = loop {
+            let table = self.table(want.key);
+            let fills = table.get(&want.key.hash()).map(Vec::as_slice).unwrap_or_default();
+            let mut unknown = Vec::new();
+            for fill in fills.iter().rev() {
+                match fill.join(want, &selector) {
+                    Ok(Some(reader)) => return Joined::Wait(reader),
+                    Ok(None) => {}
+                    Err(vary) => unknown.push(vary),
+                }
             }
-        }
+            if unknown.is_empty() {
+                break table;
+            }
+            // What the request has of its fields is found out once, and not under the locks.
+            drop(table);
+            selector.learn(unknown);
+        };
         if alone() {
             return Joined::Alone;
         }
@@ -69,14 +87,15 @@ impl Fills {
 }
 
 impl Fill {
-    fn join(self: &Arc<Self>, want: &Want<'_>) -> Option<Reader> {
+    /// A reader, if this one may join. The error is the Vary of which the selector is to learn first.
+    fn join(self: &Arc<Self>, want: &Want<'_>, selector: &Selector<'_>) -> Result<Option<Reader>, Vary> {
         if self.is_alone || self.key != *want.key {
-            return None;
+            return Ok(None);
         }
         let mut state = self.state();
         // What was purged is not for those who ask after the purge.
         if !state.rules.is_empty() {
-            return None;
+            return Ok(None);
         }
         let is_joinable = match &state.phase {
             Phase::Asking | Phase::Orphaned => self.expected.is_none() || self.expected == want.expected,
@@ -84,17 +103,19 @@ impl Fill {
                 answer.is_open
                     && !state.tape.is_paced
                     && state.tape.end_is_whole != Some(false)
-                    && answer.matches(want.request)
+                    && selector
+                        .matches(&answer.entry.vary, &answer.variant)
+                        .ok_or_else(|| answer.entry.vary.clone())?
                     && (want.accepts)(answer)
             }
             Phase::Stored(..) | Phase::Released | Phase::Failed(_) => false,
         };
         if !is_joinable {
-            return None;
+            return Ok(None);
         }
         // Under the same lock, so that it is not given up for lack of readers meanwhile.
         let index = state.readers.insert(0);
         drop(state);
-        Some(Reader::counted(self.clone(), index))
+        Ok(Some(Reader::counted(self.clone(), index)))
     }
 }

@@ -1,7 +1,7 @@
 //! Collapsed forwarding: one fetch, many who wait for it, on any worker.
 //!
 //! Who asks for something that is not stored either takes the lead, and gets a [`Source`] to bring the answer by, or
-//! waits as a [`Reader`] of the one that is under way. When the head comes, all readers stream from the same chunks as
+//! waits as a [`Reader`] of the one that is under way. When the head comes, all readers stream from the same bytes as
 //! they come; when it may not be shared, all are released at once. Nobody polls: readers are woken by event, once per
 //! worker and batch (`hub`).
 //!

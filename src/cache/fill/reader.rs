@@ -85,7 +85,7 @@ impl Reader {
         Poll::Ready(outcome)
     }
 
-    /// The bytes of the body from an offset on, as far as they are in one chunk; `None` at its end.
+    /// The bytes of the body from an offset on, as far as they are in one piece; `None` at its end.
     pub fn poll_at(&mut self, offset: u64, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
         let mut state = self.fill.state();
         if let Some(at) = state.readers.get_mut(self.index) {

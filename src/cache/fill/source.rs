@@ -75,11 +75,11 @@ impl Source {
         }
         let fills = &self.fill.fills;
         let bounds = fills.bounds();
-        let length = chunk.len() as u64;
-        let held = fills.held.fetch_add(length, Relaxed) + length;
         let mut state = self.fill.state();
-        state.tape.push(chunk);
-        let outgrown = state.tape.end > bounds.max_object || held > bounds.held;
+        let before = state.tape.pieces.held();
+        state.tape.pieces.push(chunk);
+        let held = fills.account(before, state.tape.pieces.held());
+        let outgrown = state.tape.pieces.end() > bounds.max_object || held > bounds.held;
         let is_new = outgrown && !state.tape.is_paced;
         state.tape.is_paced |= outgrown;
         state.notify(self.fill.id);
@@ -107,12 +107,13 @@ impl Source {
             return Poll::Ready(true);
         }
         let State { tape, readers, producer, .. } = &mut *state;
-        let trimmed = tape.trim(fills.bounds().max_object, readers);
-        fills.held.fetch_sub(trimmed, Relaxed);
+        let before = tape.pieces.held();
+        tape.trim(fills.bounds().max_object, readers);
+        fills.account(before, tape.pieces.held());
         // Also woken when the last reader leaves.
         *producer = Some(cx.waker().clone());
         let fastest = readers.iter().map(|(_, at)| *at).max();
-        match fastest.is_some_and(|at| tape.end.saturating_sub(at) >= RUN_AHEAD) {
+        match fastest.is_some_and(|at| tape.pieces.end().saturating_sub(at) >= RUN_AHEAD) {
             true => Poll::Pending,
             false => Poll::Ready(true),
         }

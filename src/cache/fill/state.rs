@@ -1,6 +1,6 @@
-//! What a fill has come to, behind its lock: how far it is, the chunks that readers have not had yet, who is notified.
+//! What a fill has come to, behind its lock: how far it is, the bytes that readers have not had yet, who is notified.
 
-use std::{collections::VecDeque, sync::Arc, task::Waker};
+use std::{sync::Arc, task::Waker};
 
 use bytes::Bytes;
 use slab::Slab;
@@ -9,7 +9,7 @@ use super::{
     answer::{Answer, Failure, Origin},
     hub,
 };
-use crate::cache::{purge::Rule, stored_response::StoredResponse};
+use crate::cache::{pieces::Pieces, purge::Rule, stored_response::StoredResponse};
 
 /// How far a fill is.
 #[derive(Debug)]
@@ -92,14 +92,10 @@ impl State {
     }
 }
 
-/// The chunks of a body as they come. Readers are at offsets of their own.
+/// The bytes of a body as they come. Readers are at offsets of their own.
 #[derive(Debug, Default)]
 pub(super) struct Tape {
-    chunks: VecDeque<Bytes>,
-    /// The offset of the first chunk that is kept.
-    pub(super) start: u64,
-    /// The offset behind the last one.
-    pub(super) end: u64,
+    pub(super) pieces: Pieces,
     /// Whether it outgrew what may be kept: only the newest of it is kept, and whoever brings it waits for readers.
     pub(super) is_paced: bool,
     /// Set at the end: whether the body came whole.
@@ -117,60 +113,32 @@ pub(super) enum At {
 }
 
 impl Tape {
-    pub(super) fn push(&mut self, chunk: Bytes) {
-        self.end += chunk.len() as u64;
-        self.chunks.push_back(chunk);
-    }
-
     pub(super) fn at(&self, offset: u64) -> At {
-        if offset < self.start {
-            return At::Behind;
-        }
-        if offset >= self.end {
+        if offset >= self.pieces.end() {
             return match self.end_is_whole {
                 None => At::NotYet,
                 Some(true) => At::End,
                 Some(false) => At::Broken,
             };
         }
-        // Most are at the newest chunk, a few far behind: searched from the end.
-        let mut start = self.end;
-        for chunk in self.chunks.iter().rev() {
-            start -= chunk.len() as u64;
-            if start <= offset {
-                return At::Bytes(chunk.slice(usize::try_from(offset - start).unwrap_or(usize::MAX)..));
-            }
-        }
-        At::Behind
+        self.pieces.at(offset).map_or(At::Behind, At::Bytes)
     }
 
     /// Lets go of what all readers have had, and of what is more than `keep` behind the end; a single reader loses
-    /// nothing, however slow. Gives how much.
-    pub(super) fn trim(&mut self, keep: u64, readers: &Slab<u64>) -> u64 {
-        let before = self.start;
-        let slowest = readers.iter().map(|(_, at)| *at).min().unwrap_or(self.end);
+    /// nothing, however slow.
+    pub(super) fn trim(&mut self, keep: u64, readers: &Slab<u64>) {
+        let end = self.pieces.end();
+        let slowest = readers.iter().map(|(_, at)| *at).min().unwrap_or(end);
         let least = match readers.len() {
             0 | 1 => slowest,
-            _ => slowest.max(self.end.saturating_sub(keep)),
+            _ => slowest.max(end.saturating_sub(keep)),
         };
-        while let Some(first) = self.chunks.front() {
-            let end = self.start + first.len() as u64;
-            if end > least {
-                break;
-            }
-            self.start = end;
-            self.chunks.pop_front();
-        }
-        self.start - before
+        self.pieces.forget(least);
     }
 
-    /// All chunks, when none is gone.
+    /// All of it, when nothing is gone.
     pub(super) fn whole(&self) -> Option<impl Iterator<Item = Bytes>> {
-        (self.start == 0 && !self.is_paced).then(|| self.chunks.iter().cloned())
-    }
-
-    /// Bytes that it holds.
-    pub(super) fn held(&self) -> u64 {
-        self.end - self.start
+        (self.pieces.start() == 0 && !self.is_paced)
+            .then(|| self.pieces.iter().map(|piece| piece.bytes.clone()))
     }
 }

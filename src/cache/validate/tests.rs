@@ -54,6 +54,19 @@ fn of_several_stored_responses_only_the_tags_are_sent() {
 }
 
 #[test]
+fn tags_beyond_the_room_of_a_head_are_left_out() {
+    let stored: Vec<Fields> =
+        (0..100).map(|at| fields(&[("ETag", &format!("\"{at:03}{}\"", "x".repeat(1000)))])).collect();
+    let mut request = Fields::default();
+    assert!(make_conditional(&mut request, stored.iter()));
+    let sent = request.get("if-none-match").unwrap();
+    assert!((7 << 10..=8 << 10).contains(&sent.len()), "{} bytes", sent.len());
+    assert!(sent.starts_with(b"\"000x") && sent.ends_with(b"x\""));
+    let large = fields(&[("ETag", &format!("\"{}\"", "x".repeat(9 << 10)))]);
+    assert!(!make_conditional(&mut request, [&large].into_iter()));
+}
+
+#[test]
 fn without_a_validator_the_request_is_plain() {
     let mut request = fields(&[("If-None-Match", "\"client\"")]);
     let stored = fields(&[("ETag", "broken")]);

@@ -115,16 +115,23 @@ fn the_most_recent_match_with_vary_is_chosen() {
     let other = fields(&[("Foo", "2")]);
     let (mine, theirs, any) =
         (with.key(&request).unwrap(), with.key(&other).unwrap(), without.key(&request).unwrap());
+    let choose = |stored: &[Variant<'_>], request: &Fields| {
+        let mut selector = Selector::new(request);
+        let unknown = super::choose(stored.iter().copied(), &selector).unwrap_err();
+        assert_eq!(unknown.len(), stored.iter().map(|it| it.vary).collect::<HashSet<_>>().len(), "each once");
+        selector.learn(unknown);
+        super::choose(stored.iter().copied(), &selector).unwrap()
+    };
     let stored = [
         Variant { vary: &with, key: &mine, date: Date(5) },
         Variant { vary: &with, key: &mine, date: Date(7) },
         Variant { vary: &with, key: &theirs, date: Date(9) },
         Variant { vary: &without, key: &any, date: Date(8) },
     ];
-    assert_eq!(choose(stored.iter().copied(), &request), Some(1));
-    assert_eq!(choose(stored.iter().copied(), &other), Some(2));
-    assert_eq!(choose(stored.iter().copied(), &fields(&[])), Some(3));
-    assert_eq!(choose(stored.iter().take(3).copied(), &fields(&[])), None);
+    assert_eq!(choose(&stored, &request), Some(1));
+    assert_eq!(choose(&stored, &other), Some(2));
+    assert_eq!(choose(&stored, &fields(&[])), Some(3));
+    assert_eq!(choose(&stored[..3], &fields(&[])), None);
 }
 
 #[test]

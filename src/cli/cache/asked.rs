@@ -132,7 +132,15 @@ impl AskedSize {
     pub(super) fn bytes(&self, footprint: u64) -> u64 {
         match self.amount {
             Amount::Bytes(bytes) => bytes,
-            Amount::Percent(part) => ((footprint as f64 * part / 100.0).round() as u64).max(1),
+            Amount::Percent(part) => {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a float beyond the range becomes its end"
+                )]
+                let bytes = (footprint as f64 * part / 100.0).round() as u64;
+                bytes.max(1)
+            }
         }
     }
 }

@@ -182,7 +182,13 @@ fn backends(view: &View) -> Vec<Row> {
 
 /// A share as a bar and a number.
 fn bar(share: f64) -> String {
-    let full = ((share * BAR as f64).round() as usize).min(BAR);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float beyond the range becomes its end"
+    )]
+    let full = (share * BAR as f64).round() as usize;
+    let full = full.min(BAR);
     format!("{}{} {:3.0} %", "#".repeat(full), "-".repeat(BAR - full), share * 100.0)
 }
 

@@ -4,6 +4,7 @@
 mod dropped;
 mod http2;
 mod kinds;
+mod linear;
 mod slow;
 mod stage;
 mod validation;

@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{UnixListener, UnixStream},
-    runtime::{Builder, LocalOptions},
+    runtime::{Builder, LocalOptions, LocalRuntime},
 };
 
 use crate::{
@@ -34,6 +34,11 @@ use crate::{
 
 /// Runs a test on a thread-local runtime whose time is paused.
 pub(super) fn run<T>(test: impl AsyncFnOnce() -> T) -> T {
+    runtime().block_on(async { test().await })
+}
+
+/// Such a runtime, with the tasks that each worker has.
+pub(super) fn runtime() -> LocalRuntime {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
@@ -42,8 +47,8 @@ pub(super) fn run<T>(test: impl AsyncFnOnce() -> T) -> T {
     runtime.block_on(async {
         tokio::task::spawn_local(timer::drive());
         tokio::task::spawn_local(fill::drive());
-        test().await
-    })
+    });
+    runtime
 }
 
 /// What a backend does with a request.
@@ -61,6 +66,8 @@ pub(super) enum Act {
 pub(super) struct Stage {
     pub(super) worker: Rc<Worker>,
     pub(super) backend: Rc<Backend>,
+    /// Whether clients are trusted proxies.
+    pub(super) is_trusted: Cell<bool>,
     open: Arc<[AtomicI64]>,
     folder: PathBuf,
 }
@@ -110,7 +117,8 @@ impl Stage {
         });
         let listener = UnixListener::bind(&socket).unwrap();
         tokio::task::spawn_local(backend.clone().listen(listener));
-        Self { worker, backend, open: [AtomicI64::new(0)].into(), folder }
+        let is_trusted = Cell::new(false);
+        Self { worker, backend, is_trusted, open: [AtomicI64::new(0)].into(), folder }
     }
 
     /// What the backend answers from now on.
@@ -127,7 +135,8 @@ impl Stage {
         assert!(shared.enter(&listener.conf));
         let permit = Permit::new(self.open.clone(), 0, shared, None);
         let stream = Http1Stream::new(Stream::Plain(Plain::Unix(ours)), Buffer::default());
-        let peer = Rc::new(Peer { text: "192.0.2.1".into(), ..Peer::default() });
+        let is_trusted = self.is_trusted.get();
+        let peer = Rc::new(Peer { text: "192.0.2.1".into(), is_trusted, ..Peer::default() });
         (client, Connection::new(stream, peer, self.worker.clone(), listener.slot, permit))
     }
 
@@ -198,7 +207,7 @@ impl Backend {
 
 /// Reads a request head and its body by Content-Length, or by chunks up to the last; `None` at the end.
 async fn read_request(stream: &mut UnixStream, received: &mut Vec<u8>) -> Option<String> {
-    let mut room = [0; 4096];
+    let mut room = vec![0; 64 * 1024];
     loop {
         let text = String::from_utf8_lossy(received).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {

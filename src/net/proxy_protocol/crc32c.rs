@@ -4,7 +4,8 @@
 /// The sum over `bytes`.
 pub(super) fn of<'b>(bytes: impl Iterator<Item = &'b u8>) -> u32 {
     !bytes.fold(u32::MAX, |sum, byte| {
-        let place = usize::from(sum as u8 ^ byte);
+        let [low, ..] = sum.to_le_bytes();
+        let place = usize::from(low ^ byte);
         TABLE.get(place).copied().unwrap_or_default() ^ (sum >> 8)
     })
 }
@@ -18,8 +19,9 @@ const TABLE: [u32; 256] = table();
 const fn table() -> [u32; 256] {
     let mut table = [0; 256];
     let mut place = 0;
+    let mut number = 0_u32;
     while place < 256 {
-        let mut sum = place as u32;
+        let mut sum = number;
         let mut bit = 0;
         while bit < 8 {
             sum = (sum >> 1) ^ if sum & 1 == 1 { POLYNOMIAL } else { 0 };
@@ -27,6 +29,7 @@ const fn table() -> [u32; 256] {
         }
         table[place] = sum;
         place += 1;
+        number += 1;
     }
     table
 }

@@ -43,7 +43,9 @@ impl Parent {
         if !are_dashes || !fits || trace == 0 || span == 0 {
             return None;
         }
-        Some(Self { trace: TraceId(trace), span: SpanId(span as u64), flags: flags as u8 })
+        // Of sixteen digits, and of two.
+        let (span, flags) = (u64::try_from(span).ok()?, u8::try_from(flags).ok()?);
+        Some(Self { trace: TraceId(trace), span: SpanId(span), flags })
     }
 
     /// Whether its sender keeps spans of this trace.
@@ -66,7 +68,8 @@ fn hex(digits: &[u8]) -> Option<u128> {
 
 fn write_hex(number: u128, digits: u32, out: &mut Vec<u8>) {
     for place in (0..digits).rev() {
-        let digit = (number >> (place * 4)) as u8 & 15;
+        const LOW: u128 = 15;
+        let digit = (number >> (place * 4) & LOW) as u8;
         out.push(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 });
     }
 }

@@ -39,8 +39,9 @@ pub fn message(field: u64, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) 
     out.push(0);
     write(out);
     let mut length = (out.len() - at - 1) as u64;
-    if let Some(first) = out.get_mut(at).filter(|_| length < 0x80) {
-        *first = length as u8;
+    let short = u8::try_from(length).ok().filter(|length| *length < 0x80);
+    if let (Some(first), Some(length)) = (out.get_mut(at), short) {
+        *first = length;
         return;
     }
     let mut digits = [0; 10];
@@ -61,7 +62,7 @@ fn varint(mut value: u64, out: &mut Vec<u8>) {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push((value & 0x7f) as u8);
 }
 
 #[cfg(test)]
