@@ -1,6 +1,6 @@
 //! Joining: who asks for something waits for the fetch of it that is under way, or leads a new one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     answer::Answer,
@@ -15,6 +15,7 @@ use crate::{
         vary::{Selector, Vary},
     },
     fields::Fields,
+    moment::Moment,
 };
 
 /// What somebody wants who may join a fill.
@@ -27,6 +28,10 @@ pub struct Want<'a> {
     pub expected: Option<Key>,
     /// Whether an answer whose head has come already will do.
     pub accepts: &'a dyn Fn(&Answer) -> bool,
+    /// The present.
+    pub now: Moment,
+    /// One that has brought nothing for so long is not joined: another is begun beside it.
+    pub patience: Duration,
 }
 
 /// What becomes of somebody who wants to join.
@@ -95,6 +100,10 @@ impl Fill {
         let mut state = self.state();
         // What was purged is not for those who ask after the purge.
         if !state.rules.is_empty() {
+            return Ok(None);
+        }
+        // Its backend may hang; those who wait already go on by themselves after their own time.
+        if want.now.since(state.progressed) > want.patience {
             return Ok(None);
         }
         let is_joinable = match &state.phase {

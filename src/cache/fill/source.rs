@@ -19,6 +19,7 @@ use crate::{
         stored_response::{Body, StoredResponse},
     },
     error::Kind,
+    moment::Moment,
 };
 
 /// How often a fetch is asked for before all who wait get the error.
@@ -61,6 +62,7 @@ impl Source {
         let mut state = self.fill.state();
         let is_open = answer.is_open;
         state.phase = Phase::Coming(answer);
+        state.progressed = Moment::now();
         state.notify(self.fill.id);
         drop(state);
         if !is_open {
@@ -78,6 +80,7 @@ impl Source {
         let mut state = self.fill.state();
         let before = state.tape.pieces.held();
         state.tape.pieces.push(chunk);
+        state.progressed = Moment::now();
         let held = fills.account(before, state.tape.pieces.held());
         let outgrown = state.tape.pieces.end() > bounds.max_object || held > bounds.held;
         let is_new = outgrown && !state.tape.is_paced;

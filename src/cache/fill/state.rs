@@ -9,7 +9,10 @@ use super::{
     answer::{Answer, Failure, Origin},
     hub,
 };
-use crate::cache::{pieces::Pieces, purge::Rule, stored_response::StoredResponse};
+use crate::{
+    cache::{pieces::Pieces, purge::Rule, stored_response::StoredResponse},
+    moment::Moment,
+};
 
 /// How far a fill is.
 #[derive(Debug)]
@@ -42,6 +45,8 @@ pub(super) struct State {
     pub(super) tape: Tape,
     /// Who reads, or waits to: the offset at which each is.
     pub(super) readers: Slab<u64>,
+    /// When something came last, or it was asked for.
+    pub(super) progressed: Moment,
     /// How many times it was asked.
     pub(super) tries: u32,
     /// Purges since it began.
@@ -59,6 +64,7 @@ impl State {
             phase: Phase::Asking,
             tape: Tape::default(),
             readers: Slab::new(),
+            progressed: Moment::now(),
             tries: 1,
             rules: Vec::new(),
             is_kept: false,

@@ -7,6 +7,7 @@ use std::{
         mpsc,
     },
     task::{Context, Poll, Wake, Waker},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -25,6 +26,7 @@ use crate::{
     error::Kind,
     fields::Fields,
     h1::{RequestHead, ResponseHead},
+    moment::Moment,
 };
 
 const NOW: Date = Date(1_795_000_000);
@@ -76,9 +78,14 @@ fn fresh(is_open: bool) -> Arc<Answer> {
     answer(&Fields::default(), &[("Cache-Control", "max-age=60")], is_open)
 }
 
+const PATIENCE: Duration = Duration::from_secs(10);
+
 fn join_as(fills: &Arc<Fills>, target: &str, request: &Fields, expected: Option<Key>) -> Joined {
     let key = key(target);
-    fills.join(&Want { key: &key, request, expected, accepts: &|_| true }, || false)
+    fills.join(
+        &Want { key: &key, request, expected, accepts: &|_| true, now: Moment::now(), patience: PATIENCE },
+        || false,
+    )
 }
 
 fn join(fills: &Arc<Fills>, target: &str) -> Joined {
@@ -226,17 +233,55 @@ fn latecomers_join_only_what_is_open_and_accepted() {
     let (mut source, _leader) = lead(&fills, "/b");
     source.answer(fresh(true));
     let key = key("/b");
-    let want = Want { key: &key, request: &Fields::default(), expected: None, accepts: &|_| false };
+    let want = Want {
+        key: &key,
+        request: &Fields::default(),
+        expected: None,
+        accepts: &|_| false,
+        now: Moment::now(),
+        patience: PATIENCE,
+    };
     let newer = fills.join(&want, || false);
     assert!(matches!(newer, Joined::Lead(..)));
     assert!(matches!(fills.join(&want, || false), Joined::Wait(_)), "the newer one is asked for still");
 }
 
 #[test]
+fn a_fill_that_brings_nothing_is_not_joined() {
+    let fills = Fills::new(BOUNDS);
+    let (mut source, _leader) = lead(&fills, "/a");
+    let key = key("/a");
+    let request = Fields::default();
+    let later = |seconds: u64| Want {
+        key: &key,
+        request: &request,
+        expected: None,
+        accepts: &|_| true,
+        now: Moment::now().plus(Duration::from_secs(seconds)),
+        patience: PATIENCE,
+    };
+    assert!(matches!(fills.join(&later(9), || false), Joined::Wait(_)));
+    let Joined::Lead(mut second, _reader) = fills.join(&later(11), || false) else { panic!("no head came") };
+    source.answer(fresh(true));
+    second.answer(fresh(true));
+    second.push(Bytes::from_static(b"hello"));
+    assert!(matches!(fills.join(&later(9), || false), Joined::Wait(_)), "the newest, which moves");
+    let Joined::Lead(third, _reader) = fills.join(&later(11), || false) else { panic!("no body comes") };
+    drop(third);
+}
+
+#[test]
 fn a_possible_leader_may_be_refused() {
     let fills = Fills::new(BOUNDS);
     let key = key("/a");
-    let want = Want { key: &key, request: &Fields::default(), expected: None, accepts: &|_| true };
+    let want = Want {
+        key: &key,
+        request: &Fields::default(),
+        expected: None,
+        accepts: &|_| true,
+        now: Moment::now(),
+        patience: PATIENCE,
+    };
     assert!(matches!(fills.join(&want, || true), Joined::Alone));
     assert_eq!(fills.stats().begun, 0);
 }

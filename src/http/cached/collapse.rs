@@ -59,6 +59,8 @@ pub(super) async fn join<D: Downstream>(
             request: &exchange.request.fields,
             expected: miss.expected.clone(),
             accepts: &accepts,
+            now: Moment::now(),
+            patience: request.cache.conf.collapse.timeout,
         };
         // HEAD may wait for GET, never GET for HEAD.
         let joined = request.cache.store.fills.join(&want, || {

@@ -31,6 +31,7 @@ use crate::{
     http::{
         active::ActiveExchange, context::RouteContext, detached::Detached, interims::Interims, proxy::Answer,
     },
+    moment::Moment,
     runtime::{ListenerId, WorkerSnapshot, worker::Fetching},
 };
 
@@ -109,7 +110,14 @@ pub(super) fn refresh(
     let refresh = Refresh(stored.clone());
     let expected = (!stored.entry.vary.is_nothing()).then(|| stored.variant.clone());
     let fields = &exchange.request.fields;
-    let want = Want { key: &request.key, request: fields, expected: expected.clone(), accepts: &|_| true };
+    let want = Want {
+        key: &request.key,
+        request: fields,
+        expected: expected.clone(),
+        accepts: &|_| true,
+        now: Moment::now(),
+        patience: request.cache.conf.collapse.timeout,
+    };
     let Joined::Lead(source, reader) = request.cache.store.fills.join(&want, || false) else { return };
     let mut fork = exchange.fork().into_inner();
     // Its spans are not this request's.

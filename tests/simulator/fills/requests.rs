@@ -1,14 +1,23 @@
 //! What those do who wait for a fetch and read what it brings: they ask, are polled, read and leave.
 
+use std::time::Duration;
+
 use super::*;
+use crate::moment::Moment;
 
 impl Stage<'_> {
     pub(super) fn ask(&mut self, world: &mut World) {
         let key = world.rng.usize(0..KEYS.len());
         let expected = self.joinable(key);
         let fields = Fields::default();
-        let want =
-            Want { key: &self.fixture.keys[key], request: &fields, expected: None, accepts: &|_| true };
+        let want = Want {
+            key: &self.fixture.keys[key],
+            request: &fields,
+            expected: None,
+            accepts: &|_| true,
+            now: Moment::now(),
+            patience: Duration::from_secs(3600),
+        };
         let (fetch, reader) = match self.fills.join(&want, || false) {
             Joined::Wait(reader) => (expected.expect("nothing could be joined"), reader),
             Joined::Lead(source, reader) => {
