@@ -31,6 +31,7 @@ mod connection_logins;
 mod dashboard;
 mod drain;
 mod forwarding;
+mod fuzz;
 mod health;
 mod hostile;
 mod http2;
