@@ -13,6 +13,7 @@
     reason = "a test's helpers may stop as a test does"
 )]
 
+mod account_soak;
 mod activation;
 mod admin;
 mod admin_api;
