@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Bytes that a thread counts before it adds them to the sum.
-const STEP: i64 = 64 * 1024;
+const STEP: i64 = 256 * 1024;
 
 /// Who holds memory for strangers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,15 +206,15 @@ mod tests {
         std::thread::spawn(move || {
             let mut held_bytes = Held::new(owner, 1000);
             assert_eq!(held(owner), before, "not worth a step");
-            held_bytes.grow(200_000);
-            assert_eq!(held(owner), before + 201_000);
+            held_bytes.grow(400_000);
+            assert_eq!(held(owner), before + 401_000);
             std::mem::forget(held_bytes);
             take(owner, 5);
         })
         .join()
         .unwrap();
-        assert_eq!(held(owner), before + 201_005);
-        give(owner, 201_005);
+        assert_eq!(held(owner), before + 401_005);
+        give(owner, 401_005);
         publish();
         assert_eq!(held(owner), before, "given back on another thread");
     }

@@ -5,7 +5,7 @@
 //! without hashing: a head has ten or twenty fields, and the tag is one byte to compare.
 //! `docs/decisions/003` has the measurement against `http::HeaderMap`.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 /// A list of fields in the order they came.
 #[derive(Clone, Default)]
@@ -126,6 +126,37 @@ impl Fields {
     /// Every field in order: tag, name as it came, value.
     pub fn iter(&self) -> impl Iterator<Item = Field<'_>> {
         self.entries.iter().map(|entry| self.field(entry))
+    }
+
+    /// Writes the lines of the fields whose tags `passes` lets pass, as HTTP/1 has them (RFC 9112 §5). Lines that were
+    /// read together are copied together.
+    pub fn write_lines(&self, passes: impl Fn(Known) -> bool, out: &mut Vec<u8>) {
+        let mut run = 0..0;
+        let flush = |run: Range<usize>, out: &mut Vec<u8>| {
+            if let Some(lines) = self.bytes.get(run).filter(|lines| !lines.is_empty()) {
+                out.extend_from_slice(lines);
+                out.extend_from_slice(b"\r\n");
+            }
+        };
+        for entry in self.entries.iter().filter(|entry| passes(entry.known)) {
+            let (name, value) = (entry.name as usize, entry.value as usize);
+            let (colon, end) = (name + usize::from(entry.name_len), value + entry.value_len as usize);
+            if value != colon + 2 || self.bytes.get(colon..value) != Some(b": ") {
+                flush(std::mem::take(&mut run), out);
+                out.extend_from_slice(self.name(entry));
+                out.extend_from_slice(b": ");
+                out.extend_from_slice(self.value(entry));
+                out.extend_from_slice(b"\r\n");
+                continue;
+            }
+            let is_next = name == run.end + 2 && self.bytes.get(run.end..name) == Some(b"\r\n");
+            if is_next && !run.is_empty() {
+                run.end = end;
+            } else {
+                flush(std::mem::replace(&mut run, name..end), out);
+            }
+        }
+        flush(run, out);
     }
 
     fn field(&self, entry: &Entry) -> Field<'_> {
@@ -320,7 +351,7 @@ impl Known {
             .get(usize::from(range.0)..usize::from(range.1))
             .unwrap_or_default()
             .iter()
-            .find(|(_, text)| text.len() == name.len() && text.eq_ignore_ascii_case(name))
+            .find(|(_, text)| is_spelled(name, text))
             .map_or_else(|| Self::of_other(name), |(known, _)| *known)
     }
 
@@ -359,6 +390,20 @@ impl Known {
             _ => Self::Underscored,
         }
     }
+}
+
+/// Whether a token is this text of lower-case letters and hyphens, without regard to case. Eight bytes at once: the bit
+/// that tells upper from lower case is set in all that such a text has, and of what else has it not, no token has any.
+#[inline]
+fn is_spelled(name: &[u8], text: &[u8]) -> bool {
+    const CASE: u64 = 0x2020_2020_2020_2020;
+    if name.len() != text.len() {
+        return false;
+    }
+    let (name, text) = (name.as_chunks::<8>(), text.as_chunks::<8>());
+    let same =
+        |(one, other): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*one) | CASE == u64::from_ne_bytes(*other);
+    name.0.iter().zip(text.0).all(same) && name.1.iter().zip(text.1).all(|(one, other)| one | 0x20 == *other)
 }
 
 /// How names begin that only proxies may set. What they say of a request is believed by applications, and comes from
@@ -442,6 +487,67 @@ pub fn write_number(mut number: u64, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A head's lines as a parser takes them.
+    fn loaded(head: &str) -> Fields {
+        let mut fields = Fields::default();
+        fields.load(head.as_bytes());
+        let mut start = 0;
+        for line in head.split_inclusive("\r\n") {
+            if let Some((name, value)) = line.split_once(':') {
+                let at = start + name.len() + 1 + value.len() - value.trim_start().len();
+                assert!(fields.push_span(start, name.len(), at, value.trim().len()));
+            }
+            start += line.len();
+        }
+        fields
+    }
+
+    #[test]
+    fn lines_are_written_alike_however_they_came() {
+        let all = |_| true;
+        for head in [
+            "A: 1\r\nB: 2\r\nC: 3\r\n\r\n",
+            "A:1\r\nB:  2\r\nC: 3 \r\nD:\t4\r\n\r\n",
+            "A: \r\nB:\r\nC: 3\r\n\r\n",
+            "Host: a\r\nVia: b\r\nHost: c\r\nX: y\r\n\r\n",
+        ] {
+            let mut fields = loaded(head);
+            fields.push("x-new", b"1");
+            fields.push("x-other", b"2");
+            for passes in [all, |known| known != Known::Via, |known| known == Known::Other] {
+                let mut expected = Vec::new();
+                for field in fields.iter().filter(|field| passes(field.known)) {
+                    expected.extend([field.name, b": ", field.value, b"\r\n"].concat());
+                }
+                let mut written = Vec::new();
+                fields.write_lines(passes, &mut written);
+                assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(&expected), "{head}");
+            }
+            fields.retain(|field| field.name != b"B");
+            let mut written = Vec::new();
+            fields.write_lines(all, &mut written);
+            assert!(!written.starts_with(b"B") && !written.windows(3).any(|some| some == b"\nB:"), "{head}");
+        }
+    }
+
+    #[test]
+    fn names_are_known_in_any_case_and_no_others() {
+        for (known, name) in Known::ALL {
+            let upper = name.to_ascii_uppercase();
+            assert_eq!((Known::of(name), Known::of(&upper)), (*known, *known));
+            for at in 0..name.len() {
+                for byte in b"!#$%&'*+-.^_`|~019azAZ" {
+                    let mut other = name.to_vec();
+                    if other[at].eq_ignore_ascii_case(byte) {
+                        continue;
+                    }
+                    other[at] = *byte;
+                    assert_ne!(Known::of(&other), *known, "{}", String::from_utf8_lossy(&other));
+                }
+            }
+        }
+    }
 
     #[test]
     fn known_names_are_found_in_any_case_no_others() {

@@ -292,9 +292,7 @@ pub fn write_status(status: u16, out: &mut Vec<u8>) {
 
 /// Writes every field as a line.
 pub fn write_fields(fields: &Fields, out: &mut Vec<u8>) {
-    for field in fields.iter() {
-        write_field(field.name, field.value, out);
-    }
+    fields.write_lines(|_| true, out);
 }
 
 /// Writes one field line.

@@ -25,7 +25,7 @@ use crate::{
     h1::{
         Framing, HeadError, Method, RequestHead, ResponseHead, Scan, Version,
         framing::keeps_alive,
-        head::{write_field, write_fields, write_status},
+        head::{write_fields, write_status},
     },
     moment::Moment,
     net::{
@@ -295,11 +295,7 @@ impl<'a> Client<'a> {
         let out = self.wire.output();
         out.reserve(512);
         write_status(head.status, out);
-        for field in head.fields.iter() {
-            if field.known != Known::ContentLength || !has_body {
-                write_field(field.name, field.value, out);
-            }
-        }
+        head.fields.write_lines(|known| known != Known::ContentLength || !has_body, out);
         match length {
             Some(length) if has_body => {
                 out.extend_from_slice(b"content-length: ");

@@ -1,7 +1,7 @@
 //! The head of a request as a backend gets it: which fields go on, and what is said of the client and of us.
 //!
-//! What was received is cleaned already (`http::received`). Here is decided once what goes on; a [`HeadWriter`] makes bytes of it, in one version of HTTP each. Everything is
-//! written anew: no delimiter of the client's is copied.
+//! What was received is cleaned already (`http::received`). Here is decided once what goes on; a [`HeadWriter`] makes bytes
+//! of it, in one version of HTTP each. No delimiter of the client's is copied but those that would be written.
 
 use std::net::IpAddr;
 
@@ -34,6 +34,14 @@ pub struct UpstreamHead<'a> {
 pub trait HeadWriter {
     /// Writes a field.
     fn field(&mut self, name: &[u8], value: &[u8]);
+
+    /// Writes the fields whose tags `passes` lets pass.
+    fn fields(&mut self, fields: &Fields, passes: impl Fn(Known) -> bool) {
+        fields
+            .iter()
+            .filter(|field| passes(field.known))
+            .for_each(|field| self.field(field.name, field.value));
+    }
 
     /// Begins a field whose value comes in pieces.
     fn begin(&mut self, name: &[u8]);
@@ -76,21 +84,15 @@ impl UpstreamHead<'_> {
 
     /// Writes the fields that go on as they came.
     pub fn write_fields(&self, exchange: &Exchange, writer: &mut impl HeadWriter) {
-        let fields = &exchange.request.fields;
-        for field in fields.iter() {
-            let passes = match field.known {
-                known if is_for_this_hop(known) => false,
-                Known::Via | Known::XForwardedProto | Known::XForwardedHost => false,
-                Known::Forwarded => exchange.facts.peer.is_trusted && !self.forwarded,
-                // The backend's parent is the attempt's span.
-                Known::Traceparent => exchange.facts.trace.is_none(),
-                Known::Trailer => self.framing == Framing::Chunked,
-                _ => true,
-            };
-            if passes {
-                writer.field(field.name, field.value);
-            }
-        }
+        writer.fields(&exchange.request.fields, |known| match known {
+            known if is_for_this_hop(known) => false,
+            Known::Via | Known::XForwardedProto | Known::XForwardedHost => false,
+            Known::Forwarded => exchange.facts.peer.is_trusted && !self.forwarded,
+            // The backend's parent is the attempt's span.
+            Known::Traceparent => exchange.facts.trace.is_none(),
+            Known::Trailer => self.framing == Framing::Chunked,
+            _ => true,
+        });
     }
 
     /// Writes the fields of this hop, of HTTP/1.1.
@@ -236,6 +238,11 @@ pub fn fields_for_later(exchange: &Exchange) -> Fields {
 struct Http1Writer<'a>(&'a mut Vec<u8>);
 
 impl HeadWriter for Http1Writer<'_> {
+    #[inline]
+    fn fields(&mut self, fields: &Fields, passes: impl Fn(Known) -> bool) {
+        fields.write_lines(passes, self.0);
+    }
+
     #[inline]
     fn field(&mut self, name: &[u8], value: &[u8]) {
         write_field(name, value, self.0);
