@@ -7,4 +7,6 @@ pub mod clock;
 pub mod metrics;
 pub mod program_log;
 pub mod recent_errors;
+mod sink;
 pub mod trace;
+mod writer;

@@ -52,6 +52,7 @@ mod support;
 mod tls;
 mod tracing;
 mod unix_sockets;
+mod unread_output;
 mod upgrade;
 mod upstream_tls;
 mod watching;

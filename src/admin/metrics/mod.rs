@@ -29,8 +29,9 @@ use crate::{
         Snapshot,
         registry::{ListenerShared, Registry, WorkerRegistry},
     },
-    telemetry::metrics::{
-        Counter, HistogramSum, NO_NAME, NameId, Outcome, RequestKey, RouteSeries, WorkerSeries,
+    telemetry::{
+        metrics::{Counter, HistogramSum, NO_NAME, NameId, Outcome, RequestKey, RouteSeries, WorkerSeries},
+        program_log,
     },
     upstream::{BackendCounters, Upstream},
 };
@@ -225,6 +226,8 @@ fn workers(registry: &Registry, text: &mut Text) {
     single("retries_refused_total", help, sum(|it| &it.retries_refused));
     let help = "Access log lines dropped because the writer was behind.";
     single("access_log_dropped_total", help, sum(|it| &it.log_dropped));
+    let help = "Lines of the program's own log dropped because they came faster than they were read.";
+    single("log_dropped_total", help, program_log::dropped());
     single("panics_total", "Connections that ended in a panic: each is a bug.", sum(|it| &it.panics));
 }
 

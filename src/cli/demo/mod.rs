@@ -20,7 +20,10 @@ use std::{
 
 use self::{place::Place, server::Server};
 use super::{Failure, Status, print, start};
-use crate::{app, config, listen::activation::Activated, tls::demo::demo_certificates};
+use crate::{
+    app, config, listen::activation::Activated, telemetry::program_log::LastLines,
+    tls::demo::demo_certificates,
+};
 
 /// The demonstration backends.
 const SERVERS: [Plan; 3] = [
@@ -64,10 +67,12 @@ pub(super) fn demo() -> Status {
     let file = place.folder.join("demo.toml");
     fs::write(&file, &text).map_err(cannot)?;
     let loaded = config::load_file(&file).map_err(Failure::new)?;
-    start::begin_log(&loaded.config.log);
+    let written_at_the_end = LastLines;
+    start::begin_log(&loaded.config.log)?;
     start::raise_descriptor_limit(&loaded.config);
     print(&guide::guide(&place, &command(), &file));
     app::run(loaded, None, Activated::default(), None).map_err(Failure::new)?;
+    drop(written_at_the_end);
     print("The demonstration is over; its files are gone.\n");
     Ok(ExitCode::SUCCESS)
 }
