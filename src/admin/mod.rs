@@ -24,6 +24,7 @@ mod index;
 mod log_level;
 mod metrics;
 mod openapi;
+mod places;
 mod purge;
 mod readyz;
 mod state;

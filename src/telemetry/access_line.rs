@@ -183,6 +183,7 @@ fn level(kind: Kind) -> &'static str {
         | Kind::NotAccepted
         | Kind::QueueFull
         | Kind::QueueTimeout
+        | Kind::NoSocket
         | Kind::RouteTimeout
         | Kind::Draining => "warn",
         Kind::NoBackend

@@ -30,6 +30,7 @@ mod collapse;
 mod connection_logins;
 mod dashboard;
 mod drain;
+mod exhausted;
 mod forwarding;
 mod health;
 mod hostile;
