@@ -87,9 +87,13 @@ pub fn run(
     };
     let Started { engine, reloader, events, changes, admin: bound } = Engine::start(start)?;
     let conf = shared.snapshot.load().config.admin.clone();
-    let (access, socket) = match &conf {
-        None => (Access::Local, None),
-        Some(conf) => (Access::new(conf)?, bound.and_then(|bound| server::Socket::of(conf, bound))),
+    let admin = Arc::new(Admin::new(shared.clone(), Access::Nobody, reloader.clone(), mailboxes.clone()));
+    let socket = match conf.as_ref().zip(bound) {
+        None => None,
+        Some((conf, bound)) => {
+            admin.begin(conf, &bound.address)?;
+            server::Socket::of(conf, bound)
+        }
     };
     let (changes, held) = match is_waiting {
         true => (changes.iter().map(|_| Change::default()).collect(), changes),
@@ -98,7 +102,6 @@ pub fn run(
     let begin = receivers.into_iter().zip(changes).collect();
     let threads = start_workers(&shared, begin, &mailboxes, &log)
         .map_err(|error| format!("cannot start a worker: {error}"))?;
-    let admin = Arc::new(Admin::new(shared.clone(), access, reloader.clone(), mailboxes.clone()));
     let kept = shared.clone();
     let take_over = TakeOver { before, mailboxes, held };
     let control_side =

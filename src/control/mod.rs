@@ -126,7 +126,7 @@ impl Control {
                     Event::Published(snapshot, bound) => {
                         followers.set(&snapshot);
                         let conf = snapshot.config.admin.as_ref();
-                        admin.set_access(conf);
+                        admin.set_access(conf, bound.as_ref().map(|bound| bound.address.as_str()));
                         let next = conf.zip(bound).and_then(|(conf, bound)| server::Socket::of(conf, bound));
                         let next = next.map(listen).transpose()?;
                         if next.is_some() || conf.is_none() {

@@ -15,6 +15,7 @@
 
 mod activation;
 mod admin;
+mod admin_access;
 mod admin_api;
 mod api_description;
 mod balancing;

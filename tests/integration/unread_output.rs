@@ -12,7 +12,9 @@ use std::{
 use rustix::fs::{OFlags, fcntl_setfl};
 
 use crate::support::{
-    Client, Origin, eventually,
+    Client, Origin,
+    client::know_token,
+    eventually,
     proxy::{config, folder},
 };
 
@@ -47,10 +49,13 @@ impl Unread {
     fn start(origin: &Origin) -> Self {
         let folder = folder();
         let [address, admin] = [free_address(), free_address()];
-        let text = config(&[origin.address()], &format!("[admin]\naddress = \"{admin}\"\n"))
-            .replace("127.0.0.1:0", &address.to_string())
-            .replace("[runtime]\n", "[runtime]\ndrain_timeout = \"2s\"\n");
+        let text =
+            config(&[origin.address()], &format!("[admin]\naddress = \"{admin}\"\ntoken_file = \"token\"\n"))
+                .replace("127.0.0.1:0", &address.to_string())
+                .replace("[runtime]\n", "[runtime]\ndrain_timeout = \"2s\"\n");
         fs::write(folder.join("pointsman.toml"), &text).unwrap();
+        fs::write(folder.join("token"), "s3cret").unwrap();
+        know_token(admin, "s3cret".to_owned());
         let ((output, stdout), (error, stderr)) = (full_pipe(), full_pipe());
         let child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
             .args(["run", "--config"])

@@ -21,7 +21,7 @@ use std::{
 use self::{place::Place, server::Server};
 use super::{Failure, Status, print, start};
 use crate::{
-    app, config, listen::activation::Activated, telemetry::program_log::LastLines,
+    admin::own_token, app, config, listen::activation::Activated, telemetry::program_log::LastLines,
     tls::demo::demo_certificates,
 };
 
@@ -61,7 +61,9 @@ pub(super) fn demo() -> Status {
         *port = front.map_err(cannot)?.1;
     }
     let [http, https, admin] = ports;
-    let place = Place { http, https, admin, backends, folder: folder.0.clone() };
+    let token = own_token::make(&folder.0.join("admin.token")).map_err(cannot)?;
+    fs::write(folder.0.join("admin.header"), format!("Authorization: Bearer {token}\n")).map_err(cannot)?;
+    let place = Place { http, https, admin, backends, folder: folder.0.clone(), token };
 
     let text = guide::configuration(&place);
     let file = place.folder.join("demo.toml");
