@@ -1,6 +1,6 @@
 //! Accepts and serves admin connections on the control loop; hyper speaks the HTTP.
 //!
-//! Limits: so many connections ([`places`](super::places)), so long for a head or a body, so large a body, so long a
+//! Limits: so many connections (`places`), so long for a head or a body, so large a body, so long a
 //! connection: a client that does not read must not hold a place for ever.
 
 use std::{

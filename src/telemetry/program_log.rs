@@ -1,6 +1,6 @@
 //! The program's own log, on standard error. Its level can be changed while it runs.
 //!
-//! Lines go through a [`Writer`]: who logs never waits for who reads. What finds no room is dropped and counted, and a
+//! Lines go through a `Writer`: who logs never waits for who reads. What finds no room is dropped and counted, and a
 //! line says how many were once there is room again.
 
 use std::{
