@@ -17,11 +17,19 @@ use crate::config::{admin::AdminConf, listen::ListenAddress};
 /// Who may ask.
 pub enum Access {
     /// Who brings the token; its digest is kept, so that a comparison discloses nothing, not even a length.
-    Token(Digest),
+    Token(Tokens),
     /// Nobody: there should be a token, and none could be made.
     Nobody,
     /// Who can open the unix socket: its file has an owner and a mode, and no browser opens it.
     Anyone,
+}
+
+/// Digests of tokens.
+pub struct Tokens {
+    /// For everything.
+    all: Digest,
+    /// For metrics only, where there is one.
+    metrics: Option<Digest>,
 }
 
 impl Access {
@@ -33,40 +41,51 @@ impl Access {
             // The configuration was checked, but the file may have been emptied since.
             return match token.is_empty() {
                 true => Err("the admin token is empty".into()),
-                false => Ok(Self::token(&token)),
+                false => Self::by_token(&token, conf),
             };
         }
         Ok(match conf.address {
-            ListenAddress::Tcp(_) => Self::by_own_token(bound),
+            ListenAddress::Tcp(_) => Self::by_own_token(conf, bound)?,
             ListenAddress::Unix(_) => Self::Anyone,
         })
     }
 
-    fn by_own_token(bound: &str) -> Self {
+    fn by_own_token(conf: &AdminConf, bound: &str) -> Result<Self, String> {
         match own_token::token(bound) {
             Ok((token, path)) => {
                 tracing::info!(token_file = %path.display(), "admin token");
-                Self::token(&token)
+                Self::by_token(&token, conf)
             }
             Err(error) => {
                 tracing::error!(
                     "a token for the admin endpoint cannot be made, so that it answers for health only: {error}; \
                      set `token_file` in `[admin]`, or listen on a unix socket"
                 );
-                Self::Nobody
+                Ok(Self::Nobody)
             }
         }
     }
 
-    fn token(token: &str) -> Self {
-        Self::Token(digest(&SHA256, token.as_bytes()))
+    fn by_token(token: &str, conf: &AdminConf) -> Result<Self, String> {
+        let of_metrics = conf.metrics.as_ref().map(|metrics| metrics.token_file.reveal()).transpose();
+        let of_metrics = of_metrics.map_err(|error| format!("cannot read the token of metrics: {error}"))?;
+        let digest = |token: &str| digest(&SHA256, token.as_bytes());
+        // An empty one would let in who sends none.
+        let metrics = of_metrics.filter(|token| !token.is_empty()).map(|token| digest(&token));
+        Ok(Self::Token(Tokens { all: digest(token), metrics }))
     }
 
-    /// Lets the request in, or makes the refusal.
-    pub fn check(&self, head: &Parts) -> Result<(), Box<Reply>> {
+    /// Lets the request in, or makes the refusal. `is_watched` says that it is for numbers, which are for more than what
+    /// changes things.
+    pub fn check(&self, head: &Parts, is_watched: bool) -> Result<(), Box<Reply>> {
         match self {
             Self::Anyone => Ok(()),
-            Self::Token(expected) if has_token(head, expected) => Ok(()),
+            Self::Token(tokens) if has_token(head, &tokens.all) => Ok(()),
+            Self::Token(Tokens { metrics: Some(expected), .. })
+                if is_watched && has_token(head, expected) =>
+            {
+                Ok(())
+            }
             Self::Token(_) | Self::Nobody => {
                 let hint = "send `Authorization: Bearer …` with the token of `token_file`, or of the file that the log names";
                 let message = "the admin API needs its token";
@@ -107,9 +126,10 @@ mod tests {
 
     #[test]
     fn only_the_token_itself_lets_in() {
-        let access = Access::Token(digest(&SHA256, b"s3cret"));
+        let access =
+            Access::Token(Tokens { all: digest(&SHA256, b"s3cret"), metrics: Some(digest(&SHA256, b"m")) });
         for good in ["Bearer s3cret", "bearer s3cret", "BEARER  s3cret"] {
-            assert!(access.check(&head("authorization", good)).is_ok(), "{good}");
+            assert!(access.check(&head("authorization", good), false).is_ok(), "{good}");
         }
         let bad = [
             "Bearer s3cre",
@@ -121,19 +141,21 @@ mod tests {
             "Basic s3cret",
         ];
         for bad in bad {
-            let reply = access.check(&head("authorization", bad)).unwrap_err();
+            let reply = access.check(&head("authorization", bad), true).unwrap_err();
             assert_eq!(reply.status(), 401, "{bad}");
             assert_eq!(reply.headers()["www-authenticate"], "Bearer realm=\"pointsman\"");
         }
-        assert!(access.check(&head("x-other", "s3cret")).is_err());
+        assert!(access.check(&head("x-other", "s3cret"), true).is_err());
         assert_eq!(format!("{access:?}"), "Token(secret)");
+        let of_metrics = head("authorization", "Bearer m");
+        assert!(access.check(&of_metrics, true).is_ok() && access.check(&of_metrics, false).is_err());
     }
 
     #[test]
     fn without_any_token_nobody_is_let_in() {
         for given in ["Bearer ", "Bearer x", ""] {
-            assert_eq!(Access::Nobody.check(&head("authorization", given)).unwrap_err().status(), 401);
+            assert_eq!(Access::Nobody.check(&head("authorization", given), true).unwrap_err().status(), 401);
         }
-        assert!(Access::Anyone.check(&head("host", "any.test")).is_ok());
+        assert!(Access::Anyone.check(&head("host", "any.test"), false).is_ok());
     }
 }

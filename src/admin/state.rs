@@ -75,7 +75,7 @@ impl Admin {
         let made_for = self.made_for.load();
         let is_same = bound.is_none() && made_for.0.as_ref() == Some(conf);
         // A file that is named may have another token in it; one that was made has not.
-        if is_same && conf.token_file.is_none() {
+        if is_same && conf.token_file.is_none() && conf.metrics.is_none() {
             return;
         }
         if let Err(error) = self.begin(conf, bound.unwrap_or(&made_for.1)) {

@@ -14,8 +14,18 @@ section! {
         /// File with the bearer token, or `env:NAME`; needed when others can reach the address. At a loopback address
         /// without it a token is made, in a file that the log names and the verbs find.
         pub token_file: Option<Secret>;
+        /// For who only reads metrics.
+        pub metrics: Option<AdminMetricsConf>;
     }
     check Self::check;
+}
+
+section! {
+    /// For who only reads metrics.
+    pub struct AdminMetricsConf {
+        /// File with another bearer token, or `env:NAME`, with which `/metrics` is answered and nothing else.
+        pub token_file: Secret;
+    }
 }
 
 impl AdminConf {

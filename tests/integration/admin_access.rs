@@ -113,3 +113,31 @@ fn a_socket_of_mode_0600_needs_no_token() {
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
+
+#[test]
+fn a_token_of_metrics_is_for_metrics_alone() {
+    let origin = Origin::named("one");
+    let folder = crate::support::proxy::folder();
+    fs::write(folder.join("scraper"), "m3trics\n").unwrap();
+    let text = config(&[origin.address()], &format!("{ADMIN}[admin.metrics]\ntoken_file = \"scraper\"\n"));
+    let proxy = Proxy::start_in(folder.clone(), &text.replace("[admin.metrics]\n", "\n[admin.metrics]\n"));
+    let status = |method: &str, path: &str| {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nAuthorization: Bearer m3trics"
+        );
+        stranger(&proxy, &head).split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(status("GET", "/metrics"), "200");
+    for (method, path) in [
+        ("GET", "/api/v1/status"),
+        ("GET", "/api/v1/config"),
+        ("POST", "/api/v1/reload"),
+        ("PUT", "/api/v1/config"),
+        ("GET", "/nothing"),
+    ] {
+        assert_eq!(status(method, path), "401", "{method} {path}");
+    }
+    // Another token is in force without a word in the configuration.
+    fs::write(folder.join("scraper"), "another\n").unwrap();
+    crate::support::eventually("the old one is refused", || status("GET", "/metrics") == "401");
+}
