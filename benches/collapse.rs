@@ -192,8 +192,9 @@ impl Proxy {
              [[route]]\nname = \"all\"\nupstream = \"u\"\ncache = \"pages\"\n\
              [[upstream]]\nname = \"u\"\nresponse_timeout = \"120s\"\n[[upstream.backend]]\naddress = \"{origin}\"\n\
              [[cache]]\nname = \"pages\"\n[cache.collapse]\ntimeout = \"120s\"\n\
-             [admin]\naddress = \"127.0.0.1:0\"\n"
+             [admin]\naddress = \"127.0.0.1:0\"\ntoken_file = \"token\"\n"
         );
+        std::fs::write(folder.join("token"), "s3cret").unwrap();
         std::fs::File::create(&file).unwrap().write_all(text.as_bytes()).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_pointsman"))
             .args(["run", "--config"])
@@ -217,7 +218,8 @@ impl Proxy {
 
     async fn readers(&self) -> usize {
         let mut stream = TcpStream::connect(self.admin).await.unwrap();
-        let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let request =
+            "GET /metrics HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer s3cret\r\nConnection: close\r\n\r\n";
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).await.unwrap();

@@ -17,7 +17,7 @@ use crate::{
     admin::{Admin, access::Access, server},
     cache::fill,
     config::{Config, Loaded, runtime::Workers},
-    control::{Control, Loop},
+    control::{Control, Loop, TakeOver},
     http::writeback::deliver,
     listen::{
         activation::Activated,
@@ -66,6 +66,8 @@ pub fn run(
         cache.store.start(&cache.conf, before.is_some())?;
     }
     account::set_limit(snapshot.config.runtime.memory.0);
+    // Without what is in a folder the program before serves better, for as long as it does.
+    let is_waiting = snapshot.caches.iter().any(|cache| cache.store.is_waiting(&cache.conf));
     let control = Loop::new()?;
     let log = AccessLog::start(reload::sink(&snapshot.config.log.access))
         .map_err(|error| format!("cannot open the access log: {error}"))?;
@@ -87,17 +89,25 @@ pub fn run(
     };
     let Started { engine, reloader, events, changes, admin: bound } = Engine::start(start)?;
     let conf = shared.snapshot.load().config.admin.clone();
-    let (access, socket) = match &conf {
-        None => (Access::Local, None),
-        Some(conf) => (Access::new(conf)?, bound.and_then(|bound| server::Socket::of(conf, bound))),
+    let admin = Arc::new(Admin::new(shared.clone(), Access::Nobody, reloader.clone(), mailboxes.clone()));
+    let socket = match conf.as_ref().zip(bound) {
+        None => None,
+        Some((conf, bound)) => {
+            admin.begin(conf, &bound.address)?;
+            server::Socket::of(conf, bound)
+        }
+    };
+    let (changes, held) = match is_waiting {
+        true => (changes.iter().map(|_| Change::default()).collect(), changes),
+        false => (changes, Vec::new()),
     };
     let begin = receivers.into_iter().zip(changes).collect();
     let threads = start_workers(&shared, begin, &mailboxes, &log)
         .map_err(|error| format!("cannot start a worker: {error}"))?;
-    let admin = Arc::new(Admin::new(shared.clone(), access, reloader.clone(), mailboxes));
     let kept = shared.clone();
+    let take_over = TakeOver { before, mailboxes, held };
     let control_side =
-        Control { shared, tickets, log: log.clone(), engine, reloader, events, admin, socket, before };
+        Control { shared, tickets, log: log.clone(), engine, reloader, events, admin, socket, take_over };
     let result = control_side.run(control);
     for thread in threads {
         // A worker that panicked has reported it already.

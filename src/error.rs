@@ -123,6 +123,8 @@ pub enum Kind {
     QueueFull,
     /// Waited in the upstream's queue for longer than `queue.timeout`.
     QueueTimeout,
+    /// There is no descriptor, local port or memory left for a connection to a backend.
+    NoSocket,
     /// A connection to the backend was refused or could not be made.
     Connect,
     /// A connection to the backend was not made within `connect_timeout`.
@@ -184,6 +186,7 @@ impl Kind {
             Self::NotAccepted
             | Self::QueueFull
             | Self::QueueTimeout
+            | Self::NoSocket
             | Self::LoopDetected
             | Self::RouteTimeout
             | Self::MemoryFull
@@ -213,6 +216,7 @@ impl Kind {
             Self::NoBackend => "no_backend",
             Self::QueueFull => "queue_full",
             Self::QueueTimeout => "queue_timeout",
+            Self::NoSocket => "no_socket",
             Self::Connect => "connect",
             Self::ConnectTimeout => "connect_timeout",
             Self::Unresolved => "unresolved",
@@ -252,6 +256,7 @@ impl fmt::Display for Kind {
             Self::NoBackend => "no backend is available",
             Self::QueueFull => "every backend is at its limit and the queue is full",
             Self::QueueTimeout => "no backend became free in time",
+            Self::NoSocket => "nothing is left here to connect to the backend with",
             Self::Connect => "could not connect to the backend",
             Self::ConnectTimeout => "connecting to the backend took too long",
             Self::Unresolved => "the backend's name has no address",

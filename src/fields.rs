@@ -5,7 +5,11 @@
 //! without hashing: a head has ten or twenty fields, and the tag is one byte to compare.
 //! `docs/decisions/003` has the measurement against `http::HeaderMap`.
 
+mod known;
+
 use std::{fmt, ops::Range};
+
+pub use known::Known;
 
 /// A list of fields in the order they came.
 #[derive(Clone, Default)]
@@ -272,162 +276,6 @@ pub struct Field<'a> {
     pub value: &'a [u8],
 }
 
-macro_rules! known {
-    ($($variant:ident = $text:literal,)*) => {
-        /// The names that Pointsman itself looks at; every other name is `Other`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[repr(u8)]
-        pub enum Known {
-            $(#[doc = concat!("`", $text, "`")] $variant,)*
-            /// Another name that only proxies may set: `X-Forwarded-*`, `X-Real-IP`, `X-Original-*`, `X-Rewrite-*`.
-            OfProxy,
-            /// Another name with an underscore, which CGI, WSGI and PHP take for a hyphen.
-            Underscored,
-            /// An underscored spelling of a name that frames or routes a message, or that only proxies may set.
-            Disguised,
-            /// Any other name.
-            Other,
-        }
-
-        impl Known {
-            /// The name in lower case; empty for those that are none in particular.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $text,)*
-                    Self::OfProxy | Self::Underscored | Self::Disguised | Self::Other => "",
-                }
-            }
-
-            const ALL: &'static [(Self, &'static [u8])] = &[$((Self::$variant, $text.as_bytes()),)*];
-        }
-    };
-}
-
-known! {
-    Accept = "accept",
-    Age = "age",
-    Authorization = "authorization",
-    CacheControl = "cache-control",
-    Connection = "connection",
-    ContentLength = "content-length",
-    ContentType = "content-type",
-    Cookie = "cookie",
-    Date = "date",
-    Expect = "expect",
-    Forwarded = "forwarded",
-    Host = "host",
-    Http2Settings = "http2-settings",
-    KeepAlive = "keep-alive",
-    Location = "location",
-    ProxyAuthenticate = "proxy-authenticate",
-    ProxyAuthorization = "proxy-authorization",
-    ProxyConnection = "proxy-connection",
-    Referer = "referer",
-    SetCookie = "set-cookie",
-    Te = "te",
-    Traceparent = "traceparent",
-    Tracestate = "tracestate",
-    Trailer = "trailer",
-    TransferEncoding = "transfer-encoding",
-    Upgrade = "upgrade",
-    UserAgent = "user-agent",
-    Via = "via",
-    WwwAuthenticate = "www-authenticate",
-    XForwardedFor = "x-forwarded-for",
-    XForwardedHost = "x-forwarded-host",
-    XForwardedProto = "x-forwarded-proto",
-    XRequestId = "x-request-id",
-}
-
-impl Known {
-    /// The tag of a name, compared without regard to case.
-    #[inline]
-    pub fn of(name: &[u8]) -> Self {
-        let Some(first) = name.first() else {
-            return Self::Other;
-        };
-        let range = INDEX.get(usize::from(first.to_ascii_lowercase() & 31)).copied().unwrap_or((0, 0));
-        Self::ALL
-            .get(usize::from(range.0)..usize::from(range.1))
-            .unwrap_or_default()
-            .iter()
-            .find(|(_, text)| is_spelled(name, text))
-            .map_or_else(|| Self::of_other(name), |(known, _)| *known)
-    }
-
-    /// The tag of a name that is none of those that Pointsman looks at by themselves.
-    #[inline(never)]
-    fn of_other(name: &[u8]) -> Self {
-        if name.iter().fold(false, |found, byte| found | (*byte == b'_')) {
-            return Self::of_underscored(name);
-        }
-        if !matches!(name, [b'x' | b'X', b'-', ..]) {
-            return Self::Other;
-        }
-        let begins =
-            |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix));
-        let is_of_proxy =
-            OF_PROXY.iter().any(|prefix| begins(prefix)) || name.eq_ignore_ascii_case(b"x-real-ip");
-        if is_of_proxy { Self::OfProxy } else { Self::Other }
-    }
-
-    #[cold]
-    fn of_underscored(name: &[u8]) -> Self {
-        let hyphens: Vec<u8> = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
-        match Self::of(&hyphens) {
-            Self::OfProxy
-            | Self::Forwarded
-            | Self::XForwardedFor
-            | Self::XForwardedHost
-            | Self::XForwardedProto
-            | Self::XRequestId
-            | Self::ContentLength
-            | Self::TransferEncoding
-            | Self::Host
-            | Self::Connection
-            | Self::Upgrade
-            | Self::Te => Self::Disguised,
-            _ => Self::Underscored,
-        }
-    }
-}
-
-/// Whether a token is this text of lower-case letters and hyphens, without regard to case. Eight bytes at once: the bit
-/// that tells upper from lower case is set in all that such a text has, and of what else has it not, no token has any.
-#[inline]
-fn is_spelled(name: &[u8], text: &[u8]) -> bool {
-    const CASE: u64 = 0x2020_2020_2020_2020;
-    if name.len() != text.len() {
-        return false;
-    }
-    let (name, text) = (name.as_chunks::<8>(), text.as_chunks::<8>());
-    let same =
-        |(one, other): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*one) | CASE == u64::from_ne_bytes(*other);
-    name.0.iter().zip(text.0).all(same) && name.1.iter().zip(text.1).all(|(one, other)| one | 0x20 == *other)
-}
-
-/// How names begin that only proxies may set. What they say of a request is believed by applications, and comes from
-/// whoever is not trusted no further (`http::received`).
-const OF_PROXY: [&[u8]; 3] = [b"x-forwarded-", b"x-original-", b"x-rewrite-"];
-
-/// Where in `Known::ALL`, which is in alphabetical order, the names with each first letter stand.
-#[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a bad index is a build error")]
-#[expect(clippy::cast_possible_truncation, reason = "there are fewer names than 255, or this does not build")]
-const INDEX: [(u8, u8); 32] = {
-    assert!(Known::ALL.len() < 255, "an index is a byte");
-    let mut index = [(0, 0); 32];
-    let mut at = 0;
-    while at < Known::ALL.len() {
-        let letter = (Known::ALL[at].1[0] & 31) as usize;
-        if index[letter].1 == 0 {
-            index[letter].0 = at as u8;
-        }
-        index[letter].1 = at as u8 + 1;
-        at += 1;
-    }
-    index
-};
-
 /// The names that Connection lists, whose fields end at this hop (RFC 9110 §7.6.1). None where it says only what names
 /// no field, as nearly always.
 #[derive(Debug)]
@@ -528,24 +376,6 @@ mod tests {
             let mut written = Vec::new();
             fields.write_lines(all, &mut written);
             assert!(!written.starts_with(b"B") && !written.windows(3).any(|some| some == b"\nB:"), "{head}");
-        }
-    }
-
-    #[test]
-    fn names_are_known_in_any_case_and_no_others() {
-        for (known, name) in Known::ALL {
-            let upper = name.to_ascii_uppercase();
-            assert_eq!((Known::of(name), Known::of(&upper)), (*known, *known));
-            for at in 0..name.len() {
-                for byte in b"!#$%&'*+-.^_`|~019azAZ" {
-                    let mut other = name.to_vec();
-                    if other[at].eq_ignore_ascii_case(byte) {
-                        continue;
-                    }
-                    other[at] = *byte;
-                    assert_ne!(Known::of(&other), *known, "{}", String::from_utf8_lossy(&other));
-                }
-            }
         }
     }
 

@@ -1,12 +1,13 @@
 //! The program: arguments → configuration → log → limits → the proxy → exit status.
 
-use std::process::{ExitCode, Termination};
+use std::process::ExitCode;
 
 use pointsman::{
     app,
     cli::{self, Failure, File, Verb, start},
     listen::{activation::Activated, handover::Predecessor},
     reload::upgrade::Origin,
+    telemetry::program_log::LastLines,
 };
 
 #[global_allocator]
@@ -14,19 +15,20 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match cli::arguments().verb {
-        Verb::Run(file) => run(file).map_or_else(Termination::report, |()| ExitCode::SUCCESS),
+        Verb::Run(file) => run(file).map_or_else(Failure::report_in_time, |()| ExitCode::SUCCESS),
         verb => cli::perform(verb),
     }
 }
 
 /// Runs the proxy until it has drained.
 fn run(file: File) -> Result<(), Failure> {
+    let _written_at_the_end = LastLines;
     let activated = Activated::take();
     let origin = Origin::of_process();
     let before = start::take_over()?;
     let voice = before.as_ref().and_then(Predecessor::voice);
     let result = start::load(file).and_then(|loaded| {
-        start::begin_log(&loaded.config.log);
+        start::begin_log(&loaded.config.log)?;
         start::raise_descriptor_limit(&loaded.config);
         start::log_notes(&loaded.config);
         app::run(loaded, before, activated, origin).map_err(Failure::new)

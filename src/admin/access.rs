@@ -1,68 +1,98 @@
-//! Who may ask: the bearer token, and without one the guards against web pages of others.
+//! Who may ask: who brings the bearer token, or who can open the unix socket.
 
-use std::{fmt, net::IpAddr};
+use std::fmt;
 
 use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
     digest::{Digest, SHA256, digest},
 };
-use http::{HeaderValue, StatusCode, header, request::Parts, uri::Authority};
+use http::{HeaderValue, StatusCode, header, request::Parts};
 
-use super::reply::{Reply, error};
+use super::{
+    own_token,
+    reply::{Reply, error},
+};
 use crate::config::{admin::AdminConf, listen::ListenAddress};
 
 /// Who may ask.
 pub enum Access {
     /// Who brings the token; its digest is kept, so that a comparison discloses nothing, not even a length.
-    Token(Digest),
-    /// Who can reach it and asks for it by address or as `localhost`, and not from a page of another
-    /// origin. A page can make a name of its own lead to 127.0.0.1 (DNS rebinding) and then read answers;
-    /// it cannot choose another `Host`. It can send a form to 127.0.0.1; it cannot leave `Origin` out.
-    Local,
+    Token(Tokens),
+    /// Nobody: there should be a token, and none could be made.
+    Nobody,
     /// Who can open the unix socket: its file has an owner and a mode, and no browser opens it.
     Anyone,
 }
 
+/// Digests of tokens.
+pub struct Tokens {
+    /// For everything.
+    all: Digest,
+    /// For metrics only, where there is one.
+    metrics: Option<Digest>,
+}
+
 impl Access {
-    /// Who may ask, as configured. Fails when the token cannot be read.
-    pub fn new(conf: &AdminConf) -> Result<Self, String> {
+    /// Who may ask, as configured; `bound` is where it really listens. Fails when the token that is configured cannot be
+    /// read.
+    pub fn new(conf: &AdminConf, bound: &str) -> Result<Self, String> {
         if let Some(secret) = &conf.token_file {
             let token = secret.reveal().map_err(|error| format!("cannot read the admin token: {error}"))?;
             // The configuration was checked, but the file may have been emptied since.
             return match token.is_empty() {
                 true => Err("the admin token is empty".into()),
-                false => Ok(Self::Token(digest(&SHA256, token.as_bytes()))),
+                false => Self::by_token(&token, conf),
             };
         }
         Ok(match conf.address {
-            ListenAddress::Tcp(_) => Self::Local,
+            ListenAddress::Tcp(_) => Self::by_own_token(conf, bound)?,
             ListenAddress::Unix(_) => Self::Anyone,
         })
     }
 
-    /// Lets the request in, or makes the refusal.
-    pub fn check(&self, head: &Parts) -> Result<(), Box<Reply>> {
+    fn by_own_token(conf: &AdminConf, bound: &str) -> Result<Self, String> {
+        match own_token::token(bound) {
+            Ok((token, path)) => {
+                tracing::info!(token_file = %path.display(), "admin token");
+                Self::by_token(&token, conf)
+            }
+            Err(error) => {
+                tracing::error!(
+                    "a token for the admin endpoint cannot be made, so that it answers for health only: {error}; \
+                     set `token_file` in `[admin]`, or listen on a unix socket"
+                );
+                Ok(Self::Nobody)
+            }
+        }
+    }
+
+    fn by_token(token: &str, conf: &AdminConf) -> Result<Self, String> {
+        let of_metrics = conf.metrics.as_ref().map(|metrics| metrics.token_file.reveal()).transpose();
+        let of_metrics = of_metrics.map_err(|error| format!("cannot read the token of metrics: {error}"))?;
+        let digest = |token: &str| digest(&SHA256, token.as_bytes());
+        // An empty one would let in who sends none.
+        let metrics = of_metrics.filter(|token| !token.is_empty()).map(|token| digest(&token));
+        Ok(Self::Token(Tokens { all: digest(token), metrics }))
+    }
+
+    /// Lets the request in, or makes the refusal. `is_watched` says that it is for numbers, which are for more than what
+    /// changes things.
+    pub fn check(&self, head: &Parts, is_watched: bool) -> Result<(), Box<Reply>> {
         match self {
             Self::Anyone => Ok(()),
-            Self::Token(expected) if has_token(head, expected) => Ok(()),
-            Self::Token(_) => {
-                let hint = "send `Authorization: Bearer …` with a token of `token_file`";
+            Self::Token(tokens) if has_token(head, &tokens.all) => Ok(()),
+            Self::Token(Tokens { metrics: Some(expected), .. })
+                if is_watched && has_token(head, expected) =>
+            {
+                Ok(())
+            }
+            Self::Token(_) | Self::Nobody => {
+                let hint = "send `Authorization: Bearer …` with the token of `token_file`, or of the file that the log names";
                 let message = "the admin API needs its token";
                 let mut reply = error(StatusCode::UNAUTHORIZED, "unauthorized", message, hint);
                 let challenge = HeaderValue::from_static("Bearer realm=\"pointsman\"");
                 reply.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
                 Err(Box::new(reply))
-            }
-            Self::Local if is_for_us(head) && !is_from_elsewhere(head) => Ok(()),
-            Self::Local if is_for_us(head) => {
-                let message = "without a token, nothing is done for pages of other origins";
-                let hint = "leave `Origin` out, or set `token_file`";
-                Err(Box::new(error(StatusCode::FORBIDDEN, "foreign_origin", message, hint)))
-            }
-            Self::Local => {
-                let message = "without a token, only requests for an IP address or localhost are answered";
-                let hint = "ask for http://127.0.0.1, or set `token_file`";
-                Err(Box::new(error(StatusCode::MISDIRECTED_REQUEST, "misdirected", message, hint)))
             }
         }
     }
@@ -72,7 +102,7 @@ impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Token(_) => "Token(secret)",
-            Self::Local => "Local",
+            Self::Nobody => "Nobody",
             Self::Anyone => "Anyone",
         })
     }
@@ -86,29 +116,6 @@ fn has_token(head: &Parts, expected: &Digest) -> bool {
         && verify_slices_are_equal(given.as_ref(), expected.as_ref()).is_ok()
 }
 
-/// Whether the request was made for an IP address or for `localhost`. HTTP/1.0 may name no host; a browser
-/// does not speak it.
-fn is_for_us(head: &Parts) -> bool {
-    let host = head.headers.get(header::HOST);
-    let authority = match (head.uri.authority(), host) {
-        (Some(authority), _) => authority.clone(),
-        (None, None) => return true,
-        (None, Some(host)) => match Authority::try_from(host.as_bytes()) {
-            Ok(authority) => authority,
-            Err(_) => return false,
-        },
-    };
-    let name = authority.host().trim_matches(['[', ']']);
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
-}
-
-/// Whether a page sent it that did not come from here.
-fn is_from_elsewhere(head: &Parts) -> bool {
-    let Some(origin) = head.headers.get(header::ORIGIN) else { return false };
-    let own = head.headers.get(header::HOST).map(HeaderValue::as_bytes);
-    own.is_none() || origin.as_bytes().strip_prefix(b"http://") != own
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,9 +126,10 @@ mod tests {
 
     #[test]
     fn only_the_token_itself_lets_in() {
-        let access = Access::Token(digest(&SHA256, b"s3cret"));
+        let access =
+            Access::Token(Tokens { all: digest(&SHA256, b"s3cret"), metrics: Some(digest(&SHA256, b"m")) });
         for good in ["Bearer s3cret", "bearer s3cret", "BEARER  s3cret"] {
-            assert!(access.check(&head("authorization", good)).is_ok(), "{good}");
+            assert!(access.check(&head("authorization", good), false).is_ok(), "{good}");
         }
         let bad = [
             "Bearer s3cre",
@@ -133,37 +141,21 @@ mod tests {
             "Basic s3cret",
         ];
         for bad in bad {
-            let reply = access.check(&head("authorization", bad)).unwrap_err();
+            let reply = access.check(&head("authorization", bad), true).unwrap_err();
             assert_eq!(reply.status(), 401, "{bad}");
             assert_eq!(reply.headers()["www-authenticate"], "Bearer realm=\"pointsman\"");
         }
-        assert!(access.check(&head("x-other", "s3cret")).is_err());
+        assert!(access.check(&head("x-other", "s3cret"), true).is_err());
         assert_eq!(format!("{access:?}"), "Token(secret)");
+        let of_metrics = head("authorization", "Bearer m");
+        assert!(access.check(&of_metrics, true).is_ok() && access.check(&of_metrics, false).is_err());
     }
 
     #[test]
-    fn a_name_that_was_made_to_lead_here_is_refused() {
-        for good in ["127.0.0.1:9900", "localhost", "LocalHost:9900", "[::1]:9900", "[::1]", "10.0.0.1"] {
-            assert!(Access::Local.check(&head("host", good)).is_ok(), "{good}");
+    fn without_any_token_nobody_is_let_in() {
+        for given in ["Bearer ", "Bearer x", ""] {
+            assert_eq!(Access::Nobody.check(&head("authorization", given), true).unwrap_err().status(), 401);
         }
-        for bad in ["evil.test", "evil.test:9900", "127.0.0.1.evil.test", "localhost.evil.test", "a b", ""] {
-            assert_eq!(Access::Local.check(&head("host", bad)).unwrap_err().status(), 421, "{bad}");
-        }
-        assert!(Access::Anyone.check(&head("host", "evil.test")).is_ok());
-        let absolute = http::Request::get("http://evil.test/").header("host", "localhost").body(()).unwrap();
-        assert!(Access::Local.check(&absolute.into_parts().0).is_err());
-    }
-
-    #[test]
-    fn a_page_of_another_origin_is_refused() {
-        let ask = |origin: &str| {
-            let mut head = head("host", "127.0.0.1:9900");
-            head.headers.insert("origin", origin.parse().unwrap());
-            Access::Local.check(&head).map_err(|reply| reply.status().as_u16())
-        };
-        assert_eq!(ask("http://127.0.0.1:9900"), Ok(()));
-        for bad in ["http://evil.test", "null", "http://127.0.0.1:3000", "https://127.0.0.1:9900", ""] {
-            assert_eq!(ask(bad), Err(403), "{bad}");
-        }
+        assert!(Access::Anyone.check(&head("host", "any.test"), false).is_ok());
     }
 }

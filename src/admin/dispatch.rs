@@ -31,7 +31,8 @@ impl Admin {
         let (path, method) = (head.uri.path(), head.method.as_str());
         let here: Vec<_> = ENDPOINTS.iter().filter_map(|it| Some((it, it.parameters(path)?))).collect();
         if here.is_empty() || here.iter().any(|(endpoint, _)| !endpoint.is_open) {
-            self.access.load().check(head)?;
+            let is_watched = !here.is_empty() && here.iter().all(|(endpoint, _)| endpoint.is_watched);
+            self.access.load().check(head, is_watched)?;
         }
         let allowed = here.iter().map(|(endpoint, _)| endpoint.method).collect::<Vec<_>>();
         let Some((endpoint, parameters)) = here.into_iter().find(|(it, _)| it.takes(method)) else {

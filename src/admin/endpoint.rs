@@ -20,6 +20,8 @@ pub struct Endpoint {
     pub summary: &'static str,
     /// Whether it answers without the token, to any `Host`: there is nothing to learn from it.
     pub is_open: bool,
+    /// Whether it tells watchers of health and numbers: it is answered whatever else is asked.
+    pub is_watched: bool,
     /// What it takes and gives.
     pub about: &'static Spec,
     /// Makes the answer.

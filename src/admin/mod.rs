@@ -5,6 +5,7 @@
 //! have one writer each, at any time, and changes go through [`crate::reload`].
 
 pub mod access;
+pub mod own_token;
 pub mod params;
 pub mod reply;
 pub mod server;
@@ -24,6 +25,7 @@ mod index;
 mod log_level;
 mod metrics;
 mod openapi;
+mod places;
 mod purge;
 mod readyz;
 mod state;

@@ -1,7 +1,7 @@
 //! Accepts and serves admin connections on the control loop; hyper speaks the HTTP.
 //!
-//! Limits: so many connections, so long for a head or a body, so large a body, so long a connection: a
-//! client that does not read must not hold a place for ever.
+//! Limits: so many connections (`places`), so long for a head or a body, so large a body, so long a
+//! connection: a client that does not read must not hold a place for ever.
 
 use std::{
     convert::Infallible,
@@ -11,6 +11,7 @@ use std::{
     os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
     pin::Pin,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
@@ -21,7 +22,6 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::spawn_local,
@@ -31,17 +31,18 @@ use tokio::{
 use super::{
     Admin,
     params::{self, Checked},
+    places::{Place, Places},
     reply::{Reply, busy, error},
     spec::{MOST_CONFIG, MOST_SMALL},
 };
 use crate::{
     config::{admin::AdminConf, listen::ListenAddress},
     listen::bind::Bound,
-    net::hyper_io::HyperIo,
+    moment::Moment,
+    net::{Plain, hyper_io::HyperIo},
+    telemetry::repeated::Repeated,
 };
 
-/// Connections at a time; further ones wait to be accepted.
-const MOST_CONNECTIONS: usize = 64;
 /// Time for a request head, also the first byte of it.
 const HEAD: Duration = Duration::from_secs(10);
 /// Time for a request body.
@@ -134,35 +135,61 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
-/// Serves until it is dropped; on a local runtime.
-pub async fn run(admin: Arc<Admin>, listener: Listener) {
-    let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
-    loop {
-        // It is closed by nobody.
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        let admin = admin.clone();
-        let begun = match &listener {
-            Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
+impl Listener {
+    async fn accept(&self) -> io::Result<Plain> {
+        Ok(match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
                 // An answer in two writes would otherwise wait for an acknowledgement.
                 let _ = stream.set_nodelay(true);
-                spawn_local(async move { (serve(admin, stream).await, place) })
-            }),
-            Listener::Unix(listener) => listener
-                .accept()
-                .await
-                .map(|(stream, _)| spawn_local(async move { (serve(admin, stream).await, place) })),
-        };
-        if let Err(error) = begun {
-            tracing::warn!("admin: cannot accept: {error}");
-            sleep(ACCEPT_PAUSE).await;
+                Plain::Tcp(stream)
+            }
+            Self::Unix(listener) => Plain::Unix(listener.accept().await?.0),
+        })
+    }
+}
+
+/// Serves until it is dropped; on a local runtime.
+pub async fn run(admin: Arc<Admin>, listener: Listener) {
+    let places = Rc::new(Places::default());
+    loop {
+        match listener.accept().await {
+            Ok(stream) => {
+                // Where every connection is being answered it is closed.
+                if let Some(place) = places.take(Moment::now()) {
+                    spawn_local(serve(admin.clone(), stream, place));
+                }
+            }
+            // Health is asked for without a free descriptor, too: who waits gives its own up.
+            Err(_) if places.dismiss() => tokio::task::yield_now().await,
+            Err(error) => {
+                if let Some(times) = REFUSED.count(Moment::now()) {
+                    tracing::warn!(times, "admin: cannot accept a connection: {error}");
+                }
+                sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }
 
-async fn serve(admin: Arc<Admin>, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+static REFUSED: Repeated = Repeated::new();
+
+async fn serve(admin: Arc<Admin>, stream: Plain, place: Place) {
+    tokio::select! {
+        () = converse(admin, stream, &place) => {}
+        () = place.lost() => {}
+    }
+}
+
+async fn converse(admin: Arc<Admin>, stream: Plain, place: &Place) {
     let service = service_fn(|request| {
         let admin = admin.clone();
-        async move { Ok::<_, Infallible>(respond(admin, request).await) }
+        async move {
+            place.begin();
+            let reply = respond(admin, request, place).await;
+            place.end(Moment::now());
+            Ok::<_, Infallible>(reply)
+        }
     });
     let connection = http1::Builder::new()
         .timer(Timer)
@@ -178,13 +205,18 @@ async fn serve(admin: Arc<Admin>, stream: impl AsyncRead + AsyncWrite + Unpin + 
     }
 }
 
-async fn respond(admin: Arc<Admin>, request: Request<Incoming>) -> Reply {
+async fn respond(admin: Arc<Admin>, request: Request<Incoming>, place: &Place) -> Reply {
     let (head, body) = request.into_parts();
     // Before the body is read: who may not ask need not send it.
     let (endpoint, mut question) = match admin.find(&head) {
         Ok(found) => found,
         Err(refusal) => return *refusal,
     };
+    if endpoint.is_watched {
+        // It is answered at once, whatever else is asked; a body would say nothing (RFC 9110 §9.3.1).
+        return admin.answer(endpoint, question).await;
+    }
+    let Some(_asking) = place.ask() else { return busy() };
     let takes = endpoint.about.body;
     let read = async {
         let (body, place) = read(body, takes.most(), &admin.large).await?;

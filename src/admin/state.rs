@@ -26,6 +26,8 @@ const MOST_LARGE: usize = 2;
 pub struct Admin {
     pub(super) shared: Arc<Shared>,
     pub(super) access: ArcSwap<Access>,
+    /// The configuration that `access` was made for, and where it listens.
+    made_for: ArcSwap<(Option<AdminConf>, String)>,
     pub(super) reloader: Reloader,
     pub(super) mailboxes: Mailboxes,
     pub(super) started: Moment,
@@ -46,6 +48,7 @@ impl Admin {
         Self {
             shared,
             access: ArcSwap::from_pointee(access),
+            made_for: ArcSwap::default(),
             reloader,
             mailboxes,
             started: Moment::now(),
@@ -57,12 +60,26 @@ impl Admin {
         }
     }
 
-    /// Takes over who may ask from another configuration. A token that cannot be read leaves the old one.
-    pub fn set_access(&self, conf: Option<&AdminConf>) {
-        match conf.map(Access::new) {
-            Some(Ok(access)) => self.access.store(Arc::new(access)),
-            Some(Err(error)) => tracing::error!("{error}; the token that was read before holds"),
-            None => {}
+    /// Takes over who may ask from the first configuration; `bound` is where it listens. Fails when its token cannot be
+    /// read.
+    pub fn begin(&self, conf: &AdminConf, bound: &str) -> Result<(), String> {
+        self.access.store(Arc::new(Access::new(conf, bound)?));
+        self.made_for.store(Arc::new((Some(conf.clone()), bound.to_owned())));
+        Ok(())
+    }
+
+    /// Takes over who may ask from another configuration; `bound` is where it listens from here on, when that changes. A
+    /// token that cannot be read leaves the old one.
+    pub fn set_access(&self, conf: Option<&AdminConf>, bound: Option<&str>) {
+        let Some(conf) = conf else { return };
+        let made_for = self.made_for.load();
+        let is_same = bound.is_none() && made_for.0.as_ref() == Some(conf);
+        // A file that is named may have another token in it; one that was made has not.
+        if is_same && conf.token_file.is_none() && conf.metrics.is_none() {
+            return;
+        }
+        if let Err(error) = self.begin(conf, bound.unwrap_or(&made_for.1)) {
+            tracing::error!("{error}; the token that was read before holds");
         }
     }
 }

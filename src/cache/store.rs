@@ -92,6 +92,12 @@ impl Store {
         self.back.place().start(&conf.name, &conf.journal, takes_over).map_err(failed)
     }
 
+    /// Whether another program has a folder of it still, from which this one takes over.
+    pub fn is_waiting(&self, conf: &CacheConf) -> bool {
+        (Disk::asked(conf).is_some() && !self.disk.place().is_open())
+            || (Journal::asked(&conf.journal).is_some() && !self.back.place().is_open())
+    }
+
     /// Lets go of its folders.
     pub fn close(&self) {
         self.disk.place().close();

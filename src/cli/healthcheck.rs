@@ -15,7 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Asks for `/readyz` and prints the answer.
 pub(super) fn healthcheck(admin: Option<String>) -> Status {
     let admin = admin.or_else(|| env::var("POINTSMAN_ADMIN").ok().filter(|admin| !admin.is_empty()));
-    let admin = admin.as_deref().unwrap_or(admin::DEFAULT);
+    let admin = admin.unwrap_or_else(admin::default_place);
+    let admin = admin.as_str();
     // A container's runtime keeps 2 for itself.
     let endpoint = Endpoint::at(admin).ok_or_else(|| {
         Failure::new(format!("`{admin}` is no admin endpoint: write http://ADDRESS:PORT or unix:PATH"))

@@ -106,7 +106,7 @@ pub enum Verb {
     /// Ends with 0 when it is ready, 1 when it is not.
     Healthcheck {
         /// The admin endpoint: http://ADDRESS:PORT, or unix:PATH [default: $POINTSMAN_ADMIN, else
-        /// http://127.0.0.1:9900].
+        /// unix:/run/pointsman/admin.sock where that is, else http://127.0.0.1:9900].
         #[arg(long, value_name = "URL")]
         admin: Option<String>,
     },

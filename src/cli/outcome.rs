@@ -6,6 +6,8 @@ use std::{
     process::{ExitCode, Termination},
 };
 
+use crate::telemetry::program_log::write_at_the_end;
+
 /// What a verb gives.
 pub(super) type Status = Result<ExitCode, Failure>;
 
@@ -20,6 +22,12 @@ impl Failure {
     /// A failure of what was asked for; ends with status 1.
     pub fn new(text: impl fmt::Display) -> Self {
         Self { text: text.to_string(), status: 1 }
+    }
+
+    /// Tells it as [`Termination::report`] does, and waits for who reads for a second at most.
+    pub fn report_in_time(self) -> ExitCode {
+        write_at_the_end(self.text);
+        ExitCode::from(self.status)
     }
 
     /// What is printed.

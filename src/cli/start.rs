@@ -54,13 +54,14 @@ pub fn load(file: File) -> Result<Loaded, Failure> {
 }
 
 /// Begins the log on standard error.
-pub fn begin_log(conf: &LogConf) {
+pub fn begin_log(conf: &LogConf) -> Result<(), Failure> {
     let is_json = match conf.format {
         LogFormat::Auto => None,
         LogFormat::Text => Some(false),
         LogFormat::Json => Some(true),
     };
-    program_log::begin(conf.level.filter(), is_json);
+    program_log::begin(conf.level.filter(), is_json)
+        .map_err(|error| Failure::new(format!("cannot begin the log: {error}")))
 }
 
 /// Logs what of a configuration is worth a second look.

@@ -1,9 +1,6 @@
 //! `[admin]`: the admin endpoint.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::Path,
-};
+use std::path::Path;
 
 use crate::schema::{Node, Problems, Reader, Secret, Source, Table, section};
 
@@ -12,12 +9,23 @@ use super::{listen::ListenAddress, read_text};
 section! {
     /// The admin API, dashboard and metrics; off when the table is absent.
     pub struct AdminConf {
-        /// Where it is served: an IP address and a port, or `unix:/run/pointsman.sock`.
-        pub address: ListenAddress = "127.0.0.1:9900";
-        /// File with the bearer token, or `env:NAME`; needed when the address is not loopback.
+        /// Where it is served: a unix socket, which its owner alone can open, or an IP address and a port.
+        pub address: ListenAddress = "unix:/run/pointsman/admin.sock";
+        /// File with the bearer token, or `env:NAME`; needed when others can reach the address. At a loopback address
+        /// without it a token is made, in a file that the log names and the verbs find.
         pub token_file: Option<Secret>;
+        /// For who only reads metrics.
+        pub metrics: Option<AdminMetricsConf>;
     }
     check Self::check;
+}
+
+section! {
+    /// For who only reads metrics.
+    pub struct AdminMetricsConf {
+        /// File with another bearer token, or `env:NAME`, with which `/metrics` is answered and nothing else.
+        pub token_file: Secret;
+    }
 }
 
 impl AdminConf {
@@ -25,7 +33,7 @@ impl AdminConf {
         let open = matches!(&self.address, ListenAddress::Tcp(address) if !address.ip().is_loopback());
         if open && table.entry("token_file").is_none() {
             let message = "an admin address that others can reach needs `token_file`";
-            let hint = "add `token_file`, or listen on \"127.0.0.1:9900\"";
+            let hint = "add `token_file`, or listen on \"unix:/run/pointsman/admin.sock\"";
             table.reader.missing(table.place_of("address"), message, hint);
         }
     }
@@ -54,12 +62,12 @@ pub fn reach(path: &Path) -> Result<Option<Reach>, Problems> {
     let address = match address {
         Some(Some(address)) => address,
         Some(None) => return Err(reader.into_problems()),
-        None => ListenAddress::Tcp(DEFAULT),
+        None => ListenAddress::Unix(DEFAULT.into()),
     };
     let token = admin.get("token_file").and_then(|node| reader.read_as::<Secret>("token_file", node));
     let problems = reader.has_problems().then(|| reader.into_problems());
     Ok(Some(Reach { address, token, problems }))
 }
 
-/// The address without one in the file.
-const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9900);
+/// The unix socket without an address in the file.
+pub const DEFAULT: &str = "/run/pointsman/admin.sock";

@@ -29,7 +29,8 @@ mod tests {
     };
 
     /// Options that name a file which is read.
-    const READ: [&str; 11] = [
+    const READ: [&str; 12] = [
+        "admin.metrics.token_file",
         "admin.token_file",
         "listener.certificate.chain",
         "listener.certificate.key",
@@ -87,12 +88,14 @@ mod tests {
         demo_certificates(&folder).unwrap();
         fs::write(folder.join("token"), "secret").unwrap();
         fs::write(folder.join("bearer"), "secret").unwrap();
+        fs::write(folder.join("scraper"), "secret").unwrap();
         let text = r#"
             [log]
             access = "access.log"
             [admin]
             address = "unix:admin.sock"
             token_file = "token"
+            metrics = { token_file = "scraper" }
             [[listener]]
             name = "secure"
             address = "unix:web.sock"
@@ -121,6 +124,7 @@ mod tests {
             "clients-ca.pem",
             "demo.key",
             "demo.pem",
+            "scraper",
             "token",
         ];
         assert_eq!(files, names.map(PathBuf::from));

@@ -8,10 +8,11 @@ mod background;
 mod checks;
 mod collector;
 mod notify;
+mod predecessor;
 mod stop;
 mod traces;
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     runtime::{Builder, LocalOptions, LocalRuntime},
@@ -21,9 +22,9 @@ use tokio::{
 };
 
 use self::background::Followers;
+pub use self::predecessor::TakeOver;
 use crate::{
     admin::{Admin, server},
-    listen::handover::Predecessor,
     reload::{
         Cause, Reloader,
         engine::{Engine, Event},
@@ -52,8 +53,8 @@ pub struct Control {
     pub admin: Arc<Admin>,
     /// Where the admin endpoint listens, when there is one.
     pub socket: Option<server::Socket>,
-    /// The program that this one takes over from.
-    pub before: Option<Predecessor>,
+    /// What there is to take over from a program before this one.
+    pub take_over: TakeOver,
 }
 
 /// The control side's event loop, which signals wait in. To be made before anything says that the
@@ -78,14 +79,20 @@ impl Loop {
     }
 }
 
+/// How long what was begun beside the loop may take at the end.
+const LAST: Duration = Duration::from_secs(1);
+
 impl Control {
     /// Runs the control side until the program may end.
     pub fn run(self, Loop { runtime, signals }: Loop) -> Result<(), String> {
-        runtime.block_on(self.serve(signals)).map_err(|error| error.to_string())
+        let result = runtime.block_on(self.serve(signals)).map_err(|error| error.to_string());
+        // A thread beside it may hang: in a file that cannot be read, or with a program that was to follow.
+        runtime.shutdown_timeout(LAST);
+        result
     }
 
     async fn serve(self, mut signals: Signals) -> io::Result<()> {
-        let Self { shared, tickets, log, mut engine, reloader, mut events, admin, socket, before } = self;
+        let Self { shared, tickets, log, engine, reloader, mut events, admin, socket, take_over } = self;
         let listen = |socket: server::Socket| -> io::Result<Serving> {
             let (listener, file) = socket.listen()?;
             Ok(Serving { task: spawn_local(server::run(admin.clone(), listener)), file })
@@ -93,11 +100,8 @@ impl Control {
         let mut serving = socket.map(listen).transpose()?;
         let mut followers = Followers::new(&shared.snapshot.load());
         background::start(&shared, tickets.clone());
-        let engine = spawn_local(async move { engine.run().await });
+        let engine = take_over.begin(engine);
         let exporter = traces::start(&shared);
-        if let Some(before) = before {
-            before.voice.ready();
-        }
         notify::ready();
         let mut is_handed_over = false;
         loop {
@@ -122,7 +126,7 @@ impl Control {
                     Event::Published(snapshot, bound) => {
                         followers.set(&snapshot);
                         let conf = snapshot.config.admin.as_ref();
-                        admin.set_access(conf);
+                        admin.set_access(conf, bound.as_ref().map(|bound| bound.address.as_str()));
                         let next = conf.zip(bound).and_then(|(conf, bound)| server::Socket::of(conf, bound));
                         let next = next.map(listen).transpose()?;
                         if next.is_some() || conf.is_none() {

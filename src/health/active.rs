@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     backend::{Address, Backend},
-    error::ProxyError,
+    error::{Kind, ProxyError},
     moment::Moment,
     net::{
         Stream,
@@ -60,8 +60,29 @@ pub async fn run(probes: watch::Receiver<Option<Arc<Probe>>>, on_change: impl Fn
     schedule(probes, async |probe| send(probe).await, on_change).await;
 }
 
-/// Sends one check and waits for the verdict on its answer; the error is the reason, for people.
-pub async fn send(probe: &Probe) -> Result<(), String> {
+/// Why a check did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The backend's; the reason is for people.
+    OfBackend(String),
+    /// There was nothing here to connect with: it says nothing of the backend.
+    NoSocket,
+}
+
+impl From<String> for Fault {
+    fn from(reason: String) -> Self {
+        Self::OfBackend(reason)
+    }
+}
+
+impl From<&str> for Fault {
+    fn from(reason: &str) -> Self {
+        Self::OfBackend(reason.to_owned())
+    }
+}
+
+/// Sends one check and waits for the verdict on its answer.
+pub async fn send(probe: &Probe) -> Result<(), Fault> {
     let conf = &probe.conf;
     // Boxed: a TLS handshake and an exchange are large, and between checks there is neither.
     let check = Box::pin(async {
@@ -70,13 +91,15 @@ pub async fn send(probe: &Probe) -> Result<(), String> {
             CheckKind::Tcp => check_tcp(probe).await,
         }
     });
-    timeout(conf.timeout, check).await.unwrap_or_else(|_| Err(format!("no answer within {:?}", conf.timeout)))
+    timeout(conf.timeout, check)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {:?}", conf.timeout).into()))
 }
 
 /// When checks are sent, apart from how.
 async fn schedule(
     mut probes: watch::Receiver<Option<Arc<Probe>>>,
-    send: impl AsyncFn(&Probe) -> Result<(), String>,
+    send: impl AsyncFn(&Probe) -> Result<(), Fault>,
     on_change: impl Fn(&Probe, Change),
 ) {
     let Some(mut probe) = probes.borrow_and_update().clone() else {
@@ -107,7 +130,14 @@ async fn schedule(
         if probes.has_changed().is_err() || !adopt(&mut probe, &mut probes, &mut checks, clock.now()) {
             return checks.retire(&probe.backend, clock.now());
         }
-        let verdict = result.as_ref().copied().map_err(String::as_str);
+        let verdict = match &result {
+            Ok(()) => Ok(()),
+            Err(Fault::OfBackend(reason)) => Err(reason.as_str()),
+            Err(Fault::NoSocket) => {
+                checks.on_not_made();
+                continue;
+            }
+        };
         if let Some(change) = checks.on_result(probe.index, &probe.backend, verdict, clock.now()) {
             on_change(&probe, change);
         }
@@ -163,7 +193,7 @@ impl Clock {
 }
 
 /// `GET` of a path over a connection of its own; the status decides.
-async fn check_http(probe: &Probe) -> Result<(), String> {
+async fn check_http(probe: &Probe) -> Result<(), Fault> {
     let request = request(probe)?;
     let stream = connect(probe).await?;
     let (mut sender, connection) = http1::handshake(HyperIo(stream)).await.map_err(|it| answer_error(&it))?;
@@ -176,9 +206,9 @@ async fn check_http(probe: &Probe) -> Result<(), String> {
         let response = sender.send_request(request).await.map_err(|it| answer_error(&it))?;
         let status = response.status().as_u16();
         if !probe.conf.expect_status.iter().any(|range| range.contains(status)) {
-            return Err(format!("status {status}"));
+            return Err(format!("status {status}").into());
         }
-        read_some(response.into_body()).await
+        Ok(read_some(response.into_body()).await?)
     };
     tokio::select! {
         biased;
@@ -226,7 +256,7 @@ fn answer_error(error: &hyper::Error) -> String {
 }
 
 /// Connects; where it is configured, sends and waits for what is expected.
-async fn check_tcp(probe: &Probe) -> Result<(), String> {
+async fn check_tcp(probe: &Probe) -> Result<(), Fault> {
     let mut stream = connect(probe).await?;
     let HealthCheckConf { send, expect, .. } = &probe.conf;
     if !send.is_empty() {
@@ -239,17 +269,17 @@ async fn check_tcp(probe: &Probe) -> Result<(), String> {
     let mut answer = Vec::new();
     while memchr::memmem::find(&answer, expect.as_bytes()).is_none() {
         if answer.len() >= ANSWER_MOST {
-            return Err(format!("{expect:?} is not in the first 64 KiB of the answer"));
+            return Err(format!("{expect:?} is not in the first 64 KiB of the answer").into());
         }
         if stream.read_buf(&mut answer).await.map_err(|it| io_reason(&it))? == 0 {
-            return Err(format!("the connection was closed without {expect:?}"));
+            return Err(format!("the connection was closed without {expect:?}").into());
         }
     }
     Ok(())
 }
 
 /// A connection to the first of the backend's addresses that takes one.
-async fn connect(probe: &Probe) -> Result<Stream, String> {
+async fn connect(probe: &Probe) -> Result<Stream, Fault> {
     let backend = &probe.backend;
     let targets: Vec<Target> = match &backend.address {
         Address::Unix(path) => vec![Target::Unix(path.clone())],
@@ -260,17 +290,18 @@ async fn connect(probe: &Probe) -> Result<Stream, String> {
     let mut refusal = "the name has no address".to_owned();
     for target in targets {
         match dial::plain(&target).await {
+            Err(error) if error.kind() == Kind::NoSocket => return Err(Fault::NoSocket),
             Err(error) => refusal = dial_reason(&error),
             Ok(plain) => {
                 let Some((config, name)) = probe.tls.clone() else {
                     return Ok(Stream::Plain(plain));
                 };
                 let stream = dial::tls(plain, config, name).await;
-                return stream.map_err(|error| format!("TLS: {}", dial_reason(&error)));
+                return stream.map_err(|error| format!("TLS: {}", dial_reason(&error)).into());
             }
         }
     }
-    Err(refusal)
+    Err(refusal.into())
 }
 
 fn dial_reason(error: &ProxyError) -> String {

@@ -107,6 +107,11 @@ impl Checks {
         self.next = now.plus(self.interval.mul_f64(0.9 + 0.2 * rng.f64()));
     }
 
+    /// The pending check was not made after all, and says nothing; the next one is due when it was.
+    pub fn on_not_made(&mut self) {
+        self.is_pending = false;
+    }
+
     /// The pending check passed, or failed for the reason given.
     pub fn on_result(
         &mut self,

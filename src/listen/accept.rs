@@ -20,7 +20,12 @@ use super::{
     admission, bind, connection,
     mailbox::{Accepted, Mailboxes, Message},
 };
-use crate::runtime::{ListenerId, Permit, Worker};
+use crate::{
+    moment::Moment,
+    net::descriptors,
+    runtime::{ListenerId, Permit, Worker},
+    telemetry::repeated::Repeated,
+};
 
 /// Accepts on one listener's socket of one worker until it is dropped. The socket may pass to another
 /// listener meanwhile.
@@ -30,18 +35,31 @@ pub async fn run(
     socket: Rc<AsyncFd<OwnedFd>>,
     mailboxes: Mailboxes,
 ) {
+    // Whether the last descriptor was one that connections leave alone: then the next is looked at before it is taken.
+    let mut is_near_limit = false;
     loop {
         let Ok(mut guard) = socket.readable().await else { return };
         // A bound on each turn, so that a flood of new connections leaves room for those that are there.
         for _ in 0..ACCEPTS_PER_TURN {
-            match accept(socket.get_ref()) {
-                Ok(Some((stream, source))) => take(&worker, listener.get(), stream, source, &mailboxes),
+            let arrival = match is_near_limit {
+                true => descriptors::next_is_free(socket.get_ref()).map_err(io::Error::from),
+                false => Ok(()),
+            };
+            match arrival.and_then(|()| accept(socket.get_ref())) {
+                Ok(Some((stream, source))) => {
+                    is_near_limit = descriptors::is_reserved(&stream);
+                    if !is_near_limit {
+                        take(&worker, listener.get(), stream, source, &mailboxes);
+                    }
+                }
                 Ok(None) => {
                     guard.clear_ready();
                     break;
                 }
                 Err(error) => {
-                    tracing::warn!("cannot accept a connection: {error}");
+                    if let Some(times) = REFUSED.count(Moment::now()) {
+                        tracing::warn!(times, "cannot accept a connection: {error}");
+                    }
                     tokio::time::sleep(PAUSE).await;
                     break;
                 }
@@ -60,6 +78,9 @@ pub fn empty(worker: &Rc<Worker>, listener: ListenerId, socket: &AsyncFd<OwnedFd
         take(worker, listener, stream, source, mailboxes);
     }
 }
+
+/// Of all listeners and workers.
+static REFUSED: Repeated = Repeated::new();
 
 const ACCEPTS_PER_TURN: usize = 32;
 /// After running out of descriptors, say: nothing is gained by trying at once.

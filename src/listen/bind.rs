@@ -6,7 +6,7 @@ use std::{
     os::{
         fd::OwnedFd,
         unix::{
-            fs::{FileTypeExt, PermissionsExt},
+            fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
             net::UnixStream,
         },
     },
@@ -50,7 +50,13 @@ pub fn bind(address: &ListenAddress, workers: usize, is_ours: bool) -> io::Resul
 pub fn bind_private(address: &ListenAddress) -> io::Result<Bound> {
     match address {
         ListenAddress::Tcp(address) => bind_tcp(*address, 1, false),
-        ListenAddress::Unix(path) => bind_unix(path, 1, Some(0o600)),
+        ListenAddress::Unix(path) => {
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                // Where that fails, binding says what is missing.
+                let _ = fs::DirBuilder::new().mode(0o755).create(folder);
+            }
+            bind_unix(path, 1, Some(0o600))
+        }
     }
 }
 

@@ -155,9 +155,9 @@ impl Predecessor {
 pub struct ReadyPipe(UnixStream);
 
 impl ReadyPipe {
-    /// Says that this program serves.
+    /// Says that this program serves, and that it answers [`ASK_WORKERS`].
     pub fn ready(&self) {
-        if let Err(error) = (&self.0).write_all(b"{\"ready\":true}\n") {
+        if let Err(error) = (&self.0).write_all(b"{\"ready\":true,\"answers\":true}\n") {
             tracing::warn!("the program before this one is gone already: {error}");
         }
     }
@@ -167,6 +167,15 @@ impl ReadyPipe {
         let line = serde_json::json!({"error": why});
         // Without this it learns it from the end of the connection.
         let _ = (&self.0).write_all(format!("{line}\n").as_bytes());
+    }
+}
+
+/// What the program before asks once this one serves: whether its workers do, too. The answer is `{"workers":true}`.
+pub const ASK_WORKERS: &[u8] = b"{\"ask\":\"workers\"}\n";
+
+impl From<ReadyPipe> for UnixStream {
+    fn from(pipe: ReadyPipe) -> Self {
+        pipe.0
     }
 }
 

@@ -1,13 +1,21 @@
 //! Connecting to a backend: TCP or unix socket, then TLS where it is asked for.
 
-use std::{error::Error, io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{error::Error, io, net::SocketAddr, os::fd::AsFd, path::PathBuf, sync::Arc};
 
+use rustix::io::Errno;
 use rustls::{AlertDescription, ClientConfig, pki_types::ServerName};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, UnixSocket};
 use tokio_rustls::TlsConnector;
 
-use super::stream::{Plain, Stream};
-use crate::error::{Kind, ProxyError, Result};
+use super::{
+    descriptors,
+    stream::{Plain, Stream},
+};
+use crate::{
+    error::{Kind, ProxyError, Result},
+    moment::Moment,
+    telemetry::repeated::Repeated,
+};
 
 /// Where to connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,19 +26,56 @@ pub enum Target {
     Unix(PathBuf),
 }
 
-/// Connects without TLS. Fails with [`Kind::Connect`]; the caller bounds the time.
+/// Connects without TLS. Fails with [`Kind::Connect`], or with [`Kind::NoSocket`] when it is not for the other side; the
+/// caller bounds the time.
 pub async fn plain(target: &Target) -> Result<Plain> {
     let connected = async {
         Ok::<_, io::Error>(match target {
             Target::Tcp(address) => {
-                let stream = TcpStream::connect(address).await?;
+                let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+                for_a_connection(&socket)?;
+                let stream = socket.connect(*address).await?;
                 stream.set_nodelay(true)?;
                 Plain::Tcp(stream)
             }
-            Target::Unix(path) => Plain::Unix(UnixStream::connect(path).await?),
+            Target::Unix(path) => {
+                let socket = UnixSocket::new_stream()?;
+                for_a_connection(&socket)?;
+                Plain::Unix(socket.connect(path).await?)
+            }
         })
     };
-    connected.await.map_err(|error| ProxyError::because(Kind::Connect, error))
+    connected.await.map_err(|error| {
+        let kind = kind_of(&error, target);
+        if kind == Kind::NoSocket
+            && let Some(times) = EXHAUSTED.count(Moment::now())
+        {
+            tracing::error!(times, "no connection to a backend can be made from here: {error}");
+        }
+        ProxyError::because(kind, error)
+    })
+}
+
+/// Fails where a socket has a descriptor that is kept for what is no connection to a backend.
+fn for_a_connection(socket: &impl AsFd) -> io::Result<()> {
+    if descriptors::is_reserved(socket) { Err(Errno::MFILE.into()) } else { Ok(()) }
+}
+
+static EXHAUSTED: Repeated = Repeated::new();
+
+/// Whose fault it is that there is no connection: what socket(2), connect(2) and epoll_ctl(2) lack on this side is not
+/// the backend's.
+fn kind_of(error: &io::Error, target: &Target) -> Kind {
+    let Some(errno) = Errno::from_io_error(error) else { return Kind::Connect };
+    match errno {
+        // Descriptors, memory, and local ports towards this address.
+        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC | Errno::ADDRNOTAVAIL => {
+            Kind::NoSocket
+        }
+        // Of a unix socket it is the queue of who listens that is full.
+        Errno::AGAIN if matches!(target, Target::Tcp(_)) => Kind::NoSocket,
+        _ => Kind::Connect,
+    }
 }
 
 /// The TLS handshake over a new connection. Fails with [`Kind::UpstreamTls`].
@@ -64,4 +109,24 @@ pub fn is_late_refusal(error: &(dyn Error + 'static)) -> bool {
             | Alert::HandshakeFailure
             | Alert::DecryptError
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_here_is_no_fault_of_a_backend() {
+        let tcp = Target::Tcp(SocketAddr::from(([127, 0, 0, 1], 1)));
+        let unix = Target::Unix("/run/app.sock".into());
+        let kind = |errno: Errno, target| kind_of(&errno.into(), target);
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL] {
+            assert_eq!((kind(errno, &tcp), kind(errno, &unix)), (Kind::NoSocket, Kind::NoSocket), "{errno}");
+        }
+        assert_eq!((kind(Errno::AGAIN, &tcp), kind(Errno::AGAIN, &unix)), (Kind::NoSocket, Kind::Connect));
+        for errno in [Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::NOENT, Errno::TIMEDOUT] {
+            assert_eq!(kind(errno, &tcp), Kind::Connect, "{errno}");
+        }
+        assert_eq!(kind_of(&io::Error::other("no errno"), &tcp), Kind::Connect);
+    }
 }

@@ -10,6 +10,7 @@
 
 pub mod body_writer;
 pub mod buffer;
+pub mod descriptors;
 pub mod dial;
 pub mod http1_stream;
 pub mod hyper_io;

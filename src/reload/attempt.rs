@@ -121,9 +121,10 @@ impl Engine {
         let admin = new_admin_socket(&before.config, next).map_err(whole)?;
         let dup = |bound: &Bound| bound.try_clone().map_err(|error| whole(error.to_string()));
         let served = admin.as_ref().map(dup).transpose()?;
-        let log = (before.config.log.access != next.log.access)
-            .then(|| Opened::new(sink(&next.log.access)))
-            .transpose()
+        let log = (before.config.log.access != next.log.access).then(|| sink(&next.log.access));
+        let log = spawn_blocking(|| log.map(Opened::new).transpose())
+            .await
+            .map_err(panicked)?
             .map_err(|error| whole(format!("cannot open the access log: {error}")))?;
         if let Some(old) = over {
             let (path, new, files) = (path.clone(), prepared.text.clone(), prepared.files.clone());

@@ -1,19 +1,20 @@
 //! The installed program takes this one's place, without a lost connection.
 //!
 //! It is started beside this one, is handed the sockets and what must not be forgotten, and says when it
-//! serves; from then on this one drains. If it does not come to that, this one goes on and says why.
+//! serves. Then both do, until its workers have answered too and it has lived for a moment; from then on this one drains
+//! ([decision 023](../../docs/decisions/023-upgrade-proof.md)). If it does not come to that, this one goes on and says why.
 //! Nothing else happens to the configuration meanwhile.
 
 use std::{
     fmt,
-    io::{self, BufRead, BufReader},
+    io::{self, BufRead, BufReader, Write},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::net::UnixStream,
     },
     path::Path,
     process::{Child, Command},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ use super::{engine::Engine, handover_state};
 use crate::{
     listen::{
         bind::Bound,
-        handover::{self, HANDOVER, at},
+        handover::{self, ASK_WORKERS, HANDOVER, at},
     },
     moment::Moment,
     runtime::overrides::{Reason, Refusal},
@@ -32,6 +33,10 @@ use crate::{
 
 /// How long the next program may take until it serves.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long its workers may take to answer when it says that it serves.
+const PROOF: Duration = Duration::from_secs(10);
+/// How long it must live after that.
+const SETTLED: Duration = Duration::from_secs(2);
 
 impl Engine {
     /// Starts the next program and hands over. Gives its process once it serves.
@@ -91,6 +96,9 @@ impl Engine {
     }
 }
 
+/// How often it is looked whether the next program has ended.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// What is handed over.
 #[derive(Debug)]
 struct Given {
@@ -117,19 +125,39 @@ fn start(origin: &Origin, given: &Given) -> Result<u32, String> {
     let sockets: Vec<BorrowedFd<'_>> = given.sockets.iter().map(AsFd::as_fd).collect();
     handover::send(&ours, &given.message, &sockets)
         .map_err(|error| next.ended().unwrap_or_else(|| broke(error)))?;
-    let mut answer = String::new();
-    match BufReader::new(&ours).read_line(&mut answer) {
+    let (mut answers, mut answer) = (BufReader::new(&ours), String::new());
+    match answers.read_line(&mut answer) {
         Ok(0) => Err(next.ended().unwrap_or_else(|| "it closed the connection".to_owned())),
         Err(_) => Err(format!("it did not say anything for {PATIENCE:?}")),
         Ok(_) => {
             let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
             match at(&answer, "error").as_str() {
-                None if at(&answer, "ready") == true => Ok(next.let_go()),
+                None if at(&answer, "ready") == true => {
+                    // A version before this question was asked does not answer it.
+                    if at(&answer, "answers") == true {
+                        ask_workers(&ours, &mut answers).map_err(|why| next.ended().unwrap_or(why))?;
+                    }
+                    next.lives_on()?;
+                    Ok(next.let_go())
+                }
                 None => Err("it says what this program does not understand".to_owned()),
                 Some(error) => Err(error.to_owned()),
             }
         }
     }
+}
+
+/// Has the next program's workers answer. The error is for people. Blocks.
+fn ask_workers(mut ours: &UnixStream, answers: &mut impl BufRead) -> Result<(), String> {
+    let silent =
+        |_: io::Error| format!("it says that it serves, and its workers did not answer for {PROOF:?}");
+    ours.set_read_timeout(Some(PROOF)).map_err(silent)?;
+    ours.write_all(ASK_WORKERS).map_err(silent)?;
+    let mut answer = String::new();
+    answers.read_line(&mut answer).map_err(silent)?;
+    let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+    let does_serve = at(&answer, "workers") == true;
+    does_serve.then_some(()).ok_or_else(|| "it says that it serves, and its workers do not answer".to_owned())
 }
 
 fn spawn(origin: &Origin, theirs: UnixStream) -> Result<Child, String> {
@@ -157,9 +185,21 @@ impl Next {
             if let Ok(Some(status)) = self.0.try_wait() {
                 return Some(format!("it ended ({status})"));
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(LOOK);
         }
         None
+    }
+
+    /// Waits for as long as it must live.
+    fn lives_on(&mut self) -> Result<(), String> {
+        let end = Instant::now() + SETTLED;
+        while Instant::now() < end {
+            if let Ok(Some(status)) = self.0.try_wait() {
+                return Err(format!("it said that it serves, and ended ({status})"));
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(())
     }
 
     fn let_go(self) -> u32 {

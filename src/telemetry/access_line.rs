@@ -184,6 +184,7 @@ fn level(kind: Kind) -> &'static str {
         | Kind::MemoryFull
         | Kind::QueueFull
         | Kind::QueueTimeout
+        | Kind::NoSocket
         | Kind::RouteTimeout
         | Kind::Draining => "warn",
         Kind::NoBackend

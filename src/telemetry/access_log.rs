@@ -1,153 +1,111 @@
-//! The access log: written by workers into buffers of their own, and by one thread to where it goes.
+//! The access log: written by workers into buffers of their own, and by a thread to where it goes.
 //!
 //! A worker never waits for the log. It hands over whole buffers; when the writer is behind and the
 //! queue is full, the buffer is dropped and its lines are counted.
 
 use std::{
     cell::RefCell,
-    fmt,
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
-    },
-    thread::JoinHandle,
-    time::Duration,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+
+pub use super::sink::Sink;
+use super::{
+    sink::Output,
+    writer::{Queue, Room, Writer},
 };
 
 /// A worker hands its buffer over when it is this full.
 const FULL: usize = 32 * 1024;
-/// Buffers that may wait for the writer.
-const QUEUE: usize = 256;
+/// What may wait for the writer.
+const ROOM: Room = Room { buffers: 256, bytes: 16 * 1024 * 1024 };
+/// Time for what is left at the end of the program.
+const LAST: Duration = Duration::from_secs(2);
 
-/// Where the log goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sink {
-    /// Nowhere.
-    Off,
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// A file, which is appended to, and reopened when it was rotated.
-    File(PathBuf),
-}
-
-enum Message {
-    Lines(Vec<u8>),
-    /// What follows goes elsewhere.
-    Switch(Opened),
-    /// Ends the thread, even while a worker still holds a sender.
-    End,
-}
-
-/// The writer thread; write out what is left with [`AccessLog::finish`].
+/// Where the log goes now, and where it went as long as something is left for there; write out what is left with
+/// [`AccessLog::finish`].
 #[derive(Debug)]
 pub struct AccessLog {
-    sender: SyncSender<Message>,
-    reopen: Arc<AtomicBool>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Of the writer that has what comes, which is the last of `places`.
+    current: Arc<ArcSwap<Queue>>,
+    places: Mutex<Vec<Opened>>,
 }
 
 impl AccessLog {
     /// Starts the writer. Fails when the file cannot be opened.
     pub fn start(sink: Sink) -> io::Result<Self> {
         let opened = Opened::new(sink)?;
-        let (sender, receiver) = sync_channel(QUEUE);
-        let reopen = Arc::new(AtomicBool::new(false));
-        let flag = reopen.clone();
-        let thread = std::thread::Builder::new()
-            .name("access-log".into())
-            .spawn(move || write_all(&receiver, opened, &flag))?;
-        Ok(Self { sender, reopen, thread: Mutex::new(Some(thread)) })
+        let current = Arc::new(ArcSwap::from_pointee(opened.writer.queue.clone()));
+        Ok(Self { current, places: Mutex::new(vec![opened]) })
     }
 
     /// A worker's end of the log.
     pub fn for_worker(&self) -> WorkerLog {
-        WorkerLog { sender: self.sender.clone(), buffer: RefCell::default() }
+        WorkerLog { to: self.current.clone(), buffer: RefCell::default() }
     }
 
     /// Opens the file anew before the next lines, after it was rotated.
     pub fn reopen(&self) {
-        self.reopen.store(true, Ordering::Relaxed);
+        self.places().iter().for_each(|place| place.writer.reopen());
     }
 
-    /// Writes what follows to another place.
+    /// Writes what follows to another place. What came before goes on its way to where it was meant for, and is not
+    /// waited for: nobody may read there.
     pub fn switch(&self, to: Opened) {
-        // Waits while the queue is full, which a writer that lives empties.
-        let _ = self.sender.send(Message::Switch(to));
+        let mut places = self.places();
+        places.iter().for_each(|place| place.writer.retire());
+        places.retain(|place| !place.writer.wait(Duration::ZERO));
+        // A place that still has something to write is gone on with, so that there is one thread for each.
+        let before = places.iter().position(|place| place.sink == to.sink && place.writer.revive());
+        let to = match before {
+            Some(index) => {
+                let place = places.remove(index);
+                // It may have been rotated meanwhile.
+                place.writer.reopen();
+                place
+            }
+            None => to,
+        };
+        self.current.store(Arc::new(to.writer.queue.clone()));
+        places.push(to);
     }
 
-    /// Waits until everything handed over is written.
+    /// Waits until everything handed over is written, for two seconds at most.
     pub fn finish(&self) {
-        // The queue is in order, so everything before this is written first.
-        let _ = self.sender.send(Message::End);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
+        let (places, end) = (self.places(), Instant::now() + LAST);
+        places.iter().for_each(|place| place.writer.retire());
+        for place in places.iter() {
+            place.writer.wait(end.saturating_duration_since(Instant::now()));
         }
+    }
+
+    fn places(&self) -> MutexGuard<'_, Vec<Opened>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A place for the log, open.
+/// A place for the log, open, with the thread that writes there.
+#[derive(Debug)]
 pub struct Opened {
     sink: Sink,
-    output: Box<dyn Write + Send>,
+    writer: Writer,
 }
 
 impl Opened {
     /// Opens it. Fails when the file cannot be opened.
     pub fn new(sink: Sink) -> io::Result<Self> {
-        let output = open(&sink)?;
-        Ok(Self { sink, output })
-    }
-}
-
-impl fmt::Debug for Opened {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Opened").field(&self.sink).finish()
-    }
-}
-
-fn open(sink: &Sink) -> io::Result<Box<dyn Write + Send>> {
-    Ok(match sink {
-        Sink::Off => Box::new(io::sink()),
-        Sink::Stdout => Box::new(io::stdout()),
-        Sink::Stderr => Box::new(io::stderr()),
-        Sink::File(path) => Box::<File>::new(OpenOptions::new().create(true).append(true).open(path)?),
-    })
-}
-
-fn write_all(receiver: &Receiver<Message>, mut opened: Opened, reopen: &AtomicBool) {
-    loop {
-        let message = receiver.recv_timeout(Duration::from_secs(1));
-        if reopen.swap(false, Ordering::Relaxed) {
-            match open(&opened.sink) {
-                Ok(reopened) => opened.output = reopened,
-                Err(error) => {
-                    tracing::error!("cannot reopen the access log: {error}; the old file is kept")
-                }
-            }
-        }
-        match message {
-            // There is nowhere left to report it when the log itself cannot be written.
-            Ok(Message::Lines(buffer)) => {
-                drop(opened.output.write_all(&buffer).and_then(|()| opened.output.flush()));
-            }
-            Ok(Message::Switch(to)) => opened = to,
-            Ok(Message::End) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => {}
-        }
+        let writer = Writer::start("access-log", Output::open(sink.clone())?, ROOM, || false)?;
+        Ok(Self { sink, writer })
     }
 }
 
 /// A worker's buffer and its way to the writer.
 #[derive(Debug)]
 pub struct WorkerLog {
-    sender: SyncSender<Message>,
+    to: Arc<ArcSwap<Queue>>,
     buffer: RefCell<Buffer>,
 }
 
@@ -177,10 +135,7 @@ impl WorkerLog {
         let lines = std::mem::take(&mut buffer.lines);
         let room = buffer.bytes.capacity();
         let bytes = std::mem::replace(&mut buffer.bytes, Vec::with_capacity(room.min(FULL + 4096)));
-        match self.sender.try_send(Message::Lines(bytes)) {
-            Ok(()) => 0,
-            Err(_) => lines,
-        }
+        if self.to.load().offer(bytes) { 0 } else { lines }
     }
 }
 
@@ -238,15 +193,35 @@ mod tests {
 
     #[test]
     fn a_slow_writer_costs_lines_and_never_a_wait() {
-        let (sender, receiver) = sync_channel(1);
-        let worker = WorkerLog { sender, buffer: RefCell::default() };
-        worker.line(|out| out.extend_from_slice(b"a\n"));
-        assert_eq!(worker.flush(), 0);
+        let (reader, pipe) = std::io::pipe().unwrap();
+        let room = Room { buffers: 1, bytes: 100 };
+        let writer = Writer::start("test", Output::of_test(pipe), room, || false).unwrap();
+        let to = Arc::new(ArcSwap::from_pointee(writer.queue.clone()));
+        let worker = WorkerLog { to, buffer: RefCell::default() };
+        // More than the pipe holds, so that the writer hangs in it.
+        worker.line(|out| out.resize(1 << 20, b'a'));
         worker.line(|out| out.extend_from_slice(b"b\n"));
         worker.line(|out| out.extend_from_slice(b"c\n"));
         assert_eq!(worker.flush(), 2);
-        assert!(matches!(receiver.recv(), Ok(Message::Lines(lines)) if lines == b"a\n"));
-        assert!(receiver.try_recv().is_err());
+        drop(reader);
+    }
+
+    #[test]
+    fn lines_of_before_a_switch_reach_the_place_before() {
+        let folder = std::env::temp_dir().join(format!("pointsman-switch-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = |name: &str| Sink::File(folder.join(name));
+        let log = AccessLog::start(file("a")).unwrap();
+        let worker = log.for_worker();
+        for (next, text) in [("b", "1"), ("a", "2"), ("b", "3")] {
+            worker.line(|out| out.extend_from_slice(text.as_bytes()));
+            assert_eq!(worker.flush(), 0);
+            log.switch(Opened::new(file(next)).unwrap());
+        }
+        log.finish();
+        let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+        assert_eq!((read("a"), read("b")), ("13".to_owned(), "2".to_owned()));
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

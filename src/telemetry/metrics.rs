@@ -159,6 +159,7 @@ pub enum Outcome {
     Status3xx,
     Status4xx,
     Status5xx,
+    NoSocket,
     Connect,
     Reset,
     Timeout,
@@ -168,12 +169,13 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of its number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Status1xx,
         Self::Status2xx,
         Self::Status3xx,
         Self::Status4xx,
         Self::Status5xx,
+        Self::NoSocket,
         Self::Connect,
         Self::Reset,
         Self::Timeout,
@@ -200,6 +202,7 @@ impl Outcome {
             Self::Status3xx => "3xx",
             Self::Status4xx => "4xx",
             Self::Status5xx => "5xx",
+            Self::NoSocket => "no_socket",
             Self::Connect => "connect",
             Self::Reset => "reset",
             Self::Timeout => "timeout",

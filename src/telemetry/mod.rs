@@ -7,4 +7,7 @@ pub mod clock;
 pub mod metrics;
 pub mod program_log;
 pub mod recent_errors;
+pub mod repeated;
+mod sink;
 pub mod trace;
+mod writer;

@@ -16,7 +16,7 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
         Ok(status) => status >= 400 && may_repeat && conf.on.contains(&RetryOn::Status(status)),
         Err(kind) => match kind {
             // Nothing of the request was sent, so that it cannot have had an effect.
-            Kind::Connect | Kind::ConnectTimeout | Kind::Unresolved | Kind::UpstreamTls => {
+            Kind::NoSocket | Kind::Connect | Kind::ConnectTimeout | Kind::Unresolved | Kind::UpstreamTls => {
                 conf.on.contains(&RetryOn::Connect)
             }
             // RFC 9113 §8.7: it was not processed.

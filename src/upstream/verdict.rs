@@ -14,6 +14,8 @@ pub fn of_status(status: u16) -> (Verdict, Outcome) {
 /// Of an error. Only what the backend did counts against it.
 pub fn of_error(kind: Kind) -> (Verdict, Outcome) {
     match kind {
+        // Nobody asked the backend.
+        Kind::NoSocket => (Verdict::Neutral, Outcome::NoSocket),
         Kind::Connect | Kind::Unresolved | Kind::UpstreamTls => {
             (Verdict::Failure(FailureKind::Connect), Outcome::Connect)
         }

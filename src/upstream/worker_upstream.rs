@@ -274,7 +274,13 @@ impl Permit {
                             connected = Some(plain);
                             break;
                         }
-                        Err(error) => last = error,
+                        Err(error) => {
+                            last = error;
+                            if last.kind() == Kind::NoSocket {
+                                // There is none for the other addresses either.
+                                break;
+                            }
+                        }
                     }
                 }
                 connected.ok_or(last)?

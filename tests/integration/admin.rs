@@ -282,11 +282,6 @@ fn errors_are_json_with_a_hint() {
         assert!(error["error"]["message"].is_string() && error["error"]["hint"].is_string());
         assert_eq!(response.header("allow").is_some(), status == 405);
     }
-    let page = |host: &str, header: &str| {
-        Client::connect(proxy.address("admin")).get_with("/api/v1/status", host, header).status
-    };
-    assert_eq!(page("evil.test", ""), 421, "a name that was made to point here");
-    assert_eq!(page("localhost", "Origin: http://evil.test\r\n"), 403);
 }
 
 #[test]

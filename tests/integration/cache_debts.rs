@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -153,6 +153,20 @@ fn check(target: &str, acknowledged: &[u64], seen: &[(String, String, Vec<u8>)])
         }
     }
     assert_eq!(arrived.last().map(|(number, _)| *number), Some(newest), "{target}: an older one came last");
+}
+
+#[test]
+fn writes_are_accepted_while_the_next_program_proves_itself() {
+    let origin = Origin::named("one");
+    let proxy = Proxy::start(&back(&proxy::folder(), origin.address(), ""));
+    proxy.signal("USR2");
+    let begun = Instant::now();
+    // Less than the two seconds for which both programs are there.
+    while begun.elapsed() < Duration::from_millis(1500) {
+        assert_eq!(put(&mut proxy.connect(), "/a", "copy").status, 202, "after {:?}", begun.elapsed());
+    }
+    eventually("another program took over", || !proxy.upgraded().is_empty());
+    eventually("it accepts writes too", || put(&mut proxy.connect(), "/a", "last").status == 202);
 }
 
 #[test]

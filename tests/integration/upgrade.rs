@@ -1,8 +1,12 @@
 //! Upgrades: another program takes the place of this one, and nobody notices.
 
 use std::{
-    fs,
-    os::unix::net::{UnixDatagram, UnixStream},
+    fs::{self, Permissions},
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        net::{UnixDatagram, UnixStream},
+    },
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc,
@@ -34,7 +38,7 @@ fn backends(proxy: &Proxy) -> Vec<serde_json::Value> {
 }
 
 #[test]
-fn twenty_upgrades_in_a_row_lose_no_connection() {
+fn ten_upgrades_in_a_row_lose_no_connection() {
     let origin = Origin::named("one");
     let proxy = Proxy::start(&config(&[origin.address()], ADMIN));
     let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -51,7 +55,7 @@ fn twenty_upgrades_in_a_row_lose_no_connection() {
             })
         })
         .collect();
-    for round in 1..=20 {
+    for round in 1..=10 {
         let before = served.load(Relaxed);
         upgrade(&proxy);
         eventually("requests go on", || served.load(Relaxed) > before + 20);
@@ -60,13 +64,13 @@ fn twenty_upgrades_in_a_row_lose_no_connection() {
     stop.store(true, Relaxed);
     clients.into_iter().for_each(|client| client.join().unwrap());
     assert_eq!(status(&proxy)["pid"], *proxy.upgraded().last().unwrap());
-    assert_eq!(status(&proxy)["generation"], 21);
+    assert_eq!(status(&proxy)["generation"], 11);
     // Those before have drained and ended.
     let lasts = proxy.upgraded();
     let is_there =
         |pid: &u64| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|it| !it.contains(") Z "));
-    eventually("the old ones end", || lasts[..19].iter().filter(|pid| is_there(pid)).count() == 0);
-    assert!(is_there(&lasts[19]));
+    eventually("the old ones end", || lasts[..9].iter().filter(|pid| is_there(pid)).count() == 0);
+    assert!(is_there(&lasts[9]));
 }
 
 #[test]
@@ -129,6 +133,70 @@ fn a_program_that_cannot_serve_does_not_take_over() {
     proxy.edit(&text);
     eventually("the file is good again", || status(&proxy)["last_reload"]["ok"] == true);
     upgrade(&proxy);
+    assert_eq!(proxy.get("/").text(), "one");
+}
+
+/// A proxy that was started as `program` in a folder of its own, and the folder.
+fn replaceable(origin: &Origin) -> (Proxy, PathBuf) {
+    let folder = crate::support::proxy::folder();
+    let program = folder.join("program");
+    symlink(env!("CARGO_BIN_EXE_pointsman"), &program).unwrap();
+    let mut command = Command::new(&program);
+    command.args(["run", "--config"]).arg(folder.join("pointsman.toml"));
+    (Proxy::start_by(command, folder, &config(&[origin.address()], ADMIN)), program)
+}
+
+/// Puts a script where the program was.
+fn install(program: &Path, script: &str) {
+    fs::remove_file(program).unwrap();
+    fs::write(program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(program, Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Upgrades to what cannot take over, and sees that this one goes on.
+fn fails(proxy: &mut Proxy, times: usize) {
+    proxy.signal("USR2");
+    proxy.until_logged("the upgrade failed, and this program goes on", times);
+    for _ in 0..20 {
+        assert_eq!(proxy.get("/").text(), "one");
+    }
+    assert_eq!(status(proxy)["draining"], false);
+    assert!(proxy.is_running() && proxy.upgraded().is_empty());
+}
+
+#[test]
+fn a_program_that_ends_once_ready_does_not_take_over() {
+    let origin = Origin::named("one");
+    let (mut proxy, program) = replaceable(&origin);
+    for (round, script) in [
+        "printf '{\"ready\":true}\\n' >&0",
+        "head -c 300 >/dev/null; printf '{\"ready\":true}\\n' >&0; exit 1",
+        "printf '{\"ready\":true}\\n' >&0; sleep 1",
+        "printf '{\"ready\":true,\"answers\":true}\\n' >&0; sleep 0.2",
+        "printf '{\"ready\":true,\"answers\":true}\\n{}\\n' >&0; sleep 60",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        install(&program, script);
+        fails(&mut proxy, round + 1);
+    }
+}
+
+#[test]
+fn a_program_that_dies_after_a_second_gives_back() {
+    let origin = Origin::named("one");
+    let (mut proxy, program) = replaceable(&origin);
+    let real = env!("CARGO_BIN_EXE_pointsman");
+    for round in 1..=3 {
+        // It serves, and answers the question; then it is killed.
+        install(&program, &format!("exec 3<&0\n'{real}' \"$@\" <&3 3<&- &\nsleep 1\nkill -KILL $!\nexit 1"));
+        fails(&mut proxy, round);
+    }
+    install(&program, &format!("exec '{real}' \"$@\""));
+    upgrade(&proxy);
+    assert_eq!(proxy.get("/").text(), "one");
+    assert!(proxy.wait().success());
     assert_eq!(proxy.get("/").text(), "one");
 }
 

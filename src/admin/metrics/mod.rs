@@ -30,8 +30,9 @@ use crate::{
         Snapshot,
         registry::{ListenerShared, Registry, WorkerRegistry},
     },
-    telemetry::metrics::{
-        Counter, HistogramSum, NO_NAME, NameId, Outcome, RequestKey, RouteSeries, WorkerSeries,
+    telemetry::{
+        metrics::{Counter, HistogramSum, NO_NAME, NameId, Outcome, RequestKey, RouteSeries, WorkerSeries},
+        program_log,
     },
     upstream::{BackendCounters, Upstream},
 };
@@ -238,6 +239,8 @@ fn workers(registry: &Registry, text: &mut Text) {
         "Requests refused since memory_bytes was at its bound.",
         account::refused(),
     );
+    let help = "Lines of the program's own log dropped because they came faster than they were read.";
+    single("log_dropped_total", help, program_log::dropped());
     single("panics_total", "Connections that ended in a panic: each is a bug.", sum(|it| &it.panics));
 }
 

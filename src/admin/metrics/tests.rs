@@ -119,6 +119,7 @@ fn workers_are_summed_under_the_contracts_names() {
         ("retries_total", 2.0),
         ("retries_refused_total", 0.0),
         ("access_log_dropped_total", 0.0),
+        ("log_dropped_total", 0.0),
         ("panics_total", 0.0),
         ("config_generation", 1.0),
         ("config_last_reload_success", 1.0),

@@ -21,7 +21,7 @@ pub(super) const ABOUT: Spec =
     Spec { gives: &[ResponseSpec::json("the description", || json!({"type": "object"}))], ..Spec::PLAIN };
 
 pub(super) fn get(admin: &Admin, endpoints: &[Endpoint]) -> Reply {
-    let needs_token = matches!(&**admin.access.load(), Access::Token(_));
+    let needs_token = !matches!(&**admin.access.load(), Access::Anyone);
     reply::json(StatusCode::OK, &document(endpoints, needs_token))
 }
 

@@ -9,13 +9,18 @@ use std::{
 use crate::{
     cli::{Failure, File, start},
     config::{
-        admin::{Reach, reach},
+        admin::{DEFAULT, Reach, reach},
         listen::ListenAddress,
     },
 };
 
-/// Where the endpoint is when nothing says.
-pub(in crate::cli) const DEFAULT: &str = "http://127.0.0.1:9900";
+/// Where the endpoint is when nothing says: at the socket where it is by default, or else where the examples have it.
+pub(in crate::cli) fn default_place() -> String {
+    match Path::new(DEFAULT).exists() {
+        true => format!("unix:{DEFAULT}"),
+        false => "http://127.0.0.1:9900".to_owned(),
+    }
+}
 
 /// The `[admin]` of the file that is named, or of the first default one. What is wrong with it must not keep
 /// anyone from asking.
@@ -35,11 +40,11 @@ pub(super) fn configured(file: &File) -> Result<Option<(PathBuf, Reach)>, Failur
             Ok(Some((path, reach)))
         }
         Ok(None) => {
-            note(&format!("{} has no `[admin]`; trying {DEFAULT}", path.display()));
+            note(&format!("{} has no `[admin]`; trying {}", path.display(), default_place()));
             Ok(None)
         }
         Err(problems) => {
-            note(&format!("{problems}\ntrying {DEFAULT}"));
+            note(&format!("{problems}\ntrying {}", default_place()));
             Ok(None)
         }
     }

@@ -48,6 +48,14 @@ impl Answer {
 }
 
 impl Place {
+    /// Host and port, where it has them.
+    pub(in crate::cli) fn authority(&self) -> Option<&str> {
+        match self {
+            Self::Tcp(authority) => Some(authority),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Reads `http://HOST[:PORT]` or `unix:PATH`.
     pub(in crate::cli) fn parse(text: &str) -> Option<Self> {
         if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {

@@ -11,22 +11,26 @@ use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 use clap::Args;
 use serde_json::Value;
 
-pub(super) use self::configured::DEFAULT;
+pub(super) use self::configured::default_place;
 use self::{
     configured::{configured, configured_place, configured_token, token_of, variable},
     http_client::{Answer, Place, Request},
 };
 use super::{Failure, File, Status, print};
-use crate::schema::{Problem, Problems};
+use crate::{
+    admin::own_token,
+    schema::{Problem, Problems},
+};
 
 /// Which running Pointsman.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Ask {
     /// Its admin endpoint: http://ADDRESS:PORT, or unix:PATH [default: $POINTSMAN_ADMIN, else what the
-    /// configuration says, else http://127.0.0.1:9900].
+    /// configuration says, else unix:/run/pointsman/admin.sock where that is, else http://127.0.0.1:9900].
     #[arg(long, value_name = "URL")]
     pub admin: Option<String>,
-    /// File with the endpoint's token [default: $POINTSMAN_TOKEN is the token, else the configuration's file].
+    /// File with the endpoint's token [default: $POINTSMAN_TOKEN is the token, else the configuration's file, else the
+    /// one that a program of this user made].
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 }
@@ -149,11 +153,13 @@ impl Endpoint {
         let (name, said_by) =
             given.or_else(|| reach.as_ref().and_then(configured_place)).unwrap_or_else(|| {
                 let none = "the default, since no configuration says another";
-                (DEFAULT.to_owned(), none.to_owned())
+                (default_place(), none.to_owned())
             });
         let place = Place::parse(&name).ok_or_else(|| {
             Failure::usage(format!("`{name}` is no admin endpoint: write http://ADDRESS:PORT or unix:PATH"))
         })?;
+        // The one that a program at this address made for itself; where there is none, none is needed or it is refused.
+        let token = token.or_else(|| place.authority().and_then(own_token::find));
         if token.as_ref().is_some_and(|token| !token.chars().all(|c| c.is_ascii_graphic())) {
             return Err(Failure::usage("the token has blanks or line breaks in it: name the right file"));
         }
@@ -215,7 +221,10 @@ impl Endpoint {
             Trouble::Refused(401, json) => {
                 let hint = match token {
                     Some(_) => "the token that was sent is another one",
-                    None => "name the token's file with `--token-file`, or set POINTSMAN_TOKEN",
+                    None => {
+                        "name the token's file with `--token-file`, or set POINTSMAN_TOKEN; for one that the program made, run this \
+                             as its user"
+                    }
                 };
                 format!("{name} refused: {}\n  hint: {hint}", reason_of(json, "message"))
             }

@@ -20,6 +20,7 @@ access = "access.log"
 
 [admin]
 address = "127.0.0.1:{admin}"
+token_file = "admin.token"
 
 [[listener]]
 name = "web"
@@ -104,7 +105,7 @@ base_ejection = "2s"
 
 /// What to try, each with a command that works as it is.
 pub(super) fn guide(place: &Place, program: &str, config: &Path) -> String {
-    let Place { http, https, admin, backends, folder } = place;
+    let Place { http, https, admin, backends, folder, token } = place;
     let ca = quoted(&folder.join("ca.pem").to_string_lossy());
     let access = quoted(&folder.join("access.log").to_string_lossy());
     let config = quoted(&config.to_string_lossy());
@@ -119,7 +120,7 @@ pub(super) fn guide(place: &Place, program: &str, config: &Path) -> String {
     format!(
         "
 Pointsman is running: http://127.0.0.1:{http}, https://localhost:{https}, admin http://127.0.0.1:{admin}
-Dashboard, for a browser: http://127.0.0.1:{admin}/
+Dashboard, for a browser: http://127.0.0.1:{admin}/ (it asks for the token: {token})
 Backends: {servers}; `slow` takes 150 ms for each answer.
 Open another terminal and try:
 
@@ -148,26 +149,28 @@ From the cache, for ten seconds; the answer says so:
   curl -si http://127.0.0.1:{http}/cached/page | grep -i -e cache-status -e backend
   curl -si http://127.0.0.1:{http}/cached/page | grep -i -e cache-status -e backend
 Have the cache forget it:
-  {program} purge pages --prefix http://127.0.0.1:{http}/cached/ --admin http://127.0.0.1:{admin}
+  {program} purge pages --prefix http://127.0.0.1:{http}/cached/ --config {config}
 Take b out gently, and in again; the dashboard has buttons for it:
-  curl -X POST http://127.0.0.1:{admin}/api/v1/upstreams/demo/backends/b/drain
-  curl -X POST http://127.0.0.1:{admin}/api/v1/upstreams/demo/backends/b/enable
+  curl -X POST -H {bearer} http://127.0.0.1:{admin}/api/v1/upstreams/demo/backends/b/drain
+  curl -X POST -H {bearer} http://127.0.0.1:{admin}/api/v1/upstreams/demo/backends/b/enable
 Edit the configuration while it runs; this redirects elsewhere, and drops nothing:
-  sed -i s,/old,/older, {config}; sleep 1; curl -s http://127.0.0.1:{admin}/api/v1/status | grep generation
+  sed -i s,/old,/older, {config}; sleep 1; curl -s -H {bearer} http://127.0.0.1:{admin}/api/v1/status | grep generation
   curl -s -o /dev/null -w '%{{redirect_url}}\\n' http://127.0.0.1:{http}/older
 Why a request goes where it goes:
   {program} explain --config {config} GET http://127.0.0.1:{http}/users/7
 What Pointsman knows, and a line for each request:
-  curl http://127.0.0.1:{admin}/api/v1/upstreams/demo
-  curl http://127.0.0.1:{admin}/api/v1/status
+  curl -H {bearer} http://127.0.0.1:{admin}/api/v1/upstreams/demo
+  curl -H {bearer} http://127.0.0.1:{admin}/api/v1/status
   curl http://127.0.0.1:{admin}/readyz
-  curl -s http://127.0.0.1:{admin}/metrics | grep pointsman_backend_up
+  curl -s -H {bearer} http://127.0.0.1:{admin}/metrics | grep pointsman_backend_up
   tail -n 3 {access}
 
 The configuration of all this: {config}
 Ctrl-C ends it.
 
 ",
+        // A file of curl's: the token is in no list of processes.
+        bearer = quoted(&format!("@{}", folder.join("admin.header").display())),
         jar = quoted(&folder.join("cookies").to_string_lossy()),
     )
 }
@@ -191,7 +194,15 @@ mod tests {
         let folder = Folder::new().unwrap();
         demo_certificates(folder.path()).unwrap();
         let backends = vec![("a", 1, 8081), ("b", 2, 8082), ("slow", 1, 8083)];
-        let place = Place { http: 8080, https: 8443, admin: 9900, backends, folder: folder.path().into() };
+        let place = Place {
+            http: 8080,
+            https: 8443,
+            admin: 9900,
+            backends,
+            folder: folder.path().into(),
+            token: "t".into(),
+        };
+        std::fs::write(folder.path().join("admin.token"), "t").unwrap();
         let file = folder.path().join("demo.toml");
         config::parse(&configuration(&place), &file).unwrap();
         let guide = guide(&place, "pointsman", &file);

@@ -20,7 +20,10 @@ use std::{
 
 use self::{place::Place, server::Server};
 use super::{Failure, Status, print, start};
-use crate::{app, config, listen::activation::Activated, tls::demo::demo_certificates};
+use crate::{
+    admin::own_token, app, config, listen::activation::Activated, telemetry::program_log::LastLines,
+    tls::demo::demo_certificates,
+};
 
 /// The demonstration backends.
 const SERVERS: [Plan; 3] = [
@@ -58,16 +61,20 @@ pub(super) fn demo() -> Status {
         *port = front.map_err(cannot)?.1;
     }
     let [http, https, admin] = ports;
-    let place = Place { http, https, admin, backends, folder: folder.0.clone() };
+    let token = own_token::make(&folder.0.join("admin.token")).map_err(cannot)?;
+    fs::write(folder.0.join("admin.header"), format!("Authorization: Bearer {token}\n")).map_err(cannot)?;
+    let place = Place { http, https, admin, backends, folder: folder.0.clone(), token };
 
     let text = guide::configuration(&place);
     let file = place.folder.join("demo.toml");
     fs::write(&file, &text).map_err(cannot)?;
     let loaded = config::load_file(&file).map_err(Failure::new)?;
-    start::begin_log(&loaded.config.log);
+    let written_at_the_end = LastLines;
+    start::begin_log(&loaded.config.log)?;
     start::raise_descriptor_limit(&loaded.config);
     print(&guide::guide(&place, &command(), &file));
     app::run(loaded, None, Activated::default(), None).map_err(Failure::new)?;
+    drop(written_at_the_end);
     print("The demonstration is over; its files are gone.\n");
     Ok(ExitCode::SUCCESS)
 }

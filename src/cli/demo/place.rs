@@ -10,4 +10,6 @@ pub(super) struct Place {
     /// Names, weights and ports of the backends.
     pub(super) backends: Vec<(&'static str, u32, u16)>,
     pub(super) folder: PathBuf,
+    /// Of the admin endpoint.
+    pub(super) token: String,
 }

@@ -71,7 +71,7 @@ async fn server(answer: &'static [u8]) -> (u16, Rc<RefCell<Vec<u8>>>, impl Futur
     (port, got, serve)
 }
 
-async fn verdict(answer: &'static [u8], conf: HealthCheckConf) -> (Result<(), String>, Vec<u8>) {
+async fn verdict(answer: &'static [u8], conf: HealthCheckConf) -> (Result<(), Fault>, Vec<u8>) {
     let (port, got, serve) = server(answer).await;
     let probe = tcp_probe(port, conf);
     let result = tokio::select! {
@@ -206,7 +206,7 @@ async fn tls_is_verified_as_configured() {
         probe.tls = Some((client.clone(), "localhost".try_into().unwrap()));
         assert_eq!(send(&probe).await, Ok(()));
         probe.tls = Some((client.clone(), "wrong.test".try_into().unwrap()));
-        let reason = send(&probe).await.unwrap_err();
+        let Err(Fault::OfBackend(reason)) = send(&probe).await else { panic!("it is up, or was not asked") };
         assert!(reason.starts_with("TLS: ") && reason.contains("wrong.test"), "{reason}");
     };
     tokio::select! {

@@ -29,6 +29,7 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
         Kind::NotAccepted => (503, "proxy_internal_error"),
         Kind::NoBackend => (503, "destination_unavailable"),
         Kind::QueueFull | Kind::QueueTimeout => (503, "connection_limit_reached"),
+        Kind::NoSocket => (503, "proxy_internal_error"),
         Kind::Connect => (502, "connection_refused"),
         Kind::ConnectTimeout => (504, "connection_timeout"),
         Kind::Unresolved => (502, "dns_error"),
@@ -69,6 +70,7 @@ pub(super) fn make(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
             | Kind::QueueFull
             | Kind::QueueTimeout
             | Kind::MemoryFull
+            | Kind::NoSocket
             | Kind::Draining
     );
     if is_of_now {

@@ -96,8 +96,8 @@ fn however_much_is_asked_at_once_requests_pass() {
                 large.len()
             );
             let mut stream = client.stream.try_clone().unwrap();
-            let bytes = head + &large;
-            std::thread::spawn(move || drop(stream.write_all(bytes.as_bytes())));
+            let bytes = client.with_token((head + &large).as_bytes()).unwrap();
+            std::thread::spawn(move || drop(stream.write_all(&bytes)));
             open.push(client);
         }
     }

@@ -17,7 +17,7 @@ fn a_cache_is_seen_and_purged_after_a_question() {
         proxy.connect().get_with(target, "test", "");
     }
     let browser = Browser::start(390, 844);
-    browser.open(&page(&proxy));
+    show(&browser, &proxy);
     browser.wait("#cache-list h3", |it| it == "pages");
     let has = |name: &str, value: &str| {
         browser.wait("#cache-list .facts", |it| {
@@ -109,7 +109,7 @@ fn a_backend_is_drained_and_enabled_by_a_click() {
     let (first, second) = (Origin::named("first"), Origin::named("second"));
     let proxy = Proxy::start(&quiet(&[first.address(), second.address()], ""));
     let browser = Browser::start(390, 844);
-    browser.open(&page(&proxy));
+    show(&browser, &proxy);
     let load = Load::start(&proxy, &["/"], |_| 5);
     browser.wait(&backend(0, ".share .sub"), |it| is_about(it, 50));
     browser.click("button[aria-label='Drain u/b0']");

@@ -11,6 +11,7 @@ use crate::{
     support::{
         Client, Origin, Proxy, Reply,
         browser::{Browser, is_there},
+        client::token_of,
         eventually,
         proxy::{config, folder},
     },
@@ -39,6 +40,14 @@ fn quiet(backends: &[SocketAddr], more: &str) -> String {
 
 fn page(proxy: &Proxy) -> String {
     format!("http://{}/", proxy.address("admin"))
+}
+
+/// Opens the dashboard, as somebody who has given the token.
+fn show(browser: &Browser, proxy: &Proxy) {
+    let token = token_of(proxy.address("admin")).unwrap();
+    browser.open(&format!("{}healthz", page(proxy)));
+    browser.run(&format!("sessionStorage.setItem('pointsman-token', '{token}')"));
+    browser.open(&page(proxy));
 }
 
 /// The row of the backend with this number, of the only upstream.

@@ -12,7 +12,7 @@ fn traffic_moves_the_numbers_and_a_killed_backend_is_seen() {
     let text = quiet(&[first.address(), second.address()], OUTLIER);
     let proxy = Proxy::start(&text.replace("[runtime]\n", "[runtime]\ndrain_delay = \"60s\"\n"));
     let browser = Browser::start(1280, 900);
-    browser.open(&page(&proxy));
+    show(&browser, &proxy);
     browser.wait("#state", |it| it == "● serving");
     let version = env!("CARGO_PKG_VERSION");
     browser.wait("#facts", |it| it.contains(version) && it.contains("Generation") && it.contains("primary"));
@@ -69,7 +69,7 @@ fn names_and_errors_are_shown_as_text_on_every_screen() {
         proxy.get(&format!("/<img/src=x/onerror=window.isBroken=1>{long}{long}{number}"));
     }
     let browser = Browser::start(390, 844);
-    browser.open(&page(&proxy));
+    show(&browser, &proxy);
     browser.wait("#upstream-list", |it| it.contains(long));
     browser.wait("#route-table", |it| it.contains(long));
     browser.wait("#error-table", |it| {

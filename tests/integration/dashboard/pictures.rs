@@ -47,7 +47,7 @@ fn pictures_are_clear_and_small() {
     let proxy = Proxy::start(&service(&backends));
     let browser = Browser::start(1280, 900);
     browser.prefer("light");
-    browser.open(&page(&proxy));
+    show(&browser, &proxy);
     browser.wait("#state", |it| it == "● serving");
     let wave = |seconds: f32| 8 + (12.0 * (1.0 + (seconds / 9.0).sin())) as u64;
     let _load: Vec<Load> = [

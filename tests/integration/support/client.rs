@@ -1,12 +1,32 @@
 //! A client that sends the bytes it is given, and reads responses one by one.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Read, Write},
     net::{IpAddr, Shutdown, SocketAddr, TcpStream},
+    sync::Mutex,
     time::Duration,
 };
 
 use super::PATIENCE;
+
+/// The tokens that programs made for their admin endpoints.
+static TOKENS: Mutex<BTreeMap<SocketAddr, String>> = Mutex::new(BTreeMap::new());
+
+/// Remembers the token of an admin endpoint, for every client from here on.
+pub fn know_token(address: SocketAddr, token: String) {
+    TOKENS.lock().unwrap().insert(address, token);
+}
+
+/// There is no admin endpoint at this address any more.
+pub fn forget_token(address: SocketAddr) {
+    TOKENS.lock().unwrap().remove(&address);
+}
+
+/// The token of an admin endpoint.
+pub fn token_of(address: SocketAddr) -> Option<String> {
+    TOKENS.lock().unwrap().get(&address).cloned()
+}
 
 /// A connection.
 pub struct Client {
@@ -61,12 +81,24 @@ impl Client {
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.stream.write_all(bytes.as_ref()).unwrap();
+        self.try_send(bytes).unwrap();
     }
 
     /// Sends as far as the other side takes it; it may close before it has all.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.write_all(bytes.as_ref())
+        match self.with_token(bytes.as_ref()) {
+            Some(bytes) => self.stream.write_all(&bytes),
+            None => self.stream.write_all(bytes.as_ref()),
+        }
+    }
+
+    /// The bytes of a request to an admin endpoint that made its own token, with that.
+    pub fn with_token(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let token = TOKENS.lock().unwrap().get(&self.stream.peer_addr().ok()?)?.clone();
+        let line = bytes.windows(11).position(|it| it == b" HTTP/1.1\r\n")? + 11;
+        let has_one = bytes.windows(14).any(|it| it.eq_ignore_ascii_case(b"authorization:"));
+        let field = format!("Authorization: Bearer {token}\r\n");
+        (!has_one).then(|| [&bytes[..line], field.as_bytes(), &bytes[line..]].concat())
     }
 
     pub fn get(&mut self, target: &str) -> Response {

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Client, PATIENCE, eventually};
+use super::{Client, PATIENCE, client, eventually};
 
 /// A running proxy; it is stopped when this is dropped.
 pub struct Proxy {
@@ -60,7 +60,9 @@ impl Proxy {
         let error = BufReader::new(child.stderr.take().unwrap());
         let kept = log.clone();
         std::thread::spawn(move || {
+            let mut token = None;
             for line in error.lines().map_while(Result::ok) {
+                note_token(&line, &mut token);
                 let _ = sender.send(line.clone());
                 kept.lock().unwrap().push(line);
             }
@@ -226,7 +228,33 @@ impl Drop for Proxy {
         if std::thread::panicking() {
             eprintln!("the proxy's log:\n{}", self.log().join("\n"));
         }
+        // The token of an address that nobody has any more.
+        for line in self.log().iter().filter_map(|it| serde_json::from_str::<serde_json::Value>(it).ok()) {
+            if let Some(file) = line["token_file"].as_str() {
+                let _ = fs::remove_file(file);
+            }
+        }
         let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Remembers the token that a program says it has made, once it says where it listens.
+fn note_token(line: &str, token: &mut Option<String>) {
+    let Ok(line) = serde_json::from_str::<serde_json::Value>(line) else { return };
+    if line["message"].as_str().is_some_and(|it| it.starts_with("listening"))
+        && let Some(address) = line["address"].as_str().and_then(|address| address.parse().ok())
+    {
+        // The port may have been an admin endpoint's.
+        client::forget_token(address);
+    }
+    if line["message"] == "admin token" {
+        *token = fs::read_to_string(line["token_file"].as_str().unwrap()).ok();
+    }
+    if line["message"] == "admin listening"
+        && let Some(token) = token.take()
+        && let Ok(address) = line["address"].as_str().unwrap().parse()
+    {
+        client::know_token(address, token.trim().to_owned());
     }
 }
 

@@ -1,0 +1,113 @@
+//! What the program before this one asks until it lets go: whether the workers answer. What this one cannot serve as well
+//! as that one does, as long as that one has the folders of caches, it serves from then on.
+
+use std::{io, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::UnixStream,
+    sync::oneshot,
+    task::{JoinHandle, spawn_local},
+    time::timeout,
+};
+
+use crate::{
+    listen::{
+        handover::{ASK_WORKERS, Predecessor, ReadyPipe},
+        mailbox::{Change, Mailboxes, Message},
+    },
+    reload::engine::Engine,
+};
+
+/// How long a worker may take to answer; it does at once unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes that are read; it has one question.
+const MOST: u64 = 4096;
+
+/// What there is to take over from a program before this one, where there is one.
+#[derive(Debug)]
+pub struct TakeOver {
+    /// That program.
+    pub before: Option<Predecessor>,
+    /// The way to the workers.
+    pub mailboxes: Mailboxes,
+    /// What each worker is to accept on once that program has let go.
+    pub held: Vec<Change>,
+}
+
+impl TakeOver {
+    /// Says that this program serves, and answers until the one before lets go or is gone; then has the workers accept on
+    /// what was held back, and runs the engine.
+    pub(super) fn begin(self, mut engine: Engine) -> JoinHandle<()> {
+        let Self { before, mailboxes, held } = self;
+        spawn_local(async move {
+            if let Some(before) = before {
+                before.voice.ready();
+                answer(before.voice, &mailboxes, held).await;
+            }
+            engine.run().await;
+        })
+    }
+}
+
+async fn answer(pipe: ReadyPipe, mailboxes: &Mailboxes, held: Vec<Change>) {
+    if let Err(error) = converse(pipe.into(), mailboxes).await {
+        tracing::debug!("the program before this one is gone: {error}");
+    }
+    for (worker, change) in held.into_iter().enumerate() {
+        // A worker ends only with the program.
+        let _ = mailboxes.send(worker, Message::Published(change));
+    }
+}
+
+async fn converse(stream: std::os::unix::net::UnixStream, mailboxes: &Mailboxes) -> io::Result<()> {
+    stream.set_nonblocking(true)?;
+    let (questions, mut answers) = UnixStream::from_std(stream)?.into_split();
+    let mut questions = BufReader::new(questions.take(MOST));
+    let mut question = Vec::new();
+    while questions.read_until(b'\n', &mut question).await? > 0 {
+        if question == ASK_WORKERS {
+            let line = format!("{{\"workers\":{}}}\n", do_all_answer(mailboxes).await);
+            answers.write_all(line.as_bytes()).await?;
+        }
+        question.clear();
+    }
+    Ok(())
+}
+
+/// Whether each worker takes what it is sent.
+async fn do_all_answer(mailboxes: &Mailboxes) -> bool {
+    for worker in 0..mailboxes.workers() {
+        let (answer, answered) = oneshot::channel();
+        let is_sent = mailboxes.send(worker, Message::Describe(0, answer)).is_ok();
+        if !is_sent || !matches!(timeout(PATIENCE, answered).await, Ok(Ok(_))) {
+            tracing::error!(worker, "a worker does not answer");
+            return false;
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{runtime::LocalRuntime, sync::mpsc::unbounded_channel};
+
+    use super::*;
+
+    #[test]
+    fn a_worker_that_hangs_is_noticed() {
+        LocalRuntime::new().unwrap().block_on(async {
+            let ((first, mut answers), (second, hangs)) = (unbounded_channel(), unbounded_channel());
+            let mailboxes = Mailboxes::new(vec![first, second]);
+            spawn_local(async move {
+                while let Some(Message::Describe(0, answer)) = answers.recv().await {
+                    let _ = answer.send((Vec::new(), 0));
+                }
+            });
+            tokio::time::pause();
+            assert!(!do_all_answer(&mailboxes).await, "the second takes it and does not answer");
+            drop(hangs);
+            assert!(!do_all_answer(&mailboxes).await, "the second is gone");
+        });
+    }
+}

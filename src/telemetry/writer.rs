@@ -1,0 +1,281 @@
+//! A thread that writes, so that no other waits for who reads: the end of a pipe may be read late or never.
+//!
+//! Whoever has something to write offers it to a bounded queue and goes on, also when there is no room. The
+//! thread ends when it is asked to and nothing is left; who waits for that does so for a bounded time, and
+//! leaves a thread behind that hangs in a write.
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
+    },
+    time::Duration,
+};
+
+use super::sink::Output;
+
+/// How much may wait for the thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Buffers.
+    pub(super) buffers: usize,
+    /// Bytes in all of them. A buffer that has more alone is taken when nothing else waits.
+    pub(super) bytes: usize,
+}
+
+/// A thread that writes, until it is retired or dropped.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) queue: Queue,
+    /// Nothing is ever sent: it is closed when the thread is over.
+    over: Mutex<Receiver<()>>,
+}
+
+/// The way to a writer; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Queue {
+    sender: SyncSender<Message>,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    most: usize,
+    /// Bytes that wait, and those that are being written.
+    waiting: AtomicUsize,
+    reopen: AtomicBool,
+    life: Mutex<Life>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Open,
+    /// It ends once nothing is left.
+    Retired,
+    Over,
+}
+
+#[derive(Debug)]
+enum Message {
+    Lines(Vec<u8>),
+    /// Something in [`State`] is another.
+    Look,
+}
+
+impl Writer {
+    /// Starts the thread. `caught_up` is called on it whenever nothing is left to write, and gives whether it
+    /// offered something.
+    pub(super) fn start(
+        name: &str,
+        output: Output,
+        room: Room,
+        caught_up: impl FnMut() -> bool + Send + 'static,
+    ) -> io::Result<Self> {
+        let (sender, receiver) = sync_channel(room.buffers);
+        let state = State {
+            most: room.bytes,
+            waiting: AtomicUsize::new(0),
+            reopen: AtomicBool::new(false),
+            life: Mutex::new(Life::Open),
+        };
+        let state = Arc::new(state);
+        let (alive, over) = sync_channel(1);
+        let theirs = state.clone();
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            write_all(&receiver, output, &theirs, caught_up);
+            // Nothing is taken any more when it is over.
+            drop(receiver);
+            drop(alive);
+        })?;
+        Ok(Self { queue: Queue { sender, state }, over: Mutex::new(over) })
+    }
+
+    /// Opens the file anew before the next write, after it was rotated.
+    pub(super) fn reopen(&self) {
+        self.queue.state.reopen.store(true, Relaxed);
+        self.queue.look();
+    }
+
+    /// Has the thread end once everything is written.
+    pub(super) fn retire(&self) {
+        let mut life = self.queue.state.life();
+        if *life == Life::Open {
+            *life = Life::Retired;
+        }
+        drop(life);
+        self.queue.look();
+    }
+
+    /// Takes a retirement back, where the thread is not over.
+    pub(super) fn revive(&self) -> bool {
+        let mut life = self.queue.state.life();
+        if *life == Life::Retired {
+            *life = Life::Open;
+        }
+        *life == Life::Open
+    }
+
+    /// Waits for the end of the thread, at most so long; gives whether it came.
+    pub(super) fn wait(&self, most: Duration) -> bool {
+        let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        over.recv_timeout(most) == Err(RecvTimeoutError::Disconnected)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.retire();
+    }
+}
+
+impl Queue {
+    /// Has these bytes written, in the order in which they are offered; gives `false` where there is no room,
+    /// and never waits.
+    pub(super) fn offer(&self, bytes: Vec<u8>) -> bool {
+        let (state, length) = (&self.state, bytes.len());
+        let before = state.waiting.fetch_add(length, Relaxed);
+        let has_room = before == 0 || before.saturating_add(length) <= state.most;
+        let is_taken = has_room && self.sender.try_send(Message::Lines(bytes)).is_ok();
+        if !is_taken {
+            state.waiting.fetch_sub(length, Relaxed);
+        }
+        is_taken
+    }
+
+    /// Wakes the thread. Where the queue is full it is awake.
+    fn look(&self) {
+        let _ = self.sender.try_send(Message::Look);
+    }
+}
+
+impl State {
+    fn life(&self) -> std::sync::MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the thread is to end now that nothing is left.
+    fn ends(&self) -> bool {
+        let mut life = self.life();
+        if *life == Life::Retired {
+            *life = Life::Over;
+        }
+        *life == Life::Over
+    }
+}
+
+fn write_all(
+    receiver: &Receiver<Message>,
+    mut output: Output,
+    state: &State,
+    mut caught_up: impl FnMut() -> bool,
+) {
+    loop {
+        let message = match receiver.try_recv() {
+            Ok(message) => message,
+            Err(TryRecvError::Empty) if caught_up() => continue,
+            Err(TryRecvError::Empty) if state.ends() => return,
+            Err(TryRecvError::Empty) => match receiver.recv() {
+                Ok(message) => message,
+                Err(_) => return,
+            },
+            Err(TryRecvError::Disconnected) => return,
+        };
+        if state.reopen.swap(false, Relaxed)
+            && let Err(error) = output.reopen()
+        {
+            tracing::error!("cannot reopen {:?}: {error}; the old file is kept", output.sink);
+        }
+        if let Message::Lines(bytes) = message {
+            // There is nowhere left to report it when a log itself cannot be written.
+            drop(output.write(&bytes));
+            state.waiting.fetch_sub(bytes.len(), Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        sync::mpsc::{Sender, channel},
+    };
+
+    use super::*;
+
+    /// An output that gives what is written, and then waits to be let go.
+    struct Held {
+        written: Sender<Vec<u8>>,
+        go: Receiver<()>,
+    }
+
+    impl Write for Held {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.written.send(bytes.to_vec());
+            let _ = self.go.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn held(room: Room) -> (Writer, Receiver<Vec<u8>>, Sender<()>) {
+        let ((written, lines), (let_go, go)) = (channel(), channel());
+        let output = Output::of_test(Held { written, go });
+        (Writer::start("test", output, room, || false).unwrap(), lines, let_go)
+    }
+
+    const ROOM: Room = Room { buffers: 3, bytes: 10 };
+    const SOON: Duration = Duration::from_millis(50);
+    const LATE: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_full_queue_takes_no_more_and_never_waits() {
+        let (writer, lines, let_go) = held(ROOM);
+        assert!(writer.queue.offer(b"one".to_vec()));
+        assert_eq!(lines.recv_timeout(LATE).unwrap(), b"one");
+        // The thread hangs; three buffers are its room.
+        let offers = [b"two".to_vec(), b"3".to_vec(), b"4".to_vec(), b"5".to_vec()];
+        assert_eq!(offers.map(|offer| writer.queue.offer(offer)), [true, true, true, false]);
+        drop(let_go);
+        writer.retire();
+        assert!(writer.wait(LATE));
+        assert_eq!(lines.iter().collect::<Vec<_>>(), [&b"two"[..], b"3", b"4"]);
+        assert!(!writer.queue.offer(b"6".to_vec()), "nobody would write it");
+    }
+
+    #[test]
+    fn bytes_that_wait_are_bounded_and_given_back() {
+        let (writer, lines, let_go) = held(ROOM);
+        assert!(writer.queue.offer(vec![b'a'; 50]), "more than the room, and alone");
+        lines.recv_timeout(LATE).unwrap();
+        assert!(!writer.queue.offer(b"b".to_vec()));
+        let_go.send(()).unwrap();
+        // Its bytes are given back a moment later than its end.
+        let end = std::time::Instant::now() + LATE;
+        while !writer.queue.offer(vec![b'c'; 10]) {
+            assert!(std::time::Instant::now() < end);
+        }
+        assert!(!writer.queue.offer(b"d".to_vec()));
+        drop(let_go);
+    }
+
+    #[test]
+    fn a_writer_that_hangs_is_waited_for_in_vain() {
+        let (writer, lines, let_go) = held(ROOM);
+        writer.queue.offer(b"one".to_vec());
+        lines.recv_timeout(LATE).unwrap();
+        writer.retire();
+        assert!(!writer.wait(SOON));
+        assert!(writer.revive(), "it is not over");
+        assert!(writer.queue.offer(b"two".to_vec()));
+        writer.retire();
+        drop(let_go);
+        assert!(writer.wait(LATE));
+        assert_eq!(lines.recv().unwrap(), b"two");
+        assert!(!writer.revive());
+    }
+}
