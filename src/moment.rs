@@ -3,24 +3,45 @@
 //! The edge reads the clock ([`Moment::now`]); everything below is given a `now`, so that a test can
 //! drive it. A plain integer fits an atomic, which `std::time::Instant` does not.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    cell::Cell,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
 
 /// Microseconds since a day before the first call of [`Moment::now`] in this process, on the monotonic
 /// clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub u64);
 
+thread_local! {
+    static RECENT: Cell<u64> = const { Cell::new(0) };
+}
+
 const DAY: u64 = 86_400_000_000;
 
 impl Moment {
     /// The present, by the monotonic clock.
     pub fn now() -> Self {
-        static EPOCH: OnceLock<u64> = OnceLock::new();
+        static EPOCH: OnceLock<Instant> = OnceLock::new();
         let now = clock();
-        let elapsed = now.saturating_sub(*EPOCH.get_or_init(|| now));
+        let elapsed = now.saturating_duration_since(*EPOCH.get_or_init(|| now));
         // A day is added so that "a while ago" never needs a negative number, also where it was given by the
         // program before this one.
-        Self(elapsed + DAY)
+        #[expect(clippy::cast_possible_truncation, reason = "64 bits are enough for 500,000 years")]
+        let elapsed = elapsed.as_micros() as u64;
+        let now = elapsed + DAY;
+        RECENT.set(now);
+        Self(now)
+    }
+
+    /// What [`Moment::now`] gave last on this thread: on a worker as old as what it does now, or as long as it had
+    /// nothing to do before. For what is measured in seconds.
+    pub fn recent() -> Self {
+        match RECENT.get() {
+            0 => Self::now(),
+            recent => Self(recent),
+        }
     }
 
     /// The time from `earlier` to `self`; zero when `earlier` is later.
@@ -39,19 +60,13 @@ impl Moment {
     }
 }
 
-/// Microseconds of the monotonic clock. Asked for directly: a request asks ten times, and `Instant` takes seconds and
-/// nanoseconds apart at each subtraction.
 #[cfg(not(test))]
-fn clock() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let part = |number: i64| u64::try_from(number).unwrap_or_default();
-    part(now.tv_sec) * 1_000_000 + part(now.tv_nsec) / 1000
+fn clock() -> Instant {
+    Instant::now()
 }
 
 /// The clock of the test's runtime, which may be paused.
 #[cfg(test)]
-fn clock() -> u64 {
-    static BEGIN: OnceLock<std::time::Instant> = OnceLock::new();
-    let now = tokio::time::Instant::now().into_std();
-    now.saturating_duration_since(*BEGIN.get_or_init(|| now)).as_micros() as u64
+fn clock() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

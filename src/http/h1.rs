@@ -134,7 +134,8 @@ impl Connection {
     /// Reads one request and serves it.
     async fn request(&mut self) -> Next {
         let mut exchange = self.worker.take_exchange();
-        exchange.reset(&self.peer, Moment::now());
+        // It begins when its head is whole.
+        exchange.reset(&self.peer, Moment::default());
         let read = self.read_head(&mut exchange).await;
         let kind = match read {
             Ok(true) => {

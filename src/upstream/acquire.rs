@@ -27,10 +27,10 @@ pub struct Acquire<'a> {
 }
 
 impl Acquire<'_> {
-    /// A place at a backend, at once or after waiting in the queue. Backends that were `tried` are taken only where
+    /// A place at a backend, at once or after waiting in the queue, and when it was had. Backends that were `tried` are taken only where
     /// there is no other. Fails with [`Kind::NoBackend`], [`Kind::QueueFull`], [`Kind::QueueTimeout`] or
     /// [`Kind::ClientGone`].
-    pub async fn pick<W: Waiter>(&self, tried: &[usize], waiter: &mut W) -> Result<Permit> {
+    pub async fn pick<W: Waiter>(&self, tried: &[usize], waiter: &mut W) -> Result<(Permit, Moment)> {
         let group = self.group;
         let now = Moment::now();
         let upstream = &group.upstream;
@@ -38,20 +38,21 @@ impl Acquire<'_> {
         if upstream.queue.is_empty()
             && let Some(permit) = self.try_pick(tried, now)
         {
-            return Ok(permit);
+            return Ok((permit, now));
         }
         let are_all_down = !upstream.backends.iter().any(|backend| backend.is_healthy(now));
         if are_all_down {
             let use_all = upstream.conf.when_all_down == WhenAllDown::UseAll;
             let pick = || group.pick_despite_health(self.key, tried, now);
             let any = use_all.then(pick).flatten();
-            return any.ok_or_else(|| Kind::NoBackend.into());
+            return any.map(|permit| (permit, now)).ok_or_else(|| Kind::NoBackend.into());
         }
         let is_full = |backend: &Arc<Backend>| backend.is_healthy(now) && backend.is_full();
         if upstream.queue.is_empty() && !upstream.backends.iter().any(is_full) {
             return Err(Kind::NoBackend.into());
         }
-        self.wait(tried, waiter, now).await
+        let permit = self.wait(tried, waiter, now).await?;
+        Ok((permit, Moment::now()))
     }
 
     fn try_pick(&self, tried: &[usize], now: Moment) -> Option<Permit> {

@@ -35,6 +35,7 @@ impl ForwardRequest<'_> {
     pub(super) async fn run<D: Downstream>(
         &mut self,
         permit: &Permit,
+        begun: Moment,
         bound: Option<Http1Stream>,
         exchange: &mut Exchange,
         client: &mut D,
@@ -43,7 +44,7 @@ impl ForwardRequest<'_> {
         // may be closing one that was idle for longer.
         let is_idempotent = exchange.request.method.is_idempotent();
         let most_idle = if is_idempotent { Duration::MAX } else { FRESH };
-        if let Some(wire) = bound.or_else(|| permit.reuse(Moment::now(), most_idle)) {
+        if let Some(wire) = bound.or_else(|| permit.reuse(begun, most_idle)) {
             match self.exchange(wire, exchange, client).await {
                 Err(error)
                     if matches!(error.kind(), Kind::Reset | Kind::ResetInUpload)

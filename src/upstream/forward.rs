@@ -26,15 +26,19 @@ pub async fn forward<D: Downstream>(
     let mut bound = client.bound().and_then(|bound| bound.take(&group.upstream.backends));
     let was_bound = bound.is_some();
     loop {
-        let kept =
-            bound.take().and_then(|(index, stream)| Some((group.pick_bound(index, Moment::now())?, stream)));
-        let (permit, stream) = match kept {
-            Some((permit, stream)) => (permit, Some(stream)),
-            None => (target.pick(&request.tried, client).await?, None),
+        let kept = bound.take().and_then(|(index, stream)| {
+            let now = Moment::now();
+            Some((group.pick_bound(index, now)?, now, stream))
+        });
+        let (permit, begun, stream) = match kept {
+            Some((permit, begun, stream)) => (permit, begun, Some(stream)),
+            None => {
+                let (permit, begun) = target.pick(&request.tried, client).await?;
+                (permit, begun, None)
+            }
         };
-        let begun = Moment::now();
         exchange.facts.begin_attempt(permit.index(), begun);
-        let result = request.run(&permit, stream, exchange, client).await;
+        let result = request.run(&permit, begun, stream, exchange, client).await;
         let now = Moment::now();
         request.observe(&permit, &result, exchange, now.since(begun), now);
         let end_of_attempt = match &result {

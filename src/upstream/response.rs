@@ -154,7 +154,7 @@ impl UpstreamResponse {
             return;
         }
         match owner {
-            Owner::Pool => permit.keep(stream, Moment::now()),
+            Owner::Pool => permit.keep(stream, Moment::recent()),
             Owner::Client(bound) => {
                 if let Some(backend) = permit.backend() {
                     bound.put(backend.clone(), stream);

@@ -251,7 +251,7 @@ impl Permit {
         if let Some(series) = self.group.series.get(self.index) {
             series.bytes.add(bytes);
         }
-        self.group.with_balancer(|balancer| balancer.on_bytes(self.index, bytes, Moment::now()));
+        self.group.with_balancer(|balancer| balancer.on_bytes(self.index, bytes, Moment::recent()));
     }
 
     /// A new connection.
