@@ -53,7 +53,7 @@
 //! 1. [`account`], [`error`], [`moment`], [`rng`], `sync`
 //! 2. [`fields`], [`schema`]
 //! 3. [`h1`], [`tls`], [`telemetry`]
-//! 4. [`net`]
+//! 4. [`http2`], [`net`]
 //! 5. [`backend`], [`owned_directory`]
 //! 6. [`exchange`]
 //! 7. [`balance`], [`health`], [`route`]
@@ -88,6 +88,7 @@ pub mod fields;
 pub mod h1;
 pub mod health;
 pub mod http;
+pub mod http2;
 pub mod listen;
 pub mod moment;
 pub mod net;

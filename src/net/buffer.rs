@@ -105,6 +105,13 @@ impl Buffer {
         Self { memory: Memory::Own(bytes.into()), start: 0, end: bytes.len() }
     }
 
+    /// A buffer of these bytes, whose memory it takes over.
+    pub fn of(bytes: Vec<u8>) -> Self {
+        let end = bytes.len();
+        account::take(Owner::Buffers, end);
+        Self { memory: Memory::Own(bytes.into_boxed_slice()), start: 0, end }
+    }
+
     /// Bytes of memory that it holds.
     pub(super) fn size(&self) -> usize {
         match &self.memory {

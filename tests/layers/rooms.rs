@@ -16,7 +16,7 @@ const ORDER: &[&[&str]] = &[
     &["account", "error", "moment", "rng", "sync"],
     &["fields", "schema"],
     &["h1", "tls", "telemetry"],
-    &["net"],
+    &["http2", "net"],
     &["store", "backend", "owned_directory"],
     &["exchange"],
     &["balance", "health", "route"],
