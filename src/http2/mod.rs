@@ -14,6 +14,7 @@ pub mod flow;
 pub mod frame;
 pub mod head;
 pub mod hpack;
+mod inbound;
 mod output;
 pub mod reason;
 mod receive;

@@ -263,7 +263,7 @@ impl Connection {
             return self.blame(id, OTHER_LENGTH, now);
         }
         stream.left = left.flatten();
-        stream.add(data);
+        stream.inbound.add(data);
         stream.wake();
         let padding = length - data.len();
         if padding > 0 {

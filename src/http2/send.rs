@@ -33,8 +33,8 @@ impl Connection {
         if let Some(fault) = stream.fault {
             return Poll::Ready(Err(fault));
         }
-        if !stream.inbound.is_empty() {
-            return Poll::Ready(Ok(Body::Data(stream.take_inbound())));
+        if let Some(piece) = stream.inbound.take() {
+            return Poll::Ready(Ok(Body::Data(piece)));
         }
         if stream.is_request_whole {
             return Poll::Ready(Ok(Body::End(stream.trailers.take())));

@@ -4,12 +4,10 @@ use std::task::Waker;
 
 use super::{
     flow::{ReceiveWindow, SendWindow},
+    inbound::Inbound,
     reason::Reason,
 };
-use crate::{
-    account::{self, Owner},
-    fields::Fields,
-};
+use crate::fields::Fields;
 
 /// Why nothing more comes of a stream's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +28,7 @@ pub struct Stream {
     /// What it may send.
     pub(super) receive: ReceiveWindow,
     /// The body, as far as it came and was not taken.
-    pub(super) inbound: Vec<u8>,
+    pub(super) inbound: Inbound,
     /// Trailers that were not taken.
     pub(super) trailers: Option<Box<Fields>>,
     /// What is to come of the body, where its length was said.
@@ -57,7 +55,7 @@ impl Stream {
         Self {
             send,
             receive,
-            inbound: Vec::new(),
+            inbound: Inbound::default(),
             trailers: None,
             left: None,
             is_request_whole: false,
@@ -82,18 +80,6 @@ impl Stream {
         matches!(self.fault, Some(Fault::Gone(_) | Fault::Broken(_)))
     }
 
-    /// Adds to what came of the body.
-    pub(super) fn add(&mut self, data: &[u8]) {
-        account::take(Owner::Buffers, data.len());
-        self.inbound.extend_from_slice(data);
-    }
-
-    /// Takes what came of the body.
-    pub(super) fn take_inbound(&mut self) -> Vec<u8> {
-        account::give(Owner::Buffers, self.inbound.len());
-        std::mem::take(&mut self.inbound)
-    }
-
     /// Notes what is wrong, unless something was before; what came and was not taken has no use then. Gives how much
     /// that was.
     pub(super) fn fail(&mut self, fault: Fault) -> usize {
@@ -102,12 +88,6 @@ impl Stream {
         }
         self.trailers = None;
         self.wake();
-        self.take_inbound().len()
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.take_inbound();
+        self.inbound.clear()
     }
 }
