@@ -171,7 +171,7 @@ impl Connection {
             self.budgets.acks = 0;
             self.output.rest(self.streams.is_empty());
         }
-        if self.has_room() && self.send.room() > 0 {
+        if self.has_room() {
             self.unblock();
         }
     }
@@ -222,6 +222,11 @@ impl Connection {
     /// the next request.
     pub fn is_in_head(&self) -> bool {
         !self.has_settings || self.block.is_some()
+    }
+
+    /// Whether the client has said that it speaks HTTP/2.
+    pub fn has_begun(&self) -> bool {
+        self.has_settings
     }
 
     /// Refuses a stream, which may be asked for again (§8.7).

@@ -26,3 +26,6 @@ pub use connection::{Connection, Opened};
 pub use reason::{ConnectionError, Reason};
 pub use send::Body;
 pub use stream::Fault;
+
+#[cfg(test)]
+mod tests;

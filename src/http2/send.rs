@@ -169,7 +169,10 @@ impl Connection {
         let has_room = self.has_room();
         let room = self.send.room().min(if has_room { DEFAULT_FRAME } else { 0 });
         let position = self.output.position();
-        let Some(stream) = self.stream(id) else { return Poll::Ready(Ok(0)) };
+        let Some(stream) = self.stream(id).filter(|stream| !stream.is_response_whole) else {
+            // There is no place for it any more, as behind a head that says that there is no body.
+            return Poll::Ready(Ok(data.len()));
+        };
         let length = data.len().min(room).min(stream.send.room());
         if length == 0 {
             register(stream, cx);

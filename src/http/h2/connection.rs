@@ -126,7 +126,9 @@ impl Driver {
                 Poll::Ready(Ok(true)) => true,
                 Poll::Pending => false,
             };
-            if let Some(error) = self.take_input().err().or(self.link.codec().take_error()) {
+            let wrong = self.take_input().err();
+            let wrong = wrong.or_else(|| self.link.codec().take_error());
+            if let Some(error) = wrong {
                 notice::ended(error, &self.peer, &self.worker.series);
                 self.link.codec().fail(error);
                 self.phase = Phase::Closing;
@@ -162,6 +164,10 @@ impl Driver {
         if std::mem::take(&mut self.is_input_new) && !self.input.is_empty() {
             return Poll::Ready(Ok(true));
         }
+        if self.link.codec().is_over() {
+            // Only what is to be written is waited for.
+            return Poll::Pending;
+        }
         let kept = self.input.len();
         let mut buffer = Buffer::take();
         let Some((start, room)) = buffer.room().split_at_mut_checked(kept) else {
@@ -186,7 +192,6 @@ impl Driver {
         }
         let mut codec = self.link.codec();
         if codec.is_over() {
-            self.input = Buffer::default();
             return Ok(());
         }
         let used = codec.receive(&self.input, Moment::now());
@@ -261,6 +266,7 @@ impl Driver {
             }
             Phase::Open if is_in_head => {
                 self.phase = Phase::Head;
+                self.deadline.set_idle(None);
                 self.deadline.after(self.timeouts.header);
             }
             Phase::Head | Phase::Open | Phase::Closing => {}
@@ -271,7 +277,13 @@ impl Driver {
     fn elapsed(&mut self) -> bool {
         let is_idle = self.link.codec().is_idle();
         match self.phase {
-            Phase::Head => return true,
+            Phase::Head => {
+                if self.link.codec().has_begun() {
+                    let error = ConnectionError::calm("a block of fields is not whole in time");
+                    notice::ended(error, &self.peer, &self.worker.series);
+                }
+                return true;
+            }
             Phase::Closing if is_idle => return true,
             Phase::Closing => self.deadline.after(CLOSING),
             Phase::Open if is_idle => self.begin_closing(),
