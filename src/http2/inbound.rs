@@ -1,16 +1,22 @@
-//! What came of a body and was not taken, in pieces of the size of a read.
+//! What came of a body and was not taken.
 
 use std::collections::VecDeque;
 
-use crate::account::{self, Owner};
+use crate::{
+    account::{self, Owner},
+    net::Buffer,
+};
 
-/// The most of a piece, in bytes.
-const PIECE: usize = 64 * 1024;
+/// Up to so many bytes it takes as much memory as there are; beyond, buffers of the worker's pool.
+const SMALL: usize = 16 * 1024;
 
-/// Pieces of a body, counted in the account. However small the frames were, it takes hardly more memory than its bytes.
+/// Bytes of a body, counted in the account. However small the frames were, it takes at most four times its bytes.
 #[derive(Debug, Default)]
 pub(super) struct Inbound {
-    pieces: VecDeque<Vec<u8>>,
+    /// What came first.
+    small: Vec<u8>,
+    /// What came after it.
+    large: VecDeque<Buffer>,
     length: usize,
 }
 
@@ -22,42 +28,39 @@ impl Inbound {
 
     /// Adds bytes.
     pub(super) fn add(&mut self, mut data: &[u8]) {
-        account::take(Owner::Buffers, data.len());
         self.length += data.len();
+        if self.large.is_empty() && self.small.len() + data.len() <= SMALL {
+            account::take(Owner::Buffers, data.len());
+            self.small.extend_from_slice(data);
+            return;
+        }
         while !data.is_empty() {
-            let length = match self.pieces.back_mut() {
-                Some(last) if last.len() < PIECE => {
-                    let length = data.len().min(PIECE - last.len());
-                    // Doubled, but never beyond a piece.
-                    if last.capacity() - last.len() < length {
-                        let capacity = (last.capacity() * 2).max(last.len() + length).min(PIECE);
-                        last.reserve_exact(capacity - last.len());
-                    }
-                    last.extend_from_slice(data.get(..length).unwrap_or_default());
-                    length
-                }
-                _ => {
-                    let length = data.len().min(PIECE);
-                    self.pieces.push_back(data.get(..length).unwrap_or_default().to_vec());
-                    length
-                }
-            };
-            data = data.get(length..).unwrap_or_default();
+            let added = self.large.back_mut().map_or(0, |last| last.add(data));
+            if added == 0 {
+                self.large.push_back(Buffer::take());
+            }
+            data = data.get(added..).unwrap_or_default();
         }
     }
 
-    /// Takes the first piece.
-    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
-        let piece = self.pieces.pop_front()?;
-        account::give(Owner::Buffers, piece.len());
-        self.length -= piece.len();
-        Some(piece)
+    /// Takes what came first.
+    pub(super) fn take(&mut self) -> Option<Buffer> {
+        let buffer = match self.small.is_empty() {
+            true => self.large.pop_front()?,
+            false => {
+                account::give(Owner::Buffers, self.small.len());
+                Buffer::of(std::mem::take(&mut self.small))
+            }
+        };
+        self.length -= buffer.len();
+        Some(buffer)
     }
 
     /// Forgets everything; gives how much that was.
     pub(super) fn clear(&mut self) -> usize {
-        account::give(Owner::Buffers, self.length);
-        self.pieces = VecDeque::new();
+        account::give(Owner::Buffers, self.small.len());
+        self.small = Vec::new();
+        self.large = VecDeque::new();
         std::mem::take(&mut self.length)
     }
 }
@@ -73,19 +76,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_are_filled_and_taken_in_order() {
-        let mut inbound = Inbound::default();
-        let all: Vec<u8> = (0..200_000_u32).map(|number| number as u8).collect();
-        for part in all.chunks(777) {
-            inbound.add(part);
+    fn bytes_are_taken_in_the_order_in_which_they_came() {
+        for size in [1, 777, 16_384, 70_000] {
+            let mut inbound = Inbound::default();
+            let all: Vec<u8> = (0..200_000_u32).map(|number| number as u8).collect();
+            all.chunks(size).for_each(|part| inbound.add(part));
+            let mut taken = Vec::new();
+            while let Some(piece) = inbound.take() {
+                taken.extend_from_slice(&piece);
+            }
+            assert!(taken == all && inbound.is_empty(), "{size}");
+            inbound.add(b"abc");
+            assert_eq!(inbound.clear(), 3);
+            assert!(inbound.take().is_none());
         }
-        let mut taken = Vec::new();
-        while let Some(piece) = inbound.take() {
-            assert!(piece.capacity() <= PIECE);
-            taken.extend(piece);
-        }
-        assert!(taken == all && inbound.is_empty());
-        inbound.add(b"abc");
-        assert_eq!((inbound.clear(), inbound.take()), (3, None));
     }
 }

@@ -11,13 +11,14 @@ use super::{
 use crate::{
     fields::{Fields, Known, write_number},
     h1::ResponseHead,
+    net::Buffer,
 };
 
 /// The next of a request's body.
 #[derive(Debug)]
 pub enum Body {
     /// Some of it.
-    Data(Vec<u8>),
+    Data(Buffer),
     /// Its end.
     End(Option<Box<Fields>>),
 }

@@ -89,7 +89,7 @@ fn a_request_and_its_response_pass() {
     let opened = connection.next_opened().unwrap();
     assert_eq!((opened.id, opened.problem, &*opened.head.request.target), (1, None, "/p"));
     assert!(
-        matches!(connection.poll_body(1, &mut context()), Poll::Ready(Ok(Body::Data(data))) if data == b"hello")
+        matches!(connection.poll_body(1, &mut context()), Poll::Ready(Ok(Body::Data(data))) if *data == *b"hello")
     );
     assert!(matches!(connection.poll_body(1, &mut context()), Poll::Ready(Ok(Body::End(None)))));
     let head = ok(&[("Connection", "x"), ("Content-Length", "9"), ("Server", "s")]);

@@ -76,7 +76,7 @@ impl Downstream for Client {
         let frame = match ready!(codec.poll_body(self.id, cx)).map_err(failed)? {
             Body::Data(data) => {
                 self.taken = data.len();
-                BodyFrame::Data(Buffer::of(data))
+                BodyFrame::Data(data)
             }
             Body::End(trailers) => BodyFrame::End(trailers),
         };
