@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_budget_fills_with_time_and_use_up_to_its_most() {
+    fn a_budget_fills_with_time_and_use() {
         let at = |millis| Moment(0).plus(Duration::from_millis(millis));
         let mut budget = Budget::new(3, 10, at(0));
         assert!((0..3).all(|_| budget.spend(at(0))));

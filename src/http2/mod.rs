@@ -10,6 +10,7 @@
 
 pub mod budget;
 pub mod connection;
+mod control;
 pub mod flow;
 pub mod frame;
 pub mod head;
@@ -20,11 +21,13 @@ pub mod reason;
 mod receive;
 mod send;
 pub mod settings;
+mod state;
 pub mod stream;
 
-pub use connection::{Connection, Opened};
+pub use connection::Connection;
 pub use reason::{ConnectionError, Reason};
 pub use send::Body;
+pub use state::Opened;
 pub use stream::Fault;
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
-//! What comes in: frame by frame, from the preface on.
+//! What comes in: frame by frame, from the preface on. Heads, bodies and trailers are taken here, what is said about the
+//! connection and its windows in `control`.
 
 use super::{
-    connection::{Block, CLOSING_PING, Closing, Connection, Opened},
+    connection::{CLOSING_PING, Connection},
     flow::{ReceiveWindow, SendWindow},
     frame::{self, Frame, FrameHead, HEAD_BYTES},
     head::read_trailers,
     hpack::CompressionError,
     reason::{ConnectionError, Reason},
     settings::DEFAULT_FRAME,
+    state::{Block, Closing, Opened},
     stream::{Fault, Stream},
 };
 use crate::{error::Kind, moment::Moment};
 
 /// What every client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Answers that may wait to be written: a client that takes none has no use for more (CVE-2019-9512, CVE-2019-9515).
-const MOST_ACKS: u32 = 500;
 /// What a block of fields may be larger than its list of fields may be, while it is only looked at.
 const BEYOND: usize = 32 * 1024;
 /// A part of a block, or of a body, that is smaller than this earns nothing.
@@ -102,7 +102,7 @@ impl Connection {
         id % 2 == 1 && id <= self.last
     }
 
-    fn check_opened(&self, id: u32) -> Result<(), ConnectionError> {
+    pub(super) fn check_opened(&self, id: u32) -> Result<(), ConnectionError> {
         let is_of_past = self.is_of_past(id);
         if is_of_past {
             Ok(())
@@ -192,11 +192,10 @@ impl Connection {
         is_end: bool,
         now: Moment,
     ) -> Result<(), ConnectionError> {
-        let is_forgiven = self.is_forgiven(id);
         let limits = self.limits;
         let trailers = read_trailers(&mut self.decoder, block, limits).map_err(compression)?;
         let Some(stream) = self.stream(id).filter(|stream| !stream.is_request_whole) else {
-            return self.take_late(id, is_forgiven, now);
+            return self.take_late(id, now);
         };
         if stream.fault.is_some() {
             stream.is_request_whole |= is_end;
@@ -216,8 +215,8 @@ impl Connection {
     }
 
     /// Something came for a stream whose half of the client's is ended.
-    fn take_late(&mut self, id: u32, is_forgiven: bool, now: Moment) -> Result<(), ConnectionError> {
-        if is_forgiven {
+    fn take_late(&mut self, id: u32, now: Moment) -> Result<(), ConnectionError> {
+        if self.is_forgiven(id) {
             return self.spend(now);
         }
         self.reset(id, Reason::STREAM_CLOSED, "something came after the end of a stream", now)
@@ -241,10 +240,9 @@ impl Connection {
         } else if data.is_empty() && !is_end {
             self.spend(now)?;
         }
-        let is_forgiven = self.is_forgiven(id);
         let Some(stream) = self.stream(id).filter(|stream| !stream.is_request_whole) else {
             self.give(length);
-            return self.take_late(id, is_forgiven, now);
+            return self.take_late(id, now);
         };
         if stream.fault.is_some() {
             stream.is_request_whole |= is_end;
@@ -304,78 +302,6 @@ impl Connection {
         }
         let unread = stream.fail(Fault::Malformed(what));
         self.give(unread);
-        Ok(())
-    }
-
-    fn take_reset(&mut self, id: u32, reason: Reason, now: Moment) -> Result<(), ConnectionError> {
-        self.check_opened(id)?;
-        let Some(stream) = self.stream(id) else { return self.spend(now) };
-        let is_answered = stream.is_response_whole;
-        stream.is_request_whole = true;
-        let unread = stream.fail(Fault::Gone(reason));
-        self.give(unread);
-        if is_answered { self.spend(now) } else { self.spend_reset(now) }
-    }
-
-    fn take_settings(&mut self, payload: &[u8], now: Moment) -> Result<(), ConnectionError> {
-        if std::mem::replace(&mut self.has_settings, true) {
-            self.spend(now)?;
-        }
-        self.count_ack()?;
-        let before = self.peer.initial_window;
-        self.peer.take(payload)?;
-        if std::mem::take(&mut self.peer.has_table_size) {
-            self.encoder.resize();
-        }
-        // §6.9.2
-        let by = i64::from(self.peer.initial_window) - i64::from(before);
-        if by != 0 {
-            for stream in self.streams() {
-                if !stream.send.change(by) {
-                    let reason = Reason::FLOW_CONTROL_ERROR;
-                    return Err(ConnectionError { reason, what: "settings make a window too large" });
-                }
-                stream.wake();
-            }
-        }
-        frame::write_head(0, frame::SETTINGS, frame::ACK, 0, self.output.end());
-        Ok(())
-    }
-
-    fn count_ack(&mut self) -> Result<(), ConnectionError> {
-        self.budgets.acks += 1;
-        let is_fine = self.budgets.acks <= MOST_ACKS;
-        if is_fine {
-            Ok(())
-        } else {
-            Err(ConnectionError::calm("it does not take the answers to its frames"))
-        }
-    }
-
-    fn take_window_update(&mut self, id: u32, increment: u32, now: Moment) -> Result<(), ConnectionError> {
-        self.spend(now)?;
-        if id == 0 {
-            if increment == 0 {
-                return Err(ConnectionError::protocol("WINDOW_UPDATE by nothing"));
-            }
-            if !self.send.change(i64::from(increment)) {
-                let reason = Reason::FLOW_CONTROL_ERROR;
-                return Err(ConnectionError { reason, what: "the connection's window is too large" });
-            }
-            if self.has_room() {
-                self.unblock();
-            }
-            return Ok(());
-        }
-        self.check_opened(id)?;
-        let Some(stream) = self.stream(id).filter(|stream| stream.fault.is_none()) else { return Ok(()) };
-        if increment == 0 {
-            return self.reset(id, Reason::PROTOCOL_ERROR, "WINDOW_UPDATE by nothing", now);
-        }
-        if !stream.send.change(i64::from(increment)) {
-            return self.reset(id, Reason::FLOW_CONTROL_ERROR, "the stream's window is too large", now);
-        }
-        stream.wake();
         Ok(())
     }
 }

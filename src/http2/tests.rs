@@ -106,7 +106,7 @@ fn a_request_and_its_response_pass() {
 }
 
 #[test]
-fn an_end_after_the_last_write_is_a_frame_of_its_own() {
+fn an_end_after_the_last_write_is_a_frame() {
     let mut connection = connection();
     receive(&mut connection, &frame(1, 5, 1, &block(&POST)));
     connection.send_head(1, &ok(&[]), true, None, false).unwrap();

@@ -82,19 +82,14 @@ fn blocks_that_expand_are_refused_and_their_connection_goes_on() {
 #[test]
 fn resets_by_either_side_are_bounded() {
     let (_origin, proxy) = waiting();
-    let after = |id: u32, kind: u8, payload: &[u8]| {
-        [frame(HEADERS, END_HEADERS, id, &block(&get("/"))), frame(kind, 0, id, payload)].concat()
-    };
-    let makes: [(&str, Box<dyn Fn(u32) -> Vec<u8>>); 3] = [
-        ("CVE-2023-44487", Box::new(|id| after(id, RST_STREAM, &[0, 0, 0, 8]))),
-        ("CVE-2025-8671, a window by nothing", Box::new(|id| after(id, WINDOW_UPDATE, &[0; 4]))),
-        (
-            "CVE-2025-8671, a window too large",
-            Box::new(|id| after(id, WINDOW_UPDATE, &[0x7f, 255, 255, 255])),
-        ),
-    ];
-    for (what, make) in makes {
+    for (what, kind, payload) in [
+        ("CVE-2023-44487", RST_STREAM, [0, 0, 0, 8]),
+        ("CVE-2025-8671, a window by nothing", WINDOW_UPDATE, [0; 4]),
+        ("CVE-2025-8671, a window too large", WINDOW_UPDATE, [0x7f, 255, 255, 255]),
+    ] {
         let mut client = Frames::connect(&proxy);
+        let head = block(&get("/"));
+        let make = |id| [frame(HEADERS, END_HEADERS, id, &head), frame(kind, 0, id, &payload)].concat();
         let bytes: Vec<u8> = (0..5000).flat_map(|number| make(2 * number + 1)).collect();
         client.write(&bytes);
         assert_eq!(client.goaway().map(|(_, code)| code), Some(CALM), "{what}");

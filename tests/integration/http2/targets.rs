@@ -149,6 +149,9 @@ fn malformed_fields_end_their_stream_and_no_other() {
     });
 }
 
+/// Type, flags and payload of a frame.
+type Part = (u8, u8, Vec<u8>);
+
 #[test]
 fn malformed_bodies_and_trailers_end_their_stream_only() {
     let (origin, proxy) = through(echo);
@@ -162,7 +165,7 @@ fn malformed_bodies_and_trailers_end_their_stream_only() {
         fields
     };
     let trailers = |fields: &[(&[u8], &[u8])]| (HEADERS, END_HEADERS | END_STREAM, block(fields));
-    let cases: Vec<(&[u8], Vec<(u8, u8, Vec<u8>)>)> = vec![
+    let cases: Vec<(&[u8], Vec<Part>)> = vec![
         (b"", vec![(DATA, 0, b"abc".to_vec()), trailers(&[(b":path", b"/")])]),
         (b"", vec![(DATA, 0, b"abc".to_vec()), trailers(&[(b"X-Upper", b"1")])]),
         (b"", vec![(DATA, 0, b"abc".to_vec()), trailers(&[(b"connection", b"close")])]),
