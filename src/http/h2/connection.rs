@@ -129,11 +129,7 @@ impl Driver {
             let wrong = self.take_input().err();
             let wrong = wrong.or_else(|| self.link.codec().take_error());
             if let Some(error) = wrong {
-                notice::ended(error, &self.peer, &self.worker.series);
-                self.link.codec().fail(error);
-                self.phase = Phase::Closing;
-                self.deadline.set_idle(None);
-                self.deadline.after(CLOSING);
+                self.fail(error);
             }
             let is_written = match self.poll_write(cx) {
                 Poll::Ready(Err(_)) => return Poll::Ready(false),
@@ -278,11 +274,11 @@ impl Driver {
         let is_idle = self.link.codec().is_idle();
         match self.phase {
             Phase::Head => {
-                if self.link.codec().has_begun() {
-                    let error = ConnectionError::calm("a block of fields is not whole in time");
-                    notice::ended(error, &self.peer, &self.worker.series);
+                let has_begun = self.link.codec().has_begun();
+                if !has_begun {
+                    return true;
                 }
-                return true;
+                self.fail(ConnectionError::calm("a block of fields is not whole in time"));
             }
             Phase::Closing if is_idle => return true,
             Phase::Closing => self.deadline.after(CLOSING),
@@ -290,6 +286,15 @@ impl Driver {
             Phase::Open => self.deadline.after(self.timeouts.idle),
         }
         false
+    }
+
+    /// Ends the connection because of what the client did: it is told, and nothing more is read.
+    fn fail(&mut self, error: ConnectionError) {
+        notice::ended(error, &self.peer, &self.worker.series);
+        self.link.codec().fail(error);
+        self.phase = Phase::Closing;
+        self.deadline.set_idle(None);
+        self.deadline.after(CLOSING);
     }
 
     /// GOAWAY with the highest id, a round trip, GOAWAY with the last one (RFC 9113 §6.8).

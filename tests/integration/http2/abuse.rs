@@ -139,3 +139,47 @@ fn answers_that_nobody_takes_are_bounded() {
     assert!(proxy.memory() < before + 32 * 1024 * 1024, "{before} bytes, then {}", proxy.memory());
     assert_eq!(proxy.get("/other").status, 200);
 }
+
+#[test]
+fn a_slow_block_of_fields_ends_its_connection() {
+    let origin = Origin::named("ok");
+    let proxy = Proxy::start(&config_of(
+        &[origin.address().to_string()],
+        "[listener.timeouts]\nheader = \"300ms\"\n",
+        "",
+    ));
+    let mut client = Frames::connect(&proxy);
+    client.ask(1, &get("/"), true);
+    assert_eq!(client.answer(1).status, Some(200));
+    client.send(HEADERS, 0, 3, &block(&get("/")));
+    assert_eq!(client.goaway().map(|(_, code)| code), Some(CALM));
+    let mut silent = Frames::silent(&proxy);
+    silent.write(&PREFACE[..20]);
+    assert_eq!(silent.goaway(), None, "it has not said that it speaks HTTP/2");
+}
+
+#[test]
+fn bodies_that_wait_are_in_the_account() {
+    let origin =
+        Origin::start(|_| Reply::Take(Box::new(|connection| drop(connection.reader.read(&mut [0; 1])))));
+    let text = format!(
+        "[runtime]\nworkers = 1\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n[[route]]\nname = \"all\"\n\
+         upstream = \"u\"\n[[upstream]]\nname = \"u\"\nqueue = {{ size = 10, timeout = \"60s\" }}\n[[upstream.backend]]\n\
+         address = \"{}\"\nname = \"b0\"\nmax_connections = 1\n[admin]\naddress = \"127.0.0.1:0\"\n",
+        origin.address()
+    );
+    let proxy = Proxy::start(&text);
+    let mut client = Frames::connect(&proxy);
+    client.ask(1, &get("/first"), true);
+    eventually("the place is taken", || origin.requests().len() == 1);
+    let mut post = get("/second").to_vec();
+    post[0].1 = b"POST";
+    client.ask(3, &post, false);
+    for _ in 0..20 {
+        client.send(DATA, 0, 3, &[0; 10_000]);
+    }
+    let held = || metric(&proxy, "pointsman_memory_bytes{owner=\"buffers\"}");
+    eventually("what waits is counted", || held() >= 200_000);
+    client.send(RST_STREAM, 0, 3, &[0, 0, 0, 8]);
+    eventually("what waits no more is not", || held() < 200_000);
+}
