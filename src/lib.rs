@@ -54,21 +54,22 @@
 //! 2. [`fields`], [`schema`]
 //! 3. [`h1`], [`tls`], [`telemetry`]
 //! 4. [`net`]
-//! 5. [`backend`], [`owned_directory`]
-//! 6. [`exchange`]
-//! 7. [`balance`], [`health`], [`route`]
-//! 8. [`writeback`]
-//! 9. [`cache`], [`upstream`]
-//! 10. [`config`]
-//! 11. [`runtime`]
-//! 12. [`mod@http`]
-//! 13. [`listen`], [`explain`]
-//! 14. [`reload`]
-//! 15. [`admin`]
-//! 16. [`control`]
-//! 17. [`app`]
-//! 18. [`replay`]
-//! 19. [`cli`]
+//! 5. [`http2`]
+//! 6. [`backend`], [`owned_directory`]
+//! 7. [`exchange`]
+//! 8. [`balance`], [`health`], [`route`]
+//! 9. [`writeback`]
+//! 10. [`cache`], [`upstream`]
+//! 11. [`config`]
+//! 12. [`runtime`]
+//! 13. [`mod@http`]
+//! 14. [`listen`], [`explain`]
+//! 15. [`reload`]
+//! 16. [`admin`]
+//! 17. [`control`]
+//! 18. [`app`]
+//! 19. [`replay`]
+//! 20. [`cli`]
 //!
 //! `docs/architecture.md` has a picture; `docs/decisions/` says why.
 
@@ -94,6 +95,7 @@ pub mod fields;
 pub mod h1;
 pub mod health;
 pub mod http;
+pub mod http2;
 pub mod listen;
 pub mod moment;
 pub mod net;

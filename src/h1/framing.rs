@@ -67,7 +67,7 @@ impl Framing {
 }
 
 /// The one value of Content-Length: digits only, and not twice, not even the same.
-fn content_length(fields: &Fields) -> Result<Option<u64>, &'static str> {
+pub(crate) fn content_length(fields: &Fields) -> Result<Option<u64>, &'static str> {
     let mut values = fields.all_known(Known::ContentLength);
     let Some(value) = values.next() else {
         return Ok(None);

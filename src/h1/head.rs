@@ -205,7 +205,7 @@ impl RequestHead {
             return Err(HeadError::TargetTooLong);
         }
         if !target.bytes().all(is_target_byte) {
-            return Err(HeadError::Malformed("the request target has a byte that no URI has"));
+            return Err(HeadError::Malformed(NO_TARGET));
         }
         self.method = Method::of(request.method.unwrap_or_default());
         self.target.clear();
@@ -394,8 +394,8 @@ fn malformed(error: httparse::Error) -> HeadError {
 }
 
 /// Bytes of a method; the longest that is registered has 17.
-const MOST_METHOD_BYTES: usize = 64;
-const LONG_METHOD: &str = "the method is too long";
+pub(crate) const MOST_METHOD_BYTES: usize = 64;
+pub(crate) const LONG_METHOD: &str = "the method is too long";
 
 /// A head of a later minor version as one of HTTP/1.1, as which it is served (RFC 9110 §2.5).
 fn as_http11(head: &[u8]) -> Option<Vec<u8>> {
@@ -408,10 +408,18 @@ fn as_http11(head: &[u8]) -> Option<Vec<u8>> {
     Some(head)
 }
 
+/// Why a target with a byte for which [`is_target_byte`] is false is refused.
+pub(crate) const NO_TARGET: &str = "the request target has a byte that no URI has";
+
 /// Bytes of a URI (RFC 3986), and those that browsers leave unescaped in queries; no control, space,
-/// fragment or non-ASCII byte.
-fn is_target_byte(byte: u8) -> bool {
+/// fragment or non-ASCII byte. The same in every version of HTTP.
+pub(crate) fn is_target_byte(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7e) && byte != b'#'
+}
+
+/// Bytes of a token (RFC 9110 §5.6.2), such as a method or a field name.
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

@@ -81,6 +81,18 @@ impl Buffer {
         }
     }
 
+    /// Adds as many of these bytes behind those that are there as there is room for; gives how many.
+    pub fn add(&mut self, bytes: &[u8]) -> usize {
+        let Memory::Own(memory) = &mut self.memory else { return 0 };
+        let room = memory.get_mut(self.end..).unwrap_or_default();
+        let length = bytes.len().min(room.len());
+        if let (Some(room), Some(bytes)) = (room.get_mut(..length), bytes.get(..length)) {
+            room.copy_from_slice(bytes);
+        }
+        self.end += length;
+        length
+    }
+
     /// Says how many bytes a read put into [`Buffer::room`].
     pub fn filled(&mut self, length: usize) {
         self.start = 0;
@@ -103,6 +115,13 @@ impl Buffer {
     pub fn copy_of(bytes: &[u8]) -> Self {
         account::take(Owner::Buffers, bytes.len());
         Self { memory: Memory::Own(bytes.into()), start: 0, end: bytes.len() }
+    }
+
+    /// A buffer of these bytes, whose memory it takes over.
+    pub fn of(bytes: Vec<u8>) -> Self {
+        let end = bytes.len();
+        account::take(Owner::Buffers, end);
+        Self { memory: Memory::Own(bytes.into_boxed_slice()), start: 0, end }
     }
 
     /// Bytes of memory that it holds.

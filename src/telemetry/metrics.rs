@@ -257,6 +257,12 @@ pub struct WorkerSeries {
     pub pool_reused: Counter,
     /// Backend connections made.
     pub pool_dialled: Counter,
+    /// Streams of HTTP/2 that were refused: their clients had as many open as they may.
+    pub http2_refused: Counter,
+    /// Connections of HTTP/2 that were ended because the client broke the protocol.
+    pub http2_errors: Counter,
+    /// Connections of HTTP/2 that were ended because of floods.
+    pub http2_floods: Counter,
 }
 
 #[cfg(test)]

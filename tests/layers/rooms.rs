@@ -17,6 +17,7 @@ const ORDER: &[&[&str]] = &[
     &["fields", "schema"],
     &["h1", "tls", "telemetry"],
     &["net"],
+    &["http2"],
     &["store", "backend", "owned_directory"],
     &["exchange"],
     &["balance", "health", "route"],

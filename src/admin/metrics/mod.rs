@@ -218,6 +218,11 @@ fn workers(registry: &Registry, text: &mut Text) {
     text.family("backend_connections_total", Kind::Counter, help);
     text.sample(&Labels::of(&[("kind", "reused")]), sum(|it| &it.pool_reused));
     text.sample(&Labels::of(&[("kind", "dialled")]), sum(|it| &it.pool_dialled));
+    let help = "Connections of HTTP/2 that were ended because their client broke the protocol (error), or made work \
+                without asking for anything (flood).";
+    text.family("http2_connections_ended_total", Kind::Counter, help);
+    text.sample(&Labels::of(&[("reason", "error")]), sum(|it| &it.http2_errors));
+    text.sample(&Labels::of(&[("reason", "flood")]), sum(|it| &it.http2_floods));
     let help = "Memory that what clients and backends have under way takes; runtime.memory bounds the sum.";
     text.family("memory_bytes", Kind::Gauge, help);
     for owner in Owner::ALL {
@@ -232,6 +237,8 @@ fn workers(registry: &Registry, text: &mut Text) {
     single("retries_total", "Attempts beyond the first.", sum(|it| &it.retries));
     let help = "Retries that the retry budget refused.";
     single("retries_refused_total", help, sum(|it| &it.retries_refused));
+    let help = "Streams of HTTP/2 that were refused, since their client had as many open as it may.";
+    single("http2_streams_refused_total", help, sum(|it| &it.http2_refused));
     let help = "Access log lines dropped because the writer was behind.";
     single("access_log_dropped_total", help, sum(|it| &it.log_dropped));
     single(

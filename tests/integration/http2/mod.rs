@@ -1,7 +1,10 @@
 //! HTTP/2 with clients (RFC 9113), over TLS and with prior knowledge, in front of HTTP/1.1 backends.
 
+mod abuse;
+mod conformance;
 mod messages;
 mod streams;
+mod targets;
 
 use crate::support::{
     Origin, PATIENCE, Proxy, Reply, Request, eventually,

@@ -2,6 +2,7 @@
 
 pub mod browser;
 pub mod client;
+pub mod frames;
 pub mod h2;
 pub mod origin;
 pub mod otlp;

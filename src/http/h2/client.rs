@@ -1,0 +1,140 @@
+//! The client's side of one stream.
+
+use std::{
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use super::link::Link;
+use crate::{
+    error::{Kind, ProxyError, Result},
+    exchange::Downstream,
+    fields::Fields,
+    h1::ResponseHead,
+    http2::{Body, Fault},
+    moment::Moment,
+    net::{BodyFrame, Buffer, Deadline, Waiter},
+};
+
+/// The client's side of one stream. The stream ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Client {
+    link: Rc<Link>,
+    id: u32,
+    /// Bytes of the body that were handed out last: once the next are asked for, they have gone on.
+    taken: usize,
+    is_begun: bool,
+    deadline: Deadline,
+}
+
+impl Client {
+    pub(super) fn new(link: Rc<Link>, id: u32) -> Self {
+        Self { link, id, taken: 0, is_begun: false, deadline: Deadline::new() }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let mut codec = self.link.codec();
+        if self.taken > 0 {
+            codec.passed_on(self.id, self.taken);
+        }
+        codec.release(self.id, Moment::now());
+        drop(codec);
+        self.link.wake();
+    }
+}
+
+/// What a stream's end is to its exchange.
+fn failed(fault: Fault) -> ProxyError {
+    match fault {
+        Fault::Gone(reason) => ProxyError::because(Kind::ClientGone, reason.name()),
+        Fault::Broken(what) => ProxyError::because(Kind::ClientGone, what),
+        Fault::Malformed(what) => Kind::Malformed(what).into(),
+    }
+}
+
+impl Waiter for Client {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.link.codec().poll_gone(self.id, cx)
+    }
+
+    fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
+}
+
+impl Downstream for Client {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
+        let mut codec = self.link.codec();
+        if self.taken > 0 {
+            codec.passed_on(self.id, std::mem::take(&mut self.taken));
+            if !codec.output().waiting().is_empty() {
+                self.link.wake();
+            }
+        }
+        let frame = match ready!(codec.poll_body(self.id, cx)).map_err(failed)? {
+            Body::Data(data) => {
+                self.taken = data.len();
+                BodyFrame::Data(data)
+            }
+            Body::End(trailers) => BodyFrame::End(trailers),
+        };
+        Poll::Ready(Ok(frame))
+    }
+
+    fn is_body_done(&self) -> bool {
+        self.link.codec().is_body_done(self.id)
+    }
+
+    fn has_body_bytes(&self) -> bool {
+        self.link.codec().has_body_bytes(self.id)
+    }
+
+    fn takes_interim(&self) -> bool {
+        true
+    }
+
+    fn interim(&mut self, head: &ResponseHead) {
+        // 101 has no meaning in HTTP/2 (RFC 9113 §8.6), and is never passed here. What the client does not want any more
+        // is noticed by what comes next.
+        let _ = self.link.codec().send_head(self.id, head, false, None, false);
+        self.link.wake();
+    }
+
+    fn begin(&mut self, head: &ResponseHead, has_body: bool, length: Option<u64>) -> Result<()> {
+        self.is_begun = true;
+        let is_end = !has_body || length == Some(0);
+        self.link.codec().send_head(self.id, head, has_body, length, is_end).map_err(failed)?;
+        self.link.wake();
+        Ok(())
+    }
+
+    fn distrust(&mut self) {
+        // The frames around it were sound; only this stream is not.
+    }
+
+    fn is_begun(&self) -> bool {
+        self.is_begun
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Buffer) -> Poll<Result<()>> {
+        while !block.is_empty() {
+            let length = ready!(self.link.codec().poll_send(self.id, cx, block)).map_err(failed)?;
+            self.link.wake();
+            block.advance(length);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn end(&mut self, trailers: Option<&Fields>) -> Result<()> {
+        self.link.codec().end_response(self.id, trailers).map_err(failed)?;
+        self.link.wake();
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        // The connection's own task writes.
+        self.link.codec().poll_room(self.id, cx).map_err(failed)
+    }
+}

@@ -1,0 +1,353 @@
+//! The task of a connection: it reads and writes, begins a task per request, and ends the connection.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{client::Client, link::Link, notice};
+use crate::{
+    account::{self, Owner},
+    config::listen::TimeoutsConf,
+    exchange::{HttpVersion, Peer},
+    h1::HeadLimits,
+    http::{active::ActiveExchange, h1::Connection, handle},
+    http2::{self, ConnectionError, Opened, settings::OwnSettings},
+    moment::Moment,
+    net::{Buffer, Deadline, Stream},
+    runtime::{ListenerId, Worker},
+};
+
+/// Streams that a client may have open at once. Browsers use about a hundred.
+const STREAMS: u32 = 128;
+/// What a client may send ahead on a stream, and on all together; it bounds what a stream may hold.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// How often a connection that is to close is looked at.
+const CLOSING: Duration = Duration::from_secs(2);
+/// How long, and how much of, what a client still sends is read after an error, so that it sees why.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Serves an HTTP/2 connection to its end.
+pub async fn serve(connection: Connection) {
+    let Connection { mut wire, peer, worker, listener, permit: _permit, .. } = connection;
+    let Some((timeouts, limits)) = settings(&worker, listener) else { return };
+    let own = OwnSettings {
+        max_streams: STREAMS,
+        stream_window: STREAM_WINDOW,
+        connection_window: CONNECTION_WINDOW,
+        header_list: u32::try_from(limits.bytes).unwrap_or(u32::MAX),
+    };
+    let codec = http2::Connection::new(limits, own, Moment::now());
+    let deadline = Deadline::new();
+    deadline.after(timeouts.header);
+    let input = wire.take_input();
+    let mut driver = Driver {
+        link: Rc::new(Link::new(codec)),
+        stream: wire.stream,
+        input,
+        is_input_new: true,
+        deadline,
+        phase: Phase::Head,
+        timeouts,
+        held: 0,
+        peer,
+        worker,
+        listener,
+    };
+    let is_client_wrong = poll_fn(|cx| driver.poll(cx)).await;
+    if is_client_wrong {
+        driver.linger().await;
+    }
+    driver.stream.say_goodbye();
+}
+
+fn settings(worker: &Worker, listener: ListenerId) -> Option<(TimeoutsConf, HeadLimits)> {
+    let snapshot = worker.snapshot_for(listener);
+    let listener = snapshot.shared.listener(listener)?;
+    Some((listener.conf.timeouts.clone(), listener.limits))
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The preface, or the rest of a block of fields.
+    Head,
+    /// The next request.
+    Open,
+    /// Its streams to end.
+    Closing,
+}
+
+/// A connection that is served.
+struct Driver {
+    link: Rc<Link>,
+    stream: Stream,
+    /// What came and was not used: the beginning of a frame.
+    input: Buffer,
+    /// Nobody has looked at it yet.
+    is_input_new: bool,
+    deadline: Deadline,
+    phase: Phase,
+    timeouts: TimeoutsConf,
+    /// Bytes that are counted for the codec.
+    held: usize,
+    peer: Rc<Peer>,
+    worker: Rc<Worker>,
+    listener: ListenerId,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Also where the task is ended: its streams see that nobody is there.
+        self.link.codec().close();
+        account::give(Owner::Buffers, self.held);
+    }
+}
+
+impl Driver {
+    /// Ready at the end; with `true` the client was told what it did wrong.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.link.register(cx);
+        loop {
+            // Looked at on each turn, since a connection that is busy is never idle.
+            if self.phase != Phase::Closing && self.worker.is_closing(self.listener) {
+                self.begin_closing();
+            }
+            let has_read = match self.poll_read(cx) {
+                Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(false),
+                Poll::Ready(Ok(true)) => true,
+                Poll::Pending => false,
+            };
+            let wrong = self.take_input().err();
+            let wrong = wrong.or_else(|| self.link.codec().take_error());
+            if let Some(error) = wrong {
+                self.fail(error);
+            }
+            let is_written = match self.poll_write(cx) {
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Ready(Ok(())) => true,
+                Poll::Pending => false,
+            };
+            self.count();
+            let (is_over, is_finished) = {
+                let codec = self.link.codec();
+                (codec.is_over(), codec.is_finished())
+            };
+            if is_over && is_written || is_finished {
+                return Poll::Ready(is_over);
+            }
+            if has_read && !is_over {
+                continue;
+            }
+            self.follow();
+            ready!(self.deadline.poll_elapsed(cx));
+            if is_over || self.elapsed() {
+                return Poll::Ready(false);
+            }
+        }
+    }
+
+    /// Reads what has come behind what is there; false at the end of the stream.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if std::mem::take(&mut self.is_input_new) && !self.input.is_empty() {
+            return Poll::Ready(Ok(true));
+        }
+        if self.link.codec().is_over() {
+            // Only what is to be written is waited for.
+            return Poll::Pending;
+        }
+        let kept = self.input.len();
+        let mut buffer = Buffer::take();
+        let Some((start, room)) = buffer.room().split_at_mut_checked(kept) else {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        };
+        let mut into = ReadBuf::new(room);
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut into))?;
+        let length = into.filled().len();
+        if length == 0 {
+            return Poll::Ready(Ok(false));
+        }
+        start.copy_from_slice(&self.input);
+        buffer.filled(kept + length);
+        self.input = buffer;
+        Poll::Ready(Ok(true))
+    }
+
+    /// Has the codec look at what came, and begins what was asked for.
+    fn take_input(&mut self) -> Result<(), ConnectionError> {
+        if self.input.is_empty() {
+            return Ok(());
+        }
+        let mut codec = self.link.codec();
+        if codec.is_over() {
+            return Ok(());
+        }
+        let used = codec.receive(&self.input, Moment::now());
+        let refused = codec.take_refused();
+        drop(codec);
+        notice::refused(refused, &self.peer, &self.worker.series);
+        self.begin_opened();
+        self.input.advance(used?);
+        // Empty, but of full size: who waits holds nothing.
+        match self.input.is_empty() {
+            true => self.input = Buffer::default(),
+            false => self.input.shrink(),
+        }
+        Ok(())
+    }
+
+    fn begin_opened(&mut self) {
+        loop {
+            let opened = self.link.codec().next_opened();
+            let Some(opened) = opened else { return };
+            let client = Client::new(self.link.clone(), opened.id);
+            let (link, peer, worker) = (self.link.clone(), self.peer.clone(), self.worker.clone());
+            tokio::task::spawn_local(serve_stream(opened, client, link, peer, worker, self.listener));
+            if self.phase == Phase::Open {
+                self.deadline.after(self.timeouts.idle);
+            }
+        }
+    }
+
+    /// Writes what there is to write; ready when all of it is gone.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut codec = self.link.codec();
+        let mut is_changed = false;
+        let result = loop {
+            let waiting = codec.output().waiting();
+            if waiting.is_empty() {
+                break Poll::Ready(Ok(()));
+            }
+            match Pin::new(&mut self.stream).poll_write(cx, waiting) {
+                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(length)) => {
+                    codec.output().advance(length);
+                    is_changed = true;
+                }
+                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        if is_changed {
+            codec.written();
+        }
+        ready!(result)?;
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    /// Counts what the codec holds.
+    fn count(&mut self) {
+        let held = self.link.codec().memory();
+        account::take(Owner::Buffers, held);
+        account::give(Owner::Buffers, std::mem::replace(&mut self.held, held));
+    }
+
+    /// Sets the deadline of what is waited for, when that is something else than before.
+    fn follow(&mut self) {
+        let is_in_head = self.link.codec().is_in_head();
+        match self.phase {
+            Phase::Head if !is_in_head => {
+                self.phase = Phase::Open;
+                // Idle also while streams are open, so that the beginning of a drain is noticed.
+                self.deadline.set_idle(Some(self.listener));
+                self.deadline.after(self.timeouts.idle);
+            }
+            Phase::Open if is_in_head => {
+                self.phase = Phase::Head;
+                self.deadline.set_idle(None);
+                self.deadline.after(self.timeouts.header);
+            }
+            Phase::Head | Phase::Open | Phase::Closing => {}
+        }
+    }
+
+    /// The deadline has come; true at the end.
+    fn elapsed(&mut self) -> bool {
+        let is_idle = self.link.codec().is_idle();
+        match self.phase {
+            Phase::Head => {
+                let has_begun = self.link.codec().has_begun();
+                if !has_begun {
+                    return true;
+                }
+                self.fail(ConnectionError::calm("a block of fields is not whole in time"));
+            }
+            Phase::Closing if is_idle => return true,
+            Phase::Closing => self.deadline.after(CLOSING),
+            Phase::Open if is_idle => self.begin_closing(),
+            Phase::Open => self.deadline.after(self.timeouts.idle),
+        }
+        false
+    }
+
+    /// Ends the connection because of what the client did: it is told, and nothing more is read.
+    fn fail(&mut self, error: ConnectionError) {
+        notice::ended(error, &self.peer, &self.worker.series);
+        self.link.codec().fail(error);
+        self.phase = Phase::Closing;
+        self.deadline.set_idle(None);
+        self.deadline.after(CLOSING);
+    }
+
+    /// GOAWAY with the highest id, a round trip, GOAWAY with the last one (RFC 9113 §6.8).
+    fn begin_closing(&mut self) {
+        self.phase = Phase::Closing;
+        self.link.codec().begin_closing();
+        self.deadline.set_idle(None);
+        self.deadline.after(CLOSING);
+    }
+
+    /// Reads and forgets what the client still sends, for a while: closing with unread bytes makes the kernel send a
+    /// reset, which can take GOAWAY away from the client.
+    async fn linger(&mut self) {
+        let mut left = LINGER_BYTES;
+        self.deadline.after(LINGER);
+        poll_fn(|cx| {
+            if Pin::new(&mut self.stream).poll_shutdown(cx).is_pending() {
+                return self.deadline.poll_elapsed(cx);
+            }
+            loop {
+                match self.stream.poll_block(cx) {
+                    Poll::Ready(Ok(block)) if !block.is_empty() && left > 0 => {
+                        left = left.saturating_sub(block.len());
+                    }
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return self.deadline.poll_elapsed(cx),
+                }
+            }
+        })
+        .await;
+    }
+}
+
+/// Serves one request.
+async fn serve_stream(
+    opened: Opened,
+    mut client: Client,
+    link: Rc<Link>,
+    peer: Rc<Peer>,
+    worker: Rc<Worker>,
+    listener: ListenerId,
+) {
+    let Opened { mut head, problem, .. } = opened;
+    let mut exchange = worker.take_exchange();
+    exchange.reset(&peer, Moment::now());
+    exchange.version = HttpVersion::Http2;
+    std::mem::swap(&mut exchange.request, &mut head.request);
+    std::mem::swap(&mut exchange.authority, &mut head.authority);
+    link.codec().recycle(head);
+    let running = ActiveExchange::new(&worker, listener, exchange);
+    // However it ends, the stream ends when the client is dropped: cleanly where the response is whole.
+    match problem {
+        None => handle::handle(running, &mut client).await,
+        Some(kind) => handle::refuse(running, &mut client, kind).await,
+    };
+}

@@ -1,0 +1,91 @@
+//! What the client says about its connection, windows and streams.
+
+use super::{
+    connection::Connection,
+    frame,
+    reason::{ConnectionError, Reason},
+    stream::Fault,
+};
+use crate::moment::Moment;
+
+/// Answers that may wait to be written: a client that takes none has no use for more (CVE-2019-9512, CVE-2019-9515).
+const MOST_ACKS: u32 = 500;
+
+impl Connection {
+    pub(super) fn take_reset(&mut self, id: u32, reason: Reason, now: Moment) -> Result<(), ConnectionError> {
+        self.check_opened(id)?;
+        let Some(stream) = self.stream(id) else { return self.spend(now) };
+        let is_answered = stream.is_response_whole;
+        stream.is_request_whole = true;
+        let unread = stream.fail(Fault::Gone(reason));
+        self.give(unread);
+        if is_answered { self.spend(now) } else { self.spend_reset(now) }
+    }
+
+    pub(super) fn take_settings(&mut self, payload: &[u8], now: Moment) -> Result<(), ConnectionError> {
+        if std::mem::replace(&mut self.has_settings, true) {
+            self.spend(now)?;
+        }
+        self.count_ack()?;
+        let before = self.peer.initial_window;
+        self.peer.take(payload)?;
+        if std::mem::take(&mut self.peer.has_table_size) {
+            self.encoder.resize();
+        }
+        // §6.9.2
+        let by = i64::from(self.peer.initial_window) - i64::from(before);
+        if by != 0 {
+            for stream in self.streams() {
+                if !stream.send.change(by) {
+                    let reason = Reason::FLOW_CONTROL_ERROR;
+                    return Err(ConnectionError { reason, what: "settings make a window too large" });
+                }
+                stream.wake();
+            }
+        }
+        frame::write_head(0, frame::SETTINGS, frame::ACK, 0, self.output.end());
+        Ok(())
+    }
+
+    pub(super) fn count_ack(&mut self) -> Result<(), ConnectionError> {
+        self.budgets.acks += 1;
+        let is_fine = self.budgets.acks <= MOST_ACKS;
+        if is_fine {
+            Ok(())
+        } else {
+            Err(ConnectionError::calm("it does not take the answers to its frames"))
+        }
+    }
+
+    pub(super) fn take_window_update(
+        &mut self,
+        id: u32,
+        increment: u32,
+        now: Moment,
+    ) -> Result<(), ConnectionError> {
+        self.spend(now)?;
+        if id == 0 {
+            if increment == 0 {
+                return Err(ConnectionError::protocol("WINDOW_UPDATE by nothing"));
+            }
+            if !self.send.change(i64::from(increment)) {
+                let reason = Reason::FLOW_CONTROL_ERROR;
+                return Err(ConnectionError { reason, what: "the connection's window is too large" });
+            }
+            if self.has_room() {
+                self.unblock();
+            }
+            return Ok(());
+        }
+        self.check_opened(id)?;
+        let Some(stream) = self.stream(id).filter(|stream| stream.fault.is_none()) else { return Ok(()) };
+        if increment == 0 {
+            return self.reset(id, Reason::PROTOCOL_ERROR, "WINDOW_UPDATE by nothing", now);
+        }
+        if !stream.send.change(i64::from(increment)) {
+            return self.reset(id, Reason::FLOW_CONTROL_ERROR, "the stream's window is too large", now);
+        }
+        stream.wake();
+        Ok(())
+    }
+}

@@ -1,0 +1,325 @@
+//! The head of a request, or the trailers of one, from its list of fields (RFC 9113 §8.1 to §8.3).
+//!
+//! What is not well-formed is refused here, and what HTTP/1.1 refuses is refused alike: the target by the same bytes, and
+//! everything after it by `http::normalize`.
+
+use super::hpack::{CompressionError, Decoder};
+use crate::{
+    error::Kind,
+    fields::{Fields, Known},
+    h1::{
+        HeadLimits, Method, RequestHead,
+        framing::content_length,
+        head::{LONG_METHOD, MOST_METHOD_BYTES, NO_TARGET, is_target_byte, is_token_byte, keep_trailers},
+    },
+};
+
+/// What a request says before its body.
+#[derive(Debug, Default)]
+pub struct Head {
+    /// Method, target and fields.
+    pub request: RequestHead,
+    /// The host that it is for, with its port where it has one.
+    pub authority: String,
+    /// The length of its body, where it says one.
+    pub length: Option<u64>,
+    /// Crumbs of cookies, joined (§8.2.3).
+    cookie: Vec<u8>,
+    scheme: Option<bool>,
+    has_method: bool,
+    has_path: bool,
+    has_authority: bool,
+}
+
+/// Why a list of fields is not a head, as far as it was read.
+#[derive(Debug)]
+struct Reading {
+    /// Bytes so far, as RFC 9113 §6.5.2 counts them.
+    size: usize,
+    limits: HeadLimits,
+    is_regular: bool,
+    problem: Option<Kind>,
+}
+
+/// What each field counts beside its bytes (§6.5.2).
+const PER_FIELD: usize = 32;
+
+impl Reading {
+    fn new(limits: HeadLimits) -> Self {
+        Self { size: 0, limits, is_regular: false, problem: None }
+    }
+
+    /// Notes what is wrong; the first is told, but that a head is too large is told only where nothing else is.
+    fn note(&mut self, kind: Kind) {
+        if self.problem.is_none_or(|problem| problem == Kind::HeadTooLarge) {
+            self.problem = Some(kind);
+        }
+    }
+
+    fn malformed(&mut self, what: &'static str) {
+        self.note(Kind::Malformed(what));
+    }
+
+    /// Whether a field is to be kept: those beyond the bound are only looked at.
+    fn count(&mut self, name: &[u8], value: &[u8]) -> bool {
+        self.size = self.size.saturating_add(name.len() + value.len() + PER_FIELD);
+        if self.size > self.limits.bytes {
+            let is_target = name == b":path" && value.len() > self.limits.target;
+            self.note(if is_target { Kind::UriTooLong } else { Kind::HeadTooLarge });
+        }
+        self.problem.is_none()
+    }
+
+    /// Takes a field that is none of HTTP/2's own; gives its tag where it is to be kept.
+    fn field(&mut self, name: &[u8], value: &[u8]) -> Option<Known> {
+        self.is_regular = true;
+        if name.is_empty() || !name.iter().all(|byte| is_name_byte(*byte)) {
+            self.malformed("a field name is not in lower case, or has a byte that no name has");
+            return None;
+        }
+        let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        if is_space(value.first()) || is_space(value.last()) || !value.iter().all(|byte| is_value_byte(*byte))
+        {
+            self.malformed("a field value has a control character, or a space around it");
+            return None;
+        }
+        let known = Known::of(name);
+        match known {
+            Known::Connection
+            | Known::KeepAlive
+            | Known::ProxyConnection
+            | Known::TransferEncoding
+            | Known::Upgrade => self.malformed("a field of an HTTP/1.1 connection has no place in HTTP/2"),
+            Known::Te if !value.eq_ignore_ascii_case(b"trailers") => {
+                self.malformed("TE of HTTP/2 says something else than trailers");
+            }
+            _ => return Some(known),
+        }
+        None
+    }
+}
+
+/// Bytes of a field name: those of a token, in lower case (§8.2.1).
+fn is_name_byte(byte: u8) -> bool {
+    NAME_BYTES.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a bad index is a build error")]
+const NAME_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let signs = b"!#$%&'*+-.^_`|~abcdefghijklmnopqrstuvwxyz0123456789";
+    let mut at = 0;
+    while at < signs.len() {
+        table[signs[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
+/// Bytes of a field value, as in HTTP/1.1 (RFC 9110 §5.5).
+fn is_value_byte(byte: u8) -> bool {
+    byte >= 0x20 && byte != 0x7f || byte == b'\t'
+}
+
+impl Head {
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.request.fields.clear();
+        self.request.target.clear();
+        self.authority.clear();
+        self.cookie.clear();
+        (self.length, self.scheme) = (None, None);
+        (self.has_method, self.has_path, self.has_authority) = (false, false, false);
+    }
+
+    /// Bytes of memory that it holds.
+    pub fn memory(&self) -> usize {
+        self.request.fields.memory() + self.request.target.capacity() + self.authority.capacity()
+    }
+
+    /// Reads the list of fields of a request. `Some` says why it is not one that is served; what was read until then is
+    /// there. The error is of the connection.
+    pub fn read(
+        &mut self,
+        decoder: &mut Decoder,
+        block: &[u8],
+        limits: HeadLimits,
+    ) -> Result<Option<Kind>, CompressionError> {
+        self.clear();
+        let mut reading = Reading::new(limits);
+        decoder.decode(block, |name, value| {
+            if reading.count(name, value) {
+                self.take(&mut reading, name, value);
+            }
+        })?;
+        if reading.problem.is_none() {
+            reading.problem = self.finish(limits).err();
+        }
+        Ok(reading.problem)
+    }
+
+    fn take(&mut self, reading: &mut Reading, name: &[u8], value: &[u8]) {
+        if name.first() == Some(&b':') {
+            if reading.is_regular {
+                return reading.malformed("a pseudo-field comes after a field");
+            }
+            if let Err(kind) = self.take_pseudo(name, value, reading.limits) {
+                reading.note(kind);
+            }
+            return;
+        }
+        match reading.field(name, value) {
+            Some(Known::Cookie) => {
+                if !self.cookie.is_empty() {
+                    self.cookie.extend_from_slice(b"; ");
+                }
+                self.cookie.extend_from_slice(value);
+            }
+            // Names beyond what fields can hold are larger than any head.
+            Some(_) => match std::str::from_utf8(name) {
+                Ok(name) if name.len() <= usize::from(u16::MAX) => self.request.fields.push(name, value),
+                Ok(_) | Err(_) => reading.note(Kind::HeadTooLarge),
+            },
+            None => {}
+        }
+    }
+
+    /// Takes a pseudo-field (§8.3.1).
+    fn take_pseudo(&mut self, name: &[u8], value: &[u8], limits: HeadLimits) -> Result<(), Kind> {
+        const TWICE: Kind = Kind::Malformed("a pseudo-field comes twice");
+        let once = |has: &mut bool| if std::mem::replace(has, true) { Err(TWICE) } else { Ok(()) };
+        match name {
+            b":method" => {
+                once(&mut self.has_method)?;
+                self.request.method = method(value)?;
+            }
+            b":scheme" => {
+                let is_known = value.eq_ignore_ascii_case(b"http") || value.eq_ignore_ascii_case(b"https");
+                if self.scheme.replace(is_known).is_some() {
+                    return Err(TWICE);
+                }
+                if !is_known {
+                    return Err(Kind::Malformed("the scheme is neither http nor https"));
+                }
+            }
+            b":path" => {
+                once(&mut self.has_path)?;
+                if value.len() > limits.target {
+                    return Err(Kind::UriTooLong);
+                }
+                self.request.target.push_str(target(value)?);
+            }
+            b":authority" => {
+                once(&mut self.has_authority)?;
+                let value =
+                    std::str::from_utf8(value).map_err(|_| Kind::Malformed("the authority is not one"))?;
+                self.authority.push_str(value);
+            }
+            _ => return Err(Kind::Malformed("an unknown pseudo-field")),
+        }
+        Ok(())
+    }
+
+    /// Looks at the whole of it.
+    fn finish(&mut self, limits: HeadLimits) -> Result<(), Kind> {
+        if self.request.fields.len() + usize::from(!self.cookie.is_empty()) > limits.fields {
+            return Err(Kind::HeadTooLarge);
+        }
+        if !self.cookie.is_empty() {
+            self.request.fields.push_known(Known::Cookie, &self.cookie);
+        }
+        if !self.has_method {
+            return Err(Kind::Malformed("no :method"));
+        }
+        self.find_authority()?;
+        self.check_target()?;
+        self.length = content_length(&self.request.fields).map_err(Kind::Malformed)?;
+        Ok(())
+    }
+
+    /// The one host that `:authority` and Host name (§8.3.1).
+    fn find_authority(&mut self) -> Result<(), Kind> {
+        let mut hosts = self.request.fields.all_known(Known::Host);
+        let host = hosts.next().map(std::str::from_utf8).transpose();
+        let host = host.map_err(|_| Kind::Malformed("Host is not a host"))?;
+        if hosts.next().is_some() {
+            return Err(Kind::Malformed("Host twice"));
+        }
+        match host {
+            Some(host) if self.has_authority && !host.eq_ignore_ascii_case(&self.authority) => {
+                return Err(Kind::Malformed("Host differs from :authority"));
+            }
+            Some(host) if !self.has_authority => self.authority.push_str(host),
+            Some(_) => {}
+            None if !self.has_authority => return Err(Kind::Malformed("no :authority and no Host")),
+            None => {}
+        }
+        if self.authority.is_empty() { Err(Kind::Malformed("Host is empty")) } else { Ok(()) }
+    }
+
+    fn check_target(&mut self) -> Result<(), Kind> {
+        if self.request.method == Method::Connect {
+            // §8.5: the authority is the target.
+            if self.has_path || self.scheme.is_some() || !self.has_authority {
+                return Err(Kind::Malformed("CONNECT with a scheme or a path, or without an authority"));
+            }
+            self.request.target.push_str(&self.authority);
+            return Ok(());
+        }
+        if self.scheme.is_none() {
+            return Err(Kind::Malformed("no :scheme"));
+        }
+        match self.request.target.as_str() {
+            "*" if self.request.method == Method::Options => Ok(()),
+            "*" => Err(Kind::Malformed("the target * is for OPTIONS only")),
+            target if target.starts_with('/') => Ok(()),
+            _ => Err(Kind::Malformed("no :path, or one that does not begin with /")),
+        }
+    }
+}
+
+fn method(value: &[u8]) -> Result<Method, Kind> {
+    if value.len() > MOST_METHOD_BYTES {
+        return Err(Kind::Malformed(LONG_METHOD));
+    }
+    let token = std::str::from_utf8(value).ok();
+    let token = token.filter(|token| !token.is_empty() && token.bytes().all(is_token_byte));
+    match token {
+        // It begins a connection, and never a request (RFC 9113 §3.4, §11).
+        Some("PRI") | None => Err(Kind::Malformed("the method is not one")),
+        Some(token) => Ok(Method::of(token)),
+    }
+}
+
+fn target(value: &[u8]) -> Result<&str, Kind> {
+    let target = std::str::from_utf8(value).ok().filter(|target| target.bytes().all(is_target_byte));
+    target.ok_or(Kind::Malformed(NO_TARGET))
+}
+
+/// Reads the list of fields of trailers, and leaves out what does not belong there. `Err` says why they are none.
+pub fn read_trailers(
+    decoder: &mut Decoder,
+    block: &[u8],
+    limits: HeadLimits,
+) -> Result<Result<Box<Fields>, Kind>, CompressionError> {
+    let mut fields = Box::<Fields>::default();
+    let mut reading = Reading::new(limits);
+    decoder.decode(block, |name, value| {
+        if !reading.count(name, value) {
+            return;
+        }
+        if name.first() == Some(&b':') {
+            return reading.malformed("a pseudo-field in trailers");
+        }
+        if reading.field(name, value).is_some()
+            && let Ok(name) = std::str::from_utf8(name)
+        {
+            fields.push(name, value);
+        }
+    })?;
+    if fields.len() > limits.fields {
+        reading.note(Kind::HeadTooLarge);
+    }
+    keep_trailers(&mut fields);
+    Ok(reading.problem.map_or(Ok(fields), Err))
+}

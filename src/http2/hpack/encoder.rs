@@ -1,0 +1,65 @@
+//! Encoding of blocks (RFC 7541 §6): indexed statuses, and literals with names of the static table.
+
+use super::{integer, static_table::index_of};
+use crate::fields::write_number;
+
+/// The encoder of one direction of a connection.
+#[derive(Debug)]
+pub struct Encoder {
+    must_size: bool,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self { must_size: true }
+    }
+}
+
+impl Encoder {
+    /// The other end said how large the table may be: that ours is empty is to be said again (§4.2).
+    pub fn resize(&mut self) {
+        self.must_size = true;
+    }
+
+    /// Begins a block.
+    pub fn begin(&mut self, out: &mut Vec<u8>) {
+        if std::mem::take(&mut self.must_size) {
+            integer::write(0, 5, 0x20, out);
+        }
+    }
+
+    /// Writes the status of a response.
+    pub fn status(&self, status: u16, out: &mut Vec<u8>) {
+        let index = match status {
+            200 => 8,
+            204 => 9,
+            206 => 10,
+            304 => 11,
+            400 => 12,
+            404 => 13,
+            500 => 14,
+            _ => {
+                integer::write(8, 4, 0, out);
+                out.push(3);
+                write_number(u64::from(status), out);
+                return;
+            }
+        };
+        integer::write(index, 7, 0x80, out);
+    }
+
+    /// Writes a field; its name goes in lower case (RFC 9113 §8.2.1).
+    pub fn field(&self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+        out.reserve(name.len() + value.len() + 12);
+        match index_of(name) {
+            Some(index) => integer::write(index, 4, 0, out),
+            None => {
+                out.push(0);
+                integer::write(name.len(), 7, 0, out);
+                out.extend(name.iter().map(u8::to_ascii_lowercase));
+            }
+        }
+        integer::write(value.len(), 7, 0, out);
+        out.extend_from_slice(value);
+    }
+}

@@ -1,0 +1,108 @@
+//! The static table (RFC 7541, Appendix A).
+
+/// Names and values by index, from 1.
+pub(super) const STATIC: [(&[u8], &[u8]); 61] = [
+    (b":authority", b""),
+    (b":method", b"GET"),
+    (b":method", b"POST"),
+    (b":path", b"/"),
+    (b":path", b"/index.html"),
+    (b":scheme", b"http"),
+    (b":scheme", b"https"),
+    (b":status", b"200"),
+    (b":status", b"204"),
+    (b":status", b"206"),
+    (b":status", b"304"),
+    (b":status", b"400"),
+    (b":status", b"404"),
+    (b":status", b"500"),
+    (b"accept-charset", b""),
+    (b"accept-encoding", b"gzip, deflate"),
+    (b"accept-language", b""),
+    (b"accept-ranges", b""),
+    (b"accept", b""),
+    (b"access-control-allow-origin", b""),
+    (b"age", b""),
+    (b"allow", b""),
+    (b"authorization", b""),
+    (b"cache-control", b""),
+    (b"content-disposition", b""),
+    (b"content-encoding", b""),
+    (b"content-language", b""),
+    (b"content-length", b""),
+    (b"content-location", b""),
+    (b"content-range", b""),
+    (b"content-type", b""),
+    (b"cookie", b""),
+    (b"date", b""),
+    (b"etag", b""),
+    (b"expect", b""),
+    (b"expires", b""),
+    (b"from", b""),
+    (b"host", b""),
+    (b"if-match", b""),
+    (b"if-modified-since", b""),
+    (b"if-none-match", b""),
+    (b"if-range", b""),
+    (b"if-unmodified-since", b""),
+    (b"last-modified", b""),
+    (b"link", b""),
+    (b"location", b""),
+    (b"max-forwards", b""),
+    (b"proxy-authenticate", b""),
+    (b"proxy-authorization", b""),
+    (b"range", b""),
+    (b"referer", b""),
+    (b"refresh", b""),
+    (b"retry-after", b""),
+    (b"server", b""),
+    (b"set-cookie", b""),
+    (b"strict-transport-security", b""),
+    (b"transfer-encoding", b""),
+    (b"user-agent", b""),
+    (b"vary", b""),
+    (b"via", b""),
+    (b"www-authenticate", b""),
+];
+
+/// The index of a response field's name; names that no response has are not looked for.
+pub(super) fn index_of(name: &[u8]) -> Option<usize> {
+    let candidates: &[usize] = match name.len() {
+        3 => &[60, 21],
+        4 => &[33, 34, 59, 45],
+        5 => &[22],
+        6 => &[54],
+        7 => &[36],
+        8 => &[46],
+        10 => &[55],
+        11 => &[53],
+        12 => &[31],
+        13 => &[24, 44, 18, 30],
+        14 => &[28],
+        16 => &[26, 27, 29, 61],
+        18 => &[48],
+        19 => &[25],
+        25 => &[56],
+        27 => &[20],
+        _ => return None,
+    };
+    let is_it = |index: &&usize| {
+        STATIC.get(**index - 1).is_some_and(|(candidate, _)| candidate.eq_ignore_ascii_case(name))
+    };
+    candidates.iter().find(is_it).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_whatever_their_case() {
+        for name in ["Content-Type", "date", "Strict-Transport-Security", "content-location", "link"] {
+            let index = index_of(name.as_bytes()).unwrap();
+            assert_eq!(STATIC[index - 1].0, name.to_ascii_lowercase().as_bytes());
+        }
+        assert_eq!(index_of(b"x-nothing"), None);
+        assert_eq!(index_of(b"daty"), None);
+    }
+}

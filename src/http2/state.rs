@@ -1,0 +1,46 @@
+//! Parts of a connection's state.
+
+use super::{budget::Budget, head::Head};
+use crate::error::Kind;
+
+/// A request whose head is whole.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its stream.
+    pub id: u32,
+    /// Its head, as far as it is one.
+    pub head: Head,
+    /// Why it is not one that is served.
+    pub problem: Option<Kind>,
+}
+
+/// A block of fields that comes in more than one frame.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) stream: u32,
+    pub(super) is_end: bool,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// What a client may make us do for nothing.
+#[derive(Debug)]
+pub(super) struct Budgets {
+    /// Frames that ask for nothing: CVE-2019-9512 and its like.
+    pub(super) nuisance: Budget,
+    /// Requests that are ended before they are answered, by the client (CVE-2023-44487), or by us because of it
+    /// (CVE-2025-8671).
+    pub(super) resets: Budget,
+    /// Answers to SETTINGS and PING that wait to be written.
+    pub(super) acks: u32,
+}
+
+/// How far the end of a connection is (RFC 9113 §6.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closing {
+    /// It is not.
+    No,
+    /// GOAWAY with the highest number is sent, and a PING behind it.
+    Begun,
+    /// The client has answered, and knows the last stream.
+    Told,
+}

@@ -1,0 +1,93 @@
+//! One stream, from its request to the end of what serves it (RFC 9113 §5.1).
+
+use std::task::Waker;
+
+use super::{
+    flow::{ReceiveWindow, SendWindow},
+    inbound::Inbound,
+    reason::Reason,
+};
+use crate::fields::Fields;
+
+/// Why nothing more comes of a stream's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The client ended it, or the connection is over.
+    Gone(Reason),
+    /// The client broke a rule, and the stream is reset.
+    Broken(&'static str),
+    /// The request is malformed; its stream is reset once that is answered.
+    Malformed(&'static str),
+}
+
+/// A stream that is served.
+#[derive(Debug)]
+pub struct Stream {
+    /// What the client takes.
+    pub(super) send: SendWindow,
+    /// What it may send.
+    pub(super) receive: ReceiveWindow,
+    /// The body, as far as it came and was not taken.
+    pub(super) inbound: Inbound,
+    /// Trailers that were not taken.
+    pub(super) trailers: Option<Box<Fields>>,
+    /// What is to come of the body, where its length was said.
+    pub(super) left: Option<u64>,
+    /// The client's half is ended.
+    pub(super) is_request_whole: bool,
+    /// The head of the response is sent.
+    pub(super) is_response_begun: bool,
+    /// Our half is ended.
+    pub(super) is_response_whole: bool,
+    /// What is wrong.
+    pub(super) fault: Option<Fault>,
+    /// Who serves it.
+    pub(super) waker: Option<Waker>,
+    /// Where in the output the flags of its last DATA frame are.
+    pub(super) last_flags: Option<u64>,
+    /// It waits for room in the output or in the connection's window.
+    pub(super) is_blocked: bool,
+}
+
+impl Stream {
+    /// A stream whose request's head is whole.
+    pub(super) fn new(send: SendWindow, receive: ReceiveWindow) -> Self {
+        Self {
+            send,
+            receive,
+            inbound: Inbound::default(),
+            trailers: None,
+            left: None,
+            is_request_whole: false,
+            is_response_begun: false,
+            is_response_whole: false,
+            fault: None,
+            waker: None,
+            last_flags: None,
+            is_blocked: false,
+        }
+    }
+
+    /// Wakes who serves it.
+    pub(super) fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether nothing that is sent on it is wanted.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.fault, Some(Fault::Gone(_) | Fault::Broken(_)))
+    }
+
+    /// Notes what is wrong, unless something was before; what came and was not taken has no use then. Gives how much
+    /// that was.
+    pub(super) fn fail(&mut self, fault: Fault) -> usize {
+        if self.fault.is_none() {
+            self.fault = Some(fault);
+        }
+        self.trailers = None;
+        self.wake();
+        self.inbound.clear()
+    }
+}
