@@ -31,6 +31,10 @@ struct Tables {
 }
 
 #[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a bad index is a build error")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "symbols are at most 256, those with codes of eight bits below 256, places below 257, lengths at most 30"
+)]
 static TABLES: Tables = {
     let mut tables = Tables { short: [(0, 0); 256], long: [(0, 0, 0); LONGEST + 1], symbols: [0; 257] };
     let (mut code, mut length, mut place) = (0_u32, 1, 0);
@@ -101,8 +105,7 @@ pub(super) fn decode(code: &[u8], out: &mut Vec<u8>) -> bool {
 /// The symbol of a code of more than eight bits, and its length.
 fn long(next: u32) -> Option<(u8, u32)> {
     let lengths = TABLES.long.iter().enumerate().skip(9);
-    let mut found = lengths.filter_map(|(length, (first, count, place))| {
-        let length = length as u32;
+    let mut found = lengths.zip(9_u32..).filter_map(|((_, (first, count, place)), length)| {
         let at = (next >> (32 - length)).wrapping_sub(*first);
         (at < *count).then_some((place + at, length))
     });
