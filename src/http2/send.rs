@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use super::{
     connection::Connection,
     frame::{self, END_HEADERS, END_STREAM},
+    reason::Reason,
     settings::DEFAULT_FRAME,
     stream::{Fault, Stream},
 };
@@ -156,7 +157,7 @@ impl Connection {
     /// Whether something may still be sent on a stream.
     fn writable(&mut self, id: u32) -> Result<(), Fault> {
         let Some(stream) = self.stream(id) else {
-            return Err(Fault::Gone(super::reason::Reason::CANCEL));
+            return Err(Fault::Gone(Reason::CANCEL));
         };
         match stream.fault {
             Some(fault @ (Fault::Gone(_) | Fault::Broken(_))) => Err(fault),
