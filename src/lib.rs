@@ -118,3 +118,7 @@ mod simulator;
 #[cfg(test)]
 #[path = "../tests/linear/mod.rs"]
 mod linear;
+
+#[cfg(test)]
+#[path = "../tests/properties/mod.rs"]
+mod properties;
