@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[test]
-fn a_head_on_disk_is_read_back_or_not_at_all() {
+fn a_damaged_head_on_disk_is_nothing_or_a_head() {
     const PIECES: &[&str] = &["max-age=60", "Accept", ", ", "x-a", "no-cache=\"x-a\"", "é"];
     hold("disk::a_head", PIECES, |rng, bytes| {
         let now = Date(1_795_000_000);
