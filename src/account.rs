@@ -1,7 +1,7 @@
 //! One account of all memory that grows with what strangers send, by owner, with one bound (`runtime.memory`).
 //!
 //! At the bound the newest is refused, and the process is never killed for it. Each thread counts for itself, and adds
-//! to the sum in steps of [`STEP`]: counting costs a few instructions, and the sum is short by as much per thread.
+//! to the sum in steps of `STEP`: counting costs a few instructions, and the sum is short by as much per thread.
 //! What is bounded by the configuration alone, such as what caches hold, is not in it.
 
 use std::{
