@@ -16,11 +16,12 @@ use crate::{
     account,
     admin::{Admin, access::Access, server},
     cache::fill,
-    config::{Config, Loaded, runtime::Workers},
+    config::{Config, Loaded, listen::ListenAddress, runtime::Workers},
     control::{Control, Loop, TakeOver},
     http::writeback::deliver,
     listen::{
         activation::Activated,
+        admin_sockets::{self, Each},
         handover::Predecessor,
         listener_sockets::{Handed, Sockets},
         mailbox::{Change, Mailboxes, Message},
@@ -56,7 +57,7 @@ pub fn run(
 ) -> Result<(), String> {
     let workers = workers(&loaded.config);
     let (handed, handed_admin) = match before.as_mut() {
-        Some(before) => (std::mem::take(&mut before.sockets), before.admin.take()),
+        Some(before) => (std::mem::take(&mut before.sockets), std::mem::take(&mut before.admin)),
         None => sockets_of(&loaded.config, activated, workers),
     };
     let registry = Registry::new(workers);
@@ -90,13 +91,10 @@ pub fn run(
     let Started { engine, reloader, events, changes, admin: bound } = Engine::start(start)?;
     let conf = shared.snapshot.load().config.admin.clone();
     let admin = Arc::new(Admin::new(shared.clone(), Access::Nobody, reloader.clone(), mailboxes.clone()));
-    let socket = match conf.as_ref().zip(bound) {
-        None => None,
-        Some((conf, bound)) => {
-            admin.begin(conf, &bound.address)?;
-            server::Socket::of(conf, bound)
-        }
-    };
+    if let Some((conf, bound)) = conf.as_ref().zip(bound.whole.as_ref()) {
+        admin.begin(conf, &bound.address)?;
+    }
+    let sockets = server::Socket::of(conf.as_ref(), bound);
     let (changes, held) = match is_waiting {
         true => (changes.iter().map(|_| Change::default()).collect(), changes),
         false => (changes, Vec::new()),
@@ -107,7 +105,7 @@ pub fn run(
     let kept = shared.clone();
     let take_over = TakeOver { before, mailboxes, held };
     let control_side =
-        Control { shared, tickets, log: log.clone(), engine, reloader, events, admin, socket, take_over };
+        Control { shared, tickets, log: log.clone(), engine, reloader, events, admin, sockets, take_over };
     let result = control_side.run(control);
     for thread in threads {
         // A worker that panicked has reported it already.
@@ -118,14 +116,19 @@ pub fn run(
     result
 }
 
-/// Those of a service manager's sockets that the listeners have, and the one of the admin endpoint.
-fn sockets_of(config: &Config, activated: Activated, workers: usize) -> (Vec<Handed>, Option<Handed>) {
-    let admin = config.admin.as_ref().map(|admin| admin.address.to_string());
-    let listeners = config.listener.iter().map(|listener| listener.address.to_string());
-    let addresses: Vec<String> = listeners.chain(admin.clone()).collect();
+/// Those of a service manager's sockets that the listeners have, and those of the admin endpoint.
+fn sockets_of(config: &Config, activated: Activated, workers: usize) -> (Vec<Handed>, Each<Option<Handed>>) {
+    let admin = admin_sockets::addresses(config);
+    let listeners = config.listener.iter().map(|listener| &listener.address);
+    let all = listeners.chain(admin.whole).chain(admin.metrics);
+    let addresses: Vec<String> = all.map(ToString::to_string).collect();
     let mut sockets = activated.sockets(workers, &addresses);
-    let of_admin = sockets.iter().position(|socket| Some(&socket.address) == admin.as_ref());
-    let admin = of_admin.map(|index| sockets.swap_remove(index));
+    let mut take = |address: Option<&ListenAddress>| {
+        let address = address?.to_string();
+        let index = sockets.iter().position(|socket| socket.address == address)?;
+        Some(sockets.swap_remove(index))
+    };
+    let admin = Each { whole: take(admin.whole), metrics: take(admin.metrics) };
     (sockets, admin)
 }
 

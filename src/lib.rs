@@ -120,3 +120,7 @@ mod simulator;
 #[cfg(test)]
 #[path = "../tests/linear/mod.rs"]
 mod linear;
+
+#[cfg(test)]
+#[path = "../tests/properties/mod.rs"]
+mod properties;

@@ -12,7 +12,19 @@ use super::{
     own_token,
     reply::{Reply, error},
 };
-use crate::config::{admin::AdminConf, listen::ListenAddress};
+use crate::{
+    config::{admin::AdminConf, listen::ListenAddress},
+    schema::Secret,
+};
+
+/// What is answered at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Every endpoint.
+    Everything,
+    /// Metrics and health: all who may ask for more ask elsewhere.
+    Metrics,
+}
 
 /// Who may ask.
 pub enum Access {
@@ -50,6 +62,16 @@ impl Access {
         })
     }
 
+    /// Who may ask at the address that is for metrics alone: everyone where no token is named for it. Fails when that one
+    /// cannot be read.
+    pub fn of_metrics(conf: &AdminConf) -> Result<Self, String> {
+        let Some(token) = token_of_metrics(conf)? else { return Ok(Self::Anyone) };
+        match token.is_empty() {
+            true => Err("the token of metrics is empty".into()),
+            false => Ok(Self::Token(Tokens { all: digest(&SHA256, token.as_bytes()), metrics: None })),
+        }
+    }
+
     fn by_own_token(conf: &AdminConf, bound: &str) -> Result<Self, String> {
         match own_token::token(bound) {
             Ok((token, path)) => {
@@ -67,8 +89,7 @@ impl Access {
     }
 
     fn by_token(token: &str, conf: &AdminConf) -> Result<Self, String> {
-        let of_metrics = conf.metrics.as_ref().map(|metrics| metrics.token_file.reveal()).transpose();
-        let of_metrics = of_metrics.map_err(|error| format!("cannot read the token of metrics: {error}"))?;
+        let of_metrics = token_of_metrics(conf)?;
         let digest = |token: &str| digest(&SHA256, token.as_bytes());
         // An empty one would let in who sends none.
         let metrics = of_metrics.filter(|token| !token.is_empty()).map(|token| digest(&token));
@@ -106,6 +127,12 @@ impl fmt::Debug for Access {
             Self::Anyone => "Anyone",
         })
     }
+}
+
+fn token_of_metrics(conf: &AdminConf) -> Result<Option<String>, String> {
+    let secret = conf.metrics.as_ref().and_then(|metrics| metrics.token_file.as_ref());
+    let token = secret.map(Secret::reveal).transpose();
+    token.map_err(|error| format!("cannot read the token of metrics: {error}"))
 }
 
 fn has_token(head: &Parts, expected: &Digest) -> bool {

@@ -12,6 +12,7 @@ use tokio::{
 
 use super::{
     Admin,
+    access::Scope,
     endpoint::{
         Answer::{Aside, Later, Now},
         Endpoint, Pending,
@@ -27,12 +28,20 @@ const PLACE: Duration = Duration::from_secs(5);
 
 impl Admin {
     /// Which endpoint is to answer, with what is in path and query; or the refusal.
-    pub(super) fn find(&self, head: &Parts) -> Checked<(&'static Endpoint, Params)> {
+    pub(super) fn find(&self, head: &Parts, scope: Scope) -> Checked<(&'static Endpoint, Params)> {
         let (path, method) = (head.uri.path(), head.method.as_str());
-        let here: Vec<_> = ENDPOINTS.iter().filter_map(|it| Some((it, it.parameters(path)?))).collect();
+        let all = ENDPOINTS.iter().filter(|it| it.is_watched || scope == Scope::Everything);
+        let here: Vec<_> = all.filter_map(|it| Some((it, it.parameters(path)?))).collect();
+        if here.is_empty() && scope == Scope::Metrics {
+            return Err(Box::new(only_metrics(path)));
+        }
         if here.is_empty() || here.iter().any(|(endpoint, _)| !endpoint.is_open) {
             let is_watched = !here.is_empty() && here.iter().all(|(endpoint, _)| endpoint.is_watched);
-            self.access.load().check(head, is_watched)?;
+            let access = match scope {
+                Scope::Everything => self.access.load(),
+                Scope::Metrics => self.metrics_access.load(),
+            };
+            access.check(head, is_watched)?;
         }
         let allowed = here.iter().map(|(endpoint, _)| endpoint.method).collect::<Vec<_>>();
         let Some((endpoint, parameters)) = here.into_iter().find(|(it, _)| it.takes(method)) else {
@@ -58,7 +67,11 @@ impl Admin {
             Later(answer) => return self.answer_later(answer, question).await,
             Aside(answer) => answer,
         };
-        let places = if endpoint.about.body.is_toml() { &self.building } else { &self.reading };
+        let places = match endpoint.about.body.is_toml() {
+            true => &self.building,
+            false if endpoint.is_watched => &self.scraping,
+            false => &self.reading,
+        };
         let Ok(Ok(place)) = timeout(PLACE, places.clone().acquire_owned()).await else {
             return busy();
         };
@@ -106,6 +119,12 @@ fn no_endpoint(method: &str, path: &str, allowed: &[&str]) -> Reply {
         reply.headers_mut().insert(header::ALLOW, allow);
     }
     reply
+}
+
+fn only_metrics(path: &str) -> Reply {
+    let message = format!("there is no {path} here");
+    let hint = "/metrics, /healthz and /readyz are answered here; the rest is at `address` of `[admin]`";
+    error(StatusCode::NOT_FOUND, "not_found", &message, hint)
 }
 
 fn draining() -> Reply {

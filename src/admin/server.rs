@@ -30,6 +30,7 @@ use tokio::{
 
 use super::{
     Admin,
+    access::Scope,
     params::{self, Checked},
     places::{Place, Places},
     reply::{Reply, busy, error},
@@ -37,7 +38,7 @@ use super::{
 };
 use crate::{
     config::{admin::AdminConf, listen::ListenAddress},
-    listen::bind::Bound,
+    listen::{admin_sockets::Each, bind::Bound},
     moment::Moment,
     net::{Plain, hyper_io::HyperIo},
     telemetry::repeated::Repeated,
@@ -71,14 +72,27 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// A socket that was bound as `conf` says.
-    pub fn of(conf: &AdminConf, mut bound: Bound) -> Option<Self> {
+    /// Sockets that were bound as `conf` says.
+    pub fn of(conf: Option<&AdminConf>, bound: Each<Option<Bound>>) -> Each<Option<Self>> {
+        let Some(conf) = conf else { return Each::default() };
+        let whole = bound.whole.and_then(|bound| Self::new(&conf.address, bound));
+        let metrics = conf.metrics_address().zip(bound.metrics);
+        let metrics = metrics.and_then(|(address, bound)| Self::new(address, bound));
+        if let Some(socket) = &whole {
+            tracing::info!(address = %socket.address, "admin listening");
+        }
+        if let Some(socket) = &metrics {
+            tracing::info!(address = %socket.address, "metrics listening");
+        }
+        Each { whole, metrics }
+    }
+
+    fn new(address: &ListenAddress, mut bound: Bound) -> Option<Self> {
         let socket = bound.sockets.pop()?;
-        let file = match &conf.address {
+        let file = match address {
             ListenAddress::Tcp(_) => None,
             ListenAddress::Unix(path) => File::of(path),
         };
-        tracing::info!(address = %bound.address, "admin listening");
         Some(Self { socket, file, address: bound.address })
     }
 
@@ -150,14 +164,14 @@ impl Listener {
 }
 
 /// Serves until it is dropped; on a local runtime.
-pub async fn run(admin: Arc<Admin>, listener: Listener) {
+pub async fn run(admin: Arc<Admin>, listener: Listener, scope: Scope) {
     let places = Rc::new(Places::default());
     loop {
         match listener.accept().await {
             Ok(stream) => {
                 // Where every connection is being answered it is closed.
                 if let Some(place) = places.take(Moment::now()) {
-                    spawn_local(serve(admin.clone(), stream, place));
+                    spawn_local(serve(admin.clone(), stream, place, scope));
                 }
             }
             // Health is asked for without a free descriptor, too: who waits gives its own up.
@@ -174,19 +188,19 @@ pub async fn run(admin: Arc<Admin>, listener: Listener) {
 
 static REFUSED: Repeated = Repeated::new();
 
-async fn serve(admin: Arc<Admin>, stream: Plain, place: Place) {
+async fn serve(admin: Arc<Admin>, stream: Plain, place: Place, scope: Scope) {
     tokio::select! {
-        () = converse(admin, stream, &place) => {}
+        () = converse(admin, stream, &place, scope) => {}
         () = place.lost() => {}
     }
 }
 
-async fn converse(admin: Arc<Admin>, stream: Plain, place: &Place) {
+async fn converse(admin: Arc<Admin>, stream: Plain, place: &Place, scope: Scope) {
     let service = service_fn(|request| {
         let admin = admin.clone();
         async move {
             place.begin();
-            let reply = respond(admin, request, place).await;
+            let reply = respond(admin, request, place, scope).await;
             place.end(Moment::now());
             Ok::<_, Infallible>(reply)
         }
@@ -205,10 +219,10 @@ async fn converse(admin: Arc<Admin>, stream: Plain, place: &Place) {
     }
 }
 
-async fn respond(admin: Arc<Admin>, request: Request<Incoming>, place: &Place) -> Reply {
+async fn respond(admin: Arc<Admin>, request: Request<Incoming>, place: &Place, scope: Scope) -> Reply {
     let (head, body) = request.into_parts();
     // Before the body is read: who may not ask need not send it.
-    let (endpoint, mut question) = match admin.find(&head) {
+    let (endpoint, mut question) = match admin.find(&head, scope) {
         Ok(found) => found,
         Err(refusal) => return *refusal,
     };

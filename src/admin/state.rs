@@ -14,6 +14,8 @@ use crate::{
 
 /// Answers at a time that only read.
 const MOST_READING: usize = 2;
+/// Answers at a time with metrics: who may ask for them only, and asks without end, takes no place of others.
+const MOST_SCRAPING: usize = 1;
 /// Configurations at a time that are looked at; a large one takes seconds and much memory.
 const MOST_BUILDING: usize = 1;
 /// Answers at a time that wait for others; the others take one after another.
@@ -26,6 +28,8 @@ const MOST_LARGE: usize = 2;
 pub struct Admin {
     pub(super) shared: Arc<Shared>,
     pub(super) access: ArcSwap<Access>,
+    /// Who may ask where metrics alone are answered.
+    pub(super) metrics_access: ArcSwap<Access>,
     /// The configuration that `access` was made for, and where it listens.
     made_for: ArcSwap<(Option<AdminConf>, String)>,
     pub(super) reloader: Reloader,
@@ -34,6 +38,7 @@ pub struct Admin {
     /// The certificates that are served, and when they were looked at.
     pub(super) certificates: Mutex<Option<(Looked, Value)>>,
     pub(super) reading: Arc<Semaphore>,
+    pub(super) scraping: Arc<Semaphore>,
     pub(super) building: Arc<Semaphore>,
     pub(super) large: Arc<Semaphore>,
     pub(super) waiting: Arc<Semaphore>,
@@ -48,12 +53,14 @@ impl Admin {
         Self {
             shared,
             access: ArcSwap::from_pointee(access),
+            metrics_access: ArcSwap::from_pointee(Access::Nobody),
             made_for: ArcSwap::default(),
             reloader,
             mailboxes,
             started: Moment::now(),
             certificates: Mutex::default(),
             reading: Arc::new(Semaphore::new(MOST_READING)),
+            scraping: Arc::new(Semaphore::new(MOST_SCRAPING)),
             building: Arc::new(Semaphore::new(MOST_BUILDING)),
             large: Arc::new(Semaphore::new(MOST_LARGE)),
             waiting: Arc::new(Semaphore::new(MOST_WAITING)),
@@ -63,7 +70,9 @@ impl Admin {
     /// Takes over who may ask from the first configuration; `bound` is where it listens. Fails when its token cannot be
     /// read.
     pub fn begin(&self, conf: &AdminConf, bound: &str) -> Result<(), String> {
-        self.access.store(Arc::new(Access::new(conf, bound)?));
+        let (access, of_metrics) = (Access::new(conf, bound)?, Access::of_metrics(conf)?);
+        self.access.store(Arc::new(access));
+        self.metrics_access.store(Arc::new(of_metrics));
         self.made_for.store(Arc::new((Some(conf.clone()), bound.to_owned())));
         Ok(())
     }

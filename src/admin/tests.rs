@@ -8,7 +8,10 @@ use tokio::{
     runtime::LocalRuntime,
 };
 
-use super::{access::Access, *};
+use super::{
+    access::{Access, Scope},
+    *,
+};
 use crate::{
     config,
     config::admin::AdminConf,
@@ -90,7 +93,7 @@ fn serve<F: Future<Output = ()>>(admin: Arc<Admin>, test: impl FnOnce(u16) -> F)
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        tokio::task::spawn_local(server::run(admin, server::Listener::Tcp(listener)));
+        tokio::task::spawn_local(server::run(admin, server::Listener::Tcp(listener), Scope::Everything));
         test(port).await;
     });
 }
@@ -286,7 +289,11 @@ fn a_client_that_sends_nothing_is_let_go() {
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        tokio::task::spawn_local(server::run(admin(CONFIG, Access::Anyone), server::Listener::Tcp(listener)));
+        tokio::task::spawn_local(server::run(
+            admin(CONFIG, Access::Anyone),
+            server::Listener::Tcp(listener),
+            Scope::Everything,
+        ));
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
         tokio::time::pause();
         let mut answer = Vec::new();

@@ -23,18 +23,45 @@ section! {
 section! {
     /// For who only reads metrics.
     pub struct AdminMetricsConf {
-        /// File with another bearer token, or `env:NAME`, with which `/metrics` is answered and nothing else.
-        pub token_file: Secret;
+        /// An address of its own, a unix socket or an IP address and a port, at which `/metrics`, `/healthz` and `/readyz`
+        /// are answered and nothing else.
+        pub address: Option<ListenAddress>;
+        /// File with another bearer token, or `env:NAME`, with which `/metrics` is answered and nothing else. Without it
+        /// everyone who reaches `address` is answered; there, the token of `[admin]` is not one.
+        pub token_file: Option<Secret>;
+    }
+    check Self::check;
+}
+
+impl AdminMetricsConf {
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        if table.entry("token_file").is_none() && table.entry("address").is_none() {
+            let message = format!("{} needs `address` or `token_file`", table.title());
+            let hint = "add `token_file`, a file, or `env:NAME`, or an `address` of its own";
+            table.reader.missing(table.place, message, hint);
+        }
     }
 }
 
 impl AdminConf {
+    /// Where metrics and health alone are served, where that is an address of its own.
+    pub fn metrics_address(&self) -> Option<&ListenAddress> {
+        self.metrics.as_ref()?.address.as_ref()
+    }
+
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         let open = matches!(&self.address, ListenAddress::Tcp(address) if !address.ip().is_loopback());
         if open && table.entry("token_file").is_none() {
             let message = "an admin address that others can reach needs `token_file`";
             let hint = "add `token_file`, or listen on \"unix:/run/pointsman/admin.sock\"";
             table.reader.missing(table.place_of("address"), message, hint);
+        }
+        // Where the file has both, whoever compares all addresses says it.
+        let is_default = table.entry("address").is_none();
+        let metrics = table.entry("metrics").and_then(|entry| entry.node.get("address"));
+        if let Some(node) = metrics.filter(|_| is_default && self.metrics_address() == Some(&self.address)) {
+            let message = "`[admin]` without `address` is there already";
+            table.reader.problem_with(node.place, message, "metrics need an address of their own");
         }
     }
 }

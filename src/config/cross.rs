@@ -73,10 +73,11 @@ fn unique_backends(upstream: &Node, reader: &mut Reader<'_>) {
     repeated(addresses, reader, message, "give one backend a greater `weight` instead");
 }
 
-/// Reports listeners, and the admin endpoint, that want the same address.
+/// Reports listeners, the admin endpoint and metrics, that want the same address.
 fn unique_addresses(root: &Node, reader: &mut Reader<'_>) {
     let listeners = root.items_of("listener").iter();
-    let all = listeners.chain(root.get("admin"));
+    let admin = root.get("admin");
+    let all = listeners.chain(admin).chain(admin.and_then(|admin| admin.get("metrics")));
     let mut addresses: Vec<&Node> = all.filter_map(|table| table.get("address")).collect();
     // `:0` is a port of the system's choice, a new one each time.
     addresses.retain(|node| !node.text().is_some_and(|text| text.ends_with(":0")));

@@ -45,8 +45,9 @@ mod tests {
     ];
 
     /// Options that name files that nobody reads: sockets, and what is written.
-    const NOT_READ: [&str; 6] = [
+    const NOT_READ: [&str; 7] = [
         "admin.address",
+        "admin.metrics.address",
         "cache.disk.path",
         "cache.journal.path",
         "listener.address",

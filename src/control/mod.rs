@@ -24,7 +24,9 @@ use tokio::{
 use self::background::Followers;
 pub use self::predecessor::TakeOver;
 use crate::{
-    admin::{Admin, server},
+    admin::{Admin, access::Scope, server},
+    config::Config,
+    listen::admin_sockets::{self, Each},
     reload::{
         Cause, Reloader,
         engine::{Engine, Event},
@@ -52,7 +54,7 @@ pub struct Control {
     /// What the admin endpoint reports.
     pub admin: Arc<Admin>,
     /// Where the admin endpoint listens, when there is one.
-    pub socket: Option<server::Socket>,
+    pub sockets: Each<Option<server::Socket>>,
     /// What there is to take over from a program before this one.
     pub take_over: TakeOver,
 }
@@ -92,12 +94,9 @@ impl Control {
     }
 
     async fn serve(self, mut signals: Signals) -> io::Result<()> {
-        let Self { shared, tickets, log, engine, reloader, mut events, admin, socket, take_over } = self;
-        let listen = |socket: server::Socket| -> io::Result<Serving> {
-            let (listener, file) = socket.listen()?;
-            Ok(Serving { task: spawn_local(server::run(admin.clone(), listener)), file })
-        };
-        let mut serving = socket.map(listen).transpose()?;
+        let Self { shared, tickets, log, engine, reloader, mut events, admin, sockets, take_over } = self;
+        let mut serving = Each::<Option<Serving>>::default();
+        follow(&mut serving, &admin, &shared.snapshot.load().config, sockets)?;
         let mut followers = Followers::new(&shared.snapshot.load());
         background::start(&shared, tickets.clone());
         let engine = take_over.begin(engine);
@@ -126,13 +125,9 @@ impl Control {
                     Event::Published(snapshot, bound) => {
                         followers.set(&snapshot);
                         let conf = snapshot.config.admin.as_ref();
-                        admin.set_access(conf, bound.as_ref().map(|bound| bound.address.as_str()));
-                        let next = conf.zip(bound).and_then(|(conf, bound)| server::Socket::of(conf, bound));
-                        let next = next.map(listen).transpose()?;
-                        if next.is_some() || conf.is_none() {
-                            // Answers under way over the old socket are finished.
-                            std::mem::replace(&mut serving, next).iter().for_each(Serving::end);
-                        }
+                        admin.set_access(conf, bound.whole.as_ref().map(|bound| bound.address.as_str()));
+                        let next = server::Socket::of(conf, bound);
+                        follow(&mut serving, &admin, &snapshot.config, next)?;
                     }
                 },
             }
@@ -140,12 +135,7 @@ impl Control {
         engine.abort();
         if is_handed_over {
             // The next program answers there.
-            if let Some(Serving { task, file }) = serving.take() {
-                task.abort();
-                if let Some(file) = file {
-                    file.leave();
-                }
-            }
+            [serving.whole.take(), serving.metrics.take()].into_iter().flatten().for_each(Serving::leave);
         } else {
             notify::stopping();
         }
@@ -164,9 +154,45 @@ struct Serving {
 }
 
 impl Serving {
-    fn end(&self) {
-        self.task.abort();
+    fn begin(admin: &Arc<Admin>, socket: server::Socket, scope: Scope) -> io::Result<Self> {
+        let (listener, file) = socket.listen()?;
+        Ok(Self { task: spawn_local(server::run(admin.clone(), listener, scope)), file })
     }
+
+    /// Goes on at another socket, or none, where it is another. Answers under way over the old one are finished.
+    fn follow(
+        serving: &mut Option<Self>,
+        admin: &Arc<Admin>,
+        is_wanted: bool,
+        next: Option<server::Socket>,
+        scope: Scope,
+    ) -> io::Result<()> {
+        let next = next.map(|socket| Self::begin(admin, socket, scope)).transpose()?;
+        if next.is_some() || !is_wanted {
+            std::mem::replace(serving, next).iter().for_each(|old| old.task.abort());
+        }
+        Ok(())
+    }
+
+    /// Leaves the socket to the program that has it now.
+    fn leave(self) {
+        self.task.abort();
+        if let Some(file) = self.file {
+            file.leave();
+        }
+    }
+}
+
+/// Goes on at other sockets of the admin endpoint.
+fn follow(
+    serving: &mut Each<Option<Serving>>,
+    admin: &Arc<Admin>,
+    config: &Config,
+    next: Each<Option<server::Socket>>,
+) -> io::Result<()> {
+    let wanted = admin_sockets::addresses(config);
+    Serving::follow(&mut serving.whole, admin, wanted.whole.is_some(), next.whole, Scope::Everything)?;
+    Serving::follow(&mut serving.metrics, admin, wanted.metrics.is_some(), next.metrics, Scope::Metrics)
 }
 
 /// Reloads because of `SIGHUP`, and notifies the service manager when it is over.

@@ -99,6 +99,10 @@ fn find_authority(exchange: &mut Exchange) -> Result<()> {
 fn normalize_authority(exchange: &mut Exchange) -> Result<()> {
     let (host, port) = split_port(&exchange.authority)?;
     let is_of_host = |byte: u8| OF_HOST.get(usize::from(byte)).copied().unwrap_or_default();
+    // RFC 9110 §4.2.1: a port alone names nobody.
+    if host.is_empty() && !exchange.authority.is_empty() {
+        return Err(malformed("Host is not a host"));
+    }
     if !host.bytes().fold(true, |is, byte| is & is_of_host(byte)) {
         return Err(malformed("Host is not a host"));
     }
@@ -196,6 +200,9 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a:99999\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a:0\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: :80\r\n\r\n",
+            "GET / HTTP/1.0\r\nHost: :8080\r\n\r\n",
+            "GET http://:80/ HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a:+80\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: [::1]8\r\n\r\n",
             "GET / HTTP/1.1\r\nHost:\r\n\r\n",

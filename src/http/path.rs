@@ -78,7 +78,8 @@ fn normal_path(path: &str, encoded_slash: EncodedSlash) -> Result<String, &'stat
 
 /// Unescapes unreserved characters, and slashes where `encoded_slash` says so; writes every other escape in upper case.
 fn unescape(path: &str, encoded_slash: EncodedSlash) -> Result<String, &'static str> {
-    let mut decoded = String::with_capacity(path.len());
+    // Bytes, since a character that is not ASCII has several.
+    let mut decoded = Vec::with_capacity(path.len());
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
         if byte != b'%' {
@@ -86,7 +87,7 @@ fn unescape(path: &str, encoded_slash: EncodedSlash) -> Result<String, &'static 
             if byte == b'\\' {
                 return Err("a backslash in the path");
             }
-            decoded.push(char::from(byte));
+            decoded.push(byte);
             continue;
         }
         let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
@@ -97,14 +98,14 @@ fn unescape(path: &str, encoded_slash: EncodedSlash) -> Result<String, &'static 
             (0, _) => return Err("a NUL in the path"),
             (b'/' | b'\\', EncodedSlash::Refuse) => return Err("an encoded slash in the path"),
             (b'\\', EncodedSlash::Decode) => return Err("a backslash in the path"),
-            (b'/', EncodedSlash::Decode) => decoded.push('/'),
+            (b'/', EncodedSlash::Decode) => decoded.push(b'/'),
             (byte, _) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
-                decoded.push(char::from(byte));
+                decoded.push(byte);
             }
-            (byte, _) => decoded.push_str(&format!("%{byte:02X}")),
+            (byte, _) => decoded.extend_from_slice(format!("%{byte:02X}").as_bytes()),
         }
     }
-    Ok(decoded)
+    String::from_utf8(decoded).map_err(|_| "the path is not UTF-8")
 }
 
 /// The ways to read a normal path; `None` where there is one only.
@@ -157,6 +158,7 @@ mod tests {
             ("//a//.//b", "//a///b"),
             ("/...", "/..."),
             ("/.hidden", "/.hidden"),
+            ("/é/./%41🚉", "/é/A🚉"),
         ] {
             assert_eq!(normal_path(path, EncodedSlash::Pass).as_deref(), Ok(normal));
         }

@@ -22,7 +22,7 @@ use rustix::net::{
 };
 use serde_json::Value;
 
-use super::{bind::Bound, listener_sockets::Handed};
+use super::{admin_sockets::Each, bind::Bound, listener_sockets::Handed};
 
 /// Descriptors in one message: the kernel takes 253 (`SCM_MAX_FD`).
 const AT_ONCE: usize = 128;
@@ -101,8 +101,8 @@ pub struct Predecessor {
     pub voice: ReadyPipe,
     /// Its sockets.
     pub sockets: Vec<Handed>,
-    /// The socket of its admin endpoint.
-    pub admin: Option<Handed>,
+    /// The sockets of its admin endpoint.
+    pub admin: Each<Option<Handed>>,
     /// What it knew.
     pub state: Value,
 }
@@ -135,7 +135,9 @@ impl Predecessor {
         };
         let listeners =
             at(&message, "sockets").as_array().into_iter().flatten().filter_map(&mut handed).collect();
-        let admin = handed(at(&message, "admin"));
+        // In the order in which they were given.
+        let admin =
+            Each { whole: handed(at(&message, "admin")), metrics: handed(at(&message, "admin_metrics")) };
         Ok(Some(Self {
             voice: ReadyPipe(stream),
             sockets: listeners,

@@ -2,6 +2,7 @@
 
 pub mod accept;
 pub mod activation;
+pub mod admin_sockets;
 mod admission;
 pub mod bind;
 pub mod connection;

@@ -20,8 +20,9 @@ use super::{
 use crate::{
     config::{self, Config, Problems, Step, listen::ListenAddress, log::AccessLog as AccessTo},
     listen::{
-        bind::{self, Bound},
-        listener_sockets::{self, Handed},
+        admin_sockets::{self, Held},
+        bind::Bound,
+        listener_sockets,
     },
     runtime::overrides::{Change, Overrides, Reason, Refusal},
     schema::Problem,
@@ -118,9 +119,9 @@ impl Engine {
             .sockets
             .acquire(&prepared.snapshot, self.mailboxes.workers())
             .map_err(|failure| Problems(vec![late(&prepared.text, &path, failure)]))?;
-        let admin = new_admin_socket(&before.config, next).map_err(whole)?;
-        let dup = |bound: &Bound| bound.try_clone().map_err(|error| whole(error.to_string()));
-        let served = admin.as_ref().map(dup).transpose()?;
+        let admin = admin_sockets::next(&before.config, next).map_err(whole)?;
+        let dup = |bound: &Option<Bound>| bound.as_ref().map(Bound::try_clone).transpose();
+        let served = admin.as_ref().try_map(dup).map_err(|error| whole(error.to_string()))?;
         let log = (before.config.log.access != next.log.access).then(|| sink(&next.log.access));
         let log = spawn_blocking(|| log.map(Opened::new).transpose())
             .await
@@ -141,11 +142,9 @@ impl Engine {
         if let Some(log) = log {
             self.log.switch(log);
         }
-        match (&next.admin, admin) {
-            (Some(conf), Some(bound)) => self.admin = Some((conf.address.clone(), bound)),
-            (None, _) => self.admin = None,
-            (Some(_), None) => {}
-        }
+        let addresses = admin_sockets::addresses(next);
+        keep(&mut self.admin.whole, addresses.whole, admin.whole);
+        keep(&mut self.admin.metrics, addresses.metrics, admin.metrics);
         self.publish(prepared, acquired, served, &before);
         Ok((true, notes))
     }
@@ -243,29 +242,12 @@ pub(super) fn late(text: &str, path: &Path, failure: listener_sockets::Failure) 
     crate::config::problem_at(text, path, &steps, &failure.message, hint)
 }
 
-/// The admin endpoint's socket: the one of the program before, if the address is the same.
-pub(super) fn first_admin_socket(
-    config: &Config,
-    handed: Option<Handed>,
-) -> Result<Option<(ListenAddress, Bound)>, String> {
-    let Some(conf) = &config.admin else { return Ok(None) };
-    let address = &conf.address;
-    if let Some(handed) = handed.filter(|handed| handed.address == address.to_string()) {
-        return Ok(Some((address.clone(), handed.bound)));
-    }
-    let bound = bind::bind_private(address);
-    let bound = bound.map_err(|error| format!("admin: cannot listen on {address}: {error}"))?;
-    Ok(Some((address.clone(), bound)))
-}
-
-/// Another admin socket, where the address is another.
-fn new_admin_socket(before: &Config, next: &Config) -> Result<Option<Bound>, String> {
-    let address = |config: &Config| config.admin.as_ref().map(|admin| admin.address.clone());
-    match (address(before), address(next)) {
-        (old, Some(new)) if old.as_ref() != Some(&new) => bind::bind_private(&new)
-            .map(Some)
-            .map_err(|error| format!("admin: cannot listen on {new}: {error}")),
-        (_, _) => Ok(None),
+/// Keeps a new socket of the admin endpoint, and none where there is no address any more.
+fn keep(held: &mut Held, address: Option<&ListenAddress>, bound: Option<Bound>) {
+    match (address, bound) {
+        (Some(address), Some(bound)) => *held = Some((address.clone(), bound)),
+        (None, _) => *held = None,
+        (Some(_), None) => {}
     }
 }
 

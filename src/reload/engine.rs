@@ -10,8 +10,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::{Reloader, Request, origin::Origin, state::State};
 use crate::{
-    config::{Loaded, listen::ListenAddress},
+    config::Loaded,
     listen::{
+        admin_sockets::{Each, Held},
         bind::Bound,
         listener_sockets::{Handed, Sockets},
         mailbox::{Change, Mailboxes},
@@ -32,8 +33,8 @@ pub struct Engine {
     pub(super) state: Arc<State>,
     pub(super) requests: UnboundedReceiver<Request>,
     pub(super) events: UnboundedSender<Event>,
-    /// The admin endpoint's socket; another descriptor of it is served.
-    pub(super) admin: Option<(ListenAddress, Bound)>,
+    /// The admin endpoint's sockets; other descriptors of them are served.
+    pub(super) admin: Each<Held>,
     /// How the program was started; `None` where it is not to be started again.
     pub(super) origin: Option<Origin>,
     /// Generations that someone may still hold.
@@ -47,9 +48,8 @@ pub struct Engine {
 /// What is sent to the control side.
 #[derive(Debug)]
 pub enum Event {
-    /// A generation was published. The admin endpoint's new socket comes second, when `[admin]` has another
-    /// address now.
-    Published(Arc<Snapshot>, Option<Bound>),
+    /// A generation was published. New sockets of the admin endpoint come second, when `[admin]` has other addresses now.
+    Published(Arc<Snapshot>, Each<Option<Bound>>),
     /// The program with this process took over: this one is to drain.
     HandedOver(u32),
 }
@@ -71,8 +71,8 @@ pub struct Start {
     pub loaded: Loaded,
     /// What administrators changed in a program before this one.
     pub overrides: Overrides,
-    /// The admin endpoint's socket in a program before this one.
-    pub admin: Option<Handed>,
+    /// The admin endpoint's sockets in a program before this one.
+    pub admin: Each<Option<Handed>>,
     /// How the program was started.
     pub origin: Option<Origin>,
 }
@@ -88,6 +88,6 @@ pub struct Started {
     pub events: UnboundedReceiver<Event>,
     /// What each worker begins with.
     pub changes: Vec<Change>,
-    /// The admin endpoint's socket.
-    pub admin: Option<Bound>,
+    /// The admin endpoint's sockets.
+    pub admin: Each<Option<Bound>>,
 }

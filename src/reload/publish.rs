@@ -19,7 +19,7 @@ use crate::{
     account,
     backend::Admin,
     cache::store::{Cache, Change},
-    listen::{bind::Bound, listener_sockets::Acquired, mailbox::Message},
+    listen::{admin_sockets::Each, bind::Bound, listener_sockets::Acquired, mailbox::Message},
     moment::Moment,
     runtime::{ListenerId, Snapshot, registry::Live},
     telemetry::program_log,
@@ -32,7 +32,7 @@ impl Engine {
         &mut self,
         prepared: Prepared,
         acquired: Acquired,
-        admin: Option<Bound>,
+        admin: Each<Option<Bound>>,
         before: &Arc<Snapshot>,
     ) {
         let Prepared { text, file, overrides, snapshot, folders, hashes, .. } = prepared;

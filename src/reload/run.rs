@@ -13,14 +13,14 @@ use tokio::{
 
 use super::{
     Reloader, Request,
-    attempt::{Attempt, first_admin_socket, late},
+    attempt::{Attempt, late},
     engine::{Engine, Event, Start, Started},
     prepare,
     publish::settle_states,
     state::{Cause, InForce, Last, State},
     watch::{self, Watcher},
 };
-use crate::{config::listen::ListenAddress, listen::bind::Bound};
+use crate::listen::admin_sockets::{self, Held};
 
 /// After an event, this long without another is waited for: editors write in several steps.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -39,11 +39,11 @@ impl Engine {
         let acquired = sockets
             .acquire(&snapshot, mailboxes.workers())
             .map_err(|failure| late(&loaded.text, &loaded.path, failure).to_string())?;
-        let admin = first_admin_socket(&snapshot.config, admin)?;
+        let admin = admin_sockets::first(&snapshot.config, admin)?;
         let changes = sockets.commit(acquired, mailboxes.workers());
         sockets.forget_handed();
-        let dup = |(_, bound): &(ListenAddress, Bound)| bound.try_clone().map_err(|error| error.to_string());
-        let served = admin.as_ref().map(dup).transpose()?;
+        let dup = |held: &Held| held.as_ref().map(|(_, bound)| bound.try_clone()).transpose();
+        let served = admin.as_ref().try_map(dup).map_err(|error| error.to_string())?;
         settle_states(&snapshot, None);
         let files = prepare::files(&loaded.path, &loaded.config);
         let mut hashes = watch::hashes(&files);

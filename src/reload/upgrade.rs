@@ -24,6 +24,7 @@ pub use super::origin::Origin;
 use super::{engine::Engine, handover_state};
 use crate::{
     listen::{
+        admin_sockets::Held,
         bind::Bound,
         handover::{self, ASK_WORKERS, HANDOVER, at},
     },
@@ -83,13 +84,17 @@ impl Engine {
             .all()
             .map(|(address, bound)| given.add(&address, bound))
             .collect::<io::Result<_>>()?;
-        let admin =
-            self.admin.as_ref().map(|(address, bound)| given.add(&address.to_string(), bound)).transpose()?;
+        let mut add = |held: &Held| {
+            held.as_ref().map(|(address, bound)| given.add(&address.to_string(), bound)).transpose()
+        };
+        // In the order in which they are taken.
+        let (admin, metrics) = (add(&self.admin.whole)?, add(&self.admin.metrics)?);
         given.message = json!({
             "version": 1,
             "pid": std::process::id(),
             "sockets": sockets,
             "admin": admin,
+            "admin_metrics": metrics,
             "state": state,
         });
         Ok(given)

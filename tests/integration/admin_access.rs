@@ -141,3 +141,120 @@ fn a_token_of_metrics_is_for_metrics_alone() {
     fs::write(folder.join("scraper"), "another\n").unwrap();
     crate::support::eventually("the old one is refused", || status("GET", "/metrics") == "401");
 }
+
+/// The last address at which metrics are served, once so many were named.
+fn metrics_address(proxy: &Proxy, times: usize) -> String {
+    proxy.until_logged("\"metrics listening\"", times);
+    let lines = proxy.log();
+    let lines = lines.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let of_metrics = lines.rev().find(|line| line["message"] == "metrics listening").unwrap();
+    of_metrics["address"].as_str().unwrap().to_owned()
+}
+
+/// What is answered at an address to a request without a body; empty where nobody listens.
+fn asked(address: &str, method: &str, path: &str, fields: &str) -> String {
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n");
+    let mut answer = String::new();
+    let mut talk = |stream: &mut dyn ReadWrite| {
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.read_to_string(&mut answer).unwrap();
+    };
+    match address.strip_prefix("unix:") {
+        Some(path) => {
+            let Ok(mut stream) = UnixStream::connect(path) else { return answer };
+            talk(&mut stream);
+        }
+        None => {
+            let Ok(mut stream) = TcpStream::connect(address) else { return answer };
+            talk(&mut stream);
+        }
+    }
+    answer
+}
+
+trait ReadWrite: Read + Write {}
+impl<T: Read + Write> ReadWrite for T {}
+
+fn with_metrics(origin: &Origin, keys: &str) -> String {
+    config(&[origin.address()], &format!("{ADMIN}\n[admin.metrics]\n{keys}\n"))
+}
+
+#[test]
+fn metrics_have_an_address_where_nothing_else_is() {
+    let origin = Origin::named("one");
+    let proxy = Proxy::start(&with_metrics(&origin, "address = \"127.0.0.1:0\""));
+    let metrics = metrics_address(&proxy, 1);
+    let numbers = asked(&metrics, "GET", "/metrics", "");
+    assert!(numbers.starts_with("HTTP/1.1 200 ") && numbers.contains("\npointsman_"), "{numbers}");
+    for path in ["/healthz", "/readyz"] {
+        assert!(asked(&metrics, "GET", path, "").starts_with("HTTP/1.1 200 "), "{path}");
+    }
+    assert!(asked(&metrics, "HEAD", "/metrics", "").starts_with("HTTP/1.1 200 "));
+    let token = fs::read_to_string(token_file(&proxy)).unwrap();
+    let fields = format!("Authorization: Bearer {}\r\nContent-Length: 0\r\n", token.trim());
+    for (method, path) in [
+        ("GET", "/"),
+        ("GET", "/api/v1"),
+        ("GET", "/api/v1/status"),
+        ("GET", "/api/v1/config"),
+        ("PUT", "/api/v1/config"),
+        ("POST", "/api/v1/reload"),
+        ("POST", "/api/v1/upgrade"),
+        ("GET", "/metrics/"),
+        ("GET", "/nothing"),
+    ] {
+        let answer = asked(&metrics, method, path, &fields);
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{method} {path}: {answer}");
+    }
+    assert!(asked(&metrics, "POST", "/metrics", &fields).starts_with("HTTP/1.1 405 "));
+    // The other address is as it was.
+    let admin = proxy.address("admin").to_string();
+    assert!(asked(&admin, "GET", "/metrics", "").starts_with("HTTP/1.1 401 "));
+    assert!(asked(&admin, "GET", "/api/v1/status", &fields).starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn a_reload_moves_the_address_of_metrics_alone() {
+    let origin = Origin::named("one");
+    let proxy = Proxy::start(&config(&[origin.address()], ADMIN));
+    let admin = proxy.address("admin").to_string();
+    // A connection to the other address that is there before, and goes on to the end.
+    let mut kept = Client::connect(proxy.address("admin"));
+    let mut is_untouched = move || kept.get_with("/api/v1/status", "any.test", "").status == 200;
+    assert!(is_untouched());
+    let works = |address: &str| asked(address, "GET", "/metrics", "").starts_with("HTTP/1.1 200 ");
+    proxy.edit(&with_metrics(&origin, "address = \"127.0.0.1:0\""));
+    let first = metrics_address(&proxy, 1);
+    crate::support::eventually("it was added", || works(&first));
+    let socket = format!("unix:{}", proxy.folder().join("metrics.sock").display());
+    proxy.edit(&with_metrics(&origin, &format!("address = \"{socket}\"")));
+    assert_eq!(metrics_address(&proxy, 2), socket);
+    crate::support::eventually("it moved", || {
+        works(&socket) && asked(&first, "GET", "/metrics", "").is_empty()
+    });
+    assert!(is_untouched());
+    // A token is asked for from here on, at the same socket.
+    fs::write(proxy.folder().join("scraper"), "m3trics\n").unwrap();
+    proxy.edit(&with_metrics(&origin, &format!("address = \"{socket}\"\ntoken_file = \"scraper\"")));
+    let token = "Authorization: Bearer m3trics\r\n";
+    crate::support::eventually("a token is asked for", || !works(&socket));
+    assert!(asked(&socket, "GET", "/metrics", token).starts_with("HTTP/1.1 200 "));
+    assert!(asked(&socket, "GET", "/healthz", "").starts_with("HTTP/1.1 200 "));
+    proxy.edit(&config(&[origin.address()], ADMIN));
+    crate::support::eventually("it was removed", || asked(&socket, "GET", "/metrics", token).is_empty());
+    assert!(!proxy.folder().join("metrics.sock").exists());
+    assert!(is_untouched());
+    assert!(asked(&admin, "GET", "/metrics", "").starts_with("HTTP/1.1 401 "));
+    assert_eq!(proxy.count_logged("\"admin listening\""), 1);
+}
+
+#[test]
+fn an_upgrade_hands_the_address_of_metrics_over() {
+    let origin = Origin::named("one");
+    let proxy = Proxy::start(&with_metrics(&origin, "address = \"127.0.0.1:0\""));
+    let metrics = metrics_address(&proxy, 1);
+    proxy.signal("USR2");
+    proxy.until_logged("\"handed over\"", 1);
+    assert_eq!(metrics_address(&proxy, 2), metrics);
+    assert!(asked(&metrics, "GET", "/metrics", "").starts_with("HTTP/1.1 200 "));
+}

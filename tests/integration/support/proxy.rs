@@ -92,6 +92,7 @@ impl Proxy {
         let name = match fields["message"].as_str() {
             Some("listening") => fields["listener"].as_str().unwrap(),
             Some("admin listening") => "admin",
+            Some("metrics listening") => "metrics",
             _ => return,
         };
         self.addresses.insert(name.to_owned(), fields["address"].as_str().unwrap().to_owned());

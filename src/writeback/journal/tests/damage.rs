@@ -164,3 +164,49 @@ fn a_record_of_a_later_version_is_not_passed_over() {
     let (left, damaged) = contents(&scratch.0);
     assert_eq!((left.len(), damaged), (3, 1));
 }
+
+#[test]
+fn damaged_records_are_what_was_written_or_nothing() {
+    use super::super::{
+        entry::{Payload, write_entry},
+        record::{self, Found, Records},
+    };
+
+    for seed in 0..1000 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (mut bytes, mut written) = (Vec::new(), Vec::new());
+        for sequence in 0..rng.u64(1..5) {
+            let body: Vec<u8> = (0..rng.usize(0..40)).map(|_| rng.u8(..)).collect();
+            let mut payload = Vec::new();
+            write_entry(Id(sequence), &write("/a", &body), &mut payload);
+            record::write(seed, sequence, &mut bytes, |out| out.extend_from_slice(&payload));
+            written.push((sequence, payload));
+        }
+        for _ in 0..rng.usize(0..4) {
+            let at = rng.usize(0..bytes.len());
+            match rng.u8(0..3) {
+                0 => bytes.truncate(at + 1),
+                1 => bytes.insert(at, rng.u8(..)),
+                _ => bytes[at] = rng.u8(..),
+            }
+        }
+        // Each step goes on by a byte at least.
+        let found: Vec<_> = Records::new(&bytes, seed, 0).take(bytes.len() + 1).collect();
+        assert!(found.len() <= bytes.len(), "seed {seed} does not end");
+        for one in &found {
+            let Found::Record { sequence, payload, .. } = one else { continue };
+            assert!(written.contains(&(*sequence, payload.to_vec())), "seed {seed}: nobody wrote {sequence}");
+            let Some(Payload::Write(entry)) = Payload::read(payload) else { panic!("seed {seed}: not read") };
+            let mut again = Vec::new();
+            write_entry(entry.id, &entry.write, &mut again);
+            assert_eq!(again, *payload, "seed {seed}");
+        }
+        // What checksums would keep out is no harm either.
+        let cut = rng.usize(0..bytes.len());
+        let _ = Payload::read(&bytes[cut..]);
+        let (_, mut payload) = written.swap_remove(0);
+        let at = rng.usize(0..payload.len());
+        payload[at] = rng.u8(..);
+        let _ = Payload::read(&payload);
+    }
+}

@@ -1,0 +1,75 @@
+//! The sockets of the admin endpoint: the one for everything, and the one for metrics alone. Each follows the configuration
+//! by itself.
+
+use super::{
+    bind::{self, Bound},
+    listener_sockets::Handed,
+};
+use crate::config::{Config, listen::ListenAddress};
+
+/// Something for each of the two addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Each<T> {
+    /// Of the admin endpoint, `[admin] address`.
+    pub whole: T,
+    /// Of metrics and health alone, `[admin.metrics] address`.
+    pub metrics: T,
+}
+
+impl<T: Default> Default for Each<T> {
+    fn default() -> Self {
+        Self { whole: T::default(), metrics: T::default() }
+    }
+}
+
+impl<T> Each<T> {
+    /// Makes something else of both.
+    pub fn try_map<U, E>(self, mut make: impl FnMut(T) -> Result<U, E>) -> Result<Each<U>, E> {
+        Ok(Each { whole: make(self.whole)?, metrics: make(self.metrics)? })
+    }
+
+    /// Both, to look at.
+    pub const fn as_ref(&self) -> Each<&T> {
+        Each { whole: &self.whole, metrics: &self.metrics }
+    }
+
+    /// Each with the other's counterpart.
+    pub fn zip<U>(self, other: Each<U>) -> Each<(T, U)> {
+        Each { whole: (self.whole, other.whole), metrics: (self.metrics, other.metrics) }
+    }
+}
+
+/// Where a configuration wants them.
+pub fn addresses(config: &Config) -> Each<Option<&ListenAddress>> {
+    let admin = config.admin.as_ref();
+    Each {
+        whole: admin.map(|admin| &admin.address),
+        metrics: admin.and_then(|admin| admin.metrics_address()),
+    }
+}
+
+/// A socket, where there is one, and the address that it was bound for.
+pub type Held = Option<(ListenAddress, Bound)>;
+
+/// The sockets of the first generation: those of the program before, or of a service manager, where the address is the
+/// same. The error is for people.
+pub fn first(config: &Config, handed: Each<Option<Handed>>) -> Result<Each<Held>, String> {
+    addresses(config).zip(handed).try_map(|(address, handed)| {
+        let Some(address) = address else { return Ok(None) };
+        let handed = handed.filter(|handed| handed.address == address.to_string());
+        let bound = handed.map_or_else(|| bind(address), |handed| Ok(handed.bound))?;
+        Ok(Some((address.clone(), bound)))
+    })
+}
+
+/// New sockets, where the address is another. The error is for people.
+pub fn next(before: &Config, next: &Config) -> Result<Each<Option<Bound>>, String> {
+    addresses(before).zip(addresses(next)).try_map(|(old, new)| match new {
+        Some(new) if old != Some(new) => bind(new).map(Some),
+        Some(_) | None => Ok(None),
+    })
+}
+
+fn bind(address: &ListenAddress) -> Result<Bound, String> {
+    bind::bind_private(address).map_err(|error| format!("admin: cannot listen on {address}: {error}"))
+}
