@@ -135,19 +135,31 @@ struct Target {
 
 impl Target {
     fn of(question: &Question) -> Result<Self, String> {
-        let uri: http::Uri =
-            question.url.parse().map_err(|error| format!("`{}` is not a URL: {error}", question.url))?;
-        let scheme = uri.scheme_str().map(str::to_ascii_lowercase);
+        let url = question.url.as_str();
+        // What breaks a line is no URL; everything else is for the listener to judge, as it judges what clients send.
+        if url.is_empty() || url.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+            return Err(format!("`{}` is not a URL", url.escape_debug()));
+        }
+        let named = url.split_once("://").filter(|(scheme, _)| !scheme.contains(['/', '?']));
+        let scheme = named.map(|(scheme, _)| scheme.to_ascii_lowercase());
         if let Some(scheme) = scheme.as_deref().filter(|scheme| !matches!(*scheme, "http" | "https")) {
             return Err(format!("`{scheme}` is nothing that a listener speaks; write http:// or https://"));
         }
-        let authority = uri.authority().map_or("localhost", |authority| authority.as_str()).to_owned();
-        let path_and_query = match uri.path_and_query() {
+        let rest = named.map_or(url, |(_, rest)| rest);
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, target) = rest.split_at(end);
+        if authority.is_empty() && named.is_some() {
+            return Err(format!("`{url}` names no host"));
+        }
+        let authority = if authority.is_empty() { "localhost" } else { authority }.to_owned();
+        let path_and_query = match target {
             _ if question.method == "CONNECT" => authority.clone(),
-            Some(target) => target.as_str().to_owned(),
-            None => "/".to_owned(),
+            "" => "/".to_owned(),
+            query if query.starts_with('?') => format!("/{query}"),
+            target => target.to_owned(),
         };
-        Ok(Self { scheme, port: uri.port_u16(), authority, path_and_query })
+        let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        Ok(Self { scheme, port, authority, path_and_query })
     }
 
     /// The request head that a client would send.

@@ -88,6 +88,33 @@ fn a_request_is_followed_to_its_backend() {
 }
 
 #[test]
+fn targets_that_clients_send_are_explained() {
+    for url in [
+        "http://api.example.com/v1/query?query=up{job=\"x\"}|a<b>",
+        "http://API.example.com:8080/v1/a%2Fb",
+        "https://api.example.com?x",
+        "/v1/users",
+    ] {
+        assert!(Target::of(&question("GET", url, "::1")).is_ok(), "{url}");
+    }
+    let answer = ask("GET", "http://api.example.com/v1/query?query=up{job=\"x\"}", &[], "::1");
+    assert!(matches!(answer.outcome, Outcome::Routed(_)), "{:?}", answer.outcome);
+    for url in ["", "http://a/ b", "http://a/\r\nx: y", "ftp://a/", "http:///x"] {
+        assert!(Target::of(&question("GET", url, "::1")).is_err(), "{url:?}");
+    }
+}
+
+fn question(method: &str, url: &str, from: &str) -> Question {
+    Question {
+        method: method.into(),
+        url: url.into(),
+        fields: Vec::new(),
+        from: from.parse().unwrap(),
+        is_running: false,
+    }
+}
+
+#[test]
 fn what_is_not_routed_says_why() {
     let answer = ask("POST", "http://api.example.com/v1/users", &[], "192.0.2.7");
     assert!(matches!(answer.outcome, Outcome::NoRoute));
