@@ -156,8 +156,9 @@ fn asked(address: &str, method: &str, path: &str, fields: &str) -> String {
     let head = format!("{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{fields}\r\n");
     let mut answer = String::new();
     let mut talk = |stream: &mut dyn ReadWrite| {
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.read_to_string(&mut answer).unwrap();
+        // A listener that goes may reset what it accepted: that is no answer.
+        let _ = stream.write_all(head.as_bytes());
+        let _ = stream.read_to_string(&mut answer);
     };
     match address.strip_prefix("unix:") {
         Some(path) => {
