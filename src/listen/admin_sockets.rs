@@ -1,6 +1,8 @@
 //! The sockets of the admin endpoint: the one for everything, and the one for metrics alone. Each follows the configuration
 //! by itself.
 
+use std::io::ErrorKind;
+
 use super::{
     bind::{self, Bound},
     listener_sockets::Handed,
@@ -71,5 +73,25 @@ pub fn next(before: &Config, next: &Config) -> Result<Each<Option<Bound>>, Strin
 }
 
 fn bind(address: &ListenAddress) -> Result<Bound, String> {
-    bind::bind_private(address).map_err(|error| format!("admin: cannot listen on {address}: {error}"))
+    bind::bind_private(address).map_err(|error| {
+        let is_folder = matches!(address, ListenAddress::Unix(_))
+            && matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound);
+        let hint = "; its folder must be there and be writable, or name another `address` in `[admin]`";
+        format!("admin: cannot listen on {address}: {error}{}", if is_folder { hint } else { "" })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_without_a_folder_is_refused_with_a_remedy() {
+        let nowhere = ListenAddress::Unix("/proc/no/such/folder/admin.sock".into());
+        let said = bind(&nowhere).unwrap_err();
+        assert!(
+            said.contains("cannot listen on unix:/proc/no/such") && said.contains("another `address`"),
+            "{said}"
+        );
+    }
 }
