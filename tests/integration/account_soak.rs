@@ -110,8 +110,10 @@ fn under_way(proxy: &Proxy) -> Vec<(String, u64)> {
         "pointsman_cache_fills_in_flight{",
         "pointsman_cache_fill_readers{",
         "pointsman_memory_bytes{",
-        "pointsman_upstream_queue",
     ];
+    for account in accounts {
+        assert!(metrics.lines().any(|line| line.starts_with(account)), "no {account}: {metrics}");
+    }
     let lines = metrics.lines().filter(|line| accounts.iter().any(|account| line.starts_with(account)));
     lines
         .filter_map(|line| {
