@@ -70,7 +70,7 @@ fn measure(routes: usize, upstreams: usize, backends: usize) {
     let used = |worker: &Worker| {
         // A busy worker: everything is in use.
         let snapshot = worker.snapshot();
-        (0..upstreams).for_each(|index| drop(snapshot.group(index).cloned()));
+        (0..upstreams).for_each(|index| drop(snapshot.upstream(index).cloned()));
     };
     used(&worker);
     let mut times: [Vec<Duration>; 4] = Default::default();
@@ -96,7 +96,7 @@ fn measure(routes: usize, upstreams: usize, backends: usize) {
         let snapshot = worker.snapshot();
         times[2].push(took(begun));
         let begun = Instant::now();
-        drop(snapshot.group(0).cloned());
+        drop(snapshot.upstream(0).cloned());
         times[3].push(took(begun));
         drop(snapshot);
         used(&worker);

@@ -54,8 +54,8 @@ pub trait Downstream: Waiter {
     /// Whether a final response was begun.
     fn is_begun(&self) -> bool;
 
-    /// Takes some of the response body; ready when the whole block is taken.
-    fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Buffer) -> Poll<Result<()>>;
+    /// Takes some of the response body; ready when the whole buffer is taken.
+    fn poll_data(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<()>>;
 
     /// Ends the response body.
     fn end(&mut self, trailers: Option<&Fields>) -> Result<()>;

@@ -19,7 +19,7 @@ pub(super) struct RouteContext<'a> {
     /// The route that took it.
     pub(super) route: &'a Route,
     /// The upstream.
-    pub(super) group: &'a Rc<WorkerUpstream>,
+    pub(super) worker_upstream: &'a Rc<WorkerUpstream>,
 }
 
 /// How a request goes upstream.
@@ -49,7 +49,7 @@ impl RouteContext<'_> {
     pub(super) fn patience(&self, exchange: &Exchange) -> Patience {
         let client = self.listener.conf.timeouts.idle;
         Patience {
-            backend: self.group.upstream.conf.body_timeout,
+            backend: self.worker_upstream.upstream.conf.body_timeout,
             client: Some(client),
             min_rate: self.route.min_rate,
             end: self.end(exchange),

@@ -84,8 +84,8 @@ impl Downstream for Detached<'_> {
         false
     }
 
-    fn poll_data(&mut self, _: &mut Context<'_>, block: &mut Buffer) -> Poll<Result<()>> {
-        *block = Buffer::default();
+    fn poll_data(&mut self, _: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<()>> {
+        *buffer = Buffer::default();
         Poll::Ready(Ok(()))
     }
 

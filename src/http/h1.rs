@@ -39,7 +39,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Connection {
     /// Its bytes.
-    pub wire: Http1Stream,
+    pub stream: Http1Stream,
     /// The deadline of whatever it waits for.
     pub deadline: Deadline,
     /// Who is at its other end.
@@ -73,34 +73,34 @@ pub enum Become {
     Closed,
     /// A tunnel with a backend.
     Tunnel(Box<Tunnel>),
-    /// An HTTP/2 connection; its preface is still in the wire.
+    /// An HTTP/2 connection; its preface is still in the stream's buffer.
     Http2,
 }
 
 impl Connection {
     /// A new connection.
     pub fn new(
-        wire: Http1Stream,
+        stream: Http1Stream,
         peer: Rc<Peer>,
         worker: Rc<Worker>,
         listener: ListenerId,
         permit: Permit,
     ) -> Self {
-        Self { wire, deadline: Deadline::new(), peer, worker, listener, permit, bound: None }
+        Self { stream, deadline: Deadline::new(), peer, worker, listener, permit, bound: None }
     }
 
     /// Serves requests until the connection ends or becomes something else.
     pub async fn serve(&mut self) -> Become {
         let mut is_first = true;
         loop {
-            if self.wire.input().is_empty() && !self.wait(is_first).await {
+            if self.stream.input().is_empty() && !self.wait(is_first).await {
                 return Become::Closed;
             }
             is_first = false;
             // Boxed, so that an idle connection does not keep the room that a request needs.
             match Box::pin(self.request()).await {
                 Next::Keep if self.worker.is_closing(self.listener) => return Become::Closed,
-                Next::Keep => self.wire.rest(),
+                Next::Keep => self.stream.rest(),
                 Next::Close(is_sending) => {
                     if is_sending {
                         Box::pin(self.linger()).await;
@@ -122,7 +122,7 @@ impl Connection {
             self.deadline.after(if is_first { timeouts.header } else { timeouts.idle });
             self.deadline.set_idle(Some(self.listener));
         }
-        let came = poll_fn(|cx| match self.wire.poll_fill(cx) {
+        let came = poll_fn(|cx| match self.stream.poll_fill(cx) {
             Poll::Ready(result) => Poll::Ready(matches!(result, Ok(true))),
             Poll::Pending => self.deadline.poll_elapsed(cx).map(|()| false),
         })
@@ -160,16 +160,16 @@ impl Connection {
         let mut is_timed = false;
         loop {
             // RFC 9112 §2.2: an empty line before the request line is left out.
-            while self.wire.input().starts_with(b"\r\n") {
-                self.wire.consume(2);
+            while self.stream.input().starts_with(b"\r\n") {
+                self.stream.consume(2);
             }
-            if !self.wire.input().is_empty() {
-                if is_preface(self.wire.input()) {
+            if !self.stream.input().is_empty() {
+                if is_preface(self.stream.input()) {
                     return Ok(false);
                 }
-                match exchange.request.parse(self.wire.input(), &listener.limits, &mut scan) {
+                match exchange.request.parse(self.stream.input(), &listener.limits, &mut scan) {
                     Ok(Some(length)) => {
-                        self.wire.consume(length);
+                        self.stream.consume(length);
                         return Ok(true);
                     }
                     Ok(None) => {}
@@ -183,7 +183,7 @@ impl Connection {
                 self.deadline.after(listener.conf.timeouts.header);
                 is_timed = true;
             }
-            let filled = poll_fn(|cx| match self.wire.poll_fill(cx) {
+            let filled = poll_fn(|cx| match self.stream.poll_fill(cx) {
                 Poll::Ready(result) => Poll::Ready(Ok(result)),
                 Poll::Pending => self.deadline.poll_elapsed(cx).map(|()| Err(Kind::HeadTimeout)),
             });
@@ -229,15 +229,15 @@ impl Connection {
         let mut is_shut = false;
         poll_fn(|cx| {
             if !is_shut {
-                is_shut = ready!(Pin::new(&mut self.wire.stream).poll_shutdown(cx)).is_ok();
+                is_shut = ready!(Pin::new(&mut self.stream.stream).poll_shutdown(cx)).is_ok();
                 if !is_shut {
                     return Poll::Ready(());
                 }
             }
             loop {
-                match self.wire.stream.poll_block(cx) {
-                    Poll::Ready(Ok(block)) if !block.is_empty() && left > 0 => {
-                        left = left.saturating_sub(block.len());
+                match self.stream.stream.poll_buffer(cx) {
+                    Poll::Ready(Ok(buffer)) if !buffer.is_empty() && left > 0 => {
+                        left = left.saturating_sub(buffer.len());
                     }
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => return self.deadline.poll_elapsed(cx),
@@ -257,7 +257,7 @@ const LINGER_BYTES: usize = 1024 * 1024;
 
 /// The client's side of one request.
 struct Client<'a> {
-    wire: &'a mut Http1Stream,
+    stream: &'a mut Http1Stream,
     deadline: &'a Deadline,
     incoming: BodyReader,
     outgoing: BodyWriter,
@@ -276,7 +276,7 @@ impl<'a> Client<'a> {
         Self {
             is_last: !keeps_alive(request.version, &request.fields) || request.method == Method::Connect,
             version: request.version,
-            wire: &mut connection.wire,
+            stream: &mut connection.stream,
             deadline: &connection.deadline,
             worker: &connection.worker,
             listener: connection.listener,
@@ -293,7 +293,7 @@ impl<'a> Client<'a> {
         self.is_until_close = has_body && length.is_none() && !is_chunked;
         self.is_last |= self.is_until_close;
         self.outgoing = BodyWriter::new(is_chunked);
-        let out = self.wire.output();
+        let out = self.stream.output();
         out.reserve(512);
         write_status(head.status, out);
         head.fields.write_lines(|known| known != Known::ContentLength || !has_body, out);
@@ -319,10 +319,10 @@ impl Waiter for Client<'_> {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Asked without a system call, by what the event loop knows: bytes would be the next request,
         // which is read in its turn; only the end is of interest, and is seen by reading.
-        if !self.wire.input().is_empty() {
+        if !self.stream.input().is_empty() {
             return Poll::Pending;
         }
-        let is_ready = match &self.wire.stream {
+        let is_ready = match &self.stream.stream {
             Stream::Plain(Plain::Tcp(stream)) => stream.poll_read_ready(cx).is_ready(),
             Stream::Plain(Plain::Unix(stream)) => stream.poll_read_ready(cx).is_ready(),
             Stream::TlsServer(_) | Stream::TlsClient(_) => true,
@@ -330,7 +330,7 @@ impl Waiter for Client<'_> {
         if !is_ready {
             return Poll::Pending;
         }
-        match self.wire.poll_fill(cx) {
+        match self.stream.poll_fill(cx) {
             Poll::Ready(Ok(true)) | Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(false) | Err(_)) => Poll::Ready(()),
         }
@@ -343,7 +343,7 @@ impl Waiter for Client<'_> {
 
 impl Downstream for Client<'_> {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
-        self.wire.poll_body(cx, &mut self.incoming).map_err(|error| match error {
+        self.stream.poll_body(cx, &mut self.incoming).map_err(|error| match error {
             BodyError::Io(error) => ProxyError::because(Kind::ClientGone, error),
             BodyError::Early => Kind::ClientGone.into(),
             BodyError::Malformed(HeadError::Malformed(what)) => Kind::Malformed(what).into(),
@@ -356,7 +356,7 @@ impl Downstream for Client<'_> {
     }
 
     fn has_body_bytes(&self) -> bool {
-        !self.wire.input().is_empty()
+        !self.stream.input().is_empty()
     }
 
     fn takes_interim(&self) -> bool {
@@ -364,7 +364,7 @@ impl Downstream for Client<'_> {
     }
 
     fn interim(&mut self, head: &ResponseHead) {
-        let out = self.wire.output();
+        let out = self.stream.output();
         write_status(head.status, out);
         write_fields(&head.fields, out);
         out.extend_from_slice(b"\r\n");
@@ -374,7 +374,7 @@ impl Downstream for Client<'_> {
         self.is_begun = true;
         self.is_last |= self.worker.is_closing(self.listener);
         if head.status == 101 {
-            let out = self.wire.output();
+            let out = self.stream.output();
             write_status(head.status, out);
             write_fields(&head.fields, out);
             out.extend_from_slice(b"connection: upgrade\r\n\r\n");
@@ -403,18 +403,18 @@ impl Downstream for Client<'_> {
         self.is_begun
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Buffer) -> Poll<Result<()>> {
+    fn poll_data(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<()>> {
         self.outgoing
-            .poll_send(cx, self.wire, block)
+            .poll_send(cx, self.stream, buffer)
             .map_err(|error| ProxyError::because(Kind::ClientGone, error))
     }
 
     fn end(&mut self, trailers: Option<&Fields>) -> Result<()> {
-        self.outgoing.end(self.wire, trailers);
+        self.outgoing.end(self.stream, trailers);
         Ok(())
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.wire.poll_flush(cx).map_err(|error| ProxyError::because(Kind::ClientGone, error))
+        self.stream.poll_flush(cx).map_err(|error| ProxyError::because(Kind::ClientGone, error))
     }
 }

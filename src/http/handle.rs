@@ -96,8 +96,8 @@ async fn serve<D: Downstream>(
         return Ok(None);
     }
     exchange.facts.upstream = Some(upstream);
-    let group = snapshot.group(upstream).ok_or(Kind::NoBackend)?;
-    let context = RouteContext { listener, route, group };
+    let worker_upstream = snapshot.upstream(upstream).ok_or(Kind::NoBackend)?;
+    let context = RouteContext { listener, route, worker_upstream };
     let plan = proxy::prepare(&context, framing, exchange, client)?;
     match &route.cache {
         // Boxed, so that a request that has no cache does not carry the room that one with a cache needs.

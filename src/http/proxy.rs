@@ -73,16 +73,16 @@ pub(super) async fn ask<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<Answer> {
-    let RouteContext { listener, route, group } = *context;
-    let conf = &group.upstream.conf;
+    let RouteContext { listener, route, worker_upstream } = *context;
+    let conf = &worker_upstream.upstream.conf;
     let expects_continue = plan.has_body && expects_continue(exchange);
     let head = upstream_head(route, &conf.name, plan, expects_continue, exchange);
     let limit = listener.conf.limits.body_bytes.0;
     let replay = usize::try_from(conf.retry.replay_bytes.0).unwrap_or(usize::MAX);
-    let sticky = affinity::sticky(&group.upstream, exchange);
-    let key = affinity::key(&group.upstream, exchange);
+    let sticky = affinity::sticky(&worker_upstream.upstream, exchange);
+    let key = affinity::key(&worker_upstream.upstream, exchange);
     let mut request = ForwardRequest {
-        target: Acquire { group, key, sticky, end: context.end(exchange) },
+        target: Acquire { worker_upstream, key, sticky, end: context.end(exchange) },
         head,
         upload: Upload::new(plan.has_body, plan.framing == Framing::Chunked, limit, replay),
         body_timeout: listener.conf.timeouts.body,
@@ -92,7 +92,7 @@ pub(super) async fn ask<D: Downstream>(
         interim_bytes: 0,
     };
     let response = forward(&mut request, exchange, client).await?;
-    Ok(Answer { response, affinity: bind(&group.upstream, exchange, sticky) })
+    Ok(Answer { response, affinity: bind(&worker_upstream.upstream, exchange, sticky) })
 }
 
 /// The head of a request as its route sends it to an upstream of this name.

@@ -78,11 +78,11 @@ async fn serve_http(opening: Pin<Box<impl Future<Output = Option<(Box<Connection
     }
     place.set(&connection.peer, Speaks::Http1);
     match connection.serve().await {
-        Become::Closed => connection.wire.stream.say_goodbye(),
+        Become::Closed => connection.stream.stream.say_goodbye(),
         Become::Tunnel(tunnel) => {
             place.set(&connection.peer, Speaks::Tunnel);
-            let Connection { wire, deadline, .. } = &mut *connection;
-            Box::pin(upgrade::join(wire, deadline, *tunnel)).await;
+            let Connection { stream, deadline, .. } = &mut *connection;
+            Box::pin(upgrade::join(stream, deadline, *tunnel)).await;
         }
         Become::Http2 => {
             place.set(&connection.peer, Speaks::Http2);

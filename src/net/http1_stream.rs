@@ -110,7 +110,7 @@ impl Http1Stream {
     /// Reads more input; false at the end of the stream. Before it says that it waits, it gives back
     /// memory that it does not need.
     pub fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let Poll::Ready(buffer) = self.stream.poll_block(cx) else {
+        let Poll::Ready(buffer) = self.stream.poll_buffer(cx) else {
             self.input.shrink();
             return Poll::Pending;
         };

@@ -79,7 +79,7 @@ pub enum Stream {
 
 impl Stream {
     /// Reads what has come into a buffer of the worker's pool; an empty buffer is the end of the stream.
-    pub fn poll_block(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Buffer>> {
+    pub fn poll_buffer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Buffer>> {
         let mut buffer = Buffer::take();
         let mut into = ReadBuf::new(buffer.room());
         ready!(Pin::new(self).poll_read(cx, &mut into))?;

@@ -87,7 +87,7 @@ impl Direction {
                 self.bytes += written as u64;
                 self.buffer.advance(written);
             }
-            match from.poll_block(cx) {
+            match from.poll_buffer(cx) {
                 Poll::Ready(buffer) => self.buffer = buffer?,
                 Poll::Pending => {
                     // Empty, but of full size: who waits holds nothing.

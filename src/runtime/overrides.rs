@@ -14,6 +14,7 @@ mod refusal;
 
 use crate::{
     config::Config,
+    schema::suggest,
     upstream::conf::{BackendConf, BackendState, UpstreamConf},
 };
 
@@ -79,7 +80,8 @@ impl Overrides {
         let name = change.upstream();
         let file = config.upstream.iter().find(|it| it.name == name).ok_or_else(|| {
             let message = format!("there is no upstream `{name}`");
-            Refusal::new(Reason::NotFound, "no_such_upstream", message, "GET /api/v1/upstreams lists them")
+            let hint = suggest::did_you_mean(name, config.upstream.iter().map(|it| it.name.as_str()));
+            Refusal::new(Reason::NotFound, "no_such_upstream", message, &hint)
         })?;
         let mut before = file.clone();
         self.apply_to(&mut before);
@@ -277,7 +279,7 @@ fn found<'c>(upstream: &'c UpstreamConf, called: &str) -> Result<&'c BackendConf
     index.and_then(|index| upstream.backend.get(index)).ok_or_else(|| {
         let name = &upstream.name;
         let message = format!("there is no backend `{called}` in `{name}`");
-        let hint = format!("GET /api/v1/upstreams/{name} lists them");
+        let hint = suggest::did_you_mean(called, upstream.backend.iter().map(|it| it.name.as_str()));
         Refusal::new(Reason::NotFound, "no_such_backend", message, &hint)
     })
 }

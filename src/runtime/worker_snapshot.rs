@@ -25,7 +25,7 @@ impl WorkerSnapshot {
 
     /// An upstream as this worker sees it, by its index.
     #[inline]
-    pub fn group(&self, index: usize) -> Option<&Rc<WorkerUpstream>> {
+    pub fn upstream(&self, index: usize) -> Option<&Rc<WorkerUpstream>> {
         let cell = self.upstreams.get(index)?;
         if cell.get().is_none() {
             let upstream = self.store.of(self.shared.upstreams.get(index)?);

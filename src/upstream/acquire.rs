@@ -17,7 +17,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct Acquire<'a> {
     /// The upstream.
-    pub group: &'a Rc<WorkerUpstream>,
+    pub worker_upstream: &'a Rc<WorkerUpstream>,
     /// What the policy hashes on.
     pub key: u64,
     /// The backend that a sticky cookie names.
@@ -31,9 +31,9 @@ impl Acquire<'_> {
     /// there is no other. Fails with [`Kind::NoBackend`], [`Kind::QueueFull`], [`Kind::QueueTimeout`] or
     /// [`Kind::ClientGone`].
     pub async fn pick<W: Waiter>(&self, tried: &[usize], waiter: &mut W) -> Result<(Permit, Moment)> {
-        let group = self.group;
+        let worker_upstream = self.worker_upstream;
         let now = Moment::now();
-        let upstream = &group.upstream;
+        let upstream = &worker_upstream.upstream;
         // Who comes later does not overtake those who wait.
         if upstream.queue.is_empty()
             && let Some(permit) = self.try_pick(tried, now)
@@ -43,7 +43,7 @@ impl Acquire<'_> {
         let are_all_down = !upstream.backends.iter().any(|backend| backend.is_healthy(now));
         if are_all_down {
             let use_all = upstream.conf.when_all_down == WhenAllDown::UseAll;
-            let pick = || group.pick_despite_health(self.key, tried, now);
+            let pick = || worker_upstream.pick_despite_health(self.key, tried, now);
             let any = use_all.then(pick).flatten();
             return any.map(|permit| (permit, now)).ok_or_else(|| Kind::NoBackend.into());
         }
@@ -57,14 +57,14 @@ impl Acquire<'_> {
 
     fn try_pick(&self, tried: &[usize], now: Moment) -> Option<Permit> {
         let sticky = self.sticky.filter(|_| tried.is_empty());
-        if let Some(permit) = sticky.and_then(|index| self.group.pick_index(index, now)) {
+        if let Some(permit) = sticky.and_then(|index| self.worker_upstream.pick_index(index, now)) {
             return Some(permit);
         }
-        self.group.pick(self.key, tried, now)
+        self.worker_upstream.pick(self.key, tried, now)
     }
 
     async fn wait<W: Waiter>(&self, tried: &[usize], waiter: &mut W, now: Moment) -> Result<Permit> {
-        let upstream = &self.group.upstream;
+        let upstream = &self.worker_upstream.upstream;
         let end = now.plus(upstream.conf.queue.timeout);
         waiter.deadline().at(self.end.map_or(end, |total| total.min(end)));
         let mut again = false;
@@ -105,13 +105,13 @@ impl Acquire<'_> {
 
     /// Calls the next in the queue if there still is a place.
     fn call_next(&self) {
-        let upstream = &self.group.upstream;
+        let upstream = &self.worker_upstream.upstream;
         upstream.queue.call_if_free(&upstream.backends, Moment::now());
     }
 
     /// A new connection to the backend, within `connect_timeout`.
     pub async fn dial<W: Waiter>(&self, permit: &Permit, waiter: &W) -> Result<Stream> {
-        let within = Moment::now().plus(self.group.upstream.conf.connect_timeout);
+        let within = Moment::now().plus(self.worker_upstream.upstream.conf.connect_timeout);
         waiter.deadline().at(self.end.map_or(within, |end| end.min(within)));
         let mut dial = std::pin::pin!(permit.dial());
         poll_fn(|cx| {

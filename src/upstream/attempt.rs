@@ -44,8 +44,8 @@ impl ForwardRequest<'_> {
         // may be closing one that was idle for longer.
         let is_idempotent = exchange.request.method.is_idempotent();
         let most_idle = if is_idempotent { Duration::MAX } else { FRESH };
-        if let Some(wire) = bound.or_else(|| permit.reuse(begun, most_idle)) {
-            match self.exchange(wire, exchange, client).await {
+        if let Some(stream) = bound.or_else(|| permit.reuse(begun, most_idle)) {
+            match self.exchange(stream, exchange, client).await {
                 Err(error)
                     if matches!(error.kind(), Kind::Reset | Kind::ResetInUpload)
                         && self.may_replace(exchange) =>
@@ -56,8 +56,8 @@ impl ForwardRequest<'_> {
             }
         }
         let stream = self.target.dial(permit, client).await?;
-        let wire = Http1Stream::new(stream, Buffer::default());
-        let result = self.exchange(wire, exchange, client).await;
+        let stream = Http1Stream::new(stream, Buffer::default());
+        let result = self.exchange(stream, exchange, client).await;
         result.map_err(|error| {
             // Only on a new connection is it the handshake that failed.
             let refusal = error.source().filter(|cause| dial::is_late_refusal(*cause));
@@ -72,22 +72,22 @@ impl ForwardRequest<'_> {
         exchange.request.method.is_idempotent() && upload.is_replayable() && !self.is_interim_sent
     }
 
-    /// Sends the request over `wire` and reads the response head.
+    /// Sends the request over `stream` and reads the response head.
     async fn exchange<D: Downstream>(
         &mut self,
-        mut wire: Http1Stream,
+        mut stream: Http1Stream,
         exchange: &mut Exchange,
         client: &mut D,
     ) -> Result<Answered> {
-        wire.output().reserve(1024);
-        self.head.write_http1(exchange, wire.output());
+        stream.output().reserve(1024);
+        self.head.write_http1(exchange, stream.output());
         let is_waiting_for_100 = self.head.expects_continue && !client.has_body_bytes();
         let mut progress = Progress {
             scan: Scan::default(),
             waited_for: None,
             continue_at: is_waiting_for_100.then(|| Moment::now().plus(CONTINUE_PATIENCE)),
         };
-        poll_fn(|cx| self.poll_response(cx, &mut wire, exchange, client, &mut progress)).await?;
+        poll_fn(|cx| self.poll_response(cx, &mut stream, exchange, client, &mut progress)).await?;
         let reader = Framing::of_response(&exchange.response, &exchange.request.method)
             .map(BodyReader::new)
             .map_err(|what| ProxyError::new(Kind::BadResponse(what)))?;
@@ -97,26 +97,26 @@ impl ForwardRequest<'_> {
         let options = ConnectionOptions::of(&exchange.response.fields)
             .map_err(|what| ProxyError::new(Kind::BadResponse(what)))?;
         let is_tunnel = self.head.is_upgrade && is_switched(exchange)?;
-        Ok(Answered { stream: wire, reader, is_reusable, is_tunnel, options })
+        Ok(Answered { stream, reader, is_reusable, is_tunnel, options })
     }
 
     /// Ready with a final response head. The request body goes up meanwhile.
     fn poll_response<D: Downstream>(
         &mut self,
         cx: &mut Context<'_>,
-        wire: &mut Http1Stream,
+        stream: &mut Http1Stream,
         exchange: &mut Exchange,
         client: &mut D,
         progress: &mut Progress,
     ) -> Poll<Result<()>> {
         loop {
             let waiting = match progress.continue_at {
-                None => self.upload.poll(cx, client, wire)?,
+                None => self.upload.poll(cx, client, stream)?,
                 Some(_) => Waiting::Client,
             };
             // A backend that takes no more may have answered already: reading shows it.
-            let _ = wire.poll_flush(cx);
-            let head = poll_head(cx, wire, &mut exchange.response, &mut progress.scan);
+            let _ = stream.poll_flush(cx);
+            let head = poll_head(cx, stream, &mut exchange.response, &mut progress.scan);
             match head.map_err(|error| blame_upload(error, waiting))? {
                 Poll::Ready(()) if exchange.response.status >= 200 || exchange.response.status == 101 => {
                     return Poll::Ready(Ok(()));
@@ -162,7 +162,7 @@ impl ForwardRequest<'_> {
             }
             Waiting::Nothing | Waiting::Backend => {
                 self.rate.end(now);
-                now.plus(self.target.group.upstream.conf.response_timeout)
+                now.plus(self.target.worker_upstream.upstream.conf.response_timeout)
             }
         };
         deadline.at(self.target.end.map_or(at, |end| end.min(at)));
@@ -210,22 +210,22 @@ impl ForwardRequest<'_> {
         elapsed: Duration,
         now: Moment,
     ) {
-        let group = self.target.group;
+        let worker_upstream = self.target.worker_upstream;
         let index = permit.index();
         let (verdict, outcome) = match result {
             Ok(_) => verdict::of_status(exchange.response.status),
             Err(error) => verdict::of_error(error.kind()),
         };
-        if let Some(series) = group.series.get(index) {
+        if let Some(series) = worker_upstream.series.get(index) {
             series.record(outcome);
             series.response.record(elapsed);
         }
         if let Some(failed) = verdict::is_failure(verdict) {
-            group.with_balancer(|balancer| {
+            worker_upstream.with_balancer(|balancer| {
                 balancer.on_done(index, &balance::Outcome { elapsed, failed }, now);
             });
         }
-        group.record_health(index, verdict, now);
+        worker_upstream.record_health(index, verdict, now);
     }
 }
 
@@ -260,15 +260,15 @@ fn blame_upload(error: ProxyError, waiting: Waiting) -> ProxyError {
 /// Reads a response head.
 fn poll_head(
     cx: &mut Context<'_>,
-    wire: &mut Http1Stream,
+    stream: &mut Http1Stream,
     head: &mut ResponseHead,
     scan: &mut Scan,
 ) -> Result<Poll<()>> {
     loop {
-        if !wire.input().is_empty() {
-            match head.parse(wire.input(), &LIMITS, scan) {
+        if !stream.input().is_empty() {
+            match head.parse(stream.input(), &LIMITS, scan) {
                 Ok(Some(length)) => {
-                    wire.consume(length);
+                    stream.consume(length);
                     return Ok(Poll::Ready(()));
                 }
                 Ok(None) => {}
@@ -278,9 +278,9 @@ fn poll_head(
                 }
             }
         }
-        match wire.poll_fill(cx) {
+        match stream.poll_fill(cx) {
             Poll::Ready(Ok(true)) => {}
-            Poll::Ready(Ok(false)) if wire.input().is_empty() => return Err(Kind::Reset.into()),
+            Poll::Ready(Ok(false)) if stream.input().is_empty() => return Err(Kind::Reset.into()),
             Poll::Ready(Ok(false)) => {
                 return Err(Kind::BadResponse("the response head ends in the middle").into());
             }

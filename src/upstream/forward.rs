@@ -21,14 +21,14 @@ pub async fn forward<D: Downstream>(
     client: &mut D,
 ) -> Result<UpstreamResponse> {
     let target = request.target;
-    let (group, end) = (target.group, target.end);
-    group.on_request(exchange.facts.started);
-    let mut bound = client.bound().and_then(|bound| bound.take(&group.upstream.backends));
+    let (worker_upstream, end) = (target.worker_upstream, target.end);
+    worker_upstream.on_request(exchange.facts.started);
+    let mut bound = client.bound().and_then(|bound| bound.take(&worker_upstream.upstream.backends));
     let was_bound = bound.is_some();
     loop {
         let kept = bound.take().and_then(|(index, stream)| {
             let now = Moment::now();
-            Some((group.pick_bound(index, now)?, now, stream))
+            Some((worker_upstream.pick_bound(index, now)?, now, stream))
         });
         let (permit, begun, stream) = match kept {
             Some((permit, begun, stream)) => (permit, begun, Some(stream)),
@@ -48,13 +48,13 @@ pub async fn forward<D: Downstream>(
         if let Some(recording) = &mut exchange.facts.recording {
             recording.end_attempt(end_of_attempt, now);
         }
-        let conf = &group.upstream.conf.retry;
+        let conf = &worker_upstream.upstream.conf.retry;
         let again = is_retryable(conf, end_of_attempt, &exchange.request.method, exchange.facts.attempts)
             && !request.is_interim_sent
             && request.upload.is_replayable()
             && end.is_none_or(|end| now < end)
             // What a backend says that it did not process is no load on it.
-            && (matches!(end_of_attempt, Err(Kind::Refused)) || group.may_retry(now));
+            && (matches!(end_of_attempt, Err(Kind::Refused)) || worker_upstream.may_retry(now));
         if !again {
             exchange.facts.response_time = Some(now.since(exchange.facts.started));
             exchange.facts.bytes_in = request.upload.bytes;

@@ -24,7 +24,7 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    wire: Http1Stream,
+    stream: Http1Stream,
     since: Moment,
 }
 
@@ -55,27 +55,27 @@ impl Pool {
         while idle.last().is_some_and(|last| now.since(last.since) <= most_idle)
             && let Some(mut candidate) = idle.pop()
         {
-            if now.since(candidate.since) < self.timeout.get() && is_quiet(&mut candidate.wire.stream) {
-                return Some(candidate.wire);
+            if now.since(candidate.since) < self.timeout.get() && is_quiet(&mut candidate.stream.stream) {
+                return Some(candidate.stream);
             }
         }
         None
     }
 
     /// Keeps a connection whose exchange ended cleanly.
-    pub fn put(&self, mut wire: Http1Stream, now: Moment) {
+    pub fn put(&self, mut stream: Http1Stream, now: Moment) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < self.most.get() && wire.input().is_empty() {
-            wire.rest();
-            idle.push(Idle { wire, since: now });
+        if idle.len() < self.most.get() && stream.input().is_empty() {
+            stream.rest();
+            idle.push(Idle { stream, since: now });
         }
     }
 
     /// Closes what is idle for too long, or was closed by the backend.
     pub fn sweep(&self, now: Moment) {
-        self.idle
-            .borrow_mut()
-            .retain_mut(|idle| now.since(idle.since) < self.timeout.get() && is_quiet(&mut idle.wire.stream));
+        self.idle.borrow_mut().retain_mut(|idle| {
+            now.since(idle.since) < self.timeout.get() && is_quiet(&mut idle.stream.stream)
+        });
     }
 
     /// How many are idle.
@@ -97,6 +97,6 @@ fn is_quiet(stream: &mut Stream) -> bool {
         Stream::Plain(Plain::Tcp(stream)) => TcpStream::poll_read_ready(stream, &mut cx).is_pending(),
         Stream::Plain(Plain::Unix(stream)) => stream.poll_read_ready(&mut cx).is_pending(),
         // Session tickets come at any time, and are not the end.
-        Stream::TlsServer(_) | Stream::TlsClient(_) => stream.poll_block(&mut cx).is_pending(),
+        Stream::TlsServer(_) | Stream::TlsClient(_) => stream.poll_buffer(&mut cx).is_pending(),
     }
 }

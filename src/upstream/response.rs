@@ -168,11 +168,12 @@ impl UpstreamResponse {
     pub fn record_failure(&self, kind: Kind) {
         let (verdict, outcome) = verdict::of_error(kind);
         let permit = &self.0.permit;
-        let group = permit.group();
-        if let Some(series) = group.series.get(permit.index()).filter(|_| kind == Kind::BodyBroken) {
+        let worker_upstream = permit.worker_upstream();
+        if let Some(series) = worker_upstream.series.get(permit.index()).filter(|_| kind == Kind::BodyBroken)
+        {
             series.record(outcome);
         }
-        group.record_health(permit.index(), verdict, Moment::now());
+        worker_upstream.record_health(permit.index(), verdict, Moment::now());
     }
 
     /// The connection for a tunnel, and the place at the backend, which is held as long as the tunnel is there.

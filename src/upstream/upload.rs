@@ -14,7 +14,7 @@ use crate::{
 pub struct Upload {
     outgoing: BodyWriter,
     chunked: bool,
-    block: Buffer,
+    buffer: Buffer,
     /// What came so far, while it is small enough to be sent again.
     replay: Option<Vec<u8>>,
     replay_limit: usize,
@@ -56,7 +56,7 @@ impl Upload {
         Self {
             outgoing: BodyWriter::new(chunked),
             chunked,
-            block: Buffer::default(),
+            buffer: Buffer::default(),
             replay: (replay_limit > 0).then(Vec::new),
             replay_limit,
             held: Held::new(Owner::Replays, 0),
@@ -87,7 +87,7 @@ impl Upload {
     /// Begins another attempt. Only when [`Upload::is_replayable`].
     pub fn begin_again(&mut self) {
         self.outgoing = BodyWriter::new(self.chunked);
-        self.block = Buffer::default();
+        self.buffer = Buffer::default();
         self.replayed = 0;
         self.is_sent = self.is_ended && self.bytes == 0 && !self.chunked;
         self.is_refused = false;
@@ -99,13 +99,13 @@ impl Upload {
         &mut self,
         cx: &mut Context<'_>,
         client: &mut D,
-        wire: &mut Http1Stream,
+        stream: &mut Http1Stream,
     ) -> Result<Waiting> {
         loop {
             if self.is_sent || self.is_refused {
                 return Ok(Waiting::Nothing);
             }
-            match self.outgoing.poll_send(cx, wire, &mut self.block) {
+            match self.outgoing.poll_send(cx, stream, &mut self.buffer) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => {
                     self.is_refused = true;
@@ -114,37 +114,37 @@ impl Upload {
                 Poll::Pending => return Ok(Waiting::Backend),
             }
             if let Some(kept) = self.replay.as_ref().filter(|kept| self.replayed < kept.len()) {
-                self.block = Buffer::copy_of(kept.get(self.replayed..).unwrap_or_default());
+                self.buffer = Buffer::copy_of(kept.get(self.replayed..).unwrap_or_default());
                 self.replayed = kept.len();
                 continue;
             }
             if self.is_ended {
-                self.outgoing.end(wire, None);
+                self.outgoing.end(stream, None);
                 self.is_sent = true;
                 return Ok(Waiting::Nothing);
             }
             match client.poll_body(cx) {
-                Poll::Ready(piece) => self.take(piece?, wire)?,
+                Poll::Ready(piece) => self.take(piece?, stream)?,
                 Poll::Pending => {
                     // Empty, but of full size: who waits holds nothing.
-                    self.block = Buffer::default();
+                    self.buffer = Buffer::default();
                     return Ok(Waiting::Client);
                 }
             }
         }
     }
 
-    fn take(&mut self, piece: BodyFrame, wire: &mut Http1Stream) -> Result<()> {
+    fn take(&mut self, piece: BodyFrame, stream: &mut Http1Stream) -> Result<()> {
         match piece {
-            BodyFrame::Data(block) => {
-                self.bytes += block.len() as u64;
+            BodyFrame::Data(buffer) => {
+                self.bytes += buffer.len() as u64;
                 if self.limit > 0 && self.bytes > self.limit {
                     return Err(ProxyError::new(Kind::BodyTooLarge));
                 }
                 match &mut self.replay {
-                    Some(kept) if kept.len() + block.len() <= self.replay_limit && !account::is_full() => {
-                        self.held.grow(block.len());
-                        kept.extend_from_slice(&block);
+                    Some(kept) if kept.len() + buffer.len() <= self.replay_limit && !account::is_full() => {
+                        self.held.grow(buffer.len());
+                        kept.extend_from_slice(&buffer);
                         self.replayed = kept.len();
                     }
                     kept => {
@@ -152,12 +152,12 @@ impl Upload {
                         self.held = Held::new(Owner::Replays, 0);
                     }
                 }
-                self.block = block;
+                self.buffer = buffer;
             }
             BodyFrame::End(trailers) => {
                 self.is_ended = true;
                 self.is_sent = true;
-                self.outgoing.end(wire, trailers.as_deref());
+                self.outgoing.end(stream, trailers.as_deref());
             }
         }
         Ok(())

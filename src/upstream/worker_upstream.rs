@@ -204,15 +204,15 @@ fn pools(upstream: &Upstream, before: Option<&WorkerUpstream>, map: &[Option<usi
 /// A place at a backend: counted in `in_flight` until it is dropped.
 #[derive(Debug)]
 pub struct Permit {
-    group: Rc<WorkerUpstream>,
+    worker_upstream: Rc<WorkerUpstream>,
     index: usize,
 }
 
 impl Permit {
-    fn take(group: &Rc<WorkerUpstream>, index: usize) -> Option<Self> {
-        let backend = group.upstream.backends.get(index)?;
+    fn take(worker_upstream: &Rc<WorkerUpstream>, index: usize) -> Option<Self> {
+        let backend = worker_upstream.upstream.backends.get(index)?;
         let before = backend.shared.in_flight.0.fetch_add(1, Relaxed);
-        let permit = Self { group: group.clone(), index };
+        let permit = Self { worker_upstream: worker_upstream.clone(), index };
         // Dropping the permit takes the count back.
         (backend.max_connections == 0 || before < backend.max_connections).then_some(permit)
     }
@@ -223,41 +223,41 @@ impl Permit {
     }
 
     /// The upstream as this worker sees it.
-    pub fn group(&self) -> &Rc<WorkerUpstream> {
-        &self.group
+    pub fn worker_upstream(&self) -> &Rc<WorkerUpstream> {
+        &self.worker_upstream
     }
 
     /// The backend.
     pub fn backend(&self) -> Option<&Arc<Backend>> {
-        self.group.upstream.backends.get(self.index)
+        self.worker_upstream.upstream.backends.get(self.index)
     }
 
     /// An idle connection to the backend, that was used no longer ago than `most_idle`.
     pub fn reuse(&self, now: Moment, most_idle: Duration) -> Option<Http1Stream> {
-        let wire = self.group.pool(self.index)?.take(now, most_idle)?;
-        self.group.worker.pool_reused.add(1);
-        Some(wire)
+        let stream = self.worker_upstream.pool(self.index)?.take(now, most_idle)?;
+        self.worker_upstream.worker.pool_reused.add(1);
+        Some(stream)
     }
 
     /// Keeps a connection for the next exchange.
-    pub fn keep(&self, wire: Http1Stream, now: Moment) {
-        if let Some(pool) = self.group.pool(self.index) {
-            pool.put(wire, now);
+    pub fn keep(&self, stream: Http1Stream, now: Moment) {
+        if let Some(pool) = self.worker_upstream.pool(self.index) {
+            pool.put(stream, now);
         }
     }
 
     /// Counts bytes that came from or went to the backend.
     pub fn count_bytes(&self, bytes: u64) {
-        if let Some(series) = self.group.series.get(self.index) {
+        if let Some(series) = self.worker_upstream.series.get(self.index) {
             series.bytes.add(bytes);
         }
-        self.group.with_balancer(|balancer| balancer.on_bytes(self.index, bytes, Moment::recent()));
+        self.worker_upstream.with_balancer(|balancer| balancer.on_bytes(self.index, bytes, Moment::recent()));
     }
 
     /// A new connection.
     pub async fn dial(&self) -> Result<Stream> {
         let backend = self.backend().ok_or(Kind::NoBackend)?;
-        self.group.worker.pool_dialled.add(1);
+        self.worker_upstream.worker.pool_dialled.add(1);
         let plain = match &backend.address {
             Address::Unix(path) => dial::plain(&Target::Unix(path.clone())).await?,
             _ => {
@@ -265,7 +265,7 @@ impl Permit {
                 if addresses.is_empty() {
                     return Err(Kind::Unresolved.into());
                 }
-                let start = self.group.rng.borrow_mut().usize(0..addresses.len());
+                let start = self.worker_upstream.rng.borrow_mut().usize(0..addresses.len());
                 let mut last = ProxyError::new(Kind::Unresolved);
                 let mut connected = None;
                 for address in addresses.iter().cycle().skip(start).take(addresses.len()) {
@@ -286,7 +286,7 @@ impl Permit {
                 connected.ok_or(last)?
             }
         };
-        match &self.group.upstream.tls {
+        match &self.worker_upstream.upstream.tls {
             None => Ok(Stream::Plain(plain)),
             Some(tls) => {
                 let name = tls.name_for(backend)?;
@@ -311,10 +311,10 @@ async fn addresses(backend: &Backend) -> Arc<Vec<SocketAddr>> {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(backend) = self.group.upstream.backends.get(self.index) {
+        if let Some(backend) = self.worker_upstream.upstream.backends.get(self.index) {
             backend.shared.in_flight.0.fetch_sub(1, Relaxed);
             if backend.max_connections > 0 {
-                self.group.upstream.queue.call_next();
+                self.worker_upstream.upstream.queue.call_next();
             }
         }
     }

@@ -210,7 +210,8 @@ impl Fetch {
     /// Everyone reads what comes.
     async fn share(self, head: Arc<fill::Answer>, answer: Answer, lead: Lead) {
         let context = self.context(&self.snapshot);
-        let idle = context.map_or(Duration::ZERO, |context| context.group.upstream.conf.body_timeout);
+        let idle =
+            context.map_or(Duration::ZERO, |context| context.worker_upstream.upstream.conf.body_timeout);
         let Lead::Shared(mut source) = lead else { return };
         source.answer(head.clone());
         let result = FetchResult::Shared(head.clone());
@@ -227,8 +228,9 @@ impl Fetch {
         let exchange = &self.exchange;
         let listener = shared.listener(self.listener).ok_or(Kind::NoRoute)?;
         let route = exchange.facts.route.and_then(|index| shared.routes.get(index)).ok_or(Kind::NoRoute)?;
-        let group = exchange.facts.upstream.and_then(|index| snapshot.group(index)).ok_or(Kind::NoBackend)?;
-        Ok(RouteContext { listener, route, group })
+        let worker_upstream =
+            exchange.facts.upstream.and_then(|index| snapshot.upstream(index)).ok_or(Kind::NoBackend)?;
+        Ok(RouteContext { listener, route, worker_upstream })
     }
 
     async fn ask(&mut self, source: &Source, is_conditional: bool) -> Result<OriginReply> {

@@ -118,11 +118,11 @@ impl Downstream for Client {
         self.is_begun
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Buffer) -> Poll<Result<()>> {
-        while !block.is_empty() {
-            let length = ready!(self.link.codec().poll_send(self.id, cx, block)).map_err(failed)?;
+    fn poll_data(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<()>> {
+        while !buffer.is_empty() {
+            let length = ready!(self.link.codec().poll_send(self.id, cx, buffer)).map_err(failed)?;
             self.link.wake();
-            block.advance(length);
+            buffer.advance(length);
         }
         Poll::Ready(Ok(()))
     }

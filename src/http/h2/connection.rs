@@ -37,7 +37,7 @@ const LINGER_BYTES: usize = 1024 * 1024;
 
 /// Serves an HTTP/2 connection to its end.
 pub async fn serve(connection: Connection) {
-    let Connection { mut wire, peer, worker, listener, permit: _permit, .. } = connection;
+    let Connection { mut stream, peer, worker, listener, permit: _permit, .. } = connection;
     let Some((timeouts, limits)) = settings(&worker, listener) else { return };
     let own = OwnSettings {
         max_streams: STREAMS,
@@ -48,10 +48,10 @@ pub async fn serve(connection: Connection) {
     let codec = http2::Connection::new(limits, own, Moment::now());
     let deadline = Deadline::new();
     deadline.after(timeouts.header);
-    let input = wire.take_input();
+    let input = stream.take_input();
     let mut driver = Driver {
         link: Rc::new(Link::new(codec)),
-        stream: wire.stream,
+        stream: stream.stream,
         input,
         is_input_new: true,
         deadline,
@@ -315,9 +315,9 @@ impl Driver {
                 return self.deadline.poll_elapsed(cx);
             }
             loop {
-                match self.stream.poll_block(cx) {
-                    Poll::Ready(Ok(block)) if !block.is_empty() && left > 0 => {
-                        left = left.saturating_sub(block.len());
+                match self.stream.poll_buffer(cx) {
+                    Poll::Ready(Ok(buffer)) if !buffer.is_empty() && left > 0 => {
+                        left = left.saturating_sub(buffer.len());
                     }
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => return self.deadline.poll_elapsed(cx),

@@ -198,8 +198,8 @@ async fn gather<D: Downstream>(
     poll_fn(|cx| {
         loop {
             match client.poll_body(cx) {
-                Poll::Ready(Ok(BodyFrame::Data(block))) => {
-                    exchange.facts.bytes_in += block.len() as u64;
+                Poll::Ready(Ok(BodyFrame::Data(buffer))) => {
+                    exchange.facts.bytes_in += buffer.len() as u64;
                     if exchange.facts.bytes_in > most {
                         return Poll::Ready(Err(ProxyError::new(Kind::BodyTooLarge)));
                     }
@@ -207,8 +207,8 @@ async fn gather<D: Downstream>(
                         account::refuse();
                         return Poll::Ready(Err(ProxyError::new(Kind::MemoryFull)));
                     }
-                    held.grow(block.len());
-                    body.extend_from_slice(&block);
+                    held.grow(buffer.len());
+                    body.extend_from_slice(&buffer);
                     client.deadline().at(deadline());
                 }
                 Poll::Ready(Ok(BodyFrame::End(_))) => return Poll::Ready(Ok(())),

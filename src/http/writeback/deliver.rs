@@ -194,8 +194,8 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
         Action::Redirect { .. } | Action::Respond { .. } => return Err(Kind::NoRoute.into()),
     };
     (exchange.facts.route, exchange.facts.upstream) = (Some(index), Some(upstream));
-    let group = snapshot.group(upstream).ok_or(Kind::NoBackend)?;
-    let context = RouteContext { listener, route, group };
+    let worker_upstream = snapshot.upstream(upstream).ok_or(Kind::NoBackend)?;
+    let context = RouteContext { listener, route, worker_upstream };
     let length = write.body.len() as u64;
     let framing = if length > 0 { Framing::Length(length) } else { Framing::None };
     let plan = RequestPlan { framing, has_body: length > 0, is_upgrade: false };
@@ -204,7 +204,7 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
     if let Some(cache) = &route.cache {
         invalidate(route, cache, exchange);
     }
-    Ok(Rest { response, idle: group.upstream.conf.body_timeout.min(REST) })
+    Ok(Rest { response, idle: worker_upstream.upstream.conf.body_timeout.min(REST) })
 }
 
 /// Reads what is left of a response, so that the connection can be used again.

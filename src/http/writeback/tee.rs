@@ -47,9 +47,9 @@ impl<D: Downstream> Waiter for Tee<'_, D> {
 impl<D: Downstream> Downstream for Tee<'_, D> {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
         let piece = self.client.poll_body(cx);
-        if let (Poll::Ready(Ok(BodyFrame::Data(block))), Some(kept)) = (&piece, &mut self.kept) {
-            if kept.len() + block.len() <= self.most {
-                kept.extend_from_slice(block);
+        if let (Poll::Ready(Ok(BodyFrame::Data(buffer))), Some(kept)) = (&piece, &mut self.kept) {
+            if kept.len() + buffer.len() <= self.most {
+                kept.extend_from_slice(buffer);
             } else {
                 self.kept = None;
             }
@@ -93,8 +93,8 @@ impl<D: Downstream> Downstream for Tee<'_, D> {
         self.client.is_begun()
     }
 
-    fn poll_data(&mut self, cx: &mut Context<'_>, block: &mut Buffer) -> Poll<Result<()>> {
-        self.client.poll_data(cx, block)
+    fn poll_data(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<()>> {
+        self.client.poll_data(cx, buffer)
     }
 
     fn end(&mut self, trailers: Option<&Fields>) -> Result<()> {

@@ -158,8 +158,11 @@ fn inline_tables_change_in_place() {
 fn says_why_not() {
     let file = Path::new(FILE);
     assert!(matches!(edit("x", file, &remove("a")), Err(EditError::Problems(_))));
-    let refused = edit(TABLES, file, &remove("z")).unwrap_err();
-    assert_eq!(refused.to_string(), "there is no backend `z` in `api`: GET /api/v1/upstreams/api lists them");
+    let refused = edit(TABLES, file, &remove("none")).unwrap_err();
+    assert_eq!(refused.to_string(), "there is no backend `none` in `api`: there are `a`, `10.0.0.2:80`, `c`");
+    let elsewhere = Change::Remove { upstream: "apis".into(), backend: "a".into() };
+    let refused = edit(TABLES, file, &elsewhere).unwrap_err();
+    assert_eq!(refused.to_string(), "there is no upstream `apis`: did you mean `api`?");
     let strange = BackendConf::from_json(&json!({"address": "unix:/run/a\"\\\u{7}.sock"}), file).unwrap();
     let new = edited(TABLES, &Change::Add { upstream: "api".into(), backend: strange });
     assert!(new.contains(r#"address = "unix:/run/a\"\\\u0007.sock""#), "{new}");
