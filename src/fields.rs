@@ -98,6 +98,21 @@ impl Fields {
         entry.is_some()
     }
 
+    /// Adds a field whose name and value lie at these ranges of a head that [`Fields::hold`] is given afterwards. False,
+    /// and nothing is added, where its name is longer than a name may be.
+    pub(crate) fn push_of(&mut self, head: &[u8], name: Range<usize>, value: Range<usize>) -> bool {
+        let known = Known::of(head.get(name.clone()).unwrap_or_default());
+        let entry = Entry::new(known, (name.start, name.len()), (value.start, value.len()));
+        self.entries.extend(entry);
+        entry.is_some()
+    }
+
+    /// Copies the head whose fields were added, in place of all other bytes.
+    pub(crate) fn hold(&mut self, head: &[u8]) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(head);
+    }
+
     /// Adds a field at the end. `name` and `value` must be valid (RFC 9110 §5.1, §5.5); they come from
     /// configuration, a parser, or constants. One whose name has over 65,535 bytes is left out.
     pub fn push(&mut self, name: &str, value: &[u8]) {

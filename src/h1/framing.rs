@@ -1,6 +1,9 @@
 //! Where a message's body ends (RFC 9112 §6), with no doubt left to the next parser.
 
-use super::head::{Method, RequestHead, ResponseHead, Version};
+use super::{
+    grammar::Version,
+    head::{Method, RequestHead, ResponseHead},
+};
 use crate::fields::{Fields, Known, list};
 
 /// How a body is delimited.
@@ -75,9 +78,10 @@ pub(crate) fn content_length(fields: &Fields) -> Result<Option<u64>, &'static st
     if values.next().is_some() {
         return Err("Content-Length twice");
     }
-    let digits = !value.is_empty() && value.len() <= 19 && value.iter().all(u8::is_ascii_digit);
-    let number = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|value| value.parse().ok());
-    number.map(Some).ok_or("Content-Length is not a number")
+    // With 19 digits it fits.
+    let is_number = (1..=19).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    let number = || value.iter().fold(0, |number: u64, digit| number * 10 + u64::from(digit - b'0'));
+    if is_number { Ok(Some(number())) } else { Err("Content-Length is not a number") }
 }
 
 fn is_chunked(fields: &Fields) -> bool {

@@ -5,27 +5,11 @@
 
 use std::mem::MaybeUninit;
 
+use super::{
+    grammar::{HeadLimits, MOST_FIELDS, MOST_METHOD_BYTES, Version, is_target_byte},
+    one_pass,
+};
 use crate::fields::{Fields, Known, write_number};
-
-/// Bounds on a head.
-#[derive(Clone, Copy, Debug)]
-pub struct HeadLimits {
-    /// Most bytes of the whole head, its blank line included.
-    pub bytes: usize,
-    /// Most fields; at most [`MOST_FIELDS`].
-    pub fields: usize,
-    /// Most bytes of a request target.
-    pub target: usize,
-}
-
-impl Default for HeadLimits {
-    fn default() -> Self {
-        Self { bytes: 64 * 1024, fields: 100, target: 8 * 1024 }
-    }
-}
-
-/// The most fields that [`HeadLimits::fields`] may ask for.
-pub const MOST_FIELDS: usize = 256;
 
 /// Why a head was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +20,6 @@ pub enum HeadError {
     TooLarge,
     /// The target is longer than [`HeadLimits::target`].
     TargetTooLong,
-}
-
-/// HTTP/1 versions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Version {
-    /// HTTP/1.0
-    Http10,
-    /// HTTP/1.1
-    #[default]
-    Http11,
 }
 
 /// Request methods (RFC 9110 §9, RFC 5789).
@@ -168,8 +142,27 @@ impl Scan {
 
 impl RequestHead {
     /// Reads a head from the beginning of `bytes`: the length it took, or `None` when more is needed.
-    /// `scan` starts as its default for each head. Nothing but `scan` changes until the head is whole.
+    /// `scan` starts as its default for each head. Until the head is whole, only `scan` and the fields change.
     pub fn parse(
+        &mut self,
+        bytes: &[u8],
+        limits: &HeadLimits,
+        scan: &mut Scan,
+    ) -> Result<Option<usize>, HeadError> {
+        // Of a head that comes in pieces only the first is tried, so that each byte is looked at once.
+        if scan.at == 0
+            && let Some((line, length)) = one_pass::request(bytes, limits, &mut self.fields)
+        {
+            self.method = Method::of(line.method);
+            self.target.clear();
+            self.target.push_str(line.target);
+            self.version = line.version;
+            return Ok(Some(length));
+        }
+        self.parse_strictly(bytes, limits, scan)
+    }
+
+    pub(super) fn parse_strictly(
         &mut self,
         bytes: &[u8],
         limits: &HeadLimits,
@@ -237,6 +230,21 @@ impl RequestHead {
 impl ResponseHead {
     /// Reads a head from the beginning of `bytes`, as [`RequestHead::parse`] does.
     pub fn parse(
+        &mut self,
+        bytes: &[u8],
+        limits: &HeadLimits,
+        scan: &mut Scan,
+    ) -> Result<Option<usize>, HeadError> {
+        if scan.at == 0
+            && let Some((version, status, length)) = one_pass::response(bytes, limits, &mut self.fields)
+        {
+            (self.version, self.status) = (version, status);
+            return Ok(Some(length));
+        }
+        self.parse_strictly(bytes, limits, scan)
+    }
+
+    pub(super) fn parse_strictly(
         &mut self,
         bytes: &[u8],
         limits: &HeadLimits,
@@ -393,8 +401,6 @@ fn malformed(error: httparse::Error) -> HeadError {
     })
 }
 
-/// Bytes of a method; the longest that is registered has 17.
-pub(crate) const MOST_METHOD_BYTES: usize = 64;
 pub(crate) const LONG_METHOD: &str = "the method is too long";
 
 /// A head of a later minor version as one of HTTP/1.1, as which it is served (RFC 9110 §2.5).
@@ -410,17 +416,6 @@ fn as_http11(head: &[u8]) -> Option<Vec<u8>> {
 
 /// Why a target with a byte for which [`is_target_byte`] is false is refused.
 pub(crate) const NO_TARGET: &str = "the request target has a byte that no URI has";
-
-/// Bytes of a URI (RFC 3986), and those that browsers leave unescaped in queries; no control, space,
-/// fragment or non-ASCII byte. The same in every version of HTTP.
-pub(crate) fn is_target_byte(byte: u8) -> bool {
-    matches!(byte, 0x21..=0x7e) && byte != b'#'
-}
-
-/// Bytes of a token (RFC 9110 §5.6.2), such as a method or a field name.
-pub(crate) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
 
 #[cfg(test)]
 #[path = "head_tests.rs"]

@@ -7,8 +7,11 @@
 
 pub mod chunked;
 pub mod framing;
+pub mod grammar;
 pub mod head;
+mod one_pass;
 
 pub use chunked::{Chunk, Decoder};
 pub use framing::Framing;
-pub use head::{HeadError, HeadLimits, Method, RequestHead, ResponseHead, Scan, Version};
+pub use grammar::{HeadLimits, Version};
+pub use head::{HeadError, Method, RequestHead, ResponseHead, Scan};

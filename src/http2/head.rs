@@ -10,7 +10,8 @@ use crate::{
     h1::{
         HeadLimits, Method, RequestHead,
         framing::content_length,
-        head::{LONG_METHOD, MOST_METHOD_BYTES, NO_TARGET, is_target_byte, is_token_byte, keep_trailers},
+        grammar::{MOST_METHOD_BYTES, is_target_byte, is_token_byte},
+        head::{LONG_METHOD, NO_TARGET, keep_trailers},
     },
 };
 

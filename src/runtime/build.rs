@@ -24,7 +24,7 @@ use crate::{
         Config,
         listen::{ListenerConf, Protocol},
     },
-    h1::{HeadLimits, head::MOST_FIELDS},
+    h1::{HeadLimits, grammar::MOST_FIELDS},
     health::{conf::InitialState, ejection::Ejection, passive::Passive},
     moment::Moment,
     route::{
