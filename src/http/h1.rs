@@ -119,7 +119,8 @@ impl Connection {
             let snapshot = self.worker.snapshot_for(self.listener);
             let Some(listener) = snapshot.shared.listener(self.listener) else { return false };
             let timeouts = &listener.conf.timeouts;
-            self.deadline.after(if is_first { timeouts.header } else { timeouts.idle });
+            // The end of the request before, or the beginning of the connection, has just read the clock.
+            self.deadline.after_recent(if is_first { timeouts.header } else { timeouts.idle });
             self.deadline.set_idle(Some(self.listener));
         }
         let came = poll_fn(|cx| match self.stream.poll_fill(cx) {

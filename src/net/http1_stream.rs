@@ -6,6 +6,7 @@
 //! bytes of its body leave in one write.
 
 use std::{
+    cell::RefCell,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -22,6 +23,14 @@ use crate::{
 /// What is smaller than this is gathered with what comes before it; larger buffers are written from
 /// where they are.
 const GATHER: usize = 16 * 1024;
+
+/// Outputs that a worker keeps for the next that write, and how large they may be.
+const MOST_SPARE: usize = 64;
+const MOST_KEPT: usize = 4 * 1024;
+
+thread_local! {
+    static SPARE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
 
 /// A connection's stream and what is between it and the codec.
 #[derive(Debug)]
@@ -197,6 +206,9 @@ impl Http1Stream {
 
     /// Where heads are written; they leave with [`Http1Stream::poll_flush`] or the first data.
     pub fn output(&mut self) -> &mut Vec<u8> {
+        if self.output.capacity() == 0 {
+            self.output = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
         &mut self.output
     }
 
@@ -252,7 +264,12 @@ impl Http1Stream {
     /// Gives back the memory of buffers; to be called before a long wait.
     pub fn rest(&mut self) {
         if self.output.is_empty() {
-            self.output = Vec::new();
+            let output = std::mem::take(&mut self.output);
+            SPARE.with_borrow_mut(|spare| {
+                if (1..=MOST_KEPT).contains(&output.capacity()) && spare.len() < MOST_SPARE {
+                    spare.push(output);
+                }
+            });
         }
         self.input.shrink();
     }

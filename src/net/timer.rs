@@ -39,10 +39,20 @@ impl Deadline {
 
     /// Moves it to `after` from now; zero is never.
     pub fn after(&self, after: Duration) {
+        self.after_moment(Moment::now(), after);
+    }
+
+    /// Moves it to `after` from [`Moment::recent`], where the clock was read for something else a moment ago; zero is
+    /// never.
+    pub fn after_recent(&self, after: Duration) {
+        self.after_moment(Moment::recent(), after);
+    }
+
+    fn after_moment(&self, moment: Moment, after: Duration) {
         if after.is_zero() {
             self.clear();
         } else {
-            self.at(Moment::now().plus(after));
+            self.at(moment.plus(after));
         }
     }
 

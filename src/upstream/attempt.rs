@@ -27,6 +27,8 @@ struct Progress {
     waited_for: Option<(Waiting, u64)>,
     /// Until when the client, which waits for a 100, is kept waiting for the backend to say it.
     continue_at: Option<Moment>,
+    /// The present, until the first wait: the clock was read for something else.
+    now: Option<Moment>,
 }
 
 impl ForwardRequest<'_> {
@@ -45,7 +47,7 @@ impl ForwardRequest<'_> {
         let is_idempotent = exchange.request.method.is_idempotent();
         let most_idle = if is_idempotent { Duration::MAX } else { FRESH };
         if let Some(stream) = bound.or_else(|| permit.reuse(begun, most_idle)) {
-            match self.exchange(stream, exchange, client).await {
+            match self.exchange((stream, begun), exchange, client).await {
                 Err(error)
                     if matches!(error.kind(), Kind::Reset | Kind::ResetInUpload)
                         && self.may_replace(exchange) =>
@@ -57,7 +59,7 @@ impl ForwardRequest<'_> {
         }
         let stream = self.target.dial(permit, client).await?;
         let stream = Http1Stream::new(stream, Buffer::default());
-        let result = self.exchange(stream, exchange, client).await;
+        let result = self.exchange((stream, Moment::now()), exchange, client).await;
         result.map_err(|error| {
             // Only on a new connection is it the handshake that failed.
             let refusal = error.source().filter(|cause| dial::is_late_refusal(*cause));
@@ -72,10 +74,10 @@ impl ForwardRequest<'_> {
         exchange.request.method.is_idempotent() && upload.is_replayable() && !self.is_interim_sent
     }
 
-    /// Sends the request over `stream` and reads the response head.
+    /// Sends the request over `stream` and reads the response head; `now` is the present.
     async fn exchange<D: Downstream>(
         &mut self,
-        mut stream: Http1Stream,
+        (mut stream, now): (Http1Stream, Moment),
         exchange: &mut Exchange,
         client: &mut D,
     ) -> Result<Answered> {
@@ -85,7 +87,8 @@ impl ForwardRequest<'_> {
         let mut progress = Progress {
             scan: Scan::default(),
             waited_for: None,
-            continue_at: is_waiting_for_100.then(|| Moment::now().plus(CONTINUE_PATIENCE)),
+            continue_at: is_waiting_for_100.then(|| now.plus(CONTINUE_PATIENCE)),
+            now: Some(now),
         };
         poll_fn(|cx| self.poll_response(cx, &mut stream, exchange, client, &mut progress)).await?;
         let reader = Framing::of_response(&exchange.response, &exchange.request.method)
@@ -135,7 +138,8 @@ impl ForwardRequest<'_> {
             let now_waited_for = (waiting, self.upload.bytes);
             if progress.waited_for != Some(now_waited_for) {
                 progress.waited_for = Some(now_waited_for);
-                self.set_deadline(client.deadline(), waiting, progress.continue_at);
+                let now = progress.now.take().unwrap_or_else(Moment::now);
+                self.set_deadline(client.deadline(), waiting, progress.continue_at, now);
             }
             if client.deadline().poll_elapsed(cx).is_pending() {
                 return Poll::Pending;
@@ -152,8 +156,13 @@ impl ForwardRequest<'_> {
         }
     }
 
-    fn set_deadline(&mut self, deadline: &Deadline, waiting: Waiting, continue_at: Option<Moment>) {
-        let now = Moment::now();
+    fn set_deadline(
+        &mut self,
+        deadline: &Deadline,
+        waiting: Waiting,
+        continue_at: Option<Moment>,
+        now: Moment,
+    ) {
         let at = match waiting {
             Waiting::Client => {
                 let too_slow = self.rate.begin(self.upload.bytes, now);
