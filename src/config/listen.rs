@@ -23,6 +23,8 @@ section! {
         pub max_connections: u32 = 10000, in 1 to 10000000;
         /// Connections from one client address, and beside them requests under way that trusted proxies send for it; beyond, a connection is closed, and a request gets 429. 0 = unlimited.
         pub max_connections_per_address: u32 = 0, in 0 to 10000000;
+        /// TCP addresses: how long the kernel keeps a connection from which nothing has come before Pointsman accepts it (`TCP_DEFER_ACCEPT`, rounded up to 1, 3, 7, 15 … seconds). Until then it holds nothing here, and one whose request came is served in one turn. 0 = accepted at once.
+        pub defer_accept: Duration = "1s", in "0s" to "60s";
         /// Networks from which, and only from which, a PROXY v1 or v2 header is required and believed.
         pub proxy_protocol_from: Vec<IpNet> = [];
         /// Networks whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed and extended; from others they are replaced.

@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     bind::{self, Bound},
+    defer,
     mailbox::Change,
 };
 use crate::{
@@ -151,6 +152,18 @@ impl Sockets {
         let handed = std::mem::take(&mut self.handed).into_iter().enumerate();
         self.handed = handed.filter(|(index, _)| !taken.contains(index)).map(|(_, it)| it).collect();
         changes
+    }
+
+    /// Applies to the sockets what their listeners say of them.
+    pub fn apply(&self, snapshot: &Snapshot) {
+        for held in self.held.iter().filter(|held| matches!(held.address, ListenAddress::Tcp(_))) {
+            let Some(listener) = snapshot.listener(held.slot) else { continue };
+            let within = listener.conf.defer_accept;
+            if let Some(error) = held.bound.sockets.iter().find_map(|socket| defer::set(socket, within).err())
+            {
+                tracing::warn!(listener = %held.name, "connections are accepted at once: {error}");
+            }
+        }
     }
 
     /// Closes the sockets of a program before that no listener took.

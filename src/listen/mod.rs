@@ -6,6 +6,7 @@ pub mod admin_sockets;
 mod admission;
 pub mod bind;
 pub mod connection;
+mod defer;
 pub mod handover;
 pub mod listener_sockets;
 pub mod mailbox;

@@ -52,6 +52,7 @@ impl Engine {
             .collect();
         self.shared.snapshot.store(snapshot.clone());
         let changes = self.sockets.commit(acquired, self.mailboxes.workers());
+        self.sockets.apply(&snapshot);
         for (worker, change) in changes.into_iter().enumerate() {
             // A worker ends only with the program.
             let _ = self.mailboxes.send(worker, Message::Published(change));

@@ -41,6 +41,7 @@ impl Engine {
             .map_err(|failure| late(&loaded.text, &loaded.path, failure).to_string())?;
         let admin = admin_sockets::first(&snapshot.config, admin)?;
         let changes = sockets.commit(acquired, mailboxes.workers());
+        sockets.apply(&snapshot);
         sockets.forget_handed();
         let dup = |held: &Held| held.as_ref().map(|(_, bound)| bound.try_clone()).transpose();
         let served = admin.as_ref().try_map(dup).map_err(|error| error.to_string())?;

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Client, Origin, Proxy, Reply, eventually, proxy::config_of};
+use crate::{
+    collapse::metric,
+    support::{Client, Origin, Proxy, Reply, eventually, proxy::config_of},
+};
 
 fn limited(options: &str) -> (Origin, Proxy) {
     let origin = Origin::named("a");
@@ -171,4 +174,28 @@ fn a_client_that_leaves_frees_its_place_at_the_backend() {
     drop(client);
     assert!(receiver.recv_timeout(crate::support::PATIENCE).unwrap(), "the backend sees the end");
     assert_eq!(proxy.logged("/left")["status"], 499);
+}
+
+#[test]
+fn a_silent_connection_is_accepted_after_defer_accept() {
+    const ADMIN: &str = "---\n[admin]\naddress = \"127.0.0.1:0\"\n";
+    let origin = Origin::named("a");
+    let config = |option: &str| config_of(&[origin.address().to_string()], option, ADMIN);
+    let proxy = Proxy::start(&config("defer_accept = \"0s\"\n"));
+    let open = || metric(&proxy, "pointsman_connections{listener=\"web\"}");
+    let first = proxy.connect();
+    eventually("it is accepted at once", || open() == 1);
+    // An edit says so of the socket that is there.
+    proxy.edit(&config("defer_accept = \"60s\"\n"));
+    proxy.until_logged("configuration in force", 1);
+    let _silent = proxy.connect();
+    // What comes over it later is served; who came after it and spoke is served before.
+    let mut late = proxy.connect();
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/").status, 200);
+    }
+    assert_eq!(late.get("/late").status, 200);
+    eventually("only who spoke has a place", || open() == 2);
+    drop((first, late));
+    eventually("the silent one has none", || open() == 0);
 }
