@@ -23,6 +23,7 @@ fn main() -> ExitCode {
 /// Runs the proxy until it has drained.
 fn run(file: File) -> Result<(), Failure> {
     let _written_at_the_end = LastLines;
+    start::leave_huge_pages();
     let activated = Activated::take();
     let origin = Origin::of_process();
     let before = start::take_over()?;

@@ -91,6 +91,13 @@ pub fn raise_descriptor_limit(config: &Config) {
     }
 }
 
+/// Leaves the kernel's huge pages alone: with them memory grows in steps of two megabytes, so that an idle connection
+/// costs twice as much, and requests are served no faster.
+pub fn leave_huge_pages() {
+    // Where that cannot be said, more memory is used, and all works.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
 /// A descriptor for each client's connection and one for the backend's.
 fn descriptors_needed(config: &Config) -> u64 {
     config.listener.iter().map(|listener| u64::from(listener.max_connections) * 2).sum()
