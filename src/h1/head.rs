@@ -417,11 +417,6 @@ pub(crate) fn is_target_byte(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7e) && byte != b'#'
 }
 
-/// Bytes of a token (RFC 9110 §5.6.2), such as a method or a field name.
-pub(crate) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
 #[cfg(test)]
 #[path = "head_tests.rs"]
 mod tests;

@@ -6,11 +6,11 @@
 use super::hpack::{CompressionError, Decoder};
 use crate::{
     error::Kind,
-    fields::{Fields, Known},
+    fields::{Fields, Known, is_token_byte},
     h1::{
         HeadLimits, Method, RequestHead,
         framing::content_length,
-        head::{LONG_METHOD, MOST_METHOD_BYTES, NO_TARGET, is_target_byte, is_token_byte, keep_trailers},
+        head::{LONG_METHOD, MOST_METHOD_BYTES, NO_TARGET, is_target_byte, keep_trailers},
     },
 };
 
