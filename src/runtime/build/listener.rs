@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use super::{
     builder::Builder,
     files::{Files, pair},
+    filters,
     routes::table,
 };
 use crate::{
@@ -54,6 +55,7 @@ impl Builder<'_> {
                 fields: (conf.limits.headers as usize).min(MOST_FIELDS),
                 target: usize::try_from(conf.limits.uri_bytes.0).unwrap_or(usize::MAX),
             },
+            filters: filters::of_listener(conf),
             shared,
             conf: conf.clone(),
         })

@@ -5,6 +5,7 @@
 
 mod builder;
 mod files;
+mod filters;
 mod listener;
 mod routes;
 mod upstream;

@@ -2,12 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::builder::Builder;
+use super::{builder::Builder, filters};
 use crate::{
     cache::{conf::CacheConf, store::Cache},
     config::{Config, listen::ListenerConf},
     route::{
-        conf::{self as route_conf, HeaderEditConf, RouteConf, Upgrade},
+        conf::{self as route_conf, RouteConf, Upgrade},
         matcher::{PathPattern, Rule},
         table::Table,
     },
@@ -61,16 +61,12 @@ impl Builder<'_> {
     }
 
     fn route(&self, conf: &RouteConf, action: Action, listeners: usize) -> Route {
-        let edits = |conf: &HeaderEditConf| {
-            let is_empty = conf.set.is_empty() && conf.add.is_empty() && conf.remove.is_empty();
-            (!is_empty).then(|| conf.clone())
-        };
         let name: Arc<str> = conf.name.as_str().into();
         Route {
             action,
             rewrite: conf.rewrite.clone(),
-            request_headers: edits(&conf.request_headers),
-            response_headers: edits(&conf.response_headers),
+            request_headers: Some(&conf.request_headers).filter(|edits| !edits.is_empty()).cloned(),
+            filters: filters::of_route(conf),
             allows_websocket: conf.upgrade.contains(&Upgrade::Websocket),
             allows_connect: conf.upgrade.contains(&Upgrade::Connect),
             tunnel_idle: conf.tunnel_idle,
