@@ -6,10 +6,14 @@
 //! `docs/decisions/003` has the measurement against `http::HeaderMap`.
 
 mod known;
+mod quoted_string;
+mod token;
 
 use std::{fmt, ops::Range};
 
 pub use known::Known;
+pub use quoted_string::{QuotedByte, QuotedString, read_quoted};
+pub use token::is_token_byte;
 
 /// A list of fields in the order they came.
 #[derive(Clone, Default)]

@@ -35,8 +35,8 @@
 //!    that may be ([`upstream::retry`]).
 //! 9. [`upstream::pool`] or [`net::dial`]: an idle connection or a new one.
 //! 10. [`health::passive`]: how the attempt went. What comes back is an [`upstream::UpstreamResponse`].
-//! 11. [`http::respond`]: **the one way out**, for every response whoever made it: fields that are added, edits, head,
-//!     and the body, buffer by buffer; what is stored or shared goes through a fill, from which everyone reads.
+//! 11. [`http::respond`]: **the one way out**, for every response whoever made it: fields that are added, the filters of
+//!     listener and route ([`filter`]), head, and the body, buffer by buffer; what is stored or shared goes through a fill, from which everyone reads.
 //! 12. `http::active::ActiveExchange` is dropped: the log line, the counts, the places given back.
 //!
 //! # From file to traffic
@@ -59,7 +59,7 @@
 //! 7. [`exchange`]
 //! 8. [`balance`], [`health`], [`route`]
 //! 9. [`writeback`]
-//! 10. [`cache`], [`upstream`]
+//! 10. [`cache`], [`filter`], [`upstream`]
 //! 11. [`config`]
 //! 12. [`runtime`]
 //! 13. [`mod@http`]
@@ -92,6 +92,7 @@ pub mod error;
 pub mod exchange;
 pub mod explain;
 pub mod fields;
+pub mod filter;
 pub mod h1;
 pub mod health;
 pub mod http;

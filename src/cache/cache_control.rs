@@ -10,9 +10,9 @@ use std::borrow::Cow;
 use crate::{
     cache::{
         directive::{Argument, LONGEST, directives, is},
-        structured_fields::{self, Value, is_token},
+        structured_fields::{self, Value},
     },
-    fields::{Fields, Known},
+    fields::{Fields, Known, is_token_byte},
 };
 
 /// The targeted fields that are looked at, from most applicable to least (RFC 9213 §2.2).
@@ -130,7 +130,7 @@ fn field_names(text: &[u8]) -> Option<Vec<String>> {
         .take(MOST_NAMES + 1)
         .map(|name| {
             let text = std::str::from_utf8(name).ok()?;
-            text.bytes().all(is_token).then(|| text.to_ascii_lowercase())
+            text.bytes().all(is_token_byte).then(|| text.to_ascii_lowercase())
         })
         .collect();
     names.filter(|names| (1..=MOST_NAMES).contains(&names.len()))

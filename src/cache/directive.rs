@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::cache::structured_fields::is_token;
+use crate::fields::{is_token_byte, read_quoted};
 
 /// RFC 9111 §1.2.2: what a longer delta-seconds is read as.
 pub const LONGEST: u64 = 1 << 31;
@@ -89,7 +89,7 @@ impl<'a, L: Iterator<Item = &'a [u8]>> Iterator for Directives<'a, L> {
                 self.is_unended = false;
                 continue;
             }
-            let end = self.rest.iter().position(|byte| !is_token(*byte)).unwrap_or(self.rest.len());
+            let end = self.rest.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(self.rest.len());
             let (name, rest) = self.rest.split_at(end);
             self.rest = rest;
             let argument = self.argument();
@@ -111,7 +111,7 @@ impl<'a, L> Directives<'a, L> {
             self.rest = rest;
             return if self.is_at_end() { Argument::Text(text) } else { self.invalid() };
         }
-        let end = value.iter().position(|byte| !is_token(*byte)).unwrap_or(value.len());
+        let end = value.iter().position(|byte| !is_token_byte(*byte)).unwrap_or(value.len());
         let (text, rest) = value.split_at(end);
         self.rest = rest;
         match self.is_at_end() && !text.is_empty() {
@@ -120,9 +120,9 @@ impl<'a, L> Directives<'a, L> {
         }
     }
 
-    /// As [`quoted`]; a line is searched for an end in vain once.
+    /// As [`read_quoted`]; a line is searched for an end in vain once.
     fn quoted(&mut self, text: &'a [u8]) -> Option<(Cow<'a, [u8]>, &'a [u8])> {
-        let found = if self.is_unended { None } else { quoted(text) };
+        let found = if self.is_unended { None } else { read_quoted(text) };
         self.is_unended |= found.is_none();
         self.malformed |= found.is_none();
         found
@@ -145,23 +145,4 @@ impl<'a, L> Directives<'a, L> {
         }
         Argument::Invalid
     }
-}
-
-/// The content of a quoted string that begins before `text`, and what stands behind it.
-fn quoted(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
-    let end = memchr::memchr2(b'"', b'\\', text)?;
-    let (plain, rest) = text.split_at(end);
-    if let Some(rest) = rest.strip_prefix(b"\"") {
-        return Some((Cow::Borrowed(plain), rest));
-    }
-    let mut content = plain.to_vec();
-    let mut bytes = rest.iter().enumerate();
-    while let Some((at, byte)) = bytes.next() {
-        match byte {
-            b'"' => return Some((Cow::Owned(content), rest.get(at + 1..).unwrap_or_default())),
-            b'\\' => content.push(*bytes.next()?.1),
-            byte => content.push(*byte),
-        }
-    }
-    None
 }

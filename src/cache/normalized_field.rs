@@ -3,7 +3,7 @@
 //!
 //! Next stops: `key`, for the fields that a route makes part of the key, and `vary`, for those that a response names.
 
-use crate::fields::{Fields, Known, list};
+use crate::fields::{Fields, Known, QuotedByte, QuotedString, list};
 
 /// The value of a request's field in one spelling; none when it is absent, which matches only absent (§4.1).
 /// `name` is in lower case.
@@ -85,12 +85,13 @@ fn weighted<'a>(values: impl Iterator<Item = &'a [u8]>, fold_case: bool) -> Vec<
 fn members<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
     values
         .flat_map(|value| {
-            let (mut quoted, mut escaped) = (false, false);
+            let mut quoted = None;
             value.split(move |byte| {
-                let ends = *byte == b',' && !quoted;
-                quoted ^= *byte == b'"' && !escaped;
-                escaped = quoted && *byte == b'\\' && !escaped;
-                ends
+                quoted = match &mut quoted {
+                    None => (*byte == b'"').then(QuotedString::default),
+                    Some(string) => string.step(*byte).filter(|it| *it != QuotedByte::End).and(quoted),
+                };
+                *byte == b',' && quoted.is_none()
             })
         })
         .map(<[u8]>::trim_ascii)

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use crate::fields::{QuotedByte, QuotedString, is_token_byte};
+
 /// A member's value, as far as a cache directive can have one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -129,9 +131,9 @@ impl<'a> Reader<'a> {
                 self.take(b':').then_some(Value::Other)
             }
             b'-' | b'0'..=b'9' => self.number(),
-            byte if byte.is_ascii_alphabetic() || byte == b'*' => {
-                Some(Value::Token(self.take_while(|byte| is_token(byte) || b":/".contains(&byte)).to_vec()))
-            }
+            byte if byte.is_ascii_alphabetic() || byte == b'*' => Some(Value::Token(
+                self.take_while(|byte| is_token_byte(byte) || b":/".contains(&byte)).to_vec(),
+            )),
             _ => None,
         }
     }
@@ -151,15 +153,18 @@ impl<'a> Reader<'a> {
         Some(Value::Integer(sign * number))
     }
 
+    /// RFC 8941 §3.3.3: a quoted string of printable ASCII, where only quotes and backslashes stand behind a backslash.
     fn string(&mut self) -> Option<Value> {
         self.next();
-        let mut text = Vec::new();
+        let (mut string, mut text) = (QuotedString::default(), Vec::new());
         loop {
-            match self.next()? {
-                b'"' => return Some(Value::String(text)),
-                b'\\' => text.push(self.next().filter(|byte| b"\"\\".contains(byte))?),
-                byte @ 0x20..=0x7e => text.push(byte),
-                _ => return None,
+            match string.step(self.next()?)? {
+                QuotedByte::End => return Some(Value::String(text)),
+                QuotedByte::Backslash => {}
+                QuotedByte::Content(byte @ 0x20..=0x7e) | QuotedByte::Escaped(byte @ (b'"' | b'\\')) => {
+                    text.push(byte);
+                }
+                QuotedByte::Content(_) | QuotedByte::Escaped(_) => return None,
             }
         }
     }
@@ -174,11 +179,6 @@ impl<'a> Reader<'a> {
         }
         Some(())
     }
-}
-
-/// Whether a byte may stand in a token (RFC 9110 §5.6.2).
-pub fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     cache::{date::Date, key::Key, normalized_field::normalized},
-    fields::{Fields, list},
+    fields::{Fields, is_token_byte, list},
 };
 
 /// The fields of the request that a response depends on.
@@ -26,7 +26,7 @@ impl Vary {
         let mut names = Vec::new();
         for name in list(response.all("vary")) {
             match std::str::from_utf8(name) {
-                Ok(name) if name != "*" && name.bytes().all(super::structured_fields::is_token) => {
+                Ok(name) if name != "*" && name.bytes().all(is_token_byte) => {
                     names.push(name.to_ascii_lowercase());
                 }
                 Ok(_) | Err(_) => return Self::Any,

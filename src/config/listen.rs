@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use serde_json::json;
 
 use crate::{
+    filter::alt_svc::AltSvc,
     schema::{Node, Reader, Size, Table, Value, choice, name, network, section},
     tls::conf::{CertificateConf, ClientAuthConf, ClientAuthMode},
 };
@@ -43,6 +44,8 @@ section! {
         pub certificate: Vec<CertificateConf>;
         /// Client certificates (`https`).
         pub client_auth: ClientAuthConf;
+        /// Where else the same is served (`https`): the Alt-Svc of every response, in place of what the backend sent, such as `h3=":443"; ma=86400`, or `clear`.
+        pub alt_svc: Option<AltSvc>;
         /// How long clients may take.
         pub timeouts: TimeoutsConf;
         /// How much clients may send.
@@ -73,6 +76,10 @@ impl ListenerConf {
                     table.entry("client_auth").filter(|_| self.client_auth.mode != ClientAuthMode::Off)
                 {
                     let message = "client certificates need TLS";
+                    table.reader.problem_with(entry.place, message, hint);
+                }
+                if let Some(entry) = table.entry("alt_svc") {
+                    let message = "`alt_svc` is sent over TLS only";
                     table.reader.problem_with(entry.place, message, hint);
                 }
             }

@@ -233,7 +233,10 @@ fn outcome_of(
                 Ok(action) => action,
                 Err(kind) => return Outcome::Refused(respond::status_of(kind).0, kind.to_string()),
             };
-            let response_edits = route.response_headers.as_ref().map(edits).unwrap_or_default();
+            let of_listener = listener.conf.alt_svc.iter().map(|it| format!("set alt-svc: {}", it.as_str()));
+            let of_route = taken.and_then(|step| snapshot.config.route.get(step.route));
+            let of_route = of_route.map(|conf| edits(&conf.response_headers)).unwrap_or_default();
+            let response_edits = of_listener.chain(of_route).collect();
             Outcome::Routed(Box::new(Routed { route: route.name.to_string(), action, response_edits }))
         }
     }
@@ -297,7 +300,7 @@ fn decision(
     };
     let is_upgrade = proxy::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
     if let Some(edits) = &route.request_headers {
-        edit::edit(&mut exchange.request.fields, edits);
+        edits.apply(&mut exchange.request.fields);
     }
     let destinations = choices
         .into_iter()

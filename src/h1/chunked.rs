@@ -1,7 +1,7 @@
 //! The chunked transfer coding (RFC 9112 §7.1), decoded in place and without copying.
 
 use super::head::{HeadError, parse_trailers};
-use crate::fields::Fields;
+use crate::fields::{Fields, QuotedByte, QuotedString, is_token_byte};
 
 /// What a body may spend on chunk extensions; they carry nothing that anyone uses, and unbounded ones
 /// are a way to send for ever (CVE-2023-39326).
@@ -56,23 +56,23 @@ enum Extension {
     /// Behind `=`.
     ValueStart,
     Value,
-    Quoted,
-    /// Behind a backslash in quotes.
-    Escaped,
+    Quoted(QuotedString),
 }
 
 impl Extension {
     /// What follows on this byte; `None` where it may not stand.
     fn step(self, byte: u8) -> Option<Self> {
         let is_space = matches!(byte, b' ' | b'\t');
-        let is_text = matches!(byte, b'\t' | b' '..=b'~' | 0x80..);
         Some(match (self, byte) {
-            (Self::Quoted, b'"') => Self::Between,
-            (Self::Quoted, b'\\') => Self::Escaped,
-            (Self::Quoted | Self::Escaped, _) if is_text => Self::Quoted,
+            (Self::Quoted(mut string), _) => match string.step(byte)? {
+                QuotedByte::End => Self::Between,
+                QuotedByte::Content(_) | QuotedByte::Backslash | QuotedByte::Escaped(_) => {
+                    Self::Quoted(string)
+                }
+            },
             (Self::Between | Self::Name | Self::NameEnd | Self::Value, b';') => Self::NameStart,
             (Self::Name | Self::NameEnd, b'=') => Self::ValueStart,
-            (Self::ValueStart, b'"') => Self::Quoted,
+            (Self::ValueStart, b'"') => Self::Quoted(QuotedString::default()),
             (Self::Between | Self::NameStart | Self::NameEnd | Self::ValueStart, _) if is_space => self,
             (Self::Name, _) if is_space => Self::NameEnd,
             (Self::Value, _) if is_space => Self::Between,
@@ -86,11 +86,6 @@ impl Extension {
     fn may_end(self) -> bool {
         matches!(self, Self::Between | Self::Name | Self::NameEnd | Self::Value)
     }
-}
-
-/// A byte of a token (RFC 9110 §5.6.2).
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// What a slice held, and how much of it was used.

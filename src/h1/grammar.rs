@@ -38,9 +38,3 @@ pub(crate) const MOST_METHOD_BYTES: usize = 64;
 pub(crate) const fn is_target_byte(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7e) && byte != b'#'
 }
-
-/// Bytes of a token (RFC 9110 §5.6.2), such as a method or a field name.
-pub(crate) const fn is_token_byte(byte: u8) -> bool {
-    matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
-        || byte.is_ascii_alphanumeric()
-}

@@ -4,8 +4,8 @@
 //! that is passed, and whatever is odd and allowed. So this reader refuses nothing and blames nobody; of what it reads
 //! the strict one makes the same, which its property test holds it to.
 
-use super::grammar::{HeadLimits, MOST_METHOD_BYTES, Version, is_target_byte, is_token_byte};
-use crate::fields::Fields;
+use super::grammar::{HeadLimits, MOST_METHOD_BYTES, Version, is_target_byte};
+use crate::fields::{Fields, is_token_byte};
 
 /// What the first line of a plain request says.
 pub(super) struct RequestLine<'a> {

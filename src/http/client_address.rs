@@ -3,13 +3,16 @@
 //! Previous stop: `http::handle`; next stop: `http::normalize`. Of a connection the other end is the client, or whom a
 //! PROXY header names. Where that is a trusted proxy, the request says who is behind it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    borrow::Cow,
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::{
     config::listen::ClientAddressFrom,
     error::{Kind, Result},
     exchange::{ClientAddress, Exchange},
-    fields::{Field, Fields, Known},
+    fields::{Field, Fields, Known, read_quoted},
     runtime::{Listener, permit::AddressPlace},
 };
 
@@ -126,22 +129,14 @@ fn forwarded(value: &[u8]) -> Option<Vec<Hop>> {
     }
 }
 
-/// A token or quoted string (RFC 9110 §5.6.4), without its quotes, and what is behind it.
-fn forwarded_value(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    let Some(quoted) = text.strip_prefix(b"\"") else {
-        let end = text.iter().position(|byte| b",; \t".contains(byte)).unwrap_or(text.len());
-        let (token, rest) = text.split_at(end);
-        return Some((token.to_vec(), rest));
-    };
-    let mut value = Vec::new();
-    let mut bytes = quoted.iter().enumerate();
-    loop {
-        match bytes.next()? {
-            (at, b'"') => return Some((value, quoted.get(at + 1..).unwrap_or_default())),
-            (_, b'\\') => value.push(*bytes.next()?.1),
-            (_, byte) => value.push(*byte),
-        }
+/// A token or quoted string (RFC 7239 §4), without its quotes, and what is behind it.
+fn forwarded_value(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
+    if let Some(quoted) = text.strip_prefix(b"\"") {
+        return read_quoted(quoted);
     }
+    let end = text.iter().position(|byte| b",; \t".contains(byte)).unwrap_or(text.len());
+    let (token, rest) = text.split_at(end);
+    Some((token.into(), rest))
 }
 
 #[cfg(test)]

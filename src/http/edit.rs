@@ -1,18 +1,6 @@
-//! What a route changes of requests and responses: fields, host and path, and the location of a
-//! redirect.
+//! What a route changes of a request's host and path, and the location of a redirect.
 
-use crate::{
-    exchange::Exchange,
-    fields::Fields,
-    route::conf::{HeaderEditConf, RewriteConf},
-};
-
-/// Edits fields: removes, then sets, then adds.
-pub fn edit(fields: &mut Fields, edits: &HeaderEditConf) {
-    edits.remove.iter().for_each(|name| fields.remove(name));
-    edits.set.iter().for_each(|(name, value)| fields.set(name, value.as_bytes()));
-    edits.add.iter().for_each(|(name, value)| fields.push(name, value.as_bytes()));
-}
+use crate::{exchange::Exchange, route::conf::RewriteConf};
 
 /// Host and target that go upstream in the place of the client's, where a route changes them.
 pub fn rewritten<'a>(

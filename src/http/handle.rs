@@ -17,7 +17,7 @@ use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
     fields::Known,
-    runtime::{Action, Listener, Route, WorkerSnapshot},
+    runtime::{Action, Listener, WorkerSnapshot},
     upstream::UpstreamResponse,
 };
 
@@ -78,13 +78,13 @@ async fn serve<D: Downstream>(
     let route = snapshot.shared.routes.get(index).ok_or(Kind::NoRoute)?;
     let upstream = match &route.action {
         Action::Redirect { to, status } => {
-            redirect(route, exchange, client, to, *status).await?;
+            redirect(Reply::on(listener, route), exchange, client, to, *status).await?;
             return Ok(None);
         }
         Action::Respond { status, body, content_type } => {
             respond::own_head(*status, exchange);
             exchange.response.fields.push_known(Known::ContentType, content_type.as_bytes());
-            respond::send_own(Reply::on(route), body.clone(), exchange, client).await?;
+            respond::send_own(Reply::on(listener, route), body.clone(), exchange, client).await?;
             return Ok(None);
         }
         Action::Upstream(index) => *index,
@@ -92,7 +92,7 @@ async fn serve<D: Downstream>(
     };
     if let Some(status) = max_forwards::count_down(exchange) {
         respond::own_head(status, exchange);
-        respond::send_own(Reply::on(route), Bytes::new(), exchange, client).await?;
+        respond::send_own(Reply::on(listener, route), Bytes::new(), exchange, client).await?;
         return Ok(None);
     }
     exchange.facts.upstream = Some(upstream);
@@ -139,7 +139,7 @@ fn check_name(listener: &Listener, exchange: &Exchange) -> Result<()> {
 }
 
 async fn redirect<D: Downstream>(
-    route: &Route,
+    reply: Reply<'_>,
     exchange: &mut ActiveExchange,
     client: &mut D,
     to: &str,
@@ -148,7 +148,7 @@ async fn redirect<D: Downstream>(
     let location = edit::expand(to, exchange);
     respond::own_head(status, exchange);
     exchange.response.fields.push_known(Known::Location, location.as_bytes());
-    respond::send_own(Reply::on(route), Bytes::new(), exchange, client).await
+    respond::send_own(reply, Bytes::new(), exchange, client).await
 }
 
 /// Answers an error, if nothing of a response went out yet.
@@ -166,9 +166,10 @@ async fn fail<D: Downstream>(exchange: &mut ActiveExchange, client: &mut D, erro
         client.distrust();
     }
     let snapshot = exchange.snapshot().clone();
-    let route =
-        exchange.facts.route.and_then(|index| snapshot.shared.routes.get(index)).map(|route| &**route);
-    match respond::send_error(kind, route, exchange, client).await {
+    let route = exchange.facts.route.and_then(|index| snapshot.shared.routes.get(index));
+    let listener = snapshot.shared.listener(exchange.listener());
+    let reply = Reply::to_error(kind, listener, route.map(|route| &**route));
+    match respond::send_error(kind, reply, exchange, client).await {
         Ok(()) => End::Complete,
         Err(_) => End::Broken,
     }

@@ -45,7 +45,7 @@ pub(super) fn prepare<D: Downstream>(
     }
     let is_upgrade = wants_tunnel(context.route, exchange)?;
     if let Some(edits) = &context.route.request_headers {
-        edit::edit(&mut exchange.request.fields, edits);
+        edits.apply(&mut exchange.request.fields);
     }
     Ok(RequestPlan { framing, has_body, is_upgrade })
 }
@@ -59,7 +59,7 @@ pub(super) async fn proxy<D: Downstream>(
 ) -> Result<Option<UpstreamResponse>> {
     let answer = ask(context, plan, exchange, client).await?;
     if answer.response.is_tunnel() {
-        let reply = Reply { affinity: answer.affinity, ..Reply::on(context.route) };
+        let reply = Reply { affinity: answer.affinity, ..Reply::on(context.listener, context.route) };
         respond::begin(&reply, None, exchange, client)?;
         return Ok(Some(answer.response));
     }
@@ -121,7 +121,7 @@ pub(super) async fn deliver<D: Downstream>(
         return Err(Kind::BadResponse("101 to a request that asked for no upgrade").into());
     }
     let Answer { response, affinity } = answer;
-    let reply = Reply { route: Some(context.route), affinity, cache_status, ..Reply::default() };
+    let reply = Reply { affinity, cache_status, ..Reply::on(context.listener, context.route) };
     let patience = context.patience(exchange);
     respond::send(&reply, Source::Upstream(response), patience, exchange, client).await
 }

@@ -6,11 +6,11 @@
 use super::hpack::{CompressionError, Decoder};
 use crate::{
     error::Kind,
-    fields::{Fields, Known},
+    fields::{Fields, Known, is_token_byte},
     h1::{
         HeadLimits, Method, RequestHead,
         framing::content_length,
-        grammar::{MOST_METHOD_BYTES, is_target_byte, is_token_byte},
+        grammar::{MOST_METHOD_BYTES, is_target_byte},
         head::{LONG_METHOD, NO_TARGET, keep_trailers},
     },
 };

@@ -18,6 +18,7 @@ use crate::{
         Config,
         listen::{ClientAddressFrom, ListenAddress, ListenerConf},
     },
+    filter::Filters,
     h1::HeadLimits,
     route::{
         conf::{HeaderEditConf, RewriteConf},
@@ -81,6 +82,8 @@ pub struct Listener {
     pub files: u64,
     /// Bounds on request heads.
     pub limits: HeadLimits,
+    /// What it does with every response.
+    pub filters: Filters,
     /// Its counts.
     pub shared: Arc<ListenerShared>,
 }
@@ -115,8 +118,8 @@ pub struct Route {
     pub rewrite: Option<RewriteConf>,
     /// Edits of the request's fields; `None` when there is nothing to do.
     pub request_headers: Option<HeaderEditConf>,
-    /// Edits of the response's fields; `None` when there is nothing to do.
-    pub response_headers: Option<HeaderEditConf>,
+    /// What it does with every response.
+    pub filters: Filters,
     /// Whether WebSocket upgrades are let through.
     pub allows_websocket: bool,
     /// Whether CONNECT is let through.

@@ -100,6 +100,25 @@ fn every_response_field_is_added() {
 }
 
 #[test]
+fn every_response_filter_is_in_its_places() {
+    let [folder, _, list, order] = &paths_of("a response filter")[..] else { panic!("other places") };
+    let (list, order) = (read(list), read(order));
+    let mut count = 0;
+    for file in files(folder).iter().filter(|file| read(file).contains("\nimpl ResponseFilter for ")) {
+        count += 1;
+        let name = in_camel_case(module(file));
+        assert!(
+            read(file).contains(&format!("\nimpl ResponseFilter for {name} {{")),
+            "{file} has another name"
+        );
+        assert!(list.contains(&format!("\n    {name}({name}),\n")), "{file} is no variant of the filters");
+        assert!(list.contains(&format!("Self::{name}(filter) => filter.on_head(")), "{file} is not called");
+        assert!(order.contains(&format!("Filter::{name})")), "{file} is in no list");
+    }
+    assert!(count >= 2, "found {count} filters");
+}
+
+#[test]
 fn every_table_of_options_is_in_a_place_of_options() {
     let places = paths_of("an option");
     let (mut count, macros) = (0, ["\nsection! {", "\nchoice! {"]);

@@ -18,6 +18,7 @@ mod activation;
 mod admin;
 mod admin_access;
 mod admin_api;
+mod alt_svc;
 mod api_description;
 mod balancing;
 mod cache_debts;

@@ -31,7 +31,7 @@ use crate::{
     },
     config::listen::{PathsConf, Underscores},
     exchange::Exchange,
-    fields::{ConnectionOptions, Fields, list},
+    fields::{ConnectionOptions, Fields, list, read_quoted},
     h1::{Chunk, Decoder, HeadLimits, Method, RequestHead, ResponseHead, Scan, framing, grammar, head},
     http::{edit, normalize},
     net::{buffer::Buffer, proxy_protocol},
@@ -66,6 +66,9 @@ const READERS: &[Reader] = &[
     }),
     ("CDN-Cache-Control", VALUES, &["", "a=\"", "a=("], |value| {
         ResponseControl::of(&field("cdn-cache-control", value));
+    }),
+    ("quoted string", VALUES, &["", "a\\"], |value| {
+        read_quoted(value);
     }),
     ("dictionary", VALUES, &["a=1,", "a;"], |value| {
         structured_fields::parse([value].into_iter());

@@ -1,5 +1,9 @@
 //! Values of fields.
 
+use std::sync::LazyLock;
+
+use regex::bytes::Regex;
+
 use super::{field, hold};
 use crate::{
     balance::sticky,
@@ -13,8 +17,8 @@ use crate::{
         validate::{is_not_modified, make_conditional},
         vary::Vary,
     },
-    fields::{ConnectionOptions, Fields, list},
-    h1::{Method, Version, framing, head},
+    fields::{ConnectionOptions, Fields, QuotedByte, QuotedString, list, read_quoted},
+    h1::{Chunk, Decoder, Method, Version, framing, head},
     telemetry::trace::Parent,
 };
 
@@ -245,5 +249,50 @@ fn tokens_tags_and_parents_of_any_bytes_are_read() {
         let keys = field(rng, "surrogate-key", bytes);
         let tags: Vec<_> = purge::tags(&keys, "surrogate-key").collect();
         format!("{token:?} {tags:?} {:?}", Parent::parse(bytes))
+    });
+}
+
+/// Whether a body has no byte but one whose chunk has this extension.
+fn is_chunk_extension(extension: &[u8]) -> bool {
+    let body = [b"1;", extension, b"\r\nx\r\n0\r\n\r\n"].concat();
+    let mut decoder = Decoder::default();
+    let first = decoder.next(&body);
+    matches!(first, Ok(Chunk::Data { skip, length: 1 }) if skip == extension.len() + 4)
+}
+
+/// A quoted string behind its first quote: qdtext and quoted pairs (RFC 9110 §5.6.4).
+static QUOTED: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r#"^(?-u:[\t !\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*""#).unwrap()
+});
+
+#[test]
+fn quoted_strings_of_any_bytes_are_read_alike_everywhere() {
+    const PIECES: &[&str] = &["\"", "\\\"", "\\\\", "\\", "a", ", no-store", ";", "=", "\t", "é", "\\\t"];
+    hold("fields::quoted", PIECES, |_, bytes| {
+        let read = read_quoted(bytes);
+        let mut string = QuotedString::default();
+        let parts: Vec<_> = bytes.iter().map_while(|byte| string.step(*byte)).collect();
+        let end = parts.iter().position(|part| *part == QuotedByte::End);
+        let length = read.as_ref().map(|(_, rest)| bytes.len() - rest.len());
+        assert_eq!(length, end.map(|end| end + 1), "byte by byte");
+        assert_eq!(length, QUOTED.find(bytes).map(|found| found.end()), "by its grammar");
+        let Some((content, rest)) = read else {
+            assert!(!is_chunk_extension(&[b"a=\"", bytes].concat()));
+            return String::new();
+        };
+        let quoted = bytes.strip_suffix(rest).unwrap();
+        assert!(is_chunk_extension(&[b"a=\"", quoted].concat()), "{quoted:?} in a chunk");
+        // The same in a directive, behind which another is seen; in a dictionary where that has such strings.
+        let directives = [b"x=\"", quoted, b", max-age=7"].concat();
+        let mut fields = Fields::default();
+        fields.push("cache-control", &directives);
+        assert_eq!(ResponseControl::of(&fields).max_age, Some(7), "{quoted:?} in a directive");
+        if let Some(members) = structured_fields::parse([&directives[..]].into_iter()) {
+            assert_eq!(members[0].1, structured_fields::Value::String(content.to_vec()));
+        }
+        // Written with every byte behind a backslash it is the same.
+        let escaped: Vec<u8> = content.iter().flat_map(|byte| [b'\\', *byte]).chain([b'"']).collect();
+        assert_eq!(read_quoted(&escaped), Some((content.clone(), &[][..])));
+        format!("{content:?} {rest:?}")
     });
 }

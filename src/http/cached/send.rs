@@ -117,8 +117,8 @@ async fn send<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<()> {
-    let route = Some(request.context.route);
-    let reply = Reply { route, age, cache_status: Some(status), ..Reply::default() };
+    let reply = Reply::on(request.context.listener, request.context.route).with_status(status);
+    let reply = Reply { age, ..reply };
     let patience = request.context.patience(exchange);
     respond::send(&reply, source, patience, exchange, client).await
 }

@@ -93,7 +93,8 @@ async fn send_deleted<D: Downstream>(
     respond::own_head(404, exchange);
     exchange.response.fields.push_known(Known::ContentType, b"text/plain; charset=utf-8");
     exchange.response.fields.push_known(Known::CacheControl, b"no-store");
-    let reply = Reply::on(context.route).with_status(CacheStatus::journal(StatusOutcome::Hit));
+    let reply =
+        Reply::on(context.listener, context.route).with_status(CacheStatus::journal(StatusOutcome::Hit));
     respond::send_own(reply, "404: it was deleted\n".into(), exchange, client).await
 }
 

@@ -8,7 +8,7 @@ use crate::{
     telemetry::clock,
 };
 
-/// Adds what Pointsman says of every response. What a route edits comes after it.
+/// Adds what Pointsman says of every response. What filters change comes after it.
 pub(super) fn add(reply: &Reply<'_>, exchange: &mut Exchange) {
     age(reply, exchange);
     proxy_status(reply, exchange);

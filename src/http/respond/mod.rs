@@ -1,7 +1,7 @@
 //! THE one way out: every response begins here, whoever made it: a backend, the cache, the journal, or Pointsman itself.
 //!
 //! Previous stops: `http::proxy`, `http::cached`, `http::handle`. In this order (`send`): has it a body? → the fields that
-//! are added (`fields`) → the route's edits → the head → the body (`pump`), from its `source` to its sink.
+//! are added (`fields`) → the filters of listener and route (`filter`) → the head → the body (`pump`), from its `source` to its sink.
 
 mod error;
 mod fields;

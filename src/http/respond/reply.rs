@@ -4,14 +4,19 @@ use crate::{
     cache::status::CacheStatus,
     error::Kind,
     exchange::Exchange,
+    filter::Filters,
     h1::{ResponseHead, Version},
-    runtime::Route,
+    runtime::{Listener, Route},
 };
 
 /// A response that is ready to leave; its head is in `exchange.response`, without hop-by-hop fields.
-#[derive(Debug, Default)]
+///
+/// Purposefully not `Default`: who makes one says what the request came over, so that no response goes past a filter.
+#[derive(Debug)]
 pub(in crate::http) struct Reply<'a> {
-    /// The route that took the request, which edits the head; none where none did.
+    /// What the request came over; none where this generation does not have it.
+    pub(in crate::http) listener: Option<&'a Listener>,
+    /// The route that took the request; none where none did.
     pub(in crate::http) route: Option<&'a Route>,
     /// What the caches on its way say of it.
     pub(in crate::http) cache_status: Option<CacheStatus>,
@@ -27,8 +32,27 @@ pub(in crate::http) struct Reply<'a> {
 
 impl<'a> Reply<'a> {
     /// A response on this route of which nothing else is to be said.
-    pub(in crate::http) fn on(route: &'a Route) -> Self {
-        Self { route: Some(route), ..Self::default() }
+    pub(in crate::http) fn on(listener: &'a Listener, route: &'a Route) -> Self {
+        Self::new(Some(listener), Some(route), None)
+    }
+
+    /// The answer to an error, wherever that comes from.
+    pub(in crate::http) fn to_error(
+        kind: Kind,
+        listener: Option<&'a Listener>,
+        route: Option<&'a Route>,
+    ) -> Self {
+        Self::new(listener, route, Some(kind))
+    }
+
+    fn new(listener: Option<&'a Listener>, route: Option<&'a Route>, error: Option<Kind>) -> Self {
+        Self { listener, route, error, cache_status: None, age: None, affinity: None, is_own: false }
+    }
+
+    /// What changes it last: the filters of the listener, then those of the route, which knows better.
+    pub(super) fn filters(&self) -> impl Iterator<Item = &'a Filters> {
+        let of_listener = self.listener.map(|listener| &listener.filters);
+        of_listener.into_iter().chain(self.route.map(|route| &route.filters))
     }
 
     /// The same, and what a cache says of it.

@@ -16,8 +16,6 @@ use crate::{
     exchange::{Downstream, Exchange},
     fields::Known,
     h1::Method,
-    http::edit,
-    runtime::Route,
 };
 
 /// How long a client may take for a response that Pointsman made, which is small.
@@ -41,9 +39,7 @@ pub(in crate::http) fn begin<D: Downstream>(
         exchange.response.fields.remove_known(Known::ContentLength);
     }
     fields::add(reply, exchange);
-    if let Some(edits) = reply.route.and_then(|route| route.response_headers.as_ref()) {
-        edit::edit(&mut exchange.response.fields, edits);
-    }
+    reply.filters().for_each(|filters| filters.on_head(&mut exchange.response));
     client.begin(&exchange.response, has_body, length.filter(|_| has_body))?;
     Ok(has_body)
 }
@@ -84,11 +80,10 @@ pub(in crate::http) async fn send_own<D: Downstream>(
 /// Answers an error.
 pub(in crate::http) async fn send_error<D: Downstream>(
     kind: Kind,
-    route: Option<&Route>,
+    reply: Reply<'_>,
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<()> {
     let body = error::make(exchange, kind);
-    let reply = Reply { route, error: Some(kind), ..Reply::default() };
     send_own(reply, body.into(), exchange, client).await
 }

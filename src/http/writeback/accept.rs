@@ -114,7 +114,7 @@ pub(super) async fn accept<D: Downstream>(
     fields.push_known(Known::ContentType, b"text/plain; charset=utf-8");
     fields.push("idempotency-key", idempotency.as_bytes());
     let status = CacheStatus::journal(CacheStatus::forwarded(Forward::Method).outcome);
-    let reply = Reply::on(context.route).with_status(status);
+    let reply = Reply::on(context.listener, context.route).with_status(status);
     respond::send_own(reply, "202: accepted, and on its way\n".into(), exchange, client).await
 }
 

@@ -1,6 +1,9 @@
 //! What a route changes of requests and responses.
 
-use crate::schema::{Table, name, section};
+use crate::{
+    fields::Fields,
+    schema::{Table, name, section},
+};
 
 section! {
     /// How the request's target is changed.
@@ -53,6 +56,18 @@ section! {
 }
 
 impl HeaderEditConf {
+    /// Whether nothing is changed.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
+    }
+
+    /// Changes fields: removes, then sets, then adds.
+    pub fn apply(&self, fields: &mut Fields) {
+        self.remove.iter().for_each(|name| fields.remove(name));
+        self.set.iter().for_each(|(name, value)| fields.set(name, value.as_bytes()));
+        self.add.iter().for_each(|(name, value)| fields.push(name, value.as_bytes()));
+    }
+
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         for key in ["set", "add"] {
             let entries = table.entries_of(key);

@@ -138,6 +138,14 @@ impl TlsClient {
         }
     }
 
+    /// Sends a request whose response is the last one, and reads to the end of the connection.
+    pub fn last(mut self, request: &str) -> io::Result<String> {
+        self.stream.write_all(request.as_bytes())?;
+        let mut seen = Vec::new();
+        self.stream.read_to_end(&mut seen)?;
+        Ok(String::from_utf8_lossy(&seen).into_owned())
+    }
+
     /// The status of a GET.
     pub fn status(&mut self, host: &str, target: &str) -> u16 {
         self.get(host, target).unwrap()[9..12].parse().unwrap()

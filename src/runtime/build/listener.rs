@@ -1,0 +1,68 @@
+//! Listeners.
+
+use std::{path::Path, sync::Arc};
+
+use super::{
+    builder::Builder,
+    files::{Files, pair},
+    filters,
+    routes::table,
+};
+use crate::{
+    config::listen::{ListenerConf, Protocol},
+    h1::{HeadLimits, grammar::MOST_FIELDS},
+    route::conf::RouteConf,
+    runtime::snapshot::{Listener, Serves},
+    tls::server::ServerTls,
+};
+
+impl Builder<'_> {
+    pub(super) fn listener(
+        &self,
+        conf: &ListenerConf,
+        routes: &[RouteConf],
+        files: &mut Files,
+    ) -> Result<Listener, String> {
+        let (slot, shared) = self.registry.listener(conf);
+        let old = self.before.and_then(|before| before.listener(slot));
+        let hash = files.hash(certificate_files(conf));
+        let serves = match (conf.protocol, old) {
+            (Protocol::Http, _) => Serves::Http,
+            (Protocol::Https, Some(old))
+                if old.files == hash
+                    && old.conf.certificate == conf.certificate
+                    && old.conf.client_auth == conf.client_auth =>
+            {
+                old.serves.clone()
+            }
+            (Protocol::Https, _) => {
+                let tls = ServerTls::build(&conf.name, &conf.certificate, &conf.client_auth, self.tickets);
+                Serves::Https(tls.map_err(|error| format!("listener `{}`: {error}", conf.name))?)
+            }
+        };
+        let table = match (old, self.before) {
+            (Some(old), Some(before)) if before.config.route == routes => old.table.clone(),
+            _ => Arc::new(table(conf, routes)?),
+        };
+        Ok(Listener {
+            name: self.registry.name(&conf.name),
+            slot,
+            table,
+            serves,
+            files: hash,
+            limits: HeadLimits {
+                bytes: usize::try_from(conf.limits.header_bytes.0).unwrap_or(usize::MAX),
+                fields: (conf.limits.headers as usize).min(MOST_FIELDS),
+                target: usize::try_from(conf.limits.uri_bytes.0).unwrap_or(usize::MAX),
+            },
+            filters: filters::of_listener(conf),
+            shared,
+            conf: conf.clone(),
+        })
+    }
+}
+
+fn certificate_files(conf: &ListenerConf) -> impl Iterator<Item = &Path> {
+    let ca = conf.client_auth.ca.as_deref();
+    conf.certificate.iter().flat_map(pair).chain(ca)
+}

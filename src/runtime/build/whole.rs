@@ -1,0 +1,80 @@
+//! A snapshot, of its parts.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{builder::Builder, files::Files};
+use crate::{
+    cache::{conf::CacheConf, store::Cache},
+    config::Config,
+    moment::Moment,
+    runtime::{
+        registry::{CacheKey, Registry},
+        snapshot::Snapshot,
+    },
+    tls::tickets::Tickets,
+    upstream::Upstream,
+};
+
+/// Builds a first snapshot. The error is for people.
+pub fn build(
+    config: Config,
+    generation: u64,
+    registry: &Registry,
+    tickets: &Arc<Tickets>,
+) -> Result<Snapshot, String> {
+    Builder { generation, registry, tickets, before: None }.build(config)
+}
+
+/// Builds what a configuration describes to see whether it can be, or to look at it: what runs, if anything
+/// does, is not shared with it and learns nothing of it.
+pub fn build_apart(config: Config) -> Result<Snapshot, String> {
+    let tickets = Tickets::new(Moment::now()).map_err(|error| error.to_string())?;
+    build(config, 1, &Registry::new(1), &tickets)
+}
+
+impl Builder<'_> {
+    /// Builds a snapshot. The error is for people.
+    pub fn build(&self, config: Config) -> Result<Snapshot, String> {
+        let mut files = Files::default();
+        let mut upstreams = Vec::with_capacity(config.upstream.len());
+        let before = self.before.map_or(&[][..], |before| &before.upstreams);
+        let before: HashMap<&str, &Arc<Upstream>> =
+            before.iter().map(|upstream| (upstream.conf.name.as_str(), upstream)).collect();
+        for conf in &config.upstream {
+            let before = before.get(conf.name.as_str()).copied();
+            upstreams.push(self.upstream(conf, before, &mut files)?);
+        }
+        let caches = self.caches(&config.cache);
+        let routes = self.routes(&config, &caches)?;
+        let mut listeners = Vec::with_capacity(config.listener.len());
+        for conf in &config.listener {
+            listeners.push(self.listener(conf, &config.route, &mut files)?);
+        }
+        let slots = listeners.iter().map(|listener| listener.slot + 1).max().unwrap_or(0);
+        let mut by_slot = vec![None; slots].into_boxed_slice();
+        for (index, listener) in listeners.iter().enumerate() {
+            if let Some(place) = by_slot.get_mut(listener.slot) {
+                *place = Some(index);
+            }
+        }
+        let no_route = self.registry.workers().iter().map(|worker| worker.route(&"".into())).collect();
+        let by_name = upstreams.iter().enumerate().map(|(index, upstream)| (upstream.name, index)).collect();
+        let generation = self.generation;
+        Ok(Snapshot { generation, listeners, routes, upstreams, caches, no_route, by_slot, by_name, config })
+    }
+
+    /// A cache that is configured as before is the same one; another one holds what that held.
+    fn caches(&self, confs: &[CacheConf]) -> Vec<Arc<Cache>> {
+        let before = self.before.map_or(&[][..], |before| &before.caches);
+        confs
+            .iter()
+            .map(|conf| match before.iter().find(|before| before.conf == *conf) {
+                Some(before) => before.clone(),
+                None => {
+                    let key = CacheKey::Named(conf.name.as_str().into());
+                    Arc::new(Cache::new(conf, self.registry.cache(key, Some(Cache::shape(conf)))))
+                }
+            })
+            .collect()
+    }
+}
