@@ -4,6 +4,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::{
     Body, Connection, Fault, Reason,
+    budget::{Allowance, Rate},
     frame::{FrameHead, HEAD_BYTES},
     settings::OwnSettings,
 };
@@ -44,7 +45,11 @@ fn connection() -> Connection {
         connection_window: 200_000,
         header_list: 65_536,
     };
-    let mut connection = Connection::new(HeadLimits::default(), own, Moment(0));
+    let allowed = Allowance {
+        nuisance: Rate { most: 2000, per_second: 200 },
+        resets: Rate { most: 500, per_second: 50 },
+    };
+    let mut connection = Connection::new(HeadLimits::default(), own, allowed, Moment(0));
     let hello = [PREFACE, &frame(4, 0, 0, b"")].concat();
     assert_eq!(connection.receive(&hello, Moment(0)), Ok(hello.len()));
     take_output(&mut connection);
