@@ -205,6 +205,11 @@ impl Connection {
         what: &'static str,
         now: Moment,
     ) -> Result<(), ConnectionError> {
+        let was_reset = self.stream(id).is_some_and(|stream| matches!(stream.fault, Some(Fault::Broken(_))));
+        if was_reset {
+            // It may not know yet.
+            return self.spend_reset(now);
+        }
         frame::write_reset(id, reason, self.output.end());
         if let Some(stream) = self.stream(id) {
             let is_sending = !stream.is_request_whole;
