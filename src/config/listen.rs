@@ -5,6 +5,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use serde_json::json;
 
+use super::http2::Http2Conf;
 use crate::{
     filter::alt_svc::AltSvc,
     schema::{Node, Reader, Size, Table, Value, choice, name, network, section},
@@ -50,6 +51,8 @@ section! {
         pub timeouts: TimeoutsConf;
         /// How much clients may send.
         pub limits: LimitsConf;
+        /// What clients may do over HTTP/2.
+        pub http2: Http2Conf;
     }
     later {
         /// HTTP/3 on the same port over UDP.

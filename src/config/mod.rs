@@ -8,6 +8,7 @@ pub mod admin;
 pub mod collector;
 mod cross;
 mod files;
+pub mod http2;
 pub mod listen;
 pub mod log;
 mod notes;

@@ -99,6 +99,7 @@ impl Control {
         follow(&mut serving, &admin, &shared.snapshot.load().config, sockets)?;
         let mut followers = Followers::new(&shared.snapshot.load());
         background::start(&shared, tickets.clone());
+        let successor = engine.successor();
         let engine = take_over.begin(engine);
         let exporter = traces::start(&shared);
         notify::ready();
@@ -119,6 +120,7 @@ impl Control {
                     Event::HandedOver(pid) => {
                         tracing::info!(pid, "handed over");
                         notify::main_process(pid);
+                        successor.hand_over();
                         is_handed_over = true;
                         break;
                     }
@@ -138,8 +140,13 @@ impl Control {
             [serving.whole.take(), serving.metrics.take()].into_iter().flatten().for_each(Serving::leave);
         } else {
             notify::stopping();
+            successor.stop();
         }
-        stop::drain(&shared, is_handed_over, signals.stop()).await;
+        let at_once = async {
+            signals.stop().await;
+            successor.stop();
+        };
+        stop::drain(&shared, is_handed_over, &successor, at_once).await;
         traces::finish(&shared, exporter).await;
         Ok(())
     }

@@ -5,15 +5,24 @@ use std::{
     time::Duration,
 };
 
-use crate::runtime::{
-    Listener,
-    drain::{Stage, reached},
-    worker::Shared,
+use crate::{
+    reload::successor::Successor,
+    runtime::{
+        Listener,
+        drain::{Stage, reached},
+        worker::Shared,
+    },
 };
 
 /// Goes through the stages: `drain_delay` while connections are still accepted, then until nothing is
 /// open or `drain_timeout` is over. `at_once` cuts it short.
-pub(super) async fn drain(shared: &Arc<Shared>, is_handed_over: bool, at_once: impl Future<Output = ()>) {
+/// A program that was to follow this one is waited for as well.
+pub(super) async fn drain(
+    shared: &Arc<Shared>,
+    is_handed_over: bool,
+    successor: &Successor,
+    at_once: impl Future<Output = ()>,
+) {
     let mut timeouts = shared.snapshot.load().config.runtime.clone();
     if is_handed_over {
         // Nobody need notice, and new connections are for the next program.
@@ -31,20 +40,20 @@ pub(super) async fn drain(shared: &Arc<Shared>, is_handed_over: bool, at_once: i
     };
     tokio::select! {
         () = sequence => tracing::warn!(open = open(shared), "the time to drain is over: closing what is left"),
-        () = drained(shared) => tracing::info!("drained"),
+        () = drained(shared, successor) => tracing::info!("drained"),
         () = at_once => tracing::warn!(open = open(shared), "stopping at once"),
     }
     shared.drain.advance(Stage::Draining);
     shared.drain.advance(Stage::Closing);
 }
 
-/// Waits until nothing is open while draining.
-async fn drained(shared: &Arc<Shared>) {
+/// Waits until nothing is open while draining, here and in the program that was to follow.
+async fn drained(shared: &Arc<Shared>, successor: &Successor) {
     let mut stage = shared.drain.subscribe();
     reached(&mut stage, Stage::Draining).await;
     loop {
         tokio::time::sleep(Duration::from_millis(20)).await;
-        if open(shared) <= 0 {
+        if open(shared) <= 0 && successor.has_ended() {
             return;
         }
     }
@@ -84,7 +93,8 @@ mod tests {
                 assert_eq!((shared.drain.stage(), begun.elapsed().as_secs()), (expected, seconds));
             }
         };
-        tokio::join!(drain(&shared, false, pending()), stages);
+        let nobody = Successor::default();
+        tokio::join!(drain(&shared, false, &nobody, pending()), stages);
     }
 
     #[tokio::test(start_paused = true)]
@@ -95,7 +105,8 @@ mod tests {
             sleep(Duration::from_secs(3)).await;
             shared.snapshot.load().listeners[0].shared.leave();
         };
-        tokio::join!(drain(&shared, false, pending()), leave);
+        let nobody = Successor::default();
+        tokio::join!(drain(&shared, false, &nobody, pending()), leave);
         assert_eq!((shared.drain.stage(), begun.elapsed().as_secs()), (Stage::Closing, 3));
     }
 
@@ -103,7 +114,7 @@ mod tests {
     async fn the_delay_is_kept_with_nothing_open_too() {
         let shared = draining(0);
         let begun = Instant::now();
-        drain(&shared, false, pending()).await;
+        drain(&shared, false, &Successor::default(), pending()).await;
         assert_eq!(begun.elapsed().as_secs(), 2);
     }
 
@@ -111,7 +122,7 @@ mod tests {
     async fn to_be_asked_again_stops_at_once() {
         let shared = draining(1);
         let begun = Instant::now();
-        drain(&shared, false, sleep(Duration::from_secs(1))).await;
+        drain(&shared, false, &Successor::default(), sleep(Duration::from_secs(1))).await;
         assert_eq!((shared.drain.stage(), begun.elapsed().as_secs()), (Stage::Closing, 1));
     }
 }

@@ -3,6 +3,24 @@
 
 use crate::moment::Moment;
 
+/// So many at once, and per second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// The full budget.
+    pub most: u32,
+    /// What comes back each second.
+    pub per_second: u32,
+}
+
+/// What a client may do on a connection that brings it nothing; what is served adds to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// Frames that ask for nothing.
+    pub nuisance: Rate,
+    /// Requests that end unanswered because of the client.
+    pub resets: Rate,
+}
+
 /// A budget that is spent by nuisance and earned by time and use.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
@@ -13,8 +31,8 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A full budget of `most`, to which `per_second` come back each second.
-    pub fn new(most: u32, per_second: u32, now: Moment) -> Self {
+    /// A full budget.
+    pub fn new(Rate { most, per_second }: Rate, now: Moment) -> Self {
         Self { left: most, most, per_second, since: now }
     }
 
@@ -48,7 +66,7 @@ mod tests {
     #[test]
     fn a_budget_fills_with_time_and_use() {
         let at = |millis| Moment(0).plus(Duration::from_millis(millis));
-        let mut budget = Budget::new(3, 10, at(0));
+        let mut budget = Budget::new(Rate { most: 3, per_second: 10 }, at(0));
         assert!((0..3).all(|_| budget.spend(at(0))));
         assert!(!budget.spend(at(50)), "not a tenth of a second yet");
         assert!(budget.spend(at(200)));

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    budget::Budget,
+    budget::{Allowance, Budget},
     flow::{DEFAULT_WINDOW, ReceiveWindow, SendWindow},
     frame,
     head::Head,
@@ -60,16 +60,12 @@ pub(super) const CLOSING_PING: [u8; 8] = *b"goodbye\0";
 /// Streams beyond this many are not remembered; what still comes for them is an error of the stream's.
 const MOST_FORGIVEN: usize = 256;
 const MOST_SPARE: usize = 4;
-/// Frames for nothing that a client may send at once, and per second; what is served adds to it.
-const NUISANCE: (u32, u32) = (2000, 200);
-/// Resets at once, and per second; each response that was whole adds one.
-const RESETS: (u32, u32) = (500, 50);
 /// What may wait to be written before streams have to wait.
 const ROOM: usize = 64 * 1024;
 
 impl Connection {
     /// A connection whose client has said nothing yet; our settings are in its output.
-    pub fn new(limits: HeadLimits, own: OwnSettings, now: Moment) -> Self {
+    pub fn new(limits: HeadLimits, own: OwnSettings, allowed: Allowance, now: Moment) -> Self {
         let mut output = Output::default();
         own.write(output.end());
         Self {
@@ -86,8 +82,8 @@ impl Connection {
             output,
             block: None,
             budgets: Budgets {
-                nuisance: Budget::new(NUISANCE.0, NUISANCE.1, now),
-                resets: Budget::new(RESETS.0, RESETS.1, now),
+                nuisance: Budget::new(allowed.nuisance, now),
+                resets: Budget::new(allowed.resets, now),
                 acks: 0,
             },
             forgiven: VecDeque::new(),
@@ -209,6 +205,11 @@ impl Connection {
         what: &'static str,
         now: Moment,
     ) -> Result<(), ConnectionError> {
+        let was_reset = self.stream(id).is_some_and(|stream| matches!(stream.fault, Some(Fault::Broken(_))));
+        if was_reset {
+            // It may not know yet.
+            return self.spend_reset(now);
+        }
         frame::write_reset(id, reason, self.output.end());
         if let Some(stream) = self.stream(id) {
             let is_sending = !stream.is_request_whole;

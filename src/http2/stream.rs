@@ -81,9 +81,9 @@ impl Stream {
     }
 
     /// Notes what is wrong, unless something was before; what came and was not taken has no use then. Gives how much
-    /// that was.
+    /// that was. A malformed request is answered, but on a stream that is reset nothing is sent any more (RFC 9113 §5.1).
     pub(super) fn fail(&mut self, fault: Fault) -> usize {
-        if self.fault.is_none() {
+        if !self.is_gone() && (self.fault.is_none() || !matches!(fault, Fault::Malformed(_))) {
             self.fault = Some(fault);
         }
         self.trailers = None;

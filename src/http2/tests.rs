@@ -4,6 +4,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::{
     Body, Connection, Fault, Reason,
+    budget::{Allowance, Rate},
     frame::{FrameHead, HEAD_BYTES},
     settings::OwnSettings,
 };
@@ -44,7 +45,11 @@ fn connection() -> Connection {
         connection_window: 200_000,
         header_list: 65_536,
     };
-    let mut connection = Connection::new(HeadLimits::default(), own, Moment(0));
+    let allowed = Allowance {
+        nuisance: Rate { most: 2000, per_second: 200 },
+        resets: Rate { most: 500, per_second: 50 },
+    };
+    let mut connection = Connection::new(HeadLimits::default(), own, allowed, Moment(0));
     let hello = [PREFACE, &frame(4, 0, 0, b"")].concat();
     assert_eq!(connection.receive(&hello, Moment(0)), Ok(hello.len()));
     take_output(&mut connection);
@@ -224,6 +229,26 @@ fn a_malformed_head_is_answered_and_reset() {
 
 /// Mutations of connections that are sound: nothing panics or goes on for ever, what is sent is frames within the
 /// client's windows, and what is held has a bound.
+#[test]
+fn nothing_is_sent_on_a_stream_that_was_reset() {
+    for late in [frame(1, 5, 1, &block(&POST)), frame(0, 1, 1, b"late"), frame(3, 0, 1, &[0, 0, 0, 8])] {
+        let mut connection = connection();
+        receive(&mut connection, &frame(1, 5, 1, &block(&[(":method", "GET")])));
+        assert!(
+            connection.next_opened().unwrap().problem.is_some(),
+            "it is answered, if that is still wanted"
+        );
+        receive(&mut connection, &late);
+        receive(&mut connection, &late);
+        let is_by_us = late[3] != 3;
+        let resets = take_output(&mut connection);
+        assert_eq!(resets.len(), usize::from(is_by_us), "{resets:?}");
+        assert!(connection.send_head(1, &ok(&[]), true, None, false).is_err(), "RFC 9113 §5.1");
+        connection.release(1, Moment(0));
+        assert_eq!(take_output(&mut connection), []);
+    }
+}
+
 #[test]
 fn mutated_connections_break_nothing() {
     let seeds = std::env::var("POINTSMAN_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(3000);

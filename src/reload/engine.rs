@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::{Reloader, Request, origin::Origin, state::State};
+use super::{Reloader, Request, origin::Origin, state::State, successor::Successor};
 use crate::{
     config::Loaded,
     listen::{
@@ -37,12 +37,21 @@ pub struct Engine {
     pub(super) admin: Each<Held>,
     /// How the program was started; `None` where it is not to be started again.
     pub(super) origin: Option<Origin>,
+    /// The program that is to take this one's place, until it has.
+    pub(super) successor: Arc<Successor>,
     /// Generations that someone may still hold.
     pub(super) retired: Vec<Arc<Snapshot>>,
     pub(super) files: Vec<PathBuf>,
     /// Of the files as they were at the last attempt.
     pub(super) attempted: u64,
     pub(super) signature: u64,
+}
+
+impl Engine {
+    /// The program that is to take this one's place, until it has.
+    pub fn successor(&self) -> Arc<Successor> {
+        self.successor.clone()
+    }
 }
 
 /// What is sent to the control side.

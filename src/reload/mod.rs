@@ -18,6 +18,7 @@ pub mod preview;
 mod publish;
 mod run;
 pub mod state;
+pub mod successor;
 pub mod upgrade;
 mod watch;
 pub mod write;

@@ -69,6 +69,7 @@ impl Engine {
             signature: watch::signature(&files),
             requests: received,
             retired: Vec::new(),
+            successor: Arc::default(),
             shared,
             tickets,
             mailboxes,

@@ -6,7 +6,6 @@
 //! Nothing else happens to the configuration meanwhile.
 
 use std::{
-    fmt,
     io::{self, BufRead, BufReader, Write},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -14,14 +13,14 @@ use std::{
     },
     path::Path,
     process::{Child, Command},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 pub use super::origin::Origin;
-use super::{engine::Engine, handover_state};
+use super::{engine::Engine, handover_state, successor::Successor};
 use crate::{
     listen::{
         admin_sockets::Held,
@@ -62,7 +61,9 @@ impl Engine {
             )
         })?;
         tracing::info!(program = %origin.program.display(), "upgrading");
-        let taken = spawn_blocking(move || start(&origin, &given)).await;
+        let next = self.successor.clone();
+        let taken =
+            spawn_blocking(move || start(&origin, &given, &next).inspect_err(|_| next.refuse())).await;
         let result = taken.unwrap_or_else(|_| Err("handing over panicked, which is a bug".to_owned()));
         result.map_err(|why| {
             tracing::error!("the upgrade failed, and this program goes on: {why}");
@@ -101,9 +102,6 @@ impl Engine {
     }
 }
 
-/// How often it is looked whether the next program has ended.
-const LOOK: Duration = Duration::from_millis(10);
-
 /// What is handed over.
 #[derive(Debug)]
 struct Given {
@@ -121,9 +119,9 @@ impl Given {
 }
 
 /// Starts the program and waits until it serves. The error is for people. Blocks.
-fn start(origin: &Origin, given: &Given) -> Result<u32, String> {
+fn start(origin: &Origin, given: &Given, next: &Successor) -> Result<u32, String> {
     let (ours, theirs) = UnixStream::pair().map_err(|error| format!("no socket pair: {error}"))?;
-    let mut next = Next(spawn(origin, theirs)?);
+    let pid = next.begin(spawn(origin, theirs)?)?;
     let broke = |error: io::Error| format!("it does not take what it is handed: {error}");
     ours.set_write_timeout(Some(PATIENCE)).map_err(broke)?;
     ours.set_read_timeout(Some(PATIENCE)).map_err(broke)?;
@@ -142,8 +140,7 @@ fn start(origin: &Origin, given: &Given) -> Result<u32, String> {
                     if at(&answer, "answers") == true {
                         ask_workers(&ours, &mut answers).map_err(|why| next.ended().unwrap_or(why))?;
                     }
-                    next.lives_on()?;
-                    Ok(next.let_go())
+                    next.lives_for(SETTLED).map(|()| pid)
                 }
                 None => Err("it says what this program does not understand".to_owned()),
                 Some(error) => Err(error.to_owned()),
@@ -177,55 +174,6 @@ fn spawn(origin: &Origin, theirs: UnixStream) -> Result<Child, String> {
         .stdin(OwnedFd::from(theirs))
         .spawn()
         .map_err(|error| format!("{} cannot be started: {error}", Path::new(&origin.program).display()))
-}
-
-/// The next program; it is ended if it is not let go.
-struct Next(Child);
-
-impl Next {
-    /// How it ended, if it did.
-    fn ended(&mut self) -> Option<String> {
-        // Its end of the connection closes a moment before it can be waited for.
-        for _ in 0..50 {
-            if let Ok(Some(status)) = self.0.try_wait() {
-                return Some(format!("it ended ({status})"));
-            }
-            std::thread::sleep(LOOK);
-        }
-        None
-    }
-
-    /// Waits for as long as it must live.
-    fn lives_on(&mut self) -> Result<(), String> {
-        let end = Instant::now() + SETTLED;
-        while Instant::now() < end {
-            if let Ok(Some(status)) = self.0.try_wait() {
-                return Err(format!("it said that it serves, and ended ({status})"));
-            }
-            std::thread::sleep(LOOK);
-        }
-        Ok(())
-    }
-
-    fn let_go(self) -> u32 {
-        let pid = self.0.id();
-        // What is forgotten is only that it is to be ended.
-        std::mem::forget(self);
-        pid
-    }
-}
-
-impl fmt::Debug for Next {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Next({})", self.0.id())
-    }
-}
-
-impl Drop for Next {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn refusal(code: &'static str, message: &str, hint: &str) -> Refusal {

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, Permissions},
+    net::TcpStream,
     os::unix::{
         fs::{PermissionsExt, symlink},
         net::{UnixDatagram, UnixStream},
@@ -198,6 +199,31 @@ fn a_program_that_dies_after_a_second_gives_back() {
     assert_eq!(proxy.get("/").text(), "one");
     assert!(proxy.wait().success());
     assert_eq!(proxy.get("/").text(), "one");
+}
+
+#[test]
+fn a_stop_during_the_proof_ends_both_programs() {
+    let (release, origin) = Origin::holding();
+    let (mut proxy, program) = replaceable(&origin);
+    let (real, stopped) = (env!("CARGO_BIN_EXE_pointsman"), proxy.folder().join("stopped"));
+    // It serves, and lives for long enough to be let go; how it ends is in the file.
+    let script = "exec 3<&0\n'REAL' \"$@\" <&3 3<&- &\ntrap \"kill -TERM $!\" TERM\nwait $!\nwait $!\necho $? >STOPPED";
+    install(&program, &script.replace("REAL", real).replace("STOPPED", stopped.to_str().unwrap()));
+    let mut held = proxy.connect();
+    held.send("GET /held HTTP/1.1\r\nHost: test\r\n\r\n");
+    eventually("the backend is asked", || origin.connections() == 1);
+    proxy.signal("USR2");
+    // The file of the admin token is made anew by each program that serves; the access of both is the same.
+    proxy.until_logged("listening", 2 * 2);
+    proxy.signal("TERM");
+    proxy.until_logged("the next program stops too", 1);
+    assert!(proxy.is_running(), "a request is under way");
+    drop(release);
+    assert_eq!(held.response("GET").text(), "whole");
+    assert!(proxy.wait().success());
+    assert_eq!(fs::read_to_string(stopped).unwrap(), "0\n", "it has ended as asked");
+    assert!(TcpStream::connect(proxy.address("web")).is_err(), "nobody serves");
+    assert!(proxy.upgraded().is_empty());
 }
 
 #[test]

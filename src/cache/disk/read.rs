@@ -117,49 +117,57 @@ pub(super) fn run(shared: &Shared, stream: &ReadStream) {
 
 /// What the caller gave with an object, by its head.
 pub(super) fn head(shared: &Shared, id: Id) -> Option<Vec<u8>> {
-    loop {
-        let (file, name) = open(shared, id)?;
-        let mut bytes = vec![0; name.head as usize];
-        let error = match file.read_exact_at(&mut bytes, name.head_at()) {
-            Ok(()) => match name.decode(bytes) {
-                Some(meta) => {
-                    shared.counts.reads.fetch_add(1, Relaxed);
-                    return Some(meta);
-                }
-                None => not_as_written(),
-            },
-            Err(error) => error,
-        };
+    let (file, name) = open(shared, id)?;
+    let meta = read_head(&file, &name).ok().or_else(|| {
         // An update may have put the head elsewhere, and the next one its own in this place.
-        if shared.lock_index().name(id) == Some(name) {
-            broken(shared, id, name, &error);
-            return None;
-        }
-    }
+        let _moving = shared.lock_moving();
+        let (file, name) = open_unmoved(shared, id)?;
+        read_head(&file, &name).map_err(|error| broken(shared, id, name, &error)).ok()
+    })?;
+    shared.counts.reads.fetch_add(1, Relaxed);
+    Some(meta)
+}
+
+fn read_head(file: &File, name: &Name) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; name.head as usize];
+    file.read_exact_at(&mut bytes, name.head_at())?;
+    name.decode(bytes).ok_or_else(not_as_written)
 }
 
 /// The file of an object. What was deleted behind our back leaves the index.
 fn open(shared: &Shared, id: Id) -> Option<(File, Name)> {
-    loop {
-        let (name, generation) = {
-            let index = shared.lock_index();
-            (index.name(id)?, index.generation)
-        };
-        match shared.folder.open_object(generation, &name, false) {
-            Ok(file) => return Some((file, name)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if shared.lock_index().name(id) == Some(name) {
-                    shared.remove(id);
-                    return None;
-                }
-            }
-            Err(error) => {
-                // Too many open files, perhaps: the object is not to blame.
-                shared.failed("an object cannot be opened", &error);
-                return None;
-            }
+    match open_named(shared, id)? {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // An update may just be giving it another name.
+            let _moving = shared.lock_moving();
+            open_unmoved(shared, id)
         }
+        opened => opened.map_err(|error| cannot_open(shared, &error)).ok(),
     }
+}
+
+/// The same for who sees to it that no update gives it another name meanwhile.
+fn open_unmoved(shared: &Shared, id: Id) -> Option<(File, Name)> {
+    match open_named(shared, id)? {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            shared.remove(id);
+            None
+        }
+        opened => opened.map_err(|error| cannot_open(shared, &error)).ok(),
+    }
+}
+
+fn open_named(shared: &Shared, id: Id) -> Option<io::Result<(File, Name)>> {
+    let (name, generation) = {
+        let index = shared.lock_index();
+        (index.name(id)?, index.generation)
+    };
+    Some(shared.folder.open_object(generation, &name, false).map(|file| (file, name)))
+}
+
+/// Too many open files, perhaps: the object is not to blame.
+fn cannot_open(shared: &Shared, error: &io::Error) {
+    shared.failed("an object cannot be opened", error);
 }
 
 /// The bytes of one block from `from` on, but not beyond `to`.

@@ -29,6 +29,9 @@ pub(super) struct Shared {
     pub(super) queue: Queue,
     /// Heads that wait to be written.
     pub(super) heads: Mutex<Heads>,
+    /// Held by an io thread from when it gives a file its newer name until the index has that too: only who holds it
+    /// knows that what is not where the index says is gone. It is taken before the index.
+    pub(super) moving: Mutex<()>,
     /// The bytes that wait to be written, and the most that may.
     pub(super) places_taken: AtomicUsize,
     pub(super) places: usize,
@@ -39,6 +42,10 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn lock_index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn lock_moving(&self) -> MutexGuard<'_, ()> {
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn block_size(&self) -> usize {

@@ -30,6 +30,7 @@ impl Disk {
             scanned: Condvar::new(),
             queue: Queue::default(),
             heads: Mutex::default(),
+            moving: Mutex::default(),
             places_taken: AtomicUsize::new(0),
             places: options.queue,
             block: layout::block_of(options.block),

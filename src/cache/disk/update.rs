@@ -3,7 +3,7 @@
 //! One head at most waits for an object, the newest; it is what [`super::Disk::head`] gives from then on. An update
 //! that cannot be written takes the object with it: the older head may promise what no longer holds.
 
-use std::{collections::hash_map, io, os::unix::fs::FileExt};
+use std::{collections::hash_map, fs::File, io, os::unix::fs::FileExt};
 
 use super::{
     heads::Head,
@@ -101,14 +101,22 @@ fn write(shared: &Shared, id: Id, meta: &[u8]) -> io::Result<()> {
         shared.remove(id);
         return Ok(());
     }
-    let written = put(shared, generation, &old, &new, meta);
+    let file = put(shared, generation, &old, &new, meta);
     let mut gone = Vec::new();
+    // Whoever finds no file of the older name waits for the newer one to be known.
+    let moving = shared.lock_moving();
+    let written = file.and_then(|file| {
+        shared.folder.rename_object(generation, &old, &new)?;
+        // With the head in front, the older one behind it is not in force any more.
+        if new.shift == 0 { file.set_len(new.end()) } else { Ok(()) }
+    });
     let mut index = shared.lock_index();
     index.release(growth);
     let is_there =
         written.is_ok() && index.generation == generation && index.move_head(id, old, new, &mut gone);
     let is_gone = index.name(id) != Some(new);
     drop(index);
+    drop(moving);
     if !is_there && written.is_ok() {
         // It left between the rename and now, and whoever took it out deleted the older name.
         gone.push((generation, new));
@@ -124,13 +132,9 @@ fn write(shared: &Shared, id: Id, meta: &[u8]) -> io::Result<()> {
     }
 }
 
-fn put(shared: &Shared, generation: u32, old: &Name, new: &Name, meta: &[u8]) -> io::Result<()> {
+/// Writes a head to where the older one is not.
+fn put(shared: &Shared, generation: u32, old: &Name, new: &Name, meta: &[u8]) -> io::Result<File> {
     let file = shared.folder.open_object(generation, old, true)?;
     file.write_all_at(&new.encode(meta), new.head_at())?;
-    shared.folder.rename_object(generation, old, new)?;
-    if new.shift == 0 {
-        // The older head behind it is not in force any more.
-        file.set_len(new.end())?;
-    }
-    Ok(())
+    Ok(file)
 }

@@ -16,19 +16,13 @@ use crate::{
     account::{self, Owner},
     config::listen::TimeoutsConf,
     exchange::{HttpVersion, Peer},
-    h1::HeadLimits,
     http::{active::ActiveExchange, h1::Connection, handle},
-    http2::{self, ConnectionError, Opened, settings::OwnSettings},
+    http2::{self, ConnectionError, Opened},
     moment::Moment,
     net::{Buffer, Deadline, Stream},
     runtime::{ListenerId, Worker},
 };
 
-/// Streams that a client may have open at once. Browsers use about a hundred.
-const STREAMS: u32 = 128;
-/// What a client may send ahead on a stream, and on all together; it bounds what a stream may hold.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// How often a connection that is to close is looked at.
 const CLOSING: Duration = Duration::from_secs(2);
 /// How long, and how much of, what a client still sends is read after an error, so that it sees why.
@@ -38,14 +32,7 @@ const LINGER_BYTES: usize = 1024 * 1024;
 /// Serves an HTTP/2 connection to its end.
 pub async fn serve(connection: Connection) {
     let Connection { mut stream, peer, worker, listener, permit: _permit, .. } = connection;
-    let Some((timeouts, limits)) = settings(&worker, listener) else { return };
-    let own = OwnSettings {
-        max_streams: STREAMS,
-        stream_window: STREAM_WINDOW,
-        connection_window: CONNECTION_WINDOW,
-        header_list: u32::try_from(limits.bytes).unwrap_or(u32::MAX),
-    };
-    let codec = http2::Connection::new(limits, own, Moment::now());
+    let Some((timeouts, codec)) = settings(&worker, listener) else { return };
     let deadline = Deadline::new();
     deadline.after(timeouts.header);
     let input = stream.take_input();
@@ -69,10 +56,13 @@ pub async fn serve(connection: Connection) {
     driver.stream.say_goodbye();
 }
 
-fn settings(worker: &Worker, listener: ListenerId) -> Option<(TimeoutsConf, HeadLimits)> {
+fn settings(worker: &Worker, listener: ListenerId) -> Option<(TimeoutsConf, http2::Connection)> {
     let snapshot = worker.snapshot_for(listener);
     let listener = snapshot.shared.listener(listener)?;
-    Some((listener.conf.timeouts.clone(), listener.limits))
+    let (limits, conf) = (listener.limits, &listener.conf.http2);
+    let own = conf.settings(u32::try_from(limits.bytes).unwrap_or(u32::MAX));
+    let codec = http2::Connection::new(limits, own, conf.allowance(), Moment::now());
+    Some((listener.conf.timeouts.clone(), codec))
 }
 
 /// What a connection waits for.

@@ -323,7 +323,8 @@ fn other_representations_come_from_the_origin_meanwhile() {
     gate.open();
     eventually("it is delivered", || waiting(&proxy) == 0);
     assert_eq!(get(&mut client, "one").text(), "one");
-    assert_eq!(status_of(&get(&mut client, "two")), "pointsman; fwd=uri-miss; stored; ttl=60");
+    let two = get(&mut client, "two");
+    assert!(status_of(&two).starts_with("pointsman; fwd=uri-miss; stored; ttl="), "{two:?}");
 }
 
 #[test]

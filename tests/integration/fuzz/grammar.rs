@@ -2,10 +2,10 @@
 
 use fastrand::Rng;
 
-const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
+pub(super) const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
 
 /// The id of a request: its case, its number, and a sum by which one that was tampered with is known.
-fn id(case: u64, number: usize) -> String {
+pub(super) fn id(case: u64, number: usize) -> String {
     let text = format!("{case}-{number}");
     let sum = text.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31) ^ u32::from(byte)) & 0xffff;
     format!("{text}-{sum:04x}")
@@ -150,7 +150,7 @@ const EXTRA: [&str; 40] = [
 
 const BYTES: &[u8] = b"\r\n\0 \t:;,=\"\\/0159afx\x0b\x0c\x7f\x80\xff";
 
-fn tamper(bytes: &mut Vec<u8>, rng: &mut Rng) {
+pub(super) fn tamper(bytes: &mut Vec<u8>, rng: &mut Rng) {
     if bytes.is_empty() {
         return;
     }

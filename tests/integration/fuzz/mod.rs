@@ -3,11 +3,14 @@
 //! Seeds are printed where one fails: `POINTSMAN_FUZZ_SEED=… cargo test --test integration fuzz` runs that one alone,
 //! `POINTSMAN_FUZZ_CASES` more of them than the few thousand of each run.
 
+mod frames;
 mod grammar;
+mod http2;
 mod recorder;
 mod reference;
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     io::{Read, Write},
     net::TcpStream,
@@ -26,8 +29,8 @@ use crate::support::{Proxy, proxy::config_of};
 
 /// Cases of each test in a run.
 const CASES: u64 = 2000;
-/// Clients at once.
-const THREADS: usize = 16;
+/// Clients at once; most of them wait for a timeout.
+const THREADS: u64 = 16;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -42,7 +45,7 @@ fn each(case: impl Fn(u64) -> Result<(), String> + Sync) {
     let next = AtomicU64::new(first);
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..THREADS {
+        for _ in 0..number("POINTSMAN_FUZZ_THREADS").unwrap_or(THREADS) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, SeqCst);
@@ -57,7 +60,25 @@ fn each(case: impl Fn(u64) -> Result<(), String> + Sync) {
         }
     });
     let failed = failed.into_inner().unwrap();
+    CONNECTIONS.with(|all| all.set(all.get() + cases));
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+}
+
+thread_local! {
+    /// Connections of this test so far.
+    static CONNECTIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Prints how much was tried, and what it did to the program's memory.
+fn summary(what: &str, proxy: &Proxy, before: u64, more: &str) {
+    let (connections, mib) = (CONNECTIONS.get(), |bytes: u64| bytes >> 20);
+    let (highest, now) = (proxy.highest_memory(), proxy.memory());
+    println!(
+        "{what}: {connections} connections, {more}; nothing wrong; resident {} MiB before, {} MiB at most, {} MiB after",
+        mib(before),
+        mib(highest),
+        mib(now)
+    );
 }
 
 /// A proxy whose timeouts are short, since most cases end by one of them.
@@ -130,6 +151,7 @@ fn mutated_requests_bring_nothing_hidden_to_a_backend() {
     });
     let backend = Recorder::start(script);
     let proxy = proxy(&backend, "");
+    let (before, mut count) = (proxy.memory(), 0);
     let sent = Mutex::<HashMap<_, Vec<Message>>>::default();
     each(|seed| {
         let bytes = grammar::requests(seed, &mut Rng::with_seed(seed));
@@ -150,6 +172,7 @@ fn mutated_requests_bring_nothing_hidden_to_a_backend() {
     });
     let sent = sent.into_inner().unwrap();
     for message in backend.take() {
+        count += 1;
         let alike = sent.get(&(message.what.clone(), message.ids.clone()));
         let is_known =
             alike.is_some_and(|sent| sent.iter().any(|sent| sent.is_whole && sent.body == message.body));
@@ -158,6 +181,8 @@ fn mutated_requests_bring_nothing_hidden_to_a_backend() {
     let wrong = backend.wrong.lock().unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(proxy.count_logged("panicked"), 0);
+    let asked: usize = sent.values().map(Vec::len).sum();
+    summary("requests", &proxy, before, &format!("{asked} requests that are ones, {count} arrived"));
 }
 
 /// A recorder that answers each request with a mutated response, by its seed, and `/ok` as it should be.
@@ -192,6 +217,7 @@ fn mutated_responses_reach_clients_whole_or_not_at_all() {
                 Proxy::start(&config.replace("upstream = \"u\"\n", "upstream = \"u\"\ncache = \"c\"\n"))
             }
         };
+        let before = proxy.memory();
         each(|seed| {
             let method = if seed % 8 == 0 { "HEAD" } else { "GET" };
             let bytes = format!(
@@ -207,6 +233,9 @@ fn mutated_responses_reach_clients_whole_or_not_at_all() {
         let wrong = backend.wrong.lock().unwrap();
         assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         assert_eq!(proxy.count_logged("panicked"), 0);
+        let what = if cache.is_empty() { "responses" } else { "responses to a cache" };
+        summary(what, &proxy, before, "one mutated response on each");
+        CONNECTIONS.set(0);
     }
 }
 
@@ -274,6 +303,7 @@ fn mutations_of_both_sides_leave_the_program_well() {
     assert!(answer.starts_with(b"HTTP/1.1 200 "), "{:?}", text(&answer));
     let wrong = backend.wrong.lock().unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    summary("both sides", &proxy, before, "requests and responses mutated");
 }
 
 fn text(bytes: &[u8]) -> String {

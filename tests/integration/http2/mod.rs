@@ -2,6 +2,7 @@
 
 mod abuse;
 mod conformance;
+mod limits;
 mod messages;
 mod streams;
 mod targets;

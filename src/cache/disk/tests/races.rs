@@ -74,6 +74,30 @@ fn readers_have_right_bytes_whatever_happens_to_the_object() {
 }
 
 #[test]
+fn an_object_is_found_while_its_head_is_renewed() {
+    let folder = Temporary::new();
+    let disk = open(folder.path(), 1 << 20);
+    let id = store(&disk, 1, 1, 2_000, &[]);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Longer and shorter heads: behind the one in force, and in the place of an older one.
+            for round in 0..3_000_usize {
+                disk.update(id, meta(1, 2_000, &"n".repeat(round % 7 * 40)));
+                until_written(&disk);
+            }
+            is_over.store(true, Relaxed);
+        });
+        while !is_over.load(Relaxed) {
+            assert!(check(&disk, id).is_some(), "{:?}", disk.stats());
+        }
+    });
+    balance(&disk, folder.path());
+    let stats = disk.stats();
+    assert_eq!((stats.objects, stats.damaged, stats.io_errors), (1, 0, 0), "{stats:?}");
+}
+
+#[test]
 fn a_reading_survives_the_removal_of_its_object() {
     let folder = Temporary::new();
     let disk = open(folder.path(), 1 << 20);
