@@ -146,6 +146,12 @@ pub enum Kind {
     BadResponse(&'static str),
     /// The backend's response body ended too early, or paused for too long.
     BodyBroken,
+    /// The ClientHello did not come in time.
+    HelloTimeout,
+    /// Neither side of a connection that is passed on sent anything for too long.
+    TunnelIdle,
+    /// The backend broke off a connection that is passed on.
+    TunnelBroken,
     /// The exchange took longer than the route's `timeout`.
     RouteTimeout,
     /// What is under way takes all the memory that it may (`runtime.memory`).
@@ -163,6 +169,7 @@ impl Kind {
             | Self::UriTooLong
             | Self::BodyTooLarge
             | Self::HeadTimeout
+            | Self::HelloTimeout
             | Self::BodyTimeout
             | Self::ClientGone
             | Self::ClientStalled
@@ -182,6 +189,7 @@ impl Kind {
             | Self::ResetInUpload
             | Self::ResponseTimeout
             | Self::BadResponse(_)
+            | Self::TunnelBroken
             | Self::BodyBroken => Blame::Upstream,
             Self::NotAccepted
             | Self::QueueFull
@@ -189,6 +197,7 @@ impl Kind {
             | Self::NoSocket
             | Self::LoopDetected
             | Self::RouteTimeout
+            | Self::TunnelIdle
             | Self::MemoryFull
             | Self::Draining => Blame::Proxy,
         }
@@ -227,6 +236,9 @@ impl Kind {
             Self::ResponseTimeout => "response_timeout",
             Self::BadResponse(_) => "bad_response",
             Self::BodyBroken => "body_broken",
+            Self::HelloTimeout => "hello_timeout",
+            Self::TunnelIdle => "tunnel_idle",
+            Self::TunnelBroken => "tunnel_broken",
             Self::RouteTimeout => "route_timeout",
             Self::MemoryFull => "memory_full",
             Self::Draining => "draining",
@@ -266,6 +278,9 @@ impl fmt::Display for Kind {
             Self::ResetInUpload => "the backend closed the connection before it had the whole request",
             Self::ResponseTimeout => "the backend did not answer in time",
             Self::BodyBroken => "the backend's response ended too early",
+            Self::HelloTimeout => "the ClientHello came too slowly",
+            Self::TunnelIdle => "neither side sent anything for too long",
+            Self::TunnelBroken => "the backend broke the connection",
             Self::RouteTimeout => "the exchange took longer than its route allows",
             Self::MemoryFull => "the proxy has no memory left for another request",
             Self::Draining => "the proxy is stopping",

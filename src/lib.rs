@@ -97,6 +97,7 @@ pub mod h1;
 pub mod health;
 pub mod http;
 pub mod http2;
+pub mod l4;
 pub mod listen;
 pub mod moment;
 pub mod net;

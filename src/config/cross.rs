@@ -4,11 +4,12 @@
 //! problem of its own is still known by name.
 
 mod caches;
+mod layer4;
 mod loops;
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Config, listen::Protocol};
+use super::Config;
 use crate::{
     route::conf::RouteConf,
     schema::{Node, Place, Reader, suggest},
@@ -36,18 +37,18 @@ pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
     default_listeners(config);
     // With a route left out for its own problem, places could not be told apart.
     if config.route.len() == root.items_of("route").len() {
+        if config.listener.len() == root.items_of("listener").len() && !reader.recovered {
+            layer4::check(config, root, reader);
+        }
         unreachable_routes(config, root, reader);
     }
 }
 
 /// A route without `listeners` holds for every http and https listener.
 fn default_listeners(config: &mut Config) {
-    let speaks_http = |protocol| match protocol {
-        Protocol::Http | Protocol::Https => true,
-    };
     let listeners = config.listener.iter();
     let names: Vec<String> = listeners
-        .filter(|listener| speaks_http(listener.protocol))
+        .filter(|listener| listener.protocol.is_http())
         .map(|listener| listener.name.clone())
         .collect();
     for route in &mut config.route {
@@ -186,7 +187,9 @@ fn matches(route: &RouteConf) -> String {
     let methods = route.methods.iter().map(ToString::to_string).collect::<Vec<_>>();
     let paths = route.paths.iter().map(|path| format!("{path:?}")).collect::<Vec<_>>();
     format!(
-        "{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
+        "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
+        sorted(&route.server_names),
+        sorted(&route.alpn),
         sorted(&route.hosts),
         sorted(&paths),
         sorted(&methods),

@@ -87,12 +87,48 @@ impl ListenerConf {
                 }
             }
             Protocol::Http => {}
+            Protocol::Tls if written.is_some() => {
+                let message =
+                    "a listener with `protocol = \"tls\"` passes TLS on and has no use for a certificate";
+                let hint = "to end TLS here, set `protocol = \"tcp\"` or `\"https\"`";
+                table.reader.problem_with(table.place_of("certificate"), message, hint);
+            }
+            Protocol::Tcp | Protocol::Tls => {}
             Protocol::Https if written.is_none() => {
                 let message = format!("the https listener `{}` has no certificate", self.name);
                 let hint = "add `[[listener.certificate]]` with `chain` and `key`";
                 table.reader.missing(table.place, message, hint);
             }
             Protocol::Https => {}
+        }
+        self.check_meaning(table);
+    }
+
+    /// Reports keys that say nothing where no request is looked at.
+    fn check_meaning(&self, table: &mut Table<'_, '_, '_>) {
+        if self.protocol.is_http() {
+            return;
+        }
+        for key in OF_REQUESTS {
+            if let Some(entry) = table.entry(key) {
+                let message = format!("`{key}` has no meaning on a `{}` listener", self.protocol.name());
+                let hint = "connections are passed on there, and no request is looked at; leave it out";
+                table.reader.problem_with(entry.place, message, hint);
+            }
+        }
+    }
+}
+
+/// Keys of a listener that are about requests.
+const OF_REQUESTS: [&str; 7] =
+    ["trusted_proxies", "client_address_from", "underscores", "paths", "limits", "http2", "alt_svc"];
+
+impl Protocol {
+    /// Whether requests are read, and not connections passed on.
+    pub fn is_http(self) -> bool {
+        match self {
+            Self::Http | Self::Https => true,
+            Self::Tcp | Self::Tls => false,
         }
     }
 }
@@ -104,8 +140,12 @@ choice! {
         Http = "http",
         /// HTTP/1.1 and HTTP/2 over TLS, by ALPN.
         Https = "https",
+        /// TCP: connections are passed on byte for byte; with certificates, TLS ends here.
+        Tcp = "tcp",
+        /// TLS that is passed on as it is, to where the name that the client asks for leads (SNI).
+        Tls = "tls",
     }
-    later { "tcp", "tls", "udp" }
+    later { "udp" }
 }
 
 section! {

@@ -8,6 +8,7 @@ mod bound;
 mod downstream;
 pub mod node;
 mod peer;
+mod tunnel;
 mod version;
 
 use std::{net::IpAddr, rc::Rc, time::Duration};
@@ -16,6 +17,7 @@ pub use self::{
     bound::{BoundConnection, logs_connection_in},
     downstream::Downstream,
     peer::{ClientAddress, Peer, TlsFacts},
+    tunnel::{Subject, TunnelFacts},
     version::HttpVersion,
 };
 use crate::{
@@ -62,7 +64,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    fn reset(&mut self, peer: &Rc<Peer>, now: Moment) {
+    /// Makes them those of an exchange that begins.
+    pub fn reset(&mut self, peer: &Rc<Peer>, now: Moment) {
         self.started = now;
         self.peer = peer.clone();
         self.client = None;

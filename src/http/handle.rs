@@ -17,7 +17,8 @@ use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
     fields::Known,
-    runtime::{Action, Listener, WorkerSnapshot},
+    net::tunnel::Silence,
+    runtime::{Action, Listener, WorkerSnapshot, snapshot::choose},
     upstream::UpstreamResponse,
 };
 
@@ -40,8 +41,8 @@ pub async fn handle<D: Downstream>(mut active: ActiveExchange, client: &mut D) -
         Ok(None) => End::Complete,
         Ok(Some(response)) => {
             let route = active.facts.route.and_then(|index| snapshot.shared.routes.get(index));
-            let idle = route.map(|route| route.tunnel_idle).unwrap_or_default();
-            End::Tunnel(Box::new(Tunnel::new(response, idle, active)))
+            let silence = route.map_or(Silence::default(), |route| route.silence());
+            End::Tunnel(Box::new(Tunnel::new(response, silence, active)))
         }
         Err(error) => fail(&mut active, client, error).await,
     }
@@ -88,7 +89,7 @@ async fn serve<D: Downstream>(
             return Ok(None);
         }
         Action::Upstream(index) => *index,
-        Action::Split(choices, total) => routing::choose(choices, *total),
+        Action::Split(choices, total) => choose(choices, *total),
     };
     if let Some(status) = max_forwards::count_down(exchange) {
         respond::own_head(status, exchange);

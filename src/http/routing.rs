@@ -41,15 +41,3 @@ pub(crate) fn facts(exchange: &Exchange) -> Facts<'_> {
         headers: &exchange.request.fields,
     }
 }
-
-/// One of several upstreams, at random by weight; `total` is the sum of the weights.
-pub(super) fn choose(choices: &[(usize, u32)], total: u32) -> usize {
-    let mut at = fastrand::u32(0..total.max(1));
-    for (upstream, weight) in choices {
-        if at < *weight {
-            return *upstream;
-        }
-        at -= weight;
-    }
-    choices.first().map_or(0, |(upstream, _)| *upstream)
-}

@@ -1,12 +1,12 @@
 //! Tunnels: after an upgrade or CONNECT the two connections are joined, byte for byte.
 
-use std::{future::poll_fn, task::Poll, time::Duration};
+use std::{future::poll_fn, task::Poll};
 
 use super::active::ActiveExchange;
 use crate::{
     net::{
         Deadline, Http1Stream,
-        tunnel::{self, Side},
+        tunnel::{self, Carried, Side, Silence},
     },
     upstream::{Permit, UpstreamResponse},
 };
@@ -18,25 +18,25 @@ pub struct Tunnel {
     permit: Permit,
     /// The backend's side.
     backend: Http1Stream,
-    /// How long both sides may be silent.
-    idle: Duration,
+    /// How long it may be silent.
+    silence: Silence,
     /// The exchange; it ends with the tunnel.
     exchange: ActiveExchange,
 }
 
 impl Tunnel {
     /// Of a response that switched protocols.
-    pub(super) fn new(response: UpstreamResponse, idle: Duration, exchange: ActiveExchange) -> Self {
+    pub(super) fn new(response: UpstreamResponse, silence: Silence, exchange: ActiveExchange) -> Self {
         let (permit, backend) = response.into_stream();
-        Self { permit, backend, idle, exchange }
+        Self { permit, backend, silence, exchange }
     }
 }
 
 /// Joins the client with the backend until both are done, one breaks, or both are silent for too long.
 pub async fn join(client: &mut Http1Stream, deadline: &Deadline, tunnel: Tunnel) {
-    let Tunnel { permit, mut backend, idle, mut exchange } = tunnel;
+    let Tunnel { permit, mut backend, silence, mut exchange } = tunnel;
     // The response head goes first.
-    deadline.after(idle);
+    deadline.after(silence.idle);
     let flushed = poll_fn(|cx| match client.poll_flush(cx) {
         Poll::Ready(result) => Poll::Ready(result.is_ok()),
         Poll::Pending => deadline.poll_elapsed(cx).map(|()| false),
@@ -48,8 +48,12 @@ pub async fn join(client: &mut Http1Stream, deadline: &Deadline, tunnel: Tunnel)
     let one = Side { stream: &mut client.stream, input };
     let input = backend.take_input();
     let other = Side { stream: &mut backend.stream, input };
-    let carried = tunnel::join(one, other, idle).await;
+    let mut counted = 0;
+    let mut count = |Carried { up, down, .. }: Carried| {
+        permit.count_bytes(up + down - counted);
+        counted = up + down;
+    };
+    let (carried, _) = tunnel::join(one, other, silence, None, &mut count).await;
     exchange.facts.bytes_in += carried.up;
     exchange.facts.bytes_out += carried.down;
-    permit.count_bytes(carried.up + carried.down);
 }

@@ -29,6 +29,7 @@ use crate::{
         h1::{Become, Connection},
         h2, upgrade,
     },
+    l4::tcp,
     moment::Moment,
     net::{
         Buffer, Deadline, Http1Stream, Plain, Stream,
@@ -64,6 +65,10 @@ pub fn begin(worker: &Rc<Worker>, accepted: Accepted) {
             let connection = Box::pin(open_http(worker.clone(), accepted));
             tokio::task::spawn_local(serve_http(connection, place))
         }
+        Serves::Tcp(_) | Serves::Tls => {
+            let connection = Box::pin(open_tcp(worker.clone(), accepted));
+            tokio::task::spawn_local(serve_tcp(connection, place))
+        }
     };
     worker.connections.set_task(key, task.abort_handle());
 }
@@ -89,6 +94,24 @@ async fn serve_http(opening: Pin<Box<impl Future<Output = Option<(Box<Connection
             Box::pin(h2::serve(*connection)).await;
         }
     }
+}
+
+/// Passes a connection on, to its end.
+async fn serve_tcp(opening: Pin<Box<impl Future<Output = Option<tcp::Connection>>>>, place: Place) {
+    let Some(connection) = opening.await else { return };
+    place.set(&connection.peer, Speaks::Tunnel);
+    Box::pin(tcp::serve(connection)).await;
+}
+
+/// Makes a connection that is passed on of a socket; `None` when it came to nothing.
+async fn open_tcp(worker: Rc<Worker>, accepted: Accepted) -> Option<tcp::Connection> {
+    let Accepted { socket, source, listener: slot, mut permit, is_judged } = accepted;
+    permit.series = Some(worker.series.clone());
+    let snapshot = worker.snapshot_for(slot);
+    let listener = snapshot.shared.listener(slot)?;
+    let opened = open(&snapshot.shared, listener, (socket, source), is_judged, &mut permit).await?;
+    let Opened { stream, first, peer, .. } = opened;
+    Some(tcp::Connection { stream, input: first, peer, worker, listener: slot, permit })
 }
 
 /// Makes an HTTP connection of a socket, and says whether it speaks HTTP/2; `None` when it came to nothing.
@@ -117,7 +140,7 @@ async fn open(
     // What came with the connection, or right behind it, is here already: a read now saves a turn of
     // the event loop.
     let mut first = Buffer::default();
-    if tls.is_none() && !is_behind_proxy {
+    if tls.is_none() && !is_behind_proxy && listener.serves.awaits_client() {
         let mut buffer = Buffer::take();
         if let Ok((_, length)) = rustix::net::recv(socket.as_fd(), buffer.room(), RecvFlags::DONTWAIT) {
             if length == 0 {

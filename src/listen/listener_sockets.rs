@@ -7,6 +7,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fs, io,
+    time::Duration,
 };
 
 use super::{
@@ -158,7 +159,9 @@ impl Sockets {
     pub fn apply(&self, snapshot: &Snapshot) {
         for held in self.held.iter().filter(|held| matches!(held.address, ListenAddress::Tcp(_))) {
             let Some(listener) = snapshot.listener(held.slot) else { continue };
-            let within = listener.conf.defer_accept;
+            // Where the server may speak first, a silent client waits for it.
+            let is_late = listener.serves.awaits_client();
+            let within = if is_late { listener.conf.defer_accept } else { Duration::ZERO };
             if let Some(error) = held.bound.sockets.iter().find_map(|socket| defer::set(socket, within).err())
             {
                 tracing::warn!(listener = %held.name, "connections are accepted at once: {error}");

@@ -2,12 +2,15 @@
 
 use std::{
     io::{self, IoSlice},
+    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     task::{Context, Poll, Waker, ready},
+    time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 
@@ -20,6 +23,39 @@ pub enum Plain {
     Tcp(TcpStream),
     /// A unix stream socket.
     Unix(UnixStream),
+}
+
+impl Plain {
+    /// Ready once the socket is ready to be read from, or written to, as far as the event loop knows.
+    pub(super) fn poll_ready(&self, cx: &mut Context<'_>, interest: Interest) -> Poll<io::Result<()>> {
+        match (self, interest.is_readable()) {
+            (Self::Tcp(stream), true) => stream.poll_read_ready(cx),
+            (Self::Tcp(stream), false) => stream.poll_write_ready(cx),
+            (Self::Unix(stream), true) => stream.poll_read_ready(cx),
+            (Self::Unix(stream), false) => stream.poll_write_ready(cx),
+        }
+    }
+
+    /// Does something with the socket; where that would block, the event loop is told that it is not ready.
+    pub(super) fn try_io<R>(
+        &self,
+        interest: Interest,
+        step: impl FnOnce() -> io::Result<R>,
+    ) -> io::Result<R> {
+        match self {
+            Self::Tcp(stream) => stream.try_io(interest, step),
+            Self::Unix(stream) => stream.try_io(interest, step),
+        }
+    }
+}
+
+impl AsFd for Plain {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
 }
 
 impl AsyncRead for Plain {
@@ -100,6 +136,19 @@ impl Stream {
             (true, _) => stream.poll_write(cx, second),
             (_, true) => stream.poll_write(cx, first),
             _ => stream.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)]),
+        }
+    }
+
+    /// Has the connection reset when it is dropped, and not ended: the other end shall not take what came for all.
+    pub fn reset(&self) {
+        let plain = match self {
+            Self::Plain(plain) => plain,
+            Self::TlsServer(stream) => stream.get_ref().0,
+            Self::TlsClient(stream) => stream.get_ref().0,
+        };
+        if let Plain::Tcp(stream) = plain {
+            // Where that fails the connection is gone.
+            let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         }
     }
 

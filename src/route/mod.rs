@@ -8,4 +8,5 @@
 
 pub mod conf;
 pub mod matcher;
+pub mod names;
 pub mod table;

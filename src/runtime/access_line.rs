@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use super::snapshot::{Listener, Snapshot};
 use crate::{
-    exchange::{Exchange, Facts},
+    exchange::{Facts, Subject},
     fields::Known,
     telemetry::access_line::AccessLine,
 };
 
-/// The line of an exchange that took so long; what is not HTTP has no request and no response.
+/// The line of an exchange that took so long; a connection that is passed on has no request and no response.
 pub(super) fn access_line<'a>(
     facts: &'a Facts,
-    http: Option<&'a Exchange>,
+    subject: Subject<'a>,
     took: Duration,
     (snapshot, listener): (&'a Snapshot, Option<&'a Listener>),
 ) -> AccessLine<'a> {
@@ -36,7 +36,13 @@ pub(super) fn access_line<'a>(
         error: facts.error.as_ref().map(|(kind, detail)| (*kind, &**detail)),
         ..AccessLine::default()
     };
-    let Some(http) = http else { return common };
+    let http = match subject {
+        Subject::Http(http) => http,
+        Subject::Tunnel(tunnel) => {
+            let (protocol, server_name) = (tunnel.protocol, tunnel.server_name.as_deref());
+            return AccessLine { protocol, server_name, is_spliced: Some(tunnel.is_spliced), ..common };
+        }
+    };
     AccessLine {
         method: http.request.method.as_str(),
         scheme: http.scheme(),

@@ -6,8 +6,8 @@
 
 use super::{Listener, Snapshot};
 use crate::{
-    error::{Blame, Kind},
-    exchange::Exchange,
+    error::Blame,
+    exchange::{Facts, Subject},
     telemetry::{
         clock,
         recent_errors::{Failure, RecentErrors},
@@ -17,30 +17,35 @@ use crate::{
 /// Keeps a record of it, unless it is the client's affair.
 pub(super) fn note(
     errors: &RecentErrors,
-    exchange: &Exchange,
+    facts: &Facts,
+    subject: Subject<'_>,
     snapshot: &Snapshot,
     listener: Option<&Listener>,
-    (kind, detail): (Kind, &str),
 ) {
+    let Some((kind, detail)) = &facts.error else { return };
+    let (kind, detail) = (*kind, &**detail);
     match kind.blame() {
         Blame::Client => return,
         Blame::Upstream | Blame::Proxy => {}
     }
-    let route = exchange.facts.route.and_then(|index| snapshot.routes.get(index));
-    let upstream = exchange.facts.upstream.and_then(|index| snapshot.upstreams.get(index));
-    let backend =
-        upstream.zip(exchange.facts.backend).and_then(|(upstream, index)| upstream.backends.get(index));
+    let route = facts.route.and_then(|index| snapshot.routes.get(index));
+    let upstream = facts.upstream.and_then(|index| snapshot.upstreams.get(index));
+    let backend = upstream.zip(facts.backend).and_then(|(upstream, index)| upstream.backends.get(index));
+    let (method, path, status) = match subject {
+        Subject::Http(http) => (http.request.method.as_str(), http.path(), http.response.status),
+        Subject::Tunnel(tunnel) => (tunnel.protocol, tunnel.server_name.as_deref().unwrap_or_default(), 0),
+    };
     errors.note(&Failure {
         at: clock::unix_millis(),
         listener: listener.map_or("", |listener| &listener.conf.name),
         route: route.map(|route| &*route.name),
         upstream: upstream.map(|upstream| &*upstream.conf.name),
         backend: backend.map(|backend| &*backend.name),
-        method: exchange.request.method.as_str(),
-        path: exchange.path(),
-        status: exchange.response.status,
+        method,
+        path,
+        status,
         kind,
         detail,
-        id: &exchange.facts.id,
+        id: &facts.id,
     });
 }

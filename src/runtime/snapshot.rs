@@ -20,8 +20,10 @@ use crate::{
     },
     filter::Filters,
     h1::HeadLimits,
+    net::tunnel::Silence,
     route::{
         conf::{HeaderEditConf, RewriteConf},
+        names::Names,
         table::Table,
     },
     telemetry::metrics::{NameId, RouteSeries},
@@ -76,6 +78,8 @@ pub struct Listener {
     pub slot: ListenerId,
     /// Its routes.
     pub table: Arc<Table>,
+    /// Its routes, where connections are passed on.
+    pub names: Arc<Names>,
     /// What it serves.
     pub serves: Serves,
     /// Hash of the files that its TLS was built from.
@@ -95,14 +99,27 @@ pub enum Serves {
     Http,
     /// HTTP/1.1 and HTTP/2 over TLS.
     Https(ServerTls),
+    /// TCP, byte for byte, with TLS ended here or without.
+    Tcp(Option<ServerTls>),
+    /// TLS, byte for byte.
+    Tls,
 }
 
 impl Serves {
     /// How connections are decrypted, where they are.
     pub fn tls(&self) -> Option<&ServerTls> {
         match self {
-            Self::Http => None,
+            Self::Http | Self::Tls => None,
             Self::Https(tls) => Some(tls),
+            Self::Tcp(tls) => tls.as_ref(),
+        }
+    }
+
+    /// Whether nothing comes of a connection before its client has spoken.
+    pub fn awaits_client(&self) -> bool {
+        match self {
+            Self::Http | Self::Https(_) | Self::Tls => true,
+            Self::Tcp(tls) => tls.is_some(),
         }
     }
 }
@@ -126,6 +143,8 @@ pub struct Route {
     pub allows_connect: bool,
     /// How long a tunnel may be silent.
     pub tunnel_idle: Duration,
+    /// How long a tunnel may be silent of which one side has ended.
+    pub half_close_timeout: Duration,
     /// Bytes per second that a client must keep while a backend is held for it; 0 = any.
     pub min_rate: u64,
     /// Whether to send `Forwarded`.
@@ -163,6 +182,36 @@ pub enum Action {
         /// Its media type.
         content_type: String,
     },
+}
+
+impl Route {
+    /// How long its tunnels may be silent.
+    pub fn silence(&self) -> Silence {
+        Silence { idle: self.tunnel_idle, half_closed: self.half_close_timeout }
+    }
+}
+
+/// One of several upstreams, at random by weight; `total` is the sum of the weights.
+pub fn choose(choices: &[(usize, u32)], total: u32) -> usize {
+    let mut at = fastrand::u32(0..total.max(1));
+    for (upstream, weight) in choices {
+        if at < *weight {
+            return *upstream;
+        }
+        at -= weight;
+    }
+    choices.first().map_or(0, |(upstream, _)| *upstream)
+}
+
+impl Action {
+    /// The upstream that it leads to, one of several at random by weight.
+    pub fn upstream(&self) -> Option<usize> {
+        match self {
+            Self::Upstream(index) => Some(*index),
+            Self::Split(choices, total) => Some(choose(choices, *total)),
+            Self::Redirect { .. } | Self::Respond { .. } => None,
+        }
+    }
 }
 
 impl Listener {

@@ -26,11 +26,11 @@ use super::{
 use crate::{
     account,
     config::log::{AccessFormat, AccessLog},
-    exchange::{Exchange, Facts},
+    exchange::{Exchange, Facts, Subject},
     moment::Moment,
     telemetry::{
         access_log::WorkerLog,
-        metrics::{NO_NAME, RequestKey, WorkerSeries},
+        metrics::{NO_NAME, RequestKey, TunnelKey, WorkerSeries},
     },
     upstream::worker_upstream::WorkerIndex,
 };
@@ -220,18 +220,13 @@ impl Worker {
         let took = Moment::now().since(exchange.facts.started);
         let shared = &snapshot.shared;
         let listener = shared.listener(slot);
-        self.record(&exchange.facts, Some(&exchange), took, (shared, listener));
+        self.record(&exchange.facts, Subject::Http(&exchange), took, (shared, listener));
         if let Some(result) = exchange.cache {
             let route = exchange.facts.route.and_then(|index| shared.routes.get(index));
             let cache = route.and_then(|it| it.cache.as_ref());
             if let Some(counts) = cache.and_then(|cache| cache.store.counts.get(self.index)) {
                 counts.add(result);
             }
-        }
-        if let Some((kind, detail)) = &exchange.facts.error
-            && let Some(own) = self.shared.registry.workers().get(self.index)
-        {
-            failure::note(&own.errors, &exchange, shared, listener, (*kind, detail));
         }
         if let Some(recording) = exchange.facts.recording.take() {
             let name = listener.map_or("", |listener| &listener.conf.name);
@@ -245,25 +240,36 @@ impl Worker {
     pub fn record(
         &self,
         facts: &Facts,
-        http: Option<&Exchange>,
+        subject: Subject<'_>,
         took: Duration,
         (snapshot, listener): (&Snapshot, Option<&Listener>),
     ) {
         let Snapshot { routes, upstreams, config, no_route, .. } = snapshot;
         let upstream = facts.upstream.and_then(|index| upstreams.get(index));
-        let key = RequestKey {
-            listener: listener.map_or(NO_NAME, |listener| listener.name),
-            upstream: upstream.map_or(NO_NAME, |upstream| upstream.name),
-            status: http.map_or(0, |http| http.response.status),
-        };
+        let listener_name = listener.map_or(NO_NAME, |listener| listener.name);
+        let upstream = upstream.map_or(NO_NAME, |upstream| upstream.name);
         let series = facts.route.and_then(|index| routes.get(index)).map_or(no_route, |it| &it.series);
         if let Some(series) = series.get(self.index) {
-            series.record(key, took);
+            match subject {
+                Subject::Http(http) => {
+                    let status = http.response.status;
+                    series.record(RequestKey { listener: listener_name, upstream, status }, took);
+                }
+                Subject::Tunnel(_) => {
+                    let result = facts.error.as_ref().map_or("ok", |(kind, _)| kind.label());
+                    series.record_tunnel(TunnelKey { listener: listener_name, upstream, result }, took);
+                }
+            }
+        }
+        if facts.error.is_some()
+            && let Some(own) = self.shared.registry.workers().get(self.index)
+        {
+            failure::note(&own.errors, facts, subject, snapshot, listener);
         }
         self.series.bytes_in.add(facts.bytes_in);
         self.series.bytes_out.add(facts.bytes_out);
         if config.log.access != AccessLog::Off {
-            let line = access_line(facts, http, took, (snapshot, listener));
+            let line = access_line(facts, subject, took, (snapshot, listener));
             let dropped = self.log.line(|out| match config.log.access_format {
                 AccessFormat::Json => line.write_json(out),
                 AccessFormat::Common => line.write_common(false, out),

@@ -36,8 +36,12 @@ pub struct AccessLine<'a> {
     pub host: &'a str,
     /// Path and query.
     pub target: &'a str,
-    /// The version of HTTP.
+    /// The version of HTTP; `tcp` or `tls` of a connection that is passed on.
     pub protocol: &'a str,
+    /// The name that a client asked for whose TLS is passed on.
+    pub server_name: Option<&'a str>,
+    /// Of a connection that is passed on: whether some of it was spliced.
+    pub is_spliced: Option<bool>,
     /// The status of the response; 499 where the client left before it.
     pub status: u16,
     /// Bytes of the request body that came.
@@ -92,12 +96,23 @@ impl AccessLine<'_> {
         if let Some(proxy) = self.proxy {
             field(out, "proxy", proxy.as_bytes());
         }
-        field(out, "method", self.method.as_bytes());
-        field(out, "scheme", self.scheme.as_bytes());
-        field(out, "host", self.host.as_bytes());
-        field(out, "target", self.target.as_bytes());
-        field(out, "protocol", self.protocol.as_bytes());
-        number(out, "status", u64::from(self.status));
+        match self.is_spliced {
+            None => {
+                field(out, "method", self.method.as_bytes());
+                field(out, "scheme", self.scheme.as_bytes());
+                field(out, "host", self.host.as_bytes());
+                field(out, "target", self.target.as_bytes());
+                field(out, "protocol", self.protocol.as_bytes());
+                number(out, "status", u64::from(self.status));
+            }
+            Some(is_spliced) => {
+                field(out, "protocol", self.protocol.as_bytes());
+                if let Some(name) = self.server_name {
+                    field(out, "server_name", name.as_bytes());
+                }
+                field(out, "carried_by", if is_spliced { b"splice" } else { b"copy" });
+            }
+        }
         number(out, "bytes_in", self.bytes_in);
         number(out, "bytes_out", self.bytes_out);
         write_millis(out, ",\"duration_ms\":", self.took);
@@ -170,6 +185,8 @@ fn level(kind: Kind) -> &'static str {
         | Kind::UriTooLong
         | Kind::BodyTooLarge
         | Kind::HeadTimeout
+        | Kind::HelloTimeout
+        | Kind::TunnelIdle
         | Kind::BodyTimeout
         | Kind::ClientGone
         | Kind::ClientStalled
@@ -197,6 +214,7 @@ fn level(kind: Kind) -> &'static str {
         | Kind::ResetInUpload
         | Kind::ResponseTimeout
         | Kind::BadResponse(_)
+        | Kind::TunnelBroken
         | Kind::BodyBroken => debug_assert_upstream(kind),
     }
 }

@@ -81,6 +81,25 @@ pub const NO_NAME: NameId = NameId::MAX;
 pub struct RouteSeries {
     requests: OnceLock<Box<RequestNode>>,
     durations: OnceLock<Box<DurationNode>>,
+    tunnels: OnceLock<Box<TunnelNode>>,
+}
+
+/// Labels of a connection that was passed on, beside its route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TunnelKey {
+    /// The listener.
+    pub listener: NameId,
+    /// The upstream, or [`NO_NAME`].
+    pub upstream: NameId,
+    /// `ok`, or the label of the error that ended it.
+    pub result: &'static str,
+}
+
+#[derive(Debug)]
+struct TunnelNode {
+    key: TunnelKey,
+    durations: Histogram,
+    next: OnceLock<Box<Self>>,
 }
 
 #[derive(Debug)]
@@ -137,6 +156,26 @@ impl RouteSeries {
         }
     }
 
+    /// Counts a connection that was passed on and has ended; only by the worker that owns the series.
+    pub fn record_tunnel(&self, key: TunnelKey, took: Duration) {
+        let mut place = &self.tunnels;
+        loop {
+            let node = place.get_or_init(|| {
+                Box::new(TunnelNode { key, durations: Histogram::default(), next: OnceLock::new() })
+            });
+            if node.key == key {
+                return node.durations.record(took);
+            }
+            place = &node.next;
+        }
+    }
+
+    /// How long connections were passed on, by how they ended.
+    pub fn tunnels(&self) -> impl Iterator<Item = (TunnelKey, &Histogram)> {
+        std::iter::successors(self.tunnels.get(), |node| node.next.get())
+            .map(|node| (node.key, &node.durations))
+    }
+
     /// Every count.
     pub fn requests(&self) -> impl Iterator<Item = (RequestKey, u64)> {
         std::iter::successors(self.requests.get(), |node| node.next.get())
@@ -165,11 +204,12 @@ pub enum Outcome {
     Timeout,
     Broken,
     ClientGone,
+    Tunnel,
 }
 
 impl Outcome {
     /// Every outcome, in the order of its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Status1xx,
         Self::Status2xx,
         Self::Status3xx,
@@ -181,6 +221,7 @@ impl Outcome {
         Self::Timeout,
         Self::Broken,
         Self::ClientGone,
+        Self::Tunnel,
     ];
 
     /// The outcome that a response's status is counted as.
@@ -208,6 +249,7 @@ impl Outcome {
             Self::Timeout => "timeout",
             Self::Broken => "broken",
             Self::ClientGone => "client_gone",
+            Self::Tunnel => "tunnel",
         }
     }
 }

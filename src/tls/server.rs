@@ -60,6 +60,14 @@ impl ServerTls {
         Ok(Self { config: Arc::new(config), certificates })
     }
 
+    /// The same for a protocol that is passed on: none is agreed on, since who is behind it is not asked.
+    pub fn without_alpn(mut self) -> Self {
+        let mut config = ServerConfig::clone(&self.config);
+        config.alpn_protocols.clear();
+        self.config = Arc::new(config);
+        self
+    }
+
     /// The certificate that a connection for `name` gets, as its index in the configuration; names that
     /// no certificate has, and no name, get the first. A request whose host has another index than
     /// the connection's server name is misdirected (RFC 9110 §15.5.20).

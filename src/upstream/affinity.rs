@@ -1,5 +1,7 @@
 //! What binds a client to a backend: the key that hashing policies hash, and the sticky cookie.
 
+use std::net::IpAddr;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Upstream;
@@ -12,12 +14,24 @@ use crate::{
     fields::{Fields, Known},
 };
 
+/// The key of what comes from a client, whatever it is; 0 for policies that do not hash.
+pub fn key_of_client(upstream: &Upstream, client: IpAddr) -> u64 {
+    match upstream.conf.balance.picks_by() {
+        PicksBy::Address | PicksBy::HashOn => of_address(client),
+        PicksBy::Chance | PicksBy::State => 0,
+    }
+}
+
+fn of_address(address: IpAddr) -> u64 {
+    match address {
+        IpAddr::V4(address) => xxh3_64(&address.octets()),
+        IpAddr::V6(address) => xxh3_64(&address.octets()),
+    }
+}
+
 /// The key of this exchange; 0 for policies that do not hash.
 pub fn key(upstream: &Upstream, exchange: &Exchange) -> u64 {
-    let by_address = || match exchange.facts.client_address() {
-        std::net::IpAddr::V4(address) => xxh3_64(&address.octets()),
-        std::net::IpAddr::V6(address) => xxh3_64(&address.octets()),
-    };
+    let by_address = || of_address(exchange.facts.client_address());
     match upstream.conf.balance.picks_by() {
         PicksBy::Address => by_address(),
         PicksBy::HashOn => match &upstream.conf.hash_on {

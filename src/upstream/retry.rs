@@ -43,6 +43,9 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
             | Kind::QueueFull
             | Kind::QueueTimeout
             | Kind::BodyBroken
+            | Kind::HelloTimeout
+            | Kind::TunnelIdle
+            | Kind::TunnelBroken
             | Kind::RouteTimeout
             | Kind::NotAccepted
             | Kind::MemoryFull

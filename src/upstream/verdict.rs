@@ -32,6 +32,7 @@ pub fn of_error(kind: Kind) -> (Verdict, Outcome) {
         | Kind::UriTooLong
         | Kind::BodyTooLarge
         | Kind::HeadTimeout
+        | Kind::HelloTimeout
         | Kind::BodyTimeout
         | Kind::ClientGone
         | Kind::ClientStalled
@@ -41,6 +42,8 @@ pub fn of_error(kind: Kind) -> (Verdict, Outcome) {
         | Kind::ClientDenied
         | Kind::ClientLimit
         | Kind::NotAllowed => (Verdict::Neutral, Outcome::ClientGone),
+        // Who ends a connection that is passed on, and how, is between its two ends.
+        Kind::TunnelIdle | Kind::TunnelBroken => (Verdict::Neutral, Outcome::Tunnel),
         // A route's own limit says nothing of the backend: it may be the route that is too strict.
         Kind::RouteTimeout => (Verdict::Neutral, Outcome::Timeout),
         Kind::NotCached

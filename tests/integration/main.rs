@@ -39,6 +39,7 @@ mod fuzz;
 mod health;
 mod hostile;
 mod http2;
+mod l4;
 mod limits;
 mod logs;
 mod memory_account;

@@ -31,7 +31,9 @@ use crate::{
         registry::{ListenerShared, Registry, WorkerRegistry},
     },
     telemetry::{
-        metrics::{Counter, HistogramSum, NO_NAME, NameId, Outcome, RequestKey, RouteSeries, WorkerSeries},
+        metrics::{
+            Counter, HistogramSum, NO_NAME, NameId, Outcome, RequestKey, RouteSeries, TunnelKey, WorkerSeries,
+        },
         program_log,
     },
     upstream::{BackendCounters, Upstream},
@@ -82,11 +84,29 @@ fn requests(snapshot: &Snapshot, registry: &Registry, text: &mut Text) {
             text.sample(&labels, count);
         }
     }
+    tunnels(&totals, registry, text);
     let help = "Time from the first byte of a request to the end of its response.";
     text.family("request_duration_seconds", Kind::Histogram, help);
     for (route, total) in &totals {
         for (upstream, sum) in &total.durations {
             let labels = Labels::of(&[("route", route), ("upstream", &registry.text(*upstream))]);
+            text.histogram(&labels, sum);
+        }
+    }
+}
+
+/// By route: connections that were passed on and have ended.
+fn tunnels(totals: &[(&str, RouteTotal)], registry: &Registry, text: &mut Text) {
+    let help = "Time from the beginning of a connection that was passed on to its end, by what ended it.";
+    text.family("tunnel_duration_seconds", Kind::Histogram, help);
+    for (route, total) in totals {
+        for (key, sum) in &total.tunnels {
+            let labels = Labels::of(&[
+                ("listener", &registry.text(key.listener)),
+                ("route", route),
+                ("upstream", &registry.text(key.upstream)),
+                ("result", key.result),
+            ]);
             text.histogram(&labels, sum);
         }
     }
@@ -117,6 +137,7 @@ impl<'s> Live<'s> {
 struct RouteTotal {
     requests: BTreeMap<RequestKey, u64>,
     durations: BTreeMap<NameId, HistogramSum>,
+    tunnels: BTreeMap<TunnelKey, HistogramSum>,
 }
 
 impl RouteTotal {
@@ -125,6 +146,11 @@ impl RouteTotal {
         for series in workers {
             for (key, count) in series.requests().filter(|(key, _)| live.has(key)) {
                 *total.requests.entry(key).or_default() += count;
+            }
+            let is_live =
+                |key: &TunnelKey| live.listeners.contains(&key.listener) && live.has_upstream(key.upstream);
+            for (key, histogram) in series.tunnels().filter(|(key, _)| is_live(key)) {
+                histogram.add_to(total.tunnels.entry(key).or_default());
             }
             for (upstream, histogram) in series.durations().filter(|(name, _)| live.has_upstream(*name)) {
                 histogram.add_to(total.durations.entry(upstream).or_default());

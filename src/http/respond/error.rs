@@ -39,6 +39,10 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
         Kind::ResponseTimeout => (504, "http_response_timeout"),
         Kind::BadResponse(_) => (502, "http_protocol_error"),
         Kind::BodyBroken => (502, "http_response_incomplete"),
+        // Of connections that are passed on, which nothing answers.
+        Kind::HelloTimeout => (408, "tls_protocol_error"),
+        Kind::TunnelIdle => (504, "connection_timeout"),
+        Kind::TunnelBroken => (502, "connection_terminated"),
         Kind::RouteTimeout => (504, "http_response_timeout"),
         Kind::MemoryFull => (503, "proxy_internal_error"),
         Kind::Draining => (503, "destination_unavailable"),

@@ -36,7 +36,7 @@ use crate::{
     },
     moment::Moment,
     net::{Buffer, Deadline},
-    runtime::{Action, Listener, Route, Snapshot, Worker},
+    runtime::{Action, Listener, Route, Snapshot, Worker, snapshot::choose},
     telemetry::clock,
     upstream::{UpstreamResponse, response::BodyLength},
     writeback::{
@@ -190,7 +190,7 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
     })?;
     let upstream = match &route.action {
         Action::Upstream(index) => *index,
-        Action::Split(choices, total) => routing::choose(choices, *total),
+        Action::Split(choices, total) => choose(choices, *total),
         Action::Redirect { .. } | Action::Respond { .. } => return Err(Kind::NoRoute.into()),
     };
     (exchange.facts.route, exchange.facts.upstream) = (Some(index), Some(upstream));

@@ -118,8 +118,8 @@ const STANDARD_METHODS: [&str; 9] =
 
 /// Reports hosts that could never match, and puts the rest in the form in which requests have them;
 /// `*` is any host, as none is.
-pub(super) fn check_hosts(hosts: &mut Vec<String>, table: &mut Table<'_, '_, '_>) {
-    let items = table.entry("hosts").map_or(&[][..], |entry| entry.node.items());
+pub(super) fn check_hosts(key: &str, hosts: &mut Vec<String>, table: &mut Table<'_, '_, '_>) {
+    let items = table.entry(key).map_or(&[][..], |entry| entry.node.items());
     for item in items {
         let Some(host) = item.text() else { continue };
         if let Some(hint) = host_problem(host) {

@@ -29,6 +29,10 @@ section! {
         pub headers: Vec<(String, String)> = {};
         /// Query parameters that must have these values.
         pub query: Vec<(String, String)> = {};
+        /// Of `tls` listeners: names that the client asks for, exact or `*.example.com` (one or more labels); empty = any other, and none.
+        pub server_names: Vec<String> = [];
+        /// Of `tls` listeners: protocols of which the client must offer one, such as `h2`; empty = any.
+        pub alpn: Vec<String> = [];
         /// How the request's target is changed.
         pub rewrite: Option<RewriteConf>;
         /// How the request's headers are changed.
@@ -43,6 +47,8 @@ section! {
         pub upgrade: Vec<Upgrade> = ["websocket"];
         /// Time without a byte in either direction after which a tunnel is closed.
         pub tunnel_idle: Duration = "1h", in "1ms" to "365d";
+        /// Time without a byte after which a tunnel is closed of which one side has ended.
+        pub half_close_timeout: Duration = "60s", in "1ms" to "365d";
         /// Whether `Forwarded` (RFC 7239) is sent too.
         pub forwarded: bool = false;
         /// Bytes per second that a client must send of a request's body, and take of a response, while a backend is held for it: on average over the time that it is waited for, beyond the first ten seconds. 0 = any.
@@ -59,8 +65,6 @@ section! {
         mirror: Anything;
         /// Encodings that responses may be compressed with.
         compression: Vec<String> = [];
-        /// Names by which TLS is passed through.
-        server_names: Vec<String> = [];
     }
     check Self::check;
 }
@@ -68,7 +72,9 @@ section! {
 impl RouteConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         name::check(table);
-        matching::check_hosts(&mut self.hosts, table);
+        matching::check_hosts("hosts", &mut self.hosts, table);
+        matching::check_hosts("server_names", &mut self.server_names, table);
+        self.check_alpn(table);
         name::check_header_fields(table.entries_of("headers"), table.reader);
         for (field, _) in &mut self.headers {
             field.make_ascii_lowercase();
@@ -85,6 +91,22 @@ impl RouteConf {
             let message = "`collapse` is for routes without a cache, which joins requests itself";
             let hint = "leave it out; `[cache.collapse]` says how the cache joins them";
             table.reader.problem_with(table.place_of("collapse"), message, hint);
+        }
+    }
+}
+
+impl RouteConf {
+    /// RFC 7301 §3.1: a protocol has 1 to 255 bytes.
+    fn check_alpn(&self, table: &mut Table<'_, '_, '_>) {
+        let items = table.entry("alpn").map_or(&[][..], |entry| entry.node.items());
+        for item in items {
+            let Some(text) = item.text().filter(|text| !(1..=255).contains(&text.len())) else { continue };
+            let message = format!("`{text}` is not the name of a protocol");
+            table.reader.problem_with(
+                item.place,
+                message,
+                "names are such as \"h2\", \"http/1.1\" or \"imap\"",
+            );
         }
     }
 }

@@ -6,7 +6,7 @@ use super::{
     builder::Builder,
     files::{Files, pair},
     filters,
-    routes::table,
+    routes::{names, table},
 };
 use crate::{
     config::listen::{ListenerConf, Protocol},
@@ -28,26 +28,39 @@ impl Builder<'_> {
         let hash = files.hash(certificate_files(conf));
         let serves = match (conf.protocol, old) {
             (Protocol::Http, _) => Serves::Http,
-            (Protocol::Https, Some(old))
+            (Protocol::Tls, _) => Serves::Tls,
+            (Protocol::Tcp, _) if conf.certificate.is_empty() => Serves::Tcp(None),
+            (Protocol::Https | Protocol::Tcp, Some(old))
                 if old.files == hash
+                    && old.conf.protocol == conf.protocol
                     && old.conf.certificate == conf.certificate
                     && old.conf.client_auth == conf.client_auth =>
             {
                 old.serves.clone()
             }
-            (Protocol::Https, _) => {
+            (Protocol::Https | Protocol::Tcp, _) => {
                 let tls = ServerTls::build(&conf.name, &conf.certificate, &conf.client_auth, self.tickets);
-                Serves::Https(tls.map_err(|error| format!("listener `{}`: {error}", conf.name))?)
+                let tls = tls.map_err(|error| format!("listener `{}`: {error}", conf.name))?;
+                match conf.protocol {
+                    Protocol::Tcp => Serves::Tcp(Some(tls.without_alpn())),
+                    _ => Serves::Https(tls),
+                }
             }
         };
-        let table = match (old, self.before) {
-            (Some(old), Some(before)) if before.config.route == routes => old.table.clone(),
-            _ => Arc::new(table(conf, routes)?),
+        let (table, names) = match (old, self.before) {
+            (Some(old), Some(before))
+                if before.config.route == routes && old.conf.protocol == conf.protocol =>
+            {
+                (old.table.clone(), old.names.clone())
+            }
+            _ if conf.protocol.is_http() => (Arc::new(table(conf, routes)?), Arc::default()),
+            _ => (Arc::default(), Arc::new(names(conf, routes))),
         };
         Ok(Listener {
             name: self.registry.name(&conf.name),
             slot,
             table,
+            names,
             serves,
             files: hash,
             limits: HeadLimits {

@@ -9,6 +9,7 @@ use crate::{
     route::{
         conf::{self as route_conf, RouteConf, Upgrade},
         matcher::{PathPattern, Rule},
+        names::{NameRule, Names},
         table::Table,
     },
     runtime::{
@@ -70,6 +71,7 @@ impl Builder<'_> {
             allows_websocket: conf.upgrade.contains(&Upgrade::Websocket),
             allows_connect: conf.upgrade.contains(&Upgrade::Connect),
             tunnel_idle: conf.tunnel_idle,
+            half_close_timeout: conf.half_close_timeout,
             min_rate: conf.min_rate.0,
             forwarded: conf.forwarded,
             timeout: conf.timeout,
@@ -109,6 +111,17 @@ pub(super) fn table(listener: &ListenerConf, routes: &[RouteConf]) -> Result<Tab
     let own = routes.iter().enumerate().filter(|(_, route)| route.listeners.contains(&listener.name));
     let rules = own.map(|(index, route)| rule(index, route)).collect::<Result<Vec<_>, _>>()?;
     Ok(Table::build(rules))
+}
+
+/// The routes of a listener whose connections are passed on.
+pub(super) fn names(listener: &ListenerConf, routes: &[RouteConf]) -> Names {
+    let own = routes.iter().enumerate().filter(|(_, route)| route.listeners.contains(&listener.name));
+    let rule = |(index, conf): (usize, &RouteConf)| NameRule {
+        index,
+        server_names: conf.server_names.clone(),
+        alpn: conf.alpn.clone(),
+    };
+    Names::build(own.map(rule).collect())
 }
 
 fn rule(index: usize, conf: &RouteConf) -> Result<Rule, String> {

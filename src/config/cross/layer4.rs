@@ -1,0 +1,107 @@
+//! Routes and listeners whose connections are passed on: what routes may say there, and that there is one.
+
+use std::collections::HashMap;
+
+use crate::{
+    config::{
+        Config,
+        listen::{ListenerConf, Protocol},
+    },
+    route::conf::RouteConf,
+    schema::{Node, Reader},
+};
+
+/// Keys of a route that are about requests.
+const OF_REQUESTS: [&str; 14] = [
+    "hosts",
+    "paths",
+    "methods",
+    "headers",
+    "query",
+    "rewrite",
+    "request_headers",
+    "response_headers",
+    "cache",
+    "collapse",
+    "upgrade",
+    "forwarded",
+    "min_rate",
+    "redirect",
+];
+
+/// Keys of a route by which connections with TLS are told apart.
+const OF_HELLOS: [&str; 2] = ["server_names", "alpn"];
+
+/// Reports what routes say that has no meaning for the protocols of their listeners, and listeners whose connections
+/// no route takes. Every table of the file was understood.
+pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
+    let listeners: HashMap<&str, &ListenerConf> =
+        config.listener.iter().map(|listener| (listener.name.as_str(), listener)).collect();
+    for (route, node) in config.route.iter().zip(root.items_of("route")) {
+        let of_route = route.listeners.iter().filter_map(|name| listeners.get(name.as_str()).copied());
+        check_route(route, &of_route.collect::<Vec<_>>(), node, reader);
+    }
+    for (listener, node) in config.listener.iter().zip(root.items_of("listener")) {
+        let is_served = config.route.iter().any(|route| route.listeners.contains(&listener.name));
+        if !listener.protocol.is_http() && !is_served {
+            let place = node.get("name").map_or(node.place, |name| name.place);
+            let message = format!("no route takes the connections of `{}`", listener.name);
+            let hint =
+                format!("add `[[route]]` with `listeners = [\"{}\"]` and an `upstream`", listener.name);
+            reader.problem_with(place, message, hint);
+        }
+    }
+}
+
+fn check_route(route: &RouteConf, listeners: &[&ListenerConf], node: &Node, reader: &mut Reader<'_>) {
+    let place = node.get("listeners").map_or(node.place, |listeners| listeners.place);
+    let Some(first) = listeners.first() else {
+        if node.get("listeners").is_none() {
+            let message = format!("the route `{}` holds for no listener", route.name);
+            let hint =
+                "without `listeners` it holds for http and https; name those whose connections it takes";
+            reader.problem_with(place, message, hint);
+        }
+        return;
+    };
+    if let Some(other) = listeners.iter().find(|it| it.protocol.is_http() != first.protocol.is_http()) {
+        let message = format!(
+            "`{}` is a `{}` listener and `{}` a `{}` one: one route cannot take requests and connections",
+            first.name,
+            first.protocol.name(),
+            other.name,
+            other.protocol.name()
+        );
+        reader.problem_with(place, message, "make two routes; both may lead to one upstream");
+        return;
+    }
+    let protocol = first.protocol;
+    let without = listeners.iter().find(|listener| listener.protocol != Protocol::Tls);
+    for key in OF_HELLOS {
+        if let (Some(value), Some(listener)) = (node.entry(key), without) {
+            let kind = listener.protocol.name();
+            let message = format!("`{key}` has no meaning on a `{kind}` listener");
+            let hint = match listener.protocol {
+                Protocol::Http | Protocol::Https => "requests are told apart by `hosts` and `paths`",
+                Protocol::Tcp => {
+                    "set `protocol = \"tls\"` to pass TLS on by name; of plain TCP there is no name"
+                }
+                Protocol::Tls => "leave it out",
+            };
+            reader.problem_with(value.place, message, hint);
+        }
+    }
+    if protocol.is_http() {
+        return;
+    }
+    let written = OF_REQUESTS.iter().chain(&["respond"]).filter_map(|key| node.entry(key));
+    for entry in written {
+        let message = format!("`{}` has no meaning on a `{}` listener", entry.key, protocol.name());
+        let hint = match entry.key.as_str() {
+            "hosts" if protocol == Protocol::Tls => "names of TLS are `server_names`",
+            "redirect" | "respond" => "a connection goes to an `upstream`, or to one of a `split`",
+            _ => "connections are passed on there, and no request is looked at; leave it out",
+        };
+        reader.problem_with(entry.place, message, hint);
+    }
+}

@@ -1,0 +1,91 @@
+//! A connection under way. However it ends, it ends here: when it is dropped.
+
+use std::rc::Rc;
+
+use crate::{
+    account::{Held, Owner},
+    error::{Kind, ProxyError},
+    exchange::{Facts, Peer, Subject, TunnelFacts},
+    moment::Moment,
+    net::tunnel::{Carried, End},
+    runtime::{ListenerId, Worker, WorkerSnapshot},
+};
+
+/// A connection that is passed on: it ends, with its log line and its counts, when this is dropped.
+#[derive(Debug)]
+pub(super) struct ActiveTunnel {
+    pub(super) facts: Facts,
+    pub(super) tunnel: TunnelFacts,
+    snapshot: Rc<WorkerSnapshot>,
+    worker: Rc<Worker>,
+    listener: ListenerId,
+    is_over: bool,
+    _held: Held,
+}
+
+/// Bytes that a connection takes while it is passed on, about: its future and its facts.
+const PER_TUNNEL: usize = 2048;
+
+impl ActiveTunnel {
+    /// Begins with a connection of this peer.
+    pub(super) fn new(
+        worker: &Rc<Worker>,
+        (listener, snapshot): (ListenerId, Rc<WorkerSnapshot>),
+        peer: &Rc<Peer>,
+        protocol: &'static str,
+    ) -> Self {
+        let mut facts = Facts::default();
+        facts.reset(peer, Moment::now());
+        worker.write_id(&mut facts.id);
+        Self {
+            facts,
+            tunnel: TunnelFacts { protocol, server_name: None, is_spliced: false },
+            snapshot,
+            worker: worker.clone(),
+            listener,
+            is_over: false,
+            _held: Held::new(Owner::Requests, PER_TUNNEL),
+        }
+    }
+
+    /// Notes how far it is.
+    pub(super) fn carried(&mut self, carried: Carried) {
+        (self.facts.bytes_in, self.facts.bytes_out) = (carried.up, carried.down);
+        self.tunnel.is_spliced = carried.is_spliced;
+    }
+
+    /// It came to this end.
+    pub(super) fn end(mut self, end: End) {
+        let error = match end {
+            End::Done => None,
+            End::Idle => Some(Kind::TunnelIdle.into()),
+            End::Over => Some(Kind::RouteTimeout.into()),
+            End::FirstBroke(error) => Some(ProxyError::because(Kind::ClientGone, error)),
+            End::SecondBroke(error) => Some(ProxyError::because(Kind::TunnelBroken, error)),
+        };
+        self.finish(error.as_ref());
+    }
+
+    /// It came to nothing.
+    pub(super) fn fail(mut self, error: &ProxyError) {
+        self.finish(Some(error));
+    }
+
+    fn finish(&mut self, error: Option<&ProxyError>) {
+        self.is_over = true;
+        self.facts.error = error.map(|error| (error.kind(), error.to_string()));
+    }
+}
+
+impl Drop for ActiveTunnel {
+    fn drop(&mut self) {
+        if !self.is_over {
+            // Dropped in the middle: by the end of the program, or of its listener.
+            self.facts.error = Some((Kind::Draining, "dropped".to_owned()));
+        }
+        let took = Moment::now().since(self.facts.started);
+        let shared = &self.snapshot.shared;
+        let of = (&**shared, shared.listener(self.listener));
+        self.worker.record(&self.facts, Subject::Tunnel(&self.tunnel), took, of);
+    }
+}

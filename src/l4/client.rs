@@ -1,0 +1,102 @@
+//! The client's side of a connection that is passed on, until it is joined with a backend's.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::io::{AsyncWrite, ReadBuf};
+
+use crate::net::{Buffer, Deadline, Plain, Stream, Waiter};
+
+/// How long, and how much of, what still comes is read after the last word.
+const LAST: Duration = Duration::from_secs(1);
+const MOST_LAST: usize = 256 * 1024;
+
+/// A client, and what was read of it already.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) stream: Stream,
+    pub(super) input: Buffer,
+    pub(super) deadline: Deadline,
+}
+
+impl Client {
+    /// Reads more, until the deadline: false when that has come.
+    ///
+    /// # Errors
+    ///
+    /// The connection ended or broke.
+    pub(super) async fn fill(&mut self) -> io::Result<bool> {
+        let read = poll_fn(|cx| match self.stream.poll_buffer(cx) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending => {
+                self.input.shrink();
+                self.deadline.poll_elapsed(cx).map(|()| None)
+            }
+        });
+        let Some(read) = read.await else { return Ok(false) };
+        let buffer = read?;
+        if buffer.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if self.input.is_empty() {
+            self.input = buffer;
+        } else {
+            self.input.append(&buffer);
+        }
+        Ok(true)
+    }
+
+    /// Says something as the last word. What still comes is read for a while: closing with unread bytes makes the kernel
+    /// send a reset, which can take the word away.
+    pub(super) async fn say_last(&mut self, bytes: &[u8]) {
+        self.deadline.after(LAST);
+        let (mut at, mut is_shut, mut left) = (0, false, MOST_LAST);
+        poll_fn(|cx| {
+            while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+                match Pin::new(&mut self.stream).poll_write(cx, rest) {
+                    Poll::Ready(Ok(written @ 1..)) => at += written,
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => return self.deadline.poll_elapsed(cx),
+                }
+            }
+            if !is_shut {
+                match Pin::new(&mut self.stream).poll_shutdown(cx) {
+                    Poll::Ready(Ok(())) => is_shut = true,
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => return self.deadline.poll_elapsed(cx),
+                }
+            }
+            loop {
+                match self.stream.poll_buffer(cx) {
+                    Poll::Ready(Ok(buffer)) if !buffer.is_empty() && left > 0 => {
+                        left = left.saturating_sub(buffer.len());
+                    }
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return self.deadline.poll_elapsed(cx),
+                }
+            }
+        })
+        .await;
+    }
+}
+
+impl Waiter for Client {
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Stream::Plain(Plain::Tcp(stream)) = &self.stream else { return Poll::Pending };
+        let mut byte = [0; 1];
+        // An end is passed on in its time, and what was sent before it too; only who broke off is gone.
+        match stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn deadline(&self) -> &Deadline {
+        &self.deadline
+    }
+}

@@ -1,0 +1,228 @@
+//! THE path of a connection, from its first byte to its end. Previous stop: `listen::connection`.
+//!
+//! sniff (`tls`) → route → `upstream::acquire` (the next backend when connecting fails, before anything is sent) →
+//! `net::tunnel` → the end: log line, counts, places given back.
+
+use std::{rc::Rc, time::Duration};
+
+use super::{active::ActiveTunnel, client::Client, sniff};
+use crate::{
+    account,
+    balance::Outcome as Sample,
+    error::{Kind, ProxyError, Result},
+    exchange::Peer,
+    h1::Method,
+    health::passive::Verdict,
+    moment::Moment,
+    net::{
+        Buffer, Deadline, Stream,
+        tunnel::{self, Carried, Side, Silence},
+    },
+    runtime::{ListenerId, Permit, Route, Serves, Worker, WorkerSnapshot},
+    telemetry::metrics::Outcome,
+    upstream::{
+        Permit as Place, WorkerUpstream, acquire::Acquire, affinity::key_of_client, retry::is_retryable,
+        verdict,
+    },
+};
+
+/// A connection of a client.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its bytes.
+    pub stream: Stream,
+    /// What was read already.
+    pub input: Buffer,
+    /// Who is at its other end.
+    pub peer: Rc<Peer>,
+    /// The worker that serves it.
+    pub worker: Rc<Worker>,
+    /// The slot of its listener.
+    pub listener: ListenerId,
+    /// Its place among the open connections.
+    pub permit: Permit,
+}
+
+/// A connection to a backend, and the place there.
+struct Joined<'a> {
+    place: Place,
+    stream: Stream,
+    answering: Sampled,
+    route: &'a Route,
+    end: Option<Moment>,
+}
+
+/// How long the backend took to answer, for the balancer: to the first byte where the client spoke first, else to the
+/// connection.
+struct Sampled {
+    /// From the pick to the connection.
+    connecting: Duration,
+    /// When the client's last bytes were passed on, before the backend's first.
+    asked: Option<Moment>,
+    is_taken: bool,
+}
+
+/// Passes a connection on, to its end.
+pub async fn serve(connection: Connection) {
+    let Connection { stream, input, peer, worker, listener, permit: _permit } = connection;
+    let snapshot = worker.snapshot_for(listener);
+    let protocol = match snapshot.shared.listener(listener).map(|listener| &listener.serves) {
+        Some(Serves::Tls) => "tls",
+        _ => "tcp",
+    };
+    let mut client = Client { stream, input, deadline: Deadline::new() };
+    let mut active = ActiveTunnel::new(&worker, (listener, snapshot.clone()), &peer, protocol);
+    match Box::pin(open(&snapshot, listener, &mut client, &mut active)).await {
+        Ok(joined) => carry(client, joined, active).await,
+        Err(error) => {
+            if let Some(alert) = sniff::alert(error.kind()).filter(|_| protocol == "tls") {
+                Box::pin(client.say_last(&alert)).await;
+            } else {
+                // Nobody shall take it for an answer that was empty.
+                client.stream.reset();
+            }
+            active.fail(&error);
+        }
+    }
+}
+
+/// The stops up to a connection with a backend.
+async fn open<'a>(
+    snapshot: &'a WorkerSnapshot,
+    listener: ListenerId,
+    client: &mut Client,
+    active: &mut ActiveTunnel,
+) -> Result<Joined<'a>> {
+    if account::is_full() {
+        account::refuse();
+        return Err(Kind::MemoryFull.into());
+    }
+    let listener = snapshot.shared.listener(listener).ok_or(Kind::Draining)?;
+    let index = match listener.serves {
+        Serves::Tls => {
+            let hello = sniff::hello(client).await?;
+            let index = listener.names.find(hello.server_name.as_deref(), &hello.alpn);
+            active.tunnel.server_name = hello.server_name;
+            index
+        }
+        Serves::Tcp(_) | Serves::Http | Serves::Https(_) => listener.names.find(None, &[]),
+    };
+    let index = index.ok_or(Kind::NoRoute)?;
+    active.facts.route = Some(index);
+    let route = snapshot.shared.routes.get(index).ok_or(Kind::NoRoute)?;
+    let upstream = route.action.upstream().ok_or(Kind::NoBackend)?;
+    active.facts.upstream = Some(upstream);
+    let worker_upstream = snapshot.upstream(upstream).ok_or(Kind::NoBackend)?;
+    let end = (!route.timeout.is_zero()).then(|| active.facts.started.plus(route.timeout));
+    let key = key_of_client(&worker_upstream.upstream, active.facts.client_address());
+    connect(Acquire { worker_upstream, key, sticky: None, end }, route, client, active).await
+}
+
+/// A connection with a backend, or with another when that fails.
+async fn connect<'a>(
+    target: Acquire<'_>,
+    route: &'a Route,
+    client: &mut Client,
+    active: &mut ActiveTunnel,
+) -> Result<Joined<'a>> {
+    let worker_upstream = target.worker_upstream;
+    worker_upstream.on_request(active.facts.started);
+    let mut tried = Vec::new();
+    loop {
+        let (place, picked) = target.pick(&tried, client).await?;
+        active.facts.begin_attempt(place.index(), picked);
+        let dialled = target.dial(&place, client).await;
+        let connected = Moment::now();
+        observe(worker_upstream, &place, dialled.as_ref().map(drop), picked, connected);
+        match dialled {
+            Ok(stream) => {
+                active.facts.response_time = Some(connected.since(active.facts.started));
+                let answering = Sampled { connecting: connected.since(picked), asked: None, is_taken: false };
+                return Ok(Joined { place, stream, answering, route, end: target.end });
+            }
+            Err(error) => {
+                let conf = &worker_upstream.upstream.conf.retry;
+                // Nothing was sent, so that it is as good as a method that may be repeated.
+                let may = is_retryable(conf, Err(error.kind()), &Method::Get, active.facts.attempts);
+                if !may
+                    || target.end.is_some_and(|end| end <= connected)
+                    || !worker_upstream.may_retry(connected)
+                {
+                    return Err(error);
+                }
+                tried.push(place.index());
+            }
+        }
+    }
+}
+
+/// Says to health, balancer and metrics how connecting went.
+fn observe(
+    worker_upstream: &Rc<WorkerUpstream>,
+    place: &Place,
+    dialled: Result<(), &ProxyError>,
+    picked: Moment,
+    now: Moment,
+) {
+    let index = place.index();
+    let (verdict, outcome) = match dialled {
+        Ok(()) => (Verdict::Success, Outcome::Tunnel),
+        Err(error) => verdict::of_error(error.kind()),
+    };
+    if let Some(series) = worker_upstream.series.get(index) {
+        series.record(outcome);
+        series.response.record(now.since(picked));
+    }
+    if dialled.is_err()
+        && let Some(failed) = verdict::is_failure(verdict)
+    {
+        let sample = Sample { elapsed: now.since(picked), failed };
+        worker_upstream.with_balancer(|balancer| balancer.on_done(index, &sample, now));
+    }
+    worker_upstream.record_health(index, verdict, now);
+}
+
+/// Joins client and backend until the end.
+async fn carry(client: Client, joined: Joined<'_>, mut active: ActiveTunnel) {
+    let Joined { place, mut stream, mut answering, route, end } = joined;
+    let Client { stream: mut client, input, deadline } = client;
+    drop(deadline);
+    let silence: Silence = route.silence();
+    let mut counted = 0;
+    let mut watch = |carried: Carried| {
+        let Carried { up, down, .. } = carried;
+        place.count_bytes(up + down - counted);
+        counted = up + down;
+        answering.look(&place, carried);
+        active.carried(carried);
+    };
+    let one = Side { stream: &mut client, input };
+    let other = Side { stream: &mut stream, input: Buffer::default() };
+    let (_, ended) = tunnel::join(one, other, silence, end, &mut watch).await;
+    answering.take(&place);
+    client.say_goodbye();
+    stream.say_goodbye();
+    active.end(ended);
+}
+
+impl Sampled {
+    /// Takes the sample with the backend's first byte.
+    fn look(&mut self, place: &Place, carried: Carried) {
+        if carried.down > 0 {
+            self.take(place);
+        } else if carried.up > 0 && !self.is_taken {
+            self.asked = Some(Moment::recent());
+        }
+    }
+
+    fn take(&mut self, place: &Place) {
+        if std::mem::replace(&mut self.is_taken, true) {
+            return;
+        }
+        let now = Moment::recent();
+        let elapsed = self.asked.map_or(self.connecting, |asked| now.since(asked));
+        let sample = Sample { elapsed, failed: false };
+        let worker_upstream = place.worker_upstream();
+        worker_upstream.with_balancer(|balancer| balancer.on_done(place.index(), &sample, now));
+    }
+}

@@ -1,0 +1,152 @@
+use std::task::{Context, Waker};
+
+use tokio::net::UnixStream;
+
+use super::*;
+use crate::net::Plain;
+
+#[tokio::test]
+async fn a_direction_that_ended_holds_no_buffer() {
+    let (near, far) = UnixStream::pair().unwrap();
+    let (to, _other) = UnixStream::pair().unwrap();
+    drop(far);
+    near.readable().await.unwrap();
+    let mut from = Stream::Plain(Plain::Unix(near));
+    let mut to = Stream::Plain(Plain::Unix(to));
+    let mut direction = Direction::new(Buffer::default());
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(direction.poll(&mut cx, &mut from, &mut to).is_ready());
+    assert_eq!((direction.state, direction.buffer.size()), (direction::State::Done, 0));
+}
+
+mod joined {
+    use std::time::Duration;
+
+    use socket2::SockRef;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+        task::JoinHandle,
+    };
+
+    use super::*;
+
+    const LONG: Silence = Silence { idle: Duration::from_secs(60), half_closed: Duration::from_secs(60) };
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let connected = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (connected, listener.accept().await.unwrap().0)
+    }
+
+    /// The far ends of two connections that are joined, and what becomes of the tunnel.
+    async fn tunnel(silence: Silence) -> (TcpStream, TcpStream, JoinHandle<(Carried, End)>) {
+        let ((client, near), (far, backend)) = (pair().await, pair().await);
+        let joined = tokio::spawn(async move {
+            let (mut near, mut far) = (Stream::Plain(Plain::Tcp(near)), Stream::Plain(Plain::Tcp(far)));
+            let one = Side { stream: &mut near, input: Buffer::copy_of(b"first ") };
+            let other = Side { stream: &mut far, input: Buffer::default() };
+            join(one, other, silence, None, &mut |_| {}).await
+        });
+        (client, backend, joined)
+    }
+
+    fn bytes(length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at * 31 % 251) as u8).collect()
+    }
+
+    #[tokio::test]
+    async fn little_is_copied_and_an_end_is_passed_on() {
+        let (mut client, mut backend, joined) = tunnel(LONG).await;
+        client.write_all(b"question").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut read = Vec::new();
+        backend.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"first question");
+        // The other direction goes on.
+        backend.write_all(b"answer").await.unwrap();
+        drop(backend);
+        read.clear();
+        client.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"answer");
+        let (carried, end) = joined.await.unwrap();
+        assert_eq!(carried, Carried { up: 14, down: 6, is_spliced: false });
+        assert!(matches!(end, End::Done), "{end:?}");
+    }
+
+    #[tokio::test]
+    async fn much_is_spliced_and_arrives_as_it_was() {
+        let (mut client, mut backend, joined) = tunnel(LONG).await;
+        let sent = bytes(20_000_000);
+        let expected = [b"first ", &sent[..]].concat();
+        let sending = tokio::spawn(async move {
+            client.write_all(&sent).await.unwrap();
+            client
+        });
+        let mut read = vec![0; expected.len()];
+        backend.read_exact(&mut read).await.unwrap();
+        assert!(read == expected, "every byte in its place");
+        // And little after much.
+        let mut client = sending.await.unwrap();
+        client.write_all(b"more").await.unwrap();
+        client.shutdown().await.unwrap();
+        read.clear();
+        backend.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, b"more");
+        drop(backend);
+        let (carried, _) = joined.await.unwrap();
+        assert_eq!((carried.up, carried.is_spliced), (expected.len() as u64 + 4, true));
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_passed_on_as_a_reset() {
+        for client_resets in [true, false] {
+            let (client, backend, joined) = tunnel(LONG).await;
+            let (gone, mut other) = if client_resets { (client, backend) } else { (backend, client) };
+            SockRef::from(&gone).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(gone);
+            let mut read = Vec::new();
+            let error = other.read_to_end(&mut read).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+            match joined.await.unwrap().1 {
+                End::FirstBroke(_) => assert!(client_resets),
+                End::SecondBroke(_) => assert!(!client_resets),
+                end => panic!("{end:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn silence_and_half_silence_have_limits_of_their_own() {
+        let short = Duration::from_millis(20);
+        let (_client, _backend, joined) = tunnel(Silence { idle: short, ..LONG }).await;
+        assert!(matches!(joined.await.unwrap().1, End::Idle));
+        let (mut client, _backend, joined) = tunnel(Silence { half_closed: short, ..LONG }).await;
+        client.shutdown().await.unwrap();
+        assert!(matches!(joined.await.unwrap().1, End::Idle));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_stops_holds_the_sender_and_loses_nothing() {
+        let (mut client, mut backend, joined) = tunnel(LONG).await;
+        let sent = bytes(40_000_000);
+        let expected = sent.len() + 6;
+        let sending = tokio::spawn(async move {
+            client.write_all(&sent).await.unwrap();
+            client.shutdown().await.unwrap();
+            client
+        });
+        let (mut read, mut some) = (0, vec![0; 100_000]);
+        while read < expected {
+            // Now and then it does nothing for a while.
+            if read % 7 == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            read += backend.read(&mut some).await.unwrap();
+        }
+        assert_eq!(read, expected);
+        assert_eq!(backend.read(&mut some).await.unwrap(), 0);
+        drop((backend, sending.await.unwrap()));
+        assert_eq!(joined.await.unwrap().0.up, expected as u64);
+    }
+}
