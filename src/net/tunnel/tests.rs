@@ -118,12 +118,14 @@ mod joined {
 
     #[tokio::test]
     async fn silence_and_half_silence_have_limits_of_their_own() {
+        let timer = tokio::spawn(crate::net::timer::drive());
         let short = Duration::from_millis(20);
         let (_client, _backend, joined) = tunnel(Silence { idle: short, ..LONG }).await;
         assert!(matches!(joined.await.unwrap().1, End::Idle));
         let (mut client, _backend, joined) = tunnel(Silence { half_closed: short, ..LONG }).await;
         client.shutdown().await.unwrap();
         assert!(matches!(joined.await.unwrap().1, End::Idle));
+        timer.abort();
     }
 
     #[tokio::test]
