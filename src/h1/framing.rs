@@ -1,6 +1,9 @@
 //! Where a message's body ends (RFC 9112 §6), with no doubt left to the next parser.
 
-use super::head::{Method, RequestHead, ResponseHead, Version};
+use super::{
+    head::{RequestHead, ResponseHead, Version},
+    method::Method,
+};
 use crate::fields::{Fields, Known, list};
 
 /// How a body is delimited.

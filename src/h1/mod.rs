@@ -8,7 +8,10 @@
 pub mod chunked;
 pub mod framing;
 pub mod head;
+pub mod method;
+pub mod trailers;
 
 pub use chunked::{Chunk, Decoder};
 pub use framing::Framing;
-pub use head::{HeadError, HeadLimits, Method, RequestHead, ResponseHead, Scan, Version};
+pub use head::{HeadError, HeadLimits, RequestHead, ResponseHead, Scan, Version};
+pub use method::Method;

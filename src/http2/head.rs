@@ -10,7 +10,9 @@ use crate::{
     h1::{
         HeadLimits, Method, RequestHead,
         framing::content_length,
-        head::{LONG_METHOD, MOST_METHOD_BYTES, NO_TARGET, is_target_byte, keep_trailers},
+        head::{NO_TARGET, is_target_byte},
+        method::{LONG_METHOD, MOST_METHOD_BYTES},
+        trailers::keep_trailers,
     },
 };
 
