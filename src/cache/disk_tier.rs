@@ -4,6 +4,8 @@
 //! A purge holds from the moment that it is asked for, though the files are looked through only after it: what is
 //! found meanwhile is compared with it ([`DiskTier::purge`]).
 
+mod disk_object;
+mod disk_write;
 mod written;
 
 use std::{
@@ -13,22 +15,22 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use written::{REMEMBERED, Sweep, Written};
+
+pub use self::{disk_object::DiskObject, disk_write::DiskWrite};
 
 use super::{
     conf::CacheConf,
     date::Date,
-    disk::{Damaged, Disk, Id, Options, Reading, Stats, Visit, Writing},
+    disk::{Disk, Options, Stats, Visit},
     disk_head::DiskHead,
     key::Key,
     purge::Rule,
     stored_head::StoredHead,
-    stored_response::{Body, StoredResponse},
-    vary::{self, Selector, Variant},
+    stored_response::StoredResponse,
+    vary::{self, Selector},
 };
 use crate::{
     fields::Fields,
@@ -60,29 +62,6 @@ struct Purge {
     count: AtomicU64,
     /// When all files had been looked through; 0 while they have not.
     done: AtomicU64,
-}
-
-/// An object on disk that answers a request.
-#[derive(Clone, Debug)]
-pub struct DiskObject {
-    /// Its head.
-    pub record: DiskHead,
-    /// The bytes of its body.
-    pub length: u64,
-    disk: Arc<Disk>,
-    id: Id,
-}
-
-/// A response on its way to disk.
-#[derive(Debug)]
-pub struct DiskWrite {
-    writing: Option<Writing>,
-    /// Writes of its URI since its fetch began are not to be undone by it.
-    written: Arc<Written>,
-    uri: u128,
-    begun: u64,
-    /// What is on disk under its key and is to be replaced.
-    replaces: Vec<Id>,
 }
 
 /// The present in milliseconds: when a fetch begins, and when a purge is asked for.
@@ -341,84 +320,4 @@ fn look(meta: &[u8], purges: &[Arc<Purge>], tags: &str) -> Visit {
         is_changed = true;
     }
     if is_changed { Visit::Update(record.encode()) } else { Visit::Keep }
-}
-
-impl DiskObject {
-    fn as_variant(&self) -> Variant<'_> {
-        let DiskHead { variant, entry, .. } = &self.record;
-        Variant { vary: &entry.vary, key: variant, date: entry.date }
-    }
-
-    /// The bytes of its body from an offset to before another.
-    pub fn read(&self, from: u64, to: u64) -> Reading {
-        self.disk.read(self.id, from, to)
-    }
-
-    /// All of it, in memory; nothing where it is damaged or gone.
-    pub async fn load(&self) -> Option<StoredResponse> {
-        let mut reading = self.read(0, self.length);
-        let mut chunks = Vec::new();
-        loop {
-            match std::future::poll_fn(|cx| reading.poll_next(cx)).await {
-                Some(Ok(chunk)) => chunks.push(chunk),
-                Some(Err(Damaged)) => return None,
-                None => break,
-            }
-        }
-        let DiskHead { key, variant, entry, .. } = self.record.clone();
-        let body = Body::of(chunks);
-        (body.length == self.length).then(|| StoredResponse::assembled(key, variant, entry, body))
-    }
-
-    /// An object of its head without its body: for what only asks the head.
-    pub fn head(&self) -> StoredResponse {
-        let DiskHead { key, variant, entry, .. } = self.record.clone();
-        StoredResponse::assembled(key, variant, entry, Body::of([]))
-    }
-
-    /// This object with another head, which is not kept.
-    pub fn with(mut self, entry: StoredHead) -> Self {
-        self.record = DiskHead { entry, ..self.record };
-        self
-    }
-
-    /// This object with a newer head, which is kept too. It was asked for at `begun`: a purge that came since is still
-    /// about it.
-    pub fn renewed(self, entry: StoredHead, begun: u64) -> Self {
-        let mut renewed = self.with(entry);
-        renewed.record.begun = begun;
-        renewed.disk.update(renewed.id, renewed.record.encode());
-        renewed
-    }
-
-    /// Takes it out.
-    pub fn remove(&self) {
-        self.disk.remove(self.id);
-    }
-}
-
-impl DiskWrite {
-    /// Adds bytes of the body; what cannot be taken is given up.
-    pub fn push(&mut self, chunk: Bytes) {
-        if self.writing.as_mut().is_some_and(|writing| !writing.push(chunk)) {
-            self.writing = None;
-        }
-    }
-
-    /// Ready when the disk is not too far behind to take more.
-    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.writing.as_mut().map_or(Poll::Ready(()), |writing| writing.poll_room(cx))
-    }
-
-    /// Whether it is still being kept.
-    pub fn is_on(&self) -> bool {
-        self.writing.is_some()
-    }
-
-    /// The body is whole: it is found once it is on disk.
-    pub fn finish(self) {
-        if let Some(writing) = self.writing.filter(|_| self.written.may_keep(self.uri, self.begun)) {
-            writing.finish(&self.replaces);
-        }
-    }
 }

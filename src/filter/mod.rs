@@ -43,7 +43,9 @@ impl Filters {
     /// Has each of them change the head of a response, which is whole and of which nothing went out.
     #[inline]
     pub fn on_head(&self, response: &mut ResponseHead) {
-        self.0.iter().for_each(|filter| filter.on_head(response));
+        for filter in &self.0 {
+            filter.on_head(response);
+        }
     }
 }
 

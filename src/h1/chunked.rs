@@ -1,6 +1,6 @@
 //! The chunked transfer coding (RFC 9112 §7.1), decoded in place and without copying.
 
-use super::head::{HeadError, parse_trailers};
+use super::{head::HeadError, trailers::parse_trailers};
 use crate::fields::{Fields, QuotedByte, QuotedString, is_token_byte};
 
 /// What a body may spend on chunk extensions; they carry nothing that anyone uses, and unbounded ones

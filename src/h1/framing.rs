@@ -2,7 +2,8 @@
 
 use super::{
     grammar::Version,
-    head::{Method, RequestHead, ResponseHead},
+    head::{RequestHead, ResponseHead},
+    method::Method,
 };
 use crate::fields::{Fields, Known, list};
 

@@ -30,9 +30,6 @@ pub enum Version {
     Http11,
 }
 
-/// Bytes of a method; the longest that is registered has 17.
-pub(crate) const MOST_METHOD_BYTES: usize = 64;
-
 /// Bytes of a URI (RFC 3986), and those that browsers leave unescaped in queries; no control, space,
 /// fragment or non-ASCII byte. The same in every version of HTTP.
 pub(crate) const fn is_target_byte(byte: u8) -> bool {

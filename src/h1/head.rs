@@ -6,10 +6,11 @@
 use std::mem::MaybeUninit;
 
 use super::{
-    grammar::{HeadLimits, MOST_FIELDS, MOST_METHOD_BYTES, Version, is_target_byte},
+    grammar::{HeadLimits, MOST_FIELDS, Version, is_target_byte},
+    method::{LONG_METHOD, MOST_METHOD_BYTES, Method},
     one_pass,
 };
-use crate::fields::{Fields, Known, write_number};
+use crate::fields::{Fields, write_number};
 
 /// Why a head was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,63 +21,6 @@ pub enum HeadError {
     TooLarge,
     /// The target is longer than [`HeadLimits::target`].
     TargetTooLong,
-}
-
-/// Request methods (RFC 9110 §9, RFC 5789).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each variant is the method of its name")]
-pub enum Method {
-    #[default]
-    Get,
-    Head,
-    Post,
-    Put,
-    Delete,
-    Connect,
-    Options,
-    Trace,
-    Patch,
-    /// Any other token.
-    Other(Box<str>),
-}
-
-impl Method {
-    /// The method of this token. Methods are case-sensitive (RFC 9110 §9.1).
-    pub fn of(token: &str) -> Self {
-        match token {
-            "GET" => Self::Get,
-            "HEAD" => Self::Head,
-            "POST" => Self::Post,
-            "PUT" => Self::Put,
-            "DELETE" => Self::Delete,
-            "CONNECT" => Self::Connect,
-            "OPTIONS" => Self::Options,
-            "TRACE" => Self::Trace,
-            "PATCH" => Self::Patch,
-            other => Self::Other(other.into()),
-        }
-    }
-
-    /// The token.
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Get => "GET",
-            Self::Head => "HEAD",
-            Self::Post => "POST",
-            Self::Put => "PUT",
-            Self::Delete => "DELETE",
-            Self::Connect => "CONNECT",
-            Self::Options => "OPTIONS",
-            Self::Trace => "TRACE",
-            Self::Patch => "PATCH",
-            Self::Other(token) => token,
-        }
-    }
-
-    /// Whether sending it twice does what sending it once does (RFC 9110 §9.2.2).
-    pub fn is_idempotent(&self) -> bool {
-        matches!(self, Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options | Self::Trace)
-    }
 }
 
 /// A request's line and fields.
@@ -313,59 +257,7 @@ pub fn write_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Reads trailer fields up to and with their blank line, and leaves out what does not belong there.
-pub fn parse_trailers(bytes: &[u8], fields: &mut Fields) -> Result<(), HeadError> {
-    let mut storage = [httparse::EMPTY_HEADER; 64];
-    match httparse::parse_headers(bytes, &mut storage) {
-        Ok(httparse::Status::Complete((length, found))) if length == bytes.len() => {
-            take_fields(fields, bytes, found)?;
-        }
-        Ok(_) => {
-            return Err(HeadError::Malformed("the trailers do not end where their blank line is"));
-        }
-        Err(error) => return Err(malformed(error)),
-    }
-    keep_trailers(fields);
-    Ok(())
-}
-
-/// Leaves out of trailers, of whichever version of HTTP, what frames, routes or authenticates a message, or says where
-/// it comes from: some who read trailers put them with the fields (RFC 9110 §6.5.1).
-pub fn keep_trailers(fields: &mut Fields) {
-    fields.retain_known(|known| {
-        !matches!(
-            known,
-            Known::ContentLength
-                | Known::TransferEncoding
-                | Known::Host
-                | Known::Connection
-                | Known::KeepAlive
-                | Known::ProxyConnection
-                | Known::Http2Settings
-                | Known::Trailer
-                | Known::Te
-                | Known::Upgrade
-                | Known::Expect
-                | Known::Authorization
-                | Known::ProxyAuthorization
-                | Known::WwwAuthenticate
-                | Known::ProxyAuthenticate
-                | Known::SetCookie
-                | Known::Cookie
-                | Known::Via
-                | Known::Forwarded
-                | Known::XForwardedFor
-                | Known::XForwardedHost
-                | Known::XForwardedProto
-                | Known::XRequestId
-                | Known::OfProxy
-                | Known::Underscored
-                | Known::Disguised
-        )
-    });
-}
-
-fn take_fields(
+pub(super) fn take_fields(
     fields: &mut Fields,
     head: &[u8],
     found: &[httparse::Header<'_>],
@@ -387,7 +279,7 @@ fn take_fields(
     Ok(Some(head.len()))
 }
 
-fn malformed(error: httparse::Error) -> HeadError {
+pub(super) fn malformed(error: httparse::Error) -> HeadError {
     HeadError::Malformed(match error {
         httparse::Error::HeaderName => {
             "a field name has a byte that no token has, or a space before its colon"
@@ -400,8 +292,6 @@ fn malformed(error: httparse::Error) -> HeadError {
         httparse::Error::Version => "the version is not HTTP/1.0 or HTTP/1.1",
     })
 }
-
-pub(crate) const LONG_METHOD: &str = "the method is too long";
 
 /// A head of a later minor version as one of HTTP/1.1, as which it is served (RFC 9110 §2.5).
 fn as_http11(head: &[u8]) -> Option<Vec<u8>> {

@@ -9,9 +9,12 @@ pub mod chunked;
 pub mod framing;
 pub mod grammar;
 pub mod head;
+pub mod method;
 mod one_pass;
+pub mod trailers;
 
 pub use chunked::{Chunk, Decoder};
 pub use framing::Framing;
 pub use grammar::{HeadLimits, Version};
-pub use head::{HeadError, Method, RequestHead, ResponseHead, Scan};
+pub use head::{HeadError, RequestHead, ResponseHead, Scan};
+pub use method::Method;

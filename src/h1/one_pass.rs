@@ -4,7 +4,10 @@
 //! that is passed, and whatever is odd and allowed. So this reader refuses nothing and blames nobody; of what it reads
 //! the strict one makes the same, which its property test holds it to.
 
-use super::grammar::{HeadLimits, MOST_METHOD_BYTES, Version, is_target_byte};
+use super::{
+    grammar::{HeadLimits, Version, is_target_byte},
+    method::MOST_METHOD_BYTES,
+};
 use crate::fields::{Fields, is_token_byte};
 
 /// What the first line of a plain request says.

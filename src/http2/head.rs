@@ -10,8 +10,10 @@ use crate::{
     h1::{
         HeadLimits, Method, RequestHead,
         framing::content_length,
-        grammar::{MOST_METHOD_BYTES, is_target_byte},
-        head::{LONG_METHOD, NO_TARGET, keep_trailers},
+        grammar::is_target_byte,
+        head::NO_TARGET,
+        method::{LONG_METHOD, MOST_METHOD_BYTES},
+        trailers::keep_trailers,
     },
 };
 

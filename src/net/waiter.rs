@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 
 use super::Deadline;
+use crate::moment::Moment;
 
 /// One who waits for a place at a backend, or for its answer: an HTTP exchange, or a connection that is passed through.
 pub trait Waiter {
@@ -11,4 +12,9 @@ pub trait Waiter {
 
     /// The deadline of whatever is waited for.
     fn deadline(&self) -> &Deadline;
+
+    /// The present; a simulation gives its own.
+    fn now(&self) -> Moment {
+        Moment::now()
+    }
 }

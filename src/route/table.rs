@@ -5,17 +5,18 @@
 //! that name no path. Each list is sorted by precedence at build, so that the first rule whose other
 //! conditions hold wins, and a request that fails them falls through.
 
-use std::{
-    collections::HashMap,
-    fmt,
-    hash::{BuildHasherDefault, Hasher},
-    ops::ControlFlow,
-};
+mod map;
+mod regexes;
+mod step;
 
-use regex::{Regex, RegexSet, RegexSetBuilder};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use std::ops::ControlFlow;
 
-use super::matcher::{Conditions, Facts, PathPattern, Refusal, Rule};
+use regex::Regex;
+
+use self::{map::Map, regexes::Regexes};
+use super::matcher::{Conditions, Facts, PathPattern, Rule};
+
+pub use self::step::{Step, StepVerdict};
 
 /// The routes of one listener.
 #[derive(Debug, Default)]
@@ -139,45 +140,6 @@ impl Table {
     }
 }
 
-/// What became of one route for a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// The route's number.
-    pub route: usize,
-    /// What became of it.
-    pub verdict: StepVerdict,
-}
-
-/// Why a route was taken or not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StepVerdict {
-    /// It takes the request.
-    Taken,
-    /// It matches, and another one is before it.
-    Outranked {
-        /// The route that takes the request.
-        by: usize,
-    },
-    /// Host and path match, another condition does not.
-    Refused(Refusal),
-    /// The host matches, the path does not.
-    Path,
-    /// The host does not match.
-    Host,
-}
-
-impl fmt::Display for StepVerdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Taken => f.write_str("matches"),
-            Self::Outranked { .. } => f.write_str("matches, but a more specific route comes first"),
-            Self::Refused(refusal) => refusal.fmt(f),
-            Self::Path => f.write_str("the path does not match"),
-            Self::Host => f.write_str("the host does not match"),
-        }
-    }
-}
-
 /// A rule without what the table's structure already says.
 #[derive(Debug)]
 struct Compiled {
@@ -258,45 +220,6 @@ struct Node {
     rules: Vec<u32>,
 }
 
-/// Regular expressions in order of precedence, each with its rule.
-#[derive(Debug, Default)]
-struct Regexes {
-    /// All at once; absent when there are none, or when together they would grow too large.
-    set: Option<RegexSet>,
-    each: Vec<(Regex, u32)>,
-}
-
-impl Regexes {
-    fn build(each: Vec<(Regex, u32)>) -> Self {
-        if each.is_empty() {
-            // Also an empty set takes its time to build, and there is one for each host.
-            return Self::default();
-        }
-        let patterns = each.iter().map(|(regex, _)| regex.as_str());
-        let set = RegexSetBuilder::new(patterns).size_limit(SET_LIMIT).build();
-        Self { set: set.ok().filter(|set| !set.is_empty()), each }
-    }
-
-    #[inline]
-    fn walk<B>(&self, path: &str, visit: &mut impl FnMut(u32) -> ControlFlow<B>) -> ControlFlow<B> {
-        if self.each.is_empty() {
-            return ControlFlow::Continue(());
-        }
-        let matches = self.set.as_ref().map(|set| set.matches(path));
-        let mut each = self.each.iter().enumerate();
-        each.try_for_each(|(number, (regex, rule))| {
-            let is_match = match &matches {
-                Some(matches) => matches.matched(number),
-                None => regex.is_match(path),
-            };
-            match is_match {
-                true => visit(*rule),
-                false => ControlFlow::Continue(()),
-            }
-        })
-    }
-}
-
 /// What a table is made from.
 #[derive(Default)]
 struct Drafts {
@@ -375,34 +298,7 @@ fn add_prefix(nodes: &mut Vec<Node>, prefix: &str, rule: u32) {
     }
 }
 
-/// A map whose keys come from the configuration and whose look-ups come from requests. An attacker
-/// chooses only what is looked up, never what is stored, so the hash needs no secret.
-type Map<V> = HashMap<Box<str>, V, BuildHasherDefault<TextHash>>;
-
-/// XXH3 over the one slice that a text is.
-#[derive(Default)]
-struct TextHash(u64);
-
-impl Hasher for TextHash {
-    #[inline]
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxh3_64_with_seed(bytes, self.0);
-    }
-
-    /// `str` closes its hash with a byte, which adds nothing where keys are single texts.
-    #[inline]
-    fn write_u8(&mut self, _: u8) {}
-
-    #[inline]
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 const LONGEST_HOST: usize = 253;
-
-/// Bytes that the regular expressions of one host may compile to together.
-const SET_LIMIT: usize = 256 << 20;
 
 #[cfg(test)]
 mod tests;

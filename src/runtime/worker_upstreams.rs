@@ -45,7 +45,7 @@ impl WorkerUpstreams {
     }
 
     fn make(&self, upstream: &Arc<Upstream>, before: Option<&WorkerUpstream>) -> WorkerUpstream {
-        WorkerUpstream::new(upstream.clone(), self.counters.clone(), self.place, before)
+        WorkerUpstream::new(upstream.clone(), self.counters.clone(), self.place, fastrand::Rng::new(), before)
     }
 
     /// Closes connections that were idle for too long, those to backends that are gone too.

@@ -7,6 +7,8 @@
 
 #[cfg(test)]
 pub(crate) mod checked;
+#[cfg(test)]
+mod pauses;
 
 #[cfg(not(test))]
 pub(crate) use std::{
@@ -16,6 +18,9 @@ pub(crate) use std::{
     },
     thread_local as local,
 };
+
+#[cfg(test)]
+pub(crate) use pauses::{Pause, pause, with_pauses};
 
 #[cfg(test)]
 pub(crate) use checked::{AtomicU8, AtomicUsize, Mutex, MutexGuard, fence, local, model, simulate};

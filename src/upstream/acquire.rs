@@ -6,6 +6,8 @@
 use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll};
 
 use super::{Permit, WorkerUpstream, conf::WhenAllDown};
+#[cfg(test)]
+use crate::sync::{self, Pause};
 use crate::{
     backend::Backend,
     error::{Kind, Result},
@@ -32,7 +34,7 @@ impl Acquire<'_> {
     /// [`Kind::ClientGone`].
     pub async fn pick<W: Waiter>(&self, tried: &[usize], waiter: &mut W) -> Result<(Permit, Moment)> {
         let worker_upstream = self.worker_upstream;
-        let now = Moment::now();
+        let now = waiter.now();
         let upstream = &worker_upstream.upstream;
         // Who comes later does not overtake those who wait.
         if upstream.queue.is_empty()
@@ -47,12 +49,16 @@ impl Acquire<'_> {
             let any = use_all.then(pick).flatten();
             return any.map(|permit| (permit, now)).ok_or_else(|| Kind::NoBackend.into());
         }
-        let is_full = |backend: &Arc<Backend>| backend.is_healthy(now) && backend.is_full();
-        if upstream.queue.is_empty() && !upstream.backends.iter().any(is_full) {
+        // Not whether it is full now: its place may have become free since the look, and be taken again.
+        let can_be_full = |backend: &Arc<Backend>| {
+            let has_limit = backend.is_healthy(now) && backend.max_connections > 0;
+            has_limit && (backend.is_full() || backend.weight_at(now) > 0)
+        };
+        if upstream.queue.is_empty() && !upstream.backends.iter().any(can_be_full) {
             return Err(Kind::NoBackend.into());
         }
         let permit = self.wait(tried, waiter, now).await?;
-        Ok((permit, Moment::now()))
+        Ok((permit, waiter.now()))
     }
 
     fn try_pick(&self, tried: &[usize], now: Moment) -> Option<Permit> {
@@ -70,18 +76,20 @@ impl Acquire<'_> {
         let mut again = false;
         loop {
             let Some(place) = upstream.queue.join(again) else { return Err(Kind::QueueFull.into()) };
+            #[cfg(test)]
+            sync::pause(Pause::Joined).await;
             // A place may have become free while we joined.
             if place.is_first()
-                && let Some(permit) = self.try_pick(tried, Moment::now())
+                && let Some(permit) = self.try_pick(tried, waiter.now())
             {
                 // Called meanwhile, it passes the call on by leaving.
                 drop(place);
-                self.call_next();
+                self.call_next(waiter.now());
                 return Ok(permit);
             }
             if !place.is_first() {
                 // Nobody calls those before it when a backend is up again.
-                self.call_next();
+                self.call_next(waiter.now());
             }
             poll_fn(|cx| {
                 if place.poll_called(cx).is_ready() {
@@ -94,19 +102,23 @@ impl Acquire<'_> {
             })
             .await?;
             place.served();
-            if let Some(permit) = self.try_pick(tried, Moment::now()) {
+            #[cfg(test)]
+            sync::pause(Pause::Called).await;
+            if let Some(permit) = self.try_pick(tried, waiter.now()) {
                 // Several places may have become free; the next one looks for itself.
-                self.call_next();
+                self.call_next(waiter.now());
                 return Ok(permit);
             }
+            #[cfg(test)]
+            sync::pause(Pause::CalledForNothing).await;
             again = true;
         }
     }
 
     /// Calls the next in the queue if there still is a place.
-    fn call_next(&self) {
+    fn call_next(&self, now: Moment) {
         let upstream = &self.worker_upstream.upstream;
-        upstream.queue.call_if_free(&upstream.backends, Moment::now());
+        upstream.queue.call_if_free(&upstream.backends, now);
     }
 
     /// A new connection to the backend, within `connect_timeout`.

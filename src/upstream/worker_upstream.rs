@@ -53,11 +53,13 @@ pub struct WorkerIndex {
 }
 
 impl WorkerUpstream {
-    /// What a worker keeps of an upstream; `before` is what it kept of the generation before.
+    /// What a worker keeps of an upstream; `rng` decides what its policies leave to chance, and `before` is what it kept
+    /// of the generation before.
     pub fn new(
         upstream: Arc<Upstream>,
         counters: Arc<WorkerSeries>,
         place: WorkerIndex,
+        rng: fastrand::Rng,
         before: Option<&Self>,
     ) -> Self {
         let conf = &upstream.conf;
@@ -76,7 +78,7 @@ impl WorkerUpstream {
         Self {
             pools: pools(&upstream, before, &map),
             balancer: RefCell::new(balancer),
-            rng: RefCell::new(fastrand::Rng::new()),
+            rng: RefCell::new(rng),
             index: place.worker,
             worker: counters,
             upstream,

@@ -32,7 +32,7 @@ use crate::{
     config::listen::{PathsConf, Underscores},
     exchange::Exchange,
     fields::{ConnectionOptions, Fields, list, read_quoted},
-    h1::{Chunk, Decoder, HeadLimits, Method, RequestHead, ResponseHead, Scan, framing, grammar, head},
+    h1::{Chunk, Decoder, HeadLimits, Method, RequestHead, ResponseHead, Scan, framing, grammar, trailers},
     http::{edit, normalize},
     net::{buffer::Buffer, proxy_protocol},
     route::{
@@ -212,7 +212,7 @@ const READERS: &[Reader] = &[
     ("chunks", LINES, &["", "1;", "5;a=\"", "0\r\n", "ffff\r\n"], |bytes| chunks(bytes, bytes.len())),
     ("chunks, byte by byte", LINES, &["", "1;", "0\r\n", "ffff\r\n"], |bytes| chunks(bytes, 1)),
     ("trailers", LINES, &["", "a: "], |bytes| {
-        let _ = head::parse_trailers(&[bytes, b"\r\n\r\n"].concat(), &mut Fields::default());
+        let _ = trailers::parse_trailers(&[bytes, b"\r\n\r\n"].concat(), &mut Fields::default());
     }),
     ("Content-Length and Transfer-Encoding", VALUES, &["", "chunked,"], |value| {
         for name in ["content-length", "transfer-encoding"] {

@@ -18,7 +18,7 @@ use crate::{
         vary::Vary,
     },
     fields::{ConnectionOptions, Fields, QuotedByte, QuotedString, list, read_quoted},
-    h1::{Chunk, Decoder, Method, Version, framing, head},
+    h1::{Chunk, Decoder, Method, Version, framing, head, trailers},
     telemetry::trace::Parent,
 };
 
@@ -222,13 +222,13 @@ fn trailers_of_any_bytes_frame_nothing() {
             .into_iter()
             .map(|bytes| {
                 let mut fields = Fields::default();
-                let result = head::parse_trailers(bytes, &mut fields);
+                let result = trailers::parse_trailers(bytes, &mut fields);
                 if result.is_ok() {
                     assert!(["host", "content-length"].iter().all(|name| fields.get(name).is_none()));
                     let mut written = Vec::new();
                     head::write_fields(&fields, &mut written);
                     let mut again = Fields::default();
-                    head::parse_trailers(&[&written[..], b"\r\n"].concat(), &mut again).unwrap();
+                    trailers::parse_trailers(&[&written[..], b"\r\n"].concat(), &mut again).unwrap();
                     assert_eq!(format!("{again:?}"), format!("{fields:?}"));
                 }
                 format!("{result:?} {fields:?}")

@@ -1,28 +1,38 @@
 //! The queue of an upstream where threads meet: short programs of a few threads, each seed in an order of its own, with
 //! a change of threads between any two steps on a lock or an atomic. What these have in too many orders to try them
-//! all is tried here for many; the smallest have all of theirs tried in `upstream::queue`.
+//! all is tried here for many; the smallest have all of theirs tried in `upstream::queue`. Each thread is a worker, whose
+//! exchanges are real ones ([`Acquire`](crate::upstream::acquire::Acquire)).
 
 use std::{
+    cell::Cell,
+    rc::Rc,
     sync::{
         Arc,
-        atomic::{
-            AtomicBool,
-            Ordering::{Relaxed, SeqCst},
-        },
+        atomic::{AtomicBool, Ordering::SeqCst},
     },
-    task::{Context, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use loom::thread::{self, yield_now};
 
-use super::seeds::{World, run};
+use super::{
+    fleet,
+    queue::{Pick, conf, pick, upstream},
+    seeds::{World, run},
+};
 use crate::{
-    sync::{self, AtomicUsize},
-    upstream::queue::{Place, Queue},
+    backend::Backend,
+    moment::Moment,
+    sync,
+    upstream::{Permit, WorkerUpstream, conf::UpstreamConf, queue::Queue, worker_upstream::WorkerIndex},
 };
 
-/// With one that is called and leaves at once, and with a call that is lost with the one who leaves.
-const ONCE_FAILED: &[u64] = &[1040, 1824];
+/// A time at which nothing in particular happens.
+const NOW: Moment = Moment(86_400_123_457);
+
+/// With one that is called and leaves at once, with a call that is lost with the one who leaves, and with one that is
+/// refused since a place became free between two looks.
+const ONCE_FAILED: &[u64] = &[62, 1200, 31];
 
 /// What a thread does.
 #[derive(Clone, Copy, Debug)]
@@ -44,102 +54,75 @@ enum Start {
     Fresh,
 }
 
-/// A backend with a few places, counted as `Permit` does.
-struct Backend {
-    places: usize,
-    in_flight: AtomicUsize,
-    queue: Arc<Queue>,
-    /// Somebody waited in vain.
-    is_lost: Arc<AtomicBool>,
-}
-
 /// So often one who waits lets the others go on, who have long come to their ends then.
 const PATIENCE: usize = 300;
 
-impl Backend {
-    fn do_all(&self, start: Start, place: Option<Place>, acts: &[Act]) {
-        match (start, place) {
-            (Start::Waits(act), Some(place)) => {
-                if self.wait_at(place, act) {
-                    self.give_back();
-                }
+/// What a thread begins with: a place, or one that it has asked for.
+#[derive(Default)]
+struct Begun {
+    permit: Option<Permit>,
+    pick: Option<Pick>,
+}
+
+/// What happened that may not.
+#[derive(Default)]
+struct Wrong {
+    /// Somebody waited in vain.
+    is_lost: AtomicBool,
+    /// Somebody was refused, though the backend is up.
+    is_refused: AtomicBool,
+    /// Something was left.
+    is_left: AtomicBool,
+}
+
+/// A worker with a thread of its own.
+struct Thread {
+    worker: Rc<WorkerUpstream>,
+    now: Rc<Cell<Moment>>,
+    wrong: Arc<Wrong>,
+}
+
+impl Thread {
+    fn ask(&self) -> Pick {
+        pick(self.worker.clone(), Vec::new(), None, self.now.clone())
+    }
+
+    /// What it begins with, before any other does something.
+    fn begin(&self, start: Start) -> Begun {
+        match start {
+            Start::Holds => {
+                let permit = self.worker.pick(0, &[], self.now.get());
+                Begun { permit, ..Begun::default() }
             }
-            (Start::Holds, _) => self.give_back(),
-            (Start::Fresh | Start::Waits(_), _) => {}
-        }
-        for act in acts {
-            if self.queue.is_empty() && self.try_take() || self.wait(*act) {
-                self.give_back();
+            Start::Waits(_) => {
+                let mut pick = self.ask();
+                let polled = pick.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                assert!(polled.is_pending(), "every place is taken");
+                Begun { pick: Some(pick), ..Begun::default() }
             }
+            Start::Fresh => Begun::default(),
         }
     }
 
-    fn try_take(&self) -> bool {
-        if self.in_flight.load(Relaxed) >= self.places {
-            return false;
+    fn do_all(&self, start: Start, begun: Begun, acts: &[Act]) {
+        drop(begun.permit);
+        if let (Start::Waits(act), Some(pick)) = (start, begun.pick) {
+            self.go_on(pick, act);
         }
-        let is_taken = self.in_flight.fetch_add(1, Relaxed) < self.places;
-        if !is_taken {
-            self.give_back();
-        }
-        is_taken
+        acts.iter().for_each(|act| self.go_on(self.ask(), *act));
     }
 
-    fn give_back(&self) {
-        self.in_flight.fetch_sub(1, Relaxed);
-        self.queue.call_next();
-    }
-
-    fn call_next(&self) {
-        if self.in_flight.load(Relaxed) < self.places {
-            self.queue.call_next();
-        }
-    }
-
-    /// As `Attempt::wait`; false when it has no place.
-    fn wait(&self, act: Act) -> bool {
-        let Some(place) = self.queue.join(false) else { return false };
-        if place.is_first() && self.try_take() {
-            drop(place);
-            self.call_next();
-            return true;
-        }
-        if !place.is_first() {
-            self.call_next();
-        }
-        self.wait_at(place, act)
-    }
-
-    fn wait_at(&self, mut place: Place, act: Act) -> bool {
-        loop {
-            match act {
-                Act::Leave => return false,
-                Act::Exchange if !self.is_called(&place) => return false,
-                Act::Exchange => place.served(),
-            }
-            if self.try_take() {
-                self.call_next();
-                return true;
-            }
-            let Some(again) = self.queue.join(true) else { return false };
-            if self.try_take() {
-                drop(again);
-                self.call_next();
-                return true;
-            }
-            place = again;
-        }
-    }
-
-    fn is_called(&self, place: &Place) -> bool {
+    /// Has what it asked for, and gives it back; or leaves when it would have to wait.
+    fn go_on(&self, mut pick: Pick, act: Act) {
         for _ in 0..PATIENCE {
-            if place.poll_called(&mut Context::from_waker(Waker::noop())).is_ready() {
-                return true;
+            match pick.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(_permit)) => return,
+                Poll::Ready(Err(_)) => return self.wrong.is_refused.store(true, SeqCst),
+                Poll::Pending if matches!(act, Act::Leave) => return,
+                Poll::Pending => yield_now(),
             }
-            yield_now();
         }
-        self.is_lost.store(true, SeqCst);
-        false
+        self.wrong.is_lost.store(true, SeqCst);
     }
 }
 
@@ -166,48 +149,57 @@ fn programs(world: &mut World, places: usize) -> Arc<[Program]> {
     programs.into()
 }
 
-/// Runs them at once, in the order that a seed says; whether one waited in vain, and whether something was left.
-fn run_at_once(programs: Arc<[Program]>, places: usize, order: u64) -> (bool, bool) {
-    let (is_lost, is_left) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
-    let (lost, left) = (is_lost.clone(), is_left.clone());
+/// Runs them at once, in the order that a seed says.
+fn run_at_once(conf: &UpstreamConf, programs: Arc<[Program]>, places: u32, order: u64) -> Arc<Wrong> {
+    let (conf, wrong) = (conf.clone(), Arc::<Wrong>::default());
+    let seen = wrong.clone();
     sync::simulate(order, move || {
-        let holding = programs.iter().filter(|(start, _)| matches!(start, Start::Holds)).count();
-        let backend = Arc::new(Backend {
-            places,
-            in_flight: AtomicUsize::new(holding),
-            queue: Arc::new(Queue::new(10)),
-            is_lost: lost.clone(),
-        });
-        let joined =
-            |(start, _): &Program| matches!(start, Start::Waits(_)).then(|| backend.queue.join(false));
-        let joined: Vec<_> = programs.iter().map(joined).collect();
+        let backend = Arc::new(Backend { max_connections: places, ..fleet::backend(0) });
+        let queue = Arc::new(Queue::new(10));
+        let upstream = upstream(&conf, queue, vec![backend.clone()], programs.len());
+        let thread = |worker| {
+            let place = WorkerIndex { worker, workers: programs.len() };
+            let rng = fastrand::Rng::with_seed(order);
+            let worker = WorkerUpstream::new(upstream.clone(), Arc::default(), place, rng, None);
+            Thread { worker: Rc::new(worker), now: Rc::new(Cell::new(NOW)), wrong: wrong.clone() }
+        };
+        let begun: Vec<_> = (0..)
+            .zip(programs.iter())
+            .map(|(index, (start, _))| {
+                let thread = thread(index);
+                let begun = thread.begin(*start);
+                (thread, begun)
+            })
+            .collect();
         let threads: Vec<_> = (0..)
-            .zip(joined)
-            .map(|(index, place)| {
-                let (backend, programs) = (backend.clone(), programs.clone());
+            .zip(begun)
+            .map(|(index, (thread, begun))| {
+                let programs = programs.clone();
                 thread::spawn(move || {
                     let (start, acts) = &programs[index];
-                    backend.do_all(*start, place.flatten(), acts);
+                    thread.do_all(*start, begun, acts);
                 })
             })
             .collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        left.store(backend.in_flight.load(SeqCst) > 0 || !backend.queue.is_empty(), SeqCst);
+        wrong.is_left.store(backend.in_flight() > 0 || !upstream.queue.is_empty(), SeqCst);
     });
-    (is_lost.load(SeqCst), is_left.load(SeqCst))
+    seen
 }
 
-fn simulate(world: &mut World) {
+fn simulate(conf: &UpstreamConf, world: &mut World) {
     let places = world.rng.usize(1..3);
     let programs = programs(world, places);
     let order = world.rng.u64(..);
     world.record(|| format!("{places} places, threads that do {programs:?}, in the order {order}"));
-    let (is_lost, is_left) = run_at_once(programs, places, order);
-    assert!(!is_lost, "a place was free, and one who waited was not called");
-    assert!(!is_left, "every permit comes back, and nobody stands in the queue");
+    let wrong = run_at_once(conf, programs, places.try_into().unwrap(), order);
+    assert!(!wrong.is_lost.load(SeqCst), "a place was free, and one who waited was not called");
+    assert!(!wrong.is_refused.load(SeqCst), "one was refused who could wait");
+    assert!(!wrong.is_left.load(SeqCst), "every permit comes back, and nobody stands in the queue");
 }
 
 #[test]
 fn calls() {
-    run("calls", ONCE_FAILED, simulate);
+    let conf = conf();
+    run("calls", ONCE_FAILED, |world| simulate(&conf, world));
 }

@@ -4,13 +4,13 @@
 //! Invariant: the files in the index, those being written and those of a cleared generation that are not deleted yet
 //! together cost at most the limit, whoever asks for room.
 
-use std::{
-    collections::{HashMap, HashSet, hash_map},
-    num::NonZeroU8,
-};
+mod entry;
+
+use std::collections::{HashMap, HashSet, hash_map};
 
 use slab::Slab;
 
+use self::entry::{Entry, half};
 use super::layout::Name;
 use crate::{
     cache::{
@@ -20,21 +20,7 @@ use crate::{
     rng::scramble,
 };
 
-/// An object of the store. It never means another object, also after its own is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Id {
-    sequence: u64,
-    slot: u32,
-}
-
-/// An object that is stored under a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Which.
-    pub id: Id,
-    /// The bytes of its body.
-    pub length: u64,
-}
+pub use self::entry::{Found, Id};
 
 /// A file whose object left the index, and the generation that it is of.
 pub(super) type Gone = (u32, Name);
@@ -71,27 +57,6 @@ pub(super) struct Index {
     /// Keys that were removed while the scan had not come to them.
     forgotten: HashSet<u128>,
     pub(super) evicted: u64,
-}
-
-/// An object; 64 bytes.
-#[derive(Debug)]
-struct Entry {
-    key: u128,
-    sequence: u64,
-    length: u64,
-    rank: u64,
-    shift: u32,
-    head: u32,
-    /// The next object under the same half of a key.
-    next: u32,
-    block: NonZeroU8,
-}
-
-impl Entry {
-    fn name(&self) -> Name {
-        let Self { key, sequence, length, shift, head, block, .. } = *self;
-        Name { key, sequence, length, shift, head, block }
-    }
 }
 
 impl Index {
@@ -384,9 +349,3 @@ impl Index {
 
 /// What is random in the order of eviction.
 const SEED: u64 = 0x5eed;
-
-/// The half of a key that the index looks for first; the whole is compared behind it.
-fn half(key: u128) -> u64 {
-    const LOWER: u128 = 0xffff_ffff_ffff_ffff;
-    (key & LOWER) as u64
-}

@@ -4,7 +4,6 @@ use crate::{
     cache::status::CacheStatus,
     error::Kind,
     exchange::Exchange,
-    filter::Filters,
     h1::{ResponseHead, Version},
     runtime::{Listener, Route},
 };
@@ -49,10 +48,15 @@ impl<'a> Reply<'a> {
         Self { listener, route, error, cache_status: None, age: None, affinity: None, is_own: false }
     }
 
-    /// What changes it last: the filters of the listener, then those of the route, which knows better.
-    pub(super) fn filters(&self) -> impl Iterator<Item = &'a Filters> {
-        let of_listener = self.listener.map(|listener| &listener.filters);
-        of_listener.into_iter().chain(self.route.map(|route| &route.filters))
+    /// Has its head changed by the filters of the listener, then by those of the route, which knows better.
+    #[inline]
+    pub(super) fn filter(&self, head: &mut ResponseHead) {
+        if let Some(listener) = self.listener {
+            listener.filters.on_head(head);
+        }
+        if let Some(route) = self.route {
+            route.filters.on_head(head);
+        }
     }
 
     /// The same, and what a cache says of it.

@@ -3,7 +3,7 @@
 use proptest::prelude::any;
 use serde_json::json;
 
-use super::*;
+use super::{steps::longest_increasing, *};
 use crate::{config, runtime::overrides::Change, upstream::conf::BackendState};
 
 const OLD: &str = r#"

@@ -1,18 +1,15 @@
 //! The queue of an upstream, with the real permits of its workers: exchanges that find every backend full wait, and
 //! are called, leave, retry and end while backends come and go.
 //!
-//! What an exchange does here is what `Attempt::pick` does, cut into steps between which every other may come.
+//! An exchange is a real [`Acquire`](crate::upstream::acquire::Acquire) with a given time and seed, left between its
+//! steps, where other workers may come.
 
 mod exchange;
 
-use std::{
-    rc::Rc,
-    sync::{Arc, atomic::Ordering::SeqCst},
-    task::Context,
-    time::Duration,
-};
+use std::{cell::Cell, future::pending, rc::Rc, sync::Arc, time::Duration};
 
 use self::exchange::{Exchange, Step};
+pub(super) use self::exchange::{Pick, pick};
 use super::{
     fleet,
     seeds::{World, run},
@@ -20,11 +17,11 @@ use super::{
 use crate::{
     backend::{Backend, Probed},
     balance::{Balancer, Policy},
+    error::{Kind, Result},
     health::{ejection::Ejection, passive::Passive},
+    moment::Moment,
     upstream::{
-        BackendCounters, Permit, Upstream, WorkerUpstream,
-        conf::UpstreamConf,
-        queue::{Place, Queue},
+        BackendCounters, Upstream, WorkerUpstream, conf::UpstreamConf, queue::Queue,
         worker_upstream::WorkerIndex,
     },
 };
@@ -40,6 +37,7 @@ struct Stage {
     number: usize,
     /// A backend is down, so that backups may be used: those who wait hear of it by the clock.
     is_to_settle: bool,
+    now: Rc<Cell<Moment>>,
 }
 
 const NO_EJECTION: Ejection = Ejection {
@@ -57,12 +55,13 @@ impl Stage {
         let queue = Arc::new(Queue::new(most));
         let backends: Vec<_> = (0..world.rng.usize(1..4)).map(fleet::backend).map(Arc::new).collect();
         let mut stage = Self {
-            upstream: upstream(conf, queue, backends),
+            upstream: upstream(conf, queue, backends, WORKERS),
             workers: Vec::new(),
             exchanges: Vec::new(),
             most,
             number: 0,
             is_to_settle: false,
+            now: Rc::new(Cell::new(world.now)),
         };
         stage.publish(conf, world);
         stage
@@ -80,101 +79,64 @@ impl Stage {
         let backends: Vec<_> = self.upstream.backends.iter().map(|it| limited(world, it)).collect();
         let limits: Vec<_> = backends.iter().map(|it| (it.max_connections, it.backup)).collect();
         world.record(|| format!("a generation: at most {} wait, limits and backups {limits:?}", self.most));
-        self.upstream = upstream(conf, self.upstream.queue.clone(), backends);
+        self.upstream = upstream(conf, self.upstream.queue.clone(), backends, WORKERS);
         self.workers = (0..WORKERS)
             .map(|worker| {
                 let place = WorkerIndex { worker, workers: WORKERS };
                 let before = self.workers.get(worker).map(|it| &**it);
-                Rc::new(WorkerUpstream::new(self.upstream.clone(), Arc::default(), place, before))
+                let rng = world.rng.fork();
+                Rc::new(WorkerUpstream::new(self.upstream.clone(), Arc::default(), place, rng, before))
             })
             .collect();
     }
 
-    fn try_pick(&self, exchange: &Exchange, world: &World) -> Option<Permit> {
-        self.workers[exchange.worker].pick(0, &exchange.tried, world.now)
-    }
-
-    /// As `Attempt::call_next`.
-    fn call_next(&self, world: &World) {
-        self.upstream.queue.call_if_free(&self.upstream.backends, world.now);
-    }
-
-    /// As `Attempt::pick` begins; `None` when the exchange ends with an error at once.
-    fn begin(&self, exchange: &Exchange, world: &mut World) -> Option<Step> {
-        let queue = &self.upstream.queue;
-        if queue.is_empty()
-            && let Some(permit) = self.try_pick(exchange, world)
-        {
-            return Some(Step::Holds(permit));
-        }
-        let mut backends = self.upstream.backends.iter();
-        let is_full = |it: &Arc<Backend>| it.is_healthy(world.now) && it.is_full();
-        if !backends.clone().any(|it| it.is_healthy(world.now)) || queue.is_empty() && !backends.any(is_full)
-        {
-            return None;
-        }
-        let place = queue.join(false);
-        assert!(place.is_some() || queue.len() >= self.most, "the queue was not full");
-        place.map(Step::Joined)
-    }
-
-    /// Does the next step of an exchange; it sleeps, or has a permit, when there is none.
-    fn step(&self, exchange: &mut Exchange, world: &mut World) {
-        let (number, step) = (exchange.number, std::mem::replace(&mut exchange.step, Step::Called));
-        exchange.step = match step {
-            Step::Joined(place) => match self.try_pick(exchange, world).filter(|_| place.is_first()) {
-                Some(permit) => {
-                    drop(place);
-                    self.call_next(world);
-                    Step::Holds(permit)
-                }
-                None => {
-                    if !place.is_first() {
-                        self.call_next(world);
-                    }
-                    self.poll(exchange, place)
-                }
-            },
-            Step::Asleep(place) => self.poll(exchange, place),
-            Step::Called => match self.try_pick(exchange, world) {
-                Some(permit) => {
-                    self.call_next(world);
-                    Step::Holds(permit)
-                }
-                None => Step::Again,
-            },
-            Step::Again => Step::Joined(self.upstream.queue.join(true).unwrap()),
-            Step::Holds(permit) => Step::Holds(permit),
+    /// Has an exchange ask for a place; whether it goes on.
+    fn begin(&mut self, exchange: &mut Exchange, world: &mut World) -> bool {
+        let sticky = world.chance(20).then(|| world.rng.usize(0..4));
+        let worker = self.workers[exchange.worker].clone();
+        exchange.step = Step::Asks(pick(worker, exchange.tried.clone(), sticky, self.now.clone()), None);
+        let does_someone_wait = !self.upstream.queue.is_empty();
+        let Err(error) = self.go_on(exchange, world) else {
+            assert!(!(does_someone_wait && exchange.holds()), "it overtakes those who wait");
+            return true;
         };
-        world.record(|| format!("exchange {number}: {}", exchange.step.name()));
+        let queue = &self.upstream.queue;
+        match error.kind() {
+            Kind::QueueFull => assert!(queue.len() >= self.most, "the queue was not full"),
+            Kind::NoBackend => {
+                let free = fleet::allowed(&self.upstream.backends, &exchange.tried, world.now, false);
+                assert!(free.is_empty() || !queue.is_empty(), "there was a place at {free:?}");
+            }
+            other => panic!("nothing else can fail: {other:?}"),
+        }
+        false
     }
 
-    fn poll(&self, exchange: &Exchange, place: Place) -> Step {
-        let waker = exchange.woken.clone().into();
-        exchange.woken.0.store(false, SeqCst);
-        match place.poll_called(&mut Context::from_waker(&waker)).is_ready() {
-            true => {
-                place.served();
-                Step::Called
-            }
-            false => Step::Asleep(place),
-        }
+    /// Does the next step of an exchange; the error is how it ends.
+    fn go_on(&self, exchange: &mut Exchange, world: &mut World) -> Result<()> {
+        let (number, result) = (exchange.number, exchange.go_on());
+        world.record(|| match &result {
+            Ok(()) => format!("exchange {number}: {}", exchange.name()),
+            Err(error) => format!("exchange {number} is refused: {error}"),
+        });
+        result
     }
 
     fn arrive(&mut self, world: &mut World) {
         self.number += 1;
-        let woken = Arc::default();
         let worker = world.rng.usize(0..WORKERS);
+        let step = Step::Asks(Box::pin(pending()), None);
         let mut exchange =
-            Exchange { number: self.number, worker, tried: Vec::new(), woken, step: Step::Called };
-        let step = self.begin(&exchange, world);
-        world.record(|| {
-            format!("exchange {} begins: {}", self.number, step.as_ref().map_or("refused", Step::name))
-        });
-        if let Some(step) = step {
-            exchange.step = step;
+            Exchange { number: self.number, worker, tried: Vec::new(), woken: Arc::default(), step };
+        if self.begin(&mut exchange, world) {
             self.exchanges.push(exchange);
         }
+    }
+
+    /// Lets time pass, which calls nobody.
+    fn wait(&mut self, world: &mut World) {
+        world.wait(Duration::from_secs(2));
+        self.now.set(world.now);
     }
 
     /// One of those that `which` is about.
@@ -197,29 +159,25 @@ impl Stage {
 
     fn step_one(&mut self, at: usize, world: &mut World) {
         let mut exchange = self.exchanges.remove(at);
-        self.step(&mut exchange, world);
+        self.go_on(&mut exchange, world).expect("who was let into the queue is not refused any more");
         self.exchanges.insert(at, exchange);
     }
 
     /// One leaves: its client has, its time is over, or the exchange is done.
     fn end(&mut self, at: usize, world: &mut World) {
         let exchange = self.exchanges.remove(at);
-        world.record(|| format!("exchange {} ends: {}", exchange.number, exchange.step.name()));
+        world.record(|| format!("exchange {} ends: {}", exchange.number, exchange.name()));
     }
 
     /// An attempt failed: another backend is tried.
     fn retry(&mut self, at: usize, world: &mut World) {
         let mut exchange = self.exchanges.remove(at);
-        let Step::Holds(permit) = std::mem::replace(&mut exchange.step, Step::Called) else { unreachable!() };
+        let Step::Holds(permit) = exchange.step else { unreachable!() };
         exchange.tried.push(permit.index());
         drop(permit);
-        let step = self.begin(&exchange, world);
-        let name = step.as_ref().map_or("refused", Step::name);
-        world.record(|| {
-            format!("exchange {} tries another than {:?}: {name}", exchange.number, exchange.tried)
-        });
-        if let Some(step) = step {
-            exchange.step = step;
+        world.record(|| format!("exchange {} tries another than {:?}", exchange.number, exchange.tried));
+        exchange.step = Step::Asks(Box::pin(pending()), None);
+        if self.begin(&mut exchange, world) {
             self.exchanges.insert(at, exchange);
         }
     }
@@ -237,7 +195,7 @@ impl Stage {
     /// Lets everyone go on who can, in any order, until all sleep or have a place.
     fn come_to_rest(&mut self, world: &mut World) {
         if std::mem::take(&mut self.is_to_settle) {
-            self.call_next(world);
+            self.upstream.queue.call_if_free(&self.upstream.backends, world.now);
         }
         for steps in 0.. {
             assert!(steps < 1_000, "they keep each other awake");
@@ -264,17 +222,23 @@ impl Stage {
 
 const WORKERS: usize = 2;
 
-fn upstream(conf: &UpstreamConf, queue: Arc<Queue>, backends: Vec<Arc<Backend>>) -> Arc<Upstream> {
+/// An upstream of these backends, that so many workers see.
+pub(super) fn upstream(
+    conf: &UpstreamConf,
+    queue: Arc<Queue>,
+    backends: Vec<Arc<Backend>>,
+    workers: usize,
+) -> Arc<Upstream> {
     let counters = || backends.iter().map(|_| BackendCounters::default()).collect();
     Arc::new(Upstream {
         conf: conf.clone(),
         name: 0,
         generation: 1,
         tls: None,
-        passive: Passive::new(NO_EJECTION, &backends, WORKERS),
+        passive: Passive::new(NO_EJECTION, &backends, workers),
         queue,
         balancer: Balancer::build(Policy::RoundRobin, 0.0, &backends, 0),
-        own: (0..WORKERS).map(|_| counters()).collect(),
+        own: (0..workers).map(|_| counters()).collect(),
         files: 0,
         backends,
     })
@@ -289,7 +253,8 @@ fn simulate(conf: &UpstreamConf, world: &mut World) {
             65..80 => stage.with(world, Exchange::holds, Stage::end),
             80..85 => stage.with(world, Exchange::can_leave, Stage::end),
             85..90 => stage.with(world, Exchange::holds, Stage::retry),
-            90..95 => stage.change_health(world),
+            90..94 => stage.change_health(world),
+            94..96 => stage.wait(world),
             _ => stage.come_to_rest(world),
         }
         stage.hold();
@@ -306,10 +271,16 @@ fn simulate(conf: &UpstreamConf, world: &mut World) {
     assert!(stage.upstream.queue.is_empty());
 }
 
-#[test]
-fn queue() {
+/// An upstream's configuration with nothing in particular.
+pub(super) fn conf() -> UpstreamConf {
     let text = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n[[route]]\nname = \"all\"\nupstream = \"app\"\n\
                 [[upstream]]\nname = \"app\"\n[[upstream.backend]]\naddress = \"127.0.0.1:1\"\n";
     let config = crate::config::parse(text, "test.toml".as_ref()).unwrap();
-    run("queue", ONCE_FAILED, |world| simulate(&config.upstream[0], world));
+    config.upstream[0].clone()
+}
+
+#[test]
+fn queue() {
+    let conf = conf();
+    run("queue", ONCE_FAILED, |world| simulate(&conf, world));
 }

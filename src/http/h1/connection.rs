@@ -7,31 +7,24 @@ use std::{
     future::poll_fn,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Poll, ready},
     time::Duration,
 };
 
 use tokio::io::AsyncWrite;
 
-use super::{
-    active::ActiveExchange,
-    handle::{self, End},
-    upgrade::Tunnel,
-};
+use super::client::Client;
 use crate::{
-    error::{Kind, ProxyError, Result},
-    exchange::{BoundConnection, Downstream, Exchange, Peer},
-    fields::{Fields, Known, write_number},
-    h1::{
-        Framing, HeadError, Method, RequestHead, ResponseHead, Scan, Version,
-        framing::keeps_alive,
-        head::{write_fields, write_status},
+    error::{Kind, Result},
+    exchange::{BoundConnection, Exchange, Peer},
+    h1::{Framing, HeadError, Method, RequestHead, Scan, framing::keeps_alive},
+    http::{
+        active::ActiveExchange,
+        handle::{self, End},
+        upgrade::Tunnel,
     },
     moment::Moment,
-    net::{
-        BodyFrame, BodyReader, BodyWriter, Buffer, Deadline, Http1Stream, Plain, Stream, Waiter,
-        http1_stream::BodyError,
-    },
+    net::{BodyReader, BodyWriter, Deadline, Http1Stream},
     runtime::{ListenerId, Permit, Worker},
 };
 
@@ -198,7 +191,7 @@ impl Connection {
     /// Answers a head that could not be read, and closes.
     async fn refuse(&mut self, mut running: ActiveExchange, kind: Kind) -> Next {
         running.request = RequestHead::default();
-        let mut client = Client::new(self, &running.request, Framing::None);
+        let mut client = client(self, &running.request, Framing::None);
         client.is_last = true;
         let _ = handle::refuse(running, &mut client, kind).await;
         Next::Close(true)
@@ -207,7 +200,7 @@ impl Connection {
     async fn serve_request(&mut self, running: ActiveExchange) -> Next {
         let framing = Framing::of_request(&running.request);
         // A framing error is answered by `handle`; the connection cannot go on after it.
-        let mut client = Client::new(self, &running.request, framing.unwrap_or(Framing::None));
+        let mut client = client(self, &running.request, framing.unwrap_or(Framing::None));
         client.is_last |= framing.is_err();
         let end = handle::handle(running, &mut client).await;
         let is_body_done = client.incoming.is_done();
@@ -256,166 +249,19 @@ fn is_preface(input: &[u8]) -> bool {
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 
-/// The client's side of one request.
-struct Client<'a> {
-    stream: &'a mut Http1Stream,
-    deadline: &'a Deadline,
-    incoming: BodyReader,
-    outgoing: BodyWriter,
-    version: Version,
-    /// The connection closes after this response.
-    is_last: bool,
-    is_begun: bool,
-    is_until_close: bool,
-    bound: &'a mut Option<Rc<BoundConnection>>,
-    worker: &'a Worker,
-    listener: ListenerId,
-}
-
-impl<'a> Client<'a> {
-    fn new(connection: &'a mut Connection, request: &RequestHead, framing: Framing) -> Self {
-        Self {
-            is_last: !keeps_alive(request.version, &request.fields) || request.method == Method::Connect,
-            version: request.version,
-            stream: &mut connection.stream,
-            deadline: &connection.deadline,
-            worker: &connection.worker,
-            listener: connection.listener,
-            incoming: BodyReader::new(framing),
-            outgoing: BodyWriter::default(),
-            is_begun: false,
-            is_until_close: false,
-            bound: &mut connection.bound,
-        }
-    }
-
-    fn write_head(&mut self, head: &ResponseHead, has_body: bool, length: Option<u64>) {
-        let is_chunked = has_body && length.is_none() && self.version == Version::Http11;
-        self.is_until_close = has_body && length.is_none() && !is_chunked;
-        self.is_last |= self.is_until_close;
-        self.outgoing = BodyWriter::new(is_chunked);
-        let out = self.stream.output();
-        out.reserve(512);
-        write_status(head.status, out);
-        head.fields.write_lines(|known| known != Known::ContentLength || !has_body, out);
-        match length {
-            Some(length) if has_body => {
-                out.extend_from_slice(b"content-length: ");
-                write_number(length, out);
-                out.extend_from_slice(b"\r\n");
-            }
-            _ if is_chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-            _ => {}
-        }
-        if self.is_last {
-            out.extend_from_slice(b"connection: close\r\n");
-        } else if self.version == Version::Http10 {
-            out.extend_from_slice(b"connection: keep-alive\r\n");
-        }
-        out.extend_from_slice(b"\r\n");
-    }
-}
-
-impl Waiter for Client<'_> {
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Asked without a system call, by what the event loop knows: bytes would be the next request,
-        // which is read in its turn; only the end is of interest, and is seen by reading.
-        if !self.stream.input().is_empty() {
-            return Poll::Pending;
-        }
-        let is_ready = match &self.stream.stream {
-            Stream::Plain(Plain::Tcp(stream)) => stream.poll_read_ready(cx).is_ready(),
-            Stream::Plain(Plain::Unix(stream)) => stream.poll_read_ready(cx).is_ready(),
-            Stream::TlsServer(_) | Stream::TlsClient(_) => true,
-        };
-        if !is_ready {
-            return Poll::Pending;
-        }
-        match self.stream.poll_fill(cx) {
-            Poll::Ready(Ok(true)) | Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(false) | Err(_)) => Poll::Ready(()),
-        }
-    }
-
-    fn deadline(&self) -> &Deadline {
-        self.deadline
-    }
-}
-
-impl Downstream for Client<'_> {
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
-        self.stream.poll_body(cx, &mut self.incoming).map_err(|error| match error {
-            BodyError::Io(error) => ProxyError::because(Kind::ClientGone, error),
-            BodyError::Early => Kind::ClientGone.into(),
-            BodyError::Malformed(HeadError::Malformed(what)) => Kind::Malformed(what).into(),
-            BodyError::Malformed(_) => Kind::HeadTooLarge.into(),
-        })
-    }
-
-    fn is_body_done(&self) -> bool {
-        self.incoming.is_done()
-    }
-
-    fn has_body_bytes(&self) -> bool {
-        !self.stream.input().is_empty()
-    }
-
-    fn takes_interim(&self) -> bool {
-        self.version == Version::Http11
-    }
-
-    fn interim(&mut self, head: &ResponseHead) {
-        let out = self.stream.output();
-        write_status(head.status, out);
-        write_fields(&head.fields, out);
-        out.extend_from_slice(b"\r\n");
-    }
-
-    fn begin(&mut self, head: &ResponseHead, has_body: bool, length: Option<u64>) -> Result<()> {
-        self.is_begun = true;
-        self.is_last |= self.worker.is_closing(self.listener);
-        if head.status == 101 {
-            let out = self.stream.output();
-            write_status(head.status, out);
-            write_fields(&head.fields, out);
-            out.extend_from_slice(b"connection: upgrade\r\n\r\n");
-            return Ok(());
-        }
-        // A body that was not read yet may never be: the client learns it before it sends the next
-        // request behind it.
-        self.is_last |= !self.incoming.is_done();
-        self.write_head(head, has_body, length);
-        Ok(())
-    }
-
-    fn distrust(&mut self) {
-        self.is_last = true;
-    }
-
-    fn bound(&self) -> Option<&BoundConnection> {
-        self.bound.as_deref()
-    }
-
-    fn bind(&mut self) -> Option<Rc<BoundConnection>> {
-        Some(self.bound.get_or_insert_default().clone())
-    }
-
-    fn is_begun(&self) -> bool {
-        self.is_begun
-    }
-
-    fn poll_data(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<()>> {
-        self.outgoing
-            .poll_send(cx, self.stream, buffer)
-            .map_err(|error| ProxyError::because(Kind::ClientGone, error))
-    }
-
-    fn end(&mut self, trailers: Option<&Fields>) -> Result<()> {
-        self.outgoing.end(self.stream, trailers);
-        Ok(())
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.stream.poll_flush(cx).map_err(|error| ProxyError::because(Kind::ClientGone, error))
+/// The client's side of a request on this connection.
+fn client<'a>(connection: &'a mut Connection, request: &RequestHead, framing: Framing) -> Client<'a> {
+    Client {
+        is_last: !keeps_alive(request.version, &request.fields) || request.method == Method::Connect,
+        version: request.version,
+        stream: &mut connection.stream,
+        deadline: &connection.deadline,
+        worker: &connection.worker,
+        listener: connection.listener,
+        incoming: BodyReader::new(framing),
+        outgoing: BodyWriter::default(),
+        is_begun: false,
+        is_until_close: false,
+        bound: &mut connection.bound,
     }
 }

@@ -1,0 +1,49 @@
+//! A response on its way to disk.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+
+use super::written::Written;
+use crate::cache::disk::{Id, Writing};
+
+/// A response on its way to disk.
+#[derive(Debug)]
+pub struct DiskWrite {
+    pub(super) writing: Option<Writing>,
+    /// Writes of its URI since its fetch began are not to be undone by it.
+    pub(super) written: Arc<Written>,
+    pub(super) uri: u128,
+    pub(super) begun: u64,
+    /// What is on disk under its key and is to be replaced.
+    pub(super) replaces: Vec<Id>,
+}
+
+impl DiskWrite {
+    /// Adds bytes of the body; what cannot be taken is given up.
+    pub fn push(&mut self, chunk: Bytes) {
+        if self.writing.as_mut().is_some_and(|writing| !writing.push(chunk)) {
+            self.writing = None;
+        }
+    }
+
+    /// Ready when the disk is not too far behind to take more.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.writing.as_mut().map_or(Poll::Ready(()), |writing| writing.poll_room(cx))
+    }
+
+    /// Whether it is still being kept.
+    pub fn is_on(&self) -> bool {
+        self.writing.is_some()
+    }
+
+    /// The body is whole: it is found once it is on disk.
+    pub fn finish(self) {
+        if let Some(writing) = self.writing.filter(|_| self.written.may_keep(self.uri, self.begun)) {
+            writing.finish(&self.replaces);
+        }
+    }
+}

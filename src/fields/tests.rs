@@ -1,0 +1,132 @@
+//! Lines, names and lists.
+
+use super::*;
+
+/// A head's lines as a parser takes them.
+fn loaded(head: &str) -> Fields {
+    let mut fields = Fields::default();
+    fields.load(head.as_bytes());
+    let mut start = 0;
+    for line in head.split_inclusive("\r\n") {
+        if let Some((name, value)) = line.split_once(':') {
+            let at = start + name.len() + 1 + value.len() - value.trim_start().len();
+            assert!(fields.push_span(start, name.len(), at, value.trim().len()));
+        }
+        start += line.len();
+    }
+    fields
+}
+
+#[test]
+fn lines_are_written_alike_however_they_came() {
+    let all = |_| true;
+    for head in [
+        "A: 1\r\nB: 2\r\nC: 3\r\n\r\n",
+        "A:1\r\nB:  2\r\nC: 3 \r\nD:\t4\r\n\r\n",
+        "A: \r\nB:\r\nC: 3\r\n\r\n",
+        "Host: a\r\nVia: b\r\nHost: c\r\nX: y\r\n\r\n",
+    ] {
+        let mut fields = loaded(head);
+        fields.push("x-new", b"1");
+        fields.push("x-other", b"2");
+        for passes in [all, |known| known != Known::Via, |known| known == Known::Other] {
+            let mut expected = Vec::new();
+            for field in fields.iter().filter(|field| passes(field.known)) {
+                expected.extend([field.name, b": ", field.value, b"\r\n"].concat());
+            }
+            let mut written = Vec::new();
+            fields.write_lines(passes, &mut written);
+            assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(&expected), "{head}");
+        }
+        fields.retain(|field| field.name != b"B");
+        let mut written = Vec::new();
+        fields.write_lines(all, &mut written);
+        assert!(!written.starts_with(b"B") && !written.windows(3).any(|some| some == b"\nB:"), "{head}");
+    }
+}
+
+#[test]
+fn known_names_are_found_in_any_case_no_others() {
+    for (known, text) in Known::ALL {
+        assert_eq!(Known::of(text), *known);
+        assert_eq!(Known::of(&text.to_ascii_uppercase()), *known);
+        let mut longer = text.to_vec();
+        longer.push(b'x');
+        let is_of_proxy = text.starts_with(b"x-forwarded-");
+        assert_eq!(Known::of(&longer), if is_of_proxy { Known::OfProxy } else { Known::Other });
+    }
+    for (name, known) in [
+        ("X-Forwarded-Whatever", Known::OfProxy),
+        ("x-real-ip", Known::OfProxy),
+        ("X-Original-URL", Known::OfProxy),
+        ("x-real-ipx", Known::Other),
+        ("xx-forwarded-for", Known::Other),
+        ("x_api_key", Known::Underscored),
+        ("CONTENT_LENGTH", Known::Disguised),
+        ("X_Forwarded-Prefix", Known::Disguised),
+    ] {
+        assert_eq!(Known::of(name.as_bytes()), known, "{name}");
+    }
+    assert_eq!(Known::of(b""), Known::Other);
+    assert_eq!(Known::of(b"x-other"), Known::Other);
+}
+
+#[test]
+fn an_oversized_name_is_left_out_never_cut() {
+    let mut fields = Fields::default();
+    fields.push(&"x".repeat(65_535), b"1");
+    fields.push(&format!("transfer-encoding{}", "x".repeat(65_536)), b"chunked");
+    fields.push("y", b"2");
+    assert_eq!((fields.len(), fields.get("y")), (2, Some(&b"2"[..])));
+    assert!(!fields.has(Known::TransferEncoding));
+    let head = format!("{}: 1", "z".repeat(65_536));
+    fields.load(head.as_bytes());
+    assert!(!fields.push_span(0, 65_536, 65_538, 1) && fields.is_empty());
+    assert!(fields.push_span(0, 65_535, 65_538, 1));
+}
+
+#[test]
+fn the_table_is_in_alphabetical_order_for_its_index() {
+    assert!(Known::ALL.is_sorted_by_key(|(_, text)| text[0]));
+}
+
+#[test]
+fn fields_are_set_added_and_removed_without_regard_to_case() {
+    let mut fields = Fields::default();
+    fields.push("X-One", b"1");
+    fields.push("x-one", b"2");
+    fields.push("Host", b"a");
+    assert_eq!(fields.all("X-ONE").collect::<Vec<_>>(), [b"1", b"2"]);
+    assert_eq!(fields.known(Known::Host), Some(&b"a"[..]));
+    fields.set("x-ONE", b"3");
+    assert_eq!(fields.all("x-one").collect::<Vec<_>>(), [b"3"]);
+    fields.remove("HOST");
+    assert!(!fields.has(Known::Host));
+    assert_eq!(fields.len(), 1);
+}
+
+#[test]
+fn copies_are_equal_and_a_compact_one_holds_no_more() {
+    let mut fields = Fields::default();
+    for number in 0..20 {
+        fields.push("x-name", format!("value {number}").as_bytes());
+    }
+    fields.push_known(Known::Host, b"a");
+    fields.remove("x-name");
+    fields.push("y", b"z");
+    let mut copy = Fields::default();
+    copy.push("old", b"gone");
+    copy.copy_from(&fields);
+    let compact = fields.compact();
+    for same in [&copy, &compact] {
+        assert_eq!(format!("{same:?}"), r#"{"host": "a", "y": "z"}"#);
+        assert_eq!(same.known(Known::Host), Some(&b"a"[..]));
+    }
+    assert_eq!(compact.memory(), "hostayz".len() + 2 * size_of::<Entry>());
+}
+
+#[test]
+fn a_list_is_split_at_commas_over_several_fields() {
+    let values: [&[u8]; 3] = [b"a, b,,", b"", b" c "];
+    assert_eq!(list(values.into_iter()).collect::<Vec<_>>(), [b"a", b"b", b"c"]);
+}
