@@ -94,7 +94,7 @@ fn bodies_of_writes_are_refused_at_the_bound() {
 }
 
 #[test]
-fn a_body_for_a_cache_grows_no_further_than_the_bound() {
+fn a_body_for_a_cache_stops_growing_at_the_bound() {
     const LENGTH: usize = 40 << 20;
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\nCache-Control: max-age=60\r\n\r\n");
     let sent = [head.as_bytes(), &vec![b'x'; LENGTH]].concat();
