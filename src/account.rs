@@ -24,11 +24,13 @@ pub enum Owner {
     Writes,
     /// Parts of request bodies that are kept for another attempt.
     Replays,
+    /// Bodies on their way through a cache: for those who wait for them, and not stored yet.
+    Fills,
 }
 
 impl Owner {
     /// Each of them.
-    pub const ALL: [Self; 4] = [Self::Requests, Self::Buffers, Self::Writes, Self::Replays];
+    pub const ALL: [Self; 5] = [Self::Requests, Self::Buffers, Self::Writes, Self::Replays, Self::Fills];
 
     /// Its name in metrics.
     pub fn name(self) -> &'static str {
@@ -37,6 +39,7 @@ impl Owner {
             Self::Buffers => "buffers",
             Self::Writes => "writes",
             Self::Replays => "replays",
+            Self::Fills => "fills",
         }
     }
 }

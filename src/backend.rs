@@ -142,6 +142,9 @@ pub struct Shared {
     pub resolved: ArcSwap<Vec<SocketAddr>>,
     /// Whether a look-up of the name has ended, well or not. Until then requests wait for it.
     pub is_looked_up: AtomicBool,
+    /// Whether the last look-up of the name could not be made, since nothing was left here for a socket: that there is
+    /// no address is no fault of the backend then.
+    pub has_no_socket: AtomicBool,
 }
 
 impl Default for Shared {
@@ -158,6 +161,7 @@ impl Default for Shared {
             why: Mutex::new("not checked yet".into()),
             resolved: ArcSwap::default(),
             is_looked_up: AtomicBool::new(false),
+            has_no_socket: AtomicBool::new(false),
         }
     }
 }

@@ -85,9 +85,11 @@ pub(crate) fn content_length(fields: &Fields) -> Result<Option<u64>, &'static st
     if is_number { Ok(Some(number())) } else { Err("Content-Length is not a number") }
 }
 
+/// Whether the one value is `chunked`. Empty members of a list mean nothing (RFC 9110 §5.6.1.2), but who reads no list here,
+/// as many do not, sees another coding, or none.
 fn is_chunked(fields: &Fields) -> bool {
-    let mut codings = list(fields.all_known(Known::TransferEncoding));
-    codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
+    let mut values = fields.all_known(Known::TransferEncoding);
+    values.next().is_some_and(|value| value.eq_ignore_ascii_case(b"chunked")) && values.next().is_none()
 }
 
 /// Whether the sender wants the connection kept after this message (RFC 9112 §9.3).
@@ -140,6 +142,9 @@ mod tests {
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n",
             "POST / HTTP/1.1\r\nTransfer-Encoding:\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: , chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked,\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding:\r\nTransfer-Encoding: chunked\r\n\r\n",
         ] {
             assert!(request(bad).is_err(), "{bad}");
         }

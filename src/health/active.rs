@@ -287,6 +287,9 @@ async fn connect(probe: &Probe) -> Result<Stream, Fault> {
             backend.shared.resolved.load().iter().copied().map(Target::Tcp).collect()
         }
     };
+    if targets.is_empty() && backend.shared.has_no_socket.load(Relaxed) {
+        return Err(Fault::NoSocket);
+    }
     let mut refusal = "the name has no address".to_owned();
     for target in targets {
         match dial::plain(&target).await {

@@ -66,16 +66,18 @@ static EXHAUSTED: Repeated = Repeated::new();
 /// Whose fault it is that there is no connection: what socket(2), connect(2) and epoll_ctl(2) lack on this side is not
 /// the backend's.
 fn kind_of(error: &io::Error, target: &Target) -> Kind {
-    let Some(errno) = Errno::from_io_error(error) else { return Kind::Connect };
-    match errno {
-        // Descriptors, memory, and local ports towards this address.
-        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC | Errno::ADDRNOTAVAIL => {
-            Kind::NoSocket
-        }
-        // Of a unix socket it is the queue of who listens that is full.
-        Errno::AGAIN if matches!(target, Target::Tcp(_)) => Kind::NoSocket,
-        _ => Kind::Connect,
-    }
+    // Of a unix socket it is the queue of who listens that is full.
+    let is_full = Errno::from_io_error(error) == Some(Errno::AGAIN) && matches!(target, Target::Tcp(_));
+    if is_full || is_exhausted(error) { Kind::NoSocket } else { Kind::Connect }
+}
+
+/// Whether an error is that nothing is left here for another socket: descriptors, memory, or local ports towards an
+/// address.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC | Errno::ADDRNOTAVAIL)
+    )
 }
 
 /// The TLS handshake over a new connection. Fails with [`Kind::UpstreamTls`].

@@ -16,7 +16,7 @@ use std::{
 
 use tokio::{task::AbortHandle, time::sleep};
 
-use self::names::{Found, Names, TTL_MOST};
+use self::names::{Fault, Found, Names, TTL_MOST};
 use crate::backend::{Address, Backend, Shared};
 
 /// The shortest time between two lookups of a name: a TTL of 0 must not make a flood of them.
@@ -91,10 +91,13 @@ async fn keep_fresh(backend: Arc<Backend>, names: Arc<Names>) {
                     tracing::info!(backend = &*backend.name, "{} resolves again", backend.address);
                 }
                 backoff = BACKOFF.0;
+                backend.shared.has_no_socket.store(false, Relaxed);
                 store(&backend, found);
                 ttl
             }
             Err(why) => {
+                let has_no_socket = why == Fault::NoSocket;
+                backend.shared.has_no_socket.store(has_no_socket, Relaxed);
                 // Said once for each reason, not at each attempt.
                 if failure.as_ref() != Some(&why) {
                     let kept = backend.shared.resolved.load().len();
@@ -103,7 +106,8 @@ async fn keep_fresh(backend: Arc<Backend>, names: Arc<Names>) {
                     failure = Some(why);
                 }
                 let pause = backoff;
-                backoff = (backoff * 2).min(BACKOFF.1);
+                // What is missing here is nothing to spare a name server for.
+                backoff = if has_no_socket { BACKOFF.0 } else { (backoff * 2).min(BACKOFF.1) };
                 pause
             }
         };
@@ -142,7 +146,8 @@ pub async fn lookup(address: &Address) -> Result<Vec<SocketAddr>, String> {
     if let Some(address) = literal(address) {
         return Ok(vec![address]);
     }
-    Names::of_system().lookup(address).await.map(|found| found.addresses)
+    let found = Names::of_system().lookup(address).await;
+    found.map(|found| found.addresses).map_err(|fault| fault.to_string())
 }
 
 #[cfg(test)]

@@ -265,7 +265,8 @@ impl Permit {
             _ => {
                 let addresses = addresses(backend).await;
                 if addresses.is_empty() {
-                    return Err(Kind::Unresolved.into());
+                    let is_ours = backend.shared.has_no_socket.load(Relaxed);
+                    return Err(if is_ours { Kind::NoSocket } else { Kind::Unresolved }.into());
                 }
                 let start = self.worker_upstream.rng.borrow_mut().usize(0..addresses.len());
                 let mut last = ProxyError::new(Kind::Unresolved);

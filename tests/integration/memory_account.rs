@@ -15,7 +15,7 @@ fn bounded(memory: &str) -> (Origin, Proxy) {
 }
 
 fn held(proxy: &Proxy) -> u64 {
-    ["requests", "buffers", "writes", "replays"]
+    ["requests", "buffers", "writes", "replays", "fills"]
         .iter()
         .map(|owner| metric(proxy, &format!("pointsman_memory_bytes{{owner=\"{owner}\"}}")))
         .sum()
@@ -91,4 +91,31 @@ fn bodies_of_writes_are_refused_at_the_bound() {
     assert!(answers.contains(&202) && answers.contains(&503), "{answers:?}");
     drop(slow);
     eventually("it is given back", || held(&proxy) == 0);
+}
+
+#[test]
+fn a_body_for_a_cache_stops_growing_at_the_bound() {
+    const LENGTH: usize = 40 << 20;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\nCache-Control: max-age=60\r\n\r\n");
+    let sent = [head.as_bytes(), &vec![b'x'; LENGTH]].concat();
+    let origin = Origin::start(move |request| match request.target.as_str() {
+        "/small" => Reply::Bytes(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nCache-Control: max-age=60\r\n\r\nok".to_vec(),
+        ),
+        _ => Reply::Bytes(sent.clone()),
+    });
+    let cache = "memory = \"512MiB\"\nmax_object = \"64MiB\"";
+    let text = crate::collapse::cached(&[origin.address()], cache);
+    let proxy = Proxy::start(&text.replace("workers = 2\n", "workers = 2\nmemory = \"8MiB\"\n"));
+    let mut slow = proxy.connect();
+    slow.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+    eventually("it is held back", || metric(&proxy, "pointsman_memory_refused_total") >= 1);
+    let fills = metric(&proxy, "pointsman_memory_bytes{owner=\"fills\"}");
+    assert!(((4 << 20)..(12 << 20)).contains(&fills), "{fills} bytes are held");
+    let response = slow.response("GET");
+    assert!(response.is_whole && response.body.len() == LENGTH);
+    eventually("it is given back", || held(&proxy) == 0);
+    assert_eq!(metric(&proxy, "pointsman_cache_objects"), 0, "it was not stored");
+    assert_eq!(proxy.get("/small").text(), "ok");
+    eventually("what there is room for is stored", || metric(&proxy, "pointsman_cache_objects") == 1);
 }

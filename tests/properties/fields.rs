@@ -17,6 +17,7 @@ use crate::{
         validate::{is_not_modified, make_conditional},
         vary::Vary,
     },
+    exchange::node,
     fields::{ConnectionOptions, Fields, QuotedByte, QuotedString, list, read_quoted},
     h1::{Chunk, Decoder, Method, Version, framing, head, trailers},
     telemetry::trace::Parent,
@@ -42,6 +43,21 @@ const DIRECTIVES: &[&str] = &[
     "\"",
     "ext=\"a\\\"b\"",
     "MAX-AGE=1",
+];
+const VIA: &[&str] = &[
+    "1.1 pointsman",
+    "1.1 pointsman-0000000000000000",
+    "2 a",
+    "HTTP/1.1 b:8080",
+    "1.0 fred, 1.1 p.example.net",
+    "1.1 c (a comment)",
+    "(1.1 d, e)",
+    " ",
+    ", ",
+    ",",
+    "\t",
+    "\"",
+    "1.1",
 ];
 const DICTIONARY: &[&str] = &[
     "a",
@@ -211,6 +227,31 @@ fn connection_options_of_any_bytes_are_named() {
             }
         }
         format!("{options:?} {}", framing::keeps_alive(Version::Http11, &fields))
+    });
+}
+
+/// What is added to Via is this program's and the last, whatever was there; and only what names it as a member of its own
+/// is a loop: a comment or another's name is none.
+#[test]
+fn via_of_any_bytes_tells_a_loop() {
+    hold("fields::via", VIA, |rng, bytes| {
+        let own = format!("1.1 {}", node::name());
+        let is_loop = |fields: &Fields| list(fields.all("via")).any(node::is_own);
+        let before = field(rng, "via", bytes);
+        assert!(!is_loop(&before), "its name is of chance, and not among these");
+        // As one field, as the next hop is sent it, and as fields of their own.
+        let values: Vec<&[u8]> = before.all("via").collect();
+        let mut joined = values.join(&b", "[..]);
+        joined.extend_from_slice(format!(", {own}").as_bytes());
+        let mut apart = before.clone();
+        apart.push("via", own.as_bytes());
+        let mut together = Fields::default();
+        together.push("via", &joined);
+        assert!(is_loop(&apart));
+        // What does not close its quotes takes what follows with it; then no reader sees members.
+        let is_open = values.iter().any(|value| value.contains(&b'"'));
+        assert!(is_open || is_loop(&together), "{:?}", String::from_utf8_lossy(&joined));
+        format!("{:?}", list(before.all("via")).collect::<Vec<_>>())
     });
 }
 

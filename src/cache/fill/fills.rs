@@ -10,6 +10,7 @@ use std::{
 
 use super::{recent::Recent, state::State};
 use crate::{
+    account::{self, Owner},
     cache::{key::Key, purge::Rule},
     sync::{Mutex, MutexGuard},
     telemetry::clock,
@@ -152,6 +153,9 @@ impl Fills {
 
     /// Counts that a fill holds so many bytes, in the place of as many as before; gives how many all hold.
     pub(super) fn account(&self, before: u64, after: u64) -> u64 {
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        account::take(Owner::Fills, bytes(after.saturating_sub(before)));
+        account::give(Owner::Fills, bytes(before.saturating_sub(after)));
         // In this order, it is never below nothing.
         let held = self.held.fetch_add(after, Relaxed) + after;
         self.held.fetch_sub(before, Relaxed);

@@ -13,6 +13,7 @@ use super::{
     state::{Phase, State},
 };
 use crate::{
+    account,
     cache::{
         key::Key,
         purge::Rule,
@@ -82,8 +83,13 @@ impl Source {
         state.tape.pieces.push(chunk);
         state.progressed = Moment::now();
         let held = fills.account(before, state.tape.pieces.held());
-        let outgrown = state.tape.pieces.end() > bounds.max_object || held > bounds.held;
+        // At the bound of all memory it grows no more, as if it had outgrown its own.
+        let is_full = account::is_full();
+        let outgrown = state.tape.pieces.end() > bounds.max_object || held > bounds.held || is_full;
         let is_new = outgrown && !state.tape.is_paced;
+        if is_new && is_full {
+            account::refuse();
+        }
         state.tape.is_paced |= outgrown;
         state.notify(self.fill.id);
         // One that is kept may be stored, and is to hear of purges to its end.

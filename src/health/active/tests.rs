@@ -159,6 +159,15 @@ async fn what_cannot_be_connected_to_says_why() {
 }
 
 #[tokio::test]
+async fn a_name_that_could_not_be_asked_for_says_nothing() {
+    let address = Address::Host { host: "app.test".into(), port: 80 };
+    let probe = probe_of(address, conf(CheckKind::Tcp));
+    assert!(matches!(send(&probe).await, Err(Fault::OfBackend(_))), "there is no such name");
+    probe.backend.shared.has_no_socket.store(true, Relaxed);
+    assert_eq!(send(&probe).await, Err(Fault::NoSocket));
+}
+
+#[tokio::test]
 async fn unix_sockets_and_second_addresses_are_checked() {
     let path = std::env::temp_dir().join(format!("pointsman-probe-{}.sock", std::process::id()));
     drop(std::fs::remove_file(&path));

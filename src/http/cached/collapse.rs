@@ -19,6 +19,7 @@ use super::{
     uncollapsed::wants_less,
 };
 use crate::{
+    account,
     cache::{
         fill::{Answer, FillOutcome, Joined, Origin, Reader, Source, Want},
         freshness::Verdict,
@@ -62,9 +63,9 @@ pub(super) async fn join<D: Downstream>(
             now: Moment::now(),
             patience: request.cache.conf.collapse.timeout,
         };
-        // HEAD may wait for GET, never GET for HEAD.
+        // HEAD may wait for GET, never GET for HEAD. At the bound of memory it may wait too, and brings nothing to others.
         let joined = request.cache.store.fills.join(&want, || {
-            request.is_head || {
+            request.is_head || is_full() || {
                 is_stored.set(request.find(exchange).is_ok());
                 is_stored.get()
             }
@@ -225,6 +226,15 @@ async fn take_stored<D: Downstream>(
         },
     }
     Ok(Step::Served)
+}
+
+/// Whether nothing more may be held for others; that is counted.
+fn is_full() -> bool {
+    let is_full = account::is_full();
+    if is_full {
+        account::refuse();
+    }
+    is_full
 }
 
 /// Ready with the reason when nobody waits for the response any more, or not longer.

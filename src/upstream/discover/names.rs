@@ -2,8 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    net::{IpAddr, SocketAddr},
+    fmt, fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -20,7 +20,7 @@ use hickory_resolver::{
     system_conf::read_system_conf,
 };
 
-use crate::backend::Address;
+use crate::{backend::Address, net::dial};
 
 /// What the system's lookups depend on.
 const SYSTEM_FILES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
@@ -35,6 +35,30 @@ pub(super) struct Found {
     pub(super) addresses: Vec<SocketAddr>,
     /// How long it holds.
     pub(super) ttl: Duration,
+}
+
+/// Why a lookup gave nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The name's, or that of whom is asked for it; the reason is for people.
+    OfName(String),
+    /// There was nothing left here to ask with: it says nothing of the name.
+    NoSocket,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OfName(why) => why,
+            Self::NoSocket => "nothing is left here to ask a name server with",
+        })
+    }
+}
+
+impl From<&str> for Fault {
+    fn from(why: &str) -> Self {
+        Self::OfName(why.to_owned())
+    }
 }
 
 /// Where names are looked up.
@@ -63,13 +87,15 @@ impl Names {
         Self { loaded: Mutex::new(Arc::new(loaded)), is_system: false }
     }
 
-    /// The socket addresses behind an address; the error is the reason, for people.
-    pub(super) async fn lookup(&self, address: &Address) -> Result<Found, String> {
+    /// The socket addresses behind an address.
+    pub(super) async fn lookup(&self, address: &Address) -> Result<Found, Fault> {
         let loaded = self.current();
         let mut found = match address {
             Address::Host { host, port } => loaded.host(host, *port).await?,
             Address::Srv(name) => loaded.service(name).await?,
-            Address::Unix(path) => return Err(format!("{} is not a name", path.display())),
+            Address::Unix(path) => {
+                return Err(Fault::OfName(format!("{} is not a name", path.display())));
+            }
         };
         found.addresses.sort_unstable();
         found.addresses.dedup();
@@ -114,7 +140,7 @@ impl Loaded {
         Self { resolver, hosts, changed: [None; 2] }
     }
 
-    async fn host(&self, host: &str, port: u16) -> Result<Found, String> {
+    async fn host(&self, host: &str, port: u16) -> Result<Found, Fault> {
         let with_port = |ip| SocketAddr::new(ip, port);
         let known: Vec<_> = self.in_hosts(host).into_iter().map(with_port).collect();
         if !known.is_empty() {
@@ -129,7 +155,7 @@ impl Loaded {
     }
 
     /// The targets of a service (RFC 2782) that have the best priority and can be resolved.
-    async fn service(&self, name: &str) -> Result<Found, String> {
+    async fn service(&self, name: &str) -> Result<Found, Fault> {
         let answer = self.resolver.srv_lookup(name).await.map_err(|error| reason(&error))?;
         let mut ttl = ttl(&answer);
         let mut by_priority: BTreeMap<u16, Vec<(Name, u16)>> = BTreeMap::new();
@@ -141,7 +167,7 @@ impl Loaded {
                 by_priority.entry(srv.priority).or_default().push((srv.target.clone(), srv.port));
             }
         }
-        let mut failure = "the service has no target".to_owned();
+        let mut failure = Fault::from("the service has no target");
         for targets in by_priority.into_values() {
             let mut addresses = Vec::new();
             for (target, port) in targets {
@@ -150,7 +176,8 @@ impl Loaded {
                         addresses.extend(found.addresses);
                         ttl = ttl.min(found.ttl);
                     }
-                    Err(why) => failure = format!("target {target}: {why}"),
+                    Err(Fault::OfName(why)) => failure = Fault::OfName(format!("target {target}: {why}")),
+                    Err(Fault::NoSocket) => failure = Fault::NoSocket,
                 }
             }
             if !addresses.is_empty() {
@@ -185,14 +212,21 @@ fn ttl(answer: &Lookup) -> Duration {
     Duration::from_secs(seconds.unwrap_or_default().into())
 }
 
-fn reason(error: &NetError) -> String {
+/// Whether no socket can be had here at this moment. The resolver does not say so: it leaves out a name server to which it
+/// gets no socket, and in the end has none to ask.
+fn has_no_socket() -> bool {
+    UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).is_err_and(|error| dial::is_exhausted(&error))
+}
+
+fn reason(error: &NetError) -> Fault {
     match error {
+        NetError::Io(_) | NetError::Busy | NetError::NoConnections if has_no_socket() => Fault::NoSocket,
         NetError::Dns(DnsError::NoRecordsFound(none)) if none.response_code == ResponseCode::NXDomain => {
             "there is no such name".into()
         }
         NetError::Dns(DnsError::NoRecordsFound(_)) => "the name has no address".into(),
         NetError::Timeout => "no name server answers".into(),
         NetError::NoConnections => "there is no name server to ask".into(),
-        error => error.to_string(),
+        error => Fault::OfName(error.to_string()),
     }
 }

@@ -20,6 +20,7 @@ use hickory_resolver::{
         },
     },
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{net::UdpSocket, time::timeout};
 
 use super::*;
@@ -241,5 +242,36 @@ async fn the_hosts_file_comes_first_and_reasons_are_plain() {
     let nothing = ResolverConfig::from_name_servers(Vec::new());
     let names = Names::of(nothing, ResolverOpts::default(), Hosts::default());
     let reason = names.lookup(&host("app.test")).await.unwrap_err();
-    assert_eq!(reason, "there is no name server to ask");
+    assert_eq!(reason.to_string(), "there is no name server to ask");
+}
+
+/// Run again by itself, with no descriptor left, since a limit is the whole process's.
+#[test]
+fn a_lookup_without_descriptors_says_nothing_of_the_name() {
+    const ALONE: &str = "POINTSMAN_WITHOUT_DESCRIPTORS";
+    if std::env::var_os(ALONE).is_none() {
+        let name = "upstream::discover::tests::a_lookup_without_descriptors_says_nothing_of_the_name";
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = again.args(["--exact", name, "--nocapture"]).env(ALONE, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let server = NameServerConfig::udp(Ipv4Addr::LOCALHOST.into());
+        let config = ResolverConfig::from_name_servers(vec![server]);
+        let names = Names::of(config, ResolverOpts::default(), Hosts::default());
+        let backends = [backend(host("app.test")), backend(Address::Srv("_app._tcp.test".into()))];
+        // Standard input, output and error; what is open beyond stays open.
+        let limit = Rlimit { current: Some(3), ..getrlimit(Resource::Nofile) };
+        setrlimit(Resource::Nofile, limit).unwrap();
+        let names = Arc::new(names);
+        for backend in backends {
+            assert_eq!(names.lookup(&backend.address).await, Err(Fault::NoSocket), "{}", backend.address);
+            let fresh = keep_fresh(backend.clone(), names.clone());
+            assert!(timeout(Duration::from_millis(100), fresh).await.is_err(), "it goes on");
+            assert!(backend.shared.has_no_socket.load(Relaxed) && backend.shared.is_looked_up.load(Relaxed));
+        }
+    });
 }
