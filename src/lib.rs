@@ -10,7 +10,7 @@
 //! | backend | one server in an upstream |
 //! | pool | idle connections to one backend |
 //! | exchange | one request and its response, with everything known about them |
-//! | tunnel | two joined byte streams (an upgraded connection, CONNECT) |
+//! | tunnel | two joined byte streams (an upgraded connection, CONNECT, a connection that is passed on) |
 //! | cache | responses that are kept; in its room the backend is called the origin (RFC 9111) |
 //! | fill | one fetch of the cache, and all who wait for it |
 //! | journal | writes that were acknowledged before their backend has them, on disk until it does |
@@ -39,6 +39,12 @@
 //!     listener and route ([`filter`]), head, and the body, buffer by buffer; what is stored or shared goes through a fill, from which everyone reads.
 //! 12. `http::active::ActiveExchange` is dropped: the log line, the counts, the places given back.
 //!
+//! # The path of a connection that is passed on
+//!
+//! On a `tcp` or `tls` listener stops 1 and 2 are the same; then [`l4::tcp::serve`]: the name that a TLS client asks for
+//! ([`l4::hello`]), the route ([`route::names`]), a backend ([`upstream::acquire`], the next one while nothing was sent),
+//! and both ways byte for byte ([`net::tunnel`]), to the end, which is logged and counted as an exchange's is.
+//!
 //! # From file to traffic
 //!
 //! [`config::load`] (all problems at once) → [`runtime::build`] (no side effects) → [`app::run`] (sockets,
@@ -62,7 +68,7 @@
 //! 10. [`cache`], [`filter`], [`upstream`]
 //! 11. [`config`]
 //! 12. [`runtime`]
-//! 13. [`mod@http`]
+//! 13. [`mod@http`], [`l4`]
 //! 14. [`listen`], [`explain`]
 //! 15. [`reload`]
 //! 16. [`admin`]
