@@ -50,7 +50,7 @@ fn bytes_and_ends_pass_both_ways_and_are_logged() {
 }
 
 #[test]
-fn a_server_that_speaks_first_is_heard_by_a_silent_client() {
+fn a_server_that_speaks_first_is_heard_at_once() {
     let server = Server::echo("220 ready\r\n");
     let proxy = Proxy::start(&passing(&[server.address], "defer_accept = \"60s\"", "", ""));
     assert_eq!(exactly(&mut connect(&proxy), 11), "220 ready\r\n");
