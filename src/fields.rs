@@ -14,7 +14,7 @@ mod token;
 use std::{fmt, ops::Range};
 
 pub use connection_options::ConnectionOptions;
-pub use known::Known;
+pub use known::{Known, is_spelled};
 pub use list::list;
 pub use quoted_string::{QuotedByte, QuotedString, read_quoted};
 pub use token::is_token_byte;

@@ -123,7 +123,7 @@ impl Known {
 /// Whether a token is this text of lower-case letters and hyphens, without regard to case. Eight bytes at once: the bit
 /// that tells upper from lower case is set in all that such a text has, and of what else has it not, no token has any.
 #[inline]
-fn is_spelled(name: &[u8], text: &[u8]) -> bool {
+pub fn is_spelled(name: &[u8], text: &[u8]) -> bool {
     const CASE: u64 = 0x2020_2020_2020_2020;
     if name.len() != text.len() {
         return false;

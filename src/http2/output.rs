@@ -10,6 +10,8 @@ pub struct Output {
     before: u64,
 }
 
+/// What it begins with: a response with a small body fits.
+const LEAST: usize = 1024;
 /// What is kept of its memory when all of it is written.
 const KEPT: usize = 16 * 1024;
 
@@ -42,6 +44,9 @@ impl Output {
 
     /// Where frames are added.
     pub fn end(&mut self) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve(LEAST);
+        }
         &mut self.bytes
     }
 

@@ -200,7 +200,9 @@ impl Driver {
             let Some(opened) = opened else { return };
             let client = Client::new(self.link.clone(), opened.id);
             let (link, peer, worker) = (self.link.clone(), self.peer.clone(), self.worker.clone());
-            tokio::task::spawn_local(serve_stream(opened, client, link, peer, worker, self.listener));
+            // Boxed: a task moves what it runs when it is made and each time that its stage changes.
+            let stream = Box::pin(serve_stream(opened, client, link, peer, worker, self.listener));
+            tokio::task::spawn_local(stream);
             if self.phase == Phase::Open {
                 self.deadline.after(self.timeouts.idle);
             }

@@ -56,7 +56,9 @@ impl Encoder {
             None => {
                 out.push(0);
                 integer::write(name.len(), 7, 0, out);
-                out.extend(name.iter().map(u8::to_ascii_lowercase));
+                let at = out.len();
+                out.extend_from_slice(name);
+                out.get_mut(at..).unwrap_or_default().make_ascii_lowercase();
             }
         }
         integer::write(value.len(), 7, 0, out);

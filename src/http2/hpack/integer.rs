@@ -24,13 +24,22 @@ pub(super) fn read(bytes: &[u8], prefix: u32) -> Result<(usize, &[u8]), Compress
 }
 
 /// Writes an integer behind the bits of `first` that are not of its prefix.
+#[inline]
 pub(super) fn write(value: usize, prefix: u32, first: u8, out: &mut Vec<u8>) {
     let mask = (1_usize << prefix) - 1;
-    let byte = |value: usize| u8::try_from(value & 0xff).unwrap_or_default();
     if value < mask {
         out.push(first | byte(value));
         return;
     }
+    write_long(value, mask, first, out);
+}
+
+fn byte(value: usize) -> u8 {
+    u8::try_from(value & 0xff).unwrap_or_default()
+}
+
+#[inline(never)]
+fn write_long(value: usize, mask: usize, first: u8, out: &mut Vec<u8>) {
     out.push(first | byte(mask));
     let mut left = value - mask;
     while left >= 0x80 {

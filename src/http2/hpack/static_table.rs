@@ -1,5 +1,7 @@
 //! The static table (RFC 7541, Appendix A).
 
+use crate::fields::is_spelled;
+
 /// Names and values by index, from 1.
 pub(super) const STATIC: [(&[u8], &[u8]); 61] = [
     (b":authority", b""),
@@ -86,9 +88,8 @@ pub(super) fn index_of(name: &[u8]) -> Option<usize> {
         27 => &[20],
         _ => return None,
     };
-    let is_it = |index: &&usize| {
-        STATIC.get(**index - 1).is_some_and(|(candidate, _)| candidate.eq_ignore_ascii_case(name))
-    };
+    let is_it =
+        |index: &&usize| STATIC.get(**index - 1).is_some_and(|(candidate, _)| is_spelled(name, candidate));
     candidates.iter().find(is_it).copied()
 }
 
