@@ -128,6 +128,11 @@ impl Source {
         }
     }
 
+    /// Whether somebody reads, or waits to.
+    pub fn is_read(&self) -> bool {
+        !self.fill.state().readers.is_empty()
+    }
+
     /// Says whether the body is kept by whoever brings it: then it is wanted to its end though nobody reads it.
     pub fn set_kept(&mut self, is_kept: bool) {
         let mut state = self.fill.state();

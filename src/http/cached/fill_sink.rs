@@ -17,7 +17,8 @@ use crate::{
     },
     error::{Kind, Result},
     http::respond::{self, Patience, Sink},
-    net::{Buffer, Deadline},
+    moment::Moment,
+    net::{Buffer, Deadline, LeastRate},
     upstream::UpstreamResponse,
 };
 
@@ -34,7 +35,8 @@ pub(super) async fn fill(
     let begin = || cache.store.disk.begin(source.key(), &head.variant, &head.entry, facts);
     let disk = if head.is_open { begin() } else { None };
     source.set_kept(disk.is_some());
-    let mut sink = FillSink { source, disk, bytes: 0, deadline: Deadline::new() };
+    let rate = LeastRate::new(RATE_FOR_NOBODY);
+    let mut sink = FillSink { source, rate, disk, bytes: 0, deadline: Deadline::new() };
     let patience = Patience { backend: idle, client: None, min_rate: 0, end: None };
     // Where it breaks off the source is dropped: whoever reads sees that the rest is missing.
     if respond::pump(respond::Source::Upstream(response), patience, &mut sink).await.is_ok() {
@@ -65,8 +67,14 @@ fn store(
     }
 }
 
+/// Bytes per second that must come of a body which nobody reads and which is fetched for the cache alone: by average over
+/// the time without readers, beyond the first ten seconds. Who trickles holds a place at the backend for nobody.
+const RATE_FOR_NOBODY: u64 = 240;
+
 struct FillSink {
     source: Source,
+    /// The pace while nobody reads.
+    rate: LeastRate,
     /// Its way to disk.
     disk: Option<DiskWrite>,
     bytes: u64,
@@ -89,6 +97,12 @@ impl Sink for FillSink {
         let chunk = buffer.to_shared();
         *buffer = Buffer::default();
         self.bytes += chunk.len() as u64;
+        let now = Moment::now();
+        if self.source.is_read() {
+            self.rate.end(now);
+        } else if self.rate.begin(self.bytes, now).is_some_and(|end| end <= now) {
+            return Poll::Ready(Err(Kind::ClientGone.into()));
+        }
         if let Some(disk) = &mut self.disk {
             disk.push(chunk.clone());
             self.disk = self.disk.take().filter(DiskWrite::is_on);

@@ -197,3 +197,28 @@ fn a_shared_fetch_is_given_up_after_body_timeout() {
         stage.assert_all_is_given_back("a fetch that stands still").await;
     });
 }
+
+#[test]
+fn a_fetch_that_nobody_reads_must_not_trickle() {
+    run(async || {
+        // A byte each 15 s is no stall; the whole would take more than an hour.
+        let mut script = vec![Act::Send(
+            b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 300\r\n\r\nhello",
+        )];
+        for _ in 0..295 {
+            script.extend([Act::Wait(Duration::from_secs(15)), Act::Send(b"x")]);
+        }
+        let cached = "[[cache]]\nname = \"pages\"\nmemory = \"1MiB\"\n\
+            [[route]]\nname = \"all\"\nupstream = \"app\"\ncache = \"pages\"\n";
+        let stage = Stage::new("", cached, &script);
+        let (mut client, mut connection) = stage.connect();
+        let served = tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+        client.write_all(GET).await.unwrap();
+        let mut room = [0; 4096];
+        assert!(client.read(&mut room).await.unwrap() > 0);
+        drop(client);
+        let _ = served.await.unwrap();
+        // Far sooner than the whole would be there.
+        stage.assert_all_is_given_back("a fetch that trickles for nobody").await;
+    });
+}
