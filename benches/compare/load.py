@@ -25,6 +25,7 @@ class Figures:
     per_second: float | None = None
     p50: float | None = None  # seconds
     p99: float | None = None
+    p999: float | None = None
     cpu: float | None = None  # seconds per request
     resident: int | None = None  # bytes afterwards
     per_connection: float | None = None  # bytes that an idle connection added

@@ -20,6 +20,7 @@ OBJECT = bytes(b"0123456789abcdef"[at % 16] for at in range(1_000))
 # The same bodies with leave to store them for an hour, and any number of objects. Requests for these are counted.
 STORED_SMALL, STORED_LARGE, STORED_OBJECT = "/stored/small", "/stored/large", "/stored/object/"
 STORED_LOG = "stored.log"
+UPLOAD = "/upload"
 CONNECTIONS = 12_000  # Room for 10,000 idle ones.
 
 
@@ -65,6 +66,7 @@ def backend(place):
         location = /small {{ return 200 "{SMALL.decode()}"; }}
         location = /healthz {{ return 200 "ok"; }}
         location = /large {{ root {place.folder}; }}
+        location = {UPLOAD} {{ client_max_body_size 2m; return 200 "ok"; }}
         location /stored/ {{
             access_log {place.folder}/{STORED_LOG} line;
             add_header Cache-Control "max-age=3600";
@@ -200,6 +202,8 @@ def nginx(place, http, https, name="nginx"):
             proxy_buffers 8 16k;  # 100 kB fit, so that no body is written to disk.
             proxy_busy_buffers_size 32k;
             proxy_max_temp_file_size 0;
+            proxy_request_buffering off;
+            client_max_body_size 2m;
         }}
     }}""",
         ),

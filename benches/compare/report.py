@@ -4,10 +4,11 @@ import dataclasses
 import statistics
 
 BASE = "pointsman"
-HEADING = "Medians of the rounds. Ratio: CPU of Pointsman ÷ CPU of the peer, per request, median (lowest–highest)."
+HEADING = "Medians of the rounds. Ratio: CPU of Pointsman ÷ CPU of the peer, per request (in rows of latency p99 ÷ p99), median (lowest–highest)."
 BUSY = ["requests/s", "p50", "p99", "CPU/request", "RSS", "errors"]
 IDLE = ["per connection", "RSS", "errors"]
 OBJECTS = ["per object", "RSS", "errors"]
+TAIL = ["requests/s", "p50", "p99", "p99.9", "CPU/request", "errors"]
 BYTES = {"per_connection": IDLE, "per_object": OBJECTS}
 
 
@@ -27,7 +28,9 @@ class Row:
         self.left_out.append(proxy)
 
     def what(self):
-        """What is compared in this row: CPU, or bytes of a connection or an object."""
+        """What is compared in this row: CPU, or bytes of a connection or an object, or a latency."""
+        if compares := getattr(self.row, "compares", None):
+            return compares
         figures = [one for turns in self.turns.values() for one in turns]
         return next((what for what in BYTES if any(getattr(one, what) is not None for one in figures)), "cpu")
 
@@ -51,7 +54,7 @@ def table(rows):
     """Every row as a block of lines, one per proxy."""
     blocks = ["", HEADING, ""]
     for row in rows:
-        lines = [f"{row.row.title} ({row.row.key})", line("", BYTES.get(row.what(), BUSY), "ratio (goal)")]
+        lines = [f"{row.row.title} ({row.row.key})", line("", columns(row), "ratio (goal)")]
         lines += [line(name, cells(row, name), verdict(row, name)) for name in row.turns]
         lines += best(row)
         lines += [line(name, [], "not available") for name in row.left_out]
@@ -72,13 +75,22 @@ def best(row):
     return [line("", [], f"to the best, {least}: {row.ratio(least)[0]:.2f}")]
 
 
+def columns(row):
+    if row.what() == "p99":
+        return TAIL
+    return BYTES.get(row.what(), BUSY)
+
+
 def cells(row, name):
-    wanted = ["per_second", "p50", "p99", "cpu", "resident", *BYTES]
+    wanted = ["per_second", "p50", "p99", "p999", "cpu", "resident", *BYTES]
     figures = {what: row.median(name, what) for what in wanted}
     errors = str(sum(one.errors for one in row.turns[name]))
     resident = f"{figures['resident'] / 1e6:.1f} MB"
     if row.what() in BYTES:
         return [f"{figures[row.what()]:,.0f} B", resident, errors]
+    if row.what() == "p99":
+        times = [duration(figures[what]) for what in ["p50", "p99", "p999", "cpu"]]
+        return [f"{figures['per_second']:,.0f}", *times, errors]
     return [
         f"{figures['per_second']:,.0f}",
         duration(figures["p50"]),
