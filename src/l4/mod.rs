@@ -6,5 +6,6 @@
 mod active;
 mod client;
 pub mod hello;
+pub mod session;
 mod sniff;
 pub mod tcp;
