@@ -9,7 +9,8 @@ use crate::{
         listen::{ListenerConf, Protocol},
     },
     route::conf::{Action, RouteConf},
-    schema::{Node, Reader},
+    schema::{Node, Reader, Value},
+    upstream::conf::UdpConf,
 };
 
 /// Keys of a route that are about connections.
@@ -70,7 +71,9 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
     for (upstream, node) in config.upstream.iter().zip(tables) {
         let name = upstream.name.as_str();
         if !of_datagrams.contains(name) {
-            if let Some(entry) = node.entry("udp") {
+            // At its defaults it does nothing anywhere.
+            let is_set = UdpConf::absent().as_ref() != Some(&upstream.udp);
+            if let Some(entry) = node.entry("udp").filter(|_| is_set) {
                 let message = format!("`udp` does nothing: no route of a `udp` listener leads to `{name}`");
                 let hint = "leave it out, or add a route with the `listeners` that it is for";
                 reader.problem_with(entry.place, message, hint);
