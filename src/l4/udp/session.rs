@@ -31,17 +31,24 @@ use crate::{
 pub(super) struct Client {
     address: Ipv6Addr,
     scope: u32,
+    /// The address that is asked, where the socket has several: each is a server of its own to the client.
+    asked: Ipv6Addr,
     socket: u32,
     port: u16,
 }
 
 impl Client {
-    pub(super) fn new(socket: u32, from: SocketAddr) -> Self {
+    pub(super) fn new(socket: u32, from: SocketAddr, asked: Option<IpAddr>) -> Self {
         let (address, scope) = match from {
             SocketAddr::V4(from) => (from.ip().to_ipv6_mapped(), 0),
             SocketAddr::V6(from) => (*from.ip(), from.scope_id()),
         };
-        Self { address, scope, socket, port: from.port() }
+        let asked = match asked {
+            Some(IpAddr::V4(asked)) => asked.to_ipv6_mapped(),
+            Some(IpAddr::V6(asked)) => asked,
+            None => Ipv6Addr::UNSPECIFIED,
+        };
+        Self { address, scope, asked, socket, port: from.port() }
     }
 }
 
@@ -73,7 +80,7 @@ pub(super) struct Session {
 
 /// Bytes that a session takes here; the kernel's socket, whose buffers are its own account, comes beside it.
 pub(super) const PER_SESSION: usize = Table::<Client, Session>::BYTES_PER_SESSION;
-const _: () = assert!(PER_SESSION <= 512, "a session takes half a kilobyte at most");
+const _: () = assert!(PER_SESSION <= 560, "a session takes little more than half a kilobyte");
 
 /// Why a session does not begin.
 #[derive(Debug)]
@@ -154,7 +161,7 @@ impl Session {
         let session = Self {
             socket: socket.clone(),
             client: received.from,
-            asked: received.to.filter(|_| socket.has_several),
+            asked: socket.asked(received.to),
             up: Carried::default(),
             down: Carried::default(),
             slot,
@@ -301,7 +308,7 @@ mod tests {
 
     #[test]
     fn clients_differ_by_socket_address_port_and_scope() {
-        let of = |socket, from: &str| Client::new(socket, from.parse().unwrap());
+        let of = |socket, from: &str| Client::new(socket, from.parse().unwrap(), None);
         assert_eq!(of(1, "10.0.0.1:5"), of(1, "[::ffff:10.0.0.1]:5"));
         let all = [
             of(1, "10.0.0.1:5"),
@@ -310,6 +317,8 @@ mod tests {
             of(1, "10.0.0.2:5"),
             of(1, "[fe80::1%1]:5"),
             of(1, "[fe80::1%2]:5"),
+            Client::new(1, "10.0.0.1:5".parse().unwrap(), Some([127, 0, 0, 1].into())),
+            Client::new(1, "10.0.0.1:5".parse().unwrap(), Some([127, 0, 0, 2].into())),
         ];
         for (at, one) in all.iter().enumerate() {
             assert_eq!(all.iter().position(|other| other == one), Some(at));

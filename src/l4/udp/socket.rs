@@ -3,7 +3,7 @@
 use std::{
     cell::Cell,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
@@ -26,7 +26,7 @@ pub(super) struct Socket {
     /// The listener that it belongs to; a reload may make that another.
     pub(super) slot: Cell<ListenerId>,
     /// Whether clients reach it at several addresses, and are to be answered from the one that they asked.
-    pub(super) has_several: bool,
+    has_several: bool,
 }
 
 impl Socket {
@@ -37,6 +37,11 @@ impl Socket {
         let has_several = local.is_none_or(|address: SocketAddr| address.ip().is_unspecified());
         let socket = descriptors::register(socket)?;
         Ok(Self { socket, state, number, slot: Cell::new(slot), has_several })
+    }
+
+    /// The address that a client asked, where there are several.
+    pub(super) fn asked(&self, to: Option<IpAddr>) -> Option<IpAddr> {
+        to.filter(|_| self.has_several)
     }
 }
 

@@ -73,7 +73,7 @@ impl Relay {
         if received.from.port() == 0 {
             return Err(Dropped::NoReturn);
         }
-        let client = Client::new(socket.number, received.from);
+        let client = Client::new(socket.number, received.from, socket.asked(received.to));
         let id = match table.find(&client) {
             Some(id) => id,
             None => self.begin(table, client, socket, &received, now)?,

@@ -356,6 +356,14 @@ fn answers_come_from_the_address_that_was_asked() {
             socket.connect((asked, port)).unwrap();
             assert_eq!(ask(&socket, asked), asked, "{wildcard}");
         }
+        // One socket that asks two of them hears each.
+        let socket = client();
+        for asked in ["127.0.0.1:0", "127.0.0.2:0", "127.0.0.1:0"] {
+            let mut asked: SocketAddr = asked.parse().unwrap();
+            asked.set_port(port);
+            socket.send_to(b"who", asked).unwrap();
+            assert_eq!(socket.recv_from(&mut [0; 10]).unwrap(), (3, asked), "{wildcard}");
+        }
         if wildcard.starts_with('[') {
             let socket = UdpSocket::bind("[::1]:0").unwrap();
             socket.set_read_timeout(Some(PATIENCE)).unwrap();
