@@ -26,11 +26,14 @@ pub enum Owner {
     Replays,
     /// Bodies on their way through a cache: for those who wait for them, and not stored yet.
     Fills,
+    /// Sessions of datagrams.
+    Sessions,
 }
 
 impl Owner {
     /// Each of them.
-    pub const ALL: [Self; 5] = [Self::Requests, Self::Buffers, Self::Writes, Self::Replays, Self::Fills];
+    pub const ALL: [Self; 6] =
+        [Self::Requests, Self::Buffers, Self::Writes, Self::Replays, Self::Fills, Self::Sessions];
 
     /// Its name in metrics.
     pub fn name(self) -> &'static str {
@@ -40,6 +43,7 @@ impl Owner {
             Self::Writes => "writes",
             Self::Replays => "replays",
             Self::Fills => "fills",
+            Self::Sessions => "sessions",
         }
     }
 }

@@ -45,6 +45,11 @@
 //! ([`l4::hello`]), the route ([`route::names`]), a backend ([`upstream::acquire`], the next one while nothing was sent),
 //! and both ways byte for byte ([`net::tunnel`]), to the end, which is logged and counted as an exchange's is.
 //!
+//! # The path of a datagram
+//!
+//! On a `udp` listener [`l4::udp`] reads it; who sent it is a session ([`l4::session`]), for which a backend is picked
+//! ([`upstream::acquire`]) when it begins, and which ends, with its log line and counts, when it has been silent for long.
+//!
 //! # From file to traffic
 //!
 //! [`config::load`] (all problems at once) → [`runtime::build`] (no side effects) → [`app::run`] (sockets,

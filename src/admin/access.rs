@@ -57,7 +57,7 @@ impl Access {
             };
         }
         Ok(match conf.address {
-            ListenAddress::Tcp(_) => Self::by_own_token(conf, bound)?,
+            ListenAddress::Tcp(_) | ListenAddress::Udp(_) => Self::by_own_token(conf, bound)?,
             ListenAddress::Unix(_) => Self::Anyone,
         })
     }

@@ -35,7 +35,7 @@ pub(super) const ABOUT: Spec = Spec {
         place: Place::Query,
         kind: Kind::Count(1, MOST),
     }],
-    gives: &[ResponseSpec::json("open connections", schema)],
+    gives: &[ResponseSpec::json("open connections, and sessions of datagrams", schema)],
     ..Spec::PLAIN
 };
 
@@ -43,7 +43,7 @@ fn schema() -> Value {
     let connection = object(json!({
         "listener": {"type": ["string", "null"], "description": "null when a reload took the listener away"},
         "client": {"type": ["string", "null"], "description": "null before it is known"},
-        "protocol": {"enum": [null, "http/1.1", "h2", "tunnel"]},
+        "protocol": {"enum": [null, "http/1.1", "h2", "tunnel", "udp"]},
         "tls": {"type": ["string", "null"]},
         "age_seconds": {"type": "number", "minimum": 0},
         "worker": count(),
@@ -91,6 +91,7 @@ fn connection((worker, it): &(usize, Description), snapshot: &Snapshot, now: Mom
             Speaks::Http1 => Some("http/1.1"),
             Speaks::Http2 => Some("h2"),
             Speaks::Tunnel => Some("tunnel"),
+            Speaks::Udp => Some("udp"),
         },
         "tls": it.tls,
         "age_seconds": now.since(it.since).as_millis() as f64 / 1e3,

@@ -90,7 +90,7 @@ impl Socket {
     fn new(address: &ListenAddress, mut bound: Bound) -> Option<Self> {
         let socket = bound.sockets.pop()?;
         let file = match address {
-            ListenAddress::Tcp(_) => None,
+            ListenAddress::Tcp(_) | ListenAddress::Udp(_) => None,
             ListenAddress::Unix(path) => File::of(path),
         };
         Some(Self { socket, file, address: bound.address })

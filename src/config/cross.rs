@@ -4,6 +4,7 @@
 //! problem of its own is still known by name.
 
 mod caches;
+mod datagrams;
 mod layer4;
 mod loops;
 
@@ -39,6 +40,7 @@ pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
     if config.route.len() == root.items_of("route").len() {
         if config.listener.len() == root.items_of("listener").len() && !reader.recovered {
             layer4::check(config, root, reader);
+            datagrams::check(config, root, reader);
         }
         unreachable_routes(config, root, reader);
     }
@@ -76,9 +78,16 @@ fn unique_backends(upstream: &Node, reader: &mut Reader<'_>) {
 
 /// Reports listeners, the admin endpoint and metrics, that want the same address.
 fn unique_addresses(root: &Node, reader: &mut Reader<'_>) {
-    let listeners = root.items_of("listener").iter();
+    let is_udp = |listener: &&Node| listener.get("protocol").and_then(Node::text) == Some("udp");
+    // A port of UDP is another than that of TCP.
+    let (of_udp, listeners): (Vec<&Node>, Vec<&Node>) = root.items_of("listener").iter().partition(is_udp);
     let admin = root.get("admin");
-    let all = listeners.chain(admin).chain(admin.and_then(|admin| admin.get("metrics")));
+    unique_places(of_udp.into_iter(), reader);
+    let all = listeners.into_iter().chain(admin).chain(admin.and_then(|admin| admin.get("metrics")));
+    unique_places(all, reader);
+}
+
+fn unique_places<'n>(all: impl Iterator<Item = &'n Node>, reader: &mut Reader<'_>) {
     let mut addresses: Vec<&Node> = all.filter_map(|table| table.get("address")).collect();
     // `:0` is a port of the system's choice, a new one each time.
     addresses.retain(|node| !node.text().is_some_and(|text| text.ends_with(":0")));

@@ -21,9 +21,9 @@ section! {
         pub address: ListenAddress;
         /// What is spoken.
         pub protocol: Protocol = "http";
-        /// Connections over all workers; beyond, none is accepted until one ends.
+        /// Connections over all workers; beyond, none is accepted until one ends. Sessions of `udp` are bounded by `udp.max_sessions` of their upstream.
         pub max_connections: u32 = 10000, in 1 to 10000000;
-        /// Connections from one client address, and beside them requests under way that trusted proxies send for it; beyond, a connection is closed, and a request gets 429. 0 = unlimited.
+        /// Connections, or sessions of `udp`, from one client address, and beside them requests under way that trusted proxies send for it; beyond, a connection is closed, and a request gets 429. 0 = unlimited.
         pub max_connections_per_address: u32 = 0, in 0 to 10000000;
         /// TCP addresses: how long the kernel keeps a connection from which nothing has come before Pointsman accepts it (`TCP_DEFER_ACCEPT`, rounded up to 1, 3, 7, 15 … seconds). Until then it holds nothing here, and one whose request came is served in one turn. 0 = accepted at once.
         pub defer_accept: Duration = "1s", in "0s" to "60s";
@@ -94,6 +94,7 @@ impl ListenerConf {
                 table.reader.problem_with(table.place_of("certificate"), message, hint);
             }
             Protocol::Tcp | Protocol::Tls => {}
+            Protocol::Udp => self.listen_for_datagrams(table),
             Protocol::Https if written.is_none() => {
                 let message = format!("the https listener `{}` has no certificate", self.name);
                 let hint = "add `[[listener.certificate]]` with `chain` and `key`";
@@ -109,15 +110,41 @@ impl ListenerConf {
         if self.protocol.is_http() {
             return;
         }
-        for key in OF_REQUESTS {
+        let of_connections = OF_CONNECTIONS.iter().filter(|_| self.protocol == Protocol::Udp);
+        for (key, hint) in OF_REQUESTS.iter().map(|key| (*key, NO_REQUEST)).chain(of_connections.copied()) {
             if let Some(entry) = table.entry(key) {
                 let message = format!("`{key}` has no meaning on a `{}` listener", self.protocol.name());
-                let hint = "connections are passed on there, and no request is looked at; leave it out";
                 table.reader.problem_with(entry.place, message, hint);
             }
         }
     }
+
+    /// Makes its address one of UDP.
+    fn listen_for_datagrams(&mut self, table: &mut Table<'_, '_, '_>) {
+        match &self.address {
+            ListenAddress::Tcp(address) => self.address = ListenAddress::Udp(*address),
+            ListenAddress::Udp(_) => {}
+            ListenAddress::Unix(_) => {
+                let message = "a `udp` listener has an IP address and a port";
+                let hint = "write it as \"0.0.0.0:53\"; datagrams over unix sockets are not served";
+                table.reader.problem_with(table.place_of("address"), message, hint);
+            }
+        }
+    }
 }
+
+const NO_REQUEST: &str = "what comes is passed on there, and no request is looked at; leave it out";
+const NO_TLS: &str = "datagrams are passed on as they are; leave it out";
+
+/// Keys of a listener that are about connections, and why datagrams have no use for them.
+const OF_CONNECTIONS: [(&str, &str); 6] = [
+    ("max_connections", "sessions are bounded by `udp = { max_sessions = … }` of the upstream"),
+    ("defer_accept", "a datagram is here when it has come; leave it out"),
+    ("proxy_protocol_from", "a PROXY header comes at the beginning of a connection; leave it out"),
+    ("certificate", NO_TLS),
+    ("client_auth", NO_TLS),
+    ("timeouts", "how long a session may be silent is `udp = { idle = … }` of the upstream"),
+];
 
 /// Keys of a listener that are about requests.
 const OF_REQUESTS: [&str; 7] =
@@ -128,7 +155,7 @@ impl Protocol {
     pub fn is_http(self) -> bool {
         match self {
             Self::Http | Self::Https => true,
-            Self::Tcp | Self::Tls => false,
+            Self::Tcp | Self::Tls | Self::Udp => false,
         }
     }
 }
@@ -144,8 +171,9 @@ choice! {
         Tcp = "tcp",
         /// TLS that is passed on as it is, to where the name that the client asks for leads (SNI).
         Tls = "tls",
+        /// UDP: datagrams are passed on, by the client's address and port.
+        Udp = "udp",
     }
-    later { "udp" }
 }
 
 section! {
@@ -232,6 +260,8 @@ impl Value for ClientAddressFrom {
 pub enum ListenAddress {
     /// An IP address and a port.
     Tcp(SocketAddr),
+    /// An IP address and a port of UDP.
+    Udp(SocketAddr),
     /// A unix stream socket.
     Unix(PathBuf),
 }
@@ -240,6 +270,8 @@ impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
+            // Another place than the same address of TCP, also for the program that comes after this one.
+            Self::Udp(address) => write!(f, "udp:{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }

@@ -17,7 +17,7 @@ pub use self::{
     bound::{BoundConnection, logs_connection_in},
     downstream::Downstream,
     peer::{ClientAddress, Peer, TlsFacts},
-    tunnel::{Subject, TunnelFacts},
+    tunnel::{Datagrams, Subject, TunnelFacts},
     version::HttpVersion,
 };
 use crate::{

@@ -186,7 +186,9 @@ impl Target {
             .retain(|listener| self.scheme.as_deref().is_none_or(|scheme| scheme == scheme_of(listener)));
         let is_on_port = |listener: &&Listener| match &listener.conf.address {
             crate::config::listen::ListenAddress::Tcp(address) => Some(address.port()) == self.port,
-            crate::config::listen::ListenAddress::Unix(_) => false,
+            crate::config::listen::ListenAddress::Udp(_) | crate::config::listen::ListenAddress::Unix(_) => {
+                false
+            }
         };
         if listeners.iter().any(is_on_port) {
             listeners.retain(is_on_port);

@@ -3,9 +3,10 @@
 //! One task per backend on the control thread ([`run`]), which lives through reloads: a new generation's
 //! settings come through a channel, and the state of the backend stays. Next stop: `health::state`.
 
+mod fault;
+mod udp;
+
 use std::{
-    error::Error,
-    io,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -21,6 +22,8 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
+pub use self::fault::Fault;
+use self::fault::{dial_reason, innermost, io_reason};
 use super::{
     Change,
     conf::{CheckKind, HealthCheckConf, InitialState},
@@ -28,7 +31,7 @@ use super::{
 };
 use crate::{
     backend::{Address, Backend},
-    error::{Kind, ProxyError},
+    error::Kind,
     moment::Moment,
     net::{
         Stream,
@@ -60,27 +63,6 @@ pub async fn run(probes: watch::Receiver<Option<Arc<Probe>>>, on_change: impl Fn
     schedule(probes, async |probe| send(probe).await, on_change).await;
 }
 
-/// Why a check did not succeed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The backend's; the reason is for people.
-    OfBackend(String),
-    /// There was nothing here to connect with: it says nothing of the backend.
-    NoSocket,
-}
-
-impl From<String> for Fault {
-    fn from(reason: String) -> Self {
-        Self::OfBackend(reason)
-    }
-}
-
-impl From<&str> for Fault {
-    fn from(reason: &str) -> Self {
-        Self::OfBackend(reason.to_owned())
-    }
-}
-
 /// Sends one check and waits for the verdict on its answer.
 pub async fn send(probe: &Probe) -> Result<(), Fault> {
     let conf = &probe.conf;
@@ -89,6 +71,7 @@ pub async fn send(probe: &Probe) -> Result<(), Fault> {
         match conf.kind {
             CheckKind::Http => check_http(probe).await,
             CheckKind::Tcp => check_tcp(probe).await,
+            CheckKind::Udp => check_udp(probe).await,
         }
     });
     timeout(conf.timeout, check)
@@ -278,6 +261,24 @@ async fn check_tcp(probe: &Probe) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Sends a datagram, and waits for an answer with what is expected.
+async fn check_udp(probe: &Probe) -> Result<(), Fault> {
+    let HealthCheckConf { send, expect, .. } = &probe.conf;
+    let shared = &probe.backend.shared;
+    let addresses = shared.resolved.load_full();
+    if addresses.is_empty() && shared.has_no_socket.load(Relaxed) {
+        return Err(Fault::NoSocket);
+    }
+    let mut last = Fault::from("the name has no address");
+    for address in addresses.iter() {
+        match udp::ask(*address, send.as_bytes(), expect.as_bytes()).await {
+            Ok(()) => return Ok(()),
+            Err(fault) => last = fault,
+        }
+    }
+    Err(last)
+}
+
 /// A connection to the first of the backend's addresses that takes one.
 async fn connect(probe: &Probe) -> Result<Stream, Fault> {
     let backend = &probe.backend;
@@ -305,44 +306,6 @@ async fn connect(probe: &Probe) -> Result<Stream, Fault> {
         }
     }
     Err(refusal.into())
-}
-
-fn dial_reason(error: &ProxyError) -> String {
-    match error.source().and_then(|cause| cause.downcast_ref::<io::Error>()) {
-        Some(error) => io_reason(error),
-        None => error.to_string(),
-    }
-}
-
-/// In few words: "connection refused", not "Connection refused (os error 111)".
-fn io_reason(error: &io::Error) -> String {
-    if error.raw_os_error().is_none() {
-        return innermost(error);
-    }
-    match error.kind() {
-        io::ErrorKind::NotFound => "there is no such socket".into(),
-        kind @ (io::ErrorKind::ConnectionRefused
-        | io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::BrokenPipe
-        | io::ErrorKind::PermissionDenied
-        | io::ErrorKind::TimedOut) => kind.to_string(),
-        _ => error.to_string(),
-    }
-}
-
-/// What brought an error about; the outer ones only name where it passed.
-fn innermost(error: &(dyn Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(cause) = error.source() {
-        error = cause;
-    }
-    match error.downcast_ref::<io::Error>() {
-        Some(error) if error.raw_os_error().is_some() => io_reason(error),
-        _ => error.to_string(),
-    }
 }
 
 #[cfg(test)]

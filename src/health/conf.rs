@@ -13,6 +13,8 @@ choice! {
         Http = "http",
         /// Connects, and where `send` or `expect` is given, talks.
         Tcp = "tcp",
+        /// Sends `send` as a datagram, and waits for one that contains `expect`.
+        Udp = "udp",
     }
     later { "grpc" }
 }
@@ -38,9 +40,9 @@ section! {
         pub host: String = "";
         /// Statuses that pass (`http`): one, or a range.
         pub expect_status: Vec<StatusRange> = ["200-399"];
-        /// What is sent after connecting (`tcp`).
+        /// What is sent: after connecting (`tcp`), or as a datagram (`udp`). Bytes that are no text are written as in "\\u0000".
         pub send: String = "";
-        /// What the answer must contain (`tcp`).
+        /// What the answer must contain (`tcp`, `udp`); empty = any.
         pub expect: String = "";
         /// Time from one check to the next.
         pub interval: Duration = "2s", in "10ms" to "1d";
@@ -78,8 +80,13 @@ impl HealthCheckConf {
         }
         let only = match self.kind {
             CheckKind::Http => ["send", "expect"].as_slice(),
-            CheckKind::Tcp => &["path", "host", "expect_status"],
+            CheckKind::Tcp | CheckKind::Udp => &["path", "host", "expect_status"],
         };
+        if self.kind == CheckKind::Udp && self.send.is_empty() {
+            let message = "a check of kind `udp` has nothing to ask: `send` is empty";
+            let hint = "give `send` a question that the server answers, and `expect` a part of the answer";
+            table.reader.missing(table.place_of("kind"), message, hint);
+        }
         for key in only {
             if let Some(entry) = table.entry(key) {
                 let kind = self.kind.name();

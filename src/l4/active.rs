@@ -39,7 +39,7 @@ impl ActiveTunnel {
         worker.write_id(&mut facts.id);
         Self {
             facts,
-            tunnel: TunnelFacts { protocol, server_name: None, is_spliced: false },
+            tunnel: TunnelFacts { protocol, server_name: None, is_spliced: false, datagrams: None },
             snapshot,
             worker: worker.clone(),
             listener,

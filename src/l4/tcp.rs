@@ -105,7 +105,7 @@ async fn open<'a>(
             active.tunnel.server_name = hello.server_name;
             index
         }
-        Serves::Tcp(_) | Serves::Http | Serves::Https(_) => listener.names.find(None, &[]),
+        Serves::Tcp(_) | Serves::Http | Serves::Https(_) | Serves::Udp => listener.names.find(None, &[]),
     };
     let index = index.ok_or(Kind::NoRoute)?;
     active.facts.route = Some(index);

@@ -42,6 +42,7 @@ pub const BACKLOG: i32 = 4096;
 pub fn bind(address: &ListenAddress, workers: usize, is_ours: bool) -> io::Result<Bound> {
     match address {
         ListenAddress::Tcp(address) => bind_tcp(*address, workers, is_ours),
+        ListenAddress::Udp(address) => bind_udp(*address, workers, is_ours),
         ListenAddress::Unix(path) => bind_unix(path, workers, None),
     }
 }
@@ -49,7 +50,7 @@ pub fn bind(address: &ListenAddress, workers: usize, is_ours: bool) -> io::Resul
 /// Binds the admin endpoint. Only its owner may open a unix socket: who can, can change everything.
 pub fn bind_private(address: &ListenAddress) -> io::Result<Bound> {
     match address {
-        ListenAddress::Tcp(address) => bind_tcp(*address, 1, false),
+        ListenAddress::Tcp(address) | ListenAddress::Udp(address) => bind_tcp(*address, 1, false),
         ListenAddress::Unix(path) => {
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                 // Where that fails, binding says what is missing.
@@ -68,10 +69,11 @@ pub fn complete(handed: &Bound, address: &ListenAddress, workers: usize) -> io::
             return Err(io::Error::other(format!("there is no socket for worker {index}")));
         };
         // A service manager's socket does not share its port: nobody could bind another one beside it.
-        let is_shared = matches!(address, ListenAddress::Tcp(_)) && SockRef::from(first).reuse_port()?;
-        let socket = match handed.address.parse() {
-            Ok(bound) if is_shared => listening(bound)?,
-            Ok(_) | Err(_) => first.try_clone()?,
+        let is_shared = !matches!(address, ListenAddress::Unix(_)) && SockRef::from(first).reuse_port()?;
+        let socket = match (address, handed.address.parse()) {
+            (ListenAddress::Tcp(_), Ok(bound)) if is_shared => listening(bound)?,
+            (ListenAddress::Udp(_), Ok(bound)) if is_shared => udp_socket(bound, true)?.into(),
+            _ => first.try_clone()?,
         };
         sockets.push(socket);
     }
@@ -103,6 +105,34 @@ fn tcp_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     socket.set_reuse_port(is_shared)?;
     // Accepted sockets inherit it, which saves a system call for each.
     socket.set_tcp_nodelay(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// As of TCP. A client's datagrams come to the same worker for as long as there are as many sockets: the kernel spreads
+/// by addresses and ports.
+fn bind_udp(address: SocketAddr, workers: usize, is_ours: bool) -> io::Result<Bound> {
+    let address = match is_ours {
+        true => address,
+        false => udp_socket(address, false)?.local_addr()?.as_socket().unwrap_or(address),
+    };
+    let sockets = (0..workers).map(|_| udp_socket(address, true).map(OwnedFd::from));
+    Ok(Bound { sockets: sockets.collect::<io::Result<_>>()?, address: address.to_string() })
+}
+
+/// Bytes that wait to be read while a worker is busy; the kernel caps it at `net.core.rmem_max`.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+fn udp_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    // Not SO_REUSEADDR: with UDP that lets any program bind the same port.
+    socket.set_reuse_port(is_shared)?;
+    // What the kernel gives is what there is.
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     if address.is_ipv6() {
         socket.set_only_v6(!address.ip().is_unspecified())?;
     }
@@ -146,6 +176,22 @@ mod tests {
         assert_ne!(taken.port(), 0);
         let error = bind(&ListenAddress::Tcp(taken), 1, false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn ports_of_udp_are_shared_by_workers_alone() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let bound = bind(&ListenAddress::Udp(any), 3, false).unwrap();
+        let taken: SocketAddr = bound.address.parse().unwrap();
+        let cookies: HashSet<u64> =
+            bound.sockets.iter().map(|socket| SockRef::from(socket).cookie().unwrap()).collect();
+        assert_eq!((bound.sockets.len(), cookies.len()), (3, 3));
+        let error = bind(&ListenAddress::Udp(taken), 1, false).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        // The same port of TCP is another.
+        bind(&ListenAddress::Tcp(taken), 1, false).unwrap();
+        let more = complete(&bound, &ListenAddress::Udp(taken), 4).unwrap();
+        assert_eq!(more.sockets.len(), 4);
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub fn begin(worker: &Rc<Worker>, accepted: Accepted) {
             let connection = Box::pin(open_tcp(worker.clone(), accepted));
             tokio::task::spawn_local(serve_tcp(connection, place))
         }
+        // Its sockets take no connections.
+        Serves::Udp => return,
     };
     worker.connections.set_task(key, task.abort_handle());
 }

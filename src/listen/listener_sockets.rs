@@ -193,14 +193,17 @@ impl Sockets {
 
 fn is_same_port(one: &ListenAddress, other: &ListenAddress) -> bool {
     match (one, other) {
-        (ListenAddress::Tcp(one), ListenAddress::Tcp(other)) => one.port() == other.port() && one.port() != 0,
-        (ListenAddress::Unix(_), _) | (_, ListenAddress::Unix(_)) => false,
+        (ListenAddress::Tcp(one), ListenAddress::Tcp(other))
+        | (ListenAddress::Udp(one), ListenAddress::Udp(other)) => {
+            one.port() == other.port() && one.port() != 0
+        }
+        (ListenAddress::Tcp(_) | ListenAddress::Udp(_) | ListenAddress::Unix(_), _) => false,
     }
 }
 
 fn hint(error: &io::Error) -> Option<String> {
     let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => "another program has it: `ss -ltnp` shows which one",
+        io::ErrorKind::AddrInUse => "another program has it: `ss -ltunp` shows which one",
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need CAP_NET_BIND_SERVICE (`AmbientCapabilities=` in a systemd unit)"
         }

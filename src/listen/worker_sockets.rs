@@ -1,13 +1,14 @@
 //! What one worker accepts on: a set of sockets that changes with the configuration.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     io,
     os::fd::OwnedFd,
     rc::Rc,
     time::Duration,
 };
 
+use socket2::{SockRef, Type};
 use tokio::{
     io::unix::AsyncFd,
     sync::mpsc::UnboundedReceiver,
@@ -19,9 +20,10 @@ use super::{
     mailbox::{self, Change, Mailboxes, Message},
 };
 use crate::{
+    l4::udp::{Listening, Relay},
     moment::Moment,
-    net::timer,
-    runtime::{ListenerId, Worker},
+    net::{descriptors, timer},
+    runtime::{ListenerId, Worker, connections::Description},
 };
 
 /// The sockets of a worker.
@@ -30,6 +32,9 @@ pub struct WorkerSockets {
     worker: Rc<Worker>,
     mailboxes: Mailboxes,
     sockets: RefCell<Vec<Socket>>,
+    /// What passes datagrams on, once there is a socket for them.
+    relay: OnceCell<Rc<Relay>>,
+    datagrams: RefCell<Vec<Listening>>,
 }
 
 #[derive(Debug)]
@@ -48,7 +53,13 @@ const IDLE_GRACE: Duration = Duration::from_secs(1);
 impl WorkerSockets {
     /// The sockets of a worker: none yet.
     pub fn new(worker: Rc<Worker>, mailboxes: Mailboxes) -> Self {
-        Self { worker, mailboxes, sockets: RefCell::default() }
+        Self {
+            worker,
+            mailboxes,
+            sockets: RefCell::default(),
+            relay: OnceCell::new(),
+            datagrams: RefCell::default(),
+        }
     }
 
     /// Does what the worker is sent, until it is dropped.
@@ -84,14 +95,25 @@ impl WorkerSockets {
             Message::Accepted(accepted) => connection::begin(&self.worker, accepted),
             Message::Published(change) => self.change(change),
             Message::End(slot) => {
-                let ended = self.worker.connections.end(slot);
+                let ended = self.worker.connections.end(slot) + self.relay.get().map_or(0, |it| it.end(slot));
                 if ended > 0 {
                     tracing::warn!(ended, "the time of a listener that is gone is over");
                 }
             }
             // Who asked may have left.
-            Message::Describe(most, answer) => drop(answer.send(self.worker.connections.describe(most))),
+            Message::Describe(most, answer) => drop(answer.send(self.describe(most))),
         }
+    }
+
+    /// The first `most` connections and sessions, and how many there are.
+    fn describe(&self, most: usize) -> (Vec<Description>, usize) {
+        let (mut described, mut count) = self.worker.connections.describe(most);
+        if let Some(relay) = self.relay.get() {
+            let (sessions, more) = relay.describe(most - described.len());
+            described.extend(sessions);
+            count += more;
+        }
+        (described, count)
     }
 
     /// Accepts on what the new generation has. Called once it is published.
@@ -102,6 +124,8 @@ impl WorkerSockets {
         for (from, to) in pass {
             let sockets = self.sockets.borrow();
             sockets.iter().filter(|it| it.slot.get() == from).for_each(|it| it.slot.set(to));
+            let datagrams = self.datagrams.borrow();
+            datagrams.iter().filter(|it| it.slot() == from).for_each(|it| it.pass_to(to));
         }
         for (slot, socket) in open {
             if self.worker.is_draining() {
@@ -109,15 +133,18 @@ impl WorkerSockets {
                 break;
             }
             // A socket that cannot be registered is out of a descriptor or of memory; the others accept.
-            match register(socket) {
-                Ok(socket) => self.open(slot, Rc::new(socket)),
-                Err(error) => tracing::error!("cannot accept on a listener: {error}"),
+            if let Err(error) = self.open(slot, socket) {
+                tracing::error!("cannot accept on a listener: {error}");
             }
         }
         let is_gone = |it: &Socket| close.contains(&it.slot.get());
         let (closed, kept) = self.sockets.take().into_iter().partition(is_gone);
         self.sockets.replace(kept);
         self.empty(closed);
+        let is_gone = |it: &Listening| close.contains(&it.slot());
+        let (closed, kept) = self.datagrams.take().into_iter().partition(is_gone);
+        self.datagrams.replace(kept);
+        self.close(closed);
         if close.is_empty() && !is_passed {
             return;
         }
@@ -128,13 +155,36 @@ impl WorkerSockets {
     /// Stops accepting. What waits to be accepted is taken first.
     pub fn stop(&self) {
         self.empty(self.sockets.take());
+        self.close(self.datagrams.take());
         timer::hurry_idle(Moment::now().plus(IDLE_GRACE), |_| true);
     }
 
-    fn open(&self, slot: ListenerId, socket: Rc<AsyncFd<OwnedFd>>) {
+    fn open(&self, slot: ListenerId, socket: OwnedFd) -> io::Result<()> {
+        if SockRef::from(&socket).r#type()? == Type::DGRAM {
+            let listening = self.relay()?.listen(slot, socket)?;
+            self.datagrams.borrow_mut().push(listening);
+            return Ok(());
+        }
+        let socket = Rc::new(descriptors::register(socket)?);
         let slot = Rc::new(Cell::new(slot));
         let run = accept::run(self.worker.clone(), slot.clone(), socket.clone(), self.mailboxes.clone());
         self.sockets.borrow_mut().push(Socket { slot, socket, task: spawn_local(run) });
+        Ok(())
+    }
+
+    fn relay(&self) -> io::Result<&Rc<Relay>> {
+        if self.relay.get().is_none() {
+            let relay = Relay::start(self.worker.clone(), self.mailboxes.counts())?;
+            // It was empty a moment ago, on this thread.
+            let _ = self.relay.set(relay);
+        }
+        self.relay.get().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn close(&self, listening: Vec<Listening>) {
+        if let Some(relay) = self.relay.get() {
+            listening.into_iter().for_each(|it| relay.close(it));
+        }
     }
 
     fn empty(&self, sockets: Vec<Socket>) {
@@ -143,12 +193,4 @@ impl WorkerSockets {
             accept::empty(&self.worker, slot.get(), &socket, &self.mailboxes);
         }
     }
-}
-
-/// Registers a listening socket with this worker's event loop.
-#[expect(unsafe_code, reason = "an `OwnedFd` is open, stays the same, and is closed by the `AsyncFd` alone")]
-fn register(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the descriptor is owned by the `AsyncFd` from here to its end, and `as_raw_fd` of an
-    // `OwnedFd` never changes, which is what `register` asks for.
-    unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)
 }

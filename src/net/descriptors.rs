@@ -4,7 +4,8 @@
 //! The kernel gives the lowest number that is free (open(2)), so a high number says how many are in use.
 
 use std::{
-    os::fd::{AsFd, AsRawFd},
+    io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     sync::OnceLock,
 };
 
@@ -12,6 +13,7 @@ use rustix::{
     io::{Errno, fcntl_dupfd_cloexec},
     process::{Resource, getrlimit},
 };
+use tokio::io::unix::AsyncFd;
 
 /// Descriptors that are left alone, where the limit is not so low that an eighth of it is less.
 const RESERVE: u64 = 32;
@@ -26,6 +28,14 @@ pub fn is_reserved(descriptor: &impl AsFd) -> bool {
 pub fn next_is_free(any: &impl AsFd) -> Result<(), Errno> {
     let next = fcntl_dupfd_cloexec(any, 0)?;
     if is_reserved(&next) { Err(Errno::MFILE) } else { Ok(()) }
+}
+
+/// Registers a descriptor with this thread's event loop.
+#[expect(unsafe_code, reason = "an `OwnedFd` is open, stays the same, and is closed by the `AsyncFd` alone")]
+pub fn register(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by the `AsyncFd` from here to its end, and `as_raw_fd` of an
+    // `OwnedFd` never changes, which is what `register` asks for.
+    unsafe { AsyncFd::register(socket) }.map_err(io::Error::from)
 }
 
 /// The number from which on they are. The limit is raised once, at the start.

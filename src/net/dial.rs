@@ -1,9 +1,17 @@
 //! Connecting to a backend: TCP or unix socket, then TLS where it is asked for.
 
-use std::{error::Error, io, net::SocketAddr, os::fd::AsFd, path::PathBuf, sync::Arc};
+use std::{
+    error::Error,
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use rustix::io::Errno;
 use rustls::{AlertDescription, ClientConfig, pki_types::ServerName};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, UnixSocket};
 use tokio_rustls::TlsConnector;
 
@@ -54,6 +62,19 @@ pub async fn plain(target: &Target) -> Result<Plain> {
         }
         ProxyError::because(kind, error)
     })
+}
+
+/// A socket for datagrams to an address and from it alone. Fails with [`Kind::NoSocket`] when it is not for the other side,
+/// else with [`Kind::Connect`]: there is no way to it.
+pub fn datagrams(address: SocketAddr) -> Result<OwnedFd> {
+    let made = || {
+        let kind = Type::DGRAM.nonblocking().cloexec();
+        let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))?;
+        for_a_connection(&socket)?;
+        socket.connect(&address.into())?;
+        Ok::<_, io::Error>(socket.into())
+    };
+    made().map_err(|error| ProxyError::because(kind_of(&error, &Target::Tcp(address)), error))
 }
 
 /// Fails where a socket has a descriptor that is kept for what is no connection to a backend.

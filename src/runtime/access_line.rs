@@ -40,7 +40,9 @@ pub(super) fn access_line<'a>(
         Subject::Http(http) => http,
         Subject::Tunnel(tunnel) => {
             let (protocol, server_name) = (tunnel.protocol, tunnel.server_name.as_deref());
-            return AccessLine { protocol, server_name, is_spliced: Some(tunnel.is_spliced), ..common };
+            let datagrams = tunnel.datagrams.map(|it| (it.received, it.sent, it.ended_by));
+            let is_spliced = Some(tunnel.is_spliced);
+            return AccessLine { protocol, server_name, is_spliced, datagrams, ..common };
         }
     };
     AccessLine {

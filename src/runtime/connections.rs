@@ -41,6 +41,8 @@ pub enum Speaks {
     Http2,
     /// It is a tunnel.
     Tunnel,
+    /// Datagrams.
+    Udp,
 }
 
 /// An open connection, for people.

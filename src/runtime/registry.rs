@@ -14,7 +14,7 @@ use std::{
 use crate::{
     backend,
     cache::{memory::Shape, store::Store},
-    config::listen::ListenerConf,
+    config::listen::{ListenerConf, Protocol},
     telemetry::{
         metrics::{NO_NAME, NameId, RouteSeries, WorkerSeries},
         recent_errors::RecentErrors,
@@ -75,9 +75,9 @@ pub struct Live {
 /// What all workers share of a listener.
 #[derive(Debug, Default)]
 pub struct ListenerShared {
-    /// Open connections over all workers.
+    /// Open connections, or sessions of datagrams, over all workers.
     pub open: AtomicI64,
-    /// Connections accepted since the start.
+    /// Connections accepted, or sessions begun, since the start.
     pub accepted: AtomicU64,
     /// Connections refused: over a limit, or by `allow` and `deny`.
     pub refused: AtomicU64,
@@ -86,9 +86,11 @@ pub struct ListenerShared {
 }
 
 impl ListenerShared {
-    /// Takes a place for a connection; false when there is none.
+    /// Takes a place for a connection, or a session of datagrams; false when there is none.
     pub fn enter(&self, conf: &ListenerConf) -> bool {
-        if self.open.fetch_add(1, Relaxed) >= i64::from(conf.max_connections) && conf.max_connections > 0 {
+        // Sessions of datagrams are bounded by their upstream.
+        let has_limit = conf.max_connections > 0 && conf.protocol != Protocol::Udp;
+        if self.open.fetch_add(1, Relaxed) >= i64::from(conf.max_connections) && has_limit {
             self.open.fetch_sub(1, Relaxed);
             return false;
         }

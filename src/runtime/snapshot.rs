@@ -103,13 +103,15 @@ pub enum Serves {
     Tcp(Option<ServerTls>),
     /// TLS, byte for byte.
     Tls,
+    /// Datagrams.
+    Udp,
 }
 
 impl Serves {
     /// How connections are decrypted, where they are.
     pub fn tls(&self) -> Option<&ServerTls> {
         match self {
-            Self::Http | Self::Tls => None,
+            Self::Http | Self::Tls | Self::Udp => None,
             Self::Https(tls) => Some(tls),
             Self::Tcp(tls) => tls.as_ref(),
         }
@@ -118,7 +120,7 @@ impl Serves {
     /// Whether nothing comes of a connection before its client has spoken.
     pub fn awaits_client(&self) -> bool {
         match self {
-            Self::Http | Self::Https(_) | Self::Tls => true,
+            Self::Http | Self::Https(_) | Self::Tls | Self::Udp => true,
             Self::Tcp(tls) => tls.is_some(),
         }
     }

@@ -36,12 +36,14 @@ pub struct AccessLine<'a> {
     pub host: &'a str,
     /// Path and query.
     pub target: &'a str,
-    /// The version of HTTP; `tcp` or `tls` of a connection that is passed on.
+    /// The version of HTTP; `tcp`, `tls` or `udp` of a connection that is passed on.
     pub protocol: &'a str,
     /// The name that a client asked for whose TLS is passed on.
     pub server_name: Option<&'a str>,
     /// Of a connection that is passed on: whether some of it was spliced.
     pub is_spliced: Option<bool>,
+    /// Of a session of datagrams: how many came from the client and went to it, and what ended it.
+    pub datagrams: Option<(u64, u64, &'a str)>,
     /// The status of the response; 499 where the client left before it.
     pub status: u16,
     /// Bytes of the request body that came.
@@ -73,19 +75,6 @@ pub struct AccessLine<'a> {
 impl AccessLine<'_> {
     /// Writes the line as JSON.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        let field = |out: &mut Vec<u8>, name: &str, value: &[u8]| {
-            out.extend_from_slice(b",\"");
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"\":\"");
-            write_json(value, out);
-            out.push(b'"');
-        };
-        let number = |out: &mut Vec<u8>, name: &str, value: u64| {
-            out.extend_from_slice(b",\"");
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"\":");
-            write_number(value, out);
-        };
         out.extend_from_slice(b"{\"time\":\"");
         clock::write_iso(out);
         out.extend_from_slice(b"\",\"level\":\"");
@@ -106,11 +95,7 @@ impl AccessLine<'_> {
                 number(out, "status", u64::from(self.status));
             }
             Some(is_spliced) => {
-                field(out, "protocol", self.protocol.as_bytes());
-                if let Some(name) = self.server_name {
-                    field(out, "server_name", name.as_bytes());
-                }
-                field(out, "carried_by", if is_spliced { b"splice" } else { b"copy" });
+                self.write_tunnel(is_spliced, out);
             }
         }
         number(out, "bytes_in", self.bytes_in);
@@ -151,6 +136,22 @@ impl AccessLine<'_> {
         out.extend_from_slice(b"}\n");
     }
 
+    /// What the line has of a connection that is passed on, or of a session of datagrams, beside what all have.
+    fn write_tunnel(&self, is_spliced: bool, out: &mut Vec<u8>) {
+        field(out, "protocol", self.protocol.as_bytes());
+        if let Some(name) = self.server_name {
+            field(out, "server_name", name.as_bytes());
+        }
+        match self.datagrams {
+            None => field(out, "carried_by", if is_spliced { b"splice" } else { b"copy" }),
+            Some((received, sent, ended_by)) => {
+                number(out, "datagrams_in", received);
+                number(out, "datagrams_out", sent);
+                field(out, "ended_by", ended_by.as_bytes());
+            }
+        }
+    }
+
     /// Writes the line in the common log format, or combined with referer and user agent.
     pub fn write_common(&self, combined: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(self.client.as_bytes());
@@ -175,6 +176,21 @@ impl AccessLine<'_> {
         }
         out.push(b'\n');
     }
+}
+
+fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":\"");
+    write_json(value, out);
+    out.push(b'"');
+}
+
+fn number(out: &mut Vec<u8>, name: &str, value: u64) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+    write_number(value, out);
 }
 
 /// How loud an exchange that ended in this is in the log. What clients do wrong is theirs.

@@ -4,29 +4,10 @@
 //! on the request path waits for another core. The admin endpoint reads them at any time; a sum over
 //! workers may miss what was counted in the last microsecond, and is never torn.
 
-use std::{
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::{sync::OnceLock, time::Duration};
 
-/// A count with one writer.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds; only by the worker that owns it.
-    pub fn add(&self, count: u64) {
-        self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
-    }
-
-    /// The count.
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
+pub use super::counter::Counter;
+use super::datagrams::DatagramSeries;
 
 /// Upper bounds of a histogram's buckets, in microseconds; above the last there is one more.
 pub const BOUNDS: [u64; 14] = [
@@ -305,6 +286,8 @@ pub struct WorkerSeries {
     pub http2_errors: Counter,
     /// Connections of HTTP/2 that were ended because of floods.
     pub http2_floods: Counter,
+    /// Datagrams that were passed on, and that were not.
+    pub datagrams: DatagramSeries,
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ pub mod access_line;
 pub mod access_log;
 pub mod cache_result;
 pub mod clock;
+pub mod counter;
+pub mod datagrams;
 pub mod metrics;
 pub mod program_log;
 pub mod recent_errors;

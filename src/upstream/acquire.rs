@@ -42,11 +42,8 @@ impl Acquire<'_> {
         {
             return Ok((permit, now));
         }
-        let are_all_down = !upstream.backends.iter().any(|backend| backend.is_healthy(now));
-        if are_all_down {
-            let use_all = upstream.conf.when_all_down == WhenAllDown::UseAll;
-            let pick = || worker_upstream.pick_despite_health(self.key, tried, now);
-            let any = use_all.then(pick).flatten();
+        if self.are_all_down(now) {
+            let any = self.pick_with_all_down(tried, now);
             return any.map(|permit| (permit, now)).ok_or_else(|| Kind::NoBackend.into());
         }
         // Not whether it is full now: its place may have become free since the look, and be taken again.
@@ -59,6 +56,25 @@ impl Acquire<'_> {
         }
         let permit = self.wait(tried, waiter, now).await?;
         Ok((permit, waiter.now()))
+    }
+
+    /// A place at a backend at once, for what does not wait. Fails with [`Kind::NoBackend`].
+    pub fn pick_now(&self, tried: &[usize], now: Moment) -> Result<Permit> {
+        let permit = match self.are_all_down(now) {
+            true => self.pick_with_all_down(tried, now),
+            // Who waits does so for its own place; who does not has no other.
+            false => self.try_pick(tried, now),
+        };
+        permit.ok_or_else(|| Kind::NoBackend.into())
+    }
+
+    fn are_all_down(&self, now: Moment) -> bool {
+        !self.worker_upstream.upstream.backends.iter().any(|backend| backend.is_healthy(now))
+    }
+
+    fn pick_with_all_down(&self, tried: &[usize], now: Moment) -> Option<Permit> {
+        let use_all = self.worker_upstream.upstream.conf.when_all_down == WhenAllDown::UseAll;
+        use_all.then(|| self.worker_upstream.pick_despite_health(self.key, tried, now)).flatten()
     }
 
     fn try_pick(&self, tried: &[usize], now: Moment) -> Option<Permit> {

@@ -8,6 +8,7 @@ pub mod acquire;
 pub mod affinity;
 mod attempt;
 pub mod conf;
+mod datagrams;
 pub mod discover;
 pub mod forward;
 pub mod forward_request;
@@ -16,6 +17,7 @@ pub mod queue;
 pub mod request_head;
 pub mod response;
 pub mod retry;
+pub mod sessions;
 pub mod upload;
 pub mod verdict;
 pub mod worker_upstream;
@@ -24,7 +26,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use rustls::{ClientConfig, pki_types::ServerName};
 
-use self::{conf::UpstreamConf, queue::Queue};
+use self::{conf::UpstreamConf, queue::Queue, sessions::Sessions};
 pub use self::{
     response::UpstreamResponse,
     worker_upstream::{Permit, WorkerUpstream},
@@ -54,6 +56,8 @@ pub struct Upstream {
     pub passive: Passive,
     /// Who waits for a backend.
     pub queue: Arc<Queue>,
+    /// Sessions of datagrams.
+    pub sessions: Arc<Sessions>,
     /// Tables of the balancing policy, made once for all workers.
     pub balancer: Balancer,
     /// What each worker counts and measures: by worker, then by backend.

@@ -1,7 +1,8 @@
-//! nginx and HAProxy, as Debian packages them, behind and in front of Pointsman.
+//! nginx, HAProxy and dnsmasq, as Debian packages them, behind and in front of Pointsman.
 
 use std::{
     fs,
+    io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
@@ -24,11 +25,22 @@ impl Server {
     /// Starts it with a configuration that has `ADDRESS` and `FOLDER` in it; `None`, and a line that
     /// says so, when it is not installed.
     fn start(name: &str, arguments: &[&str], folder: &Path, text: &str) -> Option<Self> {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Self::start_at(address, name, arguments, folder, text)
+    }
+
+    /// The same at an address that the configuration has.
+    fn start_at(
+        address: SocketAddr,
+        name: &str,
+        arguments: &[&str],
+        folder: &Path,
+        text: &str,
+    ) -> Option<Self> {
         if Command::new(name).arg("-v").output().is_err() {
             crate::support::skipped(name);
             return None;
         }
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let file = folder.join(format!("{name}.conf"));
         let text = text.replace("ADDRESS", &address.to_string());
         fs::write(&file, text.replace("FOLDER", folder.to_str().unwrap())).unwrap();
@@ -200,4 +212,100 @@ fn haproxy_behind_serves_over_kept_connections() {
     assert_eq!(client.response("POST").text(), "/post");
     assert_eq!(origin.last().body, b"hello");
     assert!(matches!(origin.last().all("via")[..], [via] if via.starts_with("1.1 pointsman-")));
+}
+
+/// dnsmasq that knows names, at the same port of TCP and UDP.
+fn dnsmasq(folder: &Path) -> Option<Server> {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let names: String = (0..100).map(|number| format!("address=/n{number}.test/10.0.0.{number}\n")).collect();
+    let text = format!(
+        "no-resolv\nno-hosts\nbind-interfaces\nlisten-address={}\nport={}\nuser=\npid-file=\n{names}",
+        free.ip(),
+        free.port()
+    );
+    Server::start_at(free, "dnsmasq", &["-k", "-C"], folder, &text)
+}
+
+/// A question for the address of a name (RFC 1035 §4.1).
+fn question(id: u16, name: &str) -> Vec<u8> {
+    let mut bytes = id.to_be_bytes().to_vec();
+    bytes.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+    for label in name.split('.') {
+        bytes.push(label.len() as u8);
+        bytes.extend(label.as_bytes());
+    }
+    bytes.extend([0, 0, 1, 0, 1]);
+    bytes
+}
+
+fn in_front_of_dns(server: &Server, folder: std::path::PathBuf, address: SocketAddr) -> Proxy {
+    let check = "health_check = { kind = \"udp\", interval = \"200ms\", expect = \"\\u0004test\", send = \"\\u0000\\u0001\\u0001\\u0000\\u0000\\u0001\\u0000\\u0000\\u0000\\u0000\\u0000\\u0000\\u0002n0\\u0004test\\u0000\\u0000\\u0001\\u0000\\u0001\" }";
+    let config = format!(
+        "[runtime]\nworkers = 2\n[log]\nformat = \"json\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
+         [[listener]]\nname = \"udp\"\nprotocol = \"udp\"\naddress = \"{address}\"\n\
+         [[listener]]\nname = \"tcp\"\nprotocol = \"tcp\"\naddress = \"{address}\"\n\
+         [[route]]\nname = \"dns\"\nlisteners = [\"udp\", \"tcp\"]\nupstream = \"dns\"\n\
+         [[upstream]]\nname = \"dns\"\nudp = {{ idle = \"5s\", responses = 1 }}\n{check}\n\
+         [[upstream.backend]]\naddress = \"{}\"\n",
+        server.address
+    );
+    Proxy::start_in(folder, &config)
+}
+
+#[test]
+fn dnsmasq_answers_every_question_of_dnsperf() {
+    let folder = folder();
+    let Some(server) = dnsmasq(&folder) else { return };
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let proxy = in_front_of_dns(&server, folder, free);
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+    socket.connect(free).unwrap();
+    for number in 0..100 {
+        socket.send(&question(number, &format!("n{number}.test"))).unwrap();
+        let mut bytes = [0; 512];
+        let length = socket.recv(&mut bytes).unwrap();
+        assert_eq!(bytes[..2], number.to_be_bytes());
+        assert_eq!(bytes[..length].last_chunk(), Some(&[10, 0, 0, number as u8]));
+    }
+    // The same port of TCP (RFC 7766 §8).
+    let asked = question(7, "n7.test");
+    let mut stream = TcpStream::connect(free).unwrap();
+    stream.write_all(&[&[0, asked.len() as u8], &asked[..]].concat()).unwrap();
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).unwrap();
+    let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer.last_chunk(), Some(&[10, 0, 0, 7]));
+    drop(stream);
+    assert_eq!(crate::collapse::metric(&proxy, "pointsman_backend_up"), 1);
+    if Command::new("dnsperf").arg("-h").output().is_err() {
+        return crate::support::skipped("dnsperf");
+    }
+    let names: String = (0..100).map(|number| format!("n{number}.test A\n")).collect();
+    let file = proxy.folder().join("names");
+    fs::write(&file, names).unwrap();
+    let mut command = Command::new("dnsperf");
+    command.args([
+        "-s",
+        "127.0.0.1",
+        "-c",
+        "20",
+        "-l",
+        "2",
+        "-Q",
+        "2000",
+        "-p",
+        &free.port().to_string(),
+        "-d",
+    ]);
+    let output = String::from_utf8(command.arg(&file).output().unwrap().stdout).unwrap();
+    let number = |name: &str| -> Option<u64> {
+        output
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+    };
+    let (sent, done) = (number("Queries sent:"), number("Queries completed:"));
+    assert!(sent >= Some(1000) && sent == done, "{output}");
+    assert!(output.contains("NOERROR") && !output.contains("SERVFAIL"), "{output}");
 }

@@ -1,4 +1,5 @@
-//! A seeded simulator of the pure cores: health, the retry budget, the queue of an upstream, fills, balancing.
+//! A seeded simulator of the pure cores: health, the retry budget, the queue of an upstream, fills, balancing,
+//! sessions of datagrams.
 //!
 //! Each simulation makes up a small world from a seed and lets events come in any order, at times that the seed says.
 //! After each event it holds what must be true against what is. A seed that fails is named, with how to run it alone
@@ -15,5 +16,6 @@ mod fills;
 mod fleet;
 mod health;
 mod queue;
+mod sessions;
 
 mod seeds;

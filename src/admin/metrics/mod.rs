@@ -31,6 +31,7 @@ use crate::{
         registry::{ListenerShared, Registry, WorkerRegistry},
     },
     telemetry::{
+        datagrams::{DatagramSeries, Dropped},
         metrics::{
             Counter, HistogramSum, NO_NAME, NameId, Outcome, RequestKey, RouteSeries, TunnelKey, WorkerSeries,
         },
@@ -97,7 +98,8 @@ fn requests(snapshot: &Snapshot, registry: &Registry, text: &mut Text) {
 
 /// By route: connections that were passed on and have ended.
 fn tunnels(totals: &[(&str, RouteTotal)], registry: &Registry, text: &mut Text) {
-    let help = "Time from the beginning of a connection that was passed on to its end, by what ended it.";
+    let help = "Time from the beginning of a connection that was passed on, or a session of datagrams, to its end, by what \
+                ended it.";
     text.family("tunnel_duration_seconds", Kind::Histogram, help);
     for (route, total) in totals {
         for (key, sum) in &total.tunnels {
@@ -220,13 +222,16 @@ fn listeners(snapshot: &Snapshot, text: &mut Text) {
             text.sample(&Labels::of(&[("listener", &listener.conf.name)]), value(&listener.shared));
         }
     };
-    family("connections", Kind::Gauge, "Open client connections.", |it| {
+    family("connections", Kind::Gauge, "Open client connections, and sessions of datagrams.", |it| {
         // A count of workers' own, which may be seen between a close and an open.
         it.open.load(Relaxed).max(0).unsigned_abs()
     });
-    family("connections_accepted_total", Kind::Counter, "Client connections accepted.", |it| {
-        it.accepted.load(Relaxed)
-    });
+    family(
+        "connections_accepted_total",
+        Kind::Counter,
+        "Client connections accepted, and sessions of datagrams begun.",
+        |it| it.accepted.load(Relaxed),
+    );
     let help = "Client connections refused: over a limit, or by `allow` and `deny`.";
     family("connections_refused_total", Kind::Counter, help, |it| it.refused.load(Relaxed));
 }
@@ -256,6 +261,7 @@ fn workers(registry: &Registry, text: &mut Text) {
     }
     text.family("memory_limit_bytes", Kind::Gauge, "The bound of memory_bytes.");
     text.sample(&Labels::default(), account::limit());
+    datagrams(registry, text);
     let mut single = |name, help, value| {
         text.family(name, Kind::Counter, help);
         text.sample(&Labels::default(), value);
@@ -275,6 +281,22 @@ fn workers(registry: &Registry, text: &mut Text) {
     let help = "Lines of the program's own log dropped because they came faster than they were read.";
     single("log_dropped_total", help, program_log::dropped());
     single("panics_total", "Connections that ended in a panic: each is a bug.", sum(|it| &it.panics));
+}
+
+/// Datagrams that were passed on, and that were not.
+fn datagrams(registry: &Registry, text: &mut Text) {
+    let sum = |count: &dyn Fn(&DatagramSeries) -> u64| -> u64 {
+        registry.workers().iter().map(|worker| count(&worker.series.datagrams)).sum()
+    };
+    let help = "Datagrams that came from clients (in) and were sent to them (out).";
+    text.family("udp_datagrams_total", Kind::Counter, help);
+    text.sample(&Labels::of(&[("direction", "in")]), sum(&|it| it.received.get()));
+    text.sample(&Labels::of(&[("direction", "out")]), sum(&|it| it.sent.get()));
+    let help = "Datagrams that were not passed on, in either direction, by reason.";
+    text.family("udp_datagrams_dropped_total", Kind::Counter, help);
+    for why in Dropped::ALL {
+        text.sample(&Labels::of(&[("reason", why.label())]), sum(&|it| it.dropped(why)));
+    }
 }
 
 /// What became of the spans of sampled requests.

@@ -54,11 +54,11 @@ pub(super) fn configured_place((path, reach): &(PathBuf, Reach)) -> Option<(Stri
     let said_by = format!("`[admin]` of {}", path.display());
     let name = match &reach.address {
         ListenAddress::Unix(socket) => format!("unix:{}", socket.display()),
-        ListenAddress::Tcp(address) if address.port() == 0 => {
+        ListenAddress::Tcp(address) | ListenAddress::Udp(address) if address.port() == 0 => {
             note(&format!("{said_by} lets the system choose a port; the log says which: use `--admin`"));
             return None;
         }
-        ListenAddress::Tcp(address) => {
+        ListenAddress::Tcp(address) | ListenAddress::Udp(address) => {
             let mut address = *address;
             // Every address of this machine: the nearest.
             if address.ip().is_unspecified() {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::datagrams;
 use crate::{
     config::{
         Config,
@@ -45,7 +46,8 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
         let is_served = config.route.iter().any(|route| route.listeners.contains(&listener.name));
         if !listener.protocol.is_http() && !is_served {
             let place = node.get("name").map_or(node.place, |name| name.place);
-            let message = format!("no route takes the connections of `{}`", listener.name);
+            let what = if listener.protocol == Protocol::Udp { "datagrams" } else { "connections" };
+            let message = format!("no route takes the {what} of `{}`", listener.name);
             let hint =
                 format!("add `[[route]]` with `listeners = [\"{}\"]` and an `upstream`", listener.name);
             reader.problem_with(place, message, hint);
@@ -86,6 +88,7 @@ fn check_route(route: &RouteConf, listeners: &[&ListenerConf], node: &Node, read
                 Protocol::Tcp => {
                     "set `protocol = \"tls\"` to pass TLS on by name; of plain TCP there is no name"
                 }
+                Protocol::Udp => "datagrams are told apart by the listener alone",
                 Protocol::Tls => "leave it out",
             };
             reader.problem_with(value.place, message, hint);
@@ -99,9 +102,13 @@ fn check_route(route: &RouteConf, listeners: &[&ListenerConf], node: &Node, read
         let message = format!("`{}` has no meaning on a `{}` listener", entry.key, protocol.name());
         let hint = match entry.key.as_str() {
             "hosts" if protocol == Protocol::Tls => "names of TLS are `server_names`",
+            "redirect" | "respond" if protocol == Protocol::Udp => {
+                "a datagram goes to an `upstream`, or to one of a `split`"
+            }
             "redirect" | "respond" => "a connection goes to an `upstream`, or to one of a `split`",
-            _ => "connections are passed on there, and no request is looked at; leave it out",
+            _ => "what comes is passed on there, and no request is looked at; leave it out",
         };
         reader.problem_with(entry.place, message, hint);
     }
+    datagrams::check_route(listeners, node, reader);
 }

@@ -2,7 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::super::{Config, listen::ListenAddress};
+use super::{
+    super::{
+        Config,
+        listen::{ListenAddress, Protocol},
+    },
+    datagrams,
+};
 use crate::{
     backend::Address,
     schema::{Node, Reader},
@@ -10,6 +16,7 @@ use crate::{
 
 /// Reports backends whose address a listener of the same file has.
 pub(super) fn backends_that_are_listeners(config: &Config, root: &Node, reader: &mut Reader<'_>) {
+    let of_datagrams = datagrams::upstreams(config);
     // With a table left out for its own problem, places could not be told apart.
     let upstreams = root.items_of("upstream");
     for (upstream, node) in
@@ -19,14 +26,20 @@ pub(super) fn backends_that_are_listeners(config: &Config, root: &Node, reader: 
         for (backend, node) in
             upstream.backend.iter().zip(backends).filter(|_| upstream.backend.len() == backends.len())
         {
-            let Some(listener) =
-                config.listener.iter().find(|listener| leads_to(&backend.address, &listener.address))
-            else {
+            let Some(listener) = config.listener.iter().find(|listener| {
+                let is_met = listener.protocol != Protocol::Udp || of_datagrams.contains(&*upstream.name);
+                is_met && leads_to(&backend.address, &listener.address)
+            }) else {
                 continue;
             };
             let place = node.get("address").map_or(node.place, |address| address.place);
             let message = format!("this backend is the listener `{}` of this very program", listener.name);
-            let hint = "a request that comes round again is refused with 508; name the server behind it";
+            let hint = match listener.protocol {
+                Protocol::Udp => "datagrams would come round without end; name the server behind it",
+                Protocol::Http | Protocol::Https | Protocol::Tcp | Protocol::Tls => {
+                    "a request that comes round again is refused with 508; name the server behind it"
+                }
+            };
             reader.problem_with(place, message, hint);
         }
     }
@@ -35,7 +48,7 @@ pub(super) fn backends_that_are_listeners(config: &Config, root: &Node, reader: 
 /// Whether whoever connects to a backend's address is accepted by a listener at another.
 fn leads_to(backend: &Address, listener: &ListenAddress) -> bool {
     match (backend, listener) {
-        (Address::Host { host, port }, ListenAddress::Tcp(listener)) => {
+        (Address::Host { host, port }, ListenAddress::Tcp(listener) | ListenAddress::Udp(listener)) => {
             *port == listener.port() && *port != 0 && is_of(host, *listener)
         }
         (Address::Unix(backend), ListenAddress::Unix(listener)) => backend == listener,

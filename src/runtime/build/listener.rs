@@ -29,6 +29,7 @@ impl Builder<'_> {
         let serves = match (conf.protocol, old) {
             (Protocol::Http, _) => Serves::Http,
             (Protocol::Tls, _) => Serves::Tls,
+            (Protocol::Udp, _) => Serves::Udp,
             (Protocol::Tcp, _) if conf.certificate.is_empty() => Serves::Tcp(None),
             (Protocol::Https | Protocol::Tcp, Some(old))
                 if old.files == hash

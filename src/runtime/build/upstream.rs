@@ -58,6 +58,7 @@ impl Builder<'_> {
                 || Arc::new(Queue::new(conf.queue.size as usize)),
                 |before| before.queue.clone(),
             ),
+            sessions: before.map_or_else(Arc::default, |before| before.sessions.clone()),
             own: workers
                 .iter()
                 .map(|worker| backends.iter().map(|backend| own(backend, worker)).collect())

@@ -2,6 +2,7 @@
 
 mod backend;
 mod retry;
+mod udp;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::{
 
 pub use backend::{BackendConf, BackendState};
 pub use retry::{RetryConf, RetryOn};
+pub use udp::UdpConf;
 
 section! {
     /// A named group of backends with one balancing policy, one health check and one retry policy.
@@ -33,7 +35,7 @@ section! {
         pub proxy_protocol: SendProxyProtocol = "off";
         /// Time to connect, TLS included.
         pub connect_timeout: Duration = "2s", in "1ms" to "1h";
-        /// Time from the request's end to the first byte of the response's head; 504 beyond.
+        /// Time from the request's end to the first byte of the response's head; 504 beyond. Of datagrams, time to the first answer of a session, where that is less than `udp.idle`.
         pub response_timeout: Duration = "30s", in "1ms" to "1d";
         /// Time between two reads of a response's body; it breaks off beyond.
         pub body_timeout: Duration = "60s", in "1ms" to "365d";
@@ -41,6 +43,8 @@ section! {
         pub idle_timeout: Duration = "60s", in "1ms" to "1d";
         /// Unused connections kept, per backend and worker; 0 = none.
         pub max_idle: u32 = 256, in 0 to 100000;
+        /// Sessions of datagrams, where routes of `udp` listeners lead here.
+        pub udp: UdpConf;
         /// What waits when every backend is at `max_connections`.
         pub queue: QueueConf;
         /// Time over which a backend that came up gets its full share; 0 = at once.

@@ -2,6 +2,7 @@
 
 mod tcp;
 mod tls;
+mod udp;
 
 use std::{
     io::{Read, Write},

@@ -237,6 +237,7 @@ pub(super) fn upstream(
         tls: None,
         passive: Passive::new(NO_EJECTION, &backends, workers),
         queue,
+        sessions: Arc::default(),
         balancer: Balancer::build(Policy::RoundRobin, 0.0, &backends, 0),
         own: (0..workers).map(|_| counters()).collect(),
         files: 0,

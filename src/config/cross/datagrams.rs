@@ -1,0 +1,105 @@
+//! Routes and upstreams of datagrams: what has no meaning for them.
+
+use std::collections::HashSet;
+
+use crate::{
+    backend::Address,
+    config::{
+        Config,
+        listen::{ListenerConf, Protocol},
+    },
+    route::conf::{Action, RouteConf},
+    schema::{Node, Reader, Value},
+    upstream::conf::UdpConf,
+};
+
+/// Keys of a route that are about connections.
+const OF_TUNNELS: [&str; 3] = ["tunnel_idle", "half_close_timeout", "timeout"];
+
+/// Keys of an upstream that are about connections, and why datagrams have no use for them.
+const OF_CONNECTIONS: [(&str, &str); 6] = [
+    ("sticky", "datagrams have no cookies; `balance = \"ip-hash\"` keeps a client at its backend"),
+    ("queue", "a datagram does not wait: it is dropped, and its client sends it again; leave it out"),
+    ("connect_timeout", "nothing is connected; `response_timeout` is how long a first answer may take"),
+    ("body_timeout", "how long a session may be silent is `udp = { idle = … }`"),
+    ("idle_timeout", "how long a session may be silent is `udp = { idle = … }`"),
+    ("max_idle", "each session has a socket of its own; leave it out"),
+];
+
+/// The upstreams that datagrams are passed on to.
+pub(super) fn upstreams(config: &Config) -> HashSet<&str> {
+    led_to(config, |listener| listener.protocol == Protocol::Udp)
+}
+
+/// The upstreams to which a route of such a listener leads.
+fn led_to(config: &Config, is_such: impl Fn(&ListenerConf) -> bool) -> HashSet<&str> {
+    let such: HashSet<&str> =
+        config.listener.iter().filter(|it| is_such(it)).map(|it| it.name.as_str()).collect();
+    let routes = config.route.iter().filter(|route| route.listeners.iter().any(|it| such.contains(&**it)));
+    routes.flat_map(upstreams_of).collect()
+}
+
+fn upstreams_of(route: &RouteConf) -> Vec<&str> {
+    match &route.action {
+        Action::Upstream(name) => vec![name],
+        Action::Split(parts) => parts.iter().map(|(name, _)| name.as_str()).collect(),
+        Action::Redirect(_) | Action::Respond(_) => Vec::new(),
+    }
+}
+
+/// Reports what a route says that has no meaning where all its listeners are of UDP.
+pub(super) fn check_route(listeners: &[&ListenerConf], node: &Node, reader: &mut Reader<'_>) {
+    if listeners.iter().any(|listener| listener.protocol != Protocol::Udp) {
+        return;
+    }
+    for entry in OF_TUNNELS.iter().filter_map(|key| node.entry(key)) {
+        let message = format!("`{}` has no meaning on a `udp` listener", entry.key);
+        let hint = "how long a session may be silent is `udp = { idle = … }` of the upstream";
+        reader.problem_with(entry.place, message, hint);
+    }
+}
+
+/// Reports what upstreams say that has no meaning for datagrams, or for anything else. Every table of the file was
+/// understood.
+pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
+    let tables = root.items_of("upstream");
+    if tables.len() != config.upstream.len() {
+        return;
+    }
+    let of_datagrams = upstreams(config);
+    let of_others = led_to(config, |listener| listener.protocol != Protocol::Udp);
+    for (upstream, node) in config.upstream.iter().zip(tables) {
+        let name = upstream.name.as_str();
+        if !of_datagrams.contains(name) {
+            // At its defaults it does nothing anywhere.
+            let is_set = UdpConf::absent().as_ref() != Some(&upstream.udp);
+            if let Some(entry) = node.entry("udp").filter(|_| is_set) {
+                let message = format!("`udp` does nothing: no route of a `udp` listener leads to `{name}`");
+                let hint = "leave it out, or add a route with the `listeners` that it is for";
+                reader.problem_with(entry.place, message, hint);
+            }
+            continue;
+        }
+        // Encrypted to others, and not here: nobody who reads `tls` expects that.
+        if let Some(entry) = node.entry("tls") {
+            let message = format!("datagrams to `{name}` are passed on as they are, and not over TLS");
+            reader.problem_with(
+                entry.place,
+                message,
+                "make an upstream without `tls` for the `udp` listener",
+            );
+        }
+        let written = OF_CONNECTIONS.iter().filter(|_| !of_others.contains(name));
+        for (entry, hint) in written.filter_map(|(key, hint)| Some((node.entry(key)?, hint))) {
+            let message = format!("`{}` has no meaning for datagrams", entry.key);
+            reader.problem_with(entry.place, message, *hint);
+        }
+        let backends = node.items_of("backend");
+        let is_unix = |address: &Address| matches!(address, Address::Unix(_));
+        for (_, node) in upstream.backend.iter().zip(backends).filter(|(it, _)| is_unix(&it.address)) {
+            let place = node.get("address").map_or(node.place, |address| address.place);
+            let message = "datagrams are passed on over IP, and not to unix sockets";
+            reader.problem_with(place, message, "name a host and a port");
+        }
+    }
+}

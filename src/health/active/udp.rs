@@ -1,0 +1,76 @@
+//! A check by a datagram.
+
+use std::{io::ErrorKind, net::SocketAddr};
+
+use tokio::net::UdpSocket;
+
+use super::fault::{Fault, dial_reason, io_reason};
+use crate::{error::Kind, net::dial};
+
+/// Bytes of an answer that are read.
+const MOST: usize = 64 * 1024;
+
+/// Sends this to an address, and waits for a datagram from there that contains what is expected. The caller bounds the
+/// time. Fails where nobody is there, which the kernel learns by ICMP.
+pub(super) async fn ask(address: SocketAddr, send: &[u8], expect: &[u8]) -> Result<(), Fault> {
+    let socket = dial::datagrams(address).map_err(|error| match error.kind() {
+        Kind::NoSocket => Fault::NoSocket,
+        _ => Fault::from(dial_reason(&error)),
+    })?;
+    let failed = |error: &_| Fault::from(io_reason(error));
+    let socket = UdpSocket::from_std(socket.into()).map_err(|error| failed(&error))?;
+    socket.send(send).await.map_err(|error| failed(&error))?;
+    let mut answer = vec![0; MOST];
+    loop {
+        let length = match socket.recv(&mut answer).await {
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(failed(&error)),
+        };
+        let answer = answer.get(..length).unwrap_or_default();
+        if memchr::memmem::find(answer, expect).is_some() {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_with_what_is_expected_passes() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        let serve = async {
+            let mut bytes = [0; 100];
+            loop {
+                let (length, from) = server.recv_from(&mut bytes).await.unwrap();
+                assert_eq!(&bytes[..length], b"ping");
+                for answer in ["loading", "pong"] {
+                    server.send_to(answer.as_bytes(), from).await.unwrap();
+                }
+            }
+        };
+        let check = async {
+            assert_eq!(ask(address, b"ping", b"pong").await, Ok(()));
+            assert_eq!(ask(address, b"ping", b"").await, Ok(()), "any answer");
+            let never = ask(address, b"ping", b"PONG");
+            assert!(timeout(Duration::from_millis(50), never).await.is_err());
+        };
+        tokio::select! {
+            () = check => {}
+            () = serve => unreachable!(),
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_at_a_port_is_known_at_once() {
+        let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        assert_eq!(ask(gone, b"ping", b"").await, Err("connection refused".into()));
+    }
+}

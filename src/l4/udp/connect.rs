@@ -1,0 +1,100 @@
+//! A backend for a session, and what is said of it to health, balancer and metrics.
+
+use std::{net::IpAddr, os::fd::OwnedFd, rc::Rc, time::Duration};
+
+use crate::{
+    balance::Outcome as Sample,
+    error::Kind,
+    health::passive::Verdict,
+    moment::Moment,
+    telemetry::{datagrams::Dropped, metrics::Outcome},
+    upstream::{Permit as Place, WorkerUpstream, acquire::Acquire, affinity::key_of_client, verdict},
+};
+
+/// A place at a backend, and a socket that is for it alone.
+#[derive(Debug)]
+pub(super) struct Backend {
+    pub(super) place: Place,
+    pub(super) socket: OwnedFd,
+}
+
+/// Backends that are tried for one datagram, where there is no way to those before.
+const MOST_TRIES: usize = 3;
+
+/// A backend, as the policy says.
+pub(super) fn first(
+    worker_upstream: &Rc<WorkerUpstream>,
+    client: IpAddr,
+    now: Moment,
+) -> Result<Backend, Dropped> {
+    pick(worker_upstream, client, Vec::new(), now)
+}
+
+/// Another one than the one that failed, as far as the retry budget goes.
+pub(super) fn another(
+    worker_upstream: &Rc<WorkerUpstream>,
+    client: IpAddr,
+    failed: usize,
+    now: Moment,
+) -> Result<Backend, Dropped> {
+    if !worker_upstream.may_retry(now) {
+        return Err(Dropped::NoBackend);
+    }
+    pick(worker_upstream, client, vec![failed], now)
+}
+
+fn pick(
+    worker_upstream: &Rc<WorkerUpstream>,
+    client: IpAddr,
+    mut tried: Vec<usize>,
+    now: Moment,
+) -> Result<Backend, Dropped> {
+    let key = key_of_client(&worker_upstream.upstream, client);
+    let target = Acquire { worker_upstream, key, sticky: None, end: None };
+    for _ in 0..MOST_TRIES {
+        let Ok(place) = target.pick_now(&tried, now) else { break };
+        match place.connect_datagrams() {
+            Ok(socket) => return Ok(Backend { place, socket }),
+            Err(error) if error.kind() == Kind::NoSocket => return Err(Dropped::NoSocket),
+            Err(error) => {
+                failed(&place, error.kind(), Duration::ZERO, now);
+                tried.push(place.index());
+            }
+        }
+    }
+    Err(Dropped::NoBackend)
+}
+
+/// A backend's first answer to a session.
+pub(super) fn answered(place: &Place, waited: Duration, now: Moment) {
+    let (worker_upstream, index) = (place.worker_upstream(), place.index());
+    worker_upstream.upstream.sessions.note_answer();
+    if let Some(series) = worker_upstream.series.get(index) {
+        series.record(Outcome::Tunnel);
+        series.response.record(waited);
+    }
+    let sample = Sample { elapsed: waited, failed: false };
+    worker_upstream.with_balancer(|balancer| balancer.on_done(index, &sample, now));
+    worker_upstream.record_health(index, Verdict::Success, now);
+}
+
+/// A backend failed a session.
+pub(super) fn failed(place: &Place, kind: Kind, waited: Duration, now: Moment) {
+    let (worker_upstream, index) = (place.worker_upstream(), place.index());
+    let (verdict, outcome) = verdict::of_error(kind);
+    if let Some(series) = worker_upstream.series.get(index) {
+        series.record(outcome);
+    }
+    if let Some(failed) = verdict::is_failure(verdict) {
+        let sample = Sample { elapsed: waited, failed };
+        worker_upstream.with_balancer(|balancer| balancer.on_done(index, &sample, now));
+    }
+    worker_upstream.record_health(index, verdict, now);
+}
+
+/// A session ended of which the backend was never heard, and of which that says nothing.
+pub(super) fn unheard(place: &Place) {
+    if let Some(series) = place.worker_upstream().series.get(place.index()) {
+        series.record(Outcome::Tunnel);
+    }
+}

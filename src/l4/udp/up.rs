@@ -1,0 +1,165 @@
+//! From clients to backends.
+
+use std::{io, rc::Rc, time::Duration};
+
+use rustix::event::epoll;
+use tokio::task::yield_now;
+
+use super::{
+    super::session::{Id, Table},
+    batch::Received,
+    relay::Relay,
+    send::{self, Sent, Way, is_refusal, send},
+    session::{Client, EndedBy, Refusal, Session},
+    socket::Socket,
+};
+use crate::{error::Kind, moment::Moment, telemetry::datagrams::Dropped};
+
+/// Reads of one socket before others have a turn.
+const READS_PER_TURN: usize = 4;
+/// Pieces that one read takes from a listener's socket.
+const MOST_PIECES: usize = 32;
+/// A session that was silent for so long may have to go for another.
+const SPARED: Duration = Duration::from_secs(1);
+
+impl Relay {
+    /// Reads a listener's socket for as long as it is open.
+    pub(super) async fn take_questions(self: Rc<Self>, socket: Rc<Socket>) {
+        loop {
+            let Ok(mut guard) = socket.socket.readable().await else { return };
+            for _ in 0..READS_PER_TURN {
+                match self.read(&socket) {
+                    Ok(MOST_PIECES..) => {}
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                        // What came back for an answer; what there is to read is read next.
+                        tracing::debug!("a datagram that was sent came back: {error}");
+                    }
+                    // Fewer than there was room for: it is empty.
+                    Ok(_) | Err(_) => {
+                        guard.clear_ready();
+                        break;
+                    }
+                }
+            }
+            yield_now().await;
+        }
+    }
+
+    /// Reads once, and gives how many pieces there were.
+    pub(super) fn read(&self, socket: &Rc<Socket>) -> io::Result<usize> {
+        let mut batch = self.batch.borrow_mut();
+        let count = batch.receive(&socket.state, socket.socket.get_ref(), MOST_PIECES)?;
+        let now = Moment::now();
+        let mut table = self.table.borrow_mut();
+        for received in batch.received(count) {
+            let counts = &self.worker.series.datagrams;
+            counts.received.add(received.count() as u64);
+            if let Err(why) = self.pass_up(&mut table, socket, received, now) {
+                counts.drop(why, received.count() as u64);
+            }
+        }
+        self.set_due(&table);
+        Ok(count)
+    }
+
+    /// Passes datagrams of a client on to the backend of its session.
+    fn pass_up(
+        &self,
+        table: &mut Table<Client, Session>,
+        socket: &Rc<Socket>,
+        received: Received<'_>,
+        now: Moment,
+    ) -> Result<(), Dropped> {
+        if received.from.port() == 0 {
+            return Err(Dropped::NoReturn);
+        }
+        let client = Client::new(socket.number, received.from, socket.asked(received.to));
+        let id = match table.find(&client) {
+            Some(id) => id,
+            None => self.begin(table, client, socket, &received, now)?,
+        };
+        let mut sent = self.try_up(table, id, received, now)?;
+        if sent.error.as_ref().is_some_and(is_refusal) && sent.carried.datagrams == 0 {
+            // It was for an earlier one; this one has not left.
+            Self::refused(table, id, now);
+            sent = self.try_up(table, id, received, now)?;
+        }
+        let session = table.get_mut(id).ok_or(Dropped::Unsent)?;
+        let is_asking = !session.is_answered();
+        session.went_up(sent.carried);
+        if sent.carried.datagrams > 0 {
+            table.touch(id, now);
+            if is_asking {
+                table.ask(id, now);
+            }
+        }
+        if let Some(error) = &sent.error {
+            self.worker.series.datagrams.drop(send::reason(error), sent.failed);
+        }
+        Ok(())
+    }
+
+    /// Sends to the session's backend, or to another where that one failed.
+    fn try_up(
+        &self,
+        table: &mut Table<Client, Session>,
+        id: Id,
+        received: Received<'_>,
+        now: Moment,
+    ) -> Result<Sent, Dropped> {
+        let session = table.get_mut(id).ok_or(Dropped::Unsent)?;
+        if session.backend.is_none() {
+            session.move_on(now)?;
+            self.watch(session, id)?;
+        }
+        let backend = session.backend.as_ref().ok_or(Dropped::NoBackend)?;
+        Ok(send(&session.socket.state, &backend.socket, Way::Connected, received))
+    }
+
+    /// Begins a session, for which another may have to go.
+    fn begin(
+        &self,
+        table: &mut Table<Client, Session>,
+        client: Client,
+        socket: &Rc<Socket>,
+        received: &Received<'_>,
+        now: Moment,
+    ) -> Result<Id, Dropped> {
+        let begin = || Session::begin(&self.worker, &self.open, socket, received, now);
+        let begun = match begin() {
+            Err(Refusal::Full(group)) => {
+                let oldest = table.oldest(group).filter(|(_, last)| now.since(*last) >= SPARED);
+                let (id, _) = oldest.ok_or(Dropped::MaxSessions)?;
+                self.end_one(table, id, EndedBy::MaxSessions);
+                begin()
+            }
+            begun => begun,
+        };
+        let (terms, session) = begun.map_err(|refusal| match refusal {
+            Refusal::Full(_) => Dropped::MaxSessions,
+            Refusal::Dropped(why) => why,
+        })?;
+        let id = table.insert(client, terms, now, session).map_err(|_| Dropped::MaxSessions)?;
+        let watched = table.get_mut(id).map_or(Err(Dropped::Unsent), |session| self.watch(session, id));
+        if watched.is_err() {
+            table.remove(id);
+        }
+        watched.map(|()| id)
+    }
+
+    /// Has what a backend sends found.
+    pub(super) fn watch(&self, session: &Session, id: Id) -> Result<(), Dropped> {
+        let backend = session.backend.as_ref().ok_or(Dropped::NoBackend)?;
+        let data = epoll::EventData::new_u64(id.into());
+        let flags = epoll::EventFlags::IN;
+        epoll::add(self.backends.get_ref(), &backend.socket, data, flags).map_err(|_| Dropped::NoSocket)
+    }
+
+    /// The backend of a session refused its datagrams.
+    pub(super) fn refused(table: &mut Table<Client, Session>, id: Id, now: Moment) {
+        let asked = table.answered(id);
+        if let Some(session) = table.get_mut(id) {
+            session.failed(Kind::Connect, asked, now);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What a worker counts of datagrams.
+
+use super::counter::Counter;
+
+/// Why a datagram was not passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// `allow` and `deny` do not let its client in.
+    Denied,
+    /// Its client has as many sessions as `max_connections_per_address` lets it have.
+    ClientLimit,
+    /// It came from port 0, which no answer can go to.
+    NoReturn,
+    /// No route takes it.
+    NoRoute,
+    /// The upstream has `udp.max_sessions` sessions, of which none is silent.
+    MaxSessions,
+    /// No backend is available.
+    NoBackend,
+    /// There is no descriptor or local port left for another session.
+    NoSocket,
+    /// `runtime.memory` is at its bound.
+    MemoryFull,
+    /// It is larger than the way to whom it is for lets through.
+    TooLarge,
+    /// What was sent before has not left this machine.
+    SendBuffer,
+    /// It could not be sent for another reason.
+    Unsent,
+}
+
+impl Dropped {
+    /// Each of them, in the order of its number.
+    pub const ALL: [Self; 11] = [
+        Self::Denied,
+        Self::ClientLimit,
+        Self::NoReturn,
+        Self::NoRoute,
+        Self::MaxSessions,
+        Self::NoBackend,
+        Self::NoSocket,
+        Self::MemoryFull,
+        Self::TooLarge,
+        Self::SendBuffer,
+        Self::Unsent,
+    ];
+
+    /// The label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Denied => "denied",
+            Self::ClientLimit => "client_limit",
+            Self::NoReturn => "no_return",
+            Self::NoRoute => "no_route",
+            Self::MaxSessions => "max_sessions",
+            Self::NoBackend => "no_backend",
+            Self::NoSocket => "no_socket",
+            Self::MemoryFull => "memory_full",
+            Self::TooLarge => "too_large",
+            Self::SendBuffer => "send_buffer",
+            Self::Unsent => "unsent",
+        }
+    }
+}
+
+/// Datagrams that a worker has seen.
+#[derive(Debug, Default)]
+pub struct DatagramSeries {
+    /// From clients.
+    pub received: Counter,
+    /// To clients.
+    pub sent: Counter,
+    dropped: [Counter; Dropped::ALL.len()],
+}
+
+impl DatagramSeries {
+    /// Counts datagrams that are not passed on; only by the worker that owns the series.
+    pub fn drop(&self, why: Dropped, count: u64) {
+        if let Some(counter) = self.dropped.get(why as usize) {
+            counter.add(count);
+        }
+    }
+
+    /// How many were not passed on for this reason.
+    pub fn dropped(&self, why: Dropped) -> u64 {
+        self.dropped.get(why as usize).map_or(0, Counter::get)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_in_the_order_of_their_numbers() {
+        let series = DatagramSeries::default();
+        for (number, why) in Dropped::ALL.into_iter().enumerate() {
+            assert_eq!(why as usize, number);
+            series.drop(why, number as u64);
+            assert_eq!(series.dropped(why), number as u64);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! A socket for a session of datagrams.
+
+use std::{os::fd::OwnedFd, sync::atomic::Ordering::Relaxed};
+
+use super::worker_upstream::Permit;
+use crate::{
+    error::{Kind, ProxyError, Result},
+    net::dial,
+};
+
+impl Permit {
+    /// A socket for datagrams to the backend and from it alone. Nothing is sent. Fails with [`Kind::NoSocket`],
+    /// [`Kind::Unresolved`], or [`Kind::Connect`] where there is no way to it.
+    pub fn connect_datagrams(&self) -> Result<OwnedFd> {
+        let backend = self.backend().ok_or(Kind::NoBackend)?;
+        self.worker_upstream().worker.pool_dialled.add(1);
+        let addresses = backend.shared.resolved.load();
+        if addresses.is_empty() {
+            let is_ours = backend.shared.has_no_socket.load(Relaxed);
+            return Err(if is_ours { Kind::NoSocket } else { Kind::Unresolved }.into());
+        }
+        let start = if addresses.len() > 1 { fastrand::usize(..addresses.len()) } else { 0 };
+        let mut last = ProxyError::new(Kind::Unresolved);
+        for address in addresses.iter().cycle().skip(start).take(addresses.len()) {
+            match dial::datagrams(*address) {
+                Ok(socket) => return Ok(socket),
+                Err(error) => last = error,
+            }
+            if last.kind() == Kind::NoSocket {
+                break;
+            }
+        }
+        Err(last)
+    }
+}
