@@ -250,13 +250,9 @@ fn begin(
     exchange: &mut Exchange,
 ) -> Result<Framing, Kind> {
     let is_trusted = listener.trusts(question.from);
-    let tls = listener.serves.tls().map(|_| TlsFacts {
-        version: "TLSv1.3",
-        server_name: None,
-        handshake: std::cell::RefCell::default(),
-    });
+    let tls = listener.serves.tls().map(|_| TlsFacts { version: "TLSv1.3", ..TlsFacts::default() });
     let (address, text) = (question.from, question.from.to_string().into());
-    exchange.facts.peer = Peer { address, port: 0, text, is_trusted, tls }.into();
+    exchange.facts.peer = Peer { address, text, is_trusted, tls, ..Peer::default() }.into();
     exchange.facts.id.push_str("(made for each request)");
     match exchange.request.parse(head, &listener.limits, &mut Scan::default()) {
         Ok(Some(_)) => {}

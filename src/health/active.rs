@@ -48,6 +48,8 @@ pub struct Probe {
     pub index: usize,
     /// TLS to the backend, with the name to ask for.
     pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// What a connection begins with, before TLS: a PROXY header that says that it is nobody's.
+    pub first: Vec<u8>,
 }
 
 /// Bytes of an answer that are read.
@@ -292,7 +294,7 @@ async fn connect(probe: &Probe) -> Result<Stream, Fault> {
     }
     let mut refusal = "the name has no address".to_owned();
     for target in targets {
-        match dial::plain(&target).await {
+        match dial::plain(&target, &probe.first).await {
             Err(error) if error.kind() == Kind::NoSocket => return Err(Fault::NoSocket),
             Err(error) => refusal = dial_reason(&error),
             Ok(plain) => {

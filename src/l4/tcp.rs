@@ -21,8 +21,8 @@ use crate::{
     runtime::{ListenerId, Permit, Route, Serves, Worker, WorkerSnapshot},
     telemetry::metrics::Outcome,
     upstream::{
-        Permit as Place, WorkerUpstream, acquire::Acquire, affinity::key_of_client, retry::is_retryable,
-        verdict,
+        Permit as Place, WorkerUpstream, acquire::Acquire, affinity::key_of_client, announce,
+        retry::is_retryable, verdict,
     },
 };
 
@@ -131,7 +131,9 @@ async fn connect<'a>(
     loop {
         let (place, picked) = target.pick(&tried, client).await?;
         active.facts.begin_attempt(place.index(), picked);
-        let dialled = target.dial(&place, client).await;
+        let conf = &worker_upstream.upstream.conf;
+        let first = announce::header(conf, &active.facts, active.tunnel.server_name.as_deref());
+        let dialled = target.dial(&place, client, &first).await;
         let connected = Moment::now();
         observe(worker_upstream, &place, dialled.as_ref().map(drop), picked, connected);
         match dialled {
@@ -141,9 +143,8 @@ async fn connect<'a>(
                 return Ok(Joined { place, stream, answering, route, end: target.end });
             }
             Err(error) => {
-                let conf = &worker_upstream.upstream.conf.retry;
                 // Nothing was sent, so that it is as good as a method that may be repeated.
-                let may = is_retryable(conf, Err(error.kind()), &Method::Get, active.facts.attempts);
+                let may = is_retryable(&conf.retry, Err(error.kind()), &Method::Get, active.facts.attempts);
                 if !may
                     || target.end.is_some_and(|end| end <= connected)
                     || !worker_upstream.may_retry(connected)

@@ -4,7 +4,10 @@ use std::{error::Error, io, net::SocketAddr, os::fd::AsFd, path::PathBuf, sync::
 
 use rustix::io::Errno;
 use rustls::{AlertDescription, ClientConfig, pki_types::ServerName};
-use tokio::net::{TcpSocket, UnixSocket};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, UnixSocket},
+};
 use tokio_rustls::TlsConnector;
 
 use super::{
@@ -26,11 +29,11 @@ pub enum Target {
     Unix(PathBuf),
 }
 
-/// Connects without TLS. Fails with [`Kind::Connect`], or with [`Kind::NoSocket`] when it is not for the other side; the
-/// caller bounds the time.
-pub async fn plain(target: &Target) -> Result<Plain> {
+/// Connects without TLS, and says `first` (a PROXY header, before TLS too). Fails with [`Kind::Connect`], or with
+/// [`Kind::NoSocket`] when it is not for the other side; the caller bounds the time.
+pub async fn plain(target: &Target, first: &[u8]) -> Result<Plain> {
     let connected = async {
-        Ok::<_, io::Error>(match target {
+        let mut plain = match target {
             Target::Tcp(address) => {
                 let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
                 for_a_connection(&socket)?;
@@ -43,7 +46,9 @@ pub async fn plain(target: &Target) -> Result<Plain> {
                 for_a_connection(&socket)?;
                 Plain::Unix(socket.connect(path).await?)
             }
-        })
+        };
+        plain.write_all(first).await?;
+        Ok::<_, io::Error>(plain)
     };
     connected.await.map_err(|error| {
         let kind = kind_of(&error, target);

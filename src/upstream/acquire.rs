@@ -121,11 +121,11 @@ impl Acquire<'_> {
         upstream.queue.call_if_free(&upstream.backends, now);
     }
 
-    /// A new connection to the backend, within `connect_timeout`.
-    pub async fn dial<W: Waiter>(&self, permit: &Permit, waiter: &W) -> Result<Stream> {
+    /// A new connection to the backend, within `connect_timeout`; it begins with `first`, which may be empty.
+    pub async fn dial<W: Waiter>(&self, permit: &Permit, waiter: &W, first: &[u8]) -> Result<Stream> {
         let within = Moment::now().plus(self.worker_upstream.upstream.conf.connect_timeout);
         waiter.deadline().at(self.end.map_or(within, |end| end.min(within)));
-        let mut dial = std::pin::pin!(permit.dial());
+        let mut dial = std::pin::pin!(permit.dial(first));
         poll_fn(|cx| {
             if let Poll::Ready(result) = dial.as_mut().poll(cx) {
                 return Poll::Ready(result);

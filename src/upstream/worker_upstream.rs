@@ -256,12 +256,12 @@ impl Permit {
         self.worker_upstream.with_balancer(|balancer| balancer.on_bytes(self.index, bytes, Moment::recent()));
     }
 
-    /// A new connection.
-    pub async fn dial(&self) -> Result<Stream> {
+    /// A new connection, over which `first` is said, before TLS too.
+    pub async fn dial(&self, first: &[u8]) -> Result<Stream> {
         let backend = self.backend().ok_or(Kind::NoBackend)?;
         self.worker_upstream.worker.pool_dialled.add(1);
         let plain = match &backend.address {
-            Address::Unix(path) => dial::plain(&Target::Unix(path.clone())).await?,
+            Address::Unix(path) => dial::plain(&Target::Unix(path.clone()), first).await?,
             _ => {
                 let addresses = addresses(backend).await;
                 if addresses.is_empty() {
@@ -272,7 +272,7 @@ impl Permit {
                 let mut last = ProxyError::new(Kind::Unresolved);
                 let mut connected = None;
                 for address in addresses.iter().cycle().skip(start).take(addresses.len()) {
-                    match dial::plain(&Target::Tcp(*address)).await {
+                    match dial::plain(&Target::Tcp(*address), first).await {
                         Ok(plain) => {
                             connected = Some(plain);
                             break;

@@ -42,7 +42,7 @@ fn probe_of(address: Address, conf: HealthCheckConf) -> Probe {
         slow_start: Duration::ZERO,
         shared: Arc::new(Shared::default()),
     };
-    Probe { conf, backend: Arc::new(backend), index: 7, tls: None }
+    Probe { conf, backend: Arc::new(backend), index: 7, tls: None, first: Vec::new() }
 }
 
 fn tcp_probe(port: u16, conf: HealthCheckConf) -> Probe {
