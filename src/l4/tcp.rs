@@ -18,7 +18,7 @@ use crate::{
         Buffer, Deadline, Stream,
         tunnel::{self, Carried, Side, Silence},
     },
-    runtime::{ListenerId, Permit, Route, Serves, Worker, WorkerSnapshot},
+    runtime::{ListenerId, Permit, Route, Serves, Worker, WorkerSnapshot, connections::Place as Entry},
     telemetry::metrics::Outcome,
     upstream::{
         Permit as Place, WorkerUpstream, acquire::Acquire, affinity::key_of_client, announce,
@@ -62,8 +62,8 @@ struct Sampled {
     is_taken: bool,
 }
 
-/// Passes a connection on, to its end.
-pub async fn serve(connection: Connection) {
+/// Passes a connection on, to its end; `place` is its entry among the open ones.
+pub async fn serve(connection: Connection, place: &Entry) {
     let Connection { stream, input, peer, worker, listener, permit: _permit } = connection;
     let snapshot = worker.snapshot_for(listener);
     let protocol = match snapshot.shared.listener(listener).map(|listener| &listener.serves) {
@@ -71,7 +71,7 @@ pub async fn serve(connection: Connection) {
         _ => "tcp",
     };
     let mut client = Client { stream, input, deadline: Deadline::new() };
-    let mut active = ActiveTunnel::new(&worker, (listener, snapshot.clone()), &peer, protocol);
+    let mut active = ActiveTunnel::new(&worker, (listener, snapshot.clone()), &peer, protocol, place);
     match Box::pin(open(&snapshot, listener, &mut client, &mut active)).await {
         Ok(joined) => carry(client, joined, active).await,
         Err(error) => {
@@ -102,7 +102,7 @@ async fn open<'a>(
         Serves::Tls => {
             let hello = sniff::hello(client).await?;
             let index = listener.names.find(hello.server_name.as_deref(), &hello.alpn);
-            active.tunnel.server_name = hello.server_name;
+            active.named(hello.server_name);
             index
         }
         Serves::Tcp(_) | Serves::Http | Serves::Https(_) => listener.names.find(None, &[]),
@@ -130,7 +130,7 @@ async fn connect<'a>(
     let mut tried = Vec::new();
     loop {
         let (place, picked) = target.pick(&tried, client).await?;
-        active.facts.begin_attempt(place.index(), picked);
+        active.begin_attempt(worker_upstream, place.index(), picked);
         let conf = &worker_upstream.upstream.conf;
         let first = announce::header(conf, &active.facts, active.tunnel.server_name.as_deref());
         let dialled = target.dial(&place, client, &first).await;
@@ -185,8 +185,9 @@ fn observe(
 
 /// Joins client and backend until the end.
 async fn carry(client: Client, joined: Joined<'_>, mut active: ActiveTunnel) {
-    let Joined { place, mut stream, mut answering, route, end } = joined;
-    let Client { stream: mut client, input, deadline } = client;
+    let Joined { place, stream, mut answering, route, end } = joined;
+    let Client { stream: client, input, deadline } = client;
+    let mut ends = Ends { client, backend: stream, is_over: false };
     drop(deadline);
     let silence: Silence = route.silence();
     let mut counted = 0;
@@ -197,13 +198,30 @@ async fn carry(client: Client, joined: Joined<'_>, mut active: ActiveTunnel) {
         answering.look(&place, carried);
         active.carried(carried);
     };
-    let one = Side { stream: &mut client, input };
-    let other = Side { stream: &mut stream, input: Buffer::default() };
+    let one = Side { stream: &mut ends.client, input };
+    let other = Side { stream: &mut ends.backend, input: Buffer::default() };
     let (_, ended) = tunnel::join(one, other, silence, end, &mut watch).await;
     answering.take(&place);
-    client.say_goodbye();
-    stream.say_goodbye();
+    ends.is_over = true;
+    ends.client.say_goodbye();
+    ends.backend.say_goodbye();
     active.end(ended);
+}
+
+/// The two ends of a tunnel. Dropped before it is over, both are reset: neither side shall take what came for all.
+struct Ends {
+    client: Stream,
+    backend: Stream,
+    is_over: bool,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.client.reset();
+            self.backend.reset();
+        }
+    }
 }
 
 impl Sampled {

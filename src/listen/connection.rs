@@ -100,7 +100,7 @@ async fn serve_http(opening: Pin<Box<impl Future<Output = Option<(Box<Connection
 async fn serve_tcp(opening: Pin<Box<impl Future<Output = Option<tcp::Connection>>>>, place: Place) {
     let Some(connection) = opening.await else { return };
     place.set(&connection.peer, Speaks::Tunnel);
-    Box::pin(tcp::serve(connection)).await;
+    Box::pin(tcp::serve(connection, &place)).await;
 }
 
 /// Makes a connection that is passed on of a socket; `None` when it came to nothing.

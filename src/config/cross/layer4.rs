@@ -83,7 +83,8 @@ fn check_route(route: &RouteConf, listeners: &[&ListenerConf], node: &Node, read
     let protocol = first.protocol;
     let without = listeners.iter().find(|listener| listener.protocol != Protocol::Tls);
     for key in OF_HELLOS {
-        if let (Some(value), Some(listener)) = (node.entry(key), without) {
+        let is_said = if key == "alpn" { !route.alpn.is_empty() } else { !route.server_names.is_empty() };
+        if let (Some(value), Some(listener), true) = (node.entry(key), without, is_said) {
             let kind = listener.protocol.name();
             let message = format!("`{key}` has no meaning on a `{kind}` listener");
             let hint = match listener.protocol {

@@ -1,5 +1,6 @@
 //! Layer 4: connections that are passed on.
 
+mod administration;
 mod tcp;
 mod tls;
 
