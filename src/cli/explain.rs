@@ -19,7 +19,9 @@ pub(super) fn explain(request: Request) -> Status {
         Some(url) => (method, url),
         None if method.contains("://") => ("GET".to_owned(), method),
         None => {
-            return Err(Failure::usage(format!("`{method}` is no URL; write METHOD and URL, or a URL alone")));
+            return Err(Failure::usage(format!(
+                "`{method}` is no URL; write METHOD and URL, or a URL alone"
+            )));
         }
     };
     let fields = headers.iter().map(|line| field(line)).collect::<Result<_, _>>()?;

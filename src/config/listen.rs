@@ -9,7 +9,7 @@ use super::http2::Http2Conf;
 use crate::{
     filter::alt_svc::AltSvc,
     schema::{Node, Reader, Size, Table, Value, choice, name, network, section},
-    tls::conf::{CertificateConf, ClientAuthConf, ClientAuthMode},
+    tls::conf::{CertificateConf, ClientAuthConf, ClientAuthMode, Starttls},
 };
 
 section! {
@@ -45,6 +45,8 @@ section! {
         pub certificate: Vec<CertificateConf>;
         /// Client certificates (`https`).
         pub client_auth: ClientAuthConf;
+        /// What clients may say in the clear before TLS begins (`tcp` with certificates, `tls`): with `postgres` an SSLRequest is answered, and on a `tls` listener the backend is asked the same.
+        pub starttls: Starttls = "off";
         /// Where else the same is served (`https`): the Alt-Svc of every response, in place of what the backend sent, such as `h3=":443"; ma=86400`, or `clear`.
         pub alt_svc: Option<AltSvc>;
         /// How long clients may take.
@@ -100,6 +102,12 @@ impl ListenerConf {
                 table.reader.missing(table.place, message, hint);
             }
             Protocol::Https => {}
+        }
+        let has_tls = self.protocol == Protocol::Tls || (self.protocol == Protocol::Tcp && written.is_some());
+        if let Some(entry) = table.entry("starttls").filter(|_| self.starttls != Starttls::Off && !has_tls) {
+            let message = "`starttls` has no meaning here: TLS begins after nothing else, or not at all";
+            let hint = "it is for `protocol = \"tls\"`, and for `\"tcp\"` with a `[[listener.certificate]]`";
+            table.reader.problem_with(entry.place, message, hint);
         }
         self.check_meaning(table);
     }

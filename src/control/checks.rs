@@ -89,7 +89,7 @@ fn probe(
 ) -> Result<Probe, String> {
     let name = |tls: &ClientTls| {
         let name = tls.name_for(backend);
-        name.map(|name| (tls.config.clone(), name)).map_err(|error| error.to_string())
+        name.map(|name| (tls.config.clone(), name, upstream.conf.starttls)).map_err(|error| error.to_string())
     };
     let tls = upstream.tls.as_ref().map(name).transpose()?;
     let first = announce::own_header(&upstream.conf);

@@ -20,6 +20,7 @@ use crate::{
     },
     runtime::{ListenerId, Permit, Route, Serves, Worker, WorkerSnapshot, connections::Place as Entry},
     telemetry::metrics::Outcome,
+    tls::conf::Starttls,
     upstream::{
         Permit as Place, WorkerUpstream, acquire::Acquire, affinity::key_of_client, announce,
         retry::is_retryable, verdict,
@@ -70,7 +71,7 @@ pub async fn serve(connection: Connection, place: &Entry) {
         Some(Serves::Tls) => "tls",
         _ => "tcp",
     };
-    let mut client = Client { stream, input, deadline: Deadline::new() };
+    let mut client = Client { stream, input, deadline: Deadline::new(), asked: Starttls::Off };
     let mut active = ActiveTunnel::new(&worker, (listener, snapshot.clone()), &peer, protocol, place);
     match Box::pin(open(&snapshot, listener, &mut client, &mut active)).await {
         Ok(joined) => carry(client, joined, active).await,
@@ -100,7 +101,7 @@ async fn open<'a>(
     let listener = snapshot.shared.listener(listener).ok_or(Kind::Draining)?;
     let index = match listener.serves {
         Serves::Tls => {
-            let hello = sniff::hello(client).await?;
+            let hello = sniff::hello(client, listener.conf.starttls).await?;
             let index = listener.names.find(hello.server_name.as_deref(), &hello.alpn);
             active.named(hello.server_name);
             index
@@ -132,8 +133,9 @@ async fn connect<'a>(
         let (place, picked) = target.pick(&tried, client).await?;
         active.begin_attempt(worker_upstream, place.index(), picked);
         let conf = &worker_upstream.upstream.conf;
-        let first = announce::header(conf, &active.facts, active.tunnel.server_name.as_deref());
-        let dialled = target.dial(&place, client, &first).await;
+        let header = announce::header(conf, &active.facts, active.tunnel.server_name.as_deref());
+        let opening = announce::Opening { header, starttls: client.asked };
+        let dialled = target.dial(&place, client, &opening).await;
         let connected = Moment::now();
         observe(worker_upstream, &place, dialled.as_ref().map(drop), picked, connected);
         match dialled {
@@ -186,7 +188,7 @@ fn observe(
 /// Joins client and backend until the end.
 async fn carry(client: Client, joined: Joined<'_>, mut active: ActiveTunnel) {
     let Joined { place, stream, mut answering, route, end } = joined;
-    let Client { stream: client, input, deadline } = client;
+    let Client { stream: client, input, deadline, asked: _ } = client;
     let mut ends = Ends { client, backend: stream, is_over: false };
     drop(deadline);
     let silence: Silence = route.silence();

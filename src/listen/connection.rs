@@ -24,6 +24,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{admission, mailbox::Accepted};
 use crate::{
+    config::listen::ListenerConf,
     exchange::{Peer, TlsFacts},
     http::{
         h1::{Become, Connection},
@@ -34,13 +35,14 @@ use crate::{
     net::{
         Buffer, Deadline, Http1Stream, Plain, Stream,
         proxy_protocol::{self, Addresses, Parsed},
+        starttls,
     },
     runtime::{
         Listener, Permit, Serves, Snapshot, Worker,
         connections::{Place, Speaks},
     },
     telemetry::trace::Handshake,
-    tls::server::ServerTls,
+    tls::{conf::Starttls, server::ServerTls},
 };
 
 /// A connection whose protocol begins: the bytes that came already are before its stream's.
@@ -173,7 +175,7 @@ async fn open(
         return Some(Opened { stream: Stream::Plain(plain), first, peer, is_http2: false });
     };
     let begun = snapshot.config.trace.is_on().then(Moment::now);
-    let stream = decrypt(plain, tls, listener.conf.timeouts.tls_handshake).await?;
+    let stream = decrypt(plain, tls, &listener.conf).await?;
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(b"h2");
     let peer = Rc::new(peer(listener, ends, Some(facts(session, begun))));
@@ -181,11 +183,16 @@ async fn open(
 }
 
 /// The TLS handshake with a client, within its time.
-async fn decrypt(plain: Plain, tls: &ServerTls, within: Duration) -> Option<TlsStream<Plain>> {
+async fn decrypt(mut plain: Plain, tls: &ServerTls, conf: &ListenerConf) -> Option<TlsStream<Plain>> {
     let deadline = Deadline::new();
-    deadline.after(within);
+    deadline.after(conf.timeouts.tls_handshake);
     let acceptor = TlsAcceptor::from(tls.config.clone());
-    let mut handshake = std::pin::pin!(acceptor.accept(plain));
+    let mut handshake = std::pin::pin!(async {
+        if conf.starttls == Starttls::Postgres {
+            starttls::answer(&mut plain).await?;
+        }
+        acceptor.accept(plain).await
+    });
     poll_fn(|cx| match handshake.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(result.ok()),
         Poll::Pending => deadline.poll_elapsed(cx).map(|()| None),

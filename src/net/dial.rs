@@ -11,13 +11,14 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::{
-    descriptors,
+    descriptors, starttls,
     stream::{Plain, Stream},
 };
 use crate::{
     error::{Kind, ProxyError, Result},
     moment::Moment,
     telemetry::repeated::Repeated,
+    tls::conf::Starttls,
 };
 
 /// Where to connect to.
@@ -83,6 +84,16 @@ pub fn is_exhausted(error: &io::Error) -> bool {
         Errno::from_io_error(error),
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC | Errno::ADDRNOTAVAIL)
     )
+}
+
+/// Asks for TLS in the clear, where that is how it begins. Fails with [`Kind::UpstreamTls`].
+pub async fn ask_for_tls(plain: &mut Plain, how: Starttls) -> Result<()> {
+    match how {
+        Starttls::Off => Ok(()),
+        Starttls::Postgres => {
+            starttls::ask(plain).await.map_err(|error| ProxyError::because(Kind::UpstreamTls, error))
+        }
+    }
 }
 
 /// The TLS handshake over a new connection. Fails with [`Kind::UpstreamTls`].

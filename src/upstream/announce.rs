@@ -12,7 +12,17 @@ use crate::{
         Addresses,
         write::{self, Additions, Ssl},
     },
+    tls::conf::Starttls,
 };
+
+/// What a connection to a backend begins with, before anything of its client, and before TLS.
+#[derive(Debug)]
+pub struct Opening {
+    /// A PROXY header, or nothing.
+    pub header: Vec<u8>,
+    /// The question for TLS of a client that is passed on: its backend answers it before it goes on.
+    pub starttls: Starttls,
+}
 
 /// The client that connections of this upstream are announced with; `None` where they are not, or it has no address.
 pub fn client(conf: &UpstreamConf, facts: &Facts) -> Option<SocketAddr> {
@@ -20,8 +30,8 @@ pub fn client(conf: &UpstreamConf, facts: &Facts) -> Option<SocketAddr> {
     is_on.then(|| SocketAddr::new(facts.client_address(), facts.client_port()))
 }
 
-/// What a connection for this client begins with; empty where nothing is sent. `server_name` is what the client asked
-/// for in a ClientHello that is passed on.
+/// The PROXY header of a connection for this client; empty where none is sent. `server_name` is what the client asked for
+/// in a ClientHello that is passed on.
 pub fn header(conf: &UpstreamConf, facts: &Facts, server_name: Option<&str>) -> Vec<u8> {
     let addresses = client(conf, facts)
         .zip(facts.peer.destination)

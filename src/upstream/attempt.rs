@@ -21,6 +21,7 @@ use crate::{
     h1::{Framing, HeadError, HeadLimits, Method, ResponseHead, Scan, framing::keeps_alive},
     moment::Moment,
     net::{BodyReader, Buffer, Deadline, Http1Stream, dial},
+    tls::conf::Starttls,
 };
 
 /// How far an attempt is.
@@ -63,8 +64,9 @@ impl ForwardRequest<'_> {
                 result => return result,
             }
         }
-        let first = announce::header(conf, &exchange.facts, None);
-        let stream = self.target.dial(permit, client, &first).await?;
+        let header = announce::header(conf, &exchange.facts, None);
+        let opening = announce::Opening { header, starttls: Starttls::Off };
+        let stream = self.target.dial(permit, client, &opening).await?;
         let stream = Http1Stream::new(stream, Buffer::default());
         let result = self.exchange((stream, Moment::now()), exchange, client).await;
         result.map_err(|error| {

@@ -84,7 +84,9 @@ impl Upstream {
 
     /// Whether a connection to a backend of `before` may be used as one of this generation.
     fn speaks_as(&self, before: &Self) -> bool {
-        if self.conf.proxy_protocol != before.conf.proxy_protocol {
+        if self.conf.proxy_protocol != before.conf.proxy_protocol
+            || self.conf.starttls != before.conf.starttls
+        {
             return false;
         }
         match (&self.tls, &before.tls) {

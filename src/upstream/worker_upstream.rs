@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Upstream, pool::Pool, retry::Budget};
+use super::{Upstream, announce::Opening, pool::Pool, retry::Budget};
 use crate::{
     backend::{Address, Backend},
     balance::{Balancer, Pick},
@@ -256,11 +256,12 @@ impl Permit {
         self.worker_upstream.with_balancer(|balancer| balancer.on_bytes(self.index, bytes, Moment::recent()));
     }
 
-    /// A new connection, over which `first` is said, before TLS too.
-    pub async fn dial(&self, first: &[u8]) -> Result<Stream> {
+    /// A new connection, over which the opening is said first.
+    pub async fn dial(&self, opening: &Opening) -> Result<Stream> {
+        let first = &*opening.header;
         let backend = self.backend().ok_or(Kind::NoBackend)?;
         self.worker_upstream.worker.pool_dialled.add(1);
-        let plain = match &backend.address {
+        let mut plain = match &backend.address {
             Address::Unix(path) => dial::plain(&Target::Unix(path.clone()), first).await?,
             _ => {
                 let addresses = addresses(backend).await;
@@ -290,9 +291,13 @@ impl Permit {
             }
         };
         match &self.worker_upstream.upstream.tls {
-            None => Ok(Stream::Plain(plain)),
+            None => {
+                dial::ask_for_tls(&mut plain, opening.starttls).await?;
+                Ok(Stream::Plain(plain))
+            }
             Some(tls) => {
                 let name = tls.name_for(backend)?;
+                dial::ask_for_tls(&mut plain, self.worker_upstream.upstream.conf.starttls).await?;
                 dial::tls(plain, tls.config.clone(), name).await
             }
         }

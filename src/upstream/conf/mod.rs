@@ -10,7 +10,7 @@ use crate::{
     balance::conf::{HashOn, Policy},
     health::conf::{HealthCheckConf, OutlierConf},
     schema::{Table, choice, name, section},
-    tls::conf::UpstreamTlsConf,
+    tls::conf::{Starttls, UpstreamTlsConf},
 };
 
 pub use backend::{BackendConf, BackendState};
@@ -55,6 +55,8 @@ section! {
         pub backend: Vec<BackendConf>;
         /// TLS to the backends; off when absent.
         pub tls: Option<UpstreamTlsConf>;
+        /// What is said in the clear before TLS to the backends begins: `postgres` asks with an SSLRequest. It needs `[upstream.tls]`.
+        pub starttls: Starttls = "off";
         /// Active checks; off when absent.
         pub health_check: Option<HealthCheckConf>;
         /// Passive checks.
@@ -81,6 +83,14 @@ impl UpstreamConf {
         {
             let message = "only a PROXY header of version 2 has room for more than addresses";
             table.reader.problem_with(entry.place, message, "set `proxy_protocol = \"v2\"`, or leave it out");
+        }
+        if let Some(entry) = table.entry("starttls").filter(|_| self.starttls != Starttls::Off)
+            && table.entry("tls").is_none()
+        {
+            let message = "`starttls` is about TLS to the backends, and there is none";
+            let hint =
+                "add `[upstream.tls]`; where a `tls` listener passes TLS on, its own `starttls` is enough";
+            table.reader.problem_with(entry.place, message, hint);
         }
         let hashes = matches!(self.balance, Policy::ConsistentHash | Policy::Maglev);
         if let Some(entry) = table.entry("hash_on").filter(|_| !hashes) {
