@@ -27,6 +27,8 @@ section! {
         pub max_connections_per_address: u32 = 0, in 0 to 10000000;
         /// TCP addresses: how long the kernel keeps a connection from which nothing has come before Pointsman accepts it (`TCP_DEFER_ACCEPT`, rounded up to 1, 3, 7, 15 … seconds). Until then it holds nothing here, and one whose request came is served in one turn. 0 = accepted at once.
         pub defer_accept: Duration = "1s", in "0s" to "60s";
+        /// TCP addresses: whether clients may use several paths at once (MPTCP, RFC 8684); those that do not know it are served as before. A socket that is there already stays as it was bound.
+        pub mptcp: bool = false;
         /// Networks from which, and only from which, a PROXY v1 or v2 header is required and believed.
         pub proxy_protocol_from: Vec<IpNet> = [];
         /// Networks whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed and extended; from others they are replaced.
@@ -107,6 +109,16 @@ impl ListenerConf {
         if let Some(entry) = table.entry("starttls").filter(|_| self.starttls != Starttls::Off && !has_tls) {
             let message = "`starttls` has no meaning here: TLS begins after nothing else, or not at all";
             let hint = "it is for `protocol = \"tls\"`, and for `\"tcp\"` with a `[[listener.certificate]]`";
+            table.reader.problem_with(entry.place, message, hint);
+        }
+        let is_ended_elsewhere =
+            self.protocol == Protocol::Tls || (self.protocol == Protocol::Tcp && written.is_none());
+        if let Some(entry) = table.entry("client_auth")
+            && is_ended_elsewhere
+            && self.client_auth.mode != ClientAuthMode::Off
+        {
+            let message = "client certificates are asked for where TLS ends, which is not here";
+            let hint = "add `[[listener.certificate]]` to a `tcp` listener, or leave it out";
             table.reader.problem_with(entry.place, message, hint);
         }
         self.check_meaning(table);

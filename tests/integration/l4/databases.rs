@@ -143,8 +143,10 @@ fn postgresql_is_found_by_its_name() {
     // Another name leads nowhere, and who wants no TLS neither.
     assert!(query(&proxy, "host=other.test sslmode=require", "select 1").is_err());
     assert!(query(&proxy, "host=localhost sslmode=disable", "select 1").is_err());
-    let errors: Vec<_> = logged(&proxy, 3).iter().map(|line| line["error"].clone()).collect();
-    assert_eq!(errors[1..], ["no_route", "malformed"]);
+    let lines = logged(&proxy, 3);
+    let mut errors: Vec<_> = lines.iter().filter_map(|line| line["error"].as_str()).collect();
+    errors.sort_unstable();
+    assert_eq!(errors, ["malformed", "no_route"]);
 }
 
 #[test]
