@@ -158,6 +158,8 @@ pub enum Kind {
     MemoryFull,
     /// Pointsman is stopping, and what was left was closed.
     Draining,
+    /// An administrator ended the connection.
+    Ended,
 }
 
 impl Kind {
@@ -199,7 +201,8 @@ impl Kind {
             | Self::RouteTimeout
             | Self::TunnelIdle
             | Self::MemoryFull
-            | Self::Draining => Blame::Proxy,
+            | Self::Draining
+            | Self::Ended => Blame::Proxy,
         }
     }
 
@@ -242,6 +245,7 @@ impl Kind {
             Self::RouteTimeout => "route_timeout",
             Self::MemoryFull => "memory_full",
             Self::Draining => "draining",
+            Self::Ended => "ended",
         }
     }
 }
@@ -284,6 +288,7 @@ impl fmt::Display for Kind {
             Self::RouteTimeout => "the exchange took longer than its route allows",
             Self::MemoryFull => "the proxy has no memory left for another request",
             Self::Draining => "the proxy is stopping",
+            Self::Ended => "an administrator ended the connection",
         })
     }
 }

@@ -1,4 +1,5 @@
-//! `GET /api/v1/connections`: who is connected. Each worker is asked, and answers between two events.
+//! `GET /api/v1/connections`: who is connected. Each worker is asked, and answers between two events. `DELETE
+//! /api/v1/connections/{id}` ends one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,14 +10,14 @@ use tokio::{sync::oneshot, time::timeout};
 use super::{
     Admin, Params,
     reply::{self, Reply},
-    spec::{Kind, Parameter, Place, ResponseSpec, Spec, array, count, object},
+    spec::{Kind, Parameter, Place, ResponseSpec, Spec, array, count, object, text},
 };
 use crate::{
     listen::mailbox::Message,
     moment::Moment,
     runtime::{
         Snapshot,
-        connections::{Description, Speaks},
+        connections::{ConnectionId, Description, Speaks},
     },
 };
 
@@ -41,10 +42,16 @@ pub(super) const ABOUT: Spec = Spec {
 
 fn schema() -> Value {
     let connection = object(json!({
+        "id": {"type": ["string", "null"], "description": "by which it can be ended; null of a session of UDP"},
         "listener": {"type": ["string", "null"], "description": "null when a reload took the listener away"},
         "client": {"type": ["string", "null"], "description": "null before it is known"},
-        "protocol": {"enum": [null, "http/1.1", "h2", "tunnel", "udp"]},
+        "protocol": {"enum": [null, "http/1.1", "h2", "tunnel", "tcp", "tls", "udp"]},
         "tls": {"type": ["string", "null"]},
+        "server_name": {"type": ["string", "null"], "description": "that a passed-on ClientHello asks for"},
+        "upstream": {"type": ["string", "null"], "description": "of a connection that is passed on"},
+        "backend": {"type": ["string", "null"], "description": "of a connection that is passed on"},
+        "bytes_in": {"type": ["integer", "null"], "description": "passed on from the client so far"},
+        "bytes_out": {"type": ["integer", "null"], "description": "passed on to the client so far"},
         "age_seconds": {"type": "number", "minimum": 0},
         "worker": count(),
     }));
@@ -82,18 +89,53 @@ pub(super) async fn get(admin: Arc<Admin>, question: Params) -> Reply {
     reply::json(StatusCode::OK, &answer)
 }
 
+/// What ending one takes and gives. It is no change that a stop forbids: it may be what a drain waits for.
+pub(super) const END: Spec =
+    Spec { gives: &[ResponseSpec::json("it is ended", ended_schema)], errors: &[404], ..Spec::PLAIN };
+
+fn ended_schema() -> Value {
+    object(json!({"ended": text()}))
+}
+
+pub(super) async fn end(admin: Arc<Admin>, question: Params) -> Reply {
+    let id: Option<ConnectionId> = question.parameter(0).parse().ok();
+    let is_ended = match id {
+        None => false,
+        Some(ConnectionId { worker, key, serial }) => {
+            let (answer, answered) = oneshot::channel();
+            let _ = admin.mailboxes.send(worker, Message::EndOne(key, serial, answer));
+            timeout(PATIENCE, answered).await.is_ok_and(|answered| answered == Ok(true))
+        }
+    };
+    if !is_ended {
+        let message = "there is no such connection, or it has ended";
+        let hint = "GET /api/v1/connections lists those that are open, with their ids";
+        return reply::error(StatusCode::NOT_FOUND, "not_found", message, hint);
+    }
+    tracing::info!(connection = question.parameter(0), "a connection was ended");
+    reply::json(StatusCode::OK, &json!({"ended": question.parameter(0)}))
+}
+
 fn connection((worker, it): &(usize, Description), snapshot: &Snapshot, now: Moment) -> Value {
+    let passed = it.passed.as_ref();
+    let id = it.id.map(|(key, serial)| ConnectionId { worker: *worker, key, serial }.to_string());
     json!({
+        "id": id,
         "listener": snapshot.listener(it.slot).map(|listener| listener.conf.name.as_str()),
         "client": (!it.client.is_empty()).then_some(&it.client),
         "protocol": match it.speaks {
             Speaks::Nothing => None,
             Speaks::Http1 => Some("http/1.1"),
             Speaks::Http2 => Some("h2"),
-            Speaks::Tunnel => Some("tunnel"),
+            Speaks::Tunnel => Some(passed.map_or("tunnel", |passed| passed.protocol)),
             Speaks::Udp => Some("udp"),
         },
         "tls": it.tls,
+        "server_name": passed.and_then(|passed| passed.server_name.as_deref()),
+        "upstream": passed.and_then(|passed| passed.backend.as_ref()).map(|(upstream, _)| upstream),
+        "backend": passed.and_then(|passed| passed.backend.as_ref()).map(|(_, backend)| backend),
+        "bytes_in": passed.map(|passed| passed.carried.up),
+        "bytes_out": passed.map(|passed| passed.carried.down),
         "age_seconds": now.since(it.since).as_millis() as f64 / 1e3,
         "worker": worker,
     })

@@ -250,6 +250,15 @@ pub static ENDPOINTS: &[Endpoint] = &[
         answer: Later(|admin, question| Box::pin(connections::get(admin, question))),
     },
     Endpoint {
+        method: "DELETE",
+        path: "/api/v1/connections/{id}",
+        summary: "ends a connection; what is passed on is reset",
+        is_open: false,
+        is_watched: false,
+        about: &connections::END,
+        answer: Later(|admin, question| Box::pin(connections::end(admin, question))),
+    },
+    Endpoint {
         method: "GET",
         path: "/api/v1/log/level",
         summary: "what is worth a line of the log",

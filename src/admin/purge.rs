@@ -5,7 +5,7 @@
 //! read as the request path reads one (`http::normalize`), so that whatever spelling a client may use is the one that
 //! its responses are stored under.
 
-use std::{cell::RefCell, rc::Rc, time::Instant};
+use std::{rc::Rc, time::Instant};
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -198,11 +198,7 @@ fn read(name: &str, text: &str) -> Checked<(&'static str, Exchange)> {
     if text.chars().any(|sign| sign.is_control() || sign == ' ') {
         return Err(bad("it has blanks or control characters in it"));
     }
-    let tls = (scheme == "https").then(|| TlsFacts {
-        version: "",
-        server_name: None,
-        handshake: RefCell::default(),
-    });
+    let tls = (scheme == "https").then(TlsFacts::default);
     let peer = Rc::new(Peer { tls, ..Peer::default() });
     let mut exchange = Exchange::default();
     exchange.facts.peer = peer;

@@ -14,6 +14,16 @@ const NO_ROUTE: u8 = 3;
 /// Reads and builds the configuration, asks it, and prints the answer of each listener.
 pub(super) fn explain(request: Request) -> Status {
     let Request { file, method, url, headers, from, format } = request;
+    // Where one stands alone it is the URL.
+    let (method, url) = match url {
+        Some(url) => (method, url),
+        None if method.contains("://") => ("GET".to_owned(), method),
+        None => {
+            return Err(Failure::usage(format!(
+                "`{method}` is no URL; write METHOD and URL, or a URL alone"
+            )));
+        }
+    };
     let fields = headers.iter().map(|line| field(line)).collect::<Result<_, _>>()?;
     let snapshot = build_apart(start::load(file)?.config).map_err(Failure::usage)?;
     let question = Question { method, url, fields, from, is_running: false };
@@ -59,6 +69,7 @@ fn write_answer(answer: &Answer, out: &mut String) -> std::fmt::Result {
             writeln!(out, "  the connection is closed: `allow` and `deny` do not let the client in")
         }
         Outcome::Refused(status, why) => writeln!(out, "  refused with {status}: {why}"),
+        Outcome::NoPassage(why) => writeln!(out, "  {why}"),
         Outcome::NoRoute => writeln!(out, "  no route: 404"),
         Outcome::Routed(routed) => write_routed(routed, out),
     }
@@ -73,6 +84,11 @@ fn write_routed(routed: &Routed, out: &mut String) -> std::fmt::Result {
         Decision::Respond { status, content_type, bytes } => {
             writeln!(out, "    answers {status} with {bytes} bytes of {content_type}")?;
         }
+        Decision::Pass { destinations } => {
+            for destination in destinations {
+                write_destination(destination, "reset", out)?;
+            }
+        }
         Decision::Forward { head, destinations, cache } => {
             if let Some(cache) = cache {
                 write_cache(cache, out)?;
@@ -82,7 +98,7 @@ fn write_routed(routed: &Routed, out: &mut String) -> std::fmt::Result {
                 writeln!(out, "    {line}")?;
             }
             for destination in destinations {
-                write_destination(destination, out)?;
+                write_destination(destination, "503", out)?;
             }
         }
     }
@@ -113,7 +129,7 @@ fn write_cache(cache: &CacheAnswer, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-fn write_destination(destination: &Destination, out: &mut String) -> std::fmt::Result {
+fn write_destination(destination: &Destination, otherwise: &str, out: &mut String) -> std::fmt::Result {
     let Destination { upstream, percent, balance, backends, pick } = destination;
     write!(out, "  upstream {upstream} ({balance}")?;
     if *percent < 100.0 {
@@ -132,6 +148,6 @@ fn write_destination(destination: &Destination, out: &mut String) -> std::fmt::R
     }
     match pick {
         Some(choice) => writeln!(out, "    pick: {} ({})", choice.backend, choice.why),
-        None => writeln!(out, "    pick: none, so 503"),
+        None => writeln!(out, "    pick: none, so {otherwise}"),
     }
 }

@@ -18,10 +18,10 @@ pub struct Request {
     #[command(flatten)]
     #[doc(hidden)]
     pub file: File,
-    /// Its method.
+    /// Its method; GET where it is left out.
     pub method: String,
-    /// Its URL, or a path alone.
-    pub url: String,
+    /// Its URL, or a path alone. `tcp://host` and `tls://name` ask for a connection that is passed on.
+    pub url: Option<String>,
     /// A header, as `Name: value`; as often as you like.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,

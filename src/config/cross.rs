@@ -6,6 +6,7 @@
 mod caches;
 mod datagrams;
 mod layer4;
+pub(super) mod layer4_upstreams;
 mod loops;
 
 use std::collections::{HashMap, HashSet};
@@ -41,6 +42,9 @@ pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
         if config.listener.len() == root.items_of("listener").len() && !reader.recovered {
             layer4::check(config, root, reader);
             datagrams::check(config, root, reader);
+            if config.upstream.len() == root.items_of("upstream").len() {
+                layer4_upstreams::check(config, root, reader);
+            }
         }
         unreachable_routes(config, root, reader);
     }

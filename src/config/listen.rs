@@ -9,7 +9,7 @@ use super::http2::Http2Conf;
 use crate::{
     filter::alt_svc::AltSvc,
     schema::{Node, Reader, Size, Table, Value, choice, name, network, section},
-    tls::conf::{CertificateConf, ClientAuthConf, ClientAuthMode},
+    tls::conf::{CertificateConf, ClientAuthConf, ClientAuthMode, Starttls},
 };
 
 section! {
@@ -27,6 +27,8 @@ section! {
         pub max_connections_per_address: u32 = 0, in 0 to 10000000;
         /// TCP addresses: how long the kernel keeps a connection from which nothing has come before Pointsman accepts it (`TCP_DEFER_ACCEPT`, rounded up to 1, 3, 7, 15 … seconds). Until then it holds nothing here, and one whose request came is served in one turn. 0 = accepted at once.
         pub defer_accept: Duration = "1s", in "0s" to "60s";
+        /// TCP addresses: whether clients may use several paths at once (MPTCP, RFC 8684); those that do not know it are served as before. A socket that is there already stays as it was bound.
+        pub mptcp: bool = false;
         /// Networks from which, and only from which, a PROXY v1 or v2 header is required and believed.
         pub proxy_protocol_from: Vec<IpNet> = [];
         /// Networks whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed and extended; from others they are replaced.
@@ -45,6 +47,8 @@ section! {
         pub certificate: Vec<CertificateConf>;
         /// Client certificates (`https`).
         pub client_auth: ClientAuthConf;
+        /// What clients may say in the clear before TLS begins (`tcp` with certificates, `tls`): with `postgres` an SSLRequest is answered, and on a `tls` listener the backend is asked the same.
+        pub starttls: Starttls = "off";
         /// Where else the same is served (`https`): the Alt-Svc of every response, in place of what the backend sent, such as `h3=":443"; ma=86400`, or `clear`.
         pub alt_svc: Option<AltSvc>;
         /// How long clients may take.
@@ -101,6 +105,22 @@ impl ListenerConf {
                 table.reader.missing(table.place, message, hint);
             }
             Protocol::Https => {}
+        }
+        let has_tls = self.protocol == Protocol::Tls || (self.protocol == Protocol::Tcp && written.is_some());
+        if let Some(entry) = table.entry("starttls").filter(|_| self.starttls != Starttls::Off && !has_tls) {
+            let message = "`starttls` has no meaning here: TLS begins after nothing else, or not at all";
+            let hint = "it is for `protocol = \"tls\"`, and for `\"tcp\"` with a `[[listener.certificate]]`";
+            table.reader.problem_with(entry.place, message, hint);
+        }
+        let is_ended_elsewhere =
+            self.protocol == Protocol::Tls || (self.protocol == Protocol::Tcp && written.is_none());
+        if let Some(entry) = table.entry("client_auth")
+            && is_ended_elsewhere
+            && self.client_auth.mode != ClientAuthMode::Off
+        {
+            let message = "client certificates are asked for where TLS ends, which is not here";
+            let hint = "add `[[listener.certificate]]` to a `tcp` listener, or leave it out";
+            table.reader.problem_with(entry.place, message, hint);
         }
         self.check_meaning(table);
     }

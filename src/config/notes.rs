@@ -1,15 +1,40 @@
 //! What is allowed and still worth a second look: `check` prints it, and the log has it when a configuration comes into
 //! force.
 
-use super::Config;
+use std::collections::HashSet;
+
+use super::{Config, cross::layer4_upstreams::upstreams};
 use crate::{
+    health::conf::CheckKind,
     route::conf::{Action, PathPattern, RouteConf},
     writeback::conf::{ServePending, WritePolicy},
 };
 
 /// What somebody should think about again, a sentence each. The configuration is good nevertheless.
 pub fn notes(config: &Config) -> Vec<String> {
-    guards_passed_by(config).chain(writes_not_checked(config)).collect()
+    guards_passed_by(config).chain(writes_not_checked(config)).chain(checks_of_connections(config)).collect()
+}
+
+/// Upstreams that get connections only, and whose checks ask for HTTP.
+fn checks_of_connections(config: &Config) -> impl Iterator<Item = String> {
+    let is_http = |name: &String| {
+        config.listener.iter().any(|listener| listener.protocol.is_http() && listener.name == *name)
+    };
+    let (of_requests, of_connections): (Vec<_>, Vec<_>) =
+        config.route.iter().partition(|route| route.listeners.iter().any(is_http));
+    let [requests, connections] = [of_requests, of_connections]
+        .map(|routes| routes.into_iter().flat_map(upstreams).collect::<HashSet<_>>());
+    let asks = |conf: &crate::upstream::conf::UpstreamConf| {
+        conf.health_check.as_ref().is_some_and(|check| check.kind == CheckKind::Http)
+    };
+    let names = config.upstream.iter().filter(move |upstream| asks(upstream));
+    let names = names.map(|upstream| upstream.name.as_str());
+    names.filter(move |name| connections.contains(name) && !requests.contains(name)).map(|name| {
+        format!(
+            "upstream `{name}` gets connections only, and its checks ask for HTTP; where its backends speak \
+             something else, set `kind = \"tcp\"`"
+        )
+    })
 }
 
 /// Caches that answer writes in the backend's place.
@@ -53,4 +78,29 @@ fn guarded(route: &RouteConf) -> Option<&str> {
         PathPattern::Exact(path) | PathPattern::Prefix(path) if !path.is_empty() => Some(&**path),
         PathPattern::Exact(_) | PathPattern::Prefix(_) | PathPattern::Regex(_) => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::parse;
+
+    #[test]
+    fn checks_of_connections_that_ask_for_http_are_noted() {
+        let noted = |check: &str, more: &str| {
+            let text = format!(
+                "[[listener]]\nname = \"db\"\naddress = \"127.0.0.1:1\"\nprotocol = \"tcp\"\n\
+                 [[route]]\nname = \"db\"\nlisteners = [\"db\"]\nupstream = \"u\"\n{more}\
+                 [[upstream]]\nname = \"u\"\n{check}\n[[upstream.backend]]\naddress = \"127.0.0.1:2\"\n"
+            );
+            notes(&parse(&text, Path::new("x.toml")).unwrap_or_else(|problems| panic!("{problems}"))).len()
+        };
+        assert_eq!(noted("health_check = {}", ""), 1);
+        assert_eq!(noted("health_check = { kind = \"tcp\" }", ""), 0);
+        assert_eq!(noted("", ""), 0);
+        let http = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:3\"\n[[route]]\nname = \"web\"\nupstream = \"u\"\n";
+        assert_eq!(noted("health_check = {}", http), 0, "requests go there, too");
+    }
 }

@@ -14,7 +14,7 @@ use crate::{
     moment::Moment,
     runtime::Snapshot,
     telemetry::metrics::NameId,
-    upstream::{ClientTls, Upstream, log_change},
+    upstream::{ClientTls, Upstream, announce, log_change},
 };
 
 /// The checks of the current generation. A backend that remains keeps its task, and with it what the
@@ -89,10 +89,11 @@ fn probe(
 ) -> Result<Probe, String> {
     let name = |tls: &ClientTls| {
         let name = tls.name_for(backend);
-        name.map(|name| (tls.config.clone(), name)).map_err(|error| error.to_string())
+        name.map(|name| (tls.config.clone(), name, upstream.conf.starttls)).map_err(|error| error.to_string())
     };
     let tls = upstream.tls.as_ref().map(name).transpose()?;
-    Ok(Probe { conf: conf.clone(), backend: backend.clone(), index, tls })
+    let first = announce::own_header(&upstream.conf);
+    Ok(Probe { conf: conf.clone(), backend: backend.clone(), index, tls, first })
 }
 
 #[cfg(test)]

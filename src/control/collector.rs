@@ -96,7 +96,7 @@ impl Collector {
         let address = Address::Host { host: endpoint.host.as_str().into(), port: endpoint.port };
         let mut failure = "the name has no address".to_owned();
         for address in discover::lookup(&address).await? {
-            match dial::plain(&Target::Tcp(address)).await {
+            match dial::plain(&Target::Tcp(address), &[]).await {
                 Err(error) => failure = reason(&error),
                 Ok(plain) if !endpoint.is_https => return Ok(Stream::Plain(plain)),
                 Ok(plain) => {

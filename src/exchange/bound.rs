@@ -1,34 +1,64 @@
 //! Connections to backends that are one client's alone.
 //!
 //! NTLM and Negotiate (RFC 4559) log a connection in, and not a request: whoever comes next over it is served as who
-//! logged in. So such a connection is never pooled; it is the client connection's as long as that is there.
+//! logged in. A PROXY header names the client of a connection, too. So such a connection is never pooled; it is the
+//! client connection's as long as that is there.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     backend::Backend,
     fields::{Fields, Known, list},
+    moment::Moment,
     net::Http1Stream,
 };
 
 /// The place of a client connection for the backend connection that is its alone, while no exchange has it.
 #[derive(Debug, Default)]
-pub struct BoundConnection(RefCell<Option<(Arc<Backend>, Http1Stream)>>);
+pub struct BoundConnection(RefCell<Option<Bound>>);
+
+#[derive(Debug)]
+struct Bound {
+    backend: Arc<Backend>,
+    stream: Http1Stream,
+    announced: Option<SocketAddr>,
+    since: Moment,
+}
+
+/// What is asked of the connection that is there.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// It is to one of these.
+    pub backends: &'a [Arc<Backend>],
+    /// It was announced with this client by a PROXY header: several clients can come over one connection of a proxy.
+    pub announced: Option<SocketAddr>,
+    /// It was used no longer ago than this.
+    pub most_idle: Duration,
+}
 
 impl BoundConnection {
-    /// Takes the connection, if it is to one of these backends: its index among them.
-    pub fn take(&self, backends: &[Arc<Backend>]) -> Option<(usize, Http1Stream)> {
-        let mut bound = self.0.borrow_mut();
-        let (to, _) = bound.as_ref()?;
+    /// Takes the connection, if it is such a one: its index among the backends. It stays where it is to another backend,
+    /// and is closed where it is another client's, or too old.
+    pub fn take(&self, wanted: &Wanted<'_>, now: Moment) -> Option<(usize, Http1Stream)> {
+        let mut place = self.0.borrow_mut();
+        let to = &place.as_ref()?.backend.shared;
         // A backend of another generation is the same when what outlives a reload is.
-        let index = backends.iter().position(|backend| Arc::ptr_eq(&backend.shared, &to.shared))?;
-        bound.take().map(|(_, stream)| (index, stream))
+        let index = wanted.backends.iter().position(|backend| Arc::ptr_eq(&backend.shared, to))?;
+        let bound = place.take()?;
+        let may = bound.announced == wanted.announced && now.since(bound.since) <= wanted.most_idle;
+        may.then_some((index, bound.stream))
     }
 
     /// Keeps a connection; one that was kept before is closed.
-    pub fn put(&self, backend: Arc<Backend>, mut stream: Http1Stream) {
+    pub fn put(
+        &self,
+        backend: Arc<Backend>,
+        mut stream: Http1Stream,
+        announced: Option<SocketAddr>,
+        now: Moment,
+    ) {
         stream.rest();
-        *self.0.borrow_mut() = Some((backend, stream));
+        *self.0.borrow_mut() = Some(Bound { backend, stream, announced, since: now });
     }
 }
 

@@ -14,7 +14,7 @@ mod version;
 use std::{net::IpAddr, rc::Rc, time::Duration};
 
 pub use self::{
-    bound::{BoundConnection, logs_connection_in},
+    bound::{BoundConnection, Wanted, logs_connection_in},
     downstream::Downstream,
     peer::{ClientAddress, Peer, TlsFacts},
     tunnel::{Datagrams, Subject, TunnelFacts},

@@ -1,6 +1,9 @@
 //! Who is at the other end of a client connection.
 
-use std::{cell::RefCell, net::IpAddr};
+use std::{
+    cell::RefCell,
+    net::{IpAddr, SocketAddr},
+};
 
 use crate::telemetry::trace::Handshake;
 
@@ -11,6 +14,9 @@ pub struct Peer {
     pub address: IpAddr,
     /// The port there; 0 over a unix socket.
     pub port: u16,
+    /// What it connected to: this end of its connection, or what a PROXY header from a listed network says; `None` over
+    /// a unix socket.
+    pub destination: Option<SocketAddr>,
     /// The address as text, formatted once.
     pub text: Box<str>,
     /// Whether its forwarding fields are believed (`trusted_proxies`).
@@ -22,7 +28,7 @@ pub struct Peer {
 impl Default for Peer {
     fn default() -> Self {
         let address = IpAddr::from([0, 0, 0, 0]);
-        Self { address, port: 0, text: "".into(), is_trusted: false, tls: None }
+        Self { address, port: 0, destination: None, text: "".into(), is_trusted: false, tls: None }
     }
 }
 
@@ -45,12 +51,16 @@ impl ClientAddress {
 }
 
 /// What was agreed in the TLS handshake with a client.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct TlsFacts {
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
     /// The name that the client asked for (RFC 6066 §3), in lower case.
     pub server_name: Option<Box<str>>,
+    /// The protocol that was agreed on (RFC 7301).
+    pub alpn: Option<Box<[u8]>>,
+    /// Whether the client showed a certificate; one that is shown is verified.
+    pub has_certificate: bool,
     /// When it was, until the first request takes it for its trace; kept only while tracing is on.
     pub handshake: RefCell<Option<Box<Handshake>>>,
 }

@@ -8,10 +8,9 @@ use crate::{
         Pick,
         conf::{PicksBy, Policy},
     },
-    exchange::Exchange,
     moment::Moment,
-    runtime::snapshot::admin_text,
-    upstream::{Upstream, affinity, conf::WhenAllDown},
+    runtime::{Action, Snapshot, snapshot::admin_text},
+    upstream::{Upstream, conf::WhenAllDown},
 };
 
 /// An upstream that a request may go to.
@@ -53,8 +52,13 @@ pub struct Choice {
     pub why: String,
 }
 
-/// What an upstream would do with a request.
-pub(super) fn explain(upstream: &Arc<Upstream>, percent: f64, exchange: &Exchange) -> Destination {
+/// What an upstream would do with what has this key, and whose sticky cookie names this backend.
+pub(super) fn explain(
+    upstream: &Arc<Upstream>,
+    percent: f64,
+    key: u64,
+    sticky: Option<usize>,
+) -> Destination {
     let now = Moment::now();
     let candidate = |backend: &Arc<Backend>| {
         let barrier = barrier(upstream, backend, now);
@@ -71,8 +75,24 @@ pub(super) fn explain(upstream: &Arc<Upstream>, percent: f64, exchange: &Exchang
         percent,
         balance: upstream.conf.balance.name(),
         backends: upstream.backends.iter().map(candidate).collect(),
-        pick: pick(upstream, exchange, now),
+        pick: pick(upstream, key, sticky, now),
     }
+}
+
+/// The upstreams that a route leads to, each with its share in percent.
+pub(super) fn choices<'a>(
+    snapshot: &'a Snapshot,
+    action: &Action,
+) -> impl Iterator<Item = (&'a Arc<Upstream>, f64)> + use<'a> {
+    let choices = match action {
+        Action::Redirect { .. } | Action::Respond { .. } => Vec::new(),
+        Action::Upstream(index) => vec![(*index, 100.0)],
+        Action::Split(choices, total) => {
+            let percent = |weight: u32| f64::from(weight) * 100.0 / f64::from((*total).max(1));
+            choices.iter().map(|(index, weight)| (*index, percent(*weight))).collect()
+        }
+    };
+    choices.into_iter().filter_map(|(index, percent)| Some((snapshot.upstreams.get(index)?, percent)))
 }
 
 /// Why a backend may not be picked; the rules of `balance`, said aloud.
@@ -112,16 +132,14 @@ fn why_fit(upstream: &Upstream, backend: &Backend) -> String {
     why
 }
 
-fn pick(upstream: &Upstream, exchange: &Exchange, now: Moment) -> Option<Choice> {
+fn pick(upstream: &Upstream, key: u64, sticky: Option<usize>, now: Moment) -> Option<Choice> {
     let name = |index: usize| upstream.backends.get(index).map(|backend| backend.name.to_string());
-    let sticky = affinity::sticky(upstream, exchange);
     let is_available = |index: &usize| upstream.backends.get(*index).is_some_and(|it| it.is_available(now));
     if let Some(backend) = sticky.filter(is_available).and_then(name) {
         return Some(Choice { backend, why: "the sticky cookie names it".to_owned() });
     }
     let mut balancer = upstream.balancer.for_worker(0);
     let mut rng = fastrand::Rng::new();
-    let key = affinity::key(upstream, exchange);
     let picked = balancer.pick(&upstream.backends, Pick { key, tried: &[], now, rng: &mut rng });
     if let Some(backend) = picked.and_then(name) {
         return Some(Choice { backend, why: reason(upstream.conf.balance).to_owned() });

@@ -21,6 +21,7 @@ impl Answer {
         let outcome = match &self.outcome {
             Outcome::NotAdmitted => json!({"outcome": "not-admitted"}),
             Outcome::Refused(status, why) => json!({"outcome": "refused", "status": status, "why": why}),
+            Outcome::NoPassage(why) => json!({"outcome": "no-route", "why": why}),
             Outcome::NoRoute => json!({"outcome": "no-route", "status": 404}),
             Outcome::Routed(routed) => routed.to_json(),
         };
@@ -44,6 +45,10 @@ impl Routed {
                 let upstreams: Value = destinations.iter().map(Destination::to_json).collect();
                 let cache = cache.as_deref().map(CacheAnswer::to_json);
                 json!({"forward": {"head": head, "upstreams": upstreams, "cache": cache}})
+            }
+            Decision::Pass { destinations } => {
+                let upstreams: Value = destinations.iter().map(Destination::to_json).collect();
+                json!({"pass": {"upstreams": upstreams}})
             }
         };
         json!({

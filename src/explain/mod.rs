@@ -6,8 +6,9 @@
 mod cached;
 mod destination;
 mod json;
+mod passed;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use crate::{
     error::Kind,
@@ -16,6 +17,7 @@ use crate::{
     http::{client_address, context::RequestPlan, edit, normalize, proxy, respond, routing},
     route::{conf::HeaderEditConf, table::StepVerdict},
     runtime::{Action, Listener, Route, Snapshot},
+    upstream::{Upstream, affinity},
 };
 
 pub use cached::{CacheAnswer, Stored};
@@ -26,9 +28,10 @@ pub use destination::{Candidate, Choice, Destination};
 pub struct Question {
     /// Its method.
     pub method: String,
-    /// Its URL; a path alone asks every listener.
+    /// Its URL; a path alone asks every listener that serves requests. With `tcp://` and `tls://` it is a connection that
+    /// is passed on, and the host the name that its client asks for.
     pub url: String,
-    /// Its fields.
+    /// Its fields; of a `tls://` connection `alpn`, the protocols that are offered.
     pub fields: Vec<(String, String)>,
     /// The client's address.
     pub from: IpAddr,
@@ -52,6 +55,13 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// What a listener says to a client that it does not let in.
+    fn of(listener: &Listener, client: IpAddr) -> Self {
+        let (name, address) = (listener.conf.name.clone(), listener.conf.address.to_string());
+        let outcome = Outcome::NotAdmitted;
+        Self { listener: name, address, client, considered: Vec::new(), outcome }
+    }
+
     /// Whether a route takes the request.
     pub fn has_route(&self) -> bool {
         matches!(self.outcome, Outcome::Routed(_))
@@ -67,6 +77,8 @@ pub enum Outcome {
     Refused(u16, String),
     /// No route takes it: 404.
     NoRoute,
+    /// No route takes the connection; the text says what becomes of it.
+    NoPassage(String),
     /// A route takes it.
     Routed(Box<Routed>),
 }
@@ -110,20 +122,32 @@ pub enum Decision {
         /// What a cache does with it before.
         cache: Option<Box<CacheAnswer>>,
     },
+    /// It passes the connection on.
+    Pass {
+        /// Where to; several where the route splits.
+        destinations: Vec<Destination>,
+    },
 }
 
 /// Says of each listener that the URL may mean what it would do with the request. The error is for
 /// people: the request cannot be asked about.
 pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Vec<Answer>, String> {
     let target = Target::of(question)?;
-    let head = target.head(question)?;
     let listeners = target.listeners(snapshot);
     if listeners.is_empty() {
         let scheme = target.scheme.as_deref().unwrap_or("http");
         return Err(format!("no listener speaks {scheme}"));
     }
+    if target.is_passed() {
+        let answers = listeners.into_iter().map(|it| passage(snapshot, it, question, &target));
+        return Ok(answers.collect());
+    }
+    let head = target.head(question)?;
     Ok(listeners.into_iter().map(|listener| answer(snapshot, listener, question, head.as_bytes())).collect())
 }
+
+/// What URLs may begin with: the protocols of listeners.
+const SCHEMES: [&str; 4] = ["http", "https", "tcp", "tls"];
 
 /// Where a URL leads.
 struct Target {
@@ -142,8 +166,9 @@ impl Target {
         }
         let named = url.split_once("://").filter(|(scheme, _)| !scheme.contains(['/', '?']));
         let scheme = named.map(|(scheme, _)| scheme.to_ascii_lowercase());
-        if let Some(scheme) = scheme.as_deref().filter(|scheme| !matches!(*scheme, "http" | "https")) {
-            return Err(format!("`{scheme}` is nothing that a listener speaks; write http:// or https://"));
+        if let Some(scheme) = scheme.as_deref().filter(|scheme| !SCHEMES.contains(scheme)) {
+            let known = "write http://, https://, tcp:// or tls://";
+            return Err(format!("`{scheme}` is nothing that a listener speaks; {known}"));
         }
         let rest = named.map_or(url, |(_, rest)| rest);
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
@@ -160,6 +185,11 @@ impl Target {
         };
         let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
         Ok(Self { scheme, port, authority, path_and_query })
+    }
+
+    /// Whether it is a connection that is passed on.
+    fn is_passed(&self) -> bool {
+        matches!(self.scheme.as_deref(), Some("tcp" | "tls"))
     }
 
     /// The request head that a client would send.
@@ -180,10 +210,11 @@ impl Target {
     /// The listeners of the URL's scheme; of these those on its port, if there are any: in front of
     /// Pointsman ports are often mapped to others.
     fn listeners<'a>(&self, snapshot: &'a Snapshot) -> Vec<&'a Listener> {
-        let scheme_of = |listener: &Listener| if listener.serves.tls().is_some() { "https" } else { "http" };
         let mut listeners: Vec<&Listener> = snapshot.listeners.iter().collect();
-        listeners
-            .retain(|listener| self.scheme.as_deref().is_none_or(|scheme| scheme == scheme_of(listener)));
+        listeners.retain(|listener| match self.scheme.as_deref() {
+            Some(scheme) => scheme == listener.conf.protocol.name(),
+            None => listener.conf.protocol.is_http(),
+        });
         let is_on_port = |listener: &&Listener| match &listener.conf.address {
             crate::config::listen::ListenAddress::Tcp(address) => Some(address.port()) == self.port,
             crate::config::listen::ListenAddress::Udp(_) | crate::config::listen::ListenAddress::Unix(_) => {
@@ -198,13 +229,33 @@ impl Target {
 }
 
 fn answer(snapshot: &Snapshot, listener: &Listener, question: &Question, head: &[u8]) -> Answer {
-    let (name, address) = (listener.conf.name.clone(), listener.conf.address.to_string());
-    let outcome = Outcome::NotAdmitted;
-    let client = question.from;
-    let mut answer = Answer { listener: name, address, client, considered: Vec::new(), outcome };
+    let mut answer = Answer::of(listener, question.from);
     if listener.judges_requests_from(question.from) || listener.admits(question.from) {
         answer.outcome = outcome_of(snapshot, listener, question, head, &mut answer);
     }
+    answer
+}
+
+fn passage(snapshot: &Snapshot, listener: &Listener, question: &Question, target: &Target) -> Answer {
+    let mut answer = Answer::of(listener, question.from);
+    if !listener.admits(question.from) {
+        return answer;
+    }
+    let is_tls = target.scheme.as_deref() == Some("tls");
+    let host = target.authority.rsplit_once(':').map_or(&*target.authority, |(host, _)| host);
+    let name = is_tls.then(|| host.trim_end_matches('.').to_ascii_lowercase());
+    let alpn = question.fields.iter().filter(|(field, _)| is_tls && field.eq_ignore_ascii_case("alpn"));
+    let offered = alpn.flat_map(|(_, list)| list.split(',').map(|one| Box::from(one.trim().as_bytes())));
+    let asked = passed::Asked { from: question.from, name, offered: offered.collect() };
+    let passed::Passage { considered, taken } = passed::explain(snapshot, listener, &asked);
+    answer.considered = considered;
+    answer.outcome = match taken {
+        None => Outcome::NoPassage("no route: the client gets the alert `unrecognized_name`".to_owned()),
+        Some((route, destinations)) => {
+            let action = Decision::Pass { destinations };
+            Outcome::Routed(Box::new(Routed { route, action, response_edits: Vec::new() }))
+        }
+    };
     answer
 }
 
@@ -252,13 +303,9 @@ fn begin(
     exchange: &mut Exchange,
 ) -> Result<Framing, Kind> {
     let is_trusted = listener.trusts(question.from);
-    let tls = listener.serves.tls().map(|_| TlsFacts {
-        version: "TLSv1.3",
-        server_name: None,
-        handshake: std::cell::RefCell::default(),
-    });
+    let tls = listener.serves.tls().map(|_| TlsFacts { version: "TLSv1.3", ..TlsFacts::default() });
     let (address, text) = (question.from, question.from.to_string().into());
-    exchange.facts.peer = Peer { address, port: 0, text, is_trusted, tls }.into();
+    exchange.facts.peer = Peer { address, text, is_trusted, tls, ..Peer::default() }.into();
     exchange.facts.id.push_str("(made for each request)");
     match exchange.request.parse(head, &listener.limits, &mut Scan::default()) {
         Ok(Some(_)) => {}
@@ -286,7 +333,7 @@ fn decision(
     framing: Framing,
     is_running: bool,
 ) -> Result<Decision, Kind> {
-    let choices = match &route.action {
+    match &route.action {
         Action::Redirect { to, status } => {
             return Ok(Decision::Redirect { status: *status, location: edit::expand(to, exchange) });
         }
@@ -294,21 +341,17 @@ fn decision(
             let content_type = content_type.clone();
             return Ok(Decision::Respond { status: *status, content_type, bytes: body.len() });
         }
-        Action::Upstream(index) => vec![(*index, 100.0)],
-        Action::Split(choices, total) => {
-            let percent = |weight: u32| f64::from(weight) * 100.0 / f64::from((*total).max(1));
-            choices.iter().map(|(index, weight)| (*index, percent(*weight))).collect()
-        }
-    };
+        Action::Upstream(_) | Action::Split(..) => {}
+    }
     let is_upgrade = proxy::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
     if let Some(edits) = &route.request_headers {
         edits.apply(&mut exchange.request.fields);
     }
-    let destinations = choices
-        .into_iter()
-        .filter_map(|(index, percent)| Some((snapshot.upstreams.get(index)?, percent)))
-        .map(|(upstream, percent)| destination::explain(upstream, percent, exchange))
-        .collect();
+    let to = |(upstream, percent): (&Arc<Upstream>, f64)| {
+        let (key, sticky) = (affinity::key(upstream, exchange), affinity::sticky(upstream, exchange));
+        destination::explain(upstream, percent, key, sticky)
+    };
+    let destinations = destination::choices(snapshot, &route.action).map(to).collect();
     let cache = cached::explain(route, exchange, framing, is_upgrade, is_running).map(Box::new);
     Ok(Decision::Forward { head: head(route, exchange, framing, is_upgrade), destinations, cache })
 }

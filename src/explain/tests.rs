@@ -183,3 +183,73 @@ fn json_says_the_same() {
     assert_eq!(answer["outcome"], "routed");
     assert_eq!(answer["action"]["forward"]["upstreams"][0]["pick"]["backend"], "a");
 }
+
+const PASSED: &str = r#"
+[[listener]]
+name = "db"
+address = "127.0.0.1:5432"
+protocol = "tcp"
+
+[[listener]]
+name = "names"
+address = "127.0.0.1:8443"
+protocol = "tls"
+deny = ["10.9.0.0/16"]
+
+[[listener]]
+name = "web"
+address = "127.0.0.1:8080"
+
+[[route]]
+name = "db"
+listeners = ["db"]
+upstream = "u"
+
+[[route]]
+name = "mail"
+listeners = ["names"]
+server_names = ["mail.test"]
+alpn = ["imap"]
+upstream = "u"
+
+[[route]]
+name = "any-mail"
+listeners = ["names"]
+server_names = ["*.test", "mail.test"]
+upstream = "u"
+
+[[route]]
+name = "all"
+upstream = "u"
+
+[[upstream]]
+name = "u"
+[[upstream.backend]]
+name = "a"
+address = "127.0.0.1:8081"
+"#;
+
+#[test]
+fn connections_that_are_passed_on_are_explained() {
+    let taken = |url: &str, fields: &[(&str, &str)]| {
+        let answer = ask_by(PASSED, "GET", url, fields, "192.0.2.1");
+        match answer.outcome {
+            Outcome::Routed(routed) => {
+                let Decision::Pass { destinations } = routed.action else { panic!("it is no request") };
+                format!("{} {}", routed.route, destinations[0].pick.as_ref().unwrap().backend)
+            }
+            other => format!("{other:?}"),
+        }
+    };
+    assert_eq!(taken("tcp://any.test:5432", &[]), "db a");
+    assert_eq!(taken("tls://MAIL.test.", &[]), "any-mail a");
+    assert_eq!(taken("tls://mail.test:8443", &[("alpn", "h2, imap")]), "mail a");
+    assert!(taken("tls://other.example", &[]).contains("unrecognized_name"));
+    let answer = ask_by(PASSED, "GET", "tls://mail.test", &[("alpn", "imap")], "192.0.2.1");
+    assert_eq!(answer.considered[1], ("any-mail".into(), "matches, but another is closer".into()));
+    let answer = ask_by(PASSED, "GET", "tls://mail.test", &[], "10.9.1.1");
+    assert!(matches!(answer.outcome, Outcome::NotAdmitted));
+    // Requests are asked of listeners that serve them only.
+    let answer = ask_by(PASSED, "GET", "/x", &[], "192.0.2.1");
+    assert_eq!(answer.listener, "web");
+}

@@ -38,6 +38,7 @@ use crate::{
         dial::{self, Target},
         hyper_io::HyperIo,
     },
+    tls::conf::Starttls,
 };
 
 /// How one backend is checked, as a generation configures it.
@@ -49,8 +50,10 @@ pub struct Probe {
     pub backend: Arc<Backend>,
     /// The backend's place in its upstream.
     pub index: usize,
-    /// TLS to the backend, with the name to ask for.
-    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// TLS to the backend, with the name to ask for, and what is said before it.
+    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>, Starttls)>,
+    /// What a connection begins with, before TLS: a PROXY header that says that it is nobody's.
+    pub first: Vec<u8>,
 }
 
 /// Bytes of an answer that are read.
@@ -293,13 +296,15 @@ async fn connect(probe: &Probe) -> Result<Stream, Fault> {
     }
     let mut refusal = "the name has no address".to_owned();
     for target in targets {
-        match dial::plain(&target).await {
+        match dial::plain(&target, &probe.first).await {
             Err(error) if error.kind() == Kind::NoSocket => return Err(Fault::NoSocket),
             Err(error) => refusal = dial_reason(&error),
-            Ok(plain) => {
-                let Some((config, name)) = probe.tls.clone() else {
+            Ok(mut plain) => {
+                let Some((config, name, how)) = probe.tls.clone() else {
                     return Ok(Stream::Plain(plain));
                 };
+                let asked = dial::ask_for_tls(&mut plain, how).await;
+                asked.map_err(|error| format!("TLS: {}", dial_reason(&error)))?;
                 let stream = dial::tls(plain, config, name).await;
                 return stream.map_err(|error| format!("TLS: {}", dial_reason(&error)).into());
             }

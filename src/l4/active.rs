@@ -8,7 +8,11 @@ use crate::{
     exchange::{Facts, Peer, Subject, TunnelFacts},
     moment::Moment,
     net::tunnel::{Carried, End},
-    runtime::{ListenerId, Worker, WorkerSnapshot},
+    runtime::{
+        ListenerId, Worker, WorkerSnapshot,
+        connections::{Passed, Place},
+    },
+    upstream::WorkerUpstream,
 };
 
 /// A connection that is passed on: it ends, with its log line and its counts, when this is dropped.
@@ -20,6 +24,7 @@ pub(super) struct ActiveTunnel {
     worker: Rc<Worker>,
     listener: ListenerId,
     is_over: bool,
+    passed: Rc<Passed>,
     _held: Held,
 }
 
@@ -33,7 +38,10 @@ impl ActiveTunnel {
         (listener, snapshot): (ListenerId, Rc<WorkerSnapshot>),
         peer: &Rc<Peer>,
         protocol: &'static str,
+        place: &Place,
     ) -> Self {
+        let passed = Passed::new(protocol);
+        place.set_passed(&passed);
         let mut facts = Facts::default();
         facts.reset(peer, Moment::now());
         worker.write_id(&mut facts.id);
@@ -44,14 +52,28 @@ impl ActiveTunnel {
             worker: worker.clone(),
             listener,
             is_over: false,
+            passed,
             _held: Held::new(Owner::Requests, PER_TUNNEL),
         }
+    }
+
+    /// Notes the name that the client asked for.
+    pub(super) fn named(&mut self, name: Option<Box<str>>) {
+        self.passed.server_name.replace(name.clone());
+        self.tunnel.server_name = name;
+    }
+
+    /// Begins an attempt at a backend.
+    pub(super) fn begin_attempt(&mut self, to: &Rc<WorkerUpstream>, index: usize, now: Moment) {
+        self.passed.backend.replace(Some((to.clone(), index)));
+        self.facts.begin_attempt(index, now);
     }
 
     /// Notes how far it is.
     pub(super) fn carried(&mut self, carried: Carried) {
         (self.facts.bytes_in, self.facts.bytes_out) = (carried.up, carried.down);
         self.tunnel.is_spliced = carried.is_spliced;
+        self.passed.carried.set(carried);
     }
 
     /// It came to this end.
@@ -80,8 +102,9 @@ impl ActiveTunnel {
 impl Drop for ActiveTunnel {
     fn drop(&mut self) {
         if !self.is_over {
-            // Dropped in the middle: by the end of the program, or of its listener.
-            self.facts.error = Some((Kind::Draining, "dropped".to_owned()));
+            // Dropped in the middle: by the end of the program, or of its listener, or by an administrator.
+            let kind = if self.passed.is_ended.get() { Kind::Ended } else { Kind::Draining };
+            self.facts.error = Some((kind, kind.to_string()));
         }
         let took = Moment::now().since(self.facts.started);
         let shared = &self.snapshot.shared;

@@ -10,7 +10,10 @@ use std::{
 
 use tokio::io::{AsyncWrite, ReadBuf};
 
-use crate::net::{Buffer, Deadline, Plain, Stream, Waiter};
+use crate::{
+    net::{Buffer, Deadline, Plain, Stream, Waiter},
+    tls::conf::Starttls,
+};
 
 /// How long, and how much of, what still comes is read after the last word.
 const LAST: Duration = Duration::from_secs(1);
@@ -22,6 +25,8 @@ pub(super) struct Client {
     pub(super) stream: Stream,
     pub(super) input: Buffer,
     pub(super) deadline: Deadline,
+    /// How it asked for TLS in the clear, and was answered that it begins; so the backend is asked, too.
+    pub(super) asked: Starttls,
 }
 
 impl Client {
@@ -49,6 +54,28 @@ impl Client {
             self.input.append(&buffer);
         }
         Ok(true)
+    }
+
+    /// Says a few bytes, until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// The connection broke, or takes nothing.
+    pub(super) async fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut at = 0;
+        poll_fn(|cx| {
+            while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+                match Pin::new(&mut self.stream).poll_write(cx, rest) {
+                    Poll::Ready(written) => at += written?,
+                    Poll::Pending => {
+                        let is_over = self.deadline.poll_elapsed(cx);
+                        return is_over.map(|()| Err(io::ErrorKind::TimedOut.into()));
+                    }
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 
     /// Says something as the last word. What still comes is read for a while: closing with unread bytes makes the kernel

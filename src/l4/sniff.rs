@@ -6,15 +6,28 @@ use super::{
     client::Client,
     hello::{ClientHello, HelloReader},
 };
-use crate::error::{Kind, ProxyError, Result};
+use crate::{
+    error::{Kind, ProxyError, Result},
+    net::{
+        Buffer,
+        starttls::{self, Asked},
+    },
+    tls::conf::Starttls,
+};
 
 /// How long a ClientHello may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads a ClientHello; all that was read stays in `client.input`, to be passed on. Fails with [`Kind::Malformed`],
 /// [`Kind::HelloTimeout`] or [`Kind::ClientGone`].
-pub(super) async fn hello(client: &mut Client) -> Result<ClientHello> {
+///
+/// With `starttls` the client may ask for TLS first, and is told that it begins.
+pub(super) async fn hello(client: &mut Client, starttls: Starttls) -> Result<ClientHello> {
     client.deadline.after(PATIENCE);
+    match starttls {
+        Starttls::Off => {}
+        Starttls::Postgres => answer(client).await?,
+    }
     let mut reader = HelloReader::default();
     loop {
         match reader.read(&client.input) {
@@ -22,10 +35,42 @@ pub(super) async fn hello(client: &mut Client) -> Result<ClientHello> {
             Ok(None) => {}
             Err(error) => return Err(Kind::Malformed(error.text()).into()),
         }
-        match client.fill().await {
-            Ok(true) => {}
-            Ok(false) => return Err(Kind::HelloTimeout.into()),
-            Err(error) => return Err(ProxyError::because(Kind::ClientGone, error)),
+        fill(client).await?;
+    }
+}
+
+async fn fill(client: &mut Client) -> Result<()> {
+    match client.fill().await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Kind::HelloTimeout.into()),
+        Err(error) => Err(ProxyError::because(Kind::ClientGone, error)),
+    }
+}
+
+/// Answers what a client of PostgreSQL asks before TLS begins.
+async fn answer(client: &mut Client) -> Result<()> {
+    let mut has_asked_for_gss = false;
+    loop {
+        let said = match starttls::asked(&client.input).map_err(Kind::Malformed)? {
+            None => {
+                fill(client).await?;
+                continue;
+            }
+            Some(Asked::Tls) => return Ok(()),
+            Some(Asked::ForTls) => starttls::YES,
+            Some(Asked::ForGss) => starttls::NO,
+        };
+        client.input.advance(starttls::REQUEST.len());
+        if !client.input.is_empty()
+            || (said == starttls::NO && std::mem::replace(&mut has_asked_for_gss, true))
+        {
+            return Err(Kind::Malformed("more came before the answer to the question for TLS").into());
+        }
+        client.input = Buffer::default();
+        client.say(said).await.map_err(|error| ProxyError::because(Kind::ClientGone, error))?;
+        if said == starttls::YES {
+            client.asked = Starttls::Postgres;
+            return Ok(());
         }
     }
 }

@@ -18,11 +18,12 @@ use crate::{
         Buffer, Deadline, Stream,
         tunnel::{self, Carried, Side, Silence},
     },
-    runtime::{ListenerId, Permit, Route, Serves, Worker, WorkerSnapshot},
+    runtime::{ListenerId, Permit, Route, Serves, Worker, WorkerSnapshot, connections::Place as Entry},
     telemetry::metrics::Outcome,
+    tls::conf::Starttls,
     upstream::{
-        Permit as Place, WorkerUpstream, acquire::Acquire, affinity::key_of_client, retry::is_retryable,
-        verdict,
+        Permit as Place, WorkerUpstream, acquire::Acquire, affinity::key_of_client, announce,
+        retry::is_retryable, verdict,
     },
 };
 
@@ -62,16 +63,16 @@ struct Sampled {
     is_taken: bool,
 }
 
-/// Passes a connection on, to its end.
-pub async fn serve(connection: Connection) {
+/// Passes a connection on, to its end; `place` is its entry among the open ones.
+pub async fn serve(connection: Connection, place: &Entry) {
     let Connection { stream, input, peer, worker, listener, permit: _permit } = connection;
     let snapshot = worker.snapshot_for(listener);
     let protocol = match snapshot.shared.listener(listener).map(|listener| &listener.serves) {
         Some(Serves::Tls) => "tls",
         _ => "tcp",
     };
-    let mut client = Client { stream, input, deadline: Deadline::new() };
-    let mut active = ActiveTunnel::new(&worker, (listener, snapshot.clone()), &peer, protocol);
+    let mut client = Client { stream, input, deadline: Deadline::new(), asked: Starttls::Off };
+    let mut active = ActiveTunnel::new(&worker, (listener, snapshot.clone()), &peer, protocol, place);
     match Box::pin(open(&snapshot, listener, &mut client, &mut active)).await {
         Ok(joined) => carry(client, joined, active).await,
         Err(error) => {
@@ -100,9 +101,9 @@ async fn open<'a>(
     let listener = snapshot.shared.listener(listener).ok_or(Kind::Draining)?;
     let index = match listener.serves {
         Serves::Tls => {
-            let hello = sniff::hello(client).await?;
+            let hello = sniff::hello(client, listener.conf.starttls).await?;
             let index = listener.names.find(hello.server_name.as_deref(), &hello.alpn);
-            active.tunnel.server_name = hello.server_name;
+            active.named(hello.server_name);
             index
         }
         Serves::Tcp(_) | Serves::Http | Serves::Https(_) | Serves::Udp => listener.names.find(None, &[]),
@@ -130,8 +131,11 @@ async fn connect<'a>(
     let mut tried = Vec::new();
     loop {
         let (place, picked) = target.pick(&tried, client).await?;
-        active.facts.begin_attempt(place.index(), picked);
-        let dialled = target.dial(&place, client).await;
+        active.begin_attempt(worker_upstream, place.index(), picked);
+        let conf = &worker_upstream.upstream.conf;
+        let header = announce::header(conf, &active.facts, active.tunnel.server_name.as_deref());
+        let opening = announce::Opening { header, starttls: client.asked };
+        let dialled = target.dial(&place, client, &opening).await;
         let connected = Moment::now();
         observe(worker_upstream, &place, dialled.as_ref().map(drop), picked, connected);
         match dialled {
@@ -141,9 +145,8 @@ async fn connect<'a>(
                 return Ok(Joined { place, stream, answering, route, end: target.end });
             }
             Err(error) => {
-                let conf = &worker_upstream.upstream.conf.retry;
                 // Nothing was sent, so that it is as good as a method that may be repeated.
-                let may = is_retryable(conf, Err(error.kind()), &Method::Get, active.facts.attempts);
+                let may = is_retryable(&conf.retry, Err(error.kind()), &Method::Get, active.facts.attempts);
                 if !may
                     || target.end.is_some_and(|end| end <= connected)
                     || !worker_upstream.may_retry(connected)
@@ -184,8 +187,9 @@ fn observe(
 
 /// Joins client and backend until the end.
 async fn carry(client: Client, joined: Joined<'_>, mut active: ActiveTunnel) {
-    let Joined { place, mut stream, mut answering, route, end } = joined;
-    let Client { stream: mut client, input, deadline } = client;
+    let Joined { place, stream, mut answering, route, end } = joined;
+    let Client { stream: client, input, deadline, asked: _ } = client;
+    let mut ends = Ends { client, backend: stream, is_over: false };
     drop(deadline);
     let silence: Silence = route.silence();
     let mut counted = 0;
@@ -196,13 +200,30 @@ async fn carry(client: Client, joined: Joined<'_>, mut active: ActiveTunnel) {
         answering.look(&place, carried);
         active.carried(carried);
     };
-    let one = Side { stream: &mut client, input };
-    let other = Side { stream: &mut stream, input: Buffer::default() };
+    let one = Side { stream: &mut ends.client, input };
+    let other = Side { stream: &mut ends.backend, input: Buffer::default() };
     let (_, ended) = tunnel::join(one, other, silence, end, &mut watch).await;
     answering.take(&place);
-    client.say_goodbye();
-    stream.say_goodbye();
+    ends.is_over = true;
+    ends.client.say_goodbye();
+    ends.backend.say_goodbye();
     active.end(ended);
+}
+
+/// The two ends of a tunnel. Dropped before it is over, both are reset: neither side shall take what came for all.
+struct Ends {
+    client: Stream,
+    backend: Stream,
+    is_over: bool,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.client.reset();
+            self.backend.reset();
+        }
+    }
 }
 
 impl Sampled {

@@ -38,10 +38,10 @@ impl Bound {
 pub const BACKLOG: i32 = 4096;
 
 /// Binds a listener for so many workers. With `is_ours` the port is held by this program already, under
-/// another address.
-pub fn bind(address: &ListenAddress, workers: usize, is_ours: bool) -> io::Result<Bound> {
+/// another address; with `mptcp` clients may use several paths, where the kernel knows how.
+pub fn bind(address: &ListenAddress, workers: usize, is_ours: bool, mptcp: bool) -> io::Result<Bound> {
     match address {
-        ListenAddress::Tcp(address) => bind_tcp(*address, workers, is_ours),
+        ListenAddress::Tcp(address) => bind_tcp(*address, workers, is_ours, transport(mptcp)),
         ListenAddress::Udp(address) => bind_udp(*address, workers, is_ours),
         ListenAddress::Unix(path) => bind_unix(path, workers, None),
     }
@@ -50,7 +50,9 @@ pub fn bind(address: &ListenAddress, workers: usize, is_ours: bool) -> io::Resul
 /// Binds the admin endpoint. Only its owner may open a unix socket: who can, can change everything.
 pub fn bind_private(address: &ListenAddress) -> io::Result<Bound> {
     match address {
-        ListenAddress::Tcp(address) | ListenAddress::Udp(address) => bind_tcp(*address, 1, false),
+        ListenAddress::Tcp(address) | ListenAddress::Udp(address) => {
+            bind_tcp(*address, 1, false, Protocol::TCP)
+        }
         ListenAddress::Unix(path) => {
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                 // Where that fails, binding says what is missing.
@@ -69,36 +71,53 @@ pub fn complete(handed: &Bound, address: &ListenAddress, workers: usize) -> io::
             return Err(io::Error::other(format!("there is no socket for worker {index}")));
         };
         // A service manager's socket does not share its port: nobody could bind another one beside it.
-        let is_shared = !matches!(address, ListenAddress::Unix(_)) && SockRef::from(first).reuse_port()?;
+        let first = SockRef::from(first);
+        let is_shared = !matches!(address, ListenAddress::Unix(_)) && first.reuse_port()?;
         let socket = match (address, handed.address.parse()) {
-            (ListenAddress::Tcp(_), Ok(bound)) if is_shared => listening(bound)?,
+            (ListenAddress::Tcp(_), Ok(bound)) if is_shared => {
+                listening(bound, first.protocol()?.unwrap_or(Protocol::TCP))?
+            }
             (ListenAddress::Udp(_), Ok(bound)) if is_shared => udp_socket(bound, true)?.into(),
-            _ => first.try_clone()?,
+            _ => first.try_clone()?.into(),
         };
         sockets.push(socket);
     }
     Ok(Bound { sockets, address: handed.address.clone() })
 }
 
-fn bind_tcp(address: SocketAddr, workers: usize, is_ours: bool) -> io::Result<Bound> {
+/// TCP, or MPTCP (RFC 8684) where it is asked for and there.
+fn transport(mptcp: bool) -> Protocol {
+    if !mptcp {
+        return Protocol::TCP;
+    }
+    match Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP)) {
+        Ok(_) => Protocol::MPTCP,
+        Err(error) => {
+            tracing::warn!("clients can use one path only, since this kernel has no MPTCP: {error}");
+            Protocol::TCP
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr, workers: usize, is_ours: bool, transport: Protocol) -> io::Result<Bound> {
     // Once without SO_REUSEPORT, so that a second Pointsman gets "address in use" and not half of the
     // traffic. It does not listen, so that no connection is lost when it is closed.
     let address = match is_ours {
         true => address,
-        false => tcp_socket(address, false)?.local_addr()?.as_socket().unwrap_or(address),
+        false => tcp_socket(address, false, transport)?.local_addr()?.as_socket().unwrap_or(address),
     };
-    let sockets = (0..workers).map(|_| listening(address));
+    let sockets = (0..workers).map(|_| listening(address, transport));
     Ok(Bound { sockets: sockets.collect::<io::Result<_>>()?, address: address.to_string() })
 }
 
-fn listening(address: SocketAddr) -> io::Result<OwnedFd> {
-    let socket = tcp_socket(address, true)?;
+fn listening(address: SocketAddr, transport: Protocol) -> io::Result<OwnedFd> {
+    let socket = tcp_socket(address, true, transport)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-fn tcp_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn tcp_socket(address: SocketAddr, is_shared: bool, transport: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(transport))?;
     socket.set_nonblocking(true)?;
     // A restart must not wait for connections of the last run that are in TIME_WAIT.
     socket.set_reuse_address(true)?;
@@ -170,26 +189,26 @@ mod tests {
     #[test]
     fn workers_share_a_port_and_other_programs_cannot() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let bound = bind(&ListenAddress::Tcp(any), 3, false).unwrap();
+        let bound = bind(&ListenAddress::Tcp(any), 3, false, false).unwrap();
         assert_eq!(bound.sockets.len(), 3);
         let taken: SocketAddr = bound.address.parse().unwrap();
         assert_ne!(taken.port(), 0);
-        let error = bind(&ListenAddress::Tcp(taken), 1, false).unwrap_err();
+        let error = bind(&ListenAddress::Tcp(taken), 1, false, false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]
     fn ports_of_udp_are_shared_by_workers_alone() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let bound = bind(&ListenAddress::Udp(any), 3, false).unwrap();
+        let bound = bind(&ListenAddress::Udp(any), 3, false, false).unwrap();
         let taken: SocketAddr = bound.address.parse().unwrap();
         let cookies: HashSet<u64> =
             bound.sockets.iter().map(|socket| SockRef::from(socket).cookie().unwrap()).collect();
         assert_eq!((bound.sockets.len(), cookies.len()), (3, 3));
-        let error = bind(&ListenAddress::Udp(taken), 1, false).unwrap_err();
+        let error = bind(&ListenAddress::Udp(taken), 1, false, false).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         // The same port of TCP is another.
-        bind(&ListenAddress::Tcp(taken), 1, false).unwrap();
+        bind(&ListenAddress::Tcp(taken), 1, false, false).unwrap();
         let more = complete(&bound, &ListenAddress::Udp(taken), 4).unwrap();
         assert_eq!(more.sockets.len(), 4);
     }
@@ -198,7 +217,7 @@ mod tests {
     fn an_exclusive_socket_is_shared_by_descriptors() {
         for is_shared in [false, true] {
             let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-            let socket = tcp_socket(any, is_shared).unwrap();
+            let socket = tcp_socket(any, is_shared, Protocol::TCP).unwrap();
             socket.listen(1).unwrap();
             let address = socket.local_addr().unwrap().as_socket().unwrap();
             let handed = Bound { sockets: vec![socket.into()], address: address.to_string() };
@@ -213,10 +232,10 @@ mod tests {
     fn a_stale_socket_file_is_replaced_not_one_in_use() {
         let path = std::env::temp_dir().join(format!("pointsman-socket-{}", std::process::id()));
         let address = ListenAddress::Unix(path.clone());
-        let bound = bind(&address, 2, false).unwrap();
-        assert_eq!(bind(&address, 2, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let bound = bind(&address, 2, false, false).unwrap();
+        assert_eq!(bind(&address, 2, false, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(bound);
-        bind(&address, 2, false).unwrap();
+        bind(&address, 2, false, false).unwrap();
         fs::remove_file(path).unwrap();
     }
 }

@@ -5,7 +5,7 @@ use std::{
     cell::RefCell,
     future::{Future, poll_fn},
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     os::fd::{AsFd, OwnedFd},
     pin::Pin,
     rc::Rc,
@@ -24,6 +24,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{admission, mailbox::Accepted};
 use crate::{
+    config::listen::ListenerConf,
     exchange::{Peer, TlsFacts},
     http::{
         h1::{Become, Connection},
@@ -33,14 +34,15 @@ use crate::{
     moment::Moment,
     net::{
         Buffer, Deadline, Http1Stream, Plain, Stream,
-        proxy_protocol::{self, Parsed},
+        proxy_protocol::{self, Addresses, Parsed},
+        starttls,
     },
     runtime::{
         Listener, Permit, Serves, Snapshot, Worker,
         connections::{Place, Speaks},
     },
     telemetry::trace::Handshake,
-    tls::server::ServerTls,
+    tls::{conf::Starttls, server::ServerTls},
 };
 
 /// A connection whose protocol begins: the bytes that came already are before its stream's.
@@ -102,7 +104,7 @@ async fn serve_http(opening: Pin<Box<impl Future<Output = Option<(Box<Connection
 async fn serve_tcp(opening: Pin<Box<impl Future<Output = Option<tcp::Connection>>>>, place: Place) {
     let Some(connection) = opening.await else { return };
     place.set(&connection.peer, Speaks::Tunnel);
-    Box::pin(tcp::serve(connection)).await;
+    Box::pin(tcp::serve(connection, &place)).await;
 }
 
 /// Makes a connection that is passed on of a socket; `None` when it came to nothing.
@@ -136,8 +138,8 @@ async fn open(
     is_judged: bool,
     permit: &mut Permit,
 ) -> Option<Opened> {
-    let mut source = source.map(|source| (source.ip().to_canonical(), source.port()));
-    let is_behind_proxy = source.is_some_and(|(address, _)| listener.needs_proxy_header(address));
+    let mut source = source.map(canonical);
+    let is_behind_proxy = source.is_some_and(|source| listener.needs_proxy_header(source.ip()));
     let tls = listener.serves.tls();
     // What came with the connection, or right behind it, is here already: a read now saves a turn of
     // the event loop.
@@ -153,35 +155,46 @@ async fn open(
         }
     }
     let plain = register(socket, listener)?;
-    if is_behind_proxy {
-        source = read_proxy_header(&plain).await?.or(source);
+    let mut destination = match &plain {
+        Plain::Tcp(stream) => stream.local_addr().ok().map(canonical),
+        Plain::Unix(_) => None,
+    };
+    if is_behind_proxy && let Some(named) = read_proxy_header(&plain).await? {
+        source = Some(canonical(named.source));
+        destination = Some(canonical(named.destination));
     }
     // Also when another generation asked for a header when the connection was accepted.
     if is_behind_proxy || !is_judged {
-        let Ok(place) = admission::judge(listener, source.map(|(address, _)| address)) else {
+        let Ok(place) = admission::judge(listener, source.map(|source| source.ip())) else {
             listener.shared.refused.fetch_add(1, Relaxed);
             return None;
         };
         permit.address = place.or_else(|| permit.address.take());
     }
+    let ends = (source, destination);
     let Some(tls) = tls else {
-        let peer = Rc::new(peer(listener, source, None));
+        let peer = Rc::new(peer(listener, ends, None));
         return Some(Opened { stream: Stream::Plain(plain), first, peer, is_http2: false });
     };
     let begun = snapshot.config.trace.is_on().then(Moment::now);
-    let stream = decrypt(plain, tls, listener.conf.timeouts.tls_handshake).await?;
+    let stream = decrypt(plain, tls, &listener.conf).await?;
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(b"h2");
-    let peer = Rc::new(peer(listener, source, Some(facts(session, begun))));
+    let peer = Rc::new(peer(listener, ends, Some(facts(session, begun))));
     Some(Opened { stream: Stream::TlsServer(Box::new(stream)), first, peer, is_http2 })
 }
 
 /// The TLS handshake with a client, within its time.
-async fn decrypt(plain: Plain, tls: &ServerTls, within: Duration) -> Option<TlsStream<Plain>> {
+async fn decrypt(mut plain: Plain, tls: &ServerTls, conf: &ListenerConf) -> Option<TlsStream<Plain>> {
     let deadline = Deadline::new();
-    deadline.after(within);
+    deadline.after(conf.timeouts.tls_handshake);
     let acceptor = TlsAcceptor::from(tls.config.clone());
-    let mut handshake = std::pin::pin!(acceptor.accept(plain));
+    let mut handshake = std::pin::pin!(async {
+        if conf.starttls == Starttls::Postgres {
+            starttls::answer(&mut plain).await?;
+        }
+        acceptor.accept(plain).await
+    });
     poll_fn(|cx| match handshake.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(result.ok()),
         Poll::Pending => deadline.poll_elapsed(cx).map(|()| None),
@@ -200,7 +213,13 @@ fn facts(session: &ServerConnection, begun: Option<Moment>) -> TlsFacts {
         let is_resumed = session.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
         Box::new(Handshake { begun, ended: Moment::now(), is_resumed })
     });
-    TlsFacts { version, server_name, handshake: RefCell::new(handshake) }
+    TlsFacts {
+        version,
+        server_name,
+        alpn: session.alpn_protocol().map(Box::from),
+        has_certificate: session.peer_certificates().is_some(),
+        handshake: RefCell::new(handshake),
+    }
 }
 
 fn register(socket: OwnedFd, listener: &Listener) -> Option<Plain> {
@@ -210,19 +229,27 @@ fn register(socket: OwnedFd, listener: &Listener) -> Option<Plain> {
     TcpStream::from_std(socket.into()).ok().map(Plain::Tcp)
 }
 
-fn peer(listener: &Listener, source: Option<(IpAddr, u16)>, tls: Option<TlsFacts>) -> Peer {
-    let Some((address, port)) = source else {
+/// An address of IPv4 as one, also where a socket of both families has it in IPv6.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// The other end of a connection, and what it connected to.
+type Ends = (Option<SocketAddr>, Option<SocketAddr>);
+
+fn peer(listener: &Listener, (source, destination): Ends, tls: Option<TlsFacts>) -> Peer {
+    let Some(source) = source else {
         // The other end of a unix socket is on this machine, and has no address.
         return Peer { text: "unix".into(), tls, ..Peer::default() };
     };
-    Peer { address, port, text: address.to_string().into(), is_trusted: listener.trusts(address), tls }
+    let (address, port) = (source.ip(), source.port());
+    let (text, is_trusted) = (address.to_string().into(), listener.trusts(address));
+    Peer { address, port, destination, text, is_trusted, tls }
 }
 
-type Named = Option<(IpAddr, u16)>;
-
-/// Reads a PROXY header, which must be there: the client that it names, if it names one; `None` when
+/// Reads a PROXY header, which must be there: the ends that it names, if it names some; `None` when
 /// there is no header in time. Exactly the header is taken, so that what follows, be it TLS, is whole.
-async fn read_proxy_header(plain: &Plain) -> Option<Named> {
+async fn read_proxy_header(plain: &Plain) -> Option<Option<Addresses>> {
     let Plain::Tcp(stream) = plain else { return Some(None) };
     let deadline = Deadline::new();
     deadline.after(PROXY_DEADLINE);
@@ -238,7 +265,7 @@ async fn read_proxy_header(plain: &Plain) -> Option<Named> {
                     Ok(Parsed::Done(header)) => {
                         let taken = room.get_mut(..header.length).unwrap_or_default();
                         rustix::net::recv(stream.as_fd(), taken, RecvFlags::empty())?;
-                        Ok(header.addresses.map(|it| (it.source.ip().to_canonical(), it.source.port())))
+                        Ok(header.addresses)
                     }
                     // Waits for more bytes than are there.
                     Ok(Parsed::Partial) if (1..most).contains(&length) => {

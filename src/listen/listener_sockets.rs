@@ -16,7 +16,7 @@ use super::{
     mailbox::Change,
 };
 use crate::{
-    config::listen::ListenAddress,
+    config::listen::{ListenAddress, ListenerConf},
     runtime::{ListenerId, Snapshot},
 };
 
@@ -95,7 +95,7 @@ impl Sockets {
                 acquired.passed.push((held.slot, slot, conf.name.clone()));
                 continue;
             }
-            let bound = self.bind(&conf.address, workers, &mut acquired.taken).map_err(|error| {
+            let bound = self.bind(conf, workers, &mut acquired.taken).map_err(|error| {
                 let message = format!("listener `{}`: cannot listen on {}: {error}", conf.name, conf.address);
                 Failure { listener: index, message, hint: hint(&error) }
             })?;
@@ -105,7 +105,8 @@ impl Sockets {
         Ok(acquired)
     }
 
-    fn bind(&self, address: &ListenAddress, workers: usize, taken: &mut HashSet<usize>) -> io::Result<Bound> {
+    fn bind(&self, conf: &ListenerConf, workers: usize, taken: &mut HashSet<usize>) -> io::Result<Bound> {
+        let address = &conf.address;
         let text = address.to_string();
         let handed = self.handed.iter().enumerate();
         if let Some((index, handed)) = handed.into_iter().find(|(_, handed)| handed.address == text) {
@@ -114,7 +115,7 @@ impl Sockets {
         }
         // The port may be ours already, under another address: our own sockets are not in the way.
         let is_ours = self.held.iter().any(|held| is_same_port(&held.address, address));
-        bind::bind(address, workers, is_ours)
+        bind::bind(address, workers, is_ours, conf.mptcp)
     }
 
     /// Makes what was acquired so. Gives what each worker is to be sent.

@@ -39,6 +39,8 @@ pub enum Message {
     Published(Change),
     /// The time for the connections of this listener, which is gone, is over.
     End(ListenerId),
+    /// Ends a connection: its place, and which of those that had it. The answer is whether it was there.
+    EndOne(u32, u32, oneshot::Sender<bool>),
     /// Who is connected: so many of them at most.
     Describe(usize, oneshot::Sender<(Vec<Description>, usize)>),
 }

@@ -100,6 +100,12 @@ impl WorkerSockets {
                     tracing::warn!(ended, "the time of a listener that is gone is over");
                 }
             }
+            Message::EndOne(key, serial, answer) => {
+                let is_ended = self.worker.connections.end_one(key, serial);
+                self.worker.series.ended.add(u64::from(is_ended));
+                // Who asked may have left.
+                let _ = answer.send(is_ended);
+            }
             // Who asked may have left.
             Message::Describe(most, answer) => drop(answer.send(self.describe(most))),
         }

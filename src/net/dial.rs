@@ -12,17 +12,21 @@ use std::{
 use rustix::io::Errno;
 use rustls::{AlertDescription, ClientConfig, pki_types::ServerName};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpSocket, UnixSocket};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, UnixSocket},
+};
 use tokio_rustls::TlsConnector;
 
 use super::{
-    descriptors,
+    descriptors, starttls,
     stream::{Plain, Stream},
 };
 use crate::{
     error::{Kind, ProxyError, Result},
     moment::Moment,
     telemetry::repeated::Repeated,
+    tls::conf::Starttls,
 };
 
 /// Where to connect to.
@@ -34,11 +38,11 @@ pub enum Target {
     Unix(PathBuf),
 }
 
-/// Connects without TLS. Fails with [`Kind::Connect`], or with [`Kind::NoSocket`] when it is not for the other side; the
-/// caller bounds the time.
-pub async fn plain(target: &Target) -> Result<Plain> {
+/// Connects without TLS, and says `first` (a PROXY header, before TLS too). Fails with [`Kind::Connect`], or with
+/// [`Kind::NoSocket`] when it is not for the other side; the caller bounds the time.
+pub async fn plain(target: &Target, first: &[u8]) -> Result<Plain> {
     let connected = async {
-        Ok::<_, io::Error>(match target {
+        let mut plain = match target {
             Target::Tcp(address) => {
                 let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
                 for_a_connection(&socket)?;
@@ -51,7 +55,9 @@ pub async fn plain(target: &Target) -> Result<Plain> {
                 for_a_connection(&socket)?;
                 Plain::Unix(socket.connect(path).await?)
             }
-        })
+        };
+        plain.write_all(first).await?;
+        Ok::<_, io::Error>(plain)
     };
     connected.await.map_err(|error| {
         let kind = kind_of(&error, target);
@@ -99,6 +105,16 @@ pub fn is_exhausted(error: &io::Error) -> bool {
         Errno::from_io_error(error),
         Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC | Errno::ADDRNOTAVAIL)
     )
+}
+
+/// Asks for TLS in the clear, where that is how it begins. Fails with [`Kind::UpstreamTls`].
+pub async fn ask_for_tls(plain: &mut Plain, how: Starttls) -> Result<()> {
+    match how {
+        Starttls::Off => Ok(()),
+        Starttls::Postgres => {
+            starttls::ask(plain).await.map_err(|error| ProxyError::because(Kind::UpstreamTls, error))
+        }
+    }
 }
 
 /// The TLS handshake over a new connection. Fails with [`Kind::UpstreamTls`].

@@ -16,6 +16,7 @@ pub mod http1_stream;
 pub mod hyper_io;
 pub mod least_rate;
 pub mod proxy_protocol;
+pub mod starttls;
 pub mod stream;
 pub mod timer;
 pub mod tunnel;

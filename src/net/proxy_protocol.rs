@@ -1,4 +1,5 @@
-//! The PROXY protocol, versions 1 and 2, as a receiver reads it. Pure: bytes in, addresses out.
+//! The PROXY protocol, versions 1 and 2, as a receiver reads it, and a sender writes it ([`write`]). Pure: bytes in,
+//! addresses out, and the other way round.
 //!
 //! Section numbers are those of "The PROXY protocol, Versions 1 & 2"
 //! (<https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>). The header comes before anything else
@@ -6,6 +7,7 @@
 //! `proxy_protocol_from`, and from those the header is required.
 
 mod crc32c;
+pub mod write;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

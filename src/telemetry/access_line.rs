@@ -219,7 +219,8 @@ fn level(kind: Kind) -> &'static str {
         | Kind::QueueTimeout
         | Kind::NoSocket
         | Kind::RouteTimeout
-        | Kind::Draining => "warn",
+        | Kind::Draining
+        | Kind::Ended => "warn",
         Kind::NoBackend
         | Kind::Connect
         | Kind::ConnectTimeout

@@ -276,6 +276,8 @@ pub struct WorkerSeries {
     pub log_dropped: Counter,
     /// Spans dropped because the exporter was behind.
     pub spans_dropped: Counter,
+    /// Connections that an administrator ended.
+    pub ended: Counter,
     /// Idle backend connections reused.
     pub pool_reused: Counter,
     /// Backend connections made.

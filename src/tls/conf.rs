@@ -10,6 +10,16 @@ use crate::{
     schema::{Table, choice, section},
 };
 
+choice! {
+    /// What is said in the clear before TLS begins.
+    pub enum Starttls {
+        /// Nothing.
+        Off = "off",
+        /// The SSLRequest of PostgreSQL.
+        Postgres = "postgres",
+    }
+}
+
 section! {
     /// A certificate chain and its private key, in PEM.
     pub struct CertificateConf {

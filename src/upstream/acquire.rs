@@ -5,7 +5,7 @@
 
 use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll};
 
-use super::{Permit, WorkerUpstream, conf::WhenAllDown};
+use super::{Permit, WorkerUpstream, announce::Opening, conf::WhenAllDown};
 #[cfg(test)]
 use crate::sync::{self, Pause};
 use crate::{
@@ -137,11 +137,11 @@ impl Acquire<'_> {
         upstream.queue.call_if_free(&upstream.backends, now);
     }
 
-    /// A new connection to the backend, within `connect_timeout`.
-    pub async fn dial<W: Waiter>(&self, permit: &Permit, waiter: &W) -> Result<Stream> {
+    /// A new connection to the backend, within `connect_timeout`; `opening` is what it begins with.
+    pub async fn dial<W: Waiter>(&self, permit: &Permit, waiter: &W, opening: &Opening) -> Result<Stream> {
         let within = Moment::now().plus(self.worker_upstream.upstream.conf.connect_timeout);
         waiter.deadline().at(self.end.map_or(within, |end| end.min(within)));
-        let mut dial = std::pin::pin!(permit.dial());
+        let mut dial = std::pin::pin!(permit.dial(opening));
         poll_fn(|cx| {
             if let Poll::Ready(result) = dial.as_mut().poll(cx) {
                 return Poll::Ready(result);

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Permit, forward_request::ForwardRequest, response::Answered, upload::Waiting, verdict};
+use super::{
+    Permit, announce, conf::SendProxyProtocol, forward_request::ForwardRequest, response::Answered,
+    upload::Waiting, verdict,
+};
 use crate::{
     balance,
     error::{Kind, ProxyError, Result},
@@ -18,6 +21,7 @@ use crate::{
     h1::{Framing, HeadError, HeadLimits, Method, ResponseHead, Scan, framing::keeps_alive},
     moment::Moment,
     net::{BodyReader, Buffer, Deadline, Http1Stream, dial},
+    tls::conf::Starttls,
 };
 
 /// How far an attempt is.
@@ -46,7 +50,10 @@ impl ForwardRequest<'_> {
         // may be closing one that was idle for longer.
         let is_idempotent = exchange.request.method.is_idempotent();
         let most_idle = if is_idempotent { Duration::MAX } else { FRESH };
-        if let Some(stream) = bound.or_else(|| permit.reuse(begun, most_idle)) {
+        let conf = &self.target.worker_upstream.upstream.conf;
+        let is_shared = conf.proxy_protocol == SendProxyProtocol::Off;
+        let pooled = || is_shared.then(|| permit.reuse(begun, most_idle)).flatten();
+        if let Some(stream) = bound.or_else(pooled) {
             match self.exchange((stream, begun), exchange, client).await {
                 Err(error)
                     if matches!(error.kind(), Kind::Reset | Kind::ResetInUpload)
@@ -57,7 +64,9 @@ impl ForwardRequest<'_> {
                 result => return result,
             }
         }
-        let stream = self.target.dial(permit, client).await?;
+        let header = announce::header(conf, &exchange.facts, None);
+        let opening = announce::Opening { header, starttls: Starttls::Off };
+        let stream = self.target.dial(permit, client, &opening).await?;
         let stream = Http1Stream::new(stream, Buffer::default());
         let result = self.exchange((stream, Moment::now()), exchange, client).await;
         result.map_err(|error| {
@@ -301,7 +310,7 @@ fn poll_head(
 
 /// How long a connection may have been idle for a request that may not be sent twice. No server that is known closes
 /// sooner.
-const FRESH: Duration = Duration::from_secs(1);
+pub(super) const FRESH: Duration = Duration::from_secs(1);
 
 /// What a backend may send as a head; it is trusted more than a client, and still bounded.
 const LIMITS: HeadLimits = HeadLimits { bytes: 64 * 1024, fields: 200, target: 0 };

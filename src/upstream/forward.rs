@@ -1,14 +1,19 @@
 //! Sending a request to a backend, and to another when that fails: pick → permit → connect → send →
 //! response head. One future, inside the exchange's own; no task, no channel.
 
+use std::time::Duration;
+
 use super::{
+    announce,
+    attempt::FRESH,
+    conf::SendProxyProtocol,
     forward_request::ForwardRequest,
     response::{Owner, UpstreamResponse},
     retry::is_retryable,
 };
 use crate::{
     error::{Kind, Result},
-    exchange::{Downstream, Exchange, logs_connection_in},
+    exchange::{Downstream, Exchange, Wanted, logs_connection_in},
     moment::Moment,
 };
 
@@ -23,7 +28,14 @@ pub async fn forward<D: Downstream>(
     let target = request.target;
     let (worker_upstream, end) = (target.worker_upstream, target.end);
     worker_upstream.on_request(exchange.facts.started);
-    let mut bound = client.bound().and_then(|bound| bound.take(&worker_upstream.upstream.backends));
+    let conf = &worker_upstream.upstream.conf;
+    let announced = announce::client(conf, &exchange.facts);
+    let is_announced = conf.proxy_protocol != SendProxyProtocol::Off;
+    // What is logged in is used as long as it is there; another one can be replaced.
+    let may_be_old = !is_announced || exchange.request.method.is_idempotent();
+    let most_idle = if may_be_old { Duration::MAX } else { FRESH };
+    let wanted = Wanted { backends: &worker_upstream.upstream.backends, announced, most_idle };
+    let mut bound = client.bound().and_then(|bound| bound.take(&wanted, Moment::now()));
     let was_bound = bound.is_some();
     loop {
         let kept = bound.take().and_then(|(index, stream)| {
@@ -48,8 +60,7 @@ pub async fn forward<D: Downstream>(
         if let Some(recording) = &mut exchange.facts.recording {
             recording.end_attempt(end_of_attempt, now);
         }
-        let conf = &worker_upstream.upstream.conf.retry;
-        let again = is_retryable(conf, end_of_attempt, &exchange.request.method, exchange.facts.attempts)
+        let again = is_retryable(&conf.retry, end_of_attempt, &exchange.request.method, exchange.facts.attempts)
             && !request.is_interim_sent
             && request.upload.is_replayable()
             && end.is_none_or(|end| now < end)
@@ -61,10 +72,11 @@ pub async fn forward<D: Downstream>(
             let upload = std::mem::take(&mut request.upload);
             let answered = result?;
             let response = &mut exchange.response;
-            let is_bound =
-                was_bound || logs_connection_in(&exchange.request.fields, response.status, &response.fields);
+            let is_bound = is_announced
+                || was_bound
+                || logs_connection_in(&exchange.request.fields, response.status, &response.fields);
             let owner = match is_bound {
-                true => client.bind().map_or(Owner::Nobody, Owner::Client),
+                true => client.bind().map_or(Owner::Nobody, |bound| Owner::Client(bound, announced)),
                 false => Owner::Pool,
             };
             return Ok(UpstreamResponse::new(answered, permit, upload, response, owner));

@@ -6,6 +6,7 @@
 
 pub mod acquire;
 pub mod affinity;
+pub mod announce;
 mod attempt;
 pub mod conf;
 mod datagrams;
@@ -87,6 +88,11 @@ impl Upstream {
 
     /// Whether a connection to a backend of `before` may be used as one of this generation.
     fn speaks_as(&self, before: &Self) -> bool {
+        if self.conf.proxy_protocol != before.conf.proxy_protocol
+            || self.conf.starttls != before.conf.starttls
+        {
+            return false;
+        }
         match (&self.tls, &before.tls) {
             (None, None) => true,
             (Some(tls), Some(before)) => {

@@ -6,6 +6,7 @@
 //! `UpstreamResponse::new` makes one, and cleans the head on the way, so that nobody has to remember to.
 
 use std::{
+    net::SocketAddr,
     rc::Rc,
     task::{Context, Poll},
 };
@@ -45,9 +46,9 @@ struct Parts {
 pub(super) enum Owner {
     /// Whoever comes next.
     Pool,
-    /// The client connection's alone: it is logged in.
-    Client(Rc<BoundConnection>),
-    /// It is logged in, and its client has no connection of its own: it is closed.
+    /// The client connection's alone: it is logged in, or was announced with this client.
+    Client(Rc<BoundConnection>, Option<SocketAddr>),
+    /// It is that, and its client has no connection of its own: it is closed.
     Nobody,
 }
 
@@ -155,9 +156,9 @@ impl UpstreamResponse {
         }
         match owner {
             Owner::Pool => permit.keep(stream, Moment::recent()),
-            Owner::Client(bound) => {
+            Owner::Client(bound, announced) => {
                 if let Some(backend) = permit.backend() {
-                    bound.put(backend.clone(), stream);
+                    bound.put(backend.clone(), stream, announced, Moment::recent());
                 }
             }
             Owner::Nobody => {}

@@ -49,7 +49,8 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
             | Kind::RouteTimeout
             | Kind::NotAccepted
             | Kind::MemoryFull
-            | Kind::Draining => false,
+            | Kind::Draining
+            | Kind::Ended => false,
         },
     }
 }

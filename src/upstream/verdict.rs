@@ -52,7 +52,8 @@ pub fn of_error(kind: Kind) -> (Verdict, Outcome) {
         | Kind::NoBackend
         | Kind::QueueFull
         | Kind::QueueTimeout
-        | Kind::Draining => (Verdict::Neutral, Outcome::ClientGone),
+        | Kind::Draining
+        | Kind::Ended => (Verdict::Neutral, Outcome::ClientGone),
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Upstream, pool::Pool, retry::Budget};
+use super::{Upstream, announce::Opening, pool::Pool, retry::Budget};
 use crate::{
     backend::{Address, Backend},
     balance::{Balancer, Pick},
@@ -256,12 +256,13 @@ impl Permit {
         self.worker_upstream.with_balancer(|balancer| balancer.on_bytes(self.index, bytes, Moment::recent()));
     }
 
-    /// A new connection.
-    pub async fn dial(&self) -> Result<Stream> {
+    /// A new connection, over which the opening is said first.
+    pub async fn dial(&self, opening: &Opening) -> Result<Stream> {
+        let first = &*opening.header;
         let backend = self.backend().ok_or(Kind::NoBackend)?;
         self.worker_upstream.worker.pool_dialled.add(1);
-        let plain = match &backend.address {
-            Address::Unix(path) => dial::plain(&Target::Unix(path.clone())).await?,
+        let mut plain = match &backend.address {
+            Address::Unix(path) => dial::plain(&Target::Unix(path.clone()), first).await?,
             _ => {
                 let addresses = addresses(backend).await;
                 if addresses.is_empty() {
@@ -272,7 +273,7 @@ impl Permit {
                 let mut last = ProxyError::new(Kind::Unresolved);
                 let mut connected = None;
                 for address in addresses.iter().cycle().skip(start).take(addresses.len()) {
-                    match dial::plain(&Target::Tcp(*address)).await {
+                    match dial::plain(&Target::Tcp(*address), first).await {
                         Ok(plain) => {
                             connected = Some(plain);
                             break;
@@ -290,9 +291,13 @@ impl Permit {
             }
         };
         match &self.worker_upstream.upstream.tls {
-            None => Ok(Stream::Plain(plain)),
+            None => {
+                dial::ask_for_tls(&mut plain, opening.starttls).await?;
+                Ok(Stream::Plain(plain))
+            }
             Some(tls) => {
                 let name = tls.name_for(backend)?;
+                dial::ask_for_tls(&mut plain, self.worker_upstream.upstream.conf.starttls).await?;
                 dial::tls(plain, tls.config.clone(), name).await
             }
         }

@@ -46,6 +46,7 @@ mod memory_account;
 mod operating;
 mod paths;
 mod proxy_protocol;
+mod proxy_protocol_sent;
 
 mod real_servers;
 mod reload;

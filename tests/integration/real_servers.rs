@@ -16,15 +16,15 @@ use crate::support::{
 };
 
 /// A server in the foreground; it is killed when this is dropped.
-struct Server {
+pub struct Server {
     child: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Server {
     /// Starts it with a configuration that has `ADDRESS` and `FOLDER` in it; `None`, and a line that
     /// says so, when it is not installed.
-    fn start(name: &str, arguments: &[&str], folder: &Path, text: &str) -> Option<Self> {
+    pub fn start(name: &str, arguments: &[&str], folder: &Path, text: &str) -> Option<Self> {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         Self::start_at(address, name, arguments, folder, text)
     }

@@ -267,6 +267,8 @@ fn workers(registry: &Registry, text: &mut Text) {
         text.sample(&Labels::default(), value);
     };
     single("retries_total", "Attempts beyond the first.", sum(|it| &it.retries));
+    let help = "Client connections that an administrator ended.";
+    single("connections_ended_total", help, sum(|it| &it.ended));
     let help = "Retries that the retry budget refused.";
     single("retries_refused_total", help, sum(|it| &it.retries_refused));
     let help = "Streams of HTTP/2 that were refused, since their client had as many open as it may.";

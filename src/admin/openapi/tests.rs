@@ -50,7 +50,8 @@ fn every_row_of_the_table_is_described() {
         assert_eq!(operation["requestBody"].is_object(), endpoint.about.body.media_type().is_some());
         assert_eq!(
             endpoint.about.is_change,
-            !matches!(method, "GET") && !is_preview(path),
+            // A connection is ended also while the program stops: it may be what that waits for.
+            !matches!(method, "GET") && !is_preview(path) && path != "/api/v1/connections/{id}",
             "{method} {path}"
         );
         assert!(!endpoint.about.is_change || responses.contains_key("503"), "{method} {path}");

@@ -40,7 +40,12 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
         config.listener.iter().map(|listener| (listener.name.as_str(), listener)).collect();
     for (route, node) in config.route.iter().zip(root.items_of("route")) {
         let of_route = route.listeners.iter().filter_map(|name| listeners.get(name.as_str()).copied());
-        check_route(route, &of_route.collect::<Vec<_>>(), node, reader);
+        let of_route: Vec<_> = of_route.collect();
+        if of_route.is_empty() && listeners.is_empty() {
+            // That there is none was said.
+            continue;
+        }
+        check_route(route, &of_route, node, reader);
     }
     for (listener, node) in config.listener.iter().zip(root.items_of("listener")) {
         let is_served = config.route.iter().any(|route| route.listeners.contains(&listener.name));
@@ -80,7 +85,8 @@ fn check_route(route: &RouteConf, listeners: &[&ListenerConf], node: &Node, read
     let protocol = first.protocol;
     let without = listeners.iter().find(|listener| listener.protocol != Protocol::Tls);
     for key in OF_HELLOS {
-        if let (Some(value), Some(listener)) = (node.entry(key), without) {
+        let is_said = if key == "alpn" { !route.alpn.is_empty() } else { !route.server_names.is_empty() };
+        if let (Some(value), Some(listener), true) = (node.entry(key), without, is_said) {
             let kind = listener.protocol.name();
             let message = format!("`{key}` has no meaning on a `{kind}` listener");
             let hint = match listener.protocol {

@@ -42,7 +42,7 @@ fn probe_of(address: Address, conf: HealthCheckConf) -> Probe {
         slow_start: Duration::ZERO,
         shared: Arc::new(Shared::default()),
     };
-    Probe { conf, backend: Arc::new(backend), index: 7, tls: None }
+    Probe { conf, backend: Arc::new(backend), index: 7, tls: None, first: Vec::new() }
 }
 
 fn tcp_probe(port: u16, conf: HealthCheckConf) -> Probe {
@@ -212,9 +212,9 @@ async fn tls_is_verified_as_configured() {
     };
     let mut probe = tcp_probe(listener.local_addr().unwrap().port(), conf(CheckKind::Http));
     let check = async {
-        probe.tls = Some((client.clone(), "localhost".try_into().unwrap()));
+        probe.tls = Some((client.clone(), "localhost".try_into().unwrap(), Starttls::Off));
         assert_eq!(send(&probe).await, Ok(()));
-        probe.tls = Some((client.clone(), "wrong.test".try_into().unwrap()));
+        probe.tls = Some((client.clone(), "wrong.test".try_into().unwrap(), Starttls::Off));
         let Err(Fault::OfBackend(reason)) = send(&probe).await else { panic!("it is up, or was not asked") };
         assert!(reason.starts_with("TLS: ") && reason.contains("wrong.test"), "{reason}");
     };

@@ -45,7 +45,7 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
         Kind::TunnelBroken => (502, "connection_terminated"),
         Kind::RouteTimeout => (504, "http_response_timeout"),
         Kind::MemoryFull => (503, "proxy_internal_error"),
-        Kind::Draining => (503, "destination_unavailable"),
+        Kind::Draining | Kind::Ended => (503, "destination_unavailable"),
     }
 }
 
@@ -76,6 +76,7 @@ pub(super) fn make(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
             | Kind::MemoryFull
             | Kind::NoSocket
             | Kind::Draining
+            | Kind::Ended
     );
     if is_of_now {
         fields.push("retry-after", b"1");

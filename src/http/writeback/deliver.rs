@@ -8,7 +8,7 @@
 //! write, so that at no moment between the two something older answers.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::Cell,
     net::IpAddr,
     rc::Rc,
     sync::Arc,
@@ -279,18 +279,14 @@ fn find<'a>(
 pub(super) fn exchange_of(worker: &Rc<Worker>, write: &Write) -> Result<Box<Exchange>> {
     let mut addresses: Vec<&[u8]> = list(write.fields.all_known(Known::XForwardedFor)).collect();
     let address = addresses.pop().and_then(|address| std::str::from_utf8(address).ok()).unwrap_or_default();
-    let tls = (write.scheme == "https").then(|| TlsFacts {
-        version: "",
-        server_name: None,
-        handshake: RefCell::default(),
-    });
+    let tls = (write.scheme == "https").then(TlsFacts::default);
     let peer = Peer {
         address: address.parse().unwrap_or(IpAddr::from([0, 0, 0, 0])),
-        port: 0,
         text: address.into(),
         // What the client was not believed was left out.
         is_trusted: true,
         tls,
+        ..Peer::default()
     };
     let mut exchange = worker.take_exchange();
     exchange.reset(&Rc::new(peer), Moment::now());

@@ -131,11 +131,13 @@ impl Relay {
     pub fn describe(&self, most: usize) -> (Vec<Description>, usize) {
         let table = self.table.borrow();
         let described = table.iter().take(most).map(|(_, _, session)| Description {
+            id: None,
             slot: session.slot(),
             since: session.started(),
             speaks: Speaks::Udp,
             client: session.peer_address().to_string(),
             tls: None,
+            passed: None,
         });
         (described.collect(), table.len())
     }

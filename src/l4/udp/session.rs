@@ -264,7 +264,7 @@ impl Session {
         }
         let (address, port) = (self.peer_address().ip(), self.client.port());
         let text = address.to_string().into();
-        let peer = Rc::new(Peer { address, port, text, is_trusted: false, tls: None });
+        let peer = Rc::new(Peer { address, port, text, ..Peer::default() });
         let mut facts = Facts::default();
         facts.reset(&peer, self.started);
         worker.write_id(&mut facts.id);

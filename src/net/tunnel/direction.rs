@@ -33,6 +33,8 @@ pub(super) struct Direction {
     full: u8,
     /// What it goes through while it is spliced.
     pipe: Option<Pipe>,
+    /// Whether the kernel cannot splice these sockets, such as those of MPTCP where it is old.
+    is_copied: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +55,15 @@ const LITTLE: usize = 32 * 1024;
 
 impl Direction {
     pub(super) fn new(buffer: Buffer) -> Self {
-        Self { buffer, bytes: 0, has_spliced: false, state: State::Open, full: 0, pipe: None }
+        Self {
+            buffer,
+            bytes: 0,
+            has_spliced: false,
+            state: State::Open,
+            full: 0,
+            pipe: None,
+            is_copied: false,
+        }
     }
 
     /// Carries on; ready when the source ended, and all of it and its end are passed on.
@@ -88,6 +98,7 @@ impl Direction {
     ) -> Poll<Result<(), Broken>> {
         ready!(self.poll_write(cx, to))?;
         if self.full >= MANY
+            && !self.is_copied
             && let (Stream::Plain(source), Stream::Plain(sink)) = (&*from, &*to)
         {
             return self.poll_splice(cx, source, sink);
@@ -140,6 +151,11 @@ impl Direction {
         let mut filled = None;
         if pipe.is_empty() {
             match pipe.poll_fill(cx, source) {
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
+                    // Nothing was moved.
+                    (self.pipe, self.full, self.is_copied) = (None, 0, true);
+                    return Poll::Ready(Ok(()));
+                }
                 Poll::Ready(result) => filled = Some(result.map_err(Broken::Source)?),
                 Poll::Pending => {
                     // Empty, so that another tunnel may use it meanwhile.

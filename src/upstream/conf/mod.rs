@@ -11,7 +11,7 @@ use crate::{
     balance::conf::{HashOn, Policy},
     health::conf::{HealthCheckConf, OutlierConf},
     schema::{Table, choice, name, section},
-    tls::conf::UpstreamTlsConf,
+    tls::conf::{Starttls, UpstreamTlsConf},
 };
 
 pub use backend::{BackendConf, BackendState};
@@ -31,8 +31,10 @@ section! {
         pub hash_balance: f64 = 1.25, in 0 to 100;
         /// What is spoken to the backends.
         pub protocol: UpstreamProtocol = "http1";
-        /// Whether a PROXY protocol header is sent to the backends.
+        /// Whether each connection to a backend begins with a PROXY header that names its client, and what that connected to. Such a connection is one client's alone, and never pooled; checks say that they are nobody's (`LOCAL`, `UNKNOWN`).
         pub proxy_protocol: SendProxyProtocol = "off";
+        /// What a PROXY header of version 2 says beside the addresses.
+        pub proxy_protocol_tlvs: Vec<ProxyProtocolTlv> = [];
         /// Time to connect, TLS included.
         pub connect_timeout: Duration = "2s", in "1ms" to "1h";
         /// Time from the request's end to the first byte of the response's head; 504 beyond. Of datagrams, time to the first answer of a session, where that is less than `udp.idle`.
@@ -57,6 +59,8 @@ section! {
         pub backend: Vec<BackendConf>;
         /// TLS to the backends; off when absent.
         pub tls: Option<UpstreamTlsConf>;
+        /// What is said in the clear before TLS to the backends begins: `postgres` asks with an SSLRequest. It needs `[upstream.tls]`.
+        pub starttls: Starttls = "off";
         /// Active checks; off when absent.
         pub health_check: Option<HealthCheckConf>;
         /// Passive checks.
@@ -76,6 +80,21 @@ impl UpstreamConf {
             let message = "a backend cannot be bound below the average load";
             let hint = "`hash_balance` is 0 (no bound) or at least 1, such as 1.25";
             table.reader.problem_with(table.place_of("hash_balance"), message, hint);
+        }
+        if let Some(entry) = table.entry("proxy_protocol_tlvs")
+            && self.proxy_protocol != SendProxyProtocol::V2
+            && !self.proxy_protocol_tlvs.is_empty()
+        {
+            let message = "only a PROXY header of version 2 has room for more than addresses";
+            table.reader.problem_with(entry.place, message, "set `proxy_protocol = \"v2\"`, or leave it out");
+        }
+        if let Some(entry) = table.entry("starttls").filter(|_| self.starttls != Starttls::Off)
+            && table.entry("tls").is_none()
+        {
+            let message = "`starttls` is about TLS to the backends, and there is none";
+            let hint =
+                "add `[upstream.tls]`; where a `tls` listener passes TLS on, its own `starttls` is enough";
+            table.reader.problem_with(entry.place, message, hint);
         }
         let hashes = matches!(self.balance, Policy::ConsistentHash | Policy::Maglev);
         if let Some(entry) = table.entry("hash_on").filter(|_| !hashes) {
@@ -141,12 +160,31 @@ choice! {
 }
 
 choice! {
-    /// Whether a PROXY protocol header is sent to the backends.
+    /// Whether connections to backends begin with a PROXY header.
     pub enum SendProxyProtocol {
-        /// It is not.
+        /// It does not.
         Off = "off",
+        /// Version 1: a line of text.
+        V1 = "v1",
+        /// Version 2: binary.
+        V2 = "v2",
     }
-    later { "v1", "v2" }
+}
+
+choice! {
+    /// What a PROXY header of version 2 says beside the addresses, where it is known.
+    pub enum ProxyProtocolTlv {
+        /// The protocol that was agreed on by ALPN, where TLS ended here.
+        Alpn = "alpn",
+        /// The server name that the client asked for (SNI).
+        Authority = "authority",
+        /// A checksum over the header.
+        Crc32c = "crc32c",
+        /// The id of the connection or request, as it is in the log.
+        UniqueId = "unique-id",
+        /// The version of the client's TLS, and whether it showed a certificate, where TLS ended here.
+        Ssl = "ssl",
+    }
 }
 
 choice! {

@@ -39,14 +39,14 @@ fn send(proxy: &Proxy, method: &str, target: &str, fields: &str, body: &str) -> 
 }
 
 /// The same, for what gives JSON: status and body.
-fn ask(proxy: &Proxy, method: &str, target: &str, body: &str) -> (u16, Value) {
+pub fn ask(proxy: &Proxy, method: &str, target: &str, body: &str) -> (u16, Value) {
     let is_config = target.contains("/config");
     let response = send(proxy, method, target, if is_config { TOML } else { JSON }, body);
     assert_eq!(response.header("content-type"), Some("application/json"), "{method} {target}");
     (response.status, serde_json::from_slice(&response.body).unwrap())
 }
 
-fn good(proxy: &Proxy, method: &str, target: &str, body: &str) -> Value {
+pub fn good(proxy: &Proxy, method: &str, target: &str, body: &str) -> Value {
     let (status, value) = ask(proxy, method, target, body);
     assert!([200, 201].contains(&status), "{method} {target}: {status} {value}");
     value

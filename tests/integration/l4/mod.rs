@@ -1,5 +1,9 @@
 //! Layer 4: connections that are passed on.
 
+mod administration;
+mod databases;
+mod hellos;
+mod multipath;
 mod tcp;
 mod tls;
 mod udp;

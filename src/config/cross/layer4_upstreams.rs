@@ -1,0 +1,67 @@
+//! Upstreams that only connections are passed on to: what they may say there.
+
+use std::collections::HashSet;
+
+use crate::{
+    balance::conf::HashOn,
+    config::Config,
+    route::conf::{Action, RouteConf},
+    schema::{Node, Reader},
+    tls::conf::Starttls,
+    upstream::conf::UpstreamConf,
+};
+
+/// Keys of an upstream that are about requests.
+const OF_REQUESTS: [&str; 6] =
+    ["sticky", "protocol", "response_timeout", "body_timeout", "idle_timeout", "max_idle"];
+
+/// Reports what upstreams say that has no meaning for what their routes bring. Every table of the file was understood.
+pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
+    let http: HashSet<&str> = (config.listener.iter())
+        .filter(|listener| listener.protocol.is_http())
+        .map(|listener| listener.name.as_str())
+        .collect();
+    let is_http = |route: &&RouteConf| route.listeners.iter().any(|name| http.contains(name.as_str()));
+    let of_requests: HashSet<&str> = config.route.iter().filter(is_http).flat_map(upstreams).collect();
+    let of_connections: HashSet<&str> =
+        config.route.iter().filter(|route| !is_http(route)).flat_map(upstreams).collect();
+    for (upstream, node) in config.upstream.iter().zip(root.items_of("upstream")) {
+        let name = upstream.name.as_str();
+        if of_requests.contains(name) {
+            if let Some(entry) = node.entry("starttls").filter(|_| upstream.starttls != Starttls::Off) {
+                let message = format!("requests go to `{name}`, and none is spoken behind `starttls`");
+                let hint = "leave it out, or make an upstream of its own for the connections";
+                reader.problem_with(entry.place, message, hint);
+            }
+        } else if of_connections.contains(name) {
+            check_keys(upstream, node, reader);
+        }
+    }
+}
+
+/// The upstreams that a route leads to.
+pub(in crate::config) fn upstreams(route: &RouteConf) -> Vec<&str> {
+    match &route.action {
+        Action::Upstream(name) => vec![name],
+        Action::Split(choices) => choices.iter().map(|(name, _)| name.as_str()).collect(),
+        Action::Redirect(_) | Action::Respond(_) => Vec::new(),
+    }
+}
+
+fn check_keys(upstream: &UpstreamConf, node: &Node, reader: &mut Reader<'_>) {
+    for entry in OF_REQUESTS.iter().filter_map(|key| node.entry(key)) {
+        let message = format!("`{}` has no meaning where only connections are passed on", entry.key);
+        let hint = match entry.key.as_str() {
+            "sticky" => "a cookie is of a request; `balance = \"ip-hash\"` keeps a client on one backend",
+            "protocol" => "what is spoken is the client's and the backend's own; leave it out",
+            _ => {
+                "`tunnel_idle`, `half_close_timeout` and `timeout` of the route bound connections; leave it out"
+            }
+        };
+        reader.problem_with(entry.place, message, hint);
+    }
+    if let Some(entry) = node.entry("hash_on").filter(|_| upstream.hash_on != HashOn::ClientIp) {
+        let message = "of a connection that is passed on only the client's address is known";
+        reader.problem_with(entry.place, message, "set `hash_on = \"client-ip\"`, or leave it out");
+    }
+}

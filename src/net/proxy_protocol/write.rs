@@ -1,0 +1,223 @@
+//! The PROXY protocol as a sender writes it. Pure: addresses in, bytes out.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Addresses, V2_FIXED, V2_SIGNATURE, crc32c};
+
+/// What a version 2 header says beside the addresses; what is `None` is not said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Additions<'a> {
+    /// The protocol that was agreed on by ALPN.
+    pub alpn: Option<&'a [u8]>,
+    /// The host name that the client asked for.
+    pub authority: Option<&'a str>,
+    /// An opaque name of the connection, of at most 128 bytes (§2.2.5); a longer one is left out.
+    pub unique_id: Option<&'a [u8]>,
+    /// What is known of the client's TLS.
+    pub ssl: Option<Ssl>,
+    /// Whether there is a checksum over the header (§2.2.3).
+    pub crc32c: bool,
+}
+
+/// What a sender says of its client's TLS (§2.2.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ssl {
+    /// Its version, such as `TLSv1.3`.
+    pub version: &'static str,
+    /// Whether the client showed a certificate, which was verified then.
+    pub has_certificate: bool,
+}
+
+/// A header of version 1; `UNKNOWN` where there are no addresses.
+pub fn v1(addresses: Option<Addresses>) -> Vec<u8> {
+    let Some(Addresses { source, destination }) = addresses.map(of_one_family) else {
+        return b"PROXY UNKNOWN\r\n".to_vec();
+    };
+    let family = if source.is_ipv4() { "TCP4" } else { "TCP6" };
+    let (from, to) = (source.ip(), destination.ip());
+    format!("PROXY {family} {from} {to} {} {}\r\n", source.port(), destination.port()).into_bytes()
+}
+
+/// A header of version 2; `LOCAL` where there are no addresses, with nothing beside it.
+pub fn v2(addresses: Option<Addresses>, additions: &Additions<'_>) -> Vec<u8> {
+    let mut header = V2_SIGNATURE.to_vec();
+    let Some(Addresses { source, destination }) = addresses.map(of_one_family) else {
+        header.extend([LOCAL, UNSPECIFIED, 0, 0]);
+        return header;
+    };
+    header.extend([PROXY, if source.is_ipv4() { TCP4 } else { TCP6 }, 0, 0]);
+    for end in [source, destination] {
+        match end.ip() {
+            IpAddr::V4(ip) => header.extend(ip.octets()),
+            IpAddr::V6(ip) => header.extend(ip.octets()),
+        }
+    }
+    header.extend(source.port().to_be_bytes());
+    header.extend(destination.port().to_be_bytes());
+    additions.write(&mut header);
+    let length = length_of(&header);
+    set(&mut header, V2_FIXED - 2, &length.to_be_bytes());
+    if additions.crc32c {
+        let place = header.len() - 4;
+        let sum = crc32c::of(header.iter());
+        set(&mut header, place, &sum.to_be_bytes());
+    }
+    header
+}
+
+const LOCAL: u8 = 0x20;
+const PROXY: u8 = 0x21;
+const UNSPECIFIED: u8 = 0x00;
+const TCP4: u8 = 0x11;
+const TCP6: u8 = 0x21;
+
+/// What the length of a header says: what follows its fixed part. All of it is far below 64 KiB.
+fn length_of(header: &[u8]) -> u16 {
+    u16::try_from(header.len() - V2_FIXED).unwrap_or_default()
+}
+
+fn set(header: &mut [u8], place: usize, bytes: &[u8]) {
+    if let Some(room) = header.get_mut(place..place + bytes.len()) {
+        room.copy_from_slice(bytes);
+    }
+}
+
+/// Both ends in IPv4, or in IPv6 where one of them is that.
+fn of_one_family(ends: Addresses) -> Addresses {
+    let Addresses { source, destination } = ends;
+    if source.is_ipv4() == destination.is_ipv4() {
+        return ends;
+    }
+    let mapped = |end: SocketAddr| match end.ip() {
+        IpAddr::V4(ip) => SocketAddr::from((ip.to_ipv6_mapped(), end.port())),
+        IpAddr::V6(_) => end,
+    };
+    Addresses { source: mapped(source), destination: mapped(destination) }
+}
+
+impl Additions<'_> {
+    fn write(&self, header: &mut Vec<u8>) {
+        let texts = [(ALPN, self.alpn, 255), (AUTHORITY, self.authority.map(str::as_bytes), 255)];
+        let id = (UNIQUE_ID, self.unique_id, 128);
+        for (kind, value, most) in texts.into_iter().chain([id]) {
+            if let Some(value) = value.filter(|value| value.len() <= most) {
+                write_one(header, kind, value);
+            }
+        }
+        if let Some(ssl) = self.ssl {
+            let mut value = vec![CLIENT_SSL, 0, 0, 0, u8::from(!ssl.has_certificate)];
+            if ssl.has_certificate {
+                // §2.2.6: a session that goes on shows none again, and was verified when it began.
+                set(
+                    &mut value,
+                    0,
+                    &[CLIENT_SSL | CLIENT_CERTIFICATE_CONNECTION | CLIENT_CERTIFICATE_SESSION],
+                );
+            }
+            write_one(&mut value, SSL_VERSION, ssl.version.as_bytes());
+            write_one(header, SSL, &value);
+        }
+        if self.crc32c {
+            // At the end, and zeros while the sum is taken.
+            write_one(header, CRC32C, &[0; 4]);
+        }
+    }
+}
+
+fn write_one(header: &mut Vec<u8>, kind: u8, value: &[u8]) {
+    header.push(kind);
+    // No value is longer than 255 bytes.
+    header.extend(u16::try_from(value.len()).unwrap_or_default().to_be_bytes());
+    header.extend(value);
+}
+
+const ALPN: u8 = 0x01;
+const AUTHORITY: u8 = 0x02;
+const CRC32C: u8 = 0x03;
+const UNIQUE_ID: u8 = 0x05;
+const SSL: u8 = 0x20;
+const SSL_VERSION: u8 = 0x21;
+const CLIENT_SSL: u8 = 0x01;
+const CLIENT_CERTIFICATE_CONNECTION: u8 = 0x02;
+const CLIENT_CERTIFICATE_SESSION: u8 = 0x04;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{
+        super::{Parsed, parse},
+        *,
+    };
+
+    fn ends(source: &str, destination: &str) -> Addresses {
+        Addresses { source: source.parse().unwrap(), destination: destination.parse().unwrap() }
+    }
+
+    #[test]
+    fn headers_are_those_of_the_specification() {
+        let v4 = ends("192.0.2.1:56324", "198.51.100.2:443");
+        assert_eq!(v1(Some(v4)), b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n");
+        assert_eq!(v1(None), b"PROXY UNKNOWN\r\n");
+        let v6 = ends("[2001:db8::1]:1", "[2001:db8::2]:65535");
+        assert_eq!(v1(Some(v6)), b"PROXY TCP6 2001:db8::1 2001:db8::2 1 65535\r\n");
+        let none = Additions::default();
+        let fixed = b"\r\n\r\n\0\r\nQUIT\n";
+        assert_eq!(v2(None, &none), [&fixed[..], &[0x20, 0, 0, 0]].concat());
+        let block = [192, 0, 2, 1, 198, 51, 100, 2, 0xDC, 0x04, 0x01, 0xBB];
+        assert_eq!(v2(Some(v4), &none), [&fixed[..], &[0x21, 0x11, 0, 12], &block].concat());
+        // §2.2.6: client 0x01, verify not zero without a certificate, version as an addition inside.
+        let ssl = Some(Ssl { version: "TLSv1.3", has_certificate: false });
+        let additions = Additions { ssl, authority: Some("a.test"), ..none };
+        let said = [&b"\x02\0\x06a.test"[..], b"\x20\0\x0f\x01\0\0\0\x01\x21\0\x07TLSv1.3"].concat();
+        let expected = [&fixed[..], &[0x21, 0x11, 0, 39], &block, &said].concat();
+        assert_eq!(v2(Some(v4), &additions), expected);
+    }
+
+    #[test]
+    fn two_families_become_one() {
+        let mixed = ends("192.0.2.1:1", "[2001:db8::2]:2");
+        assert_eq!(v1(Some(mixed)), b"PROXY TCP6 ::ffff:192.0.2.1 2001:db8::2 1 2\r\n");
+    }
+
+    fn end() -> impl Strategy<Value = SocketAddr> {
+        let v4 = any::<[u8; 4]>().prop_map(IpAddr::from);
+        let v6 = any::<[u8; 16]>().prop_map(IpAddr::from);
+        (prop_oneof![v4, v6], any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_the_same(
+            source in end(), destination in end(), alpn in any::<Option<[u8; 3]>>(), crc32c in any::<bool>(),
+            authority in proptest::option::of("[a-z.]{1,255}"), id in proptest::option::of("[a-z0-9]{1,200}"),
+            ssl in any::<Option<bool>>(), after in any::<Vec<u8>>()
+        ) {
+            let addresses = Addresses { source, destination };
+            let expected = Some(of_one_family(addresses));
+            let additions = Additions {
+                alpn: alpn.as_ref().map(|alpn| &alpn[..]),
+                authority: authority.as_deref(),
+                unique_id: id.as_deref().map(str::as_bytes),
+                ssl: ssl.map(|has_certificate| Ssl { version: "TLSv1.2", has_certificate }),
+                crc32c,
+            };
+            let header = v2(Some(addresses), &additions);
+            let Ok(Parsed::Done(read)) = parse(&[&header[..], &after].concat()) else {
+                return Err(TestCaseError::fail("it is not read"));
+            };
+            prop_assert_eq!((read.length, read.addresses), (header.len(), expected));
+            prop_assert_eq!(read.alpn.as_deref(), additions.alpn);
+            prop_assert_eq!(read.authority, authority.clone());
+            let id = id.as_deref().filter(|id| id.len() <= 128).map(str::as_bytes);
+            prop_assert_eq!(read.unique_id.as_deref(), id);
+            prop_assert_eq!(read.ssl.is_some(), ssl.is_some());
+            let line = v1(Some(addresses));
+            prop_assert!(line.len() <= super::super::V1_MOST);
+            let Ok(Parsed::Done(read)) = parse(&[&line[..], &after].concat()) else {
+                return Err(TestCaseError::fail("the line is not read"));
+            };
+            prop_assert_eq!((read.length, read.addresses), (line.len(), expected));
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Whom a connection to a backend is for: the PROXY header that it begins with.
+//!
+//! The client is the one that was settled, by a PROXY header or by a trusted proxy; what it connected to is this end of
+//! its connection, or what its own PROXY header says: a header that came is passed on.
+
+use std::net::SocketAddr;
+
+use super::conf::{ProxyProtocolTlv as Tlv, SendProxyProtocol, UpstreamConf};
+use crate::{
+    exchange::Facts,
+    net::proxy_protocol::{
+        Addresses,
+        write::{self, Additions, Ssl},
+    },
+    tls::conf::Starttls,
+};
+
+/// What a connection to a backend begins with, before anything of its client, and before TLS.
+#[derive(Debug)]
+pub struct Opening {
+    /// A PROXY header, or nothing.
+    pub header: Vec<u8>,
+    /// The question for TLS of a client that is passed on: its backend answers it before it goes on.
+    pub starttls: Starttls,
+}
+
+/// The client that connections of this upstream are announced with; `None` where they are not, or it has no address.
+pub fn client(conf: &UpstreamConf, facts: &Facts) -> Option<SocketAddr> {
+    let is_on = conf.proxy_protocol != SendProxyProtocol::Off && facts.peer.destination.is_some();
+    is_on.then(|| SocketAddr::new(facts.client_address(), facts.client_port()))
+}
+
+/// The PROXY header of a connection for this client; empty where none is sent. `server_name` is what the client asked for
+/// in a ClientHello that is passed on.
+pub fn header(conf: &UpstreamConf, facts: &Facts, server_name: Option<&str>) -> Vec<u8> {
+    let addresses = client(conf, facts)
+        .zip(facts.peer.destination)
+        .map(|(source, destination)| Addresses { source, destination });
+    match conf.proxy_protocol {
+        SendProxyProtocol::Off => Vec::new(),
+        SendProxyProtocol::V1 => write::v1(addresses),
+        SendProxyProtocol::V2 => write::v2(addresses, &additions(conf, facts, server_name)),
+    }
+}
+
+/// What a connection begins with that is no client's: a health check.
+pub fn own_header(conf: &UpstreamConf) -> Vec<u8> {
+    match conf.proxy_protocol {
+        SendProxyProtocol::Off => Vec::new(),
+        SendProxyProtocol::V1 => write::v1(None),
+        SendProxyProtocol::V2 => write::v2(None, &Additions::default()),
+    }
+}
+
+fn additions<'a>(conf: &UpstreamConf, facts: &'a Facts, server_name: Option<&'a str>) -> Additions<'a> {
+    let says = |tlv| conf.proxy_protocol_tlvs.contains(&tlv);
+    let tls = facts.peer.tls.as_ref();
+    let authority = server_name.or_else(|| tls?.server_name.as_deref());
+    let ssl = tls.map(|tls| Ssl { version: tls.version, has_certificate: tls.has_certificate });
+    Additions {
+        alpn: tls.and_then(|tls| tls.alpn.as_deref()).filter(|_| says(Tlv::Alpn)),
+        authority: authority.filter(|_| says(Tlv::Authority)),
+        unique_id: says(Tlv::UniqueId).then_some(facts.id.as_bytes()),
+        ssl: ssl.filter(|_| says(Tlv::Ssl)),
+        crc32c: says(Tlv::Crc32c),
+    }
+}
