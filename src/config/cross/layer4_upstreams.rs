@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::{
     balance::conf::HashOn,
-    config::Config,
+    config::{Config, listen::Protocol},
     route::conf::{Action, RouteConf},
     schema::{Node, Reader},
     tls::conf::Starttls,
@@ -13,7 +13,10 @@ use crate::{
 
 /// Keys of an upstream that are about requests.
 const OF_REQUESTS: [&str; 6] =
-    ["sticky", "protocol", "response_timeout", "body_timeout", "idle_timeout", "max_idle"];
+    ["sticky", "protocol", RESPONSE_TIMEOUT, "body_timeout", "idle_timeout", "max_idle"];
+
+/// It is about datagrams too: how long a session waits for its first answer.
+const RESPONSE_TIMEOUT: &str = "response_timeout";
 
 /// Reports what upstreams say that has no meaning for what their routes bring. Every table of the file was understood.
 pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
@@ -25,6 +28,12 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
     let of_requests: HashSet<&str> = config.route.iter().filter(is_http).flat_map(upstreams).collect();
     let of_connections: HashSet<&str> =
         config.route.iter().filter(|route| !is_http(route)).flat_map(upstreams).collect();
+    let datagrams: HashSet<&str> = (config.listener.iter())
+        .filter(|listener| listener.protocol == Protocol::Udp)
+        .map(|listener| listener.name.as_str())
+        .collect();
+    let is_udp = |route: &&RouteConf| route.listeners.iter().any(|name| datagrams.contains(name.as_str()));
+    let of_datagrams: HashSet<&str> = config.route.iter().filter(is_udp).flat_map(upstreams).collect();
     for (upstream, node) in config.upstream.iter().zip(root.items_of("upstream")) {
         let name = upstream.name.as_str();
         if of_requests.contains(name) {
@@ -34,7 +43,7 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
                 reader.problem_with(entry.place, message, hint);
             }
         } else if of_connections.contains(name) {
-            check_keys(upstream, node, reader);
+            check_keys(upstream, of_datagrams.contains(name), node, reader);
         }
     }
 }
@@ -48,8 +57,9 @@ pub(in crate::config) fn upstreams(route: &RouteConf) -> Vec<&str> {
     }
 }
 
-fn check_keys(upstream: &UpstreamConf, node: &Node, reader: &mut Reader<'_>) {
-    for entry in OF_REQUESTS.iter().filter_map(|key| node.entry(key)) {
+fn check_keys(upstream: &UpstreamConf, has_datagrams: bool, node: &Node, reader: &mut Reader<'_>) {
+    let keys = OF_REQUESTS.iter().filter(|key| !has_datagrams || **key != RESPONSE_TIMEOUT);
+    for entry in keys.filter_map(|key| node.entry(key)) {
         let message = format!("`{}` has no meaning where only connections are passed on", entry.key);
         let hint = match entry.key.as_str() {
             "sticky" => "a cookie is of a request; `balance = \"ip-hash\"` keeps a client on one backend",

@@ -144,9 +144,9 @@ fn postgresql_is_found_by_its_name() {
     assert!(query(&proxy, "host=other.test sslmode=require", "select 1").is_err());
     assert!(query(&proxy, "host=localhost sslmode=disable", "select 1").is_err());
     let lines = logged(&proxy, 3);
-    let mut errors: Vec<_> = lines.iter().filter_map(|line| line["error"].as_str()).collect();
-    errors.sort_unstable();
-    assert_eq!(errors, ["malformed", "no_route"]);
+    // How the first one ended is psql's and the server's: who closes with a last word unread resets.
+    let errors: Vec<_> = lines.iter().skip(1).filter_map(|line| line["error"].as_str()).collect();
+    assert!(["malformed", "no_route"].iter().all(|error| errors.contains(error)), "{errors:?}");
 }
 
 #[test]
