@@ -53,6 +53,11 @@ pub struct HelloReader {
 }
 
 impl HelloReader {
+    /// Bytes of the message so far.
+    pub fn held(&self) -> usize {
+        self.message.len()
+    }
+
     /// Looks at all bytes that came so far; those of earlier calls are at their beginning, and are not looked at again.
     /// `None` when the message is not whole yet.
     ///

@@ -7,6 +7,7 @@ use super::{
     hello::{ClientHello, HelloReader},
 };
 use crate::{
+    account::{self, Held, Owner},
     error::{Kind, ProxyError, Result},
     net::{
         Buffer,
@@ -19,7 +20,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Reads a ClientHello; all that was read stays in `client.input`, to be passed on. Fails with [`Kind::Malformed`],
-/// [`Kind::HelloTimeout`] or [`Kind::ClientGone`].
+/// [`Kind::HelloTimeout`], [`Kind::MemoryFull`] or [`Kind::ClientGone`].
 ///
 /// With `starttls` the client may ask for TLS first, and is told that it begins.
 pub(super) async fn hello(client: &mut Client, starttls: Starttls) -> Result<ClientHello> {
@@ -28,12 +29,18 @@ pub(super) async fn hello(client: &mut Client, starttls: Starttls) -> Result<Cli
         Starttls::Off => {}
         Starttls::Postgres => answer(client).await?,
     }
-    let mut reader = HelloReader::default();
+    let (mut reader, mut held) = (HelloReader::default(), Held::new(Owner::Requests, 0));
     loop {
+        let before = reader.held();
         match reader.read(&client.input) {
             Ok(Some(hello)) => return Ok(hello),
             Ok(None) => {}
             Err(error) => return Err(Kind::Malformed(error.text()).into()),
+        }
+        held.grow(reader.held() - before);
+        if account::is_full() {
+            account::refuse();
+            return Err(Kind::MemoryFull.into());
         }
         fill(client).await?;
     }

@@ -6,7 +6,7 @@ use super::{place::Place, server::AWAY};
 
 /// The configuration of the proxy: an example that runs.
 pub(super) fn configuration(place: &Place) -> String {
-    let Place { http, https, admin, backends, .. } = place;
+    let Place { http, https, admin, tcp, backends, .. } = place;
     format!(
         r#"# The demonstration's configuration, made for this run; `docs/configuration.md` has every key.
 
@@ -36,6 +36,18 @@ max_connections = 1000
 [[listener.certificate]]
 chain = "demo.pem"
 key = "demo.key"
+
+[[listener]]
+name = "tcp"
+address = "127.0.0.1:{tcp}"
+protocol = "tcp"
+max_connections = 1000
+certificate = [{{ chain = "demo.pem", key = "demo.key" }}]
+
+[[route]]
+name = "connections"
+listeners = ["tcp"]
+upstream = "demo"
 
 [[route]]
 name = "sticky"
@@ -105,7 +117,7 @@ base_ejection = "2s"
 
 /// What to try, each with a command that works as it is.
 pub(super) fn guide(place: &Place, program: &str, config: &Path) -> String {
-    let Place { http, https, admin, backends, folder, token } = place;
+    let Place { http, https, admin, tcp, backends, folder, token } = place;
     let ca = quoted(&folder.join("ca.pem").to_string_lossy());
     let access = quoted(&folder.join("access.log").to_string_lossy());
     let config = quoted(&config.to_string_lossy());
@@ -131,6 +143,9 @@ Kill b; it comes back after {away} s. No request fails, and b gets its share aga
 TLS with a certificate of this run, and HTTP/2:
   curl --cacert {ca} https://localhost:{https}/
   curl --cacert {ca} --http2 -sw 'HTTP/%{{http_version}}\\n' https://localhost:{https}/
+Connections that are passed on byte for byte, whatever they speak; TLS ends before:
+  curl --cacert {ca} https://localhost:{tcp}/ https://localhost:{tcp}/
+  {program} explain --config {config} tcp://localhost:{tcp}
 What a backend gets of a request:
   curl http://127.0.0.1:{http}/headers
 A client that stays with one backend, by cookie:
@@ -198,6 +213,7 @@ mod tests {
             http: 8080,
             https: 8443,
             admin: 9900,
+            tcp: 8444,
             backends,
             folder: folder.path().into(),
             token: "t".into(),

@@ -48,7 +48,7 @@ pub(super) fn demo() -> Status {
     demo_certificates(&folder.0).map_err(cannot)?;
 
     // Everything is bound before anything is let go, so that no port is given twice.
-    let fronts = [8080, 8443, 9900].map(listener);
+    let fronts = [8080, 8443, 9900, 8444].map(listener);
     let mut backends = Vec::new();
     for plan in &SERVERS {
         let (listener, port) = listener(plan.port).map_err(cannot)?;
@@ -56,14 +56,14 @@ pub(super) fn demo() -> Status {
         backend::start(server, listener).map_err(cannot)?;
         backends.push((plan.name, plan.weight, port));
     }
-    let mut ports = [0; 3];
+    let mut ports = [0; 4];
     for (port, front) in ports.iter_mut().zip(fronts) {
         *port = front.map_err(cannot)?.1;
     }
-    let [http, https, admin] = ports;
+    let [http, https, admin, tcp] = ports;
     let token = own_token::make(&folder.0.join("admin.token")).map_err(cannot)?;
     fs::write(folder.0.join("admin.header"), format!("Authorization: Bearer {token}\n")).map_err(cannot)?;
-    let place = Place { http, https, admin, backends, folder: folder.0.clone(), token };
+    let place = Place { http, https, admin, tcp, backends, folder: folder.0.clone(), token };
 
     let text = guide::configuration(&place);
     let file = place.folder.join("demo.toml");

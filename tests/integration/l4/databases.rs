@@ -144,9 +144,11 @@ fn postgresql_is_found_by_its_name() {
     assert!(query(&proxy, "host=other.test sslmode=require", "select 1").is_err());
     assert!(query(&proxy, "host=localhost sslmode=disable", "select 1").is_err());
     let lines = logged(&proxy, 3);
-    // How the first one ended is psql's and the server's: who closes with a last word unread resets.
-    let errors: Vec<_> = lines.iter().skip(1).filter_map(|line| line["error"].as_str()).collect();
-    assert!(["malformed", "no_route"].iter().all(|error| errors.contains(error)), "{errors:?}");
+    let mut errors: Vec<_> = lines.iter().filter_map(|line| line["error"].as_str()).collect();
+    // PostgreSQL does not read what TLS says at the very end, so that its kernel resets.
+    errors.retain(|error| *error != "tunnel_broken");
+    errors.sort_unstable();
+    assert_eq!(errors, ["malformed", "no_route"]);
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn hellos_stopped_half_way_slow_nobody_and_end() {
     let (proxy, _servers) = named("defer_accept = \"0s\"");
     slowest(&proxy);
     let before = slowest(&proxy);
-    let bytes = records(&hello("one.test", 1900), WHOLE);
+    let bytes = records(&hello("one.test", 16_000), WHOLE);
     let stopped: Vec<TcpStream> = (0..STOPPED)
         .map(|_| {
             let mut client = connect(&proxy);
@@ -142,6 +142,9 @@ fn hellos_stopped_half_way_slow_nobody_and_end() {
             client
         })
         .collect();
+    // What strangers hold is in the account.
+    let held = metric(&proxy, "pointsman_memory_bytes{owner=\"requests\"}");
+    assert!(held > STOPPED as u64 * 9000, "{held}");
     let after = slowest(&proxy);
     // Twice as long at most, and what a busy machine may be late by.
     assert!(after <= 2 * before + Duration::from_millis(20), "{before:?}, then {after:?}");

@@ -2,6 +2,7 @@
 
 mod administration;
 mod databases;
+mod encrypted;
 mod hellos;
 mod multipath;
 mod tcp;

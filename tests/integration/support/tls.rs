@@ -29,6 +29,15 @@ pub fn folder() -> std::path::PathBuf {
     folder
 }
 
+/// A new folder with what is in this one.
+pub fn folder_like(other: &Path) -> std::path::PathBuf {
+    let folder = super::proxy::folder();
+    for entry in fs::read_dir(other).unwrap().flatten() {
+        fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+    }
+    folder
+}
+
 /// An authority of the test's own, whose certificate is `own-ca.pem` in the folder.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
