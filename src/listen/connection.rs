@@ -155,9 +155,10 @@ async fn open(
         }
     }
     let plain = register(socket, listener)?;
+    // A system call, which only those pay for whose backends are told.
     let mut destination = match &plain {
-        Plain::Tcp(stream) => stream.local_addr().ok().map(canonical),
-        Plain::Unix(_) => None,
+        Plain::Tcp(stream) if snapshot.tells_backends => stream.local_addr().ok().map(canonical),
+        Plain::Tcp(_) | Plain::Unix(_) => None,
     };
     if is_behind_proxy && let Some(named) = read_proxy_header(&plain).await? {
         source = Some(canonical(named.source));

@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// What it was built from.
     pub config: Config,
+    /// Whether some upstream's backends are told by PROXY headers whom a connection is for.
+    pub tells_backends: bool,
     /// The listeners.
     pub listeners: Vec<Listener>,
     /// The routes in file order.

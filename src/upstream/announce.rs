@@ -26,16 +26,22 @@ pub struct Opening {
 
 /// The client that connections of this upstream are announced with; `None` where they are not, or it has no address.
 pub fn client(conf: &UpstreamConf, facts: &Facts) -> Option<SocketAddr> {
-    let is_on = conf.proxy_protocol != SendProxyProtocol::Off && facts.peer.destination.is_some();
+    // The other end of a unix socket has no address, and no port.
+    let is_known = facts.client.is_some() || facts.peer.port != 0;
+    let is_on = conf.proxy_protocol != SendProxyProtocol::Off && is_known;
     is_on.then(|| SocketAddr::new(facts.client_address(), facts.client_port()))
 }
 
 /// The PROXY header of a connection for this client; empty where none is sent. `server_name` is what the client asked for
 /// in a ClientHello that is passed on.
 pub fn header(conf: &UpstreamConf, facts: &Facts, server_name: Option<&str>) -> Vec<u8> {
-    let addresses = client(conf, facts)
-        .zip(facts.peer.destination)
-        .map(|(source, destination)| Addresses { source, destination });
+    let addresses = client(conf, facts).map(|source| {
+        let unknown = || match source {
+            SocketAddr::V4(_) => SocketAddr::from(([0; 4], 0)),
+            SocketAddr::V6(_) => SocketAddr::from(([0; 16], 0)),
+        };
+        Addresses { source, destination: facts.peer.destination.unwrap_or_else(unknown) }
+    });
     match conf.proxy_protocol {
         SendProxyProtocol::Off => Vec::new(),
         SendProxyProtocol::V1 => write::v1(addresses),

@@ -12,7 +12,10 @@ use crate::{
         snapshot::Snapshot,
     },
     tls::tickets::Tickets,
-    upstream::Upstream,
+    upstream::{
+        Upstream,
+        conf::{SendProxyProtocol, UpstreamConf},
+    },
 };
 
 /// Builds a first snapshot. The error is for people.
@@ -60,7 +63,20 @@ impl Builder<'_> {
         let no_route = self.registry.workers().iter().map(|worker| worker.route(&"".into())).collect();
         let by_name = upstreams.iter().enumerate().map(|(index, upstream)| (upstream.name, index)).collect();
         let generation = self.generation;
-        Ok(Snapshot { generation, listeners, routes, upstreams, caches, no_route, by_slot, by_name, config })
+        let is_told = |conf: &UpstreamConf| conf.proxy_protocol != SendProxyProtocol::Off;
+        let tells_backends = config.upstream.iter().any(is_told);
+        Ok(Snapshot {
+            generation,
+            tells_backends,
+            listeners,
+            routes,
+            upstreams,
+            caches,
+            no_route,
+            by_slot,
+            by_name,
+            config,
+        })
     }
 
     /// A cache that is configured as before is the same one; another one holds what that held.
