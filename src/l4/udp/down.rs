@@ -41,8 +41,9 @@ impl Relay {
             if is_empty {
                 // What came meanwhile makes it ready again: each arrival does.
                 guard.clear_ready();
+            } else {
+                yield_now().await;
             }
-            yield_now().await;
         }
     }
 

@@ -27,6 +27,7 @@ impl Relay {
     pub(super) async fn take_questions(self: Rc<Self>, socket: Rc<Socket>) {
         loop {
             let Ok(mut guard) = socket.socket.readable().await else { return };
+            let mut is_empty = false;
             for _ in 0..READS_PER_TURN {
                 match self.read(&socket) {
                     Ok(MOST_PIECES..) => {}
@@ -37,11 +38,14 @@ impl Relay {
                     // Fewer than there was room for: it is empty.
                     Ok(_) | Err(_) => {
                         guard.clear_ready();
+                        is_empty = true;
                         break;
                     }
                 }
             }
-            yield_now().await;
+            if !is_empty {
+                yield_now().await;
+            }
         }
     }
 

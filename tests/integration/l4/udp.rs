@@ -525,3 +525,49 @@ fn an_upgrade_hands_the_socket_over() {
     }
     assert!(server.sessions() >= 2, "the next program has sessions of its own");
 }
+
+/// Sends datagrams of a hundred bytes and a shorter one, as one for the kernel to take apart (UDP_SEGMENT).
+fn send_joined(socket: &UdpSocket, to: SocketAddr, number: u8) {
+    let contents: Vec<u8> =
+        (0..20_u8).flat_map(|part| [number, part].repeat(50)).chain([number, 20]).collect();
+    // Of another socket: one for which this is asked reads joined, too.
+    let state = quinn_udp::UdpSocketState::new((&client()).into()).unwrap();
+    let transmit = quinn_udp::Transmit {
+        destination: to,
+        ecn: None,
+        contents: &contents,
+        segment_size: Some(100),
+        src_ip: None,
+    };
+    state.try_send(socket.into(), &transmit).unwrap();
+}
+
+fn assert_joined_came(socket: &UdpSocket, number: u8) {
+    for part in 0..=20 {
+        let mut bytes = [0; 2000];
+        let length = socket.recv(&mut bytes).unwrap();
+        assert_eq!(
+            (length, &bytes[..2]),
+            (if part < 20 { 100 } else { 2 }, &[number, part][..]),
+            "{number} {part}"
+        );
+    }
+}
+
+#[test]
+fn datagrams_that_come_joined_go_on_each_for_itself() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    let proxy = Proxy::start(&passing(&[server.local_addr().unwrap()], "", ""));
+    let client = connected(&proxy);
+    client.send(b"hello").unwrap();
+    let (_, from) = server.recv_from(&mut [0; 10]).unwrap();
+    for number in 0..30 {
+        send_joined(&client, proxy.address("web"), number);
+        assert_joined_came(&server, number);
+        // The later ones are read joined: after some hundred answers that is worth asking the kernel for.
+        send_joined(&server, from, number);
+        assert_joined_came(&client, number);
+    }
+    drop(proxy);
+}
