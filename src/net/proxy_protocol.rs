@@ -1,4 +1,4 @@
-//! The PROXY protocol, versions 1 and 2, as a receiver reads it, and a sender writes it ([`write`]). Pure: bytes in,
+//! The PROXY protocol, versions 1 and 2, as a receiver reads it, and a sender writes it ([`mod@write`]). Pure: bytes in,
 //! addresses out, and the other way round.
 //!
 //! Section numbers are those of "The PROXY protocol, Versions 1 & 2"

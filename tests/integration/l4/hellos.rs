@@ -114,26 +114,30 @@ fn hellos_of_every_shape_are_routed_and_passed_on_whole() {
     }
 }
 
-/// The time in which 99 of 100 clients were answered.
-fn slowest(proxy: &Proxy) -> Duration {
+/// The times in which 99 of 100 clients of each were answered. They take turns, so that what else this machine does is
+/// alike for both.
+fn slowest(proxies: [&Proxy; 2]) -> [Duration; 2] {
     let bytes = records(&hello("one.test", 1900), WHOLE);
-    let mut times: Vec<Duration> = (0..200)
-        .map(|_| {
+    let mut times = [Vec::new(), Vec::new()];
+    for _ in 0..200 {
+        for (proxy, times) in proxies.iter().zip(&mut times) {
             let begun = Instant::now();
             assert!(send(proxy, &bytes, usize::MAX).starts_with(b"one"));
-            begun.elapsed()
-        })
-        .collect();
-    times.sort_unstable();
-    times[197]
+            times.push(begun.elapsed());
+        }
+    }
+    times.map(|mut times| {
+        times.sort_unstable();
+        times[197]
+    })
 }
 
 #[test]
 fn hellos_stopped_half_way_slow_nobody_and_end() {
     const STOPPED: usize = 2000;
     let (proxy, _servers) = named("defer_accept = \"0s\"");
-    slowest(&proxy);
-    let before = slowest(&proxy);
+    let (other, _others) = named("defer_accept = \"0s\"");
+    slowest([&proxy, &other]);
     let bytes = records(&hello("one.test", 16_000), WHOLE);
     let stopped: Vec<TcpStream> = (0..STOPPED)
         .map(|_| {
@@ -142,12 +146,17 @@ fn hellos_stopped_half_way_slow_nobody_and_end() {
             client
         })
         .collect();
-    // What strangers hold is in the account.
-    let held = metric(&proxy, "pointsman_memory_bytes{owner=\"requests\"}");
-    assert!(held > STOPPED as u64 * 9000, "{held}");
-    let after = slowest(&proxy);
-    // Twice as long at most, and what a busy machine may be late by.
-    assert!(after <= 2 * before + Duration::from_millis(20), "{before:?}, then {after:?}");
+    // What strangers hold is in the account; beside their messages there is half of this.
+    let held = || metric(&proxy, "pointsman_memory_bytes{owner=\"requests\"}");
+    eventually("it is counted", || held() > STOPPED as u64 * 4000);
+    // Twice as long as where there are none, at most, and what a busy machine may be late by.
+    let is_near = || {
+        let [loaded, quiet] = slowest([&proxy, &other]);
+        (loaded <= 2 * quiet + Duration::from_millis(20)).then_some(()).ok_or((loaded, quiet))
+    };
+    if let Err(first) = is_near() {
+        assert!(is_near().is_ok(), "twice, and first {first:?}");
+    }
     let too_late = || lines(&proxy).iter().filter(|line| line["error"] == "hello_timeout").count();
     eventually("they are given up", || too_late() == STOPPED);
     drop(stopped);
