@@ -21,6 +21,7 @@ OBJECT = bytes(b"0123456789abcdef"[at % 16] for at in range(1_000))
 STORED_SMALL, STORED_LARGE, STORED_OBJECT = "/stored/small", "/stored/large", "/stored/object/"
 STORED_LOG = "stored.log"
 UPLOAD = "/upload"
+BULK = "/bulk"  # 10 MB
 CONNECTIONS = 12_000  # Room for 10,000 idle ones.
 
 
@@ -54,6 +55,8 @@ def backend(place):
     """One nginx that answers from memory (127 bytes) and from a file that stays in memory (100 kB)."""
     (place.folder / "large").write_bytes(LARGE)
     (place.folder / "large").chmod(0o644)
+    (place.folder / "bulk").write_bytes(LARGE * 100)
+    (place.folder / "bulk").chmod(0o644)
     text = NGINX.format(
         folder=place.folder,
         name="backend",
@@ -66,6 +69,7 @@ def backend(place):
         location = /small {{ return 200 "{SMALL.decode()}"; }}
         location = /healthz {{ return 200 "ok"; }}
         location = /large {{ root {place.folder}; }}
+        location = {BULK} {{ root {place.folder}; }}
         location = {UPLOAD} {{ client_max_body_size 2m; return 200 "ok"; }}
         location /stored/ {{
             access_log {place.folder}/{STORED_LOG} line;

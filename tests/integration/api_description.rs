@@ -69,6 +69,8 @@ fn what_the_description_says_holds_and_no_request_beside_fails() {
         .args(["--phases", "examples,coverage,fuzzing,stateful", "--max-time", "20", "--no-color"])
         // It would go on with another process than the one that is watched here.
         .args(["--exclude-path", "/api/v1/upgrade"])
+        // It would end the connections of the requests that pass beside.
+        .args(["--exclude-path", "/api/v1/connections/{id}"])
         .args(["--continue-on-failure", "--request-timeout", "10", "--generation-database", "none"])
         .env("POINTSMAN_CONFIG", proxy.folder().join("good.toml"))
         .env_remove("HTTP_PROXY")
