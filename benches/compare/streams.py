@@ -73,6 +73,7 @@ def envoy(place, port, backend):
     cluster = {
         "name": "backend",
         "connect_timeout": "5s",
+        "circuit_breakers": {"thresholds": [{"max_connections": 100_000, "max_pending_requests": 100_000}]},
         "load_assignment": {"cluster_name": "backend", "endpoints": [{"lb_endpoints": [endpoint]}]},
     }
     file = place.folder / "streams-envoy.json"
@@ -143,13 +144,8 @@ class PassedRow(Passed, load.Row):
     """Requests through connections that are passed on."""
 
 
-class IdlePassedRow(Passed, load.IdleRow):
-    """Connections that were passed on and wait."""
-
-
 ROWS = [
     PassedRow("tcp-small", "TCP passed on: 127 bytes there and back on 32 connections", load.wrk),
     PassedRow("tcp-bulk", "TCP passed on: 10 MB at once", load.wrk, path=proxies.BULK, connections=4),
     PassedRow("tcp-connect", "TCP passed on: a new connection for each 127 bytes", load.wrk_close),
-    IdlePassedRow("tcp-idle", "memory of an idle connection that is passed on", None),
 ]
