@@ -94,23 +94,8 @@ impl Fields {
         self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
-    /// Makes the bytes of a whole head available to [`Fields::push_span`].
-    pub(crate) fn load(&mut self, head: &[u8]) {
-        self.clear();
-        self.bytes.extend_from_slice(head);
-    }
-
-    /// Adds a field whose name and value lie at these offsets of what [`Fields::load`] was given. False, and nothing
-    /// is added, where its name is longer than a name may be: 65,535 bytes.
-    pub(crate) fn push_span(&mut self, name: usize, name_len: usize, value: usize, value_len: usize) -> bool {
-        let known = Known::of(self.bytes.get(name..name + name_len).unwrap_or_default());
-        let entry = Entry::new(known, (name, name_len), (value, value_len));
-        self.entries.extend(entry);
-        entry.is_some()
-    }
-
     /// Adds a field whose name and value lie at these ranges of a head that [`Fields::hold`] is given afterwards. False,
-    /// and nothing is added, where its name is longer than a name may be.
+    /// and nothing is added, where its name is longer than a name may be: 65,535 bytes.
     pub(crate) fn push_of(&mut self, head: &[u8], name: Range<usize>, value: Range<usize>) -> bool {
         let known = Known::of(head.get(name.clone()).unwrap_or_default());
         let entry = Entry::new(known, (name.start, name.len()), (value.start, value.len()));

@@ -5,42 +5,23 @@ next datagram when the last one has come back, or after a second.
 """
 
 import contextlib
-import pathlib
 import select
 import socket
 import subprocess
 import sys
 import time
 
-import caches
 import load
 import machine
 import proxies
+import streams
 
 LENGTH = 100
 LOST_AFTER = 1.0
 
 
 def nginx(place, port, backend):
-    modules = pathlib.Path("/usr/lib/nginx/modules/ngx_stream_module.so")
-    if not modules.exists():
-        raise caches.Unavailable("it has no module for streams (Debian's libnginx-mod-stream)")
-    text = f"""
-load_module {modules};
-daemon off;
-worker_processes 1;
-pid {place.folder}/datagrams.pid;
-error_log stderr crit;
-events {{ worker_connections 1000; }}
-stream {{
-    server {{
-        listen 127.0.0.1:{port} udp;
-        proxy_timeout 30s;
-        proxy_pass 127.0.0.1:{backend};
-    }}
-}}
-"""
-    return proxies.nginx_command(place, "datagrams", text)
+    return streams.nginx_stream(place, "datagrams", f"127.0.0.1:{port} udp", backend)
 
 
 def pointsman(place, port, backend):

@@ -17,6 +17,11 @@ import wheels
 
 
 def nginx(place, port, backend):
+    return nginx_stream(place, "streams", f"127.0.0.1:{port} backlog=4096", backend)
+
+
+def nginx_stream(place, name, listen, backend):
+    """Debian's nginx that passes on what comes."""
     modules = pathlib.Path("/usr/lib/nginx/modules/ngx_stream_module.so")
     if not modules.exists():
         raise caches.Unavailable("it has no module for streams (Debian's libnginx-mod-stream)")
@@ -24,18 +29,18 @@ def nginx(place, port, backend):
 load_module {modules};
 daemon off;
 worker_processes 1;
-pid {place.folder}/streams.pid;
+pid {place.folder}/{name}.pid;
 error_log stderr crit;
 events {{ worker_connections 24500; }}
 stream {{
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen {listen};
         proxy_timeout 600s;
         proxy_pass 127.0.0.1:{backend};
     }}
 }}
 """
-    return proxies.nginx_command(place, "streams", text)
+    return proxies.nginx_command(place, name, text)
 
 
 def haproxy(place, port, backend):

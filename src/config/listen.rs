@@ -25,7 +25,7 @@ section! {
         pub max_connections: u32 = 10000, in 1 to 10000000;
         /// Connections, or sessions of `udp`, from one client address, and beside them requests under way that trusted proxies send for it; beyond, a connection is closed, and a request gets 429. 0 = unlimited.
         pub max_connections_per_address: u32 = 0, in 0 to 10000000;
-        /// TCP addresses: how long the kernel keeps a connection from which nothing has come before Pointsman accepts it (`TCP_DEFER_ACCEPT`, rounded up to 1, 3, 7, 15 … seconds). Until then it holds nothing here, and one whose request came is served in one turn. 0 = accepted at once.
+        /// TCP addresses: how long the kernel keeps a connection from which nothing has come before Pointsman accepts it (`TCP_DEFER_ACCEPT`, rounded up to 1, 3, 7, 15 … seconds). Until then it holds nothing here, and one whose request came is served in one turn; when a listener closes, one that is kept so is reset. 0 = accepted at once, as always on a `tcp` listener without certificates, whose servers may speak first.
         pub defer_accept: Duration = "1s", in "0s" to "60s";
         /// TCP addresses: whether clients may use several paths at once (MPTCP, RFC 8684); those that do not know it are served as before. A socket that is there already stays as it was bound.
         pub mptcp: bool = false;
@@ -61,6 +61,8 @@ section! {
     later {
         /// HTTP/3 on the same port over UDP.
         http3: bool = false;
+        /// QUIC passed on by name, on a `tls` listener.
+        quic: bool = false;
     }
     check Self::check;
 }

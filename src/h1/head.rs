@@ -262,20 +262,17 @@ pub(super) fn take_fields(
     head: &[u8],
     found: &[httparse::Header<'_>],
 ) -> Result<Option<usize>, HeadError> {
-    fields.load(head);
+    fields.clear();
     let base = head.as_ptr().addr();
     for header in found {
         let value = header.value.trim_ascii();
-        let is_taken = fields.push_span(
-            header.name.as_ptr().addr() - base,
-            header.name.len(),
-            value.as_ptr().addr() - base,
-            value.len(),
-        );
-        if !is_taken {
+        let (name_at, value_at) = (header.name.as_ptr().addr() - base, value.as_ptr().addr() - base);
+        let (name, value) = (name_at..name_at + header.name.len(), value_at..value_at + value.len());
+        if !fields.push_of(head, name, value) {
             return Err(HeadError::TooLarge);
         }
     }
+    fields.hold(head);
     Ok(Some(head.len()))
 }
 

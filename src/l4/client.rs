@@ -66,6 +66,7 @@ impl Client {
         poll_fn(|cx| {
             while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
                 match Pin::new(&mut self.stream).poll_write(cx, rest) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                     Poll::Ready(written) => at += written?,
                     Poll::Pending => {
                         let is_over = self.deadline.poll_elapsed(cx);
@@ -82,15 +83,11 @@ impl Client {
     /// send a reset, which can take the word away.
     pub(super) async fn say_last(&mut self, bytes: &[u8]) {
         self.deadline.after(LAST);
-        let (mut at, mut is_shut, mut left) = (0, false, MOST_LAST);
+        if self.say(bytes).await.is_err() {
+            return;
+        }
+        let (mut is_shut, mut left) = (false, MOST_LAST);
         poll_fn(|cx| {
-            while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-                match Pin::new(&mut self.stream).poll_write(cx, rest) {
-                    Poll::Ready(Ok(written @ 1..)) => at += written,
-                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
-                    Poll::Pending => return self.deadline.poll_elapsed(cx),
-                }
-            }
             if !is_shut {
                 match Pin::new(&mut self.stream).poll_shutdown(cx) {
                     Poll::Ready(Ok(())) => is_shut = true,

@@ -1,7 +1,7 @@
 //! Connections that are accepted when something has come over them.
 //!
-//! A client speaks first in everything that is served, so that a connection accepted before costs a turn of the event
-//! loop more, and a registration, for nothing.
+//! Where a client speaks first, a connection that is accepted before costs a turn of the event loop more, and a
+//! registration, for nothing. Where the server may (`tcp` without TLS), this is off.
 
 use std::{
     io,

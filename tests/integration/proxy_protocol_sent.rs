@@ -227,3 +227,20 @@ fn haproxy_and_nginx_understand_it() {
         }
     }
 }
+
+#[test]
+fn an_edit_names_clients_that_were_connected_before() {
+    let behind = Behind::start();
+    let config = |upstream: &str| config_of(&[behind.address.to_string()], "", &format!("{upstream}---\n"));
+    let proxy = Proxy::start(&config(""));
+    let mut kept = proxy.connect();
+    // This backend takes nobody without a header.
+    assert_eq!(kept.get("/").status, 502);
+    proxy.edit(&config("proxy_protocol = \"v1\"\n"));
+    proxy.until_logged("configuration in force", 1);
+    assert_eq!(kept.get("/").status, 200);
+    let named = behind.headers().first().and_then(|header| header.addresses).unwrap();
+    // What it had connected to was not asked for then; who it is, was.
+    assert!(named.source.ip().is_loopback() && named.source.port() != 0, "{named:?}");
+    assert_eq!(named.destination.port(), 0, "{named:?}");
+}
