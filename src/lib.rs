@@ -65,7 +65,7 @@
 //! 2. [`fields`], [`schema`]
 //! 3. [`h1`], [`tls`], [`telemetry`]
 //! 4. [`net`]
-//! 5. [`http2`]
+//! 5. [`http2`], [`cluster`]
 //! 6. [`backend`], [`owned_directory`]
 //! 7. [`exchange`]
 //! 8. [`balance`], [`health`], [`route`]
@@ -97,6 +97,7 @@ pub mod backend;
 pub mod balance;
 pub mod cache;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod error;

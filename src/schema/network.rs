@@ -36,6 +36,30 @@ impl Value for IpNet {
     }
 }
 
+impl Value for IpAddr {
+    fn kind() -> String {
+        "an IP address".into()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "examples": ["10.0.0.2", "2001:db8::2"]})
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.text(node, "an IP address, such as \"10.0.0.2\"")?;
+        let address = text.parse().ok();
+        if address.is_none() {
+            let message = format!("`{text}` is not an IP address");
+            reader.problem_with(
+                node.place,
+                message,
+                "an address without port or prefix: \"10.0.0.2\", \"2001:db8::2\"",
+            );
+        }
+        address
+    }
+}
+
 /// The socket address in `text`; a problem at `node` otherwise. A bare `:8080` means every address.
 pub fn socket_address(text: &str, node: &Node, reader: &mut Reader<'_>) -> Option<SocketAddr> {
     if let Ok(address) = text.parse() {

@@ -139,7 +139,7 @@ macro_rules! integer {
     )*};
 }
 
-integer!(u16, u32);
+integer!(u8, u16, u32);
 
 impl Value for f64 {
     fn kind() -> String {

@@ -1,0 +1,11 @@
+//! `[cluster]`: a peer that takes over, as configured.
+
+mod values;
+mod vrrp;
+mod whole;
+
+pub use self::{
+    values::{InterfaceAddress, InterfaceName},
+    vrrp::{Checksum, VrrpConf},
+    whole::{ClusterConf, Election, OnChangeConf, VirtualIpConf},
+};

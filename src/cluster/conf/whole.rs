@@ -1,0 +1,106 @@
+//! `[cluster]` itself.
+
+use std::time::Duration;
+
+use super::{
+    values::{InterfaceAddress, InterfaceName},
+    vrrp::VrrpConf,
+};
+use crate::schema::{Anything, Table, choice, section};
+
+choice! {
+    /// What decides which node is primary.
+    pub enum Election {
+        /// VRRP version 3 (RFC 9568), between the nodes of one network.
+        Vrrp = "vrrp",
+    }
+    later { "etcd", "zookeeper" }
+}
+
+section! {
+    /// Nodes that take each other's place: the primary has the virtual addresses, the standbys wait.
+    pub struct ClusterConf {
+        /// What this node is called by its peers; empty = the name of the machine.
+        pub node: String = "";
+        /// What decides which node is primary.
+        pub election: Election = "vrrp";
+        /// Whether a node with a greater priority takes the role from one with a lower (`vrrp`).
+        pub preempt: bool = true;
+        /// How long such a node waits first (`vrrp`).
+        pub preempt_delay: Duration = "0s", in "0s" to "1h";
+        /// The node with the greatest becomes primary (`vrrp`).
+        pub priority: u8 = 100, in 1 to 254;
+        /// The addresses that the primary has.
+        pub virtual_ip: Vec<VirtualIpConf>;
+        /// VRRP.
+        pub vrrp: VrrpConf;
+        /// What is run when the role of this node changes.
+        pub on_change: Option<OnChangeConf>;
+    }
+    later {
+        /// What peers share.
+        peers: Anything;
+    }
+    check Self::check;
+}
+
+section! {
+    /// An address that the primary has.
+    pub struct VirtualIpConf {
+        /// The address with the length of its network's prefix, such as `10.0.0.100/24`.
+        pub address: InterfaceAddress;
+        /// The network interface that it is added to.
+        pub interface: InterfaceName;
+        /// The virtual router that it belongs to (`vrrp`), where it is another than `cluster.vrrp.router_id`; all addresses of
+        /// one move together.
+        pub router_id: Option<u8>, in 1 to 255;
+        /// The priority of that virtual router on this node, where it is another than `cluster.priority`.
+        pub priority: Option<u8>, in 1 to 254;
+    }
+}
+
+section! {
+    /// A program that is run when the role of this node changes: for a cloud, where an address is moved by an API.
+    pub struct OnChangeConf {
+        /// The program and its arguments; `{role}` (`primary` or `standby`), `{node}`, `{router}` and `{addresses}` stand for
+        /// their values, which are in the environment too (`POINTSMAN_ROLE`, …).
+        pub command: Vec<String>;
+        /// Time after which it is ended, and run again.
+        pub timeout: Duration = "10s", in "100ms" to "10m";
+        /// How often it is run again after it failed, with a growing time in between.
+        pub retries: u32 = 5, in 0 to 1000;
+    }
+    check Self::check;
+}
+
+impl OnChangeConf {
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        if self.command.first().is_none_or(String::is_empty) && table.places_in("command").is_empty() {
+            let message = "`command` is empty";
+            let hint = "name a program and its arguments, such as [\"/usr/local/bin/moved\", \"{role}\"]";
+            table.reader.problem_with(table.place_of("command"), message, hint);
+        }
+    }
+}
+
+impl ClusterConf {
+    /// What this node is called: its own name, or the machine's.
+    pub fn node_name(&self) -> String {
+        match self.node.as_str() {
+            "" => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            name => name.to_owned(),
+        }
+    }
+
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        if self.virtual_ip.is_empty() && self.on_change.is_none() {
+            let written = ["virtual_ip", "on_change"].iter().any(|key| table.entry(key).is_some());
+            if !written {
+                let message =
+                    format!("{} moves nothing: it has no `virtual_ip` and no `on_change`", table.title());
+                let hint = "add `[[cluster.virtual_ip]]` with `address` and `interface`";
+                table.reader.missing(table.place, message, hint);
+            }
+        }
+    }
+}
