@@ -6,3 +6,4 @@ pub mod boot_time;
 pub mod conf;
 pub mod role;
 pub mod status;
+pub mod store;
