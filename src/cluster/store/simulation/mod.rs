@@ -341,7 +341,7 @@ fn wrong(seed: u64) -> Option<String> {
 
 /// As many seeds as `POINTSMAN_SEEDS` says, from `POINTSMAN_SEED` on, or as many as go by in a few seconds.
 #[test]
-fn never_two_nodes_have_addresses_and_one_at_the_end() {
+fn never_two_nodes_have_addresses_and_one_does_at_last() {
     let number = |name: &str, or: u64| std::env::var(name).map_or(or, |text| text.parse().unwrap());
     let (first, count) = (number("POINTSMAN_SEED", 1), number("POINTSMAN_SEEDS", 10_000));
     for seed in first..first + count {
