@@ -16,6 +16,7 @@ use crate::{
     account,
     admin::{Admin, access::Access, server},
     cache::fill,
+    cluster::privilege,
     config::{Config, Loaded, listen::ListenAddress, runtime::Workers},
     control::{Control, Loop, TakeOver},
     http::writeback::deliver,
@@ -55,6 +56,9 @@ pub fn run(
     activated: Activated,
     origin: Option<Origin>,
 ) -> Result<(), String> {
+    if let Some((message, hint)) = loaded.config.cluster.as_ref().and_then(privilege::missing) {
+        return Err(format!("{message}; {hint}"));
+    }
     let workers = workers(&loaded.config);
     let (handed, handed_admin) = match before.as_mut() {
         Some(before) => (std::mem::take(&mut before.sockets), std::mem::take(&mut before.admin)),

@@ -59,8 +59,10 @@ pub struct GroupStatus {
     pub changes: VecDeque<(SystemTime, Change)>,
     /// How often the role has changed.
     pub transitions: u64,
-    /// What is wrong: an address that cannot be added, a program that failed.
+    /// What is wrong with the election or the addresses: no carrier, an address that cannot be added.
     pub problem: Option<String>,
+    /// Why `on_change` failed.
+    pub on_change_problem: Option<String>,
 }
 
 /// What was heard of a peer.
@@ -86,6 +88,7 @@ impl GroupStatus {
             changes: VecDeque::new(),
             transitions: 0,
             problem: None,
+            on_change_problem: None,
         }
     }
 

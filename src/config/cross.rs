@@ -4,6 +4,7 @@
 //! problem of its own is still known by name.
 
 mod caches;
+mod cluster;
 mod datagrams;
 mod layer4;
 pub(super) mod layer4_upstreams;
@@ -31,6 +32,7 @@ pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
         reader.missing(Place::default(), "there is no listener", hint);
     }
     loops::backends_that_are_listeners(config, root, reader);
+    cluster::check(config, root, reader);
     references(root, reader);
     // With a table left out for its own problem, places could not be told apart.
     if config.cache.len() == root.items_of("cache").len() {

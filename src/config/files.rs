@@ -45,11 +45,13 @@ mod tests {
     ];
 
     /// Options that name files that nobody reads: sockets, and what is written.
-    const NOT_READ: [&str; 7] = [
+    const NOT_READ: [&str; 9] = [
         "admin.address",
         "admin.metrics.address",
         "cache.disk.path",
         "cache.journal.path",
+        "cluster.virtual_ip.address",
+        "cluster.vrrp.unicast_peers",
         "listener.address",
         "log.access",
         "upstream.backend.address",

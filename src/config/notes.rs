@@ -12,7 +12,21 @@ use crate::{
 
 /// What somebody should think about again, a sentence each. The configuration is good nevertheless.
 pub fn notes(config: &Config) -> Vec<String> {
-    guards_passed_by(config).chain(writes_not_checked(config)).chain(checks_of_connections(config)).collect()
+    guards_passed_by(config)
+        .chain(writes_not_checked(config))
+        .chain(checks_of_connections(config))
+        .chain(routers_alone(config))
+        .collect()
+}
+
+/// Virtual routers whose advertisements reach nobody.
+fn routers_alone(config: &Config) -> impl Iterator<Item = String> {
+    let alone = config.cluster.iter().filter(|cluster| {
+        let of_addresses = cluster.virtual_ip.iter().map(|it| &it.interface);
+        let interface = cluster.vrrp.interface.as_ref().or(of_addresses.min());
+        interface.is_some_and(|interface| interface.0 == "lo")
+    });
+    alone.map(|_| "over `lo` no advertisement reaches another node: name an interface of the network".into())
 }
 
 /// Upstreams that get connections only, and whose checks ask for HTTP.

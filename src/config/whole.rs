@@ -2,9 +2,7 @@
 
 use super::{admin::AdminConf, listen::ListenerConf, log::LogConf, runtime::RuntimeConf, trace::TraceConf};
 use crate::{
-    cache::conf::CacheConf,
-    route::conf::RouteConf,
-    schema::{Anything, section},
+    cache::conf::CacheConf, cluster::conf::ClusterConf, route::conf::RouteConf, schema::section,
     upstream::conf::UpstreamConf,
 };
 
@@ -27,9 +25,7 @@ section! {
         pub cache: Vec<CacheConf>;
         /// Traces.
         pub trace: TraceConf;
-    }
-    later {
-        /// A peer that takes over.
-        cluster: Anything;
+        /// A peer that takes over; off when absent.
+        pub cluster: Option<ClusterConf>;
     }
 }

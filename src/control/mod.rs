@@ -101,7 +101,7 @@ impl Control {
         let mut followers = Followers::new(&shared.snapshot.load());
         background::start(&shared, tickets.clone());
         let successor = engine.successor();
-        let engine = take_over.begin(engine);
+        let engine = take_over.begin(engine, shared.clone());
         let exporter = traces::start(&shared);
         notify::ready();
         let mut is_handed_over = false;
@@ -127,6 +127,7 @@ impl Control {
                     }
                     Event::Published(snapshot, bound) => {
                         followers.set(&snapshot);
+                        shared.registry.cluster.set(snapshot.config.cluster.as_ref(), None);
                         let conf = snapshot.config.admin.as_ref();
                         admin.set_access(conf, bound.whole.as_ref().map(|bound| bound.address.as_str()));
                         let next = server::Socket::of(conf, bound);
@@ -147,6 +148,8 @@ impl Control {
             signals.stop().await;
             successor.stop();
         };
+        // Before anything is refused: clients come to another node from here on, or to the next program.
+        shared.registry.cluster.leave(is_handed_over).await;
         stop::drain(&shared, is_handed_over, &successor, at_once).await;
         traces::finish(&shared, exporter).await;
         Ok(())

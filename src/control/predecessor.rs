@@ -1,7 +1,7 @@
 //! What the program before this one asks until it lets go: whether the workers answer. What this one cannot serve as well
 //! as that one does, as long as that one has the folders of caches, it serves from then on.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -13,10 +13,11 @@ use tokio::{
 
 use crate::{
     listen::{
-        handover::{ASK_WORKERS, Predecessor, ReadyPipe},
+        handover::{ASK_WORKERS, Predecessor, ReadyPipe, at},
         mailbox::{Change, Mailboxes, Message},
     },
     reload::engine::Engine,
+    runtime::worker::Shared,
 };
 
 /// How long a worker may take to answer; it does at once unless it hangs.
@@ -37,14 +38,19 @@ pub struct TakeOver {
 
 impl TakeOver {
     /// Says that this program serves, and answers until the one before lets go or is gone; then has the workers accept on
-    /// what was held back, and runs the engine.
-    pub(super) fn begin(self, mut engine: Engine) -> JoinHandle<()> {
+    /// what was held back, begins to stand for election, and runs the engine.
+    pub(super) fn begin(self, mut engine: Engine, shared: Arc<Shared>) -> JoinHandle<()> {
         let Self { before, mailboxes, held } = self;
         spawn_local(async move {
+            let mut known = None;
             if let Some(before) = before {
                 before.voice.ready();
                 answer(before.voice, &mailboxes, held).await;
+                known = Some(before.state);
             }
+            // Until that program let go it had the virtual addresses, and told its peers.
+            let known = known.as_ref().map(|state| at(state, "cluster"));
+            shared.registry.cluster.set(shared.snapshot.load().config.cluster.as_ref(), known);
             engine.run().await;
         })
     }

@@ -37,12 +37,36 @@ impl Bound {
 /// How many connections may wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
 
-/// Binds a listener for so many workers. With `is_ours` the port is held by this program already, under
-/// another address; with `mptcp` clients may use several paths, where the kernel knows how.
-pub fn bind(address: &ListenAddress, workers: usize, is_ours: bool, mptcp: bool) -> io::Result<Bound> {
+/// How a listener is bound.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// The port is held by this program already, under another address.
+    pub is_ours: bool,
+    /// Clients may use several paths, where the kernel knows how.
+    pub mptcp: bool,
+    /// The address may be another node's for now (`IP_FREEBIND`).
+    pub is_virtual: bool,
+}
+
+/// Of a socket of TCP.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    transport: Protocol,
+    is_virtual: bool,
+}
+
+impl Kind {
+    const PLAIN: Self = Self { transport: Protocol::TCP, is_virtual: false };
+}
+
+/// Binds a listener for so many workers.
+pub fn bind(address: &ListenAddress, workers: usize, manner: Manner) -> io::Result<Bound> {
+    let Manner { is_ours, mptcp, is_virtual } = manner;
     match address {
-        ListenAddress::Tcp(address) => bind_tcp(*address, workers, is_ours, transport(mptcp)),
-        ListenAddress::Udp(address) => bind_udp(*address, workers, is_ours),
+        ListenAddress::Tcp(address) => {
+            bind_tcp(*address, workers, is_ours, Kind { transport: transport(mptcp), is_virtual })
+        }
+        ListenAddress::Udp(address) => bind_udp(*address, workers, is_ours, is_virtual),
         ListenAddress::Unix(path) => bind_unix(path, workers, None),
     }
 }
@@ -51,7 +75,7 @@ pub fn bind(address: &ListenAddress, workers: usize, is_ours: bool, mptcp: bool)
 pub fn bind_private(address: &ListenAddress) -> io::Result<Bound> {
     match address {
         ListenAddress::Tcp(address) | ListenAddress::Udp(address) => {
-            bind_tcp(*address, 1, false, Protocol::TCP)
+            bind_tcp(*address, 1, false, Kind::PLAIN)
         }
         ListenAddress::Unix(path) => {
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -75,9 +99,12 @@ pub fn complete(handed: &Bound, address: &ListenAddress, workers: usize) -> io::
         let is_shared = !matches!(address, ListenAddress::Unix(_)) && first.reuse_port()?;
         let socket = match (address, handed.address.parse()) {
             (ListenAddress::Tcp(_), Ok(bound)) if is_shared => {
-                listening(bound, first.protocol()?.unwrap_or(Protocol::TCP))?
+                let transport = first.protocol()?.unwrap_or(Protocol::TCP);
+                listening(bound, Kind { transport, is_virtual: is_virtual(&first, bound) })?
             }
-            (ListenAddress::Udp(_), Ok(bound)) if is_shared => udp_socket(bound, true)?.into(),
+            (ListenAddress::Udp(_), Ok(bound)) if is_shared => {
+                udp_socket(bound, true, is_virtual(&first, bound))?.into()
+            }
             _ => first.try_clone()?.into(),
         };
         sockets.push(socket);
@@ -99,29 +126,32 @@ fn transport(mptcp: bool) -> Protocol {
     }
 }
 
-fn bind_tcp(address: SocketAddr, workers: usize, is_ours: bool, transport: Protocol) -> io::Result<Bound> {
+fn bind_tcp(address: SocketAddr, workers: usize, is_ours: bool, kind: Kind) -> io::Result<Bound> {
     // Once without SO_REUSEPORT, so that a second Pointsman gets "address in use" and not half of the
     // traffic. It does not listen, so that no connection is lost when it is closed.
     let address = match is_ours {
         true => address,
-        false => tcp_socket(address, false, transport)?.local_addr()?.as_socket().unwrap_or(address),
+        false => tcp_socket(address, false, kind)?.local_addr()?.as_socket().unwrap_or(address),
     };
-    let sockets = (0..workers).map(|_| listening(address, transport));
+    let sockets = (0..workers).map(|_| listening(address, kind));
     Ok(Bound { sockets: sockets.collect::<io::Result<_>>()?, address: address.to_string() })
 }
 
-fn listening(address: SocketAddr, transport: Protocol) -> io::Result<OwnedFd> {
-    let socket = tcp_socket(address, true, transport)?;
+fn listening(address: SocketAddr, kind: Kind) -> io::Result<OwnedFd> {
+    let socket = tcp_socket(address, true, kind)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
-fn tcp_socket(address: SocketAddr, is_shared: bool, transport: Protocol) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(transport))?;
+fn tcp_socket(address: SocketAddr, is_shared: bool, kind: Kind) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(kind.transport))?;
     socket.set_nonblocking(true)?;
     // A restart must not wait for connections of the last run that are in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(is_shared)?;
+    if kind.is_virtual {
+        set_virtual(&socket, address)?;
+    }
     // Accepted sockets inherit it, which saves a system call for each.
     socket.set_tcp_nodelay(true)?;
     if address.is_ipv6() {
@@ -133,23 +163,26 @@ fn tcp_socket(address: SocketAddr, is_shared: bool, transport: Protocol) -> io::
 
 /// As of TCP. A client's datagrams come to the same worker for as long as there are as many sockets: the kernel spreads
 /// by addresses and ports.
-fn bind_udp(address: SocketAddr, workers: usize, is_ours: bool) -> io::Result<Bound> {
+fn bind_udp(address: SocketAddr, workers: usize, is_ours: bool, is_virtual: bool) -> io::Result<Bound> {
     let address = match is_ours {
         true => address,
-        false => udp_socket(address, false)?.local_addr()?.as_socket().unwrap_or(address),
+        false => udp_socket(address, false, is_virtual)?.local_addr()?.as_socket().unwrap_or(address),
     };
-    let sockets = (0..workers).map(|_| udp_socket(address, true).map(OwnedFd::from));
+    let sockets = (0..workers).map(|_| udp_socket(address, true, is_virtual).map(OwnedFd::from));
     Ok(Bound { sockets: sockets.collect::<io::Result<_>>()?, address: address.to_string() })
 }
 
 /// Bytes that wait to be read while a worker is busy; the kernel caps it at `net.core.rmem_max`.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-fn udp_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
+fn udp_socket(address: SocketAddr, is_shared: bool, is_virtual: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
     // Not SO_REUSEADDR: with UDP that lets any program bind the same port.
     socket.set_reuse_port(is_shared)?;
+    if is_virtual {
+        set_virtual(&socket, address)?;
+    }
     // What the kernel gives is what there is.
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     if address.is_ipv6() {
@@ -157,6 +190,17 @@ fn udp_socket(address: SocketAddr, is_shared: bool) -> io::Result<Socket> {
     }
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// Lets a socket be bound to an address that this machine does not have yet.
+fn set_virtual(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if address.is_ipv6() { socket.set_freebind_v6(true) } else { socket.set_freebind_v4(true) }
+}
+
+/// Whether a socket was bound so.
+fn is_virtual(socket: &SockRef<'_>, address: SocketAddr) -> bool {
+    let is_free = if address.is_ipv6() { socket.freebind_v6() } else { socket.freebind_v4() };
+    is_free.unwrap_or(false)
 }
 
 fn bind_unix(path: &Path, workers: usize, mode: Option<u32>) -> io::Result<Bound> {
@@ -189,26 +233,26 @@ mod tests {
     #[test]
     fn workers_share_a_port_and_other_programs_cannot() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let bound = bind(&ListenAddress::Tcp(any), 3, false, false).unwrap();
+        let bound = bind(&ListenAddress::Tcp(any), 3, Manner::default()).unwrap();
         assert_eq!(bound.sockets.len(), 3);
         let taken: SocketAddr = bound.address.parse().unwrap();
         assert_ne!(taken.port(), 0);
-        let error = bind(&ListenAddress::Tcp(taken), 1, false, false).unwrap_err();
+        let error = bind(&ListenAddress::Tcp(taken), 1, Manner::default()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]
     fn ports_of_udp_are_shared_by_workers_alone() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let bound = bind(&ListenAddress::Udp(any), 3, false, false).unwrap();
+        let bound = bind(&ListenAddress::Udp(any), 3, Manner::default()).unwrap();
         let taken: SocketAddr = bound.address.parse().unwrap();
         let cookies: HashSet<u64> =
             bound.sockets.iter().map(|socket| SockRef::from(socket).cookie().unwrap()).collect();
         assert_eq!((bound.sockets.len(), cookies.len()), (3, 3));
-        let error = bind(&ListenAddress::Udp(taken), 1, false, false).unwrap_err();
+        let error = bind(&ListenAddress::Udp(taken), 1, Manner::default()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         // The same port of TCP is another.
-        bind(&ListenAddress::Tcp(taken), 1, false, false).unwrap();
+        bind(&ListenAddress::Tcp(taken), 1, Manner::default()).unwrap();
         let more = complete(&bound, &ListenAddress::Udp(taken), 4).unwrap();
         assert_eq!(more.sockets.len(), 4);
     }
@@ -217,7 +261,7 @@ mod tests {
     fn an_exclusive_socket_is_shared_by_descriptors() {
         for is_shared in [false, true] {
             let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-            let socket = tcp_socket(any, is_shared, Protocol::TCP).unwrap();
+            let socket = tcp_socket(any, is_shared, Kind::PLAIN).unwrap();
             socket.listen(1).unwrap();
             let address = socket.local_addr().unwrap().as_socket().unwrap();
             let handed = Bound { sockets: vec![socket.into()], address: address.to_string() };
@@ -232,10 +276,10 @@ mod tests {
     fn a_stale_socket_file_is_replaced_not_one_in_use() {
         let path = std::env::temp_dir().join(format!("pointsman-socket-{}", std::process::id()));
         let address = ListenAddress::Unix(path.clone());
-        let bound = bind(&address, 2, false, false).unwrap();
-        assert_eq!(bind(&address, 2, false, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let bound = bind(&address, 2, Manner::default()).unwrap();
+        assert_eq!(bind(&address, 2, Manner::default()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(bound);
-        bind(&address, 2, false, false).unwrap();
+        bind(&address, 2, Manner::default()).unwrap();
         fs::remove_file(path).unwrap();
     }
 }

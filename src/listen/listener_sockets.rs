@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    bind::{self, Bound},
+    bind::{self, Bound, Manner},
     defer,
     mailbox::Change,
 };
@@ -95,17 +95,26 @@ impl Sockets {
                 acquired.passed.push((held.slot, slot, conf.name.clone()));
                 continue;
             }
-            let bound = self.bind(conf, workers, &mut acquired.taken).map_err(|error| {
-                let message = format!("listener `{}`: cannot listen on {}: {error}", conf.name, conf.address);
-                Failure { listener: index, message, hint: hint(&error) }
-            })?;
+            let bound = self.bind(conf, workers, is_virtual(conf, snapshot), &mut acquired.taken).map_err(
+                |error| {
+                    let message =
+                        format!("listener `{}`: cannot listen on {}: {error}", conf.name, conf.address);
+                    Failure { listener: index, message, hint: hint(&error) }
+                },
+            )?;
             let (name, address) = (conf.name.clone(), conf.address.clone());
             acquired.new.push(Held { slot, name, address, bound });
         }
         Ok(acquired)
     }
 
-    fn bind(&self, conf: &ListenerConf, workers: usize, taken: &mut HashSet<usize>) -> io::Result<Bound> {
+    fn bind(
+        &self,
+        conf: &ListenerConf,
+        workers: usize,
+        is_virtual: bool,
+        taken: &mut HashSet<usize>,
+    ) -> io::Result<Bound> {
         let address = &conf.address;
         let text = address.to_string();
         let handed = self.handed.iter().enumerate();
@@ -115,7 +124,7 @@ impl Sockets {
         }
         // The port may be ours already, under another address: our own sockets are not in the way.
         let is_ours = self.held.iter().any(|held| is_same_port(&held.address, address));
-        bind::bind(address, workers, is_ours, conf.mptcp)
+        bind::bind(address, workers, Manner { is_ours, mptcp: conf.mptcp, is_virtual })
     }
 
     /// Makes what was acquired so. Gives what each worker is to be sent.
@@ -190,6 +199,16 @@ impl Sockets {
     pub fn all(&self) -> impl Iterator<Item = (String, &Bound)> {
         self.held.iter().map(|held| (held.address.to_string(), &held.bound))
     }
+}
+
+/// Whether another node may have the address of a listener.
+fn is_virtual(conf: &ListenerConf, snapshot: &Snapshot) -> bool {
+    let address = match conf.address {
+        ListenAddress::Tcp(address) | ListenAddress::Udp(address) => address.ip(),
+        ListenAddress::Unix(_) => return false,
+    };
+    let cluster = snapshot.config.cluster.iter();
+    cluster.flat_map(|cluster| &cluster.virtual_ip).any(|it| it.address.0.addr() == address)
 }
 
 fn is_same_port(one: &ListenAddress, other: &ListenAddress) -> bool {

@@ -18,6 +18,7 @@ use super::{
     write::{self, WriteError},
 };
 use crate::{
+    cluster::privilege,
     config::{self, Config, Problems, Step, listen::ListenAddress, log::AccessLog as AccessTo},
     listen::{
         admin_sockets::{self, Held},
@@ -115,6 +116,11 @@ impl Engine {
         }
         let before = self.shared.snapshot.load_full();
         let next = &prepared.snapshot.config;
+        if let Some((message, hint)) = next.cluster.as_ref().and_then(privilege::missing) {
+            let steps = [Step::Key("cluster")];
+            let problem = config::problem_at(&prepared.text, &path, &steps, &message, Some(&hint));
+            return Err(Problems(vec![problem]).into());
+        }
         let acquired = self
             .sockets
             .acquire(&prepared.snapshot, self.mailboxes.workers())

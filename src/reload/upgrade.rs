@@ -73,12 +73,15 @@ impl Engine {
     }
 
     fn give(&self) -> io::Result<Given> {
-        let state = handover_state::collect(
+        let mut state = handover_state::collect(
             &self.shared.snapshot.load(),
             &self.state.in_force.load().overrides,
             &self.tickets,
             Moment::now(),
         );
+        if let Some(state) = state.as_object_mut() {
+            state.insert("cluster".into(), self.shared.registry.cluster.to_hand_over());
+        }
         let mut given = Given { message: Value::Null, sockets: Vec::new() };
         let sockets: Vec<Value> = self
             .sockets

@@ -14,6 +14,7 @@ use std::{
 use crate::{
     backend,
     cache::{memory::Shape, store::Store},
+    cluster,
     config::listen::{ListenerConf, Protocol},
     telemetry::{
         metrics::{NO_NAME, NameId, RouteSeries, WorkerSeries},
@@ -51,6 +52,8 @@ pub struct Registry {
     /// The journals of caches.
     pub journals: Arc<Journals>,
     workers: Vec<WorkerRegistry>,
+    /// The way to the node that has virtual addresses, and what it tells.
+    pub cluster: cluster::node::handle::Handle,
     /// The way of spans to their exporter.
     pub traces: crate::telemetry::trace::Traces,
 }
@@ -149,6 +152,7 @@ impl Registry {
             caches: Mutex::default(),
             journals: Arc::default(),
             workers: (0..workers).map(|_| WorkerRegistry::default()).collect(),
+            cluster: cluster::node::handle::Handle::default(),
             traces: crate::telemetry::trace::Traces::default(),
         }
     }

@@ -5,7 +5,10 @@ use std::{net::IpAddr, path::PathBuf};
 use ipnet::IpNet;
 use serde_json::json;
 
-use crate::schema::{Node, Reader, Value};
+use crate::{
+    cluster::netlink::socket::index_of,
+    schema::{Node, Reader, Value},
+};
 
 /// The name of a network interface of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,7 +39,7 @@ impl Value for InterfaceName {
             reader.problem_with(node.place, message, "`ip link` lists those of this machine");
             return None;
         }
-        if !interface_path(name).exists() {
+        if index_of(name).is_err() {
             let message = format!("there is no network interface `{name}`");
             reader.problem_with(node.place, message, interfaces());
             return None;

@@ -145,6 +145,24 @@ impl Campaign {
         }
     }
 
+    /// A node that goes on with what another program has won.
+    pub fn resume(lease: i64, fence: u64, sent: BootTime, ttl: Duration) -> (Self, Option<Event>) {
+        let lease = Lease { id: lease, ttl, sent };
+        let reason = "goes on as the program before it".into();
+        let event = Event::Elected { fence, until: Some(lease.until()), reason };
+        let campaign = Self { lease: Some(lease), step: Step::Hold { fence }, ..Self::new(Standing::Full) };
+        (campaign, Some(event))
+    }
+
+    /// What was won: the lease, the number of the key's creation, and since when and how long it holds.
+    pub fn won(&self) -> Option<(i64, u64, BootTime, Duration)> {
+        let lease = self.lease.as_ref()?;
+        match self.step {
+            Step::Hold { fence } => Some((lease.id, fence, lease.sent, lease.ttl)),
+            Step::Look | Step::Watch | Step::Grant | Step::Acquire | Step::Release => None,
+        }
+    }
+
     /// The node that has the key, as far as is known.
     pub fn holder(&self) -> Option<&str> {
         self.holder.as_deref()

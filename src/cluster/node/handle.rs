@@ -1,0 +1,122 @@
+//! The way to the node from the rest of the program.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::sync::{
+    mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    oneshot,
+};
+
+use super::run;
+use crate::cluster::{conf::ClusterConf, node::run::Command, role::Role, status::Status};
+
+/// How long the node may take to leave: what it does then takes milliseconds.
+const LEAVING: Duration = Duration::from_secs(2);
+
+/// The way to the node. The thread begins with the first configuration that has a cluster.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    status: Arc<Status>,
+    commands: UnboundedSender<Command>,
+    /// Until the thread begins.
+    waiting: Mutex<Option<UnboundedReceiver<Command>>>,
+}
+
+impl Default for Handle {
+    fn default() -> Self {
+        let (commands, waiting) = unbounded_channel();
+        let waiting = Mutex::new(Some(waiting));
+        Self { shared: Arc::new(Shared { status: Arc::default(), commands, waiting }) }
+    }
+}
+
+impl Handle {
+    /// What the node tells of itself.
+    pub fn status(&self) -> &Arc<Status> {
+        &self.shared.status
+    }
+
+    /// What is configured from now on. Roles survive; groups that are gone are released first. `before` is what the
+    /// program before this one was, at the first time.
+    pub fn set(&self, conf: Option<&ClusterConf>, before: Option<&Value>) {
+        self.shared.status.set_on(conf.is_some());
+        if conf.is_some() {
+            self.begin();
+        }
+        self.tell(Command::Set(conf.cloned().map(Box::new), before.cloned().unwrap_or_default()));
+    }
+
+    /// Why this node cannot do its work; `None` when it can.
+    pub fn unfit(&self, why: Option<String>) {
+        self.tell(Command::Unfit(why));
+    }
+
+    /// Why this node should be primary only where no other is; `None` when nothing is in its way.
+    pub fn weak(&self, why: Option<String>) {
+        self.tell(Command::Weak(why));
+    }
+
+    /// Has another node be primary, where one is there, until [`Handle::resume`].
+    pub fn step_down(&self) {
+        self.tell(Command::StepDown);
+    }
+
+    /// Stands for election as configured again.
+    pub fn resume(&self) {
+        self.tell(Command::Resume);
+    }
+
+    /// Ends the node, and waits until its addresses are released and its peers know. With `keep_addresses` another program
+    /// on this machine goes on as what this one was.
+    pub async fn leave(&self, keep_addresses: bool) {
+        let has_begun = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_none();
+        let (done, left) = oneshot::channel();
+        if has_begun && self.shared.commands.send(Command::Leave { keep_addresses, done }).is_ok() {
+            let left = tokio::time::timeout(LEAVING, left).await;
+            if left.is_err() {
+                tracing::error!("the cluster's thread did not end within {LEAVING:?}");
+            }
+        }
+    }
+
+    /// What the next program must know of this one.
+    pub fn to_hand_over(&self) -> Value {
+        if !self.shared.status.is_on() {
+            return Value::Null;
+        }
+        let inner = self.shared.status.lock();
+        let groups = inner.groups.iter().map(|group| {
+            json!({
+                "name": &*group.name,
+                "is_primary": group.role == Role::Primary,
+                "fence": group.fence,
+            })
+        });
+        let groups: Vec<Value> = groups.collect();
+        json!({"groups": groups, "is_stepped_down": inner.is_stepped_down})
+    }
+
+    fn begin(&self) {
+        let waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(commands) = waiting else { return };
+        let status = self.shared.status.clone();
+        let thread = std::thread::Builder::new().name("cluster".into());
+        if let Err(error) = thread.spawn(move || run::run(commands, status)) {
+            tracing::error!("no cluster: its thread cannot be started: {error}");
+        }
+    }
+
+    fn tell(&self, command: Command) {
+        // After the end nobody listens.
+        let _ = self.shared.commands.send(command);
+    }
+}

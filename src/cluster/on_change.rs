@@ -1,0 +1,298 @@
+//! A program that is run when the role of this node changes: where an address is moved by an API.
+//!
+//! It runs on a thread of its own, one at a time. The newest state of each group wins: what was overtaken while another
+//! ran is not told. A program that fails or takes too long is run again after a growing pause, and it is run again on a
+//! primary whenever another node was primary in between, so it has to be one that may be run twice.
+
+use std::{
+    collections::BTreeMap,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::Command,
+    runtime::{Builder, LocalOptions},
+    sync::Notify,
+    time::{sleep, timeout},
+};
+
+use super::{conf::OnChangeConf, role::Role, status::Status};
+
+/// What is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The role from now on.
+    pub role: Role,
+    /// The number of the election.
+    pub fence: u64,
+    /// What this node is called.
+    pub node: String,
+    /// The group.
+    pub router: String,
+    /// Its addresses, without prefixes.
+    pub addresses: Vec<String>,
+    /// Why the role changed.
+    pub reason: String,
+}
+
+/// The way to the thread that runs the program.
+#[derive(Debug)]
+pub struct OnChange {
+    conf: OnChangeConf,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    pending: Mutex<Pending>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    /// By group, what is to be told of it.
+    reports: BTreeMap<String, Report>,
+    is_over: bool,
+}
+
+/// The first pause after a failure; each further is twice as long, up to [`LONGEST`].
+const PAUSE: Duration = Duration::from_millis(500);
+const LONGEST: Duration = Duration::from_secs(60);
+/// Bytes of output that go to the log, of each run and stream.
+const OUTPUT: u64 = 4096;
+
+impl OnChange {
+    /// Starts the thread. Without one nothing is told, and the log says so.
+    pub fn start(conf: OnChangeConf, status: Arc<Status>) -> Option<Self> {
+        let shared = Arc::new(Shared::default());
+        let own = Self { conf: conf.clone(), shared: shared.clone() };
+        let thread = std::thread::Builder::new().name("on-change".into());
+        let started = thread.spawn(move || {
+            match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => runtime.block_on(serve(&conf, &shared, &status)),
+                Err(error) => tracing::error!("nothing is run on changes: {error}"),
+            }
+        });
+        started.inspect_err(|error| tracing::error!("nothing is run on changes: {error}")).ok().map(|_| own)
+    }
+
+    /// Whether it runs this program in this way.
+    pub fn is(&self, conf: &OnChangeConf) -> bool {
+        self.conf == *conf
+    }
+
+    /// Tells a change.
+    pub fn tell(&self, report: Report) {
+        self.shared.lock().reports.insert(report.router.clone(), report);
+        self.shared.wake.notify_one();
+    }
+
+    /// The end: what is not told yet is, unless `is_dropped`.
+    pub fn finish(&self, is_dropped: bool) {
+        let mut pending = self.shared.lock();
+        pending.is_over = true;
+        if is_dropped {
+            pending.reports.clear();
+        }
+        drop(pending);
+        self.shared.wake.notify_one();
+    }
+}
+
+impl Drop for OnChange {
+    fn drop(&mut self) {
+        self.finish(false);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be told next; `None` where there is nothing.
+    fn next(&self) -> Option<Report> {
+        self.lock().reports.pop_first().map(|(_, report)| report)
+    }
+
+    /// Whether something newer is to be told of the group.
+    fn is_overtaken(&self, router: &str) -> bool {
+        self.lock().reports.contains_key(router)
+    }
+}
+
+async fn serve(conf: &OnChangeConf, shared: &Shared, status: &Status) {
+    loop {
+        match shared.next() {
+            Some(report) => until_told(conf, shared, status, &report).await,
+            None if shared.lock().is_over => return,
+            None => shared.wake.notified().await,
+        }
+    }
+}
+
+/// Runs the program until it succeeds, is overtaken, or was run often enough.
+async fn until_told(conf: &OnChangeConf, shared: &Shared, status: &Status, report: &Report) {
+    let mut pause = PAUSE;
+    for attempt in 0..=conf.retries {
+        let result = run(conf, report).await;
+        let (role, router) = (report.role.name(), &report.router);
+        let problem = result.err().map(|why| format!("`on_change` for {role}: {why}"));
+        status
+            .lock()
+            .group(router)
+            .into_iter()
+            .for_each(|group| group.on_change_problem.clone_from(&problem));
+        let Some(problem) = problem else {
+            tracing::info!(group = %router, role, "`on_change` was run");
+            return;
+        };
+        tracing::error!(group = %router, attempt = attempt + 1, "{problem}");
+        if shared.is_overtaken(router) || shared.lock().is_over {
+            return;
+        }
+        // A newer report cuts the pause short.
+        let _ = timeout(pause, shared.wake.notified()).await;
+        if shared.is_overtaken(router) {
+            return;
+        }
+        pause = (pause * 2).min(LONGEST);
+    }
+}
+
+/// Runs the program once. The error is for people.
+async fn run(conf: &OnChangeConf, report: &Report) -> Result<(), String> {
+    let values = values(report);
+    let mut words = conf.command.iter().map(|word| filled(word, &values));
+    let program = words.next().unwrap_or_default();
+    let mut command = Command::new(&program);
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    for (name, value) in &values {
+        command.env(format!("POINTSMAN_{}", name.to_uppercase()), value);
+    }
+    let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
+    let (output, errors) = (child.stdout.take(), child.stderr.take());
+    let all = async {
+        let (status, ..) = tokio::join!(child.wait(), log(output, &program), log(errors, &program));
+        status
+    };
+    match timeout(conf.timeout, all).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(format!("{program} ended with {status}")),
+        Ok(Err(error)) => Err(format!("{program} was not seen to end: {error}")),
+        Err(_) => {
+            // It ends with its handle; where it does not, the next one shall not wait for it.
+            let _ = child.start_kill();
+            let _ = timeout(Duration::from_secs(1), child.wait()).await;
+            sleep(Duration::ZERO).await;
+            Err(format!("{program} took longer than {:?}", conf.timeout))
+        }
+    }
+}
+
+fn values(report: &Report) -> [(&'static str, String); 6] {
+    [
+        ("role", report.role.name().to_owned()),
+        ("node", report.node.clone()),
+        ("router", report.router.clone()),
+        ("addresses", report.addresses.join(",")),
+        ("fence", report.fence.to_string()),
+        ("reason", report.reason.clone()),
+    ]
+}
+
+/// `word` with its values in place of their names; what was put in is not looked at again.
+fn filled(word: &str, values: &[(&'static str, String)]) -> String {
+    let (mut text, mut rest) = (String::new(), word);
+    while let Some((before, after)) = rest.split_once('{') {
+        text.push_str(before);
+        let value = after.split_once('}').and_then(|(name, after)| {
+            let (_, value) = values.iter().find(|(known, _)| *known == name)?;
+            Some((value, after))
+        });
+        match value {
+            Some((value, after)) => {
+                text.push_str(value);
+                rest = after;
+            }
+            None => {
+                text.push('{');
+                rest = after;
+            }
+        }
+    }
+    text + rest
+}
+
+/// Writes the first bytes of what a program says into the log, and reads the rest.
+async fn log(stream: Option<impl AsyncRead + Unpin>, program: &str) {
+    let Some(mut stream) = stream else { return };
+    let mut text = Vec::new();
+    let _ = (&mut stream).take(OUTPUT).read_to_end(&mut text).await;
+    for line in String::from_utf8_lossy(&text).lines().filter(|line| !line.trim().is_empty()) {
+        tracing::info!(program, "`on_change` says: {}", line.escape_debug());
+    }
+    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    fn report(router: &str, role: Role) -> Report {
+        let addresses = vec!["10.0.0.1".into(), "10.0.0.2".into()];
+        let (node, router, reason) = ("n".into(), router.into(), "why {role}".into());
+        Report { role, fence: 3, node, router, addresses, reason }
+    }
+
+    #[test]
+    fn words_are_filled_once() {
+        let values = values(&report("r", Role::Primary));
+        assert_eq!(
+            filled("{role} {addresses} {x} {reason} {", &values),
+            "primary 10.0.0.1,10.0.0.2 {x} why {role} {"
+        );
+    }
+
+    fn wait_for(path: &std::path::Path, lines: usize) -> Vec<String> {
+        let begun = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let found: Vec<String> = text.lines().map(str::to_owned).collect();
+            if found.len() >= lines {
+                return found;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{found:?}");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn program_that_fails_is_run_again_and_the_newest_wins() {
+        let path = std::env::temp_dir().join(format!("pointsman-on-change-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        // The first run fails; its line is there nevertheless.
+        let script = format!(
+            "echo \"{{role}} $POINTSMAN_FENCE\" >> {0}; [ $(wc -l < {0}) -gt 1 ] || {{ echo bad >&2; exit 3; }}",
+            path.display()
+        );
+        let conf = OnChangeConf {
+            command: vec!["/bin/sh".into(), "-c".into(), script],
+            timeout: Duration::from_secs(10),
+            retries: 5,
+        };
+        let status = Arc::new(Status::default());
+        let on_change = OnChange::start(conf.clone(), status).unwrap();
+        assert!(on_change.is(&conf));
+        on_change.tell(report("r", Role::Primary));
+        assert_eq!(wait_for(&path, 2)[..2], ["primary 3", "primary 3"]);
+        on_change.tell(report("r", Role::Standby));
+        assert_eq!(wait_for(&path, 3)[2], "standby 3");
+        let _ = std::fs::remove_file(&path);
+    }
+}

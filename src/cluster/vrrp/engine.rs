@@ -1,0 +1,318 @@
+//! A virtual router at work: sockets, clock and machine.
+
+use std::{net::IpAddr, time::Duration};
+
+use serde_json::Value;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{
+    conf::Conf,
+    packet::Refused,
+    router::{Action, Heard, Router},
+    socket::{Received, VrrpSocket},
+};
+use crate::{
+    cluster::{
+        alarm::Alarm,
+        boot_time::BootTime,
+        netlink::{
+            message::Message,
+            socket::{Netlink, News},
+        },
+        order::{Order, Outlet, Resumed},
+        role::{Event, Standing},
+        status::PeerStatus,
+    },
+    moment::Moment,
+    telemetry::repeated::Repeated,
+};
+
+/// How long until sockets that could not be opened are tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Advertisements that are read before anything else may be done.
+const AT_ONCE: usize = 64;
+/// Peers that are remembered.
+const PEERS: usize = 16;
+
+/// Runs a virtual router until it is told to end.
+pub async fn run(
+    conf: Conf,
+    orders: UnboundedReceiver<Order<Conf>>,
+    outlet: Outlet,
+    resumed: Option<Resumed>,
+) -> Value {
+    let (alarm, news) = match (Alarm::new(), News::open()) {
+        (Ok(alarm), Ok(news)) => (alarm, news),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(group = %outlet.name, "no virtual router: {error}");
+            return Value::Null;
+        }
+    };
+    let fence = resumed.as_ref().map_or(0, |it| it.fence);
+    let adopts = resumed.is_some_and(|it| it.is_primary);
+    let mut task = Task {
+        conf,
+        outlet,
+        link: None,
+        retry: None,
+        standing: Standing::Full,
+        fence,
+        adopts,
+        is_primary: false,
+    };
+    task.open(BootTime::now());
+    task.serve(orders, &alarm, &news).await;
+    Value::Null
+}
+
+struct Task {
+    conf: Conf,
+    outlet: Outlet,
+    /// The sockets and the machine; `None` while the interface is not there, has no carrier or no address.
+    link: Option<(VrrpSocket, Router)>,
+    /// When to try again to have them.
+    retry: Option<BootTime>,
+    standing: Standing,
+    /// How often this node was elected.
+    fence: u64,
+    /// It goes on as the primary that another program was, as soon as it can.
+    adopts: bool,
+    /// What the node was told last.
+    is_primary: bool,
+}
+
+impl Task {
+    async fn serve(&mut self, mut orders: UnboundedReceiver<Order<Conf>>, alarm: &Alarm, news: &News) {
+        loop {
+            let deadline = match &self.link {
+                Some((_, router)) => router.deadline(),
+                None => self.retry,
+            };
+            let order = tokio::select! {
+                biased;
+                order = orders.recv() => Some(order.unwrap_or(Order::HandOver)),
+                () = readable(self.link.as_ref()) => None,
+                () = news.readable() => {
+                    self.hear(news);
+                    None
+                }
+                () = alarm.until(deadline) => None,
+            };
+            if self.is_primary && (self.outlet.has_acted)() {
+                // Whatever is read or due was so for one who is not primary any more.
+                self.restart(BootTime::now());
+            }
+            // Before the order and the clock: what waits came before them.
+            self.receive();
+            let now = BootTime::now();
+            match order {
+                Some(order) => {
+                    if self.obey(order, now) {
+                        return;
+                    }
+                }
+                None => self.turn(now, |router, now| router.tick(now)),
+            }
+            if self.link.is_none() && self.retry.is_some_and(|retry| retry <= now) {
+                self.open(now);
+            }
+        }
+    }
+
+    /// Does what it is told; gives whether that was the end.
+    fn obey(&mut self, order: Order<Conf>, now: BootTime) -> bool {
+        match order {
+            Order::Stand(standing) => {
+                self.standing = standing;
+                self.turn(now, |router, now| router.stand(standing, now));
+            }
+            Order::Resign(standing) => {
+                (self.standing, self.is_primary, self.adopts) = (standing, false, false);
+                self.turn(now, |router, now| router.resign(standing, now));
+            }
+            Order::Restart => self.restart(now),
+            Order::Conf(conf) => self.configure(conf, now),
+            Order::Leave => {
+                self.turn(now, |router, now| router.resign(Standing::Out, now));
+                return true;
+            }
+            Order::HandOver => return true,
+        }
+        false
+    }
+
+    fn restart(&mut self, now: BootTime) {
+        self.is_primary = false;
+        self.link.iter_mut().for_each(|(_, router)| router.restart(now));
+    }
+
+    fn configure(&mut self, conf: Conf, now: BootTime) {
+        let is_other_way = self.conf.peers != conf.peers || self.conf.interface != conf.interface;
+        self.conf = conf;
+        if is_other_way && let Some((socket, _)) = &mut self.link {
+            match VrrpSocket::open(&self.conf) {
+                Ok(opened) => *socket = opened,
+                Err(error) => return self.close(&error.to_string(), now),
+            }
+        }
+        let settings = self.conf.settings;
+        let source = self.link.as_ref().map(|(socket, _)| socket.source);
+        if let Some(source) = source {
+            self.turn(now, |router, now| router.configure(settings, source, now));
+        }
+    }
+
+    /// Reads what waits.
+    fn receive(&mut self) {
+        for _ in 0..AT_ONCE {
+            let Some(received) = self.link.as_ref().and_then(|(socket, _)| socket.receive(&self.conf)) else {
+                return;
+            };
+            let Received { source, result } = received;
+            match result {
+                Ok(advertisement) => {
+                    if advertisement.addresses != self.conf.addresses && !self.conf.addresses.is_empty() {
+                        // RFC 9568 §7.1: it counts nevertheless, since there shall be one primary.
+                        self.outlet.count("advertisements_differ", "addresses");
+                    }
+                    let heard = Heard {
+                        source,
+                        priority: advertisement.priority,
+                        interval: advertisement.interval(),
+                    };
+                    self.note(heard);
+                    self.turn(BootTime::now(), |router, now| router.on_advertisement(heard, now));
+                }
+                Err(refused) => self.refuse(source, refused),
+            }
+        }
+    }
+
+    fn note(&self, heard: Heard) {
+        let peer = PeerStatus { priority: heard.priority, seen: std::time::SystemTime::now() };
+        self.outlet.write(|group| {
+            if group.peers.len() >= PEERS && !group.peers.contains_key(&heard.source.to_string()) {
+                let oldest =
+                    group.peers.iter().min_by_key(|(_, peer)| peer.seen).map(|(name, _)| name.clone());
+                oldest.and_then(|oldest| group.peers.remove(&oldest));
+            }
+            group.peers.insert(heard.source.to_string(), peer);
+        });
+    }
+
+    fn refuse(&self, source: IpAddr, refused: Refused) {
+        static REFUSED: Repeated = Repeated::new();
+        self.outlet.count("advertisements_refused", refused.name());
+        // Other virtual routers of the network are nobody's mistake.
+        if refused != Refused::RouterId
+            && let Some(times) = REFUSED.count(Moment::now())
+        {
+            let (group, reason) = (&self.outlet.name, refused.name());
+            tracing::warn!(%group, %source, reason, times, "an advertisement was refused");
+        }
+    }
+
+    /// Lets the machine turn once, and does what comes out.
+    fn turn(&mut self, now: BootTime, turn: impl FnOnce(&mut Router, BootTime) -> Vec<Action>) {
+        let Some((_, router)) = &mut self.link else { return };
+        for action in turn(router, now) {
+            self.perform(action);
+        }
+        let primary = self.link.as_ref().and_then(|(_, router)| router.heard_primary());
+        self.outlet.write(|group| group.primary = primary.map(|address| address.to_string()));
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Advertise(priority) => {
+                let sent = self.link.as_ref().map(|(socket, _)| socket.advertise(&self.conf, priority));
+                self.outlet.count("advertisements_sent", "");
+                if let Some(Err(error)) = sent {
+                    static FAILED: Repeated = Repeated::new();
+                    self.outlet.count("advertisements_sent", "failed");
+                    if let Some(times) = FAILED.count(Moment::now()) {
+                        tracing::warn!(group = %self.outlet.name, times, "cannot advertise: {error}");
+                    }
+                }
+            }
+            Action::Elected(reason) => {
+                self.fence += u64::from(!std::mem::take(&mut self.adopts) || self.fence == 0);
+                self.is_primary = true;
+                self.outlet.tell(Event::Elected { fence: self.fence, until: None, reason });
+            }
+            Action::Lost(reason) => {
+                self.is_primary = false;
+                self.outlet.tell(Event::Lost(reason));
+            }
+            Action::Contested(reason) => self.outlet.tell(Event::Contested(reason)),
+        }
+    }
+
+    /// Opens the sockets, and begins.
+    fn open(&mut self, now: BootTime) {
+        let opened = VrrpSocket::open(&self.conf).and_then(|socket| {
+            let is_running = Netlink::open()?.link(socket.interface)?.is_running;
+            let no_carrier = || std::io::Error::other(format!("{} has no carrier", self.conf.interface));
+            is_running.then_some(socket).ok_or_else(no_carrier)
+        });
+        match opened {
+            Ok(socket) => {
+                self.retry = None;
+                let router = Router::new(self.conf.settings, socket.source, now);
+                self.link = Some((socket, router));
+                self.outlet.write(|group| group.problem = None);
+                let standing = self.standing;
+                self.turn(now, |router, now| router.stand(standing, now));
+                if self.adopts {
+                    self.turn(now, Router::adopt);
+                }
+            }
+            Err(error) => self.close(&error.to_string(), now),
+        }
+    }
+
+    /// Takes no part until the sockets can be opened.
+    fn close(&mut self, why: &str, now: BootTime) {
+        self.link = None;
+        self.retry = Some(now.plus(AGAIN));
+        // Another node has the role by the time that this one is back.
+        self.adopts = false;
+        let is_new = self.outlet.replace_problem(why);
+        if is_new {
+            tracing::warn!(group = %self.outlet.name, "no election: {why}");
+        }
+        if std::mem::take(&mut self.is_primary) {
+            self.outlet.tell(Event::Lost(why.to_owned()));
+        }
+    }
+
+    /// News of the interface.
+    fn hear(&mut self, news: &News) {
+        while let Some(messages) = news.read() {
+            let interface = self.link.as_ref().map(|(socket, _)| socket.interface);
+            for message in messages {
+                match message {
+                    Message::Link(link) if Some(link.interface) == interface && !link.is_running => {
+                        self.close(&format!("{} has no carrier", self.conf.interface), BootTime::now());
+                    }
+                    Message::Link(_) | Message::Address(_) if self.link.is_none() => {
+                        self.retry = Some(BootTime::now());
+                    }
+                    Message::Link(_)
+                    | Message::Address(_)
+                    | Message::Gone(_)
+                    | Message::Answer { .. }
+                    | Message::Done
+                    | Message::Other => {}
+                }
+            }
+        }
+    }
+}
+
+async fn readable(link: Option<&(VrrpSocket, Router)>) {
+    match link {
+        Some((socket, _)) => socket.readable().await,
+        None => std::future::pending().await,
+    }
+}

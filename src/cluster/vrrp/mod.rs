@@ -1,0 +1,10 @@
+//! VRRP version 3 (RFC 9568): an election between nodes of one network.
+//!
+//! [`packet`] is the wire and [`router`] the state machine, both pure; [`socket`] has the sockets, and [`engine`] joins
+//! them: it reads all that waits before it lets the machine look at the clock.
+
+pub mod conf;
+pub mod engine;
+pub mod packet;
+pub mod router;
+pub mod socket;

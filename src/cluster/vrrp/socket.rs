@@ -1,0 +1,179 @@
+//! The sockets of a virtual router: raw ones of protocol 112, bound to its interface.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddrV6},
+    os::fd::OwnedFd,
+};
+
+use rustix::net::{RecvFlags, recvfrom};
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockFilter, Socket, Type};
+use tokio::io::unix::AsyncFd;
+
+use super::{
+    conf::{Conf, GROUP_V4, GROUP_V6, PROTOCOL},
+    packet::{Advertisement, Refused},
+};
+use crate::{
+    cluster::{
+        netlink::socket::{Netlink, index_of},
+        wire::{
+            ip::{FROM_HERE, packet},
+            raw::RawSender,
+        },
+    },
+    net::descriptors::register,
+};
+
+/// The sockets.
+#[derive(Debug)]
+pub struct VrrpSocket {
+    receiver: AsyncFd<OwnedFd>,
+    sender: RawSender,
+    /// The number of the interface.
+    pub interface: u32,
+    /// The address that this node sends from.
+    pub source: IpAddr,
+    /// Where what it receives may have gone to.
+    destinations: Vec<IpAddr>,
+}
+
+/// What came.
+#[derive(Debug)]
+pub struct Received {
+    /// Who sent it.
+    pub source: IpAddr,
+    /// What it says, or why it is not believed.
+    pub result: Result<Advertisement, Refused>,
+}
+
+/// Bytes of an advertisement of 255 addresses of IPv6 with an IPv4 header's options, and more.
+const LARGEST: usize = 4608;
+
+impl VrrpSocket {
+    /// Opens them. Fails where the interface is gone or has no address to send from.
+    pub fn open(conf: &Conf) -> io::Result<Self> {
+        let interface = index_of(&conf.interface)?;
+        let mut netlink = Netlink::open()?;
+        let mut own = netlink.addresses_of(interface)?;
+        own.retain(|address| address.is_ipv6() == conf.is_v6 && !conf.addresses.contains(address));
+        let source = source(conf, &own).ok_or_else(|| {
+            let kind = if conf.is_v6 { "link-local IPv6 address" } else { "IPv4 address of its own" };
+            io::Error::new(io::ErrorKind::AddrNotAvailable, format!("{} has no {kind}", conf.interface))
+        })?;
+        let sender = RawSender::open(&conf.interface, interface, conf.is_v6)?;
+        if let IpAddr::V4(source) = source {
+            sender.set_source(source)?;
+        }
+        let destinations = if conf.peers.is_empty() { vec![conf.group()] } else { own };
+        let receiver = register(receiver(conf, interface)?.into())?;
+        Ok(Self { receiver, sender, interface, source, destinations })
+    }
+
+    /// Waits until something came.
+    pub async fn readable(&self) {
+        // An error is that of the next reading.
+        let _ = self.receiver.readable().await.map(|mut ready| ready.clear_ready());
+    }
+
+    /// What came next; `None` when there is nothing more.
+    pub fn receive(&self, conf: &Conf) -> Option<Received> {
+        let mut buffer = [0; LARGEST];
+        let (read, _, from) = recvfrom(self.receiver.get_ref(), &mut buffer, RecvFlags::DONTWAIT).ok()?;
+        let bytes = buffer.get(..read)?;
+        if conf.is_v6 {
+            let source = IpAddr::from(*SocketAddrV6::try_from(from?).ok()?.ip());
+            // The filter leaves a byte of what came from afar.
+            let result = if read <= 1 { Err(Refused::Ttl) } else { self.judge(conf, source, bytes) };
+            return Some(Received { source, result });
+        }
+        let (source, destination) = (address(bytes, 12)?, address(bytes, 16)?);
+        let payload = usize::from(bytes.first()? & 0xf) * 4;
+        let result = match bytes.get(payload..) {
+            _ if *bytes.get(8)? != FROM_HERE => Err(Refused::Ttl),
+            _ if !self.destinations.contains(&destination) => Err(Refused::Destination),
+            Some(payload) => self.judge(conf, source, payload),
+            None => Err(Refused::Length),
+        };
+        Some(Received { source, result })
+    }
+
+    fn judge(&self, conf: &Conf, source: IpAddr, payload: &[u8]) -> Result<Advertisement, Refused> {
+        let advertisement = Advertisement::read(payload, conf.router_id, source, &self.destinations)?;
+        match source {
+            _ if source == self.source => Err(Refused::OwnAddress),
+            _ if !conf.peers.is_empty() && !conf.peers.contains(&source) => Err(Refused::Source),
+            _ => Ok(advertisement),
+        }
+    }
+
+    /// Advertises with this priority. The error is of the last destination that failed.
+    pub fn advertise(&self, conf: &Conf, priority: u8) -> io::Result<()> {
+        let mut failed = Ok(());
+        for (packet, to) in self.packets(conf, priority) {
+            // Where one peer cannot be reached the others can.
+            failed = self.sender.send(&packet, to).and(failed);
+        }
+        failed
+    }
+
+    /// An advertisement of this priority for each destination, IP header included.
+    pub fn packets(&self, conf: &Conf, priority: u8) -> Vec<(Vec<u8>, IpAddr)> {
+        // RFC 9568 §5.2.5: there is at least one address.
+        let addresses = match conf.addresses.as_slice() {
+            [] => vec![self.source],
+            addresses => addresses.to_vec(),
+        };
+        let centiseconds = u16::try_from(conf.settings.interval.as_millis() / 10).unwrap_or(u16::MAX);
+        let advertisement = Advertisement { router_id: conf.router_id, priority, centiseconds, addresses };
+        let to = |destination: IpAddr| {
+            let payload = advertisement.bytes(self.source, destination, conf.checksum);
+            (packet(self.source, destination, PROTOCOL, &payload), destination)
+        };
+        conf.destinations().into_iter().map(to).collect()
+    }
+}
+
+/// The address to send from: of IPv6 a link-local one (RFC 9568 §5.1.2.1), unless peers are elsewhere.
+fn source(conf: &Conf, own: &[IpAddr]) -> Option<IpAddr> {
+    let is_local = |address: &IpAddr| match address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    let wants_local = conf.peers.iter().all(is_local);
+    own.iter().find(|address| is_local(address) == wants_local).copied()
+}
+
+fn receiver(conf: &Conf, interface: u32) -> io::Result<Socket> {
+    let domain = if conf.is_v6 { Domain::IPV6 } else { Domain::IPV4 };
+    let socket = Socket::new(domain, Type::RAW, Some(Protocol::from(i32::from(PROTOCOL))))?;
+    socket.set_nonblocking(true)?;
+    socket.bind_device(Some(conf.interface.as_bytes()))?;
+    if conf.is_v6 {
+        socket.attach_filter(&ONLY_FROM_HERE)?;
+        if conf.peers.is_empty() {
+            socket.join_multicast_v6(&GROUP_V6, interface)?;
+        }
+    } else {
+        socket.set_multicast_all_v4(false)?;
+        if conf.peers.is_empty() {
+            socket.join_multicast_v4_n(&GROUP_V4, &InterfaceIndexOrAddress::Index(interface))?;
+        }
+    }
+    Ok(socket)
+}
+
+/// A program of the kernel's packet filter: what has the hop limit 255 comes whole, of all else a byte. The hop limit is
+/// not in what a raw socket of IPv6 reads.
+const ONLY_FROM_HERE: [SockFilter; 4] = [
+    // Load the byte at 7 of the network header (`SKF_NET_OFF`).
+    SockFilter::new(0x30, 0, 0, 0xfff0_0007),
+    SockFilter::new(0x15, 0, 1, FROM_HERE as u32),
+    SockFilter::new(0x06, 0, 0, 0xffff),
+    SockFilter::new(0x06, 0, 0, 1),
+];
+
+fn address(header: &[u8], at: usize) -> Option<IpAddr> {
+    let octets: [u8; 4] = *header.get(at..)?.first_chunk()?;
+    Some(Ipv4Addr::from(octets).into())
+}
