@@ -36,6 +36,7 @@ pub struct Link {
     /// When the next sign of life is due.
     beat_at: BootTime,
     has_acted: Cell<bool>,
+    is_gone: Cell<bool>,
 }
 
 impl Drop for Link {
@@ -61,7 +62,7 @@ impl Link {
             .spawn()?;
         let connection = register(ours)?;
         let (told, beat_at) = (Will::default(), BootTime::now());
-        Ok(Self { connection, child, told, beat_at, has_acted: Cell::new(false) })
+        Ok(Self { connection, child, told, beat_at, has_acted: Cell::new(false), is_gone: Cell::new(false) })
     }
 
     /// Tells what is to be undone from now on.
@@ -99,10 +100,18 @@ impl Link {
     pub fn has_acted(&self) -> bool {
         let mut byte = [0];
         let read = recv(self.connection.as_fd(), &mut byte, RecvFlags::DONTWAIT);
-        if matches!(read, Ok((1, _))) && byte == *ACTED {
-            self.has_acted.set(true);
+        match read {
+            Ok((1, _)) if byte == *ACTED => self.has_acted.set(true),
+            // The end of a connection is to be read again and again.
+            Ok((0, _)) => self.is_gone.set(true),
+            Ok(_) | Err(_) => {}
         }
         self.has_acted.get()
+    }
+
+    /// Whether it was seen that the guard is gone.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone.get()
     }
 
     /// Takes note of it: it has nothing to undo any more.

@@ -41,9 +41,17 @@ impl Watch {
     /// Whether it has acted; to be asked once for each time.
     pub(super) fn take_acted(&mut self) -> bool {
         let mut link = self.link.borrow_mut();
-        let Some(link) = link.as_mut().filter(|link| link.has_acted()) else { return false };
-        link.note_acted();
-        true
+        let Some(known) = link.as_mut() else { return false };
+        let has_acted = known.has_acted();
+        let is_gone = known.is_gone();
+        if has_acted {
+            known.note_acted();
+        }
+        drop(link);
+        if is_gone {
+            self.lost("it ended");
+        }
+        has_acted
     }
 
     /// Has it undo this from now on.

@@ -98,7 +98,8 @@ impl Task {
                 }
                 () = alarm.until(deadline) => None,
             };
-            if self.is_primary && (self.outlet.has_acted)() {
+            let is_over = matches!(order, Some(Order::Restart));
+            if is_over || self.is_primary && (self.outlet.has_acted)() {
                 // Whatever is read or due was so for one who is not primary any more.
                 self.restart(BootTime::now());
             }
