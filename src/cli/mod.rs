@@ -44,6 +44,7 @@ pub use self::{
     options::{File, Format, Request},
     outcome::Failure,
 };
+use crate::cluster::guard;
 
 /// A load-balancing reverse proxy.
 #[derive(Debug, Parser)]
@@ -72,6 +73,9 @@ pub enum Verb {
     ///
     /// Ends with 0 after a clean drain, 1 when it cannot start, 2 when the configuration is not good.
     Run(File),
+    /// Undo what a primary has done when it cannot any more; started by `run`, and by nobody else.
+    #[command(hide = true)]
+    Guard,
     /// Tell everything that is wrong with a configuration, without opening a socket.
     ///
     /// Ends with 0 when it is good, 2 when there are problems; 1 when it is good and the running program
@@ -174,6 +178,7 @@ pub fn perform(verb: Verb) -> ExitCode {
     let status = match verb {
         // `main` takes it before this; from anywhere else there is nothing to run.
         Verb::Run(_) => Err(Failure::usage("`run` is the program itself")),
+        Verb::Guard => return guard::process::run(),
         Verb::Check { file, format, against_running, ask } => {
             check::check(file, format, against_running.then_some(&ask))
         }

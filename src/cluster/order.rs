@@ -4,7 +4,7 @@
 //! goes. It never touches addresses. To an order that ends it, it ends; dropped orders mean the same as
 //! [`Order::HandOver`].
 
-use std::{rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, net::IpAddr, rc::Rc, sync::Arc};
 
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
@@ -56,6 +56,20 @@ pub struct Resumed {
     pub state: Value,
 }
 
+/// What is said when this node cannot any more: a packet, IP header included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastWord {
+    /// The interface that it goes out by.
+    pub interface: String,
+    /// Where it goes.
+    pub destination: IpAddr,
+    /// Its bytes.
+    pub packet: Vec<u8>,
+}
+
+/// The last words of each group, by its number.
+pub type LastWords = Rc<RefCell<BTreeMap<u64, Vec<LastWord>>>>;
+
 /// Asks whether who watches over this node has acted in its place.
 pub type HasActed = Rc<dyn Fn() -> bool>;
 
@@ -72,6 +86,8 @@ pub struct Outlet {
     pub status: Arc<Status>,
     /// To be asked before anything is said as primary after a wait.
     pub has_acted: HasActed,
+    /// What is to be said when this node cannot any more.
+    pub last_words: LastWords,
 }
 
 impl std::fmt::Debug for Outlet {
@@ -85,6 +101,11 @@ impl Outlet {
     pub fn tell(&self, event: Event) {
         // The node ends after its engines.
         let _ = self.events.send((self.group, event));
+    }
+
+    /// Leaves what is to be said in place of what was left before.
+    pub fn leave_words(&self, words: Vec<LastWord>) {
+        self.last_words.borrow_mut().insert(self.group, words);
     }
 
     /// Writes into the status of this group.

@@ -29,6 +29,7 @@ mod cache_writes;
 mod caches;
 mod cli;
 mod client_address;
+mod cluster;
 mod collapse;
 mod connection_logins;
 mod dashboard;

@@ -7,3 +7,4 @@
 mod group;
 pub mod handle;
 mod run;
+mod watch;

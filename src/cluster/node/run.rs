@@ -1,6 +1,6 @@
 //! The node's event loop.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -12,7 +12,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::group::{Common, Group};
+use super::{
+    group::{Common, Group},
+    watch::Watch,
+};
 use crate::cluster::{
     address::kernel::Addresses,
     alarm::Alarm,
@@ -21,7 +24,7 @@ use crate::cluster::{
     engine::Engine,
     netlink::{message::Message, socket::News},
     on_change::OnChange,
-    order::{HasActed, Order, Outlet, Resumed},
+    order::{LastWords, Order, Outlet, Resumed},
     plan::{self, Plan},
     realtime,
     role::{Event, Role, RoleMachine},
@@ -52,18 +55,24 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// The life of the cluster's thread.
 pub(super) fn run(commands: UnboundedReceiver<Command>, status: Arc<Status>) {
-    if let Err(error) = realtime::enter() {
+    let realtime = realtime::enter();
+    if let Err(error) = &realtime {
         tracing::info!("the cluster runs among other programs, not before them (CAP_SYS_NICE): {error}");
     }
     let runtime =
         Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
-    let result = runtime.and_then(|runtime| runtime.block_on(serve(commands, status)));
+    let result =
+        runtime.and_then(|runtime| runtime.block_on(serve(commands, status, Watch::new(realtime.is_ok()))));
     if let Err(error) = result {
         tracing::error!("no cluster: {error}");
     }
 }
 
-async fn serve(mut commands: UnboundedReceiver<Command>, status: Arc<Status>) -> std::io::Result<()> {
+async fn serve(
+    mut commands: UnboundedReceiver<Command>,
+    status: Arc<Status>,
+    watch: Watch,
+) -> std::io::Result<()> {
     let (alarm, news) = (Alarm::new()?, News::open()?);
     let (sender, mut events) = unbounded_channel();
     let common = Common { status, addresses: Addresses::open()?, on_change: None };
@@ -75,7 +84,8 @@ async fn serve(mut commands: UnboundedReceiver<Command>, status: Arc<Status>) ->
         unfit: None,
         weak: None,
         is_stepped_down: false,
-        has_acted: Rc::new(|| false),
+        watch,
+        last_words: LastWords::default(),
         again: None,
     };
     loop {
@@ -96,6 +106,7 @@ async fn serve(mut commands: UnboundedReceiver<Command>, status: Arc<Status>) ->
                     return Ok(());
                 }
             },
+            () = node.watch.readable() => node.guarded(),
             () = news.readable() => node.hear(&news),
             () = alarm.until(deadline) => node.tick(),
         }
@@ -111,7 +122,8 @@ struct Node {
     unfit: Option<String>,
     weak: Option<String>,
     is_stepped_down: bool,
-    has_acted: HasActed,
+    watch: Watch,
+    last_words: LastWords,
     /// When to look whether all addresses are there.
     again: Option<BootTime>,
 }
@@ -222,7 +234,8 @@ impl Node {
             name: plan.name.clone(),
             events: self.events.clone(),
             status: self.common.status.clone(),
-            has_acted: self.has_acted.clone(),
+            has_acted: self.watch.has_acted(),
+            last_words: self.last_words.clone(),
         };
         let engine = Engine::start(plan.engine.clone(), outlet, resumed);
         let mut group = Group { number: self.last, plan, machine: RoleMachine::new(MARGIN), engine };
@@ -291,8 +304,9 @@ impl Node {
         self.look_soon();
     }
 
-    /// Looks again in a while whether all addresses are there, where something is wrong.
+    /// Looks again in a while whether all addresses are there, where something is wrong; and has the guard know what is.
     fn look_soon(&mut self) {
+        self.arm();
         let is_wrong = |group: &GroupStatus| group.role == Role::Primary && group.problem.is_some();
         if self.again.is_none() && self.common.status.lock().groups.iter().any(is_wrong) {
             self.again = Some(BootTime::now().plus(AGAIN));
@@ -301,7 +315,7 @@ impl Node {
 
     fn deadline(&self) -> Option<BootTime> {
         let groups = self.groups.iter().filter_map(|group| group.machine.deadline());
-        groups.chain(self.again).chain(self.common.addresses.deadline()).min()
+        groups.chain(self.again).chain(self.common.addresses.deadline()).chain(self.watch.deadline()).min()
     }
 
     fn tick(&mut self) {
@@ -310,9 +324,37 @@ impl Node {
             group.tick(&mut self.common, now);
         }
         self.common.addresses.tick(now);
+        self.watch.tick(now);
         if self.again.is_some_and(|again| again <= now) {
             self.restore();
         }
+    }
+
+    /// The guard said something: it may have acted in this node's place.
+    fn guarded(&mut self) {
+        if self.watch.take_acted() {
+            let reason = "this node did not run in time, and its guard gave the role up";
+            for group in &mut self.groups {
+                if group.machine.role() == Role::Primary {
+                    group.on(Event::Lost(reason.into()), &mut self.common);
+                    group.engine.tell(Order::Restart);
+                }
+            }
+            self.arm();
+        }
+    }
+
+    /// Tells the guard what is to be undone.
+    fn arm(&mut self) {
+        let primaries = self.groups.iter().filter(|group| group.machine.role() == Role::Primary);
+        let words = self.last_words.borrow();
+        let (mut addresses, mut last_words) = (Vec::new(), Vec::new());
+        for group in primaries {
+            addresses.extend(group.plan.addresses.iter().cloned());
+            last_words.extend(words.get(&group.number).into_iter().flatten().cloned());
+        }
+        drop(words);
+        self.watch.arm(addresses, last_words);
     }
 
     /// Gives up all roles, or leaves them to the next program; waits for the engines, for a bounded time.
@@ -330,6 +372,7 @@ impl Node {
                 tracing::error!(group = %group.plan.name, "its engine did not end within {ENDING:?}");
             }
         }
+        self.watch.end();
         if let Some(on_change) = self.common.on_change.take() {
             on_change.finish(keep_addresses);
         }

@@ -19,7 +19,7 @@ use crate::{
             message::Message,
             socket::{Netlink, News},
         },
-        order::{Order, Outlet, Resumed},
+        order::{LastWord, Order, Outlet, Resumed},
         role::{Event, Standing},
         status::PeerStatus,
     },
@@ -98,7 +98,8 @@ impl Task {
                 }
                 () = alarm.until(deadline) => None,
             };
-            if self.is_primary && (self.outlet.has_acted)() {
+            let is_over = matches!(order, Some(Order::Restart));
+            if is_over || self.is_primary && (self.outlet.has_acted)() {
                 // Whatever is read or due was so for one who is not primary any more.
                 self.restart(BootTime::now());
             }
@@ -155,6 +156,7 @@ impl Task {
                 Err(error) => return self.close(&error.to_string(), now),
             }
         }
+        self.leave_words();
         let settings = self.conf.settings;
         let source = self.link.as_ref().map(|(socket, _)| socket.source);
         if let Some(source) = source {
@@ -260,6 +262,7 @@ impl Task {
                 self.retry = None;
                 let router = Router::new(self.conf.settings, socket.source, now);
                 self.link = Some((socket, router));
+                self.leave_words();
                 self.outlet.write(|group| group.problem = None);
                 let standing = self.standing;
                 self.turn(now, |router, now| router.stand(standing, now));
@@ -269,6 +272,14 @@ impl Task {
             }
             Err(error) => self.close(&error.to_string(), now),
         }
+    }
+
+    /// Priority 0, to be said where this node cannot.
+    fn leave_words(&self) {
+        let Some((socket, _)) = &self.link else { return };
+        let word =
+            |(packet, destination)| LastWord { interface: self.conf.interface.clone(), destination, packet };
+        self.outlet.leave_words(socket.packets(&self.conf, 0).into_iter().map(word).collect());
     }
 
     /// Takes no part until the sockets can be opened.

@@ -317,3 +317,6 @@ impl Router {
         actions.push(Action::Contested(format!("{who} was primary too, and gives way")));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,4 @@
+//! The state machine, case by case and in a simulated network.
+
+mod cases;
+mod simulation;

@@ -1,0 +1,5 @@
+//! Two nodes that take each other's place, in network namespaces; who has the addresses is seen by a third machine.
+
+mod lab;
+mod others;
+mod pair;

@@ -1,0 +1,1 @@
+//! keepalived and FRR as the other node.
