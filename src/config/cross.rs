@@ -12,7 +12,7 @@ mod loops;
 
 use std::collections::{HashMap, HashSet};
 
-use super::Config;
+use super::{Config, peers};
 use crate::{
     route::conf::RouteConf,
     schema::{Node, Place, Reader, suggest},
@@ -49,6 +49,14 @@ pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
             }
         }
         unreachable_routes(config, root, reader);
+    }
+    hear_peers(config);
+}
+
+/// Adds the listener that hears peers, where there are any. After all that compares listeners with their tables.
+fn hear_peers(config: &mut Config) {
+    if let Some(conf) = config.cluster.as_ref().and_then(|cluster| cluster.peers.as_ref()) {
+        config.listener.extend(peers::listener(conf));
     }
 }
 

@@ -12,6 +12,7 @@ pub mod http2;
 pub mod listen;
 pub mod log;
 mod notes;
+pub mod peers;
 mod place;
 mod reading;
 mod report;

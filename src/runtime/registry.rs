@@ -54,6 +54,10 @@ pub struct Registry {
     workers: Vec<WorkerRegistry>,
     /// The way to the node that has virtual addresses, and what it tells.
     pub cluster: cluster::node::handle::Handle,
+    /// What peers say, on its way to the control side.
+    pub peers: cluster::peers::inbox::Inbox,
+    /// What is known of them.
+    pub members: cluster::peers::members::Members,
     /// The way of spans to their exporter.
     pub traces: crate::telemetry::trace::Traces,
 }
@@ -153,6 +157,8 @@ impl Registry {
             journals: Arc::default(),
             workers: (0..workers).map(|_| WorkerRegistry::default()).collect(),
             cluster: cluster::node::handle::Handle::default(),
+            peers: cluster::peers::inbox::Inbox::default(),
+            members: cluster::peers::members::Members::default(),
             traces: crate::telemetry::trace::Traces::default(),
         }
     }
