@@ -4,7 +4,7 @@
 //! Previous stop: `dispatch`, which looks a request up here. Next stop: the file of an endpoint.
 
 use super::{
-    backends, caches, config, connections, dashboard,
+    backends, caches, cluster, config, connections, dashboard,
     endpoint::{
         Answer::{Aside, Later, Now},
         Endpoint,
@@ -257,6 +257,33 @@ pub static ENDPOINTS: &[Endpoint] = &[
         is_watched: false,
         about: &connections::END,
         answer: Later(|admin, question| Box::pin(connections::end(admin, question))),
+    },
+    Endpoint {
+        method: "GET",
+        path: "/api/v1/cluster",
+        summary: "the role of this node, its peers, and the last changes",
+        is_open: false,
+        is_watched: false,
+        about: &cluster::GET,
+        answer: Now(cluster::get),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/api/v1/cluster/step-down",
+        summary: "has another node be primary, where one is there",
+        is_open: false,
+        is_watched: false,
+        about: &cluster::CHANGE,
+        answer: Now(cluster::step_down),
+    },
+    Endpoint {
+        method: "POST",
+        path: "/api/v1/cluster/resume",
+        summary: "stands for election as configured again",
+        is_open: false,
+        is_watched: false,
+        about: &cluster::CHANGE,
+        answer: Now(cluster::resume),
     },
     Endpoint {
         method: "GET",

@@ -91,7 +91,7 @@ pub(super) fn get(admin: &Admin, _: &Params) -> Reply {
         "workers": admin.shared.registry.workers().len(),
         "listeners": listeners,
         "draining": admin.shared.drain.stage() > Stage::Running,
-        "role": "primary",
+        "role": admin.shared.registry.cluster.status().role().name(),
         "overrides": overrides,
         "certificates": certificates(admin, &snapshot),
         "reloads": {"succeeded": succeeded, "failed": failed},

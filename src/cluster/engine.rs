@@ -8,14 +8,16 @@ use tokio::{
 
 use super::{
     order::{Order, Outlet, Resumed},
-    vrrp,
+    store, vrrp,
 };
 
 /// What an engine is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Conf {
     /// A virtual router.
     Vrrp(vrrp::conf::Conf),
+    /// A key in a store.
+    Store(Box<store::engine::Conf>),
 }
 
 /// An engine at work, on this thread's event loop.
@@ -28,6 +30,8 @@ pub struct Engine {
 #[derive(Debug)]
 enum Orders {
     Vrrp(UnboundedSender<Order<vrrp::conf::Conf>>),
+    /// With what it was made of.
+    Store(UnboundedSender<Order<Box<store::engine::Conf>>>, Box<store::engine::Conf>),
 }
 
 impl Conf {
@@ -35,6 +39,7 @@ impl Conf {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Vrrp(_) => "vrrp",
+            Self::Store(store) => store.name(),
         }
     }
 }
@@ -48,6 +53,12 @@ impl Engine {
                 let task = spawn_local(vrrp::engine::run(conf, orders, outlet, resumed));
                 Self { orders: Orders::Vrrp(sender), task }
             }
+            Conf::Store(conf) => {
+                let (sender, orders) = unbounded_channel();
+                let made_of = conf.clone();
+                let task = spawn_local(store::engine::run(conf, orders, outlet, resumed));
+                Self { orders: Orders::Store(sender, made_of), task }
+            }
         }
     }
 
@@ -55,6 +66,16 @@ impl Engine {
     pub fn can_be(&self, conf: &Conf) -> bool {
         match (&self.orders, conf) {
             (Orders::Vrrp(_), Conf::Vrrp(_)) => true,
+            (Orders::Store(_, made_of), Conf::Store(conf)) => made_of.can_become(conf),
+            (Orders::Vrrp(_) | Orders::Store(..), _) => false,
+        }
+    }
+
+    /// Whether another program can go on with what this one has won.
+    pub fn can_hand_over(&self) -> bool {
+        match &self.orders {
+            Orders::Vrrp(_) => true,
+            Orders::Store(_, made_of) => made_of.can_hand_over(),
         }
     }
 
@@ -65,8 +86,16 @@ impl Engine {
             Orders::Vrrp(orders) => {
                 let of_vrrp = |conf| match conf {
                     Conf::Vrrp(conf) => Some(conf),
+                    Conf::Store(_) => None,
                 };
                 let _ = order.try_map(of_vrrp).map(|order| orders.send(order));
+            }
+            Orders::Store(orders, _) => {
+                let of_store = |conf| match conf {
+                    Conf::Store(conf) => Some(conf),
+                    Conf::Vrrp(_) => None,
+                };
+                let _ = order.try_map(of_store).map(|order| orders.send(order));
             }
         }
     }

@@ -19,5 +19,6 @@ pub mod privilege;
 pub mod realtime;
 pub mod role;
 pub mod status;
+pub mod store;
 pub mod vrrp;
 pub mod wire;

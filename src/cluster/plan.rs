@@ -6,11 +6,12 @@ use super::{
     address::virtual_address::VirtualAddress,
     conf::{ClusterConf, Election, VirtualIpConf},
     engine::Conf,
+    store::{self, engine::StoreConf},
     vrrp,
 };
 
 /// A group, as it is to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     /// Its name: `eth0/51/ipv4` for a virtual router, `etcd` for a store. A group of the same name is the same one.
     pub name: Arc<str>,
@@ -24,7 +25,29 @@ pub struct Plan {
 pub fn groups(conf: &ClusterConf) -> Vec<Plan> {
     match conf.election {
         Election::Vrrp => virtual_routers(conf),
+        // Of what the election names, the tables are there: that is checked.
+        Election::Etcd => {
+            conf.etcd.clone().map(StoreConf::Etcd).map(|it| of_store(conf, it)).into_iter().collect()
+        }
+        Election::ZooKeeper => conf
+            .zookeeper
+            .clone()
+            .map(StoreConf::ZooKeeper)
+            .map(|it| of_store(conf, it))
+            .into_iter()
+            .collect(),
     }
+}
+
+/// All addresses, which move together.
+fn of_store(conf: &ClusterConf, store: StoreConf) -> Plan {
+    let engine = Box::new(store::engine::Conf { node: conf.node_name(), store });
+    let addresses = conf.virtual_ip.iter().map(virtual_address).collect();
+    Plan { name: engine.name().into(), engine: Conf::Store(engine), addresses }
+}
+
+fn virtual_address(conf: &VirtualIpConf) -> VirtualAddress {
+    VirtualAddress { address: conf.address.0, interface: conf.interface.0.clone() }
 }
 
 /// One for each interface, number and family that addresses have.
@@ -67,9 +90,8 @@ fn virtual_router(
         peers,
         addresses: addresses.iter().map(|it| it.address.0.addr()).collect(),
     };
-    let own =
-        |it: &&VirtualIpConf| VirtualAddress { address: it.address.0, interface: it.interface.0.clone() };
-    Plan { name, engine: Conf::Vrrp(router), addresses: addresses.iter().map(own).collect() }
+    let addresses = addresses.iter().map(|conf| virtual_address(conf)).collect();
+    Plan { name, engine: Conf::Vrrp(router), addresses }
 }
 
 #[cfg(test)]
@@ -105,7 +127,7 @@ pub(super) mod tests {
         let names: Vec<&str> = plans.iter().map(|plan| &*plan.name).collect();
         assert_eq!(names, ["lo/51/ipv4", "lo/51/ipv6", "lo/52/ipv4"]);
         let of = |index: usize| {
-            let Conf::Vrrp(router) = &plans[index].engine;
+            let Conf::Vrrp(router) = &plans[index].engine else { panic!("no router") };
             (router.settings.priority, router.addresses.len(), router.peers.clone())
         };
         assert_eq!(of(0), (120, 2, vec!["10.0.0.2".parse().unwrap()]));

@@ -11,9 +11,7 @@ pub fn missing(conf: &ClusterConf) -> Option<(String, String)> {
 }
 
 fn lacks(conf: &ClusterConf, effective: CapabilitySet) -> Option<(String, String)> {
-    let is_vrrp = match conf.election {
-        Election::Vrrp => true,
-    };
+    let is_vrrp = conf.election == Election::Vrrp;
     let moves = !conf.virtual_ip.is_empty();
     let needed = [
         (moves, CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN", "add addresses to interfaces"),

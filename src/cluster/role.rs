@@ -66,6 +66,8 @@ pub enum Event {
     Unfit(Option<String>),
     /// This node has no backend that is up, or (`None`) has one again.
     Weak(Option<String>),
+    /// This node stood still, and its guard removed the addresses meanwhile.
+    Interrupted,
     /// An operator wants another node to be primary.
     StepDown,
     /// An operator takes that back.
@@ -192,6 +194,9 @@ impl RoleMachine {
                 }
             }
             Event::Weak(why) => self.weak = why,
+            Event::Interrupted => {
+                self.give_up("it stood still, and its guard removed the addresses", &mut effects)
+            }
             Event::StepDown => {
                 self.is_stepped_down = true;
                 self.give_up("stepped down by admin API", &mut effects);
@@ -374,6 +379,7 @@ mod tests {
             Just(Event::Contested("two".into())),
             proptest::option::of(Just("unfit".to_owned())).prop_map(Event::Unfit),
             proptest::option::of(Just("weak".to_owned())).prop_map(Event::Weak),
+            Just(Event::Interrupted),
             Just(Event::StepDown),
             Just(Event::Resume),
             Just(Event::Leave),

@@ -39,6 +39,12 @@ pub fn write_iso(out: &mut Vec<u8>) {
     });
 }
 
+/// A time as RFC 3339 with milliseconds, in UTC.
+pub fn iso(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{:03}Z", Texts::at(since.as_secs()).iso, since.subsec_millis())
+}
+
 /// Writes the present as the common log format has it: `22/Nov/2026:05:58:29 +0000`.
 pub fn write_common(out: &mut Vec<u8>) {
     with_texts(|texts, _| out.extend_from_slice(texts.common.as_bytes()));

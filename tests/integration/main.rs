@@ -34,6 +34,7 @@ mod collapse;
 mod connection_logins;
 mod dashboard;
 mod drain;
+mod election;
 mod exhausted;
 mod forwarding;
 mod fuzz;

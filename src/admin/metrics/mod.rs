@@ -5,6 +5,7 @@
 //! them are some 2 MB, made on a thread beside the control loop.
 
 mod caches;
+mod cluster;
 mod text;
 mod writes;
 
@@ -62,6 +63,7 @@ fn render(admin: &Admin, now: Moment) -> String {
     workers(registry, &mut text);
     traces(registry, &mut text);
     configuration(admin, &snapshot, &mut text);
+    cluster::cluster(registry.cluster.status(), &mut text);
     text.finish()
 }
 

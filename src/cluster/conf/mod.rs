@@ -1,11 +1,17 @@
 //! `[cluster]`: a peer that takes over, as configured.
 
+mod etcd;
+mod url;
 mod values;
 mod vrrp;
 mod whole;
+mod zookeeper;
 
 pub use self::{
+    etcd::EtcdConf,
+    url::StoreUrl,
     values::{InterfaceAddress, InterfaceName},
     vrrp::{Checksum, VrrpConf},
     whole::{ClusterConf, Election, OnChangeConf, VirtualIpConf},
+    zookeeper::ZooKeeperConf,
 };

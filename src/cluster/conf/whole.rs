@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::{
+    etcd::EtcdConf,
     values::{InterfaceAddress, InterfaceName},
     vrrp::VrrpConf,
+    zookeeper::ZooKeeperConf,
 };
 use crate::schema::{Anything, Table, choice, section};
 
@@ -13,8 +15,11 @@ choice! {
     pub enum Election {
         /// VRRP version 3 (RFC 9568), between the nodes of one network.
         Vrrp = "vrrp",
+        /// A key in etcd.
+        Etcd = "etcd",
+        /// A node in ZooKeeper.
+        ZooKeeper = "zookeeper",
     }
-    later { "etcd", "zookeeper" }
 }
 
 section! {
@@ -34,6 +39,10 @@ section! {
         pub virtual_ip: Vec<VirtualIpConf>;
         /// VRRP.
         pub vrrp: VrrpConf;
+        /// etcd; with `election = "etcd"`.
+        pub etcd: Option<EtcdConf>;
+        /// ZooKeeper; with `election = "zookeeper"`.
+        pub zookeeper: Option<ZooKeeperConf>;
         /// What is run when the role of this node changes.
         pub on_change: Option<OnChangeConf>;
     }
@@ -92,7 +101,34 @@ impl ClusterConf {
         }
     }
 
+    /// Reports the table that the election needs and has not, and those that mean nothing to it.
+    fn check_election(&self, table: &mut Table<'_, '_, '_>) {
+        let election = self.election.name();
+        if self.election != Election::Vrrp && table.entry(election).is_none() {
+            let message = format!("`election = \"{election}\"` needs `[cluster.{election}]`");
+            let hint = match self.election {
+                Election::ZooKeeper => "add it with `connect`, such as \"10.0.0.9:2181\"",
+                Election::Etcd | Election::Vrrp => {
+                    "add it with `endpoints`, such as [\"http://10.0.0.9:2379\"]"
+                }
+            };
+            table.reader.missing(table.place_of("election"), message, hint);
+        }
+        let of_vrrp = ["preempt", "preempt_delay", "priority", "vrrp"].map(|key| (key, Election::Vrrp));
+        let of_stores = [("etcd", Election::Etcd), ("zookeeper", Election::ZooKeeper)];
+        for (key, needed) in of_vrrp.into_iter().chain(of_stores) {
+            if needed != self.election
+                && let Some(entry) = table.entry(key)
+            {
+                let message = format!("`{key}` does nothing with `election = \"{election}\"`");
+                let hint = format!("leave it out, or set `election = \"{}\"`", needed.name());
+                table.reader.problem_with(entry.place, message, hint);
+            }
+        }
+    }
+
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        self.check_election(table);
         if self.virtual_ip.is_empty() && self.on_change.is_none() {
             let written = ["virtual_ip", "on_change"].iter().any(|key| table.entry(key).is_some());
             if !written {

@@ -369,7 +369,7 @@ impl Node {
     /// Gives up all roles, or leaves them to the next program; waits for the engines, for a bounded time.
     async fn leave(&mut self, keep_addresses: bool) {
         for group in &mut self.groups {
-            if keep_addresses {
+            if keep_addresses && group.engine.can_hand_over() {
                 group.engine.tell(Order::HandOver);
             } else {
                 group.on(Event::Leave, &mut self.common);

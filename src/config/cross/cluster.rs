@@ -29,6 +29,19 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
             peers(conf, node, reader);
             interface(conf, node, reader);
         }
+        Election::Etcd | Election::ZooKeeper => of_routers(conf, addresses, reader),
+    }
+}
+
+/// Reports what only virtual routers have.
+fn of_routers(conf: &ClusterConf, nodes: &[Node], reader: &mut Reader<'_>) {
+    for node in nodes {
+        for entry in ["router_id", "priority"].into_iter().filter_map(|key| node.entry(key)) {
+            let (key, election) = (&entry.key, conf.election.name());
+            let message = format!("`{key}` does nothing with `election = \"{election}\"`");
+            let hint = "leave it out: all addresses move together, and who has them keeps them";
+            reader.problem_with(entry.place, message, hint);
+        }
     }
 }
 

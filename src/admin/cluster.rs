@@ -1,0 +1,124 @@
+//! `GET /api/v1/cluster`, `POST /api/v1/cluster/step-down` and `/resume`: the role of this node, and to have another
+//! be primary.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    Admin, Params,
+    reply::{self, Reply},
+    spec::{ResponseSpec, Spec, array, count, object, text},
+};
+use crate::{
+    cluster::status::{GroupStatus, PeerStatus},
+    telemetry::clock,
+};
+
+/// Of `GET`.
+pub(super) const GET: Spec = Spec { gives: &[ResponseSpec::json("the role", schema)], ..Spec::PLAIN };
+
+/// Of what changes it; the answer is how it was when that was asked for.
+pub(super) const CHANGE: Spec = Spec { is_change: true, errors: &[409], ..GET };
+
+fn schema() -> Value {
+    let time = || json!({"type": "string", "format": "date-time"});
+    let role = || json!({"enum": ["primary", "standby"]});
+    let or_null = || json!({"type": ["string", "null"]});
+    let change = object(json!({"at": time(), "role": role(), "fence": count(), "reason": text()}));
+    let peer = object(json!({"name": text(), "priority": count(), "seen": time()}));
+    let group = object(json!({
+        "name": text(),
+        "role": role(),
+        "since": time(),
+        "fence": count(),
+        "addresses": array(text()),
+        "primary": or_null(),
+        "peers": array(peer),
+        "transitions": count(),
+        "problem": or_null(),
+        "changes": array(change),
+    }));
+    let counted = object(json!({"event": text(), "reason": text(), "count": count()}));
+    object(json!({
+        "enabled": {"type": "boolean"},
+        "node": text(),
+        "election": text(),
+        "role": role(),
+        "stepped_down": {"type": "boolean"},
+        "unfit": or_null(),
+        "groups": array(group),
+        "counts": array(counted),
+    }))
+}
+
+pub(super) fn get(admin: &Admin, _: &Params) -> Reply {
+    reply::json(StatusCode::OK, &state(admin))
+}
+
+fn state(admin: &Admin) -> Value {
+    let status = admin.shared.registry.cluster.status();
+    let role = status.role().name();
+    let is_on = status.is_on();
+    let inner = status.lock();
+    let counts = inner
+        .counts
+        .iter()
+        .map(|((event, reason), count)| json!({"event": event, "reason": reason, "count": count}));
+    json!({
+        "enabled": is_on,
+        "node": inner.node,
+        "election": inner.election,
+        "role": role,
+        "stepped_down": inner.is_stepped_down,
+        "unfit": inner.unfit,
+        "groups": inner.groups.iter().map(group).collect::<Vec<_>>(),
+        "counts": counts.collect::<Vec<_>>(),
+    })
+}
+
+fn group(group: &GroupStatus) -> Value {
+    let peer = |(name, peer): (&String, &PeerStatus)| json!({"name": name, "priority": peer.priority, "seen": clock::iso(peer.seen)});
+    let changes = group.changes.iter().map(|(at, change)| {
+        json!({
+            "at": clock::iso(*at),
+            "role": change.role.name(),
+            "fence": change.fence,
+            "reason": change.reason,
+        })
+    });
+    json!({
+        "name": &*group.name,
+        "role": group.role.name(),
+        "since": clock::iso(group.since),
+        "fence": group.fence,
+        "addresses": group.addresses,
+        "primary": group.primary,
+        "peers": group.peers.iter().map(peer).collect::<Vec<_>>(),
+        "transitions": group.transitions,
+        "problem": group.problem,
+        "changes": changes.collect::<Vec<_>>(),
+    })
+}
+
+pub(super) fn step_down(admin: &Admin, _: &Params) -> Reply {
+    change(admin, "step-down", |admin| admin.shared.registry.cluster.step_down())
+}
+
+pub(super) fn resume(admin: &Admin, _: &Params) -> Reply {
+    change(admin, "resume", |admin| admin.shared.registry.cluster.resume())
+}
+
+fn change(admin: &Admin, what: &'static str, change: impl FnOnce(&Admin)) -> Reply {
+    if !admin.shared.registry.cluster.status().is_on() {
+        let message = "there is no cluster: this node has no peer";
+        return reply::error(
+            StatusCode::CONFLICT,
+            "no_cluster",
+            message,
+            "add `[cluster]` to the configuration",
+        );
+    }
+    tracing::info!(what, "cluster: asked for by the admin API");
+    change(admin);
+    reply::json(StatusCode::OK, &state(admin))
+}

@@ -1,0 +1,57 @@
+//! `[cluster.etcd]`, as configured.
+
+use std::time::Duration;
+
+use super::url::StoreUrl;
+use crate::{
+    schema::{Secret, Table, section},
+    tls::conf::UpstreamTlsConf,
+};
+
+section! {
+    /// A key in etcd, which the primary has with a lease.
+    pub struct EtcdConf {
+        /// Its servers, such as `http://10.0.0.9:2379`; one that does not answer is followed by the next.
+        pub endpoints: Vec<StoreUrl>;
+        /// The key: the same on all nodes, and nobody else's.
+        pub key: String = "/pointsman/leader";
+        /// How long nobody else can be primary after this node has renewed its lease: whole seconds. A node that dies is
+        /// followed after that time; etcd makes it longer where it is less than one and a half of its election time-outs.
+        pub lease: Duration = "2s", in "2s" to "1h";
+        /// The user, where etcd asks for one; with `password_file`.
+        pub user: String = "";
+        /// File with the user's password, or `env:NAME`.
+        pub password_file: Option<Secret>;
+        /// TLS to servers at `https://`; without it the system's authorities are trusted.
+        pub tls: Option<UpstreamTlsConf>;
+    }
+    check Self::check;
+}
+
+impl EtcdConf {
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        if self.endpoints.is_empty() && table.places_in("endpoints").is_empty() {
+            let message = "`endpoints` is empty";
+            let hint = "name etcd's servers, such as [\"http://10.0.0.9:2379\"]";
+            table.reader.problem_with(table.place_of("endpoints"), message, hint);
+        }
+        if self.lease.subsec_nanos() > 0 {
+            let message = "`lease` is no whole number of seconds";
+            table.reader.problem_with(
+                table.place_of("lease"),
+                message,
+                "etcd counts leases in seconds: \"2s\"",
+            );
+        }
+        if self.key.is_empty() {
+            let message = "`key` is empty";
+            table.reader.problem_with(table.place_of("key"), message, "such as \"/pointsman/leader\"");
+        }
+        if self.user.is_empty() != self.password_file.is_none() {
+            let (there, missing) =
+                if self.user.is_empty() { ("password_file", "user") } else { ("user", "password_file") };
+            let message = format!("`{there}` needs `{missing}`");
+            table.reader.problem_with(table.place_of(there), message, format!("add `{missing}`"));
+        }
+    }
+}

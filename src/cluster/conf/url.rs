@@ -1,0 +1,83 @@
+//! Addresses of a store's servers.
+
+use http::Uri;
+use serde_json::json;
+
+use crate::schema::{Node, Reader, Value};
+
+/// A server that is asked over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreUrl {
+    /// Whether it speaks TLS.
+    pub is_https: bool,
+    /// The host, an IPv6 address without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// Host and port as they were written.
+    pub authority: String,
+}
+
+/// The port of etcd's clients.
+const PORT: u16 = 2379;
+
+impl StoreUrl {
+    fn parse(text: &str) -> Option<Self> {
+        let uri: Uri = text.parse().ok()?;
+        let is_https = match uri.scheme_str()? {
+            "http" => false,
+            "https" => true,
+            _ => return None,
+        };
+        let authority = uri.authority().filter(|authority| !authority.host().is_empty())?;
+        let has_more = uri.query().is_some() || !matches!(uri.path(), "" | "/") || text.contains(['@', '#']);
+        let port = match authority.as_str().strip_prefix(authority.host())? {
+            "" => PORT,
+            port => port.strip_prefix(':')?.parse().ok().filter(|port| *port > 0)?,
+        };
+        (!has_more).then(|| Self {
+            is_https,
+            host: authority.host().trim_matches(['[', ']']).to_owned(),
+            port,
+            authority: authority.as_str().to_owned(),
+        })
+    }
+}
+
+impl Value for StoreUrl {
+    fn kind() -> String {
+        "a URL".into()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "examples": ["http://10.0.0.9:2379", "https://etcd.internal:2379"]})
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.text(node, "a URL, such as \"http://10.0.0.9:2379\"")?;
+        let url = Self::parse(text);
+        if url.is_none() {
+            let message = format!("`{text}` is not the URL of a server");
+            let hint = "such as \"http://10.0.0.9:2379\" or \"https://etcd.internal:2379\", without a path";
+            reader.problem_with(node.place, message, hint);
+        }
+        url
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_have_a_host_a_port_and_nothing_more() {
+        let url = StoreUrl::parse("https://[2001:db8::9]:2380/").unwrap();
+        assert_eq!((url.is_https, &*url.host, url.port), (true, "2001:db8::9", 2380));
+        assert_eq!(StoreUrl::parse("http://etcd").unwrap().port, 2379);
+        for wrong in
+            ["etcd:2379", "http://", "http://a:0", "http://a:99999", "http://a/v3", "http://u@a", "ftp://a"]
+        {
+            assert_eq!(StoreUrl::parse(wrong), None, "{wrong}");
+        }
+    }
+}

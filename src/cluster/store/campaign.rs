@@ -1,0 +1,315 @@
+//! How a node stands for election where a store decides: pure, one request at a time.
+//!
+//! A lease (etcd) or a session (ZooKeeper) is asked for, a key is created with it if there is none, and renewed until it is
+//! given up. What counts is when a request was *sent* and what the store granted: from then on for as long as that, no
+//! other node can have the key. Next stop: [`RoleMachine`](super::super::role::RoleMachine), by the events that come out.
+
+use std::time::Duration;
+
+use super::super::{
+    boot_time::BootTime,
+    role::{Event, Standing},
+};
+
+/// What is asked of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Who has the key; answered with [`Answer::Held`] or [`Answer::Free`].
+    Look,
+    /// The end of the key, which `Held` told of: answered when it is gone, or has changed. It may take for ever.
+    Watch,
+    /// A lease, or a session.
+    Grant,
+    /// To create the key with the lease, where there is none.
+    Acquire {
+        /// The lease.
+        lease: i64,
+    },
+    /// To renew the lease, and to prove that the key is still the one that was created with it.
+    Renew {
+        /// The lease.
+        lease: i64,
+        /// The number of the key's creation.
+        fence: u64,
+    },
+    /// To remove the key where it is of this lease, and to end the lease.
+    Release {
+        /// The lease.
+        lease: i64,
+    },
+}
+
+/// What the store says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// There is a lease.
+    Granted {
+        /// Its number.
+        lease: i64,
+        /// How long it lasts from when it was asked for: what the store granted, which may be more than was asked for.
+        ttl: Duration,
+    },
+    /// The key is there, with the lease.
+    Held {
+        /// The node that has it.
+        by: String,
+        /// Its lease.
+        lease: i64,
+        /// The number of its creation.
+        fence: u64,
+    },
+    /// There is no key.
+    Free,
+    /// The lease lasts longer, and the key is ours.
+    Renewed {
+        /// How long from when that was asked for.
+        ttl: Duration,
+    },
+    /// The lease is over, or the key is not ours.
+    Gone,
+    /// What was to be removed is not there any more.
+    Released,
+    /// The store did not answer, or with an error; what was asked for may have been done.
+    Failed(String),
+}
+
+/// How often a renewal is tried in the time that a lease lasts.
+const RENEWALS: u32 = 3;
+/// The shortest and the longest pause after a failure.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// What a request may take beside a renewal, whose bound is the lease's.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A node that stands for election.
+#[derive(Debug)]
+pub struct Campaign {
+    step: Step,
+    standing: Standing,
+    /// The lease that was granted last, and may be in use.
+    lease: Option<Lease>,
+    /// Nothing is asked before then.
+    not_before: Option<BootTime>,
+    failures: u32,
+    /// The key has been free for as long.
+    free_since: Option<BootTime>,
+    /// The node that has the key.
+    holder: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    id: i64,
+    ttl: Duration,
+    /// When the request was sent that was granted last.
+    sent: BootTime,
+}
+
+impl Lease {
+    fn until(&self) -> BootTime {
+        self.sent.plus(self.ttl)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Look,
+    Watch,
+    Grant,
+    Acquire,
+    Hold { fence: u64 },
+    Release,
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// To ask the store, and to take it for failed after a time.
+    Ask(Request, Option<Duration>),
+    /// To wait until then, or for an order.
+    Wait(BootTime),
+    /// To wait for an order.
+    Rest,
+}
+
+impl Campaign {
+    /// A node that has nothing yet.
+    pub fn new(standing: Standing) -> Self {
+        Self {
+            step: Step::Look,
+            standing,
+            lease: None,
+            not_before: None,
+            failures: 0,
+            free_since: None,
+            holder: None,
+        }
+    }
+
+    /// A node that goes on with what another program has won.
+    pub fn resume(lease: i64, fence: u64, sent: BootTime, ttl: Duration) -> (Self, Option<Event>) {
+        let lease = Lease { id: lease, ttl, sent };
+        let reason = "goes on as the program before it".into();
+        let event = Event::Elected { fence, until: Some(lease.until()), reason };
+        let campaign = Self { lease: Some(lease), step: Step::Hold { fence }, ..Self::new(Standing::Full) };
+        (campaign, Some(event))
+    }
+
+    /// What was won: the lease, the number of the key's creation, and since when and how long it holds.
+    pub fn won(&self) -> Option<(i64, u64, BootTime, Duration)> {
+        let lease = self.lease.as_ref()?;
+        match self.step {
+            Step::Hold { fence } => Some((lease.id, fence, lease.sent, lease.ttl)),
+            Step::Look | Step::Watch | Step::Grant | Step::Acquire | Step::Release => None,
+        }
+    }
+
+    /// The node that has the key, as far as is known.
+    pub fn holder(&self) -> Option<&str> {
+        self.holder.as_deref()
+    }
+
+    /// Requests that failed in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// How much the node wants to be primary from now on.
+    pub fn stand(&mut self, standing: Standing) {
+        self.standing = standing;
+        if self.step == Step::Watch {
+            return;
+        }
+        if standing == Standing::Out && !matches!(self.step, Step::Hold { .. }) && self.lease.is_some() {
+            self.step = Step::Release;
+        }
+    }
+
+    /// Gives up what the node has, or may have. What was asked is not waited for any more.
+    pub fn resign(&mut self, standing: Standing) {
+        self.standing = standing;
+        self.not_before = None;
+        self.free_since = None;
+        self.step = if self.lease.is_some() { Step::Release } else { Step::Look };
+    }
+
+    /// What comes next at `now`.
+    pub fn next(&mut self, now: BootTime) -> Next {
+        if let Some(not_before) = self.not_before.filter(|not_before| *not_before > now) {
+            return Next::Wait(not_before);
+        }
+        self.not_before = None;
+        let lease = self.lease.map(|lease| (lease.id, lease.ttl));
+        match (self.step, lease) {
+            (Step::Release, Some((lease, ttl))) => {
+                Next::Ask(Request::Release { lease }, Some(ttl.min(PATIENCE)))
+            }
+            (Step::Hold { fence }, Some((lease, ttl))) => {
+                // More than one must fit into what is left, so that one that is lost is not the end.
+                Next::Ask(Request::Renew { lease, fence }, Some(ttl / RENEWALS))
+            }
+            (Step::Acquire, Some((lease, ttl))) => {
+                Next::Ask(Request::Acquire { lease }, Some(ttl.min(PATIENCE)))
+            }
+            (Step::Watch, _) => Next::Ask(Request::Watch, None),
+            (_, _) if self.standing == Standing::Out => Next::Rest,
+            (Step::Grant, _) => Next::Ask(Request::Grant, Some(PATIENCE)),
+            (..) => Next::Ask(Request::Look, Some(PATIENCE)),
+        }
+    }
+
+    /// What `answer` to the request that was sent at `sent` makes of it.
+    pub fn on(&mut self, answer: Answer, sent: BootTime, now: BootTime, last: Duration) -> Option<Event> {
+        if !matches!(answer, Answer::Failed(_)) {
+            self.failures = 0;
+        }
+        match answer {
+            Answer::Failed(_) => {
+                self.failed(now);
+                None
+            }
+            Answer::Granted { lease, ttl } => {
+                self.lease = Some(Lease { id: lease, ttl, sent });
+                self.step = Step::Acquire;
+                None
+            }
+            Answer::Held { by, lease, fence } => self.held(by, lease, fence),
+            Answer::Free => {
+                self.free(now, last);
+                None
+            }
+            Answer::Renewed { ttl } => self.renewed(sent, ttl),
+            Answer::Gone => self.gone(),
+            Answer::Released => {
+                self.lease = None;
+                self.step = Step::Look;
+                None
+            }
+        }
+    }
+
+    fn held(&mut self, by: String, lease: i64, fence: u64) -> Option<Event> {
+        self.free_since = None;
+        let own = self.lease.filter(|own| own.id == lease);
+        self.holder = Some(by);
+        let Some(own) = own else {
+            // The lease has no use until the key is free, and would be over by then.
+            let is_of_no_use = self.lease.is_some() && self.step == Step::Acquire;
+            self.step = if is_of_no_use { Step::Release } else { Step::Watch };
+            return None;
+        };
+        if self.step != Step::Acquire || self.standing == Standing::Out {
+            // It was given up, and the store never heard of that.
+            self.step = Step::Release;
+            return None;
+        }
+        self.step = Step::Hold { fence };
+        self.not_before = Some(own.sent.plus(own.ttl / RENEWALS));
+        Some(Event::Elected { fence, until: Some(own.until()), reason: "elected by the store".into() })
+    }
+
+    /// The key is free: a node that is to be primary only where no other is waits for the others.
+    fn free(&mut self, now: BootTime, last: Duration) {
+        self.holder = None;
+        let since = *self.free_since.get_or_insert(now);
+        let turn = if self.standing == Standing::Last { since.plus(last) } else { now };
+        if turn > now {
+            self.not_before = Some(turn);
+            self.step = Step::Look;
+        } else {
+            self.step = Step::Grant;
+        }
+    }
+
+    fn renewed(&mut self, sent: BootTime, ttl: Duration) -> Option<Event> {
+        let Step::Hold { .. } = self.step else { return None };
+        let lease = self.lease.as_mut()?;
+        (lease.sent, lease.ttl) = (sent, ttl);
+        self.not_before = Some(sent.plus(ttl / RENEWALS));
+        Some(Event::Renewed { until: lease.until() })
+    }
+
+    fn gone(&mut self) -> Option<Event> {
+        let was_held = matches!(self.step, Step::Hold { .. });
+        self.lease = None;
+        self.holder = None;
+        self.step = Step::Look;
+        was_held.then(|| Event::Lost("the store has ended the lease".into()))
+    }
+
+    fn failed(&mut self, now: BootTime) {
+        self.failures = self.failures.saturating_add(1);
+        let (least, most) = PAUSE;
+        let most = self.lease.map_or(most, |lease| most.min(lease.ttl / 10)).max(least);
+        let pause = least.saturating_mul(1 << self.failures.min(6)).min(most);
+        self.not_before = Some(now.plus(pause));
+        match self.step {
+            // Nobody has the lease any more, so there is nothing to remove.
+            Step::Release if self.lease.is_some_and(|lease| lease.until().plus(lease.ttl) < now) => {
+                self.lease = None;
+                self.step = Step::Look;
+            }
+            Step::Watch => self.step = Step::Look,
+            Step::Look | Step::Grant | Step::Acquire | Step::Hold { .. } | Step::Release => {}
+        }
+    }
+}

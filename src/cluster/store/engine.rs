@@ -1,0 +1,244 @@
+//! A campaign at work: a store, the clock and the machine.
+
+use std::{future::pending, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{sync::mpsc::UnboundedReceiver, time::timeout};
+
+use super::{
+    campaign::{Answer, Campaign, Next, Request},
+    etcd::Etcd,
+    zookeeper::ZooKeeper,
+};
+use crate::cluster::{
+    alarm::Alarm,
+    boot_time::BootTime,
+    conf::{EtcdConf, ZooKeeperConf},
+    order::{Order, Outlet, Resumed},
+    role::{Event, Standing},
+};
+
+/// What a store's engine is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conf {
+    /// What this node is called.
+    pub node: String,
+    /// The store.
+    pub store: StoreConf,
+}
+
+/// Which store, and how it is reached.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoreConf {
+    /// etcd.
+    Etcd(EtcdConf),
+    /// ZooKeeper.
+    ZooKeeper(ZooKeeperConf),
+}
+
+impl Conf {
+    /// The store's name.
+    pub fn name(&self) -> &'static str {
+        match &self.store {
+            StoreConf::Etcd(_) => "etcd",
+            StoreConf::ZooKeeper(_) => "zookeeper",
+        }
+    }
+
+    /// Whether what was won with this configuration holds with the other.
+    pub fn can_become(&self, other: &Self) -> bool {
+        match (&self.store, &other.store) {
+            (StoreConf::Etcd(before), StoreConf::Etcd(after)) => {
+                before.key == after.key && before.endpoints == after.endpoints
+            }
+            (StoreConf::ZooKeeper(_), StoreConf::ZooKeeper(_)) => self == other,
+            (StoreConf::Etcd(_) | StoreConf::ZooKeeper(_), _) => false,
+        }
+    }
+
+    /// Whether another program can go on with what this one has won: a session of ZooKeeper is its client's.
+    pub fn can_hand_over(&self) -> bool {
+        matches!(self.store, StoreConf::Etcd(_))
+    }
+
+    /// How long who is to be primary only where no other is waits for the others.
+    fn patience(&self) -> Duration {
+        match &self.store {
+            StoreConf::Etcd(etcd) => etcd.lease,
+            StoreConf::ZooKeeper(zookeeper) => zookeeper.session_timeout,
+        }
+    }
+}
+
+/// A store, as one node asks it.
+#[derive(Debug)]
+enum Store {
+    Etcd(Box<Etcd>),
+    ZooKeeper(Box<ZooKeeper>),
+}
+
+impl Store {
+    fn new(conf: &Conf) -> Self {
+        let node = conf.node.clone();
+        match &conf.store {
+            StoreConf::Etcd(conf) => Self::Etcd(Box::new(Etcd::new(conf.clone(), node))),
+            StoreConf::ZooKeeper(conf) => Self::ZooKeeper(Box::new(ZooKeeper::new(conf.clone(), node))),
+        }
+    }
+
+    async fn ask(&mut self, request: &Request) -> Answer {
+        match self {
+            Self::Etcd(etcd) => etcd.ask(request).await,
+            Self::ZooKeeper(zookeeper) => zookeeper.ask(request).await,
+        }
+    }
+}
+
+/// How long what was won may take to be given back at the end.
+const LAST: Duration = Duration::from_millis(400);
+
+/// Runs a campaign until it is told to end.
+pub async fn run(
+    conf: Box<Conf>,
+    mut orders: UnboundedReceiver<Order<Box<Conf>>>,
+    outlet: Outlet,
+    resumed: Option<Resumed>,
+) -> Value {
+    let alarm = match Alarm::new() {
+        Ok(alarm) => alarm,
+        Err(error) => {
+            tracing::error!(group = %outlet.name, "no election: {error}");
+            return Value::Null;
+        }
+    };
+    let (campaign, event) = begin(resumed.as_ref());
+    let mut task = Task { store: Store::new(&conf), conf, campaign, outlet };
+    event.into_iter().for_each(|event| task.outlet.tell(event));
+    loop {
+        let order = tokio::select! {
+            biased;
+            order = orders.recv() => order.unwrap_or(Order::HandOver),
+            () = task.turn(&alarm) => continue,
+        };
+        match order {
+            Order::Stand(standing) => task.campaign.stand(standing),
+            Order::Resign(standing) => task.campaign.resign(standing),
+            // The addresses are gone: so is the role, which the node gives up.
+            Order::Restart => task.outlet.tell(Event::Interrupted),
+            Order::Conf(conf) => task.configure(conf),
+            Order::Leave => {
+                task.campaign.resign(Standing::Out);
+                task.give_back().await;
+                return Value::Null;
+            }
+            Order::HandOver => return task.state(),
+        }
+    }
+}
+
+struct Task {
+    conf: Box<Conf>,
+    store: Store,
+    campaign: Campaign,
+    outlet: Outlet,
+}
+
+/// A campaign of a node that has nothing, or of one that goes on with what another program has won.
+fn begin(resumed: Option<&Resumed>) -> (Campaign, Option<Event>) {
+    let state = resumed.filter(|it| it.is_primary).map(|it| &it.state);
+    let number = |key: &str| state.and_then(|state| state.get(key)).and_then(Value::as_u64);
+    let lease = state.and_then(|state| state.get("lease")).and_then(Value::as_i64);
+    match (lease, number("fence"), number("sent"), number("ttl")) {
+        (Some(lease), Some(fence), Some(sent), Some(ttl)) => {
+            Campaign::resume(lease, fence, BootTime(sent), Duration::from_micros(ttl))
+        }
+        _ => (Campaign::new(Standing::Full), None),
+    }
+}
+
+impl Task {
+    /// Asks once, or waits. To be dropped when an order comes: what was asked then may have been done.
+    async fn turn(&mut self, alarm: &Alarm) {
+        match self.campaign.next(BootTime::now()) {
+            Next::Rest => pending().await,
+            Next::Wait(until) => alarm.until(Some(until)).await,
+            Next::Ask(request, patience) => {
+                self.ask(&request, patience).await;
+            }
+        }
+    }
+
+    async fn ask(&mut self, request: &Request, patience: Option<Duration>) {
+        let sent = BootTime::now();
+        let answer = match patience {
+            None => self.store.ask(request).await,
+            Some(patience) => match timeout(patience, self.store.ask(request)).await {
+                Ok(answer) => answer,
+                Err(_) => Answer::Failed(format!("no answer within {patience:?}")),
+            },
+        };
+        let failure = match &answer {
+            Answer::Failed(why) => Some(format!("{}: {why}", self.conf.name())),
+            _ => None,
+        };
+        let event = self.campaign.on(answer, sent, BootTime::now(), self.conf.patience());
+        self.report(failure);
+        event.into_iter().for_each(|event| self.outlet.tell(event));
+    }
+
+    /// Writes into the status who is primary, or why the store does not say.
+    fn report(&self, failure: Option<String>) {
+        let Some(failure) = failure else {
+            let primary =
+                self.campaign.holder().filter(|holder| *holder != self.conf.node).map(str::to_owned);
+            let begins = self.conf.name();
+            self.outlet.write(|group| {
+                group.primary = primary;
+                // What addresses have to say is theirs.
+                if group.problem.as_ref().is_some_and(|problem| problem.starts_with(begins)) {
+                    group.problem = None;
+                }
+            });
+            return;
+        };
+        self.outlet.count("store_requests_failed", "");
+        // One alone may be a connection that was closed while it was not used.
+        if self.campaign.failures() > 1 && self.outlet.replace_problem(&failure) {
+            tracing::warn!(group = %self.outlet.name, "{failure}");
+        }
+    }
+
+    fn configure(&mut self, conf: Box<Conf>) {
+        if self.conf != conf {
+            self.store = Store::new(&conf);
+            self.conf = conf;
+        }
+    }
+
+    /// Gives back what was won, for a bounded time.
+    async fn give_back(&mut self) {
+        let all = async {
+            while let Next::Ask(request, _) = self.campaign.next(BootTime::now()) {
+                let sent = BootTime::now();
+                let answer = self.store.ask(&request).await;
+                let event = self.campaign.on(answer, sent, BootTime::now(), Duration::ZERO);
+                debug_assert!(event.is_none(), "nothing is won at the end");
+            }
+        };
+        // Where the store does not answer, the lease ends by itself.
+        let _ = timeout(LAST, all).await;
+    }
+
+    /// What another program needs to go on.
+    fn state(&self) -> Value {
+        match self.campaign.won() {
+            None => Value::Null,
+            Some((lease, fence, sent, ttl)) => json!({
+                "lease": lease,
+                "fence": fence,
+                "sent": sent.0,
+                "ttl": u64::try_from(ttl.as_micros()).unwrap_or(0),
+            }),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! etcd as the store, by its JSON gateway.
+//!
+//! Previous stop: [`campaign`](super::campaign), which decides what is asked.
+
+mod connection;
+mod gateway;
+
+use std::time::Duration;
+
+use self::{
+    connection::{Connection, Failure},
+    gateway::Refusal,
+};
+use super::campaign::{Answer, Request};
+use crate::cluster::conf::EtcdConf;
+
+/// etcd, as one node asks it.
+#[derive(Debug)]
+pub struct Etcd {
+    conf: EtcdConf,
+    node: String,
+    connection: Connection,
+    /// The number of the last write that is known to have been seen: what is watched begins after it.
+    revision: u64,
+}
+
+/// How often a lease is kept alive anew where the server's leader changed meanwhile, before that is a failure.
+const ROUNDS: usize = 3;
+/// What is watched is looked at anew after this time: the connection may be dead without a word.
+const WATCH: Duration = Duration::from_secs(5);
+
+impl Etcd {
+    /// A node's way to etcd; nothing is connected yet.
+    pub fn new(conf: EtcdConf, node: String) -> Self {
+        Self { connection: Connection::new(conf.clone()), conf, node, revision: 0 }
+    }
+
+    /// Asks; the caller bounds the time. What was sent may be done though nothing came back.
+    pub async fn ask(&mut self, request: &Request) -> Answer {
+        match self.asked(request).await {
+            Ok(answer) => answer,
+            Err(Failure::Refused(Refusal::NoLease)) => match request {
+                Request::Release { .. } => Answer::Released,
+                _ => Answer::Gone,
+            },
+            Err(failure) => {
+                self.connection.next_endpoint();
+                Answer::Failed(failure.to_string())
+            }
+        }
+    }
+
+    async fn asked(&mut self, request: &Request) -> Result<Answer, Failure> {
+        let odd = || Failure::Broken(gateway::ODD.into());
+        match *request {
+            Request::Look => self.look().await,
+            Request::Watch => {
+                let body = gateway::watch(&self.conf.key, self.revision);
+                let watched = self.connection.changed("/v3/watch", &body);
+                if let Ok(ended) = tokio::time::timeout(WATCH, watched).await {
+                    ended?;
+                }
+                self.look().await
+            }
+            Request::Grant => {
+                let body = gateway::grant(self.conf.lease);
+                let answer = self.connection.call("/v3/lease/grant", &body).await?;
+                gateway::granted(&answer).ok_or_else(odd)
+            }
+            Request::Acquire { lease } => {
+                let body = gateway::acquire(&self.conf.key, &self.node, lease);
+                let answer = self.connection.call("/v3/kv/txn", &body).await?;
+                self.revision = gateway::header(&answer).revision;
+                gateway::acquired(&answer, &self.node, lease).ok_or_else(odd)
+            }
+            Request::Renew { lease, fence } => self.renew(lease, fence).await,
+            Request::Release { lease } => {
+                // The keys of a lease go with it.
+                self.connection.call("/v3/lease/revoke", &gateway::lease(lease)).await?;
+                Ok(Answer::Released)
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<Answer, Failure> {
+        let answer = self.connection.call("/v3/kv/range", &gateway::look(&self.conf.key)).await?;
+        self.revision = gateway::header(&answer).revision;
+        gateway::found(&answer).ok_or_else(|| Failure::Broken(gateway::ODD.into()))
+    }
+
+    /// Keeps the lease alive, and proves that it was.
+    ///
+    /// A leader that was deposed, and does not know it yet, goes on saying that leases live (etcd#15247), while its follower
+    /// lets them end. So the server is asked next for what only a leader with a majority can answer, whether the key is
+    /// still ours, and both answers must be of one term: then that leader was the only one all the time in between.
+    async fn renew(&mut self, lease: i64, fence: u64) -> Result<Answer, Failure> {
+        for _ in 0..ROUNDS {
+            let answer = self.connection.call("/v3/lease/keepalive", &gateway::lease(lease)).await?;
+            let (kept, ttl) = gateway::kept(&answer).ok_or_else(|| Failure::Broken(gateway::ODD.into()))?;
+            let Some(ttl) = ttl else { return Ok(Answer::Gone) };
+            let confirmed =
+                self.connection.call("/v3/kv/txn", &gateway::confirm(&self.conf.key, fence)).await?;
+            let by = gateway::header(&confirmed);
+            if !gateway::is_succeeded(&confirmed) {
+                return Ok(Answer::Gone);
+            }
+            if (by.member, by.term) == (kept.member, kept.term) && by.term > 0 {
+                return Ok(Answer::Renewed { ttl });
+            }
+        }
+        Err(Failure::Broken("the store's leader changes all the time".into()))
+    }
+}

@@ -1,0 +1,12 @@
+//! Engines that ask a store which node is primary.
+//!
+//! [`campaign`] decides what is asked, [`etcd`] and [`zookeeper`] ask it, and [`engine`] is between them
+//! and the node.
+
+pub mod campaign;
+pub mod engine;
+pub mod etcd;
+pub mod zookeeper;
+
+#[cfg(test)]
+mod simulation;

@@ -1,0 +1,185 @@
+//! Nodes whose primary is elected by a real store. They have no address: what the role is, is asked and logged, so that it
+//! needs no privileges. What else is to be said of addresses is in `cluster`.
+
+mod stores;
+
+use std::{
+    fs,
+    time::{Duration, Instant, SystemTime},
+};
+
+use serde_json::Value;
+
+use self::stores::Store;
+use crate::support::{Client, PATIENCE, Proxy, eventually, nobody, proxy};
+
+/// A node of the cluster, which writes its roles into the file `roles` in its folder.
+fn node(store: &Store, name: &str) -> Proxy {
+    let folder = proxy::folder();
+    let more = format!(
+        "---\n[admin]\naddress = \"127.0.0.1:0\"\n[cluster]\nnode = \"{name}\"\nelection = \"{}\"\n{}\
+         [cluster.on_change]\ncommand = [\"/bin/sh\", \"-c\", \"echo $0 $POINTSMAN_ROLE >> {}\", \"{{role}}\"]\n",
+        store.election,
+        store.conf,
+        folder.join("roles").display(),
+    );
+    Proxy::start_in(folder, &proxy::config(&[nobody()], &more))
+}
+
+fn ask(node: &Proxy, method: &str, path: &str) -> Value {
+    let mut client = Client::connect(node.address("admin"));
+    client.send(format!("{method} {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"));
+    let response = client.response(method);
+    assert_eq!(response.status, 200, "{}", response.text());
+    serde_json::from_str(&response.text()).unwrap()
+}
+
+fn cluster(node: &Proxy) -> Value {
+    ask(node, "GET", "/api/v1/cluster")
+}
+
+fn is_primary(node: &Proxy) -> bool {
+    cluster(node)["role"] == "primary"
+}
+
+/// Waits until one of them is primary, and gives its index.
+fn primary(nodes: &[Proxy]) -> usize {
+    let mut found = Vec::new();
+    eventually("one is primary", || {
+        found = (0..nodes.len()).filter(|index| is_primary(&nodes[*index])).collect();
+        found.len() == 1
+    });
+    found[0]
+}
+
+/// When a node was primary: from and to, in its own words.
+fn terms(node: &Proxy) -> Vec<(String, Option<String>)> {
+    let status = cluster(node);
+    let mut terms: Vec<(String, Option<String>)> = Vec::new();
+    for change in status["groups"][0]["changes"].as_array().unwrap() {
+        let at = change["at"].as_str().unwrap().to_owned();
+        match change["role"] == "primary" {
+            true => terms.push((at, None)),
+            false => terms.last_mut().unwrap().1 = Some(at),
+        }
+    }
+    terms
+}
+
+/// No two of them were primary at any time.
+fn assert_never_two(nodes: &[Proxy]) {
+    let mut all: Vec<_> = nodes.iter().flat_map(terms).collect();
+    all.sort();
+    for pair in all.windows(2) {
+        let [before, after] = pair else { continue };
+        let end = before.1.as_ref().unwrap_or_else(|| panic!("{before:?} goes on beside {after:?}"));
+        assert!(*end <= after.0, "{before:?} and {after:?}");
+    }
+}
+
+fn roles(node: &Proxy) -> String {
+    fs::read_to_string(node.folder().join("roles")).unwrap_or_default()
+}
+
+/// The primary dies, and another follows when its lease is over; one that is asked to step down is followed at once, and
+/// comes back only when it is asked to, and then has no wish to be primary more than others.
+fn primary_that_dies_or_steps_down_is_followed(store: &Store) {
+    let mut nodes: Vec<Proxy> = ["a", "b", "c"].into_iter().map(|name| node(store, name)).collect();
+    let first = primary(&nodes);
+    assert_never_two(&nodes);
+    let name = cluster(&nodes[first])["node"].as_str().unwrap().to_owned();
+    let other = (first + 1) % 3;
+    eventually("others know who is", || cluster(&nodes[other])["groups"][0]["primary"] == name.as_str());
+    eventually("it was told", || roles(&nodes[first]) == "primary primary\n");
+    assert_eq!(roles(&nodes[other]), "");
+
+    let begun = Instant::now();
+    ask(&nodes[first], "POST", "/api/v1/cluster/step-down");
+    eventually("another follows", || (0..3).any(|index| index != first && is_primary(&nodes[index])));
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+    let second = primary(&nodes);
+    assert_ne!(second, first);
+    eventually("it was told", || roles(&nodes[first]) == "primary primary\nstandby standby\n");
+    ask(&nodes[first], "POST", "/api/v1/cluster/resume");
+    assert_eq!(cluster(&nodes[first])["stepped_down"], false);
+    assert_never_two(&nodes);
+
+    let begun = Instant::now();
+    drop(nodes.remove(second));
+    let third = primary(&nodes);
+    // Two seconds of lease, and the store's own time to see that it is over.
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert_never_two(&nodes);
+    let fence = |index: usize| cluster(&nodes[index])["groups"][0]["fence"].as_u64().unwrap();
+    assert!(fence(third) > 0);
+}
+
+/// A store that does not answer: nobody is primary once the lease is over, and one is when it is back.
+fn without_the_store_nobody_is_primary(store: &Store) {
+    let nodes: Vec<Proxy> = ["a", "b"].into_iter().map(|name| node(store, name)).collect();
+    let first = primary(&nodes);
+    store.signal(0, "STOP");
+    let stopped = SystemTime::now();
+    eventually("the role is given up", || !is_primary(&nodes[first]));
+    let took = stopped.elapsed().unwrap();
+    assert!(took < Duration::from_millis(2500), "{took:?}");
+    assert!(!is_primary(&nodes[1 - first]));
+    let problem = |index: usize| cluster(&nodes[index])["groups"][0]["problem"].clone();
+    eventually("it says why", || problem(first).as_str().is_some_and(|it| it.starts_with(store.election)));
+    store.signal(0, "CONT");
+    primary(&nodes);
+    eventually("all is well", || problem(0).is_null() && problem(1).is_null());
+    assert_never_two(&nodes);
+}
+
+#[test]
+fn etcd_has_another_follow_a_primary() {
+    let Some(store) = Store::etcd(1) else { return };
+    primary_that_dies_or_steps_down_is_followed(&store);
+}
+
+#[test]
+fn zookeeper_has_another_follow_a_primary() {
+    let Some(store) = Store::zookeeper() else { return };
+    primary_that_dies_or_steps_down_is_followed(&store);
+}
+
+#[test]
+fn without_etcd_nobody_is_primary() {
+    let Some(store) = Store::etcd(1) else { return };
+    without_the_store_nobody_is_primary(&store);
+}
+
+#[test]
+fn without_zookeeper_nobody_is_primary() {
+    let Some(store) = Store::zookeeper() else { return };
+    without_the_store_nobody_is_primary(&store);
+}
+
+/// etcd's leader stands still while the primary renews through it, and goes on as if nothing had been, again and again.
+#[test]
+fn leader_of_etcd_that_was_deposed_makes_no_two_primaries() {
+    let Some(store) = Store::etcd(3) else { return };
+    let nodes: Vec<Proxy> = ["a", "b"].into_iter().map(|name| node(&store, name)).collect();
+    primary(&nodes);
+    let rounds = std::env::var("POINTSMAN_ROUNDS").map_or(2, |rounds| rounds.parse().unwrap());
+    for round in 0..rounds {
+        let mut leader = None;
+        eventually("etcd has a leader", || {
+            leader = store.leader();
+            leader.is_some()
+        });
+        let leader = leader.unwrap();
+        store.signal(leader, "STOP");
+        let until = Instant::now() + Duration::from_millis(1500 + 700 * (round % 5));
+        while Instant::now() < until {
+            assert!(nodes.iter().filter(|node| is_primary(node)).count() < 2);
+        }
+        store.signal(leader, "CONT");
+        let end = Instant::now() + PATIENCE;
+        while nodes.iter().filter(|node| is_primary(node)).count() != 1 {
+            assert!(Instant::now() < end, "nobody is primary again");
+        }
+    }
+    assert_never_two(&nodes);
+}

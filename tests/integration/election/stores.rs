@@ -1,0 +1,129 @@
+//! Real etcd and real ZooKeeper, in the foreground.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use crate::support::{eventually, proxy, skipped};
+
+/// The servers of a store; stopped when this is dropped.
+pub struct Store {
+    members: Vec<Member>,
+    /// `[cluster.…]` of a node that asks it.
+    pub conf: String,
+    /// The engine's name.
+    pub election: &'static str,
+}
+
+struct Member {
+    child: Child,
+    client: SocketAddr,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+fn start(mut command: Command, client: SocketAddr) -> Member {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    Member { child, client }
+}
+
+impl Store {
+    /// etcd with so many members; none where it is not installed.
+    pub fn etcd(count: usize) -> Option<Self> {
+        if Command::new("etcd").arg("--version").output().is_err() {
+            skipped("etcd");
+            return None;
+        }
+        let folder = proxy::folder();
+        let addresses: Vec<_> = (0..count).map(|_| (free(), free())).collect();
+        let peers: Vec<String> = addresses
+            .iter()
+            .enumerate()
+            .map(|(index, (_, peer))| format!("m{index}=http://{peer}"))
+            .collect();
+        let member = |(index, (client, peer)): (usize, &(SocketAddr, SocketAddr))| {
+            let mut command = Command::new("etcd");
+            command.arg("--data-dir").arg(folder.join(format!("m{index}")));
+            command.args(["--name", &format!("m{index}"), "--initial-cluster", &peers.join(",")]);
+            command.args(["--listen-client-urls", &format!("http://{client}")]);
+            command.args(["--advertise-client-urls", &format!("http://{client}")]);
+            command.args(["--listen-peer-urls", &format!("http://{peer}")]);
+            command.args(["--initial-advertise-peer-urls", &format!("http://{peer}")]);
+            start(command, *client)
+        };
+        let members: Vec<Member> = addresses.iter().enumerate().map(member).collect();
+        let endpoints: Vec<String> = members.iter().map(|it| format!("\"http://{}\"", it.client)).collect();
+        let conf = format!("[cluster.etcd]\nendpoints = [{}]\n", endpoints.join(", "));
+        let store = Self { members, conf, election: "etcd" };
+        store.wait();
+        Some(store)
+    }
+
+    /// ZooKeeper; none where it is not installed.
+    pub fn zookeeper() -> Option<Self> {
+        let class_path = "/usr/share/java/zookeeper.jar";
+        if !Path::new(class_path).exists() || Command::new("java").arg("-version").output().is_err() {
+            skipped("zookeeper");
+            return None;
+        }
+        let (folder, client) = (proxy::folder(), free());
+        let conf = format!(
+            "tickTime=500\ndataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n",
+            folder.join("data").display(),
+            client.port()
+        );
+        let file = folder.join("zoo.cfg");
+        fs::write(&file, conf).unwrap();
+        let mut command = Command::new("java");
+        command.args(["-Xmx128m", "-cp", class_path, "org.apache.zookeeper.server.quorum.QuorumPeerMain"]);
+        command.arg(&file);
+        let members = vec![start(command, client)];
+        let conf = format!("[cluster.zookeeper]\nconnect = \"{client}\"\nsession_timeout = \"2s\"\n");
+        let store = Self { members, conf, election: "zookeeper" };
+        store.wait();
+        Some(store)
+    }
+
+    fn wait(&self) {
+        for member in &self.members {
+            eventually("the store listens", || TcpStream::connect(member.client).is_ok());
+        }
+    }
+
+    /// Sends a signal to a member: `STOP` has it stand still, `CONT` go on.
+    pub fn signal(&self, member: usize, name: &str) {
+        let pid = self.members[member].child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// The member of etcd that leads.
+    pub fn leader(&self) -> Option<usize> {
+        let ask = |member: &Member| {
+            let mut command = Command::new("curl");
+            command.args([
+                "-sm",
+                "1",
+                "-d",
+                "{}",
+                &format!("http://{}/v3/maintenance/status", member.client),
+            ]);
+            let answer = command.output().ok()?.stdout;
+            serde_json::from_slice::<serde_json::Value>(&answer).ok()
+        };
+        self.members.iter().position(|member| {
+            ask(member).is_some_and(|status| status["leader"] == status["header"]["member_id"])
+        })
+    }
+}
