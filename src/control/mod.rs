@@ -7,6 +7,7 @@
 mod background;
 mod checks;
 mod collector;
+mod fitness;
 mod memory;
 mod notify;
 mod predecessor;

@@ -11,6 +11,7 @@ use tokio::{
     time::timeout,
 };
 
+use super::fitness;
 use crate::{
     listen::{
         handover::{ASK_WORKERS, Predecessor, ReadyPipe, at},
@@ -51,7 +52,9 @@ impl TakeOver {
             // Until that program let go it had the virtual addresses, and told its peers.
             let known = known.as_ref().map(|state| at(state, "cluster"));
             shared.registry.cluster.set(shared.snapshot.load().config.cluster.as_ref(), known);
+            let watching = spawn_local(fitness::watch(shared, mailboxes));
             engine.run().await;
+            watching.abort();
         })
     }
 }

@@ -134,14 +134,15 @@ impl Node {
             Command::Set(conf, before) => self.set(conf.as_deref(), &before),
             Command::Unfit(why) => {
                 if self.unfit != why {
-                    self.common.status.lock().unfit.clone_from(&why);
                     self.unfit.clone_from(&why);
+                    self.write_unfit();
                     self.tell_all(&Event::Unfit(why));
                 }
             }
             Command::Weak(why) => {
                 if self.weak != why {
                     self.weak.clone_from(&why);
+                    self.write_unfit();
                     self.tell_all(&Event::Weak(why));
                 }
             }
@@ -150,6 +151,14 @@ impl Node {
             // Seen by the loop.
             Command::Leave { .. } => {}
         }
+    }
+
+    fn write_unfit(&self) {
+        let why = self.unfit.as_ref().or(self.weak.as_ref());
+        if let Some(why) = why {
+            tracing::warn!("another node should be primary: {why}");
+        }
+        self.common.status.lock().unfit = why.cloned();
     }
 
     fn step_down(&mut self, is_down: bool) {

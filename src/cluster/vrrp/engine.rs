@@ -59,6 +59,7 @@ pub async fn run(
         fence,
         adopts,
         is_primary: false,
+        has_warned: false,
     };
     task.open(BootTime::now());
     task.serve(orders, &alarm, &news).await;
@@ -79,6 +80,8 @@ struct Task {
     adopts: bool,
     /// What the node was told last.
     is_primary: bool,
+    /// The log has that a peer makes its checksums in another way.
+    has_warned: bool,
 }
 
 impl Task {
@@ -183,6 +186,7 @@ impl Task {
                         interval: advertisement.interval(),
                     };
                     self.note(heard);
+                    self.note_checksum(source);
                     self.turn(BootTime::now(), |router, now| router.on_advertisement(heard, now));
                 }
                 Err(refused) => self.refuse(source, refused),
@@ -200,6 +204,21 @@ impl Task {
             }
             group.peers.insert(heard.source.to_string(), peer);
         });
+    }
+
+    /// A peer that makes its checksums in another way may refuse ours: both would be primary.
+    fn note_checksum(&mut self, source: IpAddr) {
+        if self.link.as_ref().is_some_and(|(socket, _)| socket.differs.get()) {
+            self.outlet.count("advertisements_differ", "checksum");
+            if !std::mem::replace(&mut self.has_warned, true) {
+                let (group, ours) = (&self.outlet.name, self.conf.checksum.name());
+                tracing::warn!(
+                    %group, %source,
+                    "a peer makes its checksums in another way than `{ours}`, and may refuse this node's: \
+                     set `cluster.vrrp.checksum`"
+                );
+            }
+        }
     }
 
     fn refuse(&self, source: IpAddr, refused: Refused) {

@@ -96,6 +96,11 @@ impl Advertisement {
         bytes
     }
 
+    /// How the checksum of an IPv4 advertisement was made that [`Advertisement::read`] believed.
+    pub fn way_of(bytes: &[u8]) -> Checksum {
+        if sum(bytes, None) == 0 { Checksum::Rfc9568 } else { Checksum::Rfc5798 }
+    }
+
     /// Reads an advertisement of this virtual router without its IP header. It went to one of `destinations`.
     pub fn read(
         bytes: &[u8],
@@ -160,6 +165,7 @@ mod tests {
         let ours = advertisement("10.0.0.100");
         for way in [Checksum::Rfc9568, Checksum::Rfc5798] {
             let mut bytes = ours.bytes(SOURCE.into(), GROUP_V4.into(), way);
+            assert_eq!(Advertisement::way_of(&bytes), way);
             let read = |bytes: &[u8]| Advertisement::read(bytes, 51, SOURCE.into(), &[GROUP_V4.into()]);
             assert_eq!(read(&bytes).unwrap(), ours);
             bytes[11] ^= 1;

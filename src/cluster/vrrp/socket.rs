@@ -1,6 +1,7 @@
 //! The sockets of a virtual router: raw ones of protocol 112, bound to its interface.
 
 use std::{
+    cell::Cell,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddrV6},
     os::fd::OwnedFd,
@@ -36,6 +37,8 @@ pub struct VrrpSocket {
     pub source: IpAddr,
     /// Where what it receives may have gone to.
     destinations: Vec<IpAddr>,
+    /// The last advertisement that was believed had another checksum than this node sends.
+    pub differs: Cell<bool>,
 }
 
 /// What came.
@@ -67,7 +70,7 @@ impl VrrpSocket {
         }
         let destinations = if conf.peers.is_empty() { vec![conf.group()] } else { own };
         let receiver = register(receiver(conf, interface)?.into())?;
-        Ok(Self { receiver, sender, interface, source, destinations })
+        Ok(Self { receiver, sender, interface, source, destinations, differs: Cell::new(false) })
     }
 
     /// Waits until something came.
@@ -103,7 +106,11 @@ impl VrrpSocket {
         match source {
             _ if source == self.source => Err(Refused::OwnAddress),
             _ if !conf.peers.is_empty() && !conf.peers.contains(&source) => Err(Refused::Source),
-            _ => Ok(advertisement),
+            _ => {
+                let way = if source.is_ipv4() { Advertisement::way_of(payload) } else { conf.checksum };
+                self.differs.set(way != conf.checksum);
+                Ok(advertisement)
+            }
         }
     }
 

@@ -222,14 +222,34 @@ fn program_is_run_on_each_change() {
     let more = format!("on_change = {{ command = [\"/bin/sh\", \"-c\", \"{script}\"] }}\n");
     let a = lab.start("a", 150, &more);
     a.until("primary", 1);
-    a.proxy.signal("TERM");
     let lines = || std::fs::read_to_string(&file).unwrap_or_default();
-    for line in
-        ["primary eth0/51/ipv4", "primary eth0/51/ipv6", "standby eth0/51/ipv4", "standby eth0/51/ipv6"]
-    {
-        eventually(line, || lines().contains(line));
-    }
+    let are_told = |role: &str| {
+        eventually(role, || {
+            ["ipv4", "ipv6"].iter().all(|it| lines().contains(&format!("{role} eth0/51/{it}")))
+        });
+    };
+    are_told("primary");
+    a.proxy.signal("TERM");
+    are_told("standby");
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn node_whose_backends_are_down_leaves_the_role() {
+    let Some(lab) = Lab::new() else { return };
+    let (a, b, observer) = pair(&lab, "");
+    // Nobody listens there, and the checks of this upstream find out.
+    let down = "[[upstream]]\nname = \"u\"\nhealth_check = { kind = \"tcp\", interval = \"100ms\" }\n\
+                [[upstream.backend]]\naddress = \"127.0.0.1:9\"\n\
+                [[route]]\nname = \"u\"\nhosts = [\"u\"]\nupstream = \"u\"\n";
+    a.proxy.edit(&(down.to_owned() + &config("a", 150, "")));
+    b.until("primary", 1);
+    has_moved(&lab, &observer, "a", "b");
+    a.proxy.until_logged("every backend of every upstream is down", 1);
+    observer.forget();
+    a.proxy.edit(&config("a", 150, ""));
+    a.until("primary", 2);
+    has_moved(&lab, &observer, "b", "a");
 }
 
 #[test]
