@@ -21,6 +21,7 @@ pub(super) fn listener(conf: &PeersConf) -> Option<ListenerConf> {
     listener.protocol = Protocol::Https;
     listener.certificate = vec![conf.certificate.clone()];
     listener.client_auth = ClientAuthConf { mode: ClientAuthMode::Require, ca: Some(conf.ca.clone()) };
+    listener.max_connections = 1000;
     listener.limits.body_bytes = Size(message::MOST as u64);
     Some(listener)
 }

@@ -268,7 +268,9 @@ impl Worker {
         }
         self.series.bytes_in.add(facts.bytes_in);
         self.series.bytes_out.add(facts.bytes_out);
-        if config.log.access != AccessLog::Off {
+        // What peers say every second is worth a line where it was not understood.
+        let is_chatter = listener.is_some_and(|listener| listener.hears_peers) && facts.error.is_none();
+        if config.log.access != AccessLog::Off && !is_chatter {
             let line = access_line(facts, subject, took, (snapshot, listener));
             let dropped = self.log.line(|out| match config.log.access_format {
                 AccessFormat::Json => line.write_json(out),

@@ -128,8 +128,8 @@ impl ClusterConf {
 
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         self.check_election(table);
-        if self.virtual_ip.is_empty() && self.on_change.is_none() {
-            let written = ["virtual_ip", "on_change"].iter().any(|key| table.entry(key).is_some());
+        if self.virtual_ip.is_empty() && self.on_change.is_none() && self.peers.is_none() {
+            let written = ["virtual_ip", "on_change", "peers"].iter().any(|key| table.entry(key).is_some());
             if !written {
                 let message =
                     format!("{} moves nothing: it has no `virtual_ip` and no `on_change`", table.title());

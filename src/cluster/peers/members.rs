@@ -60,6 +60,13 @@ impl Members {
     }
 }
 
+impl Heard {
+    /// Whether the node was heard of lately.
+    pub fn is_there(&self, now: Moment) -> bool {
+        now.since(self.moment) < GONE
+    }
+}
+
 impl Inner {
     /// Takes down what a node says; false where it said something later already.
     pub fn hear(&mut self, state: &State, at: SystemTime, moment: Moment) -> bool {
@@ -78,7 +85,7 @@ impl Inner {
 
     /// The nodes that are there.
     pub fn present(&self, now: Moment) -> impl Iterator<Item = &Heard> {
-        self.heard.values().filter(move |heard| now.since(heard.moment) < GONE)
+        self.heard.values().filter(move |heard| heard.is_there(now))
     }
 }
 

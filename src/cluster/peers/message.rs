@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_version_adds_is_left_out_and_another_version_refused() {
+    fn what_is_added_is_left_out_and_another_version_refused() {
         let mut message = state("a", 7, 9).to_json();
         message["more"] = json!([1]);
         assert_eq!(State::from_json(message.to_string().as_bytes()), Ok(state("a", 7, 9)));
