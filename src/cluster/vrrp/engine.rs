@@ -319,9 +319,14 @@ impl Task {
     /// News of the interface.
     fn hear(&mut self, news: &News) {
         while let Some(messages) = news.read() {
-            let interface = self.link.as_ref().map(|(socket, _)| socket.interface);
             for message in messages {
+                let own = self.link.as_ref().map(|(socket, _)| (socket.interface, socket.source));
+                let interface = own.map(|(interface, _)| interface);
                 match message {
+                    Message::Gone(gone) if own == Some((gone.interface, gone.address.addr())) => {
+                        let why = format!("{} has no address to send from", self.conf.interface);
+                        self.close(&why, BootTime::now());
+                    }
                     Message::Link(link) if Some(link.interface) == interface && !link.is_running => {
                         self.close(&format!("{} has no carrier", self.conf.interface), BootTime::now());
                     }
