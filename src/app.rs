@@ -116,6 +116,7 @@ pub fn run(
         let _ = thread.join();
     }
     kept.registry.finish();
+    kept.registry.cluster.finish();
     log.finish();
     result
 }

@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -43,6 +44,7 @@ pub struct Report {
 pub struct OnChange {
     conf: OnChangeConf,
     shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -68,15 +70,17 @@ impl OnChange {
     /// Starts the thread. Without one nothing is told, and the log says so.
     pub fn start(conf: OnChangeConf, status: Arc<Status>) -> Option<Self> {
         let shared = Arc::new(Shared::default());
-        let own = Self { conf: conf.clone(), shared: shared.clone() };
+        let (of_thread, theirs) = (conf.clone(), shared.clone());
         let thread = std::thread::Builder::new().name("on-change".into());
         let started = thread.spawn(move || {
             match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-                Ok(runtime) => runtime.block_on(serve(&conf, &shared, &status)),
+                Ok(runtime) => runtime.block_on(serve(&of_thread, &theirs, &status)),
                 Err(error) => tracing::error!("nothing is run on changes: {error}"),
             }
         });
-        started.inspect_err(|error| tracing::error!("nothing is run on changes: {error}")).ok().map(|_| own)
+        let started =
+            started.inspect_err(|error| tracing::error!("nothing is run on changes: {error}")).ok()?;
+        Some(Self { conf, shared, thread: Some(started) })
     }
 
     /// Whether it runs this program in this way.
@@ -90,8 +94,13 @@ impl OnChange {
         self.shared.wake.notify_one();
     }
 
-    /// The end: what is not told yet is, unless `is_dropped`.
-    pub fn finish(&self, is_dropped: bool) {
+    /// The end: what is not told yet is, unless `is_dropped`; gives the thread, to be waited for.
+    pub fn finish(mut self, is_dropped: bool) -> Option<JoinHandle<()>> {
+        self.end(is_dropped);
+        self.thread.take()
+    }
+
+    fn end(&self, is_dropped: bool) {
         let mut pending = self.shared.lock();
         pending.is_over = true;
         if is_dropped {
@@ -104,7 +113,7 @@ impl OnChange {
 
 impl Drop for OnChange {
     fn drop(&mut self) {
-        self.finish(false);
+        self.end(false);
     }
 }
 

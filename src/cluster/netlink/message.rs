@@ -53,13 +53,14 @@ pub struct Address {
 pub struct Link {
     /// Its number.
     pub interface: u32,
-    /// Whether it is up, and has a carrier.
+    /// Whether it is there, up, and has a carrier.
     pub is_running: bool,
     /// Its hardware address; empty where it has none.
     pub hardware: Vec<u8>,
 }
 
 const NEW_LINK: u16 = 16;
+const REMOVE_LINK: u16 = 17;
 const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
 const REMOVE_ADDRESS: u16 = 21;
@@ -154,12 +155,12 @@ fn message(kind: u16, sequence: u32, body: &[u8]) -> Option<Message> {
         DONE => Message::Done,
         NEW_ADDRESS => Message::Address(address(body)?),
         REMOVE_ADDRESS => Message::Gone(address(body)?),
-        NEW_LINK => {
+        NEW_LINK | REMOVE_LINK => {
             let flags = u32_at(body, 8)?;
             let hardware = attributes(body.get(16..)?).find(|(kind, _)| *kind == IFLA_ADDRESS);
             Message::Link(Link {
                 interface: u32_at(body, 4)?,
-                is_running: flags & UP != 0 && flags & RUNNING != 0,
+                is_running: kind == NEW_LINK && flags & UP != 0 && flags & RUNNING != 0,
                 hardware: hardware.map_or_else(Vec::new, |(_, bytes)| bytes.to_vec()),
             })
         }

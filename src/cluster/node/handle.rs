@@ -1,7 +1,7 @@
 //! The way to the node from the rest of the program.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
 };
 
@@ -17,6 +17,9 @@ use crate::cluster::{conf::ClusterConf, node::run::Command, role::Role, status::
 /// How long the node may take to leave: what it does then takes milliseconds.
 const LEAVING: Duration = Duration::from_secs(2);
 
+/// How long a program of `on_change` is waited for at the end.
+const TOLD: Duration = Duration::from_secs(15);
+
 /// The way to the node. The thread begins with the first configuration that has a cluster.
 #[derive(Clone, Debug)]
 pub struct Handle {
@@ -29,13 +32,17 @@ struct Shared {
     commands: UnboundedSender<Command>,
     /// Until the thread begins.
     waiting: Mutex<Option<UnboundedReceiver<Command>>>,
+    /// Closed when the thread has ended.
+    ended: Mutex<Option<mpsc::Receiver<()>>>,
 }
 
 impl Default for Handle {
     fn default() -> Self {
         let (commands, waiting) = unbounded_channel();
         let waiting = Mutex::new(Some(waiting));
-        Self { shared: Arc::new(Shared { status: Arc::default(), commands, waiting }) }
+        Self {
+            shared: Arc::new(Shared { status: Arc::default(), commands, waiting, ended: Mutex::default() }),
+        }
     }
 }
 
@@ -78,14 +85,21 @@ impl Handle {
     /// Ends the node, and waits until its addresses are released and its peers know. With `keep_addresses` another program
     /// on this machine goes on as what this one was.
     pub async fn leave(&self, keep_addresses: bool) {
-        let has_begun = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_none();
         let (done, left) = oneshot::channel();
-        if has_begun && self.shared.commands.send(Command::Leave { keep_addresses, done }).is_ok() {
+        if self.has_begun() && self.shared.commands.send(Command::Leave { keep_addresses, done }).is_ok() {
             let left = tokio::time::timeout(LEAVING, left).await;
             if left.is_err() {
                 tracing::error!("the cluster's thread did not end within {LEAVING:?}");
             }
         }
+    }
+
+    /// Waits, for a bounded time, until the program of `on_change` has been run for what [`Handle::leave`] brought. For the
+    /// end of the program, after that of the workers; blocks.
+    pub fn finish(&self) {
+        let ended = self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // It says nothing, and is closed at its end.
+        let _ = ended.map(|ended| ended.recv_timeout(TOLD));
     }
 
     /// What the next program must know of this one.
@@ -109,14 +123,26 @@ impl Handle {
         let waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(commands) = waiting else { return };
         let status = self.shared.status.clone();
+        let (held, ended) = mpsc::channel();
+        *self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
         let thread = std::thread::Builder::new().name("cluster".into());
-        if let Err(error) = thread.spawn(move || run::run(commands, status)) {
+        let life = move || {
+            run::run(commands, status);
+            drop::<mpsc::Sender<()>>(held);
+        };
+        if let Err(error) = thread.spawn(life) {
             tracing::error!("no cluster: its thread cannot be started: {error}");
         }
     }
 
     fn tell(&self, command: Command) {
-        // After the end nobody listens.
-        let _ = self.shared.commands.send(command);
+        // Before the beginning it would be kept for nobody, and after the end nobody listens.
+        if self.has_begun() {
+            let _ = self.shared.commands.send(command);
+        }
+    }
+
+    fn has_begun(&self) -> bool {
+        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 }

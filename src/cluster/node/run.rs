@@ -1,6 +1,6 @@
 //! The node's event loop.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -21,13 +21,10 @@ use crate::cluster::{
     alarm::Alarm,
     boot_time::BootTime,
     conf::ClusterConf,
-    engine::Engine,
     netlink::{message::Message, socket::News},
-    on_change::OnChange,
-    order::{LastWords, Order, Outlet, Resumed},
-    plan::{self, Plan},
+    order::{LastWords, Order},
     realtime,
-    role::{Event, Role, RoleMachine},
+    role::{Event, Role},
     status::{GroupStatus, Status},
 };
 
@@ -46,8 +43,6 @@ pub(super) enum Command {
     },
 }
 
-/// What it takes to remove addresses, and some: an election that has an end is given up so long before.
-const MARGIN: Duration = Duration::from_millis(100);
 /// How long an engine may take to end.
 const ENDING: Duration = Duration::from_millis(500);
 /// How often addresses that could not be added are tried again.
@@ -63,8 +58,10 @@ pub(super) fn run(commands: UnboundedReceiver<Command>, status: Arc<Status>) {
         Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
     let result =
         runtime.and_then(|runtime| runtime.block_on(serve(commands, status, Watch::new(realtime.is_ok()))));
-    if let Err(error) = result {
-        tracing::error!("no cluster: {error}");
+    match result {
+        // It has a limit of its own.
+        Ok(telling) => drop(telling.map(JoinHandle::join)),
+        Err(error) => tracing::error!("no cluster: {error}"),
     }
 }
 
@@ -72,7 +69,7 @@ async fn serve(
     mut commands: UnboundedReceiver<Command>,
     status: Arc<Status>,
     watch: Watch,
-) -> std::io::Result<()> {
+) -> std::io::Result<Option<JoinHandle<()>>> {
     let (alarm, news) = (Alarm::new()?, News::open()?);
     let (sender, mut events) = unbounded_channel();
     let common = Common { status, addresses: Addresses::open()?, on_change: None };
@@ -95,16 +92,13 @@ async fn serve(
             Some((number, event)) = events.recv() => node.on_event(number, event),
             command = commands.recv() => match command {
                 Some(Command::Leave { keep_addresses, done }) => {
-                    node.leave(keep_addresses).await;
+                    let telling = node.leave(keep_addresses).await;
                     let _ = done.send(());
-                    return Ok(());
+                    return Ok(telling);
                 }
                 Some(command) => node.obey(command),
                 // The program ended without a word.
-                None => {
-                    node.leave(false).await;
-                    return Ok(());
-                }
+                None => return Ok(node.leave(false).await),
             },
             () = node.watch.readable() => node.guarded(),
             () = news.readable() => node.hear(&news),
@@ -113,19 +107,20 @@ async fn serve(
     }
 }
 
-struct Node {
-    common: Common,
-    groups: Vec<Group>,
-    events: UnboundedSender<(u64, Event)>,
+/// The node.
+pub(super) struct Node {
+    pub(super) common: Common,
+    pub(super) groups: Vec<Group>,
+    pub(super) events: UnboundedSender<(u64, Event)>,
     /// The number of the last group that was made.
-    last: u64,
-    unfit: Option<String>,
-    weak: Option<String>,
-    is_stepped_down: bool,
-    watch: Watch,
-    last_words: LastWords,
+    pub(super) last: u64,
+    pub(super) unfit: Option<String>,
+    pub(super) weak: Option<String>,
+    pub(super) is_stepped_down: bool,
+    pub(super) watch: Watch,
+    pub(super) last_words: LastWords,
     /// When to look whether all addresses are there.
-    again: Option<BootTime>,
+    pub(super) again: Option<BootTime>,
 }
 
 impl Node {
@@ -182,109 +177,6 @@ impl Node {
         self.look_soon();
     }
 
-    /// Follows a configuration.
-    fn set(&mut self, conf: Option<&ClusterConf>, before: &Value) {
-        let plans = conf.map_or_else(Vec::new, plan::groups);
-        let can_go_on = |group: &Group| {
-            plans.iter().any(|plan| plan.name == group.plan.name && group.engine.can_be(&plan.engine))
-        };
-        let (kept, gone): (Vec<Group>, Vec<Group>) =
-            std::mem::take(&mut self.groups).into_iter().partition(can_go_on);
-        self.groups = kept;
-        for mut group in gone {
-            // What it had is released before another group may take it.
-            group.on(Event::Leave, &mut self.common);
-            group.engine.tell(Order::Leave);
-        }
-        let node = conf.map(ClusterConf::node_name).unwrap_or_default();
-        self.common.on_change = conf.and_then(|conf| {
-            let wanted = conf.on_change.as_ref()?;
-            let before = self.common.on_change.take();
-            before
-                .filter(|it| it.is(wanted))
-                .or_else(|| OnChange::start(wanted.clone(), self.common.status.clone()))
-        });
-        let mut inner = self.common.status.lock();
-        inner.groups.retain(|group| plans.iter().any(|plan| plan.name == group.name));
-        (inner.node, inner.election) = (node, conf.map_or("", |conf| conf.election.name()));
-        drop(inner);
-        if self.groups.is_empty() && at(before, "is_stepped_down") == true {
-            self.is_stepped_down = true;
-            self.common.status.lock().is_stepped_down = true;
-        }
-        for plan in plans {
-            match self.groups.iter_mut().find(|group| group.plan.name == plan.name) {
-                Some(group) => group.configure(plan, &mut self.common),
-                None => self.add(plan, before),
-            }
-        }
-        self.update_addresses();
-        self.look_soon();
-    }
-
-    /// Adds a group: the primary that the program before this one was, or a standby.
-    fn add(&mut self, plan: Plan, before: &Value) {
-        self.last += 1;
-        let addresses = plan.addresses.iter().map(|it| it.address.addr().to_string()).collect();
-        let mut status = self.common.status.lock();
-        if status.group(&plan.name).is_none() {
-            status.groups.push(GroupStatus::new(plan.name.clone(), addresses));
-        }
-        drop(status);
-        let resumed = self.resumed(&plan, before);
-        if !resumed.as_ref().is_some_and(|it| it.is_primary) {
-            // Left behind by a program that was killed: a standby has none.
-            if let Err(error) = self.common.addresses.release(&plan.addresses) {
-                tracing::error!(group = %plan.name, "{error}");
-            }
-        }
-        let outlet = Outlet {
-            group: self.last,
-            name: plan.name.clone(),
-            events: self.events.clone(),
-            status: self.common.status.clone(),
-            has_acted: self.watch.has_acted(),
-            last_words: self.last_words.clone(),
-        };
-        let engine = Engine::start(plan.engine.clone(), outlet, resumed);
-        let mut group = Group { number: self.last, plan, machine: RoleMachine::new(MARGIN), engine };
-        for event in [
-            self.unfit.clone().map(|why| Event::Unfit(Some(why))),
-            self.weak.clone().map(|why| Event::Weak(Some(why))),
-            self.is_stepped_down.then_some(Event::StepDown),
-        ]
-        .into_iter()
-        .flatten()
-        {
-            group.on(event, &mut self.common);
-        }
-        self.groups.push(group);
-    }
-
-    /// What a group was in the program before this one: its primary as long as the addresses are there, since that
-    /// program removes them when it is not any more.
-    fn resumed(&mut self, plan: &Plan, before: &Value) -> Option<Resumed> {
-        let groups = at(before, "groups").as_array()?;
-        let group = groups.iter().find(|group| at(group, "name") == &*plan.name)?;
-        let was_primary = at(group, "is_primary") == true;
-        Some(Resumed {
-            is_primary: was_primary && self.common.addresses.are_there(&plan.addresses),
-            fence: at(group, "fence").as_u64().unwrap_or(0),
-            state: at(group, "state").clone(),
-        })
-    }
-
-    fn update_addresses(&self) {
-        let mut inner = self.common.status.lock();
-        for group in &self.groups {
-            let addresses = group.plan.addresses.iter().map(|it| it.address.addr().to_string()).collect();
-            inner
-                .group(&group.plan.name)
-                .into_iter()
-                .for_each(|status| status.addresses.clone_from(&addresses));
-        }
-    }
-
     /// News of addresses: where some are gone, they are put back.
     fn hear(&mut self, news: &News) {
         let mut is_gone = false;
@@ -314,7 +206,7 @@ impl Node {
     }
 
     /// Looks again in a while whether all addresses are there, where something is wrong; and has the guard know what is.
-    fn look_soon(&mut self) {
+    pub(super) fn look_soon(&mut self) {
         self.arm();
         let is_wrong = |group: &GroupStatus| group.role == Role::Primary && group.problem.is_some();
         if self.again.is_none() && self.common.status.lock().groups.iter().any(is_wrong) {
@@ -367,7 +259,8 @@ impl Node {
     }
 
     /// Gives up all roles, or leaves them to the next program; waits for the engines, for a bounded time.
-    async fn leave(&mut self, keep_addresses: bool) {
+    /// Gives the thread that tells of it, where there is one.
+    async fn leave(&mut self, keep_addresses: bool) -> Option<JoinHandle<()>> {
         for group in &mut self.groups {
             if keep_addresses && group.engine.can_hand_over() {
                 group.engine.tell(Order::HandOver);
@@ -382,13 +275,6 @@ impl Node {
             }
         }
         self.watch.end();
-        if let Some(on_change) = self.common.on_change.take() {
-            on_change.finish(keep_addresses);
-        }
+        self.common.on_change.take()?.finish(keep_addresses)
     }
-}
-
-/// What is at a key; nothing (`null`) where there is none.
-fn at<'v>(value: &'v Value, key: &str) -> &'v Value {
-    value.get(key).unwrap_or(&Value::Null)
 }

@@ -1,13 +1,12 @@
 //! A virtual router at work: sockets, clock and machine.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{
     conf::Conf,
-    packet::Refused,
     router::{Action, Heard, Router},
     socket::{Received, VrrpSocket},
 };
@@ -21,7 +20,6 @@ use crate::{
         },
         order::{LastWord, Order, Outlet, Resumed},
         role::{Event, Standing},
-        status::PeerStatus,
     },
     moment::Moment,
     telemetry::repeated::Repeated,
@@ -31,8 +29,6 @@ use crate::{
 const AGAIN: Duration = Duration::from_secs(1);
 /// Advertisements that are read before anything else may be done.
 const AT_ONCE: usize = 64;
-/// Peers that are remembered.
-const PEERS: usize = 16;
 
 /// Runs a virtual router until it is told to end.
 pub async fn run(
@@ -60,28 +56,32 @@ pub async fn run(
         adopts,
         is_primary: false,
         has_warned: false,
+        looked: BootTime(0),
     };
     task.open(BootTime::now());
     task.serve(orders, &alarm, &news).await;
     Value::Null
 }
 
-struct Task {
-    conf: Conf,
-    outlet: Outlet,
+/// A virtual router at work.
+pub(super) struct Task {
+    pub(super) conf: Conf,
+    pub(super) outlet: Outlet,
     /// The sockets and the machine; `None` while the interface is not there, has no carrier or no address.
-    link: Option<(VrrpSocket, Router)>,
+    pub(super) link: Option<(VrrpSocket, Router)>,
     /// When to try again to have them.
-    retry: Option<BootTime>,
-    standing: Standing,
+    pub(super) retry: Option<BootTime>,
+    pub(super) standing: Standing,
     /// How often this node was elected.
-    fence: u64,
+    pub(super) fence: u64,
     /// It goes on as the primary that another program was, as soon as it can.
-    adopts: bool,
+    pub(super) adopts: bool,
     /// What the node was told last.
-    is_primary: bool,
+    pub(super) is_primary: bool,
     /// The log has that a peer makes its checksums in another way.
-    has_warned: bool,
+    pub(super) has_warned: bool,
+    /// When the interface was looked at last.
+    pub(super) looked: BootTime,
 }
 
 impl Task {
@@ -116,6 +116,9 @@ impl Task {
                     }
                 }
                 None => self.turn(now, |router, now| router.tick(now)),
+            }
+            if now.since(self.looked) >= AGAIN {
+                self.look(now);
             }
             if self.link.is_none() && self.retry.is_some_and(|retry| retry <= now) {
                 self.open(now);
@@ -191,45 +194,6 @@ impl Task {
                 }
                 Err(refused) => self.refuse(source, refused),
             }
-        }
-    }
-
-    fn note(&self, heard: Heard) {
-        let peer = PeerStatus { priority: heard.priority, seen: std::time::SystemTime::now() };
-        self.outlet.write(|group| {
-            if group.peers.len() >= PEERS && !group.peers.contains_key(&heard.source.to_string()) {
-                let oldest =
-                    group.peers.iter().min_by_key(|(_, peer)| peer.seen).map(|(name, _)| name.clone());
-                oldest.and_then(|oldest| group.peers.remove(&oldest));
-            }
-            group.peers.insert(heard.source.to_string(), peer);
-        });
-    }
-
-    /// A peer that makes its checksums in another way may refuse ours: both would be primary.
-    fn note_checksum(&mut self, source: IpAddr) {
-        if self.link.as_ref().is_some_and(|(socket, _)| socket.differs.get()) {
-            self.outlet.count("advertisements_differ", "checksum");
-            if !std::mem::replace(&mut self.has_warned, true) {
-                let (group, ours) = (&self.outlet.name, self.conf.checksum.name());
-                tracing::warn!(
-                    %group, %source,
-                    "a peer makes its checksums in another way than `{ours}`, and may refuse this node's: \
-                     set `cluster.vrrp.checksum`"
-                );
-            }
-        }
-    }
-
-    fn refuse(&self, source: IpAddr, refused: Refused) {
-        static REFUSED: Repeated = Repeated::new();
-        self.outlet.count("advertisements_refused", refused.name());
-        // Other virtual routers of the network are nobody's mistake.
-        if refused != Refused::RouterId
-            && let Some(times) = REFUSED.count(Moment::now())
-        {
-            let (group, reason) = (&self.outlet.name, refused.name());
-            tracing::warn!(%group, %source, reason, times, "an advertisement was refused");
         }
     }
 
@@ -316,12 +280,28 @@ impl Task {
         }
     }
 
+    /// Looks whether the interface has a carrier still: news may be lost.
+    fn look(&mut self, now: BootTime) {
+        self.looked = now;
+        let Some((socket, _)) = &self.link else { return };
+        let link = Netlink::open().and_then(|mut netlink| netlink.link(socket.interface));
+        // Where the kernel does not answer, nothing is known.
+        if link.is_ok_and(|link| !link.is_running) {
+            self.close(&format!("{} has no carrier", self.conf.interface), now);
+        }
+    }
+
     /// News of the interface.
     fn hear(&mut self, news: &News) {
         while let Some(messages) = news.read() {
-            let interface = self.link.as_ref().map(|(socket, _)| socket.interface);
             for message in messages {
+                let own = self.link.as_ref().map(|(socket, _)| (socket.interface, socket.source));
+                let interface = own.map(|(interface, _)| interface);
                 match message {
+                    Message::Gone(gone) if own == Some((gone.interface, gone.address.addr())) => {
+                        let why = format!("{} has no address to send from", self.conf.interface);
+                        self.close(&why, BootTime::now());
+                    }
                     Message::Link(link) if Some(link.interface) == interface && !link.is_running => {
                         self.close(&format!("{} has no carrier", self.conf.interface), BootTime::now());
                     }

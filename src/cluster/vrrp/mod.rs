@@ -5,6 +5,7 @@
 
 pub mod conf;
 pub mod engine;
+mod heard;
 pub mod packet;
 pub mod router;
 pub mod socket;

@@ -120,7 +120,9 @@ fn keepalived_by_unicast_does_so_too() {
 #[test]
 fn other_checksum_of_keepalived_is_named_in_the_log() {
     let (true, Some(lab)) = (is_there(), Lab::new()) else { return };
-    let keepalived = Keepalived::start(&lab, 200, ["", ""]);
+    // Slow, so that it is heard however late it is: it believes nothing of ours, and would not give way.
+    let slow = "advert_int 2";
+    let keepalived = Keepalived::start(&lab, 200, [slow, slow]);
     keepalived.until("MASTER", 1);
     let a = lab.start("a", 150, "");
     a.proxy.until_logged("a peer makes its checksums in another way", 1);

@@ -1,0 +1,129 @@
+//! How the node follows a configuration: groups that stay, go and come.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{group::Group, run::Node};
+use crate::cluster::{
+    conf::ClusterConf,
+    engine::Engine,
+    on_change::OnChange,
+    order::{Order, Outlet, Resumed},
+    plan::{self, Plan},
+    role::{Event, RoleMachine},
+    status::GroupStatus,
+};
+
+/// What it takes to remove addresses, and some: an election that has an end is given up so long before.
+const MARGIN: Duration = Duration::from_millis(100);
+
+impl Node {
+    /// Follows a configuration.
+    pub(super) fn set(&mut self, conf: Option<&ClusterConf>, before: &Value) {
+        let plans = conf.map_or_else(Vec::new, plan::groups);
+        let can_go_on = |group: &Group| {
+            plans.iter().any(|plan| plan.name == group.plan.name && group.engine.can_be(&plan.engine))
+        };
+        let (kept, gone): (Vec<Group>, Vec<Group>) =
+            std::mem::take(&mut self.groups).into_iter().partition(can_go_on);
+        self.groups = kept;
+        for mut group in gone {
+            // What it had is released before another group may take it.
+            group.on(Event::Leave, &mut self.common);
+            group.engine.tell(Order::Leave);
+        }
+        let node = conf.map(ClusterConf::node_name).unwrap_or_default();
+        self.common.on_change = conf.and_then(|conf| {
+            let wanted = conf.on_change.as_ref()?;
+            let before = self.common.on_change.take();
+            before
+                .filter(|it| it.is(wanted))
+                .or_else(|| OnChange::start(wanted.clone(), self.common.status.clone()))
+        });
+        let mut inner = self.common.status.lock();
+        inner.groups.retain(|group| plans.iter().any(|plan| plan.name == group.name));
+        (inner.node, inner.election) = (node, conf.map_or("", |conf| conf.election.name()));
+        drop(inner);
+        if self.groups.is_empty() && at(before, "is_stepped_down") == true {
+            self.is_stepped_down = true;
+            self.common.status.lock().is_stepped_down = true;
+        }
+        for plan in plans {
+            match self.groups.iter_mut().find(|group| group.plan.name == plan.name) {
+                Some(group) => group.configure(plan, &mut self.common),
+                None => self.add(plan, before),
+            }
+        }
+        self.update_addresses();
+        self.look_soon();
+    }
+
+    /// Adds a group: the primary that the program before this one was, or a standby.
+    fn add(&mut self, plan: Plan, before: &Value) {
+        self.last += 1;
+        let addresses = plan.addresses.iter().map(|it| it.address.addr().to_string()).collect();
+        let mut status = self.common.status.lock();
+        if status.group(&plan.name).is_none() {
+            status.groups.push(GroupStatus::new(plan.name.clone(), addresses));
+        }
+        drop(status);
+        let resumed = self.resumed(&plan, before);
+        if !resumed.as_ref().is_some_and(|it| it.is_primary) {
+            // Left behind by a program that was killed: a standby has none.
+            if let Err(error) = self.common.addresses.release(&plan.addresses) {
+                tracing::error!(group = %plan.name, "{error}");
+            }
+        }
+        let outlet = Outlet {
+            group: self.last,
+            name: plan.name.clone(),
+            events: self.events.clone(),
+            status: self.common.status.clone(),
+            has_acted: self.watch.has_acted(),
+            last_words: self.last_words.clone(),
+        };
+        let engine = Engine::start(plan.engine.clone(), outlet, resumed);
+        let mut group = Group { number: self.last, plan, machine: RoleMachine::new(MARGIN), engine };
+        for event in [
+            self.unfit.clone().map(|why| Event::Unfit(Some(why))),
+            self.weak.clone().map(|why| Event::Weak(Some(why))),
+            self.is_stepped_down.then_some(Event::StepDown),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            group.on(event, &mut self.common);
+        }
+        self.groups.push(group);
+    }
+
+    /// What a group was in the program before this one: its primary as long as the addresses are there, since that
+    /// program removes them when it is not any more.
+    fn resumed(&mut self, plan: &Plan, before: &Value) -> Option<Resumed> {
+        let groups = at(before, "groups").as_array()?;
+        let group = groups.iter().find(|group| at(group, "name") == &*plan.name)?;
+        let was_primary = at(group, "is_primary") == true;
+        Some(Resumed {
+            is_primary: was_primary && self.common.addresses.are_there(&plan.addresses),
+            fence: at(group, "fence").as_u64().unwrap_or(0),
+            state: at(group, "state").clone(),
+        })
+    }
+
+    fn update_addresses(&self) {
+        let mut inner = self.common.status.lock();
+        for group in &self.groups {
+            let addresses = group.plan.addresses.iter().map(|it| it.address.addr().to_string()).collect();
+            inner
+                .group(&group.plan.name)
+                .into_iter()
+                .for_each(|status| status.addresses.clone_from(&addresses));
+        }
+    }
+}
+
+/// What is at a key; nothing (`null`) where there is none.
+fn at<'v>(value: &'v Value, key: &str) -> &'v Value {
+    value.get(key).unwrap_or(&Value::Null)
+}
