@@ -73,8 +73,12 @@ pub fn run(
     let log = AccessLog::start(reload::sink(&snapshot.config.log.access))
         .map_err(|error| format!("cannot open the access log: {error}"))?;
     let log = Arc::new(log);
-    let shared =
-        Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), registry, drain: Drain::default() });
+    let shared = Arc::new(Shared {
+        snapshot: ArcSwap::from_pointee(snapshot),
+        registry,
+        drain: Drain::default(),
+        flows: Arc::default(),
+    });
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded_channel()).unzip();
     let mailboxes = Mailboxes::new(senders);
     let start = engine::Start {

@@ -49,6 +49,8 @@ section! {
         pub client_auth: ClientAuthConf;
         /// What clients may say in the clear before TLS begins (`tcp` with certificates, `tls`): with `postgres` an SSLRequest is answered, and on a `tls` listener the backend is asked the same.
         pub starttls: Starttls = "off";
+        /// Whether QUIC is passed on too (`tls`): over UDP at the same address and port, by the same routes.
+        pub quic: bool = false;
         /// Where else the same is served (`https`): the Alt-Svc of every response, in place of what the backend sent, such as `h3=":443"; ma=86400`, or `clear`.
         pub alt_svc: Option<AltSvc>;
         /// How long clients may take.
@@ -61,8 +63,6 @@ section! {
     later {
         /// HTTP/3 on the same port over UDP.
         http3: bool = false;
-        /// QUIC passed on by name, on a `tls` listener.
-        quic: bool = false;
     }
     check Self::check;
 }
@@ -108,6 +108,7 @@ impl ListenerConf {
             }
             Protocol::Https => {}
         }
+        self.check_quic(table);
         let has_tls = self.protocol == Protocol::Tls || (self.protocol == Protocol::Tcp && written.is_some());
         if let Some(entry) = table.entry("starttls").filter(|_| self.starttls != Starttls::Off && !has_tls) {
             let message = "`starttls` has no meaning here: TLS begins after nothing else, or not at all";
@@ -125,6 +126,43 @@ impl ListenerConf {
             table.reader.problem_with(entry.place, message, hint);
         }
         self.check_meaning(table);
+    }
+
+    fn check_quic(&self, table: &mut Table<'_, '_, '_>) {
+        let Some(entry) = table.entry("quic").filter(|_| self.quic) else { return };
+        let (place, name) = (entry.place, self.protocol.name());
+        if self.protocol != Protocol::Tls {
+            let message =
+                format!("`quic` has no meaning on a `{name}` listener: QUIC is passed on as TLS is, by name");
+            let hint = match self.protocol {
+                Protocol::Udp => {
+                    "without a name a `udp` listener passes QUIC on already, as every datagram; leave it out"
+                }
+                _ => "set `protocol = \"tls\"`, which needs no certificate here; or leave it out",
+            };
+            table.reader.problem_with(place, message, hint);
+        } else if matches!(self.address, ListenAddress::Unix(_)) {
+            let message = "QUIC comes over UDP, which a unix socket is not";
+            table.reader.problem_with(
+                place,
+                message,
+                "set `address` to an IP address and a port, or leave it out",
+            );
+        }
+    }
+
+    /// The addresses that are bound for it: one, and that of UDP for QUIC.
+    pub fn addresses(&self) -> impl Iterator<Item = ListenAddress> + use<> {
+        let quic = match self.address {
+            ListenAddress::Tcp(address) if self.quic => Some(ListenAddress::Udp(address)),
+            _ => None,
+        };
+        std::iter::once(self.address.clone()).chain(quic)
+    }
+
+    /// Whether datagrams come to it.
+    pub fn has_datagrams(&self) -> bool {
+        self.protocol == Protocol::Udp || self.quic
     }
 
     /// Reports keys that say nothing where no request is looked at.
@@ -191,7 +229,7 @@ choice! {
         Https = "https",
         /// TCP: connections are passed on byte for byte; with certificates, TLS ends here.
         Tcp = "tcp",
-        /// TLS that is passed on as it is, to where the name that the client asks for leads (SNI).
+        /// TLS that is passed on as it is, to where the name that the client asks for leads (SNI); with `quic`, QUIC too.
         Tls = "tls",
         /// UDP: datagrams are passed on, by the client's address and port.
         Udp = "udp",

@@ -10,8 +10,11 @@
 //! `docs/decisions/025-udp-sessions.md`.
 
 mod batch;
+mod begin;
 mod connect;
 mod down;
+mod quic;
+mod quic_session;
 mod relay;
 mod send;
 mod session;

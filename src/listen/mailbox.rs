@@ -51,9 +51,18 @@ pub struct Change {
     /// Sockets to begin with, each with the listener that it belongs to.
     pub open: Vec<(ListenerId, OwnedFd)>,
     /// Sockets that pass from one listener to another.
-    pub pass: Vec<(ListenerId, ListenerId)>,
-    /// Listeners whose sockets are accepted empty and closed.
-    pub close: Vec<ListenerId>,
+    pub pass: Vec<(ListenerId, ListenerId, Carries)>,
+    /// Listeners whose sockets of a kind are taken empty and closed.
+    pub close: Vec<(ListenerId, Carries)>,
+}
+
+/// What a socket of a listener carries: one that passes QUIC on beside TLS has both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Carries {
+    /// Connections, which are accepted.
+    Connections,
+    /// Datagrams.
+    Datagrams,
 }
 
 /// The way to each worker, and how many connections each has.

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     accept, connection,
-    mailbox::{self, Change, Mailboxes, Message},
+    mailbox::{self, Carries, Change, Mailboxes, Message},
 };
 use crate::{
     l4::udp::{Listening, Relay},
@@ -127,11 +127,17 @@ impl WorkerSockets {
         // Before anything else, so that the listeners of the new sockets are known.
         drop(self.worker.snapshot());
         let is_passed = !pass.is_empty();
-        for (from, to) in pass {
-            let sockets = self.sockets.borrow();
-            sockets.iter().filter(|it| it.slot.get() == from).for_each(|it| it.slot.set(to));
-            let datagrams = self.datagrams.borrow();
-            datagrams.iter().filter(|it| it.slot() == from).for_each(|it| it.pass_to(to));
+        for (from, to, carries) in pass {
+            match carries {
+                Carries::Connections => {
+                    let sockets = self.sockets.borrow();
+                    sockets.iter().filter(|it| it.slot.get() == from).for_each(|it| it.slot.set(to));
+                }
+                Carries::Datagrams => {
+                    let datagrams = self.datagrams.borrow();
+                    datagrams.iter().filter(|it| it.slot() == from).for_each(|it| it.pass_to(to));
+                }
+            }
         }
         for (slot, socket) in open {
             if self.worker.is_draining() {
@@ -143,11 +149,11 @@ impl WorkerSockets {
                 tracing::error!("cannot accept on a listener: {error}");
             }
         }
-        let is_gone = |it: &Socket| close.contains(&it.slot.get());
+        let is_gone = |it: &Socket| close.contains(&(it.slot.get(), Carries::Connections));
         let (closed, kept) = self.sockets.take().into_iter().partition(is_gone);
         self.sockets.replace(kept);
         self.empty(closed);
-        let is_gone = |it: &Listening| close.contains(&it.slot());
+        let is_gone = |it: &Listening| close.contains(&(it.slot(), Carries::Datagrams));
         let (closed, kept) = self.datagrams.take().into_iter().partition(is_gone);
         self.datagrams.replace(kept);
         self.close(closed);

@@ -17,7 +17,10 @@ use tokio::{
 };
 
 use super::{
-    super::session::{Due, Id, Table},
+    super::{
+        quic::waiting::Waiting,
+        session::{Due, Id, Table},
+    },
     batch::Batch,
     session::{Client, EndedBy, Session},
     socket::Socket,
@@ -30,6 +33,7 @@ use crate::{
         ListenerId, Worker,
         connections::{Description, Speaks},
     },
+    telemetry::datagrams::Dropped,
 };
 
 /// Reads of a socket that is closed.
@@ -46,6 +50,8 @@ pub struct Relay {
     /// Open connections and sessions by worker.
     pub(super) open: Arc<[AtomicI64]>,
     pub(super) table: RefCell<Table<Client, Session>>,
+    /// Handshakes of QUIC whose backend is not known yet.
+    pub(super) waiting: RefCell<Waiting<Client>>,
     pub(super) batch: RefCell<Batch>,
     /// The sockets of all sessions in an event queue of their own, so that none needs a task.
     pub(super) backends: AsyncFd<OwnedFd>,
@@ -81,6 +87,7 @@ impl Relay {
             worker,
             open,
             table: RefCell::default(),
+            waiting: RefCell::default(),
             batch: RefCell::new(Batch::new()),
             backends,
             due: Deadline::new(),
@@ -137,7 +144,7 @@ impl Relay {
             speaks: Speaks::Udp,
             client: session.peer_address().to_string(),
             tls: None,
-            passed: None,
+            passed: Some(session.passed()),
         });
         (described.collect(), table.len())
     }
@@ -165,6 +172,8 @@ impl Relay {
                 }
             }
         }
+        let expired = self.waiting.borrow_mut().expire(now);
+        self.worker.series.datagrams.drop(Dropped::QuicIncomplete, expired);
         self.due_at.set(None);
         self.due.clear();
         self.set_due(&table);
@@ -172,7 +181,8 @@ impl Relay {
 
     /// Has the time watched for the next thing, where that comes before what is watched for.
     pub(super) fn set_due(&self, table: &Table<Client, Session>) {
-        let Some(next) = table.next() else { return };
+        let waiting = self.waiting.borrow().next();
+        let Some(next) = table.next().into_iter().chain(waiting).min() else { return };
         if self.due_at.get().is_none_or(|at| next < at) {
             self.due_at.set(Some(next));
             self.due.at(next);

@@ -8,9 +8,10 @@ use tokio::task::yield_now;
 use super::{
     super::session::{Id, Table},
     batch::Received,
+    begin::{self, Arrival, Ask, Refusal},
     relay::Relay,
     send::{self, Sent, Way, is_refusal, send},
-    session::{Client, EndedBy, Refusal, Session},
+    session::{Client, EndedBy, Session},
     socket::Socket,
 };
 use crate::{error::Kind, moment::Moment, telemetry::datagrams::Dropped};
@@ -55,9 +56,14 @@ impl Relay {
         let count = batch.receive(&socket.state, socket.socket.get_ref(), MOST_PIECES)?;
         let now = Moment::now();
         let mut table = self.table.borrow_mut();
+        let is_quic = self.is_quic(socket);
         for received in batch.received(count) {
             let counts = &self.worker.series.datagrams;
             counts.received.add(received.count() as u64);
+            if is_quic {
+                self.pass_up_quic(&mut table, socket, received, now);
+                continue;
+            }
             if let Err(why) = self.pass_up(&mut table, socket, received, now) {
                 counts.drop(why, received.count() as u64);
             }
@@ -80,8 +86,19 @@ impl Relay {
         let client = Client::new(socket.number, received.from, socket.asked(received.to));
         let id = match table.find(&client) {
             Some(id) => id,
-            None => self.begin(table, client, socket, &received, now)?,
+            None => self.begin(table, client, (socket, &received), &Ask::Listener, now)?,
         };
+        self.forward(table, id, received, now)
+    }
+
+    /// Passes datagrams of a session on.
+    pub(super) fn forward(
+        &self,
+        table: &mut Table<Client, Session>,
+        id: Id,
+        received: Received<'_>,
+        now: Moment,
+    ) -> Result<(), Dropped> {
         let mut sent = self.try_up(table, id, received, now)?;
         if sent.error.as_ref().is_some_and(is_refusal) && sent.carried.datagrams == 0 {
             // It was for an earlier one; this one has not left.
@@ -113,7 +130,7 @@ impl Relay {
     ) -> Result<Sent, Dropped> {
         let session = table.get_mut(id).ok_or(Dropped::Unsent)?;
         if session.backend.is_none() {
-            session.move_on(now)?;
+            session.move_on(&self.worker.shared.flows, now)?;
             self.watch(session, id)?;
         }
         let backend = session.backend.as_ref().ok_or(Dropped::NoBackend)?;
@@ -121,15 +138,17 @@ impl Relay {
     }
 
     /// Begins a session, for which another may have to go.
-    fn begin(
+    pub(super) fn begin(
         &self,
         table: &mut Table<Client, Session>,
         client: Client,
-        socket: &Rc<Socket>,
-        received: &Received<'_>,
+        (socket, received): (&Rc<Socket>, &Received<'_>),
+        ask: &Ask,
         now: Moment,
     ) -> Result<Id, Dropped> {
-        let begin = || Session::begin(&self.worker, &self.open, socket, received, now);
+        let (worker, open) = (&self.worker, &self.open);
+        let arrival = Arrival { worker, open, socket, from: received.from, to: received.to, now };
+        let begin = || begin::begin(arrival, ask);
         let begun = match begin() {
             Err(Refusal::Full(group)) => {
                 let oldest = table.oldest(group).filter(|(_, last)| now.since(*last) >= SPARED);

@@ -5,6 +5,7 @@ mod databases;
 mod encrypted;
 mod hellos;
 mod multipath;
+mod quic;
 mod tcp;
 mod tls;
 mod udp;
