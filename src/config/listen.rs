@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use serde_json::json;
 
-use super::http2::Http2Conf;
+use super::{datagram_headers::DatagramHeaders, http2::Http2Conf};
 use crate::{
     filter::alt_svc::AltSvc,
     schema::{Node, Reader, Size, Table, Value, choice, name, network, section},
@@ -31,6 +31,8 @@ section! {
         pub mptcp: bool = false;
         /// Networks from which, and only from which, a PROXY v1 or v2 header is required and believed.
         pub proxy_protocol_from: Vec<IpNet> = [];
+        /// Which datagrams from `proxy_protocol_from` begin with a header of version 2 (`udp`, `quic`).
+        pub proxy_protocol_udp: DatagramHeaders = "first";
         /// Networks whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed and extended; from others they are replaced.
         pub trusted_proxies: Vec<IpNet> = [];
         /// What says which client a request of a trusted proxy is from. Lists and fields are read from the right, past proxies that are trusted. This one address is what `allow`, `deny` and `max_connections_per_address` look at, what is hashed and what is logged.
@@ -109,6 +111,7 @@ impl ListenerConf {
             Protocol::Https => {}
         }
         self.check_quic(table);
+        self.check_headers(table);
         let has_tls = self.protocol == Protocol::Tls || (self.protocol == Protocol::Tcp && written.is_some());
         if let Some(entry) = table.entry("starttls").filter(|_| self.starttls != Starttls::Off && !has_tls) {
             let message = "`starttls` has no meaning here: TLS begins after nothing else, or not at all";
@@ -126,43 +129,6 @@ impl ListenerConf {
             table.reader.problem_with(entry.place, message, hint);
         }
         self.check_meaning(table);
-    }
-
-    fn check_quic(&self, table: &mut Table<'_, '_, '_>) {
-        let Some(entry) = table.entry("quic").filter(|_| self.quic) else { return };
-        let (place, name) = (entry.place, self.protocol.name());
-        if self.protocol != Protocol::Tls {
-            let message =
-                format!("`quic` has no meaning on a `{name}` listener: QUIC is passed on as TLS is, by name");
-            let hint = match self.protocol {
-                Protocol::Udp => {
-                    "without a name a `udp` listener passes QUIC on already, as every datagram; leave it out"
-                }
-                _ => "set `protocol = \"tls\"`, which needs no certificate here; or leave it out",
-            };
-            table.reader.problem_with(place, message, hint);
-        } else if matches!(self.address, ListenAddress::Unix(_)) {
-            let message = "QUIC comes over UDP, which a unix socket is not";
-            table.reader.problem_with(
-                place,
-                message,
-                "set `address` to an IP address and a port, or leave it out",
-            );
-        }
-    }
-
-    /// The addresses that are bound for it: one, and that of UDP for QUIC.
-    pub fn addresses(&self) -> impl Iterator<Item = ListenAddress> + use<> {
-        let quic = match self.address {
-            ListenAddress::Tcp(address) if self.quic => Some(ListenAddress::Udp(address)),
-            _ => None,
-        };
-        std::iter::once(self.address.clone()).chain(quic)
-    }
-
-    /// Whether datagrams come to it.
-    pub fn has_datagrams(&self) -> bool {
-        self.protocol == Protocol::Udp || self.quic
     }
 
     /// Reports keys that say nothing where no request is looked at.
@@ -197,10 +163,9 @@ const NO_REQUEST: &str = "what comes is passed on there, and no request is looke
 const NO_TLS: &str = "datagrams are passed on as they are; leave it out";
 
 /// Keys of a listener that are about connections, and why datagrams have no use for them.
-const OF_CONNECTIONS: [(&str, &str); 6] = [
+const OF_CONNECTIONS: [(&str, &str); 5] = [
     ("max_connections", "sessions are bounded by `udp = { max_sessions = … }` of the upstream"),
     ("defer_accept", "a datagram is here when it has come; leave it out"),
-    ("proxy_protocol_from", "a PROXY header comes at the beginning of a connection; leave it out"),
     ("certificate", NO_TLS),
     ("client_auth", NO_TLS),
     ("timeouts", "how long a session may be silent is `udp = { idle = … }` of the upstream"),

@@ -35,13 +35,15 @@ pub enum Dropped {
     QuicUnknown,
     /// It is of a version of QUIC that cannot be read, and no route takes what has no name.
     QuicVersion,
+    /// It has no PROXY header, which its network is to send (`proxy_protocol_from`).
+    ProxyHeader,
     /// As many handshakes of QUIC wait for the rest of their ClientHello as may.
     QuicWaiting,
 }
 
 impl Dropped {
     /// Each of them, in the order of its number.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Denied,
         Self::ClientLimit,
         Self::NoReturn,
@@ -57,6 +59,7 @@ impl Dropped {
         Self::QuicIncomplete,
         Self::QuicUnknown,
         Self::QuicVersion,
+        Self::ProxyHeader,
         Self::QuicWaiting,
     ];
 
@@ -78,6 +81,7 @@ impl Dropped {
             Self::QuicIncomplete => "quic_incomplete",
             Self::QuicUnknown => "quic_unknown",
             Self::QuicVersion => "quic_version",
+            Self::ProxyHeader => "proxy_header",
             Self::QuicWaiting => "quic_waiting",
         }
     }

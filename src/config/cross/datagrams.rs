@@ -10,7 +10,7 @@ use crate::{
     },
     route::conf::{Action, RouteConf},
     schema::{Node, Reader, Value},
-    upstream::conf::UdpConf,
+    upstream::conf::{SendDatagramHeaders, UdpConf},
 };
 
 /// Keys of a route that are about connections.
@@ -73,9 +73,12 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
         if !of_datagrams.contains(name) {
             // At its defaults it does nothing anywhere.
             let is_set = UdpConf::absent().as_ref() != Some(&upstream.udp);
-            if let Some(entry) = node.entry("udp").filter(|_| is_set) {
+            let set = node.entry("udp").filter(|_| is_set);
+            let announces = upstream.proxy_protocol_udp != SendDatagramHeaders::Off;
+            for entry in set.into_iter().chain(node.entry("proxy_protocol_udp").filter(|_| announces)) {
+                let key = &entry.key;
                 let message = format!(
-                    "`udp` does nothing: no route of a `udp` listener, or of one with `quic`, leads to `{name}`"
+                    "`{key}` does nothing: no route of a `udp` listener, or of one with `quic`, leads to `{name}`"
                 );
                 let hint = "leave it out, or add a route with the `listeners` that it is for";
                 reader.problem_with(entry.place, message, hint);

@@ -9,8 +9,11 @@ use std::{
     },
 };
 
+use socket2::SockRef;
+
 use super::{
     super::{hello::ClientHello, session::Terms},
+    announced::{self, Announced},
     connect::{self, Backend},
     quic_session::QuicSession,
     send::Carried,
@@ -20,6 +23,7 @@ use super::{
 use crate::{
     account::{self, Held, Owner},
     moment::Moment,
+    net::proxy_protocol::Addresses,
     runtime::{
         Listener, Permit, Route, Worker, WorkerSnapshot,
         flows::{ConnectionId, Flow, FlowPlace},
@@ -40,7 +44,25 @@ pub(super) struct Arrival<'a> {
     pub(super) from: SocketAddr,
     /// The address that it asked.
     pub(super) to: Option<IpAddr>,
+    /// The PROXY header that it came with.
+    pub(super) header: Option<&'a [u8]>,
     pub(super) now: Moment,
+}
+
+impl Arrival<'_> {
+    /// Where the client sent its datagram to.
+    fn asked(&self) -> SocketAddr {
+        let local = SockRef::from(self.socket.socket.get_ref()).local_addr().ok();
+        let local = local.and_then(|address| address.as_socket());
+        let local = local.unwrap_or_else(|| SocketAddr::from(([0; 4], 0)));
+        announced::canonical(SocketAddr::new(self.to.unwrap_or(local.ip()), local.port()))
+    }
+
+    /// The client: at the other end, or as a PROXY header names it.
+    fn client(&self) -> IpAddr {
+        let named = self.header.and_then(announced::read).and_then(|header| header.addresses);
+        named.map_or(self.from, |named| named.source).ip().to_canonical()
+    }
 }
 
 /// What its first datagram says of where it is to go.
@@ -84,7 +106,7 @@ pub(super) fn begin(arrival: Arrival<'_>, ask: &Ask) -> Result<(Terms, Session),
     let slot = socket.slot.get();
     let snapshot = worker.snapshot_for(slot);
     let listener = snapshot.shared.listener(slot).ok_or(Dropped::NoRoute)?;
-    let address = from.ip().to_canonical();
+    let address = arrival.client();
     let refuse = |why| {
         listener.shared.refused.fetch_add(1, Relaxed);
         Refusal::Dropped(why)
@@ -112,6 +134,11 @@ pub(super) fn begin(arrival: Arrival<'_>, ask: &Ask) -> Result<(Terms, Session),
     let mut permit = Permit::new(open.clone(), worker.index, listener.shared.clone(), place);
     permit.series = Some(worker.series.clone());
     let quic = quic(worker, slot, &way, &backend, ask).map(Box::new);
+    let name = quic.as_ref().and_then(|quic| quic.place().flow().server_name.as_deref());
+    let conf = &worker_upstream.upstream.conf;
+    let ends = || Addresses { source: announced::canonical(from), destination: arrival.asked() };
+    let announced = Announced::of(conf, arrival.header, ends, name, |id| worker.write_id(id)).map(Box::new);
+    let more = quic.as_ref().map_or(0, |it| it.held()) + announced.as_ref().map_or(0, |it| it.held());
     let session = Session {
         socket: socket.clone(),
         client: from,
@@ -127,8 +154,9 @@ pub(super) fn begin(arrival: Arrival<'_>, ask: &Ask) -> Result<(Terms, Session),
         started: now,
         answered: None,
         error: None,
-        _held: Held::new(Owner::Sessions, PER_SESSION + quic.as_ref().map_or(0, |it| it.held())),
+        _held: Held::new(Owner::Sessions, PER_SESSION + more),
         quic,
+        announced,
         _permit: permit,
         _room: room,
         snapshot: way.snapshot,

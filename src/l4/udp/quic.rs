@@ -21,10 +21,7 @@ use super::{
 };
 use crate::{
     moment::Moment,
-    runtime::{
-        Serves,
-        flows::{ConnectionId, FlowPlace},
-    },
+    runtime::flows::{ConnectionId, FlowPlace},
     telemetry::datagrams::Dropped,
 };
 
@@ -37,13 +34,6 @@ const LEAST_FIRST_ID: usize = 8;
 type Sessions = Table<Client, Session>;
 
 impl Relay {
-    /// Whether a socket is for QUIC, which is passed on by name.
-    pub(super) fn is_quic(&self, socket: &Socket) -> bool {
-        let slot = socket.slot.get();
-        let snapshot = self.worker.snapshot_for(slot);
-        snapshot.shared.listener(slot).is_some_and(|listener| matches!(listener.serves, Serves::Tls))
-    }
-
     /// Passes a client's datagrams on, each to where it belongs.
     pub(super) fn pass_up_quic(
         &self,

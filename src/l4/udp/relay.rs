@@ -53,6 +53,8 @@ pub struct Relay {
     /// Handshakes of QUIC whose backend is not known yet.
     pub(super) waiting: RefCell<Waiting<Client>>,
     pub(super) batch: RefCell<Batch>,
+    /// A datagram behind a PROXY header, while it is sent.
+    pub(super) joined: RefCell<Vec<u8>>,
     /// The sockets of all sessions in an event queue of their own, so that none needs a task.
     pub(super) backends: AsyncFd<OwnedFd>,
     due: Deadline,
@@ -89,6 +91,7 @@ impl Relay {
             table: RefCell::default(),
             waiting: RefCell::default(),
             batch: RefCell::new(Batch::new()),
+            joined: RefCell::default(),
             backends,
             due: Deadline::new(),
             due_at: Cell::new(None),

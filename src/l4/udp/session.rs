@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     super::session::Table,
+    announced::{self, Announced},
     connect::{self, Backend},
     quic_session::QuicSession,
     send::Carried,
@@ -84,6 +85,8 @@ pub(super) struct Session {
     pub(super) error: Option<Kind>,
     /// Of a connection of QUIC: what is known of it.
     pub(super) quic: Option<Box<QuicSession>>,
+    /// PROXY headers that it came with, or goes out with.
+    pub(super) announced: Option<Box<Announced>>,
     pub(super) _held: Held,
     pub(super) _permit: Permit,
     pub(super) _room: SessionPlace,
@@ -100,6 +103,8 @@ pub(super) enum EndedBy {
     Idle,
     /// The client has its answers (`udp.responses`).
     Responses,
+    /// What came from its address is another client's, as a PROXY header says.
+    NewClient,
     /// Another one needed its place (`udp.max_sessions`).
     MaxSessions,
     /// The listener is gone, or the program stops.
@@ -111,6 +116,7 @@ impl EndedBy {
         match self {
             Self::Idle => "idle",
             Self::Responses => "responses",
+            Self::NewClient => "new_client",
             Self::MaxSessions => "max_sessions",
             Self::Closing => "closing",
         }
@@ -149,7 +155,8 @@ impl Session {
 
     /// The client, as people write it.
     pub(super) fn peer_address(&self) -> SocketAddr {
-        SocketAddr::new(self.client.ip().to_canonical(), self.client.port())
+        let named = self.announced.as_ref().and_then(|announced| announced.client());
+        named.unwrap_or_else(|| announced::canonical(self.client))
     }
 
     /// When it began.
@@ -177,7 +184,7 @@ impl Session {
     /// Has another backend picked than the one that failed, for a datagram that the client sends again.
     pub(super) fn move_on(&mut self, flows: &Arc<Flows>, now: Moment) -> Result<(), Dropped> {
         let worker_upstream = self.snapshot.upstream(self.upstream).ok_or(Dropped::NoBackend)?;
-        let backend = connect::another(worker_upstream, self.client.ip().to_canonical(), self.last, now)?;
+        let backend = connect::another(worker_upstream, self.peer_address().ip(), self.last, now)?;
         self.last = backend.place.index();
         self.attempts += 1;
         if let Some(quic) = &mut self.quic
@@ -188,6 +195,11 @@ impl Session {
         }
         self.backend = Some(backend);
         Ok(())
+    }
+
+    /// What its datagrams go out with before them.
+    pub(super) fn header(&self) -> &[u8] {
+        self.announced.as_ref().map_or(&[], |it| it.header(self.answered.is_some()))
     }
 
     /// The client's datagrams went to the backend.
@@ -237,12 +249,15 @@ impl Session {
         if let Some(backend) = self.backend.as_ref().filter(|_| !self.is_answered()) {
             connect::unheard(&backend.place);
         }
-        let (address, port) = (self.peer_address().ip(), self.client.port());
+        let (address, port) = (self.peer_address().ip(), self.peer_address().port());
         let text = address.to_string().into();
         let peer = Rc::new(Peer { address, port, text, ..Peer::default() });
         let mut facts = Facts::default();
         facts.reset(&peer, self.started);
-        worker.write_id(&mut facts.id);
+        match self.announced.as_ref().map_or("", |announced| announced.id()) {
+            "" => worker.write_id(&mut facts.id),
+            told => facts.id.push_str(told),
+        }
         (facts.route, facts.upstream, facts.backend) =
             (Some(self.route), Some(self.upstream), Some(self.last));
         facts.attempts = self.attempts;

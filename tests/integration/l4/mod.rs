@@ -1,6 +1,7 @@
 //! Layer 4: connections that are passed on.
 
 mod administration;
+mod announced;
 mod databases;
 mod encrypted;
 mod hellos;
