@@ -10,6 +10,7 @@ mod collector;
 mod memory;
 mod notify;
 mod predecessor;
+mod predecessor_sessions;
 mod stop;
 mod traces;
 

@@ -14,6 +14,7 @@ mod batch;
 mod begin;
 mod connect;
 mod down;
+mod hand_over;
 mod headers;
 mod quic;
 mod quic_session;
@@ -23,4 +24,5 @@ mod session;
 mod socket;
 mod up;
 
+pub use hand_over::Handed;
 pub use relay::{Listening, Relay};

@@ -106,8 +106,28 @@ impl WorkerSockets {
                 // Who asked may have left.
                 let _ = answer.send(is_ended);
             }
+            Message::Hand(most, answer) => {
+                self.datagrams.borrow_mut().iter_mut().for_each(Listening::pause);
+                let handed = self.relay.get().map(|relay| relay.hand(most));
+                drop(answer.send(handed.unwrap_or_default()));
+            }
+            Message::HandedOver(is_taken) => self.handed_over(is_taken),
+            Message::TakeOver(change, handed, answer) => {
+                self.change(change);
+                let taken = self.relay.get().map(|it| it.take_over(&self.datagrams.borrow(), handed));
+                // Who asked may have left.
+                let _ = answer.send(taken.unwrap_or(0));
+            }
             // Who asked may have left.
             Message::Describe(most, answer) => drop(answer.send(self.describe(most))),
+        }
+    }
+
+    fn handed_over(&self, is_taken: bool) {
+        let Some(relay) = self.relay.get() else { return };
+        relay.handed_over(is_taken);
+        if !is_taken {
+            self.datagrams.borrow_mut().iter_mut().for_each(|it| relay.go_on(it));
         }
     }
 

@@ -5,6 +5,8 @@
 
 use std::net::SocketAddr;
 
+use serde_json::{Value, json};
+
 use crate::{
     net::proxy_protocol::{self, Addresses, Header, Parsed},
     upstream::{
@@ -63,6 +65,29 @@ impl Announced {
     /// The header with which it came.
     pub(super) fn came(&self) -> &[u8] {
         &self.came
+    }
+
+    /// It, for another program.
+    pub(super) fn to_json(&self) -> Value {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let Self { is_on_every, id, .. } = self;
+        json!({"came": hex(&self.came), "header": hex(&self.header), "is_on_every": is_on_every, "id": id})
+    }
+
+    /// What another program gave.
+    pub(super) fn from_json(facts: &Value) -> Option<Self> {
+        let bytes = |key: &str| -> Option<Vec<u8>> {
+            let digits = facts.get(key)?.as_str()?.as_bytes().chunks(2);
+            digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+        };
+        let came = bytes("came")?;
+        Some(Self {
+            named: read(&came).and_then(|header| header.addresses),
+            came: came.into(),
+            header: bytes("header")?.into(),
+            is_on_every: facts.get("is_on_every")?.as_bool()?,
+            id: facts.get("id")?.as_str()?.to_owned(),
+        })
     }
 
     /// Bytes of memory.

@@ -94,10 +94,10 @@ impl From<Dropped> for Refusal {
 }
 
 /// Where a session leads: the route and upstream of a generation.
-struct Way {
-    snapshot: Rc<WorkerSnapshot>,
-    route: usize,
-    upstream: usize,
+pub(super) struct Way {
+    pub(super) snapshot: Rc<WorkerSnapshot>,
+    pub(super) route: usize,
+    pub(super) upstream: usize,
 }
 
 /// Begins a session with a client's first datagram.
@@ -154,6 +154,7 @@ pub(super) fn begin(arrival: Arrival<'_>, ask: &Ask) -> Result<(Terms, Session),
         started: now,
         answered: None,
         error: None,
+        is_handed: false,
         _held: Held::new(Owner::Sessions, PER_SESSION + more),
         quic,
         announced,
@@ -214,7 +215,7 @@ fn quic(worker: &Worker, listener: usize, way: &Way, backend: &Backend, ask: &As
 }
 
 /// How long it may last, and its place among those of its upstream.
-fn terms(worker_upstream: &WorkerUpstream) -> Result<(Terms, SessionPlace), Refusal> {
+pub(super) fn terms(worker_upstream: &WorkerUpstream) -> Result<(Terms, SessionPlace), Refusal> {
     let upstream = &worker_upstream.upstream;
     let conf = &upstream.conf.udp;
     let room = upstream.sessions.enter(conf.max_sessions).ok_or(Refusal::Full(upstream.name))?;

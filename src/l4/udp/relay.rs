@@ -67,12 +67,24 @@ pub struct Relay {
 pub struct Listening {
     socket: Rc<Socket>,
     task: JoinHandle<()>,
+    is_paused: bool,
 }
 
 impl Listening {
     /// The slot of the listener that it belongs to.
     pub fn slot(&self) -> ListenerId {
         self.socket.slot.get()
+    }
+
+    /// Its socket.
+    pub(super) fn socket(&self) -> &Rc<Socket> {
+        &self.socket
+    }
+
+    /// Reads it no more: another program is to.
+    pub fn pause(&mut self) {
+        self.task.abort();
+        self.is_paused = true;
     }
 
     /// Makes it another listener's: sessions that there are stay as they are.
@@ -108,15 +120,23 @@ impl Relay {
         self.sockets.set(number.wrapping_add(1));
         let socket = Rc::new(Socket::new(socket, number, slot)?);
         let task = spawn_local(self.clone().take_questions(socket.clone()));
-        Ok(Listening { socket, task })
+        Ok(Listening { socket, task, is_paused: false })
+    }
+
+    /// Reads a socket again that was not read for a while.
+    pub fn go_on(self: &Rc<Self>, listening: &mut Listening) {
+        if std::mem::replace(&mut listening.is_paused, false) {
+            listening.task = spawn_local(self.clone().take_questions(listening.socket.clone()));
+        }
     }
 
     /// Ends reading a socket, with what waits there. Its sessions end when they have been silent for a second: what is
     /// asked already is answered.
     pub fn close(&self, listening: Listening) {
-        let Listening { socket, task } = listening;
+        let Listening { socket, task, is_paused } = listening;
         task.abort();
-        for _ in 0..LAST_READS {
+        // What waits at one that was paused is another program's.
+        for _ in 0..if is_paused { 0 } else { LAST_READS } {
             if !matches!(self.read(&socket), Ok(1..)) {
                 break;
             }

@@ -56,6 +56,11 @@ impl Client {
         Self { address, scope, asked, socket, flow: 0, port: from.port() }
     }
 
+    /// Whether another connection of this client is known by its address alone.
+    pub(super) fn is_beside(&self) -> bool {
+        self.flow != 0
+    }
+
     /// The same client, and another of its connections.
     pub(super) fn of(self, flow: u32) -> Self {
         Self { flow, ..self }
@@ -83,6 +88,8 @@ pub(super) struct Session {
     pub(super) started: Moment,
     pub(super) answered: Option<Moment>,
     pub(super) error: Option<Kind>,
+    /// Whether another program is given it.
+    pub(super) is_handed: bool,
     /// Of a connection of QUIC: what is known of it.
     pub(super) quic: Option<Box<QuicSession>>,
     /// PROXY headers that it came with, or goes out with.

@@ -244,6 +244,24 @@ fn reloads_leave_connections_alone_and_open_and_close_the_port() {
 }
 
 #[test]
+fn connections_go_on_in_the_next_program() {
+    let servers = ["a", "b", "c", "d"].map(server);
+    let proxy = Proxy::start(&passing(&[("example.com", &servers)], ""));
+    let (own, first) = (client(&proxy), bytes(FIRST[0]));
+    let said = ask(&own, &first);
+    let name = ["a", "b", "c", "d"].into_iter().find(|name| said == shown(name, &first)).unwrap();
+    let question = short(&id_of(name), b"?");
+    ask(&client(&proxy), &question);
+    proxy.signal("USR2");
+    proxy.until_logged("sessions of datagrams handed over", 1);
+    assert_eq!(ask(&own, &question), [name.as_bytes(), &question].concat());
+    // From other ports too: the ids went over.
+    for _ in 0..10 {
+        assert_eq!(ask(&client(&proxy), &question), [name.as_bytes(), &question].concat());
+    }
+}
+
+#[test]
 fn the_admin_endpoint_and_explain_know_connections_of_quic() {
     let proxy = Proxy::start(&passing(&[("example.com", &[server("one")])], ""));
     let (client, first) = (client(&proxy), bytes(FIRST[0]));
