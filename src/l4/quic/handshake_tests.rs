@@ -138,11 +138,11 @@ fn a_small_datagram_and_another_message_lead_nowhere() {
     assert_eq!(read(Version::One, &[datagram]), Err(Useless::Handshake));
 }
 
-/// Mutated datagrams, so many as `POINTSMAN_FUZZ_CASES` says: none panics, none reads another name than it should, and
+/// Mutated datagrams, so many as `POINTSMAN_CASES` says: none panics, none reads another name than it should, and
 /// each takes its time.
 #[test]
 fn mutated_initial_packets_do_no_harm() {
-    let cases = std::env::var("POINTSMAN_FUZZ_CASES").map_or(100_000, |cases| cases.parse().unwrap());
+    let cases = std::env::var("POINTSMAN_CASES").map_or(100_000, |cases| cases.parse().unwrap());
     let message = hello("a.test", b"h3");
     let half = message.len() / 2;
     let mut frames = frame(0, &message[..half]);

@@ -3,6 +3,7 @@
 mod administration;
 mod announced;
 mod databases;
+mod edits;
 mod encrypted;
 mod hellos;
 mod multipath;
