@@ -16,7 +16,7 @@ use super::{
     batch::Received,
     begin::Ask,
     relay::Relay,
-    session::{Client, Session},
+    session::{Client, EndedBy, Session},
     socket::Socket,
 };
 use crate::{
@@ -183,10 +183,14 @@ impl Relay {
         ask: &Ask,
         now: Moment,
     ) -> Result<Id, Dropped> {
-        let before = table.find(&client).and_then(|id| {
-            let number = table.get(id)?.1.quic.as_ref()?.place().number();
-            Some((id, number))
-        });
+        let number =
+            |id| Some(table.get(id)?.1.quic.as_ref()?.place().number()).map(|number: u32| (id, number));
+        let before = table.find(&client).map(|id| number(id).ok_or(id));
+        // A reload made this socket one of QUIC, and nothing of before is.
+        if let Some(Err(id)) = before {
+            self.end_one(table, id, EndedBy::Closing);
+        }
+        let before = before.and_then(Result::ok);
         if let Some((id, number)) = before {
             table.rename(id, client.of(number));
         }

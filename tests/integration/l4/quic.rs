@@ -262,6 +262,24 @@ fn connections_go_on_in_the_next_program() {
 }
 
 #[test]
+fn a_port_of_udp_that_becomes_one_of_quic_begins_anew() {
+    let (one, two) = (server("one"), server("two"));
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let fixed = format!("address = \"{address}\"\n[[route]]");
+    let quic =
+        passing(&[("example.com", &[two])], "").replace("address = \"127.0.0.1:0\"\n[[route]]", &fixed);
+    let udp = quic.replace("protocol = \"tls\"\nquic = true", "protocol = \"udp\"");
+    let udp =
+        udp.replace("server_names = [\"example.com\"]\n", "").replace(&two.to_string(), &one.to_string());
+    let proxy = Proxy::start(&udp);
+    let (client, first) = (client(&proxy), bytes(FIRST[0]));
+    assert_eq!(ask(&client, &first), shown("one", &first));
+    proxy.edit(&quic);
+    proxy.until_logged(IN_FORCE, 1);
+    assert_eq!(ask(&client, &first), shown("two", &first));
+}
+
+#[test]
 fn the_admin_endpoint_and_explain_know_connections_of_quic() {
     let proxy = Proxy::start(&passing(&[("example.com", &[server("one")])], ""));
     let (client, first) = (client(&proxy), bytes(FIRST[0]));
