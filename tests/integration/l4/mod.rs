@@ -7,6 +7,7 @@ mod edits;
 mod encrypted;
 mod hellos;
 mod multipath;
+mod programs;
 mod quic;
 mod tcp;
 mod tls;
