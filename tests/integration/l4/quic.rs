@@ -262,7 +262,7 @@ fn connections_go_on_in_the_next_program() {
 }
 
 #[test]
-fn a_port_of_udp_that_becomes_one_of_quic_begins_anew() {
+fn a_port_that_becomes_one_of_quic_begins_anew() {
     let (one, two) = (server("one"), server("two"));
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let fixed = format!("address = \"{address}\"\n[[route]]");
