@@ -77,8 +77,12 @@ pub fn run(
     let log = AccessLog::start(reload::sink(&snapshot.config.log.access))
         .map_err(|error| format!("cannot open the access log: {error}"))?;
     let log = Arc::new(log);
-    let shared =
-        Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), registry, drain: Drain::default() });
+    let shared = Arc::new(Shared {
+        snapshot: ArcSwap::from_pointee(snapshot),
+        registry,
+        drain: Drain::default(),
+        flows: Arc::default(),
+    });
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded_channel()).unzip();
     let mailboxes = Mailboxes::new(senders);
     let start = engine::Start {
@@ -99,15 +103,22 @@ pub fn run(
         admin.begin(conf, &bound.address)?;
     }
     let sockets = server::Socket::of(conf.as_ref(), bound);
-    let (changes, held) = match is_waiting {
+    let (mut changes, mut held): (Vec<Change>, Vec<Change>) = match is_waiting {
         true => (changes.iter().map(|_| Change::default()).collect(), changes),
         false => (changes, Vec::new()),
+    };
+    // A program that hands its sessions over reads their datagrams until it has.
+    let hands_sessions = before.as_ref().is_some_and(|before| before.hands_sessions);
+    let datagrams = match hands_sessions {
+        true if is_waiting => held.iter_mut().map(Change::take_datagrams).collect(),
+        true => changes.iter_mut().map(Change::take_datagrams).collect(),
+        false => Vec::new(),
     };
     let begin = receivers.into_iter().zip(changes).collect();
     let threads = start_workers(&shared, begin, &mailboxes, &log)
         .map_err(|error| format!("cannot start a worker: {error}"))?;
     let kept = shared.clone();
-    let take_over = TakeOver { before, mailboxes, held };
+    let take_over = TakeOver { before, mailboxes, held, datagrams };
     let control_side =
         Control { shared, tickets, log: log.clone(), engine, reloader, events, admin, sockets, take_over };
     let result = control_side.run(control);

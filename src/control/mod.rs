@@ -12,6 +12,7 @@ mod memory;
 mod notify;
 mod peers;
 mod predecessor;
+mod predecessor_sessions;
 mod stop;
 mod traces;
 

@@ -16,6 +16,7 @@ use super::{
     connections::Connections,
     drain::{Drain, Stage},
     failure,
+    flows::Flows,
     registry::{ListenerId, Registry},
     request_ids::RequestIds,
     snapshot::{Listener, Snapshot},
@@ -44,6 +45,8 @@ pub struct Shared {
     pub registry: Registry,
     /// How far stopping has come.
     pub drain: Drain,
+    /// Connections of QUIC, by their ids.
+    pub flows: Arc<Flows>,
 }
 
 /// A worker's own state. Everything in it belongs to its thread.
@@ -164,6 +167,15 @@ impl Worker {
             return current;
         }
         self.retired.borrow().get(&slot).cloned().unwrap_or(current)
+    }
+
+    /// A generation as this worker sees it, be it an old one.
+    pub fn snapshot_of(&self, shared: &Arc<Snapshot>) -> Rc<WorkerSnapshot> {
+        let current = self.snapshot();
+        if Arc::ptr_eq(&current.shared, shared) {
+            return current;
+        }
+        Rc::new(WorkerSnapshot::new(shared.clone(), self.upstreams.clone()))
     }
 
     /// Whether the program stops.
