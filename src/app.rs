@@ -59,7 +59,7 @@ pub fn run(
     if let Some((message, hint)) = loaded.config.cluster.as_ref().and_then(privilege::missing) {
         return Err(format!("{message}; {hint}"));
     }
-    let workers = workers(&loaded.config);
+    let (workers, fleet) = (workers(&loaded.config), loaded.fleet.clone());
     let (handed, handed_admin) = match before.as_mut() {
         Some(before) => (std::mem::take(&mut before.sockets), std::mem::take(&mut before.admin)),
         None => sockets_of(&loaded.config, activated, workers),
@@ -74,9 +74,8 @@ pub fn run(
     // Without what is in a folder the program before serves better, for as long as it does.
     let is_waiting = snapshot.caches.iter().any(|cache| cache.store.is_waiting(&cache.conf));
     let control = Loop::new()?;
-    let log = AccessLog::start(reload::sink(&snapshot.config.log.access))
-        .map_err(|error| format!("cannot open the access log: {error}"))?;
-    let log = Arc::new(log);
+    let log = AccessLog::start(reload::sink(&snapshot.config.log.access));
+    let log = Arc::new(log.map_err(|error| format!("cannot open the access log: {error}"))?);
     let shared = Arc::new(Shared {
         snapshot: ArcSwap::from_pointee(snapshot),
         registry,
@@ -110,8 +109,18 @@ pub fn run(
         .map_err(|error| format!("cannot start a worker: {error}"))?;
     let kept = shared.clone();
     let take_over = TakeOver { before, mailboxes, held, datagrams };
-    let control_side =
-        Control { shared, tickets, log: log.clone(), engine, reloader, events, admin, sockets, take_over };
+    let control_side = Control {
+        shared,
+        tickets,
+        log: log.clone(),
+        engine,
+        reloader,
+        events,
+        admin,
+        sockets,
+        fleet,
+        take_over,
+    };
     let result = control_side.run(control);
     for thread in threads {
         // A worker that panicked has reported it already.

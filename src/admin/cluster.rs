@@ -55,6 +55,13 @@ fn schema() -> Value {
         "groups": array(group),
         "counts": array(counted),
         "nodes": array(node_schema()),
+        "fleet": object(json!({
+            "source": text(),
+            "in_force": count(),
+            "read": count(),
+            "waiting": {"type": "boolean"},
+            "problem": or_null(),
+        })),
         "members": array(object(json!({
             "address": text(),
             "node": or_null(),
@@ -86,6 +93,7 @@ fn state(admin: &Admin) -> Value {
     let role = status.role().name();
     let is_on = status.is_on();
     let (nodes, members) = peers(admin);
+    let fleet = admin.shared.registry.fleet.lock().clone();
     let inner = status.lock();
     let counts = inner
         .counts
@@ -101,6 +109,13 @@ fn state(admin: &Admin) -> Value {
         "groups": inner.groups.iter().map(group).collect::<Vec<_>>(),
         "counts": counts.collect::<Vec<_>>(),
         "nodes": nodes,
+        "fleet": {
+            "source": fleet.source,
+            "in_force": fleet.in_force,
+            "read": fleet.read,
+            "waiting": fleet.is_waiting,
+            "problem": fleet.problem,
+        },
         "members": members,
     })
 }

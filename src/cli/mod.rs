@@ -13,6 +13,7 @@ mod check;
 mod completions;
 pub mod demo;
 mod explain;
+mod fleet;
 mod healthcheck;
 mod man;
 mod options;

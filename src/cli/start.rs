@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{Failure, File};
+use super::{Failure, File, fleet};
 use crate::{
     config::{
         self, Config, Loaded,
@@ -20,6 +20,10 @@ const DEFAULT_PATHS: [&str; 2] = ["config/pointsman.toml", "/etc/pointsman/point
 
 /// The configuration file: the one that is named, or the first of the default ones that is there.
 pub(super) fn find(file: File) -> Result<PathBuf, Failure> {
+    if let Some(source) = fleet::source(file.config.as_deref())? {
+        let copy = fleet::copy_of(&source);
+        return if copy.exists() { Ok(copy) } else { Err(nothing_at(&[&copy])) };
+    }
     match file.config {
         Some(path) if path.exists() => Ok(path),
         Some(path) => Err(nothing_at(&[&path])),
@@ -50,7 +54,10 @@ pub fn take_over() -> Result<Option<Predecessor>, Failure> {
 
 /// Finds and reads the configuration.
 pub fn load(file: File) -> Result<Loaded, Failure> {
-    config::load_file(&find(file)?).map_err(Failure::usage)
+    match fleet::source(file.config.as_deref())? {
+        Some(source) => fleet::load(source),
+        None => config::load_file(&find(file)?).map_err(Failure::usage),
+    }
 }
 
 /// Begins the log on standard error.

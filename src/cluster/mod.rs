@@ -9,6 +9,7 @@ pub mod alarm;
 pub mod boot_time;
 pub mod conf;
 pub mod engine;
+pub mod fleet;
 pub mod guard;
 pub mod netlink;
 pub mod node;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::schema::{Node, Problems, Reader, Secret, Source, Table, section};
+use crate::schema::{Node, Problems, Reader, Secret, Source, Table, environment, section};
 
 use super::{listen::ListenAddress, read_text};
 
@@ -83,7 +83,9 @@ pub fn reach(path: &Path) -> Result<Option<Reach>, Problems> {
     let text = read_text(path)?;
     let source = Source::new(&text, path);
     let mut reader = Reader::new(&source);
-    let (root, _) = Node::parse(&text);
+    let (mut root, _) = Node::parse(&text);
+    // What is missing elsewhere is not asked for here.
+    let _ = root.expand(&environment::of_process);
     let Some(admin) = root.get("admin") else { return Ok(None) };
     let address = admin.get("address").map(|node| reader.read_as::<ListenAddress>("address", node));
     let address = match address {

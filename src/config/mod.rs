@@ -26,7 +26,7 @@ mod whole;
 pub use self::{
     notes::notes,
     place::{Step, problem_at},
-    reading::{Loaded, load, load_file, parse},
+    reading::{Fleet, Loaded, load, load_file, parse},
     report::{CheckFormat, check_report, reference, schema},
     text::read_text,
     whole::Config,

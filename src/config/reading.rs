@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{Config, cross, read_text};
-use crate::schema::{Node, Problems, Reader, Source, section::read, syntax::SyntaxErrors};
+use crate::{
+    cluster::store::document,
+    schema::{Node, Problems, Reader, Source, environment, section::read, syntax::SyntaxErrors},
+};
 
 /// A configuration file as it was read.
 #[derive(Clone, Debug)]
@@ -17,6 +20,19 @@ pub struct Loaded {
     pub text: Arc<str>,
     /// What that means.
     pub config: Config,
+    /// Where it is the copy of what a store has for many nodes.
+    pub fleet: Option<Arc<Fleet>>,
+}
+
+/// Where a configuration comes from that many nodes share.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// The store and the key.
+    pub source: document::Source,
+    /// The number of the write that was read at the start; 0 where the copy is older.
+    pub revision: u64,
+    /// Why the copy is used.
+    pub problem: Option<String>,
 }
 
 /// Reads and checks a configuration file.
@@ -28,14 +44,17 @@ pub fn load(path: &Path) -> Result<Config, Problems> {
 pub fn load_file(path: &Path) -> Result<Loaded, Problems> {
     let text = read_text(path)?;
     let config = parse(&text, path)?;
-    Ok(Loaded { path: path.to_owned(), text: text.into(), config })
+    Ok(Loaded { path: path.to_owned(), text: text.into(), config, fleet: None })
 }
 
 /// Checks a configuration text as if it was in `file`.
 pub fn parse(text: &str, file: &Path) -> Result<Config, Problems> {
     let source = Source::new(text, file);
     let mut reader = Reader::new(&source);
-    let (root, errors) = Node::parse(text);
+    let (mut root, errors) = Node::parse(text);
+    for (place, message, hint) in root.expand(&environment::of_process) {
+        reader.problem_with(place, message, hint);
+    }
     reader.recovered = !errors.is_empty();
     let syntax = SyntaxErrors::new(errors, &source);
     let config = read::<Config>(&root, &mut reader).map(|mut config| {

@@ -8,6 +8,7 @@ mod background;
 mod checks;
 mod collector;
 mod fitness;
+mod fleet;
 mod memory;
 mod notify;
 mod peers;
@@ -29,7 +30,7 @@ pub use self::predecessor::TakeOver;
 use self::{background::Followers, peers::Peers};
 use crate::{
     admin::{Admin, access::Scope, server},
-    config::Config,
+    config::{self, Config},
     listen::admin_sockets::{self, Each},
     reload::{
         Cause, Reloader,
@@ -59,6 +60,8 @@ pub struct Control {
     pub admin: Arc<Admin>,
     /// Where the admin endpoint listens, when there is one.
     pub sockets: Each<Option<server::Socket>>,
+    /// Where the configuration comes from, where many nodes share it.
+    pub fleet: Option<Arc<config::Fleet>>,
     /// What there is to take over from a program before this one.
     pub take_over: TakeOver,
 }
@@ -98,12 +101,16 @@ impl Control {
     }
 
     async fn serve(self, mut signals: Signals) -> io::Result<()> {
-        let Self { shared, tickets, log, engine, reloader, mut events, admin, sockets, take_over } = self;
+        let Self { shared, tickets, log, engine, reloader, mut events, admin, sockets, fleet, take_over } =
+            self;
         let mut serving = Each::<Option<Serving>>::default();
         follow(&mut serving, &admin, &shared.snapshot.load().config, sockets)?;
         let mut followers = Followers::new(&shared.snapshot.load());
         background::start(&shared, tickets.clone());
         peers::start(Peers { shared: shared.clone(), tickets: tickets.clone(), admin: admin.clone() });
+        if let Some(fleet) = fleet {
+            spawn_local(fleet::follow(fleet, shared.clone(), reloader.clone()));
+        }
         let successor = engine.successor();
         let engine = take_over.begin(engine, shared.clone());
         let exporter = traces::start(&shared);

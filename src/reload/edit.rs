@@ -20,7 +20,7 @@ use crate::{
     backend::Address,
     config::{self, Config, Problems},
     runtime::overrides::{Change, Overrides, Refusal, position},
-    schema::Node,
+    schema::{Node, environment},
     upstream::conf::{BackendConf, BackendState},
 };
 
@@ -64,7 +64,9 @@ pub fn edit(text: &str, file: &Path, change: &Change) -> Result<String, EditErro
 }
 
 fn splices(text: &str, file: &Path, change: &Change, config: &Config) -> Option<Vec<Splice>> {
-    let (root, _) = Node::parse(text);
+    let (mut root, _) = Node::parse(text);
+    // It was checked when the text was.
+    let _ = root.expand(&environment::of_process);
     let index = config.upstream.iter().position(|it| it.name == change.upstream())?;
     let conf = config.upstream.get(index)?;
     let array = root.items_of("upstream").get(index)?.get("backend")?;

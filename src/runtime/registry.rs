@@ -58,6 +58,8 @@ pub struct Registry {
     pub peers: cluster::peers::inbox::Inbox,
     /// What is known of them.
     pub members: cluster::peers::members::Members,
+    /// What is told of the configuration that all share.
+    pub fleet: cluster::fleet::Fleet,
     /// What they have still to hear of.
     pub commands: cluster::peers::commands::Commands,
     /// The way of spans to their exporter.
@@ -161,6 +163,7 @@ impl Registry {
             cluster: cluster::node::handle::Handle::default(),
             peers: cluster::peers::inbox::Inbox::default(),
             members: cluster::peers::members::Members::default(),
+            fleet: cluster::fleet::Fleet::default(),
             commands: cluster::peers::commands::Commands::default(),
             traces: crate::telemetry::trace::Traces::default(),
         }

@@ -7,6 +7,7 @@
 //! Next stop: each room's `conf.rs`, then [`crate::config`], which puts the file together.
 
 pub mod choice;
+pub mod environment;
 pub mod json;
 pub mod json_schema;
 pub mod name;

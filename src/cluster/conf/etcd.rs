@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::url::StoreUrl;
 use crate::{
+    net::http_client::Server,
     schema::{Secret, Table, section},
     tls::conf::UpstreamTlsConf,
 };
@@ -29,6 +30,12 @@ section! {
 }
 
 impl EtcdConf {
+    /// Of who reads a key there and stands for nothing.
+    pub fn to_read(servers: Vec<Server>, key: String, user: String, password_file: Option<Secret>) -> Self {
+        let endpoints = servers.into_iter().map(StoreUrl).collect();
+        Self { endpoints, key, lease: Duration::from_secs(2), user, password_file, tls: None }
+    }
+
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         if self.endpoints.is_empty() && table.places_in("endpoints").is_empty() {
             let message = "`endpoints` is empty";

@@ -14,6 +14,6 @@ pub use self::{
     url::StoreUrl,
     values::{InterfaceAddress, InterfaceName},
     vrrp::{Checksum, VrrpConf},
-    whole::{ClusterConf, Election, OnChangeConf, VirtualIpConf},
+    whole::{ClusterConf, Election, OnChangeConf, RolloutConf, VirtualIpConf},
     zookeeper::ZooKeeperConf,
 };

@@ -44,6 +44,9 @@ section! {
         pub etcd: Option<EtcdConf>;
         /// ZooKeeper; with `election = "zookeeper"`.
         pub zookeeper: Option<ZooKeeperConf>;
+        /// How a configuration that a store has for all nodes (`--config etcd://…`) is taken over: by some first, and by the others
+        /// when those had it for a while and no more of their requests fail. Needs `[cluster.peers]`; without it all take it at once.
+        pub rollout: Option<RolloutConf>;
         /// What peers share.
         pub peers: Option<PeersConf>;
         /// What is run when the role of this node changes.
@@ -79,6 +82,16 @@ section! {
         pub retries: u32 = 5, in 0 to 1000;
     }
     check Self::check;
+}
+
+section! {
+    /// Steps in which the nodes of a fleet take a configuration over.
+    pub struct RolloutConf {
+        /// How many nodes take it over first: those whose names come first.
+        pub first: u32 = 1, in 1 to 1000;
+        /// How long they must have had it before the others do.
+        pub wait: Duration = "30s", in "0s" to "1d";
+    }
 }
 
 impl OnChangeConf {
@@ -128,6 +141,11 @@ impl ClusterConf {
 
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         self.check_election(table);
+        if self.rollout.is_some() && table.entry("peers").is_none() {
+            let message = "`rollout` needs `[cluster.peers]`, by which nodes know how the others do";
+            let hint = "add it, or leave `rollout` out";
+            table.reader.problem_with(table.place_of("rollout"), message, hint);
+        }
         if self.virtual_ip.is_empty() && self.on_change.is_none() && self.peers.is_none() {
             let written = ["virtual_ip", "on_change", "peers"].iter().any(|key| table.entry(key).is_some());
             if !written {

@@ -4,6 +4,7 @@
 //! and the node.
 
 pub mod campaign;
+pub mod document;
 pub mod engine;
 pub mod etcd;
 pub mod zookeeper;

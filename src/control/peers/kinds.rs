@@ -3,7 +3,12 @@
 use serde_json::{Map, Value};
 
 use super::context::Peers;
-use crate::{cluster::peers::message::State, moment::Moment, reload::handover_state};
+use crate::{
+    cluster::{fleet::Report, peers::message::State},
+    moment::Moment,
+    reload::handover_state,
+    runtime::Snapshot,
+};
 
 /// A kind of entry.
 struct Kind {
@@ -37,7 +42,38 @@ const KINDS: &[Kind] = &[
             }
         },
     },
+    // The configuration that all share, and how requests go with it.
+    Kind {
+        name: "fleet",
+        collect: |peers, _| {
+            let told = peers.shared.registry.fleet.lock();
+            let (revision, is_in_force) = (told.read, told.in_force == told.read);
+            let is_there = !told.source.is_empty();
+            drop(told);
+            if !is_there {
+                return Value::Null;
+            }
+            let (requests, failed) = answered(&peers.shared.snapshot.load());
+            Report { revision, is_in_force, requests, failed }.to_json()
+        },
+        merge: |peers, from, entry, _| {
+            if let Some(report) = Report::from_json(entry) {
+                let mut told = peers.shared.registry.fleet.lock();
+                told.others.insert(from.node.clone(), report);
+                let members = peers.shared.registry.members.lock();
+                told.others.retain(|name, _| members.heard.contains_key(name));
+            }
+        },
+    },
 ];
+
+/// Requests that were answered since the start, and those of them with 500 and above.
+fn answered(snapshot: &Snapshot) -> (u64, u64) {
+    let routes = snapshot.routes.iter().flat_map(|route| route.series.iter()).chain(snapshot.no_route.iter());
+    routes.flat_map(|series| series.requests()).fold((0, 0), |(requests, failed), (key, count)| {
+        (requests + count, failed + if key.status >= 500 { count } else { 0 })
+    })
+}
 
 /// Whether of two nodes the other says what holds: the primary, and of two the one whose name is first.
 fn is_taken_from(from: &State, peers: &Peers) -> bool {

@@ -108,6 +108,20 @@ impl Store {
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
     }
 
+    /// Where a key is, as `--config` has it.
+    pub fn source(&self, key: &str) -> String {
+        format!("etcd://{}/{key}", self.members[0].client)
+    }
+
+    /// Writes a key of etcd.
+    pub fn put(&self, key: &str, value: &str) {
+        let body = serde_json::json!({"key": base64(&format!("/{key}")), "value": base64(value)}).to_string();
+        let mut command = Command::new("curl");
+        command.args(["-sfm", "5", "-d", &body, &format!("http://{}/v3/kv/put", self.members[0].client)]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+
     /// The member of etcd that leads.
     pub fn leader(&self) -> Option<usize> {
         let ask = |member: &Member| {
@@ -126,4 +140,9 @@ impl Store {
             ask(member).is_some_and(|status| status["leader"] == status["header"]["member_id"])
         })
     }
+}
+
+fn base64(text: &str) -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    STANDARD.encode(text)
 }

@@ -64,18 +64,23 @@ impl Connection {
 
     /// The answer to a request.
     pub(super) async fn call(&mut self, path: &str, body: &Value) -> Result<Value, Failure> {
-        match self.call_once(path, body).await {
+        self.call_for(path, body, MOST).await
+    }
+
+    /// The same, where the answer may have so many bytes.
+    pub(super) async fn call_for(&mut self, path: &str, body: &Value, most: usize) -> Result<Value, Failure> {
+        match self.call_once(path, body, most).await {
             // It may be older than it lives.
             Err(Failure::Refused(Refusal::Token)) if self.token.take().is_some() => {
-                self.call_once(path, body).await
+                self.call_once(path, body, most).await
             }
             result => result,
         }
     }
 
-    async fn call_once(&mut self, path: &str, body: &Value) -> Result<Value, Failure> {
+    async fn call_once(&mut self, path: &str, body: &Value, most: usize) -> Result<Value, Failure> {
         self.log_in().await?;
-        let (status, answer) = self.post(path, body).await?;
+        let (status, answer) = self.post(path, body, most).await?;
         match status {
             200 => Ok(answer),
             status => Err(Failure::Refused(gateway::refusal(status, &answer))),
@@ -87,7 +92,7 @@ impl Connection {
             let password =
                 spawn_blocking(move || password.reveal()).await.map_err(broken)?.map_err(broken)?;
             let body = json!({"name": self.conf.user, "password": password});
-            let (status, answer) = self.post("/v3/auth/authenticate", &body).await?;
+            let (status, answer) = self.post("/v3/auth/authenticate", &body, MOST).await?;
             match gateway::text(&answer, "token") {
                 "" => return Err(Failure::Refused(gateway::refusal(status, &answer))),
                 token => self.token = Some(token.to_owned()),
@@ -96,10 +101,10 @@ impl Connection {
         Ok(())
     }
 
-    async fn post(&mut self, path: &str, body: &Value) -> Result<(u16, Value), Failure> {
+    async fn post(&mut self, path: &str, body: &Value, most: usize) -> Result<(u16, Value), Failure> {
         let (server, fields) = (self.server()?, self.fields()?);
         let body = Bytes::from(body.to_string());
-        let answer = self.client.post(&server, self.conf.tls.as_ref(), path, fields, body, MOST).await;
+        let answer = self.client.post(&server, self.conf.tls.as_ref(), path, fields, body, most).await;
         let (status, bytes) = answer.map_err(broken)?;
         Ok((status, serde_json::from_slice(&bytes).unwrap_or(Value::Null)))
     }

@@ -140,6 +140,22 @@ pub(super) fn watch(key: &str, revision: u64) -> Value {
     json!({"create_request": {"key": base64(key), "start_revision": after, "filters": ["NOPUT"]}})
 }
 
+/// Asks to be told when the key, as it was at a revision, is written or removed.
+pub(super) fn watch_all(key: &str, revision: u64) -> Value {
+    json!({"create_request": {"key": base64(key), "start_revision": revision.saturating_add(1).to_string()}})
+}
+
+/// What is at the key, and the number of the write that it came with; none where there is no such key.
+pub(super) fn value(answer: &Value) -> Option<Option<(Vec<u8>, u64)>> {
+    match answer.pointer("/kvs/0") {
+        None => answer.is_object().then_some(None),
+        Some(entry) => {
+            let bytes = STANDARD.decode(text(entry, "value")).ok()?;
+            Some(Some((bytes, count(entry.get("mod_revision")))))
+        }
+    }
+}
+
 /// What a server says is wrong: its words, and whether it is that there is no such lease, or that the token is old.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {

@@ -82,6 +82,29 @@ impl Etcd {
         }
     }
 
+    /// What is at the key, of at most so many bytes, and the number of the write that it came with. The error is for people.
+    pub async fn value(&mut self, most: usize) -> Result<Option<(Vec<u8>, u64)>, String> {
+        let body = gateway::look(&self.conf.key);
+        let answer = self.connection.call_for("/v3/kv/range", &body, most.saturating_mul(2)).await;
+        match answer {
+            Ok(answer) => gateway::value(&answer).ok_or_else(|| gateway::ODD.to_owned()),
+            Err(failure) => {
+                self.connection.next_endpoint();
+                Err(failure.to_string())
+            }
+        }
+    }
+
+    /// Waits until something was written at the key after that write. The error is for people.
+    pub async fn written(&mut self, revision: u64) -> Result<(), String> {
+        let written =
+            self.connection.changed("/v3/watch", &gateway::watch_all(&self.conf.key, revision)).await;
+        written.map_err(|failure| {
+            self.connection.next_endpoint();
+            failure.to_string()
+        })
+    }
+
     async fn look(&mut self) -> Result<Answer, Failure> {
         let answer = self.connection.call("/v3/kv/range", &gateway::look(&self.conf.key)).await?;
         self.revision = gateway::header(&answer).revision;

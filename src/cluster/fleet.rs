@@ -1,0 +1,208 @@
+//! One configuration for many nodes, taken over in steps: what decides when this node's turn is, pure, and what is told of
+//! it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::moment::Moment;
+
+/// What a node says of the configuration that all share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The number of the write that it read last.
+    pub revision: u64,
+    /// Whether that is in force there; if not, it was refused.
+    pub is_in_force: bool,
+    /// Requests that it answered since its start.
+    pub requests: u64,
+    /// Those of them that ended with 500 and above.
+    pub failed: u64,
+}
+
+impl Report {
+    /// As it is sent.
+    pub fn to_json(self) -> Value {
+        json!({
+            "revision": self.revision,
+            "is_in_force": self.is_in_force,
+            "requests": self.requests,
+            "failed": self.failed,
+        })
+    }
+
+    /// What was sent.
+    pub fn from_json(value: &Value) -> Option<Self> {
+        let number = |key: &str| value.get(key).and_then(Value::as_u64);
+        Some(Self {
+            revision: number("revision")?,
+            is_in_force: value.get("is_in_force")?.as_bool()?,
+            requests: number("requests")?,
+            failed: number("failed")?,
+        })
+    }
+
+    /// The share of requests that failed.
+    fn share(requests: u64, failed: u64) -> f64 {
+        if requests == 0 { 0.0 } else { failed as f64 / requests as f64 }
+    }
+}
+
+/// Whether it is this node's turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It is.
+    Now,
+    /// Others come first.
+    Later,
+    /// It went wrong there: it never will be. Why, for people.
+    Never(String),
+}
+
+/// The first nodes that have a new configuration, as the others see them.
+#[derive(Debug, Default)]
+pub struct Trial {
+    /// What each said last before it had it, or first when it had, and since when it has it.
+    begun: BTreeMap<String, (Option<Moment>, Report)>,
+}
+
+/// Fewer failures than this say nothing.
+const FEWEST: u64 = 5;
+/// A share of failures that has not grown by so much has not grown.
+const GROWTH: f64 = 0.01;
+
+impl Trial {
+    /// Looks whether it is the turn of `own`: of the nodes in the order of their names the first come first, and the others
+    /// when those had it for `wait` and no more of their requests failed. `others` are the nodes that are there.
+    pub fn look(
+        &mut self,
+        own: &str,
+        others: &BTreeMap<String, Report>,
+        (first, wait): (usize, Duration),
+        revision: u64,
+        now: Moment,
+    ) -> Turn {
+        let mut names: Vec<&str> = others.keys().map(String::as_str).chain([own]).collect();
+        names.sort_unstable();
+        let (mut turn, firsts) = (Turn::Now, names.into_iter().take(first.max(1)));
+        let firsts: Vec<&str> = firsts.collect();
+        if firsts.contains(&own) {
+            return Turn::Now;
+        }
+        for name in firsts {
+            let Some(report) = others.get(name) else { continue };
+            if report.revision != revision {
+                self.begun.insert(name.to_owned(), (None, *report));
+                turn = Turn::Later;
+                continue;
+            }
+            if !report.is_in_force {
+                return Turn::Never(format!("`{name}` refuses it"));
+            }
+            let (since, before) = self.begun.entry(name.to_owned()).or_insert((None, *report));
+            let (since, before) = (*since.get_or_insert(now), *before);
+            let requests = report.requests.saturating_sub(before.requests);
+            let failed = report.failed.saturating_sub(before.failed);
+            let (was, is) = (Report::share(before.requests, before.failed), Report::share(requests, failed));
+            if failed >= FEWEST && is > was * 2.0 + GROWTH {
+                let (was, is) = (was * 100.0, is * 100.0);
+                return Turn::Never(format!(
+                    "{is:.1} % of the requests of `{name}` fail with it, {was:.1} % before"
+                ));
+            }
+            if now.since(since) < wait {
+                turn = Turn::Later;
+            }
+        }
+        turn
+    }
+}
+
+/// What is told of the configuration that all share.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    inner: Mutex<Told>,
+}
+
+/// What is behind the lock.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Where it is; empty where this node has a file of its own.
+    pub source: String,
+    /// The number of the write that is in force here.
+    pub in_force: u64,
+    /// The number of the write that was read last.
+    pub read: u64,
+    /// Whether this node waits for its turn.
+    pub is_waiting: bool,
+    /// Why what was read last is not in force, or what was not read.
+    pub problem: Option<String>,
+    /// What other nodes say.
+    pub others: BTreeMap<String, Report>,
+}
+
+impl Fleet {
+    /// What it holds; to be held for a moment.
+    pub fn lock(&self) -> MutexGuard<'_, Told> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(30);
+
+    fn others(reports: &[(&str, u64, bool, u64, u64)]) -> BTreeMap<String, Report> {
+        let of = |&(name, revision, is_in_force, requests, failed): &(&str, u64, bool, u64, u64)| {
+            (name.to_owned(), Report { revision, is_in_force, requests, failed })
+        };
+        reports.iter().map(of).collect()
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment(0).plus(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn first_by_name_goes_at_once_the_others_later() {
+        let (mut trial, limits) = (Trial::default(), (1, WAIT));
+        assert_eq!(trial.look("a", &others(&[("b", 4, true, 0, 0)]), limits, 5, at(0)), Turn::Now);
+        let before = others(&[("a", 4, true, 100, 0), ("c", 4, true, 0, 0)]);
+        assert_eq!(trial.look("b", &before, limits, 5, at(0)), Turn::Later);
+        let has = others(&[("a", 5, true, 100, 0), ("c", 4, true, 0, 0)]);
+        assert_eq!(trial.look("b", &has, limits, 5, at(10)), Turn::Later);
+        assert_eq!(trial.look("b", &has, limits, 5, at(39)), Turn::Later);
+        assert_eq!(trial.look("b", &has, limits, 5, at(40)), Turn::Now);
+        // The first has gone: the next is the first.
+        assert_eq!(Trial::default().look("b", &others(&[("c", 4, true, 0, 0)]), limits, 5, at(0)), Turn::Now);
+    }
+
+    #[test]
+    fn it_stops_where_the_first_refuses_it_or_fails_more() {
+        let limits = (1, WAIT);
+        let refused = others(&[("a", 5, false, 100, 0)]);
+        assert!(matches!(Trial::default().look("b", &refused, limits, 5, at(0)), Turn::Never(_)));
+        let mut trial = Trial::default();
+        assert_eq!(trial.look("b", &others(&[("a", 4, true, 1000, 10)]), limits, 5, at(0)), Turn::Later);
+        // As many as before, and few more than none.
+        assert_eq!(trial.look("b", &others(&[("a", 5, true, 2000, 20)]), limits, 5, at(10)), Turn::Later);
+        let fails = others(&[("a", 5, true, 3000, 120)]);
+        assert!(matches!(trial.look("b", &fails, limits, 5, at(20)), Turn::Never(_)));
+        let mut trial = Trial::default();
+        trial.look("b", &others(&[("a", 5, true, 10, 0)]), limits, 5, at(0));
+        assert_eq!(trial.look("b", &others(&[("a", 5, true, 14, 4)]), limits, 5, at(30)), Turn::Now);
+    }
+
+    #[test]
+    fn report_that_is_sent_is_read() {
+        let report = Report { revision: 7, is_in_force: true, requests: 9, failed: 2 };
+        assert_eq!(Report::from_json(&report.to_json()), Some(report));
+        assert_eq!(Report::from_json(&json!({"revision": 7})), None);
+    }
+}

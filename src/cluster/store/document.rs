@@ -1,0 +1,138 @@
+//! A text in etcd that many nodes read: the configuration of a fleet.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::etcd::Etcd;
+use crate::{cluster::conf::EtcdConf, net::http_client::Server, schema::Secret};
+
+/// Where a text is: `etcd://USER@10.0.0.9:2379,10.0.0.10:2379/pointsman/config`; with TLS `etcds://`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// As it was written, without what is secret.
+    pub url: String,
+    servers: Vec<Server>,
+    key: String,
+    user: String,
+}
+
+/// A text, and the number of the write that it came with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// The text.
+    pub text: String,
+    /// The number of the write.
+    pub revision: u64,
+}
+
+/// Bytes of a text; etcd itself takes no more than one and a half million by default.
+const MOST: usize = 4 * 1024 * 1024;
+/// What the environment calls the password of the user.
+pub const PASSWORD: &str = "POINTSMAN_ETCD_PASSWORD";
+/// The port of etcd's clients.
+const PORT: u16 = 2379;
+
+impl Source {
+    /// Reads an address; none where it is a file's. The error is for people.
+    pub fn parse(text: &str) -> Option<Result<Self, String>> {
+        let (is_https, rest) = match text.strip_prefix("etcds://") {
+            Some(rest) => (true, rest),
+            None => (false, text.strip_prefix("etcd://")?),
+        };
+        let parsed = Self::parse_rest(text, is_https, rest);
+        let shape = "it is `etcd://10.0.0.9:2379/pointsman/config`, with more servers after a `,`, `USER@` before them, \
+                     and `etcds://` for TLS";
+        Some(parsed.ok_or_else(|| format!("`{text}` is not a key in etcd: {shape}")))
+    }
+
+    fn parse_rest(text: &str, is_https: bool, rest: &str) -> Option<Self> {
+        let (servers, key) = rest.split_once('/').filter(|(_, key)| !key.is_empty())?;
+        let (user, servers) = servers.split_once('@').unwrap_or(("", servers));
+        if user.contains(':') {
+            return None;
+        }
+        let servers = servers.split(',').map(|server| {
+            let uri: http::Uri = format!("http://{server}").parse().ok()?;
+            let authority = uri.authority().filter(|it| !it.host().is_empty() && uri.path() == "/")?;
+            let port = match authority.as_str().strip_prefix(authority.host())? {
+                "" => PORT,
+                port => port.strip_prefix(':')?.parse().ok().filter(|port| *port > 0)?,
+            };
+            let host = authority.host().trim_matches(['[', ']']).to_owned();
+            Some(Server { is_https, host, port, authority: server.to_owned() })
+        });
+        let servers = servers.collect::<Option<Vec<_>>>()?;
+        Some(Self { url: text.to_owned(), servers, key: format!("/{key}"), user: user.to_owned() })
+    }
+
+    /// How many servers there are.
+    pub fn servers(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// The way to it.
+    pub fn open(&self) -> Reader {
+        let password = (!self.user.is_empty()).then(|| Secret::Environment(PASSWORD.into()));
+        let conf = EtcdConf::to_read(self.servers.clone(), self.key.clone(), self.user.clone(), password);
+        Reader { etcd: Etcd::new(conf, String::new()) }
+    }
+}
+
+/// Reads a text, and hears of changes. To be used on a thread with a local runtime.
+#[derive(Debug)]
+pub struct Reader {
+    etcd: Etcd,
+}
+
+impl Reader {
+    /// The text as it is now; none where there is no such key. The error is for people.
+    pub async fn read(&mut self) -> Result<Option<Document>, String> {
+        let found = self.etcd.value(MOST).await?;
+        let Some((bytes, revision)) = found else { return Ok(None) };
+        let text = String::from_utf8(bytes).map_err(|_| "what is at the key is no UTF-8".to_owned())?;
+        Ok(Some(Document { text, revision }))
+    }
+
+    /// Waits until something was written after that write, or for so long.
+    pub async fn changed(&mut self, revision: u64, most: Duration) -> Result<(), String> {
+        match tokio::time::timeout(most, self.etcd.written(revision)).await {
+            Ok(written) => written,
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// What is said of a source in status.
+impl From<&Source> for Value {
+    fn from(source: &Source) -> Self {
+        Self::String(source.url.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_is_servers_and_a_key() {
+        let source =
+            Source::parse("etcds://me@10.0.0.9,[2001:db8::9]:2380/pointsman/config").unwrap().unwrap();
+        assert_eq!((&*source.key, &*source.user, source.servers.len()), ("/pointsman/config", "me", 2));
+        assert_eq!((&*source.servers[0].host, source.servers[0].port), ("10.0.0.9", 2379));
+        assert_eq!((&*source.servers[1].host, source.servers[1].port), ("2001:db8::9", 2380));
+        assert!(source.servers[0].is_https);
+        assert_eq!(Source::parse("/etc/pointsman/pointsman.toml"), None);
+        for wrong in [
+            "etcd://",
+            "etcd://a",
+            "etcd://a/",
+            "etcd:///key",
+            "etcd://a:0/k",
+            "etcd://u:secret@a/k",
+            "etcd://a,,b/k",
+        ] {
+            assert!(Source::parse(wrong).unwrap().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! One configuration in etcd for many nodes.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use super::{ask, stores::Store};
+use crate::support::{Client, Origin, Proxy, eventually, proxy, tls};
+
+const KEY: &str = "pointsman/config";
+
+fn text(origin: SocketAddr, body: &str, more: &str) -> String {
+    proxy::config(&[origin], &format!("---\n[admin]\naddress = \"127.0.0.1:0\"\n{more}"))
+        .replace("[[route]]\nname = \"all\"", &format!(
+            "[[route]]\nname = \"which\"\npaths = [\"/which\"]\nrespond = {{ status = 200, body = \"{body}\" }}\n[[route]]\nname = \"all\""
+        ))
+}
+
+/// A node that has its configuration from the store; its copy is in the folder.
+fn node(store: &Store, folder: &Path, variables: &[(&str, String)], expected: usize) -> Proxy {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+    command.args(["run", "--config", &store.source(KEY)]).env("STATE_DIRECTORY", folder);
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
+    // Its own folder goes with it, and the copy stays.
+    Proxy::spawn(command, proxy::folder(), expected)
+}
+
+fn which(node: &Proxy) -> String {
+    node.get("/which").text()
+}
+
+fn fleet(node: &Proxy) -> Value {
+    ask(node, "GET", "/api/v1/cluster")["fleet"].clone()
+}
+
+#[test]
+fn change_of_the_key_is_in_force_on_all_nodes() {
+    let Some(store) = Store::etcd(1) else { return };
+    let origin = Origin::named("a");
+    store.put(KEY, &text(origin.address(), "0", ""));
+    let nodes: Vec<Proxy> = (0..3).map(|_| node(&store, &proxy::folder(), &[], 2)).collect();
+    let (stop, failed, asked) = (Arc::new(AtomicBool::new(false)), AtomicUsize::new(0), AtomicUsize::new(0));
+    let changes = std::env::var("POINTSMAN_CHANGES").map_or(10, |count| count.parse().unwrap());
+    thread::scope(|scope| {
+        for node in &nodes {
+            let (stop, failed, asked, address) = (stop.clone(), &failed, &asked, node.address("web"));
+            scope.spawn(move || {
+                let mut client = Client::connect(address);
+                while !stop.load(Relaxed) {
+                    failed.fetch_add(usize::from(client.get("/").status != 200), Relaxed);
+                    asked.fetch_add(1, Relaxed);
+                }
+            });
+        }
+        let mut slowest = Duration::ZERO;
+        for change in 1..=changes {
+            // Every tenth is broken: it is refused, and the one before goes on.
+            let is_broken = change % 10 == 0;
+            let more = if is_broken { "[[nonsense]]\n" } else { "" };
+            let begun = Instant::now();
+            store.put(KEY, &text(origin.address(), &change.to_string(), more));
+            for node in &nodes {
+                if is_broken {
+                    eventually("it is refused", || {
+                        fleet(node)["problem"].as_str().is_some_and(|it| it.contains("nonsense"))
+                    });
+                    assert_eq!(which(node), (change - 1).to_string());
+                } else {
+                    eventually("it is in force", || which(node) == change.to_string());
+                }
+            }
+            slowest = slowest.max(begun.elapsed());
+        }
+        stop.store(true, Relaxed);
+        eprintln!("{changes} changes, the slowest in {slowest:?}");
+        assert!(slowest < Duration::from_secs(5), "{slowest:?}");
+    });
+    assert_eq!(failed.load(Relaxed), 0, "of {} requests", asked.load(Relaxed));
+    assert!(asked.load(Relaxed) > 100);
+}
+
+#[test]
+fn without_the_store_the_last_good_copy_is_in_force() {
+    let Some(store) = Store::etcd(1) else { return };
+    let (origin, folder) = (Origin::named("a"), proxy::folder());
+    store.put(KEY, &text(origin.address(), "first", ""));
+    drop(node(&store, &folder, &[], 2));
+    // What is broken in the store is not what a start takes.
+    store.put(KEY, "[[nonsense]]\n");
+    let started = node(&store, &folder, &[], 2);
+    assert_eq!(which(&started), "first");
+    assert!(fleet(&started)["problem"].as_str().is_some_and(|it| it.contains("nonsense")));
+    drop(started);
+    store.put(KEY, &text(origin.address(), "second", ""));
+    store.signal(0, "STOP");
+    let started = node(&store, &folder, &[], 2);
+    assert_eq!(which(&started), "first");
+    store.signal(0, "CONT");
+    eventually("the store is back", || which(&started) == "second");
+    eventually("all is well", || fleet(&started)["problem"].is_null());
+    drop(started);
+    // Nowhere a copy, and nothing good in the store: it says so, and does not start.
+    store.put("pointsman/broken", "[[nonsense]]\n");
+    for key in ["pointsman/broken", "pointsman/nothing"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+        command.args(["run", "--config", &store.source(key)]).env("STATE_DIRECTORY", proxy::folder());
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && (said.contains("nonsense") || said.contains("there is no")),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn others_wait_for_the_first_node_and_stop_with_it() {
+    let Some(store) = Store::etcd(1) else { return };
+    let origin = Origin::named("a");
+    let certificates = proxy::folder();
+    tls::Authority::new(&certificates).issue(&certificates, "peer", &["pointsman"]);
+    let members: Vec<SocketAddr> = (0..2).map(|_| origin_port()).collect();
+    let cluster = |wait: &str| {
+        let folder = certificates.display();
+        format!(
+            "[cluster]\nnode = \"${{NODE}}\"\nrollout = {{ first = 1, wait = \"{wait}\" }}\n[cluster.peers]\n\
+             listen = \"${{PEERS}}\"\nmembers = [\"{}\", \"{}\"]\nca = \"{folder}/own-ca.pem\"\n\
+             certificate = {{ chain = \"{folder}/peer.pem\", key = \"{folder}/peer.key\" }}\n",
+            members[0], members[1]
+        )
+    };
+    store.put(KEY, &text(origin.address(), "0", &cluster("2s")));
+    let start = |index: usize, name: &str| {
+        let variables = [("NODE", name.to_owned()), ("PEERS", members[index].to_string())];
+        node(&store, &proxy::folder(), &variables, 3)
+    };
+    let (first, second) = (start(0, "a"), start(1, "b"));
+    for node in [&first, &second] {
+        eventually("they know each other", || {
+            ask(node, "GET", "/api/v1/cluster")["nodes"].as_array().unwrap().len() == 1
+        });
+    }
+    store.put(KEY, &text(origin.address(), "1", &cluster("2s")));
+    eventually("the first has it", || which(&first) == "1");
+    assert_eq!(which(&second), "0");
+    eventually("the second waits", || fleet(&second)["waiting"] == true);
+    eventually("the second has it", || which(&second) == "1");
+
+    // With the next one every request of the first fails.
+    let bad = text(origin.address(), "2", &cluster("60s"))
+        .replace("upstream = \"u\"\n", "respond = { status = 503 }\n");
+    store.put(KEY, &bad);
+    eventually("the first has it", || which(&first) == "2");
+    eventually("the second has stopped", || {
+        first.get("/");
+        fleet(&second)["problem"].as_str().is_some_and(|it| it.contains("fail with it"))
+    });
+    assert_eq!(which(&second), "1");
+    // What is put right is taken over.
+    store.put(KEY, &text(origin.address(), "3", &cluster("0s")));
+    eventually("both have it", || which(&first) == "3" && which(&second) == "3");
+    fs::remove_dir_all(certificates).unwrap();
+}
+
+fn origin_port() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
