@@ -63,8 +63,12 @@ fn measure(routes: usize, upstreams: usize, backends: usize) {
     let tickets = Tickets::new(Moment::now()).unwrap();
     let parse = |edit| config::parse(&text(routes, upstreams, backends, edit), Path::new("x.toml")).unwrap();
     let first = build(parse(0), 1, &registry, &tickets).unwrap();
-    let shared =
-        Arc::new(Shared { snapshot: ArcSwap::from_pointee(first), registry, drain: Drain::default() });
+    let shared = Arc::new(Shared {
+        snapshot: ArcSwap::from_pointee(first),
+        registry,
+        drain: Drain::default(),
+        flows: Arc::default(),
+    });
     let log = AccessLog::start(Sink::Off).unwrap();
     let worker = Worker::new(0, shared.clone(), log.for_worker());
     let used = |worker: &Worker| {

@@ -28,12 +28,21 @@ pub enum Owner {
     Fills,
     /// Sessions of datagrams.
     Sessions,
+    /// What peers say, until the control side has it.
+    Peers,
 }
 
 impl Owner {
     /// Each of them.
-    pub const ALL: [Self; 6] =
-        [Self::Requests, Self::Buffers, Self::Writes, Self::Replays, Self::Fills, Self::Sessions];
+    pub const ALL: [Self; 7] = [
+        Self::Requests,
+        Self::Buffers,
+        Self::Writes,
+        Self::Replays,
+        Self::Fills,
+        Self::Sessions,
+        Self::Peers,
+    ];
 
     /// Its name in metrics.
     pub fn name(self) -> &'static str {
@@ -44,6 +53,7 @@ impl Owner {
             Self::Replays => "replays",
             Self::Fills => "fills",
             Self::Sessions => "sessions",
+            Self::Peers => "peers",
         }
     }
 }

@@ -77,8 +77,12 @@ pub fn run(
     let log = AccessLog::start(reload::sink(&snapshot.config.log.access))
         .map_err(|error| format!("cannot open the access log: {error}"))?;
     let log = Arc::new(log);
-    let shared =
-        Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), registry, drain: Drain::default() });
+    let shared = Arc::new(Shared {
+        snapshot: ArcSwap::from_pointee(snapshot),
+        registry,
+        drain: Drain::default(),
+        flows: Arc::default(),
+    });
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded_channel()).unzip();
     let mailboxes = Mailboxes::new(senders);
     let start = engine::Start {
@@ -99,15 +103,13 @@ pub fn run(
         admin.begin(conf, &bound.address)?;
     }
     let sockets = server::Socket::of(conf.as_ref(), bound);
-    let (changes, held) = match is_waiting {
-        true => (changes.iter().map(|_| Change::default()).collect(), changes),
-        false => (changes, Vec::new()),
-    };
-    let begin = receivers.into_iter().zip(changes).collect();
-    let threads = start_workers(&shared, begin, &mailboxes, &log)
+    let hands_sessions = before.as_ref().is_some_and(|before| before.hands_sessions);
+    let First { changes, held, datagrams } = first_changes(changes, is_waiting, hands_sessions);
+    let receivers = receivers.into_iter().zip(changes).collect();
+    let threads = start_workers(&shared, receivers, &mailboxes, &log)
         .map_err(|error| format!("cannot start a worker: {error}"))?;
     let kept = shared.clone();
-    let take_over = TakeOver { before, mailboxes, held };
+    let take_over = TakeOver { before, mailboxes, held, datagrams };
     let control_side =
         Control { shared, tickets, log: log.clone(), engine, reloader, events, admin, sockets, take_over };
     let result = control_side.run(control);
@@ -119,6 +121,31 @@ pub fn run(
     kept.registry.cluster.finish();
     log.finish();
     result
+}
+
+/// What each worker is sent, and when.
+struct First {
+    /// What it begins with.
+    changes: Vec<Change>,
+    /// What it accepts on once the program before this one has let go.
+    held: Vec<Change>,
+    /// What it reads datagrams from once that program has handed its sessions over.
+    datagrams: Vec<Change>,
+}
+
+/// Parts what was acquired by when it is for the workers.
+fn first_changes(changes: Vec<Change>, is_waiting: bool, hands_sessions: bool) -> First {
+    let (mut changes, mut held): (Vec<Change>, Vec<Change>) = match is_waiting {
+        true => (changes.iter().map(|_| Change::default()).collect(), changes),
+        false => (changes, Vec::new()),
+    };
+    // A program that hands its sessions over reads their datagrams until it has.
+    let datagrams = match hands_sessions {
+        true if is_waiting => held.iter_mut().map(Change::take_datagrams).collect(),
+        true => changes.iter_mut().map(Change::take_datagrams).collect(),
+        false => Vec::new(),
+    };
+    First { changes, held, datagrams }
 }
 
 /// Those of a service manager's sockets that the listeners have, and those of the admin endpoint.

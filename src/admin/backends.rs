@@ -12,7 +12,7 @@ use super::{
     Admin,
     params::{Checked, Params, unprocessable},
     reply::{self, Reply, failed},
-    spec::{Body, Kind, Parameter, Place, ResponseSpec, Spec, object, reference},
+    spec::{Body, Kind, LOCAL, Parameter, Place, ResponseSpec, Spec, object, reference},
     upstreams,
 };
 use crate::{
@@ -31,10 +31,11 @@ const PERSIST: Parameter = Parameter {
 
 /// Of `drain`, `enable` and `disable`.
 pub(super) const STATE: Spec = Spec {
-    parameters: &[PERSIST],
+    parameters: &[PERSIST, LOCAL],
     gives: &[ResponseSpec::json("the backend as it is now", changed_schema)],
     errors: &[404, 409, 422],
     is_change: true,
+    is_shared: true,
     ..Spec::PLAIN
 };
 

@@ -1,6 +1,8 @@
 //! `GET /api/v1/cluster`, `POST /api/v1/cluster/step-down` and `/resume`: the role of this node, and to have another
 //! be primary.
 
+use std::net::SocketAddr;
+
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -10,7 +12,11 @@ use super::{
     spec::{ResponseSpec, Spec, array, count, object, text},
 };
 use crate::{
-    cluster::status::{GroupStatus, PeerStatus},
+    cluster::{
+        peers::members::{Heard, Told},
+        status::{GroupStatus, PeerStatus},
+    },
+    moment::Moment,
     telemetry::clock,
 };
 
@@ -48,6 +54,26 @@ fn schema() -> Value {
         "unfit": or_null(),
         "groups": array(group),
         "counts": array(counted),
+        "nodes": array(node_schema()),
+        "members": array(object(json!({
+            "address": text(),
+            "node": or_null(),
+            "problem": or_null(),
+            "changes_waiting": count(),
+        }))),
+    }))
+}
+
+fn node_schema() -> Value {
+    object(json!({
+        "node": text(),
+        "role": {"enum": ["primary", "standby"]},
+        "version": text(),
+        "generation": count(),
+        "config_hash": text(),
+        "has_this_configuration": {"type": "boolean"},
+        "seen": {"type": "string", "format": "date-time"},
+        "is_there": {"type": "boolean"},
     }))
 }
 
@@ -59,6 +85,7 @@ fn state(admin: &Admin) -> Value {
     let status = admin.shared.registry.cluster.status();
     let role = status.role().name();
     let is_on = status.is_on();
+    let (nodes, members) = peers(admin);
     let inner = status.lock();
     let counts = inner
         .counts
@@ -73,7 +100,36 @@ fn state(admin: &Admin) -> Value {
         "unfit": inner.unfit,
         "groups": inner.groups.iter().map(group).collect::<Vec<_>>(),
         "counts": counts.collect::<Vec<_>>(),
+        "nodes": nodes,
+        "members": members,
     })
+}
+
+/// What was heard of other nodes, and how telling them went.
+fn peers(admin: &Admin) -> (Vec<Value>, Vec<Value>) {
+    let (own, now) = (admin.config_hash(), Moment::now());
+    let members = admin.shared.registry.members.lock();
+    let node = |heard: &Heard| {
+        json!({
+            "node": heard.state.node,
+            "role": if heard.state.is_primary { "primary" } else { "standby" },
+            "version": heard.state.program,
+            "generation": heard.state.generation,
+            "config_hash": heard.state.config_hash,
+            "has_this_configuration": heard.state.config_hash == own,
+            "seen": clock::iso(heard.at),
+            "is_there": heard.is_there(now),
+        })
+    };
+    let member = |(address, told): (&SocketAddr, &Told)| {
+        json!({
+            "address": address.to_string(),
+            "node": told.node,
+            "problem": told.problem,
+            "changes_waiting": told.waiting,
+        })
+    };
+    (members.heard.values().map(node).collect(), members.told.iter().map(member).collect())
 }
 
 fn group(group: &GroupStatus) -> Value {

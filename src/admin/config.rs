@@ -39,6 +39,7 @@ pub(super) const PUT: Spec = Spec {
     gives: &[ResponseSpec::json("it is in force", outcome_schema)],
     errors: &[409, 412, 422],
     is_change: true,
+    ..Spec::PLAIN
 };
 
 /// Of the check.

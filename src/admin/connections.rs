@@ -42,10 +42,10 @@ pub(super) const ABOUT: Spec = Spec {
 
 fn schema() -> Value {
     let connection = object(json!({
-        "id": {"type": ["string", "null"], "description": "by which it can be ended; null of a session of UDP"},
+        "id": {"type": ["string", "null"], "description": "by which it can be ended; null of a session of UDP or QUIC"},
         "listener": {"type": ["string", "null"], "description": "null when a reload took the listener away"},
         "client": {"type": ["string", "null"], "description": "null before it is known"},
-        "protocol": {"enum": [null, "http/1.1", "h2", "tunnel", "tcp", "tls", "udp"]},
+        "protocol": {"enum": [null, "http/1.1", "h2", "tunnel", "tcp", "tls", "udp", "quic"]},
         "tls": {"type": ["string", "null"]},
         "server_name": {"type": ["string", "null"], "description": "that a passed-on ClientHello asks for"},
         "upstream": {"type": ["string", "null"], "description": "of a connection that is passed on"},
@@ -128,7 +128,7 @@ fn connection((worker, it): &(usize, Description), snapshot: &Snapshot, now: Mom
             Speaks::Http1 => Some("http/1.1"),
             Speaks::Http2 => Some("h2"),
             Speaks::Tunnel => Some(passed.map_or("tunnel", |passed| passed.protocol)),
-            Speaks::Udp => Some("udp"),
+            Speaks::Udp => Some(passed.map_or("udp", |passed| passed.protocol)),
         },
         "tls": it.tls,
         "server_name": passed.and_then(|passed| passed.server_name.as_deref()),

@@ -57,7 +57,8 @@ impl Admin {
         };
         let if_match = head.headers.get(header::IF_MATCH);
         let if_match = if_match.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        Ok((endpoint, Params { parameters, query, if_match, ..Params::default() }))
+        let is_shared = endpoint.about.is_shared;
+        Ok((endpoint, Params { parameters, query, if_match, is_shared, ..Params::default() }))
     }
 
     /// Has the endpoint answer.

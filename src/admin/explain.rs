@@ -23,8 +23,8 @@ pub(super) const ABOUT: Spec = Spec {
         parameter("method", "the request's method; GET when it is left out", Kind::Text("^[A-Za-z-]{1,32}$")),
         parameter(
             "url",
-            "the request's URL; a path alone asks every listener of requests, tcp://host and tls://name ask for a connection \
-             that is passed on",
+            "the request's URL; a path alone asks every listener of requests, tcp://host, tls://name and quic://name ask for a \
+             connection that is passed on",
             Kind::Needed("^[!-~]{1,8192}$"),
         ),
         parameter("from", "the client's address; 127.0.0.1 when it is left out", Kind::Address),

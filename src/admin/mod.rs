@@ -29,6 +29,7 @@ mod openapi;
 mod places;
 mod purge;
 mod readyz;
+mod shared;
 mod state;
 mod status;
 mod traffic;

@@ -25,6 +25,8 @@ pub struct Params {
     pub if_match: Option<String>,
     /// The body.
     pub body: Bytes,
+    /// Whether all nodes of a cluster make the change.
+    pub is_shared: bool,
     /// The place among large bodies that this one takes.
     pub place: Option<OwnedSemaphorePermit>,
 }

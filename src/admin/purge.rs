@@ -14,7 +14,7 @@ use super::{
     Admin, Params,
     params::{Checked, unprocessable},
     reply::{self, Reply, error},
-    spec::{Body, ResponseSpec, Spec, count, object},
+    spec::{Body, LOCAL, ResponseSpec, Spec, count, object},
 };
 use crate::{
     cache::{
@@ -40,7 +40,8 @@ pub(super) const ABOUT: Spec = Spec {
     })],
     errors: &[404, 422],
     is_change: true,
-    ..Spec::PLAIN
+    is_shared: true,
+    parameters: &[LOCAL],
 };
 
 fn schema() -> Value {

@@ -245,7 +245,12 @@ async fn respond(admin: Arc<Admin>, request: Request<Incoming>, place: &Place, s
             return error(StatusCode::REQUEST_TIMEOUT, "too_slow", message, "send it at once");
         }
     }
-    admin.answer(endpoint, question).await
+    let asked = admin.asked(endpoint.method, &head.uri, &question);
+    let reply = admin.clone().answer(endpoint, question).await;
+    if let Some(asked) = asked.filter(|_| reply.status().is_success()) {
+        admin.tell_peers(&asked);
+    }
+    reply
 }
 
 /// Reads a body of at most so many bytes. A large one needs a place among the large ones.

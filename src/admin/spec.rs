@@ -19,12 +19,20 @@ pub struct Spec {
     pub errors: &'static [u16],
     /// Whether it changes something: it is then refused while the program drains.
     pub is_change: bool,
+    /// Whether all nodes of a cluster make the change.
+    pub is_shared: bool,
 }
 
 impl Spec {
     /// The description of an endpoint that takes nothing and changes nothing.
-    pub const PLAIN: Self =
-        Self { parameters: &[], body: Body::None, gives: &[], errors: &[], is_change: false };
+    pub const PLAIN: Self = Self {
+        parameters: &[],
+        body: Body::None,
+        gives: &[],
+        errors: &[],
+        is_change: false,
+        is_shared: false,
+    };
 }
 
 /// Something that may be in the query, or in a field of the head.
@@ -39,6 +47,14 @@ pub struct Parameter {
     /// Its values.
     pub kind: Kind,
 }
+
+/// Says that a change is for this node alone.
+pub const LOCAL: Parameter = Parameter {
+    name: "local",
+    what: "whether this node alone makes the change, and its peers do not",
+    place: Place::Query,
+    kind: Kind::Flag,
+};
 
 /// Where a parameter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -55,7 +55,7 @@ pub(crate) fn shared(text: &str) -> Arc<Shared> {
     let tickets = Tickets::new(Moment::now()).unwrap();
     let snapshot = build::build(config, 1, &registry, &tickets).unwrap();
     let snapshot = ArcSwap::from_pointee(snapshot);
-    Arc::new(Shared { snapshot, registry, drain: Drain::default() })
+    Arc::new(Shared { snapshot, registry, drain: Drain::default(), flows: Arc::default() })
 }
 
 /// An admin endpoint over them.

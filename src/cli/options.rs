@@ -20,7 +20,7 @@ pub struct Request {
     pub file: File,
     /// Its method; GET where it is left out.
     pub method: String,
-    /// Its URL, or a path alone. `tcp://host` and `tls://name` ask for a connection that is passed on.
+    /// Its URL, or a path alone. `tcp://host`, `tls://name` and `quic://name` ask for a connection that is passed on.
     pub url: Option<String>,
     /// A header, as `Name: value`; as often as you like.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]

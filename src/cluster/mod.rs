@@ -14,6 +14,7 @@ pub mod netlink;
 pub mod node;
 pub mod on_change;
 pub mod order;
+pub mod peers;
 pub mod plan;
 pub mod privilege;
 pub mod realtime;

@@ -12,10 +12,10 @@ mod loops;
 
 use std::collections::{HashMap, HashSet};
 
-use super::Config;
+use super::{Config, peers};
 use crate::{
     route::conf::RouteConf,
-    schema::{Node, Place, Reader, suggest},
+    schema::{Data, Node, Place, Reader, suggest},
 };
 
 /// Checks `config` as a whole, and fills in defaults that depend on other tables.
@@ -49,6 +49,14 @@ pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
             }
         }
         unreachable_routes(config, root, reader);
+    }
+    hear_peers(config);
+}
+
+/// Adds the listener that hears peers, where there are any. After all that compares listeners with their tables.
+fn hear_peers(config: &mut Config) {
+    if let Some(conf) = config.cluster.as_ref().and_then(|cluster| cluster.peers.as_ref()) {
+        config.listener.extend(peers::listener(conf));
     }
 }
 
@@ -85,10 +93,12 @@ fn unique_backends(upstream: &Node, reader: &mut Reader<'_>) {
 /// Reports listeners, the admin endpoint and metrics, that want the same address.
 fn unique_addresses(root: &Node, reader: &mut Reader<'_>) {
     let is_udp = |listener: &&Node| listener.get("protocol").and_then(Node::text) == Some("udp");
-    // A port of UDP is another than that of TCP.
+    // A port of UDP is another than that of TCP; QUIC has both.
     let (of_udp, listeners): (Vec<&Node>, Vec<&Node>) = root.items_of("listener").iter().partition(is_udp);
     let admin = root.get("admin");
-    unique_places(of_udp.into_iter(), reader);
+    let is_quic =
+        |listener: &&&Node| listener.get("quic").is_some_and(|quic| matches!(quic.data, Data::Boolean(true)));
+    unique_places(of_udp.into_iter().chain(listeners.iter().filter(is_quic).copied()), reader);
     let all = listeners.into_iter().chain(admin).chain(admin.and_then(|admin| admin.get("metrics")));
     unique_places(all, reader);
 }

@@ -29,9 +29,17 @@ mod tests {
     };
 
     /// Options that name a file which is read.
-    const READ: [&str; 12] = [
+    const READ: [&str; 20] = [
         "admin.metrics.token_file",
         "admin.token_file",
+        "cluster.etcd.password_file",
+        "cluster.etcd.tls.ca",
+        "cluster.etcd.tls.certificate.chain",
+        "cluster.etcd.tls.certificate.key",
+        "cluster.peers.ca",
+        "cluster.peers.certificate.chain",
+        "cluster.peers.certificate.key",
+        "cluster.zookeeper.auth_file",
         "listener.certificate.chain",
         "listener.certificate.key",
         "listener.client_auth.ca",
@@ -45,11 +53,14 @@ mod tests {
     ];
 
     /// Options that name files that nobody reads: sockets, and what is written.
-    const NOT_READ: [&str; 9] = [
+    const NOT_READ: [&str; 12] = [
         "admin.address",
         "admin.metrics.address",
         "cache.disk.path",
         "cache.journal.path",
+        "cluster.etcd.key",
+        "cluster.peers.listen",
+        "cluster.peers.members",
         "cluster.virtual_ip.address",
         "cluster.vrrp.unicast_peers",
         "listener.address",
@@ -91,6 +102,7 @@ mod tests {
         demo_certificates(&folder).unwrap();
         fs::write(folder.join("token"), "secret").unwrap();
         fs::write(folder.join("bearer"), "secret").unwrap();
+        fs::write(folder.join("password"), "secret").unwrap();
         fs::write(folder.join("scraper"), "secret").unwrap();
         let text = r#"
             [log]
@@ -105,6 +117,15 @@ mod tests {
             protocol = "https"
             certificate = [{ chain = "demo.pem", key = "demo.key" }, { chain = "./demo.pem", key = "demo.key" }]
             client_auth = { mode = "request", ca = "clients-ca.pem" }
+            [cluster]
+            election = "etcd"
+            on_change = { command = ["x"] }
+            etcd = { endpoints = ["https://etcd"], user = "a", password_file = "password", tls = { ca = "ca.pem" } }
+            [cluster.peers]
+            listen = "127.0.0.1:7946"
+            members = ["127.0.0.2:7946"]
+            certificate = { chain = "client.pem", key = "client.key" }
+            ca = "ca.pem"
             [trace]
             otlp = "https://collector"
             headers = { authorization = "file:bearer", x-plain = "bearer" }
@@ -127,6 +148,7 @@ mod tests {
             "clients-ca.pem",
             "demo.key",
             "demo.pem",
+            "password",
             "scraper",
             "token",
         ];

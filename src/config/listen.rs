@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 use ipnet::IpNet;
 use serde_json::json;
 
-use super::http2::Http2Conf;
+use super::{datagram_headers::DatagramHeaders, http2::Http2Conf};
 use crate::{
     filter::alt_svc::AltSvc,
     schema::{Node, Reader, Size, Table, Value, choice, name, network, section},
@@ -31,6 +31,8 @@ section! {
         pub mptcp: bool = false;
         /// Networks from which, and only from which, a PROXY v1 or v2 header is required and believed.
         pub proxy_protocol_from: Vec<IpNet> = [];
+        /// Which datagrams from `proxy_protocol_from` begin with a header of version 2 (`udp`, `quic`).
+        pub proxy_protocol_udp: DatagramHeaders = "first";
         /// Networks whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed and extended; from others they are replaced.
         pub trusted_proxies: Vec<IpNet> = [];
         /// What says which client a request of a trusted proxy is from. Lists and fields are read from the right, past proxies that are trusted. This one address is what `allow`, `deny` and `max_connections_per_address` look at, what is hashed and what is logged.
@@ -49,6 +51,8 @@ section! {
         pub client_auth: ClientAuthConf;
         /// What clients may say in the clear before TLS begins (`tcp` with certificates, `tls`): with `postgres` an SSLRequest is answered, and on a `tls` listener the backend is asked the same.
         pub starttls: Starttls = "off";
+        /// Whether QUIC is passed on too (`tls`): over UDP at the same address and port, by the same routes.
+        pub quic: bool = false;
         /// Where else the same is served (`https`): the Alt-Svc of every response, in place of what the backend sent, such as `h3=":443"; ma=86400`, or `clear`.
         pub alt_svc: Option<AltSvc>;
         /// How long clients may take.
@@ -61,8 +65,6 @@ section! {
     later {
         /// HTTP/3 on the same port over UDP.
         http3: bool = false;
-        /// QUIC passed on by name, on a `tls` listener.
-        quic: bool = false;
     }
     check Self::check;
 }
@@ -108,6 +110,8 @@ impl ListenerConf {
             }
             Protocol::Https => {}
         }
+        self.check_quic(table);
+        self.check_headers(table);
         let has_tls = self.protocol == Protocol::Tls || (self.protocol == Protocol::Tcp && written.is_some());
         if let Some(entry) = table.entry("starttls").filter(|_| self.starttls != Starttls::Off && !has_tls) {
             let message = "`starttls` has no meaning here: TLS begins after nothing else, or not at all";
@@ -159,10 +163,9 @@ const NO_REQUEST: &str = "what comes is passed on there, and no request is looke
 const NO_TLS: &str = "datagrams are passed on as they are; leave it out";
 
 /// Keys of a listener that are about connections, and why datagrams have no use for them.
-const OF_CONNECTIONS: [(&str, &str); 6] = [
+const OF_CONNECTIONS: [(&str, &str); 5] = [
     ("max_connections", "sessions are bounded by `udp = { max_sessions = … }` of the upstream"),
     ("defer_accept", "a datagram is here when it has come; leave it out"),
-    ("proxy_protocol_from", "a PROXY header comes at the beginning of a connection; leave it out"),
     ("certificate", NO_TLS),
     ("client_auth", NO_TLS),
     ("timeouts", "how long a session may be silent is `udp = { idle = … }` of the upstream"),
@@ -191,7 +194,7 @@ choice! {
         Https = "https",
         /// TCP: connections are passed on byte for byte; with certificates, TLS ends here.
         Tcp = "tcp",
-        /// TLS that is passed on as it is, to where the name that the client asks for leads (SNI).
+        /// TLS that is passed on as it is, to where the name that the client asks for leads (SNI); with `quic`, QUIC too.
         Tls = "tls",
         /// UDP: datagrams are passed on, by the client's address and port.
         Udp = "udp",

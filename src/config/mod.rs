@@ -7,11 +7,14 @@
 pub mod admin;
 pub mod collector;
 mod cross;
+pub mod datagram_headers;
 mod files;
 pub mod http2;
 pub mod listen;
+mod listen_datagrams;
 pub mod log;
 mod notes;
+pub mod peers;
 mod place;
 mod reading;
 mod report;

@@ -9,7 +9,7 @@ use crate::{
     health::{
         Change,
         active::{self, Probe},
-        conf::HealthCheckConf,
+        conf::{CheckKind, HealthCheckConf},
     },
     moment::Moment,
     runtime::Snapshot,
@@ -92,7 +92,10 @@ fn probe(
         name.map(|name| (tls.config.clone(), name, upstream.conf.starttls)).map_err(|error| error.to_string())
     };
     let tls = upstream.tls.as_ref().map(name).transpose()?;
-    let first = announce::own_header(&upstream.conf);
+    let first = match conf.kind {
+        CheckKind::Udp => announce::own_datagram_header(&upstream.conf),
+        CheckKind::Http | CheckKind::Tcp => announce::own_header(&upstream.conf),
+    };
     Ok(Probe { conf: conf.clone(), backend: backend.clone(), index, tls, first })
 }
 

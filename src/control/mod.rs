@@ -10,7 +10,9 @@ mod collector;
 mod fitness;
 mod memory;
 mod notify;
+mod peers;
 mod predecessor;
+mod predecessor_sessions;
 mod stop;
 mod traces;
 
@@ -23,8 +25,8 @@ use tokio::{
     task::{JoinHandle, spawn_local},
 };
 
-use self::background::Followers;
 pub use self::predecessor::TakeOver;
+use self::{background::Followers, peers::Peers};
 use crate::{
     admin::{Admin, access::Scope, server},
     config::Config,
@@ -101,6 +103,7 @@ impl Control {
         follow(&mut serving, &admin, &shared.snapshot.load().config, sockets)?;
         let mut followers = Followers::new(&shared.snapshot.load());
         background::start(&shared, tickets.clone());
+        peers::start(Peers { shared: shared.clone(), tickets: tickets.clone(), admin: admin.clone() });
         let successor = engine.successor();
         let engine = take_over.begin(engine, shared.clone());
         let exporter = traces::start(&shared);

@@ -11,10 +11,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::fitness;
+use super::{fitness, predecessor_sessions};
 use crate::{
     listen::{
-        handover::{ASK_WORKERS, Predecessor, ReadyPipe, at},
+        handover::{ASK_WORKERS, Predecessor, ReadyPipe, TAKE_SESSIONS, at},
         mailbox::{Change, Mailboxes, Message},
     },
     reload::engine::Engine,
@@ -35,18 +35,20 @@ pub struct TakeOver {
     pub mailboxes: Mailboxes,
     /// What each worker is to accept on once that program has let go.
     pub held: Vec<Change>,
+    /// The sockets of datagrams that each worker is to read once that program has handed its sessions over.
+    pub datagrams: Vec<Change>,
 }
 
 impl TakeOver {
     /// Says that this program serves, and answers until the one before lets go or is gone; then has the workers accept on
     /// what was held back, begins to stand for election, and runs the engine.
     pub(super) fn begin(self, mut engine: Engine, shared: Arc<Shared>) -> JoinHandle<()> {
-        let Self { before, mailboxes, held } = self;
+        let Self { before, mailboxes, held, datagrams } = self;
         spawn_local(async move {
             let mut known = None;
             if let Some(before) = before {
                 before.voice.ready();
-                answer(before.voice, &mailboxes, held).await;
+                answer(before.voice, &mailboxes, held, datagrams).await;
                 known = Some(before.state);
             }
             // Until that program let go it had the virtual addresses, and told its peers.
@@ -59,18 +61,24 @@ impl TakeOver {
     }
 }
 
-async fn answer(pipe: ReadyPipe, mailboxes: &Mailboxes, held: Vec<Change>) {
-    if let Err(error) = converse(pipe.into(), mailboxes).await {
+async fn answer(pipe: ReadyPipe, mailboxes: &Mailboxes, held: Vec<Change>, mut datagrams: Vec<Change>) {
+    if let Err(error) = converse(pipe.into(), mailboxes, &mut datagrams).await {
         tracing::debug!("the program before this one is gone: {error}");
     }
-    for (worker, change) in held.into_iter().enumerate() {
+    let all = held.into_iter().enumerate().chain(datagrams.into_iter().enumerate());
+    for (worker, change) in all {
         // A worker ends only with the program.
         let _ = mailboxes.send(worker, Message::Published(change));
     }
 }
 
-async fn converse(stream: std::os::unix::net::UnixStream, mailboxes: &Mailboxes) -> io::Result<()> {
+async fn converse(
+    stream: std::os::unix::net::UnixStream,
+    mailboxes: &Mailboxes,
+    datagrams: &mut Vec<Change>,
+) -> io::Result<()> {
     stream.set_nonblocking(true)?;
+    let own = stream.try_clone()?;
     let (questions, mut answers) = UnixStream::from_std(stream)?.into_split();
     let mut questions = BufReader::new(questions.take(MOST));
     let mut question = Vec::new();
@@ -78,6 +86,9 @@ async fn converse(stream: std::os::unix::net::UnixStream, mailboxes: &Mailboxes)
         if question == ASK_WORKERS {
             let line = format!("{{\"workers\":{}}}\n", do_all_answer(mailboxes).await);
             answers.write_all(line.as_bytes()).await?;
+        } else if question == TAKE_SESSIONS {
+            // Nothing comes before it is answered, so that nothing was read that is not a line.
+            predecessor_sessions::take(own.try_clone()?, mailboxes, std::mem::take(datagrams)).await?;
         }
         question.clear();
     }

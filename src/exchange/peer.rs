@@ -17,6 +17,8 @@ pub struct Peer {
     /// What it connected to: this end of its connection, or what a PROXY header from a listed network says; `None` over
     /// a unix socket.
     pub destination: Option<SocketAddr>,
+    /// What else a PROXY header of version 2 said, as it came.
+    pub proxy_tlvs: Box<[u8]>,
     /// The address as text, formatted once.
     pub text: Box<str>,
     /// Whether its forwarding fields are believed (`trusted_proxies`).
@@ -28,7 +30,15 @@ pub struct Peer {
 impl Default for Peer {
     fn default() -> Self {
         let address = IpAddr::from([0, 0, 0, 0]);
-        Self { address, port: 0, destination: None, text: "".into(), is_trusted: false, tls: None }
+        Self {
+            address,
+            port: 0,
+            destination: None,
+            proxy_tlvs: Box::default(),
+            text: "".into(),
+            is_trusted: false,
+            tls: None,
+        }
     }
 }
 

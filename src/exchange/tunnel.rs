@@ -5,10 +5,14 @@ use super::Exchange;
 /// What is known of a connection that is passed on, or a session of datagrams.
 #[derive(Debug)]
 pub struct TunnelFacts {
-    /// What its listener serves: `tcp`, `tls` or `udp`.
+    /// What its listener serves: `tcp`, `tls`, `quic` or `udp`.
     pub protocol: &'static str,
     /// The name that the client asked for in its ClientHello.
     pub server_name: Option<Box<str>>,
+    /// The protocols that it offers there, for people.
+    pub alpn: Option<Box<str>>,
+    /// Of a connection of QUIC: its version.
+    pub quic_version: Option<u32>,
     /// Whether some of it went from socket to socket within the kernel (splice(2)).
     pub is_spliced: bool,
     /// Of a session of datagrams: how many there were.

@@ -28,10 +28,10 @@ pub use destination::{Candidate, Choice, Destination};
 pub struct Question {
     /// Its method.
     pub method: String,
-    /// Its URL; a path alone asks every listener that serves requests. With `tcp://` and `tls://` it is a connection that
+    /// Its URL; a path alone asks every listener that serves requests. With `tcp://`, `tls://` and `quic://` it is a connection that
     /// is passed on, and the host the name that its client asks for.
     pub url: String,
-    /// Its fields; of a `tls://` connection `alpn`, the protocols that are offered.
+    /// Its fields; of a `tls://` or `quic://` connection `alpn`, the protocols that are offered.
     pub fields: Vec<(String, String)>,
     /// The client's address.
     pub from: IpAddr,
@@ -147,7 +147,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Vec<Answer>, 
 }
 
 /// What URLs may begin with: the protocols of listeners.
-const SCHEMES: [&str; 4] = ["http", "https", "tcp", "tls"];
+const SCHEMES: [&str; 5] = ["http", "https", "tcp", "tls", "quic"];
 
 /// Where a URL leads.
 struct Target {
@@ -167,7 +167,7 @@ impl Target {
         let named = url.split_once("://").filter(|(scheme, _)| !scheme.contains(['/', '?']));
         let scheme = named.map(|(scheme, _)| scheme.to_ascii_lowercase());
         if let Some(scheme) = scheme.as_deref().filter(|scheme| !SCHEMES.contains(scheme)) {
-            let known = "write http://, https://, tcp:// or tls://";
+            let known = "write http://, https://, tcp://, tls:// or quic://";
             return Err(format!("`{scheme}` is nothing that a listener speaks; {known}"));
         }
         let rest = named.map_or(url, |(_, rest)| rest);
@@ -189,7 +189,7 @@ impl Target {
 
     /// Whether it is a connection that is passed on.
     fn is_passed(&self) -> bool {
-        matches!(self.scheme.as_deref(), Some("tcp" | "tls"))
+        matches!(self.scheme.as_deref(), Some("tcp" | "tls" | "quic"))
     }
 
     /// The request head that a client would send.
@@ -212,6 +212,7 @@ impl Target {
     fn listeners<'a>(&self, snapshot: &'a Snapshot) -> Vec<&'a Listener> {
         let mut listeners: Vec<&Listener> = snapshot.listeners.iter().collect();
         listeners.retain(|listener| match self.scheme.as_deref() {
+            Some("quic") => listener.conf.quic,
             Some(scheme) => scheme == listener.conf.protocol.name(),
             None => listener.conf.protocol.is_http(),
         });
@@ -241,7 +242,8 @@ fn passage(snapshot: &Snapshot, listener: &Listener, question: &Question, target
     if !listener.admits(question.from) {
         return answer;
     }
-    let is_tls = target.scheme.as_deref() == Some("tls");
+    let is_quic = target.scheme.as_deref() == Some("quic");
+    let is_tls = is_quic || target.scheme.as_deref() == Some("tls");
     let host = target.authority.rsplit_once(':').map_or(&*target.authority, |(host, _)| host);
     let name = is_tls.then(|| host.trim_end_matches('.').to_ascii_lowercase());
     let alpn = question.fields.iter().filter(|(field, _)| is_tls && field.eq_ignore_ascii_case("alpn"));
@@ -250,6 +252,7 @@ fn passage(snapshot: &Snapshot, listener: &Listener, question: &Question, target
     let passed::Passage { considered, taken } = passed::explain(snapshot, listener, &asked);
     answer.considered = considered;
     answer.outcome = match taken {
+        None if is_quic => Outcome::NoPassage("no route: its datagrams are dropped (`no_route`)".to_owned()),
         None => Outcome::NoPassage("no route: the client gets the alert `unrecognized_name`".to_owned()),
         Some((route, destinations)) => {
             let action = Decision::Pass { destinations };

@@ -1,4 +1,4 @@
-//! Why a connection goes where it goes that is passed on (`tcp://`, `tls://`).
+//! Why a connection goes where it goes that is passed on (`tcp://`, `tls://`, `quic://`).
 
 use std::net::IpAddr;
 

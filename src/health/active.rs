@@ -274,7 +274,8 @@ async fn check_udp(probe: &Probe) -> Result<(), Fault> {
     }
     let mut last = Fault::from("the name has no address");
     for address in addresses.iter() {
-        match udp::ask(*address, send.as_bytes(), expect.as_bytes()).await {
+        let datagram = [&*probe.first, send.as_bytes()].concat();
+        match udp::ask(*address, &datagram, expect.as_bytes()).await {
             Ok(()) => return Ok(()),
             Err(fault) => last = fault,
         }

@@ -7,7 +7,7 @@ use super::{
     active::ActiveExchange,
     cached, client_address,
     context::RouteContext,
-    edit, max_forwards, normalize, proxy,
+    edit, max_forwards, normalize, peers, proxy,
     respond::{self, Reply},
     routing, trace,
     upgrade::Tunnel,
@@ -67,6 +67,9 @@ async fn serve<D: Downstream>(
     if account::is_full() {
         account::refuse();
         return Err(Kind::MemoryFull.into());
+    }
+    if listener.hears_peers {
+        return Box::pin(peers::hear(listener, exchange, client)).await.map(|()| None);
     }
     client_address::find(listener, exchange);
     trace::start(exchange, &snapshot.shared.config.trace);

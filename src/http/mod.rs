@@ -15,6 +15,7 @@ mod max_forwards;
 mod misleading;
 pub mod normalize;
 mod path;
+mod peers;
 pub(crate) mod proxy;
 mod received;
 pub mod respond;

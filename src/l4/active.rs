@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::hello::ClientHello;
 use crate::{
     account::{Held, Owner},
     error::{Kind, ProxyError},
@@ -47,7 +48,14 @@ impl ActiveTunnel {
         worker.write_id(&mut facts.id);
         Self {
             facts,
-            tunnel: TunnelFacts { protocol, server_name: None, is_spliced: false, datagrams: None },
+            tunnel: TunnelFacts {
+                protocol,
+                server_name: None,
+                alpn: None,
+                quic_version: None,
+                is_spliced: false,
+                datagrams: None,
+            },
             snapshot,
             worker: worker.clone(),
             listener,
@@ -57,10 +65,11 @@ impl ActiveTunnel {
         }
     }
 
-    /// Notes the name that the client asked for.
-    pub(super) fn named(&mut self, name: Option<Box<str>>) {
-        self.passed.server_name.replace(name.clone());
-        self.tunnel.server_name = name;
+    /// Notes the name that the client asked for, and what it offers.
+    pub(super) fn named(&mut self, hello: ClientHello) {
+        self.passed.server_name.replace(hello.server_name.clone());
+        self.tunnel.alpn = hello.alpn_text();
+        self.tunnel.server_name = hello.server_name;
     }
 
     /// Begins an attempt at a backend.

@@ -19,6 +19,14 @@ pub struct ClientHello {
     pub alpn: Vec<Box<[u8]>>,
 }
 
+impl ClientHello {
+    /// The protocols that are offered, for people.
+    pub fn alpn_text(&self) -> Option<Box<str>> {
+        let texts = self.alpn.iter().map(|it| String::from_utf8_lossy(it)).collect::<Vec<_>>();
+        (!texts.is_empty()).then(|| texts.join(",").into())
+    }
+}
+
 /// Why bytes are no ClientHello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HelloError {
@@ -98,6 +106,17 @@ impl HelloReader {
         }
         if input.len() >= MOST_RECORDS { Err(HelloError::TooLarge) } else { Ok(None) }
     }
+}
+
+/// Reads a message that comes without records, as QUIC carries it (RFC 9001 §4.1.3). `None` when it is not whole yet; what
+/// follows it is not looked at.
+///
+/// # Errors
+///
+/// It is no ClientHello, and whatever comes will not make it one.
+pub fn read_message(bytes: &[u8]) -> Result<Option<ClientHello>, HelloError> {
+    let Some(length) = length_of(bytes)? else { return Ok(None) };
+    bytes.get(4..4 + length).map(parse).transpose()
 }
 
 /// The length of the message that begins so, once that is there.

@@ -6,6 +6,7 @@
 mod active;
 mod client;
 pub mod hello;
+pub(crate) mod quic;
 pub mod session;
 mod sniff;
 pub mod tcp;

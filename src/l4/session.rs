@@ -143,6 +143,15 @@ impl<K: Copy + Eq + Hash, T> Table<K, T> {
         Ok(id)
     }
 
+    /// Gives a session another key, which no other has.
+    pub fn rename(&mut self, id: Id, key: K) {
+        let Some(entry) = self.entries.get_mut(id as usize) else { return };
+        debug_assert!(!self.ids.contains_key(&key), "a key has one session");
+        self.ids.remove(&entry.key);
+        entry.key = key;
+        self.ids.insert(key, id);
+    }
+
     /// A datagram went through, in whichever direction: the silence begins anew.
     #[inline]
     pub fn touch(&mut self, id: Id, now: Moment) {
@@ -333,6 +342,17 @@ mod tests {
         table.touch(id, at(10));
         assert_eq!((table.answered(id), table.answered(id)), (Some(at(10)), None));
         assert_eq!(table.due(at(20)), Some(Due::Idle(id)));
+    }
+
+    #[test]
+    fn a_session_goes_on_under_another_key() {
+        let mut table = Table::default();
+        let id = table.insert('a', TERMS, at(0), 1).unwrap();
+        table.rename(id, 'b');
+        let next = table.insert('a', TERMS, at(0), 2).unwrap();
+        assert_eq!((table.find(&'a'), table.find(&'b')), (Some(next), Some(id)));
+        assert_eq!((table.remove(id), table.find(&'b')), (Some(('b', 1)), None));
+        assert_eq!(table.len(), 1);
     }
 
     #[test]

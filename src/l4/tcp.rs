@@ -103,7 +103,7 @@ async fn open<'a>(
         Serves::Tls => {
             let hello = sniff::hello(client, listener.conf.starttls).await?;
             let index = listener.names.find(hello.server_name.as_deref(), &hello.alpn);
-            active.named(hello.server_name);
+            active.named(hello);
             index
         }
         Serves::Tcp(_) | Serves::Http | Serves::Https(_) | Serves::Udp => listener.names.find(None, &[]),

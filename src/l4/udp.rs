@@ -9,13 +9,20 @@
 //! (`SO_REUSEPORT`); nothing waits, and nothing is allocated for a datagram of a session that there is. Why it is so:
 //! `docs/decisions/025-udp-sessions.md`.
 
+mod announced;
 mod batch;
+mod begin;
 mod connect;
 mod down;
+mod hand_over;
+mod headers;
+mod quic;
+mod quic_session;
 mod relay;
 mod send;
 mod session;
 mod socket;
 mod up;
 
+pub use hand_over::Handed;
 pub use relay::{Listening, Relay};

@@ -34,7 +34,7 @@ use crate::{
     moment::Moment,
     net::{
         Buffer, Deadline, Http1Stream, Plain, Stream,
-        proxy_protocol::{self, Addresses, Parsed},
+        proxy_protocol::{self, Header, Parsed},
         starttls,
     },
     runtime::{
@@ -160,9 +160,14 @@ async fn open(
         Plain::Tcp(stream) if snapshot.tells_backends => stream.local_addr().ok().map(canonical),
         Plain::Tcp(_) | Plain::Unix(_) => None,
     };
-    if is_behind_proxy && let Some(named) = read_proxy_header(&plain).await? {
-        source = Some(canonical(named.source));
-        destination = Some(canonical(named.destination));
+    let mut tlvs = Vec::new();
+    if is_behind_proxy {
+        let header = read_proxy_header(&plain).await?;
+        if let Some(named) = header.addresses {
+            source = Some(canonical(named.source));
+            destination = Some(canonical(named.destination));
+            tlvs = if snapshot.tells_backends { header.tlvs } else { Vec::new() };
+        }
     }
     // Also when another generation asked for a header when the connection was accepted.
     if is_behind_proxy || !is_judged {
@@ -172,7 +177,7 @@ async fn open(
         };
         permit.address = place.or_else(|| permit.address.take());
     }
-    let ends = (source, destination);
+    let ends = (source, destination, tlvs.into_boxed_slice());
     let Some(tls) = tls else {
         let peer = Rc::new(peer(listener, ends, None));
         return Some(Opened { stream: Stream::Plain(plain), first, peer, is_http2: false });
@@ -235,23 +240,22 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// The other end of a connection, and what it connected to.
-type Ends = (Option<SocketAddr>, Option<SocketAddr>);
+/// The other end of a connection, what it connected to, and what else a PROXY header said.
+type Ends = (Option<SocketAddr>, Option<SocketAddr>, Box<[u8]>);
 
-fn peer(listener: &Listener, (source, destination): Ends, tls: Option<TlsFacts>) -> Peer {
+fn peer(listener: &Listener, (source, destination, proxy_tlvs): Ends, tls: Option<TlsFacts>) -> Peer {
     let Some(source) = source else {
         // The other end of a unix socket is on this machine, and has no address.
         return Peer { text: "unix".into(), tls, ..Peer::default() };
     };
     let (address, port) = (source.ip(), source.port());
     let (text, is_trusted) = (address.to_string().into(), listener.trusts(address));
-    Peer { address, port, destination, text, is_trusted, tls }
+    Peer { address, port, destination, proxy_tlvs, text, is_trusted, tls }
 }
 
-/// Reads a PROXY header, which must be there: the ends that it names, if it names some; `None` when
-/// there is no header in time. Exactly the header is taken, so that what follows, be it TLS, is whole.
-async fn read_proxy_header(plain: &Plain) -> Option<Option<Addresses>> {
-    let Plain::Tcp(stream) = plain else { return Some(None) };
+/// Reads a PROXY header, which must be there; `None` when there is none in time. Exactly the header is taken, so that what follows, be it TLS, is whole.
+async fn read_proxy_header(plain: &Plain) -> Option<Header> {
+    let Plain::Tcp(stream) = plain else { return Some(Header::default()) };
     let deadline = Deadline::new();
     deadline.after(PROXY_DEADLINE);
     let mut buffer = Buffer::take();
@@ -266,7 +270,7 @@ async fn read_proxy_header(plain: &Plain) -> Option<Option<Addresses>> {
                     Ok(Parsed::Done(header)) => {
                         let taken = room.get_mut(..header.length).unwrap_or_default();
                         rustix::net::recv(stream.as_fd(), taken, RecvFlags::empty())?;
-                        Ok(header.addresses)
+                        Ok(header)
                     }
                     // Waits for more bytes than are there.
                     Ok(Parsed::Partial) if (1..most).contains(&length) => {

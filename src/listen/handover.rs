@@ -105,6 +105,8 @@ pub struct Predecessor {
     pub admin: Each<Option<Handed>>,
     /// What it knew.
     pub state: Value,
+    /// Whether it hands sessions of datagrams over before it lets go: until then it reads them.
+    pub hands_sessions: bool,
 }
 
 impl Predecessor {
@@ -143,6 +145,7 @@ impl Predecessor {
             sockets: listeners,
             admin,
             state: at(&message, "state").clone(),
+            hands_sessions: at(&message, "hands_sessions") == true,
         }))
     }
 
@@ -157,9 +160,9 @@ impl Predecessor {
 pub struct ReadyPipe(UnixStream);
 
 impl ReadyPipe {
-    /// Says that this program serves, and that it answers [`ASK_WORKERS`].
+    /// Says that this program serves, and that it answers [`ASK_WORKERS`] and [`TAKE_SESSIONS`].
     pub fn ready(&self) {
-        if let Err(error) = (&self.0).write_all(b"{\"ready\":true,\"answers\":true}\n") {
+        if let Err(error) = (&self.0).write_all(b"{\"ready\":true,\"answers\":true,\"sessions\":true}\n") {
             tracing::warn!("the program before this one is gone already: {error}");
         }
     }
@@ -174,6 +177,10 @@ impl ReadyPipe {
 
 /// What the program before asks once this one serves: whether its workers do, too. The answer is `{"workers":true}`.
 pub const ASK_WORKERS: &[u8] = b"{\"ask\":\"workers\"}\n";
+
+/// What the program before says when it hands its sessions of datagrams over. The answer is `{"takes":true}`; then it writes
+/// messages, each answered with a line, the last with how many of the sessions go on: `{"sessions":7}`.
+pub const TAKE_SESSIONS: &[u8] = b"{\"take\":\"sessions\"}\n";
 
 impl From<ReadyPipe> for UnixStream {
     fn from(pipe: ReadyPipe) -> Self {

@@ -8,12 +8,16 @@ use std::{
     },
 };
 
+use socket2::{SockRef, Type};
 use tokio::sync::{
     mpsc::{UnboundedReceiver, UnboundedSender},
     oneshot,
 };
 
-use crate::runtime::{ListenerId, Permit, connections::Description};
+use crate::{
+    l4::udp::Handed,
+    runtime::{ListenerId, Permit, connections::Description},
+};
 
 /// A connection that was accepted and has no event loop yet.
 #[derive(Debug)]
@@ -41,6 +45,14 @@ pub enum Message {
     End(ListenerId),
     /// Ends a connection: its place, and which of those that had it. The answer is whether it was there.
     EndOne(u32, u32, oneshot::Sender<bool>),
+    /// Sessions for the next program: so many of them at most, and none at the end. From the first time on, datagrams of
+    /// clients are left to that.
+    Hand(usize, oneshot::Sender<Vec<Handed>>),
+    /// Whether the next program has taken what was handed over.
+    HandedOver(bool),
+    /// Sockets of datagrams to begin with, and the sessions that the program before had there. The answer is how many of
+    /// them go on.
+    TakeOver(Change, Vec<Handed>, oneshot::Sender<usize>),
     /// Who is connected: so many of them at most.
     Describe(usize, oneshot::Sender<(Vec<Description>, usize)>),
 }
@@ -51,9 +63,30 @@ pub struct Change {
     /// Sockets to begin with, each with the listener that it belongs to.
     pub open: Vec<(ListenerId, OwnedFd)>,
     /// Sockets that pass from one listener to another.
-    pub pass: Vec<(ListenerId, ListenerId)>,
-    /// Listeners whose sockets are accepted empty and closed.
-    pub close: Vec<ListenerId>,
+    pub pass: Vec<(ListenerId, ListenerId, Carries)>,
+    /// Listeners whose sockets of a kind are taken empty and closed.
+    pub close: Vec<(ListenerId, Carries)>,
+}
+
+impl Change {
+    /// Takes the sockets of datagrams out, to be opened later.
+    pub fn take_datagrams(&mut self) -> Self {
+        let is_datagrams =
+            |socket: &OwnedFd| SockRef::from(socket).r#type().is_ok_and(|kind| kind == Type::DGRAM);
+        let (datagrams, others) =
+            std::mem::take(&mut self.open).into_iter().partition(|(_, socket)| is_datagrams(socket));
+        self.open = others;
+        Self { open: datagrams, ..Self::default() }
+    }
+}
+
+/// What a socket of a listener carries: one that passes QUIC on beside TLS has both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Carries {
+    /// Connections, which are accepted.
+    Connections,
+    /// Datagrams.
+    Datagrams,
 }
 
 /// The way to each worker, and how many connections each has.

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     accept, connection,
-    mailbox::{self, Change, Mailboxes, Message},
+    mailbox::{self, Carries, Change, Mailboxes, Message},
 };
 use crate::{
     l4::udp::{Listening, Relay},
@@ -106,8 +106,28 @@ impl WorkerSockets {
                 // Who asked may have left.
                 let _ = answer.send(is_ended);
             }
+            Message::Hand(most, answer) => {
+                self.datagrams.borrow_mut().iter_mut().for_each(Listening::pause);
+                let handed = self.relay.get().map(|relay| relay.hand(most));
+                drop(answer.send(handed.unwrap_or_default()));
+            }
+            Message::HandedOver(is_taken) => self.handed_over(is_taken),
+            Message::TakeOver(change, handed, answer) => {
+                self.change(change);
+                let taken = self.relay.get().map(|it| it.take_over(&self.datagrams.borrow(), handed));
+                // Who asked may have left.
+                let _ = answer.send(taken.unwrap_or(0));
+            }
             // Who asked may have left.
             Message::Describe(most, answer) => drop(answer.send(self.describe(most))),
+        }
+    }
+
+    fn handed_over(&self, is_taken: bool) {
+        let Some(relay) = self.relay.get() else { return };
+        relay.handed_over(is_taken);
+        if !is_taken {
+            self.datagrams.borrow_mut().iter_mut().for_each(|it| relay.go_on(it));
         }
     }
 
@@ -127,11 +147,17 @@ impl WorkerSockets {
         // Before anything else, so that the listeners of the new sockets are known.
         drop(self.worker.snapshot());
         let is_passed = !pass.is_empty();
-        for (from, to) in pass {
-            let sockets = self.sockets.borrow();
-            sockets.iter().filter(|it| it.slot.get() == from).for_each(|it| it.slot.set(to));
-            let datagrams = self.datagrams.borrow();
-            datagrams.iter().filter(|it| it.slot() == from).for_each(|it| it.pass_to(to));
+        for (from, to, carries) in pass {
+            match carries {
+                Carries::Connections => {
+                    let sockets = self.sockets.borrow();
+                    sockets.iter().filter(|it| it.slot.get() == from).for_each(|it| it.slot.set(to));
+                }
+                Carries::Datagrams => {
+                    let datagrams = self.datagrams.borrow();
+                    datagrams.iter().filter(|it| it.slot() == from).for_each(|it| it.pass_to(to));
+                }
+            }
         }
         for (slot, socket) in open {
             if self.worker.is_draining() {
@@ -143,11 +169,11 @@ impl WorkerSockets {
                 tracing::error!("cannot accept on a listener: {error}");
             }
         }
-        let is_gone = |it: &Socket| close.contains(&it.slot.get());
+        let is_gone = |it: &Socket| close.contains(&(it.slot.get(), Carries::Connections));
         let (closed, kept) = self.sockets.take().into_iter().partition(is_gone);
         self.sockets.replace(kept);
         self.empty(closed);
-        let is_gone = |it: &Listening| close.contains(&it.slot());
+        let is_gone = |it: &Listening| close.contains(&(it.slot(), Carries::Datagrams));
         let (closed, kept) = self.datagrams.take().into_iter().partition(is_gone);
         self.datagrams.replace(kept);
         self.close(closed);

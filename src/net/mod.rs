@@ -13,6 +13,7 @@ pub mod buffer;
 pub mod descriptors;
 pub mod dial;
 pub mod http1_stream;
+pub mod http_client;
 pub mod hyper_io;
 pub mod least_rate;
 pub mod proxy_protocol;

@@ -45,6 +45,9 @@ pub struct Header {
     pub unique_id: Option<Vec<u8>>,
     /// What the sender knows of the client's TLS, as it came (§2.2.6).
     pub ssl: Option<Vec<u8>>,
+    /// Its additions as they came, those among them that are not known here; without the checksum and what only fills
+    /// up (`NOOP`), which are of this header alone.
+    pub tlvs: Vec<u8>,
 }
 
 /// The two ends of the connection that the sender accepted.
@@ -63,6 +66,11 @@ pub fn parse(bytes: &[u8]) -> Result<Parsed, &'static str> {
         Some(b'P') => parse_v1(bytes),
         Some(_) => parse_v2(bytes),
     }
+}
+
+/// Whether bytes begin as a header of version 2 does.
+pub fn is_v2(bytes: &[u8]) -> bool {
+    bytes.starts_with(&V2_SIGNATURE)
 }
 
 fn parse_v1(bytes: &[u8]) -> Result<Parsed, &'static str> {
@@ -179,6 +187,10 @@ fn read_tlvs(header: &[u8], mut tlvs: &[u8], parsed: &mut Header) -> Result<(), 
         let (&[kind, high, low], rest) = tlvs.split_first_chunk().ok_or(BROKEN)?;
         let length = usize::from(u16::from_be_bytes([high, low]));
         let (value, rest) = rest.split_at_checked(length).ok_or(BROKEN)?;
+        if !matches!(kind, 0x03 | 0x04) {
+            let whole = tlvs.get(..tlvs.len() - rest.len()).unwrap_or_default();
+            parsed.tlvs.extend_from_slice(whole);
+        }
         match kind {
             0x01 => parsed.alpn = Some(value.to_vec()),
             0x02 => {

@@ -27,16 +27,24 @@ use crate::{
 
 /// Everything there is to hand over.
 pub fn collect(snapshot: &Snapshot, overrides: &Overrides, tickets: &Tickets, now: Moment) -> Value {
-    let backends: Vec<Value> =
-        snapshot.upstreams.iter().flat_map(|upstream| backends(upstream, now)).collect();
-    let revealed = tickets.reveal(now);
-    let keys: Vec<String> = revealed.keys.iter().map(|key| hex(key)).collect();
     json!({
         "generation": snapshot.generation,
-        "backends": backends,
+        "backends": all_backends(snapshot, now),
         "overrides": overrides.to_json(),
-        "tickets": {"keys": keys, "seconds_left": revealed.left.as_secs()},
+        "tickets": ticket_keys(tickets, now),
     })
+}
+
+/// What is known of each backend.
+pub fn all_backends(snapshot: &Snapshot, now: Moment) -> Vec<Value> {
+    snapshot.upstreams.iter().flat_map(|upstream| backends(upstream, now)).collect()
+}
+
+/// The keys of TLS session tickets.
+pub fn ticket_keys(tickets: &Tickets, now: Moment) -> Value {
+    let revealed = tickets.reveal(now);
+    let keys: Vec<String> = revealed.keys.iter().map(|key| hex(key)).collect();
+    json!({"keys": keys, "seconds_left": revealed.left.as_secs()})
 }
 
 /// The number of the generation that was handed over.
@@ -52,12 +60,17 @@ pub fn overrides(state: &Value) -> Overrides {
     })
 }
 
+/// Takes over the keys of another program; false when they are none.
+pub fn take_ticket_keys(keys: &Value, tickets: &Tickets, now: Moment) -> bool {
+    let left = Duration::from_secs(at(keys, "seconds_left").as_u64().unwrap_or(0));
+    let keys = at(keys, "keys").as_array().into_iter().flatten();
+    let keys = keys.filter_map(|key| bytes(key.as_str()?)).collect();
+    tickets.take_over(&Revealed { keys, left }, now)
+}
+
 /// Takes over the ticket keys.
 pub fn restore_tickets(state: &Value, tickets: &Tickets, now: Moment) {
-    let keys = at(at(state, "tickets"), "keys").as_array().into_iter().flatten();
-    let keys = keys.filter_map(|key| bytes(key.as_str()?)).collect();
-    let left = Duration::from_secs(at(at(state, "tickets"), "seconds_left").as_u64().unwrap_or(0));
-    if !tickets.take_over(&Revealed { keys, left }, now) {
+    if !take_ticket_keys(at(state, "tickets"), tickets, now) {
         tracing::warn!(
             "the keys of TLS session tickets are lost over the upgrade: clients begin new sessions"
         );
@@ -66,22 +79,56 @@ pub fn restore_tickets(state: &Value, tickets: &Tickets, now: Moment) {
 
 /// Takes over what was handed over of the backends that `snapshot` has. Before a worker runs.
 pub fn restore(state: &Value, snapshot: &Snapshot, now: Moment) {
+    for_each_known(at(state, "backends"), snapshot, |it, upstream, index, backend| {
+        restore_backend(it, backend, now);
+        resume_average(it, upstream, index, now);
+    });
+}
+
+/// Ejects the backends of `snapshot` that a peer has ejected, for as long as it has. Health checks each node makes itself.
+pub fn learn_ejections(backends: &Value, snapshot: &Snapshot, now: Moment) {
+    for_each_known(backends, snapshot, |it, _, _, backend| {
+        let left = duration(at(it, "ejected_for_us")).filter(|left| !left.is_zero());
+        if let Some(until) = left.map(|left| now.plus(left.min(LONGEST_EJECTION))) {
+            // The longer of the two, so that it is the same in whatever order they come.
+            backend.shared.ejected_until.fetch_max(until.0, Relaxed);
+        }
+    });
+}
+
+/// An ejection that a peer tells of is no longer than that; it tells of it again.
+const LONGEST_EJECTION: Duration = Duration::from_secs(600);
+
+/// Calls `each` for every backend among `backends` that `snapshot` has too.
+fn for_each_known(
+    backends: &Value,
+    snapshot: &Snapshot,
+    mut each: impl FnMut(&Value, &Upstream, usize, &Backend),
+) {
     let upstreams: HashMap<&str, &Arc<Upstream>> =
         snapshot.upstreams.iter().map(|upstream| (upstream.conf.name.as_str(), upstream)).collect();
-    for it in at(state, "backends").as_array().into_iter().flatten() {
-        let (Some(upstream), Some(address)) = (at(it, "upstream").as_str(), at(it, "address").as_str())
-        else {
+    // Addresses are told apart by their text, which is made once for each.
+    let mut known: HashMap<&str, HashMap<String, usize>> = HashMap::new();
+    for it in backends.as_array().into_iter().flatten() {
+        let (Some(name), Some(address)) = (at(it, "upstream").as_str(), at(it, "address").as_str()) else {
             continue;
         };
-        let Some(upstream) = upstreams.get(upstream) else { continue };
-        let index = upstream.backends.iter().position(|known| known.address.to_string() == address);
+        let Some(upstream) = upstreams.get(name) else { continue };
+        let by_address = known.entry(name).or_insert_with(|| {
+            let all = upstream.backends.iter().enumerate();
+            all.map(|(index, backend)| (backend.address.to_string(), index)).collect()
+        });
+        let index = by_address.get(address).copied();
         if let Some((index, backend)) = index.and_then(|index| Some((index, upstream.backends.get(index)?))) {
-            restore_backend(it, backend, now);
-            let average = duration(at(it, "average_us"));
-            for own in upstream.own.iter().filter_map(|own| own.get(index)) {
-                average.into_iter().for_each(|average| own.row.resume(average, now));
-            }
+            each(it, upstream, index, backend);
         }
+    }
+}
+
+fn resume_average(state: &Value, upstream: &Upstream, index: usize, now: Moment) {
+    let average = duration(at(state, "average_us"));
+    for own in upstream.own.iter().filter_map(|own| own.get(index)) {
+        average.into_iter().for_each(|average| own.row.resume(average, now));
     }
 }
 

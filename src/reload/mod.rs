@@ -17,6 +17,7 @@ mod prepare;
 pub mod preview;
 mod publish;
 mod run;
+mod sessions;
 pub mod state;
 pub mod successor;
 pub mod upgrade;

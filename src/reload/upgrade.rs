@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 pub use super::origin::Origin;
-use super::{engine::Engine, handover_state, successor::Successor};
+use super::{engine::Engine, handover_state, sessions, successor::Successor};
 use crate::{
     listen::{
         admin_sockets::Held,
@@ -64,7 +64,15 @@ impl Engine {
         let next = self.successor.clone();
         let taken =
             spawn_blocking(move || start(&origin, &given, &next).inspect_err(|_| next.refuse())).await;
-        let result = taken.unwrap_or_else(|_| Err("handing over panicked, which is a bug".to_owned()));
+        let mut result = taken.unwrap_or_else(|_| Err("handing over panicked, which is a bug".to_owned()));
+        if let Ok(Started { pipe: Some(pipe), .. }) = &mut result
+            && let Ok(pipe) = pipe.try_clone()
+            && let Err(why) = sessions::hand_over(&self.mailboxes, pipe).await
+        {
+            self.successor.refuse();
+            result = Err(self.successor.ended().unwrap_or(why));
+        }
+        let result = result.map(|started| started.pid);
         result.map_err(|why| {
             tracing::error!("the upgrade failed, and this program goes on: {why}");
             let message = format!("the new program does not serve: {why}");
@@ -100,6 +108,7 @@ impl Engine {
             "admin": admin,
             "admin_metrics": metrics,
             "state": state,
+            "hands_sessions": true,
         });
         Ok(given)
     }
@@ -121,8 +130,15 @@ impl Given {
     }
 }
 
+/// A program that serves.
+struct Started {
+    pid: u32,
+    /// The way to it, where it takes sessions.
+    pipe: Option<UnixStream>,
+}
+
 /// Starts the program and waits until it serves. The error is for people. Blocks.
-fn start(origin: &Origin, given: &Given, next: &Successor) -> Result<u32, String> {
+fn start(origin: &Origin, given: &Given, next: &Successor) -> Result<Started, String> {
     let (ours, theirs) = UnixStream::pair().map_err(|error| format!("no socket pair: {error}"))?;
     let pid = next.begin(spawn(origin, theirs)?)?;
     let broke = |error: io::Error| format!("it does not take what it is handed: {error}");
@@ -143,7 +159,10 @@ fn start(origin: &Origin, given: &Given, next: &Successor) -> Result<u32, String
                     if at(&answer, "answers") == true {
                         ask_workers(&ours, &mut answers).map_err(|why| next.ended().unwrap_or(why))?;
                     }
-                    next.lives_for(SETTLED).map(|()| pid)
+                    next.lives_for(SETTLED)?;
+                    let takes_sessions = at(&answer, "sessions") == true;
+                    drop(answers);
+                    Ok(Started { pid, pipe: takes_sessions.then_some(ours) })
                 }
                 None => Err("it says what this program does not understand".to_owned()),
                 Some(error) => Err(error.to_owned()),

@@ -40,9 +40,10 @@ pub(super) fn access_line<'a>(
         Subject::Http(http) => http,
         Subject::Tunnel(tunnel) => {
             let (protocol, server_name) = (tunnel.protocol, tunnel.server_name.as_deref());
+            let (alpn, quic_version) = (tunnel.alpn.as_deref(), tunnel.quic_version);
             let datagrams = tunnel.datagrams.map(|it| (it.received, it.sent, it.ended_by));
             let is_spliced = Some(tunnel.is_spliced);
-            return AccessLine { protocol, server_name, is_spliced, datagrams, ..common };
+            return AccessLine { protocol, server_name, alpn, quic_version, is_spliced, datagrams, ..common };
         }
     };
     AccessLine {

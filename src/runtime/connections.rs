@@ -81,7 +81,7 @@ impl Passed {
 /// A connection that is passed on, for people.
 #[derive(Clone, Debug)]
 pub struct PassedDescription {
-    /// `tcp` or `tls`.
+    /// `tcp`, `tls`, `quic` or `udp`.
     pub protocol: &'static str,
     /// The name that the client asked for.
     pub server_name: Option<Box<str>>,

@@ -5,6 +5,7 @@ pub mod build;
 pub mod connections;
 pub mod drain;
 mod failure;
+pub mod flows;
 pub mod overrides;
 pub mod permit;
 pub mod registry;

@@ -54,6 +54,12 @@ pub struct Registry {
     workers: Vec<WorkerRegistry>,
     /// The way to the node that has virtual addresses, and what it tells.
     pub cluster: cluster::node::handle::Handle,
+    /// What peers say, on its way to the control side.
+    pub peers: cluster::peers::inbox::Inbox,
+    /// What is known of them.
+    pub members: cluster::peers::members::Members,
+    /// What they have still to hear of.
+    pub commands: cluster::peers::commands::Commands,
     /// The way of spans to their exporter.
     pub traces: crate::telemetry::trace::Traces,
 }
@@ -153,6 +159,9 @@ impl Registry {
             journals: Arc::default(),
             workers: (0..workers).map(|_| WorkerRegistry::default()).collect(),
             cluster: cluster::node::handle::Handle::default(),
+            peers: cluster::peers::inbox::Inbox::default(),
+            members: cluster::peers::members::Members::default(),
+            commands: cluster::peers::commands::Commands::default(),
             traces: crate::telemetry::trace::Traces::default(),
         }
     }

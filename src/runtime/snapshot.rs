@@ -76,6 +76,8 @@ pub struct Listener {
     pub conf: ListenerConf,
     /// The number of its name.
     pub name: NameId,
+    /// Whether it hears the peers of this node, and nobody else.
+    pub hears_peers: bool,
     /// Its own number, by which connections know it over generations.
     pub slot: ListenerId,
     /// Its routes.

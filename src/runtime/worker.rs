@@ -16,6 +16,7 @@ use super::{
     connections::Connections,
     drain::{Drain, Stage},
     failure,
+    flows::Flows,
     registry::{ListenerId, Registry},
     request_ids::RequestIds,
     snapshot::{Listener, Snapshot},
@@ -44,6 +45,8 @@ pub struct Shared {
     pub registry: Registry,
     /// How far stopping has come.
     pub drain: Drain,
+    /// Connections of QUIC, by their ids.
+    pub flows: Arc<Flows>,
 }
 
 /// A worker's own state. Everything in it belongs to its thread.
@@ -166,6 +169,15 @@ impl Worker {
         self.retired.borrow().get(&slot).cloned().unwrap_or(current)
     }
 
+    /// A generation as this worker sees it, be it an old one.
+    pub fn snapshot_of(&self, shared: &Arc<Snapshot>) -> Rc<WorkerSnapshot> {
+        let current = self.snapshot();
+        if Arc::ptr_eq(&current.shared, shared) {
+            return current;
+        }
+        Rc::new(WorkerSnapshot::new(shared.clone(), self.upstreams.clone()))
+    }
+
     /// Whether the program stops.
     pub fn is_draining(&self) -> bool {
         self.is_draining.get()
@@ -268,7 +280,9 @@ impl Worker {
         }
         self.series.bytes_in.add(facts.bytes_in);
         self.series.bytes_out.add(facts.bytes_out);
-        if config.log.access != AccessLog::Off {
+        // What peers say every second is worth a line where it was not understood.
+        let is_chatter = listener.is_some_and(|listener| listener.hears_peers) && facts.error.is_none();
+        if config.log.access != AccessLog::Off && !is_chatter {
             let line = access_line(facts, subject, took, (snapshot, listener));
             let dropped = self.log.line(|out| match config.log.access_format {
                 AccessFormat::Json => line.write_json(out),

@@ -60,6 +60,26 @@ impl Value for IpAddr {
     }
 }
 
+impl Value for SocketAddr {
+    fn kind() -> String {
+        "an IP address and a port".into()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "examples": ["10.0.0.2:7946", "[2001:db8::2]:7946"]})
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.text(node, "an IP address and a port, such as \"10.0.0.2:7946\"")?;
+        let address = text.parse().ok();
+        if address.is_none() {
+            let message = format!("`{text}` is not an IP address and a port");
+            reader.problem_with(node.place, message, "such as \"10.0.0.2:7946\" or \"[2001:db8::2]:7946\"");
+        }
+        address
+    }
+}
+
 /// The socket address in `text`; a problem at `node` otherwise. A bare `:8080` means every address.
 pub fn socket_address(text: &str, node: &Node, reader: &mut Reader<'_>) -> Option<SocketAddr> {
     if let Ok(address) = text.parse() {

@@ -36,10 +36,14 @@ pub struct AccessLine<'a> {
     pub host: &'a str,
     /// Path and query.
     pub target: &'a str,
-    /// The version of HTTP; `tcp`, `tls` or `udp` of a connection that is passed on.
+    /// The version of HTTP; `tcp`, `tls`, `quic` or `udp` of a connection that is passed on.
     pub protocol: &'a str,
     /// The name that a client asked for whose TLS is passed on.
     pub server_name: Option<&'a str>,
+    /// The protocols that such a client offers.
+    pub alpn: Option<&'a str>,
+    /// The version of QUIC, where that is passed on.
+    pub quic_version: Option<u32>,
     /// Of a connection that is passed on: whether some of it was spliced.
     pub is_spliced: Option<bool>,
     /// Of a session of datagrams: how many came from the client and went to it, and what ended it.
@@ -142,6 +146,12 @@ impl AccessLine<'_> {
         if let Some(name) = self.server_name {
             field(out, "server_name", name.as_bytes());
         }
+        if let Some(alpn) = self.alpn {
+            field(out, "alpn", alpn.as_bytes());
+        }
+        if let Some(version) = self.quic_version {
+            field(out, "quic_version", quic_version(version).as_bytes());
+        }
         match self.datagrams {
             None => field(out, "carried_by", if is_spliced { b"splice" } else { b"copy" }),
             Some((received, sent, ended_by)) => {
@@ -175,6 +185,15 @@ impl AccessLine<'_> {
             }
         }
         out.push(b'\n');
+    }
+}
+
+/// A version of QUIC, for people: those that are known by their number, others as they are written.
+fn quic_version(version: u32) -> String {
+    match version {
+        1 => "1".to_owned(),
+        0x6b33_43cf => "2".to_owned(),
+        other => format!("{other:#010x}"),
     }
 }
 

@@ -27,11 +27,23 @@ pub enum Dropped {
     SendBuffer,
     /// It could not be sent for another reason.
     Unsent,
+    /// It is no QUIC, its Initial packet does not open, or what that says is no ClientHello.
+    QuicMalformed,
+    /// Its ClientHello did not come whole within four datagrams and a second.
+    QuicIncomplete,
+    /// It is of a connection of QUIC that is not known here.
+    QuicUnknown,
+    /// It is of a version of QUIC that cannot be read, and no route takes what has no name.
+    QuicVersion,
+    /// It has no PROXY header, which its network is to send (`proxy_protocol_from`).
+    ProxyHeader,
+    /// As many handshakes of QUIC wait for the rest of their ClientHello as may.
+    QuicWaiting,
 }
 
 impl Dropped {
     /// Each of them, in the order of its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 17] = [
         Self::Denied,
         Self::ClientLimit,
         Self::NoReturn,
@@ -43,6 +55,12 @@ impl Dropped {
         Self::TooLarge,
         Self::SendBuffer,
         Self::Unsent,
+        Self::QuicMalformed,
+        Self::QuicIncomplete,
+        Self::QuicUnknown,
+        Self::QuicVersion,
+        Self::ProxyHeader,
+        Self::QuicWaiting,
     ];
 
     /// The label.
@@ -59,6 +77,12 @@ impl Dropped {
             Self::TooLarge => "too_large",
             Self::SendBuffer => "send_buffer",
             Self::Unsent => "unsent",
+            Self::QuicMalformed => "quic_malformed",
+            Self::QuicIncomplete => "quic_incomplete",
+            Self::QuicUnknown => "quic_unknown",
+            Self::QuicVersion => "quic_version",
+            Self::ProxyHeader => "proxy_header",
+            Self::QuicWaiting => "quic_waiting",
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use super::conf::{ProxyProtocolTlv as Tlv, SendProxyProtocol, UpstreamConf};
+use super::conf::{ProxyProtocolTlv as Tlv, SendDatagramHeaders, SendProxyProtocol, UpstreamConf};
 use crate::{
     exchange::Facts,
     net::proxy_protocol::{
@@ -58,6 +58,35 @@ pub fn own_header(conf: &UpstreamConf) -> Vec<u8> {
     }
 }
 
+/// The PROXY header of a session of datagrams: its ends, what came with a header beside them, the name that its client
+/// asked for, and its id.
+pub fn datagram_header(
+    conf: &UpstreamConf,
+    ends: Addresses,
+    passed: &[u8],
+    (server_name, id): (Option<&str>, &str),
+) -> Vec<u8> {
+    let says = |tlv| conf.proxy_protocol_tlvs.contains(&tlv);
+    let additions = Additions {
+        authority: server_name.filter(|_| says(Tlv::Authority)),
+        unique_id: says(Tlv::UniqueId).then_some(id.as_bytes()),
+        passed,
+        crc32c: says(Tlv::Crc32c),
+        ..Additions::default()
+    };
+    write::v2_datagram(Some(ends), &additions)
+}
+
+/// What a datagram begins with that is no client's: a health check.
+pub fn own_datagram_header(conf: &UpstreamConf) -> Vec<u8> {
+    match conf.proxy_protocol_udp {
+        SendDatagramHeaders::Off => Vec::new(),
+        SendDatagramHeaders::First | SendDatagramHeaders::Every => {
+            write::v2_datagram(None, &Additions::default())
+        }
+    }
+}
+
 fn additions<'a>(conf: &UpstreamConf, facts: &'a Facts, server_name: Option<&'a str>) -> Additions<'a> {
     let says = |tlv| conf.proxy_protocol_tlvs.contains(&tlv);
     let tls = facts.peer.tls.as_ref();
@@ -68,6 +97,7 @@ fn additions<'a>(conf: &UpstreamConf, facts: &'a Facts, server_name: Option<&'a 
         authority: authority.filter(|_| says(Tlv::Authority)),
         unique_id: says(Tlv::UniqueId).then_some(facts.id.as_bytes()),
         ssl: ssl.filter(|_| says(Tlv::Ssl)),
+        passed: &facts.peer.proxy_tlvs,
         crc32c: says(Tlv::Crc32c),
     }
 }

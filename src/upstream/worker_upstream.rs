@@ -120,6 +120,13 @@ impl WorkerUpstream {
         Some(permit)
     }
 
+    /// Takes a backend that knows this client already, whatever health and administration say of it.
+    pub fn pick_kept(self: &Rc<Self>, index: usize, now: Moment) -> Option<Permit> {
+        let permit = Permit::take(self, index)?;
+        self.balancer.borrow_mut().on_start(index, now);
+        Some(permit)
+    }
+
     /// With every backend down and `when_all_down = "use-all"`: one as the policy says, whatever its
     /// health.
     pub fn pick_despite_health(self: &Rc<Self>, key: u64, tried: &[usize], now: Moment) -> Option<Permit> {

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     sync::{
         Arc,
@@ -12,20 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Client, Origin, Proxy, proxy::folder, skipped};
-
-/// A program of the Python packages that `tests/run` installs; `None`, and a line that says so, without.
-fn python_tool(name: &str) -> Option<PathBuf> {
-    let folder = match std::env::var_os("POINTSMAN_PYTHON_TOOLS") {
-        Some(folder) => PathBuf::from(folder),
-        None => Path::new(env!("CARGO_BIN_EXE_pointsman")).ancestors().nth(2).unwrap().join("python-tools"),
-    };
-    let program = folder.join("bin").join(name);
-    if !program.exists() {
-        skipped(name);
-    }
-    program.exists().then_some(program)
-}
+use crate::support::{Client, Origin, Proxy, proxy::folder, python_tool};
 
 #[test]
 fn what_the_description_says_holds_and_no_request_beside_fails() {

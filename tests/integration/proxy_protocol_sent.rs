@@ -7,7 +7,10 @@ use std::{
     thread,
 };
 
-use pointsman::net::proxy_protocol::{Header, Parsed, parse};
+use pointsman::net::proxy_protocol::{
+    Addresses, Header, Parsed, parse,
+    write::{self, Additions},
+};
 
 use crate::{
     real_servers::Server,
@@ -126,6 +129,29 @@ fn a_header_that_came_is_passed_on() {
         assert_eq!(said, "[2001:db8::7]:12345 1");
         let ends = behind.headers().pop().unwrap().addresses.unwrap();
         assert_eq!(ends.destination.to_string(), "[2001:db8::8]:443");
+    }
+}
+
+#[test]
+fn additions_that_came_are_passed_on_and_not_replaced() {
+    let behind = Behind::start();
+    let from = "proxy_protocol_from = [\"127.0.0.0/8\"]";
+    let ends = "[2001:db8::7]:12345".parse().unwrap();
+    let ends = Addresses { source: ends, destination: "[2001:db8::8]:443".parse().unwrap() };
+    let came = Additions {
+        unique_id: Some(b"theirs"),
+        passed: &[0xE0, 0, 2, 1, 2],
+        crc32c: true,
+        ..Additions::default()
+    };
+    let came = write::v2(Some(ends), &came);
+    for config in [tcp, web] {
+        let own = "proxy_protocol = \"v2\"\nproxy_protocol_tlvs = [\"unique-id\", \"crc32c\"]";
+        let proxy = Proxy::start(&config(behind.address, from, own));
+        let (_, said) = ask(&proxy, &came);
+        assert_eq!(said, "[2001:db8::7]:12345 1");
+        let header = behind.headers().pop().unwrap();
+        assert_eq!(header.tlvs, b"\xE0\0\x02\x01\x02\x05\0\x06theirs");
     }
 }
 

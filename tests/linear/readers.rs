@@ -34,6 +34,7 @@ use crate::{
     fields::{ConnectionOptions, Fields, list, read_quoted},
     h1::{Chunk, Decoder, HeadLimits, Method, RequestHead, ResponseHead, Scan, framing, grammar, trailers},
     http::{edit, normalize},
+    l4::quic,
     net::{buffer::Buffer, proxy_protocol},
     route::{
         matcher::{Facts, PathPattern, Rule},
@@ -228,6 +229,8 @@ const READERS: &[Reader] = &[
             let _ = proxy_protocol::parse(bytes);
         },
     ),
+    ("CRYPTO frames of QUIC", LINES, &["", "\u{1}\0\u{f}\0"], quic::read_in_pieces),
+    ("frames and packets of QUIC", LINES, &["", "\u{6}", "\u{2}\0\0", "\u{40}", "\0\0\0\0\0"], quic::read),
     ("TLVs of a PROXY header", LINES, &[""], |bytes| {
         let length = u16::try_from(bytes.len() + 12).unwrap().to_be_bytes();
         let header = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11", &length[..], &[0; 12], bytes].concat();

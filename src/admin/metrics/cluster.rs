@@ -3,13 +3,19 @@
 use std::collections::BTreeMap;
 
 use super::text::{Kind, Labels, Text};
-use crate::cluster::{role::Role, status::Status};
+use crate::{
+    admin::Admin,
+    cluster::{peers::members::Heard, role::Role},
+    moment::Moment,
+};
 
 /// Writes them; nothing without a cluster, where this node is primary of what it has.
-pub(super) fn cluster(status: &Status, text: &mut Text) {
+pub(super) fn cluster(admin: &Admin, text: &mut Text) {
+    let status = admin.shared.registry.cluster.status();
     if !status.is_on() {
         return;
     }
+    nodes(admin, text);
     let (groups, counts) = {
         let inner = status.lock();
         (inner.groups.clone(), inner.counts.clone())
@@ -40,4 +46,30 @@ pub(super) fn cluster(status: &Status, text: &mut Text) {
     for ((event, reason), count) in &counts {
         text.sample(&Labels::of(&[("event", event), ("reason", reason)]), count);
     }
+}
+
+/// What is known of other nodes.
+fn nodes(admin: &Admin, text: &mut Text) {
+    let (own, now) = (admin.config_hash(), Moment::now());
+    let heard: Vec<(String, bool, bool)> = {
+        let members = admin.shared.registry.members.lock();
+        let of =
+            |heard: &Heard| (heard.state.node.clone(), heard.is_there(now), heard.state.config_hash == own);
+        members.heard.values().map(of).collect()
+    };
+    text.family("cluster_node_up", Kind::Gauge, "1 while another node is heard of.");
+    for (node, is_there, _) in &heard {
+        text.sample(&Labels::of(&[("node", node)]), u8::from(*is_there));
+    }
+    let help = "1 where another node has the configuration that this one has.";
+    text.family("cluster_node_has_this_configuration", Kind::Gauge, help);
+    for (node, _, is_same) in &heard {
+        text.sample(&Labels::of(&[("node", node)]), u8::from(*is_same));
+    }
+    text.family(
+        "cluster_changes_lost_total",
+        Kind::Counter,
+        "Changes by the admin API that some node never heard of.",
+    );
+    text.sample(&Labels::default(), admin.shared.registry.commands.lost());
 }

@@ -63,7 +63,7 @@ fn render(admin: &Admin, now: Moment) -> String {
     workers(registry, &mut text);
     traces(registry, &mut text);
     configuration(admin, &snapshot, &mut text);
-    cluster::cluster(registry.cluster.status(), &mut text);
+    cluster::cluster(admin, &mut text);
     text.finish()
 }
 

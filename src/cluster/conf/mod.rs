@@ -1,6 +1,7 @@
 //! `[cluster]`: a peer that takes over, as configured.
 
 mod etcd;
+mod peers;
 mod url;
 mod values;
 mod vrrp;
@@ -9,6 +10,7 @@ mod zookeeper;
 
 pub use self::{
     etcd::EtcdConf,
+    peers::PeersConf,
     url::StoreUrl,
     values::{InterfaceAddress, InterfaceName},
     vrrp::{Checksum, VrrpConf},

@@ -3,20 +3,14 @@
 use http::Uri;
 use serde_json::json;
 
-use crate::schema::{Node, Reader, Value};
+use crate::{
+    net::http_client::Server,
+    schema::{Node, Reader, Value},
+};
 
 /// A server that is asked over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreUrl {
-    /// Whether it speaks TLS.
-    pub is_https: bool,
-    /// The host, an IPv6 address without brackets.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// Host and port as they were written.
-    pub authority: String,
-}
+pub struct StoreUrl(pub Server);
 
 /// The port of etcd's clients.
 const PORT: u16 = 2379;
@@ -35,12 +29,9 @@ impl StoreUrl {
             "" => PORT,
             port => port.strip_prefix(':')?.parse().ok().filter(|port| *port > 0)?,
         };
-        (!has_more).then(|| Self {
-            is_https,
-            host: authority.host().trim_matches(['[', ']']).to_owned(),
-            port,
-            authority: authority.as_str().to_owned(),
-        })
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let authority = authority.as_str().to_owned();
+        (!has_more).then_some(Self(Server { is_https, host, port, authority }))
     }
 }
 
@@ -71,9 +62,9 @@ mod tests {
 
     #[test]
     fn servers_have_a_host_a_port_and_nothing_more() {
-        let url = StoreUrl::parse("https://[2001:db8::9]:2380/").unwrap();
+        let url = StoreUrl::parse("https://[2001:db8::9]:2380/").unwrap().0;
         assert_eq!((url.is_https, &*url.host, url.port), (true, "2001:db8::9", 2380));
-        assert_eq!(StoreUrl::parse("http://etcd").unwrap().port, 2379);
+        assert_eq!(StoreUrl::parse("http://etcd").unwrap().0.port, 2379);
         for wrong in
             ["etcd:2379", "http://", "http://a:0", "http://a:99999", "http://a/v3", "http://u@a", "ftp://a"]
         {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::{
     etcd::EtcdConf,
+    peers::PeersConf,
     values::{InterfaceAddress, InterfaceName},
     vrrp::VrrpConf,
     zookeeper::ZooKeeperConf,
 };
-use crate::schema::{Anything, Table, choice, section};
+use crate::schema::{Table, choice, section};
 
 choice! {
     /// What decides which node is primary.
@@ -43,12 +44,10 @@ section! {
         pub etcd: Option<EtcdConf>;
         /// ZooKeeper; with `election = "zookeeper"`.
         pub zookeeper: Option<ZooKeeperConf>;
+        /// What peers share.
+        pub peers: Option<PeersConf>;
         /// What is run when the role of this node changes.
         pub on_change: Option<OnChangeConf>;
-    }
-    later {
-        /// What peers share.
-        peers: Anything;
     }
     check Self::check;
 }
@@ -129,8 +128,8 @@ impl ClusterConf {
 
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         self.check_election(table);
-        if self.virtual_ip.is_empty() && self.on_change.is_none() {
-            let written = ["virtual_ip", "on_change"].iter().any(|key| table.entry(key).is_some());
+        if self.virtual_ip.is_empty() && self.on_change.is_none() && self.peers.is_none() {
+            let written = ["virtual_ip", "on_change", "peers"].iter().any(|key| table.entry(key).is_some());
             if !written {
                 let message =
                     format!("{} moves nothing: it has no `virtual_ip` and no `on_change`", table.title());

@@ -43,7 +43,7 @@ impl Node {
         });
         let mut inner = self.common.status.lock();
         inner.groups.retain(|group| plans.iter().any(|plan| plan.name == group.name));
-        (inner.node, inner.election) = (node, plans.first().map_or("", |plan| plan.engine.name()));
+        (inner.node, inner.election) = (node, conf.map_or("", |conf| conf.election.name()));
         drop(inner);
         if self.groups.is_empty() && at(before, "is_stepped_down") == true {
             self.is_stepped_down = true;

@@ -10,7 +10,7 @@ use crate::{
     },
     route::conf::{Action, RouteConf},
     schema::{Node, Reader, Value},
-    upstream::conf::UdpConf,
+    upstream::conf::{SendDatagramHeaders, UdpConf},
 };
 
 /// Keys of a route that are about connections.
@@ -28,7 +28,7 @@ const OF_CONNECTIONS: [(&str, &str); 6] = [
 
 /// The upstreams that datagrams are passed on to.
 pub(super) fn upstreams(config: &Config) -> HashSet<&str> {
-    led_to(config, |listener| listener.protocol == Protocol::Udp)
+    led_to(config, ListenerConf::has_datagrams)
 }
 
 /// The upstreams to which a route of such a listener leads.
@@ -73,8 +73,13 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
         if !of_datagrams.contains(name) {
             // At its defaults it does nothing anywhere.
             let is_set = UdpConf::absent().as_ref() != Some(&upstream.udp);
-            if let Some(entry) = node.entry("udp").filter(|_| is_set) {
-                let message = format!("`udp` does nothing: no route of a `udp` listener leads to `{name}`");
+            let set = node.entry("udp").filter(|_| is_set);
+            let announces = upstream.proxy_protocol_udp != SendDatagramHeaders::Off;
+            for entry in set.into_iter().chain(node.entry("proxy_protocol_udp").filter(|_| announces)) {
+                let key = &entry.key;
+                let message = format!(
+                    "`{key}` does nothing: no route of a `udp` listener, or of one with `quic`, leads to `{name}`"
+                );
                 let hint = "leave it out, or add a route with the `listeners` that it is for";
                 reader.problem_with(entry.place, message, hint);
             }
@@ -83,11 +88,7 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
         // Encrypted to others, and not here: nobody who reads `tls` expects that.
         if let Some(entry) = node.entry("tls") {
             let message = format!("datagrams to `{name}` are passed on as they are, and not over TLS");
-            reader.problem_with(
-                entry.place,
-                message,
-                "make an upstream without `tls` for the `udp` listener",
-            );
+            reader.problem_with(entry.place, message, "make an upstream without `tls` for them");
         }
         let written = OF_CONNECTIONS.iter().filter(|_| !of_others.contains(name));
         for (entry, hint) in written.filter_map(|(key, hint)| Some((node.entry(key)?, hint))) {

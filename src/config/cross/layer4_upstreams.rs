@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::{
     balance::conf::HashOn,
-    config::{Config, listen::Protocol},
+    config::Config,
     route::conf::{Action, RouteConf},
     schema::{Node, Reader},
     tls::conf::Starttls,
@@ -29,7 +29,7 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
     let of_connections: HashSet<&str> =
         config.route.iter().filter(|route| !is_http(route)).flat_map(upstreams).collect();
     let datagrams: HashSet<&str> = (config.listener.iter())
-        .filter(|listener| listener.protocol == Protocol::Udp)
+        .filter(|listener| listener.has_datagrams())
         .map(|listener| listener.name.as_str())
         .collect();
     let is_udp = |route: &&RouteConf| route.listeners.iter().any(|name| datagrams.contains(name.as_str()));

@@ -35,6 +35,11 @@ impl<'a> Reply<'a> {
         Self::new(Some(listener), Some(route), None)
     }
 
+    /// A response to what came over this listener and is for no route.
+    pub(in crate::http) fn of_listener(listener: &'a Listener) -> Self {
+        Self::new(Some(listener), None, None)
+    }
+
     /// The answer to an error, wherever that comes from.
     pub(in crate::http) fn to_error(
         kind: Kind,

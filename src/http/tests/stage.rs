@@ -107,7 +107,7 @@ impl Stage {
         let registry = Registry::new(1);
         let tickets = Tickets::new(Moment::now()).unwrap();
         let snapshot = ArcSwap::from_pointee(build::build(config, 1, &registry, &tickets).unwrap());
-        let shared = Arc::new(Shared { snapshot, registry, drain: Drain::default() });
+        let shared = Arc::new(Shared { snapshot, registry, drain: Drain::default(), flows: Arc::default() });
         let log = AccessLog::start(Sink::Off).unwrap();
         let worker = Worker::new(0, shared, log.for_worker());
         let backend = Rc::new(Backend {

@@ -44,6 +44,7 @@ impl Batch {
             bytes: memory.get(..meta.len).unwrap_or_default(),
             each: meta.stride,
             from: meta.addr,
+            header: None,
             to: meta.dst_ip,
             ecn: meta.ecn,
         })
@@ -57,6 +58,8 @@ pub(super) struct Received<'a> {
     /// Bytes of each of them.
     pub(super) each: usize,
     pub(super) from: SocketAddr,
+    /// The PROXY header that was before it.
+    pub(super) header: Option<&'a [u8]>,
     /// The address that they were sent to.
     pub(super) to: Option<IpAddr>,
     /// What routers said of congestion (RFC 3168); it goes on with them.

@@ -1,12 +1,22 @@
 //! A backend for a session, and what is said of it to health, balancer and metrics.
 
-use std::{net::IpAddr, os::fd::OwnedFd, rc::Rc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
+    rc::Rc,
+    time::Duration,
+};
+
+use socket2::SockRef;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     balance::Outcome as Sample,
-    error::Kind,
+    error::{Kind, ProxyError},
     health::passive::Verdict,
     moment::Moment,
+    net::dial,
+    runtime::flows::Flow,
     telemetry::{datagrams::Dropped, metrics::Outcome},
     upstream::{Permit as Place, WorkerUpstream, acquire::Acquire, affinity::key_of_client, verdict},
 };
@@ -16,6 +26,13 @@ use crate::{
 pub(super) struct Backend {
     pub(super) place: Place,
     pub(super) socket: OwnedFd,
+}
+
+impl Backend {
+    /// Where its socket leads.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        SockRef::from(&self.socket).peer_addr().ok()?.as_socket()
+    }
 }
 
 /// Backends that are tried for one datagram, where there is no way to those before.
@@ -28,6 +45,40 @@ pub(super) fn first(
     now: Moment,
 ) -> Result<Backend, Dropped> {
     pick(worker_upstream, client, Vec::new(), now)
+}
+
+/// The one that the client's address leads to, whatever the policy: the same on every worker and after a restart, where
+/// nothing else is known of a client.
+pub(super) fn by_address(
+    worker_upstream: &Rc<WorkerUpstream>,
+    client: IpAddr,
+    now: Moment,
+) -> Result<Backend, Dropped> {
+    let backends = worker_upstream.upstream.backends.iter().enumerate();
+    // Of each the hash with the client; the greatest of those that are there has it (rendezvous hashing).
+    let weight = |name: &str| xxh3_64(format!("{client} {name}").as_bytes());
+    let available = backends.filter(|(_, backend)| backend.is_available(now) && backend.weight_at(now) > 0);
+    let best = available.max_by_key(|(_, backend)| weight(&backend.name)).map(|(index, _)| index);
+    let place = best.and_then(|index| worker_upstream.pick_index(index, now));
+    match place {
+        Some(place) => place.connect_datagrams().map(|socket| Backend { place, socket }).map_err(dropped),
+        None => first(worker_upstream, client, now),
+    }
+}
+
+/// The one that a connection has already, whatever health and administration say of it: nobody else knows it.
+pub(super) fn bound(
+    worker_upstream: &Rc<WorkerUpstream>,
+    flow: &Flow,
+    now: Moment,
+) -> Result<Backend, Dropped> {
+    let place = worker_upstream.pick_kept(flow.backend, now).ok_or(Dropped::NoBackend)?;
+    let socket = dial::datagrams(flow.peer).map_err(dropped)?;
+    Ok(Backend { place, socket })
+}
+
+fn dropped(error: ProxyError) -> Dropped {
+    if error.kind() == Kind::NoSocket { Dropped::NoSocket } else { Dropped::NoBackend }
 }
 
 /// Another one than the one that failed, as far as the retry budget goes.

@@ -9,7 +9,7 @@ use rustix::{
 use tokio::task::yield_now;
 
 use super::{
-    super::session::Id,
+    super::{quic::packet::is_long, session::Id},
     relay::Relay,
     send::{self, Sent, Way, is_refusal, send},
     session::EndedBy,
@@ -65,6 +65,10 @@ impl Relay {
         let way = Way::To(session.client, session.asked);
         let mut sum = Sent::default();
         for received in batch.received(count) {
+            // Handshakes alone have long headers, which show what the server is to be called.
+            if let Some(quic) = &mut session.quic {
+                received.datagrams().filter(|it| is_long(it)).for_each(|it| quic.look_at(it));
+            }
             let sent = send(state, session.socket.socket.get_ref(), way, received);
             sum.carried.add(sent.carried);
             if let Some(error) = &sent.error {

@@ -17,7 +17,10 @@ use tokio::{
 };
 
 use super::{
-    super::session::{Due, Id, Table},
+    super::{
+        quic::waiting::Waiting,
+        session::{Due, Id, Table},
+    },
     batch::Batch,
     session::{Client, EndedBy, Session},
     socket::Socket,
@@ -30,6 +33,7 @@ use crate::{
         ListenerId, Worker,
         connections::{Description, Speaks},
     },
+    telemetry::datagrams::Dropped,
 };
 
 /// Reads of a socket that is closed.
@@ -46,7 +50,11 @@ pub struct Relay {
     /// Open connections and sessions by worker.
     pub(super) open: Arc<[AtomicI64]>,
     pub(super) table: RefCell<Table<Client, Session>>,
+    /// Handshakes of QUIC whose backend is not known yet.
+    pub(super) waiting: RefCell<Waiting<Client>>,
     pub(super) batch: RefCell<Batch>,
+    /// A datagram behind a PROXY header, while it is sent.
+    pub(super) joined: RefCell<Vec<u8>>,
     /// The sockets of all sessions in an event queue of their own, so that none needs a task.
     pub(super) backends: AsyncFd<OwnedFd>,
     due: Deadline,
@@ -59,12 +67,24 @@ pub struct Relay {
 pub struct Listening {
     socket: Rc<Socket>,
     task: JoinHandle<()>,
+    is_paused: bool,
 }
 
 impl Listening {
     /// The slot of the listener that it belongs to.
     pub fn slot(&self) -> ListenerId {
         self.socket.slot.get()
+    }
+
+    /// Its socket.
+    pub(super) fn socket(&self) -> &Rc<Socket> {
+        &self.socket
+    }
+
+    /// Reads it no more: another program is to.
+    pub fn pause(&mut self) {
+        self.task.abort();
+        self.is_paused = true;
     }
 
     /// Makes it another listener's: sessions that there are stay as they are.
@@ -81,7 +101,9 @@ impl Relay {
             worker,
             open,
             table: RefCell::default(),
+            waiting: RefCell::default(),
             batch: RefCell::new(Batch::new()),
+            joined: RefCell::default(),
             backends,
             due: Deadline::new(),
             due_at: Cell::new(None),
@@ -98,15 +120,23 @@ impl Relay {
         self.sockets.set(number.wrapping_add(1));
         let socket = Rc::new(Socket::new(socket, number, slot)?);
         let task = spawn_local(self.clone().take_questions(socket.clone()));
-        Ok(Listening { socket, task })
+        Ok(Listening { socket, task, is_paused: false })
+    }
+
+    /// Reads a socket again that was not read for a while.
+    pub fn go_on(self: &Rc<Self>, listening: &mut Listening) {
+        if std::mem::replace(&mut listening.is_paused, false) {
+            listening.task = spawn_local(self.clone().take_questions(listening.socket.clone()));
+        }
     }
 
     /// Ends reading a socket, with what waits there. Its sessions end when they have been silent for a second: what is
     /// asked already is answered.
     pub fn close(&self, listening: Listening) {
-        let Listening { socket, task } = listening;
+        let Listening { socket, task, is_paused } = listening;
         task.abort();
-        for _ in 0..LAST_READS {
+        // What waits at one that was paused is another program's.
+        for _ in 0..if is_paused { 0 } else { LAST_READS } {
             if !matches!(self.read(&socket), Ok(1..)) {
                 break;
             }
@@ -137,7 +167,7 @@ impl Relay {
             speaks: Speaks::Udp,
             client: session.peer_address().to_string(),
             tls: None,
-            passed: None,
+            passed: Some(session.passed()),
         });
         (described.collect(), table.len())
     }
@@ -165,6 +195,8 @@ impl Relay {
                 }
             }
         }
+        let expired = self.waiting.borrow_mut().expire(now);
+        self.worker.series.datagrams.drop(Dropped::QuicIncomplete, expired);
         self.due_at.set(None);
         self.due.clear();
         self.set_due(&table);
@@ -172,7 +204,8 @@ impl Relay {
 
     /// Has the time watched for the next thing, where that comes before what is watched for.
     pub(super) fn set_due(&self, table: &Table<Client, Session>) {
-        let Some(next) = table.next() else { return };
+        let waiting = self.waiting.borrow().next();
+        let Some(next) = table.next().into_iter().chain(waiting).min() else { return };
         if self.due_at.get().is_none_or(|at| next < at) {
             self.due_at.set(Some(next));
             self.due.at(next);

@@ -80,6 +80,34 @@ pub(super) fn send(state: &UdpSocketState, socket: &impl AsFd, way: Way, receive
     sent
 }
 
+/// Sends datagrams to whom the socket is for, each behind a header, for which there is room in `joined`.
+pub(super) fn send_behind(
+    state: &UdpSocketState,
+    socket: &impl AsFd,
+    (header, joined): (&[u8], &mut Vec<u8>),
+    received: Received<'_>,
+) -> Sent {
+    let mut sent = Sent::default();
+    for datagram in received.datagrams() {
+        joined.clear();
+        joined.extend_from_slice(header);
+        joined.extend_from_slice(datagram);
+        match send_one(state, socket, Way::Connected, received, joined, None) {
+            Ok(()) => sent.carried.add(Carried { datagrams: 1, bytes: datagram.len() as u64 }),
+            Err(error) => {
+                sent.failed += 1;
+                let is_over = is_refusal(&error) && sent.carried.datagrams == 0;
+                sent.error = Some(error);
+                if is_over {
+                    sent.failed = received.count() as u64;
+                    break;
+                }
+            }
+        }
+    }
+    sent
+}
+
 fn send_one(
     state: &UdpSocketState,
     socket: &impl AsFd,

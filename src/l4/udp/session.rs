@@ -3,27 +3,30 @@
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering::Relaxed},
-    },
+    sync::Arc,
 };
 
 use super::{
-    super::session::{Table, Terms},
-    batch::Received,
+    super::session::Table,
+    announced::{self, Announced},
     connect::{self, Backend},
+    quic_session::QuicSession,
     send::Carried,
     socket::Socket,
 };
 use crate::{
-    account::{self, Held, Owner},
+    account::Held,
     error::Kind,
     exchange::{Datagrams, Facts, Peer, Subject, TunnelFacts},
     moment::Moment,
-    runtime::{ListenerId, Permit, Route, Worker, WorkerSnapshot, permit::AddressPlace},
+    net::tunnel,
+    runtime::{
+        ListenerId, Permit, Worker, WorkerSnapshot,
+        connections::PassedDescription,
+        flows::{Flow, Flows},
+    },
     telemetry::datagrams::Dropped,
-    upstream::{WorkerUpstream, sessions::SessionPlace},
+    upstream::sessions::SessionPlace,
 };
 
 /// What a session is known by: where it came in, and from where.
@@ -34,6 +37,8 @@ pub(super) struct Client {
     /// The address that is asked, where the socket has several: each is a server of its own to the client.
     asked: Ipv6Addr,
     socket: u32,
+    /// Of a connection of QUIC that is not the only one of this address: its number; else 0.
+    flow: u32,
     port: u16,
 }
 
@@ -48,7 +53,17 @@ impl Client {
             Some(IpAddr::V6(asked)) => asked,
             None => Ipv6Addr::UNSPECIFIED,
         };
-        Self { address, scope, asked, socket, port: from.port() }
+        Self { address, scope, asked, socket, flow: 0, port: from.port() }
+    }
+
+    /// Whether another connection of this client is known by its address alone.
+    pub(super) fn is_beside(&self) -> bool {
+        self.flow != 0
+    }
+
+    /// The same client, and another of its connections.
+    pub(super) fn of(self, flow: u32) -> Self {
+        Self { flow, ..self }
     }
 }
 
@@ -63,39 +78,30 @@ pub(super) struct Session {
     pub(super) backend: Option<Backend>,
     pub(super) up: Carried,
     pub(super) down: Carried,
-    snapshot: Rc<WorkerSnapshot>,
-    slot: ListenerId,
-    route: usize,
-    upstream: usize,
+    pub(super) snapshot: Rc<WorkerSnapshot>,
+    pub(super) slot: ListenerId,
+    pub(super) route: usize,
+    pub(super) upstream: usize,
     /// The backend that was asked last.
-    last: usize,
-    attempts: u32,
-    started: Moment,
-    answered: Option<Moment>,
-    error: Option<Kind>,
-    _permit: Permit,
-    _room: SessionPlace,
-    _held: Held,
+    pub(super) last: usize,
+    pub(super) attempts: u32,
+    pub(super) started: Moment,
+    pub(super) answered: Option<Moment>,
+    pub(super) error: Option<Kind>,
+    /// Whether another program is given it.
+    pub(super) is_handed: bool,
+    /// Of a connection of QUIC: what is known of it.
+    pub(super) quic: Option<Box<QuicSession>>,
+    /// PROXY headers that it came with, or goes out with.
+    pub(super) announced: Option<Box<Announced>>,
+    pub(super) _held: Held,
+    pub(super) _permit: Permit,
+    pub(super) _room: SessionPlace,
 }
 
 /// Bytes that a session takes here; the kernel's socket, whose buffers are its own account, comes beside it.
 pub(super) const PER_SESSION: usize = Table::<Client, Session>::BYTES_PER_SESSION;
 const _: () = assert!(PER_SESSION <= 560, "a session takes little more than half a kilobyte");
-
-/// Why a session does not begin.
-#[derive(Debug)]
-pub(super) enum Refusal {
-    /// The upstream whose name has this number has as many as it may.
-    Full(u32),
-    /// For this reason.
-    Dropped(Dropped),
-}
-
-impl From<Dropped> for Refusal {
-    fn from(why: Dropped) -> Self {
-        Self::Dropped(why)
-    }
-}
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +110,8 @@ pub(super) enum EndedBy {
     Idle,
     /// The client has its answers (`udp.responses`).
     Responses,
+    /// What came from its address is another client's, as a PROXY header says.
+    NewClient,
     /// Another one needed its place (`udp.max_sessions`).
     MaxSessions,
     /// The listener is gone, or the program stops.
@@ -115,6 +123,7 @@ impl EndedBy {
         match self {
             Self::Idle => "idle",
             Self::Responses => "responses",
+            Self::NewClient => "new_client",
             Self::MaxSessions => "max_sessions",
             Self::Closing => "closing",
         }
@@ -122,73 +131,39 @@ impl EndedBy {
 }
 
 impl Session {
-    /// Begins a session with a client's first datagram: its route, its place, its backend.
-    pub(super) fn begin(
-        worker: &Worker,
-        open: &Arc<[AtomicI64]>,
-        socket: &Rc<Socket>,
-        received: &Received<'_>,
-        now: Moment,
-    ) -> Result<(Terms, Self), Refusal> {
-        let slot = socket.slot.get();
-        let snapshot = worker.snapshot_for(slot);
-        let listener = snapshot.shared.listener(slot).ok_or(Dropped::NoRoute)?;
-        let address = received.from.ip().to_canonical();
-        let refuse = |why| {
-            listener.shared.refused.fetch_add(1, Relaxed);
-            Refusal::Dropped(why)
-        };
-        if !listener.admits(address) {
-            return Err(refuse(Dropped::Denied));
-        }
-        if account::is_full() {
-            account::refuse();
-            return Err(refuse(Dropped::MemoryFull));
-        }
-        let place = AddressPlace::take(listener, Some(address)).map_err(|_| refuse(Dropped::ClientLimit))?;
-        let route = listener.names.find(None, &[]).ok_or(Dropped::NoRoute)?;
-        let found: &Route = snapshot.shared.routes.get(route).ok_or(Dropped::NoRoute)?;
-        let upstream = found.action.upstream().ok_or(Dropped::NoRoute)?;
-        let worker_upstream = snapshot.upstream(upstream).ok_or(Dropped::NoBackend)?;
-        let (terms, room) = terms(worker_upstream)?;
-        worker_upstream.on_request(now);
-        let backend = connect::first(worker_upstream, address, now)?;
-        if !listener.shared.enter(&listener.conf) {
-            return Err(refuse(Dropped::ClientLimit));
-        }
-        let mut permit = Permit::new(open.clone(), worker.index, listener.shared.clone(), place);
-        permit.series = Some(worker.series.clone());
-        let session = Self {
-            socket: socket.clone(),
-            client: received.from,
-            asked: socket.asked(received.to),
-            up: Carried::default(),
-            down: Carried::default(),
-            slot,
-            route,
-            upstream,
-            last: backend.place.index(),
-            backend: Some(backend),
-            attempts: 1,
-            started: now,
-            answered: None,
-            error: None,
-            _permit: permit,
-            _room: room,
-            _held: Held::new(Owner::Sessions, PER_SESSION),
-            snapshot: snapshot.clone(),
-        };
-        Ok((terms, session))
-    }
-
     /// The slot of its listener.
     pub(super) fn slot(&self) -> ListenerId {
         self.slot
     }
 
+    /// What is passed on, as metrics and the log call it.
+    pub(super) fn protocol(&self) -> &'static str {
+        if self.quic.is_some() { "quic" } else { "udp" }
+    }
+
+    /// What is known of it, for people.
+    pub(super) fn passed(&self) -> PassedDescription {
+        let upstream = self.snapshot.shared.upstreams.get(self.upstream);
+        let backend = upstream.and_then(|upstream| {
+            let backend = upstream.backends.get(self.last)?;
+            Some((upstream.conf.name.clone(), backend.name.clone()))
+        });
+        PassedDescription {
+            protocol: self.protocol(),
+            server_name: self.quic.as_ref().and_then(|quic| quic.place().flow().server_name.clone()),
+            backend,
+            carried: tunnel::Carried {
+                up: self.up.bytes,
+                down: self.down.bytes,
+                ..tunnel::Carried::default()
+            },
+        }
+    }
+
     /// The client, as people write it.
     pub(super) fn peer_address(&self) -> SocketAddr {
-        SocketAddr::new(self.client.ip().to_canonical(), self.client.port())
+        let named = self.announced.as_ref().and_then(|announced| announced.client());
+        named.unwrap_or_else(|| announced::canonical(self.client))
     }
 
     /// When it began.
@@ -198,24 +173,40 @@ impl Session {
 
     /// Whether its backend has answered: from then on it stays there.
     pub(super) fn is_answered(&self) -> bool {
-        self.answered.is_some()
+        self.answered.is_some() || self.is_bound()
+    }
+
+    /// Whether its backend was picked for another address of its client.
+    fn is_bound(&self) -> bool {
+        self.quic.as_ref().is_some_and(|quic| quic.is_bound())
     }
 
     /// Whether the client has its answers.
     pub(super) fn is_over(&self) -> bool {
         let upstream = self.snapshot.shared.upstreams.get(self.upstream);
         let each = upstream.map_or(0, |upstream| u64::from(upstream.conf.udp.responses));
-        each > 0 && self.down.datagrams >= each.saturating_mul(self.up.datagrams)
+        each > 0 && self.quic.is_none() && self.down.datagrams >= each.saturating_mul(self.up.datagrams)
     }
 
     /// Has another backend picked than the one that failed, for a datagram that the client sends again.
-    pub(super) fn move_on(&mut self, now: Moment) -> Result<(), Dropped> {
+    pub(super) fn move_on(&mut self, flows: &Arc<Flows>, now: Moment) -> Result<(), Dropped> {
         let worker_upstream = self.snapshot.upstream(self.upstream).ok_or(Dropped::NoBackend)?;
-        let backend = connect::another(worker_upstream, self.client.ip().to_canonical(), self.last, now)?;
+        let backend = connect::another(worker_upstream, self.peer_address().ip(), self.last, now)?;
         self.last = backend.place.index();
         self.attempts += 1;
+        if let Some(quic) = &mut self.quic
+            && let Some(peer) = backend.peer()
+        {
+            let flow = Flow { backend: self.last, peer, ..Flow::clone(quic.place().flow()) };
+            quic.move_to(flows.enter(flow));
+        }
         self.backend = Some(backend);
         Ok(())
+    }
+
+    /// What its datagrams go out with before them.
+    pub(super) fn header(&self) -> &[u8] {
+        self.announced.as_ref().map_or(&[], |it| it.header(self.answered.is_some()))
     }
 
     /// The client's datagrams went to the backend.
@@ -234,6 +225,9 @@ impl Session {
         backend.place.count_bytes(carried.bytes);
         if self.answered.is_none() {
             self.answered = Some(now);
+            if self.is_bound() {
+                return;
+            }
             connect::answered(&backend.place, now.since(asked.unwrap_or(now)), now);
         }
     }
@@ -262,12 +256,15 @@ impl Session {
         if let Some(backend) = self.backend.as_ref().filter(|_| !self.is_answered()) {
             connect::unheard(&backend.place);
         }
-        let (address, port) = (self.peer_address().ip(), self.client.port());
+        let (address, port) = (self.peer_address().ip(), self.peer_address().port());
         let text = address.to_string().into();
         let peer = Rc::new(Peer { address, port, text, ..Peer::default() });
         let mut facts = Facts::default();
         facts.reset(&peer, self.started);
-        worker.write_id(&mut facts.id);
+        match self.announced.as_ref().map_or("", |announced| announced.id()) {
+            "" => worker.write_id(&mut facts.id),
+            told => facts.id.push_str(told),
+        }
         (facts.route, facts.upstream, facts.backend) =
             (Some(self.route), Some(self.upstream), Some(self.last));
         facts.attempts = self.attempts;
@@ -276,8 +273,15 @@ impl Session {
         facts.error = self.error.map(|kind| (kind, detail(kind)));
         let datagrams =
             Datagrams { received: self.up.datagrams, sent: self.down.datagrams, ended_by: ended_by.label() };
-        let tunnel =
-            TunnelFacts { protocol: "udp", server_name: None, is_spliced: false, datagrams: Some(datagrams) };
+        let quic = self.quic.as_ref().map(|quic| quic.place().flow());
+        let tunnel = TunnelFacts {
+            protocol: self.protocol(),
+            server_name: quic.and_then(|quic| quic.server_name.clone()),
+            alpn: quic.and_then(|quic| quic.alpn.clone()),
+            quic_version: quic.map(|quic| quic.version),
+            is_spliced: false,
+            datagrams: Some(datagrams),
+        };
         let shared = &self.snapshot.shared;
         let took = Moment::now().since(self.started);
         worker.record(&facts, Subject::Tunnel(&tunnel), took, (shared, shared.listener(self.slot)));
@@ -291,15 +295,6 @@ fn detail(kind: Kind) -> String {
         Kind::Reset => "the backend refused its datagrams (ICMP) after it had answered".to_owned(),
         other => other.to_string(),
     }
-}
-
-/// How long it may last, and its place among those of its upstream.
-fn terms(worker_upstream: &WorkerUpstream) -> Result<(Terms, SessionPlace), Refusal> {
-    let upstream = &worker_upstream.upstream;
-    let conf = &upstream.conf.udp;
-    let room = upstream.sessions.enter(conf.max_sessions).ok_or(Refusal::Full(upstream.name))?;
-    let answer = upstream.conf.response_timeout.min(conf.idle);
-    Ok((Terms { group: upstream.name, idle: conf.idle, answer }, room))
 }
 
 #[cfg(test)]

@@ -8,12 +8,18 @@ use tokio::task::yield_now;
 use super::{
     super::session::{Id, Table},
     batch::Received,
+    begin::{self, Arrival, Ask, Refusal},
     relay::Relay,
-    send::{self, Sent, Way, is_refusal, send},
-    session::{Client, EndedBy, Refusal, Session},
+    send::{self, Sent, Way, is_refusal, send, send_behind},
+    session::{Client, EndedBy, Session},
     socket::Socket,
 };
-use crate::{error::Kind, moment::Moment, telemetry::datagrams::Dropped};
+use crate::{
+    error::Kind,
+    moment::Moment,
+    runtime::{Listener, Serves},
+    telemetry::datagrams::Dropped,
+};
 
 /// Reads of one socket before others have a turn.
 const READS_PER_TURN: usize = 4;
@@ -55,19 +61,48 @@ impl Relay {
         let count = batch.receive(&socket.state, socket.socket.get_ref(), MOST_PIECES)?;
         let now = Moment::now();
         let mut table = self.table.borrow_mut();
+        let slot = socket.slot.get();
+        let snapshot = self.worker.snapshot_for(slot);
+        let listener = snapshot.shared.listener(slot);
         for received in batch.received(count) {
             let counts = &self.worker.series.datagrams;
             counts.received.add(received.count() as u64);
-            if let Err(why) = self.pass_up(&mut table, socket, received, now) {
-                counts.drop(why, received.count() as u64);
+            let is_behind = listener.filter(|it| it.needs_proxy_header(received.from.ip().to_canonical()));
+            let Some(listener) = is_behind else {
+                self.pass_up(&mut table, (socket, listener), received, now);
+                continue;
+            };
+            // Each has a header of its own, or none.
+            for datagram in received.datagrams() {
+                let one = Received { bytes: datagram, each: datagram.len(), ..received };
+                let client = Client::new(socket.number, one.from, socket.asked(one.to));
+                match self.take_header(&mut table, &client, one, listener.conf.proxy_protocol_udp) {
+                    Ok(one) => self.pass_up(&mut table, (socket, Some(listener)), one, now),
+                    Err(why) => counts.drop(why, 1),
+                }
             }
         }
         self.set_due(&table);
         Ok(count)
     }
 
-    /// Passes datagrams of a client on to the backend of its session.
+    /// Passes datagrams of a client on, by what its listener serves.
     fn pass_up(
+        &self,
+        table: &mut Table<Client, Session>,
+        (socket, listener): (&Rc<Socket>, Option<&Listener>),
+        received: Received<'_>,
+        now: Moment,
+    ) {
+        if listener.is_some_and(|listener| matches!(listener.serves, Serves::Tls)) {
+            self.pass_up_quic(table, socket, received, now);
+        } else if let Err(why) = self.pass_up_by_address(table, socket, received, now) {
+            self.worker.series.datagrams.drop(why, received.count() as u64);
+        }
+    }
+
+    /// Passes datagrams of a client on to the backend of its session.
+    fn pass_up_by_address(
         &self,
         table: &mut Table<Client, Session>,
         socket: &Rc<Socket>,
@@ -80,8 +115,19 @@ impl Relay {
         let client = Client::new(socket.number, received.from, socket.asked(received.to));
         let id = match table.find(&client) {
             Some(id) => id,
-            None => self.begin(table, client, socket, &received, now)?,
+            None => self.begin(table, client, (socket, &received), &Ask::Listener, now)?,
         };
+        self.forward(table, id, received, now)
+    }
+
+    /// Passes datagrams of a session on.
+    pub(super) fn forward(
+        &self,
+        table: &mut Table<Client, Session>,
+        id: Id,
+        received: Received<'_>,
+        now: Moment,
+    ) -> Result<(), Dropped> {
         let mut sent = self.try_up(table, id, received, now)?;
         if sent.error.as_ref().is_some_and(is_refusal) && sent.carried.datagrams == 0 {
             // It was for an earlier one; this one has not left.
@@ -113,23 +159,31 @@ impl Relay {
     ) -> Result<Sent, Dropped> {
         let session = table.get_mut(id).ok_or(Dropped::Unsent)?;
         if session.backend.is_none() {
-            session.move_on(now)?;
+            session.move_on(&self.worker.shared.flows, now)?;
             self.watch(session, id)?;
         }
         let backend = session.backend.as_ref().ok_or(Dropped::NoBackend)?;
+        let header = session.header();
+        if !header.is_empty() {
+            let mut joined = self.joined.borrow_mut();
+            return Ok(send_behind(&session.socket.state, &backend.socket, (header, &mut joined), received));
+        }
         Ok(send(&session.socket.state, &backend.socket, Way::Connected, received))
     }
 
     /// Begins a session, for which another may have to go.
-    fn begin(
+    pub(super) fn begin(
         &self,
         table: &mut Table<Client, Session>,
         client: Client,
-        socket: &Rc<Socket>,
-        received: &Received<'_>,
+        (socket, received): (&Rc<Socket>, &Received<'_>),
+        ask: &Ask,
         now: Moment,
     ) -> Result<Id, Dropped> {
-        let begin = || Session::begin(&self.worker, &self.open, socket, received, now);
+        let (worker, open) = (&self.worker, &self.open);
+        let Received { from, to, header, .. } = *received;
+        let arrival = Arrival { worker, open, socket, from, to, header, now };
+        let begin = || begin::begin(arrival, ask);
         let begun = match begin() {
             Err(Refusal::Full(group)) => {
                 let oldest = table.oldest(group).filter(|(_, last)| now.since(*last) >= SPARED);

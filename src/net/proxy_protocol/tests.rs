@@ -210,3 +210,47 @@ proptest! {
         }
     }
 }
+
+/// Mutated headers, so many as `POINTSMAN_CASES` says: each gets a verdict, and one that is read says no more than came.
+#[test]
+fn mutated_headers_never_panic_and_say_what_came() {
+    let cases = std::env::var("POINTSMAN_CASES").map_or(20_000, |cases| cases.parse().unwrap());
+    let ends = Addresses {
+        source: "192.0.2.1:1".parse().unwrap(),
+        destination: "[2001:db8::2]:65535".parse().unwrap(),
+    };
+    let additions = write::Additions {
+        alpn: Some(b"h2"),
+        authority: Some("a.test"),
+        unique_id: Some(b"7"),
+        passed: &[0xE0, 0, 2, 1, 2],
+        crc32c: true,
+        ..write::Additions::default()
+    };
+    let all = [
+        write::v1(Some(ends)),
+        write::v2(Some(ends), &additions),
+        write::v2_datagram(Some(ends), &additions),
+    ];
+    let mut rng = crate::rng::Rng::new(0x9206);
+    let mut below = |end: usize| usize::try_from(rng.below(end as u64)).unwrap();
+    for case in 0..cases {
+        let mut bytes = [&all[below(3)][..], b"and more"].concat();
+        for _ in 0..below(5) {
+            let at = below(bytes.len());
+            match below(4) {
+                0 => bytes[at] = u8::try_from(below(256)).unwrap(),
+                1 => bytes.insert(at, u8::try_from(below(256)).unwrap()),
+                2 => bytes.truncate(at.max(1)),
+                _ => bytes[at] ^= 1 << below(8),
+            }
+        }
+        if let Ok(Parsed::Done(header)) = parse(&bytes) {
+            assert!(header.length <= bytes.len() && header.tlvs.len() < header.length, "case {case}");
+            // What is passed on of it is read the same by the next.
+            let passed = write::Additions { passed: &header.tlvs, ..write::Additions::default() };
+            let again = parse(&write::v2(Some(ends), &passed));
+            assert!(matches!(again, Ok(Parsed::Done(next)) if next.tlvs == header.tlvs), "case {case}");
+        }
+    }
+}

@@ -15,6 +15,8 @@ pub struct Additions<'a> {
     pub unique_id: Option<&'a [u8]>,
     /// What is known of the client's TLS.
     pub ssl: Option<Ssl>,
+    /// Additions that came with a header, as they came: they are passed on, and none of the others takes the place of one.
+    pub passed: &'a [u8],
     /// Whether there is a checksum over the header (§2.2.3).
     pub crc32c: bool,
 }
@@ -40,12 +42,22 @@ pub fn v1(addresses: Option<Addresses>) -> Vec<u8> {
 
 /// A header of version 2; `LOCAL` where there are no addresses, with nothing beside it.
 pub fn v2(addresses: Option<Addresses>, additions: &Additions<'_>) -> Vec<u8> {
+    v2_over(STREAM, addresses, additions)
+}
+
+/// The same for a datagram, which it comes before.
+pub fn v2_datagram(addresses: Option<Addresses>, additions: &Additions<'_>) -> Vec<u8> {
+    v2_over(DATAGRAM, addresses, additions)
+}
+
+fn v2_over(transport: u8, addresses: Option<Addresses>, additions: &Additions<'_>) -> Vec<u8> {
     let mut header = V2_SIGNATURE.to_vec();
     let Some(Addresses { source, destination }) = addresses.map(of_one_family) else {
         header.extend([LOCAL, UNSPECIFIED, 0, 0]);
         return header;
     };
-    header.extend([PROXY, if source.is_ipv4() { TCP4 } else { TCP6 }, 0, 0]);
+    let family = if source.is_ipv4() { IPV4 } else { IPV6 };
+    header.extend([PROXY, family | transport, 0, 0]);
     for end in [source, destination] {
         match end.ip() {
             IpAddr::V4(ip) => header.extend(ip.octets()),
@@ -68,8 +80,12 @@ pub fn v2(addresses: Option<Addresses>, additions: &Additions<'_>) -> Vec<u8> {
 const LOCAL: u8 = 0x20;
 const PROXY: u8 = 0x21;
 const UNSPECIFIED: u8 = 0x00;
-const TCP4: u8 = 0x11;
-const TCP6: u8 = 0x21;
+const IPV4: u8 = 0x10;
+const IPV6: u8 = 0x20;
+const STREAM: u8 = 1;
+const DATAGRAM: u8 = 2;
+/// Bytes of additions that are passed on: with those that are added the header's length fits its field.
+const MOST_PASSED: usize = 60_000;
 
 /// What the length of a header says: what follows its fixed part. All of it is far below 64 KiB.
 fn length_of(header: &[u8]) -> u16 {
@@ -99,12 +115,14 @@ impl Additions<'_> {
     fn write(&self, header: &mut Vec<u8>) {
         let texts = [(ALPN, self.alpn, 255), (AUTHORITY, self.authority.map(str::as_bytes), 255)];
         let id = (UNIQUE_ID, self.unique_id, 128);
+        let passed = Some(self.passed).filter(|passed| passed.len() <= MOST_PASSED).unwrap_or_default();
+        header.extend_from_slice(passed);
         for (kind, value, most) in texts.into_iter().chain([id]) {
-            if let Some(value) = value.filter(|value| value.len() <= most) {
+            if let Some(value) = value.filter(|value| value.len() <= most && !has(passed, kind)) {
                 write_one(header, kind, value);
             }
         }
-        if let Some(ssl) = self.ssl {
+        if let Some(ssl) = self.ssl.filter(|_| !has(passed, SSL)) {
             let mut value = vec![CLIENT_SSL, 0, 0, 0, u8::from(!ssl.has_certificate)];
             if ssl.has_certificate {
                 // §2.2.6: a session that goes on shows none again, and was verified when it began.
@@ -122,6 +140,17 @@ impl Additions<'_> {
             write_one(header, CRC32C, &[0; 4]);
         }
     }
+}
+
+/// Whether additions have one of this kind.
+fn has(mut additions: &[u8], kind: u8) -> bool {
+    while let Some((&[own, high, low], rest)) = additions.split_first_chunk() {
+        if own == kind {
+            return true;
+        }
+        additions = rest.get(usize::from(u16::from_be_bytes([high, low]))..).unwrap_or_default();
+    }
+    false
 }
 
 fn write_one(header: &mut Vec<u8>, kind: u8, value: &[u8]) {
@@ -175,6 +204,38 @@ mod tests {
     }
 
     #[test]
+    fn what_came_is_passed_on_and_not_replaced() {
+        let v4 = Some(ends("192.0.2.1:1", "198.51.100.2:443"));
+        let came =
+            Additions { authority: Some("theirs.test"), unique_id: Some(b"7"), ..Additions::default() };
+        // One that nobody here knows, one that fills up, and a checksum.
+        let unknown = [&v2(v4, &came)[16 + 12..], &[0xE0, 0, 2, 1, 2][..]].concat();
+        let before = Additions { passed: &unknown, crc32c: true, ..Additions::default() };
+        let mut header = v2(v4, &before);
+        let Ok(Parsed::Done(read)) = parse(&header) else { panic!("it is not read") };
+        assert_eq!(read.tlvs, unknown, "without the checksum");
+        header.truncate(16 + 12);
+        let own = Additions {
+            authority: Some("ours.test"),
+            alpn: Some(b"h2"),
+            ssl: Some(Ssl { version: "TLSv1.3", has_certificate: false }),
+            passed: &read.tlvs,
+            crc32c: true,
+            unique_id: Some(b"8"),
+        };
+        for (written, family) in [(v2(v4, &own), 0x11), (v2_datagram(v4, &own), 0x12)] {
+            let Ok(Parsed::Done(read)) = parse(&written) else { panic!("it is not read") };
+            assert_eq!((read.length, written[13]), (written.len(), family));
+            assert_eq!(read.authority.as_deref(), Some("theirs.test"));
+            assert_eq!(
+                (read.unique_id.as_deref(), read.alpn.as_deref()),
+                (Some(&b"7"[..]), Some(&b"h2"[..]))
+            );
+            assert!(read.tlvs.starts_with(&unknown) && read.ssl.is_some());
+        }
+    }
+
+    #[test]
     fn two_families_become_one() {
         let mixed = ends("192.0.2.1:1", "[2001:db8::2]:2");
         assert_eq!(v1(Some(mixed)), b"PROXY TCP6 ::ffff:192.0.2.1 2001:db8::2 1 2\r\n");
@@ -201,6 +262,7 @@ mod tests {
                 unique_id: id.as_deref().map(str::as_bytes),
                 ssl: ssl.map(|has_certificate| Ssl { version: "TLSv1.2", has_certificate }),
                 crc32c,
+                passed: &[],
             };
             let header = v2(Some(addresses), &additions);
             let Ok(Parsed::Done(read)) = parse(&[&header[..], &after].concat()) else {

@@ -9,7 +9,10 @@ use super::{
     routes::{names, table},
 };
 use crate::{
-    config::listen::{ListenerConf, Protocol},
+    config::{
+        listen::{ListenerConf, Protocol},
+        peers::LISTENER,
+    },
     h1::{HeadLimits, grammar::MOST_FIELDS},
     route::conf::RouteConf,
     runtime::snapshot::{Listener, Serves},
@@ -59,6 +62,7 @@ impl Builder<'_> {
         };
         Ok(Listener {
             name: self.registry.name(&conf.name),
+            hears_peers: conf.name == LISTENER,
             slot,
             table,
             names,

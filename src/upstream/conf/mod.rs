@@ -33,6 +33,8 @@ section! {
         pub protocol: UpstreamProtocol = "http1";
         /// Whether each connection to a backend begins with a PROXY header that names its client, and what that connected to. Such a connection is one client's alone, and never pooled; checks say that they are nobody's (`LOCAL`, `UNKNOWN`).
         pub proxy_protocol: SendProxyProtocol = "off";
+        /// Whether datagrams to backends begin with a PROXY header of version 2, those of QUIC that is passed on too. One that it makes larger than what can be sent is dropped and counted.
+        pub proxy_protocol_udp: SendDatagramHeaders = "off";
         /// What a PROXY header of version 2 says beside the addresses.
         pub proxy_protocol_tlvs: Vec<ProxyProtocolTlv> = [];
         /// Time to connect, TLS included.
@@ -83,6 +85,7 @@ impl UpstreamConf {
         }
         if let Some(entry) = table.entry("proxy_protocol_tlvs")
             && self.proxy_protocol != SendProxyProtocol::V2
+            && self.proxy_protocol_udp == SendDatagramHeaders::Off
             && !self.proxy_protocol_tlvs.is_empty()
         {
             let message = "only a PROXY header of version 2 has room for more than addresses";
@@ -168,6 +171,18 @@ choice! {
         V1 = "v1",
         /// Version 2: binary.
         V2 = "v2",
+    }
+}
+
+choice! {
+    /// Which datagrams to backends begin with a PROXY header.
+    pub enum SendDatagramHeaders {
+        /// None.
+        Off = "off",
+        /// Those of a session until the backend's first answer.
+        First = "first",
+        /// Each of them.
+        Every = "every",
     }
 }
 

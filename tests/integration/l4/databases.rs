@@ -11,13 +11,13 @@ use super::{logged, passing};
 use crate::support::{Proxy, eventually, skipped, tls};
 
 /// A server in the foreground; it is stopped when this is dropped.
-struct Daemon {
+pub(super) struct Daemon {
     child: Child,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
 }
 
 impl Daemon {
-    fn start(mut command: Command, address: SocketAddr) -> Self {
+    pub(super) fn start(mut command: Command, address: SocketAddr) -> Self {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let mut daemon = Self { child, address };
         eventually("it listens", || {
@@ -35,18 +35,18 @@ impl Drop for Daemon {
     }
 }
 
-fn free() -> SocketAddr {
+pub(super) fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// The folder of PostgreSQL's programs.
-fn programs() -> Option<PathBuf> {
+pub(super) fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
     versions.flatten().map(|version| version.path().join("bin")).find(|bin| bin.join("initdb").exists())
 }
 
 /// A command as somebody else than root, whom PostgreSQL refuses.
-fn as_user(program: &Path) -> Command {
+pub(super) fn as_user(program: &Path) -> Command {
     if !rustix::process::geteuid().is_root() {
         return Command::new(program);
     }
@@ -56,7 +56,7 @@ fn as_user(program: &Path) -> Command {
 }
 
 /// PostgreSQL with the certificate of the folder.
-fn postgres(folder: &Path) -> Option<Daemon> {
+pub(super) fn postgres(folder: &Path) -> Option<Daemon> {
     let Some(bin) = programs().filter(|_| Command::new("psql").arg("--version").output().is_ok()) else {
         skipped("postgresql");
         return None;

@@ -1,10 +1,14 @@
 //! Layer 4: connections that are passed on.
 
 mod administration;
+mod announced;
 mod databases;
+mod edits;
 mod encrypted;
 mod hellos;
 mod multipath;
+mod programs;
+mod quic;
 mod tcp;
 mod tls;
 mod udp;

@@ -4,7 +4,10 @@ use std::{
     collections::{HashMap, HashSet},
     io::ErrorKind,
     net::{SocketAddr, UdpSocket},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -505,25 +508,67 @@ fn a_check_by_datagram_takes_a_backend_out_and_back() {
     assert_eq!(names.len(), 2);
 }
 
+/// `POINTSMAN_UPGRADES` of them, or three: each client asks again and again, and an answer that does not come is a
+/// datagram that was lost.
 #[test]
-fn an_upgrade_hands_the_socket_over() {
+fn sessions_go_on_over_upgrades_and_lose_nothing() {
+    let upgrades = std::env::var("POINTSMAN_UPGRADES").map_or(3, |count| count.parse().unwrap());
     let server = Echo::start("");
-    let proxy = Proxy::start(&passing(&[server.address], "", "udp = { idle = \"1h\" }"));
+    let config =
+        passing(&[server.address], "", "udp = { idle = \"1h\" }").replace("workers = 1", "workers = 2");
+    let proxy = Proxy::start(&config);
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..20)
+        .map(|number| {
+            let (client, stop) = (connected(&proxy), stop.clone());
+            client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+            thread::spawn(move || {
+                let (mut asked, mut lost) = (0_u64, 0_u64);
+                while !stop.load(Relaxed) {
+                    let question = format!("{number} {asked}");
+                    client.send(question.as_bytes()).unwrap();
+                    let mut bytes = [0; 100];
+                    match client.recv(&mut bytes) {
+                        Ok(length) => assert_eq!(&bytes[..length], question.as_bytes()),
+                        Err(_) => lost += 1,
+                    }
+                    asked += 1;
+                    thread::sleep(Duration::from_micros(500));
+                }
+                (asked, lost)
+            })
+        })
+        .collect();
+    eventually("all have a session", || metric(&proxy, "pointsman_connections{listener=\"web\"}") == 20);
+    for round in 1..=upgrades {
+        proxy.signal("USR2");
+        eventually("another program took over", || proxy.upgraded().len() == round);
+        proxy.until_logged("sessions of datagrams handed over", round);
+    }
+    stop.store(true, Relaxed);
+    let counts = clients.into_iter().map(|client| client.join().unwrap());
+    let (asked, lost) = counts.fold((0, 0), |(all, none), (asked, lost)| (all + asked, none + lost));
+    println!("{upgrades} upgrades: of {asked} datagrams {lost} lost");
+    assert!(lost * 100_000 <= asked, "{lost} of {asked}");
+    assert_eq!(server.sessions(), 20, "each has the socket to its backend that it began with");
+    assert_eq!(proxy.count_logged("\"ended_by\""), 0);
+    assert_eq!(metric(&proxy, "pointsman_connections{listener=\"web\"}"), 20);
+}
+
+#[test]
+fn a_session_that_went_over_ends_as_one() {
+    let server = Echo::start("");
+    let proxy = Proxy::start(&passing(&[server.address], "", "udp = { idle = \"4s\" }"));
     let client = connected(&proxy);
     assert_eq!(ask(&client, "a"), "a");
     proxy.signal("USR2");
-    // Both programs read the same socket meanwhile, and nothing is lost.
-    let mut asked = 0;
-    while proxy.upgraded().is_empty() {
-        assert_eq!(ask(&client, "b"), "b");
-        asked += 1;
-    }
-    assert!(asked > 0);
-    proxy.until_logged("\"ended_by\"", 1);
-    for _ in 0..10 {
-        assert_eq!(ask(&client, "c"), "c");
-    }
-    assert!(server.sessions() >= 2, "the next program has sessions of its own");
+    proxy.until_logged("sessions of datagrams handed over", 1);
+    assert_eq!(ask(&client, "b"), "b");
+    let line = logged(&proxy, 1).remove(0);
+    let counts = ["datagrams_in", "datagrams_out"].map(|field| line[field].as_u64());
+    assert_eq!((counts, line["ended_by"].as_str()), ([Some(2), Some(2)], Some("idle")), "{line}");
+    assert!(line["duration_ms"].as_f64().unwrap() > 6000.0, "{line}");
+    assert_eq!(lines(&proxy).len(), 1, "the program before said nothing of it");
 }
 
 /// Sends datagrams of a hundred bytes and a shorter one, as one for the kernel to take apart (UDP_SEGMENT).

@@ -27,6 +27,23 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// A program of the Python packages that `tests/run` installs; `None`, and a line that says so, without.
+pub fn python_tool(name: &str) -> Option<std::path::PathBuf> {
+    let folder = match std::env::var_os("POINTSMAN_PYTHON_TOOLS") {
+        Some(folder) => std::path::PathBuf::from(folder),
+        None => std::path::Path::new(env!("CARGO_BIN_EXE_pointsman"))
+            .ancestors()
+            .nth(2)
+            .unwrap()
+            .join("python-tools"),
+    };
+    let program = folder.join("bin").join(name);
+    if !program.exists() {
+        skipped(name);
+    }
+    program.exists().then_some(program)
+}
+
 /// Says that a test was skipped, past the harness, which shows what failed tests print and no other; and
 /// to `tests/run`, which counts it.
 pub fn skipped(program: &str) {

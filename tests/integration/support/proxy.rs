@@ -43,7 +43,8 @@ impl Proxy {
     /// with its own standard input.
     pub fn start_by(command: Command, folder: PathBuf, config: &str) -> Self {
         fs::write(folder.join("pointsman.toml"), config).unwrap();
-        let expected = config.matches("[[listener]]").count() + config.matches("[admin]").count();
+        let tables = ["[[listener]]", "[admin]", "[cluster.peers]"];
+        let expected = tables.iter().map(|table| config.matches(table).count()).sum();
         Self::begin(command, folder, expected)
     }
 

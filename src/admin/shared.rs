@@ -1,0 +1,74 @@
+//! Changes that all nodes of a cluster make, wherever they were asked for.
+//!
+//! Previous stop: [`super::server`], once a change was made here. Next stop: `control::peers`, which tells the others, and
+//! there [`Admin::obey`].
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{StatusCode, Uri};
+
+use super::{
+    Admin,
+    endpoints::ENDPOINTS,
+    params::{self, Params},
+    spec::LOCAL,
+};
+use crate::moment::Moment;
+
+/// What was asked for, for those who are to be told of it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    method: &'static str,
+    target: String,
+    body: Bytes,
+}
+
+impl Admin {
+    /// What to tell the peers once it was done; none where it is nothing to them.
+    pub(super) fn asked(&self, method: &'static str, uri: &Uri, question: &Params) -> Option<Asked> {
+        let snapshot = self.shared.snapshot.load();
+        let has_peers = snapshot.config.cluster.as_ref().is_some_and(|cluster| cluster.peers.is_some());
+        let is_shared = question.is_shared && has_peers && !question.flag(LOCAL.name);
+        is_shared.then(|| {
+            // Each node has a file of its own.
+            let persists = |pair: &&str| *pair != "persist=true";
+            let query: Vec<&str> = uri.query().unwrap_or_default().split('&').filter(persists).collect();
+            let target = match query.join("&").as_str() {
+                "" => uri.path().to_owned(),
+                query => format!("{}?{query}", uri.path()),
+            };
+            Asked { method, target, body: question.body.clone() }
+        })
+    }
+
+    /// Has the peers told of what was done.
+    pub(super) fn tell_peers(&self, asked: &Asked) {
+        let snapshot = self.shared.snapshot.load();
+        let Some(peers) = snapshot.config.cluster.as_ref().and_then(|cluster| cluster.peers.as_ref()) else {
+            return;
+        };
+        let Ok(body) = std::str::from_utf8(&asked.body) else { return };
+        let registry = &self.shared.registry;
+        let node = registry.cluster.status().lock().node.clone();
+        registry.commands.tell(peers.others(), (asked.method, &asked.target, body), &node, Moment::now());
+    }
+
+    /// Makes a change that another node was asked for; only what is shared is.
+    pub async fn obey(self: Arc<Self>, method: &str, target: &str, body: &str) -> StatusCode {
+        let Ok(uri) = target.parse::<Uri>() else { return StatusCode::BAD_REQUEST };
+        let shared = ENDPOINTS.iter().filter(|it| it.about.is_shared && it.method == method);
+        let found = shared.filter_map(|it| Some((it, it.parameters(uri.path())?))).next();
+        let Some((endpoint, parameters)) = found else { return StatusCode::NOT_FOUND };
+        let Ok(query) = params::query(endpoint.about, uri.query().unwrap_or_default()) else {
+            return StatusCode::BAD_REQUEST;
+        };
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        self.answer(endpoint, Params { parameters, query, body, ..Params::default() }).await.status()
+    }
+
+    /// The hash of the configuration file that is in force.
+    pub fn config_hash(&self) -> String {
+        format!("{:016x}", self.reloader.in_force().hash)
+    }
+}

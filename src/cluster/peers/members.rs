@@ -1,0 +1,127 @@
+//! What is known of the other nodes.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use super::message::State;
+use crate::moment::Moment;
+
+/// A peer that was not heard of for so long is taken for gone.
+pub const GONE: Duration = Duration::from_secs(4);
+
+/// The other nodes; read by the admin endpoint, and by workers that ask whether one is there.
+#[derive(Debug, Default)]
+pub struct Members {
+    inner: Mutex<Inner>,
+}
+
+/// What is behind the lock.
+#[derive(Debug, Default)]
+pub struct Inner {
+    /// By name: what each node said last.
+    pub heard: BTreeMap<String, Heard>,
+    /// By address: how telling it went last.
+    pub told: BTreeMap<SocketAddr, Told>,
+}
+
+/// What a node said last.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// Its words, without what was taken over.
+    pub state: State,
+    /// When.
+    pub at: SystemTime,
+    /// When, by the program's clock.
+    pub moment: Moment,
+}
+
+/// How telling a node went last.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// What it is called, once it has answered.
+    pub node: Option<String>,
+    /// Why it was not told.
+    pub problem: Option<String>,
+    /// Changes by the admin API that it has still to hear of.
+    pub waiting: usize,
+}
+
+/// Names that are remembered.
+const MOST: usize = 64;
+
+impl Members {
+    /// What it holds; to be held for a moment.
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Heard {
+    /// Whether the node was heard of lately.
+    pub fn is_there(&self, now: Moment) -> bool {
+        now.since(self.moment) < GONE
+    }
+}
+
+impl Inner {
+    /// Takes down what a node says; false where it said something later already.
+    pub fn hear(&mut self, state: &State, at: SystemTime, moment: Moment) -> bool {
+        let order = |state: &State| (state.incarnation, state.sequence);
+        if self.heard.get(&state.node).is_some_and(|before| order(&before.state) >= order(state)) {
+            return false;
+        }
+        self.heard.retain(|_, heard| moment.since(heard.moment) < 60 * GONE);
+        if self.heard.len() >= MOST && !self.heard.contains_key(&state.node) {
+            return false;
+        }
+        let state = State { entries: serde_json::Value::Null, ..state.clone() };
+        self.heard.insert(state.node.clone(), Heard { state, at, moment });
+        true
+    }
+
+    /// The nodes that are there.
+    pub fn present(&self, now: Moment) -> impl Iterator<Item = &Heard> {
+        self.heard.values().filter(move |heard| heard.is_there(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(incarnation: u64, sequence: u64) -> State {
+        State {
+            node: "a".into(),
+            incarnation,
+            sequence,
+            program: String::new(),
+            is_primary: false,
+            generation: 1,
+            config_hash: String::new(),
+            entries: serde_json::Value::Null,
+        }
+    }
+
+    #[test]
+    fn what_comes_late_or_twice_says_nothing() {
+        let (mut inner, at) = (Inner::default(), SystemTime::now());
+        let mut hear = |incarnation, sequence| inner.hear(&state(incarnation, sequence), at, Moment(1));
+        assert!(hear(5, 2));
+        assert!(!hear(5, 2) && !hear(5, 1) && !hear(4, 9));
+        // It was started anew.
+        assert!(hear(6, 1));
+    }
+
+    #[test]
+    fn node_that_was_not_heard_for_long_is_gone() {
+        let mut inner = Inner::default();
+        let heard = Moment(1_000_000);
+        inner.hear(&state(1, 1), SystemTime::now(), heard);
+        assert_eq!(inner.present(heard.plus(GONE / 2)).count(), 1);
+        assert_eq!(inner.present(heard.plus(GONE)).count(), 0);
+    }
+}

@@ -1,0 +1,58 @@
+//! What a listener says of datagrams: QUIC beside TLS, and their PROXY headers.
+
+use super::{
+    datagram_headers::DatagramHeaders,
+    listen::{ListenAddress, ListenerConf, Protocol},
+};
+use crate::schema::Table;
+
+impl ListenerConf {
+    pub(super) fn check_headers(&self, table: &mut Table<'_, '_, '_>) {
+        let is_read = self.has_datagrams() && !self.proxy_protocol_from.is_empty();
+        // At its default it does nothing anywhere.
+        let is_set = self.proxy_protocol_udp != DatagramHeaders::First;
+        if let Some(entry) = table.entry("proxy_protocol_udp").filter(|_| is_set && !is_read) {
+            let message = "`proxy_protocol_udp` does nothing here: no datagram comes with a PROXY header";
+            let hint =
+                "it is for `udp` and `quic`, with the networks of `proxy_protocol_from`; or leave it out";
+            table.reader.problem_with(entry.place, message, hint);
+        }
+    }
+
+    pub(super) fn check_quic(&self, table: &mut Table<'_, '_, '_>) {
+        let Some(entry) = table.entry("quic").filter(|_| self.quic) else { return };
+        let (place, name) = (entry.place, self.protocol.name());
+        if self.protocol != Protocol::Tls {
+            let message =
+                format!("`quic` has no meaning on a `{name}` listener: QUIC is passed on as TLS is, by name");
+            let hint = match self.protocol {
+                Protocol::Udp => {
+                    "without a name a `udp` listener passes QUIC on already, as every datagram; leave it out"
+                }
+                _ => "set `protocol = \"tls\"`, which needs no certificate here; or leave it out",
+            };
+            table.reader.problem_with(place, message, hint);
+        } else if matches!(self.address, ListenAddress::Unix(_)) {
+            let message = "QUIC comes over UDP, which a unix socket is not";
+            table.reader.problem_with(
+                place,
+                message,
+                "set `address` to an IP address and a port, or leave it out",
+            );
+        }
+    }
+
+    /// The addresses that are bound for it: one, and that of UDP for QUIC.
+    pub fn addresses(&self) -> impl Iterator<Item = ListenAddress> + use<> {
+        let quic = match self.address {
+            ListenAddress::Tcp(address) if self.quic => Some(ListenAddress::Udp(address)),
+            _ => None,
+        };
+        std::iter::once(self.address.clone()).chain(quic)
+    }
+
+    /// Whether datagrams come to it.
+    pub fn has_datagrams(&self) -> bool {
+        self.protocol == Protocol::Udp || self.quic
+    }
+}

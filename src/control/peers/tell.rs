@@ -1,0 +1,166 @@
+//! What this node says to the others.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::{
+    task::{JoinHandle, spawn_local},
+    time::{sleep, timeout},
+};
+
+use super::{context::Peers, kinds};
+use crate::{
+    cluster::{
+        conf::PeersConf,
+        peers::message::{COMMAND, STATE, State},
+    },
+    moment::Moment,
+    net::http_client::{HttpClient, Server},
+};
+
+/// How often the others are told, changed or not.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long one of them may take to hear it.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes of an answer that are read.
+const ANSWER: usize = 4096;
+
+/// Tells the nodes of the configuration, whatever it is, for as long as the program runs.
+pub(super) async fn run(peers: Peers) {
+    let mut tasks: HashMap<SocketAddr, Task> = HashMap::new();
+    let mut made_for: Option<PeersConf> = None;
+    loop {
+        let snapshot = peers.shared.snapshot.load_full();
+        let conf = snapshot.config.cluster.as_ref().and_then(|cluster| cluster.peers.as_ref());
+        if conf != made_for.as_ref() {
+            made_for = conf.cloned();
+            let others: Vec<SocketAddr> = conf.into_iter().flat_map(PeersConf::others).collect();
+            peers.shared.registry.commands.keep(&others);
+            peers.shared.registry.members.lock().told.retain(|address, _| others.contains(address));
+            tasks.clear();
+            for other in others {
+                let Some(conf) = conf else { continue };
+                tasks.insert(other, Task(spawn_local(tell(peers.clone(), conf.clone(), other))));
+            }
+        }
+        sleep(EVERY / 2).await;
+    }
+}
+
+/// A task that ends with its handle.
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Tells one of the others.
+async fn tell(peers: Peers, conf: PeersConf, other: SocketAddr) {
+    let server = Server {
+        is_https: true,
+        host: other.ip().to_string(),
+        port: other.port(),
+        authority: other.to_string(),
+    };
+    let mut way =
+        Way { client: HttpClient::default(), server, conf, incarnation: unix_millis(), sequence: 0 };
+    let called = peers.shared.registry.commands.called.clone();
+    loop {
+        let told = match timeout(PATIENCE, way.tell(&peers, other)).await {
+            Ok(told) => told,
+            Err(_) => Err(format!("no answer within {PATIENCE:?}")),
+        };
+        if told.is_err() {
+            way.client.disconnect();
+        }
+        note(&peers, other, told);
+        tokio::select! {
+            () = sleep(EVERY) => {}
+            () = called.notified() => {}
+        }
+    }
+}
+
+fn note(peers: &Peers, other: SocketAddr, told: Result<Option<String>, String>) {
+    let registry = &peers.shared.registry;
+    let waiting = registry.commands.waiting(other);
+    let mut members = registry.members.lock();
+    let entry = members.told.entry(other).or_default();
+    entry.waiting = waiting;
+    match told {
+        Ok(node) => {
+            if entry.problem.take().is_some() {
+                tracing::info!(peer = %other, "hears this node again");
+            }
+            entry.node = node;
+        }
+        Err(problem) => {
+            if entry.problem.is_none() {
+                tracing::warn!(peer = %other, "does not hear this node: {problem}");
+            }
+            entry.problem = Some(problem);
+            drop(members);
+            registry.cluster.status().lock().count("peer_messages_failed", "");
+        }
+    }
+}
+
+struct Way {
+    client: HttpClient,
+    server: Server,
+    conf: PeersConf,
+    incarnation: u64,
+    sequence: u64,
+}
+
+impl Way {
+    /// Says all that is to be said; gives the other's name.
+    async fn tell(&mut self, peers: &Peers, other: SocketAddr) -> Result<Option<String>, String> {
+        let now = Moment::now();
+        self.sequence += 1;
+        let snapshot = peers.shared.snapshot.load_full();
+        let (node, is_primary) = (peers.own_name(), peers.is_primary());
+        let state = State {
+            node,
+            incarnation: self.incarnation,
+            sequence: self.sequence,
+            program: env!("CARGO_PKG_VERSION").into(),
+            is_primary,
+            generation: snapshot.generation,
+            config_hash: peers.admin.config_hash(),
+            entries: kinds::collect(peers, now),
+        };
+        let answer = self.post(STATE, state.to_json().to_string()).await?;
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+        let commands = &peers.shared.registry.commands;
+        while let Some(command) = commands.next(other, now) {
+            self.post(COMMAND, command.to_json().to_string()).await?;
+            commands.told(other, &command);
+        }
+        Ok(answer.get("node").and_then(|node| node.as_str()).map(str::to_owned))
+    }
+
+    async fn post(&mut self, path: &str, body: String) -> Result<Bytes, String> {
+        let tls = self.conf.tls();
+        let answer = self.client.post(&self.server, Some(&tls), path, HeaderMap::new(), body.into(), ANSWER);
+        match answer.await? {
+            (200, answer) => Ok(answer),
+            (status, answer) => {
+                let text = String::from_utf8_lossy(&answer).chars().take(200).collect::<String>();
+                Err(format!("it refuses with {status}: {text}"))
+            }
+        }
+    }
+}
+
+fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
