@@ -107,8 +107,7 @@ pub fn run(
     let receivers = receivers.into_iter().zip(changes).collect();
     let threads = start_workers(&shared, receivers, &mailboxes, &log)
         .map_err(|error| format!("cannot start a worker: {error}"))?;
-    let kept = shared.clone();
-    let take_over = TakeOver { before, mailboxes, held, datagrams };
+    let (kept, take_over) = (shared.clone(), TakeOver { before, mailboxes, held, datagrams });
     let control_side = Control {
         shared,
         tickets,

@@ -2,7 +2,8 @@
 //!
 //! What holds besides the RFC: a primary that did not run for longer than the others wait starts again as a backup; a
 //! backup that looks at the clock much too late has not listened, and listens for once more; a primary that hears of
-//! another which gives way says so, at most once a second, and once more after the last.
+//! another which has to give way says so, and once more after the last: a second later, and where that does not end
+//! after twice as long each time.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -18,7 +19,7 @@ pub enum Action {
     Elected(String),
     /// It is not any more.
     Lost(String),
-    /// Another node was primary at the same time, and gives way.
+    /// Another node was primary at the same time, and has to give way.
     Contested(String),
 }
 
@@ -47,6 +48,8 @@ pub struct Router {
     primary: Option<Heard>,
     /// When a contest was told of last.
     told: Option<BootTime>,
+    /// How long until it may be told of again.
+    pause: Duration,
     /// Another was heard since.
     is_contested: bool,
 }
@@ -70,8 +73,9 @@ enum State {
     },
 }
 
-/// Time between two tellings of a contest.
+/// Time between the first two tellings of a contest, and the longest.
 const TELLINGS: Duration = Duration::from_secs(1);
+const RARELY: Duration = Duration::from_secs(60);
 
 impl Router {
     /// A backup from now on, which sends from `address`.
@@ -84,6 +88,7 @@ impl Router {
             ran: now,
             primary: None,
             told: None,
+            pause: TELLINGS,
             is_contested: false,
         };
         router.listen(settings.interval, now);
@@ -125,7 +130,7 @@ impl Router {
             State::Out => None,
             State::Backup { down_at, .. } => Some(down_at),
             State::Active { next } => {
-                let told = self.told.filter(|_| self.is_contested).map(|told| told.plus(TELLINGS));
+                let told = self.told.filter(|_| self.is_contested).map(|told| told.plus(self.pause));
                 Some(told.map_or(next, |told| told.min(next)))
             }
         }
@@ -307,14 +312,17 @@ impl Router {
 
     /// Asserts that this node is primary, where another one was heard and it is time (RFC 9568 §6.4.3).
     fn tell_contest(&mut self, now: BootTime, actions: &mut Vec<Action>) {
-        let is_time = self.told.is_none_or(|told| told.plus(TELLINGS) <= now);
+        let is_time = self.told.is_none_or(|told| told.plus(self.pause) <= now);
         if !self.is_contested || !is_time {
             return;
         }
+        // A peer that refuses what this node says never gives way, and who is told shall not be told for ever.
+        let goes_on = self.told.is_some_and(|told| now.since(told) <= self.pause * 2);
+        self.pause = if goes_on { (self.pause * 2).min(RARELY) } else { TELLINGS };
         (self.told, self.is_contested) = (Some(now), false);
         actions.push(Action::Advertise(self.priority()));
         let who = self.primary.map_or_else(String::new, |heard| heard.source.to_string());
-        actions.push(Action::Contested(format!("{who} was primary too, and gives way")));
+        actions.push(Action::Contested(format!("{who} was primary too, and has to give way")));
     }
 }
 

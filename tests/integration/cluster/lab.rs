@@ -23,6 +23,7 @@ pub const V6: &str = "2001:db8::100";
 pub struct Lab {
     prefix: String,
     names: Vec<&'static str>,
+    extra: Mutex<Vec<String>>,
 }
 
 /// Why there can be none here.
@@ -45,7 +46,7 @@ impl Lab {
             return None;
         }
         let prefix = format!("pm{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
-        let lab = Self { prefix, names: vec!["a", "b", "o"] };
+        let lab = Self { prefix, names: vec!["a", "b", "o"], extra: Mutex::default() };
         for name in lab.names.iter().chain(&["br"]) {
             run(&format!("ip netns add {}", lab.name(name)));
         }
@@ -73,6 +74,14 @@ impl Lab {
     /// The namespace of a node.
     pub fn name(&self, node: &str) -> String {
         format!("{}-{node}", self.prefix)
+    }
+
+    /// Another namespace, which ends with the others.
+    pub fn extra(&self, name: &str) -> String {
+        let name = self.name(name);
+        run(&format!("ip netns add {name}"));
+        self.extra.lock().unwrap().push(name.clone());
+        name
     }
 
     /// What `ip` says in a node's namespace.
@@ -149,6 +158,9 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
+        for name in self.extra.lock().unwrap().iter() {
+            let _ = Command::new("ip").args(["netns", "del", name]).output();
+        }
         for name in self.names.iter().chain(&["br"]) {
             let _ = Command::new("ip").args(["netns", "del", &self.name(name)]).output();
         }

@@ -1,5 +1,6 @@
 //! Two nodes that take each other's place, in network namespaces; who has the addresses is seen by a third machine.
 
+mod frr;
 mod lab;
 mod others;
 mod pair;

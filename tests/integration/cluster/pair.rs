@@ -1,6 +1,11 @@
 //! Two of ours.
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use super::lab::{Lab, Node, Observer, V4, V6, config};
 use crate::support::eventually;
@@ -250,6 +255,61 @@ fn node_whose_backends_are_down_leaves_the_role() {
     a.proxy.edit(&config("a", 150, ""));
     a.until("primary", 2);
     has_moved(&lab, &observer, "b", "a");
+}
+
+/// Asks for one response after another, each over a connection of its own, until it is told to end; then says how many
+/// came, how many did not, and the longest time in milliseconds between two that did.
+const LOAD: &str = r#"
+import select, socket, sys, time
+good, bad, gap, last = 0, 0, 0.0, None
+print("ready", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    try:
+        with socket.create_connection(("10.7.0.100", 80), 0.2) as wire:
+            wire.settimeout(1)
+            wire.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert b" 200 " in wire.recv(4096)
+        now = time.monotonic()
+        good, gap, last = good + 1, max(gap, now - (last or now)), now
+    except (OSError, AssertionError):
+        bad += 1
+print(good, bad, int(gap * 1000))
+"#;
+
+#[test]
+fn stepping_down_under_load_costs_a_moment() {
+    let Some(lab) = Lab::new() else { return };
+    let socket = crate::support::proxy::folder().join("admin.sock");
+    let admin = format!("[admin]\naddress = \"unix:{}\"\n", socket.display());
+    let a = lab.start_with("a", &(admin + &config("a", 150, "")));
+    a.until("primary", 1);
+    let (b, observer) = (lab.start("b", 100, ""), lab.observe());
+    observer.until_only(&lab.hardware("a"));
+    observer.forget();
+    let mut load = lab.command("o", "python3");
+    let mut load = load.args(["-c", LOAD]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(load.stdout.take().unwrap()).lines();
+    assert_eq!(output.next().unwrap().unwrap(), "ready");
+    let ask = |what: &str| {
+        let mut curl = Command::new("curl");
+        let url = format!("http://localhost/api/v1/cluster/{what}");
+        curl.args(["-sSf", "-X", "POST", "--unix-socket"]).arg(&socket).arg(url);
+        assert!(curl.output().unwrap().status.success());
+    };
+    ask("step-down");
+    b.until("primary", 1);
+    has_moved(&lab, &observer, "a", "b");
+    observer.forget();
+    ask("resume");
+    a.until("primary", 2);
+    has_moved(&lab, &observer, "b", "a");
+    load.stdin.take().unwrap().write_all(b".").unwrap();
+    let said = output.next().unwrap().unwrap();
+    load.wait().unwrap();
+    eprintln!("good, bad, longest gap in ms: {said}");
+    let numbers: Vec<u32> = said.split(' ').map(|it| it.parse().unwrap()).collect();
+    assert!(numbers[0] > 100 && numbers[1] < 20, "{said}");
+    assert!(numbers[2] < 1500, "{said}");
 }
 
 #[test]

@@ -121,6 +121,20 @@ fn contests_are_told_once_a_second_and_once_more() {
 }
 
 #[test]
+fn contest_that_does_not_end_is_told_of_rarely() {
+    let (mut router, begun) = active(100);
+    let (mut told, mut now) = (0, begun);
+    while now < ms(begun, 100_000) {
+        now = ms(now, 100);
+        let heard = router.on_advertisement(heard(0, 50), now);
+        let ticked = router.tick(now);
+        told += heard.into_iter().chain(ticked).filter(|it| matches!(it, Action::Contested(_))).count();
+    }
+    // At 0, 1, 3, 7, 15, 31, 63 s.
+    assert_eq!(told, 7);
+}
+
+#[test]
 fn primary_that_was_paused_begins_as_backup() {
     for wakes_by_clock in [true, false] {
         let (mut router, now) = active(100);
