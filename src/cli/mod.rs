@@ -10,6 +10,7 @@ pub mod backend;
 pub mod cache;
 mod certificates;
 mod check;
+mod cluster;
 mod completions;
 pub mod demo;
 mod explain;
@@ -155,6 +156,18 @@ pub enum Verb {
     ///
     /// Ends with 0 when the new one serves; 1 when it does not, and the old one goes on.
     Upgrade(Running),
+    /// Show the role of a running Pointsman in its cluster, its peers, and the last change.
+    ///
+    /// Ends with 0, or 1 when it cannot be reached.
+    Cluster(Running),
+    /// Have another node of the cluster be primary, where one is there, until `resume`.
+    ///
+    /// Ends with 0, or 1 when the running program refuses or cannot be reached.
+    StepDown(Running),
+    /// Have a node that stepped down stand for election again.
+    ///
+    /// Ends with 0, or 1 when the running program refuses or cannot be reached.
+    Resume(Running),
     /// Compare eviction policies on a trace of requests, without a cache.
     #[command(subcommand)]
     Cache(cache::Cache),
@@ -195,6 +208,9 @@ pub fn perform(verb: Verb) -> ExitCode {
         Verb::Weight { backend, weight } => backend::change(&backend, Wish::Weight(weight)),
         Verb::Purge(purge) => purge::purge(&purge),
         Verb::Upgrade(running) => upgrade::upgrade(&running),
+        Verb::Cluster(running) => cluster::show(&running),
+        Verb::StepDown(running) => cluster::step_down(&running),
+        Verb::Resume(running) => cluster::resume(&running),
         Verb::Cache(asked) => cache::cache(asked),
         Verb::Schema => Ok(schema::schema()),
         Verb::Completions { shell } => Ok(completions::completions(shell, command())),

@@ -18,6 +18,7 @@ const QUESTIONS = [
 ];
 /** Asked only where the program has it: a question without an answer would stand in the browser's log. */
 const CACHES = ["/api/v1/caches", (it) => part("caches", () => showCaches(it)), "caches"];
+const CLUSTER = ["/api/v1/cluster", (it) => part("cluster", () => showCluster(it)), "cluster"];
 
 async function askAll() {
   clearTimeout(page.timer);
@@ -50,7 +51,7 @@ async function askOnce() {
     if (index instanceof Refusal && index.status === 401) return askForToken();
     page.endpoints = list(record(index).endpoints).map((it) => record(it).path);
   }
-  const questions = page.endpoints.includes(CACHES[0]) ? [...QUESTIONS, CACHES] : QUESTIONS;
+  const questions = [...QUESTIONS, ...[CACHES, CLUSTER].filter(([path]) => page.endpoints.includes(path))];
   const answers = await Promise.allSettled(questions.map(([path]) => ask(path)));
   const reasons = answers.map((it) => it.reason);
   if (reasons.some((it) => it instanceof Refusal && it.status === 401)) return askForToken();

@@ -8,9 +8,9 @@ use crate::schema::{Table, choice, section};
 choice! {
     /// How the checksum of an IPv4 advertisement is made.
     pub enum Checksum {
-        /// Without the addresses of its packet, as RFC 9568 has it.
+        /// Without the addresses of its packet, as RFC 9568 has it; keepalived 2.2 and FRR 8 refuse it.
         Rfc9568 = "rfc9568",
-        /// With them, as RFC 5798 had it, and as keepalived sends it unless it is told otherwise.
+        /// With them, as RFC 5798 was read, and as keepalived and FRR send it.
         Rfc5798 = "rfc5798",
     }
 }
@@ -25,7 +25,7 @@ section! {
         /// Time from one advertisement of the primary to the next: a multiple of 10 ms. The same on all nodes.
         pub interval: Duration = "100ms", in "10ms" to "40950ms";
         /// What is sent for IPv4; either is accepted.
-        pub checksum: Checksum = "rfc9568";
+        pub checksum: Checksum = "rfc5798";
         /// Addresses of the other nodes, where the network has no multicast; empty = multicast. Then nobody else is believed.
         pub unicast_peers: Vec<IpAddr> = [];
     }

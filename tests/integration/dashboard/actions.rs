@@ -129,3 +129,27 @@ fn a_backend_is_drained_and_enabled_by_a_click() {
     drop(load);
     check_silence(&browser, &page(&proxy));
 }
+
+#[test]
+fn a_role_is_seen_and_stepped_down_from() {
+    if !is_there("the cluster on the dashboard") {
+        return;
+    }
+    let origin = Origin::named("a");
+    // No address, and nobody to ask: the store is not there, so that this node stays standby.
+    let cluster = "[cluster]\nnode = \"lb1\"\nelection = \"etcd\"\n\
+                   [cluster.etcd]\nendpoints = [\"http://127.0.0.1:9\"]\n\
+                   [cluster.on_change]\ncommand = [\"/bin/true\"]\n";
+    let proxy = Proxy::start(&quiet(&[origin.address()], &format!("---\n{cluster}")));
+    let browser = Browser::start(1280, 900);
+    show(&browser, &proxy);
+    browser.wait("#cluster-panel tbody tr", |it| it.contains("standby") && it.contains("etcd"));
+    browser.wait("#cluster-panel tbody tr .bad", |it| it.contains("127.0.0.1:9"));
+    browser.wait("#cluster-summary", |it| it.starts_with("lb1, by etcd."));
+    browser.click("#cluster-panel .actions button");
+    browser.wait("#cluster-summary", |it| it.contains("It has stepped down."));
+    browser.wait("#cluster-panel .actions button", |it| it == "Resume");
+    browser.click("#cluster-panel .actions button");
+    browser.wait("#cluster-summary", |it| !it.contains("stepped down"));
+    check_silence(&browser, &page(&proxy));
+}
