@@ -42,6 +42,7 @@ fn schema() -> Value {
         "peers": array(peer),
         "transitions": count(),
         "problem": or_null(),
+        "on_change_problem": or_null(),
         "changes": array(change),
     }));
     let counted = object(json!({"event": text(), "reason": text(), "count": count()}));
@@ -167,6 +168,7 @@ fn group(group: &GroupStatus) -> Value {
         "peers": group.peers.iter().map(peer).collect::<Vec<_>>(),
         "transitions": group.transitions,
         "problem": group.problem,
+        "on_change_problem": group.on_change_problem,
         "changes": changes.collect::<Vec<_>>(),
     })
 }

@@ -60,6 +60,8 @@ pub enum Event {
     },
     /// The engine says: this node is not elected any more.
     Lost(String),
+    /// The engine says: what another program on this machine had won is lost, and its addresses may be there still.
+    NotResumed,
     /// The engine says: another node had the role at the same time, and has given way.
     Contested(String),
     /// This node cannot do its work, or (`None`) can again.
@@ -182,6 +184,8 @@ impl RoleMachine {
                 }
             }
             Event::Lost(reason) => self.lose(reason, &mut effects),
+            Event::NotResumed if self.held.is_none() => effects.push(Effect::Release),
+            Event::NotResumed => {}
             Event::Contested(reason) if self.held.is_some() => {
                 effects.push(Effect::Announce);
                 effects.push(self.changed(Role::Primary, reason));
@@ -356,6 +360,14 @@ mod tests {
         assert!(matches!(&effects[1], Effect::Changed(change) if change.role == Role::Primary));
         machine.on(Event::Lost("gone".into()), BootTime(2));
         assert_eq!(machine.on(Event::Contested("two".into()), BootTime(3)), []);
+    }
+
+    #[test]
+    fn addresses_that_another_program_left_are_released() {
+        let mut machine = machine();
+        assert_eq!(machine.on(Event::NotResumed, BootTime(0)), [Effect::Release]);
+        machine.on(elected(1, None), BootTime(1));
+        assert_eq!(machine.on(Event::NotResumed, BootTime(2)), []);
     }
 
     #[test]

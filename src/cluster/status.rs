@@ -59,6 +59,8 @@ pub struct GroupStatus {
     pub changes: VecDeque<(SystemTime, Change)>,
     /// How often the role has changed.
     pub transitions: u64,
+    /// What the next program's engine needs to go on as this one's.
+    pub state: serde_json::Value,
     /// What is wrong with the election or the addresses: no carrier, an address that cannot be added.
     pub problem: Option<String>,
     /// Why `on_change` failed.
@@ -87,6 +89,7 @@ impl GroupStatus {
             peers: BTreeMap::new(),
             changes: VecDeque::new(),
             transitions: 0,
+            state: serde_json::Value::Null,
             problem: None,
             on_change_problem: None,
         }

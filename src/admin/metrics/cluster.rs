@@ -39,7 +39,10 @@ pub(super) fn cluster(admin: &Admin, text: &mut Text) {
         "1 where something is wrong, such as an address that cannot be added.",
     );
     for group in &groups {
-        text.sample(&labels(&group.name), u8::from(group.problem.is_some()));
+        text.sample(
+            &labels(&group.name),
+            u8::from(group.problem.is_some() || group.on_change_problem.is_some()),
+        );
     }
     text.family("cluster_events_total", Kind::Counter, "What the cluster counts, by what happened and why.");
     let counts: BTreeMap<_, _> = counts.into_iter().collect();

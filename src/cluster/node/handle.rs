@@ -113,6 +113,7 @@ impl Handle {
                 "name": &*group.name,
                 "is_primary": group.role == Role::Primary,
                 "fence": group.fence,
+                "state": group.state,
             })
         });
         let groups: Vec<Value> = groups.collect();

@@ -150,15 +150,17 @@ impl Campaign {
         let lease = Lease { id: lease, ttl, sent };
         let reason = "goes on as the program before it".into();
         let event = Event::Elected { fence, until: Some(lease.until()), reason };
-        let campaign = Self { lease: Some(lease), step: Step::Hold { fence }, ..Self::new(Standing::Full) };
+        let mut campaign = Self::new(Standing::Full);
+        (campaign.lease, campaign.step) = (Some(lease), Step::Hold { fence });
+        campaign.not_before = Some(sent.plus(ttl / RENEWALS));
         (campaign, Some(event))
     }
 
-    /// What was won: the lease, the number of the key's creation, and since when and how long it holds.
-    pub fn won(&self) -> Option<(i64, u64, BootTime, Duration)> {
+    /// What was won: the lease, the number of the key's creation, and how long a renewal holds.
+    pub fn won(&self) -> Option<(i64, u64, Duration)> {
         let lease = self.lease.as_ref()?;
         match self.step {
-            Step::Hold { fence } => Some((lease.id, fence, lease.sent, lease.ttl)),
+            Step::Hold { fence } => Some((lease.id, fence, lease.ttl)),
             Step::Look | Step::Watch | Step::Grant | Step::Acquire | Step::Release => None,
         }
     }

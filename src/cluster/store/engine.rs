@@ -111,8 +111,9 @@ pub async fn run(
             return Value::Null;
         }
     };
-    let (campaign, event) = begin(resumed.as_ref());
-    let mut task = Task { store: Store::new(&conf), conf, campaign, outlet };
+    let mut store = Store::new(&conf);
+    let (campaign, event) = begin(&mut store, resumed.as_ref()).await;
+    let mut task = Task { store, conf, campaign, outlet };
     event.into_iter().for_each(|event| task.outlet.tell(event));
     loop {
         let order = tokio::select! {
@@ -143,16 +144,21 @@ struct Task {
     outlet: Outlet,
 }
 
-/// A campaign of a node that has nothing, or of one that goes on with what another program has won.
-fn begin(resumed: Option<&Resumed>) -> (Campaign, Option<Event>) {
-    let state = resumed.filter(|it| it.is_primary).map(|it| &it.state);
-    let number = |key: &str| state.and_then(|state| state.get(key)).and_then(Value::as_u64);
-    let lease = state.and_then(|state| state.get("lease")).and_then(Value::as_i64);
-    match (lease, number("fence"), number("sent"), number("ttl")) {
-        (Some(lease), Some(fence), Some(sent), Some(ttl)) => {
-            Campaign::resume(lease, fence, BootTime(sent), Duration::from_micros(ttl))
-        }
-        _ => (Campaign::new(Standing::Full), None),
+/// A campaign of a node that has nothing, or of one that goes on with what another program has won: where its lease can be
+/// renewed at once. That program renewed it to its end, a moment ago.
+async fn begin(store: &mut Store, resumed: Option<&Resumed>) -> (Campaign, Option<Event>) {
+    let nothing = || Campaign::new(Standing::Full);
+    let Some(resumed) = resumed.filter(|it| it.is_primary) else { return (nothing(), None) };
+    let number = |key: &str| resumed.state.get(key).and_then(Value::as_u64);
+    let lease = resumed.state.get("lease").and_then(Value::as_i64);
+    let (Some(lease), Some(fence), Some(ttl)) = (lease, number("fence"), number("ttl")) else {
+        return (nothing(), Some(Event::NotResumed));
+    };
+    let sent = BootTime::now();
+    let request = Request::Renew { lease, fence };
+    match timeout(Duration::from_micros(ttl) / 3, store.ask(&request)).await {
+        Ok(Answer::Renewed { ttl }) => Campaign::resume(lease, fence, sent, ttl),
+        Ok(_) | Err(_) => (nothing(), Some(Event::NotResumed)),
     }
 }
 
@@ -183,6 +189,8 @@ impl Task {
         };
         let event = self.campaign.on(answer, sent, BootTime::now(), self.conf.patience());
         self.report(failure);
+        let state = self.state();
+        self.outlet.write(|group| group.state = state);
         event.into_iter().for_each(|event| self.outlet.tell(event));
     }
 
@@ -233,10 +241,9 @@ impl Task {
     fn state(&self) -> Value {
         match self.campaign.won() {
             None => Value::Null,
-            Some((lease, fence, sent, ttl)) => json!({
+            Some((lease, fence, ttl)) => json!({
                 "lease": lease,
                 "fence": fence,
-                "sent": sent.0,
                 "ttl": u64::try_from(ttl.as_micros()).unwrap_or(0),
             }),
         }

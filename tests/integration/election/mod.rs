@@ -184,3 +184,25 @@ fn leader_of_etcd_that_was_deposed_makes_no_two_primaries() {
     }
     assert_never_two(&nodes);
 }
+
+#[test]
+fn upgrade_goes_on_as_primary_of_etcd() {
+    let Some(store) = Store::etcd(1) else { return };
+    let nodes: Vec<Proxy> = ["a", "b"].into_iter().map(|name| node(&store, name)).collect();
+    let first = primary(&nodes);
+    let fence = |node: &Proxy| cluster(node)["groups"][0]["fence"].as_u64().unwrap();
+    let before = fence(&nodes[first]);
+    nodes[first].signal("USR2");
+    eventually("the next program answers", || {
+        cluster(&nodes[first])["groups"][0]["changes"]
+            .to_string()
+            .contains("goes on as the program before it")
+    });
+    assert!(is_primary(&nodes[first]));
+    // Longer than the lease: it is renewed.
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        assert!(is_primary(&nodes[first]) && !is_primary(&nodes[1 - first]));
+    }
+    assert_eq!(fence(&nodes[first]), before);
+}
