@@ -17,6 +17,9 @@ pub struct Backend {
     /// Write it into the configuration file too; otherwise only the running program knows.
     #[arg(long)]
     pub persist: bool,
+    /// On this node alone; otherwise its peers in a cluster do the same.
+    #[arg(long)]
+    pub local: bool,
     #[command(flatten)]
     #[doc(hidden)]
     pub running: Running,
@@ -33,7 +36,7 @@ pub(super) enum Wish {
 
 /// Asks for it and prints what the backend is then.
 pub(super) fn change(backend: &Backend, wish: Wish) -> Status {
-    let path = path(&backend.backend, wish, backend.persist)?;
+    let path = path(&backend.backend, wish, (backend.persist, backend.local))?;
     let body = match wish {
         Wish::Weight(weight) => Some(json!({"weight": weight}).to_string()),
         Wish::Drain | Wish::Enable | Wish::Disable => None,
@@ -42,7 +45,7 @@ pub(super) fn change(backend: &Backend, wish: Wish) -> Status {
     backend.running.print_answer(&question, |answer| text(&backend.backend, answer, backend.persist))
 }
 
-fn path(backend: &str, wish: Wish, is_persisted: bool) -> Result<String, Failure> {
+fn path(backend: &str, wish: Wish, (is_persisted, is_local): (bool, bool)) -> Result<String, Failure> {
     // Names have no slash; the address of a unix socket has.
     let named = backend.split_once('/').filter(|(upstream, name)| !upstream.is_empty() && !name.is_empty());
     let (upstream, name) = named.ok_or_else(|| {
@@ -56,9 +59,14 @@ fn path(backend: &str, wish: Wish, is_persisted: bool) -> Result<String, Failure
         Wish::Disable => "/disable",
         Wish::Weight(_) => "",
     };
-    let persist = if is_persisted { "?persist=true" } else { "" };
+    let query = match (is_persisted, is_local) {
+        (false, false) => "",
+        (true, false) => "?persist=true",
+        (false, true) => "?local=true",
+        (true, true) => "?persist=true&local=true",
+    };
     let (upstream, name) = (segment(upstream), segment(name));
-    Ok(format!("/api/v1/upstreams/{upstream}/backends/{name}{action}{persist}"))
+    Ok(format!("/api/v1/upstreams/{upstream}/backends/{name}{action}{query}"))
 }
 
 fn text(backend: &str, answer: &Value, is_persisted: bool) -> String {
@@ -81,7 +89,8 @@ mod tests {
 
     #[test]
     fn a_backend_is_named_behind_its_upstream() {
-        let path = |backend| path(backend, Wish::Drain, false).map_err(|failure| failure.text().to_owned());
+        let path =
+            |backend| path(backend, Wish::Drain, (false, false)).map_err(|failure| failure.text().to_owned());
         assert_eq!(path("u/b").unwrap(), "/api/v1/upstreams/u/backends/b/drain");
         let unix = "/api/v1/upstreams/u/backends/unix:%2Frun%2Fa%20b.sock/drain";
         assert_eq!(path("u/unix:/run/a b.sock").unwrap(), unix);
@@ -92,7 +101,7 @@ mod tests {
         for bad in ["u", "u/", "/b", "/", ""] {
             assert!(path(bad).unwrap_err().contains("UPSTREAM/BACKEND"), "{bad}");
         }
-        let weight = super::path("u/b", Wish::Weight(3), true).unwrap();
+        let weight = super::path("u/b", Wish::Weight(3), (true, false)).unwrap();
         assert_eq!(weight, "/api/v1/upstreams/u/backends/b?persist=true");
     }
 

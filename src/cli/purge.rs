@@ -21,6 +21,9 @@ pub struct Purge {
     /// Make it stale instead of taking it out: the backend is asked whether it still holds.
     #[arg(long)]
     pub soft: bool,
+    /// On this node alone; otherwise its peers in a cluster do the same.
+    #[arg(long)]
+    pub local: bool,
     #[command(flatten)]
     #[doc(hidden)]
     pub running: Running,
@@ -49,7 +52,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Asks for it and prints how much it was.
 pub(super) fn purge(purge: &Purge) -> Status {
-    let path = format!("/api/v1/caches/{}/purge", segment(&purge.cache));
+    let local = if purge.local { "?local=true" } else { "" };
+    let path = format!("/api/v1/caches/{}/purge{local}", segment(&purge.cache));
     let body = body(&purge.what, purge.soft).to_string();
     let question = Question::post(&path).with_json(&body).patient(PATIENCE);
     purge.running.print_answer(&question, |answer| text(&purge.cache, answer, purge.soft))
