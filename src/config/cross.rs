@@ -37,6 +37,7 @@ pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
     // With a table left out for its own problem, places could not be told apart.
     if config.cache.len() == root.items_of("cache").len() {
         caches::unique_paths(&config.cache, root, reader);
+        caches::peers(config, root, reader);
     }
     default_listeners(config);
     // With a route left out for its own problem, places could not be told apart.
@@ -50,14 +51,8 @@ pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
         }
         unreachable_routes(config, root, reader);
     }
-    hear_peers(config);
-}
-
-/// Adds the listener that hears peers, where there are any. After all that compares listeners with their tables.
-fn hear_peers(config: &mut Config) {
-    if let Some(conf) = config.cluster.as_ref().and_then(|cluster| cluster.peers.as_ref()) {
-        config.listener.extend(peers::listener(conf));
-    }
+    // After all that compares tables with what is written.
+    peers::add(config);
 }
 
 /// A route without `listeners` holds for every http and https listener.

@@ -7,6 +7,7 @@ pub mod client_address;
 pub(crate) mod context;
 mod detached;
 pub mod edit;
+mod for_peer;
 pub mod h1;
 pub mod h2;
 pub mod handle;

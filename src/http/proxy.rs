@@ -90,6 +90,7 @@ pub(super) async fn ask<D: Downstream>(
         tried: Vec::new(),
         is_interim_sent: false,
         interim_bytes: 0,
+        patience: None,
     };
     let response = forward(&mut request, exchange, client).await?;
     Ok(Answer { response, affinity: bind(&worker_upstream.upstream, exchange, sticky) })
@@ -106,7 +107,16 @@ pub(crate) fn upstream_head<'a>(
     let (host, target) = edit::rewritten(exchange, route.rewrite.as_ref());
     let RequestPlan { framing, is_upgrade, .. } = plan;
     let forwarded = route.forwarded;
-    UpstreamHead { framing, host, default_host: upstream, target, is_upgrade, expects_continue, forwarded }
+    UpstreamHead {
+        framing,
+        host,
+        default_host: upstream,
+        target,
+        is_upgrade,
+        expects_continue,
+        forwarded,
+        mark: None,
+    }
 }
 
 /// Sends a backend's answer to the client.

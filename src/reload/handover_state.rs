@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     backend::{Backend, Ejections, Probed},
     balance::BackendStats,
+    config::peers,
     listen::handover::at,
     moment::Moment,
     runtime::{Snapshot, overrides::Overrides},
@@ -87,8 +88,10 @@ pub fn restore(state: &Value, snapshot: &Snapshot, now: Moment) {
 
 /// Ejects the backends of `snapshot` that a peer has ejected, for as long as it has. Health checks each node makes itself.
 pub fn learn_ejections(backends: &Value, snapshot: &Snapshot, now: Moment) {
-    for_each_known(backends, snapshot, |it, _, _, backend| {
-        let left = duration(at(it, "ejected_for_us")).filter(|left| !left.is_zero());
+    for_each_known(backends, snapshot, |it, upstream, _, backend| {
+        // How it gets on with its peers is its own affair.
+        let is_peer = upstream.conf.name == peers::NAME;
+        let left = duration(at(it, "ejected_for_us")).filter(|_| !is_peer).filter(|left| !left.is_zero());
         if let Some(until) = left.map(|left| now.plus(left.min(LONGEST_EJECTION))) {
             // The longer of the two, so that it is the same in whatever order they come.
             backend.shared.ejected_until.fetch_max(until.0, Relaxed);

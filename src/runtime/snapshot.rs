@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub routes: Vec<Arc<Route>>,
     /// The upstreams.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// The index of the upstream whose backends are the peers of this node, where one may be asked for something.
+    pub peers: Option<usize>,
     /// The caches in file order; those of routes that only collapse are the routes' own.
     pub caches: Vec<Arc<Cache>>,
     /// By worker: its counts of requests that no route took.

@@ -47,6 +47,7 @@ mod logs;
 mod memory_account;
 mod operating;
 mod paths;
+mod peer_caches;
 mod peers;
 mod proxy_protocol;
 mod proxy_protocol_sent;
