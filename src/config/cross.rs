@@ -9,10 +9,11 @@ mod datagrams;
 mod layer4;
 pub(super) mod layer4_upstreams;
 mod loops;
+mod peers;
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Config, peers};
+use super::Config;
 use crate::{
     route::conf::RouteConf,
     schema::{Data, Node, Place, Reader, suggest},
@@ -33,11 +34,11 @@ pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
     }
     loops::backends_that_are_listeners(config, root, reader);
     cluster::check(config, root, reader);
+    peers::check(config, root, reader);
     references(root, reader);
     // With a table left out for its own problem, places could not be told apart.
     if config.cache.len() == root.items_of("cache").len() {
         caches::unique_paths(&config.cache, root, reader);
-        caches::peers(config, root, reader);
     }
     default_listeners(config);
     // With a route left out for its own problem, places could not be told apart.
@@ -52,7 +53,7 @@ pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
         unreachable_routes(config, root, reader);
     }
     // After all that compares tables with what is written.
-    peers::add(config);
+    super::peers::add(config);
 }
 
 /// A route without `listeners` holds for every http and https listener.

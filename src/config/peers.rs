@@ -20,7 +20,7 @@ pub const NAME: &str = "[cluster.peers]";
 /// Adds them, where there are peers; the upstream where something may be asked of them.
 pub(super) fn add(config: &mut Config) {
     let Some(conf) = config.cluster.as_ref().and_then(|cluster| cluster.peers.as_ref()) else { return };
-    let is_asked = config.cache.iter().any(|cache| cache.peers);
+    let is_asked = config.cache.iter().any(|cache| cache.peers) || config.upstream.iter().any(|it| it.relay);
     config.upstream.extend(upstream(conf).filter(|_| is_asked));
     config.listener.extend(listener(conf));
 }

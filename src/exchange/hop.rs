@@ -14,6 +14,8 @@ pub enum PeerHop {
     },
     /// That node has answered, in the place of a backend.
     By(Arc<str>),
+    /// That node has passed it on to a backend, to which this one has no way.
+    Through(Arc<str>),
 }
 
 impl PeerHop {
@@ -22,6 +24,7 @@ impl PeerHop {
         match self {
             Self::For { node, .. } => ("for_peer", node),
             Self::By(node) => ("peer", node),
+            Self::Through(node) => ("relay", node),
         }
     }
 }

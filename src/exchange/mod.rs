@@ -162,7 +162,7 @@ impl Exchange {
     pub fn peer_served_as(&self) -> Option<&str> {
         match &self.hop {
             Some(PeerHop::For { own, .. }) => Some(own),
-            Some(PeerHop::By(_)) | None => None,
+            Some(PeerHop::By(_) | PeerHop::Through(_)) | None => None,
         }
     }
 

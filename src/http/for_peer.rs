@@ -2,8 +2,8 @@
 //!
 //! Previous stop: `http::peers`, on the listener of `[cluster.peers]`. It is served as if it had come over the listener that
 //! it came over there, from the client that it came from. What the asking node has done already is not done again: its limits
-//! on clients, the edits of the request, and all that a response gets on its way to a client. Next stop: `http::cached`, which
-//! asks no third node.
+//! on clients, the edits of the request, and all that a response gets on its way to a client. Next stop: `http::cached`, or
+//! `http::proxy` of what is relayed; neither asks a third node.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -11,10 +11,10 @@ use super::{
     active::ActiveExchange,
     cached, client_address,
     context::{RequestPlan, RouteContext},
-    normalize, routing, trace,
+    normalize, proxy, routing, trace,
 };
 use crate::{
-    cluster::peers::mark::Mark,
+    cluster::peers::mark::{Mark, Purpose},
     error::{Kind, Result},
     exchange::{Downstream, Exchange, Peer, PeerHop, TlsFacts, node},
     fields::list,
@@ -42,17 +42,31 @@ pub(super) async fn serve<D: Downstream>(
     client_address::find(listener, exchange);
     trace::start(exchange, &snapshot.shared.config.trace);
     let framing = normalize::normalize(exchange, listener.conf.underscores, &listener.conf.paths)?;
-    let is_read = framing == Framing::None && matches!(exchange.request.method, Method::Get | Method::Head);
     let index = routing::find(listener, exchange)?;
     exchange.facts.route = Some(index);
     let route = snapshot.shared.routes.get(index).ok_or(Kind::NoRoute)?;
-    // Where the configuration is another by now, this is no cache of peers.
-    let cache = route.cache.as_ref().filter(|cache| is_read && cache.conf.peers).ok_or(Kind::NoRoute)?;
     let upstream = route.action.upstream().ok_or(Kind::NoRoute)?;
     exchange.facts.upstream = Some(upstream);
     let worker_upstream = snapshot.upstream(upstream).ok_or(Kind::NoBackend)?;
-    let context = RouteContext { listener, route, worker_upstream };
-    cached::serve(&context, cache, RequestPlan::WITHOUT_BODY, exchange, client).await
+    let context = RouteContext { snapshot: &snapshot, listener, route, worker_upstream };
+    // Where the configuration is another by now, there may be no such cache or upstream.
+    match mark.purpose {
+        Purpose::Cache => {
+            let is_read =
+                framing == Framing::None && matches!(exchange.request.method, Method::Get | Method::Head);
+            let cache = route.cache.as_ref().filter(|cache| is_read && cache.conf.peers);
+            let cache = cache.ok_or(Kind::NoRoute)?;
+            cached::serve(&context, cache, RequestPlan::WITHOUT_BODY, exchange, client).await
+        }
+        Purpose::Relay if worker_upstream.upstream.conf.relay => {
+            let plan = proxy::prepare(&context, framing, exchange, client)?;
+            if plan.is_upgrade {
+                return Err(Kind::NotAllowed.into());
+            }
+            proxy::proxy(&context, plan, exchange, client).await.map(|_| ())
+        }
+        Purpose::Relay => Err(Kind::NoRoute.into()),
+    }
 }
 
 /// Refuses what this node has asked a peer for itself (RFC 8586).

@@ -48,6 +48,7 @@ mod memory_account;
 mod operating;
 mod paths;
 mod peer_caches;
+mod peer_relay;
 mod peers;
 mod proxy_protocol;
 mod proxy_protocol_sent;

@@ -33,14 +33,17 @@ pub struct Mark {
 pub enum Purpose {
     /// The peer owns the key in a cache of peers.
     Cache,
+    /// The peer has a way to a backend, and the asking node has none.
+    Relay,
 }
 
 impl Purpose {
-    const ALL: [Self; 1] = [Self::Cache];
+    const ALL: [Self; 2] = [Self::Cache, Self::Relay];
 
     fn name(self) -> &'static str {
         match self {
             Self::Cache => "cache",
+            Self::Relay => "relay",
         }
     }
 }

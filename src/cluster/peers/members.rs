@@ -1,7 +1,7 @@
 //! What is known of the other nodes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -44,6 +44,8 @@ pub struct Heard {
     pub at: SystemTime,
     /// When, by the program's clock.
     pub moment: Moment,
+    /// Upstreams with `relay` to a backend of which it has a way.
+    pub ways: Arc<BTreeSet<String>>,
 }
 
 /// How telling a node went last.
@@ -99,7 +101,8 @@ impl Inner {
             return false;
         }
         let state = State { entries: serde_json::Value::Null, ..state.clone() };
-        self.heard.insert(state.node.clone(), Heard { state, at, moment });
+        let ways = self.heard.get(&state.node).map(|before| before.ways.clone()).unwrap_or_default();
+        self.heard.insert(state.node.clone(), Heard { state, at, moment, ways });
         true
     }
 
@@ -114,7 +117,12 @@ impl Inner {
         told.filter_map(|(address, told)| {
             let name = told.node.as_deref()?;
             let heard = self.heard.get(name)?;
-            Some(Node { name: name.into(), address: *address, until: heard.moment.plus(GONE) })
+            Some(Node {
+                name: name.into(),
+                address: *address,
+                until: heard.moment.plus(GONE),
+                ways: heard.ways.clone(),
+            })
         })
     }
 }

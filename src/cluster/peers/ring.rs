@@ -3,7 +3,7 @@
 //! Rendezvous hashing (Thaler, Ravishankar, 1998), the consistent hashing for few nodes: each node has a place for each
 //! key, and the highest owns it. One that leaves gives its keys to all others, and no other key moves.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -25,6 +25,8 @@ pub struct Node {
     pub address: SocketAddr,
     /// Until when it counts as there, if nothing is heard of it.
     pub until: Moment,
+    /// Upstreams with `relay` to a backend of which it has a way.
+    pub ways: Arc<BTreeSet<String>>,
 }
 
 impl Ring {
@@ -38,9 +40,18 @@ impl Ring {
         &self.own
     }
 
+    /// The other nodes that have a way to a backend of this upstream.
+    pub fn with_way_to<'r>(&'r self, upstream: &'r str, now: Moment) -> impl Iterator<Item = &'r Node> {
+        self.present(now).filter(move |node| node.ways.contains(upstream))
+    }
+
+    fn present(&self, now: Moment) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(move |node| now < node.until)
+    }
+
     /// The other node that owns a key; `None` where this one does.
     pub fn owner(&self, key: u64, now: Moment) -> Option<&Node> {
-        let present = self.nodes.iter().filter(|node| now < node.until);
+        let present = self.present(now);
         let (place, node) =
             present.map(|node| (place(&node.name, key), node)).max_by_key(|(place, _)| *place)?;
         (place > self::place(&self.own, key)).then_some(node)
@@ -70,6 +81,7 @@ mod tests {
             name: (*name).into(),
             address: "10.0.0.1:1".parse().unwrap(),
             until: Moment(until(name)),
+            ways: Arc::default(),
         };
         Ring::new(own, others.map(node).collect())
     }
@@ -91,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn node_that_is_gone_owns_nothing_and_no_other_key_moves() {
+    fn node_that_is_gone_owns_nothing_and_no_others_move() {
         let (whole, without) = (ring("a", |_| 10), ring("a", |name| if name == "c" { 5 } else { 10 }));
         for key in 0..1_000 {
             let (before, after) = (owner(&whole, key), owner(&without, key));

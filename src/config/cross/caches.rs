@@ -1,4 +1,4 @@
-//! What caches must not share, and what they need to ask peers.
+//! What caches must not share.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,6 @@ use std::{
 
 use crate::{
     cache::conf::CacheConf,
-    config::Config,
     schema::{Node, Place, Reader},
 };
 
@@ -29,22 +28,6 @@ pub(super) fn unique_paths(configured: &[CacheConf], root: &Node, reader: &mut R
             let line = reader.source().line(first.start);
             let message = format!("the {other} of `{name}` on line {line} has this path already");
             reader.problem_with(place, message, "give each cache's disk and journal a path of its own");
-        }
-    }
-}
-
-/// Reports caches that are to ask peers where there are none, or for one request each.
-pub(super) fn peers(config: &Config, root: &Node, reader: &mut Reader<'_>) {
-    let has_peers = root.get("cluster").is_some_and(|cluster| cluster.get("peers").is_some());
-    for (cache, node) in config.cache.iter().zip(root.items_of("cache")) {
-        let Some(entry) = node.entry("peers").filter(|_| cache.peers) else { continue };
-        if !has_peers {
-            let message = format!("the cache `{}` is to ask peers, and there are none", cache.name);
-            reader.problem_with(entry.place, message, "add `[cluster.peers]`, or leave `peers` out");
-        } else if !cache.collapse.enabled {
-            let message =
-                format!("the cache `{}` asks peers for fetches that others can wait for", cache.name);
-            reader.problem_with(entry.place, message, "leave `collapse.enabled` out, or `peers`");
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     exchange::Exchange,
     h1::Method,
     http::{
-        active::ActiveExchange, context::RouteContext, detached::Detached, interims::Interims, proxy::Answer,
+        active::ActiveExchange, answer::Answer, context::RouteContext, detached::Detached, interims::Interims,
     },
     moment::Moment,
     runtime::{ListenerId, WorkerSnapshot, worker::Fetching},
@@ -234,7 +234,7 @@ impl Fetch {
         let route = exchange.facts.route.and_then(|index| shared.routes.get(index)).ok_or(Kind::NoRoute)?;
         let worker_upstream =
             exchange.facts.upstream.and_then(|index| snapshot.upstream(index)).ok_or(Kind::NoBackend)?;
-        Ok(RouteContext { listener, route, worker_upstream })
+        Ok(RouteContext { snapshot, listener, route, worker_upstream })
     }
 
     async fn ask(&mut self, source: &Source, is_conditional: bool) -> Result<OriginReply> {
@@ -245,7 +245,7 @@ impl Fetch {
         if let Some(owner) = &self.owner {
             let mut detached = Detached::of(source, None);
             let question = (source.key(), is_conditional);
-            let asked = owner.ask(&request, question, &snapshot, &mut self.exchange, &mut detached).await;
+            let asked = owner.ask(&request, question, &mut self.exchange, &mut detached).await;
             if let Some(reply) = asked {
                 return Ok(reply);
             }

@@ -23,10 +23,11 @@ use crate::{
     fields::{Fields, Known},
     h1::RequestHead,
     http::{
+        answer::Answer,
         cache_key::now,
         context::{RequestPlan, RouteContext},
         misleading::remove_misleading,
-        proxy::{self, Answer},
+        proxy,
     },
     upstream::response::BodyLength,
 };

@@ -100,7 +100,7 @@ pub(super) async fn send_fetched<D: Downstream>(
 pub(super) fn fetched(exchange: &Exchange) -> CacheResult {
     match exchange.hop {
         Some(PeerHop::By(_)) => CacheResult::Peer,
-        Some(PeerHop::For { .. }) | None => CacheResult::Miss,
+        Some(PeerHop::For { .. } | PeerHop::Through(_)) | None => CacheResult::Miss,
     }
 }
 

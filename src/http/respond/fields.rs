@@ -55,7 +55,7 @@ fn cache_status(reply: &Reply<'_>, exchange: &mut Exchange) {
     if let Some(status) = &reply.cache_status {
         match &exchange.hop {
             Some(PeerHop::For { own, .. }) => status.add_of_node(own, &mut exchange.response.fields),
-            Some(PeerHop::By(_)) | None => status.add_to(&mut exchange.response.fields),
+            Some(PeerHop::By(_) | PeerHop::Through(_)) | None => status.add_to(&mut exchange.response.fields),
         }
     }
 }

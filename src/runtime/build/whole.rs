@@ -74,6 +74,7 @@ impl Builder<'_> {
             upstreams,
             caches,
             peers,
+            members: self.registry.members.clone(),
             no_route,
             by_slot,
             by_name,
