@@ -94,6 +94,7 @@ fn main() {
         is_upgrade: false,
         expects_continue: false,
         forwarded: false,
+        mark: None,
     };
     let mut out = Vec::new();
     measure("upstream: write the request head", || {

@@ -305,7 +305,7 @@ fn initial_age(fields: &Fields, times: Times) -> u64 {
 }
 
 /// §5.1: of a list the first member counts; what is no number is ignored.
-fn age_value(fields: &Fields) -> u64 {
+pub fn age_value(fields: &Fields) -> u64 {
     list(fields.all("age")).next().and_then(delta_seconds).unwrap_or(0)
 }
 

@@ -29,6 +29,7 @@ pub mod invalidate;
 pub mod key;
 pub mod memory;
 pub mod normalized_field;
+pub mod peer_counts;
 mod pieces;
 pub mod policy;
 pub mod purge;

@@ -94,9 +94,25 @@ impl CacheStatus {
         response.push("cache-status", &member);
     }
 
+    /// The same, of one node among several, which is `pointsman-` and its name then.
+    pub fn add_of_node(&self, node: &str, response: &mut Fields) {
+        let mut member = b"pointsman-".to_vec();
+        // RFC 8941 §3.3.4: what a token may have.
+        let is_of_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(byte);
+        member.extend(node.bytes().map(|byte| if is_of_token(&byte) { byte } else { b'_' }));
+        self.write_parameters(&mut member);
+        response.push("cache-status", &member);
+    }
+
     /// Writes the member: `pointsman; hit; ttl=30`. By hand, since each hit has one.
+    #[inline]
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"pointsman");
+        self.write_parameters(out);
+    }
+
+    #[inline]
+    fn write_parameters(&self, out: &mut Vec<u8>) {
         match self.outcome {
             StatusOutcome::Hit => out.extend_from_slice(b"; hit"),
             StatusOutcome::Forwarded { why, status, stored, collapsed } => {
@@ -191,6 +207,14 @@ mod tests {
         assert_eq!(status.to_string(), "pointsman; hit; ttl=1; key=\"a\\\"\\\\??b\"");
         let members = crate::cache::structured_fields::parse([status.to_string().as_bytes()].into_iter());
         assert!(members.is_some());
+    }
+
+    #[test]
+    fn node_among_several_has_a_name_of_its_own() {
+        let mut fields = Fields::default();
+        CacheStatus::hit(3).add_of_node("node 2;é", &mut fields);
+        let value = fields.all("cache-status").next().unwrap();
+        assert_eq!(String::from_utf8_lossy(value), "pointsman-node_2___; hit; ttl=3");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::{
     hit_for_miss::HitForMiss,
     key::{Key, KeySettings},
     memory::{Found, Memory, Rejected, Shape},
+    peer_counts::PeerCounts,
     policy::Policy,
     purge::{Purges, Rule},
     stored_response::StoredResponse,
@@ -55,6 +56,8 @@ pub struct Store {
     pub counts: Box<[Counts]>,
     /// What operators had purged.
     pub purges: Purges,
+    /// What became of questions to peers.
+    pub peers: PeerCounts,
     shape: Mutex<Option<Shape>>,
 }
 
@@ -71,6 +74,7 @@ impl Store {
             writes: Counters::default(),
             hit_for_miss: HitForMiss::default(),
             purges: Purges::default(),
+            peers: PeerCounts::default(),
             counts: (0..workers).map(|_| Counts::default()).collect(),
             shape: Mutex::new(shape),
         }
@@ -214,6 +218,11 @@ impl Cache {
     /// Whether purges that came while a response was on its way leave it alone.
     pub fn survives(&self, key: &Key, response: &Fields, rules: &[Rule]) -> bool {
         !rules.iter().any(|rule| rule.matches(key, response, &self.conf.purge_header))
+    }
+
+    /// Whether an answer may be older than something that was purged since `then`, in milliseconds of the wall clock.
+    pub fn is_outdated(&self, key: &Key, response: &Fields, then: u64) -> bool {
+        !self.survives(key, response, &self.store.fills.purges_since_time(key, then))
     }
 
     /// Stores what a fill brought in memory. False when it is not to be stored anywhere: it was not asked for before.

@@ -9,10 +9,11 @@ mod datagrams;
 mod layer4;
 pub(super) mod layer4_upstreams;
 mod loops;
+mod peers;
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Config, peers};
+use super::Config;
 use crate::{
     route::conf::RouteConf,
     schema::{Data, Node, Place, Reader, suggest},
@@ -33,6 +34,7 @@ pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
     }
     loops::backends_that_are_listeners(config, root, reader);
     cluster::check(config, root, reader);
+    peers::check(config, root, reader);
     references(root, reader);
     // With a table left out for its own problem, places could not be told apart.
     if config.cache.len() == root.items_of("cache").len() {
@@ -50,14 +52,8 @@ pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
         }
         unreachable_routes(config, root, reader);
     }
-    hear_peers(config);
-}
-
-/// Adds the listener that hears peers, where there are any. After all that compares listeners with their tables.
-fn hear_peers(config: &mut Config) {
-    if let Some(conf) = config.cluster.as_ref().and_then(|cluster| cluster.peers.as_ref()) {
-        config.listener.extend(peers::listener(conf));
-    }
+    // After all that compares tables with what is written.
+    super::peers::add(config);
 }
 
 /// A route without `listeners` holds for every http and https listener.

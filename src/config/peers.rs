@@ -1,20 +1,34 @@
-//! The listener that hears the peers of this node: it is in no file, and is as every other.
+//! What `[cluster.peers]` adds to the file: the listener that hears the peers of this node, and the upstream by which it asks
+//! them. They are as all others.
 
 use std::path::Path;
 
-use super::listen::{ListenAddress, ListenerConf, Protocol};
+use super::{
+    Config,
+    listen::{ListenAddress, ListenerConf, Protocol},
+};
 use crate::{
     cluster::{conf::PeersConf, peers::message},
     schema::{Node, Reader, Size, Source, section::read},
     tls::conf::{ClientAuthConf, ClientAuthMode},
+    upstream::conf::UpstreamConf,
 };
 
-/// Its name: where it comes from, which no name in the file can be.
-pub const LISTENER: &str = "[cluster.peers]";
+/// The name of both: where they come from, which no name in the file can be.
+pub const NAME: &str = "[cluster.peers]";
 
-/// The listener, with every option that is not said here at its default.
-pub(super) fn listener(conf: &PeersConf) -> Option<ListenerConf> {
-    let text = format!("name = \"{LISTENER}\"\naddress = \"{}\"\n", conf.listen);
+/// Adds them, where there are peers; the upstream where something may be asked of them.
+pub(super) fn add(config: &mut Config) {
+    let Some(conf) = config.cluster.as_ref().and_then(|cluster| cluster.peers.as_ref()) else { return };
+    let is_asked = config.cache.iter().any(|cache| cache.peers) || config.upstream.iter().any(|it| it.relay);
+    config.upstream.extend(upstream(conf).filter(|_| is_asked));
+    config.listener.extend(listener(conf));
+}
+
+/// The listener, with every option that is not said here at its default. Its clients are peers, whose word is believed.
+fn listener(conf: &PeersConf) -> Option<ListenerConf> {
+    let (address, trusted) = (conf.listen, "[\"0.0.0.0/0\", \"::/0\"]");
+    let text = format!("name = \"{NAME}\"\naddress = \"{address}\"\ntrusted_proxies = {trusted}\n");
     let source = Source::new(&text, Path::new(""));
     let mut listener: ListenerConf = read(&Node::parse(&text).0, &mut Reader::new(&source))?;
     listener.address = ListenAddress::Tcp(conf.listen);
@@ -24,4 +38,42 @@ pub(super) fn listener(conf: &PeersConf) -> Option<ListenerConf> {
     listener.max_connections = 1000;
     listener.limits.body_bytes = Size(message::MOST as u64);
     Some(listener)
+}
+
+/// The upstream, whose backends are the other nodes. Who is asked is decided elsewhere, and nobody else is asked after him:
+/// there is the origin. One that is slow or broken is left alone for a second, and longer each time.
+fn upstream(conf: &PeersConf) -> Option<UpstreamConf> {
+    let others: Vec<String> = conf.others().map(|other| format!("{{ address = \"{other}\" }}")).collect();
+    let text = format!(
+        "name = \"{NAME}\"\nbackend = [{}]\nmax_idle = 256\n[retry]\nattempts = 1\n\
+         [outlier]\nconsecutive_failures = 3\nbase_ejection = \"1s\"\nmax_ejected_percent = 100\n",
+        others.join(", ")
+    );
+    let source = Source::new(&text, Path::new(""));
+    let mut upstream: UpstreamConf = read(&Node::parse(&text).0, &mut Reader::new(&source))?;
+    upstream.connect_timeout = conf.response_timeout;
+    upstream.tls = Some(conf.tls());
+    Some(upstream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listener_and_upstream_are_good_tables() {
+        let conf = PeersConf {
+            listen: "10.0.0.1:7946".parse().unwrap(),
+            members: vec!["10.0.0.1:7946".parse().unwrap(), "[2001:db8::2]:7946".parse().unwrap()],
+            certificate: crate::tls::conf::CertificateConf { chain: "a".into(), key: "b".into() },
+            ca: "c".into(),
+            server_name: "d".into(),
+            response_timeout: std::time::Duration::from_millis(70),
+        };
+        let upstream = upstream(&conf).unwrap();
+        let names: Vec<&str> = upstream.backend.iter().map(|backend| &*backend.name).collect();
+        assert_eq!((upstream.name.as_str(), &names[..]), (NAME, &["[2001:db8::2]:7946"][..]));
+        assert_eq!((upstream.retry.attempts, upstream.connect_timeout), (1, conf.response_timeout));
+        assert!(listener(&conf).unwrap().trusted_proxies.len() == 2);
+    }
 }

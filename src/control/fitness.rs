@@ -70,7 +70,9 @@ fn are_descriptors_used_up() -> bool {
 
 /// Whether there are backends, and nobody can be sent to any of them.
 fn are_all_down(snapshot: &Snapshot, now: Moment) -> bool {
-    let mut backends = snapshot.upstreams.iter().flat_map(|upstream| &upstream.backends).peekable();
+    let of_clients =
+        snapshot.upstreams.iter().enumerate().filter(|(index, _)| snapshot.peers != Some(*index));
+    let mut backends = of_clients.flat_map(|(_, upstream)| &upstream.backends).peekable();
     backends.peek().is_some() && backends.all(|backend| !backend.is_healthy(now))
 }
 

@@ -6,6 +6,7 @@
 
 mod bound;
 mod downstream;
+mod hop;
 pub mod node;
 mod peer;
 mod tunnel;
@@ -16,6 +17,7 @@ use std::{net::IpAddr, rc::Rc, time::Duration};
 pub use self::{
     bound::{BoundConnection, Wanted, logs_connection_in},
     downstream::Downstream,
+    hop::PeerHop,
     peer::{ClientAddress, Peer, TlsFacts},
     tunnel::{Datagrams, Subject, TunnelFacts},
     version::HttpVersion,
@@ -138,6 +140,8 @@ pub struct Exchange {
     pub response: ResponseHead,
     /// How the cache served it, when one was asked.
     pub cache: Option<CacheResult>,
+    /// The other node that has a part in it.
+    pub hop: Option<PeerHop>,
 }
 
 impl Exchange {
@@ -151,6 +155,20 @@ impl Exchange {
         self.response.status = 0;
         self.response.fields.clear();
         self.cache = None;
+        self.hop = None;
+    }
+
+    /// Under which name this node serves a peer, where it does.
+    pub fn peer_served_as(&self) -> Option<&str> {
+        match &self.hop {
+            Some(PeerHop::For { own, .. }) => Some(own),
+            Some(PeerHop::By(_) | PeerHop::Through(_)) | None => None,
+        }
+    }
+
+    /// Whether a peer asks for it, in the place of a client of its own.
+    pub fn is_for_peer(&self) -> bool {
+        self.peer_served_as().is_some()
     }
 
     /// Makes it an exchange of its own for what this one asks: the same request, none of the response. What is
@@ -166,6 +184,7 @@ impl Exchange {
         fork.host.clone_from(&self.host);
         fork.readings.clone_from(&self.readings);
         fork.path_length = self.path_length;
+        fork.hop.clone_from(&self.hop);
         fork.facts.client.clone_from(&self.facts.client);
         fork.facts.id.clone_from(&self.facts.id);
         (fork.facts.route, fork.facts.upstream) = (self.facts.route, self.facts.upstream);
@@ -177,6 +196,7 @@ impl Exchange {
     /// Takes what became of a fork: its response, and who was asked for it.
     pub fn absorb(&mut self, fork: &mut Self) {
         std::mem::swap(&mut self.response, &mut fork.response);
+        self.hop = fork.hop.take();
         self.facts.backend = fork.facts.backend.or(self.facts.backend);
         self.facts.attempts += fork.facts.attempts;
         self.facts.response_time = fork.facts.response_time;

@@ -14,7 +14,7 @@ use crate::{
     error::Kind,
     exchange::{Exchange, Peer, TlsFacts},
     h1::{Framing, HeadError, Scan},
-    http::{client_address, context::RequestPlan, edit, normalize, proxy, respond, routing},
+    http::{answer, client_address, context::RequestPlan, edit, normalize, proxy, respond, routing},
     route::{conf::HeaderEditConf, table::StepVerdict},
     runtime::{Action, Listener, Route, Snapshot},
     upstream::{Upstream, affinity},
@@ -363,7 +363,7 @@ fn decision(
 fn head(route: &Route, exchange: &Exchange, framing: Framing, is_upgrade: bool) -> Vec<String> {
     let has_body = framing != Framing::None;
     let plan = RequestPlan { framing, has_body, is_upgrade };
-    let expects_continue = has_body && proxy::expects_continue(exchange);
+    let expects_continue = has_body && answer::expects_continue(exchange);
     // A request names a host, so that no upstream's name takes its place.
     let upstream_head = proxy::upstream_head(route, "", plan, expects_continue, exchange);
     let mut head = Vec::new();

@@ -7,6 +7,8 @@ macro_rules! known {
         #[repr(u8)]
         pub enum Known {
             $(#[doc = concat!("`", $text, "`")] $variant,)*
+            /// What only peers of this node may set, over a listener of their own: `Pointsman-Peer`.
+            OfPeer,
             /// Another name that only proxies may set: `X-Forwarded-*`, `X-Real-IP`, `X-Original-*`, `X-Rewrite-*`.
             OfProxy,
             /// Another name with an underscore, which CGI, WSGI and PHP take for a hyphen.
@@ -22,7 +24,11 @@ macro_rules! known {
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)*
-                    Self::OfProxy | Self::Underscored | Self::Disguised | Self::Other => "",
+                    Self::OfPeer
+                    | Self::OfProxy
+                    | Self::Underscored
+                    | Self::Disguised
+                    | Self::Other => "",
                 }
             }
 
@@ -90,7 +96,7 @@ impl Known {
             return Self::of_underscored(name);
         }
         if !matches!(name, [b'x' | b'X', b'-', ..]) {
-            return Self::Other;
+            return if is_spelled(name, OF_PEER) { Self::OfPeer } else { Self::Other };
         }
         let begins =
             |prefix: &[u8]| name.get(..prefix.len()).is_some_and(|it| it.eq_ignore_ascii_case(prefix));
@@ -103,7 +109,8 @@ impl Known {
     fn of_underscored(name: &[u8]) -> Self {
         let hyphens: Vec<u8> = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();
         match Self::of(&hyphens) {
-            Self::OfProxy
+            Self::OfPeer
+            | Self::OfProxy
             | Self::Forwarded
             | Self::XForwardedFor
             | Self::XForwardedHost
@@ -137,6 +144,9 @@ pub fn is_spelled(name: &[u8], text: &[u8]) -> bool {
 /// How names begin that only proxies may set. What they say of a request is believed by applications, and comes from
 /// whoever is not trusted no further (`http::received`).
 const OF_PROXY: [&[u8]; 3] = [b"x-forwarded-", b"x-original-", b"x-rewrite-"];
+
+/// The field by which a node says that it is one, when it asks a peer for something.
+const OF_PEER: &[u8] = b"pointsman-peer";
 
 /// Where in `Known::ALL`, which is in alphabetical order, the names with each first letter stand.
 #[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a bad index is a build error")]

@@ -53,6 +53,11 @@ impl ActiveExchange {
         self.place = place;
     }
 
+    /// Has it count as one that came over another listener, as it did where it was received.
+    pub(super) fn stand_for(&mut self, listener: ListenerId) {
+        self.listener = listener;
+    }
+
     /// The listener that it came over.
     pub(super) fn listener(&self) -> ListenerId {
         self.listener

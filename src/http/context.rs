@@ -7,13 +7,15 @@ use crate::{
     exchange::Exchange,
     h1::Framing,
     moment::Moment,
-    runtime::{Listener, Route},
+    runtime::{Listener, Route, WorkerSnapshot},
     upstream::WorkerUpstream,
 };
 
 /// Where a request goes: what it came over, the route that took it, and the upstream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RouteContext<'a> {
+    /// The configuration by which it goes.
+    pub(super) snapshot: &'a WorkerSnapshot,
     /// What it came over.
     pub(super) listener: &'a Listener,
     /// The route that took it.

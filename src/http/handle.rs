@@ -101,7 +101,7 @@ async fn serve<D: Downstream>(
     }
     exchange.facts.upstream = Some(upstream);
     let worker_upstream = snapshot.upstream(upstream).ok_or(Kind::NoBackend)?;
-    let context = RouteContext { listener, route, worker_upstream };
+    let context = RouteContext { snapshot, listener, route, worker_upstream };
     let plan = proxy::prepare(&context, framing, exchange, client)?;
     match &route.cache {
         // Boxed, so that a request that has no cache does not carry the room that one with a cache needs.

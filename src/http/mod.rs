@@ -1,12 +1,14 @@
 //! HTTP towards clients, and THE request path ([`handle`]).
 
 mod active;
+pub(crate) mod answer;
 pub mod cache_key;
 pub mod cached;
 pub mod client_address;
 pub(crate) mod context;
 mod detached;
 pub mod edit;
+mod for_peer;
 pub mod h1;
 pub mod h2;
 pub mod handle;
@@ -15,9 +17,11 @@ mod max_forwards;
 mod misleading;
 pub mod normalize;
 mod path;
+mod peer_question;
 mod peers;
 pub(crate) mod proxy;
 mod received;
+mod relay;
 pub mod respond;
 pub(crate) mod routing;
 #[cfg(test)]

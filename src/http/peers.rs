@@ -1,7 +1,8 @@
 //! What a peer says to this node: it is read here, and answered by the control side.
 //!
 //! Previous stop: `http::handle`, on the listener of `[cluster.peers]`, whose clients have shown a certificate of the peers'
-//! own authority. Next stop: [`crate::cluster::peers::inbox`].
+//! own authority. Next stop: [`crate::cluster::peers::inbox`]; of a request that it asks for in the place of a client of its
+//! own: `http::for_peer`.
 
 use std::{future::poll_fn, task::Poll};
 
@@ -9,12 +10,12 @@ use bytes::Bytes;
 
 use super::{
     active::ActiveExchange,
-    normalize,
+    for_peer, normalize,
     respond::{self, Reply},
 };
 use crate::{
     account::{Held, Owner},
-    cluster::peers::message,
+    cluster::peers::{mark, message},
     error::{Kind, ProxyError, Result},
     exchange::Downstream,
     fields::Known,
@@ -30,6 +31,10 @@ pub(super) async fn hear<D: Downstream>(
     exchange: &mut ActiveExchange,
     client: &mut D,
 ) -> Result<()> {
+    if let Some(mark) = exchange.request.fields.get(mark::FIELD) {
+        let mark = mark.to_vec();
+        return for_peer::serve(&mark, exchange, client).await;
+    }
     normalize::normalize(exchange, listener.conf.underscores, &listener.conf.paths)?;
     let path = [message::STATE, message::COMMAND].into_iter().find(|path| *path == exchange.request.target);
     let path = path.filter(|_| exchange.request.method == Method::Post).ok_or(Kind::NoRoute)?;

@@ -4,8 +4,10 @@
 //! `upstream::forward`, then `http::respond`.
 
 use super::{
+    answer::{Answer, expects_continue},
     context::{RequestPlan, RouteContext},
     edit,
+    relay::{is_for_relay, relay},
     respond::{self, Reply, Source},
 };
 use crate::{
@@ -22,15 +24,6 @@ use crate::{
     },
 };
 
-/// A backend's answer to a request: its head is in the exchange.
-#[derive(Debug)]
-pub(super) struct Answer {
-    /// What is to come of it.
-    pub(super) response: UpstreamResponse,
-    /// The Set-Cookie that binds the client to the backend that answered, where it is not bound to that one already.
-    pub(super) affinity: Option<String>,
-}
-
 /// Refuses what may not go on, and edits the request as the route has it.
 pub(super) fn prepare<D: Downstream>(
     context: &RouteContext<'_>,
@@ -44,7 +37,8 @@ pub(super) fn prepare<D: Downstream>(
         return Err(Kind::BodyTooLarge.into());
     }
     let is_upgrade = wants_tunnel(context.route, exchange)?;
-    if let Some(edits) = &context.route.request_headers {
+    // A peer has made them already.
+    if let Some(edits) = context.route.request_headers.as_ref().filter(|_| !exchange.is_for_peer()) {
         edits.apply(&mut exchange.request.fields);
     }
     Ok(RequestPlan { framing, has_body, is_upgrade })
@@ -73,7 +67,7 @@ pub(super) async fn ask<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<Answer> {
-    let RouteContext { listener, route, worker_upstream } = *context;
+    let RouteContext { listener, route, worker_upstream, .. } = *context;
     let conf = &worker_upstream.upstream.conf;
     let expects_continue = plan.has_body && expects_continue(exchange);
     let head = upstream_head(route, &conf.name, plan, expects_continue, exchange);
@@ -90,8 +84,19 @@ pub(super) async fn ask<D: Downstream>(
         tried: Vec::new(),
         is_interim_sent: false,
         interim_bytes: 0,
+        patience: None,
     };
-    let response = forward(&mut request, exchange, client).await?;
+    let response = match forward(&mut request, exchange, client).await {
+        Ok(response) => response,
+        Err(error) => {
+            let may_relay =
+                conf.relay && !plan.is_upgrade && !request.is_interim_sent && request.upload.bytes == 0;
+            return match may_relay && is_for_relay(&error, exchange) {
+                true => Box::pin(relay(context, plan, error, exchange, client)).await,
+                false => Err(error),
+            };
+        }
+    };
     Ok(Answer { response, affinity: bind(&worker_upstream.upstream, exchange, sticky) })
 }
 
@@ -106,7 +111,16 @@ pub(crate) fn upstream_head<'a>(
     let (host, target) = edit::rewritten(exchange, route.rewrite.as_ref());
     let RequestPlan { framing, is_upgrade, .. } = plan;
     let forwarded = route.forwarded;
-    UpstreamHead { framing, host, default_host: upstream, target, is_upgrade, expects_continue, forwarded }
+    UpstreamHead {
+        framing,
+        host,
+        default_host: upstream,
+        target,
+        is_upgrade,
+        expects_continue,
+        forwarded,
+        mark: None,
+    }
 }
 
 /// Sends a backend's answer to the client.
@@ -154,10 +168,6 @@ pub(crate) fn wants_tunnel(route: &Route, exchange: &Exchange) -> Result<bool> {
         || list(fields.all_known(Known::Upgrade)).any(|name| name.eq_ignore_ascii_case(b"websocket"));
     // Any other protocol may be declined by ignoring it (RFC 9110 §7.8).
     Ok(asks && route.allows_websocket && !has_streams && is_websocket())
-}
-
-pub(crate) fn expects_continue(exchange: &Exchange) -> bool {
-    exchange.request.fields.all_known(Known::Expect).any(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// What binds the client to the backend that answered, where the upstream is sticky and it was not bound to that one

@@ -20,7 +20,8 @@ pub(super) fn clean(exchange: &mut Exchange, underscores: Underscores) -> Result
         return Err(Kind::LoopDetected.into());
     }
     let options = ConnectionOptions::of(fields).map_err(Kind::Malformed)?;
-    let is_doubtful = |known| matches!(known, Known::OfProxy | Known::Underscored | Known::Disguised);
+    let is_doubtful =
+        |known| matches!(known, Known::OfPeer | Known::OfProxy | Known::Underscored | Known::Disguised);
     // Nearly always there is nothing to do.
     if options.is_empty() && !fields.any_known(is_doubtful) {
         return Ok(());
@@ -35,7 +36,8 @@ pub(super) fn clean(exchange: &mut Exchange, underscores: Underscores) -> Result
         // away what the proxy says of it.
         Known::OfProxy => is_trusted,
         Known::Underscored => underscores == Underscores::Pass && !options.name(field.name),
-        Known::Disguised => false,
+        // Whoever it comes from: over the listener of the peers it is read before.
+        Known::OfPeer | Known::Disguised => false,
         // These are of this hop anyway, and are read until it is left.
         Known::Host
         | Known::Connection
@@ -93,6 +95,14 @@ mod tests {
         ];
         assert_eq!(left(&fields, false, Underscores::Drop).unwrap(), ["x-o"]);
         assert_eq!(left(&fields, true, Underscores::Drop).unwrap().len(), 5);
+    }
+
+    #[test]
+    fn what_only_peers_may_say_is_removed() {
+        let fields = [("Pointsman-Peer", "cache"), ("pointsman_peer", "1"), ("pointsman-pee", "1")];
+        for is_trusted in [false, true] {
+            assert_eq!(left(&fields, is_trusted, Underscores::Pass).unwrap(), ["pointsman-pee"]);
+        }
     }
 
     #[test]

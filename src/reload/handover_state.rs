@@ -5,7 +5,7 @@
 //! not understand it leaves out: an upgrade must also be possible between versions.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::{
     backend::{Backend, Ejections, Probed},
     balance::BackendStats,
+    config::peers,
     listen::handover::at,
     moment::Moment,
     runtime::{Snapshot, overrides::Overrides},
@@ -87,8 +88,21 @@ pub fn restore(state: &Value, snapshot: &Snapshot, now: Moment) {
 
 /// Ejects the backends of `snapshot` that a peer has ejected, for as long as it has. Health checks each node makes itself.
 pub fn learn_ejections(backends: &Value, snapshot: &Snapshot, now: Moment) {
-    for_each_known(backends, snapshot, |it, _, _, backend| {
-        let left = duration(at(it, "ejected_for_us")).filter(|left| !left.is_zero());
+    let is_usable = |it: &Value| {
+        at(it, "is_up").as_bool() != Some(false)
+            && duration(at(it, "ejected_for_us")).is_none_or(|left| left.is_zero())
+    };
+    // Who has a way to none of an upstream says more of its own network than of the backends.
+    let all = backends.as_array().into_iter().flatten();
+    let usable: HashSet<&str> =
+        all.filter(|it| is_usable(it)).filter_map(|it| at(it, "upstream").as_str()).collect();
+    for_each_known(backends, snapshot, |it, upstream, _, backend| {
+        if !usable.contains(upstream.conf.name.as_str()) {
+            return;
+        }
+        // How it gets on with its peers is its own affair.
+        let is_peer = upstream.conf.name == peers::NAME;
+        let left = duration(at(it, "ejected_for_us")).filter(|_| !is_peer).filter(|left| !left.is_zero());
         if let Some(until) = left.map(|left| now.plus(left.min(LONGEST_EJECTION))) {
             // The longer of the two, so that it is the same in whatever order they come.
             backend.shared.ejected_until.fetch_max(until.0, Relaxed);
@@ -271,6 +285,22 @@ mod tests {
             assert_eq!(own[0].row.average(later), None);
         }
         assert_eq!(generation(&state), 1);
+    }
+
+    #[test]
+    fn ejections_of_who_has_no_way_are_not_learned() {
+        let tickets = Tickets::new(Moment(1)).unwrap();
+        let now = Moment(100_000_000_000);
+        for (ejected, learned) in [(1, 1), (2, 0)] {
+            let (told, hears) = (snapshot(&tickets), snapshot(&tickets));
+            for backend in told.upstreams[0].backends.iter().take(ejected) {
+                backend.shared.ejected_until.store(now.plus(Duration::from_secs(20)).0, Relaxed);
+            }
+            assert_eq!(told.upstreams[0].backends.len(), 2);
+            learn_ejections(&all_backends(&told, now).into(), &hears, now);
+            let out = hears.upstreams[0].backends.iter().filter(|backend| !backend.is_healthy(now)).count();
+            assert_eq!(out, learned, "{ejected} of 2");
+        }
     }
 
     #[test]

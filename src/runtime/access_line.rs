@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::snapshot::{Listener, Snapshot};
 use crate::{
-    exchange::{Facts, Subject},
+    exchange::{Facts, PeerHop, Subject},
     fields::Known,
     telemetry::access_line::AccessLine,
 };
@@ -32,7 +32,7 @@ pub(super) fn access_line<'a>(
         attempts: facts.attempts,
         request_id: &facts.id,
         trace: facts.trace.as_ref(),
-        tls: facts.peer.tls.as_ref().map(|tls| tls.version),
+        tls: facts.peer.tls.as_ref().map(|tls| tls.version).filter(|version| !version.is_empty()),
         error: facts.error.as_ref().map(|(kind, detail)| (*kind, &**detail)),
         ..AccessLine::default()
     };
@@ -54,6 +54,7 @@ pub(super) fn access_line<'a>(
         protocol: http.version.name(),
         status: http.response.status,
         cache: http.cache,
+        hop: http.hop.as_ref().map(PeerHop::field),
         user_agent: http.request.fields.known(Known::UserAgent),
         referer: http.request.fields.known(Known::Referer),
         ..common

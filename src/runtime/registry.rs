@@ -57,7 +57,7 @@ pub struct Registry {
     /// What peers say, on its way to the control side.
     pub peers: cluster::peers::inbox::Inbox,
     /// What is known of them.
-    pub members: cluster::peers::members::Members,
+    pub members: Arc<cluster::peers::members::Members>,
     /// What is told of the configuration that all share.
     pub fleet: cluster::fleet::Fleet,
     /// What they have still to hear of.
@@ -162,7 +162,7 @@ impl Registry {
             workers: (0..workers).map(|_| WorkerRegistry::default()).collect(),
             cluster: cluster::node::handle::Handle::default(),
             peers: cluster::peers::inbox::Inbox::default(),
-            members: cluster::peers::members::Members::default(),
+            members: Arc::default(),
             fleet: cluster::fleet::Fleet::default(),
             commands: cluster::peers::commands::Commands::default(),
             traces: crate::telemetry::trace::Traces::default(),

@@ -14,6 +14,7 @@ use super::registry::{ListenerId, ListenerShared};
 use crate::{
     backend::Admin,
     cache::store::Cache,
+    cluster::peers::members::Members,
     config::{
         Config,
         listen::{ClientAddressFrom, ListenAddress, ListenerConf},
@@ -46,6 +47,10 @@ pub struct Snapshot {
     pub routes: Vec<Arc<Route>>,
     /// The upstreams.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// The index of the upstream whose backends are the peers of this node, where one may be asked for something.
+    pub peers: Option<usize>,
+    /// What is known of them.
+    pub members: Arc<Members>,
     /// The caches in file order; those of routes that only collapse are the routes' own.
     pub caches: Vec<Arc<Cache>>,
     /// By worker: its counts of requests that no route took.

@@ -62,6 +62,8 @@ pub struct AccessLine<'a> {
     pub attempts: u32,
     /// How the cache served it, where one was asked.
     pub cache: Option<CacheResult>,
+    /// The other node that had a part in it, and the name of the field that says which.
+    pub hop: Option<(&'static str, &'a str)>,
     /// The id of the request.
     pub request_id: &'a str,
     /// Its place in a trace, where there is one.
@@ -118,6 +120,9 @@ impl AccessLine<'_> {
         }
         if let Some(cache) = self.cache {
             field(out, "cache", cache.name().as_bytes());
+        }
+        if let Some((name, node)) = self.hop {
+            field(out, name, node.as_bytes());
         }
         field(out, "request_id", self.request_id.as_bytes());
         if let Some(trace) = self.trace {

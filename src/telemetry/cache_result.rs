@@ -34,6 +34,8 @@ served! {
     Collapsed = "collapsed",
     /// By the origin; the response may have been stored.
     Miss = "miss",
+    /// By the peer that owns the key, which had it or fetched it; it may have been stored here too.
+    Peer = "peer",
     /// From the journal: what was written, and the origin does not have yet.
     Journal = "journal",
     /// By the origin, without a look at the cache: the method or the request has no use for it.

@@ -270,6 +270,10 @@ pub struct WorkerSeries {
     pub retries: Counter,
     /// Retries that the budget refused.
     pub retries_refused: Counter,
+    /// Requests that went to a backend through a peer.
+    pub relayed: Counter,
+    /// Requests for which no peer had a way either.
+    pub relays_failed: Counter,
     /// Connections that ended in a panic.
     pub panics: Counter,
     /// Access log lines dropped because the writer was behind.

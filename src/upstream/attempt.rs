@@ -136,6 +136,10 @@ impl ForwardRequest<'_> {
                 Poll::Ready(()) => {
                     progress.scan = Scan::default();
                     self.pass_interim(exchange, client, &mut progress.continue_at)?;
+                    if let Some(patience) = &mut self.patience {
+                        patience.first = patience.then;
+                        progress.waited_for = None;
+                    }
                     let _ = client.poll_flush(cx)?;
                     continue;
                 }
@@ -180,7 +184,8 @@ impl ForwardRequest<'_> {
             }
             Waiting::Nothing | Waiting::Backend => {
                 self.rate.end(now);
-                now.plus(self.target.worker_upstream.upstream.conf.response_timeout)
+                let timeout = self.target.worker_upstream.upstream.conf.response_timeout;
+                now.plus(self.patience.map_or(timeout, |patience| patience.first))
             }
         };
         deadline.at(self.target.end.map_or(at, |end| end.min(at)));
@@ -231,6 +236,8 @@ impl ForwardRequest<'_> {
         let worker_upstream = self.target.worker_upstream;
         let index = permit.index();
         let (verdict, outcome) = match result {
+            // A peer says what the origin said, or what is in its way, which is not to be counted against it.
+            Ok(_) if self.head.mark.is_some() => verdict::of_status(200),
             Ok(_) => verdict::of_status(exchange.response.status),
             Err(error) => verdict::of_error(error.kind()),
         };

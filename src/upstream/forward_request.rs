@@ -5,6 +5,15 @@ use std::time::Duration;
 use super::{acquire::Acquire, request_head::UpstreamHead, upload::Upload};
 use crate::net::LeastRate;
 
+/// How long who is asked may take to begin to answer: to say anything, be it an interim response, and then to have the head.
+#[derive(Clone, Copy, Debug)]
+pub struct FirstSign {
+    /// Until the first sign.
+    pub first: Duration,
+    /// From there to the response head.
+    pub then: Duration,
+}
+
 /// What of a request goes upstream, and by which rules a backend is chosen for it.
 #[derive(Debug)]
 pub struct ForwardRequest<'a> {
@@ -24,4 +33,6 @@ pub struct ForwardRequest<'a> {
     pub is_interim_sent: bool,
     /// Bytes of interim responses that came.
     pub interim_bytes: usize,
+    /// How long it may take, where that is not as the upstream says.
+    pub patience: Option<FirstSign>,
 }

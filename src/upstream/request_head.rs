@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use crate::{
+    cluster::peers::mark,
     exchange::{Exchange, node},
     fields::{Fields, Known, list, write_number},
     h1::{Framing, Method, head::write_field},
@@ -28,6 +29,9 @@ pub struct UpstreamHead<'a> {
     pub expects_continue: bool,
     /// Whether to send `Forwarded` (RFC 7239) too.
     pub forwarded: bool,
+    /// What is said to a peer that is asked in the place of a backend. It acts as this node would: it is told what was
+    /// received of where the request comes from, as it was received, and this is the rest.
+    pub mark: Option<&'a str>,
 }
 
 /// Makes bytes of a head, in one version of HTTP.
@@ -84,7 +88,13 @@ impl UpstreamHead<'_> {
 
     /// Writes the fields that go on as they came.
     pub fn write_fields(&self, exchange: &Exchange, writer: &mut impl HeadWriter) {
+        let is_for_peer = self.mark.is_some();
         writer.fields(&exchange.request.fields, |known| match known {
+            Known::Forwarded | Known::XForwardedFor | Known::XForwardedProto | Known::XForwardedHost
+                if is_for_peer =>
+            {
+                true
+            }
             known if is_for_this_hop(known) => false,
             Known::Via | Known::XForwardedProto | Known::XForwardedHost => false,
             Known::Forwarded => exchange.facts.peer.is_trusted && !self.forwarded,
@@ -135,22 +145,12 @@ impl UpstreamHead<'_> {
     /// Writes the fields that describe the client and us to the backend. What an untrusted client says of where it
     /// comes from is replaced.
     pub fn write_forwarding(&self, exchange: &Exchange, writer: &mut impl HeadWriter) {
-        let fields = &exchange.request.fields;
-        let peer = &exchange.facts.peer;
-        let believed = |known: Known| fields.all_known(known).filter(|_| peer.is_trusted);
-        writer.begin(b"x-forwarded-for");
-        for value in believed(Known::XForwardedFor) {
-            writer.piece(value);
-            writer.piece(b", ");
+        match self.mark {
+            Some(mark) => write_mark(mark, exchange, writer),
+            None => self.write_forwarded_fields(exchange, writer),
         }
-        writer.piece(peer.text.as_bytes());
-        writer.end();
-        let proto = believed(Known::XForwardedProto).next();
-        writer.field(b"x-forwarded-proto", proto.unwrap_or(exchange.scheme().as_bytes()));
-        let host = believed(Known::XForwardedHost).next();
-        writer.field(b"x-forwarded-host", host.unwrap_or(exchange.authority.as_bytes()));
         writer.begin(b"via");
-        for value in fields.all_known(Known::Via) {
+        for value in exchange.request.fields.all_known(Known::Via) {
             writer.piece(value);
             writer.piece(b", ");
         }
@@ -168,6 +168,32 @@ impl UpstreamHead<'_> {
             write_forwarded(exchange, writer);
         }
     }
+
+    #[inline]
+    fn write_forwarded_fields(&self, exchange: &Exchange, writer: &mut impl HeadWriter) {
+        let fields = &exchange.request.fields;
+        let peer = &exchange.facts.peer;
+        let believed = |known: Known| fields.all_known(known).filter(|_| peer.is_trusted);
+        writer.begin(b"x-forwarded-for");
+        for value in believed(Known::XForwardedFor) {
+            writer.piece(value);
+            writer.piece(b", ");
+        }
+        writer.piece(peer.text.as_bytes());
+        writer.end();
+        let proto = believed(Known::XForwardedProto).next();
+        writer.field(b"x-forwarded-proto", proto.unwrap_or(exchange.scheme().as_bytes()));
+        let host = believed(Known::XForwardedHost).next();
+        writer.field(b"x-forwarded-host", host.unwrap_or(exchange.authority.as_bytes()));
+    }
+}
+
+/// Writes what a peer is told, and CDN-Loop (RFC 8586), by which a loop between nodes is found at the first of them that
+/// is met again. `Cdn-Loop` of others goes on as any field does.
+fn write_mark(mark: &str, exchange: &Exchange, writer: &mut impl HeadWriter) {
+    debug_assert!(!exchange.is_for_peer(), "a request goes over one hop between peers");
+    writer.field(mark::FIELD.as_bytes(), mark.as_bytes());
+    writer.field(b"cdn-loop", node::name().as_bytes());
 }
 
 /// Writes `Forwarded` (RFC 7239), which says the same in one field.

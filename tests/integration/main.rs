@@ -47,6 +47,8 @@ mod logs;
 mod memory_account;
 mod operating;
 mod paths;
+mod peer_caches;
+mod peer_relay;
 mod peers;
 mod proxy_protocol;
 mod proxy_protocol_sent;

@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use crate::support::{Client, Origin, Proxy, Reply, eventually, proxy, tls};
 
-fn free() -> SocketAddr {
+pub fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// A folder with an authority of the peers, and with certificates of it for so many nodes.
-fn certificates(count: usize) -> std::path::PathBuf {
+pub fn certificates(count: usize) -> std::path::PathBuf {
     let folder = proxy::folder();
     let authority = tls::Authority::new(&folder);
     (0..count).for_each(|index| authority.issue(&folder, &format!("node{index}"), &["pointsman"]));
@@ -22,7 +22,7 @@ fn certificates(count: usize) -> std::path::PathBuf {
 }
 
 /// `[admin]`, and `[cluster]` of a node with these peers.
-fn cluster(folder: &Path, index: usize, members: &[SocketAddr]) -> String {
+pub fn cluster(folder: &Path, index: usize, members: &[SocketAddr]) -> String {
     let folder = folder.display();
     let all: Vec<String> = members.iter().map(|member| format!("\"{member}\"")).collect();
     format!(
@@ -47,7 +47,7 @@ fn nodes(count: usize, backends: &[SocketAddr], upstream: &str, tables: &str) ->
         .collect()
 }
 
-fn ask(node: &Proxy, method: &str, path: &str, body: &str) -> Value {
+pub fn ask(node: &Proxy, method: &str, path: &str, body: &str) -> Value {
     let mut client = Client::connect(node.address("admin"));
     let length = body.len();
     client.send(format!(
@@ -58,12 +58,12 @@ fn ask(node: &Proxy, method: &str, path: &str, body: &str) -> Value {
     serde_json::from_str(&response.text()).unwrap()
 }
 
-fn status(node: &Proxy) -> Value {
+pub fn status(node: &Proxy) -> Value {
     ask(node, "GET", "/api/v1/cluster", "")
 }
 
 /// Waits until all have heard of all.
-fn until_known(nodes: &[Proxy]) {
+pub fn until_known(nodes: &[Proxy]) {
     for node in nodes {
         eventually("all others are there", || {
             let status = status(node);

@@ -8,7 +8,7 @@ use super::{
     writes,
 };
 use crate::{
-    cache::{disk::Stats, purge},
+    cache::{disk::Stats, peer_counts::PeerResult, purge},
     runtime::Snapshot,
     telemetry::cache_result::CacheResult,
 };
@@ -73,6 +73,7 @@ pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
             text.sample(&Labels::of(&[("cache", &one.label())]), fact(one));
         }
     }
+    peers(&views, text);
     writes::writes(&views, text);
     writes::journals(&views, text);
     let storing: Vec<&View> = views.iter().filter(|one| one.cache.is_storing).collect();
@@ -102,6 +103,21 @@ pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
         }
     }
     purges(&storing, text);
+}
+
+fn peers(views: &[View], text: &mut Text) {
+    let asking: Vec<&View> = views.iter().filter(|one| one.cache.conf.peers).collect();
+    if asking.is_empty() {
+        return;
+    }
+    let help = "Questions to the peer that owns a key, by what became of them.";
+    text.family("cache_peer_requests_total", Kind::Counter, help);
+    for one in asking {
+        for result in PeerResult::ALL {
+            let labels = Labels::of(&[("cache", &one.label()), ("result", result.name())]);
+            text.sample(&labels, one.cache.store.peers.get(*result));
+        }
+    }
 }
 
 fn purges(storing: &[&View], text: &mut Text) {

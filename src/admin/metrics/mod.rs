@@ -273,6 +273,10 @@ fn workers(registry: &Registry, text: &mut Text) {
     single("connections_ended_total", help, sum(|it| &it.ended));
     let help = "Retries that the retry budget refused.";
     single("retries_refused_total", help, sum(|it| &it.retries_refused));
+    let help = "Requests that went to a backend through a peer, since this node could connect to none.";
+    single("relayed_total", help, sum(|it| &it.relayed));
+    let help = "Requests that no peer could bring to a backend either.";
+    single("relays_failed_total", help, sum(|it| &it.relays_failed));
     let help = "Streams of HTTP/2 that were refused, since their client had as many open as it may.";
     single("http2_streams_refused_total", help, sum(|it| &it.http2_refused));
     let help = "Access log lines dropped because the writer was behind.";

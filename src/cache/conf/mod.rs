@@ -60,6 +60,9 @@ section! {
         pub purge_header: String = "surrogate-key";
         /// One fetch for equal requests that come at the same time.
         pub collapse: CollapseConf;
+        /// Whether what is not stored here is asked of the node of the cluster that owns its key before it is asked of a
+        /// backend; it needs `[cluster.peers]`.
+        pub peers: bool = false;
     }
     check Self::check;
 }
@@ -98,6 +101,7 @@ impl CacheConf {
             write_back: None,
             purge_header: String::new(),
             collapse: CollapseConf { enabled: true, timeout: PATIENCE, credentials: false },
+            peers: false,
         }
     }
 

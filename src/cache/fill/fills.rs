@@ -116,7 +116,7 @@ impl Fills {
     /// Has what is under way not stored where a rule is about it, and joined by nobody any more. To be called before
     /// what is stored is looked at.
     pub fn purge(&self, rule: &Rule) {
-        self.recent.add(rule);
+        self.recent.add(rule, clock::unix_millis());
         for shard in &self.shards {
             let table = shard.lock().unwrap_or_else(PoisonError::into_inner);
             for fill in table.values().flatten().filter(|fill| rule.may_match(&fill.key)) {
@@ -137,6 +137,11 @@ impl Fills {
     /// The purges that may be about a key, since there had been so many.
     pub(super) fn purges_since(&self, key: &Key, purges: u64) -> Vec<Rule> {
         self.recent.since(purges).into_iter().filter(|rule| rule.may_match(key)).collect()
+    }
+
+    /// The purges that may be about a key, and came then or later, in milliseconds of the wall clock.
+    pub fn purges_since_time(&self, key: &Key, then: u64) -> Vec<Rule> {
+        self.recent.since_time(then).into_iter().filter(|rule| rule.may_match(key)).collect()
     }
 
     /// What they have done and do.

@@ -18,22 +18,22 @@ pub(super) struct Recent(Mutex<Kept>);
 struct Kept {
     /// How many there were, ever.
     count: u64,
-    /// The newest of them, oldest first.
-    rules: VecDeque<Rule>,
+    /// The newest of them, oldest first, and when each came, in milliseconds of the wall clock.
+    rules: VecDeque<(u64, Rule)>,
 }
 
 /// How many are kept. A fetch that more of them outran is not stored, whatever they were about.
 const MOST: usize = 256;
 
 impl Recent {
-    /// Notes one.
-    pub(super) fn add(&self, rule: &Rule) {
+    /// Notes one, that comes now.
+    pub(super) fn add(&self, rule: &Rule, now: u64) {
         let mut kept = self.kept();
         kept.count += 1;
         if kept.rules.len() == MOST {
             kept.rules.pop_front();
         }
-        kept.rules.push_back(rule.clone());
+        kept.rules.push_back((now, rule.clone()));
     }
 
     /// How many there were, ever.
@@ -46,8 +46,18 @@ impl Recent {
         let kept = self.kept();
         let new = usize::try_from(kept.count.saturating_sub(count)).unwrap_or(usize::MAX);
         match kept.rules.len().checked_sub(new) {
-            Some(old) => kept.rules.iter().skip(old).cloned().collect(),
+            Some(old) => kept.rules.iter().skip(old).map(|(_, rule)| rule.clone()).collect(),
             None => vec![Rule::All],
+        }
+    }
+
+    /// Those that came then or later.
+    pub(super) fn since_time(&self, then: u64) -> Vec<Rule> {
+        let kept = self.kept();
+        let is_forgotten = kept.rules.len() == MOST && kept.rules.front().is_some_and(|(at, _)| *at >= then);
+        match is_forgotten {
+            true => vec![Rule::All],
+            false => kept.rules.iter().filter(|(at, _)| *at >= then).map(|(_, rule)| rule.clone()).collect(),
         }
     }
 
@@ -68,12 +78,14 @@ mod tests {
     fn recent_purges_are_listed_and_too_many_are_everything() {
         let recent = Recent::default();
         assert_eq!((recent.count(), recent.since(0)), (0, vec![]));
-        recent.add(&tag(0));
-        recent.add(&tag(1));
+        recent.add(&tag(0), 10);
+        recent.add(&tag(1), 20);
+        assert_eq!((recent.since_time(20), recent.since_time(21)), (vec![tag(1)], vec![]));
         assert_eq!(recent.since(0), [tag(0), tag(1)]);
         assert_eq!(recent.since(1), [tag(1)]);
         assert_eq!(recent.since(2), []);
-        (2..MOST + 2).for_each(|number| recent.add(&tag(number)));
+        (2..MOST + 2).for_each(|number| recent.add(&tag(number), 30));
+        assert_eq!((recent.since_time(30), recent.since_time(31)), (vec![Rule::All], vec![]));
         assert_eq!(recent.since(1), [Rule::All]);
         assert_eq!(recent.since(2).len(), MOST);
         assert_eq!(recent.since(MOST as u64), [tag(MOST), tag(MOST + 1)]);

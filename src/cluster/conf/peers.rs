@@ -1,6 +1,6 @@
 //! `[cluster.peers]`, as configured.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     schema::{Table, section},
@@ -21,6 +21,9 @@ section! {
         pub ca: PathBuf;
         /// The name that all peers' certificates are for.
         pub server_name: String = "pointsman";
+        /// How long a peer may take to begin to answer a request that it is asked for, a new connection to it included;
+        /// then this node does without it.
+        pub response_timeout: Duration = "50ms", in "1ms" to "10s";
     }
     check Self::check;
 }

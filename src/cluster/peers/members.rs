@@ -1,13 +1,18 @@
 //! What is known of the other nodes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use super::message::State;
+use arc_swap::ArcSwap;
+
+use super::{
+    message::State,
+    ring::{Node, Ring},
+};
 use crate::moment::Moment;
 
 /// A peer that was not heard of for so long is taken for gone.
@@ -17,6 +22,8 @@ pub const GONE: Duration = Duration::from_secs(4);
 #[derive(Debug, Default)]
 pub struct Members {
     inner: Mutex<Inner>,
+    /// Which of them owns what, for workers; made anew when something is heard.
+    ring: ArcSwap<Ring>,
 }
 
 /// What is behind the lock.
@@ -37,6 +44,8 @@ pub struct Heard {
     pub at: SystemTime,
     /// When, by the program's clock.
     pub moment: Moment,
+    /// Upstreams with `relay` to a backend of which it has a way.
+    pub ways: Arc<BTreeSet<String>>,
 }
 
 /// How telling a node went last.
@@ -57,6 +66,19 @@ impl Members {
     /// What it holds; to be held for a moment.
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which node owns what. Takes no lock.
+    pub fn ring(&self) -> Arc<Ring> {
+        self.ring.load_full()
+    }
+
+    /// Makes the ring anew, of those that were heard lately and that hear this node, which has this name.
+    pub fn renew_ring(&self, own: &str) {
+        let inner = self.lock();
+        let nodes: Vec<Node> = inner.reachable().collect();
+        drop(inner);
+        self.ring.store(Arc::new(Ring::new(own, nodes)));
     }
 }
 
@@ -79,13 +101,29 @@ impl Inner {
             return false;
         }
         let state = State { entries: serde_json::Value::Null, ..state.clone() };
-        self.heard.insert(state.node.clone(), Heard { state, at, moment });
+        let ways = self.heard.get(&state.node).map(|before| before.ways.clone()).unwrap_or_default();
+        self.heard.insert(state.node.clone(), Heard { state, at, moment, ways });
         true
     }
 
     /// The nodes that are there.
     pub fn present(&self, now: Moment) -> impl Iterator<Item = &Heard> {
         self.heard.values().filter(move |heard| heard.is_there(now))
+    }
+
+    /// The nodes that are heard and that were told lately, with how long they count as there.
+    fn reachable(&self) -> impl Iterator<Item = Node> {
+        let told = self.told.iter().filter(|(_, told)| told.problem.is_none());
+        told.filter_map(|(address, told)| {
+            let name = told.node.as_deref()?;
+            let heard = self.heard.get(name)?;
+            Some(Node {
+                name: name.into(),
+                address: *address,
+                until: heard.moment.plus(GONE),
+                ways: heard.ways.clone(),
+            })
+        })
     }
 }
 
@@ -123,5 +161,22 @@ mod tests {
         inner.hear(&state(1, 1), SystemTime::now(), heard);
         assert_eq!(inner.present(heard.plus(GONE / 2)).count(), 1);
         assert_eq!(inner.present(heard.plus(GONE)).count(), 0);
+    }
+
+    #[test]
+    fn ring_has_who_is_heard_and_hears() {
+        let (members, heard) = (Members::default(), Moment(1_000_000));
+        let owns = |at: Moment| (0..100).filter(|key| members.ring().owner(*key, at).is_some()).count();
+        members.lock().hear(&state(1, 1), SystemTime::now(), heard);
+        members.renew_ring("self");
+        assert_eq!(owns(heard), 0, "it was never told");
+        let address = "10.0.0.2:1".parse().unwrap();
+        members.lock().told.insert(address, Told { node: Some("a".into()), ..Told::default() });
+        members.renew_ring("self");
+        assert!((20..80).contains(&owns(heard)));
+        assert_eq!(owns(heard.plus(GONE)), 0, "it was not heard for long");
+        members.lock().told.entry(address).or_default().problem = Some("broken".into());
+        members.renew_ring("self");
+        assert_eq!(owns(heard), 0, "it does not hear");
     }
 }

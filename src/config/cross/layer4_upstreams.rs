@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// Keys of an upstream that are about requests.
-const OF_REQUESTS: [&str; 6] =
-    ["sticky", "protocol", RESPONSE_TIMEOUT, "body_timeout", "idle_timeout", "max_idle"];
+const OF_REQUESTS: [&str; 7] =
+    ["sticky", "protocol", RESPONSE_TIMEOUT, "body_timeout", "idle_timeout", "max_idle", "relay"];
 
 /// It is about datagrams too: how long a session waits for its first answer.
 const RESPONSE_TIMEOUT: &str = "response_timeout";

@@ -59,6 +59,7 @@ fn state(peers: &Peers, body: &[u8]) -> (u16, Bytes) {
     let is_news = registry.members.lock().hear(&state, SystemTime::now(), now);
     if is_news {
         kinds::merge(peers, &state, now);
+        registry.members.renew_ring(&own);
     }
     (200, Bytes::from(json!({"node": own}).to_string()))
 }

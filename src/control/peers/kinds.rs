@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::context::Peers;
+use super::{context::Peers, ways};
 use crate::{
     cluster::{fleet::Report, peers::message::State},
     moment::Moment,
@@ -29,6 +29,16 @@ const KINDS: &[Kind] = &[
         merge: |peers, from, entry, now| {
             if from.is_primary || !peers.is_primary() {
                 handover_state::learn_ejections(entry, &peers.shared.snapshot.load(), now);
+            }
+        },
+    },
+    // To which upstreams a node has a way, so that one that has none can send requests through it.
+    Kind {
+        name: "ways",
+        collect: |peers, now| ways::collect(&peers.shared.snapshot.load(), now),
+        merge: |peers, from, entry, _| {
+            if let Some(heard) = peers.shared.registry.members.lock().heard.get_mut(&from.node) {
+                heard.ways = ways::read(entry).into();
             }
         },
     },

@@ -7,6 +7,7 @@ mod context;
 mod hear;
 mod kinds;
 mod tell;
+mod ways;
 
 pub(super) use self::context::Peers;
 

@@ -42,6 +42,7 @@ pub(super) async fn run(peers: Peers) {
             let others: Vec<SocketAddr> = conf.into_iter().flat_map(PeersConf::others).collect();
             peers.shared.registry.commands.keep(&others);
             peers.shared.registry.members.lock().told.retain(|address, _| others.contains(address));
+            peers.shared.registry.members.renew_ring(&peers.own_name());
             tasks.clear();
             for other in others {
                 let Some(conf) = conf else { continue };
@@ -106,10 +107,11 @@ fn note(peers: &Peers, other: SocketAddr, told: Result<Option<String>, String>) 
                 tracing::warn!(peer = %other, "does not hear this node: {problem}");
             }
             entry.problem = Some(problem);
-            drop(members);
             registry.cluster.status().lock().count("peer_messages_failed", "");
         }
     }
+    drop(members);
+    registry.members.renew_ring(&peers.own_name());
 }
 
 struct Way {

@@ -15,7 +15,7 @@ use super::{
     fetch::{self, FetchReply, FetchResult},
     hit::hit,
     request::{CacheRequest, Miss, ServedFrom, on_error, usable},
-    send::{send_collapsed, send_fetched, send_stored},
+    send::{fetched, send_collapsed, send_fetched, send_stored},
     uncollapsed::wants_less,
 };
 use crate::{
@@ -31,7 +31,6 @@ use crate::{
     exchange::{Downstream, Exchange},
     http::{active::ActiveExchange, cache_key::now, interims::Interims, proxy},
     moment::Moment,
-    telemetry::cache_result::CacheResult,
 };
 
 /// What came of one way to serve a request.
@@ -109,7 +108,7 @@ async fn lead<D: Downstream>(
         }
         FetchResult::Own { answer, why } => {
             drop(reader);
-            exchange.cache = Some(CacheResult::Miss);
+            exchange.cache = Some(fetched(exchange));
             if wants_less(exchange) {
                 return Ok(Step::Alone);
             }

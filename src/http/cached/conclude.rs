@@ -19,7 +19,7 @@ use crate::{
         stored_response::StoredResponse,
     },
     error::{Blame, Kind, ProxyError, Result},
-    http::proxy::Answer,
+    http::answer::Answer,
     moment::Moment,
 };
 

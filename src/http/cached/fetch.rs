@@ -13,6 +13,7 @@ use super::{
     disk_lookup::{self, DiskLookup},
     fill_sink::fill,
     origin::{self, NotShared, OriginReply, OriginRequest},
+    peer::{self, Owner},
     request::{CacheRequest, Miss, ServedFrom},
 };
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
     exchange::Exchange,
     h1::Method,
     http::{
-        active::ActiveExchange, context::RouteContext, detached::Detached, interims::Interims, proxy::Answer,
+        active::ActiveExchange, answer::Answer, context::RouteContext, detached::Detached, interims::Interims,
     },
     moment::Moment,
     runtime::{ListenerId, WorkerSnapshot, worker::Fetching},
@@ -47,6 +48,8 @@ struct Fetch {
     control: RequestControl,
     /// What is stored, to be validated, and else why the origin is asked.
     miss: Miss,
+    /// The peer that is asked before the origin, where one is.
+    owner: Option<Owner>,
     /// Who leads hears of the head, if it is still there.
     reply: oneshot::Sender<FetchReply>,
     /// And of what comes before it; none where nobody is to hear.
@@ -146,6 +149,7 @@ impl Fetch {
             cache: request.cache.clone(),
             control: request.control.clone(),
             miss,
+            owner: peer::owner(request.cache, &request.key, exchange),
             reply,
             interims,
             refresh,
@@ -230,7 +234,7 @@ impl Fetch {
         let route = exchange.facts.route.and_then(|index| shared.routes.get(index)).ok_or(Kind::NoRoute)?;
         let worker_upstream =
             exchange.facts.upstream.and_then(|index| snapshot.upstream(index)).ok_or(Kind::NoBackend)?;
-        Ok(RouteContext { listener, route, worker_upstream })
+        Ok(RouteContext { snapshot, listener, route, worker_upstream })
     }
 
     async fn ask(&mut self, source: &Source, is_conditional: bool) -> Result<OriginReply> {
@@ -238,6 +242,14 @@ impl Fetch {
         let context = self.context(&snapshot)?;
         let stored = self.miss.stored.as_ref();
         let request = OriginRequest { context: &context, cache: &self.cache, control: &self.control, stored };
+        if let Some(owner) = &self.owner {
+            let mut detached = Detached::of(source, None);
+            let question = (source.key(), is_conditional);
+            let asked = owner.ask(&request, question, &mut self.exchange, &mut detached).await;
+            if let Some(reply) = asked {
+                return Ok(reply);
+            }
+        }
         let mut detached = Detached::of(source, self.interims.as_deref());
         origin::ask(&request, is_conditional, &mut self.exchange, &mut detached).await
     }

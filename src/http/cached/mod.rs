@@ -8,7 +8,8 @@
 //!    not delivered yet answers.
 //! 2. `collapse`: who waits for whom; or `uncollapsed`, a fetch within the request.
 //! 3. `fetch`: the fetch that others wait for, as a task of its own.
-//! 4. `conclude`: what follows from the origin's answer, for either fetch; `origin`, which asks.
+//! 4. `conclude`: what follows from the origin's answer, for either fetch; `origin`, which asks; `peer`, which asks the
+//!    node that owns the key before.
 //! 5. `fill_sink`: the body on its way into the fill, and into the store at its end.
 //! 6. `hit`, `send`, `selection`: from store or fill to the client, by `http::respond`.
 //! 7. `disk_lookup`, `request`: what is found on disk and in memory.
@@ -20,6 +21,7 @@ mod fetch;
 mod fill_sink;
 mod hit;
 mod origin;
+mod peer;
 mod request;
 mod selection;
 mod send;

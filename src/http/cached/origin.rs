@@ -23,10 +23,11 @@ use crate::{
     fields::{Fields, Known},
     h1::RequestHead,
     http::{
+        answer::Answer,
         cache_key::now,
         context::{RequestPlan, RouteContext},
         misleading::remove_misleading,
-        proxy::{self, Answer},
+        proxy,
     },
     upstream::response::BodyLength,
 };
@@ -145,23 +146,35 @@ pub(super) async fn ask<D: Downstream>(
         let requested = now();
         let answer = proxy::ask(request.context, RequestPlan::WITHOUT_BODY, exchange, client).await?;
         let times = Times { requested, received: now() };
-        if exchange.response.status == 304 && is_conditional {
-            answer.response.release();
-            if let Some(update) = validated(request, exchange, times) {
-                return Ok(OriginReply::Validated(update));
+        match judge(request, answer, is_conditional, exchange, times) {
+            Some(reply) => return Ok(reply),
+            None => {
+                make_unconditional(&mut exchange.request.fields);
+                is_conditional = false;
             }
-            // It is about something that is not stored (RFC 9111 §4.3.4).
-            make_unconditional(&mut exchange.request.fields);
-            is_conditional = false;
-            continue;
         }
-        let may_be_stale =
-            |stored: &Stored| stored.freshness().may_serve_on_error(request.control, times.received);
-        if is_error(exchange.response.status) && request.stored.is_some_and(may_be_stale) {
-            return Ok(OriginReply::Failing { status: exchange.response.status });
-        }
-        return Ok(assess(request.cache, answer, exchange, times));
     }
+}
+
+/// What an answer is good for, wherever it comes from; `None` for a 304 about something that is not stored (RFC 9111
+/// §4.3.4).
+pub(super) fn judge(
+    request: &OriginRequest<'_>,
+    answer: Answer,
+    is_conditional: bool,
+    exchange: &Exchange,
+    times: Times,
+) -> Option<OriginReply> {
+    if exchange.response.status == 304 && is_conditional {
+        answer.response.release();
+        return validated(request, exchange, times).map(OriginReply::Validated);
+    }
+    let may_be_stale =
+        |stored: &Stored| stored.freshness().may_serve_on_error(request.control, times.received);
+    if is_error(exchange.response.status) && request.stored.is_some_and(may_be_stale) {
+        return Some(OriginReply::Failing { status: exchange.response.status });
+    }
+    Some(assess(request.cache, answer, exchange, times))
 }
 
 /// What a 304 says of what is stored (RFC 9111 §4.3.4); none where it is about something else.

@@ -13,7 +13,7 @@ use crate::{
         stored_head::StoredHead,
     },
     error::Result,
-    exchange::{Downstream, Exchange},
+    exchange::{Downstream, Exchange, PeerHop},
     http::{
         cache_key::now,
         respond::{self, Reply, Source},
@@ -88,12 +88,20 @@ pub(super) async fn send_fetched<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<()> {
-    exchange.cache = Some(CacheResult::Miss);
+    exchange.cache = Some(fetched(exchange));
     let stored = head.is_open;
     let outcome = StatusOutcome::Forwarded { why, status: None, stored, collapsed: false };
     let ttl = stored.then(|| head.entry.freshness.ttl(now()));
     let status = CacheStatus { outcome, ttl, key: None, detail: None };
     send_fill(request, (head, reader), status, None, exchange, client).await
+}
+
+/// Who served what was fetched for this request.
+pub(super) fn fetched(exchange: &Exchange) -> CacheResult {
+    match exchange.hop {
+        Some(PeerHop::By(_)) => CacheResult::Peer,
+        Some(PeerHop::For { .. } | PeerHop::Through(_)) | None => CacheResult::Miss,
+    }
 }
 
 async fn send_fill<D: Downstream>(

@@ -1,6 +1,6 @@
 //! The order in which a cache is asked.
 
-use std::sync::Arc;
+use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use super::{
     collapse::{self, Step},
@@ -21,7 +21,7 @@ use crate::{
     error::{Kind, Result},
     exchange::{Downstream, Exchange},
     fields::Known,
-    h1::Method,
+    h1::{Method, ResponseHead},
     http::{
         active::ActiveExchange,
         cache_key::key,
@@ -102,6 +102,17 @@ async fn send_deleted<D: Downstream>(
 /// those who want the same one wait for that.
 const MOST_TURNS: u32 = 4;
 
+/// Tells a peer that its question takes a while (102, RFC 2518 §10.1): it waits then, and does not ask the origin itself.
+async fn say_under_way<D: Downstream>(client: &mut D) {
+    client.interim(&ResponseHead { status: 102, ..ResponseHead::default() });
+    poll_fn(|cx| {
+        // What cannot be sent yet goes with what follows.
+        let _ = client.poll_flush(cx);
+        Poll::Ready(())
+    })
+    .await;
+}
+
 async fn read<D: Downstream>(
     request: &CacheRequest<'_>,
     exchange: &mut ActiveExchange,
@@ -113,6 +124,9 @@ async fn read<D: Downstream>(
             Ok((stored, verdict)) => return hit(request, stored, verdict, exchange, client).await,
             Err(miss) => miss,
         };
+        if turn == 0 && exchange.is_for_peer() {
+            say_under_way(client).await;
+        }
         if request.control.only_if_cached {
             let fields = &exchange.request.fields;
             let found = disk_lookup::find(request.cache, &request.key, fields, &request.control).await;

@@ -26,11 +26,7 @@ use crate::{
     exchange::{Downstream, Exchange},
     fields::Known,
     h1::{Method, RequestHead},
-    http::{
-        active::ActiveExchange,
-        cache_key::now,
-        proxy::{self, Answer},
-    },
+    http::{active::ActiveExchange, answer::Answer, cache_key::now, proxy},
     moment::Moment,
     telemetry::cache_result::CacheResult,
 };

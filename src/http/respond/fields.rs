@@ -3,7 +3,8 @@
 
 use super::{error, reply::Reply};
 use crate::{
-    exchange::{Exchange, HttpVersion},
+    cluster::peers::mark,
+    exchange::{Exchange, HttpVersion, PeerHop},
     fields::{Known, write_number},
     telemetry::clock,
 };
@@ -16,6 +17,7 @@ pub(super) fn add(reply: &Reply<'_>, exchange: &mut Exchange) {
     via(exchange);
     cache_status(reply, exchange);
     affinity(reply, exchange);
+    peer(reply, exchange);
 }
 
 /// Age, of what comes from the cache, which must be there (RFC 9111 §4).
@@ -51,7 +53,17 @@ fn via(exchange: &mut Exchange) {
 /// Cache-Status, behind those of caches closer to the origin (RFC 9211 §2).
 fn cache_status(reply: &Reply<'_>, exchange: &mut Exchange) {
     if let Some(status) = &reply.cache_status {
-        status.add_to(&mut exchange.response.fields);
+        match &exchange.hop {
+            Some(PeerHop::For { own, .. }) => status.add_of_node(own, &mut exchange.response.fields),
+            Some(PeerHop::By(_) | PeerHop::Through(_)) | None => status.add_to(&mut exchange.response.fields),
+        }
+    }
+}
+
+/// What tells a peer that asked that this is the answer. It asks the origin itself where there is an error.
+fn peer(reply: &Reply<'_>, exchange: &mut Exchange) {
+    if exchange.is_for_peer() && reply.error.is_none() {
+        exchange.response.fields.push(mark::FIELD, mark::ANSWER);
     }
 }
 

@@ -39,7 +39,10 @@ pub(in crate::http) fn begin<D: Downstream>(
         exchange.response.fields.remove_known(Known::ContentLength);
     }
     fields::add(reply, exchange);
-    reply.filter(&mut exchange.response);
+    // What a peer asks for leaves as it is: the peer changes it on its way to the client.
+    if !exchange.is_for_peer() {
+        reply.filter(&mut exchange.response);
+    }
     client.begin(&exchange.response, has_body, length.filter(|_| has_body))?;
     Ok(has_body)
 }
@@ -84,6 +87,10 @@ pub(in crate::http) async fn send_error<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<()> {
-    let body = error::make(exchange, kind);
+    let mut body = error::make(exchange, kind);
+    if exchange.is_for_peer() {
+        // Nobody would read it, and without it the connection is good for the next request.
+        body.clear();
+    }
     send_own(reply, body.into(), exchange, client).await
 }

@@ -25,10 +25,10 @@ use crate::{
     h1::{Framing, Method, ResponseHead},
     http::{
         active::ActiveExchange,
+        answer::expects_continue,
         cache_key::{key, now},
         context::{RequestPlan, RouteContext},
         misleading::is_misleading,
-        proxy::expects_continue,
         respond::{self, Reply},
     },
     moment::Moment,

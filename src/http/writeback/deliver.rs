@@ -195,7 +195,7 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
     };
     (exchange.facts.route, exchange.facts.upstream) = (Some(index), Some(upstream));
     let worker_upstream = snapshot.upstream(upstream).ok_or(Kind::NoBackend)?;
-    let context = RouteContext { listener, route, worker_upstream };
+    let context = RouteContext { snapshot: &snapshot, listener, route, worker_upstream };
     let length = write.body.len() as u64;
     let framing = if length > 0 { Framing::Length(length) } else { Framing::None };
     let plan = RequestPlan { framing, has_body: length > 0, is_upgrade: false };

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::{
         listen::{ListenerConf, Protocol},
-        peers::LISTENER,
+        peers,
     },
     h1::{HeadLimits, grammar::MOST_FIELDS},
     route::conf::RouteConf,
@@ -62,7 +62,7 @@ impl Builder<'_> {
         };
         Ok(Listener {
             name: self.registry.name(&conf.name),
-            hears_peers: conf.name == LISTENER,
+            hears_peers: conf.name == peers::NAME,
             slot,
             table,
             names,

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{builder::Builder, files::Files};
 use crate::{
     cache::{conf::CacheConf, store::Cache},
-    config::Config,
+    config::{Config, peers},
     moment::Moment,
     runtime::{
         registry::{CacheKey, Registry},
@@ -63,6 +63,7 @@ impl Builder<'_> {
         let no_route = self.registry.workers().iter().map(|worker| worker.route(&"".into())).collect();
         let by_name = upstreams.iter().enumerate().map(|(index, upstream)| (upstream.name, index)).collect();
         let generation = self.generation;
+        let peers = config.upstream.iter().position(|conf| conf.name == peers::NAME);
         let is_told = |conf: &UpstreamConf| conf.proxy_protocol != SendProxyProtocol::Off;
         let tells_backends = config.upstream.iter().any(is_told);
         Ok(Snapshot {
@@ -72,6 +73,8 @@ impl Builder<'_> {
             routes,
             upstreams,
             caches,
+            peers,
+            members: self.registry.members.clone(),
             no_route,
             by_slot,
             by_name,

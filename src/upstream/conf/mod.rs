@@ -55,6 +55,9 @@ section! {
         pub slow_start: Duration = "0s", in "0s" to "1d";
         /// What happens when no backend is healthy.
         pub when_all_down: WhenAllDown = "fail";
+        /// Whether a request goes through another node of the cluster where this one can connect to no backend; it needs
+        /// `[cluster.peers]`. Upgrades and CONNECT do not.
+        pub relay: bool = false;
         /// A cookie that keeps a client on one backend; off when absent.
         pub sticky: Option<StickyConf>;
         /// The servers.

@@ -61,7 +61,8 @@ fn terms(node: &Proxy) -> Vec<(String, Option<String>)> {
         let at = change["at"].as_str().unwrap().to_owned();
         match change["role"] == "primary" {
             true => terms.push((at, None)),
-            false => terms.last_mut().unwrap().1 = Some(at),
+            // Its beginning may be longer ago than is kept.
+            false => terms.last_mut().into_iter().for_each(|term| term.1 = Some(at.clone())),
         }
     }
     terms

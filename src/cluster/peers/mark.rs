@@ -1,0 +1,157 @@
+//! What a node says of a request that it asks a peer for, in the place of a client of its own: one field, believed over the
+//! listener of the peers only, and taken out of every other request.
+//! What a peer answers in the origin's place says so by the same field; without it, it declined, whatever it says.
+
+use std::net::IpAddr;
+
+/// The field of the request, and of the answer.
+pub const FIELD: &str = "pointsman-peer";
+/// What it says in an answer that stands for the origin's.
+pub const ANSWER: &[u8] = b"answer";
+
+/// What the asking node saw, and what it asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Why it asks.
+    pub purpose: Purpose,
+    /// The address of the other end of its client's connection.
+    pub address: IpAddr,
+    /// The port there.
+    pub port: u16,
+    /// Whether what that end says of its own clients is believed.
+    pub is_trusted: bool,
+    /// Whether the connection was encrypted.
+    pub is_encrypted: bool,
+    /// The listener that the request came over.
+    pub listener: String,
+    /// What the asking node is called.
+    pub node: String,
+}
+
+/// Why a node asks a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The peer owns the key in a cache of peers.
+    Cache,
+    /// The peer has a way to a backend, and the asking node has none.
+    Relay,
+}
+
+impl Purpose {
+    const ALL: [Self; 2] = [Self::Cache, Self::Relay];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+impl Mark {
+    /// The value of the field: `cache 192.0.2.1 49152 untrusted https web node1`.
+    pub fn value(&self) -> String {
+        let Self { purpose, address, port, listener, node, .. } = self;
+        let trust = if self.is_trusted { "trusted" } else { "untrusted" };
+        let scheme = if self.is_encrypted { "https" } else { "http" };
+        // Of the two names one has no blanks, and the other is the rest. What a field cannot hold is no part of either.
+        let node: String =
+            node.chars().map(|sign| if sign.is_ascii_graphic() { sign } else { '?' }).collect();
+        format!("{} {address} {port} {trust} {scheme} {} {node}", purpose.name(), escaped(listener))
+    }
+
+    /// What a value says; `None` where it is not what a peer says.
+    pub fn read(value: &[u8]) -> Option<Self> {
+        let mut words = std::str::from_utf8(value).ok()?.split(' ');
+        let mut word = || words.next().filter(|word| !word.is_empty());
+        let purpose = word()?;
+        let read = Self {
+            purpose: Purpose::ALL.into_iter().find(|it| it.name() == purpose)?,
+            address: word()?.parse().ok()?,
+            port: word()?.parse().ok()?,
+            is_trusted: one_of(word()?, "trusted", "untrusted")?,
+            is_encrypted: one_of(word()?, "https", "http")?,
+            listener: unescaped(word()?)?,
+            node: word()?.to_owned(),
+        };
+        words.next().is_none().then_some(read)
+    }
+}
+
+fn one_of(word: &str, yes: &str, no: &str) -> Option<bool> {
+    match word {
+        word if word == yes => Some(true),
+        word if word == no => Some(false),
+        _ => None,
+    }
+}
+
+/// Names of listeners are letters of any script: bytes that a field had better not hold are written as `%XX`.
+fn escaped(name: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'%' => "%25".to_owned(),
+        byte if byte.is_ascii_graphic() => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    name.bytes().map(byte).collect()
+}
+
+fn unescaped(text: &str) -> Option<String> {
+    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
+    while let Some((first, behind)) = rest.split_first() {
+        rest = behind;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let (digits, behind) = rest.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = behind;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark() -> Mark {
+        Mark {
+            purpose: Purpose::Cache,
+            address: "2001:db8::1".parse().unwrap(),
+            port: 49152,
+            is_trusted: false,
+            is_encrypted: true,
+            listener: "wéb%1".into(),
+            node: "node1".into(),
+        }
+    }
+
+    #[test]
+    fn value_is_read_as_it_was_written() {
+        let value = mark().value();
+        assert_eq!(value, "cache 2001:db8::1 49152 untrusted https w%C3%A9b%251 node1");
+        assert_eq!(Mark::read(value.as_bytes()), Some(mark()));
+        assert_eq!(Mark { node: "a b".into(), ..mark() }.value().split(' ').count(), 7);
+    }
+
+    #[test]
+    fn value_that_no_peer_says_is_none() {
+        for value in [
+            "",
+            "cache",
+            "other 192.0.2.1 1 trusted http web a",
+            "cache 192.0.2 1 trusted http web a",
+            "cache 192.0.2.1 65536 trusted http web a",
+            "cache 192.0.2.1 1 perhaps http web a",
+            "cache 192.0.2.1 1 trusted ftp web a",
+            "cache 192.0.2.1 1 trusted http w%4 a",
+            "cache 192.0.2.1 1 trusted http %ff a",
+            "cache 192.0.2.1 1 trusted http web",
+            "cache 192.0.2.1 1 trusted http web a b",
+            "cache  192.0.2.1 1 trusted http web a",
+        ] {
+            assert_eq!(Mark::read(value.as_bytes()), None, "{value}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Asking the node that owns a key before the origin.
+//!
+//! Previous stop: [`super::fetch`], for a request that others may wait for; next stop: `http::peer_question`. The owner answers
+//! in the origin's place, or within a moment says that it is about to; else the origin is asked.
+
+use std::time::Duration;
+
+use super::origin::{OriginReply, OriginRequest, judge};
+use crate::{
+    cache::{
+        date::Date,
+        freshness::{Times, age_value},
+        key::Key,
+        peer_counts::PeerResult,
+        store::Cache,
+    },
+    cluster::peers::mark::Purpose,
+    error::Kind,
+    exchange::{Exchange, PeerHop},
+    http::{
+        active::ActiveExchange,
+        answer::Answer,
+        cache_key::now,
+        context::RequestPlan,
+        detached::Detached,
+        peer_question::{NoAnswer, Question, give_back},
+    },
+    moment::Moment,
+    telemetry::clock,
+    upstream::{UpstreamResponse, forward_request::FirstSign},
+};
+
+/// The node that owns a key.
+pub(super) struct Owner(Question);
+
+/// The peer to ask for a key; `None` where this node owns it or is asked itself, and where the cache does not ask.
+pub(super) fn owner(cache: &Cache, key: &Key, exchange: &ActiveExchange) -> Option<Owner> {
+    if !cache.conf.peers || exchange.hop.is_some() {
+        return None;
+    }
+    let snapshot = exchange.snapshot();
+    let (ring, now) = (snapshot.shared.members.ring(), Moment::now());
+    let question = Question::to(ring.owner(key.half_hash(), now)?, &ring, snapshot, now);
+    if question.is_none() {
+        cache.store.peers.add(PeerResult::Avoided);
+    }
+    question.map(Owner)
+}
+
+impl Owner {
+    /// Asks the owner; `None` where the origin is to be asked. The request is one that [`super::origin::prepare`] made.
+    pub(super) async fn ask(
+        &self,
+        request: &OriginRequest<'_>,
+        (key, is_conditional): (&Key, bool),
+        exchange: &mut Exchange,
+        client: &mut Detached<'_>,
+    ) -> Option<OriginReply> {
+        let asked = clock::unix_millis();
+        let first = first_sign(request)?;
+        let patience = FirstSign { first, then: request.cache.conf.collapse.timeout };
+        let question = (Purpose::Cache, RequestPlan::WITHOUT_BODY);
+        let answered = self.0.ask(request.context, question, patience, exchange, client).await;
+        let received = now();
+        let judged = answered
+            .map_err(|why| self.failed(&why))
+            .and_then(|response| judge_age(request.cache, key, asked, response, exchange));
+        let (response, result) = match judged {
+            Ok((response, result)) => (Some(response), result),
+            Err(result) => (None, result),
+        };
+        request.cache.store.peers.add(result);
+        let answer = Answer { response: response?, affinity: None };
+        let times = Times { requested: Date(asked / 1000), received };
+        let reply = judge(request, answer, is_conditional, exchange, times)?;
+        exchange.hop = Some(PeerHop::By(self.0.node.clone()));
+        Some(reply)
+    }
+
+    fn failed(&self, why: &NoAnswer) -> PeerResult {
+        let NoAnswer::Failed(error) = why else { return PeerResult::Declined };
+        tracing::debug!(peer = %self.0.node, "the origin is asked, since the peer does not answer: {error}");
+        match error.kind() {
+            Kind::ConnectTimeout | Kind::ResponseTimeout => PeerResult::Slow,
+            _ => PeerResult::Failed,
+        }
+    }
+}
+
+/// How long a peer may take to begin to answer.
+fn first_sign(request: &OriginRequest<'_>) -> Option<Duration> {
+    let cluster = request.context.snapshot.shared.config.cluster.as_ref();
+    Some(cluster?.peers.as_ref()?.response_timeout)
+}
+
+/// What the answer in `exchange.response` is, to a question of that time in milliseconds of the wall clock; an error where it
+/// is not taken.
+fn judge_age(
+    cache: &Cache,
+    key: &Key,
+    asked: u64,
+    response: UpstreamResponse,
+    exchange: &Exchange,
+) -> Result<(UpstreamResponse, PeerResult), PeerResult> {
+    let fields = &exchange.response.fields;
+    // A purge reaches nodes one after the other: what the peer has may be from before one that was made here already. Ages
+    // are whole seconds, rounded down.
+    let then = asked.saturating_sub(age_value(fields).saturating_add(1).saturating_mul(1000));
+    if cache.is_outdated(key, fields, then) {
+        give_back(response);
+        return Err(PeerResult::Outdated);
+    }
+    let said = fields.all("cache-status").last().unwrap_or_default();
+    let is_hit = said.split(|byte| *byte == b';').any(|parameter| parameter.trim_ascii() == b"hit");
+    Ok((response, if is_hit { PeerResult::Hit } else { PeerResult::Fetched }))
+}

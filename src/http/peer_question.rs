@@ -1,0 +1,144 @@
+//! Asking a peer for something, in the place of a client of this node.
+//!
+//! Previous stop: `http::cached` or `http::relay`, which know whom to ask. The peer is asked over the upstream of the peers
+//! ([`crate::config::peers`]), by its pools and with its passive health, and acts as this node would (`http::for_peer`).
+
+use std::sync::Arc;
+
+use super::{
+    answer::expects_continue,
+    context::{RequestPlan, RouteContext},
+};
+use crate::{
+    cluster::peers::{
+        mark::{self, Mark, Purpose},
+        ring::{Node, Ring},
+    },
+    error::{Kind, ProxyError},
+    exchange::{Downstream, Exchange},
+    h1::Framing,
+    moment::Moment,
+    net::LeastRate,
+    runtime::WorkerSnapshot,
+    upstream::{
+        UpstreamResponse,
+        acquire::Acquire,
+        forward::forward,
+        forward_request::{FirstSign, ForwardRequest},
+        request_head::UpstreamHead,
+        response::BodyLength,
+        upload::Upload,
+    },
+};
+
+/// A peer that may be asked.
+pub(super) struct Question {
+    /// What it is called.
+    pub(super) node: Arc<str>,
+    /// What this node is called.
+    own: Arc<str>,
+    /// Which backend it is of the upstream of the peers.
+    index: usize,
+}
+
+/// Why there is no answer.
+pub(super) enum NoAnswer {
+    /// The peer says that it does not answer.
+    Declined,
+    /// It could not be asked, or did not answer.
+    Failed(ProxyError),
+}
+
+impl Question {
+    /// A question to this node; `None` where it is left alone for now, since it failed.
+    pub(super) fn to(node: &Node, ring: &Ring, snapshot: &WorkerSnapshot, now: Moment) -> Option<Self> {
+        let peers = snapshot.shared.upstreams.get(snapshot.shared.peers?)?;
+        let address = node.address.to_string();
+        let (index, backend) = peers.backends.iter().enumerate().find(|(_, it)| *it.name == *address)?;
+        let (node, own) = (node.name.clone(), ring.own().clone());
+        backend.is_available(now).then_some(Self { node, own, index })
+    }
+
+    /// Asks. The head of the answer is in `exchange.response`; what is noted of attempts is of backends of the route, and
+    /// stays as it was.
+    pub(super) async fn ask<D: Downstream>(
+        &self,
+        context: &RouteContext<'_>,
+        (purpose, plan): (Purpose, RequestPlan),
+        patience: FirstSign,
+        exchange: &mut Exchange,
+        client: &mut D,
+    ) -> Result<UpstreamResponse, NoAnswer> {
+        let facts = &mut exchange.facts;
+        let before = (facts.attempts, facts.backend, facts.recording.take());
+        let answered = self.forward(context, (purpose, plan), patience, exchange, client).await;
+        (exchange.facts.attempts, exchange.facts.backend, exchange.facts.recording) = before;
+        let response = answered.map_err(NoAnswer::Failed)?;
+        let fields = &mut exchange.response.fields;
+        if fields.get(mark::FIELD) != Some(mark::ANSWER) {
+            give_back(response);
+            return Err(NoAnswer::Declined);
+        }
+        fields.remove(mark::FIELD);
+        Ok(response)
+    }
+
+    async fn forward<D: Downstream>(
+        &self,
+        context: &RouteContext<'_>,
+        (purpose, plan): (Purpose, RequestPlan),
+        patience: FirstSign,
+        exchange: &mut Exchange,
+        client: &mut D,
+    ) -> Result<UpstreamResponse, ProxyError> {
+        let snapshot = context.snapshot;
+        let peers = snapshot.shared.peers.and_then(|index| snapshot.upstream(index));
+        let worker_upstream = peers.ok_or(Kind::NoBackend)?;
+        let mark = self.mark(purpose, context, exchange).value();
+        let RequestPlan { framing, has_body, .. } = plan;
+        let head = UpstreamHead {
+            framing,
+            host: None,
+            default_host: "",
+            target: None,
+            is_upgrade: false,
+            expects_continue: has_body && expects_continue(exchange),
+            forwarded: false,
+            mark: Some(&mark),
+        };
+        let conf = &context.listener.conf;
+        let mut asking = ForwardRequest {
+            target: Acquire { worker_upstream, key: 0, sticky: Some(self.index), end: context.end(exchange) },
+            head,
+            // Sent once: what was begun is not repeated.
+            upload: Upload::new(has_body, framing == Framing::Chunked, conf.limits.body_bytes.0, 0),
+            body_timeout: conf.timeouts.body,
+            rate: LeastRate::new(context.route.min_rate),
+            tried: Vec::new(),
+            is_interim_sent: false,
+            interim_bytes: 0,
+            patience: Some(patience),
+        };
+        forward(&mut asking, exchange, client).await
+    }
+
+    fn mark(&self, purpose: Purpose, context: &RouteContext<'_>, exchange: &Exchange) -> Mark {
+        let peer = &exchange.facts.peer;
+        Mark {
+            purpose,
+            address: peer.address,
+            port: peer.port,
+            is_trusted: peer.is_trusted,
+            is_encrypted: peer.tls.is_some(),
+            listener: context.listener.conf.name.clone(),
+            node: self.own.to_string(),
+        }
+    }
+}
+
+/// Keeps the connection where nothing is to come of an answer.
+pub(super) fn give_back(response: UpstreamResponse) {
+    if response.length() == BodyLength::Known(0) {
+        response.release();
+    }
+}

@@ -1,0 +1,77 @@
+//! Requests of a node that has no way to any backend, through a peer that has one.
+
+use std::net::SocketAddr;
+
+use crate::{
+    peers::{certificates, cluster, free, until_known},
+    support::{Client, Origin, Proxy, Reply, Request, client::Response, eventually, nobody, proxy},
+};
+
+/// Nodes of one cluster, each with its own way to the backend.
+fn nodes(backends: &[SocketAddr], listener: &str) -> Vec<Proxy> {
+    let folder = certificates(backends.len());
+    let members: Vec<_> = backends.iter().map(|_| free()).collect();
+    let start = |(index, backend): (usize, &SocketAddr)| {
+        let cluster = cluster(&folder, index, &members);
+        let peers = "[cluster.peers]\nresponse_timeout = \"2s\"\n";
+        let cluster = cluster.replace("[cluster.peers]\n", peers);
+        let upstream = "relay = true\n[upstream.retry]\nattempts = 1\n";
+        let text = proxy::config_of(&[backend.to_string()], listener, &format!("{upstream}---\n{cluster}"));
+        Proxy::start(&text)
+    };
+    let nodes: Vec<Proxy> = backends.iter().enumerate().map(start).collect();
+    until_known(&nodes);
+    nodes
+}
+
+fn post(node: &Proxy, fields: &str, body: &str) -> Response {
+    let (mut client, length) = (node.connect(), body.len());
+    client
+        .send(format!("POST /post HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n{fields}\r\n{body}"));
+    client.response("POST")
+}
+
+fn metric(node: &Proxy, name: &str) -> u64 {
+    let text = Client::connect(node.address("admin")).get("/metrics").text();
+    text.lines().find_map(|line| line.strip_prefix(&format!("pointsman_{name} "))).unwrap().parse().unwrap()
+}
+
+#[test]
+fn node_without_a_way_relays_through_one_that_has() {
+    let origin = Origin::start(|request: &Request| Reply::Text(200, request.target.clone()));
+    // One client at a time: what the peer does is no second of it.
+    let nodes = nodes(&[nobody(), origin.address()], "max_connections_per_address = 1\n");
+    eventually("the peer's way is known", || nodes[0].get("/get").status == 200);
+    assert_eq!(nodes[0].get("/once?a=1").text(), "/once?a=1");
+    let log = nodes[0].logged("/once?a=1");
+    assert_eq!(
+        (&log["relay"], &log["upstream"], &log["status"]),
+        (&"node1".into(), &"u".into(), &200.into())
+    );
+    let log = nodes[1].logged("/once?a=1");
+    assert_eq!((&log["for_peer"], &log["client"]), (&"node0".into(), &"127.0.0.1".into()), "{log}");
+    let spoofed = "X-Forwarded-For: 6.6.6.6\r\nExpect: 100-continue\r\n";
+    let body = "b".repeat(300_000);
+    assert_eq!(post(&nodes[0], spoofed, &body).status, 200);
+    let request = origin.requests().into_iter().find(|it| it.method == "POST").unwrap();
+    assert_eq!(request.all("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(request.body, body.as_bytes());
+    assert_eq!(origin.requests().iter().filter(|it| it.method == "POST").count(), 1);
+    assert_eq!(request.header("pointsman-peer"), None);
+    assert!(metric(&nodes[0], "relayed_total") >= 3);
+    assert_eq!(metric(&nodes[1], "relayed_total"), 0);
+}
+
+#[test]
+fn no_way_anywhere_gives_the_usual_error() {
+    let nodes = nodes(&[nobody(), nobody(), nobody()], "");
+    for number in 0..10 {
+        let node = &nodes[number % 3];
+        let answer = node.get("/nowhere");
+        assert!(matches!(answer.status, 502 | 503), "{}", answer.status);
+        assert!(node.logged("/nowhere")["relay"].is_null());
+    }
+    // Nobody claims a way, so nobody is asked in the end.
+    let asked = || nodes.iter().map(|node| node.count_logged("for_peer")).sum::<usize>();
+    assert!(asked() <= 20, "a request goes over one hop to two peers at most: {}", asked());
+}
