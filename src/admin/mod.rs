@@ -13,6 +13,7 @@ pub mod spec;
 
 mod backends;
 mod caches;
+mod certificates;
 mod cluster;
 mod config;
 mod connections;

@@ -3,12 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::access::Access;
 use crate::{
-    config::admin::AdminConf, listen::mailbox::Mailboxes, moment::Moment, reload::Reloader,
+    config::admin::AdminConf,
+    listen::mailbox::Mailboxes,
+    moment::Moment,
+    reload::{Reloader, plan::Certificate},
     runtime::worker::Shared,
 };
 
@@ -36,7 +38,7 @@ pub struct Admin {
     pub(super) mailboxes: Mailboxes,
     pub(super) started: Moment,
     /// The certificates that are served, and when they were looked at.
-    pub(super) certificates: Mutex<Option<(Looked, Value)>>,
+    pub(super) certificates: Mutex<Option<(Looked, Arc<[Certificate]>)>>,
     pub(super) reading: Arc<Semaphore>,
     pub(super) scraping: Arc<Semaphore>,
     pub(super) building: Arc<Semaphore>,

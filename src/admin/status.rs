@@ -1,22 +1,20 @@
 //! `GET /api/v1/status`: what runs, since when, and from which configuration.
 
-use std::{
-    sync::{PoisonError, atomic::Ordering::Relaxed},
-    time::SystemTime,
-};
+use std::sync::atomic::Ordering::Relaxed;
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
     Admin, Params,
+    certificates::certificates,
     reply::{self, Reply},
     spec::{ResponseSpec, Spec, array, count, object, reference, text},
 };
 use crate::{
     moment::Moment,
-    reload::{plan::Certificate, preview},
-    runtime::{Listener, Snapshot, drain::Stage, overrides::Line},
+    reload::plan::Certificate,
+    runtime::{Listener, drain::Stage, overrides::Line},
     schema::Problem,
 };
 
@@ -58,22 +56,6 @@ fn schema() -> Value {
     }))
 }
 
-/// The certificates that are served. Their files are read once in a generation and hour: what is left of
-/// them changes by the day.
-fn certificates(admin: &Admin, snapshot: &Snapshot) -> Value {
-    let hours = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs() / 3600;
-    let mut kept = admin.certificates.lock().unwrap_or_else(PoisonError::into_inner);
-    match &*kept {
-        Some((looked, certificates)) if *looked == (snapshot.generation, hours) => certificates.clone(),
-        Some(_) | None => {
-            let certificates: Value =
-                preview::certificates(&snapshot.config).iter().map(Certificate::to_json).collect();
-            *kept = Some(((snapshot.generation, hours), certificates.clone()));
-            certificates
-        }
-    }
-}
-
 pub(super) fn get(admin: &Admin, _: &Params) -> Reply {
     let snapshot = admin.shared.snapshot.load();
     let listeners: Vec<Value> = snapshot.listeners.iter().map(|it| listener(admin, it)).collect();
@@ -93,7 +75,7 @@ pub(super) fn get(admin: &Admin, _: &Params) -> Reply {
         "draining": admin.shared.drain.stage() > Stage::Running,
         "role": admin.shared.registry.cluster.status().role().name(),
         "overrides": overrides,
-        "certificates": certificates(admin, &snapshot),
+        "certificates": certificates(admin, &snapshot).iter().map(Certificate::to_json).collect::<Vec<_>>(),
         "reloads": {"succeeded": succeeded, "failed": failed},
         "last_reload": {
             "ok": last.ok,

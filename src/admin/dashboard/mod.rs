@@ -64,6 +64,7 @@ const SCRIPT: &str = concat!(
     include_str!("api.js"),
     include_str!("traffic.js"),
     include_str!("upstreams.js"),
+    include_str!("listeners.js"),
     include_str!("caches.js"),
     include_str!("cluster.js"),
     include_str!("state.js"),

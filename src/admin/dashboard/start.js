@@ -8,6 +8,7 @@ const QUESTIONS = [
   ["/api/v1/status", (it) => {
     showStatus(it);
     part("configuration", () => showReload(it));
+    part("listeners", () => showListeners(it));
   }, "configuration"],
   ["/api/v1/traffic", (it) => {
     part("traffic", () => showTraffic(it));

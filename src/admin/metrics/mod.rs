@@ -59,6 +59,7 @@ fn render(admin: &Admin, now: Moment) -> String {
     requests(&snapshot, registry, &mut text);
     backends(&snapshot, now, &mut text);
     listeners(&snapshot, &mut text);
+    certificates(admin, &snapshot, &mut text);
     caches::caches(&snapshot, &mut text);
     workers(registry, &mut text);
     traces(registry, &mut text);
@@ -323,6 +324,19 @@ fn traces(registry: &Registry, text: &mut Text) {
 }
 
 /// What runs, and from which configuration.
+/// When certificates that are served end.
+fn certificates(admin: &Admin, snapshot: &Snapshot, text: &mut Text) {
+    let help = "Unix time at which a certificate that a listener shows ends.";
+    text.family("certificate_not_after_seconds", Kind::Gauge, help);
+    for certificate in &*super::certificates::certificates(admin, snapshot) {
+        if let Some(facts) = &certificate.facts {
+            let chain = certificate.chain.display().to_string();
+            let labels = Labels::of(&[("listener", &certificate.listener), ("chain", &chain)]);
+            text.sample(&labels, facts.not_after);
+        }
+    }
+}
+
 fn configuration(admin: &Admin, snapshot: &Snapshot, text: &mut Text) {
     let none = Labels::default();
     let help = "Number of the configuration that holds; each reload is one more.";

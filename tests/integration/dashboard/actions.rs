@@ -143,6 +143,7 @@ fn a_role_is_seen_and_stepped_down_from() {
     let proxy = Proxy::start(&quiet(&[origin.address()], &format!("---\n{cluster}")));
     let browser = Browser::start(1280, 900);
     show(&browser, &proxy);
+    browser.wait("#listener-panel tbody tr", |it| it.contains("web") && it.contains("http"));
     browser.wait("#cluster-panel tbody tr", |it| it.contains("standby") && it.contains("etcd"));
     browser.wait("#cluster-panel tbody tr .bad", |it| it.contains("127.0.0.1:9"));
     browser.wait("#cluster-summary", |it| it.starts_with("lb1, by etcd."));
