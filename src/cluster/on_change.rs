@@ -6,21 +6,25 @@
 
 use std::{
     collections::BTreeMap,
-    process::Stdio,
+    io,
+    os::fd::OwnedFd,
+    process::{Child, Command, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
 
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    process::Command,
+    io::AsyncReadExt,
+    net::unix::pipe::Receiver,
     runtime::{Builder, LocalOptions},
     sync::Notify,
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use super::{conf::OnChangeConf, role::Role, status::Status};
+use crate::net::descriptors;
 
 /// What is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +67,8 @@ struct Pending {
 /// The first pause after a failure; each further is twice as long, up to [`LONGEST`].
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
+/// How long a program that was killed may take to end.
+const LAST: Duration = Duration::from_secs(1);
 /// Bytes of output that go to the log, of each run and stream.
 const OUTPUT: u64 = 4096;
 
@@ -178,28 +184,39 @@ async fn run(conf: &OnChangeConf, report: &Report) -> Result<(), String> {
     let mut words = conf.command.iter().map(|word| filled(word, &values));
     let program = words.next().unwrap_or_default();
     let mut command = Command::new(&program);
-    command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     for (name, value) in &values {
         command.env(format!("POINTSMAN_{}", name.to_uppercase()), value);
     }
     let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
-    let (output, errors) = (child.stdout.take(), child.stderr.take());
+    let output = child.stdout.take().map(OwnedFd::from);
+    let errors = child.stderr.take().map(OwnedFd::from);
     let all = async {
-        let (status, ..) = tokio::join!(child.wait(), log(output, &program), log(errors, &program));
-        status
+        let (ended, ..) = tokio::join!(ended(&child), log(output, &program), log(errors, &program));
+        ended
     };
-    match timeout(conf.timeout, all).await {
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(format!("{program} ended with {status}")),
-        Ok(Err(error)) => Err(format!("{program} was not seen to end: {error}")),
-        Err(_) => {
-            // It ends with its handle; where it does not, the next one shall not wait for it.
-            let _ = child.start_kill();
-            let _ = timeout(Duration::from_secs(1), child.wait()).await;
-            sleep(Duration::ZERO).await;
-            Err(format!("{program} took longer than {:?}", conf.timeout))
+    let Ok(ended) = timeout(conf.timeout, all).await else {
+        // Where it does not end, the next one shall not wait for it.
+        let _ = child.kill();
+        let _ = timeout(LAST, ended(&child)).await;
+        let _ = child.try_wait();
+        return Err(format!("{program} took longer than {:?}", conf.timeout));
+    };
+    match ended.and_then(|()| child.wait()) {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{program} ended with {status}")),
+        Err(error) => {
+            let _ = child.kill();
+            Err(format!("{program} was not seen to end: {error}"))
         }
     }
+}
+
+/// Waits until a program has ended. By its descriptor, and not by tokio's processes: with those every turn of every event
+/// loop, workers' too, looks for programs that have ended.
+async fn ended(child: &Child) -> io::Result<()> {
+    let descriptor = pidfd_open(Pid::from_child(child), PidfdFlags::NONBLOCK)?;
+    descriptors::register(descriptor)?.readable().await.map(|_| ())
 }
 
 fn values(report: &Report) -> [(&'static str, String); 6] {
@@ -237,8 +254,8 @@ fn filled(word: &str, values: &[(&'static str, String)]) -> String {
 }
 
 /// Writes the first bytes of what a program says into the log, and reads the rest.
-async fn log(stream: Option<impl AsyncRead + Unpin>, program: &str) {
-    let Some(mut stream) = stream else { return };
+async fn log(stream: Option<OwnedFd>, program: &str) {
+    let Some(mut stream) = stream.and_then(|stream| Receiver::from_owned_fd(stream).ok()) else { return };
     let mut text = Vec::new();
     let _ = (&mut stream).take(OUTPUT).read_to_end(&mut text).await;
     for line in String::from_utf8_lossy(&text).lines().filter(|line| !line.trim().is_empty()) {
