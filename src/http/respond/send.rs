@@ -39,7 +39,7 @@ pub(in crate::http) fn begin<D: Downstream>(
         exchange.response.fields.remove_known(Known::ContentLength);
     }
     fields::add(reply, exchange);
-    reply.filter(&mut exchange.response);
+    reply.filter(exchange);
     client.begin(&exchange.response, has_body, length.filter(|_| has_body))?;
     Ok(has_body)
 }
