@@ -68,19 +68,20 @@
 //! 5. [`http2`], [`cluster`]
 //! 6. [`backend`], [`owned_directory`]
 //! 7. [`exchange`]
-//! 8. [`balance`], [`health`], [`route`]
-//! 9. [`writeback`]
-//! 10. [`cache`], [`filter`], [`upstream`]
-//! 11. [`config`]
-//! 12. [`runtime`]
-//! 13. [`mod@http`], [`l4`]
-//! 14. [`listen`], [`explain`]
-//! 15. [`reload`]
-//! 16. [`admin`]
-//! 17. [`control`]
-//! 18. [`app`]
-//! 19. [`replay`]
-//! 20. [`cli`]
+//! 8. [`template`]
+//! 9. [`balance`], [`health`], [`route`]
+//! 10. [`writeback`]
+//! 11. [`cache`], [`filter`], [`upstream`]
+//! 12. [`config`]
+//! 13. [`runtime`]
+//! 14. [`mod@http`], [`l4`]
+//! 15. [`listen`], [`explain`]
+//! 16. [`reload`]
+//! 17. [`admin`]
+//! 18. [`control`]
+//! 19. [`app`]
+//! 20. [`replay`]
+//! 21. [`cli`]
 //!
 //! `docs/architecture.md` has a picture; `docs/decisions/` says why.
 
@@ -122,6 +123,7 @@ pub mod runtime;
 pub mod schema;
 mod sync;
 pub mod telemetry;
+pub mod template;
 pub mod tls;
 pub mod upstream;
 pub mod writeback;

@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use serde_json::json;
 use tracing::level_filters::LevelFilter;
 
-use crate::schema::{Node, Reader, Value, choice, section};
+use crate::{
+    schema::{Node, Reader, Table, Value, choice, section},
+    telemetry::access_line::NAMES,
+    template::{Context, Fault, Template, Use},
+};
 
 section! {
     /// The log on standard error, and the access log.
@@ -18,6 +22,44 @@ section! {
         pub access: AccessLog = "stdout";
         /// How a line per request looks.
         pub access_format: AccessFormat = "json";
+        /// What each line of a request has besides, where lines are JSON: names, and values with [placeholders](templates.md).
+        pub fields: Vec<(String, String)> = {};
+    }
+    check Self::check;
+}
+
+impl LogConf {
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        for entry in table.entries_of("fields") {
+            let is_sign = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+            if entry.key.is_empty() || !entry.key.chars().all(is_sign) {
+                let message = format!("`{}` cannot be the name of a field", entry.key);
+                table.reader.problem_with(
+                    entry.place,
+                    message,
+                    "names are letters, digits, `_`, `-` and `.`",
+                );
+            } else if NAMES.contains(&&*entry.key) {
+                let message = format!("every line has a field `{}` already", entry.key);
+                table.reader.problem_with(entry.place, message, "take another name");
+            }
+            let Some(text) = entry.node.text() else { continue };
+            let fault = match Template::parse(text, Use::Log, Context::Plain) {
+                Ok(template) => template.captures().next().map(|group| Fault {
+                    message: format!("`{{path.{group}}}` is not known here"),
+                    hint: "groups are a route's; set a header there, and log that".to_owned(),
+                }),
+                Err(fault) => Some(fault),
+            };
+            if let Some(Fault { message, hint }) = fault {
+                table.reader.problem_with(entry.node.place, message, hint);
+            }
+        }
+        if !self.fields.is_empty() && self.access_format != AccessFormat::Json {
+            let message = "`fields` does nothing where lines are not JSON";
+            let hint = "leave it out, or set `access_format = \"json\"`";
+            table.reader.problem_with(table.place_of("fields"), message, hint);
+        }
     }
 }
 

@@ -24,6 +24,7 @@ pub use self::{
 };
 use crate::{
     error::Kind,
+    fields::Known,
     h1::{RequestHead, ResponseHead},
     moment::Moment,
     telemetry::{
@@ -214,7 +215,22 @@ impl Exchange {
         self.request.target.get(self.path_length + 1..).unwrap_or_default()
     }
 
-    /// `http` or `https`, as the client sees it.
+    /// The path as routes match it.
+    pub fn matched_path(&self) -> &str {
+        self.readings.as_ref().map_or(self.path(), |readings| &readings.matched)
+    }
+
+    /// `http` or `https`, as a trusted proxy saw it, else as the client's connection has it.
+    pub fn client_scheme(&self) -> &'static str {
+        let said = self.request.fields.known(Known::XForwardedProto).filter(|_| self.facts.peer.is_trusted);
+        match said {
+            Some(said) if said.eq_ignore_ascii_case(b"https") => "https",
+            Some(said) if said.eq_ignore_ascii_case(b"http") => "http",
+            Some(_) | None => self.scheme(),
+        }
+    }
+
+    /// `http` or `https`, as the client's connection has it.
     pub fn scheme(&self) -> &'static str {
         if self.facts.peer.tls.is_some() { "https" } else { "http" }
     }

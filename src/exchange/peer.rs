@@ -65,12 +65,16 @@ impl ClientAddress {
 pub struct TlsFacts {
     /// `TLSv1.2` or `TLSv1.3`.
     pub version: &'static str,
+    /// The cipher suite by its registered name: `TLS_AES_128_GCM_SHA256`.
+    pub cipher: &'static str,
     /// The name that the client asked for (RFC 6066 §3), in lower case.
     pub server_name: Option<Box<str>>,
     /// The protocol that was agreed on (RFC 7301).
     pub alpn: Option<Box<[u8]>>,
     /// Whether the client showed a certificate; one that is shown is verified.
     pub has_certificate: bool,
+    /// The certificate that the client showed, in DER.
+    pub certificate: Option<Box<[u8]>>,
     /// When it was, until the first request takes it for its trace; kept only while tracing is on.
     pub handshake: RefCell<Option<Box<Handshake>>>,
 }

@@ -15,8 +15,9 @@ use crate::{
     exchange::{Exchange, Peer, TlsFacts},
     h1::{Framing, HeadError, Scan},
     http::{answer, client_address, context::RequestPlan, edit, normalize, proxy, respond, routing},
-    route::{conf::HeaderEditConf, table::StepVerdict},
+    route::{edits::HeaderEdits, table::StepVerdict},
     runtime::{Action, Listener, Route, Snapshot},
+    template::Use,
     upstream::{Upstream, affinity},
 };
 
@@ -285,13 +286,16 @@ fn outcome_of(
     match taken.and_then(|step| snapshot.routes.get(step.route)) {
         None => Outcome::NoRoute,
         Some(route) => {
-            let action = match decision(snapshot, route, &mut exchange, framing, question.is_running) {
-                Ok(action) => action,
-                Err(kind) => return Outcome::Refused(respond::status_of(kind).0, kind.to_string()),
-            };
+            let action =
+                match decision(snapshot, (listener, route), &mut exchange, framing, question.is_running) {
+                    Ok(action) => action,
+                    Err(kind) => return Outcome::Refused(respond::status_of(kind).0, kind.to_string()),
+                };
             let of_listener = listener.conf.alt_svc.iter().map(|it| format!("set alt-svc: {}", it.as_str()));
             let of_route = taken.and_then(|step| snapshot.config.route.get(step.route));
-            let of_route = of_route.map(|conf| edits(&conf.response_headers)).unwrap_or_default();
+            let of_route =
+                of_route.and_then(|conf| HeaderEdits::of(&conf.response_headers, Use::ResponseField));
+            let of_route = of_route.iter().flat_map(HeaderEdits::lines).collect::<Vec<_>>();
             let response_edits = of_listener.chain(of_route).collect();
             Outcome::Routed(Box::new(Routed { route: route.name.to_string(), action, response_edits }))
         }
@@ -331,24 +335,26 @@ fn begin(
 
 fn decision(
     snapshot: &Snapshot,
-    route: &Route,
+    (listener, route): (&Listener, &Route),
     exchange: &mut Exchange,
     framing: Framing,
     is_running: bool,
 ) -> Result<Decision, Kind> {
+    let scope = edit::own_scope(listener, route, exchange);
     match &route.action {
         Action::Redirect { to, status } => {
-            return Ok(Decision::Redirect { status: *status, location: edit::expand(to, exchange) });
+            return Ok(Decision::Redirect { status: *status, location: edit::expand(to, &scope) });
         }
-        Action::Respond { status, body, content_type } => {
+        Action::Respond { status, body, content_type, template } => {
             let content_type = content_type.clone();
-            return Ok(Decision::Respond { status: *status, content_type, bytes: body.len() });
+            let bytes = edit::own_body(body, template.as_ref(), &scope).len();
+            return Ok(Decision::Respond { status: *status, content_type, bytes });
         }
         Action::Upstream(_) | Action::Split(..) => {}
     }
     let is_upgrade = proxy::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
     if let Some(edits) = &route.request_headers {
-        edits.apply(&mut exchange.request.fields);
+        edits.apply(exchange, edit::own_place(listener, route), |exchange| &mut exchange.request.fields);
     }
     let to = |(upstream, percent): (&Arc<Upstream>, f64)| {
         let (key, sticky) = (affinity::key(upstream, exchange), affinity::sticky(upstream, exchange));
@@ -370,13 +376,6 @@ fn head(route: &Route, exchange: &Exchange, framing: Framing, is_upgrade: bool) 
     upstream_head.write_http1(exchange, &mut head);
     let head = String::from_utf8_lossy(&head);
     head.split("\r\n").filter(|line| !line.is_empty()).map(str::to_owned).collect()
-}
-
-fn edits(conf: &HeaderEditConf) -> Vec<String> {
-    let removed = conf.remove.iter().map(|name| format!("remove {name}"));
-    let set = conf.set.iter().map(|(name, value)| format!("set {name}: {value}"));
-    let added = conf.add.iter().map(|(name, value)| format!("add {name}: {value}"));
-    removed.chain(set).chain(added).collect()
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use serde_json::json;
 
 use super::hooks::ResponseFilter;
 use crate::{
+    exchange::Exchange,
     fields::{is_token_byte, read_quoted},
-    h1::ResponseHead,
     schema::{Node, Reader, Value},
+    template::Place,
 };
 
 /// A value of Alt-Svc that every response of a listener has, in place of what a backend sent: what a backend says of
@@ -33,7 +34,8 @@ impl AltSvc {
 }
 
 impl ResponseFilter for AltSvc {
-    fn on_head(&self, response: &mut ResponseHead) {
+    fn on_head(&self, exchange: &mut Exchange, _: Place<'_>) {
+        let response = &mut exchange.response;
         // A 101 is of the connection, which is another protocol's from there.
         if response.status >= 200 {
             response.fields.set("alt-svc", self.0.as_bytes());
@@ -217,10 +219,13 @@ mod tests {
     fn a_value_takes_the_place_of_what_came() {
         let filter = AltSvc::parse("clear").unwrap();
         for (status, expected) in [(200, &b"clear"[..]), (304, b"clear"), (502, b"clear"), (101, b"old")] {
-            let mut response = ResponseHead { status, ..ResponseHead::default() };
+            let mut exchange = Exchange::default();
+            let response = &mut exchange.response;
+            response.status = status;
             response.fields.push("Alt-Svc", b"old");
             response.fields.push("alt-svc", b"older");
-            filter.on_head(&mut response);
+            filter.on_head(&mut exchange, Place::default());
+            let response = &exchange.response;
             assert_eq!(response.fields.get("alt-svc"), Some(expected), "{status}");
             assert_eq!(response.fields.all("alt-svc").count(), if status == 101 { 2 } else { 1 });
         }

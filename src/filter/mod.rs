@@ -8,7 +8,7 @@ mod hooks;
 mod response_headers;
 
 use self::{alt_svc::AltSvc, hooks::ResponseFilter};
-use crate::h1::ResponseHead;
+use crate::{exchange::Exchange, template::Place};
 
 pub use self::response_headers::ResponseHeaders;
 
@@ -22,10 +22,10 @@ pub enum Filter {
 }
 
 impl Filter {
-    fn on_head(&self, response: &mut ResponseHead) {
+    fn on_head(&self, exchange: &mut Exchange, place: Place<'_>) {
         match self {
-            Self::AltSvc(filter) => filter.on_head(response),
-            Self::ResponseHeaders(filter) => filter.on_head(response),
+            Self::AltSvc(filter) => filter.on_head(exchange, place),
+            Self::ResponseHeaders(filter) => filter.on_head(exchange, place),
         }
     }
 }
@@ -40,11 +40,11 @@ impl Filters {
         Self(filters.into_iter().collect())
     }
 
-    /// Has each of them change the head of a response, which is whole and of which nothing went out.
+    /// Has each of them change the head of the response in `exchange`, which is whole and of which nothing went out.
     #[inline]
-    pub fn on_head(&self, response: &mut ResponseHead) {
+    pub fn on_head(&self, exchange: &mut Exchange, place: Place<'_>) {
         for filter in &self.0 {
-            filter.on_head(response);
+            filter.on_head(exchange, place);
         }
     }
 }
@@ -54,12 +54,17 @@ mod tests {
     use super::*;
     use crate::route::conf::HeaderEditConf;
 
+    fn nothing() -> HeaderEditConf {
+        let nothing = Vec::new;
+        HeaderEditConf { set: nothing(), set_if_missing: nothing(), add: nothing(), remove: Vec::new() }
+    }
+
     #[test]
     fn filters_are_called_in_their_order() {
         let alt_svc = || Filter::AltSvc(AltSvc::parse("clear").unwrap());
         let edits = || {
             let add = vec![("alt-svc".to_owned(), "h2=\":1\"".to_owned())];
-            let conf = HeaderEditConf { add, set: Vec::new(), remove: Vec::new() };
+            let conf = HeaderEditConf { add, ..nothing() };
             Filter::ResponseHeaders(ResponseHeaders::of(&conf).unwrap())
         };
         for (filters, expected) in [
@@ -67,17 +72,18 @@ mod tests {
             (Filters::new([edits(), alt_svc()]), &["clear"]),
             (Filters::default(), &["backend"]),
         ] {
-            let mut response = ResponseHead { status: 200, ..ResponseHead::default() };
-            response.fields.push("Alt-Svc", b"backend");
-            filters.on_head(&mut response);
-            let values: Vec<_> = response.fields.all("alt-svc").map(String::from_utf8_lossy).collect();
+            let mut exchange = Exchange::default();
+            exchange.response.status = 200;
+            exchange.response.fields.push("Alt-Svc", b"backend");
+            filters.on_head(&mut exchange, Place::default());
+            let values: Vec<_> =
+                exchange.response.fields.all("alt-svc").map(String::from_utf8_lossy).collect();
             assert_eq!(values, expected);
         }
     }
 
     #[test]
     fn edits_without_an_edit_are_no_filter() {
-        let conf = HeaderEditConf { add: Vec::new(), set: Vec::new(), remove: Vec::new() };
-        assert!(ResponseHeaders::of(&conf).is_none());
+        assert!(ResponseHeaders::of(&nothing()).is_none());
     }
 }

@@ -1,21 +1,25 @@
 //! `response_headers` of a route.
 
 use super::hooks::ResponseFilter;
-use crate::{h1::ResponseHead, route::conf::HeaderEditConf};
+use crate::{
+    exchange::Exchange,
+    route::{conf::HeaderEditConf, edits::HeaderEdits},
+    template::{Place, Use},
+};
 
 /// Changes fields as a route has it: of every response that it answers with, errors included.
 #[derive(Debug)]
-pub struct ResponseHeaders(HeaderEditConf);
+pub struct ResponseHeaders(HeaderEdits);
 
 impl ResponseHeaders {
     /// The filter of these edits; `None` where there is nothing to do.
     pub fn of(conf: &HeaderEditConf) -> Option<Self> {
-        (!conf.is_empty()).then(|| Self(conf.clone()))
+        HeaderEdits::of(conf, Use::ResponseField).map(Self)
     }
 }
 
 impl ResponseFilter for ResponseHeaders {
-    fn on_head(&self, response: &mut ResponseHead) {
-        self.0.apply(&mut response.fields);
+    fn on_head(&self, exchange: &mut Exchange, place: Place<'_>) {
+        self.0.apply(exchange, place, |exchange| &mut exchange.response.fields);
     }
 }

@@ -40,7 +40,13 @@ impl RequestPlan {
     pub(super) const WITHOUT_BODY: Self = Self { framing: Framing::None, has_body: false, is_upgrade: false };
 }
 
-impl RouteContext<'_> {
+impl<'a> RouteContext<'a> {
+    /// The name of the backend that was asked last.
+    pub(super) fn backend(&self, exchange: &Exchange) -> Option<&'a str> {
+        let backends = &self.worker_upstream.upstream.backends;
+        exchange.facts.backend.and_then(|index| backends.get(index)).map(|backend| &*backend.name)
+    }
+
     /// When the whole exchange must be over.
     pub(super) fn end(&self, exchange: &Exchange) -> Option<Moment> {
         let timeout = self.route.timeout;

@@ -1,23 +1,61 @@
 //! What a route changes of a request's host and path, and the location of a redirect.
 
-use crate::{exchange::Exchange, route::conf::RewriteConf};
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use crate::{
+    exchange::Exchange,
+    runtime::{Listener, Route},
+    template::{Place, Scope, Template},
+};
 
 /// Host and target that go upstream in the place of the client's, where a route changes them.
-pub fn rewritten<'a>(
-    exchange: &Exchange,
-    rewrite: Option<&'a RewriteConf>,
-) -> (Option<&'a str>, Option<String>) {
-    let Some(rewrite) = rewrite else { return (None, None) };
-    let host = (!rewrite.host.is_empty()).then_some(&*rewrite.host);
-    let path = if rewrite.path.is_empty() {
-        let prefix = &rewrite.strip_prefix;
-        let matched = || exchange.readings.as_ref().and_then(|readings| stripped(&readings.matched, prefix));
-        stripped(exchange.path(), prefix).or_else(matched).unwrap_or_else(|| exchange.path().to_owned())
-    } else {
-        rewrite.path.clone()
+pub fn rewritten<'a>(exchange: &Exchange, route: &'a Route) -> (Option<Cow<'a, str>>, Option<String>) {
+    let Some(rewrite) = &route.rewrite else { return (None, None) };
+    let place = Place { route: &route.name, captures: &route.captures, ..Place::default() };
+    let scope = Scope { exchange, place };
+    let host = rewrite.host.as_ref().and_then(|host| match host.fixed() {
+        Some(host) => Some(host.into()),
+        // Rather the client's than one that is none.
+        None => {
+            Some(host.render(&scope)).filter(|it| it.parse::<http::uri::Authority>().is_ok()).map(Cow::from)
+        }
+    });
+    let path = match rewrite.path.as_ref().map(|path| (path.fixed(), path)) {
+        Some((Some(path), _)) => path.to_owned(),
+        Some((None, path)) => without_dot_segments(&path.render(&scope)),
+        None => {
+            let prefix = &rewrite.strip_prefix;
+            let matched =
+                || exchange.readings.as_ref().and_then(|readings| stripped(&readings.matched, prefix));
+            stripped(exchange.path(), prefix).or_else(matched).unwrap_or_else(|| exchange.path().to_owned())
+        }
     };
     let query = exchange.request.target.get(exchange.path_length..).unwrap_or_default();
     (host, Some(path + query))
+}
+
+/// What placeholders of a response without a backend are filled from.
+pub fn own_scope<'a>(listener: &'a Listener, route: &'a Route, exchange: &'a Exchange) -> Scope<'a> {
+    Scope { exchange, place: own_place(listener, route) }
+}
+
+/// The same without the exchange.
+pub fn own_place<'a>(listener: &'a Listener, route: &'a Route) -> Place<'a> {
+    Place { listener: &listener.conf.name, route: &route.name, captures: &route.captures, backend: "" }
+}
+
+/// The body of an answer of a route's own.
+pub fn own_body(fixed: &Bytes, template: Option<&Template>, scope: &Scope<'_>) -> Bytes {
+    template.map_or_else(
+        || fixed.clone(),
+        |template| {
+            let mut body = Vec::new();
+            template.write(scope, &mut body);
+            body.into()
+        },
+    )
 }
 
 /// The path without a prefix of whole segments; `None` when it does not begin with it.
@@ -29,41 +67,34 @@ fn stripped(path: &str, prefix: &str) -> Option<String> {
     }
 }
 
-/// The location of a redirect: its placeholders filled from the request.
-pub fn expand(template: &str, exchange: &Exchange) -> String {
-    let mut out = String::with_capacity(template.len() + exchange.request.target.len());
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('{') {
-        out.push_str(before);
-        let Some((name, after)) = after.split_once('}') else {
-            rest = after;
-            break;
-        };
-        match name {
-            "scheme" => out.push_str(exchange.scheme()),
-            "host" => out.push_str(&exchange.host),
-            "port" => out.push_str(port_of(&exchange.authority)),
-            "path" => out.push_str(exchange.path()),
-            "query" => out.push_str(exchange.query()),
-            "path_and_query" => out.push_str(&exchange.request.target),
-            _ => {}
-        }
-        rest = after;
-    }
-    out.push_str(rest);
-    out
+/// A path without segments that lead elsewhere, however a request had them put together (RFC 3986 §5.2.4): they are left
+/// out, and what comes before them stays.
+fn without_dot_segments(path: &str) -> String {
+    let is_dot = |segment: &&str| {
+        let plain = segment.to_ascii_lowercase().replace("%2e", ".");
+        let name = plain.split(';').next().unwrap_or_default();
+        name == "." || name == ".."
+    };
+    let kept: Vec<&str> = path.split('/').filter(|segment| !is_dot(segment)).collect();
+    let kept = kept.join("/");
+    if kept.starts_with('/') { kept } else { format!("/{kept}") }
 }
 
-fn port_of(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
-        Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => port,
-        _ => "",
+/// The location of a redirect: its placeholders filled from the request.
+pub fn expand(template: &Template, scope: &Scope<'_>) -> String {
+    let location = template.render(scope);
+    let is_elsewhere = |text: &str| text.starts_with("//") || text.starts_with("/\\");
+    if is_elsewhere(&location) && !is_elsewhere(template.text()) {
+        // Else a path with two slashes would be read as a host (RFC 3986 §4.2).
+        return format!("/.{location}");
     }
+    location
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::template::{Context, Use};
 
     #[test]
     fn a_prefix_is_stripped_by_whole_segments() {
@@ -85,7 +116,32 @@ mod tests {
         exchange.authority.push_str("A.example:8080");
         exchange.host.push_str("a.example");
         exchange.request.target.push_str("/a?b=c");
+        let expand = |text: &str, exchange: &Exchange| {
+            let template = Template::parse(text, Use::Redirect, Context::Url).unwrap();
+            super::expand(&template, &Scope { exchange, place: Place::default() })
+        };
         assert_eq!(expand("https://{host}{path_and_query}", &exchange), "https://a.example/a?b=c");
         assert_eq!(expand("{scheme}://x:{port}{path}?{query}", &exchange), "http://x:8080/a?b=c");
+        assert_eq!(expand("/login?back={path_and_query|urlencode}", &exchange), "/login?back=%2Fa%3Fb%3Dc");
+        exchange.request.target = "//evil.example".to_owned();
+        exchange.path_length = exchange.request.target.len();
+        assert_eq!(expand("{path}", &exchange), "/.//evil.example");
+        assert_eq!(expand("https://a{path}", &exchange), "https://a//evil.example");
+        assert_eq!(expand("//b.example{path}", &exchange), "//b.example//evil.example");
+    }
+
+    #[test]
+    fn no_dot_segment_is_put_together() {
+        for (path, expected) in [
+            ("/app/..", "/app"),
+            ("/app/../admin", "/app/admin"),
+            ("/app/%2e%2E/a", "/app/a"),
+            ("/app/..;x/a", "/app/a"),
+            ("/..", "/"),
+            ("a/b", "/a/b"),
+            ("/a/...", "/a/..."),
+        ] {
+            assert_eq!(without_dot_segments(path), expected, "{path}");
+        }
     }
 }

@@ -82,13 +82,17 @@ async fn serve<D: Downstream>(
     let route = snapshot.shared.routes.get(index).ok_or(Kind::NoRoute)?;
     let upstream = match &route.action {
         Action::Redirect { to, status } => {
-            redirect(Reply::on(listener, route), exchange, client, to, *status).await?;
+            let location = edit::expand(to, &edit::own_scope(listener, route, exchange));
+            respond::own_head(*status, exchange);
+            exchange.response.fields.push_known(Known::Location, location.as_bytes());
+            respond::send_own(Reply::on(listener, route), Bytes::new(), exchange, client).await?;
             return Ok(None);
         }
-        Action::Respond { status, body, content_type } => {
+        Action::Respond { status, body, content_type, template } => {
+            let body = edit::own_body(body, template.as_ref(), &edit::own_scope(listener, route, exchange));
             respond::own_head(*status, exchange);
             exchange.response.fields.push_known(Known::ContentType, content_type.as_bytes());
-            respond::send_own(Reply::on(listener, route), body.clone(), exchange, client).await?;
+            respond::send_own(Reply::on(listener, route), body, exchange, client).await?;
             return Ok(None);
         }
         Action::Upstream(index) => *index,
@@ -140,19 +144,6 @@ fn check_name(listener: &Listener, exchange: &Exchange) -> Result<()> {
         return Ok(());
     }
     Err(Kind::Misdirected.into())
-}
-
-async fn redirect<D: Downstream>(
-    reply: Reply<'_>,
-    exchange: &mut ActiveExchange,
-    client: &mut D,
-    to: &str,
-    status: u16,
-) -> Result<()> {
-    let location = edit::expand(to, exchange);
-    respond::own_head(status, exchange);
-    exchange.response.fields.push_known(Known::Location, location.as_bytes());
-    respond::send_own(reply, Bytes::new(), exchange, client).await
 }
 
 /// Answers an error, if nothing of a response went out yet.

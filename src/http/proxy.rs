@@ -39,7 +39,9 @@ pub(super) fn prepare<D: Downstream>(
     let is_upgrade = wants_tunnel(context.route, exchange)?;
     // A peer has made them already.
     if let Some(edits) = context.route.request_headers.as_ref().filter(|_| !exchange.is_for_peer()) {
-        edits.apply(&mut exchange.request.fields);
+        edits.apply(exchange, edit::own_place(context.listener, context.route), |exchange| {
+            &mut exchange.request.fields
+        });
     }
     Ok(RequestPlan { framing, has_body, is_upgrade })
 }
@@ -53,7 +55,9 @@ pub(super) async fn proxy<D: Downstream>(
 ) -> Result<Option<UpstreamResponse>> {
     let answer = ask(context, plan, exchange, client).await?;
     if answer.response.is_tunnel() {
-        let reply = Reply { affinity: answer.affinity, ..Reply::on(context.listener, context.route) };
+        let backend = context.backend(exchange);
+        let reply =
+            Reply { affinity: answer.affinity, backend, ..Reply::on(context.listener, context.route) };
         respond::begin(&reply, None, exchange, client)?;
         return Ok(Some(answer.response));
     }
@@ -108,7 +112,7 @@ pub(crate) fn upstream_head<'a>(
     expects_continue: bool,
     exchange: &Exchange,
 ) -> UpstreamHead<'a> {
-    let (host, target) = edit::rewritten(exchange, route.rewrite.as_ref());
+    let (host, target) = edit::rewritten(exchange, route);
     let RequestPlan { framing, is_upgrade, .. } = plan;
     let forwarded = route.forwarded;
     UpstreamHead {
@@ -135,7 +139,8 @@ pub(super) async fn deliver<D: Downstream>(
         return Err(Kind::BadResponse("101 to a request that asked for no upgrade").into());
     }
     let Answer { response, affinity } = answer;
-    let reply = Reply { affinity, cache_status, ..Reply::on(context.listener, context.route) };
+    let backend = context.backend(exchange);
+    let reply = Reply { affinity, backend, cache_status, ..Reply::on(context.listener, context.route) };
     let patience = context.patience(exchange);
     respond::send(&reply, Source::Upstream(response), patience, exchange, client).await
 }

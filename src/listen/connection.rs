@@ -42,7 +42,10 @@ use crate::{
         connections::{Place, Speaks},
     },
     telemetry::trace::Handshake,
-    tls::{conf::Starttls, server::ServerTls},
+    tls::{
+        conf::Starttls,
+        server::{ServerTls, cipher_name},
+    },
 };
 
 /// A connection whose protocol begins: the bytes that came already are before its stream's.
@@ -221,9 +224,14 @@ fn facts(session: &ServerConnection, begun: Option<Moment>) -> TlsFacts {
     });
     TlsFacts {
         version,
+        cipher: session.negotiated_cipher_suite().map_or("", |suite| cipher_name(suite.suite())),
         server_name,
         alpn: session.alpn_protocol().map(Box::from),
         has_certificate: session.peer_certificates().is_some(),
+        certificate: session
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .map(|der| der.as_ref().into()),
         handshake: RefCell::new(handshake),
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use regex::Regex;
 
-use crate::fields::Fields;
+use crate::{fields::Fields, schema::form::decoded};
 
 /// What a rule matches on. Empty lists match everything.
 #[derive(Clone, Debug, Default)]
@@ -146,30 +146,6 @@ fn has_parameter((name, value): &(String, String), query: &str) -> bool {
         let (found, found_value) = pair.split_once('=').unwrap_or((pair, ""));
         decoded(found).eq(name.bytes()) && decoded(found_value).eq(value.bytes())
     })
-}
-
-/// Bytes of a form-encoded text: `%XX` and `+` decoded, a `%` that begins no escape as it is.
-fn decoded(text: &str) -> impl Iterator<Item = u8> {
-    let mut rest = text.as_bytes();
-    std::iter::from_fn(move || {
-        let (first, after) = rest.split_first()?;
-        rest = after;
-        match (first, after) {
-            (b'+', _) => Some(b' '),
-            (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
-                (Some(high), Some(low)) => {
-                    rest = after;
-                    Some(high << 4 | low)
-                }
-                _ => Some(b'%'),
-            },
-            (byte, _) => Some(*byte),
-        }
-    })
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]

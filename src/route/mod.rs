@@ -7,6 +7,8 @@
 //! parameters; then file order. A request that fails a rule's conditions falls through to the next.
 
 pub mod conf;
+pub mod edits;
 pub mod matcher;
 pub mod names;
+pub mod rewrite;
 pub mod table;

@@ -7,7 +7,33 @@ use crate::{
     exchange::{Facts, PeerHop, Subject},
     fields::Known,
     telemetry::access_line::AccessLine,
+    template::{Place, Scope},
 };
+
+/// What the configuration has every line of a request have besides.
+pub(super) fn extra<'a>(
+    subject: Subject<'_>,
+    snapshot: &'a Snapshot,
+    listener: Option<&Listener>,
+) -> Vec<(&'a str, Vec<u8>)> {
+    let Subject::Http(exchange) = subject else { return Vec::new() };
+    let facts = &exchange.facts;
+    let backends = facts.upstream.and_then(|index| snapshot.upstreams.get(index));
+    let backend = backends.zip(facts.backend).and_then(|(upstream, index)| upstream.backends.get(index));
+    let place = Place {
+        listener: listener.map_or("", |listener| &listener.conf.name),
+        route: facts.route.and_then(|index| snapshot.routes.get(index)).map_or("", |route| &route.name),
+        backend: backend.map_or("", |backend| &backend.name),
+        captures: &[],
+    };
+    let scope = Scope { exchange, place };
+    let fields = snapshot.log_fields.iter().map(|(name, template)| {
+        let mut value = Vec::new();
+        template.write(&scope, &mut value);
+        (&**name, value)
+    });
+    fields.collect()
+}
 
 /// The line of an exchange that took so long; a connection that is passed on has no request and no response.
 pub(super) fn access_line<'a>(

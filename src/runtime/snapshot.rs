@@ -9,6 +9,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use ipnet::IpNet;
+use regex::Regex;
 
 use super::registry::{ListenerId, ListenerShared};
 use crate::{
@@ -22,12 +23,9 @@ use crate::{
     filter::Filters,
     h1::HeadLimits,
     net::tunnel::Silence,
-    route::{
-        conf::{HeaderEditConf, RewriteConf},
-        names::Names,
-        table::Table,
-    },
+    route::{edits::HeaderEdits, names::Names, rewrite::Rewrite, table::Table},
     telemetry::metrics::{NameId, RouteSeries},
+    template::Template,
     tls::server::ServerTls,
     upstream::Upstream,
 };
@@ -35,6 +33,8 @@ use crate::{
 /// A built configuration.
 #[derive(Debug)]
 pub struct Snapshot {
+    /// What lines of the access log have besides.
+    pub log_fields: Box<[(Box<str>, Template)]>,
     /// Its number; each publish is one more.
     pub generation: u64,
     /// What it was built from.
@@ -143,9 +143,11 @@ pub struct Route {
     /// What becomes of its requests.
     pub action: Action,
     /// How host and path change on the way.
-    pub rewrite: Option<RewriteConf>,
+    pub rewrite: Option<Rewrite>,
     /// Edits of the request's fields; `None` when there is nothing to do.
-    pub request_headers: Option<HeaderEditConf>,
+    pub request_headers: Option<HeaderEdits>,
+    /// The regular expressions of its paths, where placeholders name their groups.
+    pub captures: Box<[Regex]>,
     /// What it does with every response.
     pub filters: Filters,
     /// Whether WebSocket upgrades are let through.
@@ -180,16 +182,18 @@ pub enum Action {
     /// The client is sent elsewhere.
     Redirect {
         /// Template of the location.
-        to: String,
+        to: Template,
         /// The status.
         status: u16,
     },
-    /// A fixed answer.
+    /// An answer of its own.
     Respond {
         /// The status.
         status: u16,
         /// The body.
         body: Bytes,
+        /// What the body is made from, where it is not the same for all.
+        template: Option<Template>,
         /// Its media type.
         content_type: String,
     },

@@ -12,7 +12,7 @@ use std::{
 use arc_swap::{ArcSwap, Cache};
 
 use super::{
-    access_line::access_line,
+    access_line::{access_line, extra},
     connections::Connections,
     drain::{Drain, Stage},
     failure,
@@ -30,6 +30,7 @@ use crate::{
     exchange::{Exchange, Facts, Subject},
     moment::Moment,
     telemetry::{
+        access_line::AccessLine,
         access_log::WorkerLog,
         metrics::{NO_NAME, RequestKey, TunnelKey, WorkerSeries},
     },
@@ -283,7 +284,9 @@ impl Worker {
         // What peers say every second is worth a line where it was not understood.
         let is_chatter = listener.is_some_and(|listener| listener.hears_peers) && facts.error.is_none();
         if config.log.access != AccessLog::Off && !is_chatter {
+            let extra = extra(subject, snapshot, listener);
             let line = access_line(facts, subject, took, (snapshot, listener));
+            let line = AccessLine { extra: &extra, ..line };
             let dropped = self.log.line(|out| match config.log.access_format {
                 AccessFormat::Json => line.write_json(out),
                 AccessFormat::Common => line.write_common(false, out),

@@ -8,6 +8,7 @@
 
 pub mod choice;
 pub mod environment;
+pub mod form;
 pub mod json;
 pub mod json_schema;
 pub mod name;

@@ -76,7 +76,47 @@ pub struct AccessLine<'a> {
     pub tls: Option<&'a str>,
     /// What ended it, and its details for people.
     pub error: Option<(Kind, &'a str)>,
+    /// What it has besides by the configuration, where it is JSON.
+    pub extra: &'a [(&'a str, Vec<u8>)],
 }
+
+/// The names that a line of JSON may have by itself.
+pub const NAMES: [&str; 34] = [
+    "time",
+    "level",
+    "listener",
+    "client",
+    "proxy",
+    "method",
+    "scheme",
+    "host",
+    "target",
+    "protocol",
+    "status",
+    "server_name",
+    "alpn",
+    "quic_version",
+    "carried_by",
+    "datagrams_in",
+    "datagrams_out",
+    "ended_by",
+    "bytes_in",
+    "bytes_out",
+    "duration_ms",
+    "response_ms",
+    "route",
+    "upstream",
+    "backend",
+    "attempts",
+    "cache",
+    "request_id",
+    "trace_id",
+    "user_agent",
+    "referer",
+    "tls",
+    "error",
+    "error_detail",
+];
 
 impl AccessLine<'_> {
     /// Writes the line as JSON.
@@ -141,6 +181,9 @@ impl AccessLine<'_> {
         if let Some((kind, detail)) = self.error {
             field(out, "error", kind.label().as_bytes());
             field(out, "error_detail", detail.as_bytes());
+        }
+        for (name, value) in self.extra {
+            field(out, name, value);
         }
         out.extend_from_slice(b"}\n");
     }

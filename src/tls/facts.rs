@@ -4,6 +4,9 @@
 //! trusted, webpki decides. Every length is checked; what is not understood is `None`. Why not x509-parser:
 //! `docs/decisions/014-small-readers.md`.
 
+mod der;
+mod subject;
+
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
     path::Path,
@@ -11,6 +14,8 @@ use std::{
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use time::{Date, Month, OffsetDateTime, format_description::well_known::Rfc3339};
+
+use self::der::{Der, text};
 
 /// What a certificate says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +54,7 @@ impl CertificateFacts {
         let (tag, text) = validity.next()?;
         let not_after = seconds(tag, text)?;
         let subject = common_name(fields.next()?.1);
-        let mut names = alternative_names(fields).unwrap_or_default();
+        let mut names = alternative_names(fields, &of_server).unwrap_or_default();
         if names.is_empty() {
             names.extend(subject);
         }
@@ -68,13 +73,53 @@ impl CertificateFacts {
     }
 }
 
+/// What a client's certificate says of who shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientFacts {
+    /// Its subject as RFC 4514 writes it, the most specific part first: `CN=a,O=Example`.
+    pub subject: String,
+    /// Its alternative names with their kinds: `DNS:a.example`, `IP:192.0.2.1`, `URI:spiffe://example/a`, `email:a@example`.
+    pub names: Vec<String>,
+}
+
+impl ClientFacts {
+    /// The facts of a certificate.
+    pub fn of_der(der: &[u8]) -> Option<Self> {
+        let certificate = Der(der).expect(SEQUENCE)?.0;
+        let mut fields = Der(Der(certificate).expect(SEQUENCE)?.0);
+        if fields.0.first() == Some(&VERSION) {
+            fields.next()?;
+        }
+        // Serial number, signature algorithm, issuer, validity.
+        for _ in 0..4 {
+            fields.next()?;
+        }
+        let subject = subject::distinguished_name(fields.next()?.1)?;
+        let with_kind = |tag, name: &[u8]| match tag {
+            EMAIL => Some(format!("email:{}", String::from_utf8_lossy(name))),
+            URI => Some(format!("URI:{}", String::from_utf8_lossy(name))),
+            IP_ADDRESS => address(name).map(|name| format!("IP:{name}")),
+            DNS_NAME => Some(format!("DNS:{}", String::from_utf8_lossy(name))),
+            _ => None,
+        };
+        Some(Self { subject, names: alternative_names(fields, &with_kind).unwrap_or_default() })
+    }
+}
+
+/// The SHA-256 of a certificate in hexadecimal, 64 digits in lower case.
+pub fn fingerprint(der: &[u8]) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, der);
+    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 const SEQUENCE: u8 = 0x30;
 const OCTET_STRING: u8 = 0x04;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
-const BMP_STRING: u8 = 0x1e;
+const EMAIL: u8 = 0x81;
+const URI: u8 = 0x86;
 const DNS_NAME: u8 = 0x82;
 const IP_ADDRESS: u8 = 0x87;
 /// 2.5.29.17
@@ -83,35 +128,6 @@ const SUBJECT_ALTERNATIVE_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// 2.5.4.10
 const ORGANIZATION: &[u8] = &[0x55, 0x04, 0x0a];
-
-/// Elements one after another.
-#[derive(Clone, Copy)]
-struct Der<'d>(&'d [u8]);
-
-impl<'d> Der<'d> {
-    /// Tag and contents of the next element.
-    fn next(&mut self) -> Option<(u8, &'d [u8])> {
-        let (&tag, rest) = self.0.split_first()?;
-        let (&first, rest) = rest.split_first()?;
-        let (length, rest) = match first {
-            0..=0x7f => (usize::from(first), rest),
-            // No certificate is longer than four bytes can say; a length of its own accord is not DER.
-            0x81..=0x84 => {
-                let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                (digits.iter().fold(0, |length, digit| (length << 8) | usize::from(*digit)), rest)
-            }
-            _ => return None,
-        };
-        let (contents, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some((tag, contents))
-    }
-
-    /// The contents of the first element, which has to have this tag.
-    fn expect(mut self, tag: u8) -> Option<Self> {
-        self.next().filter(|(is, _)| *is == tag).map(|(_, contents)| Self(contents))
-    }
-}
 
 /// The common name in a distinguished name, else its organization.
 fn common_name(name: &[u8]) -> Option<String> {
@@ -131,17 +147,17 @@ fn common_name(name: &[u8]) -> Option<String> {
     found
 }
 
-fn text(tag: u8, bytes: &[u8]) -> String {
-    if tag != BMP_STRING {
-        return String::from_utf8_lossy(bytes).into_owned();
+/// The names of servers among alternative ones.
+fn of_server(tag: u8, name: &[u8]) -> Option<String> {
+    match tag {
+        DNS_NAME => Some(String::from_utf8_lossy(name).into_owned()),
+        IP_ADDRESS => address(name),
+        _ => None,
     }
-    let units =
-        bytes.chunks_exact(2).map(|pair| pair.iter().fold(0, |unit, byte| (unit << 8) | u16::from(*byte)));
-    char::decode_utf16(units).map(|sign| sign.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
 }
 
-/// The names in the extension (RFC 5280 §4.2.1.6), of the kinds that servers have.
-fn alternative_names(mut fields: Der<'_>) -> Option<Vec<String>> {
+/// The names in the extension (RFC 5280 §4.2.1.6) that `tell` tells.
+fn alternative_names(mut fields: Der<'_>, tell: &dyn Fn(u8, &[u8]) -> Option<String>) -> Option<Vec<String>> {
     let extensions = loop {
         let (tag, contents) = fields.next()?;
         if tag == EXTENSIONS {
@@ -164,11 +180,7 @@ fn alternative_names(mut fields: Der<'_>) -> Option<Vec<String>> {
         let mut names = Der(value).expect(SEQUENCE)?;
         let mut found = Vec::new();
         while let Some((tag, name)) = names.next() {
-            found.extend(match tag {
-                DNS_NAME => Some(String::from_utf8_lossy(name).into_owned()),
-                IP_ADDRESS => address(name),
-                _ => None,
-            });
+            found.extend(tell(tag, name));
         }
         return Some(found);
     }
@@ -237,6 +249,29 @@ mod tests {
     }
 
     #[test]
+    fn tells_who_a_client_is() {
+        use rcgen::SanType;
+        let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        params.subject_alt_names.push(SanType::URI("spiffe://example/a".try_into().unwrap()));
+        params.subject_alt_names.push(SanType::Rfc822Name("a@example".try_into().unwrap()));
+        params.subject_alt_names.push(SanType::IpAddress([192, 0, 2, 1].into()));
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::OrganizationName, "Ex, Inc.");
+        params.distinguished_name.push(DnType::CommonName, "#a\nb ");
+        let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec();
+        let facts = ClientFacts::of_der(&der).unwrap();
+        assert_eq!(facts.subject, "CN=\\#a\\0Ab\\ ,O=Ex\\, Inc.");
+        assert_eq!(
+            facts.names,
+            ["DNS:a.example", "URI:spiffe://example/a", "email:a@example", "IP:192.0.2.1"]
+        );
+        assert_eq!(fingerprint(b""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        for length in 0..der.len() {
+            assert_eq!(ClientFacts::of_der(&der[..length]), None, "cut at {length}");
+        }
+    }
+
+    #[test]
     fn what_is_no_certificate_has_no_facts() {
         let good = made(&["a.example", "10.0.0.1"], 2061);
         for length in 0..good.len() {
@@ -249,7 +284,7 @@ mod tests {
                 let at = random.usize(0..bad.len());
                 bad[at] = random.u8(..);
             }
-            let _must_only_not_panic = CertificateFacts::of_der(&bad);
+            let _must_only_not_panic = (CertificateFacts::of_der(&bad), ClientFacts::of_der(&bad));
         }
         assert_eq!(CertificateFacts::of_pem(b"nothing"), None);
     }

@@ -181,3 +181,14 @@ fn client_verifier(
     let verifier = builder.build().map_err(|error| unusable(error.to_string()))?;
     Ok((verifier, context))
 }
+
+/// The registered name of a cipher suite; empty for one that is not offered here.
+pub fn cipher_name(suite: rustls::CipherSuite) -> &'static str {
+    use rustls::CipherSuite as Suite;
+    match suite {
+        Suite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        Suite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        Suite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        other => other.as_str().unwrap_or(""),
+    }
+}

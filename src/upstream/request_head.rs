@@ -3,7 +3,7 @@
 //! What was received is cleaned already (`http::received`). Here is decided once what goes on; a [`HeadWriter`] makes bytes
 //! of it, in one version of HTTP each. No delimiter of the client's is copied but those that would be written.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use crate::{
     cluster::peers::mark,
@@ -18,7 +18,7 @@ pub struct UpstreamHead<'a> {
     /// How its body is framed there.
     pub framing: Framing,
     /// The host to send instead of the client's.
-    pub host: Option<&'a str>,
+    pub host: Option<Cow<'a, str>>,
     /// The host to send where the client names none: HTTP/1.0 need not, and HTTP/1.1 must.
     pub default_host: &'a str,
     /// The target to send instead of the client's.
@@ -60,7 +60,7 @@ pub trait HeadWriter {
 impl UpstreamHead<'_> {
     /// The Host to send; never empty.
     pub fn host<'e>(&'e self, exchange: &'e Exchange) -> &'e str {
-        match self.host.unwrap_or(&exchange.authority) {
+        match self.host.as_deref().unwrap_or(&exchange.authority) {
             "" => self.default_host,
             host => host,
         }

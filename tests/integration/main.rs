@@ -62,6 +62,7 @@ mod rfc;
 mod routing;
 mod smuggling;
 mod support;
+mod templates;
 mod tls;
 mod tracing;
 mod unix_sockets;

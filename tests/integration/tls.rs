@@ -181,6 +181,33 @@ fn an_optional_client_certificate_may_be_absent_not_bad() {
 }
 
 #[test]
+fn backends_are_told_what_a_client_showed() {
+    let origin = Origin::named("hello");
+    let folder = tls::folder();
+    let listener = format!("{SECURE}[listener.client_auth]\nmode = \"request\"\nca = \"clients-ca.pem\"\n");
+    let headers = "request_headers = { set = { x-subject = '{tls.client.subject}', x-print = '{tls.client.fingerprint}', \
+                   x-der = '{tls.client.certificate}', x-tls = '{tls.version} {tls.cipher} {tls.sni}' } }";
+    let text = config_of(&[origin.address().to_string()], &listener, "");
+    let text = text.replace("upstream = \"u\"\n", &format!("upstream = \"u\"\n{headers}\n"));
+    let proxy = Proxy::start_in(folder, &text);
+    let manner = Manner { certificate: Some("client"), versions: &[&TLS13], ..Manner::default() };
+    let mut client = proxy.tls(&manner).unwrap();
+    assert_eq!(client.status("localhost", "/"), 200);
+    let request = origin.last();
+    assert!(request.header("x-subject").unwrap().contains("CN="), "{:?}", request.header("x-subject"));
+    assert_eq!(request.header("x-print").unwrap().len(), 64);
+    assert!(request.header("x-der").unwrap().starts_with("MII"));
+    let tls = request.header("x-tls").unwrap();
+    assert!(tls.starts_with("TLSv1.3 TLS_") && tls.ends_with(" localhost"), "{tls}");
+    // Nobody without a certificate has one by saying so.
+    let client = proxy.tls(&Manner::default()).unwrap();
+    let forged =
+        "GET / HTTP/1.1\r\nHost: localhost\r\nX-Subject: CN=admin\r\nX-Print: 0\r\nConnection: close\r\n\r\n";
+    assert!(client.last(forged).unwrap().starts_with("HTTP/1.1 200"));
+    assert_eq!((origin.last().header("x-subject"), origin.last().header("x-print")), (None, None));
+}
+
+#[test]
 fn a_session_is_resumed_by_whatever_worker() {
     let (_origin, proxy) = secured("");
     for version in [&TLS12, &TLS13] {

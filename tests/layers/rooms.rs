@@ -20,6 +20,7 @@ const ORDER: &[&[&str]] = &[
     &["http2", "cluster"],
     &["store", "backend", "owned_directory"],
     &["exchange"],
+    &["template"],
     &["balance", "health", "route"],
     &["writeback"],
     &["cache", "upstream", "filter"],

@@ -41,6 +41,7 @@ use crate::{
         table::Table,
     },
     telemetry::{access_line::AccessLine, trace::Parent},
+    template::{Context, Place, Scope, Template, Use},
 };
 
 /// What reads, what it is fed, how that begins, and how it reads.
@@ -178,7 +179,12 @@ const READERS: &[Reader] = &[
         exchange.request.target.push_str(&String::from_utf8_lossy(target));
         exchange.authority.clone_from(&exchange.request.target);
         exchange.path_length = exchange.request.target.find('?').unwrap_or(exchange.request.target.len());
-        edit::expand("{scheme}://{host}:{port}{path}?{query}#{path_and_query}", &exchange);
+        let text = "{scheme}://{host}:{port}{path}?{query}#{path_and_query}{query.a|urlencode}{path.1}";
+        let template = Template::parse(text, Use::Redirect, Context::Url).unwrap();
+        CAPTURES.with(|captures| {
+            let place = Place { captures, ..Place::default() };
+            edit::expand(&template, &Scope { exchange: &exchange, place });
+        });
     }),
     ("head of a request", LINES, &["", "GET /", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\na: "], |bytes| {
         let _ = RequestHead::default().parse(bytes, &LIMITS, &mut Scan::default());
@@ -294,6 +300,7 @@ fn normal(method: &str, target: &[u8], host: &[u8]) {
 }
 
 thread_local! {
+    static CAPTURES: [Regex; 1] = [Regex::new("((a|b|/)+)c").unwrap()];
     static TABLE: Table = Table::build(
         [("*.a.a", PathPattern::Prefix("/a".to_owned())), ("*", PathPattern::Regex(Regex::new("(a|b|/)+c$").unwrap()))]
             .into_iter()

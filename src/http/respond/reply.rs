@@ -6,6 +6,7 @@ use crate::{
     exchange::Exchange,
     h1::{ResponseHead, Version},
     runtime::{Listener, Route},
+    template::Place,
 };
 
 /// A response that is ready to leave; its head is in `exchange.response`, without hop-by-hop fields.
@@ -17,6 +18,8 @@ pub(in crate::http) struct Reply<'a> {
     pub(in crate::http) listener: Option<&'a Listener>,
     /// The route that took the request; none where none did.
     pub(in crate::http) route: Option<&'a Route>,
+    /// The name of the backend that answered, where that is known.
+    pub(in crate::http) backend: Option<&'a str>,
     /// What the caches on its way say of it.
     pub(in crate::http) cache_status: Option<CacheStatus>,
     /// Its age in seconds, where it comes from the cache (RFC 9111 §4).
@@ -50,17 +53,38 @@ impl<'a> Reply<'a> {
     }
 
     fn new(listener: Option<&'a Listener>, route: Option<&'a Route>, error: Option<Kind>) -> Self {
-        Self { listener, route, error, cache_status: None, age: None, affinity: None, is_own: false }
+        Self {
+            listener,
+            route,
+            backend: None,
+            error,
+            cache_status: None,
+            age: None,
+            affinity: None,
+            is_own: false,
+        }
     }
 
     /// Has its head changed by the filters of the listener, then by those of the route, which knows better.
     #[inline]
-    pub(super) fn filter(&self, head: &mut ResponseHead) {
+    pub(super) fn filter(&self, exchange: &mut Exchange) {
+        let place = self.place();
         if let Some(listener) = self.listener {
-            listener.filters.on_head(head);
+            listener.filters.on_head(exchange, place);
         }
         if let Some(route) = self.route {
-            route.filters.on_head(head);
+            route.filters.on_head(exchange, place);
+        }
+    }
+
+    /// What placeholders are filled from, beside the exchange.
+    #[inline]
+    fn place(&self) -> Place<'a> {
+        Place {
+            listener: self.listener.map_or("", |listener| &listener.conf.name),
+            route: self.route.map_or("", |route| &route.name),
+            backend: self.backend.unwrap_or(""),
+            captures: self.route.map_or(&[], |route| &route.captures),
         }
     }
 

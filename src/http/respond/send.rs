@@ -41,7 +41,7 @@ pub(in crate::http) fn begin<D: Downstream>(
     fields::add(reply, exchange);
     // What a peer asks for leaves as it is: the peer changes it on its way to the client.
     if !exchange.is_for_peer() {
-        reply.filter(&mut exchange.response);
+        reply.filter(exchange);
     }
     client.begin(&exchange.response, has_body, length.filter(|_| has_body))?;
     Ok(has_body)

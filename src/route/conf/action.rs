@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use crate::schema::{Node, Reader, Row, Section, Table, Value, section, suggest};
+use crate::{
+    schema::{Node, Reader, Row, Section, Table, Value, section},
+    template::{Context, Template, Use},
+};
 
 /// What becomes of a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,7 +101,7 @@ section! {
 section! {
     /// Sends the client elsewhere.
     pub struct RedirectConf {
-        /// Where to; `{scheme}`, `{host}`, `{port}`, `{path}`, `{query}` and `{path_and_query}` are the request's.
+        /// Where to, with [placeholders](templates.md): `{scheme}`, `{host}`, `{port}`, `{path}`, `{query}`, `{path_and_query}` and others are the request's.
         pub to: String;
         /// 301, 302, 303, 307 or 308.
         pub status: RedirectStatus = 308;
@@ -109,28 +112,9 @@ section! {
 impl RedirectConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         let place = table.place_of("to");
-        let mut rest = self.to.as_str();
-        let mut literal = String::new();
-        while let Some((before, after)) = rest.split_once('{') {
-            literal.push_str(before);
-            let Some((name, after)) = after.split_once('}') else {
-                table.reader.problem_with(place, "a `{` is not closed", "placeholders are `{name}`");
-                return;
-            };
-            if !PLACEHOLDERS.contains(&name) {
-                let message = format!("unknown placeholder `{{{name}}}`");
-                let hint = match suggest::nearest(name, &PLACEHOLDERS) {
-                    Some(near) => format!("did you mean `{{{near}}}`?"),
-                    None => {
-                        "there are `{scheme}`, `{host}`, `{port}`, `{path}`, `{query}` and `{path_and_query}`"
-                            .to_owned()
-                    }
-                };
-                table.reader.problem_with(place, message, hint);
-            }
-            rest = after;
-        }
-        literal.push_str(rest);
+        // What is wrong with placeholders is reported with those of the whole route.
+        let Ok(template) = Template::parse(&self.to, Use::Redirect, Context::Url) else { return };
+        let literal = template.literal();
         let absolute = ["/", "http://", "https://", "{scheme}://", "{path"];
         if !absolute.iter().any(|start| self.to.starts_with(start)) {
             let message = format!("`{}` is not where a client can be sent", self.to);
@@ -142,8 +126,6 @@ impl RedirectConf {
         }
     }
 }
-
-const PLACEHOLDERS: [&str; 6] = ["scheme", "host", "port", "path", "query", "path_and_query"];
 
 /// The status of a redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,7 +159,7 @@ section! {
     pub struct RespondConf {
         /// The status.
         pub status: u16, in 200 to 599;
-        /// The body.
+        /// The body, which may have [placeholders](templates.md); what they give is escaped for HTML, XML and JSON.
         pub body: String = "";
         /// Its type.
         pub content_type: String = "text/plain";

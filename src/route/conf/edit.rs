@@ -1,8 +1,8 @@
 //! What a route changes of requests and responses.
 
 use crate::{
-    fields::Fields,
     schema::{Table, name, section},
+    template::{Context, Template, Use},
 };
 
 section! {
@@ -10,9 +10,9 @@ section! {
     pub struct RewriteConf {
         /// Removed from the beginning of the path, by whole segments; empty = nothing.
         pub strip_prefix: String = "";
-        /// The whole new path; empty = as it is.
+        /// The whole new path, which may have [placeholders](templates.md); empty = as it is.
         pub path: String = "";
-        /// The new host; empty = as it is.
+        /// The new host, which may have [placeholders](templates.md); empty = as it is.
         pub host: String = "";
     }
     check Self::check;
@@ -22,9 +22,13 @@ impl RewriteConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         for (key, path) in [("strip_prefix", &self.strip_prefix), ("path", &self.path)] {
             let odd = |c: char| c.is_whitespace() || c.is_control() || !c.is_ascii();
-            if !path.is_empty()
-                && (!path.starts_with('/') || path.contains(odd) || path.contains(['?', '#', '*']))
-            {
+            let literal = match key {
+                "path" => literal(path, Context::Path),
+                _ => path.clone(),
+            };
+            let begins = path.starts_with('/') || (key == "path" && path.starts_with("{path}"));
+            let path = &literal;
+            if !path.is_empty() && (!begins || path.contains(odd) || path.contains(['?', '#', '*'])) {
                 let message = format!("`{path}` is not a path");
                 let hint = "a path begins with `/` and has no blanks, `?`, `#` or `*`";
                 table.reader.problem_with(table.place_of(key), message, hint);
@@ -34,7 +38,8 @@ impl RewriteConf {
             let message = "`strip_prefix` does nothing beside `path`, which replaces the whole path";
             table.reader.problem_with(table.place_of("strip_prefix"), message, "leave one out");
         }
-        if !self.host.is_empty() && self.host.parse::<http::uri::Authority>().is_err() {
+        let host = literal(&self.host, Context::Host);
+        if !host.is_empty() && host.parse::<http::uri::Authority>().is_err() && host == self.host {
             let message = format!("`{}` is not a host", self.host);
             let hint = "a name, with or without port: \"api.internal\"";
             table.reader.problem_with(table.place_of("host"), message, hint);
@@ -42,11 +47,18 @@ impl RewriteConf {
     }
 }
 
+/// What of a text is the same for every request; nothing where placeholders are wrong, which is reported elsewhere.
+fn literal(text: &str, context: Context) -> String {
+    Template::parse(text, Use::Rewrite, context).map_or_else(|_| String::new(), |it| it.literal())
+}
+
 section! {
-    /// How headers are changed: first removed, then set, then added.
+    /// How headers are changed: first removed, then set, then added. Values may have [placeholders](templates.md).
     pub struct HeaderEditConf {
-        /// Headers that are replaced.
+        /// Headers that are replaced; one whose placeholders give nothing is removed.
         pub set: Vec<(String, String)> = {};
+        /// Headers that are set where there are none of the name.
+        pub set_if_missing: Vec<(String, String)> = {};
         /// Headers that are added to what is there.
         pub add: Vec<(String, String)> = {};
         /// Headers that are removed.
@@ -56,20 +68,8 @@ section! {
 }
 
 impl HeaderEditConf {
-    /// Whether nothing is changed.
-    pub fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
-    }
-
-    /// Changes fields: removes, then sets, then adds.
-    pub fn apply(&self, fields: &mut Fields) {
-        self.remove.iter().for_each(|name| fields.remove(name));
-        self.set.iter().for_each(|(name, value)| fields.set(name, value.as_bytes()));
-        self.add.iter().for_each(|(name, value)| fields.push(name, value.as_bytes()));
-    }
-
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
-        for key in ["set", "add"] {
+        for key in ["set", "set_if_missing", "add"] {
             let entries = table.entries_of(key);
             name::check_header_fields(entries, table.reader);
             for entry in entries {
@@ -86,7 +86,8 @@ impl HeaderEditConf {
                 table.reader.problem_with(item.place, message, name::HEADER_HINT);
             }
         }
-        let fields = self.set.iter_mut().chain(&mut self.add).map(|(field, _)| field);
+        let values = self.set.iter_mut().chain(&mut self.set_if_missing).chain(&mut self.add);
+        let fields = values.map(|(field, _)| field);
         for field in fields.chain(&mut self.remove) {
             field.make_ascii_lowercase();
         }

@@ -3,6 +3,7 @@
 mod action;
 mod edit;
 mod matching;
+mod templates;
 
 use std::time::Duration;
 
@@ -75,6 +76,7 @@ impl RouteConf {
         matching::check_hosts("hosts", &mut self.hosts, table);
         matching::check_hosts("server_names", &mut self.server_names, table);
         self.check_alpn(table);
+        templates::check(&self.paths, table);
         name::check_header_fields(table.entries_of("headers"), table.reader);
         for (field, _) in &mut self.headers {
             field.make_ascii_lowercase();

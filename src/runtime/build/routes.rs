@@ -8,14 +8,17 @@ use crate::{
     config::{Config, listen::ListenerConf},
     route::{
         conf::{self as route_conf, RouteConf, Upgrade},
+        edits::HeaderEdits,
         matcher::{PathPattern, Rule},
         names::{NameRule, Names},
+        rewrite::Rewrite,
         table::Table,
     },
     runtime::{
         registry::CacheKey,
         snapshot::{Action, Route},
     },
+    template::{Context, Template, Use},
 };
 
 impl Builder<'_> {
@@ -65,8 +68,9 @@ impl Builder<'_> {
         let name: Arc<str> = conf.name.as_str().into();
         Route {
             action,
-            rewrite: conf.rewrite.clone(),
-            request_headers: Some(&conf.request_headers).filter(|edits| !edits.is_empty()).cloned(),
+            rewrite: conf.rewrite.as_ref().map(Rewrite::of),
+            request_headers: HeaderEdits::of(&conf.request_headers, Use::RequestField),
+            captures: captures(conf),
             filters: filters::of_route(conf),
             allows_websocket: conf.upgrade.contains(&Upgrade::Websocket),
             allows_connect: conf.upgrade.contains(&Upgrade::Connect),
@@ -96,14 +100,39 @@ fn action(conf: &RouteConf, find: &dyn Fn(&str) -> Result<usize, String>) -> Res
             Action::Split(choices, total)
         }
         route_conf::Action::Redirect(redirect) => {
-            Action::Redirect { to: redirect.to.clone(), status: redirect.status.0 }
+            let to = Template::of(&redirect.to, Use::Redirect, Context::Url);
+            Action::Redirect { to, status: redirect.status.0 }
         }
-        route_conf::Action::Respond(respond) => Action::Respond {
-            status: respond.status,
-            body: respond.body.clone().into(),
-            content_type: respond.content_type.clone(),
-        },
+        route_conf::Action::Respond(respond) => {
+            let context = Context::of_body(&respond.content_type);
+            let template = Template::of(&respond.body, Use::Body, context);
+            Action::Respond {
+                status: respond.status,
+                body: template.fixed().unwrap_or_default().to_owned().into(),
+                template: Some(template).filter(|template| template.fixed().is_none()),
+                content_type: respond.content_type.clone(),
+            }
+        }
     })
+}
+
+/// The regular expressions of a route's paths, where it may name their groups.
+fn captures(conf: &RouteConf) -> Box<[regex::Regex]> {
+    let regexes = conf.paths.iter().filter_map(|path| match path {
+        route_conf::PathPattern::Regex(regex) => regex::Regex::new(regex).ok(),
+        route_conf::PathPattern::Exact(_) | route_conf::PathPattern::Prefix(_) => None,
+    });
+    let edits = [&conf.request_headers, &conf.response_headers];
+    let values =
+        edits.into_iter().flat_map(|edits| edits.set.iter().chain(&edits.set_if_missing).chain(&edits.add));
+    let action = match &conf.action {
+        route_conf::Action::Redirect(redirect) => Some(&redirect.to),
+        route_conf::Action::Respond(respond) => Some(&respond.body),
+        route_conf::Action::Upstream(_) | route_conf::Action::Split(_) => None,
+    };
+    let rewrites = conf.rewrite.iter().flat_map(|rewrite| [&rewrite.path, &rewrite.host]);
+    let mut texts = values.map(|(_, value)| value).chain(action).chain(rewrites);
+    if texts.any(|text| text.contains("{path.")) { regexes.collect() } else { Box::default() }
 }
 
 /// The routes of a listener.

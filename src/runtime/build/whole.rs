@@ -11,6 +11,7 @@ use crate::{
         registry::{CacheKey, Registry},
         snapshot::Snapshot,
     },
+    template::{Context, Template, Use},
     tls::tickets::Tickets,
     upstream::{
         Upstream,
@@ -66,9 +67,14 @@ impl Builder<'_> {
         let peers = config.upstream.iter().position(|conf| conf.name == peers::NAME);
         let is_told = |conf: &UpstreamConf| conf.proxy_protocol != SendProxyProtocol::Off;
         let tells_backends = config.upstream.iter().any(is_told);
+        let field = |(name, text): &(String, String)| {
+            (name.as_str().into(), Template::of(text, Use::Log, Context::Plain))
+        };
+        let log_fields = config.log.fields.iter().map(field).collect();
         Ok(Snapshot {
             generation,
             tells_backends,
+            log_fields,
             listeners,
             routes,
             upstreams,

@@ -1,0 +1,118 @@
+//! Edits of fields, ready to be made.
+
+use std::borrow::Cow;
+
+use super::conf::HeaderEditConf;
+use crate::{
+    exchange::Exchange,
+    fields::Fields,
+    template::{Context, Place, Scope, Template, Use},
+};
+
+/// Edits of fields: removed, then set, then set where missing, then added. Placeholders are filled from what was there
+/// before all of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderEdits {
+    remove: Box<[String]>,
+    edits: Box<[Edit]>,
+    /// Whether every value is the same for every request.
+    is_fixed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Edit {
+    how: How,
+    name: Box<str>,
+    value: Template,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Set,
+    SetIfMissing,
+    Add,
+}
+
+impl HeaderEdits {
+    /// The edits of a route; `None` where there is nothing to do.
+    pub fn of(conf: &HeaderEditConf, of: Use) -> Option<Self> {
+        let kinds = [(How::Set, &conf.set), (How::SetIfMissing, &conf.set_if_missing), (How::Add, &conf.add)];
+        let edits = kinds.into_iter().flat_map(|(how, list)| {
+            list.iter().map(move |(name, value)| Edit {
+                how,
+                name: name.as_str().into(),
+                value: Template::of(value, of, Context::Field),
+            })
+        });
+        let edits: Box<[Edit]> = edits.collect();
+        let is_fixed = edits.iter().all(|edit| edit.value.fixed().is_some());
+        let is_empty = edits.is_empty() && conf.remove.is_empty();
+        (!is_empty).then(|| Self { remove: conf.remove.as_slice().into(), edits, is_fixed })
+    }
+
+    /// Makes them in these fields of an exchange.
+    #[inline]
+    pub fn apply(
+        &self,
+        exchange: &mut Exchange,
+        place: Place<'_>,
+        fields: impl Fn(&mut Exchange) -> &mut Fields,
+    ) {
+        if self.is_fixed {
+            let fields = fields(exchange);
+            self.remove.iter().for_each(|name| fields.remove(name));
+            for edit in &self.edits {
+                edit.make(edit.value.fixed().unwrap_or_default().as_bytes(), false, fields);
+            }
+            return;
+        }
+        let scope = Scope { exchange, place };
+        let values: Vec<Cow<'_, [u8]>> = self.edits.iter().map(|edit| edit.value(&scope)).collect();
+        let fields = fields(exchange);
+        self.remove.iter().for_each(|name| fields.remove(name));
+        for (edit, value) in self.edits.iter().zip(values) {
+            edit.make(value.trim_ascii(), edit.value.fixed().is_none(), fields);
+        }
+    }
+
+    /// The edits for people, a line each.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        let removed = self.remove.iter().map(|name| format!("remove {name}"));
+        removed.chain(self.edits.iter().map(|Edit { how, name, value }| {
+            let how = match how {
+                How::Set => "set",
+                How::SetIfMissing => "set if missing",
+                How::Add => "add",
+            };
+            format!("{how} {name}: {}", value.text())
+        }))
+    }
+}
+
+impl Edit {
+    fn value(&self, scope: &Scope<'_>) -> Cow<'_, [u8]> {
+        match self.value.fixed() {
+            Some(text) => text.as_bytes().into(),
+            None => {
+                let mut out = Vec::new();
+                self.value.write(scope, &mut out);
+                out.into()
+            }
+        }
+    }
+
+    /// A value that placeholders left empty is no field: what a client sent by that name must not stand for it.
+    fn make(&self, value: &[u8], is_made: bool, fields: &mut Fields) {
+        let is_nothing = is_made && value.is_empty();
+        match self.how {
+            How::Set if is_nothing => fields.remove(&self.name),
+            How::Set => fields.set(&self.name, value),
+            How::SetIfMissing | How::Add if is_nothing => {}
+            How::SetIfMissing if fields.get(&self.name).is_some() => {}
+            How::SetIfMissing | How::Add => fields.push(&self.name, value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

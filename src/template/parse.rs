@@ -1,0 +1,179 @@
+//! Reads a text with placeholders.
+
+use super::{
+    escape::Context,
+    filter::{FILTERS, Filter},
+    foreign,
+    scope::Scope,
+    variable::Variable,
+};
+use crate::schema::suggest;
+
+/// What a template is for: not everything is known everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// A field of the request to a backend.
+    RequestField,
+    /// Path or host of the request to a backend.
+    Rewrite,
+    /// The location of a redirect.
+    Redirect,
+    /// The body of a response that Pointsman makes; braces are common there.
+    Body,
+    /// A field of a response.
+    ResponseField,
+    /// A field of the access log.
+    Log,
+}
+
+/// What is wrong with a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What is wrong, in a sentence.
+    pub message: String,
+    /// What to write instead.
+    pub hint: String,
+}
+
+/// A piece of a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// The same for every request.
+    Text(Box<str>),
+    /// What a request says.
+    Value { variable: Variable, filters: Box<[Filter]> },
+}
+
+impl Piece {
+    /// The group of a regular expression that it names, if it does.
+    pub(super) fn capture(&self) -> Option<&str> {
+        match self {
+            Self::Value { variable: Variable::Capture(group), .. } => Some(group),
+            Self::Value { .. } | Self::Text(_) => None,
+        }
+    }
+
+    /// Writes it for a request.
+    pub(super) fn write(&self, scope: &Scope<'_>, context: Context, out: &mut Vec<u8>) {
+        match self {
+            Self::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Self::Value { variable, filters } => {
+                let value = filters.iter().fold(variable.value(scope), |value, filter| filter.apply(value));
+                let is_part = match context {
+                    Context::Path => variable.is_of_path(),
+                    _ => variable.is_of_target(),
+                };
+                context.write(&value, is_part || filters.contains(&Filter::UrlEncode), out);
+            }
+        }
+    }
+}
+
+/// The pieces of a text.
+pub(super) fn parse(text: &str, of: Use) -> Result<Vec<Piece>, Fault> {
+    if let Some((found, ours)) = foreign::find(text, of == Use::Body) {
+        return Err(Fault {
+            message: format!("`{found}` is how another program writes it"),
+            hint: match ours {
+                Some(ours) => format!("here it is `{{{ours}}}`"),
+                None => format!("placeholders are {}; `{{{{` stands for `{{`", known()),
+            },
+        });
+    }
+    let (mut pieces, mut literal, mut rest) = (Vec::new(), String::new(), text);
+    while let Some((before, after)) = rest.split_once('{') {
+        literal.push_str(before);
+        if let Some(after) = after.strip_prefix('{') {
+            literal.push('{');
+            rest = after;
+            continue;
+        }
+        // `${name}` of a script is its own.
+        let is_script = of == Use::Body && before.ends_with('$');
+        let found = if is_script { None } else { placeholder(after, of)? };
+        let Some((inner, after)) = found else {
+            literal.push('{');
+            rest = after;
+            continue;
+        };
+        if !literal.is_empty() {
+            pieces.push(Piece::Text(std::mem::take(&mut literal).into()));
+        }
+        pieces.push(value(inner, of)?);
+        rest = after;
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        pieces.push(Piece::Text(literal.into()));
+    }
+    Ok(pieces)
+}
+
+/// What is between the braces and what is behind them; `None` where the brace is only a brace: before anything but a
+/// letter, as in JSON, and in a body wherever what follows cannot be a placeholder.
+fn placeholder(after: &str, of: Use) -> Result<Option<(&str, &str)>, Fault> {
+    let is_name = after.starts_with(|c: char| c.is_ascii_alphabetic());
+    let is_cut = of == Use::Redirect && after.is_empty();
+    if !is_name && !is_cut {
+        return Ok(None);
+    }
+    let Some((inner, after)) = after.split_once('}') else {
+        if of == Use::Body {
+            return Ok(None);
+        }
+        let hint = "placeholders are `{name}`".to_owned();
+        return Err(Fault { message: "a `{` is not closed".to_owned(), hint });
+    };
+    let name = inner.split('|').next().unwrap_or_default();
+    let is_sign = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if of == Use::Body && !name.chars().all(is_sign) {
+        return Ok(None);
+    }
+    Ok(Some((inner, after)))
+}
+
+fn value(inner: &str, of: Use) -> Result<Piece, Fault> {
+    let mut parts = inner.split('|');
+    let name = parts.next().unwrap_or_default();
+    let variable = Variable::parse(name).ok_or_else(|| unknown(name))?;
+    if let Some(why) = not_known(&variable, of) {
+        return Err(Fault { message: format!("`{{{name}}}` is not known here"), hint: why.to_owned() });
+    }
+    let filter = |text: &str| {
+        Filter::parse(text).ok_or_else(|| Fault {
+            message: format!("unknown filter `{text}` in `{{{inner}}}`"),
+            hint: format!("there are {FILTERS}"),
+        })
+    };
+    Ok(Piece::Value { variable, filters: parts.map(filter).collect::<Result<_, _>>()? })
+}
+
+fn unknown(name: &str) -> Fault {
+    let names: Vec<&str> = Variable::names().collect();
+    let hint = match foreign::ours(name) {
+        Some(ours) => format!("here it is `{{{ours}}}`"),
+        None => match suggest::nearest(name, &names) {
+            Some(near) => format!("did you mean `{{{near}}}`?"),
+            None => format!("there are {}", known()),
+        },
+    };
+    Fault { message: format!("unknown placeholder `{{{name}}}`"), hint }
+}
+
+fn known() -> String {
+    Variable::names().map(|name| format!("`{{{name}}}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// Why something is not known where the template is for.
+fn not_known(variable: &Variable, of: Use) -> Option<&'static str> {
+    match (variable, of) {
+        (Variable::Backend, Use::RequestField | Use::Rewrite) => {
+            Some("the backend is chosen later; it is known in `response_headers` and `log.fields`")
+        }
+        (Variable::Backend, Use::Redirect | Use::Body) => Some("no backend is asked"),
+        (Variable::Listener, Use::Rewrite) => {
+            Some("a rewrite is the same on every listener; make a route for each, with `listeners`")
+        }
+        _ => None,
+    }
+}

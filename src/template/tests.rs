@@ -1,0 +1,153 @@
+//! What placeholders give, where it goes, and what is refused.
+
+use std::rc::Rc;
+
+use super::*;
+use crate::exchange::{Exchange, Peer};
+
+fn exchange(target: &str, fields: &[(&str, &str)]) -> Exchange {
+    let mut exchange = Exchange::default();
+    exchange.request.target.push_str(target);
+    exchange.path_length = target.find('?').unwrap_or(target.len());
+    exchange.host.push_str("a.example");
+    exchange.authority.push_str("a.example:8080");
+    exchange.facts.id.push_str("id-1");
+    fields.iter().for_each(|(name, value)| exchange.request.fields.push(name, value.as_bytes()));
+    let peer = Peer { text: "192.0.2.1".into(), port: 7, ..Peer::default() };
+    exchange.facts.peer = Rc::new(peer);
+    exchange
+}
+
+fn rendered(text: &str, context: Context, exchange: &Exchange) -> String {
+    let place = Place { listener: "web", route: "r", backend: "b", captures: &[] };
+    let template = Template::parse(text, Use::Log, context).unwrap_or_else(|fault| panic!("{fault:?}"));
+    template.render(&Scope { exchange, place })
+}
+
+#[test]
+fn placeholders_stand_for_what_a_request_says() {
+    let fields = [("Cookie", "a=1; b=2"), ("cookie", "c=3"), ("X-A", "One"), ("x-a", "Two")];
+    let exchange = exchange("/p/q?b=%41+c&b=2&e", &fields);
+    for (text, expected) in [
+        ("{client_ip} {client_port}", "192.0.2.1 7"),
+        ("{scheme}://{host}:{port}{path}?{query}", "http://a.example:8080/p/q?b=%41+c&b=2&e"),
+        ("{path_and_query}", "/p/q?b=%41+c&b=2&e"),
+        ("{query.b}|{query.e}|{query.none}", "A c||"),
+        ("{header.x-a} {header.X-A}", "One, Two One, Two"),
+        ("{cookie.b}{cookie.c}{cookie.d}", "23"),
+        ("{request_id} {listener} {route} {backend}", "id-1 web r b"),
+        ("{tls.version}{tls.cipher}{tls.sni}{tls.client.subject}{path.1}", ""),
+        ("{header.x-a|lower}", "one, two"),
+        ("{header.none|default:no one}", "no one"),
+        ("{query.b|urlencode}", "A%20c"),
+        ("{header.none|default:A B|lower|urlencode}", "a%20b"),
+        ("{{client_ip}", "{client_ip}"),
+        ("{\"a\": 1}", "{\"a\": 1}"),
+        ("{} } {1", "{} } {1"),
+        ("$USD for 100%", "$USD for 100%"),
+    ] {
+        assert_eq!(rendered(text, Context::Plain, &exchange), expected, "{text}");
+    }
+    assert_eq!(rendered("{time.unix}", Context::Plain, &exchange).len(), 10);
+    assert!(rendered("{time.iso}", Context::Plain, &exchange).ends_with('Z'));
+}
+
+#[test]
+fn groups_are_those_of_the_first_expression_that_finds() {
+    let captures =
+        ["^/none/(.*)$", "^/users/([0-9]+)(?:/(?P<rest>.*))?$"].map(|it| regex::Regex::new(it).unwrap());
+    let exchange = exchange("/users/7/photos?x", &[]);
+    let scope = Scope { exchange: &exchange, place: Place { captures: &captures, ..Place::default() } };
+    let template =
+        Template::parse("{path.1} {path.rest} {path.2} {path.9}", Use::Redirect, Context::Plain).unwrap();
+    assert_eq!(template.render(&scope), "7 photos photos ");
+}
+
+#[test]
+fn values_stay_values_where_they_go() {
+    let exchange = exchange("/?v=a%0d%0ab%20%2F..%3F%23%22%3Cc%3E%26", &[]);
+    for (context, expected) in [
+        (Context::Field, "ab /..?#\"<c>&"),
+        (Context::Url, "a%0D%0Ab%20/..%3F%23%22%3Cc%3E%26"),
+        (Context::Path, "a%0D%0Ab%20%2F..%3F%23%22%3Cc%3E%26"),
+        (Context::Host, "ab..c"),
+        (Context::Html, "a\r\nb /..?#&quot;&lt;c&gt;&amp;"),
+        (Context::Json, "a\\r\\nb /..?#\\\"\\u003cc>&"),
+        (Context::Plain, "a\r\nb /..?#\"<c>&"),
+    ] {
+        assert_eq!(rendered("{query.v}", context, &exchange), expected, "{context:?}");
+    }
+    assert_eq!(Context::of_body("Text/HTML; charset=utf-8"), Context::Html);
+    assert_eq!(Context::of_body("application/problem+json"), Context::Json);
+    assert_eq!(Context::of_body("text/plain"), Context::Plain);
+}
+
+#[test]
+fn only_trusted_proxies_say_which_scheme_it_was() {
+    let mut exchange = exchange("/", &[("X-Forwarded-Proto", "https")]);
+    assert_eq!(rendered("{scheme}", Context::Field, &exchange), "http");
+    exchange.facts.peer = Rc::new(Peer { is_trusted: true, ..Peer::default() });
+    assert_eq!(rendered("{scheme}", Context::Field, &exchange), "https");
+    exchange.request.fields.set("x-forwarded-proto", b"javascript");
+    assert_eq!(rendered("{scheme}", Context::Field, &exchange), "http");
+}
+
+#[test]
+fn what_is_wrong_is_named_with_what_to_write() {
+    for (text, of, message, hint) in [
+        ("$remote_addr", Use::RequestField, "`$remote_addr`", "`{client_ip}`"),
+        ("a $http_x_real_ip", Use::RequestField, "`$http_x_real_ip`", "`{header.x-real-ip}`"),
+        ("/x/$1", Use::Redirect, "`$1`", "`{path.1}`"),
+        ("${1}", Use::Redirect, "`${1}`", "`{path.1}`"),
+        ("${what}", Use::Log, "`${what}`", "{client_ip}"),
+        ("%[src]", Use::RequestField, "`%[src]`", "`{client_ip}`"),
+        ("%[req.hdr(User-Agent)]", Use::Log, "`%[req.hdr(User-Agent)]`", "`{header.user-agent}`"),
+        ("%{SSL_CLIENT_S_DN}e", Use::RequestField, "`%{SSL_CLIENT_S_DN}`", "`{tls.client.subject}`"),
+        ("{{ .Request.Host }}", Use::RequestField, "`{{ .Request.Host }}`", "`{host}`"),
+        ("{http.request.host}", Use::RequestField, "`{http.request.host}`", "`{host}`"),
+        ("{http.request.header.X-A}", Use::RequestField, "unknown", "`{header.x-a}`"),
+        ("{clientip}", Use::RequestField, "`{clientip}`", "`{client_ip}`"),
+        ("{client_ip", Use::RequestField, "not closed", "{name}"),
+        ("{client_ip|upper}", Use::RequestField, "`upper`", "`lower`"),
+        ("{backend}", Use::RequestField, "not known here", "later"),
+        ("{listener}", Use::Rewrite, "not known here", "listeners"),
+        ("{header.a b}", Use::Log, "`{header.a b}`", "{header.NAME}"),
+        ("$request_uri", Use::Body, "`$request_uri`", "`{path_and_query}`"),
+    ] {
+        let fault = Template::parse(text, of, Context::Field).expect_err(text);
+        assert!(fault.message.contains(message) && fault.hint.contains(hint), "{text}: {fault:?}");
+    }
+}
+
+#[test]
+fn braces_and_dollars_of_a_body_are_its_own() {
+    for body in
+        ["body{color:red;x:y}", "`${path}` costs $5", "{ if (a) {b: 1} }", "function f() {return 1}", "{x"]
+    {
+        let template = Template::parse(body, Use::Body, Context::Html).unwrap_or_else(|it| panic!("{it:?}"));
+        assert_eq!(template.fixed(), Some(body));
+    }
+    assert!(Template::parse("{hots}", Use::Body, Context::Html).is_err());
+}
+
+#[test]
+fn texts_without_placeholders_are_fixed() {
+    assert_eq!(Template::of("a {{b}", Use::Log, Context::Field).fixed(), Some("a {b}"));
+    assert_eq!(Template::of("nosniff", Use::Log, Context::Field).fixed(), Some("nosniff"));
+    assert_eq!(Template::of("{host}", Use::Log, Context::Field).fixed(), None);
+    // Not one that was checked: as it is written.
+    assert_eq!(Template::of("{hots}", Use::Log, Context::Field).fixed(), Some("{hots}"));
+}
+
+#[test]
+fn reading_anything_never_panics() {
+    let mut random = fastrand::Rng::with_seed(11);
+    let signs =
+        ["{", "}", "{{", "}}", "$", "${", "%[", "%{", "]", "|", "a", "path.", "1", "ä", ".", "(", "default:"];
+    for _ in 0..50_000 {
+        let text: String = (0..random.usize(..12)).map(|_| signs[random.usize(..signs.len())]).collect();
+        for of in [Use::RequestField, Use::Redirect, Use::Body] {
+            let _must_only_not_panic = Template::parse(&text, of, Context::Url);
+        }
+    }
+}

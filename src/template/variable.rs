@@ -1,0 +1,210 @@
+//! What placeholders stand for.
+
+use std::borrow::Cow;
+
+use super::scope::Scope;
+use crate::{
+    exchange::TlsFacts,
+    fields::Known,
+    telemetry::clock,
+    tls::facts::{ClientFacts, fingerprint},
+};
+
+/// A placeholder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Variable {
+    ClientIp,
+    ClientPort,
+    Scheme,
+    Host,
+    Port,
+    Method,
+    Path,
+    Query,
+    PathAndQuery,
+    /// The first parameter of this name, decoded.
+    Parameter(Box<str>),
+    /// The fields of this name, joined as a list.
+    Header(Box<str>),
+    /// The first cookie of this name.
+    Cookie(Box<str>),
+    RequestId,
+    Listener,
+    Route,
+    Backend,
+    TlsVersion,
+    TlsCipher,
+    TlsServerName,
+    ClientSubject,
+    ClientNames,
+    ClientFingerprint,
+    ClientCertificate,
+    /// A group of the regular expression that found the path, by number or name.
+    Capture(Box<str>),
+    TimeIso,
+    TimeUnix,
+}
+
+/// Those without a parameter, by name.
+const NAMES: [(&str, Variable); 22] = [
+    ("client_ip", Variable::ClientIp),
+    ("client_port", Variable::ClientPort),
+    ("scheme", Variable::Scheme),
+    ("host", Variable::Host),
+    ("port", Variable::Port),
+    ("method", Variable::Method),
+    ("path", Variable::Path),
+    ("query", Variable::Query),
+    ("path_and_query", Variable::PathAndQuery),
+    ("request_id", Variable::RequestId),
+    ("listener", Variable::Listener),
+    ("route", Variable::Route),
+    ("backend", Variable::Backend),
+    ("tls.version", Variable::TlsVersion),
+    ("tls.cipher", Variable::TlsCipher),
+    ("tls.sni", Variable::TlsServerName),
+    ("tls.client.subject", Variable::ClientSubject),
+    ("tls.client.san", Variable::ClientNames),
+    ("tls.client.fingerprint", Variable::ClientFingerprint),
+    ("tls.client.certificate", Variable::ClientCertificate),
+    ("time.iso", Variable::TimeIso),
+    ("time.unix", Variable::TimeUnix),
+];
+
+impl Variable {
+    /// The placeholder of this name.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        let plain = NAMES.iter().find(|(known, _)| *known == name).map(|(_, variable)| variable.clone());
+        plain.or_else(|| {
+            let (kind, parameter) = name.split_once('.').filter(|(_, parameter)| !parameter.is_empty())?;
+            match kind {
+                "query" => Some(Self::Parameter(parameter.into())),
+                "header" => crate::schema::name::is_token(parameter)
+                    .then(|| Self::Header(parameter.to_ascii_lowercase().into())),
+                "cookie" => crate::schema::name::is_token(parameter).then(|| Self::Cookie(parameter.into())),
+                "path" => Some(Self::Capture(parameter.into())),
+                _ => None,
+            }
+        })
+    }
+
+    /// The names that there are.
+    pub(super) fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().map(|(name, _)| *name).chain(["query.NAME", "header.NAME", "cookie.NAME", "path.1"])
+    }
+
+    /// Whether it is a part of the request's target, or of where that was sent, as it is written there.
+    pub(super) fn is_of_target(&self) -> bool {
+        matches!(self, Self::Scheme | Self::Host | Self::Port | Self::Query | Self::PathAndQuery)
+            || self.is_of_path()
+    }
+
+    /// Whether it is a part of the request's path.
+    pub(super) fn is_of_path(&self) -> bool {
+        matches!(self, Self::Path | Self::Capture(_))
+    }
+
+    /// What it stands for in a request; empty where there is no such thing.
+    pub(super) fn value<'a>(&'a self, scope: &Scope<'a>) -> Cow<'a, [u8]> {
+        let Scope { exchange, place } = *scope;
+        let facts = &exchange.facts;
+        let tls = facts.peer.tls.as_ref();
+        match self {
+            Self::ClientIp => facts.client_text().as_bytes().into(),
+            Self::ClientPort => number(u64::from(facts.client_port())),
+            Self::Scheme => exchange.client_scheme().as_bytes().into(),
+            Self::Host => exchange.host.as_bytes().into(),
+            Self::Port => port_of(&exchange.authority).as_bytes().into(),
+            Self::Method => exchange.request.method.as_str().as_bytes().into(),
+            Self::Path => exchange.path().as_bytes().into(),
+            Self::Query => exchange.query().as_bytes().into(),
+            Self::PathAndQuery => exchange.request.target.as_bytes().into(),
+            Self::Parameter(name) => parameter(exchange.query(), name),
+            Self::Header(name) => joined(exchange.request.fields.all(name)),
+            Self::Cookie(name) => cookie(exchange.request.fields.all_known(Known::Cookie), name),
+            Self::RequestId => facts.id.as_bytes().into(),
+            Self::Listener => place.listener.as_bytes().into(),
+            Self::Route => place.route.as_bytes().into(),
+            Self::Backend => place.backend.as_bytes().into(),
+            Self::TlsVersion => tls.map_or("", |tls| tls.version).as_bytes().into(),
+            Self::TlsCipher => tls.map_or("", |tls| tls.cipher).as_bytes().into(),
+            Self::TlsServerName => {
+                tls.and_then(|tls| tls.server_name.as_deref()).unwrap_or("").as_bytes().into()
+            }
+            Self::ClientSubject => of_certificate(tls, |der| ClientFacts::of_der(der).map(|it| it.subject)),
+            Self::ClientNames => {
+                of_certificate(tls, |der| ClientFacts::of_der(der).map(|it| it.names.join(",")))
+            }
+            Self::ClientFingerprint => of_certificate(tls, |der| Some(fingerprint(der))),
+            Self::ClientCertificate => of_certificate(tls, |der| {
+                use base64::{Engine as _, engine::general_purpose::STANDARD};
+                Some(STANDARD.encode(der))
+            }),
+            Self::Capture(group) => capture(scope, group).as_bytes().into(),
+            Self::TimeIso => {
+                let mut out = Vec::new();
+                clock::write_iso(&mut out);
+                out.into()
+            }
+            Self::TimeUnix => number(clock::unix_millis() / 1000),
+        }
+    }
+}
+
+fn number(number: u64) -> Cow<'static, [u8]> {
+    number.to_string().into_bytes().into()
+}
+
+/// The port that an authority names; empty where it names none.
+fn port_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((_, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => port,
+        _ => "",
+    }
+}
+
+/// The first parameter of this name in a query, decoded.
+fn parameter<'a>(query: &'a str, name: &str) -> Cow<'a, [u8]> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    let mut pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let found = pairs.find(|(found, _)| crate::schema::form::decoded(found).eq(name.bytes()));
+    found.map_or(Cow::default(), |(_, value)| match value.contains(['%', '+']) {
+        true => crate::schema::form::decoded(value).collect::<Vec<u8>>().into(),
+        false => value.as_bytes().into(),
+    })
+}
+
+/// Values of one field name as one (RFC 9110 §5.3).
+fn joined<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Cow<'a, [u8]> {
+    let Some(first) = values.next() else { return Cow::default() };
+    let mut all = Cow::Borrowed(first);
+    for value in values {
+        let all = all.to_mut();
+        all.extend_from_slice(b", ");
+        all.extend_from_slice(value);
+    }
+    all
+}
+
+/// The first cookie of this name (RFC 6265 §4.2.1).
+fn cookie<'a>(values: impl Iterator<Item = &'a [u8]>, name: &str) -> Cow<'a, [u8]> {
+    let pairs = values.flat_map(|value| value.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
+    let mut values = pairs.filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    values.next().unwrap_or_default().into()
+}
+
+fn of_certificate<'a>(tls: Option<&'a TlsFacts>, tell: impl Fn(&[u8]) -> Option<String>) -> Cow<'a, [u8]> {
+    let told = tls.and_then(|tls| tls.certificate.as_deref()).and_then(tell);
+    told.map_or(Cow::default(), |told| told.into_bytes().into())
+}
+
+/// What a group of the first expression that finds something in the path took.
+fn capture<'a>(scope: &Scope<'a>, group: &str) -> &'a str {
+    let path = scope.exchange.matched_path();
+    let found = scope.place.captures.iter().find_map(|regex| regex.captures(path));
+    let taken = found.as_ref().and_then(|found| match group.parse::<usize>() {
+        Ok(number) => found.get(number),
+        Err(_) => found.name(group),
+    });
+    taken.map_or("", |taken| taken.as_str())
+}
