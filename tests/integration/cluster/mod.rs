@@ -1,5 +1,7 @@
 //! Two nodes that take each other's place, in network namespaces; who has the addresses is seen by a third machine.
 
+mod handover;
 mod lab;
 mod others;
 mod pair;
+mod standby;
