@@ -1,7 +1,7 @@
 //! `GET /api/v1/cluster`, `POST /api/v1/cluster/step-down` and `/resume`: the role of this node, and to have another
 //! be primary.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -14,8 +14,10 @@ use super::{
 use crate::{
     cluster::{
         peers::members::{Heard, Told},
+        role::Role,
         status::{GroupStatus, PeerStatus},
     },
+    listen::yielding,
     moment::Moment,
     telemetry::clock,
 };
@@ -174,12 +176,32 @@ fn group(group: &GroupStatus) -> Value {
 }
 
 pub(super) fn step_down(admin: &Admin, _: &Params) -> Reply {
-    change(admin, "step-down", |admin| admin.shared.registry.cluster.step_down())
+    change(admin, "step-down", |admin| {
+        let (shared, mailboxes) = (admin.shared.clone(), admin.mailboxes.clone());
+        let cluster = &shared.registry.cluster;
+        if cluster.status().role() != Role::Primary {
+            return cluster.step_down();
+        }
+        let asked = cluster.asked();
+        tokio::task::spawn_local(async move {
+            yielding::prepare(&mailboxes).await;
+            let cluster = &shared.registry.cluster;
+            // Taken back meanwhile, it is not done.
+            if cluster.asked() == asked {
+                cluster.step_down();
+                tokio::time::sleep(LEFT).await;
+            }
+            yielding::end(&mailboxes);
+        });
+    })
 }
 
 pub(super) fn resume(admin: &Admin, _: &Params) -> Reply {
     change(admin, "resume", |admin| admin.shared.registry.cluster.resume())
 }
+
+/// How long new connections are held back after the role was given up: until its addresses are gone, and some.
+const LEFT: Duration = Duration::from_millis(100);
 
 fn change(admin: &Admin, what: &'static str, change: impl FnOnce(&Admin)) -> Reply {
     if !admin.shared.registry.cluster.status().is_on() {

@@ -50,6 +50,11 @@ pub struct Admin {
 pub(super) type Looked = (u64, u64);
 
 impl Admin {
+    /// The way to the workers.
+    pub fn mailboxes(&self) -> &Mailboxes {
+        &self.mailboxes
+    }
+
     /// The state of the admin endpoint. To be made once the snapshot is there.
     pub fn new(shared: Arc<Shared>, access: Access, reloader: Reloader, mailboxes: Mailboxes) -> Self {
         Self {

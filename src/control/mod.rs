@@ -30,8 +30,12 @@ pub use self::predecessor::TakeOver;
 use self::{background::Followers, peers::Peers};
 use crate::{
     admin::{Admin, access::Scope, server},
+    cluster::role::Role,
     config::{self, Config},
-    listen::admin_sockets::{self, Each},
+    listen::{
+        admin_sockets::{self, Each},
+        yielding,
+    },
     reload::{
         Cause, Reloader,
         engine::{Engine, Event},
@@ -160,7 +164,13 @@ impl Control {
             successor.stop();
         };
         // Before anything is refused: clients come to another node from here on, or to the next program.
-        shared.registry.cluster.leave(is_handed_over).await;
+        let cluster = &shared.registry.cluster;
+        let has_addresses = cluster.status().is_on() && cluster.status().role() == Role::Primary;
+        if has_addresses && !is_handed_over {
+            yielding::prepare(admin.mailboxes()).await;
+        }
+        cluster.leave(is_handed_over).await;
+        yielding::end(admin.mailboxes());
         stop::drain(&shared, is_handed_over, &successor, at_once).await;
         traces::finish(&shared, exporter).await;
         Ok(())

@@ -53,8 +53,21 @@ pub enum Message {
     /// Sockets of datagrams to begin with, and the sessions that the program before had there. The answer is how many of
     /// them go on.
     TakeOver(Change, Vec<Handed>, oneshot::Sender<usize>),
+    /// How its clients are to come to another node.
+    Yield(Yielding),
     /// Who is connected: so many of them at most.
     Describe(usize, oneshot::Sender<(Vec<Description>, usize)>),
+}
+
+/// How far a node is with having its clients come to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Yielding {
+    /// It serves.
+    No,
+    /// Connections end with the response that they carry.
+    Soon,
+    /// Nor do new ones begin.
+    Now,
 }
 
 /// How the sockets of a worker change with a generation.

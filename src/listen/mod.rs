@@ -11,3 +11,4 @@ pub mod handover;
 pub mod listener_sockets;
 pub mod mailbox;
 pub mod worker_sockets;
+pub mod yielding;

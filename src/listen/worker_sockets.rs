@@ -17,7 +17,8 @@ use tokio::{
 
 use super::{
     accept, connection,
-    mailbox::{self, Carries, Change, Mailboxes, Message},
+    mailbox::{self, Carries, Change, Mailboxes, Message, Yielding},
+    yielding::{SOON, hold_back},
 };
 use crate::{
     l4::udp::{Listening, Relay},
@@ -118,8 +119,19 @@ impl WorkerSockets {
                 // Who asked may have left.
                 let _ = answer.send(taken.unwrap_or(0));
             }
+            Message::Yield(yielding) => self.yields(yielding),
             // Who asked may have left.
             Message::Describe(most, answer) => drop(answer.send(self.describe(most))),
+        }
+    }
+
+    fn yields(&self, yielding: Yielding) {
+        self.worker.set_yielding(yielding != Yielding::No);
+        if yielding == Yielding::Soon {
+            timer::hurry_idle(Moment::now().plus(SOON * 3 / 4), |_| true);
+        }
+        for socket in self.sockets.borrow().iter() {
+            hold_back(socket.socket.get_ref(), yielding == Yielding::Now);
         }
     }
 

@@ -70,6 +70,8 @@ pub struct Worker {
     spare: RefCell<Vec<Box<Exchange>>>,
     ids: RequestIds,
     is_draining: Cell<bool>,
+    /// Whether connections end with the response that they carry: the program stops, or another node takes over.
+    is_ending: Cell<bool>,
     fetches: Cell<usize>,
     traces: crate::telemetry::trace::WorkerTraces,
 }
@@ -129,6 +131,7 @@ impl Worker {
             spare: RefCell::default(),
             ids: RequestIds::new(),
             is_draining: Cell::new(false),
+            is_ending: Cell::new(false),
             fetches: Cell::new(0),
             traces: shared.registry.traces.for_worker(),
             shared,
@@ -184,17 +187,23 @@ impl Worker {
         self.is_draining.get()
     }
 
-    /// Whether connections of this listener should end with their present exchange: the program stops, or
-    /// the listener is gone.
+    /// Whether connections of this listener should end with their present exchange: the program stops, another
+    /// node takes over, or the listener is gone.
     #[inline]
     pub fn is_closing(&self, slot: ListenerId) -> bool {
-        self.is_draining.get() || self.current.borrow().view.shared.listener(slot).is_none()
+        self.is_ending.get() || self.current.borrow().view.shared.listener(slot).is_none()
     }
 
     /// Says that stopping has come to [`Stage::Draining`].
     pub fn begin_draining(&self) {
         debug_assert!(self.shared.drain.stage() >= Stage::Draining);
         self.is_draining.set(true);
+        self.is_ending.set(true);
+    }
+
+    /// Says whether another node is about to take over.
+    pub fn set_yielding(&self, is_yielding: bool) {
+        self.is_ending.set(is_yielding || self.is_draining.get());
     }
 
     /// Says that a fetch of a cache is under way here, until what it gives is dropped. Others may read from it, on any

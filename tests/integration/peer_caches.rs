@@ -266,3 +266,40 @@ fn variants_and_conditions_go_through_two_caches() {
     let fresh = with(&nodes[0], "Accept-Language: de\r\nCache-Control: no-cache\r\n");
     assert_eq!((fresh.text().as_str(), asked(&origin, &target)), ("de", before + 1));
 }
+
+/// Objects by how often they are asked for: the second half as often as the first, the third a third as often (Zipf).
+struct Popular(Vec<f64>);
+
+impl Popular {
+    fn new(count: u32) -> Self {
+        let mut sum = 0.0;
+        Self((1..=count).map(|rank| (sum += 1.0 / f64::from(rank), sum).1).collect())
+    }
+
+    fn target(&self, rng: &mut fastrand::Rng) -> String {
+        let at = rng.f64() * self.0.last().unwrap();
+        format!("/object-{}", self.0.partition_point(|sum| *sum < at))
+    }
+}
+
+#[test]
+fn node_that_takes_over_is_warm() {
+    let origin = Origin::start(|_: &Request| fresh("whole"));
+    let mut nodes = fleet(&configs(2, &origin, PATIENT, "", ""));
+    let (popular, mut rng) = (Popular::new(2000), fastrand::Rng::with_seed(7));
+    // The share that the origin was not asked for.
+    let mut ratio = |node: &Proxy, count: usize| {
+        let (mut client, before) = (node.connect(), origin.requests().len());
+        for _ in 0..count {
+            assert_eq!(client.get(&popular.target(&mut rng)).status, 200);
+        }
+        1.0 - (origin.requests().len() - before) as f64 / count as f64
+    };
+    ratio(&nodes[0], 20_000);
+    let before = ratio(&nodes[0], 20_000);
+    nodes[0].signal("KILL");
+    nodes[0].wait();
+    let after = ratio(&nodes[1], 20_000);
+    println!("hit ratio {before:.3} before, {after:.3} in the 20,000 requests after");
+    assert!(after >= 0.9 * before, "{before} {after}");
+}

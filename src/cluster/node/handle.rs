@@ -1,7 +1,11 @@
 //! The way to the node from the rest of the program.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -32,6 +36,8 @@ struct Shared {
     commands: UnboundedSender<Command>,
     /// Until the thread begins.
     waiting: Mutex<Option<UnboundedReceiver<Command>>>,
+    /// How often [`Handle::resume`] was called.
+    asked: AtomicU64,
     /// Closed when the thread has ended.
     ended: Mutex<Option<mpsc::Receiver<()>>>,
 }
@@ -41,7 +47,13 @@ impl Default for Handle {
         let (commands, waiting) = unbounded_channel();
         let waiting = Mutex::new(Some(waiting));
         Self {
-            shared: Arc::new(Shared { status: Arc::default(), commands, waiting, ended: Mutex::default() }),
+            shared: Arc::new(Shared {
+                status: Arc::default(),
+                commands,
+                waiting,
+                ended: Mutex::default(),
+                asked: AtomicU64::new(0),
+            }),
         }
     }
 }
@@ -77,8 +89,14 @@ impl Handle {
         self.tell(Command::StepDown);
     }
 
+    /// How often it was asked to stand again: who steps down after a while sees whether that was taken back.
+    pub fn asked(&self) -> u64 {
+        self.shared.asked.load(Relaxed)
+    }
+
     /// Stands for election as configured again.
     pub fn resume(&self) {
+        self.shared.asked.fetch_add(1, Relaxed);
         self.tell(Command::Resume);
     }
 

@@ -1,0 +1,93 @@
+//! Having clients come to another node, so that none of them is cut off when the virtual addresses leave this one.
+//!
+//! Previous stop: whoever has this node give its role up. A connection whose address is gone cannot be answered any more, so
+//! none should be there at that moment. First each response closes its connection (a GOAWAY over HTTP/2), while new ones are
+//! accepted as ever; then their first packet (SYN) is not answered any more, which their clients repeat after a second, and
+//! meet the next node. Nobody is refused.
+
+use std::{os::fd::AsFd, time::Duration};
+
+use socket2::{SockFilter, SockRef};
+
+use super::mailbox::{Mailboxes, Message, Yielding};
+
+/// How long connections are ended while others are accepted: those that are used with their next response, idle ones towards
+/// the end of it.
+pub(super) const SOON: Duration = Duration::from_millis(200);
+/// How long what is under way then may take to end; a tunnel does not.
+const LAST: Duration = Duration::from_millis(60);
+/// How often it is looked.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// Has clients come to another node: returns when nearly nobody is connected, and after a bounded time.
+pub async fn prepare(mailboxes: &Mailboxes) {
+    tell(mailboxes, Yielding::Soon);
+    tokio::time::sleep(SOON).await;
+    tell(mailboxes, Yielding::Now);
+    let nobody_left = async {
+        while (0..mailboxes.workers()).map(|worker| mailboxes.open(worker)).sum::<i64>() > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    // Who is left is in a tunnel, or slower than others wait for.
+    let _ = tokio::time::timeout(LAST, nobody_left).await;
+}
+
+/// Serves as ever again.
+pub fn end(mailboxes: &Mailboxes) {
+    tell(mailboxes, Yielding::No);
+}
+
+fn tell(mailboxes: &Mailboxes, yielding: Yielding) {
+    for worker in 0..mailboxes.workers() {
+        // One that has ended has no clients.
+        let _ = mailboxes.send(worker, Message::Yield(yielding));
+    }
+}
+
+/// Has the kernel drop the first packets of new connections to this socket, or (false) none.
+pub(super) fn hold_back(socket: &impl AsFd, is_held: bool) {
+    let socket = SockRef::from(socket);
+    let changed = match is_held {
+        true => socket.attach_filter(&NO_SYN),
+        false => socket.detach_filter(),
+    };
+    if let Err(error) = changed {
+        tracing::debug!("new connections cannot be held back: {error}");
+    }
+}
+
+/// A program of the classic packet filter: a packet whose flags are SYN without ACK (RFC 9293 §3.1: the fourteenth byte of the
+/// header) is dropped; connections that have begun go on.
+const NO_SYN: [SockFilter; 5] = [
+    // Load the byte; and it with SYN | ACK; is that SYN? Then keep nothing, else everything.
+    SockFilter::new(0x30, 0, 0, 13),
+    SockFilter::new(0x54, 0, 0, 0x12),
+    SockFilter::new(0x15, 0, 1, 0x02),
+    SockFilter::new(0x06, 0, 0, 0),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn new_connections_wait_while_held_back() {
+        use std::io::{Read, Write};
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut before = TcpStream::connect(address).unwrap();
+        hold_back(&listener, true);
+        let (mut served, mut byte) = (listener.accept().unwrap().0, [0]);
+        before.write_all(b"x").unwrap();
+        served.read_exact(&mut byte).unwrap();
+        let short = Duration::from_millis(50);
+        let refused = TcpStream::connect_timeout(&address, short).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::TimedOut, "its packet is lost, and nobody refuses it");
+        hold_back(&listener, false);
+        assert!(TcpStream::connect_timeout(&address, short * 20).is_ok());
+    }
+}

@@ -1,0 +1,169 @@
+//! The role goes to another node on purpose, while clients ask all the time.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    os::fd::AsFd,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use super::lab::{Lab, Node, V4, config};
+use crate::support::eventually;
+
+/// Requests per second of all clients together.
+const RATE: u32 = 2000;
+/// Clients of each kind: those that keep their connections, and those that make a new one each time. So many that those
+/// whose first packet is lost, and who wait a second, do not hold up the others.
+const CLIENTS: u32 = 150;
+/// Longer than the first repetition of a SYN.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What clients met.
+#[derive(Debug, Default)]
+struct Met {
+    /// When answers came.
+    answered: Vec<Instant>,
+    /// Why others did not.
+    failed: Vec<String>,
+    slowest: Duration,
+}
+
+/// Clients in the namespace of the observer.
+struct Load {
+    is_over: Arc<AtomicBool>,
+    met: Arc<Mutex<Met>>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(lab: &Lab) -> Self {
+        let (is_over, met) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Met>>::default());
+        let namespace = format!("/run/netns/{}", lab.name("o"));
+        let client = |number: u32| {
+            let (is_over, met, namespace) = (is_over.clone(), met.clone(), namespace.clone());
+            std::thread::spawn(move || {
+                let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+                let file = File::open(namespace).unwrap();
+                rustix::thread::move_into_link_name_space(file.as_fd(), kind).unwrap();
+                ask(number.is_multiple_of(2), &is_over, &met);
+            })
+        };
+        let clients = (0..2 * CLIENTS).map(client).collect();
+        Self { is_over, met, clients }
+    }
+
+    fn answers(&self) -> usize {
+        self.met.lock().unwrap().answered.len()
+    }
+
+    /// Ends it, and gives what was met with the longest time without an answer.
+    fn end(self) -> (Met, Duration) {
+        self.is_over.store(true, SeqCst);
+        self.clients.into_iter().for_each(|client| client.join().unwrap());
+        let mut met = std::mem::take(&mut *self.met.lock().unwrap());
+        met.answered.sort();
+        let gap = met.answered.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+        (met, gap)
+    }
+}
+
+/// One client: as often as its share of the rate is.
+fn ask(keeps: bool, is_over: &AtomicBool, met: &Mutex<Met>) {
+    let pace = Duration::from_secs(1) * 2 * CLIENTS / RATE;
+    // They do not all ask at once.
+    let (mut kept, mut next) = (None, Instant::now() + pace * fastrand::u32(0..100) / 100);
+    while !is_over.load(SeqCst) {
+        let begun = Instant::now();
+        let answered = one(keeps, &mut kept);
+        let mut met = met.lock().unwrap();
+        match answered {
+            Ok(()) => met.answered.push(Instant::now()),
+            Err(error) => met.failed.push(error),
+        }
+        met.slowest = met.slowest.max(begun.elapsed());
+        drop(met);
+        next = (next + pace).max(begun);
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn one(keeps: bool, kept: &mut Option<TcpStream>) -> Result<(), String> {
+    let said = |what: String| move |error: std::io::Error| format!("{what}: {error}");
+    let (mut stream, is_new) = match kept.take() {
+        Some(stream) => (stream, false),
+        None => {
+            let address: SocketAddr = format!("{V4}:80").parse().unwrap();
+            (TcpStream::connect_timeout(&address, PATIENCE).map_err(said("connect".to_owned()))?, true)
+        }
+    };
+    let age = if is_new { "new" } else { "kept" };
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let close = if keeps { "" } else { "Connection: close\r\n" };
+    let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{close}\r\n");
+    stream.write_all(request.as_bytes()).map_err(said(format!("write to a {age} connection")))?;
+    let (mut answer, mut buffer) = (Vec::new(), [0; 2048]);
+    // The answer is a head and one letter.
+    while !answer.windows(4).any(|it| it == b"\r\n\r\n") || answer.ends_with(b"\n") {
+        let length = stream.read(&mut buffer).map_err(said(format!("read from a {age} connection")))?;
+        if length == 0 {
+            return Err(format!("end of a {age} connection"));
+        }
+        answer.extend_from_slice(&buffer[..length]);
+    }
+    let text = String::from_utf8_lossy(&answer).to_ascii_lowercase();
+    if !text.starts_with("http/1.1 200") {
+        return Err(text);
+    }
+    *kept = (keeps && !text.contains("connection: close")).then_some(stream);
+    Ok(())
+}
+
+/// What clients meet while `leave` has the role go from `a` to `b`.
+fn met_while(leave: impl FnOnce(&Lab, &mut Node)) {
+    let Some(lab) = Lab::new() else { return };
+    let admin = |node: &str| config(node, if node == "a" { 150 } else { 100 }, "preempt = false\n") + ADMIN;
+    let mut a = lab.start_with("a", &admin("a"));
+    a.until("primary", 1);
+    let b = lab.start_with("b", &admin("b"));
+    b.proxy.until_logged("listening", 1);
+    let load = Load::start(&lab);
+    eventually("clients are answered", || load.answers() > 1000);
+    leave(&lab, &mut a);
+    b.until("primary", 1);
+    let before = load.answers();
+    eventually("clients are answered by the other", || load.answers() > before + 2000);
+    let (met, gap) = load.end();
+    println!(
+        "{} answered, {} failed, {gap:?} without an answer, the slowest {:?}",
+        met.answered.len(),
+        met.failed.len(),
+        met.slowest
+    );
+    assert_eq!(met.failed, [""; 0]);
+    assert!(gap < Duration::from_millis(500), "{gap:?}");
+}
+
+const ADMIN: &str = "[admin]\naddress = \"unix:admin.sock\"\n";
+
+#[test]
+fn step_down_under_load_fails_no_request() {
+    met_while(|lab, node| {
+        let mut curl = lab.command("a", "curl");
+        curl.arg("-sS").arg("--unix-socket").arg(node.proxy.folder().join("admin.sock"));
+        let output = curl.args(["-X", "POST", "http://a/api/v1/cluster/step-down"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    });
+}
+
+#[test]
+fn stop_under_load_fails_no_request() {
+    met_while(|_, node| {
+        node.proxy.signal("TERM");
+    });
+}
