@@ -83,6 +83,7 @@ fn main() {
             method: "GET",
             query: normal.query(),
             headers: &normal.request.fields,
+            exchange: None,
         }));
     });
     pick();

@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::Config;
 use crate::{
-    route::conf::RouteConf,
+    route::conf::{RouteConf, ValueMatches},
     schema::{Data, Node, Place, Reader, suggest},
 };
 
@@ -208,15 +208,22 @@ fn matches(route: &RouteConf) -> String {
     let methods = route.methods.iter().map(ToString::to_string).collect::<Vec<_>>();
     let paths = route.paths.iter().map(|path| format!("{path:?}")).collect::<Vec<_>>();
     format!(
-        "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
+        "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
         sorted(&route.server_names),
         sorted(&route.alpn),
         sorted(&route.hosts),
         sorted(&paths),
         sorted(&methods),
-        sorted(&route.headers),
-        sorted(&route.query)
+        [&route.headers, &route.query, &route.cookies].map(values),
+        (sorted(&route.clients), route.scheme),
+        (&route.any, &route.not)
     )
+}
+
+fn values(values: &ValueMatches) -> Vec<String> {
+    let mut values: Vec<String> = values.0.iter().map(|value| format!("{value:?}")).collect();
+    values.sort();
+    values
 }
 
 fn sorted<T: Ord>(items: &[T]) -> Vec<&T> {

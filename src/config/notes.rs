@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use super::{Config, cross::layer4_upstreams::upstreams};
 use crate::{
     health::conf::CheckKind,
-    route::conf::{Action, PathPattern, RouteConf},
+    route::conf::{Action, PathPattern, RouteConf, Upgrade},
     writeback::conf::{ServePending, WritePolicy},
 };
 
@@ -16,7 +16,52 @@ pub fn notes(config: &Config) -> Vec<String> {
         .chain(writes_not_checked(config))
         .chain(checks_of_connections(config))
         .chain(routers_alone(config))
+        .chain(hidden_routes(config))
         .collect()
+}
+
+/// Routes that another, of the same hosts, takes everything from: prefixes come before regular expressions, and both
+/// before no path at all, whatever the order of the file.
+fn hidden_routes(config: &Config) -> impl Iterator<Item = String> {
+    let takes_all = |route: &&RouteConf| {
+        let is_root = |path: &PathPattern| matches!(path, PathPattern::Prefix(prefix) if prefix.is_empty());
+        route.paths.iter().any(is_root) && is_unconditional(route)
+    };
+    let is_late = |route: &&RouteConf| {
+        // `CONNECT` has no path.
+        let has_requests = !route.paths.is_empty() || !route.upgrade.contains(&Upgrade::Connect);
+        let is_late = route.paths.iter().all(|path| matches!(path, PathPattern::Regex(_)));
+        is_late && has_requests && !route.listeners.is_empty()
+    };
+    config.route.iter().filter(is_late).filter_map(move |route| {
+        let same = |other: &&RouteConf| {
+            let covers = |of: &[String], all: &[String]| of.iter().all(|it| all.contains(it));
+            covers(&route.listeners, &other.listeners)
+                && match (route.hosts.is_empty(), other.hosts.is_empty()) {
+                    (false, false) => covers(&route.hosts, &other.hosts),
+                    (is_any, others_any) => is_any && others_any,
+                }
+        };
+        let other = config.route.iter().filter(takes_all).find(same)?;
+        Some(format!(
+            "route `{}` is never reached: `/*` of `{}` takes every path before {}; give that one no `paths`, or name \
+             prefixes in this one",
+            route.name,
+            other.name,
+            if route.paths.is_empty() { "a route without paths" } else { "a regular expression" },
+        ))
+    })
+}
+
+/// Whether host and path alone decide.
+fn is_unconditional(route: &RouteConf) -> bool {
+    let values = [&route.headers, &route.query, &route.cookies];
+    route.methods.is_empty()
+        && values.iter().all(|values| values.0.is_empty())
+        && route.clients.is_empty()
+        && route.scheme.is_none()
+        && route.any.is_empty()
+        && route.not.is_empty()
 }
 
 /// Virtual routers whose advertisements reach nobody.
@@ -100,6 +145,40 @@ mod tests {
 
     use super::*;
     use crate::config::parse;
+
+    #[test]
+    fn routes_that_nothing_reaches_are_noted() {
+        let noted = |late: &str, all: &str| {
+            let text = format!(
+                "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:1\"\n\
+                 [[route]]\nname = \"late\"\n{late}\nrespond = {{ status = 200 }}\n\
+                 [[route]]\nname = \"all\"\n{all}\nrespond = {{ status = 200 }}\n"
+            );
+            let config = parse(&text, Path::new("x.toml")).unwrap_or_else(|problems| panic!("{problems}"));
+            let notes = notes(&config);
+            assert!(notes.iter().all(|note| note.contains("`late`") && note.contains("`all`")), "{notes:?}");
+            notes.len()
+        };
+        let (regex, every) = ("paths = ['~^/a']", "paths = [\"/*\"]");
+        assert_eq!(noted(regex, every), 1);
+        assert_eq!(noted("methods = [\"PUT\"]", every), 1, "no path comes after every path");
+        assert_eq!(noted(regex, ""), 0);
+        assert_eq!(noted("paths = [\"/a\", '~^/a']", every), 0);
+        assert_eq!(noted(regex, &format!("{every}\nmethods = [\"PUT\"]")), 0);
+        assert_eq!(noted(regex, &format!("{every}\nclients = [\"10.0.0.0/8\"]")), 0);
+        assert_eq!(
+            noted(&format!("{regex}\nhosts = [\"a.test\"]"), every),
+            0,
+            "a host comes before any host"
+        );
+        assert_eq!(
+            noted(
+                &format!("{regex}\nhosts = [\"a.test\"]"),
+                &format!("{every}\nhosts = [\"a.test\", \"b.test\"]")
+            ),
+            1
+        );
+    }
 
     #[test]
     fn checks_of_connections_that_ask_for_http_are_noted() {

@@ -39,5 +39,6 @@ pub(crate) fn facts(exchange: &Exchange) -> Facts<'_> {
         method: exchange.request.method.as_str(),
         query: exchange.query(),
         headers: &exchange.request.fields,
+        exchange: Some(exchange),
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use regex::Regex;
 
-use crate::{fields::Fields, schema::form::decoded};
+use super::condition::{Condition, Looked};
+use crate::{exchange::Exchange, fields::Fields, schema::form::decoded};
 
 /// What a rule matches on. Empty lists match everything.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +22,8 @@ pub struct Rule {
     pub headers: Vec<(String, String)>,
     /// All of these: some parameter of the name has, decoded, exactly the value.
     pub query: Vec<(String, String)>,
+    /// All of these, beside.
+    pub more: Vec<Condition>,
 }
 
 /// How a rule matches a path.
@@ -61,6 +64,14 @@ pub struct Facts<'a> {
     pub query: &'a str,
     /// All fields of the head.
     pub headers: &'a Fields,
+    /// The request, for what is rarely asked; without it nothing is known of the client.
+    pub exchange: Option<&'a Exchange>,
+}
+
+impl<'a> Facts<'a> {
+    fn looked(&self) -> Looked<'a> {
+        Looked { method: self.method, query: self.query, headers: self.headers, exchange: self.exchange }
+    }
 }
 
 /// The first condition of a rule that a request does not meet.
@@ -72,6 +83,8 @@ pub enum Refusal {
     Header(String),
     /// No parameter of this name has the value.
     Query(String),
+    /// Something else, in words.
+    Other(String),
 }
 
 impl fmt::Display for Refusal {
@@ -80,6 +93,7 @@ impl fmt::Display for Refusal {
             Self::Method => f.write_str("the method does not match"),
             Self::Header(name) => write!(f, "the header {name} does not match"),
             Self::Query(name) => write!(f, "the query parameter {name} does not match"),
+            Self::Other(what) => f.write_str(what),
         }
     }
 }
@@ -90,6 +104,7 @@ pub(super) struct Conditions {
     methods: Box<[String]>,
     headers: Box<[(String, String)]>,
     query: Box<[(String, String)]>,
+    more: Box<[Condition]>,
 }
 
 impl Conditions {
@@ -98,13 +113,18 @@ impl Conditions {
             methods: rule.methods.as_slice().into(),
             headers: rule.headers.as_slice().into(),
             query: rule.query.as_slice().into(),
+            more: rule.more.as_slice().into(),
         }
     }
 
     /// Sorts the more specific rule first; the caller breaks ties by file order.
     pub(super) fn rank(&self) -> impl Ord + use<> {
         use std::cmp::Reverse;
-        (self.methods.is_empty(), Reverse(self.headers.len()), Reverse(self.query.len()))
+        let more = |is: fn(&Condition) -> bool| self.more.iter().filter(|it| is(it)).count();
+        let headers = self.headers.len() + more(|it| matches!(it, Condition::Header(..)));
+        let query = self.query.len() + more(|it| matches!(it, Condition::Parameter(..)));
+        let others = more(|it| !matches!(it, Condition::Header(..) | Condition::Parameter(..)));
+        (self.methods.is_empty(), Reverse(headers), Reverse(query), Reverse(others))
     }
 
     /// Whether the request meets all conditions.
@@ -113,6 +133,7 @@ impl Conditions {
         self.has_method(facts.method)
             && self.headers.iter().all(|it| has_header(it, facts.headers))
             && self.query.iter().all(|it| has_parameter(it, facts.query))
+            && (self.more.is_empty() || self.more.iter().all(|it| it.holds(facts.looked())))
     }
 
     /// Why the request does not meet them.
@@ -125,7 +146,11 @@ impl Conditions {
             return Some(Refusal::Header(name.clone()));
         }
         let parameter = self.query.iter().find(|it| !has_parameter(it, facts.query));
-        parameter.map(|(name, _)| Refusal::Query(name.clone()))
+        if let Some((name, _)) = parameter {
+            return Some(Refusal::Query(name.clone()));
+        }
+        let other = self.more.iter().find(|it| !it.holds(facts.looked()));
+        other.map(|it| Refusal::Other(it.what()))
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! Which route a request takes, and what the route does with it.
 
-use crate::support::{Client, Origin, Proxy, nobody, proxy};
+use crate::support::{Client, Origin, Proxy, Reply, nobody, proxy};
 
 /// A configuration of these routes, each of which answers with its name unless it says otherwise.
 fn routes(routes: &[(&str, &str)]) -> String {
@@ -212,5 +212,77 @@ fn response_edits_are_on_every_response_of_their_route() {
         let response = client.get(path);
         assert_eq!((response.status, response.header("x-frame-options")), (status, None), "{path}");
         assert_eq!(response.header("via"), Some("1.1 pointsman"), "{path}");
+    }
+}
+
+#[test]
+fn conditions_decide_and_the_rest_falls_through() {
+    let config = routes(&[
+        ("logged-in", "cookies = { session = true }\nheaders = { x-plan = [\"pro\", \"team\"] }"),
+        ("german", "headers = { accept-language = { prefix = \"de\" } }"),
+        ("number", "query = { id = { regex = \"^[0-9]+$\" } }"),
+        ("proxied", "clients = [\"203.0.113.0/24\"]"),
+        ("secure", "scheme = \"https\""),
+        (
+            "grouped",
+            "any = [{ headers = { x-a = true } }, { methods = [\"PUT\"], headers = { x-b = { suffix = \"z\" } } }]\n\
+             not = [{ headers = { x-c = true } }, { cookies = { off = \"1\" } }]",
+        ),
+        ("rest", ""),
+    ]);
+    let proxy = Proxy::start(&config.replace(
+        "address = \"127.0.0.1:0\"\n",
+        "address = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.0/8\"]\n",
+    ));
+    let mut client = proxy.connect();
+    for (request, headers, expected) in [
+        ("GET /", "Cookie: a=1; session=x\r\nX-Plan: team\r\n", "logged-in"),
+        ("GET /", "Cookie: a=1; xsession=x\r\nX-Plan: team\r\n", "rest"),
+        ("GET /", "Cookie: session=x\r\nX-Plan: free\r\n", "rest"),
+        ("GET /", "Accept-Language: de-DE, en\r\n", "german"),
+        ("GET /", "Accept-Language: en, de\r\n", "rest"),
+        ("GET /?id=4%32", "", "number"),
+        ("GET /?id=42a", "", "rest"),
+        ("GET /", "X-Forwarded-For: 203.0.113.9\r\n", "proxied"),
+        ("GET /", "X-Forwarded-For: 203.0.114.9\r\n", "rest"),
+        ("GET /", "X-Forwarded-Proto: https\r\n", "secure"),
+        ("GET /", "X-A: 1\r\n", "grouped"),
+        ("PUT /", "X-B: xyz\r\n", "grouped"),
+        ("GET /", "X-B: xyz\r\n", "rest"),
+        ("GET /", "X-A: 1\r\nX-C: 1\r\n", "rest"),
+        ("GET /", "X-A: 1\r\nCookie: off=1\r\n", "rest"),
+    ] {
+        let (method, target) = request.split_once(' ').unwrap();
+        client.send(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n{headers}\r\n"));
+        assert_eq!(client.response("GET").text(), expected, "{request} {headers}");
+    }
+}
+
+#[test]
+fn a_cache_holds_apart_what_conditions_lead_to() {
+    let origins = ["inside", "outside"].map(|name| {
+        Origin::start(move |_| {
+            Reply::Bytes(
+                format!(
+                    "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: {}\r\n\r\n{name}",
+                    name.len()
+                )
+                .into(),
+            )
+        })
+    });
+    let [inside, outside] = origins.each_ref().map(Origin::address);
+    let proxy = Proxy::start(&format!(
+        "[runtime]\nworkers = 1\n[log]\nformat = \"json\"\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
+         trusted_proxies = [\"127.0.0.0/8\"]\n[[cache]]\nname = \"c\"\n\
+         [[route]]\nname = \"in\"\nclients = [\"10.0.0.0/8\"]\ncache = \"c\"\nupstream = \"in\"\n\
+         [[route]]\nname = \"out\"\ncache = \"c\"\nupstream = \"out\"\n\
+         [[upstream]]\nname = \"in\"\n[[upstream.backend]]\naddress = \"{inside}\"\n\
+         [[upstream]]\nname = \"out\"\n[[upstream.backend]]\naddress = \"{outside}\"\n"
+    ));
+    let mut client = proxy.connect();
+    for (from, expected) in [("10.1.2.3", "inside"), ("192.0.2.1", "outside"), ("10.9.9.9", "inside")] {
+        let response = client.get_with("/a", "a", &format!("X-Forwarded-For: {from}\r\n"));
+        assert_eq!(response.text(), expected, "{from}");
     }
 }

@@ -171,7 +171,9 @@ const READERS: &[Reader] = &[
         let (path, query) = target.split_once('?').unwrap_or((&target, ""));
         let headers = field("x-a", target.as_bytes());
         for host in ["a", target.trim_start_matches('/')] {
-            TABLE.with(|table| table.find(&Facts { host, path, method: "GET", query, headers: &headers }));
+            TABLE.with(|table| {
+                table.find(&Facts { host, path, method: "GET", query, headers: &headers, exchange: None })
+            });
         }
     }),
     ("rewriting", TARGETS, &["/", "/a/?"], |target| {

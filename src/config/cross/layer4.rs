@@ -13,12 +13,17 @@ use crate::{
 };
 
 /// Keys of a route that are about requests.
-const OF_REQUESTS: [&str; 14] = [
+const OF_REQUESTS: [&str; 19] = [
     "hosts",
     "paths",
     "methods",
     "headers",
     "query",
+    "cookies",
+    "clients",
+    "scheme",
+    "any",
+    "not",
     "rewrite",
     "request_headers",
     "response_headers",

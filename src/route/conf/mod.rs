@@ -1,20 +1,24 @@
 //! Routes as configured.
 
 mod action;
+mod conditions;
 mod edit;
 mod matching;
 mod templates;
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::schema::{Anything, Size, Table, choice, name, section};
 
 pub use action::{Action, ActionKeys, RedirectConf, RedirectStatus, RespondConf, SplitConf};
+pub use conditions::{MatchConf, Scheme, ValueMatch, ValueMatches};
 pub use edit::{HeaderEditConf, RewriteConf};
 pub use matching::PathPattern;
 
 section! {
-    /// What becomes of a request: exactly one of `upstream`, `split`, `redirect` and `respond`.
+    /// What becomes of a request: exactly one of `upstream`, `split`, `redirect` and `respond`. Of all routes that match, one wins: an exact host before the longest wildcard before any host; then an exact path before the longest prefix before a regular expression before any path; then one with `methods`; then more `headers`; then more `query`; then more other conditions; then the order of the file. `pointsman explain` shows it.
     pub struct RouteConf {
         /// Its name: metrics and the log use it.
         pub name: String;
@@ -26,10 +30,20 @@ section! {
         pub paths: Vec<PathPattern> = [];
         /// Methods; empty = any.
         pub methods: Vec<http::Method> = [];
-        /// Headers that must have these values.
-        pub headers: Vec<(String, String)> = {};
-        /// Query parameters that must have these values.
-        pub query: Vec<(String, String)> = {};
+        /// Headers that must have these values: `{ x-a = "b", x-c = ["d", "e"], x-f = { prefix = "g" }, x-h = true }`.
+        pub headers: ValueMatches = {};
+        /// Query parameters that must have these values, decoded.
+        pub query: ValueMatches = {};
+        /// Cookies that must have these values.
+        pub cookies: ValueMatches = {};
+        /// Networks of which the client must be; empty = any.
+        pub clients: Vec<IpNet> = [];
+        /// What the client must speak, as a trusted proxy says or its connection has it.
+        pub scheme: Option<Scheme>;
+        /// Groups of conditions of which one must hold; none = no such condition.
+        pub any: Vec<MatchConf> = [];
+        /// Groups of conditions of which none may hold.
+        pub not: Vec<MatchConf> = [];
         /// Of `tls` listeners: names that the client asks for, exact or `*.example.com` (one or more labels); empty = any other, and none.
         pub server_names: Vec<String> = [];
         /// Of `tls` listeners: protocols of which the client must offer one, such as `h2`; empty = any.
@@ -77,10 +91,7 @@ impl RouteConf {
         matching::check_hosts("server_names", &mut self.server_names, table);
         self.check_alpn(table);
         templates::check(&self.paths, table);
-        name::check_header_fields(table.entries_of("headers"), table.reader);
-        for (field, _) in &mut self.headers {
-            field.make_ascii_lowercase();
-        }
+        conditions::check_names(&mut self.headers, table);
         let proxied = matches!(self.action, Action::Upstream(_) | Action::Split(_));
         for key in ["rewrite", "upgrade", "cache", "collapse"] {
             if let Some(entry) = table.entry(key).filter(|_| !proxied) {

@@ -26,6 +26,7 @@ impl Request {
             method: &self.method,
             query: &self.query,
             headers: &self.headers,
+            exchange: None,
         }
     }
 

@@ -7,7 +7,8 @@ use crate::{
     cache::{conf::CacheConf, store::Cache},
     config::{Config, listen::ListenerConf},
     route::{
-        conf::{self as route_conf, RouteConf, Upgrade},
+        condition::{Condition, ValuePattern},
+        conf::{self as route_conf, RouteConf, Upgrade, ValueMatch, ValueMatches},
         edits::HeaderEdits,
         matcher::{PathPattern, Rule},
         names::{NameRule, Names},
@@ -81,7 +82,7 @@ impl Builder<'_> {
             timeout: conf.timeout,
             cache: None,
             // Else one URI could lead to two routes, and one's responses be served for the other's.
-            key_suffix: (!conf.headers.is_empty() || conf.listeners.len() < listeners).then(|| name.clone()),
+            key_suffix: (!is_found_by_uri(conf) || conf.listeners.len() < listeners).then(|| name.clone()),
             series: self.registry.workers().iter().map(|worker| worker.route(&name)).collect(),
             name,
         }
@@ -153,7 +154,49 @@ pub(super) fn names(listener: &ListenerConf, routes: &[RouteConf]) -> Names {
     Names::build(own.map(rule).collect())
 }
 
+/// Whether the URI and the method of a request alone lead to a route.
+fn is_found_by_uri(conf: &RouteConf) -> bool {
+    conf.headers.0.is_empty()
+        && conf.cookies.0.is_empty()
+        && conf.clients.is_empty()
+        && conf.scheme.is_none()
+        && conf.any.is_empty()
+        && conf.not.is_empty()
+}
+
+/// A route's conditions beside host, path and method: those of exact values, and the others.
+fn conditions(conf: &RouteConf) -> Result<Conditions, regex::Error> {
+    let mut more = Vec::new();
+    let mut exact = |values: &ValueMatches, make: fn(String, ValuePattern) -> Condition| {
+        let mut exact = Vec::new();
+        let mut others = ValueMatches::default();
+        for (name, value) in &values.0 {
+            match value {
+                ValueMatch::In(texts) if texts.len() == 1 => exact.push((name.clone(), texts.concat())),
+                other => others.0.push((name.clone(), other.clone())),
+            }
+        }
+        Condition::push_values(&others, make, &mut more)?;
+        Ok::<_, regex::Error>(exact)
+    };
+    let headers = exact(&conf.headers, Condition::Header)?;
+    let query = exact(&conf.query, Condition::Parameter)?;
+    Condition::push_values(&conf.cookies, Condition::Cookie, &mut more)?;
+    more.extend(Condition::of_client(&conf.clients, conf.scheme));
+    if !conf.any.is_empty() {
+        more.push(Condition::Any(conf.any.iter().map(Condition::of).collect::<Result<_, _>>()?));
+    }
+    for group in &conf.not {
+        more.push(Condition::Not(Condition::of(group)?));
+    }
+    Ok((headers, query, more))
+}
+
+type Exact = Vec<(String, String)>;
+type Conditions = (Exact, Exact, Vec<Condition>);
+
 fn rule(index: usize, conf: &RouteConf) -> Result<Rule, String> {
+    let (headers, query, more) = conditions(conf).map_err(|error| error.to_string())?;
     let path = |pattern: &route_conf::PathPattern| {
         Ok::<_, String>(match pattern {
             route_conf::PathPattern::Exact(path) => PathPattern::Exact(path.clone()),
@@ -168,7 +211,8 @@ fn rule(index: usize, conf: &RouteConf) -> Result<Rule, String> {
         hosts: conf.hosts.clone(),
         paths: conf.paths.iter().map(path).collect::<Result<_, _>>()?,
         methods: conf.methods.iter().map(|method| method.as_str().to_owned()).collect(),
-        headers: conf.headers.clone(),
-        query: conf.query.clone(),
+        headers,
+        query,
+        more,
     })
 }

@@ -1,0 +1,173 @@
+//! Conditions beside host, path and exact values: what a value begins with, cookies, clients, groups.
+
+use std::borrow::Cow;
+
+use ipnet::IpNet;
+use regex::bytes::Regex;
+
+use super::conf::{MatchConf, Scheme, ValueMatch, ValueMatches};
+use crate::{
+    exchange::Exchange,
+    fields::{Fields, Known},
+    schema::form::decoded,
+};
+
+/// One condition.
+#[derive(Clone, Debug)]
+pub enum Condition {
+    /// Of a field of this name, in lower case.
+    Header(String, ValuePattern),
+    /// Of a query parameter of this name, decoded.
+    Parameter(String, ValuePattern),
+    /// Of a cookie of this name.
+    Cookie(String, ValuePattern),
+    /// The client is of one of these networks.
+    Client(Box<[IpNet]>),
+    /// What the client speaks: `http` or `https`.
+    Scheme(&'static str),
+    /// The method is one of these.
+    Method(Box<[String]>),
+    /// All of some of these groups hold.
+    Any(Box<[Box<[Self]>]>),
+    /// Not all of these hold.
+    Not(Box<[Self]>),
+}
+
+/// What a value must be like.
+#[derive(Clone, Debug)]
+pub enum ValuePattern {
+    /// One of these.
+    In(Box<[String]>),
+    /// It begins so.
+    Prefix(String),
+    /// It ends so.
+    Suffix(String),
+    /// This finds something in it.
+    Regex(Regex),
+    /// It is there, or it is not.
+    Present(bool),
+}
+
+/// What conditions look at.
+#[derive(Clone, Copy)]
+pub(super) struct Looked<'a> {
+    pub(super) method: &'a str,
+    pub(super) query: &'a str,
+    pub(super) headers: &'a Fields,
+    /// The rest of the request; without it nothing is known of the client.
+    pub(super) exchange: Option<&'a Exchange>,
+}
+
+impl Condition {
+    /// The conditions of a group.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a regular expression.
+    pub fn of(conf: &MatchConf) -> Result<Box<[Self]>, regex::Error> {
+        let mut all = Vec::new();
+        if !conf.methods.is_empty() {
+            all.push(Self::Method(conf.methods.iter().map(|method| method.as_str().to_owned()).collect()));
+        }
+        Self::push_values(&conf.headers, Self::Header, &mut all)?;
+        Self::push_values(&conf.query, Self::Parameter, &mut all)?;
+        Self::push_values(&conf.cookies, Self::Cookie, &mut all)?;
+        all.extend(Self::of_client(&conf.clients, conf.scheme));
+        Ok(all.into())
+    }
+
+    /// Those of networks and schemes.
+    pub fn of_client(clients: &[IpNet], scheme: Option<Scheme>) -> impl Iterator<Item = Self> {
+        let client = (!clients.is_empty()).then(|| Self::Client(clients.into()));
+        let scheme = scheme.map(|scheme| match scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        });
+        client.into_iter().chain(scheme.map(Self::Scheme))
+    }
+
+    /// Adds a condition for each of these values.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with a regular expression.
+    pub fn push_values(
+        values: &ValueMatches,
+        make: fn(String, ValuePattern) -> Self,
+        all: &mut Vec<Self>,
+    ) -> Result<(), regex::Error> {
+        for (name, value) in &values.0 {
+            all.push(make(name.clone(), ValuePattern::of(value)?));
+        }
+        Ok(())
+    }
+
+    /// Whether a request meets it.
+    pub(super) fn holds(&self, of: Looked<'_>) -> bool {
+        match self {
+            Self::Header(name, pattern) => pattern.holds(of.headers.all(name).map(Cow::from)),
+            Self::Parameter(name, pattern) => {
+                let pairs = of.query.split('&').filter(|pair| !pair.is_empty());
+                let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+                let of_name = pairs.filter(|(found, _)| decoded(found).eq(name.bytes()));
+                pattern.holds(of_name.map(|(_, value)| Cow::from(decoded(value).collect::<Vec<u8>>())))
+            }
+            Self::Cookie(name, pattern) => {
+                let pairs =
+                    of.headers.all_known(Known::Cookie).flat_map(|value| value.split(|byte| *byte == b';'));
+                let of_name = pairs
+                    .map(<[u8]>::trim_ascii)
+                    .filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+                pattern.holds(of_name.map(Cow::from))
+            }
+            Self::Client(networks) => of.exchange.is_some_and(|exchange| {
+                let client = exchange.facts.client_address();
+                networks.iter().any(|network| network.contains(&client))
+            }),
+            Self::Scheme(scheme) => of.exchange.is_some_and(|exchange| exchange.client_scheme() == *scheme),
+            Self::Method(methods) => methods.iter().any(|method| method == of.method),
+            Self::Any(groups) => groups.iter().any(|group| group.iter().all(|it| it.holds(of))),
+            Self::Not(group) => !group.iter().all(|it| it.holds(of)),
+        }
+    }
+
+    /// What did not match, for people.
+    pub fn what(&self) -> String {
+        match self {
+            Self::Header(name, _) => format!("the header {name} does not match"),
+            Self::Parameter(name, _) => format!("the query parameter {name} does not match"),
+            Self::Cookie(name, _) => format!("the cookie {name} does not match"),
+            Self::Client(_) => "the client is of no network in `clients`".to_owned(),
+            Self::Scheme(scheme) => format!("the client does not speak {scheme}"),
+            Self::Method(_) => "the method does not match".to_owned(),
+            Self::Any(_) => "no group of `any` matches".to_owned(),
+            Self::Not(_) => "a group of `not` matches".to_owned(),
+        }
+    }
+}
+
+impl ValuePattern {
+    fn of(conf: &ValueMatch) -> Result<Self, regex::Error> {
+        Ok(match conf {
+            ValueMatch::In(texts) => Self::In(texts.as_slice().into()),
+            ValueMatch::Prefix(text) => Self::Prefix(text.clone()),
+            ValueMatch::Suffix(text) => Self::Suffix(text.clone()),
+            ValueMatch::Regex(text) => Self::Regex(Regex::new(text)?),
+            ValueMatch::Present(is_there) => Self::Present(*is_there),
+        })
+    }
+
+    /// Whether one of the values is so; of what must not be there, whether there is none.
+    fn holds<'a>(&self, mut values: impl Iterator<Item = Cow<'a, [u8]>>) -> bool {
+        match self {
+            Self::In(texts) => values.any(|value| texts.iter().any(|text| *text.as_bytes() == *value)),
+            Self::Prefix(text) => values.any(|value| value.starts_with(text.as_bytes())),
+            Self::Suffix(text) => values.any(|value| value.ends_with(text.as_bytes())),
+            Self::Regex(regex) => values.any(|value| regex.is_match(&value)),
+            Self::Present(is_there) => values.next().is_some() == *is_there,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

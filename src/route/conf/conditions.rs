@@ -1,0 +1,153 @@
+//! Conditions on fields, parameters, cookies and clients.
+
+use ipnet::IpNet;
+use serde_json::json;
+
+use crate::schema::{Data, Node, Reader, Table, Value, choice, name, section};
+
+/// What a value must be like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueMatch {
+    /// One of these.
+    In(Vec<String>),
+    /// It begins so.
+    Prefix(String),
+    /// It ends so.
+    Suffix(String),
+    /// This regular expression finds something in it.
+    Regex(String),
+    /// It is there, or it is not.
+    Present(bool),
+}
+
+/// Names, and what the value of each must be like.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ValueMatches(pub Vec<(String, ValueMatch)>);
+
+impl Value for ValueMatches {
+    fn kind() -> String {
+        "a table of values: each a string, an array of strings, `true` (is there), `false` (is not), or `{ prefix | suffix | regex = \"…\" }`".into()
+    }
+
+    fn schema() -> serde_json::Value {
+        let text = json!({"type": "string"});
+        let one = |key: &str| json!({"type": "object", "properties": {key: text}, "required": [key], "additionalProperties": false});
+        let value = json!({"anyOf": [
+            text, {"type": "boolean"}, {"type": "array", "items": text}, one("prefix"), one("suffix"), one("regex"),
+        ]});
+        json!({"type": "object", "additionalProperties": value})
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let Data::Table(entries) = &node.data else {
+            reader.wrong_type(node, "a table, such as `{ name = \"value\" }`");
+            return None;
+        };
+        let read = |(key, node): (&String, &Node)| Some((key.clone(), value(key, node, reader)?));
+        Some(Self(entries.iter().map(|entry| (&entry.key, &entry.node)).filter_map(read).collect()))
+    }
+
+    fn absent() -> Option<Self> {
+        Some(Self::default())
+    }
+}
+
+fn value(key: &str, node: &Node, reader: &mut Reader<'_>) -> Option<ValueMatch> {
+    const HINT: &str = "a value is \"text\", [\"one\", \"of\"], true, false, or { prefix = \"…\" }, { suffix = \"…\" } or { regex = \"…\" }";
+    match &node.data {
+        Data::String(text) => return Some(ValueMatch::In(vec![text.clone()])),
+        Data::Boolean(is_there) => return Some(ValueMatch::Present(*is_there)),
+        Data::Array(items) if !items.is_empty() && items.iter().all(|item| item.text().is_some()) => {
+            return Some(ValueMatch::In(items.iter().filter_map(Node::text).map(str::to_owned).collect()));
+        }
+        Data::Table(entries) => {
+            if let [entry] = entries.as_slice()
+                && let Some(text) = entry.node.text()
+            {
+                match entry.key.as_str() {
+                    "prefix" => return Some(ValueMatch::Prefix(text.to_owned())),
+                    "suffix" => return Some(ValueMatch::Suffix(text.to_owned())),
+                    "regex" => {
+                        let Err(error) = regex::bytes::Regex::new(text) else {
+                            return Some(ValueMatch::Regex(text.to_owned()));
+                        };
+                        let text = error.to_string();
+                        let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                        let message = format!("the regular expression is wrong: {reason}");
+                        let hint = "the syntax is that of the Rust crate `regex`, without look-around and back-references";
+                        reader.problem_with(entry.node.place, message, hint);
+                        return None;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Data::Array(_) | Data::Integer(_) | Data::Float(_) | Data::Datetime => {}
+    }
+    reader.problem_with(node.place, format!("the value of `{key}` says nothing of a value"), HINT);
+    None
+}
+
+choice! {
+    /// What a client speaks.
+    pub enum Scheme {
+        /// Plain.
+        Http = "http",
+        /// Over TLS.
+        Https = "https",
+    }
+}
+
+section! {
+    /// Conditions of which all must hold; at least one must be written.
+    pub struct MatchConf {
+        /// Methods; empty = any.
+        pub methods: Vec<http::Method> = [];
+        /// Headers that must be so, as in a route.
+        pub headers: ValueMatches = {};
+        /// Query parameters that must be so.
+        pub query: ValueMatches = {};
+        /// Cookies that must be so.
+        pub cookies: ValueMatches = {};
+        /// Networks of which the client must be; empty = any.
+        pub clients: Vec<IpNet> = [];
+        /// What the client must speak, as a trusted proxy says or its connection has it.
+        pub scheme: Option<Scheme>;
+    }
+    check Self::check;
+}
+
+impl MatchConf {
+    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        check_names(&mut self.headers, table);
+        let is_empty = self.methods.is_empty()
+            && [&self.headers, &self.query, &self.cookies].iter().all(|values| values.0.is_empty())
+            && self.clients.is_empty()
+            && self.scheme.is_none();
+        let is_written = |key: &&str| table.entry(key).is_some();
+        if is_empty && !["methods", "headers", "query", "cookies", "clients"].iter().any(is_written) {
+            let hint = "write what a request must be like, such as `clients = [\"10.0.0.0/8\"]`";
+            table.reader.problem_with(
+                table.place,
+                "there is no condition, and so it holds for every request",
+                hint,
+            );
+        }
+    }
+}
+
+/// Reports names that no header and no cookie can have, and writes those of headers in lower case.
+pub(super) fn check_names(headers: &mut ValueMatches, table: &mut Table<'_, '_, '_>) {
+    name::check_header_fields(table.entries_of("headers"), table.reader);
+    for entry in table.entries_of("cookies") {
+        if !name::is_token(&entry.key) {
+            let message = format!("`{}` is not the name of a cookie", entry.key);
+            table.reader.problem_with(
+                entry.place,
+                message,
+                "names of cookies are letters, digits, `-` and `_`",
+            );
+        }
+    }
+    headers.0.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
+}
