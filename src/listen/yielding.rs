@@ -13,7 +13,7 @@ use super::mailbox::{Mailboxes, Message, Yielding};
 
 /// How long connections are ended while others are accepted: those that are used with their next response, idle ones towards
 /// the end of it.
-pub(super) const SOON: Duration = Duration::from_millis(200);
+pub(super) const SOON: Duration = Duration::from_millis(400);
 /// How long what is under way then may take to end; a tunnel does not.
 const LAST: Duration = Duration::from_millis(60);
 /// How often it is looked.
