@@ -13,9 +13,11 @@ use super::mailbox::{Mailboxes, Message, Yielding};
 
 /// How long connections are ended while others are accepted: those that are used with their next response, idle ones towards
 /// the end of it.
-pub(super) const SOON: Duration = Duration::from_millis(200);
+pub(super) const SOON: Duration = Duration::from_millis(400);
 /// How long what is under way then may take to end; a tunnel does not.
 const LAST: Duration = Duration::from_millis(60);
+/// How long connections that have begun may take to be accepted: until then they are in no count.
+const BEGUN: Duration = Duration::from_millis(10);
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -24,6 +26,7 @@ pub async fn prepare(mailboxes: &Mailboxes) {
     tell(mailboxes, Yielding::Soon);
     tokio::time::sleep(SOON).await;
     tell(mailboxes, Yielding::Now);
+    tokio::time::sleep(BEGUN).await;
     let nobody_left = async {
         while (0..mailboxes.workers()).map(|worker| mailboxes.open(worker)).sum::<i64>() > 0 {
             tokio::time::sleep(LOOK).await;
