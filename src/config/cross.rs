@@ -21,7 +21,7 @@ use crate::{
 
 /// Checks `config` as a whole, and fills in defaults that depend on other tables.
 pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
-    for kind in ["listener", "route", "upstream", "cache"] {
+    for kind in ["listener", "route", "upstream", "cache", "matcher"] {
         unique(kind, root.items_of(kind), reader);
     }
     for upstream in root.items_of("upstream") {
@@ -141,9 +141,13 @@ fn references(root: &Node, reader: &mut Reader<'_>) {
     let listeners = names(root, "listener");
     let upstreams = names(root, "upstream");
     let caches = names(root, "cache");
+    let matchers = names(root, "matcher");
     for route in root.items_of("route") {
         for listener in route.items_of("listeners") {
             refer("listener", listener, &listeners, reader);
+        }
+        for matcher in route.items_of("matchers") {
+            refer("matcher", matcher, &matchers, reader);
         }
         if let Some(cache) = route.get("cache") {
             refer("cache", cache, &caches, reader);
@@ -216,7 +220,7 @@ fn matches(route: &RouteConf) -> String {
         sorted(&methods),
         [&route.headers, &route.query, &route.cookies].map(values),
         (sorted(&route.clients), route.scheme),
-        (&route.any, &route.not)
+        (&route.any, &route.not, sorted(&route.matchers))
     )
 }
 

@@ -61,6 +61,7 @@ fn is_unconditional(route: &RouteConf) -> bool {
         && route.clients.is_empty()
         && route.scheme.is_none()
         && route.any.is_empty()
+        && route.matchers.is_empty()
         && route.not.is_empty()
 }
 

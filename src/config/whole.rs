@@ -2,7 +2,10 @@
 
 use super::{admin::AdminConf, listen::ListenerConf, log::LogConf, runtime::RuntimeConf, trace::TraceConf};
 use crate::{
-    cache::conf::CacheConf, cluster::conf::ClusterConf, route::conf::RouteConf, schema::section,
+    cache::conf::CacheConf,
+    cluster::conf::ClusterConf,
+    route::conf::{MatcherConf, RouteConf},
+    schema::section,
     upstream::conf::UpstreamConf,
 };
 
@@ -19,6 +22,8 @@ section! {
         pub listener: Vec<ListenerConf>;
         /// What becomes of requests.
         pub route: Vec<RouteConf>;
+        /// Conditions with names.
+        pub matcher: Vec<MatcherConf>;
         /// Groups of backends.
         pub upstream: Vec<UpstreamConf>;
         /// Stores of responses.

@@ -18,6 +18,7 @@ pub use steps::{Happening, Step};
 
 use crate::{
     config::{Config, listen::ListenerConf},
+    route::conf::MatcherConf,
     runtime::overrides::{Line, Overrides},
     schema::Value,
     tls::facts::CertificateFacts,
@@ -153,13 +154,21 @@ impl Plan {
     }
 }
 
-/// Keys of the tables of which there is one.
+/// Keys of the tables of which there is one, and matchers by name.
 fn changed_keys(old: &Config, new: &Config) -> Vec<String> {
     let mut changed = Vec::new();
     old.runtime.changed(&new.runtime, "runtime", &mut changed);
     old.log.changed(&new.log, "log", &mut changed);
     old.admin.changed(&new.admin, "admin", &mut changed);
     old.trace.changed(&new.trace, "trace", &mut changed);
+    let differs = |one: &&MatcherConf, others: &[MatcherConf]| !others.contains(one);
+    let gone_or_other = old.matcher.iter().filter(|it| differs(it, &new.matcher));
+    let come_or_other = new.matcher.iter().filter(|it| differs(it, &old.matcher));
+    let mut matchers: Vec<String> =
+        gone_or_other.chain(come_or_other).map(|matcher| format!("matcher.{}", matcher.name)).collect();
+    matchers.sort();
+    matchers.dedup();
+    changed.extend(matchers);
     changed
 }
 

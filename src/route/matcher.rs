@@ -12,7 +12,7 @@ use crate::{exchange::Exchange, fields::Fields, schema::form::decoded};
 pub struct Rule {
     /// The route's number: its place in the file. [`super::table::Table::find`] answers with it.
     pub index: usize,
-    /// `api.example.com`, or `*.example.com` for one or more labels before the suffix.
+    /// `api.example.com`, or `*.example.com` for one or more labels before the suffix, or `example.*` for some behind.
     pub hosts: Vec<String>,
     /// Any of these.
     pub paths: Vec<PathPattern>,

@@ -25,6 +25,8 @@ pub struct Table {
     exact: Map<Level>,
     /// By what is after `*.`.
     wildcard: Map<Level>,
+    /// By what is before `.*`.
+    open: Map<Level>,
     any: Level,
 }
 
@@ -42,9 +44,10 @@ impl Table {
                     drafts.any.add(number, rule);
                     continue;
                 }
-                let (level, key) = match host.strip_prefix("*.") {
-                    Some(suffix) => (&mut drafts.wildcard, suffix),
-                    None => (&mut drafts.exact, host.as_str()),
+                let (level, key) = match (host.strip_prefix("*."), host.strip_suffix(".*")) {
+                    (Some(suffix), _) => (&mut drafts.wildcard, suffix),
+                    (None, Some(prefix)) => (&mut drafts.open, prefix),
+                    (None, None) => (&mut drafts.exact, host.as_str()),
                 };
                 level.entry(key.into()).or_default().add(number, rule);
             }
@@ -57,6 +60,7 @@ impl Table {
         Self {
             exact: finish(drafts.exact),
             wildcard: finish(drafts.wildcard),
+            open: finish(drafts.open),
             any: drafts.any.finish(&compiled),
             rules: compiled,
         }
@@ -135,6 +139,15 @@ impl Table {
                 }
                 rest = suffix;
             }
+            rest = host;
+            while !self.open.is_empty()
+                && let Some((prefix, _)) = rest.rsplit_once('.')
+            {
+                if let Some(level) = self.open.get(prefix) {
+                    level.walk(facts.path, &mut visit)?;
+                }
+                rest = prefix;
+            }
         }
         self.any.walk(facts.path, &mut visit)
     }
@@ -160,9 +173,10 @@ impl Compiled {
 
     fn has_host(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
-        let is_match = |pattern: &String| match pattern.strip_prefix("*.") {
-            Some(suffix) => host.strip_suffix(suffix).is_some_and(|labels| labels.ends_with('.')),
-            None => pattern == host || pattern == "*",
+        let is_match = |pattern: &String| match (pattern.strip_prefix("*."), pattern.strip_suffix(".*")) {
+            (Some(suffix), _) => host.strip_suffix(suffix).is_some_and(|labels| labels.ends_with('.')),
+            (None, Some(prefix)) => host.strip_prefix(prefix).is_some_and(|labels| labels.starts_with('.')),
+            (None, None) => pattern == host || pattern == "*",
         };
         self.hosts.is_empty() || (host.len() <= LONGEST_HOST && self.hosts.iter().any(is_match))
     }
@@ -225,6 +239,7 @@ struct Node {
 struct Drafts {
     exact: Map<Draft>,
     wildcard: Map<Draft>,
+    open: Map<Draft>,
     any: Draft,
 }
 

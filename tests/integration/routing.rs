@@ -228,8 +228,12 @@ fn conditions_decide_and_the_rest_falls_through() {
             "any = [{ headers = { x-a = true } }, { methods = [\"PUT\"], headers = { x-b = { suffix = \"z\" } } }]\n\
              not = [{ headers = { x-c = true } }, { cookies = { off = \"1\" } }]",
         ),
+        ("named", "matchers = [\"beta\", \"mobile\"]"),
+        ("home", "hosts = [\"jellyfin.*\"]"),
         ("rest", ""),
     ]);
+    let config = config
+        + "[[matcher]]\nname = \"beta\"\ncookies = { beta = \"1\" }\n[[matcher]]\nname = \"mobile\"\nheaders = { x-mobile = true }\n";
     let proxy = Proxy::start(&config.replace(
         "address = \"127.0.0.1:0\"\n",
         "address = \"127.0.0.1:0\"\ntrusted_proxies = [\"127.0.0.0/8\"]\n",
@@ -249,6 +253,8 @@ fn conditions_decide_and_the_rest_falls_through() {
         ("GET /", "X-A: 1\r\n", "grouped"),
         ("PUT /", "X-B: xyz\r\n", "grouped"),
         ("GET /", "X-B: xyz\r\n", "rest"),
+        ("GET /", "Cookie: beta=1\r\nX-Mobile: 1\r\n", "named"),
+        ("GET /", "Cookie: beta=1\r\n", "rest"),
         ("GET /", "X-A: 1\r\nX-C: 1\r\n", "rest"),
         ("GET /", "X-A: 1\r\nCookie: off=1\r\n", "rest"),
     ] {
@@ -256,6 +262,8 @@ fn conditions_decide_and_the_rest_falls_through() {
         client.send(format!("{method} {target} HTTP/1.1\r\nHost: a\r\n{headers}\r\n"));
         assert_eq!(client.response("GET").text(), expected, "{request} {headers}");
     }
+    assert_eq!(client.get_with("/", "jellyfin.home.arpa", "").text(), "home");
+    assert_eq!(client.get_with("/", "jellyfin", "").text(), "rest");
 }
 
 #[test]

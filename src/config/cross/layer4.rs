@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Keys of a route that are about requests.
-const OF_REQUESTS: [&str; 19] = [
+const OF_REQUESTS: [&str; 20] = [
     "hosts",
     "paths",
     "methods",
@@ -23,6 +23,7 @@ const OF_REQUESTS: [&str; 19] = [
     "clients",
     "scheme",
     "any",
+    "matchers",
     "not",
     "rewrite",
     "request_headers",

@@ -142,6 +142,22 @@ fn caches_come_change_and_go() {
 }
 
 #[test]
+fn matchers_come_change_and_go() {
+    let with = |matchers: &[(&str, &str)]| {
+        let tables = matchers
+            .iter()
+            .map(|(name, methods)| format!("[[matcher]]\nname = \"{name}\"\nmethods = [\"{methods}\"]\n"));
+        OLD.to_owned() + &tables.collect::<String>()
+    };
+    let plan = between(
+        &with(&[("a", "GET"), ("b", "GET"), ("c", "GET")]),
+        &with(&[("c", "GET"), ("b", "PUT"), ("d", "GET")]),
+    );
+    assert_eq!(plan.keys, ["matcher.a", "matcher.b", "matcher.d"]);
+    assert!(!plan.is_empty());
+}
+
+#[test]
 fn whole_upstreams_come_and_go_without_their_backends() {
     let more = format!("{OLD}[[upstream]]\nname = \"more\"\nbackend = [{{ address = \"10.1.0.1:80\" }}]\n");
     assert_eq!(between(OLD, &more).to_text(), "+ upstream  more\n");

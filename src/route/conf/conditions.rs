@@ -117,6 +117,25 @@ section! {
     check Self::check;
 }
 
+section! {
+    /// Conditions with a name, for several routes: `matchers` of a route names them.
+    pub struct MatcherConf {
+        /// Its name.
+        pub name: String;
+    }
+    flat {
+        /// What must hold.
+        pub conditions: MatchConf;
+    }
+    check Self::check_name;
+}
+
+impl MatcherConf {
+    fn check_name(&mut self, table: &mut Table<'_, '_, '_>) {
+        name::check(table);
+    }
+}
+
 impl MatchConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         check_names(&mut self.headers, table);
@@ -125,7 +144,8 @@ impl MatchConf {
             && self.clients.is_empty()
             && self.scheme.is_none();
         let is_written = |key: &&str| table.entry(key).is_some();
-        if is_empty && !["methods", "headers", "query", "cookies", "clients"].iter().any(is_written) {
+        if is_empty && !["methods", "headers", "query", "cookies", "clients", "scheme"].iter().any(is_written)
+        {
             let hint = "write what a request must be like, such as `clients = [\"10.0.0.0/8\"]`";
             table.reader.problem_with(
                 table.place,

@@ -122,7 +122,9 @@ pub(super) fn check_hosts(key: &str, hosts: &mut Vec<String>, table: &mut Table<
     let items = table.entry(key).map_or(&[][..], |entry| entry.node.items());
     for item in items {
         let Some(host) = item.text() else { continue };
-        if let Some(hint) = host_problem(host) {
+        // What a certificate is for has no such wildcard.
+        let open = host.strip_suffix(".*").filter(|name| key == "hosts" && !name.contains('*'));
+        if let Some(hint) = host_problem(open.unwrap_or(host)) {
             let message = format!("`{host}` is not a host");
             table.reader.problem_with(item.place, message, hint);
         }
@@ -155,7 +157,10 @@ fn host_problem(host: &str) -> Option<String> {
         return Some(format!("leave the port out: \"{name}\""));
     }
     if name.contains('*') {
-        return Some("`*` stands for whole labels at the beginning: \"*.example.com\"".to_owned());
+        return Some(
+            "`*` stands for whole labels at one end: \"*.example.com\", in `hosts` also \"example.*\""
+                .to_owned(),
+        );
     }
     if !name.is_ascii() {
         return Some("write international names in their ASCII form, \"xn--…\"".to_owned());

@@ -13,18 +13,18 @@ use ipnet::IpNet;
 use crate::schema::{Anything, Size, Table, choice, name, section};
 
 pub use action::{Action, ActionKeys, RedirectConf, RedirectStatus, RespondConf, SplitConf};
-pub use conditions::{MatchConf, Scheme, ValueMatch, ValueMatches};
+pub use conditions::{MatchConf, MatcherConf, Scheme, ValueMatch, ValueMatches};
 pub use edit::{HeaderEditConf, RewriteConf};
 pub use matching::PathPattern;
 
 section! {
-    /// What becomes of a request: exactly one of `upstream`, `split`, `redirect` and `respond`. Of all routes that match, one wins: an exact host before the longest wildcard before any host; then an exact path before the longest prefix before a regular expression before any path; then one with `methods`; then more `headers`; then more `query`; then more other conditions; then the order of the file. `pointsman explain` shows it.
+    /// What becomes of a request: exactly one of `upstream`, `split`, `redirect` and `respond`. Of all routes that match, one wins: an exact host before the longest wildcard (`*.example.com` before `example.*`) before any host; then an exact path before the longest prefix before a regular expression before any path; then one with `methods`; then more `headers`; then more `query`; then more other conditions; then the order of the file. `pointsman explain` shows it.
     pub struct RouteConf {
         /// Its name: metrics and the log use it.
         pub name: String;
         /// Listeners that it holds for; empty = every http and https listener.
         pub listeners: Vec<String> = [];
-        /// Hosts: exact, or `*.example.com` (one or more labels); empty, or `*`, = any.
+        /// Hosts: exact, `*.example.com` or `example.*` (one or more labels); empty, or `*`, = any.
         pub hosts: Vec<String> = [];
         /// Paths: `/exact`, `/prefix/*` (whole segments) or `~regex`; empty = any.
         pub paths: Vec<PathPattern> = [];
@@ -40,6 +40,8 @@ section! {
         pub clients: Vec<IpNet> = [];
         /// What the client must speak, as a trusted proxy says or its connection has it.
         pub scheme: Option<Scheme>;
+        /// Names of `[[matcher]]` tables whose conditions must hold too.
+        pub matchers: Vec<String> = [];
         /// Groups of conditions of which one must hold; none = no such condition.
         pub any: Vec<MatchConf> = [];
         /// Groups of conditions of which none may hold.

@@ -69,6 +69,29 @@ fn nothing_matches_in_an_empty_table() {
 }
 
 #[test]
+fn a_wildcard_at_the_end_stands_for_labels() {
+    check(
+        &[
+            (&["jellyfin.*"], &[]),
+            (&["media.jellyfin.*"], &[]),
+            (&["*.test"], &[]),
+            (&["jellyfin.home"], &[]),
+            (&[], &["/x"]),
+        ],
+        &[
+            ("jellyfin.lan", "/", Some(0)),
+            ("jellyfin.home.arpa", "/x", Some(0)),
+            ("jellyfin.home", "/", Some(3)),
+            ("media.jellyfin.lan", "/", Some(1)),
+            ("jellyfin.test", "/", Some(2)),
+            ("jellyfin", "/x", Some(4)),
+            ("xjellyfin.lan", "/", None),
+            ("a.jellyfin.lan", "/", None),
+        ],
+    );
+}
+
+#[test]
 fn the_more_specific_host_wins() {
     check(
         &[(&[], &["/x"]), (&["*.com"], &[]), (&["*.example.com"], &[]), (&["API.example.com."], &["/v1/*"])],

@@ -14,7 +14,7 @@ use crate::{
         peers,
     },
     h1::{HeadLimits, grammar::MOST_FIELDS},
-    route::conf::RouteConf,
+    route::conf::{MatcherConf, RouteConf},
     runtime::snapshot::{Listener, Serves},
     tls::server::ServerTls,
 };
@@ -23,7 +23,7 @@ impl Builder<'_> {
     pub(super) fn listener(
         &self,
         conf: &ListenerConf,
-        routes: &[RouteConf],
+        (routes, matchers): (&[RouteConf], &[MatcherConf]),
         files: &mut Files,
     ) -> Result<Listener, String> {
         let (slot, shared) = self.registry.listener(conf);
@@ -53,11 +53,13 @@ impl Builder<'_> {
         };
         let (table, names) = match (old, self.before) {
             (Some(old), Some(before))
-                if before.config.route == routes && old.conf.protocol == conf.protocol =>
+                if before.config.route == routes
+                    && before.config.matcher == matchers
+                    && old.conf.protocol == conf.protocol =>
             {
                 (old.table.clone(), old.names.clone())
             }
-            _ if conf.protocol.is_http() => (Arc::new(table(conf, routes)?), Arc::default()),
+            _ if conf.protocol.is_http() => (Arc::new(table(conf, routes, matchers)?), Arc::default()),
             _ => (Arc::default(), Arc::new(names(conf, routes))),
         };
         Ok(Listener {

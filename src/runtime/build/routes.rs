@@ -8,7 +8,7 @@ use crate::{
     config::{Config, listen::ListenerConf},
     route::{
         condition::{Condition, ValuePattern},
-        conf::{self as route_conf, RouteConf, Upgrade, ValueMatch, ValueMatches},
+        conf::{self as route_conf, MatcherConf, RouteConf, Upgrade, ValueMatch, ValueMatches},
         edits::HeaderEdits,
         matcher::{PathPattern, Rule},
         names::{NameRule, Names},
@@ -137,9 +137,13 @@ fn captures(conf: &RouteConf) -> Box<[regex::Regex]> {
 }
 
 /// The routes of a listener.
-pub(super) fn table(listener: &ListenerConf, routes: &[RouteConf]) -> Result<Table, String> {
+pub(super) fn table(
+    listener: &ListenerConf,
+    routes: &[RouteConf],
+    matchers: &[MatcherConf],
+) -> Result<Table, String> {
     let own = routes.iter().enumerate().filter(|(_, route)| route.listeners.contains(&listener.name));
-    let rules = own.map(|(index, route)| rule(index, route)).collect::<Result<Vec<_>, _>>()?;
+    let rules = own.map(|(index, route)| rule(index, route, matchers)).collect::<Result<Vec<_>, _>>()?;
     Ok(Table::build(rules))
 }
 
@@ -162,10 +166,11 @@ fn is_found_by_uri(conf: &RouteConf) -> bool {
         && conf.scheme.is_none()
         && conf.any.is_empty()
         && conf.not.is_empty()
+        && conf.matchers.is_empty()
 }
 
 /// A route's conditions beside host, path and method: those of exact values, and the others.
-fn conditions(conf: &RouteConf) -> Result<Conditions, regex::Error> {
+fn conditions(conf: &RouteConf, matchers: &[MatcherConf]) -> Result<Conditions, regex::Error> {
     let mut more = Vec::new();
     let mut exact = |values: &ValueMatches, make: fn(String, ValuePattern) -> Condition| {
         let mut exact = Vec::new();
@@ -183,6 +188,9 @@ fn conditions(conf: &RouteConf) -> Result<Conditions, regex::Error> {
     let query = exact(&conf.query, Condition::Parameter)?;
     Condition::push_values(&conf.cookies, Condition::Cookie, &mut more)?;
     more.extend(Condition::of_client(&conf.clients, conf.scheme));
+    for matcher in matchers.iter().filter(|matcher| conf.matchers.contains(&matcher.name)) {
+        more.extend(Condition::of(&matcher.conditions)?);
+    }
     if !conf.any.is_empty() {
         more.push(Condition::Any(conf.any.iter().map(Condition::of).collect::<Result<_, _>>()?));
     }
@@ -195,8 +203,8 @@ fn conditions(conf: &RouteConf) -> Result<Conditions, regex::Error> {
 type Exact = Vec<(String, String)>;
 type Conditions = (Exact, Exact, Vec<Condition>);
 
-fn rule(index: usize, conf: &RouteConf) -> Result<Rule, String> {
-    let (headers, query, more) = conditions(conf).map_err(|error| error.to_string())?;
+fn rule(index: usize, conf: &RouteConf, matchers: &[MatcherConf]) -> Result<Rule, String> {
+    let (headers, query, more) = conditions(conf, matchers).map_err(|error| error.to_string())?;
     let path = |pattern: &route_conf::PathPattern| {
         Ok::<_, String>(match pattern {
             route_conf::PathPattern::Exact(path) => PathPattern::Exact(path.clone()),

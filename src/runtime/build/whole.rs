@@ -52,7 +52,7 @@ impl Builder<'_> {
         let routes = self.routes(&config, &caches)?;
         let mut listeners = Vec::with_capacity(config.listener.len());
         for conf in &config.listener {
-            listeners.push(self.listener(conf, &config.route, &mut files)?);
+            listeners.push(self.listener(conf, (&config.route, &config.matcher), &mut files)?);
         }
         let slots = listeners.iter().map(|listener| listener.slot + 1).max().unwrap_or(0);
         let mut by_slot = vec![None; slots].into_boxed_slice();
