@@ -97,7 +97,7 @@ fn state(admin: &Admin) -> Value {
     let is_on = status.is_on();
     let (nodes, members) = peers(admin);
     let fleet = admin.shared.registry.fleet.lock().clone();
-    let inner = status.lock();
+    let inner = status.read();
     let counts = inner
         .counts
         .iter()

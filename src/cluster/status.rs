@@ -22,7 +22,7 @@ pub struct Status {
 }
 
 /// What is behind the lock.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Inner {
     /// What this node is called.
     pub node: String,
@@ -119,6 +119,12 @@ impl Status {
     /// Says whether there is a cluster.
     pub fn set_on(&self, is_on: bool) {
         self.is_on.store(is_on, Relaxed);
+    }
+
+    /// A copy of what it holds, for whoever takes time over it: the cluster's thread, which runs before all others, would wait
+    /// for a reader that does not run.
+    pub fn read(&self) -> Inner {
+        self.lock().clone()
     }
 
     /// What it holds; to be held for a moment.
