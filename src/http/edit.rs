@@ -29,11 +29,18 @@ pub fn rewritten<'a>(exchange: &Exchange, route: &'a Route) -> (Option<Cow<'a, s
             let prefix = &rewrite.strip_prefix;
             let matched =
                 || exchange.readings.as_ref().and_then(|readings| stripped(&readings.matched, prefix));
-            stripped(exchange.path(), prefix).or_else(matched).unwrap_or_else(|| exchange.path().to_owned())
+            let path = stripped(exchange.path(), prefix).or_else(matched);
+            let path = path.unwrap_or_else(|| exchange.path().to_owned());
+            // `*` of OPTIONS is no path.
+            if path.starts_with('/') { rewrite.add_prefix.clone() + &path } else { path }
         }
     };
-    let query = exchange.request.target.get(exchange.path_length..).unwrap_or_default();
-    (host, Some(path + query))
+    let query = match rewrite.query.as_ref().map(|edits| edits.apply(exchange.query(), &scope)) {
+        Some(query) if query.is_empty() => String::new(),
+        Some(query) => format!("?{query}"),
+        None => exchange.request.target.get(exchange.path_length..).unwrap_or_default().to_owned(),
+    };
+    (host, Some(path + &query))
 }
 
 /// What placeholders of a response without a backend are filled from.

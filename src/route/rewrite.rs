@@ -1,17 +1,24 @@
 //! A rewrite of a request's target, ready to be made.
 
-use super::conf::RewriteConf;
-use crate::template::{Context, Template, Use};
+use super::conf::{QueryEditConf, RewriteConf};
+use crate::{
+    schema::form::{decoded, encode},
+    template::{Context, Scope, Template, Use},
+};
 
 /// How host and path change on their way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewrite {
     /// Removed from the beginning of the path; may be empty.
     pub strip_prefix: String,
+    /// Put before what is left; without a `/` at its end, and may be empty.
+    pub add_prefix: String,
     /// The whole new path.
     pub path: Option<Template>,
     /// The new host.
     pub host: Option<Template>,
+    /// How the query changes.
+    pub query: Option<QueryEdits>,
 }
 
 impl Rewrite {
@@ -21,13 +28,113 @@ impl Rewrite {
             |text: &str, context| (!text.is_empty()).then(|| Template::of(text, Use::Rewrite, context));
         Self {
             strip_prefix: conf.strip_prefix.clone(),
+            add_prefix: conf.add_prefix.trim_end_matches('/').to_owned(),
             path: template(&conf.path, Context::Path),
             host: template(&conf.host, Context::Host),
+            query: conf.query.as_ref().map(QueryEdits::of),
+        }
+    }
+}
+
+/// Edits of a query: removed, then renamed, then set, then added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryEdits {
+    remove: Box<[String]>,
+    rename: Box<[(String, String)]>,
+    set: Box<[(String, Template)]>,
+    add: Box<[(String, Template)]>,
+}
+
+impl QueryEdits {
+    fn of(conf: &QueryEditConf) -> Self {
+        let templates = |list: &[(String, String)]| {
+            // Names and values are encoded as a whole.
+            let template = |text: &str| Template::of(text, Use::Rewrite, Context::Plain);
+            list.iter().map(|(name, value)| (name.clone(), template(value))).collect()
+        };
+        Self {
+            remove: conf.remove.as_slice().into(),
+            rename: conf.rename.as_slice().into(),
+            set: templates(&conf.set),
+            add: templates(&conf.add),
         }
     }
 
-    /// Everything in it that may name a group of a path's regular expression.
-    pub fn templates(&self) -> impl Iterator<Item = &Template> {
-        self.path.iter().chain(&self.host)
+    /// A query, without its `?`, after these edits; parameters that none of them names stay as they are written.
+    pub fn apply(&self, query: &str, scope: &Scope<'_>) -> String {
+        let mut out = String::with_capacity(query.len());
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) =
+                pair.split_once('=').map_or((pair, None), |(name, value)| (name, Some(value)));
+            let is = |other: &str| decoded(name).eq(other.bytes());
+            if self.remove.iter().any(|other| is(other)) {
+                continue;
+            }
+            let renamed = self.rename.iter().find(|(from, _)| is(from)).map(|(_, to)| to.as_str());
+            let is_set = match renamed {
+                Some(to) => self.set.iter().any(|(other, _)| other == to),
+                None => self.set.iter().any(|(other, _)| is(other)),
+            };
+            if is_set {
+                continue;
+            }
+            separate(&mut out);
+            match renamed {
+                Some(to) => encode(to.as_bytes(), &mut out),
+                None => out.push_str(name),
+            }
+            if let Some(value) = value {
+                out.push('=');
+                out.push_str(value);
+            }
+        }
+        for (name, template) in self.set.iter().chain(&self.add) {
+            let mut value = Vec::new();
+            template.write(scope, &mut value);
+            if value.is_empty() && template.fixed().is_none() {
+                continue;
+            }
+            separate(&mut out);
+            encode(name.as_bytes(), &mut out);
+            out.push('=');
+            encode(&value, &mut out);
+        }
+        out
+    }
+}
+
+fn separate(out: &mut String) {
+    if !out.is_empty() {
+        out.push('&');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{exchange::Exchange, template::Place};
+
+    #[test]
+    fn parameters_are_removed_renamed_set_and_added() {
+        let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let edits = QueryEdits::of(&QueryEditConf {
+            remove: vec!["utm source".to_owned()],
+            rename: pairs(&[("q", "search"), ("old", "token")]),
+            set: pairs(&[("token", "a&b=c"), ("who", "{header.x-who}")]),
+            add: pairs(&[("by", "{method} us")]),
+        });
+        let mut exchange = Exchange::default();
+        let mut applied = |query: &str, who: &str| {
+            exchange.request.fields.set("x-who", who.as_bytes());
+            edits.apply(query, &Scope { exchange: &exchange, place: Place::default() })
+        };
+        assert_eq!(
+            applied("a=%41+b&utm+source=x&&q=1&q&%71=2&token=forged&old=forged&c", "ann"),
+            "a=%41+b&search=1&search&search=2&c&token=a%26b%3Dc&who=ann&by=GET%20us"
+        );
+        // What a client says stands for nothing that is not there.
+        assert_eq!(applied("who=admin", ""), "token=a%26b%3Dc&by=GET%20us");
     }
 }

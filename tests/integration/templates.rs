@@ -115,6 +115,25 @@ fn rewrites_are_filled_in_and_lead_nowhere_else() {
 }
 
 #[test]
+fn prefixes_and_queries_are_rewritten() {
+    let origin = Origin::named("hello");
+    let proxy = proxied(
+        &origin,
+        "",
+        "rewrite = { strip_prefix = '/api', add_prefix = '/v2/', query = { set = { ip = '{client_ip}' }, remove = ['debug'], rename = { q = 'search' } } }",
+    );
+    let mut client = proxy.connect();
+    for (target, expected) in [
+        ("/api/users?q=a+b&ip=6.6.6.6&debug", "/v2/users?search=a+b&ip=127.0.0.1"),
+        ("/api", "/v2/?ip=127.0.0.1"),
+        ("/apix", "/v2/apix?ip=127.0.0.1"),
+    ] {
+        client.get(target);
+        assert_eq!(origin.last().target, expected);
+    }
+}
+
+#[test]
 fn lines_of_the_log_have_fields_of_ones_own() {
     let origin = Origin::named("hello");
     let text = config_of(&[origin.address().to_string()], "", "");

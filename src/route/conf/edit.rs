@@ -10,6 +10,10 @@ section! {
     pub struct RewriteConf {
         /// Removed from the beginning of the path, by whole segments; empty = nothing.
         pub strip_prefix: String = "";
+        /// Put before the path, behind what `strip_prefix` left; empty = nothing.
+        pub add_prefix: String = "";
+        /// How the query is changed.
+        pub query: Option<QueryEditConf>;
         /// The whole new path, which may have [placeholders](templates.md); empty = as it is.
         pub path: String = "";
         /// The new host, which may have [placeholders](templates.md); empty = as it is.
@@ -20,23 +24,27 @@ section! {
 
 impl RewriteConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
-        for (key, path) in [("strip_prefix", &self.strip_prefix), ("path", &self.path)] {
+        for (key, path) in
+            [("strip_prefix", &self.strip_prefix), ("add_prefix", &self.add_prefix), ("path", &self.path)]
+        {
             let odd = |c: char| c.is_whitespace() || c.is_control() || !c.is_ascii();
             let literal = match key {
                 "path" => literal(path, Context::Path),
                 _ => path.clone(),
             };
             let begins = path.starts_with('/') || (key == "path" && path.starts_with("{path}"));
-            let path = &literal;
-            if !path.is_empty() && (!begins || path.contains(odd) || path.contains(['?', '#', '*'])) {
+            let is_odd = literal.contains(odd) || literal.contains(['?', '#', '*']);
+            if !literal.is_empty() && (!begins || is_odd) {
                 let message = format!("`{path}` is not a path");
                 let hint = "a path begins with `/` and has no blanks, `?`, `#` or `*`";
                 table.reader.problem_with(table.place_of(key), message, hint);
             }
         }
-        if !self.strip_prefix.is_empty() && !self.path.is_empty() {
-            let message = "`strip_prefix` does nothing beside `path`, which replaces the whole path";
-            table.reader.problem_with(table.place_of("strip_prefix"), message, "leave one out");
+        for (key, prefix) in [("strip_prefix", &self.strip_prefix), ("add_prefix", &self.add_prefix)] {
+            if !prefix.is_empty() && !self.path.is_empty() {
+                let message = format!("`{key}` does nothing beside `path`, which replaces the whole path");
+                table.reader.problem_with(table.place_of(key), message, "leave one out");
+            }
         }
         let host = literal(&self.host, Context::Host);
         if !host.is_empty() && host.parse::<http::uri::Authority>().is_err() && host == self.host {
@@ -44,6 +52,20 @@ impl RewriteConf {
             let hint = "a name, with or without port: \"api.internal\"";
             table.reader.problem_with(table.place_of("host"), message, hint);
         }
+    }
+}
+
+section! {
+    /// How a query's parameters are changed: first removed, then renamed, then set, then added. Names and values are written decoded.
+    pub struct QueryEditConf {
+        /// Parameters that are replaced, with [placeholders](templates.md); one whose placeholders give nothing is removed.
+        pub set: Vec<(String, String)> = {};
+        /// Parameters that are added to what is there.
+        pub add: Vec<(String, String)> = {};
+        /// Parameters that are removed.
+        pub remove: Vec<String> = [];
+        /// Parameters that get another name.
+        pub rename: Vec<(String, String)> = {};
     }
 }
 

@@ -14,7 +14,7 @@ use crate::schema::{Anything, Size, Table, choice, name, section};
 
 pub use action::{Action, ActionKeys, RedirectConf, RedirectStatus, RespondConf, SplitConf};
 pub use conditions::{MatchConf, MatcherConf, Scheme, ValueMatch, ValueMatches};
-pub use edit::{HeaderEditConf, RewriteConf};
+pub use edit::{HeaderEditConf, QueryEditConf, RewriteConf};
 pub use matching::PathPattern;
 
 section! {

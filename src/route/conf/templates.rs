@@ -36,6 +36,10 @@ fn texts<'n>(table: &Table<'_, '_, 'n>) -> Vec<(&'n Node, Use)> {
             texts.extend(entries.iter().map(|entry| (&entry.node, of)));
         }
     }
+    let query = table.entry("rewrite").and_then(|entry| entry.node.get("query"));
+    for entries in query.iter().flat_map(|query| ["set", "add"].map(|kind| query.get(kind))).flatten() {
+        texts.extend(entries.entries().iter().map(|entry| (&entry.node, Use::Rewrite)));
+    }
     let single = [
         ("rewrite", "path", Use::Rewrite),
         ("rewrite", "host", Use::Rewrite),

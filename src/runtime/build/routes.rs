@@ -132,7 +132,9 @@ fn captures(conf: &RouteConf) -> Box<[regex::Regex]> {
         route_conf::Action::Upstream(_) | route_conf::Action::Split(_) => None,
     };
     let rewrites = conf.rewrite.iter().flat_map(|rewrite| [&rewrite.path, &rewrite.host]);
-    let mut texts = values.map(|(_, value)| value).chain(action).chain(rewrites);
+    let queries = conf.rewrite.iter().flat_map(|rewrite| &rewrite.query);
+    let parameters = queries.flat_map(|query| query.set.iter().chain(&query.add));
+    let mut texts = values.chain(parameters).map(|(_, value)| value).chain(action).chain(rewrites);
     if texts.any(|text| text.contains("{path.")) { regexes.collect() } else { Box::default() }
 }
 
