@@ -96,7 +96,7 @@ impl Fields {
 
     /// Adds a field whose name and value lie at these ranges of a head that [`Fields::hold`] is given afterwards. False,
     /// and nothing is added, where its name is longer than a name may be: 65,535 bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_of(&mut self, head: &[u8], name: Range<usize>, value: Range<usize>) -> bool {
         let known = Known::of(head.get(name.clone()).unwrap_or_default());
         let entry = Entry::new(known, (name.start, name.len()), (value.start, value.len()));
