@@ -98,8 +98,8 @@ fn state(admin: &Admin) -> Value {
     let (nodes, members) = peers(admin);
     let fleet = admin.shared.registry.fleet.lock().clone();
     let inner = status.read();
-    let counts = inner
-        .counts
+    let counts = status.counts();
+    let counts = counts
         .iter()
         .map(|((event, reason), count)| json!({"event": event, "reason": reason, "count": count}));
     json!({

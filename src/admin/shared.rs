@@ -50,7 +50,7 @@ impl Admin {
         };
         let Ok(body) = std::str::from_utf8(&asked.body) else { return };
         let registry = &self.shared.registry;
-        let node = registry.cluster.status().lock().node.clone();
+        let node = registry.cluster.status().read().node.clone();
         registry.commands.tell(peers.others(), (asked.method, &asked.target, body), &node, Moment::now());
     }
 

@@ -1,13 +1,18 @@
-//! What a node tells of itself and its peers: read by the admin endpoint, written by the cluster's thread.
+//! What a node tells of itself and its peers: written by the cluster's thread, read by all others.
+//!
+//! Whoever reads takes no lock: that thread runs before all others, and would wait for one that is not run.
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    ops::{Deref, DerefMut},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::SystemTime,
 };
+
+use arc_swap::ArcSwap;
 
 use super::role::{Change, Role};
 
@@ -19,6 +24,37 @@ const CHANGES: usize = 16;
 pub struct Status {
     is_on: AtomicBool,
     inner: Mutex<Inner>,
+    /// As it was written last.
+    published: ArcSwap<Inner>,
+    /// What is counted beside the cluster's thread, which has no part in this lock.
+    counted: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+}
+
+/// What is being written; others see it when this is dropped.
+#[derive(Debug)]
+pub struct Writing<'s> {
+    inner: MutexGuard<'s, Inner>,
+    published: &'s ArcSwap<Inner>,
+}
+
+impl Deref for Writing<'_> {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl DerefMut for Writing<'_> {
+    fn deref_mut(&mut self) -> &mut Inner {
+        &mut self.inner
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.published.store(Arc::new(self.inner.clone()));
+    }
 }
 
 /// What is behind the lock.
@@ -121,21 +157,35 @@ impl Status {
         self.is_on.store(is_on, Relaxed);
     }
 
-    /// A copy of what it holds, for whoever takes time over it: the cluster's thread, which runs before all others, would wait
-    /// for a reader that does not run.
-    pub fn read(&self) -> Inner {
-        self.lock().clone()
+    /// What was written last.
+    pub fn read(&self) -> Arc<Inner> {
+        self.published.load_full()
     }
 
-    /// What it holds; to be held for a moment.
-    pub fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What it holds, to be written. For the cluster's thread, and for who runs `on_change`.
+    pub fn lock(&self) -> Writing<'_> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        Writing { inner, published: &self.published }
+    }
+
+    /// Counts one more of what happens beside the cluster's thread.
+    pub fn count(&self, name: &'static str, reason: &'static str) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        *counted.entry((name, reason)).or_default() += 1;
+    }
+
+    /// All that is counted, by a name and a reason.
+    pub fn counts(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        let counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut counts = self.read().counts.clone();
+        counted.into_iter().for_each(|(key, count)| *counts.entry(key).or_default() += count);
+        counts
     }
 
     /// The role of this node: primary where it has any addresses.
     pub fn role(&self) -> Role {
         let is_primary = |group: &GroupStatus| group.role == Role::Primary;
-        match !self.is_on() || self.lock().groups.iter().any(is_primary) {
+        match !self.is_on() || self.published.load().groups.iter().any(is_primary) {
             true => Role::Primary,
             false => Role::Standby,
         }

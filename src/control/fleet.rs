@@ -127,7 +127,7 @@ fn turn(document: &Document, trial: &mut Trial, shared: &Shared) -> Turn {
     let snapshot = shared.snapshot.load();
     let rollout = snapshot.config.cluster.as_ref().and_then(|cluster| cluster.rollout.as_ref());
     let Some(rollout) = rollout else { return Turn::Now };
-    let own = shared.registry.cluster.status().lock().node.clone();
+    let own = shared.registry.cluster.status().read().node.clone();
     let now = Moment::now();
     let present: Vec<String> = {
         let members = shared.registry.members.lock();

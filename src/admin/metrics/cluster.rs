@@ -1,7 +1,5 @@
 //! The role of this node, and what its engine counts.
 
-use std::collections::BTreeMap;
-
 use super::text::{Kind, Labels, Text};
 use crate::{
     admin::Admin,
@@ -16,13 +14,11 @@ pub(super) fn cluster(admin: &Admin, text: &mut Text) {
         return;
     }
     nodes(admin, text);
-    let (groups, counts) = {
-        let inner = status.lock();
-        (inner.groups.clone(), inner.counts.clone())
-    };
+    let (inner, counts) = (status.read(), status.counts());
+    let groups = &inner.groups;
     let labels = |name: &str| Labels::of(&[("group", name)]);
     text.family("cluster_role", Kind::Gauge, "1 where this node is primary, 0 where it is standby.");
-    for group in &groups {
+    for group in groups {
         text.sample(&labels(&group.name), u8::from(group.role == Role::Primary));
     }
     text.family(
@@ -30,7 +26,7 @@ pub(super) fn cluster(admin: &Admin, text: &mut Text) {
         Kind::Counter,
         "Changes of the role, elections that were contested included.",
     );
-    for group in &groups {
+    for group in groups {
         text.sample(&labels(&group.name), group.transitions);
     }
     text.family(
@@ -38,14 +34,13 @@ pub(super) fn cluster(admin: &Admin, text: &mut Text) {
         Kind::Gauge,
         "1 where something is wrong, such as an address that cannot be added.",
     );
-    for group in &groups {
+    for group in groups {
         text.sample(
             &labels(&group.name),
             u8::from(group.problem.is_some() || group.on_change_problem.is_some()),
         );
     }
     text.family("cluster_events_total", Kind::Counter, "What the cluster counts, by what happened and why.");
-    let counts: BTreeMap<_, _> = counts.into_iter().collect();
     for ((event, reason), count) in &counts {
         text.sample(&Labels::of(&[("event", event), ("reason", reason)]), count);
     }

@@ -125,7 +125,7 @@ impl Handle {
         if !self.shared.status.is_on() {
             return Value::Null;
         }
-        let inner = self.shared.status.lock();
+        let inner = self.shared.status.read();
         let groups = inner.groups.iter().map(|group| {
             json!({
                 "name": &*group.name,

@@ -209,7 +209,7 @@ impl Node {
     pub(super) fn look_soon(&mut self) {
         self.arm();
         let is_wrong = |group: &GroupStatus| group.role == Role::Primary && group.problem.is_some();
-        if self.again.is_none() && self.common.status.lock().groups.iter().any(is_wrong) {
+        if self.again.is_none() && self.common.status.read().groups.iter().any(is_wrong) {
             self.again = Some(BootTime::now().plus(AGAIN));
         }
     }

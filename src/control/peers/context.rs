@@ -15,7 +15,7 @@ pub(in crate::control) struct Peers {
 impl Peers {
     /// What this node is called.
     pub(super) fn own_name(&self) -> String {
-        self.shared.registry.cluster.status().lock().node.clone()
+        self.shared.registry.cluster.status().read().node.clone()
     }
 
     /// Whether this node has virtual addresses.

@@ -35,7 +35,7 @@ fn state(peers: &Peers, body: &[u8]) -> (u16, Bytes) {
     let state = match State::from_json(body) {
         Ok(state) => state,
         Err(unreadable) => {
-            peers.shared.registry.cluster.status().lock().count("peer_messages_refused", reason(&unreadable));
+            peers.shared.registry.cluster.status().count("peer_messages_refused", reason(&unreadable));
             if let Some(times) = REFUSED.count(Moment::now()) {
                 tracing::warn!(
                     times,
@@ -49,7 +49,7 @@ fn state(peers: &Peers, body: &[u8]) -> (u16, Bytes) {
     let registry = &peers.shared.registry;
     let own = peers.own_name();
     if state.node == own {
-        registry.cluster.status().lock().count("peer_messages_refused", "own_name");
+        registry.cluster.status().count("peer_messages_refused", "own_name");
         if let Some(times) = REFUSED.count(Moment::now()) {
             tracing::warn!(times, node = %own, "a peer has the name of this node: set `cluster.node`");
         }
@@ -78,13 +78,13 @@ fn refusal(why: &str) -> (u16, Bytes) {
 /// A change that another node's admin API was asked for. It is made as if it was asked for here, and goes no further.
 async fn command(peers: &Peers, body: &[u8]) -> (u16, Bytes) {
     let Some(command) = Command::from_json(body) else {
-        peers.shared.registry.cluster.status().lock().count("peer_messages_refused", "malformed");
+        peers.shared.registry.cluster.status().count("peer_messages_refused", "malformed");
         return refusal("it is no change");
     };
     if peers.shared.registry.commands.is_new(&command) {
         let status = peers.admin.clone().obey(&command.method, &command.target, &command.body).await;
         let result = if status.is_success() { "made" } else { "failed" };
-        peers.shared.registry.cluster.status().lock().count("peer_commands", result);
+        peers.shared.registry.cluster.status().count("peer_commands", result);
         let Command { id, method, target, .. } = &command;
         tracing::info!(%id, %method, %target, status = status.as_u16(), "a change that another node was asked for");
     }

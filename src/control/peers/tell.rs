@@ -107,7 +107,7 @@ fn note(peers: &Peers, other: SocketAddr, told: Result<Option<String>, String>) 
                 tracing::warn!(peer = %other, "does not hear this node: {problem}");
             }
             entry.problem = Some(problem);
-            registry.cluster.status().lock().count("peer_messages_failed", "");
+            registry.cluster.status().count("peer_messages_failed", "");
         }
     }
     drop(members);
