@@ -1,7 +1,8 @@
 //! A configuration that a store has for many nodes: read at the start, and kept in a file for when the store is gone.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -105,6 +106,9 @@ fn keep(path: &Path, text: &str) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     let beside = path.with_extension("new");
-    fs::write(&beside, text)?;
+    let mut file = File::create(&beside)?;
+    file.write_all(text.as_bytes())?;
+    // Without that a power failure may leave the name without the text.
+    file.sync_all()?;
     fs::rename(&beside, path)
 }

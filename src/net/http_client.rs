@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, Request, Response, header, uri::Authority};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{body::Incoming, client::conn::http1};
 use rustls::{ClientConfig, pki_types::ServerName};
@@ -31,6 +31,22 @@ pub struct Server {
     pub port: u16,
     /// Host and port, for `Host`.
     pub authority: String,
+}
+
+impl Server {
+    /// The server of an authority, `host` or `host:port`; none where it is no such.
+    pub fn of_authority(is_https: bool, text: &str, default_port: u16) -> Option<Self> {
+        let authority: Authority = text.parse().ok()?;
+        if authority.host().is_empty() || text.contains('@') {
+            return None;
+        }
+        let port = match text.strip_prefix(authority.host())? {
+            "" => default_port,
+            port => port.strip_prefix(':')?.parse().ok().filter(|port| *port > 0)?,
+        };
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        Some(Self { is_https, host, port, authority: text.to_owned() })
+    }
 }
 
 type Sender = http1::SendRequest<Full<Bytes>>;

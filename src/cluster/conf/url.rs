@@ -12,10 +12,10 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreUrl(pub Server);
 
-/// The port of etcd's clients.
-const PORT: u16 = 2379;
-
 impl StoreUrl {
+    /// The port of etcd's clients.
+    pub const PORT: u16 = 2379;
+
     fn parse(text: &str) -> Option<Self> {
         let uri: Uri = text.parse().ok()?;
         let is_https = match uri.scheme_str()? {
@@ -23,15 +23,9 @@ impl StoreUrl {
             "https" => true,
             _ => return None,
         };
-        let authority = uri.authority().filter(|authority| !authority.host().is_empty())?;
-        let has_more = uri.query().is_some() || !matches!(uri.path(), "" | "/") || text.contains(['@', '#']);
-        let port = match authority.as_str().strip_prefix(authority.host())? {
-            "" => PORT,
-            port => port.strip_prefix(':')?.parse().ok().filter(|port| *port > 0)?,
-        };
-        let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let authority = authority.as_str().to_owned();
-        (!has_more).then_some(Self(Server { is_https, host, port, authority }))
+        let has_more = uri.query().is_some() || !matches!(uri.path(), "" | "/") || text.contains('#');
+        let server = Server::of_authority(is_https, uri.authority()?.as_str(), Self::PORT)?;
+        (!has_more).then_some(Self(server))
     }
 }
 

@@ -5,7 +5,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::etcd::Etcd;
-use crate::{cluster::conf::EtcdConf, net::http_client::Server, schema::Secret};
+use crate::{
+    cluster::conf::{EtcdConf, StoreUrl},
+    net::http_client::Server,
+    schema::Secret,
+};
 
 /// Where a text is: `etcd://USER@10.0.0.9:2379,10.0.0.10:2379/pointsman/config`; with TLS `etcds://`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +34,6 @@ pub struct Document {
 const MOST: usize = 4 * 1024 * 1024;
 /// What the environment calls the password of the user.
 pub const PASSWORD: &str = "POINTSMAN_ETCD_PASSWORD";
-/// The port of etcd's clients.
-const PORT: u16 = 2379;
 
 impl Source {
     /// Reads an address; none where it is a file's. The error is for people.
@@ -52,16 +54,7 @@ impl Source {
         if user.contains(':') {
             return None;
         }
-        let servers = servers.split(',').map(|server| {
-            let uri: http::Uri = format!("http://{server}").parse().ok()?;
-            let authority = uri.authority().filter(|it| !it.host().is_empty() && uri.path() == "/")?;
-            let port = match authority.as_str().strip_prefix(authority.host())? {
-                "" => PORT,
-                port => port.strip_prefix(':')?.parse().ok().filter(|port| *port > 0)?,
-            };
-            let host = authority.host().trim_matches(['[', ']']).to_owned();
-            Some(Server { is_https, host, port, authority: server.to_owned() })
-        });
+        let servers = servers.split(',').map(|it| Server::of_authority(is_https, it, StoreUrl::PORT));
         let servers = servers.collect::<Option<Vec<_>>>()?;
         Some(Self { url: text.to_owned(), servers, key: format!("/{key}"), user: user.to_owned() })
     }
