@@ -28,4 +28,5 @@ pub(crate) mod routing;
 mod tests;
 mod trace;
 pub mod upgrade;
+mod whole_body;
 pub mod writeback;

@@ -5,13 +5,13 @@
 //! What cannot be said without the origin is not said: conditions, credentials, parts ([`may_accept`]) go to the origin
 //! as with `around`, once it has what waits for their URI.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
 use super::invalidate::forget;
 use crate::{
-    account::{self, Held, Owner},
+    account::{Held, Owner},
     cache::{
         cache_control::RequestControl,
         conf::WritePolicy,
@@ -30,9 +30,8 @@ use crate::{
         context::{RequestPlan, RouteContext},
         misleading::is_misleading,
         respond::{self, Reply},
+        whole_body::WholeBody,
     },
-    moment::Moment,
-    net::BodyFrame,
     upstream::request_head::fields_for_later,
     writeback::{
         counters::Result as Counted,
@@ -188,42 +187,5 @@ async fn gather<D: Downstream>(
         client.interim(&ResponseHead { status: 100, ..ResponseHead::default() });
     }
     let (patience, end) = (context.listener.conf.timeouts.body, context.end(exchange));
-    let deadline = || {
-        let at = Moment::now().plus(patience);
-        end.map_or(at, |end| end.min(at))
-    };
-    client.deadline().at(deadline());
-    let mut body = Vec::new();
-    let mut held = Held::new(Owner::Writes, 0);
-    poll_fn(|cx| {
-        loop {
-            match client.poll_body(cx) {
-                Poll::Ready(Ok(BodyFrame::Data(buffer))) => {
-                    exchange.facts.bytes_in += buffer.len() as u64;
-                    if exchange.facts.bytes_in > most {
-                        return Poll::Ready(Err(ProxyError::new(Kind::BodyTooLarge)));
-                    }
-                    if account::is_full() {
-                        account::refuse();
-                        return Poll::Ready(Err(ProxyError::new(Kind::MemoryFull)));
-                    }
-                    held.grow(buffer.len());
-                    body.extend_from_slice(&buffer);
-                    client.deadline().at(deadline());
-                }
-                Poll::Ready(Ok(BodyFrame::End(_))) => return Poll::Ready(Ok(())),
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    // The 100 may be on its way.
-                    let _ = client.poll_flush(cx)?;
-                    let is_late = client.deadline().poll_elapsed(cx);
-                    let is_over = end.is_some_and(|end| end <= Moment::now());
-                    let kind = if is_over { Kind::RouteTimeout } else { Kind::BodyTimeout };
-                    return is_late.map(|()| Err(kind.into()));
-                }
-            }
-        }
-    })
-    .await?;
-    Ok((body.into_boxed_slice().into(), held))
+    WholeBody { owner: Owner::Writes, most, patience, end }.read(exchange, client).await
 }

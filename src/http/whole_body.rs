@@ -1,0 +1,75 @@
+//! A request body that is read whole before anything is done with it.
+
+use std::{future::poll_fn, task::Poll, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    account::{self, Held, Owner},
+    error::{Kind, ProxyError, Result},
+    exchange::{Downstream, Exchange},
+    moment::Moment,
+    net::BodyFrame,
+};
+
+/// Bounds on a body that is read whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WholeBody {
+    /// Who has it in the account of memory.
+    pub(super) owner: Owner,
+    /// Bytes.
+    pub(super) most: u64,
+    /// The longest time between two pieces.
+    pub(super) patience: Duration,
+    /// When all of it must be there.
+    pub(super) end: Option<Moment>,
+}
+
+impl WholeBody {
+    /// Reads it. What it holds of memory is given back with the second value.
+    pub(super) async fn read<D: Downstream>(
+        self,
+        exchange: &mut Exchange,
+        client: &mut D,
+    ) -> Result<(Bytes, Held)> {
+        let Self { owner, most, patience, end } = self;
+        let deadline = || {
+            let at = Moment::now().plus(patience);
+            end.map_or(at, |end| end.min(at))
+        };
+        client.deadline().at(deadline());
+        let mut body = Vec::new();
+        let mut held = Held::new(owner, 0);
+        poll_fn(|cx| {
+            loop {
+                match client.poll_body(cx) {
+                    Poll::Ready(Ok(BodyFrame::Data(buffer))) => {
+                        exchange.facts.bytes_in += buffer.len() as u64;
+                        if exchange.facts.bytes_in > most {
+                            return Poll::Ready(Err(ProxyError::new(Kind::BodyTooLarge)));
+                        }
+                        if account::is_full() {
+                            account::refuse();
+                            return Poll::Ready(Err(ProxyError::new(Kind::MemoryFull)));
+                        }
+                        held.grow(buffer.len());
+                        body.extend_from_slice(&buffer);
+                        client.deadline().at(deadline());
+                    }
+                    Poll::Ready(Ok(BodyFrame::End(_))) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {
+                        // The 100 may be on its way.
+                        let _ = client.poll_flush(cx)?;
+                        let is_late = client.deadline().poll_elapsed(cx);
+                        let is_over = end.is_some_and(|end| end <= Moment::now());
+                        let kind = if is_over { Kind::RouteTimeout } else { Kind::BodyTimeout };
+                        return is_late.map(|()| Err(kind.into()));
+                    }
+                }
+            }
+        })
+        .await?;
+        Ok((body.into_boxed_slice().into(), held))
+    }
+}
