@@ -13,9 +13,10 @@ use std::{net::IpAddr, sync::Arc};
 use crate::{
     error::Kind,
     exchange::{Exchange, Peer, TlsFacts},
+    filter::header_edits::HeaderEdits,
     h1::{Framing, HeadError, Scan},
     http::{answer, client_address, context::RequestPlan, edit, normalize, proxy, respond, routing},
-    route::{edits::HeaderEdits, table::StepVerdict},
+    route::table::StepVerdict,
     runtime::{Action, Listener, Route, Snapshot},
     template::Use,
     upstream::{Upstream, affinity},

@@ -4,6 +4,7 @@
 //! out, which calls the hooks at one place. A filter that is in no list costs nothing, and an empty list a branch.
 
 pub mod alt_svc;
+pub mod header_edits;
 mod hooks;
 mod response_headers;
 
@@ -51,8 +52,8 @@ impl Filters {
 
 #[cfg(test)]
 mod tests {
+    use super::header_edits::HeaderEditConf;
     use super::*;
-    use crate::route::conf::HeaderEditConf;
 
     fn nothing() -> HeaderEditConf {
         let nothing = Vec::new;

@@ -1,9 +1,11 @@
 //! `response_headers` of a route.
 
-use super::hooks::ResponseFilter;
+use super::{
+    header_edits::{HeaderEditConf, HeaderEdits},
+    hooks::ResponseFilter,
+};
 use crate::{
     exchange::Exchange,
-    route::{conf::HeaderEditConf, edits::HeaderEdits},
     template::{Place, Use},
 };
 

@@ -8,7 +8,6 @@
 
 pub mod condition;
 pub mod conf;
-pub mod edits;
 pub mod matcher;
 pub mod names;
 pub mod rewrite;

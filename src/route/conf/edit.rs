@@ -1,7 +1,7 @@
 //! What a route changes of requests and responses.
 
 use crate::{
-    schema::{Table, name, section},
+    schema::{Table, section},
     template::{Context, Template, Use},
 };
 
@@ -72,59 +72,4 @@ section! {
 /// What of a text is the same for every request; nothing where placeholders are wrong, which is reported elsewhere.
 fn literal(text: &str, context: Context) -> String {
     Template::parse(text, Use::Rewrite, context).map_or_else(|_| String::new(), |it| it.literal())
-}
-
-section! {
-    /// How headers are changed: first removed, then set, then added. Values may have [placeholders](templates.md).
-    pub struct HeaderEditConf {
-        /// Headers that are replaced; one whose placeholders give nothing is removed.
-        pub set: Vec<(String, String)> = {};
-        /// Headers that are set where there are none of the name.
-        pub set_if_missing: Vec<(String, String)> = {};
-        /// Headers that are added to what is there.
-        pub add: Vec<(String, String)> = {};
-        /// Headers that are removed.
-        pub remove: Vec<String> = [];
-    }
-    check Self::check;
-}
-
-impl HeaderEditConf {
-    fn check(&mut self, table: &mut Table<'_, '_, '_>) {
-        for key in ["set", "set_if_missing", "add"] {
-            let entries = table.entries_of(key);
-            name::check_header_fields(entries, table.reader);
-            for entry in entries {
-                refuse_framing(&entry.key, entry.place, table);
-            }
-        }
-        let items = table.entry("remove").map_or(&[][..], |entry| entry.node.items());
-        for item in items {
-            let Some(field) = item.text() else { continue };
-            if name::is_token(field) {
-                refuse_framing(field, item.place, table);
-            } else {
-                let message = format!("`{field}` is not a header name");
-                table.reader.problem_with(item.place, message, name::HEADER_HINT);
-            }
-        }
-        let values = self.set.iter_mut().chain(&mut self.set_if_missing).chain(&mut self.add);
-        let fields = values.map(|(field, _)| field);
-        for field in fields.chain(&mut self.remove) {
-            field.make_ascii_lowercase();
-        }
-    }
-}
-
-/// Reports fields that say how a message is framed: changing them would let requests be smuggled.
-fn refuse_framing(field: &str, place: crate::schema::Place, table: &mut Table<'_, '_, '_>) {
-    const FRAMING: [&str; 6] = ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
-    let lower = field.to_ascii_lowercase();
-    if FRAMING.contains(&lower.as_str()) {
-        let hint = match lower.as_str() {
-            "host" => "use `rewrite = { host = \"…\" }`",
-            _ => "Pointsman sets it itself, by how the message is sent",
-        };
-        table.reader.problem_with(place, format!("`{field}` cannot be edited"), hint);
-    }
 }

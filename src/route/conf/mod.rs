@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::schema::{Anything, Size, Table, choice, name, section};
+use crate::{
+    filter::header_edits::HeaderEditConf,
+    schema::{Anything, Size, Table, choice, name, section},
+};
 
 pub use action::{Action, ActionKeys, RedirectConf, RedirectStatus, RespondConf, SplitConf};
 pub use conditions::{MatchConf, MatcherConf, Scheme, ValueMatch, ValueMatches};
-pub use edit::{HeaderEditConf, QueryEditConf, RewriteConf};
+pub use edit::{QueryEditConf, RewriteConf};
 pub use matching::PathPattern;
 
 section! {

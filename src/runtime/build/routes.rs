@@ -6,10 +6,10 @@ use super::{builder::Builder, filters};
 use crate::{
     cache::{conf::CacheConf, store::Cache},
     config::{Config, listen::ListenerConf},
+    filter::header_edits::HeaderEdits,
     route::{
         condition::{Condition, ValuePattern},
         conf::{self as route_conf, MatcherConf, RouteConf, Upgrade, ValueMatch, ValueMatches},
-        edits::HeaderEdits,
         matcher::{PathPattern, Rule},
         names::{NameRule, Names},
         rewrite::Rewrite,

@@ -1,13 +1,16 @@
 //! Edits of fields, ready to be made.
 
+mod conf;
+
 use std::borrow::Cow;
 
-use super::conf::HeaderEditConf;
 use crate::{
     exchange::Exchange,
     fields::Fields,
     template::{Context, Place, Scope, Template, Use},
 };
+
+pub use self::conf::HeaderEditConf;
 
 /// Edits of fields: removed, then set, then set where missing, then added. Placeholders are filled from what was there
 /// before all of these.
