@@ -30,11 +30,13 @@ pub enum Owner {
     Sessions,
     /// What peers say, until the control side has it.
     Peers,
+    /// Encoders of bodies that are compressed on their way.
+    Encoders,
 }
 
 impl Owner {
     /// Each of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Requests,
         Self::Buffers,
         Self::Writes,
@@ -42,6 +44,7 @@ impl Owner {
         Self::Fills,
         Self::Sessions,
         Self::Peers,
+        Self::Encoders,
     ];
 
     /// Its name in metrics.
@@ -54,6 +57,7 @@ impl Owner {
             Self::Fills => "fills",
             Self::Sessions => "sessions",
             Self::Peers => "peers",
+            Self::Encoders => "encoders",
         }
     }
 }

@@ -7,6 +7,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+
 pub use super::shard::{Found, Rejected, Stats};
 use super::{
     conf::{Admission, Eviction},
@@ -15,7 +17,7 @@ use super::{
     stored_response::StoredResponse,
     vary::{Selector, Vary},
 };
-use crate::fields::Fields;
+use crate::{fields::Fields, filter::coding::Coding};
 
 /// How a store is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +126,20 @@ impl Memory {
         drop(shard);
         drop(left);
         is_there
+    }
+
+    /// Keeps the body of an object in another encoding beside it, if the object is still there and there is room for
+    /// both; others may have to leave for it.
+    pub fn keep_encoded(&self, object: &Arc<StoredResponse>, coding: Coding, body: Bytes) {
+        let Some(mut shard) = self.shard(&object.key) else { return };
+        let mut left = Vec::new();
+        let is_there = shard.variants(&object.key).iter().any(|other| Arc::ptr_eq(other, object));
+        if is_there && object.size().saturating_add(body.len() as u64) < shard.limit() {
+            object.body.encodings.keep(coding, body);
+            shard.resize(object, &mut left);
+        }
+        drop(shard);
+        drop(left);
     }
 
     /// Takes out this very object.

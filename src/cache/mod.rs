@@ -21,6 +21,7 @@ pub mod directive;
 pub mod disk;
 pub mod disk_head;
 pub mod disk_tier;
+pub mod encodings;
 pub mod evict;
 pub mod fill;
 pub mod freshness;

@@ -202,6 +202,15 @@ impl Shard {
         Ok(())
     }
 
+    /// Counts an object anew that holds more than before.
+    pub(super) fn resize(&mut self, object: &StoredResponse, left: &mut Vec<Arc<StoredResponse>>) {
+        let mut victims = Vec::new();
+        if !self.evictor.admit(object.id(), object.size(), &mut victims) {
+            left.extend(self.remove(object));
+        }
+        self.let_go(&victims, left);
+    }
+
     fn enter(&mut self, object: Arc<StoredResponse>) {
         let key = half(&object.key);
         let id = object.id();

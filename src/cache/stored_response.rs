@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::{
     date::Date,
+    encodings::Encodings,
     freshness::Freshness,
     key::Key,
     pieces::{self, Piece, Pieces},
@@ -123,6 +124,8 @@ pub struct Body {
     pieces: WholePieces,
     /// Its length in bytes.
     pub length: u64,
+    /// What there is of it in other encodings.
+    pub encodings: Encodings,
 }
 
 #[derive(Clone, Debug)]
@@ -147,7 +150,7 @@ impl Body {
             }
             _ => WholePieces::Many(pieces.iter().cloned().collect()),
         };
-        Self { pieces, length }
+        Self { pieces, length, encodings: Encodings::default() }
     }
 
     /// Its bytes in order, in pieces of which few are small.
@@ -180,7 +183,7 @@ impl Body {
             WholePieces::One(_) => 1,
             WholePieces::Many(pieces) => pieces.len() as u64,
         };
-        self.length + pieces::OVERHEAD * pieces
+        self.length + pieces::OVERHEAD * pieces + self.encodings.held()
     }
 }
 

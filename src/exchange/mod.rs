@@ -141,6 +141,8 @@ pub struct Exchange {
     pub response: ResponseHead,
     /// How the cache served it, when one was asked.
     pub cache: Option<CacheResult>,
+    /// The encoding that Pointsman gave the response.
+    pub encoded: Option<&'static str>,
     /// The other node that has a part in it.
     pub hop: Option<PeerHop>,
 }
@@ -156,6 +158,7 @@ impl Exchange {
         self.response.status = 0;
         self.response.fields.clear();
         self.cache = None;
+        self.encoded = None;
         self.hop = None;
     }
 

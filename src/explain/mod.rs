@@ -13,11 +13,11 @@ use std::{net::IpAddr, sync::Arc};
 use crate::{
     error::Kind,
     exchange::{Exchange, Peer, TlsFacts},
-    filter::header_edits::HeaderEdits,
+    filter::{self, header_edits::HeaderEdits},
     h1::{Framing, HeadError, Scan},
-    http::{answer, client_address, context::RequestPlan, edit, normalize, proxy, respond, routing},
+    http::{answer, client_address, context::RequestPlan, edit, normalize, own, proxy, respond, routing},
     route::table::StepVerdict,
-    runtime::{Action, Listener, Route, Snapshot},
+    runtime::{Listener, Route, Snapshot},
     template::Use,
     upstream::{Upstream, affinity},
 };
@@ -341,22 +341,13 @@ fn decision(
     framing: Framing,
     is_running: bool,
 ) -> Result<Decision, Kind> {
-    let scope = edit::own_scope(listener, route, exchange);
-    match &route.action {
-        Action::Redirect { to, status } => {
-            return Ok(Decision::Redirect { status: *status, location: edit::expand(to, &scope) });
-        }
-        Action::Respond { status, body, content_type, template } => {
-            let content_type = content_type.clone();
-            let bytes = edit::own_body(body, template.as_ref(), &scope).len();
-            return Ok(Decision::Respond { status: *status, content_type, bytes });
-        }
-        Action::Upstream(_) | Action::Split(..) => {}
+    if let Some(answer) = own::answer(listener, route, exchange) {
+        return Ok(decision_of(answer));
     }
     let is_upgrade = proxy::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
-    if let Some(edits) = &route.request_headers {
-        edits.apply(exchange, edit::own_place(listener, route), |exchange| &mut exchange.request.fields);
-    }
+    let place = edit::own_place(listener, route);
+    listener.filters.on_forward(exchange, place);
+    route.filters.on_forward(exchange, place);
     let to = |(upstream, percent): (&Arc<Upstream>, f64)| {
         let (key, sticky) = (affinity::key(upstream, exchange), affinity::sticky(upstream, exchange));
         destination::explain(upstream, percent, key, sticky)
@@ -364,6 +355,23 @@ fn decision(
     let destinations = destination::choices(snapshot, &route.action).map(to).collect();
     let cache = cached::explain(route, exchange, framing, is_upgrade, is_running).map(Box::new);
     Ok(Decision::Forward { head: head(route, exchange, framing, is_upgrade), destinations, cache })
+}
+
+/// What is said of an answer that no backend gives.
+fn decision_of(answer: filter::Answer) -> Decision {
+    let filter::Answer { status, fields, body } = answer;
+    let text = |name: &str| {
+        let value = fields.iter().find(|(other, _)| *other == name).map(|(_, value)| value);
+        value.map(|value| String::from_utf8_lossy(value).into_owned())
+    };
+    match text("location") {
+        Some(location) => Decision::Redirect { status, location },
+        None => Decision::Respond {
+            status,
+            content_type: text("content-type").unwrap_or_default(),
+            bytes: body.len(),
+        },
+    }
 }
 
 /// The head as a backend gets it.

@@ -2,12 +2,11 @@
 
 use serde_json::json;
 
-use super::hooks::ResponseFilter;
+use super::hooks::{Body, Hooks, ResponseFacts};
 use crate::{
     exchange::Exchange,
     fields::{is_token_byte, read_quoted},
     schema::{Node, Reader, Value},
-    template::Place,
 };
 
 /// A value of Alt-Svc that every response of a listener has, in place of what a backend sent: what a backend says of
@@ -33,13 +32,14 @@ impl AltSvc {
     }
 }
 
-impl ResponseFilter for AltSvc {
-    fn on_head(&self, exchange: &mut Exchange, _: Place<'_>) {
+impl Hooks for AltSvc {
+    fn on_response(&self, exchange: &mut Exchange, _: &ResponseFacts<'_>) -> Body {
         let response = &mut exchange.response;
         // A 101 is of the connection, which is another protocol's from there.
         if response.status >= 200 {
             response.fields.set("alt-svc", self.0.as_bytes());
         }
+        Body::Kept
     }
 }
 
@@ -224,7 +224,7 @@ mod tests {
             response.status = status;
             response.fields.push("Alt-Svc", b"old");
             response.fields.push("alt-svc", b"older");
-            filter.on_head(&mut exchange, Place::default());
+            let _ = filter.on_response(&mut exchange, &ResponseFacts::default());
             let response = &exchange.response;
             assert_eq!(response.fields.get("alt-svc"), Some(expected), "{status}");
             assert_eq!(response.fields.all("alt-svc").count(), if status == 101 { 2 } else { 1 });

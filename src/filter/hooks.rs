@@ -1,10 +1,74 @@
-//! Where a filter may change a response.
+//! Where a filter may act: what it does not do, it leaves out.
 
-use crate::{exchange::Exchange, template::Place};
+use bytes::Bytes;
 
-/// A filter: what it does not do with a response, it leaves out.
-pub(super) trait ResponseFilter {
-    /// Changes the head in `exchange.response`, when all else that Pointsman says of a response is in it and nothing of it went out. Called
-    /// once for each response, 101 included, and not for interim responses that a backend sends before it.
-    fn on_head(&self, _: &mut Exchange, _: Place<'_>) {}
+use super::{answer::Answer, coding::Coding, stage::Stage};
+use crate::{error::Result, exchange::Exchange, template::Place};
+
+/// A filter, as the path of a request sees it. What one has taken for the time of an exchange it gives back with the
+/// exchange's end, however that comes: a place is kept by the exchange (`Filters::on_request`) and given back when it is
+/// dropped.
+pub(super) trait Hooks: std::fmt::Debug {
+    /// Judges a request whose route is found, before anything is done for it.
+    ///
+    /// # Errors
+    ///
+    /// Refuses it; the client gets the answer to that error.
+    fn on_request(&self, _: &Exchange, _: Place<'_>) -> Result<Verdict> {
+        Ok(Verdict::Continue)
+    }
+
+    /// Changes the request that goes on: to the cache, where there is one, and to a backend. Not called for one that a
+    /// peer has sent on, whose route has done it.
+    fn on_forward(&self, _: &mut Exchange, _: Place<'_>) {}
+
+    /// Changes the head in `exchange.response`, when all else that Pointsman says of a response is in it and nothing of it
+    /// went out. Called once for each response, 101 included, and not for interim responses that a backend sends before
+    /// it.
+    fn on_response(&self, _: &mut Exchange, _: &ResponseFacts<'_>) -> Body {
+        Body::Kept
+    }
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It goes on.
+    Continue,
+    /// It is answered with this, and goes no further.
+    Respond(Box<Answer>),
+    /// It goes to this upstream, by index, instead of where its route leads.
+    Upstream(usize),
+}
+
+/// What a filter may know of a response beside the exchange.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ResponseFacts<'a> {
+    /// Where the request came and went.
+    pub place: Place<'a>,
+    /// Bytes of its body, where that is known.
+    pub length: Option<u64>,
+    /// Whether Pointsman made it.
+    pub is_own: bool,
+    /// Whether it is the answer to an error.
+    pub is_error: bool,
+    /// Its body in other encodings, where those are kept.
+    pub kept: Option<&'a dyn Kept>,
+}
+
+/// The body of a stored response in other encodings, as far as they were made before.
+pub trait Kept: std::fmt::Debug {
+    /// The body in this encoding.
+    fn find(&self, coding: Coding) -> Option<Bytes>;
+}
+
+/// What becomes of the body of a response.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// It goes out as it is.
+    Kept,
+    /// This goes out in its place.
+    Replaced(Bytes),
+    /// It goes through this, block by block.
+    Through(Box<dyn Stage>),
 }

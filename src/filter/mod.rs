@@ -1,34 +1,78 @@
-//! What listeners and routes do with every response on its way out, whoever made it.
+//! What listeners and routes do with requests before they go on, and with every response on its way out, whoever made it:
+//! **the one place for whatever stands between finding a route and asking a backend**.
 //!
-//! Previous stop: `runtime::build`, which makes the lists and says their order. Next stop: `http::respond`, the one way
-//! out, which calls the hooks at one place. A filter that is in no list costs nothing, and an empty list a branch.
+//! Previous stop: `runtime::build`, which makes the lists. Next stops: `http::handle`, which asks `on_request` at one
+//! place, `http::proxy`, which asks `on_forward` at one place, and `http::respond`, the one way out, which asks
+//! `on_response`. A filter that is in no list costs nothing, and an empty list a branch.
 
 pub mod alt_svc;
+mod answer;
+pub mod coding;
+pub mod compression;
 pub mod header_edits;
 mod hooks;
+mod request_headers;
 mod response_headers;
+pub mod stage;
 
-use self::{alt_svc::AltSvc, hooks::ResponseFilter};
-use crate::{exchange::Exchange, template::Place};
+use bytes::Bytes;
 
-pub use self::response_headers::ResponseHeaders;
+use self::{
+    alt_svc::AltSvc,
+    coding::Coding,
+    hooks::{Body, Hooks},
+    stage::Stage,
+};
+use crate::{error::Result, exchange::Exchange, template::Place};
 
-/// One filter.
-#[derive(Debug)]
-pub enum Filter {
-    /// Says where else the same is served.
-    AltSvc(AltSvc),
-    /// Changes fields as a route has it.
-    ResponseHeaders(ResponseHeaders),
+pub use self::{
+    answer::Answer,
+    compression::Compression,
+    hooks::{Kept, ResponseFacts, Verdict},
+    request_headers::RequestHeaders,
+    response_headers::ResponseHeaders,
+};
+
+/// A line for each filter: its type, in a file of that name, and its name for people. They act in the order of these lines,
+/// each at its hooks.
+macro_rules! filters {
+    ($($(#[$doc:meta])* $filter:ident = $name:literal,)+) => {
+        /// One filter.
+        #[derive(Debug)]
+        pub enum Filter {
+            $($(#[$doc])* $filter($filter),)+
+        }
+
+        impl Filter {
+            /// The names of all in the order in which they act.
+            pub const NAMES: &[&str] = &[$($name),+];
+
+            /// Its name for people.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$filter(_) => $name,)+
+                }
+            }
+
+            #[inline]
+            fn hooks(&self) -> &dyn Hooks {
+                match self {
+                    $(Self::$filter(filter) => filter,)+
+                }
+            }
+        }
+    };
 }
 
-impl Filter {
-    fn on_head(&self, exchange: &mut Exchange, place: Place<'_>) {
-        match self {
-            Self::AltSvc(filter) => filter.on_head(exchange, place),
-            Self::ResponseHeaders(filter) => filter.on_head(exchange, place),
-        }
-    }
+filters! {
+    /// Changes fields of the request that goes on, as a route has it.
+    RequestHeaders = "request_headers",
+    /// Says where else the same is served.
+    AltSvc = "alt_svc",
+    /// Changes fields of the response, as a route has it.
+    ResponseHeaders = "response_headers",
+    /// Compresses bodies. It comes last, since it goes by what the others say of a response.
+    Compression = "compression",
 }
 
 /// The filters of a listener or a route, in their order.
@@ -36,55 +80,80 @@ impl Filter {
 pub struct Filters(Box<[Filter]>);
 
 impl Filters {
-    /// These filters, in this order.
+    /// These filters, which act in the order that [`Filter::NAMES`] has.
     pub fn new(filters: impl IntoIterator<Item = Filter>) -> Self {
-        Self(filters.into_iter().collect())
+        let mut filters: Vec<Filter> = filters.into_iter().collect();
+        filters.sort_by_key(|filter| Filter::NAMES.iter().position(|name| *name == filter.name()));
+        Self(filters.into())
     }
 
-    /// Has each of them change the head of the response in `exchange`, which is whole and of which nothing went out.
+    /// Their names, in the order in which they act.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(Filter::name)
+    }
+
+    /// Has each of them judge the request, to the first that does not let it go on.
+    ///
+    /// # Errors
+    ///
+    /// Of the filter that refuses it.
     #[inline]
-    pub fn on_head(&self, exchange: &mut Exchange, place: Place<'_>) {
+    pub fn on_request(&self, exchange: &Exchange, place: Place<'_>) -> Result<Verdict> {
         for filter in &self.0 {
-            filter.on_head(exchange, place);
+            match filter.hooks().on_request(exchange, place)? {
+                Verdict::Continue => {}
+                verdict => return Ok(verdict),
+            }
+        }
+        Ok(Verdict::Continue)
+    }
+
+    /// Has each of them change the request that goes on.
+    #[inline]
+    pub fn on_forward(&self, exchange: &mut Exchange, place: Place<'_>) {
+        for filter in &self.0 {
+            filter.hooks().on_forward(exchange, place);
+        }
+    }
+
+    /// Has each of them change the head of the response in `exchange`, which is whole and of which nothing went out, and
+    /// say what becomes of its body.
+    #[inline]
+    pub fn on_response(&self, exchange: &mut Exchange, facts: &mut ResponseFacts<'_>, body: &mut BodyPlan) {
+        for filter in &self.0 {
+            match filter.hooks().on_response(exchange, facts) {
+                Body::Kept => {}
+                Body::Replaced(bytes) => {
+                    facts.length = Some(bytes.len() as u64);
+                    *body = BodyPlan { replaced: Some(bytes), stages: Vec::new() };
+                }
+                Body::Through(stage) => {
+                    facts.length = None;
+                    body.stages.push(stage);
+                }
+            }
+        }
+    }
+}
+
+/// What becomes of the body of a response after its filters.
+#[derive(Debug, Default)]
+pub struct BodyPlan {
+    /// What goes out in its place.
+    pub replaced: Option<Bytes>,
+    /// What it goes through, in this order.
+    pub stages: Vec<Box<dyn Stage>>,
+}
+
+impl BodyPlan {
+    /// The encoding that the body gets, where that is all that becomes of it.
+    pub fn only_coding(&self) -> Option<Coding> {
+        match (&self.replaced, self.stages.as_slice()) {
+            (None, [stage]) => stage.coding(),
+            _ => None,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::header_edits::HeaderEditConf;
-    use super::*;
-
-    fn nothing() -> HeaderEditConf {
-        let nothing = Vec::new;
-        HeaderEditConf { set: nothing(), set_if_missing: nothing(), add: nothing(), remove: Vec::new() }
-    }
-
-    #[test]
-    fn filters_are_called_in_their_order() {
-        let alt_svc = || Filter::AltSvc(AltSvc::parse("clear").unwrap());
-        let edits = || {
-            let add = vec![("alt-svc".to_owned(), "h2=\":1\"".to_owned())];
-            let conf = HeaderEditConf { add, ..nothing() };
-            Filter::ResponseHeaders(ResponseHeaders::of(&conf).unwrap())
-        };
-        for (filters, expected) in [
-            (Filters::new([alt_svc(), edits()]), &["clear", "h2=\":1\""][..]),
-            (Filters::new([edits(), alt_svc()]), &["clear"]),
-            (Filters::default(), &["backend"]),
-        ] {
-            let mut exchange = Exchange::default();
-            exchange.response.status = 200;
-            exchange.response.fields.push("Alt-Svc", b"backend");
-            filters.on_head(&mut exchange, Place::default());
-            let values: Vec<_> =
-                exchange.response.fields.all("alt-svc").map(String::from_utf8_lossy).collect();
-            assert_eq!(values, expected);
-        }
-    }
-
-    #[test]
-    fn edits_without_an_edit_are_no_filter() {
-        assert!(ResponseHeaders::of(&nothing()).is_none());
-    }
-}
+mod tests;

@@ -2,12 +2,9 @@
 
 use super::{
     header_edits::{HeaderEditConf, HeaderEdits},
-    hooks::ResponseFilter,
+    hooks::{Body, Hooks, ResponseFacts},
 };
-use crate::{
-    exchange::Exchange,
-    template::{Place, Use},
-};
+use crate::{exchange::Exchange, template::Use};
 
 /// Changes fields as a route has it: of every response that it answers with, errors included.
 #[derive(Debug)]
@@ -20,8 +17,9 @@ impl ResponseHeaders {
     }
 }
 
-impl ResponseFilter for ResponseHeaders {
-    fn on_head(&self, exchange: &mut Exchange, place: Place<'_>) {
-        self.0.apply(exchange, place, |exchange| &mut exchange.response.fields);
+impl Hooks for ResponseHeaders {
+    fn on_response(&self, exchange: &mut Exchange, facts: &ResponseFacts<'_>) -> Body {
+        self.0.apply(exchange, facts.place, |exchange| &mut exchange.response.fields);
+        Body::Kept
     }
 }

@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-
 use crate::{
     exchange::Exchange,
     runtime::{Listener, Route},
@@ -43,26 +41,9 @@ pub fn rewritten<'a>(exchange: &Exchange, route: &'a Route) -> (Option<Cow<'a, s
     (host, Some(path + &query))
 }
 
-/// What placeholders of a response without a backend are filled from.
-pub fn own_scope<'a>(listener: &'a Listener, route: &'a Route, exchange: &'a Exchange) -> Scope<'a> {
-    Scope { exchange, place: own_place(listener, route) }
-}
-
-/// The same without the exchange.
+/// What placeholders are filled from before a backend is known, beside the exchange.
 pub fn own_place<'a>(listener: &'a Listener, route: &'a Route) -> Place<'a> {
     Place { listener: &listener.conf.name, route: &route.name, captures: &route.captures, backend: "" }
-}
-
-/// The body of an answer of a route's own.
-pub fn own_body(fixed: &Bytes, template: Option<&Template>, scope: &Scope<'_>) -> Bytes {
-    template.map_or_else(
-        || fixed.clone(),
-        |template| {
-            let mut body = Vec::new();
-            template.write(scope, &mut body);
-            body.into()
-        },
-    )
 }
 
 /// The path without a prefix of whole segments; `None` when it does not begin with it.

@@ -7,7 +7,9 @@ use super::{
     active::ActiveExchange,
     cached, client_address,
     context::RouteContext,
-    edit, max_forwards, normalize, peers, proxy,
+    max_forwards, normalize,
+    own::{self, Decision},
+    peers, proxy,
     respond::{self, Reply},
     routing, trace,
     upgrade::Tunnel,
@@ -18,7 +20,7 @@ use crate::{
     exchange::{Downstream, Exchange},
     fields::Known,
     net::tunnel::Silence,
-    runtime::{Action, Listener, WorkerSnapshot, snapshot::choose},
+    runtime::{Listener, WorkerSnapshot},
     upstream::UpstreamResponse,
 };
 
@@ -80,23 +82,13 @@ async fn serve<D: Downstream>(
     let index = routing::find(listener, exchange)?;
     exchange.facts.route = Some(index);
     let route = snapshot.shared.routes.get(index).ok_or(Kind::NoRoute)?;
-    let upstream = match &route.action {
-        Action::Redirect { to, status } => {
-            let location = edit::expand(to, &edit::own_scope(listener, route, exchange));
-            respond::own_head(*status, exchange);
-            exchange.response.fields.push_known(Known::Location, location.as_bytes());
-            respond::send_own(Reply::on(listener, route), Bytes::new(), exchange, client).await?;
+    let (upstream, is_elsewhere) = match own::decide(listener, route, exchange)? {
+        Decision::Answer(answer) => {
+            respond::send_answer(Reply::on(listener, route), *answer, exchange, client).await?;
             return Ok(None);
         }
-        Action::Respond { status, body, content_type, template } => {
-            let body = edit::own_body(body, template.as_ref(), &edit::own_scope(listener, route, exchange));
-            respond::own_head(*status, exchange);
-            exchange.response.fields.push_known(Known::ContentType, content_type.as_bytes());
-            respond::send_own(Reply::on(listener, route), body, exchange, client).await?;
-            return Ok(None);
-        }
-        Action::Upstream(index) => *index,
-        Action::Split(choices, total) => choose(choices, *total),
+        Decision::Upstream(index) => (index, false),
+        Decision::Elsewhere(index) => (index, true),
     };
     if let Some(status) = max_forwards::count_down(exchange) {
         respond::own_head(status, exchange);
@@ -109,7 +101,8 @@ async fn serve<D: Downstream>(
     let plan = proxy::prepare(&context, framing, exchange, client)?;
     match &route.cache {
         // Boxed, so that a request that has no cache does not carry the room that one with a cache needs.
-        Some(cache) if !plan.is_upgrade => {
+        // What is stored on this route is of its own upstream.
+        Some(cache) if !plan.is_upgrade && !is_elsewhere => {
             Box::pin(cached::serve(&context, cache, plan, exchange, client)).await?;
             Ok(None)
         }

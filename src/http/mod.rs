@@ -16,6 +16,7 @@ mod interims;
 mod max_forwards;
 mod misleading;
 pub mod normalize;
+pub mod own;
 mod path;
 mod peer_question;
 mod peers;

@@ -37,11 +37,11 @@ pub(super) fn prepare<D: Downstream>(
         return Err(Kind::BodyTooLarge.into());
     }
     let is_upgrade = wants_tunnel(context.route, exchange)?;
-    // A peer has made them already.
-    if let Some(edits) = context.route.request_headers.as_ref().filter(|_| !exchange.is_for_peer()) {
-        edits.apply(exchange, edit::own_place(context.listener, context.route), |exchange| {
-            &mut exchange.request.fields
-        });
+    // A peer has done it already.
+    if !exchange.is_for_peer() {
+        let place = edit::own_place(context.listener, context.route);
+        context.listener.filters.on_forward(exchange, place);
+        context.route.filters.on_forward(exchange, place);
     }
     Ok(RequestPlan { framing, has_body, is_upgrade })
 }
@@ -58,7 +58,7 @@ pub(super) async fn proxy<D: Downstream>(
         let backend = context.backend(exchange);
         let reply =
             Reply { affinity: answer.affinity, backend, ..Reply::on(context.listener, context.route) };
-        respond::begin(&reply, None, exchange, client)?;
+        respond::begin(&reply, (None, None), exchange, client)?;
         return Ok(Some(answer.response));
     }
     deliver(context, answer, None, exchange, client).await.map(|()| None)

@@ -80,6 +80,7 @@ pub(super) fn access_line<'a>(
         protocol: http.version.name(),
         status: http.response.status,
         cache: http.cache,
+        encoded: http.encoded,
         hop: http.hop.as_ref().map(PeerHop::field),
         user_agent: http.request.fields.known(Known::UserAgent),
         referer: http.request.fields.known(Known::Referer),

@@ -20,7 +20,7 @@ use crate::{
         Config,
         listen::{ClientAddressFrom, ListenAddress, ListenerConf},
     },
-    filter::{Filters, header_edits::HeaderEdits},
+    filter::Filters,
     h1::HeadLimits,
     net::tunnel::Silence,
     route::{names::Names, rewrite::Rewrite, table::Table},
@@ -95,7 +95,7 @@ pub struct Listener {
     pub files: u64,
     /// Bounds on request heads.
     pub limits: HeadLimits,
-    /// What it does with every response.
+    /// What it does with requests and with every response.
     pub filters: Filters,
     /// Its counts.
     pub shared: Arc<ListenerShared>,
@@ -144,11 +144,9 @@ pub struct Route {
     pub action: Action,
     /// How host and path change on the way.
     pub rewrite: Option<Rewrite>,
-    /// Edits of the request's fields; `None` when there is nothing to do.
-    pub request_headers: Option<HeaderEdits>,
     /// The regular expressions of its paths, where placeholders name their groups.
     pub captures: Box<[Regex]>,
-    /// What it does with every response.
+    /// What it does with requests and with every response.
     pub filters: Filters,
     /// Whether WebSocket upgrades are let through.
     pub allows_websocket: bool,

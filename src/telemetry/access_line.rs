@@ -62,6 +62,8 @@ pub struct AccessLine<'a> {
     pub attempts: u32,
     /// How the cache served it, where one was asked.
     pub cache: Option<CacheResult>,
+    /// The encoding that Pointsman gave the response.
+    pub encoded: Option<&'a str>,
     /// The other node that had a part in it, and the name of the field that says which.
     pub hop: Option<(&'static str, &'a str)>,
     /// The id of the request.
@@ -81,7 +83,7 @@ pub struct AccessLine<'a> {
 }
 
 /// The names that a line of JSON may have by itself.
-pub const NAMES: [&str; 34] = [
+pub const NAMES: [&str; 35] = [
     "time",
     "level",
     "listener",
@@ -109,6 +111,7 @@ pub const NAMES: [&str; 34] = [
     "backend",
     "attempts",
     "cache",
+    "encoded",
     "request_id",
     "trace_id",
     "user_agent",
@@ -160,6 +163,9 @@ impl AccessLine<'_> {
         }
         if let Some(cache) = self.cache {
             field(out, "cache", cache.name().as_bytes());
+        }
+        if let Some(encoded) = self.encoded {
+            field(out, "encoded", encoded.as_bytes());
         }
         if let Some((name, node)) = self.hop {
             field(out, name, node.as_bytes());

@@ -100,22 +100,30 @@ fn every_response_field_is_added() {
 }
 
 #[test]
-fn every_response_filter_is_in_its_places() {
-    let [folder, _, list, order] = &paths_of("a response filter")[..] else { panic!("other places") };
-    let (list, order) = (read(list), read(order));
+fn every_filter_is_in_its_places() {
+    let [folder, _, list, order] = &paths_of("a filter")[..] else { panic!("other places") };
+    let (list, order, page) = (read(list), read(order), read("docs/architecture.md"));
+    let names = list.split_once("\nfilters! {").unwrap().1.split_once("\n}\n").unwrap().0;
+    let named: Vec<(&str, &str)> = names
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix("\",")?.split_once(" = \""))
+        .filter(|(filter, _)| !filter.starts_with('/'))
+        .collect();
     let mut count = 0;
-    for file in files(folder).iter().filter(|file| read(file).contains("\nimpl ResponseFilter for ")) {
+    for file in files(folder).iter().filter(|file| read(file).contains("\nimpl Hooks for ")) {
         count += 1;
         let name = in_camel_case(module(file));
-        assert!(
-            read(file).contains(&format!("\nimpl ResponseFilter for {name} {{")),
-            "{file} has another name"
-        );
-        assert!(list.contains(&format!("\n    {name}({name}),\n")), "{file} is no variant of the filters");
-        assert!(list.contains(&format!("Self::{name}(filter) => filter.on_head(")), "{file} is not called");
-        assert!(order.contains(&format!("Filter::{name})")), "{file} is in no list");
+        assert!(read(file).contains(&format!("\nimpl Hooks for {name} {{")), "{file} has another name");
+        assert!(named.iter().any(|(filter, _)| *filter == name), "{file} is no filter of the list");
+        assert!(order.contains(&format!("Filter::{name})")), "{file} is made from no configuration");
     }
-    assert!(count >= 2, "found {count} filters");
+    assert_eq!(count, named.len());
+    let rows: Vec<usize> = named
+        .iter()
+        .map(|(_, name)| page.find(&format!(": `{name}` | ")).unwrap_or_else(|| panic!("{name} has no row")))
+        .collect();
+    // Those of one hook stand in the order in which they act.
+    assert!(rows.is_sorted(), "the rows of filters are in another order than `filters!`");
 }
 
 #[test]

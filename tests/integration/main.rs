@@ -31,6 +31,7 @@ mod cli;
 mod client_address;
 mod cluster;
 mod collapse;
+mod compression;
 mod connection_logins;
 mod dashboard;
 mod drain;

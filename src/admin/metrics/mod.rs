@@ -26,6 +26,7 @@ use super::{
 use crate::{
     account::{self, Owner},
     backend::Backend,
+    filter::{coding::Coding, compression},
     moment::Moment,
     runtime::{
         Snapshot,
@@ -265,6 +266,7 @@ fn workers(registry: &Registry, text: &mut Text) {
     text.family("memory_limit_bytes", Kind::Gauge, "The bound of memory_bytes.");
     text.sample(&Labels::default(), account::limit());
     datagrams(registry, text);
+    compressed(text);
     let mut single = |name, help, value| {
         text.family(name, Kind::Counter, help);
         text.sample(&Labels::default(), value);
@@ -290,6 +292,29 @@ fn workers(registry: &Registry, text: &mut Text) {
     let help = "Lines of the program's own log dropped because they came faster than they were read.";
     single("log_dropped_total", help, program_log::dropped());
     single("panics_total", "Connections that ended in a panic: each is a bug.", sum(|it| &it.panics));
+}
+
+/// Bodies that were compressed.
+fn compressed(text: &mut Text) {
+    let of = |coding: Coding, source: &str| Labels::of(&[("encoding", coding.name()), ("source", source)]);
+    let help = "Responses that were compressed for their clients: made, or kept beside what is stored.";
+    text.family("compressed_responses_total", Kind::Counter, help);
+    for (coding, ..) in Coding::ALL {
+        let counted = compression::counted(*coding);
+        text.sample(&of(*coding, "made"), counted.bodies);
+        text.sample(&of(*coding, "kept"), counted.kept);
+    }
+    let help = "Bytes that encoders took (in) and gave (out).";
+    text.family("compression_bytes_total", Kind::Counter, help);
+    for (coding, ..) in Coding::ALL {
+        let counted = compression::counted(*coding);
+        for (direction, bytes) in [("in", counted.taken), ("out", counted.given)] {
+            text.sample(&Labels::of(&[("encoding", coding.name()), ("direction", direction)]), bytes);
+        }
+    }
+    let help = "Responses that were not compressed since memory_bytes was at its bound.";
+    text.family("compression_refused_total", Kind::Counter, help);
+    text.sample(&Labels::default(), compression::refused());
 }
 
 /// Datagrams that were passed on, and that were not.

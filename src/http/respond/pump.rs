@@ -62,7 +62,9 @@ pub(in crate::http) async fn pump<S: Sink>(source: Source, patience: Patience, s
         stall: Stall::new(patience),
     };
     let result = poll_fn(|cx| pump.poll(cx, sink)).await;
-    if let (Err(error), Some(Source::Upstream(response))) = (&result, &pump.source) {
+    if let (Err(error), Some(source)) = (&result, &mut pump.source)
+        && let Some(response) = source.upstream()
+    {
         response.record_failure(error.kind());
     }
     result
@@ -122,14 +124,11 @@ impl Pump {
     }
 
     fn idle<S: Sink>(&mut self, cx: &mut Context<'_>, sink: &mut S) -> Result<()> {
-        match &mut self.source {
-            Some(Source::Upstream(response)) => sink.poll_idle(cx, Some(response)),
-            _ => sink.poll_idle(cx, None),
-        }
+        sink.poll_idle(cx, self.source.as_mut().and_then(Source::upstream))
     }
 
     fn end<S: Sink>(&mut self, sink: &mut S) {
-        if let Some(Source::Upstream(response)) = self.source.take() {
+        if let Some(response) = self.source.take().and_then(Source::into_upstream) {
             sink.source_ended(&response);
             response.release();
         }

@@ -1,9 +1,12 @@
 //! A response that is ready to leave, but for what every response gets on its way out.
 
+use std::sync::Arc;
+
 use crate::{
-    cache::status::CacheStatus,
+    cache::{status::CacheStatus, store::Cache},
     error::Kind,
     exchange::Exchange,
+    filter::{BodyPlan, Kept, ResponseFacts},
     h1::{ResponseHead, Version},
     runtime::{Listener, Route},
     template::Place,
@@ -65,16 +68,30 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Has its head changed by the filters of the listener, then by those of the route, which knows better.
+    /// Has its head changed by the filters of the listener, then by those of the route, which knows better. Gives what
+    /// becomes of the body, whose length is `length` where it is known.
     #[inline]
-    pub(super) fn filter(&self, exchange: &mut Exchange) {
-        let place = self.place();
+    pub(super) fn filter(
+        &self,
+        length: Option<u64>,
+        kept: Option<&dyn Kept>,
+        exchange: &mut Exchange,
+    ) -> BodyPlan {
+        let (is_own, is_error) = (self.is_own, self.error.is_some());
+        let mut facts = ResponseFacts { place: self.place(), length, is_own, is_error, kept };
+        let mut body = BodyPlan::default();
         if let Some(listener) = self.listener {
-            listener.filters.on_head(exchange, place);
+            listener.filters.on_response(exchange, &mut facts, &mut body);
         }
         if let Some(route) = self.route {
-            route.filters.on_head(exchange, place);
+            route.filters.on_response(exchange, &mut facts, &mut body);
         }
+        body
+    }
+
+    /// The cache of its route.
+    pub(super) fn cache(&self) -> Option<&'a Arc<Cache>> {
+        self.route.and_then(|route| route.cache.as_ref())
     }
 
     /// What placeholders are filled from, beside the exchange.

@@ -8,13 +8,14 @@ use super::{
     error, fields,
     patience::Patience,
     pump::{ClientSink, pump},
-    reply::Reply,
+    reply::{Reply, own_head},
     source::Source,
 };
 use crate::{
     error::{Kind, Result},
     exchange::{Downstream, Exchange},
     fields::Known,
+    filter::{Answer, BodyPlan, Kept},
     h1::Method,
 };
 
@@ -26,13 +27,14 @@ pub(in crate::http) fn has_body(method: &Method, status: u16) -> bool {
     *method != Method::Head && status >= 200 && !matches!(status, 204 | 304)
 }
 
-/// Begins a response: the one place where that is done. Gives whether it has a body; `length` is that of the body.
+/// Begins a response: the one place where that is done. Gives what becomes of its body, where it has one; `length` is
+/// that of the body, and `kept` what there is of it in other encodings.
 pub(in crate::http) fn begin<D: Downstream>(
     reply: &Reply<'_>,
-    length: Option<u64>,
+    (length, kept): (Option<u64>, Option<&dyn Kept>),
     exchange: &mut Exchange,
     client: &mut D,
-) -> Result<bool> {
+) -> Result<Option<BodyPlan>> {
     let has_body = has_body(&exchange.request.method, exchange.response.status);
     if exchange.response.status == 204 {
         // RFC 9110 §8.6.
@@ -40,11 +42,17 @@ pub(in crate::http) fn begin<D: Downstream>(
     }
     fields::add(reply, exchange);
     // What a peer asks for leaves as it is: the peer changes it on its way to the client.
-    if !exchange.is_for_peer() {
-        reply.filter(exchange);
-    }
-    client.begin(&exchange.response, has_body, length.filter(|_| has_body))?;
-    Ok(has_body)
+    let plan = match exchange.is_for_peer() {
+        true => BodyPlan::default(),
+        false => reply.filter(length, kept, exchange),
+    };
+    let length = match &plan.replaced {
+        Some(body) => Some(body.len() as u64),
+        None => length,
+    };
+    let length = length.filter(|_| has_body && plan.stages.is_empty());
+    client.begin(&exchange.response, has_body, length)?;
+    Ok(has_body.then_some(plan))
 }
 
 /// Sends a response whole: its head, and its body from where it comes.
@@ -55,8 +63,9 @@ pub(in crate::http) async fn send<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<()> {
-    if !begin(reply, source.length(), exchange, client)? {
-        source.skip();
+    match begin(reply, (source.length(), source.encodings()), exchange, client)? {
+        Some(plan) => source = source.after(plan, reply.cache()),
+        None => source.skip(),
     }
     pump(source, patience, &mut ClientSink { client, exchange }).await
 }
@@ -78,6 +87,20 @@ pub(in crate::http) async fn send_own<D: Downstream>(
     reply.is_own = true;
     let patience = Patience { backend: OWN_PATIENCE, client: Some(OWN_PATIENCE), min_rate: 0, end: None };
     send(&reply, Source::Bytes(body), patience, exchange, client).await
+}
+
+/// Sends an answer that no backend gives.
+pub(in crate::http) async fn send_answer<D: Downstream>(
+    reply: Reply<'_>,
+    answer: Answer,
+    exchange: &mut Exchange,
+    client: &mut D,
+) -> Result<()> {
+    own_head(answer.status, exchange);
+    for (name, value) in answer.fields {
+        exchange.response.fields.push(name, &value);
+    }
+    send_own(reply, answer.body, exchange, client).await
 }
 
 /// Answers an error.

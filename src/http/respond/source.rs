@@ -1,16 +1,26 @@
 //! Where the body of a response comes from.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 use bytes::Bytes;
 
+use super::{
+    keep::Keep,
+    staged::{Blocks, Staged},
+};
 use crate::{
     cache::{
         disk::{Damaged, Reading},
         fill::{ReadError, Reader},
+        store::Cache,
         stored::Stored,
+        stored_response::StoredResponse,
     },
     error::{Kind, ProxyError, Result},
+    filter::{BodyPlan, Kept},
     net::{BodyFrame, Buffer},
     upstream::UpstreamResponse,
 };
@@ -26,6 +36,8 @@ pub(in crate::http) enum Source {
     Stored(Part, Stored, Option<Reading>),
     /// Memory.
     Bytes(Bytes),
+    /// Another, through stages.
+    Staged(Box<Staged<Self>>),
 }
 
 /// Which bytes of a body go out.
@@ -63,6 +75,7 @@ impl Source {
             Self::Upstream(response) => response.length().known(),
             Self::Fill(part, ..) | Self::Stored(part, ..) => part.end.map(|end| end.saturating_sub(part.at)),
             Self::Bytes(bytes) => Some(bytes.len() as u64),
+            Self::Staged(_) => None,
         }
     }
 
@@ -72,7 +85,52 @@ impl Source {
             Self::Upstream(_) => {}
             Self::Fill(part, ..) | Self::Stored(part, ..) => part.end = Some(part.at),
             Self::Bytes(bytes) => bytes.clear(),
+            Self::Staged(staged) => staged.source.skip(),
         }
+    }
+
+    /// The response of a backend, where that is where it comes from.
+    pub(super) fn upstream(&mut self) -> Option<&mut UpstreamResponse> {
+        match self {
+            Self::Upstream(response) => Some(response),
+            Self::Staged(staged) => staged.source.upstream(),
+            Self::Fill(..) | Self::Stored(..) | Self::Bytes(_) => None,
+        }
+    }
+
+    /// The same, of which nothing else comes.
+    pub(super) fn into_upstream(self) -> Option<UpstreamResponse> {
+        match self {
+            Self::Upstream(response) => Some(response),
+            Self::Staged(staged) => staged.source.into_upstream(),
+            Self::Fill(..) | Self::Stored(..) | Self::Bytes(_) => None,
+        }
+    }
+
+    /// What there is of the body in other encodings, where all of it goes out from memory.
+    pub(super) fn encodings(&self) -> Option<&dyn Kept> {
+        self.whole_in_memory().map(|object| &object.body.encodings as &dyn Kept)
+    }
+
+    fn whole_in_memory(&self) -> Option<&Arc<StoredResponse>> {
+        match self {
+            Self::Stored(part, Stored::Memory(object), _) => {
+                (*part == Part::whole(Some(object.body.length))).then_some(object)
+            }
+            _ => None,
+        }
+    }
+
+    /// As the filters of a response have it; of what is stored in this cache and is encoded the encoding is kept.
+    pub(super) fn after(self, plan: BodyPlan, cache: Option<&Arc<Cache>>) -> Self {
+        if plan.stages.is_empty() {
+            return plan.replaced.map_or(self, Self::Bytes);
+        }
+        let (coding, object) = (plan.only_coding(), self.whole_in_memory());
+        let keep = coding.zip(object).zip(cache);
+        let keep = keep.map(|((coding, object), cache)| Keep::new(coding, object.clone(), cache.clone()));
+        let source = plan.replaced.map_or(self, Self::Bytes);
+        Self::Staged(Box::new(Staged::new(source, plan.stages, keep)))
     }
 
     /// The next of the body, and its end.
@@ -107,7 +165,14 @@ impl Source {
                 let next = std::mem::take(bytes);
                 Poll::Ready(Ok(frame((!next.is_empty()).then_some(next))))
             }
+            Self::Staged(staged) => staged.poll(cx),
         }
+    }
+}
+
+impl Blocks for Source {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
+        self.poll(cx)
     }
 }
 

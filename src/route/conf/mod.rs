@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::{
-    filter::header_edits::HeaderEditConf,
+    filter::{coding::Coding, compression::conf::LevelsConf, header_edits::HeaderEditConf},
     schema::{Anything, Size, Table, choice, name, section},
 };
 
@@ -75,6 +75,14 @@ section! {
         pub min_rate: Size = "240B", in "0" to "1GiB";
         /// Time for the whole exchange, 504 beyond; 0 = no limit.
         pub timeout: Duration = "0s", in "0s" to "365d";
+        /// Encodings that responses are compressed with where the client takes them, in the order in which they are chosen; empty = none.
+        pub compression: Vec<Coding> = [];
+        /// Media types that are compressed: `text/html`, `text/*`, `*+json`; left out = texts, JSON, XML, scripts and fonts of all kinds.
+        pub compression_types: Vec<String> = [];
+        /// Bodies below this many bytes are not compressed.
+        pub compression_min: Size = "1KiB", in "0" to "1GiB";
+        /// How hard each encoding tries.
+        pub compression_level: LevelsConf;
     }
     flat {
         /// What becomes of the request.
@@ -83,8 +91,6 @@ section! {
     later {
         /// Sends a copy of some requests to another upstream.
         mirror: Anything;
-        /// Encodings that responses may be compressed with.
-        compression: Vec<String> = [];
     }
     check Self::check;
 }
@@ -98,6 +104,7 @@ impl RouteConf {
         templates::check(&self.paths, table);
         conditions::check_names(&mut self.headers, table);
         let proxied = matches!(self.action, Action::Upstream(_) | Action::Split(_));
+        self.check_compression(table);
         for key in ["rewrite", "upgrade", "cache", "collapse"] {
             if let Some(entry) = table.entry(key).filter(|_| !proxied) {
                 let message = format!("`{key}` does nothing where no request is passed on");
@@ -114,6 +121,16 @@ impl RouteConf {
 }
 
 impl RouteConf {
+    /// Media types that are none.
+    fn check_compression(&self, table: &mut Table<'_, '_, '_>) {
+        let items = table.entry("compression_types").map_or(&[][..], |entry| entry.node.items());
+        for item in items {
+            let Some(text) = item.text().filter(|text| !is_media_pattern(text)) else { continue };
+            let message = format!("`{text}` is not a media type");
+            table.reader.problem_with(item.place, message, "write \"text/html\", \"text/*\" or \"*+json\"");
+        }
+    }
+
     /// RFC 7301 §3.1: a protocol has 1 to 255 bytes.
     fn check_alpn(&self, table: &mut Table<'_, '_, '_>) {
         let items = table.entry("alpn").map_or(&[][..], |entry| entry.node.items());
@@ -126,6 +143,18 @@ impl RouteConf {
                 "names are such as \"h2\", \"http/1.1\" or \"imap\"",
             );
         }
+    }
+}
+
+/// Whether a text is a media type, or stands for several: `text/*`, `*+json`, `*`.
+fn is_media_pattern(text: &str) -> bool {
+    let inner = text.strip_prefix('*').or_else(|| text.strip_suffix('*')).unwrap_or(text);
+    let is_token = |part: &str| part.bytes().all(crate::fields::is_token_byte) && !part.contains('*');
+    match inner.split_once('/') {
+        Some((kind, rest)) => {
+            !kind.is_empty() && is_token(kind) && is_token(rest) && (text.ends_with('*') || !rest.is_empty())
+        }
+        None => inner.len() < text.len() && is_token(inner),
     }
 }
 

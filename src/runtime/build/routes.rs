@@ -6,7 +6,6 @@ use super::{builder::Builder, filters};
 use crate::{
     cache::{conf::CacheConf, store::Cache},
     config::{Config, listen::ListenerConf},
-    filter::header_edits::HeaderEdits,
     route::{
         condition::{Condition, ValuePattern},
         conf::{self as route_conf, MatcherConf, RouteConf, Upgrade, ValueMatch, ValueMatches},
@@ -70,7 +69,6 @@ impl Builder<'_> {
         Route {
             action,
             rewrite: conf.rewrite.as_ref().map(Rewrite::of),
-            request_headers: HeaderEdits::of(&conf.request_headers, Use::RequestField),
             captures: captures(conf),
             filters: filters::of_route(conf),
             allows_websocket: conf.upgrade.contains(&Upgrade::Websocket),

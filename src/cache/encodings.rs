@@ -1,0 +1,54 @@
+//! The body of a stored response in other encodings, beside it: made once, by the first client that would have it so, and
+//! gone with it.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::filter::{Kept, coding::Coding};
+
+/// What there is of a body in other encodings. Copies of a body share it.
+#[derive(Clone, Debug, Default)]
+pub struct Encodings(OnceLock<Arc<[OnceLock<Bytes>; Coding::ALL.len()]>>);
+
+impl Encodings {
+    /// Keeps the body in this encoding; the first one stays.
+    pub fn keep(&self, coding: Coding, body: Bytes) {
+        let slots = self.0.get_or_init(Arc::default);
+        if let Some(slot) = slots.get(coding as usize) {
+            let _ = slot.set(body);
+        }
+    }
+
+    /// Bytes of memory that it holds.
+    pub(super) fn held(&self) -> u64 {
+        let Some(slots) = self.0.get() else { return 0 };
+        let own = size_of_val(&**slots) as u64;
+        own + slots.iter().filter_map(OnceLock::get).map(|body| body.len() as u64).sum::<u64>()
+    }
+}
+
+impl Kept for Encodings {
+    fn find(&self, coding: Coding) -> Option<Bytes> {
+        self.0.get()?.get(coding as usize)?.get().cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_one_of_each_encoding_stays() {
+        let encodings = Encodings::default();
+        assert_eq!((encodings.find(Coding::Br), encodings.held()), (None, 0));
+        encodings.keep(Coding::Br, Bytes::from_static(b"one"));
+        let copy = encodings.clone();
+        copy.keep(Coding::Br, Bytes::from_static(b"another"));
+        copy.keep(Coding::Gzip, Bytes::from_static(b"four"));
+        assert_eq!(encodings.find(Coding::Br).as_deref(), Some(&b"one"[..]));
+        assert_eq!(encodings.find(Coding::Gzip).as_deref(), Some(&b"four"[..]));
+        assert_eq!(encodings.find(Coding::Zstd), None);
+        assert!(encodings.held() > 7);
+    }
+}

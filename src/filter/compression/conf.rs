@@ -1,0 +1,34 @@
+//! `compression` of a route, and what goes with it, as configured.
+
+use crate::schema::section;
+
+section! {
+    /// How hard each encoding tries: higher is smaller and slower.
+    pub struct LevelsConf {
+        /// Of zstd.
+        pub zstd: u32 = 3, in 1 to 12;
+        /// Of Brotli.
+        pub br: u32 = 2, in 0 to 9;
+        /// Of gzip.
+        pub gzip: u32 = 5, in 1 to 9;
+    }
+}
+
+/// Media types that are compressed where a route does not say: texts, and what is one in disguise. Images, video and
+/// archives are compressed already.
+pub const TYPES: [&str; 14] = [
+    "text/*",
+    "application/javascript",
+    "application/json",
+    "application/manifest+json",
+    "application/vnd.ms-fontobject",
+    "application/wasm",
+    "application/x-javascript",
+    "application/xml",
+    "font/otf",
+    "font/ttf",
+    "image/bmp",
+    "image/svg+xml",
+    "*+json",
+    "*+xml",
+];

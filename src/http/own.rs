@@ -1,0 +1,68 @@
+//! What a route answers by itself: redirects and answers that are configured.
+
+use bytes::Bytes;
+
+use super::edit;
+use crate::{
+    error::{Kind, Result},
+    exchange::Exchange,
+    filter::{Answer, Verdict},
+    runtime::{Action, Listener, Route},
+    template::{Scope, Template},
+};
+
+/// Who answers a request whose route is found.
+#[derive(Debug)]
+pub(super) enum Decision {
+    /// Pointsman itself.
+    Answer(Box<Answer>),
+    /// The upstream that its route leads to, by index.
+    Upstream(usize),
+    /// Another upstream, which a filter has chosen.
+    Elsewhere(usize),
+}
+
+/// Has the filters judge a request; then its route says who answers it.
+///
+/// # Errors
+///
+/// Of the filter that refuses it.
+#[inline]
+pub(super) fn decide(listener: &Listener, route: &Route, exchange: &Exchange) -> Result<Decision> {
+    let place = edit::own_place(listener, route);
+    for filters in [&listener.filters, &route.filters] {
+        match filters.on_request(exchange, place)? {
+            Verdict::Continue => {}
+            Verdict::Respond(answer) => return Ok(Decision::Answer(answer)),
+            Verdict::Upstream(index) => return Ok(Decision::Elsewhere(index)),
+        }
+    }
+    Ok(match route.action.upstream() {
+        Some(index) => Decision::Upstream(index),
+        None => Decision::Answer(Box::new(answer(listener, route, exchange).ok_or(Kind::NoRoute)?)),
+    })
+}
+
+/// The answer of a route that asks no upstream; `None` of one that does.
+pub fn answer(listener: &Listener, route: &Route, exchange: &Exchange) -> Option<Answer> {
+    let scope = Scope { exchange, place: edit::own_place(listener, route) };
+    match &route.action {
+        Action::Redirect { to, status } => {
+            let location = edit::expand(to, &scope).into_bytes();
+            Some(Answer { status: *status, fields: vec![("location", location)], body: Bytes::new() })
+        }
+        Action::Respond { status, body, content_type, template } => {
+            let made = |template: &Template| {
+                let mut body = Vec::new();
+                template.write(&scope, &mut body);
+                body.into()
+            };
+            Some(Answer {
+                status: *status,
+                fields: vec![("content-type", content_type.as_bytes().to_vec())],
+                body: template.as_ref().map_or_else(|| body.clone(), made),
+            })
+        }
+        Action::Upstream(_) | Action::Split(..) => None,
+    }
+}
