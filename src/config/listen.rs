@@ -1,14 +1,19 @@
 //! `[[listener]]`: where connections are accepted.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::json;
 
-use super::{datagram_headers::DatagramHeaders, http2::Http2Conf};
+pub use super::listen_address::{ListenAddress, ListenAddresses};
+use super::{
+    datagram_headers::DatagramHeaders,
+    http2::Http2Conf,
+    socket_access::{FileMode, GroupId, UserId},
+};
 use crate::{
     filter::alt_svc::AltSvc,
-    schema::{Node, Reader, Size, Table, Value, choice, name, network, section},
+    schema::{Node, Reader, Size, Table, Value, choice, name, section},
     tls::conf::{CertificateConf, ClientAuthConf, ClientAuthMode, Starttls},
 };
 
@@ -17,8 +22,14 @@ section! {
     pub struct ListenerConf {
         /// Its name: routes, metrics and the log use it.
         pub name: String;
-        /// An IP address and a port, or `unix:/run/x.sock`.
-        pub address: ListenAddress;
+        /// An IP address and a port, or `unix:/run/x.sock`; several as an array. `[::]:80` takes IPv4 too, but for what `0.0.0.0:80` takes where that is an address of this file as well.
+        pub address: ListenAddresses;
+        /// Unix sockets: the permissions of the socket's file, in octal, such as `"0660"`; who may write to it may connect. Without it they are what the umask leaves.
+        pub mode: Option<FileMode>;
+        /// Unix sockets: who owns the file, by name or number; another than who Pointsman runs as needs `CAP_CHOWN`.
+        pub owner: Option<UserId>;
+        /// Unix sockets: the group of the file, by name or number; one that Pointsman is in, or it needs `CAP_CHOWN`.
+        pub group: Option<GroupId>;
         /// What is spoken.
         pub protocol: Protocol = "http";
         /// Connections over all workers; beyond, none is accepted until one ends. Sessions of `udp` are bounded by `udp.max_sessions` of their upstream.
@@ -72,6 +83,7 @@ section! {
 impl ListenerConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         name::check(table);
+        self.check_access(table);
         let written = table.entry("certificate");
         match self.protocol {
             // A protocol that could not be read has been replaced by the default.
@@ -147,14 +159,10 @@ impl ListenerConf {
 
     /// Makes its address one of UDP.
     fn listen_for_datagrams(&mut self, table: &mut Table<'_, '_, '_>) {
-        match &self.address {
-            ListenAddress::Tcp(address) => self.address = ListenAddress::Udp(*address),
-            ListenAddress::Udp(_) => {}
-            ListenAddress::Unix(_) => {
-                let message = "a `udp` listener has an IP address and a port";
-                let hint = "write it as \"0.0.0.0:53\"; datagrams over unix sockets are not served";
-                table.reader.problem_with(table.place_of("address"), message, hint);
-            }
+        if !self.address.make_udp() {
+            let message = "a `udp` listener has an IP address and a port";
+            let hint = "write it as \"0.0.0.0:53\"; datagrams over unix sockets are not served";
+            table.reader.problem_with(table.place_of("address"), message, hint);
         }
     }
 }
@@ -277,51 +285,6 @@ impl Value for ClientAddressFrom {
             format!("it may be {}; a field of a CDN is \"header:CF-Connecting-IP\", say", Self::kind());
         reader.problem_with(node.place, message, hint);
         None
-    }
-}
-
-/// Where connections are accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ListenAddress {
-    /// An IP address and a port.
-    Tcp(SocketAddr),
-    /// An IP address and a port of UDP.
-    Udp(SocketAddr),
-    /// A unix stream socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            // Another place than the same address of TCP, also for the program that comes after this one.
-            Self::Udp(address) => write!(f, "udp:{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-impl Value for ListenAddress {
-    fn kind() -> String {
-        "an address".into()
-    }
-
-    fn schema() -> serde_json::Value {
-        json!({"type": "string", "examples": ["0.0.0.0:8080", "[::]:8080", "unix:/run/pointsman.sock"]})
-    }
-
-    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        let text = reader.text(node, "an address, such as \"0.0.0.0:8080\"")?;
-        match text.strip_prefix("unix:") {
-            Some("") => {
-                let hint = "write the socket's file after the colon: \"unix:/run/x.sock\"";
-                reader.problem_with(node.place, "`unix:` names no socket", hint);
-                None
-            }
-            Some(path) => Some(Self::Unix(reader.resolve(path))),
-            None => network::socket_address(text, node, reader).map(Self::Tcp),
-        }
     }
 }
 

@@ -157,7 +157,8 @@ async fn open(
             first = buffer;
         }
     }
-    let plain = register(socket, listener)?;
+    // Of the two kinds of sockets only those of TCP have an address at the other end.
+    let plain = register(socket, source.is_none())?;
     // A system call, which only those pay for whose backends are told.
     let mut destination = match &plain {
         Plain::Tcp(stream) if snapshot.tells_backends => stream.local_addr().ok().map(canonical),
@@ -236,8 +237,8 @@ fn facts(session: &ServerConnection, begun: Option<Moment>) -> TlsFacts {
     }
 }
 
-fn register(socket: OwnedFd, listener: &Listener) -> Option<Plain> {
-    if listener.is_unix() {
+fn register(socket: OwnedFd, is_unix: bool) -> Option<Plain> {
+    if is_unix {
         return UnixStream::from_std(socket.into()).ok().map(Plain::Unix);
     }
     TcpStream::from_std(socket.into()).ok().map(Plain::Tcp)

@@ -10,5 +10,6 @@ mod defer;
 pub mod handover;
 pub mod listener_sockets;
 pub mod mailbox;
+pub mod socket_files;
 pub mod worker_sockets;
 pub mod yielding;

@@ -43,6 +43,7 @@ mod hostile;
 mod http2;
 mod l4;
 mod limits;
+mod listeners;
 mod logs;
 mod memory_account;
 mod operating;
