@@ -46,6 +46,7 @@ mod limits;
 mod listeners;
 mod logs;
 mod memory_account;
+mod names;
 mod operating;
 mod paths;
 mod peer_caches;
