@@ -14,7 +14,11 @@ use super::{
 use crate::{
     filter::alt_svc::AltSvc,
     schema::{Node, Reader, Size, Table, Value, choice, name, section},
-    tls::conf::{CertificateConf, ClientAuthConf, ClientAuthMode, Starttls},
+    tls::{
+        conf::{CertificateConf, ClientAuthConf, ClientAuthMode, Starttls},
+        crypto::CryptoConf,
+        folder::CertificateFolder,
+    },
 };
 
 section! {
@@ -58,6 +62,12 @@ section! {
         pub deny: Vec<IpNet> = [];
         /// Certificates (`https`), chosen by SNI: exact, then wildcard; the first is the default.
         pub certificate: Vec<CertificateConf>;
+        /// A folder of certificates beside those, which are found by name: `NAME.crt` or `NAME.pem` with `NAME.key`, and `fullchain.pem` with `privkey.pem` in folders within it, as Let's Encrypt's clients leave them. It is watched: a new pair is served at once.
+        pub certificates: Option<CertificateFolder>;
+        /// Versions, cipher suites and groups of TLS.
+        pub tls: CryptoConf;
+        /// Protocols that clients may choose over TLS (ALPN), the preferred one first; without it `h2`, `http/1.1` and `http/1.0` of `https`, and none of `tcp`.
+        pub alpn: Vec<String> = [];
         /// Client certificates (`https`).
         pub client_auth: ClientAuthConf;
         /// What clients may say in the clear before TLS begins (`tcp` with certificates, `tls`): with `postgres` an SSLRequest is answered, and on a `tls` listener the backend is asked the same.
@@ -84,7 +94,8 @@ impl ListenerConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         name::check(table);
         self.check_access(table);
-        let written = table.entry("certificate");
+        self.check_offer(table);
+        let written = table.entry("certificate").or_else(|| table.entry("certificates"));
         match self.protocol {
             // A protocol that could not be read has been replaced by the default.
             Protocol::Http
@@ -111,13 +122,15 @@ impl ListenerConf {
                 let message =
                     "a listener with `protocol = \"tls\"` passes TLS on and has no use for a certificate";
                 let hint = "to end TLS here, set `protocol = \"tcp\"` or `\"https\"`";
-                table.reader.problem_with(table.place_of("certificate"), message, hint);
+                let place = written.map_or(table.place, |entry| entry.place);
+                table.reader.problem_with(place, message, hint);
             }
             Protocol::Tcp | Protocol::Tls => {}
             Protocol::Udp => self.listen_for_datagrams(table),
             Protocol::Https if written.is_none() => {
                 let message = format!("the https listener `{}` has no certificate", self.name);
-                let hint = "add `[[listener.certificate]]` with `chain` and `key`";
+                let hint =
+                    "add `[[listener.certificate]]` with `chain` and `key`, or a folder, `certificates`";
                 table.reader.missing(table.place, message, hint);
             }
             Protocol::Https => {}

@@ -14,6 +14,7 @@ pub mod listen;
 pub mod listen_address;
 mod listen_datagrams;
 mod listen_socket;
+mod listen_tls;
 pub mod log;
 mod notes;
 pub mod peers;

@@ -92,6 +92,8 @@ pub struct ListenerShared {
     pub accepted: AtomicU64,
     /// Connections refused: over a limit, or by `allow` and `deny`.
     pub refused: AtomicU64,
+    /// Connections that were ended with a 400, since plain HTTP came where TLS begins.
+    pub plain_http: AtomicU64,
     /// Open connections by the client's address, where there is a limit on them; of trusted proxies, requests.
     by_address: Mutex<HashMap<IpAddr, u32>>,
 }

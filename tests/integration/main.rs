@@ -27,6 +27,7 @@ mod cache_memory;
 mod cache_replay;
 mod cache_writes;
 mod caches;
+mod certificates;
 mod cli;
 mod client_address;
 mod cluster;
