@@ -159,7 +159,7 @@ fn first_changes(changes: Vec<Change>, is_waiting: bool, hands_sessions: bool) -
 /// Those of a service manager's sockets that the listeners have, and those of the admin endpoint.
 fn sockets_of(config: &Config, activated: Activated, workers: usize) -> (Vec<Handed>, Each<Option<Handed>>) {
     let admin = admin_sockets::addresses(config);
-    let listeners = config.listener.iter().map(|listener| &listener.address);
+    let listeners = config.listener.iter().flat_map(|listener| listener.address.iter());
     let all = listeners.chain(admin.whole).chain(admin.metrics);
     let addresses: Vec<String> = all.map(ToString::to_string).collect();
     let mut sockets = activated.sockets(workers, &addresses);

@@ -16,7 +16,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use crate::moment::Moment;
+use crate::{moment::Moment, net::happy_eyeballs};
+
+/// How long an address that was behind others of its name is tried after them.
+const BEHIND: Duration = Duration::from_secs(30);
 
 /// How much finer than a configured weight an effective weight is, so that slow start can ramp weight 1.
 pub const WEIGHT_UNIT: u32 = 100;
@@ -140,6 +143,8 @@ pub struct Shared {
     pub why: Mutex<Arc<str>>,
     /// Socket addresses behind a host name, kept fresh by discovery; empty until first resolved.
     pub resolved: ArcSwap<Vec<SocketAddr>>,
+    /// Addresses of the name that failed or were slower than others, and until when they are tried last.
+    pub behind: ArcSwap<Vec<(SocketAddr, Moment)>>,
     /// Whether a look-up of the name has ended, well or not. Until then requests wait for it.
     pub is_looked_up: AtomicBool,
     /// Whether the last look-up of the name could not be made, since nothing was left here for a socket: that there is
@@ -160,6 +165,7 @@ impl Default for Shared {
             ejections: Mutex::default(),
             why: Mutex::new("not checked yet".into()),
             resolved: ArcSwap::default(),
+            behind: ArcSwap::default(),
             is_looked_up: AtomicBool::new(false),
             has_no_socket: AtomicBool::new(false),
         }
@@ -167,6 +173,25 @@ impl Default for Shared {
 }
 
 impl Shared {
+    /// The addresses behind its name in the order in which they are to be tried; `chance` spreads connections over them.
+    pub fn in_order(&self, addresses: &[SocketAddr], chance: usize, now: Moment) -> Vec<SocketAddr> {
+        let behind = self.behind.load();
+        let is_behind = |address: &SocketAddr| behind.iter().any(|(it, until)| it == address && *until > now);
+        happy_eyeballs::order(addresses, chance, is_behind)
+    }
+
+    /// Has addresses that were behind others tried after those for a while.
+    pub fn put_behind(&self, addresses: &[SocketAddr], now: Moment) {
+        if addresses.is_empty() {
+            return;
+        }
+        self.behind.rcu(|before| {
+            let others = before.iter().filter(|(it, until)| *until > now && !addresses.contains(it));
+            let new = addresses.iter().map(|address| (*address, now.plus(BEHIND)));
+            others.copied().chain(new).collect::<Vec<_>>()
+        });
+    }
+
     /// Says why the backend is in its state.
     pub fn set_why(&self, why: Arc<str>) {
         *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why;

@@ -26,9 +26,13 @@ pub fn groups(conf: &ClusterConf) -> Vec<Plan> {
     match conf.election {
         Election::Vrrp => virtual_routers(conf),
         // Of what the election names, the tables are there: that is checked.
-        Election::Etcd => {
-            conf.etcd.clone().map(StoreConf::Etcd).map(|it| of_store(conf, it)).into_iter().collect()
-        }
+        Election::Etcd => conf
+            .etcd
+            .clone()
+            .map(|etcd| StoreConf::Etcd(Box::new(etcd)))
+            .map(|it| of_store(conf, it))
+            .into_iter()
+            .collect(),
         Election::ZooKeeper => conf
             .zookeeper
             .clone()

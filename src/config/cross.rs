@@ -100,7 +100,10 @@ fn unique_addresses(root: &Node, reader: &mut Reader<'_>) {
 }
 
 fn unique_places<'n>(all: impl Iterator<Item = &'n Node>, reader: &mut Reader<'_>) {
-    let mut addresses: Vec<&Node> = all.filter_map(|table| table.get("address")).collect();
+    let addresses = all.filter_map(|table| table.get("address"));
+    let mut addresses: Vec<&Node> = addresses
+        .flat_map(|node| if node.text().is_some() { std::slice::from_ref(node) } else { node.items() })
+        .collect();
     // `:0` is a port of the system's choice, a new one each time.
     addresses.retain(|node| !node.text().is_some_and(|text| text.ends_with(":0")));
     addresses.sort_by_key(|node| node.place);

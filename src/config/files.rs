@@ -29,7 +29,7 @@ mod tests {
     };
 
     /// Options that name a file which is read.
-    const READ: [&str; 20] = [
+    const READ: [&str; 21] = [
         "admin.metrics.token_file",
         "admin.token_file",
         "cluster.etcd.password_file",
@@ -42,6 +42,7 @@ mod tests {
         "cluster.zookeeper.auth_file",
         "listener.certificate.chain",
         "listener.certificate.key",
+        "listener.certificates",
         "listener.client_auth.ca",
         "trace.headers",
         "trace.tls.ca",

@@ -1,15 +1,24 @@
 //! `[[listener]]`: where connections are accepted.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::json;
 
-use super::{datagram_headers::DatagramHeaders, http2::Http2Conf};
+pub use super::listen_address::{ListenAddress, ListenAddresses};
+use super::{
+    datagram_headers::DatagramHeaders,
+    http2::Http2Conf,
+    socket_access::{FileMode, GroupId, UserId},
+};
 use crate::{
     filter::alt_svc::AltSvc,
-    schema::{Node, Reader, Size, Table, Value, choice, name, network, section},
-    tls::conf::{CertificateConf, ClientAuthConf, ClientAuthMode, Starttls},
+    schema::{Node, Reader, Size, Table, Value, choice, name, section},
+    tls::{
+        conf::{CertificateConf, ClientAuthConf, ClientAuthMode, Starttls},
+        crypto::CryptoConf,
+        folder::CertificateFolder,
+    },
 };
 
 section! {
@@ -17,8 +26,14 @@ section! {
     pub struct ListenerConf {
         /// Its name: routes, metrics and the log use it.
         pub name: String;
-        /// An IP address and a port, or `unix:/run/x.sock`.
-        pub address: ListenAddress;
+        /// An IP address and a port, or `unix:/run/x.sock`; several as an array. `[::]:80` takes IPv4 too, but for what `0.0.0.0:80` takes where that is an address of this file as well.
+        pub address: ListenAddresses;
+        /// Unix sockets: the permissions of the socket's file, in octal, such as `"0660"`; who may write to it may connect. Without it they are what the umask leaves.
+        pub mode: Option<FileMode>;
+        /// Unix sockets: who owns the file, by name or number; another than who Pointsman runs as needs `CAP_CHOWN`.
+        pub owner: Option<UserId>;
+        /// Unix sockets: the group of the file, by name or number; one that Pointsman is in, or it needs `CAP_CHOWN`.
+        pub group: Option<GroupId>;
         /// What is spoken.
         pub protocol: Protocol = "http";
         /// Connections over all workers; beyond, none is accepted until one ends. Sessions of `udp` are bounded by `udp.max_sessions` of their upstream.
@@ -47,6 +62,12 @@ section! {
         pub deny: Vec<IpNet> = [];
         /// Certificates (`https`), chosen by SNI: exact, then wildcard; the first is the default.
         pub certificate: Vec<CertificateConf>;
+        /// A folder of certificates beside those, which are found by name: `NAME.crt` or `NAME.pem` with `NAME.key`, and `fullchain.pem` with `privkey.pem` in folders within it, as Let's Encrypt's clients leave them. It is watched: a new pair is served at once.
+        pub certificates: Option<CertificateFolder>;
+        /// Versions, cipher suites and groups of TLS.
+        pub tls: CryptoConf;
+        /// Protocols that clients may choose over TLS (ALPN), the preferred one first; without it `h2`, `http/1.1` and `http/1.0` of `https`, and none of `tcp`.
+        pub alpn: Vec<String> = [];
         /// Client certificates (`https`).
         pub client_auth: ClientAuthConf;
         /// What clients may say in the clear before TLS begins (`tcp` with certificates, `tls`): with `postgres` an SSLRequest is answered, and on a `tls` listener the backend is asked the same.
@@ -72,7 +93,9 @@ section! {
 impl ListenerConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         name::check(table);
-        let written = table.entry("certificate");
+        self.check_access(table);
+        self.check_offer(table);
+        let written = table.entry("certificate").or_else(|| table.entry("certificates"));
         match self.protocol {
             // A protocol that could not be read has been replaced by the default.
             Protocol::Http
@@ -99,13 +122,15 @@ impl ListenerConf {
                 let message =
                     "a listener with `protocol = \"tls\"` passes TLS on and has no use for a certificate";
                 let hint = "to end TLS here, set `protocol = \"tcp\"` or `\"https\"`";
-                table.reader.problem_with(table.place_of("certificate"), message, hint);
+                let place = written.map_or(table.place, |entry| entry.place);
+                table.reader.problem_with(place, message, hint);
             }
             Protocol::Tcp | Protocol::Tls => {}
             Protocol::Udp => self.listen_for_datagrams(table),
             Protocol::Https if written.is_none() => {
                 let message = format!("the https listener `{}` has no certificate", self.name);
-                let hint = "add `[[listener.certificate]]` with `chain` and `key`";
+                let hint =
+                    "add `[[listener.certificate]]` with `chain` and `key`, or a folder, `certificates`";
                 table.reader.missing(table.place, message, hint);
             }
             Protocol::Https => {}
@@ -147,14 +172,10 @@ impl ListenerConf {
 
     /// Makes its address one of UDP.
     fn listen_for_datagrams(&mut self, table: &mut Table<'_, '_, '_>) {
-        match &self.address {
-            ListenAddress::Tcp(address) => self.address = ListenAddress::Udp(*address),
-            ListenAddress::Udp(_) => {}
-            ListenAddress::Unix(_) => {
-                let message = "a `udp` listener has an IP address and a port";
-                let hint = "write it as \"0.0.0.0:53\"; datagrams over unix sockets are not served";
-                table.reader.problem_with(table.place_of("address"), message, hint);
-            }
+        if !self.address.make_udp() {
+            let message = "a `udp` listener has an IP address and a port";
+            let hint = "write it as \"0.0.0.0:53\"; datagrams over unix sockets are not served";
+            table.reader.problem_with(table.place_of("address"), message, hint);
         }
     }
 }
@@ -277,51 +298,6 @@ impl Value for ClientAddressFrom {
             format!("it may be {}; a field of a CDN is \"header:CF-Connecting-IP\", say", Self::kind());
         reader.problem_with(node.place, message, hint);
         None
-    }
-}
-
-/// Where connections are accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum ListenAddress {
-    /// An IP address and a port.
-    Tcp(SocketAddr),
-    /// An IP address and a port of UDP.
-    Udp(SocketAddr),
-    /// A unix stream socket.
-    Unix(PathBuf),
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            // Another place than the same address of TCP, also for the program that comes after this one.
-            Self::Udp(address) => write!(f, "udp:{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
-impl Value for ListenAddress {
-    fn kind() -> String {
-        "an address".into()
-    }
-
-    fn schema() -> serde_json::Value {
-        json!({"type": "string", "examples": ["0.0.0.0:8080", "[::]:8080", "unix:/run/pointsman.sock"]})
-    }
-
-    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        let text = reader.text(node, "an address, such as \"0.0.0.0:8080\"")?;
-        match text.strip_prefix("unix:") {
-            Some("") => {
-                let hint = "write the socket's file after the colon: \"unix:/run/x.sock\"";
-                reader.problem_with(node.place, "`unix:` names no socket", hint);
-                None
-            }
-            Some(path) => Some(Self::Unix(reader.resolve(path))),
-            None => network::socket_address(text, node, reader).map(Self::Tcp),
-        }
     }
 }
 

@@ -32,7 +32,7 @@ impl ListenerConf {
                 _ => "set `protocol = \"tls\"`, which needs no certificate here; or leave it out",
             };
             table.reader.problem_with(place, message, hint);
-        } else if matches!(self.address, ListenAddress::Unix(_)) {
+        } else if self.address.iter().any(|it| matches!(it, ListenAddress::Unix(_))) {
             let message = "QUIC comes over UDP, which a unix socket is not";
             table.reader.problem_with(
                 place,
@@ -42,13 +42,15 @@ impl ListenerConf {
         }
     }
 
-    /// The addresses that are bound for it: one, and that of UDP for QUIC.
-    pub fn addresses(&self) -> impl Iterator<Item = ListenAddress> + use<> {
-        let quic = match self.address {
-            ListenAddress::Tcp(address) if self.quic => Some(ListenAddress::Udp(address)),
-            _ => None,
-        };
-        std::iter::once(self.address.clone()).chain(quic)
+    /// The addresses that are bound for it; for QUIC that of UDP comes after each of TCP.
+    pub fn addresses(&self) -> impl Iterator<Item = ListenAddress> {
+        self.address.iter().flat_map(|address| {
+            let quic = match address {
+                ListenAddress::Tcp(address) if self.quic => Some(ListenAddress::Udp(*address)),
+                ListenAddress::Tcp(_) | ListenAddress::Udp(_) | ListenAddress::Unix(_) => None,
+            };
+            std::iter::once(address.clone()).chain(quic)
+        })
     }
 
     /// Whether datagrams come to it.

@@ -1,12 +1,13 @@
 //! What is allowed and still worth a second look: `check` prints it, and the log has it when a configuration comes into
 //! force.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::SystemTime};
 
 use super::{Config, cross::layer4_upstreams::upstreams};
 use crate::{
     health::conf::CheckKind,
     route::conf::{Action, PathPattern, RouteConf, Upgrade},
+    tls::facts::{self, CertificateFacts},
     writeback::conf::{ServePending, WritePolicy},
 };
 
@@ -17,7 +18,25 @@ pub fn notes(config: &Config) -> Vec<String> {
         .chain(checks_of_connections(config))
         .chain(routers_alone(config))
         .chain(hidden_routes(config))
+        .chain(ending_certificates(config))
         .collect()
+}
+
+/// Certificates of listeners that have ended, or will soon. Those that are not good were problems.
+fn ending_certificates(config: &Config) -> impl Iterator<Item = String> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    config.listener.iter().flat_map(move |listener| {
+        listener.certificate.iter().filter_map(move |certificate| {
+            let facts = CertificateFacts::of_file(&certificate.chain)?;
+            let warning = facts::warning(facts.days_left(now))?;
+            let (chain, until) = (certificate.chain.display(), facts.not_after_text());
+            Some(format!(
+                "the certificate {chain} of listener `{}` is to be renewed: {warning} ({until})",
+                listener.name
+            ))
+        })
+    })
 }
 
 /// Routes that another, of the same hosts, takes everything from: prefixes come before regular expressions, and both

@@ -31,7 +31,7 @@ fn listener(conf: &PeersConf) -> Option<ListenerConf> {
     let text = format!("name = \"{NAME}\"\naddress = \"{address}\"\ntrusted_proxies = {trusted}\n");
     let source = Source::new(&text, Path::new(""));
     let mut listener: ListenerConf = read(&Node::parse(&text).0, &mut Reader::new(&source))?;
-    listener.address = ListenAddress::Tcp(conf.listen);
+    listener.address = ListenAddress::Tcp(conf.listen).into();
     listener.protocol = Protocol::Https;
     listener.certificate = vec![conf.certificate.clone()];
     listener.client_auth = ClientAuthConf { mode: ClientAuthMode::Require, ca: Some(conf.ca.clone()) };

@@ -115,7 +115,7 @@ impl Control {
         if let Some(fleet) = fleet {
             spawn_local(fleet::follow(fleet, shared.clone(), reloader.clone()));
         }
-        let successor = engine.successor();
+        let (successor, socket_files) = (engine.successor(), engine.socket_files());
         let engine = take_over.begin(engine, shared.clone());
         let exporter = traces::start(&shared);
         notify::ready();
@@ -155,6 +155,7 @@ impl Control {
         if is_handed_over {
             // The next program answers there.
             [serving.whole.take(), serving.metrics.take()].into_iter().flatten().for_each(Serving::leave);
+            socket_files.leave();
         } else {
             notify::stopping();
             successor.stop();
@@ -172,6 +173,7 @@ impl Control {
         cluster.leave(is_handed_over).await;
         yielding::end(admin.mailboxes());
         stop::drain(&shared, is_handed_over, &successor, at_once).await;
+        socket_files.remove_all();
         traces::finish(&shared, exporter).await;
         Ok(())
     }

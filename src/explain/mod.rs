@@ -11,6 +11,7 @@ mod passed;
 use std::{net::IpAddr, sync::Arc};
 
 use crate::{
+    config::listen::ListenAddress,
     error::Kind,
     exchange::{Exchange, Peer, TlsFacts},
     filter::{self, header_edits::HeaderEdits},
@@ -218,11 +219,11 @@ impl Target {
             Some(scheme) => scheme == listener.conf.protocol.name(),
             None => listener.conf.protocol.is_http(),
         });
-        let is_on_port = |listener: &&Listener| match &listener.conf.address {
-            crate::config::listen::ListenAddress::Tcp(address) => Some(address.port()) == self.port,
-            crate::config::listen::ListenAddress::Udp(_) | crate::config::listen::ListenAddress::Unix(_) => {
-                false
-            }
+        let is_on_port = |listener: &&Listener| {
+            listener.conf.address.iter().any(|address| match address {
+                ListenAddress::Tcp(address) => Some(address.port()) == self.port,
+                ListenAddress::Udp(_) | ListenAddress::Unix(_) => false,
+            })
         };
         if listeners.iter().any(is_on_port) {
             listeners.retain(is_on_port);

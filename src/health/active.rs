@@ -36,6 +36,7 @@ use crate::{
     net::{
         Stream,
         dial::{self, Target},
+        happy_eyeballs,
         hyper_io::HyperIo,
     },
     tls::conf::Starttls,
@@ -283,35 +284,34 @@ async fn check_udp(probe: &Probe) -> Result<(), Fault> {
     Err(last)
 }
 
-/// A connection to the first of the backend's addresses that takes one.
+/// A connection to the first of the backend's addresses that takes one, as requests connect.
 async fn connect(probe: &Probe) -> Result<Stream, Fault> {
-    let backend = &probe.backend;
-    let targets: Vec<Target> = match &backend.address {
-        Address::Unix(path) => vec![Target::Unix(path.clone())],
+    let shared = &probe.backend.shared;
+    let connected = match &probe.backend.address {
+        Address::Unix(path) => dial::plain(&Target::Unix(path.clone()), &probe.first).await,
         Address::Host { .. } | Address::Srv(_) => {
-            backend.shared.resolved.load().iter().copied().map(Target::Tcp).collect()
+            let addresses = shared.resolved.load_full();
+            if addresses.is_empty() && shared.has_no_socket.load(Relaxed) {
+                return Err(Fault::NoSocket);
+            }
+            let ordered = shared.in_order(&addresses, 0, Moment::now());
+            let outcome = happy_eyeballs::connect(&ordered, probe.conf.timeout, &probe.first).await;
+            shared.put_behind(&outcome.behind, Moment::now());
+            outcome.connected
         }
     };
-    if targets.is_empty() && backend.shared.has_no_socket.load(Relaxed) {
-        return Err(Fault::NoSocket);
-    }
-    let mut refusal = "the name has no address".to_owned();
-    for target in targets {
-        match dial::plain(&target, &probe.first).await {
-            Err(error) if error.kind() == Kind::NoSocket => return Err(Fault::NoSocket),
-            Err(error) => refusal = dial_reason(&error),
-            Ok(mut plain) => {
-                let Some((config, name, how)) = probe.tls.clone() else {
-                    return Ok(Stream::Plain(plain));
-                };
-                let asked = dial::ask_for_tls(&mut plain, how).await;
-                asked.map_err(|error| format!("TLS: {}", dial_reason(&error)))?;
-                let stream = dial::tls(plain, config, name).await;
-                return stream.map_err(|error| format!("TLS: {}", dial_reason(&error)).into());
-            }
-        }
-    }
-    Err(refusal.into())
+    let mut plain = connected.map_err(|error| match error.kind() {
+        Kind::NoSocket => Fault::NoSocket,
+        Kind::Unresolved => "the name has no address".into(),
+        _ => dial_reason(&error).into(),
+    })?;
+    let Some((config, name, how)) = probe.tls.clone() else {
+        return Ok(Stream::Plain(plain));
+    };
+    let asked = dial::ask_for_tls(&mut plain, how).await;
+    asked.map_err(|error| format!("TLS: {}", dial_reason(&error)))?;
+    let stream = dial::tls(plain, config, name).await;
+    stream.map_err(|error| format!("TLS: {}", dial_reason(&error)).into())
 }
 
 #[cfg(test)]

@@ -5,17 +5,14 @@ use std::{
     net::SocketAddr,
     os::{
         fd::OwnedFd,
-        unix::{
-            fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
-            net::UnixStream,
-        },
+        unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt, chown},
     },
     path::Path,
 };
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
-use crate::config::listen::ListenAddress;
+use crate::config::{listen::ListenAddress, socket_access::SocketAccess};
 
 /// The sockets of a listener, one per worker, and the address that they are bound to.
 #[derive(Debug)]
@@ -46,6 +43,8 @@ pub struct Manner {
     pub mptcp: bool,
     /// The address may be another node's for now (`IP_FREEBIND`).
     pub is_virtual: bool,
+    /// Who may open the file of a unix socket.
+    pub access: SocketAccess,
 }
 
 /// Of a socket of TCP.
@@ -61,13 +60,13 @@ impl Kind {
 
 /// Binds a listener for so many workers.
 pub fn bind(address: &ListenAddress, workers: usize, manner: Manner) -> io::Result<Bound> {
-    let Manner { is_ours, mptcp, is_virtual } = manner;
+    let Manner { is_ours, mptcp, is_virtual, access } = manner;
     match address {
         ListenAddress::Tcp(address) => {
             bind_tcp(*address, workers, is_ours, Kind { transport: transport(mptcp), is_virtual })
         }
         ListenAddress::Udp(address) => bind_udp(*address, workers, is_ours, is_virtual),
-        ListenAddress::Unix(path) => bind_unix(path, workers, None),
+        ListenAddress::Unix(path) => bind_unix(path, workers, access),
     }
 }
 
@@ -82,7 +81,7 @@ pub fn bind_private(address: &ListenAddress) -> io::Result<Bound> {
                 // Where that fails, binding says what is missing.
                 let _ = fs::DirBuilder::new().mode(0o755).create(folder);
             }
-            bind_unix(path, 1, Some(0o600))
+            bind_unix(path, 1, SocketAccess { mode: Some(0o600), ..SocketAccess::default() })
         }
     }
 }
@@ -203,11 +202,10 @@ fn is_virtual(socket: &SockRef<'_>, address: SocketAddr) -> bool {
     is_free.unwrap_or(false)
 }
 
-fn bind_unix(path: &Path, workers: usize, mode: Option<u32>) -> io::Result<Bound> {
+fn bind_unix(path: &Path, workers: usize, access: SocketAccess) -> io::Result<Bound> {
     let is_socket = fs::metadata(path).is_ok_and(|it| it.file_type().is_socket());
     if is_socket {
-        // Left behind by a process that is gone? One that answers is in use.
-        if UnixStream::connect(path).is_ok() {
+        if !is_left_behind(path)? {
             return Err(io::ErrorKind::AddrInUse.into());
         }
         fs::remove_file(path)?;
@@ -215,13 +213,45 @@ fn bind_unix(path: &Path, workers: usize, mode: Option<u32>) -> io::Result<Bound
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    if let Some(mode) = mode {
-        // Before it listens: until then nobody can connect.
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
+    // Before it listens: until then nobody can connect.
+    if let Err(error) = permit(path, access) {
+        let _ = fs::remove_file(path);
+        return Err(error);
     }
     socket.listen(BACKLOG)?;
     let sockets = (0..workers).map(|_| Ok(OwnedFd::from(socket.try_clone()?)));
     Ok(Bound { sockets: sockets.collect::<io::Result<_>>()?, address: format!("unix:{}", path.display()) })
+}
+
+/// Whether a socket's file is of a program that is gone: only then does nobody listen there. One whose queue is full is
+/// not waited for.
+fn is_left_behind(path: &Path) -> io::Result<bool> {
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?;
+    let answer = probe.connect(&SockAddr::unix(path)?);
+    Ok(answer.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
+}
+
+/// Gives a socket's file the permissions, the owner and the group that are said.
+pub fn permit(path: &Path, SocketAccess { mode, owner, group }: SocketAccess) -> io::Result<()> {
+    let failed = |what: &str, error: io::Error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                "; for another owner, or a group that Pointsman is not in, it needs CAP_CHOWN"
+            }
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("the {what} of its file cannot be set: {error}{remedy}"))
+    };
+    if owner.is_some() || group.is_some() {
+        chown(path, owner, group).map_err(|error| failed("owner", error))?;
+    }
+    match mode {
+        Some(mode) => {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|error| failed("mode", error))
+        }
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

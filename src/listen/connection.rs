@@ -22,9 +22,8 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{admission, mailbox::Accepted};
+use super::{admission, mailbox::Accepted, plain_http};
 use crate::{
-    config::listen::ListenerConf,
     exchange::{Peer, TlsFacts},
     http::{
         h1::{Become, Connection},
@@ -157,7 +156,8 @@ async fn open(
             first = buffer;
         }
     }
-    let plain = register(socket, listener)?;
+    // Of the two kinds of sockets only those of TCP have an address at the other end.
+    let plain = register(socket, source.is_none())?;
     // A system call, which only those pay for whose backends are told.
     let mut destination = match &plain {
         Plain::Tcp(stream) if snapshot.tells_backends => stream.local_addr().ok().map(canonical),
@@ -186,7 +186,7 @@ async fn open(
         return Some(Opened { stream: Stream::Plain(plain), first, peer, is_http2: false });
     };
     let begun = snapshot.config.trace.is_on().then(Moment::now);
-    let stream = decrypt(plain, tls, &listener.conf).await?;
+    let stream = decrypt(plain, tls, listener).await?;
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(b"h2");
     let peer = Rc::new(peer(listener, ends, Some(facts(session, begun))));
@@ -194,9 +194,20 @@ async fn open(
 }
 
 /// The TLS handshake with a client, within its time.
-async fn decrypt(mut plain: Plain, tls: &ServerTls, conf: &ListenerConf) -> Option<TlsStream<Plain>> {
-    let deadline = Deadline::new();
+async fn decrypt(mut plain: Plain, tls: &ServerTls, listener: &Listener) -> Option<TlsStream<Plain>> {
+    let (deadline, conf) = (Deadline::new(), &listener.conf);
     deadline.after(conf.timeouts.tls_handshake);
+    if conf.protocol.is_http() {
+        let is_plain = poll_fn(|cx| match plain_http::poll_is_spoken(&plain, cx) {
+            Poll::Ready(is_plain) => Poll::Ready(Some(is_plain)),
+            Poll::Pending => deadline.poll_elapsed(cx).map(|()| None),
+        });
+        if is_plain.await? {
+            listener.shared.plain_http.fetch_add(1, Relaxed);
+            Box::pin(plain_http::refuse(plain)).await;
+            return None;
+        }
+    }
     let acceptor = TlsAcceptor::from(tls.config.clone());
     let mut handshake = std::pin::pin!(async {
         if conf.starttls == Starttls::Postgres {
@@ -236,8 +247,8 @@ fn facts(session: &ServerConnection, begun: Option<Moment>) -> TlsFacts {
     }
 }
 
-fn register(socket: OwnedFd, listener: &Listener) -> Option<Plain> {
-    if listener.is_unix() {
+fn register(socket: OwnedFd, is_unix: bool) -> Option<Plain> {
+    if is_unix {
         return UnixStream::from_std(socket.into()).ok().map(Plain::Unix);
     }
     TcpStream::from_std(socket.into()).ok().map(Plain::Tcp)

@@ -8,13 +8,15 @@ use std::{
     collections::{HashMap, HashSet},
     fs, io,
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
 use super::{
     bind::{self, Bound, Manner},
     defer,
-    mailbox::{Carries, Change},
+    mailbox::{Change, SocketId},
+    socket_files::SocketFiles,
 };
 use crate::{
     config::listen::{ListenAddress, ListenerConf},
@@ -27,11 +29,15 @@ pub struct Sockets {
     held: Vec<Held>,
     /// Sockets of a program before this one that no listener has taken yet.
     handed: Vec<Handed>,
+    /// The number that was given last.
+    last_id: SocketId,
+    files: Arc<SocketFiles>,
 }
 
-/// The sockets of one listener, of one kind.
+/// The sockets of one address of a listener.
 #[derive(Debug)]
 struct Held {
+    id: SocketId,
     slot: ListenerId,
     name: String,
     address: ListenAddress,
@@ -39,18 +45,8 @@ struct Held {
 }
 
 impl Held {
-    fn place(&self) -> Place {
-        (self.slot, carries(&self.address))
-    }
-}
-
-/// A listener, and which of its sockets.
-type Place = (ListenerId, Carries);
-
-fn carries(address: &ListenAddress) -> Carries {
-    match address {
-        ListenAddress::Udp(_) => Carries::Datagrams,
-        ListenAddress::Tcp(_) | ListenAddress::Unix(_) => Carries::Connections,
+    fn is_of(&self, slot: ListenerId, address: &ListenAddress) -> bool {
+        self.slot == slot && self.address == *address
     }
 }
 
@@ -66,11 +62,19 @@ pub struct Handed {
 /// What a generation needs, bound; dropped, it closes what is new.
 #[derive(Debug, Default)]
 pub struct Acquired {
-    kept: Vec<Place>,
-    passed: Vec<(Place, ListenerId, String)>,
-    new: Vec<Held>,
+    kept: HashSet<SocketId>,
+    passed: Vec<(SocketId, ListenerId, String)>,
+    new: Vec<New>,
     /// Indices of what was taken from [`Sockets::handed`].
     taken: HashSet<usize>,
+}
+
+#[derive(Debug)]
+struct New {
+    slot: ListenerId,
+    name: String,
+    address: ListenAddress,
+    bound: Bound,
 }
 
 /// Why a generation's sockets could not be had.
@@ -87,35 +91,40 @@ pub struct Failure {
 impl Sockets {
     /// The sockets of a program before, and none of our own yet.
     pub fn new(handed: Vec<Handed>) -> Self {
-        Self { held: Vec::new(), handed }
+        Self { handed, ..Self::default() }
+    }
+
+    /// The files of unix sockets that are there, to be removed at the end.
+    pub fn files(&self) -> Arc<SocketFiles> {
+        self.files.clone()
     }
 
     /// Binds what the snapshot needs and is not held yet.
     pub fn acquire(&self, snapshot: &Snapshot, workers: usize) -> Result<Acquired, Failure> {
         let all = snapshot.listeners.iter();
-        let wanted: HashSet<Place> = all
-            .flat_map(|listener| listener.conf.addresses().map(|address| (listener.slot, carries(&address))))
+        let wanted: HashSet<(ListenerId, ListenAddress)> = all
+            .flat_map(|listener| listener.conf.addresses().map(|address| (listener.slot, address)))
             .collect();
-        let free = self.held.iter().filter(|held| !wanted.contains(&held.place()));
+        let free = self.held.iter().filter(|held| !wanted.contains(&(held.slot, held.address.clone())));
         let mut free: HashMap<&ListenAddress, &Held> = free.map(|held| (&held.address, held)).collect();
         let mut acquired = Acquired::default();
         for (index, listener) in snapshot.listeners.iter().enumerate() {
             let (slot, conf) = (listener.slot, &listener.conf);
             for address in conf.addresses() {
-                let place = (slot, carries(&address));
-                if self.held.iter().any(|held| held.place() == place) {
-                    acquired.kept.push(place);
+                if let Some(held) = self.held.iter().find(|held| held.is_of(slot, &address)) {
+                    acquired.kept.insert(held.id);
                     continue;
                 }
                 // Another name or protocol at an address that is held: whoever is in its queue is served.
                 if let Some(held) = free.remove(&address) {
-                    acquired.passed.push((held.place(), slot, conf.name.clone()));
+                    acquired.kept.insert(held.id);
+                    acquired.passed.push((held.id, slot, conf.name.clone()));
                     continue;
                 }
-                let wanted = (listener, is_virtual(&listener.conf, snapshot));
+                let wanted = (listener, is_virtual(&address, snapshot));
                 self.bind_for(wanted, &address, workers, &mut acquired).map_err(|error| {
                     let message = format!("listener `{}`: cannot listen on {address}: {error}", conf.name);
-                    Failure { listener: index, message, hint: hint(&error) }
+                    Failure { listener: index, message, hint: hint(&error, &address) }
                 })?;
             }
         }
@@ -132,43 +141,46 @@ impl Sockets {
     ) -> io::Result<()> {
         let (conf, slot) = (&listener.conf, listener.slot);
         let (name, address) = (conf.name.clone(), address.clone());
-        let beside =
-            (conf.quic && carries(&address) == Carries::Datagrams).then(|| self.beside(slot, acquired));
-        let Some(beside) = beside.flatten() else {
-            let bound = self.bind((conf, is_virtual), (&address, &address), workers, &mut acquired.taken)?;
-            acquired.new.push(Held { slot, name, address, bound });
+        let of_tls = match address {
+            ListenAddress::Udp(address) if conf.quic => Some(ListenAddress::Tcp(address)),
+            ListenAddress::Udp(_) | ListenAddress::Tcp(_) | ListenAddress::Unix(_) => None,
+        };
+        let beside = of_tls.as_ref().and_then(|of_tls| self.beside(slot, of_tls, acquired));
+        let (Some(mut last), Some(of_tls)) = (beside, of_tls) else {
+            let bound = self.bind((conf, is_virtual), (&address, &address), workers, acquired)?;
+            acquired.new.push(New { slot, name, address, bound });
             return Ok(());
         };
-        let mut last = beside;
         for _ in 0..PORTS_TRIED {
             let at = ListenAddress::Udp(last);
-            let error = match self.bind((conf, is_virtual), (&address, &at), workers, &mut acquired.taken) {
+            let error = match self.bind((conf, is_virtual), (&address, &at), workers, acquired) {
                 Ok(bound) => {
-                    acquired.new.push(Held { slot, name, address, bound });
+                    acquired.new.push(New { slot, name, address, bound });
                     return Ok(());
                 }
                 Err(error) => error,
             };
-            let own = acquired.new.last_mut().filter(|held| held.slot == slot);
-            let is_any = matches!(conf.address, ListenAddress::Tcp(address) if address.port() == 0);
+            let own = acquired.new.last_mut().filter(|new| new.slot == slot && new.address == of_tls);
+            let is_any = matches!(of_tls, ListenAddress::Tcp(address) if address.port() == 0);
             let Some(own) = own.filter(|_| is_any && error.kind() == io::ErrorKind::AddrInUse) else {
                 return Err(error);
             };
             // Somebody has this port of UDP: another one is as good.
-            let manner = Manner { is_ours: false, mptcp: conf.mptcp, is_virtual };
-            own.bound = bind::bind(&conf.address, workers, manner)?;
+            let manner = Manner { mptcp: conf.mptcp, is_virtual, ..Manner::default() };
+            own.bound = bind::bind(&of_tls, workers, manner)?;
             last = own.bound.address.parse().map_err(io::Error::other)?;
         }
         Err(io::ErrorKind::AddrInUse.into())
     }
 
-    /// Where the connections of a listener are accepted.
-    fn beside(&self, slot: ListenerId, acquired: &Acquired) -> Option<SocketAddr> {
-        let passed = acquired.passed.iter().find(|(_, to, _)| *to == slot).map(|(from, ..)| *from);
-        let place = passed.unwrap_or((slot, Carries::Connections));
-        let held = self.held.iter().find(|held| held.place() == place);
-        let held = held.or_else(|| acquired.new.iter().find(|held| held.place() == place));
-        held.and_then(|held| held.bound.address.parse().ok())
+    /// Where the connections of an address of a listener are accepted.
+    fn beside(&self, slot: ListenerId, of_tls: &ListenAddress, acquired: &Acquired) -> Option<SocketAddr> {
+        let passed = acquired.passed.iter().filter(|(_, to, _)| *to == slot);
+        let passed = passed.filter_map(|(id, ..)| self.held.iter().find(|held| held.id == *id));
+        let held = self.held.iter().filter(|held| held.slot == slot).chain(passed);
+        let held = held.filter(|held| held.address == *of_tls).map(|held| &held.bound);
+        let new = acquired.new.iter().filter(|new| new.slot == slot && new.address == *of_tls);
+        held.chain(new.map(|new| &new.bound)).next()?.address.parse().ok()
     }
 
     /// Binds an address of the configuration, at another where that is said.
@@ -177,8 +189,9 @@ impl Sockets {
         (conf, is_virtual): (&ListenerConf, bool),
         (address, at): (&ListenAddress, &ListenAddress),
         workers: usize,
-        taken: &mut HashSet<usize>,
+        acquired: &mut Acquired,
     ) -> io::Result<Bound> {
+        let taken = &mut acquired.taken;
         let text = address.to_string();
         // Several may have asked for port 0: each has its own.
         let mut handed = self.handed.iter().enumerate().filter(|(index, _)| !taken.contains(index));
@@ -186,40 +199,46 @@ impl Sockets {
             taken.insert(index);
             return bind::complete(&handed.bound, address, workers);
         }
-        // The port may be ours already, under another address: our own sockets are not in the way.
-        let is_ours = self.held.iter().any(|held| is_same_port(&held.address, at));
-        bind::bind(at, workers, Manner { is_ours, mptcp: conf.mptcp, is_virtual })
+        // The port may be ours already, under another address: our own sockets are not in the way. Of two that a
+        // connection could come to, the kernel takes the nearer: `127.0.0.1:80` before `0.0.0.0:80` before `[::]:80`.
+        let ours = self.held.iter().map(|held| &held.address);
+        let is_ours = ours.chain(acquired.new.iter().map(|new| &new.address)).any(|it| is_same_port(it, at));
+        bind::bind(at, workers, Manner { is_ours, mptcp: conf.mptcp, is_virtual, access: conf.access() })
     }
 
     /// Makes what was acquired so. Gives what each worker is to be sent.
     pub fn commit(&mut self, acquired: Acquired, workers: usize) -> Vec<Change> {
-        let Acquired { mut kept, passed, new, taken } = acquired;
+        let Acquired { kept, passed, new, taken } = acquired;
         let mut changes: Vec<Change> = (0..workers).map(|_| Change::default()).collect();
-        kept.extend(passed.iter().map(|((_, carries), to, _)| (*to, *carries)));
-        for ((from, carries), to, name) in passed {
-            if let Some(held) = self.held.iter_mut().find(|held| held.place() == (from, carries)) {
+        for (id, to, name) in passed {
+            if let Some(held) = self.held.iter_mut().find(|held| held.id == id) {
                 tracing::info!(listener = %name, address = %held.bound.address, "listening in place of `{}`", held.name);
                 (held.slot, held.name) = (to, name);
             }
-            changes.iter_mut().for_each(|change| change.pass.push((from, to, carries)));
+            changes.iter_mut().for_each(|change| change.pass.push((id, to)));
         }
         let (held, gone): (Vec<Held>, Vec<Held>) =
-            std::mem::take(&mut self.held).into_iter().partition(|held| kept.contains(&held.place()));
+            std::mem::take(&mut self.held).into_iter().partition(|held| kept.contains(&held.id));
         self.held = held;
         for held in gone {
             tracing::info!(listener = %held.name, address = %held.bound.address, "not listening any more");
             if let ListenAddress::Unix(path) = &held.address {
                 // Nobody shall queue up at a socket that nobody accepts on.
-                let _ = fs::remove_file(path);
+                self.files.remove(path);
             }
-            changes.iter_mut().for_each(|change| change.close.push(held.place()));
+            changes.iter_mut().for_each(|change| change.close.push(held.id));
         }
-        for held in new {
+        for New { slot, name, address, bound } in new {
+            self.last_id += 1;
+            let held = Held { id: self.last_id, slot, name, address, bound };
+            if let ListenAddress::Unix(path) = &held.address {
+                self.files.add(path);
+            }
             tracing::info!(listener = %held.name, address = %held.bound.address, "listening");
             for (index, socket) in held.bound.sockets.iter().enumerate() {
                 let worker = changes.get_mut(index % workers.max(1));
                 if let (Some(change), Ok(socket)) = (worker, socket.try_clone()) {
-                    change.open.push((held.slot, socket));
+                    change.open.push((held.id, held.slot, socket));
                 }
             }
             self.held.push(held);
@@ -231,14 +250,23 @@ impl Sockets {
 
     /// Applies to the sockets what their listeners say of them.
     pub fn apply(&self, snapshot: &Snapshot) {
-        for held in self.held.iter().filter(|held| matches!(held.address, ListenAddress::Tcp(_))) {
+        for held in &self.held {
             let Some(listener) = snapshot.listener(held.slot) else { continue };
-            // Where the server may speak first, a silent client waits for it.
-            let is_late = listener.serves.awaits_client();
-            let within = if is_late { listener.conf.defer_accept } else { Duration::ZERO };
-            if let Some(error) = held.bound.sockets.iter().find_map(|socket| defer::set(socket, within).err())
-            {
-                tracing::warn!(listener = %held.name, "connections are accepted at once: {error}");
+            let failure = match &held.address {
+                ListenAddress::Tcp(_) => {
+                    // Where the server may speak first, a silent client waits for it.
+                    let is_late = listener.serves.awaits_client();
+                    let within = if is_late { listener.conf.defer_accept } else { Duration::ZERO };
+                    let mut failed = held.bound.sockets.iter().filter_map(|it| defer::set(it, within).err());
+                    failed.next().map(|error| format!("connections are accepted at once: {error}"))
+                }
+                ListenAddress::Unix(path) => {
+                    bind::permit(path, listener.conf.access()).err().map(|error| error.to_string())
+                }
+                ListenAddress::Udp(_) => None,
+            };
+            if let Some(failure) = failure {
+                tracing::warn!(listener = %held.name, "{failure}");
             }
         }
     }
@@ -254,9 +282,17 @@ impl Sockets {
         }
     }
 
-    /// For each listener its slot and where it really listens: port 0 became a number.
+    /// For each listener its slot and where it really listens, with commas between several: port 0 became a number.
     pub fn addresses(&self) -> HashMap<ListenerId, String> {
-        self.held.iter().map(|held| (held.slot, held.bound.address.clone())).collect()
+        let mut addresses = HashMap::<ListenerId, Vec<&str>>::new();
+        for held in &self.held {
+            let of_slot = addresses.entry(held.slot).or_default();
+            // QUIC is at the port of TLS.
+            if !of_slot.contains(&held.bound.address.as_str()) {
+                of_slot.push(&held.bound.address);
+            }
+        }
+        addresses.into_iter().map(|(slot, addresses)| (slot, addresses.join(", "))).collect()
     }
 
     /// Every socket, with its configured address, for the program that comes after this one.
@@ -265,9 +301,9 @@ impl Sockets {
     }
 }
 
-/// Whether another node may have the address of a listener.
-fn is_virtual(conf: &ListenerConf, snapshot: &Snapshot) -> bool {
-    let address = match conf.address {
+/// Whether another node may have an address.
+fn is_virtual(address: &ListenAddress, snapshot: &Snapshot) -> bool {
+    let address = match address {
         ListenAddress::Tcp(address) | ListenAddress::Udp(address) => address.ip(),
         ListenAddress::Unix(_) => return false,
     };
@@ -288,8 +324,12 @@ fn is_same_port(one: &ListenAddress, other: &ListenAddress) -> bool {
     }
 }
 
-fn hint(error: &io::Error) -> Option<String> {
+fn hint(error: &io::Error, address: &ListenAddress) -> Option<String> {
+    let is_file = matches!(address, ListenAddress::Unix(_));
     let hint = match error.kind() {
+        io::ErrorKind::AddrInUse if is_file => "another program has it: `ss -lxp` shows which one",
+        io::ErrorKind::PermissionDenied if is_file => "its folder must let Pointsman write",
+        io::ErrorKind::NotFound if is_file => "its folder is not there",
         io::ErrorKind::AddrInUse => "another program has it: `ss -ltunp` shows which one",
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need CAP_NET_BIND_SERVICE (`AmbientCapabilities=` in a systemd unit)"

@@ -73,12 +73,12 @@ pub enum Yielding {
 /// How the sockets of a worker change with a generation.
 #[derive(Debug, Default)]
 pub struct Change {
-    /// Sockets to begin with, each with the listener that it belongs to.
-    pub open: Vec<(ListenerId, OwnedFd)>,
-    /// Sockets that pass from one listener to another.
-    pub pass: Vec<(ListenerId, ListenerId, Carries)>,
-    /// Listeners whose sockets of a kind are taken empty and closed.
-    pub close: Vec<(ListenerId, Carries)>,
+    /// Sockets to begin with, each with its number and the listener that it belongs to.
+    pub open: Vec<(SocketId, ListenerId, OwnedFd)>,
+    /// Sockets that pass to another listener.
+    pub pass: Vec<(SocketId, ListenerId)>,
+    /// Sockets that are taken empty and closed.
+    pub close: Vec<SocketId>,
 }
 
 impl Change {
@@ -87,20 +87,14 @@ impl Change {
         let is_datagrams =
             |socket: &OwnedFd| SockRef::from(socket).r#type().is_ok_and(|kind| kind == Type::DGRAM);
         let (datagrams, others) =
-            std::mem::take(&mut self.open).into_iter().partition(|(_, socket)| is_datagrams(socket));
+            std::mem::take(&mut self.open).into_iter().partition(|(.., socket)| is_datagrams(socket));
         self.open = others;
         Self { open: datagrams, ..Self::default() }
     }
 }
 
-/// What a socket of a listener carries: one that passes QUIC on beside TLS has both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Carries {
-    /// Connections, which are accepted.
-    Connections,
-    /// Datagrams.
-    Datagrams,
-}
+/// The number of one address of a listener, never another's: the sockets of all workers there have it.
+pub type SocketId = u64;
 
 /// The way to each worker, and how many connections each has.
 #[derive(Clone, Debug)]

@@ -10,5 +10,7 @@ mod defer;
 pub mod handover;
 pub mod listener_sockets;
 pub mod mailbox;
+mod plain_http;
+pub mod socket_files;
 pub mod worker_sockets;
 pub mod yielding;

@@ -17,7 +17,7 @@ use tokio::{
 
 use super::{
     accept, connection,
-    mailbox::{self, Carries, Change, Mailboxes, Message, Yielding},
+    mailbox::{self, Change, Mailboxes, Message, SocketId, Yielding},
     yielding::{SOON, hold_back},
 };
 use crate::{
@@ -35,11 +35,12 @@ pub struct WorkerSockets {
     sockets: RefCell<Vec<Socket>>,
     /// What passes datagrams on, once there is a socket for them.
     relay: OnceCell<Rc<Relay>>,
-    datagrams: RefCell<Vec<Listening>>,
+    datagrams: RefCell<Vec<(SocketId, Listening)>>,
 }
 
 #[derive(Debug)]
 struct Socket {
+    id: SocketId,
     slot: Rc<Cell<ListenerId>>,
     socket: Rc<AsyncFd<OwnedFd>>,
     task: JoinHandle<()>,
@@ -108,14 +109,16 @@ impl WorkerSockets {
                 let _ = answer.send(is_ended);
             }
             Message::Hand(most, answer) => {
-                self.datagrams.borrow_mut().iter_mut().for_each(Listening::pause);
+                self.datagrams.borrow_mut().iter_mut().for_each(|(_, it)| it.pause());
                 let handed = self.relay.get().map(|relay| relay.hand(most));
                 drop(answer.send(handed.unwrap_or_default()));
             }
             Message::HandedOver(is_taken) => self.handed_over(is_taken),
             Message::TakeOver(change, handed, answer) => {
                 self.change(change);
-                let taken = self.relay.get().map(|it| it.take_over(&self.datagrams.borrow(), handed));
+                let datagrams = self.datagrams.borrow();
+                let listening = datagrams.iter().map(|(_, it)| it);
+                let taken = self.relay.get().map(|it| it.take_over(listening, handed));
                 // Who asked may have left.
                 let _ = answer.send(taken.unwrap_or(0));
             }
@@ -139,7 +142,7 @@ impl WorkerSockets {
         let Some(relay) = self.relay.get() else { return };
         relay.handed_over(is_taken);
         if !is_taken {
-            self.datagrams.borrow_mut().iter_mut().for_each(|it| relay.go_on(it));
+            self.datagrams.borrow_mut().iter_mut().for_each(|(_, it)| relay.go_on(it));
         }
     }
 
@@ -159,33 +162,25 @@ impl WorkerSockets {
         // Before anything else, so that the listeners of the new sockets are known.
         drop(self.worker.snapshot());
         let is_passed = !pass.is_empty();
-        for (from, to, carries) in pass {
-            match carries {
-                Carries::Connections => {
-                    let sockets = self.sockets.borrow();
-                    sockets.iter().filter(|it| it.slot.get() == from).for_each(|it| it.slot.set(to));
-                }
-                Carries::Datagrams => {
-                    let datagrams = self.datagrams.borrow();
-                    datagrams.iter().filter(|it| it.slot() == from).for_each(|it| it.pass_to(to));
-                }
-            }
+        for (id, to) in pass {
+            self.sockets.borrow().iter().filter(|it| it.id == id).for_each(|it| it.slot.set(to));
+            self.datagrams.borrow().iter().filter(|(of, _)| *of == id).for_each(|(_, it)| it.pass_to(to));
         }
-        for (slot, socket) in open {
+        for (id, slot, socket) in open {
             if self.worker.is_draining() {
                 // It is published as the program stops; its own queue is empty still.
                 break;
             }
             // A socket that cannot be registered is out of a descriptor or of memory; the others accept.
-            if let Err(error) = self.open(slot, socket) {
+            if let Err(error) = self.open(id, slot, socket) {
                 tracing::error!("cannot accept on a listener: {error}");
             }
         }
-        let is_gone = |it: &Socket| close.contains(&(it.slot.get(), Carries::Connections));
+        let is_gone = |it: &Socket| close.contains(&it.id);
         let (closed, kept) = self.sockets.take().into_iter().partition(is_gone);
         self.sockets.replace(kept);
         self.empty(closed);
-        let is_gone = |it: &Listening| close.contains(&(it.slot(), Carries::Datagrams));
+        let is_gone = |(id, _): &(SocketId, Listening)| close.contains(id);
         let (closed, kept) = self.datagrams.take().into_iter().partition(is_gone);
         self.datagrams.replace(kept);
         self.close(closed);
@@ -203,16 +198,16 @@ impl WorkerSockets {
         timer::hurry_idle(Moment::now().plus(IDLE_GRACE), |_| true);
     }
 
-    fn open(&self, slot: ListenerId, socket: OwnedFd) -> io::Result<()> {
+    fn open(&self, id: SocketId, slot: ListenerId, socket: OwnedFd) -> io::Result<()> {
         if SockRef::from(&socket).r#type()? == Type::DGRAM {
             let listening = self.relay()?.listen(slot, socket)?;
-            self.datagrams.borrow_mut().push(listening);
+            self.datagrams.borrow_mut().push((id, listening));
             return Ok(());
         }
         let socket = Rc::new(descriptors::register(socket)?);
         let slot = Rc::new(Cell::new(slot));
         let run = accept::run(self.worker.clone(), slot.clone(), socket.clone(), self.mailboxes.clone());
-        self.sockets.borrow_mut().push(Socket { slot, socket, task: spawn_local(run) });
+        self.sockets.borrow_mut().push(Socket { id, slot, socket, task: spawn_local(run) });
         Ok(())
     }
 
@@ -225,14 +220,14 @@ impl WorkerSockets {
         self.relay.get().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn close(&self, listening: Vec<Listening>) {
+    fn close(&self, listening: Vec<(SocketId, Listening)>) {
         if let Some(relay) = self.relay.get() {
-            listening.into_iter().for_each(|it| relay.close(it));
+            listening.into_iter().for_each(|(_, it)| relay.close(it));
         }
     }
 
     fn empty(&self, sockets: Vec<Socket>) {
-        for Socket { slot, socket, task } in sockets {
+        for Socket { slot, socket, task, .. } in sockets {
             task.abort();
             accept::empty(&self.worker, slot.get(), &socket, &self.mailboxes);
         }

@@ -41,8 +41,19 @@ pub enum Target {
 /// Connects without TLS, and says `first` (a PROXY header, before TLS too). Fails with [`Kind::Connect`], or with
 /// [`Kind::NoSocket`] when it is not for the other side; the caller bounds the time.
 pub async fn plain(target: &Target, first: &[u8]) -> Result<Plain> {
+    say(connect(target).await?, first).await
+}
+
+/// Says the first bytes over a new connection. Fails with [`Kind::Connect`].
+pub(super) async fn say(mut plain: Plain, first: &[u8]) -> Result<Plain> {
+    plain.write_all(first).await.map_err(|error| ProxyError::because(Kind::Connect, error))?;
+    Ok(plain)
+}
+
+/// Connects without TLS, and says nothing. Fails as [`plain`].
+pub(super) async fn connect(target: &Target) -> Result<Plain> {
     let connected = async {
-        let mut plain = match target {
+        Ok::<_, io::Error>(match target {
             Target::Tcp(address) => {
                 let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
                 for_a_connection(&socket)?;
@@ -55,9 +66,7 @@ pub async fn plain(target: &Target, first: &[u8]) -> Result<Plain> {
                 for_a_connection(&socket)?;
                 Plain::Unix(socket.connect(path).await?)
             }
-        };
-        plain.write_all(first).await?;
-        Ok::<_, io::Error>(plain)
+        })
     };
     connected.await.map_err(|error| {
         let kind = kind_of(&error, target);

@@ -12,6 +12,7 @@ pub mod body_writer;
 pub mod buffer;
 pub mod descriptors;
 pub mod dial;
+pub mod happy_eyeballs;
 pub mod http1_stream;
 pub mod http_client;
 pub mod hyper_io;

@@ -16,6 +16,7 @@ use crate::{
         bind::Bound,
         listener_sockets::{Handed, Sockets},
         mailbox::{Change, Mailboxes},
+        socket_files::SocketFiles,
     },
     runtime::{Snapshot, overrides::Overrides, worker::Shared},
     telemetry::access_log::AccessLog,
@@ -48,6 +49,11 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// The files of the listeners' unix sockets, to be removed at the end.
+    pub fn socket_files(&self) -> Arc<SocketFiles> {
+        self.sockets.files()
+    }
+
     /// The program that is to take this one's place, until it has.
     pub fn successor(&self) -> Arc<Successor> {
         self.successor.clone()

@@ -21,7 +21,7 @@ use crate::{
     route::conf::MatcherConf,
     runtime::overrides::{Line, Overrides},
     schema::Value,
-    tls::facts::CertificateFacts,
+    tls::facts::{self, CertificateFacts},
 };
 
 /// A hash of each file's contents.
@@ -93,18 +93,9 @@ pub struct Certificate {
 impl Certificate {
     /// What is wrong with its end, if anything.
     pub fn warning(&self) -> Option<String> {
-        match self.days_left? {
-            days if days < 0 => Some("it has ended".to_owned()),
-            0 => Some("it ends within a day".to_owned()),
-            1 => Some("it ends in 1 day".to_owned()),
-            days if days < SOON => Some(format!("it ends in {days} days")),
-            _ => None,
-        }
+        facts::warning(self.days_left?)
     }
 }
-
-/// Days before the end of a certificate from which on people are warned.
-const SOON: i64 = 14;
 
 /// What a reload would change.
 pub fn plan(given: &Given<'_>) -> Plan {

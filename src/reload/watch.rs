@@ -8,7 +8,7 @@
 
 use std::{
     collections::HashSet,
-    fs,
+    fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -117,13 +117,22 @@ fn folders(path: &Path) -> Vec<PathBuf> {
 /// As many as the kernel follows.
 const MOST_LINKS: usize = 40;
 
-/// What is in these files. A file that cannot be read counts as one that says so.
+/// What is in these files, or, of a folder, which names. A file that cannot be read counts as one that says so.
 pub(super) fn hashes(files: &[PathBuf]) -> Hashes {
     let of = |file: &PathBuf| match fs::read(file) {
         Ok(bytes) => hash(&bytes),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => hash(&names(file)),
         Err(error) => hash(error.kind().to_string().as_bytes()),
     };
     files.iter().map(|file| (file.clone(), of(file))).collect()
+}
+
+/// What is in a folder, by name.
+fn names(folder: &Path) -> Vec<u8> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+    names.sort();
+    names.iter().flat_map(|name| [name.as_encoded_bytes(), b"\0"]).flatten().copied().collect()
 }
 
 /// What contents come to.

@@ -15,7 +15,7 @@ use crate::{
     backend,
     cache::{memory::Shape, store::Store},
     cluster,
-    config::listen::{ListenerConf, Protocol},
+    config::listen::{ListenAddress, ListenerConf, Protocol},
     telemetry::{
         metrics::{NO_NAME, NameId, RouteSeries, WorkerSeries},
         recent_errors::RecentErrors,
@@ -27,7 +27,7 @@ use crate::{
 /// Upstream and address: what makes a backend the same one after a reload.
 pub type BackendKey = (Arc<str>, Arc<str>);
 
-/// What makes a listener the same one after a reload: name, address, protocol.
+/// What makes a listener the same one after a reload: name, one of its addresses, protocol.
 pub type SlotKey = (Arc<str>, Arc<str>, &'static str);
 
 /// The number of a listener: the same in every generation that has it, and never another's.
@@ -92,6 +92,8 @@ pub struct ListenerShared {
     pub accepted: AtomicU64,
     /// Connections refused: over a limit, or by `allow` and `deny`.
     pub refused: AtomicU64,
+    /// Connections that were ended with a 400, since plain HTTP came where TLS begins.
+    pub plain_http: AtomicU64,
     /// Open connections by the client's address, where there is a limit on them; of trusted proxies, requests.
     by_address: Mutex<HashMap<IpAddr, u32>>,
 }
@@ -202,10 +204,18 @@ impl Registry {
 
     /// The number of a listener, and what all workers share of it.
     pub fn listener(&self, conf: &ListenerConf) -> (ListenerId, Arc<ListenerShared>) {
-        let key = (conf.name.as_str().into(), conf.address.to_string().into(), conf.protocol.name());
+        let of = |address: &ListenAddress| -> SlotKey {
+            (conf.name.as_str().into(), address.to_string().into(), conf.protocol.name())
+        };
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = slots.len();
-        slots.entry(key).or_insert_with(|| (next, Arc::default())).clone()
+        // With one address of those that it had it is the same listener still.
+        let known = conf.address.iter().find_map(|address| slots.get(&of(address)).cloned());
+        let next = slots.values().map(|(slot, _)| slot + 1).max().unwrap_or(0);
+        let found = known.unwrap_or_else(|| (next, Arc::default()));
+        for address in conf.address.iter() {
+            slots.entry(of(address)).or_insert_with(|| found.clone());
+        }
+        found
     }
 
     /// What a cache holds.

@@ -18,7 +18,7 @@ use crate::{
     cluster::peers::members::Members,
     config::{
         Config,
-        listen::{ClientAddressFrom, ListenAddress, ListenerConf},
+        listen::{ClientAddressFrom, ListenerConf},
     },
     filter::Filters,
     h1::HeadLimits,
@@ -248,11 +248,6 @@ impl Listener {
     /// by this address.
     pub fn judges_requests_from(&self, address: std::net::IpAddr) -> bool {
         self.conf.client_address_from != ClientAddressFrom::Connection && self.trusts(address)
-    }
-
-    /// Whether it listens on a unix socket.
-    pub fn is_unix(&self) -> bool {
-        matches!(self.conf.address, ListenAddress::Unix(_))
     }
 }
 

@@ -10,10 +10,9 @@ use rustls::{
         WebPkiServerVerifier,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
-    crypto::{CryptoProvider, aws_lc_rs::default_provider, verify_tls12_signature, verify_tls13_signature},
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
     sign::SingleCertAndKey,
-    version::{TLS12, TLS13},
 };
 
 use super::{conf::UpstreamTlsConf, files};
@@ -27,9 +26,9 @@ pub fn build(conf: &UpstreamTlsConf) -> Result<(Arc<ClientConfig>, Option<Server
         ServerName::try_from(name)
             .map_err(|_| BuildError::new(message, "a DNS name without port, or an IP address"))
     });
-    let provider = Arc::new(default_provider());
+    let provider = conf.crypto.provider();
     let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&[&TLS13, &TLS12])
+        .with_protocol_versions(&conf.crypto.versions())
         .map_err(|error| BuildError::new(error.to_string(), "this is a bug"))?;
     // The dangerous call is the only one that takes a verifier; two of the three are not dangerous.
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier(conf, provider)?);

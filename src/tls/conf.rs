@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::files;
+use super::{crypto::CryptoConf, files};
 use crate::{
     error::BuildError,
     schema::{Table, choice, section},
@@ -32,6 +32,11 @@ section! {
 }
 
 impl CertificateConf {
+    /// Whether both files are there and belong together.
+    pub fn read(&self) -> Result<(), BuildError> {
+        files::certified_key(&self.chain, &self.key).map(drop)
+    }
+
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         let chain = reported(files::certificates(&self.chain), "chain", table);
         let signer = reported(files::signer(&self.key), "key", table);
@@ -87,6 +92,10 @@ section! {
         pub certificate: Option<CertificateConf>;
         /// Whether the backend's certificate is verified.
         pub verify: bool = true;
+    }
+    flat {
+        /// Versions, cipher suites and groups.
+        pub crypto: CryptoConf;
     }
     check Self::check;
 }

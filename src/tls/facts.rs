@@ -112,6 +112,20 @@ pub fn fingerprint(der: &[u8]) -> String {
     hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What is to be said of a certificate that ends in so many days, if anything.
+pub fn warning(days_left: i64) -> Option<String> {
+    match days_left {
+        days if days < 0 => Some("it has ended".to_owned()),
+        0 => Some("it ends within a day".to_owned()),
+        1 => Some("it ends in 1 day".to_owned()),
+        days if days < SOON => Some(format!("it ends in {days} days")),
+        _ => None,
+    }
+}
+
+/// Days before the end of a certificate from which on people are warned.
+const SOON: i64 = 14;
+
 const SEQUENCE: u8 = 0x30;
 const OCTET_STRING: u8 = 0x04;
 const VERSION: u8 = 0xa0;

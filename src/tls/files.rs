@@ -36,6 +36,17 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, BuildEr
 /// The private key in a file, ready to sign.
 pub fn signer(path: &Path) -> Result<Arc<dyn SigningKey>, BuildError> {
     let pem = contents(path)?;
+    if is_encrypted(&pem) {
+        let message = format!(
+            "the private key in {} is encrypted, and nobody is asked for its passphrase",
+            path.display()
+        );
+        let (file, name) = (path.display(), path.file_name().unwrap_or_default().display());
+        let hint = format!(
+            "take the passphrase away: `openssl pkey -in {file} -out plain-{name}`; mode 0600 keeps it to its owner"
+        );
+        return Err(BuildError::new(message, hint));
+    }
     let Ok(key) = PrivateKeyDer::from_pem_slice(&pem) else {
         let message = format!("no private key in {}", path.display());
         return Err(BuildError::new(
@@ -68,6 +79,15 @@ pub fn pair(
         ));
     }
     Ok(pair)
+}
+
+/// Whether a passphrase is needed for the first key (RFC 7468 §11; RFC 1421 §4.6.1.1 for what OpenSSL wrote before).
+fn is_encrypted(pem: &[u8]) -> bool {
+    let find = |what: &[u8]| memchr::memmem::find(pem, what);
+    let marks = [&b"-----BEGIN ENCRYPTED PRIVATE KEY-----"[..], b"\nProc-Type: 4,ENCRYPTED"];
+    let Some(first) = marks.into_iter().filter_map(find).min() else { return false };
+    let plain = find(b"-----BEGIN PRIVATE KEY-----");
+    plain.is_none_or(|plain| first < plain)
 }
 
 /// Whether the certificate cannot be understood.

@@ -5,9 +5,11 @@
 
 pub mod client;
 pub mod conf;
+pub mod crypto;
 pub mod demo;
 pub mod facts;
 pub mod files;
+pub mod folder;
 pub mod server;
 pub mod tickets;
 

@@ -6,18 +6,18 @@
 use std::{collections::HashMap, sync::Arc};
 
 use rustls::{
-    RootCertStore, ServerConfig,
+    RootCertStore, ServerConfig, SignatureAlgorithm,
     crypto::aws_lc_rs::default_provider,
     server::{
         ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
         danger::ClientCertVerifier,
     },
     sign::CertifiedKey,
-    version::{TLS12, TLS13},
 };
 
 use super::{
     conf::{CertificateConf, ClientAuthConf, ClientAuthMode},
+    crypto::CryptoConf,
     files,
     tickets::{Context, Tickets},
 };
@@ -38,11 +38,12 @@ impl ServerTls {
         listener: &str,
         certificates: &[CertificateConf],
         client_auth: &ClientAuthConf,
+        Offer { crypto, alpn }: Offer<'_>,
         tickets: &Arc<Tickets>,
     ) -> Result<Self, BuildError> {
         let certificates = Arc::new(Certificates::read(listener, certificates)?);
-        let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_protocol_versions(&[&TLS13, &TLS12])
+        let builder = ServerConfig::builder_with_provider(crypto.provider())
+            .with_protocol_versions(&crypto.versions())
             .map_err(|error| BuildError::new(error.to_string(), "this is a bug"))?;
         let (verifier, context) = client_verifier(listener, client_auth)?;
         let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(certificates.clone());
@@ -50,7 +51,7 @@ impl ServerTls {
         // cache: a profile of 100-kB responses had a third of its samples in that copy. The gain was a few
         // per cent on a noisy machine; the row to watch is `benches/compare/run --rows tls-large`.
         config.max_fragment_size = Some(8150);
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         config.ticketer = Arc::new(tickets.bound_to(context));
         // Tickets only: a table of sessions would be shared by the workers, and lost on reload.
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -58,14 +59,6 @@ impl ServerTls {
         // connections at once do so before they have any.
         config.send_tls13_tickets = 1;
         Ok(Self { config: Arc::new(config), certificates })
-    }
-
-    /// The same for a protocol that is passed on: none is agreed on, since who is behind it is not asked.
-    pub fn without_alpn(mut self) -> Self {
-        let mut config = ServerConfig::clone(&self.config);
-        config.alpn_protocols.clear();
-        self.config = Arc::new(config);
-        self
     }
 
     /// The certificate that a connection for `name` gets, as its index in the configuration; names that
@@ -76,10 +69,22 @@ impl ServerTls {
     }
 }
 
-/// The certificates of a listener by the names within them.
+/// What a listener agrees on with its clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'c> {
+    /// Versions, cipher suites, groups.
+    pub crypto: &'c CryptoConf,
+    /// Protocols (ALPN), the preferred one first; none is agreed on without any.
+    pub alpn: &'c [String],
+}
+
+/// The certificates of a listener by the names within them. Those for one name, of different algorithms, are together:
+/// the first in the file stands for them.
 #[derive(Debug)]
 struct Certificates {
     keys: Vec<Arc<CertifiedKey>>,
+    /// For those that are the first for one of their names: the others for that name.
+    others: HashMap<usize, Vec<usize>>,
     exact: HashMap<Box<str>, usize>,
     /// Without the `*.`.
     wildcard: HashMap<Box<str>, usize>,
@@ -91,7 +96,8 @@ impl Certificates {
             let message = format!("the https listener `{listener}` has no certificate");
             return Err(BuildError::new(message, "add `[[listener.certificate]]` with `chain` and `key`"));
         }
-        let mut all = Self { keys: Vec::new(), exact: HashMap::new(), wildcard: HashMap::new() };
+        let (others, exact, wildcard) = Default::default();
+        let mut all = Self { keys: Vec::new(), others, exact, wildcard };
         for conf in confs {
             all.add(files::certified_key(&conf.chain, &conf.key)?, conf)?;
         }
@@ -105,13 +111,23 @@ impl Certificates {
             let message = format!("the first certificate of {} is broken", conf.chain.display());
             return Err(BuildError::new(message, "was the file changed since it was checked?"));
         };
+        let algorithm = key.key.algorithm();
         for name in leaf.valid_dns_names() {
             let name = name.to_ascii_lowercase();
             // The first in the file wins, as among routes.
-            match name.strip_prefix("*.") {
-                Some(parent) => self.wildcard.entry(parent.into()).or_insert(index),
-                None => self.exact.entry(name.into()).or_insert(index),
+            let first = match name.strip_prefix("*.") {
+                Some(parent) => *self.wildcard.entry(parent.into()).or_insert(index),
+                None => *self.exact.entry(name.into()).or_insert(index),
             };
+            if first == index {
+                continue;
+            }
+            // One of an algorithm is enough; it is shown for this name only when it has all names of the first.
+            let others = self.others.entry(first).or_default();
+            let has = |other: &usize| self.keys.get(*other).is_some_and(|it| it.key.algorithm() == algorithm);
+            if !has(&first) && !others.iter().any(has) {
+                others.push(index);
+            }
         }
         self.keys.push(Arc::new(key));
         Ok(())
@@ -138,7 +154,15 @@ impl Certificates {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.keys.get(self.index(hello.server_name())).cloned()
+        let index = self.index(hello.server_name());
+        let first = self.keys.get(index)?;
+        let Some(others) = self.others.get(&index) else { return Some(first.clone()) };
+        // ECDSA and Ed25519 cost a tenth of RSA here; a client that can neither gets RSA.
+        let others = others.iter().filter_map(|other| self.keys.get(*other));
+        let mut all: Vec<&Arc<CertifiedKey>> = std::iter::once(first).chain(others).collect();
+        all.sort_by_key(|key| key.key.algorithm() == SignatureAlgorithm::RSA);
+        let suits = |key: &&&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        Some(all.iter().find(suits).map_or(first, |key| *key).clone())
     }
 }
 

@@ -17,11 +17,26 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::{
     client,
     conf::{CertificateConf, ClientAuthConf, ClientAuthMode, UpstreamTlsConf},
+    crypto::CryptoConf,
     demo::Authority,
-    server::ServerTls,
+    server::{Offer, ServerTls},
     tickets::{ROTATION, Tickets},
 };
-use crate::moment::Moment;
+use crate::{error::BuildError, moment::Moment};
+
+mod agreeing;
+
+/// What a listener that says nothing of TLS agrees on.
+fn build(
+    listener: &str,
+    certificates: &[CertificateConf],
+    auth: &ClientAuthConf,
+    tickets: &Arc<Tickets>,
+) -> Result<ServerTls, BuildError> {
+    let alpn = ["h2", "http/1.1", "http/1.0"].map(str::to_owned);
+    let offer = Offer { crypto: &CryptoConf::default(), alpn: &alpn };
+    ServerTls::build(listener, certificates, auth, offer, tickets)
+}
 
 /// Files in a folder that is gone afterwards.
 struct World {
@@ -60,7 +75,7 @@ impl World {
             self.certificate("star", &["*.example.com"]),
             self.certificate("exact", &["api.example.com", "*.sub.example.com"]),
         ];
-        ServerTls::build("secure", &certificates, &self.auth(mode), &self.tickets).unwrap()
+        build("secure", &certificates, &self.auth(mode), &self.tickets).unwrap()
     }
 
     fn client_conf(&self) -> UpstreamTlsConf {
@@ -69,6 +84,7 @@ impl World {
             ca: Some(self.dir.join("ca.pem")),
             certificate: None,
             verify: true,
+            crypto: CryptoConf::default(),
         }
     }
 
@@ -244,10 +260,10 @@ async fn a_ticket_does_not_open_another_listeners_door() {
         // The same settings under another listener's name, and another authority.
         let certificates = [world.certificate("again", &["localhost"])];
         let auth = world.auth(ClientAuthMode::Request);
-        let other = ServerTls::build("other", &certificates, &auth, &world.tickets).unwrap();
+        let other = build("other", &certificates, &auth, &world.tickets).unwrap();
         assert_ne!(meet(&client, "localhost", &other).await.unwrap().kind, HandshakeKind::Resumed);
         fs::write(world.dir.join("ca.pem"), &World::new().authority.certificate).unwrap();
-        let moved = ServerTls::build("other", &certificates, &auth, &world.tickets).unwrap();
+        let moved = build("other", &certificates, &auth, &world.tickets).unwrap();
         assert_ne!(meet(&client, "localhost", &moved).await.unwrap().kind, HandshakeKind::Resumed);
     }
 }
@@ -306,7 +322,7 @@ fn what_cannot_be_built_says_why() {
     let good = world.certificate("good", &["a.test"]);
     let off = ClientAuthConf { mode: ClientAuthMode::Off, ca: None };
     let build = |certificates: &[CertificateConf], auth: &ClientAuthConf| {
-        ServerTls::build("secure", certificates, auth, &world.tickets).map(drop).unwrap_err().message
+        build("secure", certificates, auth, &world.tickets).map(drop).unwrap_err().message
     };
     assert_eq!(build(&[], &off), "the https listener `secure` has no certificate");
     let missing = CertificateConf { chain: world.dir.join("none.pem"), key: good.key.clone() };

@@ -17,12 +17,13 @@ use super::{Upstream, announce::Opening, pool::Pool, retry::Budget};
 use crate::{
     backend::{Address, Backend},
     balance::{Balancer, Pick},
-    error::{Kind, ProxyError, Result},
+    error::{Kind, Result},
     health::passive::Verdict,
     moment::Moment,
     net::{
         Http1Stream, Stream,
         dial::{self, Target},
+        happy_eyeballs,
     },
     telemetry::metrics::{BackendSeries, WorkerSeries},
 };
@@ -276,25 +277,12 @@ impl Permit {
                     let is_ours = backend.shared.has_no_socket.load(Relaxed);
                     return Err(if is_ours { Kind::NoSocket } else { Kind::Unresolved }.into());
                 }
-                let start = self.worker_upstream.rng.borrow_mut().usize(0..addresses.len());
-                let mut last = ProxyError::new(Kind::Unresolved);
-                let mut connected = None;
-                for address in addresses.iter().cycle().skip(start).take(addresses.len()) {
-                    match dial::plain(&Target::Tcp(*address), first).await {
-                        Ok(plain) => {
-                            connected = Some(plain);
-                            break;
-                        }
-                        Err(error) => {
-                            last = error;
-                            if last.kind() == Kind::NoSocket {
-                                // There is none for the other addresses either.
-                                break;
-                            }
-                        }
-                    }
-                }
-                connected.ok_or(last)?
+                let (chance, now) = (self.worker_upstream.rng.borrow_mut().usize(..), Moment::now());
+                let ordered = backend.shared.in_order(&addresses, chance, now);
+                let within = self.worker_upstream.upstream.conf.connect_timeout;
+                let outcome = happy_eyeballs::connect(&ordered, within, first).await;
+                backend.shared.put_behind(&outcome.behind, Moment::now());
+                outcome.connected?
             }
         };
         match &self.worker_upstream.upstream.tls {

@@ -251,7 +251,7 @@ fn a_ticket_is_refused_where_certificates_are_required() {
 fn what_is_not_tls_is_closed_and_others_go_on() {
     let (origin, mut proxy) = secured("");
     let mut kept = proxy.tls(&Manner::default()).unwrap();
-    for bytes in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], &[0x16, 3, 1, 0xff, 0xff, 0, 0], &[0; 600]] {
+    for bytes in [&b"get / HTTP/1.1\r\nHost: a\r\n\r\n"[..], &[0x16, 3, 1, 0xff, 0xff, 0, 0], &[0; 600]] {
         let mut client = Client::connect(proxy.address("web"));
         client.send(bytes);
         client.shut();

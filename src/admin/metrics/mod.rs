@@ -238,6 +238,8 @@ fn listeners(snapshot: &Snapshot, text: &mut Text) {
     );
     let help = "Client connections refused: over a limit, or by `allow` and `deny`.";
     family("connections_refused_total", Kind::Counter, help, |it| it.refused.load(Relaxed));
+    let help = "Connections with plain HTTP to where HTTPS is served; they got 400.";
+    family("plain_http_total", Kind::Counter, help, |it| it.plain_http.load(Relaxed));
 }
 
 /// Of the whole process.

@@ -112,6 +112,7 @@ fn workers_are_summed_under_the_contracts_names() {
         (r#"connections{listener="web"}"#, 0.0),
         (r#"connections_accepted_total{listener="web"}"#, 0.0),
         (r#"connections_refused_total{listener="web"}"#, 0.0),
+        (r#"plain_http_total{listener="web"}"#, 0.0),
         (r#"bytes_total{direction="in"}"#, 200.0),
         (r#"bytes_total{direction="out"}"#, 0.0),
         (r#"backend_connections_total{kind="reused"}"#, 0.0),

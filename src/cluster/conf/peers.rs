@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::{
     schema::{Table, section},
-    tls::conf::{CertificateConf, UpstreamTlsConf},
+    tls::{
+        conf::{CertificateConf, UpstreamTlsConf},
+        crypto::CryptoConf,
+    },
 };
 
 section! {
@@ -41,6 +44,7 @@ impl PeersConf {
             ca: Some(self.ca.clone()),
             certificate: Some(self.certificate.clone()),
             verify: true,
+            crypto: CryptoConf::default(),
         }
     }
 

@@ -31,7 +31,7 @@ pub struct Conf {
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoreConf {
     /// etcd.
-    Etcd(EtcdConf),
+    Etcd(Box<EtcdConf>),
     /// ZooKeeper.
     ZooKeeper(ZooKeeperConf),
 }
@@ -81,7 +81,7 @@ impl Store {
     fn new(conf: &Conf) -> Self {
         let node = conf.node.clone();
         match &conf.store {
-            StoreConf::Etcd(conf) => Self::Etcd(Box::new(Etcd::new(conf.clone(), node))),
+            StoreConf::Etcd(conf) => Self::Etcd(Box::new(Etcd::new((**conf).clone(), node))),
             StoreConf::ZooKeeper(conf) => Self::ZooKeeper(Box::new(ZooKeeper::new(conf.clone(), node))),
         }
     }

@@ -28,7 +28,7 @@ pub(super) fn backends_that_are_listeners(config: &Config, root: &Node, reader: 
         {
             let Some(listener) = config.listener.iter().find(|listener| {
                 let is_met = listener.protocol != Protocol::Udp || of_datagrams.contains(&*upstream.name);
-                is_met && leads_to(&backend.address, &listener.address)
+                is_met && listener.address.iter().any(|it| leads_to(&backend.address, it))
             }) else {
                 continue;
             };

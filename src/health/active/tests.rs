@@ -190,12 +190,14 @@ async fn tls_is_verified_as_configured() {
         crate::tls::conf::CertificateConf { chain: dir.join("demo.pem"), key: dir.join("demo.key") };
     let tickets = crate::tls::tickets::Tickets::new(Moment(1)).unwrap();
     let off = crate::tls::conf::ClientAuthConf { mode: crate::tls::conf::ClientAuthMode::Off, ca: None };
-    let server = crate::tls::server::ServerTls::build("t", &[certificate], &off, &tickets).unwrap();
+    let offer = crate::tls::server::Offer { crypto: &crate::tls::crypto::CryptoConf::default(), alpn: &[] };
+    let server = crate::tls::server::ServerTls::build("t", &[certificate], &off, offer, &tickets).unwrap();
     let client = crate::tls::conf::UpstreamTlsConf {
         server_name: None,
         ca: Some(dir.join("ca.pem")),
         certificate: None,
         verify: true,
+        crypto: crate::tls::crypto::CryptoConf::default(),
     };
     let (client, _) = crate::tls::client::build(&client).unwrap();
     std::fs::remove_dir_all(dir).unwrap();

@@ -78,17 +78,30 @@ impl Relay {
     }
 
     /// Goes on with sessions of the program before, and gives how many of them there are here.
-    pub fn take_over(&self, listening: &[Listening], handed: Vec<Handed>) -> usize {
+    pub fn take_over<'l>(
+        &self,
+        listening: impl Iterator<Item = &'l Listening> + Clone,
+        handed: Vec<Handed>,
+    ) -> usize {
         let now = Moment::now();
-        handed.into_iter().filter_map(|it| self.take_one(listening, it, now)).count()
+        handed.into_iter().filter_map(|it| self.take_one(listening.clone(), it, now)).count()
     }
 
-    fn take_one(&self, listening: &[Listening], Handed { facts, socket }: Handed, now: Moment) -> Option<()> {
+    fn take_one<'l>(
+        &self,
+        listening: impl Iterator<Item = &'l Listening> + Clone,
+        Handed { facts, socket }: Handed,
+        now: Moment,
+    ) -> Option<()> {
         let text = |key: &str| facts.get(key)?.as_str();
-        let listening = listening.iter().find(|it| {
+        let mut named = listening.filter(|it| {
             let snapshot = self.worker.snapshot_for(it.slot());
             snapshot.shared.listener(it.slot()).is_some_and(|own| Some(&*own.conf.name) == text("listener"))
-        })?;
+        });
+        // A listener may have several addresses; a version that knew of one only did not say which.
+        let local: Option<SocketAddr> = text("local").and_then(|local| local.parse().ok());
+        let same = named.clone().find(|it| local.is_some() && it.socket().local == local);
+        let listening = same.or_else(|| named.next())?;
         let client: SocketAddr = text("client")?.parse().ok()?;
         let asked = text("asked").and_then(|asked| asked.parse().ok());
         let (key, terms, session) = self.session(listening.socket(), (client, asked), &facts, socket, now)?;
@@ -220,6 +233,7 @@ fn facts(session: &Session, is_beside: bool, now: Moment) -> Option<Value> {
     let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     Some(json!({
         "listener": shared.listener(session.slot)?.conf.name,
+        "local": session.socket.local.map(|local| local.to_string()),
         "route": &*shared.routes.get(session.route)?.name,
         "upstream": upstream.conf.name,
         "backend": upstream.backends.get(session.last)?.address.to_string(),

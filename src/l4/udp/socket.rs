@@ -25,6 +25,8 @@ pub(super) struct Socket {
     pub(super) number: u32,
     /// The listener that it belongs to; a reload may make that another.
     pub(super) slot: Cell<ListenerId>,
+    /// Where it listens.
+    pub(super) local: Option<SocketAddr>,
     /// Whether clients reach it at several addresses, and are to be answered from the one that they asked.
     has_several: bool,
 }
@@ -36,7 +38,7 @@ impl Socket {
         let local = SockRef::from(&socket).local_addr()?.as_socket();
         let has_several = local.is_none_or(|address: SocketAddr| address.ip().is_unspecified());
         let socket = descriptors::register(socket)?;
-        Ok(Self { socket, state, number, slot: Cell::new(slot), has_several })
+        Ok(Self { socket, state, number, slot: Cell::new(slot), local, has_several })
     }
 
     /// The address that a client asked, where there are several.

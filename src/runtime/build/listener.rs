@@ -16,7 +16,7 @@ use crate::{
     h1::{HeadLimits, grammar::MOST_FIELDS},
     route::conf::{MatcherConf, RouteConf},
     runtime::snapshot::{Listener, Serves},
-    tls::server::ServerTls,
+    tls::server::{Offer, ServerTls},
 };
 
 impl Builder<'_> {
@@ -38,15 +38,19 @@ impl Builder<'_> {
                 if old.files == hash
                     && old.conf.protocol == conf.protocol
                     && old.conf.certificate == conf.certificate
-                    && old.conf.client_auth == conf.client_auth =>
+                    && old.conf.client_auth == conf.client_auth
+                    && old.conf.tls == conf.tls
+                    && old.conf.alpn == conf.alpn =>
             {
                 old.serves.clone()
             }
             (Protocol::Https | Protocol::Tcp, _) => {
-                let tls = ServerTls::build(&conf.name, &conf.certificate, &conf.client_auth, self.tickets);
+                let offer = Offer { crypto: &conf.tls, alpn: &conf.offered() };
+                let (name, certificates) = (&conf.name, &conf.certificate);
+                let tls = ServerTls::build(name, certificates, &conf.client_auth, offer, self.tickets);
                 let tls = tls.map_err(|error| format!("listener `{}`: {error}", conf.name))?;
                 match conf.protocol {
-                    Protocol::Tcp => Serves::Tcp(Some(tls.without_alpn())),
+                    Protocol::Tcp => Serves::Tcp(Some(tls)),
                     _ => Serves::Https(tls),
                 }
             }

@@ -1,0 +1,134 @@
+//! Where a listener accepts: addresses of TCP and UDP, and unix sockets.
+
+use std::{fmt, net::SocketAddr, path::PathBuf};
+
+use serde_json::json;
+
+use crate::schema::{Data, Node, Reader, Value, network};
+
+/// All the places where a listener accepts; at least one, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenAddresses(Vec<ListenAddress>);
+
+impl ListenAddresses {
+    /// Each of them, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &ListenAddress> {
+        self.0.iter()
+    }
+
+    /// Makes each an address of UDP; false where one is a unix socket.
+    pub(super) fn make_udp(&mut self) -> bool {
+        self.0.iter_mut().all(|address| match address {
+            ListenAddress::Tcp(of_tcp) => {
+                *address = ListenAddress::Udp(*of_tcp);
+                true
+            }
+            ListenAddress::Udp(_) => true,
+            ListenAddress::Unix(_) => false,
+        })
+    }
+}
+
+impl From<ListenAddress> for ListenAddresses {
+    fn from(address: ListenAddress) -> Self {
+        Self(vec![address])
+    }
+}
+
+impl fmt::Display for ListenAddresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, address) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            address.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Value for ListenAddresses {
+    fn kind() -> String {
+        "an address, or an array of them".into()
+    }
+
+    fn schema() -> serde_json::Value {
+        let one = ListenAddress::schema();
+        json!({"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]})
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let Data::Array(items) = &node.data else {
+            return ListenAddress::read(node, reader).map(Self::from);
+        };
+        if items.is_empty() {
+            let hint = "name one, such as \"0.0.0.0:8080\"; without any it accepts nothing";
+            reader.problem_with(node.place, "a listener has an address", hint);
+            return None;
+        }
+        let mut read: Vec<ListenAddress> = Vec::with_capacity(items.len());
+        let mut is_whole = true;
+        for (index, item) in items.iter().enumerate() {
+            match ListenAddress::read(item, reader) {
+                Some(address) if read.contains(&address) => {
+                    is_whole = false;
+                    // The same text is reported with that of other listeners, but for ports of the system's choice.
+                    let is_said = items.iter().take(index).any(|other| other.text() == item.text());
+                    if is_said && item.text().is_none_or(|text| !text.ends_with(":0")) {
+                        continue;
+                    }
+                    let message = format!("{address} is in the list already");
+                    reader.problem_with(item.place, message, "an address is listened on once; remove one");
+                }
+                Some(address) => read.push(address),
+                None => is_whole = false,
+            }
+        }
+        is_whole.then_some(Self(read))
+    }
+}
+
+/// One of the places where a listener accepts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ListenAddress {
+    /// An IP address and a port.
+    Tcp(SocketAddr),
+    /// An IP address and a port of UDP.
+    Udp(SocketAddr),
+    /// A unix stream socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            // Another place than the same address of TCP, also for the program that comes after this one.
+            Self::Udp(address) => write!(f, "udp:{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Value for ListenAddress {
+    fn kind() -> String {
+        "an address".into()
+    }
+
+    fn schema() -> serde_json::Value {
+        json!({"type": "string", "examples": ["0.0.0.0:8080", "[::]:8080", "unix:/run/pointsman.sock"]})
+    }
+
+    fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = reader.text(node, "an address, such as \"0.0.0.0:8080\"")?;
+        match text.strip_prefix("unix:") {
+            Some("") => {
+                let hint = "write the socket's file after the colon: \"unix:/run/x.sock\"";
+                reader.problem_with(node.place, "`unix:` names no socket", hint);
+                None
+            }
+            Some(path) => Some(Self::Unix(reader.resolve(path))),
+            None => network::socket_address(text, node, reader).map(Self::Tcp),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! A connection to whichever address of a name answers first (RFC 8305, "Happy Eyeballs").
+//!
+//! The attempts begin one after the other, families in turn, each a moment after the one before or as soon as one has
+//! failed, and the first that comes to a connection ends the others. So an address that nobody answers at costs that
+//! moment and not the whole time to connect. Which addresses were behind is for the caller to remember.
+
+use std::{future::poll_fn, net::SocketAddr, pin::Pin, task::Poll, time::Duration};
+
+use super::{
+    dial::{self, Target},
+    stream::Plain,
+};
+use crate::error::{Kind, ProxyError, Result};
+
+/// RFC 8305 §5, the Connection Attempt Delay: recommended, and at least.
+const DELAY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(10));
+
+/// How it went with the addresses of a name.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The connection, or why there is none: [`Kind::Unresolved`] without any address.
+    pub connected: Result<Plain>,
+    /// Addresses that failed, or were tried first and had not answered.
+    pub behind: Vec<SocketAddr>,
+}
+
+/// The order in which addresses are tried: those that were behind lately come last, families take turns, IPv6 first
+/// (RFC 8305 §4), and in each the one at `start`, counted round, is the first.
+pub fn order(
+    addresses: &[SocketAddr],
+    start: usize,
+    is_behind: impl Fn(&SocketAddr) -> bool,
+) -> Vec<SocketAddr> {
+    let (last, first): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses.iter().partition(|it| is_behind(it));
+    let mut ordered = Vec::with_capacity(addresses.len());
+    for part in [first, last] {
+        let (mut six, mut four): (Vec<SocketAddr>, Vec<SocketAddr>) =
+            part.into_iter().partition(SocketAddr::is_ipv6);
+        for family in [&mut six, &mut four] {
+            let by = start.checked_rem(family.len()).unwrap_or(0);
+            family.rotate_left(by);
+        }
+        let (mut six, mut four) = (six.into_iter(), four.into_iter());
+        loop {
+            let before = ordered.len();
+            ordered.extend(six.next().into_iter().chain(four.next()));
+            if ordered.len() == before {
+                break;
+            }
+        }
+    }
+    ordered
+}
+
+/// Connects to the first of `addresses` that answers, and says `first` over that connection alone. The caller bounds the
+/// time; it is `within`, of which each address has a share.
+pub async fn connect(addresses: &[SocketAddr], within: Duration, first: &[u8]) -> Outcome {
+    // Most names have one.
+    if let [address] = addresses {
+        let connected = dial::plain(&Target::Tcp(*address), first).await;
+        return Outcome { connected, behind: Vec::new() };
+    }
+    let mut race = Race { running: Vec::new(), behind: Vec::new(), last: Kind::Unresolved.into() };
+    let (mut left, delay) = (addresses.iter(), delay(addresses.len(), within));
+    loop {
+        match left.next() {
+            Some(address) => race.begin(*address),
+            None if race.running.is_empty() => {
+                return Outcome { connected: Err(race.last), behind: race.behind };
+            }
+            None => {}
+        }
+        let ended = tokio::select! {
+            biased;
+            ended = poll_fn(|cx| race.poll(cx)) => ended,
+            () = tokio::time::sleep(delay), if left.len() > 0 => continue,
+        };
+        match ended {
+            Some(connected) => {
+                let connected = dial::say(connected, first).await;
+                let beaten = race.running.iter().map(|(address, _)| *address);
+                race.behind.extend(beaten);
+                return Outcome { connected, behind: race.behind };
+            }
+            // There is no socket for the other addresses either.
+            None if race.last.kind() == Kind::NoSocket => left = [].iter(),
+            None => {}
+        }
+    }
+}
+
+/// Time from one attempt to the next: so that the last one still has its share.
+fn delay(addresses: usize, within: Duration) -> Duration {
+    let parts = u32::try_from(addresses).unwrap_or(u32::MAX).saturating_add(1);
+    (within / parts).clamp(DELAY.1, DELAY.0)
+}
+
+type Attempt = Pin<Box<dyn Future<Output = Result<Plain>> + Send>>;
+
+struct Race {
+    running: Vec<(SocketAddr, Attempt)>,
+    behind: Vec<SocketAddr>,
+    last: ProxyError,
+}
+
+impl Race {
+    fn begin(&mut self, address: SocketAddr) {
+        let attempt = async move { dial::connect(&Target::Tcp(address)).await };
+        self.running.push((address, Box::pin(attempt)));
+    }
+
+    /// The connection of the first attempt that came to one; `None` when one has failed.
+    fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<Option<Plain>> {
+        let ended = self.running.iter_mut().enumerate().find_map(|(index, (_, attempt))| {
+            match attempt.as_mut().poll(cx) {
+                Poll::Ready(result) => Some((index, result)),
+                Poll::Pending => None,
+            }
+        });
+        let Some((index, result)) = ended else { return Poll::Pending };
+        let (address, _) = self.running.swap_remove(index);
+        Poll::Ready(match result {
+            Ok(connected) => Some(connected),
+            Err(error) => {
+                self.behind.push(address);
+                self.last = error;
+                None
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    /// An address that does not answer: its queue is full.
+    fn black_hole() -> (SocketAddr, Vec<socket2::Socket>) {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0)).into();
+        let stream = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let listener = stream();
+        listener.bind(&any).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let fill = |_| {
+            let socket = stream();
+            socket.set_nonblocking(true).unwrap();
+            let _is_under_way = socket.connect(&address);
+            socket
+        };
+        let filling = (0..4).map(fill);
+        (address.as_socket().unwrap(), std::iter::once(listener).chain(filling).collect())
+    }
+
+    #[test]
+    fn families_take_turns_and_who_was_behind_is_last() {
+        let all = addresses(&["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "[::1]:1", "[::2]:1"]);
+        let expected = addresses(&["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1", "10.0.0.3:1"]);
+        assert_eq!(order(&all, 0, |_| false), expected);
+        let expected = addresses(&["[::2]:1", "10.0.0.2:1", "[::1]:1", "10.0.0.3:1", "10.0.0.1:1"]);
+        assert_eq!(order(&all, 1, |_| false), expected);
+        let expected = addresses(&["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "[::1]:1", "[::2]:1"]);
+        assert_eq!(order(&all, 0, SocketAddr::is_ipv6), expected);
+        assert_eq!(order(&all, 7, |_| true).len(), 5);
+        assert!(order(&[], 3, |_| false).is_empty());
+    }
+
+    #[test]
+    fn every_address_has_a_share_of_the_time() {
+        let within = |millis, count| delay(count, Duration::from_millis(millis)).as_millis();
+        assert_eq!((within(2000, 2), within(2000, 9), within(300, 2), within(5, 2)), (250, 200, 100, 10));
+    }
+
+    #[tokio::test]
+    async fn an_address_without_answer_costs_a_moment_only() {
+        let (hole, _hole) = black_hole();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let good = listener.local_addr().unwrap();
+        let begun = Instant::now();
+        let outcome = connect(&[hole, good], Duration::from_secs(2), b"first").await;
+        assert!(outcome.connected.is_ok() && begun.elapsed() >= DELAY.0);
+        assert_eq!(outcome.behind, [hole]);
+        // With little time the attempts come sooner.
+        let both = [hole, good];
+        let outcome = connect(&both, Duration::from_millis(90), b"");
+        assert!(timeout(Duration::from_millis(90), outcome).await.unwrap().connected.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_followed_by_the_next_at_once() {
+        let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let good = listener.local_addr().unwrap();
+        let begun = Instant::now();
+        let outcome = connect(&[refusing, good], Duration::from_secs(60), b"first").await;
+        assert!(outcome.connected.is_ok() && begun.elapsed() < DELAY.0);
+        assert_eq!(outcome.behind, [refusing]);
+        let outcome = connect(&[refusing, refusing], Duration::from_secs(60), b"").await;
+        assert_eq!(outcome.connected.unwrap_err().kind(), Kind::Connect);
+        assert_eq!(connect(&[], DELAY.0, b"").await.connected.unwrap_err().kind(), Kind::Unresolved);
+    }
+
+    #[tokio::test]
+    async fn only_the_winner_is_spoken_to() {
+        use std::io::Read;
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let both = listeners.each_ref().map(|it| it.local_addr().unwrap());
+        let outcome = connect(&both, Duration::from_secs(2), b"first").await;
+        drop(outcome.connected.unwrap());
+        let mut said = String::new();
+        listeners[0].accept().unwrap().0.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "first");
+        listeners[1].set_nonblocking(true).unwrap();
+        assert!(listeners[1].accept().map(|(stream, _): (TcpStream, _)| stream).is_err());
+    }
+}
