@@ -8,7 +8,7 @@
 
 use std::{
     collections::HashSet,
-    fs,
+    fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -21,6 +21,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::plan::Hashes;
+use crate::config::include;
 
 /// Tells that something may have changed.
 #[derive(Debug)]
@@ -119,11 +120,20 @@ const MOST_LINKS: usize = 40;
 
 /// What is in these files. A file that cannot be read counts as one that says so.
 pub(super) fn hashes(files: &[PathBuf]) -> Hashes {
-    let of = |file: &PathBuf| match fs::read(file) {
+    let of = |file: &PathBuf| match contents(file) {
         Ok(bytes) => hash(&bytes),
         Err(error) => hash(error.kind().to_string().as_bytes()),
     };
     files.iter().map(|file| (file.clone(), of(file))).collect()
+}
+
+/// What is in a file; of a path with wildcards, the names of what it leads to.
+fn contents(file: &Path) -> io::Result<Vec<u8>> {
+    if !include::is_pattern(file) || file.exists() {
+        return fs::read(file);
+    }
+    let names = include::matching(file)?;
+    Ok(names.iter().flat_map(|name| [name.as_os_str().as_encoded_bytes(), b"\n"].concat()).collect())
 }
 
 /// What contents come to.
