@@ -4,6 +4,10 @@ use std::{fmt::Write, process::ExitCode};
 
 use super::{Failure, Format, Request, Status, print, start};
 use crate::{
+    config::{
+        Loaded,
+        origins::{self, Origin},
+    },
     explain::{self, Answer, CacheAnswer, Decision, Destination, Outcome, Question, Routed},
     runtime::build::build_apart,
 };
@@ -25,17 +29,19 @@ pub(super) fn explain(request: Request) -> Status {
         }
     };
     let fields = headers.iter().map(|line| field(line)).collect::<Result<_, _>>()?;
-    let snapshot = build_apart(start::load(file)?.config).map_err(Failure::usage)?;
+    let loaded = start::load(file)?;
+    let snapshot = build_apart(loaded.config.clone()).map_err(Failure::usage)?;
     let question = Question { method, url, fields, from, is_running: false };
     let answers = explain::explain(&snapshot, &question).map_err(Failure::usage)?;
     let has_route = answers.iter().any(Answer::has_route);
     print(&match format {
         Format::Json => {
-            let listeners: serde_json::Value = answers.iter().map(Answer::to_json).collect();
+            let listeners: serde_json::Value =
+                answers.iter().map(|answer| with_origins(answer, &loaded)).collect();
             let report = serde_json::json!({"routed": has_route, "listeners": listeners});
             format!("{report:#}\n")
         }
-        Format::Text => answers.iter().map(text).collect::<Vec<_>>().join("\n"),
+        Format::Text => answers.iter().map(|answer| text(answer, &loaded)).collect::<Vec<_>>().join("\n"),
     });
     Ok(if has_route { ExitCode::SUCCESS } else { ExitCode::from(NO_ROUTE) })
 }
@@ -47,11 +53,42 @@ fn field(line: &str) -> Result<(String, String), Failure> {
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
-fn text(answer: &Answer) -> String {
+fn text(answer: &Answer, loaded: &Loaded) -> String {
     let mut out = String::new();
     // Writing to a `String` does not fail.
-    let _ = write_answer(answer, &mut out);
+    let _ =
+        write_answer(answer, &mut out).and_then(|()| write_origins(&origins_of(answer, loaded), &mut out));
     out
+}
+
+/// Where what the route says is said.
+fn origins_of(answer: &Answer, loaded: &Loaded) -> Vec<Origin> {
+    match &answer.outcome {
+        Outcome::Routed(routed) => origins::of_route(loaded, &routed.route),
+        Outcome::NotAdmitted | Outcome::Refused(..) | Outcome::NoPassage(_) | Outcome::NoRoute => Vec::new(),
+    }
+}
+
+fn write_origins(origins: &[Origin], out: &mut String) -> std::fmt::Result {
+    if !origins.is_empty() {
+        writeln!(out, "  the route's keys are said in")?;
+    }
+    let width = origins.iter().map(|origin| origin.key.chars().count()).max().unwrap_or(0);
+    for Origin { key, file, line } in origins {
+        writeln!(out, "    {key:width$}  {}:{line}", file.display())?;
+    }
+    Ok(())
+}
+
+fn with_origins(answer: &Answer, loaded: &Loaded) -> serde_json::Value {
+    let mut json = answer.to_json();
+    let keys = origins_of(answer, loaded).into_iter().map(|Origin { key, file, line }| {
+        serde_json::json!({"key": key, "file": file.display().to_string(), "line": line})
+    });
+    if let Some(object) = json.as_object_mut() {
+        object.insert("route_keys".to_owned(), keys.collect());
+    }
+    json
 }
 
 fn write_answer(answer: &Answer, out: &mut String) -> std::fmt::Result {

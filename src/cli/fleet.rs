@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::Failure;
 use crate::{
     cluster::store::document::{Document, Source},
-    config::{self, Loaded},
+    config::{self, Beside, Loaded},
 };
 
 /// How long the store may take at the start, where there is a copy to go on with.
@@ -39,8 +39,8 @@ pub(super) fn load(source: Source) -> Result<Loaded, Failure> {
     let path = copy_of(&source);
     let copy = path.exists();
     let (problem, failure) = match read(&source) {
-        Ok(Some(document)) => match config::parse(&document.text, &path) {
-            Ok(config) => {
+        Ok(Some(document)) => match config::parse_with(&document.text, &path, Beside::Nothing) {
+            Ok((config, included)) => {
                 keep(&path, &document.text).map_err(|error| {
                     let folder = path.parent().unwrap_or(&path).display();
                     Failure::new(format!(
@@ -51,7 +51,7 @@ pub(super) fn load(source: Source) -> Result<Loaded, Failure> {
                 let text = document.text.into();
                 let revision = document.revision;
                 let fleet = Some(Arc::new(config::Fleet { source, revision, problem: None }));
-                return Ok(Loaded { path, text, config, fleet });
+                return Ok(Loaded { path, text, included, config, fleet });
             }
             Err(problems) => {
                 (format!("what {} has is not good: {problems}", source.url), Failure::usage(problems))

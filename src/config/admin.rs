@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::schema::{Node, Problems, Reader, Secret, Source, Table, environment, section};
+use crate::schema::{Problems, Reader, Secret, Table, section};
 
-use super::{listen::ListenAddress, read_text};
+use super::{join, listen::ListenAddress, read_text};
 
 section! {
     /// The admin API, dashboard and metrics; off when the table is absent.
@@ -81,12 +81,10 @@ pub struct Reach {
 /// with the rest. `None` without `[admin]`.
 pub fn reach(path: &Path) -> Result<Option<Reach>, Problems> {
     let text = read_text(path)?;
-    let source = Source::new(&text, path);
-    let mut reader = Reader::new(&source);
-    let (mut root, _) = Node::parse(&text);
     // What is missing elsewhere is not asked for here.
-    let _ = root.expand(&environment::of_process);
-    let Some(admin) = root.get("admin") else { return Ok(None) };
+    let joined = join::with_included(&text, path);
+    let mut reader = Reader::new(&joined.source);
+    let Some(admin) = joined.root.get("admin") else { return Ok(None) };
     let address = admin.get("address").map(|node| reader.read_as::<ListenAddress>("address", node));
     let address = match address {
         Some(Some(address)) => address,

@@ -5,8 +5,8 @@
 
 mod caches;
 mod cluster;
-mod datagrams;
-mod layer4;
+pub(super) mod datagrams;
+pub(super) mod layer4;
 pub(super) mod layer4_upstreams;
 mod loops;
 mod peers;
@@ -21,7 +21,7 @@ use crate::{
 
 /// Checks `config` as a whole, and fills in defaults that depend on other tables.
 pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
-    for kind in ["listener", "route", "upstream", "cache", "matcher"] {
+    for kind in ["listener", "route", "upstream", "cache", "matcher", "policy"] {
         unique(kind, root.items_of(kind), reader);
     }
     for upstream in root.items_of("upstream") {
@@ -73,7 +73,7 @@ fn default_listeners(config: &mut Config) {
 /// Reports a name that another table of the kind has already.
 fn unique(kind: &str, tables: &[Node], reader: &mut Reader<'_>) {
     let named = tables.iter().filter_map(|table| table.get("name"));
-    let message = |name: &str, line| format!("the {kind} `{name}` is defined already on line {line}");
+    let message = |name: &str, line: String| format!("the {kind} `{name}` is defined already on {line}");
     repeated(named, reader, message, "names are unique; rename one");
 }
 
@@ -82,7 +82,7 @@ fn unique_backends(upstream: &Node, reader: &mut Reader<'_>) {
     let backends = upstream.items_of("backend");
     unique("backend", backends, reader);
     let addresses = backends.iter().filter_map(|backend| backend.get("address"));
-    let message = |address: &str, line| format!("the backend {address} is defined already on line {line}");
+    let message = |address: &str, line: String| format!("the backend {address} is defined already on {line}");
     repeated(addresses, reader, message, "give one backend a greater `weight` instead");
 }
 
@@ -107,7 +107,7 @@ fn unique_places<'n>(all: impl Iterator<Item = &'n Node>, reader: &mut Reader<'_
     // `:0` is a port of the system's choice, a new one each time.
     addresses.retain(|node| !node.text().is_some_and(|text| text.ends_with(":0")));
     addresses.sort_by_key(|node| node.place);
-    let message = |address: &str, line| format!("{address} is listened on already on line {line}");
+    let message = |address: &str, line: String| format!("{address} is listened on already on {line}");
     repeated(addresses.into_iter(), reader, message, "an address belongs to one listener");
 }
 
@@ -115,7 +115,7 @@ fn unique_places<'n>(all: impl Iterator<Item = &'n Node>, reader: &mut Reader<'_
 fn repeated<'n>(
     nodes: impl Iterator<Item = &'n Node>,
     reader: &mut Reader<'_>,
-    message: impl Fn(&str, usize) -> String,
+    message: impl Fn(&str, String) -> String,
     hint: &str,
 ) {
     let mut seen: HashMap<&str, Place> = HashMap::new();
@@ -125,7 +125,7 @@ fn repeated<'n>(
         };
         match seen.get(text) {
             Some(first) => {
-                let line = reader.source().line(first.start);
+                let line = reader.source().line_seen_from(first.start, node.place.start);
                 reader.problem_with(node.place, message(text, line), hint);
             }
             None => {
@@ -145,12 +145,16 @@ fn references(root: &Node, reader: &mut Reader<'_>) {
     let upstreams = names(root, "upstream");
     let caches = names(root, "cache");
     let matchers = names(root, "matcher");
+    let policies = names(root, "policy");
     for route in root.items_of("route") {
         for listener in route.items_of("listeners") {
             refer("listener", listener, &listeners, reader);
         }
         for matcher in route.items_of("matchers") {
             refer("matcher", matcher, &matchers, reader);
+        }
+        for policy in route.items_of("policies") {
+            refer("policy", policy, &policies, reader);
         }
         if let Some(cache) = route.get("cache") {
             refer("cache", cache, &caches, reader);
@@ -165,7 +169,7 @@ fn references(root: &Node, reader: &mut Reader<'_>) {
         }
         let split = route.items_of("split").iter();
         let parts = split.filter_map(|part| part.get("upstream"));
-        let message = |name: &str, line| format!("the upstream `{name}` is named already on line {line}");
+        let message = |name: &str, line: String| format!("the upstream `{name}` is named already on {line}");
         repeated(parts, reader, message, "name it once, with the sum of the weights");
     }
 }
@@ -200,9 +204,8 @@ fn unreachable_routes(config: &Config, root: &Node, reader: &mut Reader<'_>) {
                 seen.insert(matched, (&route.name, place));
                 continue;
             };
-            let line = reader.source().line(at.start);
-            let message =
-                format!("`{}` is never reached: `{first}` on line {line} matches the same", route.name);
+            let line = reader.source().line_seen_from(at.start, place.start);
+            let message = format!("`{}` is never reached: `{first}` on {line} matches the same", route.name);
             let hint = "the first route in the file wins; remove one, or make it match less";
             reader.problem_with(place, message, hint);
             break;

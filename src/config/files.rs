@@ -29,7 +29,7 @@ mod tests {
     };
 
     /// Options that name a file which is read.
-    const READ: [&str; 21] = [
+    const READ: [&str; 22] = [
         "admin.metrics.token_file",
         "admin.token_file",
         "cluster.etcd.password_file",
@@ -40,6 +40,7 @@ mod tests {
         "cluster.peers.certificate.chain",
         "cluster.peers.certificate.key",
         "cluster.zookeeper.auth_file",
+        "include",
         "listener.certificate.chain",
         "listener.certificate.key",
         "listener.certificates",

@@ -184,7 +184,7 @@ const NO_REQUEST: &str = "what comes is passed on there, and no request is looke
 const NO_TLS: &str = "datagrams are passed on as they are; leave it out";
 
 /// Keys of a listener that are about connections, and why datagrams have no use for them.
-const OF_CONNECTIONS: [(&str, &str); 5] = [
+pub(super) const OF_CONNECTIONS: [(&str, &str); 5] = [
     ("max_connections", "sessions are bounded by `udp = { max_sessions = … }` of the upstream"),
     ("defer_accept", "a datagram is here when it has come; leave it out"),
     ("certificate", NO_TLS),
@@ -193,7 +193,7 @@ const OF_CONNECTIONS: [(&str, &str); 5] = [
 ];
 
 /// Keys of a listener that are about requests.
-const OF_REQUESTS: [&str; 7] =
+pub(super) const OF_REQUESTS: [&str; 7] =
     ["trusted_proxies", "client_address_from", "underscores", "paths", "limits", "http2", "alt_svc"];
 
 impl Protocol {

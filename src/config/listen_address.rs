@@ -127,7 +127,7 @@ impl Value for ListenAddress {
                 reader.problem_with(node.place, "`unix:` names no socket", hint);
                 None
             }
-            Some(path) => Some(Self::Unix(reader.resolve(path))),
+            Some(path) => Some(Self::Unix(reader.resolve(node, path))),
             None => network::socket_address(text, node, reader).map(Self::Tcp),
         }
     }

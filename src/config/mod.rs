@@ -5,11 +5,14 @@
 //! Nothing is opened or bound here; files that the configuration names are read to be checked.
 
 pub mod admin;
+mod blocks;
 pub mod collector;
 mod cross;
 pub mod datagram_headers;
 mod files;
 pub mod http2;
+pub mod include;
+mod join;
 pub mod listen;
 pub mod listen_address;
 mod listen_datagrams;
@@ -17,11 +20,13 @@ mod listen_socket;
 mod listen_tls;
 pub mod log;
 mod notes;
+pub mod origins;
 pub mod peers;
 mod place;
 mod reading;
 mod report;
 pub mod runtime;
+pub mod shared;
 pub mod socket_access;
 mod text;
 pub mod trace;
@@ -30,7 +35,7 @@ mod whole;
 pub use self::{
     notes::notes,
     place::{Step, problem_at},
-    reading::{Fleet, Loaded, load, load_file, parse},
+    reading::{Beside, Fleet, Loaded, load, load_file, parse, parse_with},
     report::{CheckFormat, check_report, reference, schema},
     text::read_text,
     whole::Config,

@@ -3,7 +3,7 @@
 
 use std::{collections::HashSet, time::SystemTime};
 
-use super::{Config, cross::layer4_upstreams::upstreams};
+use super::{Config, cross::layer4_upstreams::upstreams, include::is_pattern};
 use crate::{
     health::conf::CheckKind,
     route::conf::{Action, PathPattern, RouteConf, Upgrade},
@@ -13,7 +13,9 @@ use crate::{
 
 /// What somebody should think about again, a sentence each. The configuration is good nevertheless.
 pub fn notes(config: &Config) -> Vec<String> {
-    guards_passed_by(config)
+    patterns_without_files(config)
+        .chain(policies_without_routes(config))
+        .chain(guards_passed_by(config))
         .chain(writes_not_checked(config))
         .chain(checks_of_connections(config))
         .chain(routers_alone(config))
@@ -37,6 +39,22 @@ fn ending_certificates(config: &Config) -> impl Iterator<Item = String> {
             ))
         })
     })
+}
+
+/// Paths of `include` that lead to no file; one without wildcards would be an error.
+fn patterns_without_files(config: &Config) -> impl Iterator<Item = String> {
+    let include = &config.include;
+    let alone = include.patterns.iter().filter(|it| !include.files.iter().any(|file| it.leads_to(file)));
+    // One that leads to what another has led to already names no file of its own, and is no mistake.
+    let alone = alone.filter(|it| is_pattern(&it.path));
+    alone.map(|it| format!("`include` names `{}`, and there is no such file", it.written))
+}
+
+/// Policies that no route names.
+fn policies_without_routes(config: &Config) -> impl Iterator<Item = String> {
+    let is_named = |name: &String| config.route.iter().any(|route| route.policies.contains(name));
+    let alone = config.policy.iter().filter(move |policy| !is_named(&policy.name));
+    alone.map(|policy| format!("policy `{}` is named by no route", policy.name))
 }
 
 /// Routes that another, of the same hosts, takes everything from: prefixes come before regular expressions, and both

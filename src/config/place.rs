@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use crate::schema::{Node, Place, Problem, Source};
+use super::{include::Included, join};
+use crate::schema::{Node, Place, Problem};
 
 /// A step from a table or array into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,20 +17,27 @@ pub enum Step<'s> {
     Index(usize),
 }
 
-/// A problem with what `steps` lead to in `text`, which is in `file`: with
+/// A problem with what `steps` lead to in `text`, which is in `file`, or in what it includes: with
 /// `[Key("listener"), Named("web"), Key("address")]` the address of the listener `web`. Where a step leads
 /// nowhere, the problem is reported at the last thing found, and of the file as a whole where nothing was.
-pub fn problem_at(text: &str, file: &Path, steps: &[Step<'_>], message: &str, hint: Option<&str>) -> Problem {
+pub fn problem_at(
+    (text, file): (&str, &Path),
+    included: &[Included],
+    steps: &[Step<'_>],
+    message: &str,
+    hint: Option<&str>,
+) -> Problem {
     let (message, hint) = (message.to_owned(), hint.map(str::to_owned));
-    match place(text, steps) {
-        Some(place) => Problem::at(&Source::new(text, file), place, message, hint),
+    let mut joined = join::of_text(text, file);
+    included.iter().for_each(|it| joined.add(it));
+    match place(&joined.root, steps) {
+        Some(place) => Problem::at(&joined.source, place, message, hint),
         None => Problem::with_file(file.to_owned(), message, hint),
     }
 }
 
-fn place(text: &str, steps: &[Step<'_>]) -> Option<Place> {
-    let (root, _) = Node::parse(text);
-    let (mut node, mut found) = (&root, None);
+fn place(root: &Node, steps: &[Step<'_>]) -> Option<Place> {
+    let (mut node, mut found) = (root, None);
     for step in steps {
         let next = match step {
             Step::Key(key) => node.get(key),
@@ -60,7 +68,7 @@ mod tests {
                         backend = [{ address = \"a:80\", weight = 3 }]\n";
 
     fn at(steps: &[Step<'_>]) -> (usize, usize, String) {
-        let problem = problem_at(TEXT, Path::new("x.toml"), steps, "no", None);
+        let problem = problem_at((TEXT, Path::new("x.toml")), &[], steps, "no", None);
         (
             problem.line,
             problem.column,
@@ -91,7 +99,7 @@ mod tests {
         let steps = [Step::Key("listener"), Step::Named("web"), Step::Key("address")];
         let message = "cannot listen on 0.0.0.0:80: permission denied";
         let hint = "ports below 1024 need a capability";
-        let problem = problem_at(TEXT, Path::new("x.toml"), &steps, message, Some(hint));
+        let problem = problem_at((TEXT, Path::new("x.toml")), &[], &steps, message, Some(hint));
         assert_eq!(
             problem.to_string(),
             "x.toml:3:11: cannot listen on 0.0.0.0:80: permission denied\n    3 | address = \"0.0.0.0:80\"\n      \

@@ -2,8 +2,17 @@
 
 use std::path::Path;
 
-use super::{Config, load, notes};
-use crate::schema::{Section, json_schema, reference::tables};
+use super::{
+    Config,
+    listen::ListenerConf,
+    load, notes,
+    shared::{SharedTable, can_be_off},
+};
+use crate::{
+    route::conf::RouteConf,
+    schema::{Section, json_schema, reference::tables},
+    upstream::conf::UpstreamConf,
+};
 
 /// How `check` prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +49,30 @@ pub fn check_report(path: &Path, format: CheckFormat) -> (String, u8) {
 
 /// JSON Schema (2020-12) of the configuration file.
 pub fn schema() -> serde_json::Value {
-    json_schema::document("Pointsman configuration", Config::DOC, &Config::rows())
+    let mut schema = json_schema::document("Pointsman configuration", Config::DOC, &Config::rows());
+    allow_false::<ListenerConf>(&mut schema);
+    allow_false::<RouteConf>(&mut schema);
+    allow_false::<UpstreamConf>(&mut schema);
+    schema
+}
+
+/// Lets `false` stand where it takes away what is shared.
+fn allow_false<T: SharedTable>(schema: &mut serde_json::Value) {
+    let off = T::rows().into_iter().filter(|row| can_be_off(row) && !T::OWN.contains(&row.key.name));
+    for row in off {
+        let (table, key) = (T::TABLE, row.key.name);
+        for place in [
+            format!("/properties/{table}/items/properties/{key}"),
+            format!("/properties/defaults/properties/{table}/properties/{key}"),
+            format!("/properties/policy/items/properties/{key}"),
+        ] {
+            // A policy has keys of routes alone.
+            let is_other = table != RouteConf::TABLE && place.contains("/policy/");
+            if let Some(kind) = schema.pointer_mut(&format!("{place}/type")).filter(|_| !is_other) {
+                *kind = serde_json::json!([kind.clone(), "boolean"]);
+            }
+        }
+    }
 }
 
 /// The reference of the configuration file, in Markdown.

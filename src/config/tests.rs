@@ -20,7 +20,7 @@ impl Folder {
     fn new(test: &str) -> Self {
         let name = format!("pointsman-{test}-{}", std::process::id());
         let folder = env::temp_dir().join(name);
-        for name in ["config", "tests/broken"] {
+        for name in ["config", "config/conf.d", "tests/broken", "tests/broken/included"] {
             let target = folder.join(name);
             fs::create_dir_all(&target).unwrap();
             for (file, text) in files(Path::new(name)) {
@@ -254,6 +254,8 @@ fn mangled_files_never_panic_and_problems_have_places() {
         };
         assert!(!problems.0.is_empty());
         for problem in problems.0 {
+            let included = fs::read_to_string(&problem.file);
+            let text = included.as_ref().unwrap_or(&text);
             let line = text.split('\n').nth(problem.line - 1).unwrap_or_default();
             assert!(problem.column >= 1 && problem.column <= line.chars().count() + 2, "{problem}");
             assert!(!problem.message.is_empty() && !problem.to_string().is_empty());

@@ -1,6 +1,14 @@
 //! The whole file, of the parts that each room has of it.
 
-use super::{admin::AdminConf, listen::ListenerConf, log::LogConf, runtime::RuntimeConf, trace::TraceConf};
+use super::{
+    admin::AdminConf,
+    include::Include,
+    listen::ListenerConf,
+    log::LogConf,
+    runtime::RuntimeConf,
+    shared::{DefaultsConf, PolicyConf},
+    trace::TraceConf,
+};
 use crate::{
     cache::conf::CacheConf,
     cluster::conf::ClusterConf,
@@ -12,6 +20,8 @@ use crate::{
 section! {
     /// The whole file.
     pub struct Config {
+        /// Files that belong to this one, from its folder: `["conf.d/*.toml"]`. The last part of a path may have the wildcards `*` and `?`; its files are taken by name, without hidden ones. What they say is of one file with this: names are unique over all, a key of a table is said once, lists of tables are joined in this order. Paths in them start from their own folder. They include no others, and are 256 files and 16 MiB at most. All are watched, also for what comes and goes.
+        pub include: Include = [];
         /// The process.
         pub runtime: RuntimeConf;
         /// The log and the access log.
@@ -22,6 +32,10 @@ section! {
         pub listener: Vec<ListenerConf>;
         /// What becomes of requests.
         pub route: Vec<RouteConf>;
+        /// What routes share that name it.
+        pub policy: Vec<PolicyConf>;
+        /// What listeners, routes and upstreams share.
+        pub defaults: DefaultsConf;
         /// Conditions with names.
         pub matcher: Vec<MatcherConf>;
         /// Groups of backends.

@@ -3,14 +3,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::sleep;
+use tokio::{task::spawn_blocking, time::sleep};
 
 use crate::{
     cluster::{
         fleet::{Fleet, Trial, Turn},
         store::document::{Document, Reader},
     },
-    config,
+    config::{self, Beside},
     moment::Moment,
     reload::{Failed, Reloader},
     runtime::worker::Shared,
@@ -94,7 +94,13 @@ async fn take(document: Document, shared: &Shared, reloader: &Reloader, reader: 
         }
     }
     let revision = document.revision;
-    let replaced = reloader.replace(document.text.into(), None).await;
+    let text: Arc<str> = document.text.into();
+    let (given, path) = (text.clone(), reloader.in_force().path.clone());
+    let checked = spawn_blocking(move || config::parse_with(&given, &path, Beside::Nothing).map(drop)).await;
+    let replaced = match checked {
+        Ok(Err(problems)) => Err(Failed::Problems(problems)),
+        Ok(Ok(())) | Err(_) => reloader.replace(text, None).await,
+    };
     {
         let mut told = fleet.lock();
         (told.is_waiting, told.read) = (false, revision);

@@ -10,7 +10,7 @@ use std::{
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::{
-    edit::{self, EditError},
+    edit::{self, EditError, Over, Texts},
     engine::Engine,
     prepare::Order,
     state::{Cause, Failed, Last, Outcome},
@@ -19,7 +19,9 @@ use super::{
 };
 use crate::{
     cluster::privilege,
-    config::{self, Config, Problems, Step, listen::ListenAddress, log::AccessLog as AccessTo},
+    config::{
+        self, Config, Problems, Step, include::Included, listen::ListenAddress, log::AccessLog as AccessTo,
+    },
     listen::{
         admin_sockets::{self, Held},
         bind::Bound,
@@ -35,8 +37,10 @@ use crate::{
 pub(super) struct Attempt {
     /// The text to take; the file's when there is none.
     pub(super) text: Option<Arc<str>>,
-    /// The text that the file must still have: it is replaced by `text` before that is published.
-    pub(super) over: Option<Arc<str>>,
+    /// What goes with `text` as it was; without it the files that it includes are read.
+    pub(super) included: Option<Arc<[Included]>>,
+    /// A file that is replaced before `text` is published.
+    pub(super) over: Option<Over>,
     /// What administrators change of it.
     pub(super) overrides: Overrides,
 }
@@ -98,10 +102,10 @@ impl Engine {
         let in_force = self.state.in_force.load_full();
         let path = in_force.path.clone();
         let whole = |message| Problems(vec![Problem::with_file(path.clone(), message, None)]);
-        let Attempt { text, over, overrides } = what;
+        let Attempt { text, included, over, overrides } = what;
         let is_of_file = text.is_none();
         let (shared, tickets) = (self.shared.clone(), self.tickets.clone());
-        let order = Order { path: path.clone(), text, overrides, shared, tickets };
+        let order = Order { path: path.clone(), text, included, overrides, shared, tickets };
         let mut prepared = spawn_blocking(move || order.prepare()).await.map_err(panicked)??;
         if is_of_file {
             let is_overtaken = prepared.is_overtaken;
@@ -118,13 +122,14 @@ impl Engine {
         let next = &prepared.snapshot.config;
         if let Some((message, hint)) = next.cluster.as_ref().and_then(privilege::missing) {
             let steps = [Step::Key("cluster")];
-            let problem = config::problem_at(&prepared.text, &path, &steps, &message, Some(&hint));
+            let text = (&*prepared.text, &*path);
+            let problem = config::problem_at(text, &prepared.included, &steps, &message, Some(&hint));
             return Err(Problems(vec![problem]).into());
         }
         let acquired = self
             .sockets
             .acquire(&prepared.snapshot, self.mailboxes.workers())
-            .map_err(|failure| Problems(vec![late(&prepared.text, &path, failure)]))?;
+            .map_err(|failure| Problems(vec![late((&prepared.text, &path), &prepared.included, failure)]))?;
         let admin = admin_sockets::next(&before.config, next).map_err(whole)?;
         let dup = |bound: &Option<Bound>| bound.as_ref().map(Bound::try_clone).transpose();
         let served = admin.as_ref().try_map(dup).map_err(|error| whole(error.to_string()))?;
@@ -133,8 +138,8 @@ impl Engine {
             .await
             .map_err(panicked)?
             .map_err(|error| whole(format!("cannot open the access log: {error}")))?;
-        if let Some(old) = over {
-            let (path, new, files) = (path.clone(), prepared.text.clone(), prepared.files.clone());
+        if let Some(Over { path, old, new }) = over {
+            let files = prepared.files.clone();
             let written = spawn_blocking(move || {
                 write::replace(&path, old.as_bytes(), new.as_bytes())?;
                 // As it is now: the watcher shall not take this for an edit of another's.
@@ -160,27 +165,31 @@ impl Engine {
         let in_force = self.state.in_force.load_full();
         let overrides = with_all(in_force.overrides.clone(), changes, &in_force.file);
         let overrides = overrides.map_err(Failed::Refused)?;
-        let text = Some(in_force.text.clone());
-        self.attempt(Attempt { text, over: None, overrides }, Cause::Override).await
+        let (text, included) = (Some(in_force.text.clone()), Some(in_force.included.clone()));
+        self.attempt(Attempt { text, included, over: None, overrides }, Cause::Override).await
     }
 
     /// Writes changes into the file.
     pub(super) async fn persist(&mut self, changes: &[Change]) -> Result<Outcome, Failed> {
         let in_force = self.state.in_force.load_full();
-        let mut new = in_force.text.to_string();
+        let old = Texts::of(&in_force);
+        let mut new = old.clone();
         for change in changes {
-            new = edit::edit(&new, &in_force.path, change).map_err(not_edited)?;
+            new = edit::edit_texts(&new, change).map_err(not_edited)?;
         }
+        let over = old.changed(&new).map_err(not_edited)?;
         // Where the file now says what an override said, the override goes.
         let sets = changes.iter().filter(|change| match change {
             Change::Weight { .. } | Change::State { .. } => true,
             Change::Add { .. } | Change::Remove { .. } => false,
         });
-        let overrides = crate::config::parse(&new, &in_force.path)
+        let overrides = new
+            .parse()
             .ok()
             .and_then(|file| with_all(in_force.overrides.kept(&file), sets, &file).ok())
             .unwrap_or_else(|| in_force.overrides.clone());
-        let attempt = Attempt { text: Some(new.into()), over: Some(in_force.text.clone()), overrides };
+        let (text, included) = (Some(new.text), Some(new.included));
+        let attempt = Attempt { text, included, over: Some(over), overrides };
         self.attempt(attempt, Cause::Admin).await
     }
 
@@ -201,7 +210,9 @@ impl Engine {
         if is_other {
             return Err(Failed::Outdated);
         }
-        let attempt = Attempt { text: Some(text), over: Some(old), overrides: in_force.overrides.clone() };
+        let over = Some(Over { path: in_force.path.clone(), old, new: text.clone() });
+        let overrides = in_force.overrides.clone();
+        let attempt = Attempt { text: Some(text), included: None, over, overrides };
         self.attempt(attempt, Cause::Admin).await
     }
 }
@@ -242,10 +253,14 @@ fn refused(reason: Reason, code: &'static str, message: &str, hint: &str) -> Fai
 const MOST_LOGGED: usize = 20;
 
 /// What a failure to get a socket is called, with the place of the listener's address.
-pub(super) fn late(text: &str, path: &Path, failure: listener_sockets::Failure) -> Problem {
+pub(super) fn late(
+    text: (&str, &Path),
+    included: &[Included],
+    failure: listener_sockets::Failure,
+) -> Problem {
     let steps = [Step::Key("listener"), Step::Index(failure.listener), Step::Key("address")];
     let hint = failure.hint.as_deref();
-    crate::config::problem_at(text, path, &steps, &failure.message, hint)
+    crate::config::problem_at(text, included, &steps, &failure.message, hint)
 }
 
 /// Keeps a new socket of the admin endpoint, and none where there is no address any more.

@@ -13,12 +13,17 @@ mod lines;
 mod splice;
 mod tables;
 
-use std::{fmt, path::Path};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use self::splice::{Splice, spliced};
+use super::state::InForce;
 use crate::{
     backend::Address,
-    config::{self, Config, Problems},
+    config::{self, Beside, Config, Problems, include::Included},
     runtime::overrides::{Change, Overrides, Refusal, position},
     schema::{Node, environment},
     upstream::conf::{BackendConf, BackendState},
@@ -49,27 +54,105 @@ impl fmt::Display for EditError {
 
 impl std::error::Error for EditError {}
 
-/// `text`, which is in `file`, with `change` made.
-pub fn edit(text: &str, file: &Path, change: &Change) -> Result<String, EditError> {
-    let config = config::parse(text, file).map_err(EditError::Problems)?;
+/// The texts that a configuration is made of.
+#[derive(Clone, Debug)]
+pub struct Texts {
+    /// The configuration file.
+    pub path: PathBuf,
+    /// What is in it.
+    pub text: Arc<str>,
+    /// The files that it includes.
+    pub included: Arc<[Included]>,
+}
+
+/// A file that is replaced.
+#[derive(Debug)]
+pub(super) struct Over {
+    /// The configuration file, or one that it includes.
+    pub(super) path: PathBuf,
+    /// The text that it must still have.
+    pub(super) old: Arc<str>,
+    pub(super) new: Arc<str>,
+}
+
+impl Texts {
+    /// Those that are in force.
+    pub fn of(in_force: &InForce) -> Self {
+        let InForce { path, text, included, .. } = in_force;
+        Self { path: path.clone(), text: text.clone(), included: included.clone() }
+    }
+
+    /// What they mean.
+    pub fn parse(&self) -> Result<Config, Problems> {
+        let beside = Beside::Given(&self.included);
+        config::parse_with(&self.text, &self.path, beside).map(|(config, _)| config)
+    }
+
+    /// The one file whose text is another in `new`; the configuration file where there is none, since an override may go
+    /// nevertheless.
+    pub(super) fn changed(&self, new: &Self) -> Result<Over, EditError> {
+        let mut changed = self.parts().zip(new.parts()).filter(|((_, old), (_, new))| old != new);
+        let first = changed.next();
+        match changed.next() {
+            // Two files cannot be replaced at once.
+            Some(_) => Err(EditError::ByHand),
+            None => {
+                let own = ((self.path.as_path(), &self.text), (new.path.as_path(), &new.text));
+                let ((path, old), (_, new)) = first.unwrap_or(own);
+                Ok(Over { path: path.to_owned(), old: old.clone(), new: new.clone() })
+            }
+        }
+    }
+
+    fn parts(&self) -> impl Iterator<Item = (&Path, &Arc<str>)> {
+        let own = (self.path.as_path(), &self.text);
+        std::iter::once(own).chain(self.included.iter().map(|it| (it.path.as_path(), &it.text)))
+    }
+
+    /// With another text at a place among [`Texts::parts`].
+    fn with(&self, index: usize, text: String) -> Self {
+        let mut this = self.clone();
+        match index.checked_sub(1) {
+            None => this.text = text.into(),
+            Some(index) => {
+                let mut included = self.included.to_vec();
+                if let Some(it) = included.get_mut(index) {
+                    it.text = text.into();
+                }
+                this.included = included.into();
+            }
+        }
+        this
+    }
+}
+
+/// The texts with `change` made in the one that has the upstream.
+pub fn edit_texts(texts: &Texts, change: &Change) -> Result<Texts, EditError> {
+    let config = texts.parse().map_err(EditError::Problems)?;
     let overrides = Overrides::default().with(change, &config).map_err(EditError::Refused)?;
+    let holds = |text: &str| Node::parse(text).0.items_of("upstream").iter().any(|it| is_named(it, change));
+    let found = texts.parts().enumerate().find(|(_, (_, text))| holds(text));
+    let (index, (file, text)) = found.ok_or(EditError::ByHand)?;
     let splices = splices(text, file, change, &config).ok_or(EditError::ByHand)?;
-    let edited = spliced(text, splices).ok_or(EditError::ByHand)?;
+    let edited = texts.with(index, spliced(text, splices).ok_or(EditError::ByHand)?);
     let mut wanted = config;
     overrides.apply(&mut wanted);
-    match config::parse(&edited, file) {
+    match edited.parse() {
         Ok(is) if is == wanted => Ok(edited),
         Ok(_) | Err(_) => Err(EditError::ByHand),
     }
+}
+
+fn is_named(upstream: &Node, change: &Change) -> bool {
+    upstream.get("name").and_then(Node::text) == Some(change.upstream())
 }
 
 fn splices(text: &str, file: &Path, change: &Change, config: &Config) -> Option<Vec<Splice>> {
     let (mut root, _) = Node::parse(text);
     // It was checked when the text was.
     let _ = root.expand(&environment::of_process);
-    let index = config.upstream.iter().position(|it| it.name == change.upstream())?;
-    let conf = config.upstream.get(index)?;
-    let array = root.items_of("upstream").get(index)?.get("backend")?;
+    let conf = config.upstream.iter().find(|it| it.name == change.upstream())?;
+    let array = root.items_of("upstream").iter().find(|it| is_named(it, change))?.get("backend")?;
     let backends = Backends { text, root: &root, array, all: array.items() };
     let called = |backend: &str| position(&conf.backend, backend);
     match change {

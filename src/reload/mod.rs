@@ -110,6 +110,7 @@ impl Reloader {
         let in_force = InForce {
             path,
             text: text.into(),
+            included: Arc::default(),
             file: Arc::new(file),
             overrides,
             addresses,

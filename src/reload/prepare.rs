@@ -9,7 +9,7 @@ use std::{
 use super::{plan::Hashes, watch};
 use crate::{
     cache::store::Change,
-    config::{self, Config, Problems},
+    config::{self, Beside, Config, Problems, include::Included},
     runtime::{Snapshot, build::Builder, overrides::Overrides, worker::Shared},
     schema::Problem,
     tls::tickets::Tickets,
@@ -21,6 +21,8 @@ pub(super) struct Order {
     pub(super) path: PathBuf,
     /// The text to take; the file's when there is none.
     pub(super) text: Option<Arc<str>>,
+    /// What it includes; what is there now when there is none.
+    pub(super) included: Option<Arc<[Included]>>,
     pub(super) overrides: Overrides,
     pub(super) shared: Arc<Shared>,
     pub(super) tickets: Arc<Tickets>,
@@ -30,6 +32,7 @@ pub(super) struct Order {
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub(super) text: Arc<str>,
+    pub(super) included: Arc<[Included]>,
     pub(super) file: Config,
     pub(super) overrides: Overrides,
     pub(super) snapshot: Snapshot,
@@ -51,7 +54,8 @@ impl Order {
             Some(text) => text,
             None => config::read_text(&self.path)?.into(),
         };
-        let file = config::parse(&text, &self.path)?;
+        let beside = self.included.as_ref().map_or(Beside::OnDisk, Beside::Given);
+        let (file, included) = config::parse_with(&text, &self.path, beside)?;
         let overrides = self.overrides.kept(&file);
         let mut effective = file.clone();
         overrides.apply(&mut effective);
@@ -76,10 +80,17 @@ impl Order {
         let files = files(&self.path, &file);
         let mut hashes = watch::hashes(&files);
         // What was read: the file may have been edited since.
-        hashes.insert(self.path.clone(), watch::hash(text.as_bytes()));
+        hashes.extend(read_hashes(&self.path, &text, &included));
         let is_overtaken = files.iter().any(|file| is_newer(file, begun));
-        Ok(Prepared { text, file, overrides, snapshot, folders, files, hashes, is_overtaken })
+        Ok(Prepared { text, included, file, overrides, snapshot, folders, files, hashes, is_overtaken })
     }
+}
+
+/// What was read of the configuration's texts comes to.
+pub(super) fn read_hashes(path: &Path, text: &str, included: &[Included]) -> Hashes {
+    let own = (path.to_owned(), watch::hash(text.as_bytes()));
+    let others = included.iter().map(|it| (it.path.clone(), watch::hash(it.text.as_bytes())));
+    others.chain([own]).collect()
 }
 
 /// The configuration file and those that it names.

@@ -35,7 +35,7 @@ impl Engine {
         admin: Each<Option<Bound>>,
         before: &Arc<Snapshot>,
     ) {
-        let Prepared { text, file, overrides, snapshot, folders, hashes, .. } = prepared;
+        let Prepared { text, included, file, overrides, snapshot, folders, hashes, .. } = prepared;
         let snapshot = Arc::new(snapshot);
         settle_states(&snapshot, Some(before));
         apply_caches(&snapshot, folders);
@@ -61,6 +61,7 @@ impl Engine {
         let in_force = InForce {
             path: self.state.in_force.load().path.clone(),
             text,
+            included,
             file: Arc::new(file),
             overrides,
             addresses: self.sockets.addresses(),

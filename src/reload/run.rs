@@ -38,7 +38,7 @@ impl Engine {
         let snapshot = shared.snapshot.load_full();
         let acquired = sockets
             .acquire(&snapshot, mailboxes.workers())
-            .map_err(|failure| late(&loaded.text, &loaded.path, failure).to_string())?;
+            .map_err(|failure| late((&loaded.text, &loaded.path), &loaded.included, failure).to_string())?;
         let admin = admin_sockets::first(&snapshot.config, admin)?;
         let changes = sockets.commit(acquired, mailboxes.workers());
         sockets.apply(&snapshot);
@@ -49,11 +49,12 @@ impl Engine {
         let files = prepare::files(&loaded.path, &loaded.config);
         let mut hashes = watch::hashes(&files);
         // What was read: the file may have been edited since.
-        hashes.insert(loaded.path.clone(), watch::hash(loaded.text.as_bytes()));
+        hashes.extend(prepare::read_hashes(&loaded.path, &loaded.text, &loaded.included));
         let attempted = watch::fingerprint(&hashes);
         let in_force = InForce {
             path: loaded.path,
             text: loaded.text,
+            included: loaded.included,
             file: Arc::new(loaded.config),
             overrides,
             addresses: sockets.addresses(),

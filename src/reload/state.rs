@@ -10,7 +10,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 use crate::{
-    config::{Config, Problems},
+    config::{Config, Problems, include::Included},
     runtime::{
         ListenerId,
         overrides::{Overrides, Refusal},
@@ -130,6 +130,8 @@ pub struct InForce {
     pub path: PathBuf,
     /// What was in it.
     pub text: Arc<str>,
+    /// What it includes.
+    pub included: Arc<[Included]>,
     /// What that means, without what administrators changed.
     pub file: Arc<Config>,
     /// What administrators changed.

@@ -21,6 +21,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::plan::Hashes;
+use crate::config::include;
 
 /// Tells that something may have changed.
 #[derive(Debug)]
@@ -119,7 +120,7 @@ const MOST_LINKS: usize = 40;
 
 /// What is in these files, or, of a folder, which names. A file that cannot be read counts as one that says so.
 pub(super) fn hashes(files: &[PathBuf]) -> Hashes {
-    let of = |file: &PathBuf| match fs::read(file) {
+    let of = |file: &PathBuf| match contents(file) {
         Ok(bytes) => hash(&bytes),
         Err(error) if error.kind() == io::ErrorKind::IsADirectory => hash(&names(file)),
         Err(error) => hash(error.kind().to_string().as_bytes()),
@@ -133,6 +134,15 @@ fn names(folder: &Path) -> Vec<u8> {
     let mut names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
     names.sort();
     names.iter().flat_map(|name| [name.as_encoded_bytes(), b"\0"]).flatten().copied().collect()
+}
+
+/// What is in a file; of a path with wildcards, the names of what it leads to.
+fn contents(file: &Path) -> io::Result<Vec<u8>> {
+    if !include::is_pattern(file) || file.exists() {
+        return fs::read(file);
+    }
+    let names = include::matching(file)?;
+    Ok(names.iter().flat_map(|name| [name.as_os_str().as_encoded_bytes(), b"\n"].concat()).collect())
 }
 
 /// What contents come to.

@@ -26,12 +26,11 @@ pub struct Problem {
 impl Problem {
     /// A problem at a place of `source`.
     pub fn at(source: &Source, place: Place, message: String, hint: Option<String>) -> Self {
-        let line = source.line(place.start);
         Self {
-            file: source.file().to_owned(),
-            line,
+            file: source.file(place.start).to_owned(),
+            line: source.line(place.start),
             column: source.column(place.start),
-            text: source.line_text(line).to_owned(),
+            text: source.line_text(place.start).to_owned(),
             width: source.width(place),
             message,
             hint,

@@ -1,6 +1,9 @@
 //! Walks the keys of tables, and keeps every problem that comes up. What a key holds is read by `typed`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use super::{Data, Entry, Node, Place, Problem, Problems, Source, suggest, syntax::SyntaxErrors};
 
@@ -58,12 +61,23 @@ impl<'s> Reader<'s> {
         !self.problems.is_empty()
     }
 
-    /// All problems in the order of the text, each once.
+    /// All problems in the order of the text, each once: what many tables share is read with each of them.
     pub fn into_problems(mut self) -> Problems {
+        let mut seen = HashSet::new();
+        self.problems.retain(|(place, message, _)| seen.insert((*place, message.clone())));
         self.problems.sort_by_key(|(place, ..)| place.start);
-        self.problems.dedup();
         let at = |(place, message, hint)| Problem::at(self.source, place, message, hint);
         Problems(self.problems.into_iter().map(at).collect())
+    }
+
+    /// Reads on as if at the top level at `key`; gives what it was called before, for [`Reader::call`].
+    pub fn called(&mut self, key: &str) -> Vec<String> {
+        std::mem::replace(&mut self.path, vec![key.to_owned()])
+    }
+
+    /// Reads on with these keys from the root.
+    pub fn call(&mut self, path: Vec<String>) {
+        self.path = path;
     }
 
     /// The key being read, for messages.
@@ -82,9 +96,9 @@ impl<'s> Reader<'s> {
         self.problem(node.place, message);
     }
 
-    /// `path` from the folder of the file that is read.
-    pub fn resolve(&self, path: &str) -> PathBuf {
-        self.source.folder().join(Path::new(path))
+    /// `path`, which is at `node`, from the folder of the file that says it.
+    pub fn resolve(&self, node: &Node, path: &str) -> PathBuf {
+        self.source.folder(node.place.start).join(Path::new(path))
     }
 
     /// The text of a string, or a problem.

@@ -1,5 +1,7 @@
 //! What is known of an option without its type: name, default, range, doc, schema.
 
+use super::Table;
+
 /// One option, for schema and reference.
 #[derive(Clone, Debug)]
 pub struct Row {
@@ -17,6 +19,8 @@ pub struct Row {
     pub required: bool,
     /// Whether it is in the contract, but not in this version.
     pub later: bool,
+    /// Reads what is written for it, only for the problems.
+    pub check: fn(&mut Table<'_, '_, '_>, &Key),
 }
 
 /// The options of a nested table, for the reference.

@@ -39,7 +39,7 @@ impl Value for Secret {
         let text = reader.text(node, "the name of a file, or \"env:NAME\"")?;
         let secret = match text.strip_prefix("env:") {
             Some(name) => Self::Environment(name.to_owned()),
-            None => Self::File(reader.resolve(text.strip_prefix("file:").unwrap_or(text))),
+            None => Self::File(reader.resolve(node, text.strip_prefix("file:").unwrap_or(text))),
         };
         if text.is_empty() || text == "env:" || text == "file:" {
             let message = format!("`{}` is empty", reader.key());

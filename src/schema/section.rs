@@ -28,6 +28,7 @@ impl Row {
             schema: T::schema(),
             nested: T::rows(),
             later: false,
+            check: |table, key| drop(table.read::<T>(key)),
         }
     }
 

@@ -38,6 +38,6 @@ impl Value for StorePath {
             reader.problem_with(node.place, message, "name a place that only this cache writes to");
             return None;
         }
-        Some(Self(reader.resolve(text)))
+        Some(Self(reader.resolve(node, text)))
     }
 }

@@ -7,27 +7,28 @@ use super::{Place, Source};
 pub struct SyntaxErrors {
     /// Where, what, and what to do about it.
     pub errors: Vec<(Place, String, Option<String>)>,
-    /// Lines about which nothing else should be said.
+    /// Lines about which nothing else should be said, of all files.
     lines: Vec<usize>,
-    /// Where understanding ends: everything from here on is part of something that is not closed.
-    end: usize,
+    /// What is not understood: from where something is not closed to the end of its file.
+    lost: std::ops::Range<usize>,
 }
 
 impl SyntaxErrors {
-    /// Sorts out what the TOML crate found: one error a line, and none within what is not closed.
-    pub fn new(mut found: Vec<(Place, String)>, source: &Source) -> Self {
+    /// Sorts out what the TOML crate found in a text that ends at `end`: one error a line, and none within what is not
+    /// closed.
+    pub fn new(mut found: Vec<(Place, String)>, end: usize, source: &Source) -> Self {
         found.sort_by_key(|(place, _)| place.start);
         let unclosed = found.iter().any(|(_, message)| message.starts_with("unclosed array,"));
-        let mut this = Self { errors: Vec::new(), lines: Vec::new(), end: usize::MAX };
+        let mut this = Self { errors: Vec::new(), lines: Vec::new(), lost: end..end };
         for (place, message) in found {
-            let line = source.line(place.start);
-            if place.start > this.end || this.lines.contains(&line) {
+            let line = source.row(place.start);
+            if place.start > this.lost.start || this.lines.contains(&line) {
                 continue;
             }
             this.lines.push(line);
             // Within an array that is not closed, whole tables are taken for elements.
             if unclosed && message.contains("array") {
-                this.end = place.start;
+                this.lost = place.start..end.saturating_add(1);
                 let hint = "add the missing `]` before this".to_owned();
                 let message = "an array is not closed".to_owned();
                 this.errors.push((place, message, Some(hint)));
@@ -41,7 +42,7 @@ impl SyntaxErrors {
 
     /// Whether a problem at `place` is only what a syntax error led to.
     pub fn explain(&self, place: Place, source: &Source) -> bool {
-        place.start >= self.end || self.lines.contains(&source.line(place.start))
+        self.lost.contains(&place.start) || self.lines.contains(&source.row(place.start))
     }
 }
 

@@ -63,6 +63,19 @@ impl Node {
         DeValue::parse(text).ok().map(|value| node(&value))
     }
 
+    /// Moves every place behind `by` bytes, where the text is put behind another.
+    pub fn shift(&mut self, by: usize) {
+        self.place.shift(by);
+        match &mut self.data {
+            Data::Array(items) => items.iter_mut().for_each(|item| item.shift(by)),
+            Data::Table(entries) => entries.iter_mut().for_each(|entry| {
+                entry.place.shift(by);
+                entry.node.shift(by);
+            }),
+            Data::String(_) | Data::Integer(_) | Data::Float(_) | Data::Boolean(_) | Data::Datetime => {}
+        }
+    }
+
     /// What kind of value it is, for messages.
     pub fn kind(&self) -> &'static str {
         match &self.data {
@@ -91,6 +104,14 @@ impl Node {
         match &self.data {
             Data::Table(entries) => entries,
             _ => &[],
+        }
+    }
+
+    /// The value of `key`, to be changed.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Self> {
+        match &mut self.data {
+            Data::Table(entries) => entries.iter_mut().find(|entry| entry.key == key).map(|it| &mut it.node),
+            _ => None,
         }
     }
 

@@ -96,7 +96,7 @@ impl Value for PathBuf {
             reader.problem_with(node.place, message, "name a file, or leave the key out");
             return None;
         }
-        Some(reader.resolve(text))
+        Some(reader.resolve(node, text))
     }
 
     fn files(&self, files: &mut Vec<Self>) {

@@ -45,8 +45,15 @@ fn every_configuration_in_the_documentation_is_good() {
     assert!(count >= 2, "found {count} configurations: is the test looking in the right place?");
 }
 
-/// A block that is about `[cluster]` alone, as a whole file on this machine; any other as it is.
+/// A block that is about `[cluster]` alone, or about what is shared, as a whole file on this machine; any other as it is.
 fn whole(block: &str) -> String {
+    let is_shared = ["include = ", "[defaults", "[[policy]]"].iter().any(|it| block.starts_with(it));
+    if is_shared && !block.contains("[[listener]]") {
+        return format!(
+            "{block}\n[[listener]]\nname = \"web\"\naddress = \"0.0.0.0:8080\"\n\
+             [[upstream]]\nname = \"app\"\nbackend = [{{ address = \"127.0.0.1:9000\" }}]\n"
+        );
+    }
     if block.contains("[[listener]]") || !block.contains("[cluster") {
         return block.to_owned();
     }

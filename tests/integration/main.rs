@@ -43,6 +43,7 @@ mod fuzz;
 mod health;
 mod hostile;
 mod http2;
+mod include;
 mod l4;
 mod limits;
 mod listeners;

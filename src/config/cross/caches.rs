@@ -25,8 +25,8 @@ pub(super) fn unique_paths(configured: &[CacheConf], root: &Node, reader: &mut R
                 seen.insert(spelled(path), (&cache.name, key, place));
                 continue;
             };
-            let line = reader.source().line(first.start);
-            let message = format!("the {other} of `{name}` on line {line} has this path already");
+            let line = reader.source().line_seen_from(first.start, place.start);
+            let message = format!("the {other} of `{name}` on {line} has this path already");
             reader.problem_with(place, message, "give each cache's disk and journal a path of its own");
         }
     }

@@ -54,8 +54,8 @@ fn unique(conf: &ClusterConf, nodes: &[Node], reader: &mut Reader<'_>) {
     for (address, node) in conf.virtual_ip.iter().zip(nodes) {
         let (ip, place) = (address.address.0.addr(), place_of(node, "address"));
         if let Some(first) = seen.insert(ip, place) {
-            let line = reader.source().line(first.start);
-            let message = format!("the virtual address {ip} is defined already on line {line}");
+            let line = reader.source().line_seen_from(first.start, place.start);
+            let message = format!("the virtual address {ip} is defined already on {line}");
             reader.problem_with(place, message, "an address is on one interface, and moves with one router");
         }
     }
@@ -73,9 +73,9 @@ fn routers(conf: &ClusterConf, nodes: &[Node], reader: &mut Reader<'_>) {
         first.1 += 1;
         let (of_first, count, place) = *first;
         if of_first != priority {
-            let line = reader.source().line(place.start);
+            let line = reader.source().line_seen_from(place.start, node.place.start);
             let message = format!(
-                "{} has priority {priority}, and virtual router {router_id} has {of_first} since line {line}",
+                "{} has priority {priority}, and virtual router {router_id} has {of_first} since {line}",
                 address.address.0.addr()
             );
             let hint = "addresses of one router move together; give one of them another `router_id`";

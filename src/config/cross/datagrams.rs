@@ -14,10 +14,10 @@ use crate::{
 };
 
 /// Keys of a route that are about connections.
-const OF_TUNNELS: [&str; 3] = ["tunnel_idle", "half_close_timeout", "timeout"];
+pub(in crate::config) const OF_TUNNELS: [&str; 3] = ["tunnel_idle", "half_close_timeout", "timeout"];
 
 /// Keys of an upstream that are about connections, and why datagrams have no use for them.
-const OF_CONNECTIONS: [(&str, &str); 6] = [
+pub(in crate::config) const OF_CONNECTIONS: [(&str, &str); 6] = [
     ("sticky", "datagrams have no cookies; `balance = \"ip-hash\"` keeps a client at its backend"),
     ("queue", "a datagram does not wait: it is dropped, and its client sends it again; leave it out"),
     ("connect_timeout", "nothing is connected; `response_timeout` is how long a first answer may take"),

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Keys of a route that are about requests.
-const OF_REQUESTS: [&str; 20] = [
+pub(in crate::config) const OF_REQUESTS: [&str; 20] = [
     "hosts",
     "paths",
     "methods",
@@ -37,7 +37,7 @@ const OF_REQUESTS: [&str; 20] = [
 ];
 
 /// Keys of a route by which connections with TLS are told apart.
-const OF_HELLOS: [&str; 2] = ["server_names", "alpn"];
+pub(in crate::config) const OF_HELLOS: [&str; 2] = ["server_names", "alpn"];
 
 /// Reports what routes say that has no meaning for the protocols of their listeners, and listeners whose connections
 /// no route takes. Every table of the file was understood.

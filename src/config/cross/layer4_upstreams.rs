@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Keys of an upstream that are about requests.
-const OF_REQUESTS: [&str; 7] =
+pub(in crate::config) const OF_REQUESTS: [&str; 7] =
     ["sticky", "protocol", RESPONSE_TIMEOUT, "body_timeout", "idle_timeout", "max_idle", "relay"];
 
 /// It is about datagrams too: how long a session waits for its first answer.

@@ -23,6 +23,12 @@ fn add(json: serde_json::Value) -> Change {
     Change::Add { upstream: "api".into(), backend }
 }
 
+/// A text without others, with a change.
+fn edit(text: &str, file: &Path, change: &Change) -> Result<String, EditError> {
+    let texts = Texts { path: file.to_owned(), text: text.into(), included: Arc::default() };
+    edit_texts(&texts, change).map(|texts| texts.text.to_string())
+}
+
 fn edited(text: &str, change: &Change) -> String {
     edit(text, Path::new(FILE), change).unwrap_or_else(|error| panic!("{error}: {change:?} in\n{text}"))
 }

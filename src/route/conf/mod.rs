@@ -53,6 +53,8 @@ section! {
         pub server_names: Vec<String> = [];
         /// Of `tls` listeners: protocols of which the client must offer one, such as `h2`; empty = any.
         pub alpn: Vec<String> = [];
+        /// Names of `[[policy]]` tables that hold for it: what it says itself goes before them, and a later one before an earlier one.
+        pub policies: Vec<String> = [];
         /// How the request's target is changed.
         pub rewrite: Option<RewriteConf>;
         /// How the request's headers are changed.
@@ -95,6 +97,9 @@ section! {
     check Self::check;
 }
 
+/// Keys that say nothing where no request is passed on.
+pub const OF_PROXIED: [&str; 4] = ["rewrite", "upgrade", "cache", "collapse"];
+
 impl RouteConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         name::check(table);
@@ -105,7 +110,7 @@ impl RouteConf {
         conditions::check_names(&mut self.headers, table);
         let proxied = matches!(self.action, Action::Upstream(_) | Action::Split(_));
         self.check_compression(table);
-        for key in ["rewrite", "upgrade", "cache", "collapse"] {
+        for key in OF_PROXIED {
             if let Some(entry) = table.entry(key).filter(|_| !proxied) {
                 let message = format!("`{key}` does nothing where no request is passed on");
                 let hint = "leave it out, or send the request to an `upstream`";

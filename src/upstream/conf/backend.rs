@@ -95,7 +95,7 @@ impl Value for Address {
                 reader.problem_with(node.place, "`unix:` names no socket", hint);
                 return None;
             }
-            return Some(Self::Unix(reader.resolve(path)));
+            return Some(Self::Unix(reader.resolve(node, path)));
         }
         if let Some(name) = text.strip_prefix("srv:") {
             let labels: Vec<&str> = name.split('.').collect();

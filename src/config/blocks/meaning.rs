@@ -1,0 +1,130 @@
+//! What a shared key has a meaning for. One that a table says itself is checked where tables are.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::{
+    config::{
+        cross::{datagrams, layer4, layer4_upstreams},
+        listen,
+    },
+    schema::{Data, Node},
+};
+
+/// Whether a listener has a use for a key.
+pub(super) fn of_listener(key: &str, table: &Node) -> bool {
+    let protocol = text(table, "protocol").unwrap_or("http");
+    let is_http = matches!(protocol, "http" | "https");
+    let has_certificate = table.get("certificate").is_some();
+    match key {
+        _ if !is_http && listen::OF_REQUESTS.contains(&key) => false,
+        _ if protocol == "udp" && listen::OF_CONNECTIONS.iter().any(|(of, _)| *of == key) => false,
+        "certificate" => matches!(protocol, "https" | "tcp"),
+        "client_auth" => protocol == "https" || (protocol == "tcp" && has_certificate),
+        "alt_svc" | "http3" => protocol == "https",
+        "starttls" => protocol == "tls" || (protocol == "tcp" && has_certificate),
+        "quic" => protocol == "tls",
+        "proxy_protocol_udp" => protocol == "udp" || (protocol == "tls" && is_true(table, "quic")),
+        _ => true,
+    }
+}
+
+/// The protocols of the listeners, by name.
+pub(super) fn protocols(root: &Node) -> HashMap<String, String> {
+    let listeners = root.items_of("listener").iter();
+    let named = listeners.filter_map(|table| {
+        let protocol = text(table, "protocol").unwrap_or("http");
+        Some((text(table, "name")?.to_owned(), protocol.to_owned()))
+    });
+    named.collect()
+}
+
+/// The protocols of the listeners that a route holds for.
+fn of_its_listeners<'p>(route: &Node, protocols: &'p HashMap<String, String>) -> HashSet<&'p str> {
+    let listeners = route.items_of("listeners");
+    let named: HashSet<&str> =
+        listeners.iter().filter_map(|it| protocols.get(it.text()?).map(String::as_str)).collect();
+    // Without any it holds for those of requests.
+    if listeners.is_empty() { HashSet::from(["http"]) } else { named }
+}
+
+/// Whether a route has a use for a key.
+pub(super) fn of_route(key: &str, table: &Node, protocols: &HashMap<String, String>) -> bool {
+    let of_listeners = of_its_listeners(table, protocols);
+    let is_http = of_listeners.iter().any(|it| matches!(*it, "http" | "https"));
+    let is_proxied = table.get("upstream").is_some() || table.get("split").is_some();
+    match key {
+        _ if !is_http && !of_listeners.is_empty() && layer4::OF_REQUESTS.contains(&key) => false,
+        _ if layer4::OF_HELLOS.contains(&key) => of_listeners.iter().all(|it| *it == "tls"),
+        _ if datagrams::OF_TUNNELS.contains(&key) => {
+            of_listeners.is_empty() || of_listeners.iter().any(|it| *it != "udp")
+        }
+        "collapse" => is_proxied && table.get("cache").is_none(),
+        _ => is_proxied || !crate::route::conf::OF_PROXIED.contains(&key),
+    }
+}
+
+/// Upstreams by what routes bring them.
+pub(super) struct Reached {
+    requests: HashSet<String>,
+    connections: HashSet<String>,
+    datagrams: HashSet<String>,
+}
+
+/// What routes bring the upstreams.
+pub(super) fn reached(root: &Node, protocols: &HashMap<String, String>) -> Reached {
+    let mut reached =
+        Reached { requests: HashSet::new(), connections: HashSet::new(), datagrams: HashSet::new() };
+    let quic: HashSet<&str> = (root.items_of("listener").iter())
+        .filter(|table| is_true(table, "quic"))
+        .filter_map(|table| text(table, "name"))
+        .collect();
+    for route in root.items_of("route") {
+        let parts = route.items_of("split").iter().filter_map(|part| text(part, "upstream"));
+        let upstreams: Vec<&str> = parts.chain(text(route, "upstream")).collect();
+        let of_listeners = of_its_listeners(route, protocols);
+        let has_quic =
+            route.items_of("listeners").iter().any(|it| it.text().is_some_and(|it| quic.contains(it)));
+        let add = |is: bool, to: &mut HashSet<String>| {
+            if is {
+                to.extend(upstreams.iter().map(|it| (*it).to_owned()));
+            }
+        };
+        add(of_listeners.iter().any(|it| matches!(*it, "http" | "https")), &mut reached.requests);
+        add(of_listeners.iter().any(|it| matches!(*it, "tcp" | "tls")), &mut reached.connections);
+        add(of_listeners.contains("udp") || has_quic, &mut reached.datagrams);
+    }
+    reached
+}
+
+/// Whether an upstream has a use for a key.
+pub(super) fn of_upstream(key: &str, table: &Node, reached: &Reached) -> bool {
+    let name = text(table, "name").unwrap_or_default();
+    let [requests, connections, datagrams] =
+        [&reached.requests, &reached.connections, &reached.datagrams].map(|names| names.contains(name));
+    let is_known = requests || connections || datagrams;
+    let hashes = matches!(text(table, "balance"), Some("consistent-hash" | "maglev"));
+    let is_of_requests = layer4_upstreams::OF_REQUESTS.contains(&key);
+    match key {
+        "hash_on" => hashes && (requests || !is_known || text(table, "hash_on") == Some("client-ip")),
+        "response_timeout" => requests || datagrams || !is_known,
+        "udp" | "proxy_protocol_udp" => datagrams,
+        "proxy_protocol_tlvs" => {
+            text(table, "proxy_protocol") == Some("v2")
+                || (datagrams && text(table, "proxy_protocol_udp").is_some_and(|it| it != "off"))
+        }
+        "starttls" => table.get("tls").is_some(),
+        _ if is_known && !requests && is_of_requests => false,
+        _ if datagrams && !requests && !connections => {
+            !datagrams::OF_CONNECTIONS.iter().any(|(of, _)| *of == key)
+        }
+        _ => true,
+    }
+}
+
+fn text<'n>(table: &'n Node, key: &str) -> Option<&'n str> {
+    table.get(key).and_then(Node::text)
+}
+
+fn is_true(table: &Node, key: &str) -> bool {
+    table.get(key).is_some_and(|node| matches!(node.data, Data::Boolean(true)))
+}
