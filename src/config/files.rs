@@ -29,7 +29,7 @@ mod tests {
     };
 
     /// Options that name a file which is read.
-    const READ: [&str; 22] = [
+    const READ: [&str; 25] = [
         "admin.metrics.token_file",
         "admin.token_file",
         "cluster.etcd.password_file",
@@ -45,6 +45,9 @@ mod tests {
         "listener.certificate.key",
         "listener.certificates",
         "listener.client_auth.ca",
+        "listener.error_pages",
+        "route.error_pages",
+        "route.respond.file",
         "trace.headers",
         "trace.tls.ca",
         "trace.tls.certificate.chain",
@@ -102,6 +105,9 @@ mod tests {
     fn all_that_is_read_is_listed_and_nothing_else() {
         let folder = env::temp_dir().join(format!("pointsman-files-{}", std::process::id()));
         demo_certificates(&folder).unwrap();
+        for page in ["404.html", "sorry.html", "page.html"] {
+            fs::write(folder.join(page), "a page").unwrap();
+        }
         fs::write(folder.join("token"), "secret").unwrap();
         fs::write(folder.join("bearer"), "secret").unwrap();
         fs::write(folder.join("password"), "secret").unwrap();
@@ -119,6 +125,11 @@ mod tests {
             protocol = "https"
             certificate = [{ chain = "demo.pem", key = "demo.key" }, { chain = "./demo.pem", key = "demo.key" }]
             client_auth = { mode = "request", ca = "clients-ca.pem" }
+            error_pages = { 404 = "404.html" }
+            [[route]]
+            name = "page"
+            error_pages = { 5xx = "sorry.html" }
+            respond = { status = 200, file = "page.html" }
             [cluster]
             election = "etcd"
             on_change = { command = ["x"] }
@@ -143,6 +154,7 @@ mod tests {
         files.iter_mut().for_each(|file| *file = file.strip_prefix(&folder).unwrap().components().collect());
         files.dedup();
         let names = [
+            "404.html",
             "bearer",
             "ca.pem",
             "client.key",
@@ -150,8 +162,10 @@ mod tests {
             "clients-ca.pem",
             "demo.key",
             "demo.pem",
+            "page.html",
             "password",
             "scraper",
+            "sorry.html",
             "token",
         ];
         assert_eq!(files, names.map(PathBuf::from));

@@ -12,7 +12,7 @@ use super::{
     socket_access::{FileMode, GroupId, UserId},
 };
 use crate::{
-    filter::alt_svc::AltSvc,
+    filter::{alt_svc::AltSvc, error_pages::conf::ErrorPagesConf},
     schema::{Node, Reader, Size, Table, Value, choice, name, section},
     tls::{
         conf::{CertificateConf, ClientAuthConf, ClientAuthMode, Starttls},
@@ -76,6 +76,8 @@ section! {
         pub quic: bool = false;
         /// Where else the same is served (`https`): the Alt-Svc of every response, in place of what the backend sent, such as `h3=":443"; ma=86400`, or `clear`.
         pub alt_svc: Option<AltSvc>;
+        /// Files that stand for error responses that Pointsman answers, where a route does not say: by status (`404`) or class (`5xx`), with [placeholders](templates.md).
+        pub error_pages: ErrorPagesConf = {};
         /// How long clients may take.
         pub timeouts: TimeoutsConf;
         /// How much clients may send.
@@ -193,8 +195,16 @@ pub(super) const OF_CONNECTIONS: [(&str, &str); 5] = [
 ];
 
 /// Keys of a listener that are about requests.
-pub(super) const OF_REQUESTS: [&str; 7] =
-    ["trusted_proxies", "client_address_from", "underscores", "paths", "limits", "http2", "alt_svc"];
+pub(super) const OF_REQUESTS: [&str; 8] = [
+    "trusted_proxies",
+    "client_address_from",
+    "underscores",
+    "paths",
+    "limits",
+    "http2",
+    "alt_svc",
+    "error_pages",
+];
 
 impl Protocol {
     /// Whether requests are read, and not connections passed on.

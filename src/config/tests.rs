@@ -27,6 +27,10 @@ impl Folder {
                 fs::write(target.join(file.file_name().unwrap()), text).unwrap();
             }
         }
+        fs::create_dir_all(folder.join("config/pages")).unwrap();
+        for page in ["404.html", "sorry.html"] {
+            fs::copy(Path::new("config/pages").join(page), folder.join("config/pages").join(page)).unwrap();
+        }
         demo_certificates(&folder.join("certs")).unwrap();
         demo_certificates(&folder.join("tests/certs")).unwrap();
         fs::write(folder.join("tests/certs/blank"), " \n").unwrap();

@@ -1,6 +1,7 @@
 //! Edits of fields, ready to be made.
 
 mod conf;
+mod replace;
 
 use std::borrow::Cow;
 
@@ -10,13 +11,17 @@ use crate::{
     template::{Context, Place, Scope, Template, Use},
 };
 
-pub use self::conf::HeaderEditConf;
+pub use self::{
+    conf::HeaderEditConf,
+    replace::{Replace, ReplacesConf},
+};
 
-/// Edits of fields: removed, then set, then set where missing, then added. Placeholders are filled from what was there
+/// Edits of fields: removed, then replaced in parts, then set, then set where missing, then added. Placeholders are filled from what was there
 /// before all of these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderEdits {
     remove: Box<[String]>,
+    replace: Box<[Replace]>,
     edits: Box<[Edit]>,
     /// Whether every value is the same for every request.
     is_fixed: bool,
@@ -49,8 +54,9 @@ impl HeaderEdits {
         });
         let edits: Box<[Edit]> = edits.collect();
         let is_fixed = edits.iter().all(|edit| edit.value.fixed().is_some());
-        let is_empty = edits.is_empty() && conf.remove.is_empty();
-        (!is_empty).then(|| Self { remove: conf.remove.as_slice().into(), edits, is_fixed })
+        let is_empty = edits.is_empty() && conf.remove.is_empty() && conf.replace.0.is_empty();
+        let replace = conf.replace.0.as_slice().into();
+        (!is_empty).then(|| Self { remove: conf.remove.as_slice().into(), replace, edits, is_fixed })
     }
 
     /// Makes them in these fields of an exchange.
@@ -63,7 +69,7 @@ impl HeaderEdits {
     ) {
         if self.is_fixed {
             let fields = fields(exchange);
-            self.remove.iter().for_each(|name| fields.remove(name));
+            self.take_away(fields);
             for edit in &self.edits {
                 edit.make(edit.value.fixed().unwrap_or_default().as_bytes(), false, fields);
             }
@@ -72,16 +78,23 @@ impl HeaderEdits {
         let scope = Scope { exchange, place };
         let values: Vec<Cow<'_, [u8]>> = self.edits.iter().map(|edit| edit.value(&scope)).collect();
         let fields = fields(exchange);
-        self.remove.iter().for_each(|name| fields.remove(name));
+        self.take_away(fields);
         for (edit, value) in self.edits.iter().zip(values) {
             edit.make(value.trim_ascii(), edit.value.fixed().is_none(), fields);
         }
     }
 
+    #[inline]
+    fn take_away(&self, fields: &mut Fields) {
+        self.remove.iter().for_each(|name| fields.remove(name));
+        self.replace.iter().for_each(|replace| replace.make(fields));
+    }
+
     /// The edits for people, a line each.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         let removed = self.remove.iter().map(|name| format!("remove {name}"));
-        removed.chain(self.edits.iter().map(|Edit { how, name, value }| {
+        let replaced = self.replace.iter().map(Replace::line);
+        removed.chain(replaced).chain(self.edits.iter().map(|Edit { how, name, value }| {
             let how = match how {
                 How::Set => "set",
                 How::SetIfMissing => "set if missing",

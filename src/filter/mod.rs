@@ -9,11 +9,14 @@ pub mod alt_svc;
 mod answer;
 pub mod coding;
 pub mod compression;
+pub mod error_pages;
 pub mod header_edits;
 mod hooks;
+pub mod page;
 mod request_headers;
 mod response_headers;
 pub mod stage;
+mod translate;
 
 use bytes::Bytes;
 
@@ -28,9 +31,11 @@ use crate::{error::Result, exchange::Exchange, template::Place};
 pub use self::{
     answer::Answer,
     compression::Compression,
+    error_pages::ErrorPages,
     hooks::{Kept, ResponseFacts, Verdict},
     request_headers::RequestHeaders,
     response_headers::ResponseHeaders,
+    translate::Translate,
 };
 
 /// A line for each filter: its type, in a file of that name, and its name for people. They act in the order of these lines,
@@ -67,6 +72,10 @@ macro_rules! filters {
 filters! {
     /// Changes fields of the request that goes on, as a route has it.
     RequestHeaders = "request_headers",
+    /// Puts pages in the place of errors.
+    ErrorPages = "error_pages",
+    /// Says where something is as the client sees it, where paths and hosts are rewritten.
+    Translate = "rewrite",
     /// Says where else the same is served.
     AltSvc = "alt_svc",
     /// Changes fields of the response, as a route has it.
@@ -124,11 +133,11 @@ impl Filters {
             match filter.hooks().on_response(exchange, facts) {
                 Body::Kept => {}
                 Body::Replaced(bytes) => {
-                    facts.length = Some(bytes.len() as u64);
+                    (facts.length, facts.kept) = (Some(bytes.len() as u64), None);
                     *body = BodyPlan { replaced: Some(bytes), stages: Vec::new() };
                 }
                 Body::Through(stage) => {
-                    facts.length = None;
+                    (facts.length, facts.kept) = (None, None);
                     body.stages.push(stage);
                 }
             }

@@ -2,7 +2,8 @@ use super::{header_edits::HeaderEditConf, *};
 
 fn nothing() -> HeaderEditConf {
     let nothing = Vec::new;
-    HeaderEditConf { set: nothing(), set_if_missing: nothing(), add: nothing(), remove: Vec::new() }
+    let replace = super::header_edits::ReplacesConf::default();
+    HeaderEditConf { set: nothing(), set_if_missing: nothing(), replace, add: nothing(), remove: Vec::new() }
 }
 
 fn alt_svc() -> Filter {

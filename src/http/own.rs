@@ -8,7 +8,7 @@ use crate::{
     exchange::Exchange,
     filter::{Answer, Verdict},
     runtime::{Action, Listener, Route},
-    template::{Scope, Template},
+    template::Scope,
 };
 
 /// Who answers a request whose route is found.
@@ -51,18 +51,11 @@ pub fn answer(listener: &Listener, route: &Route, exchange: &Exchange) -> Option
             let location = edit::expand(to, &scope).into_bytes();
             Some(Answer { status: *status, fields: vec![("location", location)], body: Bytes::new() })
         }
-        Action::Respond { status, body, content_type, template } => {
-            let made = |template: &Template| {
-                let mut body = Vec::new();
-                template.write(&scope, &mut body);
-                body.into()
-            };
-            Some(Answer {
-                status: *status,
-                fields: vec![("content-type", content_type.as_bytes().to_vec())],
-                body: template.as_ref().map_or_else(|| body.clone(), made),
-            })
-        }
+        Action::Respond { status, body, content_type } => Some(Answer {
+            status: *status,
+            fields: vec![("content-type", content_type.as_bytes().to_vec())],
+            body: body.render(&scope),
+        }),
         Action::Upstream(_) | Action::Split(..) => None,
     }
 }

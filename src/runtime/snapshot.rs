@@ -7,7 +7,6 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use ipnet::IpNet;
 use regex::Regex;
 
@@ -20,7 +19,7 @@ use crate::{
         Config,
         listen::{ClientAddressFrom, ListenerConf},
     },
-    filter::Filters,
+    filter::{Filters, page::PageBody},
     h1::HeadLimits,
     net::tunnel::Silence,
     route::{names::Names, rewrite::Rewrite, table::Table},
@@ -189,9 +188,7 @@ pub enum Action {
         /// The status.
         status: u16,
         /// The body.
-        body: Bytes,
-        /// What the body is made from, where it is not the same for all.
-        template: Option<Template>,
+        body: PageBody,
         /// Its media type.
         content_type: String,
     },

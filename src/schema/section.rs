@@ -15,6 +15,9 @@ pub trait Section: Sized {
 
     /// Takes its options out of `table`; `None` after a problem that leaves nothing to go on with.
     fn take(table: &mut Table<'_, '_, '_>) -> Option<Self>;
+
+    /// Adds the files that are read for its options, where it is among those of another table.
+    fn flat_files(&self, files: &mut Vec<std::path::PathBuf>);
 }
 
 impl Row {
@@ -84,6 +87,10 @@ macro_rules! section {
                 rows
             }
 
+            fn flat_files(&self, files: &mut Vec<std::path::PathBuf>) {
+                $crate::schema::Value::files(self, files);
+            }
+
             fn take(table: &mut $crate::schema::Table<'_, '_, '_>) -> Option<Self> {
                 use $crate::schema::section::key;
                 $( let $name = table.read::<$value>(&key!($name $(= $default)? $(, $least, $greatest)?)); )*
@@ -130,6 +137,7 @@ macro_rules! section {
 
             fn files(&self, files: &mut Vec<std::path::PathBuf>) {
                 $( $crate::schema::Value::files(&self.$name, files); )*
+                $($( $crate::schema::Section::flat_files(&self.$flat, files); )*)?
             }
         }
     };

@@ -20,10 +20,19 @@ pub enum Use {
     Redirect,
     /// The body of a response that Pointsman makes; braces are common there.
     Body,
+    /// A page in the place of an error; braces are as common there.
+    Page,
     /// A field of a response.
     ResponseField,
     /// A field of the access log.
     Log,
+}
+
+impl Use {
+    /// Whether braces that are no placeholders are common in such texts.
+    fn has_braces(self) -> bool {
+        matches!(self, Self::Body | Self::Page)
+    }
 }
 
 /// What is wrong with a template.
@@ -71,7 +80,7 @@ impl Piece {
 
 /// The pieces of a text.
 pub(super) fn parse(text: &str, of: Use) -> Result<Vec<Piece>, Fault> {
-    if let Some((found, ours)) = foreign::find(text, of == Use::Body) {
+    if let Some((found, ours)) = foreign::find(text, of.has_braces()) {
         return Err(Fault {
             message: format!("`{found}` is how another program writes it"),
             hint: match ours {
@@ -89,7 +98,7 @@ pub(super) fn parse(text: &str, of: Use) -> Result<Vec<Piece>, Fault> {
             continue;
         }
         // `${name}` of a script is its own.
-        let is_script = of == Use::Body && before.ends_with('$');
+        let is_script = of.has_braces() && before.ends_with('$');
         let found = if is_script { None } else { placeholder(after, of)? };
         let Some((inner, after)) = found else {
             literal.push('{');
@@ -118,7 +127,7 @@ fn placeholder(after: &str, of: Use) -> Result<Option<(&str, &str)>, Fault> {
         return Ok(None);
     }
     let Some((inner, after)) = after.split_once('}') else {
-        if of == Use::Body {
+        if of.has_braces() {
             return Ok(None);
         }
         let hint = "placeholders are `{name}`".to_owned();
@@ -126,7 +135,7 @@ fn placeholder(after: &str, of: Use) -> Result<Option<(&str, &str)>, Fault> {
     };
     let name = inner.split('|').next().unwrap_or_default();
     let is_sign = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if of == Use::Body && !name.chars().all(is_sign) {
+    if of.has_braces() && !name.chars().all(is_sign) {
         return Ok(None);
     }
     Ok(Some((inner, after)))
@@ -171,6 +180,13 @@ fn not_known(variable: &Variable, of: Use) -> Option<&'static str> {
             Some("the backend is chosen later; it is known in `response_headers` and `log.fields`")
         }
         (Variable::Backend, Use::Redirect | Use::Body) => Some("no backend is asked"),
+        (Variable::Capture(_), Use::Page) => Some("a page is for many routes"),
+        (Variable::Status, Use::RequestField | Use::Rewrite | Use::Redirect | Use::Body) => Some(
+            "there is no response yet; it is known in `error_pages`, `response_headers` and `log.fields`",
+        ),
+        (Variable::Error, Use::RequestField | Use::Rewrite | Use::Redirect | Use::Body) => Some(
+            "nothing has gone wrong yet; it is known in `error_pages`, `response_headers` and `log.fields`",
+        ),
         (Variable::Listener, Use::Rewrite) => {
             Some("a rewrite is the same on every listener; make a route for each, with `listeners`")
         }

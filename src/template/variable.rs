@@ -43,10 +43,14 @@ pub(super) enum Variable {
     Capture(Box<str>),
     TimeIso,
     TimeUnix,
+    /// The status of the response.
+    Status,
+    /// What went wrong, in a sentence; empty where nothing did.
+    Error,
 }
 
 /// Those without a parameter, by name.
-const NAMES: [(&str, Variable); 22] = [
+const NAMES: [(&str, Variable); 24] = [
     ("client_ip", Variable::ClientIp),
     ("client_port", Variable::ClientPort),
     ("scheme", Variable::Scheme),
@@ -69,6 +73,8 @@ const NAMES: [(&str, Variable); 22] = [
     ("tls.client.certificate", Variable::ClientCertificate),
     ("time.iso", Variable::TimeIso),
     ("time.unix", Variable::TimeUnix),
+    ("status", Variable::Status),
+    ("error", Variable::Error),
 ];
 
 impl Variable {
@@ -147,6 +153,11 @@ impl Variable {
                 out.into()
             }
             Self::TimeUnix => number(clock::unix_millis() / 1000),
+            Self::Status => number(u64::from(exchange.response.status)),
+            Self::Error => {
+                let said = facts.error.as_ref().map(|(kind, _)| kind.to_string());
+                said.map_or(Cow::default(), |said| said.into_bytes().into())
+            }
         }
     }
 }

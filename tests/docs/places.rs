@@ -1,6 +1,9 @@
 //! "Where to add things" in docs/architecture.md: what it names is there, and what is there was added as it says.
 
-use std::fs;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use super::files::{files, read, root};
 
@@ -118,12 +121,18 @@ fn every_filter_is_in_its_places() {
         assert!(order.contains(&format!("Filter::{name})")), "{file} is made from no configuration");
     }
     assert_eq!(count, named.len());
-    let rows: Vec<usize> = named
-        .iter()
-        .map(|(_, name)| page.find(&format!(": `{name}` | ")).unwrap_or_else(|| panic!("{name} has no row")))
-        .collect();
     // Those of one hook stand in the order in which they act.
-    assert!(rows.is_sorted(), "the rows of filters are in another order than `filters!`");
+    let mut hooks: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for row in page.lines().filter_map(|line| line.strip_prefix("| `on_")?.split_once("`: `")) {
+        let name = row.1.split('`').next().unwrap();
+        let at = named.iter().position(|(_, known)| *known == name);
+        hooks.entry(row.0).or_default().push(at.unwrap_or_else(|| panic!("{name} is no filter")));
+    }
+    for (hook, acting) in &hooks {
+        assert!(acting.is_sorted(), "the rows of on_{hook} are in another order than `filters!`");
+    }
+    let shown: BTreeSet<usize> = hooks.into_values().flatten().collect();
+    assert_eq!(shown.len(), named.len(), "a filter has no row in the order of what is done");
 }
 
 #[test]

@@ -51,6 +51,7 @@ mod logs;
 mod memory_account;
 mod names;
 mod operating;
+mod own_responses;
 mod paths;
 mod peer_caches;
 mod peer_relay;

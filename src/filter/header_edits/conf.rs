@@ -1,14 +1,17 @@
 //! Edits of fields as configured.
 
+use super::ReplacesConf;
 use crate::schema::{Place, Table, name, section};
 
 section! {
-    /// How headers are changed: first removed, then set, then added. Values may have [placeholders](templates.md).
+    /// How headers are changed: first removed, then replaced in parts, then set, then added. Values may have [placeholders](templates.md).
     pub struct HeaderEditConf {
         /// Headers that are replaced; one whose placeholders give nothing is removed.
         pub set: Vec<(String, String)> = {};
         /// Headers that are set where there are none of the name.
         pub set_if_missing: Vec<(String, String)> = {};
+        /// Parts of values that are replaced: `{ destination = { pattern = "^https:", with = "http:" } }`.
+        pub replace: ReplacesConf = {};
         /// Headers that are added to what is there.
         pub add: Vec<(String, String)> = {};
         /// Headers that are removed.
@@ -25,6 +28,9 @@ impl HeaderEditConf {
             for entry in entries {
                 refuse_framing(&entry.key, entry.place, table);
             }
+        }
+        for entry in table.entries_of("replace") {
+            refuse_framing(&entry.key, entry.place, table);
         }
         let items = table.entry("remove").map_or(&[][..], |entry| entry.node.items());
         for item in items {

@@ -1,12 +1,44 @@
 use super::*;
 
+fn nothing() -> HeaderEditConf {
+    let nothing = Vec::new;
+    let replace = ReplacesConf::default();
+    HeaderEditConf { set: nothing(), set_if_missing: nothing(), replace, add: nothing(), remove: Vec::new() }
+}
+
+/// A replacement as the file has it.
+fn replacing(text: &str) -> ReplacesConf {
+    use crate::schema::{Node, Reader, Source, Value};
+    let source = Source::new("", std::path::Path::new("x"));
+    ReplacesConf::read(&Node::parse_value(text).unwrap(), &mut Reader::new(&source)).unwrap()
+}
+
+#[test]
+fn parts_of_every_value_are_replaced_and_nothing_else() {
+    let conf = replacing(r#"{ X-A = { pattern = "^(b+)", with = "<$1>" } }"#);
+    let edits = HeaderEdits::of(&HeaderEditConf { replace: conf, ..nothing() }, Use::ResponseField).unwrap();
+    let mut exchange = Exchange::default();
+    for (name, value) in [("x-a", "bbc"), ("x-b", "bb"), ("X-A", "cb"), ("x-a", "b")] {
+        exchange.response.fields.push(name, value.as_bytes());
+    }
+    edits.apply(&mut exchange, Place::default(), |exchange| &mut exchange.response.fields);
+    let all = |name| exchange.response.fields.all(name).map(<[u8]>::to_vec).collect::<Vec<_>>();
+    assert_eq!(all("x-a"), [b"<bb>c".to_vec(), b"cb".to_vec(), b"<b>".to_vec()]);
+    assert_eq!(all("x-b"), [b"bb".to_vec()]);
+    let conf = replacing(r#"{ x-b = { pattern = ".+", with = " " } }"#);
+    let edits = HeaderEdits::of(&HeaderEditConf { replace: conf, ..nothing() }, Use::ResponseField).unwrap();
+    edits.apply(&mut exchange, Place::default(), |exchange| &mut exchange.response.fields);
+    assert_eq!(exchange.response.fields.get("x-b"), None);
+}
+
 fn made(edits: &[(&str, &str, &str)], fields: &[(&str, &str)], target: &str) -> Vec<String> {
     let of = |kind: &str| -> Vec<(String, String)> {
         let of = edits.iter().filter(|(how, ..)| *how == kind);
         of.map(|(_, name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     };
     let remove = of("remove").into_iter().map(|(name, _)| name).collect();
-    let conf = HeaderEditConf { set: of("set"), set_if_missing: of("missing"), add: of("add"), remove };
+    let conf =
+        HeaderEditConf { set: of("set"), set_if_missing: of("missing"), add: of("add"), remove, ..nothing() };
     let mut exchange = Exchange::default();
     exchange.request.target.push_str(target);
     exchange.path_length = target.find('?').unwrap_or(target.len());

@@ -50,6 +50,11 @@ pub(in crate::http) fn begin<D: Downstream>(
         Some(body) => Some(body.len() as u64),
         None => length,
     };
+    if let Some(body) = plan.replaced.as_ref().filter(|_| exchange.request.method == Method::Head) {
+        // What a GET would get (RFC 9110 §9.3.2).
+        let length = body.len().to_string();
+        exchange.response.fields.set_known(Known::ContentLength, length.as_bytes());
+    }
     let length = length.filter(|_| has_body && plan.stages.is_empty());
     client.begin(&exchange.response, has_body, length)?;
     Ok(has_body.then_some(plan))

@@ -1,8 +1,11 @@
 //! What becomes of a request.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use crate::{
+    filter::page::Page,
     schema::{Node, Reader, Row, Section, Table, Value, section},
     template::{Context, Template, Use},
 };
@@ -53,6 +56,13 @@ impl Section for Action {
         }
         let redirect = keys.redirect.map(Self::Redirect);
         redirect.or(keys.respond.map(Self::Respond))
+    }
+
+    fn flat_files(&self, files: &mut Vec<PathBuf>) {
+        match self {
+            Self::Respond(respond) => Value::files(respond, files),
+            Self::Upstream(_) | Self::Split(_) | Self::Redirect(_) => {}
+        }
     }
 }
 
@@ -161,6 +171,8 @@ section! {
         pub status: u16, in 200 to 599;
         /// The body, which may have [placeholders](templates.md); what they give is escaped for HTML, XML and JSON.
         pub body: String = "";
+        /// A file that is the body, in its place; read again when it changes. With [placeholders](templates.md) where it is a text, and of the type that its name's ending says.
+        pub file: Option<Page>;
         /// Its type.
         pub content_type: String = "text/plain";
     }
@@ -169,13 +181,25 @@ section! {
 
 impl RespondConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
+        if let Some(page) = &self.file {
+            let place = table.place_of("file");
+            if let Some((message, hint)) = page.fault(Use::Body) {
+                table.reader.problem_with(place, message, hint);
+            }
+            if !self.body.is_empty() {
+                table.reader.problem_with(place, "`file` and `body` are two bodies", "leave one out");
+            }
+            if table.entry("content_type").is_none() {
+                self.content_type = page.media_type().to_owned();
+            }
+        }
         if http::HeaderValue::from_str(&self.content_type).is_err() || self.content_type.is_empty() {
             let message = "the value of `content_type` is not allowed in a header";
             let hint = "write a media type, such as \"text/plain\"";
             table.reader.problem_with(table.place_of("content_type"), message, hint);
         }
         // RFC 9110 §6.4.1: these responses have no body.
-        if matches!(self.status, 204 | 205 | 304) && !self.body.is_empty() {
+        if matches!(self.status, 204 | 205 | 304) && (!self.body.is_empty() || self.file.is_some()) {
             let message = format!("a response with status {} has no body", self.status);
             table.reader.problem_with(table.place_of("body"), message, "leave `body` out");
         }

@@ -16,6 +16,8 @@ section! {
         pub query: Option<QueryEditConf>;
         /// The whole new path, which may have [placeholders](templates.md); empty = as it is.
         pub path: String = "";
+        /// Whether `Location`, `Content-Location`, `Refresh`, and `Path` and `Domain` of cookies in responses are translated back: by `strip_prefix`, `add_prefix` and `host`.
+        pub responses: bool = false;
         /// The new host, which may have [placeholders](templates.md); empty = as it is.
         pub host: String = "";
     }
@@ -45,6 +47,14 @@ impl RewriteConf {
                 let message = format!("`{key}` does nothing beside `path`, which replaces the whole path");
                 table.reader.problem_with(table.place_of(key), message, "leave one out");
             }
+        }
+        if let Some(entry) = table.entry("responses").filter(|_| self.responses && !self.path.is_empty()) {
+            let message = "responses cannot be translated back from `path`, which stands for many";
+            table.reader.problem_with(
+                entry.place,
+                message,
+                "use `strip_prefix` and `add_prefix`, or leave it out",
+            );
         }
         let host = literal(&self.host, Context::Host);
         if !host.is_empty() && host.parse::<http::uri::Authority>().is_err() && host == self.host {

@@ -11,7 +11,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::{
-    filter::{coding::Coding, compression::conf::LevelsConf, header_edits::HeaderEditConf},
+    filter::{
+        coding::Coding, compression::conf::LevelsConf, error_pages::conf::ErrorPagesConf,
+        header_edits::HeaderEditConf,
+    },
     schema::{Anything, Size, Table, choice, name, section},
 };
 
@@ -77,6 +80,10 @@ section! {
         pub min_rate: Size = "240B", in "0" to "1GiB";
         /// Time for the whole exchange, 504 beyond; 0 = no limit.
         pub timeout: Duration = "0s", in "0s" to "365d";
+        /// Files that stand for error responses, by status (`404`) or class (`5xx`), with [placeholders](templates.md): for what Pointsman answers itself. Read again when they change.
+        pub error_pages: ErrorPagesConf = {};
+        /// Whether `error_pages` stand for errors that backends answer too.
+        pub intercept_errors: bool = false;
         /// Encodings that responses are compressed with where the client takes them, in the order in which they are chosen; empty = none.
         pub compression: Vec<Coding> = [];
         /// Media types that are compressed: `text/html`, `text/*`, `*+json`; left out = texts, JSON, XML, scripts and fonts of all kinds.

@@ -6,6 +6,7 @@ use super::{builder::Builder, filters};
 use crate::{
     cache::{conf::CacheConf, store::Cache},
     config::{Config, listen::ListenerConf},
+    filter::page::PageBody,
     route::{
         condition::{Condition, ValuePattern},
         conf::{self as route_conf, MatcherConf, RouteConf, Upgrade, ValueMatch, ValueMatches},
@@ -103,14 +104,11 @@ fn action(conf: &RouteConf, find: &dyn Fn(&str) -> Result<usize, String>) -> Res
             Action::Redirect { to, status: redirect.status.0 }
         }
         route_conf::Action::Respond(respond) => {
-            let context = Context::of_body(&respond.content_type);
-            let template = Template::of(&respond.body, Use::Body, context);
-            Action::Respond {
-                status: respond.status,
-                body: template.fixed().unwrap_or_default().to_owned().into(),
-                template: Some(template).filter(|template| template.fixed().is_none()),
-                content_type: respond.content_type.clone(),
-            }
+            let body = match &respond.file {
+                Some(page) => page.body(&respond.content_type, Use::Body),
+                None => PageBody::of(&respond.body, &respond.content_type, Use::Body),
+            };
+            Action::Respond { status: respond.status, body, content_type: respond.content_type.clone() }
         }
     })
 }
