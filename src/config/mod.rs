@@ -13,6 +13,7 @@ pub mod http2;
 pub mod listen;
 pub mod listen_address;
 mod listen_datagrams;
+pub mod listen_limits;
 mod listen_socket;
 mod listen_tls;
 pub mod log;
@@ -25,6 +26,7 @@ pub mod runtime;
 pub mod socket_access;
 mod text;
 pub mod trace;
+mod via;
 mod whole;
 
 pub use self::{

@@ -11,6 +11,7 @@ pub mod node;
 mod peer;
 mod tunnel;
 mod version;
+mod via;
 
 use std::{net::IpAddr, rc::Rc, time::Duration};
 
@@ -21,6 +22,7 @@ pub use self::{
     peer::{ClientAddress, Peer, TlsFacts},
     tunnel::{Datagrams, Subject, TunnelFacts},
     version::HttpVersion,
+    via::Via,
 };
 use crate::{
     error::Kind,

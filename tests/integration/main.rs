@@ -56,6 +56,7 @@ mod peers;
 mod proxy_protocol;
 mod proxy_protocol_sent;
 
+mod real_clients;
 mod real_servers;
 mod reload;
 mod reload_keeps;
@@ -72,4 +73,5 @@ mod unix_sockets;
 mod unread_output;
 mod upgrade;
 mod upstream_tls;
+mod via;
 mod watching;
