@@ -143,6 +143,8 @@ pub struct Exchange {
     pub response: ResponseHead,
     /// How the cache served it, when one was asked.
     pub cache: Option<CacheResult>,
+    /// Why the cache had the origin asked (RFC 9211 §2.2), to be said where nothing else can be said of it.
+    pub forwarded: Option<&'static str>,
     /// The other node that has a part in it.
     pub hop: Option<PeerHop>,
 }
@@ -158,6 +160,7 @@ impl Exchange {
         self.response.status = 0;
         self.response.fields.clear();
         self.cache = None;
+        self.forwarded = None;
         self.hop = None;
     }
 

@@ -21,6 +21,7 @@ mod admin_api;
 mod alt_svc;
 mod api_description;
 mod balancing;
+mod cache_conditions;
 mod cache_debts;
 mod cache_disk;
 mod cache_memory;

@@ -57,8 +57,12 @@ fn via(exchange: &mut Exchange) {
     }
 }
 
-/// Cache-Status, behind those of caches closer to the origin (RFC 9211 §2).
+/// Cache-Status, behind those of caches closer to the origin (RFC 9211 §2). Of an error too: that the cache was asked.
 fn cache_status(reply: &Reply<'_>, exchange: &mut Exchange) {
+    if let (None, Some(_), Some(why)) = (&reply.cache_status, reply.error, exchange.forwarded) {
+        let member = [b"pointsman; fwd=", why.as_bytes()].concat();
+        exchange.response.fields.push("cache-status", &member);
+    }
     if let Some(status) = &reply.cache_status {
         match &exchange.hop {
             Some(PeerHop::For { own, .. }) => status.add_of_node(own, &mut exchange.response.fields),
