@@ -8,8 +8,8 @@ use std::{
 
 use super::{plan::Hashes, watch};
 use crate::{
-    cache::store::Change,
-    config::{self, Config, Problems},
+    cache::store::{Cache, CannotOpen, Change},
+    config::{self, Config, Problems, Step},
     runtime::{Snapshot, build::Builder, overrides::Overrides, worker::Shared},
     schema::Problem,
     tls::tickets::Tickets,
@@ -69,7 +69,7 @@ impl Order {
             .caches
             .iter()
             .map(|cache| {
-                let problem = |message| Problems(vec![Problem::with_file(self.path.clone(), message, None)]);
+                let problem = |failure| Problems(vec![cannot_open(&text, &self.path, cache, failure)]);
                 cache.store.prepare(&cache.conf).map_err(problem)
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -80,6 +80,13 @@ impl Order {
         let is_overtaken = files.iter().any(|file| is_newer(file, begun));
         Ok(Prepared { text, file, overrides, snapshot, folders, files, hashes, is_overtaken })
     }
+}
+
+/// Why a folder of a cache could not be opened, at the place that names it.
+pub fn cannot_open(text: &str, path: &Path, cache: &Cache, failure: CannotOpen) -> Problem {
+    let CannotOpen { part, message, hint } = failure;
+    let steps = [Step::Key("cache"), Step::Named(&cache.conf.name), Step::Key(part), Step::Key("path")];
+    config::problem_at(text, path, &steps, &message, hint.as_deref())
 }
 
 /// The configuration file and those that it names.

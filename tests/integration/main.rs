@@ -35,6 +35,7 @@ mod cluster;
 mod collapse;
 mod connection_logins;
 mod dashboard;
+mod diagnoses;
 mod drain;
 mod election;
 mod exhausted;
