@@ -67,15 +67,16 @@ pub fn run(
     let registry = Registry::new(workers);
     let tickets = Tickets::new(Moment::now()).map_err(|error| error.to_string())?;
     let (snapshot, overrides) = first(&loaded.config, before.as_ref(), &registry, &tickets)?;
-    for cache in &snapshot.caches {
-        cache.store.start(&cache.conf, before.is_some())?;
-    }
+    open_caches(&loaded, &snapshot, before.is_some())?;
     account::set_limit(snapshot.config.runtime.memory.0);
     // Without what is in a folder the program before serves better, for as long as it does.
     let is_waiting = snapshot.caches.iter().any(|cache| cache.store.is_waiting(&cache.conf));
     let control = Loop::new()?;
     let log = AccessLog::start(reload::sink(&snapshot.config.log.access));
-    let log = Arc::new(log.map_err(|error| format!("cannot open the access log: {error}"))?);
+    let log = log.map_err(|error| {
+        reload::no_access_log((&loaded.text, &loaded.path), &loaded.included, &error).to_string()
+    })?;
+    let log = Arc::new(log);
     let shared = Arc::new(Shared {
         snapshot: ArcSwap::from_pointee(snapshot),
         registry,
@@ -129,6 +130,17 @@ pub fn run(
     kept.registry.cluster.finish();
     log.finish();
     result
+}
+
+/// Opens the folders of caches. The error is for people.
+fn open_caches(loaded: &Loaded, snapshot: &Snapshot, takes_over: bool) -> Result<(), String> {
+    for cache in &snapshot.caches {
+        let told = |failure| {
+            reload::cannot_open((&loaded.text, &loaded.path), &loaded.included, cache, failure).to_string()
+        };
+        cache.store.start(&cache.conf, takes_over).map_err(told)?;
+    }
+    Ok(())
 }
 
 /// What each worker is sent, and when.

@@ -28,6 +28,7 @@ fn run(file: File) -> Result<(), Failure> {
     let origin = Origin::of_process();
     let before = start::take_over()?;
     let voice = before.as_ref().and_then(Predecessor::voice);
+    let is_json = start::is_json(&file);
     let result = start::load(file).and_then(|loaded| {
         start::begin_log(&loaded.config.log)?;
         start::raise_descriptor_limit(&loaded.config);
@@ -37,5 +38,5 @@ fn run(file: File) -> Result<(), Failure> {
     if let (Err(failure), Some(voice)) = (&result, voice) {
         voice.refuse(failure.text());
     }
-    result
+    result.map_err(|failure| if is_json { failure.as_line() } else { failure })
 }

@@ -91,7 +91,8 @@ impl Socket {
         let socket = bound.sockets.pop()?;
         let file = match address {
             ListenAddress::Tcp(_) | ListenAddress::Udp(_) => None,
-            ListenAddress::Unix(path) => File::of(path),
+            // A service manager's file stays, as its socket does.
+            ListenAddress::Unix(path) => File::of(path, !bound.is_lent),
         };
         Some(Self { socket, file, address: bound.address })
     }
@@ -116,8 +117,9 @@ pub struct File {
 }
 
 impl File {
-    fn of(path: &Path) -> Option<Self> {
-        Some(Self { path: path.to_owned(), identity: Some(identity(path)?) })
+    fn of(path: &Path, is_own: bool) -> Option<Self> {
+        let identity = identity(path)?;
+        Some(Self { path: path.to_owned(), identity: is_own.then_some(identity) })
     }
 
     /// Leaves it to the program that has the socket now.

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     fields::Fields,
     owned_directory::{self, Held},
+    schema,
     telemetry::cache_result::Counts,
     writeback::{
         counters::Counters,
@@ -80,16 +81,15 @@ impl Store {
         }
     }
 
-    /// Opens the folders that a configuration asks for, without putting anything in force. Waits for the disk; the
-    /// error is for people.
-    pub fn prepare(&self, conf: &CacheConf) -> Result<Change, String> {
+    /// Opens the folders that a configuration asks for, without putting anything in force. Waits for the disk.
+    pub fn prepare(&self, conf: &CacheConf) -> Result<Change, CannotOpen> {
         let disk = self.disk.place().prepare(conf).map_err(|error| cannot_open::<Disk>(conf, &error))?;
         let journal = self.back.place().prepare(&conf.journal);
         Ok(Change { disk, journal: journal.map_err(|error| cannot_open::<Journal>(conf, &error))? })
     }
 
     /// Opens them at a start. What another program has still, from which this one takes over, comes later.
-    pub fn start(&self, conf: &CacheConf, takes_over: bool) -> Result<(), String> {
+    pub fn start(&self, conf: &CacheConf, takes_over: bool) -> Result<(), CannotOpen> {
         let failed = |error| cannot_open::<Disk>(conf, &error);
         self.disk.place().start(&conf.name, conf, takes_over).map_err(failed)?;
         let failed = |error| cannot_open::<Journal>(conf, &error);
@@ -137,8 +137,31 @@ impl Store {
     }
 }
 
-fn cannot_open<T: Held>(conf: &CacheConf, error: &io::Error) -> String {
-    format!("cannot open the {} of cache `{}`: {error}", T::NAME, conf.name)
+fn cannot_open<T: Held>(conf: &CacheConf, error: &io::Error) -> CannotOpen {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Some(format!("the folder must be writable for {}", schema::own_user()))
+        }
+        io::ErrorKind::NotFound => Some("make the folder that it is in".to_owned()),
+        io::ErrorKind::StorageFull => Some("free some of the disk, or name a folder on another".to_owned()),
+        io::ErrorKind::WouldBlock => {
+            Some("another program has this folder: stop it, or name another `path`".to_owned())
+        }
+        _ => None,
+    };
+    let message = format!("cannot open the {} of cache `{}`: {error}", T::NAME, conf.name);
+    CannotOpen { part: T::NAME, message, hint }
+}
+
+/// Why a folder of a cache could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CannotOpen {
+    /// The key of the cache that names the folder: `disk`, `journal`.
+    pub part: &'static str,
+    /// What is wrong, for people.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
 }
 
 /// What a new configuration makes of a cache's folders: opened, and not in force yet.

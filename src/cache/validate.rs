@@ -30,13 +30,15 @@ pub fn make_unconditional(request: &mut Fields) {
 const MOST_TAGS: usize = 8 * 1024;
 
 /// Makes a request a conditional one for these stored responses (RFC 9111 §4.3.1): the entity tags of all,
-/// as far as they have room, and the Last-Modified of a single one. False when there is no validator, and the request is a plain one.
+/// as far as they have room, and the Last-Modified of a single one; of a single one also a tag without quotes, as it
+/// came: servers that send such a tag know it so. False when there is no validator, and the request is a plain one.
 pub fn make_conditional<'a>(request: &mut Fields, stored: impl Iterator<Item = &'a Fields>) -> bool {
     make_unconditional(request);
-    let (mut tags, mut modified, mut count) = (Vec::new(), None, 0_usize);
+    let (mut tags, mut modified, mut bare, mut count) = (Vec::new(), None, None, 0_usize);
     for fields in stored {
         count += 1;
         modified = fields.get("last-modified");
+        bare = fields.get("etag").and_then(bare_tag);
         let Some(tag) = fields.get("etag").and_then(EntityTag::parse) else { continue };
         // With `, W/""`.
         if tags.len() + tag.opaque.len() + 6 > MOST_TAGS {
@@ -47,6 +49,9 @@ pub fn make_conditional<'a>(request: &mut Fields, stored: impl Iterator<Item = &
         }
         tag.write(&mut tags);
     }
+    if let Some(bare) = bare.filter(|_| count == 1) {
+        tags.extend_from_slice(bare);
+    }
     if !tags.is_empty() {
         request.push("if-none-match", &tags);
     }
@@ -55,6 +60,14 @@ pub fn make_conditional<'a>(request: &mut Fields, stored: impl Iterator<Item = &
         request.push("if-modified-since", modified);
     }
     !tags.is_empty() || modified.is_some()
+}
+
+/// A tag that lacks its quotes, and is else none that could be taken for a list.
+fn bare_tag(value: &[u8]) -> Option<&[u8]> {
+    let value = value.trim_ascii();
+    let is_bare = value.len() <= MOST_TAGS && value != b"*" && !value.is_empty();
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b',');
+    (is_bare && value.iter().all(is_plain)).then_some(value)
 }
 
 /// An entity tag (RFC 9110 §8.8.3).
@@ -134,8 +147,9 @@ pub fn is_not_modified(
 /// could be read before the break.
 fn matches_none_match(request: &Fields, stored: &Fields) -> bool {
     let tag = stored.get("etag").and_then(EntityTag::parse);
+    let bare = stored.get("etag").and_then(bare_tag);
     for value in request.all("if-none-match") {
-        if value.trim_ascii() == b"*" {
+        if value.trim_ascii() == b"*" || bare.is_some_and(|bare| value.trim_ascii() == bare) {
             return true;
         }
         let mut rest = value;
@@ -171,7 +185,7 @@ pub fn not_modified_fields(stored: &Fields) -> Fields {
 }
 
 /// Which stored responses a 304 is about, as places in `candidates` (RFC 9111 §4.3.4). These are the
-/// responses that could have been chosen for the request, with their Dates. Empty means that the 304 cannot
+/// responses that the request asked about, and nothing else, with their Dates. Empty means that the 304 cannot
 /// be used, and the request is to be sent again without conditions.
 ///
 /// Last-Modified is taken for a weak validator always: whether it is strong (RFC 9110 §8.8.2.2) asks for
@@ -194,10 +208,10 @@ pub fn updated_by(not_modified: &Fields, candidates: &[(&Fields, Date)]) -> Vec<
         }
         (Some(tag), _) => most_recent(&|fields| tag_of(fields, &|own| own.is_weakly(&tag))),
         (None, Some(modified)) => most_recent(&|fields| fields.get("last-modified") == Some(modified)),
-        (None, None) => match candidates {
-            [(only, _)] if only.get("etag").is_none() && only.get("last-modified").is_none() => vec![0],
-            _ => Vec::new(),
-        },
+        // §4.3.4 has the single one lack a validator as well, since it may not be what was asked about. Here it is: the
+        // conditions are made of it alone, and a 304 without any validator answers them.
+        (None, None) if candidates.len() == 1 => vec![0],
+        (None, None) => Vec::new(),
     }
 }
 

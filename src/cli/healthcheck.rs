@@ -1,11 +1,11 @@
-//! `pointsman healthcheck`: whether a running Pointsman is ready. It reads no configuration, since a
-//! container's runtime starts this every few seconds.
+//! `pointsman healthcheck`: whether a running Pointsman is ready. A container's runtime starts this every few seconds: of
+//! the configuration it reads `[admin]` alone, and only where the endpoint is not named.
 
-use std::{env, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use super::{
-    Failure, Status,
-    admin::{self, Endpoint, Question, Trouble},
+    Failure, File, Status,
+    admin::{Ask, Endpoint, Question, Trouble},
     print,
 };
 
@@ -13,14 +13,10 @@ use super::{
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks for `/readyz` and prints the answer.
-pub(super) fn healthcheck(admin: Option<String>) -> Status {
-    let admin = admin.or_else(|| env::var("POINTSMAN_ADMIN").ok().filter(|admin| !admin.is_empty()));
-    let admin = admin.unwrap_or_else(admin::default_place);
-    let admin = admin.as_str();
+pub(super) fn healthcheck(admin: Option<String>, file: &File) -> Status {
     // A container's runtime keeps 2 for itself.
-    let endpoint = Endpoint::at(admin).ok_or_else(|| {
-        Failure::new(format!("`{admin}` is no admin endpoint: write http://ADDRESS:PORT or unix:PATH"))
-    })?;
+    let endpoint = Endpoint::find(&Ask { admin, token_file: None }, file)
+        .map_err(|failure| Failure::new(failure.text()))?;
     let answer = endpoint
         .raw(&Question::get("/readyz").patient(PATIENCE))
         .map_err(|error| endpoint.failure(&Trouble::Away(error), false))?;
@@ -58,10 +54,10 @@ mod tests {
                 stream.write_all(answer.as_bytes()).unwrap();
                 String::from_utf8_lossy(&request[..length]).into_owned()
             });
-            assert_eq!(healthcheck(Some(admin)).is_ok(), is_ready, "{answer}");
+            assert_eq!(healthcheck(Some(admin), &File { config: None }).is_ok(), is_ready, "{answer}");
             assert!(server.join().unwrap().starts_with("GET /readyz HTTP/1.1\r\nHost: 127.0.0.1:"));
         }
-        assert!(healthcheck(Some("https://127.0.0.1:1".to_owned())).is_err());
-        assert!(healthcheck(Some("unix:/nowhere/at/all.sock".to_owned())).is_err());
+        assert!(healthcheck(Some("https://127.0.0.1:1".to_owned()), &File { config: None }).is_err());
+        assert!(healthcheck(Some("unix:/nowhere/at/all.sock".to_owned()), &File { config: None }).is_err());
     }
 }

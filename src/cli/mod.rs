@@ -111,10 +111,13 @@ pub enum Verb {
     ///
     /// Ends with 0 when it is ready, 1 when it is not.
     Healthcheck {
-        /// The admin endpoint: http://ADDRESS:PORT, or unix:PATH [default: $POINTSMAN_ADMIN, else
-        /// unix:/run/pointsman/admin.sock where that is, else http://127.0.0.1:9900].
+        /// The admin endpoint: http://ADDRESS:PORT, or unix:PATH [default: $POINTSMAN_ADMIN, else what the
+        /// configuration says, else unix:/run/pointsman/admin.sock where that is, else http://127.0.0.1:9900].
         #[arg(long, value_name = "URL")]
         admin: Option<String>,
+        #[command(flatten)]
+        #[doc(hidden)]
+        file: File,
     },
     /// Show what a running Pointsman is and does.
     ///
@@ -199,7 +202,7 @@ pub fn perform(verb: Verb) -> ExitCode {
         Verb::Demo => demo::demo(),
         Verb::Explain(request) => explain::explain(request),
         Verb::Certificates { dir } => certificates::certificates(&dir),
-        Verb::Healthcheck { admin } => healthcheck::healthcheck(admin),
+        Verb::Healthcheck { admin, file } => healthcheck::healthcheck(admin, &file),
         Verb::Status(show) => status::status(&show),
         Verb::Reload(running) => reload::reload(&running),
         Verb::Drain(backend) => backend::change(&backend, Wish::Drain),

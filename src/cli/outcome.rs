@@ -6,7 +6,7 @@ use std::{
     process::{ExitCode, Termination},
 };
 
-use crate::telemetry::program_log::write_at_the_end;
+use crate::telemetry::{clock, program_log::write_at_the_end};
 
 /// What a verb gives.
 pub(super) type Status = Result<ExitCode, Failure>;
@@ -28,6 +28,16 @@ impl Failure {
     pub fn report_in_time(self) -> ExitCode {
         write_at_the_end(self.text);
         ExitCode::from(self.status)
+    }
+
+    /// The same as a line of the log in JSON.
+    #[must_use]
+    pub fn as_line(self) -> Self {
+        let mut time = Vec::new();
+        clock::write_iso(&mut time);
+        let time = String::from_utf8_lossy(&time);
+        let line = serde_json::json!({"timestamp": time, "level": "ERROR", "message": self.text});
+        Self { text: line.to_string(), ..self }
     }
 
     /// What is printed.

@@ -60,6 +60,13 @@ pub fn load(file: File) -> Result<Loaded, Failure> {
     }
 }
 
+/// Whether lines of the log are asked for in JSON, as far as the file can be read: why a start fails is told so too, also
+/// where the rest of the file is not good.
+pub fn is_json(file: &File) -> bool {
+    let path = find(file.clone()).ok();
+    path.and_then(|path| config::log::format_in(&path)) == Some(LogFormat::Json)
+}
+
 /// Begins the log on standard error.
 pub fn begin_log(conf: &LogConf) -> Result<(), Failure> {
     let is_json = match conf.format {

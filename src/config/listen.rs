@@ -5,15 +5,19 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::json;
 
-pub use super::listen_address::{ListenAddress, ListenAddresses};
 use super::{
     datagram_headers::DatagramHeaders,
     http2::Http2Conf,
     socket_access::{FileMode, GroupId, UserId},
 };
+pub use super::{
+    listen_address::{ListenAddress, ListenAddresses},
+    listen_limits::{LimitsConf, LingerConf, TimeoutsConf},
+};
 use crate::{
+    exchange::Via,
     filter::{alt_svc::AltSvc, error_pages::conf::ErrorPagesConf},
-    schema::{Node, Reader, Size, Table, Value, choice, name, section},
+    schema::{Node, Reader, Table, Value, choice, name, section},
     tls::{
         conf::{CertificateConf, ClientAuthConf, ClientAuthMode, Starttls},
         crypto::CryptoConf,
@@ -52,6 +56,8 @@ section! {
         pub trusted_proxies: Vec<IpNet> = [];
         /// What says which client a request of a trusted proxy is from. Lists and fields are read from the right, past proxies that are trusted. This one address is what `allow`, `deny` and `max_connections_per_address` look at, what is hashed and what is logged.
         pub client_address_from: ClientAddressFrom = "x-forwarded-for";
+        /// The name in Via of requests and responses (RFC 9110 §7.6.3), such as `edge-1`; `on` is a name of this process towards backends and `pointsman` towards clients, `off` adds none. nginx and IIS do not compress for who comes with Via. A request that has been here already is known by that name and gets 508: proxies behind one another need names of their own. With `off`, it goes round until its head is too large or a time is up.
+        pub via: Via = "on";
         /// What becomes of request fields whose names have an underscore, which CGI, WSGI and PHP take for a hyphen: left out, refused with 400, or passed. Those that would pass for a field of the connection or of a proxy are always left out.
         pub underscores: Underscores = "drop";
         /// How paths are read that backends may read in another way.
@@ -82,6 +88,8 @@ section! {
         pub timeouts: TimeoutsConf;
         /// How much clients may send.
         pub limits: LimitsConf;
+        /// How much of a request is still read once it has been answered.
+        pub linger: LingerConf;
         /// What clients may do over HTTP/2.
         pub http2: Http2Conf;
     }
@@ -195,12 +203,14 @@ pub(super) const OF_CONNECTIONS: [(&str, &str); 5] = [
 ];
 
 /// Keys of a listener that are about requests.
-pub(super) const OF_REQUESTS: [&str; 8] = [
+pub(super) const OF_REQUESTS: [&str; 10] = [
+    "via",
     "trusted_proxies",
     "client_address_from",
     "underscores",
     "paths",
     "limits",
+    "linger",
     "http2",
     "alt_svc",
     "error_pages",
@@ -308,33 +318,5 @@ impl Value for ClientAddressFrom {
             format!("it may be {}; a field of a CDN is \"header:CF-Connecting-IP\", say", Self::kind());
         reader.problem_with(node.place, message, hint);
         None
-    }
-}
-
-section! {
-    /// How long clients may take.
-    pub struct TimeoutsConf {
-        /// The TLS handshake.
-        pub tls_handshake: Duration = "10s", in "1ms" to "1h";
-        /// The whole request head; 408 beyond.
-        pub header: Duration = "10s", in "1ms" to "1h";
-        /// Between two reads of a body; 408 beyond.
-        pub body: Duration = "30s", in "1ms" to "1d";
-        /// Between two requests of a connection.
-        pub idle: Duration = "75s", in "1ms" to "1d";
-    }
-}
-
-section! {
-    /// How much clients may send.
-    pub struct LimitsConf {
-        /// Bytes of a request head; 431 beyond.
-        pub header_bytes: Size = "64KiB", in "1KiB" to "16MiB";
-        /// Header fields of a request; 431 beyond.
-        pub headers: u32 = 100, in 1 to 10000;
-        /// Bytes of a request target; 414 beyond.
-        pub uri_bytes: Size = "8KiB", in "64B" to "1MiB";
-        /// Bytes of a request body, 413 beyond; 0 = unlimited.
-        pub body_bytes: Size = "0", in "0" to "1024TiB";
     }
 }

@@ -1,6 +1,6 @@
 //! `[log]`: the log and the access log.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tracing::level_filters::LevelFilter;
@@ -160,4 +160,12 @@ impl Value for AccessLog {
         }
         Some(Self::File(path))
     }
+}
+
+/// The `format` of `[log]` in a file that need not be good.
+pub fn format_in(path: &Path) -> Option<LogFormat> {
+    let text = super::read_text(path).ok()?;
+    let (root, _) = Node::parse(&text);
+    let written = root.get("log")?.get("format")?.text()?;
+    LogFormat::ALL.iter().find(|(_, name, _)| *name == written).map(|(format, ..)| *format)
 }

@@ -16,6 +16,7 @@ mod join;
 pub mod listen;
 pub mod listen_address;
 mod listen_datagrams;
+pub mod listen_limits;
 mod listen_socket;
 mod listen_tls;
 pub mod log;
@@ -30,6 +31,7 @@ pub mod shared;
 pub mod socket_access;
 mod text;
 pub mod trace;
+mod via;
 mod whole;
 
 pub use self::{

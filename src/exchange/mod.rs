@@ -11,6 +11,7 @@ pub mod node;
 mod peer;
 mod tunnel;
 mod version;
+mod via;
 
 use std::{net::IpAddr, rc::Rc, time::Duration};
 
@@ -21,6 +22,7 @@ pub use self::{
     peer::{ClientAddress, Peer, TlsFacts},
     tunnel::{Datagrams, Subject, TunnelFacts},
     version::HttpVersion,
+    via::Via,
 };
 use crate::{
     error::Kind,
@@ -143,6 +145,8 @@ pub struct Exchange {
     pub cache: Option<CacheResult>,
     /// The encoding that Pointsman gave the response.
     pub encoded: Option<&'static str>,
+    /// Why the cache had the origin asked (RFC 9211 §2.2), to be said where nothing else can be said of it.
+    pub forwarded: Option<&'static str>,
     /// The other node that has a part in it.
     pub hop: Option<PeerHop>,
 }
@@ -159,6 +163,7 @@ impl Exchange {
         self.response.fields.clear();
         self.cache = None;
         self.encoded = None;
+        self.forwarded = None;
         self.hop = None;
     }
 

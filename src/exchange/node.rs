@@ -11,7 +11,12 @@ pub fn name() -> &'static str {
 
 /// Whether a member of Via is this program's.
 pub fn is_own(member: &[u8]) -> bool {
-    member.split(|byte| matches!(byte, b' ' | b'\t')).nth(1) == Some(name().as_bytes())
+    is_of(member, name())
+}
+
+/// Whether a member of Via is of who has this name.
+pub(super) fn is_of(member: &[u8], name: &str) -> bool {
+    member.split(|byte| matches!(byte, b' ' | b'\t')).nth(1) == Some(name.as_bytes())
 }
 
 #[cfg(test)]

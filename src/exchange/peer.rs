@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use super::via::Via;
 use crate::telemetry::trace::Handshake;
 
 /// Who is at the other end of a client connection.
@@ -25,6 +26,8 @@ pub struct Peer {
     pub is_trusted: bool,
     /// Facts of TLS, on an `https` listener.
     pub tls: Option<TlsFacts>,
+    /// What its listener says of Via.
+    pub via: Via,
 }
 
 impl Default for Peer {
@@ -38,6 +41,7 @@ impl Default for Peer {
             text: "".into(),
             is_trusted: false,
             tls: None,
+            via: Via::Own,
         }
     }
 }

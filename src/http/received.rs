@@ -8,7 +8,7 @@
 use crate::{
     config::listen::Underscores,
     error::{Kind, Result},
-    exchange::{Exchange, node},
+    exchange::Exchange,
     fields::{ConnectionOptions, Known, list},
 };
 
@@ -16,7 +16,8 @@ use crate::{
 pub(super) fn clean(exchange: &mut Exchange, underscores: Underscores) -> Result<()> {
     let is_trusted = exchange.facts.peer.is_trusted;
     let fields = &mut exchange.request.fields;
-    if fields.has(Known::Via) && list(fields.all_known(Known::Via)).any(node::is_own) {
+    let via = &exchange.facts.peer.via;
+    if fields.has(Known::Via) && list(fields.all_known(Known::Via)).any(|member| via.has_been_here(member)) {
         return Err(Kind::LoopDetected.into());
     }
     let options = ConnectionOptions::of(fields).map_err(Kind::Malformed)?;

@@ -251,6 +251,11 @@ impl Connection {
         }
     }
 
+    /// Whether a stream's response is whole, and its client goes on with its request.
+    pub fn is_answered_early(&mut self, id: u32) -> bool {
+        self.stream(id).is_some_and(|it| it.is_response_whole && !it.is_request_whole && it.fault.is_none())
+    }
+
     /// What served a stream has ended: whatever is not ended yet is reset.
     pub fn release(&mut self, id: u32, now: Moment) {
         let Ok(at) = self.streams.binary_search_by_key(&id, |(id, _)| *id) else { return };

@@ -96,7 +96,7 @@ fn handed(descriptor: OwnedFd, workers: usize) -> io::Result<Handed> {
         sockets.push(descriptor.try_clone()?);
     }
     sockets.push(descriptor);
-    Ok(Handed { address: address.clone(), bound: Bound { sockets, address } })
+    Ok(Handed { address: address.clone(), bound: Bound { sockets, address, is_lent: true } })
 }
 
 /// A local address as the configuration would have it.

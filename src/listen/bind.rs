@@ -21,13 +21,15 @@ pub struct Bound {
     pub sockets: Vec<OwnedFd>,
     /// Where they listen; the port is a real one also when 0 was asked for.
     pub address: String,
+    /// Whether a service manager opened them: the file of a unix socket is its own then, and stays.
+    pub is_lent: bool,
 }
 
 impl Bound {
     /// These sockets by other descriptors.
     pub fn try_clone(&self) -> io::Result<Self> {
         let sockets = self.sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
-        Ok(Self { sockets, address: self.address.clone() })
+        Ok(Self { sockets, address: self.address.clone(), is_lent: self.is_lent })
     }
 }
 
@@ -108,7 +110,7 @@ pub fn complete(handed: &Bound, address: &ListenAddress, workers: usize) -> io::
         };
         sockets.push(socket);
     }
-    Ok(Bound { sockets, address: handed.address.clone() })
+    Ok(Bound { sockets, address: handed.address.clone(), is_lent: handed.is_lent })
 }
 
 /// TCP, or MPTCP (RFC 8684) where it is asked for and there.
@@ -133,7 +135,8 @@ fn bind_tcp(address: SocketAddr, workers: usize, is_ours: bool, kind: Kind) -> i
         false => tcp_socket(address, false, kind)?.local_addr()?.as_socket().unwrap_or(address),
     };
     let sockets = (0..workers).map(|_| listening(address, kind));
-    Ok(Bound { sockets: sockets.collect::<io::Result<_>>()?, address: address.to_string() })
+    let (sockets, address) = (sockets.collect::<io::Result<_>>()?, address.to_string());
+    Ok(Bound { sockets, address, is_lent: false })
 }
 
 fn listening(address: SocketAddr, kind: Kind) -> io::Result<OwnedFd> {
@@ -168,7 +171,8 @@ fn bind_udp(address: SocketAddr, workers: usize, is_ours: bool, is_virtual: bool
         false => udp_socket(address, false, is_virtual)?.local_addr()?.as_socket().unwrap_or(address),
     };
     let sockets = (0..workers).map(|_| udp_socket(address, true, is_virtual).map(OwnedFd::from));
-    Ok(Bound { sockets: sockets.collect::<io::Result<_>>()?, address: address.to_string() })
+    let (sockets, address) = (sockets.collect::<io::Result<_>>()?, address.to_string());
+    Ok(Bound { sockets, address, is_lent: false })
 }
 
 /// Bytes that wait to be read while a worker is busy; the kernel caps it at `net.core.rmem_max`.
@@ -220,7 +224,8 @@ fn bind_unix(path: &Path, workers: usize, access: SocketAccess) -> io::Result<Bo
     }
     socket.listen(BACKLOG)?;
     let sockets = (0..workers).map(|_| Ok(OwnedFd::from(socket.try_clone()?)));
-    Ok(Bound { sockets: sockets.collect::<io::Result<_>>()?, address: format!("unix:{}", path.display()) })
+    let (sockets, address) = (sockets.collect::<io::Result<_>>()?, format!("unix:{}", path.display()));
+    Ok(Bound { sockets, address, is_lent: false })
 }
 
 /// Whether a socket's file is of a program that is gone: only then does nobody listen there. One whose queue is full is
@@ -294,7 +299,7 @@ mod tests {
             let socket = tcp_socket(any, is_shared, Kind::PLAIN).unwrap();
             socket.listen(1).unwrap();
             let address = socket.local_addr().unwrap().as_socket().unwrap();
-            let handed = Bound { sockets: vec![socket.into()], address: address.to_string() };
+            let handed = Bound { sockets: vec![socket.into()], address: address.to_string(), is_lent: true };
             let bound = complete(&handed, &ListenAddress::Tcp(address), 3).unwrap();
             let cookies: HashSet<u64> =
                 bound.sockets.iter().map(|socket| SockRef::from(socket).cookie().unwrap()).collect();

@@ -265,11 +265,12 @@ type Ends = (Option<SocketAddr>, Option<SocketAddr>, Box<[u8]>);
 fn peer(listener: &Listener, (source, destination, proxy_tlvs): Ends, tls: Option<TlsFacts>) -> Peer {
     let Some(source) = source else {
         // The other end of a unix socket is on this machine, and has no address.
-        return Peer { text: "unix".into(), tls, ..Peer::default() };
+        return Peer { text: "unix".into(), tls, via: listener.conf.via.clone(), ..Peer::default() };
     };
     let (address, port) = (source.ip(), source.port());
     let (text, is_trusted) = (address.to_string().into(), listener.trusts(address));
-    Peer { address, port, destination, proxy_tlvs, text, is_trusted, tls }
+    let via = listener.conf.via.clone();
+    Peer { address, port, destination, proxy_tlvs, text, is_trusted, tls, via }
 }
 
 /// Reads a PROXY header, which must be there; `None` when there is none in time. Exactly the header is taken, so that what follows, be it TLS, is whole.

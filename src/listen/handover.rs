@@ -132,6 +132,7 @@ impl Predecessor {
             let bound = Bound {
                 sockets: sockets.by_ref().take(count).collect(),
                 address: at(entry, "bound").as_str()?.to_owned(),
+                is_lent: at(entry, "lent") == true,
             };
             Some(Handed { address: at(entry, "address").as_str()?.to_owned(), bound })
         };

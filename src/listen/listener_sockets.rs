@@ -231,7 +231,7 @@ impl Sockets {
         for New { slot, name, address, bound } in new {
             self.last_id += 1;
             let held = Held { id: self.last_id, slot, name, address, bound };
-            if let ListenAddress::Unix(path) = &held.address {
+            if let (ListenAddress::Unix(path), false) = (&held.address, held.bound.is_lent) {
                 self.files.add(path);
             }
             tracing::info!(listener = %held.name, address = %held.bound.address, "listening");
@@ -260,6 +260,8 @@ impl Sockets {
                     let mut failed = held.bound.sockets.iter().filter_map(|it| defer::set(it, within).err());
                     failed.next().map(|error| format!("connections are accepted at once: {error}"))
                 }
+                // A service manager says itself who may open its socket (`SocketMode=`).
+                ListenAddress::Unix(_) if held.bound.is_lent => None,
                 ListenAddress::Unix(path) => {
                     bind::permit(path, listener.conf.access()).err().map(|error| error.to_string())
                 }
@@ -275,7 +277,7 @@ impl Sockets {
     pub fn forget_handed(&mut self) {
         for handed in self.handed.drain(..) {
             tracing::info!(address = %handed.address, "not listening any more");
-            if let Some(path) = handed.address.strip_prefix("unix:") {
+            if let (Some(path), false) = (handed.address.strip_prefix("unix:"), handed.bound.is_lent) {
                 // Nobody shall queue up at a socket that nobody accepts on.
                 let _ = fs::remove_file(path);
             }

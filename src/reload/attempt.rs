@@ -2,6 +2,7 @@
 //! changed, and what goes wrong is reported.
 
 use std::{
+    io,
     path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
@@ -54,6 +55,8 @@ impl Engine {
         let result = self.prepare_and_publish(what).await;
         match &result {
             Ok((true, _)) => drop(self.state.succeeded.fetch_add(1, Relaxed)),
+            // A file that is tried again and again, since what it lacks may come, has failed once.
+            Err(Failed::Problems(problems)) if cause == Cause::File && self.is_known(problems) => {}
             Err(Failed::Problems(_)) => drop(self.state.failed.fetch_add(1, Relaxed)),
             Ok((false, _)) | Err(Failed::Refused(_) | Failed::Outdated) => {}
         }
@@ -74,11 +77,19 @@ impl Engine {
                 Ok(Outcome { is_changed, generation, notes })
             }
             Err(Failed::Problems(problems)) if is_of_file && cause.is_of_file() => {
-                self.refuse(&problems, cause, begun.elapsed());
+                if cause != Cause::File || !self.is_known(&problems) {
+                    self.refuse(&problems, cause, begun.elapsed());
+                }
+                self.refused = self.attempted;
                 Err(Failed::Problems(problems))
             }
             Err(failed) => Err(failed),
         }
+    }
+
+    /// Whether these files were refused for this already.
+    fn is_known(&self, problems: &Problems) -> bool {
+        self.refused == self.attempted && self.state.last.load().problems == problems.0
     }
 
     /// Keeps and logs what was wrong, once for as long as it stays the same.
@@ -134,10 +145,12 @@ impl Engine {
         let dup = |bound: &Option<Bound>| bound.as_ref().map(Bound::try_clone).transpose();
         let served = admin.as_ref().try_map(dup).map_err(|error| whole(error.to_string()))?;
         let log = (before.config.log.access != next.log.access).then(|| sink(&next.log.access));
-        let log = spawn_blocking(|| log.map(Opened::new).transpose())
-            .await
-            .map_err(panicked)?
-            .map_err(|error| whole(format!("cannot open the access log: {error}")))?;
+        let log = spawn_blocking(|| log.map(Opened::new).transpose()).await.map_err(panicked)?.map_err(
+            |error| {
+                let text = (&*prepared.text, &*path);
+                Problems(vec![no_access_log(text, &prepared.included, &error)])
+            },
+        )?;
         if let Some(Over { path, old, new }) = over {
             let files = prepared.files.clone();
             let written = spawn_blocking(move || {
@@ -247,6 +260,25 @@ fn not_edited(error: EditError) -> Failed {
 
 fn refused(reason: Reason, code: &'static str, message: &str, hint: &str) -> Failed {
     Failed::Refused(Refusal { reason, code, message: message.to_owned(), hint: hint.to_owned() })
+}
+
+/// Why the access log could not be opened, at the place that names it.
+pub fn no_access_log(text: (&str, &Path), included: &[Included], error: &io::Error) -> Problem {
+    let message = format!("cannot open the access log: {error}");
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            Some(format!("it must be writable for {}", crate::schema::own_user()))
+        }
+        io::ErrorKind::NotFound => Some("make the folder that it is in".to_owned()),
+        _ => None,
+    };
+    crate::config::problem_at(
+        text,
+        included,
+        &[Step::Key("log"), Step::Key("access")],
+        &message,
+        hint.as_deref(),
+    )
 }
 
 /// Problems of one refusal that the log has; the admin endpoint has all of them.

@@ -45,6 +45,8 @@ pub struct Engine {
     pub(super) files: Vec<PathBuf>,
     /// Of the files as they were at the last attempt.
     pub(super) attempted: u64,
+    /// The same of those that were refused last.
+    pub(super) refused: u64,
     pub(super) signature: u64,
 }
 

@@ -32,7 +32,9 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use self::state::State;
 pub use self::{
+    attempt::no_access_log,
     attempt::sink,
+    prepare::cannot_open,
     state::{Cause, Failed, InForce, Last, Outcome},
 };
 use crate::runtime::overrides::{Change, Refusal};

@@ -8,8 +8,8 @@ use std::{
 
 use super::{plan::Hashes, watch};
 use crate::{
-    cache::store::Change,
-    config::{self, Beside, Config, Problems, include::Included},
+    cache::store::{Cache, CannotOpen, Change},
+    config::{self, Beside, Config, Problems, Step, include::Included},
     runtime::{Snapshot, build::Builder, overrides::Overrides, worker::Shared},
     schema::Problem,
     tls::tickets::Tickets,
@@ -73,7 +73,8 @@ impl Order {
             .caches
             .iter()
             .map(|cache| {
-                let problem = |message| Problems(vec![Problem::with_file(self.path.clone(), message, None)]);
+                let problem =
+                    |failure| Problems(vec![cannot_open((&text, &self.path), &included, cache, failure)]);
                 cache.store.prepare(&cache.conf).map_err(problem)
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -91,6 +92,18 @@ pub(super) fn read_hashes(path: &Path, text: &str, included: &[Included]) -> Has
     let own = (path.to_owned(), watch::hash(text.as_bytes()));
     let others = included.iter().map(|it| (it.path.clone(), watch::hash(it.text.as_bytes())));
     others.chain([own]).collect()
+}
+
+/// Why a folder of a cache could not be opened, at the place that names it.
+pub fn cannot_open(
+    text: (&str, &Path),
+    included: &[Included],
+    cache: &Cache,
+    failure: CannotOpen,
+) -> Problem {
+    let CannotOpen { part, message, hint } = failure;
+    let steps = [Step::Key("cache"), Step::Named(&cache.conf.name), Step::Key(part), Step::Key("path")];
+    config::problem_at(text, included, &steps, &message, hint.as_deref())
 }
 
 /// The configuration file and those that it names.

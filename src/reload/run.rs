@@ -82,6 +82,7 @@ impl Engine {
             origin,
             files,
             attempted,
+            refused: 0,
         };
         Ok(Started { engine, reloader, events, changes, admin: served })
     }

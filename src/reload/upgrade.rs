@@ -126,7 +126,12 @@ impl Given {
         for socket in &bound.sockets {
             self.sockets.push(socket.try_clone()?);
         }
-        Ok(json!({"address": address, "bound": bound.address, "count": bound.sockets.len()}))
+        Ok(json!({
+            "address": address,
+            "bound": bound.address,
+            "count": bound.sockets.len(),
+            "lent": bound.is_lent,
+        }))
     }
 }
 

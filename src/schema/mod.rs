@@ -42,13 +42,60 @@ pub use tree::{Data, Entry, Node};
 pub use value::{Anything, Value};
 
 /// Why a file could not be read, in words that do not change with the system.
-pub fn unreadable(path: &std::path::Path, error: &std::io::Error) -> String {
-    use std::io::ErrorKind;
-    let path = path.display();
+pub fn unreadable(at: &std::path::Path, error: &std::io::Error) -> String {
+    use std::{io::ErrorKind, os::unix::fs::MetadataExt};
+    let path = at.display();
     match error.kind() {
         ErrorKind::NotFound => format!("there is no file {path}"),
-        ErrorKind::PermissionDenied => format!("{path} may not be read by this user"),
+        ErrorKind::PermissionDenied => match std::fs::metadata(at) {
+            Ok(file) => format!(
+                "{path} may not be read by {}: it has mode {:04o}, owner {} and group {}",
+                own_user(),
+                file.mode() & 0o7777,
+                file.uid(),
+                file.gid()
+            ),
+            // The folder hides it.
+            Err(_) => {
+                format!("{path} may not be read by {}: a folder on the way does not let it pass", own_user())
+            }
+        },
         ErrorKind::IsADirectory => format!("{path} is a folder, not a file"),
         _ => format!("{path} cannot be read: {error}"),
+    }
+}
+
+/// What to do about a file that could not be read.
+pub fn unreadable_hint(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "`chown` or `chmod` it for the user that Pointsman runs as",
+        _ => "relative paths start from the folder of the configuration file",
+    }
+}
+
+/// Who this program runs as, for people.
+pub fn own_user() -> String {
+    use rustix::process::{getegid, geteuid};
+    format!("user {} (group {})", geteuid().as_raw(), getegid().as_raw())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::ErrorKind, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn an_unreadable_file_is_told_with_its_mode() {
+        let file = std::env::temp_dir().join(format!("pointsman-unreadable-{}", std::process::id()));
+        fs::write(&file, "").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        let said = unreadable(&file, &ErrorKind::PermissionDenied.into());
+        fs::remove_file(&file).unwrap();
+        let own = rustix::process::geteuid().as_raw();
+        assert!(said.contains(&format!("by user {own} ")) && said.contains("mode 0640, owner "), "{said}");
+        let hidden = unreadable(&file, &ErrorKind::PermissionDenied.into());
+        assert!(hidden.contains("a folder on the way"), "{hidden}");
+        assert!(unreadable_hint(&ErrorKind::PermissionDenied.into()).contains("chown"));
     }
 }

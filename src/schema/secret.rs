@@ -4,7 +4,7 @@ use std::{fs, io, path::PathBuf};
 
 use serde_json::json;
 
-use super::{Node, Reader, Value, unreadable};
+use super::{Node, Reader, Value, unreadable, unreadable_hint};
 
 /// Where a secret is kept: `file:path`, a plain path, or `env:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,9 +52,7 @@ impl Value for Secret {
                 (format!("`{}` leads to an empty secret", reader.key()), "use a long random text")
             }
             (Ok(_), _) => return Some(secret),
-            (Err(error), Self::File(path)) => {
-                (unreadable(path, &error), "relative paths start from the folder of the configuration file")
-            }
+            (Err(error), Self::File(path)) => (unreadable(path, &error), unreadable_hint(&error)),
             (Err(_), Self::Environment(name)) => (
                 format!("there is no environment variable `{name}`"),
                 "set it for the process, also where it only checks",

@@ -97,8 +97,6 @@ fn is_broken(certificate: &CertificateDer<'static>) -> bool {
 
 /// The bytes of a file that must be there.
 fn contents(path: &Path) -> Result<Vec<u8>, BuildError> {
-    fs::read(path).map_err(|error| {
-        let hint = "relative paths start from the folder of the configuration file";
-        BuildError::new(schema::unreadable(path, &error), hint)
-    })
+    fs::read(path)
+        .map_err(|error| BuildError::new(schema::unreadable(path, &error), schema::unreadable_hint(&error)))
 }

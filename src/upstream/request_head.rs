@@ -149,15 +149,7 @@ impl UpstreamHead<'_> {
             Some(mark) => write_mark(mark, exchange, writer),
             None => self.write_forwarded_fields(exchange, writer),
         }
-        writer.begin(b"via");
-        for value in exchange.request.fields.all_known(Known::Via) {
-            writer.piece(value);
-            writer.piece(b", ");
-        }
-        writer.piece(exchange.version.number());
-        writer.piece(b" ");
-        writer.piece(node::name().as_bytes());
-        writer.end();
+        write_via(exchange, writer);
         writer.field(b"x-request-id", exchange.facts.id.as_bytes());
         if let Some(trace) = &exchange.facts.trace {
             let mut value = Vec::with_capacity(64);
@@ -186,6 +178,32 @@ impl UpstreamHead<'_> {
         let host = believed(Known::XForwardedHost).next();
         writer.field(b"x-forwarded-host", host.unwrap_or(exchange.authority.as_bytes()));
     }
+}
+
+/// Writes Via: who came before, and this program by the name that its listener has for it (RFC 9110 §7.6.3).
+fn write_via(exchange: &Exchange, writer: &mut impl HeadWriter) {
+    let own = exchange.facts.peer.via.towards_backends();
+    let mut before = exchange.request.fields.all_known(Known::Via).peekable();
+    if own.is_none() && before.peek().is_none() {
+        return;
+    }
+    writer.begin(b"via");
+    let mut is_first = true;
+    for value in before {
+        if !std::mem::take(&mut is_first) {
+            writer.piece(b", ");
+        }
+        writer.piece(value);
+    }
+    if let Some(name) = own {
+        if !is_first {
+            writer.piece(b", ");
+        }
+        writer.piece(exchange.version.number());
+        writer.piece(b" ");
+        writer.piece(name.as_bytes());
+    }
+    writer.end();
 }
 
 /// Writes what a peer is told, and CDN-Loop (RFC 8586), by which a loop between nodes is found at the first of them that

@@ -3,7 +3,10 @@
 use std::{
     fs,
     net::{SocketAddr, TcpListener, TcpStream},
-    os::fd::OwnedFd,
+    os::{
+        fd::AsFd,
+        unix::net::{UnixListener, UnixStream},
+    },
     path::Path,
     process::Command,
 };
@@ -18,13 +21,13 @@ const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
 
 /// Starts the proxy with this socket as its first and only activated one. Through standard input, which no
 /// program that another test starts meanwhile can get.
-fn start(listener: &TcpListener, config: &str, pid: &str) -> Proxy {
+fn start(listener: &impl AsFd, config: &str, pid: &str) -> Proxy {
     let folder = folder();
     let mut command = Command::new("sh");
     let script =
         format!("exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID={pid} exec \"$0\" run --config \"$1\"");
     command.args(["-c", &script, env!("CARGO_BIN_EXE_pointsman")]).arg(folder.join("pointsman.toml"));
-    command.stdin(OwnedFd::from(listener.try_clone().unwrap()));
+    command.stdin(listener.as_fd().try_clone_to_owned().unwrap());
     Proxy::start_by(command, folder, config)
 }
 
@@ -66,6 +69,26 @@ fn the_admin_endpoint_takes_its_own() {
     let proxy = start(&listener, &config(&[origin.address()], &admin), "$$");
     assert_eq!(early.get_with("/readyz", "localhost", "").status, 200);
     assert_eq!(proxy.get("/").text(), "one");
+}
+
+#[test]
+fn the_file_of_a_lent_socket_stays() {
+    let origin = Origin::named("one");
+    let place = folder();
+    let path = place.join("lent.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let text =
+        config(&[origin.address()], ADMIN).replacen("127.0.0.1:0", &format!("unix:{}", path.display()), 1);
+    let mut proxy = start(&listener, &text, "$$");
+    proxy.signal("USR2");
+    eventually("another program took over", || proxy.upgraded().len() == 1);
+    assert!(proxy.wait().success());
+    let last = proxy.upgraded()[0];
+    proxy.signal("TERM");
+    eventually("the last one ends", || !Path::new(&format!("/proc/{last}/fd/0")).exists());
+    // Who comes now waits for the next start.
+    UnixStream::connect(&path).unwrap();
+    std::fs::remove_dir_all(place).unwrap();
 }
 
 #[test]

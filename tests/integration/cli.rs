@@ -292,6 +292,11 @@ fn healthcheck_says_whether_a_proxy_is_ready() {
     let admin = format!("http://{}", proxy.address("admin"));
     let ended = pointsman(&["healthcheck", "--admin", &admin]);
     assert_eq!((ended.status, ended.out.as_str(), ended.err.as_str()), (Some(0), "ready\n", ""));
+    // As the configuration says, of a container for one.
+    let file = proxy.folder().join("asked.toml");
+    fs::write(&file, format!("[admin]\naddress = \"{}\"\n", proxy.address("admin"))).unwrap();
+    let ended = pointsman(&["healthcheck", "--config", file.to_str().unwrap()]);
+    assert_eq!((ended.status, ended.out.as_str(), ended.err.as_str()), (Some(0), "ready\n", ""));
     drop(proxy);
     let ended = pointsman(&["healthcheck", "--admin", &admin]);
     assert_eq!((ended.status, ended.out.as_str()), (Some(1), ""));

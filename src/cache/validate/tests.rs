@@ -69,7 +69,7 @@ fn tags_beyond_the_room_of_a_head_are_left_out() {
 #[test]
 fn without_a_validator_the_request_is_plain() {
     let mut request = fields(&[("If-None-Match", "\"client\"")]);
-    let stored = fields(&[("ETag", "broken")]);
+    let stored = fields(&[("ETag", "\"broken")]);
     assert!(!make_conditional(&mut request, [&stored].into_iter()));
     assert!(request.is_empty());
 }
@@ -202,7 +202,8 @@ fn a_304_without_validator_updates_only_a_lone_response() {
     let (bare, tagged) = (fields(&[("X", "1")]), fields(&[("ETag", "\"a\"")]));
     let none = Fields::default();
     assert_eq!(updated_by(&none, &[(&bare, NOW)]), [0]);
-    assert_eq!(updated_by(&none, &[(&tagged, NOW)]), [0_usize; 0]);
+    assert_eq!(updated_by(&none, &[(&tagged, NOW)]), [0], "it is what was asked about");
+    assert_eq!(updated_by(&none, &[(&tagged, NOW), (&bare, NOW)]), [0_usize; 0]);
     assert_eq!(updated_by(&none, &[(&bare, NOW), (&bare, NOW)]), [0_usize; 0]);
 }
 
@@ -323,4 +324,21 @@ proptest! {
         both.push("if-modified-since", &bytes);
         let _ = is_not_modified(&Method::Get, &both, 200, &both, NOW);
     }
+}
+
+#[test]
+fn a_tag_without_quotes_is_asked_by_as_it_came() {
+    let asked = |tags: &[&str]| {
+        let stored: Vec<Fields> = tags.iter().map(|tag| fields(&[("ETag", tag)])).collect();
+        let mut request = Fields::default();
+        make_conditional(&mut request, stored.iter());
+        request.get("if-none-match").map(|value| String::from_utf8_lossy(value).into_owned())
+    };
+    assert_eq!(asked(&["abc-1"]).as_deref(), Some("abc-1"));
+    assert_eq!(asked(&["\"a\"", "bare"]).as_deref(), Some("\"a\""), "only alone");
+    for never in ["*", "a, b", "\"half", "a b", ""] {
+        assert_eq!(asked(&[never]), None, "{never}");
+    }
+    assert!(not_modified(&[("If-None-Match", "abc-1")], &[("ETag", "abc-1")]));
+    assert!(!not_modified(&[("If-None-Match", "abc-2")], &[("ETag", "abc-1")]));
 }

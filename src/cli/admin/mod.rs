@@ -166,12 +166,6 @@ impl Endpoint {
         Ok(Self { place, token, name, said_by })
     }
 
-    /// An endpoint at a place that is known, without a token.
-    pub(super) fn at(name: &str) -> Option<Self> {
-        let (place, said_by) = (Place::parse(name)?, "--admin".to_owned());
-        Some(Self { place, token: None, name: name.to_owned(), said_by })
-    }
-
     /// The answer, as it came.
     pub(super) fn raw(&self, question: &Question<'_>) -> io::Result<Answer> {
         let Question { method, path, body, patience } = *question;

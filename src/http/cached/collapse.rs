@@ -16,20 +16,20 @@ use super::{
     hit::hit,
     request::{CacheRequest, Miss, ServedFrom, on_error, usable},
     send::{fetched, send_collapsed, send_fetched, send_stored},
-    uncollapsed::wants_less,
+    uncollapsed::{send_own, wants_part},
 };
 use crate::{
     account,
     cache::{
         fill::{Answer, FillOutcome, Joined, Origin, Reader, Source, Want},
         freshness::Verdict,
-        status::{CacheStatus, Forward},
+        status::Forward,
         stored::Stored,
         stored_response::StoredResponse,
     },
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
-    http::{active::ActiveExchange, cache_key::now, interims::Interims, proxy},
+    http::{active::ActiveExchange, cache_key::now, interims::Interims},
     moment::Moment,
 };
 
@@ -109,11 +109,10 @@ async fn lead<D: Downstream>(
         FetchResult::Own { answer, why } => {
             drop(reader);
             exchange.cache = Some(fetched(exchange));
-            if wants_less(exchange) {
+            if wants_part(exchange) {
                 return Ok(Step::Alone);
             }
-            let status = CacheStatus { detail: Some(why.name()), ..CacheStatus::forwarded(miss.why) };
-            proxy::deliver(request.context, *answer, Some(status), exchange, client).await?;
+            send_own(request, (*answer, why), miss.why, exchange, client).await?;
         }
         FetchResult::Failed(error) => return Err(error),
     }

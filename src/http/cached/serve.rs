@@ -79,6 +79,9 @@ async fn bypass<D: Downstream>(
     client: &mut D,
 ) -> Result<()> {
     exchange.cache = Some(CacheResult::Bypass);
+    if let StatusOutcome::Forwarded { why, .. } = status.outcome {
+        exchange.forwarded = Some(why.name());
+    }
     let answer = proxy::ask(context, plan, exchange, client).await?;
     proxy::deliver(context, answer, Some(status), exchange, client).await
 }
@@ -124,6 +127,7 @@ async fn read<D: Downstream>(
             Ok((stored, verdict)) => return hit(request, stored, verdict, exchange, client).await,
             Err(miss) => miss,
         };
+        exchange.forwarded = Some(miss.why.name());
         if turn == 0 && exchange.is_for_peer() {
             say_under_way(client).await;
         }

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{
     conclude::{Conclusion, Lead, apply, conclude, note},
     disk_lookup::{self, DiskLookup},
@@ -18,15 +20,21 @@ use crate::{
         fill::{self, Mark},
         freshness::Times,
         key::Key,
-        status::CacheStatus,
+        status::{CacheStatus, Forward},
         stored::Stored,
-        validate::{HeadEffect, head_effect},
+        validate::{HeadEffect, head_effect, is_not_modified, not_modified_fields},
     },
     error::Result,
     exchange::{Downstream, Exchange},
     fields::Known,
     h1::{Method, RequestHead},
-    http::{active::ActiveExchange, answer::Answer, cache_key::now, proxy},
+    http::{
+        active::ActiveExchange,
+        answer::Answer,
+        cache_key::now,
+        proxy,
+        respond::{self, Reply, Source},
+    },
     moment::Moment,
     telemetry::cache_result::CacheResult,
 };
@@ -54,7 +62,7 @@ pub(super) async fn fetch<D: Downstream>(
     let mut reply = ask(request, &miss, is_plain, exchange, client).await;
     if let (false, Ok(OriginReply::Own { why, .. })) = (is_plain, &reply) {
         remember(request, miss.stored.as_ref(), *why, exchange);
-        if wants_less(exchange) {
+        if wants_part(exchange) {
             // The backend's connection, and its place, are given back before it is asked again.
             drop(reply);
             reply = ask(request, &miss, true, exchange, client).await;
@@ -75,8 +83,7 @@ pub(super) async fn fetch<D: Downstream>(
             if request.is_head {
                 compare(request, &miss, asked, exchange);
             }
-            let status = CacheStatus { detail: Some(why.name()), ..CacheStatus::forwarded(miss.why) };
-            proxy::deliver(context, answer, Some(status), exchange, client).await
+            send_own(request, (answer, why), miss.why, exchange, client).await
         }
         Conclusion::Failed(error) => Err(error),
     }
@@ -176,10 +183,39 @@ fn compare(request: &CacheRequest<'_>, miss: &Miss, asked: Mark, exchange: &Exch
     }
 }
 
-/// Whether a client would be served with less than the whole that came, which was asked for to be shared, and is not: it
-/// may have it, or want a part of it, which may be much smaller.
-pub(super) fn wants_less(exchange: &Exchange) -> bool {
-    let fields = &exchange.request.fields;
-    exchange.response.status == 200
-        && ["range", "if-none-match", "if-modified-since"].iter().any(|name| fields.get(name).is_some())
+/// Whether a client wants a part of the whole that came, which was asked for to be shared, and is not: the part may be
+/// much smaller.
+pub(super) fn wants_part(exchange: &Exchange) -> bool {
+    exchange.response.status == 200 && exchange.request.fields.get("range").is_some() && !has_it(exchange)
+}
+
+/// Whether the client has what came already, by its conditions, which the origin was not asked.
+fn has_it(exchange: &Exchange) -> bool {
+    let (request, response) = (&exchange.request, &exchange.response);
+    is_not_modified(&request.method, &request.fields, response.status, &response.fields, now())
+}
+
+/// Sends an answer that is for this client alone. Where the client has it already by its conditions, it is told so, and
+/// the origin is not asked a second time for that.
+pub(super) async fn send_own<D: Downstream>(
+    request: &CacheRequest<'_>,
+    (answer, why): (Answer, NotShared),
+    forward: Forward,
+    exchange: &mut Exchange,
+    client: &mut D,
+) -> Result<()> {
+    let status = CacheStatus { detail: Some(why.name()), ..CacheStatus::forwarded(forward) };
+    if !has_it(exchange) {
+        return proxy::deliver(request.context, answer, Some(status), exchange, client).await;
+    }
+    exchange.response.status = 304;
+    exchange.response.fields = not_modified_fields(&exchange.response.fields);
+    let context = request.context;
+    let backend = context.backend(exchange);
+    let reply = Reply::on(context.listener, context.route).with_status(status);
+    let reply = Reply { affinity: answer.affinity, backend, ..reply };
+    // Its body is of no use to anybody.
+    drop(answer.response);
+    let patience = context.patience(exchange);
+    respond::send(&reply, Source::Bytes(Bytes::new()), patience, exchange, client).await
 }

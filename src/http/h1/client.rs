@@ -3,6 +3,7 @@
 use std::{
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use crate::{
@@ -34,9 +35,28 @@ pub(super) struct Client<'a> {
     pub(super) bound: &'a mut Option<Rc<BoundConnection>>,
     pub(super) worker: &'a Worker,
     pub(super) listener: ListenerId,
+    /// Since the client ended its side: until when it is waited for.
+    pub(super) ended: Option<Deadline>,
 }
 
 impl Client<'_> {
+    /// Ready when a client that has ended its side has been without a byte of its response for too long. One that has left
+    /// looks the same until something is sent to it, which it resets (RFC 9293 §3.10.4).
+    fn poll_half_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.ended.is_none() {
+            let deadline = Deadline::new();
+            deadline.after(self.half_closed());
+            self.ended = Some(deadline);
+        }
+        self.ended.as_ref().map_or(Poll::Ready(()), |deadline| deadline.poll_elapsed(cx))
+    }
+
+    fn half_closed(&self) -> Duration {
+        let snapshot = self.worker.snapshot_for(self.listener);
+        let listener = snapshot.shared.listener(self.listener);
+        listener.map_or(Duration::ZERO, |listener| listener.conf.timeouts.half_closed)
+    }
+
     fn write_head(&mut self, head: &ResponseHead, has_body: bool, length: Option<u64>) {
         let is_chunked = has_body && length.is_none() && self.version == Version::Http11;
         self.is_until_close = has_body && length.is_none() && !is_chunked;
@@ -81,7 +101,8 @@ impl Waiter for Client<'_> {
         }
         match self.stream.poll_fill(cx) {
             Poll::Ready(Ok(true)) | Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(false) | Err(_)) => Poll::Ready(()),
+            Poll::Ready(Ok(false)) => self.poll_half_closed(cx),
+            Poll::Ready(Err(_)) => Poll::Ready(()),
         }
     }
 
@@ -153,9 +174,11 @@ impl Downstream for Client<'_> {
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<()>> {
-        self.outgoing
-            .poll_send(cx, self.stream, buffer)
-            .map_err(|error| ProxyError::because(Kind::ClientGone, error))
+        let sent = self.outgoing.poll_send(cx, self.stream, buffer);
+        if let (Poll::Ready(Ok(())), Some(ended)) = (&sent, &self.ended) {
+            ended.after(self.half_closed());
+        }
+        sent.map_err(|error| ProxyError::because(Kind::ClientGone, error))
     }
 
     fn end(&mut self, trailers: Option<&Fields>) -> Result<()> {

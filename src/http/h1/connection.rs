@@ -8,13 +8,13 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Poll, ready},
-    time::Duration,
 };
 
 use tokio::io::AsyncWrite;
 
 use super::client::Client;
 use crate::{
+    config::listen::LingerConf,
     error::{Kind, Result},
     exchange::{BoundConnection, Exchange, Peer},
     h1::{Framing, HeadError, Method, RequestHead, Scan, framing::keeps_alive},
@@ -218,8 +218,11 @@ impl Connection {
     /// Reads and forgets what the client still sends, for a while: closing with unread bytes makes the
     /// kernel send a reset, which can take the response away from the client (RFC 9112 §9.6).
     async fn linger(&mut self) {
-        let mut left = LINGER_BYTES;
-        self.deadline.after(LINGER);
+        let snapshot = self.worker.snapshot_for(self.listener);
+        let Some(listener) = snapshot.shared.listener(self.listener) else { return };
+        let LingerConf { time, bytes } = listener.conf.linger;
+        let mut left = bytes.0;
+        self.deadline.after(time);
         let mut is_shut = false;
         poll_fn(|cx| {
             if !is_shut {
@@ -231,7 +234,7 @@ impl Connection {
             loop {
                 match self.stream.stream.poll_buffer(cx) {
                     Poll::Ready(Ok(buffer)) if !buffer.is_empty() && left > 0 => {
-                        left = left.saturating_sub(buffer.len());
+                        left = left.saturating_sub(buffer.len() as u64);
                     }
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => return self.deadline.poll_elapsed(cx),
@@ -245,9 +248,6 @@ impl Connection {
 fn is_preface(input: &[u8]) -> bool {
     input.starts_with(b"PRI * HTTP/2.0\r\n")
 }
-
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 1024 * 1024;
 
 /// The client's side of a request on this connection.
 fn client<'a>(connection: &'a mut Connection, request: &RequestHead, framing: Framing) -> Client<'a> {
@@ -263,5 +263,6 @@ fn client<'a>(connection: &'a mut Connection, request: &RequestHead, framing: Fr
         is_begun: false,
         is_until_close: false,
         bound: &mut connection.bound,
+        ended: None,
     }
 }

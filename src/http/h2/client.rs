@@ -1,12 +1,14 @@
 //! The client's side of one stream.
 
 use std::{
+    future::poll_fn,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
 use super::link::Link;
 use crate::{
+    config::listen::LingerConf,
     error::{Kind, ProxyError, Result},
     exchange::Downstream,
     fields::Fields,
@@ -14,6 +16,7 @@ use crate::{
     http2::{Body, Fault},
     moment::Moment,
     net::{BodyFrame, Buffer, Deadline, Waiter},
+    runtime::{ListenerId, Worker},
 };
 
 /// The client's side of one stream. The stream ends when this is dropped.
@@ -30,6 +33,33 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(link: Rc<Link>, id: u32) -> Self {
         Self { link, id, taken: 0, is_begun: false, deadline: Deadline::new() }
+    }
+
+    /// Whether the response is whole, and the client goes on with its request.
+    pub(super) fn is_answered_early(&self) -> bool {
+        self.link.codec().is_answered_early(self.id)
+    }
+
+    /// Reads and forgets what the client still sends, for a while: one that is told at once that the rest is of no use
+    /// (RST_STREAM with NO_ERROR, RFC 9113 §8.1) may take that for a failure, and not read its response.
+    pub(super) async fn linger(&mut self, worker: &Worker, listener: ListenerId) {
+        let snapshot = worker.snapshot_for(listener);
+        let conf = snapshot.shared.listener(listener).map(|listener| listener.conf.linger.clone());
+        drop(snapshot);
+        let Some(LingerConf { time, bytes }) = conf else { return };
+        let mut left = bytes.0;
+        self.deadline.after(time);
+        poll_fn(|cx| {
+            while left > 0 {
+                match self.poll_body(cx) {
+                    Poll::Ready(Ok(BodyFrame::Data(data))) => left = left.saturating_sub(data.len() as u64),
+                    Poll::Ready(Ok(BodyFrame::End(_)) | Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => return self.deadline.poll_elapsed(cx),
+                }
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 }
 

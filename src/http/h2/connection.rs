@@ -342,4 +342,7 @@ async fn serve_stream(
         None => handle::handle(running, &mut client).await,
         Some(kind) => handle::refuse(running, &mut client, kind).await,
     };
+    if client.is_answered_early() {
+        Box::pin(client.linger(&worker, listener)).await;
+    }
 }

@@ -4,7 +4,7 @@
 use super::{error, reply::Reply};
 use crate::{
     cluster::peers::mark,
-    exchange::{Exchange, HttpVersion, PeerHop},
+    exchange::{Exchange, HttpVersion, PeerHop, Via},
     fields::{Known, write_number},
     telemetry::clock,
 };
@@ -47,11 +47,22 @@ fn date(reply: &Reply<'_>, exchange: &mut Exchange) {
 /// Via, with the version that the response came in (RFC 9110 §7.6.3).
 fn via(exchange: &mut Exchange) {
     let version = HttpVersion::from(exchange.response.version);
-    exchange.response.fields.push_known(Known::Via, version.via());
+    let fields = &mut exchange.response.fields;
+    match &exchange.facts.peer.via {
+        Via::Own => fields.push_known(Known::Via, version.via()),
+        Via::Off => {}
+        Via::Named(name) => {
+            fields.push_known(Known::Via, &[version.number(), b" ", name.as_bytes()].concat())
+        }
+    }
 }
 
-/// Cache-Status, behind those of caches closer to the origin (RFC 9211 §2).
+/// Cache-Status, behind those of caches closer to the origin (RFC 9211 §2). Of an error too: that the cache was asked.
 fn cache_status(reply: &Reply<'_>, exchange: &mut Exchange) {
+    if let (None, Some(_), Some(why)) = (&reply.cache_status, reply.error, exchange.forwarded) {
+        let member = [b"pointsman; fwd=", why.as_bytes()].concat();
+        exchange.response.fields.push("cache-status", &member);
+    }
     if let Some(status) = &reply.cache_status {
         match &exchange.hop {
             Some(PeerHop::For { own, .. }) => status.add_of_node(own, &mut exchange.response.fields),

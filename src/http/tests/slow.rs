@@ -137,7 +137,8 @@ fn a_client_that_leaves_frees_its_place() {
         drop(client);
         let begun = Instant::now();
         let _ = served.await.unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(1), "it waits for the backend all the same");
+        // It may have ended its side only: `timeouts.half_closed`.
+        assert!(begun.elapsed() < Duration::from_secs(3), "it waits for the backend all the same");
         stage.assert_all_is_given_back("a client that leaves").await;
     });
 }
