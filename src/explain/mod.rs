@@ -14,7 +14,10 @@ use crate::{
     error::Kind,
     exchange::{Exchange, Peer, TlsFacts},
     h1::{Framing, HeadError, Scan},
-    http::{answer, client_address, context::RequestPlan, edit, normalize, proxy, respond, routing},
+    http::{
+        answer, client_address, context::RequestPlan, edit, normalize, proxy, respond, routing,
+        upgrade_request,
+    },
     route::{edits::HeaderEdits, table::StepVerdict},
     runtime::{Action, Listener, Route, Snapshot},
     template::Use,
@@ -340,6 +343,9 @@ fn decision(
     framing: Framing,
     is_running: bool,
 ) -> Result<Decision, Kind> {
+    if !route.admission.admits(exchange.facts.client_address()) {
+        return Err(Kind::ClientDenied);
+    }
     let scope = edit::own_scope(listener, route, exchange);
     match &route.action {
         Action::Redirect { to, status } => {
@@ -352,7 +358,7 @@ fn decision(
         }
         Action::Upstream(_) | Action::Split(..) => {}
     }
-    let is_upgrade = proxy::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
+    let is_upgrade = upgrade_request::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
     if let Some(edits) = &route.request_headers {
         edits.apply(exchange, edit::own_place(listener, route), |exchange| &mut exchange.request.fields);
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::{
     active::ActiveExchange,
-    cached, client_address,
+    admission, cached, client_address,
     context::RouteContext,
     edit, max_forwards, normalize, peers, proxy,
     respond::{self, Reply},
@@ -80,6 +80,8 @@ async fn serve<D: Downstream>(
     let index = routing::find(listener, exchange)?;
     exchange.facts.route = Some(index);
     let route = snapshot.shared.routes.get(index).ok_or(Kind::NoRoute)?;
+    let under_way = admission::admit(route, exchange)?;
+    exchange.keep_on_route(under_way);
     let upstream = match &route.action {
         Action::Redirect { to, status } => {
             let location = edit::expand(to, &edit::own_scope(listener, route, exchange));

@@ -109,6 +109,10 @@ impl ForwardRequest<'_> {
         let options = ConnectionOptions::of(&exchange.response.fields)
             .map_err(|what| ProxyError::new(Kind::BadResponse(what)))?;
         let is_tunnel = self.head.is_upgrade && is_switched(exchange)?;
+        // RFC 9110 §7.8: not before it has the whole request. What is left of it would be taken for the new protocol.
+        if is_tunnel && !self.upload.is_sent() {
+            return Err(Kind::BadResponse("it switched protocols before it had the whole request").into());
+        }
         Ok(Answered { stream, reader, is_reusable, is_tunnel, options })
     }
 
@@ -184,8 +188,7 @@ impl ForwardRequest<'_> {
             }
             Waiting::Nothing | Waiting::Backend => {
                 self.rate.end(now);
-                let timeout = self.target.worker_upstream.upstream.conf.response_timeout;
-                now.plus(self.patience.map_or(timeout, |patience| patience.first))
+                now.plus(self.patience.map_or(self.response_timeout, |patience| patience.first))
             }
         };
         deadline.at(self.target.end.map_or(at, |end| end.min(at)));
