@@ -21,7 +21,7 @@ use crate::{
     route::{edits::HeaderEdits, table::StepVerdict},
     runtime::{Action, Listener, Route, Snapshot},
     template::Use,
-    upstream::{Upstream, affinity},
+    upstream::{Upstream, affinity, conf::BackendHost},
 };
 
 pub use cached::{CacheAnswer, Stored};
@@ -368,16 +368,24 @@ fn decision(
     };
     let destinations = destination::choices(snapshot, &route.action).map(to).collect();
     let cache = cached::explain(route, exchange, framing, is_upgrade, is_running).map(Box::new);
-    Ok(Decision::Forward { head: head(route, exchange, framing, is_upgrade), destinations, cache })
+    let host = destination::choices(snapshot, &route.action).next().map(|(upstream, _)| &upstream.conf.host);
+    let host = host.and_then(BackendHost::text).map(str::to_owned);
+    Ok(Decision::Forward { head: head((route, host), exchange, framing, is_upgrade), destinations, cache })
 }
 
 /// The head as a backend gets it.
-fn head(route: &Route, exchange: &Exchange, framing: Framing, is_upgrade: bool) -> Vec<String> {
+fn head(
+    (route, host): (&Route, Option<String>),
+    exchange: &Exchange,
+    framing: Framing,
+    is_upgrade: bool,
+) -> Vec<String> {
     let has_body = framing != Framing::None;
     let plan = RequestPlan { framing, has_body, is_upgrade };
     let expects_continue = has_body && answer::expects_continue(exchange);
     // A request names a host, so that no upstream's name takes its place.
-    let upstream_head = proxy::upstream_head(route, "", plan, expects_continue, exchange);
+    let mut upstream_head = proxy::upstream_head(route, "", plan, expects_continue, exchange);
+    upstream_head.backend_host = host.map(Into::into);
     let mut head = Vec::new();
     upstream_head.write_http1(exchange, &mut head);
     let head = String::from_utf8_lossy(&head);

@@ -99,6 +99,7 @@ impl Question {
         let head = UpstreamHead {
             framing,
             host: None,
+            backend_host: None,
             default_host: "",
             target: None,
             is_upgrade: false,

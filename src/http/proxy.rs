@@ -143,6 +143,7 @@ pub(crate) fn upstream_head<'a>(
     UpstreamHead {
         framing,
         host,
+        backend_host: None,
         default_host: upstream,
         target,
         is_upgrade,

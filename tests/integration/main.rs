@@ -71,5 +71,6 @@ mod unix_sockets;
 mod unread_output;
 mod upgrade;
 mod upgrades;
+mod upstream_options;
 mod upstream_tls;
 mod watching;
