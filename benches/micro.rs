@@ -90,6 +90,7 @@ fn main() {
     let head = UpstreamHead {
         framing: Framing::None,
         host: None,
+        backend_host: None,
         default_host: "app",
         target: None,
         is_upgrade: false,

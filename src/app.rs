@@ -73,10 +73,9 @@ pub fn run(
     let is_waiting = snapshot.caches.iter().any(|cache| cache.store.is_waiting(&cache.conf));
     let control = Loop::new()?;
     let log = AccessLog::start(reload::sink(&snapshot.config.log.access));
-    let log = log.map_err(|error| {
+    let log = Arc::new(log.map_err(|error| {
         reload::no_access_log((&loaded.text, &loaded.path), &loaded.included, &error).to_string()
-    })?;
-    let log = Arc::new(log);
+    })?);
     let shared = Arc::new(Shared {
         snapshot: ArcSwap::from_pointee(snapshot),
         registry,

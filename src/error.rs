@@ -111,6 +111,8 @@ pub enum Kind {
     ClientDenied,
     /// The client that a trusted proxy names has `max_connections_per_address` requests under way already.
     ClientLimit,
+    /// As many requests of the route are under way as may be (`max_in_flight`).
+    RouteFull,
     /// The route does not allow this method of use, such as CONNECT or an unlisted upgrade.
     NotAllowed,
     /// The client asked for what is cached only (`only-if-cached`), and it is not, or not as it asks.
@@ -194,6 +196,7 @@ impl Kind {
             | Self::TunnelBroken
             | Self::BodyBroken => Blame::Upstream,
             Self::NotAccepted
+            | Self::RouteFull
             | Self::QueueFull
             | Self::QueueTimeout
             | Self::NoSocket
@@ -222,6 +225,7 @@ impl Kind {
             Self::NoRoute => "no_route",
             Self::ClientDenied => "client_denied",
             Self::ClientLimit => "client_limit",
+            Self::RouteFull => "route_full",
             Self::NotAllowed => "not_allowed",
             Self::NotCached => "not_cached",
             Self::NotAccepted => "not_accepted",
@@ -266,6 +270,7 @@ impl fmt::Display for Kind {
             Self::NoRoute => "no route matches",
             Self::ClientDenied => "this client is not let in",
             Self::ClientLimit => "this client has too many requests under way",
+            Self::RouteFull => "too many requests of this route are under way",
             Self::NotAllowed => "the route does not allow this",
             Self::NotCached => "it is not cached, and the request forbids asking for it",
             Self::NotAccepted => "the write cannot be accepted now, and nothing was done",

@@ -6,7 +6,7 @@ use std::{collections::HashSet, time::SystemTime};
 use super::{Config, cross::layer4_upstreams::upstreams, include::is_pattern};
 use crate::{
     health::conf::CheckKind,
-    route::conf::{Action, PathPattern, RouteConf, Upgrade},
+    route::conf::{Action, PathPattern, RouteConf},
     tls::facts::{self, CertificateFacts},
     writeback::conf::{ServePending, WritePolicy},
 };
@@ -66,7 +66,7 @@ fn hidden_routes(config: &Config) -> impl Iterator<Item = String> {
     };
     let is_late = |route: &&RouteConf| {
         // `CONNECT` has no path.
-        let has_requests = !route.paths.is_empty() || !route.upgrade.contains(&Upgrade::Connect);
+        let has_requests = !route.paths.is_empty() || !route.upgrade.connects;
         let is_late = route.paths.iter().all(|path| matches!(path, PathPattern::Regex(_)));
         is_late && has_requests && !route.listeners.is_empty()
     };

@@ -4,6 +4,7 @@
 //! decides, the balancer picks), so that it cannot say something else than what happens.
 
 mod cached;
+mod decision;
 mod destination;
 mod json;
 mod passed;
@@ -14,16 +15,20 @@ use crate::{
     config::listen::ListenAddress,
     error::Kind,
     exchange::{Exchange, Peer, TlsFacts},
-    filter::{self, header_edits::HeaderEdits},
+    filter::header_edits::HeaderEdits,
     h1::{Framing, HeadError, Scan},
-    http::{answer, client_address, context::RequestPlan, edit, normalize, own, proxy, respond, routing},
+    http::{
+        answer, client_address, context::RequestPlan, edit, normalize, own, proxy, respond, routing,
+        upgrade_request,
+    },
     route::table::StepVerdict,
     runtime::{Listener, Route, Snapshot},
     template::Use,
-    upstream::{Upstream, affinity},
+    upstream::{Upstream, affinity, conf::BackendHost},
 };
 
 pub use cached::{CacheAnswer, Stored};
+pub use decision::Decision;
 pub use destination::{Candidate, Choice, Destination};
 
 /// The request that is asked about.
@@ -95,41 +100,6 @@ pub struct Routed {
     pub action: Decision,
     /// What it changes of the response's fields.
     pub response_edits: Vec<String>,
-}
-
-/// What a route does with the request.
-#[derive(Clone, Debug)]
-pub enum Decision {
-    /// It sends the client elsewhere.
-    Redirect {
-        /// The status.
-        status: u16,
-        /// Where to.
-        location: String,
-    },
-    /// It answers itself.
-    Respond {
-        /// The status.
-        status: u16,
-        /// The body's media type.
-        content_type: String,
-        /// The body's length.
-        bytes: usize,
-    },
-    /// It passes the request on.
-    Forward {
-        /// The head as a backend gets it, a line each.
-        head: Vec<String>,
-        /// Where to; several where the route splits.
-        destinations: Vec<Destination>,
-        /// What a cache does with it before.
-        cache: Option<Box<CacheAnswer>>,
-    },
-    /// It passes the connection on.
-    Pass {
-        /// Where to; several where the route splits.
-        destinations: Vec<Destination>,
-    },
 }
 
 /// Says of each listener that the URL may mean what it would do with the request. The error is for
@@ -342,10 +312,13 @@ fn decision(
     framing: Framing,
     is_running: bool,
 ) -> Result<Decision, Kind> {
-    if let Some(answer) = own::answer(listener, route, exchange) {
-        return Ok(decision_of(answer));
+    if !route.admission.admits(exchange.facts.client_address()) {
+        return Err(Kind::ClientDenied);
     }
-    let is_upgrade = proxy::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
+    if let Some(answer) = own::answer(listener, route, exchange) {
+        return Ok(Decision::of_answer(answer));
+    }
+    let is_upgrade = upgrade_request::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
     let place = edit::own_place(listener, route);
     listener.filters.on_forward(exchange, place);
     route.filters.on_forward(exchange, place);
@@ -355,33 +328,24 @@ fn decision(
     };
     let destinations = destination::choices(snapshot, &route.action).map(to).collect();
     let cache = cached::explain(route, exchange, framing, is_upgrade, is_running).map(Box::new);
-    Ok(Decision::Forward { head: head(route, exchange, framing, is_upgrade), destinations, cache })
-}
-
-/// What is said of an answer that no backend gives.
-fn decision_of(answer: filter::Answer) -> Decision {
-    let filter::Answer { status, fields, body } = answer;
-    let text = |name: &str| {
-        let value = fields.iter().find(|(other, _)| *other == name).map(|(_, value)| value);
-        value.map(|value| String::from_utf8_lossy(value).into_owned())
-    };
-    match text("location") {
-        Some(location) => Decision::Redirect { status, location },
-        None => Decision::Respond {
-            status,
-            content_type: text("content-type").unwrap_or_default(),
-            bytes: body.len(),
-        },
-    }
+    let host = destination::choices(snapshot, &route.action).next().map(|(upstream, _)| &upstream.conf.host);
+    let host = host.and_then(BackendHost::text).map(str::to_owned);
+    Ok(Decision::Forward { head: head((route, host), exchange, framing, is_upgrade), destinations, cache })
 }
 
 /// The head as a backend gets it.
-fn head(route: &Route, exchange: &Exchange, framing: Framing, is_upgrade: bool) -> Vec<String> {
+fn head(
+    (route, host): (&Route, Option<String>),
+    exchange: &Exchange,
+    framing: Framing,
+    is_upgrade: bool,
+) -> Vec<String> {
     let has_body = framing != Framing::None;
     let plan = RequestPlan { framing, has_body, is_upgrade };
     let expects_continue = has_body && answer::expects_continue(exchange);
     // A request names a host, so that no upstream's name takes its place.
-    let upstream_head = proxy::upstream_head(route, "", plan, expects_continue, exchange);
+    let mut upstream_head = proxy::upstream_head(route, "", plan, expects_continue, exchange);
+    upstream_head.backend_host = host.map(Into::into);
     let mut head = Vec::new();
     upstream_head.write_http1(exchange, &mut head);
     let head = String::from_utf8_lossy(&head);

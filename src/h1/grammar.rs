@@ -5,7 +5,7 @@
 pub struct HeadLimits {
     /// Most bytes of the whole head, its blank line included.
     pub bytes: usize,
-    /// Most fields; at most [`MOST_FIELDS`].
+    /// Most fields.
     pub fields: usize,
     /// Most bytes of a request target.
     pub target: usize,
@@ -17,8 +17,8 @@ impl Default for HeadLimits {
     }
 }
 
-/// The most fields that [`HeadLimits::fields`] may ask for.
-pub const MOST_FIELDS: usize = 256;
+/// Fields for which a parser has room on its stack; for more it asks the heap.
+pub(super) const FIELDS_ON_STACK: usize = 256;
 
 /// HTTP/1 versions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@
 use std::mem::MaybeUninit;
 
 use super::{
-    grammar::{HeadLimits, MOST_FIELDS, Version, is_target_byte},
+    grammar::{FIELDS_ON_STACK, HeadLimits, Version, is_target_byte},
     method::{LONG_METHOD, MOST_METHOD_BYTES, Method},
     one_pass,
 };
@@ -118,9 +118,10 @@ impl RequestHead {
             return Ok(None);
         };
         let head = bytes.get(..end).unwrap_or_default();
-        let mut storage = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let mut few = [const { MaybeUninit::uninit() }; FIELDS_ON_STACK];
+        let mut many = Vec::new();
         let mut request = httparse::Request::new(&mut []);
-        match request.parse_with_uninit_headers(head, storage.get_mut(..limits.fields).unwrap_or_default()) {
+        match request.parse_with_uninit_headers(head, storage(head, limits, &mut few, &mut many)) {
             Ok(httparse::Status::Complete(length)) if length == end => {}
             Ok(_) => {
                 return Err(HeadError::Malformed("the head does not end where its blank line is"));
@@ -198,9 +199,10 @@ impl ResponseHead {
             return Ok(None);
         };
         let head = bytes.get(..end).unwrap_or_default();
-        let mut storage = [const { MaybeUninit::uninit() }; MOST_FIELDS];
+        let mut few = [const { MaybeUninit::uninit() }; FIELDS_ON_STACK];
+        let mut many = Vec::new();
         let mut response = httparse::Response::new(&mut []);
-        let fields = storage.get_mut(..limits.fields).unwrap_or_default();
+        let fields = storage(head, limits, &mut few, &mut many);
         match httparse::ParserConfig::default().parse_response_with_uninit_headers(
             &mut response,
             head,
@@ -225,6 +227,26 @@ impl ResponseHead {
         write_status(self.status, out);
         write_fields(&self.fields, out);
     }
+}
+
+type Slot<'h> = MaybeUninit<httparse::Header<'h>>;
+
+/// Room for as many fields as a head has lines, and no more than it may have; above [`FIELDS_ON_STACK`] on the heap.
+fn storage<'s, 'h>(
+    head: &[u8],
+    limits: &HeadLimits,
+    few: &'s mut [Slot<'h>; FIELDS_ON_STACK],
+    many: &'s mut Vec<Slot<'h>>,
+) -> &'s mut [Slot<'h>] {
+    let lines = || memchr::memchr_iter(b'\n', head).count();
+    if limits.fields > FIELDS_ON_STACK {
+        let wanted = lines().min(limits.fields);
+        if wanted > FIELDS_ON_STACK {
+            many.resize_with(wanted, MaybeUninit::uninit);
+            return many;
+        }
+    }
+    few.get_mut(..limits.fields.min(FIELDS_ON_STACK)).unwrap_or_default()
 }
 
 /// Writes a status line with the standard reason phrase.

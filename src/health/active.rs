@@ -7,6 +7,7 @@ mod fault;
 mod udp;
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -19,7 +20,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::watch,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 pub use self::fault::Fault;
@@ -59,6 +60,8 @@ pub struct Probe {
 
 /// Bytes of an answer that are read.
 const ANSWER_MOST: usize = 64 * 1024;
+/// How long the body of an answer is read whose status came.
+const READING: Duration = Duration::from_millis(100);
 
 /// Checks a backend until `probes` holds nothing or its sender is gone, then retires its checks. What is
 /// sent to `probes` meanwhile holds from the next check on. `on_change` is called at each change of state,
@@ -70,15 +73,16 @@ pub async fn run(probes: watch::Receiver<Option<Arc<Probe>>>, on_change: impl Fn
 /// Sends one check and waits for the verdict on its answer.
 pub async fn send(probe: &Probe) -> Result<(), Fault> {
     let conf = &probe.conf;
+    let end = Instant::now() + conf.timeout;
     // Boxed: a TLS handshake and an exchange are large, and between checks there is neither.
     let check = Box::pin(async {
         match conf.kind {
-            CheckKind::Http => check_http(probe).await,
+            CheckKind::Http => check_http(probe, end).await,
             CheckKind::Tcp => check_tcp(probe).await,
             CheckKind::Udp => check_udp(probe).await,
         }
     });
-    timeout(conf.timeout, check)
+    timeout_at(end, check)
         .await
         .unwrap_or_else(|_| Err(format!("no answer within {:?}", conf.timeout).into()))
 }
@@ -179,8 +183,8 @@ impl Clock {
     }
 }
 
-/// `GET` of a path over a connection of its own; the status decides.
-async fn check_http(probe: &Probe) -> Result<(), Fault> {
+/// `GET` of a path over a connection of its own; the status decides as soon as it came.
+async fn check_http(probe: &Probe, end: Instant) -> Result<(), Fault> {
     let request = request(probe)?;
     let stream = connect(probe).await?;
     let (mut sender, connection) = http1::handshake(HyperIo(stream)).await.map_err(|it| answer_error(&it))?;
@@ -195,7 +199,9 @@ async fn check_http(probe: &Probe) -> Result<(), Fault> {
         if !probe.conf.expect_status.iter().any(|range| range.contains(status)) {
             return Err(format!("status {status}").into());
         }
-        Ok(read_some(response.into_body()).await?)
+        // Nothing in the body says another thing, nor that it does not end.
+        let _ = timeout_at(end.min(Instant::now() + READING), read_some(response.into_body())).await;
+        Ok(())
     };
     tokio::select! {
         biased;
@@ -211,25 +217,29 @@ fn request(probe: &Probe) -> Result<Request<Empty<Bytes>>, String> {
         ("", address @ Address::Host { .. }) => address.to_string(),
         (host, _) => host.into(),
     };
-    Request::get(&probe.conf.path)
-        .header(header::HOST, host)
-        .header(header::USER_AGENT, "pointsman-health-check")
+    let mut request = Request::get(&probe.conf.path).header(header::HOST, host);
+    let headers = &probe.conf.headers;
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(header::USER_AGENT.as_str())) {
+        request = request.header(header::USER_AGENT, "pointsman-health-check");
+    }
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    request
         .header(header::CONNECTION, "close")
         .body(Empty::new())
         .map_err(|error| format!("the request cannot be made: {error}"))
 }
 
 /// Reads the body so far that the backend need not see its answer refused, and no further.
-async fn read_some(mut body: Incoming) -> Result<(), String> {
+async fn read_some(mut body: Incoming) {
     let mut length = 0;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| "the answer broke off")?;
+    while let Some(Ok(frame)) = body.frame().await {
         length += frame.data_ref().map_or(0, Bytes::len);
         if length > ANSWER_MOST {
             break;
         }
     }
-    Ok(())
 }
 
 fn answer_error(error: &hyper::Error) -> String {
@@ -276,12 +286,20 @@ async fn check_udp(probe: &Probe) -> Result<(), Fault> {
     let mut last = Fault::from("the name has no address");
     for address in addresses.iter() {
         let datagram = [&*probe.first, send.as_bytes()].concat();
-        match udp::ask(*address, &datagram, expect.as_bytes()).await {
+        match udp::ask(checked(*address, probe), &datagram, expect.as_bytes()).await {
             Ok(()) => return Ok(()),
             Err(fault) => last = fault,
         }
     }
     Err(last)
+}
+
+/// The address that is checked for one of the backend's.
+fn checked(mut address: SocketAddr, probe: &Probe) -> SocketAddr {
+    if let Some(port) = probe.conf.port {
+        address.set_port(port);
+    }
+    address
 }
 
 /// A connection to the first of the backend's addresses that takes one, as requests connect.
@@ -295,8 +313,12 @@ async fn connect(probe: &Probe) -> Result<Stream, Fault> {
                 return Err(Fault::NoSocket);
             }
             let ordered = shared.in_order(&addresses, 0, Moment::now());
+            let ordered: Vec<_> = ordered.iter().map(|address| checked(*address, probe)).collect();
             let outcome = happy_eyeballs::connect(&ordered, probe.conf.timeout, &probe.first).await;
-            shared.put_behind(&outcome.behind, Moment::now());
+            // Another port says nothing of the one that requests go to.
+            if probe.conf.port.is_none() {
+                shared.put_behind(&outcome.behind, Moment::now());
+            }
             outcome.connected
         }
     };

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::schema::{Data, Node, Reader, Table, Value, choice, section};
+use crate::schema::{Data, Node, Reader, Table, Value, choice, name, section};
 
 choice! {
     /// What a check does.
     pub enum CheckKind {
-        /// `GET` of a path; the status decides.
+        /// `GET` of a path; the status decides as soon as it came, whatever becomes of the body.
         Http = "http",
         /// Connects, and where `send` or `expect` is given, talks.
         Tcp = "tcp",
@@ -38,6 +38,10 @@ section! {
         pub path: String = "/healthz";
         /// `Host` to ask for (`http`); empty = the backend's address.
         pub host: String = "";
+        /// Fields that are sent besides (`http`), such as `{ authorization = "Bearer …" }`.
+        pub headers: Vec<(String, String)> = {};
+        /// Port to check in the place of the backend's.
+        pub port: Option<u16>, in 1 to 65535;
         /// Statuses that pass (`http`): one, or a range.
         pub expect_status: Vec<StatusRange> = ["200-399"];
         /// What is sent: after connecting (`tcp`), or as a datagram (`udp`). Bytes that are no text are written as in "\\u0000".
@@ -62,6 +66,9 @@ section! {
     check Self::check;
 }
 
+/// Fields that say how a check is sent.
+const OURS: [&str; 5] = ["connection", "content-length", "host", "transfer-encoding", "upgrade"];
+
 impl HealthCheckConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         if !self.path.starts_with('/') || self.path.contains(|c: char| c.is_whitespace() || c.is_control()) {
@@ -78,9 +85,17 @@ impl HealthCheckConf {
             let message = "the value of `host` is not allowed in a header";
             table.reader.problem_with(table.place_of("host"), message, "it has no control characters");
         }
+        name::check_header_fields(table.entries_of("headers"), table.reader);
+        for entry in table.entries_of("headers") {
+            if OURS.contains(&entry.key.to_ascii_lowercase().as_str()) {
+                let message = format!("`{}` cannot be set", entry.key);
+                let hint = "it is sent by what a check is; the host is `host`";
+                table.reader.problem_with(entry.place, message, hint);
+            }
+        }
         let only = match self.kind {
             CheckKind::Http => ["send", "expect"].as_slice(),
-            CheckKind::Tcp | CheckKind::Udp => &["path", "host", "expect_status"],
+            CheckKind::Tcp | CheckKind::Udp => &["path", "host", "headers", "expect_status"],
         };
         if self.kind == CheckKind::Udp && self.send.is_empty() {
             let message = "a check of kind `udp` has nothing to ask: `send` is empty";

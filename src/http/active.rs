@@ -9,7 +9,7 @@ use crate::{
     account::{Held, Owner},
     error::Kind,
     exchange::Exchange,
-    runtime::{ListenerId, Worker, WorkerSnapshot, permit::AddressPlace},
+    runtime::{ListenerId, Worker, WorkerSnapshot, admission::InFlight, permit::AddressPlace},
 };
 
 /// An exchange under way: it ends, with its log line and its counts, when this is dropped, however
@@ -22,6 +22,8 @@ pub struct ActiveExchange {
     listener: ListenerId,
     /// Its place among those of its client's address, where requests are counted.
     place: Option<AddressPlace>,
+    /// Its place among those of its route, where they are bounded.
+    on_route: Option<InFlight>,
     /// What is held for it.
     _held: Held,
 }
@@ -35,7 +37,15 @@ impl ActiveExchange {
         let snapshot = worker.snapshot_for(listener);
         let head = exchange.request.target.len() + exchange.request.fields.size();
         let _held = Held::new(Owner::Requests, PER_REQUEST + head);
-        Self { exchange: Some(exchange), snapshot, worker: worker.clone(), listener, place: None, _held }
+        Self {
+            exchange: Some(exchange),
+            snapshot,
+            worker: worker.clone(),
+            listener,
+            place: None,
+            on_route: None,
+            _held,
+        }
     }
 
     /// The worker that serves it.
@@ -51,6 +61,11 @@ impl ActiveExchange {
     /// Keeps a place of its client's address until it ends.
     pub(super) fn keep(&mut self, place: Option<AddressPlace>) {
         self.place = place;
+    }
+
+    /// Keeps a place of its route until it ends.
+    pub(super) fn keep_on_route(&mut self, place: Option<InFlight>) {
+        self.on_route = place;
     }
 
     /// Has it count as one that came over another listener, as it did where it was received.

@@ -1,6 +1,6 @@
 //! Where a request goes, and how.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use super::respond::Patience;
 use crate::{
@@ -53,11 +53,27 @@ impl<'a> RouteContext<'a> {
         (!timeout.is_zero()).then(|| exchange.facts.started.plus(timeout))
     }
 
+    /// Most bytes of a request body; 0 = any.
+    pub(super) fn body_limit(&self) -> u64 {
+        self.route.body_bytes.unwrap_or(self.listener.conf.limits.body_bytes.0)
+    }
+
+    /// How long the client may pause in its body.
+    pub(super) fn request_body_timeout(&self) -> Duration {
+        self.route.timeouts.body.unwrap_or(self.listener.conf.timeouts.body)
+    }
+
+    /// How long a backend may pause in a response body.
+    pub(super) fn response_body_timeout(&self) -> Duration {
+        let conf = &self.worker_upstream.upstream.conf;
+        self.route.timeouts.response_body.unwrap_or(conf.body_timeout)
+    }
+
     /// How long the response may stall.
     pub(super) fn patience(&self, exchange: &Exchange) -> Patience {
         let client = self.listener.conf.timeouts.idle;
         Patience {
-            backend: self.worker_upstream.upstream.conf.body_timeout,
+            backend: self.response_body_timeout(),
             client: Some(client),
             min_rate: self.route.min_rate,
             end: self.end(exchange),

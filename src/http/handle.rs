@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::{
     active::ActiveExchange,
-    cached, client_address,
+    admission, cached, client_address,
     context::RouteContext,
     max_forwards, normalize,
     own::{self, Decision},
@@ -82,6 +82,8 @@ async fn serve<D: Downstream>(
     let index = routing::find(listener, exchange)?;
     exchange.facts.route = Some(index);
     let route = snapshot.shared.routes.get(index).ok_or(Kind::NoRoute)?;
+    let under_way = admission::admit(route, exchange)?;
+    exchange.keep_on_route(under_way);
     let (upstream, is_elsewhere) = match own::decide(listener, route, exchange)? {
         Decision::Answer(answer) => {
             respond::send_answer(Reply::on(listener, route), *answer, exchange, client).await?;

@@ -1,6 +1,7 @@
 //! HTTP towards clients, and THE request path ([`handle`]).
 
 mod active;
+pub(crate) mod admission;
 pub(crate) mod answer;
 pub mod cache_key;
 pub mod cached;
@@ -29,5 +30,6 @@ pub(crate) mod routing;
 mod tests;
 mod trace;
 pub mod upgrade;
+pub(crate) mod upgrade_request;
 mod whole_body;
 pub mod writeback;

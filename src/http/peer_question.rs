@@ -99,6 +99,7 @@ impl Question {
         let head = UpstreamHead {
             framing,
             host: None,
+            backend_host: None,
             default_host: "",
             target: None,
             is_upgrade: false,
@@ -106,13 +107,19 @@ impl Question {
             forwarded: false,
             mark: Some(&mark),
         };
-        let conf = &context.listener.conf;
         let mut asking = ForwardRequest {
-            target: Acquire { worker_upstream, key: 0, sticky: Some(self.index), end: context.end(exchange) },
+            target: Acquire {
+                worker_upstream,
+                key: 0,
+                sticky: Some(self.index),
+                end: context.end(exchange),
+                connect_timeout: None,
+            },
             head,
             // Sent once: what was begun is not repeated.
-            upload: Upload::new(has_body, framing == Framing::Chunked, conf.limits.body_bytes.0, 0),
-            body_timeout: conf.timeouts.body,
+            upload: Upload::new(has_body, framing == Framing::Chunked, context.body_limit(), 0),
+            body_timeout: context.request_body_timeout(),
+            response_timeout: patience.first,
             rate: LeastRate::new(context.route.min_rate),
             tried: Vec::new(),
             is_interim_sent: false,

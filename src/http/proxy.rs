@@ -9,13 +9,14 @@ use super::{
     edit,
     relay::{is_for_relay, relay},
     respond::{self, Reply, Source},
+    upgrade_request, whole_body,
 };
 use crate::{
     cache::status::CacheStatus,
     error::{Kind, Result},
     exchange::{Downstream, Exchange},
-    fields::{Known, list},
-    h1::{Framing, Method},
+    fields::Known,
+    h1::Framing,
     net::LeastRate,
     runtime::Route,
     upstream::{
@@ -32,11 +33,11 @@ pub(super) fn prepare<D: Downstream>(
     client: &D,
 ) -> Result<RequestPlan> {
     let (framing, has_body) = upstream_framing(exchange, framing, client);
-    let limit = context.listener.conf.limits.body_bytes.0;
+    let limit = context.body_limit();
     if matches!(framing, Framing::Length(length) if limit > 0 && length > limit) {
         return Err(Kind::BodyTooLarge.into());
     }
-    let is_upgrade = wants_tunnel(context.route, exchange)?;
+    let is_upgrade = upgrade_request::wants_tunnel(context.route, exchange)?;
     // A peer has done it already.
     if !exchange.is_for_peer() {
         let place = edit::own_place(context.listener, context.route);
@@ -71,19 +72,28 @@ pub(super) async fn ask<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<Answer> {
-    let RouteContext { listener, route, worker_upstream, .. } = *context;
+    let RouteContext { route, worker_upstream, .. } = *context;
+    let (plan, upload) = uploaded(context, plan, exchange, client).await?;
     let conf = &worker_upstream.upstream.conf;
-    let expects_continue = plan.has_body && expects_continue(exchange);
+    let expects_continue = upload.is_none() && plan.has_body && expects_continue(exchange);
     let head = upstream_head(route, &conf.name, plan, expects_continue, exchange);
-    let limit = listener.conf.limits.body_bytes.0;
     let replay = usize::try_from(conf.retry.replay_bytes.0).unwrap_or(usize::MAX);
+    let as_it_comes =
+        || Upload::new(plan.has_body, plan.framing == Framing::Chunked, context.body_limit(), replay);
     let sticky = affinity::sticky(&worker_upstream.upstream, exchange);
     let key = affinity::key(&worker_upstream.upstream, exchange);
     let mut request = ForwardRequest {
-        target: Acquire { worker_upstream, key, sticky, end: context.end(exchange) },
+        target: Acquire {
+            worker_upstream,
+            key,
+            sticky,
+            end: context.end(exchange),
+            connect_timeout: route.timeouts.connect,
+        },
         head,
-        upload: Upload::new(plan.has_body, plan.framing == Framing::Chunked, limit, replay),
-        body_timeout: listener.conf.timeouts.body,
+        upload: upload.unwrap_or_else(as_it_comes),
+        body_timeout: context.request_body_timeout(),
+        response_timeout: route.timeouts.response.unwrap_or(conf.response_timeout),
         rate: LeastRate::new(route.min_rate),
         tried: Vec::new(),
         is_interim_sent: false,
@@ -104,6 +114,21 @@ pub(super) async fn ask<D: Downstream>(
     Ok(Answer { response, affinity: bind(&worker_upstream.upstream, exchange, sticky) })
 }
 
+/// The whole request body, where the route has it read before a backend is picked, and how it goes on then.
+async fn uploaded<D: Downstream>(
+    context: &RouteContext<'_>,
+    plan: RequestPlan,
+    exchange: &mut Exchange,
+    client: &mut D,
+) -> Result<(RequestPlan, Option<Upload>)> {
+    if context.route.buffer == 0 || !plan.has_body {
+        return Ok((plan, None));
+    }
+    let (body, held) = whole_body::gather(context, plan.framing, exchange, client).await?;
+    let framing = Framing::Length(body.len() as u64);
+    Ok((RequestPlan { framing, ..plan }, Some(Upload::of_whole(body, held))))
+}
+
 /// The head of a request as its route sends it to an upstream of this name.
 pub(crate) fn upstream_head<'a>(
     route: &'a Route,
@@ -118,6 +143,7 @@ pub(crate) fn upstream_head<'a>(
     UpstreamHead {
         framing,
         host,
+        backend_host: None,
         default_host: upstream,
         target,
         is_upgrade,
@@ -158,21 +184,6 @@ fn upstream_framing<D: Downstream>(exchange: &Exchange, framing: Framing, client
     let length =
         length.and_then(|value| std::str::from_utf8(value).ok()).and_then(|value| value.parse().ok());
     (length.map_or(Framing::Chunked, Framing::Length), true)
-}
-
-/// Whether the client asks for a tunnel, by Upgrade or CONNECT, and may have it.
-pub(crate) fn wants_tunnel(route: &Route, exchange: &Exchange) -> Result<bool> {
-    let has_streams = exchange.version.has_streams();
-    if exchange.request.method == Method::Connect {
-        return if route.allows_connect && !has_streams { Ok(true) } else { Err(Kind::NotAllowed.into()) };
-    }
-    let fields = &exchange.request.fields;
-    let asks = fields.has(Known::Upgrade)
-        && list(fields.all_known(Known::Connection)).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
-    let is_websocket =
-        || list(fields.all_known(Known::Upgrade)).any(|name| name.eq_ignore_ascii_case(b"websocket"));
-    // Any other protocol may be declined by ignoring it (RFC 9110 §7.8).
-    Ok(asks && route.allows_websocket && !has_streams && is_websocket())
 }
 
 /// What binds the client to the backend that answered, where the upstream is sticky and it was not bound to that one

@@ -4,13 +4,34 @@ use std::{future::poll_fn, task::Poll, time::Duration};
 
 use bytes::Bytes;
 
+use super::{answer::expects_continue, context::RouteContext};
 use crate::{
     account::{self, Held, Owner},
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
+    h1::{Framing, ResponseHead},
     moment::Moment,
     net::BodyFrame,
 };
+
+/// Reads the body of a request whole, within `buffer` of its route.
+pub(super) async fn gather<D: Downstream>(
+    context: &RouteContext<'_>,
+    framing: Framing,
+    exchange: &mut Exchange,
+    client: &mut D,
+) -> Result<(Bytes, Held)> {
+    let (limit, buffer) = (context.body_limit(), context.route.buffer);
+    let most = if limit > 0 { limit.min(buffer) } else { buffer };
+    if matches!(framing, Framing::Length(length) if length > most) {
+        return Err(Kind::BodyTooLarge.into());
+    }
+    if expects_continue(exchange) && !client.has_body_bytes() && client.takes_interim() {
+        client.interim(&ResponseHead { status: 100, ..ResponseHead::default() });
+    }
+    let (patience, end) = (context.request_body_timeout(), context.end(exchange));
+    WholeBody { owner: Owner::Replays, most, patience, end }.read(exchange, client).await
+}
 
 /// Bounds on a body that is read whole.
 #[derive(Clone, Copy, Debug)]

@@ -116,7 +116,8 @@ async fn open<'a>(
     let worker_upstream = snapshot.upstream(upstream).ok_or(Kind::NoBackend)?;
     let end = (!route.timeout.is_zero()).then(|| active.facts.started.plus(route.timeout));
     let key = key_of_client(&worker_upstream.upstream, active.facts.client_address());
-    connect(Acquire { worker_upstream, key, sticky: None, end }, route, client, active).await
+    connect(Acquire { worker_upstream, key, sticky: None, end, connect_timeout: None }, route, client, active)
+        .await
 }
 
 /// A connection with a backend, or with another when that fails.

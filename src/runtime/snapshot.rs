@@ -10,7 +10,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use ipnet::IpNet;
 use regex::Regex;
 
-use super::registry::{ListenerId, ListenerShared};
+use super::{
+    admission::Admission,
+    registry::{ListenerId, ListenerShared},
+};
 use crate::{
     backend::Admin,
     cache::store::Cache,
@@ -22,7 +25,12 @@ use crate::{
     filter::{Filters, page::PageBody},
     h1::HeadLimits,
     net::tunnel::Silence,
-    route::{names::Names, rewrite::Rewrite, table::Table},
+    route::{
+        conf::{RouteTimeoutsConf, Upgrades},
+        names::Names,
+        rewrite::Rewrite,
+        table::Table,
+    },
     telemetry::metrics::{NameId, RouteSeries},
     template::Template,
     tls::server::ServerTls,
@@ -147,10 +155,16 @@ pub struct Route {
     pub captures: Box<[Regex]>,
     /// What it does with requests and with every response.
     pub filters: Filters,
-    /// Whether WebSocket upgrades are let through.
-    pub allows_websocket: bool,
-    /// Whether CONNECT is let through.
-    pub allows_connect: bool,
+    /// Which clients it is for, and how many requests may be under way.
+    pub admission: Admission,
+    /// Most bytes of a request body, 0 = any; where the listener's do not hold.
+    pub body_bytes: Option<u64>,
+    /// Limits of time in the place of those of listener and upstream.
+    pub timeouts: RouteTimeoutsConf,
+    /// Most bytes of a request body that is read whole before a backend is picked; 0 = none is.
+    pub buffer: u64,
+    /// What a request may turn its connection into.
+    pub upgrades: Upgrades,
     /// How long a tunnel may be silent.
     pub tunnel_idle: Duration,
     /// How long a tunnel may be silent of which one side has ended.

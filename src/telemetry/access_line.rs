@@ -286,6 +286,7 @@ fn level(kind: Kind) -> &'static str {
         | Kind::NotAllowed
         | Kind::NotCached => "info",
         Kind::LoopDetected
+        | Kind::RouteFull
         | Kind::NotAccepted
         | Kind::MemoryFull
         | Kind::QueueFull

@@ -3,7 +3,7 @@
 //! It knows no protocol: who waits is a [`Waiter`], and what it gets is a [`Permit`] and a [`Stream`]. Next stop of an
 //! HTTP exchange: `upstream::attempt`.
 
-use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll};
+use std::{future::poll_fn, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use super::{Permit, WorkerUpstream, announce::Opening, conf::WhenAllDown};
 #[cfg(test)]
@@ -26,6 +26,8 @@ pub struct Acquire<'a> {
     pub sticky: Option<usize>,
     /// When the whole exchange must be over.
     pub end: Option<Moment>,
+    /// How long connecting may take, where that is not as the upstream says.
+    pub connect_timeout: Option<Duration>,
 }
 
 impl Acquire<'_> {
@@ -139,7 +141,8 @@ impl Acquire<'_> {
 
     /// A new connection to the backend, within `connect_timeout`; `opening` is what it begins with.
     pub async fn dial<W: Waiter>(&self, permit: &Permit, waiter: &W, opening: &Opening) -> Result<Stream> {
-        let within = Moment::now().plus(self.worker_upstream.upstream.conf.connect_timeout);
+        let within = Moment::now()
+            .plus(self.connect_timeout.unwrap_or(self.worker_upstream.upstream.conf.connect_timeout));
         waiter.deadline().at(self.end.map_or(within, |end| end.min(within)));
         let mut dial = std::pin::pin!(permit.dial(opening));
         poll_fn(|cx| {

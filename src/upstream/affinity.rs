@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Upstream;
+use super::{
+    Upstream,
+    conf::{SameSite, SecureCookie},
+};
 use crate::{
     balance::{
         conf::{HashOn, PicksBy},
@@ -63,14 +66,28 @@ pub fn set_cookie(upstream: &Upstream, index: usize, is_tls: bool) -> Option<Str
     let conf = upstream.conf.sticky.as_ref()?;
     let backend = upstream.backends.get(index)?;
     let mut cookie = format!(
-        "{}={}; Path=/; HttpOnly; SameSite=Lax",
+        "{}={}; Path={}; HttpOnly; SameSite={}",
         conf.cookie,
-        format_token(sticky_token(&upstream.conf.name, &backend.name))
+        format_token(sticky_token(&upstream.conf.name, &backend.name)),
+        conf.path,
+        match conf.same_site {
+            SameSite::Lax => "Lax",
+            SameSite::Strict => "Strict",
+            SameSite::None => "None",
+        },
     );
+    if let Some(domain) = &conf.domain {
+        cookie.push_str(&format!("; Domain={domain}"));
+    }
     if !conf.ttl.is_zero() {
         cookie.push_str(&format!("; Max-Age={}", conf.ttl.as_secs()));
     }
-    if is_tls {
+    let is_secure = match conf.secure {
+        SecureCookie::Auto => is_tls,
+        SecureCookie::Always => true,
+        SecureCookie::Never => false,
+    };
+    if is_secure {
         cookie.push_str("; Secure");
     }
     Some(cookie)

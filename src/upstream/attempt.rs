@@ -3,6 +3,7 @@
 //! Previous stop: `upstream::forward`, which decides whether another attempt follows.
 
 use std::{
+    borrow::Cow,
     error::Error,
     future::poll_fn,
     task::{Context, Poll},
@@ -10,10 +11,15 @@ use std::{
 };
 
 use super::{
-    Permit, announce, conf::SendProxyProtocol, forward_request::ForwardRequest, response::Answered,
-    upload::Waiting, verdict,
+    Permit, announce,
+    conf::{BackendHost, SendProxyProtocol},
+    forward_request::ForwardRequest,
+    response::Answered,
+    upload::Waiting,
+    verdict,
 };
 use crate::{
+    backend::Address,
     balance,
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
@@ -27,6 +33,8 @@ use crate::{
 /// How far an attempt is.
 struct Progress {
     scan: Scan,
+    /// What the backend may send as a head.
+    limits: HeadLimits,
     /// What is waited for since the deadline was set, and how much of the body had come then.
     waited_for: Option<(Waiting, u64)>,
     /// Until when the client, which waits for a 100, is kept waiting for the backend to say it.
@@ -35,7 +43,7 @@ struct Progress {
     now: Option<Moment>,
 }
 
-impl ForwardRequest<'_> {
+impl<'a> ForwardRequest<'a> {
     /// One attempt. A kept connection that the backend had closed already is replaced by a new one,
     /// once, and that is no failure of the backend: the two closed and sent at the same time.
     pub(super) async fn run<D: Downstream>(
@@ -91,10 +99,12 @@ impl ForwardRequest<'_> {
         client: &mut D,
     ) -> Result<Answered> {
         stream.output().reserve(1024);
+        self.head.backend_host = self.host_of(exchange.facts.backend);
         self.head.write_http1(exchange, stream.output());
         let is_waiting_for_100 = self.head.expects_continue && !client.has_body_bytes();
         let mut progress = Progress {
             scan: Scan::default(),
+            limits: self.target.worker_upstream.upstream.conf.limits.of_head(),
             waited_for: None,
             continue_at: is_waiting_for_100.then(|| now.plus(CONTINUE_PATIENCE)),
             now: Some(now),
@@ -109,7 +119,27 @@ impl ForwardRequest<'_> {
         let options = ConnectionOptions::of(&exchange.response.fields)
             .map_err(|what| ProxyError::new(Kind::BadResponse(what)))?;
         let is_tunnel = self.head.is_upgrade && is_switched(exchange)?;
+        // RFC 9110 §7.8: not before it has the whole request. What is left of it would be taken for the new protocol.
+        if is_tunnel && !self.upload.is_sent() {
+            return Err(Kind::BadResponse("it switched protocols before it had the whole request").into());
+        }
         Ok(Answered { stream, reader, is_reusable, is_tunnel, options })
+    }
+
+    /// The Host that a backend gets by its upstream; `None` where that is the client's.
+    fn host_of(&self, index: Option<usize>) -> Option<Cow<'a, str>> {
+        let upstream = &self.target.worker_upstream.upstream;
+        let backend = || upstream.backends.get(index?);
+        match &upstream.conf.host {
+            BackendHost::Client => None,
+            BackendHost::Fixed(host) => Some(host.into()),
+            BackendHost::Name => backend().map(|backend| (*backend.name).into()),
+            BackendHost::Address => backend().map(|backend| match &backend.address {
+                Address::Unix(_) => "localhost".into(),
+                Address::Srv(name) => (**name).into(),
+                address @ Address::Host { .. } => address.to_string().into(),
+            }),
+        }
     }
 
     /// Ready with a final response head. The request body goes up meanwhile.
@@ -128,7 +158,7 @@ impl ForwardRequest<'_> {
             };
             // A backend that takes no more may have answered already: reading shows it.
             let _ = stream.poll_flush(cx);
-            let head = poll_head(cx, stream, &mut exchange.response, &mut progress.scan);
+            let head = poll_head(cx, stream, &mut exchange.response, &mut progress.scan, &progress.limits);
             match head.map_err(|error| blame_upload(error, waiting))? {
                 Poll::Ready(()) if exchange.response.status >= 200 || exchange.response.status == 101 => {
                     return Poll::Ready(Ok(()));
@@ -184,8 +214,7 @@ impl ForwardRequest<'_> {
             }
             Waiting::Nothing | Waiting::Backend => {
                 self.rate.end(now);
-                let timeout = self.target.worker_upstream.upstream.conf.response_timeout;
-                now.plus(self.patience.map_or(timeout, |patience| patience.first))
+                now.plus(self.patience.map_or(self.response_timeout, |patience| patience.first))
             }
         };
         deadline.at(self.target.end.map_or(at, |end| end.min(at)));
@@ -288,10 +317,11 @@ fn poll_head(
     stream: &mut Http1Stream,
     head: &mut ResponseHead,
     scan: &mut Scan,
+    limits: &HeadLimits,
 ) -> Result<Poll<()>> {
     loop {
         if !stream.input().is_empty() {
-            match head.parse(stream.input(), &LIMITS, scan) {
+            match head.parse(stream.input(), limits, scan) {
                 Ok(Some(length)) => {
                     stream.consume(length);
                     return Ok(Poll::Ready(()));
@@ -318,9 +348,6 @@ fn poll_head(
 /// How long a connection may have been idle for a request that may not be sent twice. No server that is known closes
 /// sooner.
 pub(super) const FRESH: Duration = Duration::from_secs(1);
-
-/// What a backend may send as a head; it is trusted more than a client, and still bounded.
-const LIMITS: HeadLimits = HeadLimits { bytes: 64 * 1024, fields: 200, target: 0 };
 
 /// What a backend may send of interim responses for one request: a client that does not read them holds them here.
 const MOST_INTERIM_BYTES: usize = 256 * 1024;

@@ -25,6 +25,8 @@ pub struct ForwardRequest<'a> {
     pub upload: Upload,
     /// How long the client may pause in its body.
     pub body_timeout: Duration,
+    /// How long a backend may take from the request's end to its response head.
+    pub response_timeout: Duration,
     /// The least rate at which it may come.
     pub rate: LeastRate,
     /// Backends that failed already.
@@ -33,6 +35,6 @@ pub struct ForwardRequest<'a> {
     pub is_interim_sent: bool,
     /// Bytes of interim responses that came.
     pub interim_bytes: usize,
-    /// How long it may take, where that is not as the upstream says.
+    /// How long it may take, where what is said is another for the first sign.
     pub patience: Option<FirstSign>,
 }

@@ -19,6 +19,8 @@ pub struct UpstreamHead<'a> {
     pub framing: Framing,
     /// The host to send instead of the client's.
     pub host: Option<Cow<'a, str>>,
+    /// The host that the backend gets by its upstream, where the route sends no other.
+    pub backend_host: Option<Cow<'a, str>>,
     /// The host to send where the client names none: HTTP/1.0 need not, and HTTP/1.1 must.
     pub default_host: &'a str,
     /// The target to send instead of the client's.
@@ -60,7 +62,7 @@ pub trait HeadWriter {
 impl UpstreamHead<'_> {
     /// The Host to send; never empty.
     pub fn host<'e>(&'e self, exchange: &'e Exchange) -> &'e str {
-        match self.host.as_deref().unwrap_or(&exchange.authority) {
+        match self.host.as_deref().or(self.backend_host.as_deref()).unwrap_or(&exchange.authority) {
             "" => self.default_host,
             host => host,
         }

@@ -37,6 +37,7 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
             | Kind::NoRoute
             | Kind::ClientDenied
             | Kind::ClientLimit
+            | Kind::RouteFull
             | Kind::NotAllowed
             | Kind::NotCached
             | Kind::NoBackend

@@ -2,6 +2,8 @@
 
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
+
 use crate::{
     account::{self, Held, Owner},
     error::{Kind, ProxyError, Result},
@@ -16,7 +18,7 @@ pub struct Upload {
     chunked: bool,
     buffer: Buffer,
     /// What came so far, while it is small enough to be sent again.
-    replay: Option<Vec<u8>>,
+    replay: Option<Replay>,
     replay_limit: usize,
     held: Held,
     /// How much of the replay the present attempt was given.
@@ -31,6 +33,32 @@ pub struct Upload {
     is_sent: bool,
     /// The backend takes no more; the rest of the body goes nowhere.
     is_refused: bool,
+}
+
+/// What is kept of a body.
+#[derive(Debug)]
+enum Replay {
+    /// What came so far.
+    Growing(Vec<u8>),
+    /// All of it.
+    Whole(Bytes),
+}
+
+impl Replay {
+    fn len(&self) -> usize {
+        match self {
+            Self::Growing(kept) => kept.len(),
+            Self::Whole(body) => body.len(),
+        }
+    }
+
+    /// What is there from `start` on.
+    fn from(&self, start: usize) -> Buffer {
+        match self {
+            Self::Growing(kept) => Buffer::copy_of(kept.get(start..).unwrap_or_default()),
+            Self::Whole(body) => Buffer::shared(body.slice(start.min(body.len())..)),
+        }
+    }
 }
 
 /// What [`Upload::poll`] waits for.
@@ -57,7 +85,7 @@ impl Upload {
             outgoing: BodyWriter::new(chunked),
             chunked,
             buffer: Buffer::default(),
-            replay: (replay_limit > 0).then(Vec::new),
+            replay: (replay_limit > 0).then(|| Replay::Growing(Vec::new())),
             replay_limit,
             held: Held::new(Owner::Replays, 0),
             replayed: 0,
@@ -67,6 +95,13 @@ impl Upload {
             is_sent: !has_body,
             is_refused: false,
         }
+    }
+
+    /// Of a body that is here whole, and goes upstream by length; `held` is what it holds of memory.
+    pub fn of_whole(body: Bytes, held: Held) -> Self {
+        let bytes = body.len() as u64;
+        let replay = Some(Replay::Whole(body));
+        Self { replay, held, bytes, is_ended: true, is_sent: bytes == 0, ..Self::new(true, false, 0, 0) }
     }
 
     /// Whether all of the body was given to the present attempt.
@@ -114,7 +149,7 @@ impl Upload {
                 Poll::Pending => return Ok(Waiting::Backend),
             }
             if let Some(kept) = self.replay.as_ref().filter(|kept| self.replayed < kept.len()) {
-                self.buffer = Buffer::copy_of(kept.get(self.replayed..).unwrap_or_default());
+                self.buffer = kept.from(self.replayed);
                 self.replayed = kept.len();
                 continue;
             }
@@ -142,7 +177,9 @@ impl Upload {
                     return Err(ProxyError::new(Kind::BodyTooLarge));
                 }
                 match &mut self.replay {
-                    Some(kept) if kept.len() + buffer.len() <= self.replay_limit && !account::is_full() => {
+                    Some(Replay::Growing(kept))
+                        if kept.len() + buffer.len() <= self.replay_limit && !account::is_full() =>
+                    {
                         self.held.grow(buffer.len());
                         kept.extend_from_slice(&buffer);
                         self.replayed = kept.len();

@@ -47,6 +47,7 @@ pub fn of_error(kind: Kind) -> (Verdict, Outcome) {
         // A route's own limit says nothing of the backend: it may be the route that is too strict.
         Kind::RouteTimeout => (Verdict::Neutral, Outcome::Timeout),
         Kind::NotCached
+        | Kind::RouteFull
         | Kind::NotAccepted
         | Kind::MemoryFull
         | Kind::NoBackend

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Keys of a route that are about requests.
-pub(in crate::config) const OF_REQUESTS: [&str; 20] = [
+pub(in crate::config) const OF_REQUESTS: [&str; 26] = [
     "hosts",
     "paths",
     "methods",
@@ -31,6 +31,12 @@ pub(in crate::config) const OF_REQUESTS: [&str; 20] = [
     "cache",
     "collapse",
     "upgrade",
+    "allow",
+    "deny",
+    "limits",
+    "timeouts",
+    "max_in_flight",
+    "buffer",
     "forwarded",
     "min_rate",
     "redirect",

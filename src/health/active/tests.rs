@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{
     net::{TcpListener, UnixListener},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use super::*;
@@ -21,6 +21,8 @@ fn conf(kind: CheckKind) -> HealthCheckConf {
         kind,
         path: "/healthz".into(),
         host: String::new(),
+        headers: Vec::new(),
+        port: None,
         expect_status: vec![StatusRange { first: 200, last: 399 }],
         send: String::new(),
         expect: String::new(),
@@ -91,13 +93,12 @@ async fn the_status_decides() {
     assert!(sent.contains("user-agent: pointsman-health-check\r\n"), "{sent}");
     let (_, sent) = verdict(b"", HealthCheckConf { host: "api.test".into(), ..http() }).await;
     assert!(String::from_utf8(sent).unwrap().contains("host: api.test\r\n"));
-    let cases: [(&'static [u8], &str); 6] = [
+    let cases: [(&'static [u8], &str); 5] = [
         (b"HTTP/1.1 500 Oh\r\ncontent-length: 2\r\n\r\nno", "status 500"),
         (b"HTTP/1.1 404 Not Found\r\n\r\n", "status 404"),
         (b"", "the connection was closed without an answer"),
         (b"HTTP/1.1 20", "the connection was closed without an answer"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", "the answer is not HTTP"),
-        (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nshort", "the answer broke off"),
     ];
     for (answer, reason) in cases {
         assert_eq!(verdict(answer, http()).await.0, Err(reason.into()), "{answer:?}");
@@ -105,6 +106,52 @@ async fn the_status_decides() {
     let teapot = vec![StatusRange { first: 200, last: 204 }, StatusRange { first: 418, last: 418 }];
     let (result, _) =
         verdict(b"HTTP/1.1 418 Pot\r\n\r\n", HealthCheckConf { expect_status: teapot, ..http() }).await;
+    assert_eq!(result, Ok(()));
+}
+
+#[tokio::test]
+async fn a_status_decides_whether_its_body_ends_or_not() {
+    for (status, wanted) in [("200 OK", Ok(())), ("503 Busy", Err("status 503".into()))] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let probe =
+            tcp_probe(port, HealthCheckConf { timeout: Duration::from_secs(60), ..conf(CheckKind::Http) });
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0);
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: 9\r\n\r\nshort");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            // Until the check has left.
+            while stream.read(&mut [0; 1024]).await.is_ok_and(|length| length > 0) {}
+        };
+        let begun = Instant::now();
+        let (result, ()) = tokio::join!(send(&probe), serve);
+        assert_eq!(result, wanted);
+        assert!(begun.elapsed() < Duration::from_secs(30), "it does not wait for `timeout`");
+    }
+    // One that breaks off has said its status too.
+    let (result, _) =
+        verdict(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nshort", conf(CheckKind::Http)).await;
+    assert_eq!(result, Ok(()));
+}
+
+#[tokio::test]
+async fn fields_and_port_are_those_of_the_check() {
+    let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let headers = vec![pair("Authorization", "Bearer x"), pair("User-Agent", "me")];
+    let (result, sent) = verdict(answer, HealthCheckConf { headers, ..conf(CheckKind::Http) }).await;
+    assert_eq!(result, Ok(()));
+    let sent = String::from_utf8(sent).unwrap().to_ascii_lowercase();
+    assert!(sent.contains("\r\nauthorization: bearer x\r\nuser-agent: me\r\n"), "{sent}");
+    assert!(!sent.contains("pointsman-health-check"), "{sent}");
+    // The backend's own port takes nothing.
+    let (port, _, serve) = server(answer).await;
+    let probe = tcp_probe(1, HealthCheckConf { port: Some(port), ..conf(CheckKind::Http) });
+    let result = tokio::select! {
+        result = send(&probe) => result,
+        () = serve => unreachable!(),
+    };
     assert_eq!(result, Ok(()));
 }
 

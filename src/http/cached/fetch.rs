@@ -214,8 +214,7 @@ impl Fetch {
     /// Everyone reads what comes.
     async fn share(self, head: Arc<fill::Answer>, answer: Answer, lead: Lead) {
         let context = self.context(&self.snapshot);
-        let idle =
-            context.map_or(Duration::ZERO, |context| context.worker_upstream.upstream.conf.body_timeout);
+        let idle = context.map_or(Duration::ZERO, |context| context.response_body_timeout());
         let Lead::Shared(mut source) = lead else { return };
         source.answer(head.clone());
         let result = FetchResult::Shared(head.clone());

@@ -152,7 +152,7 @@ async fn store_and_send<D: Downstream>(
     request.cache.store.hit_for_miss.clear(&request.key);
     let (mut source, reader) = lead.into_source(request.cache, &request.key);
     source.answer(head.clone());
-    let idle = request.context.worker_upstream.upstream.conf.body_timeout;
+    let idle = request.context.response_body_timeout();
     let alive = exchange.worker().begin_fetch();
     let filling = fill(request.cache.clone(), head.clone(), answer.response, source, idle);
     tokio::task::spawn_local(async move {

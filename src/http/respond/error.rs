@@ -28,7 +28,7 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
         Kind::NotCached => (504, "http_request_denied"),
         Kind::NotAccepted => (503, "proxy_internal_error"),
         Kind::NoBackend => (503, "destination_unavailable"),
-        Kind::QueueFull | Kind::QueueTimeout => (503, "connection_limit_reached"),
+        Kind::RouteFull | Kind::QueueFull | Kind::QueueTimeout => (503, "connection_limit_reached"),
         Kind::NoSocket => (503, "proxy_internal_error"),
         Kind::Connect => (502, "connection_refused"),
         Kind::ConnectTimeout => (504, "connection_timeout"),
@@ -69,6 +69,7 @@ pub(super) fn make(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
     let is_of_now = matches!(
         kind,
         Kind::ClientLimit
+            | Kind::RouteFull
             | Kind::NotAccepted
             | Kind::NoBackend
             | Kind::QueueFull

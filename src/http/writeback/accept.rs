@@ -175,7 +175,7 @@ async fn gather<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<(Bytes, Held)> {
-    let bound = context.listener.conf.limits.body_bytes.0;
+    let bound = context.body_limit();
     let most = if bound > 0 { bound.min(cache.conf.max_object.0) } else { cache.conf.max_object.0 };
     if matches!(plan.framing, Framing::Length(length) if length > most) {
         return Err(Kind::BodyTooLarge.into());
@@ -186,6 +186,6 @@ async fn gather<D: Downstream>(
     if expects_continue(exchange) && !client.has_body_bytes() && client.takes_interim() {
         client.interim(&ResponseHead { status: 100, ..ResponseHead::default() });
     }
-    let (patience, end) = (context.listener.conf.timeouts.body, context.end(exchange));
+    let (patience, end) = (context.request_body_timeout(), context.end(exchange));
     WholeBody { owner: Owner::Writes, most, patience, end }.read(exchange, client).await
 }

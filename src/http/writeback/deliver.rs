@@ -204,7 +204,7 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
     if let Some(cache) = &route.cache {
         invalidate(route, cache, exchange);
     }
-    Ok(Rest { response, idle: worker_upstream.upstream.conf.body_timeout.min(REST) })
+    Ok(Rest { response, idle: context.response_body_timeout().min(REST) })
 }
 
 /// Reads what is left of a response, so that the connection can be used again.

@@ -101,7 +101,7 @@ fn pick(
     now: Moment,
 ) -> Result<Backend, Dropped> {
     let key = key_of_client(&worker_upstream.upstream, client);
-    let target = Acquire { worker_upstream, key, sticky: None, end: None };
+    let target = Acquire { worker_upstream, key, sticky: None, end: None, connect_timeout: None };
     for _ in 0..MOST_TRIES {
         let Ok(place) = target.pick_now(&tried, now) else { break };
         match place.connect_datagrams() {

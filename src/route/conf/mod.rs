@@ -3,8 +3,10 @@
 mod action;
 mod conditions;
 mod edit;
+mod limits;
 mod matching;
 mod templates;
+mod upgrade;
 
 use std::time::Duration;
 
@@ -15,13 +17,15 @@ use crate::{
         coding::Coding, compression::conf::LevelsConf, error_pages::conf::ErrorPagesConf,
         header_edits::HeaderEditConf,
     },
-    schema::{Anything, Size, Table, choice, name, section},
+    schema::{Anything, Size, Table, name, section},
 };
 
 pub use action::{Action, ActionKeys, RedirectConf, RedirectStatus, RespondConf, SplitConf};
 pub use conditions::{MatchConf, MatcherConf, Scheme, ValueMatch, ValueMatches};
 pub use edit::{QueryEditConf, RewriteConf};
+pub use limits::{RouteLimitsConf, RouteTimeoutsConf};
 pub use matching::PathPattern;
+pub use upgrade::Upgrades;
 
 section! {
     /// What becomes of a request: exactly one of `upstream`, `split`, `redirect` and `respond`. Of all routes that match, one wins: an exact host before the longest wildcard (`*.example.com` before `example.*`) before any host; then an exact path before the longest prefix before a regular expression before any path; then one with `methods`; then more `headers`; then more `query`; then more other conditions; then the order of the file. `pointsman explain` shows it.
@@ -68,8 +72,20 @@ section! {
         pub cache: Option<String>;
         /// Whether equal requests that come at the same time are joined to one, without a cache.
         pub collapse: bool = false;
-        /// What a request may turn its connection into.
-        pub upgrade: Vec<Upgrade> = ["websocket"];
+        /// Networks of clients that it is for; empty = all. Others get 403. The client is the one that is logged: whom a trusted proxy names, where it does.
+        pub allow: Vec<IpNet> = [];
+        /// Networks of clients that it is not for (403); it goes before `allow`.
+        pub deny: Vec<IpNet> = [];
+        /// How much a request may be.
+        pub limits: RouteLimitsConf;
+        /// How long a request may take, part by part.
+        pub timeouts: RouteTimeoutsConf;
+        /// Requests under way over all workers, tunnels too; 503 beyond. 0 = any.
+        pub max_in_flight: u32 = 0, in 0 to 10000000;
+        /// Bytes of a request body that is read whole before a backend is picked, so that a client that sends slowly holds none, and goes on with Content-Length; 413 beyond. 0 = it goes on as it comes.
+        pub buffer: Size = "0", in "0" to "1GiB";
+        /// What a request may turn its connection into: protocols that its Upgrade field may name, such as `websocket`, `tcp` (`docker exec`) or `spdy/3.1` (`kubectl exec`), `*` for any but `h2c`, and `connect` for CONNECT. A protocol that is not here is taken out, and the request goes on without it.
+        pub upgrade: Upgrades = ["websocket"];
         /// Time without a byte in either direction after which a tunnel is closed.
         pub tunnel_idle: Duration = "1h", in "1ms" to "365d";
         /// Time without a byte after which a tunnel is closed of which one side has ended.
@@ -105,7 +121,8 @@ section! {
 }
 
 /// Keys that say nothing where no request is passed on.
-pub const OF_PROXIED: [&str; 4] = ["rewrite", "upgrade", "cache", "collapse"];
+pub const OF_PROXIED: [&str; 8] =
+    ["rewrite", "upgrade", "cache", "collapse", "limits", "timeouts", "max_in_flight", "buffer"];
 
 impl RouteConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
@@ -167,15 +184,5 @@ fn is_media_pattern(text: &str) -> bool {
             !kind.is_empty() && is_token(kind) && is_token(rest) && (text.ends_with('*') || !rest.is_empty())
         }
         None => inner.len() < text.len() && is_token(inner),
-    }
-}
-
-choice! {
-    /// What a request may turn its connection into.
-    pub enum Upgrade {
-        /// A WebSocket.
-        Websocket = "websocket",
-        /// A tunnel made with `CONNECT`.
-        Connect = "connect",
     }
 }

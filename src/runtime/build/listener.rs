@@ -13,7 +13,7 @@ use crate::{
         listen::{ListenerConf, Protocol},
         peers,
     },
-    h1::{HeadLimits, grammar::MOST_FIELDS},
+    h1::HeadLimits,
     route::conf::{MatcherConf, RouteConf},
     runtime::snapshot::{Listener, Serves},
     tls::server::{Offer, ServerTls},
@@ -76,7 +76,7 @@ impl Builder<'_> {
             files: hash,
             limits: HeadLimits {
                 bytes: usize::try_from(conf.limits.header_bytes.0).unwrap_or(usize::MAX),
-                fields: (conf.limits.headers as usize).min(MOST_FIELDS),
+                fields: conf.limits.headers as usize,
                 target: usize::try_from(conf.limits.uri_bytes.0).unwrap_or(usize::MAX),
             },
             filters: filters::of_listener(conf),

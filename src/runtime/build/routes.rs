@@ -1,6 +1,9 @@
 //! Routes, and the table of those of a listener.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicU32},
+};
 
 use super::{builder::Builder, filters};
 use crate::{
@@ -9,13 +12,14 @@ use crate::{
     filter::page::PageBody,
     route::{
         condition::{Condition, ValuePattern},
-        conf::{self as route_conf, MatcherConf, RouteConf, Upgrade, ValueMatch, ValueMatches},
+        conf::{self as route_conf, MatcherConf, RouteConf, ValueMatch, ValueMatches},
         matcher::{PathPattern, Rule},
         names::{NameRule, Names},
         rewrite::Rewrite,
         table::Table,
     },
     runtime::{
+        admission::Admission,
         registry::CacheKey,
         snapshot::{Action, Route},
     },
@@ -49,9 +53,14 @@ impl Builder<'_> {
                 Some((old, route)) if *old == conf && route.action == action && is_same(route) => {
                     Ok((*route).clone())
                 }
-                Some(_) | None => {
+                other => {
+                    // Requests that are under way by the generation before count on.
+                    let in_flight = other.map(|(_, route)| route.admission.in_flight.clone());
                     let cache = cache.cloned().or_else(|| self.collapser(conf));
-                    Ok(Arc::new(Route { cache, ..self.route(conf, action, listeners) }))
+                    Ok(Arc::new(Route {
+                        cache,
+                        ..self.route(conf, action, (listeners, in_flight.unwrap_or_default()))
+                    }))
                 }
             }
         };
@@ -65,15 +74,28 @@ impl Builder<'_> {
         conf.collapse.then(|| Arc::new(cache()))
     }
 
-    fn route(&self, conf: &RouteConf, action: Action, listeners: usize) -> Route {
+    fn route(
+        &self,
+        conf: &RouteConf,
+        action: Action,
+        (listeners, in_flight): (usize, Arc<AtomicU32>),
+    ) -> Route {
         let name: Arc<str> = conf.name.as_str().into();
         Route {
             action,
             rewrite: conf.rewrite.as_ref().map(Rewrite::of),
             captures: captures(conf),
             filters: filters::of_route(conf),
-            allows_websocket: conf.upgrade.contains(&Upgrade::Websocket),
-            allows_connect: conf.upgrade.contains(&Upgrade::Connect),
+            admission: Admission {
+                allow: conf.allow.clone(),
+                deny: conf.deny.clone(),
+                max_in_flight: conf.max_in_flight,
+                in_flight,
+            },
+            body_bytes: conf.limits.body_bytes.map(|limit| limit.0),
+            timeouts: conf.timeouts.clone(),
+            buffer: conf.buffer.0,
+            upgrades: conf.upgrade.clone(),
             tunnel_idle: conf.tunnel_idle,
             half_close_timeout: conf.half_close_timeout,
             min_rate: conf.min_rate.0,

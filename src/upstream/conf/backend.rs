@@ -153,7 +153,7 @@ fn host_and_port(text: &str) -> Result<Address, String> {
 }
 
 /// Whether a resolver could be asked for `name`; underscores are allowed, since many internal names have them.
-fn is_dns_name(name: &str) -> bool {
+pub fn is_dns_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let label = |label: &str| {
         !label.is_empty()

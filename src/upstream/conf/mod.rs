@@ -1,6 +1,7 @@
 //! Upstreams as configured.
 
 mod backend;
+mod host;
 mod retry;
 mod udp;
 
@@ -9,12 +10,14 @@ use std::time::Duration;
 use crate::{
     backend::Address,
     balance::conf::{HashOn, Policy},
+    h1::HeadLimits,
     health::conf::{HealthCheckConf, OutlierConf},
-    schema::{Table, choice, name, section},
+    schema::{Size, Table, choice, name, section},
     tls::conf::{Starttls, UpstreamTlsConf},
 };
 
-pub use backend::{BackendConf, BackendState};
+pub use backend::{BackendConf, BackendState, is_dns_name};
+pub use host::BackendHost;
 pub use retry::{RetryConf, RetryOn};
 pub use udp::UdpConf;
 
@@ -60,6 +63,10 @@ section! {
         pub relay: bool = false;
         /// A cookie that keeps a client on one backend; off when absent.
         pub sticky: Option<StickyConf>;
+        /// The Host that backends get, where the route rewrites none: `{host}`, as the client sent it, `{backend.address}`, `{backend.name}`, or a fixed name. `x-forwarded-host` says what the client sent.
+        pub host: BackendHost = "{host}";
+        /// What a backend may send as the head of a response.
+        pub limits: ResponseLimitsConf;
         /// The servers.
         pub backend: Vec<BackendConf>;
         /// TLS to the backends; off when absent.
@@ -81,6 +88,7 @@ impl UpstreamConf {
         name::check(table);
         self.check_backends(table);
         self.check_names(table);
+        self.check_port(table);
         if self.hash_balance > 0.0 && self.hash_balance < 1.0 {
             let message = "a backend cannot be bound below the average load";
             let hint = "`hash_balance` is 0 (no bound) or at least 1, such as 1.25";
@@ -110,6 +118,16 @@ impl UpstreamConf {
                 let hint = "set `balance = \"consistent-hash\"` or `\"maglev\"`, or leave it out";
                 table.reader.problem_with(entry.place, message, hint);
             }
+        }
+    }
+
+    /// A check has another port where there are ports.
+    fn check_port(&self, table: &mut Table<'_, '_, '_>) {
+        let port = table.entry("health_check").and_then(|check| check.node.entry("port"));
+        let is_unix = |backend: &BackendConf| matches!(backend.address, Address::Unix(_));
+        if let Some(entry) = port.filter(|_| self.backend.iter().any(is_unix)) {
+            let message = "`port` has no meaning where a backend is a unix socket";
+            table.reader.problem_with(entry.place, message, "make an upstream of its own for unix sockets");
         }
     }
 
@@ -232,6 +250,14 @@ section! {
         pub cookie: String = "pointsman";
         /// How long the client keeps it; 0 = until the browser is closed.
         pub ttl: Duration = "0s", in "0s" to "3650d";
+        /// With which requests of other sites a browser sends it.
+        pub same_site: SameSite = "lax";
+        /// The domain that it is for, and those below; none = the host that set it alone.
+        pub domain: Option<String>;
+        /// The path below which it is for.
+        pub path: String = "/";
+        /// Whether browsers are to send it over TLS only.
+        pub secure: SecureCookie = "auto";
     }
     check Self::check;
 }
@@ -243,5 +269,74 @@ impl StickyConf {
             let hint = "cookie names are letters, digits, `-` and `_`, without blanks or `=`";
             table.reader.problem_with(table.place_of("cookie"), message, hint);
         }
+        let is_value = |text: &str| text.bytes().all(|byte| matches!(byte, 0x21..=0x7e) && byte != b';');
+        if !self.path.starts_with('/') || !is_value(&self.path) {
+            let message = format!("`{}` cannot be the path of a cookie", self.path);
+            table.reader.problem_with(
+                table.place_of("path"),
+                message,
+                "it begins with `/`, and has no blanks or `;`",
+            );
+        }
+        let bare = self.domain.as_deref().map(|it| it.strip_prefix('.').unwrap_or(it));
+        if let Some(domain) = bare.filter(|it| !is_dns_name(it)) {
+            let message = format!("`{domain}` cannot be the domain of a cookie");
+            table.reader.problem_with(
+                table.place_of("domain"),
+                message,
+                "it is a name, such as \"example.com\"",
+            );
+        }
+        // As browsers have it: without Secure they do not keep such a cookie.
+        if self.same_site == SameSite::None && self.secure == SecureCookie::Never {
+            let message = "browsers keep a cookie with `same_site = \"none\"` only where it is secure";
+            table.reader.problem_with(
+                table.place_of("secure"),
+                message,
+                "leave `secure` out, or set \"always\"",
+            );
+        }
+    }
+}
+
+choice! {
+    /// With which requests of other sites a browser sends a cookie.
+    pub enum SameSite {
+        /// With those that lead to a page.
+        Lax = "lax",
+        /// With none.
+        Strict = "strict",
+        /// With all of them, over TLS.
+        None = "none",
+    }
+}
+
+choice! {
+    /// Whether a cookie is for TLS only.
+    pub enum SecureCookie {
+        /// Where it is set over TLS.
+        Auto = "auto",
+        /// Always: TLS ends before Pointsman.
+        Always = "always",
+        /// Never: the same clients come without TLS too.
+        Never = "never",
+    }
+}
+
+section! {
+    /// What a backend may send as the head of a response; it gets 502 beyond.
+    pub struct ResponseLimitsConf {
+        /// Bytes of the head.
+        pub header_bytes: Size = "64KiB", in "1KiB" to "16MiB";
+        /// Its fields.
+        pub headers: u32 = 200, in 1 to 10000;
+    }
+}
+
+impl ResponseLimitsConf {
+    /// The bounds as the parser has them.
+    pub fn of_head(&self) -> HeadLimits {
+        let bytes = usize::try_from(self.header_bytes.0).unwrap_or(usize::MAX);
+        HeadLimits { bytes, fields: self.headers as usize, target: 0 }
     }
 }

@@ -125,6 +125,24 @@ fn without_the_store_the_last_good_copy_is_in_force() {
 }
 
 #[test]
+fn a_configuration_of_many_nodes_includes_no_files() {
+    let Some(store) = Store::etcd(1) else { return };
+    let origin = Origin::named("a");
+    store.put(KEY, &text(origin.address(), "first", ""));
+    let folder = proxy::folder();
+    let node = node(&store, &folder, &[], 2);
+    // One that is there: it would be taken on this node, and not on the others.
+    fs::write(folder.join("more.toml"), "").unwrap();
+    store.put(KEY, &format!("include = [\"more.toml\"]\n{}", text(origin.address(), "second", "")));
+    eventually("it is refused", || {
+        fleet(&node)["problem"].as_str().is_some_and(|it| it.contains("includes no files"))
+    });
+    assert_eq!(which(&node), "first");
+    store.put(KEY, &text(origin.address(), "third", ""));
+    eventually("the next is in force", || which(&node) == "third");
+}
+
+#[test]
 fn others_wait_for_the_first_node_and_stop_with_it() {
     let Some(store) = Store::etcd(1) else { return };
     let origin = Origin::named("a");

@@ -61,7 +61,8 @@ pub(in crate::simulator) fn pick(
 ) -> Pick {
     Box::pin(async move {
         let mut waiter = Patient { deadline: Deadline::new(), now };
-        let acquire = Acquire { worker_upstream: &worker_upstream, key: 0, sticky, end: None };
+        let acquire =
+            Acquire { worker_upstream: &worker_upstream, key: 0, sticky, end: None, connect_timeout: None };
         acquire.pick(&tried, &mut waiter).await
     })
 }
