@@ -142,7 +142,7 @@ fn the_schema_refuses_unknown_keys_and_has_defaults() {
 }
 
 #[test]
-fn the_schema_has_shared_tables_without_what_is_each_one_s_own() {
+fn the_schema_has_shared_tables() {
     let schema = schema();
     let defaults = &schema["properties"]["defaults"]["properties"];
     assert_eq!(defaults["route"]["properties"]["timeout"]["default"], "0s");
