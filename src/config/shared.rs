@@ -1,5 +1,5 @@
 //! `[defaults]` and `[[policy]]` as options: what may be in them, for reader, schema and reference. What they come to is in
-//! [`super::blocks`].
+//! `config::blocks`.
 
 use std::marker::PhantomData;
 
