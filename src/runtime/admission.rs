@@ -54,7 +54,7 @@ mod tests {
         let (one, two) = (admission.enter().unwrap(), admission.enter().unwrap());
         assert_eq!(admission.enter().unwrap_err(), RouteFull);
         drop(one);
-        let lower = Admission { max_in_flight: 1, in_flight: admission.in_flight, ..Admission::default() };
+        let lower = Admission { max_in_flight: 1, in_flight: admission.in_flight };
         assert!(lower.enter().is_err(), "those of the generation before count");
         drop(two);
         assert!(lower.enter().unwrap().is_some());
