@@ -139,6 +139,8 @@ pub struct Shared {
     pub failures_in_a_row: AtomicU32,
     /// What `health` remembers of ejections; locked only when one begins or ends.
     pub ejections: Mutex<Ejections>,
+    /// What was counted of its health.
+    pub health_counts: HealthCounts,
     /// Why it is in its state, for people; written at each change, read by admin and log.
     pub why: Mutex<Arc<str>>,
     /// Socket addresses behind a host name, kept fresh by discovery; empty until first resolved.
@@ -163,6 +165,7 @@ impl Default for Shared {
             up_since: AtomicU64::new(0),
             failures_in_a_row: AtomicU32::new(0),
             ejections: Mutex::default(),
+            health_counts: HealthCounts::default(),
             why: Mutex::new("not checked yet".into()),
             resolved: ArcSwap::default(),
             behind: ArcSwap::default(),
@@ -202,6 +205,19 @@ impl Shared {
         let why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&why)
     }
+}
+
+/// What was counted of a backend's health, for metrics.
+#[derive(Debug, Default)]
+pub struct HealthCounts {
+    /// Checks that it passed.
+    pub passed: AtomicU64,
+    /// Checks that it failed.
+    pub failed: AtomicU64,
+    /// Times that it was ejected.
+    pub ejected: AtomicU64,
+    /// When the last check had a verdict, in milliseconds of the wall clock; 0 before the first.
+    pub checked_at: AtomicU64,
 }
 
 /// The ejections that a backend went through.

@@ -29,7 +29,7 @@ use self::{
     hooks::{Body, Hooks},
     stage::Stage,
 };
-use crate::{error::Result, exchange::Exchange, template::Place};
+use crate::{error::Result, exchange::Exchange, fields::Known, h1::Method, template::Place};
 
 pub use self::{
     access::Access,
@@ -102,6 +102,12 @@ impl Filters {
         Self(filters.into())
     }
 
+    /// Whether there are none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Their names, in the order in which they act.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.0.iter().map(Filter::name)
@@ -170,6 +176,21 @@ pub struct BodyPlan {
 }
 
 impl BodyPlan {
+    /// How many bytes go out, where that is known; `length` is what the body had. A HEAD is told of it in the head of
+    /// `exchange` (RFC 9110 §9.3.2).
+    pub fn length(&self, length: Option<u64>, exchange: &mut Exchange) -> Option<u64> {
+        let length = match &self.replaced {
+            Some(body) => Some(body.len() as u64),
+            None => length,
+        };
+        let length = length.filter(|_| self.stages.is_empty());
+        if let Some(length) = length.filter(|_| exchange.request.method == Method::Head) {
+            let digits = length.to_string();
+            exchange.response.fields.set_known(Known::ContentLength, digits.as_bytes());
+        }
+        length
+    }
+
     /// The encoding that the body gets, where that is all that becomes of it.
     pub fn only_coding(&self) -> Option<Coding> {
         match (&self.replaced, self.stages.as_slice()) {

@@ -129,6 +129,10 @@ async fn schedule(
                 continue;
             }
         };
+        let counts = &probe.backend.shared.health_counts;
+        let count = if verdict.is_ok() { &counts.passed } else { &counts.failed };
+        count.fetch_add(1, Relaxed);
+        counts.checked_at.store(crate::telemetry::clock::unix_millis(), Relaxed);
         if let Some(change) = checks.on_result(probe.index, &probe.backend, verdict, clock.now()) {
             on_change(&probe, change);
         }

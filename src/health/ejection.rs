@@ -79,6 +79,7 @@ impl Ejector {
         shared.up_since.fetch_max(history.over_at.0, Relaxed);
         shared.ejected_until.store(history.over_at.0, Relaxed);
         shared.failures_in_a_row.store(0, Relaxed);
+        shared.health_counts.ejected.fetch_add(1, Relaxed);
         let reason: Arc<str> = format!("{}; ejected for {:?}", why(), history.length).into();
         shared.set_why(Arc::clone(&reason));
         Some(Change { index, condition: Condition::Ejected, reason })

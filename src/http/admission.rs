@@ -12,6 +12,7 @@ use crate::{
 /// # Errors
 ///
 /// [`Kind::RouteFull`].
+#[inline]
 pub(super) fn admit(route: &Route) -> Result<Option<InFlight>> {
     route.admission.enter().map_err(|_| Kind::RouteFull.into())
 }

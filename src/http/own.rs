@@ -29,18 +29,28 @@ pub(crate) enum Decision {
 /// Of the filter that refuses it.
 #[inline]
 pub(crate) fn decide(listener: &Listener, route: &Route, exchange: &Exchange) -> Result<Decision> {
-    let place = edit::own_place(listener, route);
-    for filters in [&listener.filters, &route.filters] {
-        match filters.on_request(exchange, place)? {
-            Verdict::Continue => {}
-            Verdict::Respond(answer) => return Ok(Decision::Answer(answer)),
-            Verdict::Upstream(index) => return Ok(Decision::Elsewhere(index)),
-        }
+    if !(listener.filters.is_empty() && route.filters.is_empty())
+        && let Some(decision) = filtered(listener, route, exchange)?
+    {
+        return Ok(decision);
     }
     Ok(match route.action.upstream() {
         Some(index) => Decision::Upstream(index),
         None => Decision::Answer(Box::new(answer(listener, route, exchange).ok_or(Kind::NoRoute)?)),
     })
+}
+
+/// What the filters say; `None` where they let it go on.
+fn filtered(listener: &Listener, route: &Route, exchange: &Exchange) -> Result<Option<Decision>> {
+    let place = edit::own_place(listener, route);
+    for filters in [&listener.filters, &route.filters] {
+        match filters.on_request(exchange, place)? {
+            Verdict::Continue => {}
+            Verdict::Respond(answer) => return Ok(Some(Decision::Answer(answer))),
+            Verdict::Upstream(index) => return Ok(Some(Decision::Elsewhere(index))),
+        }
+    }
+    Ok(None)
 }
 
 /// The answer of a route that asks no upstream; `None` of one that does.

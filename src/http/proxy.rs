@@ -38,8 +38,9 @@ pub(super) fn prepare<D: Downstream>(
         return Err(Kind::BodyTooLarge.into());
     }
     let is_upgrade = upgrade_request::wants_tunnel(context.route, exchange)?;
+    let has_filters = !(context.listener.filters.is_empty() && context.route.filters.is_empty());
     // A peer has done it already.
-    if !exchange.is_for_peer() {
+    if has_filters && !exchange.is_for_peer() {
         let place = edit::own_place(context.listener, context.route);
         context.listener.filters.on_forward(exchange, place);
         context.route.filters.on_forward(exchange, place);
@@ -73,13 +74,14 @@ pub(super) async fn ask<D: Downstream>(
     client: &mut D,
 ) -> Result<Answer> {
     let RouteContext { route, worker_upstream, .. } = *context;
-    let (plan, upload) = uploaded(context, plan, exchange, client).await?;
+    let (plan, whole) = match context.route.buffer > 0 && plan.has_body {
+        true => Box::pin(gathered(context, plan, exchange, client)).await?,
+        false => (plan, None),
+    };
     let conf = &worker_upstream.upstream.conf;
-    let expects_continue = upload.is_none() && plan.has_body && expects_continue(exchange);
+    let expects_continue = whole.is_none() && plan.has_body && expects_continue(exchange);
     let head = upstream_head(route, &conf.name, plan, expects_continue, exchange);
     let replay = usize::try_from(conf.retry.replay_bytes.0).unwrap_or(usize::MAX);
-    let as_it_comes =
-        || Upload::new(plan.has_body, plan.framing == Framing::Chunked, context.body_limit(), replay);
     let sticky = affinity::sticky(&worker_upstream.upstream, exchange);
     let key = affinity::key(&worker_upstream.upstream, exchange);
     let mut request = ForwardRequest {
@@ -91,7 +93,7 @@ pub(super) async fn ask<D: Downstream>(
             connect_timeout: route.timeouts.connect,
         },
         head,
-        upload: upload.unwrap_or_else(as_it_comes),
+        upload: Upload::new(plan.has_body, plan.framing == Framing::Chunked, context.body_limit(), replay),
         body_timeout: context.request_body_timeout(),
         response_timeout: route.timeouts.response.unwrap_or(conf.response_timeout),
         rate: LeastRate::new(route.min_rate),
@@ -100,6 +102,9 @@ pub(super) async fn ask<D: Downstream>(
         interim_bytes: 0,
         patience: None,
     };
+    if let Some(whole) = whole {
+        request.upload = *whole;
+    }
     let response = match forward(&mut request, exchange, client).await {
         Ok(response) => response,
         Err(error) => {
@@ -114,19 +119,16 @@ pub(super) async fn ask<D: Downstream>(
     Ok(Answer { response, affinity: bind(&worker_upstream.upstream, exchange, sticky) })
 }
 
-/// The whole request body, where the route has it read before a backend is picked, and how it goes on then.
-async fn uploaded<D: Downstream>(
+/// The request body, read whole before a backend is picked, and how it goes on then.
+async fn gathered<D: Downstream>(
     context: &RouteContext<'_>,
     plan: RequestPlan,
     exchange: &mut Exchange,
     client: &mut D,
-) -> Result<(RequestPlan, Option<Upload>)> {
-    if context.route.buffer == 0 || !plan.has_body {
-        return Ok((plan, None));
-    }
+) -> Result<(RequestPlan, Option<Box<Upload>>)> {
     let (body, held) = whole_body::gather(context, plan.framing, exchange, client).await?;
     let framing = Framing::Length(body.len() as u64);
-    Ok((RequestPlan { framing, ..plan }, Some(Upload::of_whole(body, held))))
+    Ok((RequestPlan { framing, ..plan }, Some(Box::new(Upload::of_whole(body, held)))))
 }
 
 /// The head of a request as its route sends it to an upstream of this name.

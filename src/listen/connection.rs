@@ -215,11 +215,18 @@ async fn decrypt(mut plain: Plain, tls: &ServerTls, listener: &Listener) -> Opti
         }
         acceptor.accept(plain).await
     });
-    poll_fn(|cx| match handshake.as_mut().poll(cx) {
-        Poll::Ready(result) => Poll::Ready(result.ok()),
+    let result = poll_fn(|cx| match handshake.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
         Poll::Pending => deadline.poll_elapsed(cx).map(|()| None),
-    })
-    .await
+    });
+    let result = result.await;
+    let count = match &result {
+        Some(Ok(_)) => &listener.shared.handshakes,
+        Some(Err(_)) => &listener.shared.handshakes_failed,
+        None => &listener.shared.handshakes_late,
+    };
+    count.fetch_add(1, Relaxed);
+    result?.ok()
 }
 
 /// What a handshake agreed on; `begun` is when it began, where there are traces.

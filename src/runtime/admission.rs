@@ -34,10 +34,15 @@ impl Admission {
     /// # Errors
     ///
     /// All places are taken.
+    #[inline]
     pub fn enter(&self) -> Result<Option<InFlight>, RouteFull> {
         if self.max_in_flight == 0 {
             return Ok(None);
         }
+        self.count()
+    }
+
+    fn count(&self) -> Result<Option<InFlight>, RouteFull> {
         let entered =
             self.in_flight.fetch_update(Relaxed, Relaxed, |is| (is < self.max_in_flight).then_some(is + 1));
         entered.map(|_| Some(InFlight(self.in_flight.clone()))).map_err(|_| RouteFull)

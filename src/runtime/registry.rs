@@ -94,6 +94,12 @@ pub struct ListenerShared {
     pub refused: AtomicU64,
     /// Connections that were ended with a 400, since plain HTTP came where TLS begins.
     pub plain_http: AtomicU64,
+    /// Handshakes of TLS that succeeded.
+    pub handshakes: AtomicU64,
+    /// Handshakes that failed: an alert, an end, or what is no TLS.
+    pub handshakes_failed: AtomicU64,
+    /// Handshakes that took longer than they may.
+    pub handshakes_late: AtomicU64,
     /// Open connections by the client's address, where there is a limit on them; of trusted proxies, requests.
     by_address: Mutex<HashMap<IpAddr, u32>>,
 }

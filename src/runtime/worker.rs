@@ -283,6 +283,9 @@ impl Worker {
                 }
             }
         }
+        if let Some((kind, _)) = &facts.error {
+            self.series.errors.count(kind.label());
+        }
         if facts.error.is_some()
             && let Some(own) = self.shared.registry.workers().get(self.index)
         {

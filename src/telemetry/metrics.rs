@@ -4,7 +4,11 @@
 //! on the request path waits for another core. The admin endpoint reads them at any time; a sum over
 //! workers may miss what was counted in the last microsecond, and is never torn.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 pub use super::counter::Counter;
 use super::datagrams::DatagramSeries;
@@ -294,6 +298,26 @@ pub struct WorkerSeries {
     pub http2_floods: Counter,
     /// Datagrams that were passed on, and that were not.
     pub datagrams: DatagramSeries,
+    /// Exchanges that ended in an error, or were answered with one.
+    pub errors: ErrorCounts,
+}
+
+/// Counts of errors by kind. Written where something went wrong, and so behind a lock that is nearly always free.
+#[derive(Debug, Default)]
+pub struct ErrorCounts(Mutex<BTreeMap<&'static str, u64>>);
+
+impl ErrorCounts {
+    /// Counts one.
+    pub fn count(&self, label: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(label).or_default() += 1;
+    }
+
+    /// Adds them to these.
+    pub fn add_to(&self, sums: &mut BTreeMap<&'static str, u64>) {
+        for (label, count) in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            *sums.entry(label).or_default() += count;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -40,8 +40,8 @@ pub struct Upload {
 enum Replay {
     /// What came so far.
     Growing(Vec<u8>),
-    /// All of it.
-    Whole(Bytes),
+    /// All of it; boxed, since what nearly every request has is moved with the room of both.
+    Whole(Box<Bytes>),
 }
 
 impl Replay {
@@ -80,6 +80,7 @@ impl Default for Upload {
 
 impl Upload {
     /// Of a body that goes upstream in chunks, or by length; `limit` and `replay_limit` are in bytes.
+    #[inline]
     pub fn new(has_body: bool, chunked: bool, limit: u64, replay_limit: usize) -> Self {
         Self {
             outgoing: BodyWriter::new(chunked),
@@ -100,7 +101,7 @@ impl Upload {
     /// Of a body that is here whole, and goes upstream by length; `held` is what it holds of memory.
     pub fn of_whole(body: Bytes, held: Held) -> Self {
         let bytes = body.len() as u64;
-        let replay = Some(Replay::Whole(body));
+        let replay = Some(Replay::Whole(Box::new(body)));
         Self { replay, held, bytes, is_ended: true, is_sent: bytes == 0, ..Self::new(true, false, 0, 0) }
     }
 

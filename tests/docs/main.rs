@@ -5,5 +5,6 @@
 mod cache_table;
 mod files;
 mod maps;
+mod monitoring;
 mod pages;
 mod places;

@@ -52,6 +52,7 @@ mod limits;
 mod listeners;
 mod logs;
 mod memory_account;
+mod monitoring;
 mod names;
 mod operating;
 mod own_responses;

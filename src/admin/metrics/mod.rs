@@ -4,14 +4,17 @@
 //! counters hang on the snapshot, so no lock is taken and no name looked up for a backend. A thousand of
 //! them are some 2 MB, made on a thread beside the control loop.
 
+mod backends;
 mod caches;
 mod cluster;
+mod listeners;
+mod process;
 mod text;
 mod writes;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
 };
 
 use http::StatusCode;
@@ -21,25 +24,20 @@ use super::{
     Admin, Params,
     reply::{Reply, make},
     spec::{ResponseSpec, Spec},
-    upstreams::State,
 };
 use crate::{
     account::{self, Owner},
-    backend::Backend,
     filter::{coding::Coding, compression},
     moment::Moment,
     runtime::{
         Snapshot,
-        registry::{ListenerShared, Registry, WorkerRegistry},
+        registry::{Registry, WorkerRegistry},
     },
     telemetry::{
         datagrams::{DatagramSeries, Dropped},
-        metrics::{
-            Counter, HistogramSum, NO_NAME, NameId, Outcome, RequestKey, RouteSeries, TunnelKey, WorkerSeries,
-        },
+        metrics::{Counter, HistogramSum, NO_NAME, NameId, RequestKey, RouteSeries, TunnelKey, WorkerSeries},
         program_log,
     },
-    upstream::{BackendCounters, Upstream},
 };
 
 /// What it gives.
@@ -58,14 +56,17 @@ fn render(admin: &Admin, now: Moment) -> String {
     let registry = &admin.shared.registry;
     let mut text = Text::new();
     requests(&snapshot, registry, &mut text);
-    backends(&snapshot, now, &mut text);
-    listeners(&snapshot, &mut text);
-    certificates(admin, &snapshot, &mut text);
+    backends::backends(&snapshot, now, &mut text);
+    backends::queues(&snapshot, &mut text);
+    listeners::listeners(&snapshot, &mut text);
+    listeners::handshakes(&snapshot, &mut text);
+    listeners::certificates(admin, &snapshot, &mut text);
     caches::caches(&snapshot, &mut text);
     workers(registry, &mut text);
     traces(registry, &mut text);
     configuration(admin, &snapshot, &mut text);
     cluster::cluster(admin, &mut text);
+    process::process(&mut text);
     text.finish()
 }
 
@@ -166,82 +167,6 @@ impl RouteTotal {
     }
 }
 
-/// By backend: its state, and how exchanges with it went.
-fn backends(snapshot: &Snapshot, now: Moment, text: &mut Text) {
-    let all = snapshot.upstreams.iter().flat_map(|upstream| {
-        let backends = upstream.backends.iter().enumerate();
-        backends.map(move |(index, backend)| BackendTotal::over(upstream, index, backend))
-    });
-    let rows: Vec<BackendTotal<'_>> = all.collect();
-    let help = "1 while the backend takes new exchanges: neither down, ejected, draining nor disabled.";
-    text.family("backend_up", Kind::Gauge, help);
-    for row in &rows {
-        text.sample(&row.labels, u8::from(State::of(row.backend, now) == State::Up));
-    }
-    text.family("backend_in_flight", Kind::Gauge, "Exchanges in flight at the backend.");
-    for row in &rows {
-        text.sample(&row.labels, row.backend.in_flight());
-    }
-    let help = "Attempts at the backend by how they ended.";
-    text.family("backend_requests_total", Kind::Counter, help);
-    for row in &rows {
-        for (outcome, count) in Outcome::ALL.into_iter().zip(row.outcomes) {
-            text.sample(&row.labels.with("outcome", outcome.label()), count);
-        }
-    }
-    let help = "Time from the pick of the backend to its response head.";
-    text.family("backend_response_seconds", Kind::Histogram, help);
-    for row in &rows {
-        text.histogram(&row.labels, &row.response);
-    }
-}
-
-/// One backend over all workers.
-struct BackendTotal<'a> {
-    backend: &'a Backend,
-    labels: Labels,
-    outcomes: [u64; Outcome::ALL.len()],
-    response: HistogramSum,
-}
-
-impl<'a> BackendTotal<'a> {
-    fn over(upstream: &Upstream, index: usize, backend: &'a Backend) -> Self {
-        let labels = Labels::of(&[("upstream", &upstream.conf.name), ("backend", &backend.name)]);
-        let mut total = Self { backend, labels, outcomes: Default::default(), response: Default::default() };
-        for BackendCounters { series, .. } in upstream.own.iter().filter_map(|own| own.get(index)) {
-            for (sum, (_, count)) in total.outcomes.iter_mut().zip(series.outcomes()) {
-                *sum += count;
-            }
-            series.response.add_to(&mut total.response);
-        }
-        total
-    }
-}
-
-/// By listener: its connections.
-fn listeners(snapshot: &Snapshot, text: &mut Text) {
-    let mut family = |name, kind, help, value: fn(&ListenerShared) -> u64| {
-        text.family(name, kind, help);
-        for listener in &snapshot.listeners {
-            text.sample(&Labels::of(&[("listener", &listener.conf.name)]), value(&listener.shared));
-        }
-    };
-    family("connections", Kind::Gauge, "Open client connections, and sessions of datagrams.", |it| {
-        // A count of workers' own, which may be seen between a close and an open.
-        it.open.load(Relaxed).max(0).unsigned_abs()
-    });
-    family(
-        "connections_accepted_total",
-        Kind::Counter,
-        "Client connections accepted, and sessions of datagrams begun.",
-        |it| it.accepted.load(Relaxed),
-    );
-    let help = "Client connections refused: over a limit, or by `allow` and `deny`.";
-    family("connections_refused_total", Kind::Counter, help, |it| it.refused.load(Relaxed));
-    let help = "Connections with plain HTTP to where HTTPS is served; they got 400.";
-    family("plain_http_total", Kind::Counter, help, |it| it.plain_http.load(Relaxed));
-}
-
 /// Of the whole process.
 fn workers(registry: &Registry, text: &mut Text) {
     let sum = |count: fn(&WorkerSeries) -> &Counter| -> u64 {
@@ -260,6 +185,13 @@ fn workers(registry: &Registry, text: &mut Text) {
     text.family("http2_connections_ended_total", Kind::Counter, help);
     text.sample(&Labels::of(&[("reason", "error")]), sum(|it| &it.http2_errors));
     text.sample(&Labels::of(&[("reason", "flood")]), sum(|it| &it.http2_floods));
+    let mut errors = BTreeMap::new();
+    registry.workers().iter().for_each(|worker| worker.series.errors.add_to(&mut errors));
+    let help = "Exchanges that ended in an error or were answered with one, by kind as the log has it.";
+    text.family("errors_total", Kind::Counter, help);
+    for (kind, count) in errors {
+        text.sample(&Labels::of(&[("kind", kind)]), count);
+    }
     let help = "Memory that what clients and backends have under way takes; runtime.memory bounds the sum.";
     text.family("memory_bytes", Kind::Gauge, help);
     for owner in Owner::ALL {
@@ -351,19 +283,6 @@ fn traces(registry: &Registry, text: &mut Text) {
 }
 
 /// What runs, and from which configuration.
-/// When certificates that are served end.
-fn certificates(admin: &Admin, snapshot: &Snapshot, text: &mut Text) {
-    let help = "Unix time at which a certificate that a listener shows ends.";
-    text.family("certificate_not_after_seconds", Kind::Gauge, help);
-    for certificate in &*super::certificates::certificates(admin, snapshot) {
-        if let Some(facts) = &certificate.facts {
-            let chain = certificate.chain.display().to_string();
-            let labels = Labels::of(&[("listener", &certificate.listener), ("chain", &chain)]);
-            text.sample(&labels, facts.not_after);
-        }
-    }
-}
-
 fn configuration(admin: &Admin, snapshot: &Snapshot, text: &mut Text) {
     let none = Labels::default();
     let help = "Number of the configuration that holds; each reload is one more.";

@@ -1,5 +1,6 @@
 use std::{
     collections::{HashMap, HashSet},
+    sync::atomic::Ordering::Relaxed,
     time::Duration,
 };
 
@@ -10,6 +11,7 @@ use super::{
     },
     *,
 };
+use crate::telemetry::metrics::Outcome;
 
 /// The samples of a text by name and labels, after a look at each line.
 fn parse(text: &str) -> HashMap<String, f64> {
@@ -20,7 +22,8 @@ fn parse(text: &str) -> HashMap<String, f64> {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             let (name, help) = rest.split_once(' ').unwrap();
             assert!(families.insert(name), "{name} comes twice");
-            assert!(!help.is_empty() && name.starts_with("pointsman_"));
+            let is_known = name.starts_with("pointsman_") || name.starts_with("process_");
+            assert!(!help.is_empty() && is_known, "{name}");
             family = name;
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').unwrap();
@@ -77,6 +80,7 @@ fn workers_are_summed_under_the_contracts_names() {
         backend.series.response.record(Duration::from_millis(2));
         worker.series.bytes_in.add(100);
         worker.series.retries.add(1);
+        worker.series.errors.count("connect");
         // Of an upstream that is not configured (any more).
         worker.backend("retired", "127.0.0.1:9").series.record(Outcome::Connect);
         worker.route(&"retired".into()).record(key, Duration::from_secs(1));
@@ -89,6 +93,10 @@ fn workers_are_summed_under_the_contracts_names() {
             .route(&"all".into())
             .record(RequestKey { listener: left, upstream, status: 200 }, Duration::ZERO);
     }
+    let snapshot = admin.shared.snapshot.load_full();
+    let counts = &snapshot.upstreams[0].backends[0].shared.health_counts;
+    counts.passed.store(3, Relaxed);
+    counts.ejected.store(2, Relaxed);
     let text = render(&admin, Moment::now());
     assert!(!text.contains("retired"));
     let samples = parse(&text);
@@ -109,6 +117,11 @@ fn workers_are_summed_under_the_contracts_names() {
         (r#"backend_requests_total{upstream="app",backend="b",outcome="connect"}"#, 0.0),
         (r#"backend_response_seconds_count{upstream="app",backend="a"}"#, 2.0),
         (r#"backend_up{upstream="größer",backend="unix:/run/app.sock"}"#, 1.0),
+        (r#"health_checks_total{upstream="app",backend="a",result="passed"}"#, 3.0),
+        (r#"health_checks_total{upstream="app",backend="a",result="failed"}"#, 0.0),
+        (r#"backend_ejections_total{upstream="app",backend="a"}"#, 2.0),
+        (r#"queue_length{upstream="app"}"#, 0.0),
+        (r#"errors_total{kind="connect"}"#, 2.0),
         (r#"connections{listener="web"}"#, 0.0),
         (r#"connections_accepted_total{listener="web"}"#, 0.0),
         (r#"connections_refused_total{listener="web"}"#, 0.0),
@@ -153,7 +166,8 @@ fn a_thousand_backends_have_their_series_each() {
     println!("{} bytes in {:?}", text.len(), begun.elapsed());
     let samples = parse(&text);
     let of_many = samples.keys().filter(|series| series.contains("upstream=\"many\"")).count();
-    // Up, in flight, outcomes; buckets with the one above all bounds, sum and count.
-    let of_one = 2 + Outcome::ALL.len() + crate::telemetry::metrics::BOUNDS.len() + 3;
-    assert_eq!(of_many, 1000 * of_one);
+    // Up, in flight, checks by verdict, ejections, outcomes; buckets with the one above all bounds, sum and count.
+    let of_one = 5 + Outcome::ALL.len() + crate::telemetry::metrics::BOUNDS.len() + 3;
+    // And the queue.
+    assert_eq!(of_many, 1000 * of_one + 1);
 }

@@ -12,6 +12,16 @@ pub(super) enum Kind {
     Histogram,
 }
 
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
 /// Labels as they are between the braces, escaped.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Labels(String);
@@ -61,13 +71,8 @@ impl Text {
 
     /// Begins a family; its samples follow. `name` lacks the common prefix.
     pub(super) fn family(&mut self, name: &'static str, kind: Kind, help: &str) {
-        let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        };
         self.name = name;
-        let _ = writeln!(self.out, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}");
+        let _ = writeln!(self.out, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {}", kind.name());
     }
 
     pub(super) fn sample(&mut self, labels: &Labels, value: impl Display) {
@@ -89,6 +94,18 @@ impl Text {
         let seconds = sum.micros as f64 / 1e6;
         let _ = writeln!(out, "{PREFIX}{name}_sum{{{labels}}} {seconds}");
         let _ = writeln!(out, "{PREFIX}{name}_count{{{labels}}} {count}");
+    }
+
+    /// Begins a family that is not Pointsman's own, by its whole name.
+    pub(super) fn plain_family(&mut self, name: &str, kind: Kind, help: &str) {
+        let _ = writeln!(self.out, "# HELP {name} {help}\n# TYPE {name} {}", kind.name());
+    }
+
+    pub(super) fn plain_sample(&mut self, name: &str, labels: &Labels, value: impl Display) {
+        let _ = match labels.0.is_empty() {
+            true => writeln!(self.out, "{name} {value}"),
+            false => writeln!(self.out, "{name}{{{}}} {value}", labels.0),
+        };
     }
 
     pub(super) fn finish(self) -> String {

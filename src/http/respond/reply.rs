@@ -76,17 +76,20 @@ impl<'a> Reply<'a> {
         length: Option<u64>,
         kept: Option<&dyn Kept>,
         exchange: &mut Exchange,
-    ) -> BodyPlan {
+    ) -> Option<Box<BodyPlan>> {
+        let of_listener = self.listener.map(|listener| &listener.filters).filter(|it| !it.is_empty());
+        let of_route = self.route.map(|route| &route.filters).filter(|it| !it.is_empty());
+        if of_listener.is_none() && of_route.is_none() {
+            return None;
+        }
         let (is_own, is_error) = (self.is_own, self.error.is_some());
         let mut facts = ResponseFacts { place: self.place(), length, is_own, is_error, kept };
         let mut body = BodyPlan::default();
-        if let Some(listener) = self.listener {
-            listener.filters.on_response(exchange, &mut facts, &mut body);
+        for filters in [of_listener, of_route].into_iter().flatten() {
+            filters.on_response(exchange, &mut facts, &mut body);
         }
-        if let Some(route) = self.route {
-            route.filters.on_response(exchange, &mut facts, &mut body);
-        }
-        body
+        let is_changed = body.replaced.is_some() || !body.stages.is_empty();
+        is_changed.then(|| Box::new(body))
     }
 
     /// The cache of its route.

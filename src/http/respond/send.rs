@@ -27,14 +27,14 @@ pub(in crate::http) fn has_body(method: &Method, status: u16) -> bool {
     *method != Method::Head && status >= 200 && !matches!(status, 204 | 304)
 }
 
-/// Begins a response: the one place where that is done. Gives what becomes of its body, where it has one; `length` is
+/// Begins a response: the one place where that is done. Gives what becomes of its body; `length` is
 /// that of the body, and `kept` what there is of it in other encodings.
 pub(in crate::http) fn begin<D: Downstream>(
     reply: &Reply<'_>,
     (length, kept): (Option<u64>, Option<&dyn Kept>),
     exchange: &mut Exchange,
     client: &mut D,
-) -> Result<Option<BodyPlan>> {
+) -> Result<Outgoing> {
     let has_body = has_body(&exchange.request.method, exchange.response.status);
     if exchange.response.status == 204 {
         // RFC 9110 §8.6.
@@ -43,21 +43,30 @@ pub(in crate::http) fn begin<D: Downstream>(
     fields::add(reply, exchange);
     // What a peer asks for leaves as it is: the peer changes it on its way to the client.
     let plan = match exchange.is_for_peer() {
-        true => BodyPlan::default(),
+        true => None,
         false => reply.filter(length, kept, exchange),
     };
-    let length = match &plan.replaced {
-        Some(body) => Some(body.len() as u64),
+    let length = match &plan {
         None => length,
+        Some(plan) => plan.length(length, exchange),
     };
-    if let Some(body) = plan.replaced.as_ref().filter(|_| exchange.request.method == Method::Head) {
-        // What a GET would get (RFC 9110 §9.3.2).
-        let length = body.len().to_string();
-        exchange.response.fields.set_known(Known::ContentLength, length.as_bytes());
-    }
-    let length = length.filter(|_| has_body && plan.stages.is_empty());
-    client.begin(&exchange.response, has_body, length)?;
-    Ok(has_body.then_some(plan))
+    client.begin(&exchange.response, has_body, length.filter(|_| has_body))?;
+    Ok(match plan {
+        _ if !has_body => Outgoing::Nothing,
+        None => Outgoing::AsItIs,
+        Some(plan) => Outgoing::Changed(plan),
+    })
+}
+
+/// What goes out behind a head.
+#[derive(Debug)]
+pub(in crate::http) enum Outgoing {
+    /// There is no body.
+    Nothing,
+    /// The body, as it is.
+    AsItIs,
+    /// What filters make of it.
+    Changed(Box<BodyPlan>),
 }
 
 /// Sends a response whole: its head, and its body from where it comes.
@@ -69,8 +78,9 @@ pub(in crate::http) async fn send<D: Downstream>(
     client: &mut D,
 ) -> Result<()> {
     match begin(reply, (source.length(), source.encodings()), exchange, client)? {
-        Some(plan) => source = source.after(plan, reply.cache()),
-        None => source.skip(),
+        Outgoing::AsItIs => {}
+        Outgoing::Changed(plan) => source = source.after(*plan, reply.cache()),
+        Outgoing::Nothing => source.skip(),
     }
     pump(source, patience, &mut ClientSink { client, exchange }).await
 }

@@ -1,0 +1,88 @@
+//! What upstreams and their backends do.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{
+    super::upstreams::State,
+    text::{Kind, Labels, Text},
+};
+use crate::{
+    backend::Backend,
+    moment::Moment,
+    runtime::Snapshot,
+    telemetry::metrics::{HistogramSum, Outcome},
+    upstream::{BackendCounters, Upstream},
+};
+
+/// By backend: its state, and how exchanges with it went.
+pub(super) fn backends(snapshot: &Snapshot, now: Moment, text: &mut Text) {
+    let all = snapshot.upstreams.iter().flat_map(|upstream| {
+        let backends = upstream.backends.iter().enumerate();
+        backends.map(move |(index, backend)| BackendTotal::over(upstream, index, backend))
+    });
+    let rows: Vec<BackendTotal<'_>> = all.collect();
+    let help = "1 while the backend takes new exchanges: neither down, ejected, draining nor disabled.";
+    text.family("backend_up", Kind::Gauge, help);
+    for row in &rows {
+        text.sample(&row.labels, u8::from(State::of(row.backend, now) == State::Up));
+    }
+    text.family("backend_in_flight", Kind::Gauge, "Exchanges in flight at the backend.");
+    for row in &rows {
+        text.sample(&row.labels, row.backend.in_flight());
+    }
+    let help = "Active checks of the backend by their verdict.";
+    text.family("health_checks_total", Kind::Counter, help);
+    for row in &rows {
+        let counts = &row.backend.shared.health_counts;
+        for (result, count) in [("passed", &counts.passed), ("failed", &counts.failed)] {
+            text.sample(&row.labels.with("result", result), count.load(Relaxed));
+        }
+    }
+    let help = "Times that the backend's own traffic took it out for a while.";
+    text.family("backend_ejections_total", Kind::Counter, help);
+    for row in &rows {
+        text.sample(&row.labels, row.backend.shared.health_counts.ejected.load(Relaxed));
+    }
+    let help = "Attempts at the backend by how they ended.";
+    text.family("backend_requests_total", Kind::Counter, help);
+    for row in &rows {
+        for (outcome, count) in Outcome::ALL.into_iter().zip(row.outcomes) {
+            text.sample(&row.labels.with("outcome", outcome.label()), count);
+        }
+    }
+    let help = "Time from the pick of the backend to its response head.";
+    text.family("backend_response_seconds", Kind::Histogram, help);
+    for row in &rows {
+        text.histogram(&row.labels, &row.response);
+    }
+}
+
+/// One backend over all workers.
+struct BackendTotal<'a> {
+    backend: &'a Backend,
+    labels: Labels,
+    outcomes: [u64; Outcome::ALL.len()],
+    response: HistogramSum,
+}
+
+impl<'a> BackendTotal<'a> {
+    fn over(upstream: &Upstream, index: usize, backend: &'a Backend) -> Self {
+        let labels = Labels::of(&[("upstream", &upstream.conf.name), ("backend", &backend.name)]);
+        let mut total = Self { backend, labels, outcomes: Default::default(), response: Default::default() };
+        for BackendCounters { series, .. } in upstream.own.iter().filter_map(|own| own.get(index)) {
+            for (sum, (_, count)) in total.outcomes.iter_mut().zip(series.outcomes()) {
+                *sum += count;
+            }
+            series.response.add_to(&mut total.response);
+        }
+        total
+    }
+}
+
+/// By upstream: who waits for a place at a backend.
+pub(super) fn queues(snapshot: &Snapshot, text: &mut Text) {
+    text.family("queue_length", Kind::Gauge, "Requests that wait for a place at a backend.");
+    for upstream in &snapshot.upstreams {
+        text.sample(&Labels::of(&[("upstream", &upstream.conf.name)]), upstream.queue.len());
+    }
+}
