@@ -111,6 +111,7 @@ pub mod h1;
 pub mod health;
 pub mod http;
 pub mod http2;
+pub mod http2_transport;
 pub mod l4;
 pub mod listen;
 pub mod moment;

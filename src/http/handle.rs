@@ -44,7 +44,10 @@ pub async fn handle<D: Downstream>(mut active: ActiveExchange, client: &mut D) -
         Ok(Some(response)) => {
             let route = active.facts.route.and_then(|index| snapshot.shared.routes.get(index));
             let silence = route.map_or(Silence::default(), |route| route.silence());
-            End::Tunnel(Box::new(Tunnel::new(response, silence, active)))
+            match response.into_stream() {
+                Some(joined) => End::Tunnel(Box::new(Tunnel::new(joined, silence, active))),
+                None => End::Broken,
+            }
         }
         Err(error) => fail(&mut active, client, error).await,
     }

@@ -8,7 +8,7 @@ use crate::{
         Deadline, Http1Stream,
         tunnel::{self, Carried, Side, Silence},
     },
-    upstream::{Permit, UpstreamResponse},
+    upstream::Permit,
 };
 
 /// What an upgraded connection is joined with.
@@ -26,8 +26,11 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// Of a response that switched protocols.
-    pub(super) fn new(response: UpstreamResponse, silence: Silence, exchange: ActiveExchange) -> Self {
-        let (permit, backend) = response.into_stream();
+    pub(super) fn new(
+        (permit, backend): (Permit, Http1Stream),
+        silence: Silence,
+        exchange: ActiveExchange,
+    ) -> Self {
         Self { permit, backend, silence, exchange }
     }
 }

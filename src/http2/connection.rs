@@ -1,5 +1,5 @@
-//! A connection with a client: its streams, its windows, how it ends. What comes in is in `receive`, what streams send in
-//! `send`.
+//! A connection: its streams and its windows. What comes in is in `receive`, what streams send in `send`, what is a
+//! client's alone in `client`, how it ends in `closing`.
 
 use std::collections::VecDeque;
 
@@ -12,23 +12,24 @@ use super::{
     output::Output,
     reason::{ConnectionError, Reason},
     settings::{OwnSettings, PeerSettings},
-    state::{Block, Budgets, Closing, Opened},
+    state::{Block, Budgets, Closing, Opened, Role, ServerState},
     stream::{Fault, Stream},
 };
 use crate::{h1::HeadLimits, moment::Moment};
 
-/// A connection of which we are the server.
+/// A connection of which we are the server, or the client.
 #[derive(Debug)]
 pub struct Connection {
+    pub(super) role: Role,
     pub(super) limits: HeadLimits,
     pub(super) own: OwnSettings,
     pub(super) peer: PeerSettings,
     pub(super) decoder: Decoder,
     pub(super) encoder: Encoder,
     /// Those that are served, in the order of their numbers.
-    streams: Vec<(u32, Box<Stream>)>,
+    pub(super) streams: Vec<(u32, Box<Stream>)>,
     pub(super) opened: VecDeque<Opened>,
-    /// The highest stream that the client opened.
+    /// The highest stream that was opened.
     pub(super) last: u32,
     pub(super) send: SendWindow,
     pub(super) receive: ReceiveWindow,
@@ -42,15 +43,17 @@ pub struct Connection {
     pub(super) blocked: VecDeque<u32>,
     /// How much of the preface came.
     pub(super) preface: usize,
-    /// Whether the client's first settings came.
+    /// Whether the other end's first settings came.
     pub(super) has_settings: bool,
     pub(super) closing: Closing,
     /// The last stream that the client was told of.
     pub(super) told_last: Option<u32>,
+    /// What is known of the server, where we are the client.
+    pub(super) server: ServerState,
     /// What went wrong while nothing was received.
-    error: Option<ConnectionError>,
+    pub(super) error: Option<ConnectionError>,
     /// Nothing is sent or received any more.
-    is_over: bool,
+    pub(super) is_over: bool,
     refused: u64,
     spare: Vec<Head>,
 }
@@ -66,9 +69,21 @@ const ROOM: usize = 64 * 1024;
 impl Connection {
     /// A connection whose client has said nothing yet; our settings are in its output.
     pub fn new(limits: HeadLimits, own: OwnSettings, allowed: Allowance, now: Moment) -> Self {
-        let mut output = Output::default();
-        own.write(output.end());
+        let mut connection = Self::of(Role::Server, limits, own, allowed, now);
+        own.write(Role::Server, connection.output.end());
+        connection
+    }
+
+    /// A connection in which nothing was said.
+    pub(super) fn of(
+        role: Role,
+        limits: HeadLimits,
+        own: OwnSettings,
+        allowed: Allowance,
+        now: Moment,
+    ) -> Self {
         Self {
+            role,
             limits,
             own,
             peer: PeerSettings::default(),
@@ -79,7 +94,7 @@ impl Connection {
             last: 0,
             send: SendWindow::new(DEFAULT_WINDOW),
             receive: ReceiveWindow::new(own.connection_window.max(DEFAULT_WINDOW)),
-            output,
+            output: Output::default(),
             block: None,
             budgets: Budgets {
                 nuisance: Budget::new(allowed.nuisance, now),
@@ -92,6 +107,7 @@ impl Connection {
             has_settings: false,
             closing: Closing::No,
             told_last: None,
+            server: ServerState::default(),
             error: None,
             is_over: false,
             refused: 0,
@@ -212,7 +228,7 @@ impl Connection {
         }
         frame::write_reset(id, reason, self.output.end());
         if let Some(stream) = self.stream(id) {
-            let is_sending = !stream.is_request_whole;
+            let is_sending = !stream.is_peer_done;
             let unread = stream.fail(Fault::Broken(what));
             self.give(unread);
             if is_sending {
@@ -249,86 +265,6 @@ impl Connection {
         if let Some(increment) = self.receive.give(bytes).filter(|_| !self.is_over) {
             frame::write_window_update(0, increment, self.output.end());
         }
-    }
-
-    /// Whether a stream's response is whole, and its client goes on with its request.
-    pub fn is_answered_early(&mut self, id: u32) -> bool {
-        self.stream(id).is_some_and(|it| it.is_response_whole && !it.is_request_whole && it.fault.is_none())
-    }
-
-    /// What served a stream has ended: whatever is not ended yet is reset.
-    pub fn release(&mut self, id: u32, now: Moment) {
-        let Ok(at) = self.streams.binary_search_by_key(&id, |(id, _)| *id) else { return };
-        let (_, mut stream) = self.streams.remove(at);
-        let unread = stream.inbound.clear();
-        self.give(unread);
-        if self.is_over {
-            return;
-        }
-        let reason = match stream.fault {
-            Some(Fault::Gone(_) | Fault::Broken(_)) => return,
-            Some(Fault::Malformed(_)) => {
-                self.error = self.error.or(self.spend_reset(now).err());
-                Reason::PROTOCOL_ERROR
-            }
-            None if !stream.is_response_whole => Reason::INTERNAL_ERROR,
-            None => {
-                self.budgets.resets.earn(1);
-                self.budgets.nuisance.earn(4);
-                if stream.is_request_whole {
-                    return;
-                }
-                // §8.1: the rest of the request is of no use.
-                Reason::NO_ERROR
-            }
-        };
-        frame::write_reset(id, reason, self.output.end());
-        if !stream.is_request_whole {
-            self.forgive(id);
-        }
-    }
-
-    /// What went wrong while nothing was received.
-    pub fn take_error(&mut self) -> Option<ConnectionError> {
-        self.error.take()
-    }
-
-    /// Begins to end the connection: the client is told, and may still open streams until it knows.
-    pub fn begin_closing(&mut self) {
-        if self.closing == Closing::No {
-            self.closing = Closing::Begun;
-            frame::write_goaway(u32::MAX >> 1, Reason::NO_ERROR, self.output.end());
-            frame::write_ping(false, CLOSING_PING, self.output.end());
-        }
-    }
-
-    /// Whether the client knows that the connection ends, nothing is under way and all is written.
-    pub fn is_finished(&self) -> bool {
-        self.closing == Closing::Told && self.is_idle() && self.output.waiting().is_empty()
-    }
-
-    /// Ends the connection because of an error (§5.4.1): what is in the output is the last of it.
-    pub fn fail(&mut self, error: ConnectionError) {
-        if !self.is_over {
-            // §6.8: never higher than before.
-            let last = self.told_last.unwrap_or(self.last);
-            frame::write_goaway(last, error.reason, self.output.end());
-        }
-        self.close();
-    }
-
-    /// The connection is over, and so are its streams.
-    pub fn close(&mut self) {
-        self.is_over = true;
-        for stream in self.streams() {
-            stream.fail(Fault::Gone(Reason::NO_ERROR));
-        }
-        self.opened.clear();
-    }
-
-    /// Whether it is over.
-    pub fn is_over(&self) -> bool {
-        self.is_over
     }
 
     /// Bytes of memory that it holds beside what came of bodies, about.

@@ -4,6 +4,7 @@ use super::{
     connection::Connection,
     frame,
     reason::{ConnectionError, Reason},
+    state::Role,
     stream::Fault,
 };
 use crate::moment::Moment;
@@ -14,11 +15,23 @@ const MOST_ACKS: u32 = 500;
 impl Connection {
     pub(super) fn take_reset(&mut self, id: u32, reason: Reason, now: Moment) -> Result<(), ConnectionError> {
         self.check_opened(id)?;
+        let is_client = self.role == Role::Client;
         let Some(stream) = self.stream(id) else { return self.spend(now) };
-        let is_answered = stream.is_response_whole;
-        stream.is_request_whole = true;
+        let is_answered = stream.is_own_done;
+        if is_client && stream.is_peer_done {
+            // §8.1: the response is whole, and what is left of the request is not wanted.
+            stream.is_own_done = true;
+            stream.wake();
+            return Ok(());
+        }
+        stream.is_peer_done = true;
         let unread = stream.fail(Fault::Gone(reason));
         self.give(unread);
+        if is_client {
+            // Each was asked for: we can be made to do no more than that.
+            self.server.resets += 1;
+            return Ok(());
+        }
         if is_answered { self.spend(now) } else { self.spend_reset(now) }
     }
 

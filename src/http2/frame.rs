@@ -98,8 +98,8 @@ pub enum Frame<'a> {
     Ping([u8; 8]),
     /// The answer to one of ours.
     PingAck([u8; 8]),
-    /// The other end wants to end the connection.
-    GoAway,
+    /// The other end ends the connection: the highest stream that it looked at or will, and why.
+    GoAway(u32, Reason),
     /// More may be sent; 0 is an error, of the stream's only where there is one.
     WindowUpdate(u32),
     /// A stream that the other end promises to open.
@@ -139,7 +139,11 @@ impl<'a> Frame<'a> {
                 if head.has(ACK) { Self::PingAck(bytes) } else { Self::Ping(bytes) }
             }
             GOAWAY if payload.len() < 8 => return Err(ConnectionError::size("GOAWAY has not eight bytes")),
-            GOAWAY => Self::GoAway,
+            GOAWAY => {
+                let (last, reason) = payload.split_at(4);
+                let last = number(last, "")? & STREAM_MASK;
+                Self::GoAway(last, Reason(number(reason.get(..4).unwrap_or_default(), "")?))
+            }
             WINDOW_UPDATE => {
                 Self::WindowUpdate(number(payload, "WINDOW_UPDATE has not four bytes")? & STREAM_MASK)
             }

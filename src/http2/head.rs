@@ -36,35 +36,35 @@ pub struct Head {
 
 /// Why a list of fields is not a head, as far as it was read.
 #[derive(Debug)]
-struct Reading {
+pub(super) struct Reading {
     /// Bytes so far, as RFC 9113 §6.5.2 counts them.
     size: usize,
     limits: HeadLimits,
-    is_regular: bool,
-    problem: Option<Kind>,
+    pub(super) is_regular: bool,
+    pub(super) problem: Option<Kind>,
 }
 
 /// What each field counts beside its bytes (§6.5.2).
 const PER_FIELD: usize = 32;
 
 impl Reading {
-    fn new(limits: HeadLimits) -> Self {
+    pub(super) fn new(limits: HeadLimits) -> Self {
         Self { size: 0, limits, is_regular: false, problem: None }
     }
 
     /// Notes what is wrong; the first is told, but that a head is too large is told only where nothing else is.
-    fn note(&mut self, kind: Kind) {
+    pub(super) fn note(&mut self, kind: Kind) {
         if self.problem.is_none_or(|problem| problem == Kind::HeadTooLarge) {
             self.problem = Some(kind);
         }
     }
 
-    fn malformed(&mut self, what: &'static str) {
+    pub(super) fn malformed(&mut self, what: &'static str) {
         self.note(Kind::Malformed(what));
     }
 
     /// Whether a field is to be kept: those beyond the bound are only looked at.
-    fn count(&mut self, name: &[u8], value: &[u8]) -> bool {
+    pub(super) fn count(&mut self, name: &[u8], value: &[u8]) -> bool {
         self.size = self.size.saturating_add(name.len() + value.len() + PER_FIELD);
         if self.size > self.limits.bytes {
             let is_target = name == b":path" && value.len() > self.limits.target;
@@ -74,7 +74,7 @@ impl Reading {
     }
 
     /// Takes a field that is none of HTTP/2's own; gives its tag where it is to be kept.
-    fn field(&mut self, name: &[u8], value: &[u8]) -> Option<Known> {
+    pub(super) fn field(&mut self, name: &[u8], value: &[u8]) -> Option<Known> {
         self.is_regular = true;
         if name.is_empty() || !name.iter().all(|byte| is_name_byte(*byte)) {
             self.malformed("a field name is not in lower case, or has a byte that no name has");

@@ -9,13 +9,13 @@ use super::{
     hpack::CompressionError,
     reason::{ConnectionError, Reason},
     settings::DEFAULT_FRAME,
-    state::{Block, Closing, Opened},
+    state::{Block, Closing, Opened, Role},
     stream::{Fault, Stream},
 };
 use crate::{error::Kind, moment::Moment};
 
 /// What every client sends first (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What a block of fields may be larger than its list of fields may be, while it is only looked at.
 const BEYOND: usize = 32 * 1024;
 /// A part of a block, or of a body, that is smaller than this earns nothing.
@@ -85,11 +85,12 @@ impl Connection {
                     frame::write_goaway(self.last, Reason::NO_ERROR, self.output.end());
                     return Ok(());
                 }
-                self.spend(now)
+                if self.take_pong(bytes) { Ok(()) } else { self.spend(now) }
             }
             Frame::WindowUpdate(increment) => self.take_window_update(id, increment, now),
-            Frame::PushPromise => Err(ConnectionError::protocol("a client promises a stream")),
-            Frame::Priority(true) | Frame::SettingsAck | Frame::GoAway | Frame::Unknown => self.spend(now),
+            Frame::PushPromise => Err(ConnectionError::protocol("a stream is promised, which may not be")),
+            Frame::GoAway(last, reason) => self.take_goaway(last, reason, now),
+            Frame::Priority(true) | Frame::SettingsAck | Frame::Unknown => self.spend(now),
             Frame::Priority(false) if self.is_of_past(id) => {
                 self.reset(id, Reason::FRAME_SIZE_ERROR, "PRIORITY has not five bytes", now)
             }
@@ -98,7 +99,7 @@ impl Connection {
     }
 
     /// Whether a stream was opened, be it over or not (RFC 9113 §5.1.1).
-    fn is_of_past(&self, id: u32) -> bool {
+    pub(super) fn is_of_past(&self, id: u32) -> bool {
         id % 2 == 1 && id <= self.last
     }
 
@@ -146,8 +147,12 @@ impl Connection {
         is_end: bool,
         now: Moment,
     ) -> Result<(), ConnectionError> {
-        if self.is_of_past(id) {
-            return self.take_trailers(id, block, is_end, now);
+        let is_of_past = self.is_of_past(id);
+        match (self.role, is_of_past) {
+            (Role::Server, true) => return self.take_trailers(id, block, is_end, now),
+            (Role::Client, true) => return self.take_answer(id, block, is_end, now),
+            (Role::Client, false) => return Err(ConnectionError::protocol("a server opens a stream")),
+            (Role::Server, false) => {}
         }
         if id.is_multiple_of(2) {
             return Err(ConnectionError::protocol("a client opens a stream with an even number"));
@@ -168,7 +173,7 @@ impl Connection {
             SendWindow::new(self.peer.initial_window),
             ReceiveWindow::new(self.own.stream_window),
         );
-        (stream.left, stream.is_request_whole) = (head.length, is_end);
+        (stream.left, stream.is_peer_done) = (head.length, is_end);
         if problem.is_none() && is_end && head.length.is_some_and(|length| length > 0) {
             problem = Some(Kind::Malformed(OTHER_LENGTH));
         }
@@ -185,7 +190,7 @@ impl Connection {
     }
 
     /// Takes trailers (§8.1), or a block for a stream that is over.
-    fn take_trailers(
+    pub(super) fn take_trailers(
         &mut self,
         id: u32,
         block: &[u8],
@@ -194,11 +199,11 @@ impl Connection {
     ) -> Result<(), ConnectionError> {
         let limits = self.limits;
         let trailers = read_trailers(&mut self.decoder, block, limits).map_err(compression)?;
-        let Some(stream) = self.stream(id).filter(|stream| !stream.is_request_whole) else {
+        let Some(stream) = self.stream(id).filter(|stream| !stream.is_peer_done) else {
             return self.take_late(id, now);
         };
         if stream.fault.is_some() {
-            stream.is_request_whole |= is_end;
+            stream.is_peer_done |= is_end;
             return Ok(());
         }
         let what = match trailers {
@@ -210,12 +215,12 @@ impl Connection {
                 return self.end_request(id, now);
             }
         };
-        stream.is_request_whole |= is_end;
+        stream.is_peer_done |= is_end;
         self.blame(id, what, now)
     }
 
     /// Something came for a stream whose half of the client's is ended.
-    fn take_late(&mut self, id: u32, now: Moment) -> Result<(), ConnectionError> {
+    pub(super) fn take_late(&mut self, id: u32, now: Moment) -> Result<(), ConnectionError> {
         if self.is_forgiven(id) {
             return self.spend(now);
         }
@@ -240,12 +245,17 @@ impl Connection {
         } else if data.is_empty() && !is_end {
             self.spend(now)?;
         }
-        let Some(stream) = self.stream(id).filter(|stream| !stream.is_request_whole) else {
+        let is_client = self.role == Role::Client;
+        let Some(stream) = self.stream(id).filter(|stream| !stream.is_peer_done) else {
             self.give(length);
             return self.take_late(id, now);
         };
+        if is_client && !stream.answer.is_final {
+            self.give(length);
+            return self.blame(id, "a body comes before the head of its response", now);
+        }
         if stream.fault.is_some() {
-            stream.is_request_whole |= is_end;
+            stream.is_peer_done |= is_end;
             self.give(length);
             return Ok(());
         }
@@ -256,7 +266,7 @@ impl Connection {
         }
         let left = stream.left.map(|left| left.checked_sub(data.len() as u64));
         if left == Some(None) {
-            stream.is_request_whole |= is_end;
+            stream.is_peer_done |= is_end;
             self.give(length);
             return self.blame(id, OTHER_LENGTH, now);
         }
@@ -274,8 +284,7 @@ impl Connection {
     pub(super) fn give_stream(&mut self, id: u32, bytes: usize) {
         self.give(bytes);
         let is_over = self.is_over();
-        let Some(stream) =
-            self.stream(id).filter(|it| !is_over && !it.is_request_whole && it.fault.is_none())
+        let Some(stream) = self.stream(id).filter(|it| !is_over && !it.is_peer_done && it.fault.is_none())
         else {
             return;
         };
@@ -284,9 +293,9 @@ impl Connection {
         }
     }
 
-    fn end_request(&mut self, id: u32, now: Moment) -> Result<(), ConnectionError> {
+    pub(super) fn end_request(&mut self, id: u32, now: Moment) -> Result<(), ConnectionError> {
         let Some(stream) = self.stream(id) else { return Ok(()) };
-        stream.is_request_whole = true;
+        stream.is_peer_done = true;
         stream.wake();
         if stream.left.is_some_and(|left| left > 0) {
             return self.blame(id, OTHER_LENGTH, now);
@@ -295,9 +304,12 @@ impl Connection {
     }
 
     /// A request turns out to be malformed (§8.1.1): it is answered if it can be, and then reset.
-    fn blame(&mut self, id: u32, what: &'static str, now: Moment) -> Result<(), ConnectionError> {
+    pub(super) fn blame(&mut self, id: u32, what: &'static str, now: Moment) -> Result<(), ConnectionError> {
+        let is_client = self.role == Role::Client;
         let Some(stream) = self.stream(id) else { return Ok(()) };
-        if stream.is_response_begun {
+        if stream.is_head_sent || is_client {
+            // What a server gets wrong once it may get wrong again: the connection takes nothing new.
+            self.server.is_retired = true;
             return self.reset(id, Reason::PROTOCOL_ERROR, what, now);
         }
         let unread = stream.fail(Fault::Malformed(what));
@@ -306,8 +318,8 @@ impl Connection {
     }
 }
 
-const OTHER_LENGTH: &str = "the body has another length than Content-Length says";
+pub(super) const OTHER_LENGTH: &str = "the body has another length than Content-Length says";
 
-fn compression(error: CompressionError) -> ConnectionError {
+pub(super) fn compression(error: CompressionError) -> ConnectionError {
     ConnectionError { reason: Reason::COMPRESSION_ERROR, what: error.0 }
 }

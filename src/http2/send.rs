@@ -38,7 +38,7 @@ impl Connection {
         if let Some(piece) = stream.inbound.take() {
             return Poll::Ready(Ok(Body::Data(piece)));
         }
-        if stream.is_request_whole {
+        if stream.is_peer_done {
             return Poll::Ready(Ok(Body::End(stream.trailers.take())));
         }
         register(stream, cx);
@@ -53,7 +53,7 @@ impl Connection {
     /// Whether a stream's body was taken to its end.
     pub fn is_body_done(&mut self, id: u32) -> bool {
         self.stream(id).is_none_or(|stream| {
-            stream.is_request_whole
+            stream.is_peer_done
                 && stream.inbound.is_empty()
                 && stream.trailers.is_none()
                 && stream.fault.is_none()
@@ -87,8 +87,8 @@ impl Connection {
         let is_interim = head.status < 200;
         self.writable(id)?;
         if let Some(stream) = self.stream(id).filter(|_| !is_interim) {
-            stream.is_response_begun = true;
-            stream.is_response_whole = is_end;
+            stream.is_head_sent = true;
+            stream.is_own_done = is_end;
         }
         let block = self.begin_block(id, is_end);
         let out = self.output.end();
@@ -119,7 +119,7 @@ impl Connection {
     }
 
     /// Begins HEADERS, whose length is not known yet; gives where its frame begins.
-    fn begin_block(&mut self, id: u32, is_end: bool) -> usize {
+    pub(super) fn begin_block(&mut self, id: u32, is_end: bool) -> usize {
         let out = self.output.end();
         let at = out.len();
         let end = if is_end { END_STREAM } else { 0 };
@@ -128,7 +128,7 @@ impl Connection {
     }
 
     /// Ends a block: its length is set, and what is too long for a frame goes into others (§6.10).
-    fn end_block(&mut self, id: u32, at: usize) {
+    pub(super) fn end_block(&mut self, id: u32, at: usize) {
         let out = self.output.end();
         let length = out.len() - at - frame::HEAD_BYTES;
         let set_length = |out: &mut Vec<u8>, length: usize| {
@@ -171,7 +171,7 @@ impl Connection {
         let has_room = self.has_room();
         let room = self.send.room().min(if has_room { DEFAULT_FRAME } else { 0 });
         let position = self.output.position();
-        let Some(stream) = self.stream(id).filter(|stream| !stream.is_response_whole) else {
+        let Some(stream) = self.stream(id).filter(|stream| !stream.is_own_done) else {
             // There is no place for it any more, as behind a head that says that there is no body.
             return Poll::Ready(Ok(data.len()));
         };
@@ -221,7 +221,7 @@ impl Connection {
     pub fn end_response(&mut self, id: u32, trailers: Option<&Fields>) -> Result<(), Fault> {
         self.writable(id)?;
         let Some(stream) = self.stream(id) else { return Ok(()) };
-        if std::mem::replace(&mut stream.is_response_whole, true) {
+        if std::mem::replace(&mut stream.is_own_done, true) {
             return Ok(());
         }
         let last = stream.last_flags;
@@ -243,7 +243,7 @@ impl Connection {
     }
 }
 
-fn register(stream: &mut Stream, cx: &mut Context<'_>) {
+pub(super) fn register(stream: &mut Stream, cx: &mut Context<'_>) {
     match &stream.waker {
         Some(waker) if waker.will_wake(cx.waker()) => {}
         _ => stream.waker = Some(cx.waker().clone()),

@@ -4,6 +4,7 @@ use super::{
     flow::{DEFAULT_WINDOW, MOST_WINDOW},
     frame,
     reason::{ConnectionError, Reason},
+    state::Role,
 };
 
 /// The frame size that everybody takes (RFC 9113 §4.2), and that we ask for.
@@ -14,6 +15,8 @@ pub const DEFAULT_FRAME: usize = 16_384;
 pub struct PeerSettings {
     /// The window that its streams begin with.
     pub initial_window: u32,
+    /// Streams that it lets us have open at once.
+    pub max_streams: u32,
     /// The largest payload of a frame that it takes.
     pub max_frame: usize,
     /// Whether it said how large the table of field compression may be.
@@ -22,7 +25,12 @@ pub struct PeerSettings {
 
 impl Default for PeerSettings {
     fn default() -> Self {
-        Self { initial_window: DEFAULT_WINDOW, max_frame: DEFAULT_FRAME, has_table_size: false }
+        Self {
+            initial_window: DEFAULT_WINDOW,
+            max_streams: u32::MAX,
+            max_frame: DEFAULT_FRAME,
+            has_table_size: false,
+        }
     }
 }
 
@@ -34,6 +42,7 @@ impl PeerSettings {
             let value = u32::from_be_bytes([a, b, c, d]);
             match u16::from_be_bytes([id_high, id_low]) {
                 ID_TABLE_SIZE => self.has_table_size = true,
+                ID_MAX_STREAMS => self.max_streams = value,
                 ID_ENABLE_PUSH if value > 1 => {
                     return Err(ConnectionError::protocol("ENABLE_PUSH is neither 0 nor 1"));
                 }
@@ -70,9 +79,13 @@ pub struct OwnSettings {
 
 impl OwnSettings {
     /// Writes the SETTINGS frame, and the WINDOW_UPDATE that makes the connection's window what it is to be.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub(super) fn write(&self, role: Role, out: &mut Vec<u8>) {
         let settings = [
-            (ID_MAX_STREAMS, self.max_streams),
+            match role {
+                Role::Server => (ID_MAX_STREAMS, self.max_streams),
+                // §8.4: a client takes no pushes, and a server opens no other streams.
+                Role::Client => (ID_ENABLE_PUSH, 0),
+            },
             (ID_INITIAL_WINDOW, self.stream_window),
             (ID_HEADER_LIST, self.header_list),
         ];

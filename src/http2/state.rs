@@ -34,6 +34,28 @@ pub(super) struct Budgets {
     pub(super) acks: u32,
 }
 
+/// Which end of a connection we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It opens streams, and we answer.
+    Server,
+    /// We open streams, and it answers.
+    Client,
+}
+
+/// What a client knows of its server.
+#[derive(Debug, Default)]
+pub(super) struct ServerState {
+    /// The highest stream that it looks at, once it said so by GOAWAY.
+    pub(super) last: Option<u32>,
+    /// No stream is to be opened any more: we end the connection, or what came cannot be trusted.
+    pub(super) is_retired: bool,
+    /// A PING of ours is not answered yet.
+    pub(super) is_pinged: bool,
+    /// Streams that it reset.
+    pub(super) resets: u64,
+}
+
 /// How far the end of a connection is (RFC 9113 §6.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closing {

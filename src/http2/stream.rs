@@ -1,13 +1,13 @@
 //! One stream, from its request to the end of what serves it (RFC 9113 §5.1).
 
-use std::task::Waker;
+use std::{collections::VecDeque, task::Waker};
 
 use super::{
     flow::{ReceiveWindow, SendWindow},
     inbound::Inbound,
     reason::Reason,
 };
-use crate::fields::Fields;
+use crate::{fields::Fields, h1::ResponseHead};
 
 /// Why nothing more comes of a stream's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,17 @@ pub enum Fault {
     Broken(&'static str),
     /// The request is malformed; its stream is reset once that is answered.
     Malformed(&'static str),
+}
+
+/// Heads of responses that came on a stream of which we are the client.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// Those that were not taken: interim ones, and the final one at the end.
+    pub(super) heads: VecDeque<ResponseHead>,
+    /// The final one came; what follows it are trailers.
+    pub(super) is_final: bool,
+    /// Whether HEAD was asked, whose answer has no body whatever it says of its length.
+    pub(super) is_to_head: bool,
 }
 
 /// A stream that is served.
@@ -34,13 +45,15 @@ pub struct Stream {
     /// What is to come of the body, where its length was said.
     pub(super) left: Option<u64>,
     /// The client's half is ended.
-    pub(super) is_request_whole: bool,
+    pub(super) is_peer_done: bool,
     /// The head of the response is sent.
-    pub(super) is_response_begun: bool,
+    pub(super) is_head_sent: bool,
     /// Our half is ended.
-    pub(super) is_response_whole: bool,
+    pub(super) is_own_done: bool,
     /// What is wrong.
     pub(super) fault: Option<Fault>,
+    /// What came of its answer, where we are the client.
+    pub(super) answer: Answer,
     /// Who serves it.
     pub(super) waker: Option<Waker>,
     /// Where in the output the flags of its last DATA frame are.
@@ -58,10 +71,11 @@ impl Stream {
             inbound: Inbound::default(),
             trailers: None,
             left: None,
-            is_request_whole: false,
-            is_response_begun: false,
-            is_response_whole: false,
+            is_peer_done: false,
+            is_head_sent: false,
+            is_own_done: false,
             fault: None,
+            answer: Answer::default(),
             waker: None,
             last_flags: None,
             is_blocked: false,

@@ -136,7 +136,7 @@ async fn connect<'a>(
         active.begin_attempt(worker_upstream, place.index(), picked);
         let conf = &worker_upstream.upstream.conf;
         let header = announce::header(conf, &active.facts, active.tunnel.server_name.as_deref());
-        let opening = announce::Opening { header, starttls: client.asked };
+        let opening = announce::Opening { header, starttls: client.asked, offers_http2: false };
         let dialled = target.dial(&place, client, &opening).await;
         let connected = Moment::now();
         observe(worker_upstream, &place, dialled.as_ref().map(drop), picked, connected);

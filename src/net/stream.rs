@@ -139,6 +139,15 @@ impl Stream {
         }
     }
 
+    /// The protocol that was agreed on by ALPN (RFC 7301), where there is TLS and one was.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::TlsServer(stream) => stream.get_ref().1.alpn_protocol(),
+            Self::TlsClient(stream) => stream.get_ref().1.alpn_protocol(),
+        }
+    }
+
     /// Has the connection reset when it is dropped, and not ended: the other end shall not take what came for all.
     pub fn reset(&self) {
         let plain = match self {

@@ -247,6 +247,16 @@ pub struct BackendSeries {
     pub bytes: Counter,
     /// From the pick to the response head.
     pub response: Histogram,
+    /// Connections of HTTP/2 that were made.
+    pub http2_opened: Counter,
+    /// Those of them that are over.
+    pub http2_closed: Counter,
+    /// Those that were ended because of what the backend did.
+    pub http2_errors: Counter,
+    /// Streams that were opened on them.
+    pub http2_streams: Counter,
+    /// Streams that the backend reset.
+    pub http2_resets: Counter,
 }
 
 impl BackendSeries {

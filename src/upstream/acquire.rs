@@ -141,9 +141,7 @@ impl Acquire<'_> {
 
     /// A new connection to the backend, within `connect_timeout`; `opening` is what it begins with.
     pub async fn dial<W: Waiter>(&self, permit: &Permit, waiter: &W, opening: &Opening) -> Result<Stream> {
-        let within = Moment::now()
-            .plus(self.connect_timeout.unwrap_or(self.worker_upstream.upstream.conf.connect_timeout));
-        waiter.deadline().at(self.end.map_or(within, |end| end.min(within)));
+        self.set_connect_deadline(waiter);
         let mut dial = std::pin::pin!(permit.dial(opening));
         poll_fn(|cx| {
             if let Poll::Ready(result) = dial.as_mut().poll(cx) {
@@ -153,6 +151,13 @@ impl Acquire<'_> {
             waiter.deadline().poll_elapsed(cx).map(|()| Err(self.elapsed(Kind::ConnectTimeout).into()))
         })
         .await
+    }
+
+    /// Moves the deadline to when a connection must be made.
+    pub(super) fn set_connect_deadline<W: Waiter>(&self, waiter: &W) {
+        let within = self.connect_timeout.unwrap_or(self.worker_upstream.upstream.conf.connect_timeout);
+        let within = Moment::now().plus(within);
+        waiter.deadline().at(self.end.map_or(within, |end| end.min(within)));
     }
 
     /// What a deadline that elapsed means: the route's, if that has come, else what was waited for.

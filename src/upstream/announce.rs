@@ -22,6 +22,8 @@ pub struct Opening {
     pub header: Vec<u8>,
     /// The question for TLS of a client that is passed on: its backend answers it before it goes on.
     pub starttls: Starttls,
+    /// Whether HTTP/2 is offered by ALPN, where the upstream speaks it.
+    pub offers_http2: bool,
 }
 
 /// The client that connections of this upstream are announced with; `None` where they are not, or it has no address.

@@ -1,4 +1,4 @@
-//! One attempt to have a backend answer over HTTP/1.1: connect → send → response head.
+//! One attempt to have a backend answer: connect → send → response head. What is of HTTP/2 alone is in `attempt_http2`.
 //!
 //! Previous stop: `upstream::forward`, which decides whether another attempt follows.
 
@@ -12,7 +12,8 @@ use std::{
 
 use super::{
     Permit, announce,
-    conf::{BackendHost, SendProxyProtocol},
+    carrier::{Answering, Carrier},
+    conf::{BackendHost, SendProxyProtocol, UpstreamProtocol},
     forward_request::ForwardRequest,
     response::Answered,
     upload::Waiting,
@@ -24,14 +25,14 @@ use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
     fields::{ConnectionOptions, Known, list},
-    h1::{Framing, HeadError, HeadLimits, Method, ResponseHead, Scan, framing::keeps_alive},
+    h1::{Framing, HeadLimits, Method, ResponseHead, Scan, framing::keeps_alive},
     moment::Moment,
     net::{BodyReader, Buffer, Deadline, Http1Stream, dial},
     tls::conf::Starttls,
 };
 
 /// How far an attempt is.
-struct Progress {
+pub(super) struct Progress {
     scan: Scan,
     /// What the backend may send as a head.
     limits: HeadLimits,
@@ -54,6 +55,11 @@ impl<'a> ForwardRequest<'a> {
         exchange: &mut Exchange,
         client: &mut D,
     ) -> Result<Answered> {
+        if self.may_speak_http2(exchange)?
+            && let Some(answered) = self.run_http2(permit, exchange, client).await?
+        {
+            return Ok(answered);
+        }
         // What may not be sent twice goes over a connection that was used a moment ago, or over a new one: the backend
         // may be closing one that was idle for longer.
         let is_idempotent = exchange.request.method.is_idempotent();
@@ -73,7 +79,7 @@ impl<'a> ForwardRequest<'a> {
             }
         }
         let header = announce::header(conf, &exchange.facts, None);
-        let opening = announce::Opening { header, starttls: Starttls::Off };
+        let opening = announce::Opening { header, starttls: Starttls::Off, offers_http2: false };
         let stream = self.target.dial(permit, client, &opening).await?;
         let stream = Http1Stream::new(stream, Buffer::default());
         let result = self.exchange((stream, Moment::now()), exchange, client).await;
@@ -85,7 +91,25 @@ impl<'a> ForwardRequest<'a> {
         })
     }
 
-    fn may_replace(&self, exchange: &Exchange) -> bool {
+    /// Whether the attempt goes over HTTP/2 where the backend speaks it: a protocol that is switched to needs a connection
+    /// of its own.
+    fn may_speak_http2(&mut self, exchange: &Exchange) -> Result<bool> {
+        let upstream = &self.target.worker_upstream.upstream;
+        match upstream.conf.protocol {
+            UpstreamProtocol::Http1 => Ok(false),
+            UpstreamProtocol::Auto => Ok(upstream.tls.is_some() && !self.head.is_upgrade),
+            UpstreamProtocol::H2 if exchange.request.method == Method::Connect => {
+                Err(Kind::NotAllowed.into())
+            }
+            // RFC 9110 §7.8: an upgrade may be declined by ignoring it.
+            UpstreamProtocol::H2 => {
+                self.head.is_upgrade = false;
+                Ok(true)
+            }
+        }
+    }
+
+    pub(super) fn may_replace(&self, exchange: &Exchange) -> bool {
         let upload = &self.upload;
         // RFC 9110 §9.2.2: also an empty POST may have been done.
         exchange.request.method.is_idempotent() && upload.is_replayable() && !self.is_interim_sent
@@ -101,14 +125,7 @@ impl<'a> ForwardRequest<'a> {
         stream.output().reserve(1024);
         self.head.backend_host = self.host_of(exchange.facts.backend);
         self.head.write_http1(exchange, stream.output());
-        let is_waiting_for_100 = self.head.expects_continue && !client.has_body_bytes();
-        let mut progress = Progress {
-            scan: Scan::default(),
-            limits: self.target.worker_upstream.upstream.conf.limits.of_head(),
-            waited_for: None,
-            continue_at: is_waiting_for_100.then(|| now.plus(CONTINUE_PATIENCE)),
-            now: Some(now),
-        };
+        let mut progress = self.begin_progress(client, now);
         poll_fn(|cx| self.poll_response(cx, &mut stream, exchange, client, &mut progress)).await?;
         let reader = Framing::of_response(&exchange.response, &exchange.request.method)
             .map(BodyReader::new)
@@ -123,11 +140,24 @@ impl<'a> ForwardRequest<'a> {
         if is_tunnel && !self.upload.is_sent() {
             return Err(Kind::BadResponse("it switched protocols before it had the whole request").into());
         }
-        Ok(Answered { stream, reader, is_reusable, is_tunnel, options })
+        let body = Answering::Http1 { stream, reader, is_reusable };
+        Ok(Answered { body, is_tunnel, options })
+    }
+
+    /// The beginning of an attempt whose head is written.
+    pub(super) fn begin_progress<D: Downstream>(&self, client: &D, now: Moment) -> Progress {
+        let is_waiting_for_100 = self.head.expects_continue && !client.has_body_bytes();
+        Progress {
+            scan: Scan::default(),
+            limits: self.target.worker_upstream.upstream.conf.limits.of_head(),
+            waited_for: None,
+            continue_at: is_waiting_for_100.then(|| now.plus(CONTINUE_PATIENCE)),
+            now: Some(now),
+        }
     }
 
     /// The Host that a backend gets by its upstream; `None` where that is the client's.
-    fn host_of(&self, index: Option<usize>) -> Option<Cow<'a, str>> {
+    pub(super) fn host_of(&self, index: Option<usize>) -> Option<Cow<'a, str>> {
         let upstream = &self.target.worker_upstream.upstream;
         let backend = || upstream.backends.get(index?);
         match &upstream.conf.host {
@@ -143,10 +173,10 @@ impl<'a> ForwardRequest<'a> {
     }
 
     /// Ready with a final response head. The request body goes up meanwhile.
-    fn poll_response<D: Downstream>(
+    pub(super) fn poll_response<D: Downstream, C: Carrier>(
         &mut self,
         cx: &mut Context<'_>,
-        stream: &mut Http1Stream,
+        stream: &mut C,
         exchange: &mut Exchange,
         client: &mut D,
         progress: &mut Progress,
@@ -157,8 +187,8 @@ impl<'a> ForwardRequest<'a> {
                 Some(_) => Waiting::Client,
             };
             // A backend that takes no more may have answered already: reading shows it.
-            let _ = stream.poll_flush(cx);
-            let head = poll_head(cx, stream, &mut exchange.response, &mut progress.scan, &progress.limits);
+            stream.flush(cx);
+            let head = stream.poll_head(cx, &mut exchange.response, &mut progress.scan, &progress.limits);
             match head.map_err(|error| blame_upload(error, waiting))? {
                 Poll::Ready(()) if exchange.response.status >= 200 || exchange.response.status == 101 => {
                     return Poll::Ready(Ok(()));
@@ -308,40 +338,6 @@ fn blame_upload(error: ProxyError, waiting: Waiting) -> ProxyError {
     match (error.kind(), waiting) {
         (Kind::Reset, Waiting::Client) => ProxyError::because(Kind::ResetInUpload, error),
         _ => error,
-    }
-}
-
-/// Reads a response head.
-fn poll_head(
-    cx: &mut Context<'_>,
-    stream: &mut Http1Stream,
-    head: &mut ResponseHead,
-    scan: &mut Scan,
-    limits: &HeadLimits,
-) -> Result<Poll<()>> {
-    loop {
-        if !stream.input().is_empty() {
-            match head.parse(stream.input(), limits, scan) {
-                Ok(Some(length)) => {
-                    stream.consume(length);
-                    return Ok(Poll::Ready(()));
-                }
-                Ok(None) => {}
-                Err(HeadError::Malformed(what)) => return Err(Kind::BadResponse(what).into()),
-                Err(HeadError::TooLarge | HeadError::TargetTooLong) => {
-                    return Err(Kind::BadResponse("the response head is too large").into());
-                }
-            }
-        }
-        match stream.poll_fill(cx) {
-            Poll::Ready(Ok(true)) => {}
-            Poll::Ready(Ok(false)) if stream.input().is_empty() => return Err(Kind::Reset.into()),
-            Poll::Ready(Ok(false)) => {
-                return Err(Kind::BadResponse("the response head ends in the middle").into());
-            }
-            Poll::Ready(Err(error)) => return Err(ProxyError::because(Kind::Reset, error)),
-            Poll::Pending => return Ok(Poll::Pending),
-        }
     }
 }
 

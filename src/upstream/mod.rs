@@ -8,11 +8,14 @@ pub mod acquire;
 pub mod affinity;
 pub mod announce;
 mod attempt;
+mod attempt_http2;
+pub(crate) mod carrier;
 pub mod conf;
 mod datagrams;
 pub mod discover;
 pub mod forward;
 pub mod forward_request;
+pub mod http2_pool;
 pub mod pool;
 pub mod queue;
 pub mod request_head;
@@ -88,7 +91,9 @@ impl Upstream {
 
     /// Whether a connection to a backend of `before` may be used as one of this generation.
     fn speaks_as(&self, before: &Self) -> bool {
-        if self.conf.proxy_protocol != before.conf.proxy_protocol
+        if self.conf.protocol != before.conf.protocol
+            || self.conf.http2 != before.conf.http2
+            || self.conf.proxy_protocol != before.conf.proxy_protocol
             || self.conf.starttls != before.conf.starttls
         {
             return false;
@@ -123,6 +128,8 @@ pub fn log_change(upstream: &str, backend: &str, change: &Change) {
 pub struct ClientTls {
     /// Roots, versions, client certificate.
     pub config: Arc<ClientConfig>,
+    /// The same with HTTP/2 offered by ALPN, where the upstream may speak it.
+    pub http2: Option<Arc<ClientConfig>>,
     /// The name to ask for and to verify; the backend's host when there is none.
     pub server_name: Option<ServerName<'static>>,
 }

@@ -13,16 +13,17 @@ use std::{
 
 use super::{
     Permit,
+    carrier::Answering,
     upload::{Upload, Waiting},
     verdict,
 };
 use crate::{
-    error::{Kind, ProxyError, Result},
+    error::{Kind, Result},
     exchange::{BoundConnection, Downstream},
     fields::{ConnectionOptions, Known},
     h1::ResponseHead,
     moment::Moment,
-    net::{BodyFrame, BodyReader, Http1Stream, http1_stream::BodyError},
+    net::{BodyFrame, BodyReader, Http1Stream},
     telemetry::clock,
 };
 
@@ -33,10 +34,8 @@ pub struct UpstreamResponse(Box<Parts>);
 #[derive(Debug)]
 struct Parts {
     permit: Permit,
-    stream: Http1Stream,
-    reader: BodyReader,
+    body: Answering,
     upload: Upload,
-    is_reusable: bool,
     is_tunnel: bool,
     owner: Owner,
 }
@@ -76,10 +75,7 @@ impl BodyLength {
 /// A connection on which a response head has come.
 #[derive(Debug)]
 pub(super) struct Answered {
-    pub(super) stream: Http1Stream,
-    pub(super) reader: BodyReader,
-    /// Whether the connection may be used again once both bodies are through.
-    pub(super) is_reusable: bool,
+    pub(super) body: Answering,
     /// Whether the backend has switched to the protocol that was asked for.
     pub(super) is_tunnel: bool,
     /// What its head has for this hop alone.
@@ -95,18 +91,19 @@ impl UpstreamResponse {
         head: &mut ResponseHead,
         owner: Owner,
     ) -> Self {
-        let Answered { stream, reader, is_reusable, is_tunnel, options } = answered;
+        let Answered { body, is_tunnel, options } = answered;
         clean(head, &options, is_tunnel);
-        Self(Box::new(Parts { permit, stream, reader, upload, is_reusable, is_tunnel, owner }))
+        Self(Box::new(Parts { permit, body, upload, is_tunnel, owner }))
     }
 
     /// How long its body is.
     pub fn length(&self) -> BodyLength {
-        match &self.0.reader {
-            BodyReader::Done => BodyLength::Known(0),
-            BodyReader::Length(length) => BodyLength::Known(*length),
-            BodyReader::Chunked(_) => BodyLength::Unknown,
-            BodyReader::UntilClose => BodyLength::UntilClose,
+        match &self.0.body {
+            Answering::Http1 { reader: BodyReader::Done, .. } => BodyLength::Known(0),
+            Answering::Http1 { reader: BodyReader::Length(length), .. } => BodyLength::Known(*length),
+            Answering::Http1 { reader: BodyReader::Chunked(_), .. } => BodyLength::Unknown,
+            Answering::Http1 { reader: BodyReader::UntilClose, .. } => BodyLength::UntilClose,
+            Answering::Http2(stream) => stream.body_left().map_or(BodyLength::Unknown, BodyLength::Known),
         }
     }
 
@@ -117,12 +114,8 @@ impl UpstreamResponse {
 
     /// The next of its body. An error says that it broke off ([`Kind::BodyBroken`]).
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
-        let Parts { stream, reader, permit, .. } = &mut *self.0;
-        let frame = stream.poll_body(cx, reader).map_err(|error| match error {
-            BodyError::Io(error) => ProxyError::because(Kind::BodyBroken, error),
-            BodyError::Early => Kind::BodyBroken.into(),
-            BodyError::Malformed(_) => ProxyError::because(Kind::BodyBroken, "a chunk is malformed"),
-        });
+        let Parts { body, permit, .. } = &mut *self.0;
+        let frame = body.poll_body(cx);
         if let Poll::Ready(Ok(BodyFrame::Data(buffer))) = &frame {
             permit.count_bytes(buffer.len() as u64);
         }
@@ -132,13 +125,20 @@ impl UpstreamResponse {
     /// Brings on what is left of the request body: a backend may answer before it has all of it, and then both bodies
     /// are under way. Once it is through, says by an error when the client leaves.
     pub fn poll_upload<D: Downstream>(&mut self, cx: &mut Context<'_>, client: &mut D) -> Result<()> {
-        let Parts { stream, upload, .. } = &mut *self.0;
+        let Parts { body, upload, .. } = &mut *self.0;
         if upload.is_sent() {
             return if client.poll_gone(cx).is_ready() { Err(Kind::ClientGone.into()) } else { Ok(()) };
         }
-        if upload.poll(cx, client, stream)? != Waiting::Backend {
-            // What could not be written now is written when the stream says so; the backend's response is what counts.
-            let _ = stream.poll_flush(cx);
+        // What could not be written now is written when the stream says so; the backend's response is what counts.
+        match body {
+            Answering::Http1 { stream, .. } => {
+                if upload.poll(cx, client, stream)? != Waiting::Backend {
+                    let _ = stream.poll_flush(cx);
+                }
+            }
+            Answering::Http2(stream) => {
+                upload.poll(cx, client, stream)?;
+            }
         }
         Ok(())
     }
@@ -150,7 +150,8 @@ impl UpstreamResponse {
 
     /// The backend's part is over: the connection is kept if both bodies are through, and the place is free.
     pub fn release(self) {
-        let Parts { permit, stream, upload, is_reusable, owner, .. } = *self.0;
+        let Parts { permit, body, upload, owner, .. } = *self.0;
+        let Answering::Http1 { stream, is_reusable, .. } = body else { return };
         if !is_reusable || !upload.is_sent() || !stream.is_flushed() {
             return;
         }
@@ -177,9 +178,13 @@ impl UpstreamResponse {
         worker_upstream.record_health(permit.index(), verdict, Moment::now());
     }
 
-    /// The connection for a tunnel, and the place at the backend, which is held as long as the tunnel is there.
-    pub fn into_stream(self) -> (Permit, Http1Stream) {
-        (self.0.permit, self.0.stream)
+    /// The connection for a tunnel, and the place at the backend, which is held as long as the tunnel is there; `None`
+    /// where it is no tunnel.
+    pub fn into_stream(self) -> Option<(Permit, Http1Stream)> {
+        match self.0.body {
+            Answering::Http1 { stream, .. } => Some((self.0.permit, stream)),
+            Answering::Http2(_) => None,
+        }
     }
 }
 

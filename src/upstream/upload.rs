@@ -4,11 +4,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use super::carrier::Carrier;
 use crate::{
     account::{self, Held, Owner},
     error::{Kind, ProxyError, Result},
     exchange::Downstream,
-    net::{BodyFrame, BodyWriter, Buffer, Http1Stream},
+    net::{BodyFrame, BodyWriter, Buffer},
 };
 
 /// How far sending a request body is. One upload serves every attempt of an exchange; the default is that of no body.
@@ -131,17 +132,17 @@ impl Upload {
 
     /// Sends what came. Errors are the client's; a backend that takes nothing more is no error here,
     /// since it may have answered already.
-    pub fn poll<D: Downstream>(
+    pub fn poll<D: Downstream, C: Carrier>(
         &mut self,
         cx: &mut Context<'_>,
         client: &mut D,
-        stream: &mut Http1Stream,
+        stream: &mut C,
     ) -> Result<Waiting> {
         loop {
             if self.is_sent || self.is_refused {
                 return Ok(Waiting::Nothing);
             }
-            match self.outgoing.poll_send(cx, stream, &mut self.buffer) {
+            match stream.poll_send(cx, &mut self.outgoing, &mut self.buffer) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => {
                     self.is_refused = true;
@@ -155,7 +156,7 @@ impl Upload {
                 continue;
             }
             if self.is_ended {
-                self.outgoing.end(stream, None);
+                stream.end(&mut self.outgoing, None);
                 self.is_sent = true;
                 return Ok(Waiting::Nothing);
             }
@@ -170,7 +171,7 @@ impl Upload {
         }
     }
 
-    fn take(&mut self, piece: BodyFrame, stream: &mut Http1Stream) -> Result<()> {
+    fn take<C: Carrier>(&mut self, piece: BodyFrame, stream: &mut C) -> Result<()> {
         match piece {
             BodyFrame::Data(buffer) => {
                 self.bytes += buffer.len() as u64;
@@ -195,7 +196,7 @@ impl Upload {
             BodyFrame::End(trailers) => {
                 self.is_ended = true;
                 self.is_sent = true;
-                self.outgoing.end(stream, trailers.as_deref());
+                stream.end(&mut self.outgoing, trailers.as_deref());
             }
         }
         Ok(())

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Upstream, announce::Opening, pool::Pool, retry::Budget};
+use super::{Upstream, announce::Opening, http2_pool::Http2Pool, pool::Pool, retry::Budget};
 use crate::{
     backend::{Address, Backend},
     balance::{Balancer, Pick},
@@ -38,7 +38,7 @@ pub struct WorkerUpstream {
     /// The worker's own counters.
     pub worker: Arc<WorkerSeries>,
     balancer: RefCell<Balancer>,
-    pools: Vec<Rc<Pool>>,
+    pools: Vec<Rc<Pools>>,
     rng: RefCell<fastrand::Rng>,
     budget: Rc<Budget>,
     index: usize,
@@ -167,7 +167,10 @@ impl WorkerUpstream {
 
     /// Closes idle connections that are too old or were closed at the other end.
     pub fn sweep(&self, now: Moment) {
-        self.pools.iter().for_each(|pool| pool.sweep(now));
+        self.pools.iter().for_each(|pools| {
+            pools.http1.sweep(now);
+            pools.http2.sweep();
+        });
     }
 
     /// Closes what is idle, and keeps nothing any more: the upstream is gone.
@@ -175,15 +178,72 @@ impl WorkerUpstream {
         self.pools.iter().for_each(|pool| pool.close());
     }
 
+    /// A new connection to a backend, over which the opening is said first.
+    pub(super) async fn dial(&self, index: usize, opening: &Opening) -> Result<Stream> {
+        let first = &*opening.header;
+        let backend = self.upstream.backends.get(index).ok_or(Kind::NoBackend)?;
+        self.worker.pool_dialled.add(1);
+        let mut plain = match &backend.address {
+            Address::Unix(path) => dial::plain(&Target::Unix(path.clone()), first).await?,
+            _ => {
+                let addresses = addresses(backend).await;
+                if addresses.is_empty() {
+                    let is_ours = backend.shared.has_no_socket.load(Relaxed);
+                    return Err(if is_ours { Kind::NoSocket } else { Kind::Unresolved }.into());
+                }
+                let (chance, now) = (self.rng.borrow_mut().usize(..), Moment::now());
+                let ordered = backend.shared.in_order(&addresses, chance, now);
+                let within = self.upstream.conf.connect_timeout;
+                let outcome = happy_eyeballs::connect(&ordered, within, first).await;
+                backend.shared.put_behind(&outcome.behind, Moment::now());
+                outcome.connected?
+            }
+        };
+        match &self.upstream.tls {
+            None => {
+                dial::ask_for_tls(&mut plain, opening.starttls).await?;
+                Ok(Stream::Plain(plain))
+            }
+            Some(tls) => {
+                let name = tls.name_for(backend)?;
+                let config = tls.http2.as_ref().filter(|_| opening.offers_http2).unwrap_or(&tls.config);
+                dial::ask_for_tls(&mut plain, self.upstream.conf.starttls).await?;
+                dial::tls(plain, config.clone(), name).await
+            }
+        }
+    }
+
+    /// Notes that a backend agreed on HTTP/1.1 over this connection, which the next exchange uses.
+    pub(super) fn set_http1(&self, index: usize, stream: Http1Stream) {
+        if let Some(pools) = self.pools.get(index) {
+            pools.http2.set_http1();
+            pools.http1.put(stream, Moment::recent());
+        }
+    }
+
     fn pool(&self, index: usize) -> Option<&Pool> {
-        self.pools.get(index).map(|pool| &**pool)
+        self.pools.get(index).map(|pools| &pools.http1)
     }
 }
 
-/// A pool for each backend: the one that was there, where backend and TLS are still the same. An exchange
+/// Connections to one backend.
+#[derive(Debug)]
+struct Pools {
+    http1: Pool,
+    http2: Http2Pool,
+}
+
+impl Pools {
+    fn close(&self) {
+        self.http1.close();
+        self.http2.close();
+    }
+}
+
+/// Pools for each backend: the one that was there, where backend and TLS are still the same. An exchange
 /// of the generation before gives its connection back to it; what is idle to a backend that is gone, or
 /// under settings that are gone, is closed.
-fn pools(upstream: &Upstream, before: Option<&WorkerUpstream>, map: &[Option<usize>]) -> Vec<Rc<Pool>> {
+fn pools(upstream: &Upstream, before: Option<&WorkerUpstream>, map: &[Option<usize>]) -> Vec<Rc<Pools>> {
     let conf = &upstream.conf;
     let (most, timeout) = (conf.max_idle as usize, conf.idle_timeout);
     let may_keep = before.is_some_and(|before| upstream.speaks_as(&before.upstream));
@@ -194,10 +254,10 @@ fn pools(upstream: &Upstream, before: Option<&WorkerUpstream>, map: &[Option<usi
     let pools: Vec<_> = (0..upstream.backends.len())
         .map(|index| match kept(index) {
             Some(pool) => {
-                pool.set(most, timeout);
+                pool.http1.set(most, timeout);
                 pool
             }
-            None => Rc::new(Pool::new(most, timeout)),
+            None => Rc::new(Pools { http1: Pool::new(most, timeout), http2: Http2Pool::default() }),
         })
         .collect();
     if let Some(before) = before {
@@ -256,6 +316,18 @@ impl Permit {
         }
     }
 
+    /// Connections to the backend that exchanges share.
+    pub(super) fn http2(&self) -> Option<&Http2Pool> {
+        self.worker_upstream.pools.get(self.index).map(|pools| &pools.http2)
+    }
+
+    /// Counts a stream that was opened to the backend.
+    pub(super) fn count_stream(&self) {
+        if let Some(series) = self.worker_upstream.series.get(self.index) {
+            series.http2_streams.add(1);
+        }
+    }
+
     /// Counts bytes that came from or went to the backend.
     pub fn count_bytes(&self, bytes: u64) {
         if let Some(series) = self.worker_upstream.series.get(self.index) {
@@ -266,36 +338,7 @@ impl Permit {
 
     /// A new connection, over which the opening is said first.
     pub async fn dial(&self, opening: &Opening) -> Result<Stream> {
-        let first = &*opening.header;
-        let backend = self.backend().ok_or(Kind::NoBackend)?;
-        self.worker_upstream.worker.pool_dialled.add(1);
-        let mut plain = match &backend.address {
-            Address::Unix(path) => dial::plain(&Target::Unix(path.clone()), first).await?,
-            _ => {
-                let addresses = addresses(backend).await;
-                if addresses.is_empty() {
-                    let is_ours = backend.shared.has_no_socket.load(Relaxed);
-                    return Err(if is_ours { Kind::NoSocket } else { Kind::Unresolved }.into());
-                }
-                let (chance, now) = (self.worker_upstream.rng.borrow_mut().usize(..), Moment::now());
-                let ordered = backend.shared.in_order(&addresses, chance, now);
-                let within = self.worker_upstream.upstream.conf.connect_timeout;
-                let outcome = happy_eyeballs::connect(&ordered, within, first).await;
-                backend.shared.put_behind(&outcome.behind, Moment::now());
-                outcome.connected?
-            }
-        };
-        match &self.worker_upstream.upstream.tls {
-            None => {
-                dial::ask_for_tls(&mut plain, opening.starttls).await?;
-                Ok(Stream::Plain(plain))
-            }
-            Some(tls) => {
-                let name = tls.name_for(backend)?;
-                dial::ask_for_tls(&mut plain, self.worker_upstream.upstream.conf.starttls).await?;
-                dial::tls(plain, tls.config.clone(), name).await
-            }
-        }
+        self.worker_upstream.dial(self.index, opening).await
     }
 }
 

@@ -18,6 +18,7 @@ const ORDER: &[&[&str]] = &[
     &["h1", "tls", "telemetry"],
     &["net"],
     &["http2", "cluster"],
+    &["http2_transport"],
     &["store", "backend", "owned_directory"],
     &["exchange"],
     &["template"],

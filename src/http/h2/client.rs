@@ -6,7 +6,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::link::Link;
 use crate::{
     config::listen::LingerConf,
     error::{Kind, ProxyError, Result},
@@ -14,6 +13,7 @@ use crate::{
     fields::Fields,
     h1::ResponseHead,
     http2::{Body, Fault},
+    http2_transport::Link,
     moment::Moment,
     net::{BodyFrame, Buffer, Deadline, Waiter},
     runtime::{ListenerId, Worker},

@@ -2,24 +2,24 @@
 
 use std::{
     future::poll_fn,
-    io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite;
 
-use super::{client::Client, link::Link, notice};
+use super::{client::Client, notice};
 use crate::{
     account::{self, Owner},
     config::listen::TimeoutsConf,
     exchange::{HttpVersion, Peer},
     http::{active::ActiveExchange, h1::Connection, handle},
     http2::{self, ConnectionError, Opened},
+    http2_transport::{Link, Pipe},
     moment::Moment,
-    net::{Buffer, Deadline, Stream},
+    net::Deadline,
     runtime::{ListenerId, Worker},
 };
 
@@ -38,9 +38,7 @@ pub async fn serve(connection: Connection) {
     let input = stream.take_input();
     let mut driver = Driver {
         link: Rc::new(Link::new(codec)),
-        stream: stream.stream,
-        input,
-        is_input_new: true,
+        pipe: Pipe::new(stream.stream, input),
         deadline,
         phase: Phase::Head,
         timeouts,
@@ -53,7 +51,7 @@ pub async fn serve(connection: Connection) {
     if is_client_wrong {
         driver.linger().await;
     }
-    driver.stream.say_goodbye();
+    driver.pipe.stream.say_goodbye();
 }
 
 fn settings(worker: &Worker, listener: ListenerId) -> Option<(TimeoutsConf, http2::Connection)> {
@@ -79,11 +77,7 @@ enum Phase {
 /// A connection that is served.
 struct Driver {
     link: Rc<Link>,
-    stream: Stream,
-    /// What came and was not used: the beginning of a frame.
-    input: Buffer,
-    /// Nobody has looked at it yet.
-    is_input_new: bool,
+    pipe: Pipe,
     deadline: Deadline,
     phase: Phase,
     timeouts: TimeoutsConf,
@@ -111,7 +105,7 @@ impl Driver {
             if self.phase != Phase::Closing && self.worker.is_closing(self.listener) {
                 self.begin_closing();
             }
-            let has_read = match self.poll_read(cx) {
+            let has_read = match self.pipe.poll_read(cx, &self.link) {
                 Poll::Ready(Ok(false) | Err(_)) => return Poll::Ready(false),
                 Poll::Ready(Ok(true)) => true,
                 Poll::Pending => false,
@@ -121,7 +115,7 @@ impl Driver {
             if let Some(error) = wrong {
                 self.fail(error);
             }
-            let is_written = match self.poll_write(cx) {
+            let is_written = match self.pipe.poll_write(cx, &self.link) {
                 Poll::Ready(Err(_)) => return Poll::Ready(false),
                 Poll::Ready(Ok(())) => true,
                 Poll::Pending => false,
@@ -145,53 +139,13 @@ impl Driver {
         }
     }
 
-    /// Reads what has come behind what is there; false at the end of the stream.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if std::mem::take(&mut self.is_input_new) && !self.input.is_empty() {
-            return Poll::Ready(Ok(true));
-        }
-        if self.link.codec().is_over() {
-            // Only what is to be written is waited for.
-            return Poll::Pending;
-        }
-        let kept = self.input.len();
-        let mut buffer = Buffer::take();
-        let Some((start, room)) = buffer.room().split_at_mut_checked(kept) else {
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-        };
-        let mut into = ReadBuf::new(room);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut into))?;
-        let length = into.filled().len();
-        if length == 0 {
-            return Poll::Ready(Ok(false));
-        }
-        start.copy_from_slice(&self.input);
-        buffer.filled(kept + length);
-        self.input = buffer;
-        Poll::Ready(Ok(true))
-    }
-
     /// Has the codec look at what came, and begins what was asked for.
     fn take_input(&mut self) -> Result<(), ConnectionError> {
-        if self.input.is_empty() {
-            return Ok(());
-        }
-        let mut codec = self.link.codec();
-        if codec.is_over() {
-            return Ok(());
-        }
-        let used = codec.receive(&self.input, Moment::now());
-        let refused = codec.take_refused();
-        drop(codec);
+        let Some(taken) = self.pipe.take_input(&self.link) else { return Ok(()) };
+        let refused = self.link.codec().take_refused();
         notice::refused(refused, &self.peer, &self.worker.series);
         self.begin_opened();
-        self.input.advance(used?);
-        // Empty, but of full size: who waits holds nothing.
-        match self.input.is_empty() {
-            true => self.input = Buffer::default(),
-            false => self.input.shrink(),
-        }
-        Ok(())
+        taken
     }
 
     fn begin_opened(&mut self) {
@@ -207,32 +161,6 @@ impl Driver {
                 self.deadline.after(self.timeouts.idle);
             }
         }
-    }
-
-    /// Writes what there is to write; ready when all of it is gone.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut codec = self.link.codec();
-        let mut is_changed = false;
-        let result = loop {
-            let waiting = codec.output().waiting();
-            if waiting.is_empty() {
-                break Poll::Ready(Ok(()));
-            }
-            match Pin::new(&mut self.stream).poll_write(cx, waiting) {
-                Poll::Ready(Ok(0)) => break Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(length)) => {
-                    codec.output().advance(length);
-                    is_changed = true;
-                }
-                Poll::Ready(Err(error)) => break Poll::Ready(Err(error)),
-                Poll::Pending => break Poll::Pending,
-            }
-        };
-        if is_changed {
-            codec.written();
-        }
-        ready!(result)?;
-        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     /// Counts what the codec holds.
@@ -303,11 +231,11 @@ impl Driver {
         let mut left = LINGER_BYTES;
         self.deadline.after(LINGER);
         poll_fn(|cx| {
-            if Pin::new(&mut self.stream).poll_shutdown(cx).is_pending() {
+            if Pin::new(&mut self.pipe.stream).poll_shutdown(cx).is_pending() {
                 return self.deadline.poll_elapsed(cx);
             }
             loop {
-                match self.stream.poll_buffer(cx) {
+                match self.pipe.stream.poll_buffer(cx) {
                     Poll::Ready(Ok(buffer)) if !buffer.is_empty() && left > 0 => {
                         left = left.saturating_sub(buffer.len());
                     }

@@ -6,7 +6,6 @@
 
 mod client;
 mod connection;
-mod link;
 mod notice;
 
 pub use connection::serve;

@@ -48,6 +48,18 @@ impl Encoder {
         integer::write(index, 7, 0x80, out);
     }
 
+    /// Writes the pseudo-fields of a request (RFC 9113 §8.3.1), by the names of the static table (RFC 7541 appendix A).
+    pub fn request(&self, method: &str, is_tls: bool, authority: &str, path: &str, out: &mut Vec<u8>) {
+        match method {
+            "GET" => out.push(0x82),
+            "POST" => out.push(0x83),
+            _ => literal(2, method, out),
+        }
+        out.push(if is_tls { 0x87 } else { 0x86 });
+        literal(1, authority, out);
+        if path == "/" { out.push(0x84) } else { literal(4, path, out) }
+    }
+
     /// Writes a field; its name goes in lower case (RFC 9113 §8.2.1).
     pub fn field(&self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
         out.reserve(name.len() + value.len() + 12);
@@ -64,4 +76,11 @@ impl Encoder {
         integer::write(value.len(), 7, 0, out);
         out.extend_from_slice(value);
     }
+}
+
+/// A literal whose name is in the static table; it goes into no table.
+fn literal(name: usize, value: &str, out: &mut Vec<u8>) {
+    integer::write(name, 4, 0, out);
+    integer::write(value.len(), 7, 0, out);
+    out.extend_from_slice(value.as_bytes());
 }

@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
+use rustls::ClientConfig;
+
 use super::{
     builder::Builder,
     files::{Files, pair},
@@ -17,7 +19,7 @@ use crate::{
     tls::{client, conf::UpstreamTlsConf},
     upstream::{
         BackendCounters, ClientTls, Upstream,
-        conf::{BackendConf, UpstreamConf},
+        conf::{BackendConf, UpstreamConf, UpstreamProtocol},
         discover,
         queue::Queue,
     },
@@ -34,8 +36,9 @@ impl Builder<'_> {
         if let Some(before) = before.filter(|before| before.conf == *conf && before.files == hash) {
             return Ok(before.clone());
         }
-        let same_tls =
-            before.filter(|before| before.files == hash && before.conf.tls == conf.tls && conf.tls.is_some());
+        let same_tls = before
+            .filter(|before| before.files == hash && before.conf.tls == conf.tls && conf.tls.is_some())
+            .filter(|before| before.conf.protocol == conf.protocol);
         let tls = match (&conf.tls, same_tls) {
             (None, _) => None,
             // Its sessions can be resumed, and connections in the pools go on.
@@ -43,7 +46,7 @@ impl Builder<'_> {
             (Some(tls), None) => {
                 let (config, server_name) =
                     client::build(tls).map_err(|error| format!("upstream `{}`: {error}", conf.name))?;
-                Some(ClientTls { config, server_name })
+                Some(ClientTls { http2: offering_http2(&config, conf.protocol), config, server_name })
             }
         };
         let backends: Vec<Arc<Backend>> = conf.backend.iter().map(|it| self.backend(conf, it)).collect();
@@ -97,6 +100,18 @@ impl Builder<'_> {
         discover::seed(&backend);
         Arc::new(backend)
     }
+}
+
+/// The same TLS with HTTP/2 offered, where it may be spoken.
+fn offering_http2(config: &Arc<ClientConfig>, protocol: UpstreamProtocol) -> Option<Arc<ClientConfig>> {
+    let offered = match protocol {
+        UpstreamProtocol::Http1 => return None,
+        UpstreamProtocol::H2 => vec![b"h2".to_vec()],
+        UpstreamProtocol::Auto => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+    };
+    let mut config = ClientConfig::clone(config);
+    config.alpn_protocols = offered;
+    Some(Arc::new(config))
 }
 
 fn ejection(conf: &UpstreamConf) -> Ejection {

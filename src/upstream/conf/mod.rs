@@ -34,6 +34,8 @@ section! {
         pub hash_balance: f64 = 1.25, in 0 to 100;
         /// What is spoken to the backends.
         pub protocol: UpstreamProtocol = "http1";
+        /// Connections of HTTP/2 to the backends, where it is spoken.
+        pub http2: BackendHttp2Conf;
         /// Whether each connection to a backend begins with a PROXY header that names its client, and what that connected to. Such a connection is one client's alone, and never pooled; checks say that they are nobody's (`LOCAL`, `UNKNOWN`).
         pub proxy_protocol: SendProxyProtocol = "off";
         /// Whether datagrams to backends begin with a PROXY header of version 2, those of QUIC that is passed on too. One that it makes larger than what can be sent is dropped and counted.
@@ -93,6 +95,14 @@ impl UpstreamConf {
             let message = "a backend cannot be bound below the average load";
             let hint = "`hash_balance` is 0 (no bound) or at least 1, such as 1.25";
             table.reader.problem_with(table.place_of("hash_balance"), message, hint);
+        }
+        if let Some(entry) = table.entry("proxy_protocol")
+            && self.protocol != UpstreamProtocol::Http1
+            && self.proxy_protocol != SendProxyProtocol::Off
+        {
+            let message = "a connection of HTTP/2 carries many clients, and a PROXY header names one";
+            let hint = "set `protocol = \"http1\"`, or leave `proxy_protocol` out: `X-Forwarded-For` names the client";
+            table.reader.problem_with(entry.place, message, hint);
         }
         if let Some(entry) = table.entry("proxy_protocol_tlvs")
             && self.proxy_protocol != SendProxyProtocol::V2
@@ -179,8 +189,21 @@ choice! {
     pub enum UpstreamProtocol {
         /// HTTP/1.1.
         Http1 = "http1",
+        /// HTTP/2: with TLS it is asked for by ALPN, and a backend that does not take it has failed; without TLS it is known.
+        H2 = "h2",
+        /// What the backend takes by ALPN, HTTP/2 first; without TLS HTTP/1.1. Upgrades go over HTTP/1.1.
+        Auto = "auto",
     }
-    later { "h2", "auto" }
+}
+
+section! {
+    /// Connections of HTTP/2 to backends.
+    pub struct BackendHttp2Conf {
+        /// Time without a byte from the backend, while exchanges are under way, after which it is asked whether it is there (PING).
+        pub ping_interval: Duration = "30s", in "100ms" to "1d";
+        /// Time in which it answers that; beyond, the connection is taken for dead.
+        pub ping_timeout: Duration = "10s", in "10ms" to "1h";
+    }
 }
 
 choice! {

@@ -1,4 +1,4 @@
-//! What the tasks of a connection share.
+//! What the tasks of a connection share: the codec, and how the task that reads and writes is woken.
 
 use std::{
     cell::{RefCell, RefMut},
@@ -9,23 +9,24 @@ use crate::http2;
 
 /// The codec of a connection, and its task.
 #[derive(Debug)]
-pub(super) struct Link {
+pub struct Link {
     codec: RefCell<http2::Connection>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Link {
-    pub(super) fn new(codec: http2::Connection) -> Self {
+    /// A link around a codec, whose task is not known yet.
+    pub fn new(codec: http2::Connection) -> Self {
         Self { codec: RefCell::new(codec), waker: RefCell::default() }
     }
 
     /// The codec; not to be held over a wait.
-    pub(super) fn codec(&self) -> RefMut<'_, http2::Connection> {
+    pub fn codec(&self) -> RefMut<'_, http2::Connection> {
         self.codec.borrow_mut()
     }
 
     /// Says which task is the connection's.
-    pub(super) fn register(&self, cx: &Context<'_>) {
+    pub fn register(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         match &*waker {
             Some(waker) if waker.will_wake(cx.waker()) => {}
@@ -34,7 +35,7 @@ impl Link {
     }
 
     /// Has the connection's task write what is there, or notice that a stream has ended.
-    pub(super) fn wake(&self) {
+    pub fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }

@@ -1,0 +1,72 @@
+//! The head of a response, from its list of fields (RFC 9113 §8.3.2).
+
+use super::{
+    head::Reading,
+    hpack::{CompressionError, Decoder},
+};
+use crate::{
+    error::Kind,
+    h1::{HeadLimits, ResponseHead, framing::content_length},
+};
+
+/// The head of a response, and the length of its body where it says one.
+#[derive(Debug)]
+pub(super) struct ReadHead {
+    pub(super) head: ResponseHead,
+    pub(super) length: Option<u64>,
+}
+
+/// Reads the list of fields of a response. The inner `Err` says why it is not one that goes on; the outer one is of the
+/// connection.
+pub(super) fn read(
+    decoder: &mut Decoder,
+    block: &[u8],
+    limits: HeadLimits,
+) -> Result<Result<ReadHead, &'static str>, CompressionError> {
+    let mut head = ResponseHead::default();
+    head.status = 0;
+    let mut reading = Reading::new(limits);
+    decoder.decode(block, |name, value| {
+        if !reading.count(name, value) {
+            return;
+        }
+        if name.first() == Some(&b':') {
+            take_pseudo(&mut reading, &mut head, name, value);
+            return;
+        }
+        if reading.field(name, value).is_some() {
+            match std::str::from_utf8(name) {
+                // Names beyond what fields can hold are larger than any head.
+                Ok(name) if name.len() <= usize::from(u16::MAX) => head.fields.push(name, value),
+                Ok(_) | Err(_) => reading.note(Kind::HeadTooLarge),
+            }
+        }
+    })?;
+    if head.fields.len() > limits.fields {
+        reading.note(Kind::HeadTooLarge);
+    }
+    Ok(match reading.problem {
+        Some(Kind::Malformed(what)) => Err(what),
+        Some(_) => Err("the response head is too large"),
+        None if head.status == 0 => Err("a response without a status"),
+        None => content_length(&head.fields).map(|length| ReadHead { head, length }),
+    })
+}
+
+fn take_pseudo(reading: &mut Reading, head: &mut ResponseHead, name: &[u8], value: &[u8]) {
+    if reading.is_regular {
+        return reading.malformed("a pseudo-field comes after a field");
+    }
+    if name != b":status" {
+        return reading.malformed("an unknown pseudo-field");
+    }
+    if head.status != 0 {
+        return reading.malformed("a pseudo-field comes twice");
+    }
+    match *value {
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
+            head.status = u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0');
+        }
+        _ => reading.malformed("the status is not one"),
+    }
+}

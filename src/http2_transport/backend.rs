@@ -1,0 +1,198 @@
+//! A connection to a backend, as the exchanges see it that are its streams.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use super::{link::Link, stream::RequestStream};
+use crate::{
+    error::{Kind, ProxyError},
+    h1::HeadLimits,
+    http2::{
+        self, RequestStart, RequestWriter,
+        budget::{Allowance, Rate},
+        settings::OwnSettings,
+    },
+    moment::Moment,
+};
+
+/// A connection on which exchanges of one worker with a backend are streams, from when it is begun to be made.
+#[derive(Debug)]
+pub struct BackendConnection {
+    pub(super) link: Link,
+    state: RefCell<State>,
+    /// Who waits for it to begin.
+    waiting: RefCell<Vec<Waker>>,
+    /// How many of them there are.
+    promised: Cell<usize>,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    /// It is being made, or the backend has not said yet that it speaks HTTP/2.
+    Beginning,
+    /// Streams can be opened.
+    Open,
+    /// It was not made, or is over.
+    Over(Failure),
+}
+
+/// Why a connection was not made, or is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What it is for an exchange that waited for it.
+    pub kind: Kind,
+    /// What was wrong; may be empty.
+    pub why: String,
+}
+
+impl Failure {
+    /// Of what happened to an attempt to connect.
+    pub fn of(error: &ProxyError) -> Self {
+        let cause = std::error::Error::source(error);
+        Self { kind: error.kind(), why: cause.map(ToString::to_string).unwrap_or_default() }
+    }
+
+    /// The error of an exchange that waited.
+    pub fn error(self) -> ProxyError {
+        if self.why.is_empty() { self.kind.into() } else { ProxyError::because(self.kind, self.why) }
+    }
+}
+
+/// Streams of ours at once on one connection, whatever the backend takes.
+const MOST_STREAMS: u32 = 256;
+/// Bytes that a backend may send ahead on a stream: what a client that does not read has us hold.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// What a backend may send us that asks for nothing. It is more than a client may: gRPC servers answer each message with
+/// PING and WINDOW_UPDATE.
+const ALLOWED: Allowance = Allowance {
+    nuisance: Rate { most: 10_000, per_second: 1_000 },
+    resets: Rate { most: 500, per_second: 50 },
+};
+
+impl BackendConnection {
+    /// A connection that is about to be made; `limits` are those of response heads.
+    pub fn new(limits: HeadLimits) -> Rc<Self> {
+        let own = OwnSettings {
+            max_streams: MOST_STREAMS,
+            stream_window: STREAM_WINDOW,
+            connection_window: 0,
+            header_list: u32::try_from(limits.bytes).unwrap_or(u32::MAX),
+        };
+        let codec = http2::Connection::client(limits, own, ALLOWED, Moment::now());
+        Rc::new(Self {
+            link: Link::new(codec),
+            state: RefCell::new(State::Beginning),
+            waiting: RefCell::default(),
+            promised: Cell::new(0),
+        })
+    }
+
+    /// Ready once streams can be opened, or never will be.
+    pub fn poll_begun(&self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        match &*self.state.borrow() {
+            State::Open => Poll::Ready(Ok(())),
+            State::Over(failure) => Poll::Ready(Err(failure.clone())),
+            State::Beginning => {
+                let mut waiting = self.waiting.borrow_mut();
+                if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    waiting.push(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Counts one who waits for it to begin, until that is dropped.
+    pub fn promise(self: &Rc<Self>) -> Promise {
+        self.promised.set(self.promised.get() + 1);
+        Promise(self.clone())
+    }
+
+    /// How many wait for it to begin.
+    pub fn promised(&self) -> usize {
+        self.promised.get()
+    }
+
+    /// Whether it is being made.
+    pub fn is_beginning(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Beginning)
+    }
+
+    /// Whether it is over.
+    pub fn is_over(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Over(_))
+    }
+
+    /// Why it is over, where it is.
+    pub fn failure(&self) -> Option<Failure> {
+        match &*self.state.borrow() {
+            State::Over(failure) => Some(failure.clone()),
+            State::Beginning | State::Open => None,
+        }
+    }
+
+    /// Whether it takes streams, now or when others have ended.
+    pub fn takes_streams(&self) -> bool {
+        self.link.codec().takes_streams()
+    }
+
+    /// How many streams are open, and how many may be as the backend says now.
+    pub fn streams(&self) -> (usize, usize) {
+        let codec = self.link.codec();
+        (codec.open_streams(), codec.most_streams())
+    }
+
+    /// Opens a stream, where that may be done now; `fields` writes what follows the pseudo-fields.
+    pub fn open(
+        self: &Rc<Self>,
+        start: &RequestStart<'_>,
+        fields: impl FnOnce(&mut RequestWriter<'_>),
+    ) -> Option<RequestStream> {
+        let mut codec = self.link.codec();
+        let mut writer = codec.open(start)?;
+        fields(&mut writer);
+        let id = writer.finish();
+        drop(codec);
+        self.link.wake();
+        Some(RequestStream::new(self.clone(), id))
+    }
+
+    /// Opens no stream any more; it ends when those that are open have.
+    pub fn retire(&self) {
+        self.link.codec().retire();
+        self.link.wake();
+    }
+
+    /// Streams can be opened from now on.
+    pub(super) fn begin(&self) {
+        *self.state.borrow_mut() = State::Open;
+        self.wake_waiting();
+    }
+
+    /// It was not made, or is over; what is said of it first stays.
+    pub fn end(&self, failure: Failure) {
+        if self.is_over() {
+            return;
+        }
+        *self.state.borrow_mut() = State::Over(failure);
+        self.link.codec().close();
+        self.wake_waiting();
+    }
+
+    fn wake_waiting(&self) {
+        self.waiting.take().into_iter().for_each(Waker::wake);
+    }
+}
+
+/// One who waits for a connection to begin.
+#[derive(Debug)]
+pub struct Promise(Rc<BackendConnection>);
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.0.promised.set(self.0.promised.get() - 1);
+    }
+}

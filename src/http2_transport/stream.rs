@@ -1,0 +1,109 @@
+//! One exchange with a backend: a stream.
+
+use std::{
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use super::backend::BackendConnection;
+use crate::{
+    fields::Fields,
+    h1::ResponseHead,
+    http2::{Body, Fault, Reason},
+    moment::Moment,
+    net::{BodyFrame, Buffer},
+};
+
+/// A stream whose request's head is sent. Dropped before both sides have ended, it is cancelled; its connection goes on.
+#[derive(Debug)]
+pub struct RequestStream {
+    connection: Rc<BackendConnection>,
+    id: u32,
+    /// Bytes of the body that were handed out last: once the next are asked for, they have gone on.
+    taken: usize,
+}
+
+impl RequestStream {
+    pub(super) fn new(connection: Rc<BackendConnection>, id: u32) -> Self {
+        Self { connection, id, taken: 0 }
+    }
+
+    /// Whether its connection has carried another before.
+    pub fn is_of_used_connection(&self) -> bool {
+        self.id > 1
+    }
+
+    /// Whether its connection takes others still.
+    pub fn takes_streams(&self) -> bool {
+        self.connection.takes_streams()
+    }
+
+    /// Why it ended, for people: `reason`, or what became of its connection.
+    pub fn why(&self, reason: Reason) -> String {
+        match (reason, self.connection.failure()) {
+            (Reason::NO_ERROR, Some(failure)) if !failure.why.is_empty() => failure.why,
+            (Reason::NO_ERROR, _) => "the connection was closed".into(),
+            (reason, _) => format!("the backend reset the stream: {}", reason.name()),
+        }
+    }
+
+    /// The next head of a response: interim ones, and then the final one.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Fault>> {
+        self.connection.link.codec().poll_head(self.id, cx)
+    }
+
+    /// What is to come of the response's body, where its length is known.
+    pub fn body_left(&self) -> Option<u64> {
+        self.connection.link.codec().body_left(self.id)
+    }
+
+    /// The next of the response's body. The backend may send more of it once what came has gone on.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame, Fault>> {
+        let link = &self.connection.link;
+        let mut codec = link.codec();
+        if self.taken > 0 {
+            codec.passed_on(self.id, std::mem::take(&mut self.taken));
+            if !codec.output().waiting().is_empty() {
+                link.wake();
+            }
+        }
+        Poll::Ready(Ok(match ready!(codec.poll_body(self.id, cx))? {
+            Body::Data(data) => {
+                self.taken = data.len();
+                BodyFrame::Data(data)
+            }
+            Body::End(trailers) => BodyFrame::End(trailers),
+        }))
+    }
+
+    /// Sends some of the request's body; ready when all of `buffer` is taken.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<(), Fault>> {
+        let link = &self.connection.link;
+        while !buffer.is_empty() {
+            let length = ready!(link.codec().poll_send(self.id, cx, buffer))?;
+            link.wake();
+            buffer.advance(length);
+        }
+        *buffer = Buffer::default();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends the request's body. What the backend does not want any more is noticed by what is read.
+    pub fn end(&mut self, trailers: Option<&Fields>) {
+        let link = &self.connection.link;
+        let _ = link.codec().end_response(self.id, trailers);
+        link.wake();
+    }
+}
+
+impl Drop for RequestStream {
+    fn drop(&mut self) {
+        let mut codec = self.connection.link.codec();
+        if self.taken > 0 {
+            codec.passed_on(self.id, self.taken);
+        }
+        codec.release(self.id, Moment::now());
+        drop(codec);
+        self.connection.link.wake();
+    }
+}
