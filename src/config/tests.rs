@@ -185,6 +185,7 @@ fn defaults_written_out_are_the_defaults() {
                     "health_check",
                     "redirect",
                     "respond",
+                    "files",
                     "disk",
                     "journal",
                 ];
