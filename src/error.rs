@@ -115,6 +115,12 @@ pub enum Kind {
     RouteFull,
     /// The route does not allow this method of use, such as CONNECT or an unlisted upgrade.
     NotAllowed,
+    /// The route serves files, and none is what the request asks for.
+    NoFile,
+    /// The route serves files, and is asked for something else than one of them.
+    MethodNotAllowed,
+    /// A file is there, and cannot be read, or not to its end.
+    FileUnreadable,
     /// The client asked for what is cached only (`only-if-cached`), and it is not, or not as it asks.
     NotCached,
     /// A write cannot be made durable now, or earlier ones of its URI are not delivered yet (`write_policy = "back"`).
@@ -182,6 +188,8 @@ impl Kind {
             | Self::ClientDenied
             | Self::ClientLimit
             | Self::NotAllowed
+            | Self::NoFile
+            | Self::MethodNotAllowed
             | Self::NotCached => Blame::Client,
             Self::NoBackend
             | Self::Connect
@@ -196,6 +204,7 @@ impl Kind {
             | Self::TunnelBroken
             | Self::BodyBroken => Blame::Upstream,
             Self::NotAccepted
+            | Self::FileUnreadable
             | Self::RouteFull
             | Self::QueueFull
             | Self::QueueTimeout
@@ -227,6 +236,9 @@ impl Kind {
             Self::ClientLimit => "client_limit",
             Self::RouteFull => "route_full",
             Self::NotAllowed => "not_allowed",
+            Self::NoFile => "no_file",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::FileUnreadable => "file_unreadable",
             Self::NotCached => "not_cached",
             Self::NotAccepted => "not_accepted",
             Self::NoBackend => "no_backend",
@@ -272,6 +284,9 @@ impl fmt::Display for Kind {
             Self::ClientLimit => "this client has too many requests under way",
             Self::RouteFull => "too many requests of this route are under way",
             Self::NotAllowed => "the route does not allow this",
+            Self::NoFile => "there is no such file",
+            Self::MethodNotAllowed => "files can be asked for only, with GET and HEAD",
+            Self::FileUnreadable => "the file cannot be read",
             Self::NotCached => "it is not cached, and the request forbids asking for it",
             Self::NotAccepted => "the write cannot be accepted now, and nothing was done",
             Self::NoBackend => "no backend is available",

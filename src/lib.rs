@@ -70,19 +70,20 @@
 //! 7. [`exchange`]
 //! 8. [`template`]
 //! 9. [`filter`]
-//! 10. [`balance`], [`health`], [`route`]
-//! 11. [`writeback`]
-//! 12. [`cache`], [`upstream`]
-//! 13. [`config`]
-//! 14. [`runtime`]
-//! 15. [`mod@http`], [`l4`]
-//! 16. [`listen`], [`explain`]
-//! 17. [`reload`]
-//! 18. [`admin`]
-//! 19. [`control`]
-//! 20. [`app`]
-//! 21. [`replay`]
-//! 22. [`cli`]
+//! 10. [`file_tree`]
+//! 11. [`balance`], [`health`], [`route`]
+//! 12. [`writeback`]
+//! 13. [`cache`], [`upstream`]
+//! 14. [`config`]
+//! 15. [`runtime`]
+//! 16. [`mod@http`], [`l4`]
+//! 17. [`listen`], [`explain`]
+//! 18. [`reload`]
+//! 19. [`admin`]
+//! 20. [`control`]
+//! 21. [`app`]
+//! 22. [`replay`]
+//! 23. [`cli`]
 //!
 //! `docs/architecture.md` has a picture; `docs/decisions/` says why.
 
@@ -106,6 +107,7 @@ pub mod error;
 pub mod exchange;
 pub mod explain;
 pub mod fields;
+pub mod file_tree;
 pub mod filter;
 pub mod h1;
 pub mod health;

@@ -8,7 +8,7 @@ use crate::{
         Loaded,
         origins::{self, Origin},
     },
-    explain::{self, Answer, CacheAnswer, Decision, Destination, Outcome, Question, Routed},
+    explain::{self, Answer, CacheAnswer, Decision, Destination, FileAnswer, Outcome, Question, Routed},
     runtime::build::build_apart,
 };
 
@@ -112,6 +112,18 @@ fn write_answer(answer: &Answer, out: &mut String) -> std::fmt::Result {
     }
 }
 
+fn write_file(found: Option<&FileAnswer>, out: &mut String) -> std::fmt::Result {
+    match found {
+        None => Ok(()),
+        Some(FileAnswer::File { name, encoding, content_type, bytes }) => {
+            write!(out, "    answers 200 with {name}: {bytes} bytes of {content_type}")?;
+            writeln!(out, "{}", encoding.map_or(String::new(), |encoding| format!(" in {encoding}")))
+        }
+        Some(FileAnswer::Folder) => writeln!(out, "    redirects with 308 to the folder, with a slash"),
+        Some(FileAnswer::Nothing(status)) => writeln!(out, "    answers {status}: none of them is there"),
+    }
+}
+
 fn write_routed(routed: &Routed, out: &mut String) -> std::fmt::Result {
     writeln!(out, "  route {}", routed.route)?;
     match &routed.action {
@@ -120,6 +132,10 @@ fn write_routed(routed: &Routed, out: &mut String) -> std::fmt::Result {
         }
         Decision::Respond { status, content_type, bytes } => {
             writeln!(out, "    answers {status} with {bytes} bytes of {content_type}")?;
+        }
+        Decision::Files { names, found } => {
+            writeln!(out, "    looks for {}", names.join(", then "))?;
+            write_file(found.as_ref(), out)?;
         }
         Decision::Pass { destinations } => {
             for destination in destinations {

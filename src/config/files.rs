@@ -57,8 +57,8 @@ mod tests {
         "upstream.tls.certificate.key",
     ];
 
-    /// Options that name files that nobody reads: sockets, and what is written.
-    const NOT_READ: [&str; 12] = [
+    /// Options that name files that are not read with the configuration: sockets, what is written, what is served.
+    const NOT_READ: [&str; 13] = [
         "admin.address",
         "admin.metrics.address",
         "cache.disk.path",
@@ -70,6 +70,7 @@ mod tests {
         "cluster.vrrp.unicast_peers",
         "listener.address",
         "log.access",
+        "route.files.root",
         "upstream.backend.address",
     ];
 

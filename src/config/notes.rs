@@ -20,6 +20,7 @@ pub fn notes(config: &Config) -> Vec<String> {
         .chain(checks_of_connections(config))
         .chain(routers_alone(config))
         .chain(hidden_routes(config))
+        .chain(folders_not_there(config))
         .chain(ending_certificates(config))
         .collect()
 }
@@ -55,6 +56,21 @@ fn policies_without_routes(config: &Config) -> impl Iterator<Item = String> {
     let is_named = |name: &String| config.route.iter().any(|route| route.policies.contains(name));
     let alone = config.policy.iter().filter(move |policy| !is_named(&policy.name));
     alone.map(|policy| format!("policy `{}` is named by no route", policy.name))
+}
+
+/// Folders of files that are not there yet.
+fn folders_not_there(config: &Config) -> impl Iterator<Item = String> {
+    config.route.iter().filter_map(|route| match &route.action {
+        Action::Files(files) if !files.root.is_dir() => {
+            let (name, root) = (&route.name, files.root.display());
+            Some(format!("route `{name}` serves files of {root}, which is no folder now"))
+        }
+        Action::Files(_)
+        | Action::Respond(_)
+        | Action::Upstream(_)
+        | Action::Split(_)
+        | Action::Redirect(_) => None,
+    })
 }
 
 /// Routes that another, of the same hosts, takes everything from: prefixes come before regular expressions, and both
@@ -169,7 +185,11 @@ fn guards_passed_by(config: &Config) -> impl Iterator<Item = String> {
 fn guarded(route: &RouteConf) -> Option<&str> {
     match &route.action {
         Action::Respond(respond) if respond.status >= 400 => {}
-        Action::Respond(_) | Action::Upstream(_) | Action::Split(_) | Action::Redirect(_) => return None,
+        Action::Respond(_)
+        | Action::Upstream(_)
+        | Action::Split(_)
+        | Action::Redirect(_)
+        | Action::Files(_) => return None,
     }
     route.paths.iter().find_map(|path| match path {
         PathPattern::Exact(path) | PathPattern::Prefix(path) if !path.is_empty() => Some(&**path),

@@ -37,7 +37,7 @@ impl SharedTable for ListenerConf {
 
 impl SharedTable for RouteConf {
     const TABLE: &'static str = "route";
-    const OWN: &'static [&'static str] = &["name", "upstream", "split", "redirect", "respond"];
+    const OWN: &'static [&'static str] = &["name", "upstream", "split", "redirect", "respond", "files"];
 }
 
 impl SharedTable for UpstreamConf {

@@ -202,6 +202,7 @@ fn defaults_written_out_are_the_defaults() {
                     "health_check",
                     "redirect",
                     "respond",
+                    "files",
                     "disk",
                     "journal",
                 ];

@@ -1,7 +1,15 @@
 //! What a route does with a request.
 
+use std::path::Path;
+
 use super::{cached::CacheAnswer, destination::Destination};
-use crate::filter::Answer;
+use crate::{
+    error::{Kind, ProxyError},
+    exchange::Exchange,
+    file_tree::{Outcome, Tree},
+    filter::{Answer, coding::Coding, page::media_type},
+    http::files,
+};
 
 /// What a route does with the request.
 #[derive(Clone, Debug)]
@@ -22,6 +30,13 @@ pub enum Decision {
         /// The body's length.
         bytes: usize,
     },
+    /// It answers with a file of a folder.
+    Files {
+        /// What is looked for, in this order.
+        names: Vec<String>,
+        /// What is there now, where the disk was asked.
+        found: Option<FileAnswer>,
+    },
     /// It passes the request on.
     Forward {
         /// The head as a backend gets it, a line each.
@@ -38,7 +53,56 @@ pub enum Decision {
     },
 }
 
+/// What a search for a file comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileAnswer {
+    /// This file.
+    File {
+        /// Its name.
+        name: String,
+        /// Its encoding, where it stands for another one beside it.
+        encoding: Option<&'static str>,
+        /// Its media type.
+        content_type: &'static str,
+        /// Its length.
+        bytes: u64,
+    },
+    /// A folder, to which the client is sent.
+    Folder,
+    /// Nothing, and this status.
+    Nothing(u16),
+}
+
+impl FileAnswer {
+    fn of(root: &Path, outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::File(found) => Self::File {
+                name: root.join(&found.name).display().to_string(),
+                encoding: found.coding.map(Coding::name),
+                content_type: media_type(found.name.as_ref()),
+                bytes: found.length,
+            },
+            Outcome::Folder => Self::Folder,
+            Outcome::Status(status) => Self::Nothing(status),
+            Outcome::Nothing => Self::Nothing(404),
+        }
+    }
+}
+
 impl Decision {
+    /// What is said of a file of a folder. The disk is asked only where nobody else waits meanwhile.
+    pub(super) fn of_files(tree: &Tree, exchange: &Exchange, may_wait: bool) -> Result<Self, Kind> {
+        let kind = |error: ProxyError| error.kind();
+        let asked = files::ask(tree, exchange).map_err(kind)?;
+        let root = &tree.conf.root;
+        let names = tree.names(&asked).iter().map(|name| root.join(name).display().to_string()).collect();
+        let found = match may_wait {
+            true => Some(FileAnswer::of(root, files::found(tree.find_now(&asked)).map_err(kind)?)),
+            false => None,
+        };
+        Ok(Self::Files { names, found })
+    }
+
     /// What is said of an answer that no backend gives.
     pub(super) fn of_answer(answer: Answer) -> Self {
         let Answer { status, fields, body } = answer;

@@ -85,7 +85,7 @@ pub(super) fn choices<'a>(
     action: &Action,
 ) -> impl Iterator<Item = (&'a Arc<Upstream>, f64)> + use<'a> {
     let choices = match action {
-        Action::Redirect { .. } | Action::Respond { .. } => Vec::new(),
+        Action::Redirect { .. } | Action::Respond { .. } | Action::Files(_) => Vec::new(),
         Action::Upstream(index) => vec![(*index, 100.0)],
         Action::Split(choices, total) => {
             let percent = |weight: u32| f64::from(weight) * 100.0 / f64::from((*total).max(1));

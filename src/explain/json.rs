@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, CacheAnswer, Candidate, Choice, Decision, Destination, Outcome, Routed, Stored};
+use super::{
+    Answer, CacheAnswer, Candidate, Choice, Decision, Destination, FileAnswer, Outcome, Routed, Stored,
+};
 
 impl Answer {
     /// The answer as a JSON object.
@@ -32,6 +34,18 @@ impl Answer {
     }
 }
 
+impl FileAnswer {
+    fn to_json(&self) -> Value {
+        match self {
+            Self::File { name, encoding, content_type, bytes } => {
+                json!({"status": 200, "name": name, "encoding": encoding, "content_type": content_type, "bytes": bytes})
+            }
+            Self::Folder => json!({"status": 308}),
+            Self::Nothing(status) => json!({"status": status}),
+        }
+    }
+}
+
 impl Routed {
     fn to_json(&self) -> Value {
         let action = match &self.action {
@@ -40,6 +54,9 @@ impl Routed {
             }
             Decision::Respond { status, content_type, bytes } => {
                 json!({"respond": {"status": status, "content_type": content_type, "bytes": bytes}})
+            }
+            Decision::Files { names, found } => {
+                json!({"files": {"names": names, "found": found.as_ref().map(FileAnswer::to_json)}})
             }
             Decision::Forward { head, destinations, cache } => {
                 let upstreams: Value = destinations.iter().map(Destination::to_json).collect();

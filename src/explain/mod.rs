@@ -22,13 +22,13 @@ use crate::{
         upgrade_request,
     },
     route::table::StepVerdict,
-    runtime::{Listener, Route, Snapshot},
+    runtime::{Action, Listener, Route, Snapshot},
     template::Use,
     upstream::{Upstream, affinity, conf::BackendHost},
 };
 
 pub use cached::{CacheAnswer, Stored};
-pub use decision::Decision;
+pub use decision::{Decision, FileAnswer};
 pub use destination::{Candidate, Choice, Destination};
 
 /// The request that is asked about.
@@ -316,6 +316,9 @@ fn decision(
         own::decide(listener, route, exchange).map_err(|error| error.kind())?
     {
         return Ok(Decision::of_answer(*answer));
+    }
+    if let Action::Files(tree) = &route.action {
+        return Decision::of_files(tree, exchange, !is_running);
     }
     let is_upgrade = upgrade_request::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
     let place = edit::own_place(listener, route);

@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+
 use crate::{
     exchange::Exchange,
+    filter::Answer,
     runtime::{Listener, Route},
     template::{Place, Scope, Template},
 };
@@ -77,6 +80,16 @@ pub fn expand(template: &Template, scope: &Scope<'_>) -> String {
         return format!("/.{location}");
     }
     location
+}
+
+/// Sends a client to the same path with a slash at its end, which is a folder's.
+pub(super) fn to_folder(exchange: &Exchange) -> Answer {
+    let path = exchange.path();
+    let query = exchange.request.target.get(exchange.path_length..).unwrap_or_default();
+    // Else a path with two slashes would be read as a host (RFC 3986 §4.2).
+    let before = if path.starts_with("//") { "/." } else { "" };
+    let location = format!("{before}{path}/{query}").into_bytes();
+    Answer { status: 308, fields: vec![("location", location)], body: Bytes::new() }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::{
     active::ActiveExchange,
     admission, cached, client_address,
     context::RouteContext,
-    max_forwards, normalize,
+    files, max_forwards, normalize,
     own::{self, Decision},
     peers, proxy,
     respond::{self, Reply},
@@ -90,6 +90,10 @@ async fn serve<D: Downstream>(
     let (upstream, is_elsewhere) = match decision {
         Decision::Answer(answer) => {
             respond::send_answer(Reply::on(listener, route), *answer, exchange, client).await?;
+            return Ok(None);
+        }
+        Decision::Files(tree) => {
+            Box::pin(files::serve((listener, route), &tree, exchange, client)).await?;
             return Ok(None);
         }
         Decision::Upstream(index) => (index, false),

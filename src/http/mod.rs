@@ -9,6 +9,7 @@ pub mod client_address;
 pub(crate) mod context;
 mod detached;
 pub mod edit;
+pub(crate) mod files;
 mod for_peer;
 pub mod h1;
 pub mod h2;

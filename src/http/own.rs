@@ -1,4 +1,6 @@
-//! What a route answers by itself: redirects and answers that are configured.
+//! What a route answers by itself: redirects, answers that are configured, and that it serves files.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -6,6 +8,7 @@ use super::edit;
 use crate::{
     error::{Kind, Result},
     exchange::Exchange,
+    file_tree::Tree,
     filter::{Answer, Verdict},
     runtime::{Action, Listener, Route},
     template::Scope,
@@ -18,6 +21,8 @@ pub(crate) enum Decision {
     Answer(Box<Answer>),
     /// The upstream that its route leads to, by index.
     Upstream(usize),
+    /// A file of a folder.
+    Files(Arc<Tree>),
     /// Another upstream, which a filter has chosen.
     Elsewhere(usize),
 }
@@ -33,6 +38,9 @@ pub(crate) fn decide(listener: &Listener, route: &Route, exchange: &Exchange) ->
         && let Some(decision) = filtered(listener, route, exchange)?
     {
         return Ok(decision);
+    }
+    if let Action::Files(tree) = &route.action {
+        return Ok(Decision::Files(tree.clone()));
     }
     Ok(match route.action.upstream() {
         Some(index) => Decision::Upstream(index),
@@ -53,7 +61,7 @@ fn filtered(listener: &Listener, route: &Route, exchange: &Exchange) -> Result<O
     Ok(None)
 }
 
-/// The answer of a route that asks no upstream; `None` of one that does.
+/// The answer of a route that neither asks an upstream nor looks for a file; `None` of others.
 pub fn answer(listener: &Listener, route: &Route, exchange: &Exchange) -> Option<Answer> {
     let scope = Scope { exchange, place: edit::own_place(listener, route) };
     match &route.action {
@@ -66,6 +74,6 @@ pub fn answer(listener: &Listener, route: &Route, exchange: &Exchange) -> Option
             fields: vec![("content-type", content_type.as_bytes().to_vec())],
             body: body.render(&scope),
         }),
-        Action::Upstream(_) | Action::Split(..) => None,
+        Action::Upstream(_) | Action::Split(..) | Action::Files(_) => None,
     }
 }

@@ -22,6 +22,7 @@ use crate::{
         Config,
         listen::{ClientAddressFrom, ListenerConf},
     },
+    file_tree::Tree,
     filter::{Filters, page::PageBody},
     h1::HeadLimits,
     net::tunnel::Silence,
@@ -206,6 +207,8 @@ pub enum Action {
         /// Its media type.
         content_type: String,
     },
+    /// A file of this folder.
+    Files(Arc<Tree>),
 }
 
 impl Route {
@@ -233,7 +236,7 @@ impl Action {
         match self {
             Self::Upstream(index) => Some(*index),
             Self::Split(choices, total) => Some(choose(choices, *total)),
-            Self::Redirect { .. } | Self::Respond { .. } => None,
+            Self::Redirect { .. } | Self::Respond { .. } | Self::Files(_) => None,
         }
     }
 }

@@ -128,8 +128,8 @@ macro_rules! section {
             }
 
             fn changed(&self, other: &Self, key: &str, changed: &mut Vec<String>) {
-                use $crate::schema::{Value, section::joined};
-                $( Value::changed(&self.$name, &other.$name, &joined(key, stringify!($name)), changed); )*
+                use $crate::schema::{Value, section::{joined, plain}};
+                $( Value::changed(&self.$name, &other.$name, &joined(key, plain(stringify!($name))), changed); )*
                 $($( if self.$flat != other.$flat {
                     changed.push(joined(key, stringify!($flat)));
                 } )*)?
@@ -147,7 +147,7 @@ macro_rules! section {
 macro_rules! key {
     ($name:ident $(= $default:tt)? $(, $least:tt, $greatest:tt)?) => {
         $crate::schema::row::Key {
-            name: stringify!($name),
+            name: $crate::schema::section::plain(stringify!($name)),
             default: $crate::schema::section::optional!($(stringify!($default))?),
             range: $crate::schema::section::optional!($((stringify!($least), stringify!($greatest)))?),
         }
@@ -165,6 +165,14 @@ macro_rules! optional {
 }
 
 pub(crate) use {key, optional, section};
+
+/// The name of an option whose field is named by a word of Rust's own (`r#try`).
+pub const fn plain(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        [b'r', b'#', ..] => name.split_at(2).1,
+        _ => name,
+    }
+}
 
 /// `table.key`; the key alone at the root.
 pub fn joined(table: &str, key: &str) -> String {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{Node, Reader, Value};
 
-/// A file or folder that a cache writes. What is read and watched is a plain [`PathBuf`]; a cache's own
+/// A file or folder that is not read with the configuration: one that a cache writes, or whose files a route serves. What is read and watched is a plain [`PathBuf`]; a cache's own
 /// writes must not look like a changed configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StorePath(pub PathBuf);

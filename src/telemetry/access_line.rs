@@ -284,10 +284,13 @@ fn level(kind: Kind) -> &'static str {
         | Kind::ClientDenied
         | Kind::ClientLimit
         | Kind::NotAllowed
+        | Kind::NoFile
+        | Kind::MethodNotAllowed
         | Kind::NotCached => "info",
         Kind::LoopDetected
         | Kind::RouteFull
         | Kind::NotAccepted
+        | Kind::FileUnreadable
         | Kind::MemoryFull
         | Kind::QueueFull
         | Kind::QueueTimeout

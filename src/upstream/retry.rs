@@ -40,6 +40,9 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
             | Kind::RouteFull
             | Kind::NotAllowed
             | Kind::NotCached
+            | Kind::NoFile
+            | Kind::MethodNotAllowed
+            | Kind::FileUnreadable
             | Kind::NoBackend
             | Kind::QueueFull
             | Kind::QueueTimeout

@@ -41,12 +41,15 @@ pub fn of_error(kind: Kind) -> (Verdict, Outcome) {
         | Kind::NoRoute
         | Kind::ClientDenied
         | Kind::ClientLimit
+        | Kind::NoFile
+        | Kind::MethodNotAllowed
         | Kind::NotAllowed => (Verdict::Neutral, Outcome::ClientGone),
         // Who ends a connection that is passed on, and how, is between its two ends.
         Kind::TunnelIdle | Kind::TunnelBroken => (Verdict::Neutral, Outcome::Tunnel),
         // A route's own limit says nothing of the backend: it may be the route that is too strict.
         Kind::RouteTimeout => (Verdict::Neutral, Outcome::Timeout),
         Kind::NotCached
+        | Kind::FileUnreadable
         | Kind::RouteFull
         | Kind::NotAccepted
         | Kind::MemoryFull

@@ -41,6 +41,7 @@ mod diagnoses;
 mod drain;
 mod election;
 mod exhausted;
+mod files;
 mod forwarding;
 mod fuzz;
 mod health;

@@ -23,6 +23,7 @@ const ORDER: &[&[&str]] = &[
     &["exchange"],
     &["template"],
     &["filter"],
+    &["file_tree"],
     &["balance", "health", "route"],
     &["writeback"],
     &["cache", "upstream"],

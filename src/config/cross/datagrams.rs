@@ -43,7 +43,7 @@ fn upstreams_of(route: &RouteConf) -> Vec<&str> {
     match &route.action {
         Action::Upstream(name) => vec![name],
         Action::Split(parts) => parts.iter().map(|(name, _)| name.as_str()).collect(),
-        Action::Redirect(_) | Action::Respond(_) => Vec::new(),
+        Action::Redirect(_) | Action::Respond(_) | Action::Files(_) => Vec::new(),
     }
 }
 

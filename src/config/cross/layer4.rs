@@ -119,15 +119,15 @@ fn check_route(route: &RouteConf, listeners: &[&ListenerConf], node: &Node, read
     if protocol.is_http() {
         return;
     }
-    let written = OF_REQUESTS.iter().chain(&["respond"]).filter_map(|key| node.entry(key));
+    let written = OF_REQUESTS.iter().chain(&["respond", "files"]).filter_map(|key| node.entry(key));
     for entry in written {
         let message = format!("`{}` has no meaning on a `{}` listener", entry.key, protocol.name());
         let hint = match entry.key.as_str() {
             "hosts" if protocol == Protocol::Tls => "names of TLS are `server_names`",
-            "redirect" | "respond" if protocol == Protocol::Udp => {
+            "redirect" | "respond" | "files" if protocol == Protocol::Udp => {
                 "a datagram goes to an `upstream`, or to one of a `split`"
             }
-            "redirect" | "respond" => "a connection goes to an `upstream`, or to one of a `split`",
+            "redirect" | "respond" | "files" => "a connection goes to an `upstream`, or to one of a `split`",
             _ => "what comes is passed on there, and no request is looked at; leave it out",
         };
         reader.problem_with(entry.place, message, hint);

@@ -53,7 +53,7 @@ pub(in crate::config) fn upstreams(route: &RouteConf) -> Vec<&str> {
     match &route.action {
         Action::Upstream(name) => vec![name],
         Action::Split(choices) => choices.iter().map(|(name, _)| name.as_str()).collect(),
-        Action::Redirect(_) | Action::Respond(_) => Vec::new(),
+        Action::Redirect(_) | Action::Respond(_) | Action::Files(_) => Vec::new(),
     }
 }
 

@@ -19,6 +19,7 @@ use crate::{
 };
 
 pub use counts::{Counted, counted, refused};
+pub use negotiate::ranked;
 
 /// Compresses bodies on their way to clients that take it (RFC 9110 §8.4).
 #[derive(Debug)]

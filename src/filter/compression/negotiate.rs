@@ -40,6 +40,16 @@ pub(super) fn choose(offered: &[Coding], request: &Fields) -> Option<Coding> {
     best.filter(|(_, weight)| *weight >= identity).map(|(coding, _)| coding)
 }
 
+/// Those of the encodings that a client would have, the one that it would have most first.
+pub fn ranked(offered: &[Coding], request: &Fields) -> Vec<Coding> {
+    let (mut left, mut ranked) = (offered.to_vec(), Vec::new());
+    while let Some(best) = choose(&left, request) {
+        left.retain(|coding| *coding != best);
+        ranked.push(best);
+    }
+    ranked
+}
+
 /// A member of Accept-Encoding: its name, and its weight in thousandths (RFC 9110 §12.4.2). One that makes no sense counts
 /// as 0: the client cannot be believed to want it.
 fn read(member: &[u8]) -> (&[u8], u16) {
@@ -114,6 +124,14 @@ mod tests {
         ] {
             assert_eq!(chosen(&ALL, Some(accepted)), expected, "{accepted}");
         }
+    }
+
+    #[test]
+    fn encodings_are_ranked_as_the_client_likes_them() {
+        let mut fields = Fields::default();
+        fields.push("accept-encoding", b"gzip, br;q=0.9, zstd;q=0");
+        assert_eq!(ranked(&ALL, &fields), [Coding::Gzip, Coding::Br]);
+        assert_eq!(ranked(&ALL, &Fields::default()), []);
     }
 
     #[test]

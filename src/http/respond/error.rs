@@ -20,7 +20,10 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
         Kind::Misdirected => (421, "http_request_error"),
         // RFC 9209 §2.3.22.
         Kind::LoopDetected => (508, "proxy_loop_detected"),
-        Kind::NoRoute => (404, "destination_not_found"),
+        // RFC 9110 §15.5.6.
+        Kind::MethodNotAllowed => (405, "http_request_denied"),
+        Kind::FileUnreadable => (503, "proxy_internal_error"),
+        Kind::NoRoute | Kind::NoFile => (404, "destination_not_found"),
         Kind::ClientDenied | Kind::NotAllowed => (403, "http_request_denied"),
         // RFC 6585 §4.
         Kind::ClientLimit => (429, "http_request_denied"),
@@ -71,6 +74,7 @@ pub(super) fn make(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
         Kind::ClientLimit
             | Kind::RouteFull
             | Kind::NotAccepted
+            | Kind::FileUnreadable
             | Kind::NoBackend
             | Kind::QueueFull
             | Kind::QueueTimeout
@@ -79,6 +83,9 @@ pub(super) fn make(exchange: &mut Exchange, kind: Kind) -> Vec<u8> {
             | Kind::Draining
             | Kind::Ended
     );
+    if kind == Kind::MethodNotAllowed {
+        fields.push("allow", b"GET, HEAD");
+    }
     if is_of_now {
         fields.push("retry-after", b"1");
     }

@@ -20,6 +20,7 @@ use crate::{
         stored_response::StoredResponse,
     },
     error::{Kind, ProxyError, Result},
+    file_tree::Reading as FileReading,
     filter::{BodyPlan, Kept},
     net::{BodyFrame, Buffer},
     upstream::UpstreamResponse,
@@ -34,6 +35,8 @@ pub(in crate::http) enum Source {
     Fill(Part, Reader),
     /// What is stored.
     Stored(Part, Stored, Option<Reading>),
+    /// A file that is found.
+    File(Part, FileReading),
     /// Memory.
     Bytes(Bytes),
     /// Another, through stages.
@@ -73,7 +76,9 @@ impl Source {
     pub(super) fn length(&self) -> Option<u64> {
         match self {
             Self::Upstream(response) => response.length().known(),
-            Self::Fill(part, ..) | Self::Stored(part, ..) => part.end.map(|end| end.saturating_sub(part.at)),
+            Self::Fill(part, ..) | Self::Stored(part, ..) | Self::File(part, ..) => {
+                part.end.map(|end| end.saturating_sub(part.at))
+            }
             Self::Bytes(bytes) => Some(bytes.len() as u64),
             Self::Staged(_) => None,
         }
@@ -83,7 +88,7 @@ impl Source {
     pub(super) fn skip(&mut self) {
         match self {
             Self::Upstream(_) => {}
-            Self::Fill(part, ..) | Self::Stored(part, ..) => part.end = Some(part.at),
+            Self::Fill(part, ..) | Self::Stored(part, ..) | Self::File(part, ..) => part.end = Some(part.at),
             Self::Bytes(bytes) => bytes.clear(),
             Self::Staged(staged) => staged.source.skip(),
         }
@@ -94,7 +99,7 @@ impl Source {
         match self {
             Self::Upstream(response) => Some(response),
             Self::Staged(staged) => staged.source.upstream(),
-            Self::Fill(..) | Self::Stored(..) | Self::Bytes(_) => None,
+            Self::Fill(..) | Self::Stored(..) | Self::File(..) | Self::Bytes(_) => None,
         }
     }
 
@@ -103,7 +108,7 @@ impl Source {
         match self {
             Self::Upstream(response) => Some(response),
             Self::Staged(staged) => staged.source.into_upstream(),
-            Self::Fill(..) | Self::Stored(..) | Self::Bytes(_) => None,
+            Self::Fill(..) | Self::Stored(..) | Self::File(..) | Self::Bytes(_) => None,
         }
     }
 
@@ -137,7 +142,7 @@ impl Source {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
         match self {
             Self::Upstream(response) => response.poll_body(cx),
-            Self::Fill(part, ..) | Self::Stored(part, ..) if part.is_over() => {
+            Self::Fill(part, ..) | Self::Stored(part, ..) | Self::File(part, ..) if part.is_over() => {
                 Poll::Ready(Ok(BodyFrame::End(None)))
             }
             Self::Fill(part, reader) => {
@@ -160,6 +165,11 @@ impl Source {
                     None => None,
                 };
                 Poll::Ready(Ok(frame(next)))
+            }
+            Self::File(_, reading) => {
+                let next = ready!(reading.poll_next(cx));
+                let next = next.map_err(|error| ProxyError::because(Kind::FileUnreadable, error))?;
+                Poll::Ready(Ok(next.map_or(BodyFrame::End(None), BodyFrame::Data)))
             }
             Self::Bytes(bytes) => {
                 let next = std::mem::take(bytes);

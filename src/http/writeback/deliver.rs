@@ -191,7 +191,9 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
     let upstream = match &route.action {
         Action::Upstream(index) => *index,
         Action::Split(choices, total) => choose(choices, *total),
-        Action::Redirect { .. } | Action::Respond { .. } => return Err(Kind::NoRoute.into()),
+        Action::Redirect { .. } | Action::Respond { .. } | Action::Files(_) => {
+            return Err(Kind::NoRoute.into());
+        }
     };
     (exchange.facts.route, exchange.facts.upstream) = (Some(index), Some(upstream));
     let worker_upstream = snapshot.upstream(upstream).ok_or(Kind::NoBackend)?;

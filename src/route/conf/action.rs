@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::{
+    file_tree::conf::FilesConf,
     filter::page::Page,
     schema::{Node, Reader, Row, Section, Table, Value, section},
     template::{Context, Template, Use},
@@ -21,6 +22,8 @@ pub enum Action {
     Redirect(RedirectConf),
     /// It is answered at once.
     Respond(RespondConf),
+    /// It is answered with a file of a folder.
+    Files(FilesConf),
 }
 
 impl Section for Action {
@@ -35,7 +38,7 @@ impl Section for Action {
         let written: Vec<_> = NAMES.iter().filter_map(|name| table.entry(name)).collect();
         match written.as_slice() {
             [] => {
-                let hint = "add one of `upstream`, `split`, `redirect` and `respond`";
+                let hint = "add one of `upstream`, `split`, `redirect`, `respond` and `files`";
                 table.reader.missing(table.place, "the route has no action", hint);
                 return None;
             }
@@ -55,13 +58,14 @@ impl Section for Action {
             return Some(Self::split(keys.split, table));
         }
         let redirect = keys.redirect.map(Self::Redirect);
-        redirect.or(keys.respond.map(Self::Respond))
+        let answer = keys.respond.map(Self::Respond).or(keys.files.map(Self::Files));
+        redirect.or(answer)
     }
 
     fn flat_files(&self, files: &mut Vec<PathBuf>) {
         match self {
             Self::Respond(respond) => Value::files(respond, files),
-            Self::Upstream(_) | Self::Split(_) | Self::Redirect(_) => {}
+            Self::Upstream(_) | Self::Split(_) | Self::Redirect(_) | Self::Files(_) => {}
         }
     }
 }
@@ -82,10 +86,10 @@ impl Action {
     }
 }
 
-const NAMES: [&str; 4] = ["upstream", "split", "redirect", "respond"];
+const NAMES: [&str; 5] = ["upstream", "split", "redirect", "respond", "files"];
 
 section! {
-    /// The four actions.
+    /// The five actions.
     pub struct ActionKeys {
         /// Sends the request to this upstream.
         pub upstream: Option<String>;
@@ -95,6 +99,8 @@ section! {
         pub redirect: Option<RedirectConf>;
         /// Answers at once.
         pub respond: Option<RespondConf>;
+        /// Answers with files of a folder.
+        pub files: Option<FilesConf>;
     }
 }
 

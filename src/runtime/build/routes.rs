@@ -9,6 +9,7 @@ use super::{builder::Builder, filters};
 use crate::{
     cache::{conf::CacheConf, store::Cache},
     config::{Config, listen::ListenerConf},
+    file_tree::Tree,
     filter::page::PageBody,
     route::{
         condition::{Condition, ValuePattern},
@@ -120,6 +121,7 @@ fn action(conf: &RouteConf, find: &dyn Fn(&str) -> Result<usize, String>) -> Res
             let to = Template::of(&redirect.to, Use::Redirect, Context::Url);
             Action::Redirect { to, status: redirect.status.0 }
         }
+        route_conf::Action::Files(files) => Action::Files(Arc::new(Tree::new(files.clone()))),
         route_conf::Action::Respond(respond) => {
             let body = match &respond.file {
                 Some(page) => page.body(&respond.content_type, Use::Body),
@@ -142,7 +144,7 @@ fn captures(conf: &RouteConf) -> Box<[regex::Regex]> {
     let action = match &conf.action {
         route_conf::Action::Redirect(redirect) => Some(&redirect.to),
         route_conf::Action::Respond(respond) => Some(&respond.body),
-        route_conf::Action::Upstream(_) | route_conf::Action::Split(_) => None,
+        route_conf::Action::Upstream(_) | route_conf::Action::Split(_) | route_conf::Action::Files(_) => None,
     };
     let rewrites = conf.rewrite.iter().flat_map(|rewrite| [&rewrite.path, &rewrite.host]);
     let queries = conf.rewrite.iter().flat_map(|rewrite| &rewrite.query);
