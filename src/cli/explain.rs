@@ -155,6 +155,12 @@ fn write_routed(routed: &Routed, out: &mut String) -> std::fmt::Result {
             }
         }
     }
+    if !routed.filters.is_empty() {
+        writeln!(out, "    filters, in this order: {}", routed.filters.join(", "))?;
+    }
+    if let Some((upstream, percent)) = &routed.mirror {
+        writeln!(out, "    copies {percent} % of its requests to {upstream}")?;
+    }
     if !routed.response_edits.is_empty() {
         writeln!(out, "  the response's headers")?;
         for edit in &routed.response_edits {

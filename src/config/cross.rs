@@ -162,6 +162,9 @@ fn references(root: &Node, reader: &mut Reader<'_>) {
         if let Some(upstream) = route.get("upstream") {
             refer("upstream", upstream, &upstreams, reader);
         }
+        if let Some(upstream) = route.get("mirror").and_then(|mirror| mirror.get("upstream")) {
+            refer("upstream", upstream, &upstreams, reader);
+        }
         for part in route.items_of("split") {
             if let Some(upstream) = part.get("upstream") {
                 refer("upstream", upstream, &upstreams, reader);

@@ -223,10 +223,12 @@ fn defaults_written_out_are_the_defaults() {
     for (mark, name) in tables {
         let mut text = String::new();
         write("", &rows(name), &mut text);
-        // These are for other policies than the default.
+        // These are for other policies than the default, and of tables that need a name.
         let text: Vec<&str> = text
             .lines()
-            .filter(|line| !["hash_on = ", "write_back."].iter().any(|other| line.starts_with(other)))
+            .filter(|line| {
+                !["hash_on = ", "write_back.", "mirror."].iter().any(|other| line.starts_with(other))
+            })
             .collect();
         full = full.replace(mark, &(text.join("\n") + "\n"));
     }

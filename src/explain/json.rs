@@ -73,6 +73,8 @@ impl Routed {
             "route": self.route,
             "action": action,
             "response_headers": self.response_edits,
+            "filters": self.filters,
+            "mirror": self.mirror.as_ref().map(|(upstream, percent)| json!({"upstream": upstream, "percent": percent})),
         })
     }
 }

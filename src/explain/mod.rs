@@ -100,6 +100,10 @@ pub struct Routed {
     pub action: Decision,
     /// What it changes of the response's fields.
     pub response_edits: Vec<String>,
+    /// Which filters act, in their order.
+    pub filters: Vec<&'static str>,
+    /// Where copies of requests go, and of how many in percent.
+    pub mirror: Option<(String, f64)>,
 }
 
 /// Says of each listener that the URL may mean what it would do with the request. The error is for
@@ -229,7 +233,8 @@ fn passage(snapshot: &Snapshot, listener: &Listener, question: &Question, target
         None => Outcome::NoPassage("no route: the client gets the alert `unrecognized_name`".to_owned()),
         Some((route, destinations)) => {
             let action = Decision::Pass { destinations };
-            Outcome::Routed(Box::new(Routed { route, action, response_edits: Vec::new() }))
+            let (response_edits, filters) = (Vec::new(), Vec::new());
+            Outcome::Routed(Box::new(Routed { route, action, response_edits, filters, mirror: None }))
         }
     };
     answer
@@ -269,7 +274,13 @@ fn outcome_of(
                 of_route.and_then(|conf| HeaderEdits::of(&conf.response_headers, Use::ResponseField));
             let of_route = of_route.iter().flat_map(HeaderEdits::lines).collect::<Vec<_>>();
             let response_edits = of_listener.chain(of_route).collect();
-            Outcome::Routed(Box::new(Routed { route: route.name.to_string(), action, response_edits }))
+            let filters = listener.filters.names().chain(route.filters.names()).collect();
+            let mirror = route.mirror.as_ref().and_then(|mirror| {
+                let upstream = snapshot.upstreams.get(mirror.upstream)?;
+                Some((upstream.conf.name.clone(), mirror.share * 100.0))
+            });
+            let route = route.name.to_string();
+            Outcome::Routed(Box::new(Routed { route, action, response_edits, filters, mirror }))
         }
     }
 }

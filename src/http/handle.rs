@@ -7,7 +7,7 @@ use super::{
     active::ActiveExchange,
     admission, cached, client_address,
     context::RouteContext,
-    files, max_forwards, normalize,
+    files, max_forwards, mirror, normalize,
     own::{self, Decision},
     peers, proxy,
     respond::{self, Reply},
@@ -108,6 +108,10 @@ async fn serve<D: Downstream>(
     let worker_upstream = snapshot.upstream(upstream).ok_or(Kind::NoBackend)?;
     let context = RouteContext { snapshot, listener, route, worker_upstream };
     let plan = proxy::prepare(&context, framing, exchange, client)?;
+    if let Some(mirror) = route.mirror.as_ref().filter(|mirror| mirror::is_chosen(mirror, plan, exchange)) {
+        let is_cached = !plan.is_upgrade && !is_elsewhere;
+        return Box::pin(mirror::serve(&context, mirror, (plan, is_cached), exchange, client)).await;
+    }
     match &route.cache {
         // Boxed, so that a request that has no cache does not carry the room that one with a cache needs.
         // What is stored on this route is of its own upstream.

@@ -16,6 +16,7 @@ pub mod h2;
 pub mod handle;
 mod interims;
 mod max_forwards;
+mod mirror;
 mod misleading;
 pub mod normalize;
 pub mod own;
@@ -27,6 +28,7 @@ mod received;
 mod relay;
 pub mod respond;
 pub(crate) mod routing;
+mod tee;
 #[cfg(test)]
 mod tests;
 mod trace;

@@ -7,6 +7,7 @@ pub mod connections;
 pub mod drain;
 mod failure;
 pub mod flows;
+pub mod mirror;
 pub mod overrides;
 pub mod permit;
 pub mod registry;

@@ -12,6 +12,7 @@ use regex::Regex;
 
 use super::{
     admission::Admission,
+    mirror::Mirror,
     registry::{ListenerId, ListenerShared},
 };
 use crate::{
@@ -176,6 +177,8 @@ pub struct Route {
     pub forwarded: bool,
     /// Most that the whole exchange may take; zero is no limit.
     pub timeout: Duration,
+    /// What of its requests is copied to another upstream.
+    pub mirror: Option<Mirror>,
     /// Its cache, or what collapses its requests.
     pub cache: Option<Arc<Cache>>,
     /// Something that its keys have more than others': where it is not the URI alone that leads to this route.

@@ -53,6 +53,7 @@ mod limits;
 mod listeners;
 mod logs;
 mod memory_account;
+mod mirror;
 mod monitoring;
 mod names;
 mod operating;

@@ -14,7 +14,7 @@ mod writes;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use http::StatusCode;
@@ -91,12 +91,33 @@ fn requests(snapshot: &Snapshot, registry: &Registry, text: &mut Text) {
         }
     }
     tunnels(&totals, registry, text);
+    mirrors(snapshot, text);
     let help = "Time from the first byte of a request to the end of its response.";
     text.family("request_duration_seconds", Kind::Histogram, help);
     for (route, total) in &totals {
         for (upstream, sum) in &total.durations {
             let labels = Labels::of(&[("route", route), ("upstream", &registry.text(*upstream))]);
             text.histogram(&labels, sum);
+        }
+    }
+}
+
+/// By route: copies of requests for other upstreams.
+fn mirrors(snapshot: &Snapshot, text: &mut Text) {
+    let help = "Requests that were chosen to be copied to another upstream, by what became of the copy.";
+    text.family("mirrored_requests_total", Kind::Counter, help);
+    for route in &snapshot.routes {
+        let Some(mirror) = &route.mirror else { continue };
+        let counts = &mirror.counts;
+        for (result, count) in [
+            ("answered", &counts.answered),
+            ("failed", &counts.failed),
+            ("too_many", &counts.full),
+            ("too_large", &counts.too_large),
+            ("cut_off", &counts.cut_off),
+        ] {
+            let labels = Labels::of(&[("route", &route.name), ("result", result)]);
+            text.sample(&labels, count.load(Relaxed));
         }
     }
 }

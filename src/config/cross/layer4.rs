@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Keys of a route that are about requests.
-pub(in crate::config) const OF_REQUESTS: [&str; 30] = [
+pub(in crate::config) const OF_REQUESTS: [&str; 31] = [
     "hosts",
     "paths",
     "methods",
@@ -44,6 +44,7 @@ pub(in crate::config) const OF_REQUESTS: [&str; 30] = [
     "compression_types",
     "compression_min",
     "compression_level",
+    "mirror",
 ];
 
 /// Keys of a route by which connections with TLS are told apart.

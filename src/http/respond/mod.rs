@@ -4,6 +4,7 @@
 //! are added (`fields`) → the filters of listener and route (`filter`) → the head → the body (`pump`), from its `source`, through what
 //! its filters put it through (`staged`), to its sink.
 
+mod discard;
 mod error;
 mod fields;
 mod keep;
@@ -14,6 +15,7 @@ mod send;
 mod source;
 mod staged;
 
+pub(super) use discard::Discard;
 pub use error::status_of;
 pub use patience::Patience;
 pub(super) use pump::{Sink, pump};

@@ -7,14 +7,7 @@
 //! set aside; everything else is tried again. What is stored of the URI is forgotten before the journal lets go of the
 //! write, so that at no moment between the two something older answers.
 
-use std::{
-    cell::Cell,
-    net::IpAddr,
-    rc::Rc,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{cell::Cell, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
@@ -31,11 +24,10 @@ use crate::{
         context::{RequestPlan, RouteContext},
         detached::Detached,
         normalize, proxy,
-        respond::{self, Patience, Sink, Source},
+        respond::{self, Discard, Patience, Source},
         routing,
     },
     moment::Moment,
-    net::{Buffer, Deadline},
     runtime::{Action, Listener, Route, Snapshot, Worker, snapshot::choose},
     telemetry::clock,
     upstream::{UpstreamResponse, response::BodyLength},
@@ -217,34 +209,6 @@ async fn discard(Rest { response, idle }: Rest) {
     let patience = Patience { backend: idle, client: None, min_rate: 0, end: Some(Moment::now().plus(REST)) };
     // What counts is what the head said.
     let _ = respond::pump(Source::Upstream(response), patience, &mut Discard::new()).await;
-}
-
-/// Where a body goes that nobody wants.
-struct Discard {
-    bytes: u64,
-    deadline: Deadline,
-}
-
-impl Discard {
-    fn new() -> Self {
-        Self { bytes: 0, deadline: Deadline::new() }
-    }
-}
-
-impl Sink for Discard {
-    fn poll_data(&mut self, _: &mut Context<'_>, buffer: &mut Buffer) -> Poll<Result<()>> {
-        self.bytes += buffer.len() as u64;
-        *buffer = Buffer::default();
-        Poll::Ready(Ok(()))
-    }
-
-    fn sent(&self) -> u64 {
-        self.bytes
-    }
-
-    fn deadline(&self) -> &Deadline {
-        &self.deadline
-    }
 }
 
 /// The route that a write goes by now: what its URI leads to, by the name of the route that accepted it where several

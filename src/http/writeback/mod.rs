@@ -10,7 +10,6 @@ mod accept;
 pub mod deliver;
 mod invalidate;
 pub(super) mod pending;
-mod tee;
 mod through;
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{invalidate, tee::Tee};
+use super::invalidate;
 use crate::{
     cache::{
         disk_tier::now_millis,
@@ -32,6 +32,7 @@ use crate::{
         context::{RequestPlan, RouteContext},
         misleading::is_misleading,
         proxy,
+        tee::Tee,
     },
     writeback::counters::Result as Counted,
 };

@@ -5,6 +5,7 @@ mod conditions;
 mod edit;
 mod limits;
 mod matching;
+mod mirror;
 mod templates;
 mod upgrade;
 
@@ -17,7 +18,7 @@ use crate::{
         coding::Coding, compression::conf::LevelsConf, error_pages::conf::ErrorPagesConf,
         header_edits::HeaderEditConf,
     },
-    schema::{Anything, Size, Table, name, section},
+    schema::{Size, Table, name, section},
 };
 
 pub use action::{Action, ActionKeys, RedirectConf, RedirectStatus, RespondConf, SplitConf};
@@ -25,6 +26,7 @@ pub use conditions::{MatchConf, MatcherConf, Scheme, ValueMatch, ValueMatches};
 pub use edit::{QueryEditConf, RewriteConf};
 pub use limits::{RouteLimitsConf, RouteTimeoutsConf};
 pub use matching::PathPattern;
+pub use mirror::MirrorConf;
 pub use upgrade::Upgrades;
 
 section! {
@@ -96,6 +98,8 @@ section! {
         pub min_rate: Size = "240B", in "0" to "1GiB";
         /// Time for the whole exchange, 504 beyond; 0 = no limit.
         pub timeout: Duration = "0s", in "0s" to "365d";
+        /// Copies of some requests that go to another upstream too.
+        pub mirror: Option<MirrorConf>;
         /// Files that stand for error responses, by status (`404`) or class (`5xx`), with [placeholders](templates.md): for what Pointsman answers itself. Read again when they change.
         pub error_pages: ErrorPagesConf = {};
         /// Whether `error_pages` stand for errors that backends answer too.
@@ -113,16 +117,12 @@ section! {
         /// What becomes of the request.
         pub action: Action;
     }
-    later {
-        /// Sends a copy of some requests to another upstream.
-        mirror: Anything;
-    }
     check Self::check;
 }
 
 /// Keys that say nothing where no request is passed on.
-pub const OF_PROXIED: [&str; 8] =
-    ["rewrite", "upgrade", "cache", "collapse", "limits", "timeouts", "max_in_flight", "buffer"];
+pub const OF_PROXIED: [&str; 9] =
+    ["mirror", "rewrite", "upgrade", "cache", "collapse", "limits", "timeouts", "max_in_flight", "buffer"];
 
 impl RouteConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {

@@ -21,6 +21,7 @@ use crate::{
     },
     runtime::{
         admission::Admission,
+        mirror::Mirror,
         registry::CacheKey,
         snapshot::{Action, Route},
     },
@@ -43,6 +44,7 @@ impl Builder<'_> {
         let listeners = config.listener.len();
         let route = |conf: &RouteConf| {
             let action = action(conf, &find)?;
+            let mirrored = conf.mirror.as_ref().map(|mirror| find(&mirror.upstream)).transpose()?;
             let is_own = |cache: &&Arc<Cache>| Some(&cache.conf.name) == conf.cache.as_ref();
             let cache = caches.iter().find(is_own);
             let is_same = |old: &Route| match cache {
@@ -50,16 +52,30 @@ impl Builder<'_> {
                 None => true,
             };
             match before.get(conf.name.as_str()) {
-                // The action names upstreams by index, which may have moved.
-                Some((old, route)) if *old == conf && route.action == action && is_same(route) => {
+                // Action and mirror name upstreams by index, which may have moved.
+                Some((old, route))
+                    if *old == conf
+                        && route.action == action
+                        && route.mirror.as_ref().map(|mirror| mirror.upstream) == mirrored
+                        && is_same(route) =>
+                {
                     Ok((*route).clone())
                 }
                 other => {
                     // Requests that are under way by the generation before count on.
                     let in_flight = other.map(|(_, route)| route.admission.in_flight.clone());
+                    let counts = other.and_then(|(_, route)| Some(route.mirror.as_ref()?.counts.clone()));
+                    let mirror = conf.mirror.as_ref().zip(mirrored).map(|(conf, upstream)| Mirror {
+                        upstream,
+                        share: conf.percent / 100.0,
+                        max_body: conf.max_body.0,
+                        max_in_flight: conf.max_in_flight,
+                        counts: counts.unwrap_or_default(),
+                    });
                     let cache = cache.cloned().or_else(|| self.collapser(conf));
                     Ok(Arc::new(Route {
                         cache,
+                        mirror,
                         ..self.route(conf, action, (listeners, in_flight.unwrap_or_default()))
                     }))
                 }
@@ -98,6 +114,7 @@ impl Builder<'_> {
             forwarded: conf.forwarded,
             timeout: conf.timeout,
             cache: None,
+            mirror: None,
             // Else one URI could lead to two routes, and one's responses be served for the other's.
             key_suffix: (!is_found_by_uri(conf) || conf.listeners.len() < listeners).then(|| name.clone()),
             series: self.registry.workers().iter().map(|worker| worker.route(&name)).collect(),
