@@ -6,6 +6,7 @@
 
 mod caches;
 mod cluster;
+mod http2;
 mod text;
 mod writes;
 
@@ -194,6 +195,7 @@ fn backends(snapshot: &Snapshot, now: Moment, text: &mut Text) {
     for row in &rows {
         text.histogram(&row.labels, &row.response);
     }
+    http2::backends(rows.iter().map(|row| (&row.labels, &row.http2)), text);
 }
 
 /// One backend over all workers.
@@ -202,17 +204,25 @@ struct BackendTotal<'a> {
     labels: Labels,
     outcomes: [u64; Outcome::ALL.len()],
     response: HistogramSum,
+    http2: http2::Counts,
 }
 
 impl<'a> BackendTotal<'a> {
     fn over(upstream: &Upstream, index: usize, backend: &'a Backend) -> Self {
         let labels = Labels::of(&[("upstream", &upstream.conf.name), ("backend", &backend.name)]);
-        let mut total = Self { backend, labels, outcomes: Default::default(), response: Default::default() };
+        let mut total = Self {
+            backend,
+            labels,
+            outcomes: Default::default(),
+            response: Default::default(),
+            http2: http2::Counts::default(),
+        };
         for BackendCounters { series, .. } in upstream.own.iter().filter_map(|own| own.get(index)) {
             for (sum, (_, count)) in total.outcomes.iter_mut().zip(series.outcomes()) {
                 *sum += count;
             }
             series.response.add_to(&mut total.response);
+            total.http2.add(series);
         }
         total
     }
