@@ -8,13 +8,13 @@ use crate::{
     backend::{self, Backend},
     health::{
         Change,
-        active::{self, Probe},
+        active::{self, CheckVersion, Probe},
         conf::{CheckKind, HealthCheckConf},
     },
     moment::Moment,
     runtime::Snapshot,
     telemetry::metrics::NameId,
-    upstream::{ClientTls, Upstream, announce, log_change},
+    upstream::{ClientTls, Upstream, announce, conf::UpstreamProtocol, log_change},
 };
 
 /// The checks of the current generation. A backend that remains keeps its task, and with it what the
@@ -89,14 +89,23 @@ fn probe(
 ) -> Result<Probe, String> {
     let name = |tls: &ClientTls| {
         let name = tls.name_for(backend);
-        name.map(|name| (tls.config.clone(), name, upstream.conf.starttls)).map_err(|error| error.to_string())
+        let config = match conf.kind {
+            CheckKind::Http | CheckKind::Grpc => tls.http2.as_ref().unwrap_or(&tls.config),
+            CheckKind::Tcp | CheckKind::Udp => &tls.config,
+        };
+        name.map(|name| (config.clone(), name, upstream.conf.starttls)).map_err(|error| error.to_string())
     };
     let tls = upstream.tls.as_ref().map(name).transpose()?;
     let first = match conf.kind {
         CheckKind::Udp => announce::own_datagram_header(&upstream.conf),
-        CheckKind::Http | CheckKind::Tcp => announce::own_header(&upstream.conf),
+        CheckKind::Http | CheckKind::Tcp | CheckKind::Grpc => announce::own_header(&upstream.conf),
     };
-    Ok(Probe { conf: conf.clone(), backend: backend.clone(), index, tls, first })
+    let version = match upstream.conf.protocol {
+        UpstreamProtocol::Http1 => CheckVersion::Http1,
+        UpstreamProtocol::H2 => CheckVersion::Http2,
+        UpstreamProtocol::Auto => CheckVersion::Agreed,
+    };
+    Ok(Probe { conf: conf.clone(), backend: backend.clone(), index, tls, version, first })
 }
 
 #[cfg(test)]

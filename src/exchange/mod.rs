@@ -52,6 +52,8 @@ pub struct Facts {
     pub upstream: Option<usize>,
     /// Index of the backend in the upstream.
     pub backend: Option<usize>,
+    /// What was spoken to it last, where that is not HTTP/1.1.
+    pub backend_version: Option<HttpVersion>,
     /// How many times a backend was asked.
     pub attempts: u32,
     /// Bytes that came from the client: of the request body, or of the connection.
@@ -76,6 +78,7 @@ impl Facts {
         self.client = None;
         self.id.clear();
         (self.route, self.upstream, self.backend) = (None, None, None);
+        self.backend_version = None;
         self.attempts = 0;
         (self.bytes_in, self.bytes_out) = (0, 0);
         self.response_time = None;

@@ -4,6 +4,7 @@
 //! settings come through a channel, and the state of the backend stays. Next stop: `health::state`.
 
 mod fault;
+mod http2;
 mod udp;
 
 use std::{
@@ -54,8 +55,22 @@ pub struct Probe {
     pub index: usize,
     /// TLS to the backend, with the name to ask for, and what is said before it.
     pub tls: Option<(Arc<ClientConfig>, ServerName<'static>, Starttls)>,
+    /// Which version of HTTP a check speaks.
+    pub version: CheckVersion,
     /// What a connection begins with, before TLS: a PROXY header that says that it is nobody's.
     pub first: Vec<u8>,
+}
+
+/// Which version of HTTP a check speaks, as requests do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CheckVersion {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, by ALPN where there is TLS.
+    Http2,
+    /// What the backend takes by ALPN.
+    Agreed,
 }
 
 /// Bytes of an answer that are read.
@@ -80,6 +95,10 @@ pub async fn send(probe: &Probe) -> Result<(), Fault> {
             CheckKind::Http => check_http(probe, end).await,
             CheckKind::Tcp => check_tcp(probe).await,
             CheckKind::Udp => check_udp(probe).await,
+            CheckKind::Grpc => {
+                let stream = connect(probe).await?;
+                Ok(http2::check_grpc(conf, &host_of(probe), stream).await?)
+            }
         }
     });
     timeout_at(end, check)
@@ -189,8 +208,17 @@ impl Clock {
 
 /// `GET` of a path over a connection of its own; the status decides as soon as it came.
 async fn check_http(probe: &Probe, end: Instant) -> Result<(), Fault> {
-    let request = request(probe)?;
     let stream = connect(probe).await?;
+    let is_agreed = stream.alpn() == Some(b"h2");
+    let is_http2 = match probe.version {
+        CheckVersion::Http1 => false,
+        CheckVersion::Http2 => true,
+        CheckVersion::Agreed => is_agreed,
+    };
+    if is_http2 {
+        return Ok(http2::check_path(&probe.conf, &host_of(probe), stream).await?);
+    }
+    let request = request(probe)?;
     let (mut sender, connection) = http1::handshake(HyperIo(stream)).await.map_err(|it| answer_error(&it))?;
     let drive = async {
         // What ends the connection reaches the exchange through its own error.
@@ -214,14 +242,18 @@ async fn check_http(probe: &Probe, end: Instant) -> Result<(), Fault> {
     }
 }
 
-fn request(probe: &Probe) -> Result<Request<Empty<Bytes>>, String> {
-    let host = match (probe.conf.host.as_str(), &probe.backend.address) {
+/// The host that a check names.
+fn host_of(probe: &Probe) -> String {
+    match (probe.conf.host.as_str(), &probe.backend.address) {
         ("", Address::Unix(_)) => "localhost".into(),
         ("", Address::Srv(name)) => name.to_string(),
         ("", address @ Address::Host { .. }) => address.to_string(),
         (host, _) => host.into(),
-    };
-    let mut request = Request::get(&probe.conf.path).header(header::HOST, host);
+    }
+}
+
+fn request(probe: &Probe) -> Result<Request<Empty<Bytes>>, String> {
+    let mut request = Request::get(&probe.conf.path).header(header::HOST, host_of(probe));
     let headers = &probe.conf.headers;
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(header::USER_AGENT.as_str())) {
         request = request.header(header::USER_AGENT, "pointsman-health-check");

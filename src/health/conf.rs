@@ -15,8 +15,9 @@ choice! {
         Tcp = "tcp",
         /// Sends `send` as a datagram, and waits for one that contains `expect`.
         Udp = "udp",
+        /// Asks the service `grpc.health.v1.Health` of the backend, over HTTP/2, whether `service` is serving.
+        Grpc = "grpc",
     }
-    later { "grpc" }
 }
 
 choice! {
@@ -36,12 +37,14 @@ section! {
         pub kind: CheckKind = "http";
         /// Path to ask for (`http`).
         pub path: String = "/healthz";
-        /// `Host` to ask for (`http`); empty = the backend's address.
+        /// `Host` to ask for (`http`, `grpc`); empty = the backend's address.
         pub host: String = "";
-        /// Fields that are sent besides (`http`), such as `{ authorization = "Bearer …" }`.
+        /// Fields that are sent besides (`http`, `grpc`), such as `{ authorization = "Bearer …" }`.
         pub headers: Vec<(String, String)> = {};
         /// Port to check in the place of the backend's.
         pub port: Option<u16>, in 1 to 65535;
+        /// Service to ask about (`grpc`); empty = the server as a whole.
+        pub service: String = "";
         /// Statuses that pass (`http`): one, or a range.
         pub expect_status: Vec<StatusRange> = ["200-399"];
         /// What is sent: after connecting (`tcp`), or as a datagram (`udp`). Bytes that are no text are written as in "\\u0000".
@@ -58,10 +61,6 @@ section! {
         pub fall: u32 = 3, in 1 to 1000;
         /// What a backend is taken for before its first check.
         pub initial: InitialState = "up";
-    }
-    later {
-        /// Service to ask about (`grpc`).
-        service: String = "";
     }
     check Self::check;
 }
@@ -94,13 +93,19 @@ impl HealthCheckConf {
             }
         }
         let only = match self.kind {
-            CheckKind::Http => ["send", "expect"].as_slice(),
-            CheckKind::Tcp | CheckKind::Udp => &["path", "host", "headers", "expect_status"],
+            CheckKind::Http => ["send", "expect", "service"].as_slice(),
+            CheckKind::Tcp | CheckKind::Udp => &["path", "host", "headers", "expect_status", "service"],
+            CheckKind::Grpc => &["path", "expect_status", "send", "expect"],
         };
         if self.kind == CheckKind::Udp && self.send.is_empty() {
             let message = "a check of kind `udp` has nothing to ask: `send` is empty";
             let hint = "give `send` a question that the server answers, and `expect` a part of the answer";
             table.reader.missing(table.place_of("kind"), message, hint);
+        }
+        // A message and its length are smaller than any window.
+        if self.service.len() > 1024 {
+            let message = "the name of the service is longer than any is";
+            table.reader.problem_with(table.place_of("service"), message, "it has at most 1,024 bytes");
         }
         for key in only {
             if let Some(entry) = table.entry(key) {

@@ -23,8 +23,7 @@ pub(super) fn read(
     block: &[u8],
     limits: HeadLimits,
 ) -> Result<Result<ReadHead, &'static str>, CompressionError> {
-    let mut head = ResponseHead::default();
-    head.status = 0;
+    let mut head = ResponseHead { status: 0, ..ResponseHead::default() };
     let mut reading = Reading::new(limits);
     decoder.decode(block, |name, value| {
         if !reading.count(name, value) {

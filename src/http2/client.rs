@@ -142,11 +142,9 @@ impl Connection {
         Poll::Pending
     }
 
-    /// What is to come of a response's body, where its length is known: `Some(0)` where there is none.
-    pub fn body_left(&mut self, id: u32) -> Option<u64> {
-        let stream = self.stream(id)?;
-        let is_empty = stream.is_peer_done && stream.inbound.is_empty() && stream.trailers.is_none();
-        if is_empty { Some(0) } else { stream.left.map(|left| left + stream.inbound.len() as u64) }
+    /// The length of the body of a response whose head has come, where it is known: 0 where there is none.
+    pub fn body_length(&mut self, id: u32) -> Option<u64> {
+        self.stream(id)?.answer.length
     }
 
     /// Takes a block of fields of a response: an interim head, the final one, or trailers.
@@ -177,6 +175,7 @@ impl Connection {
                 let has_body = !stream.answer.is_to_head && !matches!(answer.head.status, 204 | 304);
                 stream.left = if has_body { answer.length } else { Some(0) };
                 stream.answer.is_final = true;
+                stream.answer.length = if is_end { Some(0) } else { stream.left };
                 stream.answer.heads.push_back(answer.head);
                 let is_short = is_end && stream.left.is_some_and(|left| left > 0);
                 is_short.then_some(OTHER_LENGTH)

@@ -221,6 +221,8 @@ impl Connection {
         what: &'static str,
         now: Moment,
     ) -> Result<(), ConnectionError> {
+        // What a server gets wrong once it may get wrong again: the connection takes nothing new.
+        self.server.is_retired = true;
         let was_reset = self.stream(id).is_some_and(|stream| matches!(stream.fault, Some(Fault::Broken(_))));
         if was_reset {
             // It may not know yet.

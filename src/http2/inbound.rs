@@ -26,11 +26,6 @@ impl Inbound {
         self.length == 0
     }
 
-    /// How many bytes there are.
-    pub(super) fn len(&self) -> usize {
-        self.length
-    }
-
     /// Adds bytes.
     pub(super) fn add(&mut self, mut data: &[u8]) {
         self.length += data.len();

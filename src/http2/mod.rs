@@ -35,4 +35,6 @@ pub use state::Opened;
 pub use stream::Fault;
 
 #[cfg(test)]
+mod client_tests;
+#[cfg(test)]
 mod tests;

@@ -308,8 +308,6 @@ impl Connection {
         let is_client = self.role == Role::Client;
         let Some(stream) = self.stream(id) else { return Ok(()) };
         if stream.is_head_sent || is_client {
-            // What a server gets wrong once it may get wrong again: the connection takes nothing new.
-            self.server.is_retired = true;
             return self.reset(id, Reason::PROTOCOL_ERROR, what, now);
         }
         let unread = stream.fail(Fault::Malformed(what));

@@ -27,6 +27,8 @@ pub(super) struct Answer {
     pub(super) heads: VecDeque<ResponseHead>,
     /// The final one came; what follows it are trailers.
     pub(super) is_final: bool,
+    /// The length of the body that is to follow it, where that is known.
+    pub(super) length: Option<u64>,
     /// Whether HEAD was asked, whose answer has no body whatever it says of its length.
     pub(super) is_to_head: bool,
 }

@@ -6,12 +6,12 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{link::Link, stream::RequestStream};
+use super::link::Link;
 use crate::{
     error::{Kind, ProxyError},
     h1::HeadLimits,
     http2::{
-        self, RequestStart, RequestWriter,
+        self,
         budget::{Allowance, Rate},
         settings::OwnSettings,
     },
@@ -143,21 +143,6 @@ impl BackendConnection {
     pub fn streams(&self) -> (usize, usize) {
         let codec = self.link.codec();
         (codec.open_streams(), codec.most_streams())
-    }
-
-    /// Opens a stream, where that may be done now; `fields` writes what follows the pseudo-fields.
-    pub fn open(
-        self: &Rc<Self>,
-        start: &RequestStart<'_>,
-        fields: impl FnOnce(&mut RequestWriter<'_>),
-    ) -> Option<RequestStream> {
-        let mut codec = self.link.codec();
-        let mut writer = codec.open(start)?;
-        fields(&mut writer);
-        let id = writer.finish();
-        drop(codec);
-        self.link.wake();
-        Some(RequestStream::new(self.clone(), id))
     }
 
     /// Opens no stream any more; it ends when those that are open have.

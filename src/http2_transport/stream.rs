@@ -9,7 +9,7 @@ use super::backend::BackendConnection;
 use crate::{
     fields::Fields,
     h1::ResponseHead,
-    http2::{Body, Fault, Reason},
+    http2::{Body, Fault, Reason, RequestStart, RequestWriter},
     moment::Moment,
     net::{BodyFrame, Buffer},
 };
@@ -24,8 +24,19 @@ pub struct RequestStream {
 }
 
 impl RequestStream {
-    pub(super) fn new(connection: Rc<BackendConnection>, id: u32) -> Self {
-        Self { connection, id, taken: 0 }
+    /// Opens a stream, where that may be done now; `fields` writes what follows the pseudo-fields.
+    pub fn open(
+        connection: &Rc<BackendConnection>,
+        start: &RequestStart<'_>,
+        fields: impl FnOnce(&mut RequestWriter<'_>),
+    ) -> Option<Self> {
+        let mut codec = connection.link.codec();
+        let mut writer = codec.open(start)?;
+        fields(&mut writer);
+        let id = writer.finish();
+        drop(codec);
+        connection.link.wake();
+        Some(Self { connection: connection.clone(), id, taken: 0 })
     }
 
     /// Whether its connection has carried another before.
@@ -52,9 +63,9 @@ impl RequestStream {
         self.connection.link.codec().poll_head(self.id, cx)
     }
 
-    /// What is to come of the response's body, where its length is known.
-    pub fn body_left(&self) -> Option<u64> {
-        self.connection.link.codec().body_left(self.id)
+    /// The length of the response's body, where it is known.
+    pub fn body_length(&self) -> Option<u64> {
+        self.connection.link.codec().body_length(self.id)
     }
 
     /// The next of the response's body. The backend may send more of it once what came has gone on.

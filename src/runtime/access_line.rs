@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::snapshot::{Listener, Snapshot};
 use crate::{
-    exchange::{Facts, PeerHop, Subject},
+    exchange::{Facts, HttpVersion, PeerHop, Subject},
     fields::Known,
     telemetry::access_line::AccessLine,
     template::{Place, Scope},
@@ -81,6 +81,7 @@ pub(super) fn access_line<'a>(
         status: http.response.status,
         cache: http.cache,
         encoded: http.encoded,
+        upstream_protocol: facts.backend_version.map(HttpVersion::name),
         hop: http.hop.as_ref().map(PeerHop::field),
         user_agent: http.request.fields.known(Known::UserAgent),
         referer: http.request.fields.known(Known::Referer),

@@ -24,6 +24,8 @@ pub struct AccessLine<'a> {
     pub upstream: Option<&'a str>,
     /// The name of the backend that answered, or was asked last.
     pub backend: Option<&'a str>,
+    /// The version of HTTP that was spoken to it, where that is not HTTP/1.1.
+    pub upstream_protocol: Option<&'a str>,
     /// The client's address.
     pub client: &'a str,
     /// The address of the trusted proxy that named the client, where one did.
@@ -83,7 +85,7 @@ pub struct AccessLine<'a> {
 }
 
 /// The names that a line of JSON may have by itself.
-pub const NAMES: [&str; 35] = [
+pub const NAMES: [&str; 36] = [
     "time",
     "level",
     "listener",
@@ -109,6 +111,7 @@ pub const NAMES: [&str; 35] = [
     "route",
     "upstream",
     "backend",
+    "upstream_protocol",
     "attempts",
     "cache",
     "encoded",
@@ -153,7 +156,13 @@ impl AccessLine<'_> {
         if let Some(time) = self.response_time {
             write_millis(out, ",\"response_ms\":", time);
         }
-        for (name, value) in [("route", self.route), ("upstream", self.upstream), ("backend", self.backend)] {
+        let places = [
+            ("route", self.route),
+            ("upstream", self.upstream),
+            ("backend", self.backend),
+            ("upstream_protocol", self.upstream_protocol),
+        ];
+        for (name, value) in places {
             if let Some(value) = value {
                 field(out, name, value.as_bytes());
             }

@@ -60,6 +60,7 @@ impl<'a> ForwardRequest<'a> {
         {
             return Ok(answered);
         }
+        exchange.facts.backend_version = None;
         // What may not be sent twice goes over a connection that was used a moment ago, or over a new one: the backend
         // may be closing one that was idle for longer.
         let is_idempotent = exchange.request.method.is_idempotent();

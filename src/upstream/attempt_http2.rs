@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::{Kind, ProxyError, Result},
-    exchange::{Downstream, Exchange},
+    exchange::{Downstream, Exchange, HttpVersion},
     fields::{ConnectionOptions, Known, list, write_number},
     h1::{Framing, Method},
     http2::{RequestStart, RequestWriter},
@@ -78,7 +78,7 @@ impl ForwardRequest<'_> {
     async fn open<D: Downstream>(
         &mut self,
         permit: &Permit,
-        exchange: &Exchange,
+        exchange: &mut Exchange,
         client: &mut D,
     ) -> Result<Option<RequestStream>> {
         self.head.backend_host = self.host_of(exchange.facts.backend);
@@ -106,6 +106,7 @@ impl ForwardRequest<'_> {
             let is_tls = self.target.worker_upstream.upstream.tls.is_some();
             if let Some(stream) = self.head.open(&connection, exchange, is_tls, self.upload.is_sent()) {
                 permit.count_stream();
+                exchange.facts.backend_version = Some(HttpVersion::Http2);
                 return Ok(Some(stream));
             }
         }
@@ -196,7 +197,7 @@ impl UpstreamHead<'_> {
             path: self.target(exchange),
             is_end,
         };
-        connection.open(&start, |writer| {
+        RequestStream::open(connection, &start, |writer| {
             let mut writer = Http2Writer { writer, name: Vec::new(), value: Vec::new() };
             self.write_fields(exchange, &mut writer);
             self.write_length(exchange, is_end, &mut writer);

@@ -103,7 +103,7 @@ impl UpstreamResponse {
             Answering::Http1 { reader: BodyReader::Length(length), .. } => BodyLength::Known(*length),
             Answering::Http1 { reader: BodyReader::Chunked(_), .. } => BodyLength::Unknown,
             Answering::Http1 { reader: BodyReader::UntilClose, .. } => BodyLength::UntilClose,
-            Answering::Http2(stream) => stream.body_left().map_or(BodyLength::Unknown, BodyLength::Known),
+            Answering::Http2(stream) => stream.body_length().map_or(BodyLength::Unknown, BodyLength::Known),
         }
     }
 

@@ -8,7 +8,9 @@ use crate::{error::Kind, h1::Method, moment::Moment};
 /// Whether an attempt that ended so is followed by another, as far as its own end decides.
 /// `attempts` were made, this one included.
 pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, attempts: u32) -> bool {
-    if attempts >= conf.attempts {
+    // RFC 9113 §8.7: it was not processed. So it goes on once, however few attempts there may be.
+    let most = if end == Err(Kind::Refused) { conf.attempts.max(2) } else { conf.attempts };
+    if attempts >= most {
         return false;
     }
     let may_repeat = method.is_idempotent() || conf.non_idempotent;
@@ -19,7 +21,6 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
             Kind::NoSocket | Kind::Connect | Kind::ConnectTimeout | Kind::Unresolved | Kind::UpstreamTls => {
                 conf.on.contains(&RetryOn::Connect)
             }
-            // RFC 9113 §8.7: it was not processed.
             Kind::Refused => true,
             Kind::Reset | Kind::ResetInUpload => may_repeat && conf.on.contains(&RetryOn::Reset),
             Kind::ResponseTimeout => may_repeat && conf.on.contains(&RetryOn::Status(504)),

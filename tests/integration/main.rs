@@ -47,6 +47,7 @@ mod fuzz;
 mod health;
 mod hostile;
 mod http2;
+mod http2_backends;
 mod include;
 mod l4;
 mod limits;

@@ -50,7 +50,7 @@ fn a_copy_is_the_request_as_the_route_sends_it() {
     assert_eq!(copies[0].header("x-env"), Some("www"));
     assert!(copies.iter().all(|it| it.header("x-pointsman-mirror") == Some("1")));
     assert!(main.requests().iter().all(|it| it.header("x-pointsman-mirror").is_none()));
-    proxy.until_logged("\"target\"", 3);
+    proxy.until_logged("\"bytes_in\"", 3);
     assert_eq!(proxy.access_log().len(), 3, "a copy has no line");
 }
 
@@ -86,7 +86,7 @@ fn nothing_of_a_copy_reaches_the_request() {
         || ["answered", "failed", "too_many"].map(|result| counted(&proxy, result)).iter().sum::<u64>();
     eventually("every copy has ended", || total() == 200);
     assert!(counted(&proxy, "failed") > 0 && counted(&proxy, "too_many") > 0);
-    proxy.until_logged("\"target\"", 200);
+    proxy.until_logged("\"bytes_in\"", 200);
     assert!(proxy.access_log().iter().all(|line| line["attempts"] == 1 && line["status"] == 200));
     assert_eq!(metric(&proxy, "pointsman_retries_total"), 0);
     let requests = main.requests();
@@ -125,7 +125,7 @@ fn what_is_too_long_or_switches_is_not_copied() {
 }
 
 #[test]
-fn a_share_of_requests_is_copied_and_a_dead_shadow_is_nobodys_fault() {
+fn a_share_is_copied_and_a_dead_shadow_harms_nobody() {
     let main = main_backend();
     let proxy = start(&main.address().to_string(), &nobody().to_string(), "percent = 20", "");
     let mut client = proxy.connect();

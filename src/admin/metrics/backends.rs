@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{
     super::upstreams::State,
+    http2,
     text::{Kind, Labels, Text},
 };
 use crate::{
@@ -55,6 +56,7 @@ pub(super) fn backends(snapshot: &Snapshot, now: Moment, text: &mut Text) {
     for row in &rows {
         text.histogram(&row.labels, &row.response);
     }
+    http2::backends(rows.iter().map(|row| (&row.labels, &row.http2)), text);
 }
 
 /// One backend over all workers.
@@ -63,17 +65,25 @@ struct BackendTotal<'a> {
     labels: Labels,
     outcomes: [u64; Outcome::ALL.len()],
     response: HistogramSum,
+    http2: http2::Counts,
 }
 
 impl<'a> BackendTotal<'a> {
     fn over(upstream: &Upstream, index: usize, backend: &'a Backend) -> Self {
         let labels = Labels::of(&[("upstream", &upstream.conf.name), ("backend", &backend.name)]);
-        let mut total = Self { backend, labels, outcomes: Default::default(), response: Default::default() };
+        let mut total = Self {
+            backend,
+            labels,
+            outcomes: Default::default(),
+            response: Default::default(),
+            http2: Default::default(),
+        };
         for BackendCounters { series, .. } in upstream.own.iter().filter_map(|own| own.get(index)) {
             for (sum, (_, count)) in total.outcomes.iter_mut().zip(series.outcomes()) {
                 *sum += count;
             }
             series.response.add_to(&mut total.response);
+            total.http2.add(series);
         }
         total
     }

@@ -7,6 +7,7 @@
 mod backends;
 mod caches;
 mod cluster;
+mod http2;
 mod listeners;
 mod process;
 mod text;

@@ -26,6 +26,7 @@ fn conf(kind: CheckKind) -> HealthCheckConf {
         expect_status: vec![StatusRange { first: 200, last: 399 }],
         send: String::new(),
         expect: String::new(),
+        service: String::new(),
         interval: Duration::from_millis(10),
         timeout: Duration::from_secs(5),
         rise: 2,
@@ -44,7 +45,14 @@ fn probe_of(address: Address, conf: HealthCheckConf) -> Probe {
         slow_start: Duration::ZERO,
         shared: Arc::new(Shared::default()),
     };
-    Probe { conf, backend: Arc::new(backend), index: 7, tls: None, first: Vec::new() }
+    Probe {
+        conf,
+        backend: Arc::new(backend),
+        index: 7,
+        tls: None,
+        version: CheckVersion::Http1,
+        first: Vec::new(),
+    }
 }
 
 fn tcp_probe(port: u16, conf: HealthCheckConf) -> Probe {

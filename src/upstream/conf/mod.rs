@@ -11,7 +11,7 @@ use crate::{
     backend::Address,
     balance::conf::{HashOn, Policy},
     h1::HeadLimits,
-    health::conf::{HealthCheckConf, OutlierConf},
+    health::conf::{CheckKind, HealthCheckConf, OutlierConf},
     schema::{Size, Table, choice, name, section},
     tls::conf::{Starttls, UpstreamTlsConf},
 };
@@ -95,6 +95,14 @@ impl UpstreamConf {
             let message = "a backend cannot be bound below the average load";
             let hint = "`hash_balance` is 0 (no bound) or at least 1, such as 1.25";
             table.reader.problem_with(table.place_of("hash_balance"), message, hint);
+        }
+        if self.protocol != UpstreamProtocol::H2
+            && self.health_check.as_ref().is_some_and(|check| check.kind == CheckKind::Grpc)
+            && !(self.protocol == UpstreamProtocol::Auto && table.entry("tls").is_some())
+        {
+            let place = table.entry("health_check").map_or(table.place, |entry| entry.place);
+            let message = "a check of kind `grpc` speaks HTTP/2, and this upstream does not";
+            table.reader.problem_with(place, message, "set `protocol = \"h2\"` of the upstream");
         }
         if let Some(entry) = table.entry("proxy_protocol")
             && self.protocol != UpstreamProtocol::Http1

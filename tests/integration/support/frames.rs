@@ -97,8 +97,21 @@ impl Frames {
         let stream = TcpStream::connect(proxy.address("web")).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        Self::of(stream)
+    }
+
+    /// A connection that is there, from either end.
+    pub fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         Self { stream, received: Vec::new(), decoder: Decoder::default() }
+    }
+
+    /// The fields of a whole block.
+    pub fn fields(&mut self, block: &[u8]) -> Vec<(String, String)> {
+        let mut fields = Vec::new();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.decoder.decode(block, |name, value| fields.push((text(name), text(value)))).unwrap();
+        fields
     }
 
     /// A connection whose preface and settings are sent.

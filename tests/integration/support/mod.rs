@@ -4,6 +4,7 @@ pub mod browser;
 pub mod client;
 pub mod frames;
 pub mod h2;
+pub mod http2_origin;
 pub mod origin;
 pub mod otlp;
 pub mod proxy;

@@ -1,0 +1,192 @@
+//! A connection of which we are the client, and what a server may do with it.
+
+use std::task::{Context, Poll, Waker};
+
+use super::{
+    Body, Connection, Fault, Reason, RequestStart,
+    budget::{Allowance, Rate},
+    frame,
+    settings::OwnSettings,
+};
+use crate::{h1::HeadLimits, moment::Moment};
+
+const OWN: OwnSettings =
+    OwnSettings { max_streams: 8, stream_window: 100_000, connection_window: 0, header_list: 65_536 };
+const ALLOWED: Allowance =
+    Allowance { nuisance: Rate { most: 100, per_second: 10 }, resets: Rate { most: 50, per_second: 5 } };
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    frame::write_head(payload.len(), kind, flags, stream, &mut out);
+    out.extend_from_slice(payload);
+    out
+}
+
+fn context() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
+/// A client whose server has sent its settings.
+fn client() -> Connection {
+    let mut client = Connection::client(HeadLimits::default(), OWN, ALLOWED, Moment(0));
+    receive(&mut client, &frame(4, 0, 0, b""));
+    client
+}
+
+fn receive(connection: &mut Connection, bytes: &[u8]) {
+    assert_eq!(connection.receive(bytes, Moment(0)), Ok(bytes.len()));
+}
+
+fn start(method: &'static str, is_end: bool) -> RequestStart<'static> {
+    RequestStart { method, is_tls: false, authority: "a", path: "/p", is_end }
+}
+
+fn open(client: &mut Connection) -> u32 {
+    client.open(&start("POST", false)).unwrap().finish()
+}
+
+/// A head of these bytes: `0x88` is `:status: 200`.
+fn ok(stream: u32, is_end: bool) -> Vec<u8> {
+    frame(1, 4 | u8::from(is_end), stream, &[0x88])
+}
+
+/// Moves what one end has to say to the other.
+fn carry(from: &mut Connection, to: &mut Connection) {
+    let bytes = from.output().waiting().to_vec();
+    from.output().advance(bytes.len());
+    from.written();
+    receive(to, &bytes);
+}
+
+#[test]
+fn a_client_and_a_server_of_ours_understand_each_other() {
+    let mut client = Connection::client(HeadLimits::default(), OWN, ALLOWED, Moment(0));
+    let server_own = OwnSettings { connection_window: 100_000, ..OWN };
+    let mut server = Connection::new(HeadLimits::default(), server_own, ALLOWED, Moment(0));
+    assert!(client.open(&start("GET", true)).is_none(), "not before the server has said anything");
+    carry(&mut client, &mut server);
+    carry(&mut server, &mut client);
+    let mut writer = client.open(&start("POST", false)).unwrap();
+    writer.field(b"X-Own", b"1");
+    let id = writer.finish();
+    assert!(matches!(client.poll_send(id, &mut context(), b"hello"), Poll::Ready(Ok(5))));
+    client.end_response(id, None).unwrap();
+    carry(&mut client, &mut server);
+    let opened = server.next_opened().unwrap();
+    assert_eq!((opened.id, opened.problem, &*opened.head.authority), (1, None, "a"));
+    assert_eq!(opened.head.request.fields.iter().next().unwrap().name, b"x-own");
+    let head = crate::h1::ResponseHead { status: 204, ..Default::default() };
+    server.send_head(1, &head, false, None, true).unwrap();
+    carry(&mut server, &mut client);
+    let Poll::Ready(Ok(head)) = client.poll_head(id, &mut context()) else { panic!("no head") };
+    assert_eq!((head.status, client.body_length(id)), (204, Some(0)));
+    assert!(matches!(client.poll_body(id, &mut context()), Poll::Ready(Ok(Body::End(None)))));
+    client.release(id, Moment(0));
+    assert!(client.is_idle() && client.takes_streams());
+}
+
+#[test]
+fn streams_are_opened_up_to_the_limit_of_now() {
+    let mut client = client();
+    receive(&mut client, &frame(4, 0, 0, &[0, 3, 0, 0, 0, 2]));
+    assert_eq!((open(&mut client), open(&mut client)), (1, 3));
+    assert!(client.open(&start("GET", true)).is_none());
+    receive(&mut client, &frame(4, 0, 0, &[0, 3, 0, 0, 0, 3]));
+    assert_eq!(open(&mut client), 5);
+    receive(&mut client, &frame(4, 0, 0, &[0, 3, 0, 0, 0, 0]));
+    client.release(1, Moment(0));
+    assert!(client.open(&start("GET", true)).is_none() && client.takes_streams());
+}
+
+#[test]
+fn goaway_leaves_what_it_names_alone() {
+    let mut client = client();
+    let (first, second) = (open(&mut client), open(&mut client));
+    receive(&mut client, &frame(7, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]));
+    assert!(!client.takes_streams());
+    assert!(client.poll_head(first, &mut context()).is_pending());
+    let refused = client.poll_head(second, &mut context());
+    assert!(matches!(refused, Poll::Ready(Err(Fault::Gone(Reason::REFUSED_STREAM)))));
+    receive(&mut client, &ok(first, true));
+    assert!(matches!(client.poll_head(first, &mut context()), Poll::Ready(Ok(head)) if head.status == 200));
+    let higher = frame(7, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0]);
+    assert!(client.receive(&higher, Moment(0)).is_err(), "it never names a higher one");
+}
+
+#[test]
+fn a_whole_response_outlives_reset_and_close() {
+    let mut client = client();
+    let (first, second) = (open(&mut client), open(&mut client));
+    receive(&mut client, &[ok(1, false), frame(0, 1, 1, b"abc"), frame(3, 0, 1, &[0; 4])].concat());
+    receive(&mut client, &[ok(3, false), frame(0, 0, 3, b"abc")].concat());
+    client.close();
+    for id in [first, second] {
+        assert!(matches!(client.poll_head(id, &mut context()), Poll::Ready(Ok(_))));
+    }
+    assert!(
+        matches!(client.poll_body(1, &mut context()), Poll::Ready(Ok(Body::Data(data))) if *data == *b"abc")
+    );
+    assert!(matches!(client.poll_body(1, &mut context()), Poll::Ready(Ok(Body::End(None)))));
+    assert!(
+        matches!(client.poll_body(3, &mut context()), Poll::Ready(Err(Fault::Gone(_)))),
+        "this one was not"
+    );
+}
+
+#[test]
+fn a_stream_that_is_given_up_is_cancelled() {
+    let mut client = client();
+    let id = open(&mut client);
+    let length = client.output().waiting().len();
+    client.output().advance(length);
+    client.release(id, Moment(0));
+    assert_eq!(client.output().waiting(), frame(3, 0, 1, &[0, 0, 0, 8]));
+    assert!(client.takes_streams());
+    // What was on its way is no offence.
+    receive(&mut client, &[ok(1, false), frame(0, 1, 1, b"abc")].concat());
+}
+
+#[test]
+fn a_ping_of_ours_is_answered_or_not() {
+    let mut client = client();
+    client.ping();
+    assert!(client.is_pinged());
+    receive(&mut client, &frame(6, 1, 0, b"another\0"));
+    assert!(client.is_pinged());
+    receive(&mut client, &frame(6, 1, 0, b"alive?\0\0"));
+    assert!(!client.is_pinged());
+}
+
+#[test]
+fn what_a_server_may_not_do_ends_the_connection() {
+    for (name, bytes) in [
+        ("a push", frame(5, 4, 1, &[0, 0, 0, 2, 0x82])),
+        ("a stream of its own", ok(2, true)),
+        ("a stream that is not open", ok(9, true)),
+        ("data before any stream", frame(0, 1, 9, b"x")),
+        ("something before its settings", frame(6, 0, 0, &[0; 8])),
+    ] {
+        let mut client = match name {
+            "something before its settings" => {
+                Connection::client(HeadLimits::default(), OWN, ALLOWED, Moment(0))
+            }
+            _ => client(),
+        };
+        if client.has_begun() {
+            open(&mut client);
+        }
+        assert!(client.receive(&bytes, Moment(0)).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn the_window_of_the_connection_never_stalls_streams() {
+    let mut client = client();
+    let ids: Vec<u32> = (0..8).map(|_| open(&mut client)).collect();
+    for id in &ids {
+        receive(&mut client, &ok(*id, false));
+        // Each fills its own window, and nobody reads.
+        (0..6).for_each(|_| receive(&mut client, &frame(0, 0, *id, &[0; 16_384])));
+    }
+    assert!(ids.iter().all(|id| client.stream(*id).unwrap().fault.is_none()));
+}

@@ -1,0 +1,154 @@
+//! nghttpd as a backend, without TLS and with it, and backends that agree on something else.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use crate::{
+    real_servers::Server,
+    support::{
+        Proxy, eventually,
+        proxy::{config, folder},
+        skipped, tls,
+    },
+};
+
+/// nghttpd; it is killed when this is dropped.
+struct Nghttpd {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Nghttpd {
+    fn start(folder: &Path, arguments: &[&str]) -> Option<Self> {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        if Command::new("nghttpd").arg("--version").output().is_err() {
+            skipped("nghttpd");
+            return None;
+        }
+        let mut command = Command::new("nghttpd");
+        command.args(["--address=127.0.0.1", "--echo-upload", "--htdocs"]).arg(folder);
+        command.args(arguments.iter().filter(|it| it.starts_with('-'))).arg(address.port().to_string());
+        command.args(arguments.iter().filter(|it| !it.starts_with('-')));
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let child = command.spawn().unwrap();
+        eventually("nghttpd listens", || TcpStream::connect(address).is_ok());
+        Some(Self { child, address })
+    }
+
+    fn secure(folder: &Path) -> Option<Self> {
+        let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+        Self::start(folder, &[&file("demo.key"), &file("demo.pem")])
+    }
+}
+
+impl Drop for Nghttpd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Bytes that do not repeat soon.
+fn large() -> Vec<u8> {
+    (0..3_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+fn has_it_whole(proxy: &Proxy) {
+    let sent = large();
+    let mut client = proxy.connect();
+    let got = client.get("/large");
+    assert!(got.status == 200 && got.body == sent, "{} {}", got.status, got.body.len());
+    let mut writer = client.stream.try_clone().unwrap();
+    let head = format!("PUT /up HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", sent.len());
+    let upload = sent.clone();
+    let uploading = std::thread::spawn(move || {
+        std::io::Write::write_all(&mut writer, head.as_bytes()).unwrap();
+        std::io::Write::write_all(&mut writer, &upload).unwrap();
+    });
+    let echoed = client.response("PUT");
+    uploading.join().unwrap();
+    assert!(echoed.status == 200 && echoed.body == sent, "{} {}", echoed.status, echoed.body.len());
+}
+
+#[test]
+fn large_bodies_pass_both_ways_without_tls() {
+    let files = folder();
+    fs::write(files.join("large"), large()).unwrap();
+    let Some(server) = Nghttpd::start(&files, &["--no-tls"]) else { return };
+    has_it_whole(&Proxy::start(&config(&[server.address], "protocol = \"h2\"\n---\n")));
+}
+
+const TLS: &str =
+    "---\n[upstream.tls]\nca = \"ca.pem\"\nserver_name = \"localhost\"\n[upstream.retry]\nattempts = 1\n";
+
+#[test]
+fn http2_is_agreed_on_by_alpn() {
+    let files = tls::folder();
+    fs::write(files.join("large"), large()).unwrap();
+    let Some(server) = Nghttpd::secure(&files) else { return };
+    for protocol in ["h2", "auto"] {
+        let options = format!("protocol = \"{protocol}\"\n{TLS}");
+        let proxy = Proxy::start_in(tls::folder_like(&files), &config(&[server.address], &options));
+        has_it_whole(&proxy);
+        assert_eq!(proxy.logged("/large")["upstream_protocol"], "HTTP/2.0");
+    }
+}
+
+/// nginx that speaks HTTP/1.1 over TLS, and says so by ALPN.
+fn nginx(files: &Path) -> Option<Server> {
+    let text = "daemon off; master_process off; pid FOLDER/nginx.pid; error_log stderr crit;
+        events { worker_connections 200; }
+        http {
+            access_log off;
+            client_body_temp_path FOLDER/body; proxy_temp_path FOLDER/proxy;
+            fastcgi_temp_path FOLDER/fastcgi; uwsgi_temp_path FOLDER/uwsgi; scgi_temp_path FOLDER/scgi;
+            server {
+                listen ADDRESS ssl; ssl_certificate FOLDER/demo.pem; ssl_certificate_key FOLDER/demo.key;
+                root FOLDER; location = /version { return 200 $server_protocol; }
+            }
+        }";
+    Server::start("nginx", &["-e", "stderr", "-p", files.to_str().unwrap(), "-c"], files, text)
+}
+
+#[test]
+fn a_backend_without_http2_fails_and_health_says_it() {
+    let files = tls::folder();
+    let Some(server) = nginx(&tls::folder_like(&files)) else { return };
+    let check = "[upstream.health_check]\npath = \"/version\"\ninterval = \"20ms\"\nfall = 1\n";
+    let options = format!("protocol = \"h2\"\n{TLS}{check}");
+    let proxy = Proxy::start_in(tls::folder_like(&files), &config(&[server.address], &options));
+    proxy.until_logged("backend is down: ", 1);
+    let line = proxy.log().into_iter().find(|line| line.contains("backend is down")).unwrap();
+    assert!(line.contains("ALPN") || line.contains("NoApplicationProtocol"), "{line}");
+    let unchecked = format!("protocol = \"h2\"\n{TLS}");
+    let proxy = Proxy::start_in(tls::folder_like(&files), &config(&[server.address], &unchecked));
+    assert_eq!(proxy.get("/version").status, 502);
+    let line = proxy.logged("/version");
+    assert_eq!(line["error"], "upstream_tls");
+    let detail = line["error_detail"].as_str().unwrap();
+    assert!(detail.contains("ALPN") || detail.contains("NoApplicationProtocol"), "{detail}");
+}
+
+#[test]
+fn auto_speaks_http1_where_that_is_agreed_on() {
+    let files = tls::folder();
+    let Some(server) = nginx(&tls::folder_like(&files)) else { return };
+    let check = "[upstream.health_check]\npath = \"/version\"\ninterval = \"20ms\"\n";
+    let options = format!("protocol = \"auto\"\n{TLS}{check}");
+    let proxy = Proxy::start_in(tls::folder_like(&files), &config(&[server.address], &options));
+    let mut clients: Vec<_> = (0..20).map(|_| proxy.connect()).collect();
+    for _ in 0..3 {
+        for client in &mut clients {
+            client.send("GET /version HTTP/1.1\r\nHost: a\r\n\r\n");
+        }
+        for client in &mut clients {
+            assert_eq!(client.response("GET").text(), "HTTP/1.1");
+        }
+    }
+    assert!(proxy.logged("/version")["upstream_protocol"].is_null());
+    assert!(!proxy.log().iter().any(|line| line.contains("backend is down")));
+}
