@@ -267,10 +267,14 @@ fn lifetime(
     let fields = &response.fields;
     let date = date_of(fields, times.received);
     // RFC 9213 §2.2: with a targeted field, Expires is ignored.
-    if let Some(expires) = fields.get("expires").filter(|_| !control.targeted) {
+    if let Some(expires) = fields.get("expires").filter(|_| !control.targeted && !policy.ignores_expires) {
         // §5.3: an invalid date, "especially the value 0", is in the past.
         let expires = Date::parse(expires, times.received).unwrap_or_default();
         return (expires.since(date), Source::Expires);
+    }
+    // What is said of a status here comes before what can be guessed.
+    if let Some((_, ttl)) = policy.ttl.iter().find(|(statuses, _)| statuses.has(response.status)) {
+        return (*ttl, if *ttl > 0 { Source::Configured } else { Source::Nothing });
     }
     // §4.2.2: heuristics only where the status allows it or `public` says so.
     if is_heuristic(response.status) || control.public {
@@ -284,8 +288,8 @@ fn lifetime(
             let lifetime = (date.since(modified) as f64 * policy.heuristic) as u64;
             return (lifetime, Source::Heuristic);
         }
-        if policy.default_ttl > 0 {
-            return (policy.default_ttl, Source::Configured);
+        if let Some(ttl) = policy.ttl_of(response.status) {
+            return (ttl, Source::Configured);
         }
     }
     (0, Source::Nothing)

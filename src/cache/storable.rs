@@ -21,6 +21,8 @@ use crate::{
 pub enum Refusal {
     /// Only responses to GET are stored.
     Method,
+    /// Responses of its status are not stored, by the configuration.
+    Status,
     /// The request has `no-store`.
     RequestNoStore,
     /// 1xx
@@ -51,6 +53,7 @@ impl Refusal {
     pub fn name(self) -> &'static str {
         match self {
             Self::Method => "method",
+            Self::Status => "status",
             Self::RequestNoStore => "request-no-store",
             Self::NotFinal => "interim",
             Self::Partial => "partial",
@@ -79,6 +82,7 @@ pub fn storable(
     let fields = &response.fields;
     refuse(request.method != Method::Get, Refusal::Method)?;
     refuse(asked.no_store, Refusal::RequestNoStore)?;
+    refuse(!policy.stores(response.status), Refusal::Status)?;
     refuse(response.status < 200, Refusal::NotFinal)?;
     refuse(response.status == 206, Refusal::Partial)?;
     refuse(response.status == 304, Refusal::NotModified)?;

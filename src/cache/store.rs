@@ -25,8 +25,10 @@ use super::{
 use crate::{
     fields::Fields,
     owned_directory::{self, Held},
+    route::condition::Groups,
     schema,
     telemetry::cache_result::Counts,
+    template::{Context, Template, Use},
     writeback::{
         counters::Counters,
         journal::Journal,
@@ -200,6 +202,12 @@ pub struct Cache {
     pub policy: Policy,
     /// What its keys are made of.
     pub key: KeySettings,
+    /// What its keys have besides, made for each request.
+    pub key_template: Option<Template>,
+    /// Requests that nothing stored is served to.
+    pub bypass: Groups,
+    /// Requests that it has nothing to do with.
+    pub no_store: Groups,
     /// What it holds.
     pub store: Arc<Store>,
 }
@@ -208,7 +216,17 @@ impl Cache {
     /// A cache by its configuration.
     pub fn new(conf: &CacheConf, store: Arc<Store>) -> Self {
         let (policy, key) = (conf.policy(), conf.key_settings());
-        Self { is_storing: store.memory.is_some(), policy, key, store, conf: conf.clone() }
+        let key_template = Some(Template::of(&conf.key.template, Use::Key, Context::Plain));
+        Self {
+            is_storing: store.memory.is_some(),
+            policy,
+            key,
+            key_template: key_template.filter(|_| !conf.key.template.is_empty()),
+            bypass: Groups::of(&conf.bypass),
+            no_store: Groups::of(&conf.no_store),
+            store,
+            conf: conf.clone(),
+        }
     }
 
     /// The shape of the store that this configuration asks for.

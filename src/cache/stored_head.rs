@@ -6,7 +6,7 @@
 
 use crate::{
     cache::{
-        cache_control::{RequestControl, ResponseControl},
+        cache_control::RequestControl,
         date::Date,
         freshness::{Freshness, Times, date_of},
         policy::Policy,
@@ -76,7 +76,7 @@ impl StoredHead {
         policy: &Policy,
         times: Times,
     ) -> (Self, Result<(), Refusal>) {
-        let control = ResponseControl::of(&head.fields);
+        let control = policy.control(&head.fields);
         let freshness = Freshness::of(&head, &control, policy, times);
         let asked = RequestControl::of(&request.fields);
         let verdict = storable(request, &asked, &head, &control, freshness.source(), policy);

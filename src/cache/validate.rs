@@ -8,7 +8,6 @@
 
 use crate::{
     cache::{
-        cache_control::ResponseControl,
         date::Date,
         freshness::date_of,
         policy::Policy,
@@ -223,7 +222,7 @@ pub fn updated_by(not_modified: &Fields, candidates: &[(&Fields, Date)]) -> Vec<
 /// coding of the answer that they did not send. Content-Type and all else that begins with `Content-` is
 /// taken over.
 pub fn merge(stored: &mut Fields, newer: &Fields, policy: &Policy) {
-    let control = ResponseControl::of(newer);
+    let control = policy.control(newer);
     let connection = nominated(newer);
     let mut taken: Vec<(&str, &[u8])> = Vec::with_capacity(newer.len());
     for field in newer.iter() {

@@ -1,7 +1,7 @@
 //! `include`: files that a configuration is made of beside its own.
 //!
 //! Which they are is looked up whenever the configuration is read; what is in them is put together with it in
-//! [`super::reading`], in one namespace.
+//! `config::reading`, in one namespace.
 
 use std::{
     collections::HashSet,

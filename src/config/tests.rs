@@ -145,6 +145,23 @@ fn the_schema_refuses_unknown_keys_and_has_defaults() {
     assert_eq!(schema["properties"]["runtime"]["additionalProperties"], false);
 }
 
+#[test]
+fn the_schema_has_shared_tables() {
+    let schema = schema();
+    let defaults = &schema["properties"]["defaults"]["properties"];
+    assert_eq!(defaults["route"]["properties"]["timeout"]["default"], "0s");
+    assert!(defaults["route"]["properties"].get("upstream").is_none());
+    assert_eq!(defaults["upstream"]["required"], serde_json::json!([]));
+    let policy = &schema["properties"]["policy"]["items"];
+    assert_eq!(policy["required"], serde_json::json!(["name"]));
+    assert!(policy["properties"].get("hosts").is_none() && policy["properties"].get("limits").is_some());
+    // `false` takes away what can be absent, and nothing else.
+    let upstream = &schema["properties"]["upstream"]["items"]["properties"];
+    assert_eq!(upstream["health_check"]["type"], serde_json::json!(["object", "boolean"]));
+    assert_eq!(upstream["name"]["type"], "string");
+    assert_eq!(policy["properties"]["cache"]["type"], serde_json::json!(["string", "boolean"]));
+}
+
 /// The schema and the reader agree on the examples and on what is unknown in them.
 #[test]
 fn every_key_of_the_examples_is_in_the_schema() {

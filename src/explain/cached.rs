@@ -67,10 +67,20 @@ pub(super) fn explain(
 ) -> Option<CacheAnswer> {
     let cache = route.cache.as_deref()?;
     let usage = Use::of(&exchange.request, framing);
-    let is_read = !is_upgrade && matches!(usage, Use::Read | Use::ReadAndStore);
-    let control = RequestControl::of(&exchange.request.fields);
+    let is_of_cache = !is_upgrade && matches!(usage, Use::Read | Use::ReadAndStore);
+    let is_read = is_of_cache && !cache.no_store.hold(exchange);
+    let mut control = RequestControl::of(&exchange.request.fields);
+    let is_bypass = cache.bypass.hold(exchange);
+    control.no_cache |= is_bypass;
     let key = is_read.then(|| cache_key::key(route, cache, exchange));
-    let (word, why) = if is_upgrade { ("tunnel", "a tunnel passes it by") } else { named(usage, exchange) };
+    let (word, why) = match named(usage, exchange) {
+        _ if is_upgrade => ("tunnel", "a tunnel passes it by"),
+        _ if is_of_cache && !is_read => ("pass", "passes: a group of `no_store` holds"),
+        _ if is_read && is_bypass => {
+            ("bypass", "goes to the backend, as a group of `bypass` holds; the response may be stored")
+        }
+        named => named,
+    };
     let apart = match &key {
         Some(key) => cached::uncollapsed_reason(cache, &control, exchange, key),
         None => Some("it does not use the cache"),

@@ -312,11 +312,10 @@ fn decision(
     framing: Framing,
     is_running: bool,
 ) -> Result<Decision, Kind> {
-    if !route.admission.admits(exchange.facts.client_address()) {
-        return Err(Kind::ClientDenied);
-    }
-    if let Some(answer) = own::answer(listener, route, exchange) {
-        return Ok(Decision::of_answer(answer));
+    if let own::Decision::Answer(answer) =
+        own::decide(listener, route, exchange).map_err(|error| error.kind())?
+    {
+        return Ok(Decision::of_answer(*answer));
     }
     if let Action::Files(tree) = &route.action {
         return Decision::of_files(tree, exchange, !is_running);

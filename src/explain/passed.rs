@@ -33,18 +33,23 @@ pub(super) struct Passage {
 pub(super) fn explain(snapshot: &Snapshot, listener: &Listener, asked: &Asked) -> Passage {
     let find = |names: &Names| names.find(asked.name.as_deref(), &asked.offered);
     let taken = find(&listener.names);
+    let route = taken.and_then(|index| snapshot.routes.get(index));
+    let is_let_in = route.is_none_or(|route| route.filters.on_connect(asked.from).is_ok());
     let own = snapshot.config.route.iter().enumerate();
     let own = own.filter(|(_, route)| route.listeners.contains(&listener.conf.name));
     let considered = own.map(|(index, conf)| {
         let (server_names, alpn) = (conf.server_names.clone(), conf.alpn.clone());
         let verdict = match find(&Names::build(vec![NameRule { index, server_names, alpn }])) {
+            _ if taken == Some(index) && !is_let_in => {
+                "matches; its `allow` and `deny` do not let the client in"
+            }
             _ if taken == Some(index) => "matches",
             Some(_) => "matches, but another is closer",
             None => "the name or the protocols do not match",
         };
         (conf.name.clone(), verdict.to_owned())
     });
-    let route = taken.and_then(|index| snapshot.routes.get(index));
+    let route = route.filter(|_| is_let_in);
     let taken = route.map(|route| {
         let choices = destination::choices(snapshot, &route.action).map(|(upstream, percent)| {
             let key = affinity::key_of_client(upstream, asked.from);

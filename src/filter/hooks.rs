@@ -1,14 +1,24 @@
 //! Where a filter may act: what it does not do, it leaves out.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 
 use super::{answer::Answer, coding::Coding, stage::Stage};
 use crate::{error::Result, exchange::Exchange, template::Place};
 
-/// A filter, as the path of a request sees it. What one has taken for the time of an exchange it gives back with the
-/// exchange's end, however that comes: a place is kept by the exchange (`Filters::on_request`) and given back when it is
-/// dropped.
+/// A filter, as the path of a request sees it. What one takes for the time of an exchange is given back when that is
+/// dropped, however it ends.
 pub(super) trait Hooks: std::fmt::Debug {
+    /// Judges a connection, or a session of datagrams, that is passed on by its route.
+    ///
+    /// # Errors
+    ///
+    /// Refuses it.
+    fn on_connect(&self, _: IpAddr) -> Result<()> {
+        Ok(())
+    }
+
     /// Judges a request whose route is found, before anything is done for it.
     ///
     /// # Errors

@@ -3,8 +3,9 @@
 //!
 //! Previous stop: `runtime::build`, which makes the lists. Next stops: `http::handle`, which asks `on_request` at one
 //! place, `http::proxy`, which asks `on_forward` at one place, and `http::respond`, the one way out, which asks
-//! `on_response`. A filter that is in no list costs nothing, and an empty list a branch.
+//! `on_response`, and `l4`, which asks `on_connect`. A filter that is in no list costs nothing, and an empty list a branch.
 
+mod access;
 pub mod alt_svc;
 mod answer;
 pub mod coding;
@@ -18,6 +19,8 @@ mod response_headers;
 pub mod stage;
 mod translate;
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 
 use self::{
@@ -29,6 +32,7 @@ use self::{
 use crate::{error::Result, exchange::Exchange, template::Place};
 
 pub use self::{
+    access::Access,
     answer::Answer,
     compression::Compression,
     error_pages::ErrorPages,
@@ -70,6 +74,8 @@ macro_rules! filters {
 }
 
 filters! {
+    /// Lets clients in, or not.
+    Access = "access",
     /// Changes fields of the request that goes on, as a route has it.
     RequestHeaders = "request_headers",
     /// Puts pages in the place of errors.
@@ -99,6 +105,15 @@ impl Filters {
     /// Their names, in the order in which they act.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.0.iter().map(Filter::name)
+    }
+
+    /// Has each of them judge a connection that is passed on.
+    ///
+    /// # Errors
+    ///
+    /// Of the filter that refuses it.
+    pub fn on_connect(&self, client: IpAddr) -> Result<()> {
+        self.0.iter().try_for_each(|filter| filter.hooks().on_connect(client))
     }
 
     /// Has each of them judge the request, to the first that does not let it go on.

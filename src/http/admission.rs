@@ -1,10 +1,9 @@
-//! Whether a route takes a request: by who asks, and by how many are under way.
+//! Whether a route takes a request, by how many are under way.
 //!
 //! Previous stop: `http::routing`, which found the route; next stop: what the route does.
 
 use crate::{
-    error::{Kind, ProxyError, Result},
-    exchange::Exchange,
+    error::{Kind, Result},
     runtime::{Route, admission::InFlight},
 };
 
@@ -12,11 +11,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`Kind::ClientDenied`] and [`Kind::RouteFull`].
-pub(crate) fn admit(route: &Route, exchange: &Exchange) -> Result<Option<InFlight>> {
-    if !route.admission.admits(exchange.facts.client_address()) {
-        let why = format!("by `allow` and `deny` of route `{}`", route.name);
-        return Err(ProxyError::because(Kind::ClientDenied, why));
-    }
+/// [`Kind::RouteFull`].
+pub(super) fn admit(route: &Route) -> Result<Option<InFlight>> {
     route.admission.enter().map_err(|_| Kind::RouteFull.into())
 }

@@ -8,6 +8,7 @@ use crate::{
     fields::{Field, Fields, Known},
     runtime::Route,
     telemetry::clock,
+    template::{Place, Scope},
 };
 
 /// The present, as caches count time.
@@ -35,6 +36,12 @@ pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target:
     }
     if let Some(route) = &route.key_suffix {
         key = key.with("route name", route.as_bytes());
+    }
+    if let Some(template) = &cache.key_template {
+        let place = Place { route: &route.name, ..Place::default() };
+        let mut text = Vec::new();
+        template.write(&Scope { exchange, place }, &mut text);
+        key = key.with("template", &text);
     }
     match cache.is_storing {
         true => key,

@@ -82,9 +82,9 @@ async fn serve<D: Downstream>(
     let index = routing::find(listener, exchange)?;
     exchange.facts.route = Some(index);
     let route = snapshot.shared.routes.get(index).ok_or(Kind::NoRoute)?;
-    let under_way = admission::admit(route, exchange)?;
-    exchange.keep_on_route(under_way);
-    let (upstream, is_elsewhere) = match own::decide(listener, route, exchange)? {
+    let decision = own::decide(listener, route, exchange)?;
+    exchange.keep_on_route(admission::admit(route)?);
+    let (upstream, is_elsewhere) = match decision {
         Decision::Answer(answer) => {
             respond::send_answer(Reply::on(listener, route), *answer, exchange, client).await?;
             return Ok(None);

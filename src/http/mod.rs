@@ -1,7 +1,7 @@
 //! HTTP towards clients, and THE request path ([`handle`]).
 
 mod active;
-pub(crate) mod admission;
+mod admission;
 pub(crate) mod answer;
 pub mod cache_key;
 pub mod cached;

@@ -16,7 +16,7 @@ use crate::{
 
 /// Who answers a request whose route is found.
 #[derive(Debug)]
-pub(super) enum Decision {
+pub(crate) enum Decision {
     /// Pointsman itself.
     Answer(Box<Answer>),
     /// The upstream that its route leads to, by index.
@@ -33,7 +33,7 @@ pub(super) enum Decision {
 ///
 /// Of the filter that refuses it.
 #[inline]
-pub(super) fn decide(listener: &Listener, route: &Route, exchange: &Exchange) -> Result<Decision> {
+pub(crate) fn decide(listener: &Listener, route: &Route, exchange: &Exchange) -> Result<Decision> {
     let place = edit::own_place(listener, route);
     for filters in [&listener.filters, &route.filters] {
         match filters.on_request(exchange, place)? {

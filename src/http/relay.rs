@@ -45,7 +45,8 @@ pub(super) async fn relay<D: Downstream>(
     let mut nodes: Vec<_> = ring.with_way_to(&conf.name, now).collect();
     fastrand::shuffle(&mut nodes);
     let questions = nodes.iter().filter_map(|node| Question::to(node, &ring, context.snapshot, now));
-    let patience = FirstSign { first: conf.response_timeout, then: conf.response_timeout };
+    let within = context.route.timeouts.response.unwrap_or(conf.response_timeout);
+    let patience = FirstSign { first: within, then: within };
     for question in questions.take(MOST) {
         let asked = question.ask(context, (Purpose::Relay, plan), patience, exchange, client).await;
         match asked {

@@ -111,6 +111,7 @@ async fn open<'a>(
     let index = index.ok_or(Kind::NoRoute)?;
     active.facts.route = Some(index);
     let route = snapshot.shared.routes.get(index).ok_or(Kind::NoRoute)?;
+    route.filters.on_connect(active.facts.client_address())?;
     let upstream = route.action.upstream().ok_or(Kind::NoBackend)?;
     active.facts.upstream = Some(upstream);
     let worker_upstream = snapshot.upstream(upstream).ok_or(Kind::NoBackend)?;

@@ -33,6 +33,28 @@ pub enum Condition {
     Not(Box<[Self]>),
 }
 
+/// Groups of conditions of which one must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Groups(Box<[Box<[Condition]>]>);
+
+impl Groups {
+    /// Those that are configured so; a group that cannot be (which `check` has reported) holds for nothing.
+    pub fn of(groups: &[MatchConf]) -> Self {
+        Self(groups.iter().filter_map(|group| Condition::of(group).ok()).collect())
+    }
+
+    /// Whether one of them holds for a request.
+    #[inline]
+    pub fn hold(&self, exchange: &Exchange) -> bool {
+        !self.0.is_empty() && {
+            let (method, query) = (exchange.request.method.as_str(), exchange.query());
+            let headers = &exchange.request.fields;
+            let looked = Looked { method, query, headers, exchange: Some(exchange) };
+            self.0.iter().any(|group| group.iter().all(|condition| condition.holds(looked)))
+        }
+    }
+}
+
 /// What a value must be like.
 #[derive(Clone, Debug)]
 pub enum ValuePattern {

@@ -1,22 +1,13 @@
-//! Which clients a route is for, and how many of its requests are under way.
+//! How many requests of a route are under way.
 
-use std::{
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering::Relaxed},
 };
 
-use ipnet::IpNet;
-
-/// Whom a route lets in.
+/// How many requests a route lets in.
 #[derive(Debug, Default)]
 pub struct Admission {
-    /// Networks of clients; empty = all.
-    pub allow: Vec<IpNet>,
-    /// Networks of clients that are not let in.
-    pub deny: Vec<IpNet>,
     /// Requests that may be under way; 0 = any.
     pub max_in_flight: u32,
     /// How many are, of all generations and workers. Kept where they are bounded.
@@ -38,12 +29,6 @@ impl Drop for InFlight {
 pub struct RouteFull;
 
 impl Admission {
-    /// Whether a client is let in; `deny` goes before `allow`.
-    pub fn admits(&self, address: IpAddr) -> bool {
-        let is_in = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
-        !is_in(&self.deny) && (self.allow.is_empty() || is_in(&self.allow))
-    }
-
     /// Takes a place for a request; `Ok(None)` where they are not counted.
     ///
     /// # Errors
@@ -64,24 +49,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn deny_goes_before_allow() {
-        let admission = Admission {
-            allow: vec!["10.0.0.0/8".parse().unwrap()],
-            deny: vec!["10.1.0.0/16".parse().unwrap()],
-            ..Admission::default()
-        };
-        let admits = |address: &str| admission.admits(address.parse().unwrap());
-        assert!(admits("10.0.0.1") && !admits("10.1.0.1") && !admits("192.0.2.1") && !admits("2001:db8::1"));
-        assert!(Admission::default().admits("192.0.2.1".parse().unwrap()));
-    }
-
-    #[test]
     fn places_come_back_and_a_lower_bound_holds() {
         let admission = Admission { max_in_flight: 2, ..Admission::default() };
         let (one, two) = (admission.enter().unwrap(), admission.enter().unwrap());
         assert_eq!(admission.enter().unwrap_err(), RouteFull);
         drop(one);
-        let lower = Admission { max_in_flight: 1, in_flight: admission.in_flight, ..Admission::default() };
+        let lower = Admission { max_in_flight: 1, in_flight: admission.in_flight };
         assert!(lower.enter().is_err(), "those of the generation before count");
         drop(two);
         assert!(lower.enter().unwrap().is_some());

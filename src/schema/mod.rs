@@ -21,6 +21,7 @@ pub mod row;
 pub mod secret;
 pub mod section;
 pub mod source;
+pub mod status;
 pub mod store_path;
 pub mod suggest;
 pub mod syntax;

@@ -24,6 +24,8 @@ pub enum Use {
     Page,
     /// A field of a response.
     ResponseField,
+    /// What a cache finds a response by.
+    Key,
     /// A field of the access log.
     Log,
 }
@@ -176,19 +178,25 @@ fn known() -> String {
 /// Why something is not known where the template is for.
 fn not_known(variable: &Variable, of: Use) -> Option<&'static str> {
     match (variable, of) {
-        (Variable::Backend, Use::RequestField | Use::Rewrite) => {
+        (Variable::Backend, Use::RequestField | Use::Rewrite | Use::Key) => {
             Some("the backend is chosen later; it is known in `response_headers` and `log.fields`")
         }
         (Variable::Backend, Use::Redirect | Use::Body) => Some("no backend is asked"),
         (Variable::Capture(_), Use::Page) => Some("a page is for many routes"),
-        (Variable::Status, Use::RequestField | Use::Rewrite | Use::Redirect | Use::Body) => Some(
+        (Variable::Capture(_), Use::Key) => {
+            Some("a cache is for many routes, and the path is in its keys already")
+        }
+        (Variable::RequestId | Variable::TimeIso | Variable::TimeUnix | Variable::ClientPort, Use::Key) => {
+            Some("it is another for each request, so that nothing stored would be found again")
+        }
+        (Variable::Status, Use::RequestField | Use::Rewrite | Use::Redirect | Use::Body | Use::Key) => Some(
             "there is no response yet; it is known in `error_pages`, `response_headers` and `log.fields`",
         ),
-        (Variable::Error, Use::RequestField | Use::Rewrite | Use::Redirect | Use::Body) => Some(
+        (Variable::Error, Use::RequestField | Use::Rewrite | Use::Redirect | Use::Body | Use::Key) => Some(
             "nothing has gone wrong yet; it is known in `error_pages`, `response_headers` and `log.fields`",
         ),
-        (Variable::Listener, Use::Rewrite) => {
-            Some("a rewrite is the same on every listener; make a route for each, with `listeners`")
+        (Variable::Listener, Use::Rewrite | Use::Key) => {
+            Some("this is the same on every listener; make a route for each, with `listeners`")
         }
         _ => None,
     }

@@ -26,6 +26,7 @@ mod cache_debts;
 mod cache_disk;
 mod cache_memory;
 mod cache_replay;
+mod cache_rules;
 mod cache_writes;
 mod caches;
 mod certificates;

@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::{
     cache::key::{KeySettings, QueryKey},
     schema::{Data, Node, Reader, Table, Value, name, section},
+    template::{Context, Fault, Template, Use},
 };
 
 section! {
@@ -16,6 +17,8 @@ section! {
         pub sorted: bool = false;
         /// Header fields.
         pub headers: Vec<String> = [];
+        /// A text with [placeholders](templates.md) that it is found by too: `"{cookie.lang|default:en}"`.
+        pub template: String = "";
     }
     check Self::check;
 }
@@ -32,6 +35,9 @@ impl KeyConf {
         }
         for header in &mut self.headers {
             header.make_ascii_lowercase();
+        }
+        if let Err(Fault { message, hint }) = Template::parse(&self.template, Use::Key, Context::Plain) {
+            table.reader.problem_with(table.place_of("template"), message, hint);
         }
         let unused = matches!(self.query, QueryKey::None) && self.sorted;
         // Another query that was not understood has been replaced, and says enough itself.

@@ -2,12 +2,14 @@
 
 mod choices;
 mod key;
+mod rules;
 mod store;
 
 use std::time::Duration;
 
 pub use choices::{Admission, Eviction};
 pub use key::KeyConf;
+pub use rules::{Ignored, TtlConf};
 pub use store::DiskConf;
 
 use super::{
@@ -16,7 +18,8 @@ use super::{
 };
 pub use crate::writeback::conf::WritePolicy;
 use crate::{
-    schema::{Size, Table, name, section},
+    route::conf::MatchConf,
+    schema::{Size, Table, name, section, status::Statuses},
     writeback::conf::{JournalConf, WriteBackConf},
 };
 
@@ -40,8 +43,18 @@ section! {
         /// Share of the time since `Last-Modified` that a response without a lifetime is fresh for (RFC 9111
         /// §4.2.2); 0 turns it off.
         pub heuristic: f64 = 0.1, in 0 to 1;
-        /// How long a response that says nothing is fresh; 0 = it is not stored.
+        /// How long a response of 2xx that says nothing is fresh; 0 = it is not stored. For others see `ttl`.
         pub default_ttl: Duration = "0s", in "0s" to "3650d";
+        /// How long responses that say nothing are fresh, by status (`404`) or class (`5xx`); `0s` = they are not stored.
+        pub ttl: TtlConf = {};
+        /// Statuses (`200`, `"3xx"`) of which alone responses are stored; empty = those that the standard lets be stored.
+        pub store: Vec<Statuses> = [];
+        /// Fields of responses that are not looked at: `ttl` and `default_ttl` decide then.
+        pub ignore: Vec<Ignored> = [];
+        /// Groups of conditions of requests: where one holds, what is stored is not served, and the response takes its place.
+        pub bypass: Vec<MatchConf> = [];
+        /// Groups of conditions of requests: where one holds, the cache is neither asked nor given the response.
+        pub no_store: Vec<MatchConf> = [];
         /// How long a stale response is served while a fresh one is fetched, where it does not say.
         pub stale_while_revalidate: Duration = "0s", in "0s" to "3650d";
         /// How long a stale response is served when the backend fails, where it does not say.
@@ -89,9 +102,19 @@ impl CacheConf {
             eviction: Eviction::default(),
             admission: Admission::default(),
             max_object: Size(0),
-            key: KeyConf { query: QueryKey::All, sorted: false, headers: Vec::new() },
+            key: KeyConf {
+                query: QueryKey::All,
+                sorted: false,
+                headers: Vec::new(),
+                template: String::new(),
+            },
             heuristic: 0.0,
             default_ttl: Duration::ZERO,
+            ttl: TtlConf::default(),
+            store: Vec::new(),
+            ignore: Vec::new(),
+            bypass: Vec::new(),
+            no_store: Vec::new(),
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
             max_variants: 1,
@@ -113,6 +136,10 @@ impl CacheConf {
             stale_while_revalidate: self.stale_while_revalidate.as_secs(),
             stale_if_error: self.stale_if_error.as_secs(),
             store_set_cookie: self.store_set_cookie,
+            ttl: self.ttl.0.iter().map(|(statuses, ttl)| (*statuses, ttl.as_secs())).collect(),
+            statuses: self.store.clone(),
+            ignores_control: self.ignore.contains(&Ignored::CacheControl),
+            ignores_expires: self.ignore.contains(&Ignored::Expires),
         }
     }
 

@@ -39,6 +39,7 @@ fn what_is_written_arrives() {
         stale_while_revalidate: 2,
         stale_if_error: 3600,
         store_set_cookie: true,
+        ..Policy::default()
     };
     assert_eq!(conf.policy(), policy);
     let query = QueryKey::Names(vec!["q".to_owned(), "page".to_owned()]);

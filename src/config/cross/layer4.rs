@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Keys of a route that are about requests.
-pub(in crate::config) const OF_REQUESTS: [&str; 26] = [
+pub(in crate::config) const OF_REQUESTS: [&str; 30] = [
     "hosts",
     "paths",
     "methods",
@@ -31,8 +31,6 @@ pub(in crate::config) const OF_REQUESTS: [&str; 26] = [
     "cache",
     "collapse",
     "upgrade",
-    "allow",
-    "deny",
     "limits",
     "timeouts",
     "max_in_flight",
@@ -40,6 +38,12 @@ pub(in crate::config) const OF_REQUESTS: [&str; 26] = [
     "forwarded",
     "min_rate",
     "redirect",
+    "error_pages",
+    "intercept_errors",
+    "compression",
+    "compression_types",
+    "compression_min",
+    "compression_level",
 ];
 
 /// Keys of a route by which connections with TLS are told apart.

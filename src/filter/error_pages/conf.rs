@@ -6,35 +6,9 @@ use serde_json::json;
 
 use crate::{
     filter::page::Page,
-    schema::{Data, Node, Reader, Value},
+    schema::{Data, Node, Reader, Value, status::Statuses},
     template::Use,
 };
-
-/// Which statuses a page is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Statuses {
-    /// One.
-    One(u16),
-    /// All that begin with this digit.
-    Class(u16),
-}
-
-impl Statuses {
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        if let Some(class) = text.strip_suffix("xx") {
-            return class.parse().ok().filter(|class| (4..=5).contains(class)).map(Self::Class);
-        }
-        text.parse().ok().filter(|status| (400..=599).contains(status) && text.len() == 3).map(Self::One)
-    }
-
-    /// Whether a status is one of them.
-    pub fn has(self, status: u16) -> bool {
-        match self {
-            Self::One(one) => one == status,
-            Self::Class(class) => class == status / 100,
-        }
-    }
-}
 
 /// Pages by statuses: single ones before classes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -60,7 +34,8 @@ impl Value for ErrorPagesConf {
         };
         let mut pages = Vec::new();
         for entry in entries {
-            let Some(statuses) = Statuses::parse(&entry.key) else {
+            let statuses = Statuses::parse(&entry.key).filter(|it| it.class() >= 4);
+            let Some(statuses) = statuses else {
                 let message = format!("`{}` is no status of an error", entry.key);
                 reader.problem_with(entry.place, message, "write a status such as `404`, or `4xx` or `5xx`");
                 continue;
@@ -71,7 +46,7 @@ impl Value for ErrorPagesConf {
             }
             pages.push((statuses, page));
         }
-        pages.sort_by_key(|(statuses, _)| matches!(statuses, Statuses::Class(_)));
+        pages.sort_by_key(|(statuses, _)| statuses.is_class());
         Some(Self(pages))
     }
 

@@ -2,7 +2,7 @@
 
 pub mod conf;
 
-use self::conf::{ErrorPagesConf, Statuses};
+use self::conf::ErrorPagesConf;
 use super::{
     hooks::{Body, Hooks, ResponseFacts},
     page::PageBody,
@@ -10,6 +10,7 @@ use super::{
 use crate::{
     exchange::Exchange,
     fields::{Known, list},
+    schema::status::Statuses,
     template::{Scope, Use},
 };
 
@@ -160,21 +161,5 @@ mod tests {
             assert_eq!(page(&filters, 404, accept, OWN_ERROR).is_some(), is_page, "{accept}");
         }
         assert_eq!(page(&filters, 500, "application/json", OWN_ERROR).as_deref(), Some("sorry"));
-    }
-
-    #[test]
-    fn statuses_are_single_ones_or_classes_of_errors() {
-        for (text, expected) in [
-            ("404", Some(Statuses::One(404))),
-            ("5xx", Some(Statuses::Class(5))),
-            ("200", None),
-            ("3xx", None),
-            ("600", None),
-            ("0404", None),
-            ("xx", None),
-            ("+404", None),
-        ] {
-            assert_eq!(Statuses::parse(text), expected, "{text}");
-        }
     }
 }

@@ -50,8 +50,12 @@ pub(in crate::http) async fn serve<D: Downstream>(
             bypass(context, plan, CacheStatus::forwarded(why), exchange, client).await
         }
         Use::Invalidate => writeback::serve(context, cache, plan, exchange, client).await,
+        Use::Read | Use::ReadAndStore if cache.no_store.hold(exchange) => {
+            bypass(context, plan, CacheStatus::forwarded(Forward::Bypass), exchange, client).await
+        }
         usage @ (Use::Read | Use::ReadAndStore) => {
-            let control = RequestControl::of(&exchange.request.fields);
+            let mut control = RequestControl::of(&exchange.request.fields);
+            control.no_cache |= cache.bypass.hold(exchange);
             let key = key(context.route, cache, exchange);
             let request = CacheRequest { context, cache, key, control, is_head: usage == Use::Read };
             match writeback::pending::find(context, cache, &request.key, exchange) {

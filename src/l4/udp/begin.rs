@@ -120,6 +120,10 @@ pub(super) fn begin(arrival: Arrival<'_>, ask: &Ask) -> Result<(Terms, Session),
     }
     let place = AddressPlace::take(listener, Some(address)).map_err(|_| refuse(Dropped::ClientLimit))?;
     let way = way(worker, &snapshot, listener, ask)?;
+    let route = way.snapshot.shared.routes.get(way.route);
+    if route.is_some_and(|route| route.filters.on_connect(address).is_err()) {
+        return Err(refuse(Dropped::Denied));
+    }
     let worker_upstream = way.snapshot.upstream(way.upstream).ok_or(Dropped::NoBackend)?;
     let (terms, room) = terms(worker_upstream)?;
     worker_upstream.on_request(now);

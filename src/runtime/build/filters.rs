@@ -4,7 +4,7 @@
 use crate::{
     config::listen::{ListenerConf, Protocol},
     filter::{
-        Compression, ErrorPages, Filter, Filters, RequestHeaders, ResponseHeaders, Translate,
+        Access, Compression, ErrorPages, Filter, Filters, RequestHeaders, ResponseHeaders, Translate,
         compression::conf::TYPES,
     },
     route::conf::{RewriteConf, RouteConf},
@@ -19,6 +19,7 @@ pub(super) fn of_listener(conf: &ListenerConf) -> Filters {
 }
 
 pub(super) fn of_route(conf: &RouteConf) -> Filters {
+    let access = Access::of(&conf.name, &conf.allow, &conf.deny).map(Filter::Access);
     let request_headers = RequestHeaders::of(&conf.request_headers).map(Filter::RequestHeaders);
     let error_pages = ErrorPages::of(&conf.error_pages, conf.intercept_errors).map(Filter::ErrorPages);
     let translate = conf.rewrite.as_ref().and_then(translate).map(Filter::Translate);
@@ -30,7 +31,7 @@ pub(super) fn of_route(conf: &RouteConf) -> Filters {
     let least = conf.compression_min.0;
     let compression = Compression::of(&conf.compression, &types, least, &conf.compression_level);
     let compression = compression.map(Filter::Compression);
-    let all = [request_headers, error_pages, translate, response_headers, compression];
+    let all = [access, request_headers, error_pages, translate, response_headers, compression];
     Filters::new(all.into_iter().flatten())
 }
 

@@ -87,12 +87,7 @@ impl Builder<'_> {
             rewrite: conf.rewrite.as_ref().map(Rewrite::of),
             captures: captures(conf),
             filters: filters::of_route(conf),
-            admission: Admission {
-                allow: conf.allow.clone(),
-                deny: conf.deny.clone(),
-                max_in_flight: conf.max_in_flight,
-                in_flight,
-            },
+            admission: Admission { max_in_flight: conf.max_in_flight, in_flight },
             body_bytes: conf.limits.body_bytes.map(|limit| limit.0),
             timeouts: conf.timeouts.clone(),
             buffer: conf.buffer.0,

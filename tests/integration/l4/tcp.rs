@@ -200,3 +200,28 @@ fn tls_ends_here_where_there_is_a_certificate() {
     assert_eq!(client.alpn(), None, "what is behind it was not asked");
     assert!(client.get("a.test", "/").unwrap().ends_with("plain inside"));
 }
+
+#[test]
+fn clients_that_are_not_let_in_reach_no_backend() {
+    let server = Server::echo("never");
+    for (keys, is_let_in) in [
+        ("deny = [\"127.0.0.0/8\"]", false),
+        ("allow = [\"10.0.0.0/8\"]", false),
+        ("allow = [\"127.0.0.1\"]", true),
+    ] {
+        let before = server.connections.load(std::sync::atomic::Ordering::SeqCst);
+        let text =
+            passing(&[server.address], "", "", "").replace("[[route]]\n", &format!("[[route]]\n{keys}\n"));
+        let proxy = Proxy::start(&text);
+        let mut client = connect(&proxy);
+        let mut heard = [0; 5];
+        let is_heard = client.read_exact(&mut heard).is_ok();
+        assert_eq!(is_heard, is_let_in, "{keys}");
+        drop(client);
+        let line = logged(&proxy, 1).remove(0);
+        let error = if is_let_in { serde_json::Value::Null } else { "client_denied".into() };
+        assert_eq!(line.get("error").cloned().unwrap_or_default(), error, "{line}");
+        let after = server.connections.load(std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(after - before, usize::from(is_let_in));
+    }
+}
