@@ -128,7 +128,7 @@ fn routers_alone(config: &Config) -> impl Iterator<Item = String> {
     alone.map(|_| "over `lo` no advertisement reaches another node: name an interface of the network".into())
 }
 
-/// Upstreams that get connections only, and whose checks ask for HTTP.
+/// Upstreams that get connections only, and whose checks ask for HTTP at the same port.
 fn checks_of_connections(config: &Config) -> impl Iterator<Item = String> {
     let is_http = |name: &String| {
         config.listener.iter().any(|listener| listener.protocol.is_http() && listener.name == *name)
@@ -138,7 +138,7 @@ fn checks_of_connections(config: &Config) -> impl Iterator<Item = String> {
     let [requests, connections] = [of_requests, of_connections]
         .map(|routes| routes.into_iter().flat_map(upstreams).collect::<HashSet<_>>());
     let asks = |conf: &crate::upstream::conf::UpstreamConf| {
-        conf.health_check.as_ref().is_some_and(|check| check.kind == CheckKind::Http)
+        conf.health_check.as_ref().is_some_and(|check| check.kind == CheckKind::Http && check.port.is_none())
     };
     let names = config.upstream.iter().filter(move |upstream| asks(upstream));
     let names = names.map(|upstream| upstream.name.as_str());

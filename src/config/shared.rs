@@ -15,7 +15,7 @@ section! {
     pub struct DefaultsConf {
         /// Of each `[[listener]]`: all of its keys but `name` and `address`.
         pub listener: Shared<ListenerConf>;
-        /// Of each `[[route]]`: all of its keys but `name`, `upstream`, `split`, `redirect` and `respond`.
+        /// Of each `[[route]]`: all of its keys but `name`, `upstream`, `split`, `redirect`, `respond` and `files`.
         pub route: Shared<RouteConf>;
         /// Of each `[[upstream]]`: all of its keys but `name` and `backend`.
         pub upstream: Shared<UpstreamConf>;

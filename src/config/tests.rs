@@ -20,7 +20,7 @@ impl Folder {
     fn new(test: &str) -> Self {
         let name = format!("pointsman-{test}-{}", std::process::id());
         let folder = env::temp_dir().join(name);
-        for name in ["config", "config/conf.d", "tests/broken", "tests/broken/included"] {
+        for name in ["config", "config/conf.d", "config/examples", "tests/broken", "tests/broken/included"] {
             let target = folder.join(name);
             fs::create_dir_all(&target).unwrap();
             for (file, text) in files(Path::new(name)) {
@@ -67,8 +67,9 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 fn every_example_is_good() {
     let folder = Folder::new("examples");
     let examples = files(Path::new("config"));
-    assert!(examples.len() >= 7);
-    for (path, _) in examples {
+    let programs = files(Path::new("config/examples"));
+    assert!(examples.len() >= 7 && programs.len() >= 12);
+    for (path, _) in examples.into_iter().chain(programs) {
         if let Err(problems) = load(&folder.join(&path)) {
             panic!("{problems}");
         }

@@ -30,7 +30,7 @@ pub use mirror::MirrorConf;
 pub use upgrade::Upgrades;
 
 section! {
-    /// What becomes of a request: exactly one of `upstream`, `split`, `redirect` and `respond`. Of all routes that match, one wins: an exact host before the longest wildcard (`*.example.com` before `example.*`) before any host; then an exact path before the longest prefix before a regular expression before any path; then one with `methods`; then more `headers`; then more `query`; then more other conditions; then the order of the file. `pointsman explain` shows it.
+    /// What becomes of a request: exactly one of `upstream`, `split`, `redirect`, `respond` and `files`. Of all routes that match, one wins: an exact host before the longest wildcard (`*.example.com` before `example.*`) before any host; then an exact path before the longest prefix before a regular expression before any path; then one with `methods`; then more `headers`; then more `query`; then more other conditions; then the order of the file. `pointsman explain` shows it.
     pub struct RouteConf {
         /// Its name: metrics and the log use it.
         pub name: String;
