@@ -49,6 +49,8 @@ fn schema() -> Value {
             "route": text(),
             "action": {"type": "object", "minProperties": 1, "maxProperties": 1},
             "response_headers": array(text()),
+            "filters": array(text()),
+            "mirror": {"type": ["object", "null"], "properties": {"upstream": text(), "percent": {"type": "number"}}},
         },
         "required": ["listener", "address", "client", "considered", "outcome"],
         "additionalProperties": false,

@@ -5,6 +5,7 @@ use std::{rc::Rc, time::Duration};
 use super::respond::Patience;
 use crate::{
     exchange::Exchange,
+    fields::Known,
     h1::Framing,
     moment::Moment,
     runtime::{Listener, Route, WorkerSnapshot},
@@ -69,9 +70,13 @@ impl<'a> RouteContext<'a> {
         self.route.timeouts.response_body.unwrap_or(conf.body_timeout)
     }
 
-    /// How long the response may stall.
+    /// How long the response may stall whose head is in `exchange`. A stream of events lasts for as long as it flows.
     pub(super) fn patience(&self, exchange: &Exchange) -> Patience {
         let client = self.listener.conf.timeouts.idle;
+        if is_event_stream(exchange) {
+            let backend = self.route.stream_idle;
+            return Patience { backend, client: Some(client), min_rate: self.route.min_rate, end: None };
+        }
         Patience {
             backend: self.response_body_timeout(),
             client: Some(client),
@@ -79,4 +84,13 @@ impl<'a> RouteContext<'a> {
             end: self.end(exchange),
         }
     }
+}
+
+/// Whether the response is a stream of events (WHATWG HTML §9.2).
+fn is_event_stream(exchange: &Exchange) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let media = exchange.response.fields.known(Known::ContentType);
+    media.and_then(|media| media.split_at_checked(EVENTS.len())).is_some_and(|(media, rest)| {
+        media.eq_ignore_ascii_case(EVENTS) && rest.first().is_none_or(|byte| b"; ".contains(byte))
+    })
 }

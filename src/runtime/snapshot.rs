@@ -177,6 +177,8 @@ pub struct Route {
     pub forwarded: bool,
     /// Most that the whole exchange may take; zero is no limit.
     pub timeout: Duration,
+    /// How long a stream of events may be silent.
+    pub stream_idle: Duration,
     /// What of its requests is copied to another upstream.
     pub mirror: Option<Mirror>,
     /// Its cache, or what collapses its requests.

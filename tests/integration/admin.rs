@@ -127,7 +127,10 @@ fn metrics_are_text_that_prometheus_reads() {
             assert!(seen.insert(text.rsplit_once(' ').unwrap().0.to_owned()), "twice: {text}");
         }
     }
-    assert!(typed.len() > 10 && typed.iter().all(|family| family.starts_with("pointsman_")));
+    assert!(
+        typed.len() > 10
+            && typed.iter().all(|family| ["pointsman_", "process_"].iter().any(|it| family.starts_with(it)))
+    );
 }
 
 #[test]

@@ -40,6 +40,7 @@ mod dashboard;
 mod diagnoses;
 mod drain;
 mod election;
+mod event_streams;
 mod examples;
 mod exhausted;
 mod files;

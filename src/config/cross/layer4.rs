@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Keys of a route that are about requests.
-pub(in crate::config) const OF_REQUESTS: [&str; 31] = [
+pub(in crate::config) const OF_REQUESTS: [&str; 32] = [
     "hosts",
     "paths",
     "methods",
@@ -45,6 +45,7 @@ pub(in crate::config) const OF_REQUESTS: [&str; 31] = [
     "compression_min",
     "compression_level",
     "mirror",
+    "stream_idle",
 ];
 
 /// Keys of a route by which connections with TLS are told apart.

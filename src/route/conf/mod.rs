@@ -96,8 +96,10 @@ section! {
         pub forwarded: bool = false;
         /// Bytes per second that a client must send of a request's body, and take of a response, while a backend is held for it: on average over the time that it is waited for, beyond the first ten seconds. 0 = any.
         pub min_rate: Size = "240B", in "0" to "1GiB";
-        /// Time for the whole exchange, 504 beyond; 0 = no limit.
+        /// Time for the whole exchange, 504 beyond; 0 = no limit. A stream of events that has begun is not ended by it.
         pub timeout: Duration = "0s", in "0s" to "365d";
+        /// Time without a byte after which a stream of events (`text/event-stream`) is ended, in the place of the limits of other bodies.
+        pub stream_idle: Duration = "1h", in "1ms" to "365d";
         /// Copies of some requests that go to another upstream too.
         pub mirror: Option<MirrorConf>;
         /// Files that stand for error responses, by status (`404`) or class (`5xx`), with [placeholders](templates.md): for what Pointsman answers itself. Read again when they change.

@@ -113,6 +113,7 @@ impl Builder<'_> {
             min_rate: conf.min_rate.0,
             forwarded: conf.forwarded,
             timeout: conf.timeout,
+            stream_idle: conf.stream_idle,
             cache: None,
             mirror: None,
             // Else one URI could lead to two routes, and one's responses be served for the other's.
