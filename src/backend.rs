@@ -16,7 +16,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use crate::{moment::Moment, net::happy_eyeballs};
+use crate::{moment::Moment, net::happy_eyeballs, telemetry::recent_latency::RecentLatency};
 
 /// How long an address that was behind others of its name is tried after them.
 const BEHIND: Duration = Duration::from_secs(30);
@@ -141,6 +141,8 @@ pub struct Shared {
     pub ejections: Mutex<Ejections>,
     /// What was counted of its health.
     pub health_counts: HealthCounts,
+    /// How long it took to answer lately, over all workers.
+    pub latency: RecentLatency,
     /// Why it is in its state, for people; written at each change, read by admin and log.
     pub why: Mutex<Arc<str>>,
     /// Socket addresses behind a host name, kept fresh by discovery; empty until first resolved.
@@ -166,6 +168,7 @@ impl Default for Shared {
             failures_in_a_row: AtomicU32::new(0),
             ejections: Mutex::default(),
             health_counts: HealthCounts::default(),
+            latency: RecentLatency::default(),
             why: Mutex::new("not checked yet".into()),
             resolved: ArcSwap::default(),
             behind: ArcSwap::default(),

@@ -273,6 +273,7 @@ fn upstreams_have_the_contracts_keys() {
         let expected = serde_json::json!({
             "name": "a", "address": "127.0.0.1:1", "weight": 3, "state": "up", "why": "not checked yet",
             "in_flight": 0, "requests": 5, "failures": 0, "ewma_ms": null, "bytes_per_second": 0,
+            "latency": {"last_10s": null, "last_60s": null},
             "override": null,
         });
         assert_eq!(app["backends"][0], expected);

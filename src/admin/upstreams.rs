@@ -18,6 +18,7 @@ use crate::{
     balance::BackendStats,
     moment::Moment,
     runtime::overrides::{Line, position},
+    telemetry::recent_latency::Window,
     upstream::Upstream,
 };
 
@@ -52,7 +53,14 @@ pub(super) fn properties(more: Value) -> Value {
         "in_flight": count(),
         "requests": count(),
         "failures": count(),
-        "ewma_ms": {"type": ["number", "null"]},
+        "ewma_ms": {"type": ["number", "null"], "description": "what least-response-time goes by: it follows slow answers at once, and falls while nothing is asked"},
+        "latency": {
+            "type": "object",
+            "description": "time to the response head, of what was answered lately; null where nothing was",
+            "properties": {"last_10s": latency(), "last_60s": latency()},
+            "required": ["last_10s", "last_60s"],
+            "additionalProperties": false,
+        },
         "bytes_per_second": count(),
         "override": {
             "type": ["object", "null"],
@@ -143,9 +151,30 @@ fn backend_json(
         "requests": requests,
         "failures": failures,
         "ewma_ms": average_ms.map(hundredths),
+        "latency": {
+            "last_10s": it.shared.latency.window(1).map(window_json),
+            "last_60s": it.shared.latency.window(6).map(window_json),
+        },
         "bytes_per_second": bytes_per_second,
         "override": changed,
     })
+}
+
+/// The schema of a stretch of time.
+fn latency() -> Value {
+    let number = || json!({"type": "number", "minimum": 0});
+    json!({
+        "type": ["object", "null"],
+        "properties": {"count": count(), "mean_ms": number(), "p50_ms": number(), "p99_ms": number()},
+        "required": ["count", "mean_ms", "p50_ms", "p99_ms"],
+        "additionalProperties": false,
+    })
+}
+
+fn window_json(window: Window) -> Value {
+    let Window { count, mean_ms, p50_ms, p99_ms } = window;
+    let [mean_ms, p50_ms, p99_ms] = [mean_ms, p50_ms, p99_ms].map(hundredths);
+    json!({"count": count, "mean_ms": mean_ms, "p50_ms": p50_ms, "p99_ms": p99_ms})
 }
 
 /// More digits than anyone can use.

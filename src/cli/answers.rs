@@ -66,7 +66,8 @@ pub(super) fn example() -> (Value, Value) {
     });
     let backend = |name: &str, state: &str, why: &str| {
         json!({"name": name, "address": "10.0.0.1:80", "weight": 3, "state": state, "why": why,
-            "in_flight": 2, "requests": 90, "failures": 1, "ewma_ms": 1.25, "bytes_per_second": 2048,
+            "in_flight": 2, "requests": 90, "failures": 1, "ewma_ms": 1.25,
+            "latency": {"last_10s": null, "last_60s": {"count": 9, "mean_ms": 1.25, "p50_ms": 1.0, "p99_ms": 2.0}}, "bytes_per_second": 2048,
             "override": null})
     };
     let mut first = backend("a", "up", "");

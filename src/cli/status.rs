@@ -171,7 +171,7 @@ fn backends(upstream: &Value) -> Vec<Row> {
 
 fn backend(backend: &Value) -> Row {
     let count = |key| Cell::number(number(backend, key).to_string());
-    let average = backend.get("ewma_ms").and_then(Value::as_f64);
+    let average = backend.pointer("/latency/last_60s/mean_ms").and_then(Value::as_f64);
     let failures = match number(backend, "failures") {
         0 => Cell::number("0"),
         some => Cell { tone: Tone::Warning, ..Cell::number(some.to_string()) },

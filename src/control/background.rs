@@ -12,6 +12,7 @@ use super::{checks::ActiveChecks, memory, notify};
 use crate::{
     moment::Moment,
     runtime::{Snapshot, worker::Shared},
+    telemetry::{metrics::HistogramSum, recent_latency},
     tls::tickets::Tickets,
     upstream::discover::Discovery,
 };
@@ -56,6 +57,8 @@ pub(super) fn start(shared: &Arc<Shared>, tickets: Arc<Tickets>) {
             tracing::debug!("new key for TLS session tickets");
         }
     }));
+    let measured = shared.clone();
+    spawn_local(every(recent_latency::EVERY, move || take_latencies(&measured.snapshot.load())));
     spawn_local(every(GIVE_BACK, memory::give_back));
     if let Some(period) = notify::watchdog() {
         spawn_local(every(period, notify::alive));
@@ -78,6 +81,19 @@ async fn every(period: Duration, mut act: impl FnMut()) {
     loop {
         turns.tick().await;
         act();
+    }
+}
+
+/// Notes how long each backend has taken to answer so far.
+fn take_latencies(snapshot: &Snapshot) {
+    for upstream in &snapshot.upstreams {
+        for (index, backend) in upstream.backends.iter().enumerate() {
+            let mut sum = HistogramSum::default();
+            for own in upstream.own.iter().filter_map(|own| own.get(index)) {
+                own.series.response.add_to(&mut sum);
+            }
+            backend.shared.latency.take(sum);
+        }
     }
 }
 

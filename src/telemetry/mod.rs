@@ -9,6 +9,7 @@ pub mod datagrams;
 pub mod metrics;
 pub mod program_log;
 pub mod recent_errors;
+pub mod recent_latency;
 pub mod repeated;
 mod sink;
 pub mod trace;

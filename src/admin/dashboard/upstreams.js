@@ -113,7 +113,10 @@ function updateBackend(made, backend, perSecondNow, all) {
   const percent = all > 0 ? (100 * perSecondNow) / all : 0;
   made.fill.style.width = `${percent.toFixed(1)}%`;
   say(made.shareText, `${percent.toFixed(0)} % · ${perSecond(perSecondNow)}`);
-  const average = Number.isFinite(backend.ewma_ms) ? time(backend.ewma_ms / 1000) : "–";
+  const lately = record(record(backend.latency).last_60s);
+  const average = Number.isFinite(lately.mean_ms)
+    ? `${time(lately.mean_ms / 1000)} · p99 ${time(lately.p99_ms / 1000)}`
+    : "–";
   const texts = [count(backend.in_flight), average, `${bytes(backend.bytes_per_second)}/s`, count(backend.requests), count(backend.failures)];
   texts.forEach((text, index) => say(made.numbers[index], text));
   const isOff = backend.state === "draining" || backend.state === "disabled";

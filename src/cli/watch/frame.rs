@@ -158,7 +158,7 @@ fn backends(view: &View) -> Vec<Row> {
     let row = |upstream: &str, it: &Value| {
         let key = (upstream.to_owned(), text(it, "address").to_owned());
         let share = view.rates.as_ref().and_then(|rates| rates.shares.get(&key)).copied();
-        let average = it.get("ewma_ms").and_then(Value::as_f64);
+        let average = it.pointer("/latency/last_60s/mean_ms").and_then(Value::as_f64);
         vec![
             Cell::text(format!("{upstream}/{}", text(it, "name"))),
             table::state(text(it, "state")),
