@@ -6,6 +6,7 @@
 
 mod error;
 mod fields;
+mod grpc;
 mod keep;
 mod patience;
 mod pump;
@@ -15,6 +16,7 @@ mod source;
 mod staged;
 
 pub use error::status_of;
+pub(super) use grpc::trailers as grpc_trailers;
 pub use patience::Patience;
 pub(super) use pump::{Sink, pump};
 pub(super) use reply::{Reply, own_head};
