@@ -6,6 +6,7 @@
 
 mod bound;
 mod downstream;
+pub mod grpc;
 mod hop;
 pub mod node;
 mod peer;
@@ -64,6 +65,8 @@ pub struct Facts {
     pub response_time: Option<Duration>,
     /// What ended it before its end, or made the response our own.
     pub error: Option<(Kind, String)>,
+    /// The status of a call of gRPC, once it is known.
+    pub grpc_status: Option<u32>,
     /// Its place in a trace; `None` while tracing is off.
     pub trace: Option<TraceContext>,
     /// What is noted for its spans; `None` when it is not sampled.
@@ -83,6 +86,7 @@ impl Facts {
         (self.bytes_in, self.bytes_out) = (0, 0);
         self.response_time = None;
         self.error = None;
+        self.grpc_status = None;
         self.trace = None;
         self.recording = None;
     }
@@ -155,6 +159,11 @@ pub struct Exchange {
 }
 
 impl Exchange {
+    /// Whether it is a call of gRPC, which needs HTTP/2.
+    pub fn is_grpc(&self) -> bool {
+        self.version.has_streams() && grpc::is_message(&self.request.fields)
+    }
+
     /// Makes it ready for the next request and keeps its memory.
     pub fn reset(&mut self, peer: &Rc<Peer>, now: Moment) {
         self.facts.reset(peer, now);

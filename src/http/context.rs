@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use super::respond::Patience;
 use crate::{
-    exchange::Exchange,
+    exchange::{Exchange, grpc},
     fields::Known,
     h1::Framing,
     moment::Moment,
@@ -48,10 +48,12 @@ impl<'a> RouteContext<'a> {
         exchange.facts.backend.and_then(|index| backends.get(index)).map(|backend| &*backend.name)
     }
 
-    /// When the whole exchange must be over.
+    /// When the whole exchange must be over: as the route says, or the client of gRPC, whichever is sooner.
     pub(super) fn end(&self, exchange: &Exchange) -> Option<Moment> {
-        let timeout = self.route.timeout;
-        (!timeout.is_zero()).then(|| exchange.facts.started.plus(timeout))
+        let timeout = Some(self.route.timeout).filter(|timeout| !timeout.is_zero());
+        let asked = exchange.is_grpc().then(|| grpc::timeout(&exchange.request.fields)).flatten();
+        let shorter = timeout.into_iter().chain(asked).min()?;
+        Some(exchange.facts.started.plus(shorter))
     }
 
     /// Most bytes of a request body; 0 = any.

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     account,
-    error::{Kind, ProxyError, Result},
+    error::{Blame, Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
     fields::Known,
     net::tunnel::Silence,
@@ -152,11 +152,22 @@ fn check_name(listener: &Listener, exchange: &Exchange) -> Result<()> {
     Err(Kind::Misdirected.into())
 }
 
+/// Whether a response that broke off says why: one of gRPC does in its trailers, whatever came of its messages.
+fn may_end_by_trailers(exchange: &Exchange, kind: Kind) -> bool {
+    let is_of_backend = kind.blame() == Blame::Upstream || kind == Kind::RouteTimeout;
+    is_of_backend && exchange.is_grpc() && !exchange.response.fields.has(Known::ContentLength)
+}
+
 /// Answers an error, if nothing of a response went out yet.
 async fn fail<D: Downstream>(exchange: &mut ActiveExchange, client: &mut D, error: ProxyError) -> End {
     let kind = error.kind();
     exchange.facts.error = Some((kind, error.to_string()));
     let is_begun = client.is_begun();
+    if is_begun && may_end_by_trailers(exchange, kind) {
+        // A stream that is reset is `INTERNAL` for its client, which it does not try again.
+        let trailers = respond::grpc_trailers(exchange, kind);
+        return if client.end(Some(&trailers)).is_ok() { End::Complete } else { End::Broken };
+    }
     if is_begun || matches!(kind, Kind::ClientGone | Kind::ClientStalled) {
         if !is_begun {
             exchange.response.status = respond::status_of(kind).0;

@@ -14,13 +14,13 @@ use super::{
 use crate::{
     cache::status::CacheStatus,
     error::{Kind, Result},
-    exchange::{Downstream, Exchange},
+    exchange::{Downstream, Exchange, grpc},
     fields::Known,
     h1::Framing,
     net::LeastRate,
     runtime::Route,
     upstream::{
-        Upstream, UpstreamResponse, acquire::Acquire, affinity, forward::forward,
+        Upstream, UpstreamResponse, acquire::Acquire, affinity, conf::UpstreamProtocol, forward::forward,
         forward_request::ForwardRequest, request_head::UpstreamHead, upload::Upload,
     },
 };
@@ -32,6 +32,13 @@ pub(super) fn prepare<D: Downstream>(
     exchange: &mut Exchange,
     client: &D,
 ) -> Result<RequestPlan> {
+    let protocol = context.worker_upstream.upstream.conf.protocol;
+    if protocol != UpstreamProtocol::Http1
+        && !exchange.version.has_streams()
+        && grpc::is_message(&exchange.request.fields)
+    {
+        return Err(Kind::Malformed("gRPC needs HTTP/2, and this request came over HTTP/1.1").into());
+    }
     let (framing, has_body) = upstream_framing(exchange, framing, client);
     let limit = context.body_limit();
     if matches!(framing, Framing::Length(length) if limit > 0 && length > limit) {

@@ -79,6 +79,7 @@ pub(super) fn access_line<'a>(
         target: &http.request.target,
         protocol: http.version.name(),
         status: http.response.status,
+        grpc_status: facts.grpc_status,
         cache: http.cache,
         encoded: http.encoded,
         upstream_protocol: facts.backend_version.map(HttpVersion::name),

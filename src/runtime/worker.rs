@@ -250,6 +250,10 @@ impl Worker {
                 counts.add(result);
             }
         }
+        let code = exchange.facts.grpc_status.and_then(|code| self.series.grpc.get(code as usize));
+        if let Some(count) = code {
+            count.add(1);
+        }
         if let Some(recording) = exchange.facts.recording.take() {
             let name = listener.map_or("", |listener| &listener.conf.name);
             let write = |out: &mut Vec<u8>| traces::write(&exchange, *recording, shared, name, out);

@@ -52,6 +52,8 @@ pub struct AccessLine<'a> {
     pub datagrams: Option<(u64, u64, &'a str)>,
     /// The status of the response; 499 where the client left before it.
     pub status: u16,
+    /// The status of a call of gRPC.
+    pub grpc_status: Option<u32>,
     /// Bytes of the request body that came.
     pub bytes_in: u64,
     /// Bytes of the response body that went out.
@@ -85,7 +87,7 @@ pub struct AccessLine<'a> {
 }
 
 /// The names that a line of JSON may have by itself.
-pub const NAMES: [&str; 36] = [
+pub const NAMES: [&str; 37] = [
     "time",
     "level",
     "listener",
@@ -97,6 +99,7 @@ pub const NAMES: [&str; 36] = [
     "target",
     "protocol",
     "status",
+    "grpc_status",
     "server_name",
     "alpn",
     "quic_version",
@@ -145,6 +148,9 @@ impl AccessLine<'_> {
                 field(out, "target", self.target.as_bytes());
                 field(out, "protocol", self.protocol.as_bytes());
                 number(out, "status", u64::from(self.status));
+                if let Some(code) = self.grpc_status {
+                    number(out, "grpc_status", u64::from(code));
+                }
             }
             Some(is_spliced) => {
                 self.write_tunnel(is_spliced, out);

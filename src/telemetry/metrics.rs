@@ -276,6 +276,8 @@ impl BackendSeries {
 /// What a worker counts of itself.
 #[derive(Debug, Default)]
 pub struct WorkerSeries {
+    /// Calls of gRPC by their status.
+    pub grpc: [Counter; 17],
     /// Bytes of request bodies that clients sent.
     pub bytes_in: Counter,
     /// Bytes of response bodies that clients were sent.

@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::{
     announce,
     attempt::FRESH,
-    conf::SendProxyProtocol,
+    conf::{RetryConf, RetryOn, SendProxyProtocol},
     forward_request::ForwardRequest,
     response::{Owner, UpstreamResponse},
     retry::is_retryable,
 };
 use crate::{
     error::{Kind, Result},
-    exchange::{Downstream, Exchange, Wanted, logs_connection_in},
+    exchange::{Downstream, Exchange, Wanted, grpc, logs_connection_in},
     moment::Moment,
 };
 
@@ -60,7 +60,10 @@ pub async fn forward<D: Downstream>(
         if let Some(recording) = &mut exchange.facts.recording {
             recording.end_attempt(end_of_attempt, now);
         }
-        let again = is_retryable(&conf.retry, end_of_attempt, &exchange.request.method, exchange.facts.attempts)
+        let is_worth_it =
+            is_retryable(&conf.retry, end_of_attempt, &exchange.request.method, exchange.facts.attempts)
+                || result.is_ok() && is_unavailable(&conf.retry, exchange);
+        let again = is_worth_it
             && !request.is_interim_sent
             && request.upload.is_replayable()
             && end.is_none_or(|end| now < end)
@@ -84,4 +87,12 @@ pub async fn forward<D: Downstream>(
         request.tried.push(permit.index());
         request.upload.begin_again();
     }
+}
+
+/// Whether a call of gRPC was answered with `UNAVAILABLE` and nothing else, and goes on then.
+fn is_unavailable(conf: &RetryConf, exchange: &Exchange) -> bool {
+    exchange.facts.attempts < conf.attempts
+        && conf.on.contains(&RetryOn::GrpcUnavailable)
+        && exchange.is_grpc()
+        && grpc::status(&exchange.response.fields) == Some(grpc::UNAVAILABLE)
 }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     error::{Kind, Result},
-    exchange::{BoundConnection, Downstream},
+    exchange::{BoundConnection, Downstream, grpc},
     fields::{ConnectionOptions, Known},
     h1::ResponseHead,
     moment::Moment,
@@ -118,6 +118,12 @@ impl UpstreamResponse {
         let frame = body.poll_body(cx);
         if let Poll::Ready(Ok(BodyFrame::Data(buffer))) = &frame {
             permit.count_bytes(buffer.len() as u64);
+        }
+        if let Poll::Ready(Ok(BodyFrame::End(Some(trailers)))) = &frame
+            && grpc::status(trailers) == Some(grpc::UNAVAILABLE)
+        {
+            let (verdict, _) = verdict::of_status(503);
+            permit.worker_upstream().record_health(permit.index(), verdict, Moment::recent());
         }
         frame
     }

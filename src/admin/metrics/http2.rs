@@ -1,7 +1,11 @@
-//! Connections of HTTP/2 to backends.
+//! Connections of HTTP/2 to backends, and calls of gRPC.
 
 use super::text::{Kind, Labels, Text};
-use crate::telemetry::metrics::BackendSeries;
+use crate::{
+    exchange::grpc,
+    runtime::registry::{Registry, WorkerRegistry},
+    telemetry::metrics::{BackendSeries, Counter},
+};
 
 /// Of one backend over all workers.
 #[derive(Debug, Default)]
@@ -40,4 +44,16 @@ pub(super) fn backends<'a>(rows: impl Iterator<Item = (&'a Labels, &'a Counts)> 
     family("backend_http2_streams_total", Kind::Counter, help, |it| it.streams);
     let help = "Streams that the backend reset.";
     family("backend_http2_resets_total", Kind::Counter, help, |it| it.resets);
+}
+
+/// Calls of gRPC by their status, those that came.
+pub(super) fn grpc_calls(registry: &Registry, text: &mut Text) {
+    text.family("grpc_calls_total", Kind::Counter, "Calls of gRPC by their status.");
+    for code in 0..grpc::CODES {
+        let of = |worker: &WorkerRegistry| worker.series.grpc.get(code).map_or(0, Counter::get);
+        let count: u64 = registry.workers().iter().map(of).sum();
+        if count > 0 {
+            text.sample(&Labels::of(&[("code", &code.to_string())]), count);
+        }
+    }
 }

@@ -221,6 +221,7 @@ fn workers(registry: &Registry, text: &mut Text) {
     }
     text.family("memory_limit_bytes", Kind::Gauge, "The bound of memory_bytes.");
     text.sample(&Labels::default(), account::limit());
+    http2::grpc_calls(registry, text);
     datagrams(registry, text);
     compressed(text);
     let mut single = |name, help, value| {

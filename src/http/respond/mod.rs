@@ -7,6 +7,7 @@
 mod discard;
 mod error;
 mod fields;
+mod grpc;
 mod keep;
 mod patience;
 mod pump;
@@ -17,6 +18,7 @@ mod staged;
 
 pub(super) use discard::Discard;
 pub use error::status_of;
+pub(super) use grpc::trailers as grpc_trailers;
 pub use patience::Patience;
 pub(super) use pump::{Sink, pump};
 pub(super) use reply::{Reply, own_head};

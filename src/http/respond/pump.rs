@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::{Kind, Result},
-    exchange::{Downstream, Exchange},
+    exchange::{Downstream, Exchange, grpc},
     fields::Fields,
     net::{BodyFrame, Buffer, Deadline},
     upstream::UpstreamResponse,
@@ -151,6 +151,9 @@ impl<D: Downstream> Sink for ClientSink<'_, D> {
     }
 
     fn end(&mut self, trailers: Option<&Fields>) -> Result<()> {
+        if let Some(code) = trailers.and_then(grpc::status).filter(|_| self.exchange.is_grpc()) {
+            self.exchange.facts.grpc_status = Some(code);
+        }
         self.client.end(trailers)
     }
 

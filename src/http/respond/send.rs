@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    error, fields,
+    error, fields, grpc as grpc_error,
     patience::Patience,
     pump::{ClientSink, pump},
     reply::{Reply, own_head},
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{Kind, Result},
-    exchange::{Downstream, Exchange},
+    exchange::{Downstream, Exchange, grpc},
     fields::Known,
     filter::{Answer, BodyPlan, Kept},
     h1::Method,
@@ -50,6 +50,9 @@ pub(in crate::http) fn begin<D: Downstream>(
         None => length,
         Some(plan) => plan.length(length, exchange),
     };
+    if exchange.is_grpc() {
+        exchange.facts.grpc_status = grpc::status(&exchange.response.fields);
+    }
     client.begin(&exchange.response, has_body, length.filter(|_| has_body))?;
     Ok(match plan {
         _ if !has_body => Outgoing::Nothing,
@@ -125,7 +128,13 @@ pub(in crate::http) async fn send_error<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<()> {
-    let mut body = error::make(exchange, kind);
+    let mut body = match exchange.is_grpc() {
+        true => {
+            grpc_error::make(exchange, kind);
+            Vec::new()
+        }
+        false => error::make(exchange, kind),
+    };
     if exchange.is_for_peer() {
         // Nobody would read it, and without it the connection is good for the next request.
         body.clear();

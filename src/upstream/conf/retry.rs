@@ -9,7 +9,7 @@ section! {
     pub struct RetryConf {
         /// Attempts in all; 1 = no retry.
         pub attempts: u32 = 2, in 1 to 100;
-        /// What is tried again: `connect`, `reset`, or a status.
+        /// What is tried again: `connect`, `reset`, a status, or `grpc-unavailable`: a call of gRPC that is answered with `grpc-status` 14 and nothing else, whatever it does.
         pub on: Vec<RetryOn> = ["connect", "reset", "502", "503", "504"];
         /// Whether also requests are repeated that may do something twice; what failed to connect always is.
         pub non_idempotent: bool = false;
@@ -29,17 +29,19 @@ pub enum RetryOn {
     Connect,
     /// The connection broke before the response's head.
     Reset,
+    /// The backend answered a call of gRPC with `UNAVAILABLE` alone.
+    GrpcUnavailable,
     /// The backend answered with this status.
     Status(u16),
 }
 
 impl Value for RetryOn {
     fn kind() -> String {
-        "`connect`, `reset` or a status".into()
+        "`connect`, `reset`, `grpc-unavailable` or a status".into()
     }
 
     fn schema() -> serde_json::Value {
-        json!({"type": "string", "pattern": "^(connect|reset|[45][0-9]{2})$"})
+        json!({"type": "string", "pattern": "^(connect|reset|grpc-unavailable|[45][0-9]{2})$"})
     }
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
@@ -50,6 +52,7 @@ impl Value for RetryOn {
         match text.as_str() {
             "connect" => return Some(Self::Connect),
             "reset" => return Some(Self::Reset),
+            "grpc-unavailable" => return Some(Self::GrpcUnavailable),
             _ => {}
         }
         let status: Option<u16> = text.parse().ok();
@@ -61,7 +64,10 @@ impl Value for RetryOn {
             }
             None => {
                 let message = format!("`{text}` is nothing that can be tried again");
-                let hint = suggest::did_you_mean(&text, ["connect", "reset", "502", "503", "504"]);
+                let hint = suggest::did_you_mean(
+                    &text,
+                    ["connect", "reset", "grpc-unavailable", "502", "503", "504"],
+                );
                 reader.problem_with(node.place, message, hint);
             }
         }

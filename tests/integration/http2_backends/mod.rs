@@ -1,6 +1,7 @@
 //! HTTP/2 with backends (RFC 9113), with prior knowledge and over TLS.
 
 mod connections;
+mod grpc;
 mod health;
 mod hostile;
 mod messages;

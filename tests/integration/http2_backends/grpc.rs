@@ -1,0 +1,255 @@
+//! gRPC's own library in front of the proxy and behind it, and what clients get where the proxy fails.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::SocketAddr,
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+};
+
+use crate::support::{
+    Proxy,
+    h2::{Http2, request, run},
+    http2_origin::{Came, Http2Origin},
+    nobody,
+    proxy::config,
+    python_tool, skipped,
+};
+
+/// A run of `grpc_calls.py`; it is killed when this is dropped.
+struct Python {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Python {
+    fn start(arguments: &[&str]) -> Option<Self> {
+        let python = python_tool("python3")?;
+        let has_it = Command::new(&python).args(["-c", "import grpc"]).stderr(Stdio::null()).status();
+        if !has_it.is_ok_and(|status| status.success()) {
+            skipped("grpcio");
+            return None;
+        }
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/http2_backends/grpc_calls.py");
+        let mut command = Command::new(python);
+        command.arg(script).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Some(Self { child, input, output: BufReader::new(output) })
+    }
+
+    /// A client that does what a case says.
+    fn case(case: &str, proxy: &Proxy) -> Self {
+        Self::start(&[case, &proxy.address("web").to_string()]).unwrap()
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn go_on(&mut self) {
+        self.input.write_all(b"\n").unwrap();
+    }
+
+    /// The line before the last of a client that found all to be good.
+    fn good(mut self) -> String {
+        let mut last = String::new();
+        loop {
+            match self.line() {
+                line if line == "good" => return last,
+                line if line.is_empty() => panic!("it was not good; {last}"),
+                line => last = line,
+            }
+        }
+    }
+}
+
+impl Drop for Python {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server, and where it is.
+fn server(name: &str) -> Option<(Python, SocketAddr)> {
+    let mut server = Python::start(&["serve", name])?;
+    let line = server.line();
+    let port: u16 = line.strip_prefix("port ").unwrap().parse().unwrap();
+    Some((server, SocketAddr::from(([127, 0, 0, 1], port))))
+}
+
+const H2: &str = "protocol = \"h2\"\n---\n";
+
+#[test]
+fn calls_of_all_kinds_pass() {
+    let Some((_server, address)) = server("a") else { return };
+    let proxy = Proxy::start(&config(&[address], H2));
+    for case in ["kinds", "failures", "large", "metadata"] {
+        Python::case(case, &proxy).good();
+    }
+    let line = proxy.logged("/t.T/Echo");
+    assert_eq!((line["status"].as_u64(), line["grpc_status"].as_u64()), (Some(200), Some(0)));
+    assert!(!proxy.logged("/t.T/Nothing")["grpc_status"].is_null());
+}
+
+#[test]
+fn a_deadline_ends_the_call_at_the_server_too() {
+    let Some((mut server, address)) = server("a") else { return };
+    let proxy = Proxy::start(&config(&[address], H2));
+    Python::case("deadline", &proxy).good();
+    assert_eq!((server.line(), server.line()), ("began".to_owned(), "cancelled".to_owned()));
+}
+
+#[test]
+fn a_call_that_is_cancelled_ends_at_the_server() {
+    let Some((mut server, address)) = server("a") else { return };
+    let proxy = Proxy::start(&config(&[address], H2));
+    let mut client = Python::case("cancel", &proxy);
+    assert_eq!((client.line(), server.line()), ("asked".to_owned(), "began".to_owned()));
+    client.go_on();
+    assert_eq!(server.line(), "cancelled");
+    client.good();
+}
+
+#[test]
+fn a_server_that_is_replaced_loses_no_call() {
+    let (Some((first, one)), Some((_second, two))) = (server("one"), server("two")) else { return };
+    let options = format!("{H2}[upstream.health_check]\nkind = \"tcp\"\ninterval = \"50ms\"\nfall = 1\n");
+    let proxy = Proxy::start(&config(&[one, two], &options));
+    let mut client = Python::case("lasts", &proxy);
+    assert_eq!(client.line(), "begun");
+    while proxy.count_logged("\"backend\":\"b0\"") < 50 {
+        std::thread::yield_now();
+    }
+    let pid = first.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    proxy.until_logged("backend is down", 1);
+    let before = proxy.count_logged("\"backend\":\"b1\"");
+    while proxy.count_logged("\"backend\":\"b1\"") < before + 50 {
+        std::thread::yield_now();
+    }
+    client.go_on();
+    assert!(client.good().ends_with("of one two"));
+}
+
+#[test]
+fn a_server_that_is_killed_fails_its_streams_with_14() {
+    let (Some((mut first, one)), Some((_second, two))) = (server("one"), server("two")) else { return };
+    let text = config(&[one, two], H2).replace("workers = 2", "workers = 1");
+    let proxy = Proxy::start(&text);
+    // They go to both in turn.
+    let mut clients = [0, 1].map(|_| {
+        let mut client = Python::case("drips", &proxy);
+        assert_eq!(client.line(), "0");
+        client
+    });
+    first.child.kill().unwrap();
+    let mut ends = clients.each_mut().map(Python::line);
+    ends.sort();
+    assert_eq!(ends, ["UNAVAILABLE", "whole: 99"]);
+}
+
+/// What a call to this backend is answered: HTTP status, and the fields of gRPC.
+fn failed(proxy: &Proxy) -> (u16, String, String) {
+    run(async {
+        let client = Http2::connect(proxy).await;
+        let mut asked = request("POST", "/t.T/Echo");
+        asked.headers_mut().insert("content-type", "application/grpc+proto".parse().unwrap());
+        let response = client.ask(asked).await.unwrap();
+        let field =
+            |name: &str| response.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+        assert_eq!(field("content-type"), "application/grpc");
+        (response.status().as_u16(), field("grpc-status"), field("grpc-message"))
+    })
+}
+
+#[test]
+fn failures_of_the_proxy_have_codes_of_grpc() {
+    let proxy = Proxy::start(&config(&[nobody()], &format!("{H2}[upstream.retry]\nattempts = 1\n")));
+    let (status, code, message) = failed(&proxy);
+    assert_eq!((status, &*code, &*message), (200, "14", "could not connect to the backend"));
+    let line = proxy.logged("/t.T/Echo");
+    assert_eq!((line["status"].as_u64(), line["grpc_status"].as_u64()), (Some(200), Some(14)));
+    assert_eq!(line["error"], "connect");
+    let silent = Http2Origin::start(&[], |_, _| {});
+    let text = config(&[silent.address()], &format!("response_timeout = \"100ms\"\n{H2}"));
+    assert_eq!(failed(&Proxy::start(&text)).1, "4");
+    let no_route = text.replace("upstream = \"u\"\n", "upstream = \"u\"\nhosts = [\"other\"]\n");
+    assert_eq!(failed(&Proxy::start(&no_route)).1, "12");
+    let denied = text.replace("upstream = \"u\"\n", "upstream = \"u\"\ndeny = [\"127.0.0.0/8\"]\n");
+    assert_eq!(failed(&Proxy::start(&denied)).1, "7");
+}
+
+#[test]
+fn the_client_s_deadline_shortens_ours() {
+    let silent = Http2Origin::start(&[], |_, _| {});
+    let proxy = Proxy::start(&config(&[silent.address()], H2));
+    run(async {
+        let client = Http2::connect(&proxy).await;
+        let mut asked = request("POST", "/t.T/Slow");
+        asked.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+        asked.headers_mut().insert("grpc-timeout", "200m".parse().unwrap());
+        let response = client.ask(asked).await.unwrap();
+        assert_eq!(response.headers()["grpc-status"], "4");
+    });
+    silent.until("its stream is cancelled", |seen| matches!(seen.came, Came::Reset(_, 8)));
+    assert_eq!(silent.heads()[0].get("grpc-timeout"), Some("200m"));
+}
+
+#[test]
+fn grpc_over_http1_is_told_what_it_needs() {
+    let origin = Http2Origin::echo();
+    let proxy = Proxy::start(&config(&[origin.address()], H2));
+    for (media, status) in [("application/grpc", 400), ("application/grpc-web+proto", 200)] {
+        let mut client = proxy.connect();
+        client.send(format!(
+            "POST /x HTTP/1.1\r\nHost: a\r\nContent-Type: {media}\r\nContent-Length: 0\r\n\r\n"
+        ));
+        let response = client.response("POST");
+        assert_eq!(response.status, status, "{media}");
+        assert!(status == 200 || response.text().contains("gRPC needs HTTP/2"), "{}", response.text());
+    }
+}
+
+#[test]
+fn unavailable_goes_elsewhere_where_that_is_asked_for() {
+    let busy = Http2Origin::start(&[], |served, came| {
+        if let Came::Head(head) = came {
+            let fields = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "14")];
+            served.head(head.stream, &fields, true);
+        }
+    });
+    let good = Http2Origin::start(&[], |served, came| {
+        if let Came::Head(head) = came {
+            let fields = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "0")];
+            served.head(head.stream, &fields, true);
+        }
+    });
+    let backends = [busy.address(), good.address()];
+    let code = |proxy: &Proxy| failed(proxy).1;
+    let proxy =
+        Proxy::start(&config(&backends, &format!("{H2}[upstream.retry]\non = [\"grpc-unavailable\"]\n")));
+    assert_eq!([code(&proxy), code(&proxy), code(&proxy)], ["0", "0", "0"]);
+    let plain = Proxy::start(&config(&backends, H2));
+    let codes = [code(&plain), code(&plain)];
+    assert!(codes.contains(&"14".to_owned()), "{codes:?}");
+}
+
+#[test]
+fn a_backend_that_is_unavailable_is_ejected() {
+    let busy = Http2Origin::start(&[], |served, came| {
+        if let Came::Head(head) = came {
+            let fields = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "14")];
+            served.head(head.stream, &fields, true);
+        }
+    });
+    let options = format!("{H2}[upstream.outlier]\nconsecutive_failures = 3\n");
+    let proxy = Proxy::start(&config(&[busy.address()], &options).replace("workers = 2", "workers = 1"));
+    for _ in 0..3 {
+        assert_eq!(failed(&proxy).1, "14");
+    }
+    proxy.until_logged("backend is ejected", 1);
+}
