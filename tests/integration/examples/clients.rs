@@ -131,7 +131,7 @@ fn images_are_pushed_and_pulled_through_the_example() {
     }
     let folder = tls::folder();
     // Two of them with the same storage and secret, so that any takes the next part of an upload.
-    let conf = "version: 0.1\nlog: { level: panic }\nstorage: { filesystem: { rootdirectory: FOLDER/images } }\n\
+    let conf = "version: 0.1\nlog: { level: error }\nstorage: { filesystem: { rootdirectory: FOLDER/images } }\n\
                 http: { addr: ADDRESS, secret: shared }\n";
     let start = || Server::start("docker-registry", &["serve"], &folder, conf);
     let (Some(one), Some(two)) = (start(), start()) else { return };
