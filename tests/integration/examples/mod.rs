@@ -2,6 +2,7 @@
 //! matter.
 
 mod applications;
+mod clients;
 mod infrastructure;
 mod media;
 mod sites;

@@ -58,6 +58,13 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Reads the body of this request, for who has taken over the connection before it; false when it broke off.
+    pub fn read_body(&mut self, request: &mut Request) -> bool {
+        read_body(&mut self.reader, request).is_some()
+    }
+}
+
 type Script = dyn Fn(&Request) -> Reply + Send + Sync;
 
 /// A backend; it takes no more connections when this is dropped.
