@@ -139,11 +139,17 @@ impl Value for AccessLog {
     }
 
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
-        match reader.text(node, &Self::kind())? {
+        let text = reader.text(node, &Self::kind())?;
+        match text {
             "off" => return Some(Self::Off),
             "stdout" => return Some(Self::Stdout),
             "stderr" => return Some(Self::Stderr),
             _ => {}
+        }
+        if let Some((_, hint)) = MEANT.iter().find(|(word, _)| text.eq_ignore_ascii_case(word)) {
+            let message = format!("`{text}` would be a file of that name");
+            reader.problem_with(node.place, message, *hint);
+            return None;
         }
         let path = PathBuf::read(node, reader)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -161,6 +167,18 @@ impl Value for AccessLog {
         Some(Self::File(path))
     }
 }
+
+/// Words that mean something to other programs, and that nobody wants a file to be called.
+const MEANT: [(&str, &str); 8] = [
+    ("none", "for no access log write \"off\""),
+    ("null", "for no access log write \"off\""),
+    ("disabled", "for no access log write \"off\""),
+    ("false", "for no access log write \"off\""),
+    ("/dev/null", "for no access log write \"off\""),
+    ("syslog", "write \"stdout\", which systemd and containers take on, or have a log shipper read a file"),
+    ("journald", "write \"stdout\", which systemd takes on"),
+    ("console", "write \"stdout\" or \"stderr\""),
+];
 
 /// The `format` of `[log]` in a file that need not be good.
 pub fn format_in(path: &Path) -> Option<LogFormat> {
