@@ -14,7 +14,7 @@ use super::{
 use crate::{
     account,
     exchange::Exchange,
-    fields::{Fields, Known, list},
+    fields::{Fields, Known, is_spelled, list},
     h1::Method,
 };
 
@@ -26,7 +26,7 @@ pub use negotiate::ranked;
 pub struct Compression {
     /// In the order in which they are chosen where a client likes several as much.
     codings: Box<[Coding]>,
-    types: Box<[String]>,
+    types: Box<[MediaPattern]>,
     /// Bytes below which a body is not worth it.
     least: u64,
     levels: LevelsConf,
@@ -35,31 +35,21 @@ pub struct Compression {
 impl Compression {
     /// The filter of these encodings; `None` where there are none.
     pub fn of(codings: &[Coding], types: &[String], least: u64, levels: &LevelsConf) -> Option<Self> {
-        let types = types.iter().map(|it| it.to_ascii_lowercase()).collect();
+        let types = types.iter().map(|it| MediaPattern::of(it)).collect();
         (!codings.is_empty()).then(|| Self { codings: codings.into(), types, least, levels: levels.clone() })
     }
 
-    /// Whether a response is one that would be compressed for a client that takes it.
-    fn may(&self, exchange: &Exchange, length: Option<u64>) -> bool {
+    /// Whether a response of this status and length is one that would be compressed for a client that takes it.
+    fn may(&self, exchange: &Exchange, seen: &Seen<'_>, length: Option<u64>) -> bool {
         let response = &exchange.response;
-        let fields = &response.fields;
         // 206 is a part of what is not compressed; the others have no body.
         let is_whole = response.status >= 200 && !matches!(response.status, 204 | 205 | 206 | 304);
         is_whole
+            && !seen.is_fixed
             && length.is_none_or(|length| length >= self.least)
             && exchange.request.method != Method::Connect
-            && self.takes(fields)
-            && !has_digest(fields)
-            && !(is_transformed_by_nobody(fields) || is_transformed_by_nobody(&exchange.request.fields))
-    }
-
-    /// Whether its type is one of those that are compressed, and nobody has encoded it.
-    fn takes(&self, fields: &Fields) -> bool {
-        let is_plain = list(fields.all("content-encoding")).all(|it| it.eq_ignore_ascii_case(b"identity"));
-        let media = media_type(fields);
-        is_plain
-            && fields.get("content-range").is_none()
-            && self.types.iter().any(|pattern| is_of(&media, pattern))
+            && self.types.iter().any(|pattern| pattern.has(seen.media))
+            && !is_transformed_by_nobody(exchange.request.fields.all_known(Known::CacheControl))
     }
 
     /// What a 304 says must be what a 200 would have said (RFC 9110 §15.4.5): a client that holds what was compressed knows
@@ -76,18 +66,21 @@ impl Compression {
 
 impl Hooks for Compression {
     fn on_response(&self, exchange: &mut Exchange, facts: &ResponseFacts<'_>) -> Body {
+        let seen = Seen::of(&exchange.response.fields);
+        let (varies, head) = (seen.varies, Head::of(&seen));
         if exchange.response.status == 304 {
             Self::weaken_unchanged(exchange);
-            vary(&mut exchange.response.fields);
+            vary(varies, &mut exchange.response.fields);
             return Body::Kept;
         }
         let length = facts.length.filter(|_| exchange.request.method != Method::Head);
         let length = length.or_else(|| content_length(&exchange.response.fields));
-        if !self.may(exchange, length) {
+        if !self.may(exchange, &seen, length) {
             return Body::Kept;
         }
+        let is_events = seen.media.eq_ignore_ascii_case(b"text/event-stream");
         // Also of what goes out as it is: another client would get another one.
-        vary(&mut exchange.response.fields);
+        vary(varies, &mut exchange.response.fields);
         let Some(coding) = negotiate::choose(&self.codings, &exchange.request.fields) else {
             return Body::Kept;
         };
@@ -96,18 +89,17 @@ impl Hooks for Compression {
             return Body::Kept;
         }
         if exchange.request.method == Method::Head {
-            encode_head(coding, exchange);
+            head.encode(coding, exchange);
             return Body::Kept;
         }
         if let Some(kept) = facts.kept.and_then(|kept| kept.find(coding)) {
-            encode_head(coding, exchange);
+            head.encode(coding, exchange);
             counts::count_kept(coding);
             return Body::Replaced(kept);
         }
-        let is_events = media_type(&exchange.response.fields) == "text/event-stream";
         match Compressed::new(coding, &self.levels, Expected { length, is_events }) {
             Some(stage) => {
-                encode_head(coding, exchange);
+                head.encode(coding, exchange);
                 Body::Through(Box::new(stage))
             }
             None => Body::Kept,
@@ -115,60 +107,144 @@ impl Hooks for Compression {
     }
 }
 
-/// Says in the head that the body is encoded.
-fn encode_head(coding: Coding, exchange: &mut Exchange) {
-    exchange.encoded = Some(coding.name());
-    let fields = &mut exchange.response.fields;
-    fields.remove_known(Known::ContentLength);
-    // A part of what comes cannot be asked for.
-    fields.remove("accept-ranges");
-    fields.set("content-encoding", coding.name().as_bytes());
-    if let Some(tag) = fields.get("etag").filter(|tag| !tag.starts_with(b"W/")) {
-        // It is not the same byte for byte (RFC 9110 §8.8.3).
-        let weak = [b"W/", tag].concat();
-        fields.set("etag", &weak);
+/// What of a response's fields matters here, seen in one pass.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen<'a> {
+    /// The media type without parameters; empty where there is none.
+    media: &'a [u8],
+    /// Whether the bytes have to stay what they are: encoded already, a part, with a digest (RFC 9530, RFC 3230), or not
+    /// to be transformed.
+    is_fixed: bool,
+    /// Whether Vary names Accept-Encoding, or everything.
+    varies: bool,
+    /// Whether a part can be asked for.
+    has_ranges: bool,
+    /// Whether it says that it is not encoded.
+    is_identity: bool,
+    etag: Option<&'a [u8]>,
+}
+
+impl<'a> Seen<'a> {
+    fn of(fields: &'a Fields) -> Self {
+        let mut seen = Self::default();
+        for field in fields.iter() {
+            match field.known {
+                Known::ContentType => seen.media = without_parameters(field.value),
+                Known::CacheControl => seen.is_fixed |= is_transformed_by_nobody([field.value].into_iter()),
+                // By length first: most fields are none of these.
+                Known::Other => match field.name.len() {
+                    4 if is_spelled(field.name, b"etag") => seen.etag = seen.etag.or(Some(field.value)),
+                    4 if is_spelled(field.name, b"vary") => {
+                        let mut names = list([field.value].into_iter());
+                        seen.varies |=
+                            names.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"));
+                    }
+                    6 => seen.is_fixed |= is_spelled(field.name, b"digest"),
+                    11 => {
+                        let digests: [&[u8]; 2] = [b"content-md5", b"repr-digest"];
+                        seen.is_fixed |= digests.iter().any(|name| field.name.eq_ignore_ascii_case(name));
+                    }
+                    13 => {
+                        seen.is_fixed |= is_spelled(field.name, b"content-range");
+                        seen.has_ranges |= is_spelled(field.name, b"accept-ranges");
+                    }
+                    14 => seen.is_fixed |= is_spelled(field.name, b"content-digest"),
+                    16 if is_spelled(field.name, b"content-encoding") => {
+                        seen.is_identity = true;
+                        let mut codings = list([field.value].into_iter());
+                        seen.is_fixed |= !codings.all(|it| it.eq_ignore_ascii_case(b"identity"));
+                    }
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+        seen
+    }
+}
+
+/// What becomes of the head of a body that is encoded.
+#[derive(Debug)]
+struct Head {
+    has_ranges: bool,
+    is_identity: bool,
+    /// The tag that it gets, where it has one that is strong: it is not the same byte for byte (RFC 9110 §8.8.3).
+    weak: Option<Vec<u8>>,
+}
+
+impl Head {
+    fn of(seen: &Seen<'_>) -> Self {
+        let strong = seen.etag.filter(|tag| !tag.starts_with(b"W/"));
+        let weak = strong.map(|tag| [b"W/", tag].concat());
+        Self { has_ranges: seen.has_ranges, is_identity: seen.is_identity, weak }
+    }
+
+    fn encode(self, coding: Coding, exchange: &mut Exchange) {
+        exchange.encoded = Some(coding.name());
+        let fields = &mut exchange.response.fields;
+        fields.remove_known(Known::ContentLength);
+        if self.has_ranges {
+            // A part of what comes cannot be asked for.
+            fields.remove("accept-ranges");
+        }
+        if self.is_identity {
+            fields.remove("content-encoding");
+        }
+        fields.push("content-encoding", coding.name().as_bytes());
+        if let Some(weak) = self.weak {
+            fields.set("etag", &weak);
+        }
     }
 }
 
 /// Adds Accept-Encoding to Vary, where it is not there.
-fn vary(fields: &mut Fields) {
-    let is_there =
-        list(fields.all("vary")).any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"));
+fn vary(is_there: bool, fields: &mut Fields) {
     if !is_there {
         fields.push("vary", b"accept-encoding");
     }
 }
 
 /// Whether nobody on the way may change what it is (RFC 9111 §5.2.1.6, §5.2.2.6).
-fn is_transformed_by_nobody(fields: &Fields) -> bool {
-    list(fields.all_known(Known::CacheControl)).any(|it| it.eq_ignore_ascii_case(b"no-transform"))
-}
-
-/// Whether a digest of the body is among the fields (RFC 9530, RFC 3230), which would be another one's.
-fn has_digest(fields: &Fields) -> bool {
-    ["content-digest", "repr-digest", "digest", "content-md5"].iter().any(|name| fields.get(name).is_some())
+fn is_transformed_by_nobody<'a>(control: impl Iterator<Item = &'a [u8]>) -> bool {
+    list(control).any(|it| it.eq_ignore_ascii_case(b"no-transform"))
 }
 
 fn content_length(fields: &Fields) -> Option<u64> {
     std::str::from_utf8(fields.known(Known::ContentLength)?).ok()?.parse().ok()
 }
 
-/// The media type in lower case, without parameters; empty where there is none.
-fn media_type(fields: &Fields) -> String {
-    let value = fields.known(Known::ContentType).unwrap_or_default();
-    let media = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    String::from_utf8_lossy(media).to_ascii_lowercase()
+fn without_parameters(media: &[u8]) -> &[u8] {
+    let end = media.iter().position(|byte| *byte == b';').unwrap_or(media.len());
+    media.get(..end).unwrap_or_default().trim_ascii()
 }
 
-/// Whether a media type is of a pattern: itself, `text/*`, `*+json`, or `*`.
-fn is_of(media: &str, pattern: &str) -> bool {
-    if media.is_empty() {
-        return false;
+/// Media types: one, all that begin or end so, or all.
+#[derive(Debug)]
+enum MediaPattern {
+    One(Box<[u8]>),
+    Begin(Box<[u8]>),
+    End(Box<[u8]>),
+}
+
+impl MediaPattern {
+    /// What stands for several has a star at one end: `text/*`, `*+json`, `*`.
+    fn of(text: &str) -> Self {
+        match (text.strip_suffix('*'), text.strip_prefix('*')) {
+            (Some(begin), _) => Self::Begin(begin.as_bytes().into()),
+            (None, Some(end)) => Self::End(end.as_bytes().into()),
+            (None, None) => Self::One(text.as_bytes().into()),
+        }
     }
-    match (pattern.strip_suffix('*'), pattern.strip_prefix('*')) {
-        (Some(begin), _) => media.starts_with(begin),
-        (None, Some(end)) => media.ends_with(end),
-        (None, None) => media == pattern,
+
+    /// Whether a media type is one of them, without regard to case (RFC 9110 §8.3.1).
+    fn has(&self, media: &[u8]) -> bool {
+        let is = |part: Option<&[u8]>, text: &[u8]| part.is_some_and(|part| part.eq_ignore_ascii_case(text));
+        match self {
+            _ if media.is_empty() => false,
+            Self::One(one) => media.eq_ignore_ascii_case(one),
+            Self::Begin(begin) => is(media.get(..begin.len()), begin),
+            Self::End(end) => is(media.len().checked_sub(end.len()).and_then(|at| media.get(at..)), end),
+        }
     }
 }
 
