@@ -270,6 +270,7 @@ fn upstreams_have_the_contracts_keys() {
         assert_eq!(all["upstreams"][0], app);
         assert_eq!(all["upstreams"].as_array().unwrap().len(), 2);
         assert_eq!((&app["name"], &app["balance"]), (&"app".into(), &"least-connections".into()));
+        assert_eq!(app["protocol"], "http1");
         let expected = serde_json::json!({
             "name": "a", "address": "127.0.0.1:1", "weight": 3, "state": "up", "why": "not checked yet",
             "in_flight": 0, "requests": 5, "failures": 0, "ewma_ms": null, "bytes_per_second": 0,

@@ -39,7 +39,9 @@ pub(super) const ONE: Spec = Spec {
 
 /// The schema of an upstream.
 pub(super) fn schema() -> Value {
-    object(json!({"name": text(), "balance": text(), "backends": array(reference("Backend"))}))
+    object(
+        json!({"name": text(), "balance": text(), "protocol": text(), "backends": array(reference("Backend"))}),
+    )
 }
 
 /// The schema's properties of a backend, and these.
@@ -118,7 +120,8 @@ fn upstream(upstream: &Upstream, overrides: &Lines, now: Moment) -> Value {
     let backends = upstream.backends.iter().enumerate();
     let backends: Vec<Value> = backends.map(|it| backend_json(upstream, it, overrides, now)).collect();
     let name = &*upstream.conf.name;
-    json!({"name": name, "balance": upstream.conf.balance.name(), "backends": backends})
+    let (balance, protocol) = (upstream.conf.balance.name(), upstream.conf.protocol.name());
+    json!({"name": name, "balance": balance, "protocol": protocol, "backends": backends})
 }
 
 fn backend_json(

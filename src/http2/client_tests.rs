@@ -190,3 +190,33 @@ fn the_window_of_the_connection_never_stalls_streams() {
     }
     assert!(ids.iter().all(|id| client.stream(*id).unwrap().fault.is_none()));
 }
+
+#[test]
+fn whatever_a_server_sends_is_taken_or_ends_the_connection() {
+    let mut rng = fastrand::Rng::with_seed(7);
+    for _ in 0..3000 {
+        let mut client = client();
+        let ids: Vec<u32> = (0..rng.u32(0..4)).map(|_| open(&mut client)).collect();
+        for _ in 0..rng.usize(1..30) {
+            let stream = if rng.u8(0..4) == 0 { rng.u32(0..12) } else { [0, 1, 3][rng.usize(0..3)] };
+            let mut payload = vec![0; [0, 4, 5, 8, 6, 17][rng.usize(0..6)]];
+            payload.iter_mut().for_each(|byte| *byte = [0, 1, 0x88, 0x82, 0xff, rng.u8(..)][rng.usize(0..6)]);
+            let bytes = frame(rng.u8(0..11), rng.u8(..), stream, &payload);
+            match client.receive(&bytes, Moment(0)) {
+                Ok(used) => assert_eq!(used, bytes.len()),
+                Err(error) => {
+                    client.fail(error);
+                    break;
+                }
+            }
+            for id in &ids {
+                let _ = client.poll_head(*id, &mut context());
+                if let Poll::Ready(Ok(Body::Data(data))) = client.poll_body(*id, &mut context()) {
+                    client.passed_on(*id, data.len());
+                }
+            }
+        }
+        ids.iter().for_each(|id| client.release(*id, Moment(0)));
+        assert!(client.is_idle());
+    }
+}

@@ -310,7 +310,14 @@ impl<'a> ForwardRequest<'a> {
                 balancer.on_done(index, &balance::Outcome { elapsed, failed }, now);
             });
         }
-        worker_upstream.record_health(index, verdict, now);
+        // How a call of gRPC ends, its trailers say.
+        let is_open_call = result.is_ok()
+            && exchange.is_grpc()
+            && exchange.response.status == 200
+            && grpc::status(&exchange.response.fields).is_none();
+        if !is_open_call {
+            worker_upstream.record_health(index, verdict, now);
+        }
     }
 }
 

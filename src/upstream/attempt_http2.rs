@@ -109,6 +109,11 @@ impl ForwardRequest<'_> {
                 exchange.facts.backend_version = Some(HttpVersion::Http2);
                 return Ok(Some(stream));
             }
+            if connection.streams().1 == 0 {
+                // It takes nothing at all, and another would take no more.
+                connection.retire();
+                break;
+            }
         }
         Err(Kind::Refused.into())
     }

@@ -120,9 +120,9 @@ impl UpstreamResponse {
             permit.count_bytes(buffer.len() as u64);
         }
         if let Poll::Ready(Ok(BodyFrame::End(Some(trailers)))) = &frame
-            && grpc::status(trailers) == Some(grpc::UNAVAILABLE)
+            && let Some(code) = grpc::status(trailers)
         {
-            let (verdict, _) = verdict::of_status(503);
+            let (verdict, _) = verdict::of_status(if code == grpc::UNAVAILABLE { 503 } else { 200 });
             permit.worker_upstream().record_health(permit.index(), verdict, Moment::recent());
         }
         frame

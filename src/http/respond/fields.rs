@@ -14,7 +14,7 @@ pub(super) fn add(reply: &Reply<'_>, exchange: &mut Exchange) {
     age(reply, exchange);
     proxy_status(reply, exchange);
     date(reply, exchange);
-    via(exchange);
+    via(reply, exchange);
     cache_status(reply, exchange);
     affinity(reply, exchange);
     peer(reply, exchange);
@@ -45,8 +45,9 @@ fn date(reply: &Reply<'_>, exchange: &mut Exchange) {
 }
 
 /// Via, with the version that the response came in (RFC 9110 §7.6.3).
-fn via(exchange: &mut Exchange) {
-    let version = HttpVersion::from(exchange.response.version);
+fn via(reply: &Reply<'_>, exchange: &mut Exchange) {
+    let of_backend = exchange.facts.backend_version.filter(|_| !reply.is_own);
+    let version = of_backend.unwrap_or_else(|| HttpVersion::from(exchange.response.version));
     let fields = &mut exchange.response.fields;
     match &exchange.facts.peer.via {
         Via::Own => fields.push_known(Known::Via, version.via()),

@@ -282,3 +282,33 @@ fn a_closed_connection_is_replaced_and_no_failure() {
     assert_eq!(proxy.logged("/2")["attempts"], 1);
     assert_eq!(origin.connections(), 2);
 }
+
+#[test]
+fn a_backend_that_takes_no_stream_is_not_hammered() {
+    let origin = Http2Origin::start(&[(MOST_STREAMS, 0)], |_, _| {});
+    let proxy = in_front_of(&origin, "---\n[upstream.retry]\nattempts = 1\n");
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/").status, 503);
+    }
+    assert!(origin.connections() <= 6, "{}", origin.connections());
+    origin.until("they end", |seen| seen.came == Came::GoAway(0));
+}
+
+#[test]
+fn metrics_count_connections_and_streams_by_backend() {
+    let origin = Http2Origin::echo();
+    let text = text(&origin, "---\n") + "[admin]\naddress = \"127.0.0.1:0\"\n";
+    let proxy = Proxy::start(&text);
+    for _ in 0..3 {
+        assert_eq!(proxy.get("/").status, 200);
+    }
+    let metrics = Client::connect(proxy.address("admin")).get("/metrics").text();
+    let labels = "{upstream=\"u\",backend=\"b0\"}";
+    for wanted in [
+        format!("pointsman_backend_http2_connections{labels} 1"),
+        format!("pointsman_backend_http2_streams_total{labels} 3"),
+        format!("pointsman_backend_http2_connections_ended_total{labels} 0"),
+    ] {
+        assert!(metrics.contains(&wanted), "{wanted}:\n{metrics}");
+    }
+}

@@ -9,7 +9,7 @@ use std::{
 use crate::support::{
     Proxy,
     h2::{Http2, request, run},
-    http2_origin::{Came, Http2Origin},
+    http2_origin::{Came, Http2Origin, Served},
     nobody,
     proxy::config,
     python_tool, skipped,
@@ -117,19 +117,23 @@ fn a_call_that_is_cancelled_ends_at_the_server() {
 #[test]
 fn a_server_that_is_replaced_loses_no_call() {
     let (Some((first, one)), Some((_second, two))) = (server("one"), server("two")) else { return };
-    let options = format!("{H2}[upstream.health_check]\nkind = \"tcp\"\ninterval = \"50ms\"\nfall = 1\n");
+    let options = format!(
+        "{H2}[upstream.health_check]\nkind = \"grpc\"\nservice = \"t.T\"\ninterval = \"50ms\"\nfall = 1\n"
+    );
     let proxy = Proxy::start(&config(&[one, two], &options));
     let mut client = Python::case("lasts", &proxy);
     assert_eq!(client.line(), "begun");
     while proxy.count_logged("\"backend\":\"b0\"") < 50 {
-        std::thread::yield_now();
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
     let pid = first.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    proxy.until_logged("backend is down", 1);
+    let leave = || assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    leave();
+    proxy.until_logged("backend is down: 1 check failed: NOT_SERVING", 1);
+    leave();
     let before = proxy.count_logged("\"backend\":\"b1\"");
     while proxy.count_logged("\"backend\":\"b1\"") < before + 50 {
-        std::thread::yield_now();
+        std::thread::sleep(std::time::Duration::from_millis(5));
     }
     client.go_on();
     assert!(client.good().ends_with("of one two"));
@@ -238,18 +242,27 @@ fn unavailable_goes_elsewhere_where_that_is_asked_for() {
     assert!(codes.contains(&"14".to_owned()), "{codes:?}");
 }
 
-#[test]
-fn a_backend_that_is_unavailable_is_ejected() {
-    let busy = Http2Origin::start(&[], |served, came| {
+/// Three calls of which each is answered so eject their backend.
+fn ejects(answer: impl Fn(&mut Served, u32) + Send + Sync + 'static) {
+    let busy = Http2Origin::start(&[], move |served, came| {
         if let Came::Head(head) = came {
-            let fields = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "14")];
-            served.head(head.stream, &fields, true);
+            answer(served, head.stream);
         }
     });
     let options = format!("{H2}[upstream.outlier]\nconsecutive_failures = 3\n");
     let proxy = Proxy::start(&config(&[busy.address()], &options).replace("workers = 2", "workers = 1"));
     for _ in 0..3 {
-        assert_eq!(failed(&proxy).1, "14");
+        failed(&proxy);
     }
     proxy.until_logged("backend is ejected", 1);
+}
+
+#[test]
+fn a_backend_that_is_unavailable_is_ejected() {
+    const HEAD: [(&str, &str); 2] = [(":status", "200"), ("content-type", "application/grpc")];
+    ejects(|served, stream| served.head(stream, &[&HEAD[..], &[("grpc-status", "14")]].concat(), true));
+    ejects(|served, stream| {
+        served.head(stream, &HEAD, false);
+        served.head(stream, &[("grpc-status", "14")], true);
+    });
 }

@@ -18,6 +18,7 @@ class Service(grpc.GenericRpcHandler):
 
     def __init__(self, name):
         self.name = name
+        self.is_serving = True
 
     def service(self, details):
         method = details.method.rsplit("/", 1)[1]
@@ -32,6 +33,8 @@ class Service(grpc.GenericRpcHandler):
             "Slow": one(self.slow),
             "Meta": one(self.meta),
             "Drip": many(self.drip),
+            # Of grpc.health.v1.Health: SERVING or NOT_SERVING.
+            "Check": one(lambda request, context: b"\x08\x01" if self.is_serving else b"\x08\x02"),
         }
         return handlers.get(method)
 
@@ -64,11 +67,20 @@ LARGE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length
 
 def serve(name):
     server = grpc.server(futures.ThreadPoolExecutor(16), options=LARGE)
-    server.add_generic_rpc_handlers((Service(name),))
+    service = Service(name)
+    server.add_generic_rpc_handlers((service,))
     say("port %d" % server.add_insecure_port("127.0.0.1:0"))
     server.start()
-    # As programs do that are rolled out: GOAWAY, what is under way ends, and then it is gone.
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=lambda: server.stop(10)).start())
+
+    def leave(*_):
+        # First it says so to who asks; the second time it ends what is under way, and is gone. What comes to it then this
+        # library answers with CANCELLED.
+        if service.is_serving:
+            service.is_serving = False
+        else:
+            threading.Thread(target=lambda: server.stop(10)).start()
+
+    signal.signal(signal.SIGTERM, leave)
     server.wait_for_termination()
 
 

@@ -18,6 +18,7 @@ fn a_request_goes_on_as_http2() {
     let response = client.response("GET");
     assert_eq!((response.status, response.text()), (200, "/a?b=c".to_owned()));
     assert_eq!(response.trailers, [("x-end".to_owned(), "1".to_owned())]);
+    assert_eq!(response.header("via"), Some("2 pointsman"));
     let head = &origin.heads()[0];
     let wanted = [
         (":method", "GET"),
