@@ -121,14 +121,8 @@ section! {
 }
 
 /// Keys that say nothing where no request is passed on.
-const OF_PROXIED: [&str; 8] =
+pub const OF_PROXIED: [&str; 8] =
     ["rewrite", "upgrade", "cache", "collapse", "limits", "timeouts", "max_in_flight", "buffer"];
-
-/// Whether a key says something of a route that passes requests on, or serves files, or neither.
-pub fn has_meaning(key: &str, is_proxied: bool, has_files: bool) -> bool {
-    // Files are sent for as long as clients take.
-    is_proxied || !OF_PROXIED.contains(&key) || has_files && key == "max_in_flight"
-}
 
 impl RouteConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
@@ -180,6 +174,12 @@ impl RouteConf {
             );
         }
     }
+}
+
+/// Whether a key says something of a route that passes requests on, or serves files, or neither.
+pub fn has_meaning(key: &str, is_proxied: bool, has_files: bool) -> bool {
+    // Files are sent for as long as clients take.
+    is_proxied || !OF_PROXIED.contains(&key) || has_files && key == "max_in_flight"
 }
 
 /// Whether a text is a media type, or stands for several: `text/*`, `*+json`, `*`.
