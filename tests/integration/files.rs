@@ -214,6 +214,19 @@ fn a_gigabyte_goes_through_little_memory() {
     drop(slow);
 }
 
+#[test]
+fn files_under_way_may_be_bounded() {
+    let proxy = start("[[route]]\nname = \"all\"\nfiles = { root = \"root\" }\nmax_in_flight = 1\n");
+    File::create(proxy.folder().join("root/sparse")).unwrap().set_len(1 << 30).unwrap();
+    let mut slow = proxy.connect();
+    slow.send("GET /sparse HTTP/1.1\r\nHost: a\r\n\r\n");
+    slow.until(b"\r\n\r\n").unwrap();
+    let refused = get(&proxy, "/a.txt", "");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    drop(slow);
+    eventually("its place is free", || get(&proxy, "/a.txt", "").status == 200);
+}
+
 fn text(command: &mut Command) -> Vec<u8> {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));

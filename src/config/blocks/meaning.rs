@@ -7,6 +7,7 @@ use crate::{
         cross::{datagrams, layer4, layer4_upstreams},
         listen,
     },
+    route::conf::has_meaning,
     schema::{Data, Node},
 };
 
@@ -59,7 +60,7 @@ pub(super) fn of_route(key: &str, table: &Node, protocols: &HashMap<String, Stri
             of_listeners.is_empty() || of_listeners.iter().any(|it| *it != "udp")
         }
         "collapse" => is_proxied && table.get("cache").is_none(),
-        _ => is_proxied || !crate::route::conf::OF_PROXIED.contains(&key),
+        _ => has_meaning(key, is_proxied, table.get("files").is_some()),
     }
 }
 

@@ -136,8 +136,9 @@ impl RouteConf {
         conditions::check_names(&mut self.headers, table);
         let proxied = matches!(self.action, Action::Upstream(_) | Action::Split(_));
         self.check_compression(table);
-        for key in OF_PROXIED {
-            if let Some(entry) = table.entry(key).filter(|_| !proxied) {
+        let has_files = matches!(self.action, Action::Files(_));
+        for key in OF_PROXIED.into_iter().filter(|key| !has_meaning(key, proxied, has_files)) {
+            if let Some(entry) = table.entry(key) {
                 let message = format!("`{key}` does nothing where no request is passed on");
                 let hint = "leave it out, or send the request to an `upstream`";
                 table.reader.problem_with(entry.place, message, hint);
@@ -175,6 +176,12 @@ impl RouteConf {
             );
         }
     }
+}
+
+/// Whether a key says something of a route that passes requests on, or serves files, or neither.
+pub fn has_meaning(key: &str, is_proxied: bool, has_files: bool) -> bool {
+    // Files are sent for as long as clients take.
+    is_proxied || !OF_PROXIED.contains(&key) || has_files && key == "max_in_flight"
 }
 
 /// Whether a text is a media type, or stands for several: `text/*`, `*+json`, `*`.
