@@ -26,7 +26,7 @@ use super::{
     tee::Tee,
 };
 use crate::{
-    account::{Held, Owner},
+    account::Held,
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange},
     h1::{Framing, Method},
@@ -66,14 +66,14 @@ pub(super) async fn serve<D: Downstream>(
         return onward(context, (plan, is_cached), exchange, client).await;
     };
     if !plan.has_body {
-        copy.begin(Bytes::new());
+        copy.begin(Bytes::new(), None);
         return onward(context, (plan, is_cached), exchange, client).await;
     }
     let mut tee = Tee::new(client, mirror.max_body);
     let result = onward(context, (plan, is_cached), exchange, &mut tee).await;
     let is_whole = tee.is_body_done();
     match tee.body() {
-        Some(body) => copy.begin(body),
+        Some((body, held)) => copy.begin(body, Some(held)),
         None if is_whole => copy.leave(|counts| &counts.too_large),
         None => copy.leave(|counts| &counts.cut_off),
     }
@@ -137,10 +137,10 @@ impl Copy {
         }
     }
 
-    /// Sends it, on its own.
-    fn begin(self, body: Bytes) {
+    /// Sends it, on its own; `held` is what its body holds of memory.
+    fn begin(self, body: Bytes, held: Option<Held>) {
         tokio::task::spawn_local(async move {
-            let _held = Held::new(Owner::Replays, body.len());
+            let _held = held;
             let counts = self.route.mirror.as_ref().map(|mirror| mirror.counts.clone());
             let Self { snapshot, mut exchange, listener, route, place: _place, chunked } = self;
             exchange.facts.started = Moment::now();

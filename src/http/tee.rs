@@ -1,4 +1,4 @@
-//! A client whose request body is kept on its way to the origin.
+//! A client whose request body is kept on its way to a backend.
 
 use std::{
     rc::Rc,
@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
+    account::{self, Held, Owner},
     error::Result,
     exchange::{BoundConnection, Downstream},
     fields::Fields,
@@ -18,19 +19,23 @@ use crate::{
 /// A client, and what came of its request body. Attempts that begin again do not ask the client again.
 pub(super) struct Tee<'a, D> {
     client: &'a mut D,
-    kept: Option<Vec<u8>>,
+    /// What came so far, and what it holds in the account of memory.
+    kept: Option<(Vec<u8>, Held)>,
     most: usize,
 }
 
 impl<'a, D: Downstream> Tee<'a, D> {
     /// Of a client whose body is kept up to `most` bytes.
     pub(super) fn new(client: &'a mut D, most: u64) -> Self {
-        Self { client, kept: Some(Vec::new()), most: usize::try_from(most).unwrap_or(usize::MAX) }
+        let kept = Some((Vec::new(), Held::new(Owner::Replays, 0)));
+        Self { client, kept, most: usize::try_from(most).unwrap_or(usize::MAX) }
     }
 
-    /// The whole body, if it is whole and not too long.
-    pub(super) fn body(self) -> Option<Bytes> {
-        self.kept.filter(|_| self.client.is_body_done()).map(|kept| kept.into_boxed_slice().into())
+    /// The whole body, if it is whole and not too long, and memory was not full meanwhile. What it holds is given back with
+    /// the second value.
+    pub(super) fn body(self) -> Option<(Bytes, Held)> {
+        let kept = self.kept.filter(|_| self.client.is_body_done());
+        kept.map(|(kept, held)| (kept.into_boxed_slice().into(), held))
     }
 }
 
@@ -47,8 +52,9 @@ impl<D: Downstream> Waiter for Tee<'_, D> {
 impl<D: Downstream> Downstream for Tee<'_, D> {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
         let piece = self.client.poll_body(cx);
-        if let (Poll::Ready(Ok(BodyFrame::Data(buffer))), Some(kept)) = (&piece, &mut self.kept) {
-            if kept.len() + buffer.len() <= self.most {
+        if let (Poll::Ready(Ok(BodyFrame::Data(buffer))), Some((kept, held))) = (&piece, &mut self.kept) {
+            if kept.len() + buffer.len() <= self.most && !account::is_full() {
+                held.grow(buffer.len());
                 kept.extend_from_slice(buffer);
             } else {
                 self.kept = None;

@@ -142,3 +142,22 @@ fn a_share_is_copied_and_a_dead_shadow_harms_nobody() {
     let explained = String::from_utf8(explained.stdout).unwrap();
     assert!(explained.contains("copies 20 % of its requests to next"), "{explained}");
 }
+
+#[test]
+fn a_body_kept_for_a_copy_is_counted() {
+    let (main, shadow) = (main_backend(), Origin::named("shadow"));
+    let mirror = "percent = 100, max_body = \"2MiB\"";
+    let proxy = start(&main.address().to_string(), &shadow.address().to_string(), mirror, "");
+    let held = || metric(&proxy, "pointsman_memory_bytes{owner=\"replays\"}");
+    let before = held();
+    let mut client = proxy.connect();
+    client.send("POST /long HTTP/1.1\r\nHost: a\r\nContent-Length: 1500000\r\n\r\n");
+    client.send(vec![b'x'; 1_000_000]);
+    // A worker adds to the sum in steps.
+    eventually("what has come is counted", || held() > before + 700_000);
+    client.send(vec![b'x'; 500_000]);
+    assert_eq!(client.response("POST").status, 200);
+    eventually("the copy is answered", || counted(&proxy, "answered") == 1);
+    eventually("it is given back", || held() < before + 300_000);
+    assert_eq!(shadow.requests()[0].body.len(), 1_500_000);
+}

@@ -49,7 +49,7 @@ pub(super) async fn serve<D: Downstream>(
     let requested = now();
     let mut tee = Tee::new(client, cache.longest());
     let answer = proxy::ask(context, plan, exchange, &mut tee).await?;
-    let body = tee.body();
+    let (body, _held) = tee.body().unzip();
     let times = Times { requested, received: now() };
     let targets = invalidate(context.route, cache, exchange);
     let mut status = CacheStatus::forwarded(Forward::Method);
