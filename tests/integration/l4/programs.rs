@@ -67,12 +67,12 @@ fn iperf3_carries_much_in_both_directions() {
     let (_proxy, port) = through(address);
     for direction in [&[][..], &["-R"]] {
         let mut command = Command::new("iperf3");
-        command.args(["-c", "127.0.0.1", "-p", &port, "-n", "64M", "-P", "2", "-J"]).args(direction);
+        command.args(["-c", "127.0.0.1", "-p", &port, "-n", "256M", "-P", "2", "-J"]).args(direction);
         let text = said(&command.output().unwrap());
         let report: serde_json::Value = serde_json::from_str(&text).unwrap();
         let received = report["end"]["sum_received"]["bytes"].as_u64();
-        // What is on its way when the client has sent enough is not counted.
-        assert!(received >= Some(16 << 20), "{received:?} of {direction:?}");
+        // What is on its way when the client has sent enough is not counted: what four sockets hold, whatever is sent in all.
+        assert!(received >= Some(128 << 20), "{received:?} of {direction:?}");
     }
 }
 
