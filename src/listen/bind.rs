@@ -101,7 +101,10 @@ pub fn complete(handed: &Bound, address: &ListenAddress, workers: usize) -> io::
         let socket = match (address, handed.address.parse()) {
             (ListenAddress::Tcp(_), Ok(bound)) if is_shared => {
                 let transport = first.protocol()?.unwrap_or(Protocol::TCP);
-                listening(bound, Kind { transport, is_virtual: is_virtual(&first, bound) })?
+                let socket =
+                    tcp_socket(bound, true, Kind { transport, is_virtual: is_virtual(&first, bound) })?;
+                socket.listen(BACKLOG)?;
+                socket.into()
             }
             (ListenAddress::Udp(_), Ok(bound)) if is_shared => {
                 udp_socket(bound, true, is_virtual(&first, bound))?.into()
@@ -128,21 +131,31 @@ fn transport(mptcp: bool) -> Protocol {
 }
 
 fn bind_tcp(address: SocketAddr, workers: usize, is_ours: bool, kind: Kind) -> io::Result<Bound> {
-    // Once without SO_REUSEPORT, so that a second Pointsman gets "address in use" and not half of the
-    // traffic. It does not listen, so that no connection is lost when it is closed.
-    let address = match is_ours {
-        true => address,
-        false => tcp_socket(address, false, kind)?.local_addr()?.as_socket().unwrap_or(address),
-    };
-    let sockets = (0..workers).map(|_| listening(address, kind));
-    let (sockets, address) = (sockets.collect::<io::Result<_>>()?, address.to_string());
-    Ok(Bound { sockets, address, is_lent: false })
+    let bound =
+        bind_shared(address, workers, is_ours, |address, is_shared| tcp_socket(address, is_shared, kind))?;
+    for socket in &bound.sockets {
+        SockRef::from(socket).listen(BACKLOG)?;
+    }
+    Ok(bound)
 }
 
-fn listening(address: SocketAddr, kind: Kind) -> io::Result<OwnedFd> {
-    let socket = tcp_socket(address, true, kind)?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+/// Sockets that share a port with each other and with no other program.
+///
+/// The first is bound without `SO_REUSEPORT`, so that a second Pointsman gets "address in use" and not half of the
+/// traffic; it shares its port only when it has it. Nor would the kernel keep port 0 of a shared socket of UDP to
+/// itself: it takes a port that another such socket of this account has (`udp_lib_lport_inuse`).
+fn bind_shared(
+    address: SocketAddr,
+    workers: usize,
+    is_ours: bool,
+    open: impl Fn(SocketAddr, bool) -> io::Result<Socket>,
+) -> io::Result<Bound> {
+    let first = open(address, is_ours)?;
+    first.set_reuse_port(true)?;
+    let address = first.local_addr()?.as_socket().unwrap_or(address);
+    let others = (1..workers).map(|_| open(address, true));
+    let sockets = std::iter::once(Ok(first)).chain(others).map(|socket| socket.map(OwnedFd::from));
+    Ok(Bound { sockets: sockets.collect::<io::Result<_>>()?, address: address.to_string(), is_lent: false })
 }
 
 fn tcp_socket(address: SocketAddr, is_shared: bool, kind: Kind) -> io::Result<Socket> {
@@ -166,13 +179,7 @@ fn tcp_socket(address: SocketAddr, is_shared: bool, kind: Kind) -> io::Result<So
 /// As of TCP. A client's datagrams come to the same worker for as long as there are as many sockets: the kernel spreads
 /// by addresses and ports.
 fn bind_udp(address: SocketAddr, workers: usize, is_ours: bool, is_virtual: bool) -> io::Result<Bound> {
-    let address = match is_ours {
-        true => address,
-        false => udp_socket(address, false, is_virtual)?.local_addr()?.as_socket().unwrap_or(address),
-    };
-    let sockets = (0..workers).map(|_| udp_socket(address, true, is_virtual).map(OwnedFd::from));
-    let (sockets, address) = (sockets.collect::<io::Result<_>>()?, address.to_string());
-    Ok(Bound { sockets, address, is_lent: false })
+    bind_shared(address, workers, is_ours, |address, is_shared| udp_socket(address, is_shared, is_virtual))
 }
 
 /// Bytes that wait to be read while a worker is busy; the kernel caps it at `net.core.rmem_max`.

@@ -17,7 +17,7 @@ use fastrand::Rng;
 
 use crate::{
     collapse::metric,
-    support::{Client, Origin, Proxy, Reply, Request, eventually, origin::nobody},
+    support::{Client, Origin, Proxy, Reply, Request, eventually, nobody},
 };
 
 const CLIENTS: u64 = 12;

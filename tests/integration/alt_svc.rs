@@ -3,7 +3,8 @@
 use crate::support::{
     Origin, Proxy,
     h2::{Http2, request, run},
-    origin::{Reply, nobody},
+    nobody,
+    origin::Reply,
     tls::{self, Manner, SECURE, TlsClient},
 };
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::support::{Client, Origin, Proxy, Reply, origin::nobody, proxy::config};
+use crate::support::{Client, Origin, Proxy, Reply, nobody, proxy::config};
 
 fn cached(backend: SocketAddr) -> Proxy {
     let text = config(&[backend], "---\n[[cache]]\nname = \"pages\"\nmemory = \"8MiB\"\n");

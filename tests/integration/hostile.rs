@@ -340,7 +340,7 @@ fn join(from: TcpStream, port: u16) {
 #[test]
 fn a_request_that_comes_round_again_is_a_loop() {
     // A proxy whose backend is itself, by a way that its configuration does not show.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::support::free().port();
     let way = TcpListener::bind("127.0.0.1:0").unwrap();
     let back = way.local_addr().unwrap();
     std::thread::spawn(move || way.incoming().flatten().for_each(|from| join(from, port)));

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     os::unix::{
         fs::{MetadataExt, PermissionsExt},
         net::{UnixListener, UnixStream},
@@ -17,11 +17,6 @@ use crate::support::{
 };
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
-
-/// A port that is free for both families at this moment.
-fn free_port() -> u16 {
-    TcpListener::bind("[::]:0").unwrap().local_addr().unwrap().port()
-}
 
 /// Where a listener accepts, by the lines of the log so far.
 fn listening(proxy: &Proxy, name: &str) -> Vec<SocketAddr> {
@@ -52,7 +47,7 @@ const JSON: &str = "[runtime]\nworkers = 2\n[log]\nformat = \"json\"\n";
 
 #[test]
 fn both_families_have_a_listener_each_at_one_port() {
-    let port = free_port();
+    let port = crate::support::free().port();
     let (four, six) =
         (named("four", &format!("\"0.0.0.0:{port}\"")), named("six", &format!("\"[::]:{port}\"")));
     let at = |host: &str| format!("{host}:{port}").parse::<SocketAddr>().unwrap();
@@ -101,7 +96,7 @@ fn a_listener_with_several_addresses_is_one_listener() {
 #[test]
 fn an_address_more_or_less_leaves_connections_alone() {
     let origin = Origin::named("one");
-    let [first, second] = [free_port(), free_port()];
+    let [first, second] = [crate::support::free().port(), crate::support::free().port()];
     let text = |addresses: &str| config(&[origin.address()], "").replacen("\"127.0.0.1:0\"", addresses, 1);
     let (one, other) = (format!("\"127.0.0.1:{first}\""), format!("\"127.0.0.1:{second}\""));
     let proxy = Proxy::start(&text(&format!("[{one}]")));
@@ -126,7 +121,11 @@ fn all_addresses_of_a_listener_go_to_the_next_program() {
     let path = folder.join("web.sock");
     let text = config(&[origin.address()], ADMIN).replacen(
         "\"127.0.0.1:0\"",
-        &format!("[\"127.0.0.1:0\", \"127.0.0.1:{}\", \"unix:{}\"]", free_port(), path.display()),
+        &format!(
+            "[\"127.0.0.1:0\", \"127.0.0.1:{}\", \"unix:{}\"]",
+            crate::support::free().port(),
+            path.display()
+        ),
         1,
     );
     let proxy = Proxy::start_in(folder, &text);

@@ -150,7 +150,7 @@ fn off_is_off_and_the_level_holds() {
 
     // Without `info` the addresses are not logged, so the port is chosen here.
     let folder = folder();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::support::free().port();
     let text = text
         .replace("127.0.0.1:0", &format!("127.0.0.1:{port}"))
         .replace("[log]\n", "[log]\nlevel = \"warn\"\naccess = \"off\"\n");

@@ -66,7 +66,7 @@ fn traffic_leaves_nothing_in_the_account() {
 #[test]
 fn bodies_of_writes_are_refused_at_the_bound() {
     let folder = crate::support::proxy::folder();
-    let text = crate::cache_writes::back(&folder, crate::support::origin::nobody(), "memory = \"16MiB\"");
+    let text = crate::cache_writes::back(&folder, crate::support::nobody(), "memory = \"16MiB\"");
     let proxy = Proxy::start(&text.replace("workers = 2\n", "workers = 2\nmemory = \"8MiB\"\n"));
     // Each sends all but the last byte of one MiB, so that nothing can be acknowledged.
     let mut slow: Vec<Client> = (0..30)

@@ -1,6 +1,6 @@
 //! The verbs that talk to a running program: what they do to it, what they print, and where they find it.
 
-use std::{fs, net::TcpListener, path::PathBuf};
+use std::{fs, path::PathBuf};
 
 use serde_json::Value;
 
@@ -188,7 +188,7 @@ fn a_refusal_has_a_hint_and_changes_nothing() {
 
 #[test]
 fn nobody_there_is_said_with_what_was_tried() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = crate::support::free();
     let admin = format!("http://{free}");
     for verb in [
         &["status"][..],
@@ -320,7 +320,7 @@ fn a_plan_shows_the_changes_and_makes_none() {
     let ended = plan(&other, &[]);
     assert!(ended.status == Some(2) && ended.out.contains("other.toml:"), "{ended:?}");
     // A good file, and nobody to ask.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = crate::support::free();
     let admin = format!("http://{free}");
     let ended =
         pointsman(&["check", "--against-running", "--config", own.to_str().unwrap(), "--admin", &admin]);

@@ -6,8 +6,8 @@ use std::{
 };
 
 use crate::{
-    peers::{ask, certificates, cluster, free, until_known},
-    support::{Client, Origin, Proxy, Reply, Request, client::Response, eventually, proxy},
+    peers::{ask, certificates, cluster, until_known},
+    support::{Client, Origin, Proxy, Reply, Request, client::Response, eventually, free, proxy},
 };
 
 /// What a peer may take in tests, whose machine is busy.

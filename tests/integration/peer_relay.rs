@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::{
-    peers::{certificates, cluster, free, until_known},
-    support::{Client, Origin, Proxy, Reply, Request, client::Response, eventually, nobody, proxy},
+    peers::{certificates, cluster, until_known},
+    support::{Client, Origin, Proxy, Reply, Request, client::Response, eventually, free, nobody, proxy},
 };
 
 /// Nodes of one cluster, each with its own way to the backend.

@@ -1,17 +1,10 @@
 //! What the nodes of a cluster tell each other, over TLS with certificates on both sides.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    path::Path,
-};
+use std::{net::SocketAddr, path::Path};
 
 use serde_json::Value;
 
-use crate::support::{Client, Origin, Proxy, Reply, eventually, proxy, tls};
-
-pub fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
+use crate::support::{Client, Origin, Proxy, Reply, eventually, free, proxy, tls};
 
 /// A folder with an authority of the peers, and with certificates of it for so many nodes.
 pub fn certificates(count: usize) -> std::path::PathBuf {

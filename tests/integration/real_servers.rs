@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -25,7 +25,7 @@ impl Server {
     /// Starts it with a configuration that has `ADDRESS` and `FOLDER` in it; `None`, and a line that
     /// says so, when it is not installed.
     pub fn start(name: &str, arguments: &[&str], folder: &Path, text: &str) -> Option<Self> {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = crate::support::free();
         Self::start_at(address, name, arguments, folder, text)
     }
 
@@ -216,7 +216,7 @@ fn haproxy_behind_serves_over_kept_connections() {
 
 /// dnsmasq that knows names, at the same port of TCP and UDP.
 fn dnsmasq(folder: &Path) -> Option<Server> {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = crate::support::free();
     let names: String = (0..100).map(|number| format!("address=/n{number}.test/10.0.0.{number}\n")).collect();
     let text = format!(
         "no-resolv\nno-hosts\nbind-interfaces\nlisten-address={}\nport={}\nuser=\npid-file=\n{names}",
@@ -239,7 +239,7 @@ fn question(id: u16, name: &str) -> Vec<u8> {
 }
 
 fn in_front_of_dns(server: &Server, folder: std::path::PathBuf, address: SocketAddr) -> Proxy {
-    let check = "health_check = { kind = \"udp\", interval = \"200ms\", expect = \"\\u0004test\", send = \"\\u0000\\u0001\\u0001\\u0000\\u0000\\u0001\\u0000\\u0000\\u0000\\u0000\\u0000\\u0000\\u0002n0\\u0004test\\u0000\\u0000\\u0001\\u0000\\u0001\" }";
+    let check = "health_check = { kind = \"udp\", interval = \"1s\", timeout = \"1s\", expect = \"\\u0004test\", send = \"\\u0000\\u0001\\u0001\\u0000\\u0000\\u0001\\u0000\\u0000\\u0000\\u0000\\u0000\\u0000\\u0002n0\\u0004test\\u0000\\u0000\\u0001\\u0000\\u0001\" }";
     let config = format!(
         "[runtime]\nworkers = 2\n[log]\nformat = \"json\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
          [[listener]]\nname = \"udp\"\nprotocol = \"udp\"\naddress = \"{address}\"\n\
@@ -256,7 +256,7 @@ fn in_front_of_dns(server: &Server, folder: std::path::PathBuf, address: SocketA
 fn dnsmasq_answers_every_question_of_dnsperf() {
     let folder = folder();
     let Some(server) = dnsmasq(&folder) else { return };
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = crate::support::free();
     let proxy = in_front_of_dns(&server, folder, free);
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
@@ -278,7 +278,7 @@ fn dnsmasq_answers_every_question_of_dnsperf() {
     stream.read_exact(&mut answer).unwrap();
     assert_eq!(answer.last_chunk(), Some(&[10, 0, 0, 7]));
     drop(stream);
-    assert_eq!(crate::collapse::metric(&proxy, "pointsman_backend_up"), 1);
+    assert_eq!(crate::collapse::metric(&proxy, "pointsman_backend_up"), 1, "{:#?}", proxy.log());
     if Command::new("dnsperf").arg("-h").output().is_err() {
         return crate::support::skipped("dnsperf");
     }
@@ -306,6 +306,6 @@ fn dnsmasq_answers_every_question_of_dnsperf() {
             .find_map(|line| line.trim().strip_prefix(name)?.split_whitespace().next()?.parse().ok())
     };
     let (sent, done) = (number("Queries sent:"), number("Queries completed:"));
-    assert!(sent >= Some(1000) && sent == done, "{output}");
+    assert!(sent >= Some(1000) && sent == done, "{output}\n{:#?}", proxy.log());
     assert!(output.contains("NOERROR") && !output.contains("SERVFAIL"), "{output}");
 }

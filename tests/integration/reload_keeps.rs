@@ -147,7 +147,7 @@ fn the_admin_endpoint_follows_its_token_and_its_address() {
     assert_eq!((status(address, "second"), status(address, "")), (200, 401));
     fs::write(proxy.folder().join("token"), "second\n").unwrap();
 
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = crate::support::free();
     proxy.edit(&config(&[origin.address()], &admin(&free.to_string())));
     eventually("it answers there", || {
         std::net::TcpStream::connect(free).is_ok() && status(free, "second") == 200

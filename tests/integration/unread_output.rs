@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, ErrorKind, PipeReader, PipeWriter, Write, pipe},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -48,7 +48,7 @@ struct Unread {
 impl Unread {
     fn start(origin: &Origin) -> Self {
         let folder = folder();
-        let [address, admin] = [free_address(), free_address()];
+        let [address, admin] = [crate::support::free(), crate::support::free()];
         let text =
             config(&[origin.address()], &format!("[admin]\naddress = \"{admin}\"\ntoken_file = \"token\"\n"))
                 .replace("127.0.0.1:0", &address.to_string())
@@ -99,10 +99,6 @@ impl Drop for Unread {
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
-}
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn has_line(file: &Path, part: &str) -> bool {

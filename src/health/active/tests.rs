@@ -230,7 +230,10 @@ async fn unix_sockets_and_second_addresses_are_checked() {
     assert_eq!(send(&probe_of(Address::Unix(path.clone()), conf(CheckKind::Tcp))).await, Ok(()));
     drop(listener);
     std::fs::remove_file(path).unwrap();
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // Bound, so that nobody else gets the port, and not listening.
+    let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let gone = bound.local_addr().unwrap().as_socket().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let probe = tcp_probe(1, conf(CheckKind::Tcp));
     probe.backend.shared.resolved.store(Arc::new(vec![gone, listener.local_addr().unwrap()]));

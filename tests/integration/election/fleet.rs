@@ -192,5 +192,5 @@ fn others_wait_for_the_first_node_and_stop_with_it() {
 }
 
 fn origin_port() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    crate::support::free()
 }

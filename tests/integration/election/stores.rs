@@ -2,12 +2,12 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
 };
 
-use crate::support::{eventually, proxy, skipped};
+use crate::support::{eventually, free, proxy, skipped};
 
 /// The servers of a store; stopped when this is dropped.
 pub struct Store {
@@ -28,10 +28,6 @@ impl Drop for Member {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn start(mut command: Command, client: SocketAddr) -> Member {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -24,7 +24,7 @@ struct Nghttpd {
 
 impl Nghttpd {
     fn start(folder: &Path, arguments: &[&str]) -> Option<Self> {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = crate::support::free();
         if Command::new("nghttpd").arg("--version").output().is_err() {
             skipped("nghttpd");
             return None;

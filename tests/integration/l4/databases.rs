@@ -2,13 +2,13 @@
 
 use std::{
     fs,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use super::{logged, passing};
-use crate::support::{Proxy, eventually, skipped, tls};
+use crate::support::{Proxy, eventually, free, skipped, tls};
 
 /// A server in the foreground; it is stopped when this is dropped.
 pub(super) struct Daemon {
@@ -33,10 +33,6 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-pub(super) fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// The folder of PostgreSQL's programs.

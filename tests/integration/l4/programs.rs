@@ -8,10 +8,10 @@ use std::{
 };
 
 use super::{
-    databases::{Daemon, as_user, free, postgres, programs},
+    databases::{Daemon, as_user, postgres, programs},
     passing,
 };
-use crate::support::{Proxy, proxy::folder, skipped, tls};
+use crate::support::{Proxy, free, proxy::folder, skipped, tls};
 
 fn has(program: &str) -> bool {
     let is_there = Command::new(program).arg("--version").output().is_ok();

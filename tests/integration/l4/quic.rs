@@ -1,7 +1,7 @@
 //! QUIC that is passed on by the name that its client asks for.
 
 use std::{
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -218,7 +218,7 @@ fn what_leads_nowhere_is_dropped_and_counted_by_reason() {
 fn reloads_leave_connections_alone_and_open_and_close_the_port() {
     let (one, two) = (server("one"), server("two"));
     // As a port is in a file: the same in every generation.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = crate::support::free();
     let config = passing(&[("example.com", &[one])], "");
     let fixed = config
         .replace("quic = true\naddress = \"127.0.0.1:0\"", &format!("quic = true\naddress = \"{address}\""));
@@ -264,7 +264,7 @@ fn connections_go_on_in_the_next_program() {
 #[test]
 fn a_port_that_becomes_one_of_quic_begins_anew() {
     let (one, two) = (server("one"), server("two"));
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = crate::support::free();
     let fixed = format!("address = \"{address}\"\n[[route]]");
     let quic =
         passing(&[("example.com", &[two])], "").replace("address = \"127.0.0.1:0\"\n[[route]]", &fixed);
@@ -304,7 +304,7 @@ struct Caddy {
 
 impl Caddy {
     fn start(program: &Path, folder: &Path, name: &str) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = crate::support::free();
         let port = address.port();
         let text = format!(
             "{{\nauto_https off\nadmin off\npersist_config off\n}}\n\

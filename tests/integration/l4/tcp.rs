@@ -12,7 +12,7 @@ use socket2::SockRef;
 use super::{Server, connect, exactly, lines, logged, passing};
 use crate::{
     collapse::metric,
-    support::{Proxy, eventually, origin::nobody},
+    support::{Proxy, eventually, nobody},
 };
 
 #[test]

@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     collapse::metric,
-    support::{PATIENCE, Proxy, eventually},
+    support::{PATIENCE, Proxy, eventually, nobody},
 };
 
 /// A server that answers each datagram with its name and what it was sent; it ends with `bye`.
@@ -56,11 +56,6 @@ impl Echo {
     fn sessions(&self) -> usize {
         self.clients.lock().unwrap().iter().collect::<HashSet<_>>().len()
     }
-}
-
-/// A port at which nobody listens.
-fn nobody() -> SocketAddr {
-    UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 fn client() -> UdpSocket {
@@ -430,7 +425,7 @@ fn policies_pick_by_client_and_by_sessions() {
 
 #[test]
 fn tcp_and_udp_share_a_port_and_an_upstream() {
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = crate::support::free();
     let server = Echo::at(address, "udp ");
     let listener = std::net::TcpListener::bind(address).unwrap();
     thread::spawn(move || {
@@ -438,7 +433,7 @@ fn tcp_and_udp_share_a_port_and_an_upstream() {
             let _ = std::io::Write::write_all(&mut stream, b"tcp ");
         }
     });
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = crate::support::free();
     let config =
         passing(&[server.address], "", "").replace("\"127.0.0.1:0\"\n\n", &format!("\"{free}\"\n\n"));
     let tcp = format!("[[listener]]\nname = \"tcp\"\nprotocol = \"tcp\"\naddress = \"{free}\"\n");

@@ -7,11 +7,13 @@ pub mod h2;
 pub mod http2_origin;
 pub mod origin;
 pub mod otlp;
+pub mod ports;
 pub mod proxy;
 pub mod tls;
 
 pub use client::Client;
-pub use origin::{Origin, Reply, Request, nobody};
+pub use origin::{Origin, Reply, Request};
+pub use ports::{free, free as nobody};
 pub use proxy::Proxy;
 
 use std::time::{Duration, Instant};

@@ -81,11 +81,6 @@ struct Shared {
     open: Mutex<Vec<TcpStream>>,
 }
 
-/// An address where nothing listens.
-pub fn nobody() -> std::net::SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 impl Origin {
     /// A backend that does as `script` says.
     pub fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Once,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
@@ -281,13 +281,26 @@ fn running_in(folder: &Path) -> Vec<String> {
     processes.filter(is_there).filter_map(pid).collect()
 }
 
-/// A new folder of this test's own.
+/// A new folder of this test's own. What test programs that have ended left behind goes with the first.
 pub fn folder() -> PathBuf {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
+    static SWEPT: Once = Once::new();
+    SWEPT.call_once(remove_left_behind);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let folder = std::env::temp_dir().join(format!("pointsman-test-{}-{number}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     folder
+}
+
+fn remove_left_behind() {
+    for entry in fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
+        let name = entry.file_name();
+        let of = name.to_str().and_then(|name| name.strip_prefix("pointsman-test-")?.split('-').next());
+        if of.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            // Another account's stays.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// A configuration with a listener `web`, a route for everything, and an upstream `u` of these
