@@ -196,10 +196,14 @@ def ab(row, url, seconds, place):
     )
 
 
-def h2load(row, url, seconds, place):
+def h2load_single(row, url, seconds, place):
+    return h2load(row, url, seconds, place, streams=1)
+
+
+def h2load(row, url, seconds, place, streams=16):
     log = place.folder / "h2load.log"
     log.unlink(missing_ok=True)
-    command = ["h2load", "-t1", f"-c{row.connections}", "-m16", "-D", str(seconds), f"--log-file={log}", url]
+    command = ["h2load", "-t1", f"-c{row.connections}", f"-m{streams}", "-D", str(seconds), f"--log-file={log}", url]
     text = run(command, seconds, place)
     if "Application protocol: h2" not in text:
         raise machine.Trouble(f"h2load did not get HTTP/2:\n{text[-2000:]}")
@@ -210,7 +214,8 @@ def h2load(row, url, seconds, place):
         per_second=done / seconds,
         p50=times[len(times) // 2] / 1e6,
         p99=times[len(times) * 99 // 100] / 1e6,
-        errors=done - int(number(r"status codes: (\d+) 2xx", text)) + int(number(r"(\d+) failed", text)),
+        # A response may be counted just before its request is.
+        errors=max(0, done - int(number(r"status codes: (\d+) 2xx", text))) + int(number(r"(\d+) failed", text)),
     )
 
 
@@ -241,7 +246,7 @@ ROWS = [
         "https",
         goals={"nginx": 0.6, "haproxy": 0.6},
     ),
-    Row("h2", "HTTP/2 over TLS, 32 connections of 16 streams, 127 bytes", h2load, "https"),
+    Row("h2", "HTTP/2 over TLS, 32 connections of 16 streams, 127 bytes", h2load, "https", goals={"nginx": 0.7, "haproxy": 0.95}),
     LogRow("log", "the access log of Pointsman, keep-alive, 32 connections, 127 bytes", wrk),
     IdleRow("idle", "memory of an idle keep-alive connection", None, goals={"bytes": 1_200}),
     IdleRow("idle-tls", "memory of an idle keep-alive connection, TLS", None, "https", goals={"bytes": 12_000}),

@@ -4,7 +4,7 @@ import dataclasses
 import statistics
 
 BASE = "pointsman"
-HEADING = "Medians of the rounds. Ratio: CPU of Pointsman ÷ CPU of the peer, per request (in rows of latency p99 ÷ p99), median (lowest–highest)."
+HEADING = "Medians of the rounds. Ratio: CPU of Pointsman ÷ CPU of the peer, per request (in rows of latency that, p99 or p50), median (lowest–highest)."
 BUSY = ["requests/s", "p50", "p99", "CPU/request", "RSS", "errors"]
 IDLE = ["per connection", "RSS", "errors"]
 OBJECTS = ["per object", "RSS", "errors"]

@@ -149,7 +149,12 @@ class PassedRow(Passed, load.Row):
     """Requests through connections that are passed on."""
 
 
+class PassedIdle(Passed, load.IdleRow):
+    """What a connection that is passed on and waits takes."""
+
+
 ROWS = [
+    PassedIdle("tcp-idle", "memory of a connection that is passed on and waits", None, goals={"haproxy": 0.5}),
     PassedRow("tcp-small", "TCP passed on: 127 bytes there and back on 32 connections", load.wrk),
     PassedRow("tcp-bulk", "TCP passed on: 10 MB at once", load.wrk, path=proxies.BULK, connections=4),
     PassedRow("tcp-connect", "TCP passed on: a new connection for each 127 bytes", load.wrk_close),
