@@ -56,7 +56,7 @@ pub async fn join(client: &mut Http1Stream, deadline: &Deadline, tunnel: Tunnel)
         permit.count_bytes(up + down - counted);
         counted = up + down;
     };
-    let (carried, _) = tunnel::join(one, other, silence, None, &mut count).await;
+    let (carried, _) = tunnel::join(one, other, deadline, silence, None, &mut count).await;
     exchange.facts.bytes_in += carried.up;
     exchange.facts.bytes_out += carried.down;
 }

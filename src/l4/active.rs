@@ -30,7 +30,7 @@ pub(super) struct ActiveTunnel {
 }
 
 /// Bytes that a connection takes while it is passed on, about: its future and its facts.
-const PER_TUNNEL: usize = 2048;
+const PER_TUNNEL: usize = 1536;
 
 impl ActiveTunnel {
     /// Begins with a connection of this peer.
@@ -86,7 +86,7 @@ impl ActiveTunnel {
     }
 
     /// It came to this end.
-    pub(super) fn end(mut self, end: End) {
+    pub(super) fn end(&mut self, end: End) {
         let error = match end {
             End::Done => None,
             End::Idle => Some(Kind::TunnelIdle.into()),
@@ -98,7 +98,7 @@ impl ActiveTunnel {
     }
 
     /// It came to nothing.
-    pub(super) fn fail(mut self, error: &ProxyError) {
+    pub(super) fn fail(&mut self, error: &ProxyError) {
         self.finish(Some(error));
     }
 

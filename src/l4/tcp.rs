@@ -3,7 +3,7 @@
 //! sniff (`tls`) → route → `upstream::acquire` (the next backend when connecting fails, before anything is sent) →
 //! `net::tunnel` → the end: log line, counts, places given back.
 
-use std::{rc::Rc, time::Duration};
+use std::{pin::Pin, rc::Rc, time::Duration};
 
 use super::{active::ActiveTunnel, client::Client, sniff};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     moment::Moment,
     net::{
         Buffer, Deadline, Stream,
-        tunnel::{self, Carried, Side, Silence},
+        tunnel::{self, Carried, Side},
     },
     runtime::{ListenerId, Permit, Route, Serves, Worker, WorkerSnapshot, connections::Place as Entry},
     telemetry::metrics::Outcome,
@@ -64,8 +64,11 @@ struct Sampled {
 }
 
 /// Passes a connection on, to its end; `place` is its entry among the open ones.
-pub async fn serve(connection: Connection, place: &Entry) {
-    let Connection { stream, input, peer, worker, listener, permit: _permit } = connection;
+///
+/// The parts are made before the future, and lent to what it awaits: what an `async fn` is given, and hands on, is kept
+/// twice, and most connections do nothing but wait.
+pub fn serve(connection: Connection, place: &Entry) -> Pin<Box<impl Future<Output = ()>>> {
+    let Connection { stream, input, peer, worker, listener, permit } = connection;
     let snapshot = worker.snapshot_for(listener);
     let protocol = match snapshot.shared.listener(listener).map(|listener| &listener.serves) {
         Some(Serves::Tls) => "tls",
@@ -73,21 +76,37 @@ pub async fn serve(connection: Connection, place: &Entry) {
     };
     let mut client = Client { stream, input, deadline: Deadline::new(), asked: Starttls::Off };
     let mut active = ActiveTunnel::new(&worker, (listener, snapshot.clone()), &peer, protocol, place);
-    match Box::pin(open(&snapshot, listener, &mut client, &mut active)).await {
-        Ok(joined) => carry(client, joined, active).await,
-        Err(error) => {
-            if let Some(alert) = sniff::alert(error.kind()).filter(|_| protocol == "tls") {
-                Box::pin(client.say_last(&alert)).await;
-            } else {
-                // Nobody shall take it for an answer that was empty.
-                client.stream.reset();
-            }
-            active.fail(&error);
-        }
-    }
+    Box::pin(async move {
+        let opening = open_or_refuse(&snapshot, listener, &mut client, &mut active);
+        let Some(joined) = Box::pin(opening).await else { return };
+        carry(&mut client, joined, &mut active).await;
+        drop(active);
+        drop(permit);
+    })
 }
 
-/// The stops up to a connection with a backend.
+/// The stops up to a connection with a backend; `None` when it came to nothing, which the client was told.
+async fn open_or_refuse<'a>(
+    snapshot: &'a WorkerSnapshot,
+    listener: ListenerId,
+    client: &mut Client,
+    active: &mut ActiveTunnel,
+) -> Option<Joined<'a>> {
+    let error = match open(snapshot, listener, client, active).await {
+        Ok(joined) => return Some(joined),
+        Err(error) => error,
+    };
+    let alert = sniff::alert(error.kind()).filter(|_| active.tunnel.protocol == "tls");
+    if let Some(alert) = alert {
+        client.say_last(&alert).await;
+    } else {
+        // Nobody shall take it for an answer that was empty.
+        client.stream.reset();
+    }
+    active.fail(&error);
+    None
+}
+
 async fn open<'a>(
     snapshot: &'a WorkerSnapshot,
     listener: ListenerId,
@@ -188,38 +207,42 @@ fn observe(
 }
 
 /// Joins client and backend until the end.
-async fn carry(client: Client, joined: Joined<'_>, mut active: ActiveTunnel) {
+fn carry<'a>(
+    client: &'a mut Client,
+    joined: Joined<'a>,
+    active: &'a mut ActiveTunnel,
+) -> impl Future<Output = ()> + 'a {
     let Joined { place, stream, mut answering, route, end } = joined;
     let Client { stream: client, input, deadline, asked: _ } = client;
     let mut ends = Ends { client, backend: stream, is_over: false };
-    drop(deadline);
-    let silence: Silence = route.silence();
-    let mut counted = 0;
-    let mut watch = |carried: Carried| {
-        let Carried { up, down, .. } = carried;
-        place.count_bytes(up + down - counted);
-        counted = up + down;
-        answering.look(&place, carried);
-        active.carried(carried);
-    };
-    let one = Side { stream: &mut ends.client, input };
-    let other = Side { stream: &mut ends.backend, input: Buffer::default() };
-    let (_, ended) = tunnel::join(one, other, silence, end, &mut watch).await;
-    answering.take(&place);
-    ends.is_over = true;
-    ends.client.say_goodbye();
-    ends.backend.say_goodbye();
-    active.end(ended);
+    async move {
+        let mut counted = 0;
+        let mut watch = |carried: Carried| {
+            let Carried { up, down, .. } = carried;
+            place.count_bytes(up + down - counted);
+            counted = up + down;
+            answering.look(&place, carried);
+            active.carried(carried);
+        };
+        let one = Side { stream: ends.client, input: std::mem::take(input) };
+        let other = Side { stream: &mut ends.backend, input: Buffer::default() };
+        let (_, ended) = tunnel::join(one, other, deadline, route.silence(), end, &mut watch).await;
+        answering.take(&place);
+        ends.is_over = true;
+        ends.client.say_goodbye();
+        ends.backend.say_goodbye();
+        active.end(ended);
+    }
 }
 
 /// The two ends of a tunnel. Dropped before it is over, both are reset: neither side shall take what came for all.
-struct Ends {
-    client: Stream,
+struct Ends<'a> {
+    client: &'a mut Stream,
     backend: Stream,
     is_over: bool,
 }
 
-impl Drop for Ends {
+impl Drop for Ends<'_> {
     fn drop(&mut self) {
         if !self.is_over {
             self.client.reset();

@@ -104,9 +104,13 @@ async fn serve_http(opening: Pin<Box<impl Future<Output = Option<(Box<Connection
 
 /// Passes a connection on, to its end.
 async fn serve_tcp(opening: Pin<Box<impl Future<Output = Option<tcp::Connection>>>>, place: Place) {
-    let Some(connection) = opening.await else { return };
-    place.set(&connection.peer, Speaks::Tunnel);
-    Box::pin(tcp::serve(connection, &place)).await;
+    let passing = opening.await.map(|connection| {
+        place.set(&connection.peer, Speaks::Tunnel);
+        tcp::serve(connection, &place)
+    });
+    if let Some(passing) = passing {
+        passing.await;
+    }
 }
 
 /// Makes a connection that is passed on of a socket; `None` when it came to nothing.

@@ -6,7 +6,12 @@
 mod direction;
 mod pipe;
 
-use std::{future::poll_fn, io, task::Poll, time::Duration};
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use self::direction::{Broken, Direction};
 use super::{Buffer, Deadline, Stream};
@@ -69,52 +74,89 @@ impl<F: FnMut(Carried)> Watch for F {
 }
 
 /// Joins two streams. An end of one is passed on, and the other direction goes on; a reset of one is passed on as a
-/// reset. `end` is when it must be over.
-pub async fn join(
-    one: Side<'_>,
-    other: Side<'_>,
+/// reset. `deadline` is of this task, and `end` when it must be over.
+pub fn join<'a, W: Watch>(
+    one: Side<'a>,
+    other: Side<'a>,
+    deadline: &'a Deadline,
     silence: Silence,
     end: Option<Moment>,
-    watch: &mut impl Watch,
-) -> (Carried, End) {
-    let deadline = Deadline::new();
-    let (first, second) = (one.stream, other.stream);
-    let (mut up, mut down) = (Direction::new(one.input), Direction::new(other.input));
-    let mut last = None;
-    let ended = poll_fn(|cx| {
-        let is_up_done = match up.poll(cx, first, second) {
+    watch: &'a mut W,
+) -> Join<'a, W> {
+    Join {
+        first: one.stream,
+        second: other.stream,
+        up: Direction::new(one.input),
+        down: Direction::new(other.input),
+        deadline,
+        last: None,
+        silence,
+        end,
+        watch,
+    }
+}
+
+/// Two streams that are joined. By hand, since most tunnels are idle, and an `async fn` would keep what it was given
+/// beside what it makes of it.
+#[derive(Debug)]
+#[must_use = "it does nothing until it is awaited"]
+pub struct Join<'a, W> {
+    first: &'a mut Stream,
+    second: &'a mut Stream,
+    up: Direction,
+    down: Direction,
+    deadline: &'a Deadline,
+    /// How far it was, and which directions were done.
+    last: Option<(u64, u64, bool, bool)>,
+    silence: Silence,
+    end: Option<Moment>,
+    watch: &'a mut W,
+}
+
+impl<W: Watch> Future for Join<'_, W> {
+    type Output = (Carried, End);
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let ended = ready!(this.poll_end(cx));
+        match &ended {
+            End::Done | End::Idle | End::Over => {}
+            End::FirstBroke(_) => this.second.reset(),
+            End::SecondBroke(_) => this.first.reset(),
+        }
+        Poll::Ready((carried(&this.up, &this.down), ended))
+    }
+}
+
+impl<W: Watch> Join<'_, W> {
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let is_up_done = match self.up.poll(cx, self.first, self.second) {
             Poll::Ready(Err(Broken::Source(error))) => return Poll::Ready(End::FirstBroke(error)),
             Poll::Ready(Err(Broken::Sink(error))) => return Poll::Ready(End::SecondBroke(error)),
             result => result.is_ready(),
         };
-        let is_down_done = match down.poll(cx, second, first) {
+        let is_down_done = match self.down.poll(cx, self.second, self.first) {
             Poll::Ready(Err(Broken::Source(error))) => return Poll::Ready(End::SecondBroke(error)),
             Poll::Ready(Err(Broken::Sink(error))) => return Poll::Ready(End::FirstBroke(error)),
             result => result.is_ready(),
         };
-        let now_active = (up.bytes, down.bytes, is_up_done, is_down_done);
-        if last != Some(now_active) {
-            last = Some(now_active);
-            let silence = if is_up_done || is_down_done { silence.half_closed } else { silence.idle };
+        let now_active = (self.up.bytes, self.down.bytes, is_up_done, is_down_done);
+        if self.last != Some(now_active) {
+            self.last = Some(now_active);
+            let is_half = is_up_done || is_down_done;
+            let silence = if is_half { self.silence.half_closed } else { self.silence.idle };
             let at = Moment::now().plus(silence);
-            watch.carried(carried(&up, &down));
-            deadline.at(end.map_or(at, |end| end.min(at)));
+            self.watch.carried(carried(&self.up, &self.down));
+            self.deadline.at(self.end.map_or(at, |end| end.min(at)));
         }
         if is_up_done && is_down_done {
             return Poll::Ready(End::Done);
         }
-        deadline.poll_elapsed(cx).map(|()| match end.is_some_and(|end| end <= Moment::now()) {
+        self.deadline.poll_elapsed(cx).map(|()| match self.end.is_some_and(|end| end <= Moment::now()) {
             true => End::Over,
             false => End::Idle,
         })
-    })
-    .await;
-    match &ended {
-        End::Done | End::Idle | End::Over => {}
-        End::FirstBroke(_) => second.reset(),
-        End::SecondBroke(_) => first.reset(),
     }
-    (carried(&up, &down), ended)
 }
 
 fn carried(up: &Direction, down: &Direction) -> Carried {

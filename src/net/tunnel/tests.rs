@@ -46,7 +46,7 @@ mod joined {
             let (mut near, mut far) = (Stream::Plain(Plain::Tcp(near)), Stream::Plain(Plain::Tcp(far)));
             let one = Side { stream: &mut near, input: Buffer::copy_of(b"first ") };
             let other = Side { stream: &mut far, input: Buffer::default() };
-            join(one, other, silence, None, &mut |_| {}).await
+            join(one, other, &Deadline::new(), silence, None, &mut |_| {}).await
         });
         (client, backend, joined)
     }
