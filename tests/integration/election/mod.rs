@@ -1,6 +1,7 @@
 //! Nodes whose primary is elected by a real store. They have no address: what the role is, is asked and logged, so that it
 //! needs no privileges. What else is to be said of addresses is in `cluster`.
 
+mod faults;
 mod fleet;
 mod stores;
 

@@ -12,6 +12,8 @@ use crate::support::{eventually, free, proxy, skipped};
 /// The servers of a store; stopped when this is dropped.
 pub struct Store {
     members: Vec<Member>,
+    /// What starts each of them.
+    commands: Vec<Command>,
     /// `[cluster.…]` of a node that asks it.
     pub conf: String,
     /// The engine's name.
@@ -30,7 +32,7 @@ impl Drop for Member {
     }
 }
 
-fn start(mut command: Command, client: SocketAddr) -> Member {
+fn start(command: &mut Command, client: SocketAddr) -> Member {
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     Member { child, client }
 }
@@ -49,7 +51,7 @@ impl Store {
             .enumerate()
             .map(|(index, (_, peer))| format!("m{index}=http://{peer}"))
             .collect();
-        let member = |(index, (client, peer)): (usize, &(SocketAddr, SocketAddr))| {
+        let command = |(index, (client, peer)): (usize, &(SocketAddr, SocketAddr))| {
             let mut command = Command::new("etcd");
             command.arg("--data-dir").arg(folder.join(format!("m{index}")));
             command.args(["--name", &format!("m{index}"), "--initial-cluster", &peers.join(",")]);
@@ -57,12 +59,17 @@ impl Store {
             command.args(["--advertise-client-urls", &format!("http://{client}")]);
             command.args(["--listen-peer-urls", &format!("http://{peer}")]);
             command.args(["--initial-advertise-peer-urls", &format!("http://{peer}")]);
-            start(command, *client)
+            command
         };
-        let members: Vec<Member> = addresses.iter().enumerate().map(member).collect();
+        let mut commands: Vec<Command> = addresses.iter().enumerate().map(command).collect();
+        let members: Vec<Member> = commands
+            .iter_mut()
+            .zip(&addresses)
+            .map(|(command, (client, _))| start(command, *client))
+            .collect();
         let endpoints: Vec<String> = members.iter().map(|it| format!("\"http://{}\"", it.client)).collect();
         let conf = format!("[cluster.etcd]\nendpoints = [{}]\n", endpoints.join(", "));
-        let store = Self { members, conf, election: "etcd" };
+        let store = Self { members, commands, conf, election: "etcd" };
         store.wait();
         Some(store)
     }
@@ -85,9 +92,9 @@ impl Store {
         let mut command = Command::new("java");
         command.args(["-Xmx128m", "-cp", class_path, "org.apache.zookeeper.server.quorum.QuorumPeerMain"]);
         command.arg(&file);
-        let members = vec![start(command, client)];
+        let members = vec![start(&mut command, client)];
         let conf = format!("[cluster.zookeeper]\nconnect = \"{client}\"\nsession_timeout = \"2s\"\n");
-        let store = Self { members, conf, election: "zookeeper" };
+        let store = Self { members, commands: vec![command], conf, election: "zookeeper" };
         store.wait();
         Some(store)
     }
@@ -102,6 +109,18 @@ impl Store {
     pub fn signal(&self, member: usize, name: &str) {
         let pid = self.members[member].child.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// Ends a member as a failure of its machine would.
+    pub fn kill(&mut self, member: usize) {
+        self.members[member].child.kill().unwrap();
+        self.members[member].child.wait().unwrap();
+    }
+
+    /// Starts a member that was killed, with what it had on its disk.
+    pub fn restart(&mut self, member: usize) {
+        let client = self.members[member].client;
+        self.members[member] = start(&mut self.commands[member], client);
     }
 
     /// Where a key is, as `--config` has it.
