@@ -94,6 +94,7 @@ fn main() {
         default_host: "app",
         target: None,
         is_upgrade: false,
+        websocket: None,
         expects_continue: false,
         forwarded: false,
         mark: None,

@@ -29,7 +29,7 @@ use crate::{
         worker_sockets::WorkerSockets,
     },
     moment::Moment,
-    net::timer,
+    net::{timer, tunnel},
     reload::{
         self,
         engine::{self, Engine, Started},
@@ -269,6 +269,10 @@ async fn worker(
     tokio::select! {
         () = accepting.finish(&mut mailbox) => {}
         () = reached(&mut stage, Stage::Closing) => {}
+    }
+    if worker.tunnels.close(|_| true) > 0 {
+        // Each has its own limit.
+        let _cut_off = tokio::time::timeout(tunnel::CLOSING * 2, worker.tunnels.closed()).await;
     }
     if let Some(delivering) = delivering {
         // What waits stays in the journals; what is under way need not be sent twice.

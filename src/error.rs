@@ -115,6 +115,8 @@ pub enum Kind {
     RouteFull,
     /// The route does not allow this method of use, such as CONNECT or an unlisted upgrade.
     NotAllowed,
+    /// An extended CONNECT (RFC 8441) for another protocol than WebSocket, or for a WebSocket where the route takes none.
+    NotImplemented,
     /// The route serves files, and none is what the request asks for.
     NoFile,
     /// The route serves files, and is asked for something else than one of them.
@@ -188,6 +190,7 @@ impl Kind {
             | Self::ClientDenied
             | Self::ClientLimit
             | Self::NotAllowed
+            | Self::NotImplemented
             | Self::NoFile
             | Self::MethodNotAllowed
             | Self::NotCached => Blame::Client,
@@ -236,6 +239,7 @@ impl Kind {
             Self::ClientLimit => "client_limit",
             Self::RouteFull => "route_full",
             Self::NotAllowed => "not_allowed",
+            Self::NotImplemented => "not_implemented",
             Self::NoFile => "no_file",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::FileUnreadable => "file_unreadable",
@@ -284,6 +288,7 @@ impl fmt::Display for Kind {
             Self::ClientLimit => "this client has too many requests under way",
             Self::RouteFull => "too many requests of this route are under way",
             Self::NotAllowed => "the route does not allow this",
+            Self::NotImplemented => "no connection of this protocol can be opened here",
             Self::NoFile => "there is no such file",
             Self::MethodNotAllowed => "files can be asked for only, with GET and HEAD",
             Self::FileUnreadable => "the file cannot be read",

@@ -63,7 +63,7 @@
 //!
 //! 1. [`account`], [`error`], [`moment`], [`rng`], `sync`
 //! 2. [`fields`], [`schema`]
-//! 3. [`h1`], [`tls`], [`telemetry`]
+//! 3. [`h1`], [`tls`], [`telemetry`], [`websocket`]
 //! 4. [`net`]
 //! 5. [`http2`], [`cluster`]
 //! 6. [`http2_transport`]
@@ -131,6 +131,7 @@ pub mod telemetry;
 pub mod template;
 pub mod tls;
 pub mod upstream;
+pub mod websocket;
 pub mod writeback;
 
 // Beside the other tests, and inside the crate: it drives what is not public.

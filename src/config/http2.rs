@@ -29,14 +29,15 @@ section! {
 }
 
 impl Http2Conf {
-    /// What is asked of the other end, with `header_list` bytes of a list of fields.
-    pub fn settings(&self, header_list: u32) -> OwnSettings {
+    /// What is asked of the other end, with `header_list` bytes of a list of fields; `takes_websockets` where a route does.
+    pub fn settings(&self, header_list: u32, takes_websockets: bool) -> OwnSettings {
         let window = |size: Size| u32::try_from(size.0).unwrap_or(u32::MAX >> 1);
         OwnSettings {
             max_streams: self.max_concurrent_streams,
             stream_window: window(self.initial_stream_window),
             connection_window: window(self.initial_connection_window),
             header_list,
+            takes_websockets,
         }
     }
 

@@ -13,6 +13,7 @@ mod peer;
 mod tunnel;
 mod version;
 mod via;
+mod websocket;
 
 use std::{net::IpAddr, rc::Rc, time::Duration};
 
@@ -24,6 +25,7 @@ pub use self::{
     tunnel::{Datagrams, Subject, TunnelFacts},
     version::HttpVersion,
     via::Via,
+    websocket::WebSocketOpening,
 };
 use crate::{
     error::Kind,
@@ -138,6 +140,8 @@ pub struct Exchange {
     pub request: RequestHead,
     /// The version that the request came in.
     pub version: HttpVersion,
+    /// How it opens a WebSocket; `None` where it does not.
+    pub websocket: Option<WebSocketOpening>,
     /// Host and port that were asked for, normalized.
     pub authority: String,
     /// The host in lower case and without port, as routes match it.
@@ -168,6 +172,7 @@ impl Exchange {
     pub fn reset(&mut self, peer: &Rc<Peer>, now: Moment) {
         self.facts.reset(peer, now);
         self.version = HttpVersion::default();
+        self.websocket = None;
         self.authority.clear();
         self.host.clear();
         self.readings = None;
@@ -201,6 +206,7 @@ impl Exchange {
         fork.request.target.clone_from(&self.request.target);
         fork.request.fields.copy_from(&self.request.fields);
         fork.version = self.version;
+        fork.websocket = self.websocket;
         fork.authority.clone_from(&self.authority);
         fork.host.clone_from(&self.host);
         fork.readings.clone_from(&self.readings);

@@ -13,6 +13,7 @@ use super::{
     respond::{self, Reply},
     routing, trace,
     upgrade::Tunnel,
+    upgrade_request,
 };
 use crate::{
     account,
@@ -44,7 +45,7 @@ pub async fn handle<D: Downstream>(mut active: ActiveExchange, client: &mut D) -
         Ok(Some(response)) => {
             let route = active.facts.route.and_then(|index| snapshot.shared.routes.get(index));
             let silence = route.map_or(Silence::default(), |route| route.silence());
-            match response.into_stream() {
+            match response.into_tunnel() {
                 Some(joined) => End::Tunnel(Box::new(Tunnel::new(joined, silence, active))),
                 None => End::Broken,
             }
@@ -86,6 +87,7 @@ async fn serve<D: Downstream>(
     exchange.facts.route = Some(index);
     let route = snapshot.shared.routes.get(index).ok_or(Kind::NoRoute)?;
     let decision = own::decide(listener, route, exchange)?;
+    upgrade_request::check_own(&decision, exchange)?;
     exchange.keep_on_route(admission::admit(route)?);
     let (upstream, is_elsewhere) = match decision {
         Decision::Answer(answer) => {

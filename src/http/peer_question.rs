@@ -103,6 +103,7 @@ impl Question {
             default_host: "",
             target: None,
             is_upgrade: false,
+            websocket: None,
             expects_continue: has_body && expects_continue(exchange),
             forwarded: false,
             mark: Some(&mark),

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     cache::status::CacheStatus,
     error::{Kind, Result},
-    exchange::{Downstream, Exchange, grpc},
+    exchange::{Downstream, Exchange, WebSocketOpening, grpc},
     fields::Known,
     h1::Framing,
     net::LeastRate,
@@ -23,6 +23,7 @@ use crate::{
         Upstream, UpstreamResponse, acquire::Acquire, affinity, conf::UpstreamProtocol, forward::forward,
         forward_request::ForwardRequest, request_head::UpstreamHead, upload::Upload,
     },
+    websocket::Key,
 };
 
 /// Refuses what may not go on, and edits the request as the route has it.
@@ -156,6 +157,7 @@ pub(crate) fn upstream_head<'a>(
         default_host: upstream,
         target,
         is_upgrade,
+        websocket: exchange.websocket.filter(|_| is_upgrade).map(|_| Key::by_chance()),
         expects_continue,
         forwarded,
         mark: None,
@@ -183,6 +185,10 @@ pub(super) async fn deliver<D: Downstream>(
 /// How the body goes upstream, and whether there is one. A stream of HTTP/2 says by itself whether there is a body, and
 /// its length only if the client wrote Content-Length.
 fn upstream_framing<D: Downstream>(exchange: &Exchange, framing: Framing, client: &D) -> (Framing, bool) {
+    if exchange.websocket == Some(WebSocketOpening::ExtendedConnect) {
+        // What comes behind it is not of the request, and goes nowhere before there is a WebSocket.
+        return (Framing::None, false);
+    }
     if !exchange.version.has_streams() {
         return (framing, framing != Framing::None);
     }

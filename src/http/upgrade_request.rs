@@ -1,10 +1,11 @@
 //! Whether a request asks for a tunnel, and for which protocols.
 
+use super::own::Decision;
 use crate::{
     error::{Kind, Result},
-    exchange::{Exchange, HttpVersion},
+    exchange::{Exchange, HttpVersion, WebSocketOpening},
     fields::{Known, list},
-    h1::Method,
+    h1::{Framing, Method, RequestHead},
     runtime::Route,
 };
 
@@ -13,11 +14,17 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`Kind::NotAllowed`] for a CONNECT that the route does not let through.
+/// [`Kind::NotAllowed`] for a CONNECT that the route does not let through, [`Kind::NotImplemented`] for an extended one;
+/// [`Kind::Malformed`] for what opens a WebSocket with a body, or with two keys.
 pub(crate) fn wants_tunnel(route: &Route, exchange: &mut Exchange) -> Result<bool> {
     let has_streams = exchange.version.has_streams();
     if exchange.request.method == Method::Connect {
         return if route.upgrades.connects && !has_streams { Ok(true) } else { Err(Kind::NotAllowed.into()) };
+    }
+    if exchange.websocket == Some(WebSocketOpening::ExtendedConnect) {
+        // It cannot be ignored, as an Upgrade can: a success without a WebSocket is none for its client.
+        let is_allowed = route.upgrades.allows(WEBSOCKET);
+        return if is_allowed { Ok(true) } else { Err(Kind::NotImplemented.into()) };
     }
     let fields = &mut exchange.request.fields;
     let asks = fields.has(Known::Upgrade)
@@ -27,6 +34,15 @@ pub(crate) fn wants_tunnel(route: &Route, exchange: &mut Exchange) -> Result<boo
         return Ok(false);
     }
     let is_allowed = |protocol: &&[u8]| route.upgrades.allows(protocol);
+    let is_websocket = |protocol: &[u8]| protocol.eq_ignore_ascii_case(WEBSOCKET);
+    if fields.has(Known::SecWebsocketKey)
+        && exchange.request.method == Method::Get
+        && route.upgrades.allows(WEBSOCKET)
+        && list(fields.all_known(Known::Upgrade)).any(is_websocket)
+    {
+        exchange.websocket = Some(WebSocketOpening::Upgrade);
+        return check_opening(&exchange.request).map(|()| true);
+    }
     if list(fields.all_known(Known::Upgrade)).all(|protocol| is_allowed(&protocol)) {
         return Ok(true);
     }
@@ -38,4 +54,38 @@ pub(crate) fn wants_tunnel(route: &Route, exchange: &mut Exchange) -> Result<boo
     }
     fields.push_known(Known::Upgrade, &allowed);
     Ok(true)
+}
+
+/// The protocol's name (RFC 6455 §11.2).
+const WEBSOCKET: &[u8] = b"websocket";
+
+/// What opens a WebSocket has one key, and no body: nothing of the client's but its head goes on before there is one.
+fn check_opening(request: &RequestHead) -> Result<()> {
+    if request.fields.all_known(Known::SecWebsocketKey).count() > 1 {
+        return Err(Kind::Malformed("Sec-WebSocket-Key twice").into());
+    }
+    match Framing::of_request(request).map_err(Kind::Malformed)? {
+        Framing::None => Ok(()),
+        Framing::Length(_) | Framing::Chunked | Framing::UntilClose => {
+            Err(Kind::Malformed("what opens a WebSocket has a body").into())
+        }
+    }
+}
+
+/// Refuses what Pointsman itself would answer with a success to an extended CONNECT, whose client would take that for a
+/// WebSocket.
+///
+/// # Errors
+///
+/// [`Kind::NotImplemented`]
+pub(super) fn check_own(decision: &Decision, exchange: &Exchange) -> Result<()> {
+    let is_success = match decision {
+        Decision::Answer(answer) => answer.status < 300,
+        Decision::Files(_) => true,
+        Decision::Upstream(_) | Decision::Elsewhere(_) => false,
+    };
+    if is_success && exchange.websocket == Some(WebSocketOpening::ExtendedConnect) {
+        return Err(Kind::NotImplemented.into());
+    }
+    Ok(())
 }

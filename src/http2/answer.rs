@@ -1,8 +1,8 @@
 //! The head of a response, from its list of fields (RFC 9113 §8.3.2).
 
 use super::{
-    head::Reading,
     hpack::{CompressionError, Decoder},
+    reading::Reading,
 };
 use crate::{
     error::Kind,

@@ -31,6 +31,8 @@ pub struct RequestStart<'a> {
     pub authority: &'a str,
     /// The path, with its query.
     pub path: &'a str,
+    /// The protocol of an extended CONNECT (RFC 8441 §4), whose method is CONNECT.
+    pub protocol: Option<&'a str>,
     /// Whether there is nothing after the fields.
     pub is_end: bool,
 }
@@ -74,6 +76,11 @@ impl Connection {
     /// Whether streams may be opened, now or when others have ended.
     pub fn takes_streams(&self) -> bool {
         !self.is_over && self.server.last.is_none() && !self.server.is_retired && self.last < LAST_STREAM
+    }
+
+    /// Whether the server takes extended CONNECT (RFC 8441 §3).
+    pub fn takes_websockets(&self) -> bool {
+        self.peer.takes_connect
     }
 
     /// Opens no stream any more.
@@ -121,11 +128,15 @@ impl Connection {
         stream.is_head_sent = true;
         stream.is_own_done = start.is_end;
         stream.answer.is_to_head = start.method == "HEAD";
+        stream.answer.is_to_connect = start.protocol.is_some();
         self.add(id, stream);
         let at = self.begin_block(id, start.is_end);
         let out = self.output.end();
         self.encoder.begin(out);
         self.encoder.request(start.method, start.is_tls, start.authority, start.path, out);
+        if let Some(protocol) = start.protocol {
+            self.encoder.field(b":protocol", protocol.as_bytes(), out);
+        }
         Some(RequestWriter { connection: self, id, at })
     }
 
@@ -173,7 +184,9 @@ impl Connection {
             }
             Ok(answer) => {
                 let has_body = !stream.answer.is_to_head && !matches!(answer.head.status, 204 | 304);
-                stream.left = if has_body { answer.length } else { Some(0) };
+                // RFC 9110 §9.3.6: what a tunnel carries has no length.
+                let is_tunnel = stream.answer.is_to_connect && answer.head.status < 300;
+                stream.left = if has_body { answer.length.filter(|_| !is_tunnel) } else { Some(0) };
                 stream.answer.is_final = true;
                 stream.answer.length = if is_end { Some(0) } else { stream.left };
                 stream.answer.heads.push_back(answer.head);

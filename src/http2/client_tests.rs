@@ -8,10 +8,18 @@ use super::{
     frame,
     settings::OwnSettings,
 };
-use crate::{h1::HeadLimits, moment::Moment};
+use crate::{
+    h1::{HeadLimits, ResponseHead},
+    moment::Moment,
+};
 
-const OWN: OwnSettings =
-    OwnSettings { max_streams: 8, stream_window: 100_000, connection_window: 0, header_list: 65_536 };
+const OWN: OwnSettings = OwnSettings {
+    max_streams: 8,
+    stream_window: 100_000,
+    connection_window: 0,
+    header_list: 65_536,
+    takes_websockets: true,
+};
 const ALLOWED: Allowance =
     Allowance { nuisance: Rate { most: 100, per_second: 10 }, resets: Rate { most: 50, per_second: 5 } };
 
@@ -38,7 +46,7 @@ fn receive(connection: &mut Connection, bytes: &[u8]) {
 }
 
 fn start(method: &'static str, is_end: bool) -> RequestStart<'static> {
-    RequestStart { method, is_tls: false, authority: "a", path: "/p", is_end }
+    RequestStart { method, is_tls: false, authority: "a", path: "/p", protocol: None, is_end }
 }
 
 fn open(client: &mut Connection) -> u32 {
@@ -219,4 +227,29 @@ fn whatever_a_server_sends_is_taken_or_ends_the_connection() {
         ids.iter().for_each(|id| client.release(*id, Moment(0)));
         assert!(client.is_idle());
     }
+}
+
+#[test]
+fn extended_connect_is_asked_where_the_server_announces_it() {
+    let mut client = client();
+    assert!(!client.takes_websockets());
+    receive(&mut client, &frame(4, 0, 0, &[0, 8, 0, 0, 0, 1]));
+    assert!(client.takes_websockets());
+    let mut server = Connection::new(HeadLimits::default(), OWN, ALLOWED, Moment(0));
+    let start = RequestStart { protocol: Some("websocket"), ..start("CONNECT", false) };
+    assert_eq!(client.open(&start).unwrap().finish(), 1);
+    carry(&mut client, &mut server);
+    assert!(server.next_opened().unwrap().head.opens_websocket());
+    // RFC 9110 §9.3.6: the length of a success is none.
+    let head = ResponseHead { status: 200, ..ResponseHead::default() };
+    server.send_head(1, &head, true, Some(3), false).unwrap();
+    carry(&mut server, &mut client);
+    let mut cx = context();
+    assert!(matches!(client.poll_head(1, &mut cx), Poll::Ready(Ok(head)) if head.status == 200));
+    assert_eq!(client.body_length(1), None);
+    for (value, is_fine) in [(1, true), (0, false)] {
+        let settings = frame(4, 0, 0, &[0, 8, 0, 0, 0, value]);
+        assert_eq!(client.receive(&settings, Moment(0)).is_ok(), is_fine, "RFC 8441 §3: never back");
+    }
+    assert!(self::client().receive(&frame(4, 0, 0, &[0, 8, 0, 0, 0, 2]), Moment(0)).is_err());
 }

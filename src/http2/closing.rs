@@ -53,6 +53,22 @@ impl Connection {
         }
     }
 
+    /// Ends both halves of a stream at once, as a tunnel ends that broke (RFC 8441 §5). One that has ended stays as it is.
+    pub fn cancel(&mut self, id: u32) {
+        let is_over = self.is_over;
+        let Some(stream) = self.stream(id).filter(|it| !is_over && !it.is_gone()) else { return };
+        let is_sending = !stream.is_peer_done;
+        if !is_sending && stream.is_own_done {
+            return;
+        }
+        let unread = stream.fail(Fault::Gone(Reason::CANCEL));
+        self.give(unread);
+        frame::write_reset(id, Reason::CANCEL, self.output.end());
+        if is_sending {
+            self.forgive(id);
+        }
+    }
+
     /// What went wrong while nothing was received.
     pub fn take_error(&mut self) -> Option<ConnectionError> {
         self.error.take()

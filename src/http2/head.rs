@@ -3,7 +3,10 @@
 //! What is not well-formed is refused here, and what HTTP/1.1 refuses is refused alike: the target by the same bytes, and
 //! everything after it by `http::normalize`.
 
-use super::hpack::{CompressionError, Decoder};
+use super::{
+    hpack::{CompressionError, Decoder},
+    reading::Reading,
+};
 use crate::{
     error::Kind,
     fields::{Fields, Known, is_token_byte},
@@ -29,99 +32,18 @@ pub struct Head {
     /// Crumbs of cookies, joined (§8.2.3).
     cookie: Vec<u8>,
     scheme: Option<bool>,
+    /// The protocol of an extended CONNECT (RFC 8441 §4).
+    protocol: Option<Protocol>,
     has_method: bool,
     has_path: bool,
     has_authority: bool,
 }
 
-/// Why a list of fields is not a head, as far as it was read.
-#[derive(Debug)]
-pub(super) struct Reading {
-    /// Bytes so far, as RFC 9113 §6.5.2 counts them.
-    size: usize,
-    limits: HeadLimits,
-    pub(super) is_regular: bool,
-    pub(super) problem: Option<Kind>,
-}
-
-/// What each field counts beside its bytes (§6.5.2).
-const PER_FIELD: usize = 32;
-
-impl Reading {
-    pub(super) fn new(limits: HeadLimits) -> Self {
-        Self { size: 0, limits, is_regular: false, problem: None }
-    }
-
-    /// Notes what is wrong; the first is told, but that a head is too large is told only where nothing else is.
-    pub(super) fn note(&mut self, kind: Kind) {
-        if self.problem.is_none_or(|problem| problem == Kind::HeadTooLarge) {
-            self.problem = Some(kind);
-        }
-    }
-
-    pub(super) fn malformed(&mut self, what: &'static str) {
-        self.note(Kind::Malformed(what));
-    }
-
-    /// Whether a field is to be kept: those beyond the bound are only looked at.
-    pub(super) fn count(&mut self, name: &[u8], value: &[u8]) -> bool {
-        self.size = self.size.saturating_add(name.len() + value.len() + PER_FIELD);
-        if self.size > self.limits.bytes {
-            let is_target = name == b":path" && value.len() > self.limits.target;
-            self.note(if is_target { Kind::UriTooLong } else { Kind::HeadTooLarge });
-        }
-        self.problem.is_none()
-    }
-
-    /// Takes a field that is none of HTTP/2's own; gives its tag where it is to be kept.
-    pub(super) fn field(&mut self, name: &[u8], value: &[u8]) -> Option<Known> {
-        self.is_regular = true;
-        if name.is_empty() || !name.iter().all(|byte| is_name_byte(*byte)) {
-            self.malformed("a field name is not in lower case, or has a byte that no name has");
-            return None;
-        }
-        let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-        if is_space(value.first()) || is_space(value.last()) || !value.iter().all(|byte| is_value_byte(*byte))
-        {
-            self.malformed("a field value has a control character, or a space around it");
-            return None;
-        }
-        let known = Known::of(name);
-        match known {
-            Known::Connection
-            | Known::KeepAlive
-            | Known::ProxyConnection
-            | Known::TransferEncoding
-            | Known::Upgrade => self.malformed("a field of an HTTP/1.1 connection has no place in HTTP/2"),
-            Known::Te if !value.eq_ignore_ascii_case(b"trailers") => {
-                self.malformed("TE of HTTP/2 says something else than trailers");
-            }
-            _ => return Some(known),
-        }
-        None
-    }
-}
-
-/// Bytes of a field name: those of a token, in lower case (§8.2.1).
-fn is_name_byte(byte: u8) -> bool {
-    NAME_BYTES.get(usize::from(byte)).copied().unwrap_or_default()
-}
-
-#[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a bad index is a build error")]
-const NAME_BYTES: [bool; 256] = {
-    let mut table = [false; 256];
-    let signs = b"!#$%&'*+-.^_`|~abcdefghijklmnopqrstuvwxyz0123456789";
-    let mut at = 0;
-    while at < signs.len() {
-        table[signs[at] as usize] = true;
-        at += 1;
-    }
-    table
-};
-
-/// Bytes of a field value, as in HTTP/1.1 (RFC 9110 §5.5).
-fn is_value_byte(byte: u8) -> bool {
-    byte >= 0x20 && byte != 0x7f || byte == b'\t'
+/// What an extended CONNECT asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    WebSocket,
+    Other,
 }
 
 impl Head {
@@ -131,7 +53,7 @@ impl Head {
         self.request.target.clear();
         self.authority.clear();
         self.cookie.clear();
-        (self.length, self.scheme) = (None, None);
+        (self.length, self.scheme, self.protocol) = (None, None, None);
         (self.has_method, self.has_path, self.has_authority) = (false, false, false);
     }
 
@@ -140,19 +62,26 @@ impl Head {
         self.request.fields.memory() + self.request.target.capacity() + self.authority.capacity()
     }
 
-    /// Reads the list of fields of a request. `Some` says why it is not one that is served; what was read until then is
+    /// Whether it opens a WebSocket; it reads as the GET does that opens one over HTTP/1.1.
+    pub fn opens_websocket(&self) -> bool {
+        self.protocol == Some(Protocol::WebSocket)
+    }
+
+    /// Reads the list of fields of a request; with `takes_protocol` the client was told that it may say `:protocol`
+    /// (RFC 8441 §3). `Some` says why it is not one that is served; what was read until then is
     /// there. The error is of the connection.
     pub fn read(
         &mut self,
         decoder: &mut Decoder,
         block: &[u8],
         limits: HeadLimits,
+        takes_protocol: bool,
     ) -> Result<Option<Kind>, CompressionError> {
         self.clear();
         let mut reading = Reading::new(limits);
         decoder.decode(block, |name, value| {
             if reading.count(name, value) {
-                self.take(&mut reading, name, value);
+                self.take(&mut reading, name, value, takes_protocol);
             }
         })?;
         if reading.problem.is_none() {
@@ -161,10 +90,18 @@ impl Head {
         Ok(reading.problem)
     }
 
-    fn take(&mut self, reading: &mut Reading, name: &[u8], value: &[u8]) {
+    fn take(&mut self, reading: &mut Reading, name: &[u8], value: &[u8], takes_protocol: bool) {
         if name.first() == Some(&b':') {
             if reading.is_regular {
                 return reading.malformed("a pseudo-field comes after a field");
+            }
+            if name == b":protocol" && takes_protocol {
+                let is_websocket = value.eq_ignore_ascii_case(b"websocket");
+                let protocol = if is_websocket { Protocol::WebSocket } else { Protocol::Other };
+                return match self.protocol.replace(protocol) {
+                    None => {}
+                    Some(_) => reading.malformed("a pseudo-field comes twice"),
+                };
             }
             if let Err(kind) = self.take_pseudo(name, value, reading.limits) {
                 reading.note(kind);
@@ -237,6 +174,13 @@ impl Head {
         self.find_authority()?;
         self.check_target()?;
         self.length = content_length(&self.request.fields).map_err(Kind::Malformed)?;
+        if self.opens_websocket() {
+            if self.length.is_some() {
+                return Err(Kind::Malformed("an extended CONNECT with a Content-Length"));
+            }
+            self.request.fields.push_known(Known::Connection, b"upgrade");
+            self.request.fields.push_known(Known::Upgrade, b"websocket");
+        }
         Ok(())
     }
 
@@ -261,6 +205,20 @@ impl Head {
     }
 
     fn check_target(&mut self) -> Result<(), Kind> {
+        if let Some(protocol) = self.protocol {
+            if self.request.method != Method::Connect {
+                return Err(Kind::Malformed(":protocol without CONNECT"));
+            }
+            // RFC 8441 §4.
+            if !self.has_path || self.scheme.is_none() || !self.has_authority {
+                let what = "an extended CONNECT without a scheme, a path or an authority";
+                return Err(Kind::Malformed(what));
+            }
+            if protocol == Protocol::Other {
+                return Err(Kind::NotImplemented);
+            }
+            self.request.method = Method::Get;
+        }
         if self.request.method == Method::Connect {
             // §8.5: the authority is the target.
             if self.has_path || self.scheme.is_some() || !self.has_authority {

@@ -20,6 +20,7 @@ pub mod head;
 pub mod hpack;
 mod inbound;
 mod output;
+mod reading;
 pub mod reason;
 mod receive;
 mod send;

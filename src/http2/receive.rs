@@ -168,7 +168,9 @@ impl Connection {
             return self.refuse(id, now);
         }
         let mut head = self.take_head();
-        let mut problem = head.read(&mut self.decoder, block, self.limits).map_err(compression)?;
+        let mut problem = head
+            .read(&mut self.decoder, block, self.limits, self.own.takes_websockets)
+            .map_err(compression)?;
         let mut stream = Stream::new(
             SendWindow::new(self.peer.initial_window),
             ReceiveWindow::new(self.own.stream_window),

@@ -19,6 +19,8 @@ pub struct PeerSettings {
     pub max_streams: u32,
     /// The largest payload of a frame that it takes.
     pub max_frame: usize,
+    /// Whether it takes extended CONNECT (RFC 8441 §3).
+    pub takes_connect: bool,
     /// Whether it said how large the table of field compression may be.
     pub has_table_size: bool,
 }
@@ -29,6 +31,7 @@ impl Default for PeerSettings {
             initial_window: DEFAULT_WINDOW,
             max_streams: u32::MAX,
             max_frame: DEFAULT_FRAME,
+            takes_connect: false,
             has_table_size: false,
         }
     }
@@ -54,6 +57,13 @@ impl PeerSettings {
                 ID_MAX_FRAME if !(16_384..=16_777_215).contains(&value) => {
                     return Err(ConnectionError::protocol("MAX_FRAME_SIZE is out of its range"));
                 }
+                // RFC 8441 §3: 0 or 1, and never 0 after 1.
+                ID_ENABLE_CONNECT if value > 1 || value == 0 && self.takes_connect => {
+                    return Err(ConnectionError::protocol(
+                        "ENABLE_CONNECT_PROTOCOL is neither 0 nor 1, or goes back",
+                    ));
+                }
+                ID_ENABLE_CONNECT => self.takes_connect = value == 1,
                 // What we send is never larger than everybody takes.
                 ID_MAX_FRAME => {}
                 // §6.5.2: an unknown setting is ignored.
@@ -75,6 +85,8 @@ pub struct OwnSettings {
     pub connection_window: u32,
     /// Bytes of a list of fields, as §6.5.2 counts them.
     pub header_list: u32,
+    /// Whether WebSockets may be opened by extended CONNECT (RFC 8441); of a server only.
+    pub takes_websockets: bool,
 }
 
 impl OwnSettings {
@@ -88,10 +100,13 @@ impl OwnSettings {
             },
             (ID_INITIAL_WINDOW, self.stream_window),
             (ID_HEADER_LIST, self.header_list),
+            (ID_ENABLE_CONNECT, 1),
         ];
+        let left_out = usize::from(role == Role::Client || !self.takes_websockets);
+        let settings = settings.get(..settings.len() - left_out).unwrap_or_default();
         frame::write_head(settings.len() * 6, frame::SETTINGS, 0, 0, out);
         for (id, value) in settings {
-            out.extend_from_slice(&id.to_be_bytes());
+            out.extend_from_slice(&u16::to_be_bytes(*id));
             out.extend_from_slice(&value.to_be_bytes());
         }
         let more = self.connection_window.saturating_sub(DEFAULT_WINDOW);
@@ -107,3 +122,4 @@ const ID_MAX_STREAMS: u16 = 0x3;
 const ID_INITIAL_WINDOW: u16 = 0x4;
 const ID_MAX_FRAME: u16 = 0x5;
 const ID_HEADER_LIST: u16 = 0x6;
+const ID_ENABLE_CONNECT: u16 = 0x8;

@@ -31,6 +31,8 @@ pub(super) struct Answer {
     pub(super) length: Option<u64>,
     /// Whether HEAD was asked, whose answer has no body whatever it says of its length.
     pub(super) is_to_head: bool,
+    /// Whether a tunnel was asked for (RFC 8441).
+    pub(super) is_to_connect: bool,
 }
 
 /// A stream that is served.

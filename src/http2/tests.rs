@@ -44,6 +44,7 @@ fn connection() -> Connection {
         stream_window: 100_000,
         connection_window: 200_000,
         header_list: 65_536,
+        takes_websockets: true,
     };
     let allowed = Allowance {
         nuisance: Rate { most: 2000, per_second: 200 },
@@ -329,4 +330,83 @@ fn serve_some(connection: &mut Connection, random: &mut fastrand::Rng) {
             _ => drop(take_output(connection)),
         }
     }
+}
+
+const OPENING: [(&str, &str); 5] = [
+    (":method", "CONNECT"),
+    (":protocol", "websocket"),
+    (":scheme", "http"),
+    (":authority", "a"),
+    (":path", "/p"),
+];
+
+#[test]
+fn extended_connect_reads_as_the_get_of_http1() {
+    let mut connection = connection();
+    receive(&mut connection, &frame(1, 4, 1, &block(&OPENING)));
+    let opened = connection.next_opened().unwrap();
+    assert_eq!(opened.problem, None);
+    assert!(opened.head.opens_websocket());
+    let request = &opened.head.request;
+    assert_eq!((request.method.as_str(), request.target.as_str()), ("GET", "/p"));
+    let fields: Vec<_> = request.fields.iter().map(|field| (field.name, field.value)).collect();
+    assert_eq!(fields, [(&b"connection"[..], &b"upgrade"[..]), (b"upgrade", b"websocket")]);
+}
+
+#[test]
+fn what_is_no_extended_connect_is_told_so() {
+    let without = |name: &str| OPENING.into_iter().filter(|(other, _)| *other != name).collect::<Vec<_>>();
+    let with = |name, value| without(name).into_iter().chain([(name, value)]).collect::<Vec<_>>();
+    let malformed = [
+        without(":scheme"),
+        without(":path"),
+        without(":authority"),
+        [&OPENING[..], &[(":protocol", "websocket")]].concat(),
+        [&OPENING[..], &[("content-length", "0")]].concat(),
+        with(":method", "GET"),
+    ];
+    let mut connection = connection();
+    let mut ask = |id, fields: &[(&str, &str)]| {
+        receive(&mut connection, &frame(1, 4, id, &block(fields)));
+        connection.next_opened().unwrap().problem
+    };
+    assert_eq!(ask(1, &with(":protocol", "connect-udp")), Some(Kind::NotImplemented));
+    for (id, fields) in (3..).step_by(2).zip(&malformed) {
+        assert!(matches!(ask(id, fields), Some(Kind::Malformed(_))), "{fields:?}");
+    }
+}
+
+#[test]
+fn extended_connect_is_malformed_where_it_was_not_announced() {
+    let own = OwnSettings {
+        max_streams: 8,
+        stream_window: 100_000,
+        connection_window: 200_000,
+        header_list: 65_536,
+        takes_websockets: false,
+    };
+    let allowed = Allowance {
+        nuisance: Rate { most: 2000, per_second: 200 },
+        resets: Rate { most: 500, per_second: 50 },
+    };
+    let mut connection = Connection::new(HeadLimits::default(), own, allowed, Moment(0));
+    let settings = &take_output(&mut connection)[0].3;
+    assert!(settings.chunks(6).all(|setting| setting[..2] != [0, 8]));
+    receive(&mut connection, &[PREFACE, &frame(4, 0, 0, b"")].concat());
+    receive(&mut connection, &frame(1, 4, 1, &block(&OPENING)));
+    let problem = connection.next_opened().unwrap().problem;
+    assert_eq!(problem, Some(Kind::Malformed("an unknown pseudo-field")));
+}
+
+#[test]
+fn a_cancelled_stream_is_reset_once_and_takes_nothing_more() {
+    let mut connection = connection();
+    receive(&mut connection, &frame(1, 4, 1, &block(&OPENING)));
+    connection.cancel(1);
+    connection.cancel(1);
+    connection.release(1, Moment(0));
+    let frames = take_output(&mut connection);
+    assert_eq!(frames, [(3, 0, 1, 8_u32.to_be_bytes().to_vec())]);
+    // What was on its way is no error.
+    receive(&mut connection, &frame(0, 0, 1, b"late"));
 }

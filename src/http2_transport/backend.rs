@@ -80,6 +80,7 @@ impl BackendConnection {
             stream_window: STREAM_WINDOW,
             connection_window: 0,
             header_list: u32::try_from(limits.bytes).unwrap_or(u32::MAX),
+            takes_websockets: false,
         };
         let codec = http2::Connection::client(limits, own, ALLOWED, Moment::now());
         Rc::new(Self {
@@ -137,6 +138,11 @@ impl BackendConnection {
     /// Whether it takes streams, now or when others have ended.
     pub fn takes_streams(&self) -> bool {
         self.link.codec().takes_streams()
+    }
+
+    /// Whether WebSockets may be opened on it by extended CONNECT (RFC 8441), as the backend says.
+    pub fn takes_websockets(&self) -> bool {
+        self.link.codec().takes_websockets()
     }
 
     /// How many streams are open, and how many may be as the backend says now.

@@ -1,6 +1,7 @@
 //! One exchange with a backend: a stream.
 
 use std::{
+    io,
     rc::Rc,
     task::{Context, Poll, ready},
 };
@@ -11,7 +12,7 @@ use crate::{
     h1::ResponseHead,
     http2::{Body, Fault, Reason, RequestStart, RequestWriter},
     moment::Moment,
-    net::{BodyFrame, Buffer},
+    net::{BodyFrame, Buffer, tunnel::Endpoint},
 };
 
 /// A stream whose request's head is sent. Dropped before both sides have ended, it is cancelled; its connection goes on.
@@ -104,6 +105,49 @@ impl RequestStream {
         let link = &self.connection.link;
         let _ = link.codec().end_response(self.id, trailers);
         link.wake();
+    }
+}
+
+/// What came of a fault is told by [`RequestStream::why`] where somebody asks.
+fn broken(fault: Fault) -> io::Error {
+    match fault {
+        Fault::Gone(reason) => io::Error::new(io::ErrorKind::ConnectionReset, reason.name()),
+        Fault::Broken(what) | Fault::Malformed(what) => io::Error::new(io::ErrorKind::InvalidData, what),
+    }
+}
+
+impl Endpoint for RequestStream {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Buffer>> {
+        Poll::Ready(match ready!(self.poll_body(cx)).map_err(broken)? {
+            BodyFrame::Data(data) => Ok(data),
+            BodyFrame::End(_) => Ok(Buffer::default()),
+        })
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let link = &self.connection.link;
+        let written = ready!(link.codec().poll_send(self.id, cx, bytes)).map_err(broken);
+        link.wake();
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The connection's own task writes.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_end(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.end(None);
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.connection.link.codec().poll_gone(self.id, cx)
+    }
+
+    fn reset(&mut self) {
+        self.connection.link.codec().cancel(self.id);
+        self.connection.link.wake();
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     l4::udp::{Listening, Relay},
     moment::Moment,
-    net::{descriptors, timer},
+    net::{descriptors, timer, tunnel},
     runtime::{ListenerId, Worker, connections::Description},
 };
 
@@ -97,10 +97,8 @@ impl WorkerSockets {
             Message::Accepted(accepted) => connection::begin(&self.worker, accepted),
             Message::Published(change) => self.change(change),
             Message::End(slot) => {
-                let ended = self.worker.connections.end(slot) + self.relay.get().map_or(0, |it| it.end(slot));
-                if ended > 0 {
-                    tracing::warn!(ended, "the time of a listener that is gone is over");
-                }
+                let sessions = self.relay.get().map_or(0, |it| it.end(slot));
+                spawn_local(end(self.worker.clone(), slot, sessions));
             }
             Message::EndOne(key, serial, answer) => {
                 let is_ended = self.worker.connections.end_one(key, serial);
@@ -231,5 +229,18 @@ impl WorkerSockets {
             task.abort();
             accept::empty(&self.worker, slot.get(), &socket, &self.mailboxes);
         }
+    }
+}
+
+/// Ends what is left of the connections of a listener that is gone, WebSockets in good order; so many sessions of
+/// datagrams are ended already.
+async fn end(worker: Rc<Worker>, slot: ListenerId, sessions: usize) {
+    let told = worker.tunnels.close(|of| of == slot);
+    if told > 0 {
+        let _cut_off = tokio::time::timeout(tunnel::CLOSING * 2, worker.tunnels.closed()).await;
+    }
+    let ended = sessions + told + worker.connections.end(slot);
+    if ended > 0 {
+        tracing::warn!(ended, "the time of a listener that is gone is over");
     }
 }

@@ -14,6 +14,7 @@ pub mod registry;
 mod request_ids;
 pub mod snapshot;
 mod traces;
+pub mod tunnels;
 pub mod worker;
 pub mod worker_snapshot;
 pub mod worker_upstreams;

@@ -90,6 +90,8 @@ pub struct Listener {
     pub conf: ListenerConf,
     /// The number of its name.
     pub name: NameId,
+    /// Whether one of its routes takes WebSockets.
+    pub takes_websockets: bool,
     /// Whether it hears the peers of this node, and nobody else.
     pub hears_peers: bool,
     /// Its own number, by which connections know it over generations.

@@ -21,6 +21,7 @@ use super::{
     request_ids::RequestIds,
     snapshot::{Listener, Snapshot},
     traces,
+    tunnels::Tunnels,
     worker_snapshot::WorkerSnapshot,
     worker_upstreams::WorkerUpstreams,
 };
@@ -61,6 +62,8 @@ pub struct Worker {
     pub series: Arc<WorkerSeries>,
     /// Its open connections.
     pub connections: Rc<Connections>,
+    /// Its open tunnels that are told when they are to end.
+    pub tunnels: Rc<Tunnels>,
     current: RefCell<Current>,
     /// For each listener that is gone and still has connections: the last generation that had it.
     retired: RefCell<HashMap<ListenerId, Rc<WorkerSnapshot>>>,
@@ -121,6 +124,7 @@ impl Worker {
             index,
             series,
             connections: Rc::default(),
+            tunnels: Rc::default(),
             current: RefCell::new(Current {
                 published: Cache::new(Published(shared.clone())),
                 view: Rc::new(current),

@@ -299,6 +299,7 @@ fn level(kind: Kind) -> &'static str {
         | Kind::ClientDenied
         | Kind::ClientLimit
         | Kind::NotAllowed
+        | Kind::NotImplemented
         | Kind::NoFile
         | Kind::MethodNotAllowed
         | Kind::NotCached => "info",

@@ -17,7 +17,7 @@ use super::{
     forward_request::ForwardRequest,
     response::Answered,
     upload::Waiting,
-    verdict,
+    verdict, websocket,
 };
 use crate::{
     backend::Address,
@@ -93,18 +93,20 @@ impl<'a> ForwardRequest<'a> {
     }
 
     /// Whether the attempt goes over HTTP/2 where the backend speaks it: a protocol that is switched to needs a connection
-    /// of its own.
+    /// of its own, but for WebSockets, where the backend takes them so (RFC 8441).
     fn may_speak_http2(&mut self, exchange: &Exchange) -> Result<bool> {
         let upstream = &self.target.worker_upstream.upstream;
         match upstream.conf.protocol {
             UpstreamProtocol::Http1 => Ok(false),
-            UpstreamProtocol::Auto => Ok(upstream.tls.is_some() && !self.head.is_upgrade),
+            UpstreamProtocol::Auto => {
+                Ok(upstream.tls.is_some() && (!self.head.is_upgrade || self.head.websocket.is_some()))
+            }
             UpstreamProtocol::H2 if exchange.request.method == Method::Connect => {
                 Err(Kind::NotAllowed.into())
             }
             // RFC 9110 §7.8: an upgrade may be declined by ignoring it.
             UpstreamProtocol::H2 => {
-                self.head.is_upgrade = false;
+                self.head.is_upgrade = self.head.websocket.is_some();
                 Ok(true)
             }
         }
@@ -141,8 +143,12 @@ impl<'a> ForwardRequest<'a> {
         if is_tunnel && !self.upload.is_sent() {
             return Err(Kind::BadResponse("it switched protocols before it had the whole request").into());
         }
+        if is_tunnel && let Some(key) = &self.head.websocket {
+            websocket::check(key, &exchange.response)?;
+            websocket::answer(exchange);
+        }
         let body = Answering::Http1 { stream, reader, is_reusable };
-        Ok(Answered { body, is_tunnel, options })
+        Ok(Answered { body, switched: is_tunnel.then(|| self.head.switched_to()), options })
     }
 
     /// The beginning of an attempt whose head is written.

@@ -12,6 +12,8 @@ use super::{
     http2_pool::Next,
     request_head::{HeadWriter, UpstreamHead},
     response::Answered,
+    switched::SwitchedTo,
+    websocket,
 };
 use crate::{
     error::{Kind, ProxyError, Result},
@@ -46,7 +48,13 @@ impl ForwardRequest<'_> {
                 let options = ConnectionOptions::of(&exchange.response.fields)
                     .map_err(|what| ProxyError::new(Kind::BadResponse(what)))?;
                 let body = Answering::Http2(stream);
-                return Ok(Some(Answered { body, is_tunnel: false, options }));
+                let is_opened =
+                    self.head.websocket.is_some() && (200..300).contains(&exchange.response.status);
+                if is_opened {
+                    websocket::answer(exchange);
+                }
+                let switched = is_opened.then_some(SwitchedTo::WebSocket);
+                return Ok(Some(Answered { body, switched, options }));
             };
             let is_stale = match error.kind() {
                 Kind::Refused => {
@@ -74,7 +82,8 @@ impl ForwardRequest<'_> {
         poll_fn(|cx| self.poll_response(cx, stream, exchange, client, &mut progress)).await
     }
 
-    /// Opens a stream, over a connection that is there or is made; `None` where the backend speaks HTTP/1.1.
+    /// Opens a stream, over a connection that is there or is made; `None` where the backend speaks HTTP/1.1, or takes no
+    /// WebSockets over HTTP/2.
     async fn open<D: Downstream>(
         &mut self,
         permit: &Permit,
@@ -102,6 +111,9 @@ impl ForwardRequest<'_> {
                     let is_http1 = conf.protocol == UpstreamProtocol::Auto && pool.speaks_http1();
                     return if is_http1 { Ok(None) } else { Err(failure.error()) };
                 }
+            }
+            if self.head.websocket.is_some() && !connection.takes_websockets() {
+                return Ok(None);
             }
             let is_tls = self.target.worker_upstream.upstream.tls.is_some();
             if let Some(stream) = self.head.open(&connection, exchange, is_tls, self.upload.is_sent()) {
@@ -195,17 +207,23 @@ impl UpstreamHead<'_> {
         is_tls: bool,
         is_end: bool,
     ) -> Option<RequestStream> {
+        let is_websocket = self.websocket.is_some();
         let start = RequestStart {
-            method: exchange.request.method.as_str(),
+            // RFC 8441 §4.
+            method: if is_websocket { "CONNECT" } else { exchange.request.method.as_str() },
+            protocol: is_websocket.then_some("websocket"),
             is_tls,
             authority: self.host(exchange),
             path: self.target(exchange),
-            is_end,
+            is_end: is_end && !is_websocket,
         };
         RequestStream::open(connection, &start, |writer| {
             let mut writer = Http2Writer { writer, name: Vec::new(), value: Vec::new() };
             self.write_fields(exchange, &mut writer);
             self.write_length(exchange, is_end, &mut writer);
+            if is_websocket && !exchange.request.fields.has(Known::SecWebsocketVersion) {
+                writer.field(b"sec-websocket-version", b"13");
+            }
             self.write_forwarding(exchange, &mut writer);
         })
     }

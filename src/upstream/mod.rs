@@ -22,8 +22,10 @@ pub mod request_head;
 pub mod response;
 pub mod retry;
 pub mod sessions;
+mod switched;
 pub mod upload;
 pub mod verdict;
+mod websocket;
 pub mod worker_upstream;
 
 use std::{collections::HashMap, sync::Arc};
@@ -33,6 +35,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use self::{conf::UpstreamConf, queue::Queue, sessions::Sessions};
 pub use self::{
     response::UpstreamResponse,
+    switched::{Switched, SwitchedTo},
     worker_upstream::{Permit, WorkerUpstream},
 };
 use crate::{

@@ -5,11 +5,13 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
+use super::switched::SwitchedTo;
 use crate::{
     cluster::peers::mark,
     exchange::{Exchange, node},
     fields::{Fields, Known, list, write_number},
     h1::{Framing, Method, head::write_field},
+    websocket::Key,
 };
 
 /// How a request goes upstream, but for what its exchange holds.
@@ -27,6 +29,8 @@ pub struct UpstreamHead<'a> {
     pub target: Option<String>,
     /// Whether to ask for the protocol upgrade that the client asked for.
     pub is_upgrade: bool,
+    /// The key that a WebSocket is opened with, where that is the protocol.
+    pub websocket: Option<Key>,
     /// Whether to pass `Expect: 100-continue` on.
     pub expects_continue: bool,
     /// Whether to send `Forwarded` (RFC 7239) too.
@@ -73,6 +77,11 @@ impl UpstreamHead<'_> {
         self.target.as_deref().unwrap_or(&exchange.request.target)
     }
 
+    /// What a backend switches to that takes the upgrade.
+    pub(super) fn switched_to(&self) -> SwitchedTo {
+        if self.websocket.is_some() { SwitchedTo::WebSocket } else { SwitchedTo::Other }
+    }
+
     /// Writes the head for HTTP/1.1, its blank line included.
     pub fn write_http1(&self, exchange: &Exchange, out: &mut Vec<u8>) {
         out.extend_from_slice(exchange.request.method.as_str().as_bytes());
@@ -102,6 +111,8 @@ impl UpstreamHead<'_> {
             Known::Forwarded => exchange.facts.peer.is_trusted && !self.forwarded,
             // The backend's parent is the attempt's span.
             Known::Traceparent => exchange.facts.trace.is_none(),
+            // Each hop has a key of its own.
+            Known::SecWebsocketKey => self.websocket.is_none(),
             Known::Trailer => self.framing == Framing::Chunked,
             _ => true,
         });
@@ -137,7 +148,13 @@ impl UpstreamHead<'_> {
             (false, true) => b"connection: upgrade\r\n",
             (false, false) => b"",
         });
-        if self.is_upgrade {
+        if let Some(key) = &self.websocket {
+            write_field(b"upgrade", b"websocket", out);
+            write_field(b"sec-websocket-key", key.as_bytes(), out);
+            if !fields.has(Known::SecWebsocketVersion) {
+                write_field(b"sec-websocket-version", b"13", out);
+            }
+        } else if self.is_upgrade {
             for value in fields.all_known(Known::Upgrade) {
                 write_field(b"upgrade", value, out);
             }

@@ -14,6 +14,7 @@ use std::{
 use super::{
     Permit,
     carrier::Answering,
+    switched::{Switched, SwitchedTo},
     upload::{Upload, Waiting},
     verdict,
 };
@@ -23,7 +24,7 @@ use crate::{
     fields::{ConnectionOptions, Known},
     h1::ResponseHead,
     moment::Moment,
-    net::{BodyFrame, BodyReader, Http1Stream},
+    net::{BodyFrame, BodyReader},
     telemetry::clock,
 };
 
@@ -36,7 +37,7 @@ struct Parts {
     permit: Permit,
     body: Answering,
     upload: Upload,
-    is_tunnel: bool,
+    switched: Option<SwitchedTo>,
     owner: Owner,
 }
 
@@ -76,8 +77,8 @@ impl BodyLength {
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) body: Answering,
-    /// Whether the backend has switched to the protocol that was asked for.
-    pub(super) is_tunnel: bool,
+    /// What the backend has switched to, where it has.
+    pub(super) switched: Option<SwitchedTo>,
     /// What its head has for this hop alone.
     pub(super) options: ConnectionOptions,
 }
@@ -91,9 +92,9 @@ impl UpstreamResponse {
         head: &mut ResponseHead,
         owner: Owner,
     ) -> Self {
-        let Answered { body, is_tunnel, options } = answered;
-        clean(head, &options, is_tunnel);
-        Self(Box::new(Parts { permit, body, upload, is_tunnel, owner }))
+        let Answered { body, switched, options } = answered;
+        clean(head, &options, switched.is_some());
+        Self(Box::new(Parts { permit, body, upload, switched, owner }))
     }
 
     /// How long its body is.
@@ -107,9 +108,9 @@ impl UpstreamResponse {
         }
     }
 
-    /// Whether the connection is a tunnel from here ([`UpstreamResponse::into_stream`]).
+    /// Whether the connection is a tunnel from here ([`UpstreamResponse::into_tunnel`]).
     pub fn is_tunnel(&self) -> bool {
-        self.0.is_tunnel
+        self.0.switched.is_some()
     }
 
     /// The next of its body. An error says that it broke off ([`Kind::BodyBroken`]).
@@ -184,13 +185,15 @@ impl UpstreamResponse {
         worker_upstream.record_health(permit.index(), verdict, Moment::now());
     }
 
-    /// The connection for a tunnel, and the place at the backend, which is held as long as the tunnel is there; `None`
+    /// The backend's end of a tunnel, and the place at the backend, which is held as long as the tunnel is there; `None`
     /// where it is no tunnel.
-    pub fn into_stream(self) -> Option<(Permit, Http1Stream)> {
-        match self.0.body {
-            Answering::Http1 { stream, .. } => Some((self.0.permit, stream)),
-            Answering::Http2(_) => None,
-        }
+    pub fn into_tunnel(self) -> Option<(Permit, Switched, SwitchedTo)> {
+        let Parts { permit, body, switched, .. } = *self.0;
+        let end = match body {
+            Answering::Http1 { stream, .. } => Switched::Http1(stream),
+            Answering::Http2(stream) => Switched::Http2(stream),
+        };
+        switched.map(|to| (permit, end, to))
     }
 }
 

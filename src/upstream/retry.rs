@@ -41,6 +41,7 @@ pub fn is_retryable(conf: &RetryConf, end: Result<u16, Kind>, method: &Method, a
             | Kind::RouteFull
             | Kind::NotAllowed
             | Kind::NotCached
+            | Kind::NotImplemented
             | Kind::NoFile
             | Kind::MethodNotAllowed
             | Kind::FileUnreadable

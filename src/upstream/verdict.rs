@@ -41,6 +41,7 @@ pub fn of_error(kind: Kind) -> (Verdict, Outcome) {
         | Kind::NoRoute
         | Kind::ClientDenied
         | Kind::ClientLimit
+        | Kind::NotImplemented
         | Kind::NoFile
         | Kind::MethodNotAllowed
         | Kind::NotAllowed => (Verdict::Neutral, Outcome::ClientGone),

@@ -90,3 +90,4 @@ mod upstream_options;
 mod upstream_tls;
 mod via;
 mod watching;
+mod websockets;

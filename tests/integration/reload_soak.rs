@@ -130,15 +130,19 @@ fn text(origin: &Origin, size: &Size, edit: usize) -> String {
 /// Echoes over upgraded connections, streams until the end, and answers.
 fn origin(is_over: Arc<AtomicBool>) -> Origin {
     Origin::start(move |request| match request.target.as_str() {
-        "/socket" => Reply::Take(Box::new(|connection| {
-            connection.send(
-                "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
-            );
-            let mut bytes = [0; 64];
-            while let Ok(length @ 1..) = std::io::Read::read(&mut connection.reader, &mut bytes) {
-                connection.send(&bytes[..length]);
-            }
-        })),
+        "/socket" => {
+            let proof = pointsman::websocket::accept(request.header("sec-websocket-key").unwrap().as_bytes());
+            Reply::Take(Box::new(move |connection| {
+                connection.send(format!(
+                    "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
+                 sec-websocket-accept: {proof}\r\n\r\n",
+                ));
+                let mut bytes = [0; 64];
+                while let Ok(length @ 1..) = std::io::Read::read(&mut connection.reader, &mut bytes) {
+                    connection.send(&bytes[..length]);
+                }
+            }))
+        }
         "/stream" => {
             let is_over = is_over.clone();
             Reply::Take(Box::new(move |connection| {

@@ -15,7 +15,7 @@ use super::{
 const ORDER: &[&[&str]] = &[
     &["account", "error", "moment", "rng", "sync"],
     &["fields", "schema"],
-    &["h1", "tls", "telemetry"],
+    &["h1", "tls", "telemetry", "websocket"],
     &["net"],
     &["http2", "cluster"],
     &["http2_transport"],

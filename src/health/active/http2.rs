@@ -43,7 +43,7 @@ pub(super) async fn check_grpc(conf: &HealthCheckConf, host: &str, stream: Strea
 
 fn start<'a>(method: &'a str, host: &'a str, path: &'a str, stream: &Stream) -> RequestStart<'a> {
     let is_tls = !matches!(stream, Stream::Plain(_));
-    RequestStart { method, is_tls, authority: host, path, is_end: method == "GET" }
+    RequestStart { method, is_tls, authority: host, path, protocol: None, is_end: method == "GET" }
 }
 
 async fn put(stream: Stream, question: &Question<'_>) -> Result<Answer, String> {

@@ -2,6 +2,7 @@
 
 use std::{
     future::poll_fn,
+    io,
     rc::Rc,
     task::{Context, Poll, ready},
 };
@@ -10,12 +11,12 @@ use crate::{
     config::listen::LingerConf,
     error::{Kind, ProxyError, Result},
     exchange::Downstream,
-    fields::Fields,
+    fields::{Fields, Known},
     h1::ResponseHead,
     http2::{Body, Fault},
     http2_transport::Link,
     moment::Moment,
-    net::{BodyFrame, Buffer, Deadline, Waiter},
+    net::{BodyFrame, Buffer, Deadline, Waiter, tunnel::Endpoint},
     runtime::{ListenerId, Worker},
 };
 
@@ -27,12 +28,14 @@ pub(super) struct Client {
     /// Bytes of the body that were handed out last: once the next are asked for, they have gone on.
     taken: usize,
     is_begun: bool,
+    /// Whether it was opened by an extended CONNECT, of which a success is a tunnel (RFC 8441 §5).
+    is_tunnel: bool,
     deadline: Deadline,
 }
 
 impl Client {
-    pub(super) fn new(link: Rc<Link>, id: u32) -> Self {
-        Self { link, id, taken: 0, is_begun: false, deadline: Deadline::new() }
+    pub(super) fn new(link: Rc<Link>, id: u32, is_tunnel: bool) -> Self {
+        Self { link, id, taken: 0, is_begun: false, is_tunnel, deadline: Deadline::new() }
     }
 
     /// Whether the response is whole, and the client goes on with its request.
@@ -133,7 +136,19 @@ impl Downstream for Client {
     }
 
     fn begin(&mut self, head: &ResponseHead, has_body: bool, length: Option<u64>) -> Result<()> {
+        if self.is_tunnel && (200..300).contains(&head.status) {
+            // Its client would take it for the WebSocket that there is none of.
+            return Err(Kind::BadResponse("a success to what opens a WebSocket, and none was opened").into());
+        }
         self.is_begun = true;
+        if head.status == 101 {
+            // RFC 8441 §5; what has no meaning in HTTP/2 is left out with the fields of the connection.
+            let mut head = ResponseHead { status: 200, ..head.clone() };
+            head.fields.remove_known(Known::SecWebsocketAccept);
+            self.link.codec().send_head(self.id, &head, true, None, false).map_err(failed)?;
+            self.link.wake();
+            return Ok(());
+        }
         let is_end = !has_body || length == Some(0);
         self.link.codec().send_head(self.id, head, has_body, length, is_end).map_err(failed)?;
         self.link.wake();
@@ -166,5 +181,38 @@ impl Downstream for Client {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         // The connection's own task writes.
         self.link.codec().poll_room(self.id, cx).map_err(failed)
+    }
+}
+
+impl Endpoint for Client {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Buffer>> {
+        Poll::Ready(match ready!(self.poll_body(cx)).map_err(io::Error::other)? {
+            BodyFrame::Data(data) => Ok(data),
+            BodyFrame::End(_) => Ok(Buffer::default()),
+        })
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(self.link.codec().poll_send(self.id, cx, bytes));
+        self.link.wake();
+        Poll::Ready(written.map_err(failed).map_err(io::Error::other))
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The connection's own task writes.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_end(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.end(None).map_err(io::Error::other))
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.link.codec().poll_gone(self.id, cx)
+    }
+
+    fn reset(&mut self) {
+        self.link.codec().cancel(self.id);
+        self.link.wake();
     }
 }

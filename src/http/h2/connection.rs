@@ -14,12 +14,17 @@ use super::{client::Client, notice};
 use crate::{
     account::{self, Owner},
     config::listen::TimeoutsConf,
-    exchange::{HttpVersion, Peer},
-    http::{active::ActiveExchange, h1::Connection, handle},
+    exchange::{HttpVersion, Peer, WebSocketOpening},
+    http::{
+        active::ActiveExchange,
+        h1::Connection,
+        handle::{self, End},
+        upgrade,
+    },
     http2::{self, ConnectionError, Opened},
     http2_transport::{Link, Pipe},
     moment::Moment,
-    net::Deadline,
+    net::{Deadline, tunnel::Endpoint},
     runtime::{ListenerId, Worker},
 };
 
@@ -58,7 +63,7 @@ fn settings(worker: &Worker, listener: ListenerId) -> Option<(TimeoutsConf, http
     let snapshot = worker.snapshot_for(listener);
     let listener = snapshot.shared.listener(listener)?;
     let (limits, conf) = (listener.limits, &listener.conf.http2);
-    let own = conf.settings(u32::try_from(limits.bytes).unwrap_or(u32::MAX));
+    let own = conf.settings(u32::try_from(limits.bytes).unwrap_or(u32::MAX), listener.takes_websockets);
     let codec = http2::Connection::new(limits, own, conf.allowance(), Moment::now());
     Some((listener.conf.timeouts.clone(), codec))
 }
@@ -152,7 +157,7 @@ impl Driver {
         loop {
             let opened = self.link.codec().next_opened();
             let Some(opened) = opened else { return };
-            let client = Client::new(self.link.clone(), opened.id);
+            let client = Client::new(self.link.clone(), opened.id, opened.head.opens_websocket());
             let (link, peer, worker) = (self.link.clone(), self.peer.clone(), self.worker.clone());
             // Boxed: a task moves what it runs when it is made and each time that its stage changes.
             let stream = Box::pin(serve_stream(opened, client, link, peer, worker, self.listener));
@@ -261,15 +266,21 @@ async fn serve_stream(
     let mut exchange = worker.take_exchange();
     exchange.reset(&peer, Moment::now());
     exchange.version = HttpVersion::Http2;
+    exchange.websocket = head.opens_websocket().then_some(WebSocketOpening::ExtendedConnect);
     std::mem::swap(&mut exchange.request, &mut head.request);
     std::mem::swap(&mut exchange.authority, &mut head.authority);
     link.codec().recycle(head);
     let running = ActiveExchange::new(&worker, listener, exchange);
     // However it ends, the stream ends when the client is dropped: cleanly where the response is whole.
-    match problem {
+    let end = match problem {
         None => handle::handle(running, &mut client).await,
         Some(kind) => handle::refuse(running, &mut client, kind).await,
     };
+    if let End::Tunnel(tunnel) = end {
+        Box::pin(upgrade::join_stream(&mut client, *tunnel)).await;
+        client.reset();
+        return;
+    }
     if client.is_answered_early() {
         Box::pin(client.linger(&worker, listener)).await;
     }

@@ -22,6 +22,8 @@ pub fn status_of(kind: Kind) -> (u16, &'static str) {
         Kind::LoopDetected => (508, "proxy_loop_detected"),
         // RFC 9110 §15.5.6.
         Kind::MethodNotAllowed => (405, "http_request_denied"),
+        // RFC 9110 §15.6.2.
+        Kind::NotImplemented => (501, "http_request_denied"),
         Kind::FileUnreadable => (503, "proxy_internal_error"),
         Kind::NoRoute | Kind::NoFile => (404, "destination_not_found"),
         Kind::ClientDenied | Kind::NotAllowed => (403, "http_request_denied"),

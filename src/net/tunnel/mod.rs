@@ -1,21 +1,31 @@
 //! Two streams joined, byte for byte, until both are done, one breaks, or both are silent for too long.
 //!
 //! Used for upgraded connections and CONNECT (`http::upgrade`), and for connections that are passed on without being
-//! understood (`l4::tcp`).
+//! understood (`l4::tcp`). WebSockets are carried between ends of any kind ([`join_frames`]).
 
 mod direction;
+mod endpoint;
+mod flow;
 mod pipe;
 
 use std::{
+    future::poll_fn,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use self::direction::{Broken, Direction};
+pub use self::endpoint::Endpoint;
+use self::{
+    direction::{Broken, Direction},
+    flow::Flow,
+};
 use super::{Buffer, Deadline, Stream};
-use crate::moment::Moment;
+use crate::{
+    moment::Moment,
+    websocket::{GOING_AWAY, close_frame},
+};
 
 /// One end of a tunnel: a stream, and what was read of it already.
 #[derive(Debug)]
@@ -88,10 +98,7 @@ pub fn join<'a, W: Watch>(
         second: other.stream,
         up: Direction::new(one.input),
         down: Direction::new(other.input),
-        deadline,
-        last: None,
-        silence,
-        end,
+        pace: Pace { deadline, silence, end, last: None },
         watch,
     }
 }
@@ -105,11 +112,7 @@ pub struct Join<'a, W> {
     second: &'a mut Stream,
     up: Direction,
     down: Direction,
-    deadline: &'a Deadline,
-    /// How far it was, and which directions were done.
-    last: Option<(u64, u64, bool, bool)>,
-    silence: Silence,
-    end: Option<Moment>,
+    pace: Pace<'a>,
     watch: &'a mut W,
 }
 
@@ -130,32 +133,155 @@ impl<W: Watch> Future for Join<'_, W> {
 
 impl<W: Watch> Join<'_, W> {
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let is_up_done = match self.up.poll(cx, self.first, self.second) {
-            Poll::Ready(Err(Broken::Source(error))) => return Poll::Ready(End::FirstBroke(error)),
-            Poll::Ready(Err(Broken::Sink(error))) => return Poll::Ready(End::SecondBroke(error)),
-            result => result.is_ready(),
+        let is_up_done = match done(self.up.poll(cx, self.first, self.second), true) {
+            Ok(is_done) => is_done,
+            Err(end) => return Poll::Ready(end),
         };
-        let is_down_done = match self.down.poll(cx, self.second, self.first) {
-            Poll::Ready(Err(Broken::Source(error))) => return Poll::Ready(End::SecondBroke(error)),
-            Poll::Ready(Err(Broken::Sink(error))) => return Poll::Ready(End::FirstBroke(error)),
-            result => result.is_ready(),
+        let is_down_done = match done(self.down.poll(cx, self.second, self.first), false) {
+            Ok(is_done) => is_done,
+            Err(end) => return Poll::Ready(end),
         };
-        let now_active = (self.up.bytes, self.down.bytes, is_up_done, is_down_done);
+        self.pace.poll(cx, carried(&self.up, &self.down), (is_up_done, is_down_done), self.watch)
+    }
+}
+
+/// Joins the two ends of a WebSocket, of which the second is the server's; of each, what came already is given. Once
+/// `closing` is ready both are told that it is over ([`End::Over`]), by a close frame between two of theirs.
+pub async fn join_frames<A: Endpoint, B: Endpoint>(
+    (first, input): (&mut A, Buffer),
+    (second, other_input): (&mut B, Buffer),
+    silence: Silence,
+    closing: impl Future<Output = ()>,
+    watch: &mut impl Watch,
+) -> (Carried, End) {
+    let (mut up, mut down) = (Flow::new(input), Flow::new(other_input));
+    let carried = |up: &Flow, down: &Flow| Carried { up: up.bytes, down: down.bytes, is_spliced: false };
+    let deadline = Deadline::new();
+    let mut pace = Pace { deadline: &deadline, silence, end: None, last: None };
+    let mut closing = pin!(closing);
+    let ended = poll_fn(|cx| {
+        let is_up_done = match done(up.poll(cx, first, second), true) {
+            Ok(is_done) => is_done,
+            Err(end) => return Poll::Ready(end),
+        };
+        let is_down_done = match done(down.poll(cx, second, first), false) {
+            Ok(is_done) => is_done,
+            Err(end) => return Poll::Ready(end),
+        };
+        // Also while nothing is read of it, for the other side takes nothing.
+        if first.poll_gone(cx).is_ready() {
+            return Poll::Ready(End::FirstBroke(io::ErrorKind::ConnectionReset.into()));
+        }
+        if second.poll_gone(cx).is_ready() {
+            return Poll::Ready(End::SecondBroke(io::ErrorKind::ConnectionReset.into()));
+        }
+        if let Poll::Ready(end) = pace.poll(cx, carried(&up, &down), (is_up_done, is_down_done), watch) {
+            return Poll::Ready(end);
+        }
+        closing.as_mut().poll(cx).map(|()| End::Over)
+    })
+    .await;
+    match &ended {
+        End::Done | End::Idle => {}
+        End::Over => close((&mut up, first), (&mut down, second), &deadline).await,
+        End::FirstBroke(_) => second.reset(),
+        End::SecondBroke(_) => first.reset(),
+    }
+    (carried(&up, &down), ended)
+}
+
+/// How long the ends of a WebSocket that is closed may take for that, until they are reset.
+pub const CLOSING: Duration = Duration::from_secs(1);
+
+/// Says to both ends of a WebSocket that it is over, and waits until they have ended too.
+async fn close(
+    (up, first): (&mut Flow, &mut impl Endpoint),
+    (down, second): (&mut Flow, &mut impl Endpoint),
+    deadline: &Deadline,
+) {
+    deadline.after(CLOSING);
+    let (to_server, to_client) = (close_frame(GOING_AWAY, true), close_frame(GOING_AWAY, false));
+    let is_said = poll_fn(|cx| {
+        let up = up.poll_close(cx, (first, second), &to_server);
+        let down = down.poll_close(cx, (second, first), &to_client);
+        match (up, down) {
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(true),
+            (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(false),
+            _ => deadline.poll_elapsed(cx).map(|()| false),
+        }
+    });
+    if !is_said.await {
+        first.reset();
+        second.reset();
+        return;
+    }
+    // What they still send is read and forgotten: closing with unread bytes makes the kernel send a reset, which can take
+    // the close frame away from them.
+    poll_fn(|cx| {
+        let are_done = (poll_rest(cx, first), poll_rest(cx, second));
+        match are_done {
+            (Poll::Ready(()), Poll::Ready(())) => Poll::Ready(()),
+            _ => deadline.poll_elapsed(cx),
+        }
+    })
+    .await;
+}
+
+/// Reads an end to its end.
+fn poll_rest(cx: &mut Context<'_>, endpoint: &mut impl Endpoint) -> Poll<()> {
+    for _ in 0..16 {
+        match ready!(endpoint.poll_read(cx)) {
+            Ok(buffer) if !buffer.is_empty() => {}
+            Ok(_) | Err(_) => return Poll::Ready(()),
+        }
+    }
+    cx.waker().wake_by_ref();
+    Poll::Pending
+}
+
+/// Whether a direction is done; `Err` is the end of the tunnel, where it broke.
+fn done(result: Poll<Result<(), Broken>>, is_up: bool) -> Result<bool, End> {
+    let (is_of_first, error) = match result {
+        Poll::Pending => return Ok(false),
+        Poll::Ready(Ok(())) => return Ok(true),
+        Poll::Ready(Err(Broken::Source(error))) => (is_up, error),
+        Poll::Ready(Err(Broken::Sink(error))) => (!is_up, error),
+    };
+    Err(if is_of_first { End::FirstBroke(error) } else { End::SecondBroke(error) })
+}
+
+/// How long a tunnel may be silent, and how far it was when it was looked at last.
+#[derive(Debug)]
+struct Pace<'a> {
+    deadline: &'a Deadline,
+    silence: Silence,
+    end: Option<Moment>,
+    last: Option<(u64, u64, (bool, bool))>,
+}
+
+impl Pace<'_> {
+    /// Ready when both directions are done, or the tunnel's time is over.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        carried: Carried,
+        are_done: (bool, bool),
+        watch: &mut impl Watch,
+    ) -> Poll<End> {
+        let now_active = (carried.up, carried.down, are_done);
         if self.last != Some(now_active) {
             self.last = Some(now_active);
-            let is_half = is_up_done || is_down_done;
+            let is_half = are_done.0 || are_done.1;
             let silence = if is_half { self.silence.half_closed } else { self.silence.idle };
             let at = Moment::now().plus(silence);
-            self.watch.carried(carried(&self.up, &self.down));
+            watch.carried(carried);
             self.deadline.at(self.end.map_or(at, |end| end.min(at)));
         }
-        if is_up_done && is_down_done {
+        if are_done == (true, true) {
             return Poll::Ready(End::Done);
         }
-        self.deadline.poll_elapsed(cx).map(|()| match self.end.is_some_and(|end| end <= Moment::now()) {
-            true => End::Over,
-            false => End::Idle,
-        })
+        let is_over = || self.end.is_some_and(|end| end <= Moment::now());
+        self.deadline.poll_elapsed(cx).map(|()| if is_over() { End::Over } else { End::Idle })
     }
 }
 

@@ -152,3 +152,129 @@ mod joined {
         assert_eq!(joined.await.unwrap().0.up, expected as u64);
     }
 }
+
+mod frames {
+    use std::time::Duration;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::UnixStream,
+        sync::oneshot,
+    };
+
+    use super::super::*;
+    use crate::net::Plain;
+
+    const LONG: Silence = Silence { idle: Duration::from_secs(60), half_closed: Duration::from_secs(60) };
+
+    /// Frames of many lengths, and where each ends.
+    fn frames(random: &mut fastrand::Rng) -> (Vec<u8>, Vec<usize>) {
+        let (mut all, mut ends) = (Vec::new(), vec![0]);
+        for _ in 0..40 {
+            let length = [0, 3, 125, 126, 5_000, 70_000][random.usize(..6)];
+            match length {
+                0..126 => all.extend([0x82, length as u8]),
+                126..65_536 => all.extend([&[0x82, 126][..], &(length as u16).to_be_bytes()].concat()),
+                _ => all.extend([&[0x82, 127][..], &(length as u64).to_be_bytes()].concat()),
+            }
+            all.resize(all.len() + length, 0x88);
+            ends.push(all.len());
+        }
+        (all, ends)
+    }
+
+    /// What an end sends in pieces cut anywhere, and says when it is somewhere in the middle.
+    async fn send(
+        bytes: Vec<u8>,
+        mut to: impl AsyncWriteExt + Unpin,
+        seed: u64,
+        close: Option<oneshot::Sender<()>>,
+    ) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (mut at, when) = (0, random.usize(..bytes.len()));
+        let mut close = close;
+        while at < bytes.len() {
+            let cut = (at + random.usize(1..=20_000)).min(bytes.len());
+            if to.write_all(&bytes[at..cut]).await.is_err() {
+                return;
+            }
+            at = cut;
+            if at > when
+                && let Some(close) = close.take()
+            {
+                let _ = close.send(());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_close_comes_between_two_frames_whenever_it_comes() {
+        let timer = tokio::spawn(crate::net::timer::drive());
+        let mut closed = 0;
+        for seed in 0..60 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (up, down) = (frames(&mut random), frames(&mut random));
+            let (client, near) = UnixStream::pair().unwrap();
+            let (backend, far) = UnixStream::pair().unwrap();
+            let (close, closing) = oneshot::channel();
+            let joined = tokio::spawn(async move {
+                let (mut near, mut far) = (Stream::Plain(Plain::Unix(near)), Stream::Plain(Plain::Unix(far)));
+                let closing = async {
+                    let _ = closing.await;
+                };
+                let (one, other) = ((&mut near, Buffer::default()), (&mut far, Buffer::default()));
+                join_frames(one, other, LONG, closing, &mut |_| {}).await
+            });
+            let (mut from_client, to_client) = client.into_split();
+            let (mut from_backend, to_backend) = backend.into_split();
+            let one = tokio::spawn(send(up.0.clone(), to_client, seed, Some(close)));
+            let other = tokio::spawn(send(down.0.clone(), to_backend, seed + 1, None));
+            let (mut at_client, mut at_backend) = (Vec::new(), Vec::new());
+            let (one_read, other_read) = tokio::join!(
+                from_client.read_to_end(&mut at_client),
+                from_backend.read_to_end(&mut at_backend)
+            );
+            assert!(one_read.is_ok() && other_read.is_ok(), "seed {seed}");
+            for (came, (sent, ends), length) in [(at_client, down, 4), (at_backend, up, 8)] {
+                if came == sent {
+                    // It had ended before.
+                    continue;
+                }
+                let (frames, close) = came.split_at(came.len() - length);
+                assert!(sent.starts_with(frames) && ends.contains(&frames.len()), "seed {seed}");
+                assert_eq!(close[0], 0x88, "seed {seed}");
+                closed += 1;
+            }
+            joined.await.unwrap();
+            let _ = tokio::join!(one, other);
+        }
+        assert!(closed > 60, "{closed} directions were closed in the middle");
+        timer.abort();
+    }
+
+    #[tokio::test]
+    async fn behind_a_close_of_its_own_comes_no_other() {
+        let (mut client, near) = UnixStream::pair().unwrap();
+        let (mut backend, far) = UnixStream::pair().unwrap();
+        let (close, closing) = oneshot::channel::<()>();
+        let joined = tokio::spawn(async move {
+            let (mut near, mut far) = (Stream::Plain(Plain::Unix(near)), Stream::Plain(Plain::Unix(far)));
+            let closing = async {
+                let _ = closing.await;
+            };
+            let input = Buffer::copy_of(b"\x88\x80mask");
+            join_frames((&mut near, input), (&mut far, Buffer::default()), LONG, closing, &mut |_| {}).await
+        });
+        let mut six = [0; 6];
+        backend.read_exact(&mut six).await.unwrap();
+        close.send(()).unwrap();
+        let mut rest = Vec::new();
+        backend.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"", "to who was told already");
+        client.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, [0x88, 2, 3, 0xe9]);
+        client.shutdown().await.unwrap();
+        drop(backend);
+        assert!(matches!(joined.await.unwrap().1, End::Over));
+    }
+}

@@ -14,7 +14,7 @@ use crate::{
         peers,
     },
     h1::HeadLimits,
-    route::conf::{MatcherConf, RouteConf},
+    route::conf::{Action, MatcherConf, RouteConf},
     runtime::snapshot::{Listener, Serves},
     tls::server::{Offer, ServerTls},
 };
@@ -68,6 +68,7 @@ impl Builder<'_> {
         };
         Ok(Listener {
             name: self.registry.name(&conf.name),
+            takes_websockets: routes.iter().any(|route| takes_websockets(route, conf)),
             hears_peers: conf.name == peers::NAME,
             slot,
             table,
@@ -84,6 +85,13 @@ impl Builder<'_> {
             conf: conf.clone(),
         })
     }
+}
+
+/// Whether a route of this listener leads WebSockets to an upstream.
+fn takes_websockets(route: &RouteConf, listener: &ListenerConf) -> bool {
+    let is_of_listener = route.listeners.is_empty() || route.listeners.contains(&listener.name);
+    let leads_on = matches!(route.action, Action::Upstream(_) | Action::Split(_));
+    is_of_listener && leads_on && route.upgrade.allows(b"websocket")
 }
 
 fn certificate_files(conf: &ListenerConf) -> impl Iterator<Item = &Path> {

@@ -24,6 +24,7 @@ fuzz_target!(|input: (u16, &[u8])| {
         stream_window: 100_000,
         connection_window: 200_000,
         header_list: 65_536,
+        takes_websockets: true,
     };
     let allowed = Allowance { nuisance: rate(2000, 200), resets: rate(500, 50) };
     let mut connection = Connection::new(HeadLimits::default(), own, allowed, Moment(0));

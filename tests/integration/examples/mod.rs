@@ -125,10 +125,12 @@ fn backend(
         if let Some(reply) = special(request) {
             return reply;
         }
-        if request.header("upgrade") == Some("websocket") {
+        if let Some(key) = request.header("sec-websocket-key") {
+            let proof = pointsman::websocket::accept(key.as_bytes());
             return Reply::Close(
                 format!(
-                    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n{name} speaks"
+                    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                     Sec-WebSocket-Accept: {proof}\r\n\r\n{name} speaks"
                 )
                 .into_bytes(),
             );

@@ -62,6 +62,15 @@ fn start_driver() -> Option<(Child, u16)> {
 impl Browser {
     /// Starts it with an empty page of this size.
     pub fn start(width: u32, height: u32) -> Self {
+        Self::with(width, height, false)
+    }
+
+    /// The same, and it takes any certificate.
+    pub fn trusting(width: u32, height: u32) -> Self {
+        Self::with(width, height, true)
+    }
+
+    fn with(width: u32, height: u32, is_trusting: bool) -> Self {
         // It picks a port for IPv4 and then wants the same for IPv6; where somebody has that, it ends.
         let (driver, port) = (0..5).find_map(|_| start_driver()).expect("chromedriver does not start");
         let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -81,6 +90,7 @@ impl Browser {
         ];
         let options = json!({
             "browserName": "chrome",
+            "acceptInsecureCerts": is_trusting,
             "goog:chromeOptions": {"args": arguments},
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
         });
