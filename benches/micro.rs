@@ -14,6 +14,7 @@ use pointsman::{
     http::normalize::normalize,
     moment::Moment,
     route::{
+        host::HostPattern,
         matcher::{Facts, Rule},
         table::Table,
     },
@@ -73,8 +74,13 @@ fn main() {
         normal.host.clear();
         black_box(normalize(&mut normal, Underscores::Drop, &PathsConf::default()).unwrap());
     });
-    let rule = |index: usize| Rule { index, hosts: vec![format!("h{index}.example")], ..Rule::default() };
-    let api = Rule { index: 10_000, hosts: vec!["api.example.com".into()], ..Rule::default() };
+    let rule = |index: usize| Rule {
+        index,
+        hosts: vec![HostPattern::Exact(format!("h{index}.example").into())],
+        ..Rule::default()
+    };
+    let api =
+        Rule { index: 10_000, hosts: vec![HostPattern::Exact("api.example.com".into())], ..Rule::default() };
     let table = Table::build((0..10_000).map(rule).chain([api]).collect());
     measure("route: find one of 10,000", || {
         black_box(table.find(&Facts {

@@ -54,7 +54,7 @@ pub(super) fn schema() -> Value {
         "stored": or_null(object(json!({
             "bytes": count(), "bytes_limit": count(), "objects": count(), "object_bytes_limit": count(),
             "variants_limit": count(), "eviction": Eviction::schema(), "admission": Admission::schema(),
-            "evictions": counts(&["room", "variants"]), "rejections": counts(&["size", "admission"]),
+            "evictions": counts(&["room", "variants", "inactive"]), "rejections": counts(&["size", "admission"]),
             "purges": counts(&purge::Kind::ALL.map(purge::Kind::name)), "purged_objects": count(),
             "disk": or_null(counts(&[
                 "bytes", "bytes_limit", "objects", "promoted", "written", "given_up", "evicted", "damaged",
@@ -153,7 +153,10 @@ impl View {
             "bytes": bytes, "bytes_limit": conf.memory.0, "objects": objects,
             "object_bytes_limit": conf.max_object.0, "variants_limit": conf.max_variants,
             "eviction": conf.eviction.name(), "admission": conf.admission.name(),
-            "evictions": {"room": evicted, "variants": superfluous},
+            "evictions": {
+                "room": evicted, "variants": superfluous,
+                "inactive": self.cache.store.inactive.from_memory.load(Relaxed),
+            },
             "rejections": {"size": too_large, "admission": not_admitted},
             "purges": by_kind, "purged_objects": purges.objects(),
             "disk": self.disk(),

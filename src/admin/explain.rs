@@ -28,6 +28,7 @@ pub(super) const ABOUT: Spec = Spec {
             Kind::Needed("^[!-~]{1,8192}$"),
         ),
         parameter("from", "the client's address; 127.0.0.1 when it is left out", Kind::Address),
+        parameter("http2", "whether the client asks by HTTP/2", Kind::Flag),
         parameter("header", "a field of the request, as `Name: value`", Kind::Many("^[A-Za-z0-9-]+:[ -~]*$")),
     ],
     gives: &[ResponseSpec::json("what each listener would do", schema)],
@@ -69,6 +70,7 @@ pub(super) fn get(admin: &Admin, question: &Params) -> Reply {
         url: question.text("url").unwrap_or("/").to_owned(),
         fields: question.all("header").map(field).collect(),
         from: from.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        is_http2: question.flag("http2"),
         is_running: true,
     };
     match explain::explain(&admin.shared.snapshot.load(), &asked) {

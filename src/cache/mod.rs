@@ -26,6 +26,7 @@ pub mod evict;
 pub mod fill;
 pub mod freshness;
 pub mod hit_for_miss;
+pub mod inactive;
 pub mod invalidate;
 pub mod key;
 pub mod memory;

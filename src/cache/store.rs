@@ -14,6 +14,7 @@ use super::{
     disk_tier::{DiskTier, Purging},
     fill::{self, Bounds, Fills},
     hit_for_miss::HitForMiss,
+    inactive::Inactive,
     key::{Key, KeySettings},
     memory::{Found, Memory, Rejected, Shape},
     peer_counts::PeerCounts,
@@ -24,6 +25,7 @@ use super::{
 };
 use crate::{
     fields::Fields,
+    moment::Moment,
     owned_directory::{self, Held},
     route::condition::Groups,
     schema,
@@ -61,6 +63,8 @@ pub struct Store {
     pub purges: Purges,
     /// What became of questions to peers.
     pub peers: PeerCounts,
+    /// What left since nobody asked for it.
+    pub inactive: Inactive,
     shape: Mutex<Option<Shape>>,
 }
 
@@ -78,6 +82,7 @@ impl Store {
             hit_for_miss: HitForMiss::default(),
             purges: Purges::default(),
             peers: PeerCounts::default(),
+            inactive: Inactive::default(),
             counts: (0..workers).map(|_| Counts::default()).collect(),
             shape: Mutex::new(shape),
         }
@@ -241,7 +246,25 @@ impl Cache {
 
     /// What is stored for a request.
     pub fn find(&self, key: &Key, request: &Fields) -> Found {
-        self.store.memory.as_ref().map_or(Found::Nothing, |memory| memory.find(key, request))
+        let Some(memory) = &self.store.memory else { return Found::Nothing };
+        let found = memory.find(key, request);
+        match self.conf.inactive.is_zero() {
+            true => found,
+            false => self.store.inactive.asked(found, self.conf.inactive, memory),
+        }
+    }
+
+    /// Whether something may have to leave since nobody asks for it: also where a configuration before this one had it.
+    pub fn watches_inactive(&self) -> bool {
+        !self.conf.inactive.is_zero() || self.store.inactive.is_on()
+    }
+
+    /// Removes what nobody asked for, if it is time for that. Waits for locks, and is not for an event loop.
+    pub fn remove_inactive(&self, now: Moment) {
+        if let Some(memory) = &self.store.memory {
+            let disk = self.store.disk.place().held();
+            self.store.inactive.turn(self.conf.inactive, memory, disk.as_deref(), now);
+        }
     }
 
     /// What is stored for a request, without a mark that it was asked for: for those who only look.

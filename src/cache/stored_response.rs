@@ -17,6 +17,7 @@ use super::{
     stored_head::StoredHead,
     vary::{Variant, Vary},
 };
+use crate::moment::Moment;
 
 /// What an object costs beside what it holds, in bytes: its places in index and evictor, which grow by doubling, and
 /// what the allocator rounds up.
@@ -39,6 +40,8 @@ pub struct StoredResponse {
     is_invalid: AtomicBool,
     /// Whether a refresh in the background was begun.
     is_refreshing: AtomicBool,
+    /// When it was asked for last, or came; noted where `inactive` is set.
+    asked: AtomicU64,
 }
 
 impl StoredResponse {
@@ -54,7 +57,8 @@ impl StoredResponse {
     /// elsewhere.
     pub fn assembled(key: Key, variant: Key, entry: StoredHead, body: Body) -> Self {
         let (expired, is_invalid) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { key, variant, entry, body, expired, is_invalid, is_refreshing: AtomicBool::new(false) }
+        let (is_refreshing, asked) = (AtomicBool::new(false), AtomicU64::new(Moment::recent().0));
+        Self { key, variant, entry, body, expired, is_invalid, is_refreshing, asked }
     }
 
     /// The bytes that it counts for: all that it holds, and its share of what finds it.
@@ -104,6 +108,19 @@ impl StoredResponse {
     /// The refresh ended without a newer object in this one's place: another may be tried.
     pub fn end_refresh(&self) {
         self.is_refreshing.store(false, Relaxed);
+    }
+
+    /// It was asked for.
+    pub fn note_asked(&self, now: Moment) {
+        // Hits of many threads in one moment write once.
+        if now.0 > self.asked.load(Relaxed).saturating_add(NOTED_EVERY) {
+            self.asked.store(now.0, Relaxed);
+        }
+    }
+
+    /// When it was asked for last, or came: some milliseconds ago at most where that is now.
+    pub fn last_asked(&self) -> Moment {
+        Moment(self.asked.load(Relaxed))
     }
 
     /// The response as the choice among variants sees it.
@@ -186,6 +203,9 @@ impl Body {
         self.length + pieces::OVERHEAD * pieces + self.encodings.held()
     }
 }
+
+/// Microseconds within which a second hit is not noted.
+const NOTED_EVERY: u64 = 10_000;
 
 /// Bodies up to this length are joined to one piece when they are stored, so that a hit is one write.
 const JOIN: u64 = 256 * 1024;

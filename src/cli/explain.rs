@@ -17,7 +17,7 @@ const NO_ROUTE: u8 = 3;
 
 /// Reads and builds the configuration, asks it, and prints the answer of each listener.
 pub(super) fn explain(request: Request) -> Status {
-    let Request { file, method, url, headers, from, format } = request;
+    let Request { file, method, url, headers, from, http2, format } = request;
     // Where one stands alone it is the URL.
     let (method, url) = match url {
         Some(url) => (method, url),
@@ -31,7 +31,7 @@ pub(super) fn explain(request: Request) -> Status {
     let fields = headers.iter().map(|line| field(line)).collect::<Result<_, _>>()?;
     let loaded = start::load(file)?;
     let snapshot = build_apart(loaded.config.clone()).map_err(Failure::usage)?;
-    let question = Question { method, url, fields, from, is_running: false };
+    let question = Question { method, url, fields, from, is_http2: http2, is_running: false };
     let answers = explain::explain(&snapshot, &question).map_err(Failure::usage)?;
     let has_route = answers.iter().any(Answer::has_route);
     print(&match format {

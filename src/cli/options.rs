@@ -20,7 +20,7 @@ pub struct Request {
     pub file: File,
     /// Its method; GET where it is left out.
     pub method: String,
-    /// Its URL, or a path alone. `tcp://host`, `tls://name` and `quic://name` ask for a connection that is passed on.
+    /// Its URL, or a path alone; of https its host is the name of the TLS handshake, and `-H 'Host: …'` another one. `tcp://host`, `tls://name` and `quic://name` ask for a connection that is passed on.
     pub url: Option<String>,
     /// A header, as `Name: value`; as often as you like.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
@@ -28,6 +28,9 @@ pub struct Request {
     /// The client's address.
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub from: IpAddr,
+    /// Whether the client asks by HTTP/2.
+    #[arg(long)]
+    pub http2: bool,
     /// How to print.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,

@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::Config;
 use crate::{
-    route::conf::{RouteConf, ValueMatches},
+    route::conf::{MatchConf, RouteConf},
     schema::{Data, Node, Place, Reader, suggest},
 };
 
@@ -218,25 +218,28 @@ fn unreachable_routes(config: &Config, root: &Node, reader: &mut Reader<'_>) {
 
 /// What a route matches, in a form in which order does not count.
 fn matches(route: &RouteConf) -> String {
-    let methods = route.methods.iter().map(ToString::to_string).collect::<Vec<_>>();
     let paths = route.paths.iter().map(|path| format!("{path:?}")).collect::<Vec<_>>();
+    let mut own = route.conditions();
+    let MatchConf { hosts, methods, headers, query, cookies, clients, server_names, ports, .. } = &mut own;
+    [hosts, server_names].into_iter().for_each(unordered);
+    methods.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+    methods.dedup();
+    [headers, query, cookies]
+        .into_iter()
+        .for_each(|values| values.0.sort_by_key(|value| format!("{value:?}")));
+    unordered(clients);
+    unordered(ports);
     format!(
-        "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
-        sorted(&route.server_names),
+        "{own:?}\n{:?}\n{:?}\n{:?}",
         sorted(&route.alpn),
-        sorted(&route.hosts),
         sorted(&paths),
-        sorted(&methods),
-        [&route.headers, &route.query, &route.cookies].map(values),
-        (sorted(&route.clients), route.scheme),
         (&route.any, &route.not, sorted(&route.matchers))
     )
 }
 
-fn values(values: &ValueMatches) -> Vec<String> {
-    let mut values: Vec<String> = values.0.iter().map(|value| format!("{value:?}")).collect();
-    values.sort();
-    values
+fn unordered<T: Ord>(items: &mut Vec<T>) {
+    items.sort();
+    items.dedup();
 }
 
 fn sorted<T: Ord>(items: &[T]) -> Vec<&T> {
@@ -245,3 +248,6 @@ fn sorted<T: Ord>(items: &[T]) -> Vec<&T> {
     items.dedup();
     items
 }
+
+#[cfg(test)]
+mod tests;

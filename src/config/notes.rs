@@ -108,14 +108,7 @@ fn hidden_routes(config: &Config) -> impl Iterator<Item = String> {
 
 /// Whether host and path alone decide.
 fn is_unconditional(route: &RouteConf) -> bool {
-    let values = [&route.headers, &route.query, &route.cookies];
-    route.methods.is_empty()
-        && values.iter().all(|values| values.0.is_empty())
-        && route.clients.is_empty()
-        && route.scheme.is_none()
-        && route.any.is_empty()
-        && route.matchers.is_empty()
-        && route.not.is_empty()
+    route.methods.is_empty() && !route.has_more_conditions()
 }
 
 /// Virtual routers whose advertisements reach nobody.

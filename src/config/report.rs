@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::json;
+
 use super::{
     Config,
     listen::ListenerConf,
@@ -38,8 +40,8 @@ pub fn check_report(path: &Path, format: CheckFormat) -> (String, u8) {
         }
         (CheckFormat::Json, loaded) => {
             let report = match loaded {
-                Ok(config) => serde_json::json!({"ok": true, "problems": [], "notes": notes(&config)}),
-                Err(problems) => serde_json::json!({"ok": false, "problems": problems.to_json()}),
+                Ok(config) => json!({"ok": true, "problems": [], "notes": notes(&config)}),
+                Err(problems) => json!({"ok": false, "problems": problems.to_json()}),
             };
             format!("{report:#}\n")
         }
@@ -68,10 +70,24 @@ fn allow_false<T: SharedTable>(schema: &mut serde_json::Value) {
         ] {
             // A policy has keys of routes alone.
             let is_other = table != RouteConf::TABLE && place.contains("/policy/");
-            if let Some(kind) = schema.pointer_mut(&format!("{place}/type")).filter(|_| !is_other) {
-                *kind = serde_json::json!([kind.clone(), "boolean"]);
+            if let Some(property) = schema.pointer_mut(&place).filter(|_| !is_other) {
+                or_false(property);
             }
         }
+    }
+}
+
+/// Lets `false`, and no `true`, stand in the place of a value. What is said of the value stays where editors look for it.
+fn or_false(property: &mut serde_json::Value) {
+    let Some(fields) = property.as_object_mut() else { return };
+    for (key, or) in [("enum", json!(false)), ("anyOf", json!({"const": false}))] {
+        if let Some(serde_json::Value::Array(values)) = fields.get_mut(key) {
+            values.push(or);
+        }
+    }
+    if let Some(kind) = fields.get_mut("type") {
+        *kind = json!([kind.clone(), "boolean"]);
+        fields.insert("not".to_owned(), json!({"const": true}));
     }
 }
 

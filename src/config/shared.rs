@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use crate::{
     config::listen::ListenerConf,
-    route::conf::RouteConf,
+    route::conf::{CONDITIONS, RouteConf},
     schema::{Data, Node, Reader, Row, Section, Value, json_schema, name, section, suggest, value::Nested},
     upstream::conf::UpstreamConf,
 };
@@ -44,24 +44,6 @@ impl SharedTable for UpstreamConf {
     const TABLE: &'static str = "upstream";
     const OWN: &'static [&'static str] = &["name", "backend"];
 }
-
-/// What routes are told apart by, beside what is each one's own.
-const CONDITIONS: [&str; 14] = [
-    "listeners",
-    "hosts",
-    "paths",
-    "methods",
-    "headers",
-    "query",
-    "cookies",
-    "clients",
-    "scheme",
-    "matchers",
-    "any",
-    "not",
-    "server_names",
-    "alpn",
-];
 
 /// Keys of a route that a policy cannot have.
 pub fn of_policies() -> Vec<&'static str> {

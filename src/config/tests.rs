@@ -159,7 +159,15 @@ fn the_schema_has_shared_tables() {
     // `false` takes away what can be absent, and nothing else.
     let upstream = &schema["properties"]["upstream"]["items"]["properties"];
     assert_eq!(upstream["health_check"]["type"], serde_json::json!(["object", "boolean"]));
+    assert_eq!(
+        upstream["health_check"]["not"],
+        serde_json::json!({"const": true}),
+        "`true` takes nothing away"
+    );
+    let scheme = &schema["properties"]["route"]["items"]["properties"]["scheme"]["enum"];
+    assert_eq!(*scheme, serde_json::json!(["http", "https", false]));
     assert_eq!(upstream["name"]["type"], "string");
+    assert!(upstream["name"].get("not").is_none());
     assert_eq!(policy["properties"]["cache"]["type"], serde_json::json!(["string", "boolean"]));
 }
 

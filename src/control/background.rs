@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    task::spawn_local,
+    task::{spawn_blocking, spawn_local},
     time::{MissedTickBehavior, interval},
 };
 
@@ -22,6 +22,9 @@ const END_EJECTIONS: Duration = Duration::from_secs(1);
 
 /// How often ticket keys are looked at; they are much older when they are replaced.
 const ROTATE: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether caches have something that nobody asks for.
+const REMOVE_INACTIVE: Duration = Duration::from_millis(500);
 
 /// How often memory that is free goes back to the system.
 const GIVE_BACK: Duration = Duration::from_secs(5);
@@ -59,6 +62,8 @@ pub(super) fn start(shared: &Arc<Shared>, tickets: Arc<Tickets>) {
     }));
     let measured = shared.clone();
     spawn_local(every(recent_latency::EVERY, move || take_latencies(&measured.snapshot.load())));
+    let cached = shared.clone();
+    spawn_local(every(REMOVE_INACTIVE, move || remove_inactive(&cached.snapshot.load())));
     spawn_local(every(GIVE_BACK, memory::give_back));
     if let Some(period) = notify::watchdog() {
         spawn_local(every(period, notify::alive));
@@ -71,6 +76,14 @@ fn end_ejections(snapshot: &Snapshot, now: Moment) {
     for upstream in &snapshot.upstreams {
         upstream.passive.report_ended(now).iter().for_each(|change| upstream.log_change(change));
         upstream.queue.call_if_free(&upstream.backends, now);
+    }
+}
+
+/// Has caches let go of what nobody asks for, beside this loop.
+fn remove_inactive(snapshot: &Snapshot) {
+    for cache in snapshot.caches.iter().filter(|cache| cache.watches_inactive()) {
+        let (cache, now) = (cache.clone(), Moment::now());
+        drop(spawn_blocking(move || cache.remove_inactive(now)));
     }
 }
 

@@ -21,7 +21,7 @@ pub use self::{
     bound::{BoundConnection, Wanted, logs_connection_in},
     downstream::Downstream,
     hop::PeerHop,
-    peer::{ClientAddress, Peer, TlsFacts},
+    peer::{ClientAddress, Peer, SeenByPeer, TlsFacts},
     tunnel::{Datagrams, Subject, TunnelFacts},
     version::HttpVersion,
     via::Via,
@@ -244,6 +244,11 @@ impl Exchange {
     /// The path as routes match it.
     pub fn matched_path(&self) -> &str {
         self.readings.as_ref().map_or(self.path(), |readings| &readings.matched)
+    }
+
+    /// The version that the client asked in, also where a peer asks in its place.
+    pub fn client_version(&self) -> HttpVersion {
+        self.facts.peer.seen.map_or(self.version, |seen| seen.version)
     }
 
     /// `http` or `https`, as a trusted proxy saw it, else as the client's connection has it.

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
-use super::via::Via;
+use super::{version::HttpVersion, via::Via};
 use crate::telemetry::trace::Handshake;
 
 /// Who is at the other end of a client connection.
@@ -28,6 +28,27 @@ pub struct Peer {
     pub tls: Option<TlsFacts>,
     /// What its listener says of Via.
     pub via: Via,
+    /// What the asking node said of its client's connection, where a peer asks in its place.
+    pub seen: Option<SeenByPeer>,
+}
+
+/// What only the node that has a client's connection knows of it, beside the addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenByPeer {
+    /// What the client asked it by.
+    pub version: HttpVersion,
+    /// The port that the client connected to there; `None` over a unix socket.
+    pub port: Option<u16>,
+}
+
+impl Peer {
+    /// The port that the client connected to, as its connection or a PROXY header has it; `None` over a unix socket.
+    pub fn reached_port(&self) -> Option<u16> {
+        match self.seen {
+            Some(seen) => seen.port,
+            None => self.destination.map(|destination| destination.port()),
+        }
+    }
 }
 
 impl Default for Peer {
@@ -42,6 +63,7 @@ impl Default for Peer {
             is_trusted: false,
             tls: None,
             via: Via::Own,
+            seen: None,
         }
     }
 }

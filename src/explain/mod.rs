@@ -9,12 +9,15 @@ mod destination;
 mod json;
 mod passed;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use crate::{
     config::listen::ListenAddress,
     error::Kind,
-    exchange::{Exchange, Peer, TlsFacts},
+    exchange::{Exchange, HttpVersion, Peer, TlsFacts},
     filter::header_edits::HeaderEdits,
     h1::{Framing, HeadError, Scan},
     http::{
@@ -43,6 +46,8 @@ pub struct Question {
     pub fields: Vec<(String, String)>,
     /// The client's address.
     pub from: IpAddr,
+    /// Whether it is asked by HTTP/2.
+    pub is_http2: bool,
     /// Whether a running proxy is asked, whose caches hold something.
     pub is_running: bool,
 }
@@ -120,7 +125,8 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Vec<Answer>, 
         return Ok(answers.collect());
     }
     let head = target.head(question)?;
-    Ok(listeners.into_iter().map(|listener| answer(snapshot, listener, question, head.as_bytes())).collect())
+    let asked = |listener| answer(snapshot, listener, question, (&target, head.as_bytes()));
+    Ok(listeners.into_iter().map(asked).collect())
 }
 
 /// What URLs may begin with: the protocols of listeners.
@@ -184,6 +190,27 @@ impl Target {
         Ok(head + "\r\n")
     }
 
+    /// The name that a client of the URL asks for in its TLS handshake, which no address is (RFC 6066 §3).
+    fn server_name(&self) -> Option<Box<str>> {
+        let host = match self.authority.rsplit_once(':') {
+            Some((host, _)) if self.port.is_some() => host,
+            _ => self.authority.as_str(),
+        };
+        let is_name = !host.starts_with('[') && host.parse::<IpAddr>().is_err() && self.scheme.is_some();
+        is_name.then(|| host.trim_end_matches('.').to_ascii_lowercase().into())
+    }
+
+    /// Where a client of the URL connects to: the port of the URL where the listener has it, else the listener's first.
+    fn destination(&self, listener: &Listener) -> Option<SocketAddr> {
+        let all = || {
+            listener.conf.address.iter().filter_map(|address| match address {
+                ListenAddress::Tcp(address) => Some(*address),
+                ListenAddress::Udp(_) | ListenAddress::Unix(_) => None,
+            })
+        };
+        all().find(|address| Some(address.port()) == self.port).or_else(|| all().next())
+    }
+
     /// The listeners of the URL's scheme; of these those on its port, if there are any: in front of
     /// Pointsman ports are often mapped to others.
     fn listeners<'a>(&self, snapshot: &'a Snapshot) -> Vec<&'a Listener> {
@@ -206,10 +233,10 @@ impl Target {
     }
 }
 
-fn answer(snapshot: &Snapshot, listener: &Listener, question: &Question, head: &[u8]) -> Answer {
+fn answer(snapshot: &Snapshot, listener: &Listener, question: &Question, asked: (&Target, &[u8])) -> Answer {
     let mut answer = Answer::of(listener, question.from);
     if listener.judges_requests_from(question.from) || listener.admits(question.from) {
-        answer.outcome = outcome_of(snapshot, listener, question, head, &mut answer);
+        answer.outcome = outcome_of(snapshot, listener, question, asked, &mut answer);
     }
     answer
 }
@@ -244,11 +271,11 @@ fn outcome_of(
     snapshot: &Snapshot,
     listener: &Listener,
     question: &Question,
-    head: &[u8],
+    asked: (&Target, &[u8]),
     answer: &mut Answer,
 ) -> Outcome {
     let mut exchange = Exchange::default();
-    let framing = match begin(listener, question, head, &mut exchange) {
+    let framing = match begin(listener, question, asked, &mut exchange) {
         Ok(framing) => framing,
         Err(kind) => {
             answer.client = exchange.facts.client_address();
@@ -289,13 +316,16 @@ fn outcome_of(
 fn begin(
     listener: &Listener,
     question: &Question,
-    head: &[u8],
+    (target, head): (&Target, &[u8]),
     exchange: &mut Exchange,
 ) -> Result<Framing, Kind> {
     let is_trusted = listener.trusts(question.from);
-    let tls = listener.serves.tls().map(|_| TlsFacts { version: "TLSv1.3", ..TlsFacts::default() });
+    let server_name = target.server_name();
+    let tls =
+        listener.serves.tls().map(|_| TlsFacts { version: "TLSv1.3", server_name, ..TlsFacts::default() });
+    let destination = target.destination(listener);
     let (address, text) = (question.from, question.from.to_string().into());
-    exchange.facts.peer = Peer { address, text, is_trusted, tls, ..Peer::default() }.into();
+    exchange.facts.peer = Peer { address, text, is_trusted, tls, destination, ..Peer::default() }.into();
     exchange.facts.id.push_str("(made for each request)");
     match exchange.request.parse(head, &listener.limits, &mut Scan::default()) {
         Ok(Some(_)) => {}
@@ -304,7 +334,10 @@ fn begin(
         Err(HeadError::TooLarge) => return Err(Kind::HeadTooLarge),
         Err(HeadError::TargetTooLong) => return Err(Kind::UriTooLong),
     }
-    exchange.version = exchange.request.version.into();
+    exchange.version = match question.is_http2 {
+        true => HttpVersion::Http2,
+        false => exchange.request.version.into(),
+    };
     client_address::find(listener, exchange);
     if listener.judges_requests_from(question.from) && !listener.admits(exchange.facts.client_address()) {
         return Err(Kind::ClientDenied);

@@ -61,6 +61,7 @@ fn ask_by(text: &str, method: &str, url: &str, fields: &[(&str, &str)], from: &s
         url: url.into(),
         fields,
         from: from.parse().unwrap(),
+        is_http2: false,
         is_running: false,
     };
     explain(&snapshot, &question).unwrap().remove(0)
@@ -110,6 +111,7 @@ fn question(method: &str, url: &str, from: &str) -> Question {
         url: url.into(),
         fields: Vec::new(),
         from: from.parse().unwrap(),
+        is_http2: false,
         is_running: false,
     }
 }

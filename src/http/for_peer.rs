@@ -16,7 +16,7 @@ use super::{
 use crate::{
     cluster::peers::mark::{Mark, Purpose},
     error::{Kind, Result},
-    exchange::{Downstream, Exchange, Peer, PeerHop, TlsFacts, node},
+    exchange::{Downstream, Exchange, HttpVersion, Peer, PeerHop, SeenByPeer, TlsFacts, node},
     fields::list,
     h1::{Framing, Method},
 };
@@ -37,6 +37,10 @@ pub(super) async fn serve<D: Downstream>(
     let listeners = &snapshot.shared.listeners;
     let listener = listeners.iter().find(|it| it.conf.name == mark.listener && it.conf.protocol.is_http());
     let listener = listener.filter(|it| !it.hears_peers).ok_or(Kind::NoRoute)?;
+    if mark.seen.is_none() && listener.table.looks_at_connections() {
+        // Another route might take it here: the asking node's configuration or program is another.
+        return Err(Kind::NoRoute.into());
+    }
     exchange.stand_for(listener.slot);
     exchange.facts.peer = Rc::new(as_seen(&mark));
     client_address::find(listener, exchange);
@@ -85,7 +89,14 @@ fn as_seen(mark: &Mark) -> Peer {
         port: mark.port,
         text: mark.address.to_string().into(),
         is_trusted: mark.is_trusted,
-        tls: mark.is_encrypted.then(TlsFacts::default),
+        tls: mark.is_encrypted.then(|| {
+            let server_name = mark.seen.as_ref().and_then(|seen| seen.server_name.as_deref());
+            TlsFacts { server_name: server_name.map(Into::into), ..TlsFacts::default() }
+        }),
+        seen: mark.seen.as_ref().map(|seen| SeenByPeer {
+            version: if seen.is_http2 { HttpVersion::Http2 } else { HttpVersion::Http11 },
+            port: seen.port,
+        }),
         ..Peer::default()
     }
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cluster::peers::{
-        mark::{self, Mark, Purpose},
+        mark::{self, Mark, Purpose, Seen},
         ring::{Node, Ring},
     },
     error::{Kind, ProxyError},
@@ -140,6 +140,12 @@ impl Question {
             is_encrypted: peer.tls.is_some(),
             listener: context.listener.conf.name.clone(),
             node: self.own.to_string(),
+            // Nodes of older versions do not understand it, and need not where nobody asks.
+            seen: context.listener.table.looks_at_connections().then(|| Seen {
+                is_http2: exchange.client_version().has_streams(),
+                port: peer.reached_port(),
+                server_name: peer.tls.as_ref().and_then(|tls| tls.server_name.as_deref().map(str::to_owned)),
+            }),
         }
     }
 }

@@ -162,9 +162,12 @@ async fn open(
     }
     // Of the two kinds of sockets only those of TCP have an address at the other end.
     let plain = register(socket, source.is_none())?;
-    // A system call, which only those pay for whose backends are told.
+    // A system call for each connection, and none for a request: routes that look at its port may come while the
+    // connection stands. What is passed on asks for it where backends are told.
     let mut destination = match &plain {
-        Plain::Tcp(stream) if snapshot.tells_backends => stream.local_addr().ok().map(canonical),
+        Plain::Tcp(stream) if snapshot.tells_backends || listener.conf.protocol.is_http() => {
+            stream.local_addr().ok().map(canonical)
+        }
         Plain::Tcp(_) | Plain::Unix(_) => None,
     };
     let mut tlvs = Vec::new();
@@ -281,7 +284,7 @@ fn peer(listener: &Listener, (source, destination, proxy_tlvs): Ends, tls: Optio
     let (address, port) = (source.ip(), source.port());
     let (text, is_trusted) = (address.to_string().into(), listener.trusts(address));
     let via = listener.conf.via.clone();
-    Peer { address, port, destination, proxy_tlvs, text, is_trusted, tls, via }
+    Peer { address, port, destination, proxy_tlvs, text, is_trusted, tls, via, seen: None }
 }
 
 /// Reads a PROXY header, which must be there; `None` when there is none in time. Exactly the header is taken, so that what follows, be it TLS, is whole.

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use ipnet::IpNet;
 use regex::bytes::Regex;
 
-use super::conf::{MatchConf, Scheme, ValueMatch, ValueMatches};
+use super::{
+    conf::{MatchConf, RequestProtocol, Scheme, ValueMatch, ValueMatches},
+    host::HostPattern,
+};
 use crate::{
     exchange::Exchange,
     fields::{Fields, Known},
@@ -27,6 +30,14 @@ pub enum Condition {
     Scheme(&'static str),
     /// The method is one of these.
     Method(Box<[String]>),
+    /// The host is one of these.
+    Host(Box<[HostPattern]>),
+    /// The client asked for one of these names in its TLS handshake.
+    ServerName(Box<[HostPattern]>),
+    /// What the client speaks to ask.
+    Protocol(RequestProtocol),
+    /// The client connected to one of these ports.
+    Port(Box<[u16]>),
     /// All of some of these groups hold.
     Any(Box<[Box<[Self]>]>),
     /// Not all of these hold.
@@ -48,8 +59,8 @@ impl Groups {
     pub fn hold(&self, exchange: &Exchange) -> bool {
         !self.0.is_empty() && {
             let (method, query) = (exchange.request.method.as_str(), exchange.query());
-            let headers = &exchange.request.fields;
-            let looked = Looked { method, query, headers, exchange: Some(exchange) };
+            let (host, headers) = (exchange.host.as_str(), &exchange.request.fields);
+            let looked = Looked { host, method, query, headers, exchange: Some(exchange) };
             self.0.iter().any(|group| group.iter().all(|condition| condition.holds(looked)))
         }
     }
@@ -73,6 +84,7 @@ pub enum ValuePattern {
 /// What conditions look at.
 #[derive(Clone, Copy)]
 pub(super) struct Looked<'a> {
+    pub(super) host: &'a str,
     pub(super) method: &'a str,
     pub(super) query: &'a str,
     pub(super) headers: &'a Fields,
@@ -87,33 +99,48 @@ impl Condition {
     ///
     /// What is wrong with a regular expression.
     pub fn of(conf: &MatchConf) -> Result<Box<[Self]>, regex::Error> {
+        // A new condition does not compile until it is made here.
+        let MatchConf {
+            hosts,
+            methods,
+            headers,
+            query,
+            cookies,
+            clients,
+            scheme,
+            server_names,
+            protocol,
+            ports,
+        } = conf;
         let mut all = Vec::new();
-        if !conf.methods.is_empty() {
-            all.push(Self::Method(conf.methods.iter().map(|method| method.as_str().to_owned()).collect()));
+        if !methods.is_empty() {
+            all.push(Self::Method(methods.iter().map(|method| method.as_str().to_owned()).collect()));
         }
-        Self::push_values(&conf.headers, Self::Header, &mut all)?;
-        Self::push_values(&conf.query, Self::Parameter, &mut all)?;
-        Self::push_values(&conf.cookies, Self::Cookie, &mut all)?;
-        all.extend(Self::of_client(&conf.clients, conf.scheme));
+        if !hosts.is_empty() {
+            all.push(Self::Host(HostPattern::all(hosts)?));
+        }
+        Self::push_values(headers, Self::Header, &mut all)?;
+        Self::push_values(query, Self::Parameter, &mut all)?;
+        Self::push_values(cookies, Self::Cookie, &mut all)?;
+        if !clients.is_empty() {
+            all.push(Self::Client(clients.as_slice().into()));
+        }
+        all.extend(scheme.map(|scheme| match scheme {
+            Scheme::Http => Self::Scheme("http"),
+            Scheme::Https => Self::Scheme("https"),
+        }));
+        if !server_names.is_empty() {
+            all.push(Self::ServerName(HostPattern::all(server_names)?));
+        }
+        all.extend(protocol.map(Self::Protocol));
+        if !ports.is_empty() {
+            all.push(Self::Port(ports.as_slice().into()));
+        }
         Ok(all.into())
     }
 
-    /// Those of networks and schemes.
-    pub fn of_client(clients: &[IpNet], scheme: Option<Scheme>) -> impl Iterator<Item = Self> {
-        let client = (!clients.is_empty()).then(|| Self::Client(clients.into()));
-        let scheme = scheme.map(|scheme| match scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        });
-        client.into_iter().chain(scheme.map(Self::Scheme))
-    }
-
     /// Adds a condition for each of these values.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with a regular expression.
-    pub fn push_values(
+    fn push_values(
         values: &ValueMatches,
         make: fn(String, ValuePattern) -> Self,
         all: &mut Vec<Self>,
@@ -148,8 +175,41 @@ impl Condition {
             }),
             Self::Scheme(scheme) => of.exchange.is_some_and(|exchange| exchange.client_scheme() == *scheme),
             Self::Method(methods) => methods.iter().any(|method| method == of.method),
+            Self::Host(patterns) => patterns.iter().any(|pattern| pattern.matches(of.host)),
+            Self::ServerName(patterns) => {
+                let peer = of.exchange.map(|exchange| &exchange.facts.peer);
+                let name = peer.and_then(|peer| peer.tls.as_ref()?.server_name.as_deref());
+                name.is_some_and(|name| patterns.iter().any(|pattern| pattern.matches(name)))
+            }
+            Self::Protocol(protocol) => of.exchange.is_some_and(|exchange| {
+                let has_streams = exchange.client_version().has_streams();
+                match protocol {
+                    RequestProtocol::Http1 => !has_streams,
+                    RequestProtocol::H2 => has_streams,
+                }
+            }),
+            Self::Port(ports) => {
+                let port = of.exchange.and_then(|exchange| exchange.facts.peer.reached_port());
+                port.is_some_and(|port| ports.contains(&port))
+            }
             Self::Any(groups) => groups.iter().any(|group| group.iter().all(|it| it.holds(of))),
             Self::Not(group) => !group.iter().all(|it| it.holds(of)),
+        }
+    }
+
+    /// Whether it looks at what of a client's connection no field says, and no URI.
+    pub(super) fn is_of_connection(&self) -> bool {
+        match self {
+            Self::ServerName(_) | Self::Protocol(_) | Self::Port(_) => true,
+            Self::Any(groups) => groups.iter().any(|group| group.iter().any(Self::is_of_connection)),
+            Self::Not(group) => group.iter().any(Self::is_of_connection),
+            Self::Header(..)
+            | Self::Parameter(..)
+            | Self::Cookie(..)
+            | Self::Client(_)
+            | Self::Scheme(_)
+            | Self::Method(_)
+            | Self::Host(_) => false,
         }
     }
 
@@ -162,6 +222,10 @@ impl Condition {
             Self::Client(_) => "the client is of no network in `clients`".to_owned(),
             Self::Scheme(scheme) => format!("the client does not speak {scheme}"),
             Self::Method(_) => "the method does not match".to_owned(),
+            Self::Host(_) => "the host does not match".to_owned(),
+            Self::ServerName(_) => "the name of its TLS handshake is none of `server_names`".to_owned(),
+            Self::Protocol(protocol) => format!("it is not asked by {}", protocol.name()),
+            Self::Port(_) => "the client connected to none of `ports`".to_owned(),
             Self::Any(_) => "no group of `any` matches".to_owned(),
             Self::Not(_) => "a group of `not` matches".to_owned(),
         }

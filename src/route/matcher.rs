@@ -4,7 +4,10 @@ use std::fmt;
 
 use regex::Regex;
 
-use super::condition::{Condition, Looked};
+use super::{
+    condition::{Condition, Looked},
+    host::HostPattern,
+};
 use crate::{exchange::Exchange, fields::Fields, schema::form::decoded};
 
 /// What a rule matches on. Empty lists match everything.
@@ -12,8 +15,8 @@ use crate::{exchange::Exchange, fields::Fields, schema::form::decoded};
 pub struct Rule {
     /// The route's number: its place in the file. [`super::table::Table::find`] answers with it.
     pub index: usize,
-    /// `api.example.com`, or `*.example.com` for one or more labels before the suffix, or `example.*` for some behind.
-    pub hosts: Vec<String>,
+    /// Any of these.
+    pub hosts: Vec<HostPattern>,
     /// Any of these.
     pub paths: Vec<PathPattern>,
     /// Any of these, as written (methods are case-sensitive, RFC 9110 §9.1).
@@ -70,7 +73,8 @@ pub struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     fn looked(&self) -> Looked<'a> {
-        Looked { method: self.method, query: self.query, headers: self.headers, exchange: self.exchange }
+        let Self { host, method, query, headers, exchange, path: _ } = *self;
+        Looked { host, method, query, headers, exchange }
     }
 }
 
@@ -151,6 +155,11 @@ impl Conditions {
         }
         let other = self.more.iter().find(|it| !it.holds(facts.looked()));
         other.map(|it| Refusal::Other(it.what()))
+    }
+
+    /// Whether they look at what no field and no URI says of a client's connection.
+    pub(super) fn are_of_connection(&self) -> bool {
+        self.more.iter().any(Condition::is_of_connection)
     }
 
     #[inline]

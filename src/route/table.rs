@@ -1,7 +1,7 @@
 //! The routes of one listener, found at a cost that does not grow with their number: host → path → rule.
 //!
-//! A level holds the rules of one host pattern. Levels are asked from the most specific host to the
-//! least; within one, exact paths, then prefixes from the longest, then regular expressions, then rules
+//! A level holds the rules of one host pattern, or of all regular expressions for hosts. Levels are asked from the most
+//! specific host to the least; within one, exact paths, then prefixes from the longest, then regular expressions, then rules
 //! that name no path. Each list is sorted by precedence at build, so that the first rule whose other
 //! conditions hold wins, and a request that fails them falls through.
 
@@ -14,7 +14,10 @@ use std::ops::ControlFlow;
 use regex::Regex;
 
 use self::{map::Map, regexes::Regexes};
-use super::matcher::{Conditions, Facts, PathPattern, Rule};
+use super::{
+    host::{HostPattern, LONGEST_HOST},
+    matcher::{Conditions, Facts, PathPattern, Rule},
+};
 
 pub use self::step::{Step, StepVerdict};
 
@@ -25,31 +28,51 @@ pub struct Table {
     exact: Map<Level>,
     /// By what is after `*.`.
     wildcard: Map<Level>,
+    /// What few tables have: `None` costs a request one branch.
+    rare: Option<Box<Rare>>,
+    any: Level,
+    looks_at_connections: bool,
+}
+
+/// Levels of hosts that are open at their end, and of regular expressions.
+#[derive(Debug, Default)]
+struct Rare {
     /// By what is before `.*`.
     open: Map<Level>,
-    any: Level,
+    /// The regular expressions of hosts, each with the rule that has it, in the order of rules.
+    regexes: Regexes,
+    /// Rules that have some.
+    by_regex: Level,
 }
 
 impl Table {
-    /// Builds the table. Host patterns are compared in lower case and without a trailing dot.
+    /// Builds the table.
     pub fn build(rules: Vec<Rule>) -> Self {
         let mut drafts = Drafts::default();
         for (number, rule) in rules.iter().enumerate() {
             if rule.hosts.is_empty() {
                 drafts.any.add(number, rule);
             }
+            let mut has_regex = false;
             for host in &rule.hosts {
-                let host = normalized(host);
-                if host == "*" {
-                    drafts.any.add(number, rule);
-                    continue;
-                }
-                let (level, key) = match (host.strip_prefix("*."), host.strip_suffix(".*")) {
-                    (Some(suffix), _) => (&mut drafts.wildcard, suffix),
-                    (None, Some(prefix)) => (&mut drafts.open, prefix),
-                    (None, None) => (&mut drafts.exact, host.as_str()),
+                let (level, key) = match host {
+                    HostPattern::Any => {
+                        drafts.any.add(number, rule);
+                        continue;
+                    }
+                    HostPattern::Regex(regex) => {
+                        drafts.regexes.push((regex.clone(), place_of(number)));
+                        has_regex = true;
+                        continue;
+                    }
+                    HostPattern::Below(parent) => (&mut drafts.wildcard, parent),
+                    HostPattern::Open(name) => (&mut drafts.open, name),
+                    HostPattern::Exact(name) => (&mut drafts.exact, name),
                 };
-                level.entry(key.into()).or_default().add(number, rule);
+                level.entry(key.clone()).or_default().add(number, rule);
+            }
+            if has_regex {
+                drafts.by_regex.add(number, rule);
             }
         }
         let compiled: Box<[Compiled]> = rules.iter().map(Compiled::new).collect();
@@ -57,10 +80,17 @@ impl Table {
             let levels = levels.into_iter();
             levels.map(|(host, draft)| (host, draft.finish(&compiled))).collect()
         };
+        let has_rare = !drafts.open.is_empty() || !drafts.regexes.is_empty();
+        let rare = Rare {
+            open: finish(drafts.open),
+            regexes: Regexes::build(drafts.regexes),
+            by_regex: drafts.by_regex.finish(&compiled),
+        };
         Self {
             exact: finish(drafts.exact),
             wildcard: finish(drafts.wildcard),
-            open: finish(drafts.open),
+            rare: has_rare.then(|| Box::new(rare)),
+            looks_at_connections: compiled.iter().any(|rule| rule.conditions.are_of_connection()),
             any: drafts.any.finish(&compiled),
             rules: compiled,
         }
@@ -113,6 +143,12 @@ impl Table {
         steps
     }
 
+    /// Whether some rule looks at what no field and no URI says of a client's connection: the name of its handshake, its
+    /// protocol, its port.
+    pub fn looks_at_connections(&self) -> bool {
+        self.looks_at_connections
+    }
+
     /// Shows `visit` every rule whose host and path match, in order of precedence.
     #[inline]
     fn walk<B>(
@@ -125,7 +161,7 @@ impl Table {
             Some(rule) => visit(rule),
             None => ControlFlow::Continue(()),
         };
-        // Longer than any name can be (RFC 1035 §2.3.4), so the walk over its labels stays short.
+        // The walk over its labels stays short.
         if host.len() <= LONGEST_HOST {
             if let Some(level) = self.exact.get(host) {
                 level.walk(facts.path, &mut visit)?;
@@ -139,17 +175,43 @@ impl Table {
                 }
                 rest = suffix;
             }
-            rest = host;
-            while !self.open.is_empty()
-                && let Some((prefix, _)) = rest.rsplit_once('.')
-            {
-                if let Some(level) = self.open.get(prefix) {
-                    level.walk(facts.path, &mut visit)?;
-                }
-                rest = prefix;
+            if let Some(rare) = &self.rare {
+                rare.walk(host, facts.path, &mut visit)?;
             }
         }
         self.any.walk(facts.path, &mut visit)
+    }
+}
+
+impl Rare {
+    fn walk<B>(
+        &self,
+        host: &str,
+        path: &str,
+        visit: &mut impl FnMut(u32) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let mut rest = host;
+        while !self.open.is_empty()
+            && let Some((prefix, _)) = rest.rsplit_once('.')
+        {
+            if let Some(level) = self.open.get(prefix) {
+                level.walk(path, visit)?;
+            }
+            rest = prefix;
+        }
+        let mut met = Vec::new();
+        let _ = self.regexes.walk(host, &mut |rule| -> ControlFlow<()> {
+            met.push(rule);
+            ControlFlow::Continue(())
+        });
+        if met.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        // In the order of rules, as they were added.
+        self.by_regex.walk(path, &mut |rule| match met.binary_search(&rule) {
+            Ok(_) => visit(rule),
+            Err(_) => ControlFlow::Continue(()),
+        })
     }
 }
 
@@ -158,27 +220,17 @@ impl Table {
 struct Compiled {
     index: usize,
     conditions: Conditions,
-    /// Lower case; only [`Table::explain`] reads them.
-    hosts: Box<[String]>,
+    /// Only [`Table::explain`] reads them.
+    hosts: Box<[HostPattern]>,
 }
 
 impl Compiled {
     fn new(rule: &Rule) -> Self {
-        Self {
-            index: rule.index,
-            conditions: Conditions::new(rule),
-            hosts: rule.hosts.iter().map(normalized).collect(),
-        }
+        Self { index: rule.index, conditions: Conditions::new(rule), hosts: rule.hosts.as_slice().into() }
     }
 
     fn has_host(&self, host: &str) -> bool {
-        let host = host.strip_suffix('.').unwrap_or(host);
-        let is_match = |pattern: &String| match (pattern.strip_prefix("*."), pattern.strip_suffix(".*")) {
-            (Some(suffix), _) => host.strip_suffix(suffix).is_some_and(|labels| labels.ends_with('.')),
-            (None, Some(prefix)) => host.strip_prefix(prefix).is_some_and(|labels| labels.starts_with('.')),
-            (None, None) => pattern == host || pattern == "*",
-        };
-        self.hosts.is_empty() || (host.len() <= LONGEST_HOST && self.hosts.iter().any(is_match))
+        self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host))
     }
 }
 
@@ -240,6 +292,8 @@ struct Drafts {
     exact: Map<Draft>,
     wildcard: Map<Draft>,
     open: Map<Draft>,
+    regexes: Vec<(Regex, u32)>,
+    by_regex: Draft,
     any: Draft,
 }
 
@@ -252,8 +306,7 @@ struct Draft {
 
 impl Draft {
     fn add(&mut self, number: usize, rule: &Rule) {
-        // A file has no room for more.
-        let number = u32::try_from(number).unwrap_or(u32::MAX);
+        let number = place_of(number);
         let level = &mut self.level;
         if rule.paths.is_empty() {
             level.any.push(number);
@@ -286,8 +339,9 @@ impl Draft {
     }
 }
 
-fn normalized(host: impl AsRef<str>) -> String {
-    host.as_ref().trim_end_matches('.').to_ascii_lowercase()
+/// The place of a rule in [`Table::rules`]. A file has no room for more.
+fn place_of(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 fn add_prefix(nodes: &mut Vec<Node>, prefix: &str, rule: u32) {
@@ -312,8 +366,6 @@ fn add_prefix(nodes: &mut Vec<Node>, prefix: &str, rule: u32) {
         node.rules.push(rule);
     }
 }
-
-const LONGEST_HOST: usize = 253;
 
 #[cfg(test)]
 mod tests;

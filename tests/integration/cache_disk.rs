@@ -315,3 +315,36 @@ fn a_purge_during_a_validation_reaches_the_disk() {
         assert_eq!(origin.requests().len(), 3, "{length}");
     }
 }
+
+#[test]
+fn what_nobody_asks_for_leaves_memory_and_disk() {
+    let origin = Origin::start(|request| fresh(&format!("this is {}", request.target), ""));
+    let folder = proxy::folder();
+    let proxy = Proxy::start(&config(&folder, origin.address(), "inactive = \"2s\"\n"));
+    let mut client = proxy.connect();
+    for target in ["/asked", "/left"] {
+        assert_eq!(client.get(target).status, 200);
+    }
+    eventually("both are on disk", || metric(&proxy, OBJECTS) == 2);
+    // Hits in memory keep what is on disk, too.
+    eventually("one has left the disk", || {
+        assert!(status_of(&client.get("/asked")).starts_with("pointsman; hit"));
+        metric(&proxy, OBJECTS) == 1
+    });
+    let evicted = |tier| {
+        metric(
+            &proxy,
+            &format!(
+                "pointsman_cache_evictions_total{{cache=\"pages\",tier=\"{tier}\",reason=\"inactive\"}}"
+            ),
+        )
+    };
+    assert_eq!((evicted("memory"), evicted("disk")), (1, 1));
+    eventually("its file is deleted", || files(&folder).len() == 1);
+    assert_eq!(origin.requests().len(), 2);
+    assert!(status_of(&client.get("/left")).starts_with("pointsman; fwd=uri-miss; stored"));
+    assert!(status_of(&client.get("/asked")).starts_with("pointsman; hit"));
+    drop(proxy);
+    let proxy = start_again(&config(&folder, origin.address(), "inactive = \"2s\"\n"), 2);
+    eventually("after a start they leave, too", || metric(&proxy, OBJECTS) == 0);
+}

@@ -75,3 +75,34 @@ fn no_way_anywhere_gives_the_usual_error() {
     let asked = || nodes.iter().map(|node| node.count_logged("for_peer")).sum::<usize>();
     assert!(asked() <= 20, "a request goes over one hop to two peers at most: {}", asked());
 }
+
+#[test]
+fn peer_takes_the_route_that_the_client_gets_there() {
+    let origin = Origin::start(|request: &Request| Reply::Text(200, request.target.clone()));
+    let folder = certificates(2);
+    let members = [free(), free()];
+    let ports: Vec<u16> = (0..2).map(|_| free().port()).collect();
+    let nodes: Vec<Proxy> = [nobody(), origin.address()]
+        .iter()
+        .enumerate()
+        .map(|(index, backend)| {
+            let peers = "[cluster.peers]\nresponse_timeout = \"2s\"\n";
+            let cluster = cluster(&folder, index, &members).replace("[cluster.peers]\n", peers);
+            let upstream = "relay = true\n[upstream.retry]\nattempts = 1\n";
+            let text = proxy::config_of(&[backend.to_string()], "", &format!("{upstream}---\n{cluster}"));
+            let named = format!(
+                "[[route]]\nname = \"own\"\nports = [{}]\nprotocol = \"http1\"\nupstream = \"u\"\n\
+                 rewrite = {{ path = \"/own\" }}\n[[route]]\n",
+                ports[0]
+            );
+            let text = text.replacen("[[route]]\n", &named, 1);
+            Proxy::start(&text.replacen("127.0.0.1:0", &format!("127.0.0.1:{}", ports[index]), 1))
+        })
+        .collect();
+    until_known(&nodes);
+    eventually("the peer's way is known", || nodes[0].get("/get").status == 200);
+    assert_eq!(nodes[0].get("/a").text(), "/own", "by the port of the asking node");
+    assert_eq!(nodes[1].logged("/a")["route"], "own");
+    assert_eq!(nodes[1].get("/b").text(), "/b", "which is none of this one");
+    assert_eq!(nodes[1].logged("/b")["route"], "all");
+}

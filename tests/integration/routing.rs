@@ -1,6 +1,9 @@
 //! Which route a request takes, and what the route does with it.
 
-use crate::support::{Client, Origin, Proxy, Reply, nobody, proxy};
+use crate::support::{
+    Client, Origin, Proxy, Reply, h2, nobody, proxy,
+    tls::{Authority, Manner, TlsClient},
+};
 
 /// A configuration of these routes, each of which answers with its name unless it says otherwise.
 fn routes(routes: &[(&str, &str)]) -> String {
@@ -293,4 +296,141 @@ fn a_cache_holds_apart_what_conditions_lead_to() {
         let response = client.get_with("/a", "a", &format!("X-Forwarded-For: {from}\r\n"));
         assert_eq!(response.text(), expected, "{from}");
     }
+}
+
+#[test]
+fn regular_expressions_of_hosts_take_what_they_find() {
+    let proxy = Proxy::start(&routes(&[
+        ("any", ""),
+        ("regex", "hosts = ['~^API-[0-9]+\\.example\\.(com|net)$']"),
+        ("wildcard", "hosts = [\"*.example.net\"]"),
+        ("exact", "hosts = [\"api-7.example.com\"]"),
+        ("not", "hosts = ['~^in\\.']\nnot = [{ hosts = [\"in.example.com\"] }]"),
+    ]));
+    let mut client = proxy.connect();
+    for (host, expected) in [
+        ("api-1.example.com", "regex"),
+        ("Api-12.EXAMPLE.com:8080", "regex"),
+        ("api-1.example.com.", "regex"),
+        ("api-7.example.com", "exact"),
+        ("api-1.example.net", "wildcard"),
+        ("api-x.example.com", "any"),
+        ("xapi-1.example.com", "any"),
+        ("api-1.example.com.evil.test", "any"),
+        ("in.other.test", "not"),
+        ("in.example.com", "any"),
+    ] {
+        assert_eq!(client.get_with("/", host, "").text(), expected, "{host}");
+    }
+}
+
+/// A proxy over TLS whose routes look at connections, and one without TLS.
+fn by_connection() -> Proxy {
+    let folder = proxy::folder();
+    Authority::new(&folder).issue(&folder, "own", &["in.test", "*.in.test", "out.test", "localhost"]);
+    let tls = "protocol = \"https\"\n[[listener.certificate]]\nchain = \"own.pem\"\nkey = \"own.key\"\n";
+    let named = "[[listener]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\nproxy_protocol_from = [\"127.0.0.0/8\"]\n";
+    let text = routes(&[
+        ("named", "server_names = [\"in.test\", \"*.in.test\"]\nhosts = [\"shop.test\"]"),
+        (
+            "other-name",
+            "hosts = [\"shop.test\"]\nscheme = \"https\"\nnot = [{ server_names = [\"in.test\", \"*.in.test\"] }]",
+        ),
+        ("two", "protocol = \"h2\"\npaths = [\"/two\"]"),
+        ("one", "protocol = \"http1\"\npaths = [\"/one\"]"),
+        ("port", "ports = [8443, 9443]\npaths = [\"/port\"]"),
+        ("rest", ""),
+    ]);
+    let listener = "address = \"127.0.0.1:0\"\n";
+    let text = text.replacen(listener, &format!("{listener}{tls}{named}"), 1);
+    Proxy::start_in(folder, &text)
+}
+
+#[test]
+fn the_name_of_the_handshake_is_a_condition_beside_host() {
+    let proxy = by_connection();
+    let config = Manner { ca: "own-ca.pem", ..Manner::default() }.config(proxy.folder());
+    for (name, host, expected) in [
+        ("in.test", "shop.test", "named"),
+        ("a.in.test", "shop.test", "named"),
+        ("IN.test", "shop.test", "named"),
+        ("out.test", "shop.test", "other-name"),
+        ("in.test", "other.test", "rest"),
+        // What the client says in Host is not what it said in its handshake.
+        ("out.test", "in.test", "rest"),
+    ] {
+        let mut client = TlsClient::connect(proxy.address("web"), name, &config).unwrap();
+        assert!(client.get(host, "/").unwrap().ends_with(expected), "{name} {host}");
+    }
+    let header = "PROXY TCP4 192.0.2.1 192.0.2.2 1 80\r\n";
+    let mut client = Client::connect(proxy.address("plain"));
+    client.send(format!("{header}GET / HTTP/1.1\r\nHost: shop.test\r\n\r\n"));
+    assert_eq!(client.response("GET").text(), "rest", "without TLS there is no name");
+}
+
+#[test]
+fn protocol_and_port_of_a_connection_are_conditions() {
+    let proxy = by_connection();
+    let at = |port: u16, target: &str| {
+        let mut client = Client::connect(proxy.address("plain"));
+        client.send(format!(
+            "PROXY TCP4 192.0.2.1 192.0.2.2 1 {port}\r\nGET {target} HTTP/1.1\r\nHost: a:9443\r\n\r\n"
+        ));
+        client.response("GET").text()
+    };
+    assert_eq!((at(8443, "/port"), at(9443, "/port")), ("port".to_owned(), "port".to_owned()));
+    // Neither Host nor the client's own port count.
+    assert_eq!(at(443, "/port"), "rest");
+    assert_eq!((at(1, "/one"), at(1, "/two")), ("one".to_owned(), "rest".to_owned()));
+    h2::run(async {
+        let config = Manner { ca: "own-ca.pem", alpn: &["h2"], ..Manner::default() }.config(proxy.folder());
+        let stream = tokio::net::TcpStream::connect(proxy.address("web")).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(config);
+        let stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        let client = h2::Http2::over(stream, &::h2::client::Builder::new()).await;
+        assert_eq!(client.get("/two").await.unwrap(), (200, b"two".to_vec()));
+        assert_eq!(client.get("/one").await.unwrap(), (200, b"rest".to_vec()));
+    });
+}
+
+#[test]
+fn explain_takes_names_protocols_and_ports() {
+    let folder = proxy::folder();
+    Authority::new(&folder).issue(&folder, "own", &["in.test"]);
+    let text = "[[listener]]\nname = \"web\"\naddress = [\"127.0.0.1:8443\", \"127.0.0.1:9443\"]\nprotocol = \"https\"\n\
+                [[listener.certificate]]\nchain = \"own.pem\"\nkey = \"own.key\"\n"
+        .to_owned()
+        + &["server_names = [\"in.test\"]", "protocol = \"h2\"", "ports = [9443]", "hosts = ['~^re']", ""]
+            .iter()
+            .enumerate()
+            .map(|(number, rule)| format!("[[route]]\nname = \"r{number}\"\n{rule}\nrespond = {{ status = 200 }}\n"))
+            .collect::<String>();
+    let file = folder.join("explained.toml");
+    std::fs::write(&file, text).unwrap();
+    let explain = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman"));
+        let output = command.args(["explain", "--config"]).arg(&file).args(arguments).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for (arguments, route) in [
+        (&["https://in.test/"][..], "r0"),
+        (&["https://in.test/", "-H", "Host: other.test"], "r0"),
+        (&["https://other.test/", "-H", "Host: in.test"], "r4"),
+        (&["https://other.test/", "--http2"], "r1"),
+        (&["https://other.test:9443/"], "r2"),
+        (&["https://re.test:9443/"], "r3"),
+    ] {
+        assert!(explain(arguments).contains(&format!("  route {route}\n")), "{arguments:?}");
+    }
+    let said = explain(&["https://other.test/"]);
+    for why in [
+        "r0  the name of its TLS handshake is none of `server_names`",
+        "r1  it is not asked by h2",
+        "r2  the client connected to none of `ports`",
+        "r3  the host does not match",
+        "r4  matches",
+    ] {
+        assert!(said.contains(why), "{why}: {said}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }

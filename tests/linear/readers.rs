@@ -37,6 +37,7 @@ use crate::{
     l4::quic,
     net::{buffer::Buffer, proxy_protocol},
     route::{
+        host::HostPattern,
         matcher::{Facts, PathPattern, Rule},
         table::Table,
     },
@@ -304,12 +305,12 @@ fn normal(method: &str, target: &[u8], host: &[u8]) {
 thread_local! {
     static CAPTURES: [Regex; 1] = [Regex::new("((a|b|/)+)c").unwrap()];
     static TABLE: Table = Table::build(
-        [("*.a.a", PathPattern::Prefix("/a".to_owned())), ("*", PathPattern::Regex(Regex::new("(a|b|/)+c$").unwrap()))]
+        [("*.a.a", PathPattern::Prefix("/a".to_owned())), ("~^(a|.)+c$", PathPattern::Prefix("/a".to_owned())), ("*", PathPattern::Regex(Regex::new("(a|b|/)+c$").unwrap()))]
             .into_iter()
             .enumerate()
             .map(|(index, (host, path))| Rule {
                 index,
-                hosts: vec![host.to_owned()],
+                hosts: vec![HostPattern::of(host).unwrap()],
                 paths: vec![path],
                 query: vec![("a".to_owned(), "2".to_owned())],
                 headers: vec![("x-a".to_owned(), "2".to_owned())],

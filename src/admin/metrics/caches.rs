@@ -87,11 +87,17 @@ pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
         }
     }
     disks(&views, text);
-    let help = "Stored responses that left: for want of room, or because their key had too many variants.";
+    let help = "Stored responses that left: for want of room, because their key had too many variants, or since nobody asked for them.";
     text.family("cache_evictions_total", Kind::Counter, help);
     for one in &storing {
-        for (reason, count) in [("room", one.memory.evicted), ("variants", one.memory.superfluous)] {
-            let labels = Labels::of(&[("cache", &one.label()), ("tier", "memory"), ("reason", reason)]);
+        let inactive = &one.cache.store.inactive;
+        for (tier, reason, count) in [
+            ("memory", "room", one.memory.evicted),
+            ("memory", "variants", one.memory.superfluous),
+            ("memory", "inactive", inactive.from_memory.load(Relaxed)),
+            ("disk", "inactive", inactive.from_disk.load(Relaxed)),
+        ] {
+            let labels = Labels::of(&[("cache", &one.label()), ("tier", tier), ("reason", reason)]);
             text.sample(&labels, count);
         }
     }

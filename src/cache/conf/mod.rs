@@ -59,6 +59,9 @@ section! {
         pub stale_while_revalidate: Duration = "0s", in "0s" to "3650d";
         /// How long a stale response is served when the backend fails, where it does not say.
         pub stale_if_error: Duration = "0s", in "0s" to "3650d";
+        /// Time after which a stored response leaves that nobody asked for, fresh or not, counted anew from a start for what
+        /// is on disk; 0 = it stays for as long as there is room.
+        pub inactive: Duration = "0s", in "0s" to "3650d";
         /// Responses kept for one key, by what `Vary` names.
         pub max_variants: u32 = 10, in 1 to 1000;
         /// Whether responses with `Set-Cookie` are stored, and the field with them.
@@ -117,6 +120,7 @@ impl CacheConf {
             no_store: Vec::new(),
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
+            inactive: Duration::ZERO,
             max_variants: 1,
             store_set_cookie: false,
             write_policy: WritePolicy::Around,

@@ -4,13 +4,17 @@
 //! Invariant: the files in the index, those being written and those of a cleared generation that are not deleted yet
 //! together cost at most the limit, whoever asks for room.
 
+mod asked;
 mod entry;
 
 use std::collections::{HashMap, HashSet, hash_map};
 
 use slab::Slab;
 
-use self::entry::{Entry, half};
+use self::{
+    asked::Asked,
+    entry::{Entry, half},
+};
 use super::layout::Name;
 use crate::{
     cache::{
@@ -57,6 +61,7 @@ pub(super) struct Index {
     /// Keys that were removed while the scan had not come to them.
     forgotten: HashSet<u128>,
     pub(super) evicted: u64,
+    asked: Asked,
 }
 
 impl Index {
@@ -77,6 +82,7 @@ impl Index {
             is_scanning: true,
             forgotten: HashSet::new(),
             evicted: 0,
+            asked: Asked::default(),
         }
     }
 
@@ -84,7 +90,7 @@ impl Index {
     pub(super) fn find(&self, key: u128) -> Vec<Found> {
         let mut found: Vec<_> = self
             .chain(key)
-            .filter(|(_, entry)| entry.key == key)
+            .filter(|(slot, entry)| entry.key == key && !self.asked.is_idle(*slot))
             .map(|(slot, entry)| Found { id: Id { sequence: entry.sequence, slot }, length: entry.length })
             .collect();
         found.sort_unstable_by_key(|found| std::cmp::Reverse(found.id.sequence));
@@ -111,7 +117,34 @@ impl Index {
     pub(super) fn touch(&mut self, id: Id) {
         if let Some(rank) = self.entry(id).map(|entry| entry.rank) {
             self.evict.touch(rank);
+            self.asked.note(id.slot);
         }
+    }
+
+    /// Says whether it is to be noted when objects are asked for.
+    pub(super) fn set_watches_idle(&mut self, is_on: bool) {
+        self.asked.set(is_on, self.entries.capacity());
+    }
+
+    /// What is under a key was asked for elsewhere.
+    pub(super) fn note_asked(&mut self, key: u128) {
+        let slots: Vec<u32> =
+            self.chain(key).filter(|(_, entry)| entry.key == key).map(|(slot, _)| slot).collect();
+        slots.into_iter().for_each(|slot| self.asked.note(slot));
+    }
+
+    /// The next turn of the clock by which objects become idle.
+    pub(super) fn next_turn(&mut self) {
+        self.asked.advance();
+    }
+
+    /// Takes out what is idle among some objects, from slot `from` on; gives the slot to go on from.
+    pub(super) fn remove_idle(&mut self, from: usize, most: usize, gone: &mut Vec<Gone>) -> Option<usize> {
+        let (ids, next) = self.ids(from, most);
+        for id in ids.into_iter().filter(|id| self.asked.is_idle(id.slot)).collect::<Vec<_>>() {
+            self.remove(id, gone);
+        }
+        next
     }
 
     /// Takes in an object whose file is whole, in the place of others. Nothing where it does not fit.
@@ -146,6 +179,7 @@ impl Index {
         };
         self.keys.insert(half(key), slot);
         self.ranks.insert(rank, slot);
+        self.asked.note(slot);
         Some(Id { sequence, slot })
     }
 
@@ -219,6 +253,7 @@ impl Index {
             next_sequence: self.next_sequence,
             evicted: self.evicted,
             is_scanning: false,
+            asked: std::mem::take(&mut self.asked),
             ..next
         };
     }
@@ -272,7 +307,10 @@ impl Index {
     pub(super) fn memory(&self) -> usize {
         // A bucket has a byte of control beside it, and an eighth of the buckets stays free.
         let buckets = (self.keys.capacity() + self.ranks.capacity()) * 8 / 7;
-        self.entries.capacity() * size_of::<Entry>() + buckets * 17 + self.evict.memory()
+        self.entries.capacity() * size_of::<Entry>()
+            + buckets * 17
+            + self.evict.memory()
+            + self.asked.memory()
     }
 
     fn make_room(&mut self, bytes: u64, gone: &mut Vec<Gone>) -> bool {

@@ -5,7 +5,7 @@
 //! - `folder`: what is where; every call to the file system;
 //! - `index`: what is stored, and what leaves; in memory;
 //! - `queue`: the jobs; `shared`: what callers and io threads have in common; `store`: what callers hold;
-//! - `read`, `write`, `update`: the jobs done; `visit`: all objects for purging;
+//! - `read`, `write`, `update`: the jobs done; `visit`: all objects for purging; `idle`: those that nobody asks for;
 //! - `scan`: the index filled at start; `threads`: those that do all this.
 //!
 //! Invariants. No call here waits for the disk, but for [`Disk::open`], [`Disk::clear`] and [`Disk::visit`]: io is on
@@ -19,6 +19,7 @@
 
 mod folder;
 mod heads;
+mod idle;
 mod index;
 mod layout;
 mod options;

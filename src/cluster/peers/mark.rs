@@ -26,6 +26,19 @@ pub struct Mark {
     pub listener: String,
     /// What the asking node is called.
     pub node: String,
+    /// What else it knows of its client's connection, where the listener has routes that look at it.
+    pub seen: Option<Seen>,
+}
+
+/// What of a client's connection no field of its requests says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether the client asks by HTTP/2.
+    pub is_http2: bool,
+    /// The port that it connected to; `None` over a unix socket.
+    pub port: Option<u16>,
+    /// The name that it asked for in its TLS handshake.
+    pub server_name: Option<String>,
 }
 
 /// Why a node asks a peer.
@@ -49,7 +62,7 @@ impl Purpose {
 }
 
 impl Mark {
-    /// The value of the field: `cache 192.0.2.1 49152 untrusted https web node1`.
+    /// The value of the field: `cache 192.0.2.1 49152 untrusted https web node1`, and ` h2 8443 a.test` behind it.
     pub fn value(&self) -> String {
         let Self { purpose, address, port, listener, node, .. } = self;
         let trust = if self.is_trusted { "trusted" } else { "untrusted" };
@@ -57,7 +70,15 @@ impl Mark {
         // Of the two names one has no blanks, and the other is the rest. What a field cannot hold is no part of either.
         let node: String =
             node.chars().map(|sign| if sign.is_ascii_graphic() { sign } else { '?' }).collect();
-        format!("{} {address} {port} {trust} {scheme} {} {node}", purpose.name(), escaped(listener))
+        let mut value =
+            format!("{} {address} {port} {trust} {scheme} {} {node}", purpose.name(), escaped(listener));
+        if let Some(Seen { is_http2, port, server_name }) = &self.seen {
+            let protocol = if *is_http2 { "h2" } else { "http1" };
+            let port = port.map_or_else(|| NONE.to_owned(), |port| port.to_string());
+            let name = server_name.as_deref().map_or_else(|| NONE.to_owned(), escaped);
+            value += &format!(" {protocol} {port} {name}");
+        }
+        value
     }
 
     /// What a value says; `None` where it is not what a peer says.
@@ -65,7 +86,7 @@ impl Mark {
         let mut words = std::str::from_utf8(value).ok()?.split(' ');
         let mut word = || words.next().filter(|word| !word.is_empty());
         let purpose = word()?;
-        let read = Self {
+        let mut read = Self {
             purpose: Purpose::ALL.into_iter().find(|it| it.name() == purpose)?,
             address: word()?.parse().ok()?,
             port: word()?.parse().ok()?,
@@ -73,10 +94,22 @@ impl Mark {
             is_encrypted: one_of(word()?, "https", "http")?,
             listener: unescaped(word()?)?,
             node: word()?.to_owned(),
+            seen: None,
         };
+        if let Some(protocol) = word() {
+            let (port, name) = (word()?, word()?);
+            read.seen = Some(Seen {
+                is_http2: one_of(protocol, "h2", "http1")?,
+                port: if port == NONE { None } else { Some(port.parse().ok()?) },
+                server_name: if name == NONE { None } else { Some(unescaped(name)?) },
+            });
+        }
         words.next().is_none().then_some(read)
     }
 }
+
+/// What stands for a port or a name that is not there; it is neither.
+const NONE: &str = "-";
 
 fn one_of(word: &str, yes: &str, no: &str) -> Option<bool> {
     match word {
@@ -124,6 +157,7 @@ mod tests {
             is_encrypted: true,
             listener: "wéb%1".into(),
             node: "node1".into(),
+            seen: None,
         }
     }
 
@@ -133,6 +167,13 @@ mod tests {
         assert_eq!(value, "cache 2001:db8::1 49152 untrusted https w%C3%A9b%251 node1");
         assert_eq!(Mark::read(value.as_bytes()), Some(mark()));
         assert_eq!(Mark { node: "a b".into(), ..mark() }.value().split(' ').count(), 7);
+        let seen = Seen { is_http2: true, port: Some(8443), server_name: Some("a.test".into()) };
+        let none = Seen { is_http2: false, port: None, server_name: None };
+        for (seen, words) in [(seen, " h2 8443 a.test"), (none, " http1 - -")] {
+            let mark = Mark { seen: Some(seen), ..mark() };
+            assert!(mark.value().ends_with(&format!(" node1{words}")));
+            assert_eq!(Mark::read(mark.value().as_bytes()), Some(mark));
+        }
     }
 
     #[test]
@@ -149,6 +190,11 @@ mod tests {
             "cache 192.0.2.1 1 trusted http %ff a",
             "cache 192.0.2.1 1 trusted http web",
             "cache 192.0.2.1 1 trusted http web a b",
+            "cache 192.0.2.1 1 trusted http web a h2",
+            "cache 192.0.2.1 1 trusted http web a h2 443",
+            "cache 192.0.2.1 1 trusted http web a h3 443 a.test",
+            "cache 192.0.2.1 1 trusted http web a h2 65536 a.test",
+            "cache 192.0.2.1 1 trusted http web a h2 443 a.test b",
             "cache  192.0.2.1 1 trusted http web a",
         ] {
             assert_eq!(Mark::read(value.as_bytes()), None, "{value}");

@@ -54,8 +54,9 @@ pub(super) fn of_route(key: &str, table: &Node, protocols: &HashMap<String, Stri
     let is_http = of_listeners.iter().any(|it| matches!(*it, "http" | "https"));
     let is_proxied = table.get("upstream").is_some() || table.get("split").is_some();
     match key {
-        _ if !is_http && !of_listeners.is_empty() && layer4::OF_REQUESTS.contains(&key) => false,
-        _ if layer4::OF_HELLOS.contains(&key) => of_listeners.iter().all(|it| *it == "tls"),
+        _ if !is_http && !of_listeners.is_empty() && layer4::of_requests().any(|of| of == key) => false,
+        "alpn" => of_listeners.iter().all(|it| *it == "tls"),
+        "server_names" => of_listeners.iter().all(|it| matches!(*it, "tls" | "https")),
         _ if datagrams::OF_TUNNELS.contains(&key) => {
             of_listeners.is_empty() || of_listeners.iter().any(|it| *it != "udp")
         }

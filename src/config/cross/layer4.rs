@@ -8,23 +8,12 @@ use crate::{
         Config,
         listen::{ListenerConf, Protocol},
     },
-    route::conf::RouteConf,
+    route::conf::{CONDITIONS, RouteConf},
     schema::{Node, Reader},
 };
 
-/// Keys of a route that are about requests.
-pub(in crate::config) const OF_REQUESTS: [&str; 32] = [
-    "hosts",
-    "paths",
-    "methods",
-    "headers",
-    "query",
-    "cookies",
-    "clients",
-    "scheme",
-    "any",
-    "matchers",
-    "not",
+/// Keys of a route that say what becomes of requests.
+const OF_WHAT_BECOMES: [&str; 21] = [
     "rewrite",
     "request_headers",
     "response_headers",
@@ -48,8 +37,13 @@ pub(in crate::config) const OF_REQUESTS: [&str; 32] = [
     "stream_idle",
 ];
 
-/// Keys of a route by which connections with TLS are told apart.
-pub(in crate::config) const OF_HELLOS: [&str; 2] = ["server_names", "alpn"];
+/// Keys by which a route of connections is told apart from others.
+const OF_CONNECTIONS: [&str; 3] = ["listeners", "server_names", "alpn"];
+
+/// Keys of a route that are about requests: by which they are told apart, and what becomes of them.
+pub(in crate::config) fn of_requests() -> impl Iterator<Item = &'static str> {
+    CONDITIONS.into_iter().filter(|key| !OF_CONNECTIONS.contains(key)).chain(OF_WHAT_BECOMES)
+}
 
 /// Reports what routes say that has no meaning for the protocols of their listeners, and listeners whose connections
 /// no route takes. Every table of the file was understood.
@@ -101,13 +95,22 @@ fn check_route(route: &RouteConf, listeners: &[&ListenerConf], node: &Node, read
         return;
     }
     let protocol = first.protocol;
-    let without = listeners.iter().find(|listener| listener.protocol != Protocol::Tls);
-    for key in OF_HELLOS {
-        let is_said = if key == "alpn" { !route.alpn.is_empty() } else { !route.server_names.is_empty() };
-        if let (Some(value), Some(listener), true) = (node.entry(key), without, is_said) {
+    let is_said = [("server_names", !route.server_names.is_empty()), ("alpn", !route.alpn.is_empty())];
+    for (key, _) in is_said.into_iter().filter(|(_, is_said)| *is_said) {
+        // Requests over TLS and others may have one route, which then takes the former alone.
+        let means = |listener: &&&ListenerConf| match listener.protocol {
+            Protocol::Tls => true,
+            Protocol::Https => key == "server_names",
+            Protocol::Http | Protocol::Tcp | Protocol::Udp => false,
+        };
+        let is_meant = protocol.is_http() && listeners.iter().any(|listener| means(&listener));
+        let without = listeners.iter().find(|listener| !is_meant && !means(listener));
+        if let (Some(value), Some(listener)) = (node.entry(key), without) {
             let kind = listener.protocol.name();
             let message = format!("`{key}` has no meaning on a `{kind}` listener");
             let hint = match listener.protocol {
+                Protocol::Http if key == "server_names" => "without TLS there is no such name; use `hosts`",
+                Protocol::Https if key == "alpn" => "what clients speak is `protocol`",
                 Protocol::Http | Protocol::Https => "requests are told apart by `hosts` and `paths`",
                 Protocol::Tcp => {
                     "set `protocol = \"tls\"` to pass TLS on by name; of plain TCP there is no name"
@@ -121,7 +124,7 @@ fn check_route(route: &RouteConf, listeners: &[&ListenerConf], node: &Node, read
     if protocol.is_http() {
         return;
     }
-    let written = OF_REQUESTS.iter().chain(&["respond", "files"]).filter_map(|key| node.entry(key));
+    let written = of_requests().chain(["respond", "files"]).filter_map(|key| node.entry(key));
     for entry in written {
         let message = format!("`{}` has no meaning on a `{}` listener", entry.key, protocol.name());
         let hint = match entry.key.as_str() {

@@ -229,6 +229,16 @@ fn find<'a>(
     if let Some(found) = routes().find(|(_, _, route)| *route.name == *name) {
         return Some(found);
     }
+    let named = || {
+        let index = snapshot.routes.iter().position(|route| *route.name == *name && leads_on(route))?;
+        Some((snapshot.listeners.first()?, index, &**snapshot.routes.get(index)?))
+    };
+    // What a write came over is not kept, and without it the URI may lead to another route than it did.
+    if snapshot.listeners.iter().any(|listener| listener.table.looks_at_connections())
+        && let Some(found) = named()
+    {
+        return Some(found);
+    }
     let first = routes().next();
     // Where listeners disagree, none of them is the one that accepted it.
     if let Some((_, index, _)) = first
@@ -236,9 +246,7 @@ fn find<'a>(
     {
         return first;
     }
-    let listener = snapshot.listeners.first()?;
-    let index = snapshot.routes.iter().position(|route| *route.name == *name && leads_on(route))?;
-    Some((listener, index, snapshot.routes.get(index)?))
+    named()
 }
 
 /// The exchange of a write, as it was when it was accepted.

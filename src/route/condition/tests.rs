@@ -1,19 +1,31 @@
+use std::rc::Rc;
+
 use super::*;
-use crate::exchange::ClientAddress;
+use crate::exchange::{ClientAddress, HttpVersion, Peer, SeenByPeer, TlsFacts};
 
 fn meets(conf: MatchConf, query: &str, fields: &[(&str, &str)]) -> bool {
     let mut exchange = Exchange::default();
     fields.iter().for_each(|(name, value)| exchange.request.fields.push(name, value.as_bytes()));
     exchange.facts.client = Some(ClientAddress::new([192, 0, 2, 7].into(), 1));
     let headers = &exchange.request.fields;
-    let of = Looked { method: "GET", query, headers, exchange: Some(&exchange) };
+    let of = Looked { host: "a.test", method: "GET", query, headers, exchange: Some(&exchange) };
     Condition::of(&conf).unwrap().iter().all(|condition| condition.holds(of))
 }
 
 fn nothing() -> MatchConf {
     let none = ValueMatches::default;
-    let methods = Vec::new();
-    MatchConf { methods, headers: none(), query: none(), cookies: none(), clients: Vec::new(), scheme: None }
+    MatchConf {
+        hosts: Vec::new(),
+        methods: Vec::new(),
+        headers: none(),
+        query: none(),
+        cookies: none(),
+        clients: Vec::new(),
+        scheme: None,
+        server_names: Vec::new(),
+        protocol: None,
+        ports: Vec::new(),
+    }
 }
 
 fn one(value: ValueMatch) -> ValueMatches {
@@ -71,7 +83,7 @@ fn clients_and_schemes_are_those_that_are_believed() {
 #[test]
 fn groups_hold_as_wholes() {
     let headers = Fields::default();
-    let of = Looked { method: "GET", query: "a=1", headers: &headers, exchange: None };
+    let of = Looked { host: "a.test", method: "GET", query: "a=1", headers: &headers, exchange: None };
     let methods = |method: &str| Condition::Method([method.to_owned()].into());
     let parameter = || Condition::Parameter("a".to_owned(), ValuePattern::Present(true));
     assert!(Condition::Any([[methods("PUT")].into(), [methods("GET"), parameter()].into()].into()).holds(of));
@@ -80,4 +92,36 @@ fn groups_hold_as_wholes() {
     assert!(!Condition::Not([methods("GET"), parameter()].into()).holds(of));
     // Nothing is known of who asks.
     assert!(!Condition::Client(["0.0.0.0/0".parse().unwrap()].into()).holds(of));
+    assert!(!Condition::Protocol(RequestProtocol::Http1).holds(of));
+}
+
+#[test]
+fn what_is_known_of_the_connection_is_looked_at() {
+    let texts = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let named = |names: &[&str]| MatchConf { server_names: texts(names), ..nothing() };
+    let hosts = |names: &[&str]| MatchConf { hosts: texts(names), ..nothing() };
+    let protocol = |protocol| MatchConf { protocol: Some(protocol), ..nothing() };
+    let ports = |ports: &[u16]| MatchConf { ports: ports.into(), ..nothing() };
+    let peer = |destination: &str, seen| {
+        let tls = TlsFacts { server_name: Some("in.a.test".into()), ..TlsFacts::default() };
+        let destination = Some(destination.parse().unwrap());
+        Rc::new(Peer { tls: Some(tls), destination, seen, ..Peer::default() })
+    };
+    let mut exchange = Exchange { version: HttpVersion::Http2, host: "b.test".into(), ..Exchange::default() };
+    exchange.facts.peer = peer("192.0.2.1:8443", None);
+    let holds = |conf: MatchConf, exchange: &Exchange| Groups::of(&[conf]).hold(exchange);
+    let met = [named(&["in.a.test"]), named(&["x", "*.a.test"]), hosts(&["~^B\\."]), hosts(&["a", "b.*"])];
+    assert!(met.into_iter().all(|conf| holds(conf, &exchange)));
+    let unmet = [named(&["b.test"]), named(&["a.test"]), hosts(&["in.a.test"]), hosts(&["~^b$"])];
+    assert!(!unmet.into_iter().any(|conf| holds(conf, &exchange)));
+    assert!(holds(protocol(RequestProtocol::H2), &exchange));
+    assert!(!holds(protocol(RequestProtocol::Http1), &exchange));
+    assert!(holds(ports(&[443, 8443]), &exchange) && !holds(ports(&[443]), &exchange));
+    // What a peer says of its client counts, and not how it asks itself.
+    let seen = SeenByPeer { version: HttpVersion::Http11, port: Some(443) };
+    exchange.facts.peer = peer("192.0.2.1:7946", Some(seen));
+    assert!(holds(protocol(RequestProtocol::Http1), &exchange) && holds(ports(&[443]), &exchange));
+    assert!(!holds(ports(&[7946]), &exchange));
+    exchange.facts.peer = Rc::default();
+    assert!(![named(&["*.a.test"]), ports(&[443])].into_iter().any(|conf| holds(conf, &exchange)));
 }

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 use serde_json::json;
 
+use super::matching;
 use crate::schema::{Data, Node, Reader, Table, Value, choice, name, section};
 
 /// What a value must be like.
@@ -98,9 +99,42 @@ choice! {
     }
 }
 
+choice! {
+    /// What a client speaks to ask.
+    pub enum RequestProtocol {
+        /// HTTP/1.1 or HTTP/1.0.
+        Http1 = "http1",
+        /// HTTP/2.
+        H2 = "h2",
+    }
+}
+
+/// Keys of a route by which requests and connections are told apart: nothing else lists them. Those of [`MatchConf`] are
+/// among them.
+pub const CONDITIONS: [&str; 16] = [
+    "listeners",
+    "hosts",
+    "paths",
+    "methods",
+    "headers",
+    "query",
+    "cookies",
+    "clients",
+    "scheme",
+    "protocol",
+    "ports",
+    "matchers",
+    "any",
+    "not",
+    "server_names",
+    "alpn",
+];
+
 section! {
     /// Conditions of which all must hold; at least one must be written.
     pub struct MatchConf {
+        /// Hosts, as in a route; empty = any.
+        pub hosts: Vec<String> = [];
         /// Methods; empty = any.
         pub methods: Vec<http::Method> = [];
         /// Headers that must be so, as in a route.
@@ -113,6 +147,12 @@ section! {
         pub clients: Vec<IpNet> = [];
         /// What the client must speak, as a trusted proxy says or its connection has it.
         pub scheme: Option<Scheme>;
+        /// Names of which its client must have asked for one in its TLS handshake (SNI), exact or `*.example.com`; empty = any.
+        pub server_names: Vec<String> = [];
+        /// What the client must speak to ask.
+        pub protocol: Option<RequestProtocol>;
+        /// Ports of which the client must have connected to one; empty = any.
+        pub ports: Vec<u16> = [];
     }
     check Self::check;
 }
@@ -139,13 +179,11 @@ impl MatcherConf {
 impl MatchConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         check_names(&mut self.headers, table);
-        let is_empty = self.methods.is_empty()
-            && [&self.headers, &self.query, &self.cookies].iter().all(|values| values.0.is_empty())
-            && self.clients.is_empty()
-            && self.scheme.is_none();
+        matching::check_hosts("hosts", &mut self.hosts, table);
+        matching::check_hosts("server_names", &mut self.server_names, table);
+        check_ports(table);
         let is_written = |key: &&str| table.entry(key).is_some();
-        if is_empty && !["methods", "headers", "query", "cookies", "clients", "scheme"].iter().any(is_written)
-        {
+        if self.is_empty() && !CONDITIONS.iter().any(is_written) {
             let hint = "write what a request must be like, such as `clients = [\"10.0.0.0/8\"]`";
             table.reader.problem_with(
                 table.place,
@@ -153,6 +191,32 @@ impl MatchConf {
                 hint,
             );
         }
+    }
+}
+
+impl MatchConf {
+    /// Whether it holds for everything.
+    pub fn is_empty(&self) -> bool {
+        // A new condition does not compile until it is asked for here.
+        let Self { hosts, methods, headers, query, cookies, clients, scheme, server_names, protocol, ports } =
+            self;
+        hosts.is_empty()
+            && methods.is_empty()
+            && [headers, query, cookies].iter().all(|values| values.0.is_empty())
+            && clients.is_empty()
+            && scheme.is_none()
+            && server_names.is_empty()
+            && protocol.is_none()
+            && ports.is_empty()
+    }
+}
+
+/// Reports a port that nobody connects to.
+pub(super) fn check_ports(table: &mut Table<'_, '_, '_>) {
+    let items = table.entry("ports").map_or(&[][..], |entry| entry.node.items());
+    for item in items.iter().filter(|item| matches!(item.data, Data::Integer(0))) {
+        let hint = "write the port that clients connect to, from 1 to 65535";
+        table.reader.problem_with(item.place, "nobody connects to port 0", hint);
     }
 }
 

@@ -29,7 +29,7 @@ impl Value for PathPattern {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let text = reader.text(node, "a path, such as \"/v1/*\"")?;
         if let Some(pattern) = text.strip_prefix('~') {
-            return regex(pattern, node, reader);
+            return is_regex(pattern, node, reader).then(|| Self::Regex(pattern.to_owned()));
         }
         let problem = if !text.starts_with('/') {
             let hint = if text.starts_with('^') {
@@ -59,10 +59,9 @@ impl Value for PathPattern {
     }
 }
 
-fn regex(pattern: &str, node: &Node, reader: &mut Reader<'_>) -> Option<PathPattern> {
-    let Err(error) = regex::Regex::new(pattern) else {
-        return Some(PathPattern::Regex(pattern.to_owned()));
-    };
+/// Whether a regular expression is one; what is wrong with it is reported.
+fn is_regex(pattern: &str, node: &Node, reader: &mut Reader<'_>) -> bool {
+    let Err(error) = regex::Regex::new(pattern) else { return true };
     // The crate draws the pattern over several lines; the last one says what is wrong.
     let text = error.to_string();
     let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
@@ -72,7 +71,7 @@ fn regex(pattern: &str, node: &Node, reader: &mut Reader<'_>) -> Option<PathPatt
     let message = format!("the regular expression is wrong: {reason}");
     let hint = "the syntax is that of the Rust crate `regex`, without look-around and back-references";
     reader.problem_with(place, message, hint);
-    None
+    false
 }
 
 /// The place of a character of `pattern` within the string at `whole`, where it is written there unchanged.
@@ -117,11 +116,16 @@ const STANDARD_METHODS: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
 /// Reports hosts that could never match, and puts the rest in the form in which requests have them;
-/// `*` is any host, as none is.
+/// `*` is any host, as none is. Regular expressions are of `hosts` alone: what a certificate or a name of TLS is for is
+/// found by look-up.
 pub(super) fn check_hosts(key: &str, hosts: &mut Vec<String>, table: &mut Table<'_, '_, '_>) {
     let items = table.entry(key).map_or(&[][..], |entry| entry.node.items());
     for item in items {
         let Some(host) = item.text() else { continue };
+        if let Some(pattern) = host.strip_prefix('~').filter(|_| key == "hosts") {
+            is_regex(pattern, item, table.reader);
+            continue;
+        }
         // What a certificate is for has no such wildcard.
         let open = host.strip_suffix(".*").filter(|name| key == "hosts" && !name.contains('*'));
         if let Some(hint) = host_problem(open.unwrap_or(host)) {
@@ -132,7 +136,8 @@ pub(super) fn check_hosts(key: &str, hosts: &mut Vec<String>, table: &mut Table<
     if hosts.iter().any(|host| host == "*") {
         hosts.clear();
     }
-    for host in hosts {
+    // In an expression `\W` is another than `\w`.
+    for host in hosts.iter_mut().filter(|host| !host.starts_with('~')) {
         host.make_ascii_lowercase();
         // As it is in a request: RFC 3986 §3.2.2 has IPv6 addresses in brackets.
         if let Ok(IpAddr::V6(address)) = host.parse() {

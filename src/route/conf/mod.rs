@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub use action::{Action, ActionKeys, RedirectConf, RedirectStatus, RespondConf, SplitConf};
-pub use conditions::{MatchConf, MatcherConf, Scheme, ValueMatch, ValueMatches};
+pub use conditions::{CONDITIONS, MatchConf, MatcherConf, RequestProtocol, Scheme, ValueMatch, ValueMatches};
 pub use edit::{QueryEditConf, RewriteConf};
 pub use limits::{RouteLimitsConf, RouteTimeoutsConf};
 pub use matching::PathPattern;
@@ -30,13 +30,13 @@ pub use mirror::MirrorConf;
 pub use upgrade::Upgrades;
 
 section! {
-    /// What becomes of a request: exactly one of `upstream`, `split`, `redirect`, `respond` and `files`. Of all routes that match, one wins: an exact host before the longest wildcard (`*.example.com` before `example.*`) before any host; then an exact path before the longest prefix before a regular expression before any path; then one with `methods`; then more `headers`; then more `query`; then more other conditions; then the order of the file. `pointsman explain` shows it.
+    /// What becomes of a request: exactly one of `upstream`, `split`, `redirect`, `respond` and `files`. Of all routes that match, one wins: an exact host before the longest wildcard (`*.example.com` before `example.*`) before a regular expression before any host; then an exact path before the longest prefix before a regular expression before any path; then one with `methods`; then more `headers`; then more `query`; then more other conditions; then the order of the file. `pointsman explain` shows it.
     pub struct RouteConf {
         /// Its name: metrics and the log use it.
         pub name: String;
         /// Listeners that it holds for; empty = every http and https listener.
         pub listeners: Vec<String> = [];
-        /// Hosts: exact, `*.example.com` or `example.*` (one or more labels); empty, or `*`, = any.
+        /// Hosts: exact, `*.example.com` or `example.*` (one or more labels), or `~regex`, whatever the case; empty, or `*`, = any.
         pub hosts: Vec<String> = [];
         /// Paths: `/exact`, `/prefix/*` (whole segments) or `~regex`; empty = any.
         pub paths: Vec<PathPattern> = [];
@@ -52,13 +52,17 @@ section! {
         pub clients: Vec<IpNet> = [];
         /// What the client must speak, as a trusted proxy says or its connection has it.
         pub scheme: Option<Scheme>;
+        /// What the client must speak to ask.
+        pub protocol: Option<RequestProtocol>;
+        /// Ports of which the client must have connected to one, as its connection or a PROXY header has it; empty = any.
+        pub ports: Vec<u16> = [];
         /// Names of `[[matcher]]` tables whose conditions must hold too.
         pub matchers: Vec<String> = [];
         /// Groups of conditions of which one must hold; none = no such condition.
         pub any: Vec<MatchConf> = [];
         /// Groups of conditions of which none may hold.
         pub not: Vec<MatchConf> = [];
-        /// Of `tls` listeners: names that the client asks for, exact or `*.example.com` (one or more labels); empty = any other, and none.
+        /// Names that the client asks for in its TLS handshake (SNI), exact or `*.example.com` (one or more labels); empty = any other, and none. Of `tls` listeners they decide; of `https` ones they are a condition beside `hosts`.
         pub server_names: Vec<String> = [];
         /// Of `tls` listeners: protocols of which the client must offer one, such as `h2`; empty = any.
         pub alpn: Vec<String> = [];
@@ -132,6 +136,7 @@ impl RouteConf {
         matching::check_hosts("hosts", &mut self.hosts, table);
         matching::check_hosts("server_names", &mut self.server_names, table);
         self.check_alpn(table);
+        conditions::check_ports(table);
         templates::check(&self.paths, table);
         conditions::check_names(&mut self.headers, table);
         let proxied = matches!(self.action, Action::Upstream(_) | Action::Split(_));
@@ -153,6 +158,29 @@ impl RouteConf {
 }
 
 impl RouteConf {
+    /// What it says itself of the requests that it takes, beside listeners, paths and groups. A new condition does not
+    /// compile until it is here.
+    pub fn conditions(&self) -> MatchConf {
+        MatchConf {
+            hosts: self.hosts.clone(),
+            methods: self.methods.clone(),
+            headers: self.headers.clone(),
+            query: self.query.clone(),
+            cookies: self.cookies.clone(),
+            clients: self.clients.clone(),
+            scheme: self.scheme,
+            server_names: self.server_names.clone(),
+            protocol: self.protocol,
+            ports: self.ports.clone(),
+        }
+    }
+
+    /// Whether there are conditions beside listeners, hosts, paths and methods.
+    pub fn has_more_conditions(&self) -> bool {
+        let more = MatchConf { hosts: Vec::new(), methods: Vec::new(), ..self.conditions() };
+        !more.is_empty() || !self.any.is_empty() || !self.not.is_empty() || !self.matchers.is_empty()
+    }
+
     /// Media types that are none.
     fn check_compression(&self, table: &mut Table<'_, '_, '_>) {
         let items = table.entry("compression_types").map_or(&[][..], |entry| entry.node.items());

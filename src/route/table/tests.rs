@@ -47,7 +47,7 @@ fn path(pattern: &str) -> PathPattern {
 fn rule(index: usize, hosts: &[&str], paths: &[&str]) -> Rule {
     Rule {
         index,
-        hosts: hosts.iter().map(|host| (*host).into()).collect(),
+        hosts: hosts.iter().map(|host| HostPattern::of(host).unwrap()).collect(),
         paths: paths.iter().map(|pattern| path(pattern)).collect(),
         ..Rule::default()
     }
@@ -103,6 +103,33 @@ fn the_more_specific_host_wins() {
             ("example.com", "/", Some(1)),
             ("com", "/x", Some(0)),
             ("org", "/", None),
+            ("", "/x", Some(0)),
+        ],
+    );
+}
+
+#[test]
+fn regular_expressions_of_hosts_come_before_any_host() {
+    check(
+        &[
+            (&[], &["/x"]),
+            (&["~^api[0-9]+\\.test$", "~^api1"], &[]),
+            (&["~\\.test$"], &["/v1/*"]),
+            (&["*.b.test"], &[]),
+            (&["api7.test"], &[]),
+            (&["api.*"], &[]),
+        ],
+        &[
+            ("api1.test", "/", Some(1)),
+            ("api1.test.", "/x", Some(1)),
+            // All of them are one place: the path decides between them.
+            ("api1.test", "/v1", Some(2)),
+            ("api7.test", "/v1", Some(4)),
+            ("api1.b.test", "/v1", Some(3)),
+            ("api.test", "/v1", Some(5)),
+            ("web.test", "/", None),
+            ("web.test", "/x", Some(0)),
+            ("apix.test", "/x", Some(0)),
             ("", "/x", Some(0)),
         ],
     );
@@ -216,19 +243,22 @@ fn scan(rules: &[Rule], request: &Request) -> Option<usize> {
     best.into_iter().min().map(|(.., index)| index)
 }
 
-/// (0, _) exact, (1, longest first) wildcard, (2, _) any.
+/// (0, _) exact, (1, longest first) wildcard at the start, (2, longest first) at the end, (3, _) regular expression,
+/// (4, _) any.
 fn host_ranks(rule: &Rule, host: &str) -> Vec<(u8, Reverse<usize>)> {
     if rule.hosts.is_empty() {
-        return vec![(2, Reverse(0))];
+        return vec![(4, Reverse(0))];
     }
-    let rank = |pattern: &String| match pattern.strip_prefix('*') {
-        Some(suffix) if host.ends_with(suffix) && host.len() > suffix.len() => {
-            Some((1, Reverse(suffix.len())))
-        }
-        None if pattern == host => Some((0, Reverse(0))),
-        _ => None,
-    };
-    rule.hosts.iter().filter_map(rank).collect()
+    let matching = rule.hosts.iter().filter(|pattern| pattern.matches(host));
+    matching
+        .map(|pattern| match pattern {
+            HostPattern::Exact(_) => (0, Reverse(0)),
+            HostPattern::Below(parent) => (1, Reverse(parent.len())),
+            HostPattern::Open(name) => (2, Reverse(name.len())),
+            HostPattern::Regex(_) => (3, Reverse(0)),
+            HostPattern::Any => (4, Reverse(0)),
+        })
+        .collect()
 }
 
 /// (0, _) exact, (1, longest first) prefix, (2, _) regular expression, (3, _) any.
@@ -246,7 +276,19 @@ fn path_ranks(rule: &Rule, path: &str) -> Vec<(u8, Reverse<usize>)> {
         .collect()
 }
 
-const HOSTS: [&str; 6] = ["a.com", "b.a.com", "*.a.com", "*.com", "*.b.a.com", "c.b.a.com"];
+const HOSTS: [&str; 11] = [
+    "a.com",
+    "b.a.com",
+    "*.a.com",
+    "*.com",
+    "*.b.a.com",
+    "c.b.a.com",
+    "a.*",
+    "b.a.*",
+    "~^[ab]\\.",
+    "~com$",
+    "~^d",
+];
 const PATHS: [&str; 12] =
     ["/", "/a", "/a/b", "/a/", "/*", "/a/*", "/a/b/*", "/a//*", "/a/b/a/*", "~^/a", "~b$", "~^/[ab]/"];
 const REQUEST_PATHS: [&str; 12] =

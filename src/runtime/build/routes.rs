@@ -12,8 +12,9 @@ use crate::{
     file_tree::Tree,
     filter::page::PageBody,
     route::{
-        condition::{Condition, ValuePattern},
-        conf::{self as route_conf, MatcherConf, RouteConf, ValueMatch, ValueMatches},
+        condition::Condition,
+        conf::{self as route_conf, MatchConf, MatcherConf, RouteConf, ValueMatch, ValueMatches},
+        host::HostPattern,
         matcher::{PathPattern, Rule},
         names::{NameRule, Names},
         rewrite::Rewrite,
@@ -117,7 +118,8 @@ impl Builder<'_> {
             cache: None,
             mirror: None,
             // Else one URI could lead to two routes, and one's responses be served for the other's.
-            key_suffix: (!is_found_by_uri(conf) || conf.listeners.len() < listeners).then(|| name.clone()),
+            key_suffix: (conf.has_more_conditions() || conf.listeners.len() < listeners)
+                .then(|| name.clone()),
             series: self.registry.workers().iter().map(|worker| worker.route(&name)).collect(),
             name,
         }
@@ -193,36 +195,20 @@ pub(super) fn names(listener: &ListenerConf, routes: &[RouteConf]) -> Names {
     Names::build(own.map(rule).collect())
 }
 
-/// Whether the URI and the method of a request alone lead to a route.
-fn is_found_by_uri(conf: &RouteConf) -> bool {
-    conf.headers.0.is_empty()
-        && conf.cookies.0.is_empty()
-        && conf.clients.is_empty()
-        && conf.scheme.is_none()
-        && conf.any.is_empty()
-        && conf.not.is_empty()
-        && conf.matchers.is_empty()
-}
-
 /// A route's conditions beside host, path and method: those of exact values, and the others.
 fn conditions(conf: &RouteConf, matchers: &[MatcherConf]) -> Result<Conditions, regex::Error> {
-    let mut more = Vec::new();
-    let mut exact = |values: &ValueMatches, make: fn(String, ValuePattern) -> Condition| {
-        let mut exact = Vec::new();
-        let mut others = ValueMatches::default();
-        for (name, value) in &values.0 {
-            match value {
-                ValueMatch::In(texts) if texts.len() == 1 => exact.push((name.clone(), texts.concat())),
-                other => others.0.push((name.clone(), other.clone())),
-            }
-        }
-        Condition::push_values(&others, make, &mut more)?;
-        Ok::<_, regex::Error>(exact)
+    let own = conf.conditions();
+    let (headers, of_headers) = exact(own.headers);
+    let (query, of_query) = exact(own.query);
+    let others = MatchConf {
+        // The table finds rules by them.
+        hosts: Vec::new(),
+        methods: Vec::new(),
+        headers: of_headers,
+        query: of_query,
+        ..own
     };
-    let headers = exact(&conf.headers, Condition::Header)?;
-    let query = exact(&conf.query, Condition::Parameter)?;
-    Condition::push_values(&conf.cookies, Condition::Cookie, &mut more)?;
-    more.extend(Condition::of_client(&conf.clients, conf.scheme));
+    let mut more = Condition::of(&others)?.into_vec();
     for matcher in matchers.iter().filter(|matcher| conf.matchers.contains(&matcher.name)) {
         more.extend(Condition::of(&matcher.conditions)?);
     }
@@ -233,6 +219,18 @@ fn conditions(conf: &RouteConf, matchers: &[MatcherConf]) -> Result<Conditions, 
         more.push(Condition::Not(Condition::of(group)?));
     }
     Ok((headers, query, more))
+}
+
+/// Names with one exact value each, and what else is said of values.
+fn exact(values: ValueMatches) -> (Exact, ValueMatches) {
+    let (mut exact, mut others) = (Vec::new(), ValueMatches::default());
+    for (name, value) in values.0 {
+        match value {
+            ValueMatch::In(texts) if texts.len() == 1 => exact.push((name, texts.concat())),
+            other => others.0.push((name, other)),
+        }
+    }
+    (exact, others)
 }
 
 type Exact = Vec<(String, String)>;
@@ -251,7 +249,7 @@ fn rule(index: usize, conf: &RouteConf, matchers: &[MatcherConf]) -> Result<Rule
     };
     Ok(Rule {
         index,
-        hosts: conf.hosts.clone(),
+        hosts: HostPattern::all(&conf.hosts).map_err(|error| error.to_string())?.into_vec(),
         paths: conf.paths.iter().map(path).collect::<Result<_, _>>()?,
         methods: conf.methods.iter().map(|method| method.as_str().to_owned()).collect(),
         headers,

@@ -1,6 +1,7 @@
 //! Writes through a cache: what was written is what is read, and nothing older is.
 
 mod journal;
+mod routes;
 mod through;
 
 pub(crate) use crate::support::nobody;

@@ -1,0 +1,133 @@
+//! Conditions of routes are conditions wherever it is asked what a route takes.
+
+use std::{env, fs, path::PathBuf};
+
+use crate::{
+    config::{Config, notes, parse},
+    route::conf::{CONDITIONS, MatchConf, RouteConf},
+    schema::Section,
+    tls::demo::demo_certificates,
+};
+
+/// A condition as it is written, beside those that a listener alone has.
+fn written(key: &str) -> &'static str {
+    match key {
+        "hosts" => "hosts = ['~^a']",
+        "paths" => "paths = [\"/a\"]",
+        "methods" => "methods = [\"PUT\"]",
+        "headers" => "headers = { x-a = \"1\" }",
+        "query" => "query = { a = \"1\" }",
+        "cookies" => "cookies = { a = true }",
+        "clients" => "clients = [\"10.0.0.0/8\"]",
+        "scheme" => "scheme = \"https\"",
+        "protocol" => "protocol = \"h2\"",
+        "ports" => "ports = [8443]",
+        "matchers" => "matchers = [\"m\"]",
+        "any" => "any = [{ methods = [\"PUT\"] }]",
+        "not" => "not = [{ hosts = [\"a.test\"] }]",
+        "server_names" => "server_names = [\"a.test\"]",
+        "alpn" => "alpn = [\"h2\"]",
+        "listeners" => "listeners = [\"web\"]",
+        other => panic!("what a route with `{other}` takes is not tested"),
+    }
+}
+
+/// A folder with the certificates of a listener; gone when dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Self {
+        let folder = env::temp_dir().join(format!("pointsman-{test}-{}", std::process::id()));
+        demo_certificates(&folder.join("certs")).unwrap();
+        Self(folder)
+    }
+
+    /// What is read of routes of these keys, each of which answers by itself.
+    fn read(&self, routes: &[&str], more: &str) -> Result<Config, String> {
+        let mut text = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:1\"\nprotocol = \"https\"\n\
+                    [[listener.certificate]]\nchain = \"certs/demo.pem\"\nkey = \"certs/demo.key\"\n\
+                    [[matcher]]\nname = \"m\"\nmethods = [\"PUT\"]\n"
+            .to_owned();
+        for (number, keys) in routes.iter().enumerate() {
+            text += &format!("[[route]]\nname = \"r{number}\"\n{keys}\nrespond = {{ status = 200 }}\n");
+        }
+        parse(&(text + more), &self.0.join("x.toml")).map_err(|problems| problems.to_string())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _left_to_the_system = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn conditions_of_groups_are_conditions_of_routes() {
+    let names = |rows: Vec<crate::schema::Row>| rows.into_iter().map(|row| row.key.name).collect::<Vec<_>>();
+    let (of_groups, of_routes) = (names(MatchConf::rows()), names(RouteConf::rows()));
+    for key in of_groups {
+        assert!(CONDITIONS.contains(&key) && of_routes.contains(&key), "{key}");
+    }
+    assert!(CONDITIONS.iter().all(|key| of_routes.contains(key)));
+}
+
+#[test]
+fn a_route_with_any_condition_hides_no_other() {
+    let folder = Folder::new("hides");
+    let read = |routes: &[&str]| folder.read(routes, "");
+    // `alpn` is of connections alone, and `listeners` say nothing of a request.
+    for key in CONDITIONS.into_iter().filter(|key| !["alpn", "listeners"].contains(key)) {
+        let own = written(key);
+        let said = |result: Result<Config, String>| match result {
+            Ok(config) => notes::notes(&config).join("\n"),
+            Err(problems) => problems,
+        };
+        assert!(!said(read(&[own, ""])).contains("never reached"), "{key} before any");
+        assert!(!said(read(&["", own])).contains("never reached"), "{key} behind any");
+        assert!(said(read(&[own, own])).contains("`r1` is never reached"), "{key} twice");
+        if key != "paths" {
+            let every = format!("paths = [\"/*\"]\n{own}");
+            assert!(!said(read(&[&every, "paths = ['~^/a']"])).contains("never reached"), "{key} and /*");
+        }
+    }
+    let every = "paths = [\"/*\"]\nhosts = ['~^a']";
+    let late = |hosts: &str| read(&[every, &format!("paths = ['~^/a']\nhosts = [{hosts}]")]);
+    let is_noted =
+        |hosts: &str| late(hosts).is_ok_and(|config| notes::notes(&config).join("").contains("r1"));
+    assert!(is_noted("'~^a'"));
+    assert!(!is_noted("\"a.test\""), "an exact host comes before every regular expression");
+    assert!(!is_noted("'~^a', '~^b'"));
+}
+
+#[test]
+fn conditions_are_of_requests_and_shared_by_no_policy() {
+    let folder = Folder::new("shared");
+    let read = |more: &str| folder.read(&[""], more);
+    for key in CONDITIONS {
+        let policy = format!("[[policy]]\nname = \"p\"\n{}\n", written(key));
+        assert!(read(&policy).unwrap_err().contains(&format!("`{key}` cannot be shared")), "{key}");
+        let passed = format!(
+            "[[listener]]\nname = \"db\"\naddress = \"127.0.0.1:2\"\nprotocol = \"tcp\"\n\
+             [[route]]\nname = \"db\"\nlisteners = [\"db\"]\n{}\nupstream = \"u\"\n\
+             [[upstream]]\nname = \"u\"\n[[upstream.backend]]\naddress = \"127.0.0.1:3\"\n",
+            if key == "listeners" { "" } else { written(key) },
+        );
+        match read(&passed) {
+            Ok(_) => assert_eq!(key, "listeners"),
+            Err(problems) => {
+                let expected = format!("`{key}` has no meaning on a `tcp` listener");
+                assert!(problems.contains(&expected), "{key}: {problems}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_condition_leads_to_is_stored_apart() {
+    let folder = Folder::new("apart");
+    for key in CONDITIONS.into_iter().filter(|key| *key != "alpn") {
+        let config = folder.read(&[written(key)], "").unwrap_or_else(|problems| panic!("{problems}"));
+        let by_uri = ["listeners", "hosts", "paths", "methods"].contains(&key);
+        assert_eq!(config.route[0].has_more_conditions(), !by_uri, "{key}");
+    }
+}
