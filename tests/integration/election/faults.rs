@@ -47,7 +47,9 @@ impl Observer {
         };
         let thread = thread::spawn(move || {
             while !end.load(Ordering::Relaxed) {
-                to.lock().unwrap().extend(ask());
+                // Not asked while it is locked: who stands still is waited for.
+                let answer = ask();
+                to.lock().unwrap().extend(answer);
                 thread::sleep(Duration::from_millis(3));
             }
         });
@@ -169,5 +171,6 @@ fn random_faults_make_no_two_primaries_seen_from_outside() {
         assert_never_two(&observers, seed);
     }
     println!("{faults} faults, no two primaries; nobody for at most {:?} ({})", longest.0, longest.1);
+    // A machine with one processor for all of them is slower.
     assert!(longest.0 < WITHOUT + PATIENCE / 4, "{longest:?}");
 }
