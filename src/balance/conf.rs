@@ -7,7 +7,7 @@ use crate::schema::{Node, Reader, Value, choice, name};
 choice! {
     /// How a backend is picked.
     pub enum Policy {
-        /// In turn, by weight, evenly spread (smooth weighted).
+        /// In turn, by weight, evenly spread (smooth weighted); each worker takes its own turns.
         RoundRobin = "round-robin",
         /// The same as `round-robin`, said aloud.
         WeightedRoundRobin = "weighted-round-robin",

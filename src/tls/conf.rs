@@ -82,15 +82,15 @@ impl ClientAuthConf {
 }
 
 section! {
-    /// TLS to the backends; used when the table is present.
+    /// TLS to the other side, be it a backend, a collector or a store; used when the table is present.
     pub struct UpstreamTlsConf {
-        /// Name to ask for and to verify; without it the host of the address. Backends at a unix socket or an SRV name need it.
+        /// Name to ask for and to verify; without it the host of the address. A unix socket or an SRV name has none that could be verified, and needs it.
         pub server_name: Option<String>;
         /// Certificates of the authorities to trust; without it the system's.
         pub ca: Option<PathBuf>;
         /// The client certificate to show.
         pub certificate: Option<CertificateConf>;
-        /// Whether the backend's certificate is verified.
+        /// Whether its certificate is verified.
         pub verify: bool = true;
     }
     flat {
