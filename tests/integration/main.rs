@@ -55,6 +55,7 @@ mod l4;
 mod limits;
 mod listeners;
 mod logs;
+mod many_streams;
 mod memory_account;
 mod mirror;
 mod monitoring;

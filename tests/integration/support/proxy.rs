@@ -211,6 +211,16 @@ impl Proxy {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// Processor's time that it has used, of all its threads.
+    pub fn cpu(&self) -> std::time::Duration {
+        let status = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // The name before them may hold anything.
+        let fields = status.rsplit(')').next().unwrap().split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+        std::time::Duration::from_secs(ticks)
+            / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap()
+    }
+
     /// Resident memory in bytes.
     pub fn memory(&self) -> u64 {
         self.status("VmRSS:")

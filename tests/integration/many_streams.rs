@@ -1,0 +1,247 @@
+//! Many streams of events, many hung polls and many mirrored requests at once. A few on every run;
+//! `tests/soak/streaming` has thousands.
+
+use std::{
+    sync::{
+        Arc, Barrier, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::{Client, Origin, PATIENCE, Proxy, Reply, eventually, proxy::config};
+
+fn of(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).map_or(otherwise, |count| count.parse().unwrap())
+}
+
+/// A client's side of a stream in zstd: what came of it, decoded as it comes.
+struct Decoded {
+    client: Client,
+    decoder: zstd_safe::DCtx<'static>,
+    text: Vec<u8>,
+}
+
+impl Decoded {
+    fn open(proxy: &Proxy) -> Self {
+        let mut client = proxy.connect();
+        client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.send("GET /events HTTP/1.1\r\nHost: a\r\nAccept-Encoding: zstd\r\n\r\n");
+        let head = String::from_utf8(client.until(b"\r\n\r\n").unwrap()).unwrap().to_lowercase();
+        assert!(head.contains("content-encoding: zstd"), "{head}");
+        Self { client, decoder: zstd_safe::DCtx::create(), text: Vec::new() }
+    }
+
+    /// The next line that is not empty, and when it was there; none at the end.
+    fn line(&mut self) -> Option<(String, Instant)> {
+        loop {
+            if let Some(end) = self.text.windows(2).position(|it| it == b"\n\n") {
+                let line = String::from_utf8(self.text[..end].to_vec()).unwrap();
+                self.text.drain(..end + 2);
+                return Some((line, Instant::now()));
+            }
+            let size = String::from_utf8(self.client.until(b"\r\n").unwrap()).unwrap();
+            let size = usize::from_str_radix(size.trim(), 16).unwrap();
+            let chunk = self.client.exactly(size);
+            self.client.exactly(2);
+            if size == 0 {
+                return None;
+            }
+            let mut input = zstd_safe::InBuffer::around(&chunk);
+            while input.pos() < chunk.len() {
+                let mut bytes = [0; 4096];
+                let mut output = zstd_safe::OutBuffer::around(&mut bytes[..]);
+                self.decoder.decompress_stream(&mut output, &mut input).unwrap();
+                let length = output.pos();
+                self.text.extend(&bytes[..length]);
+            }
+        }
+    }
+}
+
+fn at(mut times: Vec<Duration>, share: f64) -> Duration {
+    times.sort_unstable();
+    times[((times.len() - 1) as f64 * share) as usize]
+}
+
+/// `POINTSMAN_STREAMS` clients, or 20; `POINTSMAN_EVENTS` events, or 10, one each 100 ms.
+#[test]
+fn events_reach_many_clients_as_they_come() {
+    let (streams, events) = (of("POINTSMAN_STREAMS", 20), of("POINTSMAN_EVENTS", 10));
+    let begun = Instant::now();
+    // Not at once for all: as many clients as there are have come at as many moments.
+    let number = AtomicUsize::new(0);
+    let origin = Origin::start(move |_| {
+        let number = number.fetch_add(1, Ordering::Relaxed);
+        Reply::Take(Box::new(move |connection| {
+            connection.send(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+            );
+            thread::sleep(Duration::from_micros(number as u64 * 997 % 100_000));
+            let start = Instant::now();
+            for index in 0..events {
+                thread::sleep(
+                    (start + Duration::from_millis(100) * index as u32)
+                        .saturating_duration_since(Instant::now()),
+                );
+                let event = format!("data: {index} {}\n\n", begun.elapsed().as_nanos());
+                connection.send(format!("{:x}\r\n{event}\r\n", event.len()));
+            }
+            connection.send("0\r\n\r\n");
+        }))
+    });
+    let text = config(&[origin.address()], "");
+    let compressed = "upstream = \"u\"\ncompression = [\"zstd\"]\ncompression_min = \"1B\"\n";
+    let proxy = Arc::new(Proxy::start(&text.replacen("upstream = \"u\"\n", compressed, 1)));
+    let all: Vec<_> = (0..streams)
+        .map(|_| {
+            let proxy = proxy.clone();
+            thread::spawn(move || {
+                let mut stream = Decoded::open(&proxy);
+                let mut times = Vec::new();
+                for index in 0..events {
+                    let (line, came) = stream.line().unwrap();
+                    let words: Vec<&str> = line.split(' ').collect();
+                    assert_eq!(words[1], index.to_string());
+                    let sent = begun + Duration::from_nanos(words[2].parse().unwrap());
+                    times.push(came.saturating_duration_since(sent));
+                }
+                assert!(stream.line().is_none());
+                times
+            })
+        })
+        .collect();
+    let times: Vec<Duration> = all.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+    assert_eq!(times.len(), streams * events);
+    let p99 = at(times.clone(), 0.99);
+    println!("{streams} streams of {events} events: p50 {:?}, p99 {p99:?}", at(times, 0.5));
+    // An event that waited for the next would be 100 ms late.
+    assert!(p99 < Duration::from_millis(90), "{p99:?}");
+}
+
+/// `POINTSMAN_POLLS` polls, or 100.
+#[test]
+fn polls_that_hang_take_memory_and_nothing_else() {
+    let polls = of("POINTSMAN_POLLS", 100);
+    let (hung, go) =
+        (Arc::new(AtomicUsize::new(0)), Arc::new((Mutex::new(false), std::sync::Condvar::new())));
+    let (count, wait) = (hung.clone(), go.clone());
+    let origin = Origin::start(move |request| match request.target.as_str() {
+        "/poll" => {
+            let (count, wait) = (count.clone(), wait.clone());
+            Reply::Take(Box::new(move |connection| {
+                count.fetch_add(1, Ordering::Relaxed);
+                let guard = wait.1.wait_while(wait.0.lock().unwrap(), |go| !*go).unwrap();
+                drop(guard);
+                connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnews");
+            }))
+        }
+        _ => Reply::Text(200, "at once".to_owned()),
+    });
+    let proxy = Proxy::start(&config(&[origin.address()], ""));
+    assert_eq!(proxy.get("/").text(), "at once");
+    let (memory, cpu) = (proxy.memory(), proxy.cpu());
+    let mut clients: Vec<Client> = (0..polls)
+        .map(|_| {
+            let mut client = proxy.connect();
+            client.send("GET /poll HTTP/1.1\r\nHost: a\r\n\r\n");
+            client
+        })
+        .collect();
+    eventually("all of them hang", || hung.load(Ordering::Relaxed) == polls);
+    assert_eq!(proxy.get("/").text(), "at once");
+    let (opened, grown) = (proxy.cpu(), proxy.memory().saturating_sub(memory));
+    thread::sleep(Duration::from_secs(2));
+    println!(
+        "{polls} polls: {} bytes each, {:?} of processor to open them, {:?} in two seconds of waiting",
+        grown as usize / polls,
+        opened - cpu,
+        proxy.cpu() - opened
+    );
+    assert!(proxy.cpu() - opened < Duration::from_millis(200), "who waits takes no time");
+    *go.0.lock().unwrap() = true;
+    go.1.notify_all();
+    for client in &mut clients {
+        assert_eq!(client.response("GET").text(), "news");
+    }
+}
+
+/// How long so many requests of eight clients took; each answer is that of its request.
+fn requests(proxy: &Arc<Proxy>, count: usize) -> Vec<Duration> {
+    let barrier = Arc::new(Barrier::new(8));
+    let clients = [0; 8].map(|_| (proxy.clone(), barrier.clone()));
+    let clients = clients.into_iter().enumerate().map(|(index, (proxy, barrier))| {
+        thread::spawn(move || {
+            let mut client = proxy.connect();
+            barrier.wait();
+            let ask = |number: usize| {
+                let begun = Instant::now();
+                let response = client.get(&format!("/{index}-{number}"));
+                assert_eq!((response.status, response.text()), (200, format!("/{index}-{number}")));
+                begun.elapsed()
+            };
+            (0..count / 8).map(ask).collect::<Vec<_>>()
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
+}
+
+/// `POINTSMAN_MIRRORED` requests, or 800, of which every fiftieth is asked again, with a shadow that hangs, resets,
+/// answers nonsense and fails by turns, and as many without one.
+#[test]
+fn a_sick_shadow_makes_no_request_late_or_wrong() {
+    let count = of("POINTSMAN_MIRRORED", 800);
+    let turn = AtomicUsize::new(0);
+    let main = Origin::start(move |request| match turn.fetch_add(1, Ordering::Relaxed) % 50 {
+        0 => Reply::Text(503, String::new()),
+        _ => Reply::Text(200, request.target.clone()),
+    });
+    let (turn, is_over) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
+    let over = is_over.clone();
+    let shadow = Origin::start(move |_| match turn.fetch_add(1, Ordering::Relaxed) % 4 {
+        0 => Reply::Close(b"nonsense\r\n\r\n".to_vec()),
+        1 => Reply::Take(Box::new(|_| {})),
+        2 => Reply::Text(500, "no".repeat(1000)),
+        _ => {
+            let over = over.clone();
+            Reply::Take(Box::new(move |_| {
+                while !over.load(Ordering::Relaxed) {
+                    thread::sleep(Duration::from_millis(50));
+                }
+            }))
+        }
+    });
+    let start = |mirror: &str| {
+        let shadow = format!(
+            "[[upstream]]\nname = \"shadow\"\nresponse_timeout = \"1s\"\n[[upstream.backend]]\naddress = \"{}\"\n",
+            shadow.address()
+        );
+        let text = config(&[main.address()], &shadow);
+        Arc::new(Proxy::start(&text.replacen(
+            "upstream = \"u\"\n",
+            &format!("upstream = \"u\"\n{mirror}"),
+            1,
+        )))
+    };
+    let (plain, mirrored) = (start(""), start("mirror = { upstream = \"shadow\", max_in_flight = 16 }\n"));
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    // By turns, so that what else the machine does falls on both.
+    for _ in 0..10 {
+        without.extend(requests(&plain, count / 10));
+        with.extend(requests(&mirrored, count / 10));
+    }
+    is_over.store(true, Ordering::Relaxed);
+    for (name, times) in [("without", &without), ("with", &with)] {
+        println!(
+            "{} requests {name} a shadow: p50 {:?}, p99 {:?}, p99.9 {:?}",
+            times.len(),
+            at(times.clone(), 0.5),
+            at(times.clone(), 0.99),
+            at(times.clone(), 0.999)
+        );
+    }
+    // Had one of them waited for the shadow, it had taken a second.
+    assert!(with.iter().max() < Some(&Duration::from_millis(900)), "{:?}", with.iter().max());
+}
