@@ -59,7 +59,8 @@ impl World {
             .collect();
         let config = format!(
             "[runtime]\nworkers = 2\n[log]\nformat = \"json\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
-             [[listener]]\nname = \"web\"\nprotocol = \"tls\"\naddress = \"127.0.0.1:0\"\n{upstreams}{more_routes}"
+             [[listener]]\nname = \"web\"\nprotocol = \"tls\"\naddress = \"127.0.0.1:0\"\n\
+             max_connections = 30000\n{upstreams}{more_routes}"
         );
         let proxy = Proxy::start(&config);
         Self { folder, servers, proxy }
@@ -141,4 +142,43 @@ fn a_route_without_names_takes_all_others() {
     assert!(world.ask("three.test").is_err(), "this backend speaks no TLS");
     assert!(world.ask("one.test").unwrap().0.ends_with("one"));
     eventually("it was passed on", || lines(&world.proxy).iter().any(|line| line["route"] == "others"));
+}
+
+/// `POINTSMAN_HALF_HELLOS` clients, or 200, that send half a hello and no more.
+#[test]
+fn half_hellos_do_not_make_others_late() {
+    let half = std::env::var("POINTSMAN_HALF_HELLOS").map_or(200, |count| count.parse().unwrap());
+    let world = World::start("");
+    let address = world.proxy.address("web");
+    let asked = |count: usize| {
+        let ask = |_| {
+            let begun = std::time::Instant::now();
+            assert!(world.ask("one.test").unwrap().0.ends_with("one"));
+            begun.elapsed()
+        };
+        let mut times: Vec<_> = (0..count).map(ask).collect();
+        times.sort_unstable();
+        (times[count / 2], times[count * 99 / 100])
+    };
+    asked(50);
+    let (before, p99_before) = asked(300);
+    // A record that says it has 512 bytes of a hello, and has 8.
+    let hello = [22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3, 7, 7];
+    let open = |index: usize| {
+        let from = std::net::Ipv4Addr::new(127, 0, 0, 2 + (index / 5000) as u8);
+        let mut client = crate::support::Client::connect_from(from.into(), address);
+        client.send(hello);
+        client
+    };
+    let begun = std::time::Instant::now();
+    let held: Vec<_> = (0..half).map(open).collect();
+    let opened = begun.elapsed();
+    let (during, p99_during) = asked(300);
+    println!(
+        "{half} halves of hellos, opened in {opened:?}: others took {before:?} (p99 {p99_before:?}) before and \
+         {during:?} (p99 {p99_during:?}) beside them"
+    );
+    assert!(during < before * 5 + std::time::Duration::from_millis(20), "{before:?} and {during:?}");
+    drop(held);
+    eventually("all of them have ended", || lines(&world.proxy).len() >= half + 650);
 }
