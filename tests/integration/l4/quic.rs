@@ -384,6 +384,34 @@ fn http3_goes_to_two_servers_by_name() {
     }
 }
 
+/// A server that has each client prove its address first, and one that does not know the version that its clients begin
+/// with: both answer before there is a connection, and the client begins again.
+#[test]
+fn servers_that_have_clients_begin_again_are_reached() {
+    for (how, versions) in [("retry", "1"), ("retry", "2"), ("versions", "12")] {
+        let Some(mut world) = World::start(&["other.test"]) else { return };
+        Authority::new(&world.folder).issue(&world.folder, "one.test", &["one.test"]);
+        let address = crate::support::free();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration/support/quic.py");
+        let mut command = Command::new(&world.python);
+        command.arg(script).args(["serve", &address.to_string(), "one.test", how]).current_dir(&world.folder);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut line)
+            .unwrap();
+        assert_eq!(line, "ready\n");
+        let server = Caddy { child, address };
+        let other = [world.servers[0].address];
+        let routes: [(&str, &[SocketAddr]); 2] = [("one.test", &[server.address]), ("other.test", &other)];
+        world.proxy = Proxy::start(&passing(&routes, "udp = { idle = \"3s\" }"));
+        let said = world.run("fetch", &[versions, "10", "one.test"]);
+        assert_eq!(said["wrong"], serde_json::json!([]), "{how} {versions}");
+        let log = logged(&world.proxy, 10);
+        assert!(log.iter().all(|line| line["backend"] == address.to_string()), "{log:?}");
+        drop(server);
+    }
+}
+
 #[test]
 fn a_download_goes_on_when_its_clients_port_changes() {
     let Some(world) = World::start(&["one.test"]) else { return };

@@ -1,7 +1,9 @@
-"""Clients of HTTP/3, by aioquic. One line of JSON says what came of it.
+"""Clients of HTTP/3, and a server of it, by aioquic. One line of JSON says what came of it.
 
     quic.py fetch ADDRESS VERSION COUNT NAME...   COUNT connections, the names by turns
     quic.py rebind ADDRESS NAME PATH              a download during which the client's port changes
+    quic.py serve ADDRESS NAME retry|versions     a server that asks each client to prove its address (RFC 9000 §8.1.2),
+                                                  or that knows version 2 only; it ends with its input
 """
 
 import asyncio
@@ -13,6 +15,7 @@ import time
 
 from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.asyncio.server import serve as listen
 from aioquic.h3.connection import H3Connection
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
@@ -20,6 +23,7 @@ from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import QuicProtocolVersion
 
 AT_ONCE = 50
+VERSIONS = {"1": QuicProtocolVersion.VERSION_1, "2": QuicProtocolVersion.VERSION_2}
 
 
 class Client(QuicConnectionProtocol):
@@ -60,9 +64,9 @@ def configuration(name, version="1"):
     # Authority and server have one name in these certificates, which OpenSSL takes for a certificate that signed itself.
     # Who answers is seen by what it says.
     conf.verify_mode = ssl.CERT_NONE
-    versions = {"1": QuicProtocolVersion.VERSION_1, "2": QuicProtocolVersion.VERSION_2}
-    conf.original_version = versions[version]
-    conf.supported_versions = [versions[version]]
+    versions = [VERSIONS[one] for one in version]
+    conf.original_version = versions[0]
+    conf.supported_versions = versions
     return conf
 
 
@@ -149,5 +153,36 @@ async def rebind(address, name, path):
     }
 
 
-WHAT = {"fetch": fetch, "rebind": rebind}
+class Server(QuicConnectionProtocol):
+    """It says its name."""
+
+    name = None
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.http = None
+
+    def quic_event_received(self, event):
+        self.http = self.http or H3Connection(self._quic)
+        for it in self.http.handle_event(event):
+            if isinstance(it, HeadersReceived):
+                self.http.send_headers(it.stream_id, [(b":status", b"200")])
+                self.http.send_data(it.stream_id, Server.name.encode(), end_stream=True)
+                self.transmit()
+
+
+async def serve(address, name, how):
+    host, port = address.rsplit(":", 1)
+    Server.name = name
+    conf = QuicConfiguration(is_client=False, alpn_protocols=["h3"], idle_timeout=20)
+    conf.load_cert_chain(f"{name}.pem", f"{name}.key")
+    if how == "versions":
+        conf.supported_versions = [VERSIONS["2"]]
+    await listen(host, int(port), configuration=conf, create_protocol=Server, retry=how == "retry")
+    print("ready", flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    return {}
+
+
+WHAT = {"fetch": fetch, "rebind": rebind, "serve": serve}
 print(json.dumps(asyncio.run(WHAT[sys.argv[1]](*sys.argv[2:]))))
