@@ -4,6 +4,7 @@ mod autobahn;
 mod browsers;
 mod ending;
 mod opening;
+mod over_tls;
 mod passing;
 
 use std::io::Read;
