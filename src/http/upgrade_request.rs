@@ -41,6 +41,9 @@ pub(crate) fn wants_tunnel(route: &Route, exchange: &mut Exchange) -> Result<boo
         && list(fields.all_known(Known::Upgrade)).any(is_websocket)
     {
         exchange.websocket = Some(WebSocketOpening::Upgrade);
+        // It alone goes on, so that the backend may switch to nothing else.
+        fields.remove_known(Known::Upgrade);
+        fields.push_known(Known::Upgrade, WEBSOCKET);
         return check_opening(&exchange.request).map(|()| true);
     }
     if list(fields.all_known(Known::Upgrade)).all(|protocol| is_allowed(&protocol)) {

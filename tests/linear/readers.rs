@@ -43,6 +43,7 @@ use crate::{
     },
     telemetry::{access_line::AccessLine, trace::Parent},
     template::{Context, Place, Scope, Template, Use},
+    websocket::Frames,
 };
 
 /// What reads, what it is fed, how that begins, and how it reads.
@@ -58,6 +59,7 @@ const SIZES: [usize; 2] = [1500, 3000];
 const AT_ONCE: usize = 4;
 
 const READERS: &[Reader] = &[
+    ("frames of WebSockets", VALUES, &["", "\x02\0"], |bytes| Frames::default().take_all(bytes)),
     ("Cache-Control of a request", VALUES, &["", "max-stale="], |value| {
         RequestControl::of(&field("cache-control", value));
     }),

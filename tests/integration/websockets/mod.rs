@@ -1,8 +1,10 @@
 //! WebSockets between any two of HTTP/1.1 (RFC 6455) and HTTP/2 (RFC 8441).
 
+mod autobahn;
 mod browsers;
 mod ending;
 mod opening;
+mod over_tls;
 mod passing;
 
 use std::io::Read;

@@ -209,3 +209,18 @@ fn what_no_backend_takes_is_501() {
     assert_eq!(over_http1.response("GET").text(), "own");
     drop(open(&proxy, "/chat"));
 }
+
+#[test]
+fn a_backend_may_not_switch_a_websocket_to_another_protocol() {
+    let origin = Origin::start(|request| {
+        let head = switching(request.header("sec-websocket-key").unwrap());
+        Reply::Close(head.replace("Upgrade: websocket", "Upgrade: tcp").into_bytes())
+    });
+    let text = config(&[origin.address()], "");
+    let text = text.replace("upstream = \"u\"\n", "upstream = \"u\"\nupgrade = [\"websocket\", \"tcp\"]\n");
+    let proxy = Proxy::start(&text);
+    let mut client = proxy.connect();
+    client.send(opening("/").replace("Upgrade: websocket", "Upgrade: tcp, websocket"));
+    assert_eq!(client.response("GET").status, 502);
+    assert_eq!(origin.last().all("upgrade"), ["websocket"]);
+}
