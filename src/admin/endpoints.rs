@@ -89,6 +89,15 @@ pub static ENDPOINTS: &[Endpoint] = &[
     },
     Endpoint {
         method: "GET",
+        path: "/api/v1/traffic/history",
+        summary: "the totals of the last ten minutes, every five seconds",
+        is_open: false,
+        is_watched: false,
+        about: &traffic::history::ABOUT,
+        answer: Aside(traffic::history::get),
+    },
+    Endpoint {
+        method: "GET",
         path: "/api/v1/upstreams",
         summary: "every upstream with its backends",
         is_open: false,

@@ -33,7 +33,8 @@ mod readyz;
 mod shared;
 mod state;
 mod status;
-mod traffic;
+mod totals;
+pub mod traffic;
 mod upgrade;
 mod upstreams;
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 
-use super::access::Access;
+use super::{access::Access, totals::History};
 use crate::{
     config::admin::AdminConf,
     listen::mailbox::Mailboxes,
@@ -37,6 +37,8 @@ pub struct Admin {
     pub(super) reloader: Reloader,
     pub(super) mailboxes: Mailboxes,
     pub(super) started: Moment,
+    /// The traffic of the last minutes.
+    pub(super) history: History,
     /// The certificates that are served, and when they were looked at.
     pub(super) certificates: Mutex<Option<(Looked, Arc<[Certificate]>)>>,
     pub(super) reading: Arc<Semaphore>,
@@ -65,6 +67,7 @@ impl Admin {
             reloader,
             mailboxes,
             started: Moment::now(),
+            history: History::default(),
             certificates: Mutex::default(),
             reading: Arc::new(Semaphore::new(MOST_READING)),
             scraping: Arc::new(Semaphore::new(MOST_SCRAPING)),

@@ -10,6 +10,7 @@ use tokio::{
 
 use super::{checks::ActiveChecks, memory, notify};
 use crate::{
+    admin::{Admin, traffic::history},
     moment::Moment,
     runtime::{Snapshot, worker::Shared},
     telemetry::{metrics::HistogramSum, recent_latency},
@@ -52,7 +53,8 @@ impl Followers {
 }
 
 /// Starts what the clock alone drives, on the control loop.
-pub(super) fn start(shared: &Arc<Shared>, tickets: Arc<Tickets>) {
+pub(super) fn start(shared: &Arc<Shared>, tickets: Arc<Tickets>, admin: Arc<Admin>) {
+    spawn_local(every(history::EVERY, move || admin.note_traffic()));
     let watched = shared.clone();
     spawn_local(every(END_EJECTIONS, move || end_ejections(&watched.snapshot.load(), Moment::now())));
     spawn_local(every(ROTATE, move || {

@@ -110,7 +110,7 @@ impl Control {
         let mut serving = Each::<Option<Serving>>::default();
         follow(&mut serving, &admin, &shared.snapshot.load().config, sockets)?;
         let mut followers = Followers::new(&shared.snapshot.load());
-        background::start(&shared, tickets.clone());
+        background::start(&shared, tickets.clone(), admin.clone());
         peers::start(Peers { shared: shared.clone(), tickets: tickets.clone(), admin: admin.clone() });
         if let Some(fleet) = fleet {
             spawn_local(fleet::follow(fleet, shared.clone(), reloader.clone()));

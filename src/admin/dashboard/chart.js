@@ -1,4 +1,4 @@
-// Small charts: lines over the last two minutes, drawn as SVG paths. The numbers beside them say the same.
+// Small charts: lines over the last ten minutes, drawn as SVG paths. The numbers beside them say the same.
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 120;
@@ -40,8 +40,8 @@ function draw(made, points, reads) {
         last = null;
         continue;
       }
-      // Nothing is drawn over a time in which nobody asked.
-      const isNext = last !== null && point.at - last.at < 3500;
+      // Nothing is drawn over a time of which nobody knows; the program keeps a sample for every five seconds.
+      const isNext = last !== null && point.at - last.at < 7500;
       path += `${isNext ? "L" : "M"}${x(point)} ${y(value)}`;
       last = point;
       first ??= point;

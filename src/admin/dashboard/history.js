@@ -1,6 +1,6 @@
-// What was asked in the last two minutes, and rates by difference.
+// What was asked in the last ten minutes, and rates by difference.
 
-const KEPT_MS = 120000;
+const KEPT_MS = 600000;
 const WINDOW_MS = 10000;
 
 /** Answers of `/api/v1/traffic` and what follows from each and the one before. */
@@ -28,6 +28,17 @@ class History {
     if (this.samples.length < 2) return;
     this.points.push(this.point(this.samples.at(-2), traffic));
     this.points = this.points.filter((point) => point.at >= at - KEPT_MS);
+  }
+
+  /** Takes what the program has kept of the time in which this page did not ask. */
+  fill(answer) {
+    const newest = number(this.samples.at(-1)?.at);
+    for (const sample of list(record(answer).samples).map(record)) if (number(sample.at) > newest) this.add(sample);
+  }
+
+  /** Whether it misses something that the program may have kept. */
+  isBehind(now) {
+    return now - number(this.samples.at(-1)?.at) > WINDOW_MS;
   }
 
   /** The sample that the window begins with. */

@@ -63,6 +63,8 @@ const SCRIPT: &str = concat!(
     include_str!("chart.js"),
     include_str!("api.js"),
     include_str!("traffic.js"),
+    include_str!("errors.js"),
+    include_str!("alarms.js"),
     include_str!("upstreams.js"),
     include_str!("listeners.js"),
     include_str!("caches.js"),

@@ -15,7 +15,10 @@ const QUESTIONS = [
     part("routes", () => showRoutes(it));
     part("errors", () => showErrors(it));
   }, "traffic"],
-  ["/api/v1/upstreams", (it) => part("upstreams", () => showUpstreams(it)), "upstreams"],
+  ["/api/v1/upstreams", (it) => {
+    findUpstreamAlarms(it);
+    part("upstreams", () => showUpstreams(it));
+  }, "upstreams"],
 ];
 /** Asked only where the program has it: a question without an answer would stand in the browser's log. */
 const CACHES = ["/api/v1/caches", (it) => part("caches", () => showCaches(it)), "caches"];
@@ -52,6 +55,7 @@ async function askOnce() {
     if (index instanceof Refusal && index.status === 401) return askForToken();
     page.endpoints = list(record(index).endpoints).map((it) => record(it).path);
   }
+  await fillHistory();
   const questions = [...QUESTIONS, ...[CACHES, CLUSTER].filter(([path]) => page.endpoints.includes(path))];
   const answers = await Promise.allSettled(questions.map(([path]) => ask(path)));
   const reasons = answers.map((it) => it.reason);
@@ -71,6 +75,15 @@ async function askOnce() {
   });
 }
 
+/** Asks for what the program has kept, when the page is opened and when it comes to the front again. */
+async function fillHistory() {
+  const path = "/api/v1/traffic/history";
+  if (!page.endpoints.includes(path) || !history.isBehind(Date.now()) || page.hasFilled === page.answeredAt) return;
+  page.hasFilled = page.answeredAt;
+  // Without it the charts begin now.
+  history.fill(await ask(path).catch(() => null));
+}
+
 function unreachable() {
   // Another program may answer next.
   page.endpoints = null;
@@ -78,6 +91,7 @@ function unreachable() {
   const since = page.answeredAt ? ` What is shown is from ${clock(page.answeredAt)}, ${ago(page.answeredAt)}.` : "";
   say(byId("banner"), `The admin endpoint does not answer.${since}`);
   show(byId("banner"), true);
+  show(byId("alarms"), false);
   byId("main").classList.add("stale");
 }
 

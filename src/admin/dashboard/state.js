@@ -15,7 +15,7 @@ function showStatus(status) {
     return { node: make("div", "", make("dt", "", name), value), value };
   };
   keyed(factRows, facts, ([name]) => name, draw, (row, [, value]) => say(row.value, value));
-  showState(status.draining ? ["◐ draining", "warn"] : ["● serving", "good"]);
+  findStatusAlarms(status);
 }
 
 function showState([text, colour]) {

@@ -1,4 +1,4 @@
-// Traffic: the cards with their charts, the routes, the recent errors.
+// Traffic: the cards with their charts, and the routes.
 
 const history = new History();
 const CLASSES = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
@@ -112,32 +112,4 @@ function showRoutes(now) {
   });
   const leftOut = number(now.routes_left_out);
   say(routesLeftOut, leftOut > 0 ? `${count(leftOut)} more with fewer requests are not shown.` : "");
-}
-
-const errorTable = table("Recent errors", [
-  ["When", "half when"], ["Status", "half status"], ["What", "wide what"], ["Request", "wide request"],
-  ["Route → backend", "wide route"],
-]);
-byId("error-table").append(errorTable.node);
-
-function showErrors(now) {
-  const errors = list(now.errors).map(record);
-  show(byId("no-errors"), errors.length === 0);
-  show(byId("error-table"), errors.length > 0);
-  const draw = () => {
-    const row = tableRow(errorTable.columns);
-    const lines = row.cells.map((cell, index) => (index === 1 ? [cell] : twoLines(cell)));
-    return { node: row.node, lines };
-  };
-  keyed(errorTable.body, errors, (_, index) => index, draw, ({ lines }, error) => {
-    const target = [error.upstream, error.backend].filter(Boolean).map(words).join("/");
-    const texts = [
-      [clock(error.at), ago(error.at)],
-      [error.status ? words(error.status) : "–"],
-      [words(error.kind).replaceAll("_", " "), words(error.detail)],
-      [`${words(error.method)} ${words(error.path)}`, words(error.request_id)],
-      [words(error.route) || "(no route)", target ? `→ ${target}` : words(error.listener)],
-    ];
-    texts.forEach((row, cell) => row.forEach((text, line) => say(lines[cell][line], text)));
-  });
 }

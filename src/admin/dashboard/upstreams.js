@@ -9,8 +9,14 @@ const STATES = {
 };
 /** Backends of an upstream that are shown. */
 const MOST_BACKENDS = 200;
+/** An upstream of more is folded until somebody opens it: what is not up is shown all the same. */
+const FOLDED_ABOVE = 20;
+/** With more upstreams and backends than this there is something to look for. */
+const MANY = 8;
+const WORST_FIRST = ["down", "ejected", "draining", "disabled", "up"];
 const shares = new Shares();
 const keyOf = (upstream, backend) => `${words(upstream.name)}\n${words(backend.name)}`;
+const upstreamView = { upstreams: [], text: "", order: "file", unfolded: new Map() };
 
 function showUpstreams(answer) {
   const upstreams = list(answer.upstreams).map(record);
@@ -19,38 +25,85 @@ function showUpstreams(answer) {
     for (const backend of list(upstream.backends).map(record)) counts.set(keyOf(upstream, backend), number(backend.requests));
   }
   shares.add(performance.now(), counts);
-  keyed(byId("upstream-list"), upstreams, (it) => words(it.name), drawUpstream, updateUpstream);
+  upstreamView.upstreams = upstreams;
+  drawUpstreams();
+}
+
+function drawUpstreams() {
+  const { upstreams, text } = upstreamView;
+  const all = upstreams.reduce((sum, it) => sum + list(it.backends).length, 0);
+  show(byId("upstream-tools"), upstreams.length + all > MANY || text !== "");
+  const found = upstreams.map((it) => ({ upstream: it, backends: wanted(it) })).filter((it) => it.backends.length > 0 || !text);
+  const matches = found.reduce((sum, it) => sum + it.backends.length, 0);
+  say(byId("upstream-found"), text ? `${count(matches)} of ${count(all)} backends` : "");
+  keyed(byId("upstream-list"), found, (it) => words(it.upstream.name), ({ upstream }) => drawUpstream(upstream), updateUpstream);
+}
+
+/** The backends of an upstream that are looked for, in the order that is asked for. */
+function wanted(upstream) {
+  const { text, order } = upstreamView;
+  const backends = list(upstream.backends).map(record);
+  const parts = (it) => [upstream.name, it.name, it.address, it.state, it.why];
+  const found = text ? backends.filter((it) => hasText(parts(it), text)) : backends;
+  if (order === "file") return found;
+  const rank = (it) => (order === "state" ? WORST_FIRST.indexOf(words(it.state)) : -number(it[order]));
+  return [...found].sort((one, other) => rank(one) - rank(other));
 }
 
 function drawUpstream(upstream) {
+  const name = words(upstream.name);
   const tally = make("span", "tally");
   const persist = make("input");
   persist.type = "checkbox";
   const label = make("label", "", persist, "write changes to the file");
-  const title = make("h3", "", words(upstream.name));
-  const backends = table(`Backends of ${words(upstream.name)}`, [
+  const fold = make("button", "fold");
+  fold.type = "button";
+  fold.addEventListener("click", () => {
+    upstreamView.unfolded.set(name, fold.getAttribute("aria-expanded") !== "true");
+    part("upstreams", drawUpstreams);
+  });
+  const title = make("h3", "", name);
+  const backends = table(`Backends of ${name}`, [
     ["Backend", "name wide"], ["State", "state wide"], ["Share, last 10 s", "share wide"], ["In flight", "number"],
     ["Average", "number"], ["Bytes/s", "number"], ["Requests", "number"], ["Failures", "number"],
     ["Weight", "number weight-cell"], ["Change", "wide controls-cell"],
   ]);
   const leftOut = make("p", "left-out");
-  const node = make("article", "panel backends", make("div", "title", title, tally, label), backends.node, leftOut);
-  return { node, tally, persist, backends, leftOut };
+  const node = make("article", "panel backends", make("div", "title", title, tally, fold, label), backends.node, leftOut);
+  return { node, tally, persist, fold, backends, leftOut };
 }
 
-function updateUpstream(row, upstream) {
-  const backends = list(upstream.backends).map(record);
-  const up = backends.filter((it) => it.state === "up").length;
-  say(row.tally, `${words(upstream.balance)} · ${up} of ${backends.length} up`);
-  const all = backends.reduce((sum, it) => sum + shares.rate(keyOf(upstream, it)), 0);
-  const shown = backends.slice(0, MOST_BACKENDS);
+function updateUpstream(row, { upstream, backends }) {
+  const all = list(upstream.backends).map(record);
+  const up = all.filter((it) => it.state === "up").length;
+  say(row.tally, `${words(upstream.balance)} · ${up} of ${all.length} up`);
+  const isLarge = all.length > FOLDED_ABOVE;
+  const isOpen = upstreamView.unfolded.get(words(upstream.name)) ?? !isLarge;
+  // What is looked for is shown, and what needs somebody.
+  const visible = isOpen || upstreamView.text ? backends : backends.filter((it) => it.state !== "up");
+  show(row.fold, all.length > 1 && !upstreamView.text);
+  say(row.fold, isOpen ? "Fold" : `Show all ${count(all.length)}`);
+  row.fold.setAttribute("aria-expanded", String(isOpen));
+  row.fold.setAttribute("aria-label", `${isOpen ? "fold" : "show all backends of"} ${words(upstream.name)}`);
+  const shown = visible.slice(0, MOST_BACKENDS);
+  show(row.backends.node, shown.length > 0);
+  const rate = all.reduce((sum, it) => sum + shares.rate(keyOf(upstream, it)), 0);
   const draw = (backend) => drawBackend(row, words(upstream.name), words(backend.name));
   keyed(row.backends.body, shown, (it) => words(it.name), draw, (made, backend) => {
-    updateBackend(made, backend, shares.rate(keyOf(upstream, backend)), all);
+    updateBackend(made, backend, shares.rate(keyOf(upstream, backend)), rate);
   });
-  const leftOut = backends.length - shown.length;
-  say(row.leftOut, leftOut > 0 ? `${count(leftOut)} more are not shown.` : "");
+  const leftOut = visible.length - shown.length;
+  say(row.leftOut, leftOut > 0 ? `${count(leftOut)} more are not shown; find them by name.` : "");
 }
+
+byId("upstream-filter").addEventListener("input", (event) => {
+  upstreamView.text = event.target.value.trim();
+  part("upstreams", drawUpstreams);
+});
+byId("upstream-order").addEventListener("change", (event) => {
+  upstreamView.order = event.target.value;
+  part("upstreams", drawUpstreams);
+});
 
 function drawBackend(row, upstream, backend) {
   const { node, cells } = tableRow(row.backends.columns);

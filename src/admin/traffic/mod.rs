@@ -4,10 +4,9 @@
 //! counted; they go back only when a route is gone with its last generation. The answer is bounded whatever is configured: the
 //! [`MOST_ROUTES`] busiest routes, and the errors that the workers keep.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
-};
+pub mod history;
+
+use std::{collections::HashMap, sync::Arc};
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -16,18 +15,12 @@ use super::{
     Admin, Params,
     reply::{self, Reply},
     spec::{ResponseSpec, Spec, array, count, object, text},
+    totals::{self, Total, Totals, by_route},
 };
 use crate::{
     moment::Moment,
-    runtime::{
-        Snapshot,
-        registry::{Registry, WorkerRegistry},
-    },
-    telemetry::{
-        clock,
-        metrics::{BOUNDS, Counter, HistogramSum, WorkerSeries},
-        recent_errors::Record,
-    },
+    runtime::{Snapshot, registry::Registry},
+    telemetry::recent_errors::Record,
 };
 
 /// Routes that are listed one by one.
@@ -46,29 +39,18 @@ fn schema() -> Value {
         "errors": count(),
         "latency": object(json!({"counts": counts(), "sum_seconds": number()})),
     }));
-    let classes = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
     let error = object(json!({
         "at": count(), "listener": text(), "route": name(), "upstream": name(), "backend": name(),
         "method": text(), "path": text(), "status": count(), "kind": text(), "detail": text(),
         "request_id": text(),
     }));
-    let latency = object(json!({
-        "bounds_seconds": array(number()), "counts": counts(), "sum_seconds": number(),
-    }));
-    object(json!({
-        "at": count(),
-        "uptime_seconds": count(),
-        "requests": count(),
-        "classes": object(classes.iter().map(|class| ((*class).to_owned(), count())).collect::<Value>()),
-        "latency": latency,
-        "bytes_in": count(),
-        "bytes_out": count(),
-        "connections": count(),
-        "retries": count(),
-        "routes": array(route),
-        "routes_left_out": count(),
-        "errors": array(error),
-    }))
+    let mut fields = totals::schema();
+    if let Some(all) = fields.as_object_mut() {
+        all.insert("routes".to_owned(), array(route));
+        all.insert("routes_left_out".to_owned(), count());
+        all.insert("errors".to_owned(), array(error));
+    }
+    object(fields)
 }
 
 pub(super) fn get(admin: &Admin, _: &Params) -> Reply {
@@ -79,77 +61,14 @@ pub(super) fn get(admin: &Admin, _: &Params) -> Reply {
 
 fn traffic(snapshot: &Snapshot, registry: &Registry, uptime: u64) -> Value {
     let by_route = by_route(registry);
-    let mut total = Total::default();
-    by_route.values().for_each(|route| total.add(route));
-    let sum = |count: fn(&WorkerSeries) -> &Counter| -> u64 {
-        let of = |worker: &WorkerRegistry| count(&worker.series).get();
-        registry.workers().iter().map(of).sum()
-    };
-    let open = snapshot.listeners.iter().map(|it| it.shared.open.load(Relaxed).max(0)).sum::<i64>();
     let (routes, left_out) = busiest(snapshot, &by_route);
-    let bounds: Vec<f64> = BOUNDS.iter().map(|micros| *micros as f64 / 1e6).collect();
-    json!({
-        "at": clock::unix_millis(),
-        "uptime_seconds": uptime,
-        "requests": total.requests(),
-        "classes": total.classes(),
-        "latency": {
-            "bounds_seconds": bounds,
-            "counts": total.latency.buckets,
-            "sum_seconds": total.latency.micros as f64 / 1e6,
-        },
-        "bytes_in": sum(|it| &it.bytes_in),
-        "bytes_out": sum(|it| &it.bytes_out),
-        "connections": open,
-        "retries": sum(|it| &it.retries),
-        "routes": routes,
-        "routes_left_out": left_out,
-        "errors": errors(registry),
-    })
-}
-
-/// What was counted of a route, or of all.
-#[derive(Debug, Default)]
-struct Total {
-    /// Requests by the first digit of their status; 0 for those that got none.
-    by_class: [u64; 6],
-    latency: HistogramSum,
-}
-
-impl Total {
-    fn add(&mut self, other: &Self) {
-        let counts = self.by_class.iter_mut().chain(&mut self.latency.buckets);
-        let others = other.by_class.iter().chain(&other.latency.buckets);
-        counts.zip(others).for_each(|(sum, count)| *sum += count);
-        self.latency.micros += other.latency.micros;
+    let mut traffic = Totals::sum(snapshot, registry, &by_route, uptime).to_json();
+    if let Some(all) = traffic.as_object_mut() {
+        all.insert("routes".to_owned(), routes.into());
+        all.insert("routes_left_out".to_owned(), left_out.into());
+        all.insert("errors".to_owned(), errors(registry).into());
     }
-
-    fn requests(&self) -> u64 {
-        self.by_class.iter().sum()
-    }
-
-    fn classes(&self) -> Value {
-        let [none, one, two, three, four, five] = self.by_class;
-        json!({"1xx": one, "2xx": two, "3xx": three, "4xx": four, "5xx": five, "none": none})
-    }
-}
-
-/// Every route that was ever counted, over all workers; the empty name is that of no route.
-fn by_route(registry: &Registry) -> HashMap<Arc<str>, Total> {
-    let mut totals: HashMap<Arc<str>, Total> = HashMap::new();
-    for worker in registry.workers() {
-        let routes = worker.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, series) in &*routes {
-            let total = totals.entry(name.clone()).or_default();
-            for (key, count) in series.requests() {
-                if let Some(class) = total.by_class.get_mut(usize::from(key.status / 100)) {
-                    *class += count;
-                }
-            }
-            series.durations().for_each(|(_, histogram)| histogram.add_to(&mut total.latency));
-        }
-    }
-    totals
+    traffic
 }
 
 /// The routes with most requests, and how many there are beside them.

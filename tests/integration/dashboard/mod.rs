@@ -3,6 +3,7 @@
 //! With `POINTSMAN_SCREENSHOTS` set to a folder, two minutes of traffic are shown and pictures are put there.
 
 mod actions;
+mod many;
 mod numbers;
 mod pictures;
 

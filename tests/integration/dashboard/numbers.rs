@@ -254,21 +254,21 @@ fn numbers_are_those_of_the_answers() {
     let rates = run("const it = new History();
         const add = (at, requests, uptime_seconds = at) =>
             it.add({at: at * 1000, uptime_seconds, requests, classes: {'5xx': requests / 10}});
-        for (let second = 0; second <= 200; second += 1) add(second, second * 50);
+        for (let second = 0; second <= 700; second += 1) add(second, second * 50);
         const found = [it.points.at(-1).requests, it.points.at(-1).errors, it.over((it) => it.requests), it.points.length];
-        add(200, 99999);
+        add(700, 99999);
         found.push(it.points.length);
-        add(201, 3);
+        add(701, 3);
         found.push(it.points.length);
-        add(202, 53);
+        add(702, 53);
         found.push(it.points.at(-1).requests);
-        add(203, 3, 1);
+        add(703, 3, 1);
         found.push(it.points.length);
         return found");
-    let expected = serde_json::json!([50, 5, 50, 121, 121, 121, 50, 0]);
+    let expected = serde_json::json!([50, 5, 50, 601, 601, 601, 50, 0]);
     assert_eq!(
         rates, expected,
-        "two minutes are kept, and a program that began anew is not compared with the old"
+        "ten minutes are kept, and a program that began anew is not compared with the old"
     );
 }
 
