@@ -132,7 +132,7 @@ fn what_is_not_routed_says_why() {
 
 #[test]
 fn tunnels_are_asked_for_where_the_proxy_would() {
-    let fields = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
+    let fields = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Key", "x")];
     let answer = ask("GET", "http://api.example.com/v1/", &fields, "::1");
     let Outcome::Routed(routed) = answer.outcome else { panic!("no route") };
     let Decision::Forward { head, .. } = routed.action else { panic!("not forwarded") };
@@ -163,7 +163,7 @@ fn a_cache_explains_its_use_and_its_key() {
         ("POST", &[][..], "invalidate"),
         ("OPTIONS", &[], "pass"),
         ("GET", &[("If-Match", "\"a\"")], "pass"),
-        ("GET", &[("Connection", "Upgrade"), ("Upgrade", "websocket")], "tunnel"),
+        ("GET", &[("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Key", "x")], "tunnel"),
     ] {
         let answer = ask(method, fields);
         assert_eq!((answer.usage, answer.key), (usage, None), "{method}");

@@ -15,7 +15,7 @@ use crate::{
 /// # Errors
 ///
 /// [`Kind::NotAllowed`] for a CONNECT that the route does not let through, [`Kind::NotImplemented`] for an extended one;
-/// [`Kind::Malformed`] for what opens a WebSocket with a body, or with two keys.
+/// [`Kind::Malformed`] for what opens a WebSocket with a body, or without one key.
 pub(crate) fn wants_tunnel(route: &Route, exchange: &mut Exchange) -> Result<bool> {
     let has_streams = exchange.version.has_streams();
     if exchange.request.method == Method::Connect {
@@ -33,10 +33,10 @@ pub(crate) fn wants_tunnel(route: &Route, exchange: &mut Exchange) -> Result<boo
     if !asks || exchange.version != HttpVersion::Http11 {
         return Ok(false);
     }
-    let is_allowed = |protocol: &&[u8]| route.upgrades.allows(protocol);
     let is_websocket = |protocol: &[u8]| protocol.eq_ignore_ascii_case(WEBSOCKET);
-    if fields.has(Known::SecWebsocketKey)
-        && exchange.request.method == Method::Get
+    // RFC 6455 §4.1: by GET, and in no other way, so that none is opened without a proof.
+    let is_allowed = |protocol: &&[u8]| route.upgrades.allows(protocol) && !is_websocket(protocol);
+    if exchange.request.method == Method::Get
         && route.upgrades.allows(WEBSOCKET)
         && list(fields.all_known(Known::Upgrade)).any(is_websocket)
     {
@@ -64,8 +64,8 @@ const WEBSOCKET: &[u8] = b"websocket";
 
 /// What opens a WebSocket has one key, and no body: nothing of the client's but its head goes on before there is one.
 fn check_opening(request: &RequestHead) -> Result<()> {
-    if request.fields.all_known(Known::SecWebsocketKey).count() > 1 {
-        return Err(Kind::Malformed("Sec-WebSocket-Key twice").into());
+    if request.fields.all_known(Known::SecWebsocketKey).count() != 1 {
+        return Err(Kind::Malformed("what opens a WebSocket has no Sec-WebSocket-Key, or two").into());
     }
     match Framing::of_request(request).map_err(Kind::Malformed)? {
         Framing::None => Ok(()),

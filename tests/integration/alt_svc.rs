@@ -1,7 +1,8 @@
 //! `alt_svc` of a listener: on each of its responses over TLS, and nowhere else.
 
 use crate::support::{
-    Origin, Proxy,
+    Origin, Proxy, Request,
+    client::OPENING,
     h2::{Http2, request, run},
     nobody,
     origin::Reply,
@@ -13,8 +14,8 @@ const VALUE: &str = "h3=\":443\"; ma=86400";
 /// What every backend says of itself; behind a proxy it is not true.
 const OF_BACKEND: &str = "Alt-Svc: h2=\"backend:8443\"\r\n";
 
-fn answer(path: &str) -> Reply {
-    let response = match path {
+fn answer(request: &Request) -> Reply {
+    let response = match request.target.as_str() {
         "/stored" => format!(
             "200 OK\r\n{OF_BACKEND}Cache-Control: max-age=60\r\nETag: \"1\"\r\nContent-Length: 2\r\n\r\nok"
         ),
@@ -22,8 +23,7 @@ fn answer(path: &str) -> Reply {
             "103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n{OF_BACKEND}Content-Length: 2\r\n\r\nok"
         ),
         "/tunnel" => {
-            let head =
-                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+            let head = request.switching();
             return Reply::Take(Box::new(move |connection| connection.send(head)));
         }
         _ => format!("200 OK\r\n{OF_BACKEND}Alt-Svc: clear\r\nContent-Length: 2\r\n\r\nok"),
@@ -33,7 +33,7 @@ fn answer(path: &str) -> Reply {
 
 /// Listeners with the option, over TLS without it, and without TLS.
 fn start() -> (Origin, Proxy) {
-    let origin = Origin::start(|request| answer(&request.target));
+    let origin = Origin::start(answer);
     let text = format!(
         "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\nalt_svc = '{VALUE}'\n{SECURE}\
          [[listener]]\nname = \"other\"\naddress = \"127.0.0.1:0\"\n{SECURE}\
@@ -116,7 +116,7 @@ fn an_alternative_is_nowhere_else() {
     // Interim responses and a switch of protocols say nothing of it.
     let hints = ask(&proxy, "web", "/hints", CLOSE);
     assert_eq!(seen(&hints), [(103, vec![]), (200, vec![VALUE])]);
-    let tunnel = ask(&proxy, "web", "/tunnel", "Connection: Upgrade\r\nUpgrade: websocket\r\n");
+    let tunnel = ask(&proxy, "web", "/tunnel", OPENING);
     assert_eq!(seen(&tunnel), [(101, vec![])]);
     // What a route edits comes after it.
     assert_eq!(seen(&ask(&proxy, "web", "/edited", CLOSE)), [(200, vec![])]);

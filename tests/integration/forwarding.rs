@@ -2,7 +2,12 @@
 
 use std::{io::Read, time::Duration};
 
-use crate::support::{Origin, Proxy, Reply, client::Response, origin::Connection, proxy::config};
+use crate::support::{
+    Origin, Proxy, Reply,
+    client::{OPENING, Response},
+    origin::Connection,
+    proxy::config,
+};
 
 fn through(script: impl Fn(&crate::support::Request) -> Reply + Send + Sync + 'static) -> (Origin, Proxy) {
     let origin = Origin::start(script);
@@ -253,21 +258,22 @@ fn a_broken_response_is_seen_as_broken() {
 #[test]
 fn websockets_are_tunnelled_and_other_upgrades_are_dropped() {
     let (origin, proxy) = through(|request| match request.header("upgrade") {
-        Some(_) => Reply::Take(Box::new(|connection| {
-            connection.send(
-                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nfirst",
-            );
-            let mut bytes = [0; 4];
-            connection.reader.read_exact(&mut bytes).unwrap();
-            connection.send(bytes);
-            // The client ends its side; the rest still arrives.
-            assert_eq!(connection.reader.read(&mut bytes).unwrap(), 0);
-            connection.send("last");
-        })),
+        Some(_) => {
+            let head = request.switching();
+            Reply::Take(Box::new(move |connection| {
+                connection.send(head + "first");
+                let mut bytes = [0; 4];
+                connection.reader.read_exact(&mut bytes).unwrap();
+                connection.send(bytes);
+                // The client ends its side; the rest still arrives.
+                assert_eq!(connection.reader.read(&mut bytes).unwrap(), 0);
+                connection.send("last");
+            }))
+        }
         None => Reply::Text(200, "plain".into()),
     });
     let mut client = proxy.connect();
-    client.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    client.send(format!("GET /ws HTTP/1.1\r\nHost: a\r\n{OPENING}\r\n"));
     let response = client.response("GET");
     assert_eq!((response.status, response.header("upgrade")), (101, Some("websocket")));
     assert_eq!(client.exactly(5), b"first");
@@ -333,15 +339,16 @@ fn a_slow_reader_slows_the_backend_and_holds_no_memory() {
 fn who_waits_holds_no_block_of_memory() {
     const CONNECTIONS: usize = 150;
     let origin = Origin::start(|request| match request.target.as_str() {
-        "/socket" => Reply::Take(Box::new(|connection| {
-            connection.send(
-                "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
-            );
-            let mut bytes = [0; 64];
-            while let Ok(length @ 1..) = std::io::Read::read(&mut connection.reader, &mut bytes) {
-                connection.send(&bytes[..length]);
-            }
-        })),
+        "/socket" => {
+            let head = request.switching();
+            Reply::Take(Box::new(move |connection| {
+                connection.send(head);
+                let mut bytes = [0; 64];
+                while let Ok(length @ 1..) = std::io::Read::read(&mut connection.reader, &mut bytes) {
+                    connection.send(&bytes[..length]);
+                }
+            }))
+        }
         "/stream" => Reply::Bytes(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n".into()),
         _ => Reply::Text(200, "warm".into()),
     });
@@ -352,10 +359,9 @@ fn who_waits_holds_no_block_of_memory() {
     let mut warm: Vec<_> = (0..CONNECTIONS).map(|_| proxy.connect()).collect();
     warm.iter_mut().for_each(|client| assert_eq!(client.get("/").text(), "warm"));
     let before = proxy.memory();
-    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
     let open = |_| {
         let (mut tunnel, mut stream) = (proxy.connect(), proxy.connect());
-        assert_eq!(tunnel.get_with("/socket", "test", upgrade).status, 101);
+        assert_eq!(tunnel.get_with("/socket", "test", OPENING).status, 101);
         tunnel.send("there and back");
         assert_eq!(tunnel.exactly(14), b"there and back");
         stream.send("GET /stream HTTP/1.1\r\nHost: test\r\n\r\n");

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     collapse::metric,
-    support::{Client, Origin, Proxy, Reply, eventually, nobody},
+    support::{Client, Origin, Proxy, Reply, client::OPENING, eventually, nobody},
 };
 
 /// A backend that says what it was asked.
@@ -109,7 +109,7 @@ fn what_is_too_long_or_switches_is_not_copied() {
         "POST /chunks HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello hello\r\n0\r\n\r\n",
     );
     assert_eq!(client.response("POST").status, 200);
-    client.send("GET /switch HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    client.send(format!("GET /switch HTTP/1.1\r\nHost: a\r\n{OPENING}\r\n"));
     assert_eq!(client.response("GET").status, 200);
     let marked = client.get_with("/marked", "a", "X-Pointsman-Mirror: 1\r\n");
     assert_eq!(marked.status, 200);

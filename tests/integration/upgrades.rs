@@ -105,7 +105,7 @@ fn a_backend_may_switch_only_to_what_went_on() {
     });
     let proxy = with(&origin, "[\"websocket\"]");
     let mut client = proxy.connect();
-    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket, tcp\r\n\r\n");
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket, tcp\r\nSec-WebSocket-Key: x\r\n\r\n");
     assert_eq!(client.response("GET").status, 502);
 }
 

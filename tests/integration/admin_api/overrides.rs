@@ -1,6 +1,7 @@
 //! What is changed for the program that runs: drains and weights.
 
 use super::*;
+use crate::support::client::OPENING;
 
 #[test]
 fn a_drained_backend_finishes_and_gets_nothing_new() {
@@ -14,15 +15,16 @@ fn a_drained_backend_finishes_and_gets_nothing_new() {
                 connection.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow");
             }))
         }
-        "/ws" => Reply::Take(Box::new(|connection| {
-            connection.send(
-                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
-            );
-            let mut bytes = [0; 64];
-            while let Ok(length @ 1..) = connection.stream.read(&mut bytes) {
-                connection.send(&bytes[..length]);
-            }
-        })),
+        "/ws" => {
+            let head = request.switching();
+            Reply::Take(Box::new(move |connection| {
+                connection.send(head);
+                let mut bytes = [0; 64];
+                while let Ok(length @ 1..) = connection.stream.read(&mut bytes) {
+                    connection.send(&bytes[..length]);
+                }
+            }))
+        }
         _ => Reply::Text(200, "drained".into()),
     });
     let other = Origin::named("other");
@@ -31,7 +33,7 @@ fn a_drained_backend_finishes_and_gets_nothing_new() {
     let mut slow = proxy.connect();
     slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
     let mut tunnel = proxy.connect();
-    tunnel.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    tunnel.send(format!("GET /ws HTTP/1.1\r\nHost: a\r\n{OPENING}\r\n"));
     assert_eq!(tunnel.response("GET").status, 101);
     eventually("both are under way", || drained.requests().len() == 2);
     let body = format!("{{\"address\": \"{}\", \"name\": \"other\"}}", other.address());

@@ -205,9 +205,11 @@ fn a_client_that_leaves_cancels_its_stream_alone() {
 #[test]
 fn an_upgrade_is_ignored_where_only_http2_is_spoken() {
     let origin = Http2Origin::echo();
-    let proxy = in_front_of(&origin, "---\n");
+    let text = super::text(&origin, "---\n")
+        .replace("upstream = \"u\"\n", "upstream = \"u\"\nupgrade = [\"tcp\"]\n");
+    let proxy = crate::support::Proxy::start(&text);
     let mut client = proxy.connect();
-    client.send("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n");
+    client.send("GET /tcp HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\n");
     assert_eq!(client.response("GET").status, 200);
     assert_eq!(origin.heads()[0].get("upgrade"), None);
 }

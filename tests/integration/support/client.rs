@@ -56,6 +56,10 @@ impl Response {
     }
 }
 
+/// The fields with which a WebSocket is opened.
+pub const OPENING: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
         Self::try_connect(address).unwrap()

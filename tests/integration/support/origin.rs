@@ -33,6 +33,17 @@ impl Request {
     }
 }
 
+impl Request {
+    /// The head by which a backend takes the WebSocket that is asked for.
+    pub fn switching(&self) -> String {
+        let proof = pointsman::websocket::accept(self.header("sec-websocket-key").unwrap().as_bytes());
+        format!(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Accept: {proof}\r\n\r\n"
+        )
+    }
+}
+
 /// What the backend does with a request whose head has come.
 pub enum Reply {
     /// Reads the body, then sends a response of this status and body with its length.

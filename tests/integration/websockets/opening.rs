@@ -123,7 +123,7 @@ fn nothing_behind_the_head_reaches_a_backend_before_it_switches() {
 }
 
 #[test]
-fn a_body_or_two_keys_open_nothing() {
+fn a_body_or_another_number_of_keys_opens_nothing() {
     let origin = http1_backend(echo);
     let proxy = Proxy::start(&config(&[origin.address()], ""));
     for (with, what) in [
@@ -135,12 +135,21 @@ fn a_body_or_two_keys_open_nothing() {
         client.send(opening("/").replace("\r\n\r\n", "\r\n") + with);
         assert_eq!(client.response("GET").status, 400, "{what}");
     }
+    // Nor is one opened without a proof: who leaves the key out would have a backend's 101 believed.
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(client.response("GET").status, 400);
+    let mut client = proxy.connect();
+    client.send(opening("/").replace("GET", "POST").replace(&format!("Sec-WebSocket-Key: {KEY}\r\n"), ""));
+    assert_eq!(client.response("POST").status, 200);
+    assert_eq!(origin.last().header("upgrade"), None, "by another method it is ignored");
+    let asked = origin.requests().len();
     let mut client = Http2Client::connect(&proxy);
     let mut fields = extended_connect("/");
     fields.push((b"content-length", b"5"));
     client.frames.ask(1, &fields, false);
     assert!(matches!(client.next(1), Of::Head(fields, _) if fields[0].1 == "400"));
-    assert!(origin.requests().is_empty());
+    assert_eq!(origin.requests().len(), asked);
 }
 
 #[test]
