@@ -2,7 +2,7 @@
 //!
 //! Whoever asks twice has rates by difference; nothing is averaged here. The totals hold every route that is
 //! counted; they go back only when a route is gone with its last generation. The answer is bounded whatever is configured: the
-//! [`MOST_ROUTES`] busiest routes, and the errors that the workers keep.
+//! `MOST_ROUTES` busiest routes, and the errors that the workers keep.
 
 pub mod history;
 
