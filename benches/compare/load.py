@@ -87,13 +87,16 @@ class IdleRow(Row):
     def warm_up(self, proxy, place):
         pass
 
-    def measure(self, proxy, place, options):
-        before = settled(proxy.process.resident_bytes)
+    def clients(self, proxy, options):
+        """The program that opens them."""
         port = proxy.https if self.scheme == "https" else proxy.http
         command = [sys.executable, str(pathlib.Path(__file__).with_name("idle_clients.py"))]
-        command += [self.scheme, str(port), self.path, str(options.idle_connections)]
+        return [*command, self.scheme, str(port), self.path, str(options.idle_connections)]
+
+    def measure(self, proxy, place, options):
+        before = settled(proxy.process.resident_bytes)
         clients = subprocess.Popen(
-            command,
+            self.clients(proxy, options),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
