@@ -93,7 +93,7 @@ async fn serve_http(opening: Pin<Box<impl Future<Output = Option<(Box<Connection
         Become::Tunnel(tunnel) => {
             place.set(&connection.peer, Speaks::Tunnel);
             let Connection { stream, deadline, .. } = &mut *connection;
-            Box::pin(upgrade::join(stream, deadline, *tunnel)).await;
+            Box::pin(upgrade::join(stream, deadline, tunnel)).await;
         }
         Become::Http2 => {
             place.set(&connection.peer, Speaks::Http2);

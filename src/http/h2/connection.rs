@@ -277,7 +277,7 @@ async fn serve_stream(
         Some(kind) => handle::refuse(running, &mut client, kind).await,
     };
     if let End::Tunnel(tunnel) = end {
-        Box::pin(upgrade::join_stream(&mut client, *tunnel)).await;
+        Box::pin(upgrade::join_stream(&mut client, tunnel)).await;
         client.reset();
         return;
     }

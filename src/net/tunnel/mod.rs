@@ -146,48 +146,52 @@ impl<W: Watch> Join<'_, W> {
 }
 
 /// Joins the two ends of a WebSocket, of which the second is the server's; of each, what came already is given. Once
-/// `closing` is ready both are told that it is over ([`End::Over`]), by a close frame between two of theirs.
-pub async fn join_frames<A: Endpoint, B: Endpoint>(
-    (first, input): (&mut A, Buffer),
-    (second, other_input): (&mut B, Buffer),
+/// `closing` is ready both are told that it is over ([`End::Over`]), by a close frame between two of theirs. `deadline`
+/// is of this task.
+pub fn join_frames<'a, A: Endpoint, B: Endpoint>(
+    (first, input): (&'a mut A, Buffer),
+    (second, other_input): (&'a mut B, Buffer),
+    deadline: &'a Deadline,
     silence: Silence,
-    closing: impl Future<Output = ()>,
-    watch: &mut impl Watch,
-) -> (Carried, End) {
+    closing: impl Future<Output = ()> + 'a,
+    watch: &'a mut impl Watch,
+) -> impl Future<Output = (Carried, End)> + 'a {
+    // Made before the future, as those of `Join` are.
     let (mut up, mut down) = (Flow::new(input), Flow::new(other_input));
+    let mut pace = Pace { deadline, silence, end: None, last: None };
     let carried = |up: &Flow, down: &Flow| Carried { up: up.bytes, down: down.bytes, is_spliced: false };
-    let deadline = Deadline::new();
-    let mut pace = Pace { deadline: &deadline, silence, end: None, last: None };
-    let mut closing = pin!(closing);
-    let ended = poll_fn(|cx| {
-        let is_up_done = match done(up.poll(cx, first, second), true) {
-            Ok(is_done) => is_done,
-            Err(end) => return Poll::Ready(end),
-        };
-        let is_down_done = match done(down.poll(cx, second, first), false) {
-            Ok(is_done) => is_done,
-            Err(end) => return Poll::Ready(end),
-        };
-        // Also while nothing is read of it, for the other side takes nothing.
-        if first.poll_gone(cx).is_ready() {
-            return Poll::Ready(End::FirstBroke(io::ErrorKind::ConnectionReset.into()));
+    async move {
+        let mut closing = pin!(closing);
+        let ended = poll_fn(|cx| {
+            let is_up_done = match done(up.poll(cx, first, second), true) {
+                Ok(is_done) => is_done,
+                Err(end) => return Poll::Ready(end),
+            };
+            let is_down_done = match done(down.poll(cx, second, first), false) {
+                Ok(is_done) => is_done,
+                Err(end) => return Poll::Ready(end),
+            };
+            // Also while nothing is read of it, for the other side takes nothing.
+            if first.poll_gone(cx).is_ready() {
+                return Poll::Ready(End::FirstBroke(io::ErrorKind::ConnectionReset.into()));
+            }
+            if second.poll_gone(cx).is_ready() {
+                return Poll::Ready(End::SecondBroke(io::ErrorKind::ConnectionReset.into()));
+            }
+            if let Poll::Ready(end) = pace.poll(cx, carried(&up, &down), (is_up_done, is_down_done), watch) {
+                return Poll::Ready(end);
+            }
+            closing.as_mut().poll(cx).map(|()| End::Over)
+        })
+        .await;
+        match &ended {
+            End::Done | End::Idle => {}
+            End::Over => Box::pin(close((&mut up, first), (&mut down, second), deadline)).await,
+            End::FirstBroke(_) => second.reset(),
+            End::SecondBroke(_) => first.reset(),
         }
-        if second.poll_gone(cx).is_ready() {
-            return Poll::Ready(End::SecondBroke(io::ErrorKind::ConnectionReset.into()));
-        }
-        if let Poll::Ready(end) = pace.poll(cx, carried(&up, &down), (is_up_done, is_down_done), watch) {
-            return Poll::Ready(end);
-        }
-        closing.as_mut().poll(cx).map(|()| End::Over)
-    })
-    .await;
-    match &ended {
-        End::Done | End::Idle => {}
-        End::Over => close((&mut up, first), (&mut down, second), &deadline).await,
-        End::FirstBroke(_) => second.reset(),
-        End::SecondBroke(_) => first.reset(),
+        (carried(&up, &down), ended)
     }
-    (carried(&up, &down), ended)
 }
 
 /// How long the ends of a WebSocket that is closed may take for that, until they are reset.

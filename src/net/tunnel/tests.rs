@@ -223,7 +223,7 @@ mod frames {
                     let _ = closing.await;
                 };
                 let (one, other) = ((&mut near, Buffer::default()), (&mut far, Buffer::default()));
-                join_frames(one, other, LONG, closing, &mut |_| {}).await
+                join_frames(one, other, &Deadline::new(), LONG, closing, &mut |_| {}).await
             });
             let (mut from_client, to_client) = client.into_split();
             let (mut from_backend, to_backend) = backend.into_split();
@@ -263,7 +263,15 @@ mod frames {
                 let _ = closing.await;
             };
             let input = Buffer::copy_of(b"\x88\x80mask");
-            join_frames((&mut near, input), (&mut far, Buffer::default()), LONG, closing, &mut |_| {}).await
+            join_frames(
+                (&mut near, input),
+                (&mut far, Buffer::default()),
+                &Deadline::new(),
+                LONG,
+                closing,
+                &mut |_| {},
+            )
+            .await
         });
         let mut six = [0; 6];
         backend.read_exact(&mut six).await.unwrap();
