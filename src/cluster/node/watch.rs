@@ -9,8 +9,10 @@ use crate::cluster::{
     order::{HasActed, LastWord},
 };
 
-/// How long this node may give no sign of life: five beats, where nothing comes before it.
-const LIMIT: Duration = Duration::from_millis(50);
+/// How long this node may give no sign of life: ten beats, where nothing comes before it. A program that was killed is
+/// known by the end of its connection, at once; this is for one that hangs, and a machine that has to read a page of the
+/// program from a busy disk first is not hanging.
+const LIMIT: Duration = Duration::from_millis(100);
 /// The same where other programs may come before it.
 const PATIENT: Duration = Duration::from_millis(200);
 /// Time between two attempts to start a guard.

@@ -135,10 +135,11 @@ impl Lab {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 let words: Vec<&str> = line.split(' ').collect();
                 match words[..] {
-                    [at, address, hardware] => kept.lock().unwrap().push(Answer {
+                    [at, address, hardware, missed] => kept.lock().unwrap().push(Answer {
                         at: Duration::from_secs_f64(at.parse().unwrap()),
                         address: address.to_owned(),
                         hardware: hardware.to_owned(),
+                        missed: Duration::from_secs_f64(missed.parse().unwrap()),
                     }),
                     _ => ready.send(()).unwrap(),
                 }
@@ -201,6 +202,8 @@ pub struct Answer {
     pub at: Duration,
     pub address: String,
     pub hardware: String,
+    /// For how long nobody had answered before, while the observer was there to ask.
+    pub missed: Duration,
 }
 
 /// Asks who has the virtual addresses.
@@ -242,8 +245,7 @@ impl Observer {
 
     /// The longest time without any answer, between two.
     pub fn gap(&self, address: &str) -> Duration {
-        let answers = self.answers(address);
-        answers.windows(2).map(|pair| pair[1].at - pair[0].at).max().unwrap_or_default()
+        self.answers(address).iter().skip(1).map(|answer| answer.missed).max().unwrap_or_default()
     }
 }
 

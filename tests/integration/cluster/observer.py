@@ -2,8 +2,9 @@
 
 observer.py INTERFACE MILLISECONDS ADDRESS...
 
-A line for each answer: seconds of CLOCK_MONOTONIC, address, hardware address. IPv4 is asked for by ARP, IPv6 by
-neighbour solicitation; both to everybody, so that each who has the address answers."""
+A line for each answer: seconds of CLOCK_MONOTONIC, address, hardware address, and for how many seconds questions for
+that address had no answer before it. IPv4 is asked for by ARP, IPv6 by neighbour solicitation; both to everybody, so
+that each who has the address answers. Who does not answer while this program has no processor to ask is not missed."""
 
 import ipaddress
 import select
@@ -56,20 +57,24 @@ def main():
     own = {4: ipaddress.ip_address("0.0.0.0"), 6: ipaddress.ip_address(link_local)}
     frames = [(arp if it.version == 4 else solicitation)(mac, own[it.version], it) for it in addresses]
     print("ready", flush=True)
-    due = time.monotonic()
+    due = asked = time.monotonic()
+    missed = {address: 0.0 for address in addresses}
     while True:
         now = time.monotonic()
         if now >= due:
+            for address in addresses:
+                missed[address] += min(now - asked, 2 * pause)
             for frame in frames:
                 wire.send(frame)
-            due = max(due + pause, now)
+            due, asked = max(due + pause, now), now
         select.select([wire], [], [], max(0, due - time.monotonic()))
         try:
             while True:
                 frame = wire.recv(2048)
                 known = answer(frame)
                 if known and known[0] in addresses and frame[6:12] != mac:
-                    print(f"{time.monotonic():.6f} {known[0]} {known[1].hex(':')}", flush=True)
+                    print(f"{time.monotonic():.6f} {known[0]} {known[1].hex(':')} {missed[known[0]]:.6f}", flush=True)
+                    missed[known[0]] = 0.0
         except BlockingIOError:
             pass
 
