@@ -78,12 +78,15 @@ fn virtual_router(
 ) -> Plan {
     let family = if is_v6 { "ipv6" } else { "ipv4" };
     let name = format!("{interface}/{router_id}/{family}").into();
-    let peers = conf.vrrp.unicast_peers.iter().filter(|peer| peer.is_ipv6() == is_v6).copied().collect();
+    let peers: Vec<IpAddr> =
+        conf.vrrp.unicast_peers.iter().filter(|peer| peer.is_ipv6() == is_v6).copied().collect();
+    let members = conf.peers.as_ref().map_or(0, |it| it.others().count());
     let settings = vrrp::conf::Settings {
         priority: addresses.iter().find_map(|it| it.priority).unwrap_or(conf.priority),
         interval: conf.vrrp.interval,
         preempt: conf.preempt,
         preempt_delay: conf.preempt_delay,
+        is_pair: peers.len() <= 1 && members <= 1,
     };
     let router = vrrp::conf::Conf {
         interface,
@@ -103,7 +106,10 @@ pub(super) mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::schema::{Node, Reader, Source, section::read};
+    use crate::{
+        schema::{Node, Reader, Source, section::read},
+        tls::demo::demo_certificates,
+    };
 
     /// `[cluster]` of what is in that table.
     pub(crate) fn conf(text: &str) -> ClusterConf {
@@ -137,6 +143,32 @@ pub(super) mod tests {
         assert_eq!(of(0), (120, 2, vec!["10.0.0.2".parse().unwrap()]));
         assert_eq!(of(1), (120, 1, vec!["fe80::2".parse().unwrap()]));
         assert_eq!(of(2).0, 80);
+    }
+
+    #[test]
+    fn pair_knows_of_one_other_node_at_most() {
+        let is_pair = |peers: &str| {
+            let address = "[[virtual_ip]]\naddress = \"10.0.0.100/24\"\ninterface = \"lo\"\n";
+            let plans = groups(&conf(&format!("{address}{peers}")));
+            let Conf::Vrrp(router) = &plans[0].engine else { panic!("no router") };
+            router.settings.is_pair
+        };
+        let unicast = |peers: &str| format!("[vrrp]\nunicast_peers = [{peers}]\n");
+        assert!(is_pair("") && is_pair(&unicast("\"10.0.0.2\"")));
+        // Those of the other family are in another router.
+        assert!(is_pair(&unicast("\"10.0.0.2\", \"fe80::2\"")));
+        assert!(!is_pair(&unicast("\"10.0.0.2\", \"10.0.0.3\"")));
+        let folder = std::env::temp_dir().join(format!("pointsman-plan-{}", std::process::id()));
+        demo_certificates(&folder).unwrap();
+        let members = |members: &str| {
+            let folder = folder.display();
+            let own = format!("{{ chain = \"{folder}/demo.pem\", key = \"{folder}/demo.key\" }}");
+            let files = format!("certificate = {own}\nca = \"{folder}/ca.pem\"\n");
+            format!("[peers]\nlisten = \"10.0.0.1:1\"\nmembers = [{members}]\n{files}")
+        };
+        assert!(is_pair(&members("\"10.0.0.1:1\", \"10.0.0.2:1\"")));
+        assert!(!is_pair(&members("\"10.0.0.1:1\", \"10.0.0.2:1\", \"10.0.0.3:1\"")));
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

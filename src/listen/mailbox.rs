@@ -53,8 +53,9 @@ pub enum Message {
     /// Sockets of datagrams to begin with, and the sessions that the program before had there. The answer is how many of
     /// them go on.
     TakeOver(Change, Vec<Handed>, oneshot::Sender<usize>),
-    /// How its clients are to come to another node.
-    Yield(Yielding),
+    /// How its clients are to come to another node. The answer is that it does so, and of [`Yielding::Now`] that what had
+    /// come before was accepted.
+    Yield(Yielding, oneshot::Sender<()>),
     /// Who is connected: so many of them at most.
     Describe(usize, oneshot::Sender<(Vec<Description>, usize)>),
 }

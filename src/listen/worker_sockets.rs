@@ -120,7 +120,11 @@ impl WorkerSockets {
                 // Who asked may have left.
                 let _ = answer.send(taken.unwrap_or(0));
             }
-            Message::Yield(yielding) => self.yields(yielding),
+            Message::Yield(yielding, done) => {
+                self.yields(yielding);
+                // Who asked may have left.
+                let _ = done.send(());
+            }
             // Who asked may have left.
             Message::Describe(most, answer) => drop(answer.send(self.describe(most))),
         }
@@ -131,8 +135,11 @@ impl WorkerSockets {
         if yielding == Yielding::Soon {
             timer::hurry_idle(Moment::now().plus(SOON * 3 / 4), |_| true);
         }
-        for socket in self.sockets.borrow().iter() {
-            hold_back(socket.socket.get_ref(), yielding == Yielding::Now);
+        for Socket { slot, socket, .. } in self.sockets.borrow().iter() {
+            hold_back(socket.get_ref(), yielding == Yielding::Now);
+            if yielding == Yielding::Now {
+                accept::empty(&self.worker, slot.get(), socket, &self.mailboxes);
+            }
         }
     }
 

@@ -8,26 +8,31 @@
 use std::{os::fd::AsFd, time::Duration};
 
 use socket2::{SockFilter, SockRef};
+use tokio::sync::oneshot::{Receiver, channel};
 
 use super::mailbox::{Mailboxes, Message, Yielding};
 
 /// How long connections are ended while others are accepted: those that are used with their next response, idle ones towards
 /// the end of it.
 pub(super) const SOON: Duration = Duration::from_millis(400);
-/// How long what is under way then may take to end; a tunnel does not.
-const LAST: Duration = Duration::from_millis(60);
-/// How long connections that have begun may take to be accepted: until then they are in no count.
+/// How long what is under way then may take to end; a tunnel does not. With what the next primary waits (in a pair, at
+/// 100-ms advertisements and priority 100, 15 ms) nobody is answered for 70 ms at most.
+const LAST: Duration = Duration::from_millis(55);
+/// How much of it a connection that has begun may take to be there: its SYN was answered, its ACK is on its way.
 const BEGUN: Duration = Duration::from_millis(10);
 /// How often it is looked.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// Has clients come to another node: returns when nearly nobody is connected, and after a bounded time.
 pub async fn prepare(mailboxes: &Mailboxes) {
-    tell(mailboxes, Yielding::Soon);
+    drop(tell(mailboxes, Yielding::Soon));
     tokio::time::sleep(SOON).await;
-    tell(mailboxes, Yielding::Now);
-    tokio::time::sleep(BEGUN).await;
     let nobody_left = async {
+        // Which is only so once each worker has done it, however busy the machine is.
+        ask(mailboxes, Yielding::Now).await;
+        tokio::time::sleep(BEGUN).await;
+        // Until they are accepted they are in no count.
+        ask(mailboxes, Yielding::Now).await;
         while (0..mailboxes.workers()).map(|worker| mailboxes.open(worker)).sum::<i64>() > 0 {
             tokio::time::sleep(LOOK).await;
         }
@@ -38,13 +43,24 @@ pub async fn prepare(mailboxes: &Mailboxes) {
 
 /// Serves as ever again.
 pub fn end(mailboxes: &Mailboxes) {
-    tell(mailboxes, Yielding::No);
+    drop(tell(mailboxes, Yielding::No));
 }
 
-fn tell(mailboxes: &Mailboxes, yielding: Yielding) {
-    for worker in 0..mailboxes.workers() {
+fn tell(mailboxes: &Mailboxes, yielding: Yielding) -> Vec<Receiver<()>> {
+    let one = |worker| {
+        let (done, is_done) = channel();
         // One that has ended has no clients.
-        let _ = mailboxes.send(worker, Message::Yield(yielding));
+        let _ = mailboxes.send(worker, Message::Yield(yielding, done));
+        is_done
+    };
+    (0..mailboxes.workers()).map(one).collect()
+}
+
+/// Tells the workers, and waits until all have done it.
+async fn ask(mailboxes: &Mailboxes, yielding: Yielding) {
+    for is_done in tell(mailboxes, yielding) {
+        // An error is that of one that has ended.
+        let _ = is_done.await;
     }
 }
 
@@ -75,7 +91,40 @@ const NO_SYN: [SockFilter; 5] = [
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
+    use tokio::{
+        sync::mpsc::unbounded_channel,
+        time::{Instant, sleep},
+    };
+
     use super::*;
+
+    /// How long it takes with a worker that answers each message after `pause`.
+    async fn prepared(pause: Duration) -> Duration {
+        let (sender, mut mailbox) = unbounded_channel();
+        let (mailboxes, begun) = (Mailboxes::new(vec![sender]), Instant::now());
+        let worker = async {
+            while let Some(Message::Yield(_, done)) = mailbox.recv().await {
+                sleep(pause).await;
+                let _ = done.send(());
+            }
+        };
+        tokio::select! {
+            () = prepare(&mailboxes) => begun.elapsed() - SOON,
+            () = worker => panic!("the mailbox ended"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn workers_that_are_late_are_waited_for() {
+        let twice = prepared(Duration::from_millis(20)).await;
+        assert_eq!(twice, Duration::from_millis(20) + BEGUN + Duration::from_millis(20));
+        assert_eq!(prepared(Duration::ZERO).await, BEGUN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn worker_that_hangs_is_not_waited_for() {
+        assert_eq!(prepared(Duration::from_secs(9)).await, LAST);
+    }
 
     #[test]
     fn new_connections_wait_while_held_back() {

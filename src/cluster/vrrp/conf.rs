@@ -44,6 +44,8 @@ pub struct Settings {
     pub preempt: bool,
     /// How long that waits.
     pub preempt_delay: Duration,
+    /// Whether the configuration knows of no more than one other node; there may be more for all that.
+    pub is_pair: bool,
 }
 
 impl Conf {

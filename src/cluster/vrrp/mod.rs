@@ -6,6 +6,7 @@
 pub mod conf;
 pub mod engine;
 mod heard;
+mod others;
 pub mod packet;
 pub mod router;
 pub mod socket;

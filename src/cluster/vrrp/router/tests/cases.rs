@@ -14,7 +14,12 @@ use crate::cluster::{
 const INTERVAL: Duration = Duration::from_millis(100);
 
 fn settings(priority: u8) -> Settings {
-    Settings { priority, interval: INTERVAL, preempt: true, preempt_delay: Duration::ZERO }
+    Settings { priority, interval: INTERVAL, preempt: true, preempt_delay: Duration::ZERO, is_pair: false }
+}
+
+/// A router of this priority at 10.0.0.1 whose configuration knows of one other at most.
+fn of_a_pair(priority: u8) -> Router {
+    Router::new(Settings { is_pair: true, ..settings(priority) }, [10, 0, 0, 1].into(), BootTime(0))
 }
 
 /// A router of this priority at 10.0.0.1 that begins at zero.
@@ -61,6 +66,33 @@ fn priority_zero_is_followed_after_the_skew() {
     assert_eq!(router.deadline(), Some(BootTime(5000 + 60_937)));
     let actions = router.tick(BootTime(65_937));
     assert_eq!(actions[1], Action::Elected("10.0.0.2 gave up".into()));
+}
+
+#[test]
+fn only_other_of_a_pair_follows_after_a_quarter() {
+    let mut router = of_a_pair(100);
+    // Who was not heard may be several.
+    assert_eq!(router.deadline(), Some(BootTime(360_937)));
+    router.on_advertisement(heard(2, 200), BootTime(0));
+    assert_eq!(router.deadline(), Some(BootTime(315_234)));
+    router.on_advertisement(heard(2, 0), BootTime(5000));
+    assert_eq!(router.deadline(), Some(BootTime(5000 + 15_234)));
+    assert!(matches!(router.tick(BootTime(20_234))[..], [Action::Advertise(100), Action::Elected(_)]));
+}
+
+#[test]
+fn third_router_that_was_heard_restores_the_skew() {
+    let mut router = of_a_pair(100);
+    router.on_advertisement(heard(2, 200), BootTime(0));
+    router.on_advertisement(heard(3, 150), BootTime(1000));
+    assert_eq!(router.deadline(), Some(BootTime(361_937)));
+    router.on_advertisement(heard(2, 0), BootTime(5000));
+    assert_eq!(router.deadline(), Some(BootTime(65_937)));
+    // One that nobody heard as primary gives up: it is a third as well.
+    let mut router = of_a_pair(100);
+    router.on_advertisement(heard(2, 200), BootTime(0));
+    router.on_advertisement(heard(3, 0), BootTime(5000));
+    assert_eq!(router.deadline(), Some(BootTime(65_937)));
 }
 
 #[test]
@@ -150,6 +182,13 @@ fn primary_that_was_paused_begins_as_backup() {
     }
     let (mut router, now) = active(100);
     assert_eq!(router.tick(ms(now, 300)), [Action::Advertise(100)]);
+}
+
+#[test]
+fn primary_pauses_no_longer_than_any_backup_waits() {
+    // Its own skew is 78 ms; that of a backup of priority 254 is 0.2 ms, in a pair.
+    let (mut router, now) = active(56);
+    assert!(matches!(router.tick(ms(now, 301))[..], [Action::Lost(_)]));
 }
 
 #[test]
