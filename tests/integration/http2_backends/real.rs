@@ -1,4 +1,4 @@
-//! nghttpd as a backend, without TLS and with it, and backends that agree on something else.
+//! nghttpd and Caddy as backends, without TLS and with it, and backends that agree on something else.
 
 use std::{
     fs,
@@ -12,11 +12,11 @@ use crate::{
     support::{
         Proxy, eventually,
         proxy::{config, folder},
-        skipped, tls,
+        python_tool, skipped, tls,
     },
 };
 
-/// nghttpd; it is killed when this is dropped.
+/// nghttpd, or another server; it is killed when this is dropped.
 struct Nghttpd {
     child: Child,
     address: SocketAddr,
@@ -96,6 +96,37 @@ fn http2_is_agreed_on_by_alpn() {
         has_it_whole(&proxy);
         assert_eq!(proxy.logged("/large")["upstream_protocol"], "HTTP/2.0");
     }
+}
+
+#[test]
+fn caddy_serves_large_files_over_http2() {
+    let Some(caddy) = python_tool("caddy") else { return };
+    let (files, address) = (tls::folder(), crate::support::free());
+    let own = tls::folder_like(&files);
+    fs::write(files.join("large"), large()).unwrap();
+    let text = format!(
+        "{{\nauto_https off\nadmin off\npersist_config off\n}}\nhttps://localhost:{} {{\nbind 127.0.0.1\n\
+         tls demo.pem demo.key\nroot .\nfile_server\n}}\n",
+        address.port()
+    );
+    fs::write(files.join("caddyfile"), text).unwrap();
+    let mut command = Command::new(caddy);
+    command.args(["run", "--adapter", "caddyfile", "--config", "caddyfile"]).current_dir(&files);
+    command.env("XDG_DATA_HOME", &files).env("XDG_CONFIG_HOME", &files);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let server = Nghttpd { child, address };
+    eventually("Caddy listens", || TcpStream::connect(address).is_ok());
+    let options = format!("protocol = \"h2\"\n{TLS}");
+    let proxy = Proxy::start_in(own, &config(&[server.address], &options));
+    let mut client = proxy.connect();
+    for _ in 0..3 {
+        let got = client.get_with("/large", "localhost", "");
+        assert!(got.status == 200 && got.body == large(), "{} {}", got.status, got.body.len());
+    }
+    let part = client.get_with("/large", "localhost", "Range: bytes=1000000-1000009\r\n");
+    assert_eq!((part.status, &part.body[..]), (206, &large()[1_000_000..1_000_010]));
+    assert_eq!(proxy.logged("/large")["upstream_protocol"], "HTTP/2.0");
+    assert_eq!(client.get_with("/not-there", "localhost", "").status, 404);
 }
 
 /// nginx that speaks HTTP/1.1 over TLS, and says so by ALPN.
