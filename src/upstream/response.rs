@@ -8,7 +8,7 @@
 use std::{
     net::SocketAddr,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use super::{
@@ -21,10 +21,10 @@ use super::{
 use crate::{
     error::{Kind, Result},
     exchange::{BoundConnection, Downstream, grpc},
-    fields::{ConnectionOptions, Known},
+    fields::{ConnectionOptions, Fields, Known},
     h1::ResponseHead,
     moment::Moment,
-    net::{BodyFrame, BodyReader},
+    net::{BodyFrame, BodyReader, Buffer},
     telemetry::clock,
 };
 
@@ -39,6 +39,17 @@ struct Parts {
     upload: Upload,
     switched: Option<SwitchedTo>,
     owner: Owner,
+    ahead: Option<Ahead>,
+}
+
+/// What was read of a body before anybody was promised any of it.
+#[derive(Debug)]
+struct Ahead {
+    /// How long the body was before that.
+    length: BodyLength,
+    bytes: Buffer,
+    /// Its end, with trailers if there were some, once it was read.
+    end: Option<Option<Box<Fields>>>,
 }
 
 /// Whose the connection is once both bodies are through.
@@ -94,11 +105,14 @@ impl UpstreamResponse {
     ) -> Self {
         let Answered { body, switched, options } = answered;
         clean(head, &options, switched.is_some());
-        Self(Box::new(Parts { permit, body, upload, switched, owner }))
+        Self(Box::new(Parts { permit, body, upload, switched, owner, ahead: None }))
     }
 
     /// How long its body is.
     pub fn length(&self) -> BodyLength {
+        if let Some(ahead) = &self.0.ahead {
+            return ahead.length;
+        }
         match &self.0.body {
             Answering::Http1 { reader: BodyReader::Done, .. } => BodyLength::Known(0),
             Answering::Http1 { reader: BodyReader::Length(length), .. } => BodyLength::Known(*length),
@@ -113,8 +127,49 @@ impl UpstreamResponse {
         self.0.switched.is_some()
     }
 
+    /// Reads its body to the end before anybody is promised any of it; [`UpstreamResponse::poll_body`] gives it then. One of
+    /// more than `most` bytes, or that ends with its connection, is left to be read by that. An error says that it broke off
+    /// ([`Kind::BodyBroken`]).
+    pub fn poll_whole(&mut self, cx: &mut Context<'_>, most: u64) -> Poll<Result<()>> {
+        let length = self.length();
+        if length == BodyLength::UntilClose || length.known().is_some_and(|length| length > most) {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            // What was read is kept where it is not the end yet, and is asked for again.
+            let frame = ready!(self.poll_next(cx)?);
+            let ahead = Ahead { length, bytes: Buffer::default(), end: None };
+            let ahead = self.0.ahead.get_or_insert(ahead);
+            match frame {
+                BodyFrame::Data(buffer) => {
+                    ahead.bytes.append(&buffer);
+                    if ahead.bytes.len() as u64 > most {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                BodyFrame::End(trailers) => {
+                    ahead.end = Some(trailers);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+
     /// The next of its body. An error says that it broke off ([`Kind::BodyBroken`]).
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
+        if let Some(ahead) = &mut self.0.ahead {
+            if !ahead.bytes.is_empty() {
+                return Poll::Ready(Ok(BodyFrame::Data(std::mem::take(&mut ahead.bytes))));
+            }
+            if let Some(trailers) = ahead.end.take() {
+                return Poll::Ready(Ok(BodyFrame::End(trailers)));
+            }
+        }
+        self.poll_next(cx)
+    }
+
+    /// The next that comes over the connection.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
         let Parts { body, permit, .. } = &mut *self.0;
         let frame = body.poll_body(cx);
         if let Poll::Ready(Ok(BodyFrame::Data(buffer))) = &frame {

@@ -64,6 +64,7 @@ mod operating;
 mod own_responses;
 mod paths;
 mod peer_caches;
+mod peer_damage;
 mod peer_relay;
 mod peers;
 mod proxy_protocol;

@@ -11,10 +11,10 @@ use crate::{
 };
 
 /// What a peer may take in tests, whose machine is busy.
-const PATIENT: &str = "2s";
+pub const PATIENT: &str = "2s";
 
 /// A response of this body that is fresh for ten minutes.
-fn fresh(body: &str) -> Reply {
+pub fn fresh(body: &str) -> Reply {
     let length = body.len();
     Reply::Bytes(
         format!("HTTP/1.1 200 OK\r\nCache-Control: max-age=600\r\nContent-Length: {length}\r\n\r\n{body}")
@@ -23,7 +23,7 @@ fn fresh(body: &str) -> Reply {
 }
 
 /// The configuration of a node of a fleet whose caches ask each other.
-fn configs(count: usize, origin: &Origin, patience: &str, route: &str, cache: &str) -> Vec<String> {
+pub fn configs(count: usize, origin: &Origin, patience: &str, route: &str, cache: &str) -> Vec<String> {
     let folder = certificates(count);
     let members: Vec<_> = (0..count).map(|_| free()).collect();
     let one = |index| {
@@ -37,14 +37,14 @@ fn configs(count: usize, origin: &Origin, patience: &str, route: &str, cache: &s
 }
 
 /// Nodes that know each other, and whose rings have all of them.
-fn fleet(configs: &[String]) -> Vec<Proxy> {
+pub fn fleet(configs: &[String]) -> Vec<Proxy> {
     let nodes: Vec<Proxy> = configs.iter().map(|config| Proxy::start(config)).collect();
     until_known(&nodes);
     nodes
 }
 
 /// How the last cache says that it came to the answer, and those before it.
-fn said(response: &Response) -> Vec<String> {
+pub fn said(response: &Response) -> Vec<String> {
     let values = response.headers.iter().filter(|(name, _)| name == "cache-status");
     values.map(|(_, value)| value.split("; ttl").next().unwrap_or_default().to_owned()).collect()
 }
@@ -268,15 +268,15 @@ fn variants_and_conditions_go_through_two_caches() {
 }
 
 /// Objects by how often they are asked for: the second half as often as the first, the third a third as often (Zipf).
-struct Popular(Vec<f64>);
+pub struct Popular(Vec<f64>);
 
 impl Popular {
-    fn new(count: u32) -> Self {
+    pub fn new(count: u32) -> Self {
         let mut sum = 0.0;
         Self((1..=count).map(|rank| (sum += 1.0 / f64::from(rank), sum).1).collect())
     }
 
-    fn target(&self, rng: &mut fastrand::Rng) -> String {
+    pub fn target(&self, rng: &mut fastrand::Rng) -> String {
         let at = rng.f64() * self.0.last().unwrap();
         format!("/object-{}", self.0.partition_point(|sum| *sum < at))
     }

@@ -3,7 +3,9 @@
 //! Previous stop: [`super::fetch`], for a request that others may wait for; next stop: `http::peer_question`. The owner answers
 //! in the origin's place, or within a moment says that it is about to; else the origin is asked.
 
-use std::time::Duration;
+use std::{future::poll_fn, time::Duration};
+
+use tokio::time::timeout;
 
 use super::origin::{OriginReply, OriginRequest, judge};
 use crate::{
@@ -29,6 +31,10 @@ use crate::{
     telemetry::clock,
     upstream::{UpstreamResponse, forward_request::FirstSign},
 };
+
+/// Bytes of a body that is read whole before an owner's answer is taken. Who reads a larger one sees that it broke off, as with
+/// an origin's; it is stored in no case.
+const SMALL: u64 = 64 * 1024;
 
 /// The node that owns a key.
 pub(super) struct Owner(Question);
@@ -65,6 +71,10 @@ impl Owner {
         let judged = answered
             .map_err(|why| self.failed(&why))
             .and_then(|response| judge_age(request.cache, key, asked, response, exchange));
+        let judged = match judged {
+            Ok((response, PeerResult::Hit)) => self.whole(response, first).await,
+            others => others,
+        };
         let (response, result) = match judged {
             Ok((response, result)) => (Some(response), result),
             Err(result) => (None, result),
@@ -75,6 +85,24 @@ impl Owner {
         let reply = judge(request, answer, is_conditional, exchange, times)?;
         exchange.hop = Some(PeerHop::By(self.0.node.clone()));
         Some(reply)
+    }
+
+    /// An answer that the owner has already, with its body where that is small: one that is not whole is not taken, and the
+    /// client gets the origin's.
+    async fn whole(
+        &self,
+        mut response: UpstreamResponse,
+        within: Duration,
+    ) -> Result<(UpstreamResponse, PeerResult), PeerResult> {
+        let reading = poll_fn(|cx| response.poll_whole(cx, SMALL));
+        let read = timeout(within, reading).await.unwrap_or_else(|_| Err(Kind::ResponseTimeout.into()));
+        match read {
+            Ok(()) => Ok((response, PeerResult::Hit)),
+            Err(error) => {
+                response.record_failure(error.kind());
+                Err(self.failed(&NoAnswer::Failed(error)))
+            }
+        }
     }
 
     fn failed(&self, why: &NoAnswer) -> PeerResult {
