@@ -155,10 +155,7 @@ const ADMIN: &str = "[admin]\naddress = \"unix:admin.sock\"\n";
 #[test]
 fn step_down_under_load_fails_no_request() {
     met_while(|lab, node| {
-        let mut curl = lab.command("a", "curl");
-        curl.arg("-sS").arg("--unix-socket").arg(node.proxy.folder().join("admin.sock"));
-        let output = curl.args(["-X", "POST", "http://a/api/v1/cluster/step-down"]).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
+        lab.admin(node, "POST", "/api/v1/cluster/step-down");
     });
 }
 

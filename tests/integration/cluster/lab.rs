@@ -2,7 +2,9 @@
 //! address.
 
 use std::{
+    fs::File,
     io::{BufRead, BufReader},
+    os::fd::AsFd,
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     sync::{
@@ -146,6 +148,26 @@ impl Lab {
         });
         is_ready.recv_timeout(PATIENCE).expect("the observer begins");
         Observer { child, answers }
+    }
+
+    /// Runs something in the namespace of the observer.
+    pub fn there<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
+        let namespace = format!("/run/netns/{}", self.name("o"));
+        let moved = || {
+            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+            rustix::thread::move_into_link_name_space(File::open(namespace).unwrap().as_fd(), kind).unwrap();
+            run()
+        };
+        std::thread::scope(|scope| scope.spawn(moved).join().unwrap())
+    }
+
+    /// What the admin API of a node says, over its `admin.sock`.
+    pub fn admin(&self, node: &Node, method: &str, path: &str) -> serde_json::Value {
+        let mut curl = Command::new("curl");
+        curl.arg("-sS").arg("--unix-socket").arg(node.proxy.folder().join("admin.sock"));
+        let output = curl.args(["-X", method, &format!("http://a{path}")]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// What HTTP says at the virtual address.

@@ -6,3 +6,4 @@ mod lab;
 mod others;
 mod pair;
 mod standby;
+mod warmth;
