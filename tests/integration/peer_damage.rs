@@ -103,7 +103,7 @@ fn beside_damaged(origin: &Origin) -> (crate::support::Proxy, Done) {
 }
 
 #[test]
-fn damaged_body_of_a_peer_is_replaced_by_the_origin() {
+fn small_body_that_a_peer_damages_is_the_origins() {
     let origin = Origin::start(|request: &Request| fresh(&body(&request.target)));
     let (node, done) = beside_damaged(&origin);
     let targets: Vec<String> = (0..60).map(|number| format!("/small-{number}")).collect();
