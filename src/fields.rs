@@ -8,7 +8,9 @@
 mod connection_options;
 mod known;
 mod list;
+mod number;
 mod quoted_string;
+mod tags;
 mod token;
 
 use std::{fmt, ops::Range};
@@ -16,14 +18,19 @@ use std::{fmt, ops::Range};
 pub use connection_options::ConnectionOptions;
 pub use known::{Known, is_spelled};
 pub use list::list;
+pub use number::{Digits, write_number};
 pub use quoted_string::{QuotedByte, QuotedString, read_quoted};
 pub use token::is_token_byte;
+
+use self::tags::Tags;
 
 /// A list of fields in the order they came.
 #[derive(Clone, Default)]
 pub struct Fields {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
+    /// The tags of all that were added and not removed by their tag: those that are not in it are not there.
+    tags: Tags,
 }
 
 #[derive(Clone, Copy)]
@@ -31,6 +38,8 @@ struct Entry {
     name: u32,
     name_len: u16,
     known: Known,
+    /// Whether it stands in the bytes as HTTP/1 has it: `name: value`, with the end of the line behind it.
+    is_line: bool,
     value: u32,
     value_len: u32,
 }
@@ -38,11 +47,12 @@ struct Entry {
 impl Entry {
     /// A field whose name and value begin and are so long; `None` where that cannot be said in its bits, which must never
     /// be cut: what is cut is another field.
-    fn new(known: Known, name: (usize, usize), value: (usize, usize)) -> Option<Self> {
+    fn new(known: Known, is_line: bool, name: (usize, usize), value: (usize, usize)) -> Option<Self> {
         Some(Self {
             name: u32::try_from(name.0).ok()?,
             name_len: u16::try_from(name.1).ok()?,
             known,
+            is_line,
             value: u32::try_from(value.0).ok()?,
             value_len: u32::try_from(value.1).ok()?,
         })
@@ -54,6 +64,7 @@ impl Fields {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
+        self.tags = Tags::default();
     }
 
     /// Makes these fields the same as `other`'s, and keeps the memory.
@@ -61,6 +72,7 @@ impl Fields {
         self.clear();
         self.bytes.extend_from_slice(&other.bytes);
         self.entries.extend_from_slice(&other.entries);
+        self.tags = other.tags;
     }
 
     /// These fields in as little memory as they need, for keeping: as lines one after another, so that they are written
@@ -77,11 +89,12 @@ impl Fields {
             bytes.extend_from_slice(b"\r\n");
             entries.extend(Entry::new(
                 entry.known,
+                true,
                 (name, usize::from(entry.name_len)),
                 (value, entry.value_len as usize),
             ));
         }
-        Self { bytes, entries }
+        Self { bytes, entries, tags: self.tags }
     }
 
     /// Bytes of its names and values.
@@ -94,20 +107,28 @@ impl Fields {
         self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
     }
 
-    /// Adds a field whose name and value lie at these ranges of a head that [`Fields::hold`] is given afterwards. False,
+    /// Adds a field whose name and value lie at these ranges of a head that [`Fields::hold`] is given afterwards; `is_line`
+    /// says that one blank is between its colon and its value, and nothing between that and the end of its line. False,
     /// and nothing is added, where its name is longer than a name may be: 65,535 bytes.
     #[inline(always)]
-    pub(crate) fn push_of(&mut self, head: &[u8], name: Range<usize>, value: Range<usize>) -> bool {
-        let known = Known::of(head.get(name.clone()).unwrap_or_default());
-        let entry = Entry::new(known, (name.start, name.len()), (value.start, value.len()));
+    pub(crate) fn push_of(
+        &mut self,
+        known: Known,
+        is_line: bool,
+        name: Range<usize>,
+        value: Range<usize>,
+    ) -> bool {
+        let entry = Entry::new(known, is_line, (name.start, name.len()), (value.start, value.len()));
         self.entries.extend(entry);
+        self.tags.add(known);
         entry.is_some()
     }
 
-    /// Copies the head whose fields were added, in place of all other bytes.
+    /// Copies the head whose fields were added, in place of all other bytes. Its blank line is left out, so that what is
+    /// added later stands right behind its lines.
     pub(crate) fn hold(&mut self, head: &[u8]) {
         self.bytes.clear();
-        self.bytes.extend_from_slice(head);
+        self.bytes.extend_from_slice(head.strip_suffix(b"\r\n").unwrap_or(head));
     }
 
     /// Adds a field at the end. `name` and `value` must be valid (RFC 9110 §5.1, §5.5); they come from
@@ -123,10 +144,15 @@ impl Fields {
     }
 
     fn push_as(&mut self, known: Known, name: &[u8], value: &[u8]) {
-        let start = self.bytes.len();
+        let (start, from) = (self.bytes.len(), self.bytes.len() + name.len() + 2);
+        let Some(entry) = Entry::new(known, true, (start, name.len()), (from, value.len())) else { return };
+        self.bytes.reserve(name.len() + value.len() + 4);
         self.bytes.extend_from_slice(name);
+        self.bytes.extend_from_slice(b": ");
         self.bytes.extend_from_slice(value);
-        self.entries.extend(Entry::new(known, (start, name.len()), (start + name.len(), value.len())));
+        self.bytes.extend_from_slice(b"\r\n");
+        self.entries.push(entry);
+        self.tags.add(known);
     }
 
     /// How many fields there are.
@@ -144,32 +170,27 @@ impl Fields {
         self.entries.iter().map(|entry| self.field(entry))
     }
 
-    /// Writes the lines of the fields whose tags `passes` lets pass, as HTTP/1 has them (RFC 9112 §5). Lines that were
-    /// read together are copied together.
+    /// Writes the lines of the fields whose tags `passes` lets pass, as HTTP/1 has them (RFC 9112 §5). Lines that stand
+    /// together are copied together.
     pub fn write_lines(&self, passes: impl Fn(Known) -> bool, out: &mut Vec<u8>) {
         let mut run = 0..0;
         let flush = |run: Range<usize>, out: &mut Vec<u8>| {
             if let Some(lines) = self.bytes.get(run).filter(|lines| !lines.is_empty()) {
                 out.extend_from_slice(lines);
-                out.extend_from_slice(b"\r\n");
             }
         };
         for entry in self.entries.iter().filter(|entry| passes(entry.known)) {
-            let (name, value) = (entry.name as usize, entry.value as usize);
-            let (colon, end) = (name + usize::from(entry.name_len), value + entry.value_len as usize);
-            if value != colon + 2 || self.bytes.get(colon..value) != Some(b": ") {
+            let (start, end) = (entry.name as usize, entry.value as usize + entry.value_len as usize + 2);
+            if entry.is_line && start == run.end {
+                run.end = end;
+            } else if entry.is_line {
+                flush(std::mem::replace(&mut run, start..end), out);
+            } else {
                 flush(std::mem::take(&mut run), out);
                 out.extend_from_slice(self.name(entry));
                 out.extend_from_slice(b": ");
                 out.extend_from_slice(self.value(entry));
                 out.extend_from_slice(b"\r\n");
-                continue;
-            }
-            let is_next = name == run.end + 2 && self.bytes.get(run.end..name) == Some(b"\r\n");
-            if is_next && !run.is_empty() {
-                run.end = end;
-            } else {
-                flush(std::mem::replace(&mut run, name..end), out);
             }
         }
         flush(run, out);
@@ -189,24 +210,43 @@ impl Fields {
         self.bytes.get(start..start + entry.value_len as usize).unwrap_or_default()
     }
 
+    /// Those among which a field of this name may be: none where there is no such field.
+    #[inline]
+    fn among(&self, known: Known) -> &[Entry] {
+        if self.tags.has(known) { &self.entries } else { &[] }
+    }
+
     /// The value of the first field of this name.
+    #[inline]
     pub fn known(&self, known: Known) -> Option<&[u8]> {
-        self.entries.iter().find(|entry| entry.known == known).map(|entry| self.value(entry))
+        self.among(known).iter().find(|entry| entry.known == known).map(|entry| self.value(entry))
     }
 
     /// The values of every field of this name, in order.
+    #[inline]
     pub fn all_known(&self, known: Known) -> impl Iterator<Item = &[u8]> {
-        self.entries.iter().filter(move |entry| entry.known == known).map(|entry| self.value(entry))
+        self.among(known).iter().filter(move |entry| entry.known == known).map(|entry| self.value(entry))
     }
 
     /// Whether a field of this name is there.
+    #[inline]
     pub fn has(&self, known: Known) -> bool {
-        self.entries.iter().any(|entry| entry.known == known)
+        self.among(known).iter().any(|entry| entry.known == known)
+    }
+
+    /// Whether a field of one of these names is there.
+    #[inline]
+    pub fn has_any(&self, all: &[Known]) -> bool {
+        self.tags.meets(Tags::of(all)) && self.entries.iter().any(|entry| all.contains(&entry.known))
     }
 
     /// The values of every field of this name, compared without regard to case (RFC 9110 §5.1).
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes())).map(|field| field.value)
+        // By length first, for which no name is looked at.
+        let of_length = self.entries.iter().filter(|entry| usize::from(entry.name_len) == name.len());
+        of_length
+            .filter(|entry| self.name(entry).eq_ignore_ascii_case(name.as_bytes()))
+            .map(|entry| self.value(entry))
     }
 
     /// The first value of this name.
@@ -215,23 +255,33 @@ impl Fields {
     }
 
     /// Removes every field of a known name.
+    #[inline]
     pub fn remove_known(&mut self, known: Known) {
-        self.entries.retain(|entry| entry.known != known);
+        if self.tags.has(known) {
+            self.entries.retain(|entry| entry.known != known);
+            self.tags.remove(known);
+        }
+    }
+
+    /// Removes every field of one of these names.
+    #[inline]
+    pub fn remove_all_known(&mut self, all: &[Known]) {
+        if self.tags.meets(Tags::of(all)) {
+            self.entries.retain(|entry| !all.contains(&entry.known));
+        }
     }
 
     /// Removes every field of this name, compared without regard to case.
     pub fn remove(&mut self, name: &str) {
-        let Self { bytes, entries } = self;
+        let Self { bytes, entries, .. } = self;
         entries.retain(|entry| {
+            if usize::from(entry.name_len) != name.len() {
+                return true;
+            }
             let start = entry.name as usize;
             let own = bytes.get(start..start + usize::from(entry.name_len)).unwrap_or_default();
             !own.eq_ignore_ascii_case(name.as_bytes())
         });
-    }
-
-    /// Whether a field has a tag of which `is` says so.
-    pub fn any_known(&self, is: impl Fn(Known) -> bool) -> bool {
-        self.entries.iter().any(|entry| is(entry.known))
     }
 
     /// Keeps only the fields of whose tags `keep` says so.
@@ -241,7 +291,7 @@ impl Fields {
 
     /// Keeps only the fields for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(Field<'_>) -> bool) {
-        let Self { bytes, entries } = self;
+        let Self { bytes, entries, .. } = self;
         entries.retain(|entry| {
             let span =
                 |start: u32, len: usize| bytes.get(start as usize..start as usize + len).unwrap_or_default();
@@ -288,19 +338,11 @@ pub struct Field<'a> {
     pub value: &'a [u8],
 }
 
-/// Writes a number in decimal.
-pub fn write_number(mut number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0_u8; 20];
-    let mut length = 0;
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        length += 1;
-        if number == 0 {
-            break;
-        }
+impl<'a> Field<'a> {
+    /// A field of a known name.
+    pub fn of(known: Known, value: &'a [u8]) -> Self {
+        Self { known, name: known.name().as_bytes(), value }
     }
-    out.extend_from_slice(digits.get(20 - length..).unwrap_or_default());
 }
 
 #[cfg(test)]

@@ -43,7 +43,8 @@ impl RequestControl {
         let mut control = Self::default();
         if !fields.has(Known::CacheControl) {
             // RFC 9111 §5.4: Pragma is for requests of clients that do not know Cache-Control.
-            control.no_cache = directives(fields.all("pragma")).any(|directive| directive.is("no-cache"));
+            control.no_cache =
+                directives(fields.all_known(Known::Pragma)).any(|directive| directive.is("no-cache"));
             return control;
         }
         for directive in directives(fields.all_known(Known::CacheControl)) {

@@ -278,7 +278,7 @@ fn lifetime(
     }
     // §4.2.2: heuristics only where the status allows it or `public` says so.
     if is_heuristic(response.status) || control.public {
-        let modified = fields.get("last-modified").and_then(|value| Date::parse(value, times.received));
+        let modified = fields.known(Known::LastModified).and_then(|value| Date::parse(value, times.received));
         if let Some(modified) = modified.filter(|modified| policy.heuristic > 0.0 && *modified < date) {
             #[expect(
                 clippy::cast_possible_truncation,
@@ -310,7 +310,7 @@ fn initial_age(fields: &Fields, times: Times) -> u64 {
 
 /// §5.1: of a list the first member counts; what is no number is ignored.
 pub fn age_value(fields: &Fields) -> u64 {
-    list(fields.all("age")).next().and_then(delta_seconds).unwrap_or(0)
+    list(fields.all_known(Known::Age)).next().and_then(delta_seconds).unwrap_or(0)
 }
 
 #[cfg(test)]

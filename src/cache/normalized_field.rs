@@ -37,7 +37,7 @@ const CODINGS: [&str; 4] = ["br", "deflate", "gzip", "zstd"];
 /// for more than that.
 pub fn accept_encoding(request: &Fields) -> Option<Vec<u8>> {
     let mut accepted = [false; CODINGS.len()];
-    for member in list(request.all("accept-encoding")) {
+    for member in list(request.all_known(Known::AcceptEncoding)) {
         let (coding, weight) = weight(member)?;
         let coding = coding.to_ascii_lowercase();
         let coding = coding.strip_prefix(b"x-").filter(|coding| *coding == b"gzip").unwrap_or(&coding);

@@ -6,7 +6,7 @@
 
 use crate::{
     cache::{date::Date, validate::if_range_holds},
-    fields::Fields,
+    fields::{Fields, Known},
     h1::Method,
 };
 
@@ -36,7 +36,7 @@ impl Extent {
         if *method != Method::Get {
             return Self::Whole;
         }
-        let mut values = request.all("range");
+        let mut values = request.all_known(Known::Range);
         let (Some(value), None) = (values.next(), values.next()) else { return Self::Whole };
         // §13.1.5: where If-Range does not hold, Range is ignored.
         if !if_range_holds(request, stored, received) {

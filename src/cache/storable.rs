@@ -107,8 +107,9 @@ fn refuse(why: bool, refusal: Refusal) -> Result<(), Refusal> {
 /// The last point of RFC 9111 §3: one of these must be there. A status that is cacheable by heuristics counts
 /// only where the heuristics or the configuration give it a lifetime, or a validator gives it a use.
 fn says_that_it_may(response: &ResponseHead, control: &ResponseControl, source: Source) -> bool {
-    let has_validator =
-        || response.fields.get("etag").is_some() || response.fields.get("last-modified").is_some();
+    let has_validator = || {
+        response.fields.known(Known::Etag).is_some() || response.fields.known(Known::LastModified).is_some()
+    };
     match source {
         Source::SharedMaxAge | Source::MaxAge | Source::Expires | Source::Heuristic | Source::Configured => {
             true

@@ -61,9 +61,9 @@ impl StoredHead {
         if !newer.has(Known::Date) {
             head.fields.remove_known(Known::Date);
         }
-        head.fields.remove("age");
-        for age in newer.all("age") {
-            head.fields.push("age", age);
+        head.fields.remove_known(Known::Age);
+        for age in newer.all_known(Known::Age) {
+            head.fields.push_known(Known::Age, age);
         }
         Self::checked(request, head, policy, times)
     }

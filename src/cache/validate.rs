@@ -20,9 +20,7 @@ use crate::{
 /// Takes from a request what asks for less than the whole of one representation: conditions and ranges. What
 /// is fetched for the cache must be whole.
 pub fn make_unconditional(request: &mut Fields) {
-    for name in ["if-none-match", "if-modified-since", "if-range", "range"] {
-        request.remove(name);
-    }
+    request.remove_all_known(&[Known::IfNoneMatch, Known::IfModifiedSince, Known::IfRange, Known::Range]);
 }
 
 /// Most bytes of the entity tags that one request asks by; servers refuse heads that are much longer.
@@ -36,9 +34,9 @@ pub fn make_conditional<'a>(request: &mut Fields, stored: impl Iterator<Item = &
     let (mut tags, mut modified, mut bare, mut count) = (Vec::new(), None, None, 0_usize);
     for fields in stored {
         count += 1;
-        modified = fields.get("last-modified");
-        bare = fields.get("etag").and_then(bare_tag);
-        let Some(tag) = fields.get("etag").and_then(EntityTag::parse) else { continue };
+        modified = fields.known(Known::LastModified);
+        bare = fields.known(Known::Etag).and_then(bare_tag);
+        let Some(tag) = fields.known(Known::Etag).and_then(EntityTag::parse) else { continue };
         // With `, W/""`.
         if tags.len() + tag.opaque.len() + 6 > MOST_TAGS {
             continue;
@@ -52,11 +50,11 @@ pub fn make_conditional<'a>(request: &mut Fields, stored: impl Iterator<Item = &
         tags.extend_from_slice(bare);
     }
     if !tags.is_empty() {
-        request.push("if-none-match", &tags);
+        request.push_known(Known::IfNoneMatch, &tags);
     }
     let modified = modified.filter(|_| count == 1);
     if let Some(modified) = modified {
-        request.push("if-modified-since", modified);
+        request.push_known(Known::IfModifiedSince, modified);
     }
     !tags.is_empty() || modified.is_some()
 }
@@ -129,25 +127,25 @@ pub fn is_not_modified(
     if status != 200 || !matches!(method, Method::Get | Method::Head) {
         return false;
     }
-    if request.get("if-none-match").is_some() {
+    if request.known(Known::IfNoneMatch).is_some() {
         // §13.2.2: with If-None-Match, If-Modified-Since is ignored even where the tags do not match.
         return matches_none_match(request, stored);
     }
-    let mut since = request.all("if-modified-since");
+    let mut since = request.all_known(Known::IfModifiedSince);
     let (Some(value), None) = (since.next(), since.next()) else { return false };
     // §13.1.3: ignored "if the received value is not a valid HTTP-date".
     let Some(since) = Date::parse(value, received) else { return false };
     // RFC 9111 §4.3.2: without Last-Modified, Date or the time that the response was received is taken.
-    let modified = stored.get("last-modified").and_then(|value| Date::parse(value, received));
+    let modified = stored.known(Known::LastModified).and_then(|value| Date::parse(value, received));
     modified.unwrap_or_else(|| date_of(stored, received)) <= since
 }
 
 /// RFC 9110 §13.1.2: weak comparison; `*` matches whatever is stored. A list that is broken matches by what
 /// could be read before the break.
 fn matches_none_match(request: &Fields, stored: &Fields) -> bool {
-    let tag = stored.get("etag").and_then(EntityTag::parse);
-    let bare = stored.get("etag").and_then(bare_tag);
-    for value in request.all("if-none-match") {
+    let tag = stored.known(Known::Etag).and_then(EntityTag::parse);
+    let bare = stored.known(Known::Etag).and_then(bare_tag);
+    for value in request.all_known(Known::IfNoneMatch) {
         if value.trim_ascii() == b"*" || bare.is_some_and(|bare| value.trim_ascii() == bare) {
             return true;
         }
@@ -172,7 +170,7 @@ fn matches_none_match(request: &Fields, stored: &Fields) -> bool {
 /// come (RFC 9110 §15.4.5). Content-Location, Date, ETag, Vary, Cache-Control and Expires must be sent.
 pub fn not_modified_fields(stored: &Fields) -> Fields {
     let mut fields = stored.clone();
-    let has_tag = fields.get("etag").is_some();
+    let has_tag = fields.known(Known::Etag).is_some();
     fields.retain(|field| {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name.as_bytes());
         let describes =
@@ -190,10 +188,10 @@ pub fn not_modified_fields(stored: &Fields) -> Fields {
 /// Last-Modified is taken for a weak validator always: whether it is strong (RFC 9110 §8.8.2.2) asks for
 /// knowledge of the origin's clock, and weak only updates fewer.
 pub fn updated_by(not_modified: &Fields, candidates: &[(&Fields, Date)]) -> Vec<usize> {
-    let tag = not_modified.get("etag").and_then(EntityTag::parse);
-    let modified = not_modified.get("last-modified");
+    let tag = not_modified.known(Known::Etag).and_then(EntityTag::parse);
+    let modified = not_modified.known(Known::LastModified);
     let tag_of = |fields: &Fields, test: &dyn Fn(&EntityTag<'_>) -> bool| {
-        fields.get("etag").and_then(EntityTag::parse).is_some_and(|own| test(&own))
+        fields.known(Known::Etag).and_then(EntityTag::parse).is_some_and(|own| test(&own))
     };
     let most_recent = |matches: &dyn Fn(&Fields) -> bool| -> Vec<usize> {
         let matching = candidates.iter().enumerate().filter(|(_, (fields, _))| matches(fields));
@@ -206,7 +204,7 @@ pub fn updated_by(not_modified: &Fields, candidates: &[(&Fields, Date)]) -> Vec<
             all.filter(|(_, (fields, _))| is_same(fields)).map(|(at, _)| at).collect()
         }
         (Some(tag), _) => most_recent(&|fields| tag_of(fields, &|own| own.is_weakly(&tag))),
-        (None, Some(modified)) => most_recent(&|fields| fields.get("last-modified") == Some(modified)),
+        (None, Some(modified)) => most_recent(&|fields| fields.known(Known::LastModified) == Some(modified)),
         // §4.3.4 has the single one lack a validator as well, since it may not be what was asked about. Here it is: the
         // conditions are made of it alone, and a 304 without any validator answers them.
         (None, None) if candidates.len() == 1 => vec![0],
@@ -282,17 +280,17 @@ pub fn head_effect(response: &ResponseHead, stored: &Fields, length: u64) -> Hea
 /// Whether a Range may be served under the request's If-Range (RFC 9110 §13.1.5): there is none, or it names,
 /// by strong comparison, what is stored.
 pub fn if_range_holds(request: &Fields, stored: &Fields, received: Date) -> bool {
-    let mut values = request.all("if-range");
+    let mut values = request.all_known(Known::IfRange);
     let Some(value) = values.next() else { return true };
     if values.next().is_some() {
         return false;
     }
     if let Some(tag) = EntityTag::parse(value) {
-        return stored.get("etag").and_then(EntityTag::parse).is_some_and(|own| own.is_strongly(&tag));
+        return stored.known(Known::Etag).and_then(EntityTag::parse).is_some_and(|own| own.is_strongly(&tag));
     }
     // A date must be a strong validator (§8.8.2.2: Date "at least one second after the Last-Modified value")
     // and the very value.
-    let Some(modified) = stored.get("last-modified") else { return false };
+    let Some(modified) = stored.known(Known::LastModified) else { return false };
     let (Some(asked), Some(own)) = (Date::parse(value, received), Date::parse(modified, received)) else {
         return false;
     };

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::{
     cache::{date::Date, key::Key, normalized_field::normalized},
-    fields::{Fields, is_token_byte, list},
+    fields::{Fields, Known, is_token_byte, list},
 };
 
 /// The fields of the request that a response depends on.
@@ -24,7 +24,7 @@ impl Vary {
     /// Reads the Vary fields of a response. A member that is no field name counts as `*`.
     pub fn of(response: &Fields) -> Self {
         let mut names = Vec::new();
-        for name in list(response.all("vary")) {
+        for name in list(response.all_known(Known::Vary)) {
             match std::str::from_utf8(name) {
                 Ok(name) if name != "*" && name.bytes().all(is_token_byte) => {
                     names.push(name.to_ascii_lowercase());

@@ -32,34 +32,55 @@ macro_rules! known {
                 }
             }
 
-            pub(super) const ALL: &'static [(Self, &'static [u8])] = &[$((Self::$variant, $text.as_bytes()),)*];
+            /// Whether it is one name in particular.
+            #[inline]
+            pub const fn is_named(self) -> bool {
+                (self as u8) < Self::OfPeer as u8
+            }
+
+            /// Each name that is one in particular, in alphabetical order.
+            pub(crate) const ALL: &'static [(Self, &'static [u8])] = &[$((Self::$variant, $text.as_bytes()),)*];
         }
     };
 }
 
 known! {
     Accept = "accept",
+    AcceptEncoding = "accept-encoding",
+    AcceptRanges = "accept-ranges",
     Age = "age",
     Authorization = "authorization",
     CacheControl = "cache-control",
     Connection = "connection",
+    ContentEncoding = "content-encoding",
     ContentLength = "content-length",
+    ContentRange = "content-range",
     ContentType = "content-type",
     Cookie = "cookie",
     Date = "date",
+    Etag = "etag",
     Expect = "expect",
     Forwarded = "forwarded",
     Host = "host",
     Http2Settings = "http2-settings",
+    IfMatch = "if-match",
+    IfModifiedSince = "if-modified-since",
+    IfNoneMatch = "if-none-match",
+    IfRange = "if-range",
+    IfUnmodifiedSince = "if-unmodified-since",
     KeepAlive = "keep-alive",
+    LastModified = "last-modified",
     Location = "location",
+    Pragma = "pragma",
     ProxyAuthenticate = "proxy-authenticate",
     ProxyAuthorization = "proxy-authorization",
     ProxyConnection = "proxy-connection",
+    Range = "range",
     Referer = "referer",
     SecWebsocketAccept = "sec-websocket-accept",
     SecWebsocketKey = "sec-websocket-key",
     SecWebsocketVersion = "sec-websocket-version",
+    Server = "server",
     SetCookie = "set-cookie",
     Te = "te",
     Traceparent = "traceparent",
@@ -68,6 +89,7 @@ known! {
     TransferEncoding = "transfer-encoding",
     Upgrade = "upgrade",
     UserAgent = "user-agent",
+    Vary = "vary",
     Via = "via",
     WwwAuthenticate = "www-authenticate",
     XForwardedFor = "x-forwarded-for",
@@ -175,7 +197,11 @@ mod tests {
 
     #[test]
     fn names_are_known_in_any_case_and_no_others() {
+        for unnamed in [Known::OfPeer, Known::OfProxy, Known::Underscored, Known::Disguised, Known::Other] {
+            assert!(!unnamed.is_named() && unnamed.name().is_empty());
+        }
         for (known, name) in Known::ALL {
+            assert!(known.is_named());
             let upper = name.to_ascii_uppercase();
             assert_eq!((Known::of(name), Known::of(&upper)), (*known, *known));
             for at in 0..name.len() {

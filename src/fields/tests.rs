@@ -10,7 +10,9 @@ fn loaded(head: &str) -> Fields {
         if let Some((name, value)) = line.split_once(':') {
             let at = start + name.len() + 1 + value.len() - value.trim_start().len();
             let (name, value) = (start..start + name.len(), at..at + value.trim().len());
-            assert!(fields.push_of(head.as_bytes(), name, value));
+            let is_line = head.get(name.end..value.start) == Some(": ")
+                && line.ends_with(&format!(" {}\r\n", &head[value.clone()]));
+            assert!(fields.push_of(Known::of(head[name.clone()].as_bytes()), is_line, name, value));
         }
         start += line.len();
     }
@@ -80,11 +82,10 @@ fn an_oversized_name_is_left_out_never_cut() {
     fields.push("y", b"2");
     assert_eq!((fields.len(), fields.get("y")), (2, Some(&b"2"[..])));
     assert!(!fields.has(Known::TransferEncoding));
-    let head = format!("{}: 1", "z".repeat(65_536));
     fields.clear();
     let value = 65_538..65_539;
-    assert!(!fields.push_of(head.as_bytes(), 0..65_536, value.clone()) && fields.is_empty());
-    assert!(fields.push_of(head.as_bytes(), 0..65_535, value));
+    assert!(!fields.push_of(Known::Other, true, 0..65_536, value.clone()) && fields.is_empty());
+    assert!(fields.push_of(Known::Other, true, 0..65_535, value));
 }
 
 #[test]
@@ -105,6 +106,35 @@ fn fields_are_set_added_and_removed_without_regard_to_case() {
     fields.remove("HOST");
     assert!(!fields.has(Known::Host));
     assert_eq!(fields.len(), 1);
+}
+
+#[test]
+fn a_tag_is_found_exactly_where_a_field_has_it() {
+    let check = |fields: &Fields| {
+        for (known, _) in Known::ALL {
+            let is_there = fields.iter().any(|field| field.known == *known);
+            assert_eq!((fields.has(*known), fields.has_any(&[*known])), (is_there, is_there), "{known:?}");
+            assert_eq!(fields.known(*known).is_some(), is_there);
+            assert_eq!(fields.all_known(*known).next().is_some(), is_there);
+        }
+    };
+    let mut fields = loaded("Host: a\r\nVia: b\r\nAge: 1\r\nhost: c\r\nTe: x\r\nDate: d\r\n\r\n");
+    check(&fields);
+    fields.remove_known(Known::Host);
+    fields.push_known(Known::Cookie, b"1");
+    check(&fields);
+    fields.push_known(Known::Host, b"a");
+    fields.remove_all_known(&[Known::Age, Known::Te, Known::Expect]);
+    check(&fields);
+    fields.remove("via");
+    fields.retain(|field| field.known != Known::Cookie);
+    fields.set("Upgrade", b"x");
+    let mut copy = Fields::default();
+    copy.push_known(Known::Location, b"/");
+    copy.copy_from(&fields);
+    [&fields, &copy, &fields.compact()].into_iter().for_each(check);
+    fields.clear();
+    check(&fields);
 }
 
 #[test]

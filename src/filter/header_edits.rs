@@ -34,6 +34,9 @@ struct Edit {
     value: Template,
 }
 
+/// Bytes that a value gets at first.
+const VALUE: usize = 64;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
     Set,
@@ -110,7 +113,7 @@ impl Edit {
         match self.value.fixed() {
             Some(text) => text.as_bytes().into(),
             None => {
-                let mut out = Vec::new();
+                let mut out = Vec::with_capacity(VALUE);
                 self.value.write(scope, &mut out);
                 out.into()
             }

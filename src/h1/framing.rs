@@ -23,6 +23,9 @@ pub enum Framing {
 impl Framing {
     /// Of a request (RFC 9112 §6.3). Anything that two parsers could read in two ways is refused.
     pub fn of_request(head: &RequestHead) -> Result<Self, &'static str> {
+        if !head.fields.has_any(&[Known::ContentLength, Known::TransferEncoding]) {
+            return Ok(Self::None);
+        }
         let length = content_length(&head.fields)?;
         if !head.fields.has(Known::TransferEncoding) {
             return Ok(match length {

@@ -10,7 +10,7 @@ use super::{
     method::{LONG_METHOD, MOST_METHOD_BYTES, Method},
     one_pass,
 };
-use crate::fields::{Fields, write_number};
+use crate::fields::{Fields, Known, write_number};
 
 /// Why a head was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,8 +269,8 @@ pub fn write_fields(fields: &Fields, out: &mut Vec<u8>) {
     fields.write_lines(|_| true, out);
 }
 
-/// Writes one field line.
-#[inline]
+/// Writes one field line. Where the name is a constant, it is written without a call.
+#[inline(always)]
 pub fn write_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
@@ -290,7 +290,9 @@ pub(super) fn take_fields(
         let value = header.value.trim_ascii();
         let (name_at, value_at) = (header.name.as_ptr().addr() - base, value.as_ptr().addr() - base);
         let (name, value) = (name_at..name_at + header.name.len(), value_at..value_at + value.len());
-        if !fields.push_of(head, name, value) {
+        let is_line = head.get(name.end..value.start) == Some(b": ")
+            && head.get(value.end..value.end + 2) == Some(b"\r\n");
+        if !fields.push_of(Known::of(header.name.as_bytes()), is_line, name, value) {
             return Err(HeadError::TooLarge);
         }
     }

@@ -8,7 +8,7 @@ use super::{
     grammar::{HeadLimits, Version, is_target_byte},
     method::MOST_METHOD_BYTES,
 };
-use crate::fields::{Fields, is_token_byte};
+use crate::fields::{Fields, Known, is_token_byte};
 
 /// What the first line of a plain request says.
 pub(super) struct RequestLine<'a> {
@@ -68,7 +68,7 @@ pub(super) fn response(
     }
     let digit = |byte: &u8| u16::from(byte - b'0');
     let status = digit(hundreds) * 100 + digit(tens) * 10 + digit(ones);
-    let reason = special(rest)?;
+    let reason = end_before(rest, DELETE)?;
     let is_plain = reason == 0 || rest.first() == Some(&b' ');
     if !is_plain || !rest.get(..reason)?.is_ascii() || rest.get(reason..reason + 2) != Some(b"\r\n") {
         return None;
@@ -81,18 +81,25 @@ pub(super) fn response(
 fn read_fields(bytes: &[u8], mut at: usize, limits: &HeadLimits, fields: &mut Fields) -> Option<usize> {
     fields.clear();
     while bytes.get(at) != Some(&b'\r') {
-        let name = at..at + length_of(bytes.get(at..)?, &TOKEN)?;
-        if name.is_empty() || bytes.get(name.end) != Some(&b':') || fields.len() == limits.fields {
+        let name = at..at + end_before(bytes.get(at..)?, b':')?;
+        let known = Known::of(bytes.get(name.clone())?);
+        // A name that is known has no bytes but those of tokens.
+        let is_token = || bytes.get(name.clone()).unwrap_or_default().iter().all(|byte| is_in(*byte, &TOKEN));
+        if name.is_empty()
+            || bytes.get(name.end) != Some(&b':')
+            || fields.len() == limits.fields
+            || !known.is_named() && !is_token()
+        {
             return None;
         }
         let mut from = name.end + 1;
         while is_blank(bytes.get(from)) {
             from += 1;
         }
-        let mut end = from + special(bytes.get(from..)?)?;
+        let mut end = from + end_before(bytes.get(from..)?, DELETE)?;
         while bytes.get(end) == Some(&b'\t') {
             end += 1;
-            end += special(bytes.get(end..)?)?;
+            end += end_before(bytes.get(end..)?, DELETE)?;
         }
         if bytes.get(end..end + 2) != Some(b"\r\n") {
             return None;
@@ -101,7 +108,8 @@ fn read_fields(bytes: &[u8], mut at: usize, limits: &HeadLimits, fields: &mut Fi
         while to > from && is_blank(bytes.get(to - 1)) {
             to -= 1;
         }
-        if !fields.push_of(bytes, name, from..to) {
+        let is_line = from == name.end + 2 && bytes.get(name.end + 1) == Some(&b' ') && to == end;
+        if !fields.push_of(known, is_line, name, from..to) {
             return None;
         }
         at = end + 2;
@@ -120,26 +128,33 @@ fn is_blank(byte: Option<&u8>) -> bool {
 
 /// How many bytes from the beginning are in a table; `None` when all are.
 fn length_of(bytes: &[u8], table: &[bool; 256]) -> Option<usize> {
-    bytes.iter().position(|byte| !table.get(usize::from(*byte)).copied().unwrap_or_default())
+    bytes.iter().position(|byte| !is_in(*byte, table))
 }
 
-/// The place of the first control character, a tab too; `None` without one. Eight bytes at once.
-fn special(bytes: &[u8]) -> Option<usize> {
+fn is_in(byte: u8, table: &[bool; 256]) -> bool {
+    table.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+/// The control character that is above all others.
+const DELETE: u8 = 0x7f;
+
+/// The place of the first byte below a blank, a tab too, or of the first `sign`; `None` without one. Eight bytes at once.
+fn end_before(bytes: &[u8], sign: u8) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = ONES << 7;
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
         // A borrow reaches bytes above only, so that the lowest that is found is right.
-        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-        let differs = word ^ (ONES * 0x7f);
-        let is_delete = differs.wrapping_sub(ONES) & !differs;
-        let found = (below_space | is_delete) & HIGH;
+        let below_blank = word.wrapping_sub(ONES * 0x20) & !word;
+        let differs = word ^ (ONES * u64::from(sign));
+        let is_sign = differs.wrapping_sub(ONES) & !differs;
+        let found = (below_blank | is_sign) & HIGH;
         if found != 0 {
             return Some(index * 8 + found.trailing_zeros() as usize / 8);
         }
     }
-    let at = rest.iter().position(u8::is_ascii_control)?;
+    let at = rest.iter().position(|byte| *byte < 0x20 || *byte == sign)?;
     Some(words.len() * 8 + at)
 }
 

@@ -50,8 +50,12 @@ impl<'a> RouteContext<'a> {
 
     /// When the whole exchange must be over: as the route says, or the client of gRPC, whichever is sooner.
     pub(super) fn end(&self, exchange: &Exchange) -> Option<Moment> {
+        let is_grpc = exchange.is_grpc();
+        if self.route.timeout.is_zero() && !is_grpc {
+            return None;
+        }
         let timeout = Some(self.route.timeout).filter(|timeout| !timeout.is_zero());
-        let asked = exchange.is_grpc().then(|| grpc::timeout(&exchange.request.fields)).flatten();
+        let asked = is_grpc.then(|| grpc::timeout(&exchange.request.fields)).flatten();
         let shorter = timeout.into_iter().chain(asked).min()?;
         Some(exchange.facts.started.plus(shorter))
     }

@@ -147,7 +147,7 @@ fn answer(tree: &Tree, found: &Found, exchange: &mut Exchange) -> Part {
     } else {
         let extent = Extent::of(&request.method, &request.fields, fields, length, now);
         if let Some(range) = extent.content_range(length) {
-            fields.push("content-range", range.as_bytes());
+            fields.push_known(Known::ContentRange, range.as_bytes());
         }
         match extent {
             Extent::Whole => {}
@@ -176,17 +176,17 @@ fn answer(tree: &Tree, found: &Found, exchange: &mut Exchange) -> Part {
 /// What is said of a file.
 fn describe(tree: &Tree, found: &Found, now: Date, fields: &mut Fields) {
     fields.push_known(Known::ContentType, media_type(found.name.as_ref()).as_bytes());
-    fields.push("etag", format!("\"{:016x}\"", found.version).as_bytes());
+    fields.push_known(Known::Etag, format!("\"{:016x}\"", found.version).as_bytes());
     if let Some(modified) = found.modified {
         // RFC 9110 §8.8.2.1: no later than the Date.
-        fields.push("last-modified", Date(modified.min(now.0)).to_string().as_bytes());
+        fields.push_known(Known::LastModified, Date(modified.min(now.0)).to_string().as_bytes());
     }
-    fields.push("accept-ranges", b"bytes");
+    fields.push_known(Known::AcceptRanges, b"bytes");
     if let Some(coding) = found.coding {
-        fields.push("content-encoding", coding.name().as_bytes());
+        fields.push_known(Known::ContentEncoding, coding.name().as_bytes());
     }
     if found.varies {
-        fields.push("vary", b"Accept-Encoding");
+        fields.push_known(Known::Vary, b"Accept-Encoding");
     }
     if !tree.conf.cache_control.is_empty() {
         fields.push("cache-control", tree.conf.cache_control.as_bytes());

@@ -97,6 +97,12 @@ fn find_authority(exchange: &mut Exchange) -> Result<()> {
 /// Makes the authority the one that key, route and backend know: lower case, a port that is one, without leading zeros,
 /// and none where it is the scheme's (RFC 9110 §4.2.3); and the host without it.
 fn normalize_authority(exchange: &mut Exchange) -> Result<()> {
+    let is_plain = |byte: u8| PLAIN_OF_HOST.get(usize::from(byte)).copied().unwrap_or_default();
+    if exchange.authority.bytes().fold(true, |is, byte| is & is_plain(byte)) {
+        // As nearly all are: a name in lower case.
+        exchange.host.push_str(&exchange.authority);
+        return Ok(());
+    }
     let (host, port) = split_port(&exchange.authority)?;
     let is_of_host = |byte: u8| OF_HOST.get(usize::from(byte)).copied().unwrap_or_default();
     // RFC 9110 §4.2.1: a port alone names nobody.
@@ -121,17 +127,22 @@ fn normalize_authority(exchange: &mut Exchange) -> Result<()> {
 }
 
 /// Bytes of a host (RFC 3986 §3.2.2).
+const OF_HOST: [bool; 256] =
+    table(b"-._~[]:%!$&'()*+,;=abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789");
+
+/// Those of them that stay as they are, and begin no port.
+const PLAIN_OF_HOST: [bool; 256] = table(b"-._~%!$&'()*+,;=abcdefghijklmnopqrstuvwxyz0123456789");
+
 #[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a bad index is a build error")]
-const OF_HOST: [bool; 256] = {
+const fn table(signs: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
-    let signs = b"-._~[]:%!$&'()*+,;=abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
     let mut at = 0;
     while at < signs.len() {
         table[signs[at] as usize] = true;
         at += 1;
     }
     table
-};
+}
 
 /// Host and port of an authority (RFC 3986 §3.2); an empty port is none.
 fn split_port(authority: &str) -> Result<(&str, Option<u16>)> {

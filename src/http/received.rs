@@ -21,15 +21,11 @@ pub(super) fn clean(exchange: &mut Exchange, underscores: Underscores) -> Result
         return Err(Kind::LoopDetected.into());
     }
     let options = ConnectionOptions::of(fields).map_err(Kind::Malformed)?;
-    let is_doubtful =
-        |known| matches!(known, Known::OfPeer | Known::OfProxy | Known::Underscored | Known::Disguised);
     // Nearly always there is nothing to do.
-    if options.is_empty() && !fields.any_known(is_doubtful) {
+    if options.is_empty() && !fields.has_any(&DOUBTFUL) {
         return Ok(());
     }
-    if underscores == Underscores::Refuse
-        && fields.any_known(|known| matches!(known, Known::Underscored | Known::Disguised))
-    {
+    if underscores == Underscores::Refuse && fields.has_any(&[Known::Underscored, Known::Disguised]) {
         return Err(Kind::Malformed("a field name has an underscore").into());
     }
     fields.retain(|field| match field.known {
@@ -56,6 +52,9 @@ pub(super) fn clean(exchange: &mut Exchange, underscores: Underscores) -> Result
     });
     Ok(())
 }
+
+/// What not everybody may say.
+const DOUBTFUL: [Known; 4] = [Known::OfPeer, Known::OfProxy, Known::Underscored, Known::Disguised];
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@ use super::{
     stream::{Fault, Stream},
 };
 use crate::{
-    fields::{Fields, Known, write_number},
+    fields::{Digits, Field, Fields, Known},
     h1::ResponseHead,
     net::Buffer,
 };
@@ -106,13 +106,11 @@ impl Connection {
                 _ => false,
             };
             if !is_left_out {
-                self.encoder.field(field.name, field.value, out);
+                self.encoder.tagged(&field, out);
             }
         }
         if let Some(length) = length.filter(|_| has_body) {
-            let mut digits = Vec::with_capacity(20);
-            write_number(length, &mut digits);
-            self.encoder.field(b"content-length", &digits, out);
+            self.encoder.tagged(&Field::of(Known::ContentLength, Digits::of(length).as_bytes()), out);
         }
         self.end_block(id, block);
         Ok(())
@@ -230,7 +228,7 @@ impl Connection {
             let out = self.output.end();
             self.encoder.begin(out);
             for field in trailers.iter() {
-                self.encoder.field(field.name, field.value, out);
+                self.encoder.tagged(&field, out);
             }
             self.end_block(id, block);
             return Ok(());

@@ -172,22 +172,29 @@ impl Deref for Buffer {
 }
 
 impl Drop for Buffer {
+    /// Most have no memory any more when they are dropped, which is seen without a call.
+    #[inline]
     fn drop(&mut self) {
-        let Memory::Own(memory) = &mut self.memory else { return };
-        if memory.is_empty() {
-            return;
+        if let Memory::Own(memory) = &mut self.memory
+            && !memory.is_empty()
+        {
+            give_back(memory);
         }
-        account::give(Owner::Buffers, memory.len());
-        if memory.len() == SIZE {
-            let memory = std::mem::take(memory);
-            // While the thread ends its pool may be gone already; then the memory is just freed.
-            let _ = SPARE.try_with(|spare| {
-                let mut spare = spare.borrow_mut();
-                if spare.len() < MOST_SPARE {
-                    spare.push(memory);
-                }
-            });
-        }
+    }
+}
+
+/// Takes the memory of a buffer back to the pool, where it is of the pool's size.
+fn give_back(memory: &mut Box<[u8]>) {
+    account::give(Owner::Buffers, memory.len());
+    if memory.len() == SIZE {
+        let memory = std::mem::take(memory);
+        // While the thread ends its pool may be gone already; then the memory is just freed.
+        let _ = SPARE.try_with(|spare| {
+            let mut spare = spare.borrow_mut();
+            if spare.len() < MOST_SPARE {
+                spare.push(memory);
+            }
+        });
     }
 }
 

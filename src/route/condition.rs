@@ -12,7 +12,7 @@ use super::{
 use crate::{
     exchange::Exchange,
     fields::{Fields, Known},
-    schema::form::decoded,
+    schema::form,
 };
 
 /// One condition.
@@ -156,10 +156,9 @@ impl Condition {
         match self {
             Self::Header(name, pattern) => pattern.holds(of.headers.all(name).map(Cow::from)),
             Self::Parameter(name, pattern) => {
-                let pairs = of.query.split('&').filter(|pair| !pair.is_empty());
-                let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-                let of_name = pairs.filter(|(found, _)| decoded(found).eq(name.bytes()));
-                pattern.holds(of_name.map(|(_, value)| Cow::from(decoded(value).collect::<Vec<u8>>())))
+                let of_name =
+                    form::parameters(of.query).filter(|(found, _)| form::decoded(found).eq(name.bytes()));
+                pattern.holds(of_name.map(|(_, value)| form::value(value)))
             }
             Self::Cookie(name, pattern) => {
                 let pairs =

@@ -8,7 +8,11 @@ use super::{
     condition::{Condition, Looked},
     host::HostPattern,
 };
-use crate::{exchange::Exchange, fields::Fields, schema::form::decoded};
+use crate::{
+    exchange::Exchange,
+    fields::Fields,
+    schema::form::{decoded, parameters},
+};
 
 /// What a rule matches on. Empty lists match everything.
 #[derive(Clone, Debug, Default)]
@@ -173,13 +177,9 @@ fn has_header((name, value): &(String, String), headers: &Fields) -> bool {
 }
 
 fn has_parameter((name, value): &(String, String), query: &str) -> bool {
-    query.split('&').any(|pair| {
-        if pair.is_empty() {
-            return false; // `a=1&&b=2` holds no parameter of the empty name
-        }
-        let (found, found_value) = pair.split_once('=').unwrap_or((pair, ""));
-        decoded(found).eq(name.bytes()) && decoded(found_value).eq(value.bytes())
-    })
+    // `a=1&&b=2` holds no parameter of the empty name.
+    parameters(query)
+        .any(|(found, found_value)| decoded(found).eq(name.bytes()) && decoded(found_value).eq(value.bytes()))
 }
 
 #[cfg(test)]

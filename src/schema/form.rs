@@ -1,5 +1,7 @@
 //! Texts of forms and queries, `application/x-www-form-urlencoded`.
 
+use std::borrow::Cow;
+
 /// Writes bytes so that [`decoded`] gives them again: all but the unreserved characters (RFC 3986 §2.3) as `%XX`.
 pub fn encode(bytes: &[u8], out: &mut String) {
     const DIGITS: [char; 16] =
@@ -11,6 +13,37 @@ pub fn encode(bytes: &[u8], out: &mut String) {
         } else {
             out.extend(['%', digit(byte >> 4), digit(byte & 0xf)]);
         }
+    }
+}
+
+/// The parameters of a query, each as it is written: its name, and its value, which is empty where there is none. Between
+/// two `&` is none.
+pub fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = query;
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let (parameter, behind) = cut(rest, b'&');
+            rest = behind;
+            if !parameter.is_empty() {
+                return Some(cut(parameter, b'='));
+            }
+        }
+        None
+    })
+}
+
+/// What is before a sign, and what is behind it.
+fn cut(text: &str, sign: u8) -> (&str, &str) {
+    let at = memchr::memchr(sign, text.as_bytes());
+    let halves = at.and_then(|at| Some((text.get(..at)?, text.get(at + 1..)?)));
+    halves.unwrap_or((text, ""))
+}
+
+/// All bytes of a form-encoded text, decoded. What has nothing to decode is not copied.
+pub fn value(text: &str) -> Cow<'_, [u8]> {
+    match memchr::memchr2(b'%', b'+', text.as_bytes()) {
+        Some(_) => decoded(text).collect::<Vec<u8>>().into(),
+        None => text.as_bytes().into(),
     }
 }
 
@@ -36,4 +69,18 @@ pub fn decoded(text: &str) -> impl Iterator<Item = u8> {
 
 fn digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_given_as_they_are_written() {
+        let all = |query| parameters(query).collect::<Vec<_>>();
+        assert_eq!(all("a=1&&b&=c&d=e=f&"), [("a", "1"), ("b", ""), ("", "c"), ("d", "e=f")]);
+        assert_eq!(all("&&"), []);
+        assert_eq!(all("ä=%26&+"), [("ä", "%26"), ("+", "")]);
+        assert_eq!((&*value("a+%41%"), &*value("ab")), (&b"a A%"[..], &b"ab"[..]));
+    }
 }

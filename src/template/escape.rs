@@ -37,6 +37,10 @@ impl Context {
     /// Writes a value. `is_target` says that it is a part of the request's own target, which is a URL's part already.
     pub(super) fn write(self, value: &[u8], is_target: bool, out: &mut Vec<u8>) {
         match self {
+            // As nearly all are, at once.
+            Self::Field if !value.iter().fold(false, |has, byte| has | byte.is_ascii_control()) => {
+                out.extend_from_slice(value);
+            }
             Self::Field => out.extend(value.iter().filter(|byte| !byte.is_ascii_control())),
             Self::Url | Self::Path if is_target => out.extend_from_slice(value),
             Self::Url => percent_encode(value, |byte| is_plain(byte) || byte == b'/', out),

@@ -6,6 +6,7 @@ use super::scope::Scope;
 use crate::{
     exchange::TlsFacts,
     fields::Known,
+    schema::form,
     telemetry::clock,
     tls::facts::{ClientFacts, fingerprint},
 };
@@ -176,13 +177,8 @@ fn port_of(authority: &str) -> &str {
 
 /// The first parameter of this name in a query, decoded.
 fn parameter<'a>(query: &'a str, name: &str) -> Cow<'a, [u8]> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    let mut pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let found = pairs.find(|(found, _)| crate::schema::form::decoded(found).eq(name.bytes()));
-    found.map_or(Cow::default(), |(_, value)| match value.contains(['%', '+']) {
-        true => crate::schema::form::decoded(value).collect::<Vec<u8>>().into(),
-        false => value.as_bytes().into(),
-    })
+    let found = form::parameters(query).find(|(found, _)| form::decoded(found).eq(name.bytes()));
+    found.map_or(Cow::default(), |(_, value)| form::value(value))
 }
 
 /// Values of one field name as one (RFC 9110 §5.3).

@@ -91,8 +91,8 @@ pub async fn forward<D: Downstream>(
 
 /// Whether a call of gRPC was answered with `UNAVAILABLE` and nothing else, and goes on then.
 fn is_unavailable(conf: &RetryConf, exchange: &Exchange) -> bool {
-    exchange.facts.attempts < conf.attempts
+    exchange.is_grpc()
+        && exchange.facts.attempts < conf.attempts
         && conf.on.contains(&RetryOn::GrpcUnavailable)
-        && exchange.is_grpc()
         && grpc::status(&exchange.response.fields) == Some(grpc::UNAVAILABLE)
 }

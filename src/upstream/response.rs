@@ -252,14 +252,17 @@ impl UpstreamResponse {
     }
 }
 
+/// What is of this hop alone, whatever it switches to.
+const OF_THIS_HOP: [Known; 4] =
+    [Known::Connection, Known::KeepAlive, Known::ProxyConnection, Known::TransferEncoding];
+
 /// Takes out of a response's head what ends at this hop (RFC 9110 §7.6.1), and adds the time of its arrival where it
 /// has no Date (§6.6.1).
 fn clean(head: &mut ResponseHead, options: &ConnectionOptions, is_tunnel: bool) {
-    head.fields.retain_known(|known| match known {
-        Known::Connection | Known::KeepAlive | Known::ProxyConnection | Known::TransferEncoding => false,
-        Known::Upgrade => is_tunnel,
-        _ => true,
-    });
+    head.fields.remove_all_known(&OF_THIS_HOP);
+    if !is_tunnel {
+        head.fields.remove_known(Known::Upgrade);
+    }
     if !options.is_empty() {
         // Content-Length frames the message, whatever Connection says.
         head.fields.retain(|field| field.known == Known::ContentLength || !options.name(field.name));

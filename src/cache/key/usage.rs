@@ -1,7 +1,7 @@
 //! What a request may do with the cache.
 
 use crate::{
-    fields::Fields,
+    fields::{Fields, Known},
     h1::{Framing, Method, RequestHead},
 };
 
@@ -38,5 +38,5 @@ impl Use {
 
 /// If-Match and If-Unmodified-Since are for the origin; a cache "MUST NOT evaluate" them (RFC 9111 §4.3.2).
 pub fn has_origin_precondition(request: &Fields) -> bool {
-    request.get("if-match").is_some() || request.get("if-unmodified-since").is_some()
+    request.known(Known::IfMatch).is_some() || request.known(Known::IfUnmodifiedSince).is_some()
 }

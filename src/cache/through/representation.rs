@@ -82,13 +82,13 @@ pub fn representation(
     let refuse = |why: bool, unkept: Unkept| if why { Err(unkept) } else { Ok(()) };
     refuse(request.method != Method::Put, Unkept::Method)?;
     refuse(!matches!(response.status, 200 | 201 | 204), Unkept::Status)?;
-    refuse(request.fields.get("content-range").is_some(), Unkept::Part)?;
+    refuse(request.fields.known(Known::ContentRange).is_some(), Unkept::Part)?;
     refuse(names_another, Unkept::OtherUri)?;
     let has = |name| response.fields.get(name).is_some();
     refuse(!has("etag") && !has("last-modified"), Unkept::NoValidator)?;
     refuse(has("vary"), Unkept::Vary)?;
     let codings = |fields: &Fields| -> Vec<u8> {
-        fields.all("content-encoding").collect::<Vec<_>>().join(&b", "[..]).to_ascii_lowercase()
+        fields.all_known(Known::ContentEncoding).collect::<Vec<_>>().join(&b", "[..]).to_ascii_lowercase()
     };
     refuse(has("content-encoding") && codings(&response.fields) != codings(&request.fields), Unkept::Coding)?;
     refuse(response.fields.has(Known::SetCookie), Unkept::Refused(Refusal::SetCookie))?;

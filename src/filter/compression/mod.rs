@@ -55,11 +55,11 @@ impl Compression {
     /// What a 304 says must be what a 200 would have said (RFC 9110 §15.4.5): a client that holds what was compressed knows
     /// it by the weak validator.
     fn weaken_unchanged(exchange: &mut Exchange) {
-        let Some(tag) = exchange.response.fields.get("etag").map(<[u8]>::to_vec) else { return };
+        let Some(tag) = exchange.response.fields.known(Known::Etag).map(<[u8]>::to_vec) else { return };
         let weak = [b"W/", &*tag].concat();
-        let holds_weak = list(exchange.request.fields.all("if-none-match")).any(|it| it == weak);
+        let holds_weak = list(exchange.request.fields.all_known(Known::IfNoneMatch)).any(|it| it == weak);
         if holds_weak {
-            exchange.response.fields.set("etag", &weak);
+            exchange.response.fields.set_known(Known::Etag, &weak);
         }
     }
 }
@@ -131,29 +131,27 @@ impl<'a> Seen<'a> {
             match field.known {
                 Known::ContentType => seen.media = without_parameters(field.value),
                 Known::CacheControl => seen.is_fixed |= is_transformed_by_nobody([field.value].into_iter()),
+                Known::Etag => seen.etag = seen.etag.or(Some(field.value)),
+                Known::Vary => {
+                    let mut names = list([field.value].into_iter());
+                    seen.varies |=
+                        names.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"));
+                }
+                Known::ContentRange => seen.is_fixed = true,
+                Known::AcceptRanges => seen.has_ranges = true,
+                Known::ContentEncoding => {
+                    seen.is_identity = true;
+                    let mut codings = list([field.value].into_iter());
+                    seen.is_fixed |= !codings.all(|it| it.eq_ignore_ascii_case(b"identity"));
+                }
                 // By length first: most fields are none of these.
                 Known::Other => match field.name.len() {
-                    4 if is_spelled(field.name, b"etag") => seen.etag = seen.etag.or(Some(field.value)),
-                    4 if is_spelled(field.name, b"vary") => {
-                        let mut names = list([field.value].into_iter());
-                        seen.varies |=
-                            names.any(|name| name == b"*" || name.eq_ignore_ascii_case(b"accept-encoding"));
-                    }
                     6 => seen.is_fixed |= is_spelled(field.name, b"digest"),
                     11 => {
                         let digests: [&[u8]; 2] = [b"content-md5", b"repr-digest"];
                         seen.is_fixed |= digests.iter().any(|name| field.name.eq_ignore_ascii_case(name));
                     }
-                    13 => {
-                        seen.is_fixed |= is_spelled(field.name, b"content-range");
-                        seen.has_ranges |= is_spelled(field.name, b"accept-ranges");
-                    }
                     14 => seen.is_fixed |= is_spelled(field.name, b"content-digest"),
-                    16 if is_spelled(field.name, b"content-encoding") => {
-                        seen.is_identity = true;
-                        let mut codings = list([field.value].into_iter());
-                        seen.is_fixed |= !codings.all(|it| it.eq_ignore_ascii_case(b"identity"));
-                    }
                     _ => {}
                 },
                 _ => {}
@@ -185,14 +183,14 @@ impl Head {
         fields.remove_known(Known::ContentLength);
         if self.has_ranges {
             // A part of what comes cannot be asked for.
-            fields.remove("accept-ranges");
+            fields.remove_known(Known::AcceptRanges);
         }
         if self.is_identity {
-            fields.remove("content-encoding");
+            fields.remove_known(Known::ContentEncoding);
         }
-        fields.push("content-encoding", coding.name().as_bytes());
+        fields.push_known(Known::ContentEncoding, coding.name().as_bytes());
         if let Some(weak) = self.weak {
-            fields.set("etag", &weak);
+            fields.set_known(Known::Etag, &weak);
         }
     }
 }
@@ -200,7 +198,7 @@ impl Head {
 /// Adds Accept-Encoding to Vary, where it is not there.
 fn vary(is_there: bool, fields: &mut Fields) {
     if !is_there {
-        fields.push("vary", b"accept-encoding");
+        fields.push_known(Known::Vary, b"accept-encoding");
     }
 }
 

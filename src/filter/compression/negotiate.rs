@@ -1,7 +1,7 @@
 //! Which encoding a client gets.
 
 use crate::{
-    fields::{Fields, list},
+    fields::{Fields, Known, list},
     filter::coding::Coding,
 };
 
@@ -11,7 +11,7 @@ use crate::{
 pub(super) fn choose(offered: &[Coding], request: &Fields) -> Option<Coding> {
     let mut weights = [None; Coding::ALL.len()];
     let (mut any, mut identity) = (None, None);
-    for member in list(request.all("accept-encoding")) {
+    for member in list(request.all_known(Known::AcceptEncoding)) {
         let (name, weight) = read(member);
         let weight = Some(weight);
         match name {
@@ -53,8 +53,10 @@ pub fn ranked(offered: &[Coding], request: &Fields) -> Vec<Coding> {
 /// A member of Accept-Encoding: its name, and its weight in thousandths (RFC 9110 §12.4.2). One that makes no sense counts
 /// as 0: the client cannot be believed to want it.
 fn read(member: &[u8]) -> (&[u8], u16) {
-    let mut parts = member.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-    let name = parts.next().unwrap_or_default();
+    let Some(end) = memchr::memchr(b';', member) else { return (member, 1000) };
+    let (name, parameters) = member.split_at_checked(end).unwrap_or((member, &[]));
+    let name = name.trim_ascii();
+    let mut parts = parameters.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
     let weight = parts.find_map(|parameter| {
         let (key, value) = parameter.split_at_checked(2)?;
         key.eq_ignore_ascii_case(b"q=").then(|| thousandths(value).unwrap_or(0))

@@ -127,7 +127,7 @@ pub(super) fn make_common(exchange: &mut Exchange) {
     let fields = &mut exchange.request.fields;
     // What the origin chooses by is what the variant is found by.
     if let Some(codings) = normalized("accept-encoding", fields) {
-        fields.set("accept-encoding", &codings);
+        fields.set_known(Known::AcceptEncoding, &codings);
     }
     if !is_trusted {
         remove_misleading(fields);

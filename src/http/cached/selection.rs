@@ -50,7 +50,7 @@ pub(super) fn select(exchange: &mut Exchange, length: Option<u64>, received: Dat
         response.fields.retain(|field| !OF_CONTENT.iter().any(|name| field.name.eq_ignore_ascii_case(name)));
     }
     if let Some(range) = extent.content_range(length) {
-        response.fields.set("content-range", range.as_bytes());
+        response.fields.set_known(Known::ContentRange, range.as_bytes());
     }
     match extent {
         Extent::Whole => Part::whole(Some(length)),

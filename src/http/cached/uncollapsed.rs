@@ -186,7 +186,9 @@ fn compare(request: &CacheRequest<'_>, miss: &Miss, asked: Mark, exchange: &Exch
 /// Whether a client wants a part of the whole that came, which was asked for to be shared, and is not: the part may be
 /// much smaller.
 pub(super) fn wants_part(exchange: &Exchange) -> bool {
-    exchange.response.status == 200 && exchange.request.fields.get("range").is_some() && !has_it(exchange)
+    exchange.response.status == 200
+        && exchange.request.fields.known(Known::Range).is_some()
+        && !has_it(exchange)
 }
 
 /// Whether the client has what came already, by its conditions, which the origin was not asked.

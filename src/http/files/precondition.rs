@@ -2,22 +2,22 @@
 
 use crate::{
     cache::{date::Date, validate::EntityTag},
-    fields::{Fields, list},
+    fields::{Fields, Known, list},
 };
 
 /// Whether a request may go on, by the fields of what it would get.
 pub(super) fn holds(request: &Fields, response: &Fields, now: Date) -> bool {
-    let own = response.get("etag").and_then(EntityTag::parse);
-    if request.get("if-match").is_some() {
+    let own = response.known(Known::Etag).and_then(EntityTag::parse);
+    if request.known(Known::IfMatch).is_some() {
         // §13.2.2: beside it If-Unmodified-Since says nothing.
-        return list(request.all("if-match")).any(|one| {
+        return list(request.all_known(Known::IfMatch)).any(|one| {
             let tag = EntityTag::parse(one);
             one == b"*" || own.zip(tag).is_some_and(|(own, tag)| own.is_strongly(&tag))
         });
     }
-    let mut since = request.all("if-unmodified-since");
+    let mut since = request.all_known(Known::IfUnmodifiedSince);
     let (Some(since), None) = (since.next(), since.next()) else { return true };
-    let modified = response.get("last-modified").and_then(|value| Date::parse(value, now));
+    let modified = response.known(Known::LastModified).and_then(|value| Date::parse(value, now));
     // §13.1.4: ignored where either is no date.
     modified.zip(Date::parse(since, now)).is_none_or(|(modified, since)| modified <= since)
 }

@@ -159,11 +159,13 @@ impl Driver {
             let Some(opened) = opened else { return };
             let client = Client::new(self.link.clone(), opened.id, opened.head.opens_websocket());
             let (link, peer, worker) = (self.link.clone(), self.peer.clone(), self.worker.clone());
+            // The clock was read when its head was taken in.
+            let started = Moment::recent();
             // Boxed: a task moves what it runs when it is made and each time that its stage changes.
-            let stream = Box::pin(serve_stream(opened, client, link, peer, worker, self.listener));
+            let stream = Box::pin(serve_stream(opened, started, client, link, peer, worker, self.listener));
             tokio::task::spawn_local(stream);
             if self.phase == Phase::Open {
-                self.deadline.after(self.timeouts.idle);
+                self.deadline.after_recent(self.timeouts.idle);
             }
         }
     }
@@ -171,6 +173,9 @@ impl Driver {
     /// Counts what the codec holds.
     fn count(&mut self) {
         let held = self.link.codec().memory();
+        if held == self.held {
+            return;
+        }
         account::take(Owner::Buffers, held);
         account::give(Owner::Buffers, std::mem::replace(&mut self.held, held));
     }
@@ -253,9 +258,10 @@ impl Driver {
     }
 }
 
-/// Serves one request.
+/// Serves one request, whose head was whole when it `started`.
 async fn serve_stream(
     opened: Opened,
+    started: Moment,
     mut client: Client,
     link: Rc<Link>,
     peer: Rc<Peer>,
@@ -264,7 +270,7 @@ async fn serve_stream(
 ) {
     let Opened { mut head, problem, .. } = opened;
     let mut exchange = worker.take_exchange();
-    exchange.reset(&peer, Moment::now());
+    exchange.reset(&peer, started);
     exchange.version = HttpVersion::Http2;
     exchange.websocket = head.opens_websocket().then_some(WebSocketOpening::ExtendedConnect);
     std::mem::swap(&mut exchange.request, &mut head.request);

@@ -5,7 +5,7 @@ use super::{error, reply::Reply};
 use crate::{
     cluster::peers::mark,
     exchange::{Exchange, HttpVersion, PeerHop, Via},
-    fields::{Known, write_number},
+    fields::{Digits, Known},
     telemetry::clock,
 };
 
@@ -23,9 +23,7 @@ pub(super) fn add(reply: &Reply<'_>, exchange: &mut Exchange) {
 /// Age, of what comes from the cache, which must be there (RFC 9111 §4).
 fn age(reply: &Reply<'_>, exchange: &mut Exchange) {
     if let Some(age) = reply.age {
-        let mut digits = Vec::with_capacity(20);
-        write_number(age, &mut digits);
-        exchange.response.fields.push_known(Known::Age, &digits);
+        exchange.response.fields.push_known(Known::Age, Digits::of(age).as_bytes());
     }
 }
 

@@ -1,7 +1,10 @@
 //! Encoding of blocks (RFC 7541 §6): indexed statuses, and literals with names of the static table.
 
-use super::{integer, static_table::index_of};
-use crate::fields::write_number;
+use super::{
+    integer,
+    static_table::{index_of, index_of_known},
+};
+use crate::fields::{Field, write_number};
 
 /// The encoder of one direction of a connection.
 #[derive(Debug)]
@@ -62,20 +65,35 @@ impl Encoder {
 
     /// Writes a field; its name goes in lower case (RFC 9113 §8.2.1).
     pub fn field(&self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
-        out.reserve(name.len() + value.len() + 12);
-        match index_of(name) {
-            Some(index) => integer::write(index, 4, 0, out),
-            None => {
-                out.push(0);
-                integer::write(name.len(), 7, 0, out);
-                let at = out.len();
-                out.extend_from_slice(name);
-                out.get_mut(at..).unwrap_or_default().make_ascii_lowercase();
-            }
-        }
-        integer::write(value.len(), 7, 0, out);
-        out.extend_from_slice(value);
+        indexed(index_of(name), name, value, out);
     }
+
+    /// Writes a field that has a tag, by which a name that is known is found at once.
+    pub fn tagged(&self, field: &Field<'_>, out: &mut Vec<u8>) {
+        let index = match index_of_known(field.known) {
+            None if !field.known.is_named() => index_of(field.name),
+            index => index,
+        };
+        indexed(index, field.name, field.value, out);
+    }
+}
+
+/// A literal with its name from the static table, or in full; it goes into no table.
+#[inline]
+fn indexed(index: Option<usize>, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+    out.reserve(name.len() + value.len() + 12);
+    match index {
+        Some(index) => integer::write(index, 4, 0, out),
+        None => {
+            out.push(0);
+            integer::write(name.len(), 7, 0, out);
+            let at = out.len();
+            out.extend_from_slice(name);
+            out.get_mut(at..).unwrap_or_default().make_ascii_lowercase();
+        }
+    }
+    integer::write(value.len(), 7, 0, out);
+    out.extend_from_slice(value);
 }
 
 /// A literal whose name is in the static table; it goes into no table.

@@ -31,6 +31,10 @@ pub(super) fn write(value: usize, prefix: u32, first: u8, out: &mut Vec<u8>) {
         out.push(first | byte(value));
         return;
     }
+    if value - mask < 0x80 {
+        out.extend_from_slice(&[first | byte(mask), byte(value - mask)]);
+        return;
+    }
     write_long(value, mask, first, out);
 }
 

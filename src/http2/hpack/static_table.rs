@@ -1,6 +1,6 @@
 //! The static table (RFC 7541, Appendix A).
 
-use crate::fields::is_spelled;
+use crate::fields::{Known, is_spelled};
 
 /// Names and values by index, from 1.
 pub(super) const STATIC: [(&[u8], &[u8]); 61] = [
@@ -67,6 +67,40 @@ pub(super) const STATIC: [(&[u8], &[u8]); 61] = [
     (b"www-authenticate", b""),
 ];
 
+/// The index of a field's name, as its tag has it.
+pub(super) fn index_of_known(known: Known) -> Option<usize> {
+    BY_TAG.get(known as usize).map(|index| usize::from(*index)).filter(|index| *index > 0)
+}
+
+/// The first index of each tag's name; 0 for those that are not in the table.
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a bad index is a build error")]
+#[expect(clippy::cast_possible_truncation, reason = "the table has 61 entries")]
+const BY_TAG: [u8; 64] = {
+    let mut by_tag = [0; 64];
+    let mut at = 0;
+    while at < Known::ALL.len() {
+        let (known, name) = Known::ALL[at];
+        let mut index = STATIC.len();
+        while index > 0 {
+            if is_same(STATIC[index - 1].0, name) {
+                by_tag[known as usize] = index as u8;
+            }
+            index -= 1;
+        }
+        at += 1;
+    }
+    by_tag
+};
+
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a bad index is a build error")]
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < one.len() && at < other.len() && one[at] == other[at] {
+        at += 1;
+    }
+    at == one.len() && at == other.len()
+}
+
 /// The index of a response field's name; names that no response has are not looked for.
 pub(super) fn index_of(name: &[u8]) -> Option<usize> {
     let candidates: &[usize] = match name.len() {
@@ -103,6 +137,11 @@ mod tests {
             let index = index_of(name.as_bytes()).unwrap();
             assert_eq!(STATIC[index - 1].0, name.to_ascii_lowercase().as_bytes());
         }
+        for (known, name) in Known::ALL {
+            let index = STATIC.iter().position(|(it, _)| it == name).map(|at| at + 1);
+            assert_eq!(index_of_known(*known), index, "{known:?}");
+        }
+        assert_eq!(index_of_known(Known::Other), None);
         assert_eq!(index_of(b"x-nothing"), None);
         assert_eq!(index_of(b"daty"), None);
     }

@@ -1,6 +1,7 @@
 //! The examples of RFC 7541, Appendix C, and what is not a block.
 
 use super::{Decoder, Encoder};
+use crate::fields::Fields;
 
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> =
@@ -148,7 +149,14 @@ fn what_is_encoded_is_decoded_again() {
         encoder.status(status, &mut block);
         encoder.field(b"Content-Type", b"text/html", &mut block);
         encoder.field(b"X-Long", &[b'v'; 300], &mut block);
-        let expected = format!(":status: {status}\ncontent-type: text/html\nx-long: {}\n", "v".repeat(300));
+        let mut fields = Fields::default();
+        for name in ["Date", "X-Known-To-Nobody", "Content-Language"] {
+            fields.push(name, b"1");
+        }
+        fields.iter().for_each(|field| encoder.tagged(&field, &mut block));
+        let tagged = "date: 1\nx-known-to-nobody: 1\ncontent-language: 1\n";
+        let long = "v".repeat(300);
+        let expected = format!(":status: {status}\ncontent-type: text/html\nx-long: {long}\n{tagged}");
         assert_eq!(decode(&mut decoder, &block).unwrap(), expected);
     }
     let mut block = Vec::new();
