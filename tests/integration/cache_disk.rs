@@ -344,6 +344,10 @@ fn what_nobody_asks_for_leaves_memory_and_disk() {
     assert_eq!(origin.requests().len(), 2);
     assert!(status_of(&client.get("/left")).starts_with("pointsman; fwd=uri-miss; stored"));
     assert!(status_of(&client.get("/asked")).starts_with("pointsman; hit"));
+    // It is killed: what has not been written yet would be gone.
+    eventually("both are on disk again", || {
+        metric(&proxy, OBJECTS) == 2 && metric(&proxy, "pointsman_cache_disk_waiting_bytes") == 0
+    });
     drop(proxy);
     let proxy = start_again(&config(&folder, origin.address(), "inactive = \"2s\"\n"), 2);
     eventually("after a start they leave, too", || metric(&proxy, OBJECTS) == 0);
