@@ -2,12 +2,10 @@
 
 use std::{
     cell::RefCell,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use time::{OffsetDateTime, macros::format_description};
-
-use crate::moment::Moment;
 
 thread_local! {
     static TEXTS: RefCell<Texts> = RefCell::default();
@@ -16,8 +14,6 @@ thread_local! {
 #[derive(Default)]
 struct Texts {
     second: u64,
-    /// When this second is over, by the monotonic clock.
-    end: Moment,
     date: String,
     iso: String,
     common: String,
@@ -29,18 +25,9 @@ pub fn unix_millis() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Gives the present as an IMF-fixdate (RFC 9110 §5.6.7), for a Date field: that of [`Moment::recent`], so that within a
-/// second no clock is read. A wall clock that is set is followed within a second.
+/// Gives the present as an IMF-fixdate (RFC 9110 §5.6.7), for a Date field.
 pub fn with_date<T>(use_it: impl FnOnce(&str) -> T) -> T {
-    TEXTS.with_borrow_mut(|texts| {
-        if Moment::recent() >= texts.end {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            *texts = Texts::at(now.as_secs());
-            texts.end =
-                Moment::now().plus(Duration::from_nanos(1_000_000_000 - u64::from(now.subsec_nanos())));
-        }
-        use_it(&texts.date)
-    })
+    with_texts(|texts, _| use_it(&texts.date))
 }
 
 /// Writes the present as RFC 3339 with milliseconds, in UTC.
@@ -85,7 +72,6 @@ impl Texts {
         let common = format_description!("[day]/[month repr:short]/[year]:[hour]:[minute]:[second] +0000");
         Self {
             second,
-            end: Moment::default(),
             date: time.format(date).unwrap_or_default(),
             iso: time.format(iso).unwrap_or_default(),
             common: time.format(common).unwrap_or_default(),

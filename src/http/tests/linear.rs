@@ -160,10 +160,8 @@ fn bodies(recorder: &mut Recorder, path: &Path) {
             let ask = request(&format!("GET {to}"), "X-A", b"1");
             let name = if to.starts_with("/cached") { "cached" } else { "proxied" };
             recorder.count(&format!("response in tiny chunks, {name}"), || drop(path.ask(&ask)));
-            // A fetch may still be under way when its client has all of it, on a machine that is slow.
+            path.ask(&ask);
             let is_hit = |answer: &str| answer.contains("; hit;");
-            let asked = (0..10).map(|_| path.ask(&ask)).find(|answer| name != "cached" || is_hit(answer));
-            assert!(asked.is_some(), "never a hit: {:.600}", path.ask(&ask));
             recorder.count(&format!("the same again, {name}"), || {
                 let answer = path.ask(&ask);
                 assert_eq!(is_hit(&answer), name == "cached", "{answer:.600}");
