@@ -5,7 +5,6 @@ import sys
 
 import caches
 import load
-import machine
 import proxies
 
 # Requests that a proxy may send to the backend while all should be hits; more count as errors.

@@ -3,10 +3,8 @@
 import dataclasses
 import pathlib
 import threading
-import time
 
 import load
-import machine
 import proxies
 
 
