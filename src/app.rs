@@ -37,7 +37,9 @@ use crate::{
         upgrade::Origin,
     },
     runtime::{
-        Snapshot, Worker, build,
+        Snapshot, Worker,
+        addresses::Addresses,
+        build,
         drain::{Drain, Stage, reached},
         overrides::Overrides,
         registry::Registry,
@@ -64,14 +66,13 @@ pub fn run(
         Some(before) => (std::mem::take(&mut before.sockets), std::mem::take(&mut before.admin)),
         None => sockets_of(&loaded.config, activated, workers),
     };
-    let registry = Registry::new(workers);
+    let (registry, control) = (Registry::new(workers), Loop::new()?);
     let tickets = Tickets::new(Moment::now()).map_err(|error| error.to_string())?;
-    let (snapshot, overrides) = first(&loaded.config, before.as_ref(), &registry, &tickets)?;
+    let (snapshot, overrides, names) = first(&loaded.config, before.as_ref(), &registry, &tickets)?;
     open_caches(&loaded, &snapshot, before.is_some())?;
     account::set_limit(snapshot.config.runtime.memory.0);
     // Without what is in a folder the program before serves better, for as long as it does.
     let is_waiting = snapshot.caches.iter().any(|cache| cache.store.is_waiting(&cache.conf));
-    let control = Loop::new()?;
     let log = AccessLog::start(reload::sink(&snapshot.config.log.access));
     let log = Arc::new(log.map_err(|error| {
         reload::no_access_log((&loaded.text, &loaded.path), &loaded.included, &error).to_string()
@@ -94,6 +95,7 @@ pub fn run(
         log: log.clone(),
         loaded,
         overrides,
+        names,
     };
     let Started { engine, reloader, events, changes, admin: bound } = Engine::start(start)?;
     let conf = shared.snapshot.load().config.admin.clone();
@@ -189,18 +191,20 @@ fn first(
     before: Option<&Predecessor>,
     registry: &Registry,
     tickets: &Arc<Tickets>,
-) -> Result<(Snapshot, Overrides), String> {
+) -> Result<(Snapshot, Overrides, Addresses), String> {
     let Some(before) = before else {
-        return Ok((build::build(config.clone(), 1, registry, tickets)?, Overrides::default()));
+        let snapshot = build::build(config.clone(), 1, registry, tickets)?;
+        return Ok((snapshot, Overrides::default(), Addresses::default()));
     };
     let (state, now) = (&before.state, Moment::now());
     handover_state::restore_tickets(state, tickets, now);
     let overrides = handover_state::overrides(state).kept(config);
     let mut effective = config.clone();
-    overrides.apply(&mut effective);
+    let names = handover_state::names(state);
+    overrides.apply_with(&mut effective, &names);
     let snapshot = build::build(effective, handover_state::generation(state) + 1, registry, tickets)?;
     handover_state::restore(state, &snapshot, now);
-    Ok((snapshot, overrides))
+    Ok((snapshot, overrides, names))
 }
 
 fn workers(config: &Config) -> usize {

@@ -263,7 +263,7 @@ pub enum Admin {
     Disabled,
 }
 
-/// Where a backend is reached.
+/// Where a backend is reached. Written out it is the backend's identity within its upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// A socket address, or a host name that discovery resolves at run time.
@@ -273,10 +273,27 @@ pub enum Address {
         /// TCP port.
         port: u16,
     },
+    /// One of the addresses of a host name, as a backend of its own.
+    OfName {
+        /// DNS name.
+        host: Box<str>,
+        /// The address, with the name's port.
+        at: SocketAddr,
+    },
     /// A unix stream socket.
     Unix(PathBuf),
     /// A DNS service name (RFC 2782), such as `_http._tcp.app.example.com`.
     Srv(Box<str>),
+}
+
+impl Address {
+    /// As the configuration has it: of an address of a name, the name with its port.
+    pub fn configured(&self) -> String {
+        match self {
+            Self::OfName { host, at } => format!("{host}:{}", at.port()),
+            Self::Host { .. } | Self::Unix(_) | Self::Srv(_) => self.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Address {
@@ -284,6 +301,7 @@ impl fmt::Display for Address {
         match self {
             Self::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Host { host, port } => write!(f, "{host}:{port}"),
+            Self::OfName { at, .. } => write!(f, "{at}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Srv(name) => write!(f, "srv:{name}"),
         }

@@ -169,7 +169,7 @@ pub(super) async fn add(admin: Arc<Admin>, question: Params) -> Reply {
 }
 
 /// The keys of a backend, in the order of its rows; a test compares.
-const KEYS: &[&str] = &["name", "address", "weight", "max_connections", "backup", "state"];
+const KEYS: &[&str] = &["name", "address", "addresses", "weight", "max_connections", "backup", "state"];
 
 pub(super) async fn remove(admin: Arc<Admin>, question: Params) -> Reply {
     let (upstream, backend) = called(&question);

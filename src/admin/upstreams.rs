@@ -14,12 +14,12 @@ use super::{
     spec::{ResponseSpec, Spec, array, count, object, reference, text},
 };
 use crate::{
-    backend::{self, Backend, WEIGHT_UNIT},
+    backend::{self, Address, Backend, WEIGHT_UNIT},
     balance::BackendStats,
     moment::Moment,
     runtime::overrides::{Line, position},
     telemetry::recent_latency::Window,
-    upstream::Upstream,
+    upstream::{Upstream, conf::BackendConf},
 };
 
 /// Of the list.
@@ -96,11 +96,18 @@ pub(super) fn get(admin: &Admin, question: &Params) -> Reply {
     }
 }
 
-/// One backend of the running generation, called by its name or its address.
+/// One backend of the running generation, called by its name or its address; of a name with several addresses the first
+/// of them.
 pub(super) fn backend(admin: &Admin, upstream: &str, called: &str) -> Option<Value> {
     let snapshot = admin.shared.snapshot.load();
     let upstream = snapshot.upstreams.iter().find(|it| it.conf.name == upstream)?;
-    let index = position(&upstream.conf.backend, called)?;
+    let is_of = |it: &BackendConf| {
+        let name = it.name.rsplit_once('@').map(|(name, _)| name);
+        matches!(it.address, Address::OfName { .. })
+            && (name == Some(called) || it.address.configured() == called)
+    };
+    let backends = &upstream.conf.backend;
+    let index = position(backends, called).or_else(|| backends.iter().position(is_of))?;
     let backend = upstream.backends.get(index)?;
     Some(backend_json(upstream, (index, backend), &lines(admin), Moment::now()))
 }
@@ -134,10 +141,12 @@ fn backend_json(
     let Sum { requests, failures, average_ms, bandwidth } = Sum::over(rows, now);
     let state = State::of(it, now);
     let address = it.address.to_string();
-    let changed = overrides.get(&(upstream.conf.name.clone(), address.clone())).map(|lines| {
-        let pair = |line: &Line| (line.key.to_owned(), json!({"base": line.base, "value": line.value}));
-        lines.iter().map(pair).collect::<Map<_, _>>()
-    });
+    // What is said of a name holds for its addresses; what is said of one of them goes before it.
+    let of = |address: String| overrides.get(&(upstream.conf.name.clone(), address)).into_iter().flatten();
+    let lines = of(it.address.configured()).chain(of(address.clone()));
+    let pair = |line: &Line| (line.key.to_owned(), json!({"base": line.base, "value": line.value}));
+    let changed: Map<_, _> = lines.map(pair).collect();
+    let changed = (!changed.is_empty()).then_some(changed);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,

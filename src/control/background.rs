@@ -12,10 +12,14 @@ use super::{checks::ActiveChecks, memory, notify};
 use crate::{
     admin::{Admin, traffic::history},
     moment::Moment,
+    reload::Reloader,
     runtime::{Snapshot, worker::Shared},
     telemetry::{metrics::HistogramSum, recent_latency},
     tls::tickets::Tickets,
-    upstream::discover::Discovery,
+    upstream::{
+        conf::NameAddresses,
+        discover::{Candidate, Discovery},
+    },
 };
 
 /// How often ended ejections are looked for.
@@ -39,15 +43,24 @@ pub(super) struct Followers {
 
 impl Followers {
     /// Of the current generation, on the control loop.
-    pub(super) fn new(snapshot: &Snapshot) -> Self {
-        let mut all = Self { checks: ActiveChecks::default(), discovery: Discovery::of_system() };
+    pub(super) fn new(snapshot: &Snapshot, reloader: &Reloader) -> Self {
+        let reloader = reloader.clone();
+        let discovery = Discovery::of_system(Arc::new(move |found| reloader.found(found)));
+        let mut all = Self { checks: ActiveChecks::default(), discovery };
         all.set(snapshot);
         all
     }
 
     /// Goes on with another generation.
     pub(super) fn set(&mut self, snapshot: &Snapshot) {
-        self.discovery.set(snapshot.upstreams.iter().flat_map(|upstream| &upstream.backends));
+        let candidates = snapshot.upstreams.iter().flat_map(|upstream| {
+            upstream.backends.iter().zip(&upstream.conf.backend).map(|(backend, conf)| Candidate {
+                upstream: &upstream.conf.name,
+                backend,
+                is_each: conf.addresses == NameAddresses::Each,
+            })
+        });
+        self.discovery.set(candidates);
         self.checks.set(snapshot);
     }
 }

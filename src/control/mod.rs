@@ -109,7 +109,7 @@ impl Control {
             self;
         let mut serving = Each::<Option<Serving>>::default();
         follow(&mut serving, &admin, &shared.snapshot.load().config, sockets)?;
-        let mut followers = Followers::new(&shared.snapshot.load());
+        let mut followers = Followers::new(&shared.snapshot.load(), &reloader);
         background::start(&shared, tickets.clone(), admin.clone());
         peers::start(Peers { shared: shared.clone(), tickets: tickets.clone(), admin: admin.clone() });
         if let Some(fleet) = fleet {

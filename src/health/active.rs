@@ -247,7 +247,7 @@ fn host_of(probe: &Probe) -> String {
     match (probe.conf.host.as_str(), &probe.backend.address) {
         ("", Address::Unix(_)) => "localhost".into(),
         ("", Address::Srv(name)) => name.to_string(),
-        ("", address @ Address::Host { .. }) => address.to_string(),
+        ("", address @ (Address::Host { .. } | Address::OfName { .. })) => address.configured(),
         (host, _) => host.into(),
     }
 }
@@ -343,7 +343,7 @@ async fn connect(probe: &Probe) -> Result<Stream, Fault> {
     let shared = &probe.backend.shared;
     let connected = match &probe.backend.address {
         Address::Unix(path) => dial::plain(&Target::Unix(path.clone()), &probe.first).await,
-        Address::Host { .. } | Address::Srv(_) => {
+        Address::Host { .. } | Address::OfName { .. } | Address::Srv(_) => {
             let addresses = shared.resolved.load_full();
             if addresses.is_empty() && shared.has_no_socket.load(Relaxed) {
                 return Err(Fault::NoSocket);

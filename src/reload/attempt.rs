@@ -14,7 +14,7 @@ use super::{
     edit::{self, EditError, Over, Texts},
     engine::Engine,
     prepare::Order,
-    state::{Cause, Failed, Last, Outcome},
+    state::{Cause, Failed, InForce, Last, Outcome},
     watch,
     write::{self, WriteError},
 };
@@ -28,7 +28,10 @@ use crate::{
         bind::Bound,
         listener_sockets,
     },
-    runtime::overrides::{Change, Overrides, Reason, Refusal},
+    runtime::{
+        addresses::Addresses,
+        overrides::{Change, Overrides, Reason, Refusal, position},
+    },
     schema::Problem,
     telemetry::access_log::{Opened, Sink},
 };
@@ -54,6 +57,7 @@ impl Engine {
         let is_of_file = what.text.is_none() || what.over.is_some();
         let result = self.prepare_and_publish(what).await;
         match &result {
+            Ok((true, _)) if cause == Cause::Names => drop(self.state.names_followed.fetch_add(1, Relaxed)),
             Ok((true, _)) => drop(self.state.succeeded.fetch_add(1, Relaxed)),
             // A file that is tried again and again, since what it lacks may come, has failed once.
             Err(Failed::Problems(problems)) if cause == Cause::File && self.is_known(problems) => {}
@@ -116,7 +120,8 @@ impl Engine {
         let Attempt { text, included, over, overrides } = what;
         let is_of_file = text.is_none();
         let (shared, tickets) = (self.shared.clone(), self.tickets.clone());
-        let order = Order { path: path.clone(), text, included, overrides, shared, tickets };
+        let names = self.names.clone();
+        let order = Order { path: path.clone(), text, included, overrides, names, shared, tickets };
         let mut prepared = spawn_blocking(move || order.prepare()).await.map_err(panicked)??;
         if is_of_file {
             let is_overtaken = prepared.is_overtaken;
@@ -125,8 +130,11 @@ impl Engine {
         } else if over.is_none() {
             prepared.hashes.clone_from(&in_force.hashes);
         }
-        let is_same = prepared.hashes == in_force.hashes && prepared.overrides == in_force.overrides;
+        let is_same = prepared.hashes == in_force.hashes
+            && prepared.overrides == in_force.overrides
+            && prepared.names.is_same(&in_force.names);
         if is_same && over.is_none() {
+            self.names = prepared.names;
             return Ok((false, Vec::new()));
         }
         let before = self.shared.snapshot.load_full();
@@ -169,6 +177,7 @@ impl Engine {
         let addresses = admin_sockets::addresses(next);
         keep(&mut self.admin.whole, addresses.whole, admin.whole);
         keep(&mut self.admin.metrics, addresses.metrics, admin.metrics);
+        self.names.clone_from(&prepared.names);
         self.publish(prepared, acquired, served, &before);
         Ok((true, notes))
     }
@@ -176,7 +185,7 @@ impl Engine {
     /// Lays changes over what the file says.
     pub(super) async fn change(&mut self, changes: &[Change]) -> Result<Outcome, Failed> {
         let in_force = self.state.in_force.load_full();
-        let overrides = with_all(in_force.overrides.clone(), changes, &in_force.file);
+        let overrides = with_all(in_force.overrides.clone(), changes, (&in_force.file, &in_force.names));
         let overrides = overrides.map_err(Failed::Refused)?;
         let (text, included) = (Some(in_force.text.clone()), Some(in_force.included.clone()));
         self.attempt(Attempt { text, included, over: None, overrides }, Cause::Override).await
@@ -185,6 +194,7 @@ impl Engine {
     /// Writes changes into the file.
     pub(super) async fn persist(&mut self, changes: &[Change]) -> Result<Outcome, Failed> {
         let in_force = self.state.in_force.load_full();
+        refuse_addresses(changes, &in_force)?;
         let old = Texts::of(&in_force);
         let mut new = old.clone();
         for change in changes {
@@ -199,7 +209,7 @@ impl Engine {
         let overrides = new
             .parse()
             .ok()
-            .and_then(|file| with_all(in_force.overrides.kept(&file), sets, &file).ok())
+            .and_then(|file| with_all(in_force.overrides.kept(&file), sets, (&file, &in_force.names)).ok())
             .unwrap_or_else(|| in_force.overrides.clone());
         let (text, included) = (Some(new.text), Some(new.included));
         let attempt = Attempt { text, included, over: Some(over), overrides };
@@ -234,9 +244,35 @@ impl Engine {
 fn with_all<'c>(
     overrides: Overrides,
     changes: impl IntoIterator<Item = &'c Change>,
-    file: &Config,
+    (file, names): (&Config, &Addresses),
 ) -> Result<Overrides, Refusal> {
-    changes.into_iter().try_fold(overrides, |overrides, change| overrides.with(change, file))
+    changes.into_iter().try_fold(overrides, |overrides, change| overrides.with(change, file, names))
+}
+
+/// Refuses to write what is asked of one address of a name, which the file does not have.
+fn refuse_addresses(changes: &[Change], in_force: &InForce) -> Result<(), Failed> {
+    let mut listed = (*in_force.file).clone();
+    in_force.overrides.apply(&mut listed);
+    let mut whole = (*in_force.file).clone();
+    in_force.overrides.apply_with(&mut whole, &in_force.names);
+    let has = |config: &Config, upstream: &str, backend: &str| {
+        let upstream = config.upstream.iter().find(|it| it.name == upstream);
+        upstream.is_some_and(|it| position(&it.backend, backend).is_some())
+    };
+    for change in changes {
+        let (Change::Weight { upstream, backend, .. }
+        | Change::State { upstream, backend, .. }
+        | Change::Remove { upstream, backend }) = change
+        else {
+            continue;
+        };
+        if !has(&listed, upstream, backend) && has(&whole, upstream, backend) {
+            let message = format!("`{backend}` is an address of a name, and no backend of the file");
+            let hint = "leave `persist` out, or name the backend of the file";
+            return Err(refused(Reason::Conflict, "address_of_name", &message, hint));
+        }
+    }
+    Ok(())
 }
 
 fn panicked(_: JoinError) -> Failed {

@@ -24,9 +24,12 @@ use super::state::InForce;
 use crate::{
     backend::Address,
     config::{self, Beside, Config, Problems, include::Included},
-    runtime::overrides::{Change, Overrides, Refusal, position},
+    runtime::{
+        addresses::Addresses,
+        overrides::{Change, Overrides, Refusal, position},
+    },
     schema::{Node, environment},
-    upstream::conf::{BackendConf, BackendState},
+    upstream::conf::{BackendConf, BackendState, NameAddresses},
 };
 
 /// Why a file was not edited.
@@ -129,7 +132,8 @@ impl Texts {
 /// The texts with `change` made in the one that has the upstream.
 pub fn edit_texts(texts: &Texts, change: &Change) -> Result<Texts, EditError> {
     let config = texts.parse().map_err(EditError::Problems)?;
-    let overrides = Overrides::default().with(change, &config).map_err(EditError::Refused)?;
+    let overrides = Overrides::default().with(change, &config, &Addresses::default());
+    let overrides = overrides.map_err(EditError::Refused)?;
     let holds = |text: &str| Node::parse(text).0.items_of("upstream").iter().any(|it| is_named(it, change));
     let found = texts.parts().enumerate().find(|(_, (_, text))| holds(text));
     let (index, (file, text)) = found.ok_or(EditError::ByHand)?;
@@ -216,13 +220,16 @@ fn keys(backend: &BackendConf, file: &Path) -> Vec<(&'static str, String)> {
             let from_folder = path.strip_prefix(folder).unwrap_or(path);
             format!("unix:{}", from_folder.display())
         }
-        address @ (Address::Host { .. } | Address::Srv(_)) => address.to_string(),
+        address @ (Address::Host { .. } | Address::OfName { .. } | Address::Srv(_)) => address.configured(),
     };
     let mut keys = Vec::new();
     if backend.name != backend.address.to_string() {
         keys.push(("name", quoted(&backend.name)));
     }
     keys.push(("address", quoted(&address)));
+    if backend.addresses != NameAddresses::Each {
+        keys.push(("addresses", quoted(backend.addresses.name())));
+    }
     if backend.weight != 1 {
         keys.push(("weight", backend.weight.to_string()));
     }

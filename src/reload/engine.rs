@@ -18,7 +18,7 @@ use crate::{
         mailbox::{Change, Mailboxes},
         socket_files::SocketFiles,
     },
-    runtime::{Snapshot, overrides::Overrides, worker::Shared},
+    runtime::{Snapshot, addresses::Addresses, overrides::Overrides, worker::Shared},
     telemetry::access_log::AccessLog,
     tls::tickets::Tickets,
 };
@@ -48,6 +48,8 @@ pub struct Engine {
     /// The same of those that were refused last.
     pub(super) refused: u64,
     pub(super) signature: u64,
+    /// Where names of backends lead, as far as it was told.
+    pub(super) names: Addresses,
 }
 
 impl Engine {
@@ -88,6 +90,8 @@ pub struct Start {
     pub loaded: Loaded,
     /// What administrators changed in a program before this one.
     pub overrides: Overrides,
+    /// Where names of backends led in a program before this one.
+    pub names: Addresses,
     /// The admin endpoint's sockets in a program before this one.
     pub admin: Each<Option<Handed>>,
     /// How the program was started.

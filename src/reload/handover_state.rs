@@ -21,17 +21,23 @@ use crate::{
     config::peers,
     listen::handover::at,
     moment::Moment,
-    runtime::{Snapshot, overrides::Overrides},
+    runtime::{Snapshot, addresses::Addresses, overrides::Overrides},
     tls::tickets::{Revealed, Tickets},
     upstream::Upstream,
 };
 
 /// Everything there is to hand over.
-pub fn collect(snapshot: &Snapshot, overrides: &Overrides, tickets: &Tickets, now: Moment) -> Value {
+pub fn collect(
+    snapshot: &Snapshot,
+    (overrides, names): (&Overrides, &Addresses),
+    tickets: &Tickets,
+    now: Moment,
+) -> Value {
     json!({
         "generation": snapshot.generation,
         "backends": all_backends(snapshot, now),
         "overrides": overrides.to_json(),
+        "names": names.to_json(),
         "tickets": ticket_keys(tickets, now),
     })
 }
@@ -59,6 +65,11 @@ pub fn overrides(state: &Value) -> Overrides {
         tracing::warn!("what administrators changed is lost over the upgrade: {error}");
         Overrides::default()
     })
+}
+
+/// Where names of backends led.
+pub fn names(state: &Value) -> Addresses {
+    Addresses::from_json(at(state, "names"))
 }
 
 /// Takes over the keys of another program; false when they are none.
@@ -267,7 +278,7 @@ mod tests {
         *ejected.ejections.lock().unwrap() = Ejections { count: 3, over_at, length, is_open: true };
         old.upstreams[0].own[1][1].row.resume(Duration::from_millis(70), now);
 
-        let state = collect(&old, &Overrides::default(), &tickets, now);
+        let state = collect(&old, (&Overrides::default(), &Addresses::default()), &tickets, now);
         let state: Value = serde_json::from_str(&state.to_string()).unwrap();
         let later = Moment(90_000_000_000);
         restore(&state, &new, later);

@@ -37,7 +37,10 @@ pub use self::{
     prepare::cannot_open,
     state::{Cause, Failed, InForce, Last, Outcome},
 };
-use crate::runtime::overrides::{Change, Refusal};
+use crate::{
+    runtime::overrides::{Change, Refusal},
+    upstream::discover::Discovered,
+};
 
 /// The way to ask for a reload, and to know how the last one went. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -55,6 +58,8 @@ pub enum Request {
     Replace(Arc<str>, Option<Arc<str>>, Answer),
     /// To let the installed program take this one's place; the answer is its process.
     Upgrade(oneshot::Sender<Result<u32, Refusal>>),
+    /// To take note of where a name of backends leads; nobody waits for it.
+    Found(Discovered),
     /// To make changes of backends, all or none, and with `true` to write them into the file.
     Change(Vec<Change>, bool, Answer),
 }
@@ -88,6 +93,12 @@ impl Reloader {
         answered.await.unwrap_or_else(|_| Err(Refusal::stopping()))
     }
 
+    /// Takes note of where a name of backends leads; a generation follows where that makes other backends.
+    pub fn found(&self, found: Discovered) {
+        // Without an engine the program is stopping.
+        let _ = self.requests.send(Request::Found(found));
+    }
+
     /// How the last attempt went.
     pub fn last(&self) -> Arc<Last> {
         self.state.last.load_full()
@@ -96,6 +107,11 @@ impl Reloader {
     /// How many attempts made a generation, and how many were refused for what is wrong with a configuration.
     pub fn counts(&self) -> (u64, u64) {
         (self.state.succeeded.load(Relaxed), self.state.failed.load(Relaxed))
+    }
+
+    /// How many generations other addresses of names made.
+    pub fn names_followed(&self) -> u64 {
+        self.state.names_followed.load(Relaxed)
     }
 
     /// What the current generation was made of.
@@ -115,6 +131,7 @@ impl Reloader {
             included: Arc::default(),
             file: Arc::new(file),
             overrides,
+            names: crate::runtime::addresses::Addresses::default(),
             addresses,
             hash: 0,
             hashes: HashMap::new(),

@@ -10,7 +10,8 @@ use super::{plan::Hashes, watch};
 use crate::{
     cache::store::{Cache, CannotOpen, Change},
     config::{self, Beside, Config, Problems, Step, include::Included},
-    runtime::{Snapshot, build::Builder, overrides::Overrides, worker::Shared},
+    moment::Moment,
+    runtime::{Snapshot, addresses::Addresses, build::Builder, overrides::Overrides, worker::Shared},
     schema::Problem,
     tls::tickets::Tickets,
 };
@@ -24,6 +25,8 @@ pub(super) struct Order {
     /// What it includes; what is there now when there is none.
     pub(super) included: Option<Arc<[Included]>>,
     pub(super) overrides: Overrides,
+    /// Where names of backends lead.
+    pub(super) names: Addresses,
     pub(super) shared: Arc<Shared>,
     pub(super) tickets: Arc<Tickets>,
 }
@@ -35,6 +38,7 @@ pub(super) struct Prepared {
     pub(super) included: Arc<[Included]>,
     pub(super) file: Config,
     pub(super) overrides: Overrides,
+    pub(super) names: Addresses,
     pub(super) snapshot: Snapshot,
     /// What becomes of the folders of its caches, in their order.
     pub(super) folders: Vec<Change>,
@@ -56,9 +60,13 @@ impl Order {
         };
         let beside = self.included.as_ref().map_or(Beside::OnDisk, Beside::Given);
         let (file, included) = config::parse_with(&text, &self.path, beside)?;
-        let overrides = self.overrides.kept(&file);
+        let mut names = self.names;
+        let overrides = self.overrides.kept(&file).without_forgotten(&names, Moment::now());
         let mut effective = file.clone();
         overrides.apply(&mut effective);
+        names.retain(&effective.upstream);
+        effective.clone_from(&file);
+        overrides.apply_with(&mut effective, &names);
         let before = self.shared.snapshot.load();
         let builder = Builder {
             generation: before.generation + 1,
@@ -83,7 +91,18 @@ impl Order {
         // What was read: the file may have been edited since.
         hashes.extend(read_hashes(&self.path, &text, &included));
         let is_overtaken = files.iter().any(|file| is_newer(file, begun));
-        Ok(Prepared { text, included, file, overrides, snapshot, folders, files, hashes, is_overtaken })
+        Ok(Prepared {
+            text,
+            included,
+            file,
+            overrides,
+            names,
+            snapshot,
+            folders,
+            files,
+            hashes,
+            is_overtaken,
+        })
     }
 }
 

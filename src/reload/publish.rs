@@ -35,7 +35,7 @@ impl Engine {
         admin: Each<Option<Bound>>,
         before: &Arc<Snapshot>,
     ) {
-        let Prepared { text, included, file, overrides, snapshot, folders, hashes, .. } = prepared;
+        let Prepared { text, included, file, overrides, names, snapshot, folders, hashes, .. } = prepared;
         let snapshot = Arc::new(snapshot);
         settle_states(&snapshot, Some(before));
         apply_caches(&snapshot, folders);
@@ -64,6 +64,7 @@ impl Engine {
             included,
             file: Arc::new(file),
             overrides,
+            names,
             addresses: self.sockets.addresses(),
             hash: watch::fingerprint(&hashes),
             hashes,

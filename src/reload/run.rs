@@ -20,7 +20,10 @@ use super::{
     state::{Cause, InForce, Last, State},
     watch::{self, Watcher},
 };
-use crate::listen::admin_sockets::{self, Held};
+use crate::{
+    listen::admin_sockets::{self, Held},
+    moment::Moment,
+};
 
 /// After an event, this long without another is waited for: editors write in several steps.
 const DEBOUNCE: Duration = Duration::from_millis(100);
@@ -28,13 +31,16 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 const DEBOUNCE_MOST: Duration = Duration::from_millis(300);
 /// How often the files are looked at without any event.
 const POLL: Duration = Duration::from_secs(5);
+/// At most one generation in this time comes of names, whatever name servers answer.
+const NAMES: Duration = Duration::from_secs(1);
 /// How often old generations are looked at.
 const RETIRE: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Binds the sockets of the first generation. The error is for people.
     pub fn start(start: Start) -> Result<Started, String> {
-        let Start { shared, tickets, mailboxes, mut sockets, log, loaded, overrides, admin, origin } = start;
+        let Start { shared, tickets, mailboxes, mut sockets, log, loaded, overrides, names, admin, origin } =
+            start;
         let snapshot = shared.snapshot.load_full();
         let acquired = sockets
             .acquire(&snapshot, mailboxes.workers())
@@ -57,6 +63,7 @@ impl Engine {
             included: loaded.included,
             file: Arc::new(loaded.config),
             overrides,
+            names: names.clone(),
             addresses: sockets.addresses(),
             hash: attempted,
             hashes,
@@ -83,6 +90,7 @@ impl Engine {
             files,
             attempted,
             refused: 0,
+            names,
         };
         Ok(Started { engine, reloader, events, changes, admin: served })
     }
@@ -97,12 +105,19 @@ impl Engine {
         let mut looked = Instant::now();
         // An edit between the first reading and the first watch would be missed.
         let mut due = Some((Instant::now(), Instant::now() + DEBOUNCE));
+        let mut followed: Option<Instant> = None;
         loop {
+            let names_due = (!self.names.is_same(&self.state.in_force.load().names))
+                .then(|| followed.map_or_else(Instant::now, |last| last + NAMES));
             let at = due.map(|(_, at): (Instant, Instant)| at);
             tokio::select! {
                 Some(request) = self.requests.recv() => {
                     self.answer(request).await;
                     watcher.set(&self.files);
+                }
+                () = sleep_until(names_due.unwrap_or(looked).into()), if names_due.is_some() => {
+                    followed = Some(Instant::now());
+                    self.follow_names().await;
                 }
                 Some(()) = events.recv() => {
                     let now = Instant::now();
@@ -145,6 +160,20 @@ impl Engine {
         }
     }
 
+    /// Makes a generation with the backends that names lead to now, of the file that is in force.
+    async fn follow_names(&mut self) {
+        let in_force = self.state.in_force.load_full();
+        let attempt = Attempt {
+            text: Some(in_force.text.clone()),
+            included: Some(in_force.included.clone()),
+            over: None,
+            overrides: in_force.overrides.clone(),
+        };
+        if let Err(failed) = self.attempt(attempt, Cause::Names).await {
+            tracing::warn!("other addresses of a name are not in force: {failed:?}");
+        }
+    }
+
     /// Whether the files look other than before, or the last attempt failed for a reason that may be gone.
     async fn is_touched(&self) -> bool {
         let files = self.files.clone();
@@ -170,6 +199,7 @@ impl Engine {
             Request::Replace(text, expected, answer) => {
                 drop(answer.send(self.replace(text, expected).await));
             }
+            Request::Found(found) => drop(self.names.note(found, Moment::now())),
             Request::Change(changes, is_kept, answer) => {
                 let result = match is_kept {
                     true => self.persist(&changes).await,

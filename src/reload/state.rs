@@ -13,6 +13,7 @@ use crate::{
     config::{Config, Problems, include::Included},
     runtime::{
         ListenerId,
+        addresses::Addresses,
         overrides::{Overrides, Refusal},
     },
     schema::Problem,
@@ -30,12 +31,20 @@ pub(super) struct State {
     pub(super) succeeded: AtomicU64,
     /// Attempts that problems ended.
     pub(super) failed: AtomicU64,
+    /// Generations that other addresses of names made.
+    pub(super) names_followed: AtomicU64,
 }
 
 impl State {
     pub(super) fn new(last: Last, in_force: InForce) -> Self {
         let (last, in_force) = (ArcSwap::from_pointee(last), ArcSwap::from_pointee(in_force));
-        Self { last, in_force, succeeded: AtomicU64::new(0), failed: AtomicU64::new(0) }
+        Self {
+            last,
+            in_force,
+            succeeded: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            names_followed: AtomicU64::new(0),
+        }
     }
 }
 
@@ -54,6 +63,8 @@ pub enum Cause {
     Admin,
     /// An administrator changed a backend.
     Override,
+    /// A name of backends has other addresses.
+    Names,
 }
 
 impl Cause {
@@ -62,7 +73,7 @@ impl Cause {
     pub(super) fn is_of_file(self) -> bool {
         match self {
             Self::Start | Self::File | Self::Signal | Self::Reload => true,
-            Self::Admin | Self::Override => false,
+            Self::Admin | Self::Override | Self::Names => false,
         }
     }
 
@@ -70,7 +81,7 @@ impl Cause {
     pub(super) fn is_asked_for(self) -> bool {
         match self {
             Self::Signal | Self::Reload | Self::Admin => true,
-            Self::Start | Self::File | Self::Override => false,
+            Self::Start | Self::File | Self::Override | Self::Names => false,
         }
     }
 
@@ -83,6 +94,7 @@ impl Cause {
             Self::Reload => "reload",
             Self::Admin => "admin",
             Self::Override => "override",
+            Self::Names => "names",
         }
     }
 }
@@ -136,6 +148,8 @@ pub struct InForce {
     pub file: Arc<Config>,
     /// What administrators changed.
     pub overrides: Overrides,
+    /// The addresses that names of backends led to.
+    pub names: Addresses,
     /// For each listener where it really listens.
     pub addresses: HashMap<ListenerId, String>,
     /// Hash of all the files that it was made of.

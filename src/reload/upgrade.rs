@@ -81,9 +81,10 @@ impl Engine {
     }
 
     fn give(&self) -> io::Result<Given> {
+        let in_force = self.state.in_force.load();
         let mut state = handover_state::collect(
             &self.shared.snapshot.load(),
-            &self.state.in_force.load().overrides,
+            (&in_force.overrides, &self.names),
             &self.tickets,
             Moment::now(),
         );

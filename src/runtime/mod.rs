@@ -1,6 +1,7 @@
 //! What runs: the snapshot that was built from the configuration, what outlives it, and the workers.
 
 mod access_line;
+pub mod addresses;
 pub mod admission;
 pub mod build;
 pub mod connections;

@@ -10,9 +10,12 @@
 
 mod change;
 mod json;
+mod of_names;
 mod refusal;
 
+use super::addresses::Addresses;
 use crate::{
+    backend::Address,
     config::Config,
     schema::suggest,
     upstream::conf::{BackendConf, BackendState, UpstreamConf},
@@ -37,6 +40,8 @@ struct Override {
     address: String,
     /// Its name, for people.
     name: String,
+    /// Where it is an address of a name: the name's address, as it is configured.
+    of: Option<String>,
     what: What,
 }
 
@@ -75,33 +80,40 @@ impl Overrides {
         self.list.is_empty()
     }
 
-    /// These overrides with `change` made as well. `config` is what the file says.
-    pub fn with(&self, change: &Change, config: &Config) -> Result<Self, Refusal> {
+    /// These overrides with `change` made as well. `config` is what the file says, and `addresses` where names lead.
+    pub fn with(&self, change: &Change, config: &Config, addresses: &Addresses) -> Result<Self, Refusal> {
         let name = change.upstream();
         let file = config.upstream.iter().find(|it| it.name == name).ok_or_else(|| {
             let message = format!("there is no upstream `{name}`");
             let hint = suggest::did_you_mean(name, config.upstream.iter().map(|it| it.name.as_str()));
             Refusal::new(Reason::NotFound, "no_such_upstream", message, &hint)
         })?;
+        let mut listed = file.clone();
+        self.apply_to(&mut listed);
         let mut before = file.clone();
-        self.apply_to(&mut before);
+        self.apply_whole(&mut before, addresses);
+        // What is asked of a name holds for all of its addresses.
+        let found = |called: &str| match position(&listed.backend, called) {
+            Some(index) => listed.backend.get(index).ok_or_else(|| not_found(&before, called)),
+            None => found(&before, called),
+        };
         let mut next = self.clone();
         match change {
             Change::Weight { backend, weight, .. } => {
                 check_weight(*weight)?;
-                next.set(file, found(&before, backend)?, Some(*weight), None);
+                next.set((file, &listed), found(backend)?, Some(*weight), None);
             }
             Change::State { backend, state, .. } => {
-                next.set(file, found(&before, backend)?, None, Some(*state))
+                next.set((file, &listed), found(backend)?, None, Some(*state))
             }
             Change::Add { backend, .. } => {
                 check_weight(backend.weight)?;
                 next.add(&before, backend)?;
             }
-            Change::Remove { backend, .. } => next.remove(file, found(&before, backend)?),
+            Change::Remove { backend, .. } => next.remove(file, found(backend)?)?,
         }
         let mut after = file.clone();
-        next.apply_to(&mut after);
+        next.apply_whole(&mut after, addresses);
         match unusable(&after) {
             Some(why) if unusable(&before).is_none() => {
                 let hint =
@@ -112,13 +124,21 @@ impl Overrides {
         }
     }
 
-    /// Lays the overrides over what the file says.
+    /// Lays the overrides over what the file says, names as they are written there.
     pub fn apply(&self, config: &mut Config) {
         if self.list.is_empty() {
             return;
         }
         for upstream in &mut config.upstream {
             self.apply_to(upstream);
+        }
+    }
+
+    /// Makes what a generation is built from of what the file says: with the overrides, and with a backend for each
+    /// address of a name.
+    pub fn apply_with(&self, config: &mut Config, addresses: &Addresses) {
+        for upstream in &mut config.upstream {
+            self.apply_whole(upstream, addresses);
         }
     }
 
@@ -142,6 +162,9 @@ impl Overrides {
 
     /// What of `it` holds with `file`; `self` has those made before it.
     fn keep(&self, it: &Override, file: &UpstreamConf) -> Option<Override> {
+        if let Some(of) = &it.of {
+            return self.keep_of_name(it, of, file);
+        }
         let in_file = at(&file.backend, &it.address);
         match &it.what {
             What::Set { weight, state } => {
@@ -174,7 +197,7 @@ impl Overrides {
     }
 
     fn apply_to(&self, upstream: &mut UpstreamConf) {
-        for it in self.list.iter().filter(|it| it.upstream == upstream.name) {
+        for it in self.list.iter().filter(|it| it.upstream == upstream.name && it.of.is_none()) {
             let position =
                 upstream.backend.iter().position(|backend| backend.address.to_string() == it.address);
             match (&it.what, position) {
@@ -195,12 +218,15 @@ impl Overrides {
     /// Sets keys of `backend`, as it is with the overrides so far.
     fn set(
         &mut self,
-        file: &UpstreamConf,
+        (file, listed): (&UpstreamConf, &UpstreamConf),
         backend: &BackendConf,
         new_weight: Option<u32>,
         new_state: Option<BackendState>,
     ) {
         let address = backend.address.to_string();
+        if matches!(backend.address, Address::OfName { .. }) {
+            return self.set_of_name((file, listed), backend, new_weight, new_state);
+        }
         let mut of_backend =
             self.list.iter_mut().filter(|it| it.upstream == file.name && it.address == address);
         // The youngest: a backend may have been removed and another added at its address.
@@ -214,18 +240,23 @@ impl Overrides {
         };
         let weight = Overridden::new(base.weight, new_weight.unwrap_or(backend.weight));
         let state = Overridden::new(base.state, new_state.unwrap_or(backend.state));
-        let what = What::Set { weight, state };
         let is_something = weight.is_some() || state.is_some();
-        let position = self.list.iter().position(|it| it.upstream == file.name && it.address == address);
-        match position {
-            Some(index) if !is_something => drop(self.list.remove(index)),
-            Some(index) => {
+        self.put(&file.name, backend, is_something.then_some(What::Set { weight, state }));
+    }
+
+    /// Has this and nothing else said of a backend.
+    fn put(&mut self, upstream: &str, backend: &BackendConf, what: Option<What>) {
+        let address = backend.address.to_string();
+        let position = self.list.iter().position(|it| it.upstream == upstream && it.address == address);
+        match (position, what) {
+            (Some(index), None) => drop(self.list.remove(index)),
+            (Some(index), Some(what)) => {
                 if let Some(it) = self.list.get_mut(index) {
                     it.what = what;
                 }
             }
-            None if is_something => self.push(&file.name, backend, what),
-            None => {}
+            (None, Some(what)) => self.push(upstream, backend, what),
+            (None, None) => {}
         }
     }
 
@@ -242,20 +273,26 @@ impl Overrides {
         Ok(())
     }
 
-    fn remove(&mut self, file: &UpstreamConf, backend: &BackendConf) {
+    fn remove(&mut self, file: &UpstreamConf, backend: &BackendConf) -> Result<(), Refusal> {
         let address = backend.address.to_string();
+        if matches!(backend.address, Address::OfName { .. }) {
+            let message = format!("`{}` is an address of `{}`", backend.name, backend.address.configured());
+            let hint = "disable it, or take the address out of DNS";
+            return Err(Refusal::conflict("address_of_name", message, hint));
+        }
         let is_it = |it: &Override| it.upstream == file.name && it.address == address;
         let youngest = self.list.iter().rposition(is_it);
         let is_added =
             |index: &usize| self.list.get(*index).is_some_and(|it| matches!(it.what, What::Added(_)));
         if let Some(index) = youngest.filter(is_added) {
             self.list.remove(index);
-            return;
+            return Ok(());
         }
         self.list.retain(|it| !is_it(it));
         if let Some(base) = at(&file.backend, &address) {
             self.push(&file.name, base, What::Removed(base.clone()));
         }
+        Ok(())
     }
 
     fn push(&mut self, upstream: &str, backend: &BackendConf, what: What) {
@@ -263,6 +300,7 @@ impl Overrides {
             upstream: upstream.to_owned(),
             address: backend.address.to_string(),
             name: backend.name.clone(),
+            of: matches!(backend.address, Address::OfName { .. }).then(|| backend.address.configured()),
             what,
         });
     }
@@ -276,12 +314,13 @@ pub fn position(backends: &[BackendConf], called: &str) -> Option<usize> {
 
 fn found<'c>(upstream: &'c UpstreamConf, called: &str) -> Result<&'c BackendConf, Refusal> {
     let index = position(&upstream.backend, called);
-    index.and_then(|index| upstream.backend.get(index)).ok_or_else(|| {
-        let name = &upstream.name;
-        let message = format!("there is no backend `{called}` in `{name}`");
-        let hint = suggest::did_you_mean(called, upstream.backend.iter().map(|it| it.name.as_str()));
-        Refusal::new(Reason::NotFound, "no_such_backend", message, &hint)
-    })
+    index.and_then(|index| upstream.backend.get(index)).ok_or_else(|| not_found(upstream, called))
+}
+
+fn not_found(upstream: &UpstreamConf, called: &str) -> Refusal {
+    let message = format!("there is no backend `{called}` in `{}`", upstream.name);
+    let hint = suggest::did_you_mean(called, upstream.backend.iter().map(|it| it.name.as_str()));
+    Refusal::new(Reason::NotFound, "no_such_backend", message, &hint)
 }
 
 fn at<'c>(backends: &'c [BackendConf], address: &str) -> Option<&'c BackendConf> {
@@ -291,7 +330,7 @@ fn at<'c>(backends: &'c [BackendConf], address: &str) -> Option<&'c BackendConf>
 /// Why `conf` cannot be one more backend: its name or address is one's already.
 fn taken(upstream: &UpstreamConf, conf: &BackendConf) -> Option<String> {
     let name = &upstream.name;
-    if upstream.backend.iter().any(|backend| backend.address == conf.address) {
+    if at(&upstream.backend, &conf.address.to_string()).is_some() {
         return Some(format!("there is a backend at {} in `{name}` already", conf.address));
     }
     let is_known = upstream.backend.iter().any(|backend| backend.name == conf.name);

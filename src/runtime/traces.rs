@@ -245,6 +245,10 @@ fn write_address(address: &Address, attributes: &mut Attributes<'_>) {
             attributes.text("server.address", host.as_bytes());
             attributes.number("server.port", u64::from(*port));
         }
+        Address::OfName { host, at } => {
+            attributes.text("server.address", host.as_bytes());
+            attributes.number("server.port", u64::from(at.port()));
+        }
         Address::Srv(name) => attributes.text("server.address", name.as_bytes()),
         Address::Unix(path) => {
             attributes.text("server.address", path.to_string_lossy().as_bytes());

@@ -174,7 +174,7 @@ impl<'a> ForwardRequest<'a> {
             BackendHost::Address => backend().map(|backend| match &backend.address {
                 Address::Unix(_) => "localhost".into(),
                 Address::Srv(name) => (**name).into(),
-                address @ Address::Host { .. } => address.to_string().into(),
+                address @ (Address::Host { .. } | Address::OfName { .. }) => address.configured().into(),
             }),
         }
     }

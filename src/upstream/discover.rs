@@ -1,8 +1,9 @@
 //! Discovery: keeps the socket addresses behind backends' names fresh.
 //!
-//! One task per name on the control thread. What it finds is stored in [`crate::backend::Shared`], where
-//! the next connection to the backend takes it from; connections that are there stay. Answers of the hosts
-//! file come first, as with `getaddrinfo`, and then those of the name servers of `/etc/resolv.conf`.
+//! One task per name on the control thread. Where a name is one backend, what is found is stored in
+//! [`crate::backend::Shared`], where the next connection to the backend takes it from; connections that are there stay.
+//! Where each address is a backend, the reload engine is told, which makes a generation of it. Answers of the hosts file
+//! come first, as with `getaddrinfo`, and then those of the name servers of `/etc/resolv.conf`.
 
 mod names;
 
@@ -10,7 +11,7 @@ use std::{
     collections::HashMap,
     fmt,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -21,6 +22,9 @@ use crate::backend::{Address, Backend, Shared};
 
 /// The shortest time between two lookups of a name: a TTL of 0 must not make a flood of them.
 const TTL_LEAST: Duration = Duration::from_secs(1);
+
+/// Addresses of one name that are backends each, at most.
+const SERVERS_MOST: usize = 64;
 
 /// Times between attempts after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -33,35 +37,83 @@ pub fn seed(backend: &Backend) {
     }
 }
 
+/// What a look-up of a name gave, whose addresses are backends each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Discovered {
+    /// The upstream's name.
+    pub upstream: String,
+    /// The backend's address as it is configured.
+    pub address: String,
+    /// Addresses that are backends, in order; none where the name is one backend.
+    pub servers: Vec<SocketAddr>,
+    /// How many more there are than are taken.
+    pub left_out: usize,
+}
+
+/// Who is told of servers that come and go.
+pub type Tell = Arc<dyn Fn(Discovered) + Send + Sync>;
+
+/// A backend whose name may have to be looked up.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// The upstream's name.
+    pub upstream: &'a str,
+    /// The backend: a name, or one of the addresses that it led to.
+    pub backend: &'a Arc<Backend>,
+    /// Whether the addresses of a host name are backends each.
+    pub is_each: bool,
+}
+
+/// What is looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    /// For one backend, by what outlives reloads of it; the task holds it, so that its address is not another's meanwhile.
+    Backend(*const Shared),
+    /// A host name whose addresses are backends each: upstream and configured address.
+    Name(String, String),
+}
+
 /// Looks names up, at once and then whenever an answer expires, for as long as it lives. A lookup that
 /// fails leaves the addresses that were there.
 pub struct Discovery {
     names: Arc<Names>,
-    /// By what outlives reloads of a backend; it is held, so that its address is not another's meanwhile.
-    tasks: HashMap<*const Shared, (Arc<Backend>, AbortHandle)>,
+    tell: Tell,
+    tasks: HashMap<Key, (Arc<Followed>, AbortHandle)>,
 }
 
 impl Discovery {
     /// Of nothing yet, by the system's name servers.
-    pub fn of_system() -> Self {
-        Self::new(Names::of_system())
+    pub fn of_system(tell: Tell) -> Self {
+        Self::new(Names::of_system(), tell)
     }
 
-    fn new(names: Names) -> Self {
-        Self { names: Arc::new(names), tasks: HashMap::new() }
+    fn new(names: Names, tell: Tell) -> Self {
+        Self { names: Arc::new(names), tell, tasks: HashMap::new() }
     }
 
-    /// Goes on with these backends and no others: those that are new are looked up, those that are gone
+    /// Goes on with the names of these and no others: those that are new are looked up, those that are gone
     /// are not any more. To be called on a runtime.
-    pub fn set<'a>(&mut self, backends: impl Iterator<Item = &'a Arc<Backend>>) {
+    pub fn set<'a>(&mut self, all: impl Iterator<Item = Candidate<'a>>) {
         let mut before = std::mem::take(&mut self.tasks);
-        for backend in backends.filter(|it| is_named(&it.address)) {
-            let key = Arc::as_ptr(&backend.shared);
-            let entry = before.remove(&key).unwrap_or_else(|| {
-                let task = tokio::spawn(keep_fresh(backend.clone(), self.names.clone()));
-                (backend.clone(), task.abort_handle())
-            });
-            self.tasks.insert(key, entry);
+        for candidate in all {
+            let Some((key, address)) = followed(candidate) else { continue };
+            let itself = (candidate.backend.address == address).then(|| candidate.backend.clone());
+            let (followed, task) = match self.tasks.remove(&key).or_else(|| before.remove(&key)) {
+                Some(entry) => entry,
+                None => {
+                    let followed = Arc::new(Followed {
+                        name: configured_name(candidate.backend),
+                        upstream: candidate.upstream.to_owned(),
+                        address,
+                        is_each: matches!(key, Key::Name(..)),
+                        known: Mutex::default(),
+                    });
+                    let task = keep_fresh(followed.clone(), self.names.clone(), self.tell.clone());
+                    (followed, tokio::spawn(task).abort_handle())
+                }
+            };
+            followed.set_backend(itself);
+            self.tasks.insert(key, (followed, task));
         }
         before.values().for_each(|(_, task)| task.abort());
     }
@@ -79,30 +131,152 @@ impl Drop for Discovery {
     }
 }
 
-async fn keep_fresh(backend: Arc<Backend>, names: Arc<Names>) {
+/// What is to be looked up for a backend, and the address that has to be.
+fn followed(candidate: Candidate<'_>) -> Option<(Key, Address)> {
+    let Candidate { upstream, backend, is_each } = candidate;
+    let name = |address: Address| Some((Key::Name(upstream.to_owned(), address.to_string()), address));
+    match &backend.address {
+        Address::OfName { host, at } => name(Address::Host { host: host.clone(), port: at.port() }),
+        address if !is_named(address) => None,
+        address @ Address::Host { .. } if is_each => name(address.clone()),
+        address => Some((Key::Backend(Arc::as_ptr(&backend.shared)), address.clone())),
+    }
+}
+
+/// The name of a backend as it is configured: without the address that it is one of.
+fn configured_name(backend: &Backend) -> String {
+    match &backend.address {
+        Address::OfName { .. } => {
+            backend.name.rsplit_once('@').map_or(&*backend.name, |(name, _)| name).to_owned()
+        }
+        _ => backend.name.to_string(),
+    }
+}
+
+/// A name that is looked up again and again.
+#[derive(Debug)]
+struct Followed {
+    /// The backend's, as it is configured.
+    name: String,
+    upstream: String,
+    address: Address,
+    is_each: bool,
+    known: Mutex<Known>,
+}
+
+/// What is known of a name.
+#[derive(Debug, Default)]
+struct Known {
+    /// The backend that is the name itself, where the name is one backend.
+    backend: Option<Arc<Backend>>,
+    addresses: Arc<Vec<SocketAddr>>,
+    has_no_socket: bool,
+    is_looked_up: bool,
+    /// What was told last.
+    told: Option<Discovered>,
+}
+
+impl Known {
+    /// Lets the backend that is the name itself know.
+    fn share(&self) {
+        if let Some(backend) = &self.backend {
+            backend.shared.has_no_socket.store(self.has_no_socket, Relaxed);
+            // One that was there before the name was followed may know more.
+            if !self.addresses.is_empty() {
+                backend.shared.resolved.store(self.addresses.clone());
+            }
+            backend.shared.is_looked_up.fetch_or(self.is_looked_up, Relaxed);
+        }
+    }
+}
+
+impl Followed {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The backend that is the name itself from here on.
+    fn set_backend(&self, backend: Option<Arc<Backend>>) {
+        let mut known = self.known();
+        known.backend = backend;
+        known.share();
+    }
+
+    /// Takes in what was found.
+    fn found(&self, addresses: Vec<SocketAddr>, tell: &Tell) {
+        let mut known = self.known();
+        known.has_no_socket = false;
+        known.is_looked_up = true;
+        if *known.addresses != addresses {
+            tracing::info!(backend = self.name, "{} is now at {addresses:?}", self.address);
+            known.addresses = Arc::new(addresses);
+        }
+        known.share();
+        if self.is_each {
+            let (servers, left_out) = servers(&known.addresses);
+            let (upstream, address) = (self.upstream.clone(), self.address.to_string());
+            let discovered = Some(Discovered { upstream, address, servers, left_out });
+            if known.told != discovered {
+                if left_out > known.told.as_ref().map_or(0, |told| told.left_out) {
+                    let name = &self.address;
+                    tracing::warn!(
+                        backend = self.name,
+                        left_out,
+                        "{name} has more than {SERVERS_MOST} addresses"
+                    );
+                }
+                known.told.clone_from(&discovered);
+                discovered.into_iter().for_each(|discovered| tell(discovered));
+            }
+        }
+    }
+
+    /// Takes in that nothing was; how many addresses are kept.
+    fn failed(&self, has_no_socket: bool) -> usize {
+        let mut known = self.known();
+        known.has_no_socket = has_no_socket;
+        known.is_looked_up = true;
+        known.share();
+        known.addresses.len()
+    }
+}
+
+/// The addresses of a name that are backends each, and how many more there are. A name with at most one address of each
+/// family is one server; of a name with more, those of the other family are taken for further ways to the same servers.
+fn servers(addresses: &[SocketAddr]) -> (Vec<SocketAddr>, usize) {
+    let (v6, v4): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses.iter().partition(|it| it.is_ipv6());
+    if v4.len() < 2 && v6.len() < 2 {
+        return (Vec::new(), 0);
+    }
+    let mut servers = if v6.len() > v4.len() { v6 } else { v4 };
+    // The lowest, so that all nodes of a cluster take the same.
+    servers.sort_unstable();
+    let left_out = servers.len().saturating_sub(SERVERS_MOST);
+    servers.truncate(SERVERS_MOST);
+    (servers, left_out)
+}
+
+async fn keep_fresh(followed: Arc<Followed>, names: Arc<Names>, tell: Tell) {
     let mut failure = None;
     let mut backoff = BACKOFF.0;
     loop {
-        let looked_up = names.lookup(&backend.address).await;
+        let looked_up = names.lookup(&followed.address).await;
         let pause = match looked_up {
-            Ok(found) => {
-                let ttl = found.ttl.clamp(TTL_LEAST, TTL_MOST);
+            Ok(Found { addresses, ttl }) => {
                 if failure.take().is_some() {
-                    tracing::info!(backend = &*backend.name, "{} resolves again", backend.address);
+                    tracing::info!(backend = followed.name, "{} resolves again", followed.address);
                 }
                 backoff = BACKOFF.0;
-                backend.shared.has_no_socket.store(false, Relaxed);
-                store(&backend, found);
-                ttl
+                followed.found(addresses, &tell);
+                ttl.clamp(TTL_LEAST, TTL_MOST)
             }
             Err(why) => {
                 let has_no_socket = why == Fault::NoSocket;
-                backend.shared.has_no_socket.store(has_no_socket, Relaxed);
+                let kept = followed.failed(has_no_socket);
                 // Said once for each reason, not at each attempt.
                 if failure.as_ref() != Some(&why) {
-                    let kept = backend.shared.resolved.load().len();
-                    let name = &*backend.name;
-                    tracing::warn!(backend = name, kept, "{} does not resolve: {why}", backend.address);
+                    let Followed { name, address, .. } = &*followed;
+                    tracing::warn!(backend = name, kept, "{address} does not resolve: {why}");
                     failure = Some(why);
                 }
                 let pause = backoff;
@@ -111,23 +285,14 @@ async fn keep_fresh(backend: Arc<Backend>, names: Arc<Names>) {
                 pause
             }
         };
-        backend.shared.is_looked_up.store(true, Relaxed);
         sleep(pause).await;
     }
-}
-
-fn store(backend: &Backend, Found { addresses, .. }: Found) {
-    let resolved = &backend.shared.resolved;
-    if **resolved.load() == addresses {
-        return;
-    }
-    tracing::info!(backend = &*backend.name, "{} is now at {addresses:?}", backend.address);
-    resolved.store(Arc::new(addresses));
 }
 
 fn literal(address: &Address) -> Option<SocketAddr> {
     match address {
         Address::Host { host, port } => Some(SocketAddr::new(host.parse().ok()?, *port)),
+        Address::OfName { at, .. } => Some(*at),
         Address::Unix(_) | Address::Srv(_) => None,
     }
 }
@@ -137,7 +302,7 @@ fn is_named(address: &Address) -> bool {
     match address {
         Address::Host { .. } => literal(address).is_none(),
         Address::Srv(_) => true,
-        Address::Unix(_) => false,
+        Address::OfName { .. } | Address::Unix(_) => false,
     }
 }
 

@@ -145,7 +145,7 @@ impl ClientTls {
             return Ok(name.clone());
         }
         let name = match &backend.address {
-            backend::Address::Host { host, .. } => host,
+            backend::Address::Host { host, .. } | backend::Address::OfName { host, .. } => host,
             // A configuration with these and without a name is refused.
             backend::Address::Unix(_) | backend::Address::Srv(_) => "",
         };

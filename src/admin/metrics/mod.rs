@@ -318,6 +318,12 @@ fn configuration(admin: &Admin, snapshot: &Snapshot, text: &mut Text) {
     text.family("config_reloads_total", Kind::Counter, "Attempts to reload, by how they ended.");
     text.sample(&Labels::of(&[("result", "success")]), succeeded);
     text.sample(&Labels::of(&[("result", "failure")]), failed);
+    let help = "Generations that other addresses of backends' names made.";
+    text.family("backend_address_changes_total", Kind::Counter, help);
+    text.sample(&none, admin.reloader.names_followed());
+    let help = "Addresses of backends' names that are no backends, since a name has more than 64.";
+    text.family("backend_addresses_left_out", Kind::Gauge, help);
+    text.sample(&none, admin.reloader.in_force().names.left_out());
     let help = "Unix time at which the configuration was last read.";
     text.family("config_last_reload_timestamp_seconds", Kind::Gauge, help);
     text.sample(&none, admin.reloader.last().at_unix);

@@ -176,7 +176,7 @@ fn schemas() -> Value {
         "Backend": object(upstreams::properties(json!({}))),
         "BackendState": BackendState::schema(),
         "Override": object(json!({
-            "upstream": text(), "backend": text(), "address": text(),
+            "upstream": text(), "backend": text(), "address": text(), "of": maybe(),
             "key": {"enum": ["weight", "state", "added", "removed"]}, "base": true, "value": true,
         })),
         "Step": object(json!({

@@ -52,7 +52,7 @@ fn leads_to(backend: &Address, listener: &ListenAddress) -> bool {
             *port == listener.port() && *port != 0 && is_of(host, *listener)
         }
         (Address::Unix(backend), ListenAddress::Unix(listener)) => backend == listener,
-        (Address::Host { .. } | Address::Unix(_) | Address::Srv(_), _) => false,
+        (Address::Host { .. } | Address::OfName { .. } | Address::Unix(_) | Address::Srv(_), _) => false,
     }
 }
 

@@ -296,7 +296,7 @@ proptest::proptest! {
             return Ok(());
         };
         let change = any_change(&mut random);
-        let Ok(overrides) = Overrides::default().with(&change, &config) else {
+        let Ok(overrides) = Overrides::default().with(&change, &config, &Addresses::default()) else {
             assert!(matches!(edit(&text, Path::new(FILE), &change), Err(EditError::Refused(_))));
             return Ok(());
         };

@@ -4,7 +4,11 @@ use proptest::prelude::any;
 use serde_json::json;
 
 use super::{steps::longest_increasing, *};
-use crate::{config, runtime::overrides::Change, upstream::conf::BackendState};
+use crate::{
+    config,
+    runtime::{addresses::Addresses, overrides::Change},
+    upstream::conf::BackendState,
+};
 
 const OLD: &str = r#"
 [[listener]]
@@ -43,8 +47,9 @@ fn between(old: &str, new: &str) -> Plan {
 
 fn with_overrides(old: &str, new: &str, changes: &[Change]) -> Plan {
     let (mut old, new) = (parsed(old), parsed(new));
-    let overrides =
-        changes.iter().fold(Overrides::default(), |overrides, change| overrides.with(change, &old).unwrap());
+    let overrides = changes.iter().fold(Overrides::default(), |overrides, change| {
+        overrides.with(change, &old, &Addresses::default()).unwrap()
+    });
     overrides.apply(&mut old);
     plan(&Given {
         old: &old,

@@ -16,6 +16,8 @@ pub struct Line {
     pub backend: String,
     /// Its address.
     pub address: String,
+    /// Where it is an address of a name: the name's address, as it is configured.
+    pub of: Option<String>,
     /// `weight`, `state`, `added` or `removed`.
     pub key: &'static str,
     /// What the file says; null of an added backend.
@@ -31,6 +33,7 @@ impl Line {
             "upstream": self.upstream,
             "backend": self.backend,
             "address": self.address,
+            "of": self.of,
             "key": self.key,
             "base": self.base,
             "value": self.value,
@@ -103,7 +106,11 @@ impl Overrides {
             *last_state = state.or(*last_state);
             return Ok(());
         }
-        self.list.push(Override { upstream, address, name, what });
+        let of = line.get("of").and_then(Value::as_str).map(str::to_owned);
+        if of.is_some() && !matches!(what, What::Set { .. }) {
+            return Err("an address of a name is neither added nor removed".to_owned());
+        }
+        self.list.push(Override { upstream, address, name, of, what });
         Ok(())
     }
 }
@@ -114,6 +121,7 @@ impl Override {
             upstream: self.upstream.clone(),
             backend: self.name.clone(),
             address: self.address.clone(),
+            of: self.of.clone(),
             key,
             base,
             value,

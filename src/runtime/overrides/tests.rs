@@ -1,11 +1,11 @@
 //! Changes over a file, and what a new file leaves of them.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use serde_json::json;
 
 use super::*;
-use crate::config;
+use crate::{config, moment::Moment, upstream::discover::Discovered};
 
 /// A file whose upstream `api` has these backends: name, weight, further keys.
 fn file(backends: &[(&str, u32, &str)]) -> Config {
@@ -18,6 +18,15 @@ fn file(backends: &[(&str, u32, &str)]) -> Config {
             "[[upstream.backend]]\nname = \"{name}\"\naddress = \"{address}\"\nweight = {weight}\n{more}\n"
         );
     }
+    config::parse(&text, Path::new("x.toml")).unwrap()
+}
+
+/// An upstream whose backend `app` is a name.
+fn named(address: &str, more: &str) -> Config {
+    let text = format!(
+        "[[upstream]]\nname = \"api\"\n[[upstream.backend]]\nname = \"app\"\naddress = \"{address}\"\n{more}\n\
+         [[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n"
+    );
     config::parse(&text, Path::new("x.toml")).unwrap()
 }
 
@@ -40,7 +49,9 @@ fn add(json: serde_json::Value) -> Change {
 
 /// The overrides after all these changes.
 fn after(config: &Config, changes: &[Change]) -> Overrides {
-    changes.iter().fold(Overrides::default(), |overrides, change| overrides.with(change, config).unwrap())
+    changes.iter().fold(Overrides::default(), |overrides, change| {
+        overrides.with(change, config, &Addresses::default()).unwrap()
+    })
 }
 
 /// "name weight state" of each backend.
@@ -110,7 +121,7 @@ fn a_removed_backend_can_come_back_as_another() {
     assert_eq!(effective(&config, &overrides), ["a 1 enabled", "c 8 enabled"]);
     assert_eq!(overrides.kept(&config), overrides);
     assert_eq!(Overrides::from_json(&overrides.to_json()), Ok(overrides.clone()));
-    let without = overrides.with(&remove("c"), &config).unwrap();
+    let without = overrides.with(&remove("c"), &config, &Addresses::default()).unwrap();
     assert_eq!(effective(&config, &without), ["a 1 enabled"]);
 }
 
@@ -118,7 +129,7 @@ fn a_removed_backend_can_come_back_as_another() {
 fn overrides_a_file_could_not_hold_are_refused() {
     let config = file(&[("a", 1, ""), ("b", 0, ""), ("c", 1, "backup = true")]);
     let refused = |overrides: &Overrides, change: &Change| {
-        let refusal = overrides.with(change, &config).unwrap_err();
+        let refusal = overrides.with(change, &config, &Addresses::default()).unwrap_err();
         assert!(!refusal.hint.is_empty());
         (refusal.reason, refusal.code)
     };
@@ -191,6 +202,64 @@ fn an_override_lasts_until_the_file_changes_its_key() {
 }
 
 #[test]
+fn one_address_of_a_name_is_overridden_alone() {
+    let config = named("app.test:80", "");
+    let now = Moment::now();
+    let mut names = Addresses::default();
+    let mut found = |servers: &[&str]| {
+        let servers = servers.iter().map(|it| it.parse().unwrap()).collect();
+        let (upstream, address) = ("api".to_owned(), "app.test:80".to_owned());
+        names.note(Discovered { upstream, address, servers, left_out: 0 }, now);
+        names.clone()
+    };
+    let names = found(&["10.0.0.1:80", "10.0.0.2:80"]);
+    let effective = |config: &Config, overrides: &Overrides, names: &Addresses| {
+        let mut config = config.clone();
+        overrides.apply_with(&mut config, names);
+        let backends = config.upstream[0].backend.iter();
+        backends.map(|it| format!("{} {} {}", it.name, it.weight, it.state.name())).collect::<Vec<_>>()
+    };
+    let made = |changes: &[Change]| {
+        changes.iter().fold(Overrides::default(), |all, change| all.with(change, &config, &names).unwrap())
+    };
+    let overrides =
+        made(&[weight("app", 5), weight("app@10.0.0.1", 1), state("10.0.0.2:80", BackendState::Draining)]);
+    let expected = ["app@10.0.0.1 1 enabled", "app@10.0.0.2 5 draining"];
+    assert_eq!(effective(&config, &overrides, &names), expected);
+    assert_eq!(
+        lines(&overrides),
+        [
+            "api/app: weight 5 instead of 1",
+            "api/app@10.0.0.1: weight 1 instead of 1",
+            "api/app@10.0.0.2: state draining instead of enabled"
+        ]
+    );
+    assert_eq!(Overrides::from_json(&overrides.to_json()), Ok(overrides.clone()));
+    assert_eq!(overrides.kept(&config), overrides);
+    assert!(made(&[weight("app@10.0.0.1", 3), weight("app@10.0.0.1", 1)]).is_empty());
+    let refused = |change: &Change| overrides.with(change, &config, &names).unwrap_err().code;
+    assert_eq!(refused(&remove("app@10.0.0.1")), "address_of_name");
+    assert_eq!(refused(&weight("app@10.0.0.3", 1)), "no_such_backend");
+    assert_eq!(refused(&add(json!({"address": "10.0.0.1:80"}))), "backend_exists");
+    // The name has its addresses no more, for a while, and for good.
+    let gone = found(&["10.0.0.8:80", "10.0.0.9:80"]);
+    assert_eq!(effective(&config, &overrides, &gone), ["app@10.0.0.8 5 enabled", "app@10.0.0.9 5 enabled"]);
+    let soon = now.plus(Duration::from_secs(3500));
+    assert_eq!(overrides.clone().without_forgotten(&gone, soon), overrides);
+    let later = overrides.clone().without_forgotten(&gone, now.plus(Duration::from_secs(3700)));
+    assert_eq!(lines(&later), ["api/app: weight 5 instead of 1"]);
+    // The file says something else of the name, or has it no more.
+    let other = named("app.test:80", "weight = 7");
+    assert_eq!(lines(&overrides.kept(&other)), ["api/app@10.0.0.2: state draining instead of enabled"]);
+    assert!(overrides.kept(&named("other.test:80", "")).is_empty());
+    assert_eq!(lines(&overrides.kept(&named("app.test:80", "addresses = \"one\""))).len(), 1);
+    // Those that are left never have nothing.
+    let nothing = made(&[weight("app@10.0.0.1", 0)]);
+    let left = found(&["10.0.0.1:80", "10.0.0.1:80"]);
+    assert_eq!(effective(&config, &nothing, &left), ["app@10.0.0.1 1 enabled"]);
+}
+
+#[test]
 fn what_is_left_never_leaves_an_upstream_without_anything() {
     let config = file(&[("a", 1, ""), ("b", 1, ""), ("c", 1, "")]);
     let overrides = after(&config, &[weight("a", 0), remove("b")]);
@@ -230,7 +299,7 @@ proptest::proptest! {
                 2 => remove(&called),
                 _ => add(json!({"address": called, "weight": number})),
             };
-            overrides = overrides.with(&change, &config).unwrap_or(overrides);
+            overrides = overrides.with(&change, &config, &Addresses::default()).unwrap_or(overrides);
             let mut now = config.clone();
             overrides.apply(&mut now);
             assert_eq!(unusable(&now.upstream[0]), None);

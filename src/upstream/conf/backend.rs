@@ -1,6 +1,9 @@
 //! Backends as configured.
 
-use std::{net::Ipv6Addr, path::Path};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    path::Path,
+};
 
 use serde_json::json;
 
@@ -16,7 +19,9 @@ section! {
         pub name: String = "";
         /// `host:port` (resolved again at run time), `unix:/run/app.sock` or `srv:_http._tcp.app.example.com`.
         pub address: Address;
-        /// Its share; 0 = gets nothing new.
+        /// Whether each address of a host name is a backend of its own, named `NAME@ADDRESS`, with its own health, counts and limits.
+        pub addresses: NameAddresses = "each";
+        /// Its share; 0 = gets nothing new. With several addresses, of each of them, as `max_connections` and `backup` are.
         pub weight: u32 = 1, in 0 to 65535;
         /// Most exchanges in flight; 0 = unlimited.
         pub max_connections: u32 = 0, in 0 to 10000000;
@@ -46,6 +51,7 @@ impl BackendConf {
         }
         json.insert("address".to_owned(), json!(address));
         let others = [
+            ("addresses", json!(self.addresses.name()), self.addresses == NameAddresses::Each),
             ("weight", json!(self.weight), self.weight == 1),
             ("max_connections", json!(self.max_connections), self.max_connections == 0),
             ("backup", json!(self.backup), !self.backup),
@@ -63,6 +69,27 @@ impl BackendConf {
         } else {
             crate::schema::name::check(table);
         }
+        let kind = match &self.address {
+            Address::Host { host, .. } if host.parse::<IpAddr>().is_err() => return,
+            Address::Host { .. } | Address::OfName { .. } => "an IP address",
+            Address::Unix(_) => "a unix socket",
+            Address::Srv(_) => "an SRV name",
+        };
+        if let Some(entry) = table.entry("addresses") {
+            let message = format!("`addresses` has no meaning for {kind}, which is one backend");
+            table.reader.problem_with(entry.place, message, "leave it out: it is for host names");
+        }
+    }
+}
+
+choice! {
+    /// What the addresses of a host name are.
+    pub enum NameAddresses {
+        /// Each is a backend. A name with at most one address of each family is one server, and one backend; of a name
+        /// with more, those of the family that has more count (IPv4 where both have as many), 64 at most.
+        Each = "each",
+        /// All are one backend: each connection takes the first of them that answers (RFC 8305).
+        One = "one",
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     tls::conf::{Starttls, UpstreamTlsConf},
 };
 
-pub use backend::{BackendConf, BackendState, is_dns_name};
+pub use backend::{BackendConf, BackendState, NameAddresses, is_dns_name};
 pub use host::BackendHost;
 pub use retry::{RetryConf, RetryOn};
 pub use udp::UdpConf;
@@ -160,7 +160,7 @@ impl UpstreamConf {
             self.backend.iter().zip(&written).filter(|_| written.len() == self.backend.len())
         {
             let kind = match &backend.address {
-                Address::Host { .. } => continue,
+                Address::Host { .. } | Address::OfName { .. } => continue,
                 Address::Unix(_) => "a unix socket",
                 Address::Srv(_) => "an SRV name",
             };

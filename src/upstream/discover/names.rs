@@ -92,6 +92,7 @@ impl Names {
         let loaded = self.current();
         let mut found = match address {
             Address::Host { host, port } => loaded.host(host, *port).await?,
+            Address::OfName { host, at } => loaded.host(host, at.port()).await?,
             Address::Srv(name) => loaded.service(name).await?,
             Address::Unix(path) => {
                 return Err(Fault::OfName(format!("{} is not a name", path.display())));

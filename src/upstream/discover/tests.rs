@@ -38,6 +38,30 @@ fn backend(address: Address) -> Arc<Backend> {
     })
 }
 
+/// The same as a backend that is all of its addresses.
+fn one(backend: &Arc<Backend>) -> Candidate<'_> {
+    Candidate { upstream: "u", backend, is_each: false }
+}
+
+/// What is told of servers, in order.
+type Told = Arc<Mutex<Vec<Discovered>>>;
+
+fn telling(told: &Told) -> Tell {
+    let told = told.clone();
+    Arc::new(move |discovered| told.lock().unwrap().push(discovered))
+}
+
+fn nobody() -> Tell {
+    Arc::new(|_| {})
+}
+
+/// What keeps the one backend of a name fresh.
+fn followed_alone(backend: &Arc<Backend>) -> Arc<Followed> {
+    let known = Mutex::new(Known { backend: Some(backend.clone()), ..Known::default() });
+    let (name, upstream, address) = (backend.name.to_string(), "u".to_owned(), backend.address.clone());
+    Arc::new(Followed { name, upstream, address, is_each: false, known })
+}
+
 fn host(name: &str) -> Address {
     Address::Host { host: name.into(), port: 80 }
 }
@@ -141,21 +165,21 @@ fn literals_are_seeded_and_never_looked_up() {
 async fn only_names_are_looked_up_and_remaining_ones_go_on() {
     let (a, b) = (backend(host("localhost")), backend(host("localhost.")));
     let others = [backend(host("192.0.2.1")), backend(Address::Unix("/run/app.sock".into()))];
-    let mut discovery = Discovery::of_system();
+    let mut discovery = Discovery::of_system(nobody());
     let ids = |discovery: &Discovery| {
         let mut ids: Vec<_> = discovery.tasks.values().map(|(_, task)| task.id()).collect();
         ids.sort_unstable();
         ids
     };
-    discovery.set(others.iter());
+    discovery.set(others.iter().map(one));
     assert!(discovery.tasks.is_empty());
-    discovery.set(others.iter().chain([&a]));
+    discovery.set(others.iter().chain([&a]).map(one));
     let first = ids(&discovery);
     assert_eq!(first.len(), 1);
-    discovery.set([&a, &b].into_iter());
+    discovery.set([&a, &b].into_iter().map(one));
     assert!(ids(&discovery).len() == 2 && ids(&discovery).contains(&first[0]));
-    let (_, task) = discovery.tasks[&Arc::as_ptr(&a.shared)].clone();
-    discovery.set([&b].into_iter());
+    let (_, task) = discovery.tasks[&Key::Backend(Arc::as_ptr(&a.shared))].clone();
+    discovery.set([&b].into_iter().map(one));
     until("the task of what is gone ends", || task.is_finished()).await;
     assert_eq!(ids(&discovery).len(), 1);
 }
@@ -163,8 +187,8 @@ async fn only_names_are_looked_up_and_remaining_ones_go_on() {
 #[tokio::test]
 async fn localhost_resolves_and_a_wrong_name_stays_empty() {
     let (good, wrong) = (backend(host("localhost")), backend(host("no such name..")));
-    let mut discovery = Discovery::of_system();
-    discovery.set([&good, &wrong].into_iter());
+    let mut discovery = Discovery::of_system(nobody());
+    discovery.set([&good, &wrong].into_iter().map(one));
     until("localhost resolves", || !resolved(&good).is_empty()).await;
     for address in good.shared.resolved.load().iter() {
         assert!(address.ip().is_loopback() && address.port() == 80, "{address}");
@@ -178,7 +202,7 @@ async fn a_change_is_picked_up_and_failures_keep_addresses() {
         zone.set_a("app.test.", 0, &[[192, 0, 2, 2], [192, 0, 2, 1]]);
         let backend = backend(host("app.test"));
         tokio::select! {
-            () = keep_fresh(backend.clone(), names) => unreachable!(),
+            () = keep_fresh(followed_alone(&backend), names, nobody()) => unreachable!(),
             () = async {
             until("resolved", || !resolved(&backend).is_empty()).await;
             assert_eq!(resolved(&backend), ["192.0.2.1:80", "192.0.2.2:80"]);
@@ -192,6 +216,68 @@ async fn a_change_is_picked_up_and_failures_keep_addresses() {
         }
         // Two lookups of one second each, A and AAAA: a TTL of 0 made no flood.
         assert!(zone.asked.load(Relaxed) < 20, "{}", zone.asked.load(Relaxed));
+    })
+    .await;
+}
+
+#[test]
+fn several_addresses_of_a_family_are_several_servers() {
+    let of = |addresses: &[&str]| {
+        let all: Vec<SocketAddr> = addresses.iter().map(|it| it.parse().unwrap()).collect();
+        let (servers, left_out) = servers(&all);
+        (servers.iter().map(ToString::to_string).collect::<Vec<_>>(), left_out)
+    };
+    assert_eq!(of(&["127.0.0.1:80", "[::1]:80"]), (vec![], 0), "one server, two ways to it");
+    assert_eq!(of(&["[::1]:80"]), (vec![], 0));
+    let both = ["10.0.0.1:80", "10.0.0.2:80", "[2001:db8::1]:80", "[2001:db8::2]:80"];
+    assert_eq!(of(&both).0, ["10.0.0.1:80", "10.0.0.2:80"]);
+    let six = ["10.0.0.1:80", "[2001:db8::1]:80", "[2001:db8::2]:80"];
+    assert_eq!(of(&six).0, ["[2001:db8::1]:80", "[2001:db8::2]:80"]);
+    let many: Vec<String> = (0..70).rev().map(|it| format!("10.0.0.{it}:80")).collect();
+    let (servers, left_out) = of(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!((servers.len(), left_out), (SERVERS_MOST, 6));
+    assert_eq!((servers[0].as_str(), servers[63].as_str()), ("10.0.0.0:80", "10.0.0.63:80"));
+}
+
+#[tokio::test]
+async fn servers_of_a_name_are_told_when_they_change() {
+    with_zone(async |zone, names| {
+        zone.set_a("app.test.", 0, &[[192, 0, 2, 1]]);
+        let name = backend(host("app.test"));
+        let told = Told::default();
+        let names = Arc::into_inner(names).unwrap();
+        let mut discovery = Discovery::new(names, telling(&told));
+        let last = || {
+            let told = told.lock().unwrap();
+            told.last().map(|it| it.servers.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        discovery.set([Candidate { upstream: "u", backend: &name, is_each: true }].into_iter());
+        until("it is told", || last().is_some_and(|it| it.is_empty())).await;
+        assert_eq!(resolved(&name), ["192.0.2.1:80"], "a name with one address is one backend");
+        zone.set_a("app.test.", 0, &[[192, 0, 2, 3], [192, 0, 2, 2]]);
+        until("there are two", || last().is_some_and(|it| it == ["192.0.2.2:80", "192.0.2.3:80"])).await;
+        assert_eq!(told.lock().unwrap()[1].address, "app.test:80");
+        // As a generation has them.
+        let at = |last| Address::OfName { host: "app.test".into(), at: ([192, 0, 2, last], 80).into() };
+        let each = [backend(at(2)), backend(at(3))];
+        each.iter().for_each(|backend| seed(backend));
+        assert_eq!(resolved(&each[1]), ["192.0.2.3:80"]);
+        let candidates = each.iter().map(|backend| Candidate { upstream: "u", backend, is_each: true });
+        discovery.set(candidates);
+        assert_eq!(discovery.tasks.len(), 1, "they are one name");
+        // What fails changes nothing.
+        zone.records.lock().unwrap().clear();
+        let asked = zone.asked.load(Relaxed);
+        until("asked again", || zone.asked.load(Relaxed) > asked + 2).await;
+        assert_eq!(told.lock().unwrap().len(), 2);
+        zone.set_a("app.test.", 0, &[[192, 0, 2, 9]]);
+        until("it is one again", || last().is_some_and(|it| it.is_empty())).await;
+        // The backend of the generation that follows knows at once.
+        let again = backend(host("app.test"));
+        discovery.set([Candidate { upstream: "u", backend: &again, is_each: true }].into_iter());
+        assert_eq!(resolved(&again), ["192.0.2.9:80"]);
+        assert!(again.shared.is_looked_up.load(Relaxed));
+        assert_eq!(told.lock().unwrap().len(), 3);
     })
     .await;
 }
@@ -269,7 +355,7 @@ fn a_lookup_without_descriptors_says_nothing_of_the_name() {
         let names = Arc::new(names);
         for backend in backends {
             assert_eq!(names.lookup(&backend.address).await, Err(Fault::NoSocket), "{}", backend.address);
-            let fresh = keep_fresh(backend.clone(), names.clone());
+            let fresh = keep_fresh(followed_alone(&backend), names.clone(), nobody());
             assert!(timeout(Duration::from_millis(100), fresh).await.is_err(), "it goes on");
             assert!(backend.shared.has_no_socket.load(Relaxed) && backend.shared.is_looked_up.load(Relaxed));
         }
