@@ -15,9 +15,36 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
     }
 }
 
-/// The nearest of `known`, when one is near enough to be what was meant.
+/// What other programs and people call what is called so here.
+const ELSEWHERE: [(&str, &str); 19] = [
+    ("h1", "http1"),
+    ("http/1.1", "http1"),
+    ("http1.1", "http1"),
+    ("http2", "h2"),
+    ("http/2", "h2"),
+    ("h2c", "h2"),
+    ("rr", "round-robin"),
+    ("roundrobin", "round-robin"),
+    ("wrr", "weighted-round-robin"),
+    ("leastconn", "least-connections"),
+    ("least-conn", "least-connections"),
+    ("least-request", "least-connections"),
+    ("source", "ip-hash"),
+    ("ring-hash", "consistent-hash"),
+    ("ketama", "consistent-hash"),
+    ("p2c", "power-of-two"),
+    ("brotli", "br"),
+    ("gz", "gzip"),
+    ("zst", "zstd"),
+];
+
+/// The one of `known` that the word means elsewhere, or the nearest, when one is near enough to be what was meant.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let word = word.to_lowercase().replace('_', "-");
+    let meant = ELSEWHERE.iter().filter(|(elsewhere, _)| *elsewhere == word);
+    if let Some(name) = meant.flat_map(|(_, ours)| known.iter().find(|name| *name == ours)).next() {
+        return Some(name);
+    }
     let allowed = (word.chars().count() / 3).max(1);
     known
         .iter()
@@ -72,6 +99,9 @@ mod tests {
         let known = ["least-connections", "maglev"];
         assert_eq!(nearest("least_conections", &known), Some("least-connections"));
         assert_eq!(nearest("sticky", &known), None);
+        assert_eq!(nearest("leastconn", &known), Some("least-connections"), "as HAProxy has it");
+        assert_eq!(nearest("http2", &["http1", "h2", "auto"]), Some("h2"));
+        assert_eq!(nearest("http2", &["http1"]), Some("http1"), "the nearest, where there is no other");
         assert_eq!(did_you_mean("sticky", known), "there are `least-connections`, `maglev`");
     }
 }
