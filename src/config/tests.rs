@@ -8,6 +8,7 @@ use std::{
 
 use super::*;
 use crate::{
+    balance::conf::Policy,
     schema::{Node, Problem},
     tls::demo::demo_certificates,
 };
@@ -84,12 +85,29 @@ fn the_default_file_has_two_backends_and_every_listener() {
     assert_eq!(config.upstream[0].retry.on.len(), 5);
 }
 
+/// `UPDATE_DOCS=1 cargo test every_policy_has_an_example` adds those that are missing.
 #[test]
 fn every_policy_has_an_example() {
-    let config = load(Path::new("config/balancing.toml")).unwrap();
-    for (policy, name, _) in crate::balance::conf::Policy::ALL {
-        assert!(config.upstream.iter().any(|upstream| upstream.balance == *policy), "{name}");
+    let path = Path::new("config/balancing.toml");
+    let config = load(path).unwrap();
+    let is_missing = |policy: &Policy| !config.upstream.iter().any(|upstream| upstream.balance == *policy);
+    let missing: String = Policy::ALL
+        .iter()
+        .filter(|(policy, ..)| is_missing(policy))
+        .map(|(_, name, doc)| {
+            format!(
+                "\n# {doc}\n[[route]]\nname = \"{name}\"\npaths = [\"/{name}/*\"]\nupstream = \"{name}\"\n\n\
+                 [[upstream]]\nname = \"{name}\"\nbalance = \"{name}\"\n\n\
+                 [[upstream.backend]]\nname = \"a\"\naddress = \"127.0.0.1:8081\"\n\n\
+                 [[upstream.backend]]\nname = \"b\"\naddress = \"127.0.0.1:8082\"\n"
+            )
+        })
+        .collect();
+    if missing.is_empty() {
+        return;
     }
+    assert!(env::var_os("UPDATE_DOCS").is_some(), "without an example in {path:?}:{missing}");
+    fs::write(path, fs::read_to_string(path).unwrap() + &missing).unwrap();
 }
 
 /// `UPDATE_BROKEN=1 cargo test broken` writes the expectations anew; read every one before committing.
@@ -141,7 +159,7 @@ fn the_schema_refuses_unknown_keys_and_has_defaults() {
     assert_eq!(schema["additionalProperties"], false);
     let upstream = &schema["properties"]["upstream"]["items"]["properties"];
     assert_eq!(upstream["balance"]["default"], "round-robin");
-    assert_eq!(upstream["balance"]["enum"].as_array().unwrap().len(), 10);
+    assert_eq!(upstream["balance"]["enum"].as_array().unwrap().len(), Policy::ALL.len());
     assert_eq!(upstream["retry"]["properties"]["attempts"]["maximum"], 100);
     assert_eq!(schema["properties"]["runtime"]["additionalProperties"], false);
 }
