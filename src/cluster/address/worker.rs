@@ -15,7 +15,7 @@ use super::{
 use crate::cluster::{
     boot_time::BootTime,
     netlink::socket::{Netlink, index_of},
-    realtime,
+    realtime::{self, Rank},
 };
 
 /// What the kernel is asked; each may take as long as another program holds its lock.
@@ -104,7 +104,7 @@ impl Shared {
     /// The life of the thread.
     fn work(&self, mut kernel: impl Kernel, reports: &UnboundedSender<Report>) {
         // Where it may not, it is as late as any other program.
-        let _ = realtime::enter();
+        let _ = realtime::enter(Rank::Asks);
         while let Some(step) = self.next() {
             let answer = match &step {
                 Step::Remove(address) => Answer::Changed(kernel.remove(address)),

@@ -15,7 +15,7 @@ use crate::{
         alarm::Alarm,
         boot_time::BootTime,
         netlink::socket::{Netlink, index_of},
-        realtime,
+        realtime::{self, Rank},
         wire::raw::RawSender,
     },
     net::descriptors::register,
@@ -48,7 +48,7 @@ async fn watch() -> io::Result<()> {
     let more = [SignalKind::user_defined1(), SignalKind::user_defined2(), SignalKind::quit()];
     let _caught = kinds.into_iter().chain(more).map(signal).collect::<io::Result<Vec<_>>>()?;
     // Where it may not, it is as late as any other program.
-    let _ = realtime::enter();
+    let _ = realtime::enter(Rank::Decides);
     let mut guard = Guard { armed: None, undone: None, alive: BootTime::now(), buffer: vec![0; LARGEST] };
     let alarm = Alarm::new()?;
     loop {

@@ -23,7 +23,7 @@ use crate::cluster::{
     conf::ClusterConf,
     netlink::{message::Message, socket::News},
     order::{LastWords, Order},
-    realtime,
+    realtime::{self, Rank},
     role::{Event, Role},
     status::{GroupStatus, Status},
 };
@@ -54,7 +54,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// The life of the cluster's thread.
 pub(super) fn run(commands: UnboundedReceiver<Command>, status: Arc<Status>) {
-    let realtime = realtime::enter();
+    let realtime = realtime::enter(Rank::Decides);
     if let Err(error) = &realtime {
         tracing::info!("the cluster runs among other programs, not before them (CAP_SYS_NICE): {error}");
     }
