@@ -11,8 +11,10 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use super::lab::{Lab, Node, Observer, V4, V6, config, run};
 use crate::support::{eventually, proxy};
 
-/// Pairs of interfaces whose removal takes the kernel some 400 ms, under one lock.
+/// Pairs of interfaces whose removal takes the kernel some 400 ms, under one lock; twice as many where that was not long
+/// enough, for so many times.
 const PAIRS: usize = 1500;
+const TIMES: usize = 4;
 /// Another node takes over 158 ms after the last advertisement.
 const MORE: &str = "vrrp = { interval = \"50ms\" }\n";
 const OVERLAP: Duration = Duration::from_millis(100);
@@ -57,11 +59,11 @@ impl Held {
     }
 
     /// Begins to hold the lock.
-    fn hold(&self) -> Child {
+    fn hold(&self, pairs: usize) -> Child {
         let pair = |number| format!("link add v{number} group 7 type veth peer name w{number}\n");
         let (folder, name) = (proxy::folder(), self.lab.name("hold"));
         let file = folder.join("batch");
-        std::fs::write(&file, (0..PAIRS).map(pair).collect::<String>()).unwrap();
+        std::fs::write(&file, (0..pairs).map(pair).collect::<String>()).unwrap();
         run(&format!("ip -n {name} -batch {}", file.display()));
         std::fs::remove_dir_all(folder).unwrap();
         sched_setaffinity(None, &self.one).unwrap();
@@ -83,10 +85,17 @@ fn primary_advertises_while_the_kernels_lock_is_held() {
     let ((a, b, observer), lab) = (held.pair(), &held.lab);
     // What is to be added meanwhile waits for the lock; nothing else does.
     let more = "[[cluster.virtual_ip]]\naddress = \"10.7.0.101/24\"\ninterface = \"eth0\"\n";
-    let (mut holding, begun) = (held.hold(), Instant::now());
-    a.proxy.edit(&(config("a", 150, MORE) + more));
-    assert!(holding.wait().unwrap().success());
-    assert!(begun.elapsed() > LONG, "the lock was held for {:?} only", begun.elapsed());
+    let is_long = |times| {
+        a.proxy.edit(&config("a", 150, MORE));
+        eventually("the address is not there", || {
+            !lab.ip("a", "addr show dev eth0").contains("10.7.0.101/24")
+        });
+        let (mut holding, begun) = (held.hold(PAIRS << times), Instant::now());
+        a.proxy.edit(&(config("a", 150, MORE) + more));
+        assert!(holding.wait().unwrap().success());
+        begun.elapsed() > LONG
+    };
+    assert!((0..TIMES).any(is_long), "the lock is not held for long enough");
     eventually("the address is there", || lab.ip("a", "addr show dev eth0").contains("10.7.0.101/24"));
     observer.until_only(&lab.hardware("a"));
     assert_eq!((a.count("standby"), b.count("primary")), (0, 0));
@@ -99,17 +108,23 @@ fn role_is_given_up_behind_addresses_that_the_kernel_holds() {
     let ((a, b, observer), lab) = (held.pair(), &held.lab);
     let text = config("a", 150, MORE);
     let (without, _) = text.split_once("[cluster]").unwrap();
-    let mut holding = held.hold();
-    a.proxy.edit(&without.replace(V4, "10.7.0.1"));
-    assert!(holding.wait().unwrap().success());
-    b.until("primary", 1);
-    observer.until_only(&lab.hardware("b"));
-    for address in [V4, V6] {
-        let overlap = observer.overlap(address, &lab.hardware("a"), &lab.hardware("b"));
-        assert!(overlap < OVERLAP, "both had {address} for {overlap:?}");
+    for times in 0..TIMES {
+        observer.forget();
+        let mut holding = held.hold(PAIRS << times);
+        a.proxy.edit(&without.replace(V4, "10.7.0.1"));
+        assert!(holding.wait().unwrap().success());
+        b.until("primary", times + 1);
+        observer.until_only(&lab.hardware("b"));
+        for address in [V4, V6] {
+            let overlap = observer.overlap(address, &lab.hardware("a"), &lab.hardware("b"));
+            assert!(overlap < OVERLAP, "both had {address} for {overlap:?}");
+        }
+        if a.proxy.count_logged("the kernel was late to remove addresses") > 0 {
+            return;
+        }
+        a.proxy.edit(&text);
+        a.until("primary", times + 2);
+        observer.until_only(&lab.hardware("a"));
     }
-    assert!(
-        a.proxy.count_logged("the kernel was late to remove addresses") > 0,
-        "it was not held long enough"
-    );
+    panic!("the lock is not held for long enough");
 }
