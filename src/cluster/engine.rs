@@ -62,6 +62,13 @@ impl Engine {
         }
     }
 
+    /// A virtual router that does nothing, and what it is told.
+    #[cfg(test)]
+    pub(super) fn idle() -> (Self, tokio::sync::mpsc::UnboundedReceiver<Order<vrrp::conf::Conf>>) {
+        let (sender, orders) = unbounded_channel();
+        (Self { orders: Orders::Vrrp(sender), task: spawn_local(async { Value::Null }) }, orders)
+    }
+
     /// Whether it can go on with this configuration.
     pub fn can_be(&self, conf: &Conf) -> bool {
         match (&self.orders, conf) {

@@ -3,8 +3,9 @@
 //! Previous stop: an engine (VRRP, a store), which says how the election went, and the node itself, which says whether it
 //! is fit. Next stop: `node`, which does what comes out: addresses first, then the engine, then who wants to know.
 //!
-//! What it holds: the addresses are taken after the election is won and never without; they are released before the
-//! engine hears that the node gives up, and before an election that has an end is over.
+//! What it holds: the addresses are taken after the election is won and never without; the kernel has removed them
+//! ([`Event::Released`]) before the engine hears that the node gives up; and it was told to before an election that has
+//! an end is over.
 
 use std::time::Duration;
 
@@ -68,8 +69,10 @@ pub enum Event {
     Unfit(Option<String>),
     /// This node has no backend that is up, or (`None`) has one again.
     Weak(Option<String>),
-    /// This node stood still, and its guard removed the addresses meanwhile.
+    /// This node stood still, and its guard removed the addresses meanwhile: what the engine has won is given back.
     Interrupted,
+    /// The kernel has done the last [`Effect::Release`], or could not.
+    Released,
     /// An operator wants another node to be primary.
     StepDown,
     /// An operator takes that back.
@@ -85,7 +88,7 @@ pub enum Effect {
     Take,
     /// Announce the addresses again: another node had announced them.
     Announce,
-    /// Remove the addresses.
+    /// Remove the addresses, and say [`Event::Released`] then.
     Release,
     /// Tell the engine how much this node wants to be primary.
     Stand(Standing),
@@ -110,6 +113,8 @@ pub struct Change {
 #[derive(Debug)]
 pub struct RoleMachine {
     held: Option<Held>,
+    /// The role is given up, and the kernel removes the addresses.
+    releasing: Option<Releasing>,
     /// The greatest number of an election that was seen.
     fence: u64,
     /// How long before its end an election is given up.
@@ -127,11 +132,20 @@ struct Held {
     until: Option<BootTime>,
 }
 
+#[derive(Clone, Debug)]
+struct Releasing {
+    /// Why, for people.
+    reason: String,
+    /// Whether the engine still has what it won, and is told to give it up then.
+    resigns: bool,
+}
+
 impl RoleMachine {
     /// A standby; `margin` is what it takes to remove the addresses, and some.
     pub fn new(margin: Duration) -> Self {
         Self {
             held: None,
+            releasing: None,
             fence: 0,
             margin,
             unfit: None,
@@ -145,6 +159,16 @@ impl RoleMachine {
     /// The role.
     pub fn role(&self) -> Role {
         if self.held.is_some() { Role::Primary } else { Role::Standby }
+    }
+
+    /// Whether the kernel is removing the addresses, and has not said yet that it did.
+    pub fn is_releasing(&self) -> bool {
+        self.releasing.is_some()
+    }
+
+    /// Whether the addresses may be there: what is to be undone where this node cannot.
+    pub fn may_have_addresses(&self) -> bool {
+        self.held.is_some() || self.is_releasing()
     }
 
     /// The number of the last election that this node won.
@@ -173,8 +197,13 @@ impl RoleMachine {
 
     /// What `event` makes of the role, and what is to be done.
     pub fn on(&mut self, event: Event, now: BootTime) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if event == Event::Released {
+            // Before the clock: it is of a release that was asked for before.
+            self.released(&mut effects);
+        }
         // What comes late, as after a sleep, must not find the role still there.
-        let mut effects = self.tick(now);
+        effects.extend(self.tick(now));
         match event {
             Event::Elected { fence, until, reason } => self.elected(fence, until, reason, now, &mut effects),
             Event::Renewed { until } => {
@@ -198,9 +227,8 @@ impl RoleMachine {
                 }
             }
             Event::Weak(why) => self.weak = why,
-            Event::Interrupted => {
-                self.give_up("it stood still, and its guard removed the addresses", &mut effects)
-            }
+            Event::Interrupted => self.interrupted(&mut effects),
+            Event::Released => {}
             Event::StepDown => {
                 self.is_stepped_down = true;
                 self.give_up("stepped down by admin API", &mut effects);
@@ -230,13 +258,20 @@ impl RoleMachine {
             }
             return;
         }
+        if self.releasing.as_ref().is_some_and(|releasing| releasing.resigns) {
+            // The election that is given up as soon as the addresses are gone.
+            return;
+        }
         let is_over = until.is_some_and(|until| until.minus(self.margin) <= now);
         // An answer that was overtaken tells of an election that is over.
         let is_old = fence <= self.fence && self.fence > 0;
         if is_over || is_old || self.is_barred() {
-            self.standing = self.wanted();
-            effects.push(Effect::Resign(self.standing));
+            self.resign_behind(effects);
             return;
+        }
+        if let Some(before) = self.releasing.take() {
+            // Elected again before the kernel has done with it: what is asked of it keeps its order.
+            effects.push(self.changed(Role::Standby, before.reason));
         }
         self.fence = fence;
         self.held = Some(Held { until });
@@ -247,24 +282,53 @@ impl RoleMachine {
     /// The engine took the role away.
     fn lose(&mut self, reason: String, effects: &mut Vec<Effect>) {
         if self.held.take().is_some() {
+            self.releasing = Some(Releasing { reason, resigns: false });
             effects.push(Effect::Release);
-            effects.push(self.changed(Role::Standby, reason));
+        } else if let Some(releasing) = &mut self.releasing {
+            releasing.resigns = false;
         }
     }
 
     /// This node gives the role up: the addresses go before the engine hears of it.
     fn give_up(&mut self, reason: &str, effects: &mut Vec<Effect>) {
         if self.held.take().is_some() {
-            self.standing = self.wanted();
+            self.releasing = Some(Releasing { reason: reason.to_owned(), resigns: true });
             effects.push(Effect::Release);
-            effects.push(Effect::Resign(self.standing));
-            effects.push(self.changed(Role::Standby, reason.to_owned()));
         }
     }
 
+    fn interrupted(&mut self, effects: &mut Vec<Effect>) {
+        self.give_up("it stood still, and its guard removed the addresses", effects);
+        self.resign_behind(effects);
+    }
+
+    /// Has the engine give up what it has; where addresses are being removed, once they are gone.
+    fn resign_behind(&mut self, effects: &mut Vec<Effect>) {
+        match &mut self.releasing {
+            Some(releasing) => releasing.resigns = true,
+            None => self.resign(effects),
+        }
+    }
+
+    /// The addresses are gone.
+    fn released(&mut self, effects: &mut Vec<Effect>) {
+        let Some(Releasing { reason, resigns }) = self.releasing.take() else { return };
+        if resigns {
+            self.resign(effects);
+        }
+        effects.push(self.changed(Role::Standby, reason));
+    }
+
+    fn resign(&mut self, effects: &mut Vec<Effect>) {
+        self.standing = self.wanted();
+        effects.push(Effect::Resign(self.standing));
+    }
+
     fn tell_standing(&mut self, effects: &mut Vec<Effect>) {
+        // A primary that says how little it wants to be one is followed at once: not while it has the addresses.
+        let resigns = self.releasing.as_ref().is_some_and(|releasing| releasing.resigns);
         let wanted = self.wanted();
-        if wanted != self.standing {
+        if wanted != self.standing && !resigns {
             self.standing = wanted;
             effects.push(Effect::Stand(wanted));
         }
@@ -307,12 +371,59 @@ mod tests {
     fn addresses_are_released_before_the_engine_is_told() {
         let mut machine = machine();
         machine.on(elected(1, None), BootTime(0));
-        let effects = machine.on(Event::StepDown, BootTime(1));
-        assert_eq!(effects[..2], [Effect::Release, Effect::Resign(Standing::Last)]);
-        assert_eq!(machine.role(), Role::Standby);
+        assert_eq!(machine.on(Event::StepDown, BootTime(1)), [Effect::Release]);
+        assert!(machine.role() == Role::Standby && machine.may_have_addresses());
+        // Told again by an engine that does not know yet, and asked of a node that is about to do so.
+        assert_eq!(machine.on(elected(1, None), BootTime(1)), []);
+        assert_eq!(machine.on(Event::Unfit(Some("a worker hangs".into())), BootTime(1)), []);
+        assert_eq!(machine.on(Event::Unfit(None), BootTime(1)), []);
+        let effects = machine.on(Event::Released, BootTime(2));
+        assert!(matches!(&effects[..], [Effect::Resign(Standing::Last), Effect::Changed(_)]), "{effects:?}");
+        assert!(!machine.may_have_addresses());
         // Nothing more is said, and what was said is not said again.
         assert_eq!(machine.on(Event::StepDown, BootTime(2)), []);
         assert_eq!(machine.on(Event::Resume, BootTime(3)), [Effect::Stand(Standing::Full)]);
+    }
+
+    #[test]
+    fn election_that_comes_before_the_release_is_done_counts() {
+        let mut machine = machine();
+        machine.on(elected(1, None), BootTime(0));
+        assert_eq!(machine.on(Event::Lost("gone".into()), BootTime(1)), [Effect::Release]);
+        let effects = machine.on(elected(2, None), BootTime(2));
+        assert!(
+            matches!(&effects[..], [Effect::Changed(_), Effect::Take, Effect::Changed(_)]),
+            "{effects:?}"
+        );
+        assert_eq!(machine.on(Event::Released, BootTime(3)), []);
+        assert_eq!(machine.role(), Role::Primary);
+    }
+
+    #[test]
+    fn engine_that_loses_what_is_given_up_hears_its_standing() {
+        let mut machine = machine();
+        machine.on(elected(1, None), BootTime(0));
+        machine.on(Event::StepDown, BootTime(1));
+        let effects = machine.on(Event::Lost("gone".into()), BootTime(2));
+        assert_eq!(effects, [Effect::Stand(Standing::Last)]);
+        let effects = machine.on(Event::Released, BootTime(3));
+        assert!(matches!(&effects[..], [Effect::Changed(_)]), "{effects:?}");
+    }
+
+    #[test]
+    fn primary_that_stood_still_gives_back_its_election() {
+        let mut machine = machine();
+        machine.on(elected(1, Some(9000)), BootTime(0));
+        // As the node has it: what the guard has done is lost, and then the engine hears of it.
+        assert_eq!(machine.on(Event::Lost("late".into()), BootTime(1)), [Effect::Release]);
+        assert_eq!(machine.on(Event::Interrupted, BootTime(2)), []);
+        let effects = machine.on(Event::Released, BootTime(3));
+        assert_eq!(effects[0], Effect::Resign(Standing::Full));
+        // The kernel may be quicker.
+        machine.on(elected(2, Some(9000)), BootTime(4));
+        machine.on(Event::Lost("late".into()), BootTime(5));
+        machine.on(Event::Released, BootTime(6));
+        assert_eq!(machine.on(Event::Interrupted, BootTime(7)), [Effect::Resign(Standing::Full)]);
     }
 
     #[test]
@@ -347,6 +458,7 @@ mod tests {
         assert_eq!(machine.on(elected(7, Some(1000)), BootTime(950)), [Effect::Resign(Standing::Full)]);
         machine.on(elected(7, Some(2000)), BootTime(1000));
         machine.on(Event::Lost("gone".into()), BootTime(1100));
+        machine.on(Event::Released, BootTime(1100));
         assert_eq!(machine.on(elected(7, Some(9000)), BootTime(1200)), [Effect::Resign(Standing::Full)]);
         assert_eq!(machine.role(), Role::Standby);
     }
@@ -378,8 +490,8 @@ mod tests {
         assert_eq!(machine.on(elected(1, None), BootTime(1))[0], Effect::Take);
         assert_eq!(machine.on(Event::Weak(Some("no backend".into())), BootTime(2)), []);
         assert_eq!(machine.role(), Role::Primary);
-        let effects = machine.on(Event::Leave, BootTime(3));
-        assert_eq!(effects[..2], [Effect::Release, Effect::Resign(Standing::Out)]);
+        assert_eq!(machine.on(Event::Leave, BootTime(3)), [Effect::Release]);
+        assert_eq!(machine.on(Event::Released, BootTime(3))[0], Effect::Resign(Standing::Out));
         assert_eq!(machine.on(elected(2, None), BootTime(4)), [Effect::Resign(Standing::Out)]);
     }
 
@@ -392,6 +504,7 @@ mod tests {
             proptest::option::of(Just("unfit".to_owned())).prop_map(Event::Unfit),
             proptest::option::of(Just("weak".to_owned())).prop_map(Event::Weak),
             Just(Event::Interrupted),
+            Just(Event::Released),
             Just(Event::StepDown),
             Just(Event::Resume),
             Just(Event::Leave),
@@ -404,26 +517,30 @@ mod tests {
             events in proptest::collection::vec((event(), 0_u64..400), 1..60),
         ) {
             let (mut machine, mut now) = (machine(), 0);
-            let (mut has, mut is_out) = (false, false);
+            let (mut has, mut is_out, mut is_removing) = (false, false, false);
             for (event, pause) in events {
                 now += pause;
                 is_out |= event == Event::Leave;
+                is_removing &= event != Event::Released;
                 for effect in machine.on(event, BootTime(now)) {
                     match effect {
                         Effect::Take => {
                             prop_assert!(!has && !is_out, "taken twice, or after the end");
-                            has = true;
+                            (has, is_removing) = (true, false);
                         }
                         Effect::Release => {
                             prop_assert!(has, "released what it does not have");
-                            has = false;
+                            (has, is_removing) = (false, true);
                         }
-                        Effect::Resign(_) => prop_assert!(!has, "the engine heard first"),
+                        Effect::Resign(_) => prop_assert!(!has && !is_removing, "the engine heard first"),
                         Effect::Announce => prop_assert!(has),
-                        Effect::Changed(change) => prop_assert_eq!(change.role == Role::Primary, has),
+                        Effect::Changed(change) => {
+                            prop_assert!(change.role == Role::Standby || has, "told of too early");
+                        }
                         Effect::Stand(_) => {}
                     }
                 }
+                prop_assert_eq!(is_removing, machine.is_releasing());
                 prop_assert_eq!(has, machine.role() == Role::Primary);
                 prop_assert!(machine.deadline().is_none_or(|deadline| deadline > BootTime(now)));
                 prop_assert!(!(has && is_out));

@@ -2,7 +2,7 @@
 //! they may be lost and nobody answers them.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{HashMap, VecDeque},
     io,
     net::IpAddr,
     time::Duration,
@@ -11,7 +11,6 @@ use std::{
 use super::virtual_address::VirtualAddress;
 use crate::cluster::{
     boot_time::BootTime,
-    netlink::socket::{Netlink, index_of},
     wire::{
         ip::{ALL_NODES, neighbour_advertisement},
         link::ArpSender,
@@ -47,6 +46,7 @@ pub struct Announcer {
 
 #[derive(Debug)]
 struct Sender {
+    interface: u32,
     hardware: [u8; 6],
     arp: ArpSender,
     neighbours: RawSender,
@@ -56,8 +56,6 @@ impl Announcer {
     /// Announces these addresses from now on.
     pub fn begin(&mut self, addresses: &[VirtualAddress], now: BootTime) {
         self.forget(addresses);
-        // Interfaces may have come anew, with other numbers.
-        self.senders.clear();
         for address in addresses.iter().rev() {
             self.due.push_front((now, address.clone(), now, 0));
         }
@@ -66,6 +64,21 @@ impl Announcer {
     /// Announces these addresses no more.
     pub fn forget(&mut self, addresses: &[VirtualAddress]) {
         self.due.retain(|(_, address, _, _)| !addresses.contains(address));
+    }
+
+    /// An interface has this number and hardware address from now on: where it had others, or was not known, what is
+    /// being announced over it is announced anew.
+    pub fn know(&mut self, name: &str, interface: u32, hardware: [u8; 6], now: BootTime) -> io::Result<()> {
+        let known = self.senders.get(name).map(|it| (it.interface, it.hardware));
+        if known == Some((interface, hardware)) {
+            return Ok(());
+        }
+        self.senders.remove(name);
+        self.senders.insert(name.to_owned(), Sender::open(name, interface, hardware)?);
+        let over = self.due.iter().filter(|(_, address, _, _)| address.interface == name);
+        let over: Vec<_> = over.map(|(_, address, _, _)| address.clone()).collect();
+        self.begin(&over, now);
+        Ok(())
     }
 
     /// When [`Announcer::tick`] is to be called at the latest.
@@ -100,11 +113,9 @@ impl Announcer {
         (sent, failed)
     }
 
-    fn announce(&mut self, address: &VirtualAddress) -> io::Result<()> {
-        let sender = match self.senders.entry(address.interface.clone()) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(Sender::open(&address.interface)?),
-        };
+    fn announce(&self, address: &VirtualAddress) -> io::Result<()> {
+        let unknown = || io::Error::new(io::ErrorKind::NotFound, "its interface is not known yet");
+        let sender = self.senders.get(&address.interface).ok_or_else(unknown)?;
         match address.address.addr() {
             IpAddr::V4(address) => sender.arp.announce(address, sender.hardware),
             IpAddr::V6(address) => {
@@ -116,13 +127,9 @@ impl Announcer {
 }
 
 impl Sender {
-    fn open(name: &str) -> io::Result<Self> {
-        let interface = index_of(name)?;
-        let link = Netlink::open()?.link(interface)?;
-        // Over a link without such addresses nobody need learn one.
-        let hardware = link.hardware.first_chunk().copied().unwrap_or_default();
-        let neighbours = RawSender::open(name, interface, true)?;
-        Ok(Self { hardware, arp: ArpSender::open(interface)?, neighbours })
+    fn open(name: &str, interface: u32, hardware: [u8; 6]) -> io::Result<Self> {
+        let (arp, neighbours) = (ArpSender::open(interface)?, RawSender::open(name, interface, true)?);
+        Ok(Self { interface, hardware, arp, neighbours })
     }
 }
 

@@ -1,70 +1,66 @@
 //! Addresses as the kernel has them, for the node: they follow the role.
 
-use std::{collections::HashMap, io};
+use std::io;
 
-use super::{announce::Announcer, virtual_address::VirtualAddress};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{
+    agenda::{Report, Ticket},
+    announce::Announcer,
+    virtual_address::VirtualAddress,
+    worker::{Kernel, Worker},
+};
 use crate::cluster::{
     boot_time::BootTime,
     netlink::socket::{Netlink, index_of},
 };
 
-/// The addresses of this machine.
+/// The addresses of this machine. What is asked for is done by a thread of its own, which says later what became of it:
+/// nothing here waits for the kernel's lock.
 #[derive(Debug)]
 pub struct Addresses {
-    netlink: Netlink,
+    worker: Worker,
     announcer: Announcer,
 }
 
 impl Addresses {
-    /// Of this process's network.
-    pub fn open() -> io::Result<Self> {
-        Ok(Self { netlink: Netlink::open()?, announcer: Announcer::default() })
+    /// Of this process's network, with what the kernel says.
+    pub fn open() -> io::Result<(Self, UnboundedReceiver<Report>)> {
+        Self::over(Netlink::open()?)
     }
 
-    /// Adds those that are not there, and announces all. What failed, for people.
-    pub fn take(&mut self, addresses: &[VirtualAddress], now: BootTime) -> Result<(), String> {
-        let failed = self.add(addresses).1;
+    /// Those that this kernel has.
+    pub(in crate::cluster) fn over(
+        kernel: impl Kernel + 'static,
+    ) -> io::Result<(Self, UnboundedReceiver<Report>)> {
+        let (worker, reports) = Worker::start(kernel)?;
+        Ok((Self { worker, announcer: Announcer::default() }, reports))
+    }
+
+    /// Adds those that are not there; a [`Report::Taken`] comes.
+    pub fn take(&self, of: Ticket, addresses: &[VirtualAddress]) {
+        self.worker.take(of, addresses);
+    }
+
+    /// Removes those that are there, before anything is taken; a [`Report::Released`] comes.
+    pub fn release(&mut self, of: Ticket, addresses: &[VirtualAddress]) {
+        self.announcer.forget(addresses);
+        self.worker.release(of, addresses);
+    }
+
+    /// Announces them from now on.
+    pub fn announce(&mut self, addresses: &[VirtualAddress], now: BootTime) {
         self.announcer.begin(addresses, now);
         // The first announcements go out at once.
         self.tick(now);
-        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
     }
 
-    /// Announces them again.
-    pub fn announce(&mut self, addresses: &[VirtualAddress], now: BootTime) {
-        self.announcer.begin(addresses, now);
+    /// Takes note of the number and hardware address of an interface.
+    pub fn know(&mut self, interface: &str, (index, hardware): (u32, [u8; 6]), now: BootTime) {
+        if let Err(error) = self.announcer.know(interface, index, hardware, now) {
+            tracing::debug!("cannot announce over {interface}: {error}");
+        }
         self.tick(now);
-    }
-
-    /// Removes those that are there. What failed, for people; that an interface is gone is no failure.
-    pub fn release(&mut self, addresses: &[VirtualAddress]) -> Result<(), String> {
-        self.announcer.forget(addresses);
-        let mut failed = Vec::new();
-        for address in addresses {
-            let Ok(interface) = index_of(&address.interface) else { continue };
-            if let Err(error) = self.netlink.remove(address.address, interface) {
-                failed.push(format!("cannot remove {address} from {}: {error}", address.interface));
-            }
-        }
-        if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
-    }
-
-    /// Adds those that somebody else removed. Gives which those were, and what failed.
-    pub fn restore(&mut self, addresses: &[VirtualAddress], now: BootTime) -> (Vec<String>, Option<String>) {
-        let (added, failed) = self.add(addresses);
-        if !added.is_empty() {
-            self.announce(addresses, now);
-        }
-        (added, (!failed.is_empty()).then(|| failed.join("; ")))
-    }
-
-    /// Whether all of them are there.
-    pub fn are_there(&mut self, addresses: &[VirtualAddress]) -> bool {
-        let there = self.netlink.addresses().unwrap_or_default();
-        addresses.iter().all(|address| {
-            let interface = index_of(&address.interface).ok();
-            there.iter().any(|it| Some(it.interface) == interface && it.address == address.address)
-        })
     }
 
     /// When [`Addresses::tick`] is to be called at the latest.
@@ -78,24 +74,13 @@ impl Addresses {
         failed.iter().for_each(|failed| tracing::debug!("{failed}"));
         sent
     }
+}
 
-    /// Adds what is not there. Gives what was added, and what failed.
-    fn add(&mut self, addresses: &[VirtualAddress]) -> (Vec<String>, Vec<String>) {
-        let (mut added, mut failed, mut known) = (Vec::new(), Vec::new(), HashMap::new());
-        for address in addresses {
-            let name = address.interface.as_str();
-            let interface =
-                *known.entry(name).or_insert_with(|| index_of(name).map_err(|it| it.to_string()).ok());
-            let result = match interface {
-                Some(interface) => self.netlink.add(address.address, interface),
-                None => Err(io::Error::new(io::ErrorKind::NotFound, "there is no such interface")),
-            };
-            match result {
-                Ok(true) => added.push(address.to_string()),
-                Ok(false) => {}
-                Err(error) => failed.push(format!("cannot add {address} to {name}: {error}")),
-            }
-        }
-        (added, failed)
-    }
+/// Whether all of these are there. For the start of a program that goes on as another one: it waits for the kernel.
+pub fn are_there(addresses: &[VirtualAddress]) -> bool {
+    let there = Netlink::open().and_then(|mut netlink| netlink.addresses()).unwrap_or_default();
+    addresses.iter().all(|address| {
+        let interface = index_of(&address.interface).ok();
+        there.iter().any(|it| Some(it.interface) == interface && it.address == address.address)
+    })
 }

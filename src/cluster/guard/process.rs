@@ -15,7 +15,7 @@ use crate::{
         alarm::Alarm,
         boot_time::BootTime,
         netlink::socket::{Netlink, index_of},
-        realtime,
+        realtime::{self, Rank},
         wire::raw::RawSender,
     },
     net::descriptors::register,
@@ -48,8 +48,8 @@ async fn watch() -> io::Result<()> {
     let more = [SignalKind::user_defined1(), SignalKind::user_defined2(), SignalKind::quit()];
     let _caught = kinds.into_iter().chain(more).map(signal).collect::<io::Result<Vec<_>>>()?;
     // Where it may not, it is as late as any other program.
-    let _ = realtime::enter();
-    let mut guard = Guard { armed: None, alive: BootTime::now(), buffer: vec![0; LARGEST] };
+    let _ = realtime::enter(Rank::Decides);
+    let mut guard = Guard { armed: None, undone: None, alive: BootTime::now(), buffer: vec![0; LARGEST] };
     let alarm = Alarm::new()?;
     loop {
         let deadline = guard.deadline();
@@ -70,6 +70,8 @@ async fn watch() -> io::Result<()> {
 
 struct Guard {
     armed: Option<Armed>,
+    /// What was undone while the program hung: addresses that it was just adding may come behind that.
+    undone: Option<Armed>,
     /// When the last sign of life was.
     alive: BootTime,
     buffer: Vec<u8>,
@@ -96,6 +98,8 @@ impl Guard {
                 // The program is gone.
                 Err(_) | Ok((0, _)) => {
                     self.undo();
+                    // No thread of it is left, and what the kernel had of it is done.
+                    self.undone.iter_mut().for_each(Armed::remove);
                     return true;
                 }
                 Ok((read, _)) => read,
@@ -105,6 +109,7 @@ impl Guard {
                 return true;
             }
             if message != BEAT {
+                self.undone = None;
                 let will = serde_json::from_slice(message).ok().and_then(|json| Will::from_json(&json));
                 self.armed = will.filter(|will| !will.is_empty()).and_then(|will| Armed::new(will).ok());
             }
@@ -127,8 +132,9 @@ impl Guard {
     }
 
     fn undo(&mut self) {
-        if let Some(armed) = self.armed.take() {
+        if let Some(mut armed) = self.armed.take() {
             armed.undo();
+            self.undone = Some(armed);
         }
     }
 }
@@ -152,18 +158,22 @@ impl Armed {
     }
 
     /// Removes the addresses, then says the last words, twice since one may be lost.
-    fn undo(mut self) {
-        for address in &self.will.addresses {
-            if let Ok(interface) = index_of(&address.interface) {
-                let _ = self.netlink.remove(address.address, interface);
-            }
-        }
+    fn undo(&mut self) {
+        self.remove();
         for word in self.will.last_words.iter().chain(&self.will.last_words) {
             let is_v6 = word.destination.is_ipv6();
             let sender =
                 self.senders.iter().find(|(name, of_v6, _)| (name, *of_v6) == (&word.interface, is_v6));
             if let Some((_, _, sender)) = sender {
                 let _ = sender.send(&word.packet, word.destination);
+            }
+        }
+    }
+
+    fn remove(&mut self) {
+        for address in &self.will.addresses {
+            if let Ok(interface) = index_of(&address.interface) {
+                let _ = self.netlink.remove(address.address, interface);
             }
         }
     }

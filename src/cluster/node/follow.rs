@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{group::Group, run::Node};
 use crate::cluster::{
+    address::kernel::are_there,
     conf::ClusterConf,
     engine::Engine,
     on_change::OnChange,
@@ -19,20 +20,37 @@ use crate::cluster::{
 const MARGIN: Duration = Duration::from_millis(100);
 
 impl Node {
-    /// Follows a configuration.
-    pub(super) fn set(&mut self, conf: Option<&ClusterConf>, before: &Value) {
-        let plans = conf.map_or_else(Vec::new, plan::groups);
+    /// Follows a configuration, once what groups have that are in it no more is released.
+    pub(super) fn set(&mut self, conf: Option<Box<ClusterConf>>, before: Value) {
+        let plans = conf.as_deref().map_or_else(Vec::new, plan::groups);
         let can_go_on = |group: &Group| {
             plans.iter().any(|plan| plan.name == group.plan.name && group.engine.can_be(&plan.engine))
         };
         let (kept, gone): (Vec<Group>, Vec<Group>) =
             std::mem::take(&mut self.groups).into_iter().partition(can_go_on);
-        self.groups = kept;
-        for mut group in gone {
-            // What it had is released before another group may take it.
-            group.on(Event::Leave, &mut self.common);
+        (self.groups, self.leaving) = (kept, gone);
+        self.leaving.iter_mut().for_each(|group| group.on(Event::Leave, &mut self.common));
+        self.next = Some((conf, before));
+        self.follow();
+    }
+
+    /// Goes on with the configuration that waits, where it need not wait any more.
+    pub(super) fn follow(&mut self) {
+        if self.leaving.iter().any(|group| group.machine.is_releasing()) {
+            self.arm();
+            return;
+        }
+        for group in std::mem::take(&mut self.leaving) {
             group.engine.tell(Order::Leave);
         }
+        if let Some((conf, before)) = self.next.take() {
+            self.begin(conf.as_deref(), &before);
+        }
+    }
+
+    /// Begins with a configuration.
+    fn begin(&mut self, conf: Option<&ClusterConf>, before: &Value) {
+        let plans = conf.map_or_else(Vec::new, plan::groups);
         let node = conf.map(ClusterConf::node_name).unwrap_or_default();
         self.common.on_change = conf.and_then(|conf| {
             let wanted = conf.on_change.as_ref()?;
@@ -68,13 +86,8 @@ impl Node {
             status.groups.push(GroupStatus::new(plan.name.clone(), addresses));
         }
         drop(status);
-        let resumed = self.resumed(&plan, before);
-        if !resumed.as_ref().is_some_and(|it| it.is_primary) {
-            // Left behind by a program that was killed: a standby has none.
-            if let Err(error) = self.common.addresses.release(&plan.addresses) {
-                tracing::error!(group = %plan.name, "{error}");
-            }
-        }
+        let resumed = Self::resumed(&plan, before);
+        let is_primary = resumed.as_ref().is_some_and(|it| it.is_primary);
         let outlet = Outlet {
             group: self.last,
             name: plan.name.clone(),
@@ -84,7 +97,11 @@ impl Node {
             last_words: self.last_words.clone(),
         };
         let engine = Engine::start(plan.engine.clone(), outlet, resumed);
-        let mut group = Group { number: self.last, plan, machine: RoleMachine::new(MARGIN), engine };
+        let mut group = Group::new(self.last, plan, RoleMachine::new(MARGIN), engine);
+        if !is_primary {
+            // Left behind by a program that was killed: a standby has none.
+            group.clear(&mut self.common);
+        }
         for event in [
             self.unfit.clone().map(|why| Event::Unfit(Some(why))),
             self.weak.clone().map(|why| Event::Weak(Some(why))),
@@ -100,12 +117,12 @@ impl Node {
 
     /// What a group was in the program before this one: its primary as long as the addresses are there, since that
     /// program removes them when it is not any more.
-    fn resumed(&mut self, plan: &Plan, before: &Value) -> Option<Resumed> {
+    fn resumed(plan: &Plan, before: &Value) -> Option<Resumed> {
         let groups = at(before, "groups").as_array()?;
         let group = groups.iter().find(|group| at(group, "name") == &*plan.name)?;
         let was_primary = at(group, "is_primary") == true;
         Some(Resumed {
-            is_primary: was_primary && self.common.addresses.are_there(&plan.addresses),
+            is_primary: was_primary && are_there(&plan.addresses),
             fence: at(group, "fence").as_u64().unwrap_or(0),
             state: at(group, "state").clone(),
         })

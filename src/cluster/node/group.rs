@@ -1,9 +1,12 @@
 //! Addresses that move together: their role, their engine, and what is done when the role changes.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use crate::cluster::{
-    address::kernel::Addresses,
+    address::{
+        agenda::{Report as Kernel, Ticket},
+        kernel::Addresses,
+    },
     boot_time::BootTime,
     engine::Engine,
     on_change::{OnChange, Report},
@@ -12,6 +15,9 @@ use crate::cluster::{
     role::{Change, Effect, Event, Role, RoleMachine},
     status::Status,
 };
+
+/// The kernel is late where it takes longer to remove addresses.
+const LATE: Duration = Duration::from_millis(10);
 
 /// A group.
 #[derive(Debug)]
@@ -23,6 +29,12 @@ pub(super) struct Group {
     /// Its role.
     pub(super) machine: RoleMachine,
     pub(super) engine: Engine,
+    /// Number of what the kernel was asked last.
+    asked: u64,
+    /// Number of what removes the addresses of a role that is given up.
+    release: u64,
+    /// The kernel has said that the addresses are there.
+    are_there: bool,
 }
 
 /// What all groups have in common.
@@ -34,6 +46,11 @@ pub(super) struct Common {
 }
 
 impl Group {
+    /// A standby, with the engine of what it is of.
+    pub(super) fn new(number: u64, plan: Plan, machine: RoleMachine, engine: Engine) -> Self {
+        Self { number, plan, machine, engine, asked: 0, release: 0, are_there: false }
+    }
+
     /// Does what an event brings.
     pub(super) fn on(&mut self, event: Event, common: &mut Common) {
         let now = BootTime::now();
@@ -55,41 +72,98 @@ impl Group {
         let before = std::mem::replace(&mut self.plan, plan);
         let gone: Vec<_> =
             before.addresses.iter().filter(|it| !self.plan.addresses.contains(it)).cloned().collect();
-        let released = common.addresses.release(&gone);
-        self.note(released.err(), common);
+        if !gone.is_empty() {
+            let of = self.ask();
+            common.addresses.release(of, &gone);
+        }
         if self.machine.role() == Role::Primary && before.addresses != self.plan.addresses {
-            let taken = common.addresses.take(&self.plan.addresses, BootTime::now());
-            self.note(taken.err(), common);
+            self.take(common);
         }
         self.engine.tell(Order::Conf(self.plan.engine.clone()));
     }
 
+    /// Removes the addresses, which no role has: a program that was killed may have left them behind.
+    pub(super) fn clear(&mut self, common: &mut Common) {
+        if !self.plan.addresses.is_empty() {
+            let of = self.ask();
+            common.addresses.release(of, &self.plan.addresses);
+        }
+    }
+
     /// Puts back addresses that somebody else removed while this node is primary; adds those that could not be added.
-    pub(super) fn restore(&self, common: &mut Common, now: BootTime) {
-        if self.machine.role() != Role::Primary || self.plan.addresses.is_empty() {
+    pub(super) fn restore(&mut self, common: &Common) {
+        if self.machine.role() == Role::Primary && !self.plan.addresses.is_empty() {
+            let of = self.ask();
+            common.addresses.take(of, &self.plan.addresses);
+        }
+    }
+
+    /// The kernel has done what was asked, or could not.
+    pub(super) fn done(&mut self, report: Kernel, common: &mut Common) {
+        match report {
+            Kernel::Taken { of, added, problem } if of.number == self.asked => {
+                self.taken(&added, problem, common);
+            }
+            Kernel::Released { of, took, problem } => {
+                if took > LATE {
+                    let (group, ms) = (&self.plan.name, took.as_millis());
+                    tracing::warn!(%group, ms, "the kernel was late to remove addresses");
+                    common.status.lock().count("addresses_released", "late");
+                }
+                self.note(problem, common);
+                if of.number >= self.release {
+                    self.on(Event::Released, common);
+                }
+            }
+            // What was overtaken, and what is of no group.
+            Kernel::Taken { .. } | Kernel::Link(..) => {}
+        }
+    }
+
+    fn taken(&mut self, added: &[String], problem: Option<String>, common: &mut Common) {
+        if self.machine.role() != Role::Primary {
             return;
         }
-        let (added, failed) = common.addresses.restore(&self.plan.addresses, now);
-        if !added.is_empty() {
+        let were_there = std::mem::replace(&mut self.are_there, true);
+        if were_there && !added.is_empty() {
             let (group, addresses) = (&self.plan.name, added.join(", "));
             tracing::warn!(%group, %addresses, "put back what somebody else removed");
             common.status.lock().count("addresses_restored", "");
         }
-        self.note(failed, common);
+        if !were_there || !added.is_empty() {
+            common.addresses.announce(&self.plan.addresses, BootTime::now());
+        }
+        self.note(problem, common);
+    }
+
+    fn ask(&mut self) -> Ticket {
+        self.asked += 1;
+        Ticket { group: self.number, number: self.asked }
+    }
+
+    fn take(&mut self, common: &Common) {
+        self.are_there = false;
+        if !self.plan.addresses.is_empty() {
+            let of = self.ask();
+            common.addresses.take(of, &self.plan.addresses);
+        }
     }
 
     fn perform(&mut self, effects: Vec<Effect>, common: &mut Common, now: BootTime) {
-        let addresses = &self.plan.addresses;
-        for effect in effects {
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
             match effect {
-                Effect::Take => {
-                    let taken = common.addresses.take(addresses, now);
-                    self.note(taken.err(), common);
+                Effect::Take => self.take(common),
+                // Otherwise it is announced as soon as it is there.
+                Effect::Announce if self.are_there => common.addresses.announce(&self.plan.addresses, now),
+                Effect::Announce => {}
+                Effect::Release if self.plan.addresses.is_empty() => {
+                    effects.extend(self.machine.on(Event::Released, now));
                 }
-                Effect::Announce => common.addresses.announce(addresses, now),
                 Effect::Release => {
-                    let released = common.addresses.release(addresses);
-                    self.note(released.err(), common);
+                    self.are_there = false;
+                    self.clear(common);
+                    self.release = self.asked;
                 }
                 Effect::Stand(standing) => self.engine.tell(Order::Stand(standing)),
                 Effect::Resign(standing) => self.engine.tell(Order::Resign(standing)),
@@ -125,5 +199,86 @@ impl Group {
             tracing::error!(group = %self.plan.name, "{problem}");
         }
         group.problem = problem;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::{Mutex, mpsc},
+    };
+
+    use tokio::runtime::LocalRuntime;
+
+    use super::*;
+    use crate::cluster::{
+        address::{agenda::Hardware, virtual_address::VirtualAddress, worker},
+        plan::{self, tests::conf},
+        role::Standing,
+    };
+
+    /// A kernel whose lock another program holds, until it is let go for one call.
+    struct Held {
+        gate: mpsc::Receiver<()>,
+        calls: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Held {
+        fn call(&self, what: &str, about: &dyn std::fmt::Display) {
+            self.gate.recv().unwrap();
+            self.calls.lock().unwrap().push(format!("{what} {about}"));
+        }
+    }
+
+    impl worker::Kernel for Held {
+        fn add(&mut self, address: &VirtualAddress) -> io::Result<bool> {
+            self.call("add", address);
+            Ok(true)
+        }
+
+        fn remove(&mut self, address: &VirtualAddress) -> io::Result<bool> {
+            self.call("remove", address);
+            Ok(true)
+        }
+
+        fn link(&mut self, interface: &str) -> io::Result<Hardware> {
+            self.call("link", &interface);
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+
+    #[test]
+    fn role_changes_without_waiting_for_the_kernels_lock() {
+        LocalRuntime::new().unwrap().block_on(async {
+            let address =
+                |host: u8| format!("[[virtual_ip]]\naddress = \"10.0.0.{host}/24\"\ninterface = \"lo\"\n");
+            let plan = plan::groups(&conf(&(address(1) + &address(2)))).remove(0);
+            let ((let_go, gate), calls) = (mpsc::channel(), Arc::<Mutex<Vec<String>>>::default());
+            let held = Held { gate, calls: calls.clone() };
+            let (addresses, mut reports) = Addresses::over(held).unwrap();
+            let mut common = Common { status: Arc::default(), addresses, on_change: None };
+            let (engine, mut orders) = Engine::idle();
+            let mut group = Group::new(1, plan, RoleMachine::new(Duration::ZERO), engine);
+            // All of this returns, or the test does not end.
+            let elected = |fence| Event::Elected { fence, until: None, reason: "elected".into() };
+            group.on(elected(1), &mut common);
+            group.on(Event::Lost("another is primary".into()), &mut common);
+            group.on(elected(2), &mut common);
+            assert_eq!(group.machine.role(), Role::Primary);
+            group.on(Event::StepDown, &mut common);
+            assert!(orders.try_recv().is_err() && group.machine.may_have_addresses());
+            // One address may have been on its way; both go, before the engine hears of it.
+            (0..3).for_each(|_| let_go.send(()).unwrap());
+            while group.machine.is_releasing() {
+                let report = reports.recv().await.unwrap();
+                group.done(report, &mut common);
+            }
+            let calls = calls.lock().unwrap().clone();
+            let (of_addresses, removed) =
+                (calls.len(), calls.iter().filter(|it| it.starts_with("remove")).count());
+            assert!((2..=3).contains(&of_addresses) && removed == 2, "{calls:?}");
+            assert!(matches!(orders.try_recv(), Ok(Order::Resign(Standing::Last))));
+        });
     }
 }

@@ -17,13 +17,13 @@ use super::{
     watch::Watch,
 };
 use crate::cluster::{
-    address::kernel::Addresses,
+    address::{agenda::Report, kernel::Addresses},
     alarm::Alarm,
     boot_time::BootTime,
     conf::ClusterConf,
     netlink::{message::Message, socket::News},
     order::{LastWords, Order},
-    realtime,
+    realtime::{self, Rank},
     role::{Event, Role},
     status::{GroupStatus, Status},
 };
@@ -45,19 +45,31 @@ pub(super) enum Command {
 
 /// How long an engine may take to end.
 const ENDING: Duration = Duration::from_millis(500);
+/// How long the kernel may take to remove the addresses of a node that ends: less than the node may take to leave.
+const REMOVING: Duration = Duration::from_secs(1);
+/// Threads that may wait for the kernel at the same time: for sockets that are opened and closed.
+const WAITING: usize = 16;
 /// How often addresses that could not be added are tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The life of the cluster's thread.
 pub(super) fn run(commands: UnboundedReceiver<Command>, status: Arc<Status>) {
-    let realtime = realtime::enter();
+    let realtime = realtime::enter(Rank::Decides);
     if let Err(error) = &realtime {
         tracing::info!("the cluster runs among other programs, not before them (CAP_SYS_NICE): {error}");
     }
-    let runtime =
-        Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
-    let result =
-        runtime.and_then(|runtime| runtime.block_on(serve(commands, status, Watch::new(realtime.is_ok()))));
+    let runtime = Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .thread_name("cluster-waits")
+        .max_blocking_threads(WAITING)
+        .build_local(LocalOptions::default());
+    let result = runtime.and_then(|runtime| {
+        let result = runtime.block_on(serve(commands, status, Watch::new(realtime.is_ok())));
+        // Sockets that are being opened or closed wait for the kernel, and nobody waits for them.
+        runtime.shutdown_background();
+        result
+    });
     match result {
         // It has a limit of its own.
         Ok(telling) => drop(telling.map(JoinHandle::join)),
@@ -72,10 +84,13 @@ async fn serve(
 ) -> std::io::Result<Option<JoinHandle<()>>> {
     let (alarm, news) = (Alarm::new()?, News::open()?);
     let (sender, mut events) = unbounded_channel();
-    let common = Common { status, addresses: Addresses::open()?, on_change: None };
+    let (addresses, mut reports) = Addresses::open()?;
+    let common = Common { status, addresses, on_change: None };
     let mut node = Node {
         common,
         groups: Vec::new(),
+        leaving: Vec::new(),
+        next: None,
         events: sender,
         last: 0,
         unfit: None,
@@ -90,15 +105,17 @@ async fn serve(
         tokio::select! {
             biased;
             Some((number, event)) = events.recv() => node.on_event(number, event),
-            command = commands.recv() => match command {
+            // After the events that there are: a role is not given up that another was won of.
+            Some(report) = reports.recv() => node.done(report),
+            command = commands.recv(), if node.next.is_none() => match command {
                 Some(Command::Leave { keep_addresses, done }) => {
-                    let telling = node.leave(keep_addresses).await;
+                    let telling = node.leave(keep_addresses, &mut reports, &alarm).await;
                     let _ = done.send(());
                     return Ok(telling);
                 }
                 Some(command) => node.obey(command),
                 // The program ended without a word.
-                None => return Ok(node.leave(false).await),
+                None => return Ok(node.leave(false, &mut reports, &alarm).await),
             },
             () = node.watch.readable() => node.guarded(),
             () = news.readable() => node.hear(&news),
@@ -111,6 +128,10 @@ async fn serve(
 pub(super) struct Node {
     pub(super) common: Common,
     pub(super) groups: Vec<Group>,
+    /// Groups that are not configured any more, until their addresses are gone.
+    pub(super) leaving: Vec<Group>,
+    /// What is followed then: a configuration, and what the program before this one was.
+    pub(super) next: Option<(Option<Box<ClusterConf>>, Value)>,
     pub(super) events: UnboundedSender<(u64, Event)>,
     /// The number of the last group that was made.
     pub(super) last: u64,
@@ -126,7 +147,7 @@ pub(super) struct Node {
 impl Node {
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Set(conf, before) => self.set(conf.as_deref(), &before),
+            Command::Set(conf, before) => self.set(conf, before),
             Command::Unfit(why) => {
                 if self.unfit != why {
                     self.unfit.clone_from(&why);
@@ -177,6 +198,25 @@ impl Node {
         self.look_soon();
     }
 
+    /// The kernel has done something.
+    fn done(&mut self, report: Report) {
+        let group = match &report {
+            Report::Taken { of, .. } | Report::Released { of, .. } => of.group,
+            Report::Link(interface, link) => {
+                return self.common.addresses.know(interface, *link, BootTime::now());
+            }
+        };
+        // One that has left may have asked for it.
+        let mut groups = self.groups.iter_mut().chain(&mut self.leaving);
+        if let Some(group) = groups.find(|it| it.number == group) {
+            group.done(report, &mut self.common);
+        }
+        if !self.leaving.is_empty() {
+            self.follow();
+        }
+        self.look_soon();
+    }
+
     /// News of addresses: where some are gone, they are put back.
     fn hear(&mut self, news: &News) {
         let mut is_gone = false;
@@ -199,8 +239,7 @@ impl Node {
     }
 
     fn restore(&mut self) {
-        let now = BootTime::now();
-        self.groups.iter().for_each(|group| group.restore(&mut self.common, now));
+        self.groups.iter_mut().for_each(|group| group.restore(&self.common));
         self.again = None;
         self.look_soon();
     }
@@ -235,8 +274,8 @@ impl Node {
     fn guarded(&mut self) {
         if self.watch.take_acted() {
             let reason = "this node did not run in time, and its guard gave the role up";
-            for group in &mut self.groups {
-                if group.machine.role() == Role::Primary {
+            for group in self.groups.iter_mut().chain(&mut self.leaving) {
+                if group.machine.may_have_addresses() {
                     group.on(Event::Lost(reason.into()), &mut self.common);
                     group.engine.tell(Order::Restart);
                 }
@@ -246,8 +285,9 @@ impl Node {
     }
 
     /// Tells the guard what is to be undone.
-    fn arm(&mut self) {
-        let primaries = self.groups.iter().filter(|group| group.machine.role() == Role::Primary);
+    pub(super) fn arm(&mut self) {
+        let all = self.groups.iter().chain(&self.leaving);
+        let primaries = all.filter(|group| group.machine.may_have_addresses());
         let words = self.last_words.borrow();
         let (mut addresses, mut last_words) = (Vec::new(), Vec::new());
         for group in primaries {
@@ -258,23 +298,47 @@ impl Node {
         self.watch.arm(addresses, last_words);
     }
 
-    /// Gives up all roles, or leaves them to the next program; waits for the engines, for a bounded time.
+    /// Gives up all roles, or leaves them to the next program; waits for the kernel and the engines, for a bounded time.
     /// Gives the thread that tells of it, where there is one.
-    async fn leave(&mut self, keep_addresses: bool) -> Option<JoinHandle<()>> {
-        for group in &mut self.groups {
-            if keep_addresses && group.engine.can_hand_over() {
-                group.engine.tell(Order::HandOver);
-            } else {
-                group.on(Event::Leave, &mut self.common);
-                group.engine.tell(Order::Leave);
-            }
+    async fn leave(
+        &mut self,
+        keep_addresses: bool,
+        reports: &mut UnboundedReceiver<Report>,
+        alarm: &Alarm,
+    ) -> Option<JoinHandle<()>> {
+        let keeps = |group: &Group| keep_addresses && group.engine.can_hand_over();
+        for group in self.groups.iter_mut().filter(|group| !keeps(group)) {
+            group.on(Event::Leave, &mut self.common);
         }
+        self.arm();
+        let are_gone = timeout(REMOVING, self.removed(reports, alarm)).await.is_ok();
         for group in self.groups.drain(..) {
+            // Nobody may follow while the addresses are there: what is left to do is the guard's.
+            let is_kept = keeps(&group) || group.machine.is_releasing();
+            group.engine.tell(if is_kept { Order::HandOver } else { Order::Leave });
             if timeout(ENDING, group.engine.ended()).await.is_err() {
                 tracing::error!(group = %group.plan.name, "its engine did not end within {ENDING:?}");
             }
         }
-        self.watch.end();
+        if are_gone {
+            self.watch.end();
+        } else {
+            tracing::error!(
+                "the kernel did not remove the addresses within {REMOVING:?}, and the guard goes on"
+            );
+        }
         self.common.on_change.take()?.finish(keep_addresses)
+    }
+
+    /// Waits until no addresses are being removed any more.
+    async fn removed(&mut self, reports: &mut UnboundedReceiver<Report>, alarm: &Alarm) {
+        while self.groups.iter().any(|group| group.machine.is_releasing()) {
+            let deadline = self.watch.deadline();
+            tokio::select! {
+                biased;
+                Some(report) = reports.recv() => self.done(report),
+                () = alarm.until(deadline) => self.watch.tick(BootTime::now()),
+            }
+        }
     }
 }

@@ -10,8 +10,8 @@ use crate::cluster::{
 };
 
 /// How long this node may give no sign of life: ten beats, where nothing comes before it. A program that was killed is
-/// known by the end of its connection, at once; this is for one that hangs, and a machine that has to read a page of the
-/// program from a busy disk first is not hanging.
+/// known by the end of its connection, at once; this is for one that hangs. A kernel without preemption that removes many
+/// interfaces keeps a processor, and whoever was about to run on it, for about as long (docs/decisions/038-kernel-lock.md).
 const LIMIT: Duration = Duration::from_millis(100);
 /// The same where other programs may come before it.
 const PATIENT: Duration = Duration::from_millis(200);

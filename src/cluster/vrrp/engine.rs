@@ -1,23 +1,20 @@
 //! A virtual router at work: sockets, clock and machine.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use serde_json::Value;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle};
 
 use super::{
     conf::Conf,
     router::{Action, Heard, Router},
-    socket::{Received, VrrpSocket},
+    socket::{Opened, Received, VrrpSocket},
 };
 use crate::{
     cluster::{
         alarm::Alarm,
         boot_time::BootTime,
-        netlink::{
-            message::Message,
-            socket::{Netlink, News},
-        },
+        netlink::socket::News,
         order::{LastWord, Order, Outlet, Resumed},
         role::{Event, Standing},
     },
@@ -25,8 +22,8 @@ use crate::{
     telemetry::repeated::Repeated,
 };
 
-/// How long until sockets that could not be opened are tried again.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How long until sockets that could not be opened are tried again, and between two looks at the carrier.
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
 /// Advertisements that are read before anything else may be done.
 const AT_ONCE: usize = 64;
 
@@ -50,6 +47,8 @@ pub async fn run(
         conf,
         outlet,
         link: None,
+        opening: None,
+        looking: None,
         retry: None,
         standing: Standing::Full,
         fence,
@@ -58,7 +57,7 @@ pub async fn run(
         has_warned: false,
         looked: BootTime(0),
     };
-    task.open(BootTime::now());
+    task.open();
     task.serve(orders, &alarm, &news).await;
     Value::Null
 }
@@ -69,6 +68,10 @@ pub(super) struct Task {
     pub(super) outlet: Outlet,
     /// The sockets and the machine; `None` while the interface is not there, has no carrier or no address.
     pub(super) link: Option<(VrrpSocket, Router)>,
+    /// Sockets that are being opened, on a thread that may wait for the kernel.
+    pub(super) opening: Option<JoinHandle<io::Result<Opened>>>,
+    /// The interface is being looked at, on such a thread: whether it has a carrier.
+    pub(super) looking: Option<JoinHandle<io::Result<bool>>>,
     /// When to try again to have them.
     pub(super) retry: Option<BootTime>,
     pub(super) standing: Standing,
@@ -89,7 +92,7 @@ impl Task {
         loop {
             let deadline = match &self.link {
                 Some((_, router)) => router.deadline(),
-                None => self.retry,
+                None => self.retry.filter(|_| self.opening.is_none()),
             };
             let order = tokio::select! {
                 biased;
@@ -97,6 +100,14 @@ impl Task {
                 () = readable(self.link.as_ref()) => None,
                 () = news.readable() => {
                     self.hear(news);
+                    None
+                }
+                opened = finished(&mut self.opening) => {
+                    self.opened(opened, BootTime::now());
+                    None
+                }
+                is_running = finished(&mut self.looking) => {
+                    self.looked(is_running, BootTime::now());
                     None
                 }
                 () = alarm.until(deadline) => None,
@@ -120,8 +131,9 @@ impl Task {
             if now.since(self.looked) >= AGAIN {
                 self.look(now);
             }
-            if self.link.is_none() && self.retry.is_some_and(|retry| retry <= now) {
-                self.open(now);
+            let is_due = self.opening.is_none() && self.retry.is_some_and(|retry| retry <= now);
+            if self.link.is_none() && is_due {
+                self.open();
             }
         }
     }
@@ -156,11 +168,8 @@ impl Task {
     fn configure(&mut self, conf: Conf, now: BootTime) {
         let is_other_way = self.conf.peers != conf.peers || self.conf.interface != conf.interface;
         self.conf = conf;
-        if is_other_way && let Some((socket, _)) = &mut self.link {
-            match VrrpSocket::open(&self.conf) {
-                Ok(opened) => *socket = opened,
-                Err(error) => return self.close(&error.to_string(), now),
-            }
+        if is_other_way && (self.link.is_some() || self.opening.is_some()) {
+            self.open();
         }
         self.leave_words();
         let settings = self.conf.settings;
@@ -198,7 +207,7 @@ impl Task {
     }
 
     /// Lets the machine turn once, and does what comes out.
-    fn turn(&mut self, now: BootTime, turn: impl FnOnce(&mut Router, BootTime) -> Vec<Action>) {
+    pub(super) fn turn(&mut self, now: BootTime, turn: impl FnOnce(&mut Router, BootTime) -> Vec<Action>) {
         let Some((_, router)) = &mut self.link else { return };
         for action in turn(router, now) {
             self.perform(action);
@@ -233,91 +242,21 @@ impl Task {
         }
     }
 
-    /// Opens the sockets, and begins.
-    fn open(&mut self, now: BootTime) {
-        let opened = VrrpSocket::open(&self.conf).and_then(|socket| {
-            let is_running = Netlink::open()?.link(socket.interface)?.is_running;
-            let no_carrier = || std::io::Error::other(format!("{} has no carrier", self.conf.interface));
-            is_running.then_some(socket).ok_or_else(no_carrier)
-        });
-        match opened {
-            Ok(socket) => {
-                self.retry = None;
-                let router = Router::new(self.conf.settings, socket.source, now);
-                self.link = Some((socket, router));
-                self.leave_words();
-                self.outlet.write(|group| group.problem = None);
-                let standing = self.standing;
-                self.turn(now, |router, now| router.stand(standing, now));
-                if self.adopts {
-                    self.turn(now, Router::adopt);
-                }
-            }
-            Err(error) => self.close(&error.to_string(), now),
-        }
-    }
-
     /// Priority 0, to be said where this node cannot.
-    fn leave_words(&self) {
+    pub(super) fn leave_words(&self) {
         let Some((socket, _)) = &self.link else { return };
         let word =
             |(packet, destination)| LastWord { interface: self.conf.interface.clone(), destination, packet };
         self.outlet.leave_words(socket.packets(&self.conf, 0).into_iter().map(word).collect());
     }
+}
 
-    /// Takes no part until the sockets can be opened.
-    fn close(&mut self, why: &str, now: BootTime) {
-        self.link = None;
-        self.retry = Some(now.plus(AGAIN));
-        // Another node has the role by the time that this one is back.
-        self.adopts = false;
-        let is_new = self.outlet.replace_problem(why);
-        if is_new {
-            tracing::warn!(group = %self.outlet.name, "no election: {why}");
-        }
-        if std::mem::take(&mut self.is_primary) {
-            self.outlet.tell(Event::Lost(why.to_owned()));
-        }
-    }
-
-    /// Looks whether the interface has a carrier still: news may be lost.
-    fn look(&mut self, now: BootTime) {
-        self.looked = now;
-        let Some((socket, _)) = &self.link else { return };
-        let link = Netlink::open().and_then(|mut netlink| netlink.link(socket.interface));
-        // Where the kernel does not answer, nothing is known.
-        if link.is_ok_and(|link| !link.is_running) {
-            self.close(&format!("{} has no carrier", self.conf.interface), now);
-        }
-    }
-
-    /// News of the interface.
-    fn hear(&mut self, news: &News) {
-        while let Some(messages) = news.read() {
-            for message in messages {
-                let own = self.link.as_ref().map(|(socket, _)| (socket.interface, socket.source));
-                let interface = own.map(|(interface, _)| interface);
-                match message {
-                    Message::Gone(gone) if own == Some((gone.interface, gone.address.addr())) => {
-                        let why = format!("{} has no address to send from", self.conf.interface);
-                        self.close(&why, BootTime::now());
-                    }
-                    Message::Link(link) if Some(link.interface) == interface && !link.is_running => {
-                        self.close(&format!("{} has no carrier", self.conf.interface), BootTime::now());
-                    }
-                    Message::Link(_) | Message::Address(_) if self.link.is_none() => {
-                        self.retry = Some(BootTime::now());
-                    }
-                    Message::Link(_)
-                    | Message::Address(_)
-                    | Message::Gone(_)
-                    | Message::Answer { .. }
-                    | Message::Done
-                    | Message::Other => {}
-                }
-            }
-        }
-    }
+/// What came of what another thread does; waits for ever where none does anything.
+async fn finished<T>(work: &mut Option<JoinHandle<io::Result<T>>>) -> io::Result<T> {
+    let Some(running) = work else { return std::future::pending().await };
+    let done = running.await;
+    *work = None;
+    done.map_err(io::Error::other)?
 }
 
 async fn readable(link: Option<&(VrrpSocket, Router)>) {

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::net::{RecvFlags, recvfrom};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockFilter, Socket, Type};
-use tokio::io::unix::AsyncFd;
+use tokio::{io::unix::AsyncFd, runtime::Handle};
 
 use super::{
     conf::{Conf, GROUP_V4, GROUP_V6, PROTOCOL},
@@ -26,10 +26,20 @@ use crate::{
     net::descriptors::register,
 };
 
+/// The sockets, opened, and the interface looked at; without an event loop so far.
+#[derive(Debug)]
+pub struct Opened {
+    receiver: OwnedFd,
+    sender: RawSender,
+    interface: u32,
+    source: IpAddr,
+    destinations: Vec<IpAddr>,
+}
+
 /// The sockets.
 #[derive(Debug)]
 pub struct VrrpSocket {
-    receiver: AsyncFd<OwnedFd>,
+    receiver: Receiver,
     sender: RawSender,
     /// The number of the interface.
     pub interface: u32,
@@ -53,8 +63,23 @@ pub struct Received {
 /// Bytes of an advertisement of 255 addresses of IPv6 with an IPv4 header's options, and more.
 const LARGEST: usize = 4608;
 
-impl VrrpSocket {
-    /// Opens them. Fails where the interface is gone or has no address to send from.
+/// Where advertisements are received.
+#[derive(Debug)]
+struct Receiver(Option<AsyncFd<OwnedFd>>);
+
+impl Drop for Receiver {
+    /// Leaving the group waits for the kernel's lock, so somebody else does.
+    fn drop(&mut self) {
+        let Some(socket) = self.0.take().map(AsyncFd::into_inner) else { return };
+        if let Ok(runtime) = Handle::try_current() {
+            drop(runtime.spawn_blocking(move || drop(socket)));
+        }
+    }
+}
+
+impl Opened {
+    /// Opens them. Fails where the interface is gone, has no carrier, or no address to send from. It waits for the
+    /// kernel's lock, which another program may hold for long.
     pub fn open(conf: &Conf) -> io::Result<Self> {
         let interface = index_of(&conf.interface)?;
         let mut netlink = Netlink::open()?;
@@ -69,20 +94,34 @@ impl VrrpSocket {
             sender.set_source(source)?;
         }
         let destinations = if conf.peers.is_empty() { vec![conf.group()] } else { own };
-        let receiver = register(receiver(conf, interface)?.into())?;
-        Ok(Self { receiver, sender, interface, source, destinations, differs: Cell::new(false) })
+        let receiver = receiver(conf, interface)?.into();
+        if netlink.link(interface)?.is_running {
+            return Ok(Self { receiver, sender, interface, source, destinations });
+        }
+        Err(io::Error::other(format!("{} has no carrier", conf.interface)))
     }
 
+    /// On this thread's event loop.
+    pub fn register(self) -> io::Result<VrrpSocket> {
+        let Self { receiver, sender, interface, source, destinations } = self;
+        let receiver = Receiver(Some(register(receiver)?));
+        Ok(VrrpSocket { receiver, sender, interface, source, destinations, differs: Cell::new(false) })
+    }
+}
+
+impl VrrpSocket {
     /// Waits until something came.
     pub async fn readable(&self) {
         // An error is that of the next reading.
-        let _ = self.receiver.readable().await.map(|mut ready| ready.clear_ready());
+        let Some(receiver) = &self.receiver.0 else { return std::future::pending().await };
+        let _ = receiver.readable().await.map(|mut ready| ready.clear_ready());
     }
 
     /// What came next; `None` when there is nothing more.
     pub fn receive(&self, conf: &Conf) -> Option<Received> {
         let mut buffer = [0; LARGEST];
-        let (read, _, from) = recvfrom(self.receiver.get_ref(), &mut buffer, RecvFlags::DONTWAIT).ok()?;
+        let (read, _, from) =
+            recvfrom(self.receiver.0.as_ref()?.get_ref(), &mut buffer, RecvFlags::DONTWAIT).ok()?;
         let bytes = buffer.get(..read)?;
         if conf.is_v6 {
             let source = IpAddr::from(*SocketAddrV6::try_from(from?).ok()?.ip());

@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
     process::{Child, Command, Output, Stdio},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicUsize, Ordering::Relaxed},
         mpsc,
     },
@@ -26,6 +26,16 @@ pub struct Lab {
     prefix: String,
     names: Vec<&'static str>,
     extra: Mutex<Vec<String>>,
+    _place: Place,
+}
+
+/// One lab may hold the kernel's lock for network configuration for long, and none is beside it then.
+static ALONE: RwLock<()> = RwLock::new(());
+
+/// Held for the life of a lab, past the end of its namespaces.
+enum Place {
+    Shared(#[expect(dead_code, reason = "it is only dropped")] RwLockReadGuard<'static, ()>),
+    Alone(#[expect(dead_code, reason = "it is only dropped")] RwLockWriteGuard<'static, ()>),
 }
 
 /// Why there can be none here.
@@ -42,13 +52,23 @@ fn missing() -> Option<&'static str> {
 impl Lab {
     /// `None`, and a word that it was skipped, where this machine cannot.
     pub fn new() -> Option<Self> {
+        Self::at(|| Place::Shared(ALONE.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// The same, with no other lab beside it.
+    pub fn alone() -> Option<Self> {
+        Self::at(|| Place::Alone(ALONE.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn at(place: impl FnOnce() -> Place) -> Option<Self> {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         if let Some(missing) = missing() {
             crate::support::skipped(missing);
             return None;
         }
         let prefix = format!("pm{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
-        let lab = Self { prefix, names: vec!["a", "b", "o"], extra: Mutex::default() };
+        let names = vec!["a", "b", "o"];
+        let lab = Self { prefix, names, extra: Mutex::default(), _place: place() };
         for name in lab.names.iter().chain(&["br"]) {
             run(&format!("ip netns add {}", lab.name(name)));
         }

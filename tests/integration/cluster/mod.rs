@@ -3,6 +3,7 @@
 mod frr;
 mod handover;
 mod lab;
+mod lock;
 mod others;
 mod pair;
 mod standby;

@@ -25,6 +25,8 @@ const ROUGH: Time = 40 * SECOND;
 const CALM: Time = 20 * SECOND;
 /// After so long without a sign of life the guard removes the addresses.
 const GUARD: Time = 30_000;
+/// How long the kernel may make an address wait, in this world.
+const KERNEL: Time = 80_000;
 enum What {
     Wake,
     /// A request reaches the store.
@@ -43,6 +45,10 @@ enum What {
     Guard {
         since: Time,
     },
+    /// The kernel has removed the addresses of a node: the release of this number.
+    Removed(u64),
+    /// … and the node hears of it.
+    Released(u64),
     /// It moves again, and hears from its guard.
     Interrupted,
     Trouble,
@@ -71,6 +77,7 @@ impl World {
             waits: None,
             wakes: Time::MAX,
             has_addresses: false,
+            changes: 0,
             paused_until: 0,
             cut_until: 0,
             offset: rng.u64(0..1000 * SECOND),
@@ -128,7 +135,7 @@ impl World {
     fn step(&mut self, index: usize, what: What) {
         // What a node that is paused would do, it does afterwards.
         let paused_until = self.nodes[index].paused_until;
-        let is_of_node = matches!(what, What::Wake | What::Answered { .. });
+        let is_of_node = matches!(what, What::Wake | What::Answered { .. } | What::Released(_));
         if is_of_node && paused_until > self.now {
             self.at(paused_until, index, what);
             return;
@@ -163,6 +170,15 @@ impl World {
                     self.at(paused_until, index, What::Interrupted);
                 }
             }
+            // Addresses that were taken since are those of another election.
+            What::Removed(change) if self.nodes[index].changes == change => {
+                self.nodes[index].has_addresses = false;
+                self.step(index, What::Released(change));
+            }
+            What::Released(change) if self.nodes[index].changes == change => {
+                self.happens(index, Event::Released);
+            }
+            What::Removed(_) | What::Released(_) => {}
             What::Interrupted => self.happens(index, Event::Interrupted),
             What::Trouble => self.trouble(index),
         }
@@ -232,12 +248,21 @@ impl World {
     }
 
     fn perform(&mut self, index: usize, effects: Vec<Effect>) {
-        let node = &mut self.nodes[index];
         for effect in effects {
+            let node = &mut self.nodes[index];
             self.log.push(format!("{} node {index}: {effect:?}", self.now));
             match effect {
-                Effect::Take => node.has_addresses = true,
-                Effect::Release => node.has_addresses = false,
+                Effect::Take => {
+                    node.has_addresses = true;
+                    node.changes += 1;
+                }
+                Effect::Release => {
+                    node.changes += 1;
+                    let change = node.changes;
+                    // Now and then another program holds the kernel's lock.
+                    let held = if self.rng.u32(0..4) == 0 { self.rng.u64(1000..KERNEL) } else { 20 };
+                    self.at(self.now + held, index, What::Removed(change));
+                }
                 Effect::Stand(standing) => {
                     node.campaign.stand(standing);
                     node.waits = None;

@@ -91,6 +91,8 @@ pub(super) struct Node {
     /// The next wake-up.
     pub(super) wakes: Time,
     pub(super) has_addresses: bool,
+    /// How often they were taken and released.
+    pub(super) changes: u64,
     pub(super) paused_until: Time,
     pub(super) cut_until: Time,
     pub(super) offset: u64,

@@ -1,0 +1,124 @@
+//! The interface of a virtual router: its sockets are opened, and closed where it has no carrier or address any more.
+//!
+//! Whatever waits for the kernel's lock is done by another thread: another program may hold that for half a second, and
+//! advertisements are not late for it.
+
+use std::io;
+
+use tokio::task::spawn_blocking;
+
+use super::{
+    engine::{AGAIN, Task},
+    router::Router,
+    socket::Opened,
+};
+use crate::cluster::{
+    boot_time::BootTime,
+    netlink::{
+        message::Message,
+        socket::{Netlink, News},
+    },
+    role::Event,
+};
+
+impl Task {
+    /// Has the sockets opened: the first ones, or others in place of those that there are.
+    pub(super) fn open(&mut self) {
+        self.retry = None;
+        let conf = self.conf.clone();
+        // What was being opened for another configuration is closed when it is there.
+        self.opening = Some(spawn_blocking(move || Opened::open(&conf)));
+    }
+
+    /// Begins with sockets, or goes on with others.
+    pub(super) fn opened(&mut self, opened: io::Result<Opened>, now: BootTime) {
+        let socket = match opened.and_then(Opened::register) {
+            Ok(socket) => socket,
+            Err(error) => {
+                // Of what changed while they were being opened nothing is known: they are tried again at once then.
+                let news = self.retry;
+                self.close(&error.to_string(), now);
+                self.retry = news.or(self.retry);
+                return;
+            }
+        };
+        if self.retry.take().is_some() {
+            // Something changed meanwhile: it is looked at again.
+            self.looked = BootTime(0);
+        }
+        let (settings, source) = (self.conf.settings, socket.source);
+        if let Some((before, _)) = &mut self.link {
+            *before = socket;
+            self.leave_words();
+            self.turn(now, |router, now| router.configure(settings, source, now));
+            return;
+        }
+        self.link = Some((socket, Router::new(settings, source, now)));
+        self.leave_words();
+        self.outlet.write(|group| group.problem = None);
+        let standing = self.standing;
+        self.turn(now, |router, now| router.stand(standing, now));
+        if self.adopts {
+            self.turn(now, Router::adopt);
+        }
+    }
+
+    /// Takes no part until the sockets can be opened.
+    fn close(&mut self, why: &str, now: BootTime) {
+        self.link = None;
+        self.retry = Some(now.plus(AGAIN));
+        // Another node has the role by the time that this one is back.
+        self.adopts = false;
+        let is_new = self.outlet.replace_problem(why);
+        if is_new {
+            tracing::warn!(group = %self.outlet.name, "no election: {why}");
+        }
+        if std::mem::take(&mut self.is_primary) {
+            self.outlet.tell(Event::Lost(why.to_owned()));
+        }
+    }
+
+    /// Has somebody look whether the interface has a carrier still: news may be lost.
+    pub(super) fn look(&mut self, now: BootTime) {
+        self.looked = now;
+        let Some((socket, _)) = self.link.as_ref().filter(|_| self.looking.is_none()) else { return };
+        let interface = socket.interface;
+        let look = move || Ok(Netlink::open()?.link(interface)?.is_running);
+        self.looking = Some(spawn_blocking(look));
+    }
+
+    /// Where the kernel did not answer, nothing is known.
+    pub(super) fn looked(&mut self, is_running: io::Result<bool>, now: BootTime) {
+        if self.link.is_some() && is_running.is_ok_and(|is_running| !is_running) {
+            self.close(&format!("{} has no carrier", self.conf.interface), now);
+        }
+    }
+
+    /// News of the interface.
+    pub(super) fn hear(&mut self, news: &News) {
+        while let Some(messages) = news.read() {
+            for message in messages {
+                let own = self.link.as_ref().map(|(socket, _)| (socket.interface, socket.source));
+                let interface = own.map(|(interface, _)| interface);
+                match message {
+                    Message::Gone(gone) if own == Some((gone.interface, gone.address.addr())) => {
+                        let why = format!("{} has no address to send from", self.conf.interface);
+                        self.close(&why, BootTime::now());
+                    }
+                    Message::Link(link) if Some(link.interface) == interface && !link.is_running => {
+                        self.close(&format!("{} has no carrier", self.conf.interface), BootTime::now());
+                    }
+                    Message::Link(_) | Message::Address(_) if self.link.is_none() => {
+                        self.retry = Some(BootTime::now());
+                    }
+                    Message::Link(_)
+                    | Message::Address(_)
+                    | Message::Gone(_)
+                    | Message::Answer { .. }
+                    | Message::Done
+                    | Message::Other => {}
+                }
+            }
+        }
+    }
+}
