@@ -3,12 +3,15 @@
 mod access_line;
 pub mod admission;
 pub mod build;
+mod connection_id;
 pub mod connections;
 pub mod drain;
 mod failure;
 pub mod flows;
 pub mod mirror;
 pub mod overrides;
+pub mod parked;
+mod passed;
 pub mod permit;
 pub mod registry;
 mod request_ids;
