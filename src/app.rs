@@ -26,6 +26,7 @@ use crate::{
         handover::Predecessor,
         listener_sockets::{Handed, Sockets},
         mailbox::{Change, Mailboxes, Message},
+        parking,
         worker_sockets::WorkerSockets,
     },
     moment::Moment,
@@ -261,6 +262,7 @@ async fn worker(
     tokio::task::spawn_local(timer::drive());
     tokio::task::spawn_local(fill::drive());
     tokio::task::spawn_local(worker.clone().housekeeping());
+    tokio::task::spawn_local(parking::drive(worker.clone()));
     let delivering = (index == 0).then(|| tokio::task::spawn_local(deliver::run(worker.clone())));
     let accepting = WorkerSockets::new(worker.clone(), mailboxes);
     accepting.change(sockets);

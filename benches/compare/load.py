@@ -89,7 +89,7 @@ class IdleRow(Row):
 
     def clients(self, proxy, options):
         """The program that opens them."""
-        port = proxy.https if self.scheme == "https" else proxy.http
+        port = proxy.http if self.scheme == "http" else proxy.https
         command = [sys.executable, str(pathlib.Path(__file__).with_name("idle_clients.py"))]
         return [*command, self.scheme, str(port), self.path, str(options.idle_connections)]
 
@@ -253,4 +253,5 @@ ROWS = [
     LogRow("log", "the access log of Pointsman, keep-alive, 32 connections, 127 bytes", wrk),
     IdleRow("idle", "memory of an idle keep-alive connection", None, goals={"bytes": 1_200}),
     IdleRow("idle-tls", "memory of an idle keep-alive connection, TLS", None, "https", goals={"bytes": 12_000}),
+    IdleRow("idle-h2", "memory of an idle connection of HTTP/2", None, "h2", goals={"haproxy": 1.0}),
 ]

@@ -199,7 +199,7 @@ fn read(name: &str, text: &str) -> Checked<(&'static str, Exchange)> {
     if text.chars().any(|sign| sign.is_control() || sign == ' ') {
         return Err(bad("it has blanks or control characters in it"));
     }
-    let tls = (scheme == "https").then(TlsFacts::default);
+    let tls = (scheme == "https").then(Box::<TlsFacts>::default);
     let peer = Rc::new(Peer { tls, ..Peer::default() });
     let mut exchange = Exchange::default();
     exchange.facts.peer = peer;

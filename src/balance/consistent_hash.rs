@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     backend::{Backend, WEIGHT_UNIT},
-    balance::bound::{Bound, accepts},
+    balance::bound::{Bound, Totals, accepts},
 };
 
 /// A ring that all workers of a generation share.
@@ -23,6 +23,7 @@ pub(super) struct ConsistentHash {
     identities: Arc<[u64]>,
     weights: Arc<[u32]>,
     balance: f64,
+    totals: Option<Totals>,
 }
 
 /// A virtual node.
@@ -60,12 +61,12 @@ impl ConsistentHash {
             }));
         }
         ring.sort_unstable();
-        Self { ring: ring.into(), identities, weights, balance }
+        Self { ring: ring.into(), identities, weights, balance, totals: None }
     }
 
     #[inline]
-    pub(super) fn pick(&self, candidates: &Candidates<'_>, key: u64) -> Option<usize> {
-        let bound = Bound::new(candidates, self.balance)?;
+    pub(super) fn pick(&mut self, candidates: &Candidates<'_>, key: u64) -> Option<usize> {
+        let bound = Bound::new(candidates, self.balance, &mut self.totals)?;
         let place = mix(key, 0);
         let start = self.ring.partition_point(|point| point.place < place);
         let onward = self.ring.get(start..).unwrap_or_default().iter();

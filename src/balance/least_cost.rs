@@ -4,7 +4,7 @@
 //! round robin. Over eight candidates, two at random are compared: that is nearly as good, keeps
 //! workers from all running to the same backend at once, and bounds the work.
 
-use super::{candidates::Candidates, round_robin::RoundRobin};
+use super::{candidates::Candidates, round_robin::RoundRobin, schedule::MANY};
 use crate::backend::Backend;
 
 /// Picks by `cost`, a function of index, backend and effective weight.
@@ -15,6 +15,11 @@ pub(super) fn pick(
     rng: &mut fastrand::Rng,
     cost: impl Fn(usize, &Backend, u32) -> f64,
 ) -> Option<usize> {
+    if candidates.backends.len() > MANY
+        && let Some(pair) = two_of_many(candidates, rng)
+    {
+        return cheapest(candidates, turns, pair, cost);
+    }
     let mut considered = [Considered::default(); MOST];
     let may_be_many = candidates.backends.len() > MOST;
     let mut pair = [0; 2];
@@ -30,17 +35,40 @@ pub(super) fn pick(
         count += 1;
     }
     if count > MOST {
-        count = 0;
-        for (slot, index) in considered.iter_mut().zip(pair) {
-            let backend = candidates.backends.get(index)?;
-            // Full in the meantime is still fair to ask: the caller's count decides.
-            let weight = candidates.weight(index, backend).max(1);
-            let cost = cost(index, backend, weight);
-            *slot = Considered { index, weight, cost };
-            count += 1;
-        }
+        return cheapest(candidates, turns, pair, cost);
     }
-    let considered = considered.get(..count)?;
+    among(considered.get(..count)?, turns)
+}
+
+/// Two candidates at random, without a walk over all; `None` where few of many are left.
+fn two_of_many(candidates: &Candidates<'_>, rng: &mut fastrand::Rng) -> Option<[usize; 2]> {
+    let mut draws = (0..MOST_DRAWS).map(|_| rng.usize(0..candidates.backends.len()));
+    let mut drawn = draws.by_ref().filter(|index| candidates.weight_of(*index) > 0);
+    let first = drawn.next()?;
+    let second = drawn.find(|index| *index != first)?;
+    Some([first, second])
+}
+
+/// The cheaper of two.
+fn cheapest(
+    candidates: &Candidates<'_>,
+    turns: &mut RoundRobin,
+    pair: [usize; 2],
+    cost: impl Fn(usize, &Backend, u32) -> f64,
+) -> Option<usize> {
+    let mut considered = [Considered::default(); 2];
+    for (slot, index) in considered.iter_mut().zip(pair) {
+        let backend = candidates.backends.get(index)?;
+        // Full in the meantime is still fair to ask: the caller's count decides.
+        let weight = candidates.weight(index, backend).max(1);
+        let cost = cost(index, backend, weight);
+        *slot = Considered { index, weight, cost };
+    }
+    among(&considered, turns)
+}
+
+/// Whose turn it is among those that cost least.
+fn among(considered: &[Considered], turns: &mut RoundRobin) -> Option<usize> {
     let most = TIE * considered.iter().map(|it| it.cost).min_by(f64::total_cmp)?;
     let tied = considered.iter().filter(|it| it.cost <= most);
     turns.take(tied.map(|it| (it.index, it.weight)))
@@ -66,6 +94,9 @@ fn keep_two(pair: &mut [usize; 2], index: usize, count: usize, rng: &mut fastran
         *slot = index;
     }
 }
+
+/// Draws for two of many before all backends are walked: where more than half may be picked they nearly always do.
+const MOST_DRAWS: usize = 12;
 
 /// Candidates whose costs are all compared.
 const MOST: usize = 8;

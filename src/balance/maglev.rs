@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use super::{
-    bound::{Bound, accepts},
+    bound::{Bound, Totals, accepts},
     candidates::Candidates,
     identity::{identities, mix},
 };
@@ -21,6 +21,7 @@ pub(super) struct Maglev {
     identities: Arc<[u64]>,
     weights: Arc<[u32]>,
     balance: f64,
+    totals: Option<Totals>,
 }
 
 impl Maglev {
@@ -31,12 +32,13 @@ impl Maglev {
             weights: backends.iter().map(|b| b.full_weight()).collect(),
             identities,
             balance,
+            totals: None,
         }
     }
 
     #[inline]
-    pub(super) fn pick(&self, candidates: &Candidates<'_>, key: u64) -> Option<usize> {
-        let bound = Bound::new(candidates, self.balance)?;
+    pub(super) fn pick(&mut self, candidates: &Candidates<'_>, key: u64) -> Option<usize> {
+        let bound = Bound::new(candidates, self.balance, &mut self.totals)?;
         let start = below(mix(key, 0), SLOTS);
         let onward = self.table.get(start..).unwrap_or_default().iter();
         let walk = onward.chain(self.table.iter()).zip(start..);

@@ -24,6 +24,7 @@ mod maglev;
 mod power_of_two;
 mod random;
 mod round_robin;
+mod schedule;
 pub mod sticky;
 
 #[cfg(test)]
@@ -80,7 +81,7 @@ impl Balancer {
     pub fn build(policy: Policy, hash_balance: f64, backends: &[Arc<Backend>], worker: usize) -> Self {
         let algorithm = match policy {
             Policy::RoundRobin | Policy::WeightedRoundRobin => {
-                Algorithm::RoundRobin(RoundRobin::build(backends))
+                Algorithm::RoundRobin(RoundRobin::among_all(backends))
             }
             Policy::LeastConnections => Algorithm::LeastConnections(LeastConnections::build(backends)),
             Policy::LeastResponseTime => Algorithm::LeastResponseTime(LeastResponseTime::build(backends)),

@@ -1,17 +1,24 @@
 //! Smooth weighted round robin, as nginx has it since 1.3.1: each candidate gains its weight per pick,
 //! the one that has gained most is taken and pays the sum. Weights 5, 1, 1 give a a b a c a a.
 //!
+//! Among more than [`MANY`] backends turns are of a [`Schedule`]: nobody sees their exact order, and a walk over thousands
+//! costs more than the rest of a request.
+//!
 //! The other policies break their ties with it, over the tied candidates only.
 
 use std::sync::Arc;
 
-use super::candidates::Candidates;
+use super::{
+    candidates::{Candidates, Tier},
+    schedule::{MANY, Schedule},
+};
 use crate::backend::{Backend, WEIGHT_UNIT};
 
 /// The turns of one worker.
 #[derive(Clone, Debug)]
 pub(super) struct RoundRobin {
     turns: Box<[Turn]>,
+    schedule: Option<Schedule>,
 }
 
 /// One backend's place in the order.
@@ -32,7 +39,13 @@ impl RoundRobin {
                 false => backend.full_weight() / WEIGHT_UNIT,
             },
         };
-        Self { turns: backends.iter().map(turn).collect() }
+        Self { turns: backends.iter().map(turn).collect(), schedule: None }
+    }
+
+    /// As [`RoundRobin::build`], for turns among all backends: with a schedule where there are many.
+    pub(super) fn among_all(backends: &[Arc<Backend>]) -> Self {
+        let schedule = (backends.len() > MANY).then(|| Schedule::build(backends));
+        Self { schedule, ..Self::build(backends) }
     }
 
     /// Starts the order at a place of this worker's own.
@@ -40,6 +53,9 @@ impl RoundRobin {
     /// Multiples of the golden ratio, modulo one, are spread evenly however many workers there are.
     /// Worker 0 starts at the beginning.
     pub(super) fn set_phase(&mut self, worker: usize) {
+        if let Some(schedule) = &mut self.schedule {
+            return schedule.set_phase(worker);
+        }
         self.turns.iter_mut().for_each(|turn| turn.gained = 0);
         let weights = || self.turns.iter().map(|turn| u64::from(turn.weight));
         let (total, divisor) = (weights().sum::<u64>(), weights().fold(0, gcd));
@@ -66,7 +82,13 @@ impl RoundRobin {
     /// The candidate whose turn it is.
     #[inline]
     pub(super) fn pick(&mut self, candidates: &Candidates<'_>) -> Option<usize> {
-        self.take(candidates.iter().map(|(index, _, weight)| (index, weight)))
+        self.scheduled(candidates)
+            .or_else(|| self.take(candidates.iter().map(|(index, _, weight)| (index, weight))))
+    }
+
+    fn scheduled(&mut self, candidates: &Candidates<'_>) -> Option<usize> {
+        let schedule = self.schedule.as_mut().filter(|_| candidates.tier == Tier::Primary)?;
+        schedule.take(candidates)
     }
 
     /// The one whose turn it is among `tied`, given as index and weight. Weight 0 takes no part.
@@ -96,6 +118,9 @@ impl RoundRobin {
     pub(super) fn carry_over(&mut self, old: &Self, map: &[Option<usize>]) {
         if map.iter().all(Option::is_none) {
             return;
+        }
+        if let (Some(schedule), Some(old)) = (&mut self.schedule, &old.schedule) {
+            schedule.carry_over(old, map);
         }
         for (turn, from) in self.turns.iter_mut().zip(map) {
             let old = from.and_then(|from| old.turns.get(from));

@@ -25,7 +25,7 @@ pub struct Peer {
     /// Whether its forwarding fields are believed (`trusted_proxies`).
     pub is_trusted: bool,
     /// Facts of TLS, on an `https` listener.
-    pub tls: Option<TlsFacts>,
+    pub tls: Option<Box<TlsFacts>>,
     /// What its listener says of Via.
     pub via: Via,
     /// What the asking node said of its client's connection, where a peer asks in its place.

@@ -321,8 +321,8 @@ fn begin(
 ) -> Result<Framing, Kind> {
     let is_trusted = listener.trusts(question.from);
     let server_name = target.server_name();
-    let tls =
-        listener.serves.tls().map(|_| TlsFacts { version: "TLSv1.3", server_name, ..TlsFacts::default() });
+    let facts = |_| Box::new(TlsFacts { version: "TLSv1.3", server_name, ..TlsFacts::default() });
+    let tls = listener.serves.tls().map(facts);
     let destination = target.destination(listener);
     let (address, text) = (question.from, question.from.to_string().into());
     exchange.facts.peer = Peer { address, text, is_trusted, tls, destination, ..Peer::default() }.into();

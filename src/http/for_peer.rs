@@ -91,7 +91,7 @@ fn as_seen(mark: &Mark) -> Peer {
         is_trusted: mark.is_trusted,
         tls: mark.is_encrypted.then(|| {
             let server_name = mark.seen.as_ref().and_then(|seen| seen.server_name.as_deref());
-            TlsFacts { server_name: server_name.map(Into::into), ..TlsFacts::default() }
+            Box::new(TlsFacts { server_name: server_name.map(Into::into), ..TlsFacts::default() })
         }),
         seen: mark.seen.as_ref().map(|seen| SeenByPeer {
             version: if seen.is_http2 { HttpVersion::Http2 } else { HttpVersion::Http11 },

@@ -79,8 +79,25 @@ pub fn begin(worker: &Rc<Worker>, accepted: Accepted) {
     worker.connections.set_task(key, task.abort_handle());
 }
 
+/// What a connection begins with; it may come to nothing.
+pub(super) type Opening = Pin<Box<dyn Future<Output = Option<(Box<Connection>, bool)>>>>;
+
+/// Reads what has come already, and saves a turn of the event loop; `None` at the end of the connection.
+pub(super) fn read_first(socket: &OwnedFd) -> Option<Buffer> {
+    let mut buffer = Buffer::take();
+    match rustix::net::recv(socket.as_fd(), buffer.room(), RecvFlags::DONTWAIT) {
+        Ok((_, 0)) => None,
+        Ok((_, length)) => {
+            buffer.filled(length);
+            Some(buffer)
+        }
+        // Where it failed, reading it in its turn will say so.
+        Err(_) => Some(Buffer::default()),
+    }
+}
+
 /// Serves HTTP on a connection, in whichever version it speaks, to its end.
-async fn serve_http(opening: Pin<Box<impl Future<Output = Option<(Box<Connection>, bool)>>>>, place: Place) {
+pub(super) async fn serve_http(opening: Opening, place: Place) {
     // In one block: what is handed on to another future is kept twice.
     let Some((mut connection, is_http2)) = opening.await else { return };
     if is_http2 {
@@ -94,6 +111,11 @@ async fn serve_http(opening: Pin<Box<impl Future<Output = Option<(Box<Connection
             place.set(&connection.peer, Speaks::Tunnel);
             let Connection { stream, deadline, .. } = &mut *connection;
             Box::pin(upgrade::join(stream, deadline, tunnel)).await;
+        }
+        Become::Idle(until) => {
+            if let Some(parked) = connection.park() {
+                place.park(parked, until);
+            }
         }
         Become::Http2 => {
             place.set(&connection.peer, Speaks::Http2);
@@ -151,14 +173,7 @@ async fn open(
     // the event loop.
     let mut first = Buffer::default();
     if tls.is_none() && !is_behind_proxy && listener.serves.awaits_client() {
-        let mut buffer = Buffer::take();
-        if let Ok((_, length)) = rustix::net::recv(socket.as_fd(), buffer.room(), RecvFlags::DONTWAIT) {
-            if length == 0 {
-                return None;
-            }
-            buffer.filled(length);
-            first = buffer;
-        }
+        first = read_first(&socket)?;
     }
     // Of the two kinds of sockets only those of TCP have an address at the other end.
     let plain = register(socket, source.is_none())?;
@@ -196,7 +211,7 @@ async fn open(
     let stream = decrypt(plain, tls, listener).await?;
     let (_, session) = stream.get_ref();
     let is_http2 = session.alpn_protocol() == Some(b"h2");
-    let peer = Rc::new(peer(listener, ends, Some(facts(session, begun))));
+    let peer = Rc::new(peer(listener, ends, Some(Box::new(facts(session, begun)))));
     Some(Opened { stream: Stream::TlsServer(Box::new(stream)), first, peer, is_http2 })
 }
 
@@ -261,7 +276,7 @@ fn facts(session: &ServerConnection, begun: Option<Moment>) -> TlsFacts {
     }
 }
 
-fn register(socket: OwnedFd, is_unix: bool) -> Option<Plain> {
+pub(super) fn register(socket: OwnedFd, is_unix: bool) -> Option<Plain> {
     if is_unix {
         return UnixStream::from_std(socket.into()).ok().map(Plain::Unix);
     }
@@ -276,7 +291,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 /// The other end of a connection, what it connected to, and what else a PROXY header said.
 type Ends = (Option<SocketAddr>, Option<SocketAddr>, Box<[u8]>);
 
-fn peer(listener: &Listener, (source, destination, proxy_tlvs): Ends, tls: Option<TlsFacts>) -> Peer {
+fn peer(listener: &Listener, (source, destination, proxy_tlvs): Ends, tls: Option<Box<TlsFacts>>) -> Peer {
     let Some(source) = source else {
         // The other end of a unix socket is on this machine, and has no address.
         return Peer { text: "unix".into(), tls, via: listener.conf.via.clone(), ..Peer::default() };

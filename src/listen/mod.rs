@@ -10,6 +10,7 @@ mod defer;
 pub mod handover;
 pub mod listener_sockets;
 pub mod mailbox;
+pub mod parking;
 mod plain_http;
 pub mod socket_files;
 pub mod worker_sockets;

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     l4::udp::{Listening, Relay},
     moment::Moment,
-    net::{descriptors, timer, tunnel},
+    net::{descriptors, tunnel},
     runtime::{ListenerId, Worker, connections::Description},
 };
 
@@ -133,7 +133,7 @@ impl WorkerSockets {
     fn yields(&self, yielding: Yielding) {
         self.worker.set_yielding(yielding != Yielding::No);
         if yielding == Yielding::Soon {
-            timer::hurry_idle(Moment::now().plus(SOON * 3 / 4), |_| true);
+            self.worker.connections.hurry_idle(Moment::now().plus(SOON * 3 / 4), |_| true);
         }
         for Socket { slot, socket, .. } in self.sockets.borrow().iter() {
             hold_back(socket.get_ref(), yielding == Yielding::Now);
@@ -193,14 +193,16 @@ impl WorkerSockets {
             return;
         }
         // Their connections end by and by, also where the socket goes on under another name.
-        timer::hurry_idle(Moment::now().plus(IDLE_GRACE), |slot| self.worker.is_closing(slot));
+        self.worker
+            .connections
+            .hurry_idle(Moment::now().plus(IDLE_GRACE), |slot| self.worker.is_closing(slot));
     }
 
     /// Stops accepting. What waits to be accepted is taken first.
     pub fn stop(&self) {
         self.empty(self.sockets.take());
         self.close(self.datagrams.take());
-        timer::hurry_idle(Moment::now().plus(IDLE_GRACE), |_| true);
+        self.worker.connections.hurry_idle(Moment::now().plus(IDLE_GRACE), |_| true);
     }
 
     fn open(&self, id: SocketId, slot: ListenerId, socket: OwnedFd) -> io::Result<()> {

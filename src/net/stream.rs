@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     pin::Pin,
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -26,6 +26,18 @@ pub enum Plain {
 }
 
 impl Plain {
+    /// The socket, which the event loop knows no longer.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to forget it.
+    pub fn into_socket(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().map(OwnedFd::from),
+            Self::Unix(stream) => stream.into_std().map(OwnedFd::from),
+        }
+    }
+
     /// Ready once the socket is ready to be read from, or written to, as far as the event loop knows.
     pub(super) fn poll_ready(&self, cx: &mut Context<'_>, interest: Interest) -> Poll<io::Result<()>> {
         match (self, interest.is_readable()) {

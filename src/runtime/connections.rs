@@ -1,17 +1,23 @@
 //! A worker's open connections: who they are, for the admin endpoint, and how to end them.
 
 use std::{
-    cell::{Cell, RefCell},
-    fmt,
+    cell::{Cell, OnceCell, RefCell},
+    io,
     rc::{Rc, Weak},
-    str::FromStr,
 };
 
 use slab::Slab;
 use tokio::task::AbortHandle;
 
-use super::registry::ListenerId;
-use crate::{exchange::Peer, moment::Moment, net::tunnel::Carried, upstream::WorkerUpstream};
+pub use super::{
+    connection_id::ConnectionId,
+    passed::{Passed, PassedDescription},
+};
+use super::{
+    parked::{Parked, Waiting},
+    registry::ListenerId,
+};
+use crate::{exchange::Peer, moment::Moment, net::timer};
 
 /// The open connections of one worker.
 #[derive(Debug, Default)]
@@ -19,12 +25,16 @@ pub struct Connections {
     entries: RefCell<Slab<Entry>>,
     /// How many were entered; it goes round.
     entered: Cell<u32>,
+    /// What waits for those that are parked, once something does.
+    waiting: OnceCell<Rc<Waiting>>,
+    /// The end that idle connections were given last, of listeners that close.
+    idle_until: Cell<Moment>,
 }
 
 #[derive(Debug)]
 struct Entry {
     peer: Weak<Peer>,
-    task: Option<AbortHandle>,
+    held: Held,
     /// As few bytes as will do: there are as many of these as connections.
     slot: u32,
     /// In seconds of [`Moment`].
@@ -35,95 +45,31 @@ struct Entry {
     tunnel: Option<Rc<Passed>>,
 }
 
-/// A connection that is passed on, as it is now. Who passes it on keeps this up to date.
+/// Who has a connection.
 #[derive(Debug)]
-pub struct Passed {
-    /// What its listener serves: `tcp` or `tls`.
-    pub protocol: &'static str,
-    /// The name that the client asked for.
-    pub server_name: RefCell<Option<Box<str>>>,
-    /// The backend, once one is picked: its upstream, and its index there.
-    pub backend: RefCell<Option<(Rc<WorkerUpstream>, usize)>>,
-    /// Bytes so far.
-    pub carried: Cell<Carried>,
-    /// Whether an administrator has ended it.
-    pub is_ended: Cell<bool>,
+enum Held {
+    /// Its task is about to begin.
+    Nobody,
+    /// Its task.
+    Task(AbortHandle),
+    /// The entry itself, until something comes, or its time is over.
+    Entry(Box<Parked>, Moment),
 }
 
-impl Passed {
-    /// One of which nothing is known yet.
-    pub fn new(protocol: &'static str) -> Rc<Self> {
-        Rc::new(Self {
-            protocol,
-            server_name: RefCell::default(),
-            backend: RefCell::default(),
-            carried: Cell::default(),
-            is_ended: Cell::default(),
-        })
-    }
-
-    fn describe(&self) -> PassedDescription {
-        let backend = self.backend.borrow();
-        let names = backend.as_ref().and_then(|(worker_upstream, index)| {
-            let upstream = &worker_upstream.upstream;
-            let backend = upstream.backends.get(*index)?;
-            Some((upstream.conf.name.clone(), backend.name.clone()))
-        });
-        PassedDescription {
-            protocol: self.protocol,
-            server_name: self.server_name.borrow().clone(),
-            backend: names,
-            carried: self.carried.get(),
+impl Held {
+    /// Ends a connection; false where there is nothing to end.
+    fn end(self) -> bool {
+        match self {
+            Self::Nobody => return false,
+            Self::Task(task) => task.abort(),
+            Self::Entry(parked, _) => drop(parked),
         }
+        true
     }
 }
 
-/// A connection that is passed on, for people.
-#[derive(Clone, Debug)]
-pub struct PassedDescription {
-    /// `tcp`, `tls`, `quic` or `udp`.
-    pub protocol: &'static str,
-    /// The name that the client asked for.
-    pub server_name: Option<Box<str>>,
-    /// Upstream and backend.
-    pub backend: Option<(String, Box<str>)>,
-    /// Bytes so far.
-    pub carried: Carried,
-}
-
-/// What a connection of a worker is called: its place, and which of those that had it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectionId {
-    /// The worker.
-    pub worker: usize,
-    /// Its place there.
-    pub key: u32,
-    /// Its number among those that were entered.
-    pub serial: u32,
-}
-
-impl fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{}", self.worker, self.key, self.serial)
-    }
-}
-
-impl FromStr for ConnectionId {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let mut parts = text.split('-');
-        let (worker, key, serial) = (parts.next(), parts.next(), parts.next());
-        let number = |part: Option<&str>| part.and_then(|part| part.parse().ok()).ok_or(());
-        let id = Self {
-            worker: worker.and_then(|part| part.parse().ok()).ok_or(())?,
-            key: number(key)?,
-            serial: number(serial)?,
-        };
-        // In one way only: no sign, no zeros before it.
-        if id.to_string() == text { Ok(id) } else { Err(()) }
-    }
-}
+/// The key of no entry.
+const NO_KEY: u32 = u32::MAX;
 
 /// A second in terms of [`Moment`].
 const SECOND: u64 = 1_000_000;
@@ -171,7 +117,7 @@ impl Connections {
         let serial = self.entered.get();
         self.entered.set(serial.wrapping_add(1));
         let (peer, speaks) = (Weak::new(), Speaks::Nothing);
-        let entry = Entry { peer, task: None, slot, since, speaks, serial, tunnel: None };
+        let entry = Entry { peer, held: Held::Nobody, slot, since, speaks, serial, tunnel: None };
         let key = self.entries.borrow_mut().insert(entry);
         Place { connections: self.clone(), key: u32::try_from(key).unwrap_or(u32::MAX) }
     }
@@ -179,34 +125,102 @@ impl Connections {
     /// Says which task the connection is.
     pub fn set_task(&self, key: u32, task: AbortHandle) {
         if let Some(entry) = self.entries.borrow_mut().get_mut(key as usize) {
-            entry.task = Some(task);
+            entry.held = Held::Task(task);
         }
     }
 
     /// Ends every connection of a listener.
     pub fn end(&self, slot: ListenerId) -> usize {
         // Ended outside of the borrow: a task may be dropped at once, and its place with it.
-        let tasks: Vec<AbortHandle> = {
-            let entries = self.entries.borrow();
+        let ended: Vec<Held> = {
+            let mut entries = self.entries.borrow_mut();
             let of_slot = entries.iter().filter(|(_, entry)| entry.slot as usize == slot);
-            of_slot.filter_map(|(_, entry)| entry.task.clone()).collect()
+            let keys: Vec<usize> = of_slot.map(|(key, _)| key).collect();
+            keys.into_iter().filter_map(|key| take_held(&mut entries, key)).collect()
         };
-        tasks.iter().for_each(AbortHandle::abort);
-        tasks.len()
+        ended.into_iter().map(Held::end).filter(|is_ended| *is_ended).count()
     }
 
     /// Ends one connection; false where it is gone already.
     pub fn end_one(&self, key: u32, serial: u32) -> bool {
-        let task = {
-            let entries = self.entries.borrow();
+        let held = {
+            let mut entries = self.entries.borrow_mut();
             let entry = entries.get(key as usize).filter(|entry| entry.serial == serial);
             let Some(entry) = entry else { return false };
             if let Some(tunnel) = &entry.tunnel {
                 tunnel.is_ended.set(true);
             }
-            entry.task.clone()
+            take_held(&mut entries, key as usize)
         };
-        task.inspect(AbortHandle::abort).is_some()
+        held.is_some_and(Held::end)
+    }
+
+    /// Has connections parked from here on: they are told by what this gives.
+    ///
+    /// # Errors
+    ///
+    /// There is no descriptor left.
+    pub fn park_from_now_on(&self) -> io::Result<Rc<Waiting>> {
+        let waiting = Rc::new(Waiting::new()?);
+        // Once for a worker.
+        let _ = self.waiting.set(waiting.clone());
+        Ok(waiting)
+    }
+
+    /// Whether connections are parked.
+    pub fn are_parked(&self) -> bool {
+        self.waiting.get().is_some()
+    }
+
+    /// The parked connection of this name, which is parked no longer; `None` where it has ended meanwhile.
+    pub fn wake(self: &Rc<Self>, name: u64) -> Option<(Place, Parked)> {
+        let (key, serial) = (u32::try_from(name >> 32).ok()?, u32::try_from(name & 0xffff_ffff).ok()?);
+        let mut entries = self.entries.borrow_mut();
+        let entry = entries.get_mut(key as usize).filter(|entry| entry.serial == serial)?;
+        let Held::Entry(..) = entry.held else { return None };
+        let Held::Entry(parked, _) = std::mem::replace(&mut entry.held, Held::Nobody) else { return None };
+        if let Some(waiting) = self.waiting.get() {
+            waiting.remove(&parked.socket);
+        }
+        Some((Place { connections: self.clone(), key }, *parked))
+    }
+
+    /// Ends parked connections whose time is over.
+    pub fn end_expired(&self, now: Moment) {
+        let mut soonest: Option<Moment> = None;
+        let mut expired = Vec::new();
+        let mut entries = self.entries.borrow_mut();
+        for (key, entry) in entries.iter() {
+            match entry.held {
+                Held::Entry(_, until) if until <= now => expired.push(key),
+                Held::Entry(_, until) => soonest = Some(soonest.map_or(until, |soonest| soonest.min(until))),
+                Held::Nobody | Held::Task(_) => {}
+            }
+        }
+        expired.into_iter().for_each(|key| drop(entries.try_remove(key)));
+        if let Some(waiting) = self.waiting.get() {
+            waiting.looked_through(soonest, now);
+        }
+    }
+
+    /// Has idle connections whose listener `is_meant` end at a moment, where that is earlier than they would.
+    pub fn hurry_idle(&self, at: Moment, is_meant: impl Fn(ListenerId) -> bool) {
+        self.idle_until.set(at);
+        timer::hurry_idle(at, &is_meant);
+        let Some(waiting) = self.waiting.get() else { return };
+        for (_, entry) in self.entries.borrow_mut().iter_mut() {
+            if let Held::Entry(_, until) = &mut entry.held
+                && is_meant(entry.slot as usize)
+            {
+                *until = at.min(*until);
+            }
+        }
+        waiting.hurry(at);
+    }
+
+    /// How long connections of listeners that close may be idle.
+    pub fn idle_until(&self) -> Moment {
+        self.idle_until.get()
     }
 
     /// The first `most` of them, and how many there are.
@@ -234,6 +248,15 @@ impl Connections {
     }
 }
 
+/// Takes what has a connection out of its entry, and the entry with what is parked in it.
+fn take_held(entries: &mut Slab<Entry>, key: usize) -> Option<Held> {
+    match &entries.get(key)?.held {
+        Held::Entry(..) => entries.try_remove(key).map(|entry| entry.held),
+        Held::Nobody => None,
+        Held::Task(task) => Some(Held::Task(task.clone())),
+    }
+}
+
 /// A connection's entry; it goes with it.
 #[derive(Debug)]
 pub struct Place {
@@ -245,6 +268,22 @@ impl Place {
     /// The number of the entry.
     pub fn key(&self) -> u32 {
         self.key
+    }
+
+    /// Parks the connection in its entry until a moment. Where it cannot be waited for it ends.
+    pub fn park(mut self, parked: Parked, until: Moment) {
+        let connections = self.connections.clone();
+        let Some(waiting) = connections.waiting.get() else { return };
+        let mut entries = connections.entries.borrow_mut();
+        let Some(entry) = entries.get_mut(self.key as usize) else { return };
+        let name = u64::from(self.key) << 32 | u64::from(entry.serial);
+        if waiting.add(&parked.socket, name, until).is_ok() {
+            entry.held = Held::Entry(Box::new(parked), until);
+            // The entry stays when this is dropped.
+            self.key = NO_KEY;
+        }
+        // Before this is dropped.
+        drop(entries);
     }
 
     /// Says that it is passed on, and what is known of that.

@@ -115,7 +115,7 @@ impl Variable {
     pub(super) fn value<'a>(&'a self, scope: &Scope<'a>) -> Cow<'a, [u8]> {
         let Scope { exchange, place } = *scope;
         let facts = &exchange.facts;
-        let tls = facts.peer.tls.as_ref();
+        let tls = facts.peer.tls.as_deref();
         match self {
             Self::ClientIp => facts.client_text().as_bytes().into(),
             Self::ClientPort => number(u64::from(facts.client_port())),

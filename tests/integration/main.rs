@@ -62,6 +62,7 @@ mod monitoring;
 mod names;
 mod operating;
 mod own_responses;
+mod parked;
 mod paths;
 mod peer_caches;
 mod peer_damage;

@@ -129,6 +129,30 @@ fn no_backend_takes_more_than_its_bound() {
     }
 }
 
+#[test]
+fn no_backend_of_many_takes_more_than_its_bound() {
+    let fleet = fleet(&[2; 100]);
+    for policy in [Policy::ConsistentHash, Policy::Maglev] {
+        let mut balancer = Balancer::build(policy, 1.25, &fleet, 0);
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut pick = |now: Moment| {
+            let pick = Pick { key: 42, tried: &[], now, rng: &mut rng };
+            let index = balancer.pick(&fleet, pick).unwrap();
+            fleet[index].shared.in_flight.0.fetch_add(1, Relaxed) + 1
+        };
+        // At the same moment, and so that what is known of all of them is never old.
+        for total in 0..2_000_u32 {
+            let cap = (1.25 * f64::from(total + 1) / 100.0).ceil();
+            assert!(f64::from(pick(NOW)) <= cap, "{policy:?}: {total}");
+        }
+        // All end at once: after a while it is known.
+        fleet.iter().for_each(|backend| set_in_flight(backend, 0));
+        let later = NOW.plus(Duration::from_millis(1));
+        assert_eq!((pick(later), pick(later)), (1, 1), "{policy:?}");
+        fleet.iter().for_each(|backend| set_in_flight(backend, 0));
+    }
+}
+
 /// Backups are not in the ring or the table, and are picked by score.
 #[test]
 fn no_backup_takes_more_than_its_bound() {

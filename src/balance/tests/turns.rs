@@ -132,3 +132,79 @@ fn random_finds_the_last_one_of_many() {
         assert_eq!(shares(&mut balancer, &fleet, 100)[499], 1.0);
     }
 }
+
+/// Many backends of which every fifth weighs four times as much as the others.
+fn many() -> Vec<Arc<Backend>> {
+    fleet(&(0..200).map(|index| if index % 5 == 0 { 4 } else { 1 }).collect::<Vec<_>>())
+}
+
+#[test]
+fn turns_among_many_backends_are_exact_and_evenly_spaced() {
+    let fleet = many();
+    let total = 40 * 4 + 160;
+    for worker in 0..3 {
+        let mut balancer = Balancer::build(Policy::RoundRobin, 0.0, &fleet, worker);
+        let mut rng = fastrand::Rng::with_seed(1);
+        let order: Vec<usize> =
+            (0..total * 10).map(|_| pick(&mut balancer, &fleet, &mut rng).unwrap()).collect();
+        for (index, backend) in fleet.iter().enumerate() {
+            let turns: Vec<usize> = (0..order.len()).filter(|at| order[*at] == index).collect();
+            let weight = usize::try_from(backend.weight).unwrap();
+            assert!(turns.len().abs_diff(weight * 10) <= 1, "{index}: {} turns", turns.len());
+            let fair = total / weight;
+            let gaps = turns.windows(2).map(|pair| pair[1] - pair[0]);
+            assert!(
+                gaps.clone().all(|gap| gap.abs_diff(fair) < fair / 4),
+                "{index}: {:?}",
+                gaps.collect::<Vec<_>>()
+            );
+        }
+    }
+}
+
+#[test]
+fn picks_among_many_backends_leave_out_what_is_down() {
+    for policy in [Policy::RoundRobin, Policy::LeastResponseTime, Policy::LeastBandwidth] {
+        for up in [199, 120, 3, 1] {
+            let fleet = many();
+            fleet.iter().skip(up).for_each(|backend| set_probed(backend, Probed::Down));
+            let shares = shares(&mut Balancer::build(policy, 0.0, &fleet, 0), &fleet, 20_000);
+            assert!(shares.iter().skip(up).all(|share| *share == 0.0), "{policy:?}, {up} are up");
+            assert!(shares.iter().take(up).all(|share| *share > 0.0), "{policy:?}, {up} are up");
+        }
+    }
+}
+
+#[test]
+fn a_backend_of_many_that_returns_has_its_share_again() {
+    let fleet = many();
+    let mut balancer = Balancer::build(Policy::RoundRobin, 0.0, &fleet, 0);
+    set_probed(&fleet[0], Probed::Down);
+    assert_eq!(shares(&mut balancer, &fleet, 3_200)[0], 0.0);
+    set_probed(&fleet[0], Probed::Up);
+    let share = shares(&mut balancer, &fleet, 3_200)[0];
+    assert!((share - 4.0 / 320.0).abs() < 0.001, "{share}");
+}
+
+#[test]
+fn turns_among_many_go_on_over_a_reload() {
+    let old_fleet = many();
+    let mut old = Balancer::build(Policy::RoundRobin, 0.0, &old_fleet, 0);
+    let mut rng = fastrand::Rng::with_seed(1);
+    let taken: Vec<usize> = (0..100).map(|_| pick(&mut old, &old_fleet, &mut rng).unwrap()).collect();
+    // The first backend goes, and a new one comes at the end.
+    let mut weights: Vec<u32> = old_fleet.iter().skip(1).map(|backend| backend.weight).collect();
+    weights.push(1);
+    let new_fleet = fleet(&weights);
+    let map: Vec<Option<usize>> = (1..200).map(Some).chain([None]).collect();
+    let mut new = Balancer::build(Policy::RoundRobin, 0.0, &new_fleet, 0);
+    new.carry_over(&old, &map);
+    let next: Vec<usize> = (0..100).map(|_| pick(&mut new, &new_fleet, &mut rng).unwrap()).collect();
+    let light = |index: &&usize| old_fleet[**index].weight == 1;
+    let again = next.iter().map(|index| index + 1).filter(|index| *index < 200 && taken.contains(index));
+    assert_eq!(
+        again.filter(|index| light(&index)).count(),
+        0,
+        "none has a second turn before the others' first"
+    );
+}

@@ -1,13 +1,14 @@
 //! An HTTP/1.1 connection with a client: one request after another, each handed to `http::handle`.
 //!
 //! Previous stop: `listen::accept` or its TLS handshake. While idle the connection's future holds the
-//! stream and a place in the timer, and no buffer; everything for a request is boxed while it runs.
+//! stream and a place in the timer, and no buffer; everything for a request is boxed while it runs. One that stays idle
+//! without TLS is parked (`runtime::parked`).
 
 use std::{
     future::poll_fn,
     pin::Pin,
     rc::Rc,
-    task::{Poll, ready},
+    task::{Context, Poll, ready},
 };
 
 use tokio::io::AsyncWrite;
@@ -24,8 +25,11 @@ use crate::{
         upgrade::Tunnel,
     },
     moment::Moment,
-    net::{BodyReader, BodyWriter, Deadline, Http1Stream},
-    runtime::{ListenerId, Permit, Worker},
+    net::{BodyReader, BodyWriter, Deadline, Http1Stream, Plain, Stream},
+    runtime::{
+        ListenerId, Permit, Worker,
+        parked::{self, Parked},
+    },
 };
 
 /// A client connection that speaks HTTP/1.1.
@@ -45,6 +49,8 @@ pub struct Connection {
     pub permit: Permit,
     /// The backend connection that is its alone, once there is one.
     bound: Option<Rc<BoundConnection>>,
+    /// Whether a request was served on it.
+    is_served: bool,
 }
 
 /// What becomes of a connection after a request.
@@ -68,6 +74,18 @@ pub enum Become {
     Tunnel(Box<Tunnel>),
     /// An HTTP/2 connection; its preface is still in the stream's buffer.
     Http2,
+    /// It may be parked until a moment, and then ends.
+    Idle(Moment),
+}
+
+/// How waiting for the first bytes of a request ended.
+enum Waited {
+    /// They are there.
+    Came,
+    /// None come.
+    Ended,
+    /// It may be parked until a moment.
+    Parks(Moment),
 }
 
 impl Connection {
@@ -79,17 +97,42 @@ impl Connection {
         listener: ListenerId,
         permit: Permit,
     ) -> Self {
-        Self { stream, deadline: Deadline::new(), peer, worker, listener, permit, bound: None }
+        Self {
+            stream,
+            deadline: Deadline::new(),
+            peer,
+            worker,
+            listener,
+            permit,
+            bound: None,
+            is_served: false,
+        }
+    }
+
+    /// The same, on which a request was served before it was parked.
+    pub fn resumed(self) -> Self {
+        Self { is_served: true, ..self }
+    }
+
+    /// What stays of it while it is parked; `None` where it cannot be.
+    pub fn park(self) -> Option<Parked> {
+        let Self { stream, peer, listener, permit, .. } = self;
+        let Stream::Plain(plain) = stream.stream else { return None };
+        let is_unix = matches!(plain, Plain::Unix(_));
+        Some(Parked { socket: plain.into_socket().ok()?, is_unix, peer, listener, permit })
     }
 
     /// Serves requests until the connection ends or becomes something else.
     pub async fn serve(&mut self) -> Become {
-        let mut is_first = true;
         loop {
-            if self.stream.input().is_empty() && !self.wait(is_first).await {
-                return Become::Closed;
+            if self.stream.input().is_empty() {
+                match self.wait().await {
+                    Waited::Came => {}
+                    Waited::Ended => return Become::Closed,
+                    Waited::Parks(until) => return Become::Idle(until),
+                }
             }
-            is_first = false;
+            self.is_served = true;
             // Boxed, so that an idle connection does not keep the room that a request needs.
             match Box::pin(self.request()).await {
                 Next::Keep if self.worker.is_closing(self.listener) => return Become::Closed,
@@ -106,23 +149,56 @@ impl Connection {
         }
     }
 
-    /// Waits for the first bytes of a request; false when none come.
-    async fn wait(&mut self, is_first: bool) -> bool {
-        {
+    /// Waits for the first bytes of a request.
+    async fn wait(&mut self) -> Waited {
+        let (limit, may_park) = {
             let snapshot = self.worker.snapshot_for(self.listener);
-            let Some(listener) = snapshot.shared.listener(self.listener) else { return false };
-            let timeouts = &listener.conf.timeouts;
+            let Some(listener) = snapshot.shared.listener(self.listener) else { return Waited::Ended };
+            let (timeouts, idle) = (&listener.conf.timeouts, listener.conf.timeouts.idle);
             // The end of the request before, or the beginning of the connection, has just read the clock.
-            self.deadline.after_recent(if is_first { timeouts.header } else { timeouts.idle });
-            self.deadline.set_idle(Some(self.listener));
-        }
+            match self.is_served {
+                false => (timeouts.header, None),
+                true if idle > parked::AFTER && self.is_parkable() => {
+                    (parked::AFTER, Some(Moment::recent().plus(idle)))
+                }
+                true => (idle, None),
+            }
+        };
+        self.deadline.after_recent(limit);
+        self.deadline.set_idle(Some(self.listener));
         let came = poll_fn(|cx| match self.stream.poll_fill(cx) {
-            Poll::Ready(result) => Poll::Ready(matches!(result, Ok(true))),
-            Poll::Pending => self.deadline.poll_elapsed(cx).map(|()| false),
+            Poll::Ready(Ok(true)) => Poll::Ready(Waited::Came),
+            Poll::Ready(Ok(false) | Err(_)) => Poll::Ready(Waited::Ended),
+            Poll::Pending => {
+                ready!(self.deadline.poll_elapsed(cx));
+                self.poll_idle(cx, may_park)
+            }
         })
         .await;
         self.deadline.set_idle(None);
         came
+    }
+
+    /// What becomes of it when its deadline has come while it was idle.
+    fn poll_idle(&self, cx: &mut Context<'_>, may_park: Option<Moment>) -> Poll<Waited> {
+        let Some(until) = may_park else { return Poll::Ready(Waited::Ended) };
+        if !self.worker.is_closing(self.listener) {
+            return Poll::Ready(Waited::Parks(until));
+        }
+        // A request may be on its way to a listener that closes.
+        let until = self.worker.connections.idle_until().min(until);
+        if until <= Moment::now() {
+            return Poll::Ready(Waited::Ended);
+        }
+        self.deadline.at(until);
+        self.deadline.poll_elapsed(cx).map(|()| Waited::Ended)
+    }
+
+    /// Whether it is one of those that are parked: what TLS holds is much more than what that would save.
+    fn is_parkable(&self) -> bool {
+        matches!(self.stream.stream, Stream::Plain(_))
+            && self.bound.is_none()
+            && self.worker.connections.are_parked()
     }
 
     /// Reads one request and serves it.

@@ -253,7 +253,7 @@ fn find<'a>(
 pub(super) fn exchange_of(worker: &Rc<Worker>, write: &Write) -> Result<Box<Exchange>> {
     let mut addresses: Vec<&[u8]> = list(write.fields.all_known(Known::XForwardedFor)).collect();
     let address = addresses.pop().and_then(|address| std::str::from_utf8(address).ok()).unwrap_or_default();
-    let tls = (write.scheme == "https").then(TlsFacts::default);
+    let tls = (write.scheme == "https").then(Box::<TlsFacts>::default);
     let peer = Peer {
         address: address.parse().unwrap_or(IpAddr::from([0, 0, 0, 0])),
         text: address.into(),

@@ -66,12 +66,14 @@ impl Direction {
         }
     }
 
-    /// Carries on; ready when the source ended, and all of it and its end are passed on.
+    /// Carries on; ready when the source ended, and all of it and its end are passed on. `is_last` says that the other
+    /// direction is done: both sockets are closed then, which tells the sink without a call of its own.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut Stream,
         to: &mut Stream,
+        is_last: bool,
     ) -> Poll<Result<(), Broken>> {
         let mut rounds = 0;
         while self.state == State::Open {
@@ -83,10 +85,18 @@ impl Direction {
             ready!(self.poll_round(cx, from, to))?;
         }
         if self.state == State::Ending {
-            ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(Broken::Sink)?;
+            // The sink was read to its end, so that closing it sends no reset. Over TLS there is something to say.
+            if !(is_last && matches!(to, Stream::Plain(_))) {
+                ready!(Pin::new(&mut *to).poll_shutdown(cx)).map_err(Broken::Sink)?;
+            }
             self.state = State::Done;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether its source ended, and that is passed on.
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::Done
     }
 
     /// Writes what there is, and reads once.

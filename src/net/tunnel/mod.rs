@@ -84,7 +84,7 @@ impl<F: FnMut(Carried)> Watch for F {
 }
 
 /// Joins two streams. An end of one is passed on, and the other direction goes on; a reset of one is passed on as a
-/// reset. `deadline` is of this task, and `end` when it must be over.
+/// reset. When both have ended the streams are to be dropped: one without TLS is told its end by that. `deadline` is of this task, and `end` when it must be over.
 pub fn join<'a, W: Watch>(
     one: Side<'a>,
     other: Side<'a>,
@@ -133,11 +133,11 @@ impl<W: Watch> Future for Join<'_, W> {
 
 impl<W: Watch> Join<'_, W> {
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let is_up_done = match done(self.up.poll(cx, self.first, self.second), true) {
+        let is_up_done = match done(self.up.poll(cx, self.first, self.second, self.down.is_done()), true) {
             Ok(is_done) => is_done,
             Err(end) => return Poll::Ready(end),
         };
-        let is_down_done = match done(self.down.poll(cx, self.second, self.first), false) {
+        let is_down_done = match done(self.down.poll(cx, self.second, self.first, is_up_done), false) {
             Ok(is_done) => is_done,
             Err(end) => return Poll::Ready(end),
         };

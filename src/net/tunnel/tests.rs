@@ -15,7 +15,7 @@ async fn a_direction_that_ended_holds_no_buffer() {
     let mut to = Stream::Plain(Plain::Unix(to));
     let mut direction = Direction::new(Buffer::default());
     let mut cx = Context::from_waker(Waker::noop());
-    assert!(direction.poll(&mut cx, &mut from, &mut to).is_ready());
+    assert!(direction.poll(&mut cx, &mut from, &mut to, false).is_ready());
     assert_eq!((direction.state, direction.buffer.size()), (direction::State::Done, 0));
 }
 

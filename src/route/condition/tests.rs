@@ -105,7 +105,7 @@ fn what_is_known_of_the_connection_is_looked_at() {
     let peer = |destination: &str, seen| {
         let tls = TlsFacts { server_name: Some("in.a.test".into()), ..TlsFacts::default() };
         let destination = Some(destination.parse().unwrap());
-        Rc::new(Peer { tls: Some(tls), destination, seen, ..Peer::default() })
+        Rc::new(Peer { tls: Some(tls.into()), destination, seen, ..Peer::default() })
     };
     let mut exchange = Exchange { version: HttpVersion::Http2, host: "b.test".into(), ..Exchange::default() };
     exchange.facts.peer = peer("192.0.2.1:8443", None);
