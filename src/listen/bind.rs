@@ -131,12 +131,29 @@ fn transport(mptcp: bool) -> Protocol {
 }
 
 fn bind_tcp(address: SocketAddr, workers: usize, is_ours: bool, kind: Kind) -> io::Result<Bound> {
-    let bound =
-        bind_shared(address, workers, is_ours, |address, is_shared| tcp_socket(address, is_shared, kind))?;
-    for socket in &bound.sockets {
-        SockRef::from(socket).listen(BACKLOG)?;
+    let open = |address, is_shared| tcp_socket(address, is_shared, kind);
+    again_for_any_port(address, || {
+        let bound = bind_shared(address, workers, is_ours, open)?;
+        for socket in &bound.sockets {
+            SockRef::from(socket).listen(BACKLOG)?;
+        }
+        Ok(bound)
+    })
+}
+
+/// How often another port is asked for.
+const MOST_PORTS: usize = 16;
+
+/// Binds, again where any port would do and the kernel gave one that another program came to listen at meanwhile: with
+/// `SO_REUSEADDR` both may be bound to it until one of them listens.
+fn again_for_any_port(address: SocketAddr, mut bind: impl FnMut() -> io::Result<Bound>) -> io::Result<Bound> {
+    for _ in 1..MOST_PORTS {
+        match bind() {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && address.port() == 0 => {}
+            result => return result,
+        }
     }
-    Ok(bound)
+    bind()
 }
 
 /// Sockets that share a port with each other and with no other program.
@@ -179,7 +196,8 @@ fn tcp_socket(address: SocketAddr, is_shared: bool, kind: Kind) -> io::Result<So
 /// As of TCP. A client's datagrams come to the same worker for as long as there are as many sockets: the kernel spreads
 /// by addresses and ports.
 fn bind_udp(address: SocketAddr, workers: usize, is_ours: bool, is_virtual: bool) -> io::Result<Bound> {
-    bind_shared(address, workers, is_ours, |address, is_shared| udp_socket(address, is_shared, is_virtual))
+    let open = |address, is_shared| udp_socket(address, is_shared, is_virtual);
+    again_for_any_port(address, || bind_shared(address, workers, is_ours, open))
 }
 
 /// Bytes that wait to be read while a worker is busy; the kernel caps it at `net.core.rmem_max`.
@@ -281,6 +299,28 @@ mod tests {
         assert_ne!(taken.port(), 0);
         let error = bind(&ListenAddress::Tcp(taken), 1, Manner::default()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn another_port_is_taken_where_any_would_do() {
+        let bound = |tries: &mut usize| {
+            *tries += 1;
+            match *tries {
+                3 => Ok(Bound { sockets: Vec::new(), address: String::new(), is_lent: false }),
+                _ => Err(io::ErrorKind::AddrInUse.into()),
+            }
+        };
+        for (address, expected) in [("127.0.0.1:0", 3), ("127.0.0.1:80", 1)] {
+            let mut tries = 0;
+            let result = again_for_any_port(address.parse().unwrap(), || bound(&mut tries));
+            assert_eq!((tries, result.is_ok()), (expected, expected == 3), "{address}");
+        }
+        let mut tries = 0;
+        let never = again_for_any_port("[::1]:0".parse().unwrap(), || {
+            tries += 1;
+            Err(io::ErrorKind::AddrInUse.into())
+        });
+        assert_eq!((never.unwrap_err().kind(), tries), (io::ErrorKind::AddrInUse, MOST_PORTS));
     }
 
     #[test]
