@@ -87,10 +87,12 @@ fn ask(socket: &UdpSocket, what: &str) -> String {
     heard(socket)
 }
 
-/// Asks, again and again as clients do, until there is an answer; and how often it took.
+/// Asks, again and again as clients do, until there is an answer; and how often it took. Only the first is taken for lost
+/// soon: what comes behind it may be late on a busy machine.
 fn insist(socket: &UdpSocket, what: &str) -> (String, usize) {
-    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     let answered = (1..=50).find_map(|times| {
+        let wait = if times == 1 { Duration::from_millis(200) } else { Duration::from_secs(2) };
+        socket.set_read_timeout(Some(wait)).unwrap();
         socket.send(what.as_bytes()).unwrap();
         let mut bytes = [0; 2000];
         let length = socket.recv(&mut bytes).ok()?;
@@ -238,7 +240,7 @@ fn refusals_eject_a_backend() {
     }
     proxy.until_logged("backend is ejected", 1);
     for _ in 0..4 {
-        assert_eq!(insist(&connected(&proxy), "y"), ("y".to_owned(), 1));
+        assert_eq!(ask(&connected(&proxy), "y"), "y");
     }
 }
 
