@@ -172,14 +172,14 @@ class Dnsperf(Program):
     accepts = False
 
     def server(self, place, port):
-        names = [f"address=/n{number}.test/10.0.0.{number}" for number in range(100)]
-        file = place.folder / "dnsmasq.conf"
-        user = "user=\n" if os.geteuid() else ""
+        names = [f'local-data: "n{number}.test. A 10.0.0.{number}"' for number in range(100)]
+        file = place.folder / "unbound.conf"
         file.write_text(
-            f"no-resolv\nno-hosts\nbind-interfaces\nlisten-address=127.0.0.1\nport={port}\n{user}pid-file=\n" + "\n".join(names)
+            f'server:\ninterface: 127.0.0.1\nport: {port}\naccess-control: 127.0.0.0/8 allow\nchroot: ""\nusername: ""\n'
+            'pidfile: ""\ndo-daemonize: no\nuse-syslog: no\nlocal-zone: "test." static\n' + "\n".join(names) + "\n"
         )
         (place.folder / "names").write_text("".join(f"n{number}.test A\n" for number in range(100)))
-        return [need("dnsmasq", "dnsmasq-base"), "-k", "-C", str(file)]
+        return [need("unbound", "unbound"), "-d", "-c", str(file)]
 
     def ask(self, place, port, seconds):
         command = [need("dnsperf", "dnsperf"), "-s", "127.0.0.1", "-p", str(port), "-d", str(place.folder / "names")]
@@ -196,5 +196,5 @@ ROWS = [
     Redis("redis", "redis-benchmark through TCP, a SET or GET", None, goals=HAPROXY),
     Iperf("iperf3", "iperf3 through TCP, a mebibyte", None, goals=HAPROXY),
     Copy("scp", "scp through TCP, a mebibyte", None, goals=HAPROXY),
-    Dnsperf("dnsperf", "dnsperf to dnsmasq through UDP, a question", None, goals={"nginx": 1.05}),
+    Dnsperf("dnsperf", "dnsperf to unbound through UDP, a question", None, goals={"nginx": 1.05}),
 ]
