@@ -59,7 +59,7 @@ fn sigterm_finishes_exchanges_and_accepts_nothing_new() {
 #[test]
 fn during_the_delay_it_is_unready_and_still_serves() {
     let (_release, origin) = Origin::holding();
-    let text = with_runtime(&config(&[origin.address()], ADMIN), "drain_delay = \"1500ms\"");
+    let text = with_runtime(&config(&[origin.address()], ADMIN), "drain_delay = \"4s\"");
     let mut proxy = Proxy::start(&text);
     let ready =
         |proxy: &Proxy| Client::connect(proxy.address("admin")).get_with("/readyz", "localhost", "").status;
@@ -71,9 +71,9 @@ fn during_the_delay_it_is_unready_and_still_serves() {
     let response = kept.get("/");
     assert_eq!((response.status, response.header("connection")), (200, None), "new connections, kept");
     assert_eq!(kept.get("/").status, 200);
-    assert!(begun.elapsed() < Duration::from_millis(1400), "too slow a machine to tell");
+    assert!(begun.elapsed() < Duration::from_millis(3900), "too slow a machine to tell");
     assert_eq!(proxy.wait().code(), Some(0));
-    assert!(begun.elapsed() >= Duration::from_millis(1500));
+    assert!(begun.elapsed() >= Duration::from_secs(4));
 }
 
 #[test]

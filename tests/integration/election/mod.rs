@@ -99,7 +99,8 @@ fn primary_that_dies_or_steps_down_is_followed(store: &Store) {
     let begun = Instant::now();
     ask(&nodes[first], "POST", "/api/v1/cluster/step-down");
     eventually("another follows", || (0..3).any(|index| index != first && is_primary(&nodes[index])));
-    assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
+    // Before the lease would have been over.
+    assert!(begun.elapsed() < Duration::from_millis(1900), "{:?}", begun.elapsed());
     let second = primary(&nodes);
     assert_ne!(second, first);
     eventually("it was told", || roles(&nodes[first]) == "primary primary\nstandby standby\n");
@@ -125,7 +126,7 @@ fn without_the_store_nobody_is_primary(store: &Store) {
     let stopped = SystemTime::now();
     eventually("the role is given up", || !is_primary(&nodes[first]));
     let took = stopped.elapsed().unwrap();
-    assert!(took < Duration::from_millis(2500), "{took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
     assert!(!is_primary(&nodes[1 - first]));
     let problem = |index: usize| cluster(&nodes[index])["groups"][0]["problem"].clone();
     eventually("it says why", || problem(first).as_str().is_some_and(|it| it.starts_with(store.election)));
