@@ -15,24 +15,29 @@ use crate::support::{
     python_tool, skipped,
 };
 
-/// A run of `grpc_calls.py`; it is killed when this is dropped.
-struct Python {
-    child: Child,
+/// A run of a script of gRPC's library; it is killed when this is dropped.
+pub(super) struct Python {
+    pub(super) child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
 impl Python {
     fn start(arguments: &[&str]) -> Option<Self> {
+        Self::script("grpc_calls.py", arguments)
+    }
+
+    /// A run of a script beside this file; none without the library.
+    pub(super) fn script(name: &str, arguments: &[&str]) -> Option<Self> {
         let python = python_tool("python3")?;
         let has_it = Command::new(&python).args(["-c", "import grpc"]).stderr(Stdio::null()).status();
         if !has_it.is_ok_and(|status| status.success()) {
             skipped("grpcio");
             return None;
         }
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/http2_backends/grpc_calls.py");
+        let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/http2_backends/");
         let mut command = Command::new(python);
-        command.arg(script).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(format!("{scripts}{name}")).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Some(Self { child, input, output: BufReader::new(output) })
@@ -43,14 +48,19 @@ impl Python {
         Self::start(&[case, &proxy.address("web").to_string()]).unwrap()
     }
 
-    fn line(&mut self) -> String {
+    pub(super) fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 
-    fn go_on(&mut self) {
-        self.input.write_all(b"\n").unwrap();
+    pub(super) fn go_on(&mut self) {
+        self.say("");
+    }
+
+    /// Says a line to it.
+    pub(super) fn say(&mut self, line: &str) {
+        writeln!(self.input, "{line}").unwrap();
     }
 
     /// The line before the last of a client that found all to be good.

@@ -2,6 +2,7 @@
 
 mod connections;
 mod grpc;
+mod grpc_cases;
 mod health;
 mod hostile;
 mod messages;
