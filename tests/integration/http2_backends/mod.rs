@@ -3,6 +3,7 @@
 mod connections;
 mod grpc;
 mod grpc_cases;
+mod grpc_servers;
 mod health;
 mod hostile;
 mod messages;
