@@ -32,7 +32,8 @@ async def serve():
     await server.wait_for_termination()
 
 
-async def stream(channel, number, opened, go_on):
+async def stream(channel, number, opening, opened, go_on):
+    await opening.acquire()
     call = channel.stream_stream("/t.T/Chat")(timeout=500)
     for turn in range(4):
         message = b"%d of %d" % (turn, number)
@@ -40,6 +41,7 @@ async def stream(channel, number, opened, go_on):
         answer = await call.read()
         assert answer == b"re: " + message, (answer, message)
         if turn == 0:
+            opening.release()
             opened.release()
             await go_on.wait()
     await call.done_writing()
@@ -51,9 +53,11 @@ async def ask(address, connections, streams):
     # Without a pool that they share, each has a connection of its own.
     options = [("grpc.use_local_subchannel_pool", 1)]
     channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(connections)]
+    # A server of this library cancels what comes while a thousand calls wait for it to look at them.
+    opening = asyncio.Semaphore(500)
     opened, go_on = asyncio.Semaphore(0), asyncio.Event()
     begun = time.monotonic()
-    tasks = [asyncio.create_task(stream(channels[i % connections], i, opened, go_on)) for i in range(streams)]
+    tasks = [asyncio.create_task(stream(channels[i % connections], i, opening, opened, go_on)) for i in range(streams)]
     everybody = asyncio.gather(*tasks)
 
     async def all_open():
