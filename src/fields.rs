@@ -155,6 +155,19 @@ impl Fields {
         self.tags.add(known);
     }
 
+    /// Adds the fields of another list at the end, in one piece.
+    pub fn append(&mut self, other: &Self) {
+        let Ok(offset) = u32::try_from(self.bytes.len()) else { return };
+        if u32::try_from(self.bytes.len() + other.bytes.len()).is_err() {
+            return;
+        }
+        self.bytes.extend_from_slice(&other.bytes);
+        let moved =
+            |entry: &Entry| Entry { name: entry.name + offset, value: entry.value + offset, ..*entry };
+        self.entries.extend(other.entries.iter().map(moved));
+        self.tags.join(other.tags);
+    }
+
     /// How many fields there are.
     pub fn len(&self) -> usize {
         self.entries.len()

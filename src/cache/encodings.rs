@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::filter::{Kept, coding::Coding};
+use crate::filter::{EncodedHead, coding::Coding};
 
 /// What there is of a body in other encodings. Copies of a body share it.
 #[derive(Clone, Debug, Default)]
@@ -24,13 +24,33 @@ impl Encodings {
     pub(super) fn held(&self) -> u64 {
         let Some(slots) = self.0.get() else { return 0 };
         let own = size_of_val(&**slots) as u64;
-        own + slots.iter().filter_map(OnceLock::get).map(|body| body.len() as u64).sum::<u64>()
+        own + slots.iter().filter_map(OnceLock::get).map(|body| body.len() as u64 + HEAD).sum::<u64>()
+    }
+
+    /// The body in this encoding.
+    pub(super) fn find(&self, coding: Coding) -> Option<Bytes> {
+        self.0.get()?.get(coding as usize)?.get().cloned()
     }
 }
 
-impl Kept for Encodings {
-    fn find(&self, coding: Coding) -> Option<Bytes> {
-        self.0.get()?.get(coding as usize)?.get().cloned()
+/// What a head that is kept counts for, in bytes: three fields and where they are.
+const HEAD: u64 = 384;
+
+/// What becomes of the head of a stored response with its body in other encodings. Purposefully not `Clone`: it is of one
+/// head, and goes with it.
+#[derive(Debug, Default)]
+pub(super) struct EncodedHeads(OnceLock<Box<[OnceLock<EncodedHead>; Coding::ALL.len()]>>);
+
+impl EncodedHeads {
+    pub(super) fn find(&self, coding: Coding) -> Option<&EncodedHead> {
+        self.0.get()?.get(coding as usize)?.get()
+    }
+
+    /// Keeps it; the first one stays.
+    pub(super) fn keep(&self, coding: Coding, head: EncodedHead) {
+        if let Some(slot) = self.0.get_or_init(Box::default).get(coding as usize) {
+            let _ = slot.set(head);
+        }
     }
 }
 

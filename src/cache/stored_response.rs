@@ -10,14 +10,17 @@ use bytes::Bytes;
 
 use super::{
     date::Date,
-    encodings::Encodings,
+    encodings::{EncodedHeads, Encodings},
     freshness::Freshness,
     key::Key,
     pieces::{self, Piece, Pieces},
     stored_head::StoredHead,
     vary::{Variant, Vary},
 };
-use crate::moment::Moment;
+use crate::{
+    filter::{EncodedHead, Kept, coding::Coding},
+    moment::Moment,
+};
 
 /// What an object costs beside what it holds, in bytes: its places in index and evictor, which grow by doubling, and
 /// what the allocator rounds up.
@@ -42,6 +45,22 @@ pub struct StoredResponse {
     is_refreshing: AtomicBool,
     /// When it was asked for last, or came; noted where `inactive` is set.
     asked: AtomicU64,
+    /// What becomes of its head with its body in other encodings.
+    encoded_heads: EncodedHeads,
+}
+
+impl Kept for StoredResponse {
+    fn find(&self, coding: Coding) -> Option<Bytes> {
+        self.body.encodings.find(coding)
+    }
+
+    fn head(&self, coding: Coding) -> Option<&EncodedHead> {
+        self.encoded_heads.find(coding)
+    }
+
+    fn keep_head(&self, coding: Coding, head: EncodedHead) {
+        self.encoded_heads.keep(coding, head);
+    }
 }
 
 impl StoredResponse {
@@ -58,7 +77,8 @@ impl StoredResponse {
     pub fn assembled(key: Key, variant: Key, entry: StoredHead, body: Body) -> Self {
         let (expired, is_invalid) = (AtomicU64::new(0), AtomicBool::new(false));
         let (is_refreshing, asked) = (AtomicBool::new(false), AtomicU64::new(Moment::recent().0));
-        Self { key, variant, entry, body, expired, is_invalid, is_refreshing, asked }
+        let encoded_heads = EncodedHeads::default();
+        Self { key, variant, entry, body, expired, is_invalid, is_refreshing, asked, encoded_heads }
     }
 
     /// The bytes that it counts for: all that it holds, and its share of what finds it.

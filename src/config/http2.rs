@@ -15,7 +15,7 @@ section! {
         pub max_concurrent_streams: u32 = 128, in 1 to 10000;
         /// Bytes that a client may send ahead on a stream.
         pub initial_stream_window: Size = "256KiB", in "1KiB" to "16MiB";
-        /// Bytes that a client may send ahead on all streams of a connection together; what it may make Pointsman hold.
+        /// Bytes that a client may send ahead on all streams of a connection together; what it may make Pointsman hold. WebSockets are bounded by `initial_stream_window` each, and count here only while `runtime.memory` is used up.
         pub initial_connection_window: Size = "1MiB", in "64KiB" to "1GiB";
         /// Requests that a client may have end unanswered by what it does, whoever resets them, before its connection is ended; each whole response gives one back.
         pub resets: u32 = 500, in 1 to 1000000;

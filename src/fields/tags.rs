@@ -21,6 +21,12 @@ impl Tags {
         self.0 |= Self::bit(known);
     }
 
+    /// Adds all of these.
+    #[inline]
+    pub(super) fn join(&mut self, others: Self) {
+        self.0 |= others.0;
+    }
+
     /// Takes one out.
     #[inline]
     pub(super) fn remove(&mut self, known: Known) {

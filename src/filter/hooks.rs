@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use super::{answer::Answer, coding::Coding, stage::Stage};
+use super::{answer::Answer, coding::Coding, compression::EncodedHead, stage::Stage};
 use crate::{error::Result, exchange::Exchange, template::Place};
 
 /// A filter, as the path of a request sees it. What one takes for the time of an exchange is given back when that is
@@ -62,14 +62,22 @@ pub struct ResponseFacts<'a> {
     pub is_own: bool,
     /// Whether it is the answer to an error.
     pub is_error: bool,
+    /// Whether no other filter has changed its head.
+    pub is_alone: bool,
     /// Its body in other encodings, where those are kept.
     pub kept: Option<&'a dyn Kept>,
 }
 
-/// The body of a stored response in other encodings, as far as they were made before.
+/// The body of a stored response in other encodings, as far as they were made before, and what that makes of its head.
 pub trait Kept: std::fmt::Debug {
     /// The body in this encoding.
     fn find(&self, coding: Coding) -> Option<Bytes>;
+
+    /// What becomes of the head, once that is kept.
+    fn head(&self, coding: Coding) -> Option<&EncodedHead>;
+
+    /// Keeps what becomes of the head; the first stays.
+    fn keep_head(&self, coding: Coding, head: EncodedHead);
 }
 
 /// What becomes of the body of a response.

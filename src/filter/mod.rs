@@ -34,7 +34,7 @@ use crate::{error::Result, exchange::Exchange, fields::Known, h1::Method, templa
 pub use self::{
     access::Access,
     answer::Answer,
-    compression::Compression,
+    compression::{Compression, EncodedHead},
     error_pages::ErrorPages,
     hooks::{Kept, ResponseFacts, Verdict},
     request_headers::RequestHeaders,
@@ -106,6 +106,12 @@ impl Filters {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// How many there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Their names, in the order in which they act.

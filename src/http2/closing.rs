@@ -19,7 +19,7 @@ impl Connection {
     pub fn release(&mut self, id: u32, now: Moment) {
         let Ok(at) = self.streams.binary_search_by_key(&id, |(id, _)| *id) else { return };
         let (_, mut stream) = self.streams.remove(at);
-        let unread = stream.inbound.clear();
+        let unread = stream.forget();
         self.give(unread);
         if self.is_over {
             return;

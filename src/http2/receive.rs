@@ -12,7 +12,7 @@ use super::{
     state::{Block, Closing, Opened, Role},
     stream::{Fault, Stream},
 };
-use crate::{error::Kind, moment::Moment};
+use crate::{account, error::Kind, moment::Moment};
 
 /// What every client sends first (RFC 9113 §3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -176,6 +176,7 @@ impl Connection {
             ReceiveWindow::new(self.own.stream_window),
         );
         (stream.left, stream.is_peer_done) = (head.length, is_end);
+        stream.is_tunnel = head.opens_websocket();
         if problem.is_none() && is_end && head.length.is_some_and(|length| length > 0) {
             problem = Some(Kind::Malformed(OTHER_LENGTH));
         }
@@ -275,6 +276,12 @@ impl Connection {
         stream.left = left.flatten();
         stream.inbound.add(data);
         stream.wake();
+        // A window that streams share lets a WebSocket whose backend does not read hold up the uploads beside it, for as long
+        // as `tunnel_idle`. It has its own window; all of them together are bounded by the account.
+        if stream.is_tunnel && !account::is_full() {
+            stream.run_ahead(length);
+            self.give(length);
+        }
         let padding = length - data.len();
         if padding > 0 {
             self.give_stream(id, padding);
@@ -284,13 +291,13 @@ impl Connection {
 
     /// Bytes of a stream's body went on, or were none: the client may send as many again.
     pub(super) fn give_stream(&mut self, id: u32, bytes: usize) {
-        self.give(bytes);
         let is_over = self.is_over();
-        let Some(stream) = self.stream(id).filter(|it| !is_over && !it.is_peer_done && it.fault.is_none())
-        else {
-            return;
-        };
-        if let Some(increment) = stream.receive.give(bytes) {
+        let Some(stream) = self.stream(id) else { return self.give(bytes) };
+        let owed = stream.owed(bytes);
+        let may_go_on = !is_over && !stream.is_peer_done && stream.fault.is_none();
+        let increment = if may_go_on { stream.receive.give(bytes) } else { None };
+        self.give(owed);
+        if let Some(increment) = increment {
             frame::write_window_update(id, increment, self.output.end());
         }
     }

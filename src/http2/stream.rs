@@ -64,6 +64,10 @@ pub struct Stream {
     pub(super) last_flags: Option<u64>,
     /// It waits for room in the output or in the connection's window.
     pub(super) is_blocked: bool,
+    /// Whether it carries a WebSocket, which may be left unread for hours.
+    pub(super) is_tunnel: bool,
+    /// Bytes that came, and have not gone on, of which the connection's window was given back already.
+    ahead: usize,
 }
 
 impl Stream {
@@ -83,7 +87,27 @@ impl Stream {
             waker: None,
             last_flags: None,
             is_blocked: false,
+            is_tunnel: false,
+            ahead: 0,
         }
+    }
+
+    /// Notes that bytes which came are in its own window only: the connection's is given back now, and not when they go on.
+    pub(super) fn run_ahead(&mut self, bytes: usize) {
+        self.ahead = self.ahead.saturating_add(bytes);
+    }
+
+    /// Bytes that came have gone on, or are forgotten: how many of them the connection's window is owed.
+    pub(super) fn owed(&mut self, bytes: usize) -> usize {
+        let was_given = self.ahead.min(bytes);
+        self.ahead -= was_given;
+        bytes - was_given
+    }
+
+    /// Forgets what came and was not taken; gives how much of it the connection's window is owed.
+    pub(super) fn forget(&mut self) -> usize {
+        let unread = self.inbound.clear();
+        self.owed(unread)
     }
 
     /// Wakes who serves it.
@@ -99,13 +123,13 @@ impl Stream {
     }
 
     /// Notes what is wrong, unless something was before; what came and was not taken has no use then. Gives how much
-    /// that was. A malformed request is answered, but on a stream that is reset nothing is sent any more (RFC 9113 §5.1).
+    /// of it the connection's window is owed. A malformed request is answered, but on a stream that is reset nothing is sent any more (RFC 9113 §5.1).
     pub(super) fn fail(&mut self, fault: Fault) -> usize {
         if !self.is_gone() && (self.fault.is_none() || !matches!(fault, Fault::Malformed(_))) {
             self.fault = Some(fault);
         }
         self.trailers = None;
         self.wake();
-        self.inbound.clear()
+        self.forget()
     }
 }

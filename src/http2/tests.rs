@@ -410,3 +410,41 @@ fn a_cancelled_stream_is_reset_once_and_takes_nothing_more() {
     // What was on its way is no error.
     receive(&mut connection, &frame(0, 0, 1, b"late"));
 }
+
+#[test]
+fn a_websocket_that_is_not_read_takes_none_of_the_connection_s_window() {
+    let mut connection = connection();
+    receive(&mut connection, &frame(1, 4, 1, &block(&OPENING)));
+    receive(&mut connection, &frame(1, 4, 3, &block(&POST)));
+    let sum = |frames: &[(u8, u8, u32, Vec<u8>)], id: u32| -> u32 {
+        let of_it = frames.iter().filter(|(kind, _, stream, _)| (*kind, *stream) == (8, id));
+        of_it.map(|(.., bytes)| u32::from_be_bytes(bytes[..].try_into().unwrap())).sum()
+    };
+    // Its own window is 100,000: of an upload, none is given back before it goes on.
+    let part = vec![b'x'; 10_000];
+    (0..10).for_each(|_| receive(&mut connection, &frame(0, 0, 3, &part)));
+    assert_eq!(take_output(&mut connection), []);
+    // Padded by nine bytes, and one for their number.
+    let padded = [&[9][..], &part, &[0; 9]].concat();
+    (0..9).for_each(|_| receive(&mut connection, &frame(0, 8, 1, &padded)));
+    let mut told = take_output(&mut connection);
+    // What is untold is less than a quarter of 200,000.
+    assert!((40_091..=90_090).contains(&sum(&told, 0)), "{told:?}");
+    assert_eq!(sum(&told, 1), 0);
+    // Read, forgotten, or not read: all of it comes back once, and no more.
+    let Poll::Ready(Ok(Body::Data(data))) = connection.poll_body(1, &mut context()) else { panic!("data") };
+    connection.passed_on(1, data.len());
+    connection.release(1, Moment(0));
+    while let Poll::Ready(Ok(Body::Data(data))) = connection.poll_body(3, &mut context()) {
+        connection.passed_on(3, data.len());
+    }
+    connection.release(3, Moment(0));
+    receive(&mut connection, &frame(1, 4, 5, &block(&POST)));
+    (0..10).for_each(|_| receive(&mut connection, &frame(0, 0, 5, &part)));
+    while let Poll::Ready(Ok(Body::Data(data))) = connection.poll_body(5, &mut context()) {
+        connection.passed_on(5, data.len());
+    }
+    told.extend(take_output(&mut connection));
+    let all = 100_000 + 9 * 10_010 + 100_000;
+    assert!((all - 50_000..=all).contains(&sum(&told, 0)), "{} of {all}", sum(&told, 0));
+}

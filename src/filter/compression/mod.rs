@@ -4,12 +4,16 @@ mod body;
 pub mod conf;
 mod counts;
 mod encoder;
+mod head;
 mod negotiate;
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
 
 use self::{body::Compressed, conf::LevelsConf, encoder::Expected};
 use super::{
     coding::Coding,
-    hooks::{Body, Hooks, ResponseFacts},
+    hooks::{Body, Hooks, Kept, ResponseFacts},
 };
 use crate::{
     account,
@@ -18,6 +22,8 @@ use crate::{
     h1::Method,
 };
 
+pub use self::head::EncodedHead;
+use self::head::Head;
 pub use counts::{Counted, counted, refused};
 pub use negotiate::ranked;
 
@@ -30,13 +36,22 @@ pub struct Compression {
     /// Bytes below which a body is not worth it.
     least: u64,
     levels: LevelsConf,
+    /// Tells filters apart that do not decide alike.
+    id: u64,
 }
 
 impl Compression {
     /// The filter of these encodings; `None` where there are none.
     pub fn of(codings: &[Coding], types: &[String], least: u64, levels: &LevelsConf) -> Option<Self> {
+        let id = xxh3_64(format!("{codings:?} {types:?} {least}").as_bytes());
         let types = types.iter().map(|it| MediaPattern::of(it)).collect();
-        (!codings.is_empty()).then(|| Self { codings: codings.into(), types, least, levels: levels.clone() })
+        (!codings.is_empty()).then(|| Self {
+            codings: codings.into(),
+            types,
+            least,
+            levels: levels.clone(),
+            id,
+        })
     }
 
     /// Whether a response of this status and length is one that would be compressed for a client that takes it.
@@ -50,6 +65,21 @@ impl Compression {
             && exchange.request.method != Method::Connect
             && self.types.iter().any(|pattern| pattern.has(seen.media))
             && !is_transformed_by_nobody(exchange.request.fields.all_known(Known::CacheControl))
+    }
+
+    /// The body of a stored response whose head and body were encoded before, for a client that gets it so: what follows from
+    /// that head alone is not found out again. The head is made ready. `None` where anything else may count.
+    fn ready(&self, exchange: &mut Exchange, kept: &dyn Kept) -> Option<Bytes> {
+        let request = &exchange.request;
+        if request.method != Method::Get || request.fields.has(Known::CacheControl) || account::is_full() {
+            return None;
+        }
+        let coding = negotiate::remembered(self.id, &self.codings, &request.fields)?;
+        let head = kept.head(coding).filter(|head| head.is_of(self.id, exchange.response.status))?;
+        let body = kept.find(coding)?;
+        head.apply(coding, exchange);
+        counts::count_kept(coding);
+        Some(body)
     }
 
     /// What a 304 says must be what a 200 would have said (RFC 9110 §15.4.5): a client that holds what was compressed knows
@@ -66,6 +96,10 @@ impl Compression {
 
 impl Hooks for Compression {
     fn on_response(&self, exchange: &mut Exchange, facts: &ResponseFacts<'_>) -> Body {
+        let alone = facts.kept.filter(|_| facts.is_alone);
+        if let Some(body) = alone.and_then(|kept| self.ready(exchange, kept)) {
+            return Body::Replaced(body);
+        }
         let seen = Seen::of(&exchange.response.fields);
         let (varies, head) = (seen.varies, Head::of(&seen));
         if exchange.response.status == 304 {
@@ -93,6 +127,9 @@ impl Hooks for Compression {
             return Body::Kept;
         }
         if let Some(kept) = facts.kept.and_then(|kept| kept.find(coding)) {
+            if let Some(alone) = alone.filter(|_| exchange.request.method == Method::Get) {
+                alone.keep_head(coding, head.encoded(coding, varies, (self.id, exchange.response.status)));
+            }
             head.encode(coding, exchange);
             counts::count_kept(coding);
             return Body::Replaced(kept);
@@ -158,40 +195,6 @@ impl<'a> Seen<'a> {
             }
         }
         seen
-    }
-}
-
-/// What becomes of the head of a body that is encoded.
-#[derive(Debug)]
-struct Head {
-    has_ranges: bool,
-    is_identity: bool,
-    /// The tag that it gets, where it has one that is strong: it is not the same byte for byte (RFC 9110 §8.8.3).
-    weak: Option<Vec<u8>>,
-}
-
-impl Head {
-    fn of(seen: &Seen<'_>) -> Self {
-        let strong = seen.etag.filter(|tag| !tag.starts_with(b"W/"));
-        let weak = strong.map(|tag| [b"W/", tag].concat());
-        Self { has_ranges: seen.has_ranges, is_identity: seen.is_identity, weak }
-    }
-
-    fn encode(self, coding: Coding, exchange: &mut Exchange) {
-        exchange.encoded = Some(coding.name());
-        let fields = &mut exchange.response.fields;
-        fields.remove_known(Known::ContentLength);
-        if self.has_ranges {
-            // A part of what comes cannot be asked for.
-            fields.remove_known(Known::AcceptRanges);
-        }
-        if self.is_identity {
-            fields.remove_known(Known::ContentEncoding);
-        }
-        fields.push_known(Known::ContentEncoding, coding.name().as_bytes());
-        if let Some(weak) = self.weak {
-            fields.set_known(Known::Etag, &weak);
-        }
     }
 }
 

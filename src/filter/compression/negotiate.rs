@@ -1,5 +1,7 @@
 //! Which encoding a client gets.
 
+use std::cell::RefCell;
+
 use crate::{
     fields::{Fields, Known, list},
     filter::coding::Coding,
@@ -38,6 +40,40 @@ pub(super) fn choose(offered: &[Coding], request: &Fields) -> Option<Coding> {
         }
     }
     best.filter(|(_, weight)| *weight >= identity).map(|(coding, _)| coding)
+}
+
+/// The same as [`choose`], which `id` tells `offered` apart by. Clients of a kind say the same: what the last one of this
+/// worker got is remembered by the field's bytes.
+pub(super) fn remembered(id: u64, offered: &[Coding], request: &Fields) -> Option<Coding> {
+    let mut said = request.all_known(Known::AcceptEncoding);
+    let first = said.next()?;
+    if said.next().is_some() || first.len() > MOST_REMEMBERED {
+        return choose(offered, request);
+    }
+    LAST.with_borrow_mut(|last| {
+        if last.id != id || *last.said != *first {
+            last.chosen = choose(offered, request);
+            last.id = id;
+            last.said.clear();
+            last.said.extend_from_slice(first);
+        }
+        last.chosen
+    })
+}
+
+/// What a client that said this is given.
+#[derive(Default)]
+struct Remembered {
+    id: u64,
+    said: Vec<u8>,
+    chosen: Option<Coding>,
+}
+
+/// Bytes of a field beyond which it is not remembered.
+const MOST_REMEMBERED: usize = 256;
+
+thread_local! {
+    static LAST: RefCell<Remembered> = RefCell::default();
 }
 
 /// Those of the encodings that a client would have, the one that it would have most first.
@@ -126,6 +162,26 @@ mod tests {
         ] {
             assert_eq!(chosen(&ALL, Some(accepted)), expected, "{accepted}");
         }
+    }
+
+    #[test]
+    fn what_is_remembered_is_what_would_be_chosen() {
+        let mut fields = Fields::default();
+        for (id, offered, said) in [
+            (1, &ALL[..], "gzip, br"),
+            (1, &ALL[..], "gzip, br"),
+            (2, &ALL[2..], "gzip, br"),
+            (2, &ALL[2..], "br"),
+            (1, &ALL[..], "br"),
+            (1, &ALL[..], &"x".repeat(300)),
+            (1, &ALL[..], ""),
+        ] {
+            fields.set("accept-encoding", said.as_bytes());
+            assert_eq!(remembered(id, offered, &fields), choose(offered, &fields), "{said}");
+        }
+        fields.push("accept-encoding", b"gzip");
+        assert_eq!(remembered(1, &ALL, &fields), Some(Coding::Gzip));
+        assert_eq!(remembered(1, &ALL, &Fields::default()), None);
     }
 
     #[test]

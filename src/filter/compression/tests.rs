@@ -225,3 +225,79 @@ fn media_types_are_matched_by_their_patterns() {
         assert_eq!(MediaPattern::of(pattern).has(media.as_bytes()), expected, "{media} {pattern}");
     }
 }
+
+/// A stored response whose body is there in gzip.
+#[derive(Debug, Default)]
+struct Stored(std::sync::OnceLock<EncodedHead>);
+
+impl Kept for Stored {
+    fn find(&self, coding: Coding) -> Option<Bytes> {
+        (coding == Coding::Gzip).then(|| Bytes::from_static(b"encoded"))
+    }
+
+    fn head(&self, coding: Coding) -> Option<&EncodedHead> {
+        self.0.get().filter(|_| coding == Coding::Gzip)
+    }
+
+    fn keep_head(&self, _: Coding, head: EncodedHead) {
+        let _ = self.0.set(head);
+    }
+}
+
+/// The fields that go out, in the order of their names, and whether it is the encoded body that they are of.
+fn from(stored: &Stored, filter: &Filters, is_alone: bool, exchange: &mut Exchange) -> (Vec<String>, bool) {
+    let kept: Option<&dyn Kept> = Some(stored);
+    let mut facts = ResponseFacts { length: Some(1000), is_alone, kept, ..ResponseFacts::default() };
+    let mut plan = BodyPlan::default();
+    filter.on_response(exchange, &mut facts, &mut plan);
+    let lines = String::from_utf8(lines(exchange)).unwrap();
+    let mut lines: Vec<String> = lines.lines().map(str::to_lowercase).collect();
+    lines.sort();
+    (lines, plan.replaced.is_some())
+}
+
+#[test]
+fn a_head_that_is_kept_is_what_it_was_made_to_be() {
+    type Change = fn(&mut Exchange);
+    let all: [Change; 6] = [
+        |_| {},
+        |exchange| exchange.response.fields.set("etag", b"W/\"a\""),
+        |exchange| exchange.response.fields.remove("etag"),
+        |exchange| exchange.response.fields.push("vary", b"accept-encoding, origin"),
+        |exchange| exchange.response.fields.push("content-encoding", b"identity"),
+        |exchange| exchange.response.fields.remove("accept-ranges"),
+    ];
+    for change in all {
+        let (stored, filter) = (Stored::default(), filter(&ALL));
+        let first = from(&stored, &filter, true, &mut exchange(change));
+        assert!(first.1 && stored.0.get().is_some());
+        // What the proxy itself says of each response is beside it.
+        let mut second = exchange(change);
+        second.response.fields.push("age", b"5");
+        let mut second = from(&stored, &filter, true, &mut second);
+        second.0.retain(|line| line != "age: 5");
+        assert_eq!(second, first);
+    }
+}
+
+#[test]
+fn a_head_is_kept_for_what_it_is_of() {
+    let (stored, all) = (Stored::default(), filter(&ALL));
+    assert!(from(&stored, &all, false, &mut exchange(|_| {})).1);
+    assert!(stored.0.get().is_none(), "another filter may have changed it");
+    assert!(from(&stored, &all, true, &mut exchange(|_| {})).1);
+    let fixed = |exchange: &mut Exchange| exchange.response.fields.push("cache-control", b"no-transform");
+    let asked = |exchange: &mut Exchange| exchange.request.fields.push("cache-control", b"no-transform");
+    let partial = |exchange: &mut Exchange| exchange.response.status = 206;
+    let not_taken = |exchange: &mut Exchange| exchange.request.fields.set("accept-encoding", b"identity");
+    assert!(!from(&stored, &all, false, &mut exchange(fixed)).1);
+    assert!(!from(&stored, &all, true, &mut exchange(asked)).1);
+    assert!(!from(&stored, &all, true, &mut exchange(partial)).1);
+    assert!(!from(&stored, &all, true, &mut exchange(not_taken)).1);
+    // A route that compresses other types.
+    let levels = LevelsConf { zstd: 3, br: 2, gzip: 5 };
+    let other = Compression::of(&ALL, &["image/*".to_owned()], 100, &levels).map(Filter::Compression);
+    assert!(!from(&stored, &Filters::new(other), true, &mut exchange(|_| {})).1);
+    let head = from(&stored, &all, true, &mut exchange(|exchange| exchange.request.method = Method::Head));
+    assert!(!head.1 && head.0.contains(&"content-encoding: gzip".to_owned()));
+}

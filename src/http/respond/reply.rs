@@ -83,7 +83,8 @@ impl<'a> Reply<'a> {
             return None;
         }
         let (is_own, is_error) = (self.is_own, self.error.is_some());
-        let mut facts = ResponseFacts { place: self.place(), length, is_own, is_error, kept };
+        let is_alone = of_listener.is_none() && of_route.is_none_or(|filters| filters.len() == 1);
+        let mut facts = ResponseFacts { place: self.place(), length, is_own, is_error, is_alone, kept };
         let mut body = BodyPlan::default();
         for filters in [of_listener, of_route].into_iter().flatten() {
             filters.on_response(exchange, &mut facts, &mut body);

@@ -114,7 +114,7 @@ impl Source {
 
     /// What there is of the body in other encodings, where all of it goes out from memory.
     pub(super) fn encodings(&self) -> Option<&dyn Kept> {
-        self.whole_in_memory().map(|object| &object.body.encodings as &dyn Kept)
+        self.whole_in_memory().map(|object| &**object as &dyn Kept)
     }
 
     fn whole_in_memory(&self) -> Option<&Arc<StoredResponse>> {

@@ -30,7 +30,7 @@ pub struct Request {
 
 /// A frame whose length may be a lie.
 #[derive(Clone)]
-struct Raw {
+pub(super) struct Raw {
     kind: u8,
     flags: u8,
     stream: u32,
@@ -39,11 +39,16 @@ struct Raw {
 }
 
 impl Raw {
-    fn new(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Self {
+    pub(super) fn new(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Self {
         Self { kind, flags, stream, payload: payload.to_vec(), more: 0 }
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    /// Whether what follows it cannot be told apart from it.
+    pub(super) fn is_lie(&self) -> bool {
+        self.more != 0
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         let length = (i32::try_from(self.payload.len()).unwrap() + self.more).max(0);
         out.extend(&length.to_be_bytes()[1..]);
         out.extend([self.kind, self.flags]);
@@ -61,7 +66,7 @@ pub fn connection(case: u64, rng: &mut Rng) -> Sent {
         requests.push(request(&grammar::id(case, number), stream, rng, &mut frames));
     }
     let tampered = [0, 0, 1, 1, 2, 4][rng.usize(..6)];
-    (0..tampered).for_each(|_| tamper(&mut frames, rng));
+    (0..tampered).for_each(|_| tamper(&mut frames, &STREAMS, rng));
     let mut bytes = PREFACE.to_vec();
     frames.iter().for_each(|frame| frame.write(&mut bytes));
     let is_cut = rng.u8(..12) == 0;
@@ -228,7 +233,13 @@ fn bend(fields: &mut Vec<(String, String)>, id: &str, rng: &mut Rng) {
 }
 
 /// Adds HEADERS and, now and then, CONTINUATION.
-fn head(fields: &[(String, String)], stream: u32, is_end: bool, rng: &mut Rng, frames: &mut Vec<Raw>) {
+pub(super) fn head(
+    fields: &[(String, String)],
+    stream: u32,
+    is_end: bool,
+    rng: &mut Rng,
+    frames: &mut Vec<Raw>,
+) {
     let block = block(fields, rng);
     let end = if is_end { END_STREAM } else { 0 };
     let cuts = [0, 0, 0, 1, 3][rng.usize(..5)];
@@ -244,7 +255,7 @@ fn head(fields: &[(String, String)], stream: u32, is_end: bool, rng: &mut Rng, f
 }
 
 /// A frame that may have padding and, for HEADERS, a priority.
-fn padded(kind: u8, mut flags: u8, stream: u32, piece: &[u8], rng: &mut Rng) -> Raw {
+pub(super) fn padded(kind: u8, mut flags: u8, stream: u32, piece: &[u8], rng: &mut Rng) -> Raw {
     let mut payload = Vec::new();
     let pad = if rng.u8(..6) == 0 { rng.u8(..40) } else { 0 };
     if pad > 0 {
@@ -295,12 +306,16 @@ fn text(text: &[u8], out: &mut Vec<u8>) {
     out.extend(text);
 }
 
-fn tamper(frames: &mut Vec<Raw>, rng: &mut Rng) {
+/// Streams that frames of a client are moved to.
+const STREAMS: [u32; 8] = [0, 1, 2, 3, 5, 99, 0x7fff_ffff, 0x8000_0001];
+
+/// Does something to a frame, or adds others, which may be moved to one of `streams`.
+pub(super) fn tamper(frames: &mut Vec<Raw>, streams: &[u32], rng: &mut Rng) {
     if frames.is_empty() {
         return;
     }
     let (at, other) = (rng.usize(..frames.len()), rng.usize(..frames.len()));
-    let stream = [0, 1, 2, 3, 5, 99, 0x7fff_ffff, 0x8000_0001][rng.usize(..8)];
+    let stream = streams[rng.usize(..streams.len())];
     let frame = &mut frames[at];
     match rng.u8(..11) {
         0 => frame.flags ^= 1 << rng.u8(..8),

@@ -88,7 +88,7 @@ fn mutated_frames_bring_nothing_hidden_to_a_backend() {
 }
 
 /// Asks again and again while something else is done, and must be served each time; gives how often.
-fn beside(proxy: &Proxy, work: impl FnOnce()) -> u64 {
+pub(super) fn beside(proxy: &Proxy, work: impl FnOnce()) -> u64 {
     let (is_over, served) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| {

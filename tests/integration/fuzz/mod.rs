@@ -6,6 +6,8 @@
 mod frames;
 mod grammar;
 mod http2;
+mod http2_answers;
+mod http2_backends;
 mod recorder;
 mod reference;
 

@@ -15,46 +15,63 @@ use crate::support::{
     python_tool, skipped,
 };
 
-/// A run of `grpc_calls.py`; it is killed when this is dropped.
-struct Python {
-    child: Child,
+/// A run of a script of gRPC's library; it is killed when this is dropped.
+pub(super) struct Python {
+    pub(super) child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
 impl Python {
-    fn start(arguments: &[&str]) -> Option<Self> {
+    pub(super) fn start(arguments: &[&str]) -> Option<Self> {
+        Self::script("grpc_calls.py", arguments)
+    }
+
+    /// A run of a script beside this file; none without the library.
+    pub(super) fn script(name: &str, arguments: &[&str]) -> Option<Self> {
         let python = python_tool("python3")?;
         let has_it = Command::new(&python).args(["-c", "import grpc"]).stderr(Stdio::null()).status();
         if !has_it.is_ok_and(|status| status.success()) {
             skipped("grpcio");
             return None;
         }
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/http2_backends/grpc_calls.py");
+        let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/http2_backends/");
         let mut command = Command::new(python);
-        command.arg(script).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.arg(format!("{scripts}{name}")).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Some(Self { child, input, output: BufReader::new(output) })
     }
 
+    /// A server that says which port it has, and where that is.
+    pub(super) fn listening(mut self) -> (Self, SocketAddr) {
+        let line = self.line();
+        let port: u16 = line.strip_prefix("port ").unwrap().parse().unwrap();
+        (self, SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
     /// A client that does what a case says.
-    fn case(case: &str, proxy: &Proxy) -> Self {
+    pub(super) fn case(case: &str, proxy: &Proxy) -> Self {
         Self::start(&[case, &proxy.address("web").to_string()]).unwrap()
     }
 
-    fn line(&mut self) -> String {
+    pub(super) fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 
-    fn go_on(&mut self) {
-        self.input.write_all(b"\n").unwrap();
+    pub(super) fn go_on(&mut self) {
+        self.say("");
+    }
+
+    /// Says a line to it.
+    pub(super) fn say(&mut self, line: &str) {
+        writeln!(self.input, "{line}").unwrap();
     }
 
     /// The line before the last of a client that found all to be good.
-    fn good(mut self) -> String {
+    pub(super) fn good(mut self) -> String {
         let mut last = String::new();
         loop {
             match self.line() {
@@ -74,14 +91,11 @@ impl Drop for Python {
 }
 
 /// A server, and where it is.
-fn server(name: &str) -> Option<(Python, SocketAddr)> {
-    let mut server = Python::start(&["serve", name])?;
-    let line = server.line();
-    let port: u16 = line.strip_prefix("port ").unwrap().parse().unwrap();
-    Some((server, SocketAddr::from(([127, 0, 0, 1], port))))
+pub(super) fn server(name: &str) -> Option<(Python, SocketAddr)> {
+    Python::start(&["serve", name]).map(Python::listening)
 }
 
-const H2: &str = "protocol = \"h2\"\n---\n";
+pub(super) const H2: &str = "protocol = \"h2\"\n---\n";
 
 #[test]
 fn calls_of_all_kinds_pass() {
@@ -112,48 +126,6 @@ fn a_call_that_is_cancelled_ends_at_the_server() {
     client.go_on();
     assert_eq!(server.line(), "cancelled");
     client.good();
-}
-
-#[test]
-fn a_server_that_is_replaced_loses_no_call() {
-    let (Some((first, one)), Some((_second, two))) = (server("one"), server("two")) else { return };
-    let options = format!(
-        "{H2}[upstream.health_check]\nkind = \"grpc\"\nservice = \"t.T\"\ninterval = \"50ms\"\nfall = 1\n"
-    );
-    let proxy = Proxy::start(&config(&[one, two], &options));
-    let mut client = Python::case("lasts", &proxy);
-    assert_eq!(client.line(), "begun");
-    while proxy.count_logged("\"backend\":\"b0\"") < 50 {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    let pid = first.child.id().to_string();
-    let leave = || assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-    leave();
-    proxy.until_logged("backend is down: 1 check failed: NOT_SERVING", 1);
-    leave();
-    let before = proxy.count_logged("\"backend\":\"b1\"");
-    while proxy.count_logged("\"backend\":\"b1\"") < before + 50 {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    client.go_on();
-    assert!(client.good().ends_with("of one two"));
-}
-
-#[test]
-fn a_server_that_is_killed_fails_its_streams_with_14() {
-    let (Some((mut first, one)), Some((_second, two))) = (server("one"), server("two")) else { return };
-    let text = config(&[one, two], H2).replace("workers = 2", "workers = 1");
-    let proxy = Proxy::start(&text);
-    // They go to both in turn.
-    let mut clients = [0, 1].map(|_| {
-        let mut client = Python::case("drips", &proxy);
-        assert_eq!(client.line(), "0");
-        client
-    });
-    first.child.kill().unwrap();
-    let mut ends = clients.each_mut().map(Python::line);
-    ends.sort();
-    assert_eq!(ends, ["UNAVAILABLE", "whole: 99"]);
 }
 
 /// What a call to this backend is answered: HTTP status, and the fields of gRPC.

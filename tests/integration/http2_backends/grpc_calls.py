@@ -1,4 +1,4 @@
-"""gRPC's own library as a server and as a client: `serve NAME`, or `CASE ADDRESS`."""
+"""gRPC's own library as a server and as a client: `serve NAME [PORT]`, or `CASE ADDRESS`."""
 
 import signal
 import sys
@@ -57,6 +57,7 @@ class Service(grpc.GenericRpcHandler):
         return b""
 
     def drip(self, request, context):
+        context.send_initial_metadata((("server", self.name),))
         for number in range(100):
             yield b"%d" % number
             time.sleep(0.02)
@@ -65,11 +66,11 @@ class Service(grpc.GenericRpcHandler):
 LARGE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
-def serve(name):
+def serve(name, port="0"):
     server = grpc.server(futures.ThreadPoolExecutor(16), options=LARGE)
     service = Service(name)
     server.add_generic_rpc_handlers((service,))
-    say("port %d" % server.add_insecure_port("127.0.0.1:0"))
+    say("port %d" % server.add_insecure_port("127.0.0.1:" + port))
     server.start()
 
     def leave(*_):
@@ -165,13 +166,16 @@ def cancel(client):
 
 
 def drips(client):
-    """A stream whose server may be killed: how it ended."""
-    call = client.many("Drip")
-    say(next(iter(call)).decode())
-    try:
-        say("whole: %d" % sum(1 for _ in call))
-    except grpc.RpcError as error:
-        say(error.code().name)
+    """Streams of which some have a server that is killed: how each ended, by server."""
+    calls = [client.many("Drip") for _ in range(20)]
+    assert all(next(call) == b"0" for call in calls)
+    say("open")
+    for call in calls:
+        server = dict(call.initial_metadata())["server"]
+        try:
+            say("%s: whole, %d" % (server, sum(1 for _ in call)))
+        except grpc.RpcError as error:
+            say("%s: %s" % (server, error.code().name))
 
 
 def lasts(client):
@@ -200,7 +204,7 @@ def code(client):
 
 
 if sys.argv[1] == "serve":
-    serve(sys.argv[2])
+    serve(*sys.argv[2:])
 else:
     globals()[sys.argv[1]](Client(sys.argv[2]))
     say("good")

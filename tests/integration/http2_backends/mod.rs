@@ -1,7 +1,10 @@
 //! HTTP/2 with backends (RFC 9113), with prior knowledge and over TLS.
 
 mod connections;
+mod envoy;
 mod grpc;
+mod grpc_cases;
+mod grpc_servers;
 mod health;
 mod hostile;
 mod messages;

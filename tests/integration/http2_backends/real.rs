@@ -53,11 +53,11 @@ impl Drop for Nghttpd {
 }
 
 /// Bytes that do not repeat soon.
-fn large() -> Vec<u8> {
+pub(super) fn large() -> Vec<u8> {
     (0..3_000_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 
-fn has_it_whole(proxy: &Proxy) {
+pub(super) fn has_it_whole(proxy: &Proxy) {
     let sent = large();
     let mut client = proxy.connect();
     let got = client.get("/large");
@@ -82,7 +82,7 @@ fn large_bodies_pass_both_ways_without_tls() {
     has_it_whole(&Proxy::start(&config(&[server.address], "protocol = \"h2\"\n---\n")));
 }
 
-const TLS: &str =
+pub(super) const TLS: &str =
     "---\n[upstream.tls]\nca = \"ca.pem\"\nserver_name = \"localhost\"\n[upstream.retry]\nattempts = 1\n";
 
 #[test]

@@ -6,6 +6,7 @@ mod ending;
 mod opening;
 mod over_tls;
 mod passing;
+mod windows;
 
 use std::io::Read;
 
