@@ -187,9 +187,9 @@ fn images_are_pushed_and_pulled_through_the_example() {
     assert!(lines.iter().all(|line| line["status"].as_u64().unwrap() < 500), "{lines:?}");
 }
 
-#[test]
-fn files_are_moved_by_webdav_through_the_example() {
-    let folder = tls::folder();
+/// nginx with WebDAV for the folder's `files`, as the example of Nextcloud expects it; with these directives at its start,
+/// and these of its location.
+fn webdav(folder: &Path, first: &str, more: &str) -> Option<Server> {
     fs::create_dir(folder.join("files")).unwrap();
     let text = "daemon off; master_process off; pid FOLDER/nginx.pid; error_log stderr crit;
         events { worker_connections 200; }
@@ -199,14 +199,19 @@ fn files_are_moved_by_webdav_through_the_example() {
             fastcgi_temp_path FOLDER/fastcgi; uwsgi_temp_path FOLDER/uwsgi; scgi_temp_path FOLDER/scgi;
             server {
                 listen ADDRESS; root FOLDER/files;
-                location / { dav_methods PUT DELETE MKCOL COPY MOVE; client_max_body_size 0; }
+                location / { dav_methods PUT DELETE MKCOL COPY MOVE; client_max_body_size 0; MORE }
                 location = /status.php { return 200; }
             }
         }";
+    let text = format!("{first}{}", text.replace("MORE", more));
     let prefix = folder.to_str().unwrap();
-    let Some(server) = Server::start("nginx", &["-e", "stderr", "-p", prefix, "-c"], &folder, text) else {
-        return;
-    };
+    Server::start("nginx", &["-e", "stderr", "-p", prefix, "-c"], folder, &text)
+}
+
+#[test]
+fn files_are_moved_by_webdav_through_the_example() {
+    let folder = tls::folder();
+    let Some(server) = webdav(&folder, "", "") else { return };
     let backends = [("127.0.0.1:8080", server.address.to_string())];
     let example = Example::start_with("nextcloud", folder.clone(), &backends, &[]);
     let url = |path: &str| format!("https://www.example.com/cloud{path}");
@@ -228,6 +233,50 @@ fn files_are_moved_by_webdav_through_the_example() {
     assert_eq!(at("COPY", "/photos/new%20name.jpg", &again), 412);
     assert_eq!(example.get(&url("/copy.jpg")).body, noise(3 << 20));
     assert_eq!(at("DELETE", "/copy.jpg", &[]), 204);
+}
+
+#[test]
+fn cadaver_works_by_webdav_below_a_prefix() {
+    // What Debian's nginx has of WebDAV without this does not list folders.
+    let module = "/usr/lib/nginx/modules/ngx_http_dav_ext_module.so";
+    if !has("cadaver") || !Path::new(module).exists() {
+        return skipped("cadaver, or nginx's module dav-ext,");
+    }
+    let folder = proxy::folder();
+    // It tells its own place as Nextcloud does with `overwritewebroot`.
+    let more =
+        "dav_ext_methods PROPFIND OPTIONS; sub_filter '<D:href>' '<D:href>/cloud'; sub_filter_once off;
+        sub_filter_types text/xml;";
+    let Some(server) = webdav(&folder, &format!("load_module {module}; "), more) else { return };
+    let rewrite = "upstream = \"u\"\nrewrite = { strip_prefix = \"/cloud\", responses = true }\n";
+    let text = proxy::config(&[server.address], "").replacen("upstream = \"u\"\n", rewrite, 1);
+    let proxy = Proxy::start_in(folder.clone(), &text);
+    fs::write(folder.join("photo"), noise(3 << 20)).unwrap();
+    let url = format!("http://{}/cloud/", proxy.address("web"));
+    let mut command = Command::new("timeout");
+    command.args(["60", "cadaver", &url]).current_dir(&folder).env("HOME", &folder);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = "mkcol a\nput photo \"old name\"\nmove \"old name\" a/new\ncopy a/new again\nls\n\
+                 get again back\ndelete again\ncd a\nls\nquit\n";
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    for part in [
+        "Creating `a': succeeded",
+        "Uploading photo to",
+        "Moving `/cloud/old name' to `/cloud/a/new':  succeeded",
+        "Copying `/cloud/a/new' to `/cloud/again':  succeeded",
+        "Listing collection `/cloud/': succeeded",
+        "Deleting `again': succeeded",
+        "Listing collection `/cloud/a/': succeeded",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("failed"), "{said}");
+    assert_eq!(fs::read(folder.join("files/a/new")).unwrap(), noise(3 << 20));
+    assert_eq!(fs::read(folder.join("back")).unwrap(), noise(3 << 20));
+    assert_eq!(fs::read_dir(folder.join("files")).unwrap().count(), 1);
 }
 
 /// A daemon of Docker with one container, in which a command says in capitals what it reads, and ends with 7.
