@@ -189,6 +189,13 @@ pub(super) fn step_down(admin: &Admin, _: &Params) -> Reply {
             // Taken back meanwhile, it is not done.
             if cluster.asked() == asked {
                 cluster.step_down();
+                // The kernel takes its time where another program holds its lock.
+                let gone = async {
+                    while cluster.status().role() == Role::Primary {
+                        tokio::time::sleep(LOOK).await;
+                    }
+                };
+                let _ = tokio::time::timeout(MOST, gone).await;
                 tokio::time::sleep(LEFT).await;
             }
             yielding::end(&mailboxes);
@@ -200,8 +207,12 @@ pub(super) fn resume(admin: &Admin, _: &Params) -> Reply {
     change(admin, "resume", |admin| admin.shared.registry.cluster.resume())
 }
 
-/// How long new connections are held back after the role was given up: until its addresses are gone, and some.
+/// How long new connections are held back after the role was given up.
 const LEFT: Duration = Duration::from_millis(100);
+/// How long they are at most where it is not.
+const MOST: Duration = Duration::from_secs(5);
+/// How often it is looked.
+const LOOK: Duration = Duration::from_millis(5);
 
 fn change(admin: &Admin, what: &'static str, change: impl FnOnce(&Admin)) -> Reply {
     if !admin.shared.registry.cluster.status().is_on() {
