@@ -146,8 +146,8 @@ fn met_while(leave: impl FnOnce(&Lab, &mut Node)) {
         met.slowest
     );
     assert_eq!(met.failed, [""; 0]);
-    // On a machine that runs other tests; less than the time after which a lost first packet is repeated.
-    assert!(gap < Duration::from_millis(900), "{gap:?}");
+    // On a machine that runs other tests, whose networks hold the kernel's lock when they go: 0.8 s were seen.
+    assert!(gap < Duration::from_secs(2), "{gap:?}");
 }
 
 const ADMIN: &str = "[admin]\naddress = \"unix:admin.sock\"\n";
