@@ -142,7 +142,10 @@ fn write_routed(routed: &Routed, out: &mut String) -> std::fmt::Result {
                 write_destination(destination, "reset", out)?;
             }
         }
-        Decision::Forward { head, destinations, cache } => {
+        Decision::Forward { files, head, destinations, cache } => {
+            if !files.is_empty() {
+                writeln!(out, "    looks for {}; else it goes on", files.join(", then "))?;
+            }
             if let Some(cache) = cache {
                 write_cache(cache, out)?;
             }

@@ -60,16 +60,15 @@ fn policies_without_routes(config: &Config) -> impl Iterator<Item = String> {
 
 /// Folders of files that are not there yet.
 fn folders_not_there(config: &Config) -> impl Iterator<Item = String> {
-    config.route.iter().filter_map(|route| match &route.action {
-        Action::Files(files) if !files.root.is_dir() => {
-            let (name, root) = (&route.name, files.root.display());
-            Some(format!("route `{name}` serves files of {root}, which is no folder now"))
-        }
-        Action::Files(_)
-        | Action::Respond(_)
-        | Action::Upstream(_)
-        | Action::Split(_)
-        | Action::Redirect(_) => None,
+    config.route.iter().filter_map(|route| {
+        let files = match &route.action {
+            Action::Files(files) => files,
+            Action::Upstream(_) | Action::Split(_) => route.files.0.as_ref()?,
+            Action::Respond(_) | Action::Redirect(_) => return None,
+        };
+        let (name, root) = (&route.name, &files.root);
+        let note = || format!("route `{name}` serves files of {}, which is no folder now", root.display());
+        (!root.is_dir()).then(note)
     })
 }
 

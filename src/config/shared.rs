@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use crate::{
     config::listen::ListenerConf,
-    route::conf::{CONDITIONS, RouteConf},
+    route::conf::{CONDITIONS, MatchConf, RouteConf},
     schema::{Data, Node, Reader, Row, Section, Value, json_schema, name, section, suggest, value::Nested},
     upstream::conf::UpstreamConf,
 };
@@ -164,7 +164,12 @@ fn check(
         let key = entry.key.as_str();
         if block.own.contains(&key) {
             let message = format!("`{key}` cannot be shared");
-            let hint = format!("each `[[{}]]` has its own; say it there", block.table);
+            let is_condition = |row: &Row| row.key.name == key;
+            let hint =
+                match block.title == "policy" && <MatchConf as Section>::rows().iter().any(is_condition) {
+                    true => "say it in each route, or in a `[[matcher]]` that the routes name".to_owned(),
+                    false => format!("each `[[{}]]` has its own; say it there", block.table),
+                };
             reader.problem_with(entry.place, message, hint);
         } else {
             let message = format!("unknown key `{key}` in `{}`", block.title);

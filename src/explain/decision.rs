@@ -39,6 +39,8 @@ pub enum Decision {
     },
     /// It passes the request on.
     Forward {
+        /// The files that are looked for before, in this order; the disk was not asked, or there is none of them.
+        files: Vec<String>,
         /// The head as a backend gets it, a line each.
         head: Vec<String>,
         /// Where to; several where the route splits.

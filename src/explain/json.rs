@@ -58,10 +58,10 @@ impl Routed {
             Decision::Files { names, found } => {
                 json!({"files": {"names": names, "found": found.as_ref().map(FileAnswer::to_json)}})
             }
-            Decision::Forward { head, destinations, cache } => {
+            Decision::Forward { files, head, destinations, cache } => {
                 let upstreams: Value = destinations.iter().map(Destination::to_json).collect();
                 let cache = cache.as_deref().map(CacheAnswer::to_json);
-                json!({"forward": {"head": head, "upstreams": upstreams, "cache": cache}})
+                json!({"forward": {"files": files, "head": head, "upstreams": upstreams, "cache": cache}})
             }
             Decision::Pass { destinations } => {
                 let upstreams: Value = destinations.iter().map(Destination::to_json).collect();

@@ -364,6 +364,15 @@ fn decision(
     if let Action::Files(tree) = &route.action {
         return Decision::of_files(tree, exchange, !is_running);
     }
+    let first = route.files.as_ref().filter(|_| exchange.websocket.is_none());
+    let first = first.and_then(|tree| Decision::of_files(tree, exchange, !is_running).ok());
+    let files = match first {
+        Some(Decision::Files { names, found }) => match found {
+            None | Some(FileAnswer::Nothing(_)) => names,
+            Some(found) => return Ok(Decision::Files { names, found: Some(found) }),
+        },
+        _ => Vec::new(),
+    };
     let is_upgrade = upgrade_request::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
     let place = edit::own_place(listener, route);
     listener.filters.on_forward(exchange, place);
@@ -376,7 +385,8 @@ fn decision(
     let cache = cached::explain(route, exchange, framing, is_upgrade, is_running).map(Box::new);
     let host = destination::choices(snapshot, &route.action).next().map(|(upstream, _)| &upstream.conf.host);
     let host = host.and_then(BackendHost::text).map(str::to_owned);
-    Ok(Decision::Forward { head: head((route, host), exchange, framing, is_upgrade), destinations, cache })
+    let head = head((route, host), exchange, framing, is_upgrade);
+    Ok(Decision::Forward { files, head, destinations, cache })
 }
 
 /// The head as a backend gets it.

@@ -17,7 +17,7 @@ section! {
         pub strip_prefix: String = "";
         /// Files that stand for a folder, in this order. A folder that has none of them is not there: nothing is listed.
         pub index: Vec<String> = ["index.html"];
-        /// What is looked for, in this order: paths in the folder, where `{path}` and `{host}` are the request's, `/` at the end means a folder, and a status such as `=404` ends the search. 404 when nothing is found.
+        /// What is looked for, in this order: paths in the folder, where `{path}` and `{host}` are the request's, `/` at the end means a folder, and a status such as `=404` ends the search. When nothing is found: 404, or the route's `upstream` if it has one.
         pub r#try: Vec<Candidate> = ["{path}", "{path}/"];
         /// Encodings of which there may be a file beside the one that is asked for (`a.css.zst`, `a.css.br`, `a.css.gz`), which goes to clients that take it; in the order in which they are chosen.
         pub precompressed: Vec<Coding> = ["zstd", "br", "gzip"];
@@ -28,6 +28,11 @@ section! {
 }
 
 impl FilesConf {
+    /// Whether a search that finds nothing ends with a status that is configured.
+    pub fn ends_with_status(&self) -> bool {
+        matches!(self.r#try.last(), Some(Candidate::Status(_)))
+    }
+
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         if self.root.is_file() {
             let message = format!("{} is a file, not a folder", self.root.display());

@@ -62,6 +62,31 @@ pub(super) async fn serve<D: Downstream>(
     }
 }
 
+/// Serves the file that a request asks for where there is one, of a route that passes other requests on. Whether it was
+/// served: if not, nothing of the request has changed.
+///
+/// # Errors
+///
+/// As of [`serve`], but those that say that there is no such file.
+pub(super) async fn serve_first<D: Downstream>(
+    (listener, route): (&Listener, &Route),
+    tree: &Arc<Tree>,
+    exchange: &mut Exchange,
+    client: &mut D,
+) -> Result<bool> {
+    if exchange.websocket.is_some() {
+        return Ok(false);
+    }
+    let Ok(asked) = ask(tree, exchange) else { return Ok(false) };
+    let reply = Reply { is_own: true, ..Reply::on(listener, route) };
+    match find(tree, asked, client).await? {
+        Outcome::File(found) => send(tree, found, reply, exchange, client).await?,
+        Outcome::Folder => respond::send_answer(reply, edit::to_folder(exchange), exchange, client).await?,
+        Outcome::Status(_) | Outcome::Nothing => return Ok(false),
+    }
+    Ok(true)
+}
+
 /// What a request asks of a folder.
 ///
 /// # Errors

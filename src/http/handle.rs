@@ -98,7 +98,14 @@ async fn serve<D: Downstream>(
             Box::pin(files::serve((listener, route), &tree, exchange, client)).await?;
             return Ok(None);
         }
-        Decision::Upstream(index) => (index, false),
+        Decision::Upstream(index) => {
+            if let Some(tree) = &route.files
+                && Box::pin(files::serve_first((listener, route), tree, exchange, client)).await?
+            {
+                return Ok(None);
+            }
+            (index, false)
+        }
         Decision::Elsewhere(index) => (index, true),
     };
     if let Some(status) = max_forwards::count_down(exchange) {

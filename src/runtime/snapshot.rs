@@ -153,6 +153,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// What becomes of its requests.
     pub action: Action,
+    /// The folder whose files answer requests before they go to an upstream.
+    pub files: Option<Arc<Tree>>,
     /// How host and path change on the way.
     pub rewrite: Option<Rewrite>,
     /// The regular expressions of its paths, where placeholders name their groups.

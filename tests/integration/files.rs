@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use crate::support::{PATIENCE, Proxy, client::Response, eventually, proxy, skipped};
+use crate::support::{Origin, PATIENCE, Proxy, client::Response, eventually, proxy, skipped};
 
 /// A folder of files, and a proxy that serves them by these routes.
 fn start(routes: &str) -> Proxy {
@@ -331,4 +331,39 @@ fn apt_updates_from_a_folder() {
     eventually("it is told that nothing has changed", || {
         proxy.access_log().iter().any(|line| line["status"] == 304)
     });
+}
+
+#[test]
+fn what_is_no_file_goes_to_the_upstream_behind_it() {
+    let origin = Origin::named("the program");
+    let route = "[[route]]\nname = \"all\"\nfiles = { root = \"root\", cache_control = \"max-age=60\" }\nupstream = \"u\"\n";
+    let upstream =
+        format!("[[upstream]]\nname = \"u\"\n[[upstream.backend]]\naddress = \"{}\"\n", origin.address());
+    let proxy = start(&format!("{route}{upstream}"));
+    let file = get(&proxy, "/a.txt", "Range: bytes=2-3\r\n");
+    assert_eq!((file.status, &*file.text(), file.header("cache-control")), (206, "23", Some("max-age=60")));
+    assert_eq!(get(&proxy, "/", "").text(), "<p>home</p>");
+    assert_eq!(get(&proxy, "/sub", "").header("location"), Some("/sub/"));
+    assert!(origin.requests().is_empty());
+    // What is not there, what is hidden, and what leads out of the folder is the upstream's to answer.
+    for path in ["/users/7?x=1", "/.env", "/out"] {
+        assert_eq!(get(&proxy, path, "").text(), "the program", "{path}");
+    }
+    assert_eq!(origin.requests()[0].target, "/users/7?x=1");
+    // So are methods that no file answers, with their bodies, and an upgrade.
+    let posted = ask(&proxy, "POST", "/a.txt", "Content-Length: 0\r\n");
+    assert_eq!((posted.status, &*posted.text()), (200, "the program"));
+    let key = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    assert_eq!(get(&proxy, "/a.txt", key).text(), "the program");
+    let explain = |path: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
+        let command = command.args(["explain", "--config"]).arg(proxy.folder().join("pointsman.toml"));
+        let output = command.args(["GET", &format!("http://a.example{path}")]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(explain("/a.txt").contains("root/a.txt"), "{}", explain("/a.txt"));
+    assert!(!explain("/a.txt").contains("\n    to "), "{}", explain("/a.txt"));
+    let other = explain("/users/7");
+    assert!(other.contains("looks for") && other.contains("; else it goes on"), "{other}");
+    assert!(other.contains(&origin.address().to_string()), "{other}");
 }

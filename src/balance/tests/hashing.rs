@@ -68,6 +68,29 @@ fn a_removed_backend_moves_its_own_share_and_little_else() {
 }
 
 #[test]
+fn one_more_of_many_takes_about_its_share_of_keys() {
+    const MANY: u64 = 100_000;
+    let (before, after) = (fleet(&[1; 64]), fleet(&[1; 65]));
+    for (policy, most) in [(Policy::ConsistentHash, 0.018), (Policy::Maglev, 0.04)] {
+        let [mut old, mut new] = [&before, &after].map(|fleet| Balancer::build(policy, 0.0, fleet, 0));
+        let mut rng = fastrand::Rng::with_seed(1);
+        let mut at = |balancer: &mut Balancer, fleet: &[Arc<Backend>], key: u64| {
+            balancer.pick(fleet, Pick { key, tried: &[], now: NOW, rng: &mut rng }).unwrap()
+        };
+        let (mut moved, mut elsewhere) = (0, 0);
+        for key in (0..MANY).map(|key| key.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
+            let (from, to) = (at(&mut old, &before, key), at(&mut new, &after, key));
+            moved += u32::from(from != to);
+            elsewhere += u32::from(from != to && to != 64);
+        }
+        println!("{policy:?}: {moved} of {MANY} keys move, {elsewhere} of them not to the one that came");
+        let share = f64::from(moved) / MANY as f64;
+        assert!((0.013..most).contains(&share), "{policy:?}: {moved}");
+        assert!(policy == Policy::Maglev || elsewhere == 0, "{elsewhere}");
+    }
+}
+
+#[test]
 fn a_lost_backend_moves_only_its_keys_and_regains_them() {
     let fleet = fleet(&[1; 10]);
     for policy in HASHING {

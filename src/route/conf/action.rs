@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     file_tree::conf::FilesConf,
     filter::page::Page,
-    schema::{Node, Reader, Row, Section, Table, Value, section},
+    schema::{Node, Reader, Row, Section, Table, Value, section, section::key},
     template::{Context, Template, Use},
 };
 
@@ -35,7 +35,9 @@ impl Section for Action {
 
     fn take(table: &mut Table<'_, '_, '_>) -> Option<Self> {
         let keys = ActionKeys::take(table)?;
-        let written: Vec<_> = NAMES.iter().filter_map(|name| table.entry(name)).collect();
+        let goes_on = goes_on(table);
+        let is_action = |name: &&&str| !(goes_on && **name == "files");
+        let written: Vec<_> = NAMES.iter().filter(is_action).filter_map(|name| table.entry(name)).collect();
         match written.as_slice() {
             [] => {
                 let hint = "add one of `upstream`, `split`, `redirect`, `respond` and `files`";
@@ -46,7 +48,7 @@ impl Section for Action {
             [first, rest @ ..] => {
                 for entry in rest {
                     let message = format!("the route has two actions, `{}` and `{}`", first.key, entry.key);
-                    let hint = "a route has exactly one; make two routes";
+                    let hint = "a route has exactly one, and `files` may stand beside `upstream` or `split`; make two routes";
                     table.reader.problem_with(entry.place, message, hint);
                 }
             }
@@ -86,6 +88,40 @@ impl Action {
     }
 }
 
+/// Whether the route passes requests on.
+fn goes_on(table: &Table<'_, '_, '_>) -> bool {
+    table.entry("upstream").is_some() || table.entry("split").is_some()
+}
+
+/// `files` beside `upstream` or `split`: what a request is answered with where there is such a file; else it goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilesFirst(pub Option<FilesConf>);
+
+impl Section for FilesFirst {
+    const DOC: &'static str = ActionKeys::DOC;
+
+    /// It is among those of [`ActionKeys`].
+    fn rows() -> Vec<Row> {
+        Vec::new()
+    }
+
+    fn take(table: &mut Table<'_, '_, '_>) -> Option<Self> {
+        if !goes_on(table) {
+            return Some(Self(None));
+        }
+        // It is read with the actions too; a problem is reported once.
+        let files = table.read::<Option<FilesConf>>(&key!(files))?;
+        if files.as_ref().is_some_and(FilesConf::ends_with_status) {
+            let message = "`try` ends with a status, so that no request goes to the upstream";
+            let hint = "leave the status out: what is not found goes on";
+            table.reader.problem_with(table.place_of("files"), message, hint);
+        }
+        Some(Self(files))
+    }
+
+    fn flat_files(&self, _files: &mut Vec<PathBuf>) {}
+}
+
 const NAMES: [&str; 5] = ["upstream", "split", "redirect", "respond", "files"];
 
 section! {
@@ -99,7 +135,7 @@ section! {
         pub redirect: Option<RedirectConf>;
         /// Answers at once.
         pub respond: Option<RespondConf>;
-        /// Answers with files of a folder.
+        /// Answers with files of a folder. Beside `upstream` or `split`: with the file where there is one; every other request goes on.
         pub files: Option<FilesConf>;
     }
 }

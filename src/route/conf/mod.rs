@@ -21,7 +21,7 @@ use crate::{
     schema::{Size, Table, name, section},
 };
 
-pub use action::{Action, ActionKeys, RedirectConf, RedirectStatus, RespondConf, SplitConf};
+pub use action::{Action, ActionKeys, FilesFirst, RedirectConf, RedirectStatus, RespondConf, SplitConf};
 pub use conditions::{CONDITIONS, MatchConf, MatcherConf, RequestProtocol, Scheme, ValueMatch, ValueMatches};
 pub use edit::{QueryEditConf, RewriteConf};
 pub use limits::{RouteLimitsConf, RouteTimeoutsConf};
@@ -30,7 +30,7 @@ pub use mirror::MirrorConf;
 pub use upgrade::Upgrades;
 
 section! {
-    /// What becomes of a request: exactly one of `upstream`, `split`, `redirect`, `respond` and `files`. Of all routes that match, one wins: an exact host before the longest wildcard (`*.example.com` before `example.*`) before a regular expression before any host; then an exact path before the longest prefix before a regular expression before any path; then one with `methods`; then more `headers`; then more `query`; then more other conditions; then the order of the file. `pointsman explain` shows it.
+    /// What becomes of a request: exactly one of `upstream`, `split`, `redirect`, `respond` and `files`; `files` may also come before one of the first two. Of all routes that match, one wins: an exact host before the longest wildcard (`*.example.com` before `example.*`) before a regular expression before any host; then an exact path before the longest prefix before a regular expression before any path; then one with `methods`; then more `headers`; then more `query`; then more other conditions; then the order of the file. `pointsman explain` shows it.
     pub struct RouteConf {
         /// Its name: metrics and the log use it.
         pub name: String;
@@ -122,6 +122,8 @@ section! {
     flat {
         /// What becomes of the request.
         pub action: Action;
+        /// What is looked for before it goes to an upstream.
+        pub files: FilesFirst;
     }
     check Self::check;
 }

@@ -101,6 +101,7 @@ impl Builder<'_> {
         let name: Arc<str> = conf.name.as_str().into();
         Route {
             action,
+            files: conf.files.0.clone().map(|files| Arc::new(Tree::new(files))),
             rewrite: conf.rewrite.as_ref().map(Rewrite::of),
             captures: captures(conf),
             filters: filters::of_route(conf),
