@@ -364,7 +364,7 @@ fn decision(
     if let Action::Files(tree) = &route.action {
         return Decision::of_files(tree, exchange, !is_running);
     }
-    let first = route.files.as_ref().filter(|_| exchange.websocket.is_none());
+    let first = route.files.as_ref().filter(|_| !upgrade_request::is_for_backend(route, exchange));
     let first = first.and_then(|tree| Decision::of_files(tree, exchange, !is_running).ok());
     let files = match first {
         Some(Decision::Files { names, found }) => match found {
