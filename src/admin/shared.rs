@@ -54,7 +54,7 @@ impl Admin {
         registry.commands.tell(peers.others(), (asked.method, &asked.target, body), &node, Moment::now());
     }
 
-    /// Makes a change that another node was asked for; only what is shared is.
+    /// Makes a change was asked for at another node; only what is shared is.
     pub async fn obey(self: Arc<Self>, method: &str, target: &str, body: &str) -> StatusCode {
         let Ok(uri) = target.parse::<Uri>() else { return StatusCode::BAD_REQUEST };
         let shared = ENDPOINTS.iter().filter(|it| it.about.is_shared && it.method == method);

@@ -98,7 +98,7 @@ impl Admin {
             return;
         }
         if let Err(error) = self.begin(conf, bound.unwrap_or(&made_for.1)) {
-            tracing::error!("{error}; the token that was read before holds");
+            tracing::error!("{error}; the token that was read before stays valid");
         }
     }
 }

@@ -211,7 +211,7 @@ impl DiskTier {
             Sweep::Needed => Some(Purging { tier: self.clone(), disk, purge: None, tags: tags.to_owned() }),
             Sweep::TooMany => {
                 tracing::warn!(
-                    "more URIs are written to than can be looked for on disk: all of it is cleared"
+                    "too many URIs are written to for each to be looked for on disk: all of it is cleared"
                 );
                 self.purge(&Rule::All, false, tags)
             }

@@ -73,14 +73,14 @@ the access log, SIGUSR2 upgrades.";
 pub enum Verb {
     /// Run the proxy.
     ///
-    /// Ends with 0 after a clean drain, 1 when it cannot start, 2 when the configuration is not good.
+    /// Exits with 0 after a clean drain, 1 when it cannot start, 2 when the configuration is not good.
     Run(File),
     /// Undo what a primary has done when it cannot any more; started by `run`, and by nobody else.
     #[command(hide = true)]
     Guard,
-    /// Tell everything that is wrong with a configuration, without opening a socket.
+    /// Report every problem of a configuration, without opening a socket.
     ///
-    /// Ends with 0 when it is good, 2 when there are problems; 1 when it is good and the running program
+    /// Exits with 0 when it is good, 2 when there are problems; 1 when it is good and the running program
     /// cannot be asked.
     Check {
         #[command(flatten)]
@@ -100,7 +100,7 @@ pub enum Verb {
     Demo,
     /// Say which route and backend a request would get, and why.
     ///
-    /// Ends with 0, or 3 when no route takes the request.
+    /// Exits with 0, or 3 when no route takes the request.
     Explain(Request),
     /// Make a demonstration authority and certificates in a folder.
     Certificates {
@@ -109,7 +109,7 @@ pub enum Verb {
     },
     /// Ask a running Pointsman whether it is ready, for a container's HEALTHCHECK.
     ///
-    /// Ends with 0 when it is ready, 1 when it is not.
+    /// Exits with 0 when it is ready, 1 when it is not.
     Healthcheck {
         /// The admin endpoint: http://ADDRESS:PORT, or unix:PATH [default: $POINTSMAN_ADMIN, else what the
         /// configuration says, else unix:/run/pointsman/admin.sock where that is, else http://127.0.0.1:9900].
@@ -121,28 +121,28 @@ pub enum Verb {
     },
     /// Show what a running Pointsman is and does.
     ///
-    /// Ends with 0, or 1 when it refuses or cannot be reached.
+    /// Exits with 0, or 1 when it refuses or cannot be reached.
     Status(Show),
-    /// Have a running Pointsman read its configuration file again.
+    /// Make a running Pointsman read its configuration file again.
     ///
-    /// Ends with 0 when the file is in force; 1 when it is not good, and what was in force goes on, or when
+    /// Exits with 0 when the file is in force; 1 when it is not good, and what was in force goes on, or when
     /// the program refuses or cannot be reached.
     Reload(Running),
-    /// Give a backend nothing new; what is under way on it ends by itself.
+    /// Send a backend nothing new; what is under way on it runs to its end.
     ///
-    /// Ends with 0, or 1 when the running program refuses or cannot be reached.
+    /// Exits with 0, or 1 when the running program refuses or cannot be reached.
     Drain(Backend),
-    /// Give a backend its part again.
+    /// Put a backend back into service.
     ///
-    /// Ends with 0, or 1 when the running program refuses or cannot be reached.
+    /// Exits with 0, or 1 when the running program refuses or cannot be reached.
     Enable(Backend),
     /// Take a backend out.
     ///
-    /// Ends with 0, or 1 when the running program refuses or cannot be reached.
+    /// Exits with 0, or 1 when the running program refuses or cannot be reached.
     Disable(Backend),
-    /// Give a backend another share.
+    /// Change a backend's share.
     ///
-    /// Ends with 0, or 1 when the running program refuses or cannot be reached.
+    /// Exits with 0, or 1 when the running program refuses or cannot be reached.
     Weight {
         #[command(flatten)]
         #[doc(hidden)]
@@ -150,26 +150,26 @@ pub enum Verb {
         /// Its share beside the others'; 0 = gets nothing new.
         weight: u32,
     },
-    /// Have a cache of a running Pointsman forget what it has stored of a URL, a prefix, a tag, or everything.
+    /// Make a cache of a running Pointsman forget what it has stored for a URL, a prefix, a tag, or everything.
     ///
-    /// What is on its way to clients is served to its end, and not stored. Ends with 0, or 1 when the running
+    /// What is on its way to clients is served to its end, and not stored. Exits with 0, or 1 when the running
     /// program refuses or cannot be reached.
     Purge(Purge),
-    /// Have the installed program take the place of the running one, without a lost connection.
+    /// Replace the running program with the installed one, without losing a connection.
     ///
-    /// Ends with 0 when the new one serves; 1 when it does not, and the old one goes on.
+    /// Exits with 0 when the new one serves; 1 when it does not, and the old one goes on.
     Upgrade(Running),
     /// Show the role of a running Pointsman in its cluster, its peers, and the last change.
     ///
-    /// Ends with 0, or 1 when it cannot be reached.
+    /// Exits with 0, or 1 when it cannot be reached.
     Cluster(Running),
-    /// Have another node of the cluster be primary, where one is there, until `resume`.
+    /// Let another node of the cluster be primary, if there is one, until `resume`.
     ///
-    /// Ends with 0, or 1 when the running program refuses or cannot be reached.
+    /// Exits with 0, or 1 when the running program refuses or cannot be reached.
     StepDown(Running),
-    /// Have a node that stepped down stand for election again.
+    /// Let a node that stepped down stand for election again.
     ///
-    /// Ends with 0, or 1 when the running program refuses or cannot be reached.
+    /// Exits with 0, or 1 when the running program refuses or cannot be reached.
     Resume(Running),
     /// Compare eviction policies on a trace of requests, without a cache.
     #[command(subcommand)]

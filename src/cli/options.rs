@@ -18,7 +18,7 @@ pub struct Request {
     #[command(flatten)]
     #[doc(hidden)]
     pub file: File,
-    /// Its method; GET where it is left out.
+    /// Its method; GET if it is left out.
     pub method: String,
     /// Its URL, or a path alone; of https its host is the name of the TLS handshake, and `-H 'Host: …'` another one. `tcp://host`, `tls://name` and `quic://name` ask for a connection that is passed on.
     pub url: Option<String>,

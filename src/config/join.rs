@@ -89,7 +89,7 @@ fn join(
             _ => {
                 let line = source.line_seen_from(before.place.start, entry.place.start);
                 let message = format!("`{}` is set already on {line}", entry.key);
-                problems.push((entry.place, message, "a key is said once; remove one".to_owned()));
+                problems.push((entry.place, message, "a key is set once; remove one".to_owned()));
             }
         }
     }

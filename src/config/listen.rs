@@ -196,7 +196,7 @@ const NO_TLS: &str = "datagrams are passed on as they are; leave it out";
 /// Keys of a listener that are about connections, and why datagrams have no use for them.
 pub(super) const OF_CONNECTIONS: [(&str, &str); 5] = [
     ("max_connections", "sessions are bounded by `udp = { max_sessions = … }` of the upstream"),
-    ("defer_accept", "a datagram is here when it has come; leave it out"),
+    ("defer_accept", "a datagram arrives all at once; leave it out"),
     ("certificate", NO_TLS),
     ("client_auth", NO_TLS),
     ("timeouts", "how long a session may be silent is `udp = { idle = … }` of the upstream"),

@@ -27,7 +27,7 @@ impl ListenerConf {
                 format!("`quic` has no meaning on a `{name}` listener: QUIC is passed on as TLS is, by name");
             let hint = match self.protocol {
                 Protocol::Udp => {
-                    "without a name a `udp` listener passes QUIC on already, as every datagram; leave it out"
+                    "without a name, a `udp` listener passes QUIC on like any datagram; leave it out"
                 }
                 _ => "set `protocol = \"tls\"`, which needs no certificate here; or leave it out",
             };

@@ -175,7 +175,7 @@ const MEANT: [(&str, &str); 8] = [
     ("disabled", "for no access log write \"off\""),
     ("false", "for no access log write \"off\""),
     ("/dev/null", "for no access log write \"off\""),
-    ("syslog", "write \"stdout\", which systemd and containers take on, or have a log shipper read a file"),
+    ("syslog", "write \"stdout\", which systemd and containers collect, or let a log shipper read a file"),
     ("journald", "write \"stdout\", which systemd takes on"),
     ("console", "write \"stdout\" or \"stderr\""),
 ];

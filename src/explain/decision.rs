@@ -8,7 +8,8 @@ use crate::{
     exchange::Exchange,
     file_tree::{Outcome, Tree},
     filter::{Answer, coding::Coding, page::media_type},
-    http::files,
+    http::{files, upgrade_request},
+    runtime::Route,
 };
 
 /// What a route does with the request.
@@ -103,6 +104,20 @@ impl Decision {
             false => None,
         };
         Ok(Self::Files { names, found })
+    }
+
+    /// The files that are looked for before an upstream is asked; as the error, what is said where one of them is there.
+    pub(super) fn before_upstream(
+        route: &Route,
+        exchange: &Exchange,
+        may_wait: bool,
+    ) -> Result<Vec<String>, Self> {
+        let tree = route.files.as_ref().filter(|_| !upgrade_request::is_for_backend(route, exchange));
+        match tree.and_then(|tree| Self::of_files(tree, exchange, may_wait).ok()) {
+            Some(Self::Files { names, found: None | Some(FileAnswer::Nothing(_)) }) => Ok(names),
+            Some(found) => Err(found),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// What is said of an answer that no backend gives.

@@ -3,6 +3,7 @@
 //! It runs what the proxy runs (`h1` reads the request, `http::normalize` resolves it, the route table
 //! decides, the balancer picks), so that it cannot say something else than what happens.
 
+mod backend_head;
 mod cached;
 mod decision;
 mod destination;
@@ -20,10 +21,7 @@ use crate::{
     exchange::{Exchange, HttpVersion, Peer, TlsFacts},
     filter::header_edits::HeaderEdits,
     h1::{Framing, HeadError, Scan},
-    http::{
-        answer, client_address, context::RequestPlan, edit, normalize, own, proxy, respond, routing,
-        upgrade_request,
-    },
+    http::{client_address, edit, normalize, own, respond, routing, upgrade_request},
     route::table::StepVerdict,
     runtime::{Action, Listener, Route, Snapshot},
     template::Use,
@@ -364,14 +362,9 @@ fn decision(
     if let Action::Files(tree) = &route.action {
         return Decision::of_files(tree, exchange, !is_running);
     }
-    let first = route.files.as_ref().filter(|_| exchange.websocket.is_none());
-    let first = first.and_then(|tree| Decision::of_files(tree, exchange, !is_running).ok());
-    let files = match first {
-        Some(Decision::Files { names, found }) => match found {
-            None | Some(FileAnswer::Nothing(_)) => names,
-            Some(found) => return Ok(Decision::Files { names, found: Some(found) }),
-        },
-        _ => Vec::new(),
+    let files = match Decision::before_upstream(route, exchange, !is_running) {
+        Ok(names) => names,
+        Err(found) => return Ok(found),
     };
     let is_upgrade = upgrade_request::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
     let place = edit::own_place(listener, route);
@@ -385,27 +378,8 @@ fn decision(
     let cache = cached::explain(route, exchange, framing, is_upgrade, is_running).map(Box::new);
     let host = destination::choices(snapshot, &route.action).next().map(|(upstream, _)| &upstream.conf.host);
     let host = host.and_then(BackendHost::text).map(str::to_owned);
-    let head = head((route, host), exchange, framing, is_upgrade);
+    let head = backend_head::head((route, host), exchange, framing, is_upgrade);
     Ok(Decision::Forward { files, head, destinations, cache })
-}
-
-/// The head as a backend gets it.
-fn head(
-    (route, host): (&Route, Option<String>),
-    exchange: &Exchange,
-    framing: Framing,
-    is_upgrade: bool,
-) -> Vec<String> {
-    let has_body = framing != Framing::None;
-    let plan = RequestPlan { framing, has_body, is_upgrade };
-    let expects_continue = has_body && answer::expects_continue(exchange);
-    // A request names a host, so that no upstream's name takes its place.
-    let mut upstream_head = proxy::upstream_head(route, "", plan, expects_continue, exchange);
-    upstream_head.backend_host = host.map(Into::into);
-    let mut head = Vec::new();
-    upstream_head.write_http1(exchange, &mut head);
-    let head = String::from_utf8_lossy(&head);
-    head.split("\r\n").filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

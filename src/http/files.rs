@@ -8,6 +8,7 @@ use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 use super::{
     edit,
     respond::{self, Part, Patience, Reply, Source},
+    upgrade_request,
 };
 use crate::{
     cache::{
@@ -74,7 +75,7 @@ pub(super) async fn serve_first<D: Downstream>(
     exchange: &mut Exchange,
     client: &mut D,
 ) -> Result<bool> {
-    if exchange.websocket.is_some() {
+    if upgrade_request::is_for_backend(route, exchange) {
         return Ok(false);
     }
     let Ok(asked) = ask(tree, exchange) else { return Ok(false) };

@@ -26,13 +26,10 @@ pub(crate) fn wants_tunnel(route: &Route, exchange: &mut Exchange) -> Result<boo
         let is_allowed = route.upgrades.allows(WEBSOCKET);
         return if is_allowed { Ok(true) } else { Err(Kind::NotImplemented.into()) };
     }
-    let fields = &mut exchange.request.fields;
-    let asks = fields.has(Known::Upgrade)
-        && list(fields.all_known(Known::Connection)).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
-    // RFC 9110 §7.8: a server must ignore Upgrade in a request of HTTP/1.0.
-    if !asks || exchange.version != HttpVersion::Http11 {
+    if !asks(exchange) {
         return Ok(false);
     }
+    let fields = &mut exchange.request.fields;
     let is_websocket = |protocol: &[u8]| protocol.eq_ignore_ascii_case(WEBSOCKET);
     // RFC 6455 §4.1: by GET, and in no other way, so that none is opened without a proof.
     let is_allowed = |protocol: &&[u8]| route.upgrades.allows(protocol) && !is_websocket(protocol);
@@ -57,6 +54,22 @@ pub(crate) fn wants_tunnel(route: &Route, exchange: &mut Exchange) -> Result<boo
     }
     fields.push_known(Known::Upgrade, &allowed);
     Ok(true)
+}
+
+/// Whether a request has an Upgrade field that counts.
+fn asks(exchange: &Exchange) -> bool {
+    let fields = &exchange.request.fields;
+    // RFC 9110 §7.8: a server must ignore it in a request of HTTP/1.0.
+    exchange.version == HttpVersion::Http11
+        && fields.has(Known::Upgrade)
+        && list(fields.all_known(Known::Connection)).any(|option| option.eq_ignore_ascii_case(b"upgrade"))
+}
+
+/// Whether the client asks for a protocol that the route lets through: such a request is for a backend, whatever files there
+/// are. Others, such as `h2c`, only offer one.
+pub(crate) fn is_for_backend(route: &Route, exchange: &Exchange) -> bool {
+    let named = || list(exchange.request.fields.all_known(Known::Upgrade));
+    exchange.websocket.is_some() || asks(exchange) && named().any(|protocol| route.upgrades.allows(protocol))
 }
 
 /// The protocol's name (RFC 6455 §11.2).

@@ -44,7 +44,7 @@ impl Activated {
                      is closed: write `address` as in `ListenStream=`"
                 ),
                 Err(error) => {
-                    tracing::warn!(descriptor, "what the service manager handed over is not used: {error}");
+                    tracing::warn!(descriptor, "the sockets of the service manager are not used: {error}");
                 }
             }
         }

@@ -164,7 +164,7 @@ impl ReadyPipe {
     /// Says that this program serves, and that it answers [`ASK_WORKERS`] and [`TAKE_SESSIONS`].
     pub fn ready(&self) {
         if let Err(error) = (&self.0).write_all(b"{\"ready\":true,\"answers\":true,\"sessions\":true}\n") {
-            tracing::warn!("the program before this one is gone already: {error}");
+            tracing::warn!("the previous program has already ended: {error}");
         }
     }
 

@@ -221,7 +221,7 @@ impl Sockets {
             std::mem::take(&mut self.held).into_iter().partition(|held| kept.contains(&held.id));
         self.held = held;
         for held in gone {
-            tracing::info!(listener = %held.name, address = %held.bound.address, "not listening any more");
+            tracing::info!(listener = %held.name, address = %held.bound.address, "no longer listening");
             if let ListenAddress::Unix(path) = &held.address {
                 // Nobody shall queue up at a socket that nobody accepts on.
                 self.files.remove(path);
@@ -276,7 +276,7 @@ impl Sockets {
     /// Closes the sockets of a program before that no listener took.
     pub fn forget_handed(&mut self) {
         for handed in self.handed.drain(..) {
-            tracing::info!(address = %handed.address, "not listening any more");
+            tracing::info!(address = %handed.address, "no longer listening");
             if let (Some(path), false) = (handed.address.strip_prefix("unix:"), handed.bound.is_lent) {
                 // Nobody shall queue up at a socket that nobody accepts on.
                 let _ = fs::remove_file(path);

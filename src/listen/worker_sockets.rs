@@ -250,6 +250,6 @@ async fn end(worker: Rc<Worker>, slot: ListenerId, sessions: usize) {
     }
     let ended = sessions + told + worker.connections.end(slot);
     if ended > 0 {
-        tracing::warn!(ended, "the time of a listener that is gone is over");
+        tracing::warn!(ended, "the drain time of a removed listener is over");
     }
 }

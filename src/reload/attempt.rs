@@ -103,7 +103,12 @@ impl Engine {
             let generation = self.shared.snapshot.load().generation;
             let count = problems.0.len();
             let cause = cause.name();
-            tracing::error!(generation, cause, count, "configuration refused; the one before goes on");
+            tracing::error!(
+                generation,
+                cause,
+                count,
+                "configuration refused; the previous one stays in force"
+            );
             for problem in problems.0.iter().take(MOST_LOGGED) {
                 let file = format!("{}:{}:{}", problem.file.display(), problem.line, problem.column);
                 tracing::error!(%file, hint = problem.hint.as_deref(), "{}", problem.message);

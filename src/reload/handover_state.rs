@@ -62,7 +62,7 @@ pub fn generation(state: &Value) -> u64 {
 /// The changes of administrators that were handed over.
 pub fn overrides(state: &Value) -> Overrides {
     Overrides::from_json(at(state, "overrides")).unwrap_or_else(|error| {
-        tracing::warn!("what administrators changed is lost over the upgrade: {error}");
+        tracing::warn!("changes made by administrators were lost in the upgrade: {error}");
         Overrides::default()
     })
 }
@@ -83,9 +83,7 @@ pub fn take_ticket_keys(keys: &Value, tickets: &Tickets, now: Moment) -> bool {
 /// Takes over the ticket keys.
 pub fn restore_tickets(state: &Value, tickets: &Tickets, now: Moment) {
     if !take_ticket_keys(at(state, "tickets"), tickets, now) {
-        tracing::warn!(
-            "the keys of TLS session tickets are lost over the upgrade: clients begin new sessions"
-        );
+        tracing::warn!("the TLS session ticket keys were lost in the upgrade: clients start new sessions");
     }
 }
 

@@ -40,11 +40,11 @@ pub(super) async fn hand_over(mailboxes: &Mailboxes, pipe: UnixStream) -> Result
     let (handed, taken) = result.map_err(|error| format!("it does not take the sessions: {error}"))?;
     match handed - taken.min(handed) {
         0 if handed == 0 => {}
-        0 => tracing::info!(sessions = handed, "sessions of datagrams handed over"),
+        0 => tracing::info!(sessions = handed, "datagram sessions handed over"),
         lost => tracing::warn!(
             sessions = taken,
             lost,
-            "sessions of datagrams handed over; of some the next program has no listener, route or backend, or no room"
+            "datagram sessions handed over; for some the next program has no listener, route, backend or room"
         ),
     }
     Ok(())

@@ -76,7 +76,11 @@ impl Engine {
         result.map_err(|why| {
             tracing::error!("the upgrade failed, and this program goes on: {why}");
             let message = format!("the new program does not serve: {why}");
-            refusal("upgrade_failed", &message, "the old one goes on; its log has what the new one said")
+            refusal(
+                "upgrade_failed",
+                &message,
+                "the old program goes on; its log has the output of the new one",
+            )
         })
     }
 

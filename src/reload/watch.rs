@@ -41,7 +41,7 @@ impl Watcher {
         };
         let inner = notify::recommended_watcher(send)
             .inspect_err(|error| {
-                tracing::warn!("cannot watch files, which are looked at every few seconds instead: {error}");
+                tracing::warn!("cannot watch files; they are checked every few seconds instead: {error}");
             })
             .ok();
         Self { inner, folders: HashSet::new() }
@@ -63,9 +63,7 @@ impl Watcher {
                 && !matches!(error.kind, ErrorKind::PathNotFound)
             {
                 let folder = folder.display();
-                tracing::warn!(
-                    "cannot watch {folder}, which is looked at every few seconds instead: {error}"
-                );
+                tracing::warn!("cannot watch {folder}; it is checked every few seconds instead: {error}");
             }
         }
         self.folders = wanted;

@@ -59,7 +59,7 @@ fn reword(message: &str, source: &Source, place: Place) -> (String, Option<Strin
     } else if ["true", "false"].iter().any(|word| bare.eq_ignore_ascii_case(word)) {
         with("this is not a value", "write `true` or `false`, in lower case")
     } else if unquoted.iter().any(|start| message.starts_with(start)) {
-        with("this is not a value", "put texts in quotes: \"text\"")
+        with("this is not a value", "put strings in quotes: \"text\"")
     } else if message.starts_with("invalid basic string") || message.starts_with("invalid literal string") {
         with("this text is not closed", "add the quote that closes it")
     } else if message.starts_with("duplicate key") {

@@ -187,7 +187,7 @@ fn not_known(variable: &Variable, of: Use) -> Option<&'static str> {
             Some("a cache is for many routes, and the path is in its keys already")
         }
         (Variable::RequestId | Variable::TimeIso | Variable::TimeUnix | Variable::ClientPort, Use::Key) => {
-            Some("it is another for each request, so that nothing stored would be found again")
+            Some("it differs for each request, so that nothing stored would be found again")
         }
         (Variable::Status, Use::RequestField | Use::Rewrite | Use::Redirect | Use::Body | Use::Key) => Some(
             "there is no response yet; it is known in `error_pages`, `response_headers` and `log.fields`",

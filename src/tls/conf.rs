@@ -75,7 +75,8 @@ impl ClientAuthConf {
             reported(files::certificates(ca), "ca", table);
         } else if self.mode != ClientAuthMode::Off {
             let message = format!("`mode = \"{}\"` needs `ca`", self.mode.name());
-            let hint = "name the file with the certificates that clients' certificates come from";
+            let hint =
+                "name the file with the certificates of the authorities that issue clients' certificates";
             table.reader.missing(table.place_of("mode"), message, hint);
         }
     }

@@ -36,6 +36,12 @@ impl Daemon {
                 return None;
             }
         }
+        // Nothing of what another one needs is in the container.
+        let of_libraries = Command::new("sh").args(["-c", "ldd $(command -v busybox)"]).output().unwrap();
+        if of_libraries.status.success() {
+            skipped("a static busybox");
+            return None;
+        }
         if !rustix::process::geteuid().is_root() {
             skipped("dockerd, for who is not root,");
             return None;

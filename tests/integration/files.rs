@@ -355,6 +355,10 @@ fn what_is_no_file_goes_to_the_upstream_behind_it() {
     assert_eq!((posted.status, &*posted.text()), (200, "the program"));
     let key = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     assert_eq!(get(&proxy, "/a.txt", key).text(), "the program");
+    // What curl offers with `--http2` is no reason.
+    let offer =
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n";
+    assert_eq!(get(&proxy, "/a.txt", offer).text(), "0123456789");
     let explain = |path: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
         let command = command.args(["explain", "--config"]).arg(proxy.folder().join("pointsman.toml"));

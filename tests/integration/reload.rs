@@ -134,7 +134,7 @@ fn listeners_come_go_and_change_and_the_others_never_notice() {
     assert!(over_extra.is_closed());
 
     proxy.edit(&text);
-    proxy.until_logged("not listening any more", 1);
+    proxy.until_logged("no longer listening", 1);
     eventually("nobody accepts any more", || std::net::TcpStream::connect(extra).is_err());
     assert_eq!(kept.get("/").status, 200);
     assert_eq!(proxy.count_logged(IN_FORCE), 3);
@@ -151,7 +151,7 @@ fn exchanges_of_a_removed_listener_are_finished() {
     client.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
     eventually("the request is there", || origin.connections() == 1);
     proxy.edit(&text);
-    proxy.until_logged("not listening any more", 1);
+    proxy.until_logged("no longer listening", 1);
     // It is logged before the workers are told; each knows once it has closed its socket.
     eventually("nobody accepts any more", || std::net::TcpStream::connect(extra).is_err());
     release.send(()).unwrap();
@@ -179,7 +179,7 @@ fn connections_of_a_removed_listener_end_after_drain_timeout() {
     proxy.edit(&text);
     assert!(leaving.is_closed());
     assert!(staying.is_silent_for(Duration::from_millis(100)));
-    proxy.until_logged("the time of a listener that is gone is over", 1);
+    proxy.until_logged("the drain time of a removed listener is over", 1);
 }
 
 #[test]

@@ -113,7 +113,7 @@ impl Watch {
     }
 
     fn lost(&mut self, why: &str) {
-        tracing::warn!("the guard is gone, and another is started: {why}");
+        tracing::warn!("the guard has ended, and another is started: {why}");
         *self.link.borrow_mut() = None;
         self.start_at = Some(BootTime::now().plus(AGAIN));
     }

@@ -112,9 +112,7 @@ fn check_route(route: &RouteConf, listeners: &[&ListenerConf], node: &Node, read
                 Protocol::Http if key == "server_names" => "without TLS there is no such name; use `hosts`",
                 Protocol::Https if key == "alpn" => "what clients speak is `protocol`",
                 Protocol::Http | Protocol::Https => "requests are told apart by `hosts` and `paths`",
-                Protocol::Tcp => {
-                    "set `protocol = \"tls\"` to pass TLS on by name; of plain TCP there is no name"
-                }
+                Protocol::Tcp => "set `protocol = \"tls\"` to pass TLS on by name; plain TCP has no name",
                 Protocol::Udp => "datagrams are told apart by the listener alone",
                 Protocol::Tls => "leave it out",
             };

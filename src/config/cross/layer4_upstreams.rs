@@ -62,8 +62,8 @@ fn check_keys(upstream: &UpstreamConf, has_datagrams: bool, node: &Node, reader:
     for entry in keys.filter_map(|key| node.entry(key)) {
         let message = format!("`{}` has no meaning where only connections are passed on", entry.key);
         let hint = match entry.key.as_str() {
-            "sticky" => "a cookie is of a request; `balance = \"ip-hash\"` keeps a client on one backend",
-            "protocol" => "what is spoken is the client's and the backend's own; leave it out",
+            "sticky" => "cookies belong to requests; `balance = \"ip-hash\"` keeps a client on one backend",
+            "protocol" => "client and backend choose what they speak; leave it out",
             _ => {
                 "`tunnel_idle`, `half_close_timeout` and `timeout` of the route bound connections; leave it out"
             }

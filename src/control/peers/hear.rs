@@ -40,7 +40,7 @@ fn state(peers: &Peers, body: &[u8]) -> (u16, Bytes) {
                 tracing::warn!(
                     times,
                     ?unreadable,
-                    "a peer says what is not understood: is it another version?"
+                    "a peer sent a message that this node does not understand: does it run another version?"
                 );
             }
             return refusal(&format!("{unreadable:?}"));
@@ -86,7 +86,7 @@ async fn command(peers: &Peers, body: &[u8]) -> (u16, Bytes) {
         let result = if status.is_success() { "made" } else { "failed" };
         peers.shared.registry.cluster.status().count("peer_commands", result);
         let Command { id, method, target, .. } = &command;
-        tracing::info!(%id, %method, %target, status = status.as_u16(), "a change that another node was asked for");
+        tracing::info!(%id, %method, %target, status = status.as_u16(), "a change was asked for at another node");
     }
     (200, Bytes::from_static(b"{}"))
 }

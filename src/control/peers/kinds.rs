@@ -48,7 +48,7 @@ const KINDS: &[Kind] = &[
         collect: |peers, now| handover_state::ticket_keys(&peers.tickets, now),
         merge: |peers, from, entry, now| {
             if is_taken_from(from, peers) && !handover_state::take_ticket_keys(entry, &peers.tickets, now) {
-                tracing::warn!(node = %from.node, "its keys of TLS tickets are none");
+                tracing::warn!(node = %from.node, "its TLS ticket keys are not valid");
             }
         },
     },

@@ -198,7 +198,7 @@ impl Value for RedirectStatus {
             Ok(status @ (301 | 302 | 303 | 307 | 308)) => Some(Self(status)),
             _ => {
                 let message = format!("{status} is not the status of a redirect");
-                let hint = "308 and 301 are permanent, 307 and 302 for now, 303 after a form";
+                let hint = "308 and 301 are permanent, 307 and 302 temporary, 303 is for after a form";
                 reader.problem_with(node.place, message, hint);
                 None
             }

@@ -475,7 +475,7 @@ fn a_listener_that_is_removed_reads_no_more() {
     let other = config.replace("name = \"web\"", "name = \"else\"").replace("[\"web\"]", "[\"else\"]");
     let moved = nobody();
     proxy.edit(&other.replace("\"127.0.0.1:0\"\n\n", &format!("\"{moved}\"\n\n")));
-    proxy.until_logged("not listening any more", 1);
+    proxy.until_logged("no longer listening", 1);
     let line = logged(&proxy, 1).remove(0);
     assert_eq!((line["listener"].as_str(), line["bytes_in"].as_u64()), (Some("web"), Some(1)));
     let there = client_of(moved);
@@ -540,7 +540,7 @@ fn sessions_go_on_over_upgrades_and_lose_nothing() {
     for round in 1..=upgrades {
         proxy.signal("USR2");
         eventually("another program took over", || proxy.upgraded().len() == round);
-        proxy.until_logged("sessions of datagrams handed over", round);
+        proxy.until_logged("datagram sessions handed over", round);
     }
     stop.store(true, Relaxed);
     let counts = clients.into_iter().map(|client| client.join().unwrap());
@@ -559,7 +559,7 @@ fn a_session_that_went_over_ends_as_one() {
     let client = connected(&proxy);
     assert_eq!(ask(&client, "a"), "a");
     proxy.signal("USR2");
-    proxy.until_logged("sessions of datagrams handed over", 1);
+    proxy.until_logged("datagram sessions handed over", 1);
     assert_eq!(ask(&client, "b"), "b");
     let line = logged(&proxy, 1).remove(0);
     let counts = ["datagrams_in", "datagrams_out"].map(|field| line[field].as_u64());
