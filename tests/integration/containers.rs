@@ -189,7 +189,7 @@ fn docker_gives_a_terminal_logs_and_files_of_a_container() {
 
 /// A shell on a terminal, which gets larger.
 fn type_into_a_shell(host: &str, folder: &Path) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/support/typing.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/support/keyboard.py");
     let steps = json!([
         {"until": "# "},
         {"type": "echo $((6 * 7))\r"},

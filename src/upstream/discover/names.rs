@@ -128,6 +128,8 @@ impl Loaded {
         options.cache_size = 0;
         // Asked here, before DNS: the resolver would add to its answer.
         options.use_hosts_file = ResolveHosts::Never;
+        // A name with more than some thirty addresses does not fit into 512 bytes, and TCP costs the server a process.
+        options.edns0 = true;
         let build = |config| {
             let mut builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default());
             *builder.options_mut() = options.clone();

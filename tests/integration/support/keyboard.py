@@ -1,6 +1,6 @@
 """Runs a command on a terminal of its own, as somebody who types and looks does, and prints what was seen.
 
-usage: typing.py STEPS COMMAND..., where STEPS is a list in JSON: `{"type": TEXT}`, `{"until": TEXT}` waits for a text
+usage: keyboard.py STEPS COMMAND..., where STEPS is a list in JSON: `{"type": TEXT}`, `{"until": TEXT}` waits for a text
 behind the last one that was waited for, `{"resize": [COLUMNS, ROWS]}`; with `"telling": true` a wait tells the command
 each second that the size has changed, which may have come before it listens to that
 """
