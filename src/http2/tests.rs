@@ -412,7 +412,7 @@ fn a_cancelled_stream_is_reset_once_and_takes_nothing_more() {
 }
 
 #[test]
-fn a_websocket_that_is_not_read_takes_none_of_the_connection_s_window() {
+fn an_unread_websocket_takes_none_of_the_connection_s_window() {
     let mut connection = connection();
     receive(&mut connection, &frame(1, 4, 1, &block(&OPENING)));
     receive(&mut connection, &frame(1, 4, 3, &block(&POST)));
