@@ -21,7 +21,7 @@ section! {
         pub resets: u32 = 500, in 1 to 1000000;
         /// How many of them each second gives back.
         pub resets_per_second: u32 = 50, in 0 to 1000000;
-        /// Frames that ask for nothing (PING, SETTINGS, PRIORITY, empty ones, small windows, unknown ones) before a connection is ended; each whole response gives four back.
+        /// Frames that ask for nothing (PING, SETTINGS, PRIORITY, empty ones, small windows, unknown ones) before a connection is ended; each whole response gives four back, and four changes of its window come with a stream and with each piece that is sent on it.
         pub control_frames: u32 = 2000, in 10 to 1000000;
         /// How many of them each second gives back.
         pub control_frames_per_second: u32 = 200, in 0 to 1000000;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use super::{answer::Answer, coding::Coding, compression::EncodedHead, stage::Stage};
+use super::{answer::Answer, coding::Coding, encoded_head::EncodedHead, stage::Stage};
 use crate::{error::Result, exchange::Exchange, template::Place};
 
 /// A filter, as the path of a request sees it. What one takes for the time of an exchange is given back when that is

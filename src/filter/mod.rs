@@ -10,6 +10,7 @@ pub mod alt_svc;
 mod answer;
 pub mod coding;
 pub mod compression;
+mod encoded_head;
 pub mod error_pages;
 pub mod header_edits;
 mod hooks;
@@ -34,7 +35,8 @@ use crate::{error::Result, exchange::Exchange, fields::Known, h1::Method, templa
 pub use self::{
     access::Access,
     answer::Answer,
-    compression::{Compression, EncodedHead},
+    compression::Compression,
+    encoded_head::EncodedHead,
     error_pages::ErrorPages,
     hooks::{Kept, ResponseFacts, Verdict},
     request_headers::RequestHeaders,

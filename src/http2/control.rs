@@ -76,7 +76,10 @@ impl Connection {
         increment: u32,
         now: Moment,
     ) -> Result<(), ConnectionError> {
-        self.spend(now)?;
+        match self.stream(id).filter(|stream| stream.updates > 0) {
+            Some(stream) => stream.updates -= 1,
+            None => self.spend(now)?,
+        }
         if id == 0 {
             if increment == 0 {
                 return Err(ConnectionError::protocol("WINDOW_UPDATE by nothing"));

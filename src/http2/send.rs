@@ -7,7 +7,7 @@ use super::{
     frame::{self, END_HEADERS, END_STREAM},
     reason::Reason,
     settings::DEFAULT_FRAME,
-    stream::{Fault, Stream},
+    stream::{Fault, Stream, UPDATES},
 };
 use crate::{
     fields::{Digits, Field, Fields, Known},
@@ -184,11 +184,15 @@ impl Connection {
         }
         stream.send.take(length);
         stream.last_flags = Some(position + 4);
+        let is_dribble = length < data.len() && length < CUT;
+        if !is_dribble {
+            stream.updates = UPDATES;
+        }
         self.send.take(length);
         let out = self.output.end();
         frame::write_head(length, frame::DATA, 0, id, out);
         out.extend_from_slice(data.get(..length).unwrap_or_default());
-        if length == data.len() || length >= CUT {
+        if !is_dribble {
             self.budgets.nuisance.earn(2);
         }
         Poll::Ready(Ok(length))

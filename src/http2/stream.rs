@@ -35,6 +35,10 @@ pub(super) struct Answer {
     pub(super) is_to_connect: bool,
 }
 
+/// How often a stream's window may be opened for each piece that is sent on it: a library of gRPC does so once for every
+/// message that it asks for, on thousands of streams at the same time.
+pub(super) const UPDATES: u8 = 4;
+
 /// A stream that is served.
 #[derive(Debug)]
 pub struct Stream {
@@ -64,6 +68,8 @@ pub struct Stream {
     pub(super) last_flags: Option<u64>,
     /// It waits for room in the output or in the connection's window.
     pub(super) is_blocked: bool,
+    /// How often its window may still be opened without that being a nuisance, until something is sent on it.
+    pub(super) updates: u8,
     /// Whether it carries a WebSocket, which may be left unread for hours.
     pub(super) is_tunnel: bool,
     /// Bytes that came, and have not gone on, of which the connection's window was given back already.
@@ -87,6 +93,7 @@ impl Stream {
             waker: None,
             last_flags: None,
             is_blocked: false,
+            updates: UPDATES,
             is_tunnel: false,
             ahead: 0,
         }

@@ -412,7 +412,7 @@ fn a_cancelled_stream_is_reset_once_and_takes_nothing_more() {
 }
 
 #[test]
-fn a_websocket_that_is_not_read_takes_none_of_the_connection_s_window() {
+fn an_unread_websocket_takes_none_of_the_connection_s_window() {
     let mut connection = connection();
     receive(&mut connection, &frame(1, 4, 1, &block(&OPENING)));
     receive(&mut connection, &frame(1, 4, 3, &block(&POST)));
@@ -447,4 +447,36 @@ fn a_websocket_that_is_not_read_takes_none_of_the_connection_s_window() {
     told.extend(take_output(&mut connection));
     let all = 100_000 + 9 * 10_010 + 100_000;
     assert!((all - 50_000..=all).contains(&sum(&told, 0)), "{} of {all}", sum(&told, 0));
+}
+
+#[test]
+fn windows_of_many_streams_may_be_opened_at_once() {
+    let own = OwnSettings {
+        max_streams: 1000,
+        stream_window: 100_000,
+        connection_window: 200_000,
+        header_list: 65_536,
+        takes_websockets: false,
+    };
+    let allowed =
+        Allowance { nuisance: Rate { most: 20, per_second: 0 }, resets: Rate { most: 500, per_second: 50 } };
+    let mut connection = Connection::new(HeadLimits::default(), own, allowed, Moment(0));
+    receive(&mut connection, &[PREFACE, &frame(4, 0, 0, b"")].concat());
+    let update = |id: u32| frame(8, 0, id, &1000_u32.to_be_bytes());
+    let ids = (1..600).step_by(2);
+    for id in ids.clone() {
+        receive(&mut connection, &frame(1, 4, id, &block(&POST)));
+        connection.send_head(id, &ok(&[]), true, None, false).unwrap();
+    }
+    for _ in 0..5 {
+        ids.clone().for_each(|id| receive(&mut connection, &update(id)));
+        for id in ids.clone() {
+            assert!(connection.poll_send(id, &mut context(), b"message").is_ready());
+        }
+        take_output(&mut connection);
+    }
+    // A stream on which nothing is sent may have it some times more.
+    let flood = update(1).repeat(30);
+    let error = connection.receive(&flood, Moment(0)).unwrap_err();
+    assert_eq!(error.reason, Reason::ENHANCE_YOUR_CALM);
 }

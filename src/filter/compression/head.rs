@@ -1,10 +1,9 @@
 //! What becomes of the head of a body that is encoded.
 
-use super::Seen;
 use crate::{
     exchange::Exchange,
     fields::{Fields, Known},
-    filter::coding::Coding,
+    filter::{coding::Coding, encoded_head::EncodedHead},
 };
 
 /// What becomes of the head of a body that is encoded.
@@ -17,10 +16,12 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn of(seen: &Seen<'_>) -> Self {
-        let strong = seen.etag.filter(|tag| !tag.starts_with(b"W/"));
+    /// Of a response with this tag; of which a part can be asked for, or not; and which says that it is not encoded, or
+    /// nothing of that.
+    pub(super) fn of(etag: Option<&[u8]>, has_ranges: bool, is_identity: bool) -> Self {
+        let strong = etag.filter(|tag| !tag.starts_with(b"W/"));
         let weak = strong.map(|tag| [b"W/", tag].concat());
-        Self { has_ranges: seen.has_ranges, is_identity: seen.is_identity, weak }
+        Self { has_ranges, is_identity, weak }
     }
 
     pub(super) fn encode(self, coding: Coding, exchange: &mut Exchange) {
@@ -55,29 +56,6 @@ impl Head {
             removed.push(Known::Etag);
             added.push_known(Known::Etag, weak);
         }
-        EncodedHead { by, removed: removed.into(), added: added.compact() }
-    }
-}
-
-/// What becomes of the head of a stored response whose body is encoded, where nothing but that response decides.
-#[derive(Debug)]
-pub struct EncodedHead {
-    by: (u64, u16),
-    removed: Box<[Known]>,
-    added: Fields,
-}
-
-impl EncodedHead {
-    /// Whether it is what this filter makes of a response of this status.
-    pub(super) fn is_of(&self, filter: u64, status: u16) -> bool {
-        self.by == (filter, status)
-    }
-
-    /// Makes the head in `exchange`, of the same response, so.
-    pub(super) fn apply(&self, coding: Coding, exchange: &mut Exchange) {
-        exchange.encoded = Some(coding.name());
-        let fields = &mut exchange.response.fields;
-        fields.remove_all_known(&self.removed);
-        fields.append(&self.added);
+        EncodedHead::new(by, removed.into(), added.compact())
     }
 }

@@ -10,7 +10,7 @@ mod negotiate;
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::{body::Compressed, conf::LevelsConf, encoder::Expected};
+use self::{body::Compressed, conf::LevelsConf, encoder::Expected, head::Head};
 use super::{
     coding::Coding,
     hooks::{Body, Hooks, Kept, ResponseFacts},
@@ -22,8 +22,6 @@ use crate::{
     h1::Method,
 };
 
-pub use self::head::EncodedHead;
-use self::head::Head;
 pub use counts::{Counted, counted, refused};
 pub use negotiate::ranked;
 
@@ -101,7 +99,7 @@ impl Hooks for Compression {
             return Body::Replaced(body);
         }
         let seen = Seen::of(&exchange.response.fields);
-        let (varies, head) = (seen.varies, Head::of(&seen));
+        let (varies, head) = (seen.varies, Head::of(seen.etag, seen.has_ranges, seen.is_identity));
         if exchange.response.status == 304 {
             Self::weaken_unchanged(exchange);
             vary(varies, &mut exchange.response.fields);

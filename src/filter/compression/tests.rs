@@ -2,7 +2,7 @@ use std::io::Read;
 
 use super::*;
 use crate::{
-    filter::{BodyPlan, Filter, Filters, stage::Stage},
+    filter::{BodyPlan, EncodedHead, Filter, Filters, stage::Stage},
     net::Buffer,
 };
 
@@ -257,7 +257,7 @@ fn from(stored: &Stored, filter: &Filters, is_alone: bool, exchange: &mut Exchan
 }
 
 #[test]
-fn a_head_that_is_kept_is_what_it_was_made_to_be() {
+fn a_kept_head_is_what_it_was_made_to_be() {
     type Change = fn(&mut Exchange);
     let all: [Change; 6] = [
         |_| {},
