@@ -21,7 +21,8 @@ fn start(main: &str, shadow: &str, mirror: &str, more: &str) -> Proxy {
          [[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
          [[route]]\nname = \"all\"\nupstream = \"live\"\nmirror = {{ upstream = \"next\", {mirror} }}\n{more}\n\
          [[upstream]]\nname = \"live\"\n[[upstream.backend]]\naddress = \"{main}\"\n\
-         [[upstream]]\nname = \"next\"\nresponse_timeout = \"1s\"\nretry = {{ attempts = 1 }}\n[[upstream.backend]]\naddress = \"{shadow}\"\n"
+         [[upstream]]\nname = \"next\"\nresponse_timeout = \"10s\"\nretry = {{ attempts = 1 }}\n\
+         outlier = {{ consecutive_failures = 0, failure_percent = 0 }}\n[[upstream.backend]]\naddress = \"{shadow}\"\n"
     ))
 }
 
@@ -69,6 +70,7 @@ fn nothing_of_a_copy_reaches_the_request() {
             Reply::Text(200, "late".to_owned())
         }
     });
+    // It is not ejected: then nothing would hang, and none would be too many.
     let mirror = "percent = 100, max_in_flight = 8";
     let proxy = start(&main.address().to_string(), &shadow.address().to_string(), mirror, "");
     let mut client = proxy.connect();
