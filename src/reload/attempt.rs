@@ -61,6 +61,8 @@ impl Engine {
             Ok((true, _)) => drop(self.state.succeeded.fetch_add(1, Relaxed)),
             // A file that is tried again and again, since what it lacks may come, has failed once.
             Err(Failed::Problems(problems)) if cause == Cause::File && self.is_known(problems) => {}
+            // Nobody asked for it, and the file has failed by itself.
+            Err(Failed::Problems(_)) if cause == Cause::Names => {}
             Err(Failed::Problems(_)) => drop(self.state.failed.fetch_add(1, Relaxed)),
             Ok((false, _)) | Err(Failed::Refused(_) | Failed::Outdated) => {}
         }

@@ -33,6 +33,8 @@ const DEBOUNCE_MOST: Duration = Duration::from_millis(300);
 const POLL: Duration = Duration::from_secs(5);
 /// At most one generation in this time comes of names, whatever name servers answer.
 const NAMES: Duration = Duration::from_secs(1);
+/// How long after one that could not be made it is tried again with the same generation in force.
+const NAMES_AGAIN: Duration = Duration::from_secs(30);
 /// How often old generations are looked at.
 const RETIRE: Duration = Duration::from_secs(1);
 
@@ -105,10 +107,14 @@ impl Engine {
         let mut looked = Instant::now();
         // An edit between the first reading and the first watch would be missed.
         let mut due = Some((Instant::now(), Instant::now() + DEBOUNCE));
-        let mut followed: Option<Instant> = None;
+        // When names were followed last, and the generation with which that failed.
+        let (mut followed, mut failed_with) = (None::<Instant>, None);
         loop {
-            let names_due = (!self.names.is_same(&self.state.in_force.load().names))
-                .then(|| followed.map_or_else(Instant::now, |last| last + NAMES));
+            let names_due = (!self.names.is_same(&self.state.in_force.load().names)).then(|| {
+                let is_as_failed = failed_with == Some(self.shared.snapshot.load().generation);
+                let pause = if is_as_failed { NAMES_AGAIN } else { NAMES };
+                followed.map_or_else(Instant::now, |last| last + pause)
+            });
             let at = due.map(|(_, at): (Instant, Instant)| at);
             tokio::select! {
                 Some(request) = self.requests.recv() => {
@@ -116,8 +122,9 @@ impl Engine {
                     watcher.set(&self.files);
                 }
                 () = sleep_until(names_due.unwrap_or(looked).into()), if names_due.is_some() => {
+                    let is_done = self.follow_names().await;
                     followed = Some(Instant::now());
-                    self.follow_names().await;
+                    failed_with = (!is_done).then(|| self.shared.snapshot.load().generation);
                 }
                 Some(()) = events.recv() => {
                     let now = Instant::now();
@@ -160,8 +167,8 @@ impl Engine {
         }
     }
 
-    /// Makes a generation with the backends that names lead to now, of the file that is in force.
-    async fn follow_names(&mut self) {
+    /// Makes a generation with the backends that names lead to now, of the file that is in force; whether it is one.
+    async fn follow_names(&mut self) -> bool {
         let in_force = self.state.in_force.load_full();
         let attempt = Attempt {
             text: Some(in_force.text.clone()),
@@ -169,8 +176,12 @@ impl Engine {
             over: None,
             overrides: in_force.overrides.clone(),
         };
-        if let Err(failed) = self.attempt(attempt, Cause::Names).await {
-            tracing::warn!("other addresses of a name are not in force: {failed:?}");
+        match self.attempt(attempt, Cause::Names).await {
+            Ok(_) => true,
+            Err(failed) => {
+                tracing::warn!("other addresses of a name are not in force: {failed:?}");
+                false
+            }
         }
     }
 

@@ -169,11 +169,8 @@ impl Overrides {
         match &it.what {
             What::Set { weight, state } => {
                 let backend = in_file?;
-                let weight = Overridden::kept(*weight, backend.weight);
-                let state = Overridden::kept(*state, backend.state);
-                let is_left = weight.is_some() || state.is_some();
-                let what = What::Set { weight, state };
-                is_left.then(|| Override { what, name: backend.name.clone(), ..it.clone() })
+                let what = kept_set((*weight, *state), backend)?;
+                Some(Override { what, name: backend.name.clone(), ..it.clone() })
             }
             What::Removed(base) => in_file.filter(|backend| *backend == base).map(|_| it.clone()),
             What::Added(conf) => {
@@ -321,6 +318,16 @@ fn not_found(upstream: &UpstreamConf, called: &str) -> Refusal {
     let message = format!("there is no backend `{called}` in `{}`", upstream.name);
     let hint = suggest::did_you_mean(called, upstream.backend.iter().map(|it| it.name.as_str()));
     Refusal::new(Reason::NotFound, "no_such_backend", message, &hint)
+}
+
+/// What is left of keys that were set, where the file says this now.
+fn kept_set(
+    (weight, state): (Option<Overridden<u32>>, Option<Overridden<BackendState>>),
+    base: &BackendConf,
+) -> Option<What> {
+    let weight = Overridden::kept(weight, base.weight);
+    let state = Overridden::kept(state, base.state);
+    (weight.is_some() || state.is_some()).then_some(What::Set { weight, state })
 }
 
 fn at<'c>(backends: &'c [BackendConf], address: &str) -> Option<&'c BackendConf> {

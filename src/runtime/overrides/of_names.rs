@@ -1,6 +1,6 @@
 //! Overrides of addresses of names: what is said of one goes before what is said of the name.
 
-use super::{Overridden, Override, Overrides, What, at};
+use super::{Overridden, Override, Overrides, What, at, kept_set};
 use crate::{
     moment::Moment,
     runtime::addresses::Addresses,
@@ -48,10 +48,7 @@ impl Overrides {
         let mut listed = file.clone();
         self.apply_to(&mut listed);
         let base = base(file, &listed, of).filter(|name| name.addresses == NameAddresses::Each)?;
-        let weight = Overridden::kept(*weight, base.weight);
-        let state = Overridden::kept(*state, base.state);
-        let is_left = weight.is_some() || state.is_some();
-        is_left.then(|| Override { what: What::Set { weight, state }, ..it.clone() })
+        kept_set((*weight, *state), base).map(|what| Override { what, ..it.clone() })
     }
 
     /// Sets keys of one address, as it is with the overrides so far.
