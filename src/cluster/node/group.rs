@@ -35,6 +35,8 @@ pub(super) struct Group {
     release: u64,
     /// The kernel has said that the addresses are there.
     are_there: bool,
+    /// It could not remove them, and no role has them.
+    are_left: bool,
 }
 
 /// What all groups have in common.
@@ -48,7 +50,7 @@ pub(super) struct Common {
 impl Group {
     /// A standby, with the engine of what it is of.
     pub(super) fn new(number: u64, plan: Plan, machine: RoleMachine, engine: Engine) -> Self {
-        Self { number, plan, machine, engine, asked: 0, release: 0, are_there: false }
+        Self { number, plan, machine, engine, asked: 0, release: 0, are_there: false, are_left: false }
     }
 
     /// Does what an event brings.
@@ -90,11 +92,14 @@ impl Group {
         }
     }
 
-    /// Puts back addresses that somebody else removed while this node is primary; adds those that could not be added.
-    pub(super) fn restore(&mut self, common: &Common) {
+    /// Puts back addresses that somebody else removed while this node is primary; adds those that could not be added, and
+    /// removes those that could not be removed.
+    pub(super) fn restore(&mut self, common: &mut Common) {
         if self.machine.role() == Role::Primary && !self.plan.addresses.is_empty() {
             let of = self.ask();
             common.addresses.take(of, &self.plan.addresses);
+        } else if self.are_left && !self.machine.may_have_addresses() {
+            self.clear(common);
         }
     }
 
@@ -110,6 +115,7 @@ impl Group {
                     tracing::warn!(%group, ms, "the kernel was late to remove addresses");
                     common.status.lock().count("addresses_released", "late");
                 }
+                self.are_left = problem.is_some();
                 self.note(problem, common);
                 if of.number >= self.release {
                     self.on(Event::Released, common);
@@ -217,6 +223,53 @@ mod tests {
         plan::{self, tests::conf},
         role::Standing,
     };
+
+    /// A kernel that refuses to remove, so many times.
+    struct Refusing(usize);
+
+    impl worker::Kernel for Refusing {
+        fn add(&mut self, _: &VirtualAddress) -> io::Result<bool> {
+            Ok(true)
+        }
+
+        fn remove(&mut self, _: &VirtualAddress) -> io::Result<bool> {
+            let is_refused = self.0 > 0;
+            self.0 = self.0.saturating_sub(1);
+            if is_refused { Err(io::ErrorKind::ResourceBusy.into()) } else { Ok(true) }
+        }
+
+        fn link(&mut self, _: &str) -> io::Result<Hardware> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+
+    #[test]
+    fn addresses_that_a_standby_could_not_remove_are_removed_later() {
+        LocalRuntime::new().unwrap().block_on(async {
+            let address = "[[virtual_ip]]\naddress = \"10.0.0.1/24\"\ninterface = \"lo\"\n";
+            let plan = plan::groups(&conf(address)).remove(0);
+            let (addresses, mut reports) = Addresses::over(Refusing(2)).unwrap();
+            let mut common = Common { status: Arc::default(), addresses, on_change: None };
+            let mut group = Group::new(1, plan, RoleMachine::new(Duration::ZERO), Engine::idle().0);
+            group.on(Event::Elected { fence: 1, until: None, reason: "elected".into() }, &mut common);
+            group.on(Event::Lost("another is primary".into()), &mut common);
+            let mut refused = Vec::new();
+            while refused.last() != Some(&false) {
+                match reports.recv().await.unwrap() {
+                    report @ Kernel::Released { .. } => group.done(report, &mut common),
+                    Kernel::Taken { .. } | Kernel::Link(..) => continue,
+                }
+                refused.push(group.are_left);
+                assert!(!group.machine.may_have_addresses());
+                group.restore(&mut common);
+            }
+            assert_eq!(refused, [true, true, false]);
+            // Nothing is left to remove: nothing more is asked for.
+            let asked = group.asked;
+            group.restore(&mut common);
+            assert_eq!(group.asked, asked);
+        });
+    }
 
     /// A kernel whose lock another program holds, until it is let go for one call.
     struct Held {

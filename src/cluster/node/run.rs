@@ -25,7 +25,7 @@ use crate::cluster::{
     order::{LastWords, Order},
     realtime::{self, Rank},
     role::{Event, Role},
-    status::{GroupStatus, Status},
+    status::Status,
 };
 
 /// What the node is told.
@@ -49,7 +49,7 @@ const ENDING: Duration = Duration::from_millis(500);
 const REMOVING: Duration = Duration::from_secs(1);
 /// Threads that may wait for the kernel at the same time: for sockets that are opened and closed.
 const WAITING: usize = 16;
-/// How often addresses that could not be added are tried again.
+/// How often addresses that could not be added, or removed, are tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The life of the cluster's thread.
@@ -140,7 +140,7 @@ pub(super) struct Node {
     pub(super) is_stepped_down: bool,
     pub(super) watch: Watch,
     pub(super) last_words: LastWords,
-    /// When to look whether all addresses are there.
+    /// When to look whether all addresses are as they should be.
     pub(super) again: Option<BootTime>,
 }
 
@@ -239,16 +239,17 @@ impl Node {
     }
 
     fn restore(&mut self) {
-        self.groups.iter_mut().for_each(|group| group.restore(&self.common));
+        self.groups.iter_mut().for_each(|group| group.restore(&mut self.common));
         self.again = None;
         self.look_soon();
     }
 
-    /// Looks again in a while whether all addresses are there, where something is wrong; and has the guard know what is.
+    /// Looks again in a while whether all addresses are as they should be, where something is wrong; and has the guard know
+    /// what is.
     pub(super) fn look_soon(&mut self) {
         self.arm();
-        let is_wrong = |group: &GroupStatus| group.role == Role::Primary && group.problem.is_some();
-        if self.again.is_none() && self.common.status.read().groups.iter().any(is_wrong) {
+        let is_wrong = self.common.status.read().groups.iter().any(|group| group.problem.is_some());
+        if self.again.is_none() && is_wrong {
             self.again = Some(BootTime::now().plus(AGAIN));
         }
     }

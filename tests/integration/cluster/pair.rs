@@ -71,6 +71,25 @@ fn primary_that_hangs_finds_out_that_it_lost() {
 }
 
 #[test]
+fn guard_removes_again_what_came_behind_its_removal() {
+    let Some(lab) = Lab::new() else { return };
+    let (a, b, observer) = pair(&lab, "preempt = false\n");
+    let guard = children(a.proxy.pid()).into_iter().next().unwrap();
+    signal("STOP", a.proxy.pid());
+    b.until("primary", 1);
+    observer.until_only(&lab.hardware("b"));
+    // As if the kernel had been adding it for the program when the guard removed it.
+    let is_there = || lab.ip("a", "addr show dev eth0").contains(V4);
+    lab.ip("a", &format!("addr add {V4}/24 dev eth0"));
+    assert!(is_there());
+    signal("KILL", a.proxy.pid());
+    eventually("the guard has removed it", || !is_there());
+    observer.forget();
+    has_moved(&lab, &observer, "a", "b");
+    eventually("the guard ends with its program", || !PathBuf::from(format!("/proc/{guard}")).exists());
+}
+
+#[test]
 fn primary_without_a_guard_is_followed_after_its_time() {
     let Some(lab) = Lab::new() else { return };
     let (a, b, observer) = pair(&lab, "");
