@@ -9,15 +9,17 @@ import proxies
 
 # Requests that a proxy may send to the backend while all should be hits; more count as errors.
 MISSES = 5
-# Of the memory for a million objects of 1 kB: bytes per object, with room for what each proxy adds.
-PER_OBJECT = 4096
+# Bytes for what each proxy adds to an object.
+BEYOND = 3096
 
 
 class HitRow(load.Row):
     """The same object again and again, out of the cache."""
 
     def proxies(self, chosen):
-        return [name for name in chosen if name in caches.CONFIGURATIONS]
+        # The floor knows one response.
+        known = [name for name in caches.CONFIGURATIONS if name != "floor" or self.path == proxies.STORED_SMALL]
+        return [name for name in chosen if name in known]
 
     def start(self, name, place, options):
         return caches.start(name, place)
@@ -35,16 +37,16 @@ class HitRow(load.Row):
 
 
 class ObjectRow(HitRow):
-    """What a cache takes for each of many small objects, beyond their bodies."""
+    """What a cache takes for each of many small objects, beyond their bodies, and what a hit of any of them costs."""
 
     def proxies(self, chosen):
         return [name for name in chosen if name in ("varnish", "pointsman")]
 
     def start(self, name, place, options):
-        return caches.start(name, place, room=64 + options.objects * PER_OBJECT // (1 << 20))
+        return caches.start(name, place, room=64 + options.objects * (len(place.object) + BEYOND) // (1 << 20))
 
     def check(self, proxy, place):
-        caches.check(proxy, place, f"{proxies.STORED_OBJECT}first", proxies.OBJECT)
+        caches.check(proxy, place, f"{proxies.STORED_OBJECT}first", place.object)
 
     def rounds(self, wanted):
         return 1  # A second round would find the objects of the first.
@@ -62,12 +64,24 @@ class ObjectRow(HitRow):
         step = max(1, count // 1_000)
         asked = caches.asked(place)
         fill(proxy, place, count, step)
+        hits = self.any_of(proxy, place, options)
         gone = caches.asked(place) - asked
         return load.Figures(
+            cpu=hits.cpu,
             resident=proxy.process.resident_bytes(),
-            per_object=(after - before) / count - len(proxies.OBJECT),
-            errors=bad + abs(missing) + (gone if gone > MISSES else 0),
+            per_object=(after - before) / count - len(place.object),
+            errors=bad + abs(missing) + hits.errors + (gone if gone > MISSES else 0),
         )
+
+    def any_of(self, proxy, place, options):
+        """What a hit costs where each request is for another of all objects."""
+        script = place.folder / "any.lua"
+        path = f'"{proxies.STORED_OBJECT}" .. math.random(0, {options.objects - 1})'
+        script.write_text(f'function request() return wrk.format("GET", {path}) end\n')
+        before = proxy.process.cpu_seconds()
+        figures = load.wrk(self, proxy.url("http", "/"), options.seconds, place, "-s", str(script))
+        figures.cpu = (proxy.process.cpu_seconds() - before) / figures.requests
+        return figures
 
 
 def fill(proxy, place, count, step):
@@ -93,5 +107,5 @@ ROWS = [
         path=proxies.STORED_LARGE,
         goals={"nginx": 0.95, "varnish": 0.7},
     ),
-    ObjectRow("objects", "memory of a stored object of 1 kB, beyond its body", None),
+    ObjectRow("objects", "memory of a stored object beyond its body, and a hit of any of them", None),
 ]

@@ -89,6 +89,7 @@ def nginx(place, port, room, stack):
         }}
     }}""",
         ),
+        place.workers,
     )
 
 
@@ -96,7 +97,7 @@ def haproxy(place, port, room, stack):
     file = place.folder / "haproxy-cache.cfg"
     file.write_text(f"""
 global
-    nbthread 1
+    nbthread {place.workers}
     maxconn {proxies.CONNECTIONS}
     no strict-limits
     tune.bufsize 32768
@@ -133,7 +134,7 @@ def pointsman(place, port, room, stack):
     file = place.folder / "pointsman-cache.toml"
     file.write_text(f"""
 [runtime]
-workers = 1
+workers = {place.workers}
 drain_timeout = "1s"
 
 [log]
@@ -174,4 +175,8 @@ address = "127.0.0.1:{place.ports["backend"]}"
     return [str(place.pointsman), "run", "--config", str(file)]
 
 
-CONFIGURATIONS = {"nginx": nginx, "haproxy": haproxy, "varnish": varnish, "pointsman": pointsman}
+def floor(place, port, room, stack):
+    return proxies.floor(place, port)
+
+
+CONFIGURATIONS = {"floor": floor, "nginx": nginx, "haproxy": haproxy, "varnish": varnish, "pointsman": pointsman}

@@ -46,7 +46,7 @@ class Row:
     goals: dict = dataclasses.field(default_factory=dict)  # peer → most that Pointsman ÷ peer may be
 
     def proxies(self, chosen):
-        return [name for name in chosen if name in proxies.CONFIGURATIONS]
+        return [name for name in chosen if name in proxies.CONFIGURATIONS and name != "floor"]
 
     def start(self, name, place, options):
         return proxies.start(name, place)
@@ -71,11 +71,25 @@ class Row:
         return figures
 
 
+class SmallRow(Row):
+    """One that the floor takes part in: what it reads is a whole request or response."""
+
+    def proxies(self, chosen):
+        return [name for name in chosen if name in proxies.CONFIGURATIONS]
+
+
 class LogRow(Row):
     """Pointsman beside itself with its access log on."""
 
     def proxies(self, chosen):
         return ["pointsman", "pointsman+log"] if "pointsman" in chosen else []
+
+
+class RulesRow(Row):
+    """Pointsman beside itself with ten conditions that each request meets, and five texts with placeholders."""
+
+    def proxies(self, chosen):
+        return ["pointsman", "pointsman+rules"] if "pointsman" in chosen else []
 
 
 class IdleRow(Row):
@@ -180,6 +194,10 @@ def wrk_time(pattern, text):
     return float(value) * {"us": 1e-6, "ms": 1e-3, "s": 1, "m": 60}[unit]
 
 
+def wrk_ruled(row, url, seconds, place):
+    return wrk(row, f"{url}?a=1&b=12", seconds, place, "-H", "User-Agent: count", "-H", "Accept: */*")
+
+
 def wrk_close(row, url, seconds, place):
     return wrk(row, url, seconds, place, "-H", "Connection: close")
 
@@ -223,14 +241,15 @@ def h2load(row, url, seconds, place, streams=16):
 
 
 ROWS = [
-    Row("keepalive-32", "keep-alive, 32 connections, 127 bytes", wrk, goals={"nginx": 1.0, "haproxy": 0.85}),
-    Row(
+    SmallRow("keepalive-32", "keep-alive, 32 connections, 127 bytes", wrk, goals={"nginx": 1.0, "haproxy": 0.85}),
+    SmallRow(
         "keepalive-512",
         "keep-alive, 512 connections, 127 bytes",
         wrk,
         connections=512,
         goals={"nginx": 0.85, "haproxy": 0.85},
     ),
+    SmallRow("keepalive-9000", "keep-alive, 9,000 connections, 127 bytes", wrk, connections=9_000),
     Row("large", "keep-alive, 32 connections, 100 kB", wrk, path=LARGE, goals={"haproxy": 0.9}),
     Row("close", "a new connection per request, 127 bytes", wrk_close, goals={"nginx": 1.0, "haproxy": 1.0}),
     Row("tls", "TLS 1.3 keep-alive, 32 connections, 127 bytes", wrk, "https", goals={"nginx": 0.85, "haproxy": 0.85}),
@@ -251,6 +270,7 @@ ROWS = [
     ),
     Row("h2", "HTTP/2 over TLS, 32 connections of 16 streams, 127 bytes", h2load, "https", goals={"nginx": 0.7, "haproxy": 0.95}),
     LogRow("log", "the access log of Pointsman, keep-alive, 32 connections, 127 bytes", wrk),
+    RulesRow("rules", "ten conditions and five templates of Pointsman, keep-alive, 32 connections", wrk_ruled),
     IdleRow("idle", "memory of an idle keep-alive connection", None, goals={"bytes": 1_200}),
     IdleRow("idle-tls", "memory of an idle keep-alive connection, TLS", None, "https", goals={"bytes": 12_000}),
     IdleRow("idle-h2", "memory of an idle connection of HTTP/2", None, "h2", goals={"haproxy": 1.0}),

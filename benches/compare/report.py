@@ -7,7 +7,7 @@ BASE = "pointsman"
 HEADING = "Medians of the rounds. Ratio: CPU of Pointsman ÷ CPU of the peer, per request (in rows of latency that, p99 or p50), median (lowest–highest)."
 BUSY = ["requests/s", "p50", "p99", "CPU/request", "RSS", "errors"]
 IDLE = ["per connection", "RSS", "errors"]
-OBJECTS = ["per object", "RSS", "errors"]
+OBJECTS = ["per object", "CPU/hit", "RSS", "errors"]
 TAIL = ["requests/s", "p50", "p99", "p99.9", "CPU/request", "errors"]
 BYTES = {"per_connection": IDLE, "per_object": OBJECTS}
 
@@ -50,21 +50,18 @@ class Row:
         return (statistics.median(ratios), min(ratios), max(ratios)) if ratios else None
 
 
-def table(rows):
-    """Every row as a block of lines, one per proxy."""
-    blocks = ["", HEADING, ""]
-    for row in rows:
-        lines = [f"{row.row.title} ({row.row.key})", line("", columns(row), "ratio (goal)")]
-        lines += [line(name, cells(row, name), verdict(row, name)) for name in row.turns]
-        lines += best(row)
-        lines += [line(name, [], "not available") for name in row.left_out]
-        blocks += [*lines, ""]
-    return "\n".join(blocks)
+def block(row):
+    """A row as lines, one per proxy."""
+    lines = [f"{row.row.title} ({row.row.key})", line("", columns(row), "ratio (goal)")]
+    lines += [line(name, cells(row, name), verdict(row, name)) for name in row.turns]
+    lines += best(row)
+    lines += [line(name, [], "not available") for name in row.left_out]
+    return "\n".join([*lines, ""])
 
 
 def best(row):
     """The ratio to the best of the peers, where there is more than one."""
-    peers = [name for name in row.turns if not name.startswith(BASE)]
+    peers = [name for name in row.turns if not name.startswith(BASE) and name != "floor"]
     if BASE not in row.turns or len(peers) < 2:
         return []
     what = row.what()
@@ -87,7 +84,8 @@ def cells(row, name):
     errors = str(sum(one.errors for one in row.turns[name]))
     resident = f"{figures['resident'] / 1e6:.1f} MB"
     if row.what() in BYTES:
-        return [f"{figures[row.what()]:,.0f} B", resident, errors]
+        hit = [duration(figures["cpu"])] if row.what() == "per_object" else []
+        return [f"{figures[row.what()]:,.0f} B", *hit, resident, errors]
     if row.what() == "p99":
         times = [duration(figures[what]) for what in ["p50", "p99", "p999", "cpu"]]
         return [f"{figures['per_second']:,.0f}", *times, errors]
@@ -104,10 +102,10 @@ def cells(row, name):
 def verdict(row, name):
     """What the last column says: the ratio to this peer, or a goal of Pointsman's own."""
     goals = row.row.goals
-    if name == "pointsman+log":
+    if name.startswith(f"{BASE}+"):
         pairs = zip(row.turns[BASE], row.turns[name])
-        more = statistics.median(logged.cpu - plain.cpu for plain, logged in pairs)
-        return f"{more * 1e6:+.1f} µs for the log (goal 1.5 µs: {met(more <= 1.5e-6)})"
+        more = statistics.median(with_it.cpu - plain.cpu for plain, with_it in pairs)
+        return f"{more * 1e6:+.1f} µs for that (goal 1.5 µs: {met(more <= 1.5e-6)})"
     if name == BASE:
         limit = goals.get("bytes")
         return f"(goal {limit:,} B: {met(row.median(name, 'per_connection') <= limit)})" if limit else ""

@@ -59,6 +59,10 @@ def pointsman(place, port, backend):
     return single.pointsman(place, "streams", port, backend, protocol="tcp")
 
 
+def floor(place, port, backend):
+    return proxies.floor(place, port, backend)
+
+
 CONFIGURATIONS = {"nginx": nginx, "haproxy": haproxy, "envoy": envoy, "pointsman": pointsman}
 
 
@@ -88,13 +92,19 @@ class PassedRow(Passed, load.Row):
     """Requests through connections that are passed on."""
 
 
+class SmallPassedRow(PassedRow):
+    """The same with small ones, where the floor takes part."""
+
+    configurations = {"floor": floor, **CONFIGURATIONS}
+
+
 class PassedIdle(Passed, load.IdleRow):
     """What a connection that is passed on and waits takes."""
 
 
 ROWS = [
     PassedIdle("tcp-idle", "memory of a connection that is passed on and waits", None, goals={"haproxy": 0.5}),
-    PassedRow("tcp-small", "TCP passed on: 127 bytes there and back on 32 connections", load.wrk),
+    SmallPassedRow("tcp-small", "TCP passed on: 127 bytes there and back on 32 connections", load.wrk),
     PassedRow("tcp-bulk", "TCP passed on: 10 MB at once", load.wrk, path=proxies.BULK, connections=4),
     PassedRow("tcp-connect", "TCP passed on: a new connection for each 127 bytes", load.wrk_close),
 ]

@@ -59,6 +59,10 @@ def pointsman(place, port, behind):
     return single.pointsman(place, "websocket", port, behind)
 
 
+def floor(place, port, behind):
+    return proxies.floor(place, port, behind, "apart")
+
+
 CONFIGURATIONS = {"nginx": nginx, "haproxy": haproxy, "pointsman": pointsman}
 
 
@@ -82,6 +86,8 @@ class Joined(single.Single):
 
 class MessageRow(Joined, load.Row):
     """Messages there and back."""
+
+    configurations = {"floor": floor, **CONFIGURATIONS}
 
     def exchange(self, port, seconds, place):
         command = [sys.executable, __file__, "ask", str(port), str(self.connections), str(seconds)]
