@@ -39,6 +39,7 @@ mod connection_logins;
 mod containers;
 mod dashboard;
 mod diagnoses;
+mod dnsdist;
 mod drain;
 mod election;
 mod event_streams;
