@@ -59,12 +59,14 @@ address = "127.0.0.1:{backend}"
     return [str(place.pointsman), "run", "--config", str(file)]
 
 
-def envoy(place, name, port, backend, network_filter, **cluster):
-    listener = {
-        "name": "all",
-        "address": wheels.address(port),
-        "filter_chains": [{"filters": [{"name": "all", "typed_config": network_filter}]}],
-    }
+def envoy(place, name, port, backend, network_filter, udp=False, **cluster):
+    filters = [{"name": "all", "typed_config": network_filter}]
+    listener = {"name": "all", "address": wheels.address(port)}
+    if udp:
+        listener["address"]["socket_address"]["protocol"] = "UDP"
+        listener["listener_filters"] = filters
+    else:
+        listener["filter_chains"] = [{"filters": filters}]
     most = {"max_connections": 100_000, "max_pending_requests": 100_000, "max_requests": 100_000}
     endpoint = {"endpoint": {"address": wheels.address(backend)}}
     cluster = {

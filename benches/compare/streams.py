@@ -19,7 +19,7 @@ def nginx(place, port, backend):
     return nginx_stream(place, "streams", f"127.0.0.1:{port} backlog=4096", backend)
 
 
-def nginx_stream(place, name, listen, backend):
+def nginx_stream(place, name, listen, backend, more=""):
     """Debian's nginx that passes on what comes."""
     modules = pathlib.Path("/usr/lib/nginx/modules/ngx_stream_module.so")
     if not modules.exists():
@@ -36,6 +36,7 @@ stream {{
         listen {listen};
         proxy_timeout 600s;
         proxy_pass 127.0.0.1:{backend};
+        {more}
     }}
 }}
 """
