@@ -13,7 +13,7 @@ choice! {
         WeightedRoundRobin = "weighted-round-robin",
         /// The fewest requests in flight, relative to weight.
         LeastConnections = "least-connections",
-        /// The shortest average time to the response header.
+        /// The shortest average time to the response head.
         LeastResponseTime = "least-response-time",
         /// The lowest throughput, in bytes per second.
         LeastBandwidth = "least-bandwidth",

@@ -5,7 +5,7 @@ use crate::schema::choice;
 choice! {
     /// Which datagrams begin with a PROXY header.
     pub enum DatagramHeaders {
-        /// Those of a session until its first answer; later ones are all data.
+        /// Those of a session until its first answer; after that, no other header is recognized.
         First = "first",
         /// Every datagram; one that names another client starts a new session.
         Every = "every",

@@ -42,7 +42,7 @@ section! {
         pub protocol: Protocol = "http";
         /// Most connections open at once, over all workers; at the limit, no connection is accepted until another closes. For `udp`, set the upstream's `udp.max_sessions` instead.
         pub max_connections: u32 = 10000, in 1 to 10000000;
-        /// Most connections (or `udp` sessions) from one client address; counted separately, most requests in progress that trusted proxies send for it. Above the limit, a connection is closed and a request gets 429. 0 = unlimited.
+        /// Most connections (or `udp` sessions) from one client address, counted together with the requests in progress that trusted proxies send for it. Above the limit, a connection is closed and a request gets 429. 0 = unlimited.
         pub max_connections_per_address: u32 = 0, in 0 to 10000000;
         /// TCP addresses: how long the kernel holds a new connection that has sent nothing before handing it over (`TCP_DEFER_ACCEPT`, rounded up to 1, 3, 7, 15 … seconds). Such a connection uses no memory here, and is reset if the listener closes. 0 = accept at once; `tcp` listeners without certificates always do, because their servers may speak first.
         pub defer_accept: Duration = "1s", in "0s" to "60s";
