@@ -90,8 +90,11 @@ pub(super) async fn get(admin: Arc<Admin>, question: Params) -> Reply {
 }
 
 /// What ending one takes and gives. It is no change that a stop forbids: it may be what a drain waits for.
-pub(super) const END: Spec =
-    Spec { gives: &[ResponseSpec::json("the connection is closed", ended_schema)], errors: &[404], ..Spec::PLAIN };
+pub(super) const END: Spec = Spec {
+    gives: &[ResponseSpec::json("the connection is closed", ended_schema)],
+    errors: &[404],
+    ..Spec::PLAIN
+};
 
 fn ended_schema() -> Value {
     object(json!({"ended": text()}))

@@ -103,7 +103,10 @@ fn every_linked_heading_is_there() {
             };
             let linked = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
             let linked = linked.canonicalize().unwrap();
-            let Some((_, text)) = pages.iter().find(|(page, _)| page.canonicalize().unwrap() == linked) else { continue };
+            let Some((_, text)) = pages.iter().find(|(page, _)| page.canonicalize().unwrap() == linked)
+            else {
+                continue;
+            };
             count += 1;
             let is_there = text.lines().any(|line| anchor_of(line).as_deref() == Some(anchor));
             assert!(is_there, "{} links {link}", page.display());

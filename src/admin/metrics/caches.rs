@@ -127,11 +127,7 @@ fn peers(views: &[View], text: &mut Text) {
 }
 
 fn purges(storing: &[&View], text: &mut Text) {
-    text.family(
-        "cache_purges_total",
-        Kind::Counter,
-        "Purges requested through the admin API, by kind.",
-    );
+    text.family("cache_purges_total", Kind::Counter, "Purges requested through the admin API, by kind.");
     for one in storing {
         for kind in purge::Kind::ALL {
             let labels = Labels::of(&[("cache", &one.label()), ("kind", kind.name())]);
@@ -154,9 +150,7 @@ fn disks(views: &[View], text: &mut Text) {
     let gauges: [(&str, &str, DiskFact); 3] = [
         ("cache_disk_bytes", "Disk space used by the files of the disk tier.", |stats| stats.bytes),
         ("cache_disk_objects", "Responses in the disk tier.", |stats| stats.objects),
-        ("cache_disk_waiting_bytes", "Bytes waiting to be written to the disk tier.", |stats| {
-            stats.waiting
-        }),
+        ("cache_disk_waiting_bytes", "Bytes waiting to be written to the disk tier.", |stats| stats.waiting),
     ];
     for (name, help, fact) in gauges {
         text.family(name, Kind::Gauge, help);
@@ -164,7 +158,11 @@ fn disks(views: &[View], text: &mut Text) {
             text.sample(&Labels::of(&[("cache", &one.label())]), fact(stats));
         }
     }
-    text.family("cache_promotions_total", Kind::Counter, "Responses moved from disk to memory when requested.");
+    text.family(
+        "cache_promotions_total",
+        Kind::Counter,
+        "Responses moved from disk to memory when requested.",
+    );
     for (one, _) in &disks {
         text.sample(&Labels::of(&[("cache", &one.label())]), one.cache.store.promoted.load(Relaxed));
     }

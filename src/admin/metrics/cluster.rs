@@ -21,11 +21,7 @@ pub(super) fn cluster(admin: &Admin, text: &mut Text) {
     for group in groups {
         text.sample(&labels(&group.name), u8::from(group.role == Role::Primary));
     }
-    text.family(
-        "cluster_transitions_total",
-        Kind::Counter,
-        "Role changes, including contested elections.",
-    );
+    text.family("cluster_transitions_total", Kind::Counter, "Role changes, including contested elections.");
     for group in groups {
         text.sample(&labels(&group.name), group.transitions);
     }

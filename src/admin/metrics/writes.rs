@@ -37,9 +37,7 @@ pub(super) fn journals(views: &[View], text: &mut Text) {
         return;
     }
     let gauges: [(&str, &str, JournalFact); 4] = [
-        ("cache_journal_entries", "Accepted writes not delivered yet.", |stats| {
-            stats.entries as u64
-        }),
+        ("cache_journal_entries", "Accepted writes not delivered yet.", |stats| stats.entries as u64),
         ("cache_journal_bytes", "Size of accepted writes not delivered yet.", |stats| stats.bytes),
         ("cache_journal_disk_bytes", "Disk space used by the journal's files.", |stats| stats.disk),
         (
@@ -54,7 +52,8 @@ pub(super) fn journals(views: &[View], text: &mut Text) {
             text.sample(&Labels::of(&[("cache", &one.label())]), fact(stats));
         }
     }
-    let help = "Delivery attempts of accepted writes, by result; set_aside are those that the backend refused.";
+    let help =
+        "Delivery attempts of accepted writes, by result; set_aside are those that the backend refused.";
     text.family("cache_deliveries_total", Kind::Counter, help);
     let results: [(&str, JournalFact); 3] = [
         ("delivered", |stats| stats.delivered),
