@@ -276,7 +276,7 @@ section! {
 section! {
     /// Sticky sessions: a cookie keeps each client on one backend.
     pub struct StickyConf {
-        /// Its name.
+        /// The cookie's name.
         pub cookie: String = "pointsman";
         /// The cookie's lifetime; 0 = until the browser is closed.
         pub ttl: Duration = "0s", in "0s" to "3650d";
