@@ -31,12 +31,12 @@ pub(super) const GET: Spec = Spec {
 pub(super) const PUT: Spec = Spec {
     parameters: &[Parameter {
         name: "If-Match",
-        what: "the `ETag` that GET gave: the file is written only if it still is that one",
+        what: "the `ETag` from GET; the file is written only if it has not changed since",
         place: Place::Field,
         kind: Kind::Text(""),
     }],
     body: Body::Toml,
-    gives: &[ResponseSpec::json("it is in force", outcome_schema)],
+    gives: &[ResponseSpec::json("the configuration is in use", outcome_schema)],
     errors: &[409, 412, 422],
     is_change: true,
     ..Spec::PLAIN
@@ -45,7 +45,7 @@ pub(super) const PUT: Spec = Spec {
 /// Of the check.
 pub(super) const CHECK: Spec = Spec {
     body: Body::TomlOrNothing,
-    gives: &[ResponseSpec::json("it is good", || object(json!({"ok": {"const": true}})))],
+    gives: &[ResponseSpec::json("the configuration is valid", || object(json!({"ok": {"const": true}})))],
     errors: &[422],
     ..Spec::PLAIN
 };
@@ -60,7 +60,7 @@ pub(super) const PLAN: Spec = Spec {
 
 /// Of the reload.
 pub(super) const RELOAD: Spec = Spec {
-    gives: &[ResponseSpec::json("the file is in force", outcome_schema)],
+    gives: &[ResponseSpec::json("the file is in use", outcome_schema)],
     errors: &[409, 422],
     is_change: true,
     ..Spec::PLAIN
@@ -69,7 +69,7 @@ pub(super) const RELOAD: Spec = Spec {
 fn outcome_schema() -> Value {
     object(json!({
         "generation": {"type": "integer", "minimum": 1},
-        "changed": {"type": "boolean", "description": "false when the files are what they were"},
+        "changed": {"type": "boolean", "description": "false if the files have not changed"},
         "notes": array(json!({"type": "string"})),
     }))
 }

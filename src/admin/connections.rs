@@ -32,33 +32,33 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) const ABOUT: Spec = Spec {
     parameters: &[Parameter {
         name: "limit",
-        what: "how many to list one by one; 100 when it is left out",
+        what: "how many connections to list; 100 by default",
         place: Place::Query,
         kind: Kind::Count(1, MOST),
     }],
-    gives: &[ResponseSpec::json("open connections, and sessions of datagrams", schema)],
+    gives: &[ResponseSpec::json("open connections, and UDP sessions", schema)],
     ..Spec::PLAIN
 };
 
 fn schema() -> Value {
     let connection = object(json!({
-        "id": {"type": ["string", "null"], "description": "by which it can be ended; null of a session of UDP or QUIC"},
-        "listener": {"type": ["string", "null"], "description": "null when a reload took the listener away"},
-        "client": {"type": ["string", "null"], "description": "null before it is known"},
+        "id": {"type": ["string", "null"], "description": "for closing it; null for UDP and QUIC sessions"},
+        "listener": {"type": ["string", "null"], "description": "null if a reload removed the listener"},
+        "client": {"type": ["string", "null"], "description": "null until it is known"},
         "protocol": {"enum": [null, "http/1.1", "h2", "tunnel", "tcp", "tls", "udp", "quic"]},
         "tls": {"type": ["string", "null"]},
-        "server_name": {"type": ["string", "null"], "description": "that a passed-on ClientHello asks for"},
-        "upstream": {"type": ["string", "null"], "description": "of a connection that is passed on"},
-        "backend": {"type": ["string", "null"], "description": "of a connection that is passed on"},
-        "bytes_in": {"type": ["integer", "null"], "description": "passed on from the client so far"},
-        "bytes_out": {"type": ["integer", "null"], "description": "passed on to the client so far"},
+        "server_name": {"type": ["string", "null"], "description": "from the ClientHello of a forwarded connection"},
+        "upstream": {"type": ["string", "null"], "description": "of a forwarded connection"},
+        "backend": {"type": ["string", "null"], "description": "of a forwarded connection"},
+        "bytes_in": {"type": ["integer", "null"], "description": "forwarded from the client so far"},
+        "bytes_out": {"type": ["integer", "null"], "description": "forwarded to the client so far"},
         "age_seconds": {"type": "number", "minimum": 0},
         "worker": count(),
     }));
     object(json!({
         "total": count(),
         "connections": array(connection),
-        "silent_workers": {"type": "array", "items": count(), "description": "those that did not answer"},
+        "silent_workers": {"type": "array", "items": count(), "description": "workers that did not answer"},
     }))
 }
 
@@ -90,8 +90,11 @@ pub(super) async fn get(admin: Arc<Admin>, question: Params) -> Reply {
 }
 
 /// What ending one takes and gives. It is no change that a stop forbids: it may be what a drain waits for.
-pub(super) const END: Spec =
-    Spec { gives: &[ResponseSpec::json("it is ended", ended_schema)], errors: &[404], ..Spec::PLAIN };
+pub(super) const END: Spec = Spec {
+    gives: &[ResponseSpec::json("the connection is closed", ended_schema)],
+    errors: &[404],
+    ..Spec::PLAIN
+};
 
 fn ended_schema() -> Value {
     object(json!({"ended": text()}))

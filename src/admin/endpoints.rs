@@ -27,7 +27,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "GET",
         path: "/healthz",
-        summary: "200 while the process lives",
+        summary: "200 while the process is alive",
         is_open: true,
         is_watched: true,
         about: &healthz::ABOUT,
@@ -36,7 +36,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "GET",
         path: "/readyz",
-        summary: "200 while it wants traffic, 503 while it starts or drains",
+        summary: "200 while it accepts traffic, 503 while starting or draining",
         is_open: true,
         is_watched: true,
         about: &readyz::ABOUT,
@@ -45,7 +45,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "GET",
         path: "/metrics",
-        summary: "metrics as Prometheus text",
+        summary: "metrics in the Prometheus text format",
         is_open: false,
         is_watched: true,
         about: &metrics::ABOUT,
@@ -54,7 +54,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "GET",
         path: "/api/v1/openapi.json",
-        summary: "this API, described in OpenAPI 3.1",
+        summary: "the OpenAPI 3.1 description of this API",
         is_open: false,
         is_watched: false,
         about: &openapi::ABOUT,
@@ -81,7 +81,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "GET",
         path: "/api/v1/traffic",
-        summary: "totals since the start, and the last errors",
+        summary: "totals since the start, and the latest errors",
         is_open: false,
         is_watched: false,
         about: &traffic::ABOUT,
@@ -135,7 +135,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "DELETE",
         path: "/api/v1/upstreams/{upstream}/backends/{backend}",
-        summary: "removes a backend; what is under way on it ends by itself",
+        summary: "removes a backend; requests in progress finish",
         is_open: false,
         is_watched: false,
         about: &backends::REMOVE,
@@ -144,7 +144,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "POST",
         path: "/api/v1/upstreams/{upstream}/backends/{backend}/drain",
-        summary: "gives a backend nothing new; what is under way ends by itself",
+        summary: "sends a backend nothing new; requests in progress finish",
         is_open: false,
         is_watched: false,
         about: &backends::STATE,
@@ -153,7 +153,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "POST",
         path: "/api/v1/upstreams/{upstream}/backends/{backend}/enable",
-        summary: "gives a backend its part again",
+        summary: "enables a backend again",
         is_open: false,
         is_watched: false,
         about: &backends::STATE,
@@ -162,7 +162,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "POST",
         path: "/api/v1/upstreams/{upstream}/backends/{backend}/disable",
-        summary: "takes a backend out",
+        summary: "disables a backend",
         is_open: false,
         is_watched: false,
         about: &backends::STATE,
@@ -171,7 +171,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "GET",
         path: "/api/v1/caches",
-        summary: "what each cache holds, and how it answered",
+        summary: "contents and hit counts of every cache",
         is_open: false,
         is_watched: false,
         about: &caches::LIST,
@@ -180,7 +180,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "POST",
         path: "/api/v1/caches/{cache}/purge",
-        summary: "takes out what is stored of a URL, a prefix, a tag or everything, or makes it stale",
+        summary: "removes a URL, a prefix, a tag or everything from a cache, or makes it stale",
         is_open: false,
         is_watched: false,
         about: &purge::ABOUT,
@@ -189,7 +189,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "GET",
         path: "/api/v1/config",
-        summary: "the configuration file as it is in force",
+        summary: "the text of the configuration in use",
         is_open: false,
         is_watched: false,
         about: &config::GET,
@@ -198,7 +198,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "PUT",
         path: "/api/v1/config",
-        summary: "checks a configuration file, writes it and reloads",
+        summary: "checks a configuration, writes it to the file and reloads",
         is_open: false,
         is_watched: false,
         about: &config::PUT,
@@ -207,7 +207,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "POST",
         path: "/api/v1/config/check",
-        summary: "whether a configuration file is good",
+        summary: "checks a configuration",
         is_open: false,
         is_watched: false,
         about: &config::CHECK,
@@ -234,7 +234,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "POST",
         path: "/api/v1/upgrade",
-        summary: "lets the installed program take the place of this one",
+        summary: "replaces this process with the installed program, without an interruption",
         is_open: false,
         is_watched: false,
         about: &upgrade::ABOUT,
@@ -252,7 +252,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "GET",
         path: "/api/v1/connections",
-        summary: "who is connected",
+        summary: "open client connections",
         is_open: false,
         is_watched: false,
         about: &connections::ABOUT,
@@ -261,7 +261,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "DELETE",
         path: "/api/v1/connections/{id}",
-        summary: "ends a connection; what is passed on is reset",
+        summary: "closes a connection; a forwarded one is reset",
         is_open: false,
         is_watched: false,
         about: &connections::END,
@@ -270,7 +270,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "GET",
         path: "/api/v1/cluster",
-        summary: "the role of this node, its peers, and the last changes",
+        summary: "this node's role, its peers, and the latest changes",
         is_open: false,
         is_watched: false,
         about: &cluster::GET,
@@ -279,7 +279,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "POST",
         path: "/api/v1/cluster/step-down",
-        summary: "has another node be primary, where one is there",
+        summary: "hands the primary role to another node, if there is one",
         is_open: false,
         is_watched: false,
         about: &cluster::CHANGE,
@@ -288,7 +288,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "POST",
         path: "/api/v1/cluster/resume",
-        summary: "stands for election as configured again",
+        summary: "takes part in elections again, as configured",
         is_open: false,
         is_watched: false,
         about: &cluster::CHANGE,
@@ -297,7 +297,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "GET",
         path: "/api/v1/log/level",
-        summary: "what is worth a line of the log",
+        summary: "the log level",
         is_open: false,
         is_watched: false,
         about: &log_level::GET,
@@ -306,7 +306,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "PUT",
         path: "/api/v1/log/level",
-        summary: "changes it until the file says another",
+        summary: "changes the log level, until a reload changes it",
         is_open: false,
         is_watched: false,
         about: &log_level::PUT,

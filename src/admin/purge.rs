@@ -35,7 +35,7 @@ use crate::{
 /// What it takes and gives.
 pub(super) const ABOUT: Spec = Spec {
     body: Body::Json(schema),
-    gives: &[ResponseSpec::json("how many stored responses it was about", || {
+    gives: &[ResponseSpec::json("how many stored responses were purged", || {
         object(json!({"purged": count()}))
     })],
     errors: &[404, 422],
@@ -51,12 +51,12 @@ fn schema() -> Value {
         "type": "object",
         "properties": {
             "url": text("every response of this URL: http://HOST/PATH?QUERY"),
-            "prefix": text("every response whose URL begins so, at least http://HOST"),
-            "tag": text("every response with this tag in the field that `purge_header` names"),
+            "prefix": text("every response whose URL begins with this, at least http://HOST"),
+            "tag": text("every response with this tag in the header field named by `purge_header`"),
             "all": {"const": true, "description": "everything"},
             "soft": {
                 "type": "boolean", "default": false,
-                "description": "make it stale instead of taking it out: the backend is asked whether it still holds",
+                "description": "make responses stale instead of removing them: the backend is asked whether they are still valid",
             },
         },
         "additionalProperties": false,

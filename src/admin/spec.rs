@@ -51,7 +51,7 @@ pub struct Parameter {
 /// Says that a change is for this node alone.
 pub const LOCAL: Parameter = Parameter {
     name: "local",
-    what: "whether this node alone makes the change, and its peers do not",
+    what: "make the change on this node only, not on its peers",
     place: Place::Query,
     kind: Kind::Flag,
 };

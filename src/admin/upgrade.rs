@@ -17,7 +17,7 @@ use crate::reload::Failed;
 
 /// What it gives.
 pub(super) const ABOUT: Spec = Spec {
-    gives: &[ResponseSpec::json("the process that serves from here on", || object(json!({"pid": count()})))],
+    gives: &[ResponseSpec::json("the process that serves from now on", || object(json!({"pid": count()})))],
     errors: &[409],
     is_change: true,
     ..Spec::PLAIN

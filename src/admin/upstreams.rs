@@ -55,10 +55,10 @@ pub(super) fn properties(more: Value) -> Value {
         "in_flight": count(),
         "requests": count(),
         "failures": count(),
-        "ewma_ms": {"type": ["number", "null"], "description": "what least-response-time goes by: it follows slow answers at once, and falls while nothing is asked"},
+        "ewma_ms": {"type": ["number", "null"], "description": "the average that least-response-time uses: it follows slow responses at once, and decays while there are no requests"},
         "latency": {
             "type": "object",
-            "description": "time to the response head, of what was answered lately; null where nothing was",
+            "description": "recent times to the response head; null if there were none",
             "properties": {"last_10s": latency(), "last_60s": latency()},
             "required": ["last_10s", "last_60s"],
             "additionalProperties": false,
@@ -66,7 +66,7 @@ pub(super) fn properties(more: Value) -> Value {
         "bytes_per_second": count(),
         "override": {
             "type": ["object", "null"],
-            "description": "the keys that an administrator changed: what the file says, and what holds",
+            "description": "keys changed through the admin API: the file's value (base), and the one in use (value)",
             "additionalProperties": object(json!({"base": true, "value": true})),
         },
     });

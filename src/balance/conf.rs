@@ -5,27 +5,27 @@ use serde_json::json;
 use crate::schema::{Node, Reader, Value, choice, name};
 
 choice! {
-    /// How a backend is picked.
+    /// How to pick a backend.
     pub enum Policy {
-        /// In turn, by weight, evenly spread (smooth weighted); each worker takes its own turns.
+        /// Smooth weighted round robin: each backend in turn, by weight. Each worker keeps its own turn.
         RoundRobin = "round-robin",
-        /// The same as `round-robin`, said aloud.
+        /// Another name for `round-robin`.
         WeightedRoundRobin = "weighted-round-robin",
-        /// The fewest exchanges in flight for its weight.
+        /// The fewest requests in flight, relative to weight.
         LeastConnections = "least-connections",
         /// The shortest average time to the response head.
         LeastResponseTime = "least-response-time",
-        /// The fewest bytes per second.
+        /// The lowest throughput, in bytes per second.
         LeastBandwidth = "least-bandwidth",
-        /// By the client's address.
+        /// A hash of the client's address.
         IpHash = "ip-hash",
-        /// A ring with bounded load; few keys move when backends change.
+        /// Ring hashing with bounded loads; few keys move when backends change.
         ConsistentHash = "consistent-hash",
-        /// A lookup table: quicker and more even than the ring, a few more keys move.
+        /// Maglev hashing: faster and more even than the ring, but a few more keys move.
         Maglev = "maglev",
         /// At random, by weight.
         Random = "random",
-        /// The less busy of two at random.
+        /// The less loaded of two chosen at random.
         PowerOfTwo = "power-of-two",
     }
 }

@@ -9,25 +9,25 @@ use super::{join, listen::ListenAddress, read_text};
 section! {
     /// The admin API, dashboard and metrics; off when the table is absent.
     pub struct AdminConf {
-        /// Where it is served: a unix socket, which its owner alone can open, or an IP address and a port.
+        /// Where to serve it: a Unix socket, which only its owner can open, or an IP address and port.
         pub address: ListenAddress = "unix:/run/pointsman/admin.sock";
-        /// File with the bearer token, or `env:NAME`; needed when others can reach the address. At a loopback address
-        /// without it a token is made, in a file that the log names and the verbs find.
+        /// File with the bearer token, or `env:NAME`; required unless the address is a Unix socket or loopback. On a
+        /// loopback address without it, a token is generated, in a file that the log names and the commands find.
         pub token_file: Option<Secret>;
-        /// For who only reads metrics.
+        /// Separate access for clients that only read metrics.
         pub metrics: Option<AdminMetricsConf>;
     }
     check Self::check;
 }
 
 section! {
-    /// For who only reads metrics.
+    /// Separate access for clients that only read metrics.
     pub struct AdminMetricsConf {
-        /// An address of its own, a unix socket or an IP address and a port, at which `/metrics`, `/healthz` and `/readyz`
-        /// are answered and nothing else.
+        /// A separate address, a Unix socket or an IP address and port, that serves only `/metrics`, `/healthz` and
+        /// `/readyz`.
         pub address: Option<ListenAddress>;
-        /// File with another bearer token, or `env:NAME`, with which `/metrics` is answered and nothing else. Without it
-        /// everyone who reaches `address` is answered; there, the token of `[admin]` is not one.
+        /// File with a separate bearer token, or `env:NAME`, that is good for `/metrics` only. Without it, `address` needs
+        /// no token. The token of `[admin]` is not accepted at `address`.
         pub token_file: Option<Secret>;
     }
     check Self::check;

@@ -5,9 +5,9 @@ use crate::schema::choice;
 choice! {
     /// Which datagrams begin with a PROXY header.
     pub enum DatagramHeaders {
-        /// Those of a session until its first answer; none other is taken for a header then.
+        /// Those of a session until its first answer; after that, no other header is recognized.
         First = "first",
-        /// Each of them; one that names another client begins a session.
+        /// Every datagram; one that names another client starts a new session.
         Every = "every",
     }
 }

@@ -9,21 +9,21 @@ use crate::{
 };
 
 section! {
-    /// What clients may do over HTTP/2, of each connection; new connections see a change. The size of a list of fields is that of `limits`, that of a frame 16,384 bytes.
+    /// Limits for each HTTP/2 client connection; changes apply to new connections. Header lists are limited by `limits`, frames to 16,384 bytes.
     pub struct Http2Conf {
-        /// Streams open at once, until what they led to is over; beyond, a stream is refused and may be asked for again.
+        /// Most streams open at once, counted until their work is done; further ones are refused, and the client may retry them.
         pub max_concurrent_streams: u32 = 128, in 1 to 10000;
-        /// Bytes that a client may send ahead on a stream.
+        /// Flow-control window of a stream: bytes that a client may send ahead.
         pub initial_stream_window: Size = "256KiB", in "1KiB" to "16MiB";
-        /// Bytes that a client may send ahead on all streams of a connection together; what it may make Pointsman hold. WebSockets are bounded by `initial_stream_window` each, and count here only while `runtime.memory` is used up.
+        /// Flow-control window of a connection: bytes that a client may send ahead on all streams, and so make Pointsman buffer. WebSockets are each limited by `initial_stream_window`, and count here only while `runtime.memory` is used up.
         pub initial_connection_window: Size = "1MiB", in "64KiB" to "1GiB";
-        /// Requests that a client may have end unanswered by what it does, whoever resets them, before its connection is ended; each whole response gives one back.
+        /// Requests that a client may cancel, or cause to be reset, before its connection is closed (rapid reset). Each completed response gives one back.
         pub resets: u32 = 500, in 1 to 1000000;
-        /// How many of them each second gives back.
+        /// How many are given back each second.
         pub resets_per_second: u32 = 50, in 0 to 1000000;
-        /// Frames that ask for nothing (PING, SETTINGS, PRIORITY, empty ones, small windows, unknown ones) before a connection is ended; each whole response gives four back, and four changes of its window come with a stream and with each piece that is sent on it.
+        /// Frames that carry no request (PING, SETTINGS, PRIORITY, empty, small window updates, unknown) before the connection is closed. Each completed response gives four back; four window updates are free with each stream, and with each piece sent on it.
         pub control_frames: u32 = 2000, in 10 to 1000000;
-        /// How many of them each second gives back.
+        /// How many are given back each second.
         pub control_frames_per_second: u32 = 200, in 0 to 1000000;
     }
 }

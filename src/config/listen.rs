@@ -26,71 +26,71 @@ use crate::{
 };
 
 section! {
-    /// An address that Pointsman accepts on, with its protocol and certificates.
+    /// An address that accepts connections, with its protocol and certificates.
     pub struct ListenerConf {
-        /// Its name: routes, metrics and the log use it.
+        /// The listener's name, used in routes, metrics and the log.
         pub name: String;
-        /// An IP address and a port, or `unix:/run/x.sock`; several as an array. `[::]:80` takes IPv4 too, but for what `0.0.0.0:80` takes where that is an address of this file as well.
+        /// An IP address and port, or `unix:/run/x.sock`; an array for several. `[::]:80` accepts IPv4 too, unless the file also has `0.0.0.0:80`.
         pub address: ListenAddresses;
-        /// Unix sockets: the permissions of the socket's file, in octal, such as `"0660"`; who may write to it may connect. Without it they are what the umask leaves.
+        /// Unix sockets: permissions of the socket file in octal, such as `"0660"`; connecting needs write permission. By default the umask decides.
         pub mode: Option<FileMode>;
-        /// Unix sockets: who owns the file, by name or number; another than who Pointsman runs as needs `CAP_CHOWN`.
+        /// Unix sockets: owner of the socket file, by name or number. Any user but the one Pointsman runs as needs `CAP_CHOWN`.
         pub owner: Option<UserId>;
-        /// Unix sockets: the group of the file, by name or number; one that Pointsman is in, or it needs `CAP_CHOWN`.
+        /// Unix sockets: group of the socket file, by name or number. A group that Pointsman is not in needs `CAP_CHOWN`.
         pub group: Option<GroupId>;
-        /// What is spoken.
+        /// The protocol that clients speak.
         pub protocol: Protocol = "http";
-        /// Connections over all workers; beyond, none is accepted until one ends. Sessions of `udp` are bounded by `udp.max_sessions` of their upstream.
+        /// Most connections open at once, over all workers; at the limit, no connection is accepted until another closes. For `udp`, set the upstream's `udp.max_sessions` instead.
         pub max_connections: u32 = 10000, in 1 to 10000000;
-        /// Connections, or sessions of `udp`, from one client address, and beside them requests under way that trusted proxies send for it; beyond, a connection is closed, and a request gets 429. 0 = unlimited.
+        /// Most connections (or `udp` sessions) from one client address, counted together with the requests in progress that trusted proxies send for it. Above the limit, a connection is closed and a request gets 429. 0 = unlimited.
         pub max_connections_per_address: u32 = 0, in 0 to 10000000;
-        /// TCP addresses: how long the kernel keeps a connection from which nothing has come before Pointsman accepts it (`TCP_DEFER_ACCEPT`, rounded up to 1, 3, 7, 15 … seconds). Until then it holds nothing here, and one whose request came is served in one turn; when a listener closes, one that is kept so is reset. 0 = accepted at once, as always on a `tcp` listener without certificates, whose servers may speak first.
+        /// TCP addresses: how long the kernel holds a new connection that has sent nothing before handing it over (`TCP_DEFER_ACCEPT`, rounded up to 1, 3, 7, 15 … seconds). Such a connection uses no memory here, and is reset if the listener closes. 0 = accept at once; `tcp` listeners without certificates always do, because their servers may speak first.
         pub defer_accept: Duration = "1s", in "0s" to "60s";
-        /// TCP addresses: whether clients may use several paths at once (MPTCP, RFC 8684); those that do not know it are served as before. A socket that is there already stays as it was bound.
+        /// TCP addresses: accept Multipath TCP (RFC 8684), so that clients can use several network paths at once; clients without it are unaffected. A socket that is already bound does not change.
         pub mptcp: bool = false;
-        /// Networks from which, and only from which, a PROXY v1 or v2 header is required and believed.
+        /// Networks whose connections must begin with a PROXY header, v1 or v2. From anywhere else, none is accepted.
         pub proxy_protocol_from: Vec<IpNet> = [];
-        /// Which datagrams from `proxy_protocol_from` begin with a header of version 2 (`udp`, `quic`).
+        /// Which datagrams from `proxy_protocol_from` begin with a PROXY v2 header (`udp`, `quic`).
         pub proxy_protocol_udp: DatagramHeaders = "first";
-        /// Networks whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are believed and extended; from others they are replaced.
+        /// Networks whose `X-Forwarded-*`, `Forwarded` and `X-Request-Id` fields are trusted and extended. From all others these fields are replaced.
         pub trusted_proxies: Vec<IpNet> = [];
-        /// What says which client a request of a trusted proxy is from. Lists and fields are read from the right, past proxies that are trusted. This one address is what `allow`, `deny` and `max_connections_per_address` look at, what is hashed and what is logged.
+        /// Where to find the client's address in a request from a trusted proxy. Lists are read from the right, skipping trusted proxies. This address is the one that `allow`, `deny` and `max_connections_per_address` check, that hashing uses, and that is logged.
         pub client_address_from: ClientAddressFrom = "x-forwarded-for";
-        /// The name in Via of requests and responses (RFC 9110 §7.6.3), such as `edge-1`; `on` is a name of this process towards backends and `pointsman` towards clients, `off` adds none. nginx and IIS do not compress for who comes with Via. A request that has been here already is known by that name and gets 508: proxies behind one another need names of their own. With `off`, it goes round until its head is too large or a time is up.
+        /// The name for the `Via` field (RFC 9110 §7.6.3), such as `edge-1`. `on` uses a name unique to this process towards backends and `pointsman` towards clients; `off` adds none. A request that already carries this name has looped and gets 508, so chained proxies need different names; with `off`, a loop ends only when the head grows too large or a timeout fires. nginx and IIS do not compress for requests with `Via`.
         pub via: Via = "on";
-        /// What becomes of request fields whose names have an underscore, which CGI, WSGI and PHP take for a hyphen: left out, refused with 400, or passed. Those that would pass for a field of the connection or of a proxy are always left out.
+        /// What to do with request fields whose names contain an underscore, which CGI, WSGI and PHP cannot tell from a hyphen. Those that could be mistaken for a hop-by-hop or proxy field are always dropped.
         pub underscores: Underscores = "drop";
-        /// How paths are read that backends may read in another way.
+        /// How to treat paths that backends may interpret differently.
         pub paths: PathsConf;
-        /// Networks of clients that may connect; empty = all. A client that a PROXY header names is judged when it has been read, one that a trusted proxy names with each request (403).
+        /// Networks that clients may connect from; empty = all. A client named by a PROXY header is checked once the header is read; one named by a trusted proxy, on each request (403).
         pub allow: Vec<IpNet> = [];
-        /// Networks of clients that may not connect; it goes before `allow`.
+        /// Networks that clients may not connect from; wins over `allow`.
         pub deny: Vec<IpNet> = [];
-        /// Certificates (`https`), chosen by SNI: exact, then wildcard; the first is the default.
+        /// Certificates (`https`), chosen by SNI: exact names before wildcards. The first is the default.
         pub certificate: Vec<CertificateConf>;
-        /// A folder of certificates beside those, which are found by name: `NAME.crt` or `NAME.pem` with `NAME.key`, and `fullchain.pem` with `privkey.pem` in folders within it, as Let's Encrypt's clients leave them. It is watched: a new pair is served at once.
+        /// A folder of further certificates: `NAME.crt` or `NAME.pem` with `NAME.key`, and subfolders with `fullchain.pem` and `privkey.pem`, as Let's Encrypt clients write them. The folder is watched, so new pairs are served at once.
         pub certificates: Option<CertificateFolder>;
-        /// Versions, cipher suites and groups of TLS.
+        /// TLS versions, cipher suites and key exchange groups.
         pub tls: CryptoConf;
-        /// Protocols that clients may choose over TLS (ALPN), the preferred one first; without it `h2`, `http/1.1` and `http/1.0` of `https`, and none of `tcp`.
+        /// Protocols to offer by ALPN, in order of preference. By default `https` offers `h2`, `http/1.1` and `http/1.0`, and `tcp` offers none.
         pub alpn: Vec<String> = [];
         /// Client certificates (`https`).
         pub client_auth: ClientAuthConf;
-        /// What clients may say in the clear before TLS begins (`tcp` with certificates, `tls`): with `postgres` an SSLRequest is answered, and on a `tls` listener the backend is asked the same.
+        /// Protocol that clients speak in the clear before TLS begins (`tcp` with certificates, `tls`). On a `tls` listener the backend is asked for TLS in the same way.
         pub starttls: Starttls = "off";
-        /// Whether QUIC is passed on too (`tls`): over UDP at the same address and port, by the same routes.
+        /// Forward QUIC too (`tls`): UDP on the same address and port, with the same routes.
         pub quic: bool = false;
-        /// Where else the same is served (`https`): the Alt-Svc of every response, in place of what the backend sent, such as `h3=":443"; ma=86400`, or `clear`.
+        /// The `Alt-Svc` of every response (`https`), which replaces the backend's: where else the same site is served, such as `h3=":443"; ma=86400`, or `clear`.
         pub alt_svc: Option<AltSvc>;
-        /// Files that stand for error responses that Pointsman answers, where a route does not say: by status (`404`) or class (`5xx`), with [placeholders](templates.md).
+        /// Bodies for the errors that Pointsman itself answers: files by status (`404`) or class (`5xx`), with [placeholders](templates.md). Routes can override them.
         pub error_pages: ErrorPagesConf = {};
-        /// How long clients may take.
+        /// Time limits for clients.
         pub timeouts: TimeoutsConf;
-        /// How much clients may send.
+        /// Size limits for requests.
         pub limits: LimitsConf;
-        /// How much of a request is still read once it has been answered.
+        /// How much of a request to keep reading after an early answer.
         pub linger: LingerConf;
-        /// What clients may do over HTTP/2.
+        /// Limits for HTTP/2 clients.
         pub http2: Http2Conf;
     }
     later {
@@ -227,27 +227,27 @@ impl Protocol {
 }
 
 choice! {
-    /// What is spoken.
+    /// The protocol that clients speak.
     pub enum Protocol {
         /// HTTP/1.1 without TLS.
         Http = "http",
         /// HTTP/1.1 and HTTP/2 over TLS, by ALPN.
         Https = "https",
-        /// TCP: connections are passed on byte for byte; with certificates, TLS ends here.
+        /// TCP: bytes are forwarded unchanged; with certificates, TLS is terminated here.
         Tcp = "tcp",
-        /// TLS that is passed on as it is, to where the name that the client asks for leads (SNI); with `quic`, QUIC too.
+        /// TLS passthrough: connections are routed by the server name the client asks for (SNI) and forwarded still encrypted; with `quic`, QUIC too.
         Tls = "tls",
-        /// UDP: datagrams are passed on, by the client's address and port.
+        /// UDP: datagrams are forwarded, in one session per client address and port.
         Udp = "udp",
     }
 }
 
 section! {
-    /// How paths are read that backends may read in another way. Dot segments are resolved, unreserved characters decoded always.
+    /// How to treat paths that backends may interpret differently. Dot segments are always resolved, and unreserved characters always decoded.
     pub struct PathsConf {
-        /// Whether routes see several slashes in a row as one. The path goes on as it came.
+        /// Match routes as if several slashes in a row were one. The path itself is forwarded unchanged.
         pub merge_slashes: bool = true;
-        /// What becomes of `%2F` and `%5C` in paths.
+        /// What to do with `%2F` and `%5C` in paths.
         pub encoded_slash: EncodedSlash = "pass";
     }
 }
@@ -261,11 +261,11 @@ impl Default for PathsConf {
 choice! {
     /// What becomes of encoded slashes in paths.
     pub enum EncodedSlash {
-        /// They go on as they came, unless the path, decoded, would lead to another route (400).
+        /// Forward them unchanged, but answer 400 if the decoded path would match another route.
         Pass = "pass",
-        /// `%2F` is decoded before dot segments are resolved and a route is looked for; `%5C` gets 400.
+        /// Decode `%2F` before resolving dot segments and choosing a route; `%5C` gets 400.
         Decode = "decode",
-        /// Paths with one get 400.
+        /// Answer 400.
         Refuse = "refuse",
     }
 }
@@ -273,11 +273,11 @@ choice! {
 choice! {
     /// What becomes of request fields whose names have an underscore.
     pub enum Underscores {
-        /// They are left out.
+        /// The field is dropped.
         Drop = "drop",
         /// The request gets 400.
         Refuse = "refuse",
-        /// They go on.
+        /// The field is forwarded.
         Pass = "pass",
     }
 }

@@ -5,27 +5,27 @@ use std::time::Duration;
 use crate::schema::{Size, section};
 
 section! {
-    /// How long clients may take.
+    /// Time limits for clients.
     pub struct TimeoutsConf {
-        /// The TLS handshake.
+        /// For the TLS handshake.
         pub tls_handshake: Duration = "10s", in "1ms" to "1h";
-        /// The whole request head; 408 beyond.
+        /// For the whole request head; 408 when exceeded.
         pub header: Duration = "10s", in "1ms" to "1h";
-        /// Between two reads of a body; 408 beyond.
+        /// Between two reads of a request body; 408 when exceeded.
         pub body: Duration = "30s", in "1ms" to "1d";
-        /// Between two requests of a connection.
+        /// Between two requests on a connection.
         pub idle: Duration = "75s", in "1ms" to "1d";
-        /// How long a client over HTTP/1.1 that has ended its side (`nc -N`) is waited for without a byte of its response; then it has left. Over TCP the two look the same at first.
+        /// How long an HTTP/1.1 request goes on after its client has closed its sending side (`nc -N`), while no byte of the response is sent. Then the client counts as gone: over TCP, a half-closed and a closed connection look the same at first.
         pub half_closed: Duration = "2s", in "0s" to "1h";
     }
 }
 
 section! {
-    /// How much of a request is still read once it has been answered: clients such as wget read an early 413 or 401 when they have sent all of their upload, and a connection that is closed before takes the response away from them.
+    /// How much of a request to keep reading after an early answer. Clients such as wget read an early 413 or 401 only after sending their whole upload; closing the connection before then would lose the response.
     pub struct LingerConf {
-        /// How long the client may go on; 0 = not at all.
+        /// How long the client may keep sending; 0 = close at once.
         pub time: Duration = "5s", in "0s" to "10m";
-        /// Bytes that are read and forgotten.
+        /// How many bytes to read and discard.
         pub bytes: Size = "64MiB", in "0" to "1TiB";
     }
 }
@@ -37,15 +37,15 @@ impl Default for LingerConf {
 }
 
 section! {
-    /// How much clients may send.
+    /// Size limits for requests.
     pub struct LimitsConf {
-        /// Bytes of a request head; 431 beyond.
+        /// Size of a request head; 431 when exceeded.
         pub header_bytes: Size = "64KiB", in "1KiB" to "16MiB";
-        /// Header fields of a request; 431 beyond.
+        /// Number of header fields in a request; 431 when exceeded.
         pub headers: u32 = 100, in 1 to 10000;
-        /// Bytes of a request target; 414 beyond.
+        /// Size of a request target; 414 when exceeded.
         pub uri_bytes: Size = "8KiB", in "64B" to "1MiB";
-        /// Bytes of a request body, 413 beyond; 0 = unlimited.
+        /// Size of a request body; 413 when exceeded. 0 = unlimited.
         pub body_bytes: Size = "0", in "0" to "1024TiB";
     }
 }

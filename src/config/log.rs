@@ -14,15 +14,15 @@ use crate::{
 section! {
     /// The log on standard error, and the access log.
     pub struct LogConf {
-        /// What is worth a line.
+        /// The lowest severity that is logged.
         pub level: LogLevel = "info";
-        /// How lines look.
+        /// The format of the log on standard error.
         pub format: LogFormat = "auto";
-        /// Where a line per request goes: `off`, `stdout`, `stderr` or a file.
+        /// Where the access log goes, one line per request: `off`, `stdout`, `stderr` or a file.
         pub access: AccessLog = "stdout";
-        /// How a line per request looks.
+        /// The format of the access log.
         pub access_format: AccessFormat = "json";
-        /// What each line of a request has besides, where lines are JSON: names, and values with [placeholders](templates.md).
+        /// Extra fields for each line of a JSON access log: names, and values with [placeholders](templates.md).
         pub fields: Vec<(String, String)> = {};
     }
     check Self::check;
@@ -64,15 +64,15 @@ impl LogConf {
 }
 
 choice! {
-    /// What is worth a line.
+    /// The lowest severity that is logged.
     pub enum LogLevel {
-        /// What needs a person now.
+        /// Needs attention now.
         Error = "error",
-        /// What may need one.
+        /// May need attention.
         Warn = "warn",
-        /// What changed.
+        /// State changes.
         Info = "info",
-        /// Why something happened.
+        /// Reasons for what happened.
         Debug = "debug",
         /// Everything.
         Trace = "trace",
@@ -93,21 +93,21 @@ impl LogLevel {
 }
 
 choice! {
-    /// How lines look.
+    /// The format of the log on standard error.
     pub enum LogFormat {
         /// `text` on a terminal, `json` otherwise.
         Auto = "auto",
-        /// For people.
+        /// Readable text.
         Text = "text",
-        /// For machines.
+        /// One JSON object per line.
         Json = "json",
     }
 }
 
 choice! {
-    /// How a line per request looks.
+    /// The format of the access log.
     pub enum AccessFormat {
-        /// Everything known, as JSON.
+        /// JSON, with every field.
         Json = "json",
         /// The Common Log Format.
         Common = "common",

@@ -117,15 +117,16 @@ const INTRODUCTION: &str = "\
 
 <!-- Generated from the code: `UPDATE_DOCS=1 cargo test reference` writes it. -->
 
-One TOML file, by default `config/pointsman.toml`, else `/etc/pointsman/pointsman.toml`.
-`pointsman check` lists everything that is wrong with it; commented examples are in `config/`.
+Pointsman reads one TOML file, by default `config/pointsman.toml`, or else `/etc/pointsman/pointsman.toml`.
+`pointsman check` lists every mistake in it; commented examples are in `config/`.
 
-- A duration is a number and a unit of `us`, `ms`, `s`, `m`, `h` or `d`: `\"250ms\"`, `\"1h30m\"`.
-- A size is a number of bytes, or a number and a unit of `B`, `KiB`, `MiB`, `GiB`, `TiB`, `kB`, `MB`, `GB` or `TB`: `\"64KiB\"`.
-- A network is an address with a prefix length, `\"10.0.0.0/8\"`, or one address.
+- A duration is a number with a unit of `us`, `ms`, `s`, `m`, `h` or `d`: `\"250ms\"`, `\"1h30m\"`.
+- A size is a number of bytes, or a number with a unit of `B`, `KiB`, `MiB`, `GiB`, `TiB`, `kB`, `MB`, `GB` or `TB`: `\"64KiB\"`.
+- A network is an address with a prefix length, `\"10.0.0.0/8\"`, or a single address.
 - Relative paths start from the folder of the file.
-- Unknown keys, duplicate names and references to what is not there are errors.
+- `include = [\"conf.d/*.toml\"]`, at the top of the file, adds [further files](shared.md#files).
+- Unknown keys, duplicate names and references to undefined names are errors.
 
-Where the default is `–`, leaving the key out means \"none\", or what its meaning says.
+A default of `–` means \"none\", unless the description says otherwise.
 
 ";

@@ -7,15 +7,15 @@ use serde_json::json;
 use crate::schema::{Data, Node, Reader, Size, Value, section};
 
 section! {
-    /// The process: its workers, and how it stops.
+    /// The process: worker threads, the memory limit, and draining.
     pub struct RuntimeConf {
-        /// Worker threads, one event loop each: `auto` (one per core) or a number.
+        /// Number of worker threads, each with its own event loop; `auto` starts one per core.
         pub workers: Workers = "auto";
-        /// Memory for what clients and backends have under way: requests, buffers, bodies; beyond, the newest is refused (503). What caches store is not in it. 0 = half of what the machine or the control group has.
+        /// Limit on the memory that traffic in progress may use: requests, buffers and bodies. At the limit, new requests are refused with 503. Cached objects do not count. 0 = half the memory of the machine or its control group.
         pub memory: Size = "0", in "0" to "1024TiB";
-        /// Time during which `/readyz` says 503 and connections are still accepted.
+        /// On shutdown: how long to keep accepting connections while `/readyz` already answers 503, so that load balancers in front can notice.
         pub drain_delay: Duration = "0s", in "0s" to "1h";
-        /// Time after which what is left is closed.
+        /// On shutdown: how long open connections and requests may take to finish; the rest are then closed.
         pub drain_timeout: Duration = "30s", in "0s" to "1d";
     }
 }

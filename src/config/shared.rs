@@ -11,13 +11,13 @@ use crate::{
 };
 
 section! {
-    /// What listeners, routes and upstreams say that say nothing else themselves: any of their keys but those by which they are told apart. Tables are laid under tables key by key, except `rewrite` and a table of another `kind`, which hold alone; arrays are not joined. A key that means nothing for one of them, such as `paths` for a listener of `tcp`, is left out there. `health_check = false`, or another key that is off when absent, takes a shared one away.
+    /// Defaults for all listeners, routes and upstreams; whatever one sets itself wins. Tables are merged key by key, except `rewrite` and tables of another `kind`, which replace the default; arrays also replace it. A key with no meaning somewhere, such as `paths` for a `tcp` listener, is ignored there. To turn off a shared table such as `health_check`, write `health_check = false`.
     pub struct DefaultsConf {
-        /// Of each `[[listener]]`: all of its keys but `name` and `address`.
+        /// Defaults for every `[[listener]]`: any of its keys but `name` and `address`.
         pub listener: Shared<ListenerConf>;
-        /// Of each `[[route]]`: all of its keys but `name`, `upstream`, `split`, `redirect`, `respond` and `files`.
+        /// Defaults for every `[[route]]`: any of its keys but `name`, `upstream`, `split`, `redirect`, `respond` and `files`.
         pub route: Shared<RouteConf>;
-        /// Of each `[[upstream]]`: all of its keys but `name` and `backend`.
+        /// Defaults for every `[[upstream]]`: any of its keys but `name` and `backend`.
         pub upstream: Shared<UpstreamConf>;
     }
 }
@@ -84,7 +84,7 @@ pub struct PolicyConf {
 impl PolicyConf {
     fn name_row() -> Row {
         let key = crate::schema::row::Key { name: "name", default: None, range: None };
-        Row::new::<String>(key, "Its name: routes use it in `policies`.")
+        Row::new::<String>(key, "The policy's name, used by `policies` in routes.")
     }
 }
 
@@ -114,9 +114,10 @@ impl Value for PolicyConf {
     }
 }
 
-const DOC: &str = "What several routes say, which name it in `policies`: any key of `[[route]]` but its name, its action and \
-                   what requests are told apart by. What a route says itself goes before its policies, a later policy \
-                   before an earlier one, and all of them before `[defaults.route]`; tables and `false` are as there.";
+const DOC: &str = "Settings that several routes share, by naming it in `policies`: any key of `[[route]]` except its name, \
+                   conditions and action. A route's own keys win over its policies, a later policy over an earlier one, \
+                   and all of them over `[defaults.route]`. Tables are merged, and `false` turns one off, as in \
+                   `[defaults]`.";
 
 /// The rows of what can be shared. None of them is required.
 fn rows<T: Section>(not: &[&str]) -> Vec<Row> {

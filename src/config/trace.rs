@@ -11,17 +11,17 @@ use crate::{
 section! {
     /// OpenTelemetry traces.
     pub struct TraceConf {
-        /// The collector, such as `http://collector:4318`, which takes OTLP over HTTP; empty = off.
+        /// URL of a collector that accepts OTLP over HTTP, such as `http://collector:4318`; empty = off.
         pub otlp: Otlp = "";
-        /// Share of the requests that are traced, where no trusted client has decided.
+        /// Fraction of requests to trace, unless a trusted client has already decided.
         pub sample: f64 = 0.01, in 0 to 1;
-        /// What the collector knows this Pointsman as (`service.name`).
+        /// Name to report to the collector (`service.name`).
         pub service_name: String = "pointsman";
-        /// Header fields that the collector asks for; a value may be kept elsewhere.
+        /// Header fields to send to the collector; values can come from a file or the environment.
         pub headers: Headers = {};
-        /// How long the collector may take to answer.
+        /// Time limit for the collector's answer.
         pub timeout: Duration = "10s", in "100ms" to "60s";
-        /// TLS to a collector at `https://`; without it the system's authorities are trusted.
+        /// TLS settings for an `https://` collector; by default the system's CA certificates are trusted.
         pub tls: Option<UpstreamTlsConf>;
     }
     check Self::check;

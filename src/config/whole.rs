@@ -20,31 +20,31 @@ use crate::{
 section! {
     /// The whole file.
     pub struct Config {
-        /// Files that belong to this one, from its folder: `["conf.d/*.toml"]`. The last part of a path may have the wildcards `*` and `?`; its files are taken by name, without hidden ones. What they say is of one file with this: names are unique over all, a key of a table is said once, lists of tables are joined in this order. Paths in them start from their own folder. They include no others, and are 256 files and 16 MiB at most. All are watched, also for what comes and goes.
+        /// Further files that belong to this one, relative to its folder: `["conf.d/*.toml"]`. The last part of a path may contain the wildcards `*` and `?`; matching files are taken in order of name, without hidden ones. Together they form one configuration: names are unique, each key of a table may be set once, and lists of tables are joined in this order. Paths in a file start from its own folder. Included files cannot include others; the limits are 256 files and 16 MiB. All of them are watched, including new and removed files.
         pub include: Include = [];
-        /// The process.
+        /// The process: worker threads, the memory limit, and draining.
         pub runtime: RuntimeConf;
         /// The log and the access log.
         pub log: LogConf;
-        /// The admin endpoint; off when absent.
+        /// The admin API, dashboard and metrics; off when absent.
         pub admin: Option<AdminConf>;
-        /// Where connections are accepted.
+        /// Addresses that accept connections.
         pub listener: Vec<ListenerConf>;
-        /// What becomes of requests.
+        /// What to do with requests.
         pub route: Vec<RouteConf>;
-        /// What routes share that name it.
+        /// Settings that several routes share, by name.
         pub policy: Vec<PolicyConf>;
-        /// What listeners, routes and upstreams share.
+        /// Defaults for listeners, routes and upstreams.
         pub defaults: DefaultsConf;
-        /// Conditions with names.
+        /// Named groups of conditions.
         pub matcher: Vec<MatcherConf>;
         /// Groups of backends.
         pub upstream: Vec<UpstreamConf>;
-        /// Stores of responses.
+        /// Caches for responses.
         pub cache: Vec<CacheConf>;
-        /// Traces.
+        /// OpenTelemetry traces.
         pub trace: TraceConf;
-        /// A peer that takes over; off when absent.
+        /// High availability with other nodes; off when absent.
         pub cluster: Option<ClusterConf>;
     }
 }

@@ -9,19 +9,19 @@ use crate::{
 };
 
 section! {
-    /// Serves files of a folder.
+    /// Serves files from a folder.
     pub struct FilesConf {
-        /// The folder. Nothing outside it is served, whatever a path or a symbolic link says, and nothing hidden but `.well-known`. It is opened anew for each request, so that it may be a link that a deployment moves.
+        /// The folder to serve. Nothing outside it is ever served, whatever the path or a symbolic link says, and no hidden files except `.well-known`. It is opened anew for each request, so it can be a symbolic link that a deployment switches.
         pub root: StorePath;
-        /// A prefix of the path that is no part of the folder: with `/assets`, `/assets/a.css` is `a.css`.
+        /// Prefix to remove from the path before looking up the file: with `/assets`, the path `/assets/a.css` finds `a.css`.
         pub strip_prefix: String = "";
-        /// Files that stand for a folder, in this order. A folder that has none of them is not there: nothing is listed.
+        /// Files to serve for a folder; the first that exists is taken. A folder without any is not found: there are no directory listings.
         pub index: Vec<String> = ["index.html"];
-        /// What is looked for, in this order: paths in the folder, where `{path}` and `{host}` are the request's, `/` at the end means a folder, and a status such as `=404` ends the search. When nothing is found: 404, or the route's `upstream` if it has one.
+        /// What to look for, in this order: paths in the folder, in which `{path}` and `{host}` are the request's and a final `/` means a folder; a status such as `=404` ends the search. If nothing is found, the route's `upstream` gets the request; without one, the answer is 404.
         pub r#try: Vec<Candidate> = ["{path}", "{path}/"];
-        /// Encodings of which there may be a file beside the one that is asked for (`a.css.zst`, `a.css.br`, `a.css.gz`), which goes to clients that take it; in the order in which they are chosen.
+        /// Encodings for which to look for a compressed file next to the requested one (`a.css.zst`, `a.css.br`, `a.css.gz`), in order of preference, for clients that accept them.
         pub precompressed: Vec<Coding> = ["zstd", "br", "gzip"];
-        /// The value of `Cache-Control`; empty = none.
+        /// Value of the response's `Cache-Control`; empty = none.
         pub cache_control: String = "";
     }
     check Self::check;

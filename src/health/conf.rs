@@ -7,59 +7,59 @@ use serde_json::json;
 use crate::schema::{Data, Node, Reader, Table, Value, choice, name, section};
 
 choice! {
-    /// What a check does.
+    /// The kind of check.
     pub enum CheckKind {
-        /// `GET` of a path; the status decides as soon as it came, whatever becomes of the body.
+        /// Sends `GET` for a path; only the status decides, and the body is ignored.
         Http = "http",
-        /// Connects, and where `send` or `expect` is given, talks.
+        /// Connects, then exchanges `send` and `expect` if given.
         Tcp = "tcp",
-        /// Sends `send` as a datagram, and waits for one that contains `expect`.
+        /// Sends `send` as a datagram and waits for one that contains `expect`.
         Udp = "udp",
-        /// Asks the service `grpc.health.v1.Health` of the backend, over HTTP/2, whether `service` is serving.
+        /// Asks the backend's `grpc.health.v1.Health`, over HTTP/2, whether `service` is serving.
         Grpc = "grpc",
     }
 }
 
 choice! {
-    /// What a backend is taken for before its first check.
+    /// State of a backend before its first check.
     pub enum InitialState {
-        /// Up at once.
+        /// Up.
         Up = "up",
-        /// Down until a check has passed.
+        /// Down until a check passes.
         Down = "down",
     }
 }
 
 section! {
-    /// Active checks; made when the table is present.
+    /// Active health checks; on when the table is present.
     pub struct HealthCheckConf {
-        /// What a check does.
+        /// The kind of check.
         pub kind: CheckKind = "http";
-        /// Path to ask for (`http`).
+        /// Path to request (`http`).
         pub path: String = "/healthz";
-        /// `Host` to ask for (`http`, `grpc`); empty = the backend's address.
+        /// `Host` to send (`http`, `grpc`); empty = the backend's address.
         pub host: String = "";
-        /// Fields that are sent besides (`http`, `grpc`), such as `{ authorization = "Bearer …" }`.
+        /// Extra header fields to send (`http`, `grpc`), such as `{ authorization = "Bearer …" }`.
         pub headers: Vec<(String, String)> = {};
-        /// Port to check in the place of the backend's.
+        /// Port to check instead of the backend's.
         pub port: Option<u16>, in 1 to 65535;
         /// Service to ask about (`grpc`); empty = the server as a whole.
         pub service: String = "";
-        /// Statuses that pass (`http`): one, or a range.
+        /// Statuses that pass (`http`): single ones or ranges.
         pub expect_status: Vec<StatusRange> = ["200-399"];
-        /// What is sent: after connecting (`tcp`), or as a datagram (`udp`). Bytes that are no text are written as in "\\u0000".
+        /// What to send after connecting (`tcp`) or as a datagram (`udp`). Write unprintable bytes as in "\\u0000".
         pub send: String = "";
-        /// What the answer must contain (`tcp`, `udp`); empty = any.
+        /// What the answer must contain (`tcp`, `udp`); empty = anything.
         pub expect: String = "";
-        /// Time from one check to the next.
+        /// Time between checks.
         pub interval: Duration = "2s", in "10ms" to "1d";
-        /// Time after which a check has failed.
+        /// A check fails after this long without an answer.
         pub timeout: Duration = "1s", in "1ms" to "1h";
-        /// Passed checks in a row that bring a backend up.
+        /// Passed checks in a row that mark a backend up.
         pub rise: u32 = 2, in 1 to 1000;
-        /// Failed checks in a row that take a backend down.
+        /// Failed checks in a row that mark a backend down.
         pub fall: u32 = 3, in 1 to 1000;
-        /// What a backend is taken for before its first check.
+        /// State of a backend before its first check.
         pub initial: InitialState = "up";
     }
     check Self::check;
@@ -172,19 +172,19 @@ impl Value for StatusRange {
 }
 
 section! {
-    /// Passive checks: what real traffic says of a backend.
+    /// Passive health checks (outlier detection): backends that fail real requests are ejected for a while.
     pub struct OutlierConf {
         /// Failures in a row (connect errors, resets, 502, 503, 504) that eject a backend; 0 = off.
         pub consecutive_failures: u32 = 5, in 0 to 1000000;
-        /// Share of failures within `window` that ejects a backend; 0 = off.
+        /// Percentage of failed requests within `window` that ejects a backend; 0 = off.
         pub failure_percent: u32 = 50, in 0 to 100;
-        /// Requests within `window` below which `failure_percent` says nothing.
+        /// Fewest requests within `window` for `failure_percent` to apply.
         pub minimum_requests: u32 = 20, in 1 to 1000000;
-        /// Time over which `failure_percent` is taken.
+        /// Time over which `failure_percent` is measured.
         pub window: Duration = "10s", in "100ms" to "1d";
-        /// Time of an ejection, times the number of ejections so far.
+        /// How long an ejection lasts, times the number of recent ejections; at most five minutes, unless this is longer.
         pub base_ejection: Duration = "30s", in "1ms" to "1d";
-        /// Share of the backends that may be ejected at once; what an active check took out counts apart.
+        /// Largest percentage of the backends that may be ejected at once (one always may be). Backends that active checks mark down do not count.
         pub max_ejected_percent: u32 = 50, in 0 to 100;
     }
 }

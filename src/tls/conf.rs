@@ -15,15 +15,15 @@ choice! {
     pub enum Starttls {
         /// Nothing.
         Off = "off",
-        /// The SSLRequest of PostgreSQL.
+        /// PostgreSQL's SSLRequest.
         Postgres = "postgres",
     }
 }
 
 section! {
-    /// A certificate chain and its private key, in PEM.
+    /// A certificate chain and its private key, in PEM format.
     pub struct CertificateConf {
-        /// The certificate, then its intermediates.
+        /// The certificate, followed by its intermediates.
         pub chain: PathBuf;
         /// The private key (PKCS #8, PKCS #1 or SEC 1).
         pub key: PathBuf;
@@ -47,13 +47,13 @@ impl CertificateConf {
 }
 
 choice! {
-    /// Whether clients are asked for a certificate.
+    /// Whether to ask clients for a certificate.
     pub enum ClientAuthMode {
-        /// They are not.
+        /// Do not ask.
         Off = "off",
-        /// They are, and may have none; one that is given must be valid.
+        /// Ask; clients may send none, but one that is sent must be valid.
         Request = "request",
-        /// They must have a valid one.
+        /// Require a valid certificate.
         Require = "require",
     }
 }
@@ -61,9 +61,9 @@ choice! {
 section! {
     /// Client certificates (mutual TLS).
     pub struct ClientAuthConf {
-        /// Whether clients are asked for a certificate.
+        /// Whether to ask clients for a certificate.
         pub mode: ClientAuthMode = "off";
-        /// Certificates of the authorities that clients' certificates must come from.
+        /// CA certificates that client certificates must chain to.
         pub ca: Option<PathBuf>;
     }
     check Self::check;
@@ -83,15 +83,15 @@ impl ClientAuthConf {
 }
 
 section! {
-    /// TLS to the other side, be it a backend, a collector or a store; used when the table is present.
+    /// TLS as a client; used when the table is present.
     pub struct UpstreamTlsConf {
-        /// Name to ask for and to verify; without it the host of the address. A unix socket or an SRV name has none that could be verified, and needs it.
+        /// Server name to send (SNI) and to verify the certificate against; by default the host in the address. Required for Unix sockets and SRV names, which have none.
         pub server_name: Option<String>;
-        /// Certificates of the authorities to trust; without it the system's.
+        /// CA certificates to trust; by default the system's.
         pub ca: Option<PathBuf>;
-        /// The client certificate to show.
+        /// Client certificate to present.
         pub certificate: Option<CertificateConf>;
-        /// Whether its certificate is verified.
+        /// Verify the server's certificate.
         pub verify: bool = true;
     }
     flat {

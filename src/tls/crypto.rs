@@ -14,13 +14,13 @@ use rustls::{
 use crate::schema::{Table, choice, section};
 
 choice! {
-    /// What is agreed on.
+    /// Which TLS versions and algorithms to allow.
     pub enum TlsProfile {
         /// TLS 1.3 only.
         Modern = "modern",
         /// TLS 1.2 and 1.3, with forward secrecy and authenticated encryption only.
         Intermediate = "intermediate",
-        /// What `versions`, `cipher_suites` and `curves` say.
+        /// Set by `versions`, `cipher_suites` and `curves`.
         Custom = "custom",
     }
 }
@@ -62,7 +62,7 @@ choice! {
 choice! {
     /// A group for the exchange of keys, by its registered name.
     pub enum Curve {
-        /// X25519 with ML-KEM, against who records today and has a quantum computer later.
+        /// X25519 with ML-KEM: protects traffic recorded today from quantum computers later.
         X25519MlKem768 = "X25519MLKEM768",
         /// Curve25519.
         X25519 = "x25519",
@@ -74,15 +74,15 @@ choice! {
 }
 
 section! {
-    /// Versions, cipher suites and groups of TLS.
+    /// TLS versions, cipher suites and key exchange groups.
     pub struct CryptoConf {
-        /// What is agreed on.
+        /// Which TLS versions and algorithms to allow.
         pub profile: TlsProfile = "intermediate";
-        /// `custom`: versions; empty = both.
+        /// For `custom`: TLS versions; empty = both.
         pub versions: Vec<TlsVersion> = [];
-        /// `custom`: cipher suites, the preferred one first; empty = all. Those of a version that is not agreed on do nothing.
+        /// For `custom`: cipher suites in order of preference; empty = all. Suites of a version that is not negotiated have no effect.
         pub cipher_suites: Vec<CipherSuite> = [];
-        /// `custom`: groups for the exchange of keys, the preferred one first; empty = all.
+        /// For `custom`: key exchange groups in order of preference; empty = all.
         pub curves: Vec<Curve> = [];
     }
     check Self::check;

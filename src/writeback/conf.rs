@@ -7,25 +7,25 @@ use ipnet::IpNet;
 use crate::schema::{Size, StorePath, Table, choice, section};
 
 choice! {
-    /// What becomes of a request that changes something, such as a `PUT`.
+    /// What to do with requests that change something, such as a `PUT`.
     pub enum WritePolicy {
-        /// It goes to the backend, and what is stored for its URL is used no more.
+        /// Send them to the backend and invalidate what is stored for the URL.
         Around = "around",
-        /// It goes to the backend; what a successful `PUT` sent is stored, where the response allows it.
+        /// Send them to the backend; store the content of a successful `PUT`, if the response allows it.
         Through = "through",
-        /// It is answered once it is in the journal, and goes to the backend afterwards.
+        /// Answer them once they are in the journal, and deliver them to the backend later.
         Back = "back",
     }
 }
 
 section! {
-    /// Whose writes `write_policy = "back"` answers in the backend's place, which nobody has checked then, and who sees them.
+    /// Which writes `write_policy = "back"` accepts on the backend's behalf, before the backend could check them, and who sees them until they are delivered.
     pub struct WriteBackConf {
-        /// Methods: `PUT`, `DELETE` or both. Others go to the backend.
+        /// Methods to accept: `PUT`, `DELETE` or both. Others go to the backend.
         pub methods: Vec<http::Method> = ["PUT", "DELETE"];
-        /// Networks of clients whose writes are accepted; those of others go to the backend. `["0.0.0.0/0", "::/0"]` = everybody's.
+        /// Networks of clients to accept writes from; those of others go to the backend. `["0.0.0.0/0", "::/0"]` = everybody.
         pub networks: Vec<IpNet>;
-        /// Who is shown what waits.
+        /// Who sees a write that is not delivered yet.
         pub serve: ServePending = "writer";
     }
     check Self::check;
@@ -57,9 +57,9 @@ impl WriteBackConf {
 }
 
 choice! {
-    /// Who is shown a write that waits.
+    /// Who sees a write that is not delivered yet.
     pub enum ServePending {
-        /// The client address that wrote it; all others get what the backend has.
+        /// Only the client address that wrote it; all others get what the backend has.
         Writer = "writer",
         /// Everybody.
         All = "all",
@@ -67,11 +67,11 @@ choice! {
 }
 
 section! {
-    /// Where `write_policy = "back"` keeps writes until their backend has them.
+    /// Where `write_policy = "back"` keeps writes until they are delivered to the backend.
     pub struct JournalConf {
-        /// Where it is; it is made when it is not there.
+        /// The journal's folder; it is created if missing.
         pub path: StorePath;
-        /// How much may wait there.
+        /// How much may wait for delivery.
         pub size: Size = "1GiB", in "1MiB" to "1024TiB";
     }
 }

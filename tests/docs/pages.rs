@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use clap::CommandFactory;
 use pointsman::{cli::Arguments, config, tls::demo::demo_certificates};
 
-use super::files::root;
+use super::files::{files, read, root};
 
 /// The pages that people write, with their text.
 fn pages() -> Vec<(PathBuf, String)> {
@@ -92,6 +92,37 @@ fn every_linked_file_is_there() {
 }
 
 #[test]
+fn every_linked_heading_is_there() {
+    let pages = pages();
+    let mut count = 0;
+    for (page, text) in &pages {
+        for link in text.split("](").skip(1) {
+            let link = link.split(')').next().unwrap();
+            let Some((file, anchor)) = link.split_once('#').filter(|_| !link.starts_with("http")) else {
+                continue;
+            };
+            let linked = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            let linked = linked.canonicalize().unwrap();
+            let Some((_, text)) = pages.iter().find(|(page, _)| page.canonicalize().unwrap() == linked)
+            else {
+                continue;
+            };
+            count += 1;
+            let is_there = text.lines().any(|line| anchor_of(line).as_deref() == Some(anchor));
+            assert!(is_there, "{} links {link}", page.display());
+        }
+    }
+    assert!(count > 10, "found {count} links to headings");
+}
+
+/// What a link to a heading has behind its `#`, as GitHub makes it; `None` where a line is no heading.
+fn anchor_of(line: &str) -> Option<String> {
+    let text = line.strip_prefix('#')?.trim_start_matches('#').strip_prefix(' ')?;
+    let is_kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    Some(text.to_lowercase().chars().filter(is_kept).collect::<String>().replace(' ', "-"))
+}
+
+#[test]
 fn every_path_in_backticks_is_there() {
     for (page, text) in pages() {
         for word in text.split('`').skip(1).step_by(2) {
@@ -120,8 +151,10 @@ fn every_script_that_is_to_be_run_is_there() {
 fn verbs_that_are_named_exist_and_the_readme_has_all() {
     let command = Arguments::command();
     let verbs: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
-    let pages = pages();
-    for (page, text) in &pages {
+    let mut texts = pages();
+    let examples = files("config").into_iter().filter(|file| file.ends_with(".toml"));
+    texts.extend(examples.map(|file| (PathBuf::from(&file), read(&file))));
+    for (page, text) in &texts {
         for named in text.split("pointsman ").skip(1) {
             let word: String = named.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
             let word = word.trim_matches('-');

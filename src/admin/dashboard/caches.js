@@ -41,8 +41,8 @@ function updateCache(row, cache) {
   const facts = [
     ["Collapsed", count(requests.collapsed)],
     ["Misses", count(requests.miss)],
-    ["Fetches in flight", count(fills.in_flight)],
-    ["Reading from them", count(fills.readers)],
+    ["Fetches in progress", count(fills.in_flight)],
+    ["Requests reading them", count(fills.readers)],
   ];
   if (isStoring) {
     facts.unshift(

@@ -22,16 +22,16 @@ pub(super) fn backends(snapshot: &Snapshot, now: Moment, text: &mut Text) {
         backends.map(move |(index, backend)| BackendTotal::over(upstream, index, backend))
     });
     let rows: Vec<BackendTotal<'_>> = all.collect();
-    let help = "1 while the backend takes new exchanges: neither down, ejected, draining nor disabled.";
+    let help = "1 while the backend takes new requests: not down, ejected, draining or disabled.";
     text.family("backend_up", Kind::Gauge, help);
     for row in &rows {
         text.sample(&row.labels, u8::from(State::of(row.backend, now) == State::Up));
     }
-    text.family("backend_in_flight", Kind::Gauge, "Exchanges in flight at the backend.");
+    text.family("backend_in_flight", Kind::Gauge, "Requests in flight at the backend.");
     for row in &rows {
         text.sample(&row.labels, row.backend.in_flight());
     }
-    let help = "Active checks of the backend by their verdict.";
+    let help = "Active health checks of the backend, by result.";
     text.family("health_checks_total", Kind::Counter, help);
     for row in &rows {
         let counts = &row.backend.shared.health_counts;
@@ -39,19 +39,19 @@ pub(super) fn backends(snapshot: &Snapshot, now: Moment, text: &mut Text) {
             text.sample(&row.labels.with("result", result), count.load(Relaxed));
         }
     }
-    let help = "Times that the backend's own traffic took it out for a while.";
+    let help = "Times the backend was ejected because real requests to it failed (outlier detection).";
     text.family("backend_ejections_total", Kind::Counter, help);
     for row in &rows {
         text.sample(&row.labels, row.backend.shared.health_counts.ejected.load(Relaxed));
     }
-    let help = "Attempts at the backend by how they ended.";
+    let help = "Attempts sent to the backend, by outcome.";
     text.family("backend_requests_total", Kind::Counter, help);
     for row in &rows {
         for (outcome, count) in Outcome::ALL.into_iter().zip(row.outcomes) {
             text.sample(&row.labels.with("outcome", outcome.label()), count);
         }
     }
-    let help = "Time from the pick of the backend to its response head.";
+    let help = "Time from picking the backend to receiving its response head.";
     text.family("backend_response_seconds", Kind::Histogram, help);
     for row in &rows {
         text.histogram(&row.labels, &row.response);
@@ -91,7 +91,7 @@ impl<'a> BackendTotal<'a> {
 
 /// By upstream: who waits for a place at a backend.
 pub(super) fn queues(snapshot: &Snapshot, text: &mut Text) {
-    text.family("queue_length", Kind::Gauge, "Requests that wait for a place at a backend.");
+    text.family("queue_length", Kind::Gauge, "Requests waiting in the queue for a backend.");
     for upstream in &snapshot.upstreams {
         text.sample(&Labels::of(&[("upstream", &upstream.conf.name)]), upstream.queue.len());
     }

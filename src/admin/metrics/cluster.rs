@@ -17,22 +17,18 @@ pub(super) fn cluster(admin: &Admin, text: &mut Text) {
     let (inner, counts) = (status.read(), status.counts());
     let groups = &inner.groups;
     let labels = |name: &str| Labels::of(&[("group", name)]);
-    text.family("cluster_role", Kind::Gauge, "1 where this node is primary, 0 where it is standby.");
+    text.family("cluster_role", Kind::Gauge, "1 if this node is primary, 0 if it is standby.");
     for group in groups {
         text.sample(&labels(&group.name), u8::from(group.role == Role::Primary));
     }
-    text.family(
-        "cluster_transitions_total",
-        Kind::Counter,
-        "Changes of the role, elections that were contested included.",
-    );
+    text.family("cluster_transitions_total", Kind::Counter, "Role changes, including contested elections.");
     for group in groups {
         text.sample(&labels(&group.name), group.transitions);
     }
     text.family(
         "cluster_problem",
         Kind::Gauge,
-        "1 where something is wrong, such as an address that cannot be added.",
+        "1 if something is wrong, such as an address that cannot be added.",
     );
     for group in groups {
         text.sample(
@@ -40,7 +36,7 @@ pub(super) fn cluster(admin: &Admin, text: &mut Text) {
             u8::from(group.problem.is_some() || group.on_change_problem.is_some()),
         );
     }
-    text.family("cluster_events_total", Kind::Counter, "What the cluster counts, by what happened and why.");
+    text.family("cluster_events_total", Kind::Counter, "Cluster events, by event and reason.");
     for ((event, reason), count) in &counts {
         text.sample(&Labels::of(&[("event", event), ("reason", reason)]), count);
     }
@@ -55,11 +51,11 @@ fn nodes(admin: &Admin, text: &mut Text) {
             |heard: &Heard| (heard.state.node.clone(), heard.is_there(now), heard.state.config_hash == own);
         members.heard.values().map(of).collect()
     };
-    text.family("cluster_node_up", Kind::Gauge, "1 while another node is heard of.");
+    text.family("cluster_node_up", Kind::Gauge, "1 while the other node is heard from.");
     for (node, is_there, _) in &heard {
         text.sample(&Labels::of(&[("node", node)]), u8::from(*is_there));
     }
-    let help = "1 where another node has the configuration that this one has.";
+    let help = "1 if the other node has the same configuration as this one.";
     text.family("cluster_node_has_this_configuration", Kind::Gauge, help);
     for (node, _, is_same) in &heard {
         text.sample(&Labels::of(&[("node", node)]), u8::from(*is_same));
@@ -67,7 +63,7 @@ fn nodes(admin: &Admin, text: &mut Text) {
     text.family(
         "cluster_changes_lost_total",
         Kind::Counter,
-        "Changes by the admin API that some node never heard of.",
+        "Changes through the admin API that did not reach every node.",
     );
     text.sample(&Labels::default(), admin.shared.registry.commands.lost());
 }

@@ -16,25 +16,25 @@ pub(super) fn listeners(snapshot: &Snapshot, text: &mut Text) {
             text.sample(&Labels::of(&[("listener", &listener.conf.name)]), value(&listener.shared));
         }
     };
-    family("connections", Kind::Gauge, "Open client connections, and sessions of datagrams.", |it| {
+    family("connections", Kind::Gauge, "Open client connections, and UDP sessions.", |it| {
         // A count of workers' own, which may be seen between a close and an open.
         it.open.load(Relaxed).max(0).unsigned_abs()
     });
     family(
         "connections_accepted_total",
         Kind::Counter,
-        "Client connections accepted, and sessions of datagrams begun.",
+        "Client connections accepted, and UDP sessions started.",
         |it| it.accepted.load(Relaxed),
     );
-    let help = "Client connections refused: over a limit, or by `allow` and `deny`.";
+    let help = "Client connections refused: above a limit, or by `allow` and `deny`.";
     family("connections_refused_total", Kind::Counter, help, |it| it.refused.load(Relaxed));
-    let help = "Connections with plain HTTP to where HTTPS is served; they got 400.";
+    let help = "Plain HTTP connections to an HTTPS listener; they got 400.";
     family("plain_http_total", Kind::Counter, help, |it| it.plain_http.load(Relaxed));
 }
 
 /// Handshakes of TLS by listener and result.
 pub(super) fn handshakes(snapshot: &Snapshot, text: &mut Text) {
-    text.family("tls_handshakes_total", Kind::Counter, "Handshakes of TLS with clients by their result.");
+    text.family("tls_handshakes_total", Kind::Counter, "TLS handshakes with clients, by result.");
     for listener in snapshot.listeners.iter().filter(|listener| listener.serves.tls().is_some()) {
         let (name, shared) = (&*listener.conf.name, &listener.shared);
         for (result, count) in [
@@ -49,7 +49,7 @@ pub(super) fn handshakes(snapshot: &Snapshot, text: &mut Text) {
 
 /// When certificates that are served end.
 pub(super) fn certificates(admin: &Admin, snapshot: &Snapshot, text: &mut Text) {
-    let help = "Unix time at which a certificate that a listener shows ends.";
+    let help = "Expiry of each certificate a listener presents, as Unix time.";
     text.family("certificate_not_after_seconds", Kind::Gauge, help);
     for certificate in &*certificates::certificates(admin, snapshot) {
         if let Some(facts) = &certificate.facts {

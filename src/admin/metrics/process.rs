@@ -14,16 +14,16 @@ pub(super) fn process(text: &mut Text) {
             text.plain_sample(name, &Labels::default(), value);
         }
     };
-    let help = "User and system processor time in seconds.";
+    let help = "User and system CPU time in seconds.";
     gauge("process_cpu_seconds_total", Kind::Counter, help, cpu_seconds(&stat));
     gauge("process_resident_memory_bytes", Kind::Gauge, "Resident memory.", bytes_of(&status, "VmRSS:"));
     gauge("process_virtual_memory_bytes", Kind::Gauge, "Virtual memory.", bytes_of(&status, "VmSize:"));
     let threads = value_of(&status, "Threads:").and_then(|value| value.parse().ok());
     gauge("process_threads", Kind::Gauge, "Threads.", threads);
     let open = fs::read_dir("/proc/self/fd").ok().map(|entries| entries.count() as f64);
-    gauge("process_open_fds", Kind::Gauge, "Open descriptors.", open);
-    gauge("process_max_fds", Kind::Gauge, "Descriptors that may be open.", most_descriptors());
-    let help = "When the process started, as Unix time in seconds.";
+    gauge("process_open_fds", Kind::Gauge, "Open file descriptors.", open);
+    gauge("process_max_fds", Kind::Gauge, "Limit of open file descriptors.", most_descriptors());
+    let help = "Start time of the process, as Unix time in seconds.";
     gauge("process_start_time_seconds", Kind::Gauge, help, started(&stat));
 }
 

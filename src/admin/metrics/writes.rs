@@ -14,7 +14,7 @@ type JournalFact = fn(&journal::Stats) -> u64;
 
 /// What became of requests that change something.
 pub(super) fn writes(views: &[View], text: &mut Text) {
-    let help = "Requests that change something, by write policy and by what became of them.";
+    let help = "Write requests, by write policy and result.";
     text.family("cache_writes_total", Kind::Counter, help);
     for one in views {
         for (policy, word, _) in WritePolicy::ALL {
@@ -37,14 +37,12 @@ pub(super) fn journals(views: &[View], text: &mut Text) {
         return;
     }
     let gauges: [(&str, &str, JournalFact); 4] = [
-        ("cache_journal_entries", "Writes that were accepted and are not delivered yet.", |stats| {
-            stats.entries as u64
-        }),
-        ("cache_journal_bytes", "Bytes that these count for.", |stats| stats.bytes),
-        ("cache_journal_disk_bytes", "Bytes of the journal's files.", |stats| stats.disk),
+        ("cache_journal_entries", "Accepted writes not delivered yet.", |stats| stats.entries as u64),
+        ("cache_journal_bytes", "Size of accepted writes not delivered yet.", |stats| stats.bytes),
+        ("cache_journal_disk_bytes", "Disk space used by the journal's files.", |stats| stats.disk),
         (
             "cache_journal_oldest_seconds",
-            "For how long the oldest of them waits; 0 when none does.",
+            "Age of the oldest accepted write not delivered yet; 0 if there is none.",
             |stats| stats.oldest.map_or(0, |oldest| (clock::unix_millis() / 1000).saturating_sub(oldest)),
         ),
     ];
@@ -54,7 +52,8 @@ pub(super) fn journals(views: &[View], text: &mut Text) {
             text.sample(&Labels::of(&[("cache", &one.label())]), fact(stats));
         }
     }
-    let help = "Attempts at delivery of accepted writes; those that the origin refused are set aside.";
+    let help =
+        "Delivery attempts of accepted writes, by result; set_aside are those that the backend refused.";
     text.family("cache_deliveries_total", Kind::Counter, help);
     let results: [(&str, JournalFact); 3] = [
         ("delivered", |stats| stats.delivered),
@@ -66,7 +65,7 @@ pub(super) fn journals(views: &[View], text: &mut Text) {
             text.sample(&Labels::of(&[("cache", &one.label()), ("result", result)]), fact(stats));
         }
     }
-    let help = "What went wrong with the journal's disk: writes that failed, places that were damaged.";
+    let help = "Faults of the journal's disk: failed writes (io_error) and damaged entries (damaged).";
     text.family("cache_journal_faults_total", Kind::Counter, help);
     for (one, stats) in &journals {
         for (kind, count) in [("io_error", stats.errors), ("damaged", stats.damaged)] {

@@ -45,7 +45,7 @@ pub(super) fn document(endpoints: &[Endpoint], needs_token: bool) -> Value {
         "components": {
             "schemas": schemas(),
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer", "description": "a token of `token_file`"},
+                "token": {"type": "http", "scheme": "bearer", "description": "the token in `token_file`"},
             },
         },
     })
@@ -151,7 +151,7 @@ fn schemas() -> Value {
     let error = json!({
         "type": "object",
         "properties": {
-            "code": {"type": "string", "description": "a word for programs"},
+            "code": {"type": "string", "description": "a code for programs"},
             "message": {"type": "string", "description": "what is wrong, for people"},
             "hint": {"type": "string", "description": "what to do about it"},
             "line": number(),

@@ -3,21 +3,21 @@
 use crate::schema::choice;
 
 choice! {
-    /// Which object leaves when room is needed.
+    /// Which object to evict when space is needed.
     pub enum Eviction {
-        /// Three queues: what is not asked for again soon leaves at once, without touching what stays.
+        /// Three FIFO queues: an object not requested again soon is evicted early and does not displace the others.
         S3Fifo = "s3-fifo",
-        /// The one that came first.
+        /// The one stored first.
         Fifo = "fifo",
-        /// The one that came last.
+        /// The one stored last.
         Lifo = "lifo",
-        /// The one that was not asked for longest.
+        /// The least recently used.
         Lru = "lru",
-        /// The one that was asked for last; for loops over more than fits.
+        /// The most recently used, for loops over more than the cache can hold.
         Mru = "mru",
-        /// The one that was asked for least; old favourites age.
+        /// The least frequently used; counts fade with time.
         Lfu = "lfu",
-        /// Any, with the same chance.
+        /// One chosen at random.
         Random = "random",
     }
 }
@@ -30,11 +30,11 @@ impl Default for Eviction {
 }
 
 choice! {
-    /// Which objects may come in.
+    /// Which objects to store.
     pub enum Admission {
-        /// All.
+        /// All objects.
         Always = "always",
-        /// Those that were asked for before; keeps one-hit wonders out.
+        /// Only those requested before; keeps one-hit wonders out.
         SecondRequest = "second-request",
     }
 }

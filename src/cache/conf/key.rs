@@ -9,15 +9,15 @@ use crate::{
 };
 
 section! {
-    /// What of a request, besides scheme, host and path, a stored response is found by.
+    /// What the cache key consists of, besides scheme, host and path.
     pub struct KeyConf {
-        /// Parameters of the query: `all`, `none`, or a list of their names.
+        /// Query parameters: `all`, `none`, or a list of names.
         pub query: QueryKey = "all";
-        /// Whether parameters are put in order by their names first, so that `a=1&b=2` is `b=2&a=1`.
+        /// Sort the query parameters by name first, so that `a=1&b=2` and `b=2&a=1` share one key.
         pub sorted: bool = false;
-        /// Header fields.
+        /// Request header fields to include.
         pub headers: Vec<String> = [];
-        /// A text with [placeholders](templates.md) that it is found by too: `"{cookie.lang|default:en}"`.
+        /// Text with [placeholders](templates.md) to include: `"{cookie.lang|default:en}"`.
         pub template: String = "";
     }
     check Self::check;

@@ -24,73 +24,70 @@ use crate::{
 };
 
 section! {
-    /// A store of responses, which routes name with `cache`.
+    /// A cache for responses; routes use it with `cache`.
     pub struct CacheConf {
-        /// Its name: routes, metrics and the admin API use it.
+        /// Its name, used in routes, metrics and the admin API.
         pub name: String;
-        /// How much is kept in memory, over all workers.
+        /// How much to keep in memory, over all workers.
         pub memory: Size = "256MiB", in "1MiB" to "16TiB";
         /// A second tier on disk; off when absent.
         pub disk: Option<DiskConf>;
-        /// Which object leaves when room is needed.
+        /// Which object to evict when space is needed.
         pub eviction: Eviction = "s3-fifo";
-        /// Which objects may come in.
+        /// Which objects to store.
         pub admission: Admission = "always";
-        /// The largest body that is stored.
+        /// The largest body to store.
         pub max_object: Size = "16MiB", in "1" to "1TiB";
-        /// What a stored response is found by.
+        /// What the cache key consists of.
         pub key: KeyConf;
-        /// Share of the time since `Last-Modified` that a response without a lifetime is fresh for (RFC 9111
-        /// §4.2.2); 0 turns it off.
+        /// Heuristic freshness (RFC 9111 §4.2.2): a response without an explicit lifetime stays fresh for this fraction of the time since its `Last-Modified`; 0 = off.
         pub heuristic: f64 = 0.1, in 0 to 1;
-        /// How long a response of 2xx that says nothing is fresh; 0 = it is not stored. For others see `ttl`.
+        /// Lifetime of 2xx responses that do not state one; 0 = do not store them. For other statuses see `ttl`.
         pub default_ttl: Duration = "0s", in "0s" to "3650d";
-        /// How long responses that say nothing are fresh, by status (`404`) or class (`5xx`); `0s` = they are not stored.
+        /// Lifetime of responses that do not state one, by status (`404`) or class (`5xx`); `0s` = do not store them.
         pub ttl: TtlConf = {};
-        /// Statuses (`200`, `"3xx"`) of which alone responses are stored; empty = those that the standard lets be stored.
+        /// Store only responses with these statuses (`200`, `"3xx"`); empty = all that RFC 9111 allows.
         pub store: Vec<Statuses> = [];
-        /// Fields of responses that are not looked at: `ttl` and `default_ttl` decide then.
+        /// Response fields to ignore, so that `ttl` and `default_ttl` decide instead.
         pub ignore: Vec<Ignored> = [];
-        /// Groups of conditions of requests: where one holds, what is stored is not served, and the response takes its place.
+        /// Groups of request conditions: if one matches, the request is not answered from the cache, but its response is stored.
         pub bypass: Vec<MatchConf> = [];
-        /// Groups of conditions of requests: where one holds, the cache is neither asked nor given the response.
+        /// Groups of request conditions: if one matches, the cache is not used at all, neither to answer nor to store.
         pub no_store: Vec<MatchConf> = [];
-        /// How long a stale response is served while a fresh one is fetched, where it does not say.
+        /// How long to serve a stale response while a fresh one is fetched, for responses that do not say themselves.
         pub stale_while_revalidate: Duration = "0s", in "0s" to "3650d";
-        /// How long a stale response is served when the backend fails, where it does not say.
+        /// How long to serve a stale response when the backend fails, for responses that do not say themselves.
         pub stale_if_error: Duration = "0s", in "0s" to "3650d";
-        /// Time after which a stored response leaves that nobody asked for, fresh or not, counted anew from a start for what
-        /// is on disk; 0 = it stays for as long as there is room.
+        /// Remove a stored response, fresh or not, after this long without a request for it; a restart begins the count anew for objects on disk. 0 = keep it as long as there is space.
         pub inactive: Duration = "0s", in "0s" to "3650d";
-        /// Responses kept for one key, by what `Vary` names.
+        /// Most variants (`Vary`) to keep for one key.
         pub max_variants: u32 = 10, in 1 to 1000;
-        /// Whether responses with `Set-Cookie` are stored, and the field with them.
+        /// Store responses that have `Set-Cookie`, including that field.
         pub store_set_cookie: bool = false;
-        /// What becomes of a request that changes something.
+        /// What to do with requests that change something, such as `PUT`.
         pub write_policy: WritePolicy = "around";
-        /// Where `write_policy = "back"` keeps writes; without it in `journal` below the path of `disk`.
+        /// Where `write_policy = "back"` keeps writes; by default in `journal` below the path of `disk`.
         pub journal: Option<JournalConf>;
-        /// Whose writes `write_policy = "back"` answers in the backend's place; it needs this.
+        /// Which writes `write_policy = "back"` accepts; required with it.
         pub write_back: Option<WriteBackConf>;
-        /// The response's header field that has tags, by which it is purged.
+        /// The response header field that holds the tags for purging.
         pub purge_header: String = "surrogate-key";
-        /// One fetch for equal requests that come at the same time.
+        /// Request collapsing: one fetch for identical requests that arrive at the same time.
         pub collapse: CollapseConf;
-        /// Whether what is not stored here is asked of the node of the cluster that owns its key before it is asked of a
-        /// backend; it needs `[cluster.peers]`.
+        /// On a miss, ask the cluster node that owns the key before asking a backend; needs `[cluster.peers]`.
         pub peers: bool = false;
     }
     check Self::check;
 }
 
 section! {
-    /// One fetch for equal requests that come at the same time.
+    /// Request collapsing: one fetch for identical requests that arrive at the same time.
     pub struct CollapseConf {
-        /// Whether they are joined.
+        /// Collapse identical requests.
         pub enabled: bool = true;
-        /// How long a request waits for another's response; then it goes on alone.
+        /// How long a request waits for another's response before it goes to the backend itself.
         pub timeout: Duration = "10s", in "1ms" to "1h";
-        /// Whether requests with `Authorization` or `Cookie` are joined too.
+        /// Collapse requests with `Authorization` or `Cookie` too.
         pub credentials: bool = false;
     }
 }

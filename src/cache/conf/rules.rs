@@ -9,7 +9,7 @@ use crate::schema::{Data, Node, Reader, Value, choice, status::Statuses};
 choice! {
     /// A field of responses that is not looked at.
     pub enum Ignored {
-        /// `Cache-Control`, and `CDN-Cache-Control` and its like: private responses are stored then, too.
+        /// `Cache-Control`, `CDN-Cache-Control` and the like. Private responses are then stored, too.
         CacheControl = "cache-control",
         /// `Expires`.
         Expires = "expires",

@@ -3,11 +3,11 @@
 use crate::schema::{Size, StorePath, Table, section};
 
 section! {
-    /// A second tier on disk, behind the memory.
+    /// A second tier on disk, behind memory.
     pub struct DiskConf {
-        /// The folder; it is made when it is not there.
+        /// The folder; it is created if missing.
         pub path: StorePath;
-        /// How much is kept there.
+        /// How much to keep on disk.
         pub size: Size, in "1MiB" to "1024TiB";
     }
     check Self::check;

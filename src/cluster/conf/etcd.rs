@@ -10,20 +10,19 @@ use crate::{
 };
 
 section! {
-    /// A key in etcd, which the primary has with a lease.
+    /// Election by a key in etcd, which the primary holds with a lease.
     pub struct EtcdConf {
-        /// Its servers, such as `http://10.0.0.9:2379`; one that does not answer is followed by the next.
+        /// etcd servers, such as `http://10.0.0.9:2379`; if one does not answer, the next is tried.
         pub endpoints: Vec<StoreUrl>;
-        /// The key: the same on all nodes, and nobody else's.
+        /// The key: the same on all nodes, and not used by anything else.
         pub key: String = "/pointsman/leader";
-        /// How long nobody else can be primary after this node has renewed its lease: whole seconds. A node that dies is
-        /// followed after that time; etcd makes it longer where it is less than one and a half of its election time-outs.
+        /// Lifetime of the primary's lease, in whole seconds: when the primary dies, another node takes over after this time. etcd enforces a minimum of one and a half times its election timeout.
         pub lease: Duration = "2s", in "2s" to "1h";
-        /// The user, where etcd asks for one; with `password_file`.
+        /// User name, if etcd requires authentication; with `password_file`.
         pub user: String = "";
         /// File with the user's password, or `env:NAME`.
         pub password_file: Option<Secret>;
-        /// TLS to servers at `https://`; without it the system's authorities are trusted.
+        /// TLS settings for `https://` servers; by default the system's CA certificates are trusted.
         pub tls: Option<UpstreamTlsConf>;
     }
     check Self::check;

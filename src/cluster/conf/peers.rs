@@ -11,21 +11,19 @@ use crate::{
 };
 
 section! {
-    /// What peers tell each other, over TLS with certificates on both sides: what they know of backends, changes made by the
-    /// admin API, purges, and keys of TLS tickets.
+    /// What the nodes tell each other, over mutual TLS: backend health, changes made through the admin API, purges, and TLS ticket keys.
     pub struct PeersConf {
-        /// Where this node hears its peers: an IP address and a port that only they need to reach.
+        /// Where this node listens for its peers: an IP address and port that only they need to reach.
         pub listen: SocketAddr;
-        /// Where the others do; this node's own may be among them.
+        /// The other nodes' `listen` addresses; this node's own may be among them.
         pub members: Vec<SocketAddr>;
-        /// The certificate of this node, which it shows as server and as client.
+        /// This node's certificate, used as server and as client.
         pub certificate: CertificateConf;
-        /// The authority of the peers' certificates, and of nothing else: who has a certificate of it is believed.
+        /// The CA that issues the nodes' certificates, and nothing else: anyone with a certificate from it is trusted.
         pub ca: PathBuf;
-        /// The name that all peers' certificates are for.
+        /// The name that all nodes' certificates are issued for.
         pub server_name: String = "pointsman";
-        /// How long a peer may take to begin to answer a request that it is asked for, a new connection to it included;
-        /// then this node does without it.
+        /// How long a peer may take to start answering a request, including a new connection to it; after that this node does without it.
         pub response_timeout: Duration = "50ms", in "1ms" to "10s";
     }
     check Self::check;

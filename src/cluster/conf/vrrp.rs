@@ -8,25 +8,25 @@ use crate::schema::{Table, choice, section};
 choice! {
     /// How the checksum of an IPv4 advertisement is made.
     pub enum Checksum {
-        /// Without the addresses of its packet, as RFC 9568 has it; keepalived 2.2 and FRR 8 refuse it.
+        /// Without a pseudo-header, as in RFC 9568; keepalived 2.2 and FRR 8 reject it.
         Rfc9568 = "rfc9568",
-        /// With them, as RFC 5798 was read, and as keepalived and FRR send it.
+        /// With a pseudo-header, as RFC 5798 was read and as keepalived and FRR send it.
         Rfc5798 = "rfc5798",
     }
 }
 
 section! {
-    /// VRRP version 3 (RFC 9568); a keepalived or a router can be the other side.
+    /// VRRP version 3 (RFC 9568); works together with keepalived and routers.
     pub struct VrrpConf {
-        /// The network interface that advertisements go over; without it, each virtual address has its own.
+        /// The network interface for advertisements; by default that of each virtual address.
         pub interface: Option<InterfaceName>;
-        /// The number of the virtual router: the same on all its nodes, and on no other's in the network.
+        /// The virtual router ID (VRID): the same on all its nodes, and unique in the network.
         pub router_id: u8 = 51, in 1 to 255;
-        /// Time from one advertisement of the primary to the next: a multiple of 10 ms. The same on all nodes.
+        /// Time between the primary's advertisements: a multiple of 10 ms, and the same on all nodes.
         pub interval: Duration = "100ms", in "10ms" to "40950ms";
-        /// What is sent for IPv4; either is accepted.
+        /// Checksum to send for IPv4; both are accepted.
         pub checksum: Checksum = "rfc5798";
-        /// Addresses of the other nodes, where the network has no multicast; empty = multicast. Then nobody else is believed.
+        /// Addresses of the other nodes, for networks without multicast; advertisements from anyone else are then ignored. Empty = multicast.
         pub unicast_peers: Vec<IpAddr> = [];
     }
     check Self::check;

@@ -12,9 +12,9 @@ use super::{
 use crate::schema::{Table, choice, section};
 
 choice! {
-    /// What decides which node is primary.
+    /// How the primary is elected.
     pub enum Election {
-        /// VRRP version 3 (RFC 9568), between the nodes of one network.
+        /// VRRP version 3 (RFC 9568), among the nodes of one network.
         Vrrp = "vrrp",
         /// A key in etcd.
         Etcd = "etcd",
@@ -24,72 +24,69 @@ choice! {
 }
 
 section! {
-    /// Nodes that take each other's place: the primary has the virtual addresses, the standbys wait.
+    /// High availability: the primary node holds the virtual addresses, and a standby takes over when it fails.
     pub struct ClusterConf {
-        /// What this node is called by its peers; empty = the name of the machine.
+        /// This node's name in the cluster; empty = the machine's host name.
         pub node: String = "";
-        /// What decides which node is primary.
+        /// How the primary is elected.
         pub election: Election = "vrrp";
-        /// Whether a node with a greater priority takes the role from one with a lower (`vrrp`).
+        /// Let a node with a higher priority take the role from one with a lower (`vrrp`).
         pub preempt: bool = true;
-        /// How long such a node waits first (`vrrp`).
+        /// How long a node waits before preempting (`vrrp`).
         pub preempt_delay: Duration = "0s", in "0s" to "1h";
-        /// The node with the greatest becomes primary (`vrrp`).
+        /// The node with the highest priority becomes primary (`vrrp`).
         pub priority: u8 = 100, in 1 to 254;
-        /// The addresses that the primary has.
+        /// The virtual addresses, held by the primary.
         pub virtual_ip: Vec<VirtualIpConf>;
-        /// VRRP.
+        /// VRRP settings.
         pub vrrp: VrrpConf;
-        /// etcd; with `election = "etcd"`.
+        /// etcd settings, for `election = "etcd"`.
         pub etcd: Option<EtcdConf>;
-        /// ZooKeeper; with `election = "zookeeper"`.
+        /// ZooKeeper settings, for `election = "zookeeper"`.
         pub zookeeper: Option<ZooKeeperConf>;
-        /// How a configuration that a store has for all nodes (`--config etcd://…`) is taken over: by some first, and by the others
-        /// when those had it for a while and no more of their requests fail. Needs `[cluster.peers]`; without it all take it at once.
+        /// Roll out a configuration kept in a store (`--config etcd://…`) in steps: some nodes apply it first, the others only after those have run it for a while without more failing requests. Needs `[cluster.peers]`; by default all nodes apply it at once.
         pub rollout: Option<RolloutConf>;
-        /// What peers share.
+        /// What the nodes tell each other.
         pub peers: Option<PeersConf>;
-        /// What is run when the role of this node changes.
+        /// A program to run when this node's role changes.
         pub on_change: Option<OnChangeConf>;
     }
     check Self::check;
 }
 
 section! {
-    /// An address that the primary has.
+    /// A virtual address, held by the primary.
     pub struct VirtualIpConf {
-        /// The address with the length of its network's prefix, such as `10.0.0.100/24`.
+        /// The address with its prefix length, such as `10.0.0.100/24`.
         pub address: InterfaceAddress;
-        /// The network interface that it is added to.
+        /// The network interface to add it to.
         pub interface: InterfaceName;
-        /// The virtual router that it belongs to (`vrrp`), where it is another than `cluster.vrrp.router_id`; all addresses of
-        /// one move together.
+        /// The virtual router that the address belongs to (`vrrp`); by default `cluster.vrrp.router_id`. All addresses of a virtual router move together.
         pub router_id: Option<u8>, in 1 to 255;
-        /// The priority of that virtual router on this node, where it is another than `cluster.priority`.
+        /// This node's priority for that virtual router; by default `cluster.priority`.
         pub priority: Option<u8>, in 1 to 254;
     }
 }
 
 section! {
-    /// A program that is run when the role of this node changes: for a cloud, where an address is moved by an API.
+    /// A program to run when this node's role changes: for clouds, in which addresses are moved through an API.
     pub struct OnChangeConf {
-        /// The program and its arguments; `{role}` (`primary` or `standby`), `{node}`, `{router}` and `{addresses}` stand for
-        /// their values, which are in the environment too (`POINTSMAN_ROLE`, …).
+        /// The program and its arguments, in which `{role}` (`primary` or `standby`), `{node}`, `{router}` and `{addresses}` are replaced; the environment has the same values (`POINTSMAN_ROLE`, …).
         pub command: Vec<String>;
-        /// Time after which it is ended, and run again.
+        /// Stop the program and run it again if it takes longer.
         pub timeout: Duration = "10s", in "100ms" to "10m";
-        /// How often it is run again after it failed, with a growing time in between.
+        /// How often to run it again after a failure, with growing pauses.
         pub retries: u32 = 5, in 0 to 1000;
     }
     check Self::check;
 }
 
 section! {
-    /// Steps in which the nodes of a fleet take a configuration over.
+    /// Roll out a shared configuration in steps.
     pub struct RolloutConf {
-        /// How many nodes take it over first: those whose names come first.
+        /// How many nodes apply it first: those whose names sort first.
         pub first: u32 = 1, in 1 to 1000;
-        /// How long they must have had it before the others do.
+        /// How long they must run it before the others apply it.
         pub wait: Duration = "30s", in "0s" to "1d";
     }
 }

@@ -5,17 +5,15 @@ use std::time::Duration;
 use crate::schema::{Secret, Table, section};
 
 section! {
-    /// A node in ZooKeeper, which the primary has for as long as its session lasts.
+    /// Election by a node in ZooKeeper, which the primary holds for as long as its session lasts.
     pub struct ZooKeeperConf {
-        /// Its servers, `10.0.0.9:2181,10.0.0.10:2181`, and where all paths begin, if not at `/`.
+        /// ZooKeeper servers, `10.0.0.9:2181,10.0.0.10:2181`, optionally followed by a chroot path.
         pub connect: String;
-        /// The path: the same on all nodes, and nobody else's.
+        /// The path: the same on all nodes, and not used by anything else.
         pub path: String = "/pointsman/leader";
-        /// How long a session lasts without a sign of life; ZooKeeper makes it at least twice its `tickTime`. A node that
-        /// dies is followed after that time. Half of it is relied on, since ZooKeeper's servers tell each other of signs of
-        /// life by turns.
+        /// Session timeout: when the primary dies, another node takes over after this time. ZooKeeper enforces a minimum of twice its `tickTime`. A primary relies on only half of it, because ZooKeeper's servers tell each other of heartbeats with a delay.
         pub session_timeout: Duration = "4s", in "1s" to "1h";
-        /// File with `user:password` for ZooKeeper's scheme `digest`, or `env:NAME`; what is created is that user's alone then.
+        /// File with `user:password` for ZooKeeper's `digest` scheme, or `env:NAME`. Nodes that Pointsman creates then belong to that user alone.
         pub auth_file: Option<Secret>;
     }
     check Self::check;

@@ -3,13 +3,13 @@
 use crate::schema::section;
 
 section! {
-    /// How hard each encoding tries: higher is smaller and slower.
+    /// Compression level of each encoding: higher is smaller and slower.
     pub struct LevelsConf {
-        /// Of zstd.
+        /// Level for Zstandard.
         pub zstd: u32 = 3, in 1 to 12;
-        /// Of Brotli.
+        /// Level for Brotli.
         pub br: u32 = 2, in 0 to 9;
-        /// Of gzip.
+        /// Level for gzip.
         pub gzip: u32 = 5, in 1 to 9;
     }
 }

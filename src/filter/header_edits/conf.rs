@@ -4,17 +4,17 @@ use super::ReplacesConf;
 use crate::schema::{Place, Table, name, section};
 
 section! {
-    /// How headers are changed: first removed, then replaced in parts, then set, then added. Values may have [placeholders](templates.md).
+    /// Changes to headers, in this order: remove, replace parts, set, add. Values may contain [placeholders](templates.md).
     pub struct HeaderEditConf {
-        /// Headers that are replaced; one whose placeholders give nothing is removed.
+        /// Headers to set, replacing any old values. If the placeholders are all empty, the header is removed.
         pub set: Vec<(String, String)> = {};
-        /// Headers that are set where there are none of the name.
+        /// Headers to set only if there is none of that name.
         pub set_if_missing: Vec<(String, String)> = {};
-        /// Parts of values that are replaced: `{ destination = { pattern = "^https:", with = "http:" } }`.
+        /// Replacements within header values: `{ destination = { pattern = "^https:", with = "http:" } }`.
         pub replace: ReplacesConf = {};
-        /// Headers that are added to what is there.
+        /// Headers to add, keeping existing ones.
         pub add: Vec<(String, String)> = {};
-        /// Headers that are removed.
+        /// Headers to remove.
         pub remove: Vec<String> = [];
     }
     check Self::check;

@@ -127,35 +127,35 @@ const NAMES: [&str; 5] = ["upstream", "split", "redirect", "respond", "files"];
 section! {
     /// The five actions.
     pub struct ActionKeys {
-        /// Sends the request to this upstream.
+        /// Send the request to this upstream.
         pub upstream: Option<String>;
-        /// Spreads requests over several upstreams, by weight.
+        /// Split requests over several upstreams by weight.
         pub split: Vec<SplitConf>;
-        /// Sends the client elsewhere.
+        /// Redirect the client to another URL.
         pub redirect: Option<RedirectConf>;
-        /// Answers at once.
+        /// Answer directly, without a backend.
         pub respond: Option<RespondConf>;
-        /// Answers with files of a folder. Beside `upstream` or `split`: with the file where there is one; every other request goes on.
+        /// Serve files from a folder. With `upstream` or `split`, requests for which there is no file go on to a backend.
         pub files: Option<FilesConf>;
     }
 }
 
 section! {
-    /// One of the upstreams that requests are spread over.
+    /// One of the upstreams to split requests over.
     pub struct SplitConf {
-        /// Its name.
+        /// Name of the upstream.
         pub upstream: String;
-        /// Its share.
+        /// Its share of requests, relative to the other weights.
         pub weight: u32 = 1, in 0 to 1000000;
     }
 }
 
 section! {
-    /// Sends the client elsewhere.
+    /// Redirect the client to another URL.
     pub struct RedirectConf {
-        /// Where to, with [placeholders](templates.md): `{scheme}`, `{host}`, `{port}`, `{path}`, `{query}`, `{path_and_query}` and others are the request's.
+        /// The target URL, with [placeholders](templates.md) for parts of the request: `{scheme}`, `{host}`, `{port}`, `{path}`, `{query}`, `{path_and_query}` and others.
         pub to: String;
-        /// 301, 302, 303, 307 or 308.
+        /// The redirect's status.
         pub status: RedirectStatus = 308;
     }
     check Self::check;
@@ -207,15 +207,15 @@ impl Value for RedirectStatus {
 }
 
 section! {
-    /// Answers at once.
+    /// Answer directly, without a backend.
     pub struct RespondConf {
-        /// The status.
+        /// The response's status.
         pub status: u16, in 200 to 599;
-        /// The body, which may have [placeholders](templates.md); what they give is escaped for HTML, XML and JSON.
+        /// The response body, which may contain [placeholders](templates.md); their values are escaped for HTML, XML and JSON.
         pub body: String = "";
-        /// A file that is the body, in its place; read again when it changes. With [placeholders](templates.md) where it is a text, and of the type that its name's ending says.
+        /// A file to send instead of `body`; it is read again when it changes. Text files may contain [placeholders](templates.md). The file name's extension sets the content type.
         pub file: Option<Page>;
-        /// Its type.
+        /// The `Content-Type` of `body`.
         pub content_type: String = "text/plain";
     }
     check Self::check;

@@ -92,7 +92,7 @@ fn value(key: &str, node: &Node, reader: &mut Reader<'_>) -> Option<ValueMatch> 
 choice! {
     /// What a client speaks.
     pub enum Scheme {
-        /// Plain.
+        /// Without TLS.
         Http = "http",
         /// Over TLS.
         Https = "https",
@@ -131,36 +131,36 @@ pub const CONDITIONS: [&str; 16] = [
 ];
 
 section! {
-    /// Conditions of which all must hold; at least one must be written.
+    /// A group of conditions, which must all match; at least one must be given.
     pub struct MatchConf {
-        /// Hosts, as in a route; empty = any.
+        /// Hosts to match, as in a route; empty = any.
         pub hosts: Vec<String> = [];
-        /// Methods; empty = any.
+        /// Methods to match; empty = any.
         pub methods: Vec<http::Method> = [];
-        /// Headers that must be so, as in a route.
+        /// Headers that must have these values, as in a route.
         pub headers: ValueMatches = {};
-        /// Query parameters that must be so.
+        /// Query parameters that must have these values.
         pub query: ValueMatches = {};
-        /// Cookies that must be so.
+        /// Cookies that must have these values.
         pub cookies: ValueMatches = {};
-        /// Networks of which the client must be; empty = any.
+        /// Networks that the client must be in; empty = any.
         pub clients: Vec<IpNet> = [];
-        /// What the client must speak, as a trusted proxy says or its connection has it.
+        /// Scheme that the client must use, as reported by a trusted proxy or else by its connection.
         pub scheme: Option<Scheme>;
-        /// Names of which its client must have asked for one in its TLS handshake (SNI), exact or `*.example.com`; empty = any.
+        /// Server names that the client must have asked for in its TLS handshake (SNI): exact or `*.example.com`; empty = any.
         pub server_names: Vec<String> = [];
-        /// What the client must speak to ask.
+        /// HTTP version that the client must use.
         pub protocol: Option<RequestProtocol>;
-        /// Ports of which the client must have connected to one; empty = any.
+        /// Ports that the client must have connected to; empty = any.
         pub ports: Vec<u16> = [];
     }
     check Self::check;
 }
 
 section! {
-    /// Conditions with a name, for several routes: `matchers` of a route names them.
+    /// A named group of conditions that several routes can use, by `matchers`.
     pub struct MatcherConf {
-        /// Its name.
+        /// Its name, used by `matchers` in routes.
         pub name: String;
     }
     flat {

@@ -6,19 +6,19 @@ use crate::{
 };
 
 section! {
-    /// How the request's target is changed.
+    /// Changes to the request target.
     pub struct RewriteConf {
-        /// Removed from the beginning of the path, by whole segments; empty = nothing.
+        /// Prefix to remove from the path, in whole segments; empty = none.
         pub strip_prefix: String = "";
-        /// Put before the path, behind what `strip_prefix` left; empty = nothing.
+        /// Prefix to add to the path, after `strip_prefix` is applied; empty = none.
         pub add_prefix: String = "";
-        /// How the query is changed.
+        /// Changes to the query.
         pub query: Option<QueryEditConf>;
-        /// The whole new path, which may have [placeholders](templates.md); empty = as it is.
+        /// A new path, which may contain [placeholders](templates.md); empty = unchanged.
         pub path: String = "";
-        /// Whether `Location`, `Content-Location`, `Refresh`, and `Path` and `Domain` of cookies in responses are translated back: by `strip_prefix`, `add_prefix` and `host`.
+        /// Undo `strip_prefix`, `add_prefix` and `host` in responses: in `Location`, `Content-Location`, `Refresh`, and the `Path` and `Domain` of cookies.
         pub responses: bool = false;
-        /// The new host, which may have [placeholders](templates.md); empty = as it is.
+        /// A new host, which may contain [placeholders](templates.md); empty = unchanged.
         pub host: String = "";
     }
     check Self::check;
@@ -66,15 +66,15 @@ impl RewriteConf {
 }
 
 section! {
-    /// How a query's parameters are changed: first removed, then renamed, then set, then added. Names and values are written decoded.
+    /// Changes to the query's parameters, in this order: remove, rename, set, add. Write names and values decoded.
     pub struct QueryEditConf {
-        /// Parameters that are replaced, with [placeholders](templates.md); one whose placeholders give nothing is removed.
+        /// Parameters to set, replacing any old values; they may contain [placeholders](templates.md). If the placeholders are all empty, the parameter is removed.
         pub set: Vec<(String, String)> = {};
-        /// Parameters that are added to what is there.
+        /// Parameters to add to the existing ones.
         pub add: Vec<(String, String)> = {};
-        /// Parameters that are removed.
+        /// Parameters to remove.
         pub remove: Vec<String> = [];
-        /// Parameters that get another name.
+        /// Parameters to rename: the old name, and the new one.
         pub rename: Vec<(String, String)> = {};
     }
 }

@@ -5,23 +5,23 @@ use std::time::Duration;
 use crate::schema::{Size, section};
 
 section! {
-    /// How much a request of a route may be; what is not said is as the listener has it.
+    /// Size limits for requests of this route; the default is the listener's.
     pub struct RouteLimitsConf {
-        /// Bytes of a request body, 413 beyond; 0 = unlimited. Without it `limits.body_bytes` of the listener.
+        /// Size of a request body; 413 when exceeded. 0 = unlimited. By default the listener's `limits.body_bytes`.
         pub body_bytes: Option<Size>, in "0" to "1024TiB";
     }
 }
 
 section! {
-    /// How long requests of a route may take; what is not said is as the listener or the upstream has it.
+    /// Time limits for requests of this route; the defaults are those of the listener and the upstream.
     pub struct RouteTimeoutsConf {
-        /// Between two reads of a request body, 408 beyond. Without it `timeouts.body` of the listener.
+        /// Between two reads of a request body; 408 when exceeded. By default the listener's `timeouts.body`.
         pub body: Option<Duration>, in "1ms" to "1d";
-        /// To connect to a backend, TLS included. Without it `connect_timeout` of the upstream.
+        /// To connect to a backend, including the TLS handshake. By default the upstream's `connect_timeout`.
         pub connect: Option<Duration>, in "1ms" to "1h";
-        /// From the request's end to the first byte of the response's head, 504 beyond. Without it `response_timeout` of the upstream.
+        /// From the end of the request to the first byte of the response; 504 when exceeded. By default the upstream's `response_timeout`.
         pub response: Option<Duration>, in "1ms" to "1d";
-        /// Between two reads of a response body; it breaks off beyond. Without it `body_timeout` of the upstream.
+        /// Between two reads of a response body; when exceeded, the response is cut off. By default the upstream's `body_timeout`.
         pub response_body: Option<Duration>, in "1ms" to "365d";
     }
 }

@@ -30,17 +30,17 @@ pub use mirror::MirrorConf;
 pub use upgrade::Upgrades;
 
 section! {
-    /// What becomes of a request: exactly one of `upstream`, `split`, `redirect`, `respond` and `files`; `files` may also come before one of the first two. Of all routes that match, one wins: an exact host before the longest wildcard (`*.example.com` before `example.*`) before a regular expression before any host; then an exact path before the longest prefix before a regular expression before any path; then one with `methods`; then more `headers`; then more `query`; then more other conditions; then the order of the file. `pointsman explain` shows it.
+    /// Matches requests and decides what happens to them, with exactly one action: `upstream`, `split`, `redirect`, `respond` or `files` (`files` may also be combined with `upstream` or `split`). If several routes match, the most specific wins: an exact host before the longest wildcard (`*.example.com` before `example.*`) before a regular expression before any host; then an exact path before the longest prefix before a regular expression before any path; then a route with `methods`; then more `headers`; then more `query`; then more other conditions; then the order in the file. `pointsman explain` shows which one wins.
     pub struct RouteConf {
-        /// Its name: metrics and the log use it.
+        /// The route's name, used in metrics and the log.
         pub name: String;
-        /// Listeners that it holds for; empty = every http and https listener.
+        /// Listeners that the route applies to; empty = every http and https listener.
         pub listeners: Vec<String> = [];
-        /// Hosts: exact, `*.example.com` or `example.*` (one or more labels), or `~regex`, whatever the case; empty, or `*`, = any.
+        /// Hosts to match: exact, `*.example.com` or `example.*` (one or more labels), or `~regex`, ignoring case; empty or `*` = any.
         pub hosts: Vec<String> = [];
-        /// Paths: `/exact`, `/prefix/*` (whole segments) or `~regex`; empty = any.
+        /// Paths to match: `/exact`, `/prefix/*` (whole segments) or `~regex`; empty = any.
         pub paths: Vec<PathPattern> = [];
-        /// Methods; empty = any.
+        /// Methods to match; empty = any.
         pub methods: Vec<http::Method> = [];
         /// Headers that must have these values: `{ x-a = "b", x-c = ["d", "e"], x-f = { prefix = "g" }, x-h = true }`.
         pub headers: ValueMatches = {};
@@ -48,75 +48,75 @@ section! {
         pub query: ValueMatches = {};
         /// Cookies that must have these values.
         pub cookies: ValueMatches = {};
-        /// Networks of which the client must be; empty = any.
+        /// Networks that the client must be in; empty = any.
         pub clients: Vec<IpNet> = [];
-        /// What the client must speak, as a trusted proxy says or its connection has it.
+        /// Scheme that the client must use, as reported by a trusted proxy or else by its connection.
         pub scheme: Option<Scheme>;
-        /// What the client must speak to ask.
+        /// HTTP version that the client must use.
         pub protocol: Option<RequestProtocol>;
-        /// Ports of which the client must have connected to one, as its connection or a PROXY header has it; empty = any.
+        /// Ports that the client must have connected to, as seen on its connection or in a PROXY header; empty = any.
         pub ports: Vec<u16> = [];
-        /// Names of `[[matcher]]` tables whose conditions must hold too.
+        /// `[[matcher]]` tables that must match too, by name.
         pub matchers: Vec<String> = [];
-        /// Groups of conditions of which one must hold; none = no such condition.
+        /// Groups of conditions of which at least one must match; empty = no such requirement.
         pub any: Vec<MatchConf> = [];
-        /// Groups of conditions of which none may hold.
+        /// Groups of conditions of which none may match.
         pub not: Vec<MatchConf> = [];
-        /// Names that the client asks for in its TLS handshake (SNI), exact or `*.example.com` (one or more labels); empty = any other, and none. Of `tls` listeners they decide; of `https` ones they are a condition beside `hosts`.
+        /// Server names that the client asks for in its TLS handshake (SNI): exact or `*.example.com` (one or more labels). On `tls` listeners they choose the route, and empty = any name no other route has, or none; on `https` listeners they are a condition besides `hosts`.
         pub server_names: Vec<String> = [];
-        /// Of `tls` listeners: protocols of which the client must offer one, such as `h2`; empty = any.
+        /// On `tls` listeners: protocols of which the client must offer at least one by ALPN, such as `h2`; empty = any.
         pub alpn: Vec<String> = [];
-        /// Names of `[[policy]]` tables that hold for it: what it says itself goes before them, and a later one before an earlier one.
+        /// `[[policy]]` tables to apply, by name. The route's own keys win over them, and a later policy over an earlier one.
         pub policies: Vec<String> = [];
-        /// How the request's target is changed.
+        /// Changes to the request target.
         pub rewrite: Option<RewriteConf>;
-        /// How the request's headers are changed.
+        /// Changes to the request's headers.
         pub request_headers: HeaderEditConf;
-        /// How the response's headers are changed.
+        /// Changes to the response's headers.
         pub response_headers: HeaderEditConf;
-        /// Name of the cache that answers where it can, and stores what it may.
+        /// Name of the `[[cache]]` to answer from and store responses in.
         pub cache: Option<String>;
-        /// Whether equal requests that come at the same time are joined to one, without a cache.
+        /// Without a cache: send only one of several identical requests that arrive at the same time, and share its response.
         pub collapse: bool = false;
-        /// Networks of clients that it is for; empty = all. Others get 403. The client is the one that is logged: whom a trusted proxy names, where it does.
+        /// Networks of clients that may use this route; empty = all. Others get 403. The client address is the one that is logged: the one that a trusted proxy reports, if any.
         pub allow: Vec<IpNet> = [];
-        /// Networks of clients that it is not for (403); it goes before `allow`.
+        /// Networks of clients that get 403; wins over `allow`.
         pub deny: Vec<IpNet> = [];
-        /// How much a request may be.
+        /// Size limits for requests.
         pub limits: RouteLimitsConf;
-        /// How long a request may take, part by part.
+        /// Time limits for each part of a request.
         pub timeouts: RouteTimeoutsConf;
-        /// Requests under way over all workers, tunnels too; 503 beyond. 0 = any.
+        /// Most requests in progress over all workers, tunnels included; further ones get 503. 0 = unlimited.
         pub max_in_flight: u32 = 0, in 0 to 10000000;
-        /// Bytes of a request body that is read whole before a backend is picked, so that a client that sends slowly holds none, and goes on with Content-Length; 413 beyond. 0 = it goes on as it comes.
+        /// Read the whole request body, up to this size, before picking a backend, so that slow uploads occupy none; it is then sent with Content-Length. Larger bodies get 413. 0 = forward the body as it arrives.
         pub buffer: Size = "0", in "0" to "1GiB";
-        /// What a request may turn its connection into: protocols that its Upgrade field may name, such as `websocket`, `tcp` (`docker exec`) or `spdy/3.1` (`kubectl exec`), `*` for any but `h2c`, and `connect` for CONNECT. A protocol that is not here is taken out, and the request goes on without it.
+        /// Protocols that a request may switch to by its Upgrade field, such as `websocket`, `tcp` (`docker exec`) or `spdy/3.1` (`kubectl exec`); `*` allows any but `h2c`, and `connect` allows CONNECT. Other protocols are removed from the field, and the request is forwarded without them.
         pub upgrade: Upgrades = ["websocket"];
-        /// Time without a byte in either direction after which a tunnel is closed.
+        /// Close a tunnel after this long without a byte in either direction.
         pub tunnel_idle: Duration = "1h", in "1ms" to "365d";
-        /// Time without a byte after which a tunnel is closed of which one side has ended.
+        /// Close a half-closed tunnel, in which one side has finished sending, after this long without a byte.
         pub half_close_timeout: Duration = "60s", in "1ms" to "365d";
-        /// Whether `Forwarded` (RFC 7239) is sent too.
+        /// Send `Forwarded` (RFC 7239) too.
         pub forwarded: bool = false;
-        /// Bytes per second that a client must send of a request's body, and take of a response, while a backend is held for it: on average over the time that it is waited for, beyond the first ten seconds. 0 = any.
+        /// Slowest rate, in bytes per second, at which a client may send a request body or receive a response while it occupies a backend. The average counts only the time spent waiting for the client, after a grace period of ten seconds. 0 = no minimum.
         pub min_rate: Size = "240B", in "0" to "1GiB";
-        /// Time for the whole exchange, 504 beyond; 0 = no limit. A stream of events that has begun is not ended by it.
+        /// Time limit for the whole exchange; 504 when exceeded. 0 = no limit. An event stream that has begun is not cut off.
         pub timeout: Duration = "0s", in "0s" to "365d";
-        /// Time without a byte after which a stream of events (`text/event-stream`) is ended, in the place of the limits of other bodies.
+        /// End an event stream (`text/event-stream`) after this long without a byte. For these responses it replaces the other body time limits.
         pub stream_idle: Duration = "1h", in "1ms" to "365d";
-        /// Copies of some requests that go to another upstream too.
+        /// Send copies of some requests to another upstream.
         pub mirror: Option<MirrorConf>;
-        /// Files that stand for error responses, by status (`404`) or class (`5xx`), with [placeholders](templates.md): for what Pointsman answers itself. Read again when they change.
+        /// Bodies for the errors that Pointsman itself answers: files by status (`404`) or class (`5xx`), with [placeholders](templates.md). They are read again when they change.
         pub error_pages: ErrorPagesConf = {};
-        /// Whether `error_pages` stand for errors that backends answer too.
+        /// Use `error_pages` for backends' error responses too.
         pub intercept_errors: bool = false;
-        /// Encodings that responses are compressed with where the client takes them, in the order in which they are chosen; empty = none.
+        /// Encodings to compress responses with, in order of preference, for clients that accept them; empty = no compression.
         pub compression: Vec<Coding> = [];
-        /// Media types that are compressed: `text/html`, `text/*`, `*+json`; left out = texts, JSON, XML, scripts and fonts of all kinds.
+        /// Media types to compress, such as `text/html`, `text/*` or `*+json`. By default: text, JSON, XML, scripts and fonts.
         pub compression_types: Vec<String> = [];
-        /// Bodies below this many bytes are not compressed.
+        /// Smallest body to compress.
         pub compression_min: Size = "1KiB", in "0" to "1GiB";
-        /// How hard each encoding tries.
+        /// Compression level of each encoding.
         pub compression_level: LevelsConf;
     }
     flat {

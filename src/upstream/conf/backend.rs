@@ -13,21 +13,21 @@ use crate::{
 };
 
 section! {
-    /// One server of the upstream.
+    /// A server of the upstream.
     pub struct BackendConf {
-        /// Its name; empty = the address.
+        /// The backend's name; empty = its address.
         pub name: String = "";
-        /// `host:port` (resolved again at run time), `unix:/run/app.sock` or `srv:_http._tcp.app.example.com`.
+        /// `host:port`, `unix:/run/app.sock` or `srv:_http._tcp.app.example.com`. Names are resolved again while running.
         pub address: Address;
-        /// Whether each address of a host name is a backend of its own, named `NAME@ADDRESS`, with its own health, counts and limits.
+        /// Whether each address that a host name resolves to becomes a separate backend, named `NAME@ADDRESS`, with its own health, counts and limits.
         pub addresses: NameAddresses = "each";
-        /// Its share; 0 = gets nothing new. With several addresses, of each of them, as `max_connections` and `backup` are.
+        /// Share of requests, relative to the other weights; 0 = nothing new. If the name has several addresses, this, `max_connections` and `backup` apply to each.
         pub weight: u32 = 1, in 0 to 65535;
-        /// Most exchanges in flight; 0 = unlimited.
+        /// Most requests in flight; 0 = unlimited.
         pub max_connections: u32 = 0, in 0 to 10000000;
-        /// Whether it is used only when no other is available.
+        /// Use this backend only when no other is available.
         pub backup: bool = false;
-        /// Whether it takes part; the admin API changes it at run time.
+        /// Whether the backend takes requests; the admin API can change it while running.
         pub state: BackendState = "enabled";
     }
     check Self::check;
@@ -85,10 +85,9 @@ impl BackendConf {
 choice! {
     /// What the addresses of a host name are.
     pub enum NameAddresses {
-        /// Each is a backend. A name with at most one address of each family is one server, and one backend; of a name
-        /// with more, those of the family that has more count (IPv4 where both have as many), 64 at most.
+        /// One backend per address, 64 at most. A name with at most one IPv4 and one IPv6 address counts as one server, and so one backend; otherwise only the family with more addresses is used (IPv4 if equal).
         Each = "each",
-        /// All are one backend: each connection takes the first of them that answers (RFC 8305).
+        /// One backend for all addresses: each connection uses the first that answers (Happy Eyeballs, RFC 8305).
         One = "one",
     }
 }
@@ -96,11 +95,11 @@ choice! {
 choice! {
     /// Whether a backend takes part.
     pub enum BackendState {
-        /// It takes part.
+        /// Takes requests.
         Enabled = "enabled",
-        /// It takes nothing new; what is under way ends by itself.
+        /// Takes nothing new; requests in progress finish.
         Draining = "draining",
-        /// It takes nothing.
+        /// Takes no requests.
         Disabled = "disabled",
     }
 }

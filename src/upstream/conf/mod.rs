@@ -22,64 +22,63 @@ pub use retry::{RetryConf, RetryOn};
 pub use udp::UdpConf;
 
 section! {
-    /// A named group of backends with one balancing policy, one health check and one retry policy.
+    /// A named group of backends that share a balancing policy, health checks and a retry policy.
     pub struct UpstreamConf {
-        /// Its name: routes, metrics and the admin API use it.
+        /// Its name, used in routes, metrics and the admin API.
         pub name: String;
-        /// How a backend is picked.
+        /// How to pick a backend.
         pub balance: Policy = "round-robin";
-        /// What `consistent-hash` and `maglev` hash.
+        /// The hash key for `consistent-hash` and `maglev`.
         pub hash_on: HashOn = "client-ip";
-        /// How far above the average a backend may be loaded before hashing passes on; 0 turns the bound off.
+        /// Load bound for `consistent-hash` and `maglev`: a backend at this multiple of its fair share of requests in flight is passed over for the next one. 0 = no bound.
         pub hash_balance: f64 = 1.25, in 0 to 100;
         /// What is spoken to the backends.
         pub protocol: UpstreamProtocol = "http1";
-        /// Connections of HTTP/2 to the backends, where it is spoken.
+        /// Settings for HTTP/2 connections to the backends.
         pub http2: BackendHttp2Conf;
-        /// Whether each connection to a backend begins with a PROXY header that names its client, and what that connected to. Such a connection is one client's alone, and never pooled; checks say that they are nobody's (`LOCAL`, `UNKNOWN`).
+        /// Begin each connection to a backend with a PROXY header, which gives the client's address and the one it connected to. Such a connection serves a single client and is never pooled; health checks send `LOCAL` or `UNKNOWN`.
         pub proxy_protocol: SendProxyProtocol = "off";
-        /// Whether datagrams to backends begin with a PROXY header of version 2, those of QUIC that is passed on too. One that it makes larger than what can be sent is dropped and counted.
+        /// Begin datagrams to backends with a PROXY v2 header, including those of forwarded QUIC. A datagram that the header makes too large to send is dropped and counted.
         pub proxy_protocol_udp: SendDatagramHeaders = "off";
-        /// What a PROXY header of version 2 says beside the addresses.
+        /// Extra information (TLVs) in PROXY v2 headers.
         pub proxy_protocol_tlvs: Vec<ProxyProtocolTlv> = [];
-        /// Time to connect, TLS included.
+        /// Time limit for connecting, including the TLS handshake.
         pub connect_timeout: Duration = "2s", in "1ms" to "1h";
-        /// Time from the request's end to the first byte of the response's head; 504 beyond. Of datagrams, time to the first answer of a session, where that is less than `udp.idle`.
+        /// Time limit from the end of the request to the first byte of the response; 504 when exceeded. For UDP, the time limit for a session's first answer, if shorter than `udp.idle`.
         pub response_timeout: Duration = "30s", in "1ms" to "1d";
-        /// Time between two reads of a response's body; it breaks off beyond.
+        /// Time limit between two reads of a response body; when exceeded, the response is cut off.
         pub body_timeout: Duration = "60s", in "1ms" to "365d";
-        /// Time that an unused connection is kept.
+        /// How long to keep an idle connection open for reuse.
         pub idle_timeout: Duration = "60s", in "1ms" to "1d";
-        /// Unused connections kept, per backend and worker; 0 = none.
+        /// Most idle connections to keep, per backend and worker; 0 = none.
         pub max_idle: u32 = 256, in 0 to 100000;
-        /// Sessions of datagrams, where routes of `udp` listeners lead here.
+        /// Settings for UDP sessions, if routes of `udp` listeners use this upstream.
         pub udp: UdpConf;
-        /// What waits when every backend is at `max_connections`.
+        /// Queue for requests when every backend is at its `max_connections`.
         pub queue: QueueConf;
-        /// Time over which a backend that came up gets its full share; 0 = at once.
+        /// How long a backend that has just come up takes to ramp up to its full share; 0 = no ramp.
         pub slow_start: Duration = "0s", in "0s" to "1d";
-        /// What happens when no backend is healthy.
+        /// What to do when no backend is healthy.
         pub when_all_down: WhenAllDown = "fail";
-        /// Whether a request goes through another node of the cluster where this one can connect to no backend; it needs
-        /// `[cluster.peers]`. Upgrades and CONNECT do not.
+        /// When this node cannot connect to any backend, send requests through another node of the cluster; needs `[cluster.peers]`. Upgrades and CONNECT are not relayed.
         pub relay: bool = false;
-        /// A cookie that keeps a client on one backend; off when absent.
+        /// Sticky sessions: a cookie keeps each client on one backend; off when absent.
         pub sticky: Option<StickyConf>;
-        /// The Host that backends get, where the route rewrites none: `{host}`, as the client sent it, `{backend.address}`, `{backend.name}`, or a fixed name. `x-forwarded-host` says what the client sent.
+        /// The `Host` sent to backends, unless the route rewrites it: `{host}` for the client's own, `{backend.address}`, `{backend.name}`, or a fixed name. `X-Forwarded-Host` always has what the client sent.
         pub host: BackendHost = "{host}";
-        /// What a backend may send as the head of a response.
+        /// Size limits for response heads.
         pub limits: ResponseLimitsConf;
-        /// The servers.
+        /// The upstream's servers.
         pub backend: Vec<BackendConf>;
-        /// TLS to the backends; off when absent.
+        /// Use TLS to the backends; off when absent.
         pub tls: Option<UpstreamTlsConf>;
-        /// What is said in the clear before TLS to the backends begins: `postgres` asks with an SSLRequest. It needs `[upstream.tls]`.
+        /// Protocol for asking backends, in the clear, to start TLS; needs `[upstream.tls]`.
         pub starttls: Starttls = "off";
-        /// Active checks; off when absent.
+        /// Active health checks; off when absent.
         pub health_check: Option<HealthCheckConf>;
-        /// Passive checks.
+        /// Passive health checks (outlier detection).
         pub outlier: OutlierConf;
-        /// Further attempts.
+        /// Retries of failed requests.
         pub retry: RetryConf;
     }
     check Self::check;
@@ -197,19 +196,19 @@ choice! {
     pub enum UpstreamProtocol {
         /// HTTP/1.1.
         Http1 = "http1",
-        /// HTTP/2: with TLS it is asked for by ALPN, and a backend that does not take it has failed; without TLS it is known.
+        /// HTTP/2 only: with TLS, by ALPN, and a backend that does not accept it counts as failed; without TLS, by prior knowledge.
         H2 = "h2",
-        /// What the backend takes by ALPN, HTTP/2 first; without TLS HTTP/1.1. Upgrades go over HTTP/1.1.
+        /// With TLS, whatever the backend accepts by ALPN, preferring HTTP/2; without TLS, HTTP/1.1. Upgrades always use HTTP/1.1.
         Auto = "auto",
     }
 }
 
 section! {
-    /// Connections of HTTP/2 to backends.
+    /// HTTP/2 connections to backends.
     pub struct BackendHttp2Conf {
-        /// Time without a byte from the backend, while exchanges are under way, after which it is asked whether it is there (PING).
+        /// Send a PING after this long without a byte from the backend, while requests are in progress.
         pub ping_interval: Duration = "30s", in "100ms" to "1d";
-        /// Time in which it answers that; beyond, the connection is taken for dead.
+        /// How long the backend may take to answer a PING; after that the connection is considered dead.
         pub ping_timeout: Duration = "10s", in "10ms" to "1h";
     }
 }
@@ -217,11 +216,11 @@ section! {
 choice! {
     /// Whether connections to backends begin with a PROXY header.
     pub enum SendProxyProtocol {
-        /// It does not.
+        /// No PROXY header.
         Off = "off",
-        /// Version 1: a line of text.
+        /// Version 1, a line of text.
         V1 = "v1",
-        /// Version 2: binary.
+        /// Version 2, binary.
         V2 = "v2",
     }
 }
@@ -231,7 +230,7 @@ choice! {
     pub enum SendDatagramHeaders {
         /// None.
         Off = "off",
-        /// Those of a session until the backend's first answer.
+        /// Those of a session until the backend first answers.
         First = "first",
         /// Each of them.
         Every = "every",
@@ -241,53 +240,53 @@ choice! {
 choice! {
     /// What a PROXY header of version 2 says beside the addresses, where it is known.
     pub enum ProxyProtocolTlv {
-        /// The protocol that was agreed on by ALPN, where TLS ended here.
+        /// The protocol negotiated by ALPN, if TLS is terminated here.
         Alpn = "alpn",
-        /// The server name that the client asked for (SNI).
+        /// The server name the client asked for (SNI).
         Authority = "authority",
         /// A checksum over the header.
         Crc32c = "crc32c",
-        /// The id of the connection or request, as it is in the log.
+        /// The id of the connection or request, as in the log.
         UniqueId = "unique-id",
-        /// The version of the client's TLS, and whether it showed a certificate, where TLS ended here.
+        /// The client's TLS version and whether it sent a certificate, if TLS is terminated here.
         Ssl = "ssl",
     }
 }
 
 choice! {
-    /// What happens when no backend is healthy.
+    /// What to do when no backend is healthy.
     pub enum WhenAllDown {
-        /// 503 at once.
+        /// Answer 503 at once.
         Fail = "fail",
-        /// All are used, in the hope that the checks are wrong.
+        /// Use all of them, in case the health checks are wrong.
         UseAll = "use-all",
     }
 }
 
 section! {
-    /// What waits when every backend is at `max_connections`; 503 beyond.
+    /// Queue for requests when every backend is at its `max_connections`; 503 when it is full or the wait too long.
     pub struct QueueConf {
-        /// How many wait; 0 = none.
+        /// Most requests that may wait; 0 = no queue.
         pub size: u32 = 0, in 0 to 1000000;
-        /// How long one waits.
+        /// How long a request may wait.
         pub timeout: Duration = "1s", in "1ms" to "1h";
     }
 }
 
 section! {
-    /// A cookie that keeps a client on one backend.
+    /// Sticky sessions: a cookie keeps each client on one backend.
     pub struct StickyConf {
-        /// Its name.
+        /// The cookie's name.
         pub cookie: String = "pointsman";
-        /// How long the client keeps it; 0 = until the browser is closed.
+        /// The cookie's lifetime; 0 = until the browser is closed.
         pub ttl: Duration = "0s", in "0s" to "3650d";
-        /// With which requests of other sites a browser sends it.
+        /// The `SameSite` attribute: when browsers send the cookie with cross-site requests.
         pub same_site: SameSite = "lax";
-        /// The domain that it is for, and those below; none = the host that set it alone.
+        /// The `Domain` attribute: a domain, with its subdomains. By default only the host that set the cookie.
         pub domain: Option<String>;
-        /// The path below which it is for.
+        /// The `Path` attribute.
         pub path: String = "/";
-        /// Whether browsers are to send it over TLS only.
+        /// The `Secure` attribute: whether browsers send the cookie over TLS only.
         pub secure: SecureCookie = "auto";
     }
     check Self::check;
@@ -333,11 +332,11 @@ impl StickyConf {
 choice! {
     /// With which requests of other sites a browser sends a cookie.
     pub enum SameSite {
-        /// With those that lead to a page.
+        /// When following a link to a page.
         Lax = "lax",
-        /// With none.
+        /// Never.
         Strict = "strict",
-        /// With all of them, over TLS.
+        /// Always, over TLS.
         None = "none",
     }
 }
@@ -345,21 +344,21 @@ choice! {
 choice! {
     /// Whether a cookie is for TLS only.
     pub enum SecureCookie {
-        /// Where it is set over TLS.
+        /// If the cookie is set over TLS.
         Auto = "auto",
-        /// Always: TLS ends before Pointsman.
+        /// Always, for when TLS is terminated in front of Pointsman.
         Always = "always",
-        /// Never: the same clients come without TLS too.
+        /// Never, for clients that also connect without TLS.
         Never = "never",
     }
 }
 
 section! {
-    /// What a backend may send as the head of a response; it gets 502 beyond.
+    /// Size limits for response heads; when exceeded, the client gets 502.
     pub struct ResponseLimitsConf {
-        /// Bytes of the head.
+        /// Size of a response head.
         pub header_bytes: Size = "64KiB", in "1KiB" to "16MiB";
-        /// Its fields.
+        /// Number of header fields in a response.
         pub headers: u32 = 200, in 1 to 10000;
     }
 }

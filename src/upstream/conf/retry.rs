@@ -5,19 +5,19 @@ use serde_json::json;
 use crate::schema::{Data, Node, Reader, Size, Value, section, suggest};
 
 section! {
-    /// Further attempts, on another backend where there is one.
+    /// Retries of failed requests, on another backend if there is one.
     pub struct RetryConf {
-        /// Attempts in all; 1 = no retry.
+        /// Attempts in all, including the first; 1 = no retries.
         pub attempts: u32 = 2, in 1 to 100;
-        /// What is tried again: `connect`, `reset`, a status, or `grpc-unavailable`: a call of gRPC that is answered with `grpc-status` 14 and nothing else, whatever it does.
+        /// Failures to retry: `connect`, `reset`, a status, or `grpc-unavailable`, which is a gRPC call answered with nothing but `grpc-status` 14 and is retried even if it is not idempotent.
         pub on: Vec<RetryOn> = ["connect", "reset", "502", "503", "504"];
-        /// Whether also requests are repeated that may do something twice; what failed to connect always is.
+        /// Also retry requests that are not idempotent, such as `POST`. After a failed connect, any request is retried.
         pub non_idempotent: bool = false;
-        /// How much of a request body is kept for another attempt.
+        /// How much of a request body to keep for retries; once more than this was sent, the request is not retried.
         pub replay_bytes: Size = "64KiB", in "0" to "64MiB";
-        /// Share of the requests under way that may be further attempts.
+        /// Retry budget: retries allowed, as a percentage of the upstream's requests over about the last ten seconds.
         pub budget_percent: u32 = 20, in 0 to 1000;
-        /// Further attempts a second that are allowed however little traffic there is.
+        /// Retries allowed per second on top of that, however little traffic there is.
         pub budget_min_per_second: u32 = 10, in 0 to 1000000;
     }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::schema::section;
 
 section! {
-    /// Sessions of datagrams: one client address and port, and the backend that was picked for it.
+    /// UDP sessions: each ties one client address and port to the backend picked for it.
     pub struct UdpConf {
-        /// Silence in both directions that ends a session.
+        /// End a session after this long without a datagram in either direction.
         pub idle: Duration = "30s", in "10ms" to "1d";
-        /// Answers to each datagram of the client, after which a session ends; 0 = it ends by `idle` alone. 1 is for DNS and the like.
+        /// End a session once the backend has sent this many answers per client datagram, such as 1 for DNS; 0 = only `idle` ends it.
         pub responses: u32 = 0, in 0 to 1000000;
-        /// Sessions of this upstream over all workers; beyond, the one that is silent for longest ends for a new one, if that is a second or more, else the new one's datagram is dropped.
+        /// Most sessions over all workers. At the limit, a new session replaces the one that has been silent longest, if for at least a second; otherwise its datagram is dropped.
         pub max_sessions: u32 = 65536, in 1 to 10000000;
     }
 }
