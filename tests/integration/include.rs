@@ -127,7 +127,7 @@ fn check_and_explain_name_the_file_and_line() {
     let twice = pointsman_in(&folder, &["check", "--config", "x.toml"]);
     assert_eq!(twice.status, Some(2));
     for part in
-        ["conf.d/b.toml:2:8: the route `a` is defined already on line 2 of conf.d/a.toml", "    2 | name"]
+        ["conf.d/b.toml:2:8: the route `a` is already defined on line 2 of conf.d/a.toml", "    2 | name"]
     {
         assert!(twice.out.contains(part), "{twice:?}");
     }

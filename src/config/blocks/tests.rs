@@ -74,7 +74,7 @@ fn what_has_no_meaning_for_a_table_is_left_out() {
 fn what_a_table_says_itself_is_refused_as_ever() {
     let text = ROUTES.replace("listeners = [\"raw\"]", "listeners = [\"raw\"]\nforwarded = true");
     let problems = parse(&format!("{text}{REST}"), Path::new("x.toml")).unwrap_err();
-    assert!(problems.to_string().contains("`forwarded` has no meaning on a `tcp` listener"), "{problems}");
+    assert!(problems.to_string().contains("`forwarded` does not apply to a `tcp` listener"), "{problems}");
 }
 
 #[test]
