@@ -278,7 +278,7 @@ overrides
   app/a: weight* 3 instead of 1
 
 certificates
-  tls a.pem (a.test b.test): it ends in 3 days
+  tls a.pem (a.test b.test): it expires in 3 days
 ";
         let expected = expected.replace("average    bytes/s", "average  bytes/s");
         assert_eq!(page, expected, "{page}");

@@ -106,7 +106,7 @@ fn a_certificate_that_ends_is_noted_wherever_it_is_read() {
         config_of(&[origin.address().to_string()], &format!("protocol = \"https\"\n{pair}"), "")
     };
     let proxy = Proxy::start_in(folder, &text("soon"));
-    assert_eq!(proxy.count_logged("is to be renewed: it ends in"), 1, "at the start");
+    assert_eq!(proxy.count_logged("must be renewed: it expires in"), 1, "at the start");
     let check = Command::new(env!("CARGO_BIN_EXE_pointsman"))
         .args(["check", "--config"])
         .arg(proxy.folder().join("pointsman.toml"))
