@@ -110,7 +110,7 @@ fn wanted(question: &Params) -> Checked<Vec<Change>> {
         let weight = whole(given).and_then(|weight| u32::try_from(weight).ok()).filter(|it| *it <= most);
         let Some(weight) = weight else {
             let message = format!("`weight` must be a number from 0 to {most}, not {given}");
-            return Err(Box::new(unprocessable("bad_weight", &message, "weights are shares: 1, 2, 3")));
+            return Err(Box::new(unprocessable("bad_weight", &message, "weights are relative: 1, 2, 3")));
         };
         let (upstream, backend) = called(question);
         changes.push(Change::Weight { upstream, backend, weight });

@@ -296,7 +296,7 @@ mod tests {
             ("{\"url\": \"ftp://a/\"}", "does not begin with http"),
             ("{\"url\": \"http://\"}", "no host"),
             ("{\"url\": \"http:///path\"}", "no host"),
-            ("{\"url\": \"http://user@a/\"}", "Host is not a host"),
+            ("{\"url\": \"http://user@a/\"}", "Host is invalid"),
             ("{\"url\": \"http://a:port/\"}", "port"),
             ("{\"url\": \"http://a/b c\"}", "blanks"),
             ("{\"url\": \"http://a/#b\"}", "fragment"),

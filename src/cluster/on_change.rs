@@ -81,11 +81,11 @@ impl OnChange {
         let started = thread.spawn(move || {
             match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
                 Ok(runtime) => runtime.block_on(serve(&of_thread, &theirs, &status)),
-                Err(error) => tracing::error!("nothing is run on changes: {error}"),
+                Err(error) => tracing::error!("`on_change` cannot run: {error}"),
             }
         });
         let started =
-            started.inspect_err(|error| tracing::error!("nothing is run on changes: {error}")).ok()?;
+            started.inspect_err(|error| tracing::error!("`on_change` cannot run: {error}")).ok()?;
         Some(Self { conf, shared, thread: Some(started) })
     }
 
@@ -204,10 +204,10 @@ async fn run(conf: &OnChangeConf, report: &Report) -> Result<(), String> {
     };
     match ended.and_then(|()| child.wait()) {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{program} ended with {status}")),
+        Ok(status) => Err(format!("{program} exited with {status}")),
         Err(error) => {
             let _ = child.kill();
-            Err(format!("{program} was not seen to end: {error}"))
+            Err(format!("the end of {program} was not seen: {error}"))
         }
     }
 }

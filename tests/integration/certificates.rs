@@ -113,10 +113,10 @@ fn a_certificate_that_ends_is_noted_wherever_it_is_read() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&check.stdout).into_owned() + &String::from_utf8_lossy(&check.stderr);
-    assert!(check.status.success() && said.contains("soon.pem of listener `web` is to be renewed"), "{said}");
+    assert!(check.status.success() && said.contains("soon.pem of listener `web` must be renewed"), "{said}");
     proxy.edit(&text("good"));
     proxy.until_logged("configuration in force", 1);
-    assert_eq!(proxy.count_logged("is to be renewed"), 1);
+    assert_eq!(proxy.count_logged("must be renewed"), 1);
     proxy.edit(&text("soon"));
-    proxy.until_logged("is to be renewed", 2);
+    proxy.until_logged("must be renewed", 2);
 }

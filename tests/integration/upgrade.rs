@@ -216,7 +216,7 @@ fn a_stop_during_the_proof_ends_both_programs() {
     // The file of the admin token is made anew by each program that serves; the access of both is the same.
     proxy.until_logged("listening", 2 * 2);
     proxy.signal("TERM");
-    proxy.until_logged("the next program stops too", 1);
+    proxy.until_logged("the new program stops too", 1);
     assert!(proxy.is_running(), "a request is under way");
     drop(release);
     assert_eq!(held.response("GET").text(), "whole");

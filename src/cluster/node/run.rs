@@ -56,7 +56,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) fn run(commands: UnboundedReceiver<Command>, status: Arc<Status>) {
     let realtime = realtime::enter(Rank::Decides);
     if let Err(error) = &realtime {
-        tracing::info!("the cluster runs among other programs, not before them (CAP_SYS_NICE): {error}");
+        tracing::info!("the cluster's thread has no real-time priority (CAP_SYS_NICE): {error}");
     }
     let runtime = Builder::new_current_thread()
         .enable_io()
@@ -273,7 +273,7 @@ impl Node {
     /// The guard said something: it may have acted in this node's place.
     fn guarded(&mut self) {
         if self.watch.take_acted() {
-            let reason = "this node did not run in time, and its guard gave the role up";
+            let reason = "this node did not run in time, and its guard gave up the role";
             for group in self.groups.iter_mut().chain(&mut self.leaving) {
                 if group.machine.may_have_addresses() {
                     group.on(Event::Lost(reason.into()), &mut self.common);

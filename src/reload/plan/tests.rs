@@ -234,7 +234,7 @@ fn certificates_are_listed_with_their_end() {
     assert_eq!(warning(14 * day), None);
     assert_eq!(warning(14 * day - 1).as_deref(), Some("it expires in 13 days"));
     assert_eq!(warning(day).as_deref(), Some("it expires in 1 day"));
-    assert_eq!(warning(5).as_deref(), Some("it ends within a day"));
+    assert_eq!(warning(5).as_deref(), Some("it expires within a day"));
     assert_eq!(warning(-1).as_deref(), Some("it has expired"));
     let soon = planned(facts.not_after - 5, &hashes(1, 1)).to_text();
     assert!(soon.starts_with("nothing would change\n! certificate  tls "), "{soon}");
