@@ -44,7 +44,8 @@ pub(super) fn load(source: Source) -> Result<Loaded, Failure> {
                 keep(&path, &document.text).map_err(|error| {
                     let folder = path.parent().unwrap_or(&path).display();
                     Failure::new(format!(
-                        "cannot keep a copy of {} in {folder}: {error}; make the folder, or set STATE_DIRECTORY",
+                        "cannot keep a copy of {} in {folder}: {error}; create the folder, or set \
+                         STATE_DIRECTORY",
                         source.url
                     ))
                 })?;
@@ -54,7 +55,7 @@ pub(super) fn load(source: Source) -> Result<Loaded, Failure> {
                 return Ok(Loaded { path, text, included, config, fleet });
             }
             Err(problems) => {
-                (format!("what {} has is not good: {problems}", source.url), Failure::usage(problems))
+                (format!("the configuration in {} is not valid: {problems}", source.url), Failure::usage(problems))
             }
         },
         Ok(None) => {

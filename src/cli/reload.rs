@@ -20,7 +20,7 @@ pub(super) fn reload(running: &Running) -> Status {
 fn text(answer: &Value) -> String {
     let generation = answer.get("generation").and_then(Value::as_u64).unwrap_or_default();
     let mut text = match answer.get("changed").and_then(Value::as_bool) {
-        Some(false) => format!("nothing changed: generation {generation} goes on\n"),
+        Some(false) => format!("nothing changed: generation {generation} stays in force\n"),
         Some(true) | None => format!("reloaded: generation {generation}\n"),
     };
     for note in answer.get("notes").and_then(Value::as_array).into_iter().flatten() {

@@ -145,7 +145,7 @@ fn an_access_log_counts_gets_with_200_only() {
     let report = json(&arguments, &log);
     assert_eq!((&report["results"][0]["hits"], &report["trace"]["requests"]), (&1.into(), &2.into()));
     let printed = String::from_utf8(pointsman(&arguments, &log).stderr).unwrap();
-    let expected = "3 lines skipped: 2 of another status than 200, 1 of another method than GET\n";
+    let expected = "3 lines skipped: 2 with a status other than 200, 1 with a method other than GET\n";
     assert!(printed.ends_with(expected), "{printed}");
 
     let (status, printed) = bad(&arguments, &line("HEAD / HTTP/1.1", 200));

@@ -15,9 +15,9 @@ function findUpstreamAlarms(answer) {
 function findStatusAlarms(status) {
   const ended = list(status.certificates).map(record).filter((it) => Number.isFinite(it.days_left) && it.days_left < 0);
   const names = (it) => list(it.names).map(words).join(", ") || words(it.chain);
-  alarms.status = ended.map((it) => ["listeners", `the certificate of ${names(it)} has ended (${words(it.listener)})`]);
+  alarms.status = ended.map((it) => ["listeners", `the certificate of ${names(it)} has expired (${words(it.listener)})`]);
   if (record(status.last_reload).ok === false) {
-    alarms.status.push(["configuration", "the last reload was refused; the configuration before it serves"]);
+    alarms.status.push(["configuration", "the last reload was refused; the previous configuration stays in force"]);
   }
   alarms.isDraining = Boolean(status.draining);
   showAlarms();

@@ -34,12 +34,12 @@ function showCluster(answer) {
 function summary(answer, isDown) {
   const fleet = record(answer.fleet);
   const parts = [`${words(answer.node)}, by ${words(answer.election)}.`];
-  if (isDown) parts.push("It has stepped down.");
-  if (answer.unfit) parts.push(`It gives its role up: ${words(answer.unfit)}.`);
+  if (isDown) parts.push("This node has stepped down.");
+  if (answer.unfit) parts.push(`This node gives up its role: ${words(answer.unfit)}.`);
   for (const member of list(answer.members).map(record)) {
-    if (member.problem) parts.push(`${words(member.address)} does not hear it: ${words(member.problem)}.`);
+    if (member.problem) parts.push(`${words(member.address)} does not hear this node: ${words(member.problem)}.`);
   }
-  if (fleet.source) parts.push(`The configuration is ${words(fleet.source)}, write ${words(fleet.in_force)}${fleet.waiting ? "; the next waits for its turn" : ""}.`);
+  if (fleet.source) parts.push(`The configuration comes from ${words(fleet.source)}, revision ${words(fleet.in_force)}${fleet.waiting ? "; a newer one is waiting for its turn" : ""}.`);
   if (fleet.problem) parts.push(words(fleet.problem));
   return parts.join(" ");
 }

@@ -26,7 +26,7 @@ function showState([text, colour]) {
 
 function showReload(status) {
   const reload = record(status.last_reload);
-  const how = reload.ok === false ? "✕ The last reload failed; the configuration before it still serves." : "✓ The configuration is good.";
+  const how = reload.ok === false ? "✕ The last reload failed; the previous configuration stays in force." : "✓ The configuration is valid.";
   const by = words(reload.by ?? reload.trigger ?? reload.cause);
   const when = reload.at ? ` Read ${clock(reload.at)}, ${ago(reload.at)}${by ? `, by ${by}` : ""}.` : "";
   const notes = list(reload.notes).map((note) => ` ${words(note).replace(/\.?$/, ".")}`).join("");

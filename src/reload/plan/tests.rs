@@ -98,7 +98,7 @@ fn tells_what_comes_goes_and_changes() {
     let wanted = "\
 ~ listener  web              address 127.0.0.1:8080 → 127.0.0.1:9090, limits.headers
 + listener  new              opened
-- listener  old              closed; what is open ends by itself
+- listener  old              closed; open connections run to their end
 ~ route     one              listeners
 ~ route     two              listeners, hosts
 ~ route     three            listeners
@@ -133,7 +133,7 @@ fn columns_are_aligned() {
 fn a_route_that_moves_is_listed_once() {
     let three = "[[route]]\nname = \"three\"\nhosts = [\"three.example\"]\nupstream = \"api\"\n";
     let new = edited(&[(three, ""), ("[[route]]", &format!("{three}[[route]]"))]);
-    assert_eq!(between(OLD, &new).to_text(), "~ route  three  another place in the order\n");
+    assert_eq!(between(OLD, &new).to_text(), "~ route  three  moved in the order\n");
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn overrides_stay_or_go() {
         lines,
         [
             "~ backend api/b name a → b, weight 5 → 2",
-            "- override api/a: weight 5 instead of 1 the file changes it",
+            "- override api/a: weight 5 instead of 1 the file changes this key",
             "override api/10.0.0.2:80: state draining instead of enabled stays",
         ]
     );
