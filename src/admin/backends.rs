@@ -24,7 +24,7 @@ use crate::{
 
 const PERSIST: Parameter = Parameter {
     name: "persist",
-    what: "whether the configuration file is edited; otherwise only the running program knows of the change",
+    what: "whether the configuration file is edited too; otherwise only the running program changes",
     place: Place::Query,
     kind: Kind::Flag,
 };
@@ -67,7 +67,7 @@ fn patch_schema() -> Value {
         "properties": {
             "weight": {
                 "type": "integer", "minimum": 0, "maximum": BackendConf::GREATEST_WEIGHT,
-                "description": "its share; 0 = gets nothing new",
+                "description": "its weight; 0 = gets nothing new",
             },
             "state": reference("BackendState"),
         },

@@ -41,10 +41,11 @@ pub(super) fn schema() -> Value {
     let or_null = |schema: Value| json!({"anyOf": [schema, {"type": "null"}]});
     object(json!({
         "name": text(),
-        "kind": {"enum": ["cache", "route"], "description": "a route is one that only collapses requests"},
+        "kind": {"enum": ["cache", "route"], "description": "`route` stands for a route that only collapses \
+            requests"},
         "hit_ratio": {
             "type": ["number", "null"], "minimum": 0, "maximum": 1,
-            "description": "the share of hit and stale of all requests but bypass",
+            "description": "the share of hit and stale among all requests except bypass",
         },
         "requests": counts(&CacheResult::ALL.iter().map(|served| served.name()).collect::<Vec<_>>()),
         "collapse": object(json!({

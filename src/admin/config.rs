@@ -23,7 +23,7 @@ use crate::{
 
 /// Of `GET`.
 pub(super) const GET: Spec = Spec {
-    gives: &[ResponseSpec::text(200, "the file's text, with its hash as `ETag`", TOML)],
+    gives: &[ResponseSpec::text(200, "the text of the file, with its hash as `ETag`", TOML)],
     ..Spec::PLAIN
 };
 
@@ -31,7 +31,7 @@ pub(super) const GET: Spec = Spec {
 pub(super) const PUT: Spec = Spec {
     parameters: &[Parameter {
         name: "If-Match",
-        what: "the `ETag` that GET gave: the file is written only if it still is that one",
+        what: "the `ETag` from GET: the file is written only if it is still the same",
         place: Place::Field,
         kind: Kind::Text(""),
     }],
@@ -45,7 +45,7 @@ pub(super) const PUT: Spec = Spec {
 /// Of the check.
 pub(super) const CHECK: Spec = Spec {
     body: Body::TomlOrNothing,
-    gives: &[ResponseSpec::json("it is good", || object(json!({"ok": {"const": true}})))],
+    gives: &[ResponseSpec::json("it is valid", || object(json!({"ok": {"const": true}})))],
     errors: &[422],
     ..Spec::PLAIN
 };
@@ -69,7 +69,7 @@ pub(super) const RELOAD: Spec = Spec {
 fn outcome_schema() -> Value {
     object(json!({
         "generation": {"type": "integer", "minimum": 1},
-        "changed": {"type": "boolean", "description": "false when the files are what they were"},
+        "changed": {"type": "boolean", "description": "false when the files are unchanged"},
         "notes": array(json!({"type": "string"})),
     }))
 }

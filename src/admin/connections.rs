@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) const ABOUT: Spec = Spec {
     parameters: &[Parameter {
         name: "limit",
-        what: "how many to list one by one; 100 when it is left out",
+        what: "how many to list individually; 100 by default",
         place: Place::Query,
         kind: Kind::Count(1, MOST),
     }],
@@ -42,16 +42,17 @@ pub(super) const ABOUT: Spec = Spec {
 
 fn schema() -> Value {
     let connection = object(json!({
-        "id": {"type": ["string", "null"], "description": "by which it can be ended; null of a session of UDP or QUIC"},
+        "id": {"type": ["string", "null"], "description": "by which it can be closed; null for a session of \
+            UDP or QUIC"},
         "listener": {"type": ["string", "null"], "description": "null when a reload took the listener away"},
         "client": {"type": ["string", "null"], "description": "null before it is known"},
         "protocol": {"enum": [null, "http/1.1", "h2", "tunnel", "tcp", "tls", "udp", "quic"]},
         "tls": {"type": ["string", "null"]},
-        "server_name": {"type": ["string", "null"], "description": "that a passed-on ClientHello asks for"},
-        "upstream": {"type": ["string", "null"], "description": "of a connection that is passed on"},
-        "backend": {"type": ["string", "null"], "description": "of a connection that is passed on"},
-        "bytes_in": {"type": ["integer", "null"], "description": "passed on from the client so far"},
-        "bytes_out": {"type": ["integer", "null"], "description": "passed on to the client so far"},
+        "server_name": {"type": ["string", "null"], "description": "the server name of a forwarded ClientHello"},
+        "upstream": {"type": ["string", "null"], "description": "of a forwarded connection"},
+        "backend": {"type": ["string", "null"], "description": "of a forwarded connection"},
+        "bytes_in": {"type": ["integer", "null"], "description": "forwarded from the client so far"},
+        "bytes_out": {"type": ["integer", "null"], "description": "forwarded to the client so far"},
         "age_seconds": {"type": "number", "minimum": 0},
         "worker": count(),
     }));
@@ -91,7 +92,7 @@ pub(super) async fn get(admin: Arc<Admin>, question: Params) -> Reply {
 
 /// What ending one takes and gives. It is no change that a stop forbids: it may be what a drain waits for.
 pub(super) const END: Spec =
-    Spec { gives: &[ResponseSpec::json("it is ended", ended_schema)], errors: &[404], ..Spec::PLAIN };
+    Spec { gives: &[ResponseSpec::json("it is closed", ended_schema)], errors: &[404], ..Spec::PLAIN };
 
 fn ended_schema() -> Value {
     object(json!({"ended": text()}))

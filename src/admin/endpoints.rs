@@ -36,7 +36,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "GET",
         path: "/readyz",
-        summary: "200 while it wants traffic, 503 while it starts or drains",
+        summary: "200 while it accepts traffic, 503 while it starts or drains",
         is_open: true,
         is_watched: true,
         about: &readyz::ABOUT,
@@ -135,7 +135,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "DELETE",
         path: "/api/v1/upstreams/{upstream}/backends/{backend}",
-        summary: "removes a backend; what is under way on it ends by itself",
+        summary: "removes a backend; what is in flight runs to its end",
         is_open: false,
         is_watched: false,
         about: &backends::REMOVE,
@@ -144,7 +144,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "POST",
         path: "/api/v1/upstreams/{upstream}/backends/{backend}/drain",
-        summary: "gives a backend nothing new; what is under way ends by itself",
+        summary: "drains a backend: it gets nothing new, what is in flight runs to its end",
         is_open: false,
         is_watched: false,
         about: &backends::STATE,
@@ -153,7 +153,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "POST",
         path: "/api/v1/upstreams/{upstream}/backends/{backend}/enable",
-        summary: "gives a backend its part again",
+        summary: "enables a backend again",
         is_open: false,
         is_watched: false,
         about: &backends::STATE,
@@ -162,7 +162,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "POST",
         path: "/api/v1/upstreams/{upstream}/backends/{backend}/disable",
-        summary: "takes a backend out",
+        summary: "disables a backend",
         is_open: false,
         is_watched: false,
         about: &backends::STATE,
@@ -171,7 +171,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "GET",
         path: "/api/v1/caches",
-        summary: "what each cache holds, and how it answered",
+        summary: "what each cache holds, and its hits and misses",
         is_open: false,
         is_watched: false,
         about: &caches::LIST,
@@ -180,7 +180,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "POST",
         path: "/api/v1/caches/{cache}/purge",
-        summary: "takes out what is stored of a URL, a prefix, a tag or everything, or makes it stale",
+        summary: "purges a URL, a prefix, a tag or everything, or marks it as stale",
         is_open: false,
         is_watched: false,
         about: &purge::ABOUT,
@@ -207,7 +207,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "POST",
         path: "/api/v1/config/check",
-        summary: "whether a configuration file is good",
+        summary: "whether a configuration file is valid",
         is_open: false,
         is_watched: false,
         about: &config::CHECK,
@@ -234,7 +234,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "POST",
         path: "/api/v1/upgrade",
-        summary: "lets the installed program take the place of this one",
+        summary: "replaces this program with the installed one",
         is_open: false,
         is_watched: false,
         about: &upgrade::ABOUT,
@@ -261,7 +261,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "DELETE",
         path: "/api/v1/connections/{id}",
-        summary: "ends a connection; what is passed on is reset",
+        summary: "closes a connection; a forwarded one is reset",
         is_open: false,
         is_watched: false,
         about: &connections::END,
@@ -279,7 +279,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "POST",
         path: "/api/v1/cluster/step-down",
-        summary: "has another node be primary, where one is there",
+        summary: "makes another node primary, if there is one",
         is_open: false,
         is_watched: false,
         about: &cluster::CHANGE,
@@ -288,7 +288,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "POST",
         path: "/api/v1/cluster/resume",
-        summary: "stands for election as configured again",
+        summary: "stands for election again, as configured",
         is_open: false,
         is_watched: false,
         about: &cluster::CHANGE,
@@ -297,7 +297,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "GET",
         path: "/api/v1/log/level",
-        summary: "what is worth a line of the log",
+        summary: "the log level",
         is_open: false,
         is_watched: false,
         about: &log_level::GET,
@@ -306,7 +306,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         method: "PUT",
         path: "/api/v1/log/level",
-        summary: "changes it until the file says another",
+        summary: "changes the log level until the file sets another",
         is_open: false,
         is_watched: false,
         about: &log_level::PUT,

@@ -20,16 +20,16 @@ const fn parameter(name: &'static str, what: &'static str, kind: Kind) -> Parame
 /// What it takes and gives.
 pub(super) const ABOUT: Spec = Spec {
     parameters: &[
-        parameter("method", "the request's method; GET when it is left out", Kind::Text("^[A-Za-z-]{1,32}$")),
+        parameter("method", "the request's method; GET by default", Kind::Text("^[A-Za-z-]{1,32}$")),
         parameter(
             "url",
-            "the request's URL; a path alone asks every listener of requests, tcp://host, tls://name and quic://name ask for a \
-             connection that is passed on",
+            "the request's URL; only a path asks every HTTP listener, and tcp://host, tls://name and \
+             quic://name stand for layer 4 connections",
             Kind::Needed("^[!-~]{1,8192}$"),
         ),
-        parameter("from", "the client's address; 127.0.0.1 when it is left out", Kind::Address),
-        parameter("http2", "whether the client asks by HTTP/2", Kind::Flag),
-        parameter("header", "a field of the request, as `Name: value`", Kind::Many("^[A-Za-z0-9-]+:[ -~]*$")),
+        parameter("from", "the client's address; 127.0.0.1 by default", Kind::Address),
+        parameter("http2", "whether the client uses HTTP/2", Kind::Flag),
+        parameter("header", "a header of the request, as `Name: value`", Kind::Many("^[A-Za-z0-9-]+:[ -~]*$")),
     ],
     gives: &[ResponseSpec::json("what each listener would do", schema)],
     ..Spec::PLAIN

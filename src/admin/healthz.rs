@@ -10,7 +10,7 @@ use super::{
 
 /// What it gives.
 pub(super) const ABOUT: Spec =
-    Spec { gives: &[ResponseSpec::text(200, "it lives", "text/plain; charset=utf-8")], ..Spec::PLAIN };
+    Spec { gives: &[ResponseSpec::text(200, "it is alive", "text/plain; charset=utf-8")], ..Spec::PLAIN };
 
 pub(super) fn get(_: &Admin, _: &Params) -> Reply {
     text(StatusCode::OK, "ok\n")

@@ -35,7 +35,7 @@ use crate::{
 /// What it takes and gives.
 pub(super) const ABOUT: Spec = Spec {
     body: Body::Json(schema),
-    gives: &[ResponseSpec::json("how many stored responses it was about", || {
+    gives: &[ResponseSpec::json("how many stored responses were purged", || {
         object(json!({"purged": count()}))
     })],
     errors: &[404, 422],
@@ -51,12 +51,12 @@ fn schema() -> Value {
         "type": "object",
         "properties": {
             "url": text("every response of this URL: http://HOST/PATH?QUERY"),
-            "prefix": text("every response whose URL begins so, at least http://HOST"),
+            "prefix": text("every response whose URL begins with this, at least http://HOST"),
             "tag": text("every response with this tag in the field that `purge_header` names"),
             "all": {"const": true, "description": "everything"},
             "soft": {
                 "type": "boolean", "default": false,
-                "description": "make it stale instead of taking it out: the backend is asked whether it still holds",
+                "description": "mark it as stale instead of removing it: it is revalidated with the backend",
             },
         },
         "additionalProperties": false,
@@ -123,7 +123,7 @@ fn wanted(question: &Params, settings: &KeySettings) -> Checked<Wanted> {
         Some(Value::Bool(is_soft)) => *is_soft,
         Some(other) => {
             let message = format!("`soft` must be true or false, not {other}");
-            return Err(refused(&message, "leave it out to take out what is stored"));
+            return Err(refused(&message, "leave it out to remove what is stored"));
         }
     };
     let rule = match kind {

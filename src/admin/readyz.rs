@@ -13,7 +13,7 @@ use crate::runtime::drain::Stage;
 /// What it gives.
 pub(super) const ABOUT: Spec = Spec {
     gives: &[
-        ResponseSpec::text(200, "it wants traffic", "text/plain; charset=utf-8"),
+        ResponseSpec::text(200, "it accepts traffic", "text/plain; charset=utf-8"),
         ResponseSpec::text(503, "it starts or drains", "text/plain; charset=utf-8"),
     ],
     ..Spec::PLAIN

@@ -51,7 +51,7 @@ pub struct Parameter {
 /// Says that a change is for this node alone.
 pub const LOCAL: Parameter = Parameter {
     name: "local",
-    what: "whether this node alone makes the change, and its peers do not",
+    what: "whether only this node makes the change, and its peers do not",
     place: Place::Query,
     kind: Kind::Flag,
 };

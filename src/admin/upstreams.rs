@@ -55,10 +55,11 @@ pub(super) fn properties(more: Value) -> Value {
         "in_flight": count(),
         "requests": count(),
         "failures": count(),
-        "ewma_ms": {"type": ["number", "null"], "description": "what least-response-time goes by: it follows slow answers at once, and falls while nothing is asked"},
+        "ewma_ms": {"type": ["number", "null"], "description": "what least-response-time uses: it rises at \
+            once with slow answers, and decays while there are no requests"},
         "latency": {
             "type": "object",
-            "description": "time to the response head, of what was answered lately; null where nothing was",
+            "description": "time to the response head of recent requests; null if there were none",
             "properties": {"last_10s": latency(), "last_60s": latency()},
             "required": ["last_10s", "last_60s"],
             "additionalProperties": false,
@@ -66,7 +67,7 @@ pub(super) fn properties(more: Value) -> Value {
         "bytes_per_second": count(),
         "override": {
             "type": ["object", "null"],
-            "description": "the keys that an administrator changed: what the file says, and what holds",
+            "description": "the keys changed via the admin API: the value in the file, and the one in force",
             "additionalProperties": object(json!({"base": true, "value": true})),
         },
     });

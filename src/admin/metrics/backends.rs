@@ -31,7 +31,7 @@ pub(super) fn backends(snapshot: &Snapshot, now: Moment, text: &mut Text) {
     for row in &rows {
         text.sample(&row.labels, row.backend.in_flight());
     }
-    let help = "Active checks of the backend by their verdict.";
+    let help = "Active health checks of the backend by result.";
     text.family("health_checks_total", Kind::Counter, help);
     for row in &rows {
         let counts = &row.backend.shared.health_counts;
@@ -39,12 +39,12 @@ pub(super) fn backends(snapshot: &Snapshot, now: Moment, text: &mut Text) {
             text.sample(&row.labels.with("result", result), count.load(Relaxed));
         }
     }
-    let help = "Times that the backend's own traffic took it out for a while.";
+    let help = "Ejections of the backend because its own traffic failed.";
     text.family("backend_ejections_total", Kind::Counter, help);
     for row in &rows {
         text.sample(&row.labels, row.backend.shared.health_counts.ejected.load(Relaxed));
     }
-    let help = "Attempts at the backend by how they ended.";
+    let help = "Attempts at the backend by outcome.";
     text.family("backend_requests_total", Kind::Counter, help);
     for row in &rows {
         for (outcome, count) in Outcome::ALL.into_iter().zip(row.outcomes) {
@@ -91,7 +91,7 @@ impl<'a> BackendTotal<'a> {
 
 /// By upstream: who waits for a place at a backend.
 pub(super) fn queues(snapshot: &Snapshot, text: &mut Text) {
-    text.family("queue_length", Kind::Gauge, "Requests that wait for a place at a backend.");
+    text.family("queue_length", Kind::Gauge, "Requests queued for a backend.");
     for upstream in &snapshot.upstreams {
         text.sample(&Labels::of(&[("upstream", &upstream.conf.name)]), upstream.queue.len());
     }

@@ -23,30 +23,30 @@ const FACTS: [(&str, Kind, &str, Fact); 7] = [
     (
         "collapsed_total",
         Kind::Counter,
-        "Requests that were answered by what another fetched at the same time.",
+        "Requests answered with a response that another request was fetching at the same time.",
         |view| view.served(CacheResult::Collapsed),
     ),
-    ("cache_fills_total", Kind::Counter, "Fetches that others could wait for, begun.", |view| {
+    ("cache_fills_total", Kind::Counter, "Fetches started that other requests could wait for.", |view| {
         view.fills.begun
     }),
-    ("cache_fills_in_flight", Kind::Gauge, "Fetches under way.", |view| view.fills.under_way),
+    ("cache_fills_in_flight", Kind::Gauge, "Fetches in flight.", |view| view.fills.under_way),
     (
         "cache_fill_readers",
         Kind::Gauge,
-        "Requests that wait for, or read from, a fetch under way; with those that led to it.",
+        "Requests that wait for or read from a fetch in flight, including those that started it.",
         |view| view.fills.readers,
     ),
-    ("cache_fill_bytes", Kind::Gauge, "Bytes of bodies on their way.", |view| view.fills.held),
+    ("cache_fill_bytes", Kind::Gauge, "Bytes of bodies in flight.", |view| view.fills.held),
     (
         "cache_fills_released_total",
         Kind::Counter,
-        "Fetches whose response could not be shared: those who waited went on at once.",
+        "Fetches whose response could not be shared: the waiting requests went on at once.",
         |view| view.fills.released,
     ),
     (
         "cache_fills_taken_over_total",
         Kind::Counter,
-        "Fetches that failed and that one who waited began again.",
+        "Fetches that failed and were started again by a waiting request.",
         |view| view.fills.taken_over,
     ),
 ];
@@ -87,7 +87,8 @@ pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
         }
     }
     disks(&views, text);
-    let help = "Stored responses that left: for want of room, because their key had too many variants, or since nobody asked for them.";
+    let help = "Stored responses that were evicted: for lack of room, too many variants of their key, or \
+        lack of requests.";
     text.family("cache_evictions_total", Kind::Counter, help);
     for one in &storing {
         let inactive = &one.cache.store.inactive;
@@ -101,7 +102,7 @@ pub(super) fn caches(snapshot: &Snapshot, text: &mut Text) {
             text.sample(&labels, count);
         }
     }
-    let help = "Responses that could have been stored and were not: too large, or not asked for before.";
+    let help = "Cacheable responses that were not admitted: too large, or not requested before.";
     text.family("cache_rejections_total", Kind::Counter, help);
     for one in &storing {
         for (reason, count) in [("size", one.memory.too_large), ("admission", one.memory.not_admitted)] {
@@ -116,7 +117,7 @@ fn peers(views: &[View], text: &mut Text) {
     if asking.is_empty() {
         return;
     }
-    let help = "Questions to the peer that owns a key, by what became of them.";
+    let help = "Requests to the peer that owns a key, by outcome.";
     text.family("cache_peer_requests_total", Kind::Counter, help);
     for one in asking {
         for result in PeerResult::ALL {
@@ -130,7 +131,7 @@ fn purges(storing: &[&View], text: &mut Text) {
     text.family(
         "cache_purges_total",
         Kind::Counter,
-        "Purges that operators asked for, by what they were about.",
+        "Purges by operators, by what was purged.",
     );
     for one in storing {
         for kind in purge::Kind::ALL {
@@ -138,7 +139,7 @@ fn purges(storing: &[&View], text: &mut Text) {
             text.sample(&labels, one.cache.store.purges.get(kind));
         }
     }
-    let help = "Stored responses that operators had purged, or made stale by a soft purge.";
+    let help = "Stored responses purged by operators, or marked as stale by a soft purge.";
     text.family("cache_purged_objects_total", Kind::Counter, help);
     for one in storing {
         text.sample(&Labels::of(&[("cache", &one.label())]), one.cache.store.purges.objects());
@@ -154,7 +155,7 @@ fn disks(views: &[View], text: &mut Text) {
     let gauges: [(&str, &str, DiskFact); 3] = [
         ("cache_disk_bytes", "Bytes that the files of the disk tier cost.", |stats| stats.bytes),
         ("cache_disk_objects", "Responses in the disk tier.", |stats| stats.objects),
-        ("cache_disk_waiting_bytes", "Bytes that wait to be written to the disk tier.", |stats| {
+        ("cache_disk_waiting_bytes", "Bytes waiting to be written to the disk tier.", |stats| {
             stats.waiting
         }),
     ];
@@ -164,11 +165,11 @@ fn disks(views: &[View], text: &mut Text) {
             text.sample(&Labels::of(&[("cache", &one.label())]), fact(stats));
         }
     }
-    text.family("cache_promotions_total", Kind::Counter, "Responses that came from disk to memory.");
+    text.family("cache_promotions_total", Kind::Counter, "Responses promoted from disk to memory.");
     for (one, _) in &disks {
         text.sample(&Labels::of(&[("cache", &one.label())]), one.cache.store.promoted.load(Relaxed));
     }
-    let help = "What happened in the disk tier.";
+    let help = "Events in the disk tier.";
     text.family("cache_disk_events_total", Kind::Counter, help);
     let events: [(&str, DiskFact); 5] = [
         ("written", |stats| stats.writes),

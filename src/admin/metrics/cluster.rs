@@ -67,7 +67,7 @@ fn nodes(admin: &Admin, text: &mut Text) {
     text.family(
         "cluster_changes_lost_total",
         Kind::Counter,
-        "Changes by the admin API that some node never heard of.",
+        "Changes via the admin API that did not reach every node.",
     );
     text.sample(&Labels::default(), admin.shared.registry.commands.lost());
 }

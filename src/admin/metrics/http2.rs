@@ -36,11 +36,11 @@ pub(super) fn backends<'a>(rows: impl Iterator<Item = (&'a Labels, &'a Counts)> 
             text.sample(labels, value(counts));
         }
     };
-    let help = "Open connections of HTTP/2 to the backend.";
+    let help = "Open HTTP/2 connections to the backend.";
     family("backend_http2_connections", Kind::Gauge, help, |it| it.opened.saturating_sub(it.closed));
-    let help = "Connections of HTTP/2 that were ended because the backend broke the protocol, or flooded.";
+    let help = "HTTP/2 connections closed because the backend broke the protocol, or flooded.";
     family("backend_http2_connections_ended_total", Kind::Counter, help, |it| it.errors);
-    let help = "Exchanges that went to the backend as streams of HTTP/2.";
+    let help = "Exchanges sent to the backend as HTTP/2 streams.";
     family("backend_http2_streams_total", Kind::Counter, help, |it| it.streams);
     let help = "Streams that the backend reset.";
     family("backend_http2_resets_total", Kind::Counter, help, |it| it.resets);
@@ -48,7 +48,7 @@ pub(super) fn backends<'a>(rows: impl Iterator<Item = (&'a Labels, &'a Counts)> 
 
 /// Calls of gRPC by their status, those that came.
 pub(super) fn grpc_calls(registry: &Registry, text: &mut Text) {
-    text.family("grpc_calls_total", Kind::Counter, "Calls of gRPC by their status.");
+    text.family("grpc_calls_total", Kind::Counter, "gRPC calls by status.");
     for code in 0..grpc::CODES {
         let of = |worker: &WorkerRegistry| worker.series.grpc.get(code).map_or(0, Counter::get);
         let count: u64 = registry.workers().iter().map(of).sum();

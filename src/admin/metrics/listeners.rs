@@ -28,13 +28,13 @@ pub(super) fn listeners(snapshot: &Snapshot, text: &mut Text) {
     );
     let help = "Client connections refused: over a limit, or by `allow` and `deny`.";
     family("connections_refused_total", Kind::Counter, help, |it| it.refused.load(Relaxed));
-    let help = "Connections with plain HTTP to where HTTPS is served; they got 400.";
+    let help = "Connections with plain HTTP to an HTTPS listener; they got 400.";
     family("plain_http_total", Kind::Counter, help, |it| it.plain_http.load(Relaxed));
 }
 
 /// Handshakes of TLS by listener and result.
 pub(super) fn handshakes(snapshot: &Snapshot, text: &mut Text) {
-    text.family("tls_handshakes_total", Kind::Counter, "Handshakes of TLS with clients by their result.");
+    text.family("tls_handshakes_total", Kind::Counter, "TLS handshakes with clients by result.");
     for listener in snapshot.listeners.iter().filter(|listener| listener.serves.tls().is_some()) {
         let (name, shared) = (&*listener.conf.name, &listener.shared);
         for (result, count) in [
@@ -49,7 +49,7 @@ pub(super) fn handshakes(snapshot: &Snapshot, text: &mut Text) {
 
 /// When certificates that are served end.
 pub(super) fn certificates(admin: &Admin, snapshot: &Snapshot, text: &mut Text) {
-    let help = "Unix time at which a certificate that a listener shows ends.";
+    let help = "Unix time at which a certificate of the listener expires.";
     text.family("certificate_not_after_seconds", Kind::Gauge, help);
     for certificate in &*certificates::certificates(admin, snapshot) {
         if let Some(facts) = &certificate.facts {

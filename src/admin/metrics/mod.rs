@@ -78,7 +78,7 @@ fn requests(snapshot: &Snapshot, registry: &Registry, text: &mut Text) {
     let live = Live::of(snapshot);
     let totals: Vec<(&str, RouteTotal)> =
         routes.map(|(route, series)| (route, RouteTotal::over(series, &live))).collect();
-    let help = "Requests by what the client got; code 0 is a client that left before it got a status.";
+    let help = "Requests by status sent to the client; code 0 is a client that left before it got one.";
     text.family("requests_total", Kind::Counter, help);
     for (route, total) in &totals {
         for (key, count) in &total.requests {
@@ -105,7 +105,7 @@ fn requests(snapshot: &Snapshot, registry: &Registry, text: &mut Text) {
 
 /// By route: copies of requests for other upstreams.
 fn mirrors(snapshot: &Snapshot, text: &mut Text) {
-    let help = "Requests that were chosen to be copied to another upstream, by what became of the copy.";
+    let help = "Requests selected for mirroring to another upstream, by outcome of the copy.";
     text.family("mirrored_requests_total", Kind::Counter, help);
     for route in &snapshot.routes {
         let Some(mirror) = &route.mirror else { continue };
@@ -125,8 +125,7 @@ fn mirrors(snapshot: &Snapshot, text: &mut Text) {
 
 /// By route: connections that were passed on and have ended.
 fn tunnels(totals: &[(&str, RouteTotal)], registry: &Registry, text: &mut Text) {
-    let help = "Time from the beginning of a connection that was passed on, or a session of datagrams, to its end, by what \
-                ended it.";
+    let help = "Duration of forwarded connections and datagram sessions, by what ended them.";
     text.family("tunnel_duration_seconds", Kind::Histogram, help);
     for (route, total) in totals {
         for (key, sum) in &total.tunnels {
@@ -195,15 +194,15 @@ fn workers(registry: &Registry, text: &mut Text) {
         let of = |worker: &WorkerRegistry| count(&worker.series).get();
         registry.workers().iter().map(of).sum()
     };
-    text.family("bytes_total", Kind::Counter, "Bytes that came from clients (in) and went to them (out).");
+    text.family("bytes_total", Kind::Counter, "Bytes received from clients (in) and sent to them (out).");
     text.sample(&Labels::of(&[("direction", "in")]), sum(|it| &it.bytes_in));
     text.sample(&Labels::of(&[("direction", "out")]), sum(|it| &it.bytes_out));
     let help = "Connections to backends that were taken from a pool (reused) and made (dialled).";
     text.family("backend_connections_total", Kind::Counter, help);
     text.sample(&Labels::of(&[("kind", "reused")]), sum(|it| &it.pool_reused));
     text.sample(&Labels::of(&[("kind", "dialled")]), sum(|it| &it.pool_dialled));
-    let help = "Connections of HTTP/2 that were ended because their client broke the protocol (error), or made work \
-                without asking for anything (flood).";
+    let help = "HTTP/2 connections closed because their client broke the protocol (error), or made work \
+        without requests (flood).";
     text.family("http2_connections_ended_total", Kind::Counter, help);
     text.sample(&Labels::of(&[("reason", "error")]), sum(|it| &it.http2_errors));
     text.sample(&Labels::of(&[("reason", "flood")]), sum(|it| &it.http2_floods));
@@ -214,12 +213,12 @@ fn workers(registry: &Registry, text: &mut Text) {
     for (kind, count) in errors {
         text.sample(&Labels::of(&[("kind", kind)]), count);
     }
-    let help = "Memory that what clients and backends have under way takes; runtime.memory bounds the sum.";
+    let help = "Memory used by what clients and backends have in flight; runtime.memory limits the sum.";
     text.family("memory_bytes", Kind::Gauge, help);
     for owner in Owner::ALL {
         text.sample(&Labels::of(&[("owner", owner.name())]), account::held(owner));
     }
-    text.family("memory_limit_bytes", Kind::Gauge, "The bound of memory_bytes.");
+    text.family("memory_limit_bytes", Kind::Gauge, "The limit of memory_bytes.");
     text.sample(&Labels::default(), account::limit());
     http2::grpc_calls(registry, text);
     datagrams(registry, text);
@@ -229,26 +228,26 @@ fn workers(registry: &Registry, text: &mut Text) {
         text.sample(&Labels::default(), value);
     };
     single("retries_total", "Attempts beyond the first.", sum(|it| &it.retries));
-    let help = "Client connections that an administrator ended.";
+    let help = "Client connections closed by an administrator.";
     single("connections_ended_total", help, sum(|it| &it.ended));
-    let help = "Retries that the retry budget refused.";
+    let help = "Retries refused by the retry budget.";
     single("retries_refused_total", help, sum(|it| &it.retries_refused));
-    let help = "Requests that went to a backend through a peer, since this node could connect to none.";
+    let help = "Requests relayed to a backend through a peer, because this node could connect to none.";
     single("relayed_total", help, sum(|it| &it.relayed));
-    let help = "Requests that no peer could bring to a backend either.";
+    let help = "Requests that no peer could relay to a backend either.";
     single("relays_failed_total", help, sum(|it| &it.relays_failed));
-    let help = "Streams of HTTP/2 that were refused, since their client had as many open as it may.";
+    let help = "HTTP/2 streams refused because their client had the maximum number open.";
     single("http2_streams_refused_total", help, sum(|it| &it.http2_refused));
     let help = "Access log lines dropped because the writer was behind.";
     single("access_log_dropped_total", help, sum(|it| &it.log_dropped));
     single(
         "memory_refused_total",
-        "Requests refused since memory_bytes was at its bound.",
+        "Requests refused because memory_bytes was at its limit.",
         account::refused(),
     );
     let help = "Lines of the program's own log dropped because they came faster than they were read.";
     single("log_dropped_total", help, program_log::dropped());
-    single("panics_total", "Connections that ended in a panic: each is a bug.", sum(|it| &it.panics));
+    single("panics_total", "Connections that ended in a panic: each one is a bug.", sum(|it| &it.panics));
 }
 
 /// Bodies that were compressed.
@@ -269,7 +268,7 @@ fn compressed(text: &mut Text) {
             text.sample(&Labels::of(&[("encoding", coding.name()), ("direction", direction)]), bytes);
         }
     }
-    let help = "Responses that were not compressed since memory_bytes was at its bound.";
+    let help = "Responses not compressed because memory_bytes was at its limit.";
     text.family("compression_refused_total", Kind::Counter, help);
     text.sample(&Labels::default(), compression::refused());
 }
@@ -279,11 +278,11 @@ fn datagrams(registry: &Registry, text: &mut Text) {
     let sum = |count: &dyn Fn(&DatagramSeries) -> u64| -> u64 {
         registry.workers().iter().map(|worker| count(&worker.series.datagrams)).sum()
     };
-    let help = "Datagrams that came from clients (in) and were sent to them (out).";
+    let help = "Datagrams received from clients (in) and sent to them (out).";
     text.family("udp_datagrams_total", Kind::Counter, help);
     text.sample(&Labels::of(&[("direction", "in")]), sum(&|it| it.received.get()));
     text.sample(&Labels::of(&[("direction", "out")]), sum(&|it| it.sent.get()));
-    let help = "Datagrams that were not passed on, in either direction, by reason.";
+    let help = "Datagrams dropped in either direction, by reason.";
     text.family("udp_datagrams_dropped_total", Kind::Counter, help);
     for why in Dropped::ALL {
         text.sample(&Labels::of(&[("reason", why.label())]), sum(&|it| it.dropped(why)));
@@ -294,8 +293,8 @@ fn datagrams(registry: &Registry, text: &mut Text) {
 fn traces(registry: &Registry, text: &mut Text) {
     let traces = &registry.traces;
     let by_workers: u64 = registry.workers().iter().map(|worker| worker.series.spans_dropped.get()).sum();
-    let help = "Spans that the collector took (exported), that it refused or that did not reach it (failed), \
-                and for which there was no room (dropped).";
+    let help = "Spans accepted by the collector (exported), refused or not delivered (failed), or dropped \
+        for lack of room (dropped).";
     text.family("trace_spans_total", Kind::Counter, help);
     let dropped = by_workers + traces.dropped.get();
     let outcomes =
@@ -308,20 +307,20 @@ fn traces(registry: &Registry, text: &mut Text) {
 /// What runs, and from which configuration.
 fn configuration(admin: &Admin, snapshot: &Snapshot, text: &mut Text) {
     let none = Labels::default();
-    let help = "Number of the configuration that holds; each reload is one more.";
+    let help = "Number of the configuration in force; each reload adds one.";
     text.family("config_generation", Kind::Gauge, help);
     text.sample(&none, snapshot.generation);
     let help = "1 when the configuration was last read without a problem.";
     text.family("config_last_reload_success", Kind::Gauge, help);
     text.sample(&none, u8::from(admin.reloader.last().ok));
     let (succeeded, failed) = admin.reloader.counts();
-    text.family("config_reloads_total", Kind::Counter, "Attempts to reload, by how they ended.");
+    text.family("config_reloads_total", Kind::Counter, "Reloads by outcome.");
     text.sample(&Labels::of(&[("result", "success")]), succeeded);
     text.sample(&Labels::of(&[("result", "failure")]), failed);
-    let help = "Generations that other addresses of backends' names made.";
+    let help = "Generations made by changed addresses of backends' names.";
     text.family("backend_address_changes_total", Kind::Counter, help);
     text.sample(&none, admin.reloader.names_followed());
-    let help = "Addresses of backends' names that are no backends, since a name has more than 64.";
+    let help = "Addresses of backends' names that are not used, because a name has more than 64.";
     text.family("backend_addresses_left_out", Kind::Gauge, help);
     text.sample(&none, admin.reloader.in_force().names.left_out());
     let help = "Unix time at which the configuration was last read.";

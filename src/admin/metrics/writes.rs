@@ -14,7 +14,7 @@ type JournalFact = fn(&journal::Stats) -> u64;
 
 /// What became of requests that change something.
 pub(super) fn writes(views: &[View], text: &mut Text) {
-    let help = "Requests that change something, by write policy and by what became of them.";
+    let help = "Requests that change something, by write policy and outcome.";
     text.family("cache_writes_total", Kind::Counter, help);
     for one in views {
         for (policy, word, _) in WritePolicy::ALL {
@@ -44,7 +44,7 @@ pub(super) fn journals(views: &[View], text: &mut Text) {
         ("cache_journal_disk_bytes", "Bytes of the journal's files.", |stats| stats.disk),
         (
             "cache_journal_oldest_seconds",
-            "For how long the oldest of them waits; 0 when none does.",
+            "Age of the oldest of them; 0 when there is none.",
             |stats| stats.oldest.map_or(0, |oldest| (clock::unix_millis() / 1000).saturating_sub(oldest)),
         ),
     ];
@@ -66,7 +66,7 @@ pub(super) fn journals(views: &[View], text: &mut Text) {
             text.sample(&Labels::of(&[("cache", &one.label()), ("result", result)]), fact(stats));
         }
     }
-    let help = "What went wrong with the journal's disk: writes that failed, places that were damaged.";
+    let help = "Problems with the journal's disk: failed writes, damaged places.";
     text.family("cache_journal_faults_total", Kind::Counter, help);
     for (one, stats) in &journals {
         for (kind, count) in [("io_error", stats.errors), ("damaged", stats.damaged)] {

@@ -151,8 +151,8 @@ fn schemas() -> Value {
     let error = json!({
         "type": "object",
         "properties": {
-            "code": {"type": "string", "description": "a word for programs"},
-            "message": {"type": "string", "description": "what is wrong, for people"},
+            "code": {"type": "string", "description": "a code for programs"},
+            "message": {"type": "string", "description": "what is wrong, for humans"},
             "hint": {"type": "string", "description": "what to do about it"},
             "line": number(),
             "column": number(),
