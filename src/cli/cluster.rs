@@ -96,10 +96,10 @@ mod tests {
         });
         assert_eq!(
             text(&answer),
-            "lb1, by vrrp\nstepped down: `pointsman resume` undoes that\neth0/51/ipv4: standby since \
-             2026-11-29T08:00:00.000Z, primary is 10.0.0.2 (stepped down via the admin API)\n\u{20} \
-             problem: no?such\nnode lb2: heard, primary, another configuration\n10.0.0.3:7946 does not \
-             hear this node: connection refused\n"
+            "lb1, by vrrp\nstepped down: `pointsman resume` undoes that\n\
+             eth0/51/ipv4: standby since 2026-11-29T08:00:00.000Z, primary is 10.0.0.2 (stepped down via the admin API)\n\
+             \u{20} problem: no?such\nnode lb2: heard, primary, another configuration\n\
+             10.0.0.3:7946 does not hear this node: connection refused\n"
         );
         assert!(text(&json!({"enabled": false})).starts_with("there is no cluster"));
     }

@@ -40,6 +40,6 @@ mod tests {
         let answer = json!({"generation": 2, "changed": true, "notes": ["`runtime.workers` waits"]});
         assert_eq!(text(&answer), "reloaded: generation 2\nnote: `runtime.workers` waits\n");
         let answer = json!({"generation": 2, "changed": false, "notes": []});
-        assert_eq!(text(&answer), "nothing changed: generation 2 goes on\n");
+        assert_eq!(text(&answer), "nothing changed: generation 2 stays in force\n");
     }
 }

@@ -39,8 +39,8 @@ fn nothing_at(tried: &[&Path]) -> Failure {
     let tried: Vec<String> = tried.iter().map(|path| path.display().to_string()).collect();
     Failure::usage(format!(
         "no configuration at {}\n\n  pointsman demo                   see it at work without one\n  \
-         pointsman check --config FILE    show what is wrong with a file\n  pointsman run --config FILE  \
-             run with a file; docs/getting-started.md shows how to write one",
+         pointsman check --config FILE    show what is wrong with a file\n  \
+         pointsman run --config FILE      run with a file; docs/getting-started.md shows how to write one",
         tried.join(" or ")
     ))
 }

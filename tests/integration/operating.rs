@@ -69,7 +69,7 @@ fn a_reload_applies_the_file_or_reports_every_problem() {
     let origin = Origin::named("one");
     let text = config(&[origin.address()], ADMIN);
     let proxy = Proxy::start(&text);
-    assert_eq!(good(&at(&proxy, &["reload"])), "nothing changed: generation 1 goes on\n");
+    assert_eq!(good(&at(&proxy, &["reload"])), "nothing changed: generation 1 stays in force\n");
     proxy.edit(&text.replace("workers = 2", "workers = 3"));
     // The file is watched, too, and may have been read before.
     let ended = at(&proxy, &["reload"]);

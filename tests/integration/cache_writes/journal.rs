@@ -75,7 +75,7 @@ fn a_waiting_write_is_shown_to_its_writer_alone() {
     eventually("both are refused", || waiting(&proxy) == 0);
     assert_eq!(writer.get("/a").text(), "checked");
     let log = proxy.log().join("\n");
-    assert!(log.contains("accepts writes of 127.0.0.0/8 that no backend has checked"), "{log}");
+    assert!(log.contains("accepts writes from 127.0.0.0/8 that no backend has checked"), "{log}");
 }
 
 #[test]

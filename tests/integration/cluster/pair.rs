@@ -78,7 +78,7 @@ fn primary_without_a_guard_is_followed_after_its_time() {
     signal("KILL", guard);
     signal("KILL", a.proxy.pid());
     b.until("primary", 1);
-    assert!(b.proxy.count_logged("was not heard any more") > 0);
+    assert!(b.proxy.count_logged("is no longer heard") > 0);
     // The kernel of a machine whose program is gone goes on answering, until that address is taken away.
     lab.ip("a", &format!("addr del {V4}/24 dev eth0"));
     lab.ip("a", &format!("addr del {V6}/64 dev eth0"));
