@@ -145,7 +145,7 @@ fn a_cache_is_shown_and_purged() {
     assert_eq!(good(&at(&proxy, &["purge", "pages", "--all"])), "pages: 0 responses removed\n");
     for (arguments, status, why) in [
         (&["purge", "pagse", "--all"][..], 1, "did you mean `pages`?"),
-        (&["purge", "pages", "--url", "/a"], 1, "write it whole"),
+        (&["purge", "pages", "--url", "/a"], 1, "write the whole URL"),
         (&["purge", "pages"], 2, "--all"),
         (&["purge", "pages", "--all", "--tag", "t"], 2, "cannot be used with"),
     ] {

@@ -127,7 +127,7 @@ fn a_program_that_cannot_serve_does_not_take_over() {
     proxy.edit("nonsense");
     proxy.until_logged("configuration refused", 1);
     proxy.signal("USR2");
-    proxy.until_logged("the upgrade failed, and this program goes on", 1);
+    proxy.until_logged("the upgrade failed, and this program keeps running", 1);
     assert_eq!(kept.get("/").text(), "one");
     assert_eq!(proxy.get("/").text(), "one");
     assert!(proxy.is_running() && proxy.upgraded().is_empty());
@@ -157,7 +157,7 @@ fn install(program: &Path, script: &str) {
 /// Upgrades to what cannot take over, and sees that this one goes on.
 fn fails(proxy: &mut Proxy, times: usize) {
     proxy.signal("USR2");
-    proxy.until_logged("the upgrade failed, and this program goes on", times);
+    proxy.until_logged("the upgrade failed, and this program keeps running", times);
     for _ in 0..20 {
         assert_eq!(proxy.get("/").text(), "one");
     }

@@ -123,7 +123,7 @@ fn a_check_of_another_kind_is_another_check() {
 fn a_policy_that_no_route_names_is_noted() {
     let unused = format!("[[policy]]\nname = \"p\"\ntimeout = \"1s\"\n{ROUTES}");
     let noted =
-        |text: &str| notes(&parsed(text)).into_iter().any(|it| it.contains("policy `p` is named by no"));
+        |text: &str| notes(&parsed(text)).into_iter().any(|it| it.contains("policy `p` is not used by any"));
     assert!(noted(&unused));
     assert!(!noted(&unused.replace("name = \"plain\"", "name = \"plain\"\npolicies = [\"p\"]")));
 }

@@ -168,7 +168,7 @@ fn a_refused_write_is_set_aside_for_the_next() {
         let refused = fs::read_to_string(folder.join("refused")).unwrap_or_default();
         refused.lines().count() == 1 && refused.contains("\"bad\"") && refused.contains("422")
     });
-    assert_eq!(proxy.count_logged("is refused by the origin, set aside"), 1);
+    assert_eq!(proxy.count_logged("is refused by the origin and set aside"), 1);
 }
 
 #[test]

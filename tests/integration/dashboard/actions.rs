@@ -46,7 +46,7 @@ fn a_cache_is_seen_and_purged_after_a_question() {
     browser.click("button[aria-label='purge pages…']");
     browser.click("button[aria-label='purge pages now']");
     browser.wait("#messages", |it| {
-        it.contains("Not done") && it.contains("Write it whole") || it.contains("write it whole")
+        it.contains("Not done") && it.contains("Write the whole") || it.contains("write the whole")
     });
     assert_eq!(
         browser.run("return document.querySelector('#cache-list .purge input[type=text]').value"),
