@@ -259,7 +259,7 @@ async fn log(stream: Option<OwnedFd>, program: &str) {
     let mut text = Vec::new();
     let _ = (&mut stream).take(OUTPUT).read_to_end(&mut text).await;
     for line in String::from_utf8_lossy(&text).lines().filter(|line| !line.trim().is_empty()) {
-        tracing::info!(program, "`on_change` says: {}", line.escape_debug());
+        tracing::info!(program, "output of `on_change`: {}", line.escape_debug());
     }
     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
 }

@@ -150,7 +150,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-const SHORT: HelloError = HelloError::Broken("the ClientHello is shorter than it says");
+const SHORT: HelloError = HelloError::Broken("the ClientHello is shorter than its length field");
 
 fn parse(message: &[u8]) -> Result<ClientHello, HelloError> {
     let mut rest = Cursor(message);
@@ -170,7 +170,7 @@ fn parse(message: &[u8]) -> Result<ClientHello, HelloError> {
     let length = rest.number()?;
     let mut extensions = Cursor(rest.take(length)?);
     if !rest.0.is_empty() {
-        return Err(HelloError::Broken("the ClientHello is longer than it says"));
+        return Err(HelloError::Broken("the ClientHello is longer than its length field"));
     }
     let (mut has_name, mut has_alpn) = (false, false);
     while !extensions.0.is_empty() {

@@ -4,7 +4,7 @@ const listenerTable = table("Listeners", [
   ["Listener", "name wide"], ["Protocol", ""], ["Open", "number"], ["Accepted", "number"], ["Refused", "number"],
 ]);
 const certificateTable = table("Certificates", [
-  ["Certificate", "name wide"], ["Listener", ""], ["Ends", "wide"],
+  ["Certificate", "name wide"], ["Listener", ""], ["Expires", "wide"],
 ]);
 byId("listener-panel").append(listenerTable.node, certificateTable.node);
 

@@ -73,7 +73,7 @@ pub(super) fn run(commands: UnboundedReceiver<Command>, status: Arc<Status>) {
     match result {
         // It has a limit of its own.
         Ok(telling) => drop(telling.map(JoinHandle::join)),
-        Err(error) => tracing::error!("no cluster: {error}"),
+        Err(error) => tracing::error!("the cluster is not running: {error}"),
     }
 }
 
