@@ -324,7 +324,7 @@ impl Node {
             self.watch.end();
         } else {
             tracing::error!(
-                "the kernel did not remove the addresses within {REMOVING:?}, and the guard goes on"
+                "the kernel did not remove the addresses within {REMOVING:?}, and the guard continues"
             );
         }
         self.common.on_change.take()?.finish(keep_addresses)
