@@ -297,7 +297,7 @@ impl fmt::Display for Kind {
             Self::NoBackend => "no backend is available",
             Self::QueueFull => "every backend is at its limit and the queue is full",
             Self::QueueTimeout => "no backend became free in time",
-            Self::NoSocket => "no ports or descriptors are left to connect to the backend",
+            Self::NoSocket => "no ports, descriptors or memory left to connect to the backend",
             Self::Connect => "could not connect to the backend",
             Self::ConnectTimeout => "connecting to the backend took too long",
             Self::Unresolved => "the backend's name has no address",

@@ -81,7 +81,7 @@ async fn take(document: Document, shared: &Shared, reloader: &Reloader, reader: 
             Turn::Later => fleet.lock().is_waiting = true,
             Turn::Never(why) => {
                 fleet.lock().is_waiting = false;
-                note(fleet, Some(format!("revision {} is not taken over here: {why}", document.revision)));
+                note(fleet, Some(format!("revision {} is not applied: {why}", document.revision)));
                 return;
             }
         }

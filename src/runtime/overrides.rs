@@ -117,7 +117,7 @@ impl Overrides {
         match unusable(&after) {
             Some(why) if unusable(&before).is_none() => {
                 let hint =
-                    "give another backend a weight first, or take this one out with `drain` or `disable`";
+                    "make another backend usable first, or take this one out with `drain` or `disable`";
                 Err(Refusal::conflict("last_backend", format!("{why} of `{name}`"), hint))
             }
             _ => Ok(next),

@@ -50,7 +50,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OfName(why) => why,
-            Self::NoSocket => "no ports or descriptors are left to query a name server",
+            Self::NoSocket => "no ports, descriptors or memory left to query a name server",
         })
     }
 }
