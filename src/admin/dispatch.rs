@@ -129,7 +129,10 @@ fn only_metrics(path: &str) -> Reply {
 }
 
 fn draining() -> Reply {
-    let (message, hint) = ("the program is stopping and accepts no changes", "ask the program that \
-        replaces it");
+    let (message, hint) = (
+        "the program is stopping and accepts no changes",
+        "ask the program that \
+        replaces it",
+    );
     error(StatusCode::SERVICE_UNAVAILABLE, "stopping", message, hint)
 }

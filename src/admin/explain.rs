@@ -29,7 +29,11 @@ pub(super) const ABOUT: Spec = Spec {
         ),
         parameter("from", "the client's address; 127.0.0.1 by default", Kind::Address),
         parameter("http2", "whether the client uses HTTP/2", Kind::Flag),
-        parameter("header", "a header of the request, as `Name: value`", Kind::Many("^[A-Za-z0-9-]+:[ -~]*$")),
+        parameter(
+            "header",
+            "a header of the request, as `Name: value`",
+            Kind::Many("^[A-Za-z0-9-]+:[ -~]*$"),
+        ),
     ],
     gives: &[ResponseSpec::json("what each listener would do", schema)],
     ..Spec::PLAIN

@@ -150,7 +150,9 @@ fn cannot_open<T: Held>(conf: &CacheConf, error: &io::Error) -> CannotOpen {
             Some(format!("the folder must be writable for {}", schema::own_user()))
         }
         io::ErrorKind::NotFound => Some("create the folder that it is in".to_owned()),
-        io::ErrorKind::StorageFull => Some("free some disk space, or use a folder on another disk".to_owned()),
+        io::ErrorKind::StorageFull => {
+            Some("free some disk space, or use a folder on another disk".to_owned())
+        }
         io::ErrorKind::WouldBlock => {
             Some("another program is using this folder: stop it, or set another `path`".to_owned())
         }

@@ -54,9 +54,10 @@ pub(super) fn load(source: Source) -> Result<Loaded, Failure> {
                 let fleet = Some(Arc::new(config::Fleet { source, revision, problem: None }));
                 return Ok(Loaded { path, text, included, config, fleet });
             }
-            Err(problems) => {
-                (format!("the configuration in {} is not valid: {problems}", source.url), Failure::usage(problems))
-            }
+            Err(problems) => (
+                format!("the configuration in {} is not valid: {problems}", source.url),
+                Failure::usage(problems),
+            ),
         },
         Ok(None) => {
             let message = format!("there is no {}", source.url);

@@ -84,8 +84,7 @@ impl OnChange {
                 Err(error) => tracing::error!("`on_change` cannot run: {error}"),
             }
         });
-        let started =
-            started.inspect_err(|error| tracing::error!("`on_change` cannot run: {error}")).ok()?;
+        let started = started.inspect_err(|error| tracing::error!("`on_change` cannot run: {error}")).ok()?;
         Some(Self { conf, shared, thread: Some(started) })
     }
 

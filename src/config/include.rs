@@ -87,7 +87,11 @@ impl Pattern {
         let folder = Path::new(written).parent().unwrap_or(Path::new(""));
         if written.is_empty() || written.ends_with('/') || Path::new(written).file_name().is_none() {
             let message = format!("`{written}` is not the name of a file");
-            reader.problem_with(node.place, message, "use a file name or a pattern, such as \"conf.d/*.toml\"");
+            reader.problem_with(
+                node.place,
+                message,
+                "use a file name or a pattern, such as \"conf.d/*.toml\"",
+            );
             return None;
         }
         if has_wildcard(folder.as_os_str().as_encoded_bytes()) {
@@ -197,7 +201,10 @@ fn read_text(path: &Path, most: usize) -> Result<Arc<str>, String> {
     let mut bytes = Vec::new();
     file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     if bytes.len() > most {
-        return Err(format!("{} is too large: all included files together may have at most 16 MiB", path.display()));
+        return Err(format!(
+            "{} is too large: all included files together may have at most 16 MiB",
+            path.display()
+        ));
     }
     let text = String::from_utf8(bytes);
     text.map(Arc::from).map_err(|_| format!("{} is not UTF-8, which TOML requires", path.display()))

@@ -139,8 +139,7 @@ impl ListenerConf {
             Protocol::Udp => self.listen_for_datagrams(table),
             Protocol::Https if written.is_none() => {
                 let message = format!("the https listener `{}` has no certificate", self.name);
-                let hint =
-                    "add `[[listener.certificate]]` with `chain` and `key`, or set `certificates` to a folder";
+                let hint = "add `[[listener.certificate]]` with `chain` and `key`, or set `certificates` to a folder";
                 table.reader.missing(table.place, message, hint);
             }
             Protocol::Https => {}
@@ -315,8 +314,10 @@ impl Value for ClientAddressFrom {
             _ => {}
         }
         let message = format!("`{text}` is not a source of the client's address");
-        let hint =
-            format!("use {}; for a CDN's header write, for example, \"header:CF-Connecting-IP\"", Self::kind());
+        let hint = format!(
+            "use {}; for a CDN's header write, for example, \"header:CF-Connecting-IP\"",
+            Self::kind()
+        );
         reader.problem_with(node.place, message, hint);
         None
     }

@@ -13,8 +13,7 @@ impl ListenerConf {
         let is_set = self.proxy_protocol_udp != DatagramHeaders::First;
         if let Some(entry) = table.entry("proxy_protocol_udp").filter(|_| is_set && !is_read) {
             let message = "`proxy_protocol_udp` has no effect here: no datagram carries a PROXY header";
-            let hint =
-                "use it with `udp` or `quic` and `proxy_protocol_from`, or leave it out";
+            let hint = "use it with `udp` or `quic` and `proxy_protocol_from`, or leave it out";
             table.reader.problem_with(entry.place, message, hint);
         }
     }
@@ -26,9 +25,7 @@ impl ListenerConf {
             let message =
                 format!("`quic` does not apply to a `{name}` listener: QUIC, like TLS, is routed by SNI");
             let hint = match self.protocol {
-                Protocol::Udp => {
-                    "a `udp` listener forwards QUIC like any other datagram; leave it out"
-                }
+                Protocol::Udp => "a `udp` listener forwards QUIC like any other datagram; leave it out",
                 _ => "set `protocol = \"tls\"`, which needs no certificate here; or leave it out",
             };
             table.reader.problem_with(place, message, hint);

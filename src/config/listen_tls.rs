@@ -32,7 +32,8 @@ impl ListenerConf {
             let set = [("tls", self.tls != CryptoConf::default()), ("alpn", !self.alpn.is_empty())];
             let written = set.map(|(key, is_set)| table.entry(key).filter(|_| is_set));
             for entry in written.into_iter().flatten() {
-                let message = format!("`{}` has no effect here: this listener does not terminate TLS", entry.key);
+                let message =
+                    format!("`{}` has no effect here: this listener does not terminate TLS", entry.key);
                 let hint = "use it with `https`, or `tcp` with certificates; or leave it out";
                 table.reader.problem_with(entry.place, message, hint);
             }

@@ -34,11 +34,7 @@ impl LogConf {
             let is_sign = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
             if entry.key.is_empty() || !entry.key.chars().all(is_sign) {
                 let message = format!("`{}` is not a valid field name", entry.key);
-                table.reader.problem_with(
-                    entry.place,
-                    message,
-                    "use letters, digits, `_`, `-` and `.`",
-                );
+                table.reader.problem_with(entry.place, message, "use letters, digits, `_`, `-` and `.`");
             } else if NAMES.contains(&&*entry.key) {
                 let message = format!("every line already has a field `{}`", entry.key);
                 table.reader.problem_with(entry.place, message, "use another name");

@@ -67,7 +67,9 @@ fn folders_not_there(config: &Config) -> impl Iterator<Item = String> {
             Action::Respond(_) | Action::Redirect(_) => return None,
         };
         let (name, root) = (&route.name, &files.root);
-        let note = || format!("route `{name}` serves files from {}, which is currently not a folder", root.display());
+        let note = || {
+            format!("route `{name}` serves files from {}, which is currently not a folder", root.display())
+        };
         (!root.is_dir()).then(note)
     })
 }

@@ -104,7 +104,9 @@ fn named(usage: Use, exchange: &Exchange) -> (&'static str, &'static str) {
     match usage {
         Use::ReadAndStore => ("read-and-store", "answered from what is stored; the response may be stored"),
         Use::Read => ("read", "answered from what GET stored"),
-        Use::Invalidate => ("invalidate", "not cached; if it succeeds, what is stored for its URL is removed"),
+        Use::Invalidate => {
+            ("invalidate", "not cached; if it succeeds, what is stored for its URL is removed")
+        }
         Use::Pass => match exchange.request.method {
             Method::Get | Method::Head => {
                 ("pass", "not cached: it has a body, or a precondition for the backend")

@@ -45,8 +45,12 @@ impl FilesConf {
         }
         if self.index.iter().any(|name| name.is_empty() || name.contains(['/', '\0'])) {
             let hint = "use file names, such as \"index.html\"";
-            table.reader.problem_with(table.place_of("index"), "`index` contains something that is not a \
-                file name", hint);
+            table.reader.problem_with(
+                table.place_of("index"),
+                "`index` contains something that is not a \
+                file name",
+                hint,
+            );
         }
         if http::HeaderValue::from_str(&self.cache_control).is_err() {
             let message = "the value of `cache_control` is not allowed in a header";

@@ -74,7 +74,8 @@ fn read_alternative(text: &[u8]) -> Result<&[u8], &'static str> {
         return Err("an alternative must begin with a protocol, such as `h3`");
     }
     let authority = rest.strip_prefix(b"=\"").and_then(read_quoted);
-    let (authority, mut rest) = authority.ok_or("a protocol must be followed by `=` and an address in quotes")?;
+    let (authority, mut rest) =
+        authority.ok_or("a protocol must be followed by `=` and an address in quotes")?;
     if !is_authority(&authority) {
         return Err("an address must be a host and a port, or `:` and a port");
     }
@@ -90,8 +91,10 @@ fn read_alternative(text: &[u8]) -> Result<&[u8], &'static str> {
                     Ok(next)
                 };
             }
-            Some(_) => return Err("an alternative must be followed by `;` and a parameter, or `,` and \
-                another alternative"),
+            Some(_) => {
+                return Err("an alternative must be followed by `;` and a parameter, or `,` and \
+                another alternative");
+            }
             None if rest.is_empty() => return Ok(rest),
             None => return Err("it ends with a space"),
         }

@@ -158,7 +158,10 @@ impl Value for Page {
         let size = fs::metadata(&path).map(|it| (it.is_file(), it.len()));
         let (message, hint) = match size {
             Ok((true, size)) if size > MOST => (
-                format!("{} has {size} bytes; it is held in memory, and may have at most {MOST}", path.display()),
+                format!(
+                    "{} has {size} bytes; it is held in memory, and may have at most {MOST}",
+                    path.display()
+                ),
                 "serve large files with `files`",
             ),
             Ok((true, _)) => match fs::read(&path) {

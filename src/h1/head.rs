@@ -302,9 +302,7 @@ pub(super) fn take_fields(
 
 pub(super) fn malformed(error: httparse::Error) -> HeadError {
     HeadError::Malformed(match error {
-        httparse::Error::HeaderName => {
-            "a field name has an invalid character, or a space before the colon"
-        }
+        httparse::Error::HeaderName => "a field name has an invalid character, or a space before the colon",
         httparse::Error::HeaderValue => "a field value has a control character, or is folded",
         httparse::Error::NewLine => "a line does not end in CRLF",
         httparse::Error::Status => "the status line is malformed",

@@ -82,7 +82,11 @@ impl HealthCheckConf {
         }
         if http::HeaderValue::from_str(&self.host).is_err() {
             let message = "the value of `host` is not allowed in a header";
-            table.reader.problem_with(table.place_of("host"), message, "it cannot contain control characters");
+            table.reader.problem_with(
+                table.place_of("host"),
+                message,
+                "it cannot contain control characters",
+            );
         }
         name::check_header_fields(table.entries_of("headers"), table.reader);
         for entry in table.entries_of("headers") {

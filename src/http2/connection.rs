@@ -242,7 +242,11 @@ impl Connection {
 
     pub(super) fn spend_reset(&mut self, now: Moment) -> Result<(), ConnectionError> {
         let is_fine = self.budgets.resets.spend(now);
-        if is_fine { Ok(()) } else { Err(ConnectionError::calm("too many requests were cancelled unanswered")) }
+        if is_fine {
+            Ok(())
+        } else {
+            Err(ConnectionError::calm("too many requests were cancelled unanswered"))
+        }
     }
 
     pub(super) fn spend(&mut self, now: Moment) -> Result<(), ConnectionError> {

@@ -191,7 +191,9 @@ fn ask_workers(mut ours: &UnixStream, answers: &mut impl BufRead) -> Result<(), 
     answers.read_line(&mut answer).map_err(silent)?;
     let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
     let does_serve = at(&answer, "workers") == true;
-    does_serve.then_some(()).ok_or_else(|| "it reported that it serves, but its workers do not answer".to_owned())
+    does_serve
+        .then_some(())
+        .ok_or_else(|| "it reported that it serves, but its workers do not answer".to_owned())
 }
 
 fn spawn(origin: &Origin, theirs: UnixStream) -> Result<Child, String> {

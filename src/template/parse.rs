@@ -195,9 +195,9 @@ fn not_known(variable: &Variable, of: Use) -> Option<&'static str> {
         (Variable::Error, Use::RequestField | Use::Rewrite | Use::Redirect | Use::Body | Use::Key) => Some(
             "nothing has gone wrong yet; it is available in `error_pages`, `response_headers` and `log.fields`",
         ),
-        (Variable::Listener, Use::Rewrite | Use::Key) => {
-            Some("rewrites and cache keys are the same on every listener; use a route for each, with `listeners`")
-        }
+        (Variable::Listener, Use::Rewrite | Use::Key) => Some(
+            "rewrites and cache keys are the same on every listener; use a route for each, with `listeners`",
+        ),
         _ => None,
     }
 }

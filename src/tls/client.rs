@@ -64,8 +64,7 @@ fn verifier(
         }
     };
     let built = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-    Ok(built
-        .map_err(|error| BuildError::new(error.to_string(), "does `ca` contain CA certificates?"))?)
+    Ok(built.map_err(|error| BuildError::new(error.to_string(), "does `ca` contain CA certificates?"))?)
 }
 
 /// The system's roots, read once: a reload is not the time to learn of new ones for some upstreams only.

@@ -74,10 +74,7 @@ pub fn pair(
     // A key that does not give its public half (`Unknown`) is left to the handshake.
     if let Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) = pair.keys_match() {
         let message = format!("the key does not match the first certificate of {}", path.display());
-        return Err(BuildError::new(
-            message,
-            "the certificate of this key must come first in the chain",
-        ));
+        return Err(BuildError::new(message, "the certificate of this key must come first in the chain"));
     }
     Ok(pair)
 }

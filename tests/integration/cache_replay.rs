@@ -149,7 +149,11 @@ fn an_access_log_counts_gets_with_200_only() {
     assert!(printed.ends_with(expected), "{printed}");
 
     let (status, printed) = bad(&arguments, &line("HEAD / HTTP/1.1", 200));
-    assert_eq!((status, printed.contains("it has no usable request: 1 line skipped")), (1, true), "{printed}");
+    assert_eq!(
+        (status, printed.contains("it has no usable request: 1 line skipped")),
+        (1, true),
+        "{printed}"
+    );
 }
 
 #[test]

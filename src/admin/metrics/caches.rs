@@ -128,11 +128,7 @@ fn peers(views: &[View], text: &mut Text) {
 }
 
 fn purges(storing: &[&View], text: &mut Text) {
-    text.family(
-        "cache_purges_total",
-        Kind::Counter,
-        "Purges by operators, by what was purged.",
-    );
+    text.family("cache_purges_total", Kind::Counter, "Purges by operators, by what was purged.");
     for one in storing {
         for kind in purge::Kind::ALL {
             let labels = Labels::of(&[("cache", &one.label()), ("kind", kind.name())]);
@@ -155,9 +151,7 @@ fn disks(views: &[View], text: &mut Text) {
     let gauges: [(&str, &str, DiskFact); 3] = [
         ("cache_disk_bytes", "Bytes that the files of the disk tier cost.", |stats| stats.bytes),
         ("cache_disk_objects", "Responses in the disk tier.", |stats| stats.objects),
-        ("cache_disk_waiting_bytes", "Bytes waiting to be written to the disk tier.", |stats| {
-            stats.waiting
-        }),
+        ("cache_disk_waiting_bytes", "Bytes waiting to be written to the disk tier.", |stats| stats.waiting),
     ];
     for (name, help, fact) in gauges {
         text.family(name, Kind::Gauge, help);

@@ -42,11 +42,9 @@ pub(super) fn journals(views: &[View], text: &mut Text) {
         }),
         ("cache_journal_bytes", "Bytes that these count for.", |stats| stats.bytes),
         ("cache_journal_disk_bytes", "Bytes of the journal's files.", |stats| stats.disk),
-        (
-            "cache_journal_oldest_seconds",
-            "Age of the oldest of them; 0 when there is none.",
-            |stats| stats.oldest.map_or(0, |oldest| (clock::unix_millis() / 1000).saturating_sub(oldest)),
-        ),
+        ("cache_journal_oldest_seconds", "Age of the oldest of them; 0 when there is none.", |stats| {
+            stats.oldest.map_or(0, |oldest| (clock::unix_millis() / 1000).saturating_sub(oldest))
+        }),
     ];
     for (name, help, fact) in gauges {
         text.family(name, Kind::Gauge, help);

@@ -113,11 +113,11 @@ impl FromStr for AskedSize {
         };
         match amount {
             Some(amount) => Ok(Self { text: text.to_owned(), amount }),
-            None => {
-                Err("a size must be a whole number with a unit, such as 64MiB, or a percentage of the trace's \
+            None => Err(
+                "a size must be a whole number with a unit, such as 64MiB, or a percentage of the trace's \
                          objects, such as 5%, and not 0"
-                    .to_owned())
-            }
+                    .to_owned(),
+            ),
         }
     }
 }

@@ -31,9 +31,7 @@ fn workload(asked: &Generate) -> Result<Workload, Failure> {
             .or(asked.between)
             .or(asked.every)
             .map(|_| "`zipf` does not take --sweep, --between or --every"),
-        Kind::Scan => {
-            asked.every.map(|_| "`scan` does not take --every; use --sweep and --between")
-        }
+        Kind::Scan => asked.every.map(|_| "`scan` does not take --every; use --sweep and --between"),
         Kind::Shift => {
             asked.sweep.or(asked.between).map(|_| "`shift` does not take --sweep or --between; use --every")
         }

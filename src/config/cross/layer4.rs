@@ -77,8 +77,7 @@ fn check_route(route: &RouteConf, listeners: &[&ListenerConf], node: &Node, read
     let Some(first) = listeners.first() else {
         if node.get("listeners").is_none() {
             let message = format!("the route `{}` applies to no listener", route.name);
-            let hint =
-                "without `listeners` it applies to http and https only; list the listeners whose \
+            let hint = "without `listeners` it applies to http and https only; list the listeners whose \
                  connections it handles";
             reader.problem_with(place, message, hint);
         }

@@ -226,11 +226,7 @@ pub(super) fn check_names(headers: &mut ValueMatches, table: &mut Table<'_, '_, 
     for entry in table.entries_of("cookies") {
         if !name::is_token(&entry.key) {
             let message = format!("`{}` is not a valid cookie name", entry.key);
-            table.reader.problem_with(
-                entry.place,
-                message,
-                "use letters, digits, `-` and `_`",
-            );
+            table.reader.problem_with(entry.place, message, "use letters, digits, `-` and `_`");
         }
     }
     headers.0.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());

@@ -44,8 +44,10 @@ impl RewriteConf {
         }
         for (key, prefix) in [("strip_prefix", &self.strip_prefix), ("add_prefix", &self.add_prefix)] {
             if !prefix.is_empty() && !self.path.is_empty() {
-                let message = format!("`{key}` has no effect together with `path`, which replaces the whole \
-                    path");
+                let message = format!(
+                    "`{key}` has no effect together with `path`, which replaces the whole \
+                    path"
+                );
                 table.reader.problem_with(table.place_of(key), message, "leave one out");
             }
         }

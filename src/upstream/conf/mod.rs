@@ -124,8 +124,7 @@ impl UpstreamConf {
             && table.entry("tls").is_none()
         {
             let message = "`starttls` needs TLS to the backends, which is not configured";
-            let hint =
-                "add `[upstream.tls]`; where a `tls` listener passes TLS through, its own `starttls` is enough";
+            let hint = "add `[upstream.tls]`; where a `tls` listener passes TLS through, its own `starttls` is enough";
             table.reader.problem_with(entry.place, message, hint);
         }
         let hashes = matches!(self.balance, Policy::ConsistentHash | Policy::Maglev);

@@ -204,7 +204,9 @@ impl Writer {
         }
         let left = self.not_durable().count();
         if left > 0 {
-            tracing::error!("{left} deliveries could not be recorded, and will be repeated at the next start");
+            tracing::error!(
+                "{left} deliveries could not be recorded, and will be repeated at the next start"
+            );
         }
     }
 
