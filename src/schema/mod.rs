@@ -96,7 +96,7 @@ mod tests {
         let own = rustix::process::geteuid().as_raw();
         assert!(said.contains(&format!("by user {own} ")) && said.contains("mode 0640, owner "), "{said}");
         let hidden = unreadable(&file, &ErrorKind::PermissionDenied.into());
-        assert!(hidden.contains("a folder on the way"), "{hidden}");
+        assert!(hidden.contains("a parent folder"), "{hidden}");
         assert!(unreadable_hint(&ErrorKind::PermissionDenied.into()).contains("chown"));
     }
 }
