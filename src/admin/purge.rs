@@ -271,7 +271,7 @@ mod tests {
         };
         assert_eq!(rule("{\"url\": \"http://a/p?b=1&c=2&a=3\"}", &names), "url http://a/p?a=3&b=1");
         assert_eq!(rule("{\"prefix\": \"http://a/p\"}", &names), "prefix http://a/p");
-        assert!(ask("{\"prefix\": \"http://a/p?a\"}", &names).unwrap_err().contains("reach into it"));
+        assert!(ask("{\"prefix\": \"http://a/p?a\"}", &names).unwrap_err().contains("cannot include it"));
         assert!(ask("{\"all\": true, \"soft\": true}", &plain).unwrap().is_soft);
         assert!(!ask("{\"all\": true, \"soft\": false}", &plain).unwrap().is_soft);
     }
@@ -287,10 +287,10 @@ mod tests {
             ("{\"all\": 1}", "can only be true"),
             ("{\"all\": true, \"soft\": 1}", "`soft` must be"),
             ("{\"all\": true, \"hard\": true}", "unknown key"),
-            ("{\"tag\": \"\"}", "must be a text"),
+            ("{\"tag\": \"\"}", "must be a string"),
             ("{\"tag\": \"a b\"}", "not one tag"),
             ("{\"tag\": \"a,b\"}", "not one tag"),
-            ("{\"url\": null}", "must be a text"),
+            ("{\"url\": null}", "must be a string"),
             ("{\"url\": \"/path\"}", "does not begin with http"),
             ("{\"url\": \"a.example/path\"}", "does not begin with http"),
             ("{\"url\": \"httpö://a/\"}", "does not begin with http"),
@@ -299,13 +299,13 @@ mod tests {
             ("{\"url\": \"http:///path\"}", "no host"),
             ("{\"url\": \"http://user@a/\"}", "Host is invalid"),
             ("{\"url\": \"http://a:port/\"}", "port"),
-            ("{\"url\": \"http://a/b c\"}", "blanks"),
+            ("{\"url\": \"http://a/b c\"}", "spaces"),
             ("{\"url\": \"http://a/#b\"}", "fragment"),
             ("{\"url\": \"http://a/%4\"}", "percent sign"),
             ("{\"url\": \"http://a/../b\"}", "above the root"),
             ("{\"prefix\": \"http://\"}", "no host"),
             ("{\"prefix\": \"http://a/b/.\"}", "dot segment"),
-            ("{\"prefix\": \"\"}", "must be a text"),
+            ("{\"prefix\": \"\"}", "must be a string"),
             ("[]", "must be a JSON object"),
         ] {
             let problem = ask(body, &KeySettings::default()).unwrap_err();

@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_purge_prints_its_count() {
-        assert_eq!(text("pages", &json!({"purged": 1}), false), "pages: 1 response taken out\n");
-        assert_eq!(text("pages", &json!({"purged": 0}), true), "pages: 0 responses made stale\n");
+        assert_eq!(text("pages", &json!({"purged": 1}), false), "pages: 1 response removed\n");
+        assert_eq!(text("pages", &json!({"purged": 0}), true), "pages: 0 responses marked as stale\n");
     }
 }

@@ -205,7 +205,7 @@ mod tests {
         let given = json!({"address": "10.0.0.1:80", "name": "a"});
         assert_eq!(read(given.clone()).unwrap().to_json(), given, "defaults are left out");
         for (bad, message) in [
-            (json!({"address": "10.0.0.1"}), "is not the address of a backend"),
+            (json!({"address": "10.0.0.1"}), "is not a valid backend address"),
             (json!({"address": "10.0.0.1:80", "weight": 70000}), "`weight` must be from 0 to 65535"),
             (json!({"address": "10.0.0.1:80", "wieght": 1}), "unknown key `wieght` in `backend`"),
             (json!({"address": "10.0.0.1:80", "state": null}), "`state` must be"),
