@@ -141,7 +141,7 @@ impl<T: Held> OwnedDirectory<T> {
                 Ok(_) if self.is_open() => return,
                 Ok(change) => {
                     self.apply(change);
-                    tracing::info!(cache, "the {} of the cache is taken over", T::NAME);
+                    tracing::info!(cache, "took over the {} of the cache", T::NAME);
                     return;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}

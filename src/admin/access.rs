@@ -67,7 +67,7 @@ impl Access {
     pub fn of_metrics(conf: &AdminConf) -> Result<Self, String> {
         let Some(token) = token_of_metrics(conf)? else { return Ok(Self::Anyone) };
         match token.is_empty() {
-            true => Err("the token of metrics is empty".into()),
+            true => Err("the metrics token is empty".into()),
             false => Ok(Self::Token(Tokens { all: digest(&SHA256, token.as_bytes()), metrics: None })),
         }
     }
@@ -80,7 +80,7 @@ impl Access {
             }
             Err(error) => {
                 tracing::error!(
-                    "a token for the admin endpoint cannot be made, so that it answers for health only: {error}; \
+                    "a token for the admin endpoint cannot be created, so only health is answered: {error}; \
                      set `token_file` in `[admin]`, or listen on a unix socket"
                 );
                 Ok(Self::Nobody)
@@ -108,7 +108,8 @@ impl Access {
                 Ok(())
             }
             Self::Token(_) | Self::Nobody => {
-                let hint = "send `Authorization: Bearer …` with the token of `token_file`, or of the file that the log names";
+                let hint = "send `Authorization: Bearer …` with the token of `token_file`, or of the file \
+                    given in the log";
                 let message = "the admin API needs its token";
                 let mut reply = error(StatusCode::UNAUTHORIZED, "unauthorized", message, hint);
                 let challenge = HeaderValue::from_static("Bearer realm=\"pointsman\"");
@@ -132,7 +133,7 @@ impl fmt::Debug for Access {
 fn token_of_metrics(conf: &AdminConf) -> Result<Option<String>, String> {
     let secret = conf.metrics.as_ref().and_then(|metrics| metrics.token_file.as_ref());
     let token = secret.map(Secret::reveal).transpose();
-    token.map_err(|error| format!("cannot read the token of metrics: {error}"))
+    token.map_err(|error| format!("cannot read the metrics token: {error}"))
 }
 
 fn has_token(head: &Parts, expected: &Digest) -> bool {

@@ -110,7 +110,7 @@ fn wanted(question: &Params) -> Checked<Vec<Change>> {
         let weight = whole(given).and_then(|weight| u32::try_from(weight).ok()).filter(|it| *it <= most);
         let Some(weight) = weight else {
             let message = format!("`weight` must be a number from 0 to {most}, not {given}");
-            return Err(Box::new(unprocessable("bad_weight", &message, "weights are shares: 1, 2, 3")));
+            return Err(Box::new(unprocessable("bad_weight", &message, "weights are relative: 1, 2, 3")));
         };
         let (upstream, backend) = called(question);
         changes.push(Change::Weight { upstream, backend, weight });
@@ -119,7 +119,7 @@ fn wanted(question: &Params) -> Checked<Vec<Change>> {
         let name = given.as_str().unwrap_or_default();
         let Some((state, ..)) = BackendState::ALL.iter().find(|(_, known, _)| *known == name) else {
             let message = format!("`state` must be {}, not {given}", BackendState::kind());
-            return Err(Box::new(unprocessable("bad_state", &message, "or ask with POST …/drain")));
+            return Err(Box::new(unprocessable("bad_state", &message, "or use POST …/drain")));
         };
         let (upstream, backend) = called(question);
         changes.push(Change::State { upstream, backend, state: *state });
@@ -210,8 +210,8 @@ fn backend_reply(
 
 /// Somebody else was quicker: it was changed, and is not there any more.
 fn gone() -> Reply {
-    let hint = "GET /api/v1/upstreams has what is there now";
-    let message = "the backend was changed, and then removed by another";
+    let hint = "GET /api/v1/upstreams lists what is there now";
+    let message = "the backend was changed, and then removed by someone else";
     reply::error(StatusCode::CONFLICT, "changed_meanwhile", message, hint)
 }
 

@@ -224,7 +224,7 @@ fn change(admin: &Admin, what: &'static str, change: impl FnOnce(&Admin)) -> Rep
             "add `[cluster]` to the configuration",
         );
     }
-    tracing::info!(what, "cluster: asked for by the admin API");
+    tracing::info!(what, "cluster: requested via the admin API");
     change(admin);
     reply::json(StatusCode::OK, &state(admin))
 }

@@ -23,7 +23,7 @@ use crate::{
 
 /// Of `GET`.
 pub(super) const GET: Spec = Spec {
-    gives: &[ResponseSpec::text(200, "the file's text, with its hash as `ETag`", TOML)],
+    gives: &[ResponseSpec::text(200, "the text of the file, with its hash as `ETag`", TOML)],
     ..Spec::PLAIN
 };
 

@@ -111,11 +111,11 @@ pub(super) async fn end(admin: Arc<Admin>, question: Params) -> Reply {
         }
     };
     if !is_ended {
-        let message = "there is no such connection, or it has ended";
-        let hint = "GET /api/v1/connections lists those that are open, with their ids";
+        let message = "there is no such connection, or it has closed";
+        let hint = "GET /api/v1/connections lists the open ones, with their ids";
         return reply::error(StatusCode::NOT_FOUND, "not_found", message, hint);
     }
-    tracing::info!(connection = question.parameter(0), "a connection was ended");
+    tracing::info!(connection = question.parameter(0), "a connection was closed");
     reply::json(StatusCode::OK, &json!({"ended": question.parameter(0)}))
 }
 

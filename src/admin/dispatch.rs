@@ -113,8 +113,8 @@ fn no_endpoint(method: &str, path: &str, allowed: &[&str]) -> Reply {
     if allowed.contains(&"GET") {
         allow.push_str(", HEAD");
     }
-    let message = format!("{path} does not take {method}");
-    let hint = format!("it takes {allow}");
+    let message = format!("{path} does not accept {method}");
+    let hint = format!("it accepts {allow}");
     let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &message, &hint);
     if let Ok(allow) = HeaderValue::from_str(&allow) {
         reply.headers_mut().insert(header::ALLOW, allow);
@@ -129,6 +129,10 @@ fn only_metrics(path: &str) -> Reply {
 }
 
 fn draining() -> Reply {
-    let (message, hint) = ("the program is stopping; nothing is changed any more", "ask the one after it");
+    let (message, hint) = (
+        "the program is stopping and accepts no changes",
+        "ask the program that \
+        replaces it",
+    );
     error(StatusCode::SERVICE_UNAVAILABLE, "stopping", message, hint)
 }

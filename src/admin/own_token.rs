@@ -44,7 +44,7 @@ fn in_folder(folder: &Path, address: &str) -> io::Result<(String, PathBuf)> {
     }
     let about = fs::symlink_metadata(folder)?;
     if !about.is_dir() || about.uid() != geteuid().as_raw() || about.mode() & 0o022 != 0 {
-        let message = format!("{} is not this user's alone to write in", folder.display());
+        let message = format!("others than this user can write to {}", folder.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
     let path = folder.join(name(address));
@@ -75,7 +75,7 @@ fn read(path: &Path) -> io::Result<String> {
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     if !is_private(&file)? {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is not its owner's alone"));
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "others than its owner can access it"));
     }
     let mut text = String::new();
     file.take(MOST).read_to_string(&mut text)?;

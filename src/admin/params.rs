@@ -81,7 +81,7 @@ impl Params {
             None => Ok(object),
             Some(key) => {
                 let message = format!("unknown key `{key}`");
-                Err(Box::new(unprocessable("unknown_key", &message, &format!("it takes `{keys}`"))))
+                Err(Box::new(unprocessable("unknown_key", &message, &format!("it accepts `{keys}`"))))
             }
         }
     }
@@ -116,13 +116,13 @@ pub fn query(about: &Spec, query: &str) -> Checked<Vec<(String, String)>> {
         let Some(row) = rows().find(|row| row.name == name) else {
             let names: Vec<String> = rows().map(|row| format!("`{}`", row.name)).collect();
             let hint = match names.is_empty() {
-                true => "it takes none".to_owned(),
-                false => format!("it takes {}", names.join(", ")),
+                true => "it accepts none".to_owned(),
+                false => format!("it accepts {}", names.join(", ")),
             };
             return bad(&format!("unknown query parameter `{name}`"), &hint);
         };
         if !matches!(row.kind, Kind::Many(_)) && pairs.iter().any(|(given, _)| *given == name) {
-            return bad(&format!("`{name}` is given twice"), "once is enough");
+            return bad(&format!("`{name}` is given twice"), "give it once");
         }
         if let Err(hint) = fits(row.kind, &value) {
             return bad(&format!("`{name}` cannot be `{value}`"), &hint);
@@ -147,17 +147,17 @@ fn fits(kind: Kind, value: &str) -> Result<(), String> {
     };
     match kind {
         Kind::Flag if ["true", "false"].contains(&value) => Ok(()),
-        Kind::Flag => Err("it is `true` or `false`".to_owned()),
+        Kind::Flag => Err("it must be `true` or `false`".to_owned()),
         Kind::Count(least, most) => {
             let is_plain = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
             match value.parse::<u64>() {
                 Ok(count) if is_plain && (least..=most).contains(&count) => Ok(()),
-                Ok(_) | Err(_) => Err(format!("it is a number from {least} to {most}")),
+                Ok(_) | Err(_) => Err(format!("it must be a number from {least} to {most}")),
             }
         }
         Kind::Text(pattern) | Kind::Needed(pattern) | Kind::Many(pattern) => matches(pattern),
         Kind::Address if value.parse::<IpAddr>().is_ok() => Ok(()),
-        Kind::Address => Err("it is an IP address".to_owned()),
+        Kind::Address => Err("it must be an IP address".to_owned()),
     }
 }
 
@@ -167,7 +167,7 @@ pub fn media_type(body: Body, fields: &HeaderMap, bytes: &Bytes) -> Checked<()> 
         if bytes.is_empty() {
             return Ok(());
         }
-        let message = "this takes no body";
+        let message = "this accepts no body";
         return Err(Box::new(error(StatusCode::BAD_REQUEST, "unexpected_body", message, "leave it out")));
     };
     if bytes.is_empty() {
@@ -185,7 +185,7 @@ pub fn media_type(body: Body, fields: &HeaderMap, bytes: &Bytes) -> Checked<()> 
         return Ok(());
     }
     let message = match given.is_empty() {
-        true => format!("the body must be {expected}, and has no content type"),
+        true => format!("the body must be {expected}, but has no content type"),
         false => format!("the body must be {expected}, not {essence}"),
     };
     let hint = format!("send `Content-Type: {expected}`");

@@ -123,7 +123,7 @@ fn wanted(question: &Params, settings: &KeySettings) -> Checked<Wanted> {
         Some(Value::Bool(is_soft)) => *is_soft,
         Some(other) => {
             let message = format!("`soft` must be true or false, not {other}");
-            return Err(refused(&message, "leave it out to take out what is stored"));
+            return Err(refused(&message, "leave it out to remove what is stored"));
         }
     };
     let rule = match kind {
@@ -146,7 +146,7 @@ fn text<'b>(body: &'b Map<String, Value>, key: &str) -> Checked<&'b str> {
     let given = body.get(key).unwrap_or(&Value::Null);
     match given.as_str().filter(|text| !text.is_empty()) {
         Some(text) => Ok(text),
-        None => Err(refused(&format!("`{key}` must be a text, not {given}"), "it is written in quotes")),
+        None => Err(refused(&format!("`{key}` must be a string, not {given}"), "write it in quotes")),
     }
 }
 
@@ -154,7 +154,7 @@ fn tag(text: &str) -> Checked<Vec<u8>> {
     let is_broken = |sign: char| sign == ',' || sign.is_ascii_whitespace() || sign.is_control();
     if text.contains(is_broken) {
         let message = format!("`{}` is not one tag", text.escape_debug());
-        return Err(refused(&message, "tags are separated by blanks or commas; ask once for each"));
+        return Err(refused(&message, "spaces and commas separate tags; send one request per tag"));
     }
     Ok(text.as_bytes().to_vec())
 }
@@ -174,11 +174,12 @@ fn prefix(text: &str, settings: &KeySettings) -> Checked<Vec<u8>> {
     let path = text.split('?').next().unwrap_or_default();
     if path.ends_with("/.") || path.ends_with("/..") {
         let message = format!("`{}` ends in the middle of a name, or in a dot segment", text.escape_debug());
-        return Err(refused(&message, "leave the dots out, or add the next sign of the name"));
+        return Err(refused(&message, "remove the dots, or add the next character of the name"));
     }
     let has_whole_query = settings.query == QueryKey::All && !settings.sorted;
     if text.contains('?') && !has_whole_query {
-        let message = "this cache's keys have not the query as it was sent: a prefix cannot reach into it";
+        let message = "this cache's keys do not contain the query as it was sent, so a prefix cannot \
+            include it";
         return Err(refused(message, "end the prefix before the `?`, or purge by `url`"));
     }
     Ok(url(text, settings)?.uri().to_vec())
@@ -186,7 +187,7 @@ fn prefix(text: &str, settings: &KeySettings) -> Checked<Vec<u8>> {
 
 /// A URL as the request path reads it: its scheme, and what a request for it would be.
 fn read(name: &str, text: &str) -> Checked<(&'static str, Exchange)> {
-    let hint = "write it whole: http://example.com/path?query";
+    let hint = "write the whole URL: http://example.com/path?query";
     let bad = |why: &str| refused(&format!("`{name}` cannot be `{}`: {why}", text.escape_debug()), hint);
     let scheme = ["http", "https"].into_iter().find(|scheme| {
         let (own, rest) = text.split_at_checked(scheme.len()).unwrap_or_default();
@@ -197,7 +198,7 @@ fn read(name: &str, text: &str) -> Checked<(&'static str, Exchange)> {
         return Err(bad("a fragment is never sent"));
     }
     if text.chars().any(|sign| sign.is_control() || sign == ' ') {
-        return Err(bad("it has blanks or control characters in it"));
+        return Err(bad("it contains spaces or control characters"));
     }
     let tls = (scheme == "https").then(Box::<TlsFacts>::default);
     let peer = Rc::new(Peer { tls, ..Peer::default() });
@@ -270,7 +271,7 @@ mod tests {
         };
         assert_eq!(rule("{\"url\": \"http://a/p?b=1&c=2&a=3\"}", &names), "url http://a/p?a=3&b=1");
         assert_eq!(rule("{\"prefix\": \"http://a/p\"}", &names), "prefix http://a/p");
-        assert!(ask("{\"prefix\": \"http://a/p?a\"}", &names).unwrap_err().contains("reach into it"));
+        assert!(ask("{\"prefix\": \"http://a/p?a\"}", &names).unwrap_err().contains("cannot include it"));
         assert!(ask("{\"all\": true, \"soft\": true}", &plain).unwrap().is_soft);
         assert!(!ask("{\"all\": true, \"soft\": false}", &plain).unwrap().is_soft);
     }
@@ -286,25 +287,25 @@ mod tests {
             ("{\"all\": 1}", "can only be true"),
             ("{\"all\": true, \"soft\": 1}", "`soft` must be"),
             ("{\"all\": true, \"hard\": true}", "unknown key"),
-            ("{\"tag\": \"\"}", "must be a text"),
+            ("{\"tag\": \"\"}", "must be a string"),
             ("{\"tag\": \"a b\"}", "not one tag"),
             ("{\"tag\": \"a,b\"}", "not one tag"),
-            ("{\"url\": null}", "must be a text"),
+            ("{\"url\": null}", "must be a string"),
             ("{\"url\": \"/path\"}", "does not begin with http"),
             ("{\"url\": \"a.example/path\"}", "does not begin with http"),
             ("{\"url\": \"httpö://a/\"}", "does not begin with http"),
             ("{\"url\": \"ftp://a/\"}", "does not begin with http"),
             ("{\"url\": \"http://\"}", "no host"),
             ("{\"url\": \"http:///path\"}", "no host"),
-            ("{\"url\": \"http://user@a/\"}", "Host is not a host"),
+            ("{\"url\": \"http://user@a/\"}", "Host is invalid"),
             ("{\"url\": \"http://a:port/\"}", "port"),
-            ("{\"url\": \"http://a/b c\"}", "blanks"),
+            ("{\"url\": \"http://a/b c\"}", "spaces"),
             ("{\"url\": \"http://a/#b\"}", "fragment"),
             ("{\"url\": \"http://a/%4\"}", "percent sign"),
             ("{\"url\": \"http://a/../b\"}", "above the root"),
             ("{\"prefix\": \"http://\"}", "no host"),
             ("{\"prefix\": \"http://a/b/.\"}", "dot segment"),
-            ("{\"prefix\": \"\"}", "must be a text"),
+            ("{\"prefix\": \"\"}", "must be a string"),
             ("[]", "must be a JSON object"),
         ] {
             let problem = ask(body, &KeySettings::default()).unwrap_err();

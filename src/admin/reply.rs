@@ -29,7 +29,7 @@ pub fn error(status: StatusCode, code: &str, message: &str, hint: &str) -> Reply
 
 /// 503: too much is asked at once.
 pub fn busy() -> Reply {
-    let (message, hint) = ("too many answers of this kind are being made", "ask again in a moment");
+    let (message, hint) = ("too many responses of this kind are being built", "try again in a moment");
     let mut reply = error(StatusCode::SERVICE_UNAVAILABLE, "busy", message, hint);
     reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     reply
@@ -37,7 +37,7 @@ pub fn busy() -> Reply {
 
 /// 500: a bug.
 pub fn panicked() -> Reply {
-    let (message, hint) = ("making the answer panicked, which is a bug", "the log says where");
+    let (message, hint) = ("building the response panicked (a bug)", "see the log");
     error(StatusCode::INTERNAL_SERVER_ERROR, "panicked", message, hint)
 }
 

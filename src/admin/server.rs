@@ -243,7 +243,7 @@ async fn respond(admin: Arc<Admin>, request: Request<Incoming>, place: &Place, s
         Ok(Ok((body, place))) => (question.body, question.place) = (body, place),
         Ok(Err(refusal)) => return *refusal,
         Err(_) => {
-            let message = "the body did not come in time";
+            let message = "the body did not arrive in time";
             return error(StatusCode::REQUEST_TIMEOUT, "too_slow", message, "send it at once");
         }
     }
@@ -266,7 +266,7 @@ async fn read(
     let mut length = 0_usize;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
-            let message = "the body broke off";
+            let message = "the body is incomplete";
             return Err(Box::new(error(StatusCode::BAD_REQUEST, "bad_body", message, "send all of it")));
         };
         // What is not data is trailers, which mean nothing here.

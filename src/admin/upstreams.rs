@@ -267,8 +267,8 @@ fn why(backend: &Backend, state: State, changed: Option<&Map<String, Value>>) ->
     match state {
         State::Up | State::Down | State::Ejected => backend.shared.why(),
         State::Draining | State::Disabled => match changed.is_some_and(|keys| keys.contains_key("state")) {
-            true => "an administrator said so".into(),
-            false => "the configuration says so".into(),
+            true => "set via the admin API".into(),
+            false => "set in the configuration".into(),
         },
     }
 }

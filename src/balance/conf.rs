@@ -96,12 +96,12 @@ impl Value for HashOn {
             ("query", of) if !of.is_empty() => return Some(Self::Query(of.to_owned())),
             _ => {}
         }
-        let message = format!("`{text}` is nothing that can be hashed");
+        let message = format!("`{text}` cannot be hashed on");
         let hint = match source {
             "header" | "cookie" | "query" => {
                 format!("write its name after the colon: \"{source}:NAME\"")
             }
-            _ => format!("it may be {}", Self::kind()),
+            _ => format!("use {}", Self::kind()),
         };
         reader.problem_with(node.place, message, hint);
         None

@@ -211,7 +211,7 @@ impl DiskTier {
             Sweep::Needed => Some(Purging { tier: self.clone(), disk, purge: None, tags: tags.to_owned() }),
             Sweep::TooMany => {
                 tracing::warn!(
-                    "too many URIs are written to for each to be looked for on disk: all of it is cleared"
+                    "writes go to too many URIs to look for each on disk: the whole disk tier is cleared"
                 );
                 self.purge(&Rule::All, false, tags)
             }

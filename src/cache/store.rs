@@ -149,10 +149,12 @@ fn cannot_open<T: Held>(conf: &CacheConf, error: &io::Error) -> CannotOpen {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             Some(format!("the folder must be writable for {}", schema::own_user()))
         }
-        io::ErrorKind::NotFound => Some("make the folder that it is in".to_owned()),
-        io::ErrorKind::StorageFull => Some("free some of the disk, or name a folder on another".to_owned()),
+        io::ErrorKind::NotFound => Some("create the folder that it is in".to_owned()),
+        io::ErrorKind::StorageFull => {
+            Some("free some disk space, or use a folder on another disk".to_owned())
+        }
         io::ErrorKind::WouldBlock => {
-            Some("another program has this folder: stop it, or name another `path`".to_owned())
+            Some("another program is using this folder: stop it, or set another `path`".to_owned())
         }
         _ => None,
     };

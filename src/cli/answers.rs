@@ -57,7 +57,7 @@ pub(super) fn example() -> (Value, Value) {
         "overrides": [{"upstream": "app", "backend": "a", "address": "10.0.0.1:80", "key": "weight",
             "base": 1, "value": 3}],
         "certificates": [
-            {"listener": "tls", "chain": "a.pem", "names": ["a.test", "b.test"], "warning": "it ends in 3 days"},
+            {"listener": "tls", "chain": "a.pem", "names": ["a.test", "b.test"], "warning": "it expires in 3 days"},
             {"listener": "tls", "chain": "b.pem", "names": ["c.test"], "warning": null}],
         "reloads": {"succeeded": 2, "failed": 1},
         "last_reload": {"ok": false, "at": "2026-01-02T03:04:05Z", "cause": "file", "took_ms": 12, "notes": [],

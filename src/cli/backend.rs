@@ -11,13 +11,13 @@ use super::{
 /// Which backend, and how long it is to last.
 #[derive(Debug, Args)]
 pub struct Backend {
-    /// The backend, by its name or its address, behind the name of its upstream.
+    /// The backend's name or address, after the name of its upstream.
     #[arg(value_name = "UPSTREAM/BACKEND")]
     pub backend: String,
-    /// Write it into the configuration file too; otherwise only the running program knows.
+    /// Also write it to the configuration file; otherwise only the running program changes.
     #[arg(long)]
     pub persist: bool,
-    /// On this node alone; otherwise its peers in a cluster do the same.
+    /// Only on this node; otherwise its peers in a cluster do the same.
     #[arg(long)]
     pub local: bool,
     #[command(flatten)]
@@ -50,7 +50,7 @@ fn path(backend: &str, wish: Wish, (is_persisted, is_local): (bool, bool)) -> Re
     let named = backend.split_once('/').filter(|(upstream, name)| !upstream.is_empty() && !name.is_empty());
     let (upstream, name) = named.ok_or_else(|| {
         Failure::usage(format!(
-            "`{backend}` is no backend: write UPSTREAM/BACKEND, as `pointsman status` shows them"
+            "`{backend}` is not a backend: write UPSTREAM/BACKEND, as `pointsman status` shows them"
         ))
     })?;
     let action = match wish {
@@ -78,7 +78,7 @@ fn text(backend: &str, answer: &Value, is_persisted: bool) -> String {
     }
     text += &format!(" (generation {})\n", number("generation"));
     if !is_persisted && answer.get("override").is_some_and(|it| !it.is_null()) {
-        text += "The file does not know; `--persist` writes it there.\n";
+        text += "The file is not changed; `--persist` writes it there.\n";
     }
     text
 }

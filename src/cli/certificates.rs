@@ -8,7 +8,7 @@ use crate::tls::demo::{NAMES, demo_certificates};
 /// Makes the files and says what they are for.
 pub(super) fn certificates(dir: &Path) -> Status {
     let files = demo_certificates(dir)
-        .map_err(|error| Failure::new(format!("cannot make certificates in {}: {error}", dir.display())))?;
+        .map_err(|error| Failure::new(format!("cannot create certificates in {}: {error}", dir.display())))?;
     let mut text = String::new();
     for file in files {
         text += &format!("{}\n", dir.join(file).display());

@@ -89,7 +89,7 @@ fn refused(answer: &Value, endpoint: &Endpoint, is_json: bool) -> Status {
     match is_json {
         true => Ok(ExitCode::from(2)),
         false => Err(Failure::usage(format!(
-            "the file is good here, and not where the running program is:\n{}",
+            "the file is valid here, but not where the running program is:\n{}",
             failure.text()
         ))),
     }

@@ -35,10 +35,10 @@ fn text(answer: &Value) -> String {
     }
     let mut out = format!("{}, by {}\n", words(answer, "node"), words(answer, "election"));
     if answer.get("stepped_down") == Some(&Value::Bool(true)) {
-        out.push_str("stepped down: `pointsman resume` takes that back\n");
+        out.push_str("stepped down: `pointsman resume` undoes that\n");
     }
     if !words(answer, "unfit").is_empty() {
-        out.push_str(&format!("gives its role up: {}\n", words(answer, "unfit")));
+        out.push_str(&format!("gives up its role: {}\n", words(answer, "unfit")));
     }
     for group in each("groups") {
         out.push_str(&format!(
@@ -89,15 +89,15 @@ mod tests {
             "enabled": true, "node": "lb1", "election": "vrrp", "stepped_down": true, "unfit": null,
             "groups": [{
                 "name": "eth0/51/ipv4", "role": "standby", "since": "2026-11-29T08:00:00.000Z", "primary": "10.0.0.2",
-                "problem": "no\u{1b}such", "changes": [{"reason": "stepped down by admin API"}],
+                "problem": "no\u{1b}such", "changes": [{"reason": "stepped down via the admin API"}],
             }],
             "nodes": [{"node": "lb2", "is_there": true, "role": "primary", "has_this_configuration": false}],
             "members": [{"address": "10.0.0.3:7946", "problem": "connection refused"}],
         });
         assert_eq!(
             text(&answer),
-            "lb1, by vrrp\nstepped down: `pointsman resume` takes that back\n\
-             eth0/51/ipv4: standby since 2026-11-29T08:00:00.000Z, primary is 10.0.0.2 (stepped down by admin API)\n\
+            "lb1, by vrrp\nstepped down: `pointsman resume` undoes that\n\
+             eth0/51/ipv4: standby since 2026-11-29T08:00:00.000Z, primary is 10.0.0.2 (stepped down via the admin API)\n\
              \u{20} problem: no?such\nnode lb2: heard, primary, another configuration\n\
              10.0.0.3:7946 does not hear this node: connection refused\n"
         );

@@ -24,7 +24,7 @@ pub(super) fn explain(request: Request) -> Status {
         None if method.contains("://") => ("GET".to_owned(), method),
         None => {
             return Err(Failure::usage(format!(
-                "`{method}` is no URL; write METHOD and URL, or a URL alone"
+                "`{method}` is not a URL; write METHOD and URL, or only a URL"
             )));
         }
     };
@@ -71,7 +71,7 @@ fn origins_of(answer: &Answer, loaded: &Loaded) -> Vec<Origin> {
 
 fn write_origins(origins: &[Origin], out: &mut String) -> std::fmt::Result {
     if !origins.is_empty() {
-        writeln!(out, "  the route's keys are said in")?;
+        writeln!(out, "  the route's keys are set in")?;
     }
     let width = origins.iter().map(|origin| origin.key.chars().count()).max().unwrap_or(0);
     for Origin { key, file, line } in origins {
@@ -103,7 +103,7 @@ fn write_answer(answer: &Answer, out: &mut String) -> std::fmt::Result {
     }
     match &answer.outcome {
         Outcome::NotAdmitted => {
-            writeln!(out, "  the connection is closed: `allow` and `deny` do not let the client in")
+            writeln!(out, "  the connection is closed: `allow` and `deny` reject the client")
         }
         Outcome::Refused(status, why) => writeln!(out, "  refused with {status}: {why}"),
         Outcome::NoPassage(why) => writeln!(out, "  {why}"),
@@ -119,8 +119,8 @@ fn write_file(found: Option<&FileAnswer>, out: &mut String) -> std::fmt::Result 
             write!(out, "    answers 200 with {name}: {bytes} bytes of {content_type}")?;
             writeln!(out, "{}", encoding.map_or(String::new(), |encoding| format!(" in {encoding}")))
         }
-        Some(FileAnswer::Folder) => writeln!(out, "    redirects with 308 to the folder, with a slash"),
-        Some(FileAnswer::Nothing(status)) => writeln!(out, "    answers {status}: none of them is there"),
+        Some(FileAnswer::Folder) => writeln!(out, "    redirects with 308 to the folder, with a slash added"),
+        Some(FileAnswer::Nothing(status)) => writeln!(out, "    answers {status}: none of them exists"),
     }
 }
 
@@ -144,7 +144,7 @@ fn write_routed(routed: &Routed, out: &mut String) -> std::fmt::Result {
         }
         Decision::Forward { files, head, destinations, cache } => {
             if !files.is_empty() {
-                writeln!(out, "    looks for {}; else it goes on", files.join(", then "))?;
+                writeln!(out, "    looks for {}; otherwise it goes on", files.join(", then "))?;
             }
             if let Some(cache) = cache {
                 write_cache(cache, out)?;
@@ -178,14 +178,14 @@ fn write_cache(cache: &CacheAnswer, out: &mut String) -> std::fmt::Result {
         true => writeln!(out, "  cache {}: {}", cache.name, cache.why)?,
         // It stores nothing, and passes what has no use for it.
         false if cache.key.is_none() => return Ok(()),
-        false => writeln!(out, "  requests for the same at the same time are one")?,
+        false => writeln!(out, "  identical concurrent requests are collapsed")?,
     }
     if let Some(key) = &cache.key {
         // Fields that are part of it are behind line breaks.
         writeln!(out, "    key: {}", key.replace('\n', " + "))?;
         match cache.apart {
-            None => writeln!(out, "    waits for another's fetch of it, if there is one")?,
-            Some(why) => writeln!(out, "    fetches for itself: {why}")?,
+            None => writeln!(out, "    waits for a fetch in flight, if there is one")?,
+            Some(why) => writeln!(out, "    fetches on its own: {why}")?,
         }
     }
     Ok(())

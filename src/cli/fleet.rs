@@ -44,7 +44,8 @@ pub(super) fn load(source: Source) -> Result<Loaded, Failure> {
                 keep(&path, &document.text).map_err(|error| {
                     let folder = path.parent().unwrap_or(&path).display();
                     Failure::new(format!(
-                        "cannot keep a copy of {} in {folder}: {error}; make the folder, or set STATE_DIRECTORY",
+                        "cannot keep a copy of {} in {folder}: {error}; create the folder, or set \
+                         STATE_DIRECTORY",
                         source.url
                     ))
                 })?;
@@ -53,9 +54,10 @@ pub(super) fn load(source: Source) -> Result<Loaded, Failure> {
                 let fleet = Some(Arc::new(config::Fleet { source, revision, problem: None }));
                 return Ok(Loaded { path, text, included, config, fleet });
             }
-            Err(problems) => {
-                (format!("what {} has is not good: {problems}", source.url), Failure::usage(problems))
-            }
+            Err(problems) => (
+                format!("the configuration in {} is not valid: {problems}", source.url),
+                Failure::usage(problems),
+            ),
         },
         Ok(None) => {
             let message = format!("there is no {}", source.url);

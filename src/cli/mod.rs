@@ -61,7 +61,7 @@ pub struct Arguments {
 const FIRST_STEPS: &str = "\
 First steps:
   pointsman demo                        see it at work, with nothing to prepare
-  pointsman check --config my.toml      show everything that is wrong with a configuration
+  pointsman check --config my.toml      show every problem in a configuration
   pointsman run --config my.toml        run the proxy
   pointsman status --watch              see what it does
 
@@ -73,38 +73,38 @@ the access log, SIGUSR2 upgrades.";
 pub enum Verb {
     /// Run the proxy.
     ///
-    /// Exits with 0 after a clean drain, 1 when it cannot start, 2 when the configuration is not good.
+    /// Exits with 0 after a clean drain, 1 when it cannot start, 2 when the configuration is not valid.
     Run(File),
-    /// Undo what a primary has done when it cannot any more; started by `run`, and by nobody else.
+    /// Undo what a primary has done when it no longer can; started by `run` only.
     #[command(hide = true)]
     Guard,
-    /// Report every problem of a configuration, without opening a socket.
+    /// Report every problem in a configuration, without opening a socket.
     ///
-    /// Exits with 0 when it is good, 2 when there are problems; 1 when it is good and the running program
+    /// Exits with 0 when it is valid, 2 when there are problems, 1 when it is valid but the running program
     /// cannot be asked.
     Check {
         #[command(flatten)]
         #[doc(hidden)]
         file: File,
-        /// How to print.
+        /// Output format.
         #[arg(long, value_enum, default_value_t)]
         format: Format,
-        /// Also show what it would change of a running Pointsman, which is not touched.
+        /// Also show what it would change in a running Pointsman, which is not touched.
         #[arg(long)]
         against_running: bool,
         #[command(flatten)]
         #[doc(hidden)]
         ask: Ask,
     },
-    /// Run three demonstration backends and a proxy in front of them, and say what to try.
+    /// Run three demonstration backends and a proxy in front of them, and show what to try.
     Demo,
-    /// Say which route and backend a request would get, and why.
+    /// Show which route and backend a request would get, and why.
     ///
-    /// Exits with 0, or 3 when no route takes the request.
+    /// Exits with 0, or 3 when no route matches the request.
     Explain(Request),
-    /// Make a demonstration authority and certificates in a folder.
+    /// Create a demonstration CA and certificates in a folder.
     Certificates {
-        /// The folder; it is made if it is not there.
+        /// The folder; it is created if it does not exist.
         dir: PathBuf,
     },
     /// Ask a running Pointsman whether it is ready, for a container's HEALTHCHECK.
@@ -112,23 +112,23 @@ pub enum Verb {
     /// Exits with 0 when it is ready, 1 when it is not.
     Healthcheck {
         /// The admin endpoint: http://ADDRESS:PORT, or unix:PATH [default: $POINTSMAN_ADMIN, else what the
-        /// configuration says, else unix:/run/pointsman/admin.sock where that is, else http://127.0.0.1:9900].
+        /// configuration says, else unix:/run/pointsman/admin.sock where that exists, else http://127.0.0.1:9900].
         #[arg(long, value_name = "URL")]
         admin: Option<String>,
         #[command(flatten)]
         #[doc(hidden)]
         file: File,
     },
-    /// Show what a running Pointsman is and does.
+    /// Show the state of a running Pointsman.
     ///
     /// Exits with 0, or 1 when it refuses or cannot be reached.
     Status(Show),
-    /// Make a running Pointsman read its configuration file again.
+    /// Make a running Pointsman reload its configuration file.
     ///
-    /// Exits with 0 when the file is in force; 1 when it is not good, and what was in force goes on, or when
+    /// Exits with 0 when the file is in force; 1 when it is not valid and the previous one stays in force, or when
     /// the program refuses or cannot be reached.
     Reload(Running),
-    /// Send a backend nothing new; what is under way on it runs to its end.
+    /// Drain a backend: it gets nothing new, and what is in flight runs to its end.
     ///
     /// Exits with 0, or 1 when the running program refuses or cannot be reached.
     Drain(Backend),
@@ -136,28 +136,28 @@ pub enum Verb {
     ///
     /// Exits with 0, or 1 when the running program refuses or cannot be reached.
     Enable(Backend),
-    /// Take a backend out.
+    /// Disable a backend.
     ///
     /// Exits with 0, or 1 when the running program refuses or cannot be reached.
     Disable(Backend),
-    /// Change a backend's share.
+    /// Change a backend's weight.
     ///
     /// Exits with 0, or 1 when the running program refuses or cannot be reached.
     Weight {
         #[command(flatten)]
         #[doc(hidden)]
         backend: Backend,
-        /// Its share beside the others'; 0 = gets nothing new.
+        /// Its weight relative to the others; 0 = gets nothing new.
         weight: u32,
     },
-    /// Make a cache of a running Pointsman forget what it has stored for a URL, a prefix, a tag, or everything.
+    /// Purge a URL, a prefix, a tag or everything from a cache of a running Pointsman.
     ///
-    /// What is on its way to clients is served to its end, and not stored. Exits with 0, or 1 when the running
+    /// Responses in flight are served to their end, and not stored. Exits with 0, or 1 when the running
     /// program refuses or cannot be reached.
     Purge(Purge),
     /// Replace the running program with the installed one, without losing a connection.
     ///
-    /// Exits with 0 when the new one serves; 1 when it does not, and the old one goes on.
+    /// Exits with 0 when the new one serves; 1 when it does not, and the old one keeps running.
     Upgrade(Running),
     /// Show the role of a running Pointsman in its cluster, its peers, and the last change.
     ///

@@ -18,28 +18,28 @@ pub struct Request {
     #[command(flatten)]
     #[doc(hidden)]
     pub file: File,
-    /// Its method; GET if it is left out.
+    /// Its method [default: GET].
     pub method: String,
-    /// Its URL, or a path alone; of https its host is the name of the TLS handshake, and `-H 'Host: …'` another one. `tcp://host`, `tls://name` and `quic://name` ask for a connection that is passed on.
+    /// Its URL, or only a path. With https its host is also the TLS server name, and `-H 'Host: …'` can set another Host. `tcp://host`, `tls://name` and `quic://name` stand for layer 4 connections.
     pub url: Option<String>,
-    /// A header, as `Name: value`; as often as you like.
+    /// A header, as `Name: value`; can be repeated.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<String>,
     /// The client's address.
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub from: IpAddr,
-    /// Whether the client asks by HTTP/2.
+    /// The client uses HTTP/2.
     #[arg(long)]
     pub http2: bool,
-    /// How to print.
+    /// Output format.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
 
-/// How to print.
+/// Output format.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people.
+    /// Human-readable text.
     #[default]
     Text,
     /// For scripts.

@@ -18,10 +18,10 @@ pub struct Purge {
     #[command(flatten)]
     #[doc(hidden)]
     pub what: What,
-    /// Make it stale instead of taking it out: the backend is asked whether it still holds.
+    /// Mark it as stale instead of removing it: it is revalidated with the backend.
     #[arg(long)]
     pub soft: bool,
-    /// On this node alone; otherwise its peers in a cluster do the same.
+    /// Only on this node; otherwise its peers in a cluster do the same.
     #[arg(long)]
     pub local: bool,
     #[command(flatten)]
@@ -39,7 +39,7 @@ pub struct What {
     /// Every response of this URL, such as `http://example.com/news?page=2`.
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
-    /// Every response whose URL begins so; at least `http://example.com`.
+    /// Every response whose URL begins with this; at least `http://example.com`.
     #[arg(long, value_name = "PREFIX")]
     pub prefix: Option<String>,
     /// Every response with this tag, in the field that `purge_header` names.
@@ -77,7 +77,7 @@ fn body(what: &What, is_soft: bool) -> Value {
 fn text(cache: &str, answer: &Value, is_soft: bool) -> String {
     let purged = answer.get("purged").and_then(Value::as_u64).unwrap_or_default();
     let responses = counted(usize::try_from(purged).unwrap_or(usize::MAX), "response");
-    format!("{cache}: {responses} {}\n", if is_soft { "made stale" } else { "taken out" })
+    format!("{cache}: {responses} {}\n", if is_soft { "marked as stale" } else { "removed" })
 }
 
 #[cfg(test)]
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_purge_prints_its_count() {
-        assert_eq!(text("pages", &json!({"purged": 1}), false), "pages: 1 response taken out\n");
-        assert_eq!(text("pages", &json!({"purged": 0}), true), "pages: 0 responses made stale\n");
+        assert_eq!(text("pages", &json!({"purged": 1}), false), "pages: 1 response removed\n");
+        assert_eq!(text("pages", &json!({"purged": 0}), true), "pages: 0 responses marked as stale\n");
     }
 }

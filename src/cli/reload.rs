@@ -20,7 +20,7 @@ pub(super) fn reload(running: &Running) -> Status {
 fn text(answer: &Value) -> String {
     let generation = answer.get("generation").and_then(Value::as_u64).unwrap_or_default();
     let mut text = match answer.get("changed").and_then(Value::as_bool) {
-        Some(false) => format!("nothing changed: generation {generation} goes on\n"),
+        Some(false) => format!("nothing changed: generation {generation} stays in force\n"),
         Some(true) | None => format!("reloaded: generation {generation}\n"),
     };
     for note in answer.get("notes").and_then(Value::as_array).into_iter().flatten() {
@@ -40,6 +40,6 @@ mod tests {
         let answer = json!({"generation": 2, "changed": true, "notes": ["`runtime.workers` waits"]});
         assert_eq!(text(&answer), "reloaded: generation 2\nnote: `runtime.workers` waits\n");
         let answer = json!({"generation": 2, "changed": false, "notes": []});
-        assert_eq!(text(&answer), "nothing changed: generation 2 goes on\n");
+        assert_eq!(text(&answer), "nothing changed: generation 2 stays in force\n");
     }
 }

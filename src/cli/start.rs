@@ -38,8 +38,7 @@ pub(super) fn find(file: File) -> Result<PathBuf, Failure> {
 fn nothing_at(tried: &[&Path]) -> Failure {
     let tried: Vec<String> = tried.iter().map(|path| path.display().to_string()).collect();
     Failure::usage(format!(
-        "there is no configuration at {}\n\n  \
-         pointsman demo                   see it at work without any\n  \
+        "no configuration at {}\n\n  pointsman demo                   see it at work without one\n  \
          pointsman check --config FILE    show what is wrong with a file\n  \
          pointsman run --config FILE      run with a file; docs/getting-started.md shows how to write one",
         tried.join(" or ")
@@ -49,7 +48,7 @@ fn nothing_at(tried: &[&Path]) -> Failure {
 /// Takes over from the program that started this one to take its place, if one did.
 pub fn take_over() -> Result<Option<Predecessor>, Failure> {
     Predecessor::take()
-        .map_err(|error| Failure::new(format!("cannot take over from the program before: {error}")))
+        .map_err(|error| Failure::new(format!("cannot take over from the previous program: {error}")))
 }
 
 /// Finds and reads the configuration.
@@ -75,7 +74,7 @@ pub fn begin_log(conf: &LogConf) -> Result<(), Failure> {
         LogFormat::Json => Some(true),
     };
     program_log::begin(conf.level.filter(), is_json)
-        .map_err(|error| Failure::new(format!("cannot begin the log: {error}")))
+        .map_err(|error| Failure::new(format!("cannot open the log: {error}")))
 }
 
 /// Logs what of a configuration is worth a second look.

@@ -20,10 +20,10 @@ use crate::schema::Problem;
 /// How the status is shown.
 #[derive(Debug, Args)]
 pub struct Show {
-    /// Show it live: rates, latencies, backends, recent errors; `q` ends it.
+    /// Show it live: rates, latencies, backends, recent errors; `q` quits.
     #[arg(long)]
     pub watch: bool,
-    /// Seconds between two looks.
+    /// Seconds between updates.
     #[arg(long, value_name = "SECONDS", default_value = "1", requires = "watch", value_parser = watch::seconds)]
     pub interval: std::time::Duration,
     #[command(flatten)]
@@ -104,7 +104,7 @@ fn about(status: &Value) -> Vec<Row> {
         ),
     ];
     if flag(status, "draining") {
-        let what = "draining: nothing new is taken";
+        let what = "draining: nothing new is accepted";
         facts.push(fact("state", Cell::new(what, Tone::Warning)));
     }
     facts
@@ -118,7 +118,7 @@ fn reload(status: &Value) -> Vec<Row> {
         format!("at {} by {}, in {} ms", text(last, "at"), text(last, "cause"), number(last, "took_ms"));
     let (word, tone) = match flag(last, "ok") {
         true => ("good", Tone::Good),
-        false => ("REFUSED; what was in force goes on", Tone::Bad),
+        false => ("REFUSED; the previous configuration stays in force", Tone::Bad),
     };
     let mut rows = vec![vec![title, Cell::new(word, tone), Cell::text(format!(", {how}"))]];
     for problem in list(last, "problems").iter().filter_map(Problem::from_json) {
@@ -252,11 +252,10 @@ mod tests {
     fn everything_worth_knowing_is_on_the_page() {
         let (status, upstreams) = example();
         let page = page(&status, &upstreams, &example_of_caches(), false);
-        let expected = "\
-version     0.1.0
+        let expected = "version     0.1.0
 process     4711, up 2h 5m, 2 workers
 generation  3 (00ab)
-last reload REFUSED; what was in force goes on, at 2026-01-02T03:04:05Z by file, in 12 ms
+last reload REFUSED; the previous configuration stays in force, at 2026-01-02T03:04:05Z by file, in 12 ms
   p.toml:6:12: there is no upstream `ap`
       6 | upstream = \"ap\"
         |            ^^^^
@@ -278,7 +277,7 @@ overrides
   app/a: weight* 3 instead of 1
 
 certificates
-  tls a.pem (a.test b.test): it ends in 3 days
+  tls a.pem (a.test b.test): it expires in 3 days
 ";
         let expected = expected.replace("average    bytes/s", "average  bytes/s");
         assert_eq!(page, expected, "{page}");
@@ -302,7 +301,7 @@ certificates
         let trimmed: String = plain.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
         assert_eq!(trimmed, page(&status, &upstreams, &Value::Null, false));
         assert!(!trimmed.contains("cache"), "where there are none, nothing is said");
-        assert!(trimmed.contains("draining: nothing new is taken"));
+        assert!(trimmed.contains("draining: nothing new is accepted"));
     }
 
     #[test]

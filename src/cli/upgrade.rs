@@ -33,7 +33,7 @@ pub(super) fn upgrade(running: &Running) -> Status {
         match done.recv_timeout(Duration::from_secs(1)) {
             Ok(answer) => break answer,
             Err(mpsc::RecvTimeoutError::Timeout) => progress(begun.elapsed().as_secs()),
-            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(Failure::new("asking broke off")),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(Failure::new("the connection broke")),
         }
     };
     progress_over();
@@ -42,7 +42,7 @@ pub(super) fn upgrade(running: &Running) -> Status {
         true => print(&format!("{answer:#}\n")),
         false => {
             let pid = answer.get("pid").and_then(Value::as_u64).unwrap_or_default();
-            print(&format!("upgraded: process {pid} serves; the one before finishes what it has\n"));
+            print(&format!("upgraded: process {pid} serves; the previous one finishes what it has\n"));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -52,7 +52,7 @@ pub(super) fn upgrade(running: &Running) -> Status {
 fn progress(seconds: u64) {
     let mut error = std::io::stderr();
     if error.is_terminal() {
-        let _ = write!(error, "\rwaiting for the next program: {seconds} s");
+        let _ = write!(error, "\rwaiting for the new program: {seconds} s");
         let _ = error.flush();
     }
 }

@@ -101,7 +101,7 @@ impl Trial {
                 continue;
             }
             if !report.is_in_force {
-                return Turn::Never(format!("`{name}` refuses it"));
+                return Turn::Never(format!("`{name}` rejected it"));
             }
             let (since, before) = self.begun.entry(name.to_owned()).or_insert((None, *report));
             let (since, before) = (*since.get_or_insert(now), *before);

@@ -81,11 +81,10 @@ impl OnChange {
         let started = thread.spawn(move || {
             match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
                 Ok(runtime) => runtime.block_on(serve(&of_thread, &theirs, &status)),
-                Err(error) => tracing::error!("nothing is run on changes: {error}"),
+                Err(error) => tracing::error!("`on_change` cannot run: {error}"),
             }
         });
-        let started =
-            started.inspect_err(|error| tracing::error!("nothing is run on changes: {error}")).ok()?;
+        let started = started.inspect_err(|error| tracing::error!("`on_change` cannot run: {error}")).ok()?;
         Some(Self { conf, shared, thread: Some(started) })
     }
 
@@ -204,10 +203,10 @@ async fn run(conf: &OnChangeConf, report: &Report) -> Result<(), String> {
     };
     match ended.and_then(|()| child.wait()) {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{program} ended with {status}")),
+        Ok(status) => Err(format!("{program} exited with {status}")),
         Err(error) => {
             let _ = child.kill();
-            Err(format!("{program} was not seen to end: {error}"))
+            Err(format!("the end of {program} was not seen: {error}"))
         }
     }
 }
@@ -259,7 +258,7 @@ async fn log(stream: Option<OwnedFd>, program: &str) {
     let mut text = Vec::new();
     let _ = (&mut stream).take(OUTPUT).read_to_end(&mut text).await;
     for line in String::from_utf8_lossy(&text).lines().filter(|line| !line.trim().is_empty()) {
-        tracing::info!(program, "`on_change` says: {}", line.escape_debug());
+        tracing::info!(program, "output of `on_change`: {}", line.escape_debug());
     }
     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
 }

@@ -30,8 +30,8 @@ fn lacks(conf: &ClusterConf, effective: CapabilitySet) -> Option<(String, String
     let message = format!("`[cluster]` needs {}, to {}", names.join(" and "), what.join(" and "));
     let (names, small) = (names.join(" "), names.join(",").to_lowercase());
     let hint = format!(
-        "systemd: `AmbientCapabilities={names}`; a file: `setcap {small},cap_net_bind_service+ep pointsman`; \
-         a container: `--cap-add={}`; to be before other programs, CAP_SYS_NICE too",
+        "systemd: `AmbientCapabilities={names}`; a file: `setcap {small},cap_net_bind_service+ep \
+         pointsman`; a container: `--cap-add={}`; for real-time priority add CAP_SYS_NICE",
         first.trim_start_matches("CAP_")
     );
     Some((message, hint))

@@ -231,12 +231,12 @@ impl RoleMachine {
             Event::Released => {}
             Event::StepDown => {
                 self.is_stepped_down = true;
-                self.give_up("stepped down by admin API", &mut effects);
+                self.give_up("stepped down via the admin API", &mut effects);
             }
             Event::Resume => self.is_stepped_down = false,
             Event::Leave => {
                 self.is_leaving = true;
-                self.give_up("the program ends", &mut effects);
+                self.give_up("the program is stopping", &mut effects);
             }
         }
         self.tell_standing(&mut effects);
@@ -298,7 +298,7 @@ impl RoleMachine {
     }
 
     fn interrupted(&mut self, effects: &mut Vec<Effect>) {
-        self.give_up("it stood still, and its guard removed the addresses", effects);
+        self.give_up("it was stalled, and its guard removed the addresses", effects);
         self.resign_behind(effects);
     }
 

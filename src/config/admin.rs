@@ -37,7 +37,7 @@ impl AdminMetricsConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         if table.entry("token_file").is_none() && table.entry("address").is_none() {
             let message = format!("{} needs `address` or `token_file`", table.title());
-            let hint = "add `token_file`, a file, or `env:NAME`, or an `address` of its own";
+            let hint = "add `token_file` (a file or `env:NAME`), or a separate `address`";
             table.reader.missing(table.place, message, hint);
         }
     }
@@ -52,7 +52,7 @@ impl AdminConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         let open = matches!(&self.address, ListenAddress::Tcp(address) if !address.ip().is_loopback());
         if open && table.entry("token_file").is_none() {
-            let message = "an admin address that others can reach needs `token_file`";
+            let message = "an admin address that other machines can reach needs `token_file`";
             let hint = "add `token_file`, or listen on \"unix:/run/pointsman/admin.sock\"";
             table.reader.missing(table.place_of("address"), message, hint);
         }
@@ -60,8 +60,8 @@ impl AdminConf {
         let is_default = table.entry("address").is_none();
         let metrics = table.entry("metrics").and_then(|entry| entry.node.get("address"));
         if let Some(node) = metrics.filter(|_| is_default && self.metrics_address() == Some(&self.address)) {
-            let message = "`[admin]` without `address` is there already";
-            table.reader.problem_with(node.place, message, "metrics need an address of their own");
+            let message = "this is already the default address of `[admin]`";
+            table.reader.problem_with(node.place, message, "use a different address for metrics");
         }
     }
 }

@@ -32,7 +32,7 @@ const TRACES: &str = "/v1/traces";
 impl Endpoint {
     /// Reads an address; the error is a hint.
     fn parse(text: &str) -> Result<Self, &'static str> {
-        const SHAPE: &str = "a URL such as \"http://collector:4318\", without `/v1/traces`, which is added";
+        const SHAPE: &str = "use a URL such as \"http://collector:4318\"; `/v1/traces` is appended to it";
         let uri: Uri = text.parse().map_err(|_| SHAPE)?;
         let is_https = match uri.scheme_str() {
             Some("http") => false,
@@ -41,7 +41,7 @@ impl Endpoint {
         };
         let authority = uri.authority().filter(|authority| !authority.host().is_empty()).ok_or(SHAPE)?;
         if authority.as_str().contains('@') {
-            return Err("put user and password in `headers`, as `authorization`");
+            return Err("put the user and password in `headers`, as `authorization`");
         }
         if uri.query().is_some() || text.contains('#') || uri.path().ends_with(TRACES) {
             return Err(SHAPE);
@@ -80,7 +80,7 @@ impl Value for Otlp {
         match Endpoint::parse(text) {
             Ok(endpoint) => Some(Self(Some(endpoint))),
             Err(hint) => {
-                let message = format!("`{text}` is not the address of a collector");
+                let message = format!("`{text}` is not a valid collector URL");
                 reader.problem_with(node.place, message, hint);
                 None
             }
@@ -143,7 +143,7 @@ fn header(entry: &Entry, reader: &mut Reader<'_>) -> Option<Header> {
         reader.problem_with(*place, format!("`{key}` is not a header name"), HEADER_HINT);
     }
     if OURS.contains(&key.to_ascii_lowercase().as_str()) {
-        let hint = "Pointsman sets it itself, by what is sent";
+        let hint = "Pointsman sets this header itself";
         reader.problem_with(*place, format!("`{key}` cannot be set"), hint);
     }
     let Some(text) = node.text() else {
@@ -164,7 +164,7 @@ fn header(entry: &Entry, reader: &mut Reader<'_>) -> Option<Header> {
     };
     let Ok(mut value) = HeaderValue::from_str(&text) else {
         let message = format!("the value of `{key}` is not allowed in a header");
-        let hint = "header values have no control characters or line breaks";
+        let hint = "header values cannot contain control characters or line breaks";
         reader.problem_with(node.place, message, hint);
         return None;
     };

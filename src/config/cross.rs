@@ -30,7 +30,7 @@ pub(super) fn check(config: &mut Config, root: &Node, reader: &mut Reader<'_>) {
     unique_addresses(root, reader);
     if root.items_of("listener").is_empty() && root.get("listener").is_none() {
         let hint = "add `[[listener]]` with a `name` and an `address`";
-        reader.missing(Place::default(), "there is no listener", hint);
+        reader.missing(Place::default(), "no listener is defined", hint);
     }
     loops::backends_that_are_listeners(config, root, reader);
     cluster::check(config, root, reader);
@@ -73,8 +73,8 @@ fn default_listeners(config: &mut Config) {
 /// Reports a name that another table of the kind has already.
 fn unique(kind: &str, tables: &[Node], reader: &mut Reader<'_>) {
     let named = tables.iter().filter_map(|table| table.get("name"));
-    let message = |name: &str, line: String| format!("the {kind} `{name}` is defined already on {line}");
-    repeated(named, reader, message, "names are unique; rename one");
+    let message = |name: &str, line: String| format!("the {kind} `{name}` is already defined on {line}");
+    repeated(named, reader, message, "names must be unique; rename one");
 }
 
 /// Reports backends of one upstream with the same name or the same address.
@@ -82,8 +82,8 @@ fn unique_backends(upstream: &Node, reader: &mut Reader<'_>) {
     let backends = upstream.items_of("backend");
     unique("backend", backends, reader);
     let addresses = backends.iter().filter_map(|backend| backend.get("address"));
-    let message = |address: &str, line: String| format!("the backend {address} is defined already on {line}");
-    repeated(addresses, reader, message, "give one backend a greater `weight` instead");
+    let message = |address: &str, line: String| format!("the backend {address} is already defined on {line}");
+    repeated(addresses, reader, message, "raise the `weight` of one backend instead");
 }
 
 /// Reports listeners, the admin endpoint and metrics, that want the same address.
@@ -107,8 +107,8 @@ fn unique_places<'n>(all: impl Iterator<Item = &'n Node>, reader: &mut Reader<'_
     // `:0` is a port of the system's choice, a new one each time.
     addresses.retain(|node| !node.text().is_some_and(|text| text.ends_with(":0")));
     addresses.sort_by_key(|node| node.place);
-    let message = |address: &str, line: String| format!("{address} is listened on already on {line}");
-    repeated(addresses.into_iter(), reader, message, "an address belongs to one listener");
+    let message = |address: &str, line: String| format!("{address} is already used on {line}");
+    repeated(addresses.into_iter(), reader, message, "use a different address for each listener");
 }
 
 /// Reports each text among `nodes` that an earlier one has.
@@ -172,8 +172,8 @@ fn references(root: &Node, reader: &mut Reader<'_>) {
         }
         let split = route.items_of("split").iter();
         let parts = split.filter_map(|part| part.get("upstream"));
-        let message = |name: &str, line: String| format!("the upstream `{name}` is named already on {line}");
-        repeated(parts, reader, message, "name it once, with the sum of the weights");
+        let message = |name: &str, line: String| format!("the upstream `{name}` is already listed on {line}");
+        repeated(parts, reader, message, "list it once, with the sum of the weights");
     }
 }
 
@@ -209,7 +209,7 @@ fn unreachable_routes(config: &Config, root: &Node, reader: &mut Reader<'_>) {
             };
             let line = reader.source().line_seen_from(at.start, place.start);
             let message = format!("`{}` is never reached: `{first}` on {line} matches the same", route.name);
-            let hint = "the first route in the file wins; remove one, or make it match less";
+            let hint = "the first route in the file wins; remove one, or make the first more specific";
             reader.problem_with(place, message, hint);
             break;
         }

@@ -86,16 +86,20 @@ impl Pattern {
         let written = reader.text(node, "the name of a file")?;
         let folder = Path::new(written).parent().unwrap_or(Path::new(""));
         if written.is_empty() || written.ends_with('/') || Path::new(written).file_name().is_none() {
-            let message = format!("`{written}` names no file");
-            reader.problem_with(node.place, message, "name a file, or several: \"conf.d/*.toml\"");
-            return None;
-        }
-        if has_wildcard(folder.as_os_str().as_encoded_bytes()) {
-            let message = format!("`{written}` has a wildcard before its last part");
+            let message = format!("`{written}` is not the name of a file");
             reader.problem_with(
                 node.place,
                 message,
-                "only names of files can have `*` and `?`; name each folder",
+                "use a file name or a pattern, such as \"conf.d/*.toml\"",
+            );
+            return None;
+        }
+        if has_wildcard(folder.as_os_str().as_encoded_bytes()) {
+            let message = format!("`{written}` has a wildcard in the name of a folder");
+            reader.problem_with(
+                node.place,
+                message,
+                "only file names can contain `*` and `?`; list each folder",
             );
             return None;
         }
@@ -136,7 +140,7 @@ impl Include {
             for path in files.into_iter().filter(|path| seen.insert(real(path))) {
                 if found.len() == MOST_FILES {
                     let message = format!("more than {MOST_FILES} files are included");
-                    wrong.push((pattern.place, message, "put several tables into one file"));
+                    wrong.push((pattern.place, message, "put several tables in one file"));
                     return (found, wrong);
                 }
                 match read_text(&path, left) {
@@ -152,8 +156,8 @@ impl Include {
     }
 }
 
-const READABLE: &str = "each file that is included must be one that this user can read; paths start from the folder of \
-                        this file";
+const READABLE: &str = "this user must be able to read each included file; paths start from the folder of \
+    this file";
 
 /// Whether a path stands for several: whether its last part has a wildcard.
 pub fn is_pattern(path: &Path) -> bool {
@@ -192,15 +196,18 @@ fn read_text(path: &Path, most: usize) -> Result<Arc<str>, String> {
     let file = fs::File::open(path).map_err(|error| unreadable(path, &error))?;
     // A pipe or a device would be waited for.
     if !file.metadata().is_ok_and(|it| it.is_file()) {
-        return Err(format!("{} is no file", path.display()));
+        return Err(format!("{} is not a file", path.display()));
     }
     let mut bytes = Vec::new();
     file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     if bytes.len() > most {
-        return Err(format!("{} is too much: all that is included has at most 16 MiB", path.display()));
+        return Err(format!(
+            "{} is too large: all included files together may have at most 16 MiB",
+            path.display()
+        ));
     }
     let text = String::from_utf8(bytes);
-    text.map(Arc::from).map_err(|_| format!("{} is not UTF-8, which TOML has to be", path.display()))
+    text.map(Arc::from).map_err(|_| format!("{} is not UTF-8, which TOML requires", path.display()))
 }
 
 fn has_wildcard(name: &[u8]) -> bool {

@@ -59,8 +59,8 @@ impl Joined {
             entries.retain(|entry| {
                 let is_include = entry.key == "include";
                 if is_include {
-                    let message = "a file that is included cannot include others".to_owned();
-                    self.problems.push((entry.place, message, "name it in the first file".to_owned()));
+                    let message = "an included file cannot include others".to_owned();
+                    self.problems.push((entry.place, message, "include it from the main file".to_owned()));
                 }
                 !is_include
             });
@@ -88,8 +88,8 @@ fn join(
             (Data::Table(entries), Data::Table(others)) => join(entries, others, source, problems),
             _ => {
                 let line = source.line_seen_from(before.place.start, entry.place.start);
-                let message = format!("`{}` is set already on {line}", entry.key);
-                problems.push((entry.place, message, "a key is set once; remove one".to_owned()));
+                let message = format!("`{}` is already set on {line}", entry.key);
+                problems.push((entry.place, message, "a key can be set only once; remove one".to_owned()));
             }
         }
     }

@@ -113,7 +113,7 @@ impl ListenerConf {
             {
                 let hint = "set `protocol = \"https\"`, or leave it out";
                 if let Some(entry) = written {
-                    let message = "a listener with `protocol = \"http\"` has no use for a certificate";
+                    let message = "a certificate has no effect on a listener with `protocol = \"http\"`";
                     table.reader.problem_with(entry.place, message, hint);
                 }
                 if let Some(entry) =
@@ -130,8 +130,8 @@ impl ListenerConf {
             Protocol::Http => {}
             Protocol::Tls if written.is_some() => {
                 let message =
-                    "a listener with `protocol = \"tls\"` passes TLS on and has no use for a certificate";
-                let hint = "to end TLS here, set `protocol = \"tcp\"` or `\"https\"`";
+                    "a certificate has no effect with `protocol = \"tls\"`, which passes TLS through";
+                let hint = "to terminate TLS here, set `protocol = \"tcp\"` or `\"https\"`";
                 let place = written.map_or(table.place, |entry| entry.place);
                 table.reader.problem_with(place, message, hint);
             }
@@ -139,8 +139,7 @@ impl ListenerConf {
             Protocol::Udp => self.listen_for_datagrams(table),
             Protocol::Https if written.is_none() => {
                 let message = format!("the https listener `{}` has no certificate", self.name);
-                let hint =
-                    "add `[[listener.certificate]]` with `chain` and `key`, or a folder, `certificates`";
+                let hint = "add `[[listener.certificate]]` with `chain` and `key`, or set `certificates` to a folder";
                 table.reader.missing(table.place, message, hint);
             }
             Protocol::Https => {}
@@ -149,7 +148,8 @@ impl ListenerConf {
         self.check_headers(table);
         let has_tls = self.protocol == Protocol::Tls || (self.protocol == Protocol::Tcp && written.is_some());
         if let Some(entry) = table.entry("starttls").filter(|_| self.starttls != Starttls::Off && !has_tls) {
-            let message = "`starttls` has no meaning here: TLS begins after nothing else, or not at all";
+            let message = "`starttls` does not apply here: connections use TLS from the first byte, or not \
+                at all";
             let hint = "it is for `protocol = \"tls\"`, and for `\"tcp\"` with a `[[listener.certificate]]`";
             table.reader.problem_with(entry.place, message, hint);
         }
@@ -159,7 +159,7 @@ impl ListenerConf {
             && is_ended_elsewhere
             && self.client_auth.mode != ClientAuthMode::Off
         {
-            let message = "client certificates are asked for where TLS ends, which is not here";
+            let message = "client certificates need a listener that terminates TLS";
             let hint = "add `[[listener.certificate]]` to a `tcp` listener, or leave it out";
             table.reader.problem_with(entry.place, message, hint);
         }
@@ -174,7 +174,7 @@ impl ListenerConf {
         let of_connections = OF_CONNECTIONS.iter().filter(|_| self.protocol == Protocol::Udp);
         for (key, hint) in OF_REQUESTS.iter().map(|key| (*key, NO_REQUEST)).chain(of_connections.copied()) {
             if let Some(entry) = table.entry(key) {
-                let message = format!("`{key}` has no meaning on a `{}` listener", self.protocol.name());
+                let message = format!("`{key}` does not apply to a `{}` listener", self.protocol.name());
                 table.reader.problem_with(entry.place, message, hint);
             }
         }
@@ -183,23 +183,23 @@ impl ListenerConf {
     /// Makes its address one of UDP.
     fn listen_for_datagrams(&mut self, table: &mut Table<'_, '_, '_>) {
         if !self.address.make_udp() {
-            let message = "a `udp` listener has an IP address and a port";
-            let hint = "write it as \"0.0.0.0:53\"; datagrams over unix sockets are not served";
+            let message = "a `udp` listener needs an IP address and a port";
+            let hint = "write it as \"0.0.0.0:53\"; unix sockets are not supported for datagrams";
             table.reader.problem_with(table.place_of("address"), message, hint);
         }
     }
 }
 
-const NO_REQUEST: &str = "what comes is passed on there, and no request is looked at; leave it out";
-const NO_TLS: &str = "datagrams are passed on as they are; leave it out";
+const NO_REQUEST: &str = "this listener forwards traffic without reading requests; leave it out";
+const NO_TLS: &str = "datagrams are forwarded as they are; leave it out";
 
 /// Keys of a listener that are about connections, and why datagrams have no use for them.
 pub(super) const OF_CONNECTIONS: [(&str, &str); 5] = [
-    ("max_connections", "sessions are bounded by `udp = { max_sessions = … }` of the upstream"),
+    ("max_connections", "`udp = { max_sessions = … }` of the upstream limits sessions"),
     ("defer_accept", "a datagram arrives all at once; leave it out"),
     ("certificate", NO_TLS),
     ("client_auth", NO_TLS),
-    ("timeouts", "how long a session may be silent is `udp = { idle = … }` of the upstream"),
+    ("timeouts", "`udp = { idle = … }` of the upstream sets how long a session may be idle"),
 ];
 
 /// Keys of a listener that are about requests.
@@ -313,9 +313,11 @@ impl Value for ClientAddressFrom {
             ("header", of) if name::is_token(of) => return Some(Self::Header(of.to_ascii_lowercase())),
             _ => {}
         }
-        let message = format!("`{text}` does not say which client it is");
-        let hint =
-            format!("it may be {}; a field of a CDN is \"header:CF-Connecting-IP\", say", Self::kind());
+        let message = format!("`{text}` is not a source of the client's address");
+        let hint = format!(
+            "use {}; for a CDN's header write, for example, \"header:CF-Connecting-IP\"",
+            Self::kind()
+        );
         reader.problem_with(node.place, message, hint);
         None
     }

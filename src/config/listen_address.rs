@@ -62,8 +62,8 @@ impl Value for ListenAddresses {
             return ListenAddress::read(node, reader).map(Self::from);
         };
         if items.is_empty() {
-            let hint = "name one, such as \"0.0.0.0:8080\"; without any it accepts nothing";
-            reader.problem_with(node.place, "a listener has an address", hint);
+            let hint = "add one, such as \"0.0.0.0:8080\"";
+            reader.problem_with(node.place, "a listener needs an address", hint);
             return None;
         }
         let mut read: Vec<ListenAddress> = Vec::with_capacity(items.len());
@@ -77,8 +77,8 @@ impl Value for ListenAddresses {
                     if is_said && item.text().is_none_or(|text| !text.ends_with(":0")) {
                         continue;
                     }
-                    let message = format!("{address} is in the list already");
-                    reader.problem_with(item.place, message, "an address is listened on once; remove one");
+                    let message = format!("{address} is already in the list");
+                    reader.problem_with(item.place, message, "list each address only once; remove one");
                 }
                 Some(address) => read.push(address),
                 None => is_whole = false,
@@ -123,8 +123,8 @@ impl Value for ListenAddress {
         let text = reader.text(node, "an address, such as \"0.0.0.0:8080\"")?;
         match text.strip_prefix("unix:") {
             Some("") => {
-                let hint = "write the socket's file after the colon: \"unix:/run/x.sock\"";
-                reader.problem_with(node.place, "`unix:` names no socket", hint);
+                let hint = "write the socket's path after the colon: \"unix:/run/x.sock\"";
+                reader.problem_with(node.place, "`unix:` has no path", hint);
                 None
             }
             Some(path) => Some(Self::Unix(reader.resolve(node, path))),

@@ -12,9 +12,8 @@ impl ListenerConf {
         // At its default it does nothing anywhere.
         let is_set = self.proxy_protocol_udp != DatagramHeaders::First;
         if let Some(entry) = table.entry("proxy_protocol_udp").filter(|_| is_set && !is_read) {
-            let message = "`proxy_protocol_udp` does nothing here: no datagram comes with a PROXY header";
-            let hint =
-                "it is for `udp` and `quic`, with the networks of `proxy_protocol_from`; or leave it out";
+            let message = "`proxy_protocol_udp` has no effect here: no datagram carries a PROXY header";
+            let hint = "use it with `udp` or `quic` and `proxy_protocol_from`, or leave it out";
             table.reader.problem_with(entry.place, message, hint);
         }
     }
@@ -24,16 +23,14 @@ impl ListenerConf {
         let (place, name) = (entry.place, self.protocol.name());
         if self.protocol != Protocol::Tls {
             let message =
-                format!("`quic` has no meaning on a `{name}` listener: QUIC is passed on as TLS is, by name");
+                format!("`quic` does not apply to a `{name}` listener: QUIC, like TLS, is routed by SNI");
             let hint = match self.protocol {
-                Protocol::Udp => {
-                    "without a name, a `udp` listener passes QUIC on like any datagram; leave it out"
-                }
+                Protocol::Udp => "a `udp` listener forwards QUIC like any other datagram; leave it out",
                 _ => "set `protocol = \"tls\"`, which needs no certificate here; or leave it out",
             };
             table.reader.problem_with(place, message, hint);
         } else if self.address.iter().any(|it| matches!(it, ListenAddress::Unix(_))) {
-            let message = "QUIC comes over UDP, which a unix socket is not";
+            let message = "QUIC needs UDP, which a unix socket does not provide";
             table.reader.problem_with(
                 place,
                 message,

@@ -23,7 +23,7 @@ impl ListenerConf {
         }
         let written = ["mode", "owner", "group"].map(|key| table.entry(key));
         for entry in written.into_iter().flatten() {
-            let message = format!("`{}` is of a unix socket's file, and this listener has none", entry.key);
+            let message = format!("`{}` is for unix sockets only, and this listener has none", entry.key);
             let hint = "set `address = \"unix:/run/x.sock\"`, or leave it out";
             table.reader.problem_with(entry.place, message, hint);
         }

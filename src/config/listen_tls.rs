@@ -32,8 +32,9 @@ impl ListenerConf {
             let set = [("tls", self.tls != CryptoConf::default()), ("alpn", !self.alpn.is_empty())];
             let written = set.map(|(key, is_set)| table.entry(key).filter(|_| is_set));
             for entry in written.into_iter().flatten() {
-                let message = format!("`{}` does nothing here: TLS does not end at this listener", entry.key);
-                let hint = "it is for `https`, and for `tcp` with certificates; or leave it out";
+                let message =
+                    format!("`{}` has no effect here: this listener does not terminate TLS", entry.key);
+                let hint = "use it with `https`, or `tcp` with certificates; or leave it out";
                 table.reader.problem_with(entry.place, message, hint);
             }
             return;
@@ -44,10 +45,10 @@ impl ListenerConf {
         };
         let places = table.places_in("alpn");
         for (name, place) in self.alpn.iter().zip(places).filter(|(name, _)| !is_known(name)) {
-            let message = format!("`{name}` is no protocol that is served here");
+            let message = format!("`{name}` is not a protocol that this listener supports");
             let hint = match self.protocol {
-                Protocol::Https => "there are \"h2\", \"http/1.1\" and \"http/1.0\"",
-                _ => "names of protocols (ALPN) have 1 to 255 bytes",
+                Protocol::Https => "use \"h2\", \"http/1.1\" or \"http/1.0\"",
+                _ => "ALPN protocol names have 1 to 255 bytes",
             };
             table.reader.problem_with(place, message, hint);
         }

@@ -33,21 +33,17 @@ impl LogConf {
         for entry in table.entries_of("fields") {
             let is_sign = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
             if entry.key.is_empty() || !entry.key.chars().all(is_sign) {
-                let message = format!("`{}` cannot be the name of a field", entry.key);
-                table.reader.problem_with(
-                    entry.place,
-                    message,
-                    "names are letters, digits, `_`, `-` and `.`",
-                );
+                let message = format!("`{}` is not a valid field name", entry.key);
+                table.reader.problem_with(entry.place, message, "use letters, digits, `_`, `-` and `.`");
             } else if NAMES.contains(&&*entry.key) {
-                let message = format!("every line has a field `{}` already", entry.key);
-                table.reader.problem_with(entry.place, message, "take another name");
+                let message = format!("every line already has a field `{}`", entry.key);
+                table.reader.problem_with(entry.place, message, "use another name");
             }
             let Some(text) = entry.node.text() else { continue };
             let fault = match Template::parse(text, Use::Log, Context::Plain) {
                 Ok(template) => template.captures().next().map(|group| Fault {
-                    message: format!("`{{path.{group}}}` is not known here"),
-                    hint: "groups are a route's; set a header there, and log that".to_owned(),
+                    message: format!("`{{path.{group}}}` is not available here"),
+                    hint: "groups belong to routes; set a header in the route, and log that".to_owned(),
                 }),
                 Err(fault) => Some(fault),
             };
@@ -56,7 +52,7 @@ impl LogConf {
             }
         }
         if !self.fields.is_empty() && self.access_format != AccessFormat::Json {
-            let message = "`fields` does nothing where lines are not JSON";
+            let message = "`fields` has no effect unless lines are JSON";
             let hint = "leave it out, or set `access_format = \"json\"`";
             table.reader.problem_with(table.place_of("fields"), message, hint);
         }
@@ -147,21 +143,21 @@ impl Value for AccessLog {
             _ => {}
         }
         if let Some((_, hint)) = MEANT.iter().find(|(word, _)| text.eq_ignore_ascii_case(word)) {
-            let message = format!("`{text}` would be a file of that name");
+            let message = format!("`{text}` would write to a file of that name");
             reader.problem_with(node.place, message, *hint);
             return None;
         }
         let path = PathBuf::read(node, reader)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-            let message = format!("there is no folder {} to write `access` in", folder.display());
-            let hint = "make the folder, or write \"off\", \"stdout\" or \"stderr\"";
+            let message = format!("the folder {} for `access` does not exist", folder.display());
+            let hint = "create the folder, or write \"off\", \"stdout\" or \"stderr\"";
             reader.problem_with(node.place, message, hint);
             return None;
         }
         if path.is_dir() {
             let message = format!("{} is a folder, not a file", path.display());
-            reader.problem_with(node.place, message, "name a file in it");
+            reader.problem_with(node.place, message, "use a file in it");
             return None;
         }
         Some(Self::File(path))
@@ -176,7 +172,7 @@ const MEANT: [(&str, &str); 8] = [
     ("false", "for no access log write \"off\""),
     ("/dev/null", "for no access log write \"off\""),
     ("syslog", "write \"stdout\", which systemd and containers collect, or let a log shipper read a file"),
-    ("journald", "write \"stdout\", which systemd takes on"),
+    ("journald", "write \"stdout\", which systemd collects"),
     ("console", "write \"stdout\" or \"stderr\""),
 ];
 

@@ -35,7 +35,7 @@ fn ending_certificates(config: &Config) -> impl Iterator<Item = String> {
             let warning = facts::warning(facts.days_left(now))?;
             let (chain, until) = (certificate.chain.display(), facts.not_after_text());
             Some(format!(
-                "the certificate {chain} of listener `{}` is to be renewed: {warning} ({until})",
+                "the certificate {chain} of listener `{}` must be renewed: {warning} ({until})",
                 listener.name
             ))
         })
@@ -48,14 +48,14 @@ fn patterns_without_files(config: &Config) -> impl Iterator<Item = String> {
     let alone = include.patterns.iter().filter(|it| !include.files.iter().any(|file| it.leads_to(file)));
     // One that leads to what another has led to already names no file of its own, and is no mistake.
     let alone = alone.filter(|it| is_pattern(&it.path));
-    alone.map(|it| format!("`include` names `{}`, and there is no such file", it.written))
+    alone.map(|it| format!("`include` lists `{}`, but there is no such file", it.written))
 }
 
 /// Policies that no route names.
 fn policies_without_routes(config: &Config) -> impl Iterator<Item = String> {
     let is_named = |name: &String| config.route.iter().any(|route| route.policies.contains(name));
     let alone = config.policy.iter().filter(move |policy| !is_named(&policy.name));
-    alone.map(|policy| format!("policy `{}` is named by no route", policy.name))
+    alone.map(|policy| format!("policy `{}` is not used by any route", policy.name))
 }
 
 /// Folders of files that are not there yet.
@@ -67,7 +67,9 @@ fn folders_not_there(config: &Config) -> impl Iterator<Item = String> {
             Action::Respond(_) | Action::Redirect(_) => return None,
         };
         let (name, root) = (&route.name, &files.root);
-        let note = || format!("route `{name}` serves files of {}, which is no folder now", root.display());
+        let note = || {
+            format!("route `{name}` serves files from {}, which is currently not a folder", root.display())
+        };
         (!root.is_dir()).then(note)
     })
 }
@@ -96,8 +98,8 @@ fn hidden_routes(config: &Config) -> impl Iterator<Item = String> {
         };
         let other = config.route.iter().filter(takes_all).find(same)?;
         Some(format!(
-            "route `{}` is never reached: `/*` of `{}` takes every path before {}; give that one no `paths`, or name \
-             prefixes in this one",
+            "route `{}` is never reached: `/*` of `{}` matches every path before {}; remove `paths` from \
+             that one, or list prefixes in this one",
             route.name,
             other.name,
             if route.paths.is_empty() { "a route without paths" } else { "a regular expression" },
@@ -117,7 +119,7 @@ fn routers_alone(config: &Config) -> impl Iterator<Item = String> {
         let interface = cluster.vrrp.interface.as_ref().or(of_addresses.min());
         interface.is_some_and(|interface| interface.0 == "lo")
     });
-    alone.map(|_| "over `lo` no advertisement reaches another node: name an interface of the network".into())
+    alone.map(|_| "advertisements on `lo` reach no other node: use a network interface".into())
 }
 
 /// Upstreams that get connections only, and whose checks ask for HTTP at the same port.
@@ -136,8 +138,8 @@ fn checks_of_connections(config: &Config) -> impl Iterator<Item = String> {
     let names = names.map(|upstream| upstream.name.as_str());
     names.filter(move |name| connections.contains(name) && !requests.contains(name)).map(|name| {
         format!(
-            "upstream `{name}` gets connections only, and its checks ask for HTTP; where its backends speak \
-             something else, set `kind = \"tcp\"`"
+            "only layer 4 routes use upstream `{name}`, but its health checks use HTTP; if its backends \
+             speak something else, set `kind = \"tcp\"`"
         )
     })
 }
@@ -148,12 +150,13 @@ fn writes_not_checked(config: &Config) -> impl Iterator<Item = String> {
         let conf = cache.write_back.as_ref().filter(|_| cache.write_policy == WritePolicy::Back)?;
         let networks: Vec<String> = conf.networks.iter().map(ToString::to_string).collect();
         let who = match conf.serve {
-            ServePending::Writer => "who wrote them",
-            ServePending::All => "everybody",
+            ServePending::Writer => "the client that wrote them",
+            ServePending::All => "everyone",
         };
         let (name, networks) = (&cache.name, networks.join(", "));
         Some(format!(
-            "cache `{name}` accepts writes of {networks} that no backend has checked, and shows them to {who}"
+            "cache `{name}` accepts writes from {networks} that no backend has checked, and serves them to \
+             {who}"
         ))
     })
 }
@@ -166,7 +169,8 @@ fn guards_passed_by(config: &Config) -> impl Iterator<Item = String> {
         config.route.iter().filter(is_there).filter_map(|route| {
             let path = guarded(route)?;
             Some(format!(
-                "with `paths.merge_slashes = false` a request to listener `{}` for `/{path}` passes by the route `{}`",
+                "with `paths.merge_slashes = false` a request to listener `{}` for `/{path}` bypasses the \
+                 route `{}`",
                 listener.name, route.name
             ))
         })

@@ -85,8 +85,8 @@ pub fn parse_with(
         }
         Beside::Nothing => {
             if let Some(entry) = joined.root.entry("include") {
-                let message = "a configuration that nodes share includes no files".to_owned();
-                let hint = "files are each node's own; put all of it into the one text".to_owned();
+                let message = "a shared configuration cannot include files".to_owned();
+                let hint = "each node has its own files; put everything in the one text".to_owned();
                 joined.problems.push((entry.place, message, hint));
             }
             Arc::default()

@@ -32,7 +32,7 @@ pub fn check_report(path: &Path, format: CheckFormat) -> (String, u8) {
     let text = match (format, loaded) {
         (CheckFormat::Text, Ok(config)) => {
             let notes: String = notes(&config).iter().map(|note| format!("note: {note}\n")).collect();
-            format!("{}: good: {}\n{notes}", path.display(), summary(&config))
+            format!("{}: OK: {}\n{notes}", path.display(), summary(&config))
         }
         (CheckFormat::Text, Err(problems)) => {
             let count = counted(problems.0.len(), "problem");

@@ -168,8 +168,8 @@ fn check(
             let is_condition = |row: &Row| row.key.name == key;
             let hint =
                 match block.title == "policy" && <MatchConf as Section>::rows().iter().any(is_condition) {
-                    true => "say it in each route, or in a `[[matcher]]` that the routes name".to_owned(),
-                    false => format!("each `[[{}]]` has its own; say it there", block.table),
+                    true => "set it in each route, or in a `[[matcher]]` that the routes use".to_owned(),
+                    false => format!("each `[[{}]]` has its own; set it there", block.table),
                 };
             reader.problem_with(entry.place, message, hint);
         } else {

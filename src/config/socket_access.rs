@@ -50,8 +50,8 @@ impl Value for FileMode {
         let mode = Some(digits).filter(|digits| digits.len() == 3);
         let mode = mode.and_then(|digits| u32::from_str_radix(digits, 8).ok());
         if mode.is_none() {
-            let message = format!("`{text}` is no permissions");
-            let hint = "three digits of 0 to 7, for owner, group and others: \"0660\", \"0666\"";
+            let message = format!("`{text}` is not a valid file mode");
+            let hint = "use three octal digits, for owner, group and others: \"0660\", \"0666\"";
             reader.problem_with(node.place, message, hint);
         }
         mode.map(Self)
@@ -99,7 +99,7 @@ fn by_name(node: &Node, reader: &mut Reader<'_>, what: &str, file: &Path) -> Opt
             reader.problem_with(
                 node.place,
                 message,
-                format!("`{}` has those of this machine", file.display()),
+                format!("`{}` lists those of this machine", file.display()),
             );
         }
         return number;
@@ -118,9 +118,9 @@ fn by_name(node: &Node, reader: &mut Reader<'_>, what: &str, file: &Path) -> Opt
     }
     let names: Vec<&str> = lines.iter().map(|(name, _)| *name).collect();
     let hint = match suggest::nearest(name, &names) {
-        Some(near) => format!("did you mean `{near}`? A number may stand here too"),
-        None => format!("`{}` does not have it: add it to this machine, or write its number", file.display()),
+        Some(near) => format!("did you mean `{near}`? A number works too"),
+        None => format!("it is not in `{}`: add it to this machine, or use a number", file.display()),
     };
-    reader.problem_with(node.place, format!("there is no {what} `{name}` here"), hint);
+    reader.problem_with(node.place, format!("there is no {what} `{name}` on this machine"), hint);
     None
 }

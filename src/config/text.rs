@@ -21,7 +21,7 @@ pub fn read_text(path: &Path) -> Result<String, Problems> {
             let place = Place { start: good, end: good + 1 };
             let hint = "save the file as UTF-8".to_owned();
             let source = Source::new(&text, path);
-            let message = "this is not UTF-8, which TOML has to be".to_owned();
+            let message = "this is not UTF-8, which TOML requires".to_owned();
             Err(Problems(vec![Problem::at(&source, place, message, Some(hint))]))
         }
     }

@@ -37,12 +37,12 @@ impl TraceConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         let is_plain = self.otlp.0.as_ref().is_some_and(|endpoint| !endpoint.is_https);
         if is_plain && self.tls.is_some() {
-            let message = "`tls` does nothing for a collector at `http://`";
-            table.reader.problem_with(table.place_of("tls"), message, "write `https://`, or leave it out");
+            let message = "`tls` has no effect for a collector at `http://`";
+            table.reader.problem_with(table.place_of("tls"), message, "use `https://`, or leave it out");
         }
         if self.service_name.trim().is_empty() {
             let message = "`service_name` is empty";
-            let hint = "leave it out for \"pointsman\"";
+            let hint = "leave it out for the default, \"pointsman\"";
             table.reader.problem_with(table.place_of("service_name"), message, hint);
         }
     }

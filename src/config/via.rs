@@ -22,8 +22,8 @@ impl Value for Via {
             "off" => Some(Self::Off),
             text if name::is_token(text) && text.len() <= MOST => Some(Self::Named(text.into())),
             text => {
-                let message = format!("`{text}` is no name in Via");
-                let hint = "\"on\", \"off\", or a name of letters, digits and `-._`, such as \"edge-1\"";
+                let message = format!("`{text}` is not a valid name for Via");
+                let hint = "use \"on\", \"off\", or a name of letters, digits and `-._`, such as \"edge-1\"";
                 reader.problem_with(node.place, message, hint);
                 None
             }

@@ -80,7 +80,7 @@ impl Collector {
             .header(header::CONTENT_TYPE, "application/x-protobuf")
             .header(header::USER_AGENT, concat!("pointsman/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(spans.clone()))
-            .map_err(|error| format!("the request cannot be made: {error}"))?;
+            .map_err(|error| format!("the request cannot be built: {error}"))?;
         for header in &conf.headers.0 {
             request.headers_mut().insert(&header.name, header.value.clone());
         }

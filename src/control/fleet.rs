@@ -65,7 +65,7 @@ fn note(fleet: &Fleet, problem: Option<String>) {
     if told.problem != problem {
         match &problem {
             Some(problem) => tracing::error!("the configuration of the fleet: {problem}"),
-            None => tracing::info!("the configuration of the fleet is read again"),
+            None => tracing::info!("the configuration of the fleet can be read again"),
         }
         told.problem = problem;
     }
@@ -81,7 +81,7 @@ async fn take(document: Document, shared: &Shared, reloader: &Reloader, reader: 
             Turn::Later => fleet.lock().is_waiting = true,
             Turn::Never(why) => {
                 fleet.lock().is_waiting = false;
-                note(fleet, Some(format!("write {} stops here: {why}", document.revision)));
+                note(fleet, Some(format!("revision {} is not applied: {why}", document.revision)));
                 return;
             }
         }
@@ -117,7 +117,7 @@ async fn take(document: Document, shared: &Shared, reloader: &Reloader, reader: 
             );
             note(fleet, None);
         }
-        Err(failed) => note(fleet, Some(format!("write {revision} is refused: {}", reason(&failed)))),
+        Err(failed) => note(fleet, Some(format!("revision {revision} is refused: {}", reason(&failed)))),
     }
 }
 

@@ -63,7 +63,7 @@ impl TakeOver {
 
 async fn answer(pipe: ReadyPipe, mailboxes: &Mailboxes, held: Vec<Change>, mut datagrams: Vec<Change>) {
     if let Err(error) = converse(pipe.into(), mailboxes, &mut datagrams).await {
-        tracing::debug!("the program before this one is gone: {error}");
+        tracing::debug!("the previous program is gone: {error}");
     }
     let all = held.into_iter().enumerate().chain(datagrams.into_iter().enumerate());
     for (worker, change) in all {

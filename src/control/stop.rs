@@ -39,7 +39,7 @@ pub(super) async fn drain(
         tokio::time::sleep(timeouts.drain_timeout).await;
     };
     tokio::select! {
-        () = sequence => tracing::warn!(open = open(shared), "the time to drain is over: closing what is left"),
+        () = sequence => tracing::warn!(open = open(shared), "the drain timeout is over: closing what is left"),
         () = drained(shared, successor) => tracing::info!("drained"),
         () = at_once => tracing::warn!(open = open(shared), "stopping at once"),
     }

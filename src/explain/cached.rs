@@ -74,10 +74,10 @@ pub(super) fn explain(
     control.no_cache |= is_bypass;
     let key = is_read.then(|| cache_key::key(route, cache, exchange));
     let (word, why) = match named(usage, exchange) {
-        _ if is_upgrade => ("tunnel", "a tunnel passes it by"),
-        _ if is_of_cache && !is_read => ("pass", "passes: a group of `no_store` holds"),
+        _ if is_upgrade => ("tunnel", "a tunnel is not cached"),
+        _ if is_of_cache && !is_read => ("pass", "not cached: a group of `no_store` matches"),
         _ if is_read && is_bypass => {
-            ("bypass", "goes to the backend, as a group of `bypass` holds; the response may be stored")
+            ("bypass", "goes to the backend, because a group of `bypass` matches; the response may be stored")
         }
         named => named,
     };
@@ -104,10 +104,12 @@ fn named(usage: Use, exchange: &Exchange) -> (&'static str, &'static str) {
     match usage {
         Use::ReadAndStore => ("read-and-store", "answered from what is stored; the response may be stored"),
         Use::Read => ("read", "answered from what GET stored"),
-        Use::Invalidate => ("invalidate", "passes; when it succeeds, what is stored of its URL is taken out"),
+        Use::Invalidate => {
+            ("invalidate", "not cached; if it succeeds, what is stored for its URL is removed")
+        }
         Use::Pass => match exchange.request.method {
             Method::Get | Method::Head => {
-                ("pass", "passes: it has a body, or a precondition for the backend")
+                ("pass", "not cached: it has a body, or a precondition for the backend")
             }
             Method::Options
             | Method::Trace
@@ -116,7 +118,7 @@ fn named(usage: Use, exchange: &Exchange) -> (&'static str, &'static str) {
             | Method::Put
             | Method::Delete
             | Method::Patch
-            | Method::Other(_) => ("pass", "passes: responses to this method are not stored"),
+            | Method::Other(_) => ("pass", "not cached: responses to this method are not stored"),
         },
     }
 }
@@ -133,7 +135,7 @@ fn stored(cache: &Cache, key: &Key, control: &RequestControl, exchange: &Exchang
             Stored { result: "on-disk", forward: None, why: ON_DISK, times: None, variants }
         }
         Found::Nothing => missing(Forward::UriMiss, "nothing is stored for this key"),
-        Found::Vary(_) => missing(Forward::VaryMiss, "no stored variant is for these fields"),
+        Found::Vary(_) => missing(Forward::VaryMiss, "no stored variant matches these fields"),
         Found::Stored(object) => {
             let now = Date(clock::unix_millis() / 1000);
             let (result, forward, why) = judged(&object, control, now);
@@ -144,8 +146,8 @@ fn stored(cache: &Cache, key: &Key, control: &RequestControl, exchange: &Exchang
     }
 }
 
-const ON_DISK: &str = "not in memory; something is on disk for this key";
-const ONLY_IF_CACHED: &str = "the request takes only what is cached: 504";
+const ON_DISK: &str = "not in memory; the disk has an entry for this key";
+const ONLY_IF_CACHED: &str = "the request accepts only cached responses: 504";
 
 fn judged(
     object: &StoredResponse,
@@ -154,13 +156,13 @@ fn judged(
 ) -> (&'static str, Option<Forward>, &'static str) {
     match object.freshness().verdict(control, now) {
         Verdict::Fresh => ("hit", None, "it is fresh"),
-        Verdict::Stale => ("stale", None, "it is stale, and the request takes it so"),
-        Verdict::StaleWhileRevalidate => ("stale", None, "it is stale, and served so while it is refreshed"),
+        Verdict::Stale => ("stale", None, "it is stale, but the request accepts that"),
+        Verdict::StaleWhileRevalidate => ("stale", None, "it is stale, and served while it is refreshed"),
         Verdict::Validate(Reason::Stale) => {
             ("validate", Some(Forward::Stale), "it is stale, or must be validated each time")
         }
         Verdict::Validate(Reason::Request) => {
-            ("validate", Some(Forward::Request), "the request wants it validated")
+            ("validate", Some(Forward::Request), "the request demands validation")
         }
         Verdict::GatewayTimeout => ("not-cached", None, ONLY_IF_CACHED),
     }

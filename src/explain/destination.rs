@@ -136,7 +136,7 @@ fn pick(upstream: &Upstream, key: u64, sticky: Option<usize>, now: Moment) -> Op
     let name = |index: usize| upstream.backends.get(index).map(|backend| backend.name.to_string());
     let is_available = |index: &usize| upstream.backends.get(*index).is_some_and(|it| it.is_available(now));
     if let Some(backend) = sticky.filter(is_available).and_then(name) {
-        return Some(Choice { backend, why: "the sticky cookie names it".to_owned() });
+        return Some(Choice { backend, why: "named by the sticky cookie".to_owned() });
     }
     let mut balancer = upstream.balancer.for_worker(0);
     let mut rng = fastrand::Rng::new();
@@ -156,9 +156,9 @@ fn pick(upstream: &Upstream, key: u64, sticky: Option<usize>, now: Moment) -> Op
 fn reason(policy: Policy) -> &'static str {
     match policy.picks_by() {
         PicksBy::Address | PicksBy::HashOn => {
-            "what is hashed is the same for every such request, so each goes there while the candidates stay"
+            "every such request has the same hash, so each goes there while the candidates stay the same"
         }
-        PicksBy::Chance => "at random; another request may get another",
+        PicksBy::Chance => "at random; the next request may get another",
         PicksBy::State => "the first pick of a fresh balancer; the next request may get another",
     }
 }

@@ -116,7 +116,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Vec<Answer>, 
     let listeners = target.listeners(snapshot);
     if listeners.is_empty() {
         let scheme = target.scheme.as_deref().unwrap_or("http");
-        return Err(format!("no listener speaks {scheme}"));
+        return Err(format!("no listener serves {scheme}"));
     }
     if target.is_passed() {
         let answers = listeners.into_iter().map(|it| passage(snapshot, it, question, &target));
@@ -148,14 +148,14 @@ impl Target {
         let named = url.split_once("://").filter(|(scheme, _)| !scheme.contains(['/', '?']));
         let scheme = named.map(|(scheme, _)| scheme.to_ascii_lowercase());
         if let Some(scheme) = scheme.as_deref().filter(|scheme| !SCHEMES.contains(scheme)) {
-            let known = "write http://, https://, tcp://, tls:// or quic://";
-            return Err(format!("`{scheme}` is nothing that a listener speaks; {known}"));
+            let known = "use http://, https://, tcp://, tls:// or quic://";
+            return Err(format!("`{scheme}` is not served by any listener; {known}"));
         }
         let rest = named.map_or(url, |(_, rest)| rest);
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
         if authority.is_empty() && named.is_some() {
-            return Err(format!("`{url}` names no host"));
+            return Err(format!("`{url}` has no host"));
         }
         let authority = if authority.is_empty() { "localhost" } else { authority }.to_owned();
         let path_and_query = match target {
@@ -255,7 +255,7 @@ fn passage(snapshot: &Snapshot, listener: &Listener, question: &Question, target
     answer.considered = considered;
     answer.outcome = match taken {
         None if is_quic => Outcome::NoPassage("no route: its datagrams are dropped (`no_route`)".to_owned()),
-        None => Outcome::NoPassage("no route: the client gets the alert `unrecognized_name`".to_owned()),
+        None => Outcome::NoPassage("no route: the client gets the TLS alert `unrecognized_name`".to_owned()),
         Some((route, destinations)) => {
             let action = Decision::Pass { destinations };
             let (response_edits, filters) = (Vec::new(), Vec::new());

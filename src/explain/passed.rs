@@ -41,10 +41,10 @@ pub(super) fn explain(snapshot: &Snapshot, listener: &Listener, asked: &Asked) -
         let (server_names, alpn) = (conf.server_names.clone(), conf.alpn.clone());
         let verdict = match find(&Names::build(vec![NameRule { index, server_names, alpn }])) {
             _ if taken == Some(index) && !is_let_in => {
-                "matches; its `allow` and `deny` do not let the client in"
+                "matches, but its `allow` and `deny` reject the client"
             }
             _ if taken == Some(index) => "matches",
-            Some(_) => "matches, but another is closer",
+            Some(_) => "matches, but a more specific route comes first",
             None => "the name or the protocols do not match",
         };
         (conf.name.clone(), verdict.to_owned())

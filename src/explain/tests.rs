@@ -170,7 +170,7 @@ fn a_cache_explains_its_use_and_its_key() {
     }
     for (field, value, why) in [
         ("Cookie", "a=1", "it has Authorization or Cookie"),
-        ("Cache-Control", "no-store", "it says no-store"),
+        ("Cache-Control", "no-store", "it has no-store"),
     ] {
         assert_eq!(ask("GET", &[(field, value)]).apart, Some(why));
     }
@@ -248,7 +248,10 @@ fn connections_that_are_passed_on_are_explained() {
     assert_eq!(taken("tls://mail.test:8443", &[("alpn", "h2, imap")]), "mail a");
     assert!(taken("tls://other.example", &[]).contains("unrecognized_name"));
     let answer = ask_by(PASSED, "GET", "tls://mail.test", &[("alpn", "imap")], "192.0.2.1");
-    assert_eq!(answer.considered[1], ("any-mail".into(), "matches, but another is closer".into()));
+    assert_eq!(
+        answer.considered[1],
+        ("any-mail".into(), "matches, but a more specific route comes first".into())
+    );
     let answer = ask_by(PASSED, "GET", "tls://mail.test", &[], "10.9.1.1");
     assert!(matches!(answer.outcome, Outcome::NotAdmitted));
     // Requests are asked of listeners that serve them only.

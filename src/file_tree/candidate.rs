@@ -30,22 +30,22 @@ impl Candidate {
         if let Some(status) = text.strip_prefix('=') {
             let is_plain = status.len() == 3 && status.bytes().all(|byte| byte.is_ascii_digit());
             let status = status.parse().ok().filter(|status| is_plain && (400..=599).contains(status));
-            return status.map(Self::Status).ok_or("the status is not from 400 to 599");
+            return status.map(Self::Status).ok_or("the status must be from 400 to 599");
         }
         if !text.starts_with('/') && !text.starts_with("{path}") {
-            return Err("it begins neither with `/` nor with `{path}`");
+            return Err("it must begin with `/` or `{path}`");
         }
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some((before, behind)) = rest.split_once('{') {
-            let (name, after) = behind.split_once('}').ok_or("a `{` has no `}`")?;
+            let (name, after) = behind.split_once('}').ok_or("a `{` is not closed")?;
             if !before.is_empty() {
                 pieces.push(Piece::Text(before.to_owned()));
             }
             pieces.push(match name {
                 "path" => Piece::Path,
                 "host" => Piece::Host,
-                _ => return Err("only `{path}` and `{host}` are known here"),
+                _ => return Err("only `{path}` and `{host}` are available here"),
             });
             rest = after;
         }
@@ -53,7 +53,7 @@ impl Candidate {
             pieces.push(Piece::Text(rest.to_owned()));
         }
         if text.contains('\0') || text.split('/').any(|segment| segment == ".." || segment == ".") {
-            return Err("it has a segment that leads elsewhere");
+            return Err("it must not have a segment `.` or `..`, or a NUL");
         }
         Ok(Self::Name(pieces))
     }

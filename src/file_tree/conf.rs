@@ -36,16 +36,21 @@ impl FilesConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         if self.root.is_file() {
             let message = format!("{} is a file, not a folder", self.root.display());
-            let hint = "name the folder that it is in; `respond = { file = … }` answers with one file";
+            let hint = "use the folder that contains it; `respond = { file = … }` serves a single file";
             table.reader.problem_with(table.place_of("root"), message, hint);
         }
         if !self.strip_prefix.is_empty() && !self.strip_prefix.starts_with('/') {
-            let message = format!("`{}` is not a prefix of a path", self.strip_prefix);
-            table.reader.problem_with(table.place_of("strip_prefix"), message, "begin with `/`");
+            let message = format!("`{}` is not a path prefix", self.strip_prefix);
+            table.reader.problem_with(table.place_of("strip_prefix"), message, "it must begin with `/`");
         }
         if self.index.iter().any(|name| name.is_empty() || name.contains(['/', '\0'])) {
-            let hint = "write names of files, such as \"index.html\"";
-            table.reader.problem_with(table.place_of("index"), "`index` has what is no name of a file", hint);
+            let hint = "use file names, such as \"index.html\"";
+            table.reader.problem_with(
+                table.place_of("index"),
+                "`index` contains something that is not a \
+                file name",
+                hint,
+            );
         }
         if http::HeaderValue::from_str(&self.cache_control).is_err() {
             let message = "the value of `cache_control` is not allowed in a header";
@@ -54,13 +59,13 @@ impl FilesConf {
         }
         let written = table.entry("try").map_or(0, |entry| entry.node.items().len());
         if self.r#try.is_empty() && written == 0 {
-            let hint = "leave it out, or write at least one path";
-            table.reader.problem_with(table.place_of("try"), "`try` looks for nothing", hint);
+            let hint = "leave it out, or add at least one path";
+            table.reader.problem_with(table.place_of("try"), "`try` is empty", hint);
         }
         let ends = self.r#try.iter().position(|it| matches!(it, Candidate::Status(_)));
         if ends.is_some_and(|at| at + 1 < self.r#try.len()) {
             let hint = "a status ends the search: write it last";
-            table.reader.problem_with(table.place_of("try"), "`try` goes on behind a status", hint);
+            table.reader.problem_with(table.place_of("try"), "`try` has entries after a status", hint);
         }
     }
 }

@@ -57,7 +57,7 @@ impl Value for AltSvc {
         match Self::parse(text) {
             Ok(value) => Some(value),
             Err(why) => {
-                let message = format!("`{text}` is no value of Alt-Svc: {why}");
+                let message = format!("`{text}` is not a valid Alt-Svc value: {why}");
                 let hint = "write an alternative in single quotes, 'h3=\":443\"; ma=86400', or \"clear\"";
                 reader.problem_with(node.place, message, hint);
                 None
@@ -71,12 +71,13 @@ impl Value for AltSvc {
 fn read_alternative(text: &[u8]) -> Result<&[u8], &'static str> {
     let (protocol, rest) = read_token(text);
     if !is_protocol(protocol) {
-        return Err("an alternative begins with a protocol, such as `h3`");
+        return Err("an alternative must begin with a protocol, such as `h3`");
     }
     let authority = rest.strip_prefix(b"=\"").and_then(read_quoted);
-    let (authority, mut rest) = authority.ok_or("behind a protocol comes `=` and an address in quotes")?;
+    let (authority, mut rest) =
+        authority.ok_or("a protocol must be followed by `=` and an address in quotes")?;
     if !is_authority(&authority) {
-        return Err("an address is a host and a port, or `:` and a port");
+        return Err("an address must be a host and a port, or `:` and a port");
     }
     loop {
         let next = trim_start(rest);
@@ -85,14 +86,17 @@ fn read_alternative(text: &[u8]) -> Result<&[u8], &'static str> {
             Some((b',', next)) => {
                 let next = trim_start(next);
                 return if next.is_empty() {
-                    Err("an alternative is missing behind a comma")
+                    Err("an alternative is missing after a comma")
                 } else {
                     Ok(next)
                 };
             }
-            Some(_) => return Err("behind an alternative comes `;` and a parameter, or `,` and another one"),
+            Some(_) => {
+                return Err("an alternative must be followed by `;` and a parameter, or `,` and \
+                another alternative");
+            }
             None if rest.is_empty() => return Ok(rest),
-            None => return Err("a blank stands at its end"),
+            None => return Err("it ends with a space"),
         }
     }
 }
@@ -101,19 +105,19 @@ fn read_alternative(text: &[u8]) -> Result<&[u8], &'static str> {
 fn read_parameter(text: &[u8]) -> Result<&[u8], &'static str> {
     let (name, rest) = read_token(text);
     let value = rest.strip_prefix(b"=").filter(|_| !name.is_empty());
-    let value = value.ok_or("a parameter is a name, `=` and a value")?;
+    let value = value.ok_or("a parameter must be a name, `=` and a value")?;
     let (value, rest) = match value.strip_prefix(b"\"") {
-        Some(quoted) => read_quoted(quoted).ok_or("a quoted value does not end")?,
+        Some(quoted) => read_quoted(quoted).ok_or("a quoted value is not closed")?,
         None => match read_token(value) {
-            (b"", _) => return Err("a parameter is a name, `=` and a value"),
+            (b"", _) => return Err("a parameter must be a name, `=` and a value"),
             (token, rest) => (token.into(), rest),
         },
     };
     match name {
         b"ma" if value.is_empty() || !value.iter().all(u8::is_ascii_digit) => {
-            Err("`ma` is a number of seconds")
+            Err("`ma` must be a number of seconds")
         }
-        b"persist" if *value != *b"1" => Err("`persist` is 1, or left out"),
+        b"persist" if *value != *b"1" => Err("`persist` must be 1, or left out"),
         _ => Ok(rest),
     }
 }

@@ -44,8 +44,8 @@ impl Page {
         let (message, hint) = match Template::parse(text, of, Context::of_body(self.media_type())) {
             Ok(template) => {
                 let group = template.captures().next()?;
-                let hint = "groups are known in `body`, and not in a file".to_owned();
-                (format!("`{{path.{group}}}` is not known"), hint)
+                let hint = "groups are available in `body`, but not in a file".to_owned();
+                (format!("`{{path.{group}}}` is not available"), hint)
             }
             Err(fault) => (fault.message, fault.hint),
         };
@@ -158,7 +158,10 @@ impl Value for Page {
         let size = fs::metadata(&path).map(|it| (it.is_file(), it.len()));
         let (message, hint) = match size {
             Ok((true, size)) if size > MOST => (
-                format!("{} has {size} bytes; it is held in memory, and may have {MOST}", path.display()),
+                format!(
+                    "{} has {size} bytes; it is held in memory, and may have at most {MOST}",
+                    path.display()
+                ),
                 "serve large files with `files`",
             ),
             Ok((true, _)) => match fs::read(&path) {

@@ -159,17 +159,17 @@ impl Decoder {
             (State::Size { size, digits }, _) => match hex(byte) {
                 // Sixteen digits fill a u64.
                 Some(digit) if digits < 16 => State::Size { size: size << 4 | digit, digits: digits + 1 },
-                Some(_) => return malformed("a chunk size has over 16 digits"),
+                Some(_) => return malformed("a chunk size has more than 16 digits"),
                 None => return malformed("a chunk size is not a number"),
             },
             (State::Extension { size, at }, _) => {
                 self.extension += 1;
                 if self.extension > MOST_EXTENSION_BYTES {
-                    return malformed("chunk extensions take too much");
+                    return malformed("chunk extensions are too long");
                 }
                 match at.step(byte) {
                     Some(at) => State::Extension { size, at },
-                    None => return malformed("a chunk extension is not one"),
+                    None => return malformed("a chunk extension is malformed"),
                 }
             }
             (State::SizeLf { size: 0 }, b'\n') => State::Trailers,

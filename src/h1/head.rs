@@ -302,13 +302,11 @@ pub(super) fn take_fields(
 
 pub(super) fn malformed(error: httparse::Error) -> HeadError {
     HeadError::Malformed(match error {
-        httparse::Error::HeaderName => {
-            "a field name has a byte that no token has, or a space before its colon"
-        }
+        httparse::Error::HeaderName => "a field name has an invalid character, or a space before the colon",
         httparse::Error::HeaderValue => "a field value has a control character, or is folded",
         httparse::Error::NewLine => "a line does not end in CRLF",
-        httparse::Error::Status => "the status line is not one",
-        httparse::Error::Token => "the request line is not one",
+        httparse::Error::Status => "the status line is malformed",
+        httparse::Error::Token => "the request line is malformed",
         httparse::Error::TooManyHeaders => return HeadError::TooLarge,
         httparse::Error::Version => "the version is not HTTP/1.0 or HTTP/1.1",
     })
@@ -326,7 +324,7 @@ fn as_http11(head: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Why a target with a byte for which [`is_target_byte`] is false is refused.
-pub(crate) const NO_TARGET: &str = "the request target has a byte that no URI has";
+pub(crate) const NO_TARGET: &str = "the request target has an invalid character";
 
 #[cfg(test)]
 #[path = "head_tests.rs"]

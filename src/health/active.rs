@@ -264,7 +264,7 @@ fn request(probe: &Probe) -> Result<Request<Empty<Bytes>>, String> {
     request
         .header(header::CONNECTION, "close")
         .body(Empty::new())
-        .map_err(|error| format!("the request cannot be made: {error}"))
+        .map_err(|error| format!("the request cannot be built: {error}"))
 }
 
 /// Reads the body so far that the backend need not see its answer refused, and no further.

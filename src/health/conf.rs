@@ -72,23 +72,27 @@ impl HealthCheckConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         if !self.path.starts_with('/') || self.path.contains(|c: char| c.is_whitespace() || c.is_control()) {
             let message = format!("`{}` is not a path", self.path);
-            let hint = "a path begins with `/` and has no blanks";
+            let hint = "a path must begin with `/` and contain no spaces";
             table.reader.problem_with(table.place_of("path"), message, hint);
         }
         if self.expect_status.is_empty() && table.places_in("expect_status").is_empty() {
             let message = "no status passes this check";
-            let hint = "name statuses, such as [\"200-399\"], or leave the key out";
+            let hint = "list statuses, such as [\"200-399\"], or leave the key out";
             table.reader.problem_with(table.place_of("expect_status"), message, hint);
         }
         if http::HeaderValue::from_str(&self.host).is_err() {
             let message = "the value of `host` is not allowed in a header";
-            table.reader.problem_with(table.place_of("host"), message, "it has no control characters");
+            table.reader.problem_with(
+                table.place_of("host"),
+                message,
+                "it cannot contain control characters",
+            );
         }
         name::check_header_fields(table.entries_of("headers"), table.reader);
         for entry in table.entries_of("headers") {
             if OURS.contains(&entry.key.to_ascii_lowercase().as_str()) {
                 let message = format!("`{}` cannot be set", entry.key);
-                let hint = "it is sent by what a check is; the host is `host`";
+                let hint = "the check sets this header itself; set the host with `host`";
                 table.reader.problem_with(entry.place, message, hint);
             }
         }
@@ -98,19 +102,19 @@ impl HealthCheckConf {
             CheckKind::Grpc => &["path", "expect_status", "send", "expect"],
         };
         if self.kind == CheckKind::Udp && self.send.is_empty() {
-            let message = "a check of kind `udp` has nothing to ask: `send` is empty";
-            let hint = "give `send` a question that the server answers, and `expect` a part of the answer";
+            let message = "a check of kind `udp` has nothing to send: `send` is empty";
+            let hint = "set `send` to a request that the server answers, and `expect` to part of the answer";
             table.reader.missing(table.place_of("kind"), message, hint);
         }
         // A message and its length are smaller than any window.
         if self.service.len() > 1024 {
-            let message = "the name of the service is longer than any is";
-            table.reader.problem_with(table.place_of("service"), message, "it has at most 1,024 bytes");
+            let message = "the service name is too long";
+            table.reader.problem_with(table.place_of("service"), message, "it may have at most 1,024 bytes");
         }
         for key in only {
             if let Some(entry) = table.entry(key) {
                 let kind = self.kind.name();
-                let message = format!("`{key}` does nothing in a check of kind `{kind}`");
+                let message = format!("`{key}` has no effect in a check of kind `{kind}`");
                 table.reader.problem_with(entry.place, message, "leave it out, or set `kind`");
             }
         }
@@ -163,7 +167,7 @@ impl Value for StatusRange {
             }
             _ => {
                 let message = format!("`{text}` is not a status");
-                let hint = "from 100 to 599: \"200\", or a range: \"200-399\"";
+                let hint = "use a status from 100 to 599, \"200\", or a range, \"200-399\"";
                 reader.problem_with(node.place, message, hint);
             }
         }

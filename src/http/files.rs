@@ -116,7 +116,7 @@ async fn find<D: Downstream>(tree: &Arc<Tree>, asked: Asked, client: &mut D) -> 
     client.deadline().after(PATIENCE);
     let outcome = poll_fn(|cx| {
         if let Poll::Ready(outcome) = std::pin::Pin::new(&mut outcome).poll(cx) {
-            return Poll::Ready(outcome.map_err(|_| unreadable("too much waits for the disk")));
+            return Poll::Ready(outcome.map_err(|_| unreadable("too many reads wait for the disk")));
         }
         if client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Kind::ClientGone.into()));
@@ -148,7 +148,7 @@ async fn send<D: Downstream>(
     let reading = tree.read(found.file, part.at, part.end.unwrap_or(found.length));
     let sent = respond::send(&reply, Source::File(part, reading), patience, exchange, client).await;
     sent.map_err(|error| match error.kind() {
-        Kind::BodyBroken => unreadable("the disk gave nothing for too long"),
+        Kind::BodyBroken => unreadable("the disk returned nothing for too long"),
         _ => error,
     })
 }

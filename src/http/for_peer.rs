@@ -32,7 +32,7 @@ pub(super) async fn serve<D: Downstream>(
     let mark = Mark::read(mark);
     let node: Arc<str> = mark.as_ref().map_or("", |mark| &mark.node).into();
     exchange.hop = Some(PeerHop::For { node, own });
-    let mark = mark.ok_or(Kind::Malformed("what a peer says of its request makes no sense"))?;
+    let mark = mark.ok_or(Kind::Malformed("a peer's description of its request is invalid"))?;
     check_loop(exchange)?;
     let listeners = &snapshot.shared.listeners;
     let listener = listeners.iter().find(|it| it.conf.name == mark.listener && it.conf.protocol.is_http());

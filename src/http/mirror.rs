@@ -175,7 +175,7 @@ async fn send(
     let plan = RequestPlan { framing, has_body, is_upgrade: false };
     let response = proxy::ask(&context, plan, exchange, &mut Detached::with(body)).await?.response;
     if exchange.response.status == 101 {
-        return Err(ProxyError::new(Kind::BadResponse("101 to a request that asked for no upgrade")));
+        return Err(ProxyError::new(Kind::BadResponse("101 in response to a request without Upgrade")));
     }
     let idle = context.response_body_timeout();
     let end = Some(Moment::now().plus(PATIENCE));

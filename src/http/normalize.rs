@@ -49,7 +49,7 @@ fn find_authority(exchange: &mut Exchange) -> Result<()> {
         return Err(malformed("Host twice"));
     }
     let host = match host {
-        Some(host) => std::str::from_utf8(host).map_err(|_| malformed("Host is not a host"))?,
+        Some(host) => std::str::from_utf8(host).map_err(|_| malformed("Host is invalid"))?,
         None if request.version == Version::Http11 => return Err(malformed("Host is missing")),
         None => "",
     };
@@ -78,7 +78,7 @@ fn find_authority(exchange: &mut Exchange) -> Result<()> {
         let start = request.target.get(..scheme.len())?;
         start.eq_ignore_ascii_case(scheme).then(|| request.target.get(scheme.len()..)).flatten()
     });
-    let rest = rest.ok_or_else(|| malformed("the request target is not one"))?;
+    let rest = rest.ok_or_else(|| malformed("the request target is invalid"))?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (name, path) = rest.split_at(end);
     if name.is_empty() {
@@ -107,10 +107,10 @@ fn normalize_authority(exchange: &mut Exchange) -> Result<()> {
     let is_of_host = |byte: u8| OF_HOST.get(usize::from(byte)).copied().unwrap_or_default();
     // RFC 9110 §4.2.1: a port alone names nobody.
     if host.is_empty() && !exchange.authority.is_empty() {
-        return Err(malformed("Host is not a host"));
+        return Err(malformed("Host is invalid"));
     }
     if !host.bytes().fold(true, |is, byte| is & is_of_host(byte)) {
-        return Err(malformed("Host is not a host"));
+        return Err(malformed("Host is invalid"));
     }
     exchange.host.push_str(host);
     exchange.host.make_ascii_lowercase();
@@ -147,11 +147,11 @@ const fn table(signs: &[u8]) -> [bool; 256] {
 /// Host and port of an authority (RFC 3986 §3.2); an empty port is none.
 fn split_port(authority: &str) -> Result<(&str, Option<u16>)> {
     let end = match authority.strip_prefix('[') {
-        Some(rest) => rest.find(']').ok_or_else(|| malformed("Host is not a host"))? + 2,
+        Some(rest) => rest.find(']').ok_or_else(|| malformed("Host is invalid"))? + 2,
         None => authority.find(':').unwrap_or(authority.len()),
     };
     let (host, rest) = authority.split_at(end);
-    let no_port = || malformed("the port of Host is not one");
+    let no_port = || malformed("the port in Host is invalid");
     let port = match rest.strip_prefix(':') {
         None if rest.is_empty() => return Ok((host, None)),
         None => return Err(no_port()),

@@ -173,7 +173,7 @@ pub(super) async fn deliver<D: Downstream>(
     client: &mut D,
 ) -> Result<()> {
     if exchange.response.status == 101 {
-        return Err(Kind::BadResponse("101 to a request that asked for no upgrade").into());
+        return Err(Kind::BadResponse("101 in response to a request without Upgrade").into());
     }
     let Answer { response, affinity } = answer;
     let backend = context.backend(exchange);

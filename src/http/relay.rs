@@ -62,7 +62,7 @@ pub(super) async fn relay<D: Downstream>(
             }
             Err(NoAnswer::Failed(_) | NoAnswer::Declined) if exchange.facts.bytes_in > 0 => break,
             Err(NoAnswer::Failed(why)) => {
-                tracing::debug!(peer = %question.node, "it does not relay: {why}");
+                tracing::debug!(peer = %question.node, "the peer does not relay: {why}");
             }
             Err(NoAnswer::Declined) => {}
         }

@@ -78,12 +78,12 @@ const WEBSOCKET: &[u8] = b"websocket";
 /// What opens a WebSocket has one key, and no body: nothing of the client's but its head goes on before there is one.
 fn check_opening(request: &RequestHead) -> Result<()> {
     if request.fields.all_known(Known::SecWebsocketKey).count() != 1 {
-        return Err(Kind::Malformed("what opens a WebSocket has no Sec-WebSocket-Key, or two").into());
+        return Err(Kind::Malformed("a WebSocket handshake has no Sec-WebSocket-Key, or two").into());
     }
     match Framing::of_request(request).map_err(Kind::Malformed)? {
         Framing::None => Ok(()),
         Framing::Length(_) | Framing::Chunked | Framing::UntilClose => {
-            Err(Kind::Malformed("what opens a WebSocket has a body").into())
+            Err(Kind::Malformed("a WebSocket handshake has a body").into())
         }
     }
 }

@@ -54,18 +54,18 @@ pub(super) fn read(
 
 fn take_pseudo(reading: &mut Reading, head: &mut ResponseHead, name: &[u8], value: &[u8]) {
     if reading.is_regular {
-        return reading.malformed("a pseudo-field comes after a field");
+        return reading.malformed("a pseudo-header field comes after a regular field");
     }
     if name != b":status" {
-        return reading.malformed("an unknown pseudo-field");
+        return reading.malformed("an unknown pseudo-header field");
     }
     if head.status != 0 {
-        return reading.malformed("a pseudo-field comes twice");
+        return reading.malformed("a pseudo-header field appears twice");
     }
     match *value {
         [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] => {
             head.status = u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0');
         }
-        _ => reading.malformed("the status is not one"),
+        _ => reading.malformed("the status is invalid"),
     }
 }

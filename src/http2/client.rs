@@ -177,7 +177,7 @@ impl Connection {
             Ok(answer) if answer.head.status < 200 => {
                 stream.answer.heads.push_back(answer.head);
                 match stream.answer.heads.len() {
-                    _ if is_end => Some("the response ends with an interim head"),
+                    _ if is_end => Some("the response ends with an interim response"),
                     MOST_HEADS.. => Some("too many interim responses"),
                     _ => None,
                 }
@@ -219,7 +219,7 @@ impl Connection {
             return Ok(());
         }
         if self.server.last.is_some_and(|before| last > before) {
-            return Err(ConnectionError::protocol("GOAWAY names a higher stream than before"));
+            return Err(ConnectionError::protocol("GOAWAY has a higher stream than before"));
         }
         self.server.last = Some(last);
         if reason != Reason::NO_ERROR {

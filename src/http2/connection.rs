@@ -242,12 +242,16 @@ impl Connection {
 
     pub(super) fn spend_reset(&mut self, now: Moment) -> Result<(), ConnectionError> {
         let is_fine = self.budgets.resets.spend(now);
-        if is_fine { Ok(()) } else { Err(ConnectionError::calm("too many requests were ended unanswered")) }
+        if is_fine {
+            Ok(())
+        } else {
+            Err(ConnectionError::calm("too many requests were cancelled unanswered"))
+        }
     }
 
     pub(super) fn spend(&mut self, now: Moment) -> Result<(), ConnectionError> {
         let is_fine = self.budgets.nuisance.spend(now);
-        if is_fine { Ok(()) } else { Err(ConnectionError::calm("too many frames that ask for nothing")) }
+        if is_fine { Ok(()) } else { Err(ConnectionError::calm("too many frames without a purpose")) }
     }
 
     pub(super) fn forgive(&mut self, id: u32) {

@@ -51,7 +51,7 @@ impl Connection {
             for stream in self.streams() {
                 if !stream.send.change(by) {
                     let reason = Reason::FLOW_CONTROL_ERROR;
-                    return Err(ConnectionError { reason, what: "settings make a window too large" });
+                    return Err(ConnectionError { reason, what: "SETTINGS make a window too large" });
                 }
                 stream.wake();
             }
@@ -66,7 +66,7 @@ impl Connection {
         if is_fine {
             Ok(())
         } else {
-            Err(ConnectionError::calm("it does not take the answers to its frames"))
+            Err(ConnectionError::calm("it does not read the answers to its frames"))
         }
     }
 
@@ -82,7 +82,7 @@ impl Connection {
         }
         if id == 0 {
             if increment == 0 {
-                return Err(ConnectionError::protocol("WINDOW_UPDATE by nothing"));
+                return Err(ConnectionError::protocol("WINDOW_UPDATE with an increment of 0"));
             }
             if !self.send.change(i64::from(increment)) {
                 let reason = Reason::FLOW_CONTROL_ERROR;
@@ -96,7 +96,7 @@ impl Connection {
         self.check_opened(id)?;
         let Some(stream) = self.stream(id).filter(|stream| stream.fault.is_none()) else { return Ok(()) };
         if increment == 0 {
-            return self.reset(id, Reason::PROTOCOL_ERROR, "WINDOW_UPDATE by nothing", now);
+            return self.reset(id, Reason::PROTOCOL_ERROR, "WINDOW_UPDATE with an increment of 0", now);
         }
         if !stream.send.change(i64::from(increment)) {
             return self.reset(id, Reason::FLOW_CONTROL_ERROR, "the stream's window is too large", now);

@@ -125,27 +125,27 @@ impl<'a> Frame<'a> {
             }
             CONTINUATION => Self::Continuation { block: payload, is_whole: head.has(END_HEADERS) },
             PRIORITY => Self::Priority(payload.len() == 5),
-            RST_STREAM => Self::Reset(Reason(number(payload, "RST_STREAM has not four bytes")?)),
+            RST_STREAM => Self::Reset(Reason(number(payload, "RST_STREAM is not four bytes long")?)),
             SETTINGS if head.has(ACK) && payload.is_empty() => Self::SettingsAck,
             SETTINGS if head.has(ACK) => {
-                return Err(ConnectionError::size("SETTINGS that acknowledges has a payload"));
+                return Err(ConnectionError::size("SETTINGS with ACK has a payload"));
             }
             SETTINGS if payload.len().is_multiple_of(6) => Self::Settings(payload),
-            SETTINGS => return Err(ConnectionError::size("SETTINGS has not six bytes for each")),
+            SETTINGS => return Err(ConnectionError::size("the length of SETTINGS is not a multiple of six")),
             PUSH_PROMISE => Self::PushPromise,
             PING => {
                 let bytes =
-                    payload.try_into().map_err(|_| ConnectionError::size("PING has not eight bytes"))?;
+                    payload.try_into().map_err(|_| ConnectionError::size("PING is not eight bytes long"))?;
                 if head.has(ACK) { Self::PingAck(bytes) } else { Self::Ping(bytes) }
             }
-            GOAWAY if payload.len() < 8 => return Err(ConnectionError::size("GOAWAY has not eight bytes")),
+            GOAWAY if payload.len() < 8 => return Err(ConnectionError::size("GOAWAY is too short")),
             GOAWAY => {
                 let (last, reason) = payload.split_at(4);
                 let last = number(last, "")? & STREAM_MASK;
                 Self::GoAway(last, Reason(number(reason.get(..4).unwrap_or_default(), "")?))
             }
             WINDOW_UPDATE => {
-                Self::WindowUpdate(number(payload, "WINDOW_UPDATE has not four bytes")? & STREAM_MASK)
+                Self::WindowUpdate(number(payload, "WINDOW_UPDATE is not four bytes long")? & STREAM_MASK)
             }
             _ => Self::Unknown,
         })
@@ -156,10 +156,10 @@ impl<'a> Frame<'a> {
 fn check_stream(head: FrameHead) -> Result<(), ConnectionError> {
     match (head.kind, head.stream) {
         (DATA | HEADERS | PRIORITY | RST_STREAM | PUSH_PROMISE | CONTINUATION, 0) => {
-            Err(ConnectionError::protocol("a frame of a stream has no stream"))
+            Err(ConnectionError::protocol("a frame that needs a stream has none"))
         }
         (SETTINGS | PING | GOAWAY, 1..) => {
-            Err(ConnectionError::protocol("a frame of the connection has a stream"))
+            Err(ConnectionError::protocol("a frame of the connection names a stream"))
         }
         _ => Ok(()),
     }
@@ -171,7 +171,7 @@ fn unpadded(head: FrameHead, payload: &[u8]) -> Result<&[u8], ConnectionError> {
         return Ok(payload);
     }
     let (padding, rest) =
-        payload.split_first().ok_or(ConnectionError::size("a padded frame has no length of padding"))?;
+        payload.split_first().ok_or(ConnectionError::size("a padded frame has no padding length"))?;
     let length = rest.len().checked_sub(usize::from(*padding));
     length
         .and_then(|length| rest.get(..length))

@@ -93,14 +93,14 @@ impl Head {
     fn take(&mut self, reading: &mut Reading, name: &[u8], value: &[u8], takes_protocol: bool) {
         if name.first() == Some(&b':') {
             if reading.is_regular {
-                return reading.malformed("a pseudo-field comes after a field");
+                return reading.malformed("a pseudo-header field comes after a regular field");
             }
             if name == b":protocol" && takes_protocol {
                 let is_websocket = value.eq_ignore_ascii_case(b"websocket");
                 let protocol = if is_websocket { Protocol::WebSocket } else { Protocol::Other };
                 return match self.protocol.replace(protocol) {
                     None => {}
-                    Some(_) => reading.malformed("a pseudo-field comes twice"),
+                    Some(_) => reading.malformed("a pseudo-header field appears twice"),
                 };
             }
             if let Err(kind) = self.take_pseudo(name, value, reading.limits) {
@@ -126,7 +126,7 @@ impl Head {
 
     /// Takes a pseudo-field (§8.3.1).
     fn take_pseudo(&mut self, name: &[u8], value: &[u8], limits: HeadLimits) -> Result<(), Kind> {
-        const TWICE: Kind = Kind::Malformed("a pseudo-field comes twice");
+        const TWICE: Kind = Kind::Malformed("a pseudo-header field appears twice");
         let once = |has: &mut bool| if std::mem::replace(has, true) { Err(TWICE) } else { Ok(()) };
         match name {
             b":method" => {
@@ -152,10 +152,10 @@ impl Head {
             b":authority" => {
                 once(&mut self.has_authority)?;
                 let value =
-                    std::str::from_utf8(value).map_err(|_| Kind::Malformed("the authority is not one"))?;
+                    std::str::from_utf8(value).map_err(|_| Kind::Malformed("the authority is invalid"))?;
                 self.authority.push_str(value);
             }
-            _ => return Err(Kind::Malformed("an unknown pseudo-field")),
+            _ => return Err(Kind::Malformed("an unknown pseudo-header field")),
         }
         Ok(())
     }
@@ -188,7 +188,7 @@ impl Head {
     fn find_authority(&mut self) -> Result<(), Kind> {
         let mut hosts = self.request.fields.all_known(Known::Host);
         let host = hosts.next().map(std::str::from_utf8).transpose();
-        let host = host.map_err(|_| Kind::Malformed("Host is not a host"))?;
+        let host = host.map_err(|_| Kind::Malformed("Host is invalid"))?;
         if hosts.next().is_some() {
             return Err(Kind::Malformed("Host twice"));
         }
@@ -247,7 +247,7 @@ fn method(value: &[u8]) -> Result<Method, Kind> {
     let token = token.filter(|token| !token.is_empty() && token.bytes().all(is_token_byte));
     match token {
         // It begins a connection, and never a request (RFC 9113 §3.4, §11).
-        Some("PRI") | None => Err(Kind::Malformed("the method is not one")),
+        Some("PRI") | None => Err(Kind::Malformed("the method is invalid")),
         Some(token) => Ok(Method::of(token)),
     }
 }
@@ -270,7 +270,7 @@ pub fn read_trailers(
             return;
         }
         if name.first() == Some(&b':') {
-            return reading.malformed("a pseudo-field in trailers");
+            return reading.malformed("a pseudo-header field in trailers");
         }
         if reading.field(name, value).is_some()
             && let Ok(name) = std::str::from_utf8(name)

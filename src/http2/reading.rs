@@ -45,13 +45,13 @@ impl Reading {
     pub(super) fn field(&mut self, name: &[u8], value: &[u8]) -> Option<Known> {
         self.is_regular = true;
         if name.is_empty() || !name.iter().all(|byte| is_name_byte(*byte)) {
-            self.malformed("a field name is not in lower case, or has a byte that no name has");
+            self.malformed("a field name is not in lower case, or has an invalid character");
             return None;
         }
         let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
         if is_space(value.first()) || is_space(value.last()) || !value.iter().all(|byte| is_value_byte(*byte))
         {
-            self.malformed("a field value has a control character, or a space around it");
+            self.malformed("a field value has a control character, or surrounding spaces");
             return None;
         }
         let known = Known::of(name);
@@ -60,9 +60,9 @@ impl Reading {
             | Known::KeepAlive
             | Known::ProxyConnection
             | Known::TransferEncoding
-            | Known::Upgrade => self.malformed("a field of an HTTP/1.1 connection has no place in HTTP/2"),
+            | Known::Upgrade => self.malformed("connection-specific fields are not allowed in HTTP/2"),
             Known::Te if !value.eq_ignore_ascii_case(b"trailers") => {
-                self.malformed("TE of HTTP/2 says something else than trailers");
+                self.malformed("TE has a value other than trailers");
             }
             _ => return Some(known),
         }

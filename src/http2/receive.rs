@@ -34,7 +34,7 @@ impl Connection {
             let rest = input.get(used..).unwrap_or_default();
             let Some(head) = FrameHead::parse(rest).filter(|_| self.preface == PREFACE.len()) else { break };
             if head.length > DEFAULT_FRAME {
-                return Err(ConnectionError::size("a frame is larger than was asked for"));
+                return Err(ConnectionError::size("a frame is larger than MAX_FRAME_SIZE"));
             }
             let Some(payload) = rest.get(HEAD_BYTES..HEAD_BYTES + head.length) else { break };
             used += HEAD_BYTES + head.length;
@@ -47,7 +47,7 @@ impl Connection {
         let expected = PREFACE.get(self.preface..).unwrap_or_default();
         let length = expected.len().min(input.len());
         if input.get(..length) != expected.get(..length) {
-            return Err(ConnectionError::protocol("the connection does not begin as one of HTTP/2"));
+            return Err(ConnectionError::protocol("the connection does not begin with the HTTP/2 preface"));
         }
         self.preface += length;
         Ok(length)
@@ -59,7 +59,7 @@ impl Connection {
             return Err(ConnectionError::protocol("the first frame is not SETTINGS"));
         }
         if self.block.is_some() && !matches!(frame, Frame::Continuation { .. }) {
-            return Err(ConnectionError::protocol("another frame comes in the middle of a block of fields"));
+            return Err(ConnectionError::protocol("another frame comes in the middle of a field block"));
         }
         let id = head.stream;
         match frame {
@@ -88,13 +88,13 @@ impl Connection {
                 if self.take_pong(bytes) { Ok(()) } else { self.spend(now) }
             }
             Frame::WindowUpdate(increment) => self.take_window_update(id, increment, now),
-            Frame::PushPromise => Err(ConnectionError::protocol("a stream is promised, which may not be")),
+            Frame::PushPromise => Err(ConnectionError::protocol("PUSH_PROMISE is not allowed")),
             Frame::GoAway(last, reason) => self.take_goaway(last, reason, now),
             Frame::Priority(true) | Frame::SettingsAck | Frame::Unknown => self.spend(now),
             Frame::Priority(false) if self.is_of_past(id) => {
-                self.reset(id, Reason::FRAME_SIZE_ERROR, "PRIORITY has not five bytes", now)
+                self.reset(id, Reason::FRAME_SIZE_ERROR, "PRIORITY is not five bytes long", now)
             }
-            Frame::Priority(false) => Err(ConnectionError::size("PRIORITY has not five bytes")),
+            Frame::Priority(false) => Err(ConnectionError::size("PRIORITY is not five bytes long")),
         }
     }
 
@@ -125,10 +125,10 @@ impl Connection {
         }
         let most = self.limits.bytes.saturating_add(BEYOND);
         let Some(mut block) = self.block.take().filter(|block| block.stream == id) else {
-            return Err(ConnectionError::protocol("CONTINUATION continues nothing"));
+            return Err(ConnectionError::protocol("CONTINUATION without a field block to continue"));
         };
         if block.bytes.len() + part.len() > most {
-            return Err(ConnectionError::calm("a block of fields is too large"));
+            return Err(ConnectionError::calm("a field block is too large"));
         }
         block.bytes.extend_from_slice(part);
         if is_whole {
@@ -210,7 +210,7 @@ impl Connection {
             return Ok(());
         }
         let what = match trailers {
-            _ if !is_end => "fields in the middle of a body",
+            _ if !is_end => "trailers do not end the stream",
             Err(Kind::Malformed(what)) => what,
             Err(_) => "the trailers are too large",
             Ok(trailers) => {
@@ -227,7 +227,7 @@ impl Connection {
         if self.is_forgiven(id) {
             return self.spend(now);
         }
-        self.reset(id, Reason::STREAM_CLOSED, "something came after the end of a stream", now)
+        self.reset(id, Reason::STREAM_CLOSED, "a frame came after the end of a stream", now)
     }
 
     fn take_data(
@@ -325,7 +325,7 @@ impl Connection {
     }
 }
 
-pub(super) const OTHER_LENGTH: &str = "the body has another length than Content-Length says";
+pub(super) const OTHER_LENGTH: &str = "the length of the body is not that of Content-Length";
 
 pub(super) fn compression(error: CompressionError) -> ConnectionError {
     ConnectionError { reason: Reason::COMPRESSION_ERROR, what: error.0 }

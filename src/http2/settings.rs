@@ -50,17 +50,17 @@ impl PeerSettings {
                     return Err(ConnectionError::protocol("ENABLE_PUSH is neither 0 nor 1"));
                 }
                 ID_INITIAL_WINDOW if i64::from(value) > MOST_WINDOW => {
-                    let what = "the initial window is larger than a window may be";
+                    let what = "INITIAL_WINDOW_SIZE is too large";
                     return Err(ConnectionError { reason: Reason::FLOW_CONTROL_ERROR, what });
                 }
                 ID_INITIAL_WINDOW => self.initial_window = value,
                 ID_MAX_FRAME if !(16_384..=16_777_215).contains(&value) => {
-                    return Err(ConnectionError::protocol("MAX_FRAME_SIZE is out of its range"));
+                    return Err(ConnectionError::protocol("MAX_FRAME_SIZE is out of range"));
                 }
                 // RFC 8441 §3: 0 or 1, and never 0 after 1.
                 ID_ENABLE_CONNECT if value > 1 || value == 0 && self.takes_connect => {
                     return Err(ConnectionError::protocol(
-                        "ENABLE_CONNECT_PROTOCOL is neither 0 nor 1, or goes back",
+                        "ENABLE_CONNECT_PROTOCOL is neither 0 nor 1, or back to 0",
                     ));
                 }
                 ID_ENABLE_CONNECT => self.takes_connect = value == 1,

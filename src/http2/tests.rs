@@ -395,7 +395,7 @@ fn extended_connect_is_malformed_where_it_was_not_announced() {
     receive(&mut connection, &[PREFACE, &frame(4, 0, 0, b"")].concat());
     receive(&mut connection, &frame(1, 4, 1, &block(&OPENING)));
     let problem = connection.next_opened().unwrap().problem;
-    assert_eq!(problem, Some(Kind::Malformed("an unknown pseudo-field")));
+    assert_eq!(problem, Some(Kind::Malformed("an unknown pseudo-header field")));
 }
 
 #[test]

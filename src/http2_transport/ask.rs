@@ -101,7 +101,7 @@ impl Asking<'_> {
             None if !codec.has_begun() => return Poll::Pending,
             None => {
                 let Some(mut writer) = codec.open(&self.question.start) else {
-                    return Poll::Ready(Err("it takes no stream".into()));
+                    return Poll::Ready(Err("it accepts no stream".into()));
                 };
                 self.question.fields.iter().for_each(|(name, value)| writer.field(name.as_bytes(), value));
                 let id = writer.finish();

@@ -190,7 +190,7 @@ impl Task {
     fn elapsed(&mut self) -> Option<Failure> {
         match self.phase {
             Phase::Begin => {
-                let why = "the backend did not say in time that it speaks HTTP/2";
+                let why = "the backend did not send HTTP/2 settings in time";
                 return Some(Failure { kind: Kind::ConnectTimeout, why: why.into() });
             }
             Phase::Busy => {
@@ -219,7 +219,7 @@ impl Task {
 
     /// Ends the connection because of what the backend did: its streams are told what that was.
     fn fail(&mut self, error: ConnectionError) {
-        tracing::warn!(error = %error, "an HTTP/2 connection to a backend is ended");
+        tracing::warn!(error = %error, "an HTTP/2 connection to a backend is closed");
         if let Some(series) = &self.series {
             series.http2_errors.add(1);
         }

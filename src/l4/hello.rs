@@ -96,11 +96,11 @@ impl HelloReader {
                 // As far as it has come, it may be one.
                 [22] | [22, 3] | [22, 3, 0..=4] | [22, 3, 0..=4, _] => break,
                 _ if self.used == 0 => return Err(HelloError::NotTls),
-                _ => return Err(HelloError::Broken("something else comes in the middle of the ClientHello")),
+                _ => return Err(HelloError::Broken("another record interrupts the ClientHello")),
             };
             // RFC 8446 §5.1: a record of a handshake is not empty, and has 2¹⁴ bytes at most.
             if self.left == 0 || self.left > 1 << 14 {
-                return Err(HelloError::Broken("a record has a length that none has"));
+                return Err(HelloError::Broken("a record has an invalid length"));
             }
             self.used += 5;
         }
@@ -150,7 +150,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-const SHORT: HelloError = HelloError::Broken("the ClientHello is shorter than it says");
+const SHORT: HelloError = HelloError::Broken("the ClientHello is shorter than its length field");
 
 fn parse(message: &[u8]) -> Result<ClientHello, HelloError> {
     let mut rest = Cursor(message);
@@ -170,7 +170,7 @@ fn parse(message: &[u8]) -> Result<ClientHello, HelloError> {
     let length = rest.number()?;
     let mut extensions = Cursor(rest.take(length)?);
     if !rest.0.is_empty() {
-        return Err(HelloError::Broken("the ClientHello is longer than it says"));
+        return Err(HelloError::Broken("the ClientHello is longer than its length field"));
     }
     let (mut has_name, mut has_alpn) = (false, false);
     while !extensions.0.is_empty() {
@@ -189,7 +189,7 @@ fn parse(message: &[u8]) -> Result<ClientHello, HelloError> {
         };
         if is_again {
             // RFC 8446 §4.2. Which of the two the backend takes, nobody knows.
-            return Err(HelloError::Broken("an extension comes twice"));
+            return Err(HelloError::Broken("an extension appears twice"));
         }
     }
     Ok(hello)
@@ -212,7 +212,7 @@ fn server_name(mut value: Cursor<'_>) -> Result<Option<Box<str>>, HelloError> {
         let is_name = (1..=255).contains(&name.len())
             && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte));
         let name = std::str::from_utf8(name).ok().filter(|_| is_name);
-        let name = name.ok_or(HelloError::Broken("the server name is not one"))?;
+        let name = name.ok_or(HelloError::Broken("the server name is invalid"))?;
         if found.replace(name).is_some() {
             return Err(HelloError::Broken("there are two server names"));
         }

@@ -71,7 +71,9 @@ async fn answer(client: &mut Client) -> Result<()> {
         if !client.input.is_empty()
             || (said == starttls::NO && std::mem::replace(&mut has_asked_for_gss, true))
         {
-            return Err(Kind::Malformed("more came before the answer to the question for TLS").into());
+            return Err(
+                Kind::Malformed("the client sent more before the answer to its request for TLS").into()
+            );
         }
         client.input = Buffer::default();
         client.say(said).await.map_err(|error| ProxyError::because(Kind::ClientGone, error))?;

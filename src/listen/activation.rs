@@ -40,8 +40,8 @@ impl Activated {
                 Ok(handed) if addresses.contains(&handed.address) => wanted.push(handed),
                 Ok(other) => tracing::warn!(
                     address = %other.address,
-                    "nothing in the configuration has the address of a socket of the service manager, which \
-                     is closed: write `address` as in `ListenStream=`"
+                    "a socket of the service manager is closed, because no listener has its address: write \
+                     `address` as in `ListenStream=`"
                 ),
                 Err(error) => {
                     tracing::warn!(descriptor, "the sockets of the service manager are not used: {error}");
@@ -82,7 +82,7 @@ fn own(descriptor: i32) -> io::Result<OwnedFd> {
 fn handed(descriptor: OwnedFd, workers: usize) -> io::Result<Handed> {
     let socket = SockRef::from(&descriptor);
     if !socket.is_listener()? || socket.r#type()? != socket2::Type::STREAM {
-        return Err(io::Error::other("it is no listening stream socket (`ListenStream=`, `Accept=no`)"));
+        return Err(io::Error::other("it is not a listening stream socket (`ListenStream=`, `Accept=no`)"));
     }
     socket.set_nonblocking(true)?;
     let local = socket.local_addr()?;

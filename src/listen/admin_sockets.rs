@@ -76,7 +76,7 @@ fn bind(address: &ListenAddress) -> Result<Bound, String> {
     bind::bind_private(address).map_err(|error| {
         let is_folder = matches!(address, ListenAddress::Unix(_))
             && matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotFound);
-        let hint = "; its folder must be there and be writable, or name another `address` in `[admin]`";
+        let hint = "; its folder must exist and be writable, or set another `address` in `[admin]`";
         format!("admin: cannot listen on {address}: {error}{}", if is_folder { hint } else { "" })
     })
 }

@@ -124,7 +124,7 @@ fn transport(mptcp: bool) -> Protocol {
     match Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP)) {
         Ok(_) => Protocol::MPTCP,
         Err(error) => {
-            tracing::warn!("clients can use one path only, since this kernel has no MPTCP: {error}");
+            tracing::warn!("clients can use one path only, because this kernel has no MPTCP: {error}");
             Protocol::TCP
         }
     }

@@ -123,7 +123,7 @@ impl Predecessor {
         let (message, sockets) = receive(&stream)?;
         if at(&message, "version") != 1 {
             return Err(io::Error::other(
-                "the program before hands over in a way that this one does not know",
+                "the previous program uses a handover format that this one does not know",
             ));
         }
         let mut sockets = sockets.into_iter();

@@ -258,7 +258,7 @@ impl Sockets {
                     let is_late = listener.serves.awaits_client();
                     let within = if is_late { listener.conf.defer_accept } else { Duration::ZERO };
                     let mut failed = held.bound.sockets.iter().filter_map(|it| defer::set(it, within).err());
-                    failed.next().map(|error| format!("connections are accepted at once: {error}"))
+                    failed.next().map(|error| format!("connections are accepted immediately: {error}"))
                 }
                 // A service manager says itself who may open its socket (`SocketMode=`).
                 ListenAddress::Unix(_) if held.bound.is_lent => None,
@@ -329,10 +329,10 @@ fn is_same_port(one: &ListenAddress, other: &ListenAddress) -> bool {
 fn hint(error: &io::Error, address: &ListenAddress) -> Option<String> {
     let is_file = matches!(address, ListenAddress::Unix(_));
     let hint = match error.kind() {
-        io::ErrorKind::AddrInUse if is_file => "another program has it: `ss -lxp` shows which one",
-        io::ErrorKind::PermissionDenied if is_file => "its folder must let Pointsman write",
-        io::ErrorKind::NotFound if is_file => "its folder is not there",
-        io::ErrorKind::AddrInUse => "another program has it: `ss -ltunp` shows which one",
+        io::ErrorKind::AddrInUse if is_file => "another program is using it: `ss -lxp` shows which one",
+        io::ErrorKind::PermissionDenied if is_file => "Pointsman must be able to write to its folder",
+        io::ErrorKind::NotFound if is_file => "its folder does not exist",
+        io::ErrorKind::AddrInUse => "another program is using it: `ss -ltunp` shows which one",
         io::ErrorKind::PermissionDenied => {
             "ports below 1024 need CAP_NET_BIND_SERVICE (`AmbientCapabilities=` in a systemd unit)"
         }

@@ -54,8 +54,7 @@ pub(super) async fn refuse(mut plain: Plain) {
     .await;
 }
 
-const SENTENCE: &str =
-    "This port speaks HTTPS, and the request came in plain HTTP: ask again with https://.\n";
+const SENTENCE: &str = "This port speaks HTTPS, but the request was plain HTTP: use https:// instead.\n";
 
 /// How long the client may take to read it.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -73,7 +73,7 @@ pub(super) async fn connect(target: &Target) -> Result<Plain> {
         if kind == Kind::NoSocket
             && let Some(times) = EXHAUSTED.count(Moment::now())
         {
-            tracing::error!(times, "no connection to a backend can be made from here: {error}");
+            tracing::error!(times, "no socket for a connection to a backend: {error}");
         }
         ProxyError::because(kind, error)
     })

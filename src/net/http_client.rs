@@ -162,7 +162,7 @@ async fn send(
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::USER_AGENT, concat!("pointsman/", env!("CARGO_PKG_VERSION")))
         .body(Full::new(body))
-        .map_err(|error| format!("the request cannot be made: {error}"))?;
+        .map_err(|error| format!("the request cannot be built: {error}"))?;
     request.headers_mut().extend(fields);
     sender.send_request(request).await.map_err(|error| error.to_string())
 }

@@ -182,7 +182,7 @@ fn v2_addresses(family: u8, rest: &[u8]) -> Result<(Option<Addresses>, &[u8]), &
 
 /// Reads the additions (§2.2.1 and following); unknown ones are skipped.
 fn read_tlvs(header: &[u8], mut tlvs: &[u8], parsed: &mut Header) -> Result<(), &'static str> {
-    const BROKEN: &str = "the PROXY header has a malformed addition";
+    const BROKEN: &str = "the PROXY header has a malformed TLV";
     while !tlvs.is_empty() {
         let (&[kind, high, low], rest) = tlvs.split_first_chunk().ok_or(BROKEN)?;
         let length = usize::from(u16::from_be_bytes([high, low]));

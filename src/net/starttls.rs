@@ -40,7 +40,7 @@ pub enum Asked {
 
 /// What the first bytes of a client are; `None` where more have to come. Fails where TLS is not what it wants.
 pub fn asked(bytes: &[u8]) -> Result<Option<Asked>, &'static str> {
-    const NEITHER: &str = "the first bytes are neither TLS nor the question for it";
+    const NEITHER: &str = "the first bytes are neither TLS nor a request for it";
     match bytes {
         [HANDSHAKE, ..] => return Ok(Some(Asked::Tls)),
         _ if bytes.starts_with(&REQUEST) => return Ok(Some(Asked::ForTls)),

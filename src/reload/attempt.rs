@@ -274,8 +274,8 @@ fn refuse_addresses(changes: &[Change], in_force: &InForce) -> Result<(), Failed
             continue;
         };
         if !has(&listed, upstream, backend) && has(&whole, upstream, backend) {
-            let message = format!("`{backend}` is an address of a name, and no backend of the file");
-            let hint = "leave `persist` out, or name the backend of the file";
+            let message = format!("`{backend}` is a resolved address, not a backend in the file");
+            let hint = "leave `persist` out, or use the backend in the file";
             return Err(refused(Reason::Conflict, "address_of_name", &message, hint));
         }
     }
@@ -283,7 +283,7 @@ fn refuse_addresses(changes: &[Change], in_force: &InForce) -> Result<(), Failed
 }
 
 fn panicked(_: JoinError) -> Failed {
-    refused(Reason::Failed, "panicked", "making the configuration panicked", "report this bug")
+    refused(Reason::Failed, "panicked", "building the configuration panicked", "report this bug")
 }
 
 fn not_written(error: WriteError) -> Failed {
@@ -312,7 +312,7 @@ pub fn no_access_log(text: (&str, &Path), included: &[Included], error: &io::Err
         io::ErrorKind::PermissionDenied => {
             Some(format!("it must be writable for {}", crate::schema::own_user()))
         }
-        io::ErrorKind::NotFound => Some("make the folder that it is in".to_owned()),
+        io::ErrorKind::NotFound => Some("create the folder that it is in".to_owned()),
         _ => None,
     };
     crate::config::problem_at(

@@ -46,10 +46,10 @@ pub enum EditError {
 impl fmt::Display for EditError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Problems(problems) => write!(f, "the file is not good as it is:\n{problems}"),
+            Self::Problems(problems) => write!(f, "the file already has problems:\n{problems}"),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::ByHand => {
-                f.write_str("the file is written in a way that cannot be edited here; change it by hand")
+                f.write_str("the layout of the file cannot be edited automatically; change it by hand")
             }
         }
     }

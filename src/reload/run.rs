@@ -179,7 +179,7 @@ impl Engine {
         match self.attempt(attempt, Cause::Names).await {
             Ok(_) => true,
             Err(failed) => {
-                tracing::warn!("other addresses of a name are not in force: {failed:?}");
+                tracing::warn!("new addresses of a name could not be applied: {failed:?}");
                 false
             }
         }

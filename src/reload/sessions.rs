@@ -37,14 +37,14 @@ pub(super) async fn hand_over(mailboxes: &Mailboxes, pipe: UnixStream) -> Result
         // A worker ends only with the program.
         let _ = mailboxes.send(worker, Message::HandedOver(result.is_ok()));
     }
-    let (handed, taken) = result.map_err(|error| format!("it does not take the sessions: {error}"))?;
+    let (handed, taken) = result.map_err(|error| format!("it does not accept the sessions: {error}"))?;
     match handed - taken.min(handed) {
         0 if handed == 0 => {}
         0 => tracing::info!(sessions = handed, "datagram sessions handed over"),
         lost => tracing::warn!(
             sessions = taken,
             lost,
-            "datagram sessions handed over; for some the next program has no listener, route, backend or room"
+            "datagram sessions handed over; for some the new program has no listener, route, backend or room"
         ),
     }
     Ok(())
@@ -97,7 +97,7 @@ async fn say(
 
 async fn ask(mailboxes: &Mailboxes, worker: usize) -> io::Result<Vec<Handed>> {
     let (answer, answered) = oneshot::channel();
-    let silent = || io::Error::other(format!("worker {worker} does not give them"));
+    let silent = || io::Error::other(format!("worker {worker} does not hand them over"));
     mailboxes.send(worker, Message::Hand(AT_ONCE, answer)).map_err(|_| silent())?;
     timeout(PATIENCE, answered).await.map_err(|_| silent())?.map_err(|_| silent())
 }

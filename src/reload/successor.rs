@@ -60,13 +60,13 @@ impl Successor {
 
     /// How it ended, if it did a moment ago. Blocks.
     pub(super) fn ended(&self) -> Option<String> {
-        self.ends_within(CLOSED).map(|status| format!("it ended ({status})"))
+        self.ends_within(CLOSED).map(|status| format!("it exited ({status})"))
     }
 
     /// Waits for as long as it must live; the error, for people, is that it did not. Blocks.
     pub(super) fn lives_for(&self, time: Duration) -> Result<(), String> {
         match self.ends_within(time) {
-            Some(status) => Err(format!("it said that it serves, and ended ({status})")),
+            Some(status) => Err(format!("it reported that it serves, then exited ({status})")),
             None => Ok(()),
         }
     }
@@ -100,7 +100,7 @@ impl Successor {
         let mut state = self.lock();
         state.is_stopping = true;
         let Some(child) = state.running() else { return };
-        tracing::info!(pid = child.id(), "the next program stops too");
+        tracing::info!(pid = child.id(), "the new program stops too");
         let _ = kill_process(Pid::from_child(child), Signal::TERM);
     }
 

@@ -44,7 +44,7 @@ impl Engine {
         let origin = self.origin.clone().ok_or_else(|| {
             refusal(
                 "not_upgradable",
-                "this program cannot start another one in its place",
+                "this program cannot start a replacement for itself",
                 "restart it instead",
             )
         })?;
@@ -74,12 +74,12 @@ impl Engine {
         }
         let result = result.map(|started| started.pid);
         result.map_err(|why| {
-            tracing::error!("the upgrade failed, and this program goes on: {why}");
+            tracing::error!("the upgrade failed, and this program keeps running: {why}");
             let message = format!("the new program does not serve: {why}");
             refusal(
                 "upgrade_failed",
                 &message,
-                "the old program goes on; its log has the output of the new one",
+                "the old program keeps running; its log has the output of the new one",
             )
         })
     }
@@ -151,7 +151,7 @@ struct Started {
 fn start(origin: &Origin, given: &Given, next: &Successor) -> Result<Started, String> {
     let (ours, theirs) = UnixStream::pair().map_err(|error| format!("no socket pair: {error}"))?;
     let pid = next.begin(spawn(origin, theirs)?)?;
-    let broke = |error: io::Error| format!("it does not take what it is handed: {error}");
+    let broke = |error: io::Error| format!("it does not accept the handover: {error}");
     ours.set_write_timeout(Some(PATIENCE)).map_err(broke)?;
     ours.set_read_timeout(Some(PATIENCE)).map_err(broke)?;
     let sockets: Vec<BorrowedFd<'_>> = given.sockets.iter().map(AsFd::as_fd).collect();
@@ -160,7 +160,7 @@ fn start(origin: &Origin, given: &Given, next: &Successor) -> Result<Started, St
     let (mut answers, mut answer) = (BufReader::new(&ours), String::new());
     match answers.read_line(&mut answer) {
         Ok(0) => Err(next.ended().unwrap_or_else(|| "it closed the connection".to_owned())),
-        Err(_) => Err(format!("it did not say anything for {PATIENCE:?}")),
+        Err(_) => Err(format!("it sent nothing for {PATIENCE:?}")),
         Ok(_) => {
             let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
             match at(&answer, "error").as_str() {
@@ -174,7 +174,7 @@ fn start(origin: &Origin, given: &Given, next: &Successor) -> Result<Started, St
                     drop(answers);
                     Ok(Started { pid, pipe: takes_sessions.then_some(ours) })
                 }
-                None => Err("it says what this program does not understand".to_owned()),
+                None => Err("it sent a message that this program does not understand".to_owned()),
                 Some(error) => Err(error.to_owned()),
             }
         }
@@ -184,14 +184,16 @@ fn start(origin: &Origin, given: &Given, next: &Successor) -> Result<Started, St
 /// Has the next program's workers answer. The error is for people. Blocks.
 fn ask_workers(mut ours: &UnixStream, answers: &mut impl BufRead) -> Result<(), String> {
     let silent =
-        |_: io::Error| format!("it says that it serves, and its workers did not answer for {PROOF:?}");
+        |_: io::Error| format!("it reported that it serves, but its workers did not answer for {PROOF:?}");
     ours.set_read_timeout(Some(PROOF)).map_err(silent)?;
     ours.write_all(ASK_WORKERS).map_err(silent)?;
     let mut answer = String::new();
     answers.read_line(&mut answer).map_err(silent)?;
     let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
     let does_serve = at(&answer, "workers") == true;
-    does_serve.then_some(()).ok_or_else(|| "it says that it serves, and its workers do not answer".to_owned())
+    does_serve
+        .then_some(())
+        .ok_or_else(|| "it reported that it serves, but its workers do not answer".to_owned())
 }
 
 fn spawn(origin: &Origin, theirs: UnixStream) -> Result<Child, String> {

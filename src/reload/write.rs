@@ -82,7 +82,7 @@ impl fmt::Display for WriteError {
             Self::MountPoint(path) => {
                 write!(f, "{} is mounted as a single file, which cannot be replaced", path.display())
             }
-            Self::ReadOnly(path) => write!(f, "{} may not be written by this user", path.display()),
+            Self::ReadOnly(path) => write!(f, "{} is not writable by this user", path.display()),
             Self::Failed(path, error) => write!(f, "{} cannot be written: {error}", path.display()),
         }
     }

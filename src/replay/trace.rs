@@ -125,15 +125,15 @@ fn parse(form: Form, line: &[u8]) -> Result<Line, String> {
     match form {
         Form::Pairs => pair(line).ok_or_else(|| {
             format!(
-                "`{}` is no `key size`: write a key without spaces, a space, and a whole number of bytes",
+                "`{}` is not `key size`: write a key without spaces, a space, and a whole number of bytes",
                 shown(line)
             )
         }),
         Form::Json => json(line),
         Form::Common => common(line).ok_or_else(|| {
             format!(
-                "`{}` is no line of an access log in the common or combined format: \
-                 ADDRESS - - [TIME] \"METHOD URL PROTOCOL\" STATUS BYTES",
+                "`{}` is not a line of an access log in the common or combined format: ADDRESS - - [TIME] \
+                 \"METHOD URL PROTOCOL\" STATUS BYTES",
                 shown(line)
             )
         }),
@@ -161,7 +161,7 @@ fn json(line: &[u8]) -> Result<Line, String> {
     let value: Value =
         serde_json::from_slice(line).map_err(|error| format!("`{}` is not JSON: {error}", shown(line)))?;
     let lacks = |name: &str, kind: &str| {
-        format!("no `{name}` that is {kind}: this is to be Pointsman's access log (`format = \"json\"`)")
+        format!("no `{name}` that is {kind}: this must be Pointsman's access log (`format = \"json\"`)")
     };
     let text = |name| value.get(name).and_then(Value::as_str).ok_or_else(|| lacks(name, "a text"));
     let number = |name| value.get(name).and_then(Value::as_u64).ok_or_else(|| lacks(name, "a number"));

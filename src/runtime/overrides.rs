@@ -117,7 +117,7 @@ impl Overrides {
         match unusable(&after) {
             Some(why) if unusable(&before).is_none() => {
                 let hint =
-                    "give another backend a part first, or take this one out with `drain` or `disable`";
+                    "make another backend usable first, or take this one out with `drain` or `disable`";
                 Err(Refusal::conflict("last_backend", format!("{why} of `{name}`"), hint))
             }
             _ => Ok(next),
@@ -274,7 +274,7 @@ impl Overrides {
         let address = backend.address.to_string();
         if matches!(backend.address, Address::OfName { .. }) {
             let message = format!("`{}` is an address of `{}`", backend.name, backend.address.configured());
-            let hint = "disable it, or take the address out of DNS";
+            let hint = "disable it, or remove the address from DNS";
             return Err(Refusal::conflict("address_of_name", message, hint));
         }
         let is_it = |it: &Override| it.upstream == file.name && it.address == address;
@@ -338,10 +338,10 @@ fn at<'c>(backends: &'c [BackendConf], address: &str) -> Option<&'c BackendConf>
 fn taken(upstream: &UpstreamConf, conf: &BackendConf) -> Option<String> {
     let name = &upstream.name;
     if at(&upstream.backend, &conf.address.to_string()).is_some() {
-        return Some(format!("there is a backend at {} in `{name}` already", conf.address));
+        return Some(format!("there is already a backend at {} in `{name}`", conf.address));
     }
     let is_known = upstream.backend.iter().any(|backend| backend.name == conf.name);
-    is_known.then(|| format!("there is a backend `{}` in `{name}` already", conf.name))
+    is_known.then(|| format!("there is already a backend `{}` in `{name}`", conf.name))
 }
 
 /// What the configuration's own check would say of these backends.
@@ -364,7 +364,7 @@ fn check_weight(weight: u32) -> Result<(), Refusal> {
         return Ok(());
     }
     let message = format!("`weight` must be from 0 to {most}, not {weight}");
-    let hint = "weights are shares: 1 and 2 say as much as 100 and 200";
+    let hint = "weights are relative: 1 and 2 mean the same as 100 and 200";
     Err(Refusal::new(Reason::Invalid, "bad_weight", message, hint))
 }
 

@@ -50,8 +50,8 @@ fn expanded(text: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<St
         }
         out.push_str(before);
         let Some((inner, after)) = after.split_once('}') else {
-            let hint = "write \"${NAME}\" or \"${NAME:-default}\"; for the characters themselves \"$${\"";
-            return Err(("`${` has no `}`".into(), hint.into()));
+            let hint = "write \"${NAME}\" or \"${NAME:-default}\"; for a literal `${` write \"$${\"";
+            return Err(("`${` is not closed by `}`".into(), hint.into()));
         };
         let (name, default) = match inner.split_once(":-") {
             Some((name, default)) => (name, Some(default)),
@@ -60,8 +60,8 @@ fn expanded(text: &str, variable: &impl Fn(&str) -> Option<String>) -> Result<St
         let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
         if !is_name {
-            let hint = "a name is letters, digits and `_`; for the characters themselves write \"$${\"";
-            return Err((format!("`{name}` is no name of an environment variable"), hint.into()));
+            let hint = "a name has letters, digits and `_`; for a literal `${` write \"$${\"";
+            return Err((format!("`{name}` is not a valid environment variable name"), hint.into()));
         }
         match variable(name).filter(|value| !value.is_empty()).as_deref().or(default) {
             Some(value) => out.push_str(value),

@@ -50,7 +50,7 @@ pub fn unreadable(at: &std::path::Path, error: &std::io::Error) -> String {
         ErrorKind::NotFound => format!("there is no file {path}"),
         ErrorKind::PermissionDenied => match std::fs::metadata(at) {
             Ok(file) => format!(
-                "{path} may not be read by {}: it has mode {:04o}, owner {} and group {}",
+                "{path} is not readable by {}: it has mode {:04o}, owner {} and group {}",
                 own_user(),
                 file.mode() & 0o7777,
                 file.uid(),
@@ -58,7 +58,7 @@ pub fn unreadable(at: &std::path::Path, error: &std::io::Error) -> String {
             ),
             // The folder hides it.
             Err(_) => {
-                format!("{path} may not be read by {}: a folder on the way does not let it pass", own_user())
+                format!("{path} is not readable by {}: a parent folder denies access", own_user())
             }
         },
         ErrorKind::IsADirectory => format!("{path} is a folder, not a file"),
@@ -96,7 +96,7 @@ mod tests {
         let own = rustix::process::geteuid().as_raw();
         assert!(said.contains(&format!("by user {own} ")) && said.contains("mode 0640, owner "), "{said}");
         let hidden = unreadable(&file, &ErrorKind::PermissionDenied.into());
-        assert!(hidden.contains("a folder on the way"), "{hidden}");
+        assert!(hidden.contains("a parent folder"), "{hidden}");
         assert!(unreadable_hint(&ErrorKind::PermissionDenied.into()).contains("chown"));
     }
 }

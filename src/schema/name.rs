@@ -14,8 +14,8 @@ pub fn check(table: &mut Table<'_, '_, '_>) {
     if name.is_empty() || !name.chars().all(allowed) {
         table.reader.problem_with(
             entry.node.place,
-            format!("`{name}` cannot be a name"),
-            "names are letters, digits, `-`, `_`, `.` and `:`",
+            format!("`{name}` is not a valid name"),
+            "use letters, digits, `-`, `_`, `.` and `:`",
         );
     }
 }
@@ -34,14 +34,14 @@ pub fn check_header_fields(entries: &[Entry], reader: &mut Reader<'_>) {
             reader.problem_with(
                 entry.node.place,
                 format!("the value of `{}` is not allowed in a header", entry.key),
-                "header values have no control characters or line breaks",
+                "header values cannot contain control characters or line breaks",
             );
         }
     }
 }
 
 /// What a header name is made of.
-pub const HEADER_HINT: &str = "header names are letters, digits and `-`";
+pub const HEADER_HINT: &str = "use letters, digits and `-`";
 
 /// Whether `text` is a token of RFC 9110 §5.6.2: what names of headers, cookies and methods are.
 pub fn is_token(text: &str) -> bool {

@@ -91,7 +91,7 @@ pub fn socket_address(text: &str, node: &Node, reader: &mut Reader<'_>) -> Optio
         }
         Some(("localhost", port)) => format!("write \"127.0.0.1:{port}\""),
         Some((_, port)) if port.parse::<u16>().is_err() && !port.contains(']') => {
-            "a port is a number from 0 to 65535".to_owned()
+            "a port must be a number from 0 to 65535".to_owned()
         }
         Some(_) => "an IP address and a port: \"0.0.0.0:8080\", \"[::]:8080\"".to_owned(),
         None if text.parse::<u16>().is_ok() => format!("write \"0.0.0.0:{text}\""),

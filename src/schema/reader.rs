@@ -115,7 +115,7 @@ impl<'s> Reader<'s> {
         let Data::Table(entries) = &node.data else {
             let title = self.title();
             let message = format!("`{}` must be a table, not {}", self.key(), node.kind());
-            let hint = format!("a table has keys: `[{title}]` above them, or `{{ key = … }}`");
+            let hint = format!("write `[{title}]` above its keys, or `{{ key = … }}`");
             self.problem_with(node.place, message, hint);
             return None;
         };

@@ -49,13 +49,13 @@ impl Value for Secret {
         }
         let (message, hint) = match (secret.reveal(), &secret) {
             (Ok(secret), _) if secret.is_empty() => {
-                (format!("`{}` leads to an empty secret", reader.key()), "use a long random text")
+                (format!("`{}` points to an empty secret", reader.key()), "use a long random string")
             }
             (Ok(_), _) => return Some(secret),
             (Err(error), Self::File(path)) => (unreadable(path, &error), unreadable_hint(&error)),
             (Err(_), Self::Environment(name)) => (
-                format!("there is no environment variable `{name}`"),
-                "set it for the process, also where it only checks",
+                format!("the environment variable `{name}` is not set"),
+                "set it for the process, also when it only runs `check`",
             ),
         };
         reader.problem_with(node.place, message, hint);

@@ -68,7 +68,7 @@ impl Value for Statuses {
         };
         let statuses = Self::parse(&text);
         if statuses.is_none() {
-            let message = format!("`{text}` is no status");
+            let message = format!("`{text}` is not a status");
             reader.problem_with(
                 node.place,
                 message,

@@ -35,7 +35,7 @@ impl Value for StorePath {
         let text = reader.text(node, "the name of a file or folder")?;
         if text.is_empty() {
             let message = format!("`{}` is empty", reader.key());
-            reader.problem_with(node.place, message, "name a place that only this cache writes to");
+            reader.problem_with(node.place, message, "use a path that only this cache writes to");
             return None;
         }
         Some(Self(reader.resolve(node, text)))

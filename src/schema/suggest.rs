@@ -6,11 +6,11 @@ pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) ->
     match nearest(word, &known) {
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() => "there are none".to_owned(),
-        None if known.len() == 1 => format!("there is only `{}`", known.concat()),
+        None if known.len() == 1 => format!("the only one is `{}`", known.concat()),
         None => {
             let shown = known.iter().take(LISTED).map(|name| format!("`{name}`"));
             let more = if known.len() > LISTED { " and others" } else { "" };
-            format!("there are {}{more}", shown.collect::<Vec<_>>().join(", "))
+            format!("available: {}{more}", shown.collect::<Vec<_>>().join(", "))
         }
     }
 }
@@ -102,6 +102,6 @@ mod tests {
         assert_eq!(nearest("leastconn", &known), Some("least-connections"), "as HAProxy has it");
         assert_eq!(nearest("http2", &["http1", "h2", "auto"]), Some("h2"));
         assert_eq!(nearest("http2", &["http1"]), Some("http1"), "the nearest, where there is no other");
-        assert_eq!(did_you_mean("sticky", known), "there are `least-connections`, `maglev`");
+        assert_eq!(did_you_mean("sticky", known), "available: `least-connections`, `maglev`");
     }
 }

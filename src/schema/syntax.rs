@@ -55,20 +55,20 @@ fn reword(message: &str, source: &Source, place: Place) -> (String, Option<Strin
     let with = |message: &str, hint: &str| (message.to_owned(), Some(hint.to_owned()));
     let unquoted = ["string values must be quoted", "invalid float", "invalid boolean", "invalid integer"];
     if message.starts_with("string values must be quoted") && at_end {
-        with("the value is missing", "write it behind the `=`, or remove the key")
+        with("the value is missing", "write it after the `=`, or remove the key")
     } else if ["true", "false"].iter().any(|word| bare.eq_ignore_ascii_case(word)) {
         with("this is not a value", "write `true` or `false`, in lower case")
     } else if unquoted.iter().any(|start| message.starts_with(start)) {
         with("this is not a value", "put strings in quotes: \"text\"")
     } else if message.starts_with("invalid basic string") || message.starts_with("invalid literal string") {
-        with("this text is not closed", "add the quote that closes it")
+        with("this string is not closed", "add the quote that closes it")
     } else if message.starts_with("duplicate key") {
         with(
-            "this is defined already, above",
+            "this is already defined above",
             "a key or table may be defined once; remove one, or write `[[…]]` for a list of tables",
         )
     } else if message.starts_with("missing escaped value") {
-        with("this backslash begins no escape", "in 'single quotes' backslashes stay as they are")
+        with("this backslash does not begin a valid escape", "in 'single quotes' backslashes are literal")
     } else if message.starts_with("unclosed array table") || message.starts_with("unclosed table") {
         with("the header is not closed", "`[table]` has one bracket on each side, `[[table]]` two")
     } else {

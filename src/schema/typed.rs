@@ -49,7 +49,7 @@ impl Table<'_, '_, '_> {
         if self.reader.problems.len() == before && Some(value) != default(key) {
             let message = format!("`{}` is not implemented in this version", key.name);
             let hint = match key.default {
-                Some(default) => format!("leave it out, or at its default, `{default}`"),
+                Some(default) => format!("leave it out, or set it to its default, `{default}`"),
                 None => "leave it out".to_owned(),
             };
             self.reader.problem_with(entry.place, message, hint);

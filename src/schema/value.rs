@@ -219,7 +219,7 @@ impl<T: Value> Value for Vec<T> {
         let Data::Array(items) = &node.data else {
             if T::rows().is_some() {
                 let message = format!("`{}` must be an array of tables, not {}", reader.key(), node.kind());
-                let hint = format!("write a header with two brackets for each: `[[{}]]`", reader.title());
+                let hint = format!("start each with a header in double brackets: `[[{}]]`", reader.title());
                 reader.problem_with(node.place, message, hint);
             } else {
                 reader.wrong_type(node, "an array");

@@ -140,5 +140,5 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
     let thread = thread.name();
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
-    tracing::error!(thread, at, backtrace, "panicked, which is a bug: {message}");
+    tracing::error!(thread, at, backtrace, "panicked (a bug): {message}");
 }

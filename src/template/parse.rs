@@ -84,9 +84,9 @@ impl Piece {
 pub(super) fn parse(text: &str, of: Use) -> Result<Vec<Piece>, Fault> {
     if let Some((found, ours)) = foreign::find(text, of.has_braces()) {
         return Err(Fault {
-            message: format!("`{found}` is how another program writes it"),
+            message: format!("`{found}` is the syntax of another program"),
             hint: match ours {
-                Some(ours) => format!("here it is `{{{ours}}}`"),
+                Some(ours) => format!("write `{{{ours}}}`"),
                 None => format!("placeholders are {}; `{{{{` stands for `{{`", known()),
             },
         });
@@ -148,12 +148,12 @@ fn value(inner: &str, of: Use) -> Result<Piece, Fault> {
     let name = parts.next().unwrap_or_default();
     let variable = Variable::parse(name).ok_or_else(|| unknown(name))?;
     if let Some(why) = not_known(&variable, of) {
-        return Err(Fault { message: format!("`{{{name}}}` is not known here"), hint: why.to_owned() });
+        return Err(Fault { message: format!("`{{{name}}}` is not available here"), hint: why.to_owned() });
     }
     let filter = |text: &str| {
         Filter::parse(text).ok_or_else(|| Fault {
             message: format!("unknown filter `{text}` in `{{{inner}}}`"),
-            hint: format!("there are {FILTERS}"),
+            hint: format!("available: {FILTERS}"),
         })
     };
     Ok(Piece::Value { variable, filters: parts.map(filter).collect::<Result<_, _>>()? })
@@ -162,10 +162,10 @@ fn value(inner: &str, of: Use) -> Result<Piece, Fault> {
 fn unknown(name: &str) -> Fault {
     let names: Vec<&str> = Variable::names().collect();
     let hint = match foreign::ours(name) {
-        Some(ours) => format!("here it is `{{{ours}}}`"),
+        Some(ours) => format!("write `{{{ours}}}`"),
         None => match suggest::nearest(name, &names) {
             Some(near) => format!("did you mean `{{{near}}}`?"),
-            None => format!("there are {}", known()),
+            None => format!("available: {}", known()),
         },
     };
     Fault { message: format!("unknown placeholder `{{{name}}}`"), hint }
@@ -179,25 +179,25 @@ fn known() -> String {
 fn not_known(variable: &Variable, of: Use) -> Option<&'static str> {
     match (variable, of) {
         (Variable::Backend, Use::RequestField | Use::Rewrite | Use::Key) => {
-            Some("the backend is chosen later; it is known in `response_headers` and `log.fields`")
+            Some("the backend is chosen later; it is available in `response_headers` and `log.fields`")
         }
-        (Variable::Backend, Use::Redirect | Use::Body) => Some("no backend is asked"),
-        (Variable::Capture(_), Use::Page) => Some("a page is for many routes"),
+        (Variable::Backend, Use::Redirect | Use::Body) => Some("no backend is involved"),
+        (Variable::Capture(_), Use::Page) => Some("a page is shared by many routes"),
         (Variable::Capture(_), Use::Key) => {
-            Some("a cache is for many routes, and the path is in its keys already")
+            Some("a cache is shared by many routes, and its keys already contain the path")
         }
         (Variable::RequestId | Variable::TimeIso | Variable::TimeUnix | Variable::ClientPort, Use::Key) => {
-            Some("it differs for each request, so that nothing stored would be found again")
+            Some("it differs for each request, so nothing stored would ever be found again")
         }
         (Variable::Status, Use::RequestField | Use::Rewrite | Use::Redirect | Use::Body | Use::Key) => Some(
-            "there is no response yet; it is known in `error_pages`, `response_headers` and `log.fields`",
+            "there is no response yet; it is available in `error_pages`, `response_headers` and `log.fields`",
         ),
         (Variable::Error, Use::RequestField | Use::Rewrite | Use::Redirect | Use::Body | Use::Key) => Some(
-            "nothing has gone wrong yet; it is known in `error_pages`, `response_headers` and `log.fields`",
+            "nothing has gone wrong yet; it is available in `error_pages`, `response_headers` and `log.fields`",
         ),
-        (Variable::Listener, Use::Rewrite | Use::Key) => {
-            Some("this is the same on every listener; make a route for each, with `listeners`")
-        }
+        (Variable::Listener, Use::Rewrite | Use::Key) => Some(
+            "rewrites and cache keys are the same on every listener; use a route for each, with `listeners`",
+        ),
         _ => None,
     }
 }

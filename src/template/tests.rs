@@ -109,8 +109,8 @@ fn what_is_wrong_is_named_with_what_to_write() {
         ("{clientip}", Use::RequestField, "`{clientip}`", "`{client_ip}`"),
         ("{client_ip", Use::RequestField, "not closed", "{name}"),
         ("{client_ip|upper}", Use::RequestField, "`upper`", "`lower`"),
-        ("{backend}", Use::RequestField, "not known here", "later"),
-        ("{listener}", Use::Rewrite, "not known here", "listeners"),
+        ("{backend}", Use::RequestField, "not available here", "later"),
+        ("{listener}", Use::Rewrite, "not available here", "listeners"),
         ("{header.a b}", Use::Log, "`{header.a b}`", "{header.NAME}"),
         ("$request_uri", Use::Body, "`$request_uri`", "`{path_and_query}`"),
     ] {

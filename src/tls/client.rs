@@ -57,15 +57,14 @@ fn verifier(
             for authority in files::certificates(ca)? {
                 roots.add(authority).map_err(|error| {
                     let message = format!("{} cannot be used: {error}", ca.display());
-                    BuildError::new(message, "it needs certificates of authorities")
+                    BuildError::new(message, "it must contain CA certificates")
                 })?;
             }
             Arc::new(roots)
         }
     };
     let built = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
-    Ok(built
-        .map_err(|error| BuildError::new(error.to_string(), "does `ca` name certificates of authorities?"))?)
+    Ok(built.map_err(|error| BuildError::new(error.to_string(), "does `ca` contain CA certificates?"))?)
 }
 
 /// The system's roots, read once: a reload is not the time to learn of new ones for some upstreams only.
@@ -74,7 +73,7 @@ fn system_roots() -> Result<Arc<RootCertStore>, BuildError> {
     let roots = ROOTS.get_or_init(|| {
         let loaded = rustls_native_certs::load_native_certs();
         for error in &loaded.errors {
-            tracing::warn!("a root certificate of the system was left out: {error}");
+            tracing::warn!("a root certificate of the system was skipped: {error}");
         }
         let mut roots = RootCertStore::empty();
         // Some systems carry a few that are older than the rules.
@@ -82,7 +81,7 @@ fn system_roots() -> Result<Arc<RootCertStore>, BuildError> {
         Arc::new(roots)
     });
     if roots.is_empty() {
-        let hint = "install ca-certificates, or name the authorities with `ca`";
+        let hint = "install ca-certificates, or set `ca`";
         return Err(BuildError::new("the system has no root certificates", hint));
     }
     Ok(roots.clone())

@@ -75,8 +75,7 @@ impl ClientAuthConf {
             reported(files::certificates(ca), "ca", table);
         } else if self.mode != ClientAuthMode::Off {
             let message = format!("`mode = \"{}\"` needs `ca`", self.mode.name());
-            let hint =
-                "name the file with the certificates of the authorities that issue clients' certificates";
+            let hint = "set it to a file with the CA certificates that issue client certificates";
             table.reader.missing(table.place_of("mode"), message, hint);
         }
     }

@@ -104,7 +104,7 @@ impl CryptoConf {
             let written = ["versions", "cipher_suites", "curves"].map(|key| table.entry(key));
             for entry in written.into_iter().flatten() {
                 let name = self.profile.name();
-                let message = format!("`{}` does nothing with the profile `{name}`", entry.key);
+                let message = format!("`{}` has no effect with the profile `{name}`", entry.key);
                 let hint = "set `profile = \"custom\"`, or leave it out";
                 table.reader.problem_with(entry.place, message, hint);
             }

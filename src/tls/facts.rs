@@ -115,10 +115,10 @@ pub fn fingerprint(der: &[u8]) -> String {
 /// What is to be said of a certificate that ends in so many days, if anything.
 pub fn warning(days_left: i64) -> Option<String> {
     match days_left {
-        days if days < 0 => Some("it has ended".to_owned()),
-        0 => Some("it ends within a day".to_owned()),
-        1 => Some("it ends in 1 day".to_owned()),
-        days if days < SOON => Some(format!("it ends in {days} days")),
+        days if days < 0 => Some("it has expired".to_owned()),
+        0 => Some("it expires within a day".to_owned()),
+        1 => Some("it expires in 1 day".to_owned()),
+        days if days < SOON => Some(format!("it expires in {days} days")),
         _ => None,
     }
 }

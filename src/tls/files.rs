@@ -30,7 +30,7 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, BuildEr
         },
         Err(error) => format!("{} is not PEM: {error}", path.display()),
     };
-    Err(BuildError::new(message, "it needs blocks that begin with `-----BEGIN CERTIFICATE-----`"))
+    Err(BuildError::new(message, "it must contain blocks that begin with `-----BEGIN CERTIFICATE-----`"))
 }
 
 /// The private key in a file, ready to sign.
@@ -38,12 +38,13 @@ pub fn signer(path: &Path) -> Result<Arc<dyn SigningKey>, BuildError> {
     let pem = contents(path)?;
     if is_encrypted(&pem) {
         let message = format!(
-            "the private key in {} is encrypted, and nobody is asked for its passphrase",
+            "the private key in {} is encrypted, and Pointsman does not ask for a passphrase",
             path.display()
         );
         let (file, name) = (path.display(), path.file_name().unwrap_or_default().display());
         let hint = format!(
-            "take the passphrase away: `openssl pkey -in {file} -out plain-{name}`; mode 0600 keeps it to its owner"
+            "remove the passphrase: `openssl pkey -in {file} -out plain-{name}`; mode 0600 keeps it to its \
+             owner"
         );
         return Err(BuildError::new(message, hint));
     }
@@ -51,14 +52,14 @@ pub fn signer(path: &Path) -> Result<Arc<dyn SigningKey>, BuildError> {
         let message = format!("no private key in {}", path.display());
         return Err(BuildError::new(
             message,
-            "it needs a block that begins with `-----BEGIN PRIVATE KEY-----`",
+            "it must contain a block that begins with `-----BEGIN PRIVATE KEY-----`",
         ));
     };
     any_supported_type(&key).map_err(|_| {
-        let message = format!("the private key in {} cannot be used", path.display());
+        let message = format!("the private key in {} is not supported", path.display());
         BuildError::new(
             message,
-            "keys may be ECDSA (P-256, P-384, P-521), Ed25519 or RSA of 2048 bits or more",
+            "keys must be ECDSA (P-256, P-384, P-521), Ed25519 or RSA of 2048 bits or more",
         )
     })
 }
@@ -72,11 +73,8 @@ pub fn pair(
     let pair = CertifiedKey::new(chain, signer);
     // A key that does not give its public half (`Unknown`) is left to the handshake.
     if let Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::KeyMismatch)) = pair.keys_match() {
-        let message = format!("the key does not belong to the first certificate of {}", path.display());
-        return Err(BuildError::new(
-            message,
-            "the certificate that the key was made for comes first in the chain",
-        ));
+        let message = format!("the key does not match the first certificate of {}", path.display());
+        return Err(BuildError::new(message, "the certificate of this key must come first in the chain"));
     }
     Ok(pair)
 }

@@ -44,8 +44,8 @@ impl CertificateFolder {
         }
         if pairs.is_empty() || pairs.len() > MOST {
             let message = match pairs.len() {
-                0 => format!("there is no certificate with its key in {}", folder.display()),
-                count => format!("{} has {count} certificates, and {MOST} are the most", folder.display()),
+                0 => format!("there is no certificate with a key file in {}", folder.display()),
+                count => format!("{} has {count} certificates; at most {MOST} are allowed", folder.display()),
             };
             let hint = "pairs are `NAME.crt` or `NAME.pem` with `NAME.key`, or `NAME/fullchain.pem` with \
                         `NAME/privkey.pem`";
@@ -66,7 +66,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, BuildError> {
     };
     read(folder).map_err(|error| {
         let hint =
-            "`certificates` names a folder; relative paths start from the folder of the configuration file";
+            "`certificates` must be a folder; relative paths start from the folder of the configuration file";
         BuildError::new(schema::unreadable(folder, &error), hint)
     })
 }

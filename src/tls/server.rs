@@ -178,7 +178,7 @@ fn client_verifier(
             let message = format!("`client_auth.mode = \"{}\"` needs `ca`", mode.name());
             return Err(BuildError::new(
                 message,
-                "name the certificates that clients' certificates come from",
+                "set it to the CA certificates that issue client certificates",
             ));
         }
     };
@@ -190,7 +190,7 @@ fn client_verifier(
     let unusable = |error: String| {
         BuildError::new(
             format!("`client_auth.ca` cannot be used: {error}"),
-            "it needs certificates of authorities",
+            "it must contain CA certificates",
         )
     };
     let mut roots = RootCertStore::empty();

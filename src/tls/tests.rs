@@ -329,7 +329,7 @@ fn what_cannot_be_built_says_why() {
     assert!(build(&[missing], &off).starts_with("there is no file"));
     let other = world.certificate("other", &["a.test"]);
     let crossed = CertificateConf { chain: good.chain.clone(), key: other.key };
-    assert!(build(&[crossed], &off).starts_with("the key does not belong"));
+    assert!(build(&[crossed], &off).starts_with("the key does not match"));
     let require = ClientAuthConf { mode: ClientAuthMode::Require, ca: None };
     assert_eq!(build(&[good], &require), "`client_auth.mode = \"require\"` needs `ca`");
 }

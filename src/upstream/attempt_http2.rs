@@ -196,7 +196,7 @@ impl Permit {
     }
 }
 
-const NO_ALPN: &str = "the backend does not speak HTTP/2: it did not take \"h2\" by ALPN";
+const NO_ALPN: &str = "the backend does not speak HTTP/2: it did not select \"h2\" by ALPN";
 
 impl UpstreamHead<'_> {
     /// Opens a stream with this head, where there is room for one.

@@ -87,7 +87,7 @@ impl Carrier for Http1Stream {
                 Poll::Ready(Ok(false)) if self.input().is_empty() => {
                     return Poll::Ready(Err(Kind::Reset.into()));
                 }
-                Poll::Ready(Ok(false)) => return bad("the response head ends in the middle"),
+                Poll::Ready(Ok(false)) => return bad("the response head is incomplete"),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(ProxyError::because(Kind::Reset, error))),
                 Poll::Pending => return Poll::Pending,
             }
@@ -129,7 +129,7 @@ impl Carrier for RequestStream {
             *head = result.map_err(|fault| self.failed(fault))?;
             // RFC 9113 §8.6: there is nothing to switch to.
             match head.status {
-                101 => Err(Kind::BadResponse("101 has no meaning in HTTP/2").into()),
+                101 => Err(Kind::BadResponse("101 is not allowed in HTTP/2").into()),
                 _ => Ok(()),
             }
         })

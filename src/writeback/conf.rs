@@ -35,16 +35,16 @@ impl WriteBackConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         let is_accepted = |method: &http::Method| [http::Method::PUT, http::Method::DELETE].contains(method);
         if let Some(method) = self.methods.iter().find(|method| !is_accepted(method)) {
-            let message = format!("what {method} leaves behind only its backend knows");
+            let message = format!("{method} cannot be written back: only its backend knows the result");
             table.reader.problem_with(
                 table.place_of("methods"),
                 message,
-                "`methods` has PUT, DELETE or both",
+                "set `methods` to PUT, DELETE or both",
             );
         }
         if self.networks.is_empty() {
-            let message = "nobody's writes would be accepted";
-            let hint = "name the networks of clients that may write: `networks = [\"10.0.0.0/8\"]`";
+            let message = "no client's writes would be accepted";
+            let hint = "list the networks of clients that may write: `networks = [\"10.0.0.0/8\"]`";
             table.reader.missing(table.place_of("networks"), message, hint);
         }
     }

@@ -247,7 +247,7 @@ fn the_next_program_takes_the_disk_over() {
     proxy.get("/a");
     eventually("it is on disk", || metric(&proxy, OBJECTS) == 1);
     proxy.signal("USR2");
-    proxy.until_logged("the disk of the cache is taken over", 1);
+    proxy.until_logged("took over the disk of the cache", 1);
     eventually("it is known", || metric(&proxy, OBJECTS) == 1);
     assert!(status_of(&proxy.get("/a")).starts_with("pointsman; hit"));
     assert_eq!(origin.requests().len(), 1);

@@ -145,11 +145,15 @@ fn an_access_log_counts_gets_with_200_only() {
     let report = json(&arguments, &log);
     assert_eq!((&report["results"][0]["hits"], &report["trace"]["requests"]), (&1.into(), &2.into()));
     let printed = String::from_utf8(pointsman(&arguments, &log).stderr).unwrap();
-    let expected = "3 lines skipped: 2 of another status than 200, 1 of another method than GET\n";
+    let expected = "3 lines skipped: 2 with a status other than 200, 1 with a method other than GET\n";
     assert!(printed.ends_with(expected), "{printed}");
 
     let (status, printed) = bad(&arguments, &line("HEAD / HTTP/1.1", 200));
-    assert_eq!((status, printed.contains("no request in it counts: 1 line skipped")), (1, true), "{printed}");
+    assert_eq!(
+        (status, printed.contains("it has no usable request: 1 line skipped")),
+        (1, true),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -158,7 +162,7 @@ fn a_bad_line_is_named_and_can_be_skipped() {
     let arguments = ["replay", "-", "--size", "10"];
     let (status, printed) = bad(&arguments, trace);
     assert_eq!(status, 1);
-    assert!(printed.starts_with("standard input: line 2: `b one` is no `key size`"), "{printed}");
+    assert!(printed.starts_with("standard input: line 2: `b one` is not `key size`"), "{printed}");
     assert!(printed.contains("--skip-bad"), "{printed}");
     let report = json(&["replay", "-", "--size", "10", "--skip-bad"], trace);
     assert_eq!(report["trace"]["skipped"]["bad"], 1);
@@ -175,7 +179,7 @@ fn wrong_arguments_are_a_usage_error_with_a_hint() {
         (&["replay", "-", "--size", "1MiB", "--admission", "never"], "second-request"),
         (&["generate", "zipf", "--size-dist", "fixed"], "fixed:BYTES"),
         (&["generate", "zipf", "--alpha=-1"], "from 0 to 100"),
-        (&["generate", "zipf", "--sweep", "5"], "takes none of --sweep"),
+        (&["generate", "zipf", "--sweep", "5"], "does not take --sweep"),
         (&["generate", "scan", "--sweep", "18446744073709551615"], "too large"),
     ];
     for (arguments, hint) in wrong {

@@ -102,8 +102,8 @@ fn requests_pass_by_or_renew_what_is_stored() {
         let output = command.arg(proxy.folder().join("pointsman.toml")).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };
-    assert!(explain("Cookie: session=1").contains("a group of `no_store` holds"));
-    assert!(explain("X-Fresh: 1").contains("a group of `bypass` holds"));
+    assert!(explain("Cookie: session=1").contains("a group of `no_store` matches"));
+    assert!(explain("X-Fresh: 1").contains("a group of `bypass` matches"));
 }
 
 #[test]

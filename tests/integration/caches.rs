@@ -146,8 +146,8 @@ fn what_cannot_be_purged_is_said_and_nothing_is_touched() {
         ("pages", "{}", 422, "send one of"),
         ("pages", "{\"all\": true, \"tag\": \"a\"}", 422, "send one of"),
         ("pages", "{\"all\": \"yes\"}", 422, "name a `url`"),
-        ("pages", "{\"url\": \"/a\"}", 422, "write it whole"),
-        ("pages", "{\"everything\": true}", 422, "it takes"),
+        ("pages", "{\"url\": \"/a\"}", 422, "write the whole URL"),
+        ("pages", "{\"everything\": true}", 422, "it accepts"),
         ("pages", "{\"all\": tru}", 400, "send an object"),
     ] {
         let (given, answer) = post(&proxy, &format!("/api/v1/caches/{cache}/purge"), body);

@@ -106,17 +106,17 @@ fn a_certificate_that_ends_is_noted_wherever_it_is_read() {
         config_of(&[origin.address().to_string()], &format!("protocol = \"https\"\n{pair}"), "")
     };
     let proxy = Proxy::start_in(folder, &text("soon"));
-    assert_eq!(proxy.count_logged("is to be renewed: it ends in"), 1, "at the start");
+    assert_eq!(proxy.count_logged("must be renewed: it expires in"), 1, "at the start");
     let check = Command::new(env!("CARGO_BIN_EXE_pointsman"))
         .args(["check", "--config"])
         .arg(proxy.folder().join("pointsman.toml"))
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&check.stdout).into_owned() + &String::from_utf8_lossy(&check.stderr);
-    assert!(check.status.success() && said.contains("soon.pem of listener `web` is to be renewed"), "{said}");
+    assert!(check.status.success() && said.contains("soon.pem of listener `web` must be renewed"), "{said}");
     proxy.edit(&text("good"));
     proxy.until_logged("configuration in force", 1);
-    assert_eq!(proxy.count_logged("is to be renewed"), 1);
+    assert_eq!(proxy.count_logged("must be renewed"), 1);
     proxy.edit(&text("soon"));
-    proxy.until_logged("is to be renewed", 2);
+    proxy.until_logged("must be renewed", 2);
 }

@@ -77,7 +77,7 @@ fn a_folder_without_use_is_told_with_its_line() {
     );
     let (said, ended) = failing(&folder, &text);
     assert_eq!(ended, Some(1), "{said}");
-    assert!(said.contains("pointsman.toml:5:") && said.contains("hint: make the folder"), "{said}");
+    assert!(said.contains("pointsman.toml:5:") && said.contains("hint: create the folder"), "{said}");
     fs::remove_dir_all(folder).unwrap();
 }
 

@@ -368,6 +368,6 @@ fn what_is_no_file_goes_to_the_upstream_behind_it() {
     assert!(explain("/a.txt").contains("root/a.txt"), "{}", explain("/a.txt"));
     assert!(!explain("/a.txt").contains("\n    to "), "{}", explain("/a.txt"));
     let other = explain("/users/7");
-    assert!(other.contains("looks for") && other.contains("; else it goes on"), "{other}");
+    assert!(other.contains("looks for") && other.contains("; otherwise it goes on"), "{other}");
     assert!(other.contains(&origin.address().to_string()), "{other}");
 }

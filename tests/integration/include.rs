@@ -37,7 +37,7 @@ fn files_that_come_change_and_go_take_effect() {
     let text = format!("include = [\"conf.d/*.toml\"]\n{}", config(&[main.address()], ""));
     let proxy = Proxy::start_in(folder.clone(), &text);
     assert_eq!(at(&proxy, "a.example"), "main");
-    proxy.until_logged("`include` names `conf.d/*.toml`, and there is no such file", 1);
+    proxy.until_logged("`include` lists `conf.d/*.toml`, but there is no such file", 1);
     // A folder that comes, and a file in it.
     fs::create_dir(folder.join("conf.d")).unwrap();
     let file = folder.join("conf.d/a.toml");
@@ -127,7 +127,7 @@ fn check_and_explain_name_the_file_and_line() {
     let twice = pointsman_in(&folder, &["check", "--config", "x.toml"]);
     assert_eq!(twice.status, Some(2));
     for part in
-        ["conf.d/b.toml:2:8: the route `a` is defined already on line 2 of conf.d/a.toml", "    2 | name"]
+        ["conf.d/b.toml:2:8: the route `a` is already defined on line 2 of conf.d/a.toml", "    2 | name"]
     {
         assert!(twice.out.contains(part), "{twice:?}");
     }

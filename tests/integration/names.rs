@@ -222,7 +222,7 @@ fn each_address_of_a_name_comes_and_goes_as_backend() {
     fs::remove_file(proxy.folder().join("page.html")).unwrap();
     eventually("the file is refused", || failures(&proxy) == 1);
     server.set("app.test", &["127.0.0.2", "127.0.0.3"]);
-    proxy.until_logged("other addresses of a name are not in force", 1);
+    proxy.until_logged("new addresses of a name could not be applied", 1);
     assert_eq!((failures(&proxy), names(&proxy).len()), (1, 3));
     fs::write(proxy.folder().join("page.html"), "page").unwrap();
     eventually("both are in force", || names(&proxy) == ["b0@127.0.0.2", "b0@127.0.0.3"]);

@@ -69,7 +69,7 @@ fn a_reload_applies_the_file_or_reports_every_problem() {
     let origin = Origin::named("one");
     let text = config(&[origin.address()], ADMIN);
     let proxy = Proxy::start(&text);
-    assert_eq!(good(&at(&proxy, &["reload"])), "nothing changed: generation 1 goes on\n");
+    assert_eq!(good(&at(&proxy, &["reload"])), "nothing changed: generation 1 stays in force\n");
     proxy.edit(&text.replace("workers = 2", "workers = 3"));
     // The file is watched, too, and may have been read before.
     let ended = at(&proxy, &["reload"]);
@@ -138,14 +138,14 @@ fn a_cache_is_shown_and_purged() {
     let json: Value = serde_json::from_str(good(&at(&proxy, &["status", "--json"]))).unwrap();
     assert_eq!(json["caches"][0]["stored"]["objects"], 2);
     let soft = at(&proxy, &["purge", "pages", "--prefix", "http://test/", "--soft"]);
-    assert_eq!(good(&soft), "pages: 2 responses made stale\n");
+    assert_eq!(good(&soft), "pages: 2 responses marked as stale\n");
     let one = at(&proxy, &["purge", "pages", "--url", "http://test/a", "--json"]);
     assert_eq!(serde_json::from_str::<Value>(good(&one)).unwrap(), serde_json::json!({"purged": 1}));
-    assert_eq!(good(&at(&proxy, &["purge", "pages", "--tag", "t"])), "pages: 1 response taken out\n");
-    assert_eq!(good(&at(&proxy, &["purge", "pages", "--all"])), "pages: 0 responses taken out\n");
+    assert_eq!(good(&at(&proxy, &["purge", "pages", "--tag", "t"])), "pages: 1 response removed\n");
+    assert_eq!(good(&at(&proxy, &["purge", "pages", "--all"])), "pages: 0 responses removed\n");
     for (arguments, status, why) in [
         (&["purge", "pagse", "--all"][..], 1, "did you mean `pages`?"),
-        (&["purge", "pages", "--url", "/a"], 1, "write it whole"),
+        (&["purge", "pages", "--url", "/a"], 1, "write the whole URL"),
         (&["purge", "pages"], 2, "--all"),
         (&["purge", "pages", "--all", "--tag", "t"], 2, "cannot be used with"),
     ] {
@@ -203,7 +203,7 @@ fn nobody_there_is_said_with_what_was_tried() {
         let ended = pointsman(&arguments);
         assert_eq!((ended.status, ended.out.as_str()), (Some(1), ""), "{verb:?}");
         assert!(
-            ended.err.contains(&format!("{admin} does not answer: nobody listens there")),
+            ended.err.contains(&format!("{admin} does not answer: nothing listens there")),
             "{}",
             ended.err
         );

@@ -424,8 +424,8 @@ fn explain_takes_names_protocols_and_ports() {
     }
     let said = explain(&["https://other.test/"]);
     for why in [
-        "r0  the name of its TLS handshake is none of `server_names`",
-        "r1  it is not asked by h2",
+        "r0  its TLS server name (SNI) is not in `server_names`",
+        "r1  it does not use h2",
         "r2  the client connected to none of `ports`",
         "r3  the host does not match",
         "r4  matches",

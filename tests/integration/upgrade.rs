@@ -127,7 +127,7 @@ fn a_program_that_cannot_serve_does_not_take_over() {
     proxy.edit("nonsense");
     proxy.until_logged("configuration refused", 1);
     proxy.signal("USR2");
-    proxy.until_logged("the upgrade failed, and this program goes on", 1);
+    proxy.until_logged("the upgrade failed, and this program keeps running", 1);
     assert_eq!(kept.get("/").text(), "one");
     assert_eq!(proxy.get("/").text(), "one");
     assert!(proxy.is_running() && proxy.upgraded().is_empty());
@@ -157,7 +157,7 @@ fn install(program: &Path, script: &str) {
 /// Upgrades to what cannot take over, and sees that this one goes on.
 fn fails(proxy: &mut Proxy, times: usize) {
     proxy.signal("USR2");
-    proxy.until_logged("the upgrade failed, and this program goes on", times);
+    proxy.until_logged("the upgrade failed, and this program keeps running", times);
     for _ in 0..20 {
         assert_eq!(proxy.get("/").text(), "one");
     }
@@ -216,7 +216,7 @@ fn a_stop_during_the_proof_ends_both_programs() {
     // The file of the admin token is made anew by each program that serves; the access of both is the same.
     proxy.until_logged("listening", 2 * 2);
     proxy.signal("TERM");
-    proxy.until_logged("the next program stops too", 1);
+    proxy.until_logged("the new program stops too", 1);
     assert!(proxy.is_running(), "a request is under way");
     drop(release);
     assert_eq!(held.response("GET").text(), "whole");

@@ -2,8 +2,8 @@
 
 /** What can be purged: the API's key, its word, and what to write. */
 const PURGES = [
-  ["url", "URL", "the whole URL, with its scheme"],
-  ["prefix", "Prefix", "its beginning, with scheme and host"],
+  ["url", "URL", "full URL, including the scheme"],
+  ["prefix", "Prefix", "start of the URL, with scheme and host"],
   ["tag", "Tag", "such as product-17"],
   ["all", "Everything", ""],
 ];
@@ -70,7 +70,7 @@ function purgeForm(name) {
   const soft = Object.assign(make("input"), { type: "checkbox" });
   const begin = make("button", "", "Purge…");
   begin.setAttribute("aria-label", `purge ${name}…`);
-  const form = make("form", "purge", kind, text, make("label", "", soft, "only make it stale"), begin);
+  const form = make("form", "purge", kind, text, make("label", "", soft, "only mark as stale"), begin);
 
   const question = make("span");
   const yes = make("button", "danger", "Purge");
@@ -103,8 +103,8 @@ function purgeForm(name) {
     if (kind.value !== "all" && !value) return;
     body = { [kind.value]: kind.value === "all" ? true : value };
     if (soft.checked) body.soft = true;
-    const what = { url: `the URL ${value}`, prefix: `what begins with ${value}`, tag: `what has the tag ${value}`, all: "everything" }[kind.value];
-    say(question, soft.checked ? `Make stale in ${name}: ${what}?` : `Take out of ${name}: ${what}?`);
+    const what = { url: `the URL ${value}`, prefix: `everything that begins with ${value}`, tag: `everything with the tag ${value}`, all: "everything" }[kind.value];
+    say(question, soft.checked ? `Mark as stale in ${name}: ${what}?` : `Purge from ${name}: ${what}?`);
     show(form, false);
     show(confirm, true);
     no.focus();

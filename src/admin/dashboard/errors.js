@@ -40,7 +40,7 @@ function drawErrors() {
   const groups = groupErrors(found);
   const shown = isUnfolded ? groups : groups.slice(0, SHOWN_GROUPS);
   show(byId("no-errors"), found.length === 0);
-  say(byId("no-errors"), errors.length ? "None of them." : "None.");
+  say(byId("no-errors"), errors.length ? "No matches." : "None.");
   show(byId("error-tools"), errors.length > 1);
   say(byId("error-found"), `${count(found.length)} of ${count(errors.length)}, ${count(groups.length)} alike`);
   show(byId("error-table"), shown.length > 0);

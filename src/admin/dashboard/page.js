@@ -97,7 +97,7 @@ function part(id, work) {
     work();
     show(note, false);
   } catch (error) {
-    say(note, "This cannot be shown: " + (error && error.message ? error.message : error));
+    say(note, "This could not be displayed: " + (error && error.message ? error.message : error));
     show(note, true);
     if (!(error instanceof Refusal || error instanceof Unreachable)) console.error(error);
   }

@@ -88,7 +88,7 @@ function unreachable() {
   // Another program may answer next.
   page.endpoints = null;
   showState(["✕ not reachable", "bad"]);
-  const since = page.answeredAt ? ` What is shown is from ${clock(page.answeredAt)}, ${ago(page.answeredAt)}.` : "";
+  const since = page.answeredAt ? ` The data shown is from ${clock(page.answeredAt)}, ${ago(page.answeredAt)}.` : "";
   say(byId("banner"), `The admin endpoint does not answer.${since}`);
   show(byId("banner"), true);
   show(byId("alarms"), false);
@@ -97,7 +97,7 @@ function unreachable() {
 
 function askForToken() {
   page.needsToken = true;
-  say(byId("token-error"), token.value ? "That is not the token." : "");
+  say(byId("token-error"), token.value ? "The token is wrong." : "");
   token.set("");
   showState(["○ locked", "quiet"]);
   show(byId("banner"), false);

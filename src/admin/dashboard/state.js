@@ -71,7 +71,7 @@ function outline(value, depth = 0) {
 }
 
 byId("plan").addEventListener("click", async () => {
-  const answer = await act(byId("plan"), "asked what would change", "/api/v1/config/plan");
+  const answer = await act(byId("plan"), "preview of a reload", "/api/v1/config/plan");
   if (answer === null) return;
   const body = answer instanceof Refusal ? record(answer.body) : record(answer);
   const problems = list(body.problems ?? record(body.error).problems);

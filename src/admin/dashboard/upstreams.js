@@ -93,7 +93,7 @@ function updateUpstream(row, { upstream, backends }) {
     updateBackend(made, backend, shares.rate(keyOf(upstream, backend)), rate);
   });
   const leftOut = visible.length - shown.length;
-  say(row.leftOut, leftOut > 0 ? `${count(leftOut)} more are not shown; find them by name.` : "");
+  say(row.leftOut, leftOut > 0 ? `${count(leftOut)} more are not shown; search for them by name.` : "");
 }
 
 byId("upstream-filter").addEventListener("input", (event) => {

@@ -230,7 +230,7 @@ fn workers(registry: &Registry, text: &mut Text) {
     single("retries_total", "Attempts beyond the first.", sum(|it| &it.retries));
     let help = "Client connections closed through the admin API.";
     single("connections_ended_total", help, sum(|it| &it.ended));
-    let help = "Retries that the retry budget refused.";
+    let help = "Retries refused by the retry budget.";
     single("retries_refused_total", help, sum(|it| &it.retries_refused));
     let help = "Requests relayed through a peer because this node could not connect to any backend.";
     single("relayed_total", help, sum(|it| &it.relayed));
@@ -247,7 +247,7 @@ fn workers(registry: &Registry, text: &mut Text) {
     );
     let help = "Lines of the program's own log dropped because they were not read fast enough.";
     single("log_dropped_total", help, program_log::dropped());
-    single("panics_total", "Connections that ended in a panic: each is a bug.", sum(|it| &it.panics));
+    single("panics_total", "Connections that ended in a panic: each one is a bug.", sum(|it| &it.panics));
 }
 
 /// Bodies that were compressed.

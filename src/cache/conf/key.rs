@@ -42,7 +42,7 @@ impl KeyConf {
         let unused = matches!(self.query, QueryKey::None) && self.sorted;
         // Another query that was not understood has been replaced, and says enough itself.
         if let Some(entry) = table.entry("sorted").filter(|_| unused) {
-            let message = "`sorted` does nothing where no parameter is part of the key";
+            let message = "`sorted` has no effect: no query parameter is part of the key";
             table.reader.problem_with(entry.place, message, "leave it out, or set `query = \"all\"`");
         }
     }

@@ -178,13 +178,14 @@ impl CacheConf {
         }
         match (self.write_policy, table.entry("write_back")) {
             (WritePolicy::Back, None) => {
-                let message = "`write_policy = \"back\"` answers writes that no backend has checked: it must be said whose";
+                let message = "`write_policy = \"back\"` answers writes before a backend has checked them: \
+                    say from which clients";
                 let hint = "add `write_back = { networks = [\"10.0.0.0/8\"] }` with the networks of clients that may write";
                 table.reader.missing(table.place_of("write_policy"), message, hint);
             }
             (WritePolicy::Around | WritePolicy::Through, Some(entry)) => {
                 let message = format!(
-                    "`write_back` does nothing with `write_policy = \"{}\"`",
+                    "`write_back` has no effect with `write_policy = \"{}\"`",
                     self.write_policy.name()
                 );
                 let hint = "set `write_policy = \"back\"`, or leave it out";
@@ -198,8 +199,8 @@ impl CacheConf {
         if self.disk.as_ref().is_some_and(|disk| disk.size < self.max_object) {
             let disk = table.entry("disk");
             let size = disk.and_then(|entry| entry.node.get("size")).map(|node| node.place);
-            let message = format!("the disk of `{}` has less room than `max_object`", self.name);
-            let hint = "make `size` greater, or `max_object` smaller";
+            let message = format!("the disk of `{}` is smaller than `max_object`", self.name);
+            let hint = "raise `size`, or lower `max_object`";
             table.reader.problem_with(size.unwrap_or(table.place), message, hint);
         }
     }
@@ -216,14 +217,14 @@ impl CacheConf {
             WritePolicy::Around | WritePolicy::Through => {
                 if let Some(entry) = table.entry("journal") {
                     let policy = self.write_policy.name();
-                    let message = format!("`journal` does nothing with `write_policy = \"{policy}\"`");
+                    let message = format!("`journal` has no effect with `write_policy = \"{policy}\"`");
                     let hint = "set `write_policy = \"back\"`, or leave it out";
                     table.reader.problem_with(entry.place, message, hint);
                 }
             }
             WritePolicy::Back if journal.is_none() && disk.is_none() => {
-                let message = "`write_policy = \"back\"` needs a `journal`, where writes survive";
-                let hint = "add `journal = { path = \"…\" }`, or `disk`, in which it is kept then";
+                let message = "`write_policy = \"back\"` needs a `journal` to keep the writes";
+                let hint = "add `journal = { path = \"…\" }`, or `disk`, which then holds it";
                 table.reader.missing(table.place_of("write_policy"), message, hint);
             }
             WritePolicy::Back if journal.is_none() => {

@@ -42,7 +42,7 @@ impl Value for TtlConf {
         for entry in entries {
             let statuses = Statuses::parse(&entry.key).filter(|it| it.class() >= 2);
             let Some(statuses) = statuses else {
-                let message = format!("`{}` is no status of a response that is stored", entry.key);
+                let message = format!("`{}` is not a status that can be cached", entry.key);
                 reader.problem_with(
                     entry.place,
                     message,

@@ -17,7 +17,7 @@ impl DiskConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         if self.path.is_file() {
             let message = format!("{} is a file, not a folder", self.path.display());
-            let hint = "name a folder; it is made when it is not there";
+            let hint = "use a folder; it is created if it does not exist";
             table.reader.problem_with(table.place_of("path"), message, hint);
         }
     }

@@ -43,7 +43,8 @@ impl Folder {
     pub(super) fn open(path: &Path) -> io::Result<(Self, u32)> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         if fs::metadata(path)?.permissions().mode() & 0o022 != 0 {
-            tracing::warn!(path = %path.display(), "users other than the owner can write to the folder of the disk cache");
+            tracing::warn!(path = %path.display(), "users other than its owner can write to the folder of \
+                the disk cache");
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(path, flags, Mode::empty())?;

@@ -69,7 +69,7 @@ impl Disk {
         };
         self.shared.forget_heads();
         if let Err(error) = self.shared.folder.make_generation(generation) {
-            self.shared.failed("the folder for what comes after a clearing cannot be made", &error);
+            self.shared.failed("the new folder after a clearing cannot be created", &error);
         }
         self.shared.scanned.notify_all();
         self.shared.queue.sweep();

@@ -48,5 +48,5 @@ pub enum Origin {
 
 /// Why there is no answer when nobody waits for one any more.
 pub(super) fn gone() -> Failure {
-    Failure { kind: Kind::ClientGone, text: "nobody waits any more".to_owned() }
+    Failure { kind: Kind::ClientGone, text: "no client is waiting any more".to_owned() }
 }

@@ -217,7 +217,7 @@ impl Drop for Source {
         }
         let is_asking = matches!(self.fill.state().phase, Phase::Asking | Phase::Orphaned);
         if is_asking {
-            self.orphan(Failure { kind: Kind::Reset, text: "the one who asked ended".to_owned() });
+            self.orphan(Failure { kind: Kind::Reset, text: "the request that started it ended".to_owned() });
             return;
         }
         let mut state = self.fill.state();

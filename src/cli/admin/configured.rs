@@ -55,7 +55,7 @@ pub(super) fn configured_place((path, reach): &(PathBuf, Reach)) -> Option<(Stri
     let name = match &reach.address {
         ListenAddress::Unix(socket) => format!("unix:{}", socket.display()),
         ListenAddress::Tcp(address) | ListenAddress::Udp(address) if address.port() == 0 => {
-            note(&format!("{said_by} lets the system choose a port; the log says which: use `--admin`"));
+            note(&format!("{said_by} lets the system choose a port; find it in the log and use `--admin`"));
             return None;
         }
         ListenAddress::Tcp(address) | ListenAddress::Udp(address) => {
@@ -82,7 +82,7 @@ pub(super) fn token_of(path: &Path) -> Result<String, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::usage(crate::schema::unreadable(path, &error)))?;
     match text.trim() {
-        "" => Err(Failure::usage(format!("{} is empty: it is to contain the token", path.display()))),
+        "" => Err(Failure::usage(format!("{} is empty: it must contain the token", path.display()))),
         token => Ok(token.to_owned()),
     }
 }

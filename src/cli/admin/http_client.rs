@@ -168,7 +168,7 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<(u16, Framing)> {
         if name.eq_ignore_ascii_case("transfer-encoding") {
             framing = Framing::Chunks;
         } else if name.eq_ignore_ascii_case("content-length") && matches!(framing, Framing::End) {
-            let length = value.trim().parse().map_err(|_| strange("a length that is no number"))?;
+            let length = value.trim().parse().map_err(|_| strange("a length that is not a number"))?;
             framing = Framing::Length(length);
         }
     }

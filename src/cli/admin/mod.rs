@@ -26,7 +26,7 @@ use crate::{
 #[derive(Clone, Debug, Default, Args)]
 pub struct Ask {
     /// Its admin endpoint: http://ADDRESS:PORT, or unix:PATH [default: $POINTSMAN_ADMIN, else what the
-    /// configuration says, else unix:/run/pointsman/admin.sock where that is, else http://127.0.0.1:9900].
+    /// configuration says, else unix:/run/pointsman/admin.sock where that exists, else http://127.0.0.1:9900].
     #[arg(long, value_name = "URL")]
     pub admin: Option<String>,
     /// File with the endpoint's token [default: $POINTSMAN_TOKEN is the token, else the configuration's file, else the
@@ -152,16 +152,16 @@ impl Endpoint {
         let token = token.or_else(|| reach.as_ref().and_then(|(_, reach)| configured_token(reach)));
         let (name, said_by) =
             given.or_else(|| reach.as_ref().and_then(configured_place)).unwrap_or_else(|| {
-                let none = "the default, since no configuration says another";
+                let none = "the default, because no configuration sets another";
                 (default_place(), none.to_owned())
             });
         let place = Place::parse(&name).ok_or_else(|| {
-            Failure::usage(format!("`{name}` is no admin endpoint: write http://ADDRESS:PORT or unix:PATH"))
+            Failure::usage(format!("`{name}` is not an admin endpoint: use http://ADDRESS:PORT or unix:PATH"))
         })?;
         // The one that a program at this address made for itself; where there is none, none is needed or it is refused.
         let token = token.or_else(|| place.authority().and_then(own_token::find));
         if token.as_ref().is_some_and(|token| !token.chars().all(|c| c.is_ascii_graphic())) {
-            return Err(Failure::usage("the token has blanks or line breaks in it: name the right file"));
+            return Err(Failure::usage("the token contains spaces or line breaks: check the file"));
         }
         Ok(Self { place, token, name, said_by })
     }
@@ -210,14 +210,15 @@ impl Endpoint {
                 away_hint(error)
             ),
             Trouble::Stranger(status) => format!(
-                "{name} answers with {status} and no JSON: is it the admin endpoint?\n  hint: {name} is from {said_by}"
+                "{name} answers with {status} but no JSON: is it the admin endpoint?\n  hint: {name} is \
+                 from {said_by}"
             ),
             Trouble::Refused(401, json) => {
                 let hint = match token {
-                    Some(_) => "the token that was sent is another one",
+                    Some(_) => "the token that was sent is wrong",
                     None => {
-                        "name the token's file with `--token-file`, or set POINTSMAN_TOKEN; for one that the program made, run this \
-                             as its user"
+                        "give the token's file with `--token-file`, or set POINTSMAN_TOKEN; for a token \
+                         made by the program, run this as its user"
                     }
                 };
                 format!("{name} refused: {}\n  hint: {hint}", reason_of(json, "message"))
@@ -241,7 +242,7 @@ fn problems(json: &Value) -> Option<Problems> {
 }
 
 fn reason_of<'j>(json: &'j Value, key: &str) -> &'j str {
-    json.get("error").and_then(|error| error.get(key)?.as_str()).unwrap_or("it does not say more")
+    json.get("error").and_then(|error| error.get(key)?.as_str()).unwrap_or("it gives no details")
 }
 
 /// "1 problem", "2 problems".
@@ -251,11 +252,11 @@ pub(super) fn counted(count: usize, noun: &str) -> String {
 
 fn reason(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
-        io::ErrorKind::NotFound => "there is nothing of this name".to_owned(),
+        io::ErrorKind::ConnectionRefused => "nothing listens there".to_owned(),
+        io::ErrorKind::NotFound => "it does not exist".to_owned(),
         io::ErrorKind::PermissionDenied => "this user may not connect to it".to_owned(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "it takes too long".to_owned(),
-        io::ErrorKind::UnexpectedEof => "its answer breaks off".to_owned(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "it does not answer in time".to_owned(),
+        io::ErrorKind::UnexpectedEof => "its answer is incomplete".to_owned(),
         _ => error.to_string(),
     }
 }
@@ -263,8 +264,8 @@ fn reason(error: &io::Error) -> String {
 fn away_hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => "run this as the user that Pointsman runs as",
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "what was asked for may still happen",
-        _ => "is Pointsman running with `[admin]`? `--admin URL` names another endpoint",
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "the request may still take effect",
+        _ => "is Pointsman running with `[admin]`? use `--admin URL` for another endpoint",
     }
 }
 

@@ -22,22 +22,22 @@ pub struct Replay {
     /// Eviction policies: s3-fifo, fifo, lifo, lru, mru, lfu, random [default: all].
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = policy)]
     pub policy: Vec<Eviction>,
-    /// Which objects may come in: always, or second-request, which keeps one-hit wonders out.
+    /// Which objects are admitted: always, or second-request, which keeps one-hit wonders out.
     #[arg(long, value_name = "NAME", default_value = "always", value_parser = admission)]
     pub admission: Admission,
-    /// How to print.
+    /// Output format.
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// The same as `--format json`.
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
-    /// Draw hit ratio over size into this file, as SVG.
+    /// Plot hit ratio over size to this file, as SVG.
     #[arg(long, value_name = "FILE.svg")]
     pub plot: Option<PathBuf>,
-    /// Leave out lines that cannot be read, and say how many there were.
+    /// Skip lines that cannot be read, and report how many there were.
     #[arg(long)]
     pub skip_bad: bool,
-    /// For the policy `random`.
+    /// Seed for the policy `random`.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub seed: u64,
 }
@@ -45,7 +45,7 @@ pub struct Replay {
 /// What `generate` is asked.
 #[derive(Debug, Args)]
 pub struct Generate {
-    /// Which objects are asked for.
+    /// Which objects are requested.
     #[arg(value_enum)]
     pub workload: Kind,
     /// How many objects there are.
@@ -54,13 +54,13 @@ pub struct Generate {
     /// How many requests to print.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     pub requests: u64,
-    /// Zipf's exponent: 0 asks for all objects alike, 1 for the second half as often as for the first.
+    /// Zipf's exponent: with 0 all objects are equally likely, with 1 the second is half as likely as the first.
     #[arg(long, value_name = "A", default_value_t = 0.9, value_parser = alpha)]
     pub alpha: f64,
-    /// Another seed, other requests.
+    /// Seed of the requests.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub seed: u64,
-    /// How large objects are: `fixed:BYTES`, or `lognormal:MEDIAN:SIGMA`.
+    /// Size of objects: `fixed:BYTES`, or `lognormal:MEDIAN:SIGMA`.
     #[arg(long, value_name = "SIZES", default_value = "fixed:1KiB")]
     pub size_dist: Sizes,
     /// scan: the objects of a sweep [default: as many as OBJECTS].
@@ -74,7 +74,7 @@ pub struct Generate {
     pub every: Option<u64>,
 }
 
-/// Which objects are asked for.
+/// Which objects are requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
     /// By Zipf's law, always the same.
@@ -113,11 +113,11 @@ impl FromStr for AskedSize {
         };
         match amount {
             Some(amount) => Ok(Self { text: text.to_owned(), amount }),
-            None => {
-                Err("a size is a whole number with a unit, such as 64MiB, or a part of the trace's objects, \
-                         such as 5%; and not 0"
-                    .to_owned())
-            }
+            None => Err(
+                "a size must be a whole number with a unit, such as 64MiB, or a percentage of the trace's \
+                         objects, such as 5%, and not 0"
+                    .to_owned(),
+            ),
         }
     }
 }

@@ -30,12 +30,10 @@ fn workload(asked: &Generate) -> Result<Workload, Failure> {
             .sweep
             .or(asked.between)
             .or(asked.every)
-            .map(|_| "`zipf` takes none of --sweep, --between and --every"),
-        Kind::Scan => {
-            asked.every.map(|_| "`scan` takes no --every; its sweeps are set by --sweep and --between")
-        }
+            .map(|_| "`zipf` does not take --sweep, --between or --every"),
+        Kind::Scan => asked.every.map(|_| "`scan` does not take --every; use --sweep and --between"),
         Kind::Shift => {
-            asked.sweep.or(asked.between).map(|_| "`shift` takes no --sweep or --between; it has --every")
+            asked.sweep.or(asked.between).map(|_| "`shift` does not take --sweep or --between; use --every")
         }
     };
     if let Some(text) = stranger {

@@ -15,12 +15,12 @@ use super::Status;
 /// What can be asked about caches.
 #[derive(Debug, Subcommand)]
 pub enum Cache {
-    /// Play a trace of requests through eviction policies, and print the hit ratios of each.
+    /// Replay a trace of requests through eviction policies, and print the hit ratio of each.
     ///
     /// The trace has lines of `key size`, or is an access log: Pointsman's JSON, common or combined, of which
     /// GETs with status 200 count. Exits with 0, or 1 when the trace cannot be read.
     Replay(Replay),
-    /// Make up a trace of requests, and print it: `key size` lines, the same for the same seed.
+    /// Generate a trace of requests, and print it: `key size` lines, the same for the same seed.
     Generate(Generate),
 }
 

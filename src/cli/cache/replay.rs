@@ -35,7 +35,7 @@ pub(super) fn replay(asked: &Asked) -> Result<(), Failure> {
     let skipped = source.play(|request| replay.request(request))?;
     if replay.footprint.requests == 0 {
         return Err(Failure::new(format!(
-            "{}: no request in it counts{}",
+            "{}: it has no usable request{}",
             asked.trace.display(),
             report::skipped(&skipped).map(|text| format!(": {text}")).unwrap_or_default()
         )));
@@ -114,7 +114,7 @@ impl<'a> Source<'a> {
             let path = if self.path == Path::new("-") { Path::new("standard input") } else { self.path };
             match failure {
                 trace::Failure::Line(..) => Failure::new(format!(
-                    "{}: {failure}\n--skip-bad leaves out lines that cannot be read",
+                    "{}: {failure}\nuse --skip-bad to skip lines that cannot be read",
                     path.display()
                 )),
                 trace::Failure::Input(error) => Failure::new(unreadable(path, &error)),

@@ -51,8 +51,8 @@ pub(super) fn report(asked: &Asked, replay: &Replay, skipped: &Skipped) -> Resul
 /// Which lines did not count, where there are any.
 pub(super) fn skipped(skipped: &Skipped) -> Option<String> {
     let reasons = [
-        (skipped.status, "of another status than 200"),
-        (skipped.method, "of another method than GET"),
+        (skipped.status, "with a status other than 200"),
+        (skipped.method, "with a method other than GET"),
         (skipped.bad, "that cannot be read"),
     ];
     let counts: Vec<String> = reasons
@@ -162,6 +162,6 @@ mod tests {
         let none = Skipped::default();
         assert_eq!(skipped(&none), None);
         let some = skipped(&Skipped { status: 1, ..none });
-        assert_eq!(some.as_deref(), Some("1 line skipped: 1 of another status than 200"));
+        assert_eq!(some.as_deref(), Some("1 line skipped: 1 with a status other than 200"));
     }
 }

@@ -62,7 +62,7 @@ impl Body for Reply {
             }
             Self::Events(name, left, next) => next.poll_tick(cx).map(|_| {
                 *left -= 1;
-                let event = format!("data: backend {name}, {left} more to come\n\n");
+                let event = format!("data: backend {name}, {left} to come\n\n");
                 Some(Ok(Frame::data(event.into())))
             }),
         }

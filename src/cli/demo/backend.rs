@@ -60,7 +60,7 @@ async fn live_and_die(server: Server, listener: Bound) -> io::Result<()> {
         sleep(AWAY).await;
         listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         print(&format!(
-            "backend {name} is back on port {port}; it gets traffic after its next health checks\n"
+            "backend {name} is back on port {port}; it gets traffic again after its next health checks\n"
         ));
     }
 }

@@ -143,10 +143,10 @@ Kill b; it comes back after {away} s. No request fails, and b gets its share aga
 TLS with a certificate of this run, and HTTP/2:
   curl --cacert {ca} https://localhost:{https}/
   curl --cacert {ca} --http2 -sw 'HTTP/%{{http_version}}\\n' https://localhost:{https}/
-Connections that are passed on byte for byte, whatever they speak; TLS ends before:
+Connections that are forwarded byte for byte, whatever they speak; TLS is terminated before:
   curl --cacert {ca} https://localhost:{tcp}/ https://localhost:{tcp}/
   {program} explain --config {config} tcp://localhost:{tcp}
-What a backend gets of a request:
+What a backend receives:
   curl http://127.0.0.1:{http}/headers
 A client that stays with one backend, by cookie:
   curl -s -c {jar} http://127.0.0.1:{http}/sticky/; for i in 1 2 3; do curl -s -b {jar} http://127.0.0.1:{http}/sticky/; done
@@ -158,17 +158,17 @@ Events as they come, a body there and back, ten megabytes, a redirect, a slow an
   curl -so /dev/null -w '%{{size_download}} bytes in %{{time_total}} s\\n' http://127.0.0.1:{http}/big
   curl -L http://127.0.0.1:{http}/old
   curl http://127.0.0.1:{http}/slow
-Twenty at once for what is not cached yet, and takes a second: one of them is heard by a backend, all get its answer:
+Twenty at once for what is not cached yet and takes a second: one request reaches a backend, all get its answer:
   for i in $(seq 20); do curl -s http://127.0.0.1:{http}/cached/slow & done; wait
-From the cache, for ten seconds; the answer says so:
+From the cache, for ten seconds, as the answer shows:
   curl -si http://127.0.0.1:{http}/cached/page | grep -i -e cache-status -e backend
   curl -si http://127.0.0.1:{http}/cached/page | grep -i -e cache-status -e backend
-Have the cache forget it:
+Purge it from the cache:
   {program} purge pages --prefix http://127.0.0.1:{http}/cached/ --config {config}
-Take b out gently, and in again; the dashboard has buttons for it:
+Drain b, and put it back; the dashboard has buttons for it:
   curl -X POST -H {bearer} http://127.0.0.1:{admin}/api/v1/upstreams/demo/backends/b/drain
   curl -X POST -H {bearer} http://127.0.0.1:{admin}/api/v1/upstreams/demo/backends/b/enable
-Edit the configuration while it runs; this redirects elsewhere, and drops nothing:
+Edit the configuration while it runs; this changes a redirect, and drops nothing:
   sed -i s,/old,/older, {config}; sleep 1; curl -s -H {bearer} http://127.0.0.1:{admin}/api/v1/status | grep generation
   curl -s -o /dev/null -w '%{{redirect_url}}\\n' http://127.0.0.1:{http}/older
 Why a request goes where it goes:
@@ -181,7 +181,7 @@ What Pointsman knows, and a line for each request:
   tail -n 3 {access}
 
 The configuration of all this: {config}
-Ctrl-C ends it.
+Ctrl-C stops it.
 
 ",
         // A file of curl's: the token is in no list of processes.

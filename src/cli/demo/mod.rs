@@ -43,7 +43,7 @@ struct Plan {
 
 /// Runs until it is interrupted.
 pub(super) fn demo() -> Status {
-    let folder = Folder::new().map_err(|error| Failure::new(format!("cannot make a folder: {error}")))?;
+    let folder = Folder::new().map_err(|error| Failure::new(format!("cannot create a folder: {error}")))?;
     let cannot = |error: io::Error| Failure::new(format!("the demonstration cannot start: {error}"));
     demo_certificates(&folder.0).map_err(cannot)?;
 
@@ -87,7 +87,7 @@ fn listener(port: u16) -> io::Result<(TcpListener, u16)> {
     })?;
     let bound = listener.local_addr()?.port();
     if bound != port {
-        print(&format!("Port {port} is taken, so {bound} takes its place.\n"));
+        print(&format!("Port {port} is in use, so {bound} is used instead.\n"));
     }
     Ok((listener, bound))
 }

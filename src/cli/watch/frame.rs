@@ -279,9 +279,9 @@ mod tests {
 
     #[test]
     fn trouble_comes_first_and_the_last_figures_stay() {
-        let gone = View { trouble: Some("nobody listens there".into()), note: Some("x".into()), ..view() };
+        let gone = View { trouble: Some("nothing listens there".into()), note: Some("x".into()), ..view() };
         let lines = frame(&gone, 100, 20, false);
-        assert_eq!(lines[1], "nobody listens there");
+        assert_eq!(lines[1], "nothing listens there");
         assert!(lines.join("\n").contains("1234/s"));
         let mut refused = view();
         refused.status["last_reload"]["ok"] = false.into();

@@ -40,8 +40,8 @@ mod tests {
         let expected = "1234 requests/s, 2.4 errors/s, p50 1.2 ms, p90 12 ms, p99 >10.0 s, in 1.0 KiB/s, \
                         out 2.0 KiB/s, 3 connections, 1 of 2 backends up";
         assert_eq!(one_line(&view()), expected);
-        let gone = View { trouble: Some("nobody listens there".into()), ..view() };
-        assert_eq!(one_line(&gone), "nobody listens there");
+        let gone = View { trouble: Some("nothing listens there".into()), ..view() };
+        assert_eq!(one_line(&gone), "nothing listens there");
         let first = View { rates: None, ..view() };
         assert_eq!(one_line(&first), "process 4711, generation 3, 3 connections, 1 of 2 backends up");
     }

@@ -56,7 +56,7 @@ pub(super) fn watch(running: &Running, interval: Duration) -> Status {
     live.take(Ok(first));
     match io::stdout().is_terminal() && !running.json {
         true => on_terminal(live, endpoint, interval)
-            .map_err(|error| Failure::new(format!("the terminal does not do: {error}"))),
+            .map_err(|error| Failure::new(format!("the terminal cannot be used: {error}"))),
         false => {
             in_lines(live, &endpoint, interval, running.json);
             Ok(ExitCode::SUCCESS)
@@ -102,7 +102,7 @@ impl Live {
         let (before, now) = (&self.view.sample, Sample::read(&status, &traffic, &upstreams));
         let note = match before.pid {
             0 => None,
-            pid if pid != now.pid => Some(format!("process {} answers now, and not {pid} any more", now.pid)),
+            pid if pid != now.pid => Some(format!("process {} answers now, no longer {pid}", now.pid)),
             _ if before.generation != now.generation => {
                 Some(format!("generation {} is in force", now.generation))
             }

@@ -38,11 +38,11 @@ impl EtcdConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         if self.endpoints.is_empty() && table.places_in("endpoints").is_empty() {
             let message = "`endpoints` is empty";
-            let hint = "name etcd's servers, such as [\"http://10.0.0.9:2379\"]";
+            let hint = "list etcd's servers, such as [\"http://10.0.0.9:2379\"]";
             table.reader.problem_with(table.place_of("endpoints"), message, hint);
         }
         if self.lease.subsec_nanos() > 0 {
-            let message = "`lease` is no whole number of seconds";
+            let message = "`lease` must be a whole number of seconds";
             table.reader.problem_with(
                 table.place_of("lease"),
                 message,

@@ -48,8 +48,8 @@ impl PeersConf {
 
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         if self.others().next().is_none() {
-            let message = "`members` names no other node";
-            let hint = "name the address that each other node has as `listen`, such as [\"10.0.0.2:7946\"]";
+            let message = "`members` lists no other node";
+            let hint = "list the `listen` address of each other node, such as [\"10.0.0.2:7946\"]";
             table.reader.problem_with(table.place_of("members"), message, hint);
         }
         // Files are looked at as those of any TLS to a backend.

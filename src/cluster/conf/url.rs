@@ -42,8 +42,8 @@ impl Value for StoreUrl {
         let text = reader.text(node, "a URL, such as \"http://10.0.0.9:2379\"")?;
         let url = Self::parse(text);
         if url.is_none() {
-            let message = format!("`{text}` is not the URL of a server");
-            let hint = "such as \"http://10.0.0.9:2379\" or \"https://etcd.internal:2379\", without a path";
+            let message = format!("`{text}` is not a valid server URL");
+            let hint = "use a URL such as \"http://10.0.0.9:2379\", without a path";
             reader.problem_with(node.place, message, hint);
         }
         url

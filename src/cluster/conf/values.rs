@@ -35,7 +35,7 @@ impl Value for InterfaceName {
         let is_name =
             (1..=MOST).contains(&name.len()) && !name.contains(['/', ' ']) && !name.starts_with('.');
         if !is_name {
-            let message = format!("`{name}` cannot be a network interface");
+            let message = format!("`{name}` is not a valid interface name");
             reader.problem_with(node.place, message, "`ip link` lists those of this machine");
             return None;
         }
@@ -56,7 +56,7 @@ fn interfaces() -> String {
     names.retain(|name| name != "lo");
     names.sort_unstable();
     match names.as_slice() {
-        [] => "this machine has none but `lo`".into(),
+        [] => "this machine has only `lo`".into(),
         names => format!("this machine has `{}`", names.join("`, `")),
     }
 }
@@ -84,8 +84,8 @@ impl Value for InterfaceAddress {
         };
         let address = network.addr();
         if address.is_unspecified() || address.is_multicast() || address.is_loopback() {
-            let message = format!("{address} cannot move from node to node");
-            reader.problem_with(node.place, message, "a virtual address is one that clients connect to");
+            let message = format!("{address} cannot be a virtual address");
+            reader.problem_with(node.place, message, "use an address that clients can connect to");
             return None;
         }
         Some(Self(network))

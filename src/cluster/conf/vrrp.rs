@@ -40,8 +40,8 @@ impl VrrpConf {
 
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         if !self.interval.subsec_micros().is_multiple_of(10_000) {
-            let message = "`interval` is no multiple of 10 ms";
-            let hint = "advertisements carry it in hundredths of a second: write \"100ms\", or \"1s\"";
+            let message = "`interval` must be a multiple of 10 ms";
+            let hint = "advertisements carry it in hundredths of a second: use \"100ms\" or \"1s\"";
             table.reader.problem_with(table.place_of("interval"), message, hint);
         }
     }

@@ -95,7 +95,7 @@ impl OnChangeConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         if self.command.first().is_none_or(String::is_empty) && table.places_in("command").is_empty() {
             let message = "`command` is empty";
-            let hint = "name a program and its arguments, such as [\"/usr/local/bin/moved\", \"{role}\"]";
+            let hint = "use a program and its arguments, such as [\"/usr/local/bin/moved\", \"{role}\"]";
             table.reader.problem_with(table.place_of("command"), message, hint);
         }
     }
@@ -129,7 +129,7 @@ impl ClusterConf {
             if needed != self.election
                 && let Some(entry) = table.entry(key)
             {
-                let message = format!("`{key}` does nothing with `election = \"{election}\"`");
+                let message = format!("`{key}` has no effect with `election = \"{election}\"`");
                 let hint = format!("leave it out, or set `election = \"{}\"`", needed.name());
                 table.reader.problem_with(entry.place, message, hint);
             }
@@ -139,7 +139,7 @@ impl ClusterConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         self.check_election(table);
         if self.rollout.is_some() && table.entry("peers").is_none() {
-            let message = "`rollout` needs `[cluster.peers]`, by which nodes know how the others do";
+            let message = "`rollout` needs `[cluster.peers]`, so that nodes know how the others are doing";
             let hint = "add it, or leave `rollout` out";
             table.reader.problem_with(table.place_of("rollout"), message, hint);
         }
@@ -147,7 +147,7 @@ impl ClusterConf {
             let written = ["virtual_ip", "on_change", "peers"].iter().any(|key| table.entry(key).is_some());
             if !written {
                 let message =
-                    format!("{} moves nothing: it has no `virtual_ip` and no `on_change`", table.title());
+                    format!("{} has no effect: it has neither `virtual_ip` nor `on_change`", table.title());
                 let hint = "add `[[cluster.virtual_ip]]` with `address` and `interface`";
                 table.reader.missing(table.place, message, hint);
             }

@@ -30,7 +30,7 @@ impl ZooKeeperConf {
             && self.path.split('/').skip(1).all(|name| !matches!(name, "" | "." | ".."));
         if !is_path {
             let message = format!("`{}` is not a path", self.path);
-            let hint = "it begins with `/`, and no part of it is empty: \"/pointsman/leader\"";
+            let hint = "it must begin with `/`, and no part may be empty: \"/pointsman/leader\"";
             table.reader.problem_with(table.place_of("path"), message, hint);
         }
     }

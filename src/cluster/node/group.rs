@@ -133,7 +133,7 @@ impl Group {
         let were_there = std::mem::replace(&mut self.are_there, true);
         if were_there && !added.is_empty() {
             let (group, addresses) = (&self.plan.name, added.join(", "));
-            tracing::warn!(%group, %addresses, "put back what somebody else removed");
+            tracing::warn!(%group, %addresses, "restored what something else removed");
             common.status.lock().count("addresses_restored", "");
         }
         if !were_there || !added.is_empty() {

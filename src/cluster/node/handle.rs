@@ -150,7 +150,7 @@ impl Handle {
             drop::<mpsc::Sender<()>>(held);
         };
         if let Err(error) = thread.spawn(life) {
-            tracing::error!("no cluster: its thread cannot be started: {error}");
+            tracing::error!("the cluster is not running: its thread cannot be started: {error}");
         }
     }
 

@@ -56,7 +56,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) fn run(commands: UnboundedReceiver<Command>, status: Arc<Status>) {
     let realtime = realtime::enter(Rank::Decides);
     if let Err(error) = &realtime {
-        tracing::info!("the cluster runs among other programs, not before them (CAP_SYS_NICE): {error}");
+        tracing::info!("the cluster's thread has no real-time priority (CAP_SYS_NICE): {error}");
     }
     let runtime = Builder::new_current_thread()
         .enable_io()
@@ -73,7 +73,7 @@ pub(super) fn run(commands: UnboundedReceiver<Command>, status: Arc<Status>) {
     match result {
         // It has a limit of its own.
         Ok(telling) => drop(telling.map(JoinHandle::join)),
-        Err(error) => tracing::error!("no cluster: {error}"),
+        Err(error) => tracing::error!("the cluster is not running: {error}"),
     }
 }
 
@@ -274,7 +274,7 @@ impl Node {
     /// The guard said something: it may have acted in this node's place.
     fn guarded(&mut self) {
         if self.watch.take_acted() {
-            let reason = "this node did not run in time, and its guard gave the role up";
+            let reason = "this node did not run in time, and its guard gave up the role";
             for group in self.groups.iter_mut().chain(&mut self.leaving) {
                 if group.machine.may_have_addresses() {
                     group.on(Event::Lost(reason.into()), &mut self.common);
@@ -325,7 +325,7 @@ impl Node {
             self.watch.end();
         } else {
             tracing::error!(
-                "the kernel did not remove the addresses within {REMOVING:?}, and the guard goes on"
+                "the kernel did not remove the addresses within {REMOVING:?}, and the guard continues"
             );
         }
         self.common.on_change.take()?.finish(keep_addresses)

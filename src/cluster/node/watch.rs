@@ -51,7 +51,7 @@ impl Watch {
         }
         drop(link);
         if is_gone {
-            self.lost("it ended");
+            self.lost("it exited");
         }
         has_acted
     }
@@ -113,7 +113,7 @@ impl Watch {
     }
 
     fn lost(&mut self, why: &str) {
-        tracing::warn!("the guard has ended, and another is started: {why}");
+        tracing::warn!("the guard exited, and another is started: {why}");
         *self.link.borrow_mut() = None;
         self.start_at = Some(BootTime::now().plus(AGAIN));
     }

@@ -148,7 +148,7 @@ impl Campaign {
     /// A node that goes on with what another program has won.
     pub fn resume(lease: i64, fence: u64, sent: BootTime, ttl: Duration) -> (Self, Option<Event>) {
         let lease = Lease { id: lease, ttl, sent };
-        let reason = "goes on as the program before it".into();
+        let reason = "continues from the previous program".into();
         let event = Event::Elected { fence, until: Some(lease.until()), reason };
         let mut campaign = Self::new(Standing::Full);
         (campaign.lease, campaign.step) = (Some(lease), Step::Hold { fence });
@@ -295,7 +295,7 @@ impl Campaign {
         self.lease = None;
         self.holder = None;
         self.step = Step::Look;
-        was_held.then(|| Event::Lost("the store has ended the lease".into()))
+        was_held.then(|| Event::Lost("the store ended the lease".into()))
     }
 
     fn failed(&mut self, now: BootTime) {

@@ -83,7 +83,7 @@ impl Reader {
     pub async fn read(&mut self) -> Result<Option<Document>, String> {
         let found = self.etcd.value(MOST).await?;
         let Some((bytes, revision)) = found else { return Ok(None) };
-        let text = String::from_utf8(bytes).map_err(|_| "what is at the key is no UTF-8".to_owned())?;
+        let text = String::from_utf8(bytes).map_err(|_| "the value at the key is not UTF-8".to_owned())?;
         Ok(Some(Document { text, revision }))
     }
 

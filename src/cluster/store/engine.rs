@@ -107,7 +107,7 @@ pub async fn run(
     let alarm = match Alarm::new() {
         Ok(alarm) => alarm,
         Err(error) => {
-            tracing::error!(group = %outlet.name, "no election: {error}");
+            tracing::error!(group = %outlet.name, "the election is not running: {error}");
             return Value::Null;
         }
     };

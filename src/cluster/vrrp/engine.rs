@@ -37,7 +37,7 @@ pub async fn run(
     let (alarm, news) = match (Alarm::new(), News::open()) {
         (Ok(alarm), Ok(news)) => (alarm, news),
         (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(group = %outlet.name, "no virtual router: {error}");
+            tracing::error!(group = %outlet.name, "the virtual router is not running: {error}");
             return Value::Null;
         }
     };

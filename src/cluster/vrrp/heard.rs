@@ -29,8 +29,8 @@ impl Task {
                 let (group, ours) = (&self.outlet.name, self.conf.checksum.name());
                 tracing::warn!(
                     %group, %source,
-                    "a peer makes its checksums in another way than `{ours}`, and may refuse this node's: \
-                     set `cluster.vrrp.checksum`"
+                    "a peer computes checksums differently from `{ours}`, and may refuse this node's: set \
+                     `cluster.vrrp.checksum`"
                 );
             }
         }

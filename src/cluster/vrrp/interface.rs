@@ -71,7 +71,7 @@ impl Task {
         self.adopts = false;
         let is_new = self.outlet.replace_problem(why);
         if is_new {
-            tracing::warn!(group = %self.outlet.name, "no election: {why}");
+            tracing::warn!(group = %self.outlet.name, "the election is not running: {why}");
         }
         if std::mem::take(&mut self.is_primary) {
             self.outlet.tell(Event::Lost(why.to_owned()));

@@ -243,7 +243,7 @@ impl Router {
     /// Goes on as the primary that another program on this node was.
     pub fn adopt(&mut self, now: BootTime) -> Vec<Action> {
         let mut actions = Vec::new();
-        self.activate(now, "taken over from the program before this one".into(), &mut actions);
+        self.activate(now, "taken over from the previous program".into(), &mut actions);
         actions
     }
 
@@ -318,7 +318,7 @@ impl Router {
             Some(Heard { source, priority, .. }) if priority < self.priority() => {
                 format!("{source} has the lower priority {priority}")
             }
-            Some(Heard { source, .. }) => format!("{source} was not heard any more"),
+            Some(Heard { source, .. }) => format!("{source} is no longer heard"),
         }
     }
 

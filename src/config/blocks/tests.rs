@@ -74,7 +74,7 @@ fn what_has_no_meaning_for_a_table_is_left_out() {
 fn what_a_table_says_itself_is_refused_as_ever() {
     let text = ROUTES.replace("listeners = [\"raw\"]", "listeners = [\"raw\"]\nforwarded = true");
     let problems = parse(&format!("{text}{REST}"), Path::new("x.toml")).unwrap_err();
-    assert!(problems.to_string().contains("`forwarded` has no meaning on a `tcp` listener"), "{problems}");
+    assert!(problems.to_string().contains("`forwarded` does not apply to a `tcp` listener"), "{problems}");
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_check_of_another_kind_is_another_check() {
 fn a_policy_that_no_route_names_is_noted() {
     let unused = format!("[[policy]]\nname = \"p\"\ntimeout = \"1s\"\n{ROUTES}");
     let noted =
-        |text: &str| notes(&parsed(text)).into_iter().any(|it| it.contains("policy `p` is named by no"));
+        |text: &str| notes(&parsed(text)).into_iter().any(|it| it.contains("policy `p` is not used by any"));
     assert!(noted(&unused));
     assert!(!noted(&unused.replace("name = \"plain\"", "name = \"plain\"\npolicies = [\"p\"]")));
 }

@@ -26,8 +26,8 @@ pub(super) fn unique_paths(configured: &[CacheConf], root: &Node, reader: &mut R
                 continue;
             };
             let line = reader.source().line_seen_from(first.start, place.start);
-            let message = format!("the {other} of `{name}` on {line} has this path already");
-            reader.problem_with(place, message, "give each cache's disk and journal a path of its own");
+            let message = format!("the {other} of `{name}` on {line} already uses this path");
+            reader.problem_with(place, message, "give each cache's disk and journal its own path");
         }
     }
 }

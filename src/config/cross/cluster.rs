@@ -38,8 +38,8 @@ fn of_routers(conf: &ClusterConf, nodes: &[Node], reader: &mut Reader<'_>) {
     for node in nodes {
         for entry in ["router_id", "priority"].into_iter().filter_map(|key| node.entry(key)) {
             let (key, election) = (&entry.key, conf.election.name());
-            let message = format!("`{key}` does nothing with `election = \"{election}\"`");
-            let hint = "leave it out: all addresses move together, and who has them keeps them";
+            let message = format!("`{key}` has no effect with `election = \"{election}\"`");
+            let hint = "leave it out: all addresses move together and stay with the node that has them";
             reader.problem_with(entry.place, message, hint);
         }
     }
@@ -55,8 +55,8 @@ fn unique(conf: &ClusterConf, nodes: &[Node], reader: &mut Reader<'_>) {
         let (ip, place) = (address.address.0.addr(), place_of(node, "address"));
         if let Some(first) = seen.insert(ip, place) {
             let line = reader.source().line_seen_from(first.start, place.start);
-            let message = format!("the virtual address {ip} is defined already on {line}");
-            reader.problem_with(place, message, "an address is on one interface, and moves with one router");
+            let message = format!("the virtual address {ip} is already defined on {line}");
+            reader.problem_with(place, message, "an address belongs to one interface and one virtual router");
         }
     }
 }
@@ -75,7 +75,7 @@ fn routers(conf: &ClusterConf, nodes: &[Node], reader: &mut Reader<'_>) {
         if of_first != priority {
             let line = reader.source().line_seen_from(place.start, node.place.start);
             let message = format!(
-                "{} has priority {priority}, and virtual router {router_id} has {of_first} since {line}",
+                "{} has priority {priority}, but virtual router {router_id} has {of_first} on {line}",
                 address.address.0.addr()
             );
             let hint = "addresses of one router move together; give one of them another `router_id`";
@@ -97,7 +97,7 @@ fn peers(conf: &ClusterConf, node: &Node, reader: &mut Reader<'_>) {
     for (peer, item) in peers.iter().zip(list.items()) {
         if conf.virtual_ip.iter().any(|it| is_virtual(&it, peer)) {
             let message = format!("the peer {peer} is a virtual address");
-            reader.problem_with(item.place, message, "name an address that the other node always has");
+            reader.problem_with(item.place, message, "use an address that always stays on the other node");
         }
     }
     if peers.is_empty() {
@@ -108,8 +108,8 @@ fn peers(conf: &ClusterConf, node: &Node, reader: &mut Reader<'_>) {
         conf.virtual_ip.iter().map(|it| it.address.0.addr().is_ipv6()).filter(|is_v6| !has(*is_v6)).collect();
     for is_v6 in missing {
         let family = if is_v6 { "IPv6" } else { "IPv4" };
-        let message = format!("there are virtual addresses of {family}, and no peer of {family}");
-        let hint = "each family has an election of its own: name the other node's addresses of both";
+        let message = format!("there are {family} virtual addresses, but no {family} peer");
+        let hint = "each address family has its own election: list the other node's addresses of both";
         reader.problem_with(list.place, message, hint);
     }
 }
@@ -117,7 +117,7 @@ fn peers(conf: &ClusterConf, node: &Node, reader: &mut Reader<'_>) {
 /// Without addresses an interface must be named.
 fn interface(conf: &ClusterConf, node: &Node, reader: &mut Reader<'_>) {
     if conf.virtual_ip.is_empty() && conf.on_change.is_some() && conf.vrrp.interface.is_none() {
-        let message = "without virtual addresses there is no interface that advertisements could go over";
+        let message = "without virtual addresses, no interface is known to send advertisements on";
         reader.problem_with(node.place, message, "add `interface` to `[cluster.vrrp]`");
     }
 }

@@ -18,12 +18,12 @@ pub(in crate::config) const OF_TUNNELS: [&str; 3] = ["tunnel_idle", "half_close_
 
 /// Keys of an upstream that are about connections, and why datagrams have no use for them.
 pub(in crate::config) const OF_CONNECTIONS: [(&str, &str); 6] = [
-    ("sticky", "datagrams have no cookies; `balance = \"ip-hash\"` keeps a client at its backend"),
-    ("queue", "a datagram does not wait: it is dropped, and its client sends it again; leave it out"),
-    ("connect_timeout", "nothing is connected; `response_timeout` is how long a first answer may take"),
-    ("body_timeout", "how long a session may be silent is `udp = { idle = … }`"),
-    ("idle_timeout", "how long a session may be silent is `udp = { idle = … }`"),
-    ("max_idle", "each session has a socket of its own; leave it out"),
+    ("sticky", "datagrams have no cookies; `balance = \"ip-hash\"` keeps a client on one backend"),
+    ("queue", "datagrams are not queued: they are dropped, and the client retransmits; leave it out"),
+    ("connect_timeout", "UDP does not connect; `response_timeout` limits the wait for the first answer"),
+    ("body_timeout", "`udp = { idle = … }` sets how long a session may be idle"),
+    ("idle_timeout", "`udp = { idle = … }` sets how long a session may be idle"),
+    ("max_idle", "each session has its own socket; leave it out"),
 ];
 
 /// The upstreams that datagrams are passed on to.
@@ -53,8 +53,8 @@ pub(super) fn check_route(listeners: &[&ListenerConf], node: &Node, reader: &mut
         return;
     }
     for entry in OF_TUNNELS.iter().filter_map(|key| node.entry(key)) {
-        let message = format!("`{}` has no meaning on a `udp` listener", entry.key);
-        let hint = "how long a session may be silent is `udp = { idle = … }` of the upstream";
+        let message = format!("`{}` does not apply to a `udp` listener", entry.key);
+        let hint = "`udp = { idle = … }` of the upstream sets how long a session may be idle";
         reader.problem_with(entry.place, message, hint);
     }
 }
@@ -78,29 +78,30 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
             for entry in set.into_iter().chain(node.entry("proxy_protocol_udp").filter(|_| announces)) {
                 let key = &entry.key;
                 let message = format!(
-                    "`{key}` does nothing: no route of a `udp` listener, or of one with `quic`, leads to `{name}`"
+                    "`{key}` has no effect: no route of a `udp` listener, or of one with `quic`, leads to \
+                     `{name}`"
                 );
-                let hint = "leave it out, or add a route with the `listeners` that it is for";
+                let hint = "leave it out, or add a route for such a listener";
                 reader.problem_with(entry.place, message, hint);
             }
             continue;
         }
         // Encrypted to others, and not here: nobody who reads `tls` expects that.
         if let Some(entry) = node.entry("tls") {
-            let message = format!("datagrams to `{name}` are passed on as they are, and not over TLS");
-            reader.problem_with(entry.place, message, "make an upstream without `tls` for them");
+            let message = format!("datagrams to `{name}` are forwarded as they are, without TLS");
+            reader.problem_with(entry.place, message, "use a separate upstream without `tls` for them");
         }
         let written = OF_CONNECTIONS.iter().filter(|_| !of_others.contains(name));
         for (entry, hint) in written.filter_map(|(key, hint)| Some((node.entry(key)?, hint))) {
-            let message = format!("`{}` has no meaning for datagrams", entry.key);
+            let message = format!("`{}` does not apply to datagrams", entry.key);
             reader.problem_with(entry.place, message, *hint);
         }
         let backends = node.items_of("backend");
         let is_unix = |address: &Address| matches!(address, Address::Unix(_));
         for (_, node) in upstream.backend.iter().zip(backends).filter(|(it, _)| is_unix(&it.address)) {
             let place = node.get("address").map_or(node.place, |address| address.place);
-            let message = "datagrams are passed on over IP, and not to unix sockets";
-            reader.problem_with(place, message, "name a host and a port");
+            let message = "datagrams can be forwarded over IP only, not to unix sockets";
+            reader.problem_with(place, message, "use a host and a port");
         }
     }
 }

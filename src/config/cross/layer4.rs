@@ -64,7 +64,7 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
         if !listener.protocol.is_http() && !is_served {
             let place = node.get("name").map_or(node.place, |name| name.place);
             let what = if listener.protocol == Protocol::Udp { "datagrams" } else { "connections" };
-            let message = format!("no route takes the {what} of `{}`", listener.name);
+            let message = format!("no route handles the {what} of `{}`", listener.name);
             let hint =
                 format!("add `[[route]]` with `listeners = [\"{}\"]` and an `upstream`", listener.name);
             reader.problem_with(place, message, hint);
@@ -76,22 +76,22 @@ fn check_route(route: &RouteConf, listeners: &[&ListenerConf], node: &Node, read
     let place = node.get("listeners").map_or(node.place, |listeners| listeners.place);
     let Some(first) = listeners.first() else {
         if node.get("listeners").is_none() {
-            let message = format!("the route `{}` holds for no listener", route.name);
-            let hint =
-                "without `listeners` it holds for http and https; name those whose connections it takes";
+            let message = format!("the route `{}` applies to no listener", route.name);
+            let hint = "without `listeners` it applies to http and https only; list the listeners whose \
+                 connections it handles";
             reader.problem_with(place, message, hint);
         }
         return;
     };
     if let Some(other) = listeners.iter().find(|it| it.protocol.is_http() != first.protocol.is_http()) {
         let message = format!(
-            "`{}` is a `{}` listener and `{}` a `{}` one: one route cannot take requests and connections",
+            "`{}` is a `{}` listener and `{}` a `{}` one: one route cannot handle requests and connections",
             first.name,
             first.protocol.name(),
             other.name,
             other.protocol.name()
         );
-        reader.problem_with(place, message, "make two routes; both may lead to one upstream");
+        reader.problem_with(place, message, "use two routes; both may lead to the same upstream");
         return;
     }
     let protocol = first.protocol;
@@ -107,13 +107,13 @@ fn check_route(route: &RouteConf, listeners: &[&ListenerConf], node: &Node, read
         let without = listeners.iter().find(|listener| !is_meant && !means(listener));
         if let (Some(value), Some(listener)) = (node.entry(key), without) {
             let kind = listener.protocol.name();
-            let message = format!("`{key}` has no meaning on a `{kind}` listener");
+            let message = format!("`{key}` does not apply to a `{kind}` listener");
             let hint = match listener.protocol {
-                Protocol::Http if key == "server_names" => "without TLS there is no such name; use `hosts`",
-                Protocol::Https if key == "alpn" => "what clients speak is `protocol`",
-                Protocol::Http | Protocol::Https => "requests are told apart by `hosts` and `paths`",
-                Protocol::Tcp => "set `protocol = \"tls\"` to pass TLS on by name; plain TCP has no name",
-                Protocol::Udp => "datagrams are told apart by the listener alone",
+                Protocol::Http if key == "server_names" => "without TLS there is no SNI; use `hosts`",
+                Protocol::Https if key == "alpn" => "match what clients speak with `protocol`",
+                Protocol::Http | Protocol::Https => "match requests by `hosts` and `paths`",
+                Protocol::Tcp => "set `protocol = \"tls\"` to route TLS by SNI; plain TCP has none",
+                Protocol::Udp => "datagrams can be matched by their listener only",
                 Protocol::Tls => "leave it out",
             };
             reader.problem_with(value.place, message, hint);
@@ -124,14 +124,14 @@ fn check_route(route: &RouteConf, listeners: &[&ListenerConf], node: &Node, read
     }
     let written = of_requests().chain(["respond", "files"]).filter_map(|key| node.entry(key));
     for entry in written {
-        let message = format!("`{}` has no meaning on a `{}` listener", entry.key, protocol.name());
+        let message = format!("`{}` does not apply to a `{}` listener", entry.key, protocol.name());
         let hint = match entry.key.as_str() {
-            "hosts" if protocol == Protocol::Tls => "names of TLS are `server_names`",
+            "hosts" if protocol == Protocol::Tls => "match TLS server names (SNI) with `server_names`",
             "redirect" | "respond" | "files" if protocol == Protocol::Udp => {
-                "a datagram goes to an `upstream`, or to one of a `split`"
+                "datagrams can only go to an `upstream` or a `split`"
             }
-            "redirect" | "respond" | "files" => "a connection goes to an `upstream`, or to one of a `split`",
-            _ => "what comes is passed on there, and no request is looked at; leave it out",
+            "redirect" | "respond" | "files" => "connections can only go to an `upstream` or a `split`",
+            _ => "this listener forwards traffic without reading requests; leave it out",
         };
         reader.problem_with(entry.place, message, hint);
     }

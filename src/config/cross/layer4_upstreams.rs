@@ -38,8 +38,8 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
         let name = upstream.name.as_str();
         if of_requests.contains(name) {
             if let Some(entry) = node.entry("starttls").filter(|_| upstream.starttls != Starttls::Off) {
-                let message = format!("requests go to `{name}`, and none is spoken behind `starttls`");
-                let hint = "leave it out, or make an upstream of its own for the connections";
+                let message = format!("HTTP requests go to `{name}`, but `starttls` is for other protocols");
+                let hint = "leave it out, or use a separate upstream for the connections";
                 reader.problem_with(entry.place, message, hint);
             }
         } else if of_connections.contains(name) {
@@ -60,18 +60,18 @@ pub(in crate::config) fn upstreams(route: &RouteConf) -> Vec<&str> {
 fn check_keys(upstream: &UpstreamConf, has_datagrams: bool, node: &Node, reader: &mut Reader<'_>) {
     let keys = OF_REQUESTS.iter().filter(|key| !has_datagrams || **key != RESPONSE_TIMEOUT);
     for entry in keys.filter_map(|key| node.entry(key)) {
-        let message = format!("`{}` has no meaning where only connections are passed on", entry.key);
+        let message = format!("`{}` does not apply to an upstream that only layer 4 routes use", entry.key);
         let hint = match entry.key.as_str() {
-            "sticky" => "cookies belong to requests; `balance = \"ip-hash\"` keeps a client on one backend",
-            "protocol" => "client and backend choose what they speak; leave it out",
+            "sticky" => "only HTTP has cookies; `balance = \"ip-hash\"` keeps a client on one backend",
+            "protocol" => "client and backend choose the protocol themselves; leave it out",
             _ => {
-                "`tunnel_idle`, `half_close_timeout` and `timeout` of the route bound connections; leave it out"
+                "the route's `tunnel_idle`, `half_close_timeout` and `timeout` limit connections; leave it out"
             }
         };
         reader.problem_with(entry.place, message, hint);
     }
     if let Some(entry) = node.entry("hash_on").filter(|_| upstream.hash_on != HashOn::ClientIp) {
-        let message = "of a connection that is passed on only the client's address is known";
+        let message = "a layer 4 connection can be hashed on the client's address only";
         reader.problem_with(entry.place, message, "set `hash_on = \"client-ip\"`, or leave it out");
     }
 }

@@ -33,11 +33,11 @@ pub(super) fn backends_that_are_listeners(config: &Config, root: &Node, reader: 
                 continue;
             };
             let place = node.get("address").map_or(node.place, |address| address.place);
-            let message = format!("this backend is the listener `{}` of this very program", listener.name);
+            let message = format!("this backend is Pointsman's own listener `{}`", listener.name);
             let hint = match listener.protocol {
-                Protocol::Udp => "datagrams would come round without end; name the server behind it",
+                Protocol::Udp => "datagrams would loop forever; use the address of the real server",
                 Protocol::Http | Protocol::Https | Protocol::Tcp | Protocol::Tls => {
-                    "a request that comes round again is refused with 508; name the server behind it"
+                    "requests that loop are refused with 508; use the address of the real server"
                 }
             };
             reader.problem_with(place, message, hint);

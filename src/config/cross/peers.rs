@@ -13,11 +13,11 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
     for (cache, node) in config.cache.iter().zip(caches).filter(|_| config.cache.len() == caches.len()) {
         let Some(entry) = node.entry("peers").filter(|_| cache.peers) else { continue };
         if !has_peers {
-            let message = format!("the cache `{}` is to ask peers, and there are none", cache.name);
+            let message = format!("the cache `{}` uses peers, but none are configured", cache.name);
             reader.problem_with(entry.place, message, "add `[cluster.peers]`, or leave `peers` out");
         } else if !cache.collapse.enabled {
             let message =
-                format!("the cache `{}` asks peers for fetches that others can wait for", cache.name);
+                format!("the cache `{}` uses `peers`, which needs `collapse.enabled = true`", cache.name);
             reader.problem_with(entry.place, message, "leave `collapse.enabled` out, or `peers`");
         }
     }
@@ -26,7 +26,7 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
         let is_alone = upstream.relay && !has_peers;
         if let Some(entry) = node.entry("relay").filter(|_| is_alone) {
             let message =
-                format!("requests to `{}` are to go through peers, and there are none", upstream.name);
+                format!("requests to `{}` are relayed through peers, but none are configured", upstream.name);
             reader.problem_with(entry.place, message, "add `[cluster.peers]`, or leave `relay` out");
         }
     }

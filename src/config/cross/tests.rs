@@ -115,7 +115,7 @@ fn conditions_are_of_requests_and_shared_by_no_policy() {
         match read(&passed) {
             Ok(_) => assert_eq!(key, "listeners"),
             Err(problems) => {
-                let expected = format!("`{key}` has no meaning on a `tcp` listener");
+                let expected = format!("`{key}` does not apply to a `tcp` listener");
                 assert!(problems.contains(&expected), "{key}: {problems}");
             }
         }

@@ -51,9 +51,9 @@ fn state(peers: &Peers, body: &[u8]) -> (u16, Bytes) {
     if state.node == own {
         registry.cluster.status().count("peer_messages_refused", "own_name");
         if let Some(times) = REFUSED.count(Moment::now()) {
-            tracing::warn!(times, node = %own, "a peer has the name of this node: set `cluster.node`");
+            tracing::warn!(times, node = %own, "a peer has the same name as this node: set `cluster.node`");
         }
-        return refusal("it has the name of this node");
+        return refusal("it has the same name as this node");
     }
     let now = Moment::now();
     let is_news = registry.members.lock().hear(&state, SystemTime::now(), now);
@@ -79,14 +79,15 @@ fn refusal(why: &str) -> (u16, Bytes) {
 async fn command(peers: &Peers, body: &[u8]) -> (u16, Bytes) {
     let Some(command) = Command::from_json(body) else {
         peers.shared.registry.cluster.status().count("peer_messages_refused", "malformed");
-        return refusal("it is no change");
+        return refusal("it is not a change");
     };
     if peers.shared.registry.commands.is_new(&command) {
         let status = peers.admin.clone().obey(&command.method, &command.target, &command.body).await;
         let result = if status.is_success() { "made" } else { "failed" };
         peers.shared.registry.cluster.status().count("peer_commands", result);
         let Command { id, method, target, .. } = &command;
-        tracing::info!(%id, %method, %target, status = status.as_u16(), "a change was asked for at another node");
+        tracing::info!(%id, %method, %target, status = status.as_u16(), "a change was requested at another \
+            node");
     }
     (200, Bytes::from_static(b"{}"))
 }

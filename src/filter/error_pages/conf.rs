@@ -36,7 +36,7 @@ impl Value for ErrorPagesConf {
         for entry in entries {
             let statuses = Statuses::parse(&entry.key).filter(|it| it.class() >= 4);
             let Some(statuses) = statuses else {
-                let message = format!("`{}` is no status of an error", entry.key);
+                let message = format!("`{}` is not an error status", entry.key);
                 reader.problem_with(entry.place, message, "write a status such as `404`, or `4xx` or `5xx`");
                 continue;
             };

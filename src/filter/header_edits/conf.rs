@@ -57,7 +57,7 @@ fn refuse_framing(field: &str, place: Place, table: &mut Table<'_, '_, '_>) {
     if FRAMING.contains(&lower.as_str()) {
         let hint = match lower.as_str() {
             "host" => "use `rewrite = { host = \"…\" }`",
-            _ => "Pointsman sets it itself, by how the message is sent",
+            _ => "Pointsman sets this header itself",
         };
         table.reader.problem_with(place, format!("`{field}` cannot be edited"), hint);
     }

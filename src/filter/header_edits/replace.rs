@@ -51,7 +51,7 @@ impl Replace {
 
     /// For people.
     pub(super) fn line(&self) -> String {
-        format!("replace in {}: {} by {}", self.name, self.pattern, self.with)
+        format!("replace in {}: {} with {}", self.name, self.pattern, self.with)
     }
 }
 
@@ -88,12 +88,12 @@ fn replace(entry: &crate::schema::Entry, reader: &mut Reader<'_>) -> Option<Repl
     const HINT: &str = "write { pattern = \"a regular expression\", with = \"a text\" }";
     let text = |key: &str| entry.node.get(key).and_then(Node::text);
     let (Some(pattern), Some(with), [_, _]) = (text("pattern"), text("with"), entry.node.entries()) else {
-        let message = format!("the value of `{}` says not what is replaced by what", entry.key);
+        let message = format!("the value of `{}` does not say what to replace with what", entry.key);
         reader.problem_with(entry.node.place, message, HINT);
         return None;
     };
     if with.chars().any(char::is_control) {
-        reader.problem_with(entry.node.place, "a value of a header has no control characters", HINT);
+        reader.problem_with(entry.node.place, "header values cannot contain control characters", HINT);
     }
     if !name::is_token(&entry.key) {
         let message = format!("`{}` is not a header name", entry.key);
@@ -105,7 +105,7 @@ fn replace(entry: &crate::schema::Entry, reader: &mut Reader<'_>) -> Option<Repl
         Err(error) => {
             let text = error.to_string();
             let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            let message = format!("the regular expression is wrong: {reason}");
+            let message = format!("the regular expression is invalid: {reason}");
             reader.problem_with(entry.node.place, message, HINT);
             None
         }

@@ -28,7 +28,7 @@ pub(super) async fn check_grpc(conf: &HealthCheckConf, host: &str, stream: Strea
     let body = message_of(&conf.service);
     let answer = put(stream, &Question { start, fields: &fields, body: &body, wants_body: true }).await?;
     if answer.status != 200 {
-        return Err(format!("status {}, which is no answer of gRPC", answer.status));
+        return Err(format!("status {}, which is not a gRPC response", answer.status));
     }
     let trailers = answer.trailers.as_deref().unwrap_or(&answer.fields);
     match grpc_status(trailers).or_else(|| grpc_status(&answer.fields)) {
@@ -37,7 +37,7 @@ pub(super) async fn check_grpc(conf: &HealthCheckConf, host: &str, stream: Strea
         Some(5) => Err(format!("the health service does not know {:?}", conf.service)),
         Some(12) => Err("the backend has no health service (UNIMPLEMENTED)".into()),
         Some(code) => Err(format!("grpc-status {code}")),
-        None => Err("an answer without grpc-status".into()),
+        None => Err("the response has no grpc-status".into()),
     }
 }
 
@@ -48,7 +48,7 @@ fn start<'a>(method: &'a str, host: &'a str, path: &'a str, stream: &Stream) -> 
 
 async fn put(stream: Stream, question: &Question<'_>) -> Result<Answer, String> {
     if question.start.is_tls && stream.alpn() != Some(b"h2") {
-        return Err("the backend does not speak HTTP/2: it did not take \"h2\" by ALPN".into());
+        return Err("the backend does not speak HTTP/2: it did not select \"h2\" by ALPN".into());
     }
     ask(stream, question).await
 }
@@ -91,7 +91,7 @@ fn verdict(body: &[u8]) -> Result<(), String> {
         [0, 0, 0, 0, 2, 0x08, 2] => Err("NOT_SERVING".into()),
         [0, 0, 0, 0, 2, 0x08, 3] => Err("SERVICE_UNKNOWN".into()),
         [0, 0, 0, 0, 0] => Err("the status is UNKNOWN".into()),
-        _ => Err("an answer that is not one of the health service".into()),
+        _ => Err("the response is not one of the health service".into()),
     }
 }
 

@@ -117,7 +117,7 @@ pub(super) fn conclude(
     };
     match on_error(stored, request.control).filter(|_| is_of_origin(&error)) {
         Some(stored) => {
-            tracing::debug!("a stale response is served, since the origin fails: {error}");
+            tracing::debug!("a stale response is served, because the origin failed: {error}");
             lead.stale(stored);
             Conclusion::Stored(stored.clone(), ServedFrom::Failed(None))
         }

@@ -107,7 +107,8 @@ impl Owner {
 
     fn failed(&self, why: &NoAnswer) -> PeerResult {
         let NoAnswer::Failed(error) = why else { return PeerResult::Declined };
-        tracing::debug!(peer = %self.0.node, "the origin is asked, since the peer does not answer: {error}");
+        tracing::debug!(peer = %self.0.node, "the request goes to the origin, because the peer does not \
+            answer: {error}");
         match error.kind() {
             Kind::ConnectTimeout | Kind::ResponseTimeout => PeerResult::Slow,
             _ => PeerResult::Failed,

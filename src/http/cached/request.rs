@@ -92,16 +92,16 @@ pub fn uncollapsed_reason(
 ) -> Option<&'static str> {
     let conf = &cache.conf.collapse;
     if !conf.enabled {
-        return Some("the cache does not collapse requests");
+        return Some("this cache does not collapse requests");
     }
     if control.no_store {
-        return Some("it says no-store");
+        return Some("it has no-store");
     }
     if !conf.credentials && has_credentials(&exchange.request.fields) {
         return Some("it has Authorization or Cookie");
     }
     let is_hit_for_miss = cache.store.hit_for_miss.has(key, Moment::now());
-    is_hit_for_miss.then_some("the last response for this key was not for everyone")
+    is_hit_for_miss.then_some("the last response for this key was not shareable")
 }
 
 /// Whether a request says who asks.

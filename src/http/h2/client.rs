@@ -139,7 +139,10 @@ impl Downstream for Client {
     fn begin(&mut self, head: &ResponseHead, has_body: bool, length: Option<u64>) -> Result<()> {
         if self.is_tunnel && (200..300).contains(&head.status) {
             // Its client would take it for the WebSocket that there is none of.
-            return Err(Kind::BadResponse("a success to what opens a WebSocket, and none was opened").into());
+            return Err(Kind::BadResponse(
+                "a 2xx response to a WebSocket handshake, but no WebSocket was opened",
+            )
+            .into());
         }
         self.is_begun = true;
         if head.status == 101 {

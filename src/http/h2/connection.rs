@@ -208,7 +208,7 @@ impl Driver {
                 if !has_begun {
                     return true;
                 }
-                self.fail(ConnectionError::calm("a block of fields is not whole in time"));
+                self.fail(ConnectionError::calm("a field block is not complete in time"));
             }
             Phase::Closing if is_idle => return true,
             Phase::Closing => self.deadline.after(CLOSING),

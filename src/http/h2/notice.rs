@@ -15,7 +15,7 @@ const BETWEEN: Duration = Duration::from_secs(1);
 pub(super) fn ended(error: http2::ConnectionError, peer: &Peer, series: &WorkerSeries) {
     let is_flood = error.reason == http2::Reason::ENHANCE_YOUR_CALM;
     if is_flood { &series.http2_floods } else { &series.http2_errors }.add(1);
-    say(peer, &error.to_string(), "an HTTP/2 connection is ended");
+    say(peer, &error.to_string(), "an HTTP/2 connection is closed");
 }
 
 /// Streams were refused, for their client had as many open as it may.

@@ -195,7 +195,7 @@ fn unread(error: ReadError) -> ProxyError {
         ReadError::Broken => Kind::BodyBroken.into(),
         ReadError::Behind => ProxyError::because(
             Kind::ClientStalled,
-            "it reads more slowly than others do, by more than is kept",
+            "it reads too slowly: what it has yet to read is no longer kept",
         ),
     }
 }

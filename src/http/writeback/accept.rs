@@ -70,7 +70,7 @@ pub(super) async fn take_turn(context: &RouteContext<'_>, cache: &Cache, exchang
     let back = &cache.store.back;
     let is_back = cache.conf.write_policy == WritePolicy::Back;
     if is_back && !back.place().is_open() {
-        return Err(refuse(cache, "another program has the journal still"));
+        return Err(refuse(cache, "another program still has the journal"));
     }
     let key = key(context.route, cache, exchange);
     if back.latest(key.uri()).is_none() {
@@ -98,7 +98,7 @@ pub(super) async fn accept<D: Downstream>(
     client: &mut D,
 ) -> Result<()> {
     if !cache.store.back.place().is_open() {
-        return Err(refuse(cache, "another program has the journal still"));
+        return Err(refuse(cache, "another program still has the journal"));
     }
     let key = key(context.route, cache, exchange);
     // Counted until it is in the journal, which has a bound of its own.
@@ -114,7 +114,7 @@ pub(super) async fn accept<D: Downstream>(
     fields.push("idempotency-key", idempotency.as_bytes());
     let status = CacheStatus::journal(CacheStatus::forwarded(Forward::Method).outcome);
     let reply = Reply::on(context.listener, context.route).with_status(status);
-    respond::send_own(reply, "202: accepted, and on its way\n".into(), exchange, client).await
+    respond::send_own(reply, "202: accepted, delivery follows\n".into(), exchange, client).await
 }
 
 /// Makes a write durable; gives its idempotency key.
@@ -144,7 +144,7 @@ async fn append(
             };
             (journal.append(write), idempotency)
         }
-        None => return Err(refuse(cache, "another program has the journal still")),
+        None => return Err(refuse(cache, "another program still has the journal")),
     };
     let (appended, idempotency) = appending;
     match appended.await {

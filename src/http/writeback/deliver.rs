@@ -178,7 +178,7 @@ struct Rest {
 async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Result<Rest> {
     let snapshot = worker.snapshot();
     let (listener, index, route) = find(&snapshot.shared, exchange, &write.route).ok_or_else(|| {
-        ProxyError::because(Kind::NoRoute, "no route leads to an upstream any more, and the write is kept")
+        ProxyError::because(Kind::NoRoute, "no route leads to an upstream any more; the write is kept")
     })?;
     let upstream = match &route.action {
         Action::Upstream(index) => *index,
@@ -300,7 +300,7 @@ impl Log {
             route = write.route,
             waiting = stats.entries,
             oldest_seconds = oldest,
-            "{} {}{} cannot be delivered yet, and is tried again: {why}",
+            "{} {}{} cannot be delivered yet, and will be retried: {why}",
             write.method,
             write.authority,
             write.target

@@ -54,11 +54,11 @@ impl Decoder {
                     let (size, rest) = integer::read(block, 5)?;
                     if is_begun {
                         return Err(CompressionError(
-                            "the size of the table changes in the middle of a block",
+                            "the size of the table changes in the middle of a field block",
                         ));
                     }
                     if size > self.most {
-                        return Err(CompressionError("the table is made larger than it may be"));
+                        return Err(CompressionError("the table is made larger than allowed"));
                     }
                     self.table.resize(size);
                     block = rest;
@@ -110,11 +110,11 @@ fn string<'a>(bytes: &'a [u8], out: &mut Vec<u8>) -> Result<&'a [u8], Compressio
     let (length, rest) = integer::read(bytes, 7)?;
     let (text, rest) = rest
         .split_at_checked(length)
-        .ok_or(CompressionError("a block of fields ends in the middle of a string"))?;
+        .ok_or(CompressionError("a field block ends in the middle of a string"))?;
     if !is_huffman {
         out.extend_from_slice(text);
     } else if !huffman::decode(text, out) {
-        return Err(CompressionError("a string is not in the Huffman code"));
+        return Err(CompressionError("a string is not valid Huffman code"));
     }
     Ok(rest)
 }

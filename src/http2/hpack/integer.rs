@@ -5,7 +5,7 @@ use super::error::CompressionError;
 /// Reads an integer whose first byte has `prefix` bits of it; gives it and what is behind it. Larger ones than 2²⁸ have
 /// no use, and are refused.
 pub(super) fn read(bytes: &[u8], prefix: u32) -> Result<(usize, &[u8]), CompressionError> {
-    const SHORT: CompressionError = CompressionError("a block of fields ends in the middle of an integer");
+    const SHORT: CompressionError = CompressionError("a field block ends in the middle of an integer");
     let (first, mut rest) = bytes.split_first().ok_or(SHORT)?;
     let mask = (1_usize << prefix) - 1;
     let mut value = usize::from(*first) & mask;
@@ -20,7 +20,7 @@ pub(super) fn read(bytes: &[u8], prefix: u32) -> Result<(usize, &[u8]), Compress
             return Ok((value, rest));
         }
     }
-    Err(CompressionError("an integer in a block of fields is too large"))
+    Err(CompressionError("an integer in a field block is too large"))
 }
 
 /// Writes an integer behind the bits of `first` that are not of its prefix.

@@ -37,7 +37,7 @@ impl Table {
     /// The field of an index, from 1: the static table, then the dynamic one.
     pub(super) fn field(&self, index: usize) -> Result<(&[u8], &[u8]), CompressionError> {
         const WRONG: CompressionError =
-            CompressionError("a block of fields refers to a field that is not there");
+            CompressionError("a field block refers to a field that is not in the table");
         let index = index.checked_sub(1).ok_or(WRONG)?;
         if let Some(field) = STATIC.get(index) {
             return Ok(*field);

@@ -85,7 +85,7 @@ impl Relay {
         if let Some(backend) = session.backend.as_ref().filter(|_| is_busy)
             && let Err(error) = socket::accelerate(&backend.socket)
         {
-            tracing::debug!("datagrams of a backend are read one by one: {error}");
+            tracing::debug!("datagrams of a backend are read one at a time: {error}");
         }
         if session.is_over() {
             self.end_one(&mut table, id, EndedBy::Responses);

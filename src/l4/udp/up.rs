@@ -39,7 +39,7 @@ impl Relay {
                     Ok(MOST_PIECES..) => {}
                     Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                         // What came back for an answer; what there is to read is read next.
-                        tracing::debug!("a datagram that was sent came back: {error}");
+                        tracing::debug!("a sent datagram was rejected: {error}");
                     }
                     // Fewer than there was room for: it is empty.
                     Ok(_) | Err(_) => {

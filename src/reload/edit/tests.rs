@@ -165,7 +165,10 @@ fn says_why_not() {
     let file = Path::new(FILE);
     assert!(matches!(edit("x", file, &remove("a")), Err(EditError::Problems(_))));
     let refused = edit(TABLES, file, &remove("none")).unwrap_err();
-    assert_eq!(refused.to_string(), "there is no backend `none` in `api`: there are `a`, `10.0.0.2:80`, `c`");
+    assert_eq!(
+        refused.to_string(),
+        "there is no backend `none` in `api`: available: `a`, `10.0.0.2:80`, `c`"
+    );
     let elsewhere = Change::Remove { upstream: "apis".into(), backend: "a".into() };
     let refused = edit(TABLES, file, &elsewhere).unwrap_err();
     assert_eq!(refused.to_string(), "there is no upstream `apis`: did you mean `api`?");

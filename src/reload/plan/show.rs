@@ -86,7 +86,7 @@ pub fn text(plan: &Value) -> String {
     rows.extend(list(plan, "certificates").iter().filter_map(certificate_row));
     let overrides = plan.get("overrides").unwrap_or(&Value::Null);
     let dropped = list(overrides, "dropped").iter();
-    rows.extend(dropped.map(|line| override_row("-", line, "the file changes it")));
+    rows.extend(dropped.map(|line| override_row("-", line, "the file changes this key")));
     if plan.get("changes").and_then(Value::as_bool) == Some(false) {
         return format!("nothing would change\n{}", aligned(&rows));
     }
@@ -113,10 +113,10 @@ fn row(kind: &str, step: &Value) -> Option<Row> {
     let (sign, note) = match text_of(step, "change") {
         "kept" => return None,
         "added" => ("+", if is_socket { "opened" } else { "" }.to_owned()),
-        "removed" if is_socket => ("-", "closed; what is open ends by itself".to_owned()),
+        "removed" if is_socket => ("-", "closed; open connections run to their end".to_owned()),
         "removed" if kind == "backend" => ("-", "drained".to_owned()),
         "removed" => ("-", String::new()),
-        "moved" => ("~", "another place in the order".to_owned()),
+        "moved" => ("~", "moved in the order".to_owned()),
         // Also what a newer program calls otherwise.
         _ => ("~", joined(step, "keys", ", ")),
     };

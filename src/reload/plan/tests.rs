@@ -98,7 +98,7 @@ fn tells_what_comes_goes_and_changes() {
     let wanted = "\
 ~ listener  web              address 127.0.0.1:8080 → 127.0.0.1:9090, limits.headers
 + listener  new              opened
-- listener  old              closed; what is open ends by itself
+- listener  old              closed; open connections run to their end
 ~ route     one              listeners
 ~ route     two              listeners, hosts
 ~ route     three            listeners
@@ -133,7 +133,7 @@ fn columns_are_aligned() {
 fn a_route_that_moves_is_listed_once() {
     let three = "[[route]]\nname = \"three\"\nhosts = [\"three.example\"]\nupstream = \"api\"\n";
     let new = edited(&[(three, ""), ("[[route]]", &format!("{three}[[route]]"))]);
-    assert_eq!(between(OLD, &new).to_text(), "~ route  three  another place in the order\n");
+    assert_eq!(between(OLD, &new).to_text(), "~ route  three  moved in the order\n");
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn overrides_stay_or_go() {
         lines,
         [
             "~ backend api/b name a → b, weight 5 → 2",
-            "- override api/a: weight 5 instead of 1 the file changes it",
+            "- override api/a: weight 5 instead of 1 the file changes this key",
             "override api/10.0.0.2:80: state draining instead of enabled stays",
         ]
     );
@@ -232,10 +232,10 @@ fn certificates_are_listed_with_their_end() {
     assert_eq!(renewed.files, std::slice::from_ref(&key));
     let warning = |left: i64| planned(facts.not_after - left, &hashes(1, 1)).certificates[0].warning();
     assert_eq!(warning(14 * day), None);
-    assert_eq!(warning(14 * day - 1).as_deref(), Some("it ends in 13 days"));
-    assert_eq!(warning(day).as_deref(), Some("it ends in 1 day"));
-    assert_eq!(warning(5).as_deref(), Some("it ends within a day"));
-    assert_eq!(warning(-1).as_deref(), Some("it has ended"));
+    assert_eq!(warning(14 * day - 1).as_deref(), Some("it expires in 13 days"));
+    assert_eq!(warning(day).as_deref(), Some("it expires in 1 day"));
+    assert_eq!(warning(5).as_deref(), Some("it expires within a day"));
+    assert_eq!(warning(-1).as_deref(), Some("it has expired"));
     let soon = planned(facts.not_after - 5, &hashes(1, 1)).to_text();
     assert!(soon.starts_with("nothing would change\n! certificate  tls "), "{soon}");
 }

@@ -86,7 +86,7 @@ fn each_refusal_of_the_system_has_its_words() {
     let error = |errno: Errno| of_system(path, errno.into());
     assert!(matches!(error(Errno::BUSY), WriteError::MountPoint(_)));
     assert!(error(Errno::XDEV).hint().contains("mount the folder"));
-    assert_eq!(error(Errno::ROFS).to_string(), "/etc/x.toml may not be written by this user");
+    assert_eq!(error(Errno::ROFS).to_string(), "/etc/x.toml is not writable by this user");
     assert!(matches!(error(Errno::ACCESS), WriteError::ReadOnly(_)));
     assert_eq!(error(Errno::NOSPC).reason(), Reason::Failed);
     let folder = Folder::new("missing");

@@ -48,7 +48,8 @@ impl Section for Action {
             [first, rest @ ..] => {
                 for entry in rest {
                     let message = format!("the route has two actions, `{}` and `{}`", first.key, entry.key);
-                    let hint = "a route has exactly one, and `files` may stand beside `upstream` or `split`; make two routes";
+                    let hint = "a route has exactly one, but `files` can be combined with `upstream` or \
+                        `split`; use two routes";
                     table.reader.problem_with(entry.place, message, hint);
                 }
             }
@@ -77,9 +78,9 @@ impl Action {
         let broken = parts.len() != table.places_in("split").len();
         if !broken && parts.iter().all(|part| part.weight == 0) {
             let message = if parts.is_empty() {
-                "`split` names no upstream"
+                "`split` lists no upstream"
             } else {
-                "every weight of `split` is 0, so that no request goes anywhere"
+                "every weight in `split` is 0, so no request can be sent"
             };
             let hint = "give at least one upstream a weight of 1 or more";
             table.reader.problem_with(table.place_of("split"), message, hint);
@@ -112,8 +113,8 @@ impl Section for FilesFirst {
         // It is read with the actions too; a problem is reported once.
         let files = table.read::<Option<FilesConf>>(&key!(files))?;
         if files.as_ref().is_some_and(FilesConf::ends_with_status) {
-            let message = "`try` ends with a status, so that no request goes to the upstream";
-            let hint = "leave the status out: what is not found goes on";
+            let message = "`try` ends with a status, so no request reaches the upstream";
+            let hint = "leave the status out: requests for missing files then go to the upstream";
             table.reader.problem_with(table.place_of("files"), message, hint);
         }
         Some(Self(files))
@@ -169,12 +170,12 @@ impl RedirectConf {
         let literal = template.literal();
         let absolute = ["/", "http://", "https://", "{scheme}://", "{path"];
         if !absolute.iter().any(|start| self.to.starts_with(start)) {
-            let message = format!("`{}` is not where a client can be sent", self.to);
-            let hint = "begin with \"https://\", \"http://\", \"{scheme}://\" or `/`";
+            let message = format!("`{}` is not a valid redirect target", self.to);
+            let hint = "it must begin with \"https://\", \"http://\", \"{scheme}://\" or `/`";
             table.reader.problem_with(place, message, hint);
         } else if literal.chars().any(|c| c.is_whitespace() || c.is_control() || !c.is_ascii()) {
-            let hint = "write blanks and special characters percent-encoded, such as `%20`";
-            table.reader.problem_with(place, "a URL cannot have such characters", hint);
+            let hint = "write spaces and special characters percent-encoded, such as `%20`";
+            table.reader.problem_with(place, "a URL cannot contain these characters", hint);
         }
     }
 }
@@ -197,8 +198,8 @@ impl Value for RedirectStatus {
         match u16::try_from(status) {
             Ok(status @ (301 | 302 | 303 | 307 | 308)) => Some(Self(status)),
             _ => {
-                let message = format!("{status} is not the status of a redirect");
-                let hint = "308 and 301 are permanent, 307 and 302 temporary, 303 is for after a form";
+                let message = format!("{status} is not a redirect status");
+                let hint = "308 and 301 are permanent, 307 and 302 temporary, 303 follows a form submission";
                 reader.problem_with(node.place, message, hint);
                 None
             }
@@ -229,7 +230,7 @@ impl RespondConf {
                 table.reader.problem_with(place, message, hint);
             }
             if !self.body.is_empty() {
-                table.reader.problem_with(place, "`file` and `body` are two bodies", "leave one out");
+                table.reader.problem_with(place, "`file` and `body` cannot be combined", "leave one out");
             }
             if table.entry("content_type").is_none() {
                 self.content_type = page.media_type().to_owned();

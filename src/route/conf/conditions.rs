@@ -74,7 +74,7 @@ fn value(key: &str, node: &Node, reader: &mut Reader<'_>) -> Option<ValueMatch> 
                         };
                         let text = error.to_string();
                         let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                        let message = format!("the regular expression is wrong: {reason}");
+                        let message = format!("the regular expression is invalid: {reason}");
                         let hint = "the syntax is that of the Rust crate `regex`, without look-around and back-references";
                         reader.problem_with(entry.node.place, message, hint);
                         return None;
@@ -85,7 +85,7 @@ fn value(key: &str, node: &Node, reader: &mut Reader<'_>) -> Option<ValueMatch> 
         }
         Data::Array(_) | Data::Integer(_) | Data::Float(_) | Data::Datetime => {}
     }
-    reader.problem_with(node.place, format!("the value of `{key}` says nothing of a value"), HINT);
+    reader.problem_with(node.place, format!("the value of `{key}` is not a condition on a value"), HINT);
     None
 }
 
@@ -184,10 +184,10 @@ impl MatchConf {
         check_ports(table);
         let is_written = |key: &&str| table.entry(key).is_some();
         if self.is_empty() && !CONDITIONS.iter().any(is_written) {
-            let hint = "write what a request must be like, such as `clients = [\"10.0.0.0/8\"]`";
+            let hint = "add at least one condition, such as `clients = [\"10.0.0.0/8\"]`";
             table.reader.problem_with(
                 table.place,
-                "there is no condition, and so it holds for every request",
+                "there is no condition, so it would match every request",
                 hint,
             );
         }
@@ -216,7 +216,7 @@ pub(super) fn check_ports(table: &mut Table<'_, '_, '_>) {
     let items = table.entry("ports").map_or(&[][..], |entry| entry.node.items());
     for item in items.iter().filter(|item| matches!(item.data, Data::Integer(0))) {
         let hint = "write the port that clients connect to, from 1 to 65535";
-        table.reader.problem_with(item.place, "nobody connects to port 0", hint);
+        table.reader.problem_with(item.place, "clients cannot connect to port 0", hint);
     }
 }
 
@@ -225,12 +225,8 @@ pub(super) fn check_names(headers: &mut ValueMatches, table: &mut Table<'_, '_, 
     name::check_header_fields(table.entries_of("headers"), table.reader);
     for entry in table.entries_of("cookies") {
         if !name::is_token(&entry.key) {
-            let message = format!("`{}` is not the name of a cookie", entry.key);
-            table.reader.problem_with(
-                entry.place,
-                message,
-                "names of cookies are letters, digits, `-` and `_`",
-            );
+            let message = format!("`{}` is not a valid cookie name", entry.key);
+            table.reader.problem_with(entry.place, message, "use letters, digits, `-` and `_`");
         }
     }
     headers.0.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());

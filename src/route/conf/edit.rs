@@ -38,18 +38,21 @@ impl RewriteConf {
             let is_odd = literal.contains(odd) || literal.contains(['?', '#', '*']);
             if !literal.is_empty() && (!begins || is_odd) {
                 let message = format!("`{path}` is not a path");
-                let hint = "a path begins with `/` and has no blanks, `?`, `#` or `*`";
+                let hint = "a path must begin with `/` and contain no spaces, `?`, `#` or `*`";
                 table.reader.problem_with(table.place_of(key), message, hint);
             }
         }
         for (key, prefix) in [("strip_prefix", &self.strip_prefix), ("add_prefix", &self.add_prefix)] {
             if !prefix.is_empty() && !self.path.is_empty() {
-                let message = format!("`{key}` does nothing beside `path`, which replaces the whole path");
+                let message = format!(
+                    "`{key}` has no effect together with `path`, which replaces the whole \
+                    path"
+                );
                 table.reader.problem_with(table.place_of(key), message, "leave one out");
             }
         }
         if let Some(entry) = table.entry("responses").filter(|_| self.responses && !self.path.is_empty()) {
-            let message = "responses cannot be translated back from `path`, which stands for many";
+            let message = "responses cannot be translated back when `path` replaces many paths with one";
             table.reader.problem_with(
                 entry.place,
                 message,
@@ -59,7 +62,7 @@ impl RewriteConf {
         let host = literal(&self.host, Context::Host);
         if !host.is_empty() && host.parse::<http::uri::Authority>().is_err() && host == self.host {
             let message = format!("`{}` is not a host", self.host);
-            let hint = "a name, with or without port: \"api.internal\"";
+            let hint = "use a name, with or without port: \"api.internal\"";
             table.reader.problem_with(table.place_of("host"), message, hint);
         }
     }

@@ -33,15 +33,15 @@ impl Value for PathPattern {
         }
         let problem = if !text.starts_with('/') {
             let hint = if text.starts_with('^') {
-                format!("a regular expression is marked with `~`: \"~{text}\"")
+                format!("a regular expression must begin with `~`: \"~{text}\"")
             } else {
-                format!("a path begins with `/`: \"/{text}\"")
+                format!("a path must begin with `/`: \"/{text}\"")
             };
             Some(hint)
         } else if text.contains(['?', '#']) {
-            Some("the query is matched by `query`, not in the path".to_owned())
+            Some("match the query with `query`, not in the path".to_owned())
         } else if text.chars().any(|c| c.is_whitespace() || c.is_control() || !c.is_ascii()) {
-            Some("write blanks and special characters percent-encoded, such as `%20`".to_owned())
+            Some("write spaces and special characters percent-encoded, such as `%20`".to_owned())
         } else {
             let stem = text.strip_suffix("/*").unwrap_or(text);
             stem.contains('*').then(|| {
@@ -68,7 +68,7 @@ fn is_regex(pattern: &str, node: &Node, reader: &mut Reader<'_>) -> bool {
     let caret = text.lines().find(|line| !line.trim().is_empty() && line.trim().chars().all(|c| c == '^'));
     let column = caret.and_then(|line| line.find('^')).map_or(0, |at| at.saturating_sub(4));
     let place = within(node.place, pattern, column, reader);
-    let message = format!("the regular expression is wrong: {reason}");
+    let message = format!("the regular expression is invalid: {reason}");
     let hint = "the syntax is that of the Rust crate `regex`, without look-around and back-references";
     reader.problem_with(place, message, hint);
     false

@@ -146,14 +146,14 @@ impl RouteConf {
         let has_files = matches!(self.action, Action::Files(_));
         for key in OF_PROXIED.into_iter().filter(|key| !has_meaning(key, proxied, has_files)) {
             if let Some(entry) = table.entry(key) {
-                let message = format!("`{key}` does nothing where no request is passed on");
+                let message = format!("`{key}` has no effect: this route sends no request to an upstream");
                 let hint = "leave it out, or send the request to an `upstream`";
                 table.reader.problem_with(entry.place, message, hint);
             }
         }
         if self.collapse && table.entry("cache").is_some() {
-            let message = "`collapse` is for routes without a cache, which joins requests itself";
-            let hint = "leave it out; `[cache.collapse]` says how the cache joins them";
+            let message = "`collapse` is for routes without a cache: a cache collapses requests itself";
+            let hint = "leave it out; `[cache.collapse]` sets how the cache does it";
             table.reader.problem_with(table.place_of("collapse"), message, hint);
         }
     }
@@ -198,11 +198,11 @@ impl RouteConf {
         let items = table.entry("alpn").map_or(&[][..], |entry| entry.node.items());
         for item in items {
             let Some(text) = item.text().filter(|text| !(1..=255).contains(&text.len())) else { continue };
-            let message = format!("`{text}` is not the name of a protocol");
+            let message = format!("`{text}` is not a valid protocol name");
             table.reader.problem_with(
                 item.place,
                 message,
-                "names are such as \"h2\", \"http/1.1\" or \"imap\"",
+                "use a name such as \"h2\", \"http/1.1\" or \"imap\"",
             );
         }
     }

@@ -63,7 +63,7 @@ fn no_group(group: &str, paths: &[PathPattern]) -> Option<(String, String)> {
         Err(_) => regex.capture_names().flatten().any(|name| name == group),
     };
     (!regexes.any(has)).then(|| {
-        let message = format!("`{{path.{group}}}` is a group that no regular expression in `paths` has");
+        let message = format!("`{{path.{group}}}` is a group that is in no regular expression of `paths`");
         (message, "groups are written `(…)` or `(?P<name>…)`: `paths = ['~^/users/([0-9]+)$']`".to_owned())
     })
 }

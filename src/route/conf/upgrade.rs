@@ -34,7 +34,7 @@ impl Upgrades {
             "connect" => self.connects = true,
             "*" => self.is_any = true,
             H2C => {
-                let message = "`h2c` cannot be let through: requests within it would pass by every rule";
+                let message = "`h2c` cannot be allowed: requests inside it would bypass every rule";
                 reader.problem_with(node.place, message, "leave it out; clients speak HTTP/2 over TLS");
             }
             protocol if suggest::nearest(protocol, &KNOWN).is_some_and(|near| near != protocol) => {
@@ -49,8 +49,9 @@ impl Upgrades {
                 self.protocols.push(protocol.to_owned());
             }
             _ => {
-                let message = format!("`{text}` is not the name of a protocol");
-                let hint = "names are such as \"websocket\", \"tcp\" or \"spdy/3.1\"; \"*\" is any, \"connect\" CONNECT";
+                let message = format!("`{text}` is not a valid protocol name");
+                let hint = "use a name such as \"websocket\", \"tcp\" or \"spdy/3.1\"; \"*\" means any, \
+                    \"connect\" CONNECT";
                 reader.problem_with(node.place, message, hint);
             }
         }

@@ -82,7 +82,7 @@ impl Overrides {
     fn read(&mut self, line: &Value) -> Result<(), String> {
         let text = |key: &str| {
             let text = line.get(key).and_then(Value::as_str);
-            text.map(str::to_owned).ok_or_else(|| format!("no `{key}`"))
+            text.map(str::to_owned).ok_or_else(|| format!("missing `{key}`"))
         };
         let conf = |key: &str| {
             let json = line.get(key).unwrap_or(&Value::Null);
@@ -108,7 +108,7 @@ impl Overrides {
         }
         let of = line.get("of").and_then(Value::as_str).map(str::to_owned);
         if of.is_some() && !matches!(what, What::Set { .. }) {
-            return Err("an address of a name is neither added nor removed".to_owned());
+            return Err("a resolved address cannot be added or removed".to_owned());
         }
         self.list.push(Override { upstream, address, name, of, what });
         Ok(())
@@ -139,7 +139,7 @@ impl Override {
 }
 
 fn pair<T>(line: &Value, read: impl Fn(&Value) -> Option<T>) -> Result<Overridden<T>, String> {
-    let one = |key: &str| line.get(key).and_then(&read).ok_or_else(|| format!("no good `{key}`"));
+    let one = |key: &str| line.get(key).and_then(&read).ok_or_else(|| format!("invalid `{key}`"));
     Ok(Overridden { base: one("base")?, value: one("value")? })
 }
 

@@ -76,8 +76,8 @@ impl BackendConf {
             Address::Srv(_) => "an SRV name",
         };
         if let Some(entry) = table.entry("addresses") {
-            let message = format!("`addresses` has no meaning for {kind}, which is one backend");
-            table.reader.problem_with(entry.place, message, "leave it out: it is for host names");
+            let message = format!("`addresses` does not apply to {kind}, which is one backend");
+            table.reader.problem_with(entry.place, message, "leave it out: it is for host names only");
         }
     }
 }
@@ -117,8 +117,8 @@ impl Value for Address {
         let text = reader.text(node, "an address, such as \"10.0.0.1:8080\"")?;
         if let Some(path) = text.strip_prefix("unix:") {
             if path.is_empty() {
-                let hint = "write the socket's file after the colon: \"unix:/run/app.sock\"";
-                reader.problem_with(node.place, "`unix:` names no socket", hint);
+                let hint = "write the socket's path after the colon: \"unix:/run/app.sock\"";
+                reader.problem_with(node.place, "`unix:` has no path", hint);
                 return None;
             }
             return Some(Self::Unix(reader.resolve(node, path)));
@@ -127,7 +127,7 @@ impl Value for Address {
             let labels: Vec<&str> = name.split('.').collect();
             let service = labels.iter().take(2).all(|label| label.starts_with('_') && label.len() > 1);
             if !service || labels.len() < 3 || !is_dns_name(name) {
-                let message = format!("`{name}` is not a service name");
+                let message = format!("`{name}` is not an SRV name");
                 let hint = "write it as \"srv:_http._tcp.app.example.com\"";
                 reader.problem_with(node.place, message, hint);
                 return None;
@@ -136,7 +136,7 @@ impl Value for Address {
         }
         host_and_port(text)
             .map_err(|hint| {
-                let message = format!("`{text}` is not the address of a backend");
+                let message = format!("`{text}` is not a valid backend address");
                 reader.problem_with(node.place, message, hint);
             })
             .ok()
@@ -163,7 +163,7 @@ fn host_and_port(text: &str) -> Result<Address, String> {
     };
     let port = match port.parse::<u16>() {
         Ok(port) if port > 0 => port,
-        _ => return Err("a port is a number from 1 to 65535".to_owned()),
+        _ => return Err("a port must be a number from 1 to 65535".to_owned()),
     };
     let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let valid = match bracketed {
@@ -204,7 +204,7 @@ mod tests {
         let given = json!({"address": "10.0.0.1:80", "name": "a"});
         assert_eq!(read(given.clone()).unwrap().to_json(), given, "defaults are left out");
         for (bad, message) in [
-            (json!({"address": "10.0.0.1"}), "is not the address of a backend"),
+            (json!({"address": "10.0.0.1"}), "is not a valid backend address"),
             (json!({"address": "10.0.0.1:80", "weight": 70000}), "`weight` must be from 0 to 65535"),
             (json!({"address": "10.0.0.1:80", "wieght": 1}), "unknown key `wieght` in `backend`"),
             (json!({"address": "10.0.0.1:80", "state": null}), "`state` must be"),

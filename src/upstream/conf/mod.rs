@@ -91,8 +91,8 @@ impl UpstreamConf {
         self.check_names(table);
         self.check_port(table);
         if self.hash_balance > 0.0 && self.hash_balance < 1.0 {
-            let message = "a backend cannot be bound below the average load";
-            let hint = "`hash_balance` is 0 (no bound) or at least 1, such as 1.25";
+            let message = "a backend cannot be limited to less than the average load";
+            let hint = "set `hash_balance` to 0 (no limit) or at least 1, such as 1.25";
             table.reader.problem_with(table.place_of("hash_balance"), message, hint);
         }
         if self.protocol != UpstreamProtocol::H2
@@ -100,14 +100,14 @@ impl UpstreamConf {
             && !(self.protocol == UpstreamProtocol::Auto && table.entry("tls").is_some())
         {
             let place = table.entry("health_check").map_or(table.place, |entry| entry.place);
-            let message = "a check of kind `grpc` speaks HTTP/2, and this upstream does not";
-            table.reader.problem_with(place, message, "set `protocol = \"h2\"` of the upstream");
+            let message = "a check of kind `grpc` needs HTTP/2, which this upstream does not use";
+            table.reader.problem_with(place, message, "set `protocol = \"h2\"` on the upstream");
         }
         if let Some(entry) = table.entry("proxy_protocol")
             && self.protocol != UpstreamProtocol::Http1
             && self.proxy_protocol != SendProxyProtocol::Off
         {
-            let message = "a connection of HTTP/2 carries many clients, and a PROXY header names one";
+            let message = "an HTTP/2 connection serves many clients, but a PROXY header names only one";
             let hint = "set `protocol = \"http1\"`, or leave `proxy_protocol` out: `X-Forwarded-For` names the client";
             table.reader.problem_with(entry.place, message, hint);
         }
@@ -116,22 +116,21 @@ impl UpstreamConf {
             && self.proxy_protocol_udp == SendDatagramHeaders::Off
             && !self.proxy_protocol_tlvs.is_empty()
         {
-            let message = "only a PROXY header of version 2 has room for more than addresses";
+            let message = "only PROXY protocol version 2 can carry more than addresses";
             table.reader.problem_with(entry.place, message, "set `proxy_protocol = \"v2\"`, or leave it out");
         }
         if let Some(entry) = table.entry("starttls").filter(|_| self.starttls != Starttls::Off)
             && table.entry("tls").is_none()
         {
-            let message = "`starttls` is about TLS to the backends, and there is none";
-            let hint =
-                "add `[upstream.tls]`; where a `tls` listener passes TLS on, its own `starttls` is enough";
+            let message = "`starttls` needs TLS to the backends, which is not configured";
+            let hint = "add `[upstream.tls]`; where a `tls` listener passes TLS through, its own `starttls` is enough";
             table.reader.problem_with(entry.place, message, hint);
         }
         let hashes = matches!(self.balance, Policy::ConsistentHash | Policy::Maglev);
         if let Some(entry) = table.entry("hash_on").filter(|_| !hashes) {
             // A broken policy has been replaced by the default; its own problem says enough.
             if table.entry("balance").is_none_or(|entry| entry.node.text() == Some(self.balance.name())) {
-                let message = format!("`hash_on` does nothing with `{}`", self.balance.name());
+                let message = format!("`hash_on` has no effect with `{}`", self.balance.name());
                 let hint = "set `balance = \"consistent-hash\"` or `\"maglev\"`, or leave it out";
                 table.reader.problem_with(entry.place, message, hint);
             }
@@ -143,8 +142,8 @@ impl UpstreamConf {
         let port = table.entry("health_check").and_then(|check| check.node.entry("port"));
         let is_unix = |backend: &BackendConf| matches!(backend.address, Address::Unix(_));
         if let Some(entry) = port.filter(|_| self.backend.iter().any(is_unix)) {
-            let message = "`port` has no meaning where a backend is a unix socket";
-            table.reader.problem_with(entry.place, message, "make an upstream of its own for unix sockets");
+            let message = "`port` does not apply to a backend on a unix socket";
+            table.reader.problem_with(entry.place, message, "use a separate upstream for unix sockets");
         }
     }
 
@@ -163,7 +162,7 @@ impl UpstreamConf {
                 Address::Unix(_) => "a unix socket",
                 Address::Srv(_) => "an SRV name",
             };
-            let message = format!("TLS to {kind} has no name to ask for and to verify");
+            let message = format!("TLS to {kind} has no server name to request and verify");
             table.reader.problem_with(*place, message, "set `server_name` in `[upstream.tls]`");
         }
     }
@@ -182,7 +181,7 @@ impl UpstreamConf {
         }
         let place = written.first().copied().unwrap_or(table.place);
         if self.backend.iter().all(|backend| backend.weight == 0) {
-            let message = format!("every backend of `{}` has weight 0, so none gets anything", self.name);
+            let message = format!("every backend of `{}` has weight 0, so none gets traffic", self.name);
             table.reader.problem_with(place, message, "give at least one a weight of 1 or more");
         } else if self.backend.iter().all(|backend| backend.backup) {
             let message = format!("every backend of `{}` is a backup", self.name);
@@ -295,31 +294,31 @@ section! {
 impl StickyConf {
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         if !name::is_token(&self.cookie) {
-            let message = format!("`{}` cannot be the name of a cookie", self.cookie);
-            let hint = "cookie names are letters, digits, `-` and `_`, without blanks or `=`";
+            let message = format!("`{}` is not a valid cookie name", self.cookie);
+            let hint = "use letters, digits, `-` and `_`";
             table.reader.problem_with(table.place_of("cookie"), message, hint);
         }
         let is_value = |text: &str| text.bytes().all(|byte| matches!(byte, 0x21..=0x7e) && byte != b';');
         if !self.path.starts_with('/') || !is_value(&self.path) {
-            let message = format!("`{}` cannot be the path of a cookie", self.path);
+            let message = format!("`{}` is not a valid cookie path", self.path);
             table.reader.problem_with(
                 table.place_of("path"),
                 message,
-                "it begins with `/`, and has no blanks or `;`",
+                "it must begin with `/` and contain no spaces or `;`",
             );
         }
         let bare = self.domain.as_deref().map(|it| it.strip_prefix('.').unwrap_or(it));
         if let Some(domain) = bare.filter(|it| !is_dns_name(it)) {
-            let message = format!("`{domain}` cannot be the domain of a cookie");
+            let message = format!("`{domain}` is not a valid cookie domain");
             table.reader.problem_with(
                 table.place_of("domain"),
                 message,
-                "it is a name, such as \"example.com\"",
+                "use a name such as \"example.com\"",
             );
         }
         // As browsers have it: without Secure they do not keep such a cookie.
         if self.same_site == SameSite::None && self.secure == SecureCookie::Never {
-            let message = "browsers keep a cookie with `same_site = \"none\"` only where it is secure";
+            let message = "browsers keep a cookie with `same_site = \"none\"` only if it is secure";
             table.reader.problem_with(
                 table.place_of("secure"),
                 message,

@@ -59,11 +59,11 @@ impl Value for RetryOn {
         match status {
             Some(status) if (400..=599).contains(&status) => return Some(Self::Status(status)),
             Some(_) => {
-                let message = format!("`{text}` is not a status that can be tried again");
-                reader.problem_with(node.place, message, "statuses from 400 to 599 can");
+                let message = format!("`{text}` is not a status that can be retried");
+                reader.problem_with(node.place, message, "only statuses from 400 to 599 can");
             }
             None => {
-                let message = format!("`{text}` is nothing that can be tried again");
+                let message = format!("`{text}` is not a condition that can be retried");
                 let hint = suggest::did_you_mean(
                     &text,
                     ["connect", "reset", "grpc-unavailable", "502", "503", "504"],

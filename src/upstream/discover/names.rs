@@ -50,7 +50,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OfName(why) => why,
-            Self::NoSocket => "nothing is left here to ask a name server with",
+            Self::NoSocket => "no ports, descriptors or memory left to query a name server",
         })
     }
 }
@@ -117,7 +117,7 @@ impl Loaded {
         let changed = changed();
         // Without a name server there is still the hosts file.
         let (config, options) = read_system_conf().unwrap_or_else(|error| {
-            tracing::warn!("{} gives no name server: {error}", SYSTEM_FILES[1]);
+            tracing::warn!("{} lists no name server: {error}", SYSTEM_FILES[1]);
             (ResolverConfig::from_name_servers(Vec::new()), ResolverOpts::default())
         });
         Self { changed, ..Self::new(config, options, Hosts::from_system().unwrap_or_default()) }

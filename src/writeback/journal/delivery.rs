@@ -54,7 +54,7 @@ impl Delivery {
         tracing::error!(
             id = self.entry.id.0,
             route = write.route,
-            "{} {}{} is refused by the origin, set aside: {why}",
+            "{} {}{} is refused by the origin and set aside: {why}",
             write.method,
             write.authority,
             write.target

@@ -114,7 +114,7 @@ impl Replayed {
                     whole = false;
                     self.damaged += 1;
                     tracing::error!(
-                        "the last {} bytes of the journal's segment {} are no record: one that was never \
+                        "the last {} bytes of the journal's segment {} are not a record: one that was never \
                          acknowledged, or damage",
                         range.len(),
                         folder.path_of(number).display()

@@ -75,7 +75,7 @@ fn a_waiting_write_is_shown_to_its_writer_alone() {
     eventually("both are refused", || waiting(&proxy) == 0);
     assert_eq!(writer.get("/a").text(), "checked");
     let log = proxy.log().join("\n");
-    assert!(log.contains("accepts writes of 127.0.0.0/8 that no backend has checked"), "{log}");
+    assert!(log.contains("accepts writes from 127.0.0.0/8 that no backend has checked"), "{log}");
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_refused_write_is_set_aside_for_the_next() {
         let refused = fs::read_to_string(folder.join("refused")).unwrap_or_default();
         refused.lines().count() == 1 && refused.contains("\"bad\"") && refused.contains("422")
     });
-    assert_eq!(proxy.count_logged("is refused by the origin, set aside"), 1);
+    assert_eq!(proxy.count_logged("is refused by the origin and set aside"), 1);
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn primary_without_a_guard_is_followed_after_its_time() {
     signal("KILL", guard);
     signal("KILL", a.proxy.pid());
     b.until("primary", 1);
-    assert!(b.proxy.count_logged("was not heard any more") > 0);
+    assert!(b.proxy.count_logged("is no longer heard") > 0);
     // The kernel of a machine whose program is gone goes on answering, until that address is taken away.
     lab.ip("a", &format!("addr del {V4}/24 dev eth0"));
     lab.ip("a", &format!("addr del {V6}/64 dev eth0"));
@@ -135,7 +135,7 @@ fn stop_releases_the_addresses_before_it_drains() {
     assert!(a.proxy.wait().success());
     let log = a.proxy.log();
     let line = |part: &str| log.iter().position(|line| line.contains(part)).unwrap();
-    assert!(line("the program ends") < line("\"draining\""));
+    assert!(line("the program is stopping") < line("\"draining\""));
     let gap = observer.gap(V4);
     assert!(gap < SOON, "nobody answered for {gap:?}");
 }
@@ -197,7 +197,7 @@ fn upgrade_of_the_primary_moves_nothing() {
     a.proxy.signal("USR2");
     eventually("another program took over", || a.proxy.upgraded().len() == 1);
     a.until("primary", 2);
-    assert!(a.proxy.count_logged("taken over from the program before this one") > 0);
+    assert!(a.proxy.count_logged("taken over from the previous program") > 0);
     assert!(a.proxy.wait().success());
     observer.until_only(&lab.hardware("a"));
     for address in [V4, V6] {
@@ -221,7 +221,7 @@ fn address_that_was_removed_by_hand_is_put_back() {
         eventually("it is there again", || lab.ip("a", "addr show dev eth0").contains(address));
     }
     observer.until_only(&lab.hardware("a"));
-    a.proxy.until_logged("put back what somebody else removed", 2);
+    a.proxy.until_logged("restored what something else removed", 2);
     assert_eq!((a.count("standby"), b.count("primary")), (0, 0));
 }
 

@@ -32,7 +32,7 @@ fn a_cache_is_seen_and_purged_after_a_question() {
     // Nothing happens before the question is answered, and with no nothing at all.
     browser.fill("#cache-list .purge input[type=text]", "http://test/a");
     browser.click("button[aria-label='purge pages…']");
-    browser.wait("#cache-list .confirm", |it| it.contains("Take out of pages: the URL http://test/a?"));
+    browser.wait("#cache-list .confirm", |it| it.contains("Purge from pages: the URL http://test/a?"));
     browser.click("button[aria-label='keep pages as it is']");
     assert_eq!(metric(&proxy, "pointsman_cache_objects"), 2);
     browser.click("button[aria-label='purge pages…']");
@@ -46,7 +46,7 @@ fn a_cache_is_seen_and_purged_after_a_question() {
     browser.click("button[aria-label='purge pages…']");
     browser.click("button[aria-label='purge pages now']");
     browser.wait("#messages", |it| {
-        it.contains("Not done") && it.contains("Write it whole") || it.contains("write it whole")
+        it.contains("Not done") && it.contains("Write the whole") || it.contains("write the whole")
     });
     assert_eq!(
         browser.run("return document.querySelector('#cache-list .purge input[type=text]').value"),
@@ -56,7 +56,7 @@ fn a_cache_is_seen_and_purged_after_a_question() {
         it.dispatchEvent(new Event('change')); return 0";
     browser.run(choose);
     browser.click("button[aria-label='purge pages…']");
-    browser.wait("#cache-list .confirm", |it| it.contains("Take out of pages: everything?"));
+    browser.wait("#cache-list .confirm", |it| it.contains("Purge from pages: everything?"));
     browser.click("button[aria-label='purge pages now']");
     has("Objects", "0");
     for width in [320, 390, 700, 961, 1280] {
@@ -87,7 +87,7 @@ fn the_page_asks_for_the_token_once_per_tab() {
     assert_eq!(browser.text("#main"), "", "nothing is shown before");
     browser.fill("#token-value", "wrong");
     browser.click("#token button");
-    browser.wait("#token-error", |it| it == "That is not the token.");
+    browser.wait("#token-error", |it| it == "The token is wrong.");
     browser.fill("#token-value", "s3cret");
     browser.click("#token button");
     browser.wait("#upstream-list", |it| it.contains("b0"));
@@ -148,7 +148,7 @@ fn a_role_is_seen_and_stepped_down_from() {
     browser.wait("#cluster-panel tbody tr .bad", |it| it.contains("127.0.0.1:9"));
     browser.wait("#cluster-summary", |it| it.starts_with("lb1, by etcd."));
     browser.click("#cluster-panel .actions button");
-    browser.wait("#cluster-summary", |it| it.contains("It has stepped down."));
+    browser.wait("#cluster-summary", |it| it.contains("This node has stepped down."));
     browser.wait("#cluster-panel .actions button", |it| it == "Resume");
     browser.click("#cluster-panel .actions button");
     browser.wait("#cluster-summary", |it| !it.contains("stepped down"));

@@ -197,7 +197,7 @@ fn upgrade_goes_on_as_primary_of_etcd() {
     eventually("the next program answers", || {
         cluster(&nodes[first])["groups"][0]["changes"]
             .to_string()
-            .contains("goes on as the program before it")
+            .contains("continues from the previous program")
     });
     assert!(is_primary(&nodes[first]));
     // Longer than the lease: it is renewed.

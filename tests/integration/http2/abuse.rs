@@ -48,7 +48,7 @@ fn floods_end_their_connection_and_are_counted() {
         assert_eq!(client.goaway().map(|(_, code)| code), Some(CALM), "{what}");
     }
     assert_eq!(metric(&proxy, "pointsman_http2_connections_ended_total{reason=\"flood\"}"), count);
-    let lines = proxy.count_logged("an HTTP/2 connection is ended") as u64;
+    let lines = proxy.count_logged("an HTTP/2 connection is closed") as u64;
     assert!((1..=count).contains(&lines), "{lines} lines");
     assert_eq!(proxy.get("/after").status, 200);
 }

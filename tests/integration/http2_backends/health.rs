@@ -77,7 +77,7 @@ fn reasons_of_the_health_service_are_told_apart() {
         (b"", &[("grpc-status", "12")], "UNIMPLEMENTED"),
         (b"", &[("grpc-status", "5")], "does not know"),
         (b"", &[("grpc-status", "14")], "grpc-status 14"),
-        (b"x", &[], "without grpc-status"),
+        (b"x", &[], "no grpc-status"),
     ];
     for (serves, trailers, why) in cases {
         let trailers = if trailers.is_empty() { &[("x-end", "1")][..] } else { trailers };

@@ -81,7 +81,7 @@ fn floods_end_their_connection() {
     let broken = proxy.get("/evil");
     assert!(!broken.is_whole || broken.status == 502, "{broken:?}");
     origin.until("empty DATA ends the connection", |seen| seen.came == Came::GoAway(11));
-    ends_connection("WINDOW_UPDATE", "ask for nothing", |served, _| {
+    ends_connection("WINDOW_UPDATE", "without a purpose", |served, _| {
         served.frames.write(&frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]).repeat(12_000));
     });
 }
@@ -95,7 +95,7 @@ fn heads_without_end_end_their_connection() {
             served.frames.send(CONTINUATION, 0, stream, &fields);
         }
     });
-    ends_connection("empty CONTINUATION", "ask for nothing", |served, stream| {
+    ends_connection("empty CONTINUATION", "without a purpose", |served, stream| {
         served.frames.send(HEADERS, 0, stream, &block(&[(b":status", b"200")]));
         served.frames.write(&frame(CONTINUATION, 0, stream, b"").repeat(12_000));
     });
@@ -103,7 +103,7 @@ fn heads_without_end_end_their_connection() {
 
 #[test]
 fn broken_frames_end_their_connection() {
-    ends_connection("push", "promised", |served, stream| {
+    ends_connection("push", "PUSH_PROMISE", |served, stream| {
         served.frames.send(5, END_HEADERS, stream, &[0, 0, 0, 2])
     });
     ends_connection("an own stream", "opens a stream", |served, _| {
@@ -134,17 +134,17 @@ fn malformed_responses_end_their_stream() {
         move |served: &mut Served, stream: u32| served.head(stream, fields, true)
     };
     ends_stream("no status", "without a status", head(&[("a", "b")]));
-    ends_stream("a status of letters", "status is not one", head(&[(":status", "abc")]));
+    ends_stream("a status of letters", "status is invalid", head(&[(":status", "abc")]));
     ends_stream("two statuses", "twice", head(&[(":status", "200"), (":status", "200")]));
     ends_stream("upper case", "lower case", head(&[(":status", "200"), ("X-A", "b")]));
-    ends_stream("connection", "HTTP/1.1 connection", head(&[(":status", "200"), ("connection", "close")]));
+    ends_stream("connection", "connection-specific", head(&[(":status", "200"), ("connection", "close")]));
     ends_stream("a request's field", "unknown pseudo", head(&[(":status", "200"), (":path", "/")]));
-    ends_stream("late", "after a field", head(&[("a", "b"), (":status", "200")]));
+    ends_stream("late", "after a regular field", head(&[("a", "b"), (":status", "200")]));
     ends_stream("an interim end", "ends with an interim", head(&[(":status", "103")]));
-    ends_stream("short", "another length", head(&[(":status", "200"), ("content-length", "3")]));
+    ends_stream("short", "length of the body", head(&[(":status", "200"), ("content-length", "3")]));
     ends_stream("lengths", "", head(&[(":status", "200"), ("content-length", "3"), ("content-length", "4")]));
     ends_stream("data first", "before the head", |served, stream| served.data(stream, b"abc", true));
-    ends_stream("more data", "another length", |served, stream| {
+    ends_stream("more data", "length of the body", |served, stream| {
         served.head(stream, &[(":status", "200"), ("content-length", "3")], false);
         served.data(stream, b"abcdef", true);
     });

@@ -84,7 +84,7 @@ fn an_error_is_shown_where_stale_is_forbidden() {
     case(
         &stage,
         "RFC 9111 §5.2.1.4",
-        "the request wants it validated",
+        "the request demands validation",
         &[stored("stale-if-error=60"), get().with("Cache-Control: no-cache").origin(response("503 C", ""))],
     );
 }

@@ -30,7 +30,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Broken(why) | Self::Refused(Refusal::Other(why)) => f.write_str(why),
-            Self::Refused(Refusal::NoLease) => f.write_str("the store knows no such lease"),
+            Self::Refused(Refusal::NoLease) => f.write_str("the store does not know the lease"),
             Self::Refused(Refusal::Token) => f.write_str("the store refuses `user` and `password_file`"),
         }
     }

@@ -21,7 +21,7 @@ pub(super) struct Header {
 }
 
 /// An answer that is none of those that are known.
-pub(super) const ODD: &str = "the store answers what no etcd does";
+pub(super) const ODD: &str = "the store's answer is not one of etcd";
 
 fn base64(text: &str) -> String {
     STANDARD.encode(text)

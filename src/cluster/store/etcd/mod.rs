@@ -131,6 +131,6 @@ impl Etcd {
                 return Ok(Answer::Renewed { ttl });
             }
         }
-        Err(Failure::Broken("the store's leader changes all the time".into()))
+        Err(Failure::Broken("the store's leader keeps changing".into()))
     }
 }

@@ -204,7 +204,9 @@ impl Writer {
         }
         let left = self.not_durable().count();
         if left > 0 {
-            tracing::error!("{left} deliveries could not be noted, and will be made again at the next start");
+            tracing::error!(
+                "{left} deliveries could not be recorded, and will be repeated at the next start"
+            );
         }
     }
 
@@ -318,7 +320,7 @@ impl Writer {
             let Some(Refused { entry, why }) = &one.refused else { continue };
             let added = refused::add(&self.folder, entry, why, limit, &mut self.is_refused_torn);
             if let Err(error) = added {
-                self.failed("a refused write cannot be kept in its file, and is tried again", &error);
+                self.failed("a refused write cannot be kept in its file, and will be retried", &error);
                 break;
             }
             one.refused = None;
