@@ -117,7 +117,7 @@ fn reload(status: &Value) -> Vec<Row> {
     let how =
         format!("at {} by {}, in {} ms", text(last, "at"), text(last, "cause"), number(last, "took_ms"));
     let (word, tone) = match flag(last, "ok") {
-        true => ("good", Tone::Good),
+        true => ("OK", Tone::Good),
         false => ("REFUSED; the previous configuration stays in force", Tone::Bad),
     };
     let mut rows = vec![vec![title, Cell::new(word, tone), Cell::text(format!(", {how}"))]];

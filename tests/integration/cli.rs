@@ -101,7 +101,7 @@ fn a_good_configuration_is_confirmed_and_nothing_is_opened() {
     let path = folder.file(&text.replace("127.0.0.1:0", &taken.local_addr().unwrap().to_string()));
     let ended = pointsman(&["check", "--config", &path]);
     assert_eq!((ended.status, ended.err.as_str()), (Some(0), ""));
-    assert!(ended.out.contains("good: 1 listener, 1 route, 1 upstream, 1 backend"), "{ended:?}");
+    assert!(ended.out.contains("OK: 1 listener, 1 route, 1 upstream, 1 backend"), "{ended:?}");
     let ended = pointsman(&["check", "--format", "json", "--config", &path]);
     assert_eq!(ended.status, Some(0));
     assert_eq!(ended.json(), serde_json::json!({"ok": true, "problems": [], "notes": []}));

@@ -51,7 +51,7 @@ fn status_shows_what_runs() {
         &format!("version     {}\n", env!("CARGO_PKG_VERSION")),
         &format!("process     {}, up ", proxy.pid()),
         "generation  1 (",
-        "last reload good, at ",
+        "last reload OK, at ",
         "upstream u (round-robin)\n",
         "\nb0       ",
         &proxy.address("web").to_string(),
@@ -275,7 +275,7 @@ fn the_token_comes_from_a_file_or_the_environment() {
     assert_eq!((ended.status, ended.out.as_str()), (Some(1), ""));
     assert!(ended.err.contains("--token-file") && ended.err.contains("POINTSMAN_TOKEN"), "{}", ended.err);
     let ended = pointsman_with(root, &[("POINTSMAN_TOKEN", "wrong")], &status);
-    assert!(ended.status == Some(1) && ended.err.contains("another one"), "{ended:?}");
+    assert!(ended.status == Some(1) && ended.err.contains("not accepted"), "{ended:?}");
     assert!(!ended.err.contains("wrong"), "a token is not printed: {ended:?}");
     let ended = pointsman_with(root, &[("POINTSMAN_TOKEN", "a\r\nX: b")], &status);
     assert_eq!(ended.status, Some(2));

@@ -215,7 +215,7 @@ impl Endpoint {
             ),
             Trouble::Refused(401, json) => {
                 let hint = match token {
-                    Some(_) => "the token that was sent is wrong",
+                    Some(_) => "the token that was sent is not accepted",
                     None => {
                         "give the token's file with `--token-file`, or set POINTSMAN_TOKEN; for a token \
                          made by the program, run this as its user"
