@@ -148,7 +148,7 @@ fn a_role_is_seen_and_stepped_down_from() {
     browser.wait("#cluster-panel tbody tr .bad", |it| it.contains("127.0.0.1:9"));
     browser.wait("#cluster-summary", |it| it.starts_with("lb1, by etcd."));
     browser.click("#cluster-panel .actions button");
-    browser.wait("#cluster-summary", |it| it.contains("This node has stepped down."));
+    browser.wait("#cluster-summary", |it| it.contains("It has stepped down."));
     browser.wait("#cluster-panel .actions button", |it| it == "Resume");
     browser.click("#cluster-panel .actions button");
     browser.wait("#cluster-summary", |it| !it.contains("stepped down"));

@@ -23,7 +23,7 @@ fn the_head_tells_the_worst_state() {
         return of('#alarms a') === of('.bad') && document.querySelector('#state').className.includes('bad')";
     assert_eq!(browser.run(is_red), true);
     proxy.edit("[[listener]]\nnmae = \"web\"\n");
-    browser.wait("#alarms", |it| it.contains("the last reload was refused"));
+    browser.wait("#alarms", |it| it.contains("the last reload failed"));
     browser.wait("#state", |it| it == "✕ u: no backend is up (and 1 more)");
     browser.resize(320, 844);
     let found = browser.run("return [document.documentElement.scrollWidth, window.innerWidth]");
