@@ -125,7 +125,7 @@ fn other_checksum_of_keepalived_is_named_in_the_log() {
     let keepalived = Keepalived::start(&lab, 200, [slow, slow]);
     keepalived.until("MASTER", 1);
     let a = lab.start("a", 150, "vrrp = { interval = \"2s\", checksum = \"rfc9568\" }\n");
-    a.proxy.until_logged("a peer makes its checksums in another way", 1);
+    a.proxy.until_logged("a peer computes checksums differently", 1);
     let observer = lab.observe();
     observer.until_only(&lab.hardware("b"));
     assert_eq!(a.count("primary"), 0, "either checksum is believed");
