@@ -226,6 +226,6 @@ fn a_live_socket_with_a_full_queue_is_left_alone() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("another program has it") && path.exists(), "{said}");
+    assert!(said.contains("another program is using it") && path.exists(), "{said}");
     fs::remove_dir_all(folder).unwrap();
 }
