@@ -30,6 +30,8 @@ class Place:
 
     def __init__(self, folder, cores, pointsman):
         self.folder = folder
+        self.logs = folder / "logs"
+        self.logs.mkdir()
         self.proxy_cores, self.load_cores = cores
         self.pointsman = pointsman
         names = ["backend", *(f"{name} {kind}" for name in CONFIGURATIONS for kind in ["http", "https"])]
@@ -72,7 +74,7 @@ def backend(place):
         location = {BULK} {{ root {place.folder}; }}
         location = {UPLOAD} {{ client_max_body_size 2m; return 200 "ok"; }}
         location /stored/ {{
-            access_log {place.folder}/{STORED_LOG} line;
+            access_log {place.logs}/{STORED_LOG} line;
             add_header Cache-Control "max-age=3600";
             location = {STORED_SMALL} {{ return 200 "{SMALL.decode()}"; }}
             location = {STORED_LARGE} {{ alias {place.folder}/large; }}
@@ -258,7 +260,7 @@ def pointsman(place, http, https):
 
 
 def pointsman_with_log(place, http, https):
-    return pointsman_command(place, http, https, "pointsman+log", str(place.folder / "access.log"))
+    return pointsman_command(place, http, https, "pointsman+log", str(place.logs / "access.log"))
 
 
 def pointsman_command(place, http, https, name, access):
