@@ -134,16 +134,16 @@ impl Fields {
     /// Adds a field at the end. `name` and `value` must be valid (RFC 9110 §5.1, §5.5); they come from
     /// configuration, a parser, or constants. One whose name has over 65,535 bytes is left out.
     pub fn push(&mut self, name: &str, value: &[u8]) {
-        let known = Known::of(name.as_bytes());
-        self.push_as(known, name.as_bytes(), value);
+        self.push_tagged(Known::of(name.as_bytes()), name.as_bytes(), value);
     }
 
     /// Adds a field of a known name at the end.
     pub fn push_known(&mut self, known: Known, value: &[u8]) {
-        self.push_as(known, known.name().as_bytes(), value);
+        self.push_tagged(known, known.name().as_bytes(), value);
     }
 
-    fn push_as(&mut self, known: Known, name: &[u8], value: &[u8]) {
+    /// Adds a field at the end whose name has this tag. Name and value are as [`Fields::push`] has them.
+    pub(crate) fn push_tagged(&mut self, known: Known, name: &[u8], value: &[u8]) {
         let (start, from) = (self.bytes.len(), self.bytes.len() + name.len() + 2);
         let Some(entry) = Entry::new(known, true, (start, name.len()), (from, value.len())) else { return };
         self.bytes.reserve(name.len() + value.len() + 4);
@@ -279,8 +279,9 @@ impl Fields {
     /// Removes every field of one of these names.
     #[inline]
     pub fn remove_all_known(&mut self, all: &[Known]) {
-        if self.tags.meets(Tags::of(all)) {
-            self.entries.retain(|entry| !all.contains(&entry.known));
+        let all = Tags::of(all);
+        if self.tags.meets(all) {
+            self.entries.retain(|entry| !all.has(entry.known));
         }
     }
 

@@ -57,7 +57,7 @@ def check(proxy, place, path, body):
 
 def asked(place):
     """How many requests for what may be stored the backend has had: it writes a line for each, at once."""
-    with (place.folder / proxies.STORED_LOG).open("rb") as lines:
+    with (place.logs / proxies.STORED_LOG).open("rb") as lines:
         return sum(block.count(b"\n") for block in iter(lambda: lines.read(1 << 20), b""))
 
 

@@ -222,7 +222,8 @@ def h2load_single(row, url, seconds, place):
 
 
 def h2load(row, url, seconds, place, streams=16):
-    log = place.folder / "h2load.log"
+    # Not where a configuration is: a proxy that watches that folder would be told of each line.
+    log = place.logs / "h2load.log"
     log.unlink(missing_ok=True)
     command = ["h2load", "-t1", f"-c{row.connections}", f"-m{streams}", "-D", str(seconds), f"--log-file={log}", url]
     text = run(command, seconds, place)

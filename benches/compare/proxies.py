@@ -33,6 +33,8 @@ class Place:
         self.folder = folder
         self.workers = workers
         self.object = bytes(b"0123456789abcdef"[at % 16] for at in range(object_bytes))
+        self.logs = folder / "logs"
+        self.logs.mkdir()
         self.proxy_cores, self.load_cores = cores
         self.pointsman = pointsman
         names = ["backend", *(f"{name} {kind}" for name in CONFIGURATIONS for kind in ["http", "https"])]
@@ -75,7 +77,7 @@ def backend(place):
         location = {BULK} {{ root {place.folder}; }}
         location = {UPLOAD} {{ client_max_body_size 2m; return 200 "ok"; }}
         location /stored/ {{
-            access_log {place.folder}/{STORED_LOG} line;
+            access_log {place.logs}/{STORED_LOG} line;
             add_header Cache-Control "max-age=3600";
             location = {STORED_SMALL} {{ return 200 "{SMALL.decode()}"; }}
             location = {STORED_LARGE} {{ alias {place.folder}/large; }}
@@ -265,7 +267,7 @@ def pointsman(place, http, https):
 
 
 def pointsman_with_log(place, http, https):
-    return pointsman_command(place, http, https, "pointsman+log", str(place.folder / "access.log"))
+    return pointsman_command(place, http, https, "pointsman+log", str(place.logs / "access.log"))
 
 
 def pointsman_with_rules(place, http, https):

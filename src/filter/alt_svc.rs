@@ -33,6 +33,10 @@ impl AltSvc {
 }
 
 impl Hooks for AltSvc {
+    fn acts_on_requests(&self) -> bool {
+        false
+    }
+
     fn on_response(&self, exchange: &mut Exchange, _: &ResponseFacts<'_>) -> Body {
         let response = &mut exchange.response;
         // A 101 is of the connection, which is another protocol's from there.

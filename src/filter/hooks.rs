@@ -10,6 +10,12 @@ use crate::{error::Result, exchange::Exchange, template::Place};
 /// A filter, as the path of a request sees it. What one takes for the time of an exchange is given back when that is
 /// dropped, however it ends.
 pub(super) trait Hooks: std::fmt::Debug {
+    /// Whether it does anything with requests; false lets one go past it without being asked. Who has `on_request` or
+    /// `on_forward` leaves it as it is.
+    fn acts_on_requests(&self) -> bool {
+        true
+    }
+
     /// Judges a connection, or a session of datagrams, that is passed on by its route.
     ///
     /// # Errors

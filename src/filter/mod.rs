@@ -94,31 +94,42 @@ filters! {
 
 /// The filters of a listener or a route, in their order.
 #[derive(Debug, Default)]
-pub struct Filters(Box<[Filter]>);
+pub struct Filters {
+    all: Box<[Filter]>,
+    /// Whether one of them does anything with requests.
+    act_on_requests: bool,
+}
 
 impl Filters {
     /// These filters, which act in the order that [`Filter::NAMES`] has.
     pub fn new(filters: impl IntoIterator<Item = Filter>) -> Self {
         let mut filters: Vec<Filter> = filters.into_iter().collect();
         filters.sort_by_key(|filter| Filter::NAMES.iter().position(|name| *name == filter.name()));
-        Self(filters.into())
+        let act_on_requests = filters.iter().any(|filter| filter.hooks().acts_on_requests());
+        Self { all: filters.into(), act_on_requests }
     }
 
     /// Whether there are none.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
+    }
+
+    /// Whether one of them does anything with requests.
+    #[inline]
+    pub fn act_on_requests(&self) -> bool {
+        self.act_on_requests
     }
 
     /// How many there are.
     #[inline]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// Their names, in the order in which they act.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.0.iter().map(Filter::name)
+        self.all.iter().map(Filter::name)
     }
 
     /// Has each of them judge a connection that is passed on.
@@ -127,7 +138,7 @@ impl Filters {
     ///
     /// Of the filter that refuses it.
     pub fn on_connect(&self, client: IpAddr) -> Result<()> {
-        self.0.iter().try_for_each(|filter| filter.hooks().on_connect(client))
+        self.all.iter().try_for_each(|filter| filter.hooks().on_connect(client))
     }
 
     /// Has each of them judge the request, to the first that does not let it go on.
@@ -137,7 +148,7 @@ impl Filters {
     /// Of the filter that refuses it.
     #[inline]
     pub fn on_request(&self, exchange: &Exchange, place: Place<'_>) -> Result<Verdict> {
-        for filter in &self.0 {
+        for filter in &self.all {
             match filter.hooks().on_request(exchange, place)? {
                 Verdict::Continue => {}
                 verdict => return Ok(verdict),
@@ -149,7 +160,7 @@ impl Filters {
     /// Has each of them change the request that goes on.
     #[inline]
     pub fn on_forward(&self, exchange: &mut Exchange, place: Place<'_>) {
-        for filter in &self.0 {
+        for filter in &self.all {
             filter.hooks().on_forward(exchange, place);
         }
     }
@@ -158,7 +169,7 @@ impl Filters {
     /// say what becomes of its body.
     #[inline]
     pub fn on_response(&self, exchange: &mut Exchange, facts: &mut ResponseFacts<'_>, body: &mut BodyPlan) {
-        for filter in &self.0 {
+        for filter in &self.all {
             match filter.hooks().on_response(exchange, facts) {
                 Body::Kept => {}
                 Body::Replaced(bytes) => {

@@ -18,6 +18,10 @@ impl ResponseHeaders {
 }
 
 impl Hooks for ResponseHeaders {
+    fn acts_on_requests(&self) -> bool {
+        false
+    }
+
     fn on_response(&self, exchange: &mut Exchange, facts: &ResponseFacts<'_>) -> Body {
         self.0.apply(exchange, facts.place, |exchange| &mut exchange.response.fields);
         Body::Kept

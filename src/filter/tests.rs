@@ -49,6 +49,7 @@ fn filters_act_in_their_order_however_they_were_listed() {
 #[test]
 fn a_filter_without_a_hook_does_nothing_there() {
     let filters = Filters::new([edits("1"), alt_svc()]);
+    assert!(!filters.act_on_requests() && Filters::new([alt_svc(), request_edits()]).act_on_requests());
     let mut exchange = Exchange::default();
     exchange.request.fields.push("x-b", b"1");
     assert!(matches!(filters.on_request(&exchange, Place::default()), Ok(Verdict::Continue)));

@@ -34,7 +34,7 @@ pub(crate) enum Decision {
 /// Of the filter that refuses it.
 #[inline]
 pub(crate) fn decide(listener: &Listener, route: &Route, exchange: &Exchange) -> Result<Decision> {
-    if !(listener.filters.is_empty() && route.filters.is_empty())
+    if (listener.filters.act_on_requests() || route.filters.act_on_requests())
         && let Some(decision) = filtered(listener, route, exchange)?
     {
         return Ok(decision);

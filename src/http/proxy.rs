@@ -46,7 +46,7 @@ pub(super) fn prepare<D: Downstream>(
         return Err(Kind::BodyTooLarge.into());
     }
     let is_upgrade = upgrade_request::wants_tunnel(context.route, exchange)?;
-    let has_filters = !(context.listener.filters.is_empty() && context.route.filters.is_empty());
+    let has_filters = context.listener.filters.act_on_requests() || context.route.filters.act_on_requests();
     // A peer has done it already.
     if has_filters && !exchange.is_for_peer() {
         let place = edit::own_place(context.listener, context.route);

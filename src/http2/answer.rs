@@ -3,6 +3,7 @@
 use super::{
     hpack::{CompressionError, Decoder},
     reading::Reading,
+    spare,
 };
 use crate::{
     error::Kind,
@@ -23,7 +24,7 @@ pub(super) fn read(
     block: &[u8],
     limits: HeadLimits,
 ) -> Result<Result<ReadHead, &'static str>, CompressionError> {
-    let mut head = ResponseHead { status: 0, ..ResponseHead::default() };
+    let mut head = spare::response();
     let mut reading = Reading::new(limits);
     decoder.decode(block, |name, value| {
         if !reading.count(name, value) {
@@ -33,12 +34,11 @@ pub(super) fn read(
             take_pseudo(&mut reading, &mut head, name, value);
             return;
         }
-        if reading.field(name, value).is_some() {
-            match std::str::from_utf8(name) {
-                // Names beyond what fields can hold are larger than any head.
-                Ok(name) if name.len() <= usize::from(u16::MAX) => head.fields.push(name, value),
-                Ok(_) | Err(_) => reading.note(Kind::HeadTooLarge),
-            }
+        match reading.field(name, value) {
+            Some(known) if name.len() <= usize::from(u16::MAX) => head.fields.push_tagged(known, name, value),
+            // Names beyond what fields can hold are larger than any head.
+            Some(_) => reading.note(Kind::HeadTooLarge),
+            None => {}
         }
     })?;
     if head.fields.len() > limits.fields {

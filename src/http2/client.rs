@@ -1,6 +1,9 @@
 //! What a client does that no server does: it opens streams, and takes the heads of responses.
 
-use std::task::{Context, Poll};
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll},
+};
 
 use super::{
     answer,
@@ -16,6 +19,7 @@ use super::{
     stream::{Fault, Stream},
 };
 use crate::{
+    fields::Field,
     h1::{HeadLimits, ResponseHead},
     moment::Moment,
 };
@@ -44,6 +48,8 @@ pub struct RequestWriter<'a> {
     id: u32,
     /// Where in the output its frame begins.
     at: usize,
+    /// Where the length of the value stands that comes in pieces.
+    value_at: usize,
 }
 
 /// The bytes of the PING that asks whether the server is still there.
@@ -86,6 +92,12 @@ impl Connection {
     /// Opens no stream any more.
     pub fn retire(&mut self) {
         self.server.is_retired = true;
+    }
+
+    /// Whether the end of a stream is something to act on: there is something to write, or no other stream is open, or
+    /// none will be.
+    pub fn is_of_interest(&self) -> bool {
+        !self.output.waiting().is_empty() || self.streams.is_empty() || !self.takes_streams()
     }
 
     /// Tells the server that no more comes, where nothing went wrong.
@@ -137,13 +149,14 @@ impl Connection {
         if let Some(protocol) = start.protocol {
             self.encoder.field(b":protocol", protocol.as_bytes(), out);
         }
-        Some(RequestWriter { connection: self, id, at })
+        Some(RequestWriter { connection: self, id, at, value_at: 0 })
     }
 
     /// The next head of a response: interim ones, and then the final one.
     pub fn poll_head(&mut self, id: u32, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Fault>> {
         let Some(stream) = self.stream(id) else { return Poll::Ready(Err(Fault::Gone(Reason::CANCEL))) };
-        if let Some(head) = stream.answer.heads.pop_front() {
+        let answer = &mut stream.answer;
+        if let Some(head) = answer.interim.pop_front().or_else(|| answer.last.take()) {
             return Poll::Ready(Ok(head));
         }
         if let Some(fault) = stream.fault {
@@ -175,8 +188,8 @@ impl Connection {
         let problem = match read {
             Err(what) => Some(what),
             Ok(answer) if answer.head.status < 200 => {
-                stream.answer.heads.push_back(answer.head);
-                match stream.answer.heads.len() {
+                stream.answer.interim.push_back(answer.head);
+                match stream.answer.interim.len() {
                     _ if is_end => Some("the response ends with an interim response"),
                     MOST_HEADS.. => Some("too many interim responses"),
                     _ => None,
@@ -189,7 +202,7 @@ impl Connection {
                 stream.left = if has_body { answer.length.filter(|_| !is_tunnel) } else { Some(0) };
                 stream.answer.is_final = true;
                 stream.answer.length = if is_end { Some(0) } else { stream.left };
-                stream.answer.heads.push_back(answer.head);
+                stream.answer.last = Some(answer.head);
                 let is_short = is_end && stream.left.is_some_and(|left| left > 0);
                 is_short.then_some(OTHER_LENGTH)
             }
@@ -197,7 +210,7 @@ impl Connection {
         match problem {
             Some(what) => {
                 stream.is_peer_done |= is_end;
-                stream.answer.heads.clear();
+                (stream.answer.interim, stream.answer.last) = (VecDeque::new(), None);
                 self.blame(id, what, now)
             }
             None => {
@@ -246,6 +259,29 @@ impl RequestWriter<'_> {
     pub fn field(&mut self, name: &[u8], value: &[u8]) {
         let out = self.connection.output.end();
         self.connection.encoder.field(name, value, out);
+    }
+
+    /// Writes a field that has a tag.
+    pub fn tagged(&mut self, field: &Field<'_>) {
+        let out = self.connection.output.end();
+        self.connection.encoder.tagged(field, out);
+    }
+
+    /// Begins a field whose value comes in pieces.
+    pub fn begin(&mut self, name: &[u8]) {
+        let out = self.connection.output.end();
+        self.value_at = self.connection.encoder.begin_value(name, out);
+    }
+
+    /// Adds to the value of the field that was begun.
+    pub fn piece(&mut self, piece: &[u8]) {
+        self.connection.output.end().extend_from_slice(piece);
+    }
+
+    /// Ends the field that was begun.
+    pub fn end(&mut self) {
+        let out = self.connection.output.end();
+        self.connection.encoder.end_value(self.value_at, out);
     }
 
     /// Ends the fields; gives the number of the stream.

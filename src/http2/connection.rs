@@ -7,7 +7,6 @@ use super::{
     budget::{Allowance, Budget},
     flow::{DEFAULT_WINDOW, ReceiveWindow, SendWindow},
     frame,
-    head::Head,
     hpack::{Decoder, Encoder},
     output::Output,
     reason::{ConnectionError, Reason},
@@ -55,14 +54,12 @@ pub struct Connection {
     /// Nothing is sent or received any more.
     pub(super) is_over: bool,
     refused: u64,
-    spare: Vec<Head>,
 }
 
 /// The bytes of the PING that tells when the client has seen GOAWAY.
 pub(super) const CLOSING_PING: [u8; 8] = *b"goodbye\0";
 /// Streams beyond this many are not remembered; what still comes for them is an error of the stream's.
 const MOST_FORGIVEN: usize = 256;
-const MOST_SPARE: usize = 4;
 /// What may wait to be written before streams have to wait.
 const ROOM: usize = 64 * 1024;
 
@@ -111,24 +108,12 @@ impl Connection {
             error: None,
             is_over: false,
             refused: 0,
-            spare: Vec::new(),
         }
     }
 
     /// The next request that is to be served.
     pub fn next_opened(&mut self) -> Option<Opened> {
         self.opened.pop_front()
-    }
-
-    /// Takes a head back that is not needed any more, for its memory.
-    pub fn recycle(&mut self, head: Head) {
-        if self.spare.len() < MOST_SPARE {
-            self.spare.push(head);
-        }
-    }
-
-    pub(super) fn take_head(&mut self) -> Head {
-        self.spare.pop().unwrap_or_default()
     }
 
     /// What is to be written.
@@ -276,12 +261,10 @@ impl Connection {
     /// Bytes of memory that it holds beside what came of bodies, about.
     pub fn memory(&self) -> usize {
         let block = self.block.as_ref().map_or(0, |block| block.bytes.capacity());
-        let spare: usize = self.spare.iter().map(Head::memory).sum();
         size_of::<Self>()
             + self.streams.len() * size_of::<Stream>()
             + self.output.memory()
             + self.decoder.memory()
             + block
-            + spare
     }
 }

@@ -115,11 +115,11 @@ impl Head {
                 }
                 self.cookie.extend_from_slice(value);
             }
+            Some(known) if name.len() <= usize::from(u16::MAX) => {
+                self.request.fields.push_tagged(known, name, value);
+            }
             // Names beyond what fields can hold are larger than any head.
-            Some(_) => match std::str::from_utf8(name) {
-                Ok(name) if name.len() <= usize::from(u16::MAX) => self.request.fields.push(name, value),
-                Ok(_) | Err(_) => reading.note(Kind::HeadTooLarge),
-            },
+            Some(_) => reading.note(Kind::HeadTooLarge),
             None => {}
         }
     }
@@ -272,10 +272,8 @@ pub fn read_trailers(
         if name.first() == Some(&b':') {
             return reading.malformed("a pseudo-header field in trailers");
         }
-        if reading.field(name, value).is_some()
-            && let Ok(name) = std::str::from_utf8(name)
-        {
-            fields.push(name, value);
+        if let Some(known) = reading.field(name, value) {
+            fields.push_tagged(known, name, value);
         }
     })?;
     if fields.len() > limits.fields {

@@ -25,6 +25,7 @@ pub mod reason;
 mod receive;
 mod send;
 pub mod settings;
+pub mod spare;
 mod state;
 pub mod stream;
 

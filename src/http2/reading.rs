@@ -44,17 +44,17 @@ impl Reading {
     /// Takes a field that is none of HTTP/2's own; gives its tag where it is to be kept.
     pub(super) fn field(&mut self, name: &[u8], value: &[u8]) -> Option<Known> {
         self.is_regular = true;
-        if name.is_empty() || !name.iter().all(|byte| is_name_byte(*byte)) {
+        let known = Known::of(name);
+        // Most names are known, and are spelled as they are to be.
+        if !(known.is_named() && name == known.name().as_bytes()) && !is_name(name) {
             self.malformed("a field name is not in lower case, or has an invalid character");
             return None;
         }
         let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-        if is_space(value.first()) || is_space(value.last()) || !value.iter().all(|byte| is_value_byte(*byte))
-        {
+        if is_space(value.first()) || is_space(value.last()) || !is_value(value) {
             self.malformed("a field value has a control character, or surrounding spaces");
             return None;
         }
-        let known = Known::of(name);
         match known {
             Known::Connection
             | Known::KeepAlive
@@ -70,9 +70,10 @@ impl Reading {
     }
 }
 
-/// Bytes of a field name: those of a token, in lower case (§8.2.1).
-fn is_name_byte(byte: u8) -> bool {
-    NAME_BYTES.get(usize::from(byte)).copied().unwrap_or_default()
+/// Whether it is a field name: a token in lower case (§8.2.1).
+fn is_name(name: &[u8]) -> bool {
+    !name.is_empty()
+        && name.iter().all(|byte| NAME_BYTES.get(usize::from(*byte)).copied().unwrap_or_default())
 }
 
 #[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a bad index is a build error")]
@@ -87,7 +88,8 @@ const NAME_BYTES: [bool; 256] = {
     table
 };
 
-/// Bytes of a field value, as in HTTP/1.1 (RFC 9110 §5.5).
-fn is_value_byte(byte: u8) -> bool {
-    byte >= 0x20 && byte != 0x7f || byte == b'\t'
+/// Whether these are bytes of a field value, as in HTTP/1.1 (RFC 9110 §5.5). All are looked at, many at a time.
+fn is_value(value: &[u8]) -> bool {
+    let is_byte = |byte: u8| (byte >= 0x20) & (byte != 0x7f) | (byte == b'\t');
+    value.iter().fold(true, |is, byte| is & is_byte(*byte))
 }

@@ -9,6 +9,7 @@ use super::{
     hpack::CompressionError,
     reason::{ConnectionError, Reason},
     settings::DEFAULT_FRAME,
+    spare,
     state::{Block, Closing, Opened, Role},
     stream::{Fault, Stream},
 };
@@ -167,7 +168,7 @@ impl Connection {
             self.skip(block)?;
             return self.refuse(id, now);
         }
-        let mut head = self.take_head();
+        let mut head = spare::request();
         let mut problem = head
             .read(&mut self.decoder, block, self.limits, self.own.takes_websockets)
             .map_err(compression)?;

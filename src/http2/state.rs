@@ -9,7 +9,7 @@ pub struct Opened {
     /// Its stream.
     pub id: u32,
     /// Its head, as far as it is one.
-    pub head: Head,
+    pub head: Box<Head>,
     /// Why it is not one that is served.
     pub problem: Option<Kind>,
 }

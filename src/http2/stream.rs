@@ -23,8 +23,10 @@ pub enum Fault {
 /// Heads of responses that came on a stream of which we are the client.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
-    /// Those that were not taken: interim ones, and the final one at the end.
-    pub(super) heads: VecDeque<ResponseHead>,
+    /// Interim ones that were not taken.
+    pub(super) interim: VecDeque<ResponseHead>,
+    /// The final one, until it is taken.
+    pub(super) last: Option<ResponseHead>,
     /// The final one came; what follows it are trailers.
     pub(super) is_final: bool,
     /// The length of the body that is to follow it, where that is known.

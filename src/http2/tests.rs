@@ -7,6 +7,7 @@ use super::{
     budget::{Allowance, Rate},
     frame::{FrameHead, HEAD_BYTES},
     settings::OwnSettings,
+    spare,
 };
 use crate::{
     error::Kind,
@@ -314,7 +315,7 @@ fn mutated(random: &mut fastrand::Rng) -> Vec<u8> {
 /// What tasks of streams may do, by chance.
 fn serve_some(connection: &mut Connection, random: &mut fastrand::Rng) {
     while let Some(opened) = connection.next_opened() {
-        connection.recycle(opened.head);
+        spare::recycle_request(opened.head);
     }
     for id in (1..30).step_by(2) {
         match random.u8(0..6) {

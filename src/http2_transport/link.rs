@@ -1,7 +1,7 @@
 //! What the tasks of a connection share: the codec, and how the task that reads and writes is woken.
 
 use std::{
-    cell::{RefCell, RefMut},
+    cell::{Cell, RefCell, RefMut},
     task::{Context, Waker},
 };
 
@@ -12,12 +12,14 @@ use crate::http2;
 pub struct Link {
     codec: RefCell<http2::Connection>,
     waker: RefCell<Option<Waker>>,
+    /// The task was woken, and has not looked since.
+    is_woken: Cell<bool>,
 }
 
 impl Link {
     /// A link around a codec, whose task is not known yet.
     pub fn new(codec: http2::Connection) -> Self {
-        Self { codec: RefCell::new(codec), waker: RefCell::default() }
+        Self { codec: RefCell::new(codec), waker: RefCell::default(), is_woken: Cell::new(false) }
     }
 
     /// The codec; not to be held over a wait.
@@ -25,8 +27,9 @@ impl Link {
         self.codec.borrow_mut()
     }
 
-    /// Says which task is the connection's.
+    /// Says which task is the connection's: to be called whenever it looks.
     pub fn register(&self, cx: &Context<'_>) {
+        self.is_woken.set(false);
         let mut waker = self.waker.borrow_mut();
         match &*waker {
             Some(waker) if waker.will_wake(cx.waker()) => {}
@@ -36,6 +39,10 @@ impl Link {
 
     /// Has the connection's task write what is there, or notice that a stream has ended.
     pub fn wake(&self) {
+        // Once for all that its streams do meanwhile.
+        if self.is_woken.replace(true) {
+            return;
+        }
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }

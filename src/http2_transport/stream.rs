@@ -157,8 +157,12 @@ impl Drop for RequestStream {
         if self.taken > 0 {
             codec.passed_on(self.id, self.taken);
         }
-        codec.release(self.id, Moment::now());
+        // The end of the attempt or of the exchange has just read the clock.
+        codec.release(self.id, Moment::recent());
+        let is_of_interest = codec.is_of_interest();
         drop(codec);
-        self.connection.link.wake();
+        if is_of_interest {
+            self.connection.link.wake();
+        }
     }
 }

@@ -156,7 +156,8 @@ impl Task {
                 self.phase = Phase::Idle;
                 self.deadline.after(self.times.idle);
             }
-            Phase::Busy => self.deadline.after(self.times.ping_interval),
+            // The clock was read when it was taken in.
+            Phase::Busy => self.deadline.after_recent(self.times.ping_interval),
             Phase::Pinged if !self.connection.link.codec().is_pinged() => {
                 self.phase = Phase::Busy;
                 self.deadline.after(self.times.ping_interval);
@@ -238,8 +239,10 @@ impl Task {
         let held = codec.memory();
         let resets = codec.take_resets();
         drop(codec);
-        account::take(Owner::Buffers, held);
-        account::give(Owner::Buffers, std::mem::replace(&mut self.held, held));
+        if held != self.held {
+            account::take(Owner::Buffers, held);
+            account::give(Owner::Buffers, std::mem::replace(&mut self.held, held));
+        }
         if let Some(series) = self.series.as_ref().filter(|_| resets > 0) {
             series.http2_resets.add(resets);
         }

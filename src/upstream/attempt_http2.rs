@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange, HttpVersion},
-    fields::{ConnectionOptions, Known, list, write_number},
+    fields::{ConnectionOptions, Fields, Known, list, write_number},
     h1::{Framing, Method},
     http2::{RequestStart, RequestWriter},
     http2_transport::{BackendConnection, Failure, RequestStream, Times, run},
@@ -218,7 +218,7 @@ impl UpstreamHead<'_> {
             is_end: is_end && !is_websocket,
         };
         RequestStream::open(connection, &start, |writer| {
-            let mut writer = Http2Writer { writer, name: Vec::new(), value: Vec::new() };
+            let mut writer = Http2Writer(writer);
             self.write_fields(exchange, &mut writer);
             self.write_length(exchange, is_end, &mut writer);
             if is_websocket && !exchange.request.fields.has(Known::SecWebsocketVersion) {
@@ -256,28 +256,26 @@ impl UpstreamHead<'_> {
 }
 
 /// Writes fields into a block of HTTP/2.
-struct Http2Writer<'a, 'b> {
-    writer: &'a mut RequestWriter<'b>,
-    name: Vec<u8>,
-    value: Vec<u8>,
-}
+struct Http2Writer<'a, 'b>(&'a mut RequestWriter<'b>);
 
 impl HeadWriter for Http2Writer<'_, '_> {
     fn field(&mut self, name: &[u8], value: &[u8]) {
-        self.writer.field(name, value);
+        self.0.field(name, value);
+    }
+
+    fn fields(&mut self, fields: &Fields, passes: impl Fn(Known) -> bool) {
+        fields.iter().filter(|field| passes(field.known)).for_each(|field| self.0.tagged(&field));
     }
 
     fn begin(&mut self, name: &[u8]) {
-        self.name.clear();
-        self.value.clear();
-        self.name.extend_from_slice(name);
+        self.0.begin(name);
     }
 
     fn piece(&mut self, piece: &[u8]) {
-        self.value.extend_from_slice(piece);
+        self.0.piece(piece);
     }
 
     fn end(&mut self) {
-        self.writer.field(&self.name, &self.value);
+        self.0.end();
     }
 }

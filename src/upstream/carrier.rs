@@ -12,7 +12,7 @@ use crate::{
     error::{Kind, ProxyError, Result},
     fields::Fields,
     h1::{HeadError, HeadLimits, ResponseHead, Scan},
-    http2::{Fault, Reason},
+    http2::{Fault, Reason, spare},
     http2_transport::RequestStream,
     net::{BodyFrame, BodyReader, BodyWriter, Buffer, Http1Stream, http1_stream::BodyError},
 };
@@ -126,7 +126,8 @@ impl Carrier for RequestStream {
         _: &HeadLimits,
     ) -> Poll<Result<()>> {
         self.poll_head(cx).map(|result| {
-            *head = result.map_err(|fault| self.failed(fault))?;
+            let taken = result.map_err(|fault| self.failed(fault))?;
+            spare::recycle_response(std::mem::replace(head, taken));
             // RFC 9113 §8.6: there is nothing to switch to.
             match head.status {
                 101 => Err(Kind::BadResponse("101 is not allowed in HTTP/2").into()),

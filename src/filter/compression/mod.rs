@@ -93,6 +93,10 @@ impl Compression {
 }
 
 impl Hooks for Compression {
+    fn acts_on_requests(&self) -> bool {
+        false
+    }
+
     fn on_response(&self, exchange: &mut Exchange, facts: &ResponseFacts<'_>) -> Body {
         let alone = facts.kept.filter(|_| facts.is_alone);
         if let Some(body) = alone.and_then(|kept| self.ready(exchange, kept)) {

@@ -34,6 +34,10 @@ impl ErrorPages {
 }
 
 impl Hooks for ErrorPages {
+    fn acts_on_requests(&self) -> bool {
+        false
+    }
+
     fn on_response(&self, exchange: &mut Exchange, facts: &ResponseFacts<'_>) -> Body {
         let status = exchange.response.status;
         let is_theirs = !facts.is_own && self.is_for_backends;

@@ -21,7 +21,7 @@ use crate::{
         handle::{self, End},
         upgrade,
     },
-    http2::{self, ConnectionError, Opened},
+    http2::{self, ConnectionError, Opened, spare},
     http2_transport::{Link, Pipe},
     moment::Moment,
     net::{Deadline, tunnel::Endpoint},
@@ -158,11 +158,11 @@ impl Driver {
             let opened = self.link.codec().next_opened();
             let Some(opened) = opened else { return };
             let client = Client::new(self.link.clone(), opened.id, opened.head.opens_websocket());
-            let (link, peer, worker) = (self.link.clone(), self.peer.clone(), self.worker.clone());
+            let (peer, worker) = (self.peer.clone(), self.worker.clone());
             // The clock was read when its head was taken in.
             let started = Moment::recent();
             // Boxed: a task moves what it runs when it is made and each time that its stage changes.
-            let stream = Box::pin(serve_stream(opened, started, client, link, peer, worker, self.listener));
+            let stream = Box::pin(serve_stream(opened, started, client, peer, worker, self.listener));
             tokio::task::spawn_local(stream);
             if self.phase == Phase::Open {
                 self.deadline.after_recent(self.timeouts.idle);
@@ -263,7 +263,6 @@ async fn serve_stream(
     opened: Opened,
     started: Moment,
     mut client: Client,
-    link: Rc<Link>,
     peer: Rc<Peer>,
     worker: Rc<Worker>,
     listener: ListenerId,
@@ -275,7 +274,7 @@ async fn serve_stream(
     exchange.websocket = head.opens_websocket().then_some(WebSocketOpening::ExtendedConnect);
     std::mem::swap(&mut exchange.request, &mut head.request);
     std::mem::swap(&mut exchange.authority, &mut head.authority);
-    link.codec().recycle(head);
+    spare::recycle_request(head);
     let running = ActiveExchange::new(&worker, listener, exchange);
     // However it ends, the stream ends when the client is dropped: cleanly where the response is whole.
     let end = match problem {

@@ -76,7 +76,7 @@ impl<'a> Reply<'a> {
         length: Option<u64>,
         kept: Option<&dyn Kept>,
         exchange: &mut Exchange,
-    ) -> Option<Box<BodyPlan>> {
+    ) -> Option<BodyPlan> {
         let of_listener = self.listener.map(|listener| &listener.filters).filter(|it| !it.is_empty());
         let of_route = self.route.map(|route| &route.filters).filter(|it| !it.is_empty());
         if of_listener.is_none() && of_route.is_none() {
@@ -90,7 +90,7 @@ impl<'a> Reply<'a> {
             filters.on_response(exchange, &mut facts, &mut body);
         }
         let is_changed = body.replaced.is_some() || !body.stages.is_empty();
-        is_changed.then(|| Box::new(body))
+        is_changed.then_some(body)
     }
 
     /// The cache of its route.

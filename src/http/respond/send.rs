@@ -69,7 +69,7 @@ pub(in crate::http) enum Outgoing {
     /// The body, as it is.
     AsItIs,
     /// What filters make of it.
-    Changed(Box<BodyPlan>),
+    Changed(BodyPlan),
 }
 
 /// Sends a response whole: its head, and its body from where it comes.
@@ -82,7 +82,7 @@ pub(in crate::http) async fn send<D: Downstream>(
 ) -> Result<()> {
     match begin(reply, (source.length(), source.encodings()), exchange, client)? {
         Outgoing::AsItIs => {}
-        Outgoing::Changed(plan) => source = source.after(*plan, reply.cache()),
+        Outgoing::Changed(plan) => source = source.after(plan, reply.cache()),
         Outgoing::Nothing => source.skip(),
     }
     pump(source, patience, &mut ClientSink { client, exchange }).await

@@ -100,7 +100,7 @@ impl Decoder {
 
     /// Bytes of memory that it holds, about.
     pub fn memory(&self) -> usize {
-        self.table.size() + self.name.capacity() + self.value.capacity()
+        self.table.memory() + self.name.capacity() + self.value.capacity()
     }
 }
 

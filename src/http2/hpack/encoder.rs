@@ -76,12 +76,39 @@ impl Encoder {
         };
         indexed(index, field.name, field.value, out);
     }
+
+    /// Begins a field whose value comes in pieces, which the caller adds to `out`; gives where its length stands.
+    pub fn begin_value(&self, name: &[u8], out: &mut Vec<u8>) -> usize {
+        write_name(index_of(name), name, out);
+        out.push(0);
+        out.len() - 1
+    }
+
+    /// Ends a field whose length stands there.
+    pub fn end_value(&self, at: usize, out: &mut Vec<u8>) {
+        let length = out.len().saturating_sub(at + 1);
+        if let (Some(place), Ok(short @ 0..0x7f)) = (out.get_mut(at), u8::try_from(length)) {
+            *place = short;
+            return;
+        }
+        let mut prefix = Vec::new();
+        integer::write(length, 7, 0, &mut prefix);
+        drop(out.splice(at..=at, prefix));
+    }
 }
 
 /// A literal with its name from the static table, or in full; it goes into no table.
 #[inline]
 fn indexed(index: Option<usize>, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.reserve(name.len() + value.len() + 12);
+    write_name(index, name, out);
+    integer::write(value.len(), 7, 0, out);
+    out.extend_from_slice(value);
+}
+
+/// The beginning of a literal: its name, from the static table or in full.
+#[inline]
+fn write_name(index: Option<usize>, name: &[u8], out: &mut Vec<u8>) {
     match index {
         Some(index) => integer::write(index, 4, 0, out),
         None => {
@@ -92,8 +119,6 @@ fn indexed(index: Option<usize>, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
             out.get_mut(at..).unwrap_or_default().make_ascii_lowercase();
         }
     }
-    integer::write(value.len(), 7, 0, out);
-    out.extend_from_slice(value);
 }
 
 /// A literal whose name is in the static table; it goes into no table.

@@ -159,6 +159,15 @@ fn what_is_encoded_is_decoded_again() {
         let expected = format!(":status: {status}\ncontent-type: text/html\nx-long: {long}\n{tagged}");
         assert_eq!(decode(&mut decoder, &block).unwrap(), expected);
     }
+    for length in [0, 1, 126, 127, 300] {
+        let mut block = Vec::new();
+        let at = encoder.begin_value(b"X-Pieces", &mut block);
+        block.extend(vec![b'v'; length]);
+        encoder.end_value(at, &mut block);
+        encoder.field(b"a", b"b", &mut block);
+        let expected = format!("x-pieces: {}\na: b\n", "v".repeat(length));
+        assert_eq!(decode(&mut decoder, &block).unwrap(), expected);
+    }
     let mut block = Vec::new();
     encoder.resize();
     encoder.begin(&mut block);

@@ -10,6 +10,7 @@ use pointsman::{
         Body, Connection,
         budget::{Allowance, Rate},
         settings::OwnSettings,
+        spare,
     },
     moment::Moment,
 };
@@ -50,7 +51,7 @@ fuzz_target!(|input: (u16, &[u8])| {
 fn serve(connection: &mut Connection, turn: usize) {
     let mut cx = Context::from_waker(Waker::noop());
     while let Some(opened) = connection.next_opened() {
-        connection.recycle(opened.head);
+        spare::recycle_request(opened.head);
     }
     for id in (1..20).step_by(2) {
         if let Poll::Ready(Ok(Body::Data(data))) = connection.poll_body(id, &mut cx) {
