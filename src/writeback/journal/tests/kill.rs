@@ -12,6 +12,8 @@ use super::*;
 const FOLDER: &str = "POINTSMAN_TEST_JOURNAL";
 const ROUNDS: u32 = 25;
 const URIS: u64 = 7;
+/// More than are delivered meanwhile, however long a disk takes for each.
+const LEAST: u64 = 20;
 
 /// The body follows from the number, so that a whole one can be recognized.
 fn body(number: u64) -> Vec<u8> {
@@ -20,7 +22,7 @@ fn body(number: u64) -> Vec<u8> {
 }
 
 /// The child: appends and delivers, and says so in time, until it is killed. Without the variable (when all tests
-/// run) it checks what it says against itself, for a moment.
+/// run) it checks what it says against itself, for a moment, and for so many writes that some are left.
 #[test]
 fn appends_until_it_is_killed() {
     let scratch = Scratch::new();
@@ -37,7 +39,7 @@ fn appends_until_it_is_killed() {
         }
     };
     let mut number = 0_u64;
-    while Instant::now() < until {
+    while Instant::now() < until || number < LEAST {
         let group: Vec<_> = (0..1 + number % 9)
             .map(|_| {
                 number += 1;
