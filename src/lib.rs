@@ -41,9 +41,9 @@
 //!
 //! # The path of a connection that is passed on
 //!
-//! On a `tcp` or `tls` listener stops 1 and 2 are the same; then [`l4::tcp::serve`]: the name that a TLS client asks for
+//! On a `tcp` or `tls` listener stops 1 and 2 are the same; then [`l4::tcp::open`]: the name that a TLS client asks for
 //! ([`l4::hello`]), the route ([`route::names`]), a backend ([`upstream::acquire`], the next one while nothing was sent),
-//! and both ways byte for byte ([`net::tunnel`]), to the end, which is logged and counted as an exchange's is.
+//! and both ways byte for byte ([`l4::passing`], [`net::tunnel`]), to the end, which is logged and counted as an exchange's is.
 //!
 //! # The path of a datagram
 //!

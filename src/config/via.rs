@@ -1,5 +1,7 @@
 //! The name in Via, as configured.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use crate::{
@@ -20,7 +22,9 @@ impl Value for Via {
         match reader.text(node, &Self::kind())? {
             "on" => Some(Self::Own),
             "off" => Some(Self::Off),
-            text if name::is_token(text) && text.len() <= MOST => Some(Self::Named(text.into())),
+            text if name::is_token(text) && text.len() <= MOST => {
+                Some(Self::Named(Arc::new(text.to_owned())))
+            }
             text => {
                 let message = format!("`{text}` is not a valid name for Via");
                 let hint = "use \"on\", \"off\", or a name of letters, digits and `-._`, such as \"edge-1\"";

@@ -3,6 +3,7 @@
 use std::{
     cell::RefCell,
     net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
 };
 
 use super::{version::HttpVersion, via::Via};
@@ -38,14 +39,14 @@ pub struct SeenByPeer {
     /// What the client asked it by.
     pub version: HttpVersion,
     /// The port that the client connected to there; `None` over a unix socket.
-    pub port: Option<u16>,
+    pub port: Option<NonZeroU16>,
 }
 
 impl Peer {
     /// The port that the client connected to, as its connection or a PROXY header has it; `None` over a unix socket.
     pub fn reached_port(&self) -> Option<u16> {
         match self.seen {
-            Some(seen) => seen.port,
+            Some(seen) => seen.port.map(NonZeroU16::get),
             None => self.destination.map(|destination| destination.port()),
         }
     }
@@ -103,4 +104,16 @@ pub struct TlsFacts {
     pub certificate: Option<Box<[u8]>>,
     /// When it was, until the first request takes it for its trace; kept only while tracing is on.
     pub handshake: RefCell<Option<Box<Handshake>>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_at_the_other_end_is_small() {
+        // Each connection has one as long as it is open. With the counts of `Rc` 128 bytes, which is a size that the
+        // allocator has.
+        assert!(size_of::<Peer>() <= 112, "{} bytes", size_of::<Peer>());
+    }
 }

@@ -1,5 +1,7 @@
 //! What this program is called in Via (RFC 9110 §7.6.3).
 
+use std::sync::Arc;
+
 use super::node;
 
 /// Whether Via is added to messages, and under which name.
@@ -10,8 +12,8 @@ pub enum Via {
     Own,
     /// It is not.
     Off,
-    /// It is, under this name on both sides.
-    Named(Box<str>),
+    /// It is, under this name on both sides. Each connection of the listener has it.
+    Named(Arc<String>),
 }
 
 impl Via {

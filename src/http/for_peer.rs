@@ -5,7 +5,7 @@
 //! on clients, the edits of the request, and all that a response gets on its way to a client. Next stop: `http::cached`, or
 //! `http::proxy` of what is relayed; neither asks a third node.
 
-use std::{rc::Rc, sync::Arc};
+use std::{num::NonZeroU16, rc::Rc, sync::Arc};
 
 use super::{
     active::ActiveExchange,
@@ -95,7 +95,7 @@ fn as_seen(mark: &Mark) -> Peer {
         }),
         seen: mark.seen.as_ref().map(|seen| SeenByPeer {
             version: if seen.is_http2 { HttpVersion::Http2 } else { HttpVersion::Http11 },
-            port: seen.port,
+            port: seen.port.and_then(NonZeroU16::new),
         }),
         ..Peer::default()
     }

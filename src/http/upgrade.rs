@@ -1,7 +1,10 @@
 //! Tunnels: after an upgrade or CONNECT the two connections are joined, byte for byte; of a WebSocket either may be a
 //! stream of HTTP/2 (RFC 8441).
 
-use std::{future::poll_fn, task::Poll};
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+};
 
 use super::active::ActiveExchange;
 use crate::{
@@ -9,7 +12,7 @@ use crate::{
     exchange::Exchange,
     net::{
         Buffer, Deadline, Http1Stream,
-        tunnel::{self, Carried, End, Endpoint, Side, Silence},
+        tunnel::{Carried, End, Endpoint, FramedJoint, Joint, Limits, Silence},
     },
     upstream::{Permit, Switched, SwitchedTo},
 };
@@ -24,7 +27,7 @@ pub struct Tunnel {
     /// What is spoken.
     protocol: SwitchedTo,
     /// How long it may be silent.
-    silence: Silence,
+    limits: Limits,
     /// The exchange; it ends with the tunnel.
     exchange: ActiveExchange,
 }
@@ -36,7 +39,7 @@ impl Tunnel {
         silence: Silence,
         exchange: ActiveExchange,
     ) -> Self {
-        Self { permit, backend, protocol, silence, exchange }
+        Self { permit, backend, protocol, limits: Limits { silence, end: None }, exchange }
     }
 
     /// Gives back what was needed for the heads: it may be silent for hours, and only its log line needs them.
@@ -53,7 +56,7 @@ impl Tunnel {
 /// Joins the client with the backend until both are done, one breaks, or both are silent for too long.
 pub async fn join(client: &mut Http1Stream, deadline: &Deadline, mut tunnel: Box<Tunnel>) {
     // The response head goes first.
-    deadline.after(tunnel.silence.idle);
+    deadline.after(tunnel.limits.silence.idle);
     let flushed = poll_fn(|cx| match client.poll_flush(cx) {
         Poll::Ready(result) => Poll::Ready(result.is_ok()),
         Poll::Pending => deadline.poll_elapsed(cx).map(|()| false),
@@ -69,16 +72,16 @@ pub async fn join(client: &mut Http1Stream, deadline: &Deadline, mut tunnel: Box
         let input = client.take_input();
         return join_frames(&mut client.stream, input, deadline, &mut tunnel).await;
     }
-    let Tunnel { permit, backend, silence, exchange, .. } = &mut *tunnel;
+    let Tunnel { permit, backend, limits, exchange, .. } = &mut *tunnel;
     let Switched::Http1(backend) = backend else { return };
-    let input = client.take_input();
-    let one = Side { stream: &mut client.stream, input };
-    let input = backend.take_input();
-    let other = Side { stream: &mut backend.stream, input };
-    let mut count = count(permit);
-    let (carried, _) = tunnel::join(one, other, deadline, *silence, None, &mut count).await;
-    exchange.facts.bytes_in += carried.up;
-    exchange.facts.bytes_out += carried.down;
+    let mut joint = Joint::new(client.take_input(), backend.take_input());
+    let mut counted = 0;
+    poll_fn(|cx| {
+        let ends = (&mut client.stream, &mut backend.stream);
+        joint.poll(cx, ends, (deadline, &*limits), &mut |carried| count(permit, &mut counted, carried))
+    })
+    .await;
+    note(exchange, joint.carried());
 }
 
 /// Joins a client whose side is a stream with the backend.
@@ -95,28 +98,52 @@ fn join_frames<'a>(
     deadline: &'a Deadline,
     tunnel: &'a mut Tunnel,
 ) -> impl Future<Output = ()> + 'a {
-    let Tunnel { permit, backend, silence, exchange, .. } = tunnel;
-    let open = exchange.worker().tunnels.enter(exchange.listener());
-    let other_input = backend.take_input();
+    // Made before the future, which would keep what it is made of, too.
+    let mut joint = FramedJoint::new(input, tunnel.backend.take_input());
+    let open = tunnel.exchange.worker().tunnels.enter(tunnel.exchange.listener());
     async move {
-        let mut count = count(permit);
-        let closing = poll_fn(|cx| open.poll_closing(cx));
-        let ends = ((client, input), (backend, other_input));
-        let joined = tunnel::join_frames(ends.0, ends.1, deadline, *silence, closing, &mut count);
-        let (carried, end) = joined.await;
-        exchange.facts.bytes_in += carried.up;
-        exchange.facts.bytes_out += carried.down;
+        let mut counted = 0;
+        let end = poll_fn(|cx| {
+            let Tunnel { permit, backend, limits, .. } = &mut *tunnel;
+            let closing = |cx: &mut Context<'_>| open.poll_closing(cx);
+            let mut watch = |carried| count(permit, &mut counted, carried);
+            joint.poll(cx, (&mut *client, backend), (deadline, &*limits), closing, &mut watch)
+        })
+        .await;
+        note(&mut tunnel.exchange, joint.carried());
         if matches!(end, End::Over) {
-            exchange.facts.error = Some((Kind::Draining, Kind::Draining.to_string()));
+            tunnel.exchange.facts.error = Some((Kind::Draining, Kind::Draining.to_string()));
         }
     }
 }
 
 /// Counts what is carried for the backend.
-fn count(permit: &Permit) -> impl FnMut(Carried) {
-    let mut counted = 0;
-    move |Carried { up, down, .. }| {
-        permit.count_bytes(up + down - counted);
-        counted = up + down;
+fn count(permit: &Permit, counted: &mut u64, Carried { up, down, .. }: Carried) {
+    permit.count_bytes(up + down - *counted);
+    *counted = up + down;
+}
+
+/// Notes what was carried in all.
+fn note(exchange: &mut ActiveExchange, carried: Carried) {
+    exchange.facts.bytes_in += carried.up;
+    exchange.facts.bytes_out += carried.down;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of a function's future.
+    fn size_of_future<'a, F: Future>(
+        _: impl FnOnce(&'a mut Http1Stream, &'a Deadline, Box<Tunnel>) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn what_a_websocket_waits_with_is_small() {
+        // Sizes that the allocator has.
+        let (future, tunnel) = (size_of_future(join), size_of::<Tunnel>());
+        assert!(future <= 384 && tunnel <= 320, "{future} bytes, and {tunnel} of what is kept for its end");
     }
 }

@@ -6,6 +6,7 @@
 mod active;
 mod client;
 pub mod hello;
+pub mod passing;
 pub(crate) mod quic;
 pub mod session;
 mod sniff;

@@ -29,7 +29,10 @@ use crate::{
         h1::{Become, Connection},
         h2, upgrade,
     },
-    l4::tcp,
+    l4::{
+        passing::{Passing, Tunnel},
+        tcp,
+    },
     moment::Moment,
     net::{
         Buffer, Deadline, Http1Stream, Plain, Stream,
@@ -70,8 +73,8 @@ pub fn begin(worker: &Rc<Worker>, accepted: Accepted) {
             tokio::task::spawn_local(serve_http(connection, place))
         }
         Serves::Tcp(_) | Serves::Tls => {
-            let connection = Box::pin(open_tcp(worker.clone(), accepted));
-            tokio::task::spawn_local(serve_tcp(connection, place))
+            let opening = Box::pin(open_tcp(worker.clone(), accepted, place));
+            tokio::task::spawn_local(Passing::Opening(opening))
         }
         // Its sockets take no connections.
         Serves::Udp => return,
@@ -124,26 +127,18 @@ pub(super) async fn serve_http(opening: Opening, place: Place) {
     }
 }
 
-/// Passes a connection on, to its end.
-async fn serve_tcp(opening: Pin<Box<impl Future<Output = Option<tcp::Connection>>>>, place: Place) {
-    let passing = opening.await.map(|connection| {
-        place.set(&connection.peer, Speaks::Tunnel);
-        tcp::serve(connection, &place)
-    });
-    if let Some(passing) = passing {
-        passing.await;
-    }
-}
-
-/// Makes a connection that is passed on of a socket; `None` when it came to nothing.
-async fn open_tcp(worker: Rc<Worker>, accepted: Accepted) -> Option<tcp::Connection> {
+/// Makes a tunnel of a connection that is passed on; `None` when it came to nothing.
+async fn open_tcp(worker: Rc<Worker>, accepted: Accepted, place: Place) -> Option<Tunnel> {
     let Accepted { socket, source, listener: slot, mut permit, is_judged } = accepted;
     permit.series = Some(worker.series.clone());
     let snapshot = worker.snapshot_for(slot);
     let listener = snapshot.shared.listener(slot)?;
     let opened = open(&snapshot.shared, listener, (socket, source), is_judged, &mut permit).await?;
+    drop(snapshot);
     let Opened { stream, first, peer, .. } = opened;
-    Some(tcp::Connection { stream, input: first, peer, worker, listener: slot, permit })
+    place.set(&peer, Speaks::Tunnel);
+    let connection = tcp::Connection { stream, input: first, peer, worker, listener: slot, permit };
+    tcp::open(connection, place).await
 }
 
 /// Makes an HTTP connection of a socket, and says whether it speaks HTTP/2; `None` when it came to nothing.
@@ -200,7 +195,7 @@ async fn open(
             listener.shared.refused.fetch_add(1, Relaxed);
             return None;
         };
-        permit.address = place.or_else(|| permit.address.take());
+        permit.address = place.map(Box::new).or_else(|| permit.address.take());
     }
     let ends = (source, destination, tlvs.into_boxed_slice());
     let Some(tls) = tls else {

@@ -11,7 +11,7 @@ use tokio::task::AbortHandle;
 
 pub use super::{
     connection_id::ConnectionId,
-    passed::{Passed, PassedDescription},
+    passed::{AskedFor, Passed, PassedDescription},
 };
 use super::{
     parked::{Parked, Waiting},

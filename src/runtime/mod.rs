@@ -15,7 +15,7 @@ pub mod parked;
 mod passed;
 pub mod permit;
 pub mod registry;
-mod request_ids;
+pub mod request_ids;
 pub mod snapshot;
 mod traces;
 pub mod tunnels;

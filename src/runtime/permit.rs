@@ -53,8 +53,8 @@ pub struct Permit {
     pub worker: u32,
     /// The listener that it came over.
     pub listener: Arc<ListenerShared>,
-    /// Its place among those of its client's address, where they are counted.
-    pub address: Option<AddressPlace>,
+    /// Its place among those of its client's address, where they are counted. Boxed, since on most listeners they are not.
+    pub address: Option<Box<AddressPlace>>,
     /// Where a panic is counted.
     pub series: Option<Arc<WorkerSeries>>,
 }
@@ -71,7 +71,7 @@ impl Permit {
             open.fetch_add(1, Relaxed);
         }
         let worker = u32::try_from(worker).unwrap_or(u32::MAX);
-        Self { open, worker, listener, address, series: None }
+        Self { open, worker, listener, address: address.map(Box::new), series: None }
     }
 }
 

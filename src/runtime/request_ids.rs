@@ -4,10 +4,14 @@ use std::cell::Cell;
 
 /// The ids that one worker gives.
 #[derive(Debug)]
-pub(super) struct RequestIds {
+pub struct RequestIds {
     prefix: Box<str>,
     next: Cell<u64>,
 }
+
+/// An id that a worker has given, in fewer bytes than its text.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestId(u64);
 
 impl RequestIds {
     /// With a prefix of its own.
@@ -15,15 +19,30 @@ impl RequestIds {
         Self { prefix: format!("{:016x}", fastrand::u64(..)).into(), next: Cell::new(0) }
     }
 
-    /// Writes the next one: 32 hexadecimal digits.
-    pub(super) fn write(&self, id: &mut String) {
+    /// The next one, to be written later.
+    pub fn take(&self) -> RequestId {
         let next = self.next.get();
         self.next.set(next + 1);
+        RequestId(next)
+    }
+
+    /// Writes one that was taken here: 32 hexadecimal digits.
+    pub(super) fn write(&self, RequestId(number): RequestId, id: &mut String) {
         id.push_str(&self.prefix);
-        let digits = hex(next);
+        let digits = hex(number);
         id.push_str(std::str::from_utf8(&digits).unwrap_or_default());
     }
+
+    /// One that was taken here as text.
+    pub fn text(&self, id: RequestId) -> String {
+        let mut text = String::with_capacity(LENGTH);
+        self.write(id, &mut text);
+        text
+    }
 }
+
+/// Of an id's text.
+const LENGTH: usize = 32;
 
 /// A number as sixteen hexadecimal digits. All at once: each byte of `digits` holds four bits of it, and becomes a digit.
 fn hex(number: u64) -> [u8; 16] {

@@ -71,7 +71,8 @@ pub struct Worker {
     log: WorkerLog,
     #[expect(clippy::vec_box, reason = "exchanges are handed out boxed, and moved by pointer only")]
     spare: RefCell<Vec<Box<Exchange>>>,
-    ids: RequestIds,
+    /// The ids that it gives.
+    pub ids: RequestIds,
     is_draining: Cell<bool>,
     /// Whether connections end with the response that they carry: the program stops, or another node takes over.
     is_ending: Cell<bool>,
@@ -238,7 +239,7 @@ impl Worker {
 
     /// Writes a new request id: unique in this fleet as far as 64 random bits per worker make it.
     pub fn write_id(&self, id: &mut String) {
-        self.ids.write(id);
+        self.ids.write(self.ids.take(), id);
     }
 
     /// The end of an HTTP exchange: its log line, its counts, its memory back.

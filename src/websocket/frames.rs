@@ -9,7 +9,7 @@ pub struct Frames {
     /// The beginning of a frame, as far as it came.
     head: [u8; MOST_HEAD],
     /// How much of it came; 0 between heads.
-    came: usize,
+    came: u8,
     /// Bytes of the frame that are to come behind its head.
     left: u64,
     /// A close frame has begun: nothing may follow it (§5.5.1).
@@ -36,11 +36,11 @@ impl Frames {
         let mut used = 0;
         if self.left == 0 {
             for byte in bytes {
-                if let Some(place) = self.head.get_mut(self.came) {
+                if let Some(place) = self.head.get_mut(usize::from(self.came)) {
                     *place = *byte;
                 }
                 (self.came, used) = (self.came + 1, used + 1);
-                if self.came == self.head_length() {
+                if usize::from(self.came) == self.head_length() {
                     self.begin();
                     break;
                 }

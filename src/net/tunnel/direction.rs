@@ -31,8 +31,8 @@ pub(super) struct Direction {
     pub(super) state: State,
     /// Buffers in a row that a read filled.
     full: u8,
-    /// What it goes through while it is spliced.
-    pipe: Option<Pipe>,
+    /// What it goes through while it is spliced. Boxed, since those that wait have none.
+    pipe: Option<Box<Pipe>>,
     /// Whether the kernel cannot splice these sockets, such as those of MPTCP where it is old.
     is_copied: bool,
 }
@@ -152,7 +152,7 @@ impl Direction {
     ) -> Poll<Result<(), Broken>> {
         // The memory that a read was tried with goes back.
         self.buffer = Buffer::default();
-        let Some(pipe) = self.pipe.take().or_else(Pipe::take) else {
+        let Some(pipe) = self.pipe.take().or_else(|| Pipe::take().map(Box::new)) else {
             // Without a pipe it is copied, until much has come again.
             self.full = 0;
             return Poll::Ready(Ok(()));

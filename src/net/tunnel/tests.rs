@@ -1,9 +1,22 @@
-use std::task::{Context, Waker};
+use std::{
+    future::poll_fn,
+    task::{Context, Waker},
+};
 
 use tokio::net::UnixStream;
 
-use super::*;
-use crate::net::Plain;
+use super::{
+    direction::{Direction, State},
+    *,
+};
+use crate::net::{Buffer, Deadline, Plain, Stream};
+
+/// What waits for hours keeps this much, the two streams aside; tasks have their sizes by it (`l4::passing`).
+#[test]
+fn what_is_between_two_streams_is_small() {
+    let (joint, framed) = (size_of::<Joint>(), size_of::<FramedJoint>());
+    assert!(joint <= 160 && framed <= 216, "{joint} bytes, and {framed} of a WebSocket");
+}
 
 #[tokio::test]
 async fn a_direction_that_ended_holds_no_buffer() {
@@ -16,11 +29,11 @@ async fn a_direction_that_ended_holds_no_buffer() {
     let mut direction = Direction::new(Buffer::default());
     let mut cx = Context::from_waker(Waker::noop());
     assert!(direction.poll(&mut cx, &mut from, &mut to, false).is_ready());
-    assert_eq!((direction.state, direction.buffer.size()), (direction::State::Done, 0));
+    assert_eq!((direction.state, direction.buffer.size()), (State::Done, 0));
 }
 
 mod joined {
-    use std::time::Duration;
+    use std::{io, time::Duration};
 
     use socket2::SockRef;
     use tokio::{
@@ -44,9 +57,10 @@ mod joined {
         let ((client, near), (far, backend)) = (pair().await, pair().await);
         let joined = tokio::spawn(async move {
             let (mut near, mut far) = (Stream::Plain(Plain::Tcp(near)), Stream::Plain(Plain::Tcp(far)));
-            let one = Side { stream: &mut near, input: Buffer::copy_of(b"first ") };
-            let other = Side { stream: &mut far, input: Buffer::default() };
-            join(one, other, &Deadline::new(), silence, None, &mut |_| {}).await
+            let mut joint = Joint::new(Buffer::copy_of(b"first "), Buffer::default());
+            let limits = (&Deadline::new(), &Limits { silence, end: None });
+            let end = poll_fn(|cx| joint.poll(cx, (&mut near, &mut far), limits, &mut |_| {})).await;
+            (joint.carried(), end)
         });
         (client, backend, joined)
     }
@@ -154,18 +168,32 @@ mod joined {
 }
 
 mod frames {
-    use std::time::Duration;
+    use std::{pin::Pin, time::Duration};
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::UnixStream,
         sync::oneshot,
     };
 
-    use super::super::*;
-    use crate::net::Plain;
+    use super::*;
 
     const LONG: Silence = Silence { idle: Duration::from_secs(60), half_closed: Duration::from_secs(60) };
+
+    /// Joins the ends of a WebSocket, until its end.
+    async fn join(
+        mut near: Stream,
+        mut far: Stream,
+        input: Buffer,
+        mut closing: oneshot::Receiver<()>,
+    ) -> End {
+        let mut joint = FramedJoint::new(input, Buffer::default());
+        let limits = (&Deadline::new(), &Limits { silence: LONG, end: None });
+        poll_fn(|cx| {
+            let closing = |cx: &mut Context<'_>| Pin::new(&mut closing).poll(cx).map(drop);
+            joint.poll(cx, (&mut near, &mut far), limits, closing, &mut |_| {})
+        })
+        .await
+    }
 
     /// Frames of many lengths, and where each ends.
     fn frames(random: &mut fastrand::Rng) -> (Vec<u8>, Vec<usize>) {
@@ -217,14 +245,8 @@ mod frames {
             let (client, near) = UnixStream::pair().unwrap();
             let (backend, far) = UnixStream::pair().unwrap();
             let (close, closing) = oneshot::channel();
-            let joined = tokio::spawn(async move {
-                let (mut near, mut far) = (Stream::Plain(Plain::Unix(near)), Stream::Plain(Plain::Unix(far)));
-                let closing = async {
-                    let _ = closing.await;
-                };
-                let (one, other) = ((&mut near, Buffer::default()), (&mut far, Buffer::default()));
-                join_frames(one, other, &Deadline::new(), LONG, closing, &mut |_| {}).await
-            });
+            let (near, far) = (Stream::Plain(Plain::Unix(near)), Stream::Plain(Plain::Unix(far)));
+            let joined = tokio::spawn(join(near, far, Buffer::default(), closing));
             let (mut from_client, to_client) = client.into_split();
             let (mut from_backend, to_backend) = backend.into_split();
             let one = tokio::spawn(send(up.0.clone(), to_client, seed, Some(close)));
@@ -257,22 +279,8 @@ mod frames {
         let (mut client, near) = UnixStream::pair().unwrap();
         let (mut backend, far) = UnixStream::pair().unwrap();
         let (close, closing) = oneshot::channel::<()>();
-        let joined = tokio::spawn(async move {
-            let (mut near, mut far) = (Stream::Plain(Plain::Unix(near)), Stream::Plain(Plain::Unix(far)));
-            let closing = async {
-                let _ = closing.await;
-            };
-            let input = Buffer::copy_of(b"\x88\x80mask");
-            join_frames(
-                (&mut near, input),
-                (&mut far, Buffer::default()),
-                &Deadline::new(),
-                LONG,
-                closing,
-                &mut |_| {},
-            )
-            .await
-        });
+        let (near, far) = (Stream::Plain(Plain::Unix(near)), Stream::Plain(Plain::Unix(far)));
+        let joined = tokio::spawn(join(near, far, Buffer::copy_of(b"\x88\x80mask"), closing));
         let mut six = [0; 6];
         backend.read_exact(&mut six).await.unwrap();
         close.send(()).unwrap();
@@ -283,6 +291,6 @@ mod frames {
         assert_eq!(rest, [0x88, 2, 3, 0xe9]);
         client.shutdown().await.unwrap();
         drop(backend);
-        assert!(matches!(joined.await.unwrap().1, End::Over));
+        assert!(matches!(joined.await.unwrap(), End::Over));
     }
 }

@@ -1,4 +1,4 @@
-use std::rc::Rc;
+use std::{num::NonZeroU16, rc::Rc};
 
 use super::*;
 use crate::exchange::{ClientAddress, HttpVersion, Peer, SeenByPeer, TlsFacts};
@@ -118,7 +118,7 @@ fn what_is_known_of_the_connection_is_looked_at() {
     assert!(!holds(protocol(RequestProtocol::Http1), &exchange));
     assert!(holds(ports(&[443, 8443]), &exchange) && !holds(ports(&[443]), &exchange));
     // What a peer says of its client counts, and not how it asks itself.
-    let seen = SeenByPeer { version: HttpVersion::Http11, port: Some(443) };
+    let seen = SeenByPeer { version: HttpVersion::Http11, port: NonZeroU16::new(443) };
     exchange.facts.peer = peer("192.0.2.1:7946", Some(seen));
     assert!(holds(protocol(RequestProtocol::Http1), &exchange) && holds(ports(&[443]), &exchange));
     assert!(!holds(ports(&[7946]), &exchange));
