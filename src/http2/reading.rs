@@ -46,7 +46,8 @@ impl Reading {
         self.is_regular = true;
         let known = Known::of(name);
         // Most names are known, and are spelled as they are to be.
-        if !(known.is_named() && name == known.name().as_bytes()) && !is_name(name) {
+        let is_spelled = known.is_named() && name == known.name().as_bytes();
+        if !is_spelled && !is_name(name) {
             self.malformed("a field name is not in lower case, or has an invalid character");
             return None;
         }
