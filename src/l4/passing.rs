@@ -145,7 +145,7 @@ mod tests {
     const AROUND: usize = 104;
 
     #[test]
-    fn the_task_of_a_tunnel_is_four_steps_of_128_bytes() {
+    fn the_task_of_a_tunnel_is_512_bytes() {
         let size = size_of::<Passing>();
         assert!(size + AROUND <= 4 * 128, "{size} bytes");
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::{
-    sync::mpsc::unbounded_channel,
+    sync::mpsc::{channel, unbounded_channel},
     task::spawn_blocking,
     time::{MissedTickBehavior, interval, sleep_until},
 };
@@ -99,7 +99,8 @@ impl Engine {
 
     /// Reloads whenever something asks for it; to be dropped when the program stops.
     pub async fn run(&mut self) {
-        let (sender, mut events) = unbounded_channel();
+        // A file that is written to all the time may stand beside ours.
+        let (sender, mut events) = channel(1);
         let mut watcher = Watcher::new(sender);
         watcher.set(&self.files);
         let mut retire = interval(RETIRE);

@@ -17,7 +17,7 @@ use notify::{
     ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
     event::{AccessKind, AccessMode},
 };
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::plan::Hashes;
@@ -31,12 +31,13 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// Sends to `events` at each event in the folders that are watched; none yet.
-    pub(super) fn new(events: UnboundedSender<()>) -> Self {
+    /// Sends to `events` at each event in the folders that are watched, none yet, where there is room: what waits there says
+    /// the same.
+    pub(super) fn new(events: Sender<()>) -> Self {
         let send = move |event: notify::Result<Event>| {
             if !event.is_ok_and(|event| is_reading(event.kind)) {
                 // Nobody listens any more when the program ends.
-                let _ = events.send(());
+                let _ = events.try_send(());
             }
         };
         let inner = notify::recommended_watcher(send)
