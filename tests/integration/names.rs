@@ -174,7 +174,7 @@ fn each_address_of_a_name_comes_and_goes_as_backend() {
     let origins = origins(port);
     server.set("app.test", &["127.0.0.1"]);
     let more = "retry = { attempts = 1 }\nhost = \"{backend.address}\"\n\
-                health_check = { kind = \"http\", interval = \"50ms\", timeout = \"1s\", rise = 1, fall = 1 }\n---\n\
+                health_check = { kind = \"http\", interval = \"50ms\", timeout = \"10s\", rise = 1, fall = 1 }\n---\n\
                 [admin]\naddress = \"127.0.0.1:0\"\n\
                 [[route]]\nname = \"page\"\npaths = [\"/page\"]\nrespond = { status = 200, file = \"page.html\" }\n";
     fs::write(folder.join("page.html"), "page").unwrap();

@@ -397,7 +397,8 @@ def run(mode, client):
         except Exception as error:
             where = traceback.extract_tb(error.__traceback__)[-1]
             result = f"{type(error).__name__} {str(error)!r} at {where.line}"
-        print(f"{mode} {case.__name__}: {result}", flush=True)
+        # In one piece: the other thread may print meanwhile.
+        print(f"{mode} {case.__name__}: {result}\n", end="", flush=True)
 
 
 def main(folder):
