@@ -35,7 +35,6 @@ pub struct Link {
     told: Will,
     /// When the next sign of life is due.
     beat_at: BootTime,
-    has_acted: Cell<bool>,
     is_gone: Cell<bool>,
 }
 
@@ -62,7 +61,7 @@ impl Link {
             .spawn()?;
         let connection = register(ours)?;
         let (told, beat_at) = (Will::default(), BootTime::now());
-        Ok(Self { connection, child, told, beat_at, has_acted: Cell::new(false), is_gone: Cell::new(false) })
+        Ok(Self { connection, child, told, beat_at, is_gone: Cell::new(false) })
     }
 
     /// Tells what is to be undone from now on.
@@ -96,17 +95,23 @@ impl Link {
         self.connection.poll_read_ready(cx).map(|ready| ready.into_iter().for_each(|mut it| it.clear_ready()))
     }
 
-    /// Whether the guard has acted in this program's place, as far as was not taken note of.
+    /// Whether the guard has acted in this program's place, as far as was not taken note of. What it said stays where it is:
+    /// what is read here before the event loop asks the kernel would wake nobody who waits for it.
     pub fn has_acted(&self) -> bool {
+        self.read(RecvFlags::DONTWAIT | RecvFlags::PEEK)
+    }
+
+    fn read(&self, flags: RecvFlags) -> bool {
         let mut byte = [0];
-        let read = recv(self.connection.as_fd(), &mut byte, RecvFlags::DONTWAIT);
-        match read {
-            Ok((1, _)) if byte == *ACTED => self.has_acted.set(true),
+        match recv(self.connection.as_fd(), &mut byte, flags) {
+            Ok((1, _)) => byte == *ACTED,
             // The end of a connection is to be read again and again.
-            Ok((0, _)) => self.is_gone.set(true),
-            Ok(_) | Err(_) => {}
+            Ok((0, _)) => {
+                self.is_gone.set(true);
+                false
+            }
+            Ok(_) | Err(_) => false,
         }
-        self.has_acted.get()
     }
 
     /// Whether it was seen that the guard is gone.
@@ -114,10 +119,13 @@ impl Link {
         self.is_gone.get()
     }
 
-    /// Takes note of it: it has nothing to undo any more.
-    pub fn note_acted(&mut self) {
-        self.has_acted.set(false);
-        self.told = Will::default();
+    /// Whether it has acted; to be asked once for each time, since then it has nothing to undo any more.
+    pub fn take_acted(&mut self) -> bool {
+        let has_acted = self.read(RecvFlags::DONTWAIT);
+        if has_acted {
+            self.told = Will::default();
+        }
+        has_acted
     }
 
     /// Ends the guard, which undoes nothing.
@@ -133,5 +141,33 @@ impl Link {
             Err(rustix::io::Errno::AGAIN) if message == BEAT => Ok(()),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{runtime::LocalRuntime, time::timeout};
+
+    use super::*;
+
+    #[test]
+    fn who_only_asks_leaves_the_node_to_be_woken() {
+        LocalRuntime::new().unwrap().block_on(async {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+            let child = Command::new("true").spawn().unwrap();
+            let (told, beat_at) = (Will::default(), BootTime::now());
+            let connection = register(ours).unwrap();
+            let mut link = Link { connection, child, told, beat_at, is_gone: Cell::new(false) };
+            // An engine comes first, before the event loop has asked the kernel.
+            send(&theirs, ACTED, SendFlags::DONTWAIT).unwrap();
+            assert!(link.has_acted() && link.has_acted());
+            let woken = std::future::poll_fn(|cx| link.poll_readable(cx));
+            timeout(Duration::from_secs(10), woken).await.expect("the node hears of it");
+            assert!(link.take_acted());
+            assert!(!link.take_acted() && !link.has_acted() && !link.is_gone());
+            drop(theirs);
+            assert!(!link.take_acted() && link.is_gone());
+        });
     }
 }

@@ -44,11 +44,8 @@ impl Watch {
     pub(super) fn take_acted(&mut self) -> bool {
         let mut link = self.link.borrow_mut();
         let Some(known) = link.as_mut() else { return false };
-        let has_acted = known.has_acted();
+        let has_acted = known.take_acted();
         let is_gone = known.is_gone();
-        if has_acted {
-            known.note_acted();
-        }
         drop(link);
         if is_gone {
             self.lost("it exited");
