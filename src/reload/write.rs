@@ -97,11 +97,7 @@ pub fn replace(path: &Path, old: &[u8], new: &[u8]) -> Result<(), WriteError> {
     let folder = target.parent().unwrap_or(Path::new("/"));
     // Root may write everything but a read-only file system; this asks for both.
     access(&target, Access::WRITE_OK).map_err(|errno| of_system(path, errno.into()))?;
-    let lock = File::open(folder).map_err(|error| of_system(folder, error))?;
-    // Any other error: a file system without locks. The comparison below is what is left then.
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
-        return Err(WriteError::Busy(folder.to_owned()));
-    }
+    let lock = Lock::of(folder)?;
     let temporary = Temporary(folder.join(temporary_name(&target)));
     // With the lock held, this is one that a crash left.
     temporary.remove();
@@ -110,8 +106,29 @@ pub fn replace(path: &Path, old: &[u8], new: &[u8]) -> Result<(), WriteError> {
     unchanged(path, &target, old)?;
     fs::rename(&temporary.0, &target).map_err(failed)?;
     // The new file is in place already; only whether it outlives a power failure hangs on this.
-    let _some_file_systems_cannot = lock.sync_all();
+    let _some_file_systems_cannot = lock.0.sync_all();
     Ok(())
+}
+
+/// Held while a file in a folder is replaced.
+struct Lock(File);
+
+impl Lock {
+    fn of(folder: &Path) -> Result<Self, WriteError> {
+        let file = File::open(folder).map_err(|error| of_system(folder, error))?;
+        // Any other error: a file system without locks. The comparison of contents is what is left then.
+        if flock(&file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+            return Err(WriteError::Busy(folder.to_owned()));
+        }
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Lock {
+    /// Not left to the descriptor's end: a program that is just being started has a copy of it until it runs.
+    fn drop(&mut self) {
+        let _closed_anyway = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 /// Whether a file of this name is one that is about to be renamed, of which a watcher need take no notice.
