@@ -77,7 +77,8 @@ class ObjectRow(HitRow):
         """What a hit costs where each request is for another of all objects."""
         script = place.folder / "any.lua"
         path = f'"{proxies.STORED_OBJECT}" .. math.random(0, {options.objects - 1})'
-        script.write_text(f'function request() return wrk.format("GET", {path}) end\n')
+        # The same host as of those that filled it: it is part of what they are found by.
+        script.write_text(f'function request() return wrk.format("GET", {path}, {{ Host = "localhost" }}) end\n')
         before = proxy.process.cpu_seconds()
         figures = load.wrk(self, proxy.url("http", "/"), options.seconds, place, "-s", str(script))
         figures.cpu = (proxy.process.cpu_seconds() - before) / figures.requests
