@@ -2,14 +2,14 @@
 //! address, and whoever comes without a header not at all.
 
 use std::{
-    io::{ErrorKind, Read, Write},
+    io::ErrorKind,
     net::{SocketAddr, TcpStream, UdpSocket},
     path::Path,
     time::Duration,
 };
 
 use crate::{
-    real_servers::{Server, question},
+    real_servers::{Server, answer_over_tcp, question},
     support::{PATIENCE, Proxy, proxy::folder},
 };
 
@@ -77,13 +77,7 @@ fn dnsdist_knows_the_client_of_every_datagram_and_connection() {
     }
     println!("{all} questions, and each was its client's");
     // Over TCP the header comes once (RFC 7766 §8 for what is behind it).
-    let mut stream = connect_from(9, address);
-    let asked = question(7, "name.test");
-    stream.write_all(&[&[0, asked.len() as u8], &asked[..]].concat()).unwrap();
-    let mut answer = [0; 2];
-    stream.read_exact(&mut answer).unwrap();
-    let mut answer = vec![0; usize::from(u16::from_be_bytes(answer))];
-    stream.read_exact(&mut answer).unwrap();
+    let answer = answer_over_tcp(connect_from(9, address), &question(7, "name.test"));
     assert_eq!(answer.last_chunk(), Some(&[10, 0, 0, 9]));
     // Without a header it says nothing: what was answered had one.
     let alone = client(9, server.address, Duration::from_millis(300));

@@ -240,6 +240,16 @@ pub fn question(id: u16, name: &str) -> Vec<u8> {
     bytes
 }
 
+/// Asks over TCP, where a message comes behind its length (RFC 1035 §4.2.2).
+pub fn answer_over_tcp(mut stream: TcpStream, question: &[u8]) -> Vec<u8> {
+    stream.write_all(&[&[0, question.len() as u8], question].concat()).unwrap();
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).unwrap();
+    let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut answer).unwrap();
+    answer
+}
+
 fn in_front_of_dns(server: &Server, folder: std::path::PathBuf, address: SocketAddr) -> Proxy {
     let check = "health_check = { kind = \"udp\", interval = \"1s\", timeout = \"1s\", expect = \"\\u0004test\", send = \"\\u0000\\u0001\\u0001\\u0000\\u0000\\u0001\\u0000\\u0000\\u0000\\u0000\\u0000\\u0000\\u0002n0\\u0004test\\u0000\\u0000\\u0001\\u0000\\u0001\" }";
     let config = format!(
@@ -271,15 +281,8 @@ fn dnsmasq_answers_every_question_of_dnsperf() {
         assert_eq!(bytes[..length].last_chunk(), Some(&[10, 0, 0, number as u8]));
     }
     // The same port of TCP (RFC 7766 §8).
-    let asked = question(7, "n7.test");
-    let mut stream = TcpStream::connect(free).unwrap();
-    stream.write_all(&[&[0, asked.len() as u8], &asked[..]].concat()).unwrap();
-    let mut length = [0; 2];
-    stream.read_exact(&mut length).unwrap();
-    let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
-    stream.read_exact(&mut answer).unwrap();
+    let answer = answer_over_tcp(TcpStream::connect(free).unwrap(), &question(7, "n7.test"));
     assert_eq!(answer.last_chunk(), Some(&[10, 0, 0, 7]));
-    drop(stream);
     assert_eq!(crate::collapse::metric(&proxy, "pointsman_backend_up"), 1, "{:#?}", proxy.log());
     if Command::new("dnsperf").arg("-h").output().is_err() {
         return crate::support::skipped("dnsperf");
