@@ -59,7 +59,8 @@ impl Head {
 
     /// Bytes of memory that it holds.
     pub fn memory(&self) -> usize {
-        self.request.fields.memory() + self.request.target.capacity() + self.authority.capacity()
+        let texts = self.request.target.capacity() + self.authority.capacity() + self.cookie.capacity();
+        self.request.fields.memory() + texts
     }
 
     /// Whether it opens a WebSocket; it reads as the GET does that opens one over HTTP/1.1.
