@@ -61,7 +61,7 @@ pub struct Registry {
     /// What is told of the configuration that all share.
     pub fleet: cluster::fleet::Fleet,
     /// What they have still to hear of.
-    pub commands: cluster::peers::commands::Commands,
+    pub commands: Arc<cluster::peers::commands::Commands>,
     /// The way of spans to their exporter.
     pub traces: crate::telemetry::trace::Traces,
 }
@@ -172,7 +172,7 @@ impl Registry {
             peers: cluster::peers::inbox::Inbox::default(),
             members: Arc::default(),
             fleet: cluster::fleet::Fleet::default(),
-            commands: cluster::peers::commands::Commands::default(),
+            commands: Arc::default(),
             traces: crate::telemetry::trace::Traces::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! Changes made by the admin API on one node, which all nodes are to make.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -31,6 +31,8 @@ const LIFE: Duration = Duration::from_secs(600);
 const MOST: usize = 256;
 /// Changes of others that are remembered.
 const REMEMBERED: usize = 4096;
+/// Changes of others that are made at a time; each node asks for one after another.
+const MOST_UNDER_WAY: usize = 64;
 
 /// What each of the other nodes has still to hear of, and what was heard of them.
 #[derive(Debug, Default)]
@@ -38,13 +40,30 @@ pub struct Commands {
     inner: Mutex<Inner>,
     /// Called when there is something to tell.
     pub called: Arc<Notify>,
+    /// Called when a change of another node is under way no more.
+    settled: Notify,
+}
+
+/// How far a change is that another node was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It is to be made now.
+    New,
+    /// It is being made.
+    UnderWay,
+    /// It was made, or never can be.
+    Done,
+    /// It could not be made, or there are too many: the node asks again.
+    NotNow,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
     waiting: HashMap<SocketAddr, VecDeque<(Moment, Arc<Command>)>>,
-    /// The changes that were made, the oldest first.
-    made: VecDeque<String>,
+    /// The changes of others that are done with, the oldest first.
+    done: VecDeque<String>,
+    /// Those that are being made.
+    under_way: HashSet<String>,
     /// Changes that some node never heard of.
     lost: u64,
     last: u64,
@@ -143,17 +162,62 @@ impl Commands {
         self.lock().lost
     }
 
-    /// Whether a change is new here; it is remembered.
-    pub fn is_new(&self, command: &Command) -> bool {
+    /// A node is making that one: it is not lost meanwhile, however long that takes.
+    pub fn under_way(&self, other: SocketAddr, command: &Command, now: Moment) {
+        if let Some((since, first)) = self.lock().waiting.get_mut(&other).and_then(VecDeque::front_mut)
+            && first.id == command.id
+        {
+            *since = now;
+        }
+    }
+
+    /// Begins a change of another node, unless it was begun before. Where it is new, [`Commands::settle`] is to follow.
+    pub fn begin(&self, id: &str) -> Progress {
         let mut inner = self.lock();
-        if inner.made.contains(&command.id) {
-            return false;
+        match inner.progress(id) {
+            Progress::NotNow if inner.under_way.len() < MOST_UNDER_WAY => {
+                inner.under_way.insert(id.to_owned());
+                Progress::New
+            }
+            other => other,
         }
-        inner.made.push_back(command.id.clone());
-        if inner.made.len() > REMEMBERED {
-            inner.made.pop_front();
+    }
+
+    /// A change of another node is under way no more. One that is done is remembered, so that it is made once; another may
+    /// be begun again.
+    pub fn settle(&self, id: &str, is_done: bool) {
+        let mut inner = self.lock();
+        inner.under_way.remove(id);
+        if is_done {
+            inner.done.push_back(id.to_owned());
+            if inner.done.len() > REMEMBERED {
+                inner.done.pop_front();
+            }
         }
-        true
+        drop(inner);
+        self.settled.notify_waiters();
+    }
+
+    /// Waits until a change of another node is under way no more.
+    pub async fn settled(&self, id: &str) -> Progress {
+        loop {
+            let mut settled = std::pin::pin!(self.settled.notified());
+            settled.as_mut().enable();
+            match self.lock().progress(id) {
+                Progress::UnderWay => {}
+                other => return other,
+            }
+            settled.await;
+        }
+    }
+}
+
+impl Inner {
+    fn progress(&self, id: &str) -> Progress {
+        if self.under_way.contains(id) {
+            return Progress::UnderWay;
+        }
+        if self.done.iter().any(|done| done == id) { Progress::Done } else { Progress::NotNow }
     }
 }
 
@@ -181,7 +245,36 @@ mod tests {
         let command = commands.next(others[0], now).unwrap();
         let sent = command.to_json().to_string();
         assert_eq!(Command::from_json(sent.as_bytes()).as_ref(), Some(&*command));
-        assert!(commands.is_new(&command) && !commands.is_new(&command));
+        assert_eq!(commands.begin(&command.id), Progress::New);
+        assert_eq!(commands.begin(&command.id), Progress::UnderWay);
+        commands.settle(&command.id, true);
+        assert_eq!(commands.begin(&command.id), Progress::Done);
+    }
+
+    #[test]
+    fn change_that_could_not_be_made_may_be_begun_again() {
+        let commands = Commands::default();
+        let begin = |id: usize| commands.begin(&id.to_string());
+        assert_eq!(begin(0), Progress::New);
+        commands.settle("0", false);
+        assert_eq!(begin(0), Progress::New);
+        // No more than so many, and none of them is forgotten for it.
+        (1..MOST_UNDER_WAY).for_each(|id| assert_eq!(begin(id), Progress::New));
+        assert_eq!(begin(MOST_UNDER_WAY), Progress::NotNow);
+        assert_eq!(begin(1), Progress::UnderWay);
+        commands.settle("1", true);
+        assert_eq!(begin(MOST_UNDER_WAY), Progress::New);
+    }
+
+    #[test]
+    fn change_that_is_being_made_elsewhere_is_not_lost() {
+        let (commands, now) = (Commands::default(), Moment(1));
+        let other: SocketAddr = "10.0.0.2:1".parse().unwrap();
+        commands.tell([other].into_iter(), PURGE, "a", now);
+        let command = commands.next(other, now).unwrap();
+        commands.under_way(other, &command, now.plus(LIFE));
+        assert_eq!(commands.next(other, now.plus(LIFE * 2)), Some(command));
+        assert_eq!(commands.next(other, now.plus(LIFE * 3)), None);
     }
 
     #[test]

@@ -90,10 +90,12 @@ impl Heard {
 }
 
 impl Inner {
-    /// Takes down what a node says; false where it said something later already.
+    /// Takes down what a node says; false where it said something later already. Of one that was not heard for as long as
+    /// counts as gone nothing is later: it may have begun anew, by a clock that was set back.
     pub fn hear(&mut self, state: &State, at: SystemTime, moment: Moment) -> bool {
         let order = |state: &State| (state.incarnation, state.sequence);
-        if self.heard.get(&state.node).is_some_and(|before| order(&before.state) >= order(state)) {
+        let before = self.heard.get(&state.node).filter(|before| before.is_there(moment));
+        if before.is_some_and(|before| order(&before.state) >= order(state)) {
             return false;
         }
         self.heard.retain(|_, heard| moment.since(heard.moment) < 60 * GONE);
@@ -152,6 +154,17 @@ mod tests {
         assert!(!hear(5, 2) && !hear(5, 1) && !hear(4, 9));
         // It was started anew.
         assert!(hear(6, 1));
+    }
+
+    #[test]
+    fn node_whose_clock_was_set_back_is_heard_once_gone() {
+        let (mut inner, at) = (Inner::default(), SystemTime::now());
+        let mut hear = |incarnation, moment: Moment| inner.hear(&state(incarnation, 1), at, moment);
+        let begun = Moment(1);
+        assert!(hear(5, begun));
+        assert!(!hear(4, begun.plus(GONE / 2)));
+        assert!(hear(4, begun.plus(GONE)));
+        assert!(!hear(3, begun.plus(GONE)));
     }
 
     #[test]

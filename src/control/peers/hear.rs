@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{context::Peers, kinds};
+use super::{changes, context::Peers, kinds};
 use crate::{
     cluster::peers::{
         commands::Command,
@@ -16,16 +16,22 @@ use crate::{
     telemetry::repeated::Repeated,
 };
 
-/// Hears the others for as long as the program runs.
+/// Hears the others for as long as the program runs. A change may take minutes; what they say is answered meanwhile.
 pub(super) async fn run(peers: Peers) {
     let Some(mut inbox) = peers.shared.registry.peers.receiver() else { return };
     while let Some(Message { path, body, answer }) = inbox.recv().await {
-        let answered = match path {
-            COMMAND => command(&peers, &body).await,
-            _ => state(&peers, &body),
-        };
-        // The peer may have gone.
-        let _ = answer.send(answered);
+        if path == COMMAND {
+            match Command::from_json(&body) {
+                Some(command) => changes::take(&peers, command, answer),
+                None => {
+                    peers.shared.registry.cluster.status().count("peer_messages_refused", "malformed");
+                    let _ = answer.send(refusal("it is not a change"));
+                }
+            }
+        } else {
+            // The peer may have gone.
+            let _ = answer.send(state(&peers, &body));
+        }
     }
 }
 
@@ -73,21 +79,4 @@ fn reason(unreadable: &Unreadable) -> &'static str {
 
 fn refusal(why: &str) -> (u16, Bytes) {
     (409, Bytes::from(json!({"error": why}).to_string()))
-}
-
-/// A change that another node's admin API was asked for. It is made as if it was asked for here, and goes no further.
-async fn command(peers: &Peers, body: &[u8]) -> (u16, Bytes) {
-    let Some(command) = Command::from_json(body) else {
-        peers.shared.registry.cluster.status().count("peer_messages_refused", "malformed");
-        return refusal("it is not a change");
-    };
-    if peers.shared.registry.commands.is_new(&command) {
-        let status = peers.admin.clone().obey(&command.method, &command.target, &command.body).await;
-        let result = if status.is_success() { "made" } else { "failed" };
-        peers.shared.registry.cluster.status().count("peer_commands", result);
-        let Command { id, method, target, .. } = &command;
-        tracing::info!(%id, %method, %target, status = status.as_u16(), "a change was requested at another \
-            node");
-    }
-    (200, Bytes::from_static(b"{}"))
 }

@@ -3,6 +3,7 @@
 //! [`tell`] says what this node knows, [`hear`] takes over what others say, by the table of [`kinds`]. What is shared is
 //! merged by rules that do not mind in which order, or how often, messages come.
 
+mod changes;
 mod context;
 mod hear;
 mod kinds;

@@ -27,6 +27,8 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(1);
 /// How long one of them may take to hear it.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// For how long changes are asked for before the state of this node is told again: without it this node counts as gone.
+const CHANGES: Duration = Duration::from_secs(1);
 /// Bytes of an answer that are read.
 const ANSWER: usize = 4096;
 
@@ -74,14 +76,21 @@ async fn tell(peers: Peers, conf: PeersConf, other: SocketAddr) {
         Way { client: HttpClient::default(), server, conf, incarnation: unix_millis(), sequence: 0 };
     let called = peers.shared.registry.commands.called.clone();
     loop {
-        let told = match timeout(PATIENCE, way.tell(&peers, other)).await {
-            Ok(told) => told,
-            Err(_) => Err(format!("no answer within {PATIENCE:?}")),
-        };
+        let mut told = way.tell(&peers).await;
+        let mut has_more = false;
+        if told.is_ok() {
+            match way.ask(&peers, other).await {
+                Ok(more) => has_more = more,
+                Err(problem) => told = Err(problem),
+            }
+        }
         if told.is_err() {
             way.client.disconnect();
         }
         note(&peers, other, told);
+        if has_more {
+            continue;
+        }
         tokio::select! {
             () = sleep(EVERY) => {}
             () = called.notified() => {}
@@ -123,8 +132,8 @@ struct Way {
 }
 
 impl Way {
-    /// Says all that is to be said; gives the other's name.
-    async fn tell(&mut self, peers: &Peers, other: SocketAddr) -> Result<Option<String>, String> {
+    /// Says how this node is; gives the other's name.
+    async fn tell(&mut self, peers: &Peers) -> Result<Option<String>, String> {
         let now = Moment::now();
         self.sequence += 1;
         let snapshot = peers.shared.snapshot.load_full();
@@ -139,27 +148,46 @@ impl Way {
             config_hash: peers.admin.config_hash(),
             entries: kinds::collect(peers, now),
         };
-        let answer = self.post(STATE, state.to_json().to_string()).await?;
+        let answer = match self.post(STATE, state.to_json().to_string()).await? {
+            (200, answer) => answer,
+            (status, answer) => return Err(refused(status, &answer)),
+        };
         let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
-        let commands = &peers.shared.registry.commands;
-        while let Some(command) = commands.next(other, now) {
-            self.post(COMMAND, command.to_json().to_string()).await?;
-            commands.told(other, &command);
-        }
         Ok(answer.get("node").and_then(|node| node.as_str()).map(str::to_owned))
     }
 
-    async fn post(&mut self, path: &str, body: String) -> Result<Bytes, String> {
-        let tls = self.conf.tls();
-        let answer = self.client.post(&self.server, Some(&tls), path, HeaderMap::new(), body.into(), ANSWER);
-        match answer.await? {
-            (200, answer) => Ok(answer),
-            (status, answer) => {
-                let text = String::from_utf8_lossy(&answer).chars().take(200).collect::<String>();
-                Err(format!("it refuses with {status}: {text}"))
+    /// Asks for the changes that the other has still to make, one after another; true where there was no time for all. One
+    /// that it cannot make yet is asked for again later, and those behind it wait: they may be about the same thing.
+    async fn ask(&mut self, peers: &Peers, other: SocketAddr) -> Result<bool, String> {
+        let commands = &peers.shared.registry.commands;
+        let begun = Moment::now();
+        while let Some(command) = commands.next(other, Moment::now()) {
+            if Moment::now().since(begun) > CHANGES {
+                return Ok(true);
+            }
+            match self.post(COMMAND, command.to_json().to_string()).await? {
+                (200, _) => commands.told(other, &command),
+                (202, _) => {
+                    commands.under_way(other, &command, Moment::now());
+                    return Ok(false);
+                }
+                (503, _) => return Ok(false),
+                (status, answer) => return Err(refused(status, &answer)),
             }
         }
+        Ok(false)
     }
+
+    async fn post(&mut self, path: &str, body: String) -> Result<(u16, Bytes), String> {
+        let tls = self.conf.tls();
+        let answer = self.client.post(&self.server, Some(&tls), path, HeaderMap::new(), body.into(), ANSWER);
+        timeout(PATIENCE, answer).await.map_err(|_| format!("no answer within {PATIENCE:?}"))?
+    }
+}
+
+fn refused(status: u16, answer: &[u8]) -> String {
+    let text = String::from_utf8_lossy(answer).chars().take(200).collect::<String>();
+    format!("it refuses with {status}: {text}")
 }
 
 fn unix_millis() -> u64 {
