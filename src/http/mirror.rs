@@ -173,12 +173,13 @@ async fn send(
         length => Framing::Length(length),
     };
     let plan = RequestPlan { framing, has_body, is_upgrade: false };
-    let response = proxy::ask(&context, plan, exchange, &mut Detached::with(body)).await?.response;
+    let mut nobody = Detached::with(body);
+    let response = proxy::ask(&context, plan, exchange, &mut nobody).await?.response;
     if exchange.response.status == 101 {
         return Err(ProxyError::new(Kind::BadResponse("101 in response to a request without Upgrade")));
     }
     let idle = context.response_body_timeout();
     let end = Some(Moment::now().plus(PATIENCE));
     let patience = Patience { backend: idle, client: None, min_rate: 0, end };
-    respond::pump(Source::Upstream(response), patience, &mut Discard::new()).await
+    respond::pump(Source::Upstream(response), patience, &mut Discard::new(&mut nobody)).await
 }

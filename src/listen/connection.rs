@@ -110,6 +110,8 @@ pub(super) async fn serve_http(opening: Opening, place: Place) {
     place.set(&connection.peer, Speaks::Http1);
     match connection.serve().await {
         Become::Closed => connection.stream.stream.say_goodbye(),
+        // RFC 9112 §8: without that, a client of HTTP/1.0 takes what came for the whole response.
+        Become::Reset => connection.stream.stream.reset(),
         Become::Tunnel(tunnel) => {
             place.set(&connection.peer, Speaks::Tunnel);
             let Connection { stream, deadline, .. } = &mut *connection;

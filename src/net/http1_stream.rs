@@ -40,6 +40,8 @@ pub struct Http1Stream {
     input: Buffer,
     output: Vec<u8>,
     written: usize,
+    /// Nothing was written since all had left. What TLS holds is not in `output`.
+    is_flushed: bool,
 }
 
 /// What a body gave.
@@ -95,7 +97,7 @@ impl BodyReader {
 impl Http1Stream {
     /// A new connection, of which `input` was read already.
     pub fn new(stream: Stream, input: Buffer) -> Self {
-        Self { stream, input, output: Vec::new(), written: 0 }
+        Self { stream, input, output: Vec::new(), written: 0, is_flushed: true }
     }
 
     /// What came and was not used.
@@ -206,25 +208,28 @@ impl Http1Stream {
 
     /// Where heads are written; they leave with [`Http1Stream::poll_flush`] or the first data.
     pub fn output(&mut self) -> &mut Vec<u8> {
+        self.is_flushed = false;
         if self.output.capacity() == 0 {
             self.output = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
         }
         &mut self.output
     }
 
-    /// Whether everything written has left.
+    /// Whether everything written has left, as far as [`Http1Stream::poll_flush`] has brought it.
     pub fn is_flushed(&self) -> bool {
-        self.output.is_empty()
+        self.is_flushed
     }
 
     /// Adds the line before a chunk of this length.
     pub fn begin_chunk(&mut self, length: usize) {
+        self.is_flushed = false;
         chunked::write_size(length, &mut self.output);
     }
 
     /// Writes a buffer of body; ready when it is gathered or written whole.
     pub fn poll_data(&mut self, cx: &mut Context<'_>, buffer: &mut Buffer) -> Poll<io::Result<()>> {
         while !buffer.is_empty() {
+            self.is_flushed = false;
             let waiting = self.output.len() - self.written;
             if waiting + buffer.len() <= GATHER {
                 self.output.extend_from_slice(buffer);
@@ -258,7 +263,9 @@ impl Http1Stream {
             self.written += length;
         }
         self.forget_output();
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.is_flushed = true;
+        Poll::Ready(Ok(()))
     }
 
     /// Gives back the memory of buffers; to be called before a long wait.

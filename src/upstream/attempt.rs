@@ -140,7 +140,7 @@ impl<'a> ForwardRequest<'a> {
             .map_err(|what| ProxyError::new(Kind::BadResponse(what)))?;
         let is_tunnel = self.head.is_upgrade && is_switched(exchange)?;
         // RFC 9110 §7.8: not before it has the whole request. What is left of it would be taken for the new protocol.
-        if is_tunnel && !self.upload.is_sent() {
+        if is_tunnel && !(self.upload.is_sent() && stream.is_flushed()) {
             return Err(Kind::BadResponse("it switched protocols before it had the whole request").into());
         }
         if is_tunnel && let Some(key) = &self.head.websocket {

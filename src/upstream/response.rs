@@ -40,6 +40,8 @@ struct Parts {
     switched: Option<SwitchedTo>,
     owner: Owner,
     ahead: Option<Ahead>,
+    /// More of the request body is the client's to send.
+    awaits_client: bool,
 }
 
 /// What was read of a body before anybody was promised any of it.
@@ -105,7 +107,7 @@ impl UpstreamResponse {
     ) -> Self {
         let Answered { body, switched, options } = answered;
         clean(head, &options, switched.is_some());
-        Self(Box::new(Parts { permit, body, upload, switched, owner, ahead: None }))
+        Self(Box::new(Parts { permit, body, upload, switched, owner, ahead: None, awaits_client: false }))
     }
 
     /// How long its body is.
@@ -187,22 +189,50 @@ impl UpstreamResponse {
     /// Brings on what is left of the request body: a backend may answer before it has all of it, and then both bodies
     /// are under way. Once it is through, says by an error when the client leaves.
     pub fn poll_upload<D: Downstream>(&mut self, cx: &mut Context<'_>, client: &mut D) -> Result<()> {
-        let Parts { body, upload, .. } = &mut *self.0;
-        if upload.is_sent() {
-            return if client.poll_gone(cx).is_ready() { Err(Kind::ClientGone.into()) } else { Ok(()) };
-        }
-        // What could not be written now is written when the stream says so; the backend's response is what counts.
-        match body {
+        let Parts { body, upload, awaits_client, .. } = &mut *self.0;
+        // What could not be written now is written when the stream says so; the backend's response is what counts. The last
+        // of the body may be gathered still, and nobody else brings it out.
+        let waiting = match body {
             Answering::Http1 { stream, .. } => {
-                if upload.poll(cx, client, stream)? != Waiting::Backend {
-                    let _ = stream.poll_flush(cx);
+                let waiting = upload.poll(cx, client, stream)?;
+                let is_blocked = waiting == Waiting::Backend;
+                match is_blocked || !stream.is_flushed() && stream.poll_flush(cx).is_pending() {
+                    true if waiting == Waiting::Nothing => Waiting::Backend,
+                    _ => waiting,
                 }
             }
-            Answering::Http2(stream) => {
-                upload.poll(cx, client, stream)?;
-            }
+            Answering::Http2(stream) => upload.poll(cx, client, stream)?,
+        };
+        *awaits_client = waiting == Waiting::Client;
+        if waiting == Waiting::Nothing && upload.is_sent() && client.poll_gone(cx).is_ready() {
+            return Err(Kind::ClientGone.into());
         }
         Ok(())
+    }
+
+    /// How many bytes of the request body went on, about.
+    pub fn upload_progress(&self) -> u64 {
+        self.0.upload.progress()
+    }
+
+    /// Whether the backend waits for more of the request body, and the client does not send it.
+    pub fn awaits_client(&self) -> bool {
+        self.0.awaits_client
+    }
+
+    /// Whether the whole request body has left; never where the backend took no more of it.
+    pub fn is_uploaded(&self) -> bool {
+        let Parts { body, upload, .. } = &*self.0;
+        upload.is_sent()
+            && match body {
+                Answering::Http1 { stream, .. } => stream.is_flushed(),
+                Answering::Http2(_) => true,
+            }
+    }
+
+    /// Whether nothing more of the request body will go to the backend.
+    pub fn is_upload_over(&self) -> bool {
+        self.is_uploaded() || self.0.upload.is_refused()
     }
 
     /// Bytes of the request body that came from the client.
@@ -212,9 +242,10 @@ impl UpstreamResponse {
 
     /// The backend's part is over: the connection is kept if both bodies are through, and the place is free.
     pub fn release(self) {
-        let Parts { permit, body, upload, owner, .. } = *self.0;
+        let is_uploaded = self.is_uploaded();
+        let Parts { permit, body, owner, .. } = *self.0;
         let Answering::Http1 { stream, is_reusable, .. } = body else { return };
-        if !is_reusable || !upload.is_sent() || !stream.is_flushed() {
+        if !is_reusable || !is_uploaded {
             return;
         }
         match owner {

@@ -111,6 +111,16 @@ impl Upload {
         self.is_sent
     }
 
+    /// How many of its bytes went on, about.
+    pub fn progress(&self) -> u64 {
+        self.bytes.saturating_sub(self.buffer.len() as u64)
+    }
+
+    /// Whether the backend takes no more of it.
+    pub fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
     /// Whether the body is read to its end.
     pub fn is_ended(&self) -> bool {
         self.is_ended

@@ -1,6 +1,9 @@
 //! Requests and responses on their way through: framing, fields, interim and early responses, tunnels.
 
-use std::{io::Read, time::Duration};
+use std::{
+    io::{ErrorKind, Read},
+    time::Duration,
+};
 
 use crate::support::{
     Origin, Proxy, Reply,
@@ -253,6 +256,12 @@ fn a_broken_response_is_seen_as_broken() {
         assert_eq!((status, is_whole), (200, false), "{target}");
         assert_eq!(proxy.logged(target)["error"], "body_broken");
     }
+    // To a client of HTTP/1.0 the end of the connection is that of the response: it gets a reset.
+    let mut client = proxy.connect();
+    client.send("GET /old HTTP/1.0\r\nHost: a\r\n\r\n");
+    let mut answer = Vec::new();
+    let end = client.stream.read_to_end(&mut answer);
+    assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset, "{}", String::from_utf8_lossy(&answer));
 }
 
 #[test]

@@ -59,6 +59,8 @@ enum Next {
     Keep,
     /// It is closed. With `true` the client may still be sending.
     Close(bool),
+    /// It is reset: a response whose end would be that of the connection broke off.
+    Reset,
     /// It is a tunnel.
     Tunnel(Box<Tunnel>),
     /// It speaks HTTP/2 with prior knowledge (RFC 9113 §3.3).
@@ -70,6 +72,8 @@ enum Next {
 pub enum Become {
     /// Nothing; it is closed.
     Closed,
+    /// Nothing; it is reset, so that what came is not taken for all.
+    Reset,
     /// A tunnel with a backend.
     Tunnel(Box<Tunnel>),
     /// An HTTP/2 connection; its preface is still in the stream's buffer.
@@ -143,6 +147,7 @@ impl Connection {
                     }
                     return Become::Closed;
                 }
+                Next::Reset => return Become::Reset,
                 Next::Tunnel(tunnel) => return Become::Tunnel(tunnel),
                 Next::Http2 => return Become::Http2,
             }
@@ -281,8 +286,10 @@ impl Connection {
         let end = handle::handle(running, &mut client).await;
         let is_body_done = client.incoming.is_done();
         let is_last = client.is_last;
+        let is_until_close = client.is_until_close;
         match end {
             End::Tunnel(tunnel) => Next::Tunnel(tunnel),
+            End::Broken if is_until_close => Next::Reset,
             End::Broken => Next::Close(false),
             End::Complete if is_last => Next::Close(!is_body_done || framing.is_err()),
             End::Complete if is_body_done => Next::Keep,

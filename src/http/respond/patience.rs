@@ -31,6 +31,8 @@ pub(super) enum Side {
     Client,
     /// Who brings it: a backend, or what others fetch from one.
     Backend,
+    /// The client, for the rest of the request: the backend waits for it too.
+    Upload,
 }
 
 /// Watches that a body does not stall for longer than it may.
@@ -65,6 +67,7 @@ impl Stall {
             _ if is_over => Kind::RouteTimeout,
             Side::Client => Kind::ClientStalled,
             Side::Backend => Kind::BodyBroken,
+            Side::Upload => Kind::BodyTimeout,
         }))
     }
 
@@ -77,7 +80,7 @@ impl Stall {
         let now = Moment::now();
         let (patience, too_slow) = match side {
             Side::Client => (self.patience.client, self.rate.begin(bytes, now)),
-            Side::Backend => {
+            Side::Backend | Side::Upload => {
                 self.rate.end(now);
                 (Some(self.patience.backend), None)
             }

@@ -43,6 +43,11 @@ pub(in crate::http) trait Sink {
         Ok(())
     }
 
+    /// The response has ended: ready when its backend may be let go.
+    fn poll_ended(&mut self, _: &mut Context<'_>, _: &mut UpstreamResponse) -> Poll<Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
     /// The backend's part is over.
     fn source_ended(&mut self, _: &UpstreamResponse) {}
 
@@ -81,10 +86,12 @@ struct Pump {
 impl Pump {
     fn poll<S: Sink>(&mut self, cx: &mut Context<'_>, sink: &mut S) -> Poll<Result<()>> {
         let side = self.advance(cx, sink)?;
-        if self.is_ended && sink.poll_flush(cx)?.is_ready() {
+        if self.is_ended && self.source.is_none() && sink.poll_flush(cx)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        self.stall.poll(cx, side, sink.sent(), sink.deadline()).map(Err)
+        // Both bodies may be under way, and either of them is progress.
+        let uploaded = self.source.as_mut().and_then(Source::upstream).map_or(0, |it| it.upload_progress());
+        self.stall.poll(cx, side, sink.sent() + uploaded, sink.deadline()).map(Err)
     }
 
     /// Moves what can be moved; gives who is waited for.
@@ -93,6 +100,9 @@ impl Pump {
             if !self.buffer.is_empty() && sink.poll_data(cx, &mut self.buffer)?.is_pending() {
                 self.idle(cx, sink)?;
                 return Ok(Side::Client);
+            }
+            if self.is_ended {
+                return self.end(cx, sink);
             }
             let Some(source) = &mut self.source else { return Ok(Side::Client) };
             if sink.poll_room(cx)?.is_pending() {
@@ -104,8 +114,6 @@ impl Pump {
                     // Said once: where the body goes in chunks, another end would be read as another response.
                     sink.end(trailers.as_deref())?;
                     self.is_ended = true;
-                    self.end(sink);
-                    return Ok(Side::Client);
                 }
                 Poll::Ready(Err(error)) => {
                     // What came before is the client's, who must see that the rest is missing.
@@ -117,7 +125,7 @@ impl Pump {
                     self.buffer = Buffer::default();
                     self.idle(cx, sink)?;
                     let _ = sink.poll_flush(cx)?;
-                    return Ok(Side::Backend);
+                    return Ok(self.waits_for());
                 }
             }
         }
@@ -127,12 +135,27 @@ impl Pump {
         sink.poll_idle(cx, self.source.as_mut().and_then(Source::upstream))
     }
 
-    fn end<S: Sink>(&mut self, sink: &mut S) {
+    /// Who is to bring the next byte: the client, where the backend waits for the rest of the request.
+    fn waits_for(&mut self) -> Side {
+        match self.source.as_mut().and_then(Source::upstream) {
+            Some(response) if response.awaits_client() => Side::Upload,
+            _ => Side::Backend,
+        }
+    }
+
+    /// Lets the backend go, once the sink does.
+    fn end<S: Sink>(&mut self, cx: &mut Context<'_>, sink: &mut S) -> Result<Side> {
+        if let Some(response) = self.source.as_mut().and_then(Source::upstream)
+            && sink.poll_ended(cx, response)?.is_pending()
+        {
+            return Ok(self.waits_for());
+        }
         if let Some(response) = self.source.take().and_then(Source::into_upstream) {
             sink.source_ended(&response);
             response.release();
         }
         self.stall.free_backend();
+        Ok(Side::Client)
     }
 }
 

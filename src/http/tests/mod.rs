@@ -2,6 +2,7 @@
 //! the hands of the test.
 
 mod dropped;
+mod early;
 mod http2;
 mod kinds;
 mod linear;

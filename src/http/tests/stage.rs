@@ -77,6 +77,8 @@ pub(super) struct Backend {
     /// The heads of the requests that came, with what came of their bodies.
     pub(super) requests: RefCell<Vec<String>>,
     script: RefCell<Vec<Act>>,
+    /// What it sends before it has read the body of a request, and how long it waits then before it does.
+    early: Cell<Option<(&'static [u8], Duration)>>,
     /// How many connections it was made.
     pub(super) connections: Cell<usize>,
 }
@@ -113,6 +115,7 @@ impl Stage {
         let backend = Rc::new(Backend {
             requests: RefCell::default(),
             script: RefCell::new(script.to_vec()),
+            early: Cell::default(),
             connections: Cell::new(0),
         });
         let listener = UnixListener::bind(&socket).unwrap();
@@ -124,6 +127,11 @@ impl Stage {
     /// What the backend answers from now on.
     pub(super) fn script(&self, script: &[Act]) {
         *self.backend.script.borrow_mut() = script.to_vec();
+    }
+
+    /// Has the backend send this before it has read the body of a request, wait, and then read that and follow its script.
+    pub(super) fn answer_early(&self, bytes: &'static [u8], wait: Duration) {
+        self.backend.early.set(Some((bytes, wait)));
     }
 
     /// A connection of a client: its end, and ours.
@@ -187,7 +195,8 @@ impl Backend {
     async fn serve(self: Rc<Self>, mut stream: UnixStream) {
         let mut received = Vec::new();
         loop {
-            let Some(request) = read_request(&mut stream, &mut received).await else { return };
+            let early = self.early.get();
+            let Some(request) = read_request(&mut stream, &mut received, early).await else { return };
             self.requests.borrow_mut().push(request);
             let mut script: VecDeque<Act> = self.script.borrow().iter().cloned().collect();
             while let Some(act) = script.pop_front() {
@@ -206,7 +215,11 @@ impl Backend {
 }
 
 /// Reads a request head and its body by Content-Length, or by chunks up to the last; `None` at the end.
-async fn read_request(stream: &mut UnixStream, received: &mut Vec<u8>) -> Option<String> {
+async fn read_request(
+    stream: &mut UnixStream,
+    received: &mut Vec<u8>,
+    mut early: Option<(&[u8], Duration)>,
+) -> Option<String> {
     let mut room = vec![0; 64 * 1024];
     loop {
         let text = String::from_utf8_lossy(received).into_owned();
@@ -220,6 +233,10 @@ async fn read_request(stream: &mut UnixStream, received: &mut Vec<u8>) -> Option
                 Some(_) => body.find("0\r\n\r\n").map(|at| at + 5),
                 None => (body.len() >= length).then_some(length),
             };
+            if let Some((bytes, wait)) = early.take() {
+                stream.write_all(bytes).await.ok()?;
+                tokio::time::sleep(wait).await;
+            }
             if let Some(end) = end {
                 let whole = head.len() + 4 + end;
                 received.drain(..whole);

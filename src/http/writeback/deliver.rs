@@ -147,19 +147,33 @@ async fn deliver(worker: &Rc<Worker>, journal: &Journal, delivery: Delivery, log
         Err(error) => Err(error),
     };
     match answer {
-        Ok((200..=399, rest)) => {
+        // An origin may answer before it has read the whole write. It has not taken it then, unless it does.
+        Ok((200..=399, rest)) if rest.response.is_uploaded() => {
             delivery.delivered();
             log.delivered();
-            discard(rest).await;
+            rest.discard().await;
+        }
+        Ok((status @ 200..=399, rest)) => {
+            if rest.discard().await {
+                delivery.delivered();
+                log.delivered();
+            } else {
+                log.failed(
+                    journal,
+                    write,
+                    &format!("the origin answered {status} and did not take all of it"),
+                );
+                delivery.failed(Moment::now());
+            }
         }
         Ok((status @ (400..=407 | 409..=424 | 426..=428 | 430..=499), rest)) => {
             delivery.set_aside(&format!("the origin answered {status}"));
-            discard(rest).await;
+            rest.discard().await;
         }
         Ok((status, rest)) => {
             log.failed(journal, write, &format!("the origin answered {status}"));
             delivery.failed(Moment::now());
-            discard(rest).await;
+            rest.discard().await;
         }
         Err(error) => {
             log.failed(journal, write, &error.to_string());
@@ -172,6 +186,8 @@ async fn deliver(worker: &Rc<Worker>, journal: &Journal, delivery: Delivery, log
 struct Rest {
     response: UpstreamResponse,
     idle: Duration,
+    /// Whose the write is.
+    nobody: Detached<'static>,
 }
 
 /// Sends a write; the head of the answer is in `exchange.response`, and what it made old is forgotten.
@@ -198,17 +214,28 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
     if let Some(cache) = &route.cache {
         invalidate(route, cache, exchange);
     }
-    Ok(Rest { response, idle: context.response_body_timeout().min(REST) })
+    Ok(Rest { response, idle: context.response_body_timeout(), nobody })
 }
 
-/// Reads what is left of a response, so that the connection can be used again.
-async fn discard(Rest { response, idle }: Rest) {
-    if response.length() == BodyLength::Known(0) {
-        return response.release();
+impl Rest {
+    /// Reads what is left of the response, so that the connection can be used again, and sends what is left of the write.
+    /// False where neither the backend took all of that, nor its response says that it needs no more.
+    async fn discard(mut self) -> bool {
+        let is_uploaded = self.response.is_uploaded();
+        if is_uploaded && self.response.length() == BodyLength::Known(0) {
+            self.response.release();
+            return true;
+        }
+        let (backend, end) = match is_uploaded {
+            // What counts is what the head said.
+            true => (self.idle.min(REST), Some(Moment::now().plus(REST))),
+            false => (self.idle, None),
+        };
+        let patience = Patience { backend, client: None, min_rate: 0, end };
+        let mut sink = Discard::new(&mut self.nobody);
+        let is_whole = respond::pump(Source::Upstream(self.response), patience, &mut sink).await.is_ok();
+        is_whole || is_uploaded || sink.is_uploaded()
     }
-    let patience = Patience { backend: idle, client: None, min_rate: 0, end: Some(Moment::now().plus(REST)) };
-    // What counts is what the head said.
-    let _ = respond::pump(Source::Upstream(response), patience, &mut Discard::new()).await;
 }
 
 /// The route that a write goes by now: what its URI leads to, by the name of the route that accepted it where several
