@@ -71,16 +71,17 @@ fn at(mut times: Vec<Duration>, share: f64) -> Duration {
 fn events_reach_many_clients_as_they_come() {
     let (streams, events) = (of("POINTSMAN_STREAMS", 20), of("POINTSMAN_EVENTS", 10));
     let begun = Instant::now();
-    // Not at once for all: as many clients as there are have come at as many moments.
-    let number = AtomicUsize::new(0);
+    // What is timed is events, and not the opening of so many connections: the first is sent once all streams are open. Not
+    // at once to all: as many clients as there are have come at as many moments.
+    let (number, all_open) = (AtomicUsize::new(0), Arc::new(Barrier::new(streams)));
     let origin = Origin::start(move |_| {
-        let number = number.fetch_add(1, Ordering::Relaxed);
+        let (number, all_open) = (number.fetch_add(1, Ordering::Relaxed), all_open.clone());
         Reply::Take(Box::new(move |connection| {
             connection.send(
                 "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
             );
-            thread::sleep(Duration::from_micros(number as u64 * 997 % 100_000));
-            let start = Instant::now();
+            all_open.wait();
+            let start = Instant::now() + Duration::from_micros(number as u64 * 997 % 100_000);
             for index in 0..events {
                 thread::sleep(
                     (start + Duration::from_millis(100) * index as u32)
