@@ -39,7 +39,7 @@ function summary(answer, isDown) {
   for (const member of list(answer.members).map(record)) {
     if (member.problem) parts.push(`${words(member.address)} does not hear this node: ${words(member.problem)}.`);
   }
-  if (fleet.source) parts.push(`The configuration is ${words(fleet.source)}, write ${words(fleet.in_force)}${fleet.waiting ? "; the next one is waiting for its turn" : ""}.`);
+  if (fleet.source) parts.push(`The configuration is ${words(fleet.source)}, revision ${words(fleet.in_force)} in the store${fleet.waiting ? "; the next one is waiting for its turn" : ""}.`);
   if (fleet.problem) parts.push(words(fleet.problem));
   return parts.join(" ");
 }

@@ -88,7 +88,7 @@ pub(super) fn errors(endpoint: &Endpoint) -> BTreeSet<u16> {
     let about = endpoint.about;
     let mut all: BTreeSet<u16> = [400, 408, 413].into_iter().chain(about.errors.iter().copied()).collect();
     if !endpoint.is_open {
-        all.extend([401, 403, 421]);
+        all.insert(401);
     }
     if about.body.media_type().is_some() {
         all.insert(415);
