@@ -7,6 +7,7 @@ use std::{
     collections::HashSet,
     fs,
     io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -191,13 +192,21 @@ pub fn matching(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
+/// Opens a file to be read; none where it is a folder, a pipe or a device. To open a pipe waits for who writes, unless it is
+/// told not to.
+pub fn open_file(path: &Path) -> io::Result<Option<fs::File>> {
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    Ok(file.metadata()?.is_file().then_some(file))
+}
+
 /// The text of a file that is included, of at most so many bytes. The error is for people.
 fn read_text(path: &Path, most: usize) -> Result<Arc<str>, String> {
-    let file = fs::File::open(path).map_err(|error| unreadable(path, &error))?;
-    // A pipe or a device would be waited for.
-    if !file.metadata().is_ok_and(|it| it.is_file()) {
-        return Err(format!("{} is not a file", path.display()));
-    }
+    let file = match open_file(path) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Err(format!("{} is not a file", path.display())),
+        Err(error) => return Err(unreadable(path, &error)),
+    };
     let mut bytes = Vec::new();
     file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreadable(path, &error))?;
     if bytes.len() > most {
@@ -255,5 +264,15 @@ mod tests {
         {
             assert!(!is_match(pattern.as_bytes(), name.as_bytes()), "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn pipe_is_no_file_and_is_not_waited_for() {
+        let pipe = std::env::temp_dir().join(format!("pointsman-include-{}.toml", std::process::id()));
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.is_ok_and(|made| made.success()));
+        let text = read_text(&pipe, 10);
+        assert!(text.is_err_and(|message| message.ends_with("is not a file")));
+        let _ = fs::remove_file(&pipe);
     }
 }

@@ -128,6 +128,8 @@ pub struct PathReadings {
     pub matched: String,
     /// As backends read it that decode `%2F` and `%5C` and drop parameters (`;`).
     pub decoded: String,
+    /// The other way round: with parameters dropped, and slashes decoded in what is left.
+    pub bare: String,
 }
 
 /// One HTTP request and its response, with everything known about them. Reused from one to the next, so that its buffers

@@ -77,7 +77,10 @@ impl Candidate {
                     name.extend_from_slice(text.as_bytes());
                 }
                 Piece::Path => name.extend_from_slice(path),
-                Piece::Host if host.is_empty() || host.contains(['/', '\0']) => return None,
+                // A dot at its beginning would hide it, or climb, also where the text may have what is hidden.
+                Piece::Host if host.is_empty() || host.starts_with('.') || host.contains(['/', '\0']) => {
+                    return None;
+                }
                 Piece::Host => name.extend_from_slice(host.as_bytes()),
             }
         }
@@ -125,6 +128,11 @@ mod tests {
         let host = Candidate::parse("/{host}{path}").unwrap();
         assert_eq!(host.fill(b"/a", ""), None);
         assert_eq!(host.fill(b"/a", ".."), None);
+        let hidden = Candidate::parse("/.sites/{host}{path}").unwrap();
+        assert_eq!(hidden.fill(b"/a", "b").as_deref(), Some(&b".sites/b/a"[..]));
+        for host in ["..", ".", ".git"] {
+            assert_eq!(hidden.fill(b"/a", host), None, "{host}");
+        }
         assert_eq!(host.fill(b"/a", ".git"), None);
     }
 

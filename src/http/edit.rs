@@ -63,8 +63,9 @@ fn stripped(path: &str, prefix: &str) -> Option<String> {
 fn without_dot_segments(path: &str) -> String {
     let is_dot = |segment: &&str| {
         let plain = segment.to_ascii_lowercase().replace("%2e", ".");
-        let name = plain.split(';').next().unwrap_or_default();
-        name == "." || name == ".."
+        // What a backend may decode to a slash is one.
+        let plain = plain.replace("%2f", "/").replace("%5c", "/");
+        plain.split(['/', '\\']).any(|part| matches!(part.split(';').next(), Some("." | "..")))
     };
     let kept: Vec<&str> = path.split('/').filter(|segment| !is_dot(segment)).collect();
     let kept = kept.join("/");
@@ -141,6 +142,11 @@ mod tests {
             ("/..", "/"),
             ("a/b", "/a/b"),
             ("/a/...", "/a/..."),
+            ("/files/..%2Fsecret", "/files"),
+            ("/a%5C../b", "/b"),
+            ("/a\\..\\b", "/"),
+            ("/..%2fadmin", "/"),
+            ("/a%2Fb", "/a%2Fb"),
         ] {
             assert_eq!(without_dot_segments(path), expected, "{path}");
         }

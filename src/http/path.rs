@@ -110,16 +110,18 @@ fn unescape(path: &str, encoded_slash: EncodedSlash) -> Result<String, &'static 
 /// The ways to read a normal path; `None` where there is one only.
 fn readings(path: &str, conf: &PathsConf) -> Result<Option<PathReadings>, &'static str> {
     let matched = if conf.merge_slashes { merged(path) } else { path.to_owned() };
-    let decoded = decoded(&matched);
+    let (decoded, bare) = (bare(&unslashed(&matched)), unslashed(&bare(&matched)));
+    // Each segment of the other is one of these too.
     if decoded.split('/').any(|segment| matches!(segment, "." | "..")) {
         return Err("an encoded slash or a path parameter beside a dot segment");
     }
     // Decoding may bring slashes together; where it does not, slashes that are kept apart stay so.
-    let decoded = if conf.merge_slashes { merged(&decoded) } else { decoded };
-    if matched == path && decoded == path {
+    let merge = |path: String| if conf.merge_slashes { merged(&path) } else { path };
+    let (decoded, bare) = (merge(decoded), merge(bare));
+    if matched == path && decoded == path && bare == path {
         return Ok(None);
     }
-    Ok(Some(PathReadings { matched, decoded }))
+    Ok(Some(PathReadings { matched, decoded, bare }))
 }
 
 /// A path with every run of slashes made one.
@@ -133,10 +135,14 @@ fn merged(path: &str) -> String {
     merged
 }
 
-/// A path as backends read it that decode slashes and drop parameters (`;` and what follows in its segment).
-fn decoded(path: &str) -> String {
-    let slashes = path.replace("%2F", "/").replace("%5C", "/");
-    let bare = slashes.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+/// A path whose encoded slashes are decoded.
+fn unslashed(path: &str) -> String {
+    path.replace("%2F", "/").replace("%5C", "/")
+}
+
+/// A path without parameters (`;` and what follows in its segment).
+fn bare(path: &str) -> String {
+    let bare = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
     bare.collect::<Vec<_>>().join("/")
 }
 
@@ -189,17 +195,19 @@ mod tests {
     fn a_path_is_read_in_every_way() {
         let read = |path: &str| {
             readings(path, &PathsConf::default())
-                .map(|read| read.map(|readings| (readings.matched, readings.decoded)))
+                .map(|read| read.map(|readings| (readings.matched, readings.decoded, readings.bare)))
         };
-        for (path, matched, decoded) in [
-            ("//a///b", "/a/b", "/a/b"),
-            ("/a%2Fb", "/a%2Fb", "/a/b"),
-            ("/a%5Cb", "/a%5Cb", "/a/b"),
-            ("/a;x=1/b;y", "/a;x=1/b;y", "/a/b"),
-            ("/;/a", "/;/a", "/a"),
-            ("//%2F;x//a", "/%2F;x/a", "/a"),
+        for (path, matched, decoded, bare) in [
+            ("//a///b", "/a/b", "/a/b", "/a/b"),
+            ("/a%2Fb", "/a%2Fb", "/a/b", "/a/b"),
+            ("/a%5Cb", "/a%5Cb", "/a/b", "/a/b"),
+            ("/a;x=1/b;y", "/a;x=1/b;y", "/a/b", "/a/b"),
+            ("/;/a", "/;/a", "/a", "/a"),
+            ("//%2F;x//a", "/%2F;x/a", "/a", "/a"),
+            ("/;%2Fx/a", "/;%2Fx/a", "/x/a", "/a"),
+            ("/a;%5Cx/b", "/a;%5Cx/b", "/a/x/b", "/a/b"),
         ] {
-            assert_eq!(read(path), Ok(Some((matched.into(), decoded.into()))), "{path}");
+            assert_eq!(read(path), Ok(Some((matched.into(), decoded.into(), bare.into()))), "{path}");
         }
         for path in ["/a/..%2Fb", "/a/..;x/b", "/.;/a", "/a%2F.", "/a%5C..%5Cb"] {
             assert!(read(path).is_err(), "{path}");

@@ -21,11 +21,9 @@ pub(super) fn find(listener: &Listener, exchange: &Exchange) -> Result<usize> {
 /// Refuses a request whose path leads to another route where encoded slashes are decoded or parameters dropped.
 pub(crate) fn check(listener: &Listener, exchange: &Exchange) -> Result<()> {
     let Some(readings) = &exchange.readings else { return Ok(()) };
-    if readings.matched == readings.decoded {
-        return Ok(());
-    }
+    let mut others = [&readings.decoded, &readings.bare].into_iter().filter(|it| **it != readings.matched);
     let facts = facts(exchange);
-    if listener.table.find(&facts) == listener.table.find(&Facts { path: &readings.decoded, ..facts }) {
+    if others.all(|path| listener.table.find(&facts) == listener.table.find(&Facts { path, ..facts })) {
         return Ok(());
     }
     Err(Kind::Malformed("an encoded slash or a path parameter leads to another route").into())

@@ -8,7 +8,8 @@
 
 use std::{
     collections::HashSet,
-    fs, io,
+    fs,
+    io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -138,7 +139,12 @@ fn names(folder: &Path) -> Vec<u8> {
 /// What is in a file; of a path with wildcards, the names of what it leads to.
 fn contents(file: &Path) -> io::Result<Vec<u8>> {
     if !include::is_pattern(file) || file.exists() {
-        return fs::read(file);
+        let mut bytes = Vec::new();
+        return match include::open_file(file)? {
+            Some(mut file) => file.read_to_end(&mut bytes).map(|_| bytes),
+            None if file.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+            None => Err(io::ErrorKind::InvalidInput.into()),
+        };
     }
     let names = include::matching(file)?;
     Ok(names.iter().flat_map(|name| [name.as_os_str().as_encoded_bytes(), b"\n"].concat()).collect())

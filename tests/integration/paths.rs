@@ -41,6 +41,10 @@ fn no_spelling_of_a_path_passes_by_a_guard() {
         ("/x/..;a=b/admin/x", 400),
         ("/x/.;/y", 400),
         ("/admin;", 400),
+        // Parameters are dropped before slashes are decoded, or after.
+        ("/;%2Fx/admin/x", 400),
+        ("/;%5Cx/admin/x", 400),
+        ("/admin;%2Fq/x", 400),
         ("http://a//admin/x", 403),
     ] {
         assert_eq!(status(&proxy, target), expected, "{target}");

@@ -92,6 +92,17 @@ impl Store {
             Self::ZooKeeper(zookeeper) => zookeeper.ask(request).await,
         }
     }
+
+    /// The same for so long. A server of etcd that is silent is left for the next; ZooKeeper's client does so by itself.
+    async fn ask_for(&mut self, request: &Request, patience: Duration) -> Answer {
+        if let Ok(answer) = timeout(patience, self.ask(request)).await {
+            return answer;
+        }
+        if let Self::Etcd(etcd) = self {
+            etcd.give_up();
+        }
+        Answer::Failed(format!("no answer within {patience:?}"))
+    }
 }
 
 /// How long what was won may take to be given back at the end.
@@ -156,9 +167,9 @@ async fn begin(store: &mut Store, resumed: Option<&Resumed>) -> (Campaign, Optio
     };
     let sent = BootTime::now();
     let request = Request::Renew { lease, fence };
-    match timeout(Duration::from_micros(ttl) / 3, store.ask(&request)).await {
-        Ok(Answer::Renewed { ttl }) => Campaign::resume(lease, fence, sent, ttl),
-        Ok(_) | Err(_) => (nothing(), Some(Event::NotResumed)),
+    match store.ask_for(&request, Duration::from_micros(ttl) / 3).await {
+        Answer::Renewed { ttl } => Campaign::resume(lease, fence, sent, ttl),
+        _ => (nothing(), Some(Event::NotResumed)),
     }
 }
 
@@ -178,10 +189,7 @@ impl Task {
         let sent = BootTime::now();
         let answer = match patience {
             None => self.store.ask(request).await,
-            Some(patience) => match timeout(patience, self.store.ask(request)).await {
-                Ok(answer) => answer,
-                Err(_) => Answer::Failed(format!("no answer within {patience:?}")),
-            },
+            Some(patience) => self.store.ask_for(request, patience).await,
         };
         let failure = match &answer {
             Answer::Failed(why) => Some(format!("{}: {why}", self.conf.name())),
@@ -247,5 +255,25 @@ impl Task {
                 "ttl": u64::try_from(ttl.as_micros()).unwrap_or(0),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::etcd::tests::{conf, run, server},
+        *,
+    };
+
+    #[test]
+    fn server_that_answers_too_late_is_left_for_the_next() {
+        run(async || {
+            let servers = vec![server(0).await, server(9).await];
+            let mut store =
+                Store::new(&Conf { node: "a".into(), store: StoreConf::Etcd(Box::new(conf(servers))) });
+            let patience = Duration::from_secs(2);
+            assert!(matches!(store.ask_for(&Request::Look, patience).await, Answer::Failed(_)));
+            assert_eq!(store.ask(&Request::Look).await, Answer::Free);
+        });
     }
 }

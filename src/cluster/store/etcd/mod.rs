@@ -7,6 +7,8 @@ mod gateway;
 
 use std::time::Duration;
 
+use tokio::time::timeout;
+
 use self::{
     connection::{Connection, Failure},
     gateway::Refusal,
@@ -28,6 +30,8 @@ pub struct Etcd {
 const ROUNDS: usize = 3;
 /// What is watched is looked at anew after this time: the connection may be dead without a word.
 const WATCH: Duration = Duration::from_secs(5);
+/// How long one server may take for an answer whose time no caller bounds: one that is silent is left for the next.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Etcd {
     /// A node's way to etcd; nothing is connected yet.
@@ -50,6 +54,11 @@ impl Etcd {
         }
     }
 
+    /// What was asked last was given up before it was answered: the next server is asked from here on.
+    pub fn give_up(&mut self) {
+        self.connection.next_endpoint();
+    }
+
     async fn asked(&mut self, request: &Request) -> Result<Answer, Failure> {
         let odd = || Failure::Broken(gateway::ODD.into());
         match *request {
@@ -57,10 +66,11 @@ impl Etcd {
             Request::Watch => {
                 let body = gateway::watch(&self.conf.key, self.revision);
                 let watched = self.connection.changed("/v3/watch", &body);
-                if let Ok(ended) = tokio::time::timeout(WATCH, watched).await {
+                if let Ok(ended) = timeout(WATCH, watched).await {
                     ended?;
                 }
-                self.look().await
+                // The server may have been silent for all of that time.
+                timeout(PATIENCE, self.look()).await.unwrap_or_else(|_| Err(late()))
             }
             Request::Grant => {
                 let body = gateway::grant(self.conf.lease);
@@ -85,8 +95,9 @@ impl Etcd {
     /// What is at the key, of at most so many bytes, and the number of the write that it came with. The error is for people.
     pub async fn value(&mut self, most: usize) -> Result<Option<(Vec<u8>, u64)>, String> {
         let body = gateway::look(&self.conf.key);
-        let answer = self.connection.call_for("/v3/kv/range", &body, most.saturating_mul(2)).await;
-        match answer {
+        let asked = self.connection.call_for("/v3/kv/range", &body, most.saturating_mul(2));
+        let answer = timeout(PATIENCE, asked).await;
+        match answer.unwrap_or_else(|_| Err(late())) {
             Ok(answer) => gateway::value(&answer).ok_or_else(|| gateway::ODD.to_owned()),
             Err(failure) => {
                 self.connection.next_endpoint();
@@ -132,5 +143,78 @@ impl Etcd {
             }
         }
         Err(Failure::Broken("the store's leader keeps changing".into()))
+    }
+}
+
+fn late() -> Failure {
+    Failure::Broken(format!("no answer within {PATIENCE:?}"))
+}
+
+#[cfg(test)]
+pub(in crate::cluster::store) mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        runtime::{Builder, LocalOptions},
+        task::spawn_local,
+        time::sleep,
+    };
+
+    use super::*;
+    use crate::net::http_client::Server;
+
+    /// Runs a test whose clock stands still as long as anything else is to be done.
+    pub(in crate::cluster::store) fn run(test: impl AsyncFnOnce()) {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build_local(LocalOptions::default());
+        runtime.unwrap().block_on(test());
+    }
+
+    /// A server that answers the first so many requests as one with an empty store, and is silent from then on.
+    pub(in crate::cluster::store) async fn server(mut answers: usize) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        spawn_local(async move {
+            let mut open = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut bytes = [0; 4096];
+                while answers > 0 && stream.read(&mut bytes).await.is_ok_and(|length| length > 0) {
+                    answers -= 1;
+                    let body = r#"{"header":{"revision":"1"}}"#;
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                    stream.write_all(head.as_bytes()).await.unwrap();
+                }
+                open.push(stream);
+            }
+        });
+        Server::of_authority(false, &authority, 2379).unwrap()
+    }
+
+    pub(in crate::cluster::store) fn conf(servers: Vec<Server>) -> EtcdConf {
+        EtcdConf::to_read(servers, "/key".into(), String::new(), None)
+    }
+
+    #[test]
+    fn watch_of_a_silent_server_fails_and_the_next_is_asked() {
+        run(async || {
+            let mut etcd = Etcd::new(conf(vec![server(1).await, server(1).await]), "a".into());
+            assert_eq!(etcd.ask(&Request::Look).await, Answer::Free);
+            let watched = timeout(Duration::from_secs(60), etcd.ask(&Request::Watch)).await;
+            assert!(matches!(watched, Ok(Answer::Failed(_))), "{watched:?}");
+            assert_eq!(etcd.ask(&Request::Look).await, Answer::Free);
+        });
+    }
+
+    #[test]
+    fn text_is_read_of_the_next_server_when_one_is_silent() {
+        run(async || {
+            let mut etcd = Etcd::new(conf(vec![server(0).await, server(9).await]), "a".into());
+            let read = timeout(Duration::from_secs(60), etcd.value(1000)).await;
+            assert!(read.is_ok_and(|read| read.is_err()));
+            sleep(Duration::ZERO).await;
+            assert_eq!(etcd.value(1000).await, Ok(None));
+        });
     }
 }
