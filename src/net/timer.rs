@@ -34,23 +34,14 @@ impl Deadline {
         Self(WHEEL.with_borrow_mut(Wheel::insert))
     }
 
-    /// Moves it to `after` from now; zero is never.
+    /// Moves it to `after` from now; zero is at once.
     pub fn after(&self, after: Duration) {
-        self.after_moment(Moment::now(), after);
+        self.at(Moment::now().plus(after));
     }
 
-    /// Moves it to `after` from [`Moment::recent`], where the clock was read for something else a moment ago; zero is
-    /// never.
+    /// Moves it to `after` from [`Moment::recent`], where the clock was read for something else a moment ago.
     pub fn after_recent(&self, after: Duration) {
-        self.after_moment(Moment::recent(), after);
-    }
-
-    fn after_moment(&self, moment: Moment, after: Duration) {
-        if after.is_zero() {
-            self.clear();
-        } else {
-            self.at(moment.plus(after));
-        }
+        self.at(Moment::recent().plus(after));
     }
 
     /// Moves it to a moment.

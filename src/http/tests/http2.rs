@@ -1,5 +1,7 @@
 //! The kinds of response over HTTP/2: the same responses, in frames.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use h2::client;
 
@@ -72,5 +74,23 @@ fn a_body_that_breaks_off_resets_its_stream() {
         let error = ask(&stage, "GET", "/proxied", None).await.err().unwrap();
         assert!(error.is_reset(), "{error}");
         stage.assert_all_is_given_back("a reset").await;
+    });
+}
+
+#[test]
+fn no_time_to_linger_ends_an_answered_stream_at_once() {
+    run(async || {
+        let conf = "[listener.limits]\nbody_bytes = \"1KiB\"\n[listener.linger]\ntime = \"0s\"\n";
+        let stage = Stage::new("", &format!("{}{conf}", routes()), &[]);
+        let (client, connection) = stage.connect();
+        tokio::task::spawn_local(serve(connection));
+        let (mut send, driver) = client::handshake(client).await.unwrap();
+        tokio::task::spawn_local(driver);
+        let request = http::Request::post("http://a.test/proxied").header("content-length", 2000);
+        let (response, mut body) = send.send_request(request.body(()).unwrap(), false).unwrap();
+        assert_eq!(response.await.unwrap().status(), 413);
+        let reset = std::future::poll_fn(|cx| body.poll_reset(cx));
+        let reset = tokio::time::timeout(Duration::from_secs(1), reset).await;
+        assert_eq!(reset.expect("the rest of the body is waited for").unwrap(), h2::Reason::NO_ERROR);
     });
 }

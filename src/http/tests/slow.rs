@@ -223,3 +223,35 @@ fn a_fetch_that_nobody_reads_must_not_trickle() {
         stage.assert_all_is_given_back("a fetch that trickles for nobody").await;
     });
 }
+
+#[test]
+fn no_time_to_linger_closes_at_once() {
+    run(async || {
+        let conf = "[listener.limits]\nbody_bytes = \"1KiB\"\n[listener.linger]\ntime = \"0s\"\n";
+        let stage = Stage::new("", &format!("{ROUTE}{conf}"), &[]);
+        let (mut client, mut connection) = stage.connect();
+        let served = tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+        client.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2000\r\n\r\n").await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(1), served).await;
+        assert!(ended.is_ok(), "who says nothing more is waited for");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        stage.assert_all_is_given_back("no time to linger").await;
+    });
+}
+
+#[test]
+fn no_time_for_half_closed_clients_counts_them_gone() {
+    run(async || {
+        let conf = "[listener.timeouts]\nhalf_closed = \"0s\"\n";
+        let stage = Stage::new("", &format!("{ROUTE}{conf}"), &[Act::Wait(Duration::from_secs(3600))]);
+        let (mut client, mut connection) = stage.connect();
+        let served = tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+        client.write_all(GET).await.unwrap();
+        client.shutdown().await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(1), served).await;
+        assert!(ended.is_ok(), "it waits for the backend all the same");
+        stage.assert_all_is_given_back("a client that is half closed").await;
+    });
+}
