@@ -80,7 +80,7 @@ pub fn set_cookie(upstream: &Upstream, index: usize, is_tls: bool) -> Option<Str
         cookie.push_str(&format!("; Domain={domain}"));
     }
     if !conf.ttl.is_zero() {
-        cookie.push_str(&format!("; Max-Age={}", conf.ttl.as_secs()));
+        cookie.push_str(&format!("; Max-Age={}", conf.ttl.as_secs().max(1)));
     }
     let is_secure = match conf.secure {
         SecureCookie::Auto => is_tls,

@@ -70,6 +70,8 @@ fn a_sticky_cookie_has_the_attributes_that_it_is_given() {
         ),
         "Path=/app; HttpOnly; SameSite=None; Domain=example.com; Max-Age=60; Secure"
     );
+    // Less than a second is not none, which would end it at once.
+    assert_eq!(cookie("ttl = \"500ms\""), "Path=/; HttpOnly; SameSite=Lax; Max-Age=1");
     assert_eq!(cookie("same_site = \"strict\", secure = \"never\""), "Path=/; HttpOnly; SameSite=Strict");
 }
 
