@@ -85,6 +85,14 @@ impl Scan {
 }
 
 impl RequestHead {
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        let Self { method, target, version, fields } = self;
+        (*method, *version) = (Method::default(), Version::default());
+        target.clear();
+        fields.clear();
+    }
+
     /// Reads a head from the beginning of `bytes`: the length it took, or `None` when more is needed.
     /// `scan` starts as its default for each head. Until the head is whole, only `scan` and the fields change.
     pub fn parse(

@@ -49,12 +49,23 @@ enum Protocol {
 impl Head {
     /// Forgets everything and keeps the memory.
     pub fn clear(&mut self) {
-        self.request.fields.clear();
-        self.request.target.clear();
-        self.authority.clear();
-        self.cookie.clear();
-        (self.length, self.scheme, self.protocol) = (None, None, None);
-        (self.has_method, self.has_path, self.has_authority) = (false, false, false);
+        // By name, each of them: one that is left out is told to whoever comes next.
+        let Self {
+            request,
+            authority,
+            length,
+            cookie,
+            scheme,
+            protocol,
+            has_method,
+            has_path,
+            has_authority,
+        } = self;
+        request.clear();
+        authority.clear();
+        cookie.clear();
+        (*length, *scheme, *protocol) = (None, None, None);
+        (*has_method, *has_path, *has_authority) = (false, false, false);
     }
 
     /// Bytes of memory that it holds.

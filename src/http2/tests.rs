@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::Kind,
-    h1::{HeadLimits, ResponseHead},
+    h1::{HeadLimits, Method, RequestHead, ResponseHead, Version},
     moment::Moment,
 };
 
@@ -480,4 +480,41 @@ fn windows_of_many_streams_may_be_opened_at_once() {
     let flood = update(1).repeat(30);
     let error = connection.receive(&flood, Moment(0)).unwrap_err();
     assert_eq!(error.reason, Reason::ENHANCE_YOUR_CALM);
+}
+
+#[test]
+fn a_head_says_nothing_of_the_request_before() {
+    let mut connection = connection();
+    let mut used = spare::request();
+    used.request = RequestHead {
+        method: Method::Head,
+        target: "/of-another".to_owned(),
+        version: Version::Http10,
+        fields: ok(&[("x-of", "another")]).fields,
+    };
+    used.authority.push_str("another");
+    spare::recycle_request(used);
+    receive(&mut connection, &frame(1, 5, 1, &block(&POST[1..3])));
+    let head = connection.next_opened().unwrap().head;
+    let request = &head.request;
+    assert_eq!((&request.method, request.version), (&Method::Get, Version::Http11));
+    assert_eq!((&*request.target, request.fields.len(), &*head.authority), ("", 0, "a"));
+}
+
+#[test]
+fn the_memory_of_cookies_counts_where_a_head_is_kept() {
+    let mut connection = connection();
+    let crumb = "c".repeat(100);
+    let mut fields = POST.to_vec();
+    fields.extend((0..60).map(|_| ("cookie", &*crumb)));
+    // What comes behind them is not one, so that they are never made a field.
+    fields.push(("Upper", "1"));
+    receive(&mut connection, &frame(1, 5, 1, &block(&fields)));
+    let opened = connection.next_opened().unwrap();
+    assert!(matches!(opened.problem, Some(Kind::Malformed(_))));
+    let memory = opened.head.memory();
+    assert!(memory >= 6000, "{memory}");
+    spare::recycle_request(opened.head);
+    let memory = spare::request().memory();
+    assert!(memory <= 4096, "{memory}");
 }

@@ -168,3 +168,22 @@ fn a_body_keeps_to_windows_that_open_byte_by_byte() {
     }
     assert_eq!(body, b"0123456789");
 }
+
+#[test]
+fn a_head_without_a_method_has_not_that_of_another() {
+    let origin = Origin::start(echo);
+    // One worker, whose exchanges and heads are used again.
+    let proxy = Proxy::start(&config(&[origin.address()], "").replace("workers = 2", "workers = 1"));
+    let mut client = Frames::connect(&proxy);
+    let mut asked = get("/first");
+    asked[0].1 = b"HEAD";
+    client.ask(1, &asked, true);
+    assert_eq!(client.answer(1).status, Some(200));
+    client.ask(3, &get("/second"), true);
+    assert_eq!(client.answer(3).status, Some(200));
+    client.ask(5, &get("/without")[1..], true);
+    let answer = client.answer(5);
+    assert_eq!((answer.status, answer.reset), (Some(400), Some(PROTOCOL)));
+    assert!(!answer.body.is_empty(), "it is not answered as HEAD is");
+    assert_eq!(proxy.logged("/without")["method"], "GET");
+}
