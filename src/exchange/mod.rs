@@ -170,7 +170,7 @@ impl Exchange {
         self.version.has_streams() && grpc::is_message(&self.request.fields)
     }
 
-    /// Makes it ready for the next request and keeps its memory.
+    /// Makes it ready for the next request, which is put in the place of the one before, and keeps its memory.
     pub fn reset(&mut self, peer: &Rc<Peer>, now: Moment) {
         self.facts.reset(peer, now);
         self.version = HttpVersion::default();
@@ -178,6 +178,7 @@ impl Exchange {
         self.authority.clear();
         self.host.clear();
         self.readings = None;
+        self.path_length = 0;
         self.response.status = 0;
         self.response.fields.clear();
         self.cache = None;
@@ -231,6 +232,14 @@ impl Exchange {
         self.facts.response_time = fork.facts.response_time;
         self.facts.recording = fork.facts.recording.take();
         self.facts.trace = fork.facts.trace.take();
+    }
+
+    /// Finds the path of a request that is refused before its path was looked at (`http::path`), as it came.
+    pub fn find_path(&mut self) {
+        if self.path_length == 0 {
+            let target = &self.request.target;
+            self.path_length = target.find('?').unwrap_or(target.len());
+        }
     }
 
     /// The path, without the query.

@@ -170,6 +170,7 @@ fn may_end_by_trailers(exchange: &Exchange, kind: Kind) -> bool {
 /// Answers an error, if nothing of a response went out yet.
 async fn fail<D: Downstream>(exchange: &mut ActiveExchange, client: &mut D, error: ProxyError) -> End {
     let kind = error.kind();
+    exchange.find_path();
     exchange.facts.error = Some((kind, error.to_string()));
     let is_begun = client.is_begun();
     if is_begun && may_end_by_trailers(exchange, kind) {

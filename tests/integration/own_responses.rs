@@ -108,3 +108,22 @@ fn places_are_as_the_client_sees_them() {
     client.send("MOVE /app/a HTTP/1.1\r\nHost: www.example\r\nDestination: http://elsewhere/app/b\r\n\r\n");
     assert_eq!(client.response("MOVE").text(), "/v2/a http://elsewhere/app/b");
 }
+
+#[test]
+fn an_error_before_the_path_is_known_has_its_own() {
+    let page = "{method} {path} with {query}";
+    let origin = origin();
+    let text = config(&origin).replace("404 = \"nowhere.html\"", "400 = \"bad.txt\"");
+    let proxy = Proxy::start_in(
+        folder(&[("bad.txt", page), ("nowhere.html", ""), ("plain.html", ""), ("busy.txt", "")]),
+        &format!("[runtime]\nworkers = 1\n{text}"),
+    );
+    let mut client = proxy.connect();
+    for path in ["/file", "/file?and-more=of-it"] {
+        assert_eq!(client.get_with(path, "a", "").status, 200);
+        let mut other = proxy.connect();
+        other.send("GET /bad?a=b HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+        let response = other.response("GET");
+        assert_eq!((response.status, &*response.text()), (400, "GET /bad with a=b"), "after {path}");
+    }
+}
