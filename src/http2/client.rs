@@ -9,7 +9,7 @@ use super::{
     answer,
     budget::Allowance,
     connection::Connection,
-    flow::{MOST_WINDOW, ReceiveWindow, SendWindow},
+    flow::{MOST_WINDOW, SendWindow},
     frame,
     reason::{ConnectionError, Reason},
     receive::{OTHER_LENGTH, PREFACE, compression},
@@ -133,10 +133,7 @@ impl Connection {
         }
         let id = if self.last == 0 { 1 } else { self.last + 2 };
         self.last = id;
-        let mut stream = Stream::new(
-            SendWindow::new(self.peer.initial_window),
-            ReceiveWindow::new(self.own.stream_window),
-        );
+        let mut stream = Stream::new(SendWindow::new(self.peer.initial_window), self.receive_window());
         stream.is_head_sent = true;
         stream.is_own_done = start.is_end;
         stream.answer.is_to_head = start.method == "HEAD";

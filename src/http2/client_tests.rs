@@ -253,3 +253,22 @@ fn extended_connect_is_asked_where_the_server_announces_it() {
     }
     assert!(self::client().receive(&frame(4, 0, 0, &[0, 8, 0, 0, 0, 2]), Moment(0)).is_err());
 }
+
+#[test]
+fn a_smaller_window_holds_once_the_server_knows_it() {
+    let own = OwnSettings { stream_window: 4096, ..OWN };
+    let mut client = Connection::client(HeadLimits::default(), own, ALLOWED, Moment(0));
+    receive(&mut client, &frame(4, 0, 0, b""));
+    let (first, second) = (open(&mut client), open(&mut client));
+    // RFC 9113 §6.9.3: it answers before it has taken our settings.
+    receive(&mut client, &[ok(first, false), frame(0, 0, first, &[0; 16_000])].concat());
+    let fault = |client: &mut Connection, id: u32| client.stream(id).unwrap().fault;
+    assert_eq!(fault(&mut client, first), None);
+    receive(&mut client, &frame(4, 1, 0, b""));
+    receive(&mut client, &[ok(second, false), frame(0, 0, second, &[0; 4096])].concat());
+    assert_eq!((fault(&mut client, first), fault(&mut client, second)), (None, None));
+    for id in [first, second] {
+        receive(&mut client, &frame(0, 0, id, b"x"));
+        assert!(matches!(fault(&mut client, id), Some(Fault::Broken(_))), "{id}");
+    }
+}

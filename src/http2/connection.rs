@@ -44,6 +44,8 @@ pub struct Connection {
     pub(super) preface: usize,
     /// Whether the other end's first settings came.
     pub(super) has_settings: bool,
+    /// Whether the other end has said that it has ours.
+    pub(super) is_acknowledged: bool,
     pub(super) closing: Closing,
     /// The last stream that the client was told of.
     pub(super) told_last: Option<u32>,
@@ -102,6 +104,7 @@ impl Connection {
             blocked: VecDeque::new(),
             preface: 0,
             has_settings: false,
+            is_acknowledged: false,
             closing: Closing::No,
             told_last: None,
             server: ServerState::default(),
@@ -156,6 +159,14 @@ impl Connection {
     /// Every stream that is served.
     pub(super) fn streams(&mut self) -> impl Iterator<Item = &mut Stream> {
         self.streams.iter_mut().map(|(_, stream)| &mut **stream)
+    }
+
+    /// What the other end may send on a stream that is opened now.
+    pub(super) fn receive_window(&self) -> ReceiveWindow {
+        match self.is_acknowledged {
+            true => ReceiveWindow::new(self.own.stream_window),
+            false => ReceiveWindow::unknown(self.own.stream_window),
+        }
     }
 
     /// Adds a stream, whose number is higher than every other's.

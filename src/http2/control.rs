@@ -60,6 +60,17 @@ impl Connection {
         Ok(())
     }
 
+    /// The other end has our settings: from now on, streams bring no more than these say (§6.9.2).
+    pub(super) fn take_settings_ack(&mut self, now: Moment) -> Result<(), ConnectionError> {
+        // They are said once.
+        if std::mem::replace(&mut self.is_acknowledged, true) {
+            return self.spend(now);
+        }
+        let window = self.own.stream_window;
+        self.streams().for_each(|stream| stream.receive.become_known(window));
+        Ok(())
+    }
+
     pub(super) fn count_ack(&mut self) -> Result<(), ConnectionError> {
         self.budgets.acks += 1;
         let is_fine = self.budgets.acks <= MOST_ACKS;

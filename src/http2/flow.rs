@@ -36,8 +36,8 @@ impl SendWindow {
 /// How much the other end may send, and what it is to be told of it.
 #[derive(Clone, Copy, Debug)]
 pub struct ReceiveWindow {
-    /// What it may still send.
-    left: u32,
+    /// What it may still send; less than nothing after our settings made it smaller.
+    left: i64,
     /// What went on, and was not told yet.
     untold: u32,
     /// Told when so much has come together.
@@ -47,15 +47,28 @@ pub struct ReceiveWindow {
 impl ReceiveWindow {
     /// A window of so many bytes that the other end knows of. What went on is told by quarters.
     pub fn new(bytes: u32) -> Self {
-        Self { left: bytes, untold: 0, step: (bytes / 4).max(1) }
+        Self { left: i64::from(bytes), untold: 0, step: (bytes / 4).max(1) }
+    }
+
+    /// A window of so many bytes, by settings that the other end may not know yet: until it does, it may send as much as
+    /// every stream begins with (§6.9.3).
+    pub fn unknown(bytes: u32) -> Self {
+        Self { left: i64::from(bytes.max(DEFAULT_WINDOW)), ..Self::new(bytes) }
+    }
+
+    /// The other end knows now that [`ReceiveWindow::unknown`] was of so many bytes.
+    pub fn become_known(&mut self, bytes: u32) {
+        self.left -= i64::from(DEFAULT_WINDOW.saturating_sub(bytes));
     }
 
     /// Bytes came; false where they are more than was allowed.
     #[must_use]
     pub fn take(&mut self, bytes: usize) -> bool {
-        let left = u32::try_from(bytes).ok().and_then(|bytes| self.left.checked_sub(bytes));
-        self.left = left.unwrap_or(0);
-        left.is_some()
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        // §6.9: what is empty may come though there is no room.
+        let is_allowed = bytes == 0 || bytes <= self.left;
+        self.left = if is_allowed { self.left - bytes } else { 0 };
+        is_allowed
     }
 
     /// Bytes went on: the increment that the other end is to be told now, if it is.
@@ -64,7 +77,7 @@ impl ReceiveWindow {
         if self.untold < self.step {
             return None;
         }
-        self.left = self.left.saturating_add(self.untold);
+        self.left += i64::from(self.untold);
         Some(std::mem::take(&mut self.untold))
     }
 }

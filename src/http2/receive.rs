@@ -3,7 +3,7 @@
 
 use super::{
     connection::{CLOSING_PING, Connection},
-    flow::{ReceiveWindow, SendWindow},
+    flow::SendWindow,
     frame::{self, Frame, FrameHead, HEAD_BYTES},
     head::read_trailers,
     hpack::CompressionError,
@@ -91,7 +91,8 @@ impl Connection {
             Frame::WindowUpdate(increment) => self.take_window_update(id, increment, now),
             Frame::PushPromise => Err(ConnectionError::protocol("PUSH_PROMISE is not allowed")),
             Frame::GoAway(last, reason) => self.take_goaway(last, reason, now),
-            Frame::Priority(true) | Frame::SettingsAck | Frame::Unknown => self.spend(now),
+            Frame::SettingsAck => self.take_settings_ack(now),
+            Frame::Priority(true) | Frame::Unknown => self.spend(now),
             Frame::Priority(false) if self.is_of_past(id) => {
                 self.reset(id, Reason::FRAME_SIZE_ERROR, "PRIORITY is not five bytes long", now)
             }
@@ -172,10 +173,7 @@ impl Connection {
         let mut problem = head
             .read(&mut self.decoder, block, self.limits, self.own.takes_websockets)
             .map_err(compression)?;
-        let mut stream = Stream::new(
-            SendWindow::new(self.peer.initial_window),
-            ReceiveWindow::new(self.own.stream_window),
-        );
+        let mut stream = Stream::new(SendWindow::new(self.peer.initial_window), self.receive_window());
         (stream.left, stream.is_peer_done) = (head.length, is_end);
         stream.is_tunnel = head.opens_websocket();
         if problem.is_none() && is_end && head.length.is_some_and(|length| length > 0) {

@@ -15,6 +15,8 @@ use crate::{
     moment::Moment,
 };
 
+mod windows;
+
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
