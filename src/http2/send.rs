@@ -86,9 +86,11 @@ impl Connection {
     ) -> Result<(), Fault> {
         let is_interim = head.status < 200;
         self.writable(id)?;
+        let position = self.output.position();
         if let Some(stream) = self.stream(id).filter(|_| !is_interim) {
             stream.is_head_sent = true;
             stream.is_own_done = is_end;
+            stream.last_flags = Some(position + 4);
         }
         let block = self.begin_block(id, is_end);
         let out = self.output.end();

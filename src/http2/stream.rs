@@ -66,7 +66,8 @@ pub struct Stream {
     pub(super) answer: Answer,
     /// Who serves it.
     pub(super) waker: Option<Waker>,
-    /// Where in the output the flags of its last DATA frame are.
+    /// Where in the output the flags are of the frame that may say its end: of the head of its response, or of the last
+    /// DATA behind that.
     pub(super) last_flags: Option<u64>,
     /// It waits for room in the output or in the connection's window.
     pub(super) is_blocked: bool,

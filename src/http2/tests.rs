@@ -520,3 +520,24 @@ fn the_memory_of_cookies_counts_where_a_head_is_kept() {
     let memory = spare::request().memory();
     assert!(memory <= 4096, "{memory}");
 }
+
+#[test]
+fn an_empty_response_ends_by_its_head() {
+    let mut connection = connection();
+    for (id, is_long) in [(1, false), (3, true)] {
+        receive(&mut connection, &frame(1, 5, id, &block(&POST)));
+        let long = "v".repeat(if is_long { 20_000 } else { 1 });
+        connection.send_head(id, &ok(&[("x-long", &long)]), true, Some(0), false).unwrap();
+        connection.end_response(id, None).unwrap();
+        let kinds: Vec<_> = take_output(&mut connection).iter().map(|frame| (frame.0, frame.1)).collect();
+        assert_eq!(kinds, if is_long { vec![(1, 1), (9, 4)] } else { vec![(1, 5)] });
+    }
+    receive(&mut connection, &frame(1, 5, 5, &block(&POST)));
+    connection
+        .send_head(5, &ResponseHead { status: 103, ..ResponseHead::default() }, false, None, false)
+        .unwrap();
+    connection.send_head(5, &ok(&[]), true, Some(0), false).unwrap();
+    connection.end_response(5, Some(&ok(&[("grpc-status", "5")]).fields)).unwrap();
+    let kinds: Vec<_> = take_output(&mut connection).iter().map(|frame| (frame.0, frame.1)).collect();
+    assert_eq!(kinds, [(1, 4), (1, 4), (1, 5)]);
+}

@@ -153,8 +153,8 @@ impl Downstream for Client {
             self.link.wake();
             return Ok(());
         }
-        let is_end = !has_body || length == Some(0);
-        self.link.codec().send_head(self.id, head, has_body, length, is_end).map_err(failed)?;
+        // Not also where its length is 0: trailers may come. An end that comes at once is said by this frame all the same.
+        self.link.codec().send_head(self.id, head, has_body, length, !has_body).map_err(failed)?;
         self.link.wake();
         Ok(())
     }

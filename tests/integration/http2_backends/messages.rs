@@ -213,3 +213,40 @@ fn an_upgrade_is_ignored_where_only_http2_is_spoken() {
     assert_eq!(client.response("GET").status, 200);
     assert_eq!(origin.heads()[0].get("upgrade"), None);
 }
+
+#[test]
+fn trailers_come_behind_a_length_of_0() {
+    let origin = Http2Origin::start(&[], |served, came| {
+        let Came::Head(head) = came else { return };
+        let fields = [(":status", "200"), ("content-type", "application/grpc"), ("content-length", "0")];
+        served.head(head.stream, &fields, false);
+        match head.get(":path") {
+            Some("/trailers") => served.head(head.stream, &[("grpc-status", "5")], true),
+            Some("/late") => {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                served.head(head.stream, &[("grpc-status", "5")], true);
+            }
+            Some("/reset") => served.reset(head.stream, 2),
+            _ => served.data(head.stream, b"", true),
+        }
+    });
+    let proxy = in_front_of(&origin, "---\n");
+    run(async {
+        let client = Http2::connect(&proxy).await;
+        for path in ["/trailers", "/late", "/none"] {
+            let response = client.ask(request("POST", path)).await.unwrap();
+            assert_eq!(response.headers()["content-length"], "0", "{path}");
+            let mut body = response.into_body();
+            assert!(body.data().await.is_none(), "{path}");
+            let trailers = body.trailers().await.unwrap();
+            let status = trailers.as_ref().and_then(|trailers| trailers.get("grpc-status"));
+            assert_eq!(status.is_some_and(|status| status == "5"), path != "/none", "{path}");
+        }
+        let response = client.ask(request("POST", "/reset")).await;
+        let is_whole = match response {
+            Ok(response) => whole(response.into_body()).await.is_ok(),
+            Err(_) => false,
+        };
+        assert!(!is_whole, "what broke off before its end is not whole");
+    });
+}
