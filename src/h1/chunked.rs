@@ -1,6 +1,9 @@
 //! The chunked transfer coding (RFC 9112 §7.1), decoded in place and without copying.
 
-use super::{head::HeadError, trailers::parse_trailers};
+use super::{
+    head::HeadError,
+    trailers::{Message, parse_trailers},
+};
 use crate::fields::{Fields, QuotedByte, QuotedString, is_token_byte};
 
 /// What a body may spend on chunk extensions; they carry nothing that anyone uses, and unbounded ones
@@ -15,6 +18,7 @@ pub struct Decoder {
     state: State,
     extension: usize,
     trailers: Vec<u8>,
+    of: Message,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,6 +109,11 @@ pub enum Chunk {
 }
 
 impl Decoder {
+    /// Of the body of this message.
+    pub fn of(message: Message) -> Self {
+        Self { of: message, ..Self::default() }
+    }
+
     /// Looks at `bytes`, which begin where the last call's answer ended.
     pub fn next(&mut self, bytes: &[u8]) -> Result<Chunk, HeadError> {
         let mut at = 0;
@@ -141,7 +150,7 @@ impl Decoder {
             return Ok(None);
         }
         let mut fields = Fields::default();
-        parse_trailers(&self.trailers, &mut fields)?;
+        parse_trailers(&self.trailers, &mut fields, self.of)?;
         Ok(Some(fields).filter(|fields| !fields.is_empty()))
     }
 

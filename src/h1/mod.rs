@@ -18,3 +18,4 @@ pub use framing::Framing;
 pub use grammar::{HeadLimits, Version};
 pub use head::{HeadError, RequestHead, ResponseHead, Scan};
 pub use method::Method;
+pub use trailers::Message;

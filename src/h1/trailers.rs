@@ -3,8 +3,18 @@
 use super::head::{HeadError, malformed, take_fields};
 use crate::fields::{Fields, Known};
 
+/// What trailers are of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Message {
+    /// A request, which a client sends.
+    #[default]
+    Request,
+    /// A response, which a backend sends.
+    Response,
+}
+
 /// Reads trailer fields up to and with their blank line, and leaves out what does not belong there.
-pub fn parse_trailers(bytes: &[u8], fields: &mut Fields) -> Result<(), HeadError> {
+pub fn parse_trailers(bytes: &[u8], fields: &mut Fields, of: Message) -> Result<(), HeadError> {
     let mut storage = [httparse::EMPTY_HEADER; 64];
     match httparse::parse_headers(bytes, &mut storage) {
         Ok(httparse::Status::Complete((length, found))) if length == bytes.len() => {
@@ -15,42 +25,87 @@ pub fn parse_trailers(bytes: &[u8], fields: &mut Fields) -> Result<(), HeadError
         }
         Err(error) => return Err(malformed(error)),
     }
-    keep_trailers(fields);
+    keep_trailers(fields, of);
     Ok(())
 }
 
-/// Leaves out of trailers, of whichever version of HTTP, what frames, routes or authenticates a message, or says where
-/// it comes from: some who read trailers put them with the fields (RFC 9110 §6.5.1).
-pub fn keep_trailers(fields: &mut Fields) {
-    fields.retain_known(|known| {
-        !matches!(
-            known,
-            Known::ContentLength
-                | Known::TransferEncoding
-                | Known::Host
-                | Known::Connection
-                | Known::KeepAlive
-                | Known::ProxyConnection
-                | Known::Http2Settings
-                | Known::Trailer
-                | Known::Te
-                | Known::Upgrade
-                | Known::Expect
-                | Known::Authorization
-                | Known::ProxyAuthorization
-                | Known::WwwAuthenticate
-                | Known::ProxyAuthenticate
-                | Known::SetCookie
-                | Known::Cookie
-                | Known::Via
-                | Known::Forwarded
-                | Known::XForwardedFor
-                | Known::XForwardedHost
-                | Known::XForwardedProto
-                | Known::XRequestId
-                | Known::OfProxy
-                | Known::Underscored
-                | Known::Disguised
-        )
+/// Leaves out of trailers, of whichever version of HTTP, what frames, routes or authenticates a message: some who read
+/// trailers put them with the fields (RFC 9110 §6.5.1). Of a request also what only proxies may say of it, as its head is
+/// cleaned of that (`http::received`); a response says of itself what it likes, as in its head.
+pub fn keep_trailers(fields: &mut Fields, of: Message) {
+    fields.retain_known(|known| match known {
+        Known::ContentLength
+        | Known::TransferEncoding
+        | Known::Host
+        | Known::Connection
+        | Known::KeepAlive
+        | Known::ProxyConnection
+        | Known::Http2Settings
+        | Known::Trailer
+        | Known::Te
+        | Known::Upgrade
+        | Known::Expect
+        | Known::Authorization
+        | Known::ProxyAuthorization
+        | Known::WwwAuthenticate
+        | Known::ProxyAuthenticate
+        | Known::SetCookie
+        | Known::Cookie
+        | Known::Via
+        | Known::OfPeer => false,
+        Known::Forwarded
+        | Known::XForwardedFor
+        | Known::XForwardedHost
+        | Known::XForwardedProto
+        | Known::XRequestId
+        | Known::OfProxy
+        | Known::Underscored
+        | Known::Disguised => of == Message::Response,
+        _ => true,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(names: &[&str], of: Message) -> Vec<String> {
+        let mut fields = Fields::default();
+        names.iter().for_each(|name| fields.push(name, b"1"));
+        keep_trailers(&mut fields, of);
+        fields.iter().map(|field| String::from_utf8(field.name.to_vec()).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_frames_routes_or_authenticates_is_left_out_of_both() {
+        let names = [
+            "Content-Length",
+            "Host",
+            "TE",
+            "Trailer",
+            "Upgrade",
+            "Authorization",
+            "Set-Cookie",
+            "Via",
+            "Pointsman-Peer",
+            "x-a",
+        ];
+        assert_eq!(kept(&names, Message::Request), ["x-a"]);
+        assert_eq!(kept(&names, Message::Response), ["x-a"]);
+    }
+
+    #[test]
+    fn what_only_proxies_may_say_is_left_out_of_requests() {
+        let names = [
+            "Forwarded",
+            "X-Forwarded-For",
+            "X-Forwarded-Prefix",
+            "X-Real-IP",
+            "X-Request-Id",
+            "an_id",
+            "content_length",
+        ];
+        assert_eq!(kept(&names, Message::Request), [""; 0]);
+        assert_eq!(kept(&names, Message::Response), names);
+    }
 }

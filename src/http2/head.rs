@@ -16,7 +16,7 @@ use crate::{
         grammar::is_target_byte,
         head::NO_TARGET,
         method::{LONG_METHOD, MOST_METHOD_BYTES},
-        trailers::keep_trailers,
+        trailers::{Message, keep_trailers},
     },
 };
 
@@ -274,6 +274,7 @@ pub fn read_trailers(
     decoder: &mut Decoder,
     block: &[u8],
     limits: HeadLimits,
+    of: Message,
 ) -> Result<Result<Box<Fields>, Kind>, CompressionError> {
     let mut fields = Box::<Fields>::default();
     let mut reading = Reading::new(limits);
@@ -291,6 +292,6 @@ pub fn read_trailers(
     if fields.len() > limits.fields {
         reading.note(Kind::HeadTooLarge);
     }
-    keep_trailers(&mut fields);
+    keep_trailers(&mut fields, of);
     Ok(reading.problem.map_or(Ok(fields), Err))
 }

@@ -13,7 +13,7 @@ use super::{
     state::{Block, Closing, Opened, Role},
     stream::{Fault, Stream},
 };
-use crate::{account, error::Kind, moment::Moment};
+use crate::{account, error::Kind, h1::Message, moment::Moment};
 
 /// What every client sends first (RFC 9113 §3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -200,7 +200,11 @@ impl Connection {
         now: Moment,
     ) -> Result<(), ConnectionError> {
         let limits = self.limits;
-        let trailers = read_trailers(&mut self.decoder, block, limits).map_err(compression)?;
+        let of = match self.role {
+            Role::Server => Message::Request,
+            Role::Client => Message::Response,
+        };
+        let trailers = read_trailers(&mut self.decoder, block, limits, of).map_err(compression)?;
         let Some(stream) = self.stream(id).filter(|stream| !stream.is_peer_done) else {
             return self.take_late(id, now);
         };

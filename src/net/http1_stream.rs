@@ -17,7 +17,7 @@ use tokio::io::AsyncWrite;
 use super::{buffer::Buffer, stream::Stream};
 use crate::{
     fields::Fields,
-    h1::{Chunk, Decoder, Framing, HeadError, chunked},
+    h1::{Chunk, Decoder, Framing, HeadError, Message, chunked},
 };
 
 /// What is smaller than this is gathered with what comes before it; larger buffers are written from
@@ -79,11 +79,11 @@ pub enum BodyReader {
 
 impl BodyReader {
     /// A reader at the beginning of a body of this framing.
-    pub fn new(framing: Framing) -> Self {
+    pub fn new(framing: Framing, of: Message) -> Self {
         match framing {
             Framing::None | Framing::Length(0) => Self::Done,
             Framing::Length(length) => Self::Length(length),
-            Framing::Chunked => Self::Chunked(Box::default()),
+            Framing::Chunked => Self::Chunked(Box::new(Decoder::of(of))),
             Framing::UntilClose => Self::UntilClose,
         }
     }

@@ -25,7 +25,7 @@ use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Downstream, Exchange, grpc},
     fields::{ConnectionOptions, Known, list},
-    h1::{Framing, HeadLimits, Method, ResponseHead, Scan, framing::keeps_alive},
+    h1::{Framing, HeadLimits, Message, Method, ResponseHead, Scan, framing::keeps_alive},
     moment::Moment,
     net::{BodyReader, Buffer, Deadline, Http1Stream, dial},
     tls::conf::Starttls,
@@ -131,7 +131,7 @@ impl<'a> ForwardRequest<'a> {
         let mut progress = self.begin_progress(client, now);
         poll_fn(|cx| self.poll_response(cx, &mut stream, exchange, client, &mut progress)).await?;
         let reader = Framing::of_response(&exchange.response, &exchange.request.method)
-            .map(BodyReader::new)
+            .map(|framing| BodyReader::new(framing, Message::Response))
             .map_err(|what| ProxyError::new(Kind::BadResponse(what)))?;
         let is_reusable = keeps_alive(exchange.response.version, &exchange.response.fields)
             && !matches!(reader, BodyReader::UntilClose)

@@ -32,7 +32,7 @@ use crate::{
     config::listen::{PathsConf, Underscores},
     exchange::Exchange,
     fields::{ConnectionOptions, Fields, list, read_quoted},
-    h1::{Chunk, Decoder, HeadLimits, Method, RequestHead, ResponseHead, Scan, framing, trailers},
+    h1::{Chunk, Decoder, HeadLimits, Message, Method, RequestHead, ResponseHead, Scan, framing, trailers},
     http::{edit, normalize},
     l4::quic,
     net::{buffer::Buffer, proxy_protocol},
@@ -224,7 +224,11 @@ const READERS: &[Reader] = &[
     ("chunks", LINES, &["", "1;", "5;a=\"", "0\r\n", "ffff\r\n"], |bytes| chunks(bytes, bytes.len())),
     ("chunks, byte by byte", LINES, &["", "1;", "0\r\n", "ffff\r\n"], |bytes| chunks(bytes, 1)),
     ("trailers", LINES, &["", "a: "], |bytes| {
-        let _ = trailers::parse_trailers(&[bytes, b"\r\n\r\n"].concat(), &mut Fields::default());
+        let _ = trailers::parse_trailers(
+            &[bytes, b"\r\n\r\n"].concat(),
+            &mut Fields::default(),
+            Message::Request,
+        );
     }),
     ("Content-Length and Transfer-Encoding", VALUES, &["", "chunked,"], |value| {
         for name in ["content-length", "transfer-encoding"] {

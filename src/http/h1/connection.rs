@@ -18,7 +18,7 @@ use crate::{
     config::listen::LingerConf,
     error::{Kind, Result},
     exchange::{BoundConnection, Exchange, Peer},
-    h1::{Framing, HeadError, Method, RequestHead, Scan, framing::keeps_alive},
+    h1::{Framing, HeadError, Message, Method, RequestHead, Scan, framing::keeps_alive},
     http::{
         active::ActiveExchange,
         handle::{self, End},
@@ -341,7 +341,7 @@ fn client<'a>(connection: &'a mut Connection, request: &RequestHead, framing: Fr
         deadline: &connection.deadline,
         worker: &connection.worker,
         listener: connection.listener,
-        incoming: BodyReader::new(framing),
+        incoming: BodyReader::new(framing, Message::Request),
         outgoing: BodyWriter::default(),
         is_begun: false,
         is_until_close: false,

@@ -225,3 +225,23 @@ fn limits_are_the_same_as_for_http_1() {
     let served: Vec<String> = origin.requests().into_iter().map(|request| request.target).collect();
     assert_eq!(served, ["/after"]);
 }
+
+#[test]
+fn trailers_of_a_chunked_response_keep_their_names() {
+    let (_origin, proxy) = through(|_| {
+        let trailers = "X-Request-Id: 1\r\nan_id: 1\r\nX-End: 1\r\nSet-Cookie: a=b\r\n";
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n";
+        Reply::Bytes(format!("{head}{trailers}\r\n").into_bytes())
+    });
+    let passed = ["x-request-id", "an_id", "x-end"];
+    run(async {
+        let client = Http2::connect(&proxy).await;
+        let mut body = client.ask(request("GET", "/")).await.unwrap().into_body();
+        assert_eq!(body.data().await.unwrap().unwrap(), "abc");
+        let trailers = body.trailers().await.unwrap().unwrap();
+        assert_eq!(trailers.keys().map(|name| name.as_str()).collect::<Vec<_>>(), passed);
+    });
+    let trailers = proxy.get("/").trailers;
+    let came: Vec<_> = trailers.iter().map(|(name, _)| name.to_ascii_lowercase()).collect();
+    assert_eq!(came, passed);
+}

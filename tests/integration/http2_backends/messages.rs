@@ -250,3 +250,29 @@ fn trailers_come_behind_a_length_of_0() {
         assert!(!is_whole, "what broke off before its end is not whole");
     });
 }
+
+#[test]
+fn trailers_of_a_response_are_not_those_of_a_client() {
+    let names = ["x-request-id", "an_id", "x-forwarded-host", "grpc-status", "set-cookie", "content-length"];
+    let origin = Http2Origin::start(&[], move |served, came| {
+        if let Came::Head(head) = came {
+            served.head(head.stream, &[(":status", "200")], false);
+            served.head(head.stream, &names.map(|name| (name, "1")), true);
+        }
+    });
+    let proxy = in_front_of(&origin, "---\n");
+    let passed = &names[..4];
+    run(async {
+        let client = Http2::connect(&proxy).await;
+        let mut body = client.ask(request("GET", "/")).await.unwrap().into_body();
+        assert!(body.data().await.is_none());
+        let trailers = body.trailers().await.unwrap().unwrap();
+        let came: Vec<_> = trailers.keys().map(|name| name.as_str()).collect();
+        assert_eq!(came, passed);
+    });
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let response = client.response("GET");
+    let came: Vec<_> = response.trailers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(came, passed);
+}
