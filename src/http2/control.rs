@@ -105,7 +105,8 @@ impl Connection {
             return Ok(());
         }
         self.check_opened(id)?;
-        let Some(stream) = self.stream(id).filter(|stream| stream.fault.is_none()) else { return Ok(()) };
+        // A malformed request is answered too.
+        let Some(stream) = self.stream(id).filter(|stream| !stream.is_gone()) else { return Ok(()) };
         if increment == 0 {
             return self.reset(id, Reason::PROTOCOL_ERROR, "WINDOW_UPDATE with an increment of 0", now);
         }

@@ -522,6 +522,26 @@ fn the_memory_of_cookies_counts_where_a_head_is_kept() {
 }
 
 #[test]
+fn a_malformed_request_s_answer_is_sent_whole() {
+    let mut connection = connection();
+    receive(&mut connection, &frame(1, 5, 1, &block(&POST[..3])));
+    assert!(connection.next_opened().unwrap().problem.is_some());
+    connection.send_head(1, &ok(&[]), true, None, false).unwrap();
+    let page = [0; 16_000];
+    let mut sent = 0;
+    while let Poll::Ready(Ok(length)) = connection.poll_send(1, &mut context(), &page) {
+        sent += length;
+        take_output(&mut connection);
+    }
+    assert_eq!(sent, 65_535, "the window is used up");
+    for id in [0, 1] {
+        receive(&mut connection, &frame(8, 0, id, &1000_u32.to_be_bytes()));
+    }
+    let more = connection.poll_send(1, &mut context(), &page);
+    assert!(matches!(more, Poll::Ready(Ok(1000))), "{more:?}");
+}
+
+#[test]
 fn an_empty_response_ends_by_its_head() {
     let mut connection = connection();
     for (id, is_long) in [(1, false), (3, true)] {
