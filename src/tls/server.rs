@@ -65,7 +65,7 @@ impl ServerTls {
     /// no certificate has, and no name, get the first. A request whose host has another index than
     /// the connection's server name is misdirected (RFC 9110 §15.5.20).
     pub fn certificate_for(&self, name: Option<&str>) -> usize {
-        self.certificates.index(name)
+        self.certificates.candidates(name).first
     }
 }
 
@@ -78,16 +78,22 @@ pub struct Offer<'c> {
     pub alpn: &'c [String],
 }
 
-/// The certificates of a listener by the names within them. Those for one name, of different algorithms, are together:
-/// the first in the file stands for them.
+/// The certificates of a listener by the names within them.
 #[derive(Debug)]
 struct Certificates {
     keys: Vec<Arc<CertifiedKey>>,
-    /// For those that are the first for one of their names: the others for that name.
-    others: HashMap<usize, Vec<usize>>,
-    exact: HashMap<Box<str>, usize>,
+    exact: HashMap<Box<str>, Candidates>,
     /// Without the `*.`.
-    wildcard: HashMap<Box<str>, usize>,
+    wildcard: HashMap<Box<str>, Candidates>,
+    /// For clients that say no name, or one that no certificate has.
+    unnamed: Candidates,
+}
+
+/// The certificates for one name, of different algorithms; the first in the file stands for them.
+#[derive(Debug, Default)]
+struct Candidates {
+    first: usize,
+    others: Vec<usize>,
 }
 
 impl Certificates {
@@ -96,11 +102,12 @@ impl Certificates {
             let message = format!("the https listener `{listener}` has no certificate");
             return Err(BuildError::new(message, "add `[[listener.certificate]]` with `chain` and `key`"));
         }
-        let (others, exact, wildcard) = Default::default();
-        let mut all = Self { keys: Vec::new(), others, exact, wildcard };
+        let (exact, wildcard, unnamed) = Default::default();
+        let mut all = Self { keys: Vec::new(), exact, wildcard, unnamed };
         for conf in confs {
             all.add(files::certified_key(&conf.chain, &conf.key)?, conf)?;
         }
+        all.unnamed.others = all.substitutes_of_first();
         Ok(all)
     }
 
@@ -115,17 +122,18 @@ impl Certificates {
         for name in leaf.valid_dns_names() {
             let name = name.to_ascii_lowercase();
             // The first in the file wins, as among routes.
-            let first = match name.strip_prefix("*.") {
-                Some(parent) => *self.wildcard.entry(parent.into()).or_insert(index),
-                None => *self.exact.entry(name.into()).or_insert(index),
+            let entry = match name.strip_prefix("*.") {
+                Some(parent) => self.wildcard.entry(parent.into()),
+                None => self.exact.entry(name.into()),
             };
-            if first == index {
+            let Candidates { first, others } =
+                entry.or_insert_with(|| Candidates { first: index, others: Vec::new() });
+            if *first == index {
                 continue;
             }
-            // One of an algorithm is enough; it is shown for this name only when it has all names of the first.
-            let others = self.others.entry(first).or_default();
+            // One of an algorithm is enough.
             let has = |other: &usize| self.keys.get(*other).is_some_and(|it| it.key.algorithm() == algorithm);
-            if !has(&first) && !others.iter().any(has) {
+            if !has(first) && !others.iter().any(has) {
                 others.push(index);
             }
         }
@@ -133,30 +141,42 @@ impl Certificates {
         Ok(())
     }
 
-    fn index(&self, name: Option<&str>) -> usize {
+    /// Those that have all names of the first certificate.
+    fn substitutes_of_first(&self) -> Vec<usize> {
+        let mut of_first = self.exact.values().chain(self.wildcard.values()).filter(|it| it.first == 0);
+        let mut others = of_first.next().map(|it| it.others.clone()).unwrap_or_default();
+        for candidates in of_first {
+            others.retain(|other| candidates.others.contains(other));
+        }
+        others
+    }
+
+    fn candidates(&self, name: Option<&str>) -> &Candidates {
         let Some(name) = name else {
-            return 0;
+            return &self.unnamed;
         };
         // An absolute name in a Host field (`example.com.`) has no dot in SNI (RFC 6066 §3).
         let name = name.strip_suffix('.').unwrap_or(name);
         if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            return self.index_of_lowercase(&name.to_ascii_lowercase());
+            return self.candidates_of_lowercase(&name.to_ascii_lowercase());
         }
-        self.index_of_lowercase(name)
+        self.candidates_of_lowercase(name)
     }
 
-    fn index_of_lowercase(&self, name: &str) -> usize {
+    fn candidates_of_lowercase(&self, name: &str) -> &Candidates {
         // RFC 9525 §6.3: a wildcard stands for the leftmost label, and for one only.
         let wildcard = || self.wildcard.get(name.split_once('.')?.1);
-        self.exact.get(name).or_else(wildcard).copied().unwrap_or(0)
+        self.exact.get(name).or_else(wildcard).unwrap_or(&self.unnamed)
     }
 }
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let index = self.index(hello.server_name());
-        let first = self.keys.get(index)?;
-        let Some(others) = self.others.get(&index) else { return Some(first.clone()) };
+        let Candidates { first, others } = self.candidates(hello.server_name());
+        let first = self.keys.get(*first)?;
+        if others.is_empty() {
+            return Some(first.clone());
+        }
         // ECDSA and Ed25519 cost a tenth of RSA here; a client that can neither gets RSA.
         let others = others.iter().filter_map(|other| self.keys.get(*other));
         let mut all: Vec<&Arc<CertifiedKey>> = std::iter::once(first).chain(others).collect();

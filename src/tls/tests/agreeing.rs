@@ -13,11 +13,12 @@ use super::{
 };
 
 /// A certificate with an RSA key, as `openssl` makes it.
-fn rsa(world: &World, file: &str, name: &str) -> CertificateConf {
+fn rsa(world: &World, file: &str, names: &[&str]) -> CertificateConf {
+    let names: Vec<_> = names.iter().map(|name| format!("DNS:{name}")).collect();
     let [chain, key] = ["pem", "key"].map(|end| world.dir.join(format!("{file}.{end}")));
     let status = std::process::Command::new("openssl")
         .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=rsa", "-addext"])
-        .arg(format!("subjectAltName=DNS:{name}"))
+        .arg(format!("subjectAltName={}", names.join(",")))
         .arg("-keyout")
         .arg(&key)
         .arg("-out")
@@ -32,7 +33,7 @@ fn rsa(world: &World, file: &str, name: &str) -> CertificateConf {
 async fn a_client_gets_the_certificate_that_it_can_verify() {
     let world = World::new();
     let off = ClientAuthConf { mode: ClientAuthMode::Off, ca: None };
-    let (ecdsa, rsa) = (world.certificate("ecdsa", &["both.test"]), rsa(&world, "rsa", "both.test"));
+    let (ecdsa, rsa) = (world.certificate("ecdsa", &["both.test"]), rsa(&world, "rsa", &["both.test"]));
     let more = world.certificate("more", &["both.test", "other.test"]);
     for order in [[&rsa, &ecdsa, &more], [&ecdsa, &rsa, &more]] {
         let order = order.map(Clone::clone);
@@ -57,6 +58,31 @@ async fn a_client_gets_the_certificate_that_it_can_verify() {
         let any = world.client(&UpstreamTlsConf { verify: false, ..world.client_conf() });
         let met = meet(&any, "both.test", &server).await.unwrap();
         assert_eq!(met.server_leaf, files::certificates(&ecdsa.chain).unwrap()[0].to_vec());
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_shown_for_its_own_names_only() {
+    let world = World::new();
+    let off = ClientAuthConf { mode: ClientAuthMode::Off, ca: None };
+    let rsa = rsa(&world, "rsa", &["both.test", "rsa-only.test", "*.both.test"]);
+    let ecdsa = world.certificate("ecdsa", &["both.test", "*.sub.test"]);
+    for (order, of_unknown) in [([&rsa, &ecdsa], "rsa.pem"), ([&ecdsa, &rsa], "ecdsa.pem")] {
+        let server = build("secure", &order.map(Clone::clone), &off, &world.tickets).unwrap();
+        // Its own, which has no ticket of the server before.
+        let client = world.client(&UpstreamTlsConf { verify: false, ..world.client_conf() });
+        for (name, file) in [
+            ("both.test", "ecdsa.pem"),
+            ("rsa-only.test", "rsa.pem"),
+            ("www.both.test", "rsa.pem"),
+            ("www.sub.test", "ecdsa.pem"),
+            // The first in the file, which has names that the other has not.
+            ("unknown.test", of_unknown),
+        ] {
+            let met = meet(&client, name, &server).await.unwrap();
+            let shown = files::certificates(&world.dir.join(file)).unwrap();
+            assert_eq!(met.server_leaf, shown[0].to_vec(), "{name}");
+        }
     }
 }
 
