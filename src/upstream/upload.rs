@@ -9,6 +9,7 @@ use crate::{
     account::{self, Held, Owner},
     error::{Kind, ProxyError, Result},
     exchange::Downstream,
+    fields::Fields,
     net::{BodyFrame, BodyWriter, Buffer},
 };
 
@@ -21,6 +22,8 @@ pub struct Upload {
     /// What came so far, while it is small enough to be sent again.
     replay: Option<Replay>,
     replay_limit: usize,
+    /// What came behind the body, for another attempt.
+    trailers: Option<Box<Fields>>,
     held: Held,
     /// How much of the replay the present attempt was given.
     replayed: usize,
@@ -89,6 +92,7 @@ impl Upload {
             buffer: Buffer::default(),
             replay: (replay_limit > 0).then(|| Replay::Growing(Vec::new())),
             replay_limit,
+            trailers: None,
             held: Held::new(Owner::Replays, 0),
             replayed: 0,
             limit,
@@ -136,7 +140,7 @@ impl Upload {
         self.outgoing = BodyWriter::new(self.chunked);
         self.buffer = Buffer::default();
         self.replayed = 0;
-        self.is_sent = self.is_ended && self.bytes == 0 && !self.chunked;
+        self.is_sent = self.is_ended && self.bytes == 0 && !self.chunked && self.trailers.is_none();
         self.is_refused = false;
     }
 
@@ -166,7 +170,7 @@ impl Upload {
                 continue;
             }
             if self.is_ended {
-                stream.end(&mut self.outgoing, None);
+                stream.end(&mut self.outgoing, self.trailers.as_deref());
                 self.is_sent = true;
                 return Ok(Waiting::Nothing);
             }
@@ -207,6 +211,7 @@ impl Upload {
                 self.is_ended = true;
                 self.is_sent = true;
                 stream.end(&mut self.outgoing, trailers.as_deref());
+                self.trailers = trailers.filter(|_| self.is_replayable());
             }
         }
         Ok(())

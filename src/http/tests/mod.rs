@@ -6,6 +6,7 @@ mod early;
 mod http2;
 mod kinds;
 mod linear;
+mod replay;
 mod slow;
 mod stage;
 mod validation;

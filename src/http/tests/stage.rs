@@ -230,7 +230,7 @@ async fn read_request(
             };
             let length = value("content-length").map_or(0, |length| length.parse::<usize>().unwrap());
             let end = match value("transfer-encoding") {
-                Some(_) => body.find("0\r\n\r\n").map(|at| at + 5),
+                Some(_) => chunked_length(body),
                 None => (body.len() >= length).then_some(length),
             };
             if let Some((bytes, wait)) = early.take() {
@@ -248,4 +248,10 @@ async fn read_request(
             _ => return None,
         }
     }
+}
+
+/// How long a body in chunks is, its trailers included; `None` while it is not whole.
+fn chunked_length(body: &str) -> Option<usize> {
+    let last = if body.starts_with("0\r\n") { 0 } else { body.find("\r\n0\r\n")? + 2 };
+    body[last + 1..].find("\r\n\r\n").map(|at| last + 1 + at + 4)
 }
