@@ -336,7 +336,7 @@ fn begin(
         true => HttpVersion::Http2,
         false => exchange.request.version.into(),
     };
-    client_address::find(listener, exchange);
+    client_address::find(listener, exchange).map_err(|error| error.kind())?;
     if listener.judges_requests_from(question.from) && !listener.admits(exchange.facts.client_address()) {
         return Err(Kind::ClientDenied);
     }

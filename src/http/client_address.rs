@@ -17,10 +17,15 @@ use crate::{
 };
 
 /// Finds the client of an exchange, where its connection comes from a trusted proxy.
-pub fn find(listener: &Listener, exchange: &mut Exchange) {
+///
+/// # Errors
+///
+/// [`Kind::Malformed`] where what the proxy itself says of it cannot be read: it would pass for the proxy.
+pub fn find(listener: &Listener, exchange: &mut Exchange) -> Result<()> {
     if exchange.facts.peer.is_trusted {
-        exchange.facts.client = behind(listener, &exchange.request.fields);
+        exchange.facts.client = behind(listener, &exchange.request.fields)?;
     }
+    Ok(())
 }
 
 /// Lets the client of a request in by `allow`, `deny` and `max_connections_per_address`, where its connection could not
@@ -41,27 +46,36 @@ pub(super) fn admit(listener: &Listener, exchange: &Exchange) -> Result<Option<A
 }
 
 /// The client behind a trusted proxy; `None` where the fields name none that can be believed, so that it is the proxy.
-fn behind(listener: &Listener, fields: &Fields) -> Option<ClientAddress> {
-    match &listener.conf.client_address_from {
+fn behind(listener: &Listener, fields: &Fields) -> Result<Option<ClientAddress>> {
+    Ok(match &listener.conf.client_address_from {
         ClientAddressFrom::XForwardedFor => {
             let values: Vec<&[u8]> = fields.all_known(Known::XForwardedFor).collect();
             let hops = values.iter().rev().flat_map(|value| value.rsplit(|byte| *byte == b','));
             nearest(listener, hops.map(<[u8]>::trim_ascii).filter(|hop| !hop.is_empty()).map(node))
         }
         ClientAddressFrom::Forwarded => {
-            let values = fields.all_known(Known::Forwarded);
-            let hops: Option<Vec<Hop>> =
-                values.map(forwarded).collect::<Option<Vec<_>>>().map(|all| all.concat());
-            nearest(listener, hops?.into_iter().rev())
+            let values: Vec<&[u8]> = fields.all_known(Known::Forwarded).collect();
+            let mut hops = Vec::new();
+            for value in values.iter().rev() {
+                match forwarded(value) {
+                    Some(line) => hops.extend(line.into_iter().rev()),
+                    // The last line is the proxy's, at least in part.
+                    None if hops.is_empty() => return Err(Kind::Malformed("Forwarded is malformed").into()),
+                    // A client may have sent it to hide behind the proxy.
+                    None => break,
+                }
+            }
+            nearest(listener, hops.into_iter())
         }
         ClientAddressFrom::Header(name) => {
             let is_it = |field: &Field<'_>| field.name.eq_ignore_ascii_case(name.as_bytes());
             let mut values = fields.iter().filter(is_it).map(|field| field.value);
-            let value = values.next().filter(|_| values.next().is_none())?;
-            node(value.trim_ascii()).map(|(address, port)| ClientAddress::new(address, port))
+            let value = values.next().filter(|_| values.next().is_none());
+            let hop = value.and_then(|value| node(value.trim_ascii()));
+            hop.map(|(address, port)| ClientAddress::new(address, port))
         }
         ClientAddressFrom::Connection => None,
-    }
+    })
 }
 
 /// Who is at one hop; `None` for one that is hidden or makes no sense.
@@ -141,7 +155,51 @@ fn forwarded_value(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use super::*;
+    use crate::{config, exchange::Peer, moment::Moment, runtime::build};
+
+    /// What comes of a request of a connection from 10.0.0.1 that was accepted as a trusted proxy's, under a listener
+    /// with these keys: the client, whether the proxy is believed, and why the client is not let in.
+    fn judged(keys: &str, fields: &[(&str, &str)]) -> (String, bool, Option<Kind>) {
+        let text = format!(
+            "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n{keys}\n\
+             [[route]]\nname = \"all\"\nrespond = {{ status = 200 }}\n"
+        );
+        let config =
+            config::parse(&text, "test.toml".as_ref()).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let snapshot = build::build_apart(config).unwrap();
+        let listener = &snapshot.listeners[0];
+        let address = IpAddr::from([10, 0, 0, 1]);
+        let peer = Peer { address, text: "10.0.0.1".into(), is_trusted: true, ..Peer::default() };
+        let mut exchange = Exchange::default();
+        exchange.reset(&Rc::new(peer), Moment(1));
+        for (name, value) in fields {
+            exchange.request.fields.push(name, value.as_bytes());
+        }
+        let end = find(listener, &mut exchange).and_then(|()| admit(listener, &exchange).map(drop));
+        let facts = &exchange.facts;
+        (facts.client_text().to_owned(), facts.peer.is_trusted, end.err().map(|error| error.kind()))
+    }
+
+    #[test]
+    fn a_malformed_line_hides_no_client_right_of_it() {
+        let keys = "trusted_proxies = [\"10.0.0.0/8\"]\nclient_address_from = \"forwarded\"\n\
+            deny = [\"203.0.113.0/24\"]\n";
+        let malformed = Some(Kind::Malformed("Forwarded is malformed"));
+        for (lines, client, end) in [
+            (&["for=\"x", "for=203.0.113.7"][..], "203.0.113.7", Some(Kind::ClientDenied)),
+            (&["for=\"x", "for=198.51.100.9, for=10.0.0.2"], "198.51.100.9", None),
+            (&["for=203.0.113.7", "for=\"x", "for=10.0.0.2"], "10.0.0.2", None),
+            (&["for=198.51.100.9", "for=\"x"], "10.0.0.1", malformed),
+            (&["for=\"x, for=203.0.113.7"], "10.0.0.1", malformed),
+            (&["", "for=203.0.113.7"], "203.0.113.7", Some(Kind::ClientDenied)),
+        ] {
+            let fields: Vec<_> = lines.iter().map(|line| ("Forwarded", *line)).collect();
+            assert_eq!(judged(keys, &fields), (client.to_owned(), true, end), "{lines:?}");
+        }
+    }
 
     #[test]
     fn a_node_is_an_address_with_a_port_or_without() {

@@ -43,8 +43,9 @@ pub(super) async fn serve<D: Downstream>(
     }
     exchange.stand_for(listener.slot);
     exchange.facts.peer = Rc::new(as_seen(&mark));
-    client_address::find(listener, exchange);
+    let found = client_address::find(listener, exchange);
     trace::start(exchange, &snapshot.shared.config.trace);
+    found?;
     let framing = normalize::normalize(exchange, listener.conf.underscores, &listener.conf.paths)?;
     let index = routing::find(listener, exchange)?;
     exchange.facts.route = Some(index);

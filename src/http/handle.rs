@@ -77,8 +77,9 @@ async fn serve<D: Downstream>(
     if listener.hears_peers {
         return Box::pin(peers::hear(listener, exchange, client)).await.map(|()| None);
     }
-    client_address::find(listener, exchange);
+    let found = client_address::find(listener, exchange);
     trace::start(exchange, &snapshot.shared.config.trace);
+    found?;
     let place = client_address::admit(listener, exchange)?;
     exchange.keep(place);
     let framing = normalize::normalize(exchange, listener.conf.underscores, &listener.conf.paths)?;

@@ -110,6 +110,7 @@ fn the_client_is_found_from_the_right() {
                 ("/for-two", "Forwarded: for=6.6.6.6, for=198.51.100.9, for=127.0.0.2\r\n", "198.51.100.9"),
                 ("/for-quoted", "Forwarded: host=\"a, for=6.6.6.6\";for=198.51.100.9\r\n", "198.51.100.9"),
                 ("/for-hidden", "Forwarded: for=6.6.6.6, for=_hidden\r\n", "127.0.0.1"),
+                ("/for-malformed", "Forwarded: for=\"x\r\nForwarded: for=198.51.100.9\r\n", "198.51.100.9"),
                 ("/for-none", "X-Forwarded-For: 6.6.6.6\r\n", "127.0.0.1"),
             ],
         ),

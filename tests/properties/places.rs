@@ -159,7 +159,7 @@ fn hops_of_any_bytes_name_one_client_or_none() {
                 let mut exchange = Exchange::default();
                 exchange.facts.peer = Rc::new(Peer { is_trusted: true, ..Peer::default() });
                 exchange.request.fields = field(rng, name, bytes);
-                client_address::find(&snapshot.listeners[0], &mut exchange);
+                let _ = client_address::find(&snapshot.listeners[0], &mut exchange);
                 if let Some(client) = &exchange.facts.client {
                     assert_eq!(client.text.parse(), Ok(client.address));
                 }
