@@ -45,6 +45,8 @@ pub struct Facts {
     pub started: Moment,
     /// The other end of the connection; the same for every exchange of it.
     pub peer: Rc<Peer>,
+    /// Whether it is no longer trusted, by a reload since the connection was accepted.
+    pub has_lost_trust: bool,
     /// The client behind a trusted proxy; `None` where the client is the other end itself.
     pub client: Option<ClientAddress>,
     /// Its id, for the log and `X-Request-Id`.
@@ -80,6 +82,7 @@ impl Facts {
     pub fn reset(&mut self, peer: &Rc<Peer>, now: Moment) {
         self.started = now;
         self.peer = peer.clone();
+        self.has_lost_trust = false;
         self.client = None;
         self.id.clear();
         (self.route, self.upstream, self.backend) = (None, None, None);
@@ -91,6 +94,11 @@ impl Facts {
         self.grpc_status = None;
         self.trace = None;
         self.recording = None;
+    }
+
+    /// Whether the forwarding fields of the other end are believed (`trusted_proxies`).
+    pub fn is_trusted(&self) -> bool {
+        self.peer.is_trusted && !self.has_lost_trust
     }
 
     /// The client's address: the one that lists, limits and hashing look at.
@@ -215,6 +223,7 @@ impl Exchange {
         fork.readings.clone_from(&self.readings);
         fork.path_length = self.path_length;
         fork.hop.clone_from(&self.hop);
+        fork.facts.has_lost_trust = self.facts.has_lost_trust;
         fork.facts.client.clone_from(&self.facts.client);
         fork.facts.id.clone_from(&self.facts.id);
         (fork.facts.route, fork.facts.upstream) = (self.facts.route, self.facts.upstream);
@@ -264,7 +273,7 @@ impl Exchange {
 
     /// `http` or `https`, as a trusted proxy saw it, else as the client's connection has it.
     pub fn client_scheme(&self) -> &'static str {
-        let said = self.request.fields.known(Known::XForwardedProto).filter(|_| self.facts.peer.is_trusted);
+        let said = self.request.fields.known(Known::XForwardedProto).filter(|_| self.facts.is_trusted());
         match said {
             Some(said) if said.eq_ignore_ascii_case(b"https") => "https",
             Some(said) if said.eq_ignore_ascii_case(b"http") => "http",

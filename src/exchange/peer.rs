@@ -23,7 +23,8 @@ pub struct Peer {
     pub proxy_tlvs: Box<[u8]>,
     /// The address as text, formatted once.
     pub text: Box<str>,
-    /// Whether its forwarding fields are believed (`trusted_proxies`).
+    /// Whether its forwarding fields were believed when it was accepted (`trusted_proxies`); for a request ask the
+    /// exchange's facts, since a reload may have taken that away.
     pub is_trusted: bool,
     /// Facts of TLS, on an `https` listener.
     pub tls: Option<Box<TlsFacts>>,

@@ -24,7 +24,7 @@ pub fn key(route: &Route, cache: &Cache, exchange: &Exchange) -> Key {
 /// The key of a request like this one, for another target.
 pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target: &str) -> Key {
     let fields = &exchange.request.fields;
-    let believed = |known| fields.known(known).filter(|_| exchange.facts.peer.is_trusted);
+    let believed = |known| fields.known(known).filter(|_| exchange.facts.is_trusted());
     // A backend makes its answer by the scheme and host that it is given (redirects, links).
     let scheme = believed(Known::XForwardedProto).and_then(|value| std::str::from_utf8(value).ok());
     let scheme = scheme.unwrap_or(exchange.scheme());

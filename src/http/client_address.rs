@@ -16,31 +16,41 @@ use crate::{
     runtime::{Listener, permit::AddressPlace},
 };
 
+/// Takes from a connection the trust that it was accepted with, where a reload has taken it from its other end since.
+pub(super) fn review_trust(listener: &Listener, exchange: &mut Exchange) {
+    let facts = &mut exchange.facts;
+    facts.has_lost_trust = facts.peer.is_trusted && !listener.trusts(facts.peer.address);
+}
+
 /// Finds the client of an exchange, where its connection comes from a trusted proxy.
 ///
 /// # Errors
 ///
 /// [`Kind::Malformed`] where what the proxy itself says of it cannot be read: it would pass for the proxy.
 pub fn find(listener: &Listener, exchange: &mut Exchange) -> Result<()> {
-    if exchange.facts.peer.is_trusted {
+    if exchange.facts.is_trusted() {
         exchange.facts.client = behind(listener, &exchange.request.fields)?;
     }
     Ok(())
 }
 
-/// Lets the client of a request in by `allow`, `deny` and `max_connections_per_address`, where its connection could not
-/// be judged: its place, where there is a limit.
+/// Lets the client of a request in by `allow`, `deny` and `max_connections_per_address`, where its connection may not
+/// have been judged, since its other end was trusted then: its place, where there is a limit.
 ///
 /// # Errors
 ///
 /// [`Kind::ClientDenied`] and [`Kind::ClientLimit`].
 pub(super) fn admit(listener: &Listener, exchange: &Exchange) -> Result<Option<AddressPlace>> {
-    if !exchange.facts.peer.is_trusted || !listener.judges_requests_from(exchange.facts.peer.address) {
+    if !exchange.facts.peer.is_trusted {
         return Ok(None);
     }
     let client = exchange.facts.client_address();
     if !listener.admits(client) {
         return Err(Kind::ClientDenied.into());
+    }
+    if listener.conf.client_address_from == ClientAddressFrom::Connection {
+        // It is connections that are counted.
+        return Ok(None);
     }
     AddressPlace::take(listener, Some(client)).map_err(|_| Kind::ClientLimit.into())
 }
@@ -178,9 +188,29 @@ mod tests {
         for (name, value) in fields {
             exchange.request.fields.push(name, value.as_bytes());
         }
+        review_trust(listener, &mut exchange);
         let end = find(listener, &mut exchange).and_then(|()| admit(listener, &exchange).map(drop));
         let facts = &exchange.facts;
-        (facts.client_text().to_owned(), facts.peer.is_trusted, end.err().map(|error| error.kind()))
+        (facts.client_text().to_owned(), facts.is_trusted(), end.err().map(|error| error.kind()))
+    }
+
+    #[test]
+    fn trust_that_a_reload_took_away_is_gone() {
+        let (trusted, denied) = ("trusted_proxies = [\"10.0.0.0/8\"]\n", "deny = [\"10.0.0.0/8\"]\n");
+        let of_connection = "client_address_from = \"connection\"\n";
+        let limited = "max_connections_per_address = 1\n";
+        let fields = [("X-Forwarded-For", "198.51.100.9")];
+        for (keys, client, is_trusted, end) in [
+            (trusted.to_owned() + denied, "198.51.100.9", true, None),
+            (denied.to_owned(), "10.0.0.1", false, Some(Kind::ClientDenied)),
+            ("allow = [\"198.51.100.9\"]\n".to_owned(), "10.0.0.1", false, Some(Kind::ClientDenied)),
+            ("allow = [\"10.0.0.1\"]\n".to_owned() + limited, "10.0.0.1", false, None),
+            // Nor was it judged where requests are judged by their connections only since the reload.
+            (trusted.to_owned() + denied + of_connection, "10.0.0.1", true, Some(Kind::ClientDenied)),
+            (trusted.to_owned() + of_connection, "10.0.0.1", true, None),
+        ] {
+            assert_eq!(judged(&keys, &fields), (client.to_owned(), is_trusted, end), "{keys}");
+        }
     }
 
     #[test]

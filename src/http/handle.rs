@@ -56,8 +56,11 @@ pub async fn handle<D: Downstream>(mut active: ActiveExchange, client: &mut D) -
 
 /// Answers a request whose head is not one that is served.
 pub async fn refuse<D: Downstream>(mut active: ActiveExchange, client: &mut D, kind: Kind) -> End {
-    identify(&mut active);
     let snapshot = active.snapshot().clone();
+    if let Some(listener) = snapshot.shared.listener(active.listener()) {
+        client_address::review_trust(listener, &mut active);
+    }
+    identify(&mut active);
     trace::start(&mut active, &snapshot.shared.config.trace);
     fail(&mut active, client, kind.into()).await
 }
@@ -69,6 +72,7 @@ async fn serve<D: Downstream>(
     exchange: &mut ActiveExchange,
     client: &mut D,
 ) -> Result<Option<UpstreamResponse>> {
+    client_address::review_trust(listener, exchange);
     identify(exchange);
     if account::is_full() {
         account::refuse();
@@ -135,7 +139,7 @@ async fn serve<D: Downstream>(
 
 /// Gives the request its id: the client's, if it is trusted and sane, else a new one.
 fn identify(exchange: &mut ActiveExchange) {
-    let id = exchange.request.fields.known(Known::XRequestId).filter(|_| exchange.facts.peer.is_trusted);
+    let id = exchange.request.fields.known(Known::XRequestId).filter(|_| exchange.facts.is_trusted());
     let is_sane = |id: &[u8]| (1..=128).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic);
     if let Some(id) = id.filter(|id| is_sane(id)) {
         let id = String::from_utf8_lossy(id).into_owned();

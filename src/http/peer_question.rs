@@ -136,7 +136,7 @@ impl Question {
             purpose,
             address: peer.address,
             port: peer.port,
-            is_trusted: peer.is_trusted,
+            is_trusted: exchange.facts.is_trusted(),
             is_encrypted: peer.tls.is_some(),
             listener: context.listener.conf.name.clone(),
             node: self.own.to_string(),

@@ -14,7 +14,7 @@ use crate::{
 
 /// Takes out of a request what may not be believed or passed on. One that has been here already is refused.
 pub(super) fn clean(exchange: &mut Exchange, underscores: Underscores) -> Result<()> {
-    let is_trusted = exchange.facts.peer.is_trusted;
+    let is_trusted = exchange.facts.is_trusted();
     let fields = &mut exchange.request.fields;
     let via = &exchange.facts.peer.via;
     if fields.has(Known::Via) && list(fields.all_known(Known::Via)).any(|member| via.has_been_here(member)) {

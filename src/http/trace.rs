@@ -27,7 +27,7 @@ fn begin(exchange: &mut Exchange, sample: f64) {
         // It is of a trace that does not go on (W3C Trace Context §3.3).
         fields.remove_known(Known::Tracestate);
     }
-    let context = Context::begin(parent, exchange.facts.peer.is_trusted, sample, &mut || fastrand::u64(..));
+    let context = Context::begin(parent, exchange.facts.is_trusted(), sample, &mut || fastrand::u64(..));
     exchange.facts.trace = Some(context);
     exchange.facts.recording =
         context.is_sampled().then(|| Box::new(Recording { handshake, ..Recording::default() }));

@@ -106,6 +106,7 @@ impl ActiveTunnel {
         Facts {
             started: passed.started,
             peer: self.peer.clone(),
+            has_lost_trust: false,
             client: None,
             id: self.worker.ids.text(passed.id),
             route: passed.route.get(),

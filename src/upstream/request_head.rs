@@ -108,7 +108,7 @@ impl UpstreamHead<'_> {
             }
             known if is_for_this_hop(known) => false,
             Known::Via | Known::XForwardedProto | Known::XForwardedHost => false,
-            Known::Forwarded => exchange.facts.peer.is_trusted && !self.forwarded,
+            Known::Forwarded => exchange.facts.is_trusted() && !self.forwarded,
             // The backend's parent is the attempt's span.
             Known::Traceparent => exchange.facts.trace.is_none(),
             // Each hop has a key of its own.
@@ -183,8 +183,8 @@ impl UpstreamHead<'_> {
     #[inline]
     fn write_forwarded_fields(&self, exchange: &Exchange, writer: &mut impl HeadWriter) {
         let fields = &exchange.request.fields;
-        let peer = &exchange.facts.peer;
-        let believed = |known: Known| fields.all_known(known).filter(|_| peer.is_trusted);
+        let (peer, is_trusted) = (&exchange.facts.peer, exchange.facts.is_trusted());
+        let believed = |known: Known| fields.all_known(known).filter(|_| is_trusted);
         writer.begin(b"x-forwarded-for");
         for value in believed(Known::XForwardedFor) {
             writer.piece(value);
@@ -236,9 +236,7 @@ fn write_mark(mark: &str, exchange: &Exchange, writer: &mut impl HeadWriter) {
 /// Writes `Forwarded` (RFC 7239), which says the same in one field.
 fn write_forwarded(exchange: &Exchange, writer: &mut impl HeadWriter) {
     writer.begin(b"forwarded");
-    for value in
-        exchange.request.fields.all_known(Known::Forwarded).filter(|_| exchange.facts.peer.is_trusted)
-    {
+    for value in exchange.request.fields.all_known(Known::Forwarded).filter(|_| exchange.facts.is_trusted()) {
         writer.piece(value);
         writer.piece(b", ");
     }
@@ -276,7 +274,7 @@ fn is_for_this_hop(known: Known) -> bool {
 /// is true then.
 pub fn fields_for_later(exchange: &Exchange) -> Fields {
     let fields = &exchange.request.fields;
-    let is_trusted = exchange.facts.peer.is_trusted;
+    let is_trusted = exchange.facts.is_trusted();
     let mut kept = Fields::default();
     for field in fields.iter() {
         let stays = match field.known {

@@ -135,6 +135,30 @@ fn the_client_is_found_from_the_right() {
 }
 
 #[test]
+fn a_proxy_that_a_reload_distrusts_is_the_client() {
+    let origin = Origin::named("hello");
+    let config = |listener: &str| config_of(&[origin.address().to_string()], listener, "");
+    let proxy = Proxy::start(&config(&(TRUSTED.to_owned() + DENIED)));
+    let mut kept = proxy.connect();
+    let mut ask = |target: &str| {
+        kept.get_with(target, "a", "X-Forwarded-For: 198.51.100.9\r\nX-Request-Id: forged\r\n").status
+    };
+    let of_last =
+        || ["x-forwarded-for", "x-request-id"].map(|name| origin.last().header(name).map(str::to_owned));
+    assert_eq!(ask("/believed"), 200);
+    assert_eq!(of_last(), [Some("198.51.100.9, 127.0.0.1".to_owned()), Some("forged".to_owned())]);
+    proxy.edit(&config(DENIED));
+    proxy.until_logged("configuration in force", 1);
+    assert_eq!(ask("/not-believed"), 200);
+    let [client, id] = of_last();
+    assert_eq!(client.as_deref(), Some("127.0.0.1"));
+    assert_ne!(id.as_deref(), Some("forged"));
+    proxy.edit(&config("deny = [\"127.0.0.0/8\"]\n"));
+    proxy.until_logged("configuration in force", 2);
+    assert_eq!(ask("/denied"), 403);
+}
+
+#[test]
 fn requests_are_counted_for_the_client_of_a_trusted_proxy() {
     let (release, held) = mpsc::channel::<()>();
     let (held, arrived) = (Mutex::new(held), Arc::new(AtomicUsize::new(0)));

@@ -123,7 +123,7 @@ pub(super) fn prepare(exchange: &mut Exchange, stored: Option<&Stored>) -> bool 
 /// Has a request ask for nothing that could not be found again by its key. Whatever its answer may come to be used
 /// for, be it only to judge what is stored, needs this.
 pub(super) fn make_common(exchange: &mut Exchange) {
-    let is_trusted = exchange.facts.peer.is_trusted;
+    let is_trusted = exchange.facts.is_trusted();
     let fields = &mut exchange.request.fields;
     // What the origin chooses by is what the variant is found by.
     if let Some(codings) = normalized("accept-encoding", fields) {

@@ -100,7 +100,7 @@ impl Stage {
         let socket = folder.join("app.sock");
         let text = format!(
             "[log]\naccess = \"off\"\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
-             [[upstream]]\nname = \"app\"\n{upstream}\n\
+             trusted_proxies = [\"0.0.0.0/32\"]\n[[upstream]]\nname = \"app\"\n{upstream}\n\
              [[upstream.backend]]\naddress = \"unix:{}\"\nname = \"b\"\nmax_connections = 1\n{rest}",
             socket.display()
         );
