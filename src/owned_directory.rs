@@ -158,6 +158,11 @@ impl<T: Held> OwnedDirectory<T> {
         self.open.load().as_ref().map(|open| open.held.clone())
     }
 
+    /// Whether this is in force.
+    pub fn is_held(&self, held: &Arc<T>) -> bool {
+        self.open.load().as_ref().is_some_and(|open| Arc::ptr_eq(&open.held, held))
+    }
+
     /// Whether something is in force.
     pub fn is_open(&self) -> bool {
         self.open.load().is_some()

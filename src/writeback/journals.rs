@@ -4,8 +4,8 @@
 //! Previous stops: `http::cached`, which accepts writes and answers from them. Next stop: whoever delivers them, who
 //! finds every journal in [`Journals`].
 //!
-//! Invariant: a journal is open as long as something waits in it, whatever becomes of the configuration, until the
-//! program ends or another takes over.
+//! Invariant: a journal is open as long as something waits in it or is on its way into it, whatever becomes of the
+//! configuration, until the program ends or another takes over; as long it is found, by who delivers and by who reads.
 
 use std::{
     io,
@@ -75,7 +75,7 @@ impl Journals {
     }
 
     /// Lets go of journals, on a thread: the last one to let go waits for the disk.
-    fn release(&self, journals: Vec<Arc<Journal>>) {
+    pub fn release(&self, journals: Vec<Arc<Journal>>) {
         let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
         closing.retain(|thread| !thread.is_finished());
         // Where there is no thread to be had, it is done here.
@@ -133,9 +133,16 @@ impl Journals {
 pub struct FormerJournals {
     journals: Arc<Journals>,
     /// Those that a configuration asked for earlier.
-    former: Mutex<Vec<Arc<Journal>>>,
+    former: Mutex<Former>,
     /// Whether there is one, for those who only want to know that there is none.
     is_any: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Former {
+    journals: Vec<Arc<Journal>>,
+    /// Another program is to have them.
+    is_closed: bool,
 }
 
 impl Held for Journal {
@@ -158,34 +165,49 @@ impl Held for Journal {
 
     fn begin(self: &Arc<Self>, context: &FormerJournals) {
         context.journals.begin(self);
-        context.former().retain(|other| !Arc::ptr_eq(other, self));
+        context.former().journals.retain(|other| !Arc::ptr_eq(other, self));
     }
 
     fn end(self: Arc<Self>, context: &FormerJournals) {
-        context.former().push(self);
-        context.is_any.store(true, Ordering::Release);
+        context.add(self);
     }
 }
 
 impl FormerJournals {
-    fn former(&self) -> MutexGuard<'_, Vec<Arc<Journal>>> {
+    fn former(&self) -> MutexGuard<'_, Former> {
         self.former.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those in which something waits.
+    /// Has a journal among them, unless another program is to have it.
+    fn add(&self, journal: Arc<Journal>) {
+        let mut former = self.former();
+        if !former.is_closed && !former.journals.iter().any(|other| Arc::ptr_eq(other, &journal)) {
+            former.journals.push(journal);
+            self.is_any.store(true, Ordering::Release);
+        }
+    }
+
+    /// Those in which something waits, or is on its way.
     fn busy(&self) -> Vec<Arc<Journal>> {
         if !self.is_any.load(Ordering::Acquire) {
             return Vec::new();
         }
         let mut former = self.former();
-        let (busy, empty): (Vec<_>, _) = former.drain(..).partition(|journal| !journal.is_empty());
-        former.clone_from(&busy);
+        let (busy, idle): (Vec<_>, _) = former.journals.drain(..).partition(|journal| journal.is_owing());
+        former.journals.clone_from(&busy);
         self.is_any.store(!busy.is_empty(), Ordering::Release);
         drop(former);
-        if !empty.is_empty() {
-            self.journals.release(empty);
+        if !idle.is_empty() {
+            self.journals.release(idle);
         }
         busy
+    }
+
+    /// Lets go of them, and takes no more.
+    fn close(&self) {
+        let mut former = self.former();
+        former.is_closed = true;
+        former.journals.clear();
     }
 }
 
@@ -210,6 +232,14 @@ impl WriteBack {
     /// The journal that takes writes.
     pub fn journal(&self) -> Option<Arc<Journal>> {
         self.place.held()
+    }
+
+    /// To be called when a journal that [`Self::journal`] gave has got a write. Where it was taken out of force between
+    /// the two, it may have been let go of since nothing waited in it; now something does, and is to be found.
+    pub fn keep(&self, journal: &Arc<Journal>) {
+        if !self.place.is_held(journal) {
+            self.place.context.add(journal.clone());
+        }
     }
 
     /// The newest write of a URI that the origin does not have yet.
@@ -238,12 +268,70 @@ impl WriteBack {
     /// Lets go of the journals.
     pub fn close(&self) {
         self.place.close();
-        self.place.context.former().clear();
+        self.place.context.close();
     }
 
     /// What its journals hold and did, as far as they are open.
     pub fn stats(&self) -> Option<Stats> {
         let journals = self.place.held().into_iter().chain(self.place.context.busy());
         journals.map(|journal| journal.stats()).reduce(|one, other| one.and(&other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::{
+        schema::{Size, StorePath},
+        writeback::journal::tests::{Scratch, drain, wait, write},
+    };
+
+    const LIMIT: u64 = 1 << 20;
+
+    /// Whoever gets 202 for it later finds it, and it is delivered.
+    #[test]
+    fn a_former_journal_stays_while_a_write_is_under_way() {
+        let (scratch, context) = (Scratch::new(), FormerJournals::default());
+        let (go, stall) = channel::<()>();
+        let journal = Journal::open_stalled(&scratch.options(LIMIT, LIMIT), move || _ = stall.recv());
+        let appended = journal.append(write("/a", b"new"));
+        journal.clone().end(&context);
+        assert_eq!(context.busy().len(), 1, "a write is on its way into it");
+        // This, and the one among the former: no cache has it.
+        assert!(journal.is_needed(2));
+        drop(go);
+        wait(appended).unwrap();
+        let busy = context.busy();
+        assert!(busy.iter().any(|journal| journal.latest(b"/a").is_some()));
+        drop(busy);
+        assert!(journal.is_needed(2));
+        assert_eq!(drain(&journal).len(), 1);
+        assert_eq!(context.busy().len(), 0, "nothing waits in it any more");
+        context.journals.finish();
+        assert!(!journal.is_needed(1));
+    }
+
+    #[test]
+    fn a_write_that_comes_behind_a_reload_is_found() {
+        let scratch = Scratch::new();
+        let back = WriteBack::new(Arc::default());
+        let apply = |conf: Option<JournalConf>| back.place.apply(back.place.prepare(&conf).unwrap());
+        let path = StorePath(scratch.options(LIMIT, LIMIT).path);
+        apply(Some(JournalConf { path, size: Size(LIMIT) }));
+        let journal = back.journal().unwrap();
+        apply(None);
+        assert!(back.stats().is_none(), "nothing waits, and it is let go of");
+        let appended = journal.append(write("/a", b"new"));
+        back.keep(&journal);
+        wait(appended).unwrap();
+        assert!(back.latest(b"/a").is_some());
+        // The next program has the folder from here on.
+        back.close();
+        back.keep(&journal);
+        assert!(back.latest(b"/a").is_none());
+        back.place.context.journals.finish();
+        assert_eq!(Arc::strong_count(&journal), 1);
     }
 }

@@ -142,7 +142,9 @@ async fn append(
                 accepted: now().0,
                 writer: exchange.facts.client_text().to_owned(),
             };
-            (journal.append(write), idempotency)
+            let appending = journal.append(write);
+            cache.store.back.keep(&journal);
+            (appending, idempotency)
         }
         None => return Err(refuse(cache, "another program still has the journal")),
     };

@@ -61,8 +61,12 @@ pub async fn run(worker: Rc<Worker>) {
                 services.push(Service::new(journal));
             }
         }
-        services.retain(Service::is_needed);
+        let (needed, unneeded): (Vec<_>, Vec<_>) = services.into_iter().partition(Service::is_needed);
+        services = needed;
         services.iter_mut().for_each(|service| service.tend(&worker));
+        for service in unneeded {
+            spawn_local(service.let_go(journals.clone()));
+        }
         let _either = tokio::time::timeout(TURN, journals.changed()).await;
     }
     let finishing: Vec<_> = services.into_iter().map(|service| spawn_local(service.finish())).collect();
@@ -84,13 +88,22 @@ impl Service {
         Self { journal, stop: watch::Sender::new(false), tasks: Vec::new(), log: Rc::default() }
     }
 
-    /// Whether something waits, or a cache has the journal: then there are more who hold it than are here.
+    /// Whether something waits, or somebody has the journal who may add to it: then there are more who hold it than are
+    /// here.
     fn is_needed(&self) -> bool {
-        let is_needed = !self.journal.is_empty() || Arc::strong_count(&self.journal) > 1 + self.tasks.len();
-        if !is_needed {
-            self.tasks.iter().for_each(JoinHandle::abort);
+        // One that panicked has let go of it.
+        let tasks = self.tasks.iter().filter(|task| !task.is_finished());
+        self.journal.is_needed(1 + tasks.count())
+    }
+
+    /// Ends its tasks, which wait for nothing, and then lets go of the journal where that may wait for the disk.
+    async fn let_go(self, journals: Arc<Journals>) {
+        let Self { journal, tasks, .. } = self;
+        tasks.iter().for_each(JoinHandle::abort);
+        for task in tasks {
+            let _aborted = task.await;
         }
-        is_needed
+        journals.release(vec![journal]);
     }
 
     /// Has as many tasks as there should be: one that panicked is no more.
@@ -338,5 +351,36 @@ impl Log {
         if self.complained.take().is_some() {
             tracing::info!("writes are delivered again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::pending, sync::mpsc::channel};
+
+    use super::*;
+    use crate::writeback::journal::Options;
+
+    #[test]
+    fn a_journal_is_let_go_of_beside_the_loop() {
+        let path = std::env::temp_dir().join(format!("pointsman-deliver-{}", std::process::id()));
+        let (go, stall) = channel::<()>();
+        let wait = move || _ = stall.recv_timeout(Duration::from_secs(10));
+        let journal = Journal::open_stalled(&Options::new(&path, 1 << 20), wait);
+        let journals = Arc::<Journals>::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let mut service = Service::new(journal.clone());
+            service.tasks.push(spawn_local(async move {
+                let _held = journal;
+                pending::<()>().await;
+            }));
+            tokio::task::yield_now().await;
+            assert!(!service.is_needed(), "its own are the only ones who have it");
+            service.let_go(journals.clone()).await;
+        });
+        assert!(go.send(()).is_ok(), "the loop waited for the disk");
+        journals.finish();
+        std::fs::remove_dir_all(path).unwrap();
     }
 }

@@ -5,7 +5,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering, fence},
         mpsc::{Receiver, Sender, channel},
     },
     thread::JoinHandle,
@@ -46,9 +46,27 @@ impl Journal {
     }
 
     pub(super) fn open_in(folder: Folder, options: &Options) -> io::Result<Arc<Self>> {
+        Self::start(folder, options, || {})
+    }
+
+    /// Opens one whose disk takes its time: its thread does nothing before `stall` has returned.
+    #[cfg(test)]
+    pub fn open_stalled(options: &Options, stall: impl FnOnce() + Send + 'static) -> Arc<Self> {
+        let folder = Folder::open(&options.path).unwrap();
+        Self::start(folder, options, stall).unwrap()
+    }
+
+    fn start(
+        folder: Folder,
+        options: &Options,
+        before: impl FnOnce() + Send + 'static,
+    ) -> io::Result<Arc<Self>> {
         let (mut journal, writer, receiver) = Self::prepare(folder, options)?;
-        let thread = std::thread::Builder::new().name("journal".into());
-        journal.thread = Some(thread.spawn(move || writer.run(&receiver))?);
+        let run = move || {
+            before();
+            writer.run(&receiver);
+        };
+        journal.thread = Some(std::thread::Builder::new().name("journal".into()).spawn(run)?);
         Ok(Arc::new(journal))
     }
 
@@ -119,9 +137,25 @@ impl Journal {
         if self.is_empty() { None } else { self.shared.index().latest(uri) }
     }
 
-    /// Whether nothing waits in it.
-    pub fn is_empty(&self) -> bool {
+    /// Whether nothing in it is to be read or delivered now. What is on its way into it is not seen by this: whether it
+    /// may be let go of, [`Self::is_needed`] says.
+    pub(super) fn is_empty(&self) -> bool {
         self.shared.entries.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether something waits in it, or is on its way into it: of that a client may be told at any moment that it is
+    /// accepted.
+    pub fn is_owing(&self) -> bool {
+        self.shared.index().bytes > 0
+    }
+
+    /// Whether it is owing, or somebody has it besides those who hold it `own` times.
+    pub fn is_needed(self: &Arc<Self>, own: usize) -> bool {
+        // In this order: who has it may give it a write and let go of it between the two looks. The fence goes with the
+        // release in the drop of their `Arc`, so that what they gave it is seen.
+        let is_held = Arc::strong_count(self) > own;
+        fence(Ordering::Acquire);
+        is_held || self.is_owing()
     }
 
     /// Resolves when nothing of a URI waits in it any more.

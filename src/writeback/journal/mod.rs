@@ -24,7 +24,7 @@ mod segment;
 mod shared;
 mod stats;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod writer;
 
 pub use self::{

@@ -26,10 +26,10 @@ use super::{AppendError, Delivery, Entry, Id, Journal, Next, Options, Write};
 use crate::moment::Moment;
 
 /// A folder that is gone afterwards.
-pub(super) struct Scratch(pub(super) PathBuf);
+pub(in crate::writeback) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    pub(super) fn new() -> Self {
+    pub(in crate::writeback) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("pointsman-journal-{}-{number}", std::process::id()));
@@ -37,7 +37,7 @@ impl Scratch {
         Self(path)
     }
 
-    pub(super) fn options(&self, limit: u64, segment: u64) -> Options {
+    pub(in crate::writeback) fn options(&self, limit: u64, segment: u64) -> Options {
         Options { segment, ..Options::new(&self.0, limit) }
     }
 
@@ -76,7 +76,7 @@ fn open(scratch: &Scratch) -> Arc<Journal> {
     Journal::open(&scratch.options(PLENTY, 16 << 20)).unwrap()
 }
 
-pub(super) fn write(uri: &str, body: &[u8]) -> Write {
+pub(in crate::writeback) fn write(uri: &str, body: &[u8]) -> Write {
     Write {
         uri: uri.as_bytes().into(),
         method: "PUT".into(),
@@ -92,7 +92,7 @@ fn append(journal: &Journal, write: Write) -> Result<Id, AppendError> {
     wait(journal.append(write))
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub(in crate::writeback) fn wait<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), future).await.unwrap() })
 }
@@ -105,7 +105,7 @@ fn take(journal: &Arc<Journal>) -> Option<Delivery> {
 }
 
 /// Delivers everything: id, URI and body, in the order of delivery.
-fn drain(journal: &Arc<Journal>) -> Vec<(u64, String, Vec<u8>)> {
+pub(in crate::writeback) fn drain(journal: &Arc<Journal>) -> Vec<(u64, String, Vec<u8>)> {
     std::iter::from_fn(|| take(journal))
         .map(|delivery| {
             let write = delivery.write();

@@ -1,6 +1,6 @@
 //! What callers see.
 
-use std::os::unix::fs::PermissionsExt;
+use std::{os::unix::fs::PermissionsExt, sync::Barrier};
 
 use super::*;
 
@@ -213,4 +213,34 @@ fn keys_are_never_the_same() {
     let keys = [one.new_key(), one.new_key(), other.new_key(), other.new_key()];
     let different: std::collections::HashSet<_> = keys.iter().collect();
     assert_eq!(different.len(), 4, "{keys:?}");
+}
+
+/// The last who had it gives it a write and lets go of it, while somebody looks whether it is needed.
+#[test]
+fn whoever_lets_go_of_a_journal_leaves_it_needed() {
+    let scratch = Scratch::new();
+    let journal = open(&scratch);
+    let turns = Barrier::new(2);
+    std::thread::scope(|scope| {
+        let (turns, weak) = (&turns, Arc::downgrade(&journal));
+        let giver = scope.spawn(move || {
+            for _ in 0..20_000 {
+                let journal = weak.upgrade().unwrap();
+                turns.wait();
+                assert!(journal.shared.index().reserve(1, PLENTY));
+                drop(journal);
+                turns.wait();
+            }
+        });
+        let mut unneeded = 0;
+        for _ in 0..20_000 {
+            turns.wait();
+            let is_needed = (0..50).all(|_| journal.is_needed(1));
+            turns.wait();
+            journal.shared.index().release(1);
+            unneeded += u32::from(!is_needed);
+        }
+        giver.join().unwrap();
+        assert_eq!(unneeded, 0);
+    });
 }
