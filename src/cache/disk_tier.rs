@@ -6,6 +6,8 @@
 
 mod disk_object;
 mod disk_write;
+#[cfg(test)]
+mod tests;
 mod written;
 
 use std::{
@@ -24,7 +26,7 @@ pub use self::{disk_object::DiskObject, disk_write::DiskWrite};
 use super::{
     conf::CacheConf,
     date::Date,
-    disk::{Disk, Options, Stats, Visit},
+    disk::{Disk, Id, Options, Stats, Visit},
     disk_head::DiskHead,
     key::Key,
     purge::Rule,
@@ -176,9 +178,28 @@ impl DiskTier {
         })
     }
 
-    /// Gives what is there in the place of a validated object its newer head, or takes it out. The question was
-    /// asked at `begun`: a purge that came since is still about it.
-    pub async fn renew(&self, object: &StoredResponse, may_stay: bool, begun: u64) {
+    /// An object with a newer head, which was asked for at `begun`, and which is kept too.
+    pub fn renewed(&self, object: DiskObject, entry: StoredHead, begun: u64, tags: &str) -> DiskObject {
+        let mut renewed = object.with(entry);
+        renewed.record.begun = begun;
+        self.update(&renewed.disk, renewed.id, &renewed.record, tags);
+        renewed
+    }
+
+    /// Keeps a newer head, unless a purge came since it was asked for: the answer may be older than what the purge was
+    /// for, and would undo it. Then what is there stays as the purge leaves it.
+    fn update(&self, disk: &Disk, id: Id, record: &DiskHead, tags: &str) {
+        let meta = record.encode();
+        // Held until it is found in the place of the older: a purge that comes later looks at it.
+        let purges = self.purges.lock().unwrap_or_else(PoisonError::into_inner);
+        if !purges.iter().any(|purge| purge.is_about(record, tags)) {
+            disk.update(id, meta);
+        }
+    }
+
+    /// Gives what is there in the place of a validated object its newer head, which was asked for at `begun`, or takes
+    /// it out.
+    pub async fn renew(&self, object: &StoredResponse, may_stay: bool, begun: u64, tags: &str) {
         let Some(disk) = self.disk() else { return };
         for found in disk.find(object.key.hash()) {
             let Some(record) = disk.head(found.id).await.and_then(|meta| DiskHead::decode(&meta)) else {
@@ -189,7 +210,7 @@ impl DiskTier {
             }
             if may_stay {
                 let record = DiskHead { entry: object.entry.clone(), begun, ..record };
-                disk.update(found.id, record.encode());
+                self.update(&disk, found.id, &record, tags);
             } else {
                 disk.remove(found.id);
             }

@@ -301,12 +301,13 @@ impl Cache {
         }
     }
 
-    /// Stores the newer head of a response in the place of the older one, if that is still there.
-    pub fn replace(&self, before: &Arc<StoredResponse>, object: Arc<StoredResponse>, rules: &[Rule]) {
-        let Some(memory) = &self.store.memory else { return };
+    /// Stores the newer head of a response in the place of the older one, if that is still there. False where one of
+    /// the purges since it was asked for is about it, and it is to be stored nowhere.
+    pub fn replace(&self, before: &Arc<StoredResponse>, object: Arc<StoredResponse>, rules: &[Rule]) -> bool {
         if !self.survives(&object.key, &object.entry.head.fields, rules) {
-            return;
+            return false;
         }
+        let Some(memory) = &self.store.memory else { return true };
         let most = self.conf.max_variants as usize;
         // What came from disk has no place here yet.
         let is_from_disk =
@@ -314,6 +315,7 @@ impl Cache {
         if !memory.replace(before, object.clone(), most) && is_from_disk() {
             let _ = memory.put(object, most);
         }
+        true
     }
 
     /// Takes this very object out, from disk too.

@@ -61,15 +61,6 @@ impl DiskObject {
         self
     }
 
-    /// This object with a newer head, which is kept too. It was asked for at `begun`: a purge that came since is still
-    /// about it.
-    pub fn renewed(self, entry: StoredHead, begun: u64) -> Self {
-        let mut renewed = self.with(entry);
-        renewed.record.begun = begun;
-        renewed.disk.update(renewed.id, renewed.record.encode());
-        renewed
-    }
-
     /// Takes it out.
     pub fn remove(&self) {
         self.disk.remove(self.id);

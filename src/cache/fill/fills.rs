@@ -139,6 +139,11 @@ impl Fills {
         self.recent.since(purges).into_iter().filter(|rule| rule.may_match(key)).collect()
     }
 
+    /// The purges that may be about a key, since this mark.
+    pub fn purges_since_mark(&self, key: &Key, asked: Mark) -> Vec<Rule> {
+        self.purges_since(key, asked.purges)
+    }
+
     /// The purges that may be about a key, and came then or later, in milliseconds of the wall clock.
     pub fn purges_since_time(&self, key: &Key, then: u64) -> Vec<Rule> {
         self.recent.since_time(then).into_iter().filter(|rule| rule.may_match(key)).collect()

@@ -149,6 +149,11 @@ impl Source {
         self.fill.begun
     }
 
+    /// The purges since it began.
+    pub fn purges(&self) -> Vec<Rule> {
+        self.fill.state().rules.clone()
+    }
+
     /// Whether the body can still be stored: it has not outgrown its bounds.
     pub fn is_whole_kept(&self) -> bool {
         !self.fill.state().tape.is_paced

@@ -13,6 +13,7 @@ use crate::{
         fill::{self, Failure, Mark, Origin, Reader, Source},
         hit_for_miss,
         key::Key,
+        purge::Rule,
         status::Forward,
         store::Cache,
         stored::Stored,
@@ -49,6 +50,14 @@ impl Lead {
         match self {
             Self::Shared(source) => source.begun(),
             Self::Alone(asked) => asked.at,
+        }
+    }
+
+    /// The purges since then.
+    fn purges(&self, cache: &Cache, key: &Key) -> Vec<Rule> {
+        match self {
+            Self::Shared(source) => source.purges(),
+            Self::Alone(asked) => cache.store.fills.purges_since_mark(key, *asked),
         }
     }
 
@@ -133,7 +142,8 @@ pub(super) fn apply(update: Update, stored: &Stored, cache: &Arc<Cache>, key: &K
     match stored {
         Stored::Memory(before) => Stored::Memory(apply_in_memory(update, before, cache, key, lead)),
         Stored::Disk(object) => {
-            let object = apply_on_disk(update, object, lead.begun());
+            let purges = lead.purges(cache, key);
+            let object = apply_on_disk(update, object, cache, (lead.begun(), &purges));
             lead.release();
             Stored::Disk(Box::new(object))
         }
@@ -153,24 +163,35 @@ fn apply_in_memory(
         Arc::new(StoredResponse::assembled(before.key.clone(), variant, head, before.body.clone()));
     let begun = lead.begun();
     let (source, _) = lead.into_source(cache, key);
+    let mut is_kept = false;
     source.object(response.clone(), Origin::Validated, |rules| match effect {
-        StoredUpdate::Updated => cache.replace(before, response.clone(), rules),
+        StoredUpdate::Updated => is_kept = cache.replace(before, response.clone(), rules),
         StoredUpdate::Removed => cache.remove(before),
         StoredUpdate::Unchanged => {}
     });
     match effect {
-        StoredUpdate::Updated => renew_on_disk(cache, &response, true, begun),
+        StoredUpdate::Updated if is_kept => renew_on_disk(cache, &response, true, begun),
         StoredUpdate::Removed => renew_on_disk(cache, &response, false, begun),
-        StoredUpdate::Unchanged => {}
+        StoredUpdate::Updated | StoredUpdate::Unchanged => {}
     }
     response
 }
 
-fn apply_on_disk(update: Update, object: &DiskObject, begun: u64) -> DiskObject {
+/// `purges` are those since `begun`, when the question was asked.
+fn apply_on_disk(
+    update: Update,
+    object: &DiskObject,
+    cache: &Cache,
+    (begun, purges): (u64, &[Rule]),
+) -> DiskObject {
     let Update { head, effect, .. } = update;
     let object = object.clone();
     match effect {
-        StoredUpdate::Updated => object.renewed(head, begun),
+        // As in memory: what a purge made stale, an answer from before it does not make fresh.
+        StoredUpdate::Updated if !cache.survives(&object.record.key, &head.head.fields, purges) => {
+            object.with(head)
+        }
+        StoredUpdate::Updated => cache.store.disk.renewed(object, head, begun, &cache.conf.purge_header),
         StoredUpdate::Removed => {
             object.remove();
             object.with(head)
@@ -183,7 +204,9 @@ fn apply_on_disk(update: Update, object: &DiskObject, begun: u64) -> DiskObject 
 fn renew_on_disk(cache: &Arc<Cache>, response: &Arc<StoredResponse>, stays: bool, begun: u64) {
     if cache.store.disk.may_have(&response.key) {
         let (cache, response) = (cache.clone(), response.clone());
-        tokio::task::spawn_local(async move { cache.store.disk.renew(&response, stays, begun).await });
+        tokio::task::spawn_local(async move {
+            cache.store.disk.renew(&response, stays, begun, &cache.conf.purge_header).await;
+        });
     }
 }
 
