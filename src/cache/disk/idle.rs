@@ -38,7 +38,7 @@ mod tests {
 
     fn name(key: u128) -> Name {
         let sequence = u64::try_from(key).unwrap();
-        Name { key, sequence, length: 10, shift: 0, head: 4096, block: block_of(65536) }
+        Name { key, sequence, length: 10, shift: 0, head: 4096, block: block_of(65536), mark: None }
     }
 
     fn turn(index: &mut Index) -> usize {

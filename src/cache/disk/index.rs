@@ -169,9 +169,9 @@ impl Index {
             return None;
         }
         self.drop_victims(gone);
-        let Name { key, sequence, length, shift, head, block } = name;
+        let Name { key, sequence, length, shift, head, block, mark } = name;
         let next = self.keys.get(&half(key)).copied().unwrap_or(NONE);
-        let slot = self.entries.insert(Entry { key, sequence, length, rank, shift, head, next, block });
+        let slot = self.entries.insert(Entry { key, sequence, length, rank, shift, head, next, block, mark });
         let Ok(slot) = u32::try_from(slot) else {
             self.entries.remove(slot);
             self.evict.remove(rank);
@@ -220,7 +220,7 @@ impl Index {
             return false;
         }
         let Some(entry) = self.entries.get_mut(id.slot as usize) else { return false };
-        (entry.shift, entry.head) = (new.shift, new.head);
+        (entry.shift, entry.head, entry.mark) = (new.shift, new.head, new.mark);
         if old.size() != new.size() {
             let rank = entry.rank;
             self.evict.admit(rank, new.size(), &mut self.victims);

@@ -7,13 +7,18 @@
 //! The body comes first, so that it can be written before its length is known. A sum is xxh3 with 64 bits over the
 //! block before it; its seed follows from the object and the number of the block, so that a whole block at another
 //! place, or of another object, is as wrong as a flipped bit. Behind the body is the head, with a sum of its own.
-//! A new head never overwrites the one in force: it goes behind it, or before it where there is room.
+//! A new head never overwrites the one in force: it goes behind it, or before it where there is room. So it may be
+//! written over one that is two updates old; the mark in the name, a part of the head's sum, tells the two apart where a
+//! power cut has kept the name and lost the bytes (`docs/decisions/043`).
 //!
 //! The name of a file says all that the index has to know ([`Name`]): the scan at start reads folders and opens no
 //! file, and a rename makes a whole file, or a new head, visible at once. What the name says is checked against the
 //! head when the head is read.
 
-use std::{fmt::Write, num::NonZeroU8};
+use std::{
+    fmt::Write,
+    num::{NonZeroU8, NonZeroU32},
+};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -58,13 +63,19 @@ pub(super) struct Name {
     pub(super) head: u32,
     /// The bytes of a block, as a power of two.
     pub(super) block: NonZeroU8,
+    /// Which head it is ([`Name::marked`]); versions that had none have left files without one.
+    pub(super) mark: Option<NonZeroU32>,
 }
 
 impl Name {
     /// The name of a file, in its folder.
     pub(super) fn text(&self) -> String {
-        let Self { key, sequence, length, shift, head, block } = self;
-        format!("{key:032x}-{sequence:016x}-{length:x}-{shift:x}-{head:x}-{block:x}")
+        let Self { key, sequence, length, shift, head, block, mark } = self;
+        let mut text = format!("{key:032x}-{sequence:016x}-{length:x}-{shift:x}-{head:x}-{block:x}");
+        if let Some(mark) = mark {
+            let _ = write!(text, "-{mark:x}");
+        }
+        text
     }
 
     /// What a name says; nothing where it is not one of ours, letter by letter.
@@ -73,14 +84,18 @@ impl Name {
         let key = u128::from_str_radix(key, 16).ok()?;
         let mut rest = rest.split('-');
         let mut number = || u64::from_str_radix(rest.next()?, 16).ok();
-        let name = Self {
+        let mut name = Self {
             key,
             sequence: number()?,
             length: number()?,
             shift: number()?.try_into().ok()?,
             head: number()?.try_into().ok()?,
             block: NonZeroU8::new(number()?.try_into().ok()?)?,
+            mark: None,
         };
+        if let Some(mark) = rest.next() {
+            name.mark = u32::from_str_radix(mark, 16).ok().and_then(NonZeroU32::new);
+        }
         let is_sound = name.length <= LONGEST_BODY && BLOCKS.contains(&name.block.get());
         (is_sound && name.text() == text).then_some(name)
     }
@@ -125,14 +140,20 @@ impl Name {
         (begin + number * SUM as u64, usize::try_from(length).unwrap_or_default())
     }
 
-    /// The name of this object with a new head of `meta` bytes, which overwrites nothing that is in force.
-    pub(super) fn with_head(&self, meta: usize) -> Self {
-        let head = head_length(meta);
+    /// The name of this object with a new head, [encoded](Self::encode), which overwrites nothing that is in force.
+    pub(super) fn with_head(&self, encoded: &[u8]) -> Self {
+        let head = u32::try_from(encoded.len()).unwrap_or(u32::MAX);
         let shift = if head <= self.shift { 0 } else { self.shift.saturating_add(self.head) };
-        Self { shift, head, ..*self }
+        Self { shift, head, ..self.marked(encoded) }
     }
 
-    /// The head as it is written.
+    /// The same name for this very head, encoded: no other is believed in its place.
+    pub(super) fn marked(&self, encoded: &[u8]) -> Self {
+        let sum = encoded.last_chunk().map_or(0, |sum| u32::from_le_bytes(*sum));
+        Self { mark: NonZeroU32::new(sum).or(Some(NonZeroU32::MAX)), ..*self }
+    }
+
+    /// The head as it is written: the same wherever it goes.
     pub(super) fn encode(&self, meta: &[u8]) -> Vec<u8> {
         let mut head = Vec::with_capacity(BEFORE_META + meta.len() + SUM);
         head.extend_from_slice(MAGIC);
@@ -153,9 +174,10 @@ impl Name {
         let end = head.len().checked_sub(SUM)?;
         let (covered, given) = head.split_at_checked(end)?;
         let is_whole = sum(self.key, self.sequence, u64::MAX, covered).to_le_bytes() == *given;
+        let is_meant = self.mark.is_none() || self.marked(&head).mark == self.mark;
         let meta = covered.get(BEFORE_META..)?;
         // Compared as bytes, so that no number of a damaged head is ever believed.
-        if !is_whole || self.encode(meta) != head {
+        if !is_whole || !is_meant || self.encode(meta) != head {
             return None;
         }
         head.truncate(end);

@@ -92,7 +92,8 @@ fn write(shared: &Shared, id: Id, meta: &[u8]) -> io::Result<()> {
         let Some(name) = index.name(id) else { return Ok(()) };
         (name, index.generation)
     };
-    let new = old.with_head(meta.len());
+    let head = old.encode(meta);
+    let new = old.with_head(&head);
     let growth = new.size().saturating_sub(old.size());
     let mut gone = Vec::new();
     let has_room = shared.lock_index().reserve(growth, &mut gone);
@@ -101,7 +102,7 @@ fn write(shared: &Shared, id: Id, meta: &[u8]) -> io::Result<()> {
         shared.remove(id);
         return Ok(());
     }
-    let file = put(shared, generation, &old, &new, meta);
+    let file = put(shared, generation, (&old, &new), &head);
     let mut gone = Vec::new();
     // Whoever finds no file of the older name waits for the newer one to be known.
     let moving = shared.lock_moving();
@@ -133,8 +134,8 @@ fn write(shared: &Shared, id: Id, meta: &[u8]) -> io::Result<()> {
 }
 
 /// Writes a head to where the older one is not.
-fn put(shared: &Shared, generation: u32, old: &Name, new: &Name, meta: &[u8]) -> io::Result<File> {
+fn put(shared: &Shared, generation: u32, (old, new): (&Name, &Name), head: &[u8]) -> io::Result<File> {
     let file = shared.folder.open_object(generation, old, true)?;
-    file.write_all_at(&new.encode(meta), new.head_at())?;
+    file.write_all_at(head, new.head_at())?;
     Ok(file)
 }

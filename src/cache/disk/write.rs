@@ -201,16 +201,19 @@ fn write(
         target.blocks += 1;
         target.length += body as u64;
     }
-    let name = Name {
+    let mut name = Name {
         key: stream.key,
         sequence: target.sequence,
         length: target.length,
         shift: 0,
         head: layout::head_length(stream.meta.len()),
         block: shared.block,
+        mark: None,
     };
     if end.is_some() {
-        bytes.extend_from_slice(&name.encode(&stream.meta));
+        let head = name.encode(&stream.meta);
+        name = name.marked(&head);
+        bytes.extend_from_slice(&head);
     }
     if !reserve(shared, stream, target, bytes.len() as u64) {
         return Ok(false);

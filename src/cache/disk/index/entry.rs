@@ -1,6 +1,6 @@
 //! An object of the index, and what it is found by.
 
-use std::num::NonZeroU8;
+use std::num::{NonZeroU8, NonZeroU32};
 
 use crate::cache::disk::layout::Name;
 
@@ -32,13 +32,17 @@ pub(super) struct Entry {
     /// The next object under the same half of a key.
     pub(super) next: u32,
     pub(super) block: NonZeroU8,
+    pub(super) mark: Option<NonZeroU32>,
 }
+
+// As many of them as there are files.
+const _: () = assert!(size_of::<Entry>() == 64);
 
 impl Entry {
     /// Of its file.
     pub(super) fn name(&self) -> Name {
-        let Self { key, sequence, length, shift, head, block, .. } = *self;
-        Name { key, sequence, length, shift, head, block }
+        let Self { key, sequence, length, shift, head, block, mark, .. } = *self;
+        Name { key, sequence, length, shift, head, block, mark }
     }
 }
 

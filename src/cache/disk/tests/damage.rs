@@ -108,3 +108,53 @@ fn a_damaged_file_is_found_out_after_a_restart_too() {
     balance(&disk, folder.path());
     assert_eq!((disk.stats().damaged, disk.stats().objects), (8, 0));
 }
+
+/// The name of an update that is on disk, and bytes of it that are not: where it was to go, the head before the last one
+/// lies, which was whole once.
+#[test]
+fn an_older_head_in_place_of_the_newest_misses() {
+    let folder = Temporary::new();
+    let disk = open(folder.path(), 1 << 20);
+    let id = store(&disk, 1, 9, LENGTH, &[]);
+    let whole = || fs::read(&objects(folder.path())[0]).unwrap();
+    let first = whole();
+    for note in ["+", "#"] {
+        disk.update(id, meta(9, LENGTH, note));
+        until_written(&disk);
+    }
+    assert_eq!(whole().len(), first.len(), "it is where the first one was");
+    assert_eq!(check(&disk, id).unwrap().2, "#");
+    drop(disk);
+    let last = whole();
+    let path = objects(folder.path()).remove(0);
+    fs::write(&path, &first).unwrap();
+    let disk = open(folder.path(), 1 << 20);
+    assert_eq!(check(&disk, disk.find(1)[0].id), None);
+    balance(&disk, folder.path());
+    drop(disk);
+    // The newest in its place is believed.
+    fs::write(&path, &last).unwrap();
+    let disk = open(folder.path(), 1 << 20);
+    assert_eq!(check(&disk, disk.find(1)[0].id).unwrap().2, "#");
+}
+
+#[test]
+fn files_of_versions_without_marks_are_read() {
+    let folder = Temporary::new();
+    let disk = open(folder.path(), 1 << 20);
+    let id = store(&disk, 1, 9, LENGTH, &[]);
+    disk.update(id, meta(9, LENGTH, "+"));
+    until_written(&disk);
+    drop(disk);
+    let path = objects(folder.path()).remove(0);
+    let name = path.file_name().unwrap().to_str().unwrap();
+    let (name, _mark) = name.rsplit_once('-').unwrap();
+    fs::rename(&path, path.with_file_name(name)).unwrap();
+    let disk = open(folder.path(), 1 << 20);
+    let id = disk.find(1)[0].id;
+    assert_eq!(check(&disk, id).unwrap().2, "+");
+    disk.update(id, meta(9, LENGTH, "#"));
+    until_written(&disk);
+    assert_eq!(check(&disk, id).unwrap().2, "#");
+    balance(&disk, folder.path());
+}
