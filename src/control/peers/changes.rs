@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_busy_node_answers_is_no_answer_to_the_change() {
+    fn what_a_busy_node_says_is_put_off() {
         for passing in [429, 500, 503] {
             assert!(passes(StatusCode::from_u16(passing).unwrap()));
         }

@@ -46,7 +46,7 @@ fn upload_goes_on_to_its_end_beside_the_response() {
 }
 
 #[test]
-fn client_that_stalls_beside_a_response_is_no_failure_of_the_backend() {
+fn client_that_stalls_beside_a_response_blames_no_backend() {
     run(async || {
         let eject = "body_timeout = \"20s\"\n[upstream.outlier]\nconsecutive_failures = 1\n";
         let stage = Stage::new(eject, ROUTE, &[Act::Send(b"whole")]);
@@ -83,7 +83,7 @@ fn upload_that_flows_keeps_its_response_alive() {
 }
 
 #[test]
-fn response_that_breaks_off_resets_a_connection_that_would_end_it() {
+fn response_that_breaks_off_resets_where_closing_ends_it() {
     let broken =
         [Act::Send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"), Act::Close];
     for (version, is_reset) in [("1.0", true), ("1.1", false)] {

@@ -354,7 +354,7 @@ fn a_write_over_http2_is_accepted_and_bounded_too() {
 }
 
 #[test]
-fn write_goes_whole_to_an_origin_that_answers_before_it_has_read_it() {
+fn write_goes_whole_to_an_origin_that_answers_early() {
     const LENGTH: usize = 8 * 1024 * 1024;
     let (came, all) = mpsc::channel();
     let came = Mutex::new(came);

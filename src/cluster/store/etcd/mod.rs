@@ -197,7 +197,7 @@ pub(in crate::cluster::store) mod tests {
     }
 
     #[test]
-    fn watch_of_a_silent_server_fails_and_the_next_is_asked() {
+    fn watch_of_a_silent_server_fails() {
         run(async || {
             let mut etcd = Etcd::new(conf(vec![server(1).await, server(1).await]), "a".into());
             assert_eq!(etcd.ask(&Request::Look).await, Answer::Free);
@@ -208,7 +208,7 @@ pub(in crate::cluster::store) mod tests {
     }
 
     #[test]
-    fn text_is_read_of_the_next_server_when_one_is_silent() {
+    fn text_is_read_where_one_server_is_silent() {
         run(async || {
             let mut etcd = Etcd::new(conf(vec![server(0).await, server(9).await]), "a".into());
             let read = timeout(Duration::from_secs(60), etcd.value(1000)).await;
