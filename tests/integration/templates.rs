@@ -104,7 +104,8 @@ fn rewrites_are_filled_in_and_lead_nowhere_else() {
     let mut client = proxy.connect();
     for (target, tenant, path, host) in [
         ("/t/a/b?q=1", "one", "/tenants/one/a?q=1", "one.internal"),
-        ("/t/a/b", "../admin", "/tenants/..%2Fadmin/a", "..admin.internal"),
+        // Also as a backend reads it that decodes the slash.
+        ("/t/a/b", "../admin", "/tenants/a", "..admin.internal"),
         ("/t/a/b", "..", "/tenants/a", "...internal"),
         ("/t/a/b", "a?b#c", "/tenants/a%3Fb%23c/a", "abc.internal"),
     ] {
