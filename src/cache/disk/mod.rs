@@ -31,7 +31,7 @@ mod shared;
 mod stats;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod threads;
 mod update;
 mod visit;

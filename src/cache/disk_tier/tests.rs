@@ -1,16 +1,19 @@
 //! Purges of what is on disk, over real folders.
 
-use std::{
-    env, fs,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{env, fs, path::PathBuf};
 
 use bytes::Bytes;
 
 use super::*;
 use crate::{
-    cache::{conf::DiskConf, freshness::Times, key::KeySettings, policy::Policy, stored_response::Body},
+    cache::{
+        conf::DiskConf,
+        disk::tests::{until, wait},
+        freshness::Times,
+        key::KeySettings,
+        policy::Policy,
+        stored_response::Body,
+    },
     h1::{RequestHead, ResponseHead},
     schema::{Size, StorePath},
 };
@@ -43,18 +46,6 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not in 30 seconds: {what}");
-        std::thread::yield_now();
-    }
-}
-
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 fn key() -> Key {

@@ -75,7 +75,7 @@ fn open(path: &Path, limit: u64) -> Arc<Disk> {
     open_with(&options(path, limit))
 }
 
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(in crate::cache) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
     while !is_so() {
         assert!(Instant::now() < deadline, "not in 30 seconds: {what}");
@@ -83,7 +83,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
+pub(in crate::cache) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
