@@ -239,11 +239,10 @@ impl Rest {
             self.response.release();
             return true;
         }
-        let (backend, end) = match is_uploaded {
-            // What counts is what the head said.
-            true => (self.idle.min(REST), Some(Moment::now().plus(REST))),
-            false => (self.idle, None),
-        };
+        // Where the backend has the write, what counts is what the head said. The whole has a limit, as it had before the
+        // head: a backend that takes a little now and then would hold up those behind it without end.
+        let backend = if is_uploaded { self.idle.min(REST) } else { self.idle };
+        let end = Some(Moment::now().plus(backend));
         let patience = Patience { backend, client: None, min_rate: 0, end };
         let mut sink = Discard::new(&mut self.nobody);
         let is_whole = respond::pump(Source::Upstream(self.response), patience, &mut sink).await.is_ok();
