@@ -195,11 +195,9 @@ impl UpstreamResponse {
         let waiting = match body {
             Answering::Http1 { stream, .. } => {
                 let waiting = upload.poll(cx, client, stream)?;
-                let is_blocked = waiting == Waiting::Backend;
-                match is_blocked || !stream.is_flushed() && stream.poll_flush(cx).is_pending() {
-                    true if waiting == Waiting::Nothing => Waiting::Backend,
-                    _ => waiting,
-                }
+                let is_written =
+                    waiting == Waiting::Backend || stream.is_flushed() || stream.poll_flush(cx).is_ready();
+                if waiting == Waiting::Nothing && !is_written { Waiting::Backend } else { waiting }
             }
             Answering::Http2(stream) => upload.poll(cx, client, stream)?,
         };
