@@ -11,13 +11,13 @@ use std::{
 use tokio::io::{AsyncWrite, ReadBuf};
 
 use crate::{
-    net::{Buffer, Deadline, Plain, Stream, Waiter},
+    net::{Buffer, Deadline, Plain, Stream, Waiter, linger},
     tls::conf::Starttls,
 };
 
 /// How long, and how much of, what still comes is read after the last word.
 const LAST: Duration = Duration::from_secs(1);
-const MOST_LAST: usize = 256 * 1024;
+const MOST_LAST: u64 = 256 * 1024;
 
 /// A client, and what was read of it already.
 #[derive(Debug)]
@@ -79,33 +79,14 @@ impl Client {
         .await
     }
 
-    /// Says something as the last word. What still comes is read for a while: closing with unread bytes makes the kernel
-    /// send a reset, which can take the word away.
+    /// Says something as the last word. What still comes is read for a while, so that it is
+    /// heard.
     pub(super) async fn say_last(&mut self, bytes: &[u8]) {
         self.deadline.after(LAST);
         if self.say(bytes).await.is_err() {
             return;
         }
-        let (mut is_shut, mut left) = (false, MOST_LAST);
-        poll_fn(|cx| {
-            if !is_shut {
-                match Pin::new(&mut self.stream).poll_shutdown(cx) {
-                    Poll::Ready(Ok(())) => is_shut = true,
-                    Poll::Ready(Err(_)) => return Poll::Ready(()),
-                    Poll::Pending => return self.deadline.poll_elapsed(cx),
-                }
-            }
-            loop {
-                match self.stream.poll_buffer(cx) {
-                    Poll::Ready(Ok(buffer)) if !buffer.is_empty() && left > 0 => {
-                        left = left.saturating_sub(buffer.len());
-                    }
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return self.deadline.poll_elapsed(cx),
-                }
-            }
-        })
-        .await;
+        linger(&mut self.stream, &self.deadline, MOST_LAST).await;
     }
 }
 

@@ -14,7 +14,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -22,7 +21,7 @@ use tokio::sync::Notify;
 
 use super::{
     conf::JournalConf,
-    journal::{Entry, Journal, Options, Stats},
+    journal::{Ends, Entry, Journal, Options, Stats},
 };
 use crate::owned_directory::{Held, OwnedDirectory};
 
@@ -32,8 +31,7 @@ pub struct Journals {
     known: Mutex<Vec<Known>>,
     changed: Notify,
     is_closed: AtomicBool,
-    /// Threads that let go of journals.
-    closing: Mutex<Vec<JoinHandle<()>>>,
+    ends: Arc<Ends>,
 }
 
 #[derive(Debug)]
@@ -44,7 +42,7 @@ struct Known {
     is_in_force: bool,
 }
 
-/// How long a journal may take to close that nobody needs any more.
+/// How long one may take to let go of a journal that nobody needs any more.
 const CLOSING: Duration = Duration::from_millis(500);
 
 impl Journals {
@@ -68,19 +66,7 @@ impl Journals {
     /// Waits until those that nobody needs any more are closed, with everything in them that there is to note. For the
     /// end of the program, which would cut that off.
     pub fn finish(&self) {
-        let closing = std::mem::take(&mut *self.closing.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in closing {
-            let _it_panicked = thread.join();
-        }
-    }
-
-    /// Lets go of journals, on a thread: the last one to let go waits for the disk.
-    pub fn release(&self, journals: Vec<Arc<Journal>>) {
-        let mut closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
-        closing.retain(|thread| !thread.is_finished());
-        // Where there is no thread to be had, it is done here.
-        let thread = std::thread::Builder::new().name("journal-end".to_owned());
-        closing.extend(thread.spawn(move || drop(journals)));
+        self.ends.wait_for_all();
     }
 
     /// Whether nothing more is to be delivered.
@@ -100,8 +86,10 @@ impl Journals {
             if let Some(journal) = open() {
                 return Ok(journal);
             }
-            match Journal::open(&Options::new(path, limit)) {
-                // It is being closed at this moment, which waits for the disk.
+            self.ends.wait_for(path);
+            let options = Options::new(path, limit).closing_among(&self.ends);
+            match Journal::open(&options) {
+                // Somebody is just about to let go of it.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && was_known => {
                     std::thread::sleep(CLOSING);
                     was_known = false;
@@ -193,13 +181,9 @@ impl FormerJournals {
             return Vec::new();
         }
         let mut former = self.former();
-        let (busy, idle): (Vec<_>, _) = former.journals.drain(..).partition(|journal| journal.is_owing());
-        former.journals.clone_from(&busy);
+        former.journals.retain(|journal| journal.is_owing());
+        let busy = former.journals.clone();
         self.is_any.store(!busy.is_empty(), Ordering::Release);
-        drop(former);
-        if !idle.is_empty() {
-            self.journals.release(idle);
-        }
         busy
     }
 
@@ -252,16 +236,19 @@ impl WriteBack {
 
     /// Waits until the origin has every write of a URI, save those in the journal that takes writes.
     pub async fn until_former_delivered(&self, uri: &[u8]) {
-        for journal in self.place.context.busy() {
-            journal.until_delivered(uri).await;
+        let waits: Vec<_> =
+            self.place.context.busy().iter().map(|journal| journal.until_delivered(uri)).collect();
+        for wait in waits {
+            wait.await;
         }
     }
 
     /// Waits until the origin has every write of a URI.
     pub async fn until_delivered(&self, uri: &[u8]) {
         self.until_former_delivered(uri).await;
-        if let Some(journal) = self.journal() {
-            journal.until_delivered(uri).await;
+        let wait = self.journal().map(|journal| journal.until_delivered(uri));
+        if let Some(wait) = wait {
+            wait.await;
         }
     }
 
@@ -280,7 +267,10 @@ impl WriteBack {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::{
+        sync::mpsc::channel,
+        task::{Context, Waker},
+    };
 
     use super::*;
     use crate::{
@@ -333,5 +323,42 @@ mod tests {
         assert!(back.latest(b"/a").is_none());
         back.place.context.journals.finish();
         assert_eq!(Arc::strong_count(&journal), 1);
+    }
+
+    /// Else another program could not have its folder, and a worker's loop may be the last to let go of it.
+    #[test]
+    fn who_waits_for_deliveries_does_not_hold_the_journal() {
+        let scratch = Scratch::new();
+        let back = WriteBack::new(Arc::default());
+        let path = StorePath(scratch.options(LIMIT, LIMIT).path);
+        back.place.apply(back.place.prepare(&Some(JournalConf { path, size: Size(LIMIT) })).unwrap());
+        let journal = back.journal().unwrap();
+        wait(journal.append(write("/a", b"new"))).unwrap();
+        let mut waiting = [Box::pin(back.until_delivered(b"/a")), Box::pin(back.until_delivered(b"/a"))];
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(waiting[0].as_mut().poll(&mut cx).is_pending());
+        back.place.apply(back.place.prepare(&None).unwrap());
+        // A former one now, of which the other waits.
+        assert!(waiting[1].as_mut().poll(&mut cx).is_pending());
+        back.close();
+        assert_eq!(Arc::strong_count(&journal), 1);
+    }
+
+    #[test]
+    fn a_folder_is_opened_again_once_its_journal_is_closed() {
+        let (scratch, journals) = (Scratch::new(), Journals::default());
+        let path = scratch.options(LIMIT, LIMIT).path;
+        let (go, stall) = channel::<()>();
+        let options = Options::new(&path, LIMIT).closing_among(&journals.ends);
+        let journal = Journal::open_stalled(&options, move || _ = stall.recv());
+        let appended = journal.append(write("/a", b"new"));
+        drop(journal);
+        let opening = std::thread::scope(|scope| {
+            let opening = scope.spawn(|| journals.open(&path, LIMIT));
+            drop(go);
+            opening.join().unwrap()
+        });
+        wait(appended).unwrap();
+        assert!(opening.unwrap().latest(b"/a").is_some());
     }
 }

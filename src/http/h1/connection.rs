@@ -6,12 +6,9 @@
 
 use std::{
     future::poll_fn,
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
-
-use tokio::io::AsyncWrite;
 
 use super::client::Client;
 use crate::{
@@ -25,7 +22,7 @@ use crate::{
         upgrade::Tunnel,
     },
     moment::Moment,
-    net::{BodyReader, BodyWriter, Deadline, Http1Stream, Plain, Stream},
+    net::{BodyReader, BodyWriter, Deadline, Http1Stream, Plain, Stream, linger},
     runtime::{
         ListenerId, Permit, Worker,
         parked::{self, Parked},
@@ -298,33 +295,13 @@ impl Connection {
         }
     }
 
-    /// Reads and forgets what the client still sends, for a while: closing with unread bytes makes the
-    /// kernel send a reset, which can take the response away from the client (RFC 9112 §9.6).
+    /// Reads and forgets what the client still sends, for a while, so that it reads the response.
     async fn linger(&mut self) {
         let snapshot = self.worker.snapshot_for(self.listener);
         let Some(listener) = snapshot.shared.listener(self.listener) else { return };
         let LingerConf { time, bytes } = listener.conf.linger;
-        let mut left = bytes.0;
         self.deadline.after(time);
-        let mut is_shut = false;
-        poll_fn(|cx| {
-            if !is_shut {
-                is_shut = ready!(Pin::new(&mut self.stream.stream).poll_shutdown(cx)).is_ok();
-                if !is_shut {
-                    return Poll::Ready(());
-                }
-            }
-            loop {
-                match self.stream.stream.poll_buffer(cx) {
-                    Poll::Ready(Ok(buffer)) if !buffer.is_empty() && left > 0 => {
-                        left = left.saturating_sub(buffer.len() as u64);
-                    }
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return self.deadline.poll_elapsed(cx),
-                }
-            }
-        })
-        .await;
+        linger(&mut self.stream.stream, &self.deadline, bytes.0).await;
     }
 }
 

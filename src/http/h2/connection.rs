@@ -2,13 +2,10 @@
 
 use std::{
     future::poll_fn,
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
-
-use tokio::io::AsyncWrite;
 
 use super::{client::Client, notice};
 use crate::{
@@ -24,7 +21,7 @@ use crate::{
     http2::{self, ConnectionError, Opened, spare},
     http2_transport::{Link, Pipe},
     moment::Moment,
-    net::{Deadline, tunnel::Endpoint},
+    net::{Deadline, linger, tunnel::Endpoint},
     runtime::{ListenerId, Worker},
 };
 
@@ -32,7 +29,7 @@ use crate::{
 const CLOSING: Duration = Duration::from_secs(2);
 /// How long, and how much of, what a client still sends is read after an error, so that it sees why.
 const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 1024 * 1024;
+const LINGER_BYTES: u64 = 1024 * 1024;
 
 /// Serves an HTTP/2 connection to its end.
 pub async fn serve(connection: Connection) {
@@ -235,26 +232,10 @@ impl Driver {
         self.deadline.after(CLOSING);
     }
 
-    /// Reads and forgets what the client still sends, for a while: closing with unread bytes makes the kernel send a
-    /// reset, which can take GOAWAY away from the client.
+    /// Reads and forgets what the client still sends, for a while, so that it reads GOAWAY.
     async fn linger(&mut self) {
-        let mut left = LINGER_BYTES;
         self.deadline.after(LINGER);
-        poll_fn(|cx| {
-            if Pin::new(&mut self.pipe.stream).poll_shutdown(cx).is_pending() {
-                return self.deadline.poll_elapsed(cx);
-            }
-            loop {
-                match self.pipe.stream.poll_buffer(cx) {
-                    Poll::Ready(Ok(buffer)) if !buffer.is_empty() && left > 0 => {
-                        left = left.saturating_sub(buffer.len());
-                    }
-                    Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return self.deadline.poll_elapsed(cx),
-                }
-            }
-        })
-        .await;
+        linger(&mut self.pipe.stream, &self.deadline, LINGER_BYTES).await;
     }
 }
 

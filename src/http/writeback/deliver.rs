@@ -65,7 +65,7 @@ pub async fn run(worker: Rc<Worker>) {
         services = needed;
         services.iter_mut().for_each(|service| service.tend(&worker));
         for service in unneeded {
-            spawn_local(service.let_go(journals.clone()));
+            spawn_local(service.let_go());
         }
         let _either = tokio::time::timeout(TURN, journals.changed()).await;
     }
@@ -96,14 +96,13 @@ impl Service {
         self.journal.is_needed(1 + tasks.count())
     }
 
-    /// Ends its tasks, which wait for nothing, and then lets go of the journal where that may wait for the disk.
-    async fn let_go(self, journals: Arc<Journals>) {
-        let Self { journal, tasks, .. } = self;
+    /// Ends its tasks, which wait for nothing, and lets go of the journal.
+    async fn let_go(self) {
+        let Self { tasks, .. } = self;
         tasks.iter().for_each(JoinHandle::abort);
         for task in tasks {
             let _aborted = task.await;
         }
-        journals.release(vec![journal]);
     }
 
     /// Has as many tasks as there should be: one that panicked is no more.
@@ -117,7 +116,7 @@ impl Service {
 
     /// Lets what is under way come to its end, and lets go of the journal.
     async fn finish(self) {
-        let Self { journal, stop, tasks, .. } = self;
+        let Self { stop, tasks, .. } = self;
         stop.send_replace(true);
         let end = tokio::time::Instant::now() + GRACE;
         for mut task in tasks {
@@ -126,8 +125,6 @@ impl Service {
                 let _cut_off = task.await;
             }
         }
-        // The last one to let go waits for the disk.
-        drop(tokio::task::spawn_blocking(move || drop(journal)));
     }
 }
 
@@ -358,15 +355,16 @@ mod tests {
     use std::{future::pending, sync::mpsc::channel};
 
     use super::*;
-    use crate::writeback::journal::Options;
+    use crate::writeback::journal::{Ends, Options};
 
     #[test]
     fn a_journal_is_let_go_of_beside_the_loop() {
         let path = std::env::temp_dir().join(format!("pointsman-deliver-{}", std::process::id()));
         let (go, stall) = channel::<()>();
         let wait = move || _ = stall.recv_timeout(Duration::from_secs(10));
-        let journal = Journal::open_stalled(&Options::new(&path, 1 << 20), wait);
-        let journals = Arc::<Journals>::default();
+        let ends = Arc::<Ends>::default();
+        let options = Options::new(&path, 1 << 20).closing_among(&ends);
+        let journal = Journal::open_stalled(&options, wait);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let mut service = Service::new(journal.clone());
@@ -376,10 +374,10 @@ mod tests {
             }));
             tokio::task::yield_now().await;
             assert!(!service.is_needed(), "its own are the only ones who have it");
-            service.let_go(journals.clone()).await;
+            service.let_go().await;
         });
         assert!(go.send(()).is_ok(), "the loop waited for the disk");
-        journals.finish();
+        ends.wait_for_all();
         std::fs::remove_dir_all(path).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     io,
+    path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering, fence},
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::{
     append_error::AppendError,
+    ends::Ends,
     entry::{Entry, Id, Write},
     options::Options,
     replay,
@@ -25,13 +27,15 @@ use super::{
 };
 use crate::rng::Rng;
 
-/// A journal that is open. Its thread ends, with everything written, when the last `Arc` goes; that last one waits
-/// for it, for the length of a sync.
+/// A journal that is open. Its thread ends, with everything written, when the last `Arc` goes, and is among
+/// [`Options::ends`] from then on: a sync is waited for there, by who wants to.
 #[derive(Debug)]
 pub struct Journal {
     pub(super) shared: Arc<Shared>,
     sender: Sender<Message>,
+    path: PathBuf,
     thread: Option<JoinHandle<()>>,
+    ends: Option<Arc<Ends>>,
     chance: Mutex<Rng>,
     /// Differs from start to start, for [`Journal::new_key`].
     instance: u64,
@@ -83,7 +87,9 @@ impl Journal {
         let journal = Self {
             shared,
             sender,
+            path: options.path.clone(),
             thread: None,
+            ends: options.ends.clone(),
             chance: Mutex::new(Rng::new(fastrand::u64(..))),
             instance: fastrand::u64(..),
             keys: AtomicU64::new(0),
@@ -158,15 +164,18 @@ impl Journal {
         is_held || self.is_owing()
     }
 
-    /// Resolves when nothing of a URI waits in it any more.
-    pub async fn until_delivered(&self, uri: &[u8]) {
-        loop {
-            // It is notified from here on, also before it waits.
-            let completed = self.shared.completed.notified();
-            if self.latest(uri).is_none() {
-                return;
+    /// Resolves when nothing of a URI waits in it any more. The journal is not held by who waits.
+    pub fn until_delivered<'a>(&self, uri: &'a [u8]) -> impl Future<Output = ()> + use<'a> {
+        let shared = self.shared.clone();
+        async move {
+            loop {
+                // It is notified from here on, also before it waits.
+                let completed = shared.completed.notified();
+                if shared.index().latest(uri).is_none() {
+                    return;
+                }
+                completed.await;
             }
-            completed.await;
         }
     }
 
@@ -203,7 +212,10 @@ impl Drop for Journal {
     fn drop(&mut self) {
         self.send(Message::End);
         if let Some(thread) = self.thread.take() {
-            let _it_panicked = thread.join();
+            match &self.ends {
+                Some(ends) => ends.add(std::mem::take(&mut self.path), thread),
+                None => _ = thread.join(),
+            }
         }
     }
 }

@@ -12,6 +12,7 @@
 
 mod append_error;
 mod delivery;
+mod ends;
 mod entry;
 mod files;
 mod handle;
@@ -30,6 +31,7 @@ mod writer;
 pub use self::{
     append_error::AppendError,
     delivery::{Delivery, Next},
+    ends::Ends,
     entry::{Entry, Id, Write},
     handle::Journal,
     options::Options,

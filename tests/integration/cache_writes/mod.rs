@@ -1,5 +1,6 @@
 //! Writes through a cache: what was written is what is read, and nothing older is.
 
+mod early;
 mod journal;
 mod routes;
 mod through;

@@ -67,12 +67,15 @@ impl Connection {
         // The proxy may be gone, which is what some tests are about.
         let _ = self.stream.write_all(bytes.as_ref());
     }
-}
 
-impl Connection {
     /// Reads the body of this request, for who has taken over the connection before it; false when it broke off.
     pub fn read_body(&mut self, request: &mut Request) -> bool {
         read_body(&mut self.reader, request).is_some()
+    }
+
+    /// Reads so many bytes and forgets them; false when it broke off.
+    pub fn skip(&mut self, bytes: usize) -> bool {
+        self.reader.read_exact(&mut vec![0; bytes]).is_ok()
     }
 }
 
