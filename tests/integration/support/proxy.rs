@@ -23,6 +23,8 @@ pub struct Proxy {
     addresses: HashMap<String, String>,
     folder: PathBuf,
     log: Arc<Mutex<Vec<String>>>,
+    /// How many threads read its log still.
+    reading: Arc<AtomicUsize>,
 }
 
 impl Proxy {
@@ -59,7 +61,8 @@ impl Proxy {
         let log = Arc::new(Mutex::new(Vec::new()));
         let (sender, listening) = mpsc::channel();
         let error = BufReader::new(child.stderr.take().unwrap());
-        let kept = log.clone();
+        let reading = Arc::new(AtomicUsize::new(2));
+        let (kept, is_read) = (log.clone(), reading.clone());
         std::thread::spawn(move || {
             let mut token = None;
             for line in error.lines().map_while(Result::ok) {
@@ -67,15 +70,17 @@ impl Proxy {
                 let _ = sender.send(line.clone());
                 kept.lock().unwrap().push(line);
             }
+            is_read.fetch_sub(1, Ordering::SeqCst);
         });
         let output = BufReader::new(child.stdout.take().unwrap());
-        let kept = log.clone();
+        let (kept, is_read) = (log.clone(), reading.clone());
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
                 kept.lock().unwrap().push(line);
             }
+            is_read.fetch_sub(1, Ordering::SeqCst);
         });
-        let mut proxy = Self { child, addresses: HashMap::new(), folder, log };
+        let mut proxy = Self { child, addresses: HashMap::new(), folder, log, reading };
         let end = Instant::now() + PATIENCE;
         while proxy.addresses.len() < expected {
             let left = end.saturating_duration_since(Instant::now());
@@ -199,10 +204,18 @@ impl Proxy {
         let end = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                self.hear_out(end);
                 return status;
             }
             assert!(Instant::now() < end, "the proxy does not end:\n{}", self.log().join("\n"));
             std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits until all that it said is in the log; whoever took over from it goes on saying things.
+    fn hear_out(&self, end: Instant) {
+        while self.upgraded().is_empty() && self.reading.load(Ordering::SeqCst) > 0 && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
