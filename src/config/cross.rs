@@ -201,17 +201,20 @@ fn unreachable_routes(config: &Config, root: &Node, reader: &mut Reader<'_>) {
     let mut seen: HashMap<String, (&str, Place)> = HashMap::new();
     for (route, node) in config.route.iter().zip(root.items_of("route")) {
         let place = node.get("name").map_or(node.place, |name| name.place);
-        for listener in sorted(&route.listeners) {
-            let matched = format!("{listener}\n{}", matches(route));
-            let Some((first, at)) = seen.get(&matched) else {
-                seen.insert(matched, (&route.name, place));
-                continue;
-            };
+        let matched = matches(route);
+        let matched: Vec<_> =
+            sorted(&route.listeners).into_iter().map(|listener| format!("{listener}\n{matched}")).collect();
+        // On a listener that the first one is not on, it is reached.
+        let is_reached = matched.iter().any(|one| !seen.contains_key(one));
+        let first = matched.iter().find_map(|one| seen.get(one)).copied().filter(|_| !is_reached);
+        for one in matched {
+            seen.entry(one).or_insert((&route.name, place));
+        }
+        if let Some((first, at)) = first {
             let line = reader.source().line_seen_from(at.start, place.start);
             let message = format!("`{}` is never reached: `{first}` on {line} matches the same", route.name);
             let hint = "the first route in the file wins; remove one, or make the first more specific";
             reader.problem_with(place, message, hint);
-            break;
         }
     }
 }

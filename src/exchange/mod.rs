@@ -132,7 +132,8 @@ impl Facts {
 /// How a path may be read by routes and backends, where that is not as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathReadings {
-    /// As routes match it: slashes merged where the listener says so.
+    /// As routes match it: slashes merged where the listener says so, and characters that may be written in two ways as
+    /// `route::spelling` has them.
     pub matched: String,
     /// As backends read it that decode `%2F` and `%5C` and drop parameters (`;`).
     pub decoded: String,
@@ -237,6 +238,7 @@ impl Exchange {
         std::mem::swap(&mut self.response, &mut fork.response);
         self.hop = fork.hop.take();
         self.facts.backend = fork.facts.backend.or(self.facts.backend);
+        self.facts.backend_version = fork.facts.backend_version.or(self.facts.backend_version);
         self.facts.attempts += fork.facts.attempts;
         self.facts.response_time = fork.facts.response_time;
         self.facts.recording = fork.facts.recording.take();

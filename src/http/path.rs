@@ -1,7 +1,7 @@
 //! The path in its one spelling (RFC 3986 §6.2.2), and how backends may read it otherwise.
 //!
 //! Previous stop: `http::normalize`; next stop: `http::routing`. Some backends merge slashes, decode `%2F`, or drop what
-//! follows a `;` in a segment. A path that a route would take by one reading and another route by another reading is
+//! follows a `;` in a segment; nearly all take `%40` for `@`, and routes do ([`spelled`]). A path that a route would take by one reading and another route by another reading is
 //! refused, so that no spelling passes by the route that guards it.
 
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     error::{Kind, ProxyError, Result},
     exchange::{Exchange, PathReadings},
     h1::Method,
+    route::spelling::spelled,
 };
 
 /// Normalizes the path of an exchange: dot segments removed, unreserved characters unescaped, every other escape in
@@ -46,7 +47,9 @@ fn is_plain(path: &str) -> bool {
     let (mut is_odd, mut is_behind_slash) = (false, false);
     // Without a branch for each byte.
     for byte in path.bytes() {
-        is_odd |= (byte == b'%') | (byte == b'\\') | (byte == b';');
+        is_odd |= (byte == b'%') | (byte == b';') | (byte == b'"') | (byte & 0xfd == b'<');
+        // `[`, `\`, `]`, `^`, `` ` ``, `{`, `|` and `}`: but for the last row of letters, 0x5b to 0x5e and so on.
+        is_odd |= (byte.wrapping_sub(b'[') < 4) | (byte == b'`') | (byte.wrapping_sub(b'{') < 3);
         is_odd |= is_behind_slash & ((byte == b'/') | (byte == b'.'));
         is_behind_slash = byte == b'/';
     }
@@ -109,7 +112,7 @@ fn unescape(path: &str, encoded_slash: EncodedSlash) -> Result<String, &'static 
 
 /// The ways to read a normal path; `None` where there is one only.
 fn readings(path: &str, conf: &PathsConf) -> Result<Option<PathReadings>, &'static str> {
-    let matched = if conf.merge_slashes { merged(path) } else { path.to_owned() };
+    let matched = spelled(&if conf.merge_slashes { merged(path) } else { path.to_owned() });
     let (decoded, bare) = (bare(&unslashed(&matched)), unslashed(&bare(&matched)));
     // Each segment of the other is one of these too.
     if decoded.split('/').any(|segment| matches!(segment, "." | "..")) {
@@ -182,12 +185,15 @@ mod tests {
 
     #[test]
     fn plain_paths_have_one_reading() {
-        for path in ["/", "/a/b", "/a.b/c..d", "/a/b/", "/a?"] {
+        for path in ["/", "/a/b", "/a.b/c..d", "/a/b/", "/a?", "/!$&'()*+,-.=:@_~AZaz09"] {
             assert!(is_plain(path), "{path}");
             assert_eq!(readings(path, &PathsConf::default()), Ok(None));
         }
         for path in ["//a", "/a//b", "/a/.b", "/a/./b", "/a%20b", "/a;b", "/a\\b"] {
             assert!(!is_plain(path), "{path}");
+        }
+        for odd in "\"<>[\\]^`{|};%".chars() {
+            assert!(!is_plain(&format!("/a{odd}")), "{odd}");
         }
     }
 
@@ -206,10 +212,13 @@ mod tests {
             ("//%2F;x//a", "/%2F;x/a", "/a", "/a"),
             ("/;%2Fx/a", "/;%2Fx/a", "/x/a", "/a"),
             ("/a;%5Cx/b", "/a;%5Cx/b", "/a/x/b", "/a/b"),
+            ("/a%3Bx/b", "/a;x/b", "/a/b", "/a/b"),
+            ("/%40a/b%3A", "/@a/b:", "/@a/b:", "/@a/b:"),
+            ("/a|b", "/a%7Cb", "/a%7Cb", "/a%7Cb"),
         ] {
             assert_eq!(read(path), Ok(Some((matched.into(), decoded.into(), bare.into()))), "{path}");
         }
-        for path in ["/a/..%2Fb", "/a/..;x/b", "/.;/a", "/a%2F.", "/a%5C..%5Cb"] {
+        for path in ["/a/..%2Fb", "/a/..;x/b", "/a/..%3Bx/b", "/.;/a", "/a%2F.", "/a%5C..%5Cb"] {
             assert!(read(path).is_err(), "{path}");
         }
         assert_eq!(read("/.hidden%20"), Ok(None));

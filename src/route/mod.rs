@@ -12,4 +12,5 @@ pub mod host;
 pub mod matcher;
 pub mod names;
 pub mod rewrite;
+pub mod spelling;
 pub mod table;

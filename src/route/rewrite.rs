@@ -1,6 +1,9 @@
 //! A rewrite of a request's target, ready to be made.
 
-use super::conf::{QueryEditConf, RewriteConf};
+use super::{
+    conf::{QueryEditConf, RewriteConf},
+    spelling::spelled,
+};
 use crate::{
     schema::form::{decoded, encode},
     template::{Context, Scope, Template, Use},
@@ -9,7 +12,7 @@ use crate::{
 /// How host and path change on their way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewrite {
-    /// Removed from the beginning of the path; may be empty.
+    /// Removed from the beginning of the path; may be empty. As [`spelled`].
     pub strip_prefix: String,
     /// Put before what is left; without a `/` at its end, and may be empty.
     pub add_prefix: String,
@@ -27,7 +30,7 @@ impl Rewrite {
         let template =
             |text: &str, context| (!text.is_empty()).then(|| Template::of(text, Use::Rewrite, context));
         Self {
-            strip_prefix: conf.strip_prefix.clone(),
+            strip_prefix: spelled(&conf.strip_prefix),
             add_prefix: conf.add_prefix.trim_end_matches('/').to_owned(),
             path: template(&conf.path, Context::Path),
             host: template(&conf.host, Context::Host),

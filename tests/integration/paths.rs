@@ -126,3 +126,38 @@ fn http2_paths_pass_by_no_guard() {
     }
     assert!(origin.requests().is_empty());
 }
+
+#[test]
+fn a_guard_takes_its_path_in_every_spelling() {
+    let origin = Origin::named("app");
+    let guard = "[[route]]\nname = \"guard\"\nrespond = { status = 403 }\n\
+        paths = [\"/assets/@private/*\", \"/wiki/Special:Export\", \"/caf%c3%a9/*\", \"/%41b\", \"/a|b/*\", \"/a+b%20c\"]\n\
+        [[route]]\nname = \"scope\"\npaths = [\"/%40npm/*\"]\nrewrite = { strip_prefix = \"/%40npm\" }\nupstream = \"u\"\n";
+    let proxy = Proxy::start(&config_of(&[origin.address().to_string()], "", guard));
+    for target in [
+        "/assets/@private/x",
+        "/assets/%40private/x",
+        "/assets//%40private",
+        "/wiki/Special:Export",
+        "/wiki/Special%3AExport",
+        "/wiki/Special%3aExport?page=x",
+        "/caf%C3%A9/x",
+        "/caf%c3%a9/x",
+        "/Ab",
+        "/a|b/x",
+        "/a%7Cb/x",
+        "/a%2Bb%20c",
+    ] {
+        assert_eq!(status(&proxy, target), 403, "{target}");
+    }
+    assert!(origin.requests().is_empty(), "{:?}", origin.requests());
+    for (target, forwarded) in [
+        ("/x/%40y/%3a|", "/x/%40y/%3A|"),
+        ("/@npm/a%2Fb", "/a%2Fb"),
+        ("/%40npm/a%2Fb", "/a%2Fb"),
+        ("/assets/%2540private/x", "/assets/%2540private/x"),
+    ] {
+        assert_eq!(status(&proxy, target), 200, "{target}");
+        assert_eq!(origin.last().target, forwarded);
+    }
+}

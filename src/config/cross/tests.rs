@@ -131,3 +131,17 @@ fn what_a_condition_leads_to_is_stored_apart() {
         assert_eq!(config.route[0].has_more_conditions(), !by_uri, "{key}");
     }
 }
+
+#[test]
+fn a_route_is_reached_where_the_first_is_not() {
+    let folder = Folder::new("listeners");
+    let two = "[[listener]]\nname = \"two\"\naddress = \"127.0.0.1:2\"\n";
+    let (on_web, on_two) = ("listeners = [\"web\"]", "listeners = [\"two\"]");
+    for reached in [&[on_web, ""][..], &[on_web, on_two]] {
+        assert!(folder.read(reached, two).is_ok(), "{reached:?}");
+    }
+    for (hidden, last) in [(&["", on_web][..], "r1"), (&[on_two, on_web, ""], "r2")] {
+        let problems = folder.read(hidden, two).unwrap_err();
+        assert!(problems.contains(&format!("`{last}` is never reached")), "{problems}");
+    }
+}

@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
-use crate::schema::{Node, Place, Reader, Table, Value, name};
+use crate::{
+    route::spelling::is_well_escaped,
+    schema::{Node, Place, Reader, Table, Value, name},
+};
 
 /// What a path must be like.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +45,10 @@ impl Value for PathPattern {
             Some("match the query with `query`, not in the path".to_owned())
         } else if text.chars().any(|c| c.is_whitespace() || c.is_control() || !c.is_ascii()) {
             Some("write spaces and special characters percent-encoded, such as `%20`".to_owned())
+        } else if !is_well_escaped(text) {
+            Some("a `%` is followed by two hexadecimal digits; that sign itself is `%25`".to_owned())
+        } else if text.split('/').any(|segment| matches!(segment, "." | "..")) {
+            Some("it would match nothing: dot segments are resolved before routes see a path".to_owned())
         } else {
             let stem = text.strip_suffix("/*").unwrap_or(text);
             stem.contains('*').then(|| {

@@ -18,6 +18,7 @@ use crate::{
         matcher::{PathPattern, Rule},
         names::{NameRule, Names},
         rewrite::Rewrite,
+        spelling::spelled,
         table::Table,
     },
     runtime::{
@@ -48,6 +49,7 @@ impl Builder<'_> {
             let mirrored = conf.mirror.as_ref().map(|mirror| find(&mirror.upstream)).transpose()?;
             let is_own = |cache: &&Arc<Cache>| Some(&cache.conf.name) == conf.cache.as_ref();
             let cache = caches.iter().find(is_own);
+            let key_suffix = key_suffix(conf, listeners);
             let is_same = |old: &Route| match cache {
                 Some(cache) => old.cache.as_ref().is_some_and(|before| Arc::ptr_eq(before, cache)),
                 None => true,
@@ -58,6 +60,7 @@ impl Builder<'_> {
                     if *old == conf
                         && route.action == action
                         && route.mirror.as_ref().map(|mirror| mirror.upstream) == mirrored
+                        && route.key_suffix == key_suffix
                         && is_same(route) =>
                 {
                     Ok((*route).clone())
@@ -77,7 +80,8 @@ impl Builder<'_> {
                     Ok(Arc::new(Route {
                         cache,
                         mirror,
-                        ..self.route(conf, action, (listeners, in_flight.unwrap_or_default()))
+                        key_suffix,
+                        ..self.route(conf, action, in_flight.unwrap_or_default())
                     }))
                 }
             }
@@ -92,12 +96,7 @@ impl Builder<'_> {
         conf.collapse.then(|| Arc::new(cache()))
     }
 
-    fn route(
-        &self,
-        conf: &RouteConf,
-        action: Action,
-        (listeners, in_flight): (usize, Arc<AtomicU32>),
-    ) -> Route {
+    fn route(&self, conf: &RouteConf, action: Action, in_flight: Arc<AtomicU32>) -> Route {
         let name: Arc<str> = conf.name.as_str().into();
         Route {
             action,
@@ -118,13 +117,19 @@ impl Builder<'_> {
             stream_idle: conf.stream_idle,
             cache: None,
             mirror: None,
-            // Else one URI could lead to two routes, and one's responses be served for the other's.
-            key_suffix: (conf.has_more_conditions() || conf.listeners.len() < listeners)
-                .then(|| name.clone()),
+            key_suffix: None,
             series: self.registry.workers().iter().map(|worker| worker.route(&name)).collect(),
             name,
         }
     }
+}
+
+/// What the keys of a route's cache have besides. It depends on how many listeners there are, and so does what the route
+/// may share with the generation before: else one URI could lead to two routes, and one's responses be served for the
+/// other's.
+fn key_suffix(conf: &RouteConf, listeners: usize) -> Option<Arc<str>> {
+    let is_one_of_several = conf.has_more_conditions() || conf.listeners.len() < listeners;
+    is_one_of_several.then(|| conf.name.as_str().into())
 }
 
 fn action(conf: &RouteConf, find: &dyn Fn(&str) -> Result<usize, String>) -> Result<Action, String> {
@@ -241,8 +246,8 @@ fn rule(index: usize, conf: &RouteConf, matchers: &[MatcherConf]) -> Result<Rule
     let (headers, query, more) = conditions(conf, matchers).map_err(|error| error.to_string())?;
     let path = |pattern: &route_conf::PathPattern| {
         Ok::<_, String>(match pattern {
-            route_conf::PathPattern::Exact(path) => PathPattern::Exact(path.clone()),
-            route_conf::PathPattern::Prefix(path) => PathPattern::Prefix(path.clone()),
+            route_conf::PathPattern::Exact(path) => PathPattern::Exact(spelled(path)),
+            route_conf::PathPattern::Prefix(path) => PathPattern::Prefix(spelled(path)),
             route_conf::PathPattern::Regex(regex) => {
                 PathPattern::Regex(regex::Regex::new(regex).map_err(|error| error.to_string())?)
             }
@@ -257,4 +262,37 @@ fn rule(index: usize, conf: &RouteConf, matchers: &[MatcherConf]) -> Result<Rule
         query,
         more,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{moment::Moment, runtime::registry::Registry, tls::tickets::Tickets};
+
+    /// Else what the one route stored would be served by the other, which is on a listener that came later.
+    #[test]
+    fn keys_tell_routes_apart_once_there_is_another_listener() {
+        let config = |more: &str, routes: &str| {
+            let text = format!(
+                "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n{more}[[cache]]\nname = \"pages\"\nmemory = \"1MiB\"\n\
+                 [[upstream]]\nname = \"app\"\n[[upstream.backend]]\naddress = \"127.0.0.1:1\"\n\
+                 [[route]]\nname = \"a\"\nlisteners = [\"web\"]\npaths = [\"/a/*\"]\nupstream = \"app\"\ncache = \"pages\"\n{routes}"
+            );
+            crate::config::parse(&text, "test.toml".as_ref())
+                .unwrap_or_else(|problems| panic!("{problems:?}"))
+        };
+        let (registry, tickets) = (Registry::new(1), Tickets::new(Moment::now()).unwrap());
+        let build = |before, config| {
+            Builder { generation: 1, registry: &registry, tickets: &tickets, before }.build(config).unwrap()
+        };
+        let alone = build(None, config("", ""));
+        assert_eq!(alone.routes[0].key_suffix, None);
+        let listener = "[[listener]]\nname = \"internal\"\naddress = \"127.0.0.2:0\"\n";
+        let route = "[[route]]\nname = \"b\"\nupstream = \"app\"\ncache = \"pages\"\n";
+        let both = build(Some(&alone), config(listener, route));
+        assert_eq!(both.routes[0].key_suffix.as_deref(), Some("a"));
+        assert_eq!(both.routes[1].key_suffix, None);
+        let again = build(Some(&both), config("", ""));
+        assert_eq!(again.routes[0].key_suffix, None);
+    }
 }
