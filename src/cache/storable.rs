@@ -27,7 +27,7 @@ pub enum Refusal {
     RequestNoStore,
     /// 1xx
     NotFinal,
-    /// 206: parts are not stored, only served from a stored whole.
+    /// 206 and 416: of parts nothing is stored, they are only served from a stored whole.
     Partial,
     /// 304 updates what is stored and is nothing by itself.
     NotModified,
@@ -84,7 +84,7 @@ pub fn storable(
     refuse(asked.no_store, Refusal::RequestNoStore)?;
     refuse(!policy.stores(response.status), Refusal::Status)?;
     refuse(response.status < 200, Refusal::NotFinal)?;
-    refuse(response.status == 206, Refusal::Partial)?;
+    refuse(matches!(response.status, 206 | 416), Refusal::Partial)?;
     refuse(response.status == 304, Refusal::NotModified)?;
     refuse(control.must_understand && !is_understood(response.status), Refusal::NotUnderstood)?;
     // §5.2.2.3: with must-understand, "the cache SHOULD ignore the no-store directive".

@@ -50,7 +50,7 @@ pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target:
 }
 
 /// Fields that say what a client would have, or how it came to ask, and not who it is.
-const HARMLESS: [&[u8]; 22] = [
+const HARMLESS: [&[u8]; 25] = [
     b"accept",
     b"accept-charset",
     b"accept-encoding",
@@ -66,12 +66,15 @@ const HARMLESS: [&[u8]; 22] = [
     b"range",
     b"referer",
     b"save-data",
+    b"sec-gpc",
+    b"sec-purpose",
     b"te",
     b"tracestate",
     b"traceparent",
     b"upgrade-insecure-requests",
     b"user-agent",
     b"via",
+    b"x-forwarded-for",
     b"x-real-ip",
 ];
 
@@ -86,9 +89,12 @@ fn told_apart(key: Key, fields: &Fields) -> Key {
             field.known,
             Known::Host | Known::Connection | Known::Upgrade | Known::Forwarded | Known::XRequestId
         );
+        // Of what proxies say of a client, its key has scheme and host.
+        let is_in_key = matches!(field.known, Known::XForwardedProto | Known::XForwardedHost);
         is_of_hop
-            || begins(b"sec-")
-            || begins(b"x-forwarded-")
+            || is_in_key
+            || begins(b"sec-ch-")
+            || begins(b"sec-fetch-")
             || HARMLESS.iter().any(|name| field.name.eq_ignore_ascii_case(name))
     };
     let (mut sum, mut text) = (0_u128, Vec::new());

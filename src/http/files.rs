@@ -6,6 +6,7 @@
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use super::{
+    cached::OF_CONTENT,
     edit,
     respond::{self, Part, Patience, Reply, Source},
     upgrade_request,
@@ -190,9 +191,8 @@ fn answer(tree: &Tree, found: &Found, exchange: &mut Exchange) -> Part {
     let fields = &mut response.fields;
     fields.remove_known(Known::Date);
     if matches!(response.status, 412 | 416) {
-        for name in ["content-type", "content-encoding", "last-modified", "etag"] {
-            fields.remove(name);
-        }
+        // Caches on the way would keep the error for as long as they may keep the file.
+        fields.retain(|field| !OF_CONTENT.iter().any(|name| field.name.eq_ignore_ascii_case(name)));
     } else if request.method == Method::Head && response.status == 200 {
         fields.push_known(Known::ContentLength, length.to_string().as_bytes());
     }

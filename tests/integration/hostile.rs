@@ -407,6 +407,37 @@ fn collapse_shares_nothing_between_clients_that_can_be_told_apart() {
 }
 
 #[test]
+fn collapse_tells_users_apart_whom_a_trusted_proxy_names() {
+    let origin = Origin::start(|request: &Request| {
+        std::thread::sleep(Duration::from_millis(300));
+        let named =
+            ["x-forwarded-user", "x-forwarded-client-cert", "x-forwarded-prefix", "sec-token-binding"];
+        Reply::Text(200, named.iter().find_map(|name| request.header(name)).unwrap_or("nobody").to_owned())
+    });
+    let proxy = before(&origin, "trusted_proxies = [\"127.0.0.0/8\"]", "collapse = true", "");
+    let address = proxy.address("web");
+    let asked = [
+        ("X-Forwarded-User: ann\r\n", "ann"),
+        ("X-Forwarded-User: bob\r\n", "bob"),
+        ("X-Forwarded-Client-Cert: Subject=cat\r\n", "Subject=cat"),
+        ("X-Forwarded-Prefix: /dan\r\n", "/dan"),
+        ("Sec-Token-Binding: eve\r\n", "eve"),
+        ("X-Forwarded-For: 192.0.2.1\r\nSec-Fetch-Mode: cors\r\n", "nobody"),
+        ("X-Forwarded-For: 192.0.2.2\r\nSec-CH-UA: x\r\n", "nobody"),
+    ];
+    let answers: Vec<_> = asked
+        .iter()
+        .map(|&(fields, _)| {
+            std::thread::spawn(move || Client::connect(address).get_with("/", "a", fields).text())
+        })
+        .collect();
+    for (answer, (fields, expected)) in answers.into_iter().zip(asked) {
+        assert_eq!(answer.join().unwrap(), expected, "{fields:?}");
+    }
+    assert_eq!(origin.requests().len(), 6, "those who are alike share all the same");
+}
+
+#[test]
 fn max_forwards_ends_options_and_trace_here() {
     let origin = Origin::named("a");
     let proxy = before(&origin, "", "", "");

@@ -23,6 +23,7 @@ pub struct Reader {
     /// Among the fill's readers.
     index: usize,
     place: Option<hub::Place>,
+    may_lead: bool,
 }
 
 /// What came of waiting.
@@ -32,7 +33,7 @@ pub enum FillOutcome {
     Coming(Arc<Answer>),
     /// What is stored answers.
     Stored(Arc<StoredResponse>, Origin),
-    /// The answer was for the one who asked: everyone else asks for himself.
+    /// The answer was for the one who asked, or there was none and this one does not ask for others: it asks for itself.
     Released,
     /// Who asked failed; this one asks now, for all who wait.
     Lead(Source),
@@ -59,7 +60,12 @@ impl Reader {
     /// A reader that is counted among the fill's already.
     pub(super) fn counted(fill: Arc<Fill>, index: usize) -> Self {
         fill.fills.counts.waiters.fetch_add(1, Relaxed);
-        Self { fill, index, place: None }
+        Self { fill, index, place: None, may_lead: true }
+    }
+
+    /// This one asks for nobody else: where who asked failed, it goes, and another one asks.
+    pub fn follow_only(&mut self) {
+        self.may_lead = false;
     }
 
     /// Ready once there is a head, or will be none.
@@ -71,6 +77,7 @@ impl Reader {
                 hub::wait(self.fill.id, &mut self.place, cx);
                 return Poll::Pending;
             }
+            Phase::Orphaned if !self.may_lead => FillOutcome::Released,
             Phase::Orphaned => {
                 state.phase = Phase::Asking;
                 state.tries += 1;

@@ -307,6 +307,33 @@ fn a_failed_leader_is_replaced_once_then_all_fail() {
 }
 
 #[test]
+fn who_asks_for_nobody_else_takes_no_turn_of_others() {
+    let fills = Fills::new(BOUNDS);
+    let failure = || Failure { kind: Kind::Connect, text: "refused".into() };
+    let (source, leader) = lead(&fills, "/a");
+    let (mut head, mut other) = (wait(&fills, "/a"), wait(&fills, "/a"));
+    head.follow_only();
+    assert!(outcome(&mut head).is_none() && outcome(&mut other).is_none());
+    source.fail(failure());
+    drop(leader);
+    assert!(matches!(outcome(&mut head), Some(FillOutcome::Released)));
+    drop(head);
+    let Some(FillOutcome::Lead(source)) = outcome(&mut other) else { panic!("nobody leads") };
+    source.release();
+    assert!(matches!(outcome(&mut other), Some(FillOutcome::Released)));
+    drop(other);
+    // Where there is no other, nobody asks again, and nothing is left behind.
+    let (source, leader) = lead(&fills, "/b");
+    let mut head = wait(&fills, "/b");
+    head.follow_only();
+    source.fail(failure());
+    drop(leader);
+    assert!(matches!(outcome(&mut head), Some(FillOutcome::Released)));
+    drop(head);
+    assert_eq!(fills.stats().under_way, 0);
+}
+
+#[test]
 fn a_source_that_is_dropped_leaves_nobody_waiting() {
     let fills = Fills::new(BOUNDS);
     let (source, leader) = lead(&fills, "/a");

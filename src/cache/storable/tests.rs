@@ -94,6 +94,8 @@ fn no_cache_is_stored_for_validation() {
 fn parts_and_interim_responses_and_304_are_not_stored() {
     let lines = [("Cache-Control", "public, max-age=5")];
     assert_eq!(verdict(206, &lines), Err(Refusal::Partial));
+    // What one client asked for is not there; of the whole it says nothing.
+    assert_eq!(verdict(416, &lines), Err(Refusal::Partial));
     assert_eq!(verdict(304, &lines), Err(Refusal::NotModified));
     assert_eq!(verdict(103, &lines), Err(Refusal::NotFinal));
 }

@@ -154,6 +154,9 @@ async fn wait<D: Downstream>(
     exchange: &mut ActiveExchange,
     client: &mut D,
 ) -> Result<Step> {
+    if request.is_head {
+        reader.follow_only();
+    }
     let patience = Moment::now().plus(request.cache.conf.collapse.timeout);
     let end = request.context.end(exchange);
     client.deadline().at(end.map_or(patience, |end| end.min(patience)));
@@ -182,7 +185,6 @@ async fn wait<D: Downstream>(
             take_stored(request, miss.why, (response, origin), exchange, client).await
         }
         FillOutcome::Released => Ok(Step::Alone),
-        FillOutcome::Lead(_) if request.is_head => Ok(Step::Alone),
         FillOutcome::Lead(source) => lead(request, miss, (source, reader), exchange, client).await,
         FillOutcome::Failed(failure) => {
             let error = ProxyError::because(failure.kind, failure.text);

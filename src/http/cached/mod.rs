@@ -29,4 +29,5 @@ mod serve;
 mod uncollapsed;
 
 pub use request::uncollapsed_reason;
+pub(super) use selection::OF_CONTENT;
 pub(super) use serve::serve;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Fields of a representation that say nothing of an error in its place, least of all how long it may be kept.
-const OF_CONTENT: [&[u8]; 10] = [
+pub(in crate::http) const OF_CONTENT: [&[u8]; 10] = [
     b"age",
     b"cache-control",
     b"cdn-cache-control",

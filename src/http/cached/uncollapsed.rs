@@ -113,7 +113,7 @@ async fn ask<D: Downstream>(
 }
 
 /// Whether the origin is asked as the client asks, for a part, or for nothing if it has it: where the answer is
-/// for this client only, and so are its conditions (RFC 9110 §13.2.1).
+/// for this client only, and so are its conditions (RFC 9110 §13.2.1); also where nothing is stored.
 fn is_plain(request: &CacheRequest<'_>, miss: &Miss, exchange: &Exchange) -> bool {
     let (hit_for_miss, now) = (&request.cache.store.hit_for_miss, Moment::now());
     let fields = &exchange.request.fields;
@@ -122,7 +122,10 @@ fn is_plain(request: &CacheRequest<'_>, miss: &Miss, exchange: &Exchange) -> boo
             || hit_for_miss.has(&request.key, now)
             || (has_credentials(fields) && hit_for_miss.has(&key_with_credentials(request), now))
     };
-    request.is_head || request.control.no_store || (miss.stored.is_none() && is_own())
+    !request.cache.is_storing
+        || request.is_head
+        || request.control.no_store
+        || (miss.stored.is_none() && is_own())
 }
 
 /// Remembers that an answer is for this request only. One to a request with credentials says nothing of those

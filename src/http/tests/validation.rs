@@ -143,3 +143,45 @@ fn an_outgrown_refresh_does_not_wait_for_a_reader() {
         stage.assert_all_is_given_back("a refresh that outgrew its bounds").await;
     });
 }
+
+#[test]
+fn an_answer_about_a_part_is_not_stored_for_the_whole() {
+    run(async || {
+        let routes = "[[cache]]\nname = \"pages\"\nmemory = \"8MiB\"\nmax_object = \"1KiB\"\n\
+            [[route]]\nname = \"cached\"\nupstream = \"app\"\ncache = \"pages\"\n";
+        let large = [b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n".to_vec(), vec![b'x'; 2000]].concat();
+        let large: &[Act] = &[Act::Send(large.leak())];
+        let stage = Stage::new("", routes, large);
+        assert_eq!(status_of(&get(&stage, "").await), "200");
+        // It is known by now that the whole is too large, so that the origin is asked for the part.
+        stage.script(&[Act::Send(
+            b"HTTP/1.1 416 Range Not Satisfiable\r\nCache-Control: public, max-age=60\r\nContent-Length: 0\r\n\r\n",
+        )]);
+        assert_eq!(status_of(&get(&stage, "Range: bytes=9999-\r\n").await), "416");
+        stage.script(large);
+        assert_eq!(status_of(&get(&stage, "").await), "200");
+        assert_eq!(stage.backend.requests.borrow().len(), 3);
+    });
+}
+
+#[test]
+fn what_is_not_shared_is_asked_for_as_the_client_asks() {
+    run(async || {
+        let route = "[[route]]\nname = \"all\"\nupstream = \"app\"\ncollapse = true\n";
+        let part =
+            b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1/5\r\nContent-Length: 2\r\n\r\nhe";
+        let stage = Stage::new("", route, &[Act::Send(part)]);
+        let got = get(&stage, "Cookie: a=b\r\nRange: bytes=0-1\r\n").await;
+        assert_eq!((status_of(&got), field(&got, "content-range")), ("206", Some("bytes 0-1/5")), "{got}");
+        stage.script(&[Act::Send(b"HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\n\r\n")]);
+        let got = get(&stage, "Cookie: a=b\r\nIf-None-Match: \"1\"\r\n").await;
+        assert_eq!(status_of(&got), "304", "{got}");
+        let requests = stage.backend.requests.borrow();
+        let asked: Vec<_> = requests.iter().map(|head| head.to_ascii_lowercase()).collect();
+        assert_eq!(asked.len(), 2);
+        assert!(
+            asked[0].contains("range: bytes=0-1") && asked[1].contains("if-none-match: \"1\""),
+            "{asked:?}"
+        );
+    });
+}
