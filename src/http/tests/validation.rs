@@ -145,7 +145,7 @@ fn an_outgrown_refresh_does_not_wait_for_a_reader() {
 }
 
 #[test]
-fn an_answer_about_a_part_is_not_stored_for_the_whole() {
+fn a_416_is_not_stored_for_the_whole() {
     run(async || {
         let routes = "[[cache]]\nname = \"pages\"\nmemory = \"8MiB\"\nmax_object = \"1KiB\"\n\
             [[route]]\nname = \"cached\"\nupstream = \"app\"\ncache = \"pages\"\n";
@@ -165,7 +165,7 @@ fn an_answer_about_a_part_is_not_stored_for_the_whole() {
 }
 
 #[test]
-fn what_is_not_shared_is_asked_for_as_the_client_asks() {
+fn what_is_not_shared_is_asked_for_as_it_came() {
     run(async || {
         let route = "[[route]]\nname = \"all\"\nupstream = \"app\"\ncollapse = true\n";
         let part =

@@ -28,7 +28,7 @@ fn write_goes_whole_to_an_origin_that_answers_early() {
 }
 
 #[test]
-fn an_origin_that_takes_bit_by_bit_is_left_in_time() {
+fn who_takes_a_write_bit_by_bit_is_left() {
     const LENGTH: usize = 8 * 1024 * 1024;
     let (came, all) = mpsc::channel();
     let came = Mutex::new(came);
