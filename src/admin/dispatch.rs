@@ -20,6 +20,7 @@ use super::{
     endpoints::ENDPOINTS,
     params::{self, Checked, Params},
     reply::{self, Reply, busy, error},
+    shared::Asked,
 };
 use crate::runtime::drain::Stage;
 
@@ -62,10 +63,19 @@ impl Admin {
     }
 
     /// Has the endpoint answer.
-    pub(super) async fn answer(self: Arc<Self>, endpoint: &'static Endpoint, question: Params) -> Reply {
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        endpoint: &'static Endpoint,
+        question: Params,
+        asked: Option<Asked>,
+    ) -> Reply {
         let answer = match endpoint.answer {
-            Now(answer) => return answer(&self, &question),
-            Later(answer) => return self.answer_later(answer, question).await,
+            Now(answer) => {
+                let reply = answer(&self, &question);
+                self.tell_peers(asked.as_ref(), &reply);
+                return reply;
+            }
+            Later(answer) => return self.answer_later(answer, question, asked).await,
             Aside(answer) => answer,
         };
         let places = match endpoint.about.body.is_toml() {
@@ -78,6 +88,7 @@ impl Admin {
         };
         let work = spawn_blocking(move || {
             let reply = answer(&self, &question);
+            self.tell_peers(asked.as_ref(), &reply);
             // Held to the end of the work, also when nobody waits for it any more.
             drop(place);
             reply
@@ -91,12 +102,14 @@ impl Admin {
         self: Arc<Self>,
         answer: fn(Arc<Self>, Params) -> Pending,
         question: Params,
+        asked: Option<Asked>,
     ) -> Reply {
         let Ok(Ok(place)) = timeout(PLACE, self.waiting.clone().acquire_owned()).await else {
             return busy();
         };
         let work = spawn_local(async move {
-            let reply = answer(self, question).await;
+            let reply = answer(self.clone(), question).await;
+            self.tell_peers(asked.as_ref(), &reply);
             drop(place);
             reply
         });

@@ -230,7 +230,7 @@ async fn respond(admin: Arc<Admin>, request: Request<Incoming>, place: &Place, s
     };
     if endpoint.is_watched {
         // It is answered at once, whatever else is asked; a body would say nothing (RFC 9110 §9.3.1).
-        return admin.answer(endpoint, question).await;
+        return admin.answer(endpoint, question, None).await;
     }
     let Some(_asking) = place.ask() else { return busy() };
     let takes = endpoint.about.body;
@@ -248,11 +248,7 @@ async fn respond(admin: Arc<Admin>, request: Request<Incoming>, place: &Place, s
         }
     }
     let asked = admin.asked(endpoint.method, &head.uri, &question);
-    let reply = admin.clone().answer(endpoint, question).await;
-    if let Some(asked) = asked.filter(|_| reply.status().is_success()) {
-        admin.tell_peers(&asked);
-    }
-    reply
+    admin.answer(endpoint, question, asked).await
 }
 
 /// Reads a body of at most so many bytes. A large one needs a place among the large ones.

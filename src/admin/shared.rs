@@ -12,6 +12,7 @@ use super::{
     Admin,
     endpoints::ENDPOINTS,
     params::{self, Params},
+    reply::Reply,
     spec::LOCAL,
 };
 use crate::moment::Moment;
@@ -42,8 +43,9 @@ impl Admin {
         })
     }
 
-    /// Has the peers told of what was done.
-    pub(super) fn tell_peers(&self, asked: &Asked) {
+    /// Has the peers told of what was done, by whoever did it: the client may be gone by then.
+    pub(super) fn tell_peers(&self, asked: Option<&Asked>, reply: &Reply) {
+        let Some(asked) = asked.filter(|_| reply.status().is_success()) else { return };
         let snapshot = self.shared.snapshot.load();
         let Some(peers) = snapshot.config.cluster.as_ref().and_then(|cluster| cluster.peers.as_ref()) else {
             return;
@@ -64,7 +66,7 @@ impl Admin {
             return StatusCode::BAD_REQUEST;
         };
         let body = Bytes::copy_from_slice(body.as_bytes());
-        self.answer(endpoint, Params { parameters, query, body, ..Params::default() }).await.status()
+        self.answer(endpoint, Params { parameters, query, body, ..Params::default() }, None).await.status()
     }
 
     /// The hash of the configuration file that is in force.

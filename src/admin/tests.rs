@@ -285,6 +285,46 @@ fn upstreams_have_the_contracts_keys() {
     });
 }
 
+/// Else this node alone would have purged what all have.
+#[test]
+fn peers_are_told_though_the_client_left() {
+    let dir = std::env::temp_dir().join(format!("pointsman-admin-peers-{}", std::process::id()));
+    crate::tls::demo::demo_certificates(&dir).unwrap();
+    let text = format!(
+        "{CONFIG}[[cache]]\nname = \"pages\"\nmemory = \"1MiB\"\n[cluster.peers]\nlisten = \"127.0.0.1:1\"\n\
+         members = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\nca = {0:?}\n\
+         certificate = {{ chain = {1:?}, key = {2:?} }}\n",
+        dir.join("ca.pem"),
+        dir.join("demo.pem"),
+        dir.join("demo.key")
+    );
+    let admin = admin(&text, Access::Anyone);
+    std::fs::remove_dir_all(&dir).unwrap();
+    let request = http::Request::post("/api/v1/caches/pages/purge").body(()).unwrap();
+    let (head, ()) = request.into_parts();
+    let waiting = || admin.shared.registry.commands.waiting("127.0.0.1:2".parse().unwrap());
+    LocalRuntime::new().unwrap().block_on(async {
+        let Ok((endpoint, mut question)) = admin.find(&head, Scope::Everything) else {
+            panic!("no such endpoint")
+        };
+        question.body = r#"{"url": "http://a.test/"}"#.into();
+        let asked = admin.asked("POST", &head.uri, &question);
+        assert!(asked.is_some());
+        {
+            let mut answer = std::pin::pin!(admin.clone().answer(endpoint, question, asked));
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(answer.as_mut().poll(&mut cx).is_pending());
+        }
+        let told = async {
+            while waiting() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), told).await.expect("nobody is told");
+    });
+    assert_eq!(waiting(), 1);
+}
+
 #[test]
 fn a_client_that_sends_nothing_is_let_go() {
     let runtime = LocalRuntime::new().unwrap();

@@ -66,8 +66,11 @@ pub enum Turn {
 /// The first nodes that have a new configuration, as the others see them.
 #[derive(Debug, Default)]
 pub struct Trial {
-    /// What each said last before it had it, or first when it had, and since when it has it.
-    begun: BTreeMap<String, (Option<Moment>, Report)>,
+    /// What each said last before it had it, or first when it had, and since when it has it; `None` of one that went, with
+    /// which it begins anew.
+    begun: BTreeMap<String, Option<(Option<Moment>, Report)>>,
+    /// Since when one of them is not there.
+    gone: Option<Moment>,
 }
 
 /// Fewer failures than this say nothing.
@@ -77,7 +80,8 @@ const GROWTH: f64 = 0.01;
 
 impl Trial {
     /// Looks whether it is the turn of `own`: of the nodes in the order of their names the first come first, and the others
-    /// when those had it for `wait` and no more of their requests failed. `others` are the nodes that are there.
+    /// when those had it for `wait` and no more of their requests failed. `others` are the nodes that are there; a first
+    /// one that is there no more is waited for as long.
     pub fn look(
         &mut self,
         own: &str,
@@ -90,20 +94,31 @@ impl Trial {
         names.sort_unstable();
         let (mut turn, firsts) = (Turn::Now, names.into_iter().take(first.max(1)));
         let firsts: Vec<&str> = firsts.collect();
+        // That it went is the strongest sign that something is wrong with what it tries.
+        if let Some((gone, begun)) = self.begun.iter_mut().find(|(name, _)| !others.contains_key(*name)) {
+            *begun = None;
+            let since = *self.gone.get_or_insert(now);
+            return match now.since(since) < wait {
+                true => Turn::Later,
+                false => Turn::Never(format!("`{gone}`, which tries it first, is not heard any more")),
+            };
+        }
+        self.gone = None;
         if firsts.contains(&own) {
             return Turn::Now;
         }
         for name in firsts {
             let Some(report) = others.get(name) else { continue };
             if report.revision != revision {
-                self.begun.insert(name.to_owned(), (None, *report));
+                self.begun.insert(name.to_owned(), Some((None, *report)));
                 turn = Turn::Later;
                 continue;
             }
             if !report.is_in_force {
                 return Turn::Never(format!("`{name}` rejected it"));
             }
-            let (since, before) = self.begun.entry(name.to_owned()).or_insert((None, *report));
+            let begun = self.begun.entry(name.to_owned()).or_default();
+            let (since, before) = begun.get_or_insert((None, *report));
             let (since, before) = (*since.get_or_insert(now), *before);
             let requests = report.requests.saturating_sub(before.requests);
             let failed = report.failed.saturating_sub(before.failed);
@@ -179,7 +194,7 @@ mod tests {
         assert_eq!(trial.look("b", &has, limits, 5, at(10)), Turn::Later);
         assert_eq!(trial.look("b", &has, limits, 5, at(39)), Turn::Later);
         assert_eq!(trial.look("b", &has, limits, 5, at(40)), Turn::Now);
-        // The first has gone: the next is the first.
+        // The first was gone before: the next is the first.
         assert_eq!(Trial::default().look("b", &others(&[("c", 4, true, 0, 0)]), limits, 5, at(0)), Turn::Now);
     }
 
@@ -197,6 +212,24 @@ mod tests {
         let mut trial = Trial::default();
         trial.look("b", &others(&[("a", 5, true, 10, 0)]), limits, 5, at(0));
         assert_eq!(trial.look("b", &others(&[("a", 5, true, 14, 4)]), limits, 5, at(30)), Turn::Now);
+    }
+
+    #[test]
+    fn it_stops_where_the_first_vanishes() {
+        let (limits, left) = ((1, WAIT), others(&[("c", 4, true, 0, 0)]));
+        for revision in [4, 5] {
+            let mut trial = Trial::default();
+            let before = others(&[("a", revision, true, 0, 0), ("c", 4, true, 0, 0)]);
+            assert_eq!(trial.look("b", &before, limits, 5, at(0)), Turn::Later);
+            assert_eq!(trial.look("b", &left, limits, 5, at(10)), Turn::Later);
+            assert_eq!(trial.look("b", &left, limits, 5, at(39)), Turn::Later);
+            let Turn::Never(why) = trial.look("b", &left, limits, 5, at(40)) else { panic!("it goes on") };
+            assert!(why.contains("`a`"), "{why}");
+            // It was away for a moment.
+            let has = others(&[("a", 5, true, 0, 0), ("c", 4, true, 0, 0)]);
+            assert_eq!(trial.look("b", &has, limits, 5, at(41)), Turn::Later);
+            assert_eq!(trial.look("b", &has, limits, 5, at(71)), Turn::Now);
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio::{
     net::unix::pipe::Receiver,
     runtime::{Builder, LocalOptions},
     sync::Notify,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{conf::OnChangeConf, role::Role, status::Status};
@@ -127,9 +127,10 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is to be told next; `None` where there is nothing.
-    fn next(&self) -> Option<Report> {
-        self.lock().reports.pop_first().map(|(_, report)| report)
+    /// What came since, and whether it is all.
+    fn take(&self) -> (BTreeMap<String, Report>, bool) {
+        let mut pending = self.lock();
+        (std::mem::take(&mut pending.reports), pending.is_over)
     }
 
     /// Whether something newer is to be told of the group.
@@ -138,43 +139,63 @@ impl Shared {
     }
 }
 
+/// What is to be told of a group, and when it is tried.
+struct Try {
+    report: Report,
+    /// How often it was tried.
+    attempts: u32,
+    due: Instant,
+    pause: Duration,
+}
+
+/// Tells what comes, one after another; what failed waits for its time, and holds up no other group.
 async fn serve(conf: &OnChangeConf, shared: &Shared, status: &Status) {
+    let mut tries: BTreeMap<String, Try> = BTreeMap::new();
     loop {
-        match shared.next() {
-            Some(report) => until_told(conf, shared, status, &report).await,
-            None if shared.lock().is_over => return,
-            None => shared.wake.notified().await,
+        let (reports, is_over) = shared.take();
+        let due = Instant::now();
+        tries.extend(
+            reports
+                .into_iter()
+                .map(|(router, report)| (router, Try { report, attempts: 0, due, pause: PAUSE })),
+        );
+        let next = tries.iter().min_by_key(|(_, one)| one.due).map(|(router, one)| (router.clone(), one.due));
+        let Some((router, due)) = next else {
+            if is_over {
+                return;
+            }
+            shared.wake.notified().await;
+            continue;
+        };
+        // At the end each is tried once more, at once.
+        if due > Instant::now() && !is_over {
+            let _ = timeout_at(due, shared.wake.notified()).await;
+            continue;
+        }
+        let Some(mut one) = tries.remove(&router) else { continue };
+        if tell(conf, status, &one).await || one.attempts >= conf.retries || shared.is_overtaken(&router) {
+            continue;
+        }
+        if !shared.lock().is_over {
+            one.attempts += 1;
+            (one.due, one.pause) = (Instant::now() + one.pause, (one.pause * 2).min(LONGEST));
+            tries.insert(router, one);
         }
     }
 }
 
-/// Runs the program until it succeeds, is overtaken, or was run often enough.
-async fn until_told(conf: &OnChangeConf, shared: &Shared, status: &Status, report: &Report) {
-    let mut pause = PAUSE;
-    for attempt in 0..=conf.retries {
-        let result = run(conf, report).await;
-        let (role, router) = (report.role.name(), &report.router);
-        let problem = result.err().map(|why| format!("`on_change` for {role}: {why}"));
-        status
-            .lock()
-            .group(router)
-            .into_iter()
-            .for_each(|group| group.on_change_problem.clone_from(&problem));
-        let Some(problem) = problem else {
-            tracing::info!(group = %router, role, "`on_change` was run");
-            return;
-        };
-        tracing::error!(group = %router, attempt = attempt + 1, "{problem}");
-        if shared.is_overtaken(router) || shared.lock().is_over {
-            return;
-        }
-        // A newer report cuts the pause short.
-        let _ = timeout(pause, shared.wake.notified()).await;
-        if shared.is_overtaken(router) {
-            return;
-        }
-        pause = (pause * 2).min(LONGEST);
+/// Runs the program for a report. False where it failed.
+async fn tell(conf: &OnChangeConf, status: &Status, one: &Try) -> bool {
+    let (role, router) = (one.report.role.name(), &one.report.router);
+    let problem = run(conf, &one.report).await.err().map(|why| format!("`on_change` for {role}: {why}"));
+    let mut inner = status.lock();
+    inner.group(router).into_iter().for_each(|group| group.on_change_problem.clone_from(&problem));
+    drop(inner);
+    match &problem {
+        None => tracing::info!(group = %router, role, "`on_change` was run"),
+        Some(problem) => tracing::error!(group = %router, attempt = one.attempts + 1, "{problem}"),
     }
+    problem.is_none()
 }
 
 /// Runs the program once. The error is for people.
@@ -265,7 +286,6 @@ async fn log(stream: Option<OwnedFd>, program: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
 
     use super::*;
 
@@ -295,6 +315,28 @@ mod tests {
             assert!(begun.elapsed() < Duration::from_secs(20), "{found:?}");
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn group_whose_program_fails_holds_up_no_other() {
+        let path = std::env::temp_dir().join(format!("pointsman-on-change-two-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        let script =
+            format!("[ $POINTSMAN_ROUTER != bad ] && echo $POINTSMAN_ROUTER {{role}} >> {}", path.display());
+        let conf = OnChangeConf {
+            command: vec!["/bin/sh".into(), "-c".into(), script],
+            timeout: Duration::from_secs(10),
+            retries: 1000,
+        };
+        let on_change = OnChange::start(conf, Arc::new(Status::default())).unwrap();
+        on_change.tell(report("bad", Role::Primary));
+        on_change.tell(report("good", Role::Primary));
+        assert_eq!(wait_for(&path, 1), ["good primary"]);
+        on_change.tell(report("good", Role::Standby));
+        assert_eq!(wait_for(&path, 2)[1], "good standby");
+        // The end waits for no pause.
+        on_change.finish(false).unwrap().join().unwrap();
+        let _ = std::fs::remove_file(&path);
     }
 
     #[test]

@@ -88,6 +88,7 @@ fn virtual_router(
         preempt_delay: conf.preempt_delay,
         is_pair: peers.len() <= 1 && members <= 1,
     };
+    let own: Vec<IpAddr> = addresses.iter().map(|it| it.address.0.addr()).collect();
     let router = vrrp::conf::Conf {
         interface,
         router_id,
@@ -95,7 +96,8 @@ fn virtual_router(
         settings,
         checksum: conf.vrrp.checksum,
         peers,
-        addresses: addresses.iter().map(|it| it.address.0.addr()).collect(),
+        others: conf.virtual_ip.iter().map(|it| it.address.0.addr()).filter(|it| !own.contains(it)).collect(),
+        addresses: own,
     };
     let addresses = addresses.iter().map(|conf| virtual_address(conf)).collect();
     Plan { name, engine: Conf::Vrrp(router), addresses }

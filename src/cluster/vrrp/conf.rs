@@ -31,6 +31,8 @@ pub struct Conf {
     pub peers: Vec<IpAddr>,
     /// Its addresses, in order.
     pub addresses: Vec<IpAddr>,
+    /// Those of other virtual routers, which may be on the same interface: nothing is sent from them.
+    pub others: Vec<IpAddr>,
 }
 
 /// How a virtual router behaves.

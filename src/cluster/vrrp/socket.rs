@@ -83,8 +83,7 @@ impl Opened {
     pub fn open(conf: &Conf) -> io::Result<Self> {
         let interface = index_of(&conf.interface)?;
         let mut netlink = Netlink::open()?;
-        let mut own = netlink.addresses_of(interface)?;
-        own.retain(|address| address.is_ipv6() == conf.is_v6 && !conf.addresses.contains(address));
+        let own = own(conf, netlink.addresses_of(interface)?);
         let source = source(conf, &own).ok_or_else(|| {
             let kind = if conf.is_v6 { "link-local IPv6 address" } else { "IPv4 address of its own" };
             io::Error::new(io::ErrorKind::AddrNotAvailable, format!("{} has no {kind}", conf.interface))
@@ -180,6 +179,13 @@ impl VrrpSocket {
     }
 }
 
+/// The addresses of an interface that stay where they are, of the router's family.
+fn own(conf: &Conf, mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let is_virtual = |address: &IpAddr| conf.addresses.contains(address) || conf.others.contains(address);
+    addresses.retain(|address| address.is_ipv6() == conf.is_v6 && !is_virtual(address));
+    addresses
+}
+
 /// The address to send from: of IPv6 a link-local one (RFC 9568 §5.1.2.1), unless peers are elsewhere.
 fn source(conf: &Conf, own: &[IpAddr]) -> Option<IpAddr> {
     let is_local = |address: &IpAddr| match address {
@@ -222,4 +228,29 @@ const ONLY_FROM_HERE: [SockFilter; 4] = [
 fn address(header: &[u8], at: usize) -> Option<IpAddr> {
     let octets: [u8; 4] = *header.get(at..)?.first_chunk()?;
     Some(Ipv4Addr::from(octets).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{engine, plan};
+
+    /// The kernel lists the newest address of IPv6 first: that of another router, which this node has too. Else the other
+    /// nodes refuse what is sent from there, and the address moves with its router.
+    #[test]
+    fn nothing_is_sent_from_the_address_of_another_router() {
+        let conf = plan::tests::conf(
+            "[[virtual_ip]]\naddress = \"fd00::100/64\"\ninterface = \"eth0\"\nrouter_id = 51\n\
+             [[virtual_ip]]\naddress = \"fd00::101/64\"\ninterface = \"eth0\"\nrouter_id = 52\n\
+             [vrrp]\nunicast_peers = [\"fd00::2\"]\n",
+        );
+        let there: Vec<IpAddr> =
+            ["fd00::101", "fd00::100", "fe80::1", "fd00::1", "10.0.0.1"].map(|it| it.parse().unwrap()).into();
+        for plan in plan::groups(&conf) {
+            let engine::Conf::Vrrp(router) = plan.engine else { panic!("it is no virtual router") };
+            let own = own(&router, there.clone());
+            assert_eq!(source(&router, &own), Some("fd00::1".parse().unwrap()), "{}", plan.name);
+            assert!(!own.iter().any(|it| conf.virtual_ip.iter().any(|ip| ip.address.0.addr() == *it)));
+        }
+    }
 }
