@@ -6,6 +6,7 @@
 
 mod disk_object;
 mod disk_write;
+mod past;
 #[cfg(test)]
 mod tests;
 mod written;
@@ -13,19 +14,16 @@ mod written;
 use std::{
     io,
     path::Path,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use written::{REMEMBERED, Sweep, Written};
+use past::{Past, Purge, look};
+use written::Sweep;
 
 pub use self::{disk_object::DiskObject, disk_write::DiskWrite};
 
 use super::{
     conf::CacheConf,
-    date::Date,
     disk::{Disk, Id, Options, Stats, Visit},
     disk_head::DiskHead,
     key::Key,
@@ -44,26 +42,10 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct DiskTier {
     place: Arc<OwnedDirectory<Disk>>,
-    /// Purges that the files are being looked through for, or were a moment ago: what was being written then may have
-    /// come to light after it.
-    purges: Mutex<Vec<Arc<Purge>>>,
-    /// URIs that were written to of late.
-    written: Arc<Written>,
+    /// What was purged and written to of late.
+    past: Arc<Past>,
     /// Held by the one who looks through all files.
     looking: Mutex<()>,
-}
-
-/// A purge that is under way.
-#[derive(Debug)]
-struct Purge {
-    rule: Rule,
-    is_soft: bool,
-    /// What began later is not meant, in milliseconds of the wall clock.
-    at: u64,
-    /// How many were meant, so far.
-    count: AtomicU64,
-    /// When all files had been looked through; 0 while they have not.
-    done: AtomicU64,
 }
 
 /// The present in milliseconds: when a fetch begins, and when a purge is asked for.
@@ -110,15 +92,14 @@ impl DiskTier {
         self.disk().is_some_and(|disk| !disk.find(key.hash()).is_empty())
     }
 
-    /// What answers a request, by its key and, where it varies, its fields. `tags` names the field by which purges by
-    /// tag go; more than `most` variants are not kept.
-    pub async fn find(&self, key: &Key, request: &Fields, tags: &str, most: usize) -> Option<DiskObject> {
+    /// What answers a request, by its key and, where it varies, its fields. More than `most` variants are not kept.
+    pub async fn find(&self, key: &Key, request: &Fields, most: usize) -> Option<DiskObject> {
         let disk = self.disk()?;
         let mut kept: Vec<DiskObject> = Vec::new();
         for found in disk.find(key.hash()) {
             let Some(meta) = disk.head(found.id).await else { continue };
             let record = DiskHead::decode(&meta);
-            let record = record.filter(|record| record.key == *key).and_then(|it| self.unpurged(it, tags));
+            let record = record.filter(|record| record.key == *key).and_then(|it| self.past.unpurged(it));
             // The newest comes first: another of the same variant is one that it replaced.
             let is_old = |record: &DiskHead| kept.iter().any(|other| other.record.variant == record.variant);
             match record.filter(|record| !is_old(record) && kept.len() < most) {
@@ -134,24 +115,6 @@ impl DiskTier {
         let kept = kept.into_iter().nth(at)?;
         disk.touch(kept.id);
         Some(kept)
-    }
-
-    /// A record as purges that are under way leave it; nothing where they take it.
-    fn unpurged(&self, mut record: DiskHead, tags: &str) -> Option<DiskHead> {
-        if self.written.is_older(record.key.uri_hash(), record.begun) {
-            return None;
-        }
-        let purges = self.purges.lock().unwrap_or_else(PoisonError::into_inner);
-        for purge in &*purges {
-            if !purge.is_about(&record, tags) {
-                continue;
-            }
-            if !purge.is_soft {
-                return None;
-            }
-            record.entry.freshness.expire(Date(purge.at / 1000));
-        }
-        Some(record)
     }
 
     /// Begins to keep a response whose fetch began at `begun`; none where there is no disk tier, or no room in what
@@ -171,7 +134,7 @@ impl DiskTier {
         let writing = disk.begin(key.hash(), record.encode(), length)?;
         Some(DiskWrite {
             writing: Some(writing),
-            written: self.written.clone(),
+            past: self.past.clone(),
             uri: key.uri_hash(),
             begun,
             replaces: replaces.into_iter().map(|found| found.id).collect(),
@@ -179,27 +142,27 @@ impl DiskTier {
     }
 
     /// An object with a newer head, which was asked for at `begun`, and which is kept too.
-    pub fn renewed(&self, object: DiskObject, entry: StoredHead, begun: u64, tags: &str) -> DiskObject {
+    pub fn renewed(&self, object: DiskObject, entry: StoredHead, begun: u64) -> DiskObject {
         let mut renewed = object.with(entry);
         renewed.record.begun = begun;
-        self.update(&renewed.disk, renewed.id, &renewed.record, tags);
+        self.update(&renewed.disk, renewed.id, &renewed.record);
         renewed
     }
 
     /// Keeps a newer head, unless a purge came since it was asked for: the answer may be older than what the purge was
     /// for, and would undo it. Then what is there stays as the purge leaves it.
-    fn update(&self, disk: &Disk, id: Id, record: &DiskHead, tags: &str) {
+    fn update(&self, disk: &Disk, id: Id, record: &DiskHead) {
         let meta = record.encode();
         // Held until it is found in the place of the older: a purge that comes later looks at it.
-        let purges = self.purges.lock().unwrap_or_else(PoisonError::into_inner);
-        if !purges.iter().any(|purge| purge.is_about(record, tags)) {
+        let purges = self.past.purges();
+        if !purges.are_about(record) {
             disk.update(id, meta);
         }
     }
 
     /// Gives what is there in the place of a validated object its newer head, which was asked for at `begun`, or takes
     /// it out.
-    pub async fn renew(&self, object: &StoredResponse, may_stay: bool, begun: u64, tags: &str) {
+    pub async fn renew(&self, object: &StoredResponse, may_stay: bool, begun: u64) {
         let Some(disk) = self.disk() else { return };
         for found in disk.find(object.key.hash()) {
             let Some(record) = disk.head(found.id).await.and_then(|meta| DiskHead::decode(&meta)) else {
@@ -210,7 +173,7 @@ impl DiskTier {
             }
             if may_stay {
                 let record = DiskHead { entry: object.entry.clone(), begun, ..record };
-                self.update(&disk, found.id, &record, tags);
+                self.update(&disk, found.id, &record);
             } else {
                 disk.remove(found.id);
             }
@@ -221,15 +184,16 @@ impl DiskTier {
     /// have more than the URI, the files are still to be looked through.
     pub fn forget(self: &Arc<Self>, uri: &Key, has_fields: bool, tags: &str) -> Option<Purging> {
         let disk = self.disk()?;
-        disk.remove_key(uri.hash());
         let now = now_millis();
-        self.written.note(uri.hash(), now);
+        // First: what comes to its place behind the removal is compared with it then.
+        self.past.written.note(uri.hash(), now);
+        disk.remove_key(uri.hash());
         if !has_fields {
             return None;
         }
-        match self.written.sweep(uri.hash(), now) {
+        match self.past.written.sweep(uri.hash(), now) {
             Sweep::UnderWay => None,
-            Sweep::Needed => Some(Purging { tier: self.clone(), disk, purge: None, tags: tags.to_owned() }),
+            Sweep::Needed => Some(Purging { tier: self.clone(), disk, purge: None }),
             Sweep::TooMany => {
                 tracing::warn!(
                     "writes go to too many URIs to look for each on disk: the whole disk tier is cleared"
@@ -247,17 +211,13 @@ impl DiskTier {
         }
     }
 
-    /// Begins a purge: it holds from here on. What is returned does it, on a thread that may wait.
+    /// Begins a purge: it holds from here on. `tags` names the field by which purges by tag go. What is returned does it,
+    /// on a thread that may wait.
     pub fn purge(self: &Arc<Self>, rule: &Rule, is_soft: bool, tags: &str) -> Option<Purging> {
         let disk = self.disk()?;
-        let at = now_millis();
-        let (count, done) = (AtomicU64::new(0), AtomicU64::new(0));
-        let purge = Arc::new(Purge { rule: rule.clone(), is_soft, at, count, done });
-        let mut purges = self.purges.lock().unwrap_or_else(PoisonError::into_inner);
-        purges.retain(|old| !old.is_done() || old.done.load(Relaxed) + REMEMBERED > at);
-        purges.push(purge.clone());
-        drop(purges);
-        Some(Purging { tier: self.clone(), disk, purge: Some(purge), tags: tags.to_owned() })
+        let purge = Arc::new(Purge::new(rule.clone(), is_soft, tags, now_millis()));
+        self.past.purges().add(purge.clone());
+        Some(Purging { tier: self.clone(), disk, purge: Some(purge) })
     }
 
     /// Takes everything out; gives how much there was. Waits for the disk.
@@ -274,16 +234,6 @@ impl DiskTier {
     }
 }
 
-impl Purge {
-    fn is_about(&self, record: &DiskHead, tags: &str) -> bool {
-        record.begun <= self.at && self.rule.matches(&record.key, &record.entry.head.fields, tags)
-    }
-
-    fn is_done(&self) -> bool {
-        self.done.load(Relaxed) > 0
-    }
-}
-
 /// A purge whose files are to be looked through; until then, and when this is dropped without it, they are compared
 /// with it one by one.
 #[derive(Debug)]
@@ -292,7 +242,6 @@ pub struct Purging {
     disk: Arc<Disk>,
     /// None for URIs that were written to: one looks for them all.
     purge: Option<Arc<Purge>>,
-    tags: String,
 }
 
 impl Purging {
@@ -305,18 +254,17 @@ impl Purging {
         };
         let looking = self.tier.looking.lock().unwrap_or_else(PoisonError::into_inner);
         if !purge.is_done() {
-            let purges = self.tier.purges.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let purges: Vec<_> = purges.into_iter().filter(|purge| !purge.is_done()).collect();
-            self.disk.visit(&mut |meta| look(meta, &purges, &self.tags));
-            purges.iter().for_each(|purge| purge.done.store(now_millis(), Relaxed));
+            let purges = self.tier.past.purges().under_way();
+            self.disk.visit(&mut |meta| look(meta, &purges));
+            purges.iter().for_each(|purge| purge.end(now_millis()));
         }
         drop(looking);
-        purge.count.load(Relaxed)
+        purge.count()
     }
 
     /// Takes out what is older than a write of its URI, as long as writes come.
     fn sweep(&self) {
-        let written = &self.tier.written;
+        let written = &self.tier.past.written;
         while written.begin_sweep() {
             let _looking = self.tier.looking.lock().unwrap_or_else(PoisonError::into_inner);
             self.disk.visit(&mut |meta| match DiskHead::decode(meta) {
@@ -325,20 +273,4 @@ impl Purging {
             });
         }
     }
-}
-
-/// What becomes of an object under these purges.
-fn look(meta: &[u8], purges: &[Arc<Purge>], tags: &str) -> Visit {
-    // What cannot be read is of no use to anyone.
-    let Some(mut record) = DiskHead::decode(meta) else { return Visit::Remove };
-    let mut is_changed = false;
-    for purge in purges.iter().filter(|purge| purge.is_about(&record, tags)).collect::<Vec<_>>() {
-        purge.count.fetch_add(1, Relaxed);
-        if !purge.is_soft {
-            return Visit::Remove;
-        }
-        record.entry.freshness.expire(Date(purge.at / 1000));
-        is_changed = true;
-    }
-    if is_changed { Visit::Update(record.encode()) } else { Visit::Keep }
 }

@@ -6,6 +6,11 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
 };
 
 use serde_json::json;
@@ -197,6 +202,45 @@ fn what_was_written_to_is_gone_from_disk_too() {
         client.get_with("/a", "test", "X-Tenant: one\r\n");
         assert_eq!(origin.requests().len(), before + 2, "it was asked for again");
     }
+}
+
+/// Purges while others ask: at each, something is whole and waits to be written. It comes to disk behind the purge, and
+/// nobody asks for it until the next start, when nobody knows of the purge any more.
+#[test]
+fn what_waits_for_the_disk_is_purged_despite_a_kill() {
+    const ROUNDS: usize = 30;
+    let purged = Arc::new(AtomicUsize::new(0));
+    let has_begun = purged.clone();
+    let origin = Origin::start(move |request| {
+        let round = request.target.split('/').nth(1).unwrap().parse::<usize>().unwrap();
+        // What is asked for behind a purge is not meant by it.
+        fresh(if round < has_begun.load(SeqCst) { "late" } else { "before the purge" }, "")
+    });
+    let folder = proxy::folder();
+    let proxy = Proxy::start(&config(&folder, origin.address(), ""));
+    let asked = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut client = proxy.connect();
+                while purged.load(SeqCst) < ROUNDS {
+                    let target = format!("/{}/{}", purged.load(SeqCst), asked.fetch_add(1, SeqCst));
+                    assert_eq!(client.get(&target).status, 200);
+                }
+            });
+        }
+        for round in 0..ROUNDS {
+            let before = asked.load(SeqCst);
+            eventually("some more are asked for", || asked.load(SeqCst) > before + 40);
+            purged.store(round + 1, SeqCst);
+            purge(&proxy, &json!({"prefix": format!("http://test/{round}/")}));
+        }
+    });
+    eventually("nothing waits", || metric(&proxy, "pointsman_cache_disk_waiting_bytes") == 0);
+    kill(proxy);
+    let is_old = |file: &PathBuf| fs::read(file).unwrap().starts_with(b"before the purge");
+    let old = files(&folder).into_iter().filter(|file| !file.starts_with(folder.join("new")) && is_old(file));
+    assert_eq!(old.count(), 0);
 }
 
 #[test]

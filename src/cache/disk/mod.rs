@@ -5,14 +5,15 @@
 //! - `folder`: what is where; every call to the file system;
 //! - `index`: what is stored, and what leaves; in memory;
 //! - `queue`: the jobs; `shared`: what callers and io threads have in common; `store`: what callers hold;
-//! - `read`, `write`, `update`: the jobs done; `visit`: all objects for purging; `idle`: those that nobody asks for;
+//! - `read`, `write`, `update`: the jobs done; `visit`: all objects for purging, and `judge`: what becomes of each;
+//!   `idle`: those that nobody asks for;
 //! - `scan`: the index filled at start; `threads`: those that do all this.
 //!
 //! Invariants. No call here waits for the disk, but for [`Disk::open`], [`Disk::clear`] and [`Disk::visit`]: io is on
 //! threads of its own. What is read is what was written, or nothing: a damaged object is a miss, and removed. The
 //! files together never cost more than the limit; of an object that is removed while it is being read, the room
 //! comes free when the reading ends. An error of the disk loses objects and nothing else: it is counted, and logged
-//! once in a while. No lock is held over io.
+//! once in a while. No lock that an event loop takes is held over io.
 //!
 //! Nothing is synced. What the process has written is the kernel's, which kill −9 does not touch; what a failing
 //! power supply tears, the checksums show. `docs/decisions/015-disk-tier.md` says why all this is so.
@@ -21,6 +22,7 @@ mod folder;
 mod heads;
 mod idle;
 mod index;
+mod judge;
 mod layout;
 mod options;
 mod queue;
@@ -40,10 +42,10 @@ mod write_stream;
 
 pub use self::{
     index::{Found, Id},
+    judge::{Finished, Judge, Visit},
     options::Options,
     read::{Damaged, Reading},
     stats::Stats,
     store::Disk,
-    visit::Visit,
     write::Writing,
 };

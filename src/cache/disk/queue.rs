@@ -81,6 +81,12 @@ impl Queue {
         self.wake.notify_all();
     }
 
+    /// Nothing more is written until writing begins again.
+    #[cfg(test)]
+    pub(super) fn stop_writing(&self) {
+        self.lock().is_open = false;
+    }
+
     /// A generation of objects was left.
     pub(super) fn sweep(&self) {
         self.lock().to_sweep = true;

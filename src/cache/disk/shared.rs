@@ -4,7 +4,7 @@ use std::{
     fmt, io,
     num::NonZeroU8,
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
+        Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
         atomic::{
             AtomicUsize,
             Ordering::{Acquire, Relaxed, Release},
@@ -32,6 +32,8 @@ pub(super) struct Shared {
     /// Held by an io thread from when it gives a file its newer name until the index has that too: only who holds it
     /// knows that what is not where the index says is gone. It is taken before the index.
     pub(super) moving: Mutex<()>,
+    /// Held by io threads, side by side, from when a whole object is judged until it is found. No event loop takes it.
+    pub(super) placing: RwLock<()>,
     /// The bytes that wait to be written, and the most that may.
     pub(super) places_taken: AtomicUsize,
     pub(super) places: usize,
@@ -46,6 +48,16 @@ impl Shared {
 
     pub(super) fn lock_moving(&self) -> MutexGuard<'_, ()> {
         self.moving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A whole object is about to be judged, and found then.
+    pub(super) fn begin_placing(&self) -> RwLockReadGuard<'_, ()> {
+        self.placing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until those are found that are judged already: by one who did not know what the caller does.
+    pub(super) fn wait_for_placing(&self) {
+        drop(self.placing.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(super) fn block_size(&self) -> usize {

@@ -3,7 +3,7 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, atomic::AtomicUsize},
+    sync::{Arc, Condvar, Mutex, RwLock, atomic::AtomicUsize},
 };
 
 use super::{
@@ -31,6 +31,7 @@ impl Disk {
             queue: Queue::default(),
             heads: Mutex::default(),
             moving: Mutex::default(),
+            placing: RwLock::default(),
             places_taken: AtomicUsize::new(0),
             places: options.queue,
             block: layout::block_of(options.block),

@@ -2,25 +2,15 @@
 
 use std::sync::PoisonError;
 
-use super::{read, shared::Shared, store::Disk, update};
+use super::{index::Id, judge::Visit, read, shared::Shared, store::Disk, update};
 
 /// As many ids are taken from the index at once.
 const STEP: usize = 1024;
 
-/// What becomes of an object that was shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Visit {
-    /// It stays.
-    Keep,
-    /// It goes, and its file with it before the next is shown.
-    Remove,
-    /// It has another `meta`.
-    Update(Vec<u8>),
-}
-
 impl Disk {
     /// Shows every object's `meta` to `visit`, and does what that answers; returns when all are through. Waits for
-    /// the scan at start, and for the disk: not for an event loop. What is stored meanwhile may not be shown.
+    /// the scan at start, and for the disk: not for an event loop. Of what is stored meanwhile, what
+    /// was judged before this is shown, and what is judged later may not be.
     pub fn visit(&self, visit: &mut dyn FnMut(&[u8]) -> Visit) {
         all(&self.shared, visit);
     }
@@ -29,6 +19,7 @@ impl Disk {
 /// Shows all objects.
 fn all(shared: &Shared, visit: &mut dyn FnMut(&[u8]) -> Visit) {
     wait_for_scan(shared);
+    shared.wait_for_placing();
     let mut from = Some(0);
     while let Some(slot) = from {
         let (ids, next) = shared.lock_index().ids(slot, STEP);
@@ -38,19 +29,24 @@ fn all(shared: &Shared, visit: &mut dyn FnMut(&[u8]) -> Visit) {
                 return;
             }
             let Some(meta) = shared.waiting_head(id).or_else(|| read::head(shared, id)) else { continue };
-            match visit(&meta) {
-                Visit::Keep => {}
-                Visit::Remove => {
-                    let mut gone = Vec::new();
-                    shared.lock_index().remove(id, &mut gone);
-                    // Now, so that it does not come back however soon the process is killed.
-                    shared.unlink_now(&gone);
-                }
-                Visit::Update(meta) => {
-                    if update::note(shared, id, meta) {
-                        update::run(shared, id);
-                    }
-                }
+            apply(shared, id, visit(&meta));
+        }
+    }
+}
+
+/// Does what was answered for an object.
+pub(super) fn apply(shared: &Shared, id: Id, visit: Visit) {
+    match visit {
+        Visit::Keep => {}
+        Visit::Remove => {
+            let mut gone = Vec::new();
+            shared.lock_index().remove(id, &mut gone);
+            // Now, so that it does not come back however soon the process is killed.
+            shared.unlink_now(&gone);
+        }
+        Visit::Update(meta) => {
+            if update::note(shared, id, meta) {
+                update::run(shared, id);
             }
         }
     }

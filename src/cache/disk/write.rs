@@ -4,6 +4,7 @@
 //! may wait in all; above that the object is given up. Room on disk is taken step by step, before it is used.
 
 use std::{
+    borrow::Cow,
     io,
     os::unix::fs::FileExt,
     sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
@@ -14,11 +15,13 @@ use bytes::Bytes;
 
 use super::{
     index::Id,
+    judge::{Finished, Judge, Visit},
     layout::{self, Name, on_disk},
     queue::Job,
     shared::Shared,
     store::Disk,
-    write_stream::{MOST_WAITING, Step, Target, Waiting, WriteStream},
+    visit,
+    write_stream::{End, MOST_WAITING, Step, Target, Waiting, WriteStream},
 };
 use crate::cache::pieces::Pieces;
 
@@ -92,10 +95,19 @@ impl Writing {
     /// The object is whole. It becomes visible when all of it is on disk, in the place of those that it replaces; an
     /// object that is shorter than announced never does.
     pub fn finish(self, replaces: &[Id]) {
+        self.end(End { replaces: replaces.to_vec(), judge: None });
+    }
+
+    /// The same; before it is visible, `judge` is asked what becomes of it, and told `finished`.
+    pub fn finish_before(self, replaces: &[Id], judge: Arc<dyn Judge>, finished: Finished) {
+        self.end(End { replaces: replaces.to_vec(), judge: Some((judge, finished)) });
+    }
+
+    fn end(self, end: End) {
         let shared = &self.disk.shared;
         let mut waiting = self.stream.lock();
         if self.stream.length.is_none_or(|length| length == self.pushed) && !waiting.is_given_up {
-            waiting.end = Some(replaces.to_vec());
+            waiting.end = Some(end);
             self.stream.schedule(shared, &mut waiting);
         }
     }
@@ -186,14 +198,21 @@ fn write(
     stream: &WriteStream,
     target: &mut Target,
     chunks: &[Bytes],
-    end: Option<Vec<Id>>,
+    end: Option<End>,
 ) -> io::Result<bool> {
     if target.file.is_none() && !begin(shared, stream, target)? {
         return Ok(false);
     }
+    // Who looks through the objects from here on waits until this one is among them.
+    let _placing = end.is_some().then(|| shared.begin_placing());
+    let mut meta = Cow::Borrowed(stream.meta.as_slice());
+    match end.as_ref().map(|end| end.judge(&meta)) {
+        Some(Visit::Remove) => return Ok(false),
+        Some(Visit::Update(newer)) => meta = Cow::Owned(newer),
+        Some(Visit::Keep) | None => {}
+    }
     let body: usize = chunks.iter().map(Bytes::len).sum();
-    let mut bytes =
-        Vec::with_capacity(body + layout::SUM + if end.is_some() { stream.meta.len() + 64 } else { 0 });
+    let mut bytes = Vec::with_capacity(body + layout::SUM + if end.is_some() { meta.len() + 64 } else { 0 });
     chunks.iter().for_each(|chunk| bytes.extend_from_slice(chunk));
     if body > 0 {
         let sum = layout::sum(stream.key, target.sequence, target.blocks, &bytes);
@@ -206,12 +225,12 @@ fn write(
         sequence: target.sequence,
         length: target.length,
         shift: 0,
-        head: layout::head_length(stream.meta.len()),
+        head: layout::head_length(meta.len()),
         block: shared.block,
         mark: None,
     };
     if end.is_some() {
-        let head = name.encode(&stream.meta);
+        let head = name.encode(&meta);
         name = name.marked(&head);
         bytes.extend_from_slice(&head);
     }
@@ -222,7 +241,7 @@ fn write(
     file.write_all_at(&bytes, target.at)?;
     target.at += bytes.len() as u64;
     match end {
-        Some(replaces) => publish(shared, stream, target, name, &replaces),
+        Some(end) => publish(shared, stream, target, name, &end),
         None => Ok(true),
     }
 }
@@ -261,7 +280,7 @@ fn publish(
     stream: &WriteStream,
     target: &mut Target,
     name: Name,
-    replaces: &[Id],
+    end: &End,
 ) -> io::Result<bool> {
     if shared.lock_index().generation != stream.generation {
         return Ok(false);
@@ -271,14 +290,18 @@ fn publish(
     let mut gone = Vec::new();
     let mut index = shared.lock_index();
     index.release(std::mem::take(&mut target.reserved));
-    let is_stored =
-        index.generation == stream.generation && index.insert(name, replaces, &mut gone).is_some();
+    let is_meant = index.generation == stream.generation;
+    let stored = if is_meant { index.insert(name, &end.replaces, &mut gone) } else { None };
     drop(index);
-    if !is_stored {
+    if stored.is_none() {
         gone.push((stream.generation, name));
     }
     shared.unlink_now(&gone);
-    Ok(is_stored)
+    // A write that came since it was judged looks through nothing: it took out what it found then.
+    if let Some(id) = stored.filter(|_| end.judge(&stream.meta) == Visit::Remove) {
+        visit::apply(shared, id, Visit::Remove);
+    }
+    Ok(stored.is_some())
 }
 
 fn abandon(shared: &Shared, target: &mut Target) {

@@ -2,13 +2,16 @@
 
 use std::{
     fs::File,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
 };
 
 use bytes::Bytes;
 
-use super::index::Id;
+use super::{
+    index::Id,
+    judge::{Finished, Judge, Visit},
+};
 use crate::cache::pieces::Pieces;
 
 /// So many bytes of one object may wait before whoever can slow down does.
@@ -32,13 +35,29 @@ pub(super) struct WriteStream {
 pub(super) struct Waiting {
     pub(super) chunks: Pieces,
     pub(super) bytes: usize,
-    /// No more comes; these objects are replaced.
-    pub(super) end: Option<Vec<Id>>,
+    /// No more comes.
+    pub(super) end: Option<End>,
     pub(super) is_given_up: bool,
     /// A job for it waits or runs.
     pub(super) is_scheduled: bool,
     /// Woken when less waits, or nothing will be written.
     pub(super) waker: Option<Waker>,
+}
+
+/// What becomes of an object that is whole.
+#[derive(Clone, Debug)]
+pub(super) struct End {
+    /// These are replaced.
+    pub(super) replaces: Vec<Id>,
+    /// Who says what becomes of it, and is told when it was finished.
+    pub(super) judge: Option<(Arc<dyn Judge>, Finished)>,
+}
+
+impl End {
+    /// What becomes of it, as far as is known now.
+    pub(super) fn judge(&self, meta: &[u8]) -> Visit {
+        self.judge.as_ref().map_or(Visit::Keep, |(judge, finished)| judge.judge(meta, *finished))
+    }
 }
 
 /// The file.
@@ -59,7 +78,7 @@ pub(super) struct Target {
 pub(super) enum Step {
     Wait,
     Abandon,
-    Write { chunks: Vec<Bytes>, bytes: usize, end: Option<Vec<Id>> },
+    Write { chunks: Vec<Bytes>, bytes: usize, end: Option<End> },
 }
 
 impl WriteStream {

@@ -7,15 +7,15 @@ use std::{
 
 use bytes::Bytes;
 
-use super::written::Written;
+use super::past::Past;
 use crate::cache::disk::{Id, Writing};
 
 /// A response on its way to disk.
 #[derive(Debug)]
 pub struct DiskWrite {
     pub(super) writing: Option<Writing>,
-    /// Writes of its URI since its fetch began are not to be undone by it.
-    pub(super) written: Arc<Written>,
+    /// Purges of it and writes of its URI since its fetch began are not to be undone by it.
+    pub(super) past: Arc<Past>,
     pub(super) uri: u128,
     pub(super) begun: u64,
     /// What is on disk under its key and is to be replaced.
@@ -42,8 +42,10 @@ impl DiskWrite {
 
     /// The body is whole: it is found once it is on disk.
     pub fn finish(self) {
-        if let Some(writing) = self.writing.filter(|_| self.written.may_keep(self.uri, self.begun)) {
-            writing.finish(&self.replaces);
+        // What comes from here on is looked for once it is there.
+        let finished = self.past.finished();
+        if let Some(writing) = self.writing.filter(|_| self.past.written.may_keep(self.uri, self.begun)) {
+            writing.finish_before(&self.replaces, self.past, finished);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Purges of what is on disk, over real folders.
+//! Purges and writes of what is on disk or on its way there, over real folders.
 
 use std::{env, fs, path::PathBuf};
 
@@ -8,7 +8,8 @@ use super::*;
 use crate::{
     cache::{
         conf::DiskConf,
-        disk::tests::{until, wait},
+        date::Date,
+        disk::tests::{Stalled, until, wait},
         freshness::Times,
         key::KeySettings,
         policy::Policy,
@@ -61,27 +62,32 @@ fn fresh() -> StoredHead {
     StoredHead::of(&RequestHead::default(), &head, &Policy::default(), times).unwrap()
 }
 
-/// Stores one, and gives it as it is found.
-fn store(tier: &DiskTier) -> DiskObject {
+/// Has one written.
+fn write(tier: &DiskTier) {
     let (key, entry) = (key(), fresh());
     let variant = entry.vary.key(&Fields::default()).unwrap();
     let mut writing = tier.begin(&key, &variant, &entry, (Some(5), now_millis())).unwrap();
     writing.push(Bytes::from_static(b"hello"));
     writing.finish();
-    until("it is on disk", || tier.may_have(&key));
+}
+
+/// Stores one, and gives it as it is found.
+fn store(tier: &DiskTier) -> DiskObject {
+    write(tier);
+    until("it is on disk", || tier.may_have(&key()));
     find(tier).unwrap()
 }
 
 fn find(tier: &DiskTier) -> Option<DiskObject> {
-    wait(tier.find(&key(), &Fields::default(), TAGS, 10))
+    wait(tier.find(&key(), &Fields::default(), 10))
 }
 
-/// Whether it is found, and fresh, by who comes later: one who knows nothing of purges.
-fn is_fresh_later(folder: &Temporary, tier: Arc<DiskTier>) -> bool {
+/// Whether it is fresh for who comes later, and knows nothing of purges; nothing where it is not found.
+fn found_later(folder: &Temporary, tier: Arc<DiskTier>) -> Option<bool> {
     until("all is written", || tier.stats().is_some_and(|stats| stats.waiting == 0));
     drop(tier);
-    let found = find(&folder.open()).expect("a soft purge leaves it there");
-    found.record.entry.freshness.is_fresh(Date(now_millis() / 1000))
+    let found = find(&folder.open())?;
+    Some(found.record.entry.freshness.is_fresh(Date(now_millis() / 1000)))
 }
 
 fn purge_softly(tier: &Arc<DiskTier>) {
@@ -96,8 +102,8 @@ fn a_validation_under_way_does_not_undo_a_purge() {
     let object = store(&tier);
     let begun = now_millis();
     purge_softly(&tier);
-    tier.renewed(object, fresh(), begun, TAGS);
-    assert!(!is_fresh_later(&folder, tier));
+    tier.renewed(object, fresh(), begun);
+    assert_eq!(found_later(&folder, tier), Some(false));
 }
 
 /// The same of what is in memory too, or came there to answer.
@@ -109,8 +115,8 @@ fn a_validation_in_memory_does_not_undo_a_purge() {
     let begun = now_millis();
     purge_softly(&tier);
     let validated = StoredResponse::assembled(key, variant, fresh(), Body::of([]));
-    wait(tier.renew(&validated, true, begun, TAGS));
-    assert!(!is_fresh_later(&folder, tier));
+    wait(tier.renew(&validated, true, begun));
+    assert_eq!(found_later(&folder, tier), Some(false));
 }
 
 #[test]
@@ -121,6 +127,66 @@ fn a_validation_behind_a_purge_makes_it_fresh() {
     purge_softly(&tier);
     let purged = now_millis();
     until("it is later", || now_millis() > purged);
-    tier.renewed(object, fresh(), now_millis(), TAGS);
-    assert!(is_fresh_later(&folder, tier));
+    tier.renewed(object, fresh(), now_millis());
+    assert_eq!(found_later(&folder, tier), Some(true));
+}
+
+/// Something that comes while an object waits to be written.
+type Taking = fn(&Arc<DiskTier>) -> Option<Purging>;
+
+/// What may come, and what it leaves of the object: whether it is fresh, if it is there.
+const TAKING: [(&str, Taking, Option<bool>); 4] = [
+    ("nothing", |_| None, Some(true)),
+    ("a soft purge", |tier| tier.purge(&Rule::All, true, TAGS), Some(false)),
+    ("a purge", |tier| tier.purge(&Rule::Uri(key()), false, TAGS), None),
+    ("a write", |tier| tier.forget(&key(), false, TAGS), None),
+];
+
+/// It is whole, and waits to be written, when something comes that takes it; nobody asks for it before a restart.
+#[test]
+fn what_is_on_its_way_to_disk_is_purged_too() {
+    for (what, take, expected) in TAKING {
+        let folder = Temporary::new("under-way");
+        let tier = folder.open();
+        let stalled = Stalled::new(tier.disk().unwrap());
+        write(&tier);
+        if let Some(purging) = take(&tier) {
+            assert_eq!(purging.run(), 0, "{what}");
+        }
+        drop(stalled);
+        assert_eq!(found_later(&folder, tier), expected, "{what}");
+    }
+}
+
+/// Nothing is written until the scan at start is through; who looks through the files waits for that too.
+#[test]
+fn what_waits_for_the_scan_is_purged_too() {
+    for (what, take, expected) in TAKING {
+        let folder = Temporary::new("scan");
+        let tier = folder.open();
+        let stalled = Stalled::scanning(tier.disk().unwrap());
+        write(&tier);
+        let looking = take(&tier).map(|purging| std::thread::spawn(|| purging.run()));
+        stalled.end_scan();
+        looking.into_iter().for_each(|looking| assert_eq!(looking.join().unwrap(), 0, "{what}"));
+        drop(stalled);
+        assert_eq!(found_later(&folder, tier), expected, "{what}");
+    }
+}
+
+/// What came before it was finished was compared with it then, and is none of its purges and writes.
+#[test]
+fn what_is_finished_later_is_not_purged() {
+    for (what, take, _) in TAKING {
+        let folder = Temporary::new("later");
+        let tier = folder.open();
+        let stalled = Stalled::new(tier.disk().unwrap());
+        let taking = take(&tier);
+        let taken = now_millis();
+        until("it is later", || now_millis() > taken);
+        write(&tier);
+        drop(stalled);
+        let _ = taking.map(Purging::run);
+        assert_eq!(found_later(&folder, tier), Some(true), "{what}");
+    }
 }

@@ -1,6 +1,6 @@
 //! URIs that were written to of late: what is older of them is not found, and is taken from disk.
 //!
-//! What was fetched before a write may be on its way to disk still when that comes, and be found after it. So a write is
+//! What was fetched before a write may be on its way to disk still when that comes, and be there after it. So a write is
 //! remembered for longer than that takes, and where there are too many to remember, what is under way is given up.
 
 use std::{
@@ -20,9 +20,12 @@ pub(super) struct Written(Mutex<Kept>);
 #[derive(Debug, Default)]
 struct Kept {
     /// When each was written to last.
-    at: HashMap<u128, u64>,
+    at: HashMap<u128, Write>,
     /// The same in the order of time.
-    order: VecDeque<(u128, u64)>,
+    order: VecDeque<(u128, Write)>,
+    /// How many there were, and the number of the last one that was forgotten.
+    noted: u64,
+    forgotten: u64,
     /// The last write that was forgotten before its time.
     floor: u64,
     /// Those whose files are still to be found, since their keys have more than the URI.
@@ -30,6 +33,13 @@ struct Kept {
     /// Those for which all files are looked through now.
     swept: HashMap<u128, u64>,
     is_sweeping: bool,
+}
+
+/// A write: when it came, and its number, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Write {
+    at: u64,
+    number: u64,
 }
 
 /// What is to be done for a write whose files are to be found.
@@ -47,18 +57,21 @@ impl Written {
     /// Notes a write. Takes constant time, on average.
     pub(super) fn note(&self, uri: u128, now: u64) {
         let mut kept = self.kept();
-        kept.at.insert(uri, now);
-        kept.order.push_back((uri, now));
-        while let Some(&(oldest, at)) = kept.order.front() {
-            let is_early = at.saturating_add(REMEMBERED) > now;
+        kept.noted += 1;
+        let write = Write { at: now, number: kept.noted };
+        kept.at.insert(uri, write);
+        kept.order.push_back((uri, write));
+        while let Some(&(oldest, write)) = kept.order.front() {
+            let is_early = write.at.saturating_add(REMEMBERED) > now;
             if is_early && kept.order.len() <= MOST {
                 break;
             }
             kept.order.pop_front();
-            if kept.at.get(&oldest) == Some(&at) {
+            if kept.at.get(&oldest) == Some(&write) {
                 kept.at.remove(&oldest);
+                kept.forgotten = write.number;
                 if is_early {
-                    kept.floor = kept.floor.max(at);
+                    kept.floor = kept.floor.max(write.at);
                 }
             }
         }
@@ -86,8 +99,21 @@ impl Written {
     /// Whether an object whose fetch began at `begun` is older than a write of its URI.
     pub(super) fn is_older(&self, uri: u128, begun: u64) -> bool {
         let kept = self.kept();
-        let is_before = |written: &HashMap<u128, u64>| written.get(&uri).is_some_and(|at| begun <= *at);
-        [&kept.at, &kept.waiting, &kept.swept].into_iter().any(is_before)
+        let is_before = |at: Option<u64>| at.is_some_and(|at| begun <= at);
+        is_before(kept.at.get(&uri).map(|write| write.at))
+            || is_before(kept.waiting.get(&uri).copied())
+            || is_before(kept.swept.get(&uri).copied())
+    }
+
+    /// How many writes there were.
+    pub(super) fn count(&self) -> u64 {
+        self.kept().noted
+    }
+
+    /// Whether a URI was written to since there were so many, or may have been, where one of those was forgotten.
+    pub(super) fn came_since(&self, uri: u128, count: u64) -> bool {
+        let kept = self.kept();
+        kept.forgotten > count || kept.at.get(&uri).is_some_and(|write| write.number > count)
     }
 
     /// Whether an object that is on its way to disk may be kept there.
@@ -112,6 +138,8 @@ mod tests {
         written.note(2, 100 + REMEMBERED);
         assert!(!written.is_older(1, 100), "whatever was under way then is there by now");
         assert!(written.may_keep(1, 1));
+        assert!(written.came_since(3, 0), "what was finished before may be older");
+        assert!(!written.came_since(3, 1) && written.came_since(2, 1) && !written.came_since(2, 2));
         written.note(2, 101 + REMEMBERED);
         assert!(written.is_older(2, 101 + REMEMBERED));
     }

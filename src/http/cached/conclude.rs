@@ -191,7 +191,7 @@ fn apply_on_disk(
         StoredUpdate::Updated if !cache.survives(&object.record.key, &head.head.fields, purges) => {
             object.with(head)
         }
-        StoredUpdate::Updated => cache.store.disk.renewed(object, head, begun, &cache.conf.purge_header),
+        StoredUpdate::Updated => cache.store.disk.renewed(object, head, begun),
         StoredUpdate::Removed => {
             object.remove();
             object.with(head)
@@ -204,9 +204,7 @@ fn apply_on_disk(
 fn renew_on_disk(cache: &Arc<Cache>, response: &Arc<StoredResponse>, stays: bool, begun: u64) {
     if cache.store.disk.may_have(&response.key) {
         let (cache, response) = (cache.clone(), response.clone());
-        tokio::task::spawn_local(async move {
-            cache.store.disk.renew(&response, stays, begun, &cache.conf.purge_header).await;
-        });
+        tokio::task::spawn_local(async move { cache.store.disk.renew(&response, stays, begun).await });
     }
 }
 

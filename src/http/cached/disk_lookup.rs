@@ -32,7 +32,7 @@ pub(super) async fn find(
         return None;
     }
     let most = cache.conf.max_variants as usize;
-    let object = disk.find(key, request, &cache.conf.purge_header, most).await?;
+    let object = disk.find(key, request, most).await?;
     if object.length > PROMOTED {
         // There is no refresh of it in the background.
         let verdict = usable(&object.record.entry.freshness, control);

@@ -2,6 +2,7 @@
 //! any reader can say whether what it got is right.
 
 mod damage;
+mod judged;
 mod kill;
 mod layout;
 mod model;
@@ -85,6 +86,34 @@ pub(in crate::cache) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 pub(in crate::cache) fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// A store that writes nothing until this is dropped.
+pub(in crate::cache) struct Stalled(Arc<Disk>);
+
+impl Stalled {
+    pub(in crate::cache) fn new(disk: Arc<Disk>) -> Self {
+        disk.shared.queue.stop_writing();
+        Self(disk)
+    }
+
+    /// Its scan is not through.
+    pub(in crate::cache) fn scanning(disk: Arc<Disk>) -> Self {
+        disk.shared.lock_index().is_scanning = true;
+        Self::new(disk)
+    }
+
+    /// The scan is through, and writing still to begin.
+    pub(in crate::cache) fn end_scan(&self) {
+        self.0.shared.lock_index().end_scan();
+        self.0.shared.scanned.notify_all();
+    }
+}
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        self.0.shared.queue.begin_writing();
+    }
 }
 
 /// The body that belongs to a seed.

@@ -1,0 +1,208 @@
+//! What was purged and written to of late: what is found, or comes to disk, is compared with it.
+//!
+//! Who looks through the files for a purge or a write does not see what is on its way to disk then. That is compared when
+//! it comes to its place ([`Past::judge`](Judge::judge)), and what is found before it has been looked at is compared too.
+//! Both are remembered for longer than that takes; what takes longer still is not kept.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use super::written::{REMEMBERED, Written};
+use crate::cache::{
+    date::Date,
+    disk::{Finished, Judge, Visit},
+    disk_head::DiskHead,
+    purge::Rule,
+};
+
+/// What was purged and written to of late.
+#[derive(Debug, Default)]
+pub(super) struct Past {
+    purges: Mutex<Purges>,
+    /// URIs that were written to.
+    pub(super) written: Written,
+}
+
+/// Purges that the files are being looked through for, or were a while ago.
+#[derive(Debug, Default)]
+pub(super) struct Purges {
+    /// With their numbers, from 1.
+    known: Vec<(u64, Arc<Purge>)>,
+    /// How many there were, and the number of the last one that was forgotten.
+    noted: u64,
+    forgotten: u64,
+}
+
+/// A purge; times are milliseconds of the wall clock.
+#[derive(Debug)]
+pub(super) struct Purge {
+    rule: Rule,
+    is_soft: bool,
+    /// The name of the field that has the tags of a response.
+    tags: String,
+    /// What began later is not meant.
+    at: u64,
+    /// How many were meant, so far.
+    count: AtomicU64,
+    /// When all files had been looked through; 0 while they have not.
+    done: AtomicU64,
+}
+
+impl Past {
+    pub(super) fn purges(&self) -> MutexGuard<'_, Purges> {
+        self.purges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The present, for an object that is whole.
+    pub(super) fn finished(&self) -> Finished {
+        Finished { purges: self.purges().noted, writes: self.written.count() }
+    }
+
+    /// A record as what came since it was asked for leaves it; nothing where that takes it.
+    pub(super) fn unpurged(&self, mut record: DiskHead) -> Option<DiskHead> {
+        if self.written.is_older(record.key.uri_hash(), record.begun) {
+            return None;
+        }
+        for (_, purge) in &self.purges().known {
+            if purge.is_about(&record) && !purge.leaves(&mut record) {
+                return None;
+            }
+        }
+        Some(record)
+    }
+}
+
+impl Judge for Past {
+    fn judge(&self, meta: &[u8], finished: Finished) -> Visit {
+        let Some(purges) = self.purges().since(finished.purges) else { return Visit::Remove };
+        if purges.is_empty() && self.written.count() == finished.writes {
+            return Visit::Keep;
+        }
+        let Some(mut record) = DiskHead::decode(meta) else { return Visit::Remove };
+        if self.written.came_since(record.key.uri_hash(), finished.writes) {
+            return Visit::Remove;
+        }
+        let mut is_changed = false;
+        for purge in purges.iter().filter(|purge| purge.matches(&record)).collect::<Vec<_>>() {
+            if !purge.leaves(&mut record) {
+                return Visit::Remove;
+            }
+            is_changed = true;
+        }
+        if is_changed { Visit::Update(record.encode()) } else { Visit::Keep }
+    }
+}
+
+impl Purges {
+    /// Adds one that comes now, and forgets those that need not be known any more.
+    pub(super) fn add(&mut self, purge: Arc<Purge>) {
+        let is_needed = |old: &Purge| !old.is_done() || old.done.load(Relaxed) + REMEMBERED > purge.at;
+        let last = self.known.iter().filter(|(_, old)| !is_needed(old)).map(|(number, _)| *number).max();
+        self.forgotten = self.forgotten.max(last.unwrap_or_default());
+        self.known.retain(|(_, old)| is_needed(old));
+        self.noted += 1;
+        self.known.push((self.noted, purge));
+    }
+
+    /// Those for which the files are still to be looked through.
+    pub(super) fn under_way(&self) -> Vec<Arc<Purge>> {
+        self.known.iter().map(|(_, purge)| purge).filter(|purge| !purge.is_done()).cloned().collect()
+    }
+
+    /// Those since there were so many; nothing where one of them was forgotten.
+    fn since(&self, count: u64) -> Option<Vec<Arc<Purge>>> {
+        let new = self.known.iter().filter(|(number, _)| *number > count);
+        (self.forgotten <= count).then(|| new.map(|(_, purge)| purge.clone()).collect())
+    }
+
+    /// Whether one of them is about a record.
+    pub(super) fn are_about(&self, record: &DiskHead) -> bool {
+        self.known.iter().any(|(_, purge)| purge.is_about(record))
+    }
+}
+
+impl Purge {
+    /// One that comes at `at`.
+    pub(super) fn new(rule: Rule, is_soft: bool, tags: &str, at: u64) -> Self {
+        let (count, done) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { rule, is_soft, tags: tags.to_owned(), at, count, done }
+    }
+
+    fn is_about(&self, record: &DiskHead) -> bool {
+        record.begun <= self.at && self.matches(record)
+    }
+
+    fn matches(&self, record: &DiskHead) -> bool {
+        self.rule.matches(&record.key, &record.entry.head.fields, &self.tags)
+    }
+
+    /// Whether it leaves one that it is about, which is stale then.
+    fn leaves(&self, record: &mut DiskHead) -> bool {
+        record.entry.freshness.expire(Date(self.at / 1000));
+        self.is_soft
+    }
+
+    /// Whether all files have been looked through.
+    pub(super) fn is_done(&self) -> bool {
+        self.done.load(Relaxed) > 0
+    }
+
+    /// They have.
+    pub(super) fn end(&self, now: u64) {
+        self.done.store(now, Relaxed);
+    }
+
+    /// How many were meant.
+    pub(super) fn count(&self) -> u64 {
+        self.count.load(Relaxed)
+    }
+}
+
+/// What becomes of an object under these purges.
+pub(super) fn look(meta: &[u8], purges: &[Arc<Purge>]) -> Visit {
+    // What cannot be read is of no use to anyone.
+    let Some(mut record) = DiskHead::decode(meta) else { return Visit::Remove };
+    let mut is_changed = false;
+    for purge in purges.iter().filter(|purge| purge.is_about(&record)).collect::<Vec<_>>() {
+        purge.count.fetch_add(1, Relaxed);
+        if !purge.leaves(&mut record) {
+            return Visit::Remove;
+        }
+        is_changed = true;
+    }
+    if is_changed { Visit::Update(record.encode()) } else { Visit::Keep }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn purge(past: &Past, at: u64) -> Arc<Purge> {
+        let purge = Arc::new(Purge::new(Rule::Tag(b"other".to_vec()), false, "tags", at));
+        past.purges().add(purge.clone());
+        purge
+    }
+
+    #[test]
+    fn what_waited_longer_than_purges_are_remembered_goes() {
+        let past = Past::default();
+        let unread = |finished| past.judge(b"", finished);
+        let before = past.finished();
+        purge(&past, 1).end(100);
+        purge(&past, 99 + REMEMBERED);
+        assert_eq!(past.purges().since(before.purges).map(|purges| purges.len()), Some(2), "both are known");
+        let between = past.finished();
+        assert_eq!(unread(between), Visit::Keep, "none came since, and nothing need be read");
+        purge(&past, 100 + REMEMBERED);
+        assert!(past.purges().since(before.purges).is_none(), "the first is forgotten");
+        assert_eq!(
+            past.purges().since(between.purges).map(|purges| purges.len()),
+            Some(1),
+            "the third is known"
+        );
+        assert_eq!(unread(before), Visit::Remove);
+        assert_eq!(unread(past.finished()), Visit::Keep, "however long ago the last one was");
+    }
+}
