@@ -9,7 +9,7 @@ pub enum Visit {
     Keep,
     /// It goes, and its file with it before the next is shown.
     Remove,
-    /// It has another `meta`.
+    /// It has another `meta`, which is in force on disk before the next is shown.
     Update(Vec<u8>),
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Shared {
     pub(super) queue: Queue,
     /// Heads that wait to be written.
     pub(super) heads: Mutex<Heads>,
+    /// One of them was written, or will not be.
+    pub(super) put: Condvar,
     /// Held by an io thread from when it gives a file its newer name until the index has that too: only who holds it
     /// knows that what is not where the index says is gone. It is taken before the index.
     pub(super) moving: Mutex<()>,
@@ -140,6 +142,7 @@ impl Shared {
     /// No head waits any more.
     pub(super) fn forget_heads(&self) {
         self.lock_heads().drain().for_each(|(_, head)| self.give_place(head.meta.len()));
+        self.put.notify_all();
     }
 }
 

@@ -30,6 +30,7 @@ impl Disk {
             scanned: Condvar::new(),
             queue: Queue::default(),
             heads: Mutex::default(),
+            put: Condvar::new(),
             moving: Mutex::default(),
             placing: RwLock::default(),
             places_taken: AtomicUsize::new(0),

@@ -3,7 +3,7 @@
 //! One head at most waits for an object, the newest; it is what [`super::Disk::head`] gives from then on. An update
 //! that cannot be written takes the object with it: the older head may promise what no longer holds.
 
-use std::{collections::hash_map, fs::File, io, os::unix::fs::FileExt};
+use std::{collections::hash_map, fs::File, io, os::unix::fs::FileExt, time::Duration};
 
 use super::{
     heads::Head,
@@ -14,23 +14,37 @@ use super::{
     store::Disk,
 };
 
+/// How long a thread waits for another to write a head.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 impl Disk {
     /// Gives the object a new `meta`; its body stays. [`Self::head`] gives it from now on.
     pub fn update(&self, id: Id, meta: Vec<u8>) {
-        if note(&self.shared, id, meta) {
-            schedule(&self.shared, id);
+        match note(&self.shared, id, meta) {
+            Noted::Waits => schedule(&self.shared, id),
+            Noted::Behind => {}
+            Noted::Unfit => self.shared.remove(id),
         }
     }
 }
 
-/// Notes a new head. True when somebody has to [`run`] it.
-pub(super) fn note(shared: &Shared, id: Id, meta: Vec<u8>) -> bool {
+/// What became of a new head.
+pub(super) enum Noted {
+    /// Somebody has to [`run`] it.
+    Waits,
+    /// Who runs the one before it runs it too, or its object is gone.
+    Behind,
+    /// It cannot be kept, and its object has to go.
+    Unfit,
+}
+
+/// Notes a new head.
+pub(super) fn note(shared: &Shared, id: Id, meta: Vec<u8>) -> Noted {
     if shared.lock_index().name(id).is_none() {
-        return false;
+        return Noted::Behind;
     }
     if meta.len() > LONGEST_META || !shared.take_place(meta.len()) {
-        shared.remove(id);
-        return false;
+        return Noted::Unfit;
     }
     let mut heads = shared.lock_heads();
     match heads.entry(id) {
@@ -39,11 +53,11 @@ pub(super) fn note(shared: &Shared, id: Id, meta: Vec<u8>) -> bool {
             shared.give_place(head.meta.len());
             head.meta = meta;
             head.is_newer = head.is_running;
-            false
+            Noted::Behind
         }
         hash_map::Entry::Vacant(place) => {
             place.insert(Head { meta, is_newer: false, is_running: false });
-            true
+            Noted::Waits
         }
     }
 }
@@ -55,12 +69,23 @@ fn schedule(shared: &Shared, id: Id) {
     }
 }
 
-/// Writes the head that waits for an object, and those that come meanwhile.
+/// Writes the head that waits for an object, also where a job for it waits, and returns when it is in force; for a thread
+/// that may wait.
+pub(super) fn put_in_force(shared: &Shared, id: Id) {
+    run(shared, id);
+    // Another has it in hand.
+    let heads = shared.lock_heads();
+    drop(shared.put.wait_timeout_while(heads, PATIENCE, |heads| heads.contains_key(&id)));
+}
+
+/// Writes the head that waits for an object, and those that come meanwhile, unless another does.
 pub(super) fn run(shared: &Shared, id: Id) {
+    let mut is_own = false;
     loop {
         let meta = {
             let mut heads = shared.lock_heads();
-            let Some(head) = heads.get_mut(&id) else { return };
+            let Some(head) = heads.get_mut(&id).filter(|head| is_own || !head.is_running) else { return };
+            is_own = true;
             head.is_newer = false;
             head.is_running = true;
             head.meta.clone()
@@ -74,6 +99,7 @@ pub(super) fn run(shared: &Shared, id: Id) {
             && !head.get().is_newer
         {
             shared.give_place(head.remove().meta.len());
+            shared.put.notify_all();
             return;
         }
     }
@@ -83,6 +109,7 @@ fn forget(shared: &Shared, id: Id) {
     let mut heads = shared.lock_heads();
     if let Some(head) = heads.remove(&id) {
         shared.give_place(head.meta.len());
+        shared.put.notify_all();
     }
 }
 

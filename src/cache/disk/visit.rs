@@ -2,7 +2,14 @@
 
 use std::sync::PoisonError;
 
-use super::{index::Id, judge::Visit, read, shared::Shared, store::Disk, update};
+use super::{
+    index::Id,
+    judge::Visit,
+    read,
+    shared::Shared,
+    store::Disk,
+    update::{self, Noted},
+};
 
 /// As many ids are taken from the index at once.
 const STEP: usize = 1024;
@@ -38,18 +45,21 @@ fn all(shared: &Shared, visit: &mut dyn FnMut(&[u8]) -> Visit) {
 pub(super) fn apply(shared: &Shared, id: Id, visit: Visit) {
     match visit {
         Visit::Keep => {}
-        Visit::Remove => {
-            let mut gone = Vec::new();
-            shared.lock_index().remove(id, &mut gone);
-            // Now, so that it does not come back however soon the process is killed.
-            shared.unlink_now(&gone);
-        }
-        Visit::Update(meta) => {
-            if update::note(shared, id, meta) {
-                update::run(shared, id);
-            }
-        }
+        Visit::Remove => remove_now(shared, id),
+        Visit::Update(meta) => match update::note(shared, id, meta) {
+            Noted::Waits | Noted::Behind => update::put_in_force(shared, id),
+            Noted::Unfit => remove_now(shared, id),
+        },
     }
+}
+
+/// Takes an object out, and deletes its file now, so that it does not come back however soon the process is killed.
+fn remove_now(shared: &Shared, id: Id) {
+    let mut gone = Vec::new();
+    // No update gives it another name between the two.
+    let _moving = shared.lock_moving();
+    shared.lock_index().remove(id, &mut gone);
+    shared.unlink_now(&gone);
 }
 
 /// What the scan has not come by would be missed, and be there later.

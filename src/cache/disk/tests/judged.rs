@@ -86,3 +86,23 @@ fn who_looks_through_all_waits_for_what_was_judged() {
     write_judged(&disk, Arc::new(Looks { disk: disk.clone(), seen }));
     assert_eq!(first.recv().unwrap(), 1);
 }
+
+/// An answer to a soft purge is given when its visit is through; killed then, nobody writes what waits.
+#[test]
+fn who_looks_through_all_leaves_no_head_waiting() {
+    let folder = Temporary::new();
+    let disk = open(folder.path(), 1 << 20);
+    let id = store(&disk, 1, 1, 2_000, &[]);
+    let stalled = Stalled::new(disk.clone());
+    let before = objects(folder.path());
+    disk.update(id, meta(1, 2_000, "validated"));
+    assert_eq!((objects(folder.path()) == before, disk.stats().waiting > 0), (true, true), "it waits");
+    disk.visit(&mut |shown| {
+        assert_eq!(read_meta(shown).2, "validated");
+        Visit::Update(meta(1, 2_000, "purged"))
+    });
+    assert_eq!((objects(folder.path()) == before, disk.stats().waiting), (false, 0));
+    drop(stalled);
+    balance(&disk, folder.path());
+    assert_eq!(check(&disk, id).map(|found| found.2).as_deref(), Some("purged"));
+}
