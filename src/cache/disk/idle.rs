@@ -77,6 +77,18 @@ mod tests {
     }
 
     #[test]
+    fn a_removed_key_takes_what_is_idle_too() {
+        let mut index = Index::new(Eviction::Lru, 1 << 20, 0);
+        index.set_watches_idle(true);
+        index.insert(name(1), &[], &mut Vec::new()).unwrap();
+        (0..10).for_each(|_| index.next_turn());
+        assert!(index.find(1).is_empty());
+        let mut gone = Vec::new();
+        index.remove_key(1, &mut gone);
+        assert_eq!((gone.len(), index.len()), (1, 0), "it would be found again after a restart");
+    }
+
+    #[test]
     fn a_cleared_index_still_watches() {
         let mut index = Index::new(Eviction::Lru, 1 << 20, 0);
         index.set_watches_idle(true);

@@ -89,8 +89,8 @@ impl Index {
     /// The objects under a key, the newest first.
     pub(super) fn find(&self, key: u128) -> Vec<Found> {
         let mut found: Vec<_> = self
-            .chain(key)
-            .filter(|(slot, entry)| entry.key == key && !self.asked.is_idle(*slot))
+            .of_key(key)
+            .filter(|(slot, _)| !self.asked.is_idle(*slot))
             .map(|(slot, entry)| Found { id: Id { sequence: entry.sequence, slot }, length: entry.length })
             .collect();
         found.sort_unstable_by_key(|found| std::cmp::Reverse(found.id.sequence));
@@ -100,6 +100,11 @@ impl Index {
     /// Where an object is now.
     pub(super) fn name(&self, id: Id) -> Option<Name> {
         self.entry(id).map(Entry::name)
+    }
+
+    /// All under a key, also those that are not found any more since nobody asks for them.
+    pub(super) fn ids_of_key(&self, key: u128) -> Vec<Id> {
+        self.of_key(key).map(|(slot, entry)| Id { sequence: entry.sequence, slot }).collect()
     }
 
     /// Some ids, from slot `from` on, and the slot to go on from.
@@ -128,8 +133,7 @@ impl Index {
 
     /// What is under a key was asked for elsewhere.
     pub(super) fn note_asked(&mut self, key: u128) {
-        let slots: Vec<u32> =
-            self.chain(key).filter(|(_, entry)| entry.key == key).map(|(slot, _)| slot).collect();
+        let slots: Vec<u32> = self.of_key(key).map(|(slot, _)| slot).collect();
         slots.into_iter().for_each(|slot| self.asked.note(slot));
     }
 
@@ -206,8 +210,8 @@ impl Index {
 
     /// Takes out all under a key, also those that the scan has not come to.
     pub(super) fn remove_key(&mut self, key: u128, gone: &mut Vec<Gone>) {
-        for found in self.find(key) {
-            self.remove(found.id, gone);
+        for id in self.ids_of_key(key) {
+            self.remove(id, gone);
         }
         if self.is_scanning {
             self.forgotten.insert(key);
@@ -334,6 +338,10 @@ impl Index {
 
     fn entry(&self, id: Id) -> Option<&Entry> {
         self.entries.get(id.slot as usize).filter(|entry| entry.sequence == id.sequence)
+    }
+
+    fn of_key(&self, key: u128) -> impl Iterator<Item = (u32, &Entry)> {
+        self.chain(key).filter(move |(_, entry)| entry.key == key)
     }
 
     fn chain(&self, key: u128) -> impl Iterator<Item = (u32, &Entry)> {
