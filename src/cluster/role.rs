@@ -47,8 +47,10 @@ pub enum Standing {
 pub enum Event {
     /// The engine says: this node was elected, until it says otherwise or until a point in time.
     Elected {
-        /// Grows with every election, where a store counts them.
+        /// Grows with every election, where a store counts them; it falls where that was restored from an older copy.
         fence: u64,
+        /// When what was won was asked for: of two elections of a node the later one was asked for later.
+        asked: BootTime,
         /// Another node may be elected from then on.
         until: Option<BootTime>,
         /// For people.
@@ -94,6 +96,8 @@ pub enum Effect {
     Stand(Standing),
     /// Tell the engine to give up what it has, and how much this node wants to be primary from then on.
     Resign(Standing),
+    /// Say that elections are counted from a lower number than this one, which this node had won before.
+    FenceFell(u64),
     /// Tell who wants to know.
     Changed(Change),
 }
@@ -115,8 +119,10 @@ pub struct RoleMachine {
     held: Option<Held>,
     /// The role is given up, and the kernel removes the addresses.
     releasing: Option<Releasing>,
-    /// The greatest number of an election that was seen.
+    /// The number of the last election that was won.
     fence: u64,
+    /// When that was asked for.
+    asked: Option<BootTime>,
     /// How long before its end an election is given up.
     margin: Duration,
     unfit: Option<String>,
@@ -147,6 +153,7 @@ impl RoleMachine {
             held: None,
             releasing: None,
             fence: 0,
+            asked: None,
             margin,
             unfit: None,
             weak: None,
@@ -205,7 +212,9 @@ impl RoleMachine {
         // What comes late, as after a sleep, must not find the role still there.
         effects.extend(self.tick(now));
         match event {
-            Event::Elected { fence, until, reason } => self.elected(fence, until, reason, now, &mut effects),
+            Event::Elected { fence, asked, until, reason } => {
+                self.elected((fence, asked), until, reason, now, &mut effects);
+            }
             Event::Renewed { until } => {
                 // A renewal that was overtaken by another, or that came after the end, extends nothing.
                 if let Some(held) = &mut self.held {
@@ -245,7 +254,7 @@ impl RoleMachine {
 
     fn elected(
         &mut self,
-        fence: u64,
+        (fence, asked): (u64, BootTime),
         until: Option<BootTime>,
         reason: String,
         now: BootTime,
@@ -253,7 +262,7 @@ impl RoleMachine {
     ) {
         if let Some(held) = &mut self.held {
             // What is told again of the election that is held; an older one's answer was overtaken.
-            if fence == self.fence {
+            if self.asked == Some(asked) {
                 held.until = held.until.zip(until).map(|(before, until)| before.max(until));
             }
             return;
@@ -263,8 +272,9 @@ impl RoleMachine {
             return;
         }
         let is_over = until.is_some_and(|until| until.minus(self.margin) <= now);
-        // An answer that was overtaken tells of an election that is over.
-        let is_old = fence <= self.fence && self.fence > 0;
+        // An answer that was overtaken tells of an election that is over. Its number does not say so: a store that was
+        // restored from an older copy counts on from there.
+        let is_old = self.asked.is_some_and(|before| asked <= before);
         if is_over || is_old || self.is_barred() {
             self.resign_behind(effects);
             return;
@@ -273,9 +283,12 @@ impl RoleMachine {
             // Elected again before the kernel has done with it: what is asked of it keeps its order.
             effects.push(self.changed(Role::Standby, before.reason));
         }
-        self.fence = fence;
-        self.held = Some(Held { until });
+        let before = std::mem::replace(&mut self.fence, fence);
+        (self.asked, self.held) = (Some(asked), Some(Held { until }));
         effects.push(Effect::Take);
+        if fence < before {
+            effects.push(Effect::FenceFell(before));
+        }
         effects.push(self.changed(Role::Primary, reason));
     }
 
@@ -359,8 +372,13 @@ mod tests {
 
     use super::*;
 
+    /// As many are asked for one after the other.
     fn elected(fence: u64, until: Option<u64>) -> Event {
-        Event::Elected { fence, until: until.map(BootTime), reason: "elected".into() }
+        asked(BootTime(fence), fence, until)
+    }
+
+    fn asked(asked: BootTime, fence: u64, until: Option<u64>) -> Event {
+        Event::Elected { fence, asked, until: until.map(BootTime), reason: "elected".into() }
     }
 
     fn machine() -> RoleMachine {
@@ -464,6 +482,29 @@ mod tests {
     }
 
     #[test]
+    fn election_with_a_lower_number_counts_where_asked_for_later() {
+        // The store was restored from an older copy, and counts on from there; the number may even be the same again.
+        for fence in [3, 7] {
+            let mut machine = machine();
+            machine.on(asked(BootTime(10), 7, Some(1000)), BootTime(20));
+            machine.on(Event::Lost("gone".into()), BootTime(30));
+            machine.on(Event::Released, BootTime(30));
+            // What was asked for before is still of an election that is over, whatever its number is.
+            let resigns = [Effect::Resign(Standing::Full)];
+            assert_eq!(machine.on(asked(BootTime(9), 8, Some(1000)), BootTime(40)), resigns);
+            let effects = machine.on(asked(BootTime(40), fence, Some(1000)), BootTime(50));
+            assert_eq!((effects[0].clone(), machine.fence()), (Effect::Take, fence));
+            let is_said = effects.contains(&Effect::FenceFell(7));
+            assert_eq!(is_said, fence < 7, "{effects:?}");
+            // Once: the next number is a greater one.
+            machine.on(Event::Lost("gone".into()), BootTime(60));
+            machine.on(Event::Released, BootTime(60));
+            let effects = machine.on(asked(BootTime(70), fence + 1, Some(1000)), BootTime(80));
+            assert!(matches!(&effects[..], [Effect::Take, Effect::Changed(_)]), "{effects:?}");
+        }
+    }
+
+    #[test]
     fn primary_that_was_contested_announces_and_tells_again() {
         let mut machine = machine();
         machine.on(elected(1, None), BootTime(0));
@@ -533,7 +574,7 @@ mod tests {
                             (has, is_removing) = (false, true);
                         }
                         Effect::Resign(_) => prop_assert!(!has && !is_removing, "the engine heard first"),
-                        Effect::Announce => prop_assert!(has),
+                        Effect::Announce | Effect::FenceFell(_) => prop_assert!(has),
                         Effect::Changed(change) => {
                             prop_assert!(change.role == Role::Standby || has, "told of too early");
                         }

@@ -173,9 +173,20 @@ impl Group {
                 }
                 Effect::Stand(standing) => self.engine.tell(Order::Stand(standing)),
                 Effect::Resign(standing) => self.engine.tell(Order::Resign(standing)),
+                Effect::FenceFell(before) => self.fence_fell(before, common),
                 Effect::Changed(change) => self.changed(&change, common),
             }
         }
+    }
+
+    fn fence_fell(&self, before: u64, common: &Common) {
+        let (group, fence) = (&self.plan.name, self.machine.fence());
+        tracing::warn!(
+            %group, fence, before,
+            "this election has a smaller number than one before, as if the store was restored from an older copy: systems \
+             that compare fences refuse this node until theirs are reset; restore etcd with --bump-revision"
+        );
+        common.status.lock().count("elections", "smaller_fence");
     }
 
     fn changed(&self, change: &Change, common: &Common) {
@@ -224,6 +235,10 @@ mod tests {
         role::Standing,
     };
 
+    fn elected(fence: u64) -> Event {
+        Event::Elected { fence, asked: BootTime(fence), until: None, reason: "elected".into() }
+    }
+
     /// A kernel that refuses to remove, so many times.
     struct Refusing(usize);
 
@@ -251,7 +266,7 @@ mod tests {
             let (addresses, mut reports) = Addresses::over(Refusing(2)).unwrap();
             let mut common = Common { status: Arc::default(), addresses, on_change: None };
             let mut group = Group::new(1, plan, RoleMachine::new(Duration::ZERO), Engine::idle().0);
-            group.on(Event::Elected { fence: 1, until: None, reason: "elected".into() }, &mut common);
+            group.on(elected(1), &mut common);
             group.on(Event::Lost("another is primary".into()), &mut common);
             let mut refused = Vec::new();
             while refused.last() != Some(&false) {
@@ -314,7 +329,6 @@ mod tests {
             let (engine, mut orders) = Engine::idle();
             let mut group = Group::new(1, plan, RoleMachine::new(Duration::ZERO), engine);
             // All of this returns, or the test does not end.
-            let elected = |fence| Event::Elected { fence, until: None, reason: "elected".into() };
             group.on(elected(1), &mut common);
             group.on(Event::Lost("another is primary".into()), &mut common);
             group.on(elected(2), &mut common);

@@ -108,6 +108,11 @@ impl Lease {
     fn until(&self) -> BootTime {
         self.sent.plus(self.ttl)
     }
+
+    /// The key was created with it.
+    fn elected(&self, fence: u64, reason: String) -> Event {
+        Event::Elected { fence, asked: self.sent, until: Some(self.until()), reason }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +154,7 @@ impl Campaign {
     pub fn resume(lease: i64, fence: u64, sent: BootTime, ttl: Duration) -> (Self, Option<Event>) {
         let lease = Lease { id: lease, ttl, sent };
         let reason = "continues from the previous program".into();
-        let event = Event::Elected { fence, until: Some(lease.until()), reason };
+        let event = lease.elected(fence, reason);
         let mut campaign = Self::new(Standing::Full);
         (campaign.lease, campaign.step) = (Some(lease), Step::Hold { fence });
         campaign.not_before = Some(sent.plus(ttl / RENEWALS));
@@ -266,7 +271,7 @@ impl Campaign {
         }
         self.step = Step::Hold { fence };
         self.not_before = Some(own.sent.plus(own.ttl / RENEWALS));
-        Some(Event::Elected { fence, until: Some(own.until()), reason: "elected by the store".into() })
+        Some(own.elected(fence, "elected by the store".into()))
     }
 
     /// The key is free: a node that is to be primary only where no other is waits for the others.

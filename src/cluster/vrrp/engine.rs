@@ -232,7 +232,8 @@ impl Task {
             Action::Elected(reason) => {
                 self.fence += u64::from(!std::mem::take(&mut self.adopts) || self.fence == 0);
                 self.is_primary = true;
-                self.outlet.tell(Event::Elected { fence: self.fence, until: None, reason });
+                let (fence, asked) = (self.fence, BootTime::now());
+                self.outlet.tell(Event::Elected { fence, asked, until: None, reason });
             }
             Action::Lost(reason) => {
                 self.is_primary = false;

@@ -136,6 +136,43 @@ fn without_the_store_nobody_is_primary(store: &Store) {
     assert_never_two(&nodes);
 }
 
+/// The store is restored from a copy that is older than elections that it held since: there is a primary again at once, with
+/// the number that the store counts to, and it says so.
+fn restored_store_has_a_primary_again(mut store: Store) {
+    store.copy(0);
+    let node = node(&store, "a");
+    let fence = || cluster(&node)["groups"][0]["fence"].as_u64().unwrap();
+    eventually("it is primary", || is_primary(&node));
+    ask(&node, "POST", "/api/v1/cluster/step-down");
+    eventually("it has stepped down", || roles(&node) == "primary primary\nstandby standby\n");
+    ask(&node, "POST", "/api/v1/cluster/resume");
+    eventually("it is primary again", || is_primary(&node));
+    let before = fence();
+    store.kill(0);
+    eventually("the role is given up", || !is_primary(&node));
+    store.restore(0);
+    eventually("it is primary a third time", || is_primary(&node));
+    assert!(fence() < before, "{} after {before}", fence());
+    assert_eq!(node.count_logged("this election has a smaller number"), 1);
+    // It is renewed for longer than the lease.
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        assert!(is_primary(&node));
+    }
+}
+
+#[test]
+fn etcd_that_was_restored_has_a_primary_again() {
+    let Some(store) = Store::etcd(1) else { return };
+    restored_store_has_a_primary_again(store);
+}
+
+#[test]
+fn zookeeper_that_was_restored_has_a_primary_again() {
+    let Some(store) = Store::zookeeper() else { return };
+    restored_store_has_a_primary_again(store);
+}
+
 #[test]
 fn etcd_has_another_follow_a_primary() {
     let Some(store) = Store::etcd(1) else { return };

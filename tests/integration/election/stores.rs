@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::{SocketAddr, TcpStream},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -12,6 +12,8 @@ use crate::support::{eventually, free, proxy, skipped};
 /// The servers of a store; stopped when this is dropped.
 pub struct Store {
     members: Vec<Member>,
+    /// The data of each is in there, as `m0` and so on.
+    folder: PathBuf,
     /// What starts each of them.
     commands: Vec<Command>,
     /// `[cluster.…]` of a node that asks it.
@@ -69,7 +71,7 @@ impl Store {
             .collect();
         let endpoints: Vec<String> = members.iter().map(|it| format!("\"http://{}\"", it.client)).collect();
         let conf = format!("[cluster.etcd]\nendpoints = [{}]\n", endpoints.join(", "));
-        let store = Self { members, commands, conf, election: "etcd" };
+        let store = Self { members, folder, commands, conf, election: "etcd" };
         store.wait();
         Some(store)
     }
@@ -84,7 +86,7 @@ impl Store {
         let (folder, client) = (proxy::folder(), free());
         let conf = format!(
             "tickTime=500\ndataDir={}\nclientPort={}\nclientPortAddress=127.0.0.1\nadmin.enableServer=false\n",
-            folder.join("data").display(),
+            folder.join("m0").display(),
             client.port()
         );
         let file = folder.join("zoo.cfg");
@@ -94,7 +96,7 @@ impl Store {
         command.arg(&file);
         let members = vec![start(&mut command, client)];
         let conf = format!("[cluster.zookeeper]\nconnect = \"{client}\"\nsession_timeout = \"2s\"\n");
-        let store = Self { members, commands: vec![command], conf, election: "zookeeper" };
+        let store = Self { members, folder, commands: vec![command], conf, election: "zookeeper" };
         store.wait();
         Some(store)
     }
@@ -121,6 +123,28 @@ impl Store {
     pub fn restart(&mut self, member: usize) {
         let client = self.members[member].client;
         self.members[member] = start(&mut self.commands[member], client);
+    }
+
+    /// Keeps a copy of what a member has on its disk, which it is stopped for.
+    pub fn copy(&mut self, member: usize) {
+        self.kill(member);
+        let (data, copy) = (self.data(member), self.data(member).with_extension("copy"));
+        assert!(Command::new("cp").arg("-a").args([data, copy]).status().unwrap().success());
+        self.restart(member);
+        self.wait();
+    }
+
+    /// Restores what was on the disk of a member that was killed from the copy, and starts it.
+    pub fn restore(&mut self, member: usize) {
+        let (data, copy) = (self.data(member), self.data(member).with_extension("copy"));
+        fs::remove_dir_all(&data).unwrap();
+        fs::rename(copy, data).unwrap();
+        self.restart(member);
+        self.wait();
+    }
+
+    fn data(&self, member: usize) -> PathBuf {
+        self.folder.join(format!("m{member}"))
     }
 
     /// Where a key is, as `--config` has it.

@@ -1,7 +1,8 @@
 //! Nodes that stand for election at one store, with everything between them that can go wrong, by a seed.
 //!
 //! What must hold: never two nodes with the addresses, whatever is lost, late, doubled, overtaken or paused; and one, and
-//! always the same, once nothing goes wrong any more.
+//! always the same, once nothing goes wrong any more. Now and then the store is restored from an older copy of itself, after
+//! all leases that it had granted since are over.
 
 mod model;
 
@@ -52,6 +53,8 @@ enum What {
     /// It moves again, and hears from its guard.
     Interrupted,
     Trouble,
+    /// The store goes on as the older copy.
+    Restored,
 }
 
 struct World {
@@ -152,6 +155,13 @@ impl World {
                     self.answered(index, answer, sent);
                 }
             }
+            What::Arrive { id, request, sent } if self.store.down_until > self.now => {
+                // Nothing is answered; a connection that is watched breaks.
+                if request == Request::Watch {
+                    let answer = Answer::Failed("broken".into());
+                    self.at(self.now + 100_000, index, What::Answered { id, answer, sent });
+                }
+            }
             What::Arrive { id, request, sent } => {
                 if let Some(answer) = self.store.answer(index, &request, self.now, &mut self.rng) {
                     self.deliver(index, id, answer, sent);
@@ -181,6 +191,10 @@ impl World {
             What::Removed(_) | What::Released(_) => {}
             What::Interrupted => self.happens(index, Event::Interrupted),
             What::Trouble => self.trouble(index),
+            What::Restored => {
+                self.store.restore(self.now);
+                self.log.push(format!("{} restored with {}", self.now, self.store.revision));
+            }
         }
     }
 
@@ -208,7 +222,7 @@ impl World {
             return;
         }
         let long = self.rng.u64(1..6 * SECOND).min(ROUGH - self.now);
-        match self.rng.u32(0..9) {
+        match self.rng.u32(0..11) {
             0 => self.nodes[index].cut_until = self.now + long,
             1 => self.outage_until = self.now + long,
             2 => {
@@ -221,6 +235,11 @@ impl World {
             // The store has another leader, with which leases begin anew.
             6 => self.store.leases.values_mut().for_each(|end| *end = (*end).max(self.now + TTL)),
             7 => self.happens(index, Event::Weak(Some("weak".into()))),
+            8 => self.store.back_up(&mut self.rng),
+            9 if self.store.down_until <= self.now => {
+                self.store.down_until = self.now + TTL + SECOND;
+                self.at(self.store.down_until, index, What::Restored);
+            }
             _ => {
                 self.happens(index, Event::Weak(None));
                 self.happens(index, Event::Resume);
@@ -271,7 +290,7 @@ impl World {
                     node.campaign.resign(standing);
                     node.waits = None;
                 }
-                Effect::Announce | Effect::Changed(_) => {}
+                Effect::Announce | Effect::FenceFell(_) | Effect::Changed(_) => {}
             }
         }
     }

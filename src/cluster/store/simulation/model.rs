@@ -26,9 +26,26 @@ pub(super) struct Store {
     /// When each lease ends.
     pub(super) leases: BTreeMap<i64, Time>,
     pub(super) revision: u64,
+    /// What it is restored from.
+    copy: Option<Box<Self>>,
+    /// It does not run before.
+    pub(super) down_until: Time,
 }
 
 impl Store {
+    /// Makes a copy of itself, from when on others write, too.
+    pub(super) fn back_up(&mut self, rng: &mut Rng) {
+        let (key, leases, revision) = (self.key, self.leases.clone(), self.revision);
+        self.copy = Some(Box::new(Self { key, leases, revision, copy: None, down_until: 0 }));
+        self.revision += rng.u64(0..SECOND);
+    }
+
+    /// Begins again from its copy, or as it was: leases last as long as if they had been granted now.
+    pub(super) fn restore(&mut self, now: Time) {
+        *self = self.copy.take().map_or_else(|| std::mem::take(self), |copy| *copy);
+        self.leases.values_mut().for_each(|end| *end = now + TTL);
+    }
+
     fn advance(&mut self, now: Time) {
         self.leases.retain(|_, end| *end > now);
         if self.key.is_some_and(|(lease, ..)| !self.leases.contains_key(&lease)) {
