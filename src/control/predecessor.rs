@@ -1,10 +1,12 @@
 //! What the program before this one asks until it lets go: whether the workers answer. What this one cannot serve as well
-//! as that one does, as long as that one has the folders of caches, it serves from then on.
+//! as that one does, as long as that one has the folders of caches, it serves from then on. It stands for election as soon
+//! as that one has left the cluster.
 
 use std::{io, sync::Arc, time::Duration};
 
+use serde_json::Value;
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, sink},
     net::UnixStream,
     sync::oneshot,
     task::{JoinHandle, spawn_local},
@@ -14,7 +16,7 @@ use tokio::{
 use super::{fitness, predecessor_sessions};
 use crate::{
     listen::{
-        handover::{ASK_WORKERS, Predecessor, ReadyPipe, TAKE_SESSIONS, at},
+        handover::{ASK_WORKERS, Predecessor, TAKE_SESSIONS, at, taken_cluster},
         mailbox::{Change, Mailboxes, Message},
     },
     reload::engine::Engine,
@@ -23,8 +25,10 @@ use crate::{
 
 /// How long a worker may take to answer; it does at once unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Bytes that are read; it has one question.
-const MOST: u64 = 4096;
+/// How long the program before may take to leave the cluster once all else is handed over: its own limits are shorter.
+const LEAVING: Duration = Duration::from_secs(10);
+/// Bytes that are read: two questions, and what a cluster's node is.
+const MOST: u64 = 16 * 1024 * 1024;
 
 /// What there is to take over from a program before this one, where there is one.
 #[derive(Debug)]
@@ -45,15 +49,25 @@ impl TakeOver {
     pub(super) fn begin(self, mut engine: Engine, shared: Arc<Shared>) -> JoinHandle<()> {
         let Self { before, mailboxes, held, datagrams } = self;
         spawn_local(async move {
-            let mut known = None;
-            if let Some(before) = before {
-                before.voice.ready();
-                answer(before.voice, &mailboxes, held, datagrams).await;
-                known = Some(before.state);
+            // Until the program before has left it, that one has the virtual addresses, and tells its peers.
+            let stand = |known: Option<&Value>| {
+                shared.registry.cluster.set(shared.snapshot.load().config.cluster.as_ref(), known);
+            };
+            match before {
+                None => stand(None),
+                Some(before) => {
+                    before.voice.ready();
+                    let mut first = Some(at(&before.state, "cluster").clone());
+                    // Once: with what it says last, or else with what it said at first.
+                    let begin = |last: Option<Value>| {
+                        if let Some(first) = first.take() {
+                            stand(Some(&last.unwrap_or(first)));
+                        }
+                    };
+                    let waits = before.hands_cluster;
+                    answer(before.voice.into(), waits, &mailboxes, (held, datagrams), begin).await;
+                }
             }
-            // Until that program let go it had the virtual addresses, and told its peers.
-            let known = known.as_ref().map(|state| at(state, "cluster"));
-            shared.registry.cluster.set(shared.snapshot.load().config.cluster.as_ref(), known);
             let watching = spawn_local(fitness::watch(shared, mailboxes));
             engine.run().await;
             watching.abort();
@@ -61,10 +75,19 @@ impl TakeOver {
     }
 }
 
-async fn answer(pipe: ReadyPipe, mailboxes: &Mailboxes, held: Vec<Change>, mut datagrams: Vec<Change>) {
-    if let Err(error) = converse(pipe.into(), mailboxes, &mut datagrams).await {
+/// Answers until the program before is gone. `begin` is told what the cluster's node was, where that program says so, and
+/// at the latest at the end.
+async fn answer(
+    pipe: std::os::unix::net::UnixStream,
+    hands_cluster: bool,
+    mailboxes: &Mailboxes,
+    (held, mut datagrams): (Vec<Change>, Vec<Change>),
+    mut begin: impl FnMut(Option<Value>),
+) {
+    if let Err(error) = converse(pipe, hands_cluster, mailboxes, &mut datagrams, &mut begin).await {
         tracing::debug!("the previous program is gone: {error}");
     }
+    begin(None);
     let all = held.into_iter().enumerate().chain(datagrams.into_iter().enumerate());
     for (worker, change) in all {
         // A worker ends only with the program.
@@ -74,25 +97,49 @@ async fn answer(pipe: ReadyPipe, mailboxes: &Mailboxes, held: Vec<Change>, mut d
 
 async fn converse(
     stream: std::os::unix::net::UnixStream,
+    hands_cluster: bool,
     mailboxes: &Mailboxes,
     datagrams: &mut Vec<Change>,
+    begin: &mut impl FnMut(Option<Value>),
 ) -> io::Result<()> {
     stream.set_nonblocking(true)?;
     let own = stream.try_clone()?;
     let (questions, mut answers) = UnixStream::from_std(stream)?.into_split();
     let mut questions = BufReader::new(questions.take(MOST));
     let mut question = Vec::new();
-    while questions.read_until(b'\n', &mut question).await? > 0 {
+    let mut limit = None;
+    loop {
+        let read = questions.read_until(b'\n', &mut question);
+        match timeout(limit.unwrap_or(Duration::MAX), read).await {
+            Ok(Ok(0)) => return Ok(()),
+            Ok(read) => read?,
+            Err(_) => {
+                tracing::warn!("the previous program did not leave the cluster within {LEAVING:?}");
+                begin(None);
+                limit = None;
+                continue;
+            }
+        };
         if question == ASK_WORKERS {
             let line = format!("{{\"workers\":{}}}\n", do_all_answer(mailboxes).await);
             answers.write_all(line.as_bytes()).await?;
         } else if question == TAKE_SESSIONS {
             // Nothing comes before it is answered, so that nothing was read that is not a line.
-            predecessor_sessions::take(own.try_clone()?, mailboxes, std::mem::take(datagrams)).await?;
+            let taken = predecessor_sessions::take(own.try_clone()?, mailboxes, std::mem::take(datagrams));
+            if let Err(error) = taken.await {
+                // That program goes on, with its role, and ends this one: until it is gone nothing else begins.
+                own.set_nonblocking(true)?;
+                answers.shutdown().await?;
+                tokio::io::copy(&mut questions, &mut sink()).await?;
+                return Err(error);
+            }
+            limit = hands_cluster.then_some(LEAVING);
+        } else if let Some(last) = taken_cluster(&question) {
+            begin(Some(last));
+            limit = None;
         }
         question.clear();
     }
-    Ok(())
 }
 
 /// Whether each worker takes what it is sent.
@@ -110,9 +157,83 @@ async fn do_all_answer(mailboxes: &Mailboxes) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{runtime::LocalRuntime, sync::mpsc::unbounded_channel};
+    use std::io::{Read, Write};
+
+    use serde_json::json;
+    use tokio::{
+        runtime::{Builder, LocalOptions, LocalRuntime},
+        sync::mpsc::unbounded_channel,
+        task::spawn_blocking,
+    };
 
     use super::*;
+    use crate::listen::handover;
+
+    /// What this program begins with where the one before says these lines, and then is gone or silent.
+    fn told(lines: &[&str], is_gone: bool) -> Vec<Option<Value>> {
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build_local(LocalOptions::default());
+        runtime.unwrap().block_on(async {
+            let (mut before, own) = std::os::unix::net::UnixStream::pair().unwrap();
+            before.write_all(lines.concat().as_bytes()).unwrap();
+            let (tell, mut told) = unbounded_channel();
+            let mailboxes = Mailboxes::new(Vec::new());
+            let begin = move |last| tell.send(last).unwrap();
+            let answering = spawn_local(async move {
+                answer(own, true, &mailboxes, (Vec::new(), Vec::new()), begin).await;
+            });
+            if is_gone {
+                drop(before);
+                answering.await.unwrap();
+            } else {
+                // Whatever is told without its end.
+                let _ = timeout(LEAVING * 2, answering).await;
+            }
+            std::iter::from_fn(|| told.try_recv().ok()).collect()
+        })
+    }
+
+    #[test]
+    fn role_is_the_one_that_is_told_last() {
+        let state = json!({"groups": [{"name": "etcd", "is_primary": true}], "is_stepped_down": false});
+        let last = handover::take_cluster(&state);
+        let workers = std::str::from_utf8(ASK_WORKERS).unwrap();
+        assert_eq!(told(&[workers, &last], false), [Some(state.clone())]);
+        // With its end comes whatever it was before.
+        assert_eq!(told(&[&last], true), [Some(state), None]);
+        assert_eq!(told(&[workers], true), [None]);
+        assert_eq!(told(&[workers, "{\"take\":\"something else\"}\n", "no JSON\n"], true), [None]);
+        assert_eq!(told(&[workers], false), []);
+    }
+
+    #[test]
+    fn program_that_does_not_leave_the_cluster_is_waited_for_so_long() {
+        let (before, own) = std::os::unix::net::UnixStream::pair().unwrap();
+        let hands_over = std::thread::spawn(move || {
+            (&before).write_all(TAKE_SESSIONS).unwrap();
+            let mut line = [0; 15];
+            (&before).read_exact(&mut line).unwrap();
+            handover::send(&before, &json!({"last": true}), &[]).unwrap();
+            before
+        });
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        runtime.unwrap().block_on(async {
+            let (tell, mut told) = unbounded_channel();
+            let mailboxes = Mailboxes::new(Vec::new());
+            let begin = move |last| tell.send(last).unwrap();
+            let answering = spawn_local(async move {
+                answer(own, true, &mailboxes, (Vec::new(), Vec::new()), begin).await;
+            });
+            let before = spawn_blocking(move || hands_over.join().unwrap()).await.unwrap();
+            assert!(told.try_recv().is_err());
+            tokio::time::pause();
+            assert_eq!(told.recv().await, Some(None));
+            drop(before);
+            answering.await.unwrap();
+        });
+    }
 
     #[test]
     fn a_worker_that_hangs_is_noticed() {

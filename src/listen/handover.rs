@@ -20,7 +20,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{admin_sockets::Each, bind::Bound, listener_sockets::Handed};
 
@@ -107,6 +107,8 @@ pub struct Predecessor {
     pub state: Value,
     /// Whether it hands sessions of datagrams over before it lets go: until then it reads them.
     pub hands_sessions: bool,
+    /// Whether it says last what the cluster's node is: in `state` is what that was when the upgrade began.
+    pub hands_cluster: bool,
 }
 
 impl Predecessor {
@@ -147,6 +149,7 @@ impl Predecessor {
             admin,
             state: at(&message, "state").clone(),
             hands_sessions: at(&message, "hands_sessions") == true,
+            hands_cluster: at(&message, "hands_cluster") == true,
         }))
     }
 
@@ -161,16 +164,17 @@ impl Predecessor {
 pub struct ReadyPipe(UnixStream);
 
 impl ReadyPipe {
-    /// Says that this program serves, and that it answers [`ASK_WORKERS`] and [`TAKE_SESSIONS`].
+    /// Says that this program serves, that it answers [`ASK_WORKERS`] and [`TAKE_SESSIONS`], and takes [`take_cluster`].
     pub fn ready(&self) {
-        if let Err(error) = (&self.0).write_all(b"{\"ready\":true,\"answers\":true,\"sessions\":true}\n") {
+        let line = b"{\"ready\":true,\"answers\":true,\"sessions\":true,\"cluster\":true}\n";
+        if let Err(error) = (&self.0).write_all(line) {
             tracing::warn!("the previous program has already ended: {error}");
         }
     }
 
     /// Says why this program does not serve.
     pub fn refuse(&self, why: &str) {
-        let line = serde_json::json!({"error": why});
+        let line = json!({"error": why});
         // Without this it learns it from the end of the connection.
         let _ = (&self.0).write_all(format!("{line}\n").as_bytes());
     }
@@ -182,6 +186,18 @@ pub const ASK_WORKERS: &[u8] = b"{\"ask\":\"workers\"}\n";
 /// What the program before says when it hands its sessions of datagrams over. The answer is `{"takes":true}`; then it writes
 /// messages, each answered with a line, the last with how many of the sessions go on: `{"sessions":7}`.
 pub const TAKE_SESSIONS: &[u8] = b"{\"take\":\"sessions\"}\n";
+
+/// What the program before says last, once it has left its cluster: what its node was, which another goes on as. Nothing
+/// answers it.
+pub fn take_cluster(state: &Value) -> String {
+    format!("{}\n", json!({"take": "cluster", "cluster": state}))
+}
+
+/// What [`take_cluster`] said in this line; none where it is another.
+pub fn taken_cluster(line: &[u8]) -> Option<Value> {
+    let mut line: Value = serde_json::from_slice(line).ok()?;
+    (at(&line, "take") == "cluster").then(|| line["cluster"].take())
+}
 
 impl From<ReadyPipe> for UnixStream {
     fn from(pipe: ReadyPipe) -> Self {

@@ -31,8 +31,8 @@ const AT_ONCE: usize = 512;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Hands all sessions over. The error is for people.
-pub(super) async fn hand_over(mailboxes: &Mailboxes, pipe: UnixStream) -> Result<(), String> {
-    let result = all(mailboxes, Arc::new(pipe)).await;
+pub(super) async fn hand_over(mailboxes: &Mailboxes, pipe: Arc<UnixStream>) -> Result<(), String> {
+    let result = all(mailboxes, pipe).await;
     for worker in 0..mailboxes.workers() {
         // A worker ends only with the program.
         let _ = mailboxes.send(worker, Message::HandedOver(result.is_ok()));

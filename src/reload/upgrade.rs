@@ -3,7 +3,8 @@
 //! It is started beside this one, is handed the sockets and what must not be forgotten, and says when it
 //! serves. Then both do, until its workers have answered too and it has lived for a moment; from then on this one drains
 //! ([decision 023](../../docs/decisions/023-upgrade-proof.md)). If it does not come to that, this one goes on and says why.
-//! Nothing else happens to the configuration meanwhile.
+//! Nothing else happens to the configuration meanwhile. The role in a cluster may change until the last moment, and goes
+//! over last.
 
 use std::{
     io::{self, BufRead, BufReader, Write},
@@ -13,6 +14,7 @@ use std::{
     },
     path::Path,
     process::{Child, Command},
+    sync::Arc,
     time::Duration,
 };
 
@@ -65,9 +67,8 @@ impl Engine {
         let taken =
             spawn_blocking(move || start(&origin, &given, &next).inspect_err(|_| next.refuse())).await;
         let mut result = taken.unwrap_or_else(|_| Err("handing over panicked, which is a bug".to_owned()));
-        if let Ok(Started { pipe: Some(pipe), .. }) = &mut result
-            && let Ok(pipe) = pipe.try_clone()
-            && let Err(why) = sessions::hand_over(&self.mailboxes, pipe).await
+        if let Ok(started) = &result
+            && let Err(why) = self.hand_last(started).await
         {
             self.successor.refuse();
             result = Err(self.successor.ended().unwrap_or(why));
@@ -82,6 +83,27 @@ impl Engine {
                 "the old program keeps running; its log has the output of the new one",
             )
         })
+    }
+
+    /// Hands over what changes until the last moment: sessions of datagrams, and then the role. The error is for people.
+    async fn hand_last(&self, started: &Started) -> Result<(), String> {
+        if started.takes_sessions {
+            sessions::hand_over(&self.mailboxes, started.pipe.clone()).await?;
+        }
+        // From here on the next program is the service. Where it is gone, another node is to be.
+        let cluster = &self.shared.registry.cluster;
+        cluster.leave(!self.successor.has_ended()).await;
+        if started.takes_cluster {
+            let (pipe, line) = (started.pipe.clone(), handover::take_cluster(&cluster.to_hand_over()));
+            let said = spawn_blocking(move || {
+                pipe.set_write_timeout(Some(PROOF))?;
+                (&*pipe).write_all(line.as_bytes())
+            });
+            if let Err(error) = said.await.map_err(io::Error::other).flatten() {
+                tracing::warn!("the new program did not take over the role in the cluster: {error}");
+            }
+        }
+        Ok(())
     }
 
     fn give(&self) -> io::Result<Given> {
@@ -114,6 +136,7 @@ impl Engine {
             "admin_metrics": metrics,
             "state": state,
             "hands_sessions": true,
+            "hands_cluster": true,
         });
         Ok(given)
     }
@@ -143,8 +166,10 @@ impl Given {
 /// A program that serves.
 struct Started {
     pid: u32,
-    /// The way to it, where it takes sessions.
-    pipe: Option<UnixStream>,
+    /// The way to it: closed when all is handed over.
+    pipe: Arc<UnixStream>,
+    takes_sessions: bool,
+    takes_cluster: bool,
 }
 
 /// Starts the program and waits until it serves. The error is for people. Blocks.
@@ -170,9 +195,13 @@ fn start(origin: &Origin, given: &Given, next: &Successor) -> Result<Started, St
                         ask_workers(&ours, &mut answers).map_err(|why| next.ended().unwrap_or(why))?;
                     }
                     next.lives_for(SETTLED)?;
-                    let takes_sessions = at(&answer, "sessions") == true;
                     drop(answers);
-                    Ok(Started { pid, pipe: takes_sessions.then_some(ours) })
+                    Ok(Started {
+                        pid,
+                        pipe: Arc::new(ours),
+                        takes_sessions: at(&answer, "sessions") == true,
+                        takes_cluster: at(&answer, "cluster") == true,
+                    })
                 }
                 None => Err("it sent a message that this program does not understand".to_owned()),
                 Some(error) => Err(error.to_owned()),

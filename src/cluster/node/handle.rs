@@ -120,7 +120,7 @@ impl Handle {
         let _ = ended.map(|ended| ended.recv_timeout(TOLD));
     }
 
-    /// What the next program must know of this one.
+    /// What the next program must know of this one: after [`Handle::leave`] it is that for good.
     pub fn to_hand_over(&self) -> Value {
         if !self.shared.status.is_on() {
             return Value::Null;

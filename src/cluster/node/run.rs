@@ -307,7 +307,10 @@ impl Node {
         reports: &mut UnboundedReceiver<Report>,
         alarm: &Alarm,
     ) -> Option<JoinHandle<()>> {
-        let keeps = |group: &Group| keep_addresses && group.engine.can_hand_over();
+        // A standby has nothing that another program could go on with, and may be about to win.
+        let keeps = |group: &Group| {
+            keep_addresses && group.engine.can_hand_over() && group.machine.role() == Role::Primary
+        };
         for group in self.groups.iter_mut().filter(|group| !keeps(group)) {
             group.on(Event::Leave, &mut self.common);
         }
@@ -317,8 +320,12 @@ impl Node {
             // Nobody may follow while the addresses are there: what is left to do is the guard's.
             let is_kept = keeps(&group) || group.machine.is_releasing();
             group.engine.tell(if is_kept { Order::HandOver } else { Order::Leave });
-            if timeout(ENDING, group.engine.ended()).await.is_err() {
-                tracing::error!(group = %group.plan.name, "its engine did not end within {ENDING:?}");
+            let name = group.plan.name;
+            match timeout(ENDING, group.engine.ended()).await {
+                Ok(state) => {
+                    self.common.status.lock().group(&name).into_iter().for_each(|it| it.state = state.clone())
+                }
+                Err(_) => tracing::error!(group = %name, "its engine did not end within {ENDING:?}"),
             }
         }
         if are_gone {

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{sync::mpsc::UnboundedReceiver, task::JoinHandle};
 
 use super::{
@@ -42,7 +42,9 @@ pub async fn run(
         }
     };
     let fence = resumed.as_ref().map_or(0, |it| it.fence);
-    let adopts = resumed.is_some_and(|it| it.is_primary);
+    let was_primary = resumed.as_ref().is_some_and(|it| it.is_primary);
+    // Of a program before that says nothing of it the node's word holds.
+    let adopts = was_primary && resumed.is_some_and(|it| it.state != json!({"is_primary": false}));
     let mut task = Task {
         conf,
         outlet,
@@ -57,9 +59,13 @@ pub async fn run(
         has_warned: false,
         looked: BootTime(0),
     };
+    if was_primary && !adopts {
+        task.outlet.tell(Event::NotResumed);
+    }
     task.open();
     task.serve(orders, &alarm, &news).await;
-    Value::Null
+    // It may have lost the role when the node could not hear of it any more.
+    json!({"is_primary": task.is_primary})
 }
 
 /// A virtual router at work.

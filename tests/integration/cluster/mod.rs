@@ -7,4 +7,5 @@ mod lock;
 mod others;
 mod pair;
 mod standby;
+mod upgrades;
 mod warmth;

@@ -16,7 +16,7 @@ const ADVERTISEMENT: Duration = Duration::from_millis(100);
 const SOON: Duration = Duration::from_millis(330);
 
 /// A pair of which `a` is primary.
-fn pair(lab: &Lab, more: &str) -> (Node, Node, Observer) {
+pub(super) fn pair(lab: &Lab, more: &str) -> (Node, Node, Observer) {
     let a = lab.start("a", 150, more);
     a.until("primary", 1);
     let (b, observer) = (lab.start("b", 100, more), lab.observe());

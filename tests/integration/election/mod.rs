@@ -244,3 +244,21 @@ fn upgrade_goes_on_as_primary_of_etcd() {
     }
     assert_eq!(fence(&nodes[first]), before);
 }
+
+/// A standby is elected between the beginning of its upgrade and the end: the next program goes on with that.
+#[test]
+fn upgrade_goes_on_with_an_election_that_was_won_meanwhile() {
+    let Some(store) = Store::etcd(1) else { return };
+    let nodes: Vec<Proxy> = ["a", "b"].into_iter().map(|name| node(&store, name)).collect();
+    let first = primary(&nodes);
+    let other = &nodes[1 - first];
+    other.signal("USR2");
+    other.until_logged("\"message\":\"upgrading\"", 1);
+    ask(&nodes[first], "POST", "/api/v1/cluster/step-down");
+    other.until_logged("elected by the store", 1);
+    assert!(other.upgraded().is_empty(), "the upgrade is over too early");
+    eventually("another program took over", || other.upgraded().len() == 1);
+    eventually("it is primary", || is_primary(other));
+    assert_eq!(other.count_logged("continues from the previous program"), 1);
+    assert_eq!(other.count_logged("elected by the store"), 1);
+}

@@ -1,0 +1,66 @@
+//! Upgrades of nodes whose role has changed by the time that the next program takes over.
+
+use std::time::Duration;
+
+use super::{
+    lab::{Lab, Node, V4, V6, config},
+    pair::pair,
+};
+use crate::support::eventually;
+
+/// Begins an upgrade. What happens now happens before its end: the next program must live for two seconds.
+fn begin_upgrade(node: &Node) {
+    node.proxy.signal("USR2");
+    node.proxy.until_logged("\"message\":\"upgrading\"", 1);
+}
+
+fn end_upgrade(node: &Node) {
+    eventually("another program took over", || node.proxy.upgraded().len() == 1);
+}
+
+#[test]
+fn upgrade_goes_on_as_the_primary_that_a_standby_became() {
+    let Some(lab) = Lab::new() else { return };
+    let (a, b, observer) = pair(&lab, "");
+    begin_upgrade(&b);
+    a.proxy.signal("KILL");
+    b.until("primary", 1);
+    observer.until_only(&lab.hardware("b"));
+    assert!(b.proxy.upgraded().is_empty(), "the upgrade is over too early");
+    observer.forget();
+    end_upgrade(&b);
+    b.until("primary", 2);
+    assert_eq!(b.proxy.count_logged("taken over from the previous program"), 2);
+    observer.until_only(&lab.hardware("b"));
+    for address in [V4, V6] {
+        let gap = observer.gap(address);
+        assert!(gap < Duration::from_millis(100), "nobody answered for {address} for {gap:?}");
+    }
+    assert_eq!(b.count("standby"), 0);
+}
+
+#[test]
+fn upgrade_of_a_primary_that_gave_way_adopts_nothing() {
+    let Some(lab) = Lab::new() else { return };
+    // Without addresses, by which it would be seen that the program before has given them up.
+    let more = "vrrp = { interface = \"eth0\" }\non_change = { command = [\"/bin/true\"] }\n";
+    let text = |node: &str, priority: u8| {
+        let text = config(node, priority, more);
+        let (text, _) = text.split_once("[[cluster.virtual_ip]]").unwrap();
+        format!("[admin]\naddress = \"unix:admin.sock\"\n{}", text.replace(V4, "0.0.0.0"))
+    };
+    let a = lab.start_with("a", &text("a", 150));
+    a.proxy.until_logged("\"role\":\"primary\",\"fence\"", 1);
+    let b = lab.start_with("b", &text("b", 100));
+    begin_upgrade(&a);
+    b.proxy.edit(&text("b", 200));
+    a.proxy.until_logged("\"role\":\"standby\",\"fence\"", 1);
+    assert!(a.proxy.upgraded().is_empty(), "the upgrade is over too early");
+    end_upgrade(&a);
+    eventually("the next program hears who is primary", || {
+        lab.admin(&a, "GET", "/api/v1/cluster")["groups"][0]["primary"] == "10.7.0.2"
+    });
+    assert_eq!(a.proxy.count_logged("taken over from the previous program"), 0);
+    assert_eq!(a.proxy.count_logged("\"role\":\"primary\",\"fence\""), 1);
+    assert_eq!(b.proxy.count_logged("\"role\":\"standby\",\"fence\""), 0);
+}
