@@ -19,6 +19,7 @@ use crate::{
         handover::{ASK_WORKERS, Predecessor, TAKE_SESSIONS, at, taken_cluster},
         mailbox::{Change, Mailboxes, Message},
     },
+    moment::Moment,
     reload::engine::Engine,
     runtime::worker::Shared,
 };
@@ -61,7 +62,9 @@ impl TakeOver {
                     // Once: with what it says last, or else with what it said at first.
                     let begin = |last: Option<Value>| {
                         if let Some(first) = first.take() {
-                            stand(Some(&last.unwrap_or(first)));
+                            let known = last.unwrap_or(first);
+                            stand(Some(&known));
+                            shared.registry.commands.take_over(at(&known, "changes"), Moment::now());
                         }
                     };
                     let waits = before.hands_cluster;

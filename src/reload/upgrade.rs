@@ -94,7 +94,13 @@ impl Engine {
         let cluster = &self.shared.registry.cluster;
         cluster.leave(!self.successor.has_ended()).await;
         if started.takes_cluster {
-            let (pipe, line) = (started.pipe.clone(), handover::take_cluster(&cluster.to_hand_over()));
+            let mut state = cluster.to_hand_over();
+            if state.is_null() {
+                state = json!({});
+            }
+            // Changes that peers have not heard of.
+            state["changes"] = self.shared.registry.commands.to_hand_over(Moment::now());
+            let (pipe, line) = (started.pipe.clone(), handover::take_cluster(&state));
             let said = spawn_blocking(move || {
                 pipe.set_write_timeout(Some(PROOF))?;
                 (&*pipe).write_all(line.as_bytes())

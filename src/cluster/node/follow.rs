@@ -52,13 +52,7 @@ impl Node {
     fn begin(&mut self, conf: Option<&ClusterConf>, before: &Value) {
         let plans = conf.map_or_else(Vec::new, plan::groups);
         let node = conf.map(ClusterConf::node_name).unwrap_or_default();
-        self.common.on_change = conf.and_then(|conf| {
-            let wanted = conf.on_change.as_ref()?;
-            let before = self.common.on_change.take();
-            before
-                .filter(|it| it.is(wanted))
-                .or_else(|| OnChange::start(wanted.clone(), self.common.status.clone()))
-        });
+        let has_new_program = self.follow_on_change(conf);
         let mut inner = self.common.status.lock();
         inner.groups.retain(|group| plans.iter().any(|plan| plan.name == group.name));
         (inner.node, inner.election) = (node, conf.map_or("", |conf| conf.election.name()));
@@ -69,12 +63,34 @@ impl Node {
         }
         for plan in plans {
             match self.groups.iter_mut().find(|group| group.plan.name == plan.name) {
-                Some(group) => group.configure(plan, &mut self.common),
+                Some(group) => {
+                    group.configure(plan, &mut self.common);
+                    if has_new_program {
+                        group.tell_role("`on_change` is configured", &self.common);
+                    }
+                }
                 None => self.add(plan, before),
             }
         }
         self.update_addresses();
         self.look_soon();
+    }
+
+    /// Goes on with the program of `on_change`, or begins with another: whether it does. What the one before has not told
+    /// yet is told to that one.
+    fn follow_on_change(&mut self, conf: Option<&ClusterConf>) -> bool {
+        let before = self.common.on_change.take();
+        let Some(wanted) = conf.and_then(|conf| conf.on_change.as_ref()) else { return false };
+        let (same, other) = match before {
+            Some(before) if before.is(wanted) => (Some(before), None),
+            other => (None, other),
+        };
+        let is_new = same.is_none();
+        self.common.on_change = same.or_else(|| OnChange::start(wanted.clone(), self.common.status.clone()));
+        if let Some(other) = other {
+            other.finish(true);
+        }
+        is_new
     }
 
     /// Adds a group: the primary that the program before this one was, or a standby.

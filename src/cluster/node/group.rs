@@ -192,18 +192,24 @@ impl Group {
     fn changed(&self, change: &Change, common: &Common) {
         let (group, role, fence) = (&self.plan.name, change.role.name(), change.fence);
         tracing::info!(%group, role, fence, reason = %change.reason, "role changed");
-        let mut inner = common.status.lock();
-        inner.group(group).into_iter().for_each(|group| group.changed(change));
-        let node = inner.node.clone();
-        drop(inner);
+        common.status.lock().group(group).into_iter().for_each(|group| group.changed(change));
+        self.tell(change.role, fence, &change.reason, common);
+    }
+
+    /// Tells the program of `on_change` the role that the group has now.
+    pub(super) fn tell_role(&self, reason: &str, common: &Common) {
+        self.tell(self.machine.role(), self.machine.fence(), reason, common);
+    }
+
+    fn tell(&self, role: Role, fence: u64, reason: &str, common: &Common) {
         if let Some(on_change) = &common.on_change {
             on_change.tell(Report {
-                role: change.role,
+                role,
                 fence,
-                node,
-                router: group.to_string(),
+                node: common.status.lock().node.clone(),
+                router: self.plan.name.to_string(),
                 addresses: self.plan.addresses.iter().map(|it| it.address.addr().to_string()).collect(),
-                reason: change.reason.clone(),
+                reason: reason.to_owned(),
             });
         }
     }

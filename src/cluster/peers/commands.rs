@@ -31,6 +31,8 @@ const LIFE: Duration = Duration::from_secs(600);
 const MOST: usize = 256;
 /// Changes of others that are remembered.
 const REMEMBERED: usize = 4096;
+/// Bytes of changes that another program goes on with.
+const MOST_HANDED: usize = 8 * 1024 * 1024;
 /// Changes of others that are made at a time; each node asks for one after another.
 const MOST_UNDER_WAY: usize = 64;
 
@@ -162,6 +164,53 @@ impl Commands {
         self.lock().lost
     }
 
+    /// What the program after this one has to tell the others, and what it must not do again.
+    pub fn to_hand_over(&self, now: Moment) -> Value {
+        let inner = self.lock();
+        let (mut waiting, mut bytes, mut lost) = (Vec::new(), 0, 0);
+        for (other, changes) in &inner.waiting {
+            for (since, command) in changes {
+                bytes += command.target.len() + command.body.len() + 256;
+                if bytes > MOST_HANDED {
+                    lost += 1;
+                    continue;
+                }
+                let age = u64::try_from(now.since(*since).as_millis()).unwrap_or(u64::MAX);
+                waiting.push(json!({"other": other.to_string(), "age_ms": age, "change": command.to_json()}));
+            }
+        }
+        json!({"waiting": waiting, "done": inner.done, "lost": lost})
+    }
+
+    /// Goes on with what the program before this one had to tell; what cannot be read of it is lost.
+    pub fn take_over(&self, state: &Value, now: Moment) {
+        let list = |key: &str| state.get(key).and_then(Value::as_array).into_iter().flatten();
+        let read = |entry: &Value| {
+            let other: SocketAddr = entry.get("other")?.as_str()?.parse().ok()?;
+            let age = Duration::from_millis(entry.get("age_ms")?.as_u64()?);
+            let command = Command::from_json(entry.get("change")?.to_string().as_bytes())?;
+            Some((other, now.minus(age), Arc::new(command)))
+        };
+        let mut inner = self.lock();
+        inner.lost += state.get("lost").and_then(Value::as_u64).unwrap_or_default();
+        // In front of those that were asked for here meanwhile, in their order.
+        for entry in list("waiting").rev() {
+            match read(entry) {
+                Some((other, since, command)) => {
+                    inner.waiting.entry(other).or_default().push_front((since, command));
+                }
+                None => inner.lost += 1,
+            }
+        }
+        for id in list("done").rev().filter_map(Value::as_str) {
+            inner.done.push_front(id.to_owned());
+        }
+        let more = inner.done.len().saturating_sub(REMEMBERED);
+        inner.done.drain(..more);
+        drop(inner);
+        self.called.notify_waiters();
+    }
+
     /// A node is making that one: it is not lost meanwhile, however long that takes.
     pub fn under_way(&self, other: SocketAddr, command: &Command, now: Moment) {
         if let Some((since, first)) = self.lock().waiting.get_mut(&other).and_then(VecDeque::front_mut)
@@ -249,6 +298,32 @@ mod tests {
         assert_eq!(commands.begin(&command.id), Progress::UnderWay);
         commands.settle(&command.id, true);
         assert_eq!(commands.begin(&command.id), Progress::Done);
+    }
+
+    #[test]
+    fn changes_that_wait_go_on_in_the_next_program() {
+        let (before, other) = (Commands::default(), "10.0.0.2:1".parse().unwrap());
+        let at = |seconds| Moment(1).plus(Duration::from_secs(seconds));
+        before.tell([other].into_iter(), PURGE, "a", at(1));
+        before.tell([other].into_iter(), ("POST", "/second", ""), "a", at(300));
+        assert_eq!(before.begin("b-1-1"), Progress::New);
+        before.settle("b-1-1", true);
+        let state = before.to_hand_over(at(310));
+        let after = Commands::default();
+        after.tell([other].into_iter(), ("POST", "/third", ""), "a", at(311));
+        after.take_over(&state, at(311));
+        assert_eq!(after.begin("b-1-1"), Progress::Done, "it would be made twice");
+        let first = after.next(other, at(320)).unwrap();
+        assert_eq!(Some(&first), before.next(other, at(320)).as_ref());
+        // Its life goes on, and is not begun again.
+        let second = after.next(other, at(700)).unwrap();
+        assert_eq!((second.target.as_str(), after.lost()), ("/second", 1));
+        after.told(other, &second);
+        assert_eq!(after.next(other, at(700)).unwrap().target, "/third");
+        // Of one that says nothing, or nothing that can be read.
+        after.take_over(&Value::Null, at(700));
+        after.take_over(&json!({"waiting": [{"other": "nobody"}], "done": 1}), at(700));
+        assert_eq!((after.waiting(other), after.lost()), (1, 2));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod frr;
 mod handover;
 mod lab;
 mod lock;
+mod on_change;
 mod others;
 mod pair;
 mod standby;
