@@ -12,8 +12,10 @@ mod tests;
 mod written;
 
 use std::{
+    collections::HashSet,
     io,
     path::Path,
+    slice,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -24,7 +26,7 @@ pub use self::{disk_object::DiskObject, disk_write::DiskWrite};
 
 use super::{
     conf::CacheConf,
-    disk::{Disk, Id, Options, Stats, Visit},
+    disk::{Disk, Id, Keyed, Options, Stats, Visit},
     disk_head::DiskHead,
     key::Key,
     purge::Rule,
@@ -136,6 +138,7 @@ impl DiskTier {
             writing: Some(writing),
             past: self.past.clone(),
             uri: key.uri_hash(),
+            keyed: if key.has_fields() { Keyed::Fields } else { Keyed::Uri },
             begun,
             replaces: replaces.into_iter().map(|found| found.id).collect(),
         })
@@ -188,7 +191,8 @@ impl DiskTier {
         // First: what comes to its place behind the removal is compared with it then.
         self.past.written.note(uri.hash(), now);
         disk.remove_key(uri.hash());
-        if !has_fields {
+        // Others may have, by their routes or by fields that this one lacks.
+        if !has_fields && !disk.may_have_fields() {
             return None;
         }
         match self.past.written.sweep(uri.hash(), now) {
@@ -252,10 +256,21 @@ impl Purging {
             self.sweep();
             return 0;
         };
+        let mut look_alone = |meta: &[u8]| look(meta, slice::from_ref(purge));
+        // Without waiting for anybody's turn: it takes a moment.
+        if purge.uri().is_some_and(|uri| self.disk.visit_uri(uri.uri_hash(), &mut look_alone)) {
+            purge.end(now_millis());
+            return purge.count();
+        }
         let looking = self.tier.looking.lock().unwrap_or_else(PoisonError::into_inner);
         if !purge.is_done() {
             let purges = self.tier.past.purges().under_way();
-            self.disk.visit(&mut |meta| look(meta, &purges));
+            let uris = purges.iter().map(|purge| purge.uri().map(Key::uri_hash)).collect::<Option<_>>();
+            let mut look = |meta: &[u8]| look(meta, &purges);
+            match uris {
+                Some(uris) => self.disk.visit_uris(&uris, &mut look),
+                None => self.disk.visit(&mut look),
+            }
             purges.iter().for_each(|purge| purge.end(now_millis()));
         }
         drop(looking);
@@ -267,7 +282,7 @@ impl Purging {
         let written = &self.tier.past.written;
         while written.begin_sweep() {
             let _looking = self.tier.looking.lock().unwrap_or_else(PoisonError::into_inner);
-            self.disk.visit(&mut |meta| match DiskHead::decode(meta) {
+            self.disk.visit_uris(&HashSet::new(), &mut |meta| match DiskHead::decode(meta) {
                 Some(record) if !written.is_older(record.key.uri_hash(), record.begun) => Visit::Keep,
                 Some(_) | None => Visit::Remove,
             });

@@ -33,12 +33,15 @@ impl Disk {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{index::Index, layout::Name};
-    use crate::cache::{conf::Eviction, disk::layout::block_of};
+    use super::super::{
+        index::Index,
+        layout::{Keyed, Name, block_of},
+    };
+    use crate::cache::conf::Eviction;
 
     fn name(key: u128) -> Name {
-        let sequence = u64::try_from(key).unwrap();
-        Name { key, sequence, length: 10, shift: 0, head: 4096, block: block_of(65536), mark: None }
+        let (sequence, keyed) = (u64::try_from(key).unwrap(), Keyed::Unknown);
+        Name { key, sequence, length: 10, shift: 0, head: 4096, block: block_of(65536), mark: None, keyed }
     }
 
     fn turn(index: &mut Index) -> usize {

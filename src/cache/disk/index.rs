@@ -6,6 +6,9 @@
 
 mod asked;
 mod entry;
+mod ids;
+mod kinds;
+mod unasked;
 
 use std::collections::{HashMap, HashSet, hash_map};
 
@@ -14,6 +17,7 @@ use slab::Slab;
 use self::{
     asked::Asked,
     entry::{Entry, half},
+    kinds::Kinds,
 };
 use super::layout::Name;
 use crate::{
@@ -62,6 +66,7 @@ pub(super) struct Index {
     forgotten: HashSet<u128>,
     pub(super) evicted: u64,
     asked: Asked,
+    kinds: Kinds,
 }
 
 impl Index {
@@ -83,6 +88,7 @@ impl Index {
             forgotten: HashSet::new(),
             evicted: 0,
             asked: Asked::default(),
+            kinds: Kinds::default(),
         }
     }
 
@@ -102,53 +108,12 @@ impl Index {
         self.entry(id).map(Entry::name)
     }
 
-    /// All under a key, also those that are not found any more since nobody asks for them.
-    pub(super) fn ids_of_key(&self, key: u128) -> Vec<Id> {
-        self.of_key(key).map(|(slot, entry)| Id { sequence: entry.sequence, slot }).collect()
-    }
-
-    /// Some ids, from slot `from` on, and the slot to go on from.
-    pub(super) fn ids(&self, from: usize, most: usize) -> (Vec<Id>, Option<usize>) {
-        let end = from.saturating_add(most);
-        let id = |slot| {
-            let entry = self.entries.get(slot)?;
-            Some(Id { sequence: entry.sequence, slot: u32::try_from(slot).ok()? })
-        };
-        let ids = (from..end.min(self.entries.capacity())).filter_map(id).collect();
-        (ids, (end < self.entries.capacity()).then_some(end))
-    }
-
     /// An object was asked for.
     pub(super) fn touch(&mut self, id: Id) {
         if let Some(rank) = self.entry(id).map(|entry| entry.rank) {
             self.evict.touch(rank);
             self.asked.note(id.slot);
         }
-    }
-
-    /// Says whether it is to be noted when objects are asked for.
-    pub(super) fn set_watches_idle(&mut self, is_on: bool) {
-        self.asked.set(is_on, self.entries.capacity());
-    }
-
-    /// What is under a key was asked for elsewhere.
-    pub(super) fn note_asked(&mut self, key: u128) {
-        let slots: Vec<u32> = self.of_key(key).map(|(slot, _)| slot).collect();
-        slots.into_iter().for_each(|slot| self.asked.note(slot));
-    }
-
-    /// The next turn of the clock by which objects become idle.
-    pub(super) fn next_turn(&mut self) {
-        self.asked.advance();
-    }
-
-    /// Takes out what is idle among some objects, from slot `from` on; gives the slot to go on from.
-    pub(super) fn remove_idle(&mut self, from: usize, most: usize, gone: &mut Vec<Gone>) -> Option<usize> {
-        let (ids, next) = self.ids(from, most);
-        for id in ids.into_iter().filter(|id| self.asked.is_idle(id.slot)).collect::<Vec<_>>() {
-            self.remove(id, gone);
-        }
-        next
     }
 
     /// Takes in an object whose file is whole, in the place of others. Nothing where it does not fit.
@@ -173,9 +138,10 @@ impl Index {
             return None;
         }
         self.drop_victims(gone);
-        let Name { key, sequence, length, shift, head, block, mark } = name;
+        let Name { key, sequence, length, shift, head, block, mark, keyed } = name;
         let next = self.keys.get(&half(key)).copied().unwrap_or(NONE);
-        let slot = self.entries.insert(Entry { key, sequence, length, rank, shift, head, next, block, mark });
+        let entry = Entry { key, sequence, length, rank, shift, head, next, block, mark, keyed };
+        let slot = self.entries.insert(entry);
         let Ok(slot) = u32::try_from(slot) else {
             self.entries.remove(slot);
             self.evict.remove(rank);
@@ -184,6 +150,7 @@ impl Index {
         self.keys.insert(half(key), slot);
         self.ranks.insert(rank, slot);
         self.asked.note(slot);
+        self.kinds.add(keyed);
         Some(Id { sequence, slot })
     }
 
@@ -362,6 +329,7 @@ impl Index {
     fn take_slot(&mut self, slot: u32) -> Option<Entry> {
         let entry = self.entries.try_remove(slot as usize)?;
         self.ranks.remove(&entry.rank);
+        self.kinds.remove(entry.keyed);
         let hash_map::Entry::Occupied(mut first) = self.keys.entry(half(entry.key)) else {
             return Some(entry);
         };

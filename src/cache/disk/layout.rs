@@ -65,16 +65,36 @@ pub(super) struct Name {
     pub(super) block: NonZeroU8,
     /// Which head it is ([`Name::marked`]); versions that had none have left files without one.
     pub(super) mark: Option<NonZeroU32>,
+    /// What is known of its key.
+    pub(super) keyed: Keyed,
+}
+
+/// What is known of the key of an object: who looks for those of a URI need not open the files of others
+/// (`docs/decisions/044`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Keyed {
+    /// Nothing, as in files of older versions.
+    Unknown,
+    /// It is that of a URI alone.
+    Uri,
+    /// There is more in it than the URI.
+    Fields,
 }
 
 impl Name {
     /// The name of a file, in its folder.
     pub(super) fn text(&self) -> String {
-        let Self { key, sequence, length, shift, head, block, mark } = self;
+        let Self { key, sequence, length, shift, head, block, mark, keyed } = self;
         let mut text = format!("{key:032x}-{sequence:016x}-{length:x}-{shift:x}-{head:x}-{block:x}");
         if let Some(mark) = mark {
             let _ = write!(text, "-{mark:x}");
         }
+        text.push_str(match keyed {
+            Keyed::Unknown => "",
+            Keyed::Uri => "-u",
+            // No digit, as the letter for fields would be.
+            Keyed::Fields => "-v",
+        });
         text
     }
 
@@ -92,9 +112,14 @@ impl Name {
             head: number()?.try_into().ok()?,
             block: NonZeroU8::new(number()?.try_into().ok()?)?,
             mark: None,
+            keyed: Keyed::Unknown,
         };
-        if let Some(mark) = rest.next() {
-            name.mark = u32::from_str_radix(mark, 16).ok().and_then(NonZeroU32::new);
+        for part in rest {
+            match part {
+                "u" => name.keyed = Keyed::Uri,
+                "v" => name.keyed = Keyed::Fields,
+                mark => name.mark = u32::from_str_radix(mark, 16).ok().and_then(NonZeroU32::new),
+            }
         }
         let is_sound = name.length <= LONGEST_BODY && BLOCKS.contains(&name.block.get());
         (is_sound && name.text() == text).then_some(name)

@@ -43,6 +43,7 @@ mod write_stream;
 pub use self::{
     index::{Found, Id},
     judge::{Finished, Judge, Visit},
+    layout::Keyed,
     options::Options,
     read::{Damaged, Reading},
     stats::Stats,

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::{
     index::Id,
     judge::{Finished, Judge, Visit},
-    layout::{self, Name, on_disk},
+    layout::{self, Keyed, Name, on_disk},
     queue::Job,
     shared::Shared,
     store::Disk,
@@ -95,12 +95,13 @@ impl Writing {
     /// The object is whole. It becomes visible when all of it is on disk, in the place of those that it replaces; an
     /// object that is shorter than announced never does.
     pub fn finish(self, replaces: &[Id]) {
-        self.end(End { replaces: replaces.to_vec(), judge: None });
+        self.end(End { replaces: replaces.to_vec(), keyed: Keyed::Unknown, judge: None });
     }
 
-    /// The same; before it is visible, `judge` is asked what becomes of it, and told `finished`.
-    pub fn finish_before(self, replaces: &[Id], judge: Arc<dyn Judge>, finished: Finished) {
-        self.end(End { replaces: replaces.to_vec(), judge: Some((judge, finished)) });
+    /// The same of one of whose key this is known; before it is visible, the judge is asked what becomes of it, and told
+    /// when it was finished.
+    pub fn finish_before(self, replaces: &[Id], keyed: Keyed, judge: (Arc<dyn Judge>, Finished)) {
+        self.end(End { replaces: replaces.to_vec(), keyed, judge: Some(judge) });
     }
 
     fn end(self, end: End) {
@@ -228,6 +229,7 @@ fn write(
         head: layout::head_length(meta.len()),
         block: shared.block,
         mark: None,
+        keyed: end.as_ref().map_or(Keyed::Unknown, |end| end.keyed),
     };
     if end.is_some() {
         let head = name.encode(&meta);

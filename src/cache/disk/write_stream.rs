@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::{
     index::Id,
     judge::{Finished, Judge, Visit},
+    layout::Keyed,
 };
 use crate::cache::pieces::Pieces;
 
@@ -49,6 +50,8 @@ pub(super) struct Waiting {
 pub(super) struct End {
     /// These are replaced.
     pub(super) replaces: Vec<Id>,
+    /// What is known of its key.
+    pub(super) keyed: Keyed,
     /// Who says what becomes of it, and is told when it was finished.
     pub(super) judge: Option<(Arc<dyn Judge>, Finished)>,
 }

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use super::past::Past;
-use crate::cache::disk::{Id, Writing};
+use crate::cache::disk::{Id, Keyed, Writing};
 
 /// A response on its way to disk.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct DiskWrite {
     /// Purges of it and writes of its URI since its fetch began are not to be undone by it.
     pub(super) past: Arc<Past>,
     pub(super) uri: u128,
+    /// What its key is.
+    pub(super) keyed: Keyed,
     pub(super) begun: u64,
     /// What is on disk under its key and is to be replaced.
     pub(super) replaces: Vec<Id>,
@@ -45,7 +47,7 @@ impl DiskWrite {
         // What comes from here on is looked for once it is there.
         let finished = self.past.finished();
         if let Some(writing) = self.writing.filter(|_| self.past.written.may_keep(self.uri, self.begun)) {
-            writing.finish_before(&self.replaces, self.past, finished);
+            writing.finish_before(&self.replaces, self.keyed, (self.past, finished));
         }
     }
 }

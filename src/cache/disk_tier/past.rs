@@ -14,6 +14,7 @@ use crate::cache::{
     date::Date,
     disk::{Finished, Judge, Visit},
     disk_head::DiskHead,
+    key::Key,
     purge::Rule,
 };
 
@@ -128,6 +129,14 @@ impl Purge {
     pub(super) fn new(rule: Rule, is_soft: bool, tags: &str, at: u64) -> Self {
         let (count, done) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { rule, is_soft, tags: tags.to_owned(), at, count, done }
+    }
+
+    /// The URI that it is about, if it is about one: most files need not be looked at then.
+    pub(super) fn uri(&self) -> Option<&Key> {
+        match &self.rule {
+            Rule::Uri(uri) => Some(uri),
+            Rule::All | Rule::Prefix(_) | Rule::Tag(_) => None,
+        }
     }
 
     fn is_about(&self, record: &DiskHead) -> bool {

@@ -50,13 +50,25 @@ impl Drop for Temporary {
 }
 
 fn key() -> Key {
-    Key::of("http", "a.example", None, "/a", &Fields::default(), &KeySettings::default())
+    key_of("/a")
+}
+
+fn key_of(target: &str) -> Key {
+    Key::of("http", "a.example", None, target, &Fields::default(), &KeySettings::default())
 }
 
 /// A head that is fresh for a day.
 fn fresh() -> StoredHead {
+    head_of("")
+}
+
+/// The same of one that varies by this field, where it has a name.
+fn head_of(vary: &str) -> StoredHead {
     let mut head = ResponseHead { status: 200, ..ResponseHead::default() };
     head.fields.push("cache-control", b"max-age=86400");
+    if !vary.is_empty() {
+        head.fields.push("vary", vary.as_bytes());
+    }
     let now = Date(now_millis() / 1000);
     let times = Times { requested: now, received: now };
     StoredHead::of(&RequestHead::default(), &head, &Policy::default(), times).unwrap()
@@ -64,11 +76,28 @@ fn fresh() -> StoredHead {
 
 /// Has one written.
 fn write(tier: &DiskTier) {
-    let (key, entry) = (key(), fresh());
-    let variant = entry.vary.key(&Fields::default()).unwrap();
-    let mut writing = tier.begin(&key, &variant, &entry, (Some(5), now_millis())).unwrap();
+    write_of(tier, &key(), fresh(), &Fields::default());
+}
+
+fn write_of(tier: &DiskTier, key: &Key, entry: StoredHead, request: &Fields) {
+    let variant = entry.vary.key(request).unwrap();
+    let mut writing = tier.begin(key, &variant, &entry, (Some(5), now_millis())).unwrap();
     writing.push(Bytes::from_static(b"hello"));
     writing.finish();
+}
+
+/// Has variants of one URI written, one under a key with more than the URI, and many of other URIs.
+fn write_many(tier: &DiskTier, has_fields: bool) {
+    for language in ["de", "fr", "it"] {
+        let mut request = Fields::default();
+        request.push("accept-language", language.as_bytes());
+        write_of(tier, &key(), head_of("accept-language"), &request);
+    }
+    if has_fields {
+        write_of(tier, &key().with("forwarded host", b"b"), fresh(), &Fields::default());
+    }
+    (0..20).for_each(|at| write_of(tier, &key_of(&format!("/{at}")), fresh(), &Fields::default()));
+    until("all is written", || tier.stats().is_some_and(|stats| stats.waiting == 0));
 }
 
 /// Stores one, and gives it as it is found.
@@ -189,4 +218,40 @@ fn what_is_finished_later_is_not_purged() {
         let _ = taking.map(Purging::run);
         assert_eq!(found_later(&folder, tier), Some(true), "{what}");
     }
+}
+
+/// In a large tier, the heads of all would take minutes.
+#[test]
+fn a_purge_of_a_url_opens_its_files_alone() {
+    for (has_fields, is_soft, expected) in [(false, false, 3), (false, true, 3), (true, false, 4)] {
+        let folder = Temporary::new("url");
+        let tier = folder.open();
+        write_many(&tier, has_fields);
+        drop(tier);
+        let tier = folder.open();
+        let reads = || tier.stats().unwrap().reads;
+        assert_eq!(tier.purge(&Rule::Uri(key()), is_soft, TAGS).unwrap().run(), expected);
+        assert_eq!(reads(), expected, "{has_fields}, {is_soft}");
+        let left = if is_soft { 23 } else { 20 };
+        assert_eq!(tier.stats().unwrap().objects, left);
+        assert_eq!(tier.purge(&Rule::Tag(b"none".to_vec()), false, TAGS).unwrap().run(), 0);
+        assert_eq!(reads(), expected + left, "a tag may be that of any");
+    }
+}
+
+/// A key has fields by the route and by what the client sent, too: the one who writes may have none of them.
+#[test]
+fn a_write_takes_what_has_fields_in_its_key() {
+    let folder = Temporary::new("fields");
+    let tier = folder.open();
+    write_many(&tier, false);
+    assert!(tier.forget(&key(), false, TAGS).is_none(), "nothing is to be looked for");
+    assert_eq!(tier.stats().unwrap().objects, 20);
+    write_of(&tier, &key_of("/1").with("forwarded host", b"b"), fresh(), &Fields::default());
+    until("it is on disk", || tier.stats().unwrap().objects == 21);
+    let written = now_millis();
+    until("it is later", || now_millis() > written);
+    tier.forget(&key_of("/1"), false, TAGS).unwrap().run();
+    assert_eq!(tier.stats().unwrap().objects, 19);
+    assert_eq!(tier.stats().unwrap().reads, 1);
 }

@@ -2,7 +2,7 @@
 
 use std::num::{NonZeroU8, NonZeroU32};
 
-use crate::cache::disk::layout::Name;
+use crate::cache::disk::layout::{Keyed, Name};
 
 /// An object of the store. It never means another object, also after its own is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +33,7 @@ pub(super) struct Entry {
     pub(super) next: u32,
     pub(super) block: NonZeroU8,
     pub(super) mark: Option<NonZeroU32>,
+    pub(super) keyed: Keyed,
 }
 
 // As many of them as there are files.
@@ -41,8 +42,8 @@ const _: () = assert!(size_of::<Entry>() == 64);
 impl Entry {
     /// Of its file.
     pub(super) fn name(&self) -> Name {
-        let Self { key, sequence, length, shift, head, block, mark, .. } = *self;
-        Name { key, sequence, length, shift, head, block, mark }
+        let Self { key, sequence, length, shift, head, block, mark, keyed, .. } = *self;
+        Name { key, sequence, length, shift, head, block, mark, keyed }
     }
 }
 

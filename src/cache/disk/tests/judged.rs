@@ -9,7 +9,7 @@ use super::*;
 
 /// Says what it was given to say, each once, and that it stays behind that.
 #[derive(Debug)]
-struct Says(Mutex<Vec<Visit>>);
+pub(super) struct Says(pub(super) Mutex<Vec<Visit>>);
 
 impl Judge for Says {
     fn judge(&self, _: &[u8], _: Finished) -> Visit {
@@ -21,7 +21,7 @@ impl Judge for Says {
 fn write_judged(disk: &Arc<Disk>, judge: Arc<dyn Judge>) {
     let mut writing = disk.begin(1, meta(1, 2_000, "old"), Some(2_000)).unwrap();
     assert!(writing.push(Bytes::from(body(1, 2_000))));
-    writing.finish_before(&[], judge, Finished { purges: 0, writes: 0 });
+    writing.finish_before(&[], Keyed::Uri, (judge, Finished { purges: 0, writes: 0 }));
     until_written(disk);
 }
 

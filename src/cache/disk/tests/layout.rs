@@ -4,14 +4,15 @@ use std::num::{NonZeroU8, NonZeroU32};
 
 use proptest::prelude::*;
 
-use super::super::layout::{Name, block_of, body_end, head_length};
+use super::super::layout::{Keyed, Name, block_of, body_end, head_length};
 
 fn name() -> impl Strategy<Value = Name> {
     let object = (any::<u128>(), any::<u64>(), 0..=1_u64 << 48, 9..=24_u8);
     let head = (any::<u32>(), any::<u32>(), any::<Option<u32>>());
-    (object, head).prop_map(|((key, sequence, length, block), (shift, head, mark))| {
+    let keyed = prop_oneof![Just(Keyed::Unknown), Just(Keyed::Uri), Just(Keyed::Fields)];
+    (object, head, keyed).prop_map(|((key, sequence, length, block), (shift, head, mark), keyed)| {
         let block = NonZeroU8::new(block).unwrap();
-        Name { key, sequence, length, shift, head, block, mark: mark.and_then(NonZeroU32::new) }
+        Name { key, sequence, length, shift, head, block, mark: mark.and_then(NonZeroU32::new), keyed }
     })
 }
 
@@ -22,7 +23,7 @@ proptest! {
     }
 
     #[test]
-    fn a_name_that_is_spelled_otherwise_is_not_ours(name in name(), at: prop::sample::Index, sign in "[A-F0 +.-]") {
+    fn a_name_that_is_spelled_otherwise_is_not_ours(name in name(), at: prop::sample::Index, sign in "[A-Fuv0 +.-]") {
         let mut text = name.text();
         let at = at.index(text.len());
         text.replace_range(at..=at, &sign);
@@ -92,7 +93,7 @@ proptest! {
     ) {
         let block = NonZeroU8::new(9).unwrap();
         let (head, mark) = (head_length(9), None);
-        let mut name = Name { key: 1, sequence: 1, length: 700, shift: 0, head, block, mark };
+        let mut name = Name { key: 1, sequence: 1, length: 700, shift: 0, head, block, mark, keyed: Keyed::Uri };
         for length in lengths {
             let next = name.with_head(&name.encode(&vec![0; length]));
             let apart = next.end() <= name.head_at() || next.head_at() >= name.end();
@@ -106,7 +107,8 @@ proptest! {
 #[test]
 fn blocks_follow_one_another() {
     let block = block_of(500);
-    let name = Name { key: 0, sequence: 0, length: 1025, shift: 0, head: 60, block, mark: None };
+    let name =
+        Name { key: 0, sequence: 0, length: 1025, shift: 0, head: 60, block, mark: None, keyed: Keyed::Uri };
     assert_eq!([0, 1, 2].map(|number| name.block_at(number)), [(0, 512), (520, 512), (1040, 1)]);
     assert_eq!((name.head_at(), name.size()), (1049, 4096));
     assert_eq!([0, 512, 513, usize::MAX >> 1].map(|bytes| block_of(bytes).get()), [9, 9, 10, 24]);

@@ -3,6 +3,7 @@
 
 mod damage;
 mod judged;
+mod keyed;
 mod kill;
 mod layout;
 mod model;
