@@ -134,8 +134,11 @@ mod tests {
 
     /// A cache with this time, over what another one of its name has stored.
     fn cache(inactive: u64, store: Option<Arc<Store>>) -> Cache {
+        cache_of(Duration::from_secs(inactive), store)
+    }
+
+    fn cache_of(inactive: Duration, store: Option<Arc<Store>>) -> Cache {
         let (memory, max_object) = (Size(1 << 20), Size(1 << 16));
-        let inactive = Duration::from_secs(inactive);
         let conf = CacheConf { inactive, memory, max_object, ..CacheConf::collapsing("c") };
         let new = || Arc::new(Store::new(Some(Cache::shape(&conf)), 1, Arc::default()));
         Cache::new(&conf, store.unwrap_or_else(new))
@@ -187,6 +190,20 @@ mod tests {
         // Between two turns it is not served any more either.
         advance(Duration::from_secs(81)).await;
         assert!(!has(&cache, "/asked"));
+        assert_eq!(objects(&cache), 0);
+    }
+
+    /// Less than a second is what it says, and not none at all.
+    #[tokio::test(start_paused = true)]
+    async fn it_is_kept_to_the_millisecond() {
+        let cache = cache_of(Duration::from_millis(300), None);
+        assert!(cache.watches_inactive());
+        cache.remove_inactive(Moment::now());
+        put(&cache, "/a");
+        advance(Duration::from_millis(299)).await;
+        assert!(has(&cache, "/a"));
+        advance(Duration::from_millis(301)).await;
+        assert!(!has(&cache, "/a"));
         assert_eq!(objects(&cache), 0);
     }
 

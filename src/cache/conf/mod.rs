@@ -162,7 +162,7 @@ impl CacheConf {
         ] {
             if duration.subsec_nanos() != 0 {
                 let message = format!("`{key}` must be whole seconds");
-                let hint = "freshness is counted in seconds (RFC 9111 §1.2.2)";
+                let hint = "write at least \"1s\", or \"0s\" for none: freshness is counted in seconds (RFC 9111 §1.2.2)";
                 table.reader.problem_with(table.place_of(key), message, hint);
             }
         }

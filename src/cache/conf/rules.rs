@@ -52,7 +52,7 @@ impl Value for TtlConf {
             };
             let Some(duration) = Duration::read(&entry.node, reader) else { continue };
             if duration.subsec_nanos() != 0 {
-                let hint = "freshness is counted in seconds (RFC 9111 §1.2.2)";
+                let hint = "write at least \"1s\", or \"0s\" to store none: freshness is counted in seconds (RFC 9111 §1.2.2)";
                 reader.problem_with(entry.node.place, "it must be whole seconds", hint);
             }
             all.push((statuses, duration));

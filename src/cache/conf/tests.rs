@@ -20,6 +20,16 @@ fn what_is_not_written_is_what_decisions_take_for_granted() {
     assert!(conf.collapse.enabled && !conf.collapse.credentials);
 }
 
+/// Those that are counted in seconds are refused where they are not whole: `tests/broken/cache-seconds.toml`.
+#[test]
+fn durations_below_a_second_arrive_where_they_can() {
+    let conf = read(serde_json::json!({
+        "name": "pages", "inactive": "300ms", "collapse": {"timeout": "1ms500us"},
+    }));
+    assert_eq!(conf.inactive, Duration::from_millis(300));
+    assert_eq!(conf.collapse.timeout, Duration::from_micros(1500));
+}
+
 #[test]
 fn what_is_written_arrives() {
     let conf = read(serde_json::json!({
