@@ -165,7 +165,7 @@ fn group(group: &GroupStatus) -> Value {
         "role": group.role.name(),
         "since": clock::iso(group.since),
         "fence": group.fence,
-        "addresses": group.addresses,
+        "addresses": group.addresses.iter().map(|it| it.address.addr().to_string()).collect::<Vec<_>>(),
         "primary": group.primary,
         "peers": group.peers.iter().map(peer).collect::<Vec<_>>(),
         "transitions": group.transitions,

@@ -123,6 +123,8 @@ pub struct RoleMachine {
     fence: u64,
     /// When that was asked for.
     asked: Option<BootTime>,
+    /// The addresses of the program before this one may be there, whose role this node is to go on with.
+    may_be_left: bool,
     /// How long before its end an election is given up.
     margin: Duration,
     unfit: Option<String>,
@@ -154,6 +156,7 @@ impl RoleMachine {
             releasing: None,
             fence: 0,
             asked: None,
+            may_be_left: false,
             margin,
             unfit: None,
             weak: None,
@@ -161,6 +164,12 @@ impl RoleMachine {
             is_leaving: false,
             standing: Standing::Full,
         }
+    }
+
+    /// A standby whose engine is about to go on with what another program on this machine had won, by this number: the
+    /// addresses of that are there.
+    pub fn resuming(margin: Duration, fence: u64) -> Self {
+        Self { fence, may_be_left: true, ..Self::new(margin) }
     }
 
     /// The role.
@@ -175,7 +184,7 @@ impl RoleMachine {
 
     /// Whether the addresses may be there: what is to be undone where this node cannot.
     pub fn may_have_addresses(&self) -> bool {
-        self.held.is_some() || self.is_releasing()
+        self.held.is_some() || self.is_releasing() || self.may_be_left
     }
 
     /// The number of the last election that this node won.
@@ -222,8 +231,9 @@ impl RoleMachine {
                 }
             }
             Event::Lost(reason) => self.lose(reason, &mut effects),
-            Event::NotResumed if self.held.is_none() => effects.push(Effect::Release),
-            Event::NotResumed => {}
+            Event::NotResumed => {
+                self.release_left(NOT_RESUMED.into(), false, &mut effects);
+            }
             Event::Contested(reason) if self.held.is_some() => {
                 effects.push(Effect::Announce);
                 effects.push(self.changed(Role::Primary, reason));
@@ -245,7 +255,9 @@ impl RoleMachine {
             Event::Resume => self.is_stepped_down = false,
             Event::Leave => {
                 self.is_leaving = true;
-                self.give_up("the program is stopping", &mut effects);
+                let reason = "the program is stopping";
+                self.give_up(reason, &mut effects);
+                self.release_left(reason.into(), true, &mut effects);
             }
         }
         self.tell_standing(&mut effects);
@@ -284,7 +296,7 @@ impl RoleMachine {
             effects.push(self.changed(Role::Standby, before.reason));
         }
         let before = std::mem::replace(&mut self.fence, fence);
-        (self.asked, self.held) = (Some(asked), Some(Held { until }));
+        (self.asked, self.held, self.may_be_left) = (Some(asked), Some(Held { until }), false);
         effects.push(Effect::Take);
         if fence < before {
             effects.push(Effect::FenceFell(before));
@@ -299,6 +311,8 @@ impl RoleMachine {
             effects.push(Effect::Release);
         } else if let Some(releasing) = &mut self.releasing {
             releasing.resigns = false;
+        } else {
+            self.release_left(reason, false, effects);
         }
     }
 
@@ -310,13 +324,22 @@ impl RoleMachine {
         }
     }
 
+    /// Removes the addresses of the program before, where they may be there: nobody goes on with its role.
+    fn release_left(&mut self, reason: String, resigns: bool, effects: &mut Vec<Effect>) {
+        if std::mem::take(&mut self.may_be_left) {
+            self.releasing = Some(Releasing { reason, resigns });
+            effects.push(Effect::Release);
+        }
+    }
+
     fn interrupted(&mut self, effects: &mut Vec<Effect>) {
         self.give_up("it was stalled, and its guard removed the addresses", effects);
         self.resign_behind(effects);
     }
 
-    /// Has the engine give up what it has; where addresses are being removed, once they are gone.
+    /// Has the engine give up what it has; where addresses are there, or are being removed, once they are gone.
     fn resign_behind(&mut self, effects: &mut Vec<Effect>) {
+        self.release_left(NOT_RESUMED.into(), true, effects);
         match &mut self.releasing {
             Some(releasing) => releasing.resigns = true,
             None => self.resign(effects),
@@ -365,6 +388,9 @@ impl RoleMachine {
         Effect::Changed(Change { role, fence: self.fence, reason })
     }
 }
+
+/// Why the role of the program before is given up, for people.
+const NOT_RESUMED: &str = "cannot continue what the previous program had won";
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::role::{Change, Role};
+use super::{
+    address::virtual_address::VirtualAddress,
+    role::{Change, Role},
+};
 
 /// How many changes of a role are kept.
 const CHANGES: usize = 16;
@@ -86,7 +89,7 @@ pub struct GroupStatus {
     /// The number of the last election that this node won.
     pub fence: u64,
     /// Its addresses.
-    pub addresses: Vec<String>,
+    pub addresses: Vec<VirtualAddress>,
     /// The node that is primary, where it is another and is known.
     pub primary: Option<String>,
     /// Peers that were heard of, and what was heard.
@@ -114,7 +117,7 @@ pub struct PeerStatus {
 
 impl GroupStatus {
     /// A standby's.
-    pub fn new(name: Arc<str>, addresses: Vec<String>) -> Self {
+    pub fn new(name: Arc<str>, addresses: Vec<VirtualAddress>) -> Self {
         Self {
             name,
             role: Role::Standby,

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{group::Group, run::Node};
+use super::{
+    before::Before,
+    group::{Group, LEFT},
+    run::Node,
+};
 use crate::cluster::{
     address::kernel::are_there,
     conf::ClusterConf,
@@ -44,12 +48,12 @@ impl Node {
             group.engine.tell(Order::Leave);
         }
         if let Some((conf, before)) = self.next.take() {
-            self.begin(conf.as_deref(), &before);
+            self.begin(conf.as_deref(), &Before::read(&before));
         }
     }
 
     /// Begins with a configuration.
-    fn begin(&mut self, conf: Option<&ClusterConf>, before: &Value) {
+    fn begin(&mut self, conf: Option<&ClusterConf>, before: &Before) {
         let plans = conf.map_or_else(Vec::new, plan::groups);
         let node = conf.map(ClusterConf::node_name).unwrap_or_default();
         let has_new_program = self.follow_on_change(conf);
@@ -57,10 +61,13 @@ impl Node {
         inner.groups.retain(|group| plans.iter().any(|plan| plan.name == group.name));
         (inner.node, inner.election) = (node, conf.map_or("", |conf| conf.election.name()));
         drop(inner);
-        if self.groups.is_empty() && at(before, "is_stepped_down") == true {
+        if self.groups.is_empty() && before.is_stepped_down {
             self.is_stepped_down = true;
             self.common.status.lock().is_stepped_down = true;
         }
+        self.left.extend(before.addresses());
+        self.left.retain(|address| plans.iter().all(|plan| !plan.addresses.contains(address)));
+        self.release_left();
         for plan in plans {
             match self.groups.iter_mut().find(|group| group.plan.name == plan.name) {
                 Some(group) => {
@@ -93,10 +100,17 @@ impl Node {
         is_new
     }
 
+    /// Removes what the program before had and no group has.
+    pub(super) fn release_left(&mut self) {
+        if !self.left.is_empty() {
+            self.common.addresses.release(LEFT, &self.left);
+        }
+    }
+
     /// Adds a group: the primary that the program before this one was, or a standby.
-    fn add(&mut self, plan: Plan, before: &Value) {
+    fn add(&mut self, plan: Plan, before: &Before) {
         self.last += 1;
-        let addresses = plan.addresses.iter().map(|it| it.address.addr().to_string()).collect();
+        let addresses = plan.addresses.clone();
         let mut status = self.common.status.lock();
         if status.group(&plan.name).is_none() {
             status.groups.push(GroupStatus::new(plan.name.clone(), addresses));
@@ -104,6 +118,10 @@ impl Node {
         drop(status);
         let resumed = Self::resumed(&plan, before);
         let is_primary = resumed.as_ref().is_some_and(|it| it.is_primary);
+        let machine = match resumed.as_ref().filter(|it| it.is_primary) {
+            Some(resumed) => RoleMachine::resuming(MARGIN, resumed.fence),
+            None => RoleMachine::new(MARGIN),
+        };
         let outlet = Outlet {
             group: self.last,
             name: plan.name.clone(),
@@ -113,7 +131,7 @@ impl Node {
             last_words: self.last_words.clone(),
         };
         let engine = Engine::start(plan.engine.clone(), outlet, resumed);
-        let mut group = Group::new(self.last, plan, RoleMachine::new(MARGIN), engine);
+        let mut group = Group::new(self.last, plan, machine, engine);
         if !is_primary {
             // Left behind by a program that was killed: a standby has none.
             group.clear(&mut self.common);
@@ -133,30 +151,24 @@ impl Node {
 
     /// What a group was in the program before this one: its primary as long as the addresses are there, since that
     /// program removes them when it is not any more.
-    fn resumed(plan: &Plan, before: &Value) -> Option<Resumed> {
-        let groups = at(before, "groups").as_array()?;
-        let group = groups.iter().find(|group| at(group, "name") == &*plan.name)?;
-        let was_primary = at(group, "is_primary") == true;
+    fn resumed(plan: &Plan, before: &Before) -> Option<Resumed> {
+        let group = before.groups.iter().find(|group| *group.name == *plan.name)?;
+        // A version before they were told of has those of the plan.
+        let addresses = group.addresses.as_ref().unwrap_or(&plan.addresses);
         Some(Resumed {
-            is_primary: was_primary && are_there(&plan.addresses),
-            fence: at(group, "fence").as_u64().unwrap_or(0),
-            state: at(group, "state").clone(),
+            is_primary: group.is_primary && are_there(addresses),
+            fence: group.fence,
+            state: group.state.clone(),
         })
     }
 
     fn update_addresses(&self) {
         let mut inner = self.common.status.lock();
         for group in &self.groups {
-            let addresses = group.plan.addresses.iter().map(|it| it.address.addr().to_string()).collect();
             inner
                 .group(&group.plan.name)
                 .into_iter()
-                .for_each(|status| status.addresses.clone_from(&addresses));
+                .for_each(|status| status.addresses.clone_from(&group.plan.addresses));
         }
     }
-}
-
-/// What is at a key; nothing (`null`) where there is none.
-fn at<'v>(value: &'v Value, key: &str) -> &'v Value {
-    value.get(key).unwrap_or(&Value::Null)
 }

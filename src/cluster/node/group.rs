@@ -18,6 +18,8 @@ use crate::cluster::{
 
 /// The kernel is late where it takes longer to remove addresses.
 const LATE: Duration = Duration::from_millis(10);
+/// What removes addresses that are of no group: groups count from one.
+pub(super) const LEFT: Ticket = Ticket { group: 0, number: 0 };
 
 /// A group.
 #[derive(Debug)]

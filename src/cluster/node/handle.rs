@@ -15,8 +15,11 @@ use tokio::sync::{
     oneshot,
 };
 
-use super::run;
-use crate::cluster::{conf::ClusterConf, node::run::Command, role::Role, status::Status};
+use super::{before::Before, run};
+use crate::cluster::{
+    address::virtual_address::VirtualAddress, conf::ClusterConf, node::run::Command, role::Role,
+    status::Status,
+};
 
 /// How long the node may take to leave: what it does then takes milliseconds.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -68,7 +71,8 @@ impl Handle {
     /// program before this one was, at the first time.
     pub fn set(&self, conf: Option<&ClusterConf>, before: Option<&Value>) {
         self.shared.status.set_on(conf.is_some());
-        if conf.is_some() {
+        // Without a cluster in its file it still has to remove what the program before had.
+        if conf.is_some() || before.is_some_and(|before| !Before::read(before).addresses().is_empty()) {
             self.begin();
         }
         self.tell(Command::Set(conf.cloned().map(Box::new), before.cloned().unwrap_or_default()));
@@ -131,6 +135,7 @@ impl Handle {
                 "name": &*group.name,
                 "is_primary": group.role == Role::Primary,
                 "fence": group.fence,
+                "addresses": group.addresses.iter().map(VirtualAddress::to_json).collect::<Vec<_>>(),
                 "state": group.state,
             })
         });

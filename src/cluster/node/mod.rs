@@ -4,6 +4,7 @@
 //! engines, which tell how elections go. It owns the groups (`group`): each has one machine that decides its role, one
 //! engine, and its addresses. Next stop: the kernel, for addresses; the engine; who is told of changes; status.
 
+mod before;
 mod follow;
 mod group;
 pub mod handle;

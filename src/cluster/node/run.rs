@@ -13,11 +13,11 @@ use tokio::{
 };
 
 use super::{
-    group::{Common, Group},
+    group::{Common, Group, LEFT},
     watch::Watch,
 };
 use crate::cluster::{
-    address::{agenda::Report, kernel::Addresses},
+    address::{agenda::Report, kernel::Addresses, virtual_address::VirtualAddress},
     alarm::Alarm,
     boot_time::BootTime,
     conf::ClusterConf,
@@ -90,6 +90,7 @@ async fn serve(
         common,
         groups: Vec::new(),
         leaving: Vec::new(),
+        left: Vec::new(),
         next: None,
         events: sender,
         last: 0,
@@ -130,6 +131,8 @@ pub(super) struct Node {
     pub(super) groups: Vec<Group>,
     /// Groups that are not configured any more, until their addresses are gone.
     pub(super) leaving: Vec<Group>,
+    /// Addresses that the program before had and no group has, until they are gone.
+    pub(super) left: Vec<VirtualAddress>,
     /// What is followed then: a configuration, and what the program before this one was.
     pub(super) next: Option<(Option<Box<ClusterConf>>, Value)>,
     pub(super) events: UnboundedSender<(u64, Event)>,
@@ -201,6 +204,14 @@ impl Node {
     /// The kernel has done something.
     fn done(&mut self, report: Report) {
         let group = match &report {
+            // Where it could not be done it is tried again.
+            Report::Released { of: LEFT, problem, .. } => {
+                match problem {
+                    Some(problem) => tracing::error!("{problem}"),
+                    None => self.left.clear(),
+                }
+                return self.look_soon();
+            }
             Report::Taken { of, .. } | Report::Released { of, .. } => of.group,
             Report::Link(interface, link) => {
                 return self.common.addresses.know(interface, *link, BootTime::now());
@@ -240,6 +251,7 @@ impl Node {
 
     fn restore(&mut self) {
         self.groups.iter_mut().for_each(|group| group.restore(&mut self.common));
+        self.release_left();
         self.again = None;
         self.look_soon();
     }
@@ -249,7 +261,7 @@ impl Node {
     pub(super) fn look_soon(&mut self) {
         self.arm();
         let is_wrong = self.common.status.read().groups.iter().any(|group| group.problem.is_some());
-        if self.again.is_none() && is_wrong {
+        if self.again.is_none() && (is_wrong || !self.left.is_empty()) {
             self.again = Some(BootTime::now().plus(AGAIN));
         }
     }
@@ -290,7 +302,7 @@ impl Node {
         let all = self.groups.iter().chain(&self.leaving);
         let primaries = all.filter(|group| group.machine.may_have_addresses());
         let words = self.last_words.borrow();
-        let (mut addresses, mut last_words) = (Vec::new(), Vec::new());
+        let (mut addresses, mut last_words) = (self.left.clone(), Vec::new());
         for group in primaries {
             addresses.extend(group.plan.addresses.iter().cloned());
             last_words.extend(words.get(&group.number).into_iter().flatten().cloned());
@@ -340,7 +352,7 @@ impl Node {
 
     /// Waits until no addresses are being removed any more.
     async fn removed(&mut self, reports: &mut UnboundedReceiver<Report>, alarm: &Alarm) {
-        while self.groups.iter().any(|group| group.machine.is_releasing()) {
+        while !self.left.is_empty() || self.groups.iter().any(|group| group.machine.is_releasing()) {
             let deadline = self.watch.deadline();
             tokio::select! {
                 biased;

@@ -144,10 +144,33 @@ fn primary_that_was_contested_announces_and_tells_again() {
 
 #[test]
 fn addresses_that_another_program_left_are_released() {
-    let mut machine = machine();
-    assert_eq!(machine.on(Event::NotResumed, BootTime(0)), [Effect::Release]);
-    machine.on(elected(1, None), BootTime(1));
+    const FULL: Option<Standing> = Some(Standing::Full);
+    let lost = || Event::Lost("its guard acted".into());
+    // The election is over by the time that it is gone on with.
+    let late = || elected(7, Some(0));
+    let events =
+        [(Event::NotResumed, None), (lost(), None), (Event::Leave, Some(Standing::Out)), (late(), FULL)];
+    for (event, resigns) in events {
+        let mut machine = RoleMachine::resuming(Duration::ZERO, 7);
+        assert!(machine.may_have_addresses() && machine.role() == Role::Standby);
+        assert_eq!(machine.on(event, BootTime(0)), [Effect::Release]);
+        assert!(machine.is_releasing());
+        let mut effects = machine.on(Event::Released, BootTime(1));
+        // Who was told that the program before is primary is told that it is not any more.
+        let told = effects.pop();
+        assert!(matches!(&told, Some(Effect::Changed(change)) if change.fence == 7), "{told:?}");
+        assert_eq!(effects, resigns.map(Effect::Resign).into_iter().collect::<Vec<_>>());
+        assert!(!machine.may_have_addresses());
+        assert_eq!(machine.on(Event::NotResumed, BootTime(2)), []);
+    }
+    let mut machine = RoleMachine::resuming(Duration::ZERO, 7);
+    // What it cannot do its work for does not end the role before it is there.
+    assert_eq!(machine.on(Event::Weak(Some("weak".into())), BootTime(0)), [Effect::Stand(Standing::Last)]);
+    let effects = machine.on(elected(7, None), BootTime(1));
+    assert!(matches!(&effects[..], [Effect::Take, Effect::Changed(_)]), "{effects:?}");
     assert_eq!(machine.on(Event::NotResumed, BootTime(2)), []);
+    // Where there was no program before, nothing is left.
+    assert_eq!(self::machine().on(Event::NotResumed, BootTime(0)), []);
 }
 
 #[test]
@@ -171,6 +194,7 @@ fn event() -> impl Strategy<Value = Event> {
         Just(Event::Contested("two".into())),
         proptest::option::of(Just("unfit".to_owned())).prop_map(Event::Unfit),
         proptest::option::of(Just("weak".to_owned())).prop_map(Event::Weak),
+        Just(Event::NotResumed),
         Just(Event::Interrupted),
         Just(Event::Released),
         Just(Event::StepDown),
@@ -182,10 +206,14 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #[test]
     fn addresses_follow_the_role_in_whatever_order(
+        is_resuming in any::<bool>(),
         events in proptest::collection::vec((event(), 0_u64..400), 1..60),
     ) {
-        let (mut machine, mut now) = (machine(), 0);
-        let (mut has, mut is_out, mut is_removing) = (false, false, false);
+        let margin = Duration::from_micros(100);
+        let mut machine =
+            if is_resuming { RoleMachine::resuming(margin, 3) } else { RoleMachine::new(margin) };
+        let (mut now, mut is_left) = (0, is_resuming);
+        let (mut has, mut is_out, mut is_removing) = (is_resuming, false, false);
         for (event, pause) in events {
             now += pause;
             is_out |= event == Event::Leave;
@@ -193,12 +221,12 @@ proptest! {
             for effect in machine.on(event, BootTime(now)) {
                 match effect {
                     Effect::Take => {
-                        prop_assert!(!has && !is_out, "taken twice, or after the end");
-                        (has, is_removing) = (true, false);
+                        prop_assert!((!has || is_left) && !is_out, "taken twice, or after the end");
+                        (has, is_removing, is_left) = (true, false, false);
                     }
                     Effect::Release => {
                         prop_assert!(has, "released what it does not have");
-                        (has, is_removing) = (false, true);
+                        (has, is_removing, is_left) = (false, true, false);
                     }
                     Effect::Resign(_) => prop_assert!(!has && !is_removing, "the engine heard first"),
                     Effect::Announce | Effect::FenceFell(_) => prop_assert!(has),
@@ -209,7 +237,8 @@ proptest! {
                 }
             }
             prop_assert_eq!(is_removing, machine.is_releasing());
-            prop_assert_eq!(has, machine.role() == Role::Primary);
+            prop_assert_eq!(has && !is_left, machine.role() == Role::Primary);
+            prop_assert_eq!(has || is_removing, machine.may_have_addresses());
             prop_assert!(machine.deadline().is_none_or(|deadline| deadline > BootTime(now)));
             prop_assert!(!(has && is_out));
         }

@@ -119,6 +119,9 @@ pub async fn run(
         Ok(alarm) => alarm,
         Err(error) => {
             tracing::error!(group = %outlet.name, "the election is not running: {error}");
+            if resumed.is_some_and(|it| it.is_primary) {
+                outlet.tell(Event::NotResumed);
+            }
             return Value::Null;
         }
     };

@@ -38,6 +38,9 @@ pub async fn run(
         (Ok(alarm), Ok(news)) => (alarm, news),
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(group = %outlet.name, "the virtual router is not running: {error}");
+            if resumed.is_some_and(|it| it.is_primary) {
+                outlet.tell(Event::NotResumed);
+            }
             return Value::Null;
         }
     };
@@ -119,7 +122,7 @@ impl Task {
                 () = alarm.until(deadline) => None,
             };
             let is_over = matches!(order, Some(Order::Restart));
-            if is_over || self.is_primary && (self.outlet.has_acted)() {
+            if is_over || (self.is_primary || self.adopts) && (self.outlet.has_acted)() {
                 // Whatever is read or due was so for one who is not primary any more.
                 self.restart(BootTime::now());
             }
@@ -167,7 +170,7 @@ impl Task {
     }
 
     fn restart(&mut self, now: BootTime) {
-        self.is_primary = false;
+        (self.is_primary, self.adopts) = (false, false);
         self.link.iter_mut().for_each(|(_, router)| router.restart(now));
     }
 

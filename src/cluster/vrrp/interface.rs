@@ -68,7 +68,9 @@ impl Task {
         self.link = None;
         self.retry = Some(now.plus(AGAIN));
         // Another node has the role by the time that this one is back.
-        self.adopts = false;
+        if std::mem::take(&mut self.adopts) {
+            self.outlet.tell(Event::NotResumed);
+        }
         let is_new = self.outlet.replace_problem(why);
         if is_new {
             tracing::warn!(group = %self.outlet.name, "the election is not running: {why}");
@@ -120,5 +122,52 @@ impl Task {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{rc::Rc, time::Duration};
+
+    use serde_json::{Value, json};
+    use tokio::{runtime::LocalRuntime, sync::mpsc::unbounded_channel, task::spawn_local, time::timeout};
+
+    use super::{super::engine, *};
+    use crate::cluster::{
+        engine::Conf,
+        order::{Order, Outlet, Resumed},
+        plan::{self, tests::conf},
+    };
+
+    /// What a virtual router over this interface tells first that goes on with a role, whose program ended with `state`.
+    fn told(interface: &str, state: Value) -> Option<Event> {
+        LocalRuntime::new().unwrap().block_on(async {
+            let address = "[[virtual_ip]]\naddress = \"10.0.0.1/24\"\ninterface = \"lo\"\n";
+            let plan = plan::groups(&conf(address)).remove(0);
+            let Conf::Vrrp(mut router) = plan.engine else { panic!("no router") };
+            router.interface = interface.into();
+            let ((events, mut told), (orders, taken)) = (unbounded_channel(), unbounded_channel());
+            let outlet = Outlet {
+                group: 1,
+                name: plan.name,
+                events,
+                status: std::sync::Arc::default(),
+                has_acted: Rc::new(|| false),
+                last_words: Rc::default(),
+            };
+            let resumed = Resumed { is_primary: true, fence: 3, state };
+            let running = spawn_local(engine::run(router, taken, outlet, Some(resumed)));
+            let first = timeout(Duration::from_secs(5), told.recv()).await.ok().flatten();
+            orders.send(Order::HandOver).unwrap();
+            assert_eq!(running.await.unwrap(), json!({"is_primary": false}));
+            first.map(|(_, event)| event)
+        })
+    }
+
+    #[test]
+    fn role_that_it_cannot_go_on_with_is_given_up() {
+        assert_eq!(told("none0", Value::Null), Some(Event::NotResumed));
+        // Lost when the node of the program before could not hear of it any more.
+        assert_eq!(told("none0", json!({"is_primary": false})), Some(Event::NotResumed));
     }
 }

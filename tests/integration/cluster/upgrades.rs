@@ -1,12 +1,18 @@
-//! Upgrades of nodes whose role has changed by the time that the next program takes over.
+//! Upgrades of nodes whose role, or file, has changed by the time that the next program takes over.
 
-use std::time::Duration;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
 
 use super::{
     lab::{Lab, Node, V4, V6, config},
     pair::pair,
 };
-use crate::support::eventually;
+use crate::support::{Proxy, eventually, proxy};
 
 /// Begins an upgrade. What happens now happens before its end: the next program must live for two seconds.
 fn begin_upgrade(node: &Node) {
@@ -63,4 +69,45 @@ fn upgrade_of_a_primary_that_gave_way_adopts_nothing() {
     assert_eq!(a.proxy.count_logged("taken over from the previous program"), 0);
     assert_eq!(a.proxy.count_logged("\"role\":\"primary\",\"fence\""), 1);
     assert_eq!(b.proxy.count_logged("\"role\":\"standby\",\"fence\""), 0);
+}
+
+/// Has the next program read another file.
+fn install(program: &Path, text: &str) {
+    let file = program.with_extension("toml");
+    fs::write(&file, text).unwrap();
+    fs::remove_file(program).unwrap();
+    let real = env!("CARGO_BIN_EXE_pointsman");
+    fs::write(program, format!("#!/bin/sh\nexec '{real}' run --config '{}'\n", file.display())).unwrap();
+    fs::set_permissions(program, Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn upgrade_removes_addresses_that_its_file_has_no_more() {
+    let Some(lab) = Lab::new() else { return };
+    let folder = proxy::folder();
+    let program = folder.join("program");
+    symlink(env!("CARGO_BIN_EXE_pointsman"), &program).unwrap();
+    let mut command = lab.command("a", program.to_str().unwrap());
+    command.args(["run", "--config"]).arg(folder.join("pointsman.toml")).stdin(Stdio::null());
+    let text = config("a", 150, "");
+    let a = Node { proxy: Proxy::start_by(command, folder, &text) };
+    a.until("primary", 1);
+    let has = |address: &str| lab.ip("a", "addr show dev eth0").contains(address);
+    eventually("the addresses are there", || has(V4) && has(V6));
+    let old = format!("address = \"{V6}/64\"");
+    assert!(text.contains(&old));
+    install(&program, &text.replace(&old, "address = \"10.7.0.101/24\""));
+    let upgrade = |times: usize| {
+        a.proxy.signal("USR2");
+        eventually("another program took over", || a.proxy.upgraded().len() == times);
+    };
+    upgrade(1);
+    eventually("one is gone, and another there", || !has(V6) && has("10.7.0.101"));
+    // What is in both files has stayed with its role.
+    assert_eq!(a.proxy.count_logged("taken over from the previous program"), 1);
+    assert!(has(V4));
+    let (without, _) = text.split_once("[cluster]").unwrap();
+    install(&program, &without.replace(V4, "10.7.0.1"));
+    upgrade(2);
+    eventually("none is there", || !has(V4) && !has("10.7.0.101"));
 }
