@@ -95,7 +95,9 @@ impl Engine {
                     Conf::Vrrp(conf) => Some(conf),
                     Conf::Store(_) => None,
                 };
-                let _ = order.try_map(of_vrrp).map(|order| orders.send(order));
+                if let Some(order) = order.try_map(of_vrrp) {
+                    let _ = orders.send(order);
+                }
             }
             Orders::Store(orders, _) => {
                 let of_store = |conf| match conf {

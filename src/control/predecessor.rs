@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn program_that_does_not_leave_the_cluster_is_waited_for_so_long() {
+    fn program_that_does_not_leave_is_waited_for_so_long() {
         let (before, own) = std::os::unix::net::UnixStream::pair().unwrap();
         let hands_over = std::thread::spawn(move || {
             (&before).write_all(TAKE_SESSIONS).unwrap();

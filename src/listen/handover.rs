@@ -195,8 +195,8 @@ pub fn take_cluster(state: &Value) -> String {
 
 /// What [`take_cluster`] said in this line; none where it is another.
 pub fn taken_cluster(line: &[u8]) -> Option<Value> {
-    let mut line: Value = serde_json::from_slice(line).ok()?;
-    (at(&line, "take") == "cluster").then(|| line["cluster"].take())
+    let line: Value = serde_json::from_slice(line).ok()?;
+    (at(&line, "take") == "cluster").then(|| at(&line, "cluster").clone())
 }
 
 impl From<ReadyPipe> for UnixStream {

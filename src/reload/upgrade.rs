@@ -94,13 +94,14 @@ impl Engine {
         let cluster = &self.shared.registry.cluster;
         cluster.leave(!self.successor.has_ended()).await;
         if started.takes_cluster {
-            let mut state = cluster.to_hand_over();
-            if state.is_null() {
-                state = json!({});
-            }
+            let mut state = match cluster.to_hand_over() {
+                Value::Object(state) => state,
+                _ => serde_json::Map::new(),
+            };
             // Changes that peers have not heard of.
-            state["changes"] = self.shared.registry.commands.to_hand_over(Moment::now());
-            let (pipe, line) = (started.pipe.clone(), handover::take_cluster(&state));
+            let changes = self.shared.registry.commands.to_hand_over(Moment::now());
+            state.insert("changes".into(), changes);
+            let (pipe, line) = (started.pipe.clone(), handover::take_cluster(&Value::Object(state)));
             let said = spawn_blocking(move || {
                 pipe.set_write_timeout(Some(PROOF))?;
                 (&*pipe).write_all(line.as_bytes())
