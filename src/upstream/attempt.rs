@@ -36,12 +36,21 @@ pub(super) struct Progress {
     scan: Scan,
     /// What the backend may send as a head.
     limits: HeadLimits,
-    /// What is waited for since the deadline was set, and how much of the body had come then.
+    /// What is waited for since the deadline was set, and how much of the body had gone on then.
     waited_for: Option<(Waiting, u64)>,
     /// Until when the client, which waits for a 100, is kept waiting for the backend to say it.
     continue_at: Option<Moment>,
     /// The present, until the first wait: the clock was read for something else.
     now: Option<Moment>,
+}
+
+impl Progress {
+    /// The backend is not waited for any more to say 100; whether it was.
+    pub(super) fn end_patience(&mut self) -> bool {
+        let was = self.continue_at.take().is_some();
+        self.waited_for = self.waited_for.filter(|_| !was);
+        was
+    }
 }
 
 impl<'a> ForwardRequest<'a> {
@@ -215,12 +224,7 @@ impl<'a> ForwardRequest<'a> {
             if self.upload.is_sent() && client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Kind::ClientGone.into()));
             }
-            let now_waited_for = (waiting, self.upload.bytes);
-            if progress.waited_for != Some(now_waited_for) {
-                progress.waited_for = Some(now_waited_for);
-                let now = progress.now.take().unwrap_or_else(Moment::now);
-                self.set_deadline(client.deadline(), waiting, progress.continue_at, now);
-            }
+            self.renew_deadline(client.deadline(), waiting, progress);
             if client.deadline().poll_elapsed(cx).is_pending() {
                 return Poll::Pending;
             }
@@ -228,12 +232,27 @@ impl<'a> ForwardRequest<'a> {
                 // The backend does not say 100, as HTTP/1.0 does not: the client is told to go on.
                 self.say_continue(client);
                 let _ = client.poll_flush(cx)?;
-                progress.waited_for = None;
                 continue;
             }
-            let kind = if waiting == Waiting::Client { Kind::BodyTimeout } else { Kind::ResponseTimeout };
-            return Poll::Ready(Err(self.target.elapsed(kind).into()));
+            return Poll::Ready(Err(self.late(waiting)));
         }
+    }
+
+    /// Sets the deadline anew where another is waited for, or more of the body has gone on: gone on and not come, since of
+    /// a body that is here whole, all has come from the start.
+    pub(super) fn renew_deadline(&mut self, deadline: &Deadline, waiting: Waiting, progress: &mut Progress) {
+        let now_waited_for = (waiting, self.upload.progress());
+        if progress.waited_for != Some(now_waited_for) {
+            progress.waited_for = Some(now_waited_for);
+            let now = progress.now.take().unwrap_or_else(Moment::now);
+            self.set_deadline(deadline, waiting, progress.continue_at, now);
+        }
+    }
+
+    /// That the deadline is over.
+    pub(super) fn late(&self, waiting: Waiting) -> ProxyError {
+        let kind = if waiting == Waiting::Client { Kind::BodyTimeout } else { Kind::ResponseTimeout };
+        self.target.elapsed(kind).into()
     }
 
     fn set_deadline(

@@ -101,6 +101,42 @@ fn a_steady_upload_may_take_its_time() {
     });
 }
 
+/// A body that is here whole before any of it goes on.
+#[test]
+fn steady_upload_of_buffered_body_may_take_its_time() {
+    run(async || {
+        let route = format!("{ROUTE}buffer = \"4MiB\"\n");
+        let upstream = "response_timeout = \"7s\"\n[upstream.outlier]\nconsecutive_failures = 1\n";
+        let stage =
+            Stage::new(upstream, &route, &[Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]);
+        stage.read_slowly(Duration::from_secs(1));
+        let begun = Instant::now();
+        let head = "PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3000000\r\n\r\n";
+        let answer = stage.talk(&[head.as_bytes(), &[b'x'; 3_000_000]].concat()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(begun.elapsed() > Duration::from_secs(30), "{:?}", begun.elapsed());
+        let snapshot = stage.worker.snapshot();
+        assert!(snapshot.shared.upstreams[0].backends[0].is_healthy(crate::moment::Moment::now()));
+        stage.assert_all_is_given_back("a buffered upload").await;
+    });
+}
+
+#[test]
+fn buffered_upload_that_stands_still_is_given_up() {
+    run(async || {
+        let route = format!("{ROUTE}buffer = \"4MiB\"\n");
+        let stage = Stage::new("response_timeout = \"7s\"\nretry = { attempts = 1 }", &route, &[]);
+        stage.read_slowly(Duration::from_secs(3600));
+        let begun = Instant::now();
+        let head = "PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3000000\r\n\r\n";
+        let answer = stage.talk(&[head.as_bytes(), &[b'x'; 3_000_000]].concat()).await;
+        assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+        let took = begun.elapsed();
+        assert!((Duration::from_secs(7)..Duration::from_secs(8)).contains(&took), "{took:?}");
+        stage.assert_all_is_given_back("a buffered upload that stands still").await;
+    });
+}
+
 #[test]
 fn a_trickling_reader_frees_the_backend_by_the_least_rate() {
     run(async || {

@@ -79,6 +79,8 @@ pub(super) struct Backend {
     script: RefCell<Vec<Act>>,
     /// What it sends before it has read the body of a request, and how long it waits then before it does.
     early: Cell<Option<(&'static [u8], Duration)>>,
+    /// How long it waits before each of its reads, of 64 KiB at most.
+    pace: Cell<Duration>,
     /// How many connections it was made.
     pub(super) connections: Cell<usize>,
 }
@@ -116,6 +118,7 @@ impl Stage {
             requests: RefCell::default(),
             script: RefCell::new(script.to_vec()),
             early: Cell::default(),
+            pace: Cell::default(),
             connections: Cell::new(0),
         });
         let listener = UnixListener::bind(&socket).unwrap();
@@ -132,6 +135,11 @@ impl Stage {
     /// Has the backend send this before it has read the body of a request, wait, and then read that and follow its script.
     pub(super) fn answer_early(&self, bytes: &'static [u8], wait: Duration) {
         self.backend.early.set(Some((bytes, wait)));
+    }
+
+    /// Has the backend read slowly: so long before each piece.
+    pub(super) fn read_slowly(&self, pace: Duration) {
+        self.backend.pace.set(pace);
     }
 
     /// A connection of a client: its end, and ours.
@@ -196,7 +204,8 @@ impl Backend {
         let mut received = Vec::new();
         loop {
             let early = self.early.get();
-            let Some(request) = read_request(&mut stream, &mut received, early).await else { return };
+            let pace = self.pace.get();
+            let Some(request) = read_request(&mut stream, &mut received, early, pace).await else { return };
             self.requests.borrow_mut().push(request);
             let mut script: VecDeque<Act> = self.script.borrow().iter().cloned().collect();
             while let Some(act) = script.pop_front() {
@@ -219,6 +228,7 @@ async fn read_request(
     stream: &mut UnixStream,
     received: &mut Vec<u8>,
     mut early: Option<(&[u8], Duration)>,
+    pace: Duration,
 ) -> Option<String> {
     let mut room = vec![0; 64 * 1024];
     loop {
@@ -242,6 +252,9 @@ async fn read_request(
                 received.drain(..whole);
                 return Some(text[..whole].to_owned());
             }
+        }
+        if !pace.is_zero() {
+            tokio::time::sleep(pace).await;
         }
         match stream.read(&mut room).await {
             Ok(length) if length > 0 => received.extend_from_slice(&room[..length]),
