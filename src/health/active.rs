@@ -319,15 +319,17 @@ async fn check_udp(probe: &Probe) -> Result<(), Fault> {
     if addresses.is_empty() && shared.has_no_socket.load(Relaxed) {
         return Err(Fault::NoSocket);
     }
-    let mut last = Fault::from("the name has no address");
+    let mut last = None;
     for address in addresses.iter() {
         let datagram = [&*probe.first, send.as_bytes()].concat();
-        match udp::ask(checked(*address, probe), &datagram, expect.as_bytes()).await {
-            Ok(()) => return Ok(()),
-            Err(fault) => last = fault,
+        match (udp::ask(checked(*address, probe), &datagram, expect.as_bytes()).await, &last) {
+            (Ok(()), _) => return Ok(()),
+            // That something is missing here hides no failure of the backend.
+            (Err(Fault::NoSocket), Some(_)) => {}
+            (Err(fault), _) => last = Some(fault),
         }
     }
-    Err(last)
+    Err(last.unwrap_or_else(|| "the name has no address".into()))
 }
 
 /// The address that is checked for one of the backend's.

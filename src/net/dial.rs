@@ -69,7 +69,7 @@ pub(super) async fn connect(target: &Target) -> Result<Plain> {
         })
     };
     connected.await.map_err(|error| {
-        let kind = kind_of(&error, target);
+        let kind = kind_of(&error, target, || has_source(target));
         if kind == Kind::NoSocket
             && let Some(times) = EXHAUSTED.count(Moment::now())
         {
@@ -89,7 +89,9 @@ pub fn datagrams(address: SocketAddr) -> Result<OwnedFd> {
         socket.connect(&address.into())?;
         Ok::<_, io::Error>(socket.into())
     };
-    made().map_err(|error| ProxyError::because(kind_of(&error, &Target::Tcp(address)), error))
+    // Where ports run out, connect(2) of a datagram's socket says AGAIN.
+    let kind = |error: &io::Error| kind_of(error, &Target::Tcp(address), || false);
+    made().map_err(|error| ProxyError::because(kind(&error), error))
 }
 
 /// Fails where a socket has a descriptor that is kept for what is no connection to a backend.
@@ -100,20 +102,64 @@ fn for_a_connection(socket: &impl AsFd) -> io::Result<()> {
 static EXHAUSTED: Repeated = Repeated::new();
 
 /// Whose fault it is that there is no connection: what socket(2), connect(2) and epoll_ctl(2) lack on this side is not
-/// the backend's.
-fn kind_of(error: &io::Error, target: &Target) -> Kind {
-    // Of a unix socket it is the queue of who listens that is full.
-    let is_full = Errno::from_io_error(error) == Some(Errno::AGAIN) && matches!(target, Target::Tcp(_));
-    if is_full || is_exhausted(error) { Kind::NoSocket } else { Kind::Connect }
+/// the backend's. `has_source` says whether an address of this machine leads to the target.
+fn kind_of(error: &io::Error, target: &Target, has_source: impl FnOnce() -> bool) -> Kind {
+    let is_tcp = matches!(target, Target::Tcp(_));
+    let is_ours = match Errno::from_io_error(error) {
+        // Of a unix socket it is the queue of who listens that is full.
+        Some(Errno::AGAIN) => is_tcp,
+        // All ports towards it are in use; or there is no address to come from, as where IPv6 is turned off: then there is
+        // no way to it, now and later.
+        Some(Errno::ADDRNOTAVAIL) => has_source(),
+        _ => is_exhausted(error),
+    };
+    if is_ours { Kind::NoSocket } else { Kind::Connect }
 }
 
-/// Whether an error is that nothing is left here for another socket: descriptors, memory, or local ports towards an
-/// address.
+/// Whether some address of this machine leads to a target. A datagram's socket shares no ports with connections, and
+/// finds its address in the same way.
+fn has_source(target: &Target) -> bool {
+    match target {
+        Target::Tcp(address) => {
+            let connected = Socket::new(Domain::for_address(*address), Type::DGRAM, Some(Protocol::UDP))
+                .and_then(|socket| socket.connect(&(*address).into()));
+            connected.err().and_then(|error| Errno::from_io_error(&error)) != Some(Errno::ADDRNOTAVAIL)
+        }
+        Target::Unix(_) => true,
+    }
+}
+
+/// Whether an error is that nothing is left here for another socket, wherever it leads: descriptors or memory. Ports are
+/// in use towards one address, and free towards others.
 pub fn is_exhausted(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC | Errno::ADDRNOTAVAIL)
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC)
     )
+}
+
+/// Why no connection came about over several addresses.
+#[derive(Debug, Default)]
+pub struct Failures {
+    last: Option<ProxyError>,
+}
+
+impl Failures {
+    /// Notes why there is none to one of them; true where it is of no use to try others. That something lacked here stands
+    /// for all of them only where none failed by itself: a backend that is away shall not look as if it had not been asked.
+    pub fn add(&mut self, error: ProxyError) -> bool {
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+        let is_over = error.kind() == Kind::NoSocket && cause.is_some_and(is_exhausted);
+        if self.last.is_none() || error.kind() != Kind::NoSocket {
+            self.last = Some(error);
+        }
+        is_over
+    }
+
+    /// Why there is none to any of them; [`Kind::Unresolved`] where there was none.
+    pub fn end(self) -> ProxyError {
+        self.last.unwrap_or_else(|| Kind::Unresolved.into())
+    }
 }
 
 /// Asks for TLS in the clear, where that is how it begins. Fails with [`Kind::UpstreamTls`].
@@ -167,14 +213,38 @@ mod tests {
     fn what_is_missing_here_is_no_fault_of_a_backend() {
         let tcp = Target::Tcp(SocketAddr::from(([127, 0, 0, 1], 1)));
         let unix = Target::Unix("/run/app.sock".into());
-        let kind = |errno: Errno, target| kind_of(&errno.into(), target);
+        let kind = |errno: Errno, target| kind_of(&errno.into(), target, || true);
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL] {
             assert_eq!((kind(errno, &tcp), kind(errno, &unix)), (Kind::NoSocket, Kind::NoSocket), "{errno}");
         }
+        let sourceless = kind_of(&Errno::ADDRNOTAVAIL.into(), &tcp, || false);
+        assert_eq!(sourceless, Kind::Connect, "no address of ours leads there");
+        assert!(has_source(&tcp) && has_source(&unix));
         assert_eq!((kind(Errno::AGAIN, &tcp), kind(Errno::AGAIN, &unix)), (Kind::NoSocket, Kind::Connect));
         for errno in [Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::NOENT, Errno::TIMEDOUT] {
             assert_eq!(kind(errno, &tcp), Kind::Connect, "{errno}");
         }
-        assert_eq!(kind_of(&io::Error::other("no errno"), &tcp), Kind::Connect);
+        assert_eq!(kind_of(&io::Error::other("no errno"), &tcp, || true), Kind::Connect);
+    }
+
+    #[test]
+    fn what_is_missing_here_hides_no_failure_of_a_backend() {
+        let (ours, port) = ((Kind::NoSocket, Errno::MFILE), (Kind::NoSocket, Errno::ADDRNOTAVAIL));
+        let refused = (Kind::Connect, Errno::CONNREFUSED);
+        for (errors, expected, is_over) in [
+            (vec![], Kind::Unresolved, false),
+            (vec![port, port], Kind::NoSocket, false),
+            (vec![refused, port], Kind::Connect, false),
+            (vec![port, refused], Kind::Connect, false),
+            (vec![ours], Kind::NoSocket, true),
+            (vec![refused, ours], Kind::Connect, true),
+        ] {
+            let mut failures = Failures::default();
+            let mut was_over = false;
+            for (kind, errno) in &errors {
+                was_over = failures.add(ProxyError::because(*kind, io::Error::from(*errno)));
+            }
+            assert_eq!((failures.end().kind(), was_over), (expected, is_over), "{errors:?}");
+        }
     }
 }

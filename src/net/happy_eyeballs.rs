@@ -7,10 +7,10 @@
 use std::{future::poll_fn, net::SocketAddr, pin::Pin, task::Poll, time::Duration};
 
 use super::{
-    dial::{self, Target},
+    dial::{self, Failures, Target},
     stream::Plain,
 };
-use crate::error::{Kind, ProxyError, Result};
+use crate::error::Result;
 
 /// RFC 8305 §5, the Connection Attempt Delay: recommended, and at least.
 const DELAY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_millis(10));
@@ -18,7 +18,7 @@ const DELAY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_
 /// How it went with the addresses of a name.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The connection, or why there is none: [`Kind::Unresolved`] without any address.
+    /// The connection, or why there is none: [`Kind::Unresolved`](crate::error::Kind::Unresolved) without any address.
     pub connected: Result<Plain>,
     /// Addresses that failed, or were tried first and had not answered.
     pub behind: Vec<SocketAddr>,
@@ -60,13 +60,13 @@ pub async fn connect(addresses: &[SocketAddr], within: Duration, first: &[u8]) -
         let connected = dial::plain(&Target::Tcp(*address), first).await;
         return Outcome { connected, behind: Vec::new() };
     }
-    let mut race = Race { running: Vec::new(), behind: Vec::new(), last: Kind::Unresolved.into() };
+    let mut race = Race::default();
     let (mut left, delay) = (addresses.iter(), delay(addresses.len(), within));
     loop {
         match left.next() {
             Some(address) => race.begin(*address),
             None if race.running.is_empty() => {
-                return Outcome { connected: Err(race.last), behind: race.behind };
+                return Outcome { connected: Err(race.failures.end()), behind: race.behind };
             }
             None => {}
         }
@@ -83,7 +83,7 @@ pub async fn connect(addresses: &[SocketAddr], within: Duration, first: &[u8]) -
                 return Outcome { connected, behind: race.behind };
             }
             // There is no socket for the other addresses either.
-            None if race.last.kind() == Kind::NoSocket => left = [].iter(),
+            None if race.is_over => left = [].iter(),
             None => {}
         }
     }
@@ -97,10 +97,13 @@ fn delay(addresses: usize, within: Duration) -> Duration {
 
 type Attempt = Pin<Box<dyn Future<Output = Result<Plain>> + Send>>;
 
+#[derive(Default)]
 struct Race {
     running: Vec<(SocketAddr, Attempt)>,
     behind: Vec<SocketAddr>,
-    last: ProxyError,
+    failures: Failures,
+    /// Nothing is left here for another socket.
+    is_over: bool,
 }
 
 impl Race {
@@ -123,7 +126,7 @@ impl Race {
             Ok(connected) => Some(connected),
             Err(error) => {
                 self.behind.push(address);
-                self.last = error;
+                self.is_over |= self.failures.add(error);
                 None
             }
         })
@@ -137,6 +140,7 @@ mod tests {
     use tokio::time::{Instant, timeout};
 
     use super::*;
+    use crate::error::Kind;
 
     fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -209,6 +213,55 @@ mod tests {
         let outcome = connect(&[refusing, refusing], Duration::from_secs(60), b"").await;
         assert_eq!(outcome.connected.unwrap_err().kind(), Kind::Connect);
         assert_eq!(connect(&[], DELAY.0, b"").await.connected.unwrap_err().kind(), Kind::Unresolved);
+    }
+
+    /// Run again by itself, where IPv6 is turned off.
+    #[test]
+    fn addresses_without_ipv6_here_hide_no_others() {
+        const ALONE: &str = "POINTSMAN_WITHOUT_IPV6";
+        if std::env::var_os(ALONE).is_none() {
+            let in_namespace = |script: &str| {
+                let off = "ip link set lo up && echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6";
+                let mut command = std::process::Command::new("unshare");
+                command.args(["--net", "--map-root-user", "sh", "-c", &format!("{off} && {script}"), "sh"]);
+                command.arg(std::env::current_exe().unwrap()).env(ALONE, "1").output()
+            };
+            if !in_namespace("true").is_ok_and(|output| output.status.success()) {
+                if let Some(list) = std::env::var_os("POINTSMAN_SKIPPED") {
+                    let mut list = std::fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
+                    std::io::Write::write_all(
+                        &mut list,
+                        b"a network without IPv6: there are no namespaces\n",
+                    )
+                    .unwrap();
+                }
+                return;
+            }
+            let name = "net::happy_eyeballs::tests::addresses_without_ipv6_here_hide_no_others";
+            let output = in_namespace(&format!("exec \"$1\" --exact {name}")).unwrap();
+            let said = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
+            return;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let (good, gone) = (listener.local_addr().unwrap(), addresses(&["127.0.0.1:1"])[0]);
+            let six = addresses(&["[2001:db8::1]:80", "[::1]:80"]);
+            let within = Duration::from_secs(60);
+            for six in six {
+                assert!(connect(&[six, good], within, b"").await.connected.is_ok(), "{six}");
+                for order in [[gone, six], [six, gone], [six, six]] {
+                    let failed = connect(&order, within, b"").await.connected.unwrap_err();
+                    assert_eq!(failed.kind(), Kind::Connect, "{order:?}");
+                }
+                let alone = connect(&[six], within, b"").await.connected.unwrap_err();
+                assert_eq!(
+                    (alone.kind(), dial::datagrams(six).unwrap_err().kind()),
+                    (Kind::Connect, Kind::Connect)
+                );
+            }
+        });
     }
 
     #[tokio::test]

@@ -4,8 +4,8 @@ use std::{os::fd::OwnedFd, sync::atomic::Ordering::Relaxed};
 
 use super::worker_upstream::Permit;
 use crate::{
-    error::{Kind, ProxyError, Result},
-    net::dial,
+    error::{Kind, Result},
+    net::dial::{self, Failures},
 };
 
 impl Permit {
@@ -20,16 +20,18 @@ impl Permit {
             return Err(if is_ours { Kind::NoSocket } else { Kind::Unresolved }.into());
         }
         let start = if addresses.len() > 1 { fastrand::usize(..addresses.len()) } else { 0 };
-        let mut last = ProxyError::new(Kind::Unresolved);
+        let mut failures = Failures::default();
         for address in addresses.iter().cycle().skip(start).take(addresses.len()) {
             match dial::datagrams(*address) {
                 Ok(socket) => return Ok(socket),
-                Err(error) => last = error,
-            }
-            if last.kind() == Kind::NoSocket {
-                break;
+                // What is missing here is missing for the others too.
+                Err(error) => {
+                    if failures.add(error) {
+                        break;
+                    }
+                }
             }
         }
-        Err(last)
+        Err(failures.end())
     }
 }
