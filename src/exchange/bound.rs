@@ -38,18 +38,20 @@ pub struct Wanted<'a> {
 
 impl BoundConnection {
     /// Takes the connection, if it is such a one: its index among the backends. It stays where it is to another backend,
-    /// and is closed where it is another client's, or too old.
+    /// and is closed where it is another client's, too old, or not quiet, as one of the pool would be.
     pub fn take(&self, wanted: &Wanted<'_>, now: Moment) -> Option<(usize, Http1Stream)> {
         let mut place = self.0.borrow_mut();
         let to = &place.as_ref()?.backend.shared;
         // A backend of another generation is the same when what outlives a reload is.
         let index = wanted.backends.iter().position(|backend| Arc::ptr_eq(&backend.shared, to))?;
-        let bound = place.take()?;
-        let may = bound.announced == wanted.announced && now.since(bound.since) <= wanted.most_idle;
+        let mut bound = place.take()?;
+        let may = bound.announced == wanted.announced
+            && now.since(bound.since) <= wanted.most_idle
+            && bound.stream.is_quiet();
         may.then_some((index, bound.stream))
     }
 
-    /// Keeps a connection; one that was kept before is closed.
+    /// Keeps a connection, unless more came over it than was asked for; one that was kept before is closed.
     pub fn put(
         &self,
         backend: Arc<Backend>,
@@ -57,6 +59,10 @@ impl BoundConnection {
         announced: Option<SocketAddr>,
         now: Moment,
     ) {
+        if stream.has_rest() {
+            *self.0.borrow_mut() = None;
+            return;
+        }
         stream.rest();
         *self.0.borrow_mut() = Some(Bound { backend, stream, announced, since: now });
     }

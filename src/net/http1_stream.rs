@@ -105,6 +105,17 @@ impl Http1Stream {
         &self.input
     }
 
+    /// Whether more came than was asked for: a body where there is none, say. What follows would be read as the next answer.
+    pub fn has_rest(&self) -> bool {
+        !self.input.is_empty()
+    }
+
+    /// Whether nothing came since the last message. An end, an answer to nothing, and what came with the last message
+    /// beyond its end all make an idle connection useless.
+    pub fn is_quiet(&mut self) -> bool {
+        self.input.is_empty() && self.stream.is_quiet()
+    }
+
     /// Uses up the first `length` bytes of [`Http1Stream::input`].
     pub fn consume(&mut self, length: usize) {
         self.input.advance(length);

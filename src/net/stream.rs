@@ -136,6 +136,17 @@ impl Stream {
         Poll::Ready(Ok(buffer))
     }
 
+    /// Whether nothing has come that was not read. Plain streams are asked without a system call, by what the event loop
+    /// already knows.
+    pub fn is_quiet(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        match self {
+            Self::Plain(plain) => plain.poll_ready(&mut cx, Interest::READABLE).is_pending(),
+            // Session tickets come at any time, and are not the end.
+            Self::TlsServer(_) | Self::TlsClient(_) => self.poll_buffer(&mut cx).is_pending(),
+        }
+    }
+
     /// Writes some of two slices as if they were one.
     pub fn poll_write_two(
         &mut self,

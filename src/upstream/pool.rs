@@ -2,16 +2,10 @@
 
 use std::{
     cell::{Cell, RefCell},
-    task::{Context, Waker},
     time::Duration,
 };
 
-use tokio::net::TcpStream;
-
-use crate::{
-    moment::Moment,
-    net::{Http1Stream, Plain, Stream},
-};
+use crate::{moment::Moment, net::Http1Stream};
 
 /// Connections that wait for the next exchange; the one used last is used first, so that the surplus
 /// ages and is closed.
@@ -55,7 +49,7 @@ impl Pool {
         while idle.last().is_some_and(|last| now.since(last.since) <= most_idle)
             && let Some(mut candidate) = idle.pop()
         {
-            if now.since(candidate.since) < self.timeout.get() && is_quiet(&mut candidate.stream.stream) {
+            if now.since(candidate.since) < self.timeout.get() && candidate.stream.is_quiet() {
                 return Some(candidate.stream);
             }
         }
@@ -65,7 +59,7 @@ impl Pool {
     /// Keeps a connection whose exchange ended cleanly.
     pub fn put(&self, mut stream: Http1Stream, now: Moment) {
         let mut idle = self.idle.borrow_mut();
-        if idle.len() < self.most.get() && stream.input().is_empty() {
+        if idle.len() < self.most.get() && !stream.has_rest() {
             stream.rest();
             idle.push(Idle { stream, since: now });
         }
@@ -73,9 +67,9 @@ impl Pool {
 
     /// Closes what is idle for too long, or was closed by the backend.
     pub fn sweep(&self, now: Moment) {
-        self.idle.borrow_mut().retain_mut(|idle| {
-            now.since(idle.since) < self.timeout.get() && is_quiet(&mut idle.stream.stream)
-        });
+        self.idle
+            .borrow_mut()
+            .retain_mut(|idle| now.since(idle.since) < self.timeout.get() && idle.stream.is_quiet());
     }
 
     /// How many are idle.
@@ -86,17 +80,5 @@ impl Pool {
     /// Whether none is idle.
     pub fn is_empty(&self) -> bool {
         self.idle.borrow().is_empty()
-    }
-}
-
-/// Whether nothing came since the last response: an end or an answer to nothing both make a connection
-/// useless. Plain streams are asked without a system call, by what the event loop already knows.
-fn is_quiet(stream: &mut Stream) -> bool {
-    let mut cx = Context::from_waker(Waker::noop());
-    match stream {
-        Stream::Plain(Plain::Tcp(stream)) => TcpStream::poll_read_ready(stream, &mut cx).is_pending(),
-        Stream::Plain(Plain::Unix(stream)) => stream.poll_read_ready(&mut cx).is_pending(),
-        // Session tickets come at any time, and are not the end.
-        Stream::TlsServer(_) | Stream::TlsClient(_) => stream.poll_buffer(&mut cx).is_pending(),
     }
 }

@@ -1,6 +1,7 @@
 //! The request path over in-memory connections and paused time: a real worker, a real snapshot, and both ends of it in
 //! the hands of the test.
 
+mod bound;
 mod dropped;
 mod early;
 mod http2;
