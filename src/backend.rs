@@ -21,6 +21,9 @@ use crate::{moment::Moment, net::happy_eyeballs, telemetry::recent_latency::Rece
 /// How long an address that was behind others of its name is tried after them.
 const BEHIND: Duration = Duration::from_secs(30);
 
+/// How soon it is seen that the first look-up of a name has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// How much finer than a configured weight an effective weight is, so that slow start can ramp weight 1.
 pub const WEIGHT_UNIT: u32 = 100;
 
@@ -72,6 +75,26 @@ impl Backend {
     #[inline]
     pub fn is_full(&self) -> bool {
         self.max_connections > 0 && self.in_flight() >= self.max_connections
+    }
+
+    /// Whether its name was not looked up yet, well or not, since the start.
+    pub fn is_look_up_awaited(&self) -> bool {
+        match self.address {
+            Address::Unix(_) => false,
+            Address::Host { .. } | Address::OfName { .. } | Address::Srv(_) => {
+                // In this order: whoever looks up stores the addresses first.
+                !self.shared.is_looked_up.load(Relaxed) && self.shared.resolved.load().is_empty()
+            }
+        }
+    }
+
+    /// The socket addresses behind its name. Right after the start it may still be looked up for the first time; that is
+    /// waited for, and the caller bounds the time.
+    pub async fn addresses(&self) -> Arc<Vec<SocketAddr>> {
+        while self.is_look_up_awaited() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        self.shared.resolved.load_full()
     }
 
     /// Exchanges in flight, counted from the pick, over all workers.

@@ -101,9 +101,10 @@ pub async fn send(probe: &Probe) -> Result<(), Fault> {
             }
         }
     });
-    timeout_at(end, check)
-        .await
-        .unwrap_or_else(|_| Err(format!("no answer within {:?}", conf.timeout).into()))
+    timeout_at(end, check).await.unwrap_or_else(|_| match probe.backend.is_look_up_awaited() {
+        true => Err(Fault::NotLookedUp),
+        false => Err(format!("no answer within {:?}", conf.timeout).into()),
+    })
 }
 
 /// When checks are sent, apart from how.
@@ -143,7 +144,7 @@ async fn schedule(
         let verdict = match &result {
             Ok(()) => Ok(()),
             Err(Fault::OfBackend(reason)) => Err(reason.as_str()),
-            Err(Fault::NoSocket) => {
+            Err(Fault::NoSocket | Fault::NotLookedUp) => {
                 checks.on_not_made();
                 continue;
             }
@@ -314,11 +315,7 @@ async fn check_tcp(probe: &Probe) -> Result<(), Fault> {
 /// Sends a datagram, and waits for an answer with what is expected.
 async fn check_udp(probe: &Probe) -> Result<(), Fault> {
     let HealthCheckConf { send, expect, .. } = &probe.conf;
-    let shared = &probe.backend.shared;
-    let addresses = shared.resolved.load_full();
-    if addresses.is_empty() && shared.has_no_socket.load(Relaxed) {
-        return Err(Fault::NoSocket);
-    }
+    let addresses = addresses(probe).await?;
     let mut last = None;
     for address in addresses.iter() {
         let datagram = [&*probe.first, send.as_bytes()].concat();
@@ -330,6 +327,13 @@ async fn check_udp(probe: &Probe) -> Result<(), Fault> {
         }
     }
     Err(last.unwrap_or_else(|| "the name has no address".into()))
+}
+
+/// The backend's addresses, once its name was looked up.
+async fn addresses(probe: &Probe) -> Result<Arc<Vec<SocketAddr>>, Fault> {
+    let addresses = probe.backend.addresses().await;
+    let is_ours = addresses.is_empty() && probe.backend.shared.has_no_socket.load(Relaxed);
+    if is_ours { Err(Fault::NoSocket) } else { Ok(addresses) }
 }
 
 /// The address that is checked for one of the backend's.
@@ -346,10 +350,7 @@ async fn connect(probe: &Probe) -> Result<Stream, Fault> {
     let connected = match &probe.backend.address {
         Address::Unix(path) => dial::plain(&Target::Unix(path.clone()), &probe.first).await,
         Address::Host { .. } | Address::OfName { .. } | Address::Srv(_) => {
-            let addresses = shared.resolved.load_full();
-            if addresses.is_empty() && shared.has_no_socket.load(Relaxed) {
-                return Err(Fault::NoSocket);
-            }
+            let addresses = addresses(probe).await?;
             let ordered = shared.in_order(&addresses, 0, Moment::now());
             let ordered: Vec<_> = ordered.iter().map(|address| checked(*address, probe)).collect();
             let outcome = happy_eyeballs::connect(&ordered, probe.conf.timeout, &probe.first).await;

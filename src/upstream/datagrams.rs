@@ -10,12 +10,16 @@ use crate::{
 
 impl Permit {
     /// A socket for datagrams to the backend and from it alone. Nothing is sent. Fails with [`Kind::NoSocket`],
-    /// [`Kind::Unresolved`], or [`Kind::Connect`] where there is no way to it.
+    /// [`Kind::Unresolved`], [`Kind::Connect`] where there is no way to it, or [`Kind::NoBackend`] before its name was looked
+    /// up for the first time: a datagram does not wait, and that says nothing of the backend.
     pub fn connect_datagrams(&self) -> Result<OwnedFd> {
         let backend = self.backend().ok_or(Kind::NoBackend)?;
         self.worker_upstream().worker.pool_dialled.add(1);
         let addresses = backend.shared.resolved.load();
         if addresses.is_empty() {
+            if backend.is_look_up_awaited() {
+                return Err(Kind::NoBackend.into());
+            }
             let is_ours = backend.shared.has_no_socket.load(Relaxed);
             return Err(if is_ours { Kind::NoSocket } else { Kind::Unresolved }.into());
         }

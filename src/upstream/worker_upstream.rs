@@ -7,7 +7,6 @@
 use std::{
     cell::RefCell,
     collections::HashSet,
-    net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -186,7 +185,7 @@ impl WorkerUpstream {
         let mut plain = match &backend.address {
             Address::Unix(path) => dial::plain(&Target::Unix(path.clone()), first).await?,
             _ => {
-                let addresses = addresses(backend).await;
+                let addresses = backend.addresses().await;
                 if addresses.is_empty() {
                     let is_ours = backend.shared.has_no_socket.load(Relaxed);
                     return Err(if is_ours { Kind::NoSocket } else { Kind::Unresolved }.into());
@@ -339,19 +338,6 @@ impl Permit {
     /// A new connection, over which the opening is said first.
     pub async fn dial(&self, opening: &Opening) -> Result<Stream> {
         self.worker_upstream.dial(self.index, opening).await
-    }
-}
-
-/// The addresses of a backend. Right after the start its name may still be looked up for the first time;
-/// that is waited for, and the caller bounds the time.
-async fn addresses(backend: &Backend) -> Arc<Vec<SocketAddr>> {
-    loop {
-        let is_looked_up = backend.shared.is_looked_up.load(Relaxed);
-        let addresses = backend.shared.resolved.load_full();
-        if !addresses.is_empty() || is_looked_up {
-            return addresses;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -11,6 +11,8 @@ pub enum Fault {
     OfBackend(String),
     /// There was nothing here to connect with: it says nothing of the backend.
     NoSocket,
+    /// Its name was not looked up yet, so that nobody was asked.
+    NotLookedUp,
 }
 
 impl From<String> for Fault {

@@ -43,7 +43,7 @@ fn probe_of(address: Address, conf: HealthCheckConf) -> Probe {
         max_connections: 0,
         backup: false,
         slow_start: Duration::ZERO,
-        shared: Arc::new(Shared::default()),
+        shared: Arc::new(Shared { is_looked_up: true.into(), ..Shared::default() }),
     };
     Probe {
         conf,
@@ -220,6 +220,43 @@ async fn a_name_that_could_not_be_asked_for_says_nothing() {
     assert!(matches!(send(&probe).await, Err(Fault::OfBackend(_))), "there is no such name");
     probe.backend.shared.has_no_socket.store(true, Relaxed);
     assert_eq!(send(&probe).await, Err(Fault::NoSocket));
+}
+
+#[tokio::test(start_paused = true)]
+async fn check_waits_for_the_first_look_up_of_its_name() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    for kind in [CheckKind::Tcp, CheckKind::Udp] {
+        let host = Address::Host { host: "app.test".into(), port: address.port() };
+        let probe = probe_of(host, conf(kind));
+        let shared = &probe.backend.shared;
+        shared.is_looked_up.store(false, Relaxed);
+        assert_eq!(send(&probe).await, Err(Fault::NotLookedUp), "it says nothing of the backend");
+        let look_up = async {
+            sleep(Duration::from_secs(2)).await;
+            shared.resolved.store(Arc::new(vec![address]));
+            shared.is_looked_up.store(true, Relaxed);
+        };
+        let (result, ()) = tokio::join!(send(&probe), look_up);
+        // Nobody listens for datagrams there.
+        let wanted = if kind == CheckKind::Tcp { Ok(()) } else { Err("connection refused".into()) };
+        assert_eq!(result, wanted);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_before_the_first_look_up_change_nothing() {
+    for initial in [InitialState::Up, InitialState::Down] {
+        let timeout_is = Duration::from_millis(200);
+        let conf = HealthCheckConf { initial, fall: 1, timeout: timeout_is, ..conf(CheckKind::Tcp) };
+        let probe = Arc::new(probe_of(Address::Host { host: "app.test".into(), port: 1 }, conf));
+        probe.backend.shared.is_looked_up.store(false, Relaxed);
+        let (_probes, receiver) = watch::channel(Some(probe.clone()));
+        let check = run(receiver, |_, change| panic!("it changes: {change:?}"));
+        drop(timeout(Duration::from_secs(10), check).await);
+        assert_eq!(probe.backend.is_probed_up(), initial == InitialState::Up);
+        assert_eq!(probe.backend.shared.health_counts.failed.load(Relaxed), 0);
+    }
 }
 
 #[tokio::test]

@@ -102,16 +102,23 @@ fn pick(
 ) -> Result<Backend, Dropped> {
     let key = key_of_client(&worker_upstream.upstream, client);
     let target = Acquire { worker_upstream, key, sticky: None, end: None, connect_timeout: None };
+    let first = tried.len();
     for _ in 0..MOST_TRIES {
         let Ok(place) = target.pick_now(&tried, now) else { break };
+        // There is no other, and nothing is another way with this one a moment later.
+        if tried.get(first..).is_some_and(|here| here.contains(&place.index())) {
+            break;
+        }
         match place.connect_datagrams() {
             Ok(socket) => return Ok(Backend { place, socket }),
-            Err(error) if error.kind() == Kind::NoSocket => return Err(Dropped::NoSocket),
-            Err(error) => {
-                failed(&place, error.kind(), Duration::ZERO, now);
-                tried.push(place.index());
-            }
+            Err(error) => match error.kind() {
+                Kind::NoSocket => return Err(Dropped::NoSocket),
+                // Its name is being looked up.
+                Kind::NoBackend => {}
+                kind => failed(&place, kind, Duration::ZERO, now),
+            },
         }
+        tried.push(place.index());
     }
     Err(Dropped::NoBackend)
 }
@@ -147,5 +154,46 @@ pub(super) fn failed(place: &Place, kind: Kind, waited: Duration, now: Moment) {
 pub(super) fn unheard(place: &Place) {
     if let Some(series) = place.worker_upstream().series.get(place.index()) {
         series.record(Outcome::Tunnel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+    use super::*;
+    use crate::{
+        config,
+        runtime::{build, registry::Registry},
+        tls::tickets::Tickets,
+        upstream::worker_upstream::WorkerIndex,
+    };
+
+    const CONFIG: &str = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
+        [[route]]\nname = \"all\"\nupstream = \"app\"\n[[upstream]]\nname = \"app\"\n\
+        backend = [{ address = \"app.test:53\" }, { address = \"127.0.0.1:53\" }]\n";
+
+    #[test]
+    fn backend_whose_name_is_being_looked_up_has_not_failed() {
+        let parsed = config::parse(CONFIG, "test.toml".as_ref()).unwrap();
+        let tickets = Tickets::new(Moment::now()).unwrap();
+        let snapshot = build::build(parsed, 1, &Registry::new(1), &tickets).unwrap();
+        let (place, rng) = (WorkerIndex { worker: 0, workers: 1 }, fastrand::Rng::with_seed(1));
+        let upstream = snapshot.upstreams[0].clone();
+        let worker_upstream = Rc::new(WorkerUpstream::new(upstream, Arc::default(), place, rng, None));
+        let (named, other) = (&worker_upstream.upstream.backends[0], &worker_upstream.upstream.backends[1]);
+        let (client, now) = (IpAddr::from([192, 0, 2, 1]), Moment::now());
+        for _ in 0..4 {
+            let backend = first(&worker_upstream, client, now).unwrap();
+            assert_eq!(backend.place.index(), 1, "the other takes it");
+        }
+        other.shared.probed.store(crate::backend::Probed::Down as u8, Relaxed);
+        let failures = || named.shared.failures_in_a_row.load(Relaxed);
+        assert!(first(&worker_upstream, client, now).is_err());
+        assert_eq!((failures(), named.in_flight()), (0, 0));
+        // Once it has been looked up for nothing, that counts, and once for each datagram.
+        named.shared.is_looked_up.store(true, Relaxed);
+        assert!(first(&worker_upstream, client, now).is_err());
+        assert_eq!((failures(), named.in_flight()), (1, 0));
     }
 }
