@@ -21,6 +21,9 @@ use crate::{moment::Moment, net::happy_eyeballs, telemetry::recent_latency::Rece
 /// How long an address that was behind others of its name is tried after them.
 const BEHIND: Duration = Duration::from_secs(30);
 
+/// A limit that is none.
+const UNLIMITED: u32 = u32::MAX;
+
 /// How soon it is seen that the first look-up of a name has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -74,7 +77,30 @@ impl Backend {
     /// Whether `max_connections` exchanges are in flight.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.max_connections > 0 && self.in_flight() >= self.max_connections
+        self.max_connections > 0 && !self.takes(self.in_flight())
+    }
+
+    /// Whether one more may be in flight beside so many. Of two generations the later says how many: who waits in the
+    /// earlier one would see no free place among those of the later, where that lets more in.
+    #[inline]
+    pub fn takes(&self, in_flight: u32) -> bool {
+        let limit = || match self.shared.limit.load(Relaxed) {
+            0 => self.max_connections,
+            limit => limit,
+        };
+        self.max_connections == 0 || in_flight < limit()
+    }
+
+    /// Whether somebody may wait for a place that is given back, in whichever generation.
+    #[inline]
+    pub fn is_limited(&self) -> bool {
+        self.max_connections > 0 || !matches!(self.shared.limit.load(Relaxed), 0 | UNLIMITED)
+    }
+
+    /// Has its `max_connections` hold for the generations before too.
+    pub fn set_limit(&self) {
+        let limit = if self.max_connections == 0 { UNLIMITED } else { self.max_connections };
+        self.shared.limit.store(limit, Relaxed);
     }
 
     /// Whether its name was not looked up yet, well or not, since the start.
@@ -152,6 +178,9 @@ pub struct Shared {
     pub is_known: AtomicBool,
     /// What an administrator said ([`Admin`]); written by `admin`.
     pub admin: AtomicU8,
+    /// `max_connections` of the generation in force, the greatest number where there is no limit; 0 before the first. Written
+    /// at each publish.
+    pub limit: AtomicU32,
     /// Passive ejection lasts until this [`Moment`]; 0 when not ejected. Written by `health`.
     pub ejected_until: AtomicU64,
     /// When it last became available, for slow start; 0 = since ever. An ejected backend has the end of
@@ -186,6 +215,7 @@ impl Default for Shared {
             probed: AtomicU8::new(Probed::Up as u8),
             is_known: AtomicBool::new(false),
             admin: AtomicU8::new(Admin::Enabled as u8),
+            limit: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
             up_since: AtomicU64::new(0),
             failures_in_a_row: AtomicU32::new(0),

@@ -90,7 +90,7 @@ pub(super) fn start(shared: &Arc<Shared>, tickets: Arc<Tickets>, admin: Arc<Admi
 fn end_ejections(snapshot: &Snapshot, now: Moment) {
     for upstream in &snapshot.upstreams {
         upstream.passive.report_ended(now).iter().for_each(|change| upstream.log_change(change));
-        upstream.queue.call_if_free(&upstream.backends, now);
+        upstream.queue.call_if_free(now);
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
         let snapshot = shared(CONFIG).snapshot.load_full();
         let upstream = &snapshot.upstreams[1];
         upstream.queue.set_most(1);
-        let waits = upstream.queue.join(false).unwrap();
+        let waits = upstream.queue.join(upstream.passive.backends(), None).unwrap();
         let now = Moment::now();
         let until = now.plus(Duration::from_secs(30));
         upstream.backends[0].shared.ejected_until.store(until.0, Relaxed);

@@ -1,6 +1,6 @@
 //! Active health checks: a task for each backend of an upstream that has them.
 
-use std::{collections::HashMap, slice, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
 use tokio::{sync::watch, task::spawn_local};
 
@@ -75,7 +75,7 @@ fn begin(
     let (name, queue) = (upstream.conf.name.clone(), upstream.queue.clone());
     let on_change = move |probe: &Probe, change: Change| {
         log_change(&name, &probe.backend.name, &change);
-        queue.call_if_free(slice::from_ref(&probe.backend), Moment::now());
+        queue.call_if_free(Moment::now());
     };
     spawn_local(async move { active::run(probes, on_change).await });
     Some((identity, sender))
@@ -131,7 +131,7 @@ mod tests {
         assert!(!checked.is_probed_up());
         let queue = &snapshot.upstreams[1].queue;
         queue.set_most(1);
-        let waits = queue.join(false).unwrap();
+        let waits = queue.join(snapshot.upstreams[1].passive.backends(), None).unwrap();
         LocalRuntime::new().unwrap().block_on(async {
             let mut checks = ActiveChecks::default();
             checks.set(&snapshot);

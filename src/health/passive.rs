@@ -115,6 +115,11 @@ impl Passive {
         }
     }
 
+    /// The backends, which are those of one generation.
+    pub fn backends(&self) -> &Arc<[Arc<Backend>]> {
+        &self.backends
+    }
+
     /// Notes the ejections whose time is over, and gives them, each once; to be called about every second.
     pub fn report_ended(&self, now: Moment) -> Vec<Change> {
         self.ejector.report_ended(&self.backends, now)

@@ -162,6 +162,9 @@ pub(super) fn settle_states(snapshot: &Snapshot, before: Option<&Snapshot>) {
                 // It comes back, and may be cold.
                 backend.shared.up_since.store(now.0, Relaxed);
             }
+            backend.set_limit();
         }
+        // There may be room for those who wait.
+        upstream.queue.call_if_free(now);
     }
 }

@@ -91,9 +91,10 @@ impl Acquire<'_> {
         let upstream = &self.worker_upstream.upstream;
         let end = now.plus(upstream.conf.queue.timeout);
         waiter.deadline().at(self.end.map_or(end, |total| total.min(end)));
-        let mut again = false;
+        let mut again = None;
         loop {
-            let Some(place) = upstream.queue.join(again) else { return Err(Kind::QueueFull.into()) };
+            let joined = upstream.queue.join(upstream.passive.backends(), again);
+            let Some(place) = joined else { return Err(Kind::QueueFull.into()) };
             #[cfg(test)]
             sync::pause(Pause::Joined).await;
             // A place may have become free while we joined.
@@ -105,8 +106,9 @@ impl Acquire<'_> {
                 self.call_next(waiter.now());
                 return Ok(permit);
             }
-            if !place.is_first() {
-                // Nobody calls those before it when a backend is up again.
+            if !place.is_first() || again.is_some() {
+                // Nobody calls those before it when a backend is up again; and a call that was of no use to this one may
+                // be of use to who knows other backends.
                 self.call_next(waiter.now());
             }
             poll_fn(|cx| {
@@ -119,7 +121,7 @@ impl Acquire<'_> {
                 waiter.deadline().poll_elapsed(cx).map(|()| Err(Kind::QueueTimeout))
             })
             .await?;
-            place.served();
+            again = Some(place.served());
             #[cfg(test)]
             sync::pause(Pause::Called).await;
             if let Some(permit) = self.try_pick(tried, waiter.now()) {
@@ -129,14 +131,12 @@ impl Acquire<'_> {
             }
             #[cfg(test)]
             sync::pause(Pause::CalledForNothing).await;
-            again = true;
         }
     }
 
     /// Calls the next in the queue if there still is a place.
     fn call_next(&self, now: Moment) {
-        let upstream = &self.worker_upstream.upstream;
-        upstream.queue.call_if_free(&upstream.backends, now);
+        self.worker_upstream.upstream.queue.call_if_free(now);
     }
 
     /// A new connection to the backend, within `connect_timeout`; `opening` is what it begins with.

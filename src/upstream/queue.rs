@@ -14,19 +14,35 @@ use crate::{
     sync::{AtomicU8, AtomicUsize, Mutex, fence},
 };
 
-/// The queue of one upstream.
+/// The queue of one upstream, over its generations: who came with an earlier one knows other backends, or other limits of
+/// them, and a place may be free for some of those who wait and not for others.
 #[derive(Debug)]
 pub struct Queue {
     most: AtomicUsize,
-    /// Length of `waiting`, so that the release of a permit costs a load when nobody waits.
+    /// How many wait, so that the release of a permit costs a load when nobody does.
     length: AtomicUsize,
-    waiting: Mutex<VecDeque<Arc<Waiter>>>,
+    waiting: Mutex<Line>,
     /// How many were called and have not come yet.
     called: AtomicUsize,
 }
 
+/// The backends of a generation of the upstream.
+pub type Fleet = Arc<[Arc<Backend>]>;
+
+/// Those who wait, in the order in which they came.
+#[derive(Debug, Default)]
+struct Line {
+    waiters: VecDeque<Arc<Waiter>>,
+    /// The fleets that they wait for, and how many for each: one nearly always.
+    fleets: Vec<(Fleet, usize)>,
+    /// The number of the next who comes.
+    next: u64,
+}
+
 #[derive(Debug)]
 struct Waiter {
+    fleet: Fleet,
+    number: u64,
     /// [`WAITING`], then [`CALLED`] or [`GONE`]: whoever of the two comes first decides, in one exchange, so that no
     /// call goes to one that has left. A call that is used up is gone, too.
     state: AtomicU8,
@@ -38,13 +54,63 @@ const CALLED: u8 = 1;
 const GONE: u8 = 2;
 
 impl Waiter {
-    fn new() -> Self {
-        Self { state: AtomicU8::new(WAITING), waker: Mutex::new(None) }
+    fn new(fleet: &Fleet, number: u64) -> Self {
+        let (state, waker) = (AtomicU8::new(WAITING), Mutex::new(None));
+        Self { fleet: fleet.clone(), number, state, waker }
     }
 
     /// Ends the wait; false when the other side did.
     fn end_as(&self, end: u8) -> bool {
         self.state.compare_exchange(WAITING, end, SeqCst, SeqCst).is_ok()
+    }
+}
+
+impl Line {
+    /// How many wait for this fleet.
+    fn count(&self, fleet: &Fleet) -> usize {
+        self.fleets.iter().find(|(it, _)| Arc::ptr_eq(it, fleet)).map_or(0, |(_, count)| *count)
+    }
+
+    /// Puts one where its number has its place.
+    fn insert(&mut self, waiter: Arc<Waiter>) {
+        match self.fleets.iter_mut().find(|(fleet, _)| Arc::ptr_eq(fleet, &waiter.fleet)) {
+            Some((_, count)) => *count += 1,
+            None => self.fleets.push((waiter.fleet.clone(), 1)),
+        }
+        // Who comes anew is the last, and who comes again was among the first.
+        let behind = match self.waiters.back() {
+            Some(last) if last.number > waiter.number => {
+                self.waiters.iter().position(|it| it.number > waiter.number)
+            }
+            _ => None,
+        };
+        self.waiters.insert(behind.unwrap_or(self.waiters.len()), waiter);
+    }
+
+    /// Takes the first who waits for one of these fleets, or the first of all.
+    fn take(&mut self, fleets: Option<&[Fleet]>) -> Option<Arc<Waiter>> {
+        let is_of =
+            |fleets: &[Fleet], waiter: &Waiter| fleets.iter().any(|it| Arc::ptr_eq(it, &waiter.fleet));
+        let at = fleets.map_or(Some(0), |all| self.waiters.iter().position(|waiter| is_of(all, waiter)))?;
+        let waiter = self.waiters.remove(at)?;
+        self.forget(&waiter.fleet);
+        Some(waiter)
+    }
+
+    /// Takes out one that leaves, where it is still there.
+    fn remove(&mut self, waiter: &Arc<Waiter>) {
+        if let Some(at) = self.waiters.iter().position(|it| Arc::ptr_eq(it, waiter)) {
+            self.waiters.remove(at);
+            self.forget(&waiter.fleet);
+        }
+    }
+
+    /// Counts one less who waits for this fleet.
+    fn forget(&mut self, fleet: &Fleet) {
+        self.fleets.retain_mut(|(it, count)| {
+            *count -= usize::from(Arc::ptr_eq(it, fleet));
+            *count > 0
+        });
     }
 }
 
@@ -74,28 +140,28 @@ impl Queue {
         self.len() == 0
     }
 
-    /// Takes a place at the end; `None` when the queue is full. One that was called and found nothing
-    /// after all takes its place at the front again.
-    pub fn join(self: &Arc<Self>, again: bool) -> Option<Place> {
-        let waiter = Arc::new(Waiter::new());
+    /// Takes a place at the end, of one who waits for this fleet; `None` when the queue is full of those. One that was
+    /// called and found nothing after all has its place `again`, by the number that it had.
+    pub fn join(self: &Arc<Self>, fleet: &Fleet, again: Option<u64>) -> Option<Place> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() >= self.most.load(SeqCst) && !again {
+        // Who waits for the backends of another generation takes nobody's room.
+        if again.is_none() && waiting.count(fleet) >= self.most.load(SeqCst) {
             return None;
         }
-        if again {
-            waiting.push_front(waiter.clone());
-        } else {
-            waiting.push_back(waiter.clone());
-        }
-        self.length.store(waiting.len(), SeqCst);
+        let number = again.unwrap_or(waiting.next);
+        waiting.next = waiting.next.max(number.saturating_add(1));
+        let waiter = Arc::new(Waiter::new(fleet, number));
+        waiting.insert(waiter.clone());
+        self.length.store(waiting.waiters.len(), SeqCst);
         // With the one in `call_next`: either its load sees this one, or this one's look sees the free place. The
         // counts of exchanges are not ordered by themselves.
         fence(SeqCst);
-        let is_first = again || waiting.len() == 1;
+        let is_first = again.is_some() || waiting.waiters.len() == 1;
         Some(Place { queue: self.clone(), waiter, is_first })
     }
 
-    /// Calls the first in the queue, because a place at a backend became free.
+    /// Calls the first in the queue, because a place at a backend became free; where those who wait know different
+    /// backends, the first for whom one is free.
     ///
     /// The race with [`Queue::join`] is harmless: who joins looks once more for a free backend after it
     /// is in the queue, so either that look or this call finds it. So is that with one who leaves: the first of
@@ -105,14 +171,44 @@ impl Queue {
         if self.length.load(SeqCst) == 0 {
             return;
         }
+        if !self.call(None) {
+            self.call_for_free(Moment::now());
+        }
+    }
+
+    /// Calls the first in the queue for whom a backend has a place: for places that no exchange gave back, as when a
+    /// backend is up again. Nobody is called for nothing: it would be out of the queue until it is in its place
+    /// again, and be overtaken meanwhile. One that was called already calls the next where there is a place for both.
+    pub fn call_if_free(&self, now: Moment) {
+        if !self.is_empty() && self.called.load(SeqCst) == 0 {
+            self.call_for_free(now);
+        }
+    }
+
+    fn call_for_free(&self, now: Moment) {
+        // Looked for without the lock, since there may be thousands of backends.
+        let fleets = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).fleets.clone();
+        let free: Vec<Fleet> =
+            fleets.into_iter().map(|(fleet, _)| fleet).filter(|it| balance::is_any_free(it, now)).collect();
+        if !free.is_empty() {
+            self.call(Some(&free));
+        }
+    }
+
+    /// Calls the first who waits for one of these fleets; without them the first of all, and false where not all wait for
+    /// the same.
+    fn call(&self, fleets: Option<&[Fleet]>) -> bool {
         loop {
             let next = {
                 let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                let next = waiting.pop_front();
-                self.length.store(waiting.len(), SeqCst);
+                if fleets.is_none() && waiting.fleets.len() > 1 {
+                    return false;
+                }
+                let next = waiting.take(fleets);
+                self.length.store(waiting.waiters.len(), SeqCst);
                 next
             };
-            let Some(waiter) = next else { return };
+            let Some(waiter) = next else { return true };
             self.called.fetch_add(1, SeqCst);
             if !waiter.end_as(CALLED) {
                 self.called.fetch_sub(1, SeqCst);
@@ -122,16 +218,7 @@ impl Queue {
             if let Some(waker) = waker {
                 waker.wake();
             }
-            return;
-        }
-    }
-
-    /// Calls the first in the queue if one of `backends` has a place: for places that no exchange gave back, as when a
-    /// backend is up again. Nobody is called for nothing: it would be out of the queue until it is at the front
-    /// again, and be overtaken meanwhile. One that was called already calls the next where there is a place for both.
-    pub fn call_if_free(&self, backends: &[Arc<Backend>], now: Moment) {
-        if !self.is_empty() && self.called.load(SeqCst) == 0 && balance::is_any_free(backends, now) {
-            self.call_next();
+            return true;
         }
     }
 }
@@ -156,10 +243,11 @@ impl Place {
         if self.waiter.state.load(SeqCst) == CALLED { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// It was called and took the free place: the call is used up.
-    pub fn served(self) {
+    /// It was called and comes: the call is used up. Gives its number, for when it finds nothing.
+    pub fn served(self) -> u64 {
         self.waiter.state.store(GONE, SeqCst);
         self.queue.called.fetch_sub(1, SeqCst);
+        self.waiter.number
     }
 }
 
@@ -167,8 +255,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         if self.waiter.end_as(GONE) {
             let mut waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.retain(|other| !Arc::ptr_eq(other, &self.waiter));
-            self.queue.length.store(waiting.len(), SeqCst);
+            waiting.remove(&self.waiter);
+            self.queue.length.store(waiting.waiters.len(), SeqCst);
         } else if self.waiter.state.load(SeqCst) == CALLED {
             // Called, but it left instead: the call goes to the next.
             self.queue.called.fetch_sub(1, SeqCst);

@@ -283,7 +283,7 @@ impl Permit {
         let before = backend.shared.in_flight.0.fetch_add(1, Relaxed);
         let permit = Self { worker_upstream: worker_upstream.clone(), index };
         // Dropping the permit takes the count back.
-        (backend.max_connections == 0 || before < backend.max_connections).then_some(permit)
+        backend.takes(before).then_some(permit)
     }
 
     /// Index of the backend in its upstream.
@@ -345,7 +345,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         if let Some(backend) = self.worker_upstream.upstream.backends.get(self.index) {
             backend.shared.in_flight.0.fetch_sub(1, Relaxed);
-            if backend.max_connections > 0 {
+            if backend.is_limited() {
                 self.worker_upstream.upstream.queue.call_next();
             }
         }

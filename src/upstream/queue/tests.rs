@@ -7,12 +7,34 @@ fn is_called(place: &Place) -> bool {
     place.poll_called(&mut Context::from_waker(Waker::noop())).is_ready()
 }
 
+/// The backends of a generation that nobody asks about.
+fn fleet() -> Fleet {
+    Arc::new([])
+}
+
+fn backend(max_connections: u32, backup: bool) -> Arc<Backend> {
+    let (address, shared) = (Address::Unix("a".into()), Arc::<Shared>::default());
+    let (name, slow_start) = ("a".into(), Duration::ZERO);
+    Arc::new(Backend { name, address, weight: 1, max_connections, backup, slow_start, shared })
+}
+
+fn set_in_flight(backend: &Backend, count: u32) {
+    backend.shared.in_flight.0.store(count, SeqCst);
+}
+
+/// A queue, and so many who wait in it for the same.
+fn waiting<const COUNT: usize>(most: usize, fleet: &Fleet) -> (Arc<Queue>, [Place; COUNT]) {
+    let queue = Arc::new(Queue::new(most));
+    let places = std::array::from_fn(|_| queue.join(fleet, None).unwrap());
+    (queue, places)
+}
+
 #[test]
 fn first_come_first_served_and_no_more_than_fit() {
-    let queue = Arc::new(Queue::new(2));
-    let (first, second) = (queue.join(false).unwrap(), queue.join(false).unwrap());
+    let fleet = fleet();
+    let (queue, [first, second]) = waiting(2, &fleet);
     assert!(first.is_first() && !second.is_first());
-    assert!(queue.join(false).is_none());
+    assert!(queue.join(&fleet, None).is_none());
     queue.call_next();
     assert!(is_called(&first) && !is_called(&second));
     first.served();
@@ -23,9 +45,7 @@ fn first_come_first_served_and_no_more_than_fit() {
 
 #[test]
 fn a_call_to_one_that_leaves_goes_to_the_next() {
-    let queue = Arc::new(Queue::new(3));
-    let (first, second, third) =
-        (queue.join(false).unwrap(), queue.join(false).unwrap(), queue.join(false).unwrap());
+    let (queue, [first, second, third]) = waiting(3, &fleet());
     drop(second);
     assert_eq!(queue.len(), 2);
     queue.call_next();
@@ -37,30 +57,66 @@ fn a_call_to_one_that_leaves_goes_to_the_next() {
 
 #[test]
 fn a_waiter_is_called_for_a_free_backend_nobody_approaches() {
-    let backend = |max_connections, backup| {
-        let address = Address::Unix("a".into());
-        let shared = Arc::<Shared>::default();
-        shared.in_flight.0.store(1, SeqCst);
-        let (name, slow_start) = ("a".into(), Duration::ZERO);
-        Arc::new(Backend { name, address, weight: 1, max_connections, backup, slow_start, shared })
-    };
     let now = Moment::now();
-    let queue = Arc::new(Queue::new(3));
-    let (first, second) = (queue.join(false).unwrap(), queue.join(false).unwrap());
+    let (one, two, backup) = (backend(1, false), backend(2, false), backend(0, true));
+    [&one, &two].iter().for_each(|backend| set_in_flight(backend, backend.max_connections));
+    let fleet: Fleet = Arc::new([one, two.clone(), backup]);
+    let (queue, [first, second]) = waiting(3, &fleet);
     // A backup is not used while one that is none is merely full.
-    queue.call_if_free(&[backend(1, false), backend(0, true)], now);
+    queue.call_if_free(now);
     assert!(!is_called(&first));
-    let free = [backend(1, false), backend(2, false)];
-    queue.call_if_free(&free, now);
-    queue.call_if_free(&free, now);
+    set_in_flight(&two, 1);
+    queue.call_if_free(now);
+    queue.call_if_free(now);
     assert!(is_called(&first) && !is_called(&second));
     first.served();
-    queue.call_if_free(&free, now);
+    queue.call_if_free(now);
     assert!(is_called(&second));
     drop(second);
-    let third = queue.join(false).unwrap();
-    queue.call_if_free(&free, now);
+    let third = queue.join(&fleet, None).unwrap();
+    queue.call_if_free(now);
     assert!(is_called(&third), "the one who was on the way has left");
+}
+
+#[test]
+fn call_goes_to_the_first_whose_backends_have_a_place() {
+    let (one, other) = (backend(1, false), backend(1, false));
+    set_in_flight(&one, 1);
+    set_in_flight(&other, 1);
+    // A generation later there is another backend.
+    let (before, after): (Fleet, Fleet) = (Arc::new([one.clone()]), Arc::new([one.clone(), other.clone()]));
+    let (queue, [first, second]) = waiting(2, &before);
+    assert!(queue.join(&before, None).is_none());
+    let later = queue.join(&after, None).expect("who waits for other backends takes nobody's room");
+    queue.call_next();
+    assert!(![&first, &second, &later].iter().any(|place| is_called(place)), "there is a place for nobody");
+    set_in_flight(&other, 0);
+    queue.call_next();
+    assert!(is_called(&later) && !is_called(&first));
+    // It is overtaken, and stands behind those before it again.
+    set_in_flight(&other, 1);
+    let later = queue.join(&after, Some(later.served())).unwrap();
+    set_in_flight(&one, 0);
+    for place in [first, second, later] {
+        queue.call_if_free(Moment::now());
+        assert!(is_called(&place), "in the order in which they came");
+        place.served();
+    }
+    assert!(queue.is_empty());
+}
+
+#[test]
+fn a_later_limit_holds_for_who_waits_already() {
+    let before = backend(1, false);
+    set_in_flight(&before, 1);
+    let (queue, [first]) = waiting(1, &(Arc::new([before.clone()]) as Fleet));
+    let shared = before.shared.clone();
+    let after = Backend { max_connections: 2, shared, ..Arc::into_inner(backend(0, false)).unwrap() };
+    after.set_limit();
+    queue.call_if_free(Moment::now());
+    assert!(is_called(&first) && !before.is_full());
+    set_in_flight(&before, 2);
+    assert!(before.is_full() && after.is_full());
 }
 
 /// Models: every order in which the threads could run, and every value that an atomic could have.
@@ -76,12 +132,14 @@ mod models {
     struct Backend {
         in_flight: AtomicUsize,
         queue: Arc<Queue>,
+        fleet: Fleet,
     }
 
     impl Backend {
         /// One whose place is taken.
         fn full() -> Arc<Self> {
-            Arc::new(Self { in_flight: AtomicUsize::new(1), queue: Arc::new(Queue::new(4)) })
+            let queue = Arc::new(Queue::new(4));
+            Arc::new(Self { in_flight: AtomicUsize::new(1), queue, fleet: fleet() })
         }
 
         /// As `Permit::take`, behind a look as that of the balancer.
@@ -104,22 +162,21 @@ mod models {
 
         /// As `Attempt::wait`.
         fn wait(&self) {
-            let mut again = false;
+            let mut again = None;
             loop {
-                let place = self.queue.join(again).unwrap();
+                let place = self.queue.join(&self.fleet, again).unwrap();
                 if place.is_first() && self.try_take() {
                     drop(place);
                     return self.call_next();
                 }
-                if !place.is_first() {
+                if !place.is_first() || again.is_some() {
                     self.call_next();
                 }
                 block_on(poll_fn(|cx| place.poll_called(cx)));
-                place.served();
+                again = Some(place.served());
                 if self.try_take() {
                     return self.call_next();
                 }
-                again = true;
             }
         }
 
@@ -135,8 +192,7 @@ mod models {
     #[test]
     fn a_call_to_a_leaving_waiter_goes_to_the_next() {
         model(4, || {
-            let queue = Arc::new(Queue::new(2));
-            let (first, second) = (queue.join(false).unwrap(), queue.join(false).unwrap());
+            let (queue, [first, second]) = waiting(2, &fleet());
             let caller = thread::spawn(move || queue.call_next());
             drop(first);
             caller.join().unwrap();

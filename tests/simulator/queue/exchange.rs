@@ -77,7 +77,8 @@ pub(super) enum Step {
 
 pub(super) struct Exchange {
     pub(super) number: usize,
-    pub(super) worker: usize,
+    /// The worker, with the generation that it came with.
+    pub(super) worker: Rc<WorkerUpstream>,
     pub(super) tried: Vec<usize>,
     pub(super) woken: Arc<Woken>,
     pub(super) step: Step,

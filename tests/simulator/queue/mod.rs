@@ -67,7 +67,7 @@ impl Stage {
         stage
     }
 
-    /// Another generation: other limits for the same backends.
+    /// Another generation: other limits for the same backends, and sometimes one more. Who has come stays with his own.
     fn publish(&mut self, conf: &UpstreamConf, world: &mut World) {
         let limited = |world: &mut World, backend: &Arc<Backend>| {
             Arc::new(Backend {
@@ -76,10 +76,16 @@ impl Stage {
                 ..fleet::again(backend)
             })
         };
-        let backends: Vec<_> = self.upstream.backends.iter().map(|it| limited(world, it)).collect();
+        let mut backends: Vec<_> = self.upstream.backends.iter().map(|it| limited(world, it)).collect();
+        if backends.len() < 4 && world.chance(40) {
+            backends.push(limited(world, &Arc::new(fleet::backend(backends.len()))));
+        }
         let limits: Vec<_> = backends.iter().map(|it| (it.max_connections, it.backup)).collect();
         world.record(|| format!("a generation: at most {} wait, limits and backups {limits:?}", self.most));
         self.upstream = upstream(conf, self.upstream.queue.clone(), backends, WORKERS);
+        // As a reload does.
+        self.upstream.backends.iter().for_each(|backend| backend.set_limit());
+        self.upstream.queue.call_if_free(world.now);
         self.workers = (0..WORKERS)
             .map(|worker| {
                 let place = WorkerIndex { worker, workers: WORKERS };
@@ -93,8 +99,8 @@ impl Stage {
     /// Has an exchange ask for a place; whether it goes on.
     fn begin(&mut self, exchange: &mut Exchange, world: &mut World) -> bool {
         let sticky = world.chance(20).then(|| world.rng.usize(0..4));
-        let worker = self.workers[exchange.worker].clone();
-        exchange.step = Step::Asks(pick(worker, exchange.tried.clone(), sticky, self.now.clone()), None);
+        exchange.step =
+            Step::Asks(pick(exchange.worker.clone(), exchange.tried.clone(), sticky, self.now.clone()), None);
         let does_someone_wait = !self.upstream.queue.is_empty();
         let Err(error) = self.go_on(exchange, world) else {
             assert!(!(does_someone_wait && exchange.holds()), "it overtakes those who wait");
@@ -104,7 +110,8 @@ impl Stage {
         match error.kind() {
             Kind::QueueFull => assert!(queue.len() >= self.most, "the queue was not full"),
             Kind::NoBackend => {
-                let free = fleet::allowed(&self.upstream.backends, &exchange.tried, world.now, false);
+                let backends = &exchange.worker.upstream.backends;
+                let free = fleet::allowed(backends, &exchange.tried, world.now, false);
                 assert!(free.is_empty() || !queue.is_empty(), "there was a place at {free:?}");
             }
             other => panic!("nothing else can fail: {other:?}"),
@@ -124,7 +131,7 @@ impl Stage {
 
     fn arrive(&mut self, world: &mut World) {
         self.number += 1;
-        let worker = world.rng.usize(0..WORKERS);
+        let worker = self.workers[world.rng.usize(0..WORKERS)].clone();
         let step = Step::Asks(Box::pin(pending()), None);
         let mut exchange =
             Exchange { number: self.number, worker, tried: Vec::new(), woken: Arc::default(), step };
@@ -188,14 +195,14 @@ impl Stage {
         world.record(|| format!("backend {index}: {probed:?}"));
         fleet::set_probed(&self.upstream.backends[index], probed);
         // As the control side does with what checks change.
-        self.upstream.queue.call_if_free(&self.upstream.backends[index..=index], world.now);
+        self.upstream.queue.call_if_free(world.now);
         self.is_to_settle |= probed == Probed::Down;
     }
 
     /// Lets everyone go on who can, in any order, until all sleep or have a place.
     fn come_to_rest(&mut self, world: &mut World) {
         if std::mem::take(&mut self.is_to_settle) {
-            self.upstream.queue.call_if_free(&self.upstream.backends, world.now);
+            self.upstream.queue.call_if_free(world.now);
         }
         for steps in 0.. {
             assert!(steps < 1_000, "they keep each other awake");
@@ -203,8 +210,8 @@ impl Stage {
             self.step_one(at, world);
         }
         // For anyone: backups that only a retry may have are no reason to wake one who is first.
-        let free = fleet::allowed(&self.upstream.backends, &[], world.now, false);
-        if let Some(exchange) = self.exchanges.iter().find(|it| it.is_waiting()) {
+        for exchange in self.exchanges.iter().filter(|it| it.is_waiting()) {
+            let free = fleet::allowed(&exchange.worker.upstream.backends, &[], world.now, false);
             assert!(free.is_empty(), "exchange {} sleeps, and {free:?} are free", exchange.number);
         }
     }
@@ -256,6 +263,7 @@ fn simulate(conf: &UpstreamConf, world: &mut World) {
             85..90 => stage.with(world, Exchange::holds, Stage::retry),
             90..94 => stage.change_health(world),
             94..96 => stage.wait(world),
+            96..98 => stage.publish(conf, world),
             _ => stage.come_to_rest(world),
         }
         stage.hold();
