@@ -26,18 +26,18 @@ pub(super) struct RoundRobin {
 struct Turn {
     /// What it has gained and not yet paid.
     gained: i64,
-    /// Weight at build, from which the phases are made.
+    /// Weight at build, from which the phases are made; 0 of a backup.
     weight: u32,
+    /// Weight at build of a backup, among which turns are apart; 0 of all others.
+    of_backup: u32,
 }
 
 impl RoundRobin {
     pub(super) fn build(backends: &[Arc<Backend>]) -> Self {
-        let turn = |backend: &Arc<Backend>| Turn {
-            gained: 0,
-            weight: match backend.backup {
-                true => 0,
-                false => backend.full_weight() / WEIGHT_UNIT,
-            },
+        let turn = |backend: &Arc<Backend>| {
+            let weight = backend.full_weight() / WEIGHT_UNIT;
+            let (weight, of_backup) = if backend.backup { (0, weight) } else { (weight, 0) };
+            Turn { gained: 0, weight, of_backup }
         };
         Self { turns: backends.iter().map(turn).collect(), schedule: None }
     }
@@ -114,7 +114,8 @@ impl RoundRobin {
         Some(best)
     }
 
-    /// Takes what backends that remain have gained; new ones begin in the middle.
+    /// Takes what backends that remain have gained; new ones begin in the middle. It is counted in parts of all weights
+    /// together: what was a part of a turn among weights of a thousand would be hundreds of turns among weights of one.
     pub(super) fn carry_over(&mut self, old: &Self, map: &[Option<usize>]) {
         if map.iter().all(Option::is_none) {
             return;
@@ -122,10 +123,23 @@ impl RoundRobin {
         if let (Some(schedule), Some(old)) = (&mut self.schedule, &old.schedule) {
             schedule.carry_over(old, map);
         }
+        let (now, before) = (self.totals(), old.totals());
         for (turn, from) in self.turns.iter_mut().zip(map) {
             let old = from.and_then(|from| old.turns.get(from));
-            turn.gained = old.map_or(0, |old| old.gained);
+            // Who was a backup, or is one now, had its turns among others.
+            let same = old.filter(|old| (old.of_backup > 0) == (turn.of_backup > 0));
+            let (now, before) = if turn.of_backup > 0 { (now.1, before.1) } else { (now.0, before.0) };
+            let scaled =
+                same.map_or(0, |old| i128::from(old.gained) * i128::from(now) / i128::from(before.max(1)));
+            turn.gained = i64::try_from(scaled).unwrap_or(0);
         }
+    }
+
+    /// All weights together: of those that are no backups, and of backups.
+    fn totals(&self) -> (i64, i64) {
+        self.turns.iter().fold((0, 0), |(primary, backup), turn| {
+            (primary + i64::from(turn.weight), backup + i64::from(turn.of_backup))
+        })
     }
 }
 

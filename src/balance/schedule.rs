@@ -69,7 +69,9 @@ impl Schedule {
         None
     }
 
-    /// Takes the turns of backends that remain; new ones keep their first from now on.
+    /// Takes the turns of backends that remain; new ones keep their first from now on. With the weight that it has now
+    /// nobody's turn is further away than a whole round: one that had no weight before would wait for as long as if it
+    /// still had none.
     pub(super) fn carry_over(&mut self, old: &Self, map: &[Option<usize>]) {
         let Some(now) = old.due.peek().map(|Reverse(due)| due.at) else { return };
         let most = old.due.iter().map(|Reverse(due)| due.index + 1).max().unwrap_or(0);
@@ -81,7 +83,8 @@ impl Schedule {
         }
         let moved = std::mem::take(&mut self.due).into_iter().map(|Reverse(Due { at, index, every })| {
             let before = map.get(index).copied().flatten().and_then(|old| turns.get(old).copied().flatten());
-            Reverse(Due { at: before.unwrap_or(now.saturating_add(at)), index, every })
+            let at = before.unwrap_or(now.saturating_add(at)).min(now.saturating_add(every));
+            Reverse(Due { at, index, every })
         });
         self.due = moved.collect();
     }

@@ -82,6 +82,39 @@ fn turns_go_on_over_a_reload_with_a_new_backend() {
 }
 
 #[test]
+fn turns_are_shared_by_new_weights_from_the_reload_on() {
+    for (before, after) in [([1000, 1], [1, 1]), ([1, 1], [100, 1]), ([3, 1], [1, 3])] {
+        for picks in 0..1001 {
+            let (old_fleet, new_fleet) = (fleet(&before), fleet(&after));
+            let mut old = Balancer::build(Policy::RoundRobin, 0.0, &old_fleet, 0);
+            names(&mut old, &old_fleet, picks);
+            let mut new = Balancer::build(Policy::RoundRobin, 0.0, &new_fleet, 0);
+            new.carry_over(&old, &[Some(0), Some(1)]);
+            // A round of the new weights holds what they say, give or take the one that was under way.
+            let round = after.iter().sum::<u32>() as usize;
+            let order = names(&mut new, &new_fleet, round * 2);
+            let counted = order.matches('b').count().abs_diff(after[1] as usize * 2);
+            assert!(counted <= 1, "{before:?} to {after:?} after {picks}: {counted} off");
+        }
+    }
+}
+
+#[test]
+fn backend_of_many_with_a_weight_again_has_its_turns() {
+    let weights =
+        |first| fleet(&(0..100).map(|index| if index == 0 { first } else { 10 }).collect::<Vec<_>>());
+    let none = weights(0);
+    let mut old = Balancer::build(Policy::RoundRobin, 0.0, &none, 0);
+    assert_eq!(shares(&mut old, &none, 5_000)[0], 0.0);
+    let all: Vec<Option<usize>> = (0..100).map(Some).collect();
+    let again = weights(10);
+    let mut new = Balancer::build(Policy::RoundRobin, 0.0, &again, 0);
+    new.carry_over(&old, &all);
+    let share = shares(&mut new, &again, 1_000)[0];
+    assert!((share - 0.01).abs() < 0.002, "{share}");
+}
+
+#[test]
 fn ties_never_go_to_the_first_in_the_list() {
     let policies = [Policy::LeastConnections, Policy::LeastResponseTime, Policy::LeastBandwidth];
     for policy in policies {
