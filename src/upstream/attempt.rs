@@ -64,9 +64,8 @@ impl<'a> ForwardRequest<'a> {
         exchange: &mut Exchange,
         client: &mut D,
     ) -> Result<Answered> {
-        if self.may_speak_http2(exchange)?
-            && let Some(answered) = self.run_http2(permit, exchange, client).await?
-        {
+        let may_speak_http2 = self.may_speak_http2(exchange)?;
+        if may_speak_http2 && let Some(answered) = self.run_http2(permit, exchange, client).await? {
             return Ok(answered);
         }
         exchange.facts.backend_version = None;
@@ -89,8 +88,20 @@ impl<'a> ForwardRequest<'a> {
             }
         }
         let header = announce::header(conf, &exchange.facts, None);
-        let opening = announce::Opening { header, starttls: Starttls::Off, offers_http2: false };
-        let stream = self.target.dial(permit, client, &opening).await?;
+        // Each new connection asks again whether the backend speaks HTTP/2 by now; a WebSocket that comes here is to be one of
+        // HTTP/1.1.
+        let offers_http2 = may_speak_http2 && self.head.websocket.is_none();
+        let mut opening = announce::Opening { header, starttls: Starttls::Off, offers_http2 };
+        let mut stream = self.target.dial(permit, client, &opening).await?;
+        if stream.alpn() == Some(b"h2") {
+            permit.share_http2(stream);
+            if let Some(answered) = self.run_http2(permit, exchange, client).await? {
+                return Ok(answered);
+            }
+            // To others it has said meanwhile that it does not.
+            opening.offers_http2 = false;
+            stream = self.target.dial(permit, client, &opening).await?;
+        }
         let stream = Http1Stream::new(stream, Buffer::default());
         let result = self.exchange((stream, Moment::now()), exchange, client).await;
         result.map_err(|error| {

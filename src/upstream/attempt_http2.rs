@@ -7,7 +7,7 @@ use std::{future::poll_fn, rc::Rc, task::Poll};
 use super::{
     Permit, announce,
     carrier::Answering,
-    conf::UpstreamProtocol,
+    conf::{UpstreamConf, UpstreamProtocol},
     forward_request::ForwardRequest,
     http2_pool::Next,
     request_head::{HeadWriter, UpstreamHead},
@@ -23,7 +23,7 @@ use crate::{
     http2::{RequestStart, RequestWriter},
     http2_transport::{BackendConnection, Failure, RequestStream, Times, run},
     moment::Moment,
-    net::{Buffer, Http1Stream},
+    net::{Buffer, Http1Stream, Stream},
     tls::conf::Starttls,
 };
 
@@ -181,18 +181,34 @@ impl Permit {
                 }
                 return made.end(Failure { kind: Kind::UpstreamTls, why: NO_ALPN.into() });
             }
-            let times = Times {
-                begin: conf.connect_timeout,
-                idle: conf.idle_timeout,
-                ping_interval: conf.http2.ping_interval,
-                ping_timeout: conf.http2.ping_timeout,
-            };
+            let times = times(conf);
             let series = worker_upstream.series.get(index).cloned();
             // The upstream of this generation is not held any longer than it takes to connect.
             drop(worker_upstream);
             run(made, stream, times, series).await;
         });
         connection
+    }
+
+    /// Has exchanges be streams of a connection that was made, over which the backend agreed on HTTP/2.
+    pub(super) fn share_http2(&self, stream: Stream) {
+        let worker_upstream = self.worker_upstream();
+        let conf = &worker_upstream.upstream.conf;
+        let connection = BackendConnection::new(conf.limits.of_head());
+        if let Some(pool) = self.http2() {
+            pool.add(connection.clone());
+        }
+        let series = worker_upstream.series.get(self.index()).cloned();
+        tokio::task::spawn_local(run(connection, stream, times(conf), series));
+    }
+}
+
+fn times(conf: &UpstreamConf) -> Times {
+    Times {
+        begin: conf.connect_timeout,
+        idle: conf.idle_timeout,
+        ping_interval: conf.http2.ping_interval,
+        ping_timeout: conf.http2.ping_timeout,
     }
 }
 

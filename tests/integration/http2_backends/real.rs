@@ -131,6 +131,11 @@ fn caddy_serves_large_files_over_http2() {
 
 /// nginx that speaks HTTP/1.1 over TLS, and says so by ALPN.
 fn nginx(files: &Path) -> Option<Server> {
+    nginx_at(crate::support::free(), files, "")
+}
+
+/// nginx over TLS, that speaks HTTP/2 too where `listen` says so.
+fn nginx_at(address: SocketAddr, files: &Path, listen: &str) -> Option<Server> {
     let text = "daemon off; master_process off; pid FOLDER/nginx.pid; error_log stderr crit;
         events { worker_connections 200; }
         http {
@@ -138,11 +143,30 @@ fn nginx(files: &Path) -> Option<Server> {
             client_body_temp_path FOLDER/body; proxy_temp_path FOLDER/proxy;
             fastcgi_temp_path FOLDER/fastcgi; uwsgi_temp_path FOLDER/uwsgi; scgi_temp_path FOLDER/scgi;
             server {
-                listen ADDRESS ssl; ssl_certificate FOLDER/demo.pem; ssl_certificate_key FOLDER/demo.key;
+                listen ADDRESS ssl LISTEN; ssl_certificate FOLDER/demo.pem; ssl_certificate_key FOLDER/demo.key;
                 root FOLDER; location = /version { return 200 $server_protocol; }
             }
         }";
-    Server::start("nginx", &["-e", "stderr", "-p", files.to_str().unwrap(), "-c"], files, text)
+    let arguments = ["-e", "stderr", "-p", files.to_str().unwrap(), "-c"];
+    Server::start_at(address, "nginx", &arguments, files, &text.replace("LISTEN", listen))
+}
+
+#[test]
+fn auto_notices_that_a_backend_learned_http2() {
+    let files = tls::folder();
+    let of_server = tls::folder_like(&files);
+    let address = crate::support::free();
+    let Some(before) = nginx_at(address, &of_server, "") else { return };
+    let proxy = Proxy::start_in(files, &config(&[address], &format!("protocol = \"auto\"\n{TLS}")));
+    let mut client = proxy.connect();
+    for _ in 0..2 {
+        assert_eq!(client.get("/version").text(), "HTTP/1.1");
+    }
+    drop(before);
+    let _after = nginx_at(address, &of_server, "http2").unwrap();
+    for _ in 0..2 {
+        assert_eq!(client.get("/version").text(), "HTTP/2.0");
+    }
 }
 
 #[test]
