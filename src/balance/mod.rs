@@ -124,11 +124,7 @@ impl Balancer {
     /// administration took out.
     #[cold]
     pub fn pick_despite_health(&mut self, backends: &[Arc<Backend>], pick: Pick<'_>) -> Option<usize> {
-        let is_available = |it: &Arc<Backend>| it.is_healthy(pick.now) && it.weight_at(pick.now) > 0;
-        match backends.iter().any(is_available) {
-            true => None,
-            false => self.pick_fit(backends, pick, true),
-        }
+        if are_all_down(backends, pick.now) { self.pick_fit(backends, pick, true) } else { None }
     }
 
     #[inline]
@@ -208,6 +204,11 @@ impl Balancer {
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
     }
+}
+
+/// Whether no backend is healthy. One without a weight gets nothing new, healthy or not: it counts as none.
+pub fn are_all_down(backends: &[Arc<Backend>], now: Moment) -> bool {
+    !backends.iter().any(|backend| backend.is_healthy(now) && backend.weight_at(now) > 0)
 }
 
 /// Whether a pick would give an exchange a backend that has tried none.

@@ -10,6 +10,7 @@ use super::{Permit, WorkerUpstream, announce::Opening, conf::WhenAllDown};
 use crate::sync::{self, Pause};
 use crate::{
     backend::Backend,
+    balance,
     error::{Kind, Result},
     moment::Moment,
     net::{Stream, Waiter},
@@ -71,7 +72,7 @@ impl Acquire<'_> {
     }
 
     fn are_all_down(&self, now: Moment) -> bool {
-        !self.worker_upstream.upstream.backends.iter().any(|backend| backend.is_healthy(now))
+        balance::are_all_down(&self.worker_upstream.upstream.backends, now)
     }
 
     fn pick_with_all_down(&self, tried: &[usize], now: Moment) -> Option<Permit> {

@@ -11,3 +11,4 @@ mod replay;
 mod slow;
 mod stage;
 mod validation;
+mod verdicts;

@@ -58,7 +58,7 @@ section! {
         pub queue: QueueConf;
         /// How long a backend that has just come up takes to ramp up to its full share; 0 = no ramp.
         pub slow_start: Duration = "0s", in "0s" to "1d";
-        /// What to do when no backend is healthy.
+        /// What to do when no backend is healthy; one with `weight = 0` does not count.
         pub when_all_down: WhenAllDown = "fail";
         /// When this node cannot connect to any backend, send requests through another node of the cluster; needs `[cluster.peers]`. Upgrades and CONNECT are not relayed.
         pub relay: bool = false;
