@@ -15,6 +15,7 @@ use super::{
     carrier::{Answering, Carrier},
     conf::{BackendHost, SendProxyProtocol, UpstreamProtocol},
     forward_request::ForwardRequest,
+    grpc_call::{self, OpenCall},
     response::Answered,
     upload::Waiting,
     verdict, websocket,
@@ -23,7 +24,7 @@ use crate::{
     backend::Address,
     balance,
     error::{Kind, ProxyError, Result},
-    exchange::{Downstream, Exchange, grpc},
+    exchange::{Downstream, Exchange},
     fields::{ConnectionOptions, Known, list},
     h1::{Framing, HeadLimits, Message, Method, ResponseHead, Scan, framing::keeps_alive},
     moment::Moment,
@@ -334,7 +335,9 @@ impl<'a> ForwardRequest<'a> {
         let (verdict, outcome) = match result {
             // A peer says what the origin said, or what is in its way, which is not to be counted against it.
             Ok(_) if self.head.mark.is_some() => verdict::of_status(200),
-            Ok(_) => verdict::of_status(grpc_as_http(exchange).unwrap_or(exchange.response.status)),
+            Ok(_) => {
+                verdict::of_status(grpc_call::status_of_head(exchange).unwrap_or(exchange.response.status))
+            }
             Err(error) => verdict::of_error(error.kind()),
         };
         if let Some(series) = worker_upstream.series.get(index) {
@@ -347,24 +350,9 @@ impl<'a> ForwardRequest<'a> {
             });
         }
         // How a call of gRPC ends, its trailers say.
-        let is_open_call = result.is_ok()
-            && exchange.is_grpc()
-            && exchange.response.status == 200
-            && grpc::status(&exchange.response.fields).is_none();
-        if !is_open_call {
+        if result.is_err() || OpenCall::of(exchange, self.head.mark.is_some()).is_none() {
             worker_upstream.record_health(index, verdict, now);
         }
-    }
-}
-
-/// What a call of gRPC that is over with its head says of its backend, as a status of HTTP. A deadline that the client
-/// chose says nothing.
-fn grpc_as_http(exchange: &Exchange) -> Option<u16> {
-    let code = exchange.is_grpc().then(|| grpc::status(&exchange.response.fields)).flatten()?;
-    match code {
-        grpc::UNAVAILABLE => Some(503),
-        grpc::DEADLINE_EXCEEDED if grpc::timeout(&exchange.request.fields).is_none() => Some(504),
-        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     attempt::FRESH,
     conf::{RetryConf, RetryOn, SendProxyProtocol},
     forward_request::ForwardRequest,
+    grpc_call::OpenCall,
     response::{Owner, UpstreamResponse},
     retry::is_retryable,
 };
@@ -74,6 +75,7 @@ pub async fn forward<D: Downstream>(
             exchange.facts.bytes_in = request.upload.bytes;
             let upload = std::mem::take(&mut request.upload);
             let answered = result?;
+            let call = OpenCall::of(exchange, request.head.mark.is_some());
             let response = &mut exchange.response;
             let is_bound = is_announced
                 || was_bound
@@ -82,7 +84,7 @@ pub async fn forward<D: Downstream>(
                 true => client.bind().map_or(Owner::Nobody, |bound| Owner::Client(bound, announced)),
                 false => Owner::Pool,
             };
-            return Ok(UpstreamResponse::new(answered, permit, upload, response, owner));
+            return Ok(UpstreamResponse::new(answered, permit, upload, response, owner, call));
         }
         request.tried.push(permit.index());
         request.upload.begin_again();

@@ -15,6 +15,7 @@ mod datagrams;
 pub mod discover;
 pub mod forward;
 pub mod forward_request;
+mod grpc_call;
 pub mod http2_pool;
 pub mod pool;
 pub mod queue;

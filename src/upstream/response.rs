@@ -14,6 +14,7 @@ use std::{
 use super::{
     Permit,
     carrier::Answering,
+    grpc_call::OpenCall,
     switched::{Switched, SwitchedTo},
     upload::{Upload, Waiting},
     verdict,
@@ -42,6 +43,8 @@ struct Parts {
     ahead: Option<Ahead>,
     /// More of the request body is the client's to send.
     awaits_client: bool,
+    /// A call of gRPC, which is judged by its trailers.
+    call: Option<OpenCall>,
 }
 
 /// What was read of a body before anybody was promised any of it.
@@ -104,10 +107,12 @@ impl UpstreamResponse {
         upload: Upload,
         head: &mut ResponseHead,
         owner: Owner,
+        call: Option<OpenCall>,
     ) -> Self {
         let Answered { body, switched, options } = answered;
         clean(head, &options, switched.is_some());
-        Self(Box::new(Parts { permit, body, upload, switched, owner, ahead: None, awaits_client: false }))
+        let (ahead, awaits_client) = (None, false);
+        Self(Box::new(Parts { permit, body, upload, switched, owner, ahead, awaits_client, call }))
     }
 
     /// How long its body is.
@@ -172,16 +177,16 @@ impl UpstreamResponse {
 
     /// The next that comes over the connection.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
-        let Parts { body, permit, .. } = &mut *self.0;
+        let Parts { body, permit, call, .. } = &mut *self.0;
         let frame = body.poll_body(cx);
         if let Poll::Ready(Ok(BodyFrame::Data(buffer))) = &frame {
             permit.count_bytes(buffer.len() as u64);
         }
         if let Poll::Ready(Ok(BodyFrame::End(Some(trailers)))) = &frame
+            && let Some(call) = call
             && let Some(code) = grpc::status(trailers)
         {
-            let (verdict, _) = verdict::of_status(if code == grpc::UNAVAILABLE { 503 } else { 200 });
-            permit.worker_upstream().record_health(permit.index(), verdict, Moment::recent());
+            permit.worker_upstream().record_health(permit.index(), call.verdict(code), Moment::recent());
         }
         frame
     }

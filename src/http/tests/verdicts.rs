@@ -2,10 +2,50 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use h2::client;
+
 use super::stage::{Act, Stage, run};
-use crate::backend::Probed;
+use crate::{backend::Probed, http::h2::serve, moment::Moment};
 
 const ROUTE: &str = "[[route]]\nname = \"all\"\nupstream = \"app\"\n";
+const EJECTS: &str = "[upstream.outlier]\nconsecutive_failures = 1\n";
+
+fn is_healthy(stage: &Stage) -> bool {
+    stage.worker.snapshot().shared.upstreams[0].backends[0].is_healthy(Moment::now())
+}
+
+#[test]
+fn deadline_in_trailers_counts_unless_the_client_chose_it() {
+    let answers =
+        [(Act::Send(b"4\r\n\r\n"), 4), (Act::Send(b"14\r\n\r\n"), 14), (Act::Send(b"0\r\n\r\n"), 0)];
+    let head = b"HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\nTransfer-Encoding: chunked\r\n\r\n\
+        1\r\nx\r\n0\r\ngrpc-status: ";
+    for (answer, code) in answers {
+        for has_deadline in [false, true] {
+            run(async || {
+                let stage = Stage::new(EJECTS, ROUTE, &[Act::Send(head), answer.clone()]);
+                let (client, connection) = stage.connect();
+                tokio::task::spawn_local(serve(connection));
+                let (mut send, driver) = client::handshake(client).await.unwrap();
+                tokio::task::spawn_local(driver);
+                let request = http::Request::post("http://a.test/a.Service/Call");
+                let mut request = request.header("content-type", "application/grpc").header("te", "trailers");
+                if has_deadline {
+                    request = request.header("grpc-timeout", "10S");
+                }
+                let (response, _) = send.send_request(request.body(()).unwrap(), true).unwrap();
+                let mut body = response.await.unwrap().into_body();
+                while let Some(data) = body.data().await {
+                    data.unwrap();
+                }
+                let trailers = body.trailers().await.unwrap().unwrap();
+                assert_eq!(trailers["grpc-status"].to_str().unwrap(), code.to_string());
+                let expected = code == 0 || code == 4 && has_deadline;
+                assert_eq!(is_healthy(&stage), expected, "{code}, {has_deadline}");
+            });
+        }
+    }
+}
 
 #[test]
 fn use_all_holds_while_only_one_without_weight_is_healthy() {
