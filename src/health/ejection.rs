@@ -85,6 +85,18 @@ impl Ejector {
         Some(Change { index, condition: Condition::Ejected, reason })
     }
 
+    /// Ejects a backend until then because another node has, unless too many others are ejected here: what nodes have found
+    /// out adds up to no more than one of them may eject. One that is ejected stays so until the later end.
+    pub fn learn(&self, index: usize, backends: &[Arc<Backend>], until: Moment, now: Moment) {
+        let Some(backend) = backends.get(index) else { return };
+        let _gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_ejected(backend, now) || self.may_eject(backend, backends, now) {
+            // In this order: the ramp of slow start begins where the ejection ends.
+            backend.shared.up_since.fetch_max(until.0, Relaxed);
+            backend.shared.ejected_until.fetch_max(until.0, Relaxed);
+        }
+    }
+
     /// Notes the ejections whose time is over, and gives them, each once; to be called about every second.
     pub fn report_ended(&self, backends: &[Arc<Backend>], now: Moment) -> Vec<Change> {
         let mut changes = Vec::new();

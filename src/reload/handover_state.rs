@@ -95,7 +95,8 @@ pub fn restore(state: &Value, snapshot: &Snapshot, now: Moment) {
     });
 }
 
-/// Ejects the backends of `snapshot` that a peer has ejected, for as long as it has. Health checks each node makes itself.
+/// Ejects the backends of `snapshot` that a peer has ejected, for as long as it has, and as many as may be ejected here.
+/// Health checks each node makes itself.
 pub fn learn_ejections(backends: &Value, snapshot: &Snapshot, now: Moment) {
     let is_usable = |it: &Value| {
         at(it, "is_up").as_bool() != Some(false)
@@ -105,7 +106,7 @@ pub fn learn_ejections(backends: &Value, snapshot: &Snapshot, now: Moment) {
     let all = backends.as_array().into_iter().flatten();
     let usable: HashSet<&str> =
         all.filter(|it| is_usable(it)).filter_map(|it| at(it, "upstream").as_str()).collect();
-    for_each_known(backends, snapshot, |it, upstream, _, backend| {
+    for_each_known(backends, snapshot, |it, upstream, index, _| {
         if !usable.contains(upstream.conf.name.as_str()) {
             return;
         }
@@ -114,7 +115,7 @@ pub fn learn_ejections(backends: &Value, snapshot: &Snapshot, now: Moment) {
         let left = duration(at(it, "ejected_for_us")).filter(|_| !is_peer).filter(|left| !left.is_zero());
         if let Some(until) = left.map(|left| now.plus(left.min(LONGEST_EJECTION))) {
             // The longer of the two, so that it is the same in whatever order they come.
-            backend.shared.ejected_until.fetch_max(until.0, Relaxed);
+            upstream.passive.learn_ejection(index, until, now);
         }
     });
 }
@@ -310,6 +311,42 @@ mod tests {
             let out = hears.upstreams[0].backends.iter().filter(|backend| !backend.is_healthy(now)).count();
             assert_eq!(out, learned, "{ejected} of 2");
         }
+    }
+
+    #[test]
+    fn learned_ejections_keep_the_cap_and_slow_start() {
+        let tickets = Tickets::new(Moment(1)).unwrap();
+        let now = Moment(100_000_000_000);
+        let four = CONFIG.replace("[{", "[{ address = \"127.0.0.1:3\" }, { address = \"127.0.0.1:4\" }, {");
+        let snapshot = || {
+            let config = crate::config::parse(&four, "test.toml".as_ref()).unwrap();
+            build::build(config, 1, &Registry::new(2), &tickets).unwrap()
+        };
+        let (told, hears) = (snapshot(), snapshot());
+        let until = |seconds| now.plus(Duration::from_secs(seconds)).0;
+        let shared = |of: &Snapshot, index: usize| of.upstreams[0].backends[index].shared.clone();
+        // Each has ejected the half that may be, and another.
+        for index in [0, 1] {
+            shared(&told, index).ejected_until.store(until(20), Relaxed);
+        }
+        for index in [1, 2] {
+            shared(&hears, index).ejected_until.store(until(10), Relaxed);
+        }
+        for _ in 0..2 {
+            learn_ejections(&all_backends(&told, now).into(), &hears, now);
+        }
+        let ejected: Vec<u64> =
+            (0..4).map(|index| shared(&hears, index).ejected_until.load(Relaxed)).collect();
+        assert_eq!(
+            ejected,
+            [0, until(20), until(10), 0],
+            "half of them, one as long as the other node has it"
+        );
+        // Later there is room for the other one, whose slow start begins with the end of it.
+        let later = now.plus(Duration::from_secs(15));
+        learn_ejections(&all_backends(&told, later).into(), &hears, later);
+        let first = shared(&hears, 0);
+        assert_eq!((first.ejected_until.load(Relaxed), first.up_since.load(Relaxed)), (until(20), until(20)));
     }
 
     #[test]
