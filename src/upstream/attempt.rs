@@ -160,9 +160,8 @@ impl<'a> ForwardRequest<'a> {
         let options = ConnectionOptions::of(&exchange.response.fields)
             .map_err(|what| ProxyError::new(Kind::BadResponse(what)))?;
         let is_tunnel = self.head.is_upgrade && is_switched(exchange)?;
-        // RFC 9110 §7.8: not before it has the whole request. What is left of it would be taken for the new protocol.
-        if is_tunnel && !(self.upload.is_sent() && stream.is_flushed()) {
-            return Err(Kind::BadResponse("it switched protocols before it had the whole request").into());
+        if is_tunnel {
+            self.send_rest(&mut stream, client, &mut progress).await?;
         }
         if is_tunnel && let Some(key) = &self.head.websocket {
             websocket::check(key, &exchange.response)?;
@@ -240,7 +239,7 @@ impl<'a> ForwardRequest<'a> {
             if client.deadline().poll_elapsed(cx).is_pending() {
                 return Poll::Pending;
             }
-            if progress.continue_at.take().is_some() {
+            if progress.end_patience() {
                 // The backend does not say 100, as HTTP/1.0 does not: the client is told to go on.
                 self.say_continue(client);
                 let _ = client.poll_flush(cx)?;
@@ -315,7 +314,7 @@ impl<'a> ForwardRequest<'a> {
         Ok(())
     }
 
-    fn say_continue<D: Downstream>(&self, client: &mut D) {
+    pub(super) fn say_continue<D: Downstream>(&self, client: &mut D) {
         if client.takes_interim() {
             client.interim(&ResponseHead { status: 100, ..ResponseHead::default() });
         }

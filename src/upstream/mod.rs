@@ -24,6 +24,7 @@ pub mod response;
 pub mod retry;
 pub mod sessions;
 mod switched;
+mod upgrade;
 pub mod upload;
 pub mod verdict;
 mod websocket;

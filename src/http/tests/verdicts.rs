@@ -1,17 +1,75 @@
 //! What is held against a backend and what is not, and what is done where all are down.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use h2::client;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::sleep,
+};
 
 use super::stage::{Act, Stage, run};
-use crate::{backend::Probed, http::h2::serve, moment::Moment};
+use crate::{
+    backend::Probed,
+    http::{h1::Become, h2::serve},
+    moment::Moment,
+};
 
 const ROUTE: &str = "[[route]]\nname = \"all\"\nupstream = \"app\"\n";
 const EJECTS: &str = "[upstream.outlier]\nconsecutive_failures = 1\n";
+const SWITCHED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+const ATTACH: &[u8] =
+    b"POST /attach HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 5\r\n";
 
 fn is_healthy(stage: &Stage) -> bool {
     stage.worker.snapshot().shared.upstreams[0].backends[0].is_healthy(Moment::now())
+}
+
+/// As `docker exec` does it, but for a body that comes late.
+#[test]
+fn early_switch_waits_for_the_rest_of_its_request() {
+    for expects in [false, true] {
+        run(async || {
+            let upgrade = format!("{ROUTE}upgrade = [\"tcp\"]\n");
+            let stage = Stage::new(EJECTS, &upgrade, &[Act::Send(b"attached")]);
+            stage.answer_early(SWITCHED, Duration::ZERO);
+            let (mut client, mut connection) = stage.connect();
+            let serving = tokio::task::spawn_local(async move {
+                matches!(Box::pin(connection.serve()).await, Become::Tunnel(_))
+            });
+            let fields: &[u8] = if expects { b"Expect: 100-continue\r\n\r\n" } else { b"\r\n" };
+            client.write_all(&[ATTACH, fields].concat()).await.unwrap();
+            sleep(Duration::from_secs(2)).await;
+            assert!(!serving.is_finished(), "its body is to come");
+            if expects {
+                let mut room = [0; 1024];
+                let length = client.read(&mut room).await.unwrap();
+                let answer = String::from_utf8_lossy(&room[..length]);
+                assert!(
+                    answer.starts_with("HTTP/1.1 100 ") && answer.ends_with("100 Continue\r\n\r\n"),
+                    "{answer}"
+                );
+            }
+            client.write_all(b"hello").await.unwrap();
+            assert!(serving.await.unwrap(), "it becomes a tunnel");
+            assert!(is_healthy(&stage));
+            sleep(Duration::from_secs(1)).await;
+            assert!(stage.backend.requests.borrow()[0].ends_with("\r\n\r\nhello"));
+        });
+    }
+}
+
+#[test]
+fn client_that_holds_back_behind_a_switch_blames_no_backend() {
+    run(async || {
+        let upgrade = format!("{ROUTE}upgrade = [\"*\"]\n");
+        let stage = Stage::new(EJECTS, &upgrade, &[]);
+        stage.answer_early(SWITCHED, Duration::ZERO);
+        let answer = stage.talk(&[ATTACH, b"\r\nab"].concat()).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(is_healthy(&stage));
+        stage.assert_all_is_given_back("a body that is held back").await;
+    });
 }
 
 #[test]
