@@ -4,9 +4,10 @@
 //! to the sum in steps of `STEP`: counting costs a few instructions, and the sum is short by as much per thread.
 //! What is bounded by the configuration alone, such as what caches hold, is not in it.
 
+mod available;
+
 use std::{
     cell::Cell,
-    fs,
     sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
 };
 
@@ -164,28 +165,11 @@ pub fn limit() -> u64 {
     u64::try_from(LIMIT.load(Relaxed)).unwrap_or(0)
 }
 
-/// Sets the bound; 0 is half of what the machine, or the control group that the process is in, has.
+/// Sets the bound; 0 is half of what the machine, or the control groups that the process is in, let it have.
 pub fn set_limit(bytes: u64) {
-    let bytes = if bytes == 0 { available() / 2 } else { bytes };
+    let bytes = if bytes == 0 { available::available() / 2 } else { bytes };
     LIMIT.store(i64::try_from(bytes).unwrap_or(i64::MAX), Relaxed);
     publish();
-}
-
-/// Memory that this process may use: that of its control group where it is bounded, else that of the machine.
-fn available() -> u64 {
-    let group =
-        [V2, V1].into_iter().filter_map(|file| fs::read_to_string(file).ok()?.trim().parse::<u64>().ok());
-    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| machine(&text));
-    group.chain(machine).min().unwrap_or(u64::MAX)
-}
-
-const V2: &str = "/sys/fs/cgroup/memory.max";
-const V1: &str = "/sys/fs/cgroup/memory/memory.limit_in_bytes";
-
-/// `MemTotal` of `/proc/meminfo`, in bytes.
-fn machine(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Bytes that are counted until this is dropped.
@@ -238,12 +222,5 @@ mod tests {
         give(owner, 401_005);
         publish();
         assert_eq!(held(owner), before, "given back on another thread");
-    }
-
-    #[test]
-    fn the_memory_of_the_machine_is_read() {
-        assert_eq!(machine("MemTotal:       16316412 kB\nMemFree: 1 kB\n"), Some(16_316_412 * 1024));
-        assert_eq!(machine("MemFree: 1 kB\n"), None);
-        assert!(available() > 1 << 20);
     }
 }
