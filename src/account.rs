@@ -25,7 +25,8 @@ pub enum Owner {
     Writes,
     /// Parts of request bodies that are kept for another attempt.
     Replays,
-    /// Bodies on their way through a cache: for those who wait for them, and not stored yet.
+    /// Bodies on their way through a cache: for those who wait for them, and not stored yet; also in an encoding that is
+    /// made of a stored one.
     Fills,
     /// Sessions of datagrams.
     Sessions,
@@ -184,6 +185,11 @@ impl Held {
     pub fn new(owner: Owner, bytes: usize) -> Self {
         take(owner, bytes);
         Self { owner, bytes }
+    }
+
+    /// How many are counted.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Counts more.

@@ -1,8 +1,12 @@
 //! What comes out of an encoder for a stored response, kept beside it: who asks next gets it as it is.
+//!
+//! A client decides how fast it comes, and may stop in the middle: one at a time collects it for each object and encoding,
+//! what it has counts in the account, and where memory is full it gives up.
 
 use std::sync::Arc;
 
 use crate::{
+    account::{self, Held, Owner},
     cache::{store::Cache, stored_response::StoredResponse},
     filter::coding::Coding,
 };
@@ -14,28 +18,112 @@ pub(in crate::http) struct Keep {
     object: Arc<StoredResponse>,
     cache: Arc<Cache>,
     bytes: Vec<u8>,
-    /// Whether it is no shorter than the body itself, and so not worth keeping.
-    is_long: bool,
+    held: Held,
 }
 
 impl Keep {
-    pub(super) fn new(coding: Coding, object: Arc<StoredResponse>, cache: Arc<Cache>) -> Self {
-        Self { coding, object, cache, bytes: Vec::new(), is_long: false }
+    /// Begins to collect it; `None` where another does, where it is there meanwhile, or where memory is full.
+    pub(super) fn begin(coding: Coding, object: &Arc<StoredResponse>, cache: &Arc<Cache>) -> Option<Self> {
+        let may_begin = !account::is_full() && object.body.encodings.begin_collecting(coding);
+        may_begin.then(|| Self {
+            coding,
+            object: object.clone(),
+            cache: cache.clone(),
+            bytes: Vec::new(),
+            held: Held::new(Owner::Fills, 0),
+        })
     }
 
-    /// Takes what comes next.
-    pub(super) fn add(&mut self, bytes: &[u8]) {
-        self.is_long |= (self.bytes.len() + bytes.len()) as u64 > self.object.body.length + 64;
-        match self.is_long {
-            true => self.bytes = Vec::new(),
-            false => self.bytes.extend_from_slice(bytes),
+    /// Takes what comes next; false where it is not worth keeping, being no shorter than the body itself, or where memory
+    /// is full.
+    pub(super) fn add(&mut self, bytes: &[u8]) -> bool {
+        let is_long = (self.bytes.len() + bytes.len()) as u64 > self.object.body.length + 64;
+        if is_long || account::is_full() {
+            return false;
         }
+        self.bytes.extend_from_slice(bytes);
+        self.held.grow(self.bytes.capacity().saturating_sub(self.held.bytes()));
+        true
     }
 
     /// It is whole.
-    pub(super) fn finish(self) {
-        if let Some(memory) = self.cache.store.memory.as_ref().filter(|_| !self.is_long) {
-            memory.keep_encoded(&self.object, self.coding, self.bytes.into());
+    pub(super) fn finish(mut self) {
+        if let Some(memory) = &self.cache.store.memory {
+            // No more than what it counts for beside the object.
+            let bytes = std::mem::take(&mut self.bytes).into_boxed_slice();
+            memory.keep_encoded(&self.object, self.coding, bytes.into());
         }
+    }
+}
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        self.object.body.encodings.end_collecting(self.coding);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{
+        cache::{
+            conf::CacheConf,
+            date::Date,
+            freshness::Times,
+            key::{Key, KeySettings},
+            policy::Policy,
+            store::Store,
+            stored_head::StoredHead,
+            stored_response::Body,
+        },
+        fields::Fields,
+        filter::Kept,
+        h1::{RequestHead, ResponseHead},
+        schema::Size,
+    };
+
+    /// A cache, and what it has stored.
+    fn stored(length: usize) -> (Arc<Cache>, Arc<StoredResponse>) {
+        let conf =
+            CacheConf { memory: Size(1 << 20), max_object: Size(1 << 16), ..CacheConf::collapsing("c") };
+        let store = Arc::new(Store::new(Some(Cache::shape(&conf)), 1, Arc::default()));
+        let cache = Arc::new(Cache::new(&conf, store));
+        let mut head = ResponseHead { status: 200, ..ResponseHead::default() };
+        head.fields.push("cache-control", b"max-age=86400");
+        let times = Times { requested: Date(1_795_000_000), received: Date(1_795_000_000) };
+        let entry = StoredHead::of(&RequestHead::default(), &head, &Policy::default(), times).unwrap();
+        let key = Key::of("http", "a", None, "/a", &Fields::default(), &KeySettings::default());
+        let body = Body::of([Bytes::from(vec![b'a'; length])]);
+        let object = Arc::new(StoredResponse::new(key, &Fields::default(), entry, body).unwrap());
+        assert!(cache.put(object.clone()));
+        (cache, object)
+    }
+
+    /// Else each of those who read slowly would hold all of it.
+    #[test]
+    fn one_at_a_time_collects_and_what_it_has_counts() {
+        let (cache, object) = stored(10_000);
+        let begin = |coding| Keep::begin(coding, &object, &cache);
+        let mut first = begin(Coding::Br).unwrap();
+        assert!(begin(Coding::Br).is_none(), "another does");
+        assert!(begin(Coding::Gzip).is_some(), "of each encoding for itself");
+        assert!(first.add(&[1; 3000]) && first.add(&[2; 3000]));
+        assert!((6000..20_000).contains(&first.held.bytes()), "{:?}", first.held);
+        drop(first);
+        assert_eq!(object.find(Coding::Br), None, "it was not whole");
+        let mut second = begin(Coding::Br).unwrap();
+        assert!(second.add(b"short"));
+        second.finish();
+        assert_eq!(object.find(Coding::Br).as_deref(), Some(&b"short"[..]));
+        assert!(begin(Coding::Br).is_none(), "it is there");
+    }
+
+    #[test]
+    fn what_is_no_shorter_is_not_kept() {
+        let (cache, object) = stored(1000);
+        let mut keep = Keep::begin(Coding::Zstd, &object, &cache).unwrap();
+        assert!(keep.add(&[1; 1000]) && !keep.add(&[1; 65]));
     }
 }

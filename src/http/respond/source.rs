@@ -133,7 +133,7 @@ impl Source {
         }
         let (coding, object) = (plan.only_coding(), self.whole_in_memory());
         let keep = coding.zip(object).zip(cache);
-        let keep = keep.map(|((coding, object), cache)| Keep::new(coding, object.clone(), cache.clone()));
+        let keep = keep.and_then(|((coding, object), cache)| Keep::begin(coding, object, cache));
         let source = plan.replaced.map_or(self, Self::Bytes);
         Self::Staged(Box::new(Staged::new(source, plan.stages, keep)))
     }

@@ -45,14 +45,14 @@ impl<S: Blocks> Staged<S> {
     /// The next of the body behind all stages.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyFrame>> {
         let frame = ready!(self.next(cx))?;
-        match (&frame, &mut self.keep) {
-            (BodyFrame::Data(block), Some(keep)) => keep.add(block),
-            (BodyFrame::End(_), keep) => {
-                if let Some(keep) = keep.take() {
+        match &frame {
+            // What is not to be kept after all is given back at once.
+            BodyFrame::Data(block) => drop(self.keep.take_if(|keep| !keep.add(block))),
+            BodyFrame::End(_) => {
+                if let Some(keep) = self.keep.take() {
                     keep.finish();
                 }
             }
-            (BodyFrame::Data(_), None) => {}
         }
         Poll::Ready(Ok(frame))
     }
