@@ -196,6 +196,13 @@ impl Exchange {
         self.hop = None;
     }
 
+    /// Bytes of memory that it would keep for the next one.
+    pub fn memory(&self) -> usize {
+        let texts = [&self.request.target, &self.authority, &self.host, &self.facts.id];
+        let texts: usize = texts.iter().map(|text| text.capacity()).sum();
+        self.request.fields.memory() + self.response.fields.memory() + texts
+    }
+
     /// Under which name this node serves a peer, where it does.
     pub fn peer_served_as(&self) -> Option<&str> {
         match &self.hop {

@@ -112,6 +112,8 @@ impl Drop for Fetching {
 
 /// Exchanges kept for reuse.
 const MOST_SPARE: usize = 1024;
+/// Bytes of memory beyond which one is not kept: what is kept is in no account, and is kept for ever.
+const LARGEST_SPARE: usize = 8192;
 
 impl Worker {
     /// The state of worker `index`; to be made on its own thread.
@@ -231,8 +233,9 @@ impl Worker {
     /// Takes an exchange back that ends without a line in the log: it was a part of another.
     pub fn give_back(&self, mut exchange: Box<Exchange>) {
         let mut spare = self.spare.borrow_mut();
-        if spare.len() < MOST_SPARE {
+        if spare.len() < MOST_SPARE && exchange.memory() <= LARGEST_SPARE {
             exchange.facts.peer = Rc::default();
+            exchange.readings = None;
             spare.push(exchange);
         }
     }
@@ -341,5 +344,43 @@ impl Worker {
     /// Hands the rest of the log over, at the end.
     pub fn flush_log(&self) {
         self.series.log_dropped.add(self.log.flush());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        admin::tests::{CONFIG, shared},
+        telemetry::access_log::{AccessLog, Sink},
+    };
+
+    #[test]
+    fn an_exchange_is_used_again_unless_it_is_large() {
+        let log = AccessLog::start(Sink::Off).unwrap();
+        let worker = Worker::new(0, shared(CONFIG), log.for_worker());
+        let with_field = |length: usize| {
+            let mut exchange = worker.take_exchange();
+            exchange.reset(&Rc::default(), Moment::default());
+            exchange.request.clear();
+            exchange.request.fields.push("cookie", &vec![b'a'; length]);
+            exchange
+        };
+        worker.give_back(with_field(1000));
+        let memory = worker.spare.borrow()[0].request.fields.memory();
+        assert!((1000..LARGEST_SPARE).contains(&memory), "{memory}");
+        worker.give_back(with_field(60 << 10));
+        assert!(worker.spare.borrow().is_empty(), "it was the one of before, which is large now");
+        assert_eq!(worker.take_exchange().memory(), 0);
+        for make in [
+            |it: &mut Exchange| it.response.fields.push("set-cookie", &[b'a'; 60 << 10]),
+            |it: &mut Exchange| it.request.target = "/a".repeat(30 << 10),
+            |it: &mut Exchange| it.host = "a".repeat(60 << 10),
+        ] {
+            let mut exchange = with_field(10);
+            make(&mut exchange);
+            worker.give_back(exchange);
+            assert!(worker.take_exchange().memory() < LARGEST_SPARE);
+        }
     }
 }
