@@ -370,6 +370,7 @@ fn decision(
     let place = edit::own_place(listener, route);
     listener.filters.on_forward(exchange, place);
     route.filters.on_forward(exchange, place);
+    crate::http::destination::rewrite(listener, route, exchange).map_err(|error| error.kind())?;
     let to = |(upstream, percent): (&Arc<Upstream>, f64)| {
         let (key, sticky) = (affinity::key(upstream, exchange), affinity::sticky(upstream, exchange));
         destination::explain(upstream, percent, key, sticky)

@@ -1,13 +1,12 @@
-//! `rewrite` of a route, seen from the other side: what messages say of places, as each side knows them.
+//! `rewrite` of a route, seen from the other side: what responses say of places, as clients know them.
 
 use std::borrow::Cow;
 
 use super::hooks::{Body, Hooks, ResponseFacts};
-use crate::{exchange::Exchange, fields::Known, template::Place};
+use crate::{exchange::Exchange, fields::Known};
 
-/// Translates places between what the client sees and what the backend does: in responses (where it is asked for)
-/// `Location`, `Content-Location`, `Refresh`, and `Path` and `Domain` of cookies; in requests `Destination` (RFC 4918
-/// §10.3), without which nothing could be moved on a route with a prefix.
+/// Translates places from what the backend sees to what the client does, where that is asked for: `Location`,
+/// `Content-Location`, `Refresh`, and `Path` and `Domain` of cookies.
 #[derive(Debug)]
 pub struct Translate {
     /// What clients have before the backend's paths; without a `/` at its end.
@@ -16,18 +15,14 @@ pub struct Translate {
     inner: String,
     /// The host that backends are asked for, in lower case; empty where it is the client's.
     host: String,
-    translates_responses: bool,
 }
 
 impl Translate {
-    /// The filter of a rewrite; `None` where it has nothing to do. A `host` with placeholders is none that could be found
-    /// again.
-    pub fn of(strip_prefix: &str, add_prefix: &str, host: &str, responses: bool) -> Option<Self> {
+    /// The filter of a rewrite that is undone in responses. A `host` with placeholders is none that could be found again.
+    pub fn of(strip_prefix: &str, add_prefix: &str, host: &str) -> Self {
         let prefix = |text: &str| text.trim_end_matches('/').to_owned();
         let host = if host.contains('{') { String::new() } else { host.to_ascii_lowercase() };
-        let (outer, inner) = (prefix(strip_prefix), prefix(add_prefix));
-        let has_prefix = !outer.is_empty() || !inner.is_empty();
-        (has_prefix || responses).then_some(Self { outer, inner, host, translates_responses: responses })
+        Self { outer: prefix(strip_prefix), inner: prefix(add_prefix), host }
     }
 
     /// A path of the backend's as clients see it; as it is where it is none that they could see, or is theirs already.
@@ -40,11 +35,6 @@ impl Translate {
             Some(rest) => join(&self.outer, rest).into(),
             None => path.into(),
         }
-    }
-
-    /// A path of the client's as the backend sees it.
-    fn inward(&self, path: &str) -> Option<String> {
-        Some(join(&self.inner, behind(path, &self.outer)?))
     }
 
     /// A place as the client sees it; `None` where it stays as it is.
@@ -64,11 +54,12 @@ impl Translate {
         if !path.starts_with('/') {
             return None;
         }
+        let path = self.outward(path);
         if authority.is_empty() {
-            return Some(self.outward(path).into_owned());
+            return Some(path.into_owned());
         }
         self.is_own(authority, exchange, backend)
-            .then(|| format!("{}://{}{}", exchange.client_scheme(), exchange.authority, self.outward(path)))
+            .then(|| format!("{}://{}{path}", exchange.client_scheme(), exchange.authority))
     }
 
     /// Whether an authority is what the backend takes itself for.
@@ -143,22 +134,12 @@ impl Translate {
 }
 
 impl Hooks for Translate {
-    fn on_forward(&self, exchange: &mut Exchange, _: Place<'_>) {
-        let Some(value) = exchange.request.fields.get("destination") else { return };
-        let Ok(text) = std::str::from_utf8(value) else { return };
-        let (authority, path) = match text.split_once("://") {
-            Some((_, rest)) => split_authority(rest),
-            None => ("", text),
-        };
-        let is_here = authority.is_empty() || authority.eq_ignore_ascii_case(&exchange.authority);
-        // As a path alone (RFC 4918 §8.3): scheme and host may be others behind the proxy.
-        if let Some(path) = self.inward(path).filter(|_| is_here) {
-            exchange.request.fields.set("destination", path.as_bytes());
-        }
+    fn acts_on_requests(&self) -> bool {
+        false
     }
 
     fn on_response(&self, exchange: &mut Exchange, facts: &ResponseFacts<'_>) -> Body {
-        if self.translates_responses && !facts.is_own {
+        if !facts.is_own {
             self.translate(exchange, facts.place.backend);
         }
         Body::Kept
@@ -201,6 +182,7 @@ fn without_port(authority: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::template::Place;
 
     fn exchange() -> Exchange {
         let mut exchange = Exchange::default();
@@ -211,9 +193,9 @@ mod tests {
 
     #[test]
     fn places_are_told_as_clients_see_them() {
-        let app = Translate::of("/app", "", "app.internal", true).unwrap();
-        let inner = Translate::of("/", "/v2/", "", true).unwrap();
-        let both = Translate::of("/app/", "/v2", "", true).unwrap();
+        let app = Translate::of("/app", "", "app.internal");
+        let inner = Translate::of("/", "/v2/", "");
+        let both = Translate::of("/app/", "/v2", "");
         for (translate, place, expected) in [
             (&app, "/login", "/app/login"),
             (&app, "/", "/app/"),
@@ -253,7 +235,7 @@ mod tests {
 
     #[test]
     fn fields_that_name_places_are_translated_and_no_others() {
-        let app = Translate::of("/app", "", "app.internal:8080", true).unwrap();
+        let app = Translate::of("/app", "", "app.internal:8080");
         let fields = [
             ("location", "/login"),
             ("content-location", "/a.html"),
@@ -277,26 +259,6 @@ mod tests {
                 "set-cookie: c=/d; Path=/app/e; Domain=example.com",
             ]
         );
-        let off = Translate::of("/app", "", "", false).unwrap();
-        assert_eq!(translated(&off, &[("location", "/login")]), ["location: /login"]);
         assert_eq!(translated(&app, &[("refresh", "5")]), ["refresh: 5"]);
-    }
-
-    #[test]
-    fn a_destination_is_rewritten_as_the_target_is() {
-        let app = Translate::of("/dav", "/files", "", false).unwrap();
-        for (text, expected) in [
-            ("http://www.example.com/dav/a%20b", "/files/a%20b"),
-            ("/dav/a", "/files/a"),
-            ("https://WWW.example.com/dav", "/files/"),
-            ("http://other.example/dav/a", "http://other.example/dav/a"),
-            ("/elsewhere", "/elsewhere"),
-        ] {
-            let mut exchange = exchange();
-            exchange.request.fields.push("Destination", text.as_bytes());
-            app.on_forward(&mut exchange, Place::default());
-            assert_eq!(exchange.request.fields.get("destination"), Some(expected.as_bytes()), "{text}");
-        }
-        assert!(Translate::of("", "", "a.example", false).is_none());
     }
 }

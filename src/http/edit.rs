@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use crate::{
-    exchange::Exchange,
+    exchange::{Exchange, PathReadings},
     filter::Answer,
+    route::rewrite::Rewrite,
     runtime::{Listener, Route},
     template::{Place, Scope, Template},
 };
@@ -26,15 +27,7 @@ pub fn rewritten<'a>(exchange: &Exchange, route: &'a Route) -> (Option<Cow<'a, s
     let path = match rewrite.path.as_ref().map(|path| (path.fixed(), path)) {
         Some((Some(path), _)) => path.to_owned(),
         Some((None, path)) => without_dot_segments(&path.render(&scope)),
-        None => {
-            let prefix = &rewrite.strip_prefix;
-            let matched =
-                || exchange.readings.as_ref().and_then(|readings| stripped(&readings.matched, prefix));
-            let path = stripped(exchange.path(), prefix).or_else(matched);
-            let path = path.unwrap_or_else(|| exchange.path().to_owned());
-            // `*` of OPTIONS is no path.
-            if path.starts_with('/') { rewrite.add_prefix.clone() + &path } else { path }
-        }
+        None => with_prefix(rewrite, exchange.path(), exchange.readings.as_deref()),
     };
     let query = match rewrite.query.as_ref().map(|edits| edits.apply(exchange.query(), &scope)) {
         Some(query) if query.is_empty() => String::new(),
@@ -42,6 +35,15 @@ pub fn rewritten<'a>(exchange: &Exchange, route: &'a Route) -> (Option<Cow<'a, s
         None => exchange.request.target.get(exchange.path_length..).unwrap_or_default().to_owned(),
     };
     (host, Some(path + &query))
+}
+
+/// A path as the backend has it, by the prefixes of a rewrite.
+pub(super) fn with_prefix(rewrite: &Rewrite, path: &str, readings: Option<&PathReadings>) -> String {
+    let prefix = &rewrite.strip_prefix;
+    let matched = || readings.and_then(|readings| stripped(&readings.matched, prefix));
+    let path = stripped(path, prefix).or_else(matched).unwrap_or_else(|| path.to_owned());
+    // `*` of OPTIONS is no path.
+    if path.starts_with('/') { rewrite.add_prefix.clone() + &path } else { path }
 }
 
 /// What placeholders are filled from before a backend is known, beside the exchange.

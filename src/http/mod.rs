@@ -7,6 +7,7 @@ pub mod cache_key;
 pub mod cached;
 pub mod client_address;
 pub(crate) mod context;
+pub(crate) mod destination;
 mod detached;
 pub mod edit;
 pub(crate) mod files;

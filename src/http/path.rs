@@ -30,8 +30,8 @@ pub(super) fn normalize(exchange: &mut Exchange, conf: &PathsConf) -> Result<()>
     if is_plain(path) {
         return Ok(());
     }
-    let normal = normal_path(path, conf.encoded_slash).map_err(malformed)?;
-    exchange.readings = readings(&normal, conf).map_err(malformed)?.map(Box::new);
+    let (normal, readings) = spellings(path, conf).map_err(malformed)?;
+    exchange.readings = readings.map(Box::new);
     let query = target.get(exchange.path_length..).unwrap_or_default();
     exchange.path_length = normal.len();
     *target = normal + query;
@@ -40,6 +40,16 @@ pub(super) fn normalize(exchange: &mut Exchange, conf: &PathsConf) -> Result<()>
 
 fn malformed(what: &'static str) -> ProxyError {
     Kind::Malformed(what).into()
+}
+
+/// A path in its one spelling, and the other ways to read it; what is no path is said.
+pub(super) fn spellings(
+    path: &str,
+    conf: &PathsConf,
+) -> Result<(String, Option<PathReadings>), &'static str> {
+    let normal = normal_path(path, conf.encoded_slash)?;
+    let readings = readings(&normal, conf)?;
+    Ok((normal, readings))
 }
 
 /// Whether a path has one spelling and one reading, as nearly all have.

@@ -6,7 +6,7 @@
 use super::{
     answer::{Answer, expects_continue},
     context::{RequestPlan, RouteContext},
-    edit,
+    destination, edit,
     relay::{is_for_relay, relay},
     respond::{self, Reply, Source},
     upgrade_request, whole_body,
@@ -46,12 +46,14 @@ pub(super) fn prepare<D: Downstream>(
         return Err(Kind::BodyTooLarge.into());
     }
     let is_upgrade = upgrade_request::wants_tunnel(context.route, exchange)?;
-    let has_filters = context.listener.filters.act_on_requests() || context.route.filters.act_on_requests();
+    let RouteContext { listener, route, .. } = *context;
+    let has_filters = listener.filters.act_on_requests() || route.filters.act_on_requests();
     // A peer has done it already.
-    if has_filters && !exchange.is_for_peer() {
-        let place = edit::own_place(context.listener, context.route);
-        context.listener.filters.on_forward(exchange, place);
-        context.route.filters.on_forward(exchange, place);
+    if (has_filters || route.rewrite.is_some()) && !exchange.is_for_peer() {
+        let place = edit::own_place(listener, route);
+        listener.filters.on_forward(exchange, place);
+        route.filters.on_forward(exchange, place);
+        destination::rewrite(listener, route, exchange)?;
     }
     Ok(RequestPlan { framing, has_body, is_upgrade })
 }

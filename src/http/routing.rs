@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Kind, Result},
-    exchange::Exchange,
+    exchange::{Exchange, PathReadings},
     route::matcher::Facts,
     runtime::Listener,
 };
@@ -20,9 +20,17 @@ pub(super) fn find(listener: &Listener, exchange: &Exchange) -> Result<usize> {
 
 /// Refuses a request whose path leads to another route where encoded slashes are decoded or parameters dropped.
 pub(crate) fn check(listener: &Listener, exchange: &Exchange) -> Result<()> {
-    let Some(readings) = &exchange.readings else { return Ok(()) };
+    exchange.readings.as_ref().map_or(Ok(()), |readings| check_readings(listener, exchange, readings))
+}
+
+/// The same of another path that a request names.
+pub(super) fn check_readings(
+    listener: &Listener,
+    exchange: &Exchange,
+    readings: &PathReadings,
+) -> Result<()> {
     let mut others = [&readings.decoded, &readings.bare].into_iter().filter(|it| **it != readings.matched);
-    let facts = facts(exchange);
+    let facts = Facts { path: &readings.matched, ..facts(exchange) };
     if others.all(|path| listener.table.find(&facts) == listener.table.find(&Facts { path, ..facts })) {
         return Ok(());
     }

@@ -22,7 +22,8 @@ pub(super) fn of_route(conf: &RouteConf) -> Filters {
     let access = Access::of(&conf.name, &conf.allow, &conf.deny).map(Filter::Access);
     let request_headers = RequestHeaders::of(&conf.request_headers).map(Filter::RequestHeaders);
     let error_pages = ErrorPages::of(&conf.error_pages, conf.intercept_errors).map(Filter::ErrorPages);
-    let translate = conf.rewrite.as_ref().and_then(translate).map(Filter::Translate);
+    let undone = conf.rewrite.as_ref().filter(|rewrite| rewrite.responses);
+    let translate = undone.map(translate).map(Filter::Translate);
     let response_headers = ResponseHeaders::of(&conf.response_headers).map(Filter::ResponseHeaders);
     let types: Vec<String> = match conf.compression_types.is_empty() {
         true => TYPES.map(str::to_owned).into(),
@@ -35,6 +36,6 @@ pub(super) fn of_route(conf: &RouteConf) -> Filters {
     Filters::new(all.into_iter().flatten())
 }
 
-fn translate(conf: &RewriteConf) -> Option<Translate> {
-    Translate::of(&conf.strip_prefix, &conf.add_prefix, &conf.host, conf.responses)
+fn translate(conf: &RewriteConf) -> Translate {
+    Translate::of(&conf.strip_prefix, &conf.add_prefix, &conf.host)
 }
