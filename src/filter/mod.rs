@@ -41,7 +41,7 @@ pub use self::{
     hooks::{Kept, ResponseFacts, Verdict},
     request_headers::RequestHeaders,
     response_headers::ResponseHeaders,
-    translate::Translate,
+    translate::{Translate, names_host},
 };
 
 /// A line for each filter: its type, in a file of that name, and its name for people. They act in the order of these lines,

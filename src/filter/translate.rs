@@ -56,7 +56,9 @@ impl Translate {
         }
         let path = self.outward(path);
         if authority.is_empty() {
-            return Some(path.into_owned());
+            // Else what was behind a prefix would be read as a host.
+            let before = if names_host(&path) && !names_host(text) { "/." } else { "" };
+            return Some(format!("{before}{path}"));
         }
         self.is_own(authority, exchange, backend)
             .then(|| format!("{}://{}{path}", exchange.client_scheme(), exchange.authority))
@@ -161,6 +163,14 @@ fn join(prefix: &str, rest: &str) -> String {
     if rest.starts_with('/') { format!("{prefix}{rest}") } else { format!("{prefix}/{rest}") }
 }
 
+/// Whether a reference without a scheme is read as one with a host (RFC 3986 §4.2); browsers take a backslash for a slash,
+/// and leave tabs out.
+pub fn names_host(reference: &str) -> bool {
+    let mut signs = reference.chars().filter(|sign| *sign != '\t');
+    let mut is_slash = || matches!(signs.next(), Some('/' | '\\'));
+    is_slash() && is_slash()
+}
+
 /// An authority and what is behind it.
 fn split_authority(text: &str) -> (&str, &str) {
     text.split_at(text.find(['/', '?', '#']).unwrap_or(text.len()))
@@ -217,6 +227,14 @@ mod tests {
             (&inner, "/other", "/other"),
             (&both, "/v2/users", "/app/users"),
             (&both, "/other", "/other"),
+            // What is behind the prefix becomes no host.
+            (&inner, "/v2//evil.example/x/", "/.//evil.example/x/"),
+            (&inner, "/v2/\\evil.example/", "/./\\evil.example/"),
+            (&inner, "/v2/\t/evil.example/", "/./\t/evil.example/"),
+            (&inner, "http://10.0.0.1:8080/v2//a", "http://www.example.com//a"),
+            (&inner, "//elsewhere.example/v2//a", ""),
+            (&inner, "/\\elsewhere.example/", "/\\elsewhere.example/"),
+            (&both, "/v2//a", "/app//a"),
         ] {
             let found = translate.place(place, &exchange(), "10.0.0.1:8080").unwrap_or_default();
             assert_eq!(found, expected, "{place}");
@@ -260,5 +278,10 @@ mod tests {
             ]
         );
         assert_eq!(translated(&app, &[("refresh", "5")]), ["refresh: 5"]);
+        let inner = Translate::of("", "/v2", "");
+        assert_eq!(
+            translated(&inner, &[("refresh", "0; url=/v2//a.example")]),
+            ["refresh: 0; url=/.//a.example"]
+        );
     }
 }

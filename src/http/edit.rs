@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     exchange::{Exchange, PathReadings},
-    filter::Answer,
+    filter::{Answer, names_host},
     route::rewrite::Rewrite,
     runtime::{Listener, Route},
     template::{Place, Scope, Template},
@@ -77,8 +77,7 @@ fn without_dot_segments(path: &str) -> String {
 /// The location of a redirect: its placeholders filled from the request.
 pub fn expand(template: &Template, scope: &Scope<'_>) -> String {
     let location = template.render(scope);
-    let is_elsewhere = |text: &str| text.starts_with("//") || text.starts_with("/\\");
-    if is_elsewhere(&location) && !is_elsewhere(template.text()) {
+    if names_host(&location) && !names_host(template.text()) {
         // Else a path with two slashes would be read as a host (RFC 3986 §4.2).
         return format!("/.{location}");
     }
