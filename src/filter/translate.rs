@@ -39,16 +39,17 @@ impl Translate {
 
     /// A place as the client sees it; `None` where it stays as it is.
     fn place(&self, text: &str, exchange: &Exchange, backend: &str) -> Option<String> {
-        let (authority, path) = match text.split_once("://") {
-            Some((scheme, rest)) if matches!(scheme.to_ascii_lowercase().as_str(), "http" | "https") => {
-                split_authority(rest)
-            }
-            Some(_) | None => match text.strip_prefix("//") {
-                Some(rest) => split_authority(rest),
-                None if text.starts_with('/') => ("", text),
-                // Relative to where the client is.
-                None => return None,
-            },
+        let scheme =
+            text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase()).unwrap_or_default();
+        let rest = match &*scheme {
+            "http" | "https" => text.get(scheme.len() + 1..).unwrap_or_default(),
+            _ => text,
+        };
+        let (authority, path) = match rest.strip_prefix("//") {
+            Some(rest) => split_authority(rest),
+            None if rest.starts_with('/') => ("", rest),
+            // Relative to where the client is.
+            None => return None,
         };
         let path = if path.is_empty() { "/" } else { path };
         if !path.starts_with('/') {
@@ -60,14 +61,16 @@ impl Translate {
             let before = if names_host(&path) && !names_host(text) { "/." } else { "" };
             return Some(format!("{before}{path}"));
         }
-        self.is_own(authority, exchange, backend)
-            .then(|| format!("{}://{}{path}", exchange.client_scheme(), exchange.authority))
-    }
-
-    /// Whether an authority is what the backend takes itself for.
-    fn is_own(&self, authority: &str, exchange: &Exchange, backend: &str) -> bool {
         let is = |other: &str| !other.is_empty() && authority.eq_ignore_ascii_case(other);
-        is(&self.host) || is(&exchange.authority) || is(&exchange.host) || is(backend)
+        let (is_clients, client_scheme) =
+            (is(&exchange.authority) || is(&exchange.host), exchange.client_scheme());
+        if is_clients && scheme == "https" && client_scheme != "https" {
+            // It sends the client on to TLS, which is elsewhere: the client's own would lead back, without an end.
+            return Some(format!("https://{authority}{path}"));
+        }
+        // Else what the backend takes itself for, which may know of TLS or a port of the client's nothing.
+        let is_own = is_clients || is(&self.host) || is(backend);
+        is_own.then(|| format!("{client_scheme}://{}{path}", exchange.authority))
     }
 
     fn translate(&self, exchange: &mut Exchange, backend: &str) {
@@ -192,7 +195,7 @@ fn without_port(authority: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::template::Place;
+    use crate::{exchange::Peer, template::Place};
 
     fn exchange() -> Exchange {
         let mut exchange = Exchange::default();
@@ -213,7 +216,9 @@ mod tests {
             (&app, "/apple", "/app/apple"),
             (&app, "http://app.internal/a?b=c#d", "http://www.example.com/app/a?b=c#d"),
             (&app, "HTTP://App.Internal", "http://www.example.com/app/"),
-            (&app, "https://www.example.com/a", "http://www.example.com/app/a"),
+            (&app, "http://www.example.com/a", "http://www.example.com/app/a"),
+            (&app, "https://www.example.com/a", "https://www.example.com/app/a"),
+            (&app, "https://app.internal/a", "http://www.example.com/app/a"),
             (&app, "//app.internal/a", "http://www.example.com/app/a"),
             (&app, "http://10.0.0.1:8080/a", "http://www.example.com/app/a"),
             (&app, "http://app.internal.evil.example/a", ""),
@@ -239,6 +244,29 @@ mod tests {
             let found = translate.place(place, &exchange(), "10.0.0.1:8080").unwrap_or_default();
             assert_eq!(found, expected, "{place}");
         }
+    }
+
+    #[test]
+    fn a_redirect_to_tls_is_not_led_back() {
+        let app = Translate::of("/app", "", "app.internal");
+        let mut exchange = exchange();
+        exchange.authority.push_str(":8080");
+        let place = |text: &str, exchange: &Exchange| app.place(text, exchange, "").unwrap_or_default();
+        for (text, expected) in [
+            ("https://www.example.com/a", "https://www.example.com/app/a"),
+            ("https://www.example.com:8080/a", "https://www.example.com:8080/app/a"),
+            ("https://www.example.com:8443/a", ""),
+            // It does not know of the port.
+            ("http://www.example.com/a", "http://www.example.com:8080/app/a"),
+            ("//www.example.com/a", "http://www.example.com:8080/app/a"),
+        ] {
+            assert_eq!(place(text, &exchange), expected, "{text}");
+        }
+        // One behind TLS may not know that its clients are not.
+        exchange.facts.peer = Peer { is_trusted: true, ..Peer::default() }.into();
+        exchange.request.fields.push("x-forwarded-proto", b"https");
+        assert_eq!(place("http://www.example.com:8080/a", &exchange), "https://www.example.com:8080/app/a");
+        assert_eq!(place("https://www.example.com/a", &exchange), "https://www.example.com:8080/app/a");
     }
 
     /// A response with these fields, behind the filter.
