@@ -50,6 +50,9 @@ impl Engine {
             .map(|listener| listener.slot)
             .filter(|slot| snapshot.listener(*slot).is_none())
             .collect();
+        for listener in &snapshot.listeners {
+            self.shared.registry.note_listener(&listener.conf, (listener.slot, &listener.shared));
+        }
         self.shared.snapshot.store(snapshot.clone());
         let changes = self.sockets.commit(acquired, self.mailboxes.workers());
         self.sockets.apply(&snapshot);

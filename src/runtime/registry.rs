@@ -145,6 +145,14 @@ impl ListenerShared {
     }
 }
 
+/// By what a listener is found.
+fn slot_keys(conf: &ListenerConf) -> impl Iterator<Item = SlotKey> {
+    let of = move |address: &ListenAddress| -> SlotKey {
+        (conf.name.as_str().into(), address.to_string().into(), conf.protocol.name())
+    };
+    conf.address.iter().map(of)
+}
+
 /// What one worker counts; it writes, everyone reads.
 #[derive(Debug, Default)]
 pub struct WorkerRegistry {
@@ -208,20 +216,27 @@ impl Registry {
         (shared, true)
     }
 
-    /// The number of a listener, and what all workers share of it.
+    /// The number of a listener that the generation before does not have, and what all workers share of it. Of one that
+    /// was there earlier, with one of these addresses, it is the old one.
     pub fn listener(&self, conf: &ListenerConf) -> (ListenerId, Arc<ListenerShared>) {
-        let of = |address: &ListenAddress| -> SlotKey {
-            (conf.name.as_str().into(), address.to_string().into(), conf.protocol.name())
-        };
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        // With one address of those that it had it is the same listener still.
-        let known = conf.address.iter().find_map(|address| slots.get(&of(address)).cloned());
-        let next = slots.values().map(|(slot, _)| slot + 1).max().unwrap_or(0);
-        let found = known.unwrap_or_else(|| (next, Arc::default()));
-        for address in conf.address.iter() {
-            slots.entry(of(address)).or_insert_with(|| found.clone());
+        let known = slot_keys(conf).find_map(|key| slots.get(&key).cloned());
+        known.unwrap_or_else(|| {
+            let next = slots.values().map(|(slot, _)| slot + 1).max().unwrap_or(0);
+            let new = (next, Arc::default());
+            slots.extend(slot_keys(conf).map(|key| (key, new.clone())));
+            new
+        })
+    }
+
+    /// Notes the addresses of a listener that is in force, so that it is found by each of them when it comes back. Not
+    /// before: a generation that is built may never be in force. The first at an address stays, so that none is lost
+    /// that still has connections.
+    pub fn note_listener(&self, conf: &ListenerConf, own: (ListenerId, &Arc<ListenerShared>)) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in slot_keys(conf) {
+            slots.entry(key).or_insert_with(|| (own.0, own.1.clone()));
         }
-        found
     }
 
     /// What a cache holds.

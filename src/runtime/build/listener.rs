@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     config::{
-        listen::{ListenerConf, Protocol},
+        listen::{ListenAddress, ListenerConf, Protocol},
         peers,
     },
     h1::HeadLimits,
@@ -26,7 +26,13 @@ impl Builder<'_> {
         (routes, matchers): (&[RouteConf], &[MatcherConf]),
         files: &mut Files,
     ) -> Result<Listener, String> {
-        let (slot, shared) = self.registry.listener(conf);
+        // The one in force comes first: one that has an old address back is not the one that had it then.
+        let in_force =
+            self.before.and_then(|before| before.listeners.iter().find(|old| is_same(&old.conf, conf)));
+        let (slot, shared) = match in_force {
+            Some(old) => (old.slot, old.shared.clone()),
+            None => self.registry.listener(conf),
+        };
         let old = self.before.and_then(|before| before.listener(slot));
         let hash = files.hash(certificate_files(conf));
         let serves = match (conf.protocol, old) {
@@ -87,6 +93,12 @@ impl Builder<'_> {
     }
 }
 
+/// Whether a listener is the same one still: with one address of those that it had it is.
+fn is_same(old: &ListenerConf, new: &ListenerConf) -> bool {
+    let has = |address: &ListenAddress| old.address.iter().any(|other| other == address);
+    old.name == new.name && old.protocol == new.protocol && new.address.iter().any(has)
+}
+
 /// Whether a route of this listener leads WebSockets to an upstream.
 fn takes_websockets(route: &RouteConf, listener: &ListenerConf) -> bool {
     let is_of_listener = route.listeners.is_empty() || route.listeners.contains(&listener.name);
@@ -97,4 +109,61 @@ fn takes_websockets(route: &RouteConf, listener: &ListenerConf) -> bool {
 fn certificate_files(conf: &ListenerConf) -> impl Iterator<Item = &Path> {
     let ca = conf.client_auth.ca.as_deref();
     conf.certificate.iter().flat_map(pair).chain(ca)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config,
+        moment::Moment,
+        runtime::{registry::Registry, snapshot::Snapshot},
+        tls::tickets::Tickets,
+    };
+
+    /// A generation whose listener has these ports.
+    fn generation(registry: &Registry, ports: &[u16], before: Option<&Snapshot>) -> Snapshot {
+        let addresses: Vec<String> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+        let text = format!(
+            "[[listener]]\nname = \"web\"\naddress = [{}]\n[[route]]\nname = \"all\"\nrespond = {{ status = 200 }}\n",
+            addresses.join(", ")
+        );
+        let config = config::parse(&text, "test.toml".as_ref()).unwrap();
+        let tickets = Tickets::new(Moment::now()).unwrap();
+        Builder { generation: 1, registry, tickets: &tickets, before }.build(config).unwrap()
+    }
+
+    /// The number that the listener has in it, once it is in force.
+    fn publish(registry: &Registry, snapshot: &Snapshot) -> usize {
+        let listener = &snapshot.listeners[0];
+        registry.note_listener(&listener.conf, (listener.slot, &listener.shared));
+        listener.slot
+    }
+
+    /// Else the connections that it has would be ended by a reload that takes nothing away.
+    #[test]
+    fn a_listener_with_an_old_address_again_stays_the_same() {
+        let registry = Registry::new(1);
+        let first = generation(&registry, &[8080], None);
+        assert_eq!(publish(&registry, &first), 0);
+        let second = generation(&registry, &[9090], Some(&first));
+        assert_eq!(publish(&registry, &second), 1, "another address alone makes another");
+        let third = generation(&registry, &[8080, 9090], Some(&second));
+        assert_eq!(publish(&registry, &third), 1);
+        assert!(Arc::ptr_eq(&third.listeners[0].shared, &second.listeners[0].shared));
+        let fourth = generation(&registry, &[7070, 8080], Some(&third));
+        assert_eq!(publish(&registry, &fourth), 1);
+        let fifth = generation(&registry, &[6060], Some(&fourth));
+        assert_eq!(publish(&registry, &fifth), 2);
+        assert_eq!(generation(&registry, &[7070], Some(&fifth)).listeners[0].slot, 1, "it came back");
+    }
+
+    #[test]
+    fn a_generation_that_is_never_in_force_leaves_no_number() {
+        let registry = Registry::new(1);
+        let first = generation(&registry, &[8080], None);
+        publish(&registry, &first);
+        assert_eq!(generation(&registry, &[7070, 8080], Some(&first)).listeners[0].slot, 0);
+        assert_eq!(generation(&registry, &[7070], Some(&first)).listeners[0].slot, 1);
+    }
 }
