@@ -2,12 +2,13 @@
 //! folder has one owner at a time.
 //!
 //! Invariants: what is opened for a configuration counts from [`OwnedDirectory::apply`] on only; dropped before that,
-//! nothing has changed. A folder that stays the same is not opened again.
+//! nothing has changed. A folder that stays the same is not opened again. Who waits for a folder opens it only while
+//! nothing else was asked for.
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -43,6 +44,8 @@ pub trait Held: fmt::Debug + Send + Sync + Sized + 'static {
 #[derive(Debug)]
 pub struct OwnedDirectory<T: Held> {
     open: ArcSwapOption<Open<T>>,
+    /// Held by whoever changes what is open.
+    asked: Mutex<Asked>,
     /// As [`Held::Context`] says.
     pub context: T::Context,
 }
@@ -51,6 +54,14 @@ impl<T: Held> Default for OwnedDirectory<T> {
     fn default() -> Self {
         Self::new(T::Context::default())
     }
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    /// How often something was asked for.
+    times: u64,
+    /// Whether another program is to have the folder.
+    is_closed: bool,
 }
 
 #[derive(Debug)]
@@ -76,7 +87,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 impl<T: Held> OwnedDirectory<T> {
     /// Empty, in this context.
     pub fn new(context: T::Context) -> Self {
-        Self { open: ArcSwapOption::empty(), context }
+        Self { open: ArcSwapOption::empty(), asked: Mutex::default(), context }
     }
 
     /// Opens what a configuration asks for, without putting it in force. Waits for the disk.
@@ -89,8 +100,20 @@ impl<T: Held> OwnedDirectory<T> {
         Ok(Change(Step::Open(Open { path: path.to_owned(), held }, size)))
     }
 
-    /// Puts in force what was prepared.
+    /// Puts in force what was prepared, unless it was let go of.
     pub fn apply(&self, change: Change<T>) {
+        let mut asked = self.asked();
+        asked.times += 1;
+        if !asked.is_closed {
+            self.put(change);
+        }
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, change: Change<T>) {
         match change.0 {
             Step::None => self.replace(None),
             Step::Keep(limit) => {
@@ -114,6 +137,9 @@ impl<T: Held> OwnedDirectory<T> {
 
     /// Lets go of it: the folder is free for another program once nobody uses it any more.
     pub fn close(&self) {
+        let mut asked = self.asked();
+        asked.times += 1;
+        asked.is_closed = true;
         self.open.store(None);
     }
 
@@ -121,36 +147,35 @@ impl<T: Held> OwnedDirectory<T> {
     /// waits for that to be done with the folder, in the background, and goes on without it meanwhile; `cache` is whose
     /// it is, for the log.
     pub fn start(self: &Arc<Self>, cache: &str, conf: &T::Conf, takes_over: bool) -> io::Result<()> {
+        let asked = self.asked().times;
         match self.prepare(conf) {
             Ok(change) => self.apply(change),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && takes_over => {
-                let (place, cache, conf) = (self.clone(), cache.to_owned(), conf.clone());
+                // A cache that is gone needs nothing of it.
+                let (place, cache, conf) = (Arc::downgrade(self), cache.to_owned(), conf.clone());
                 let name = format!("cache-{}", T::NAME);
-                std::thread::Builder::new().name(name).spawn(move || place.wait(&cache, &conf))?;
+                std::thread::Builder::new().name(name).spawn(move || wait(&place, &cache, &conf, asked))?;
             }
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
-    fn wait(&self, cache: &str, conf: &T::Conf) {
-        loop {
-            std::thread::sleep(AGAIN);
-            match self.prepare(conf) {
-                // A reload may have come first, and has its own way.
-                Ok(_) if self.is_open() => return,
-                Ok(change) => {
-                    self.apply(change);
-                    tracing::info!(cache, "took over the {} of the cache", T::NAME);
-                    return;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    tracing::error!(cache, "the {} of the cache cannot be opened: {error}", T::NAME);
-                    return;
-                }
-            }
+    /// Opens what a configuration asks for, and puts it in force unless something else was asked for since `asked`; false
+    /// where that was, and nothing is open for it.
+    fn open_unless_changed(&self, conf: &T::Conf, asked: u64) -> io::Result<bool> {
+        if self.asked().times != asked {
+            return Ok(false);
         }
+        let change = self.prepare(conf)?;
+        // Opening it took its time.
+        let mut now = self.asked();
+        if now.times != asked {
+            return Ok(false);
+        }
+        now.times += 1;
+        self.put(change);
+        Ok(true)
     }
 
     /// What is in force.
@@ -166,5 +191,113 @@ impl<T: Held> OwnedDirectory<T> {
     /// Whether something is in force.
     pub fn is_open(&self) -> bool {
         self.open.load().is_some()
+    }
+}
+
+/// Waits until another program is done with a folder, and opens it; no longer than it is wanted.
+fn wait<T: Held>(place: &Weak<OwnedDirectory<T>>, cache: &str, conf: &T::Conf, asked: u64) {
+    loop {
+        std::thread::sleep(AGAIN);
+        let Some(place) = place.upgrade() else { return };
+        match place.open_unless_changed(conf, asked) {
+            Ok(is_open) => {
+                if is_open {
+                    tracing::info!(cache, "took over the {} of the cache", T::NAME);
+                }
+                return;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                tracing::error!(cache, "the {} of the cache cannot be opened: {error}", T::NAME);
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Folder;
+
+    #[derive(Clone, Debug)]
+    struct Conf {
+        path: Option<PathBuf>,
+        /// What all have in common.
+        state: Arc<State>,
+    }
+
+    #[derive(Debug, Default)]
+    struct State {
+        is_taken: AtomicBool,
+        opened: AtomicUsize,
+    }
+
+    impl Held for Folder {
+        type Conf = Conf;
+        type Context = ();
+
+        const NAME: &'static str = "folder";
+
+        fn asked(conf: &Conf) -> Option<(&Path, u64)> {
+            conf.path.as_deref().map(|path| (path, 1))
+        }
+
+        fn open(conf: &Conf, _: (&Path, u64), (): &()) -> io::Result<Arc<Self>> {
+            if conf.state.is_taken.load(SeqCst) {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            conf.state.opened.fetch_add(1, SeqCst);
+            Ok(Arc::new(Self))
+        }
+
+        fn set_limit(&self, _: u64) {}
+    }
+
+    /// What becomes of a place that waits for a folder, once `then` was done and another program has given it up: whether
+    /// it is open, and how often it was opened.
+    fn after(then: impl FnOnce(&OwnedDirectory<Folder>)) -> (bool, usize) {
+        let place = Arc::new(OwnedDirectory::<Folder>::default());
+        let state = Arc::new(State { is_taken: true.into(), ..State::default() });
+        let conf = Conf { path: Some("/disk".into()), state: state.clone() };
+        place.start("c", &conf, true).unwrap();
+        assert!(!place.is_open());
+        then(&place);
+        state.is_taken.store(false, SeqCst);
+        // Who waits has a configuration of its own.
+        while Arc::strong_count(&state) > 2 {
+            std::thread::yield_now();
+        }
+        (place.is_open(), state.opened.load(SeqCst))
+    }
+
+    #[test]
+    fn a_folder_that_is_given_up_is_opened() {
+        assert_eq!(after(|_| {}), (true, 1));
+    }
+
+    /// A reload that took it away would be undone, and another program could not have it.
+    #[test]
+    fn a_folder_that_is_not_wanted_is_not_opened() {
+        let reload = |path: Option<&'static str>| {
+            move |place: &OwnedDirectory<Folder>| {
+                let conf = Conf { path: path.map(Into::into), state: Arc::default() };
+                place.apply(place.prepare(&conf).unwrap());
+            }
+        };
+        assert_eq!(after(reload(None)), (false, 0));
+        assert_eq!(after(reload(Some("/other"))), (true, 0), "the other is open");
+        assert_eq!(after(|place| place.close()), (false, 0));
+        let closed_in_a_reload = |place: &OwnedDirectory<Folder>| {
+            let conf = Conf { path: Some("/other".into()), state: Arc::default() };
+            let change = place.prepare(&conf).unwrap();
+            place.close();
+            place.apply(change);
+        };
+        assert_eq!(after(closed_in_a_reload), (false, 0));
     }
 }
