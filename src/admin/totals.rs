@@ -2,17 +2,14 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use serde_json::{Value, json};
 
 use super::spec::{array, count, object};
 use crate::{
-    runtime::{
-        Snapshot,
-        registry::{Registry, WorkerRegistry},
-    },
+    runtime::registry::{Registry, WorkerRegistry},
     telemetry::{
         clock,
         metrics::{BOUNDS, Counter, HistogramSum, WorkerSeries},
@@ -55,12 +52,7 @@ pub(super) struct Totals {
 
 impl Totals {
     /// Of this moment, by what each route has.
-    pub(super) fn sum(
-        snapshot: &Snapshot,
-        registry: &Registry,
-        by_route: &HashMap<Arc<str>, Total>,
-        uptime: u64,
-    ) -> Self {
+    pub(super) fn sum(registry: &Registry, by_route: &HashMap<Arc<str>, Total>, uptime: u64) -> Self {
         let mut total = Total::default();
         by_route.values().for_each(|route| total.add(route));
         let sum = |count: fn(&WorkerSeries) -> &Counter| -> u64 {
@@ -73,14 +65,14 @@ impl Totals {
             total,
             bytes_in: sum(|it| &it.bytes_in),
             bytes_out: sum(|it| &it.bytes_out),
-            connections: snapshot.listeners.iter().map(|it| it.shared.open.load(Relaxed).max(0)).sum(),
+            connections: registry.open_connections().max(0),
             retries: sum(|it| &it.retries),
         }
     }
 
     /// Of this moment.
-    pub(super) fn of(snapshot: &Snapshot, registry: &Registry, uptime: u64) -> Self {
-        Self::sum(snapshot, registry, &by_route(registry), uptime)
+    pub(super) fn of(registry: &Registry, uptime: u64) -> Self {
+        Self::sum(registry, &by_route(registry), uptime)
     }
 
     pub(super) fn to_json(&self) -> Value {
@@ -179,7 +171,7 @@ mod tests {
         let (shared, history) = (shared(CONFIG), History::default());
         assert_eq!(history.to_json(), json!([]));
         for uptime in 0..300 {
-            history.push(Totals::of(&shared.snapshot.load(), &shared.registry, uptime));
+            history.push(Totals::of(&shared.registry, uptime));
         }
         let kept = history.to_json();
         let of = |place: usize| kept[place]["uptime_seconds"].as_u64().unwrap();

@@ -1,14 +1,10 @@
 //! Stopping by and by: unready, draining, closing.
 
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     reload::successor::Successor,
     runtime::{
-        Listener,
         drain::{Stage, reached},
         worker::Shared,
     },
@@ -59,20 +55,25 @@ async fn drained(shared: &Arc<Shared>, successor: &Successor) {
     }
 }
 
-/// Open connections of all listeners.
+/// Open connections of all listeners: those that a reload took away have time to end as well.
 fn open(shared: &Shared) -> i64 {
-    let open = |listener: &Listener| listener.shared.open.load(Relaxed);
-    shared.snapshot.load().listeners.iter().map(open).sum()
+    shared.registry.open_connections()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::{future::pending, sync::atomic::Ordering::Relaxed};
 
     use tokio::time::{Instant, sleep};
 
     use super::*;
-    use crate::admin::tests::{CONFIG, shared};
+    use crate::{
+        admin::tests::{CONFIG, shared},
+        config,
+        moment::Moment,
+        runtime::build,
+        tls::tickets::Tickets,
+    };
 
     /// What `drain_delay = "2s"` and `drain_timeout = "5s"` make of so many open connections.
     fn draining(open: i64) -> Arc<Shared> {
@@ -108,6 +109,29 @@ mod tests {
         let nobody = Successor::default();
         tokio::join!(drain(&shared, false, &nobody, pending()), leave);
         assert_eq!((shared.drain.stage(), begun.elapsed().as_secs()), (Stage::Closing, 3));
+    }
+
+    /// Else it would be over at once, and cut what is left on a listener that has another name now.
+    #[tokio::test(start_paused = true)]
+    async fn connections_of_listeners_that_are_gone_are_waited_for() {
+        let shared = draining(1);
+        let gone = shared.snapshot.load().listeners[0].shared.clone();
+        let text = CONFIG.replace("\"web\"", "\"other\"");
+        let tickets = Tickets::new(Moment::now()).unwrap();
+        let config = config::parse(&text, "test.toml".as_ref()).unwrap();
+        let mut snapshot = build::build(config, 2, &shared.registry, &tickets).unwrap();
+        snapshot.config.runtime = shared.snapshot.load().config.runtime.clone();
+        shared.snapshot.store(Arc::new(snapshot));
+        let begun = Instant::now();
+        let leave = async {
+            sleep(Duration::from_secs(4)).await;
+            gone.leave();
+        };
+        let drained = async {
+            drain(&shared, false, &Successor::default(), pending()).await;
+            begun.elapsed().as_secs()
+        };
+        assert_eq!(tokio::join!(drained, leave).0, 4);
     }
 
     #[tokio::test(start_paused = true)]

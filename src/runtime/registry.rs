@@ -239,6 +239,14 @@ impl Registry {
         }
     }
 
+    /// Open connections and sessions of all listeners, also of those that are gone and still have some.
+    pub fn open_connections(&self) -> i64 {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        // One with several addresses is there under each.
+        let listeners: HashMap<_, _> = slots.values().map(|(slot, shared)| (slot, shared)).collect();
+        listeners.values().map(|shared| shared.open.load(Relaxed)).sum()
+    }
+
     /// What a cache holds.
     pub fn cache(&self, key: CacheKey, shape: Option<Shape>) -> Arc<Store> {
         let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);

@@ -33,7 +33,7 @@ impl Admin {
     /// Takes the totals of this moment; to be called every [`EVERY`].
     pub fn note_traffic(&self) {
         let uptime = Moment::now().since(self.started).as_secs();
-        self.history.push(Totals::of(&self.shared.snapshot.load(), &self.shared.registry, uptime));
+        self.history.push(Totals::of(&self.shared.registry, uptime));
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) fn get(admin: &Admin, _: &Params) -> Reply {
 fn traffic(snapshot: &Snapshot, registry: &Registry, uptime: u64) -> Value {
     let by_route = by_route(registry);
     let (routes, left_out) = busiest(snapshot, &by_route);
-    let mut traffic = Totals::sum(snapshot, registry, &by_route, uptime).to_json();
+    let mut traffic = Totals::sum(registry, &by_route, uptime).to_json();
     if let Some(all) = traffic.as_object_mut() {
         all.insert("routes".to_owned(), routes.into());
         all.insert("routes_left_out".to_owned(), left_out.into());
