@@ -99,7 +99,7 @@ impl Direction {
         self.state == State::Done
     }
 
-    /// Writes what there is, and reads once.
+    /// Writes what there is, and splices or reads once.
     fn poll_round(
         &mut self,
         cx: &mut Context<'_>,
@@ -110,9 +110,19 @@ impl Direction {
         if self.full >= MANY
             && !self.is_copied
             && let (Stream::Plain(source), Stream::Plain(sink)) = (&*from, &*to)
+            && ready!(self.poll_splice(cx, source, sink))?
         {
-            return self.poll_splice(cx, source, sink);
+            return Poll::Ready(Ok(()));
         }
+        self.poll_read(cx, from, to)
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+    ) -> Poll<Result<(), Broken>> {
         match from.poll_buffer(cx) {
             Poll::Ready(buffer) => self.buffer = buffer.map_err(Broken::Source)?,
             Poll::Pending => {
@@ -143,19 +153,19 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
-    /// Carries what a pipe holds, and fills it once.
+    /// Carries what a pipe holds, and fills it once; false where nothing could be carried so, and a read is to say why.
     fn poll_splice(
         &mut self,
         cx: &mut Context<'_>,
         source: &Plain,
         sink: &Plain,
-    ) -> Poll<Result<(), Broken>> {
+    ) -> Poll<Result<bool, Broken>> {
         // The memory that a read was tried with goes back.
         self.buffer = Buffer::default();
         let Some(pipe) = self.pipe.take().or_else(|| Pipe::take().map(Box::new)) else {
             // Without a pipe it is copied, until much has come again.
             self.full = 0;
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(false));
         };
         let pipe = self.pipe.insert(pipe);
         let mut filled = None;
@@ -164,25 +174,27 @@ impl Direction {
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::InvalidInput => {
                     // Nothing was moved.
                     (self.pipe, self.full, self.is_copied) = (None, 0, true);
-                    return Poll::Ready(Ok(()));
+                    return Poll::Ready(Ok(false));
                 }
-                Poll::Ready(result) => filled = Some(result.map_err(Broken::Source)?),
+                // Empty, so that another tunnel may use it meanwhile.
+                Poll::Ready(Ok(0)) => {
+                    self.pipe = None;
+                    return Poll::Ready(Ok(false));
+                }
                 Poll::Pending => {
-                    // Empty, so that another tunnel may use it meanwhile.
                     self.pipe = None;
                     return Poll::Pending;
                 }
+                Poll::Ready(result) => filled = Some(result.map_err(Broken::Source)?),
             }
         }
         while !pipe.is_empty() {
             self.bytes += ready!(pipe.poll_drain(cx, sink)).map_err(Broken::Sink)? as u64;
             self.has_spliced = true;
         }
-        match filled {
-            Some(0) => (self.pipe, self.state) = (None, State::Ending),
-            Some(little) if little < LITTLE => (self.pipe, self.full) = (None, 0),
-            Some(_) | None => {}
+        if filled.is_some_and(|filled| filled < LITTLE) {
+            (self.pipe, self.full) = (None, 0);
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(true))
     }
 }

@@ -7,7 +7,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use rustix::{
+    io::Errno,
+    pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice},
+};
 use tokio::io::Interest;
 
 use crate::net::{Plain, descriptors};
@@ -55,22 +58,32 @@ impl Pipe {
         self.holds == 0
     }
 
-    /// Moves what has come into the pipe, which is empty: how much; 0 at the source's end.
+    /// Moves what has come into the pipe, which is empty: how much; 0 where there is nothing that can be moved, for which
+    /// there are three reasons: nothing has come, the source has ended, or urgent data of TCP are next, which splice(2)
+    /// stops before as if it were one of the others. A read tells which it is, and goes past those data, so the event
+    /// loop takes the source for ready until that has been tried.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, source: &Plain) -> Poll<io::Result<usize>> {
         let Some(ends) = &self.ends else { return Poll::Ready(Ok(0)) };
-        let moved = ready!(poll_move(cx, source, Interest::READABLE, || {
-            splice(source.as_fd(), None, &ends.write, None, ends.size, FLAGS)
-        }))?;
-        self.holds = moved;
-        Poll::Ready(Ok(moved))
+        ready!(source.poll_ready(cx, Interest::READABLE))?;
+        self.holds = match splice(source.as_fd(), None, &ends.write, None, ends.size, FLAGS) {
+            Ok(moved) => moved,
+            Err(Errno::AGAIN) => 0,
+            Err(error) => return Poll::Ready(Err(error.into())),
+        };
+        Poll::Ready(Ok(self.holds))
     }
 
     /// Moves what is in the pipe on: how much.
     pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>, sink: &Plain) -> Poll<io::Result<usize>> {
         let Some(ends) = &self.ends else { return Poll::Ready(Ok(0)) };
-        let moved = ready!(poll_move(cx, sink, Interest::WRITABLE, || {
-            splice(&ends.read, None, sink.as_fd(), None, self.holds, FLAGS)
-        }))?;
+        let moved = loop {
+            ready!(sink.poll_ready(cx, Interest::WRITABLE))?;
+            let step = || splice(&ends.read, None, sink.as_fd(), None, self.holds, FLAGS);
+            match sink.try_io(Interest::WRITABLE, || step().map_err(io::Error::from)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                moved => break moved?,
+            }
+        };
         if moved == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
@@ -104,22 +117,6 @@ impl Drop for Pipe {
                     spare.push(ends);
                 }
             });
-        }
-    }
-}
-
-/// Moves bytes from or to a socket once it is ready.
-fn poll_move(
-    cx: &mut Context<'_>,
-    socket: &Plain,
-    interest: Interest,
-    step: impl Fn() -> Result<usize, rustix::io::Errno>,
-) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(socket.poll_ready(cx, interest))?;
-        match socket.try_io(interest, || step().map_err(io::Error::from)) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            result => return Poll::Ready(result),
         }
     }
 }

@@ -37,7 +37,7 @@ mod joined {
 
     use socket2::SockRef;
     use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
+        io::{AsyncReadExt, AsyncWriteExt, Interest},
         net::{TcpListener, TcpStream},
         task::JoinHandle,
     };
@@ -110,6 +110,38 @@ mod joined {
         drop(backend);
         let (carried, _) = joined.await.unwrap();
         assert_eq!((carried.up, carried.is_spliced), (expected.len() as u64 + 4, true));
+    }
+
+    /// splice(2) stops before them, and says that nothing comes or, behind an end, that all has come.
+    #[tokio::test]
+    async fn what_comes_behind_urgent_data_is_passed_on() {
+        for ends_at_once in [false, true] {
+            let (mut client, mut backend, joined) = tunnel(LONG).await;
+            let sent = bytes(8_100_000);
+            let expected = [b"first ", &sent[..]].concat();
+            let sending = tokio::spawn(async move {
+                let (before, behind) = sent.split_at(8_000_000);
+                client.write_all(before).await.unwrap();
+                let urgent = || SockRef::from(&client).send_out_of_band(b"!");
+                assert_eq!(client.async_io(Interest::WRITABLE, urgent).await.unwrap(), 1);
+                client.write_all(behind).await.unwrap();
+                if ends_at_once {
+                    client.shutdown().await.unwrap();
+                }
+                client
+            });
+            let mut read = vec![0; expected.len()];
+            let arrives = tokio::time::timeout(Duration::from_secs(20), backend.read_exact(&mut read));
+            arrives.await.expect("it stalls").unwrap();
+            assert!(read == expected, "every byte in its place, but for the urgent one");
+            let mut client = sending.await.unwrap();
+            client.shutdown().await.unwrap();
+            assert_eq!(backend.read(&mut read).await.unwrap(), 0);
+            drop((client, backend));
+            let (carried, end) = joined.await.unwrap();
+            assert!(matches!(end, End::Done), "{end:?}");
+            assert_eq!((carried.up, carried.is_spliced), (expected.len() as u64, true));
+        }
     }
 
     #[tokio::test]
