@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::{access::Access, totals::History};
 use crate::{
-    config::admin::AdminConf,
+    config::{admin::AdminConf, listen::ListenAddress},
     listen::mailbox::Mailboxes,
     moment::Moment,
     reload::{Reloader, plan::Certificate},
@@ -88,7 +88,8 @@ impl Admin {
     }
 
     /// Takes over who may ask from another configuration; `bound` is where it listens from here on, when that changes. A
-    /// token that cannot be read leaves the old one.
+    /// token that cannot be read leaves the old one, but at another address, or where everyone might ask, nobody may until
+    /// it can be.
     pub fn set_access(&self, conf: Option<&AdminConf>, bound: Option<&str>) {
         let Some(conf) = conf else { return };
         let made_for = self.made_for.load();
@@ -97,8 +98,119 @@ impl Admin {
         if is_same && conf.token_file.is_none() && conf.metrics.is_none() {
             return;
         }
-        if let Err(error) = self.begin(conf, bound.unwrap_or(&made_for.1)) {
-            tracing::error!("{error}; the token that was read before stays valid");
+        let (before, at) = (made_for.0.as_ref(), bound.unwrap_or(&made_for.1));
+        let is_elsewhere = bound.is_some() || before.is_none_or(|before| before.address != conf.address);
+        take_over(&self.access, Access::new(conf, at), is_elsewhere, Some(&conf.address));
+        let address = conf.metrics_address();
+        let is_elsewhere = before.and_then(AdminConf::metrics_address) != address;
+        take_over(&self.metrics_access, Access::of_metrics(conf), is_elsewhere, address);
+        self.made_for.store(Arc::new((Some(conf.clone()), at.to_owned())));
+    }
+}
+
+/// Takes over who may ask at an address.
+fn take_over(
+    own: &ArcSwap<Access>,
+    next: Result<Access, String>,
+    is_elsewhere: bool,
+    address: Option<&ListenAddress>,
+) {
+    let next = match next {
+        Ok(next) => next,
+        Err(error) => {
+            // Those of a unix socket are let in by its file.
+            let is_unix = matches!(address, Some(ListenAddress::Unix(_)));
+            let was_open = matches!(**own.load(), Access::Anyone) && !is_unix;
+            if !is_elsewhere && !was_open {
+                tracing::error!("{error}; the token that was read before stays valid");
+                return;
+            }
+            tracing::error!("{error}; until it can be read, only health is answered");
+            Access::Nobody
         }
+    };
+    own.store(Arc::new(next));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, path::Path};
+
+    use super::*;
+    use crate::{
+        admin::tests::{CONFIG, admin},
+        config,
+    };
+
+    /// Who may ask, for everything and for metrics.
+    fn access(admin: &Admin) -> [String; 2] {
+        [&admin.access, &admin.metrics_access].map(|access| format!("{:?}", access.load()))
+    }
+
+    fn conf(lines: &str) -> AdminConf {
+        let text =
+            CONFIG.replace("address = \"127.0.0.1:0\"\n[[listener]]", &format!("{lines}\n[[listener]]"));
+        config::parse(&text, Path::new("test.toml")).unwrap().admin.unwrap()
+    }
+
+    /// A token that was there when the configuration was read, and may not be when it is wanted.
+    struct TokenFile(std::path::PathBuf);
+
+    impl TokenFile {
+        fn new(name: &str) -> Self {
+            let file = Self(env::temp_dir().join(format!("pointsman-{name}-{}", std::process::id())));
+            file.write();
+            file
+        }
+
+        fn write(&self) {
+            fs::write(&self.0, "s3cret\n").unwrap();
+        }
+
+        fn remove(&self) {
+            fs::remove_file(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_address_opens_to_nobody_whose_token_cannot_be_read() {
+        let admin = admin(CONFIG, Access::Nobody);
+        let unix = conf("address = \"unix:/run/a.sock\"");
+        admin.begin(&unix, "unix:/run/a.sock").unwrap();
+        assert_eq!(access(&admin), ["Anyone", "Anyone"]);
+        let token = TokenFile::new("moved");
+        let tcp = conf(&format!("address = \"127.0.0.1:1\"\ntoken_file = \"{}\"", token.0.display()));
+        token.remove();
+        admin.set_access(Some(&tcp), Some("127.0.0.1:1"));
+        assert_eq!(access(&admin)[0], "Nobody");
+        token.write();
+        admin.set_access(Some(&tcp), None);
+        assert_eq!(access(&admin)[0], "Token(secret)");
+        token.remove();
+        admin.set_access(Some(&tcp), None);
+        assert_eq!(access(&admin)[0], "Token(secret)", "at the same address the old one stays");
+        let other = AdminConf { address: conf("address = \"127.0.0.1:2\"").address, ..tcp };
+        admin.set_access(Some(&other), Some("127.0.0.1:2"));
+        assert_eq!(access(&admin)[0], "Nobody");
+    }
+
+    #[test]
+    fn metrics_open_to_nobody_whose_token_cannot_be_read() {
+        let admin = admin(CONFIG, Access::Nobody);
+        let token = TokenFile::new("metrics");
+        let unix = "address = \"unix:/run/a.sock\"\n[admin.metrics]\naddress";
+        let open = conf(&format!("{unix} = \"127.0.0.1:1\""));
+        let closed = conf(&format!("{unix} = \"127.0.0.1:1\"\ntoken_file = \"{}\"", token.0.display()));
+        admin.begin(&open, "unix:/run/a.sock").unwrap();
+        assert_eq!(access(&admin)[1], "Anyone", "no token is wanted");
+        token.remove();
+        admin.set_access(Some(&closed), None);
+        assert_eq!(access(&admin), ["Anyone", "Nobody"], "the socket of the other is its owner's still");
+        token.write();
+        admin.set_access(Some(&closed), None);
+        assert_eq!(access(&admin)[1], "Token(secret)");
+        token.remove();
+        admin.set_access(Some(&closed), None);
+        assert_eq!(access(&admin)[1], "Token(secret)");
     }
 }
