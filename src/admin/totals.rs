@@ -129,7 +129,8 @@ pub(super) fn by_route(registry: &Registry) -> HashMap<Arc<str>, Total> {
         for (name, series) in &*routes {
             let total = totals.entry(name.clone()).or_default();
             for (key, count) in series.requests() {
-                if let Some(class) = total.by_class.get_mut(usize::from(key.status / 100)) {
+                // RFC 9110 §15: what is above 599 is one that clients treat as a 5xx.
+                if let Some(class) = total.by_class.get_mut(usize::from(key.status / 100).min(5)) {
                     *class += count;
                 }
             }
@@ -163,8 +164,13 @@ const KEPT: usize = 121;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::admin::tests::{CONFIG, shared};
+    use crate::{
+        admin::tests::{CONFIG, shared},
+        telemetry::metrics::{NO_NAME, RequestKey},
+    };
 
     #[test]
     fn ten_minutes_are_kept_and_no_more() {
@@ -177,5 +183,17 @@ mod tests {
         let of = |place: usize| kept[place]["uptime_seconds"].as_u64().unwrap();
         assert_eq!((kept.as_array().unwrap().len(), of(0), of(KEPT - 1)), (KEPT, 179, 299));
         assert!(kept[0].get("routes").is_none() && kept[0].get("errors").is_none());
+    }
+
+    #[test]
+    fn no_status_is_left_out() {
+        let shared = shared(CONFIG);
+        let snapshot = shared.snapshot.load();
+        for status in [0, 103, 200, 304, 404, 503, 600, 999] {
+            let key = RequestKey { listener: NO_NAME, upstream: NO_NAME, status };
+            snapshot.routes[0].series[0].record(key, Duration::from_millis(1));
+        }
+        let total = &by_route(&shared.registry)["all"];
+        assert_eq!((total.by_class, total.requests()), ([1, 1, 1, 1, 1, 3], 8));
     }
 }
