@@ -237,7 +237,10 @@ fn trailers_come_behind_a_length_of_0() {
             let response = client.ask(request("POST", path)).await.unwrap();
             assert_eq!(response.headers()["content-length"], "0", "{path}");
             let mut body = response.into_body();
-            assert!(body.data().await.is_none(), "{path}");
+            // The end may come in a frame of its own.
+            while let Some(data) = body.data().await {
+                assert!(data.unwrap().is_empty(), "{path}");
+            }
             let trailers = body.trailers().await.unwrap();
             let status = trailers.as_ref().and_then(|trailers| trailers.get("grpc-status"));
             assert_eq!(status.is_some_and(|status| status == "5"), path != "/none", "{path}");
