@@ -54,16 +54,35 @@ pub(super) fn spellings(
 
 /// Whether a path has one spelling and one reading, as nearly all have.
 fn is_plain(path: &str) -> bool {
-    let (mut is_odd, mut is_behind_slash) = (false, false);
-    // Without a branch for each byte.
+    // By a table and without a branch for each byte: paths are too short for wider steps to pay.
+    let (mut odd, mut behind) = (0, 0);
     for byte in path.bytes() {
-        is_odd |= (byte == b'%') | (byte == b';') | (byte == b'"') | (byte & 0xfd == b'<');
-        // `[`, `\`, `]`, `^`, `` ` ``, `{`, `|` and `}`: but for the last row of letters, 0x5b to 0x5e and so on.
-        is_odd |= (byte.wrapping_sub(b'[') < 4) | (byte == b'`') | (byte.wrapping_sub(b'{') < 3);
-        is_odd |= is_behind_slash & ((byte == b'/') | (byte == b'.'));
-        is_behind_slash = byte == b'/';
+        let class = CLASSES.get(usize::from(byte)).copied().unwrap_or(ODD);
+        odd |= class & (ODD | behind);
+        behind = (class & SLASH) << 1;
     }
-    !is_odd
+    odd == 0
+}
+
+/// What a byte is in a path: bits that are tested together.
+const CLASSES: [u8; 256] = classes();
+const SLASH: u8 = 1;
+/// It says more behind a slash: another one, or the beginning of a dot segment.
+const BEHIND: u8 = SLASH << 1;
+/// It may be written, or read, in another way.
+const ODD: u8 = 4;
+
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time, where a bad index is a build error")]
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    classes[b'/' as usize] = SLASH | BEHIND;
+    classes[b'.' as usize] = BEHIND;
+    let (odd, mut at) = (b"%;\"<>[\\]^`{|}", 0);
+    while at < odd.len() {
+        classes[odd[at] as usize] = ODD;
+        at += 1;
+    }
+    classes
 }
 
 /// A path in its one spelling.
