@@ -105,6 +105,14 @@ impl Store {
         for member in &self.members {
             eventually("the store listens", || TcpStream::connect(member.client).is_ok());
         }
+        // It listens before it has made what it keeps on its disk, and before it has a leader.
+        for member in self.members.iter().filter(|_| self.election == "etcd") {
+            eventually("etcd is healthy", || {
+                let health = format!("http://{}/health", member.client);
+                let output = Command::new("curl").args(["-sfm", "5", &health]).output().unwrap();
+                String::from_utf8_lossy(&output.stdout).contains("true")
+            });
+        }
     }
 
     /// Sends a signal to a member: `STOP` has it stand still, `CONT` go on.
