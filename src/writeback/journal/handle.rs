@@ -28,7 +28,7 @@ use super::{
 use crate::rng::Rng;
 
 /// A journal that is open. Its thread ends, with everything written, when the last `Arc` goes, and is among
-/// [`Options::ends`] from then on: a sync is waited for there, by who wants to.
+/// [`Options::closing_among`] from then on: a sync is waited for there, by who wants to.
 #[derive(Debug)]
 pub struct Journal {
     pub(super) shared: Arc<Shared>,
