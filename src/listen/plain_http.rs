@@ -2,14 +2,13 @@
 
 use std::{
     future::poll_fn,
-    pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncWriteExt, ReadBuf};
 
-use crate::net::{Deadline, Plain};
+use crate::net::{Deadline, Plain, Stream, linger};
 
 /// Whether what comes over a connection begins as a request does, and not as TLS. Nothing is taken from it.
 pub(super) fn poll_is_spoken(plain: &Plain, cx: &mut Context<'_>) -> Poll<bool> {
@@ -29,29 +28,16 @@ pub(super) fn poll_is_spoken(plain: &Plain, cx: &mut Context<'_>) -> Poll<bool> 
 pub(super) async fn refuse(mut plain: Plain) {
     let deadline = Deadline::new();
     deadline.after(PATIENCE);
-    let mut answer = std::pin::pin!(async {
-        let head =
-            "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n";
-        let answer = format!("{head}Content-Length: {}\r\n\r\n{SENTENCE}", SENTENCE.len());
-        plain.write_all(answer.as_bytes()).await?;
-        plain.shutdown().await?;
-        // Closing with unread bytes makes the kernel send a reset, which can take the answer away (RFC 9112 §9.6).
-        let (mut left, mut bytes) = (MOST, [0; 4096]);
-        while left > 0 {
-            let mut read = ReadBuf::new(&mut bytes);
-            poll_fn(|cx| Pin::new(&mut plain).poll_read(cx, &mut read)).await?;
-            if read.filled().is_empty() {
-                break;
-            }
-            left = left.saturating_sub(read.filled().len());
-        }
-        Ok::<_, std::io::Error>(())
+    let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n";
+    let answer = format!("{head}Content-Length: {}\r\n\r\n{SENTENCE}", SENTENCE.len());
+    let mut writing = std::pin::pin!(plain.write_all(answer.as_bytes()));
+    let written = poll_fn(|cx| match writing.as_mut().poll(cx) {
+        Poll::Ready(written) => Poll::Ready(written.is_ok()),
+        Poll::Pending => deadline.poll_elapsed(cx).map(|()| false),
     });
-    poll_fn(|cx| match answer.as_mut().poll(cx) {
-        Poll::Ready(_) => Poll::Ready(()),
-        Poll::Pending => deadline.poll_elapsed(cx),
-    })
-    .await;
+    if written.await {
+        linger(&mut Stream::Plain(plain), &deadline, MOST).await;
+    }
 }
 
 const SENTENCE: &str = "This port speaks HTTPS, but the request was plain HTTP: use https:// instead.\n";
@@ -60,4 +46,4 @@ const SENTENCE: &str = "This port speaks HTTPS, but the request was plain HTTP: 
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Bytes of the request that are read and forgotten.
-const MOST: usize = 64 * 1024;
+const MOST: u64 = 64 * 1024;
