@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::{
     caches::{admin, purge},
     collapse::{Gate, cached, metric},
-    support::{Origin, Proxy, Reply, client::Response, eventually, proxy},
+    support::{InTime, Origin, Proxy, Reply, client::Response, eventually, proxy},
 };
 
 const OBJECTS: &str = "pointsman_cache_disk_objects";
@@ -254,7 +254,7 @@ fn a_second_program_reports_that_the_folder_is_taken() {
         .args(["run", "--config"])
         .arg(folder.join("pointsman.toml"))
         .stdin(Stdio::null())
-        .output()
+        .in_time()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{said}");

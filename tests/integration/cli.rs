@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 use crate::support::{
-    Origin, Proxy,
+    InTime, Origin, Proxy,
     proxy::{config, folder},
 };
 
@@ -42,7 +42,7 @@ pub fn pointsman_with(folder: &Path, variables: &[(&str, &str)], arguments: &[&s
     let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
     command.args(arguments).current_dir(folder).stdin(Stdio::null());
     command.env_remove("POINTSMAN_ADMIN").env_remove("POINTSMAN_TOKEN").envs(variables.iter().copied());
-    let output = command.output().unwrap();
+    let output = command.in_time().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ended { status: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::support::{
-    Origin, PATIENCE, Proxy,
+    InTime, Origin, PATIENCE, Proxy,
     proxy::{config_of, folder},
 };
 
@@ -90,7 +90,7 @@ fn a_socket_in_use_is_not_taken_away() {
     let second = std::process::Command::new(env!("CARGO_BIN_EXE_pointsman"))
         .args(["run", "--config"])
         .arg(folder.join("pointsman.toml"))
-        .output()
+        .in_time()
         .unwrap();
     assert_eq!(second.status.code(), Some(1));
     assert!(get(&path, "/").ends_with("hello"), "the first goes on");

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Origin, Proxy, eventually, proxy::config, skipped};
+use crate::support::{InTime, Origin, Proxy, eventually, proxy::config, skipped};
 
 const ADMIN: &str = "[admin]\naddress = \"127.0.0.1:0\"\n";
 
@@ -100,7 +100,7 @@ fn a_terminal_is_drawn_on_resized_and_given_back() {
         let output = Command::new("python3")
             .args([script, end, env!("CARGO_BIN_EXE_pointsman"), &admin])
             .env("TERM", "xterm")
-            .output()
+            .in_time()
             .unwrap();
         let printed = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{end}: {printed}");

@@ -10,12 +10,12 @@ use std::{
 use super::{Example, backend};
 use crate::{
     real_servers::Server,
-    support::{Origin, Proxy, Reply, Request, eventually, proxy, skipped, tls},
+    support::{InTime, Origin, Proxy, Reply, Request, eventually, proxy, skipped, tls},
 };
 
 /// What a program that is to succeed says.
 fn said(command: &mut Command) -> String {
-    let Output { status, stdout, stderr } = command.output().unwrap();
+    let Output { status, stdout, stderr } = command.in_time().unwrap();
     let stderr = String::from_utf8_lossy(&stderr);
     assert!(status.success(), "{command:?}: {status}: {stderr}");
     String::from_utf8(stdout).unwrap()
@@ -115,7 +115,9 @@ fn git_pushes_and_clones_through_the_example_of_gitlab() {
     fs::write(work.join("large"), &large).unwrap();
     git(&["add", "large"], &work);
     git(&["commit", "-q", "-m", "large"], &work);
-    git(&["-c", &resolve, "push", "-q", "origin", "HEAD:main"], &work);
+    // Over HTTP/2 a push hangs now and then, whatever is at the other end: curl asks git for more behind the end, and git
+    // and its child each wait for the other (github.com/git/git/pull/1608, not merged).
+    git(&["-c", &resolve, "-c", "http.version=HTTP/1.1", "push", "-q", "origin", "HEAD:main"], &work);
     git(&["-c", &resolve, "clone", "-q", "-b", "main", &url, "again"], &folder);
     assert_eq!(fs::read(folder.join("again/large")).unwrap(), large);
     let log = log.lock().unwrap();

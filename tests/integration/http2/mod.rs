@@ -8,7 +8,7 @@ mod streams;
 mod targets;
 
 use crate::support::{
-    Origin, PATIENCE, Proxy, Reply, Request, eventually,
+    InTime, Origin, PATIENCE, Proxy, Reply, Request, eventually,
     h2::{Http2, request, run, whole},
     proxy::{config, config_of},
     tls::{self, SECURE},
@@ -92,7 +92,7 @@ fn curl_and_h2load_get_what_they_ask_for() {
     let origin = Origin::named("hello");
     let proxy = Proxy::start_in(tls::folder(), &config_of(&[origin.address().to_string()], SECURE, ""));
     let url = format!("https://127.0.0.1:{}/tool", proxy.address("web").port());
-    let tool = |name: &str, arguments: &[&str]| match Command::new(name).args(arguments).arg(&url).output() {
+    let tool = |name: &str, arguments: &[&str]| match Command::new(name).args(arguments).arg(&url).in_time() {
         Ok(output) => Some(String::from_utf8_lossy(&output.stdout).into_owned()),
         Err(_) => {
             crate::support::skipped(name);

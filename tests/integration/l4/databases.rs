@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{logged, passing};
-use crate::support::{Proxy, eventually, free, skipped, tls};
+use crate::support::{InTime, Proxy, eventually, free, skipped, tls};
 
 /// A server in the foreground; it is stopped when this is dropped.
 pub(super) struct Daemon {
@@ -84,7 +84,7 @@ fn query(proxy: &Proxy, parameters: &str, query: &str) -> Result<String, String>
     let target = format!(
         "hostaddr=127.0.0.1 port={port} user=me dbname=postgres connect_timeout=10 gssencmode=disable {parameters}"
     );
-    let output = Command::new("psql").args(["-X", "-A", "-t", "-c", query, &target]).output().unwrap();
+    let output = Command::new("psql").args(["-X", "-A", "-t", "-c", query, &target]).in_time().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
 }
@@ -163,7 +163,7 @@ fn redis_is_reached_and_many_commands_come_back() {
     let port = proxy.address("web").port().to_string();
     let run = |program: &str, arguments: &[&str]| {
         let output =
-            Command::new(program).args(["-h", "127.0.0.1", "-p", &port]).args(arguments).output().unwrap();
+            Command::new(program).args(["-h", "127.0.0.1", "-p", &port]).args(arguments).in_time().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
@@ -183,7 +183,7 @@ fn redis_is_reached_and_many_commands_come_back() {
         .args(["-h", "127.0.0.1", "-p", &port, "--tls", "--sni", "localhost", "--cacert"])
         .arg(ca)
         .args(["get", "a"])
-        .output()
+        .in_time()
         .unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "b\n");
 }

@@ -11,7 +11,7 @@ use super::{
     databases::{Daemon, as_user, postgres, programs},
     passing,
 };
-use crate::support::{Proxy, free, proxy::folder, skipped, tls};
+use crate::support::{InTime, Proxy, free, proxy::folder, skipped, tls};
 
 fn has(program: &str) -> bool {
     let is_there = Command::new(program).arg("--version").output().is_ok();
@@ -45,7 +45,7 @@ fn pgbench_has_no_failed_transaction() {
     let run = |arguments: &[&str]| {
         let mut command = as_user(&pgbench);
         command.args(["-h", "127.0.0.1", "-U", "me", "-p", &port]).args(arguments).arg("postgres");
-        said(&command.output().unwrap())
+        said(&command.in_time().unwrap())
     };
     run(&["-i", "-q"]);
     let text = run(&["-c", "8", "-t", "100"]);
@@ -68,7 +68,7 @@ fn iperf3_carries_much_in_both_directions() {
     for direction in [&[][..], &["-R"]] {
         let mut command = Command::new("iperf3");
         command.args(["-c", "127.0.0.1", "-p", &port, "-n", "256M", "-P", "2", "-J"]).args(direction);
-        let text = said(&command.output().unwrap());
+        let text = said(&command.in_time().unwrap());
         let report: serde_json::Value = serde_json::from_str(&text).unwrap();
         let received = report["end"]["sum_received"]["bytes"].as_u64();
         // What is on its way when the client has sent enough is not counted: what four sockets hold, whatever is sent in all.
@@ -110,7 +110,7 @@ fn a_copy_over_ssh_comes_whole() {
     let mut command = Command::new("scp");
     command.args(["-q", "-P", &port, "-i", &at("user"), "-o", "StrictHostKeyChecking=no"]);
     command.args(["-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes"]);
-    said(&command.args([&at("sent"), &format!("root@127.0.0.1:{}", at("came"))]).output().unwrap());
+    said(&command.args([&at("sent"), &format!("root@127.0.0.1:{}", at("came"))]).in_time().unwrap());
     said(&Command::new("cmp").args([at("sent"), at("came")]).output().unwrap());
     let line = super::logged(&proxy, 1).remove(0);
     assert_eq!(line["carried_by"], "splice", "{line}");

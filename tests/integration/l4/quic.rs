@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use crate::{
     collapse::metric,
-    support::{PATIENCE, Proxy, browser, eventually, proxy::folder, python_tool, skipped, tls::Authority},
+    support::{
+        InTime, PATIENCE, Proxy, browser, eventually, proxy::folder, python_tool, skipped, tls::Authority,
+    },
 };
 
 /// The client's first packets of RFC 9001 §A.2 and RFC 9369 §A.2, which ask for `example.com`.
@@ -360,7 +362,7 @@ impl World {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/integration/support/quic.py");
         let mut command = Command::new(&self.python);
         command.arg(script).args([what, &self.proxy.address("web").to_string()]);
-        let output = command.args(arguments).output().unwrap();
+        let output = command.args(arguments).in_time().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         serde_json::from_str(&text)
             .unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)))

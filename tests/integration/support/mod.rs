@@ -5,6 +5,7 @@ pub mod client;
 pub mod frames;
 pub mod h2;
 pub mod http2_origin;
+pub mod in_time;
 pub mod origin;
 pub mod otlp;
 pub mod ports;
@@ -12,6 +13,7 @@ pub mod proxy;
 pub mod tls;
 
 pub use client::Client;
+pub use in_time::InTime;
 pub use origin::{Origin, Reply, Request};
 pub use ports::{free, free as nobody};
 pub use proxy::Proxy;
