@@ -130,6 +130,7 @@ fn write_routed(routed: &Routed, out: &mut String) -> std::fmt::Result {
         Decision::Redirect { status, location } => {
             writeln!(out, "    redirects with {status} to {location}")?
         }
+        Decision::Respond { status, bytes: 0, .. } => writeln!(out, "    answers {status} without a body")?,
         Decision::Respond { status, content_type, bytes } => {
             writeln!(out, "    answers {status} with {bytes} bytes of {content_type}")?;
         }
@@ -192,7 +193,7 @@ fn write_cache(cache: &CacheAnswer, out: &mut String) -> std::fmt::Result {
 }
 
 fn write_destination(destination: &Destination, otherwise: &str, out: &mut String) -> std::fmt::Result {
-    let Destination { upstream, percent, balance, backends, pick } = destination;
+    let Destination { upstream, percent, balance, backends, pick, is_queued } = destination;
     write!(out, "  upstream {upstream} ({balance}")?;
     if *percent < 100.0 {
         write!(out, ", {percent:.1} % of this route")?;
@@ -210,6 +211,7 @@ fn write_destination(destination: &Destination, otherwise: &str, out: &mut Strin
     }
     match pick {
         Some(choice) => writeln!(out, "    pick: {} ({})", choice.backend, choice.why),
+        None if *is_queued => writeln!(out, "    pick: none is free, so it waits in the queue"),
         None => writeln!(out, "    pick: none, so {otherwise}"),
     }
 }

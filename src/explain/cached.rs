@@ -16,7 +16,7 @@ use crate::{
     },
     exchange::Exchange,
     h1::{Framing, Method},
-    http::{cache_key, cached},
+    http::{cache_key, cached, writeback},
     runtime::Route,
     telemetry::clock,
 };
@@ -43,8 +43,8 @@ pub struct CacheAnswer {
 /// What is stored for a request, and what becomes of the request for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// A word for programs: `hit`, `stale`, `validate`, `miss`, `not-cached`, or `on-disk` where only reading what is
-    /// there would show.
+    /// A word for programs: `hit`, `stale`, `validate`, `miss`, `not-cached`, `pending` where a write waits for its
+    /// delivery, or `on-disk` where only reading what is there would show.
     pub result: &'static str,
     /// Why the backend is asked, as `Cache-Status` has it; `None` when it is not.
     pub forward: Option<&'static str>,
@@ -75,6 +75,9 @@ pub(super) fn explain(
     let key = is_read.then(|| cache_key::key(route, cache, exchange));
     let (word, why) = match named(usage, exchange) {
         _ if is_upgrade => ("tunnel", "a tunnel is not cached"),
+        _ if usage == Use::Invalidate && writeback::is_accepted(cache, exchange) => {
+            ("accept", "is acknowledged with 202 when the journal has it; it is delivered to a backend later")
+        }
         _ if is_of_cache && !is_read => ("pass", "not cached: a group of `no_store` matches"),
         _ if is_read && is_bypass => {
             ("bypass", "goes to the backend, because a group of `bypass` matches; the response may be stored")
@@ -125,6 +128,9 @@ fn named(usage: Use, exchange: &Exchange) -> (&'static str, &'static str) {
 
 fn stored(cache: &Cache, key: &Key, control: &RequestControl, exchange: &Exchange) -> Stored {
     let variants = cache.store.memory.as_ref().map_or(0, |memory| memory.variants(key).len());
+    if cache.store.back.latest(key.uri()).is_some() {
+        return Stored { result: "pending", forward: None, why: PENDING, times: None, variants };
+    }
     let missing = |forward: Forward, why| match control.only_if_cached {
         false => Stored { result: "miss", forward: Some(forward.name()), why, times: None, variants },
         true => Stored { result: "not-cached", forward: None, why: ONLY_IF_CACHED, times: None, variants },
@@ -147,6 +153,7 @@ fn stored(cache: &Cache, key: &Key, control: &RequestControl, exchange: &Exchang
 }
 
 const ON_DISK: &str = "not in memory; the disk has an entry for this key";
+const PENDING: &str = "a write to it waits for its delivery: who may see it (`write_back.serve`) gets that, others the backend's answer";
 const ONLY_IF_CACHED: &str = "the request accepts only cached responses: 504";
 
 fn judged(

@@ -24,8 +24,10 @@ pub struct Destination {
     pub balance: &'static str,
     /// Its backends in file order.
     pub backends: Vec<Candidate>,
-    /// Which one is picked; none = 503.
+    /// Which one is picked; none = 503, or a place in the queue.
     pub pick: Option<Choice>,
+    /// Whether a request waits in the queue where none is picked.
+    pub is_queued: bool,
 }
 
 /// A backend, and whether it may take the request.
@@ -70,12 +72,16 @@ pub(super) fn explain(
             why: barrier.unwrap_or_else(|| why_fit(upstream, backend)),
         }
     };
+    let pick = pick(upstream, key, sticky, now);
+    let is_usable = |backend: &Arc<Backend>| backend.is_healthy(now) && backend.weight_at(now) > 0;
+    let has_queue = upstream.conf.queue.size > 0;
     Destination {
         upstream: upstream.conf.name.clone(),
         percent,
         balance: upstream.conf.balance.name(),
         backends: upstream.backends.iter().map(candidate).collect(),
-        pick: pick(upstream, key, sticky, now),
+        is_queued: pick.is_none() && has_queue && upstream.backends.iter().any(is_usable),
+        pick,
     }
 }
 

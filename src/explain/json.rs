@@ -115,6 +115,7 @@ impl Destination {
             "balance": self.balance,
             "backends": backends,
             "pick": self.pick.as_ref().map(Choice::to_json),
+            "queued": self.is_queued,
         })
     }
 }

@@ -21,7 +21,9 @@ use crate::{
     exchange::{Exchange, HttpVersion, Peer, TlsFacts},
     filter::header_edits::HeaderEdits,
     h1::{Framing, HeadError, Scan},
-    http::{client_address, edit, normalize, own, respond, routing, upgrade_request},
+    http::{
+        client_address, context, edit, max_forwards, normalize, own, proxy, respond, routing, upgrade_request,
+    },
     route::table::StepVerdict,
     runtime::{Action, Listener, Route, Snapshot},
     template::Use,
@@ -218,6 +220,8 @@ impl Target {
             Some(scheme) => scheme == listener.conf.protocol.name(),
             None => listener.conf.protocol.is_http(),
         });
+        // What the nodes of a cluster ask each other is no request.
+        listeners.retain(|listener| !listener.hears_peers);
         let is_on_port = |listener: &&Listener| {
             listener.conf.address.iter().any(|address| match address {
                 ListenAddress::Tcp(address) => Some(address.port()) == self.port,
@@ -343,6 +347,7 @@ fn begin(
     let conf = &listener.conf;
     let normalized = normalize::normalize(exchange, conf.underscores, &conf.paths);
     let framing = normalized.map_err(|error| error.kind())?;
+    routing::check_name(listener, exchange).map_err(|error| error.kind())?;
     routing::check(listener, exchange).map_err(|error| error.kind())?;
     Ok(framing)
 }
@@ -366,18 +371,26 @@ fn decision(
         Ok(names) => names,
         Err(found) => return Ok(found),
     };
+    if let Some(status) = max_forwards::count_down(exchange) {
+        return Ok(Decision::Respond { status, content_type: String::new(), bytes: 0 });
+    }
+    let limit = context::body_limit(listener, route);
+    let upstreams = destination::choices(snapshot, &route.action).collect::<Vec<_>>();
+    for (upstream, _) in &upstreams {
+        proxy::check(upstream.conf.protocol, framing, limit, exchange).map_err(|error| error.kind())?;
+    }
     let is_upgrade = upgrade_request::wants_tunnel(route, exchange).map_err(|error| error.kind())?;
     let place = edit::own_place(listener, route);
     listener.filters.on_forward(exchange, place);
     route.filters.on_forward(exchange, place);
     crate::http::destination::rewrite(listener, route, exchange).map_err(|error| error.kind())?;
-    let to = |(upstream, percent): (&Arc<Upstream>, f64)| {
+    let to = |&(upstream, percent): &(&Arc<Upstream>, f64)| {
         let (key, sticky) = (affinity::key(upstream, exchange), affinity::sticky(upstream, exchange));
         destination::explain(upstream, percent, key, sticky)
     };
-    let destinations = destination::choices(snapshot, &route.action).map(to).collect();
+    let destinations = upstreams.iter().map(to).collect();
     let cache = cached::explain(route, exchange, framing, is_upgrade, is_running).map(Box::new);
-    let host = destination::choices(snapshot, &route.action).next().map(|(upstream, _)| &upstream.conf.host);
+    let host = upstreams.first().map(|(upstream, _)| &upstream.conf.host);
     let host = host.and_then(BackendHost::text).map(str::to_owned);
     let head = backend_head::head((route, host), exchange, framing, is_upgrade);
     Ok(Decision::Forward { files, head, destinations, cache })

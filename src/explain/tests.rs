@@ -5,7 +5,7 @@ use crate::{
     config,
     moment::Moment,
     runtime::{build, registry::Registry},
-    tls::tickets::Tickets,
+    tls::{demo::demo_certificates, tickets::Tickets},
 };
 
 const CONFIG: &str = r#"
@@ -177,6 +177,102 @@ fn a_cache_explains_its_use_and_its_key() {
     let collapsing = cache_of("collapse = true", "", "GET", &[]).unwrap();
     assert_eq!((collapsing.name.as_str(), collapsing.is_storing), ("api", false));
     assert!(cache_of("", "", "GET", &[]).is_none());
+}
+
+#[test]
+fn writes_are_explained_by_their_policy() {
+    let back = "[[cache]]\nname = \"pages\"\nwrite_policy = \"back\"\njournal = { path = \"/nowhere/journal\" }\n\
+                write_back = { methods = [\"PUT\"], networks = [\"::1\"], serve = \"writer\" }\n";
+    let ask = |method: &str| cache_of("cache = \"pages\"", back, method, &[]).unwrap();
+    assert_eq!(ask("PUT").usage, "accept");
+    assert_eq!(ask("DELETE").usage, "invalidate", "its method is not accepted");
+}
+
+#[test]
+fn what_is_refused_on_a_route_is_not_forwarded() {
+    let text = CONFIG
+        .replace("methods = [\"GET\"]\n", "")
+        .replace("deny =", "limits = { body_bytes = 100 }\ndeny =");
+    let text = text.replace("balance = \"ip-hash\"", "protocol = \"h2\"");
+    let url = "http://api.example.com/v1/";
+    let ask = |method: &str, fields: &[(&str, &str)]| ask_by(&text, method, url, fields, "::1").outcome;
+    for (fields, status) in [
+        ([("Content-Length", "101"), ("X-A", "b")], 413),
+        ([("Content-Length", "100"), ("Content-Type", "application/grpc")], 400),
+    ] {
+        let outcome = ask("POST", &fields);
+        assert!(matches!(&outcome, Outcome::Refused(is, _) if *is == status), "{outcome:?}");
+    }
+    assert!(matches!(ask("POST", &[("Content-Length", "100")]), Outcome::Routed(_)));
+    let Outcome::Routed(routed) = ask("OPTIONS", &[("Max-Forwards", "0")]) else { panic!("no route") };
+    assert!(matches!(routed.action, Decision::Respond { status: 200, .. }), "{:?}", routed.action);
+}
+
+#[test]
+fn requests_wait_where_all_are_full() {
+    let text = CONFIG
+        .replace("name = \"a\"", "name = \"a\"\nmax_connections = 1")
+        .replace("name = \"c\"", "name = \"c\"\nmax_connections = 1")
+        .replace("methods = [\"GET\"]\n", "");
+    let full = |more: &str| {
+        let text = text.replace("balance = \"ip-hash\"", more);
+        let config = config::parse(&text, Path::new("test.toml")).unwrap();
+        let snapshot =
+            build::build(config, 1, &Registry::new(1), &Tickets::new(Moment::now()).unwrap()).unwrap();
+        let upstream = &snapshot.upstreams[0];
+        for backend in &upstream.backends {
+            backend.shared.in_flight.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        destination::explain(upstream, 100.0, 0, None)
+    };
+    let waits = full("queue = { size = 1 }");
+    assert!(waits.pick.is_none() && waits.is_queued);
+    assert!(!full("").is_queued);
+}
+
+/// A folder with certificates, which is gone when this is dropped.
+struct Certificates(std::path::PathBuf);
+
+impl Certificates {
+    fn make() -> Self {
+        let folder = std::env::temp_dir().join(format!("pointsman-explain-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        demo_certificates(&folder).unwrap();
+        let other = rcgen::generate_simple_self_signed(["b.example".to_owned()]).unwrap();
+        std::fs::write(folder.join("b.pem"), other.cert.pem()).unwrap();
+        std::fs::write(folder.join("b.key"), other.signing_key.serialize_pem()).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Certificates {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn names_of_other_certificates_and_peers_are_told_apart() {
+    let folder = Certificates::make();
+    let text = CONFIG.replace(
+        "deny =",
+        "protocol = \"https\"\ncertificate = [\n{ chain = \"demo.pem\", key = \"demo.key\" },\n\
+         { chain = \"b.pem\", key = \"b.key\" }]\ndeny =",
+    ) + "[cluster.peers]\nlisten = \"127.0.0.1:1\"\nmembers = [\"127.0.0.1:1\", \"127.0.0.1:2\"]\nca = \"ca.pem\"\n\
+         certificate = { chain = \"demo.pem\", key = \"demo.key\" }\n";
+    let config = config::parse(&text, &folder.0.join("test.toml")).unwrap();
+    let tickets = Tickets::new(Moment::now()).unwrap();
+    let snapshot = build::build(config, 1, &Registry::new(1), &tickets).unwrap();
+    let ask = |url: &str, host: &str| {
+        let fields = vec![("Host".to_owned(), host.to_owned())];
+        explain(&snapshot, &Question { fields, ..question("GET", url, "::1") }).unwrap()
+    };
+    let answers = ask("https://localhost/old", "b.example");
+    assert!(matches!(answers[0].outcome, Outcome::Refused(421, _)), "{:?}", answers[0].outcome);
+    let answers = ask("https://b.example/old", "b.example");
+    assert!(answers[0].has_route(), "{:?}", answers[0].outcome);
+    assert_eq!(answers.len(), 1, "peers are asked by peers alone");
+    assert_eq!(ask("/old", "b.example").len(), 1);
 }
 
 #[test]

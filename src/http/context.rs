@@ -36,6 +36,11 @@ pub(crate) struct RequestPlan {
     pub(crate) is_upgrade: bool,
 }
 
+/// Most bytes of a request body on a route; 0 = any.
+pub(crate) fn body_limit(listener: &Listener, route: &Route) -> u64 {
+    route.body_bytes.unwrap_or(listener.conf.limits.body_bytes.0)
+}
+
 impl RequestPlan {
     /// Of a request without a body that asks for no tunnel.
     pub(super) const WITHOUT_BODY: Self = Self { framing: Framing::None, has_body: false, is_upgrade: false };
@@ -62,7 +67,7 @@ impl<'a> RouteContext<'a> {
 
     /// Most bytes of a request body; 0 = any.
     pub(super) fn body_limit(&self) -> u64 {
-        self.route.body_bytes.unwrap_or(self.listener.conf.limits.body_bytes.0)
+        body_limit(self.listener, self.route)
     }
 
     /// How long the client may pause in its body.

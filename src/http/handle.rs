@@ -87,7 +87,7 @@ async fn serve<D: Downstream>(
     let place = client_address::admit(listener, exchange)?;
     exchange.keep(place);
     let framing = normalize::normalize(exchange, listener.conf.underscores, &listener.conf.paths)?;
-    check_name(listener, exchange)?;
+    routing::check_name(listener, exchange)?;
     let index = routing::find(listener, exchange)?;
     exchange.facts.route = Some(index);
     let route = snapshot.shared.routes.get(index).ok_or(Kind::NoRoute)?;
@@ -148,22 +148,6 @@ fn identify(exchange: &mut ActiveExchange) {
     }
     let worker = exchange.worker().clone();
     worker.write_id(&mut exchange.facts.id);
-}
-
-/// A request over TLS must be for a host that the connection's certificate is the one for: with
-/// another certificate may go other client-authentication rules (RFC 9110 §7.4, RFC 9113 §9.1.2).
-fn check_name(listener: &Listener, exchange: &Exchange) -> Result<()> {
-    let Some(tls) = listener.serves.tls() else { return Ok(()) };
-    let Some(server_name) = exchange.facts.peer.tls.as_ref().and_then(|facts| facts.server_name.as_deref())
-    else {
-        return Ok(());
-    };
-    if server_name == exchange.host
-        || tls.certificate_for(Some(server_name)) == tls.certificate_for(Some(&exchange.host))
-    {
-        return Ok(());
-    }
-    Err(Kind::Misdirected.into())
 }
 
 /// Whether a response that broke off says why: one of gRPC does in its trailers, whatever came of its messages.

@@ -4,7 +4,7 @@ use crate::{exchange::Exchange, h1::Method};
 
 /// Takes one from what a request may still be forwarded. The status of the answer where it may not be: then the request
 /// is for us, who have no options of our own and trace nothing.
-pub(super) fn count_down(exchange: &mut Exchange) -> Option<u16> {
+pub(crate) fn count_down(exchange: &mut Exchange) -> Option<u16> {
     let status = match &exchange.request.method {
         Method::Options => 200,
         Method::Trace => 405,

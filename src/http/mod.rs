@@ -16,7 +16,7 @@ pub mod h1;
 pub mod h2;
 pub mod handle;
 mod interims;
-mod max_forwards;
+pub(crate) mod max_forwards;
 mod mirror;
 mod misleading;
 pub mod normalize;

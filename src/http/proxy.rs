@@ -33,18 +33,8 @@ pub(super) fn prepare<D: Downstream>(
     exchange: &mut Exchange,
     client: &D,
 ) -> Result<RequestPlan> {
-    let protocol = context.worker_upstream.upstream.conf.protocol;
-    if protocol != UpstreamProtocol::Http1
-        && !exchange.version.has_streams()
-        && grpc::is_message(&exchange.request.fields)
-    {
-        return Err(Kind::Malformed("gRPC needs HTTP/2, and this request came over HTTP/1.1").into());
-    }
     let (framing, has_body) = upstream_framing(exchange, framing, client);
-    let limit = context.body_limit();
-    if matches!(framing, Framing::Length(length) if limit > 0 && length > limit) {
-        return Err(Kind::BodyTooLarge.into());
-    }
+    check(context.worker_upstream.upstream.conf.protocol, framing, context.body_limit(), exchange)?;
     let is_upgrade = upgrade_request::wants_tunnel(context.route, exchange)?;
     let RouteContext { listener, route, .. } = *context;
     let has_filters = listener.filters.act_on_requests() || route.filters.act_on_requests();
@@ -56,6 +46,25 @@ pub(super) fn prepare<D: Downstream>(
         destination::rewrite(listener, route, exchange)?;
     }
     Ok(RequestPlan { framing, has_body, is_upgrade })
+}
+
+/// Refuses what no backend of this protocol can take, and a body whose length is beyond the limit (0: none).
+pub(crate) fn check(
+    protocol: UpstreamProtocol,
+    framing: Framing,
+    body_limit: u64,
+    exchange: &Exchange,
+) -> Result<()> {
+    if protocol != UpstreamProtocol::Http1
+        && !exchange.version.has_streams()
+        && grpc::is_message(&exchange.request.fields)
+    {
+        return Err(Kind::Malformed("gRPC needs HTTP/2, and this request came over HTTP/1.1").into());
+    }
+    match framing {
+        Framing::Length(length) if body_limit > 0 && length > body_limit => Err(Kind::BodyTooLarge.into()),
+        Framing::Length(_) | Framing::Chunked | Framing::UntilClose | Framing::None => Ok(()),
+    }
 }
 
 /// Sends the request to a backend, and its response to the client. Gives the response where it became a tunnel.

@@ -23,6 +23,22 @@ pub(crate) fn check(listener: &Listener, exchange: &Exchange) -> Result<()> {
     exchange.readings.as_ref().map_or(Ok(()), |readings| check_readings(listener, exchange, readings))
 }
 
+/// A request over TLS must be for a host that the connection's certificate is the one for: with
+/// another certificate may go other client-authentication rules (RFC 9110 §7.4, RFC 9113 §9.1.2).
+pub(crate) fn check_name(listener: &Listener, exchange: &Exchange) -> Result<()> {
+    let Some(tls) = listener.serves.tls() else { return Ok(()) };
+    let Some(server_name) = exchange.facts.peer.tls.as_ref().and_then(|facts| facts.server_name.as_deref())
+    else {
+        return Ok(());
+    };
+    if server_name == exchange.host
+        || tls.certificate_for(Some(server_name)) == tls.certificate_for(Some(&exchange.host))
+    {
+        return Ok(());
+    }
+    Err(Kind::Misdirected.into())
+}
+
 /// The same of another path that a request names.
 pub(super) fn check_readings(
     listener: &Listener,

@@ -23,7 +23,7 @@ use crate::{
         store::Cache,
     },
     error::Result,
-    exchange::Downstream,
+    exchange::{Downstream, Exchange},
     h1::Method,
     http::{
         active::ActiveExchange,
@@ -33,6 +33,11 @@ use crate::{
     telemetry::cache_result::CacheResult,
     writeback::counters::Result as Counted,
 };
+
+/// Whether a request that changes something is acknowledged here, before the origin has it.
+pub(crate) fn is_accepted(cache: &Cache, exchange: &Exchange) -> bool {
+    cache.conf.write_policy == WritePolicy::Back && accept::may_accept(cache, exchange)
+}
 
 /// Serves a request that changes something.
 pub(in crate::http) async fn serve<D: Downstream>(
@@ -44,7 +49,7 @@ pub(in crate::http) async fn serve<D: Downstream>(
 ) -> Result<()> {
     exchange.cache = Some(CacheResult::Bypass);
     let policy = cache.conf.write_policy;
-    if policy == WritePolicy::Back && accept::may_accept(cache, exchange) {
+    if is_accepted(cache, exchange) {
         return accept::accept(context, cache, plan, exchange, client).await;
     }
     accept::take_turn(context, cache, exchange).await?;
