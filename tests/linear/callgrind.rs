@@ -36,9 +36,14 @@ impl Recorder {
         Some(Self { names: fs::File::create(folder.join("names")).unwrap(), share })
     }
 
+    /// Whether a run of this name is counted by this program, and by no other.
+    pub(crate) fn is_own(&self, name: &str) -> bool {
+        xxh3_64(name.as_bytes()) % SHARES == self.share
+    }
+
     /// Counts what a run of this name costs, if another program does not.
     pub(crate) fn count(&mut self, name: &str, mut run: impl FnMut()) {
-        if xxh3_64(name.as_bytes()) % SHARES == self.share {
+        if self.is_own(name) {
             writeln!(self.names, "{}", name.escape_debug()).unwrap();
             the_run_that_is_counted(&mut run);
         }

@@ -11,6 +11,13 @@ impl Pattern {
     /// So many bytes of it, or up to a unit less, behind these. Where the unit has a `#`, each has a number of its own.
     pub(crate) fn bytes(&self, begin: &str, size: usize) -> Vec<u8> {
         let mut text = begin.to_owned();
+        if !self.unit.contains('#') {
+            // In one go: what makes texts runs under callgrind too.
+            let room = size.saturating_sub(begin.len() + self.end.len());
+            text += &self.unit.repeat(room / self.unit.len());
+            text += self.end;
+            return text.into_bytes();
+        }
         for at in 0.. {
             let unit = self.unit.replace('#', &format!("{at:03x}"));
             if text.len() + unit.len() + self.end.len() > size {

@@ -379,6 +379,9 @@ fn counted() {
             for few in patterns.chunks(AT_ONCE) {
                 let names: Vec<_> = few.iter().map(Pattern::name).collect();
                 let name = format!("{name}: {begin:?} {}", names.join(" or "));
+                if !recorder.is_own(&name) {
+                    continue;
+                }
                 // What is made once in a program is no part of it.
                 few.iter().for_each(|pattern| read(&pattern.bytes(begin, SIZES[0] / 8)));
                 for size in SIZES {
