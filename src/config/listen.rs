@@ -194,10 +194,11 @@ const NO_REQUEST: &str = "this listener forwards traffic without reading request
 const NO_TLS: &str = "datagrams are forwarded as they are; leave it out";
 
 /// Keys of a listener that are about connections, and why datagrams have no use for them.
-pub(super) const OF_CONNECTIONS: [(&str, &str); 5] = [
+pub(super) const OF_CONNECTIONS: [(&str, &str); 6] = [
     ("max_connections", "`udp = { max_sessions = … }` of the upstream limits sessions"),
     ("defer_accept", "a datagram arrives all at once; leave it out"),
     ("certificate", NO_TLS),
+    ("certificates", NO_TLS),
     ("client_auth", NO_TLS),
     ("timeouts", "`udp = { idle = … }` of the upstream sets how long a session may be idle"),
 ];

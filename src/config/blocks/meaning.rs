@@ -15,7 +15,7 @@ use crate::{
 pub(super) fn of_listener(key: &str, table: &Node) -> bool {
     let protocol = text(table, "protocol").unwrap_or("http");
     let is_http = matches!(protocol, "http" | "https");
-    let has_certificate = table.get("certificate").is_some();
+    let has_certificate = ["certificate", "certificates"].iter().any(|key| table.get(key).is_some());
     match key {
         _ if !is_http && listen::OF_REQUESTS.contains(&key) => false,
         _ if protocol == "udp" && listen::OF_CONNECTIONS.iter().any(|(of, _)| *of == key) => false,

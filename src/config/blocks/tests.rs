@@ -5,6 +5,10 @@ use std::{fs, path::Path};
 use crate::{
     config::{Config, notes, parse},
     health::conf::CheckKind,
+    tls::{
+        conf::{ClientAuthMode, Starttls},
+        demo::demo_certificates,
+    },
 };
 
 const REST: &str = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:80\"\n\
@@ -172,4 +176,27 @@ fn too_many_files_are_refused() {
     fs::remove_file(folder.join("7.part")).unwrap();
     parse(&text, &folder.join("x.toml")).unwrap_or_else(|problems| panic!("{problems}"));
     fs::remove_dir_all(&folder).unwrap();
+}
+
+/// What is read where there are certificates in `certs`; the folder is gone then.
+fn with_certificates(test: &str, text: &str) -> Config {
+    let folder = std::env::temp_dir().join(format!("pointsman-blocks-{test}-{}", std::process::id()));
+    demo_certificates(&folder.join("certs")).unwrap();
+    let read = parse(text, &folder.join("x.toml"));
+    fs::remove_dir_all(&folder).unwrap();
+    read.unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[test]
+fn a_folder_of_certificates_ends_tls_as_one_certificate_does() {
+    let text = format!(
+        "[defaults.listener]\nclient_auth = {{ mode = \"require\", ca = \"certs/ca.pem\" }}\nstarttls = \"postgres\"\n\
+         [[listener]]\nname = \"db\"\naddress = \"127.0.0.1:82\"\nprotocol = \"tcp\"\ncertificates = \"certs\"\n\
+         [[route]]\nname = \"db\"\nlisteners = [\"db\"]\nupstream = \"v\"\n{ROUTES}{REST}"
+    );
+    let [db, web, raw] = &with_certificates("folder", &text).listener[..] else { panic!("three") };
+    assert_eq!((db.client_auth.mode, db.starttls), (ClientAuthMode::Require, Starttls::Postgres));
+    for plain in [web, raw] {
+        assert_eq!((plain.client_auth.mode, plain.starttls), (ClientAuthMode::Off, Starttls::Off));
+    }
 }
