@@ -7,6 +7,7 @@
 //! Next stop: each room's `conf.rs`, then [`crate::config`], which puts the file together.
 
 pub mod choice;
+mod depth;
 pub mod environment;
 pub mod form;
 pub mod json;

@@ -1,11 +1,11 @@
-//! TOML text as a tree in which everything has a place. The only file that knows the TOML crate.
+//! TOML text as a tree in which everything has a place. The only file that knows the TOML crate, beside [`super::depth`].
 
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 
-use super::Place;
+use super::{Place, depth};
 
 /// A value and where it is.
 #[derive(Clone, Debug)]
@@ -47,8 +47,14 @@ pub struct Entry {
 }
 
 impl Node {
-    /// The tree of `text`, as far as it could be understood, and every syntax error in the TOML crate's words.
+    /// The tree of `text`, as far as it could be understood, and every syntax error in the TOML crate's words. Of one that is
+    /// too deep nothing is understood.
     pub fn parse(text: &str) -> (Self, Vec<(Place, String)>) {
+        if let Some(place) = depth::beyond(text) {
+            let message = format!("tables and arrays are nested more than {} levels deep", depth::MOST);
+            let root = Self { place: Place::default(), data: Data::Table(Vec::new()) };
+            return (root, vec![(place, message)]);
+        }
         let (table, errors) = DeTable::parse_recoverable(text);
         let errors = errors.iter().map(|error| {
             let span = error.span().unwrap_or(0..0);
