@@ -7,14 +7,13 @@ use std::{
     collections::HashSet,
     fs,
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use serde_json::json;
 
-use crate::schema::{Data, Node, Place, Reader, Value, unreadable};
+use crate::schema::{Data, Node, Place, Reader, Value, regular_file, unreadable};
 
 /// Files that may be included.
 pub const MOST_FILES: usize = 256;
@@ -192,17 +191,9 @@ pub fn matching(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-/// Opens a file to be read; none where it is a folder, a pipe or a device. To open a pipe waits for who writes, unless it is
-/// told not to.
-pub fn open_file(path: &Path) -> io::Result<Option<fs::File>> {
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    Ok(file.metadata()?.is_file().then_some(file))
-}
-
 /// The text of a file that is included, of at most so many bytes. The error is for people.
 fn read_text(path: &Path, most: usize) -> Result<Arc<str>, String> {
-    let file = match open_file(path) {
+    let file = match regular_file::open(path) {
         Ok(Some(file)) => file,
         Ok(None) => return Err(format!("{} is not a file", path.display())),
         Err(error) => return Err(unreadable(path, &error)),

@@ -273,6 +273,45 @@ fn a_file_that_cannot_be_read_is_a_problem_too() {
     assert!(folder.contains("is a folder"), "{folder}");
 }
 
+/// Nobody writes into it: who opened it as a file would wait for ever, with the reloads or the place of a check.
+#[test]
+fn a_pipe_instead_of_a_file_is_a_problem() {
+    let folder = env::temp_dir().join(format!("pointsman-pipes-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(folder.join("pipe")).status();
+    assert!(made.is_ok_and(|made| made.success()));
+    let text = r#"
+        [admin]
+        address = "unix:admin.sock"
+        token_file = "pipe"
+        [trace]
+        otlp = "http://127.0.0.1:4318"
+        headers = { authorization = "file:pipe" }
+        [[listener]]
+        name = "web"
+        address = "127.0.0.1:80"
+        protocol = "https"
+        certificate = [{ chain = "pipe", key = "pipe" }]
+        client_auth = { mode = "require", ca = "pipe" }
+        [[route]]
+        name = "r"
+        upstream = "u"
+        error_pages = { 404 = "pipe" }
+        [[upstream]]
+        name = "u"
+        backend = [{ address = "127.0.0.1:81" }]
+        tls = { ca = "pipe", certificate = { chain = "/dev/zero", key = "pipe" } }
+    "#;
+    let (told, hear) = std::sync::mpsc::channel();
+    let file = folder.join("x.toml");
+    std::thread::spawn(move || told.send(parse(text, &file).unwrap_err().to_string()));
+    // A second is enough, but for a machine that does much else.
+    let problems = hear.recv_timeout(std::time::Duration::from_secs(20)).expect("it is waited for");
+    fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(problems.matches("it is a pipe, a socket or a device").count(), 8, "{problems}");
+    assert_eq!(problems.matches("pipe is not a file").count(), 1, "{problems}");
+}
+
 #[test]
 fn json_has_the_contract_s_keys() {
     let (text, status) = check_report(Path::new("tests/broken/unknown-policy.toml"), CheckFormat::Json);

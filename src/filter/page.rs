@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use crate::{
-    schema::{Node, Reader, Value, unreadable},
+    schema::{Node, Reader, Value, regular_file, unreadable},
     template::{Context, Scope, Template, Use},
 };
 
@@ -164,7 +164,7 @@ impl Value for Page {
                 ),
                 "serve large files with `files`",
             ),
-            Ok((true, _)) => match fs::read(&path) {
+            Ok((true, _)) => match regular_file::read(&path, MOST) {
                 Ok(bytes) => return Some(Self { path, bytes: bytes.into() }),
                 Err(error) => (unreadable(&path, &error), HINT),
             },

@@ -22,7 +22,7 @@ use tokio::sync::mpsc::Sender;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::plan::Hashes;
-use crate::config::include;
+use crate::{config::include, schema::regular_file};
 
 /// Tells that something may have changed.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ fn names(folder: &Path) -> Vec<u8> {
 fn contents(file: &Path) -> io::Result<Vec<u8>> {
     if !include::is_pattern(file) || file.exists() {
         let mut bytes = Vec::new();
-        return match include::open_file(file)? {
+        return match regular_file::open(file)? {
             Some(mut file) => file.read_to_end(&mut bytes).map(|_| bytes),
             None if file.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
             None => Err(io::ErrorKind::InvalidInput.into()),

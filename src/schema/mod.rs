@@ -18,6 +18,7 @@ pub mod problem;
 pub mod quantity;
 pub mod reader;
 pub mod reference;
+pub mod regular_file;
 pub mod row;
 pub mod secret;
 pub mod section;

@@ -1,10 +1,10 @@
 //! Secrets, which are not in the configuration itself.
 
-use std::{fs, io, path::PathBuf};
+use std::{io, path::PathBuf};
 
 use serde_json::json;
 
-use super::{Node, Reader, Value, unreadable, unreadable_hint};
+use super::{Node, Reader, Value, regular_file, unreadable, unreadable_hint};
 
 /// Where a secret is kept: `file:path`, a plain path, or `env:NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ impl Secret {
     /// The secret itself, read anew.
     pub fn reveal(&self) -> io::Result<String> {
         let text = match self {
-            Self::File(path) => fs::read_to_string(path)?,
+            Self::File(path) => regular_file::read_text(path, regular_file::MOST)?,
             Self::Environment(name) => std::env::var(name).map_err(io::Error::other)?,
         };
         Ok(text.trim().to_owned())

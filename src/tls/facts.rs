@@ -16,6 +16,7 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 use time::{Date, Month, OffsetDateTime, format_description::well_known::Rfc3339};
 
 use self::der::{Der, text};
+use crate::schema::regular_file;
 
 /// What a certificate says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ impl CertificateFacts {
 
     /// The facts of the first certificate in a file.
     pub fn of_file(path: &Path) -> Option<Self> {
-        Self::of_pem(&std::fs::read(path).ok()?)
+        Self::of_pem(&regular_file::read(path, regular_file::MOST).ok()?)
     }
 
     /// The facts of a certificate.

@@ -3,7 +3,7 @@
 //! The one place that reads them: the configuration check reports what goes wrong here at the key that
 //! names the file, and the builders of this room pass it on.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use rustls::{
     crypto::aws_lc_rs::sign::any_supported_type,
@@ -11,7 +11,10 @@ use rustls::{
     sign::{CertifiedKey, SigningKey},
 };
 
-use crate::{error::BuildError, schema};
+use crate::{
+    error::BuildError,
+    schema::{self, regular_file},
+};
 
 /// The chain and the key in two files, ready to sign.
 pub fn certified_key(chain: &Path, key: &Path) -> Result<CertifiedKey, BuildError> {
@@ -95,6 +98,6 @@ fn is_broken(certificate: &CertificateDer<'static>) -> bool {
 
 /// The bytes of a file that must be there.
 fn contents(path: &Path) -> Result<Vec<u8>, BuildError> {
-    fs::read(path)
+    regular_file::read(path, regular_file::MOST)
         .map_err(|error| BuildError::new(schema::unreadable(path, &error), schema::unreadable_hint(&error)))
 }

@@ -2,13 +2,12 @@
 
 use std::{
     collections::HashMap,
-    fs,
     path::{Path, PathBuf},
 };
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::tls::conf::CertificateConf;
+use crate::{schema::regular_file, tls::conf::CertificateConf};
 
 /// Hashes of files, each read once: a thousand upstreams may name one authority.
 #[derive(Debug, Default)]
@@ -23,7 +22,8 @@ impl Files {
                 Some(hash) => *hash,
                 None => {
                     // What cannot be read is reported by who needs it.
-                    let hash = fs::read(path).map_or(0, |bytes| xxh3_64(&bytes));
+                    let hash =
+                        regular_file::read(path, regular_file::MOST).map_or(0, |bytes| xxh3_64(&bytes));
                     self.0.insert(path.to_owned(), hash);
                     hash
                 }
