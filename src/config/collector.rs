@@ -5,7 +5,10 @@ use std::{fmt, path::PathBuf};
 use http::{HeaderName, HeaderValue, Uri, uri::Authority};
 use serde_json::json;
 
-use crate::schema::{Data, Entry, Node, Reader, Secret, Value, name::HEADER_HINT};
+use crate::schema::{
+    Data, Entry, Node, Reader, Secret, Value,
+    name::{HEADER_HINT, check_spellings},
+};
 
 /// The address of a collector; `None` is off.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -128,6 +131,7 @@ impl Value for Headers {
             reader.wrong_type(node, "a table of strings, such as `{ authorization = \"env:TOKEN\" }`");
             return None;
         };
+        check_spellings(entries, reader);
         Some(Self(entries.iter().filter_map(|entry| header(entry, reader)).collect()))
     }
 

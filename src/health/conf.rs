@@ -89,6 +89,7 @@ impl HealthCheckConf {
             );
         }
         name::check_header_fields(table.entries_of("headers"), table.reader);
+        name::check_spellings(table.entries_of("headers"), table.reader);
         for entry in table.entries_of("headers") {
             if OURS.contains(&entry.key.to_ascii_lowercase().as_str()) {
                 let message = format!("`{}` cannot be set", entry.key);

@@ -1,6 +1,8 @@
 //! Names that people give: they are in metrics, the log, and the admin API's paths.
 
-use super::{Entry, Reader, Table};
+use std::collections::HashMap;
+
+use super::{Entry, Place, Reader, Table};
 
 /// Reports a name that could not be in a path or a metric.
 pub fn check(table: &mut Table<'_, '_, '_>) {
@@ -36,6 +38,20 @@ pub fn check_header_fields(entries: &[Entry], reader: &mut Reader<'_>) {
                 format!("the value of `{}` is not allowed in a header", entry.key),
                 "header values cannot contain control characters or line breaks",
             );
+        }
+    }
+}
+
+/// Reports names of header fields that differ only in case, of which one would silently win.
+pub fn check_spellings(entries: &[Entry], reader: &mut Reader<'_>) {
+    let mut seen: HashMap<String, Place> = HashMap::new();
+    for entry in entries {
+        let first = *seen.entry(entry.key.to_ascii_lowercase()).or_insert(entry.place);
+        if first != entry.place {
+            let line = reader.source().line_seen_from(first.start, entry.place.start);
+            let message = format!("the header `{}` is already in this table on {line}", entry.key);
+            let hint = "upper and lower case are the same in header names; remove one";
+            reader.problem_with(entry.place, message, hint);
         }
     }
 }

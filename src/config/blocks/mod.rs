@@ -14,12 +14,15 @@ use super::{
 };
 use crate::{
     route::conf::RouteConf,
-    schema::{Data, Entry, Node, Section},
+    schema::{Data, Entry, Node, Row, Section},
     upstream::conf::UpstreamConf,
 };
 
 /// Tables that say one thing with all their keys: one that is written takes the place of a shared one.
 const WHOLE: [&str; 3] = ["rewrite", "certificate", "server_name"];
+
+/// Tables whose keys are names of header fields, in which upper and lower case are the same.
+const OF_HEADERS: [&str; 5] = ["headers", "set", "set_if_missing", "add", "replace"];
 
 /// Lays what is shared under the listeners, routes and upstreams of a file.
 pub(super) fn lay_under(root: &mut Node) {
@@ -84,22 +87,36 @@ fn lay<T: Section>(table: &mut Node, block: &[Entry], not: &[&str]) {
     let rows = T::rows();
     let is_shared = |key: &str| rows.iter().any(|row| row.key.name == key) && !not.contains(&key);
     if let Data::Table(entries) = &mut table.data {
-        under(entries, block, &is_shared);
+        under(entries, &mut block.iter().filter(|entry| is_shared(&entry.key)), Some(&rows), false);
     }
 }
 
-/// Adds what `entries` do not say; tables are laid under tables.
-fn under(entries: &mut Vec<Entry>, block: &[Entry], is_shared: &dyn Fn(&str) -> bool) {
-    for entry in block.iter().filter(|entry| is_shared(&entry.key)) {
-        let Some(own) = entries.iter_mut().find(|own| own.key == entry.key) else {
+/// Adds what `entries` do not say; tables are laid under tables. A table that has no `rows` is one of names, and what it
+/// says of each is one value.
+fn under(
+    entries: &mut Vec<Entry>,
+    block: &mut dyn Iterator<Item = &Entry>,
+    rows: Option<&[Row]>,
+    is_of_headers: bool,
+) {
+    // What is added is no table's own, and is not asked.
+    let own = entries.len();
+    for entry in block {
+        let is_same =
+            |own: &Entry| own.key == entry.key || (is_of_headers && own.key.eq_ignore_ascii_case(&entry.key));
+        let Some(own) = entries.iter_mut().take(own).find(|own| is_same(own)) else {
             entries.push(entry.clone());
             continue;
         };
-        if WHOLE.contains(&entry.key.as_str()) || is_another(&own.node, &entry.node) {
+        let Some(row) = rows.and_then(|rows| rows.iter().find(|row| row.key.name == entry.key)) else {
+            continue;
+        };
+        let rows = row.nested.as_ref().map(|nested| nested.rows.as_slice());
+        if WHOLE.contains(&row.key.name) || is_another(&own.node, &entry.node) {
             continue;
         }
         if let (Data::Table(own), Data::Table(shared)) = (&mut own.node.data, &entry.node.data) {
-            under(own, shared, &|_| true);
+            under(own, &mut shared.iter(), rows, OF_HEADERS.contains(&row.key.name));
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use crate::{
     config::{Config, notes, parse},
     health::conf::CheckKind,
+    route::conf::ValueMatch,
     tls::{
         conf::{ClientAuthMode, Starttls},
         demo::demo_certificates,
@@ -199,4 +200,28 @@ fn a_folder_of_certificates_ends_tls_as_one_certificate_does() {
     for plain in [web, raw] {
         assert_eq!((plain.client_auth.mode, plain.starttls), (ClientAuthMode::Off, Starttls::Off));
     }
+}
+
+#[test]
+fn its_own_header_wins_however_it_is_spelled() {
+    let text = ROUTES.replace(
+        "response_headers = { set = { x-a = \"own\" } }",
+        "response_headers = { set = { x-a = \"own\", kind = \"own\" }, add = { x-c = \"own\" } }\n\
+         headers = { x-d = { prefix = \"own\" } }",
+    );
+    let shared = "[defaults.route]\nheaders = { X-D = { suffix = \"all\" } }\n\
+                  response_headers = { set = { X-A = \"all\", Kind = \"all\", X-B = \"all\" }, add = { X-C = \"all\", x-C = \"all\" } }\n\
+                  [defaults.upstream]\nhealth_check = { headers = { X-A = \"all\" } }\n";
+    let text = text.replace("name = \"u\"\n", "name = \"u\"\nhealth_check.headers = { x-a = \"own\" }\n");
+    let config = parsed(&format!("{shared}{text}"));
+    let [plain, own] = [0, 1].map(|index| &config.route[index]);
+    let pairs = |pairs: &[(String, String)]| {
+        pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+    };
+    assert_eq!(pairs(&own.response_headers.set), ["x-a=own", "kind=own", "x-b=all"]);
+    assert_eq!(pairs(&own.response_headers.add), ["x-c=own"]);
+    assert_eq!(pairs(&plain.response_headers.add), ["x-c=all", "x-c=all"]);
+    assert_eq!(own.headers.0, [("x-d".to_owned(), ValueMatch::Prefix("own".to_owned()))]);
+    let checks = config.upstream[0].health_check.as_ref().unwrap();
+    assert_eq!(pairs(&checks.headers), ["x-a=own"]);
 }

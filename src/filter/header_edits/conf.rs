@@ -29,6 +29,9 @@ impl HeaderEditConf {
                 refuse_framing(&entry.key, entry.place, table);
             }
         }
+        for key in ["set", "set_if_missing"] {
+            name::check_spellings(table.entries_of(key), table.reader);
+        }
         for entry in table.entries_of("replace") {
             refuse_framing(&entry.key, entry.place, table);
         }

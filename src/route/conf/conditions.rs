@@ -223,6 +223,7 @@ pub(super) fn check_ports(table: &mut Table<'_, '_, '_>) {
 /// Reports names that no header and no cookie can have, and writes those of headers in lower case.
 pub(super) fn check_names(headers: &mut ValueMatches, table: &mut Table<'_, '_, '_>) {
     name::check_header_fields(table.entries_of("headers"), table.reader);
+    name::check_spellings(table.entries_of("headers"), table.reader);
     for entry in table.entries_of("cookies") {
         if !name::is_token(&entry.key) {
             let message = format!("`{}` is not a valid cookie name", entry.key);
