@@ -42,10 +42,12 @@ pub(super) fn protocols(root: &Node) -> HashMap<String, String> {
 /// The protocols of the listeners that a route holds for.
 fn of_its_listeners<'p>(route: &Node, protocols: &'p HashMap<String, String>) -> HashSet<&'p str> {
     let listeners = route.items_of("listeners");
-    let named: HashSet<&str> =
-        listeners.iter().filter_map(|it| protocols.get(it.text()?).map(String::as_str)).collect();
-    // Without any it holds for those of requests.
-    if listeners.is_empty() { HashSet::from(["http"]) } else { named }
+    if listeners.is_empty() {
+        // It holds for those of requests.
+        let all = protocols.values().map(String::as_str);
+        return all.filter(|it| matches!(*it, "http" | "https")).collect();
+    }
+    listeners.iter().filter_map(|it| protocols.get(it.text()?).map(String::as_str)).collect()
 }
 
 /// Whether a route has a use for a key.
@@ -55,8 +57,9 @@ pub(super) fn of_route(key: &str, table: &Node, protocols: &HashMap<String, Stri
     let is_proxied = table.get("upstream").is_some() || table.get("split").is_some();
     match key {
         _ if !is_http && !of_listeners.is_empty() && layer4::of_requests().any(|of| of == key) => false,
-        "alpn" => of_listeners.iter().all(|it| *it == "tls"),
-        "server_names" => of_listeners.iter().all(|it| matches!(*it, "tls" | "https")),
+        // A condition that means something on one of them is kept for all: without it the route would take more.
+        "alpn" => of_listeners.contains("tls"),
+        "server_names" => of_listeners.iter().any(|it| matches!(*it, "tls" | "https")),
         _ if datagrams::OF_TUNNELS.contains(&key) => {
             of_listeners.is_empty() || of_listeners.iter().any(|it| *it != "udp")
         }

@@ -225,3 +225,24 @@ fn its_own_header_wins_however_it_is_spelled() {
     let checks = config.upstream[0].health_check.as_ref().unwrap();
     assert_eq!(pairs(&checks.headers), ["x-a=own"]);
 }
+
+#[test]
+fn conditions_on_tls_stay_where_a_listener_has_tls() {
+    let text = format!(
+        "[defaults.route]\nserver_names = [\"intern.example\"]\nalpn = [\"h2\"]\n\
+         [[listener]]\nname = \"secure\"\naddress = \"127.0.0.1:82\"\nprotocol = \"https\"\ncertificates = \"certs\"\n\
+         [[listener]]\nname = \"names\"\naddress = \"127.0.0.1:83\"\nprotocol = \"tls\"\n\
+         [[route]]\nname = \"all\"\npaths = [\"/all\"]\nrespond = {{ status = 200 }}\n\
+         [[route]]\nname = \"both\"\npaths = [\"/a\"]\nlisteners = [\"web\", \"secure\"]\nrespond = {{ status = 200 }}\n\
+         [[route]]\nname = \"clear\"\npaths = [\"/b\"]\nlisteners = [\"web\"]\nrespond = {{ status = 200 }}\n\
+         [[route]]\nname = \"names\"\nlisteners = [\"names\"]\nupstream = \"v\"\n{ROUTES}{REST}"
+    );
+    let config = with_certificates("names", &text);
+    let said = |name: &str| {
+        let route = config.route.iter().find(|route| route.name == name).unwrap();
+        (!route.server_names.is_empty(), !route.alpn.is_empty())
+    };
+    let found = ["all", "both", "clear", "names", "passed"].map(said);
+    let expected = [(true, false), (true, false), (false, false), (true, true), (false, false)];
+    assert_eq!(found, expected);
+}
