@@ -16,17 +16,29 @@ pub(super) fn of_listener(key: &str, table: &Node) -> bool {
     let protocol = text(table, "protocol").unwrap_or("http");
     let is_http = matches!(protocol, "http" | "https");
     let has_certificate = ["certificate", "certificates"].iter().any(|key| table.get(key).is_some());
+    let ends_tls = protocol == "https" || (protocol == "tcp" && has_certificate);
+    let has_unix = addresses(table).any(|address| address.starts_with("unix:"));
+    let has_quic = protocol == "tls" && is_true(table, "quic") && !has_unix;
     match key {
         _ if !is_http && listen::OF_REQUESTS.contains(&key) => false,
         _ if protocol == "udp" && listen::OF_CONNECTIONS.iter().any(|(of, _)| *of == key) => false,
-        "certificate" => matches!(protocol, "https" | "tcp"),
-        "client_auth" => protocol == "https" || (protocol == "tcp" && has_certificate),
+        "certificate" | "certificates" => matches!(protocol, "https" | "tcp"),
+        "client_auth" | "tls" | "alpn" => ends_tls,
         "alt_svc" | "http3" => protocol == "https",
         "starttls" => protocol == "tls" || (protocol == "tcp" && has_certificate),
-        "quic" => protocol == "tls",
-        "proxy_protocol_udp" => protocol == "udp" || (protocol == "tls" && is_true(table, "quic")),
+        "quic" => protocol == "tls" && !has_unix,
+        "proxy_protocol_udp" => {
+            (protocol == "udp" || has_quic) && !table.items_of("proxy_protocol_from").is_empty()
+        }
+        "mode" | "owner" | "group" => has_unix,
         _ => true,
     }
+}
+
+/// Where a listener accepts, as it is written.
+fn addresses(table: &Node) -> impl Iterator<Item = &str> {
+    let several = table.items_of("address").iter().filter_map(Node::text);
+    text(table, "address").into_iter().chain(several)
 }
 
 /// The protocols of the listeners, by name.

@@ -112,7 +112,7 @@ fn under(
             continue;
         };
         let rows = row.nested.as_ref().map(|nested| nested.rows.as_slice());
-        if WHOLE.contains(&row.key.name) || is_another(&own.node, &entry.node) {
+        if WHOLE.contains(&row.key.name) || is_another(&own.node, &entry.node, rows.unwrap_or_default()) {
             continue;
         }
         if let (Data::Table(own), Data::Table(shared)) = (&mut own.node.data, &entry.node.data) {
@@ -121,10 +121,14 @@ fn under(
     }
 }
 
-/// Whether two tables say that they are of different kinds, so that the keys of one mean nothing in the other.
-fn is_another(own: &Node, shared: &Node) -> bool {
+/// Whether a table says that it is of another kind than a shared one, so that the keys of that mean nothing in it. One
+/// that does not say its kind has the shared one.
+fn is_another(own: &Node, shared: &Node, rows: &[Row]) -> bool {
+    let Some(row) = rows.iter().find(|row| row.key.name == "kind") else { return false };
+    // Its default is written as TOML.
+    let default = row.key.default.unwrap_or_default().trim_matches('"');
     let kind = |node: &Node| node.get("kind").and_then(Node::text).map(str::to_owned);
-    kind(own).is_some_and(|own| kind(shared).is_some_and(|shared| own != shared))
+    kind(own).is_some_and(|own| own != kind(shared).as_deref().unwrap_or(default))
 }
 
 /// Takes out every key that is `false` and cannot be: it says that nothing shared holds here.

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use crate::{
-    config::{Config, notes, parse},
+    config::{Config, notes, parse, socket_access::SocketAccess},
     health::conf::CheckKind,
     route::conf::ValueMatch,
     tls::{
@@ -245,4 +245,45 @@ fn conditions_on_tls_stay_where_a_listener_has_tls() {
     let found = ["all", "both", "clear", "names", "passed"].map(said);
     let expected = [(true, false), (true, false), (false, false), (true, true), (false, false)];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn what_is_of_tls_sockets_and_datagrams_is_ignored_elsewhere() {
+    let text = "[defaults.listener]\nquic = true\nproxy_protocol_udp = \"every\"\nmode = \"0660\"\nowner = 0\ngroup = 0\n\
+         tls = { profile = \"modern\" }\nalpn = [\"http/1.1\"]\ncertificates = \"certs\"\n\
+         [[listener]]\nname = \"secure\"\naddress = [\"127.0.0.1:82\", \"unix:web.sock\"]\nprotocol = \"https\"\n\
+         [[listener]]\nname = \"plain\"\naddress = \"127.0.0.1:83\"\n\
+         [[listener]]\nname = \"names\"\naddress = \"unix:names.sock\"\nprotocol = \"tls\"\n\
+         [[listener]]\nname = \"dns\"\naddress = \"127.0.0.1:53\"\nprotocol = \"udp\"\n\
+         [[route]]\nname = \"web\"\nrespond = { status = 200 }\n\
+         [[route]]\nname = \"names\"\nlisteners = [\"names\"]\nupstream = \"v\"\n\
+         [[route]]\nname = \"dns\"\nlisteners = [\"dns\"]\nupstream = \"v\"\n\
+         [[upstream]]\nname = \"v\"\nbackend = [{ address = \"127.0.0.1:9001\" }]\n";
+    let [secure, plain, names, dns] = &with_certificates("ignored", text).listener[..] else {
+        panic!("four")
+    };
+    assert_eq!((secure.alpn.len(), secure.certificate.len(), secure.access().mode), (1, 2, Some(0o660)));
+    assert_eq!((names.quic, names.access().owner), (false, Some(0)));
+    for other in [plain, dns] {
+        assert!(other.alpn.is_empty() && other.certificate.is_empty());
+        assert_eq!(other.access(), SocketAccess::default());
+        assert!(!other.quic && other.tls == plain.tls && other.tls != secure.tls);
+    }
+}
+
+#[test]
+fn a_check_of_its_own_kind_replaces_one_without_kind() {
+    let check = |shared: &str, own: &str| {
+        let own = format!("name = \"u\"\nhealth_check = {own}\n");
+        let text = ROUTES.replace("name = \"u\"\n", &own);
+        let config = parsed(&format!("[defaults.upstream]\nhealth_check = {shared}\n{text}"));
+        config.upstream[0].health_check.clone().unwrap()
+    };
+    let plain = check("{ path = \"/up\", interval = \"5s\" }", "{ kind = \"tcp\" }");
+    assert_eq!((plain.kind, plain.interval.as_secs()), (CheckKind::Tcp, 2));
+    let same = check("{ path = \"/up\" }", "{ kind = \"http\", interval = \"5s\" }");
+    assert_eq!((same.path.as_str(), same.interval.as_secs()), ("/up", 5));
+    // Without a kind of its own it is the shared one, changed.
+    let changed = check("{ kind = \"tcp\", expect = \"OK\" }", "{ interval = \"5s\" }");
+    assert_eq!((changed.kind, changed.expect.as_str()), (CheckKind::Tcp, "OK"));
 }
