@@ -97,7 +97,8 @@ pub(super) fn reached(root: &Node, protocols: &HashMap<String, String>) -> Reach
         .collect();
     for route in root.items_of("route") {
         let parts = route.items_of("split").iter().filter_map(|part| text(part, "upstream"));
-        let upstreams: Vec<&str> = parts.chain(text(route, "upstream")).collect();
+        let mirrored = route.get("mirror").and_then(|mirror| text(mirror, "upstream"));
+        let upstreams: Vec<&str> = parts.chain(text(route, "upstream")).chain(mirrored).collect();
         let of_listeners = of_its_listeners(route, protocols);
         let has_quic =
             route.items_of("listeners").iter().any(|it| it.text().is_some_and(|it| quic.contains(it)));

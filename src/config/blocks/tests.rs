@@ -287,3 +287,18 @@ fn a_check_of_its_own_kind_replaces_one_without_kind() {
     let changed = check("{ kind = \"tcp\", expect = \"OK\" }", "{ interval = \"5s\" }");
     assert_eq!((changed.kind, changed.expect.as_str()), (CheckKind::Tcp, "OK"));
 }
+
+#[test]
+fn an_upstream_that_gets_copies_has_what_is_of_requests() {
+    let text = ROUTES.replace("name = \"plain\"", "name = \"plain\"\nmirror = { upstream = \"v\" }");
+    let shared = parsed(&format!("[defaults.upstream]\nresponse_timeout = \"9s\"\n{text}"));
+    assert_eq!(shared.upstream[1].response_timeout.as_secs(), 9);
+    let own = parsed(&text.replace("name = \"v\"\n", "name = \"v\"\nresponse_timeout = \"9s\"\n"));
+    assert_eq!(own.upstream[1].response_timeout.as_secs(), 9);
+    // Datagrams beside copies are not all that comes.
+    let dns = "[[listener]]\nname = \"dns\"\naddress = \"127.0.0.1:53\"\nprotocol = \"udp\"\n\
+               [[route]]\nname = \"dns\"\nlisteners = [\"dns\"]\nupstream = \"v\"\n";
+    let text = text.replace("upstream = \"v\"\n[[upstream]]", "upstream = \"u\"\n[[upstream]]");
+    let text = text.replace("name = \"v\"\n", "name = \"v\"\nmax_idle = 3\n");
+    assert_eq!(parsed(&format!("{dns}{text}")).upstream[1].max_idle, 3);
+}

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
+use super::layer4_upstreams::{mirrored, upstreams as upstreams_of};
 use crate::{
     backend::Address,
     config::{
         Config,
         listen::{ListenerConf, Protocol},
     },
-    route::conf::{Action, RouteConf},
     schema::{Node, Reader, Value},
     upstream::conf::{SendDatagramHeaders, UdpConf},
 };
@@ -36,15 +36,7 @@ fn led_to(config: &Config, is_such: impl Fn(&ListenerConf) -> bool) -> HashSet<&
     let such: HashSet<&str> =
         config.listener.iter().filter(|it| is_such(it)).map(|it| it.name.as_str()).collect();
     let routes = config.route.iter().filter(|route| route.listeners.iter().any(|it| such.contains(&**it)));
-    routes.flat_map(upstreams_of).collect()
-}
-
-fn upstreams_of(route: &RouteConf) -> Vec<&str> {
-    match &route.action {
-        Action::Upstream(name) => vec![name],
-        Action::Split(parts) => parts.iter().map(|(name, _)| name.as_str()).collect(),
-        Action::Redirect(_) | Action::Respond(_) | Action::Files(_) => Vec::new(),
-    }
+    routes.flat_map(|route| upstreams_of(route).into_iter().chain(mirrored(route))).collect()
 }
 
 /// Reports what a route says that has no meaning where all its listeners are of UDP.

@@ -25,7 +25,10 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
         .map(|listener| listener.name.as_str())
         .collect();
     let is_http = |route: &&RouteConf| route.listeners.iter().any(|name| http.contains(name.as_str()));
-    let of_requests: HashSet<&str> = config.route.iter().filter(is_http).flat_map(upstreams).collect();
+    // Copies are requests too.
+    let of_requests: HashSet<&str> = (config.route.iter().filter(is_http))
+        .flat_map(|route| upstreams(route).into_iter().chain(mirrored(route)))
+        .collect();
     let of_connections: HashSet<&str> =
         config.route.iter().filter(|route| !is_http(route)).flat_map(upstreams).collect();
     let datagrams: HashSet<&str> = (config.listener.iter())
@@ -46,6 +49,11 @@ pub(super) fn check(config: &Config, root: &Node, reader: &mut Reader<'_>) {
             check_keys(upstream, of_datagrams.contains(name), node, reader);
         }
     }
+}
+
+/// The upstream that a route sends copies to.
+pub(super) fn mirrored(route: &RouteConf) -> Option<&str> {
+    route.mirror.as_ref().map(|mirror| mirror.upstream.as_str())
 }
 
 /// The upstreams that a route leads to.
