@@ -1,7 +1,7 @@
 //! What no table alone can say: names that clash, references that lead nowhere, routes never reached.
 //!
 //! Names and references are taken from the tree and not from the values, so that a table with a
-//! problem of its own is still known by name.
+//! problem of its own is still known by name; so are addresses, each of which is read for itself.
 
 mod caches;
 mod cluster;
@@ -11,12 +11,17 @@ pub(super) mod layer4_upstreams;
 mod loops;
 mod peers;
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    hash::Hash,
+    net::IpAddr,
+};
 
-use super::Config;
+use super::{Config, listen::ListenAddress};
 use crate::{
+    backend::Address,
     route::conf::{MatchConf, RouteConf},
-    schema::{Data, Node, Place, Reader, suggest},
+    schema::{Data, Node, Place, Reader, Value, suggest},
 };
 
 /// Checks `config` as a whole, and fills in defaults that depend on other tables.
@@ -74,16 +79,52 @@ fn default_listeners(config: &mut Config) {
 fn unique(kind: &str, tables: &[Node], reader: &mut Reader<'_>) {
     let named = tables.iter().filter_map(|table| table.get("name"));
     let message = |name: &str, line: String| format!("the {kind} `{name}` is already defined on {line}");
-    repeated(named, reader, message, "names must be unique; rename one");
+    repeated(texts(named), reader, message, UNIQUE_NAMES);
 }
+
+const UNIQUE_NAMES: &str = "names must be unique; rename one";
 
 /// Reports backends of one upstream with the same name or the same address.
 fn unique_backends(upstream: &Node, reader: &mut Reader<'_>) {
     let backends = upstream.items_of("backend");
     unique("backend", backends, reader);
-    let addresses = backends.iter().filter_map(|backend| backend.get("address"));
+    let read = |backend: &Node| value::<Address>(backend.get("address")?, reader);
+    let addresses: Vec<(Address, &Node)> =
+        backends.iter().filter_map(|backend| Some((read(backend)?, backend.get("address")?))).collect();
+    let is_named =
+        |backend: &&Node| backend.get("name").and_then(Node::text).is_some_and(|it| !it.is_empty());
+    let unnamed = backends.iter().filter(|backend| !is_named(backend));
+    // One without a name has its address for one.
+    let names_of_unnamed: HashMap<String, Place> =
+        unnamed.filter_map(|it| Some((read(it)?.to_string(), it.get("address")?.place))).collect();
     let message = |address: &str, line: String| format!("the backend {address} is already defined on {line}");
+    let addresses = addresses.into_iter().map(|(address, node)| (spelled_alike(address), node));
     repeated(addresses, reader, message, "raise the `weight` of one backend instead");
+    for name in backends.iter().filter_map(|backend| backend.get("name")) {
+        let Some(text) = name.text() else { continue };
+        if let Some(other) = names_of_unnamed.get(text) {
+            let line = reader.source().line_seen_from(other.start, name.place.start);
+            let message = format!("the backend on {line} is called `{text}` too: it has no other name");
+            reader.problem_with(name.place, message, UNIQUE_NAMES);
+        }
+    }
+}
+
+/// An address as all who mean the same one write it.
+fn spelled_alike(address: Address) -> Address {
+    match address {
+        Address::Host { host, port } => match host.parse::<IpAddr>() {
+            Ok(ip) => Address::Host { host: ip.to_string().into(), port },
+            Err(_) => Address::Host { host, port },
+        },
+        Address::Srv(name) => Address::Srv(name.to_ascii_lowercase().into()),
+        Address::OfName { .. } | Address::Unix(_) => address,
+    }
+}
+
+/// The value at a node, where it is good; what is wrong with it is reported by who reads all.
+fn value<T: Value>(node: &Node, reader: &Reader<'_>) -> Option<T> {
+    T::read(node, &mut Reader::new(reader.source()))
 }
 
 /// Reports listeners, the admin endpoint and metrics, that want the same address.
@@ -101,35 +142,37 @@ fn unique_addresses(root: &Node, reader: &mut Reader<'_>) {
 
 fn unique_places<'n>(all: impl Iterator<Item = &'n Node>, reader: &mut Reader<'_>) {
     let addresses = all.filter_map(|table| table.get("address"));
-    let mut addresses: Vec<&Node> = addresses
+    let mut addresses: Vec<(ListenAddress, &Node)> = addresses
         .flat_map(|node| if node.text().is_some() { std::slice::from_ref(node) } else { node.items() })
+        .filter_map(|node| Some((value::<ListenAddress>(node, reader)?, node)))
+        .filter(|(address, _)| !address.has_any_port())
         .collect();
-    // `:0` is a port of the system's choice, a new one each time.
-    addresses.retain(|node| !node.text().is_some_and(|text| text.ends_with(":0")));
-    addresses.sort_by_key(|node| node.place);
+    addresses.sort_by_key(|(_, node)| node.place);
     let message = |address: &str, line: String| format!("{address} is already used on {line}");
     repeated(addresses.into_iter(), reader, message, "use a different address for each listener");
 }
 
-/// Reports each text among `nodes` that an earlier one has.
-fn repeated<'n>(
-    nodes: impl Iterator<Item = &'n Node>,
+/// Nodes by their texts, where they have one.
+fn texts<'n>(nodes: impl Iterator<Item = &'n Node>) -> impl Iterator<Item = (&'n str, &'n Node)> {
+    nodes.filter_map(|node| Some((node.text().filter(|text| !text.is_empty())?, node)))
+}
+
+/// Reports each value among `nodes` that an earlier one has.
+fn repeated<'n, T: Eq + Hash>(
+    nodes: impl Iterator<Item = (T, &'n Node)>,
     reader: &mut Reader<'_>,
     message: impl Fn(&str, String) -> String,
     hint: &str,
 ) {
-    let mut seen: HashMap<&str, Place> = HashMap::new();
-    for node in nodes {
-        let Some(text) = node.text().filter(|text| !text.is_empty()) else {
-            continue;
-        };
-        match seen.get(text) {
+    let mut seen: HashMap<T, Place> = HashMap::new();
+    for (value, node) in nodes {
+        match seen.get(&value) {
             Some(first) => {
                 let line = reader.source().line_seen_from(first.start, node.place.start);
-                reader.problem_with(node.place, message(text, line), hint);
+                reader.problem_with(node.place, message(node.text().unwrap_or_default(), line), hint);
             }
             None => {
-                seen.insert(text, node.place);
+                seen.insert(value, node.place);
             }
         }
     }
@@ -173,7 +216,7 @@ fn references(root: &Node, reader: &mut Reader<'_>) {
         let split = route.items_of("split").iter();
         let parts = split.filter_map(|part| part.get("upstream"));
         let message = |name: &str, line: String| format!("the upstream `{name}` is already listed on {line}");
-        repeated(parts, reader, message, "list it once, with the sum of the weights");
+        repeated(texts(parts), reader, message, "list it once, with the sum of the weights");
     }
 }
 

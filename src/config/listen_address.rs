@@ -68,13 +68,12 @@ impl Value for ListenAddresses {
         }
         let mut read: Vec<ListenAddress> = Vec::with_capacity(items.len());
         let mut is_whole = true;
-        for (index, item) in items.iter().enumerate() {
+        for item in items {
             match ListenAddress::read(item, reader) {
                 Some(address) if read.contains(&address) => {
                     is_whole = false;
-                    // The same text is reported with that of other listeners, but for ports of the system's choice.
-                    let is_said = items.iter().take(index).any(|other| other.text() == item.text());
-                    if is_said && item.text().is_none_or(|text| !text.ends_with(":0")) {
+                    // It is reported with those of other listeners, but for a port of the system's choice.
+                    if !address.has_any_port() {
                         continue;
                     }
                     let message = format!("{address} is already in the list");
@@ -97,6 +96,16 @@ pub enum ListenAddress {
     Udp(SocketAddr),
     /// A unix stream socket.
     Unix(PathBuf),
+}
+
+impl ListenAddress {
+    /// Whether the system chooses the port, a new one each time.
+    pub fn has_any_port(&self) -> bool {
+        match self {
+            Self::Tcp(address) | Self::Udp(address) => address.port() == 0,
+            Self::Unix(_) => false,
+        }
+    }
 }
 
 impl fmt::Display for ListenAddress {

@@ -1,6 +1,10 @@
-//! Conditions of routes are conditions wherever it is asked what a route takes.
+//! Conditions of routes are conditions wherever it is asked what a route takes; and addresses are one where they mean
+//! one.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     config::{Config, notes, parse},
@@ -144,4 +148,68 @@ fn a_route_is_reached_where_the_first_is_not() {
         let problems = folder.read(hidden, two).unwrap_err();
         assert!(problems.contains(&format!("`{last}` is never reached")), "{problems}");
     }
+}
+
+/// What is wrong with backends, each as its table has it, behind a listener with these addresses.
+fn said_of(listens: &str, backends: &[&str]) -> String {
+    let backends: String = backends.iter().map(|keys| format!("[[upstream.backend]]\n{keys}\n")).collect();
+    let text = format!(
+        "[[listener]]\nname = \"web\"\naddress = {listens}\n[[route]]\nname = \"r\"\nupstream = \"u\"\n\
+         [[upstream]]\nname = \"u\"\n{backends}"
+    );
+    parse(&text, Path::new("x.toml")).map_or_else(|problems| problems.to_string(), |_| String::new())
+}
+
+#[test]
+fn backends_are_one_where_their_addresses_mean_one() {
+    let first = "\"127.0.0.1:1\"";
+    for (one, same) in [
+        ("App:80", "app:80"),
+        ("10.0.0.1:080", "10.0.0.1:80"),
+        ("[::1]:80", "[0:0::1]:80"),
+        ("unix:/run/./a.sock", "unix:/run/a.sock"),
+        ("srv:_http._tcp.App.example", "srv:_http._tcp.app.example"),
+    ] {
+        let said = said_of(first, &[&format!("address = \"{one}\""), &format!("address = \"{same}\"")]);
+        assert!(
+            said.contains(&format!("the backend {same} is already defined on line 10")),
+            "{same}: {said}"
+        );
+    }
+    let unnamed = "address = \"10.0.0.2:080\"";
+    for named in
+        ["name = \"10.0.0.2:80\"\naddress = \"10.0.0.3:80\"", "address = \"a:1\"\nname = \"10.0.0.2:80\""]
+    {
+        for both in [[unnamed, named], [named, unnamed]] {
+            let said = said_of(first, &both);
+            assert!(said.contains("is called `10.0.0.2:80` too"), "{said}");
+        }
+    }
+    assert_eq!(said_of(first, &["name = \"a:80\"\naddress = \"a:80\"", "address = \"b:80\""]), "");
+}
+
+#[test]
+fn listeners_share_no_address_however_it_is_spelled() {
+    for same in ["127.0.0.1:080", "127.0.0.1:80"] {
+        let said = said_of(&format!("[\"127.0.0.1:80\", \"{same}\"]"), &["address = \"a:80\""]);
+        assert_eq!(said.matches(&format!("{same} is already used on line 3")).count(), 1, "{said}");
+        assert_eq!(said.matches("already").count(), 1, "{said}");
+    }
+    assert!(said_of("[\"[::1]:80\", \"[0::1]:80\"]", &["address = \"a:80\""]).contains("already used"));
+    assert!(said_of("[\"[::1]:0\", \"[0::1]:0\"]", &["address = \"a:80\""]).contains("already in the list"));
+}
+
+#[test]
+fn sockets_of_files_in_two_folders_are_two() {
+    let folder = env::temp_dir().join(format!("pointsman-sockets-{}", std::process::id()));
+    for name in ["a", "b"] {
+        fs::create_dir_all(folder.join(name)).unwrap();
+        let text = format!("[[listener]]\nname = \"{name}\"\naddress = \"unix:x.sock\"\n");
+        fs::write(folder.join(name).join("web.toml"), text).unwrap();
+    }
+    let text =
+        "include = [\"a/web.toml\", \"b/web.toml\"]\n[[route]]\nname = \"r\"\nrespond = { status = 200 }\n";
+    let read = parse(text, &folder.join("x.toml"));
+    fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(read.unwrap_or_else(|problems| panic!("{problems}")).listener.len(), 2);
 }
