@@ -12,7 +12,7 @@ use super::{
     Admin,
     params::{Checked, Params, unprocessable},
     reply::{self, Reply, failed},
-    spec::{Body, Kind, LOCAL, Parameter, Place, ResponseSpec, Spec, object, reference},
+    spec::{Body, LOCAL, PERSIST, ResponseSpec, Spec, object, reference},
     upstreams,
 };
 use crate::{
@@ -20,13 +20,6 @@ use crate::{
     runtime::overrides::Change,
     schema::Value as _,
     upstream::conf::{BackendConf, BackendState},
-};
-
-const PERSIST: Parameter = Parameter {
-    name: "persist",
-    what: "also write the change to the configuration file; otherwise only the running program has it",
-    place: Place::Query,
-    kind: Kind::Flag,
 };
 
 /// Of `drain`, `enable` and `disable`.

@@ -192,6 +192,11 @@ pub fn media_type(body: Body, fields: &HeaderMap, bytes: &Bytes) -> Checked<()> 
     Err(Box::new(error(StatusCode::UNSUPPORTED_MEDIA_TYPE, "wrong_content_type", &message, &hint)))
 }
 
+/// The name in a pair of a query, with its encoding undone; `None` when it is broken.
+pub(super) fn name(pair: &str) -> Option<String> {
+    form(pair.split('=').next().unwrap_or_default())
+}
+
 /// A name or value of a query with its encoding undone; `None` when it is broken.
 fn form(text: &str) -> Option<String> {
     decode(&text.replace('+', " "))

@@ -13,7 +13,7 @@ use super::{
     endpoints::ENDPOINTS,
     params::{self, Params},
     reply::Reply,
-    spec::LOCAL,
+    spec::{LOCAL, PERSIST},
 };
 use crate::moment::Moment;
 
@@ -32,10 +32,7 @@ impl Admin {
         let has_peers = snapshot.config.cluster.as_ref().is_some_and(|cluster| cluster.peers.is_some());
         let is_shared = question.is_shared && has_peers && !question.flag(LOCAL.name);
         is_shared.then(|| {
-            // Each node has a file of its own.
-            let persists = |pair: &&str| *pair != "persist=true";
-            let query: Vec<&str> = uri.query().unwrap_or_default().split('&').filter(persists).collect();
-            let target = match query.join("&").as_str() {
+            let target = match told(uri.query().unwrap_or_default()).as_str() {
                 "" => uri.path().to_owned(),
                 query => format!("{}?{query}", uri.path()),
             };
@@ -62,7 +59,7 @@ impl Admin {
         let shared = ENDPOINTS.iter().filter(|it| it.about.is_shared && it.method == method);
         let found = shared.filter_map(|it| Some((it, it.parameters(uri.path())?))).next();
         let Some((endpoint, parameters)) = found else { return StatusCode::NOT_FOUND };
-        let Ok(query) = params::query(endpoint.about, uri.query().unwrap_or_default()) else {
+        let Ok(query) = params::query(endpoint.about, &told(uri.query().unwrap_or_default())) else {
             return StatusCode::BAD_REQUEST;
         };
         let body = Bytes::copy_from_slice(body.as_bytes());
@@ -72,5 +69,25 @@ impl Admin {
     /// The hash of the configuration file that is in force.
     pub fn config_hash(&self) -> String {
         format!("{:016x}", self.reloader.in_force().hash)
+    }
+}
+
+/// What of a query the peers are told: each node has a file of its own.
+fn told(query: &str) -> String {
+    let is_told = |pair: &&str| params::name(pair).as_deref() != Some(PERSIST.name);
+    query.split('&').filter(is_told).collect::<Vec<_>>().join("&")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_do_not_write_their_files_however_it_is_spelled() {
+        for persists in ["persist=true", "persist=%74rue", "%70ersist=true", "persist=false"] {
+            assert_eq!(told(persists), "", "{persists}");
+            assert_eq!(told(&format!("a=b+c&{persists}&d=%26")), "a=b+c&d=%26", "{persists}");
+        }
+        assert_eq!(told("persists=true&x=persist"), "persists=true&x=persist");
     }
 }

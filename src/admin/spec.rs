@@ -48,6 +48,14 @@ pub struct Parameter {
     pub kind: Kind,
 }
 
+/// Says that a change is for the configuration file too.
+pub const PERSIST: Parameter = Parameter {
+    name: "persist",
+    what: "also write the change to the configuration file; otherwise only the running program has it",
+    place: Place::Query,
+    kind: Kind::Flag,
+};
+
 /// Says that a change is for this node alone.
 pub const LOCAL: Parameter = Parameter {
     name: "local",
