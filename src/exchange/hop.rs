@@ -28,3 +28,20 @@ impl PeerHop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::access_line::NAMES;
+
+    #[test]
+    fn what_the_log_calls_it_is_taken() {
+        let node = || Arc::<str>::from("lb2");
+        let hops =
+            [PeerHop::For { node: node(), own: node() }, PeerHop::By(node()), PeerHop::Through(node())];
+        for hop in hops {
+            let (name, of) = hop.field();
+            assert!(NAMES.contains(&name) && of == "lb2", "`[log] fields` could have another `{name}`");
+        }
+    }
+}

@@ -87,7 +87,7 @@ pub struct AccessLine<'a> {
 }
 
 /// The names that a line of JSON may have by itself.
-pub const NAMES: [&str; 37] = [
+pub const NAMES: [&str; 40] = [
     "time",
     "level",
     "listener",
@@ -118,6 +118,9 @@ pub const NAMES: [&str; 37] = [
     "attempts",
     "cache",
     "encoded",
+    "peer",
+    "relay",
+    "for_peer",
     "request_id",
     "trace_id",
     "user_agent",
