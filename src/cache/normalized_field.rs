@@ -55,58 +55,69 @@ pub fn accept_encoding(request: &Fields) -> Option<Vec<u8>> {
     Some(if names.is_empty() { b"identity".to_vec() } else { names.join(", ").into_bytes() })
 }
 
-/// A list with weights, by descending weight; members of equal weight keep their order, which some origins
-/// take as a preference. A list in which a weight is wrong keeps its order.
-fn weighted<'a>(values: impl Iterator<Item = &'a [u8]>, fold_case: bool) -> Vec<u8> {
-    let members: Vec<&[u8]> = members(values);
-    let weighed: Option<Vec<_>> = members.iter().map(|member| weight(member)).collect();
-    let mut text = Vec::new();
-    let mut write = |member: &[u8]| {
-        if !text.is_empty() {
-            text.push(b',');
-        }
-        text.extend(member.iter().map(|byte| if fold_case { byte.to_ascii_lowercase() } else { *byte }));
-    };
-    let Some(mut weighed) = weighed else {
-        members.into_iter().for_each(write);
-        return text;
-    };
-    weighed.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
-    for (member, weight) in weighed {
-        match weight {
-            1000 => write(member),
-            weight => write(&[member, format!(";q={weight}").as_bytes()].concat()),
-        }
+/// A list with weights, by descending weight; members of equal weight keep their order, which some origins take as a
+/// preference. A list in which a weight is wrong keeps its order.
+///
+/// What comes out is itself a list of the same meaning, whatever went in, and its own spelling. So no two that mean
+/// different things have one, and it may be sent in the list's place.
+fn weighted<'a>(lines: impl Iterator<Item = &'a [u8]>, fold_case: bool) -> Vec<u8> {
+    let whole = joined(lines, b", ");
+    let spelled =
+        members(&whole).map(|members| by_weight(&members).unwrap_or_else(|| members.join(&b","[..])));
+    // Where a quoted string has no end, readers may see differently what is a member.
+    let mut text = spelled.unwrap_or_else(|| whole.trim_ascii().to_vec());
+    if fold_case {
+        text.make_ascii_lowercase();
     }
     text
 }
 
-/// As [`list`], but a comma in a quoted string ends no member: Accept may have parameters with such.
-fn members<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
-    values
-        .flat_map(|value| {
-            let mut quoted = None;
-            value.split(move |byte| {
-                quoted = match &mut quoted {
-                    None => (*byte == b'"').then(QuotedString::default),
-                    Some(string) => string.step(*byte).filter(|it| *it != QuotedByte::End).and(quoted),
-                };
-                *byte == b',' && quoted.is_none()
-            })
-        })
-        .map(<[u8]>::trim_ascii)
-        .filter(|member| !member.is_empty())
-        .collect()
+/// The members by descending weight; none when one has a wrong weight.
+fn by_weight(members: &[&[u8]]) -> Option<Vec<u8>> {
+    let mut weighed = members.iter().map(|member| weight(member)).collect::<Option<Vec<_>>>()?;
+    weighed.sort_by_key(|(_, weight)| std::cmp::Reverse(*weight));
+    let mut text = Vec::new();
+    for (at, (member, weight)) in weighed.into_iter().enumerate() {
+        if at > 0 {
+            text.push(b',');
+        }
+        text.extend_from_slice(member);
+        if weight < 1000 {
+            let parameter = format!(";q=0.{weight:03}");
+            text.extend_from_slice(parameter.trim_end_matches('0').trim_end_matches('.').as_bytes());
+        }
+    }
+    Some(text)
+}
+
+/// As [`list`], but a comma in a quoted string ends no member: Accept may have parameters with such. None when such a
+/// string has no end.
+fn members(value: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut quoted = None;
+    let members = value.split(|byte| {
+        quoted = match &mut quoted {
+            None => (*byte == b'"').then(QuotedString::default),
+            Some(string) => string.step(*byte).filter(|it| *it != QuotedByte::End).and(quoted),
+        };
+        *byte == b',' && quoted.is_none()
+    });
+    let members = members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty()).collect();
+    quoted.is_none().then_some(members)
 }
 
 /// A member without its weight, and the weight in thousandths (RFC 9110 §12.4.2); none when that is no
-/// weight.
+/// weight, or when something else in it could be taken for one.
 fn weight(member: &[u8]) -> Option<(&[u8], u16)> {
     let Some(at) = memchr::memrchr(b';', member) else { return Some((member, 1000)) };
-    let (name, parameter) = (member.get(..at)?.trim_ascii_end(), member.get(at + 1..)?.trim_ascii());
-    let Some(value) = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q=")) else {
+    let (name, last) = (member.get(..at)?.trim_ascii_end(), member.get(at + 1..)?.trim_ascii());
+    // Without the weight behind it, it would be the weight.
+    if name.is_empty() || name.split(|byte| *byte == b';').skip(1).any(is_weight) {
+        return None;
+    }
+    if !is_weight(last) {
         return Some((member, 1000));
-    };
+    }
+    let value = last.strip_prefix(b"q=").or_else(|| last.strip_prefix(b"Q="))?;
     let (whole, fraction) = match value.split_first()? {
         (whole @ (b'0' | b'1'), []) => (whole, &[][..]),
         (whole @ (b'0' | b'1'), [b'.', fraction @ ..]) => (whole, fraction),
@@ -120,4 +131,10 @@ fn weight(member: &[u8]) -> Option<(&[u8], u16)> {
         weight = weight * 10 + fraction.get(at).map_or(0, |digit| u16::from(digit - b'0'));
     }
     (weight <= 1000).then_some((name, weight))
+}
+
+/// Whether a parameter has the name of a weight.
+fn is_weight(parameter: &[u8]) -> bool {
+    let name = parameter.split(|byte| *byte == b'=').next().unwrap_or_default();
+    name.trim_ascii().eq_ignore_ascii_case(b"q")
 }

@@ -88,6 +88,41 @@ fn media_types_keep_the_case_of_their_parameters() {
 }
 
 #[test]
+fn a_wrong_weight_is_not_taken_for_a_right_one() {
+    for name in ["Accept", "Accept-Language", "Accept-Charset", "Accept-Encoding"] {
+        for (wrong, right) in [
+            ("de, en;q=500", "de, en;q=0.5"),
+            ("de, en;q=5", "de, en;q=0.005"),
+            ("de, en;q=.5", "de, en;q=0.5"),
+            ("de, en;q=0.5;q=1", "de, en;q=0.5"),
+            ("de, en;Q=0.5;x=1;q=1", "de, en;q=0.5;x=1"),
+            (";q=1, de", "de"),
+            ("*, gzip;q=500", "*, gzip;q=0.5"),
+        ] {
+            assert!(!same(name, &[(name, wrong)], &[(name, right)]), "{name}: {wrong}");
+        }
+    }
+    // Two lines are no quoted string that goes over both.
+    let lines = [("Accept", "a;x=\"b"), ("Accept", "c\"")];
+    assert!(!same("Accept", &lines, &[("Accept", "a;x=\"b,c\"")]));
+    let lines = [("Accept", "a;x=\";q=1"), ("Accept", "c\"")];
+    assert!(!same("Accept", &lines, &[("Accept", "a;x=\",c\"")]));
+}
+
+#[test]
+fn what_goes_to_the_origin_is_a_list_with_weights() {
+    for (name, value, normal) in [
+        ("accept-encoding", "gzip;q=0.5, *;q=0", "gzip;q=0.5,*;q=0"),
+        ("accept-encoding", "gzip;q=1.0, identity; q=0.50, *;q=0.0", "gzip,identity;q=0.5,*;q=0"),
+        ("accept-encoding", "identity;q=0, br;q=0.025", "br;q=0.025,identity;q=0"),
+        ("accept", "a/b;q=0.100, C/d;q=1.000", "C/d,a/b;q=0.1"),
+    ] {
+        let found = normalized(name, &fields(&[(name, value)])).unwrap();
+        assert_eq!(String::from_utf8(found).unwrap(), normal, "{name}: {value}");
+    }
+}
+
+#[test]
 fn accept_encoding_has_few_values() {
     let encoding = |value: &str| {
         accept_encoding(&fields(&[("Accept-Encoding", value)])).map(|text| String::from_utf8(text).unwrap())
@@ -142,6 +177,34 @@ fn the_oldest_variant_makes_room() {
     assert_eq!(superfluous([].into_iter(), 1), None);
 }
 
+/// What a list of Accept without quotes says: each member with its weight, by that; or, where a weight is wrong, the
+/// members as they are.
+fn meant(value: &str) -> Result<Vec<(u32, String)>, Vec<String>> {
+    let members: Vec<&str> = value.split(',').map(str::trim).collect();
+    let weigh = |member: &&str| {
+        let mut parameters: Vec<&str> = member.split(';').collect();
+        let weights = parameters.iter().filter(|it| it.starts_with("q=")).count();
+        let last = parameters.last().and_then(|last| last.strip_prefix("q="));
+        let weight = match (weights, last) {
+            (0, _) => return Some((0, (*member).to_owned())),
+            (1, Some("1")) => 0,
+            (1, Some("0.5" | "0.50")) => 500,
+            (1, Some("0.05")) => 950,
+            (1, Some("0")) => 1000,
+            _ => return None,
+        };
+        parameters.pop();
+        Some((weight, parameters.join(";")))
+    };
+    match members.iter().map(weigh).collect::<Option<Vec<_>>>() {
+        Some(mut weighed) => {
+            weighed.sort_by_key(|(less, _)| *less);
+            Ok(weighed)
+        }
+        None => Err(members.into_iter().map(str::to_owned).collect()),
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_stop_the_reader_of_variants(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
@@ -162,6 +225,32 @@ proptest! {
         prop_assert!(!text.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b' '));
         let spaced = value.replace(',', " ,  ").replace(';', " ; ");
         prop_assert_eq!(normalized("accept-language", &fields(&[("Accept-Language", &spaced)])).unwrap(), once);
+    }
+
+    #[test]
+    fn a_normal_form_is_its_own(
+        lines in proptest::collection::vec("([ab*]|;q=|;x=|0|1|\\.5|5|,|;| |\"|\\\\){0,9}", 1..3),
+    ) {
+        for name in ["accept", "accept-language", "accept-encoding"] {
+            let lines: Vec<_> = lines.iter().map(|line| (name, line.as_str())).collect();
+            let once = String::from_utf8(normalized(name, &fields(&lines)).unwrap()).unwrap();
+            let twice = normalized(name, &fields(&[(name, &once)])).unwrap();
+            prop_assert_eq!(String::from_utf8(twice).unwrap(), once, "{}: {:?}", name, lines);
+        }
+    }
+
+    #[test]
+    fn lists_match_exactly_when_their_weights_mean_the_same(
+        one in "[ab](;x=1)?(;q=(0|1|0\\.5|0\\.05|500|50|5))?(;q=1)?(, ?[abc](;q=(0\\.5|500|0\\.50))?){0,2}",
+        other in "[ab](;x=1)?(;q=(0|1|0\\.5|0\\.05|500|50|5))?(;q=1)?(, ?[abc](;q=(0\\.5|500|0\\.50))?){0,2}",
+    ) {
+        let normal = normalized("accept", &fields(&[("Accept", &one)])).unwrap();
+        let normal = String::from_utf8(normal).unwrap();
+        // Two that are made at random are seldom equal; each is compared with what looks like it too.
+        for other in [&other, &normal, &normal.replace("0.5", "500"), &normal.replace("0.5", "0.5;q=1")] {
+            let equal = same("Accept", &[("Accept", &one)], &[("Accept", other)]);
+            prop_assert_eq!(equal, meant(&one) == meant(other), "{} and {}", one, other);
+        }
     }
 
     #[test]

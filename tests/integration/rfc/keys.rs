@@ -121,3 +121,36 @@ fn what_is_stored_by_one_version_is_for_the_other() {
     assert_eq!(response.text(), "hello");
     assert_eq!(stage.asked(&path).len(), 1, "RFC 9111 §4");
 }
+
+#[test]
+fn what_is_negotiated_wrongly_is_not_for_others() {
+    let stage = Stage::new();
+    for (name, wrong, right) in [
+        ("Accept", "a/b, c/d;q=900", "a/b, c/d;q=0.9"),
+        ("Accept", "a/b, c/d;q=0.9;q=1", "a/b, c/d;q=0.9"),
+        ("Accept-Language", "de, en;q=500", "de, en;q=0.5"),
+    ] {
+        let varies = || ok(format!("Cache-Control: max-age=60\nVary: {name}"));
+        case(
+            &stage,
+            "RFC 9111 §4.1",
+            wrong,
+            &[
+                get().with(&format!("{name}: {wrong}")).origin(varies()),
+                get().with(&format!("{name}: {right}")).origin(varies()),
+            ],
+        );
+    }
+}
+
+#[test]
+fn the_origin_is_asked_with_codings_that_it_can_read() {
+    let stage = Stage::new();
+    for (coding, asked) in [
+        ("gzip;q=0.5, *;q=0", "gzip;q=0.5,*;q=0"),
+        ("gzip;q=1.0, identity; q=0.5, *;q=0", "gzip,identity;q=0.5,*;q=0"),
+    ] {
+        let step = fresh(get().with(&format!("Accept-Encoding: {coding}")));
+        case(&stage, "RFC 9110 §12.4.2, §12.5.3", coding, &[step.asks("accept-encoding", asked)]);
+    }
+}
