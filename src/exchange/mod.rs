@@ -30,7 +30,7 @@ pub use self::{
 use crate::{
     error::Kind,
     fields::Known,
-    h1::{RequestHead, ResponseHead},
+    h1::{Method, RequestHead, ResponseHead},
     moment::Moment,
     telemetry::{
         cache_result::CacheResult,
@@ -174,9 +174,13 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Whether it is a call of gRPC, which needs HTTP/2.
+    /// Whether it is a call of gRPC, which is made by POST over HTTP/2. What calls itself one otherwise is none: what is
+    /// fetched for many is asked for by GET, and no client's own deadline may end that, nor be answered with a status of 200
+    /// that others keep.
     pub fn is_grpc(&self) -> bool {
-        self.version.has_streams() && grpc::is_message(&self.request.fields)
+        self.request.method == Method::Post
+            && self.version.has_streams()
+            && grpc::is_message(&self.request.fields)
     }
 
     /// Makes it ready for the next request, which is put in the place of the one before, and keeps its memory.

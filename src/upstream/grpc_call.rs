@@ -53,11 +53,12 @@ fn has_deadline(exchange: &Exchange) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{exchange::HttpVersion, health::passive::FailureKind};
+    use crate::{exchange::HttpVersion, h1::Method, health::passive::FailureKind};
 
     /// A call to which this is answered with status 200; `timeout` is the client's.
     fn call(timeout: &str, status: &str) -> Exchange {
         let mut exchange = Exchange { version: HttpVersion::Http2, ..Exchange::default() };
+        exchange.request.method = Method::Post;
         exchange.request.fields.push("content-type", b"application/grpc");
         exchange.response.status = 200;
         if !timeout.is_empty() {
@@ -96,9 +97,12 @@ mod tests {
 
     #[test]
     fn what_is_no_call_has_no_verdict_of_trailers() {
-        let (mut failed, mut other) = (call("", ""), call("", ""));
+        let (mut failed, mut other, mut fetched) = (call("", ""), call("", ""), call("", ""));
         failed.response.status = 502;
         other.version = HttpVersion::default();
-        assert!(OpenCall::of(&failed, false).is_none() && OpenCall::of(&other, false).is_none());
+        fetched.request.method = Method::Get;
+        for exchange in [failed, other, fetched] {
+            assert!(OpenCall::of(&exchange, false).is_none(), "{:?}", exchange.request);
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! the hands of the test.
 
 mod bound;
+mod calls;
 mod dropped;
 mod early;
 mod http2;
