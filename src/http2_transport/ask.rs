@@ -2,7 +2,7 @@
 
 use std::{
     future::poll_fn,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
 use super::{backend::BackendConnection, link::Link, pipe::Pipe};
@@ -10,7 +10,7 @@ use crate::{
     fields::Fields,
     h1::HeadLimits,
     http2::{Body, Fault, Reason, RequestStart},
-    net::{Buffer, Stream},
+    net::{Buffer, Stream, poll_at_once},
 };
 
 /// What is asked.
@@ -79,7 +79,7 @@ pub async fn ask(stream: Stream, question: &Question<'_>) -> Result<Answer, Stri
     .await;
     link.codec().say_goaway();
     // As far as it goes at once: nobody waits for it.
-    let _ = pipe.poll_write(&mut Context::from_waker(Waker::noop()), link);
+    let _ = poll_at_once(|cx| pipe.poll_write(cx, link));
     pipe.stream.say_goodbye();
     result
 }

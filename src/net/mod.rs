@@ -30,6 +30,6 @@ pub use buffer::Buffer;
 pub use http1_stream::{BodyFrame, BodyReader, Http1Stream};
 pub use least_rate::LeastRate;
 pub use linger::linger;
-pub use stream::{Plain, Stream};
+pub use stream::{Plain, Stream, poll_at_once};
 pub use timer::Deadline;
 pub use waiter::Waiter;

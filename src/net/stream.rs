@@ -1,9 +1,10 @@
 //! A connection's byte stream, whatever carries it.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
     time::Duration,
 };
@@ -12,6 +13,7 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpStream, UnixStream},
+    task::coop::unconstrained,
 };
 
 use super::buffer::Buffer;
@@ -139,12 +141,12 @@ impl Stream {
     /// Whether nothing has come that was not read. Plain streams are asked without a system call, by what the event loop
     /// already knows.
     pub fn is_quiet(&mut self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        match self {
-            Self::Plain(plain) => plain.poll_ready(&mut cx, Interest::READABLE).is_pending(),
+        let something = poll_at_once(|cx| match self {
+            Self::Plain(plain) => plain.poll_ready(cx, Interest::READABLE).map(drop),
             // Session tickets come at any time, and are not the end.
-            Self::TlsServer(_) | Self::TlsClient(_) => self.poll_buffer(&mut cx).is_pending(),
-        }
+            Self::TlsServer(_) | Self::TlsClient(_) => self.poll_buffer(cx).map(drop),
+        });
+        something.is_pending()
     }
 
     /// Writes some of two slices as if they were one.
@@ -187,19 +189,19 @@ impl Stream {
     /// Tells the other end of a TLS connection that nothing was cut off (RFC 8446 §6.1), as far as that
     /// can be done at once; without TLS the kernel says so.
     pub fn say_goodbye(&mut self) {
-        let mut cx = Context::from_waker(Waker::noop());
         match self {
-            Self::Plain(_) => {}
-            Self::TlsServer(stream) => {
-                stream.get_mut().1.send_close_notify();
-                let _ = Pin::new(stream).poll_flush(&mut cx);
-            }
-            Self::TlsClient(stream) => {
-                stream.get_mut().1.send_close_notify();
-                let _ = Pin::new(stream).poll_flush(&mut cx);
-            }
+            Self::Plain(_) => return,
+            Self::TlsServer(stream) => stream.get_mut().1.send_close_notify(),
+            Self::TlsClient(stream) => stream.get_mut().1.send_close_notify(),
         }
+        let _ = poll_at_once(|cx| Pin::new(&mut *self).poll_flush(cx));
     }
+}
+
+/// Polls once for what is there now, and waits for nothing. What the task has done before does not count: where its budget
+/// is used up tokio has everything wait, and that nothing is there yet would be concluded from it.
+pub fn poll_at_once<R>(poll: impl FnMut(&mut Context<'_>) -> Poll<R>) -> Poll<R> {
+    pin!(unconstrained(poll_fn(poll))).poll(&mut Context::from_waker(Waker::noop()))
 }
 
 impl AsyncRead for Stream {

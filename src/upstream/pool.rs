@@ -82,3 +82,70 @@ impl Pool {
         self.idle.borrow().is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        net::UnixStream,
+        runtime::{Builder, LocalOptions},
+    };
+
+    use super::*;
+    use crate::net::{Buffer, Plain, Stream};
+
+    /// More than what a task may do of what tokio counts before it has to wait.
+    const MANY: usize = 200;
+
+    /// A pool with so many connections, and their other ends.
+    fn filled(now: Moment) -> (Pool, Vec<UnixStream>) {
+        let pool = Pool::new(MANY, Duration::from_secs(60));
+        let pairs = (0..MANY).map(|_| UnixStream::pair().unwrap());
+        let far = pairs.map(|(near, far)| {
+            pool.put(Http1Stream::new(Stream::Plain(Plain::Unix(near)), Buffer::default()), now);
+            far
+        });
+        let far = far.collect();
+        (pool, far)
+    }
+
+    /// Runs a test as a task, with what tokio grants to one.
+    fn run(test: impl Future<Output = ()> + 'static) {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        runtime.unwrap().block_on(async { tokio::task::spawn_local(test).await.unwrap() });
+    }
+
+    /// The event loop has learned of all that happened before.
+    async fn learned() {
+        let (near, far) = UnixStream::pair().unwrap();
+        drop(far);
+        near.readable().await.unwrap();
+    }
+
+    #[test]
+    fn no_dead_connection_is_taken_however_many_there_are() {
+        run(async {
+            let now = Moment::now();
+            let (pool, far) = filled(now);
+            drop(far);
+            learned().await;
+            assert!(pool.take(now, Duration::MAX).is_none());
+            assert_eq!(pool.len(), 0);
+        });
+    }
+
+    #[test]
+    fn a_sweep_closes_the_dead_and_no_others() {
+        run(async {
+            let now = Moment::now();
+            let (pool, mut far) = filled(now);
+            // Those that are looked at last.
+            far.truncate(MANY / 2);
+            learned().await;
+            pool.sweep(now);
+            assert_eq!(pool.len(), MANY / 2);
+            pool.sweep(now);
+            assert_eq!(pool.len(), MANY / 2, "they are whole");
+            drop(far);
+        });
+    }
+}
