@@ -137,7 +137,8 @@ pub(super) fn conclude(
     }
 }
 
-/// Applies what the origin said of a stored response, and answers those who wait; gives it with its newer head.
+/// Applies what the origin said of a stored response, and answers those who wait where its newer head is for them too;
+/// gives it with that.
 pub(super) fn apply(update: Update, stored: &Stored, cache: &Arc<Cache>, key: &Key, lead: Lead) -> Stored {
     match stored {
         Stored::Memory(before) => Stored::Memory(apply_in_memory(update, before, cache, key, lead)),
@@ -162,17 +163,24 @@ fn apply_in_memory(
     let response =
         Arc::new(StoredResponse::assembled(before.key.clone(), variant, head, before.body.clone()));
     let begun = lead.begun();
-    let (source, _) = lead.into_source(cache, key);
-    let mut is_kept = false;
-    source.object(response.clone(), Origin::Validated, |rules| match effect {
-        StoredUpdate::Updated => is_kept = cache.replace(before, response.clone(), rules),
-        StoredUpdate::Removed => cache.remove(before),
-        StoredUpdate::Unchanged => {}
-    });
     match effect {
-        StoredUpdate::Updated if is_kept => renew_on_disk(cache, &response, true, begun),
-        StoredUpdate::Removed => renew_on_disk(cache, &response, false, begun),
-        StoredUpdate::Updated | StoredUpdate::Unchanged => {}
+        StoredUpdate::Updated => {
+            let (source, _) = lead.into_source(cache, key);
+            let mut is_kept = false;
+            source.object(response.clone(), Origin::Validated, |rules| {
+                is_kept = cache.replace(before, response.clone(), rules);
+            });
+            if is_kept {
+                renew_on_disk(cache, &response, true, begun);
+            }
+        }
+        // The newer head is for the one who asked: whoever waits asks for himself.
+        StoredUpdate::Removed => {
+            cache.remove(before);
+            lead.release();
+            renew_on_disk(cache, &response, false, begun);
+        }
+        StoredUpdate::Unchanged => lead.release(),
     }
     response
 }

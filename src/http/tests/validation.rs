@@ -123,6 +123,52 @@ fn collapsed_range_requests_share_a_fetch_and_get_their_parts() {
 }
 
 #[test]
+fn a_304_that_forbids_sharing_is_for_one() {
+    run(async || {
+        for forbids in ["Cache-Control: private", "Cache-Control: no-store", "Vary: *"] {
+            let stage = Stage::new("", ROUTES, STALE);
+            let head =
+                format!("HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\n{forbids}\r\nX-Account: 17\r\n\r\n");
+            let script = [Act::Wait(Duration::from_millis(100)), Act::Send(head.leak().as_bytes())];
+            assert!(get(&stage, "").await.ends_with("\r\n\r\nhello"));
+            stage.script(&script);
+            let clients = tokio::join!(get(&stage, ""), get(&stage, ""));
+            for answer in [&clients.0, &clients.1] {
+                assert_eq!((status_of(answer), field(answer, "x-account")), ("200", Some("17")), "{answer}");
+            }
+            assert_eq!(stage.backend.requests.borrow().len(), 3, "{forbids}: each asks for himself");
+            stage.script(STALE);
+            assert!(get(&stage, "").await.ends_with("\r\n\r\nhello"));
+            let asked = stage.backend.requests.borrow().last().unwrap().to_ascii_lowercase();
+            assert!(!asked.contains("if-none-match"), "{forbids}: nothing is stored: {asked}");
+            stage.assert_all_is_given_back(forbids).await;
+        }
+    });
+}
+
+#[test]
+fn a_304_for_one_with_credentials_is_not_for_another() {
+    run(async || {
+        let routes = ROUTES.replace("[[route]]", "collapse = { credentials = true }\n[[route]]");
+        let public = b"HTTP/1.1 200 OK\r\nETag: \"1\"\r\nCache-Control: public, max-age=0\r\nContent-Length: 5\r\n\r\nhello";
+        let stage = Stage::new("", &routes, &[Act::Send(public)]);
+        assert!(get(&stage, "").await.ends_with("\r\n\r\nhello"));
+        let own = b"HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nCache-Control: max-age=0\r\n\r\n";
+        stage.script(&[Act::Wait(Duration::from_millis(100)), Act::Send(own)]);
+        let clients = tokio::join!(
+            get(&stage, "Authorization: Basic a\r\n"),
+            get(&stage, "Authorization: Basic b\r\n"),
+        );
+        for answer in [&clients.0, &clients.1] {
+            assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+        }
+        let requests = stage.backend.requests.borrow();
+        let of = |credentials: &str| requests.iter().filter(|head| head.contains(credentials)).count();
+        assert_eq!((of("Basic a"), of("Basic b")), (1, 1), "{requests:?}");
+    });
+}
+
+#[test]
 fn an_outgrown_refresh_does_not_wait_for_a_reader() {
     run(async || {
         let routes = "[[cache]]\nname = \"pages\"\nmemory = \"8MiB\"\nmax_object = \"64KiB\"\nstale_while_revalidate = \"1h\"\n\
