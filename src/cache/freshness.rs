@@ -140,6 +140,11 @@ impl Freshness {
         signed(self.lifetime).saturating_sub(signed(self.age(now)))
     }
 
+    /// Whether no use goes without validation (RFC 9111 §5.2.2.4), not even by those who waited for it.
+    pub fn is_validated_each_time(&self) -> bool {
+        self.always_validate
+    }
+
     /// RFC 9111 §4.2: `response_is_fresh = (freshness_lifetime > current_age)`.
     pub fn is_fresh(&self, now: Date) -> bool {
         self.lifetime > self.age(now)

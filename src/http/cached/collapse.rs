@@ -175,6 +175,7 @@ async fn wait<D: Downstream>(
     });
     let Some(outcome) = outcome.await? else { return Ok(Step::Alone) };
     match outcome {
+        FillOutcome::Coming(head) if head.entry.freshness.is_validated_each_time() => Ok(Step::Alone),
         FillOutcome::Coming(head) if head.matches(&exchange.request.fields) => {
             send_collapsed(request, (&head, reader), miss.why, exchange, client).await?;
             Ok(Step::Served)
@@ -207,8 +208,10 @@ async fn take_stored<D: Downstream>(
     if !response.as_variant().matches(&exchange.request.fields) {
         return Ok(Step::Again);
     }
-    let stored = Stored::Memory(response);
+    let stored = Stored::Memory(response.clone());
     match origin {
+        // It was, for another.
+        Origin::Validated if response.entry.freshness.is_validated_each_time() => return Ok(Step::Alone),
         Origin::Validated => {
             // What was validated was stored, if only on disk.
             let is_miss = matches!(why, Forward::UriMiss | Forward::VaryMiss);

@@ -147,6 +147,26 @@ fn a_304_that_forbids_sharing_is_for_one() {
 }
 
 #[test]
+fn each_use_of_what_has_no_cache_is_validated() {
+    run(async || {
+        let wait = Act::Wait(Duration::from_millis(100));
+        let whole =
+            b"HTTP/1.1 200 OK\r\nETag: \"1\"\r\nCache-Control: no-cache\r\nContent-Length: 5\r\n\r\nhello";
+        let stage = Stage::new("", ROUTES, &[wait.clone(), Act::Send(whole)]);
+        let holds = b"HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nCache-Control: no-cache\r\n\r\n";
+        for (script, asked) in [(Act::Send(whole), 2), (Act::Send(holds), 4)] {
+            stage.script(&[wait.clone(), script]);
+            let answers = tokio::join!(get(&stage, ""), get(&stage, ""));
+            for answer in [&answers.0, &answers.1] {
+                assert!(answer.ends_with("\r\n\r\nhello"), "{answer}");
+            }
+            assert_eq!(stage.backend.requests.borrow().len(), asked, "RFC 9111 §5.2.2.4");
+        }
+        stage.assert_all_is_given_back("no-cache").await;
+    });
+}
+
+#[test]
 fn a_304_for_one_with_credentials_is_not_for_another() {
     run(async || {
         let routes = ROUTES.replace("[[route]]", "collapse = { credentials = true }\n[[route]]");
