@@ -74,9 +74,15 @@ fn without_dot_segments(path: &str) -> String {
     if kept.starts_with('/') { kept } else { format!("/{kept}") }
 }
 
-/// The location of a redirect: its placeholders filled from the request.
+/// The location of a redirect: its placeholders filled from the request, which does not choose the host.
 pub fn expand(template: &Template, scope: &Scope<'_>) -> String {
-    let location = template.render(scope);
+    let mut location = template.render_url(scope);
+    let is_elsewhere =
+        ["http://", "https://", "{scheme}://"].iter().any(|it| template.text().starts_with(it));
+    if !is_elsewhere && !location.starts_with('/') {
+        // Else a part of a path would be read as a scheme (RFC 3986 §4.2), or be about where the client is.
+        location.insert(0, '/');
+    }
     if names_host(&location) && !names_host(template.text()) {
         // Else a path with two slashes would be read as a host (RFC 3986 §4.2).
         return format!("/.{location}");
@@ -131,6 +137,48 @@ mod tests {
         assert_eq!(expand("{path}", &exchange), "/.//evil.example");
         assert_eq!(expand("https://a{path}", &exchange), "https://a//evil.example");
         assert_eq!(expand("//b.example{path}", &exchange), "//b.example//evil.example");
+    }
+
+    #[test]
+    fn no_group_of_a_path_chooses_the_host() {
+        let captures = [regex::Regex::new("^/old(.*)$").unwrap()];
+        for (to, path, expected) in [
+            ("{path.1}", "/old/x", "/x"),
+            ("{path.1}", "/old", "/"),
+            ("{path.1}", "/oldhttp:/evil.example/x", "/http:/evil.example/x"),
+            ("{path.1}", "/oldjavascript:alert(1)", "/javascript:alert(1)"),
+            ("{path.1}", "/old//evil.example", "/.//evil.example"),
+            ("{path.1}", "/old\\evil.example", "/./\\evil.example"),
+            ("{path.1|urlencode}", "/old/x", "/%2Fx"),
+            ("https://b.example{path.1}", "/old/x", "https://b.example/x"),
+            ("https://b.example{path.1}", "/old", "https://b.example"),
+            ("https://b.example{path.1}", "/old.evil.example", "https://b.example/.evil.example"),
+            ("https://b.example{path.1}", "/old@evil.example", "https://b.example/@evil.example"),
+            ("https://b.example:80{path.1}?{query}", "/old80", "https://b.example:80/80?"),
+            ("https://b.example{path.1}/x", "/oldy", "https://b.example/y/x"),
+            ("https://{host}{path.1}", "/old@evil.example", "https://a.example/@evil.example"),
+            ("https://{host}:{port}{path.1}", "/old@evil.example", "https://a.example:/@evil.example"),
+            ("https://[::1]{path.1}", "/old1", "https://[::1]/1"),
+            ("{scheme}://b.example{path.1}", "/old.c", "http://b.example/.c"),
+            ("//b.example{path.1}", "/old.c", "//b.example/.c"),
+            ("https://b.example{header.x-next}", "/old", "https://b.example/.c"),
+            // The host is made of it.
+            ("https://{path.1}.example.com/", "/olda", "https://a.example.com/"),
+            ("https://shop{path.1}.example.com{path}", "/old-1", "https://shop-1.example.com/old-1"),
+            ("https://www.{path.1}/x", "/olda.example", "https://www.a.example/x"),
+            ("https://{path.1}/x", "/olda.example", "https://a.example/x"),
+            ("https://m.{host}/x", "/old", "https://m.a.example/x"),
+            ("https://m{host}/x", "/old", "https://ma.example/x"),
+        ] {
+            let mut exchange = Exchange { path_length: path.len(), ..Exchange::default() };
+            exchange.authority.push_str("a.example");
+            exchange.host.push_str("a.example");
+            exchange.request.target.push_str(path);
+            exchange.request.fields.push("x-next", b".c");
+            let template = Template::parse(to, Use::Redirect, Context::Url).unwrap();
+            let place = Place { captures: &captures, ..Place::default() };
+            assert_eq!(expand(&template, &Scope { exchange: &exchange, place }), expected, "{to} of {path}");
+        }
     }
 
     #[test]

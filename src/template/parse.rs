@@ -64,6 +64,21 @@ impl Piece {
         }
     }
 
+    /// Whether it is a value that no host is made of.
+    pub(super) fn is_of_no_host(&self) -> bool {
+        match self {
+            Self::Value { variable, .. } => {
+                !matches!(variable, Variable::Scheme | Variable::Host | Variable::Port)
+            }
+            Self::Text(_) => false,
+        }
+    }
+
+    /// Whether it is the port.
+    pub(super) fn is_port(&self) -> bool {
+        matches!(self, Self::Value { variable: Variable::Port, .. })
+    }
+
     /// Writes it for a request.
     pub(super) fn write(&self, scope: &Scope<'_>, context: Context, out: &mut Vec<u8>) {
         match self {

@@ -78,6 +78,50 @@ impl Template {
     pub fn render(&self, scope: &Scope<'_>) -> String {
         let mut out = Vec::with_capacity(self.text.len() * 2);
         self.write(scope, &mut out);
-        String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+        text_of(out)
     }
+
+    /// The same, of a URL: what a request says directly behind the host goes into the path, and makes no other host of it.
+    pub fn render_url(&self, scope: &Scope<'_>) -> String {
+        let mut out = Vec::with_capacity(self.text.len() * 2);
+        if let Some(text) = self.fixed() {
+            out.extend_from_slice(text.as_bytes());
+        }
+        for (index, piece) in self.pieces.iter().enumerate() {
+            let at = out.len();
+            let is_behind_host = self.is_behind_host(index, &out);
+            piece.write(scope, self.context, &mut out);
+            if is_behind_host && out.get(at).is_some_and(|first| !b"/?#".contains(first)) {
+                out.insert(at, b'/');
+            }
+        }
+        text_of(out)
+    }
+
+    /// Whether a piece stands where the host is over, of which this is written before it. In `https://{path.1}.example.com`
+    /// it is not.
+    fn is_behind_host(&self, index: usize, before: &[u8]) -> bool {
+        let is_value = self.pieces.get(index).is_some_and(Piece::is_of_no_host);
+        let of_scheme = |at: &usize| before.iter().take(*at).all(u8::is_ascii_alphabetic);
+        let behind_scheme = || Some(memchr::memmem::find(before, b"://").filter(of_scheme)? + 3);
+        let begin = if before.starts_with(b"//") { Some(2) } else { behind_scheme() };
+        let Some(host) = begin.and_then(|begin| before.get(begin..)).filter(|_| is_value) else {
+            return false;
+        };
+        let is_open = !host.iter().any(|byte| b"/?#\\".contains(byte));
+        let is_over = match host.last() {
+            Some(b':') => index > 0 && self.pieces.get(index - 1).is_some_and(Piece::is_port),
+            Some(last) => last.is_ascii_alphanumeric() || *last == b']',
+            None => false,
+        };
+        let goes_on = match self.pieces.get(index + 1) {
+            Some(Piece::Text(text)) => !text.starts_with(['/', '?', '#']),
+            Some(Piece::Value { .. }) | None => false,
+        };
+        is_open && is_over && !goes_on
+    }
+}
+
+fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
