@@ -37,11 +37,15 @@ pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target:
     if let Some(route) = &route.key_suffix {
         key = key.with("route name", route.as_bytes());
     }
+    let scope = Scope { exchange, place: Place { route: &route.name, ..Place::default() } };
     if let Some(template) = &cache.key_template {
-        let place = Place { route: &route.name, ..Place::default() };
         let mut text = Vec::new();
-        template.write(&Scope { exchange, place }, &mut text);
+        template.write(&scope, &mut text);
         key = key.with("template", &text);
+    }
+    if let Some(rewritten) = route.rewrite.as_ref().and_then(|rewrite| rewrite.apart_of_url(&scope)) {
+        // The backend answers for what it is asked for.
+        key = key.with("rewritten", &rewritten);
     }
     match cache.is_storing {
         true => key,
@@ -107,4 +111,61 @@ fn told_apart(key: Key, fields: &Fields) -> Key {
         sum = sum.wrapping_add(xxh3_128(&text));
     }
     if sum == 0 { key } else { key.with("fields that tell clients apart", format!("{sum:032x}").as_bytes()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::{config, exchange::Peer, runtime::build};
+
+    /// The key of a request for `/x` on a route with these keys.
+    fn key_on(route: &str, is_trusted: bool, fields: &[(&str, &str)]) -> Key {
+        let text = format!(
+            "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n[[cache]]\nname = \"pages\"\n\
+             [[upstream]]\nname = \"app\"\n[[upstream.backend]]\naddress = \"127.0.0.1:1\"\n\
+             [[route]]\nname = \"all\"\nupstream = \"app\"\n{route}\n"
+        );
+        let config =
+            config::parse(&text, "test.toml".as_ref()).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let snapshot = build::build_apart(config).unwrap();
+        let mut exchange = Exchange { path_length: 2, ..Exchange::default() };
+        exchange.facts.peer = Rc::new(Peer { is_trusted, text: "192.0.2.1".into(), ..Peer::default() });
+        exchange.facts.id.push_str(fields.first().map_or("", |(_, value)| value));
+        exchange.host.push_str("a.example");
+        exchange.authority.push_str("a.example");
+        exchange.request.target.push_str("/x");
+        fields.iter().for_each(|(name, value)| exchange.request.fields.push(name, value.as_bytes()));
+        let route = &snapshot.routes[0];
+        key(route, route.cache.as_ref().unwrap(), &exchange)
+    }
+
+    #[test]
+    fn what_a_rewrite_takes_from_elsewhere_is_in_the_key() {
+        for rewrite in [
+            "host = \"{header.x-real-ip}.internal\"",
+            "path = \"/{header.x-real-ip}{path}\"",
+            "query = { set = { user = \"{header.x-real-ip}\" } }",
+            "query = { add = { user = \"{request_id}-{header.x-real-ip|lower}\" } }",
+        ] {
+            for cache in ["cache = \"pages\"", "collapse = true"] {
+                let route = format!("{cache}\nrewrite = {{ {rewrite} }}");
+                let of = |tenant| key_on(&route, false, &[("x-real-ip", tenant)]);
+                assert_ne!(of("a"), of("b"), "{route}");
+                assert_eq!(of("a"), of("a"), "{route}");
+                assert_eq!(of("a").uri(), of("b").uri(), "a purge of the URL finds both");
+            }
+        }
+        for rewrite in [
+            "path = \"/v2{path}\"",
+            "host = \"{host}.internal\"",
+            "query = { set = { a = \"{request_id}\" } }",
+        ] {
+            let route = format!("cache = \"pages\"\nrewrite = {{ {rewrite} }}");
+            let of = |tenant| key_on(&route, false, &[("x-real-ip", tenant)]);
+            assert_eq!(of("a"), of("b"), "{route}");
+            assert!(!of("a").has_fields(), "{route}");
+        }
+    }
 }

@@ -22,6 +22,8 @@ pub struct Rewrite {
     pub host: Option<Template>,
     /// How the query changes.
     pub query: Option<QueryEdits>,
+    /// Those of its templates that may come out differently for requests for one URL; nearly always none.
+    telling: Box<[Template]>,
 }
 
 impl Rewrite {
@@ -29,13 +31,30 @@ impl Rewrite {
     pub fn of(conf: &RewriteConf) -> Self {
         let template =
             |text: &str, context| (!text.is_empty()).then(|| Template::of(text, Use::Rewrite, context));
+        let path = template(&conf.path, Context::Path);
+        let host = template(&conf.host, Context::Host);
+        let query = conf.query.as_ref().map(QueryEdits::of);
+        let of_query = query.iter().flat_map(QueryEdits::templates);
+        let all = path.iter().chain(&host).chain(of_query);
+        let telling = all.filter(|template| template.tells_clients_apart()).cloned().collect();
         Self {
             strip_prefix: spelled(&conf.strip_prefix),
             add_prefix: conf.add_prefix.trim_end_matches('/').to_owned(),
-            path: template(&conf.path, Context::Path),
-            host: template(&conf.host, Context::Host),
-            query: conf.query.as_ref().map(QueryEdits::of),
+            path,
+            host,
+            query,
+            telling,
         }
+    }
+
+    /// What the backend is asked for by something else than the URL, in one text; `None` where there is no such thing.
+    pub fn apart_of_url(&self, scope: &Scope<'_>) -> Option<Vec<u8>> {
+        if self.telling.is_empty() {
+            return None;
+        }
+        let mut text = Vec::new();
+        self.telling.iter().for_each(|template| template.write_apart(scope, &mut text));
+        Some(text)
     }
 }
 
@@ -61,6 +80,10 @@ impl QueryEdits {
             set: templates(&conf.set),
             add: templates(&conf.add),
         }
+    }
+
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.set.iter().chain(&self.add).map(|(_, template)| template)
     }
 
     /// A query, without its `?`, after these edits; parameters that none of them names stay as they are written.

@@ -79,6 +79,11 @@ impl Piece {
         matches!(self, Self::Value { variable: Variable::Port, .. })
     }
 
+    /// Whether requests for one URL may differ in it.
+    pub(super) fn tells_clients_apart(&self) -> bool {
+        matches!(self, Self::Value { variable, .. } if variable.tells_clients_apart())
+    }
+
     /// Writes it for a request.
     pub(super) fn write(&self, scope: &Scope<'_>, context: Context, out: &mut Vec<u8>) {
         match self {

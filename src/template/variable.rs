@@ -111,6 +111,40 @@ impl Variable {
         matches!(self, Self::Path | Self::Capture(_))
     }
 
+    /// Whether requests for one URL may differ in it. What is another for each request tells nobody from another.
+    pub(super) fn tells_clients_apart(&self) -> bool {
+        match self {
+            Self::ClientIp
+            | Self::Header(_)
+            | Self::Cookie(_)
+            | Self::TlsVersion
+            | Self::TlsCipher
+            | Self::TlsServerName
+            | Self::ClientSubject
+            | Self::ClientNames
+            | Self::ClientFingerprint
+            | Self::ClientCertificate => true,
+            Self::Scheme
+            | Self::Host
+            | Self::Port
+            | Self::Method
+            | Self::Path
+            | Self::Query
+            | Self::PathAndQuery
+            | Self::Parameter(_)
+            | Self::Capture(_)
+            | Self::Listener
+            | Self::Route
+            | Self::Backend
+            | Self::ClientPort
+            | Self::RequestId
+            | Self::TimeIso
+            | Self::TimeUnix
+            | Self::Status
+            | Self::Error => false,
+        }
+    }
+
     /// What it stands for in a request; empty where there is no such thing.
     pub(super) fn value<'a>(&'a self, scope: &Scope<'a>) -> Cow<'a, [u8]> {
         let Scope { exchange, place } = *scope;

@@ -120,6 +120,21 @@ impl Template {
         };
         is_open && is_over && !goes_on
     }
+
+    /// Whether requests for one URL may get something else of it.
+    pub fn tells_clients_apart(&self) -> bool {
+        self.pieces.iter().any(Piece::tells_clients_apart)
+    }
+
+    /// Writes what may be something else for another request for the same URL; readable in one way only.
+    pub fn write_apart(&self, scope: &Scope<'_>, out: &mut Vec<u8>) {
+        for piece in self.pieces.iter().filter(|piece| piece.tells_clients_apart()) {
+            let mut value = Vec::new();
+            piece.write(scope, self.context, &mut value);
+            out.extend_from_slice(format!("{}:", value.len()).as_bytes());
+            out.extend_from_slice(&value);
+        }
+    }
 }
 
 fn text_of(bytes: Vec<u8>) -> String {
