@@ -88,12 +88,12 @@ fn check_opening(request: &RequestHead) -> Result<()> {
     }
 }
 
-/// Refuses what Pointsman itself would answer with a success to an extended CONNECT, whose client would take that for a
-/// WebSocket.
+/// Refuses what Pointsman itself would answer with a success to a CONNECT, whose client would take what follows for a
+/// tunnel, or for a WebSocket where it is an extended one.
 ///
 /// # Errors
 ///
-/// [`Kind::NotImplemented`]
+/// [`Kind::NotImplemented`] for an extended one, [`Kind::NotAllowed`] for another.
 pub(super) fn check_own(decision: &Decision, exchange: &Exchange) -> Result<()> {
     let is_success = match decision {
         Decision::Answer(answer) => answer.status < 300,
@@ -102,6 +102,9 @@ pub(super) fn check_own(decision: &Decision, exchange: &Exchange) -> Result<()> 
     };
     if is_success && exchange.websocket == Some(WebSocketOpening::ExtendedConnect) {
         return Err(Kind::NotImplemented.into());
+    }
+    if is_success && exchange.request.method == Method::Connect {
+        return Err(Kind::NotAllowed.into());
     }
     Ok(())
 }

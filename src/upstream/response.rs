@@ -294,8 +294,10 @@ const OF_THIS_HOP: [Known; 4] =
 /// has no Date (§6.6.1).
 fn clean(head: &mut ResponseHead, options: &ConnectionOptions, is_tunnel: bool) {
     head.fields.remove_all_known(&OF_THIS_HOP);
-    if !is_tunnel {
-        head.fields.remove_known(Known::Upgrade);
+    match is_tunnel {
+        // RFC 9110 §8.6: neither a 101 nor a success of CONNECT has a length; what follows is the tunnel's.
+        true => head.fields.remove_known(Known::ContentLength),
+        false => head.fields.remove_known(Known::Upgrade),
     }
     if !options.is_empty() {
         // Content-Length frames the message, whatever Connection says.

@@ -327,6 +327,44 @@ fn connect_is_refused_unless_the_route_allows_it() {
 }
 
 #[test]
+fn the_head_before_a_tunnel_frames_nothing() {
+    for framing in ["", "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"] {
+        let origin = Origin::start(move |_| {
+            Reply::Take(Box::new(move |connection| {
+                connection.send(format!("HTTP/1.1 200 OK\r\nX-End: 1\r\n{framing}\r\nfirst"));
+                let mut bytes = [0; 4];
+                connection.reader.read_exact(&mut bytes).unwrap();
+                connection.send(bytes);
+            }))
+        });
+        let text = config(&[origin.address()], "")
+            .replace("upstream = \"u\"\n", "upstream = \"u\"\nupgrade = [\"connect\"]\n");
+        let proxy = Proxy::start(&text);
+        let mut client = proxy.connect();
+        client.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
+        let head = String::from_utf8(client.until(b"\r\n\r\n").unwrap()).unwrap().to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 200 ") && head.contains("\r\nx-end: 1\r\n"), "{head}");
+        for name in ["transfer-encoding", "content-length", "connection"] {
+            assert!(!head.contains(&format!("\r\n{name}:")), "RFC 9110 §9.3.6: {head}");
+        }
+        assert_eq!(client.exactly(5), b"first", "{framing}");
+        client.send("ping");
+        assert_eq!(client.exactly(4), b"ping");
+    }
+}
+
+#[test]
+fn nothing_of_ours_is_taken_for_a_tunnel() {
+    let text = config(&["127.0.0.1:1".parse().unwrap()], "")
+        .replace("upstream = \"u\"\n", "respond = { status = 200, body = \"hello\" }\n");
+    let proxy = Proxy::start(&text);
+    let mut client = proxy.connect();
+    client.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
+    assert_eq!(client.response("CONNECT").status, 403);
+    assert!(client.is_closed());
+}
+
+#[test]
 fn a_slow_reader_slows_the_backend_and_holds_no_memory() {
     let (_origin, proxy) = through(|_| {
         Reply::Take(Box::new(|connection| {

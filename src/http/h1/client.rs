@@ -28,6 +28,8 @@ pub(super) struct Client<'a> {
     pub(super) incoming: BodyReader,
     pub(super) outgoing: BodyWriter,
     pub(super) version: Version,
+    /// The request is a CONNECT, and a success the beginning of a tunnel.
+    pub(super) is_connect: bool,
     /// The connection closes after this response.
     pub(super) is_last: bool,
     pub(super) is_begun: bool,
@@ -143,11 +145,12 @@ impl Downstream for Client<'_> {
     fn begin(&mut self, head: &ResponseHead, has_body: bool, length: Option<u64>) -> Result<()> {
         self.is_begun = true;
         self.is_last |= self.worker.is_closing(self.listener);
-        if head.status == 101 {
+        let is_connected = self.is_connect && matches!(head.status, 200..=299);
+        if head.status == 101 || is_connected {
             let out = self.stream.output();
             write_status(head.status, out);
             write_fields(&head.fields, out);
-            out.extend_from_slice(b"connection: upgrade\r\n\r\n");
+            out.extend_from_slice(if is_connected { b"\r\n" } else { b"connection: upgrade\r\n\r\n" });
             return Ok(());
         }
         // A body that was not read yet may never be: the client learns it before it sends the next

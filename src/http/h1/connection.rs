@@ -311,8 +311,10 @@ fn is_preface(input: &[u8]) -> bool {
 
 /// The client's side of a request on this connection.
 fn client<'a>(connection: &'a mut Connection, request: &RequestHead, framing: Framing) -> Client<'a> {
+    let is_connect = request.method == Method::Connect;
     Client {
-        is_last: !keeps_alive(request.version, &request.fields) || request.method == Method::Connect,
+        is_last: !keeps_alive(request.version, &request.fields) || is_connect,
+        is_connect,
         version: request.version,
         stream: &mut connection.stream,
         deadline: &connection.deadline,

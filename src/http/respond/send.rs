@@ -22,9 +22,10 @@ use crate::{
 /// How long a client may take for a response that Pointsman made, which is small.
 const OWN_PATIENCE: Duration = Duration::from_secs(30);
 
-/// Whether a response has a body (RFC 9110 §6.4.1).
+/// Whether a response has a body (RFC 9110 §6.4.1). What follows a 2xx to CONNECT is a tunnel's (§9.3.6).
 pub(in crate::http) fn has_body(method: &Method, status: u16) -> bool {
-    *method != Method::Head && status >= 200 && !matches!(status, 204 | 304)
+    let is_tunnel = *method == Method::Connect && matches!(status, 200..=299);
+    *method != Method::Head && status >= 200 && !matches!(status, 204 | 304) && !is_tunnel
 }
 
 /// Begins a response: the one place where that is done. Gives what becomes of its body; `length` is

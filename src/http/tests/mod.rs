@@ -11,5 +11,6 @@ mod linear;
 mod replay;
 mod slow;
 mod stage;
+mod tunnels;
 mod validation;
 mod verdicts;
