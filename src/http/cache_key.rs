@@ -2,6 +2,7 @@
 
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::forwarded;
 use crate::{
     cache::{date::Date, key::Key, store::Cache},
     exchange::Exchange,
@@ -33,6 +34,9 @@ pub(super) fn key_for(route: &Route, cache: &Cache, exchange: &Exchange, target:
     let mut key = Key::of(scheme, &exchange.host, port, target, fields, &cache.key);
     if let Some(host) = believed(Known::XForwardedHost) {
         key = key.with("forwarded host", host);
+    }
+    if let Some(told) = believed(Known::Forwarded).and_then(|_| forwarded::told(fields)) {
+        key = key.with("forwarded", &told);
     }
     if let Some(route) = &route.key_suffix {
         key = key.with("route name", route.as_bytes());
@@ -93,7 +97,7 @@ fn told_apart(key: Key, fields: &Fields) -> Key {
             field.known,
             Known::Host | Known::Connection | Known::Upgrade | Known::Forwarded | Known::XRequestId
         );
-        // Of what proxies say of a client, its key has scheme and host.
+        // Of what proxies say of a client, its key has scheme and host, and what Forwarded says besides.
         let is_in_key = matches!(field.known, Known::XForwardedProto | Known::XForwardedHost);
         is_of_hop
             || is_in_key
@@ -166,6 +170,25 @@ mod tests {
             let of = |tenant| key_on(&route, false, &[("x-real-ip", tenant)]);
             assert_eq!(of("a"), of("b"), "{route}");
             assert!(!of("a").has_fields(), "{route}");
+        }
+    }
+
+    #[test]
+    fn what_forwarded_says_of_the_url_is_in_the_key() {
+        for cache in ["cache = \"pages\"", "collapse = true"] {
+            let of = |is_trusted, value| key_on(cache, is_trusted, &[("forwarded", value)]);
+            let plain = key_on(cache, true, &[]);
+            assert_eq!(of(true, "for=192.0.2.1;by=_x"), plain);
+            assert_eq!(of(true, "for=192.0.2.1, for=\"[2001:db8::1]:1\""), plain);
+            assert_eq!(of(true, "for=192.0.2.1;host=b"), of(true, "for=192.0.2.2;host=b"));
+            for value in
+                ["host=evil", "for=192.0.2.1;proto=https", "for=a, host=b", "host=b, for=a", "host=\"a", "="]
+            {
+                assert_ne!(of(true, value), plain, "{value}");
+                assert_eq!(of(false, value), plain, "it does not go on: {value}");
+            }
+            assert_ne!(of(true, "for=a, host=b"), of(true, "host=b, for=a"));
+            assert_ne!(of(true, "host=\"b\""), of(true, "host=b"), "some backends know of no quotes");
         }
     }
 }

@@ -3,16 +3,14 @@
 //! Previous stop: `http::handle`; next stop: `http::normalize`. Of a connection the other end is the client, or whom a
 //! PROXY header names. Where that is a trusted proxy, the request says who is behind it.
 
-use std::{
-    borrow::Cow,
-    net::{IpAddr, SocketAddr},
-};
+use std::net::{IpAddr, SocketAddr};
 
+use super::forwarded::{self, Part};
 use crate::{
     config::listen::ClientAddressFrom,
     error::{Kind, Result},
     exchange::{ClientAddress, Exchange},
-    fields::{Field, Fields, Known, read_quoted},
+    fields::{Field, Fields, Known},
     runtime::{Listener, permit::AddressPlace},
 };
 
@@ -67,7 +65,7 @@ fn behind(listener: &Listener, fields: &Fields) -> Result<Option<ClientAddress>>
             let values: Vec<&[u8]> = fields.all_known(Known::Forwarded).collect();
             let mut hops = Vec::new();
             for value in values.iter().rev() {
-                match forwarded(value) {
+                match hops_of(value) {
                     Some(line) => hops.extend(line.into_iter().rev()),
                     // The last line is the proxy's, at least in part.
                     None if hops.is_empty() => return Err(Kind::Malformed("Forwarded is malformed").into()),
@@ -116,51 +114,20 @@ fn node(text: &[u8]) -> Hop {
     Some((whole.ip().to_canonical(), whole.port()))
 }
 
-/// The hops of a value of Forwarded from left to right (RFC 7239 §4); `None` for one that is not of its grammar.
-fn forwarded(value: &[u8]) -> Option<Vec<Hop>> {
+/// The hops of a value of Forwarded from left to right; `None` for one that is not of its grammar.
+fn hops_of(value: &[u8]) -> Option<Vec<Hop>> {
     let mut hops = Vec::new();
     let mut of_element: Option<Hop> = None;
-    let mut rest = value;
-    loop {
-        let (name, after) =
-            rest.split_at(rest.iter().position(|byte| b"=,;".contains(byte)).unwrap_or(rest.len()));
-        let name = name.trim_ascii();
-        rest = after;
-        if let Some(after) = rest.strip_prefix(b"=") {
-            let (value, after) = forwarded_value(after)?;
-            if name.eq_ignore_ascii_case(b"for") {
-                // A parameter may stand once in an element.
-                if of_element.replace(node(&value)).is_some() {
-                    return None;
-                }
-            }
-            rest = after.trim_ascii_start();
-        } else if !name.is_empty() {
-            return None;
+    let mut is_twice = false;
+    forwarded::read(value, |part| match part {
+        // A parameter may stand once in an element.
+        Part::Parameter { name, value, .. } if name.eq_ignore_ascii_case(b"for") => {
+            is_twice |= of_element.replace(node(&value)).is_some();
         }
-        match rest.split_first() {
-            Some((b';', after)) => rest = after,
-            Some((b',', after)) => {
-                hops.push(of_element.take().unwrap_or_default());
-                rest = after;
-            }
-            Some(_) => return None,
-            None => {
-                hops.push(of_element.take().unwrap_or_default());
-                return Some(hops);
-            }
-        }
-    }
-}
-
-/// A token or quoted string (RFC 7239 §4), without its quotes, and what is behind it.
-fn forwarded_value(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
-    if let Some(quoted) = text.strip_prefix(b"\"") {
-        return read_quoted(quoted);
-    }
-    let end = text.iter().position(|byte| b",; \t".contains(byte)).unwrap_or(text.len());
-    let (token, rest) = text.split_at(end);
-    Some((token.into(), rest))
+        Part::Parameter { .. } => {}
+        Part::End => hops.push(of_element.take().unwrap_or_default()),
+    })?;
+    (!is_twice).then_some(hops)
 }
 
 #[cfg(test)]
@@ -260,7 +227,7 @@ mod tests {
                     .collect::<Vec<_>>()
                     .join(" ")
             };
-            forwarded(text.as_bytes()).map(texts)
+            hops_of(text.as_bytes()).map(texts)
         };
         for (text, expected) in [
             ("for=192.0.2.1", Some("192.0.2.1")),

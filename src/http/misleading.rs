@@ -3,7 +3,8 @@
 
 use crate::fields::Fields;
 
-/// From a client that is not trusted they go no further where the answer is shared.
+/// They go no further where the answer is shared, whoever sends them, since no key has them: a proxy that is trusted may
+/// have them from its client.
 const MISLEADING: [&str; 9] = [
     "x-forwarded-port",
     "x-forwarded-scheme",
@@ -21,7 +22,7 @@ pub(super) fn is_misleading(request: &Fields) -> bool {
     MISLEADING.iter().any(|name| request.get(name).is_some())
 }
 
-/// Removes them from a request.
-pub(super) fn remove_misleading(request: &mut Fields) {
-    MISLEADING.iter().for_each(|name| request.remove(name));
+/// Removes them from a request, but for those that its key has.
+pub(super) fn remove_misleading(request: &mut Fields, is_in_key: impl Fn(&str) -> bool) {
+    MISLEADING.iter().filter(|name| !is_in_key(name)).for_each(|name| request.remove(name));
 }

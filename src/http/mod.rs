@@ -12,6 +12,7 @@ mod detached;
 pub mod edit;
 pub(crate) mod files;
 mod for_peer;
+mod forwarded;
 pub mod h1;
 pub mod h2;
 pub mod handle;

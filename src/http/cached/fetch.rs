@@ -168,7 +168,7 @@ impl Fetch {
             }
         }
         let stored = self.miss.stored.clone();
-        let is_conditional = origin::prepare(&mut self.exchange, stored.as_ref());
+        let is_conditional = origin::prepare(&self.cache, &mut self.exchange, stored.as_ref());
         let reply = self.ask(&source, is_conditional).await;
         let key = source.key().clone();
         let conclusion = match self.context(&self.snapshot.clone()) {

@@ -115,22 +115,23 @@ impl NotShared {
 }
 
 /// Makes a request one whose answer is the whole of what may be shared. True when it asks whether `stored` holds.
-pub(super) fn prepare(exchange: &mut Exchange, stored: Option<&Stored>) -> bool {
-    make_common(exchange);
+pub(super) fn prepare(cache: &Cache, exchange: &mut Exchange, stored: Option<&Stored>) -> bool {
+    make_common(cache, exchange);
     make_conditional(&mut exchange.request.fields, stored.iter().map(|stored| &stored.head().head.fields))
 }
 
 /// Has a request ask for nothing that could not be found again by its key. Whatever its answer may come to be used
 /// for, be it only to judge what is stored, needs this.
-pub(super) fn make_common(exchange: &mut Exchange) {
+pub(super) fn make_common(cache: &Cache, exchange: &mut Exchange) {
     let is_trusted = exchange.facts.is_trusted();
     let fields = &mut exchange.request.fields;
     // What the origin chooses by is what the variant is found by.
     if let Some(codings) = normalized("accept-encoding", fields) {
         fields.set_known(Known::AcceptEncoding, &codings);
     }
-    if !is_trusted {
-        remove_misleading(fields);
+    // Where nothing is stored only those share an answer who agree in these too, and what a trusted proxy says goes on.
+    if cache.is_storing || !is_trusted {
+        remove_misleading(fields, |name| cache.key.headers.iter().any(|header| header == name));
     }
 }
 

@@ -102,10 +102,10 @@ async fn ask<D: Downstream>(
     let mut fork = exchange.fork();
     let is_conditional = match is_plain {
         true => {
-            origin::make_common(&mut fork);
+            origin::make_common(request.cache, &mut fork);
             false
         }
-        false => origin::prepare(&mut fork, stored),
+        false => origin::prepare(request.cache, &mut fork, stored),
     };
     let (context, cache, control) = (request.context, request.cache, &request.control);
     let question = OriginRequest { context, cache, control, stored };

@@ -88,6 +88,45 @@ fn no_field_leads_the_origin_elsewhere_for_what_is_stored() {
 }
 
 #[test]
+fn no_trusted_proxy_leads_the_origin_elsewhere_either() {
+    const TRUSTED: &str = "trusted_proxies = [\"127.0.0.0/8\"]";
+    let stage = Stage::behind(TRUSTED, "");
+    let evil = "X-Original-URL: /evil";
+    case(
+        &stage,
+        "RFC 9111 §4, §7.1",
+        "a URL in a field",
+        &[fresh(get().with(evil)).asks_without("x-original-url"), get()],
+    );
+    for field in ["Forwarded: for=192.0.2.1;host=evil", "X-Forwarded-Host: evil", "Forwarded: proto=https"] {
+        case(
+            &stage,
+            "RFC 9111 §4, §7.1",
+            field,
+            &[
+                fresh(get().with(field)),
+                fresh(get()),
+                get().reads("answer 2"),
+                get().with(field).reads("answer 1"),
+            ],
+        );
+    }
+    case(
+        &stage,
+        "RFC 7239 §5.2",
+        "who asks",
+        &[fresh(get().with("Forwarded: for=192.0.2.1")), get().with("Forwarded: for=192.0.2.2"), get()],
+    );
+    let stage = Stage::behind(TRUSTED, "key = { headers = [\"x-original-url\"] }");
+    case(
+        &stage,
+        "RFC 9111 §4.1",
+        "what the key has",
+        &[fresh(get().with(evil)).asks("x-original-url", "/evil"), fresh(get()), get().reads("answer 2")],
+    );
+}
+
+#[test]
 fn what_is_stored_by_one_version_is_for_the_other() {
     let stage = Stage::new();
     let path = stage.path();

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use crate::support::{Client, Origin, Proxy, Reply, Request, proxy::config};
+use crate::support::{Client, Origin, Proxy, Reply, Request, proxy::config_of};
 
 /// What the origin is to say next, for each case by the beginning of its path.
 type Script = Arc<Mutex<HashMap<String, VecDeque<Said>>>>;
@@ -37,6 +37,11 @@ impl Stage {
 
     /// With options of the cache.
     pub fn with(cache: &str) -> Self {
+        Self::behind("", cache)
+    }
+
+    /// The same, with options of the listener.
+    pub fn behind(listener: &str, cache: &str) -> Self {
         let script = Script::default();
         let answers = script.clone();
         let origin = Origin::start(move |request| {
@@ -50,9 +55,9 @@ impl Stage {
         // Errors of the origin are what some cases are about, and must not keep it from being asked.
         let upstream = "[upstream.outlier]\nconsecutive_failures = 100000\nfailure_percent = 0\n\
                         [upstream.retry]\nattempts = 1\n";
-        let text =
-            config(&[origin.address()], &format!("{upstream}---\n[[cache]]\nname = \"pages\"\n{cache}\n"))
-                .replace("upstream = \"u\"", "upstream = \"u\"\ncache = \"pages\"");
+        let more = format!("{upstream}---\n[[cache]]\nname = \"pages\"\n{cache}\n");
+        let text = config_of(&[origin.address().to_string()], listener, &more)
+            .replace("upstream = \"u\"", "upstream = \"u\"\ncache = \"pages\"");
         let proxy = Proxy::start(&text);
         Self { proxy, origin, script, next: AtomicUsize::new(1), failed: Mutex::default() }
     }
