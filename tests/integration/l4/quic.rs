@@ -128,7 +128,7 @@ fn logged(proxy: &Proxy, count: usize) -> Vec<Value> {
 fn the_name_in_an_initial_packet_leads_to_its_backend() {
     let (named, other) = (server("named"), server("other"));
     let routes: [(&str, &[SocketAddr]); 2] = [("rest", &[other]), ("example.com", &[named])];
-    let proxy = Proxy::start(&passing(&routes, "udp = { idle = \"300ms\" }"));
+    let proxy = Proxy::start(&passing(&routes, "udp = { idle = \"2s\" }"));
     for ((first, version), count) in FIRST.iter().zip(["1", "2"]).zip(1..) {
         let (client, first) = (client(&proxy), bytes(first));
         assert_eq!(ask(&client, &first), shown("named", &first), "as it came, and back");

@@ -128,7 +128,8 @@ fn dropped(proxy: &Proxy, reason: &str) -> u64 {
 #[test]
 fn a_session_goes_both_ways_and_is_logged() {
     let server = Echo::start("one ");
-    let proxy = Proxy::start(&passing(&[server.address], "", "udp = { idle = \"300ms\" }"));
+    // Longer than a busy machine may stop between two datagrams.
+    let proxy = Proxy::start(&passing(&[server.address], "", "udp = { idle = \"2s\" }"));
     let client = connected(&proxy);
     assert_eq!(
         (ask(&client, "a"), ask(&client, "bcd"), ask(&client, "")),
@@ -151,7 +152,7 @@ fn a_session_goes_both_ways_and_is_logged() {
     let counts = ["bytes_in", "bytes_out", "datagrams_in", "datagrams_out", "attempts"];
     assert_eq!(counts.map(|field| line[field].as_u64()), [4, 16, 3, 3, 1].map(Some), "{line}");
     assert!(line.get("status").is_none() && line.get("error").is_none(), "{line}");
-    assert!(line["duration_ms"].as_f64().unwrap() >= 300.0, "{line}");
+    assert!(line["duration_ms"].as_f64().unwrap() >= 2000.0, "{line}");
     let ended = "pointsman_tunnel_duration_seconds_count{listener=\"web\",route=\"all\",upstream=\"u\",result=\"ok\"}";
     assert_eq!(metric(&proxy, ended), 1);
     assert_eq!(metric(&proxy, "pointsman_udp_datagrams_total{direction=\"in\"}"), 3);
@@ -247,7 +248,7 @@ fn refusals_eject_a_backend() {
 #[test]
 fn a_silent_backend_is_left_where_others_answer() {
     let (server, silent) = (Echo::start("heard "), UdpSocket::bind("127.0.0.1:0").unwrap());
-    let upstream = "response_timeout = \"300ms\"\nudp = { idle = \"5s\" }";
+    let upstream = "response_timeout = \"2s\"\nudp = { idle = \"20s\" }";
     let proxy = Proxy::start(&passing(&[server.address, silent.local_addr().unwrap()], "", upstream));
     let clients: Vec<UdpSocket> = (0..2).map(|_| connected(&proxy)).collect();
     for client in &clients {
@@ -275,7 +276,8 @@ fn a_protocol_without_answers_blames_nobody() {
 
 #[test]
 fn an_answered_session_stays_with_a_backend_that_restarts() {
-    let (one, two) = (Echo::start("1"), Echo::start("2"));
+    // At ports that nobody is given while they are away.
+    let (one, two) = (Echo::at(nobody(), "1"), Echo::at(nobody(), "2"));
     let proxy = Proxy::start(&passing(&[one.address, two.address], "", ""));
     let client = connected(&proxy);
     let name = ask(&client, "");
@@ -490,7 +492,8 @@ fn client_of(address: SocketAddr) -> UdpSocket {
 
 #[test]
 fn a_check_by_datagram_takes_a_backend_out_and_back() {
-    let (one, two) = (Echo::start("one "), Echo::start("two "));
+    // At ports that nobody is given while they are away.
+    let (one, two) = (Echo::at(nobody(), "one "), Echo::at(nobody(), "two "));
     let check = "health_check = { kind = \"udp\", send = \"\\u0001hi\", expect = \"\\u0001hi\", interval = \"50ms\", fall = 2 }";
     let proxy = Proxy::start(&passing(&[one.address, two.address], "", check));
     one.stop();
@@ -518,7 +521,6 @@ fn sessions_go_on_over_upgrades_and_lose_nothing() {
     let clients: Vec<_> = (0..20)
         .map(|number| {
             let (client, stop) = (connected(&proxy), stop.clone());
-            client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
             thread::spawn(move || {
                 let (mut asked, mut lost) = (0_u64, 0_u64);
                 while !stop.load(Relaxed) {
@@ -555,7 +557,9 @@ fn sessions_go_on_over_upgrades_and_lose_nothing() {
 #[test]
 fn a_session_that_went_over_ends_as_one() {
     let server = Echo::start("");
-    let proxy = Proxy::start(&passing(&[server.address], "", "udp = { idle = \"4s\" }"));
+    // Longer than handing over takes on a busy machine. No question is under way meanwhile: an answer that the program
+    // before still passes on may be in no line.
+    let proxy = Proxy::start(&passing(&[server.address], "", "udp = { idle = \"10s\" }"));
     let client = connected(&proxy);
     assert_eq!(ask(&client, "a"), "a");
     proxy.signal("USR2");
@@ -564,7 +568,8 @@ fn a_session_that_went_over_ends_as_one() {
     let line = logged(&proxy, 1).remove(0);
     let counts = ["datagrams_in", "datagrams_out"].map(|field| line[field].as_u64());
     assert_eq!((counts, line["ended_by"].as_str()), ([Some(2), Some(2)], Some("idle")), "{line}");
-    assert!(line["duration_ms"].as_f64().unwrap() > 6000.0, "{line}");
+    // Two seconds of them before the next program had it.
+    assert!(line["duration_ms"].as_f64().unwrap() > 12_000.0, "{line}");
     assert_eq!(lines(&proxy).len(), 1, "the program before said nothing of it");
 }
 
