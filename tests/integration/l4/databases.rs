@@ -75,7 +75,12 @@ pub(super) fn postgres(folder: &Path) -> Option<Daemon> {
     command.args(["-c", "ssl=on", "-c", "fsync=off"]);
     command.arg("-c").arg(format!("ssl_cert_file={}", own.join("demo.pem").display()));
     command.arg("-c").arg(format!("ssl_key_file={}", key.display()));
-    Some(Daemon::start(command, address))
+    let (daemon, port) = (Daemon::start(command, address), address.port().to_string());
+    // It listens before it takes queries.
+    let mut ready = Command::new(bin.join("pg_isready"));
+    ready.args(["-q", "-h", "127.0.0.1", "-p", &port]);
+    eventually("it takes queries", || ready.status().is_ok_and(|it| it.success()));
+    Some(daemon)
 }
 
 /// What a query gives over a connection with these parameters: by whom TLS is ended is in `pg_stat_ssl`.

@@ -114,7 +114,7 @@ fn hellos_of_every_shape_are_routed_and_passed_on_whole() {
     }
 }
 
-/// The times in which 99 of 100 clients of each were answered. They take turns, so that what else this machine does is
+/// The times in which nine of ten clients of each were answered. They take turns, so that what else this machine does is
 /// alike for both.
 fn slowest(proxies: [&Proxy; 2]) -> [Duration; 2] {
     let bytes = records(&hello("one.test", 1900), WHOLE);
@@ -128,7 +128,7 @@ fn slowest(proxies: [&Proxy; 2]) -> [Duration; 2] {
     }
     times.map(|mut times| {
         times.sort_unstable();
-        times[197]
+        times[180]
     })
 }
 
