@@ -11,7 +11,8 @@ use rustls::{ServerConnection, StreamOwned};
 
 use crate::{
     peer_caches::{PATIENT, configs, fleet, fresh, said},
-    support::{Client, Origin, Request, tls},
+    peers::status,
+    support::{Client, Origin, Request, eventually, tls},
 };
 
 /// What is wrong with an answer, in turns; between two of them the peer answers well, so that it is not left alone.
@@ -47,9 +48,15 @@ fn answer(tls: &mut StreamOwned<ServerConnection, TcpStream>, done: &Done) -> Op
     }
     let head = String::from_utf8(head).unwrap();
     let target = head.split(' ').nth(1)?.to_owned();
-    if !head.to_lowercase().contains("pointsman-peer: cache ") {
-        // News of the other node.
-        return None;
+    let lower = head.to_lowercase();
+    if !lower.contains("pointsman-peer: cache ") {
+        // News of the other node, which leaves out at once who does not take them.
+        let length = lower.split_once("\r\ncontent-length: ")?.1.split("\r\n").next()?.parse().ok()?;
+        tls.read_exact(&mut vec![0; length]).ok()?;
+        let said = "{\"node\":\"node1\"}";
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{said}", said.len());
+        tls.write_all(answer.as_bytes()).ok()?;
+        return tls.flush().ok();
     }
     let mut done = done.lock().unwrap();
     let is_new = done.iter().all(|(it, _)| *it != target);
@@ -89,7 +96,8 @@ fn value<'a>(config: &'a str, key: &str) -> &'a str {
     config.split_once(&format!("{key} = \"")).unwrap().1.split('"').next().unwrap()
 }
 
-/// A node whose peer is replaced by a scripted one, as long as it believes that the peer is there.
+/// A node whose peer is replaced by a scripted one, as long as it believes that the peer is there: for some seconds from
+/// when that told it something last.
 fn beside_damaged(origin: &Origin) -> (crate::support::Proxy, Done) {
     let configs = configs(2, origin, PATIENT, "", "");
     let mut nodes = fleet(&configs);
@@ -99,7 +107,12 @@ fn beside_damaged(origin: &Origin) -> (crate::support::Proxy, Done) {
     let mut other = nodes.pop().unwrap();
     other.signal("KILL");
     other.wait();
-    (nodes.pop().unwrap(), scripted(address, folder))
+    let (node, done) = (nodes.pop().unwrap(), scripted(address, folder));
+    // It may have told the peer something while nobody was there.
+    eventually("it tells the peer something", || {
+        status(&node)["members"].as_array().unwrap().iter().all(|member| member["problem"].is_null())
+    });
+    (node, done)
 }
 
 #[test]
