@@ -90,6 +90,8 @@ fn every_way_of_writing_a_file_is_noticed() {
     // In place, behind both links.
     fs::write(folder.join("..two/pointsman.toml"), text(1)).unwrap();
     eventually_is("b");
+    // It is logged a moment after it is so.
+    proxy.until_logged(IN_FORCE, 5);
     assert_eq!(proxy.count_logged(IN_FORCE), 5);
 }
 
@@ -137,6 +139,8 @@ fn listeners_come_go_and_change_and_the_others_never_notice() {
     proxy.until_logged("no longer listening", 1);
     eventually("nobody accepts any more", || std::net::TcpStream::connect(extra).is_err());
     assert_eq!(kept.get("/").status, 200);
+    // It is logged a moment after it is so.
+    proxy.until_logged(IN_FORCE, 3);
     assert_eq!(proxy.count_logged(IN_FORCE), 3);
 }
 
@@ -185,8 +189,9 @@ fn connections_of_a_removed_listener_end_after_drain_timeout() {
 #[test]
 fn a_taken_port_is_reported_with_its_line() {
     let origin = Origin::named("one");
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
+    // Of those that no connection is given, once it is free.
+    let address = crate::support::free();
+    let taken = std::net::TcpListener::bind(address).unwrap();
     let text = config(&[origin.address()], "[admin]\naddress = \"127.0.0.1:0\"\n");
     let proxy = Proxy::start(&text);
     let extra = |address| format!("{text}\n[[listener]]\nname = \"extra\"\naddress = \"{address}\"\n");
@@ -207,9 +212,7 @@ fn a_taken_port_is_reported_with_its_line() {
 fn an_address_may_widen_and_narrow_over_its_own_port() {
     let origin = Origin::named("one");
     let text = config(&[origin.address()], "");
-    // Below the ports that the kernel gives to clients, which may be bound elsewhere at any time.
-    let mut ports = (20_000..30_000).map(|port| ([127, 0, 0, 1], port).into());
-    let free: std::net::SocketAddr = ports.find(|it| std::net::TcpListener::bind(it).is_ok()).unwrap();
+    let free = crate::support::free();
     let at = |address: &str| text.replace("127.0.0.1:0", address);
     let proxy = Proxy::start(&at(&free.to_string()));
     assert_eq!(Client::connect(free).get("/").text(), "one");

@@ -144,7 +144,10 @@ fn replaceable(origin: &Origin) -> (Proxy, PathBuf) {
     symlink(env!("CARGO_BIN_EXE_pointsman"), &program).unwrap();
     let mut command = Command::new(&program);
     command.args(["run", "--config"]).arg(folder.join("pointsman.toml"));
-    (Proxy::start_by(command, folder, &config(&[origin.address()], ADMIN)), program)
+    // At a port that nobody else is given once this has ended.
+    let web = crate::support::free().to_string();
+    let text = config(&[origin.address()], ADMIN).replacen("127.0.0.1:0", &web, 1);
+    (Proxy::start_by(command, folder, &text), program)
 }
 
 /// Puts a script where the program was.
