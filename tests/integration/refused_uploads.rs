@@ -64,8 +64,9 @@ fn java_sees_why_its_uploads_are_refused() {
             .map(move |client| format!("{client}: {status}\n"))
     });
     assert_eq!(said, expected.collect::<String>(), "{}", String::from_utf8_lossy(&output.stderr));
-    let lines = proxy.access_log();
-    assert_eq!(lines.iter().filter(|line| line["protocol"] == "HTTP/2.0").count(), 4, "{lines:?}");
+    let over_http2 = || proxy.access_log().iter().filter(|line| line["protocol"] == "HTTP/2.0").count();
+    eventually("all are logged", || over_http2() >= 4);
+    assert_eq!(over_http2(), 4, "{:?}", proxy.access_log());
     assert!(origin.requests().is_empty());
 }
 
