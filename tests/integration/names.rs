@@ -65,7 +65,7 @@ fn an_address_without_answer_does_not_take_its_name_down() {
     fs::write(&hosts, "127.0.0.2 app.test\n127.0.0.1 app.test\n127.0.0.9 app.test\n").unwrap();
     let Some(command) = with_file_of_system(&folder, &hosts, "/etc/hosts") else { return };
     let file = folder.join("pointsman.toml");
-    let more = "retry = { attempts = 1 }\nconnect_timeout = \"1s\"\nhealth_check = { kind = \"tcp\", interval = \"50ms\", timeout = \"1s\", rise = 1, \
+    let more = "retry = { attempts = 1 }\nconnect_timeout = \"10s\"\nhealth_check = { kind = \"tcp\", interval = \"50ms\", timeout = \"10s\", rise = 1, \
                 fall = 1, initial = \"down\" }\n---\n";
     let config = config_of(&[format!("app.test:{port}")], "", more);
     fs::write(&file, config.replace("name = \"b0\"\n", "name = \"b0\"\naddresses = \"one\"\n")).unwrap();
@@ -75,8 +75,8 @@ fn an_address_without_answer_does_not_take_its_name_down() {
     for _ in 0..40 {
         assert_eq!(proxy.get("/").text(), "one");
     }
-    // The first of each worker may wait twice; those after it know better.
-    assert!(begun.elapsed().as_secs() < 4, "{:?}", begun.elapsed());
+    // The first of each worker may wait twice; those after it know better. If none did, they took ten seconds.
+    assert!(begun.elapsed().as_secs() < 8, "{:?}", begun.elapsed());
     assert_eq!(proxy.count_logged("went down"), 0, "no check failed");
 }
 

@@ -71,8 +71,8 @@ fn a_parked_connection_ends_when_its_time_is_over() {
     let text = config_of(&[origin.address().to_string()], "timeouts = { idle = \"2s\" }", "");
     let proxy = Proxy::start(&text);
     let mut client = proxy.connect();
-    assert_eq!(client.get("/").status, 200);
     let begun = Instant::now();
+    assert_eq!(client.get("/").status, 200);
     until_parked(&proxy, 1);
     assert!(client.is_closed());
     assert!(begun.elapsed() > Duration::from_millis(1900), "{:?}", begun.elapsed());

@@ -12,7 +12,7 @@ use rustls::{
 };
 
 use crate::support::{
-    Client, Origin, PATIENCE, Proxy,
+    Client, Origin, Proxy,
     proxy::config_of,
     tls::{self, Authority, Manner, SECURE, TlsClient, certificate},
 };
@@ -266,7 +266,7 @@ fn what_is_not_tls_is_closed_and_others_go_on() {
 
 #[test]
 fn a_silent_handshake_is_ended() {
-    let (_origin, proxy) = secured("[listener.timeouts]\ntls_handshake = \"300ms\"\n");
+    let (_origin, proxy) = secured("[listener.timeouts]\ntls_handshake = \"1s\"\n");
     let begun = Instant::now();
     let mut silent = Client::connect(proxy.address("web"));
     let mut slow = Client::connect(proxy.address("web"));
@@ -274,7 +274,9 @@ fn a_silent_handshake_is_ended() {
     let mut kept = proxy.tls(&Manner::default()).unwrap();
     assert!(silent.is_closed());
     assert!(slow.is_closed());
-    assert!(begun.elapsed() < PATIENCE / 4 && begun.elapsed() >= Duration::from_millis(250));
+    // The limit is ten seconds where none is given.
+    let took = begun.elapsed();
+    assert!((Duration::from_millis(900)..Duration::from_secs(9)).contains(&took), "{took:?}");
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(kept.status("localhost", "/"), 200, "the limit is the handshake's only");
 }

@@ -12,7 +12,7 @@ use std::{
 use rustix::fs::{OFlags, fcntl_setfl};
 
 use crate::support::{
-    Client, Origin,
+    Client, Origin, PATIENCE,
     client::know_token,
     eventually,
     proxy::{config, folder},
@@ -66,7 +66,7 @@ impl Unread {
             .spawn()
             .unwrap();
         let started = Self { child, output, error: Some(error), address, admin, folder, text };
-        eventually("it listens", || TcpStream::connect(address).is_ok());
+        eventually("it listens", || [address, admin].iter().all(|it| TcpStream::connect(it).is_ok()));
         started
     }
 
@@ -119,7 +119,7 @@ fn full_pipes_hold_up_no_request_and_no_stop() {
     assert_eq!(answer.status, 200, "the control side goes on");
     drop(client);
     let took = proxy.stop();
-    assert!(took < Duration::from_secs(6), "with 2 s to drain it took {took:?}");
+    assert!(took < PATIENCE / 2, "with 2 s to drain it took {took:?}");
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn an_access_log_leaves_a_full_pipe_at_a_reload() {
         });
     }
     drop(client);
-    assert!(proxy.stop() < Duration::from_secs(6));
+    assert!(proxy.stop() < PATIENCE / 2);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_fifo_without_a_reader_is_refused_as_access_log() {
         status["last_reload"]["ok"] == false
     });
     assert_eq!(Client::connect(proxy.address).get("/").status, 200);
-    assert!(proxy.stop() < Duration::from_secs(6));
+    assert!(proxy.stop() < PATIENCE / 2);
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn dropped_lines_of_the_log_are_counted_and_reported() {
     // Whoever reads from here on need not be there.
     std::thread::spawn(move || lines.for_each(drop));
     drop(admin);
-    assert!(proxy.stop() < Duration::from_secs(6));
+    assert!(proxy.stop() < PATIENCE / 2);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The collector: what is sent to it, and that one which is of no use costs nothing.
 
 use super::*;
+use crate::support::PATIENCE;
 
 #[test]
 fn what_is_left_is_sent_before_the_end() {
@@ -58,14 +59,16 @@ fn a_refusing_collector_is_logged_once_and_not_retried() {
 /// Requests while a collector is of no use: none fails, the slowest is not slow, memory stays.
 fn unharmed(proxy: &mut Proxy) {
     let mut client = proxy.connect();
-    let mut slowest = Duration::ZERO;
+    let (mut slowest, mut late) = (Duration::ZERO, 0);
     // Long paths fill the buffers soon.
     let path = format!("/{}", "x".repeat(1500));
     let mut ask = |client: &mut Client, count| {
         for _ in 0..count {
             let begun = Instant::now();
             assert_eq!(client.get(&path).status, 200);
-            slowest = slowest.max(begun.elapsed());
+            let took = begun.elapsed();
+            slowest = slowest.max(took);
+            late += usize::from(took > Duration::from_millis(900));
         }
     };
     // 2 kB a request: the queue (2 MiB) and what waits (4 MiB) are full after 3000.
@@ -75,7 +78,8 @@ fn unharmed(proxy: &mut Proxy) {
     ask(&mut client, 4000);
     let grown = proxy.memory().saturating_sub(before);
     assert!(grown < 4 * 1024 * 1024, "grew by {grown} bytes");
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    // A busy machine may be late now and then; a collector that was waited for had cost a second of each batch.
+    assert!(slowest < PATIENCE / 2 && late <= 8, "{slowest:?}, and {late} are late");
     assert_eq!(counted(proxy, "exported"), 0);
     // The requests may be through before the collector's time is over.
     eventually("it is logged", || warnings(proxy, "spans do not reach the collector") > 0);
@@ -84,11 +88,7 @@ fn unharmed(proxy: &mut Proxy) {
     let begun = Instant::now();
     proxy.signal("TERM");
     assert!(proxy.wait().success());
-    assert!(
-        begun.elapsed() < Duration::from_secs(8),
-        "the end waits for the collector: {:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < PATIENCE / 2, "the end waits for the collector: {:?}", begun.elapsed());
 }
 
 #[test]

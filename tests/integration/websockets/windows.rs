@@ -3,12 +3,11 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use super::{ENABLE_CONNECT, extended_connect};
 use crate::support::{
-    Origin, PATIENCE, Proxy, Reply, eventually,
+    Origin, Proxy, Reply, eventually,
     frames::{DATA, Frame, Frames, HEADERS, SETTINGS, WINDOW_UPDATE},
     http2_origin::{Came, Http2Origin, MOST_STREAMS},
     proxy::config,
@@ -44,7 +43,6 @@ impl Sender {
                 _ => {}
             }
         }
-        frames.stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
         Self { frames, window: sender_window, of_streams: HashMap::new(), begins_with }
     }
 
@@ -145,7 +143,6 @@ fn websockets_that_are_not_read_hold_up_no_upload() {
     assert!(client.window <= of_connection, "{} of {of_connection}", client.window);
 
     // Nothing is lost, and no window is given twice, once they are read.
-    client.frames.stream.set_read_timeout(Some(PATIENCE)).unwrap();
     client.frames.ask(103, &crate::support::frames::get("/read"), true);
     assert_eq!(client.status(103), "204");
     for stream in &tunnels {
