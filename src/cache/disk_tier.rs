@@ -2,31 +2,35 @@
 //! that the configuration asks for.
 //!
 //! A purge holds from the moment that it is asked for, though the files are looked through only after it: what is
-//! found meanwhile is compared with it ([`DiskTier::purge`]).
+//! found meanwhile is compared with it ([`DiskTier::purge`]). That goes for folders too that are not in force at the moment:
+//! for one that another program has still, purges and writes wait until it is opened, and one that a reload took away is
+//! emptied when it comes back, if there were any.
 
 mod disk_object;
 mod disk_write;
+mod formers;
 mod past;
+mod purging;
 #[cfg(test)]
 mod tests;
 mod written;
 
 use std::{
-    collections::HashSet,
     io,
     path::Path,
-    slice,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Weak},
 };
 
-use past::{Past, Purge, look};
+use formers::Formers;
+use past::{Past, Purge};
+use purging::Search;
 use written::Sweep;
 
-pub use self::{disk_object::DiskObject, disk_write::DiskWrite};
+pub use self::{disk_object::DiskObject, disk_write::DiskWrite, purging::Purging};
 
 use super::{
     conf::CacheConf,
-    disk::{Disk, Id, Keyed, Options, Stats, Visit},
+    disk::{Disk, Id, Keyed, Options, Stats},
     disk_head::DiskHead,
     key::Key,
     purge::Rule,
@@ -41,13 +45,13 @@ use crate::{
 };
 
 /// The disk tier of one cache; empty while there is none.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct DiskTier {
     place: Arc<OwnedDirectory<Disk>>,
     /// What was purged and written to of late.
     past: Arc<Past>,
-    /// Held by the one who looks through all files.
-    looking: Mutex<()>,
+    formers: Formers,
+    search: Arc<Search>,
 }
 
 /// The present in milliseconds: when a fetch begins, and when a purge is asked for.
@@ -57,7 +61,8 @@ pub fn now_millis() -> u64 {
 
 impl Held for Disk {
     type Conf = CacheConf;
-    type Context = ();
+    /// The tier whose folder it is.
+    type Context = Weak<DiskTier>;
 
     const NAME: &'static str = "disk";
 
@@ -65,16 +70,49 @@ impl Held for Disk {
         conf.disk.as_ref().map(|disk| (&*disk.path, disk.size.0))
     }
 
-    fn open(conf: &CacheConf, (path, size): (&Path, u64), (): &()) -> io::Result<Arc<Self>> {
+    fn open(conf: &CacheConf, (path, size): (&Path, u64), _: &Weak<DiskTier>) -> io::Result<Arc<Self>> {
         Self::open(&Options { eviction: conf.eviction, ..Options::new(path, size) })
     }
 
     fn set_limit(&self, limit: u64) {
         Self::set_limit(self, limit);
     }
+
+    fn begin(self: &Arc<Self>, path: &Path, tier: &Weak<DiskTier>) {
+        if tier.upgrade().is_some_and(|tier| tier.formers.come_back(path)) {
+            self.clear();
+        }
+    }
+
+    fn begun(self: &Arc<Self>, path: &Path, tier: &Weak<DiskTier>) {
+        let Some(tier) = tier.upgrade() else { return };
+        // Of what came since [`Self::begin`], too.
+        if tier.formers.remove(path) {
+            self.clear();
+        }
+        tier.search.catch_up(self);
+    }
+
+    fn leave(path: &Path, tier: &Weak<DiskTier>) {
+        let Some(tier) = tier.upgrade() else { return };
+        tier.formers.add(path);
+        // What is under way may go on in another folder.
+        if tier.past.is_recent(now_millis()) {
+            tier.formers.miss();
+        }
+    }
 }
 
 impl DiskTier {
+    /// One without a store.
+    pub fn new() -> Arc<Self> {
+        Arc::new_cyclic(|tier| {
+            let (place, past) = (Arc::new(OwnedDirectory::new(tier.clone())), Arc::<Past>::default());
+            let search = Arc::new(Search::new(place.clone(), past.clone()));
+            Self { place, past, formers: Formers::default(), search }
+        })
+    }
+
     /// Where the store on disk is.
     pub fn place(&self) -> &Arc<OwnedDirectory<Disk>> {
         &self.place
@@ -185,11 +223,19 @@ impl DiskTier {
 
     /// A URI was written to: nothing of it that is older is found from here on. Does not wait for the disk; where keys
     /// have more than the URI, the files are still to be looked through.
-    pub fn forget(self: &Arc<Self>, uri: &Key, has_fields: bool, tags: &str) -> Option<Purging> {
-        let disk = self.disk()?;
+    pub fn forget(&self, uri: &Key, has_fields: bool, tags: &str) -> Option<Purging> {
+        if !self.place.is_used() {
+            return None;
+        }
         let now = now_millis();
         // First: what comes to its place behind the removal is compared with it then.
         self.past.written.note(uri.hash(), now);
+        self.formers.miss();
+        if self.place.is_waiting() && !self.past.written.hold(uri.hash(), now) {
+            return self.purge_for_writes(tags);
+        }
+        // Where there is none yet, who opens it finds what waits.
+        let disk = self.place.held_still()?;
         disk.remove_key(uri.hash());
         // Others may have, by their routes or by fields that this one lacks.
         if !has_fields && !disk.may_have_fields() {
@@ -197,14 +243,14 @@ impl DiskTier {
         }
         match self.past.written.sweep(uri.hash(), now) {
             Sweep::UnderWay => None,
-            Sweep::Needed => Some(Purging { tier: self.clone(), disk, purge: None }),
-            Sweep::TooMany => {
-                tracing::warn!(
-                    "writes go to too many URIs to look for each on disk: the whole disk tier is cleared"
-                );
-                self.purge(&Rule::All, false, tags)
-            }
+            Sweep::Needed => Some(Purging::of_writes(&self.search)),
+            Sweep::TooMany => self.purge_for_writes(tags),
         }
+    }
+
+    fn purge_for_writes(&self, tags: &str) -> Option<Purging> {
+        tracing::warn!("writes go to too many URIs to look for each on disk: the whole disk tier is cleared");
+        self.purge(&Rule::All, false, tags)
     }
 
     /// What is there of an object does not hold any more.
@@ -216,76 +262,41 @@ impl DiskTier {
     }
 
     /// Begins a purge: it holds from here on. `tags` names the field by which purges by tag go. What is returned does it,
-    /// on a thread that may wait.
-    pub fn purge(self: &Arc<Self>, rule: &Rule, is_soft: bool, tags: &str) -> Option<Purging> {
-        let disk = self.disk()?;
-        let purge = Arc::new(Purge::new(rule.clone(), is_soft, tags, now_millis()));
-        self.past.purges().add(purge.clone());
-        Some(Purging { tier: self.clone(), disk, purge: Some(purge) })
+    /// on a thread that may wait; where another program has the folder still, it is done once this one has it.
+    pub fn purge(&self, rule: &Rule, is_soft: bool, tags: &str) -> Option<Purging> {
+        if !self.place.is_used() {
+            return None;
+        }
+        // Asked before the purge is noted, and where the store is after it: whoever opens it sees the purge then.
+        let is_waiting = self.place.is_waiting();
+        let mut purge = Arc::new(Purge::new(rule.clone(), is_soft, tags, now_millis()));
+        match is_waiting {
+            true => purge = self.past.purges().hold(purge),
+            false => self.past.purges().add(purge.clone()),
+        }
+        self.formers.miss();
+        if self.place.held_still().is_some() {
+            return Some(Purging::of(&self.search, purge));
+        }
+        if !is_waiting {
+            purge.end(now_millis());
+        }
+        None
     }
 
     /// Takes everything out; gives how much there was. Waits for the disk.
     pub fn clear(&self) -> u64 {
-        let Some(disk) = self.disk() else { return 0 };
+        self.formers.miss();
+        let held = if self.place.is_waiting() { self.purge(&Rule::All, false, "") } else { None };
+        let Some(disk) = self.place.held_still() else { return 0 };
         let count = disk.stats().objects;
         disk.clear();
+        held.map(Purging::run);
         count
     }
 
     /// What the store on disk has done and holds.
     pub fn stats(&self) -> Option<Stats> {
         self.disk().map(|disk| disk.stats())
-    }
-}
-
-/// A purge whose files are to be looked through; until then, and when this is dropped without it, they are compared
-/// with it one by one.
-#[derive(Debug)]
-pub struct Purging {
-    tier: Arc<DiskTier>,
-    disk: Arc<Disk>,
-    /// None for URIs that were written to: one looks for them all.
-    purge: Option<Arc<Purge>>,
-}
-
-impl Purging {
-    /// Takes out, or makes stale, what is meant; gives how many. Waits for the disk. Purges that wait for another's
-    /// turn have theirs together.
-    pub fn run(self) -> u64 {
-        let Some(purge) = &self.purge else {
-            self.sweep();
-            return 0;
-        };
-        let mut look_alone = |meta: &[u8]| look(meta, slice::from_ref(purge));
-        // Without waiting for anybody's turn: it takes a moment.
-        if purge.uri().is_some_and(|uri| self.disk.visit_uri(uri.uri_hash(), &mut look_alone)) {
-            purge.end(now_millis());
-            return purge.count();
-        }
-        let looking = self.tier.looking.lock().unwrap_or_else(PoisonError::into_inner);
-        if !purge.is_done() {
-            let purges = self.tier.past.purges().under_way();
-            let uris = purges.iter().map(|purge| purge.uri().map(Key::uri_hash)).collect::<Option<_>>();
-            let mut look = |meta: &[u8]| look(meta, &purges);
-            match uris {
-                Some(uris) => self.disk.visit_uris(&uris, &mut look),
-                None => self.disk.visit(&mut look),
-            }
-            purges.iter().for_each(|purge| purge.end(now_millis()));
-        }
-        drop(looking);
-        purge.count()
-    }
-
-    /// Takes out what is older than a write of its URI, as long as writes come.
-    fn sweep(&self) {
-        let written = &self.tier.past.written;
-        while written.begin_sweep() {
-            let _looking = self.tier.looking.lock().unwrap_or_else(PoisonError::into_inner);
-            self.disk.visit_uris(&HashSet::new(), &mut |meta| match DiskHead::decode(meta) {
-                Some(record) if !written.is_older(record.key.uri_hash(), record.begun) => Visit::Keep,
-                Some(_) | None => Visit::Remove,
-            });
-        }
     }
 }

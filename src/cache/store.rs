@@ -73,7 +73,7 @@ impl Store {
     pub fn new(shape: Option<Shape>, workers: usize, journals: Arc<Journals>) -> Self {
         Self {
             memory: shape.map(Memory::new),
-            disk: Arc::default(),
+            disk: DiskTier::new(),
             back: WriteBack::new(journals),
             promoted: AtomicU64::new(0),
             fills: Fills::new(bounds(shape)),

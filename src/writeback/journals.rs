@@ -151,7 +151,7 @@ impl Held for Journal {
         Self::set_limit(self, limit);
     }
 
-    fn begin(self: &Arc<Self>, context: &FormerJournals) {
+    fn begin(self: &Arc<Self>, _: &Path, context: &FormerJournals) {
         context.journals.begin(self);
         context.former().journals.retain(|other| !Arc::ptr_eq(other, self));
     }
@@ -301,6 +301,22 @@ mod tests {
         assert_eq!(context.busy().len(), 0, "nothing waits in it any more");
         context.journals.finish();
         assert!(!journal.is_needed(1));
+    }
+
+    /// In force and former at once, it would keep writes waiting for themselves, and count twice.
+    #[test]
+    fn a_journal_of_two_generations_is_none_of_the_former() {
+        let scratch = Scratch::new();
+        let back = WriteBack::new(Arc::default());
+        let path = StorePath(scratch.options(LIMIT, LIMIT).path);
+        let conf = Some(JournalConf { path, size: Size(LIMIT) });
+        // The second is prepared while the first is on its way into force.
+        let [first, second] = [(), ()].map(|()| back.place.prepare(&conf).unwrap());
+        back.place.apply(first);
+        wait(back.journal().unwrap().append(write("/a", b"new"))).unwrap();
+        back.place.apply(second);
+        assert_eq!(back.place.context.busy().len(), 0);
+        assert!(back.latest(b"/a").is_some());
     }
 
     #[test]

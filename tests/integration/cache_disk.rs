@@ -297,6 +297,34 @@ fn the_next_program_takes_the_disk_over() {
     assert_eq!(origin.requests().len(), 1);
 }
 
+/// A client reads from it for as long as it likes, and the next program has its own reloads and purges.
+#[test]
+fn what_comes_while_the_program_before_has_the_disk_holds() {
+    let body = "x".repeat(20 << 20);
+    let origin = Origin::start(move |_| fresh(&body, ""));
+    let folder = proxy::folder();
+    let text = config(&folder, origin.address(), "memory = \"1MiB\"\nmax_object = \"64MiB\"");
+    let proxy = Proxy::start(&text);
+    proxy.get("/large");
+    eventually("it is on disk", || metric(&proxy, OBJECTS) == 1);
+    let mut slow = proxy.connect();
+    slow.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert!(slow.until(b"\r\n\r\n").is_some());
+    proxy.signal("USR2");
+    proxy.until_logged("draining", 1);
+    let generation = || metric(&proxy, "pointsman_config_generation");
+    let before = generation();
+    proxy.edit(&format!("{text}\n# The same.\n"));
+    eventually("it is in force", || generation() > before);
+    purge(&proxy, &json!({"url": "http://test/large"}));
+    assert_eq!(proxy.count_logged("took over the disk of the cache"), 0);
+    drop(slow);
+    proxy.until_logged("took over the disk of the cache", 1);
+    eventually("it is gone", || metric(&proxy, OBJECTS) == 0);
+    let status = status_of(&proxy.get("/large"));
+    assert!(status.contains("fwd=uri-miss"), "{status}");
+}
+
 #[test]
 fn a_purge_removes_from_disk_and_spares_neighbours() {
     let origin = Origin::start(|request| {

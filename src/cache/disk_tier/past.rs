@@ -51,6 +51,9 @@ pub(super) struct Purge {
     done: AtomicU64,
 }
 
+/// So many purges wait for a folder; more are made one of everything.
+const MOST_HELD: usize = 1024;
+
 impl Past {
     pub(super) fn purges(&self) -> MutexGuard<'_, Purges> {
         self.purges.lock().unwrap_or_else(PoisonError::into_inner)
@@ -59,6 +62,11 @@ impl Past {
     /// The present, for an object that is whole.
     pub(super) fn finished(&self) -> Finished {
         Finished { purges: self.purges().noted, writes: self.written.count() }
+    }
+
+    /// Whether there was a purge or a write of late, or the files are still to be looked through for one.
+    pub(super) fn is_recent(&self, now: u64) -> bool {
+        self.purges().is_recent(now) || self.written.is_recent(now)
     }
 
     /// A record as what came since it was asked for leaves it; nothing where that takes it.
@@ -107,6 +115,32 @@ impl Purges {
         self.known.push((self.noted, purge));
     }
 
+    /// Adds one for which there are no files yet. What is found of one of everything is found of those before it, and where
+    /// very many wait, all is made one of everything. Gives what was added.
+    pub(super) fn hold(&mut self, purge: Arc<Purge>) -> Arc<Purge> {
+        let under_way = self.under_way();
+        let is_full = under_way.len() >= MOST_HELD;
+        let purge = match is_full && !purge.is_of_everything() {
+            true => Arc::new(Purge::new(Rule::All, false, "", purge.at)),
+            false => purge,
+        };
+        if purge.is_of_everything() {
+            under_way.iter().for_each(|before| before.end(purge.at));
+        }
+        self.add(purge.clone());
+        purge
+    }
+
+    /// Whether one of them is of everything, and its files are still to go.
+    pub(super) fn are_of_everything(&self) -> bool {
+        self.under_way().iter().any(|purge| purge.is_of_everything())
+    }
+
+    fn is_recent(&self, now: u64) -> bool {
+        let is_late = |purge: &Purge| !purge.is_done() || purge.at.saturating_add(REMEMBERED) > now;
+        self.known.iter().any(|(_, purge)| is_late(purge))
+    }
+
     /// Those for which the files are still to be looked through.
     pub(super) fn under_way(&self) -> Vec<Arc<Purge>> {
         self.known.iter().map(|(_, purge)| purge).filter(|purge| !purge.is_done()).cloned().collect()
@@ -129,6 +163,11 @@ impl Purge {
     pub(super) fn new(rule: Rule, is_soft: bool, tags: &str, at: u64) -> Self {
         let (count, done) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { rule, is_soft, tags: tags.to_owned(), at, count, done }
+    }
+
+    /// Whether it leaves nothing.
+    fn is_of_everything(&self) -> bool {
+        self.rule == Rule::All && !self.is_soft
     }
 
     /// The URI that it is about, if it is about one: most files need not be looked at then.
@@ -192,6 +231,22 @@ mod tests {
         let purge = Arc::new(Purge::new(Rule::Tag(b"other".to_vec()), false, "tags", at));
         past.purges().add(purge.clone());
         purge
+    }
+
+    /// Else what asks for purges while another program has the folder would take memory without end.
+    #[test]
+    fn very_many_that_wait_are_made_one() {
+        let purges = |past: &Past| past.purges().under_way().len();
+        let new = |rule, at| Arc::new(Purge::new(rule, false, "tags", at));
+        let past = Past::default();
+        let last = 1 + MOST_HELD as u64;
+        (1..last).for_each(|at| drop(past.purges().hold(new(Rule::Tag(b"other".to_vec()), at))));
+        assert!(purges(&past) == MOST_HELD && !past.purges().are_of_everything());
+        past.purges().hold(new(Rule::Tag(b"other".to_vec()), last));
+        assert!(purges(&past) == 1 && past.purges().are_of_everything());
+        assert_eq!(past.purges().under_way()[0].at, last);
+        past.purges().hold(new(Rule::All, last + 1));
+        assert_eq!(purges(&past), 1);
     }
 
     #[test]

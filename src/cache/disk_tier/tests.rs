@@ -1,5 +1,7 @@
 //! Purges and writes of what is on disk or on its way there, over real folders.
 
+mod away;
+
 use std::{env, fs, path::PathBuf};
 
 use bytes::Bytes;
@@ -31,14 +33,18 @@ impl Temporary {
         Self(path)
     }
 
+    /// What asks for it.
+    fn conf(&self) -> CacheConf {
+        let disk = Some(DiskConf { path: StorePath(self.0.clone()), size: Size(1 << 20) });
+        CacheConf { disk, ..CacheConf::collapsing("c") }
+    }
+
     /// Opens what is there, when the one before has let it go and once it is known.
     fn open(&self) -> Arc<DiskTier> {
-        let disk = Some(DiskConf { path: StorePath(self.0.clone()), size: Size(1 << 20) });
-        let conf = CacheConf { disk, ..CacheConf::collapsing("c") };
-        let tier = Arc::<DiskTier>::default();
+        let (tier, conf) = (DiskTier::new(), self.conf());
         let open = || tier.place().prepare(&conf).map(|change| tier.place().apply(change)).is_ok();
         until("the folder is free", open);
-        until("it is known", || tier.stats().is_some_and(|stats| !stats.is_scanning));
+        until_known(&tier);
         tier
     }
 }
@@ -47,6 +53,10 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+fn until_known(tier: &DiskTier) {
+    until("it is known", || tier.stats().is_some_and(|stats| !stats.is_scanning));
 }
 
 fn key() -> Key {
@@ -115,8 +125,11 @@ fn find(tier: &DiskTier) -> Option<DiskObject> {
 fn found_later(folder: &Temporary, tier: Arc<DiskTier>) -> Option<bool> {
     until("all is written", || tier.stats().is_some_and(|stats| stats.waiting == 0));
     drop(tier);
-    let found = find(&folder.open())?;
-    Some(found.record.entry.freshness.is_fresh(Date(now_millis() / 1000)))
+    find(&folder.open()).map(|found| is_fresh(&found))
+}
+
+fn is_fresh(object: &DiskObject) -> bool {
+    object.record.entry.freshness.is_fresh(Date(now_millis() / 1000))
 }
 
 fn purge_softly(tier: &Arc<DiskTier>) {

@@ -80,12 +80,33 @@ impl Written {
     /// Notes that the files of a URI are to be found.
     pub(super) fn sweep(&self, uri: u128, now: u64) -> Sweep {
         let mut kept = self.kept();
-        if kept.waiting.len() >= MOST && !kept.waiting.contains_key(&uri) {
-            kept.waiting.clear();
+        if !kept.wait(uri, now) {
             return Sweep::TooMany;
         }
-        kept.waiting.insert(uri, now);
         if std::mem::replace(&mut kept.is_sweeping, true) { Sweep::UnderWay } else { Sweep::Needed }
+    }
+
+    /// Notes the same while there are no files yet; false where there are so many that everything has to go.
+    pub(super) fn hold(&self, uri: u128, now: u64) -> bool {
+        self.kept().wait(uri, now)
+    }
+
+    /// The URIs whose files are to be found, and that nobody looks for now.
+    pub(super) fn waiting(&self) -> Vec<u128> {
+        self.kept().waiting.keys().copied().collect()
+    }
+
+    /// Whether the caller is to have the files looked through for what waits.
+    pub(super) fn sweep_for_waiting(&self) -> bool {
+        let mut kept = self.kept();
+        !kept.waiting.is_empty() && !std::mem::replace(&mut kept.is_sweeping, true)
+    }
+
+    /// Whether there was a write of late, or its files are still to be found.
+    pub(super) fn is_recent(&self, now: u64) -> bool {
+        let kept = self.kept();
+        let is_late = |(_, write): &(u128, Write)| write.at.saturating_add(REMEMBERED) > now;
+        kept.is_sweeping || !kept.waiting.is_empty() || kept.order.back().is_some_and(is_late)
     }
 
     /// Begins to look through all files, for what waits; false when nothing does, and then nobody looks any more.
@@ -123,6 +144,18 @@ impl Written {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    /// Has a URI wait for the files to be looked through. False where too many do: then none does any more.
+    fn wait(&mut self, uri: u128, now: u64) -> bool {
+        if self.waiting.len() >= MOST && !self.waiting.contains_key(&uri) {
+            self.waiting.clear();
+            return false;
+        }
+        self.waiting.insert(uri, now);
+        true
     }
 }
 
@@ -171,5 +204,22 @@ mod tests {
         assert_eq!(written.sweep(4, 40), Sweep::Needed);
         (1..MOST as u128).for_each(|uri| assert_ne!(written.sweep(uri + 10, 50), Sweep::Needed));
         assert_eq!(written.sweep(u128::MAX, 50), Sweep::TooMany);
+    }
+
+    #[test]
+    fn what_waits_for_a_folder_is_looked_for_by_one() {
+        let written = Written::default();
+        assert!(!written.is_recent(10) && !written.sweep_for_waiting());
+        assert!(written.hold(1, 10) && written.is_older(1, 10));
+        assert_eq!(written.waiting(), [1]);
+        assert!(written.is_recent(10 + REMEMBERED), "it is still to be looked for");
+        assert!(written.sweep_for_waiting() && !written.sweep_for_waiting());
+        assert_eq!(written.sweep(2, 20), Sweep::UnderWay);
+        assert!(written.begin_sweep() && !written.begin_sweep());
+        assert!(!written.is_recent(10));
+        written.note(3, 10);
+        assert!(written.is_recent(9 + REMEMBERED) && !written.is_recent(10 + REMEMBERED));
+        (0..MOST as u128).for_each(|uri| assert!(written.hold(uri, 50)));
+        assert!(!written.hold(u128::MAX, 50) && written.waiting().is_empty());
     }
 }
