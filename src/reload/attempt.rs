@@ -126,6 +126,7 @@ impl Engine {
         let whole = |message| Problems(vec![Problem::with_file(path.clone(), message, None)]);
         let Attempt { text, included, over, overrides } = what;
         let is_of_file = text.is_none();
+        self.folders.done().await;
         let (shared, tickets) = (self.shared.clone(), self.tickets.clone());
         let names = self.names.clone();
         let order = Order { path: path.clone(), text, included, overrides, names, shared, tickets };

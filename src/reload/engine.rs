@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::{Reloader, Request, origin::Origin, state::State, successor::Successor};
+use super::{Reloader, Request, behind::Behind, origin::Origin, state::State, successor::Successor};
 use crate::{
     config::Loaded,
     listen::{
@@ -40,6 +40,8 @@ pub struct Engine {
     pub(super) origin: Option<Origin>,
     /// The program that is to take this one's place, until it has.
     pub(super) successor: Arc<Successor>,
+    /// What the last generation still has to do.
+    pub(super) folders: Behind,
     /// Generations that someone may still hold.
     pub(super) retired: Vec<Arc<Snapshot>>,
     pub(super) files: Vec<PathBuf>,

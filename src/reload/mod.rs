@@ -8,6 +8,7 @@
 //! Previous stop: `control`, which runs the [`engine::Engine`]. Next stop: each worker's mailbox.
 
 mod attempt;
+mod behind;
 pub mod edit;
 pub mod engine;
 pub mod handover_state;

@@ -38,7 +38,7 @@ impl Engine {
         let Prepared { text, included, file, overrides, names, snapshot, folders, hashes, .. } = prepared;
         let snapshot = Arc::new(snapshot);
         settle_states(&snapshot, Some(before));
-        apply_caches(&snapshot, folders);
+        self.folders.begin(apply_caches(&snapshot, folders));
         account::set_limit(snapshot.config.runtime.memory.0);
         // One that an administrator set stays until the file says another.
         if before.config.log.level != snapshot.config.log.level {
@@ -127,17 +127,15 @@ impl Engine {
     }
 }
 
-/// Gives each cache the limits that it has now, and its folders. What has no room any more is freed off the loop.
-fn apply_caches(snapshot: &Snapshot, folders: Vec<Change>) {
-    if folders.is_empty() {
-        return;
-    }
+/// Gives each cache the limits that it has now, and its folders, when it is called: what has no room any more is freed, and
+/// folders are closed, off the loop.
+fn apply_caches(snapshot: &Snapshot, folders: Vec<Change>) -> impl FnOnce() + Send + 'static {
     let caches = snapshot.caches.clone();
-    drop(spawn_blocking(move || {
+    move || {
         for (cache, change) in caches.iter().zip(folders) {
             cache.store.apply(Some(Cache::shape(&cache.conf)), Some(change));
         }
-    }));
+    }
 }
 
 /// Applies what each backend's state is to be, and how many may wait for one. `before` is the generation

@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     Reloader, Request,
     attempt::{Attempt, late},
+    behind::Behind,
     engine::{Engine, Event, Start, Started},
     prepare,
     publish::settle_states,
@@ -78,6 +79,7 @@ impl Engine {
         let engine = Self {
             signature: watch::signature(&files),
             requests: received,
+            folders: Behind::default(),
             retired: Vec::new(),
             successor: Arc::default(),
             shared,
