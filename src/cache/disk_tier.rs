@@ -207,6 +207,10 @@ impl DiskTier {
         let Some(disk) = self.disk() else { return };
         for found in disk.find(object.key.hash()) {
             let Some(record) = disk.head(found.id).await.and_then(|meta| DiskHead::decode(&meta)) else {
+                // It may be the one, and be read again later.
+                if !may_stay {
+                    disk.remove(found.id);
+                }
                 continue;
             };
             if record.key != object.key || record.variant != object.variant {

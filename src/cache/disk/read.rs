@@ -83,7 +83,7 @@ impl Drop for Reading {
 pub(super) fn run(shared: &Shared, stream: &ReadStream) {
     let mut opened = stream.file.lock().unwrap_or_else(PoisonError::into_inner);
     if opened.is_none() {
-        *opened = open(shared, stream.id);
+        *opened = open(shared, stream.id).ok();
     }
     let Some((file, name)) = &*opened else { return stream.end(true) };
     loop {
@@ -115,17 +115,29 @@ pub(super) fn run(shared: &Shared, stream: &ReadStream) {
     }
 }
 
+/// Why something of an object cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// It is not there any more.
+    Gone,
+    /// It is there, but its file cannot be opened.
+    CannotOpen,
+}
+
 /// What the caller gave with an object, by its head.
-pub(super) fn head(shared: &Shared, id: Id) -> Option<Vec<u8>> {
+pub(super) fn head(shared: &Shared, id: Id) -> Result<Vec<u8>, Unread> {
     let (file, name) = open(shared, id)?;
-    let meta = read_head(&file, &name).ok().or_else(|| {
+    let meta = read_head(&file, &name).or_else(|_| {
         // An update may have put the head elsewhere, and the next one its own in this place.
         let _moving = shared.lock_moving();
         let (file, name) = open_unmoved(shared, id)?;
-        read_head(&file, &name).map_err(|error| broken(shared, id, name, &error)).ok()
+        read_head(&file, &name).map_err(|error| {
+            broken(shared, id, name, &error);
+            Unread::Gone
+        })
     })?;
     shared.counts.reads.fetch_add(1, Relaxed);
-    Some(meta)
+    Ok(meta)
 }
 
 fn read_head(file: &File, name: &Name) -> io::Result<Vec<u8>> {
@@ -135,25 +147,25 @@ fn read_head(file: &File, name: &Name) -> io::Result<Vec<u8>> {
 }
 
 /// The file of an object. What was deleted behind our back leaves the index.
-fn open(shared: &Shared, id: Id) -> Option<(File, Name)> {
-    match open_named(shared, id)? {
+fn open(shared: &Shared, id: Id) -> Result<(File, Name), Unread> {
+    match open_named(shared, id).ok_or(Unread::Gone)? {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // An update may just be giving it another name.
             let _moving = shared.lock_moving();
             open_unmoved(shared, id)
         }
-        opened => opened.map_err(|error| cannot_open(shared, &error)).ok(),
+        opened => opened.map_err(|error| cannot_open(shared, &error)),
     }
 }
 
 /// The same for who sees to it that no update gives it another name meanwhile.
-fn open_unmoved(shared: &Shared, id: Id) -> Option<(File, Name)> {
-    match open_named(shared, id)? {
+fn open_unmoved(shared: &Shared, id: Id) -> Result<(File, Name), Unread> {
+    match open_named(shared, id).ok_or(Unread::Gone)? {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             shared.remove(id);
-            None
+            Err(Unread::Gone)
         }
-        opened => opened.map_err(|error| cannot_open(shared, &error)).ok(),
+        opened => opened.map_err(|error| cannot_open(shared, &error)),
     }
 }
 
@@ -166,8 +178,9 @@ fn open_named(shared: &Shared, id: Id) -> Option<io::Result<(File, Name)>> {
 }
 
 /// Too many open files, perhaps: the object is not to blame.
-fn cannot_open(shared: &Shared, error: &io::Error) {
+fn cannot_open(shared: &Shared, error: &io::Error) -> Unread {
     shared.failed("an object cannot be opened", error);
+    Unread::CannotOpen
 }
 
 /// The bytes of one block from `from` on, but not beyond `to`.

@@ -87,7 +87,7 @@ fn run(shared: &Shared, job: Job) {
         Job::Read(stream) => read::run(shared, &stream),
         Job::Head(id, reply) => {
             if !reply.is_closed() {
-                let _ = reply.send(read::head(shared, id));
+                let _ = reply.send(read::head(shared, id).ok());
             }
         }
         Job::Unlink(gone) => shared.unlink_now(&gone),

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::PoisonError};
 use super::{
     index::Id,
     judge::Visit,
-    read,
+    read::{self, Unread},
     shared::Shared,
     store::Disk,
     update::{self, Noted},
@@ -25,7 +25,7 @@ enum Among<'a> {
 impl Disk {
     /// Shows every object's `meta` to `visit`, and does what that answers; returns when all are through. Waits for the
     /// scan at start, and for the disk: not for an event loop. Of what is stored meanwhile, what was judged before this is
-    /// shown, and what is judged later may not be.
+    /// shown, and what is judged later may not be. What cannot be shown, since its file cannot be opened, is removed.
     pub fn visit(&self, visit: &mut dyn FnMut(&[u8]) -> Visit) {
         begin(&self.shared);
         show_all(&self.shared, Among::All, visit);
@@ -83,8 +83,11 @@ fn show(shared: &Shared, id: Id, visit: &mut dyn FnMut(&[u8]) -> Visit) {
     if shared.queue.is_closed() {
         return;
     }
-    if let Some(meta) = shared.waiting_head(id).or_else(|| read::head(shared, id)) {
-        apply(shared, id, visit(&meta));
+    match shared.waiting_head(id).map_or_else(|| read::head(shared, id), Ok) {
+        Ok(meta) => apply(shared, id, visit(&meta)),
+        // It may be what the caller looks for, and would be found again once there are descriptors. To go takes none.
+        Err(Unread::CannotOpen) => remove_now(shared, id),
+        Err(Unread::Gone) => {}
     }
 }
 

@@ -158,3 +158,24 @@ fn files_of_versions_without_marks_are_read() {
     assert_eq!(check(&disk, id).unwrap().2, "#");
     balance(&disk, folder.path());
 }
+
+/// As where descriptors are used up: whoever has all looked through is told that what was meant is gone.
+#[test]
+fn what_cannot_be_opened_goes_when_all_are_looked_through() {
+    let looks: [fn(&Disk); 2] =
+        [|disk| disk.visit(&mut |_| Visit::Keep), |disk| disk.visit_uris(&[1].into(), &mut |_| Visit::Keep)];
+    for look in looks {
+        let folder = Temporary::new();
+        let disk = open(folder.path(), 1 << 20);
+        let id = store(&disk, 1, 9, LENGTH, &[]);
+        let file = objects(folder.path()).remove(0);
+        let aside = folder.path().join("aside");
+        fs::rename(&file, &aside).unwrap();
+        // A link is not followed, and is no missing file either.
+        std::os::unix::fs::symlink(&aside, &file).unwrap();
+        assert_eq!(wait(disk.head(id)), None);
+        assert_eq!(disk.find(1).len(), 1, "the object is not to blame");
+        look(&disk);
+        assert!(disk.find(1).is_empty() && file.symlink_metadata().is_err());
+    }
+}
