@@ -1,10 +1,6 @@
 //! Purges and writes on their way through the files: who looks through them, for whom, and how often.
 
-use std::{
-    collections::HashSet,
-    slice,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashSet, slice, sync::Arc};
 
 use super::past::{Past, Purge, look};
 use crate::{
@@ -57,14 +53,15 @@ impl Purging {
 pub(super) struct Search {
     place: Arc<OwnedDirectory<Disk>>,
     past: Arc<Past>,
-    /// Held by the one who looks through all files.
-    looking: Mutex<()>,
+    /// Held by the one who looks through all files, in the order of those who wait for it: writes would let nobody else have
+    /// it, as long as they come.
+    looking: tokio::sync::Mutex<()>,
 }
 
 impl Search {
     /// Through the store that is in this place, for what came.
     pub(super) fn new(place: Arc<OwnedDirectory<Disk>>, past: Arc<Past>) -> Self {
-        Self { place, past, looking: Mutex::default() }
+        Self { place, past, looking: tokio::sync::Mutex::default() }
     }
 
     /// A folder was just opened: what was purged and written to before goes from it. Does not wait for the files to be looked
@@ -104,7 +101,7 @@ impl Search {
 
     /// Looks through all files for all purges that want it, unless this has been done when the caller's turn comes.
     fn look_together(&self, is_done: impl Fn() -> bool) {
-        let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let _looking = self.looking.blocking_lock();
         if is_done() {
             return;
         }
@@ -128,7 +125,7 @@ impl Search {
     fn sweep(&self) {
         let written = &self.past.written;
         while written.begin_sweep() {
-            let _looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+            let _looking = self.looking.blocking_lock();
             let mut look = |meta: &[u8]| match DiskHead::decode(meta) {
                 Some(record) if !written.is_older(record.key.uri_hash(), record.begun) => Visit::Keep,
                 Some(_) | None => Visit::Remove,

@@ -2,7 +2,12 @@
 
 mod away;
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+};
 
 use bytes::Bytes;
 
@@ -267,4 +272,38 @@ fn a_write_takes_what_has_fields_in_its_key() {
     tier.forget(&key_of("/1"), false, TAGS).unwrap().run();
     assert_eq!(tier.stats().unwrap().objects, 19);
     assert_eq!(tier.stats().unwrap().reads, 1);
+}
+
+/// With a write at least in each turn through the files, there is always another one.
+#[test]
+fn a_purge_has_its_turn_among_writes_without_end() {
+    const OBJECTS: u64 = 200;
+    let folder = Temporary::new("turns");
+    let tier = folder.open();
+    for at in 0..OBJECTS {
+        let key = key_of(&format!("/{at}")).with("forwarded host", b"b");
+        write_of(&tier, &key, fresh(), &Fields::default());
+    }
+    until("all is written", || tier.stats().is_some_and(|stats| stats.objects == OBJECTS));
+    let half_turns = || tier.stats().unwrap().reads / (OBJECTS / 2);
+    let is_over = AtomicBool::new(false);
+    let waited = thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut last = None;
+            while !is_over.load(Relaxed) && half_turns() < 200 {
+                let now = Some(half_turns());
+                if std::mem::replace(&mut last, now) == now {
+                    thread::yield_now();
+                } else if let Some(purging) = tier.forget(&key_of("/written"), true, TAGS) {
+                    scope.spawn(|| purging.run());
+                }
+            }
+        });
+        until("somebody looks through the files", || half_turns() > 0);
+        let before = half_turns();
+        assert_eq!(tier.purge(&Rule::Tag(b"none".to_vec()), false, TAGS).unwrap().run(), 0);
+        is_over.store(true, Relaxed);
+        (half_turns() - before) / 2
+    });
+    assert!(waited < 20, "{waited} turns");
 }
