@@ -49,6 +49,18 @@ pub(super) struct Purge {
     count: AtomicU64,
     /// When all files had been looked through; 0 while they have not.
     done: AtomicU64,
+    looking: Mutex<Looking>,
+}
+
+/// Who looks for what a purge is about: one at a time, so that nothing is counted twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Looking {
+    #[default]
+    Nobody,
+    /// Who asked for it, among the files of its URI alone.
+    Alone,
+    /// Who looks through the files for all purges.
+    Together,
 }
 
 /// So many purges wait for a folder; more are made one of everything.
@@ -162,12 +174,41 @@ impl Purge {
     /// One that comes at `at`.
     pub(super) fn new(rule: Rule, is_soft: bool, tags: &str, at: u64) -> Self {
         let (count, done) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { rule, is_soft, tags: tags.to_owned(), at, count, done }
+        Self { rule, is_soft, tags: tags.to_owned(), at, count, done, looking: Mutex::default() }
     }
 
     /// Whether it leaves nothing.
     fn is_of_everything(&self) -> bool {
         self.rule == Rule::All && !self.is_soft
+    }
+
+    fn looking(&self) -> MutexGuard<'_, Looking> {
+        self.looking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the caller may look for it alone, until [`Self::end_alone`].
+    pub(super) fn begin_alone(&self) -> bool {
+        let mut looking = self.looking();
+        let may_begin = *looking == Looking::Nobody && !self.is_done();
+        if may_begin {
+            *looking = Looking::Alone;
+        }
+        may_begin
+    }
+
+    /// Others may look for it.
+    pub(super) fn end_alone(&self) {
+        *self.looking() = Looking::Nobody;
+    }
+
+    /// Whether the caller, who looks through the files for all, is to look for it too.
+    pub(super) fn begin_together(&self) -> bool {
+        let mut looking = self.looking();
+        let is_free = *looking != Looking::Alone;
+        if is_free {
+            *looking = Looking::Together;
+        }
+        is_free
     }
 
     /// The URI that it is about, if it is about one: most files need not be looked at then.
@@ -247,6 +288,15 @@ mod tests {
         assert_eq!(past.purges().under_way()[0].at, last);
         past.purges().hold(new(Rule::All, last + 1));
         assert_eq!(purges(&past), 1);
+    }
+
+    #[test]
+    fn a_purge_is_looked_for_by_one_at_a_time() {
+        let purge = Purge::new(Rule::All, false, "", 1);
+        assert!(purge.begin_alone() && !purge.begin_alone() && !purge.begin_together());
+        purge.end_alone();
+        assert!(purge.begin_together() && !purge.begin_alone());
+        assert!(purge.begin_together(), "who has their turn now is alone with it");
     }
 
     #[test]

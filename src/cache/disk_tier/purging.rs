@@ -90,12 +90,13 @@ impl Search {
 
     /// Looks among the files of its URI alone, where a purge is about one and no other key can have it; else it is false.
     fn look_alone(&self, purge: &Arc<Purge>) -> bool {
-        let Some(uri) = purge.uri().map(Key::uri_hash) else { return false };
+        let Some(uri) = purge.uri().map(Key::uri_hash).filter(|_| purge.begin_alone()) else { return false };
         let mut look = |meta: &[u8]| look(meta, slice::from_ref(purge));
         let is_done = self.on_disk(|disk| disk.visit_uri(uri, &mut look)) == Some(true);
         if is_done {
             purge.end(clock::unix_millis());
         }
+        purge.end_alone();
         is_done
     }
 
@@ -105,7 +106,8 @@ impl Search {
         if is_done() {
             return;
         }
-        let purges = self.past.purges().under_way();
+        let mut purges = self.past.purges().under_way();
+        purges.retain(|purge| purge.begin_together());
         if purges.is_empty() {
             return;
         }

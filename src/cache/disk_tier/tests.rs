@@ -16,7 +16,10 @@ use crate::{
     cache::{
         conf::DiskConf,
         date::Date,
-        disk::tests::{Stalled, until, wait},
+        disk::{
+            Visit,
+            tests::{Stalled, until, wait},
+        },
         freshness::Times,
         key::KeySettings,
         policy::Policy,
@@ -272,6 +275,21 @@ fn a_write_takes_what_has_fields_in_its_key() {
     tier.forget(&key_of("/1"), false, TAGS).unwrap().run();
     assert_eq!(tier.stats().unwrap().objects, 19);
     assert_eq!(tier.stats().unwrap().reads, 1);
+}
+
+/// Somebody looks through all files before the one who asked for it comes to its own.
+#[test]
+fn what_a_purge_is_about_is_counted_once() {
+    for is_soft in [true, false] {
+        let folder = Temporary::new("once");
+        let tier = folder.open();
+        store(&tier);
+        // Who wrote it is done with it too.
+        tier.disk().unwrap().visit(&mut |_| Visit::Keep);
+        let of_url = tier.purge(&Rule::Uri(key()), is_soft, TAGS).unwrap();
+        let of_tag = tier.purge(&Rule::Tag(b"none".to_vec()), false, TAGS).unwrap();
+        assert_eq!((of_tag.run(), of_url.run()), (0, 1), "{is_soft}");
+    }
 }
 
 /// With a write at least in each turn through the files, there is always another one.
