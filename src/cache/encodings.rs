@@ -1,22 +1,32 @@
 //! The body of a stored response in other encodings, beside it: made once, by the first client that would have it so, and
 //! gone with it.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use bytes::Bytes;
 
-use crate::filter::{EncodedHead, coding::Coding};
+use crate::{
+    filter::{EncodedHead, coding::Coding},
+    moment::Moment,
+};
 
 /// What there is of a body in other encodings. Copies of a body share it.
 #[derive(Debug, Default)]
 pub struct Encodings {
     bodies: OnceLock<Arc<[OnceLock<Bytes>; Coding::ALL.len()]>>,
-    /// Whether somebody collects it, by encoding. Of each copy of a body for itself: there are few.
-    is_collected: [AtomicBool; Coding::ALL.len()],
+    /// When the one began who collects it, by encoding; 0 where nobody does. Of each copy of a body for itself: there are
+    /// few.
+    collected: [AtomicU64; Coding::ALL.len()],
 }
+
+/// Who has collected for so long may be one who reads slowly, and leaves it to the next one.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Clone for Encodings {
     fn clone(&self) -> Self {
@@ -25,17 +35,27 @@ impl Clone for Encodings {
 }
 
 impl Encodings {
-    /// Lets one collect the body in this encoding until [`Self::end_collecting`]; false where another does, or where it
-    /// is there. So what is collected is no more than a body in each encoding, however many clients ask for it.
-    pub fn begin_collecting(&self, coding: Coding) -> bool {
-        let is_free = |flag: &AtomicBool| !flag.swap(true, Relaxed);
-        self.find(coding).is_none() && self.is_collected.get(coding as usize).is_some_and(is_free)
+    /// Lets one collect the body in this encoding, from `now` until [`Self::end_collecting`], or until another is let who
+    /// comes when this one has not come to an end in a while; false where another does, or where it is there. So what is
+    /// collected is no more than a body in each encoding, however many clients ask for it.
+    pub fn begin_collecting(&self, coding: Coding, now: Moment) -> bool {
+        let begin = |begun: &AtomicU64| {
+            let before = begun.load(Relaxed);
+            let is_free = before == 0 || now.since(Moment(before)) >= PATIENCE;
+            is_free && begun.compare_exchange(before, now.0, Relaxed, Relaxed).is_ok()
+        };
+        self.find(coding).is_none() && self.collected.get(coding as usize).is_some_and(begin)
     }
 
-    /// Lets another collect it.
-    pub fn end_collecting(&self, coding: Coding) {
-        if let Some(flag) = self.is_collected.get(coding as usize) {
-            flag.store(false, Relaxed);
+    /// Whether it is still the one who began then who collects it.
+    pub fn is_collecting(&self, coding: Coding, begun: Moment) -> bool {
+        self.collected.get(coding as usize).is_some_and(|it| it.load(Relaxed) == begun.0)
+    }
+
+    /// Lets another collect it, if it is still the one who began then who does.
+    pub fn end_collecting(&self, coding: Coding, begun: Moment) {
+        if let Some(it) = self.collected.get(coding as usize) {
+            let _ = it.compare_exchange(begun.0, 0, Relaxed, Relaxed);
         }
     }
 
@@ -102,15 +122,32 @@ mod tests {
     #[test]
     fn one_at_a_time_collects_what_is_not_there() {
         let encodings = Encodings::default();
-        assert!(encodings.begin_collecting(Coding::Br) && encodings.begin_collecting(Coding::Gzip));
-        assert!(!encodings.begin_collecting(Coding::Br));
-        encodings.end_collecting(Coding::Br);
-        assert!(encodings.begin_collecting(Coding::Br));
+        let now = Moment::now();
+        let begin = |encodings: &Encodings, coding| encodings.begin_collecting(coding, now);
+        assert!(begin(&encodings, Coding::Br) && begin(&encodings, Coding::Gzip));
+        assert!(!begin(&encodings, Coding::Br));
+        encodings.end_collecting(Coding::Br, now);
+        assert!(begin(&encodings, Coding::Br));
         encodings.keep(Coding::Br, Bytes::from_static(b"one"));
-        encodings.end_collecting(Coding::Br);
-        assert!(!encodings.begin_collecting(Coding::Br), "it is there");
+        encodings.end_collecting(Coding::Br, now);
+        assert!(!begin(&encodings, Coding::Br), "it is there");
         let copy = encodings.clone();
-        assert!(copy.begin_collecting(Coding::Gzip), "of each copy of the body for itself");
-        assert!(!encodings.begin_collecting(Coding::Gzip));
+        assert!(begin(&copy, Coding::Gzip), "of each copy of the body for itself");
+        assert!(!begin(&encodings, Coding::Gzip));
+    }
+
+    #[test]
+    fn another_takes_over_from_one_who_collects_for_long() {
+        let encodings = Encodings::default();
+        let first = Moment::now();
+        let next = first.plus(PATIENCE);
+        assert!(encodings.begin_collecting(Coding::Br, first));
+        assert!(!encodings.begin_collecting(Coding::Br, Moment(next.0 - 1)));
+        assert!(encodings.begin_collecting(Coding::Br, next));
+        assert!(!encodings.is_collecting(Coding::Br, first) && encodings.is_collecting(Coding::Br, next));
+        encodings.end_collecting(Coding::Br, first);
+        assert!(!encodings.begin_collecting(Coding::Br, next), "the first has nothing to say any more");
+        encodings.end_collecting(Coding::Br, next);
+        assert!(encodings.begin_collecting(Coding::Br, next));
     }
 }

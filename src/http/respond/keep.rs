@@ -1,7 +1,7 @@
 //! What comes out of an encoder for a stored response, kept beside it: who asks next gets it as it is.
 //!
 //! A client decides how fast it comes, and may stop in the middle: one at a time collects it for each object and encoding,
-//! what it has counts in the account, and where memory is full it gives up.
+//! who takes long leaves it to the next one, what it has counts in the account, and where memory is full it gives up.
 
 use std::sync::Arc;
 
@@ -9,12 +9,15 @@ use crate::{
     account::{self, Held, Owner},
     cache::{store::Cache, stored_response::StoredResponse},
     filter::coding::Coding,
+    moment::Moment,
 };
 
 /// The body of a stored response in another encoding, as it comes.
 #[derive(Debug)]
 pub(in crate::http) struct Keep {
     coding: Coding,
+    /// When it began to be collected, by which the one who collects it is known.
+    begun: Moment,
     object: Arc<StoredResponse>,
     cache: Arc<Cache>,
     bytes: Vec<u8>,
@@ -23,10 +26,16 @@ pub(in crate::http) struct Keep {
 
 impl Keep {
     /// Begins to collect it; `None` where another does, where it is there meanwhile, or where memory is full.
-    pub(super) fn begin(coding: Coding, object: &Arc<StoredResponse>, cache: &Arc<Cache>) -> Option<Self> {
-        let may_begin = !account::is_full() && object.body.encodings.begin_collecting(coding);
+    pub(super) fn begin(
+        coding: Coding,
+        object: &Arc<StoredResponse>,
+        cache: &Arc<Cache>,
+        now: Moment,
+    ) -> Option<Self> {
+        let may_begin = !account::is_full() && object.body.encodings.begin_collecting(coding, now);
         may_begin.then(|| Self {
             coding,
+            begun: now,
             object: object.clone(),
             cache: cache.clone(),
             bytes: Vec::new(),
@@ -34,11 +43,12 @@ impl Keep {
         })
     }
 
-    /// Takes what comes next; false where it is not worth keeping, being no shorter than the body itself, or where memory
-    /// is full.
+    /// Takes what comes next; false where it is not worth keeping, being no shorter than the body itself, where another
+    /// collects it now, or where memory is full.
     pub(super) fn add(&mut self, bytes: &[u8]) -> bool {
         let is_long = (self.bytes.len() + bytes.len()) as u64 > self.object.body.length + 64;
-        if is_long || account::is_full() {
+        let is_own = self.object.body.encodings.is_collecting(self.coding, self.begun);
+        if is_long || !is_own || account::is_full() {
             return false;
         }
         self.bytes.extend_from_slice(bytes);
@@ -58,7 +68,7 @@ impl Keep {
 
 impl Drop for Keep {
     fn drop(&mut self) {
-        self.object.body.encodings.end_collecting(self.coding);
+        self.object.body.encodings.end_collecting(self.coding, self.begun);
     }
 }
 
@@ -105,7 +115,8 @@ mod tests {
     #[test]
     fn one_at_a_time_collects_and_what_it_has_counts() {
         let (cache, object) = stored(10_000);
-        let begin = |coding| Keep::begin(coding, &object, &cache);
+        let now = Moment::now();
+        let begin = |coding| Keep::begin(coding, &object, &cache, now);
         let mut first = begin(Coding::Br).unwrap();
         assert!(begin(Coding::Br).is_none(), "another does");
         assert!(begin(Coding::Gzip).is_some(), "of each encoding for itself");
@@ -120,10 +131,27 @@ mod tests {
         assert!(begin(Coding::Br).is_none(), "it is there");
     }
 
+    /// Else everyone else's would be compressed anew as long as the slow one reads.
+    #[test]
+    fn one_who_reads_slowly_leaves_it_to_the_next() {
+        let (cache, object) = stored(10_000);
+        let begun = Moment::now();
+        let mut slow = Keep::begin(Coding::Br, &object, &cache, begun).unwrap();
+        assert!(slow.add(b"so"));
+        let later = begun.plus(std::time::Duration::from_secs(2));
+        let mut next = Keep::begin(Coding::Br, &object, &cache, later).unwrap();
+        assert!(!slow.add(b" slow"), "what it has is given back");
+        drop(slow);
+        assert!(Keep::begin(Coding::Br, &object, &cache, later).is_none(), "the next one does");
+        assert!(next.add(b"short"));
+        next.finish();
+        assert_eq!(object.find(Coding::Br).as_deref(), Some(&b"short"[..]));
+    }
+
     #[test]
     fn what_is_no_shorter_is_not_kept() {
         let (cache, object) = stored(1000);
-        let mut keep = Keep::begin(Coding::Zstd, &object, &cache).unwrap();
+        let mut keep = Keep::begin(Coding::Zstd, &object, &cache, Moment::now()).unwrap();
         assert!(keep.add(&[1; 1000]) && !keep.add(&[1; 65]));
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     error::{Kind, ProxyError, Result},
     file_tree::Reading as FileReading,
     filter::{BodyPlan, Kept},
+    moment::Moment,
     net::{BodyFrame, Buffer},
     upstream::UpstreamResponse,
 };
@@ -133,7 +134,8 @@ impl Source {
         }
         let (coding, object) = (plan.only_coding(), self.whole_in_memory());
         let keep = coding.zip(object).zip(cache);
-        let keep = keep.and_then(|((coding, object), cache)| Keep::begin(coding, object, cache));
+        let begin = |((coding, object), cache)| Keep::begin(coding, object, cache, Moment::recent());
+        let keep = keep.and_then(begin);
         let source = plan.replaced.map_or(self, Self::Bytes);
         Self::Staged(Box::new(Staged::new(source, plan.stages, keep)))
     }
