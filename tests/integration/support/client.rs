@@ -198,7 +198,12 @@ impl Client {
     pub fn is_silent_for(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).unwrap();
         let mut byte = [0];
-        let result = self.stream.peek(&mut byte);
+        let result = loop {
+            match self.stream.peek(&mut byte) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => break result,
+            }
+        };
         self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
         matches!(result, Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
     }

@@ -1,7 +1,7 @@
 //! A client of HTTP/2 that sends the frames it is given, be they right or wrong, and reads frame by frame.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::TcpStream,
 };
 
@@ -151,6 +151,8 @@ impl Frames {
             }
             let mut bytes = [0; 16384];
             match self.stream.read(&mut bytes) {
+                // A read with a timeout is not taken up again by the kernel when the machine stops for a moment.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Ok(0) | Err(_) => return None,
                 Ok(length) => self.received.extend_from_slice(&bytes[..length]),
             }

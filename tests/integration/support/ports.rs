@@ -3,7 +3,10 @@
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     ops::Range,
-    sync::atomic::{AtomicU16, Ordering},
+    sync::{
+        Once,
+        atomic::{AtomicU16, Ordering},
+    },
 };
 
 /// Beneath what Linux gives to connections and to port 0 (`net.ipv4.ip_local_port_range`, 32,768 to 60,999 unless it is
@@ -14,6 +17,8 @@ const RANGE: Range<u16> = 10_000..32_000;
 /// program gets. Where nobody listens until the caller has somebody listen.
 pub fn free() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    static CHECKED: Once = Once::new();
+    CHECKED.call_once(check_range);
     let ports = RANGE.end - RANGE.start;
     // Test programs that run side by side begin at different places.
     let first = (std::process::id() % 110 * 200) as u16;
@@ -35,4 +40,15 @@ pub fn free() -> SocketAddr {
         }
     }
     panic!("no port of {RANGE:?} is free");
+}
+
+/// What Linux gives away must begin above [`RANGE`], or tests take each other's ports now and then.
+fn check_range() {
+    // Where it cannot be read, nothing is known to be wrong.
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let first = text.split_whitespace().next().and_then(|first| first.parse::<u16>().ok());
+    assert!(
+        first.is_none_or(|first| first >= RANGE.end),
+        "net.ipv4.ip_local_port_range begins within {RANGE:?}, whose ports are the tests' own: set it higher"
+    );
 }

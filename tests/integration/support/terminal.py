@@ -3,7 +3,7 @@
 usage: terminal.py END PROGRAM ADMIN, where END is a key (`q`, `ctrl-c`) or a signal (`TERM`, `INT`)
 """
 
-import fcntl, json, os, pty, re, select, signal, struct, subprocess, sys, termios, time
+import codecs, fcntl, json, os, pty, re, select, signal, struct, subprocess, sys, termios, time
 
 end, program, admin = sys.argv[1:]
 ours, theirs = pty.openpty()
@@ -24,7 +24,8 @@ child = subprocess.Popen(
     [program, "status", "--watch", "--interval", "0.2", "--admin", admin],
     stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=become_its_terminal,
 )
-seen = ""
+# What is read may end within a character.
+decoder, seen = codecs.getincrementaldecoder("utf-8")("replace"), ""
 
 
 def frames():
@@ -39,7 +40,7 @@ def until(is_so, what):
         if time.monotonic() > deadline:
             sys.exit(f"did not happen: {what}\n{seen!r}")
         if select.select([ours], [], [], 0.05)[0]:
-            seen += os.read(ours, 65536).decode()
+            seen += decoder.decode(os.read(ours, 65536))
 
 
 def flags():
@@ -60,7 +61,7 @@ else:
     child.send_signal(getattr(signal, "SIG" + end))
 until(lambda: child.poll() is not None, "the end")
 while select.select([ours], [], [], 0.1)[0]:
-    seen += os.read(ours, 65536).decode()
+    seen += decoder.decode(os.read(ours, 65536))
 print(json.dumps({
     "status": child.returncode, "all": seen, "large": large, "small": small,
     "raw": is_raw, "restored": termios.tcgetattr(theirs) == before,

@@ -141,7 +141,11 @@ impl TlsClient {
         self.stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes())?;
         let (mut seen, mut bytes) = (Vec::new(), [0; 16 * 1024]);
         loop {
-            let length = self.stream.read(&mut bytes)?;
+            let length = match self.stream.read(&mut bytes) {
+                // A read with a timeout is not taken up again by the kernel when the machine stops for a moment.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                length => length?,
+            };
             if length == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
