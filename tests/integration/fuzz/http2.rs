@@ -40,11 +40,18 @@ fn mutated_frames_bring_nothing_hidden_to_a_backend() {
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", id.len()).into_bytes()
     });
     let backend = Recorder::start(script);
-    let proxy = proxy(&backend, "");
+    // The short timeouts of the other listener and upstream are no measure for who is served beside them.
+    let calm = format!(
+        "[[listener]]\nname = \"calm\"\naddress = \"127.0.0.1:0\"\n\
+         [[route]]\nname = \"calm\"\npaths = [\"/bystander\"]\nupstream = \"calm\"\n\
+         [[upstream]]\nname = \"calm\"\n[[upstream.backend]]\naddress = \"{}\"\n",
+        backend.address
+    );
+    let proxy = proxy(&backend, &calm);
     let before = proxy.memory();
     let sent = Mutex::<HashMap<String, Request>>::default();
     let requests = AtomicU64::new(0);
-    let bystanders = beside(&proxy, || {
+    let bystanders = beside(&proxy, "calm", || {
         each(|seed| {
             let connection = frames::connection(seed, &mut Rng::with_seed(seed));
             requests.fetch_add(connection.requests.len() as u64, SeqCst);
@@ -87,13 +94,13 @@ fn mutated_frames_bring_nothing_hidden_to_a_backend() {
     );
 }
 
-/// Asks again and again while something else is done, and must be served each time; gives how often.
-pub(super) fn beside(proxy: &Proxy, work: impl FnOnce()) -> u64 {
+/// Asks a listener again and again while something else is done, and must be served each time; gives how often.
+pub(super) fn beside(proxy: &Proxy, listener: &str, work: impl FnOnce()) -> u64 {
     let (is_over, served) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
         let asking = scope.spawn(|| {
             while !is_over.load(SeqCst) {
-                let mut client = Client::connect(proxy.address("web"));
+                let mut client = Client::connect(proxy.address(listener));
                 let answer = client.get_with("/bystander", "a", "X-Id: bystander\r\nConnection: close\r\n");
                 assert_eq!(answer.text(), "bystander", "who asks beside them is served");
                 served.fetch_add(1, SeqCst);

@@ -106,7 +106,7 @@ fn mutated_frames_of_backends_reach_nobody_else() {
     let proxy = Proxy::start(&text.replace("[log]\n", "[log]\naccess = \"off\"\n"));
     let before = proxy.memory();
     let counts = Mutex::new([0_u64; 3]);
-    let bystanders = beside(&proxy, || {
+    let bystanders = beside(&proxy, "web", || {
         each(|case| {
             let method = ["GET", "GET", "HEAD", "POST"][case as usize / 2 % 4];
             let body = "x".repeat(if method == "POST" { Rng::with_seed(case).usize(1..100_000) } else { 0 });
