@@ -194,7 +194,7 @@ impl Lab {
     /// What HTTP says at the virtual address.
     pub fn http(&self) -> String {
         let mut curl = self.command("o", "curl");
-        curl.args(["-sS", "-m", "2", &format!("http://{V4}/")]);
+        curl.args(["-sS", "-m", "20", &format!("http://{V4}/")]);
         String::from_utf8_lossy(&curl.output().unwrap().stdout).into_owned()
     }
 }
