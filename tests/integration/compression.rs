@@ -263,6 +263,6 @@ fn events_arrive(encoding: &'static str, next: mpsc::Sender<String>, wanted: mps
             client.exactly(2);
         }
     }
-    drop(next);
     assert_eq!(proxy.access_log().len(), 0, "the stream goes on");
+    drop(next);
 }
