@@ -14,8 +14,9 @@ use serde_json::Value;
 
 use crate::{
     balancing,
+    collapse::metric,
     support::{
-        Client, Origin, Proxy, Reply, eventually,
+        Client, Origin, PATIENCE, Proxy, Reply, eventually, nobody,
         proxy::{config, config_of},
     },
 };
@@ -99,7 +100,7 @@ fn a_queued_request_is_served_when_the_backend_returns() {
     holds.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
     eventually("it has the place", || is_held.load(SeqCst));
     waits.send("GET /waits HTTP/1.1\r\nHost: a\r\n\r\n");
-    assert!(waits.is_silent_for(Duration::from_millis(50)));
+    eventually("it waits", || metric(&proxy, "pointsman_queue_length") == 1);
     status.store(500, SeqCst);
     eventually("it is down", || state(&proxy, 0) == "down");
     release.send(()).unwrap();
@@ -114,7 +115,7 @@ fn a_queued_request_is_served_when_the_backend_returns() {
 fn real_failures_eject_a_backend_for_a_while() {
     let (status, first) = switched();
     let second = Origin::named("second");
-    let more = "[upstream.outlier]\nconsecutive_failures = 3\nbase_ejection = \"500ms\"\n[upstream.retry]\nbudget_min_per_second = 1000\n";
+    let more = "[upstream.outlier]\nconsecutive_failures = 3\nbase_ejection = \"3s\"\n[upstream.retry]\nbudget_min_per_second = 1000\n";
     let proxy = Proxy::start(&(config(&[first.address(), second.address()], more) + ADMIN));
     status.store(503, SeqCst);
     let begun = Instant::now();
@@ -126,11 +127,11 @@ fn real_failures_eject_a_backend_for_a_while() {
     }
     let why = backends(&proxy)[0]["why"].as_str().unwrap().to_owned();
     assert!(why.contains("3 failures in a row") && why.contains("503"), "{why}");
-    assert!(says(&proxy, &["backend is ejected", "503", "\"b0\""]));
+    eventually("the log says so", || says(&proxy, &["backend is ejected", "503", "\"b0\""]));
     assert_eq!(first.requests().len(), 3);
     status.store(200, SeqCst);
     eventually("it serves again", || proxy.get("/").text() == "switched");
-    assert!(begun.elapsed() >= Duration::from_millis(450), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(2900), "{:?}", begun.elapsed());
     eventually("the log says so", || says(&proxy, &["backend is up", "\"b0\""]));
 }
 
@@ -195,7 +196,8 @@ fn while_killing() -> Duration {
 
 #[test]
 fn a_repeatedly_killed_backend_costs_no_request() {
-    let address = Origin::named("").address();
+    // Nobody else is given this port while its backend is gone.
+    let address = nobody();
     let (left, right) = (Origin::named("left"), Origin::named("right"));
     let more = "[upstream.health_check]\nkind = \"tcp\"\ninterval = \"100ms\"\nrise = 1\nfall = 1\n\
                 [upstream.outlier]\nbase_ejection = \"100ms\"\n";
@@ -217,7 +219,9 @@ fn a_repeatedly_killed_backend_costs_no_request() {
         }
         scope.spawn(|| {
             let end = Instant::now() + while_killing();
-            while Instant::now() < end && !is_over.load(SeqCst) {
+            // On a busy machine three of them may take longer.
+            let is_enough = || killed.load(SeqCst) >= 3 || Instant::now() >= end + PATIENCE;
+            while !(Instant::now() >= end && is_enough() || is_over.load(SeqCst)) {
                 let origin = Origin::start_at(address, |_| Reply::Text(200, "killed".into()));
                 let since = Instant::now();
                 // It dies once it serves, or after a while in which it was not asked.

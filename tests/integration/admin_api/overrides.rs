@@ -104,7 +104,16 @@ fn a_weight_takes_effect_with_every_policy() {
         assert!(without[1] == 0 && without[0] + without[2] == 60, "{policy}: {without:?}");
         let answer = good(&proxy, "PATCH", &target, "{\"weight\": 20}");
         assert_eq!(answer["override"], json!({"weight": {"base": 1, "value": 20}}), "{policy}");
-        let with = spread(100);
+        let mut with = spread(100);
+        if policy == "least-response-time" {
+            // One answer that is late on a busy machine counts for ten seconds.
+            eventually("its weight counts", || {
+                with[1] > 20 || {
+                    with = spread(100);
+                    with[1] > 20
+                }
+            });
+        }
         assert!(with[1] > 20, "{policy}: {with:?}");
         if ["round-robin", "weighted-round-robin", "random", "ip-hash", "maglev"].contains(&policy) {
             assert!(with[1] > 60, "{policy}: {with:?}");

@@ -89,6 +89,7 @@ pub struct Origin {
 
 struct Shared {
     script: Box<Script>,
+    heads: AtomicUsize,
     requests: Mutex<Vec<Request>>,
     connections: AtomicUsize,
     is_over: AtomicBool,
@@ -131,6 +132,7 @@ impl Origin {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             script: Box::new(script),
+            heads: AtomicUsize::new(0),
             requests: Mutex::default(),
             connections: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
@@ -161,6 +163,11 @@ impl Origin {
         self.shared.requests.lock().unwrap().clone()
     }
 
+    /// How many heads of requests came, of which some may not be answered yet.
+    pub fn heads(&self) -> usize {
+        self.shared.heads.load(Ordering::SeqCst)
+    }
+
     /// The last request.
     pub fn last(&self) -> Request {
         self.requests().pop().expect("no request came")
@@ -188,6 +195,7 @@ fn serve(stream: TcpStream, shared: &Shared) {
     stream.set_nodelay(true).unwrap();
     let mut connection = Connection { reader: BufReader::new(stream.try_clone().unwrap()), stream };
     while let Some(mut request) = read_head(&mut connection.reader) {
+        shared.heads.fetch_add(1, Ordering::SeqCst);
         let reply = (shared.script)(&request);
         if let Reply::Take(take) = reply {
             shared.requests.lock().unwrap().push(request);
