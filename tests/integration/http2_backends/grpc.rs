@@ -3,11 +3,13 @@
 use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    time::Duration,
 };
 
 use crate::support::{
-    Proxy,
+    Proxy, free,
     h2::{Http2, request, run},
     http2_origin::{Came, Http2Origin, Served},
     nobody,
@@ -15,11 +17,14 @@ use crate::support::{
     python_tool, skipped,
 };
 
+/// How long a script may say nothing; the soak runs have some that work for minutes.
+const SILENCE: Duration = Duration::from_secs(600);
+
 /// A run of a script of gRPC's library; it is killed when this is dropped.
 pub(super) struct Python {
     pub(super) child: Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    lines: Receiver<String>,
 }
 
 impl Python {
@@ -40,7 +45,13 @@ impl Python {
         command.arg(format!("{scripts}{name}")).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Some(Self { child, input, output: BufReader::new(output) })
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let _ = sender.send(line.trim_end().to_owned());
+            }
+        });
+        Some(Self { child, input, lines })
     }
 
     /// A server that says which port it has, and where that is.
@@ -55,10 +66,13 @@ impl Python {
         Self::start(&[case, &proxy.address("web").to_string()]).unwrap()
     }
 
+    /// What it says next; nothing once it has ended.
     pub(super) fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+        match self.lines.recv_timeout(SILENCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => String::new(),
+            Err(RecvTimeoutError::Timeout) => panic!("it has said nothing for {SILENCE:?}"),
+        }
     }
 
     pub(super) fn go_on(&mut self) {
@@ -92,7 +106,8 @@ impl Drop for Python {
 
 /// A server, and where it is.
 pub(super) fn server(name: &str) -> Option<(Python, SocketAddr)> {
-    Python::start(&["serve", name]).map(Python::listening)
+    // One that it can have again after a restart: nobody else is given that port meanwhile.
+    Python::start(&["serve", name, &free().port().to_string()]).map(Python::listening)
 }
 
 pub(super) const H2: &str = "protocol = \"h2\"\n---\n";

@@ -151,9 +151,10 @@ def metadata(client):
 
 def deadline(client):
     begun = time.monotonic()
-    code, _ = client.failure(lambda: client.one("Slow", timeout=0.5))
+    code, _ = client.failure(lambda: client.one("Slow", timeout=3))
     assert code == "DEADLINE_EXCEEDED", code
-    assert time.monotonic() - begun < 5
+    # It lasts 15.
+    assert time.monotonic() - begun < 12
 
 
 def cancel(client):

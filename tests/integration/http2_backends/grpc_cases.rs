@@ -28,7 +28,7 @@ fn of(mode: &str, address: &str, more: &str, sick: &[(&str, String)]) -> String 
     );
     route("t.T", "", &server);
     route("grpc.health.v1.Health", "", &server);
-    route("brief.T", "timeout = \"300ms\"", &server);
+    route("brief.T", "timeout = \"3s\"", &server);
     route("few.T", "max_in_flight = 1", &server);
     route("small.T", "limits = { body_bytes = \"1KB\" }", &server);
     route("denied.T", "deny = [\"127.0.0.0/8\"]", &server);
@@ -36,7 +36,9 @@ fn of(mode: &str, address: &str, more: &str, sick: &[(&str, String)]) -> String 
     route("plain503.T", "respond = { status = 503 }", "");
     route("plain401.T", "respond = { status = 401 }", "");
     for (service, address) in sick {
-        let options = "protocol = \"h2\"\nresponse_timeout = \"300ms\"\n";
+        // One that is to answer, be it with a reset, has the time that it needs on a busy machine.
+        let timeout = if *service == "late.T" { "response_timeout = \"300ms\"\n" } else { "" };
+        let options = format!("protocol = \"h2\"\n{timeout}");
         route(service, "", &format!("{options}[[upstream.backend]]\naddress = \"{address}\"\n"));
     }
     text

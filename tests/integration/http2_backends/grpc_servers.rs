@@ -9,6 +9,9 @@ use crate::support::{
     proxy::{config, folder},
 };
 
+/// What is logged of a server that says that it will go.
+const LEAVING: &str = "backend is down: 1 check failed: NOT_SERVING";
+
 fn of(name: &str, otherwise: usize) -> usize {
     std::env::var(name).map_or(otherwise, |count| count.parse().unwrap())
 }
@@ -43,9 +46,9 @@ fn servers_that_are_restarted_lose_no_call() {
         // Both are called: some hundred calls go to them in turn.
         let before = length();
         eventually("calls go on", || length() > before + 50_000);
-        let (downs, ups) = (proxy.count_logged("backend is down"), proxy.count_logged("backend is up"));
+        let (downs, ups) = (proxy.count_logged(LEAVING), proxy.count_logged("backend is up"));
         terminate(leaving);
-        proxy.until_logged("backend is down: 1 check failed: NOT_SERVING", downs + 1);
+        proxy.until_logged(LEAVING, downs + 1);
         terminate(leaving);
         eventually("it ends", || leaving.child.try_wait().unwrap().is_some());
         let port = address.port().to_string();
