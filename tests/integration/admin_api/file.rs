@@ -39,6 +39,7 @@ fn a_persisted_change_alters_nothing_else_in_the_file() {
     proxy.edit(&format!("{}# by hand\n", file(&proxy)));
     eventually("the edit is seen", || generation(&proxy) > 5);
     assert_eq!(generation(&proxy), 6);
+    proxy.until_logged("configuration in force", 5);
     assert_eq!(proxy.count_logged("configuration in force"), 5);
 }
 

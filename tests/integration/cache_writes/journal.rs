@@ -27,8 +27,8 @@ fn an_accepted_write_is_served_from_the_journal_until_delivered() {
     assert_eq!(waiting(&proxy), 3);
     assert!(client.get("/c").status >= 502, "what was not written is the origin's");
     // It comes back: each is delivered once, in order, with its key, and nothing older is read then.
-    let origin = keeping(address);
     drop(proxy);
+    let origin = keeping(address);
     let proxy = Proxy::start(&back(&folder, address, ""));
     eventually("all is delivered", || waiting(&proxy) == 0);
     assert_eq!(proxy.get("/a").text(), "the second");
@@ -168,6 +168,7 @@ fn a_refused_write_is_set_aside_for_the_next() {
         let refused = fs::read_to_string(folder.join("refused")).unwrap_or_default();
         refused.lines().count() == 1 && refused.contains("\"bad\"") && refused.contains("422")
     });
+    proxy.until_logged("is refused by the origin and set aside", 1);
     assert_eq!(proxy.count_logged("is refused by the origin and set aside"), 1);
 }
 

@@ -48,8 +48,9 @@ fn floods_end_their_connection_and_are_counted() {
         assert_eq!(client.goaway().map(|(_, code)| code), Some(CALM), "{what}");
     }
     assert_eq!(metric(&proxy, "pointsman_http2_connections_ended_total{reason=\"flood\"}"), count);
+    proxy.until_logged("an HTTP/2 connection is closed", 1);
     let lines = proxy.count_logged("an HTTP/2 connection is closed") as u64;
-    assert!((1..=count).contains(&lines), "{lines} lines");
+    assert!(lines <= count, "{lines} lines");
     assert_eq!(proxy.get("/after").status, 200);
 }
 
@@ -111,7 +112,7 @@ fn streams_beyond_the_most_are_refused_and_counted() {
     assert_eq!(client.answer(259).reset, Some(REFUSED_STREAM));
     eventually("the others are served", || origin.requests().len() == 128);
     assert_eq!(metric(&proxy, "pointsman_http2_streams_refused_total"), 2);
-    assert!(proxy.count_logged("an HTTP/2 stream is refused") >= 1);
+    proxy.until_logged("an HTTP/2 stream is refused", 1);
     client.send(RST_STREAM, 0, 1, &[0, 0, 0, 8]);
     eventually("a place is free", || proxy.access_log().len() == 1);
     client.ask(261, &get("/after"), true);
