@@ -87,7 +87,10 @@ fn another_account_neither_reads_the_token_nor_asks() {
     assert!(!as_nobody(&["cat", file.to_str().unwrap()]).unwrap().status.success());
     // The program itself may not be where that account can run it.
     let program = PathBuf::from(format!("/tmp/pointsman-as-nobody-{}", std::process::id()));
-    fs::copy(env!("CARGO_BIN_EXE_pointsman"), &program).unwrap();
+    // By another program: a child that some other test starts meanwhile would hold open what is written here, and
+    // what is open for writing cannot be run.
+    let mut copy = Command::new("cp");
+    assert!(copy.arg(env!("CARGO_BIN_EXE_pointsman")).arg(&program).status().unwrap().success());
     let admin = format!("http://{}", proxy.address("admin"));
     let output = as_nobody(&[program.to_str().unwrap(), "status", "--admin", &admin]);
     fs::remove_file(&program).unwrap();

@@ -397,7 +397,7 @@ fn a_purge_during_a_validation_reaches_the_disk() {
 fn what_nobody_asks_for_leaves_memory_and_disk() {
     let origin = Origin::start(|request| fresh(&format!("this is {}", request.target), ""));
     let folder = proxy::folder();
-    let proxy = Proxy::start(&config(&folder, origin.address(), "inactive = \"2s\"\n"));
+    let proxy = Proxy::start(&config(&folder, origin.address(), "inactive = \"5s\"\n"));
     let mut client = proxy.connect();
     for target in ["/asked", "/left"] {
         assert_eq!(client.get(target).status, 200);
@@ -426,6 +426,6 @@ fn what_nobody_asks_for_leaves_memory_and_disk() {
         metric(&proxy, OBJECTS) == 2 && metric(&proxy, "pointsman_cache_disk_waiting_bytes") == 0
     });
     drop(proxy);
-    let proxy = start_again(&config(&folder, origin.address(), "inactive = \"2s\"\n"), 2);
+    let proxy = start_again(&config(&folder, origin.address(), "inactive = \"5s\"\n"), 2);
     eventually("after a start they leave, too", || metric(&proxy, OBJECTS) == 0);
 }

@@ -372,7 +372,9 @@ fn caches_report_what_they_hold_and_how_they_answered() {
     let caches = || admin(&proxy, "/api/v1/caches")["caches"].clone();
     // A request is counted at its end, which may be after its client's.
     eventually("all are counted", || {
-        caches()[0]["requests"]["bypass"] == 1 && caches()[1]["requests"]["miss"] == 1
+        let caches = caches();
+        let pages = &caches[0]["requests"];
+        pages["bypass"] == 1 && pages["hit"] == 2 && pages["miss"] == 2 && caches[1]["requests"]["miss"] == 1
     });
     let caches = caches();
     let (pages, route) = (&caches[0], &caches[1]);

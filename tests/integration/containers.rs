@@ -6,12 +6,13 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
 use crate::support::{
-    Proxy, eventually,
+    PATIENCE, Proxy,
     proxy::{config_of, folder},
     skipped,
 };
@@ -59,11 +60,12 @@ impl Daemon {
         command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent", &group]);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut daemon = Self { child: command.spawn().unwrap(), folder };
-        let mut is_there = false;
-        eventually("the daemon answers or ends", || {
+        // Until it answers, ends, or has had more time than a busy machine needs.
+        let (mut is_there, end) = (false, Instant::now() + 3 * PATIENCE);
+        while !is_there && daemon.child.try_wait().unwrap().is_none() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(50));
             is_there = daemon.docker(&["version"]).output().unwrap().status.success();
-            is_there || daemon.child.try_wait().unwrap().is_some()
-        });
+        }
         // Nothing of ours is asked yet: a kernel or a container that has no place for it.
         if !is_there || !daemon.run() {
             let log = fs::read_to_string(daemon.folder.join("log")).unwrap();

@@ -69,7 +69,7 @@ fn running_out_of_descriptors_is_no_fault_of_a_backend() {
     }
     assert!(refused > 0);
     let lines = proxy.count_logged("cannot accept a connection");
-    assert!(lines <= 5, "{lines} lines in {:?}", begun.elapsed());
+    assert!(lines as u64 <= 3 + begun.elapsed().as_secs(), "{lines} lines in {:?}", begun.elapsed());
     drop(held);
     eventually("it goes on", || proxy.get("/").status == 200);
     let backend = backend(&proxy);
@@ -98,7 +98,8 @@ fn idle_admin_connections_keep_nobody_from_asking() {
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(Client::connect(admin).get_with(path, "localhost", "").status, 200, "{path}");
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // Those who say nothing would have to leave after ten.
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
     // The first of those who say nothing left for those who came later.
     let mut oldest = silent.into_iter().next().unwrap();
     oldest.set_read_timeout(Some(Duration::from_secs(10))).unwrap();

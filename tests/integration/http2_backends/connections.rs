@@ -184,7 +184,7 @@ fn a_backend_that_answers_no_ping_is_gone() {
             served.answer(head.stream, &[(":status", "200")], b"");
         }
     });
-    let times = "http2 = { ping_interval = \"100ms\", ping_timeout = \"200ms\" }\n---\n";
+    let times = "http2 = { ping_interval = \"1s\", ping_timeout = \"2s\" }\n---\n";
     let proxy = in_front_of(&origin, &format!("{times}[upstream.retry]\nattempts = 1\n"));
     assert_eq!(proxy.get("/").status, 200);
     assert_eq!(proxy.get("/hangs").status, 502);
@@ -199,10 +199,11 @@ fn a_backend_that_answers_no_ping_is_gone() {
 #[test]
 fn a_backend_that_answers_pings_is_waited_for() {
     let (waiting, origin) = holding(10);
-    let proxy = in_front_of(&origin, "http2 = { ping_interval = \"100ms\", ping_timeout = \"1s\" }\n---\n");
+    let proxy = in_front_of(&origin, "http2 = { ping_interval = \"100ms\", ping_timeout = \"3s\" }\n---\n");
     let mut clients = ask(&proxy, &["/hold"]);
     eventually("it comes", || waiting.lock().unwrap().len() == 1);
-    thread::sleep(Duration::from_millis(450));
+    // For longer than it is waited for that a PING is answered.
+    thread::sleep(Duration::from_secs(4));
     waiting.lock().unwrap().drain(..).for_each(|sender| sender.send(()).unwrap());
     assert_eq!(statuses(&mut clients), [200]);
     assert_eq!(origin.connections(), 1);

@@ -13,7 +13,10 @@ use std::{
 use serde_json::{Value, json};
 
 use super::real::{TLS, has_it_whole, large};
-use crate::support::{Client, Origin, Proxy, Reply, eventually, free, proxy::config, python_tool, tls};
+use crate::support::{
+    Client, Origin, PATIENCE, Proxy, Reply, eventually, eventually_within, free, proxy::config, python_tool,
+    tls,
+};
 
 /// Streams that it takes at once on a connection.
 const STREAMS: usize = 4;
@@ -90,7 +93,7 @@ impl Envoy {
         command.args(["--disable-hot-restart", "--drain-time-s", "2", "--drain-strategy", "immediate"]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let envoy = Self { child, plain, secure, admin };
-        eventually("Envoy listens", || {
+        eventually_within(3 * PATIENCE, "Envoy listens", || {
             [plain, secure, admin].iter().all(|it| TcpStream::connect(it).is_ok())
         });
         Some(envoy)

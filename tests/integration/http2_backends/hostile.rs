@@ -197,7 +197,7 @@ fn heads_and_trailers_are_bounded() {
 #[test]
 fn another_protocol_is_told_apart_from_a_slow_backend() {
     let http1 = crate::support::Origin::named("one");
-    let options = "protocol = \"h2\"\nconnect_timeout = \"300ms\"\n---\n[upstream.retry]\nattempts = 1\n";
+    let options = "protocol = \"h2\"\n---\n[upstream.retry]\nattempts = 1\n";
     let proxy = Proxy::start(&config(&[http1.address()], options));
     assert_eq!(proxy.get("/one").status, 502);
     let error = proxy.logged("/one")["error_detail"].to_string();

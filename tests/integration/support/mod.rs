@@ -24,8 +24,13 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits until `is_so`, looking again and again; panics when it does not come about.
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+pub fn eventually(what: &str, is_so: impl FnMut() -> bool) {
+    eventually_within(PATIENCE, what, is_so);
+}
+
+/// The same with a time of its own.
+pub fn eventually_within(time: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + time;
     while !is_so() {
         assert!(Instant::now() < end, "did not happen: {what}");
         std::thread::sleep(Duration::from_millis(5));
