@@ -39,10 +39,9 @@ impl Acquire<'_> {
         let worker_upstream = self.worker_upstream;
         let now = waiter.now();
         let upstream = &worker_upstream.upstream;
-        // Who comes later does not overtake those who wait.
-        if upstream.queue.is_empty()
-            && let Some(permit) = self.try_pick(tried, now)
-        {
+        // Who comes later does not overtake those who wait; those who know full backends only are not overtaken.
+        let has_before = upstream.queue.has_before(upstream.passive.backends(), now);
+        if !has_before && let Some(permit) = self.try_pick(tried, now) {
             return Ok((permit, now));
         }
         if self.are_all_down(now) {
@@ -54,7 +53,7 @@ impl Acquire<'_> {
             let has_limit = backend.is_healthy(now) && backend.max_connections > 0;
             has_limit && (backend.is_full() || backend.weight_at(now) > 0)
         };
-        if upstream.queue.is_empty() && !upstream.backends.iter().any(can_be_full) {
+        if !has_before && !upstream.backends.iter().any(can_be_full) {
             return Err(Kind::NoBackend.into());
         }
         let permit = self.wait(tried, waiter, now).await?;
@@ -95,7 +94,7 @@ impl Acquire<'_> {
         let mut again = None;
         loop {
             let joined = upstream.queue.join(upstream.passive.backends(), again);
-            let Some(place) = joined else { return Err(Kind::QueueFull.into()) };
+            let Some(place) = joined else { return self.pick_without_queue(tried, waiter.now()) };
             #[cfg(test)]
             sync::pause(Pause::Joined).await;
             // A place may have become free while we joined.
@@ -133,6 +132,15 @@ impl Acquire<'_> {
             #[cfg(test)]
             sync::pause(Pause::CalledForNothing).await;
         }
+    }
+
+    /// A place where the queue has no room: nobody is sent away from a free backend because others wait who came before a
+    /// reload, and have no room of this one's.
+    fn pick_without_queue(&self, tried: &[usize], now: Moment) -> Result<Permit> {
+        let upstream = &self.worker_upstream.upstream;
+        let are_own = upstream.queue.has_waiters_of(upstream.passive.backends());
+        let permit = (!are_own).then(|| self.try_pick(tried, now)).flatten();
+        permit.ok_or_else(|| Kind::QueueFull.into())
     }
 
     /// Calls the next in the queue if there still is a place.

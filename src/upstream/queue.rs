@@ -39,6 +39,15 @@ struct Line {
     next: u64,
 }
 
+/// Among whom the first is called.
+#[derive(Clone, Copy, Debug)]
+enum Among<'a> {
+    /// All who wait, if it is for this fleet.
+    All(&'a Fleet),
+    /// Those who wait for one of these.
+    Those(&'a [Fleet]),
+}
+
 #[derive(Debug)]
 struct Waiter {
     fleet: Fleet,
@@ -87,11 +96,14 @@ impl Line {
         self.waiters.insert(behind.unwrap_or(self.waiters.len()), waiter);
     }
 
-    /// Takes the first who waits for one of these fleets, or the first of all.
-    fn take(&mut self, fleets: Option<&[Fleet]>) -> Option<Arc<Waiter>> {
+    /// Takes the first among these.
+    fn take(&mut self, among: Among<'_>) -> Option<Arc<Waiter>> {
         let is_of =
             |fleets: &[Fleet], waiter: &Waiter| fleets.iter().any(|it| Arc::ptr_eq(it, &waiter.fleet));
-        let at = fleets.map_or(Some(0), |all| self.waiters.iter().position(|waiter| is_of(all, waiter)))?;
+        let at = match among {
+            Among::All(_) => 0,
+            Among::Those(fleets) => self.waiters.iter().position(|waiter| is_of(fleets, waiter))?,
+        };
         let waiter = self.waiters.remove(at)?;
         self.forget(&waiter.fleet);
         Some(waiter)
@@ -140,6 +152,17 @@ impl Queue {
         self.len() == 0
     }
 
+    /// Whether somebody waits for this fleet.
+    pub fn has_waiters_of(&self, fleet: &Fleet) -> bool {
+        !self.is_empty() && self.waiting.lock().unwrap_or_else(PoisonError::into_inner).count(fleet) > 0
+    }
+
+    /// Whether others come before one who would wait for this fleet: those who wait for it already, and those for whom a
+    /// backend has a place.
+    pub fn has_before(&self, fleet: &Fleet, now: Moment) -> bool {
+        !self.is_empty() && (self.has_waiters_of(fleet) || !self.free_fleets(now).is_empty())
+    }
+
     /// Takes a place at the end, of one who waits for this fleet; `None` when the queue is full of those. One that was
     /// called and found nothing after all has its place `again`, by the number that it had.
     pub fn join(self: &Arc<Self>, fleet: &Fleet, again: Option<u64>) -> Option<Place> {
@@ -160,18 +183,18 @@ impl Queue {
         Some(Place { queue: self.clone(), waiter, is_first })
     }
 
-    /// Calls the first in the queue, because a place at a backend became free; where those who wait know different
-    /// backends, the first for whom one is free.
+    /// Calls the first in the queue, because a place at a backend of this fleet became free; where those who wait know
+    /// other backends, the first for whom one is free.
     ///
     /// The race with [`Queue::join`] is harmless: who joins looks once more for a free backend after it
     /// is in the queue, so either that look or this call finds it. So is that with one who leaves: the first of
     /// the two decides.
-    pub fn call_next(&self) {
+    pub fn call_next(&self, fleet: &Fleet) {
         fence(SeqCst);
         if self.length.load(SeqCst) == 0 {
             return;
         }
-        if !self.call(None) {
+        if !self.call(Among::All(fleet)) {
             self.call_for_free(Moment::now());
         }
     }
@@ -186,25 +209,30 @@ impl Queue {
     }
 
     fn call_for_free(&self, now: Moment) {
-        // Looked for without the lock, since there may be thousands of backends.
-        let fleets = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).fleets.clone();
-        let free: Vec<Fleet> =
-            fleets.into_iter().map(|(fleet, _)| fleet).filter(|it| balance::is_any_free(it, now)).collect();
+        let free = self.free_fleets(now);
         if !free.is_empty() {
-            self.call(Some(&free));
+            self.call(Among::Those(&free));
         }
     }
 
-    /// Calls the first who waits for one of these fleets; without them the first of all, and false where not all wait for
-    /// the same.
-    fn call(&self, fleets: Option<&[Fleet]>) -> bool {
+    /// The fleets that somebody waits for and that have a free backend.
+    fn free_fleets(&self, now: Moment) -> Vec<Fleet> {
+        // Looked for without the lock, since there may be thousands of backends.
+        let fleets = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).fleets.clone();
+        fleets.into_iter().map(|(fleet, _)| fleet).filter(|it| balance::is_any_free(it, now)).collect()
+    }
+
+    /// Calls the first among these; false where it is to be the first of all, and not all wait for the same.
+    fn call(&self, among: Among<'_>) -> bool {
         loop {
             let next = {
                 let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                if fleets.is_none() && waiting.fleets.len() > 1 {
+                if let Among::All(fleet) = among
+                    && waiting.fleets.iter().any(|(it, _)| !Arc::ptr_eq(it, fleet))
+                {
                     return false;
                 }
-                let next = waiting.take(fleets);
+                let next = waiting.take(among);
                 self.length.store(waiting.waiters.len(), SeqCst);
                 next
             };
@@ -260,7 +288,7 @@ impl Drop for Place {
         } else if self.waiter.state.load(SeqCst) == CALLED {
             // Called, but it left instead: the call goes to the next.
             self.queue.called.fetch_sub(1, SeqCst);
-            self.queue.call_next();
+            self.queue.call_next(&self.waiter.fleet);
         }
     }
 }

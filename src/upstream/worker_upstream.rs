@@ -346,7 +346,8 @@ impl Drop for Permit {
         if let Some(backend) = self.worker_upstream.upstream.backends.get(self.index) {
             backend.shared.in_flight.0.fetch_sub(1, Relaxed);
             if backend.is_limited() {
-                self.worker_upstream.upstream.queue.call_next();
+                let upstream = &self.worker_upstream.upstream;
+                upstream.queue.call_next(upstream.passive.backends());
             }
         }
     }

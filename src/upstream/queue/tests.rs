@@ -35,24 +35,25 @@ fn first_come_first_served_and_no_more_than_fit() {
     let (queue, [first, second]) = waiting(2, &fleet);
     assert!(first.is_first() && !second.is_first());
     assert!(queue.join(&fleet, None).is_none());
-    queue.call_next();
+    queue.call_next(&fleet);
     assert!(is_called(&first) && !is_called(&second));
     first.served();
     assert!(!is_called(&second));
-    queue.call_next();
+    queue.call_next(&fleet);
     assert!(is_called(&second));
 }
 
 #[test]
 fn a_call_to_one_that_leaves_goes_to_the_next() {
-    let (queue, [first, second, third]) = waiting(3, &fleet());
+    let fleet = fleet();
+    let (queue, [first, second, third]) = waiting(3, &fleet);
     drop(second);
     assert_eq!(queue.len(), 2);
-    queue.call_next();
+    queue.call_next(&fleet);
     drop(first);
     assert!(is_called(&third));
     assert!(queue.is_empty());
-    queue.call_next();
+    queue.call_next(&fleet);
 }
 
 #[test]
@@ -88,10 +89,10 @@ fn call_goes_to_the_first_whose_backends_have_a_place() {
     let (queue, [first, second]) = waiting(2, &before);
     assert!(queue.join(&before, None).is_none());
     let later = queue.join(&after, None).expect("who waits for other backends takes nobody's room");
-    queue.call_next();
+    queue.call_next(&after);
     assert!(![&first, &second, &later].iter().any(|place| is_called(place)), "there is a place for nobody");
     set_in_flight(&other, 0);
-    queue.call_next();
+    queue.call_next(&after);
     assert!(is_called(&later) && !is_called(&first));
     // It is overtaken, and stands behind those before it again.
     set_in_flight(&other, 1);
@@ -157,7 +158,7 @@ mod models {
         /// As `Permit` is dropped.
         fn give_back(&self) {
             self.in_flight.fetch_sub(1, Relaxed);
-            self.queue.call_next();
+            self.queue.call_next(&self.fleet);
         }
 
         /// As `Attempt::wait`.
@@ -184,7 +185,7 @@ mod models {
         fn call_next(&self) {
             let is_nobody_called = self.queue.called.load(SeqCst) == 0;
             if !self.queue.is_empty() && is_nobody_called && self.in_flight.load(Relaxed) == 0 {
-                self.queue.call_next();
+                self.queue.call_next(&self.fleet);
             }
         }
     }
@@ -192,8 +193,9 @@ mod models {
     #[test]
     fn a_call_to_a_leaving_waiter_goes_to_the_next() {
         model(4, || {
-            let (queue, [first, second]) = waiting(2, &fleet());
-            let caller = thread::spawn(move || queue.call_next());
+            let fleet = fleet();
+            let (queue, [first, second]) = waiting(2, &fleet);
+            let caller = thread::spawn(move || queue.call_next(&fleet));
             drop(first);
             caller.join().unwrap();
             assert!(is_called(&second), "a place is free and the one who waits for it was not called");

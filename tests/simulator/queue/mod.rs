@@ -6,7 +6,14 @@
 
 mod exchange;
 
-use std::{cell::Cell, future::pending, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    future::pending,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 use self::exchange::{Exchange, Step};
 pub(super) use self::exchange::{Pick, pick};
@@ -20,6 +27,7 @@ use crate::{
     error::{Kind, Result},
     health::{ejection::Ejection, passive::Passive},
     moment::Moment,
+    sync::with_pauses,
     upstream::{
         BackendCounters, Upstream, WorkerUpstream, conf::UpstreamConf, queue::Queue,
         worker_upstream::WorkerIndex,
@@ -67,8 +75,13 @@ impl Stage {
         stage
     }
 
-    /// Another generation: other limits for the same backends, and sometimes one more. Who has come stays with his own.
+    /// Another generation: other limits for the same backends, sometimes one more, and sometimes a queue of another size. Who
+    /// has come stays with his own.
     fn publish(&mut self, conf: &UpstreamConf, world: &mut World) {
+        if world.chance(40) {
+            self.most = world.rng.usize(0..6);
+            self.upstream.queue.set_most(self.most);
+        }
         let limited = |world: &mut World, backend: &Arc<Backend>| {
             Arc::new(Backend {
                 max_connections: world.one_of(&[0, 1, 1, 2]),
@@ -101,22 +114,31 @@ impl Stage {
         let sticky = world.chance(20).then(|| world.rng.usize(0..4));
         exchange.step =
             Step::Asks(pick(exchange.worker.clone(), exchange.tried.clone(), sticky, self.now.clone()), None);
-        let does_someone_wait = !self.upstream.queue.is_empty();
+        let do_own_wait = self.does_wait(exchange);
+        let is_other_to_be_called = self.exchanges.iter().any(|other| {
+            let free = fleet::allowed(&other.worker.upstream.backends, &[], world.now, false);
+            !free.is_empty() && self.does_wait(other)
+        });
         let Err(error) = self.go_on(exchange, world) else {
-            assert!(!(does_someone_wait && exchange.holds()), "it overtakes those who wait");
+            // Where nobody may wait, there is no other way to a place than at once.
+            let may_overtake = !do_own_wait && (!is_other_to_be_called || self.most == 0);
+            assert!(may_overtake || !exchange.holds(), "it overtakes those who wait");
             return true;
         };
         let queue = &self.upstream.queue;
+        let free = fleet::allowed(&exchange.worker.upstream.backends, &exchange.tried, world.now, false);
+        assert!(free.is_empty() || do_own_wait, "there was a place at {free:?}");
         match error.kind() {
             Kind::QueueFull => assert!(queue.len() >= self.most, "the queue was not full"),
-            Kind::NoBackend => {
-                let backends = &exchange.worker.upstream.backends;
-                let free = fleet::allowed(backends, &exchange.tried, world.now, false);
-                assert!(free.is_empty() || !queue.is_empty(), "there was a place at {free:?}");
-            }
+            Kind::NoBackend => {}
             other => panic!("nothing else can fail: {other:?}"),
         }
         false
+    }
+
+    /// Whether somebody stands in the queue for the backends that this one knows.
+    fn does_wait(&self, exchange: &Exchange) -> bool {
+        self.upstream.queue.has_waiters_of(exchange.worker.upstream.passive.backends())
     }
 
     /// Does the next step of an exchange; the error is how it ends.
@@ -292,4 +314,42 @@ pub(super) fn conf() -> UpstreamConf {
 fn queue() {
     let conf = conf();
     run("queue", ONCE_FAILED, |world| simulate(&conf, world));
+}
+
+/// Those who came before a reload wait for what was full then, whatever there is now.
+#[test]
+fn free_backend_is_had_though_others_wait_from_before_a_reload() {
+    let (conf, now) = (conf(), Moment::now());
+    let queue = Arc::new(Queue::new(100));
+    let worker = |backend: Backend| {
+        let upstream = upstream(&conf, queue.clone(), vec![Arc::new(backend)], 1);
+        let place = WorkerIndex { worker: 0, workers: 1 };
+        Rc::new(WorkerUpstream::new(upstream, Arc::default(), place, fastrand::Rng::with_seed(1), None))
+    };
+    let before = worker(Backend { max_connections: 1, ..fleet::backend(0) });
+    let set_in_flight = |count| before.upstream.backends[0].shared.in_flight.0.store(count, Relaxed);
+    set_in_flight(1);
+    let ask = |worker: &Rc<WorkerUpstream>| pick(worker.clone(), Vec::new(), None, Rc::new(Cell::new(now)));
+    let is_ready = |pick: &mut Pick| {
+        let mut cx = Context::from_waker(Waker::noop());
+        matches!(with_pauses(|| pick.as_mut().poll(&mut cx)).0, Poll::Ready(Ok(_)))
+    };
+    let mut first = ask(&before);
+    assert!(!is_ready(&mut first) && queue.len() == 1);
+    for most in [0, 1] {
+        queue.set_most(most);
+        let after = worker(Backend { max_connections: 2, ..fleet::backend(1) });
+        let held: Vec<_> = (0..2).map(|_| after.pick(0, &[], now).unwrap()).collect();
+        let refused = with_pauses(|| ask(&after).as_mut().poll(&mut Context::from_waker(Waker::noop()))).0;
+        assert_eq!(matches!(refused, Poll::Ready(Err(_))), most == 0, "it is full");
+        drop(held);
+        for _ in 0..2 {
+            assert!(is_ready(&mut ask(&after)), "at most {most} wait");
+            assert_eq!(queue.len(), 1, "nobody was called for what he does not know");
+        }
+    }
+    // With a place for the one who waits too, who may not wait does not stand back for him.
+    set_in_flight(0);
+    queue.set_most(0);
+    assert!(is_ready(&mut ask(&worker(fleet::backend(2)))));
 }
