@@ -12,19 +12,10 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Of a request with this path as it came, normalized or not, and this host; `codings` are what its client takes, best
-    /// first. `None` where no file can be meant.
-    pub fn of(path: &str, strip_prefix: &str, host: &str, codings: Vec<Coding>) -> Option<Self> {
-        let path = decode(strip(path, strip_prefix)?)?;
-        Some(Self { path, host: host.to_owned(), codings })
-    }
-}
-
-/// The path without a prefix of whole segments; `None` when it does not begin with it.
-fn strip<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
-    match path.strip_prefix(prefix.trim_end_matches('/'))? {
-        "" => Some("/"),
-        rest => rest.starts_with('/').then_some(rest),
+    /// Of a request with this path as it came, normalized or not, without what is stripped of it, and this host; `codings`
+    /// are what its client takes, best first. `None` where no file can be meant.
+    pub fn of(path: &str, host: &str, codings: Vec<Coding>) -> Option<Self> {
+        Some(Self { path: decode(path)?, host: host.to_owned(), codings })
     }
 }
 
@@ -103,19 +94,6 @@ mod tests {
         ] {
             let decoded = decode(path);
             assert_eq!(decoded.as_deref(), expected.map(str::as_bytes), "{path}");
-        }
-    }
-
-    #[test]
-    fn a_prefix_is_stripped_by_whole_segments() {
-        for (path, prefix, expected) in [
-            ("/assets/a", "/assets", Some("/a")),
-            ("/assets/a", "/assets/", Some("/a")),
-            ("/assets", "/assets", Some("/")),
-            ("/assetsa", "/assets", None),
-            ("/a", "", Some("/a")),
-        ] {
-            assert_eq!(strip(path, prefix), expected, "{path} {prefix}");
         }
     }
 

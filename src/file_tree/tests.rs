@@ -67,7 +67,7 @@ fn conf(root: &Path, candidates: &[&str]) -> FilesConf {
 
 /// What a path leads to: a file's name, or what else.
 fn led_to(conf: &FilesConf, path: &str) -> String {
-    let Some(asked) = Asked::of(path, "", "a.example", Vec::new()) else { return "no name".into() };
+    let Some(asked) = Asked::of(path, "a.example", Vec::new()) else { return "no name".into() };
     match find(conf, &asked).unwrap() {
         Outcome::File(found) => found.name,
         Outcome::Folder => "folder".into(),
@@ -148,7 +148,7 @@ fn an_encoding_goes_to_who_takes_it() {
     let folders = Folders::new("encoding");
     let conf = conf(&folders.root(), &DEFAULT);
     let found = |path: &str, codings: &[Coding]| {
-        let asked = Asked::of(path, "", "", codings.to_vec()).unwrap();
+        let asked = Asked::of(path, "", codings.to_vec()).unwrap();
         match find(&conf, &asked).unwrap() {
             Outcome::File(found) => (found.coding, found.varies, found.length),
             other => panic!("{other:?}"),
@@ -163,7 +163,7 @@ fn an_encoding_goes_to_who_takes_it() {
 fn a_version_changes_with_what_is_put_in_place() {
     let folders = Folders::new("version");
     let conf = conf(&folders.root(), &DEFAULT);
-    let version = || match find(&conf, &Asked::of("/about.html", "", "", Vec::new()).unwrap()).unwrap() {
+    let version = || match find(&conf, &Asked::of("/about.html", "", Vec::new()).unwrap()).unwrap() {
         Outcome::File(found) => (found.version, found.modified),
         other => panic!("{other:?}"),
     };
@@ -184,6 +184,6 @@ fn a_version_changes_with_what_is_put_in_place() {
 #[test]
 fn a_folder_that_is_not_there_is_an_error() {
     let conf = conf(Path::new("/nowhere/at/all"), &DEFAULT);
-    let asked = Asked::of("/a", "", "", Vec::new()).unwrap();
+    let asked = Asked::of("/a", "", Vec::new()).unwrap();
     assert_eq!(find(&conf, &asked).unwrap_err().kind(), io::ErrorKind::NotFound);
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     exchange::{Exchange, PathReadings},
     filter::{Answer, names_host},
-    route::rewrite::Rewrite,
+    route::{rewrite::Rewrite, spelling::spelled},
     runtime::{Listener, Route},
     template::{Place, Scope, Template},
 };
@@ -39,25 +39,45 @@ pub fn rewritten<'a>(exchange: &Exchange, route: &'a Route) -> (Option<Cow<'a, s
 
 /// A path as the backend has it, by the prefixes of a rewrite.
 pub(super) fn with_prefix(rewrite: &Rewrite, path: &str, readings: Option<&PathReadings>) -> String {
-    let prefix = &rewrite.strip_prefix;
-    let matched = || readings.and_then(|readings| stripped(&readings.matched, prefix));
-    let path = stripped(path, prefix).or_else(matched).unwrap_or_else(|| path.to_owned());
+    let path = stripped(path, &rewrite.strip_prefix, readings).unwrap_or(path);
     // `*` of OPTIONS is no path.
-    if path.starts_with('/') { rewrite.add_prefix.clone() + &path } else { path }
+    if path.starts_with('/') { rewrite.add_prefix.clone() + path } else { path.to_owned() }
+}
+
+/// The path without a prefix of whole segments, which is [`spelled`]: in whichever spelling the client wrote that, what is
+/// behind it stays as it is. `None` when it does not begin with it.
+pub(super) fn stripped<'a>(path: &'a str, prefix: &str, readings: Option<&PathReadings>) -> Option<&'a str> {
+    let prefix = prefix.trim_end_matches('/');
+    let as_written = || path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    // A path that has no other reading has no other spelling.
+    let rest = as_written().or_else(|| behind(path, prefix, readings?))?;
+    Some(if rest.is_empty() { "/" } else { rest })
+}
+
+/// What comes behind the segments of a prefix, each in any spelling, and with empty ones between them where slashes are
+/// merged.
+fn behind<'a>(path: &'a str, prefix: &str, readings: &PathReadings) -> Option<&'a str> {
+    let merges = !readings.matched.contains("//");
+    let mut rest = path;
+    for wanted in prefix.split('/').skip(1) {
+        loop {
+            let inner = rest.strip_prefix('/')?;
+            let (segment, behind) = inner.split_at(inner.find('/').unwrap_or(inner.len()));
+            rest = behind;
+            if spelled(segment) == wanted {
+                break;
+            }
+            if !segment.is_empty() || !merges {
+                return None;
+            }
+        }
+    }
+    Some(rest)
 }
 
 /// What placeholders are filled from before a backend is known, beside the exchange.
 pub fn own_place<'a>(listener: &'a Listener, route: &'a Route) -> Place<'a> {
     Place { listener: &listener.conf.name, route: &route.name, captures: &route.captures, backend: "" }
-}
-
-/// The path without a prefix of whole segments; `None` when it does not begin with it.
-fn stripped(path: &str, prefix: &str) -> Option<String> {
-    let prefix = prefix.trim_end_matches('/');
-    match path.strip_prefix(prefix)? {
-        "" => Some("/".to_owned()),
-        rest => rest.starts_with('/').then(|| rest.to_owned()),
-    }
 }
 
 /// A path without segments that lead elsewhere, however a request had them put together (RFC 3986 §5.2.4): they are left
@@ -103,7 +123,11 @@ pub(super) fn to_folder(exchange: &Exchange) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::template::{Context, Use};
+    use crate::{
+        config::listen::PathsConf,
+        http::path::spellings,
+        template::{Context, Use},
+    };
 
     #[test]
     fn a_prefix_is_stripped_by_whole_segments() {
@@ -115,7 +139,37 @@ mod tests {
             ("/v12/users", "/v1", None),
             ("/users", "", Some("/users")),
         ] {
-            assert_eq!(stripped(path, prefix).as_deref(), stripped_path, "{path} {prefix}");
+            assert_eq!(stripped(path, prefix, None), stripped_path, "{path} {prefix}");
+        }
+    }
+
+    fn stripping(prefix: &str) -> Rewrite {
+        let (strip_prefix, add_prefix) = (spelled(prefix), String::new());
+        Rewrite { strip_prefix, add_prefix, path: None, host: None, query: None }
+    }
+
+    #[test]
+    fn prefix_goes_in_any_spelling_and_the_rest_stays() {
+        let apart = PathsConf { merge_slashes: false, ..PathsConf::default() };
+        for (path, prefix, merged, kept_apart) in [
+            ("/%40app/a%3Bb", "/@app", "/a%3Bb", "/a%3Bb"),
+            ("/%40app/a%2Bb%3Bc%26d//e", "/@app/", "/a%2Bb%3Bc%26d//e", "/a%2Bb%3Bc%26d//e"),
+            ("/%40app", "/@app", "/", "/"),
+            ("/@app/%40", "/@app", "/%40", "/%40"),
+            ("/a[1]/b%21", "/a%5B1%5D", "/b%21", "/b%21"),
+            ("/a%5B1%5D/b|c", "/a%5B1%5D", "/b|c", "/b|c"),
+            ("//a//%40b//c", "/a/@b", "//c", "//a//%40b//c"),
+            ("//a//b", "/a", "//b", "//a//b"),
+            ("/a//%40b/c", "/a//@b", "/c", "/c"),
+            ("/%40appx/a", "/@app", "/%40appx/a", "/%40appx/a"),
+            ("/x/%40app/a", "/@app", "/x/%40app/a", "/x/%40app/a"),
+            ("/a%2F%40b/c", "/a/@b", "/a%2F%40b/c", "/a%2F%40b/c"),
+        ] {
+            for (conf, expected) in [(&PathsConf::default(), merged), (&apart, kept_apart)] {
+                let (normal, readings) = spellings(path, conf).unwrap();
+                let found = with_prefix(&stripping(prefix), &normal, readings.as_ref());
+                assert_eq!(found, expected, "{path} {prefix}");
+            }
         }
     }
 

@@ -99,7 +99,8 @@ pub(crate) fn ask(tree: &Tree, exchange: &Exchange) -> Result<Asked> {
         return Err(Kind::MethodNotAllowed.into());
     }
     let codings = ranked(&tree.conf.precompressed, &exchange.request.fields);
-    let asked = Asked::of(exchange.path(), &tree.conf.strip_prefix, &exchange.host, codings);
+    let path = edit::stripped(exchange.path(), &tree.conf.strip_prefix, exchange.readings.as_deref());
+    let asked = path.and_then(|path| Asked::of(path, &exchange.host, codings));
     asked.ok_or_else(|| Kind::NoFile.into())
 }
 

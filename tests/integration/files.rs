@@ -138,20 +138,21 @@ fn encodings_beside_a_file_go_to_who_takes_them() {
 
 #[test]
 fn an_application_of_one_page_has_its_paths() {
-    let routes = "[[route]]\nname = \"assets\"\npaths = [\"/assets/*\"]\n\
-         files = { root = \"root\", strip_prefix = \"/assets\", try = [\"{path}\", \"=410\"] }\n\
+    let routes = "[[route]]\nname = \"assets\"\npaths = [\"/@assets/*\"]\n\
+         files = { root = \"root\", strip_prefix = \"/@assets\", try = [\"{path}\", \"=410\"] }\n\
          [[route]]\nname = \"app\"\nfiles = { root = \"root\", try = [\"{path}\", \"{path}/\", \"/index.html\"] }\n";
     let proxy = start(routes);
     for (path, status, body) in [
         ("/users/7", 200, "<p>home</p>"),
         ("/a.txt", 200, "0123456789"),
         ("/sub/", 200, "<p>sub</p>"),
-        ("/assets/a.txt", 200, "0123456789"),
+        ("/@assets/a.txt", 200, "0123456789"),
+        ("/%40assets/a%2etxt", 200, "0123456789"),
     ] {
         let response = get(&proxy, path, "");
         assert_eq!((response.status, &*response.text()), (status, body), "{path}");
     }
-    assert_eq!(get(&proxy, "/assets/nowhere", "").status, 410);
+    assert_eq!(get(&proxy, "/@assets/nowhere", "").status, 410);
     assert_eq!(get(&proxy, "/.git/config", "").status, 404);
     let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
     let explained = command.args(["explain", "--config"]).arg(proxy.folder().join("pointsman.toml"));

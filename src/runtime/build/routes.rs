@@ -9,7 +9,7 @@ use super::{builder::Builder, filters};
 use crate::{
     cache::{conf::CacheConf, store::Cache},
     config::{Config, listen::ListenerConf},
-    file_tree::Tree,
+    file_tree::{Tree, conf::FilesConf},
     filter::page::PageBody,
     route::{
         condition::Condition,
@@ -100,7 +100,7 @@ impl Builder<'_> {
         let name: Arc<str> = conf.name.as_str().into();
         Route {
             action,
-            files: conf.files.0.clone().map(|files| Arc::new(Tree::new(files))),
+            files: conf.files.0.as_ref().map(tree),
             rewrite: conf.rewrite.as_ref().map(Rewrite::of),
             captures: captures(conf),
             filters: filters::of_route(conf),
@@ -132,6 +132,11 @@ fn key_suffix(conf: &RouteConf, listeners: usize) -> Option<Arc<str>> {
     is_one_of_several.then(|| conf.name.as_str().into())
 }
 
+/// The folder of this configuration; what is stripped of paths is as those are compared.
+fn tree(conf: &FilesConf) -> Arc<Tree> {
+    Arc::new(Tree::new(FilesConf { strip_prefix: spelled(&conf.strip_prefix), ..conf.clone() }))
+}
+
 fn action(conf: &RouteConf, find: &dyn Fn(&str) -> Result<usize, String>) -> Result<Action, String> {
     Ok(match &conf.action {
         route_conf::Action::Upstream(name) => Action::Upstream(find(name)?),
@@ -147,7 +152,7 @@ fn action(conf: &RouteConf, find: &dyn Fn(&str) -> Result<usize, String>) -> Res
             let to = Template::of(&redirect.to, Use::Redirect, Context::Url);
             Action::Redirect { to, status: redirect.status.0 }
         }
-        route_conf::Action::Files(files) => Action::Files(Arc::new(Tree::new(files.clone()))),
+        route_conf::Action::Files(files) => Action::Files(tree(files)),
         route_conf::Action::Respond(respond) => {
             let body = match &respond.file {
                 Some(page) => page.body(&respond.content_type, Use::Body),
