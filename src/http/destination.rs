@@ -4,7 +4,7 @@
 //! Previous stop: the filters of the route, which may edit it; next stop: the cache, or a backend. It is made one thing as
 //! a target is (`http::path`), so that none leads out of `add_prefix`.
 
-use std::{borrow::Cow, str};
+use std::{borrow::Cow, mem, str};
 
 use super::{edit, path, routing};
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     exchange::{Exchange, PathReadings},
     route::rewrite::Rewrite,
     runtime::{Listener, Route},
+    template::{Place, Scope, Template},
 };
 
 /// Rewrites `Destination`, where there is one, as a path alone (RFC 4918 §8.3): scheme and host may be others behind the
@@ -20,20 +21,22 @@ use crate::{
 ///
 /// # Errors
 ///
-/// [`Kind::Malformed`] for one that is no place, that could be read in two ways, or that is not here though what the
-/// backend may do is below a prefix.
+/// [`Kind::Malformed`] for one that is no place, that could be read in two ways, that is not here though what the backend
+/// may do is below a prefix, or of which the template of the path makes nothing.
 pub(crate) fn rewrite(listener: &Listener, route: &Route, exchange: &mut Exchange) -> Result<()> {
     let Some(rewrite) = route.rewrite.as_ref().filter(|rewrite| changes_places(rewrite)) else {
         return Ok(());
     };
-    let rewritten = {
+    let value = {
         let mut values = exchange.request.fields.all("destination");
         let Some(value) = values.next() else { return Ok(()) };
         if values.next().is_some() {
             return Err(Kind::Malformed("Destination twice").into());
         }
-        rewritten(value, rewrite, &listener.conf.paths, exchange)?
+        value.to_vec()
     };
+    let place = Place { route: &route.name, captures: &route.captures, ..Place::default() };
+    let rewritten = rewritten(&value, (rewrite, place), &listener.conf.paths, exchange)?;
     let Some((place, readings)) = rewritten else { return Ok(()) };
     if let Some(readings) = readings {
         routing::check_readings(listener, exchange, &readings)?;
@@ -44,19 +47,19 @@ pub(crate) fn rewrite(listener: &Listener, route: &Route, exchange: &mut Exchang
 
 /// Whether places are others for the backend than for clients.
 fn changes_places(rewrite: &Rewrite) -> bool {
-    rewrite.path.is_none()
-        && (!rewrite.strip_prefix.is_empty() || !rewrite.add_prefix.is_empty() || rewrite.host.is_some())
+    let Rewrite { strip_prefix, add_prefix, path, host, query: _ } = rewrite;
+    !strip_prefix.is_empty() || !add_prefix.is_empty() || path.is_some() || host.is_some()
 }
 
 /// The place as the backend has it, and the other ways to read it before; `None` where it is left as it is.
 fn rewritten(
     value: &[u8],
-    rewrite: &Rewrite,
+    (rewrite, by): (&Rewrite, Place<'_>),
     paths: &PathsConf,
-    exchange: &Exchange,
+    exchange: &mut Exchange,
 ) -> Result<Option<(String, Option<PathReadings>)>> {
     let Some(place) = place_here(value, exchange) else {
-        return match rewrite.add_prefix.is_empty() {
+        return match rewrite.add_prefix.is_empty() && rewrite.path.is_none() {
             true => Ok(None),
             // The backend might take it for one of its own, and it would not be below the prefix.
             false => Err(Kind::Malformed("Destination is not a path of this host").into()),
@@ -67,10 +70,41 @@ fn rewritten(
     }
     let (path, query) = place.split_at(place.find('?').unwrap_or(place.len()));
     let (normal, readings) = path::spellings(path, paths).map_err(Kind::Malformed)?;
-    let place = edit::with_prefix(rewrite, &normal, readings.as_ref()) + query;
+    let path = match &rewrite.path {
+        Some(template) => made_of(template, by, (&normal, readings.as_ref()), exchange)?,
+        None => edit::with_prefix(rewrite, &normal, readings.as_ref()),
+    };
+    let place = path + query;
     // Else a path with two slashes would be read as a host (RFC 3986 §4.2).
     let place = if place.starts_with("//") { format!("/.{place}") } else { place };
     Ok(Some((place, readings)))
+}
+
+/// The path that a template makes of a place, as it does of the target. What has nothing of the path in it, or something of
+/// the query, or groups of an expression that does not find this path, would name another place than is meant.
+fn made_of(
+    template: &Template,
+    by: Place<'_>,
+    (path, readings): (&str, Option<&PathReadings>),
+    exchange: &mut Exchange,
+) -> Result<String> {
+    let matched = readings.map_or(path, |readings| &readings.matched);
+    let is_found = || by.captures.iter().any(|regex| regex.is_match(matched));
+    let has_groups = template.captures().next().is_some();
+    if !template.is_made_of_path() || (has_groups && !is_found()) {
+        return Err(Kind::Malformed("Destination, of which `rewrite.path` makes no place").into());
+    }
+    // For a moment it is the target, which is what the template is filled from.
+    let mut target = (path.to_owned(), path.len(), readings.cloned().map(Box::new));
+    let mut swap = |exchange: &mut Exchange| {
+        mem::swap(&mut exchange.request.target, &mut target.0);
+        mem::swap(&mut exchange.path_length, &mut target.1);
+        mem::swap(&mut exchange.readings, &mut target.2);
+    };
+    swap(exchange);
+    let made = edit::made_of(template, &Scope { exchange, place: by });
+    swap(exchange);
+    Ok(made)
 }
 
 /// Path and query of a place that is at the host that the client asks.
@@ -102,14 +136,32 @@ mod tests {
         let conf = RewriteConf {
             strip_prefix: strip_prefix.to_owned(),
             add_prefix: add_prefix.to_owned(),
-            path: String::new(),
-            host: String::new(),
-            query: None,
-            responses: false,
+            ..unchanged()
         };
-        let mut exchange = Exchange::default();
+        told_by(&conf, text)
+    }
+
+    /// The same of a route whose path is made anew, and is found by this expression.
+    fn told_to(path: &str, text: &str) -> String {
+        told_by(&RewriteConf { path: path.to_owned(), ..unchanged() }, text)
+    }
+
+    fn unchanged() -> RewriteConf {
+        let [strip_prefix, add_prefix, path, host] = [const { String::new() }; 4];
+        RewriteConf { strip_prefix, add_prefix, path, host, query: None, responses: false }
+    }
+
+    fn told_by(conf: &RewriteConf, text: &str) -> String {
+        let mut exchange = Exchange { path_length: 2, ..Exchange::default() };
         exchange.authority.push_str("www.example.com");
-        match rewritten(text.as_bytes(), &Rewrite::of(&conf), &PathsConf::default(), &exchange) {
+        exchange.host.push_str("www.example.com");
+        exchange.request.target.push_str("/x?q=1");
+        let captures = [regex::Regex::new("^/dav/(.*)$").unwrap()];
+        let by = (&Rewrite::of(conf), Place { captures: &captures, ..Place::default() });
+        assert!(changes_places(by.0) || conf == &unchanged());
+        let told = rewritten(text.as_bytes(), by, &PathsConf::default(), &mut exchange);
+        assert_eq!((&*exchange.request.target, exchange.path(), &exchange.readings), ("/x?q=1", "/x", &None));
+        match told {
             Ok(place) => place.map_or("-".to_owned(), |(place, _)| place),
             Err(error) => {
                 assert!(matches!(error.kind(), Kind::Malformed(_)), "{error}");
@@ -139,6 +191,30 @@ mod tests {
         }
         assert_eq!(told(("/dav/", ""), "/dav//a"), "/.//a", "a path, and no host");
         assert_eq!(told(("", ""), "/a//b"), "/a//b");
+    }
+
+    #[test]
+    fn a_destination_is_made_as_the_target_is() {
+        for (path, text, expected) in [
+            ("/tenants/a{path}", "/b/x", "/tenants/a/b/x"),
+            ("/tenants/a{path}", "http://www.example.com/b//%40?c=d", "/tenants/a/b//%40?c=d"),
+            ("/{host}{path}", "/b", "/www.example.com/b"),
+            ("{path}/inner", "//b", "400"),
+            ("{path}/inner", "http://www.example.com//b", "/.//b/inner"),
+            ("/files/{path.1}", "/dav/b/c", "/files/b/c"),
+            ("/files/{path.1}", "//www.example.com//dav/%3Bc", "/files/;c"),
+            // There would be nothing but the folder of all.
+            ("/files/{path.1}", "/elsewhere", "400"),
+            ("/index.php", "/b", "400"),
+            ("/files/{query.q}", "/b?q=c", "400"),
+            ("{path}/{query.q}", "/b?q=c", "400"),
+            ("/app{path_and_query}", "/b", "400"),
+        ] {
+            assert_eq!(told_to(path, text), expected, "{path} {text}");
+        }
+        for text in ["/../b", "http://www.example.com/%2e%2e/b", "/..%2Fb", "b", "http://app.internal/b"] {
+            assert_eq!(told_to("/tenants/a{path}", text), "400", "{text}");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub fn rewritten<'a>(exchange: &Exchange, route: &'a Route) -> (Option<Cow<'a, s
     });
     let path = match rewrite.path.as_ref().map(|path| (path.fixed(), path)) {
         Some((Some(path), _)) => path.to_owned(),
-        Some((None, path)) => without_dot_segments(&path.render(&scope)),
+        Some((None, path)) => made_of(path, &scope),
         None => with_prefix(rewrite, exchange.path(), exchange.readings.as_deref()),
     };
     let query = match rewrite.query.as_ref().map(|edits| edits.apply(exchange.query(), &scope)) {
@@ -35,6 +35,11 @@ pub fn rewritten<'a>(exchange: &Exchange, route: &'a Route) -> (Option<Cow<'a, s
         None => exchange.request.target.get(exchange.path_length..).unwrap_or_default().to_owned(),
     };
     (host, Some(path + &query))
+}
+
+/// A path as the backend has it, by the template of a rewrite.
+pub(super) fn made_of(path: &Template, scope: &Scope<'_>) -> String {
+    without_dot_segments(&path.render(scope))
 }
 
 /// A path as the backend has it, by the prefixes of a rewrite.

@@ -84,6 +84,14 @@ impl Piece {
         matches!(self, Self::Value { variable, .. } if variable.tells_clients_apart())
     }
 
+    /// What it stands for, where it is a placeholder.
+    pub(super) fn variable(&self) -> Option<&Variable> {
+        match self {
+            Self::Value { variable, .. } => Some(variable),
+            Self::Text(_) => None,
+        }
+    }
+
     /// Writes it for a request.
     pub(super) fn write(&self, scope: &Scope<'_>, context: Context, out: &mut Vec<u8>) {
         match self {

@@ -106,6 +106,11 @@ impl Variable {
             || self.is_of_path()
     }
 
+    /// Whether it is a part of the request's query, or has that in it.
+    pub(super) fn is_of_query(&self) -> bool {
+        matches!(self, Self::Query | Self::PathAndQuery | Self::Parameter(_))
+    }
+
     /// Whether it is a part of the request's path.
     pub(super) fn is_of_path(&self) -> bool {
         matches!(self, Self::Path | Self::Capture(_))

@@ -4,6 +4,7 @@ use super::{
     escape::Context,
     parse::{Fault, Piece, Use, parse},
     scope::Scope,
+    variable::Variable,
 };
 
 /// A text with placeholders, or without.
@@ -63,6 +64,12 @@ impl Template {
     /// The groups of a regular expression that it names.
     pub fn captures(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(Piece::capture)
+    }
+
+    /// Whether it has the request's path, or groups of it, and nothing of its query: then any path can be put in its place.
+    pub fn is_made_of_path(&self) -> bool {
+        let mut variables = self.pieces.iter().filter_map(Piece::variable);
+        variables.clone().any(Variable::is_of_path) && !variables.any(Variable::is_of_query)
     }
 
     /// Writes it for a request.
