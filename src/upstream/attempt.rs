@@ -66,7 +66,12 @@ impl<'a> ForwardRequest<'a> {
         client: &mut D,
     ) -> Result<Answered> {
         let may_speak_http2 = self.may_speak_http2(exchange)?;
-        if may_speak_http2 && let Some(answered) = self.run_http2(permit, exchange, client).await? {
+        let must_speak_http2 = self.target.worker_upstream.upstream.conf.protocol == UpstreamProtocol::H2;
+        // A client that is logged in over its connection would be nobody over one that others share.
+        if may_speak_http2
+            && (must_speak_http2 || bound.is_none())
+            && let Some(answered) = self.run_http2(permit, exchange, client).await?
+        {
             return Ok(answered);
         }
         exchange.facts.backend_version = None;

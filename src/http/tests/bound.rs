@@ -61,3 +61,26 @@ fn a_bound_connection_that_is_quiet_goes_on() {
         assert_eq!(connections, 1);
     });
 }
+
+#[test]
+fn a_login_stays_where_others_have_found_http2() {
+    run(async || {
+        let stage = Stage::new("", ROUTE, &[HELLO]);
+        let (mut client, mut connection) = stage.connect();
+        tokio::task::spawn_local(async move { Box::pin(connection.serve()).await });
+        let mut room = [0; 4096];
+        let login = b"GET / HTTP/1.1\r\nHost: a\r\nAuthorization: NTLM alice\r\n\r\n";
+        client.write_all(login).await.unwrap();
+        let length = client.read(&mut room).await.unwrap();
+        assert!(room[..length].starts_with(b"HTTP/1.1 200 "));
+        // Every exchange begins with HTTP/2 now, as beside those to whom the backend has said that it speaks it.
+        let tls = "protocol = \"auto\"\n[upstream.tls]\nserver_name = \"a\"\nverify = false\n";
+        stage.reload(tls, ROUTE);
+        sleep(Duration::from_millis(100)).await;
+        client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\nhello"), "{answer}");
+        assert_eq!(stage.backend.connections.get(), 1);
+    });
+}

@@ -4,7 +4,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
-    path::PathBuf,
+    path::{Path, PathBuf},
     rc::Rc,
     sync::{
         Arc,
@@ -22,12 +22,18 @@ use tokio::{
 
 use crate::{
     cache::fill,
-    config,
+    config::{self, Config},
     exchange::Peer,
     http::h1::Connection,
     moment::Moment,
     net::{Buffer, Http1Stream, Plain, Stream, timer},
-    runtime::{Permit, Worker, build, drain::Drain, registry::Registry, worker::Shared},
+    runtime::{
+        Permit, Worker,
+        build::{self, Builder},
+        drain::Drain,
+        registry::Registry,
+        worker::Shared,
+    },
     telemetry::access_log::{AccessLog, Sink},
     tls::tickets::Tickets,
 };
@@ -100,14 +106,7 @@ impl Stage {
         let folder = std::env::temp_dir().join(format!("pointsman-stage-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let socket = folder.join("app.sock");
-        let text = format!(
-            "[log]\naccess = \"off\"\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
-             trusted_proxies = [\"0.0.0.0/32\"]\n[[upstream]]\nname = \"app\"\n{upstream}\n\
-             [[upstream.backend]]\naddress = \"unix:{}\"\nname = \"b\"\nmax_connections = 1\n{rest}",
-            socket.display()
-        );
-        let config =
-            config::parse(&text, "test.toml".as_ref()).unwrap_or_else(|problems| panic!("{problems:?}"));
+        let config = config(&socket, upstream, rest);
         let registry = Registry::new(1);
         let tickets = Tickets::new(Moment::now()).unwrap();
         let snapshot = ArcSwap::from_pointee(build::build(config, 1, &registry, &tickets).unwrap());
@@ -125,6 +124,16 @@ impl Stage {
         tokio::task::spawn_local(backend.clone().listen(listener));
         let is_trusted = Cell::new(false);
         Self { worker, backend, is_trusted, open: [AtomicI64::new(0)].into(), folder }
+    }
+
+    /// Another generation, of another configuration of the same upstream.
+    pub(super) fn reload(&self, upstream: &str, rest: &str) {
+        let Shared { snapshot, registry, .. } = &*self.worker.shared;
+        let (before, tickets) = (snapshot.load_full(), Tickets::new(Moment::now()).unwrap());
+        let generation = before.generation + 1;
+        let builder = Builder { generation, registry, tickets: &tickets, before: Some(&before) };
+        let config = config(&self.folder.join("app.sock"), upstream, rest);
+        snapshot.store(Arc::new(builder.build(config).unwrap()));
     }
 
     /// What the backend answers from now on.
@@ -190,6 +199,16 @@ impl Stage {
         let open = self.open.iter().map(|open| open.load(SeqCst)).sum::<i64>();
         assert_eq!(open, 0, "{when}: connections");
     }
+}
+
+fn config(socket: &Path, upstream: &str, rest: &str) -> Config {
+    let text = format!(
+        "[log]\naccess = \"off\"\n[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n\
+         trusted_proxies = [\"0.0.0.0/32\"]\n[[upstream]]\nname = \"app\"\n{upstream}\n\
+         [[upstream.backend]]\naddress = \"unix:{}\"\nname = \"b\"\nmax_connections = 1\n{rest}",
+        socket.display()
+    );
+    config::parse(&text, "test.toml".as_ref()).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
 impl Backend {
