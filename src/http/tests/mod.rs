@@ -3,6 +3,7 @@
 
 mod bound;
 mod calls;
+mod deliveries;
 mod dropped;
 mod early;
 mod http2;

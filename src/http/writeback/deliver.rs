@@ -47,6 +47,9 @@ const GRACE: Duration = Duration::from_secs(10);
 pub const LAST_GRACE: Duration = Duration::from_secs(2);
 /// How long the rest of an answer is read, whose head said enough.
 const REST: Duration = Duration::from_secs(5);
+/// What a backend must take of a write in each second, over all of it: slower than any line, and who takes it byte by byte
+/// would hold up those behind it without end.
+const LEAST_RATE: u64 = 4 * 1024;
 /// How often a journal whose deliveries fail is complained about.
 const COMPLAINT: Duration = Duration::from_secs(30);
 
@@ -147,16 +150,7 @@ async fn deliver_all(
 /// Makes one attempt.
 async fn deliver(worker: &Rc<Worker>, journal: &Journal, delivery: Delivery, log: &Log) {
     let write = delivery.write();
-    let answer = match exchange_of(worker, write) {
-        Ok(mut exchange) => {
-            let answer = ask(worker, &mut exchange, write).await;
-            let status = exchange.response.status;
-            worker.give_back(exchange);
-            answer.map(|rest| (status, rest))
-        }
-        Err(error) => Err(error),
-    };
-    match answer {
+    match send(worker, write).await {
         // An origin may answer before it has read the whole write. It has not taken it then, unless it does.
         Ok((200..=399, rest)) if rest.response.is_uploaded() => {
             delivery.delivered();
@@ -193,11 +187,22 @@ async fn deliver(worker: &Rc<Worker>, journal: &Journal, delivery: Delivery, log
 }
 
 /// A response whose head said enough.
-struct Rest {
+pub(in crate::http) struct Rest {
     response: UpstreamResponse,
     idle: Duration,
+    /// When the backend must have the whole write.
+    end: Moment,
     /// Whose the write is.
     nobody: Detached<'static>,
+}
+
+/// Sends a write; gives the status of the answer, and what is left of both.
+pub(in crate::http) async fn send(worker: &Rc<Worker>, write: &Write) -> Result<(u16, Rest)> {
+    let mut exchange = exchange_of(worker, write)?;
+    let rest = ask(worker, &mut exchange, write).await;
+    let status = exchange.response.status;
+    worker.give_back(exchange);
+    rest.map(|rest| (status, rest))
 }
 
 /// Sends a write; the head of the answer is in `exchange.response`, and what it made old is forgotten.
@@ -220,27 +225,43 @@ async fn ask(worker: &Rc<Worker>, exchange: &mut Exchange, write: &Write) -> Res
     let framing = if length > 0 { Framing::Length(length) } else { Framing::None };
     let plan = RequestPlan { framing, has_body: length > 0, is_upgrade: false };
     let mut nobody = Detached::with(write.body.clone());
-    let response = proxy::ask(&context, plan, exchange, &mut nobody).await?.response;
+    let most = longest(&context, length);
+    let end = Moment::now().plus(most);
+    let asked = proxy::ask(&context, plan, exchange, &mut nobody);
+    let too_slow = |_| ProxyError::because(Kind::ResponseTimeout, "it took the write too slowly");
+    let response = tokio::time::timeout(most, asked).await.map_err(too_slow)??.response;
     if let Some(cache) = &route.cache {
         invalidate(route, cache, exchange);
     }
-    Ok(Rest { response, idle: context.response_body_timeout(), nobody })
+    Ok(Rest { response, idle: context.response_body_timeout(), end, nobody })
+}
+
+/// How long a backend may take to have a whole write, whether it answers before it or behind it: as long as its attempts
+/// may take without a body, and the body at the least rate.
+fn longest(context: &RouteContext<'_>, length: u64) -> Duration {
+    let conf = &context.worker_upstream.upstream.conf;
+    let timeouts = &context.route.timeouts;
+    let attempt = conf.queue.timeout
+        + timeouts.connect.unwrap_or(conf.connect_timeout)
+        + timeouts.response.unwrap_or(conf.response_timeout);
+    attempt * conf.retry.attempts + context.response_body_timeout() + Duration::from_secs(length / LEAST_RATE)
 }
 
 impl Rest {
     /// Reads what is left of the response, so that the connection can be used again, and sends what is left of the write.
     /// False where neither the backend took all of that, nor its response says that it needs no more.
-    async fn discard(mut self) -> bool {
+    pub(in crate::http) async fn discard(mut self) -> bool {
         let is_uploaded = self.response.is_uploaded();
         if is_uploaded && self.response.length() == BodyLength::Known(0) {
             self.response.release();
             return true;
         }
-        // Where the backend has the write, what counts is what the head said. The whole has a limit, as it had before the
-        // head: a backend that takes a little now and then would hold up those behind it without end.
-        let backend = if is_uploaded { self.idle.min(REST) } else { self.idle };
-        let end = Some(Moment::now().plus(backend));
-        let patience = Patience { backend, client: None, min_rate: 0, end };
+        // Where the backend has the write, what counts is what the head said. Else the limit of the whole goes on.
+        let (backend, end) = match is_uploaded {
+            true => (self.idle.min(REST), Moment::now().plus(self.idle.min(REST))),
+            false => (self.idle, self.end),
+        };
+        let patience = Patience { backend, client: None, min_rate: 0, end: Some(end) };
         let mut sink = Discard::new(&mut self.nobody);
         let is_whole = respond::pump(Source::Upstream(self.response), patience, &mut sink).await.is_ok();
         is_whole || is_uploaded || sink.is_uploaded()

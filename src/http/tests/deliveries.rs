@@ -1,0 +1,74 @@
+//! Writes of a journal on their way to backends that take their time, and answer before or behind them.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::stage::{Act, Stage, run};
+use crate::{fields::Fields, http::writeback::deliver::send, writeback::journal::Write};
+
+const ROUTE: &str = "[[route]]\nname = \"all\"\nupstream = \"app\"\n";
+const DONE: &[u8] = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n";
+
+/// A backend that takes 64 KiB every so many seconds, and must not take nothing for so many; a socket lets more in when
+/// some of those have gone.
+fn taking(pace: u64, patience: u64, is_early: bool) -> Stage {
+    let script: &[Act] = if is_early { &[] } else { &[Act::Send(DONE)] };
+    let timeouts = format!("response_timeout = \"{patience}s\"\nbody_timeout = \"{patience}s\"\n");
+    let stage = Stage::new(&timeouts, ROUTE, script);
+    stage.read_slowly(Duration::from_secs(pace));
+    if is_early {
+        stage.answer_early(DONE, Duration::ZERO);
+    }
+    stage
+}
+
+/// Delivers a write of this length; whether the backend has it.
+async fn deliver(stage: &Stage, length: usize) -> bool {
+    let write = Write {
+        idempotency: "a".into(),
+        uri: Box::default(),
+        route: "all".into(),
+        method: "PUT".into(),
+        target: "/a".into(),
+        authority: "a".into(),
+        scheme: "http".into(),
+        fields: Fields::default(),
+        body: vec![b'x'; length].into(),
+        accepted: 0,
+        writer: String::new(),
+    };
+    match send(&stage.worker, &write).await {
+        Ok((status, rest)) => status == 201 && rest.discard().await,
+        Err(_) => false,
+    }
+}
+
+#[test]
+fn steady_backend_has_a_write_in_any_time() {
+    for is_early in [false, true] {
+        run(async || {
+            let stage = taking(10, 60, is_early);
+            let begun = Instant::now();
+            assert!(deliver(&stage, 1_400_000).await, "{is_early}");
+            assert!(begun.elapsed() > Duration::from_secs(120), "{is_early}: {:?}", begun.elapsed());
+            stage.assert_all_is_given_back("a slow delivery").await;
+            assert_eq!(stage.backend.requests.borrow().len(), 1, "{is_early}: it came whole, and once");
+        });
+    }
+}
+
+/// It takes some within each timeout, and all of it would take most of an hour.
+#[test]
+fn who_takes_a_write_bit_by_bit_is_left() {
+    for is_early in [false, true] {
+        run(async || {
+            let stage = taking(50, 300, is_early);
+            let begun = Instant::now();
+            assert!(!deliver(&stage, 3_000_000).await, "{is_early}");
+            let took = begun.elapsed();
+            assert!((1_600..1_700).contains(&took.as_secs()), "{is_early}: {took:?}");
+            stage.assert_all_is_given_back("a delivery that was left").await;
+        });
+    }
+}
