@@ -9,6 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::peers::members::GONE;
 use crate::moment::Moment;
 
 /// What a node says of the configuration that all share.
@@ -73,6 +74,9 @@ pub struct Trial {
     gone: Option<Moment>,
 }
 
+/// How long one that is not heard is waited for at least: a program that begins anew, or a network that loses messages, is
+/// silent for longer than counts as gone.
+const SILENCE: Duration = Duration::from_secs(5 * GONE.as_secs());
 /// Fewer failures than this say nothing.
 const FEWEST: u64 = 5;
 /// A share of failures that has not grown by so much has not grown.
@@ -81,7 +85,7 @@ const GROWTH: f64 = 0.01;
 impl Trial {
     /// Looks whether it is the turn of `own`: of the nodes in the order of their names the first come first, and the others
     /// when those had it for `wait` and no more of their requests failed. `others` are the nodes that are there; a first
-    /// one that is there no more is waited for as long.
+    /// one that is there no more is waited for as long, and for [`SILENCE`] at least.
     pub fn look(
         &mut self,
         own: &str,
@@ -98,7 +102,7 @@ impl Trial {
         if let Some((gone, begun)) = self.begun.iter_mut().find(|(name, _)| !others.contains_key(*name)) {
             *begun = None;
             let since = *self.gone.get_or_insert(now);
-            return match now.since(since) < wait {
+            return match now.since(since) < wait.max(SILENCE) {
                 true => Turn::Later,
                 false => Turn::Never(format!("`{gone}`, which tries it first, is not heard any more")),
             };
@@ -229,6 +233,21 @@ mod tests {
             let has = others(&[("a", 5, true, 0, 0), ("c", 4, true, 0, 0)]);
             assert_eq!(trial.look("b", &has, limits, 5, at(41)), Turn::Later);
             assert_eq!(trial.look("b", &has, limits, 5, at(71)), Turn::Now);
+        }
+    }
+
+    #[test]
+    fn first_that_is_silent_for_a_moment_is_waited_for() {
+        for wait in [Duration::ZERO, Duration::from_secs(3)] {
+            let (limits, mut trial, left) = ((1, wait), Trial::default(), others(&[]));
+            assert_eq!(trial.look("b", &others(&[("a", 4, true, 0, 0)]), limits, 5, at(0)), Turn::Later);
+            assert_eq!(trial.look("b", &left, limits, 5, at(10)), Turn::Later);
+            assert_eq!(trial.look("b", &left, limits, 5, at(29)), Turn::Later);
+            let has = others(&[("a", 5, true, 0, 0)]);
+            trial.look("b", &has, limits, 5, at(29));
+            assert_eq!(trial.look("b", &has, limits, 5, at(32)), Turn::Now);
+            assert_eq!(trial.look("b", &left, limits, 5, at(40)), Turn::Later);
+            assert!(matches!(trial.look("b", &left, limits, 5, at(60)), Turn::Never(_)));
         }
     }
 
