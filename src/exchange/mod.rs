@@ -249,7 +249,10 @@ impl Exchange {
         std::mem::swap(&mut self.response, &mut fork.response);
         self.hop = fork.hop.take();
         self.facts.backend = fork.facts.backend.or(self.facts.backend);
-        self.facts.backend_version = fork.facts.backend_version.or(self.facts.backend_version);
+        if fork.facts.attempts > 0 {
+            // None is a version too: HTTP/1.1.
+            self.facts.backend_version = fork.facts.backend_version;
+        }
         self.facts.attempts += fork.facts.attempts;
         self.facts.response_time = fork.facts.response_time;
         self.facts.recording = fork.facts.recording.take();
@@ -297,5 +300,23 @@ impl Exchange {
     /// `http` or `https`, as the client's connection has it.
     pub fn scheme(&self) -> &'static str {
         if self.facts.peer.tls.is_some() { "https" } else { "http" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_is_that_of_the_fork_that_asked() {
+        let mut exchange = Exchange::default();
+        let http2 = Some(HttpVersion::Http2);
+        // HTTP/1.1 is none, and so is what one says that asked nobody.
+        for (attempts, version, expected) in [(1, http2, http2), (0, None, http2), (2, None, None)] {
+            let mut fork = Exchange::default();
+            (fork.facts.attempts, fork.facts.backend_version) = (attempts, version);
+            exchange.absorb(&mut fork);
+            assert_eq!(exchange.facts.backend_version, expected, "{attempts}");
+        }
     }
 }
