@@ -120,16 +120,26 @@ fn take_over(
         Err(error) => {
             // Those of a unix socket are let in by its file.
             let is_unix = matches!(address, Some(ListenAddress::Unix(_)));
-            let was_open = matches!(**own.load(), Access::Anyone) && !is_unix;
-            if !is_elsewhere && !was_open {
-                tracing::error!("{error}; the token that was read before stays valid");
+            let (stays, instead) = unread(&own.load(), is_elsewhere, is_unix);
+            tracing::error!("{error}; {instead}");
+            if stays {
                 return;
             }
-            tracing::error!("{error}; until it can be read, only health is answered");
             Access::Nobody
         }
     };
     own.store(Arc::new(next));
+}
+
+/// Whether those who might ask still may, where the token cannot be read, and what is so then, for people.
+fn unread(before: &Access, is_elsewhere: bool, is_unix: bool) -> (bool, &'static str) {
+    match before {
+        Access::Token(_) if !is_elsewhere => (true, "the token that was read before stays valid"),
+        Access::Anyone if !is_elsewhere && is_unix => (true, "who can open the socket may ask, as before"),
+        Access::Token(_) | Access::Anyone | Access::Nobody => {
+            (false, "until it can be read, only health is answered")
+        }
+    }
 }
 
 #[cfg(test)]
@@ -192,6 +202,22 @@ mod tests {
         let other = AdminConf { address: conf("address = \"127.0.0.1:2\"").address, ..tcp };
         admin.set_access(Some(&other), Some("127.0.0.1:2"));
         assert_eq!(access(&admin)[0], "Nobody");
+    }
+
+    #[test]
+    fn what_is_said_of_a_token_is_so() {
+        let admin = admin(CONFIG, Access::Nobody);
+        let token = TokenFile::new("said");
+        let tcp = conf(&format!("address = \"127.0.0.1:1\"\ntoken_file = \"{}\"", token.0.display()));
+        let said = |admin: &Admin| unread(&admin.access.load(), false, false).1;
+        assert!(said(&admin).contains("only health"), "there was no token");
+        admin.begin(&tcp, "127.0.0.1:1").unwrap();
+        assert!(said(&admin).contains("stays valid"));
+        let unix = conf("address = \"unix:/run/a.sock\"");
+        admin.begin(&unix, "unix:/run/a.sock").unwrap();
+        assert!(said(&admin).contains("only health"), "it was open, and is to be no more");
+        assert!(unread(&admin.access.load(), false, true).1.contains("socket"));
+        token.remove();
     }
 
     #[test]
