@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use crate::{
+    balance,
     listen::mailbox::{Mailboxes, Message},
     moment::Moment,
     net::descriptors,
@@ -72,8 +73,9 @@ fn are_descriptors_used_up() -> bool {
 fn are_all_down(snapshot: &Snapshot, now: Moment) -> bool {
     let of_clients =
         snapshot.upstreams.iter().enumerate().filter(|(index, _)| snapshot.peers != Some(*index));
-    let mut backends = of_clients.flat_map(|(_, upstream)| &upstream.backends).peekable();
-    backends.peek().is_some() && backends.all(|backend| !backend.is_healthy(now))
+    let backends = of_clients.map(|(_, upstream)| &upstream.backends);
+    let mut backends = backends.filter(|backends| !backends.is_empty()).peekable();
+    backends.peek().is_some() && backends.all(|backends| balance::are_all_down(backends, now))
 }
 
 #[cfg(test)]
@@ -114,5 +116,18 @@ mod tests {
         }
         assert!(are_all_down(&snapshot, now));
         assert!(!are_all_down(&snapshot, until));
+    }
+
+    #[test]
+    fn backend_that_nobody_is_sent_to_is_none() {
+        let text = CONFIG.replace("127.0.0.1:2\"", "127.0.0.1:2\", weight = 0");
+        let snapshot = shared(&text).snapshot.load_full();
+        let now = Moment::now();
+        assert!(!are_all_down(&snapshot, now));
+        let backends = snapshot.upstreams.iter().flat_map(|upstream| &upstream.backends);
+        for backend in backends.filter(|backend| backend.weight > 0) {
+            backend.shared.ejected_until.store(now.plus(Duration::from_secs(30)).0, Relaxed);
+        }
+        assert!(are_all_down(&snapshot, now));
     }
 }
