@@ -47,7 +47,7 @@ pub(crate) fn rewrite(listener: &Listener, route: &Route, exchange: &mut Exchang
 
 /// Whether places are others for the backend than for clients.
 fn changes_places(rewrite: &Rewrite) -> bool {
-    let Rewrite { strip_prefix, add_prefix, path, host, query: _ } = rewrite;
+    let Rewrite { strip_prefix, add_prefix, path, host, .. } = rewrite;
     !strip_prefix.is_empty() || !add_prefix.is_empty() || path.is_some() || host.is_some()
 }
 

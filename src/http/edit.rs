@@ -131,6 +131,7 @@ mod tests {
     use crate::{
         config::listen::PathsConf,
         http::path::spellings,
+        route::conf::RewriteConf,
         template::{Context, Use},
     };
 
@@ -149,8 +150,9 @@ mod tests {
     }
 
     fn stripping(prefix: &str) -> Rewrite {
-        let (strip_prefix, add_prefix) = (spelled(prefix), String::new());
-        Rewrite { strip_prefix, add_prefix, path: None, host: None, query: None }
+        let [add_prefix, path, host] = [const { String::new() }; 3];
+        let strip_prefix = prefix.to_owned();
+        Rewrite::of(&RewriteConf { strip_prefix, add_prefix, path, host, query: None, responses: false })
     }
 
     #[test]

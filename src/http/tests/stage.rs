@@ -27,13 +27,7 @@ use crate::{
     http::h1::Connection,
     moment::Moment,
     net::{Buffer, Http1Stream, Plain, Stream, timer},
-    runtime::{
-        Permit, Worker,
-        build::{self, Builder},
-        drain::Drain,
-        registry::Registry,
-        worker::Shared,
-    },
+    runtime::{Permit, Worker, build, drain::Drain, registry::Registry, worker::Shared},
     telemetry::access_log::{AccessLog, Sink},
     tls::tickets::Tickets,
 };
@@ -131,7 +125,7 @@ impl Stage {
         let Shared { snapshot, registry, .. } = &*self.worker.shared;
         let (before, tickets) = (snapshot.load_full(), Tickets::new(Moment::now()).unwrap());
         let generation = before.generation + 1;
-        let builder = Builder { generation, registry, tickets: &tickets, before: Some(&before) };
+        let builder = build::Builder { generation, registry, tickets: &tickets, before: Some(&before) };
         let config = config(&self.folder.join("app.sock"), upstream, rest);
         snapshot.store(Arc::new(builder.build(config).unwrap()));
     }
