@@ -292,7 +292,11 @@ impl DiskTier {
     pub fn clear(&self) -> u64 {
         self.formers.miss();
         let held = if self.place.is_waiting() { self.purge(&Rule::All, false, "") } else { None };
-        let Some(disk) = self.place.held_still() else { return 0 };
+        let Some(disk) = self.place.held_still() else {
+            // A reload may just have taken it away.
+            self.formers.miss();
+            return 0;
+        };
         let count = disk.stats().objects;
         disk.clear();
         held.map(Purging::run);

@@ -20,13 +20,23 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct Encodings {
     bodies: OnceLock<Arc<[OnceLock<Bytes>; Coding::ALL.len()]>>,
-    /// When the one began who collects it, by encoding; 0 where nobody does. Of each copy of a body for itself: there are
-    /// few.
-    collected: [AtomicU64; Coding::ALL.len()],
+    /// By encoding. Of each copy of a body for itself: there are few.
+    collected: [Collector; Coding::ALL.len()],
 }
 
-/// Who has collected for so long may be one who reads slowly, and leaves it to the next one.
+/// The one who collects a body.
+#[derive(Debug, Default)]
+struct Collector {
+    /// When it began; 0 where there is none.
+    begun: AtomicU64,
+    /// How much it has.
+    bytes: AtomicU64,
+}
+
+/// Who has collected for so long may be one who reads slowly, and then leaves it to the next one.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Who gets less in a second than this reads slowly.
+const LEAST_RATE: u64 = 32 * 1024;
 
 impl Clone for Encodings {
     fn clone(&self) -> Self {
@@ -36,26 +46,39 @@ impl Clone for Encodings {
 
 impl Encodings {
     /// Lets one collect the body in this encoding, from `now` until [`Self::end_collecting`], or until another is let who
-    /// comes when this one has not come to an end in a while; false where another does, or where it is there. So what is
+    /// comes when this one has been slow for a while; false where another does, or where it is there. So what is
     /// collected is no more than a body in each encoding, however many clients ask for it.
     pub fn begin_collecting(&self, coding: Coding, now: Moment) -> bool {
-        let begin = |begun: &AtomicU64| {
-            let before = begun.load(Relaxed);
-            let is_free = before == 0 || now.since(Moment(before)) >= PATIENCE;
-            is_free && begun.compare_exchange(before, now.0, Relaxed, Relaxed).is_ok()
+        let begin = |collector: &Collector| {
+            let before = collector.begun.load(Relaxed);
+            let is_slow = || {
+                let took = now.since(Moment(before));
+                took >= PATIENCE && collector.bytes.load(Relaxed) < LEAST_RATE * took.as_secs()
+            };
+            let may_begin = (before == 0 || is_slow())
+                && collector.begun.compare_exchange(before, now.0, Relaxed, Relaxed).is_ok();
+            if may_begin {
+                collector.bytes.store(0, Relaxed);
+            }
+            may_begin
         };
         self.find(coding).is_none() && self.collected.get(coding as usize).is_some_and(begin)
     }
 
-    /// Whether it is still the one who began then who collects it.
-    pub fn is_collecting(&self, coding: Coding, begun: Moment) -> bool {
-        self.collected.get(coding as usize).is_some_and(|it| it.load(Relaxed) == begun.0)
+    /// The one who began then has so much by now; false where it is another by now who collects it.
+    pub fn go_on_collecting(&self, coding: Coding, begun: Moment, bytes: u64) -> bool {
+        let Some(collector) = self.collected.get(coding as usize) else { return false };
+        let is_own = collector.begun.load(Relaxed) == begun.0;
+        if is_own {
+            collector.bytes.store(bytes, Relaxed);
+        }
+        is_own
     }
 
     /// Lets another collect it, if it is still the one who began then who does.
     pub fn end_collecting(&self, coding: Coding, begun: Moment) {
         if let Some(it) = self.collected.get(coding as usize) {
-            let _ = it.compare_exchange(begun.0, 0, Relaxed, Relaxed);
+            let _ = it.begun.compare_exchange(begun.0, 0, Relaxed, Relaxed);
         }
     }
 
@@ -144,7 +167,10 @@ mod tests {
         assert!(encodings.begin_collecting(Coding::Br, first));
         assert!(!encodings.begin_collecting(Coding::Br, Moment(next.0 - 1)));
         assert!(encodings.begin_collecting(Coding::Br, next));
-        assert!(!encodings.is_collecting(Coding::Br, first) && encodings.is_collecting(Coding::Br, next));
+        assert!(
+            !encodings.go_on_collecting(Coding::Br, first, 1)
+                && encodings.go_on_collecting(Coding::Br, next, 1)
+        );
         encodings.end_collecting(Coding::Br, first);
         assert!(!encodings.begin_collecting(Coding::Br, next), "the first has nothing to say any more");
         encodings.end_collecting(Coding::Br, next);

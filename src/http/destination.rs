@@ -6,7 +6,7 @@
 
 use std::{borrow::Cow, mem, str};
 
-use super::{edit, path, routing};
+use super::{edit, misleading::is_misleading, path, routing};
 use crate::{
     config::listen::PathsConf,
     error::{Kind, Result},
@@ -27,6 +27,9 @@ pub(crate) fn rewrite(listener: &Listener, route: &Route, exchange: &mut Exchang
     let Some(rewrite) = route.rewrite.as_ref().filter(|rewrite| changes_places(rewrite)) else {
         return Ok(());
     };
+    if !is_for_places(exchange) {
+        return Ok(());
+    }
     let value = {
         let mut values = exchange.request.fields.all("destination");
         let Some(value) = values.next() else { return Ok(()) };
@@ -43,6 +46,14 @@ pub(crate) fn rewrite(listener: &Listener, route: &Route, exchange: &mut Exchang
     }
     exchange.request.fields.set("destination", place.as_bytes());
     Ok(())
+}
+
+/// Whether `Destination` is a place: that of a method which has one, or of a request that may be read as another method's.
+/// Elsewhere it is a field of the application's own.
+fn is_for_places(exchange: &Exchange) -> bool {
+    const METHODS: [&str; 4] = ["BCOPY", "BMOVE", "COPY", "MOVE"];
+    let request = &exchange.request;
+    METHODS.contains(&request.method.as_str()) || is_misleading(&request.fields)
 }
 
 /// Whether places are others for the backend than for clients.
@@ -191,6 +202,22 @@ mod tests {
         }
         assert_eq!(told(("/dav/", ""), "/dav//a"), "/.//a", "a path, and no host");
         assert_eq!(told(("", ""), "/a//b"), "/a//b");
+    }
+
+    #[test]
+    fn a_destination_is_a_place_for_who_moves_and_copies() {
+        for (method, field, expected) in [
+            ("MOVE", "x-a", true),
+            ("COPY", "x-a", true),
+            ("GET", "x-a", false),
+            ("POST", "x-a", false),
+            ("POST", "x-http-method-override", true),
+        ] {
+            let mut exchange = Exchange::default();
+            exchange.request.method = crate::h1::Method::of(method);
+            exchange.request.fields.push(field, b"MOVE");
+            assert_eq!(is_for_places(&exchange), expected, "{method} {field}");
+        }
     }
 
     #[test]

@@ -227,6 +227,23 @@ mod tests {
             ("https://{path.1}.example.com/", "/olda", "https://a.example.com/"),
             ("https://shop{path.1}.example.com{path}", "/old-1", "https://shop-1.example.com/old-1"),
             ("https://www.{path.1}/x", "/olda.example", "https://www.a.example/x"),
+            ("https://b.example{path.1}.html", "/old/x", "https://b.example/x.html"),
+            (
+                "https://b.example{path.1}.html",
+                "/old@evil.example/x",
+                "https://b.example/@evil.example/x.html",
+            ),
+            (
+                "https://b.example{path.1}.html",
+                "/old.evil.example/x",
+                "https://b.example/.evil.example/x.html",
+            ),
+            ("https://b.example{path.1}&x=1", "/old:80@c", "https://b.example/:80@c&x=1"),
+            (
+                "https://shop{path.1}.example.com",
+                "/old.evil.example/",
+                "https://shop/.evil.example/.example.com",
+            ),
             ("https://{path.1}/x", "/olda.example", "https://a.example/x"),
             ("https://m.{host}/x", "/old", "https://m.a.example/x"),
             ("https://m{host}/x", "/old", "https://ma.example/x"),

@@ -22,7 +22,7 @@ pub(super) fn is_misleading(request: &Fields) -> bool {
     MISLEADING.iter().any(|name| request.get(name).is_some())
 }
 
-/// Removes them from a request, but for those that its key has.
-pub(super) fn remove_misleading(request: &mut Fields, is_in_key: impl Fn(&str) -> bool) {
-    MISLEADING.iter().filter(|name| !is_in_key(name)).for_each(|name| request.remove(name));
+/// Removes them from a request, but for those that its key has, or whose values are none of the request's.
+pub(super) fn remove_misleading(request: &mut Fields, may_stay: impl Fn(&str) -> bool) {
+    MISLEADING.iter().filter(|name| !may_stay(name)).for_each(|name| request.remove(name));
 }

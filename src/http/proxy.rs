@@ -18,6 +18,7 @@ use crate::{
     fields::Known,
     h1::Framing,
     net::LeastRate,
+    route::rewrite::Rewrite,
     runtime::Route,
     upstream::{
         Upstream, UpstreamResponse, acquire::Acquire, affinity, conf::UpstreamProtocol, forward::forward,
@@ -127,8 +128,13 @@ pub(super) async fn ask<D: Downstream>(
     let response = match forward(&mut request, exchange, client).await {
         Ok(response) => response,
         Err(error) => {
-            let may_relay =
-                conf.relay && !plan.is_upgrade && !request.is_interim_sent && request.upload.bytes == 0;
+            // A peer would make another request of it.
+            let is_of_connection = || context.route.rewrite.as_ref().is_some_and(Rewrite::is_of_connection);
+            let may_relay = conf.relay
+                && !plan.is_upgrade
+                && !request.is_interim_sent
+                && request.upload.bytes == 0
+                && !is_of_connection();
             return match may_relay && is_for_relay(&error, exchange) {
                 true => Box::pin(relay(context, plan, error, exchange, client)).await,
                 false => Err(error),

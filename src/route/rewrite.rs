@@ -47,6 +47,16 @@ impl Rewrite {
         }
     }
 
+    /// Whether what the backend is asked for is known only to the node that has the client's connection.
+    pub fn is_of_connection(&self) -> bool {
+        self.telling.iter().any(Template::is_of_connection)
+    }
+
+    /// The header fields that say what the backend is asked for.
+    pub fn headers(&self) -> impl Iterator<Item = &str> {
+        self.telling.iter().flat_map(Template::headers)
+    }
+
     /// What the backend is asked for by something else than the URL, in one text; `None` where there is no such thing.
     pub fn apart_of_url(&self, scope: &Scope<'_>) -> Option<Vec<u8>> {
         if self.telling.is_empty() {

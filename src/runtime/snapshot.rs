@@ -189,6 +189,8 @@ pub struct Route {
     pub cache: Option<Arc<Cache>>,
     /// Something that its keys have more than others': where it is not the URI alone that leads to this route.
     pub key_suffix: Option<Arc<str>>,
+    /// Fields of requests that it sets itself, or that its rewrite has in the key: by these no client leads backends elsewhere.
+    pub settled_fields: Box<[Box<str>]>,
     /// By worker: its counts.
     pub series: Box<[Arc<RouteSeries>]>,
 }

@@ -131,6 +131,22 @@ fn braces_and_dollars_of_a_body_are_its_own() {
 }
 
 #[test]
+fn what_only_one_node_knows_is_told_from_the_rest() {
+    for (text, expected) in [
+        ("/a", false),
+        ("/{client_ip}/{header.x-a}{path}", false),
+        ("/{tls.client.subject}{path}", true),
+        ("{header.x-a}{tls.sni}", true),
+        ("{tls.version}", true),
+    ] {
+        let template = Template::of(text, Use::RequestField, Context::Field);
+        assert_eq!(template.is_of_connection(), expected, "{text}");
+    }
+    let template = Template::of("/{header.X-A}{cookie.b}{header.c}", Use::RequestField, Context::Field);
+    assert_eq!(template.headers().collect::<Vec<_>>(), ["x-a", "c"]);
+}
+
+#[test]
 fn texts_without_placeholders_are_fixed() {
     assert_eq!(Template::of("a {{b}", Use::Log, Context::Field).fixed(), Some("a {b}"));
     assert_eq!(Template::of("nosniff", Use::Log, Context::Field).fixed(), Some("nosniff"));

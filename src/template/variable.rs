@@ -116,6 +116,28 @@ impl Variable {
         matches!(self, Self::Path | Self::Capture(_))
     }
 
+    /// Whether only the node that has the client's connection knows it.
+    pub(super) fn is_of_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::TlsVersion
+                | Self::TlsCipher
+                | Self::TlsServerName
+                | Self::ClientSubject
+                | Self::ClientNames
+                | Self::ClientFingerprint
+                | Self::ClientCertificate
+        )
+    }
+
+    /// The header field that it is, if it is one.
+    pub(super) fn header(&self) -> Option<&str> {
+        match self {
+            Self::Header(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// Whether requests for one URL may differ in it. What is another for each request tells nobody from another.
     pub(super) fn tells_clients_apart(&self) -> bool {
         match self {

@@ -98,15 +98,22 @@ impl Template {
             let at = out.len();
             let is_behind_host = self.is_behind_host(index, &out);
             piece.write(scope, self.context, &mut out);
-            if is_behind_host && out.get(at).is_some_and(|first| !b"/?#".contains(first)) {
+            let value = out.get(at..).unwrap_or_default();
+            let is_wrong = match self.goes_on_behind(index) {
+                // Part of the host, as what follows is, where it can be one.
+                true => !value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte)),
+                false => !value.is_empty(),
+            };
+            let is_path = value.first().is_some_and(|first| b"/?#".contains(first));
+            if is_behind_host && is_wrong && !is_path {
                 out.insert(at, b'/');
             }
         }
         text_of(out)
     }
 
-    /// Whether a piece stands where the host is over, of which this is written before it. In `https://{path.1}.example.com`
-    /// it is not.
+    /// Whether a piece stands where the host may be over, of which this is written before it. In
+    /// `https://{path.1}.example.com` it is not.
     fn is_behind_host(&self, index: usize, before: &[u8]) -> bool {
         let is_value = self.pieces.get(index).is_some_and(Piece::is_of_no_host);
         let of_scheme = |at: &usize| before.iter().take(*at).all(u8::is_ascii_alphabetic);
@@ -121,11 +128,26 @@ impl Template {
             Some(last) => last.is_ascii_alphanumeric() || *last == b']',
             None => false,
         };
-        let goes_on = match self.pieces.get(index + 1) {
+        is_open && is_over
+    }
+
+    /// Whether text that is no path, query or fragment comes behind a piece, so that the host may go on there.
+    fn goes_on_behind(&self, index: usize) -> bool {
+        match self.pieces.get(index + 1) {
             Some(Piece::Text(text)) => !text.starts_with(['/', '?', '#']),
             Some(Piece::Value { .. }) | None => false,
-        };
-        is_open && is_over && !goes_on
+        }
+    }
+
+    /// Whether it has something that only the node knows which has the client's connection: what its TLS agreed on, and its
+    /// certificate.
+    pub fn is_of_connection(&self) -> bool {
+        self.pieces.iter().filter_map(Piece::variable).any(Variable::is_of_connection)
+    }
+
+    /// The header fields that it names.
+    pub fn headers(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(Piece::variable).filter_map(Variable::header)
     }
 
     /// Whether requests for one URL may get something else of it.

@@ -149,7 +149,7 @@ impl Fetch {
             cache: request.cache.clone(),
             control: request.control.clone(),
             miss,
-            owner: peer::owner(request.cache, &request.key, exchange),
+            owner: peer::owner(request.context.route, request.cache, &request.key, exchange),
             reply,
             interims,
             refresh,
@@ -168,7 +168,10 @@ impl Fetch {
             }
         }
         let stored = self.miss.stored.clone();
-        let is_conditional = origin::prepare(&self.cache, &mut self.exchange, stored.as_ref());
+        let snapshot = self.snapshot.clone();
+        let route = self.exchange.facts.route.and_then(|index| snapshot.shared.routes.get(index));
+        let route = route.map(|route| &**route);
+        let is_conditional = origin::prepare((&self.cache, route), &mut self.exchange, stored.as_ref());
         let reply = self.ask(&source, is_conditional).await;
         let key = source.key().clone();
         let conclusion = match self.context(&self.snapshot.clone()) {

@@ -29,6 +29,8 @@ use crate::{
         misleading::remove_misleading,
         proxy,
     },
+    runtime::Route,
+    template::Template,
     upstream::response::BodyLength,
 };
 
@@ -115,14 +117,18 @@ impl NotShared {
 }
 
 /// Makes a request one whose answer is the whole of what may be shared. True when it asks whether `stored` holds.
-pub(super) fn prepare(cache: &Cache, exchange: &mut Exchange, stored: Option<&Stored>) -> bool {
-    make_common(cache, exchange);
+pub(super) fn prepare(
+    of: (&Cache, Option<&Route>),
+    exchange: &mut Exchange,
+    stored: Option<&Stored>,
+) -> bool {
+    make_common(of, exchange);
     make_conditional(&mut exchange.request.fields, stored.iter().map(|stored| &stored.head().head.fields))
 }
 
 /// Has a request ask for nothing that could not be found again by its key. Whatever its answer may come to be used
 /// for, be it only to judge what is stored, needs this.
-pub(super) fn make_common(cache: &Cache, exchange: &mut Exchange) {
+pub(super) fn make_common((cache, route): (&Cache, Option<&Route>), exchange: &mut Exchange) {
     let is_trusted = exchange.facts.is_trusted();
     let fields = &mut exchange.request.fields;
     // What the origin chooses by is what the variant is found by.
@@ -131,7 +137,11 @@ pub(super) fn make_common(cache: &Cache, exchange: &mut Exchange) {
     }
     // Where nothing is stored only those share an answer who agree in these too, and what a trusted proxy says goes on.
     if cache.is_storing || !is_trusted {
-        remove_misleading(fields, |name| cache.key.headers.iter().any(|header| header == name));
+        remove_misleading(fields, |name| {
+            cache.key.headers.iter().any(|header| header == name)
+                || cache.key_template.iter().flat_map(Template::headers).any(|header| header == name)
+                || route.is_some_and(|route| route.settled_fields.iter().any(|field| **field == *name))
+        });
     }
 }
 

@@ -28,7 +28,10 @@ use crate::{
         peer_question::{NoAnswer, Question, give_back},
     },
     moment::Moment,
+    route::rewrite::Rewrite,
+    runtime::Route,
     telemetry::clock,
+    template::Template,
     upstream::{UpstreamResponse, forward_request::FirstSign},
 };
 
@@ -39,9 +42,16 @@ const SMALL: u64 = 64 * 1024;
 /// The node that owns a key.
 pub(super) struct Owner(Question);
 
+/// Whether the key, or what the origin is asked for, has something of the client's connection: the owner would make another
+/// one of it, and have one client's response for all.
+fn is_of_connection(route: &Route, cache: &Cache) -> bool {
+    cache.key_template.as_ref().is_some_and(Template::is_of_connection)
+        || route.rewrite.as_ref().is_some_and(Rewrite::is_of_connection)
+}
+
 /// The peer to ask for a key; `None` where this node owns it or is asked itself, and where the cache does not ask.
-pub(super) fn owner(cache: &Cache, key: &Key, exchange: &ActiveExchange) -> Option<Owner> {
-    if !cache.conf.peers || exchange.hop.is_some() {
+pub(super) fn owner(route: &Route, cache: &Cache, key: &Key, exchange: &ActiveExchange) -> Option<Owner> {
+    if !cache.conf.peers || exchange.hop.is_some() || is_of_connection(route, cache) {
         return None;
     }
     let snapshot = exchange.snapshot();

@@ -100,12 +100,13 @@ async fn ask<D: Downstream>(
 ) -> Result<OriginReply> {
     let stored = miss.stored.as_ref();
     let mut fork = exchange.fork();
+    let of = (&**request.cache, Some(request.context.route));
     let is_conditional = match is_plain {
         true => {
-            origin::make_common(request.cache, &mut fork);
+            origin::make_common(of, &mut fork);
             false
         }
-        false => origin::prepare(request.cache, &mut fork, stored),
+        false => origin::prepare(of, &mut fork, stored),
     };
     let (context, cache, control) = (request.context, request.cache, &request.control);
     let question = OriginRequest { context, cache, control, stored };

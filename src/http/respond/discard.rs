@@ -1,11 +1,15 @@
 //! A body that nobody wants.
 
-use std::task::{Context, Poll};
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use super::pump::Sink;
 use crate::{
-    error::Result,
+    error::{Kind, Result},
     exchange::Downstream,
+    moment::Moment,
     net::{Buffer, Deadline},
     upstream::UpstreamResponse,
 };
@@ -16,18 +20,25 @@ pub(in crate::http) struct Discard<'a, D> {
     deadline: Deadline,
     /// Whose the request's body is.
     client: &'a mut D,
-    /// The backend has the whole request.
-    is_uploaded: bool,
+    /// The backend has the whole request, since then.
+    uploaded: Option<Moment>,
+    /// How long the rest is read once it has.
+    rest: Option<Duration>,
 }
 
 impl<'a, D> Discard<'a, D> {
     pub(in crate::http) fn new(client: &'a mut D) -> Self {
-        Self { bytes: 0, deadline: Deadline::new(), client, is_uploaded: false }
+        Self { bytes: 0, deadline: Deadline::new(), client, uploaded: None, rest: None }
+    }
+
+    /// The same; what is left of the response when the backend has the whole request is read for so long.
+    pub(in crate::http) fn with_rest(client: &'a mut D, rest: Duration) -> Self {
+        Self { rest: Some(rest), ..Self::new(client) }
     }
 
     /// Whether the backend has the whole request.
     pub(in crate::http) fn is_uploaded(&self) -> bool {
-        self.is_uploaded
+        self.uploaded.is_some()
     }
 }
 
@@ -41,8 +52,15 @@ impl<D: Downstream> Sink for Discard<'_, D> {
     fn poll_idle(&mut self, cx: &mut Context<'_>, source: Option<&mut UpstreamResponse>) -> Result<()> {
         let Some(response) = source else { return Ok(()) };
         response.poll_upload(cx, self.client)?;
-        self.is_uploaded = response.is_uploaded();
-        Ok(())
+        if !response.is_uploaded() {
+            return Ok(());
+        }
+        let now = Moment::now();
+        let since = *self.uploaded.get_or_insert(now);
+        match self.rest {
+            Some(rest) if now.since(since) >= rest => Err(Kind::ResponseTimeout.into()),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn poll_ended(&mut self, cx: &mut Context<'_>, response: &mut UpstreamResponse) -> Poll<Result<()>> {

@@ -1,7 +1,7 @@
 //! What comes out of an encoder for a stored response, kept beside it: who asks next gets it as it is.
 //!
 //! A client decides how fast it comes, and may stop in the middle: one at a time collects it for each object and encoding,
-//! who takes long leaves it to the next one, what it has counts in the account, and where memory is full it gives up.
+//! who reads slowly leaves it to the next one, what it has counts in the account, and where memory is full it gives up.
 
 use std::sync::Arc;
 
@@ -46,8 +46,9 @@ impl Keep {
     /// Takes what comes next; false where it is not worth keeping, being no shorter than the body itself, where another
     /// collects it now, or where memory is full.
     pub(super) fn add(&mut self, bytes: &[u8]) -> bool {
-        let is_long = (self.bytes.len() + bytes.len()) as u64 > self.object.body.length + 64;
-        let is_own = self.object.body.encodings.is_collecting(self.coding, self.begun);
+        let length = (self.bytes.len() + bytes.len()) as u64;
+        let is_long = length > self.object.body.length + 64;
+        let is_own = self.object.body.encodings.go_on_collecting(self.coding, self.begun, length);
         if is_long || !is_own || account::is_full() {
             return false;
         }
@@ -146,6 +147,19 @@ mod tests {
         assert!(next.add(b"short"));
         next.finish();
         assert_eq!(object.find(Coding::Br).as_deref(), Some(&b"short"[..]));
+    }
+
+    /// Else what is large and asked for often would be kept for nobody.
+    #[test]
+    fn one_who_reads_well_has_the_time_that_it_takes() {
+        let (cache, object) = stored(60_000);
+        let begun = Moment::now();
+        let at = |seconds| begun.plus(std::time::Duration::from_secs(seconds));
+        let mut first = Keep::begin(Coding::Br, &object, &cache, begun).unwrap();
+        assert!(first.add(&[1; 40_000]));
+        assert!(Keep::begin(Coding::Br, &object, &cache, at(1)).is_none());
+        assert!(first.add(&[1; 10_000]), "it goes on");
+        assert!(Keep::begin(Coding::Br, &object, &cache, at(3)).is_some(), "it has become slow");
     }
 
     #[test]

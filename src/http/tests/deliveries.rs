@@ -23,9 +23,9 @@ fn taking(pace: u64, patience: u64, is_early: bool) -> Stage {
     stage
 }
 
-/// Delivers a write of this length; whether the backend has it.
-async fn deliver(stage: &Stage, length: usize) -> bool {
-    let write = Write {
+/// A write of this length.
+fn write(length: usize) -> Write {
+    Write {
         idempotency: "a".into(),
         uri: Box::default(),
         route: "all".into(),
@@ -37,8 +37,12 @@ async fn deliver(stage: &Stage, length: usize) -> bool {
         body: vec![b'x'; length].into(),
         accepted: 0,
         writer: String::new(),
-    };
-    match send(&stage.worker, &write).await {
+    }
+}
+
+/// Delivers a write of this length; whether the backend has it.
+async fn deliver(stage: &Stage, length: usize) -> bool {
+    match send(&stage.worker, &write(length)).await {
         Ok((status, rest)) => status == 201 && rest.discard().await,
         Err(_) => false,
     }
@@ -56,6 +60,22 @@ fn steady_backend_has_a_write_in_any_time() {
             assert_eq!(stage.backend.requests.borrow().len(), 1, "{is_early}: it came whole, and once");
         });
     }
+}
+
+/// What is left of it would hold up other writes, and a backend that has too much to do, for nothing.
+#[test]
+fn who_refuses_a_write_early_gets_no_more_of_it() {
+    run(async || {
+        let stage = taking(10, 60, true);
+        stage.answer_early(b"HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\n\r\n", Duration::ZERO);
+        let begun = Instant::now();
+        let (status, rest) = send(&stage.worker, &write(1_400_000)).await.unwrap();
+        rest.let_go().await;
+        assert_eq!(status, 503);
+        // It reads the first piece after ten seconds, and all of it in more than two minutes.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        stage.assert_all_is_given_back("a refused delivery").await;
+    });
 }
 
 /// It takes some within each timeout, and all of it would take most of an hour.

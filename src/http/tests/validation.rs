@@ -251,3 +251,25 @@ fn what_is_not_shared_is_asked_for_as_it_came() {
         );
     });
 }
+
+/// Behind a trusted proxy: what a client may have sent through it goes no further, but for what the route makes of it.
+#[test]
+fn fields_that_a_route_sets_reach_the_origin() {
+    const SETS: &str = "[[cache]]\nname = \"pages\"\nmemory = \"1MiB\"\n[[route]]\nname = \"all\"\nupstream = \"app\"\n\
+        cache = \"pages\"\nrewrite = { host = \"{header.x-host}\" }\n\
+        request_headers = { set = { x-forwarded-port = \"443\" } }\n";
+    run(async || {
+        let stage = Stage::new("", SETS, FRESH);
+        stage.is_trusted.set(true);
+        get(&stage, "X-Forwarded-Port: 8\r\nX-Host: b.test\r\nX-Original-URL: /b\r\n").await;
+        let asked = stage.backend.requests.borrow()[0].to_ascii_lowercase();
+        for (part, is_there) in [
+            ("x-forwarded-port: 443\r\n", true),
+            ("x-forwarded-port: 8", false),
+            ("\r\nhost: b.test\r\n", true),
+            ("x-original-url", false),
+        ] {
+            assert_eq!(asked.contains(part), is_there, "{part}: {asked}");
+        }
+    });
+}

@@ -172,12 +172,12 @@ async fn deliver(worker: &Rc<Worker>, journal: &Journal, delivery: Delivery, log
         }
         Ok((status @ (400..=407 | 409..=424 | 426..=428 | 430..=499), rest)) => {
             delivery.set_aside(&format!("the origin answered {status}"));
-            rest.discard().await;
+            rest.let_go().await;
         }
         Ok((status, rest)) => {
             log.failed(journal, write, &format!("the origin answered {status}"));
             delivery.failed(Moment::now());
-            rest.discard().await;
+            rest.let_go().await;
         }
         Err(error) => {
             log.failed(journal, write, &error.to_string());
@@ -248,6 +248,14 @@ fn longest(context: &RouteContext<'_>, length: u64) -> Duration {
 }
 
 impl Rest {
+    /// Reads what is left of the response of a backend that has refused the write. Where it has not taken all of that, no
+    /// more is sent: it would hold up other writes, and the backend, for nothing.
+    pub(in crate::http) async fn let_go(self) {
+        if self.response.is_uploaded() {
+            self.discard().await;
+        }
+    }
+
     /// Reads what is left of the response, so that the connection can be used again, and sends what is left of the write.
     /// False where neither the backend took all of that, nor its response says that it needs no more.
     pub(in crate::http) async fn discard(mut self) -> bool {
@@ -262,7 +270,7 @@ impl Rest {
             false => (self.idle, self.end),
         };
         let patience = Patience { backend, client: None, min_rate: 0, end: Some(end) };
-        let mut sink = Discard::new(&mut self.nobody);
+        let mut sink = Discard::with_rest(&mut self.nobody, REST);
         let is_whole = respond::pump(Source::Upstream(self.response), patience, &mut sink).await.is_ok();
         is_whole || is_uploaded || sink.is_uploaded()
     }

@@ -98,10 +98,14 @@ impl Builder<'_> {
 
     fn route(&self, conf: &RouteConf, action: Action, in_flight: Arc<AtomicU32>) -> Route {
         let name: Arc<str> = conf.name.as_str().into();
+        let rewrite = conf.rewrite.as_ref().map(Rewrite::of);
+        let set = conf.request_headers.set.iter().map(|(field, _)| field.as_str());
+        let settled = set.chain(rewrite.iter().flat_map(Rewrite::headers));
         Route {
             action,
+            settled_fields: settled.map(Box::from).collect(),
             files: conf.files.0.as_ref().map(tree),
-            rewrite: conf.rewrite.as_ref().map(Rewrite::of),
+            rewrite,
             captures: captures(conf),
             filters: filters::of_route(conf),
             admission: Admission { max_in_flight: conf.max_in_flight, in_flight },
