@@ -318,7 +318,7 @@ fn queue() {
 
 /// Those who came before a reload wait for what was full then, whatever there is now.
 #[test]
-fn free_backend_is_had_though_others_wait_from_before_a_reload() {
+fn free_backend_is_had_though_others_wait_by_earlier_generation() {
     let (conf, now) = (conf(), Moment::now());
     let queue = Arc::new(Queue::new(100));
     let worker = |backend: Backend| {
