@@ -85,7 +85,7 @@ const GROWTH: f64 = 0.01;
 impl Trial {
     /// Looks whether it is the turn of `own`: of the nodes in the order of their names the first come first, and the others
     /// when those had it for `wait` and no more of their requests failed. `others` are the nodes that are there; a first
-    /// one that is there no more is waited for as long, and for [`SILENCE`] at least.
+    /// one that is there no more is waited for as long, and for 20 seconds at least.
     pub fn look(
         &mut self,
         own: &str,

@@ -1,4 +1,4 @@
-//! TOML text as a tree in which everything has a place. The only file that knows the TOML crate, beside [`super::depth`].
+//! TOML text as a tree in which everything has a place. The only file that knows the TOML crate, beside `depth`.
 
 use toml::{
     Spanned,
