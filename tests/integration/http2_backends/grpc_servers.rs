@@ -4,9 +4,12 @@
 use std::{fs, process::Command};
 
 use super::grpc::{H2, Python, server};
-use crate::support::{
-    Proxy, eventually,
-    proxy::{config, folder},
+use crate::{
+    collapse::metric,
+    support::{
+        Proxy, eventually,
+        proxy::{config, folder},
+    },
 };
 
 /// What is logged of a server that says that it will go.
@@ -28,7 +31,8 @@ fn servers_that_are_restarted_lose_no_call() {
     let restarts = of("POINTSMAN_GRPC_RESTARTS", 5);
     let (Some(one), Some(two)) = (server("one"), server("two")) else { return };
     let options = format!(
-        "{H2}[upstream.health_check]\nkind = \"grpc\"\nservice = \"t.T\"\ninterval = \"50ms\"\nfall = 1\nrise = 1\n"
+        "{H2}[upstream.health_check]\nkind = \"grpc\"\nservice = \"t.T\"\ninterval = \"50ms\"\nfall = 1\nrise = 1\n\
+         [admin]\naddress = \"127.0.0.1:0\"\n"
     );
     // A file, which is read once at the end: lines of the other log are waited for.
     let folder = folder();
@@ -49,6 +53,9 @@ fn servers_that_are_restarted_lose_no_call() {
         let (downs, ups) = (proxy.count_logged(LEAVING), proxy.count_logged("backend is up"));
         terminate(leaving);
         proxy.until_logged(LEAVING, downs + 1);
+        // A worker may have picked it a moment before, and the library would answer that call with CANCELLED.
+        let under_way = format!("pointsman_backend_in_flight{{upstream=\"u\",backend=\"b{index}\"");
+        eventually("nothing is under way", || metric(&proxy, &under_way) == 0);
         terminate(leaving);
         eventually("it ends", || leaving.child.try_wait().unwrap().is_some());
         let port = address.port().to_string();
