@@ -358,6 +358,7 @@ mod tests {
     #[derive(Debug, Default)]
     struct State {
         is_taken: AtomicBool,
+        refused: AtomicUsize,
         opened: AtomicUsize,
     }
 
@@ -373,6 +374,7 @@ mod tests {
 
         fn open(conf: &Conf, _: (&Path, u64), (): &()) -> io::Result<Arc<Self>> {
             if conf.state.is_taken.load(SeqCst) {
+                conf.state.refused.fetch_add(1, SeqCst);
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             conf.state.opened.fetch_add(1, SeqCst);
@@ -471,7 +473,12 @@ mod tests {
         state.is_taken.store(true, SeqCst);
         assert!(prepare(Some("/other")).is_err(), "another program's");
         std::thread::scope(|scope| {
+            let refused = state.refused.load(SeqCst);
             let opening = scope.spawn(|| prepare(Some("/disk")).is_ok());
+            // It is tried while somebody has it, and again.
+            while state.refused.load(SeqCst) == refused {
+                std::thread::yield_now();
+            }
             state.is_taken.store(false, SeqCst);
             assert!(opening.join().unwrap());
         });
