@@ -31,7 +31,7 @@ fn lacks(conf: &ClusterConf, effective: CapabilitySet) -> Option<(String, String
     let (names, small) = (names.join(" "), names.join(",").to_lowercase());
     let hint = format!(
         "systemd: `AmbientCapabilities={names}`; a file: `setcap {small},cap_net_bind_service+ep \
-         pointsman`; a container: `--cap-add={}`; for real-time priority add CAP_SYS_NICE",
+         pointsman`; a container: `--user 0 --cap-add={}`; for real-time priority add CAP_SYS_NICE",
         first.trim_start_matches("CAP_")
     );
     Some((message, hint))
@@ -48,9 +48,11 @@ mod tests {
         );
         let (message, hint) = lacks(&conf, CapabilitySet::empty()).unwrap();
         assert!(message.contains("CAP_NET_ADMIN and CAP_NET_RAW"), "{message}");
-        for part in
-            ["AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW", "setcap cap_net_admin,cap_net_raw", "--cap-add"]
-        {
+        for part in [
+            "AmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW",
+            "setcap cap_net_admin,cap_net_raw",
+            "--user 0 --cap-add",
+        ] {
             assert!(hint.contains(part), "{hint}");
         }
         let (message, _) = lacks(&conf, CapabilitySet::NET_ADMIN).unwrap();
