@@ -153,3 +153,39 @@ fn judge_age(
     let is_hit = said.split(|byte| *byte == b';').any(|parameter| parameter.trim_ascii() == b"hit");
     Ok((response, if is_hit { PeerResult::Hit } else { PeerResult::Fetched }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        config,
+        runtime::{build, registry::Registry},
+        tls::tickets::Tickets,
+    };
+
+    /// Else its owner would make another key, or ask the origin for something else, without the client's certificate.
+    #[test]
+    fn what_comes_of_a_connection_is_asked_of_no_owner() {
+        for (key, rewrite, expected) in [
+            ("", "", false),
+            ("key = { template = \"{header.x-a}\" }", "rewrite = { path = \"/{client_ip}{path}\" }", false),
+            ("key = { template = \"{tls.client.fingerprint}\" }", "", true),
+            ("", "rewrite = { path = \"/{tls.client.subject}{path}\" }", true),
+            ("", "rewrite = { query = { set = { a = \"{tls.sni}\" } } }", true),
+        ] {
+            let text = format!(
+                "[[listener]]\nname = \"l\"\naddress = \"127.0.0.1:1\"\n[[cache]]\nname = \"c\"\n{key}\n\
+                 [[route]]\nname = \"r\"\nupstream = \"u\"\ncache = \"c\"\n{rewrite}\n\
+                 [[upstream]]\nname = \"u\"\nbackend = [{{ address = \"127.0.0.1:2\" }}]\n"
+            );
+            let config = config::parse(&text, Path::new("x.toml")).unwrap();
+            let tickets = Tickets::new(Moment::now()).unwrap();
+            let snapshot = build::build(config, 1, &Registry::new(1), &tickets).unwrap();
+            let route = &snapshot.routes[0];
+            let cache = route.cache.as_ref().unwrap();
+            assert_eq!(is_of_connection(route, cache), expected, "{key} {rewrite}");
+        }
+    }
+}
