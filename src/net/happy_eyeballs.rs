@@ -277,10 +277,20 @@ mod tests {
     #[tokio::test]
     async fn only_the_winner_is_spoken_to() {
         use std::io::Read;
-        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let both = listeners.each_ref().map(|it| it.local_addr().unwrap());
-        let outcome = connect(&both, Duration::from_secs(2), b"first").await;
-        drop(outcome.connected.unwrap());
+        let mut tries = 0;
+        let listeners = loop {
+            let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+            let both = listeners.each_ref().map(|it| it.local_addr().unwrap());
+            let begun = std::time::Instant::now();
+            let outcome = connect(&both, Duration::from_secs(20), b"first").await;
+            drop(outcome.connected.unwrap());
+            // Else the second attempt may have begun, and rightly.
+            if begun.elapsed() < Duration::from_millis(200) {
+                break listeners;
+            }
+            tries += 1;
+            assert!(tries < 20);
+        };
         let mut said = String::new();
         listeners[0].accept().unwrap().0.read_to_string(&mut said).unwrap();
         assert_eq!(said, "first");

@@ -121,7 +121,7 @@ fn least_response_time_prefers_fast_and_never_starves_slow() {
             Reply::Text(200, String::new())
         })
     };
-    let (fast, slow) = (answering_after(20), answering_after(100));
+    let (fast, slow) = (answering_after(40), answering_after(200));
     let all = [(fast.address(), ""), (slow.address(), "")];
     let proxy = Proxy::start(&config("balance = \"least-response-time\"", &all, NO_EJECTION));
     std::thread::scope(|scope| {

@@ -162,10 +162,10 @@ fn check(target: &str, acknowledged: &[u64], seen: &[(String, String, Vec<u8>)])
 fn writes_are_accepted_while_the_next_program_proves_itself() {
     let origin = Origin::named("one");
     let proxy = Proxy::start(&back(&proxy::folder(), origin.address(), ""));
-    proxy.signal("USR2");
     let begun = Instant::now();
+    proxy.signal("USR2");
     // Less than the two seconds for which both programs are there.
-    while begun.elapsed() < Duration::from_millis(1500) {
+    while begun.elapsed() < Duration::from_millis(1200) {
         assert_eq!(put(&mut proxy.connect(), "/a", "copy").status, 202, "after {:?}", begun.elapsed());
     }
     eventually("another program took over", || !proxy.upgraded().is_empty());

@@ -416,7 +416,7 @@ fn what_nobody_asks_for_leaves_memory_and_disk() {
             ),
         )
     };
-    assert_eq!((evicted("memory"), evicted("disk")), (1, 1));
+    eventually("both are counted", || (evicted("memory"), evicted("disk")) == (1, 1));
     eventually("its file is deleted", || files(&folder).len() == 1);
     assert_eq!(origin.requests().len(), 2);
     assert!(status_of(&client.get("/left")).starts_with("pointsman; fwd=uri-miss; stored"));

@@ -31,8 +31,16 @@ fn held(proxy: &Proxy, origin: &Origin) -> Client {
     client
 }
 
+/// The grace of kept connections. Who had no processor for so long may find them closed, and tries again.
+const GRACE: Duration = Duration::from_secs(1);
+
 #[test]
 fn sigterm_finishes_exchanges_and_accepts_nothing_new() {
+    assert!((0..5).any(|_| is_finished_and_nothing_new_accepted()), "it was always late");
+}
+
+/// False where this was late.
+fn is_finished_and_nothing_new_accepted() -> bool {
     let (release, origin) = Origin::holding();
     let mut proxy = Proxy::start(&config(&[origin.address()], ""));
     let mut idle = proxy.connect();
@@ -42,10 +50,14 @@ fn sigterm_finishes_exchanges_and_accepts_nothing_new() {
     let mut client = held(&proxy, &origin);
     // Without a program for it, which takes its time to start: the grace of kept connections is a second.
     let pid = Pid::from_raw(i32::try_from(proxy.pid()).unwrap()).unwrap();
+    let begun = Instant::now();
     kill_process(pid, Signal::TERM).unwrap();
     eventually("new connections are refused", || is_refused(&proxy));
     // A kept connection has a grace: a request that was on its way is served, and marked as the last.
     let response = late.get("/late");
+    if response.status == 0 && begun.elapsed() >= GRACE {
+        return false;
+    }
     assert_eq!((response.status, response.header("connection")), (200, Some("close")));
     assert!(late.is_closed());
     assert!(idle.is_closed(), "after the grace");
@@ -58,6 +70,7 @@ fn sigterm_finishes_exchanges_and_accepts_nothing_new() {
     assert_eq!(proxy.wait().code(), Some(0));
     assert_eq!(proxy.logged("/held")["status"], 200);
     assert_eq!(proxy.logged("/late")["status"], 200);
+    true
 }
 
 #[test]

@@ -152,7 +152,8 @@ if (ca) {
 #[test]
 fn an_early_refusal_is_seen_by_who_uploads() {
     let origin = Origin::named("hello");
-    let limits = "[listener.limits]\nbody_bytes = \"1KiB\"\n";
+    // A client that is just started may take long to send what is not wanted.
+    let limits = "[listener.limits]\nbody_bytes = \"1KiB\"\n[listener.linger]\ntime = \"1m\"\n";
     let plain = format!("[[listener]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n{limits}");
     let options = format!("{}{limits}{plain}", tls::SECURE);
     let proxy = Proxy::start_in(tls::folder(), &config_of(&[origin.address().to_string()], &options, ""));

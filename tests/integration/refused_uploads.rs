@@ -17,7 +17,8 @@ use crate::support::{
 /// Two listeners that take 1 KiB, and nothing for `/private`; with a file that is larger.
 fn refusing() -> (Origin, Proxy) {
     let origin = Origin::named("hello");
-    let limits = "[listener.limits]\nbody_bytes = \"1KiB\"\n";
+    // A client that is just started may take long to send what is not wanted.
+    let limits = "[listener.limits]\nbody_bytes = \"1KiB\"\n[listener.linger]\ntime = \"1m\"\n";
     let plain = format!("[[listener]]\nname = \"plain\"\naddress = \"127.0.0.1:0\"\n{limits}");
     let private = "[[route]]\nname = \"private\"\npaths = [\"/private\"]\nrespond = { status = 401 }\n";
     let text = config_of(

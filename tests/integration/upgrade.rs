@@ -13,7 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::support::{Client, Origin, Proxy, Reply, eventually, proxy::config};
@@ -76,6 +76,11 @@ fn ten_upgrades_in_a_row_lose_no_connection() {
 
 #[test]
 fn what_is_under_way_is_finished_by_the_old_program() {
+    assert!((0..5).any(|_| is_finished_by_the_old_program()), "it was always late");
+}
+
+/// False where this was late: an idle connection has a grace of a second, from the moment that the next program has taken over.
+fn is_finished_by_the_old_program() -> bool {
     let (release, origin) = Origin::holding();
     let mut proxy = Proxy::start(&config(&[origin.address()], ADMIN));
     let mut kept = proxy.connect();
@@ -83,18 +88,22 @@ fn what_is_under_way_is_finished_by_the_old_program() {
     let mut client = proxy.connect();
     client.send("GET /held HTTP/1.1\r\nHost: a\r\n\r\n");
     eventually("the request is there", || backends(&proxy)[0]["in_flight"] == 1);
+    let begun = Instant::now();
     upgrade(&proxy);
-    assert_eq!(proxy.get("/").status, 200);
+    let mut is_late = false;
     // An idle connection has a grace, and learns it with its next response.
     eventually("it learns it", || {
         let response = kept.get("/");
-        assert_eq!(response.status, 200);
-        response.header("connection") == Some("close")
+        is_late = response.status == 0 && begun.elapsed() >= Duration::from_secs(1);
+        assert!(response.status == 200 || is_late, "{}", response.status);
+        is_late || response.header("connection") == Some("close")
     });
+    assert_eq!(proxy.get("/").status, 200);
     release.send(()).unwrap();
     assert_eq!(client.response("GET").text(), "whole");
     assert!(proxy.wait().success());
     assert_eq!(proxy.get("/").status, 200);
+    !is_late
 }
 
 #[test]

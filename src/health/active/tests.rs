@@ -200,7 +200,10 @@ async fn tcp_connects_and_may_talk() {
 
 #[tokio::test]
 async fn what_cannot_be_connected_to_says_why() {
-    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    // Bound, so that nobody else gets the port, and not listening.
+    let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    bound.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let gone = bound.local_addr().unwrap().as_socket().unwrap().port();
     let probe = tcp_probe(gone, conf(CheckKind::Http));
     assert_eq!(send(&probe).await, Err("connection refused".into()));
     probe.backend.shared.resolved.store(Arc::default());

@@ -70,7 +70,10 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_at_a_port_is_known_at_once() {
-        let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        // Bound, so that nobody else gets the port, and not for who asks.
+        let bound = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        bound.connect("127.0.0.1:1").await.unwrap();
+        let gone = bound.local_addr().unwrap();
         assert_eq!(ask(gone, b"ping", b"").await, Err("connection refused".into()));
     }
 }

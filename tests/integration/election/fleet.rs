@@ -158,7 +158,7 @@ fn others_wait_for_the_first_node_and_stop_with_it() {
             members[0], members[1]
         )
     };
-    store.put(KEY, &text(origin.address(), "0", &cluster("2s")));
+    store.put(KEY, &text(origin.address(), "0", &cluster("8s")));
     let start = |index: usize, name: &str| {
         let variables = [("NODE", name.to_owned()), ("PEERS", members[index].to_string())];
         node(&store, &proxy::folder(), &variables, 3)
@@ -169,7 +169,7 @@ fn others_wait_for_the_first_node_and_stop_with_it() {
             ask(node, "GET", "/api/v1/cluster")["nodes"].as_array().unwrap().len() == 1
         });
     }
-    store.put(KEY, &text(origin.address(), "1", &cluster("2s")));
+    store.put(KEY, &text(origin.address(), "1", &cluster("8s")));
     eventually("the first has it", || which(&first) == "1");
     assert_eq!(which(&second), "0");
     eventually("the second waits", || fleet(&second)["waiting"] == true);

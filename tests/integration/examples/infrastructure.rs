@@ -117,8 +117,8 @@ fn connections_follow_the_primary() {
             Reply::Text(if is_primary == primary { 200 } else { 503 }, String::new())
         }
     };
-    let patroni = Origin::start_at("127.0.0.2:0".parse().unwrap(), role(true));
-    let port = patroni.address().port();
+    let port = crate::support::free().port();
+    let patroni = Origin::start_at(SocketAddr::new("127.0.0.2".parse().unwrap(), port), role(true));
     let other = Origin::start_at(SocketAddr::new("127.0.0.3".parse().unwrap(), port), role(false));
     let (one, two) = (greeter("127.0.0.2:0", "one"), greeter("127.0.0.3:0", "two"));
     let backends = [("10.0.0.1:5432", one.to_string()), ("10.0.0.2:5432", two.to_string())];

@@ -362,7 +362,7 @@ def client_that_waits_and_connects_again(client):
 def client_that_pings(client):
     pinging = client.like(
         ("grpc.keepalive_time_ms", 100),
-        ("grpc.keepalive_timeout_ms", 1000),
+        ("grpc.keepalive_timeout_ms", 10000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
     )

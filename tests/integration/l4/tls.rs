@@ -178,7 +178,8 @@ fn half_hellos_do_not_make_others_late() {
         "{half} halves of hellos, opened in {opened:?}: others took {before:?} (p99 {p99_before:?}) before and \
          {during:?} (p99 {p99_during:?}) beside them"
     );
-    assert!(during < before * 5 + std::time::Duration::from_millis(20), "{before:?} and {during:?}");
+    // Who waited for one of them would wait for the five seconds that it has. Something else may begin to run between.
+    assert!(during < before * 5 + std::time::Duration::from_secs(1), "{before:?} and {during:?}");
     drop(held);
     eventually("all of them have ended", || lines(&world.proxy).len() >= half + 650);
 }

@@ -218,7 +218,7 @@ fn sessions_survive_a_hundred_reloads() {
 #[test]
 fn a_client_whose_backend_refuses_is_served_by_the_next() {
     let server = Echo::start("alive ");
-    let proxy = Proxy::start(&passing(&[nobody(), server.address], "", "udp = { idle = \"500ms\" }"));
+    let proxy = Proxy::start(&passing(&[nobody(), server.address], "", "udp = { idle = \"3s\" }"));
     for _ in 0..4 {
         let (answer, times) = insist(&connected(&proxy), "x");
         assert_eq!(answer, "alive x");

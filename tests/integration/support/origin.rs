@@ -99,7 +99,8 @@ struct Shared {
 impl Origin {
     /// A backend that does as `script` says.
     pub fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start_at("127.0.0.1:0".parse().unwrap(), script)
+        // Of ports that nobody else is given: who is stopped must refuse from then on.
+        Self::start_at(super::free(), script)
     }
 
     /// A backend that answers with its name.
