@@ -62,6 +62,8 @@ pub fn run(
     if let Some((message, hint)) = loaded.config.cluster.as_ref().and_then(privilege::missing) {
         return Err(format!("{message}; {hint}"));
     }
+    // First of all: a certificate that is replaced from here on is taken over by a reload.
+    let hashes = reload::hashes_of(&loaded);
     let (workers, fleet) = (workers(&loaded.config), loaded.fleet.clone());
     let (handed, handed_admin) = match before.as_mut() {
         Some(before) => (std::mem::take(&mut before.sockets), std::mem::take(&mut before.admin)),
@@ -74,10 +76,7 @@ pub fn run(
     account::set_limit(snapshot.config.runtime.memory.0);
     // Without what is in a folder the program before serves better, for as long as it does.
     let is_waiting = snapshot.caches.iter().any(|cache| cache.store.is_waiting(&cache.conf));
-    let log = AccessLog::start(reload::sink(&snapshot.config.log.access));
-    let log = Arc::new(log.map_err(|error| {
-        reload::no_access_log((&loaded.text, &loaded.path), &loaded.included, &error).to_string()
-    })?);
+    let log = Arc::new(access_log(&loaded, &snapshot)?);
     let shared = Arc::new(Shared {
         snapshot: ArcSwap::from_pointee(snapshot),
         registry,
@@ -95,6 +94,7 @@ pub fn run(
         origin,
         log: log.clone(),
         loaded,
+        hashes,
         overrides,
         names,
     };
@@ -143,6 +143,13 @@ fn open_caches(loaded: &Loaded, snapshot: &Snapshot, takes_over: bool) -> Result
         cache.store.start(&cache.conf, takes_over).map_err(told)?;
     }
     Ok(())
+}
+
+/// Begins the access log. The error is for people.
+fn access_log(loaded: &Loaded, snapshot: &Snapshot) -> Result<AccessLog, String> {
+    AccessLog::start(reload::sink(&snapshot.config.log.access)).map_err(|error| {
+        reload::no_access_log((&loaded.text, &loaded.path), &loaded.included, &error).to_string()
+    })
 }
 
 /// What each worker is sent, and when.

@@ -13,7 +13,7 @@ use tokio::task::{JoinError, spawn_blocking};
 use super::{
     edit::{self, EditError, Over, Texts},
     engine::Engine,
-    prepare::Order,
+    prepare::{Known, Order, Prepared},
     state::{Cause, Failed, InForce, Last, Outcome},
     watch,
     write::{self, WriteError},
@@ -41,7 +41,7 @@ use crate::{
 pub(super) struct Attempt {
     /// The text to take; the file's when there is none.
     pub(super) text: Option<Arc<str>>,
-    /// What goes with `text` as it was; without it the files that it includes are read.
+    /// What goes with `text`, as it is in force; without it the files that it includes are read.
     pub(super) included: Option<Arc<[Included]>>,
     /// A file that is replaced before `text` is published.
     pub(super) over: Option<Over>,
@@ -53,8 +53,8 @@ impl Engine {
     /// One attempt, from reading to publishing.
     pub(super) async fn attempt(&mut self, what: Attempt, cause: Cause) -> Result<Outcome, Failed> {
         let begun = Instant::now();
-        // What an administrator changes says nothing of the file, which may be broken meanwhile.
-        let is_of_file = what.text.is_none() || what.over.is_some();
+        // What an administrator changes says nothing of the files that it does not read: one may be refused meanwhile.
+        let is_of_file = what.included.is_none() || (what.over.is_some() && self.state.last.load().ok);
         let result = self.prepare_and_publish(what).await;
         match &result {
             Ok((true, _)) if cause == Cause::Names => drop(self.state.names_followed.fetch_add(1, Relaxed)),
@@ -125,18 +125,18 @@ impl Engine {
         let path = in_force.path.clone();
         let whole = |message| Problems(vec![Problem::with_file(path.clone(), message, None)]);
         let Attempt { text, included, over, overrides } = what;
-        let is_of_file = text.is_none();
+        let (is_of_file, are_read) = (text.is_none(), included.is_none());
         self.folders.done().await;
         let (shared, tickets) = (self.shared.clone(), self.tickets.clone());
         let names = self.names.clone();
-        let order = Order { path: path.clone(), text, included, overrides, names, shared, tickets };
-        let mut prepared = spawn_blocking(move || order.prepare()).await.map_err(panicked)??;
+        let known = match are_read {
+            true => Known::Files(self.files.clone()),
+            false => Known::Hashes(in_force.hashes.clone()),
+        };
+        let order = Order { path: path.clone(), text, included, known, overrides, names, shared, tickets };
+        let prepared = spawn_blocking(move || order.prepare()).await.map_err(panicked)??;
         if is_of_file {
-            let is_overtaken = prepared.is_overtaken;
-            self.attempted = if is_overtaken { 0 } else { watch::fingerprint(&prepared.hashes) };
-            self.files.clone_from(&prepared.files);
-        } else if over.is_none() {
-            prepared.hashes.clone_from(&in_force.hashes);
+            self.note_attempt(&prepared);
         }
         let is_same = prepared.hashes == in_force.hashes
             && prepared.overrides == in_force.overrides
@@ -168,15 +168,13 @@ impl Engine {
             },
         )?;
         if let Some(Over { path, old, new }) = over {
-            let files = prepared.files.clone();
-            let written = spawn_blocking(move || {
-                write::replace(&path, old.as_bytes(), new.as_bytes())?;
-                // As it is now: the watcher shall not take this for an edit of another's.
-                Ok(watch::hashes(&files))
-            });
-            prepared.hashes = written.await.map_err(panicked)?.map_err(not_written)?;
-            self.attempted = watch::fingerprint(&prepared.hashes);
-            self.files.clone_from(&prepared.files);
+            let written = spawn_blocking(move || write::replace(&path, old.as_bytes(), new.as_bytes())).await;
+            written.map_err(panicked)?.map_err(not_written)?;
+            // The watcher shall not take this for an edit of another's. Where others were tried last, and refused, or are
+            // edited meanwhile, they still are to be read.
+            if are_read || self.attempted == in_force.hash {
+                self.note_attempt(&prepared);
+            }
         }
         let notes = notes(&before.config, next);
         if let Some(log) = log {
@@ -188,6 +186,12 @@ impl Engine {
         self.names.clone_from(&prepared.names);
         self.publish(prepared, acquired, served, &before);
         Ok((true, notes))
+    }
+
+    /// Notes what was in the files that were tried.
+    fn note_attempt(&mut self, prepared: &Prepared) {
+        self.attempted = watch::fingerprint(&prepared.hashes);
+        self.files.clone_from(&prepared.files);
     }
 
     /// Lays changes over what the file says.

@@ -8,7 +8,9 @@ use std::{path::PathBuf, sync::Arc};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::{Reloader, Request, behind::Behind, origin::Origin, state::State, successor::Successor};
+use super::{
+    Reloader, Request, behind::Behind, origin::Origin, plan::Hashes, state::State, successor::Successor,
+};
 use crate::{
     config::Loaded,
     listen::{
@@ -90,6 +92,8 @@ pub struct Start {
     pub log: Arc<AccessLog>,
     /// The file that the first generation was made of.
     pub loaded: Loaded,
+    /// What was in it, and in those that it names, before that generation was built.
+    pub hashes: Hashes,
     /// What administrators changed in a program before this one.
     pub overrides: Overrides,
     /// Where names of backends led in a program before this one.

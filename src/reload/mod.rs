@@ -35,7 +35,7 @@ use self::state::State;
 pub use self::{
     attempt::no_access_log,
     attempt::sink,
-    prepare::cannot_open,
+    prepare::{cannot_open, hashes_of},
     state::{Cause, Failed, InForce, Last, Outcome},
 };
 use crate::{

@@ -1,6 +1,8 @@
 //! The part of a reload that takes its time: reading, checking, building. On a thread of its own.
 
 use std::{
+    collections::HashSet,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -9,7 +11,7 @@ use std::{
 use super::{plan::Hashes, watch};
 use crate::{
     cache::store::{Cache, CannotOpen, Change},
-    config::{self, Beside, Config, Problems, Step, include::Included},
+    config::{self, Beside, Config, Loaded, Problems, Step, include::Included},
     moment::Moment,
     runtime::{Snapshot, addresses::Addresses, build::Builder, overrides::Overrides, worker::Shared},
     schema::Problem,
@@ -24,11 +26,32 @@ pub(super) struct Order {
     pub(super) text: Option<Arc<str>>,
     /// What it includes; what is there now when there is none.
     pub(super) included: Option<Arc<[Included]>>,
+    pub(super) known: Known,
     pub(super) overrides: Overrides,
     /// Where names of backends lead.
     pub(super) names: Addresses,
     pub(super) shared: Arc<Shared>,
     pub(super) tickets: Arc<Tickets>,
+}
+
+/// What is known of the files that a generation is made of before they are read.
+#[derive(Debug)]
+pub(super) enum Known {
+    /// They were tried last, and are looked at anew.
+    Files(Vec<PathBuf>),
+    /// What was in those that are in force, which hold for whatever is read of them now.
+    Hashes(Hashes),
+}
+
+/// A configuration that is read and checked.
+#[derive(Debug)]
+struct Read {
+    order: Order,
+    text: Arc<str>,
+    included: Arc<[Included]>,
+    file: Config,
+    files: Vec<PathBuf>,
+    hashes: Hashes,
 }
 
 /// A generation that is built, and has nothing yet.
@@ -44,70 +67,89 @@ pub(super) struct Prepared {
     pub(super) folders: Vec<Change>,
     /// The files that it was made of.
     pub(super) files: Vec<PathBuf>,
-    /// What was in them.
+    /// What was in them before they were read: what was read of one that changed since may be either.
     pub(super) hashes: Hashes,
-    /// Whether one of them may have changed meanwhile.
-    pub(super) is_overtaken: bool,
 }
 
 impl Order {
     /// Reads, checks and builds.
     pub(super) fn prepare(self) -> Result<Prepared, Problems> {
+        self.read()?.build()
+    }
+
+    fn read(self) -> Result<Read, Problems> {
         let begun = SystemTime::now();
-        let text = match self.text {
-            Some(text) => text,
+        // Before they are read: a file that changes later is looked at again, also where the new one was read.
+        let mut hashes = match &self.known {
+            Known::Files(files) => watch::hashes(files),
+            Known::Hashes(hashes) => hashes.clone(),
+        };
+        let text = match &self.text {
+            Some(text) => text.clone(),
             None => config::read_text(&self.path)?.into(),
         };
-        let beside = self.included.as_ref().map_or(Beside::OnDisk, Beside::Given);
-        let (file, included) = config::parse_with(&text, &self.path, beside)?;
-        let mut names = self.names;
-        let overrides = self.overrides.kept(&file).without_forgotten(&names, Moment::now());
+        let (file, included, files) = loop {
+            let beside = self.included.as_ref().map_or(Beside::OnDisk, Beside::Given);
+            let (file, included) = config::parse_with(&text, &self.path, beside)?;
+            let files = files(&self.path, &file);
+            let new: Vec<PathBuf> = files.iter().filter(|it| !hashes.contains_key(*it)).cloned().collect();
+            hashes.extend(watch::hashes(&new));
+            // One that was not named before may have been another a moment ago.
+            if !new.iter().any(|file| is_newer(file, begun)) {
+                break (file, included, files);
+            }
+        };
+        let named: HashSet<&PathBuf> = files.iter().collect();
+        hashes.retain(|file, _| named.contains(file));
+        // What was read: the file may have been edited since.
+        hashes.extend(read_hashes(&self.path, &text, &included));
+        Ok(Read { order: self, text, included, file, files, hashes })
+    }
+}
+
+impl Read {
+    fn build(self) -> Result<Prepared, Problems> {
+        let Self { order, text, included, file, files, hashes } = self;
+        let mut names = order.names;
+        let overrides = order.overrides.kept(&file).without_forgotten(&names, Moment::now());
         let mut effective = file.clone();
         overrides.apply(&mut effective);
         names.retain(&effective.upstream);
         effective.clone_from(&file);
         overrides.apply_with(&mut effective, &names);
-        let before = self.shared.snapshot.load();
+        let before = order.shared.snapshot.load();
         let builder = Builder {
             generation: before.generation + 1,
-            registry: &self.shared.registry,
-            tickets: &self.tickets,
+            registry: &order.shared.registry,
+            tickets: &order.tickets,
             before: Some(&before),
         };
         let snapshot = builder
             .build(effective)
-            .map_err(|message| Problems(vec![Problem::with_file(self.path.clone(), message, None)]))?;
+            .map_err(|message| Problems(vec![Problem::with_file(order.path.clone(), message, None)]))?;
         let folders = snapshot
             .caches
             .iter()
             .map(|cache| {
                 let problem =
-                    |failure| Problems(vec![cannot_open((&text, &self.path), &included, cache, failure)]);
+                    |failure| Problems(vec![cannot_open((&text, &order.path), &included, cache, failure)]);
                 cache.store.prepare(&cache.conf).map_err(problem)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let files = files(&self.path, &file);
-        let mut hashes = watch::hashes(&files);
-        // What was read: the file may have been edited since.
-        hashes.extend(read_hashes(&self.path, &text, &included));
-        let is_overtaken = files.iter().any(|file| is_newer(file, begun));
-        Ok(Prepared {
-            text,
-            included,
-            file,
-            overrides,
-            names,
-            snapshot,
-            folders,
-            files,
-            hashes,
-            is_overtaken,
-        })
+        Ok(Prepared { text, included, file, overrides, names, snapshot, folders, files, hashes })
     }
 }
 
+/// What is in the files of a configuration that was read a moment ago, before anything is built of it.
+pub fn hashes_of(loaded: &Loaded) -> Hashes {
+    let mut hashes = watch::hashes(&files(&loaded.path, &loaded.config));
+    // What was read: the file may have been edited since.
+    hashes.extend(read_hashes(&loaded.path, &loaded.text, &loaded.included));
+    hashes
+}
+
 /// What was read of the configuration's texts comes to.
-pub(super) fn read_hashes(path: &Path, text: &str, included: &[Included]) -> Hashes {
+fn read_hashes(path: &Path, text: &str, included: &[Included]) -> Hashes {
     let own = (path.to_owned(), watch::hash(text.as_bytes()));
     let others = included.iter().map(|it| (it.path.clone(), watch::hash(it.text.as_bytes())));
     others.chain([own]).collect()
@@ -132,8 +174,62 @@ pub(super) fn files(path: &Path, config: &Config) -> Vec<PathBuf> {
     files
 }
 
+/// Whether a file changed after that: was written, or renamed to this name.
 fn is_newer(file: &Path, than: SystemTime) -> bool {
-    // The clock of file systems is that of the last tick.
-    let modified = file.metadata().and_then(|it| it.modified());
-    modified.is_ok_and(|modified| modified + Duration::from_millis(20) >= than)
+    file.metadata().is_ok_and(|it| {
+        let seconds = u64::try_from(it.ctime()).unwrap_or_default();
+        let changed = Duration::new(seconds, u32::try_from(it.ctime_nsec()).unwrap_or_default());
+        // The clock of file systems is that of the last tick.
+        SystemTime::UNIX_EPOCH + changed + Duration::from_millis(20) >= than
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use arc_swap::ArcSwap;
+
+    use super::*;
+    use crate::{
+        runtime::{build, drain::Drain, registry::Registry},
+        tls::demo::demo_certificates,
+    };
+
+    #[test]
+    fn file_that_changes_while_it_is_built_counts_anew() {
+        let folder = std::env::temp_dir().join(format!("pointsman-prepare-{}", std::process::id()));
+        demo_certificates(&folder).unwrap();
+        let (path, chain) = (folder.join("x.toml"), folder.join("demo.pem"));
+        let text = "[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:0\"\nprotocol = \"https\"\n\
+            certificate = [{ chain = \"demo.pem\", key = \"demo.key\" }]\n\
+            [[route]]\nname = \"r\"\nrespond = { status = 200 }\n";
+        fs::write(&path, text).unwrap();
+        let (registry, tickets) = (Registry::new(1), Tickets::new(Moment(1)).unwrap());
+        let first = build::build(config::parse(text, &path).unwrap(), 1, &registry, &tickets).unwrap();
+        let snapshot = ArcSwap::from_pointee(first);
+        let shared = Arc::new(Shared { snapshot, registry, drain: Drain::default(), flows: Arc::default() });
+        let files = files(&path, &config::parse(text, &path).unwrap());
+        for known in
+            [Known::Files(Vec::new()), Known::Files(files.clone()), Known::Files(vec![folder.clone()])]
+        {
+            let order = Order {
+                path: path.clone(),
+                text: None,
+                included: None,
+                known,
+                overrides: Overrides::default(),
+                names: Addresses::default(),
+                shared: shared.clone(),
+                tickets: tickets.clone(),
+            };
+            let read = order.read().unwrap();
+            let before = watch::hashes(&files);
+            demo_certificates(&folder).unwrap();
+            let prepared = read.build().unwrap();
+            assert_eq!(prepared.hashes, before);
+            assert_ne!(prepared.hashes[&chain], watch::hashes(&files)[&chain]);
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

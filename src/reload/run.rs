@@ -42,8 +42,19 @@ const RETIRE: Duration = Duration::from_secs(1);
 impl Engine {
     /// Binds the sockets of the first generation. The error is for people.
     pub fn start(start: Start) -> Result<Started, String> {
-        let Start { shared, tickets, mailboxes, mut sockets, log, loaded, overrides, names, admin, origin } =
-            start;
+        let Start {
+            shared,
+            tickets,
+            mailboxes,
+            mut sockets,
+            log,
+            loaded,
+            hashes,
+            overrides,
+            names,
+            admin,
+            origin,
+        } = start;
         let snapshot = shared.snapshot.load_full();
         let acquired = sockets
             .acquire(&snapshot, mailboxes.workers())
@@ -56,9 +67,6 @@ impl Engine {
         let served = admin.as_ref().try_map(dup).map_err(|error| error.to_string())?;
         settle_states(&snapshot, None);
         let files = prepare::files(&loaded.path, &loaded.config);
-        let mut hashes = watch::hashes(&files);
-        // What was read: the file may have been edited since.
-        hashes.extend(prepare::read_hashes(&loaded.path, &loaded.text, &loaded.included));
         let attempted = watch::fingerprint(&hashes);
         let in_force = InForce {
             path: loaded.path,

@@ -104,6 +104,48 @@ fn a_persisted_change_is_written_where_the_upstream_is() {
 }
 
 #[test]
+fn persisted_change_leaves_edits_of_other_files_to_be_read() {
+    let (main, one, two) = (Origin::named("main"), Origin::named("one"), Origin::named("two"));
+    let folder = folder();
+    fs::create_dir(folder.join("conf.d")).unwrap();
+    let (a, b) = (folder.join("conf.d/a.toml"), folder.join("conf.d/b.toml"));
+    fs::write(&a, service("a", &one)).unwrap();
+    fs::write(&b, service("b", &one)).unwrap();
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"\n";
+    let text = format!("include = [\"conf.d/*.toml\"]\n{}", config(&[main.address()], admin));
+    let proxy = Proxy::start_in(folder, &text);
+    let persist = |weight: &str| {
+        let target = "/api/v1/upstreams/b/backends/b?persist=true";
+        let changed = ask(&proxy, "PATCH", target, &format!("{{\"weight\": {weight}}}"));
+        assert_eq!(changed["weight"].to_string(), weight, "{changed}");
+        assert!(fs::read_to_string(&b).unwrap().contains(&format!("weight = {weight}\n")));
+    };
+    // One that is broken stays refused, and is told of by whoever asks for it.
+    fs::write(&a, service("a", &two).replace("hosts", "hots")).unwrap();
+    proxy.until_logged(REFUSED, 1);
+    persist("3");
+    assert_eq!(ask(&proxy, "GET", "/api/v1/status", "")["last_reload"]["ok"], false);
+    let reloaded = ask(&proxy, "POST", "/api/v1/reload", "");
+    assert!(reloaded.to_string().contains("unknown key `hots`"), "{reloaded}");
+    assert_eq!(at(&proxy, "a.example"), "one");
+    // A good one, and a new one, that come right before are applied a moment later.
+    fs::write(&a, service("a", &two)).unwrap();
+    fs::write(a.with_file_name("c.toml"), service("c", &two)).unwrap();
+    persist("5");
+    eventually("the edit is applied", || at(&proxy, "a.example") == "two");
+    eventually("the new file is read", || at(&proxy, "c.example") == "two");
+    assert_eq!(ask(&proxy, "GET", "/api/v1/status", "")["last_reload"]["ok"], true);
+    fs::write(&a, service("a", &main)).unwrap();
+    persist("7");
+    eventually("the next edit is applied", || at(&proxy, "a.example") == "main");
+    // What was written itself is no edit of another's.
+    let in_force = proxy.count_logged(IN_FORCE);
+    proxy.signal("HUP");
+    proxy.until_logged("configuration unchanged", 1);
+    assert_eq!(proxy.count_logged(IN_FORCE), in_force);
+}
+
+#[test]
 fn check_and_explain_name_the_file_and_line() {
     let folder = folder();
     fs::create_dir(folder.join("conf.d")).unwrap();
