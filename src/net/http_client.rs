@@ -55,7 +55,6 @@ type Sender = http1::SendRequest<Full<Bytes>>;
 #[derive(Debug, Default)]
 pub struct HttpClient {
     sender: Option<Sender>,
-    tls: Option<(Arc<ClientConfig>, Option<ServerName<'static>>)>,
 }
 
 impl HttpClient {
@@ -77,7 +76,7 @@ impl HttpClient {
         // Taken, so that a request that is given up takes its connection with it.
         let mut sender = match self.sender.take().filter(Sender::is_ready) {
             Some(sender) => sender,
-            None => self.connect(server, tls).await?,
+            None => connect(server, tls).await?,
         };
         let response = send(&mut sender, server, path, fields, body).await?;
         let status = response.status().as_u16();
@@ -88,66 +87,63 @@ impl HttpClient {
         }
         Ok((status, body))
     }
+}
 
-    /// Posts a body over a connection of its own, and gives the answer as it comes.
-    pub async fn stream(
-        &mut self,
-        server: &Server,
-        tls: Option<&UpstreamTlsConf>,
-        path: &str,
-        fields: HeaderMap,
-        body: Bytes,
-    ) -> Result<(Response<Incoming>, impl Sized + use<>), String> {
-        let mut sender = self.connect(server, tls).await?;
-        let response = send(&mut sender, server, path, fields, body).await?;
-        Ok((response, sender))
-    }
+/// Posts a body over a connection of its own, and gives the answer as it comes.
+pub async fn stream(
+    server: &Server,
+    tls: Option<&UpstreamTlsConf>,
+    path: &str,
+    fields: HeaderMap,
+    body: Bytes,
+) -> Result<(Response<Incoming>, impl Sized + use<>), String> {
+    let mut sender = connect(server, tls).await?;
+    let response = send(&mut sender, server, path, fields, body).await?;
+    Ok((response, sender))
+}
 
-    async fn connect(&mut self, server: &Server, tls: Option<&UpstreamTlsConf>) -> Result<Sender, String> {
-        let mut failure = format!("`{}` has no address", server.host);
-        let addresses = tokio::net::lookup_host((&*server.host, server.port)).await;
-        for address in addresses.map_err(|error| format!("`{}`: {error}", server.host))? {
-            let stream = match dial::plain(&Target::Tcp(address), &[]).await {
-                Err(error) => Err(format!("{address}: {error}")),
-                Ok(plain) if !server.is_https => Ok(Stream::Plain(plain)),
-                Ok(plain) => {
-                    let (config, name) = self.tls(server, tls).await?;
-                    dial::tls(plain, config, name).await.map_err(|error| format!("{address}: {error}"))
-                }
-            };
-            match stream {
-                Ok(stream) => {
-                    let handshake = http1::handshake(HyperIo(stream)).await;
-                    let (sender, connection) = handshake.map_err(|error| error.to_string())?;
-                    // What ends the connection reaches the exchange through its own error.
-                    spawn_local(async { drop(connection.await) });
-                    return Ok(sender);
-                }
-                Err(error) => failure = error,
+async fn connect(server: &Server, tls: Option<&UpstreamTlsConf>) -> Result<Sender, String> {
+    let mut failure = format!("`{}` has no address", server.host);
+    let addresses = tokio::net::lookup_host((&*server.host, server.port)).await;
+    for address in addresses.map_err(|error| format!("`{}`: {error}", server.host))? {
+        let stream = match dial::plain(&Target::Tcp(address), &[]).await {
+            Err(error) => Err(format!("{address}: {error}")),
+            Ok(plain) if !server.is_https => Ok(Stream::Plain(plain)),
+            Ok(plain) => {
+                let (config, name) = client_tls(server, tls).await?;
+                dial::tls(plain, config, name).await.map_err(|error| format!("{address}: {error}"))
             }
-        }
-        Err(failure)
-    }
-
-    async fn tls(
-        &mut self,
-        server: &Server,
-        conf: Option<&UpstreamTlsConf>,
-    ) -> Result<(Arc<ClientConfig>, ServerName<'static>), String> {
-        if self.tls.is_none() {
-            let conf = conf.cloned().or_else(section::absent::<UpstreamTlsConf>);
-            let conf = conf.ok_or("TLS without options cannot be made")?;
-            // The system's authorities are many files, and the loop must go on.
-            let built = spawn_blocking(move || client::build(&conf)).await;
-            self.tls = Some(built.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?);
-        }
-        let (config, name) = self.tls.as_ref().ok_or("TLS could not be made")?;
-        let name = match name {
-            Some(name) => name.clone(),
-            None => ServerName::try_from(server.host.clone()).map_err(|error| error.to_string())?,
         };
-        Ok((config.clone(), name))
+        match stream {
+            Ok(stream) => {
+                let handshake = http1::handshake(HyperIo(stream)).await;
+                let (sender, connection) = handshake.map_err(|error| error.to_string())?;
+                // What ends the connection reaches the exchange through its own error.
+                spawn_local(async { drop(connection.await) });
+                return Ok(sender);
+            }
+            Err(error) => failure = error,
+        }
     }
+    Err(failure)
+}
+
+/// TLS for one connection: certificates are renewed in the same files, and nobody makes another client for that. A session
+/// that is resumed would show the old one, too.
+async fn client_tls(
+    server: &Server,
+    conf: Option<&UpstreamTlsConf>,
+) -> Result<(Arc<ClientConfig>, ServerName<'static>), String> {
+    let conf = conf.cloned().or_else(section::absent::<UpstreamTlsConf>);
+    let conf = conf.ok_or("TLS without options cannot be made")?;
+    // The system's authorities are many files, and the loop must go on.
+    let built = spawn_blocking(move || client::build(&conf)).await;
+    let (config, name) = built.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+    let name = match name {
+        Some(name) => name,
+        None => ServerName::try_from(server.host.clone()).map_err(|error| error.to_string())?,
+    };
+    Ok((config, name))
 }
 
 async fn send(
@@ -165,4 +161,111 @@ async fn send(
         .map_err(|error| format!("the request cannot be built: {error}"))?;
     request.headers_mut().extend(fields);
     sender.send_request(request).await.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, fs, rc::Rc};
+
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        runtime::LocalRuntime,
+    };
+
+    use super::*;
+    use crate::{
+        moment::Moment,
+        tls::{
+            conf::{CertificateConf, ClientAuthConf, ClientAuthMode},
+            crypto::CryptoConf,
+            demo::demo_certificates,
+            server::{Offer, ServerTls},
+            tickets::Tickets,
+        },
+    };
+
+    type Shown = Rc<RefCell<Vec<CertificateDer<'static>>>>;
+
+    /// A server that asks clients for a certificate, notes it, and answers every request; it closes a connection after one
+    /// of them where it is told to.
+    async fn server(tls: Arc<rustls::ServerConfig>, closes: bool, shown: Shown) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = format!("localhost:{}", listener.local_addr().unwrap().port());
+        spawn_local(async move {
+            let acceptor = tokio_rustls::TlsAcceptor::from(tls);
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                let certificate = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
+                shown.borrow_mut().push(certificate.into_owned());
+                while stream.read(&mut [0; 4096]).await.is_ok_and(|length| length > 0) {
+                    let last = if closes { "connection: close\r\n" } else { "" };
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{last}\r\n");
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    if closes {
+                        break;
+                    }
+                }
+                let _ = stream.shutdown().await;
+            }
+        });
+        Server::of_authority(true, &authority, 443).unwrap()
+    }
+
+    #[test]
+    fn renewed_certificate_is_shown_on_the_next_connection() {
+        for closes in [false, true] {
+            let dir = std::env::temp_dir().join(format!("pointsman-client-{}-{closes}", std::process::id()));
+            let (authority, own) = (dir.join("server"), dir.join("own"));
+            demo_certificates(&authority).unwrap();
+            demo_certificates(&own).unwrap();
+            let pair = |dir: &std::path::Path, name: &str| CertificateConf {
+                chain: dir.join(format!("{name}.pem")),
+                key: dir.join(format!("{name}.key")),
+            };
+            // Both certificates of the client are of authorities that the server trusts.
+            let renewed = dir.join("renewed");
+            demo_certificates(&renewed).unwrap();
+            let authorities = [&own, &renewed].map(|dir| fs::read_to_string(dir.join("ca.pem")).unwrap());
+            fs::write(dir.join("clients.pem"), authorities.concat()).unwrap();
+            let auth = ClientAuthConf { mode: ClientAuthMode::Require, ca: Some(dir.join("clients.pem")) };
+            let (crypto, tickets) = (CryptoConf::default(), Tickets::new(Moment(1)).unwrap());
+            let offer = Offer { crypto: &crypto, alpn: &[] };
+            let tls = ServerTls::build("t", &[pair(&authority, "demo")], &auth, offer, &tickets).unwrap();
+            let conf = UpstreamTlsConf {
+                server_name: None,
+                ca: Some(authority.join("ca.pem")),
+                certificate: Some(pair(&own, "client")),
+                verify: true,
+                crypto: CryptoConf::default(),
+            };
+            let of = |dir: &std::path::Path| CertificateDer::from_pem_file(dir.join("client.pem")).unwrap();
+            let (first, second) = (of(&own), of(&renewed));
+            let shown = Shown::default();
+            LocalRuntime::new().unwrap().block_on(async {
+                let server = server(tls.config.clone(), closes, shown.clone()).await;
+                let mut client = HttpClient::default();
+                let mut post = async || {
+                    let answer = client.post(&server, Some(&conf), "/", HeaderMap::new(), Bytes::new(), 10);
+                    let answered = answer.await.unwrap().0;
+                    // Only what is closed, or said to be forgotten, is made anew.
+                    if !closes && shown.borrow().len() == 1 {
+                        client.disconnect();
+                    }
+                    answered
+                };
+                assert_eq!(post().await, 200);
+                for name in ["client.pem", "client.key"] {
+                    fs::copy(renewed.join(name), own.join(name)).unwrap();
+                }
+                assert_eq!(post().await, 200);
+                assert_eq!(post().await, 200);
+            });
+            assert_eq!(shown.borrow()[..2], [first, second]);
+            assert_eq!(shown.borrow().len(), if closes { 3 } else { 2 });
+            fs::remove_dir_all(dir).unwrap();
+        }
+    }
 }

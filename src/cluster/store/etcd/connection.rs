@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use super::gateway::{self, Refusal};
 use crate::{
     cluster::conf::EtcdConf,
-    net::http_client::{HttpClient, Server},
+    net::http_client::{self, HttpClient, Server},
 };
 
 /// Bytes of an answer that are read.
@@ -122,7 +122,7 @@ impl Connection {
         self.log_in().await?;
         let (server, fields) = (self.server()?, self.fields()?);
         let body = Bytes::from(body.to_string());
-        let answer = self.client.stream(&server, self.conf.tls.as_ref(), path, fields, body).await;
+        let answer = http_client::stream(&server, self.conf.tls.as_ref(), path, fields, body).await;
         // Held to the end, with its connection.
         let (response, _connection) = answer.map_err(broken)?;
         if !response.status().is_success() {
