@@ -19,7 +19,7 @@ pub struct Report {
     pub revision: u64,
     /// Whether that is in force there; if not, it was refused.
     pub is_in_force: bool,
-    /// Requests that it answered since its start.
+    /// Requests that it answered since its program began.
     pub requests: u64,
     /// Those of them that ended with 500 and above.
     pub failed: u64,
@@ -67,11 +67,37 @@ pub enum Turn {
 /// The first nodes that have a new configuration, as the others see them.
 #[derive(Debug, Default)]
 pub struct Trial {
-    /// What each said last before it had it, or first when it had, and since when it has it; `None` of one that went, with
-    /// which it begins anew.
-    begun: BTreeMap<String, Option<(Option<Moment>, Report)>>,
+    /// Each of them; `None` of one that went, with which it begins anew.
+    begun: BTreeMap<String, Option<Begun>>,
     /// Since when one of them is not there.
     gone: Option<Moment>,
+}
+
+/// One of the first nodes.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    /// Since when it has what is new.
+    since: Option<Moment>,
+    /// What it said last before it had it, or first when it had.
+    before: Report,
+    /// From where its requests are counted since, and those that failed.
+    from: (u64, u64),
+}
+
+impl Begun {
+    fn new(before: Report) -> Self {
+        Self { since: None, before, from: (before.requests, before.failed) }
+    }
+
+    /// What it answered since, and how much of that failed.
+    fn answered(&mut self, report: Report) -> (u64, u64) {
+        let (requests, failed) = self.from;
+        if report.requests < requests || report.failed < failed {
+            // Another program counts from nothing.
+            self.from = (0, 0);
+        }
+        (report.requests.saturating_sub(self.from.0), report.failed.saturating_sub(self.from.1))
+    }
 }
 
 /// How long one that is not heard is waited for at least: a program that begins anew, or a network that loses messages, is
@@ -114,7 +140,7 @@ impl Trial {
         for name in firsts {
             let Some(report) = others.get(name) else { continue };
             if report.revision != revision {
-                self.begun.insert(name.to_owned(), Some((None, *report)));
+                self.begun.insert(name.to_owned(), Some(Begun::new(*report)));
                 turn = Turn::Later;
                 continue;
             }
@@ -122,11 +148,11 @@ impl Trial {
                 return Turn::Never(format!("`{name}` rejected it"));
             }
             let begun = self.begun.entry(name.to_owned()).or_default();
-            let (since, before) = begun.get_or_insert((None, *report));
-            let (since, before) = (*since.get_or_insert(now), *before);
-            let requests = report.requests.saturating_sub(before.requests);
-            let failed = report.failed.saturating_sub(before.failed);
-            let (was, is) = (Report::share(before.requests, before.failed), Report::share(requests, failed));
+            let begun = begun.get_or_insert(Begun::new(*report));
+            let since = *begun.since.get_or_insert(now);
+            let (requests, failed) = begun.answered(*report);
+            let was = Report::share(begun.before.requests, begun.before.failed);
+            let is = Report::share(requests, failed);
             if failed >= FEWEST && is > was * 2.0 + GROWTH {
                 let (was, is) = (was * 100.0, is * 100.0);
                 return Turn::Never(format!(
@@ -216,6 +242,25 @@ mod tests {
         let mut trial = Trial::default();
         trial.look("b", &others(&[("a", 5, true, 10, 0)]), limits, 5, at(0));
         assert_eq!(trial.look("b", &others(&[("a", 5, true, 14, 4)]), limits, 5, at(30)), Turn::Now);
+    }
+
+    #[test]
+    fn first_whose_program_begins_anew_is_counted_from_nothing() {
+        let limits = (1, WAIT);
+        let look = |trial: &mut Trial, report: (u64, u64, u64), seconds| {
+            let (revision, requests, failed) = report;
+            trial.look("b", &others(&[("a", revision, true, requests, failed)]), limits, 5, at(seconds))
+        };
+        let mut trial = Trial::default();
+        assert_eq!(look(&mut trial, (4, 100_000, 10), 0), Turn::Later);
+        assert!(matches!(look(&mut trial, (5, 500, 500), 30), Turn::Never(_)));
+        // As few as before fail: also when it has answered more than the program before.
+        let mut trial = Trial::default();
+        assert_eq!(look(&mut trial, (4, 1000, 10), 0), Turn::Later);
+        for (requests, failed, seconds) in [(500, 4, 1), (1100, 11, 20), (2000, 20, 30)] {
+            assert_eq!(look(&mut trial, (5, requests, failed), seconds), Turn::Later);
+        }
+        assert_eq!(look(&mut trial, (5, 3000, 30), 31), Turn::Now);
     }
 
     #[test]

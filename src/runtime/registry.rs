@@ -52,6 +52,8 @@ pub struct Registry {
     /// The journals of caches.
     pub journals: Arc<Journals>,
     workers: Vec<WorkerRegistry>,
+    /// Requests of routes that are forgotten, and those of them that failed.
+    forgotten: Mutex<(u64, u64)>,
     /// The way to the node that has virtual addresses, and what it tells.
     pub cluster: cluster::node::handle::Handle,
     /// What peers say, on its way to the control side.
@@ -176,6 +178,7 @@ impl Registry {
             caches: Mutex::default(),
             journals: Arc::default(),
             workers: (0..workers).map(|_| WorkerRegistry::default()).collect(),
+            forgotten: Mutex::default(),
             cluster: cluster::node::handle::Handle::default(),
             peers: cluster::peers::inbox::Inbox::default(),
             members: Arc::default(),
@@ -265,6 +268,7 @@ impl Registry {
             .retain(|_, store| live.caches.contains(&(Arc::as_ptr(store) as usize)));
         let kept: HashSet<BackendKey> = backends.keys().cloned().collect();
         drop(backends);
+        let mut forgotten = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
         for worker in &self.workers {
             worker
                 .backends
@@ -272,8 +276,25 @@ impl Registry {
                 .unwrap_or_else(PoisonError::into_inner)
                 .retain(|key, _| kept.contains(key));
             let mut routes = worker.routes.lock().unwrap_or_else(PoisonError::into_inner);
-            routes.retain(|name, _| name.is_empty() || live.routes.contains(name));
+            routes.retain(|name, series| {
+                let is_kept = name.is_empty() || live.routes.contains(name);
+                if !is_kept {
+                    *forgotten = with_answered(*forgotten, series);
+                }
+                is_kept
+            });
         }
+    }
+
+    /// Requests that were answered since the start, and those of them with 500 and above: of all routes that there ever
+    /// were, so that neither ever falls.
+    pub fn answered(&self) -> (u64, u64) {
+        // Held to the end, so that a route that is forgotten meanwhile counts once.
+        let forgotten = self.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
+        self.workers.iter().fold(*forgotten, |sums, worker| {
+            let routes = worker.routes.lock().unwrap_or_else(PoisonError::into_inner);
+            routes.values().fold(sums, |sums, series| with_answered(sums, series))
+        })
     }
 
     /// Waits until what caches keep on disk is there. For the end of the program, after that of the workers.
@@ -290,6 +311,13 @@ impl Registry {
     }
 }
 
+/// The sums with what a route answered, and what of it failed.
+fn with_answered(sums: (u64, u64), series: &RouteSeries) -> (u64, u64) {
+    series.requests().fold(sums, |(requests, failed), (key, count)| {
+        (requests + count, failed + if key.status >= 500 { count } else { 0 })
+    })
+}
+
 impl WorkerRegistry {
     /// This worker's series of a route.
     pub fn route(&self, name: &Arc<str>) -> Arc<RouteSeries> {
@@ -301,5 +329,34 @@ impl WorkerRegistry {
     pub fn backend(&self, upstream: &str, address: &str) -> BackendCounters {
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
         backends.entry((upstream.into(), address.into())).or_default().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::telemetry::metrics::RequestKey;
+
+    #[test]
+    fn requests_of_routes_that_are_gone_still_count() {
+        let registry = Registry::new(2);
+        let record = |worker: usize, route: &str, status| {
+            let key = RequestKey { listener: 1, upstream: NO_NAME, status };
+            registry.workers()[worker].route(&route.into()).record(key, Duration::from_millis(1));
+        };
+        for (worker, route, status) in
+            [(0, "busy", 200), (1, "busy", 503), (0, "kept", 599), (1, "", 404), (0, "kept", 0)]
+        {
+            record(worker, route, status);
+        }
+        assert_eq!(registry.answered(), (5, 2));
+        let live = Live { routes: HashSet::from(["kept".into()]), ..Live::default() };
+        registry.keep_only(&live);
+        assert_eq!(registry.answered(), (5, 2));
+        // One that comes back under the name begins anew, and adds to them.
+        record(0, "busy", 500);
+        assert_eq!(registry.answered(), (6, 3));
     }
 }

@@ -7,7 +7,6 @@ use crate::{
     cluster::{fleet::Report, peers::message::State},
     moment::Moment,
     reload::handover_state,
-    runtime::Snapshot,
 };
 
 /// A kind of entry.
@@ -63,7 +62,7 @@ const KINDS: &[Kind] = &[
             if !is_there {
                 return Value::Null;
             }
-            let (requests, failed) = answered(&peers.shared.snapshot.load());
+            let (requests, failed) = peers.shared.registry.answered();
             Report { revision, is_in_force, requests, failed }.to_json()
         },
         merge: |peers, from, entry, _| {
@@ -76,14 +75,6 @@ const KINDS: &[Kind] = &[
         },
     },
 ];
-
-/// Requests that were answered since the start, and those of them with 500 and above.
-fn answered(snapshot: &Snapshot) -> (u64, u64) {
-    let routes = snapshot.routes.iter().flat_map(|route| route.series.iter()).chain(snapshot.no_route.iter());
-    routes.flat_map(|series| series.requests()).fold((0, 0), |(requests, failed), (key, count)| {
-        (requests + count, failed + if key.status >= 500 { count } else { 0 })
-    })
-}
 
 /// Whether of two nodes the other says what holds: the primary, and of two the one whose name is first.
 fn is_taken_from(from: &State, peers: &Peers) -> bool {
