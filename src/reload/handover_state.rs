@@ -90,7 +90,7 @@ pub fn restore_tickets(state: &Value, tickets: &Tickets, now: Moment) {
 /// Takes over what was handed over of the backends that `snapshot` has. Before a worker runs.
 pub fn restore(state: &Value, snapshot: &Snapshot, now: Moment) {
     for_each_known(at(state, "backends"), snapshot, |it, upstream, index, backend| {
-        restore_backend(it, backend, now);
+        restore_backend(it, upstream, backend, now);
         resume_average(it, upstream, index, now);
     });
 }
@@ -183,13 +183,16 @@ fn backends(upstream: &Upstream, now: Moment) -> impl Iterator<Item = Value> {
     })
 }
 
-fn restore_backend(state: &Value, backend: &Backend, now: Moment) {
+fn restore_backend(state: &Value, upstream: &Upstream, backend: &Backend, now: Moment) {
     let shared = &backend.shared;
-    let probed = if at(state, "is_up").as_bool().unwrap_or(true) { Probed::Up } else { Probed::Down };
-    shared.probed.store(probed as u8, Relaxed);
     shared.is_known.store(true, Relaxed);
-    if let Some(why) = at(state, "why").as_str() {
-        shared.set_why(why.into());
+    // What checks said of one that is not checked any more would hold for ever.
+    if upstream.conf.health_check.is_some() {
+        let probed = if at(state, "is_up").as_bool().unwrap_or(true) { Probed::Up } else { Probed::Down };
+        shared.probed.store(probed as u8, Relaxed);
+        if let Some(why) = at(state, "why").as_str() {
+            shared.set_why(why.into());
+        }
     }
     let failures = at(state, "failures_in_a_row").as_u64().unwrap_or(0);
     shared.failures_in_a_row.store(u32::try_from(failures).unwrap_or(u32::MAX), Relaxed);
@@ -256,15 +259,39 @@ mod tests {
         [[route]]\nname = \"all\"\nupstream = \"app\"\n[[upstream]]\nname = \"app\"\n\
         backend = [{ address = \"127.0.0.1:1\" }, { address = \"127.0.0.1:2\" }]\n";
 
+    const CHECKED: &str = "[upstream.health_check]\nkind = \"tcp\"\n";
+
     fn snapshot(tickets: &std::sync::Arc<Tickets>) -> Snapshot {
-        let config = crate::config::parse(CONFIG, "test.toml".as_ref()).unwrap();
+        snapshot_of(CONFIG, tickets)
+    }
+
+    fn snapshot_of(text: &str, tickets: &std::sync::Arc<Tickets>) -> Snapshot {
+        let config = crate::config::parse(text, "test.toml".as_ref()).unwrap();
         build::build(config, 1, &Registry::new(2), tickets).unwrap()
+    }
+
+    #[test]
+    fn backend_that_is_not_checked_any_more_is_up() {
+        let (tickets, now) = (Tickets::new(Moment(1)).unwrap(), Moment(100_000_000_000));
+        let old = snapshot_of(&format!("{CONFIG}{CHECKED}"), &tickets);
+        let down = &old.upstreams[0].backends[0].shared;
+        down.probed.store(Probed::Down as u8, Relaxed);
+        down.set_why("3 checks in a row failed".into());
+        let state = collect(&old, (&Overrides::default(), &Addresses::default()), &tickets, now);
+        for (text, is_up) in [(CONFIG.to_owned(), true), (format!("{CONFIG}{CHECKED}"), false)] {
+            let new = snapshot_of(&text, &tickets);
+            restore(&state, &new, now);
+            let backend = &new.upstreams[0].backends[0];
+            assert_eq!(backend.is_probed_up(), is_up, "{text}");
+            assert_eq!(&*backend.shared.why() == "3 checks in a row failed", !is_up, "{text}");
+        }
     }
 
     #[test]
     fn the_next_program_knows_what_this_one_knew() {
         let tickets = Tickets::new(Moment(1)).unwrap();
-        let (old, new) = (snapshot(&tickets), snapshot(&tickets));
+        let checked = format!("{CONFIG}{CHECKED}");
+        let (old, new) = (snapshot_of(&checked, &tickets), snapshot_of(&checked, &tickets));
         let now = Moment(100_000_000_000);
         let (down, ejected) = (&old.upstreams[0].backends[0].shared, &old.upstreams[0].backends[1].shared);
         down.probed.store(Probed::Down as u8, Relaxed);
