@@ -203,23 +203,20 @@ impl Router {
     /// From now on this node wants to be primary that much.
     pub fn stand(&mut self, standing: Standing, now: BootTime) -> Vec<Action> {
         let before = std::mem::replace(&mut self.standing, standing);
-        self.ran = self.ran.max(now);
+        let mut actions = self.after_pause(now);
         match (self.state, standing) {
             (State::Active { .. }, Standing::Out) => {
                 self.state = State::Out;
-                vec![Action::Advertise(0)]
+                actions.push(Action::Advertise(0));
             }
-            (State::Active { .. }, _) if before != standing => vec![Action::Advertise(self.priority())],
-            (_, Standing::Out) => {
-                self.state = State::Out;
-                Vec::new()
+            (State::Active { .. }, _) if before != standing => {
+                actions.push(Action::Advertise(self.priority()));
             }
-            (State::Out, _) => {
-                self.listen(self.settings.interval, now);
-                Vec::new()
-            }
-            (State::Active { .. } | State::Backup { .. }, _) => Vec::new(),
+            (_, Standing::Out) => self.state = State::Out,
+            (State::Out, _) => self.listen(self.settings.interval, now),
+            (State::Active { .. } | State::Backup { .. }, _) => {}
         }
+        actions
     }
 
     /// Gives up what was won, and wants to be primary that much from now on.
@@ -249,13 +246,16 @@ impl Router {
 
     /// Behaves in another way from now on, and sends from another address.
     pub fn configure(&mut self, settings: Settings, address: IpAddr, now: BootTime) -> Vec<Action> {
+        // The others still wait by the interval of before; by a shorter one it may not have run for too long.
+        let mut actions = self.after_pause(now);
         let is_same = self.settings == settings;
         (self.settings, self.address) = (settings, address);
         if is_same || !self.is_active() {
-            return Vec::new();
+            return actions;
         }
         self.state = State::Active { next: now.plus(settings.interval) };
-        vec![Action::Advertise(self.priority())]
+        actions.push(Action::Advertise(self.priority()));
+        actions
     }
 
     /// A primary that did not run for so long that another one may have its place, whatever its priority is.

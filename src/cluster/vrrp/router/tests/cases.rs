@@ -168,13 +168,13 @@ fn contest_that_does_not_end_is_told_of_rarely() {
 
 #[test]
 fn primary_that_was_paused_begins_as_backup() {
-    for wakes_by_clock in [true, false] {
+    let by_clock = |router: &mut Router, now| router.tick(now);
+    let by_word = |router: &mut Router, now| router.on_advertisement(heard(2, 50), now);
+    let by_order = |router: &mut Router, now| router.stand(Standing::Full, now);
+    for wakes in [by_clock, by_word, by_order] {
         let (mut router, now) = active(100);
         let later = ms(now, 400);
-        let actions = match wakes_by_clock {
-            true => router.tick(later),
-            false => router.on_advertisement(heard(2, 50), later),
-        };
+        let actions = wakes(&mut router, later);
         assert!(matches!(actions[..], [Action::Lost(_)]), "{actions:?}");
         assert!(!router.is_active());
         // And it says nothing until it has listened.
@@ -182,6 +182,26 @@ fn primary_that_was_paused_begins_as_backup() {
     }
     let (mut router, now) = active(100);
     assert_eq!(router.tick(ms(now, 300)), [Action::Advertise(100)]);
+}
+
+#[test]
+fn primary_whose_interval_becomes_shorter_keeps_the_role() {
+    let address = [10, 0, 0, 1].into();
+    let slow = Settings { interval: Duration::from_secs(1), ..settings(100) };
+    let mut router = Router::new(slow, address, BootTime(0));
+    let begun = router.deadline().unwrap();
+    router.tick(begun);
+    assert_eq!(router.configure(settings(100), address, ms(begun, 900)), [Action::Advertise(100)]);
+    assert_eq!(router.tick(ms(begun, 1000)), [Action::Advertise(100)]);
+    assert_eq!(router.tick(ms(begun, 1100)), [Action::Advertise(100)]);
+    // One that did not run is found out by the interval of before.
+    let late = router.configure(
+        Settings { interval: Duration::from_millis(50), ..settings(100) },
+        address,
+        ms(begun, 1401),
+    );
+    assert!(matches!(late[..], [Action::Lost(_)]), "{late:?}");
+    assert!(!router.is_active());
 }
 
 #[test]
