@@ -19,8 +19,8 @@ use tokio::{
     io::AsyncReadExt,
     net::unix::pipe::Receiver,
     runtime::{Builder, LocalOptions},
-    sync::Notify,
-    time::{Instant, timeout, timeout_at},
+    sync::{Notify, oneshot},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{conf::OnChangeConf, role::Role, status::Status};
@@ -69,6 +69,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
 /// How long a program that was killed may take to end.
 const LAST: Duration = Duration::from_secs(1);
+/// How long what a program said is waited for after its end: another that it started may keep the streams open.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 /// Bytes of output that go to the log, of each run and stream.
 const OUTPUT: u64 = 4096;
 
@@ -211,11 +213,29 @@ async fn run(conf: &OnChangeConf, report: &Report) -> Result<(), String> {
     let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
     let output = child.stdout.take().map(OwnedFd::from);
     let errors = child.stderr.take().map(OwnedFd::from);
-    let all = async {
-        let (ended, ..) = tokio::join!(ended(&child), log(output, &program), log(errors, &program));
+    let (mut said, mut complained) = (Vec::new(), Vec::new());
+    let (is_under_way, is_over) = oneshot::channel::<()>();
+    let ends = async {
+        let ended = timeout(conf.timeout, ended(&child)).await;
+        drop(is_under_way);
         ended
     };
-    let Ok(ended) = timeout(conf.timeout, all).await else {
+    let reads = async {
+        // What it started may keep these open for as long as it likes.
+        let late = async {
+            let _ = is_over.await;
+            sleep(LAST_WORDS).await;
+        };
+        let both = async { tokio::join!(read(output, &mut said), read(errors, &mut complained)) };
+        tokio::select! {
+            _ = both => {}
+            () = late => {}
+        }
+    };
+    let (end, ()) = tokio::join!(ends, reads);
+    log(&said, &program);
+    log(&complained, &program);
+    let Ok(ended) = end else {
         // Where it does not end, the next one shall not wait for it.
         let _ = child.kill();
         let _ = timeout(LAST, ended(&child)).await;
@@ -273,21 +293,27 @@ fn filled(word: &str, values: &[(&'static str, String)]) -> String {
     text + rest
 }
 
-/// Writes the first bytes of what a program says into the log, and reads the rest.
-async fn log(stream: Option<OwnedFd>, program: &str) {
+/// Reads what a program says: the first bytes are kept in `text`, also where this is dropped before the end.
+async fn read(stream: Option<OwnedFd>, text: &mut Vec<u8>) {
     let Some(mut stream) = stream.and_then(|stream| Receiver::from_owned_fd(stream).ok()) else { return };
-    let mut text = Vec::new();
-    let _ = (&mut stream).take(OUTPUT).read_to_end(&mut text).await;
-    for line in String::from_utf8_lossy(&text).lines().filter(|line| !line.trim().is_empty()) {
+    let mut first = (&mut stream).take(OUTPUT);
+    while first.read_buf(text).await.is_ok_and(|length| length > 0) {}
+    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+}
+
+/// Writes what a program said into the log.
+fn log(text: &[u8], program: &str) {
+    for line in String::from_utf8_lossy(text).lines().filter(|line| !line.trim().is_empty()) {
         tracing::info!(program, "output of `on_change`: {}", line.escape_debug());
     }
-    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
 }
 
 #[cfg(test)]
 mod tests {
+    use rustix::process::{Signal, kill_process};
 
     use super::*;
+    use crate::cluster::status::GroupStatus;
 
     fn report(router: &str, role: Role) -> Report {
         let addresses = vec!["10.0.0.1".into(), "10.0.0.2".into()];
@@ -336,6 +362,41 @@ mod tests {
         assert_eq!(wait_for(&path, 2)[1], "good standby");
         // The end waits for no pause.
         on_change.finish(false).unwrap().join().unwrap();
+        let _ = std::fs::remove_file(&path);
+    }
+
+    #[test]
+    fn program_has_ended_though_what_it_started_goes_on() {
+        let path = std::env::temp_dir().join(format!("pointsman-on-change-bg-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        // Longer than the lines are waited for: the second would be late where the first was not over.
+        let conf = OnChangeConf {
+            command: vec![
+                "/bin/sh".into(),
+                "-c".into(),
+                format!("sleep 300 & echo \"{{role}} $!\" >> {}", path.display()),
+            ],
+            timeout: Duration::from_secs(60),
+            retries: 3,
+        };
+        let status = Arc::new(Status::default());
+        let mut group = GroupStatus::new("r".into(), Vec::new());
+        group.on_change_problem = Some("it failed before".into());
+        status.lock().groups.push(group);
+        let on_change = OnChange::start(conf, status.clone()).unwrap();
+        on_change.tell(report("r", Role::Primary));
+        wait_for(&path, 1);
+        on_change.tell(report("r", Role::Standby));
+        wait_for(&path, 2);
+        on_change.finish(false).unwrap().join().unwrap();
+        let lines = wait_for(&path, 2);
+        let told: Vec<(&str, &str)> = lines.iter().map(|line| line.split_once(' ').unwrap()).collect();
+        for (_, pid) in &told {
+            let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+            kill_process(pid, Signal::KILL).unwrap();
+        }
+        assert_eq!(told.iter().map(|(role, _)| *role).collect::<Vec<_>>(), ["primary", "standby"]);
+        assert_eq!(status.read().groups[0].on_change_problem, None);
         let _ = std::fs::remove_file(&path);
     }
 
