@@ -117,7 +117,7 @@ fn state(admin: &Admin) -> Value {
             "in_force": fleet.in_force,
             "read": fleet.read,
             "waiting": fleet.is_waiting,
-            "problem": fleet.problem,
+            "problem": fleet.problems(),
         },
         "members": members,
     })

@@ -184,10 +184,21 @@ pub struct Told {
     pub read: u64,
     /// Whether this node waits for its turn.
     pub is_waiting: bool,
-    /// Why what was read last is not in force, or what was not read.
+    /// Why what was read last is not in force.
     pub problem: Option<String>,
+    /// Why it cannot be read whether there is something newer.
+    pub unreadable: Option<String>,
     /// What other nodes say.
     pub others: BTreeMap<String, Report>,
+}
+
+impl Told {
+    /// All that is wrong, for people.
+    pub fn problems(&self) -> Option<String> {
+        let all: Vec<&str> =
+            [&self.problem, &self.unreadable].into_iter().flatten().map(String::as_str).collect();
+        (!all.is_empty()).then(|| all.join("; "))
+    }
 }
 
 impl Fleet {

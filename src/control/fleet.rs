@@ -37,16 +37,15 @@ pub(super) async fn follow(fleet: Arc<config::Fleet>, shared: Arc<Shared>, reloa
     let mut reader = fleet.source.open();
     let mut last = fleet.revision;
     loop {
-        match next(&mut reader, last).await {
+        let next = next(&mut reader, last).await;
+        note_store(&shared.registry.fleet, next.as_ref().err());
+        match next {
             Ok(Some(document)) => {
                 last = document.revision;
                 take(document, &shared, &reloader, &mut reader).await;
             }
             Ok(None) => {}
-            Err(problem) => {
-                note(&shared.registry.fleet, Some(problem));
-                sleep(AGAIN).await;
-            }
+            Err(_) => sleep(AGAIN).await,
         }
     }
 }
@@ -60,12 +59,24 @@ async fn next(reader: &mut Reader, last: u64) -> Result<Option<Document>, String
     reader.changed(last, WATCH).await.map(|()| None)
 }
 
+/// Notes whether the store can be read, which says nothing of what was read last.
+fn note_store(fleet: &Fleet, problem: Option<&String>) {
+    let mut told = fleet.lock();
+    if told.unreadable.as_ref() != problem {
+        match problem {
+            Some(problem) => tracing::error!("the configuration of the fleet: {problem}"),
+            None => tracing::info!("the configuration of the fleet can be read again"),
+        }
+        told.unreadable = problem.cloned();
+    }
+}
+
+/// Notes what is wrong with what was read last.
 fn note(fleet: &Fleet, problem: Option<String>) {
     let mut told = fleet.lock();
     if told.problem != problem {
-        match &problem {
-            Some(problem) => tracing::error!("the configuration of the fleet: {problem}"),
-            None => tracing::info!("the configuration of the fleet can be read again"),
+        if let Some(problem) = &problem {
+            tracing::error!("the configuration of the fleet: {problem}");
         }
         told.problem = problem;
     }
@@ -78,7 +89,11 @@ async fn take(document: Document, shared: &Shared, reloader: &Reloader, reader: 
     loop {
         match turn(&document, &mut trial, shared) {
             Turn::Now => break,
-            Turn::Later => fleet.lock().is_waiting = true,
+            Turn::Later => {
+                let mut told = fleet.lock();
+                // What was wrong was so with the one before.
+                (told.is_waiting, told.problem) = (true, None);
+            }
             Turn::Never(why) => {
                 fleet.lock().is_waiting = false;
                 note(fleet, Some(format!("revision {} is not applied: {why}", document.revision)));
@@ -144,4 +159,75 @@ fn turn(document: &Document, trial: &mut Trial, shared: &Shared) -> Turn {
     let others = others.map(|(name, report)| (name.clone(), *report)).collect();
     let first = usize::try_from(rollout.first).unwrap_or(usize::MAX);
     trial.look(&own, &others, (first, rollout.wait), document.revision, now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, collections::HashMap, rc::Rc};
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        runtime::LocalRuntime,
+        task::spawn_local,
+        time::timeout,
+    };
+
+    use super::*;
+    use crate::{
+        admin::tests::{CONFIG, shared},
+        cluster::store::document::Source,
+    };
+
+    /// A store that has one text, of the write 7, and is out of order while that is so.
+    async fn store(is_ill: Rc<Cell<bool>>) -> Source {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        spawn_local(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let is_ill = is_ill.clone();
+                spawn_local(async move {
+                    while stream.read(&mut [0; 4096]).await.is_ok_and(|length| length > 0) {
+                        // The second line, of what is watched, says that it was written again.
+                        let (status, body) = match is_ill.get() {
+                            true => (503, "{}"),
+                            false => (200, "{\"kvs\":[{\"value\":\"YQ==\",\"mod_revision\":\"7\"}]}\n\n"),
+                        };
+                        let length = body.len();
+                        let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {length}\r\n\r\n{body}");
+                        stream.write_all(head.as_bytes()).await.unwrap();
+                    }
+                });
+            }
+        });
+        Source::parse(&format!("etcd://{address}/key")).unwrap().unwrap()
+    }
+
+    #[test]
+    fn store_that_answers_again_is_no_problem_any_more() {
+        LocalRuntime::new().unwrap().block_on(async {
+            let is_ill = Rc::new(Cell::new(true));
+            let source = store(is_ill.clone()).await;
+            let refused = "revision 7 is refused: it has no route".to_owned();
+            let fleet = config::Fleet { source, revision: 7, problem: Some(refused.clone()) };
+            let shared = shared(CONFIG);
+            let reloader = Reloader::without_engine(CONFIG, HashMap::new());
+            let following = spawn_local(follow(Arc::new(fleet), shared.clone(), reloader));
+            let until = async |wanted: &dyn Fn(&str) -> bool| {
+                let is_so = async {
+                    while !shared.registry.fleet.lock().problems().is_some_and(|it| wanted(&it)) {
+                        sleep(Duration::from_millis(1)).await;
+                    }
+                };
+                let in_time = timeout(Duration::from_secs(20), is_so).await;
+                assert!(in_time.is_ok(), "{:?}", shared.registry.fleet.lock().problems());
+            };
+            until(&|problem| problem.contains("503") && problem.contains(&refused)).await;
+            is_ill.set(false);
+            // What is wrong with what was read stays.
+            until(&|problem| problem == refused).await;
+            following.abort();
+        });
+    }
 }
