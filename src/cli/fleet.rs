@@ -13,7 +13,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Failure;
 use crate::{
-    cluster::store::document::{Document, Source},
+    cluster::store::{
+        document::{Document, Source},
+        stopped,
+    },
     config::{self, Beside, Loaded},
 };
 
@@ -34,11 +37,21 @@ pub(super) fn copy_of(source: &Source) -> PathBuf {
     Path::new(folder).join(format!("fleet-{:016x}.toml", xxh3_64(source.url.as_bytes())))
 }
 
-/// Reads the configuration: from the store where it is there and good, else the copy.
+/// Reads the configuration: from the store where it is there and good, else the copy. Where the copy says that nodes take
+/// turns, it is begun with: a program that begins takes its turn as one that runs does.
 pub(super) fn load(source: Source) -> Result<Loaded, Failure> {
     let path = copy_of(&source);
     let copy = path.exists();
-    let (problem, failure) = match read(&source) {
+    let document = read(&source);
+    if let Ok(Some(document)) = &document
+        && let Some(mut loaded) = copy_with_turns(&path, document)
+    {
+        let problem = stopped::find(&path, document);
+        let seen = if problem.is_some() { document.revision } else { 0 };
+        loaded.fleet = Some(Arc::new(config::Fleet { source, revision: 0, seen, problem }));
+        return Ok(loaded);
+    }
+    let (problem, failure) = match document {
         Ok(Some(document)) => match config::parse_with(&document.text, &path, Beside::Nothing) {
             Ok((config, included)) => {
                 keep(&path, &document.text).map_err(|error| {
@@ -51,8 +64,8 @@ pub(super) fn load(source: Source) -> Result<Loaded, Failure> {
                 })?;
                 let text = document.text.into();
                 let revision = document.revision;
-                let fleet = Some(Arc::new(config::Fleet { source, revision, problem: None }));
-                return Ok(Loaded { path, text, included, config, fleet });
+                let fleet = config::Fleet { source, revision, seen: revision, problem: None };
+                return Ok(Loaded { path, text, included, config, fleet: Some(Arc::new(fleet)) });
             }
             Err(problems) => (
                 format!("the configuration in {} is not valid: {problems}", source.url),
@@ -72,8 +85,15 @@ pub(super) fn load(source: Source) -> Result<Loaded, Failure> {
         return Err(failure);
     }
     let mut loaded = config::load_file(&path).map_err(Failure::usage)?;
-    loaded.fleet = Some(Arc::new(config::Fleet { source, revision: 0, problem: Some(problem) }));
+    loaded.fleet = Some(Arc::new(config::Fleet { source, revision: 0, seen: 0, problem: Some(problem) }));
     Ok(loaded)
+}
+
+/// The copy, where it is good, is another text than the store's, and says that nodes take turns.
+fn copy_with_turns(path: &Path, document: &Document) -> Option<Loaded> {
+    let loaded = config::load_file(path).ok()?;
+    let has_turns = loaded.config.cluster.as_ref().is_some_and(|cluster| cluster.rollout.is_some());
+    (has_turns && *loaded.text != *document.text).then_some(loaded)
 }
 
 /// Asks the store.

@@ -101,8 +101,8 @@ impl Begun {
 }
 
 /// How long one that is not heard is waited for at least: a program that begins anew, or a network that loses messages, is
-/// silent for longer than counts as gone.
-const SILENCE: Duration = Duration::from_secs(5 * GONE.as_secs());
+/// silent for longer than counts as gone. For so long a program that begins waits for all of them.
+pub const SILENCE: Duration = Duration::from_secs(5 * GONE.as_secs());
 /// Fewer failures than this say nothing.
 const FEWEST: u64 = 5;
 /// A share of failures that has not grown by so much has not grown.

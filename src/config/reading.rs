@@ -32,9 +32,11 @@ pub struct Loaded {
 pub struct Fleet {
     /// The store and the key.
     pub source: document::Source,
-    /// The number of the write that was read at the start; 0 where the copy is older.
+    /// The number of the write that is in force at the start; 0 where that is a copy of an older one.
     pub revision: u64,
-    /// Why the copy is used.
+    /// The number of the write that need not be looked at: it is in force, or was stopped.
+    pub seen: u64,
+    /// Why the copy is used, where that is not as it should be.
     pub problem: Option<String>,
 }
 

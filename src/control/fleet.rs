@@ -1,14 +1,17 @@
 //! Follows the configuration that a store has for many nodes, by the same path as an edited file: a bad one is refused with
 //! its problems, and the one before goes on.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{task::spawn_blocking, time::sleep};
 
 use crate::{
     cluster::{
-        fleet::{Fleet, Trial, Turn},
-        store::document::{Document, Reader},
+        fleet::{Fleet, SILENCE, Trial, Turn},
+        store::{
+            document::{Document, Reader},
+            stopped,
+        },
     },
     config::{self, Beside},
     moment::Moment,
@@ -25,6 +28,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Follows it for as long as the program runs.
 pub(super) async fn follow(fleet: Arc<config::Fleet>, shared: Arc<Shared>, reloader: Reloader) {
+    let begun = Moment::now();
     {
         let mut told = shared.registry.fleet.lock();
         told.source.clone_from(&fleet.source.url);
@@ -35,14 +39,14 @@ pub(super) async fn follow(fleet: Arc<config::Fleet>, shared: Arc<Shared>, reloa
         tracing::error!("{problem}; the last good copy is in force");
     }
     let mut reader = fleet.source.open();
-    let mut last = fleet.revision;
+    let mut last = fleet.seen;
     loop {
         let next = next(&mut reader, last).await;
         note_store(&shared.registry.fleet, next.as_ref().err());
         match next {
             Ok(Some(document)) => {
                 last = document.revision;
-                take(document, &shared, &reloader, &mut reader).await;
+                take(document, (&shared, begun), &reloader, &mut reader).await;
             }
             Ok(None) => {}
             Err(_) => sleep(AGAIN).await,
@@ -83,11 +87,16 @@ fn note(fleet: &Fleet, problem: Option<String>) {
 }
 
 /// Takes a configuration over when it is this node's turn; another one that comes meanwhile takes its place.
-async fn take(document: Document, shared: &Shared, reloader: &Reloader, reader: &mut Reader) {
+async fn take(
+    document: Document,
+    (shared, begun): (&Shared, Moment),
+    reloader: &Reloader,
+    reader: &mut Reader,
+) {
     let fleet = &shared.registry.fleet;
     let mut trial = Trial::default();
     loop {
-        match turn(&document, &mut trial, shared) {
+        match turn(&document, &mut trial, (shared, begun)) {
             Turn::Now => break,
             Turn::Later => {
                 let mut told = fleet.lock();
@@ -96,7 +105,9 @@ async fn take(document: Document, shared: &Shared, reloader: &Reloader, reader: 
             }
             Turn::Never(why) => {
                 fleet.lock().is_waiting = false;
-                note(fleet, Some(format!("revision {} is not applied: {why}", document.revision)));
+                let why = format!("revision {} is not applied: {why}", document.revision);
+                note(fleet, Some(why.clone()));
+                keep_stopped(reloader.in_force().path.clone(), document, why).await;
                 return;
             }
         }
@@ -136,6 +147,14 @@ async fn take(document: Document, shared: &Shared, reloader: &Reloader, reader: 
     }
 }
 
+/// Keeps for the next start what this one has seen of it.
+async fn keep_stopped(copy: PathBuf, document: Document, why: String) {
+    let noted = spawn_blocking(move || stopped::note(&copy, &document, &why)).await;
+    if let Err(error) = noted.map_err(io::Error::other).flatten() {
+        tracing::warn!("a restart may apply what was stopped, because that cannot be noted: {error}");
+    }
+}
+
 fn reason(failed: &Failed) -> String {
     match failed {
         Failed::Problems(problems) => problems.to_string(),
@@ -144,16 +163,21 @@ fn reason(failed: &Failed) -> String {
     }
 }
 
-fn turn(document: &Document, trial: &mut Trial, shared: &Shared) -> Turn {
+fn turn(document: &Document, trial: &mut Trial, (shared, begun): (&Shared, Moment)) -> Turn {
     let snapshot = shared.snapshot.load();
-    let rollout = snapshot.config.cluster.as_ref().and_then(|cluster| cluster.rollout.as_ref());
-    let Some(rollout) = rollout else { return Turn::Now };
+    let Some(cluster) = &snapshot.config.cluster else { return Turn::Now };
+    let Some(rollout) = &cluster.rollout else { return Turn::Now };
     let own = shared.registry.cluster.status().read().node.clone();
     let now = Moment::now();
     let present: Vec<String> = {
         let members = shared.registry.members.lock();
         members.present(now).map(|heard| heard.state.node.clone()).collect()
     };
+    // A program that has just begun does not know yet who is there, and would be the first of those that it knows.
+    let expected = cluster.peers.as_ref().map_or(0, |peers| peers.others().count());
+    if present.len() < expected && now.since(begun) < SILENCE {
+        return Turn::Later;
+    }
     let told = shared.registry.fleet.lock();
     let others = told.others.iter().filter(|(name, _)| present.contains(name));
     let others = others.map(|(name, report)| (name.clone(), *report)).collect();
@@ -210,7 +234,7 @@ mod tests {
             let is_ill = Rc::new(Cell::new(true));
             let source = store(is_ill.clone()).await;
             let refused = "revision 7 is refused: it has no route".to_owned();
-            let fleet = config::Fleet { source, revision: 7, problem: Some(refused.clone()) };
+            let fleet = config::Fleet { source, revision: 6, seen: 7, problem: Some(refused.clone()) };
             let shared = shared(CONFIG);
             let reloader = Reloader::without_engine(CONFIG, HashMap::new());
             let following = spawn_local(follow(Arc::new(fleet), shared.clone(), reloader));

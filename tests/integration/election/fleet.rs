@@ -149,26 +149,14 @@ fn others_wait_for_the_first_node_and_stop_with_it() {
     let certificates = proxy::folder();
     tls::Authority::new(&certificates).issue(&certificates, "peer", &["pointsman"]);
     let members: Vec<SocketAddr> = (0..2).map(|_| origin_port()).collect();
-    let cluster = |wait: &str| {
-        let folder = certificates.display();
-        format!(
-            "[cluster]\nnode = \"${{NODE}}\"\nrollout = {{ first = 1, wait = \"{wait}\" }}\n[cluster.peers]\n\
-             listen = \"${{PEERS}}\"\nmembers = [\"{}\", \"{}\"]\nca = \"{folder}/own-ca.pem\"\n\
-             certificate = {{ chain = \"{folder}/peer.pem\", key = \"{folder}/peer.key\" }}\n",
-            members[0], members[1]
-        )
-    };
+    let cluster = |wait: &str| in_turns(&members, &certificates, wait);
     store.put(KEY, &text(origin.address(), "0", &cluster("8s")));
     let start = |index: usize, name: &str| {
         let variables = [("NODE", name.to_owned()), ("PEERS", members[index].to_string())];
         node(&store, &proxy::folder(), &variables, 3)
     };
     let (first, second) = (start(0, "a"), start(1, "b"));
-    for node in [&first, &second] {
-        eventually("they know each other", || {
-            ask(node, "GET", "/api/v1/cluster")["nodes"].as_array().unwrap().len() == 1
-        });
-    }
+    know_each_other(&[&first, &second]);
     store.put(KEY, &text(origin.address(), "1", &cluster("8s")));
     eventually("the first has it", || which(&first) == "1");
     assert_eq!(which(&second), "0");
@@ -176,9 +164,7 @@ fn others_wait_for_the_first_node_and_stop_with_it() {
     eventually("the second has it", || which(&second) == "1");
 
     // With the next one every request of the first fails.
-    let bad = text(origin.address(), "2", &cluster("60s"))
-        .replace("upstream = \"u\"\n", "respond = { status = 503 }\n");
-    store.put(KEY, &bad);
+    store.put(KEY, &failing(&text(origin.address(), "2", &cluster("60s"))));
     eventually("the first has it", || which(&first) == "2");
     eventually("the second has stopped", || {
         first.get("/");
@@ -189,6 +175,77 @@ fn others_wait_for_the_first_node_and_stop_with_it() {
     store.put(KEY, &text(origin.address(), "3", &cluster("0s")));
     eventually("both have it", || which(&first) == "3" && which(&second) == "3");
     fs::remove_dir_all(certificates).unwrap();
+}
+
+#[test]
+fn program_that_begins_anew_takes_its_turn() {
+    let Some(store) = Store::etcd(1) else { return };
+    let origin = Origin::named("a");
+    let certificates = proxy::folder();
+    tls::Authority::new(&certificates).issue(&certificates, "peer", &["pointsman"]);
+    let members: Vec<SocketAddr> = (0..2).map(|_| origin_port()).collect();
+    let cluster = in_turns(&members, &certificates, "60s");
+    store.put(KEY, &text(origin.address(), "0", &cluster));
+    let folders = [proxy::folder(), proxy::folder()];
+    let start = |index: usize, name: &str| {
+        let variables = [("NODE", name.to_owned()), ("PEERS", members[index].to_string())];
+        node(&store, &folders[index], &variables, 3)
+    };
+    let (first, mut second) = (start(0, "a"), start(1, "b"));
+    know_each_other(&[&first, &second]);
+    let anew = |second: Proxy| {
+        drop(second);
+        let second = start(1, "b");
+        assert_eq!(which(&second), "0");
+        know_each_other(&[&second]);
+        second
+    };
+    // While the first tries it.
+    store.put(KEY, &text(origin.address(), "1", &cluster));
+    eventually("the first has it", || which(&first) == "1");
+    eventually("the second waits", || fleet(&second)["waiting"] == true);
+    second = anew(second);
+    eventually("it waits again", || fleet(&second)["waiting"] == true);
+    // What failed there stays stopped.
+    store.put(KEY, &failing(&text(origin.address(), "2", &cluster)));
+    eventually("the first has the next", || which(&first) == "2");
+    let has_stopped = |node: &Proxy| {
+        first.get("/");
+        fleet(node)["problem"].as_str().is_some_and(|it| it.contains("fail with it"))
+    };
+    eventually("the second has stopped", || has_stopped(&second));
+    second = anew(second);
+    assert!(has_stopped(&second), "{}", fleet(&second));
+    assert_eq!((which(&second), fleet(&second)["waiting"] == true), ("0".to_owned(), false));
+    // The first begins anew with what it has.
+    drop(first);
+    assert_eq!(which(&start(0, "a")), "2");
+    drop(second);
+    folders.iter().chain([&certificates]).for_each(|folder| fs::remove_dir_all(folder).unwrap());
+}
+
+/// A cluster of these members that takes a configuration over by turns.
+fn in_turns(members: &[SocketAddr], certificates: &Path, wait: &str) -> String {
+    let folder = certificates.display();
+    format!(
+        "[cluster]\nnode = \"${{NODE}}\"\nrollout = {{ first = 1, wait = \"{wait}\" }}\n[cluster.peers]\n\
+         listen = \"${{PEERS}}\"\nmembers = [\"{}\", \"{}\"]\nca = \"{folder}/own-ca.pem\"\n\
+         certificate = {{ chain = \"{folder}/peer.pem\", key = \"{folder}/peer.key\" }}\n",
+        members[0], members[1]
+    )
+}
+
+fn know_each_other(nodes: &[&Proxy]) {
+    for node in nodes {
+        eventually("they know each other", || {
+            ask(node, "GET", "/api/v1/cluster")["nodes"].as_array().unwrap().len() == 1
+        });
+    }
+}
+
+/// The same with every request failing.
+fn failing(text: &str) -> String {
+    text.replace("upstream = \"u\"\n", "respond = { status = 503 }\n")
 }
 
 fn origin_port() -> SocketAddr {
