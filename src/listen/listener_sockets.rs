@@ -8,6 +8,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs, io,
     net::SocketAddr,
+    os::fd::OwnedFd,
     sync::Arc,
     time::Duration,
 };
@@ -75,6 +76,14 @@ struct New {
     name: String,
     address: ListenAddress,
     bound: Bound,
+    /// Other descriptors of the same, for the workers.
+    for_workers: Vec<OwnedFd>,
+}
+
+impl New {
+    fn new(slot: ListenerId, name: String, address: ListenAddress, bound: Bound) -> Self {
+        Self { slot, name, address, bound, for_workers: Vec::new() }
+    }
 }
 
 /// Why a generation's sockets could not be had.
@@ -86,6 +95,21 @@ pub struct Failure {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+}
+
+impl Acquired {
+    /// Makes the workers' descriptors of what is new: nothing can fail once it is published.
+    fn share_with_workers(&mut self, snapshot: &Snapshot) -> Result<(), Failure> {
+        for new in &mut self.new {
+            let shared = new.bound.try_clone().map_err(|error| Failure {
+                listener: snapshot.listeners.iter().position(|it| it.slot == new.slot).unwrap_or(0),
+                message: format!("listener `{}`: cannot listen on {}: {error}", new.name, new.address),
+                hint: hint(&error, &new.address),
+            })?;
+            new.for_workers = shared.sockets;
+        }
+        Ok(())
+    }
 }
 
 impl Sockets {
@@ -128,6 +152,7 @@ impl Sockets {
                 })?;
             }
         }
+        acquired.share_with_workers(snapshot)?;
         Ok(acquired)
     }
 
@@ -148,14 +173,14 @@ impl Sockets {
         let beside = of_tls.as_ref().and_then(|of_tls| self.beside(slot, of_tls, acquired));
         let (Some(mut last), Some(of_tls)) = (beside, of_tls) else {
             let bound = self.bind((conf, is_virtual), (&address, &address), workers, acquired)?;
-            acquired.new.push(New { slot, name, address, bound });
+            acquired.new.push(New::new(slot, name, address, bound));
             return Ok(());
         };
         for _ in 0..PORTS_TRIED {
             let at = ListenAddress::Udp(last);
             let error = match self.bind((conf, is_virtual), (&address, &at), workers, acquired) {
                 Ok(bound) => {
-                    acquired.new.push(New { slot, name, address, bound });
+                    acquired.new.push(New::new(slot, name, address, bound));
                     return Ok(());
                 }
                 Err(error) => error,
@@ -228,16 +253,15 @@ impl Sockets {
             }
             changes.iter_mut().for_each(|change| change.close.push(held.id));
         }
-        for New { slot, name, address, bound } in new {
+        for New { slot, name, address, bound, for_workers } in new {
             self.last_id += 1;
             let held = Held { id: self.last_id, slot, name, address, bound };
             if let (ListenAddress::Unix(path), false) = (&held.address, held.bound.is_lent) {
                 self.files.add(path);
             }
             tracing::info!(listener = %held.name, address = %held.bound.address, "listening");
-            for (index, socket) in held.bound.sockets.iter().enumerate() {
-                let worker = changes.get_mut(index % workers.max(1));
-                if let (Some(change), Ok(socket)) = (worker, socket.try_clone()) {
+            for (index, socket) in for_workers.into_iter().enumerate() {
+                if let Some(change) = changes.get_mut(index % workers.max(1)) {
                     change.open.push((held.id, held.slot, socket));
                 }
             }
