@@ -104,7 +104,7 @@ pub fn run(
     if let Some((conf, bound)) = conf.as_ref().zip(bound.whole.as_ref()) {
         admin.begin(conf, &bound.address)?;
     }
-    let sockets = server::Socket::of(conf.as_ref(), bound);
+    let sockets = server::Socket::of(conf.as_ref(), bound, &engine.socket_files());
     let hands_sessions = before.as_ref().is_some_and(|before| before.hands_sessions);
     let First { changes, held, datagrams } = first_changes(changes, is_waiting, hands_sessions);
     let receivers = receivers.into_iter().zip(changes).collect();

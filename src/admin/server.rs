@@ -5,11 +5,10 @@
 
 use std::{
     convert::Infallible,
-    fs,
     future::Future,
     io,
-    os::{fd::OwnedFd, unix::fs::MetadataExt},
-    path::{Path, PathBuf},
+    os::fd::OwnedFd,
+    path::PathBuf,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -38,7 +37,7 @@ use super::{
 };
 use crate::{
     config::{admin::AdminConf, listen::ListenAddress},
-    listen::{admin_sockets::Each, bind::Bound},
+    listen::{admin_sockets::Each, bind::Bound, socket_files::SocketFiles},
     moment::Moment,
     net::{Plain, hyper_io::HyperIo},
     telemetry::repeated::Repeated,
@@ -72,12 +71,16 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Sockets that were bound as `conf` says.
-    pub fn of(conf: Option<&AdminConf>, bound: Each<Option<Bound>>) -> Each<Option<Self>> {
+    /// Sockets that were bound as `conf` says, whose files are to be among `files`.
+    pub fn of(
+        conf: Option<&AdminConf>,
+        bound: Each<Option<Bound>>,
+        files: &Arc<SocketFiles>,
+    ) -> Each<Option<Self>> {
         let Some(conf) = conf else { return Each::default() };
-        let whole = bound.whole.and_then(|bound| Self::new(&conf.address, bound));
+        let whole = bound.whole.and_then(|bound| Self::new(&conf.address, bound, files));
         let metrics = conf.metrics_address().zip(bound.metrics);
-        let metrics = metrics.and_then(|(address, bound)| Self::new(address, bound));
+        let metrics = metrics.and_then(|(address, bound)| Self::new(address, bound, files));
         if let Some(socket) = &whole {
             tracing::info!(address = %socket.address, "admin listening");
         }
@@ -87,12 +90,14 @@ impl Socket {
         Each { whole, metrics }
     }
 
-    fn new(address: &ListenAddress, mut bound: Bound) -> Option<Self> {
+    fn new(address: &ListenAddress, mut bound: Bound, files: &Arc<SocketFiles>) -> Option<Self> {
         let socket = bound.sockets.pop()?;
         let file = match address {
             ListenAddress::Tcp(_) | ListenAddress::Udp(_) => None,
-            // A service manager's file stays, as its socket does.
-            ListenAddress::Unix(path) => File::of(path, !bound.is_lent),
+            ListenAddress::Unix(path) => {
+                files.add(path, bound.owner);
+                Some(File { path: path.clone(), files: files.clone() })
+            }
         };
         Some(Self { socket, file, address: bound.address })
     }
@@ -108,38 +113,17 @@ impl Socket {
     }
 }
 
-/// The file of a unix socket; it goes when this is dropped, unless it has become another's.
+/// The file of a unix socket; it goes when this is dropped, unless it is another program's.
 #[derive(Debug)]
 pub struct File {
     path: PathBuf,
-    /// Device and number: who bound the path after us has another file there.
-    identity: Option<(u64, u64)>,
-}
-
-impl File {
-    fn of(path: &Path, is_own: bool) -> Option<Self> {
-        let identity = identity(path)?;
-        Some(Self { path: path.to_owned(), identity: is_own.then_some(identity) })
-    }
-
-    /// Leaves it to the program that has the socket now.
-    pub fn leave(mut self) {
-        self.identity = None;
-    }
+    files: Arc<SocketFiles>,
 }
 
 impl Drop for File {
     fn drop(&mut self) {
-        if self.identity.is_some() && identity(&self.path) == self.identity {
-            // It may be gone meanwhile, or its folder be read-only: it then stays, and can be bound over.
-            let _ = fs::remove_file(&self.path);
-        }
+        self.files.remove(&self.path);
     }
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let found = fs::symlink_metadata(path).ok()?;
-    Some((found.dev(), found.ino()))
 }
 
 /// Where connections come from.
@@ -320,3 +304,32 @@ impl Future for Sleep {
 }
 
 impl hyper::rt::Sleep for Sleep {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::listen::bind::{Owner, bind_private};
+
+    #[test]
+    fn file_of_the_program_before_stays_where_this_one_fails() {
+        let path = std::env::temp_dir().join(format!("pointsman-admin-{}.sock", std::process::id()));
+        let address = ListenAddress::Unix(path.clone());
+        let text = format!(
+            "[admin]\naddress = \"{address}\"\n[[listener]]\nname = \"a\"\naddress = \"127.0.0.1:0\"\n"
+        );
+        let conf = crate::config::parse(&text, "test.toml".as_ref()).unwrap().admin;
+        let files = Arc::<SocketFiles>::default();
+        let before = bind_private(&address).unwrap();
+        let socket = |owner| {
+            let whole = Some(Bound { owner, ..before.try_clone().unwrap() });
+            Socket::of(conf.as_ref(), Each { whole, metrics: None }, &files).whole.unwrap()
+        };
+        drop(socket(Owner::Before));
+        assert!(path.exists(), "the program before cannot be reached any more");
+        let taken = socket(Owner::Before);
+        files.take_over();
+        assert!(path.exists());
+        drop(taken);
+        assert!(!path.exists());
+    }
+}

@@ -145,7 +145,7 @@ impl Control {
                         shared.registry.cluster.set(snapshot.config.cluster.as_ref(), None);
                         let conf = snapshot.config.admin.as_ref();
                         admin.set_access(conf, bound.whole.as_ref().map(|bound| bound.address.as_str()));
-                        let next = server::Socket::of(conf, bound);
+                        let next = server::Socket::of(conf, bound, &socket_files);
                         follow(&mut serving, &admin, &snapshot.config, next)?;
                     }
                 },
@@ -153,9 +153,9 @@ impl Control {
         }
         engine.abort();
         if is_handed_over {
-            // The next program answers there.
-            [serving.whole.take(), serving.metrics.take()].into_iter().flatten().for_each(Serving::leave);
             socket_files.leave();
+            // The next program answers there.
+            drop(std::mem::take(&mut serving));
         } else {
             notify::stopping();
             successor.stop();
@@ -184,13 +184,13 @@ impl Control {
 struct Serving {
     task: JoinHandle<()>,
     /// Of a unix socket; it is removed with this.
-    file: Option<server::File>,
+    _file: Option<server::File>,
 }
 
 impl Serving {
     fn begin(admin: &Arc<Admin>, socket: server::Socket, scope: Scope) -> io::Result<Self> {
         let (listener, file) = socket.listen()?;
-        Ok(Self { task: spawn_local(server::run(admin.clone(), listener, scope)), file })
+        Ok(Self { task: spawn_local(server::run(admin.clone(), listener, scope)), _file: file })
     }
 
     /// Goes on at another socket, or none, where it is another. Answers under way over the old one are finished.
@@ -203,17 +203,15 @@ impl Serving {
     ) -> io::Result<()> {
         let next = next.map(|socket| Self::begin(admin, socket, scope)).transpose()?;
         if next.is_some() || !is_wanted {
-            std::mem::replace(serving, next).iter().for_each(|old| old.task.abort());
+            *serving = next;
         }
         Ok(())
     }
+}
 
-    /// Leaves the socket to the program that has it now.
-    fn leave(self) {
+impl Drop for Serving {
+    fn drop(&mut self) {
         self.task.abort();
-        if let Some(file) = self.file {
-            file.leave();
-        }
     }
 }
 

@@ -71,6 +71,8 @@ impl TakeOver {
                     answer(before.voice.into(), waits, &mailboxes, (held, datagrams), begin).await;
                 }
             }
+            // Where this program is refused it never comes here: it has ended before its connection does.
+            engine.socket_files().take_over();
             let watching = spawn_local(fitness::watch(shared, mailboxes));
             engine.run().await;
             watching.abort();

@@ -13,7 +13,10 @@ use std::{
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use socket2::{SockAddr, SockRef};
 
-use super::{bind::Bound, listener_sockets::Handed};
+use super::{
+    bind::{Bound, Owner},
+    listener_sockets::Handed,
+};
 
 /// The first descriptor (`SD_LISTEN_FDS_START`).
 const FIRST: i32 = 3;
@@ -96,7 +99,7 @@ fn handed(descriptor: OwnedFd, workers: usize) -> io::Result<Handed> {
         sockets.push(descriptor.try_clone()?);
     }
     sockets.push(descriptor);
-    Ok(Handed { address: address.clone(), bound: Bound { sockets, address, is_lent: true } })
+    Ok(Handed { address: address.clone(), bound: Bound { sockets, address, owner: Owner::Manager } })
 }
 
 /// A local address as the configuration would have it.

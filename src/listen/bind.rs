@@ -21,15 +21,26 @@ pub struct Bound {
     pub sockets: Vec<OwnedFd>,
     /// Where they listen; the port is a real one also when 0 was asked for.
     pub address: String,
-    /// Whether a service manager opened them: the file of a unix socket is its own then, and stays.
-    pub is_lent: bool,
+    /// Whose the file of a unix socket is.
+    pub owner: Owner,
+}
+
+/// Whose the file of a unix socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// This program's: it goes with it.
+    Own,
+    /// That of the program before this one, until that lets go: it is this one's then.
+    Before,
+    /// A service manager's, which opened the socket: it stays.
+    Manager,
 }
 
 impl Bound {
     /// These sockets by other descriptors.
     pub fn try_clone(&self) -> io::Result<Self> {
         let sockets = self.sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
-        Ok(Self { sockets, address: self.address.clone(), is_lent: self.is_lent })
+        Ok(Self { sockets, address: self.address.clone(), owner: self.owner })
     }
 }
 
@@ -113,7 +124,7 @@ pub fn complete(handed: &Bound, address: &ListenAddress, workers: usize) -> io::
         };
         sockets.push(socket);
     }
-    Ok(Bound { sockets, address: handed.address.clone(), is_lent: handed.is_lent })
+    Ok(Bound { sockets, address: handed.address.clone(), owner: handed.owner })
 }
 
 /// TCP, or MPTCP (RFC 8684) where it is asked for and there.
@@ -172,7 +183,11 @@ fn bind_shared(
     let address = first.local_addr()?.as_socket().unwrap_or(address);
     let others = (1..workers).map(|_| open(address, true));
     let sockets = std::iter::once(Ok(first)).chain(others).map(|socket| socket.map(OwnedFd::from));
-    Ok(Bound { sockets: sockets.collect::<io::Result<_>>()?, address: address.to_string(), is_lent: false })
+    Ok(Bound {
+        sockets: sockets.collect::<io::Result<_>>()?,
+        address: address.to_string(),
+        owner: Owner::Own,
+    })
 }
 
 fn tcp_socket(address: SocketAddr, is_shared: bool, kind: Kind) -> io::Result<Socket> {
@@ -250,7 +265,7 @@ fn bind_unix(path: &Path, workers: usize, access: SocketAccess) -> io::Result<Bo
     socket.listen(BACKLOG)?;
     let sockets = (0..workers).map(|_| Ok(OwnedFd::from(socket.try_clone()?)));
     let (sockets, address) = (sockets.collect::<io::Result<_>>()?, format!("unix:{}", path.display()));
-    Ok(Bound { sockets, address, is_lent: false })
+    Ok(Bound { sockets, address, owner: Owner::Own })
 }
 
 /// Whether a socket's file is of a program that is gone: only then does nobody listen there. One whose queue is full is
@@ -306,7 +321,7 @@ mod tests {
         let bound = |tries: &mut usize| {
             *tries += 1;
             match *tries {
-                3 => Ok(Bound { sockets: Vec::new(), address: String::new(), is_lent: false }),
+                3 => Ok(Bound { sockets: Vec::new(), address: String::new(), owner: Owner::Own }),
                 _ => Err(io::ErrorKind::AddrInUse.into()),
             }
         };
@@ -351,7 +366,8 @@ mod tests {
             let socket = tcp_socket(any, is_shared, Kind::PLAIN).unwrap();
             socket.listen(1).unwrap();
             let address = socket.local_addr().unwrap().as_socket().unwrap();
-            let handed = Bound { sockets: vec![socket.into()], address: address.to_string(), is_lent: true };
+            let owner = Owner::Manager;
+            let handed = Bound { sockets: vec![socket.into()], address: address.to_string(), owner };
             let bound = complete(&handed, &ListenAddress::Tcp(address), 3).unwrap();
             let cookies: HashSet<u64> =
                 bound.sockets.iter().map(|socket| SockRef::from(socket).cookie().unwrap()).collect();

@@ -22,7 +22,11 @@ use rustix::net::{
 };
 use serde_json::{Value, json};
 
-use super::{admin_sockets::Each, bind::Bound, listener_sockets::Handed};
+use super::{
+    admin_sockets::Each,
+    bind::{Bound, Owner},
+    listener_sockets::Handed,
+};
 
 /// Descriptors in one message: the kernel takes 253 (`SCM_MAX_FD`).
 const AT_ONCE: usize = 128;
@@ -134,7 +138,7 @@ impl Predecessor {
             let bound = Bound {
                 sockets: sockets.by_ref().take(count).collect(),
                 address: at(entry, "bound").as_str()?.to_owned(),
-                is_lent: at(entry, "lent") == true,
+                owner: if at(entry, "lent") == true { Owner::Manager } else { Owner::Before },
             };
             Some(Handed { address: at(entry, "address").as_str()?.to_owned(), bound })
         };

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
+    io,
     net::SocketAddr,
     os::fd::OwnedFd,
     sync::Arc,
@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    bind::{self, Bound, Manner},
+    bind::{self, Bound, Manner, Owner},
     defer,
     mailbox::{Change, SocketId},
     socket_files::SocketFiles,
@@ -256,8 +256,8 @@ impl Sockets {
         for New { slot, name, address, bound, for_workers } in new {
             self.last_id += 1;
             let held = Held { id: self.last_id, slot, name, address, bound };
-            if let (ListenAddress::Unix(path), false) = (&held.address, held.bound.is_lent) {
-                self.files.add(path);
+            if let ListenAddress::Unix(path) = &held.address {
+                self.files.add(path, held.bound.owner);
             }
             tracing::info!(listener = %held.name, address = %held.bound.address, "listening");
             for (index, socket) in for_workers.into_iter().enumerate() {
@@ -285,7 +285,7 @@ impl Sockets {
                     failed.next().map(|error| format!("connections are accepted immediately: {error}"))
                 }
                 // A service manager says itself who may open its socket (`SocketMode=`).
-                ListenAddress::Unix(_) if held.bound.is_lent => None,
+                ListenAddress::Unix(_) if held.bound.owner == Owner::Manager => None,
                 ListenAddress::Unix(path) => {
                     bind::permit(path, listener.conf.access()).err().map(|error| error.to_string())
                 }
@@ -301,9 +301,8 @@ impl Sockets {
     pub fn forget_handed(&mut self) {
         for handed in self.handed.drain(..) {
             tracing::info!(address = %handed.address, "no longer listening");
-            if let (Some(path), false) = (handed.address.strip_prefix("unix:"), handed.bound.is_lent) {
-                // Nobody shall queue up at a socket that nobody accepts on.
-                let _ = fs::remove_file(path);
+            if let Some(path) = handed.address.strip_prefix("unix:") {
+                self.files.add_unused(path.as_ref(), handed.bound.owner);
             }
         }
     }

@@ -5,43 +5,88 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
+
+use super::bind::Owner;
 
 /// Device and number of a file: who bound its path after us has another one there.
 type Identity = (u64, u64);
 
-/// Files of sockets that this program has. None is removed that has become another's.
+/// Files of sockets that this program has. None is removed that has become another's, nor one that still is that of the
+/// program before this one: it goes on where this one does not prove itself.
 #[derive(Debug, Default)]
-pub struct SocketFiles(Mutex<HashMap<PathBuf, Identity>>);
+pub struct SocketFiles(Mutex<Files>);
+
+#[derive(Debug, Default)]
+struct Files {
+    own: HashMap<PathBuf, Identity>,
+    /// Those of the program before; whether this one has the socket.
+    handed: HashMap<PathBuf, (Identity, bool)>,
+}
 
 impl SocketFiles {
+    fn lock(&self) -> MutexGuard<'_, Files> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds the file that is at `path` now.
-    pub fn add(&self, path: &Path) {
-        if let Some(identity) = identity(path) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), identity);
+    pub fn add(&self, path: &Path, owner: Owner) {
+        let Some(identity) = identity(path) else { return };
+        let mut files = self.lock();
+        match owner {
+            Owner::Own => {
+                files.own.insert(path.to_owned(), identity);
+            }
+            Owner::Before => {
+                files.handed.insert(path.to_owned(), (identity, true));
+            }
+            Owner::Manager => {}
+        }
+    }
+
+    /// Adds the file of a socket that the program before has, and this one does not: nobody shall queue up there once that
+    /// one is gone.
+    pub fn add_unused(&self, path: &Path, owner: Owner) {
+        if let Some(identity) = identity(path).filter(|_| owner == Owner::Before) {
+            self.lock().handed.insert(path.to_owned(), (identity, false));
+        }
+    }
+
+    /// The program before has let go: what was its is this one's.
+    pub fn take_over(&self) {
+        let mut files = self.lock();
+        for (path, (identity, is_used)) in std::mem::take(&mut files.handed) {
+            if is_used {
+                files.own.insert(path, identity);
+            } else {
+                remove(&path, identity);
+            }
         }
     }
 
     /// Removes the file at `path`.
     pub fn remove(&self, path: &Path) {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(path);
-        if known.is_some() && identity(path) == known {
-            // It may be gone meanwhile, or its folder be read-only: it then stays, and can be bound over.
-            let _ = fs::remove_file(path);
-        }
+        let known = self.lock().own.remove(path);
+        known.into_iter().for_each(|identity| remove(path, identity));
     }
 
     /// Removes all of them.
     pub fn remove_all(&self) {
-        let paths: Vec<PathBuf> =
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
-        paths.iter().for_each(|path| self.remove(path));
+        let own = std::mem::take(&mut self.lock().own);
+        own.into_iter().for_each(|(path, identity)| remove(&path, identity));
     }
 
     /// Leaves them to the program that has the sockets now.
     pub fn leave(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.lock() = Files::default();
+    }
+}
+
+fn remove(path: &Path, known: Identity) {
+    if identity(path) == Some(known) {
+        // It may be gone meanwhile, or its folder be read-only: it then stays, and can be bound over.
+        let _ = fs::remove_file(path);
     }
 }
 
@@ -62,7 +107,7 @@ mod tests {
         let files = SocketFiles::default();
         paths.iter().for_each(|path| {
             fs::write(path, "").unwrap();
-            files.add(path);
+            files.add(path, Owner::Own);
         });
         // Another program made it anew, beside the old one, so that the number differs.
         fs::write(folder.join("new"), "").unwrap();
@@ -73,9 +118,35 @@ mod tests {
         files.leave();
         files.remove_all();
         assert!(paths[2].exists());
-        files.add(&paths[2]);
+        files.add(&paths[2], Owner::Own);
         files.remove_all();
         assert!(!paths[2].exists());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn files_are_of_the_program_before_until_it_lets_go() {
+        let folder = std::env::temp_dir().join(format!("pointsman-handed-files-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let paths = ["used", "unused", "lent"].map(|name| folder.join(name));
+        paths.iter().for_each(|path| fs::write(path, "").unwrap());
+        let are_there = || paths.each_ref().map(|path| path.exists());
+        let files = SocketFiles::default();
+        let add = || {
+            files.add(&paths[0], Owner::Before);
+            files.add_unused(&paths[1], Owner::Before);
+            files.add_unused(&paths[2], Owner::Manager);
+        };
+        add();
+        files.remove(&paths[0]);
+        files.remove_all();
+        assert_eq!(are_there(), [true; 3], "this program ends, and the one before goes on");
+        add();
+        files.take_over();
+        assert_eq!(are_there(), [true, false, true]);
+        files.remove(&paths[0]);
+        files.take_over();
+        assert_eq!(are_there(), [false, false, true]);
         fs::remove_dir_all(folder).unwrap();
     }
 }

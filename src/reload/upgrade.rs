@@ -26,7 +26,7 @@ use super::{engine::Engine, handover_state, sessions, successor::Successor};
 use crate::{
     listen::{
         admin_sockets::Held,
-        bind::Bound,
+        bind::{Bound, Owner},
         handover::{self, ASK_WORKERS, HANDOVER, at},
     },
     moment::Moment,
@@ -64,8 +64,7 @@ impl Engine {
         })?;
         tracing::info!(program = %origin.program.display(), "upgrading");
         let next = self.successor.clone();
-        let taken =
-            spawn_blocking(move || start(&origin, &given, &next).inspect_err(|_| next.refuse())).await;
+        let taken = spawn_blocking(move || start(&origin, &given, &next)).await;
         let mut result = taken.unwrap_or_else(|_| Err("handing over panicked, which is a bug".to_owned()));
         if let Ok(started) = &result
             && let Err(why) = self.hand_last(started).await
@@ -165,7 +164,7 @@ impl Given {
             "address": address,
             "bound": bound.address,
             "count": bound.sockets.len(),
-            "lent": bound.is_lent,
+            "lent": bound.owner == Owner::Manager,
         }))
     }
 }
@@ -183,13 +182,20 @@ struct Started {
 fn start(origin: &Origin, given: &Given, next: &Successor) -> Result<Started, String> {
     let (ours, theirs) = UnixStream::pair().map_err(|error| format!("no socket pair: {error}"))?;
     let pid = next.begin(spawn(origin, theirs)?)?;
+    let ours = Arc::new(ours);
+    // It is ended before its connection is: by that it would learn that it is alone.
+    prove(&ours, pid, given, next).inspect_err(|_| next.refuse())
+}
+
+/// Hands over to the program and waits until it serves. The error is for people. Blocks.
+fn prove(ours: &Arc<UnixStream>, pid: u32, given: &Given, next: &Successor) -> Result<Started, String> {
     let broke = |error: io::Error| format!("it does not accept the handover: {error}");
     ours.set_write_timeout(Some(PATIENCE)).map_err(broke)?;
     ours.set_read_timeout(Some(PATIENCE)).map_err(broke)?;
     let sockets: Vec<BorrowedFd<'_>> = given.sockets.iter().map(AsFd::as_fd).collect();
-    handover::send(&ours, &given.message, &sockets)
+    handover::send(ours, &given.message, &sockets)
         .map_err(|error| next.ended().unwrap_or_else(|| broke(error)))?;
-    let (mut answers, mut answer) = (BufReader::new(&ours), String::new());
+    let (mut answers, mut answer) = (BufReader::new(&**ours), String::new());
     match answers.read_line(&mut answer) {
         Ok(0) => Err(next.ended().unwrap_or_else(|| "it closed the connection".to_owned())),
         Err(_) => Err(format!("it sent nothing for {PATIENCE:?}")),
@@ -199,13 +205,12 @@ fn start(origin: &Origin, given: &Given, next: &Successor) -> Result<Started, St
                 None if at(&answer, "ready") == true => {
                     // A version before this question was asked does not answer it.
                     if at(&answer, "answers") == true {
-                        ask_workers(&ours, &mut answers).map_err(|why| next.ended().unwrap_or(why))?;
+                        ask_workers(ours, &mut answers).map_err(|why| next.ended().unwrap_or(why))?;
                     }
                     next.lives_for(SETTLED)?;
-                    drop(answers);
                     Ok(Started {
                         pid,
-                        pipe: Arc::new(ours),
+                        pipe: ours.clone(),
                         takes_sessions: at(&answer, "sessions") == true,
                         takes_cluster: at(&answer, "cluster") == true,
                     })

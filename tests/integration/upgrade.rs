@@ -148,14 +148,17 @@ fn a_program_that_cannot_serve_does_not_take_over() {
 
 /// A proxy that was started as `program` in a folder of its own, and the folder.
 fn replaceable(origin: &Origin) -> (Proxy, PathBuf) {
-    let folder = crate::support::proxy::folder();
+    replaceable_in(crate::support::proxy::folder(), origin, "")
+}
+
+fn replaceable_in(folder: PathBuf, origin: &Origin, more: &str) -> (Proxy, PathBuf) {
     let program = folder.join("program");
     symlink(env!("CARGO_BIN_EXE_pointsman"), &program).unwrap();
     let mut command = Command::new(&program);
     command.args(["run", "--config"]).arg(folder.join("pointsman.toml"));
     // At a port that nobody else is given once this has ended.
     let web = crate::support::free().to_string();
-    let text = config(&[origin.address()], ADMIN).replacen("127.0.0.1:0", &web, 1);
+    let text = config(&[origin.address()], &format!("{more}{ADMIN}")).replacen("127.0.0.1:0", &web, 1);
     (Proxy::start_by(command, folder, &text), program)
 }
 
@@ -211,6 +214,25 @@ fn a_program_that_dies_after_a_second_gives_back() {
     assert_eq!(proxy.get("/").text(), "one");
     assert!(proxy.wait().success());
     assert_eq!(proxy.get("/").text(), "one");
+}
+
+#[test]
+fn unused_socket_keeps_its_file_until_the_next_takes_over() {
+    let origin = Origin::named("one");
+    let folder = crate::support::proxy::folder();
+    let (path, other) = (folder.join("web.sock"), folder.join("other.toml"));
+    let unix = format!("[[listener]]\nname = \"unix\"\naddress = \"unix:{}\"\n", path.display());
+    let (mut proxy, program) = replaceable_in(folder.clone(), &origin, &unix);
+    let text = fs::read_to_string(folder.join("pointsman.toml")).unwrap();
+    fs::write(&other, text.replace(&unix, "")).unwrap();
+    let next = format!("'{}' run --config '{}'", env!("CARGO_BIN_EXE_pointsman"), other.display());
+    install(&program, &format!("exec 3<&0\n{next} <&3 3<&- &\nsleep 1\nkill -KILL $!\nexit 1"));
+    fails(&mut proxy, 1);
+    assert!(UnixStream::connect(&path).is_ok(), "the old program cannot be reached any more");
+    install(&program, &format!("exec {next}"));
+    upgrade(&proxy);
+    assert_eq!(proxy.get("/").text(), "one");
+    eventually("nobody queues up where nobody accepts", || !path.exists());
 }
 
 #[test]
