@@ -43,9 +43,35 @@ pub fn collect(
 }
 
 /// What is known of each backend.
-pub fn all_backends(snapshot: &Snapshot, now: Moment) -> Vec<Value> {
+fn all_backends(snapshot: &Snapshot, now: Moment) -> Vec<Value> {
     snapshot.upstreams.iter().flat_map(|upstream| backends(upstream, now)).collect()
 }
+
+/// What peers are told of backends, of which there may be a great many: those that are ejected, and of an upstream that has
+/// some one that can be used, by which they see that this node has a way to it.
+pub fn ejections(snapshot: &Snapshot, now: Moment) -> Vec<Value> {
+    let left = |backend: &Backend| until(&backend.shared.ejected_until, now);
+    let of_upstream = |upstream: &Arc<Upstream>| {
+        let name = upstream.conf.name.clone();
+        let (ejected, others): (Vec<_>, Vec<_>) = upstream.backends.iter().partition(|it| left(it) > 0);
+        let usable = others.into_iter().find(|it| it.is_probed_up()).filter(|_| !ejected.is_empty());
+        let told = move |backend: &Arc<Backend>| {
+            json!({
+                "upstream": name,
+                "address": backend.address.to_string(),
+                "is_up": backend.is_probed_up(),
+                "ejected_for_us": left(backend),
+            })
+        };
+        usable.into_iter().chain(ejected).map(told).collect::<Vec<_>>()
+    };
+    // How it gets on with its peers is each node's own affair.
+    let upstreams = snapshot.upstreams.iter().filter(|upstream| upstream.conf.name != peers::NAME);
+    upstreams.flat_map(of_upstream).take(MOST_EJECTED).collect()
+}
+
+/// Ejected backends that peers are told of: a message has to stay within its limit.
+const MOST_EJECTED: usize = 10_000;
 
 /// The keys of TLS session tickets.
 pub fn ticket_keys(tickets: &Tickets, now: Moment) -> Value {
@@ -334,10 +360,26 @@ mod tests {
                 backend.shared.ejected_until.store(now.plus(Duration::from_secs(20)).0, Relaxed);
             }
             assert_eq!(told.upstreams[0].backends.len(), 2);
-            learn_ejections(&all_backends(&told, now).into(), &hears, now);
+            learn_ejections(&ejections(&told, now).into(), &hears, now);
             let out = hears.upstreams[0].backends.iter().filter(|backend| !backend.is_healthy(now)).count();
             assert_eq!(out, learned, "{ejected} of 2");
         }
+    }
+
+    #[test]
+    fn message_does_not_grow_with_backends_that_are_well() {
+        let (tickets, now) = (Tickets::new(Moment(1)).unwrap(), Moment(100_000_000_000));
+        let backends: Vec<String> =
+            (1..=2000).map(|port| format!("{{ address = \"127.0.0.1:{port}\" }}")).collect();
+        let (before, _) = CONFIG.split_once("backend = [").unwrap();
+        let told = snapshot_of(&format!("{before}backend = [{}]\n", backends.join(", ")), &tickets);
+        assert_eq!(ejections(&told, now), Vec::<Value>::new());
+        let of = |index: usize| &told.upstreams[0].backends[index].shared;
+        of(0).probed.store(Probed::Down as u8, Relaxed);
+        of(1).ejected_until.store(now.plus(Duration::from_secs(20)).0, Relaxed);
+        let addresses: Vec<Value> =
+            ejections(&told, now).iter().map(|it| at(it, "address").clone()).collect();
+        assert_eq!(addresses, ["127.0.0.1:3", "127.0.0.1:2"]);
     }
 
     #[test]
@@ -360,7 +402,7 @@ mod tests {
             shared(&hears, index).ejected_until.store(until(10), Relaxed);
         }
         for _ in 0..2 {
-            learn_ejections(&all_backends(&told, now).into(), &hears, now);
+            learn_ejections(&ejections(&told, now).into(), &hears, now);
         }
         let ejected: Vec<u64> =
             (0..4).map(|index| shared(&hears, index).ejected_until.load(Relaxed)).collect();
@@ -371,7 +413,7 @@ mod tests {
         );
         // Later there is room for the other one, whose slow start begins with the end of it.
         let later = now.plus(Duration::from_secs(15));
-        learn_ejections(&all_backends(&told, later).into(), &hears, later);
+        learn_ejections(&ejections(&told, later).into(), &hears, later);
         let first = shared(&hears, 0);
         assert_eq!((first.ejected_until.load(Relaxed), first.up_since.load(Relaxed)), (until(20), until(20)));
     }

@@ -24,7 +24,7 @@ const KINDS: &[Kind] = &[
     // Which backends are ejected: a standby has no requests to learn it by, and the primary does not learn it of one.
     Kind {
         name: "backends",
-        collect: |peers, now| handover_state::all_backends(&peers.shared.snapshot.load(), now).into(),
+        collect: |peers, now| handover_state::ejections(&peers.shared.snapshot.load(), now).into(),
         merge: |peers, from, entry, now| {
             if from.is_primary || !peers.is_primary() {
                 handover_state::learn_ejections(entry, &peers.shared.snapshot.load(), now);
