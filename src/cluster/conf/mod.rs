@@ -12,7 +12,7 @@ pub use self::{
     etcd::EtcdConf,
     peers::PeersConf,
     url::StoreUrl,
-    values::{InterfaceAddress, InterfaceName},
+    values::{InterfaceAddress, InterfaceName, LONGEST_NODE},
     vrrp::{Checksum, VrrpConf},
     whole::{ClusterConf, Election, OnChangeConf, RolloutConf, VirtualIpConf},
     zookeeper::ZooKeeperConf,

@@ -18,6 +18,8 @@ pub struct InterfaceName(pub String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceAddress(pub IpNet);
 
+/// The longest name of a node: the names of its changes begin with it, and have 128 bytes at most.
+pub const LONGEST_NODE: usize = 80;
 /// The longest name of an interface that Linux takes.
 const MOST: usize = 15;
 

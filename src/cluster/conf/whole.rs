@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     etcd::EtcdConf,
     peers::PeersConf,
-    values::{InterfaceAddress, InterfaceName},
+    values::{InterfaceAddress, InterfaceName, LONGEST_NODE},
     vrrp::VrrpConf,
     zookeeper::ZooKeeperConf,
 };
@@ -26,7 +26,7 @@ choice! {
 section! {
     /// High availability: the primary node holds the virtual addresses, and a standby takes over when it fails.
     pub struct ClusterConf {
-        /// This node's name in the cluster; empty = the machine's host name.
+        /// This node's name in the cluster, at most 80 bytes; empty = the machine's host name.
         pub node: String = "";
         /// How the primary is elected.
         pub election: Election = "vrrp";
@@ -138,6 +138,10 @@ impl ClusterConf {
 
     fn check(&mut self, table: &mut Table<'_, '_, '_>) {
         self.check_election(table);
+        if self.node.len() > LONGEST_NODE {
+            let message = format!("`node` has {} bytes; at most {LONGEST_NODE} are allowed", self.node.len());
+            table.reader.problem_with(table.place_of("node"), message, "use a shorter name for this node");
+        }
         if self.rollout.is_some() && table.entry("peers").is_none() {
             let message = "`rollout` needs `[cluster.peers]`, so that nodes know how the others are doing";
             let hint = "add it, or leave `rollout` out";

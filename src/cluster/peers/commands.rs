@@ -273,6 +273,7 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::conf::LONGEST_NODE;
 
     const PURGE: (&str, &str, &str) = ("POST", "/api/v1/caches/c/purge", "{\"all\":true}");
 
@@ -298,6 +299,17 @@ mod tests {
         assert_eq!(commands.begin(&command.id), Progress::UnderWay);
         commands.settle(&command.id, true);
         assert_eq!(commands.begin(&command.id), Progress::Done);
+    }
+
+    #[test]
+    fn change_of_a_node_with_the_longest_name_is_read() {
+        let (commands, other) = (Commands::default(), "10.0.0.2:1".parse().unwrap());
+        commands.lock().last = u64::MAX - 1;
+        let now = Moment(u64::MAX);
+        commands.tell([other].into_iter(), PURGE, &"n".repeat(LONGEST_NODE), now);
+        let command = commands.next(other, now).unwrap();
+        let read = Command::from_json(command.to_json().to_string().as_bytes());
+        assert_eq!(read.as_ref(), Some(&*command));
     }
 
     #[test]
