@@ -212,9 +212,10 @@ fn backends(upstream: &Upstream, now: Moment) -> impl Iterator<Item = Value> {
 fn restore_backend(state: &Value, upstream: &Upstream, backend: &Backend, now: Moment) {
     let shared = &backend.shared;
     shared.is_known.store(true, Relaxed);
+    let is_up = at(state, "is_up").as_bool().unwrap_or(true);
     // What checks said of one that is not checked any more would hold for ever.
-    if upstream.conf.health_check.is_some() {
-        let probed = if at(state, "is_up").as_bool().unwrap_or(true) { Probed::Up } else { Probed::Down };
+    if is_up || upstream.conf.health_check.is_some() {
+        let probed = if is_up { Probed::Up } else { Probed::Down };
         shared.probed.store(probed as u8, Relaxed);
         if let Some(why) = at(state, "why").as_str() {
             shared.set_why(why.into());
@@ -303,6 +304,7 @@ mod tests {
         let down = &old.upstreams[0].backends[0].shared;
         down.probed.store(Probed::Down as u8, Relaxed);
         down.set_why("3 checks in a row failed".into());
+        old.upstreams[0].backends[1].shared.set_why("3 failures in a row".into());
         let state = collect(&old, (&Overrides::default(), &Addresses::default()), &tickets, now);
         for (text, is_up) in [(CONFIG.to_owned(), true), (format!("{CONFIG}{CHECKED}"), false)] {
             let new = snapshot_of(&text, &tickets);
@@ -310,6 +312,8 @@ mod tests {
             let backend = &new.upstreams[0].backends[0];
             assert_eq!(backend.is_probed_up(), is_up, "{text}");
             assert_eq!(&*backend.shared.why() == "3 checks in a row failed", !is_up, "{text}");
+            // What requests have said is as true as before.
+            assert_eq!(&*new.upstreams[0].backends[1].shared.why(), "3 failures in a row");
         }
     }
 
