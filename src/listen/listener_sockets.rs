@@ -81,7 +81,7 @@ struct New {
 }
 
 impl New {
-    fn new(slot: ListenerId, name: String, address: ListenAddress, bound: Bound) -> Self {
+    fn bound(slot: ListenerId, name: String, address: ListenAddress, bound: Bound) -> Self {
         Self { slot, name, address, bound, for_workers: Vec::new() }
     }
 }
@@ -173,14 +173,14 @@ impl Sockets {
         let beside = of_tls.as_ref().and_then(|of_tls| self.beside(slot, of_tls, acquired));
         let (Some(mut last), Some(of_tls)) = (beside, of_tls) else {
             let bound = self.bind((conf, is_virtual), (&address, &address), workers, acquired)?;
-            acquired.new.push(New::new(slot, name, address, bound));
+            acquired.new.push(New::bound(slot, name, address, bound));
             return Ok(());
         };
         for _ in 0..PORTS_TRIED {
             let at = ListenAddress::Udp(last);
             let error = match self.bind((conf, is_virtual), (&address, &at), workers, acquired) {
                 Ok(bound) => {
-                    acquired.new.push(New::new(slot, name, address, bound));
+                    acquired.new.push(New::bound(slot, name, address, bound));
                     return Ok(());
                 }
                 Err(error) => error,
