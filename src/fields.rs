@@ -6,6 +6,7 @@
 //! `docs/decisions/003` has the measurement against `http::HeaderMap`.
 
 mod connection_options;
+mod cookie;
 mod known;
 mod list;
 mod number;
@@ -16,6 +17,7 @@ mod token;
 use std::{fmt, ops::Range};
 
 pub use connection_options::ConnectionOptions;
+pub use cookie::cookies;
 pub use known::{Known, is_spelled};
 pub use list::list;
 pub use number::{Digits, write_number};

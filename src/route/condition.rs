@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     exchange::Exchange,
-    fields::{Fields, Known},
+    fields::{Fields, Known, cookies},
     schema::form,
 };
 
@@ -161,12 +161,7 @@ impl Condition {
                 pattern.holds(of_name.map(|(_, value)| form::value(value)))
             }
             Self::Cookie(name, pattern) => {
-                let pairs =
-                    of.headers.all_known(Known::Cookie).flat_map(|value| value.split(|byte| *byte == b';'));
-                let of_name = pairs
-                    .map(<[u8]>::trim_ascii)
-                    .filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
-                pattern.holds(of_name.map(Cow::from))
+                pattern.holds(cookies(of.headers.all_known(Known::Cookie), name).map(Cow::from))
             }
             Self::Client(networks) => of.exchange.is_some_and(|exchange| {
                 let client = exchange.facts.client_address();

@@ -184,6 +184,7 @@ fn value(inner: &str, of: Use) -> Result<Piece, Fault> {
             hint: format!("available: {FILTERS}"),
         })
     };
+    let variable = if of == Use::Key { variable.in_key() } else { variable };
     Ok(Piece::Value { variable, filters: parts.map(filter).collect::<Result<_, _>>()? })
 }
 

@@ -52,6 +52,22 @@ fn placeholders_stand_for_what_a_request_says() {
     assert!(rendered("{time.iso}", Context::Plain, &exchange).ends_with('Z'));
 }
 
+/// Else a stranger adds a second one, which some backends take, and all get the answer who sent only the first.
+#[test]
+fn a_key_has_each_parameter_and_cookie_of_a_name() {
+    let key = |target: &str, cookie: &str| {
+        let exchange = exchange(target, &[("Cookie", cookie)]);
+        let template =
+            Template::parse("{query.p}|{cookie.c|default:none}", Use::Key, Context::Plain).unwrap();
+        template.render(&Scope { exchange: &exchange, place: Place::default() })
+    };
+    assert_eq!(key("/?p=a+b", "c=x"), "a b|x");
+    assert_eq!(key("/?pp=1", "cc=1"), "|none");
+    assert_eq!(key("/?p=1&%70=%32", "c=x; c=y"), "1\02|x; y");
+    assert_eq!(key("/?q;p=2", "c =x"), "q;p=2|x");
+    assert_eq!(key("/?p=1;2", "c= x"), "p=1;2|x");
+}
+
 #[test]
 fn groups_are_those_of_the_first_expression_that_finds() {
     let captures =

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::scope::Scope;
 use crate::{
     exchange::TlsFacts,
-    fields::Known,
+    fields::{Known, cookies},
     schema::form,
     telemetry::clock,
     tls::facts::{ClientFacts, fingerprint},
@@ -29,6 +29,10 @@ pub(super) enum Variable {
     Header(Box<str>),
     /// The first cookie of this name.
     Cookie(Box<str>),
+    /// All parameters of this name, decoded: in the keys of a cache, since backends may take any of them.
+    EachParameter(Box<str>),
+    /// All cookies of this name, for the same reason.
+    EachCookie(Box<str>),
     RequestId,
     Listener,
     Route,
@@ -95,6 +99,15 @@ impl Variable {
         })
     }
 
+    /// The same in the keys of a cache.
+    pub(super) fn in_key(self) -> Self {
+        match self {
+            Self::Parameter(name) => Self::EachParameter(name),
+            Self::Cookie(name) => Self::EachCookie(name),
+            other => other,
+        }
+    }
+
     /// The names that there are.
     pub(super) fn names() -> impl Iterator<Item = &'static str> {
         NAMES.iter().map(|(name, _)| *name).chain(["query.NAME", "header.NAME", "cookie.NAME", "path.1"])
@@ -108,7 +121,7 @@ impl Variable {
 
     /// Whether it is a part of the request's query, or has that in it.
     pub(super) fn is_of_query(&self) -> bool {
-        matches!(self, Self::Query | Self::PathAndQuery | Self::Parameter(_))
+        matches!(self, Self::Query | Self::PathAndQuery | Self::Parameter(_) | Self::EachParameter(_))
     }
 
     /// Whether it is a part of the request's path.
@@ -144,6 +157,7 @@ impl Variable {
             Self::ClientIp
             | Self::Header(_)
             | Self::Cookie(_)
+            | Self::EachCookie(_)
             | Self::TlsVersion
             | Self::TlsCipher
             | Self::TlsServerName
@@ -159,6 +173,7 @@ impl Variable {
             | Self::Query
             | Self::PathAndQuery
             | Self::Parameter(_)
+            | Self::EachParameter(_)
             | Self::Capture(_)
             | Self::Listener
             | Self::Route
@@ -188,8 +203,15 @@ impl Variable {
             Self::Query => exchange.query().as_bytes().into(),
             Self::PathAndQuery => exchange.request.target.as_bytes().into(),
             Self::Parameter(name) => parameter(exchange.query(), name),
-            Self::Header(name) => joined(exchange.request.fields.all(name)),
-            Self::Cookie(name) => cookie(exchange.request.fields.all_known(Known::Cookie), name),
+            Self::Header(name) => joined(exchange.request.fields.all(name), b", "),
+            Self::Cookie(name) => {
+                let mut values = cookies(exchange.request.fields.all_known(Known::Cookie), name);
+                values.next().unwrap_or_default().into()
+            }
+            Self::EachParameter(name) => each_parameter(exchange.query(), name),
+            Self::EachCookie(name) => {
+                joined(cookies(exchange.request.fields.all_known(Known::Cookie), name), b"; ")
+            }
             Self::RequestId => facts.id.as_bytes().into(),
             Self::Listener => place.listener.as_bytes().into(),
             Self::Route => place.route.as_bytes().into(),
@@ -242,23 +264,34 @@ fn parameter<'a>(query: &'a str, name: &str) -> Cow<'a, [u8]> {
     found.map_or(Cow::default(), |(_, value)| form::value(value))
 }
 
-/// Values of one field name as one (RFC 9110 §5.3).
-fn joined<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Cow<'a, [u8]> {
-    let Some(first) = values.next() else { return Cow::default() };
-    let mut all = Cow::Borrowed(first);
+/// All parameters of this name in a query, decoded, with a NUL between two. One with a `;`, at which some backends part
+/// parameters too, is there as it is written.
+fn each_parameter<'a>(query: &'a str, name: &str) -> Cow<'a, [u8]> {
+    let is_it = |found: &str| form::decoded(found).eq(name.bytes());
+    let mut values = query.split('&').filter_map(|parameter| {
+        let mut parts = parameter.split(';').flat_map(form::parameters);
+        let (_, value) = parts.find(|(found, _)| is_it(found))?;
+        Some(if parameter.contains(';') { parameter.as_bytes().into() } else { form::value(value) })
+    });
+    let mut all = values.next().unwrap_or_default();
     for value in values {
         let all = all.to_mut();
-        all.extend_from_slice(b", ");
-        all.extend_from_slice(value);
+        all.push(0);
+        all.extend_from_slice(&value);
     }
     all
 }
 
-/// The first cookie of this name (RFC 6265 §4.2.1).
-fn cookie<'a>(values: impl Iterator<Item = &'a [u8]>, name: &str) -> Cow<'a, [u8]> {
-    let pairs = values.flat_map(|value| value.split(|byte| *byte == b';')).map(<[u8]>::trim_ascii);
-    let mut values = pairs.filter_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
-    values.next().unwrap_or_default().into()
+/// Values of one field name as one (RFC 9110 §5.3).
+fn joined<'a>(mut values: impl Iterator<Item = &'a [u8]>, between: &[u8]) -> Cow<'a, [u8]> {
+    let Some(first) = values.next() else { return Cow::default() };
+    let mut all = Cow::Borrowed(first);
+    for value in values {
+        let all = all.to_mut();
+        all.extend_from_slice(between);
+        all.extend_from_slice(value);
+    }
+    all
 }
 
 fn of_certificate<'a>(tls: Option<&'a TlsFacts>, tell: impl Fn(&[u8]) -> Option<String>) -> Cow<'a, [u8]> {

@@ -14,7 +14,8 @@ use crate::{
         sticky::{format_token, parse_token, sticky_token},
     },
     exchange::Exchange,
-    fields::{Fields, Known},
+    fields::{Fields, Known, cookies},
+    schema::form,
 };
 
 /// The key of what comes from a client, whatever it is; 0 for policies that do not hash.
@@ -43,10 +44,9 @@ pub fn key(upstream: &Upstream, exchange: &Exchange) -> u64 {
             HashOn::Header(name) => xxh3_64(exchange.request.fields.get(name).unwrap_or_default()),
             HashOn::Cookie(name) => xxh3_64(cookie(&exchange.request.fields, name).unwrap_or_default()),
             HashOn::Query(name) => {
-                let pairs =
-                    exchange.query().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-                let value = pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value);
-                xxh3_64(value.unwrap_or_default().as_bytes())
+                let is_it = |found: &str| form::decoded(found).eq(name.bytes());
+                let found = form::parameters(exchange.query()).find(|(found, _)| is_it(found));
+                xxh3_64(&form::value(found.map_or("", |(_, value)| value)))
             }
         },
         PicksBy::Chance | PicksBy::State => 0,
@@ -95,9 +95,27 @@ pub fn set_cookie(upstream: &Upstream, index: usize, is_tls: bool) -> Option<Str
 
 /// The value of a cookie (RFC 6265 §5.4).
 fn cookie<'a>(fields: &'a Fields, name: &str) -> Option<&'a [u8]> {
-    fields.all_known(Known::Cookie).flat_map(|value| value.split(|byte| *byte == b';')).find_map(|pair| {
-        let pair = pair.trim_ascii();
-        let value = pair.strip_prefix(name.as_bytes())?;
-        value.strip_prefix(b"=")
-    })
+    cookies(fields.all_known(Known::Cookie), name).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config, runtime::build};
+
+    #[test]
+    fn a_parameter_is_hashed_in_whatever_spelling_it_comes() {
+        let text = "[[listener]]\nname = \"l\"\naddress = \"127.0.0.1:0\"\n[[route]]\nname = \"r\"\nupstream = \"u\"\n\
+            [[upstream]]\nname = \"u\"\nbalance = \"maglev\"\nhash_on = \"query:user id\"\n\
+            backend = [{ address = \"127.0.0.1:1\" }]\n";
+        let snapshot = build::build_apart(config::parse(text, "test.toml".as_ref()).unwrap()).unwrap();
+        let of = |target: &str| {
+            let mut exchange = Exchange { path_length: 1, ..Exchange::default() };
+            exchange.request.target.push_str(target);
+            key(&snapshot.upstreams[0], &exchange)
+        };
+        assert_eq!(of("/?a&user+id=7%2B"), of("/?%75ser%20id=%37%2b&b"));
+        assert_ne!(of("/?user+id=7"), of("/?user+id=8"));
+        assert_eq!(of("/?userid=7"), of("/"));
+    }
 }

@@ -71,6 +71,15 @@ fn values_are_looked_at_as_they_are_meant() {
     }
 }
 
+/// Else a client is logged in for the backend, and not for `bypass` and `no_store` of a cache.
+#[test]
+fn white_space_hides_no_cookie() {
+    let cookie = MatchConf { cookies: one(ValueMatch::In(vec!["1".to_owned()])), ..nothing() };
+    for field in ["a =1", "b=2;\ta\t= 1 ;c", "a= 1"] {
+        assert!(meets(cookie.clone(), "", &[("Cookie", field)]), "{field}");
+    }
+}
+
 #[test]
 fn clients_and_schemes_are_those_that_are_believed() {
     let clients = |network: &str| MatchConf { clients: vec![network.parse().unwrap()], ..nothing() };
