@@ -112,6 +112,14 @@ impl Memory {
         result
     }
 
+    /// Takes out what is in the place of an object whose body is not to be had here: it is older.
+    pub fn pass_by(&self, object: &StoredResponse) {
+        let Some(mut shard) = self.shard(&object.key) else { return };
+        let left = shard.remove(object);
+        drop(shard);
+        drop(left);
+    }
+
     /// Stores an object in the place of `before`, if that is still there. False when it is not: who took its
     /// place, or its place away, knows better.
     pub fn replace(&self, before: &Arc<StoredResponse>, object: Arc<StoredResponse>, most: usize) -> bool {

@@ -301,6 +301,14 @@ impl Cache {
         }
     }
 
+    /// The same of an object whose body has no room in memory: what is there in its place would hide it.
+    pub fn pass_by(&self, object: &StoredResponse) -> bool {
+        if let Some(memory) = &self.store.memory {
+            memory.pass_by(object);
+        }
+        true
+    }
+
     /// Stores the newer head of a response in the place of the older one, if that is still there. False where one of
     /// the purges since it was asked for is about it, and it is to be stored nowhere.
     pub fn replace(&self, before: &Arc<StoredResponse>, object: Arc<StoredResponse>, rules: &[Rule]) -> bool {

@@ -40,6 +40,14 @@ impl Stored {
         }
     }
 
+    /// The same where it is in memory.
+    pub fn into_memory(self) -> Option<Arc<StoredResponse>> {
+        match self {
+            Self::Memory(response) => Some(response),
+            Self::Disk(_) => None,
+        }
+    }
+
     /// What others may be given who wait for the same; those who wait for what stays on disk look there themselves.
     pub fn in_memory(&self) -> Option<&Arc<StoredResponse>> {
         match self {

@@ -25,6 +25,7 @@ mod cache_conditions;
 mod cache_debts;
 mod cache_disk;
 mod cache_memory;
+mod cache_replaced;
 mod cache_replay;
 mod cache_rules;
 mod cache_writes;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::{
+    disk_lookup,
     origin::{NotShared, OriginReply, OriginRequest, StoredUpdate, Update},
     request::{ServedFrom, on_error},
 };
@@ -171,14 +172,14 @@ fn apply_in_memory(
                 is_kept = cache.replace(before, response.clone(), rules);
             });
             if is_kept {
-                renew_on_disk(cache, &response, true, begun);
+                disk_lookup::renew(cache, &response, true, begun);
             }
         }
         // The newer head is for the one who asked: whoever waits asks for himself.
         StoredUpdate::Removed => {
             cache.remove(before);
             lead.release();
-            renew_on_disk(cache, &response, false, begun);
+            disk_lookup::renew(cache, &response, false, begun);
         }
         StoredUpdate::Unchanged => lead.release(),
     }
@@ -208,14 +209,6 @@ fn apply_on_disk(
     }
 }
 
-/// Gives the object on disk in the place of `response` its head, or takes it out; soon.
-fn renew_on_disk(cache: &Arc<Cache>, response: &Arc<StoredResponse>, stays: bool, begun: u64) {
-    if cache.store.disk.may_have(&response.key) {
-        let (cache, response) = (cache.clone(), response.clone());
-        tokio::task::spawn_local(async move { cache.store.disk.renew(&response, stays, begun).await });
-    }
-}
-
 /// Remembers that an answer is for one request only: nobody is to wait for such another, and what was stored before it
 /// holds no more.
 pub(super) fn note(cache: &Arc<Cache>, key: &Key, stored: Option<&Stored>, why: NotShared, status: u16) {
@@ -227,7 +220,7 @@ pub(super) fn note(cache: &Arc<Cache>, key: &Key, stored: Option<&Stored>, why: 
     match stored.filter(|_| status < 400) {
         Some(Stored::Memory(response)) => {
             cache.remove(response);
-            renew_on_disk(cache, response, false, 0);
+            disk_lookup::renew(cache, response, false, 0);
         }
         Some(Stored::Disk(object)) => object.remove(),
         None => {}

@@ -1,10 +1,14 @@
-//! What is on disk for a request: small objects come to memory and answer from there, large ones answer from disk.
+//! What is on disk for a request: small objects come to memory and answer from there, large ones answer from disk. And
+//! what becomes of it once something newer is known.
 
 use std::sync::Arc;
 
 use super::request::usable;
 use crate::{
-    cache::{cache_control::RequestControl, freshness::Verdict, key::Key, store::Cache, stored::Stored},
+    cache::{
+        cache_control::RequestControl, freshness::Verdict, key::Key, store::Cache, stored::Stored,
+        stored_response::StoredResponse,
+    },
     fields::Fields,
 };
 
@@ -42,4 +46,21 @@ pub(super) async fn find(
     let response = object.load().await.map(Arc::new)?;
     let verdict = usable(&response.freshness(), control);
     Some(DiskLookup { stored: Stored::Memory(response), verdict })
+}
+
+/// Gives the object on disk in the place of `response` its head, or takes it out; soon.
+pub(super) fn renew(cache: &Arc<Cache>, response: &Arc<StoredResponse>, stays: bool, begun: u64) {
+    if cache.store.disk.may_have(&response.key) {
+        let (cache, response) = (cache.clone(), response.clone());
+        tokio::task::spawn_local(async move { cache.store.disk.renew(&response, stays, begun).await });
+    }
+}
+
+/// Takes what is on disk in the place of `response` out; soon.
+pub(super) fn remove(cache: &Arc<Cache>, response: &Arc<StoredResponse>) {
+    cache.store.disk.remove(response);
+    // Which of those that vary it is, their heads say.
+    if !response.variant.text().is_empty() {
+        renew(cache, response, false, 0);
+    }
 }

@@ -224,7 +224,8 @@ impl Fetch {
         let _ = self.reply.send(FetchReply { exchange: self.exchange, result });
         // The reader stood for all who would ask while there was no head. It reads nothing, and nobody is to wait for it.
         let refresh = self.refresh.map(|(refresh, _reader)| refresh);
-        fill(self.cache, head, answer.response, source, idle).await;
+        let before = self.miss.stored.and_then(Stored::into_memory);
+        fill(self.cache, (head, before), answer.response, source, idle).await;
         drop((refresh, self.alive));
     }
 

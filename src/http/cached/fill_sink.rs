@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use super::disk_lookup;
 use crate::{
     cache::{
         disk_tier::DiskWrite,
@@ -23,10 +24,10 @@ use crate::{
 };
 
 /// Brings a body to its end, at the origin's pace, however slow those are who read it, and has it stored when it is
-/// whole. A body that stalls for `idle` is broken.
+/// whole. `before` is what was stored for the request that brings it. A body that stalls for `idle` is broken.
 pub(super) async fn fill(
     cache: Arc<Cache>,
-    head: Arc<Answer>,
+    (head, before): (Arc<Answer>, Option<Arc<StoredResponse>>),
     response: UpstreamResponse,
     mut source: Source,
     idle: Duration,
@@ -42,28 +43,46 @@ pub(super) async fn fill(
     if respond::pump(respond::Source::Upstream(response), patience, &mut sink).await.is_ok() {
         let FillSink { source, disk, .. } = sink;
         let key = source.key().clone();
-        source.finish(|body, rules| store(&cache, key, &head, (body, disk), rules));
+        source.finish(|body, rules| store(&cache, key, (&head, before.as_ref()), (body, disk), rules));
     }
 }
 
-/// Stores an answer whose body is whole, in memory if all of it is there still, and on disk.
+/// Stores an answer whose body is whole, in memory if all of it is there still, and on disk. Nothing that it replaces
+/// stays anywhere, or that would be found in its place: not what has its place, nor what was stored for its request.
 fn store(
-    cache: &Cache,
+    cache: &Arc<Cache>,
     key: Key,
-    head: &Answer,
+    (head, before): (&Answer, Option<&Arc<StoredResponse>>),
     (body, disk): (Option<Body>, Option<DiskWrite>),
     rules: &[Rule],
 ) {
     if !head.is_open || !cache.survives(&key, &head.entry.head.fields, rules) {
         return;
     }
-    let is_admitted = body.is_none_or(|body| {
-        let mut entry = head.entry.clone();
-        entry.head.fields = entry.head.fields.compact();
-        cache.put(Arc::new(StoredResponse::assembled(key, head.variant.clone(), entry, body)))
-    });
-    if let Some(disk) = disk.filter(|_| is_admitted) {
-        disk.finish();
+    let mut entry = head.entry.clone();
+    entry.head.fields = entry.head.fields.compact();
+    let assembled = |body| Arc::new(StoredResponse::assembled(key, head.variant.clone(), entry, body));
+    let (object, is_admitted) = match body {
+        Some(body) => {
+            let object = assembled(body);
+            (object.clone(), cache.put(object))
+        }
+        None => {
+            let object = assembled(Body::of([]));
+            let is_admitted = cache.pass_by(&object);
+            (object, is_admitted)
+        }
+    };
+    // One with Vary comes before one without: where the origin changed its mind it would be asked about for ever.
+    if let Some(before) = before.filter(|before| before.id() != object.id()) {
+        if let Some(memory) = &cache.store.memory {
+            memory.remove(before);
+        }
+        disk_lookup::remove(cache, before);
+    }
+    match disk.filter(|_| is_admitted) {
+        Some(disk) => disk.finish(),
+        None => disk_lookup::remove(cache, &object),
     }
 }
 
@@ -120,3 +139,6 @@ impl Sink for FillSink {
         &self.deadline
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -158,7 +158,8 @@ async fn store_and_send<D: Downstream>(
     source.answer(head.clone());
     let idle = request.context.response_body_timeout();
     let alive = exchange.worker().begin_fetch();
-    let filling = fill(request.cache.clone(), head.clone(), answer.response, source, idle);
+    let before = miss.stored.as_ref().and_then(Stored::in_memory).cloned();
+    let filling = fill(request.cache.clone(), (head.clone(), before), answer.response, source, idle);
     tokio::task::spawn_local(async move {
         filling.await;
         drop(alive);

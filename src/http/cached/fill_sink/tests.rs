@@ -1,0 +1,106 @@
+//! What is stored of a whole answer, and what leaves for it.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{
+    cache::{
+        conf::CacheConf, date::Date, freshness::Times, key::KeySettings, memory::Found, policy::Policy,
+        store::Store, stored_head::StoredHead,
+    },
+    fields::Fields,
+    h1::{RequestHead, ResponseHead},
+    schema::Size,
+};
+
+const NOW: Date = Date(1_795_000_000);
+const PLAIN: [(&str, &str); 1] = [("Cache-Control", "max-age=60")];
+const VARYING: [(&str, &str); 2] = [("Cache-Control", "max-age=60"), ("Vary", "Accept-Language")];
+
+fn cache(conf: CacheConf) -> Arc<Cache> {
+    let conf = CacheConf { memory: Size(1 << 20), max_object: Size(1 << 16), max_variants: 10, ..conf };
+    let store = Arc::new(Store::new(Some(Cache::shape(&conf)), 1, Arc::default()));
+    store.start(&conf, false).unwrap();
+    Arc::new(Cache::new(&conf, store))
+}
+
+fn plain_cache() -> Arc<Cache> {
+    cache(CacheConf::collapsing("c"))
+}
+
+fn key() -> Key {
+    Key::of("http", "a", None, "/x", &Fields::default(), &KeySettings::default())
+}
+
+fn fields(lines: &[(&str, &str)]) -> Fields {
+    let mut fields = Fields::default();
+    lines.iter().for_each(|(name, value)| fields.push(name, value.as_bytes()));
+    fields
+}
+
+fn speaks(language: &str) -> Fields {
+    fields(&[("Accept-Language", language)])
+}
+
+/// An answer to a request for German that came so many seconds after the first one.
+fn answer(lines: &[(&str, &str)], after: u64) -> Answer {
+    let at = Date(NOW.0 + after);
+    let request = RequestHead { fields: speaks("de"), ..RequestHead::default() };
+    let head = ResponseHead { status: 200, fields: fields(lines), ..ResponseHead::default() };
+    let times = Times { requested: at, received: at };
+    let entry = StoredHead::of(&request, &head, &Policy::default(), times).unwrap();
+    let variant = entry.vary.key(&request.fields).unwrap();
+    Answer { entry, variant, length: None, is_open: true }
+}
+
+fn body(text: &'static str) -> Option<Body> {
+    Some(Body::of([Bytes::from_static(text.as_bytes())]))
+}
+
+/// The body of what is found.
+fn found(cache: &Cache, language: &str) -> Option<Bytes> {
+    stored(cache, language).map(|object| object.body.at(0))
+}
+
+fn stored(cache: &Cache, language: &str) -> Option<Arc<StoredResponse>> {
+    match cache.find(&key(), &speaks(language)) {
+        Found::Stored(object) => Some(object),
+        Found::Vary(_) | Found::Nothing => None,
+    }
+}
+
+/// Else each later request finds the one that varies, asks about that, and gets the other one again, for ever.
+#[test]
+fn what_was_stored_for_the_request_leaves_for_another_variant() {
+    for (first, second, others) in [(&VARYING[..], &PLAIN[..], Some("2")), (&PLAIN, &VARYING, None)] {
+        let cache = plain_cache();
+        store(&cache, key(), (&answer(first, 0), None), (body("1"), None), &[]);
+        let before = stored(&cache, "de");
+        store(&cache, key(), (&answer(second, 1), before.as_ref()), (body("2"), None), &[]);
+        assert_eq!(found(&cache, "de").as_deref(), Some(&b"2"[..]));
+        assert_eq!(found(&cache, "fr").as_deref(), others.map(str::as_bytes));
+    }
+}
+
+#[test]
+fn what_another_stored_meanwhile_stays() {
+    let cache = plain_cache();
+    store(&cache, key(), (&answer(&VARYING, 0), None), (body("1"), None), &[]);
+    let before = stored(&cache, "de");
+    store(&cache, key(), (&answer(&VARYING, 1), None), (body("2"), None), &[]);
+    store(&cache, key(), (&answer(&PLAIN, 2), before.as_ref()), (body("3"), None), &[]);
+    assert_eq!(found(&cache, "de").as_deref(), Some(&b"2"[..]));
+    assert_eq!(found(&cache, "fr").as_deref(), Some(&b"3"[..]));
+}
+
+/// It may be on disk, where nobody looks who finds the older one in memory.
+#[test]
+fn a_body_too_large_for_memory_leaves_nothing_older_there() {
+    for lines in [&PLAIN[..], &VARYING] {
+        let cache = plain_cache();
+        store(&cache, key(), (&answer(lines, 0), None), (body("1"), None), &[]);
+        assert!(found(&cache, "de").is_some());
+        store(&cache, key(), (&answer(lines, 1), None), (None, None), &[]);
+        assert!(cache.store.memory.as_ref().unwrap().variants(&key()).is_empty());
+    }
+}
