@@ -76,7 +76,7 @@ impl Index {
             entries: Slab::new(),
             keys: HashMap::new(),
             ranks: HashMap::new(),
-            evict: eviction.start(limit, SEED),
+            evict: eviction.start(limit, fastrand::u64(..)),
             eviction,
             victims: Vec::new(),
             limit,
@@ -234,7 +234,7 @@ impl Index {
     pub(super) fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
         if limit > self.evict.limit() {
-            self.evict = self.eviction.start(limit, SEED);
+            self.evict = self.eviction.start(limit, fastrand::u64(..));
             for (_, entry) in &self.entries {
                 self.evict.admit(entry.rank, entry.name().size(), &mut self.victims);
             }
@@ -360,6 +360,3 @@ impl Index {
         rank
     }
 }
-
-/// What is random in the order of eviction.
-const SEED: u64 = 0x5eed;

@@ -73,13 +73,13 @@ impl Eviction {
     /// An empty one of `limit` bytes. What is random in it follows from `seed`.
     pub fn start(self, limit: u64, seed: u64) -> Box<dyn Evict> {
         match self {
-            Self::S3Fifo => Box::new(Evictor::new(s3_fifo::S3Fifo::new(limit), limit)),
-            Self::Fifo => Box::new(Evictor::new(fifo::Fifo::default(), limit)),
-            Self::Lifo => Box::new(Evictor::new(lifo::Lifo::default(), limit)),
-            Self::Lru => Box::new(Evictor::new(lru::Lru::default(), limit)),
-            Self::Mru => Box::new(Evictor::new(mru::Mru::default(), limit)),
-            Self::Lfu => Box::new(Evictor::new(lfu::Lfu::default(), limit)),
-            Self::Random => Box::new(Evictor::new(random::Random::new(seed), limit)),
+            Self::S3Fifo => Box::new(Evictor::new(s3_fifo::S3Fifo::new(limit, seed), limit, seed)),
+            Self::Fifo => Box::new(Evictor::new(fifo::Fifo::default(), limit, seed)),
+            Self::Lifo => Box::new(Evictor::new(lifo::Lifo::default(), limit, seed)),
+            Self::Lru => Box::new(Evictor::new(lru::Lru::default(), limit, seed)),
+            Self::Mru => Box::new(Evictor::new(mru::Mru::default(), limit, seed)),
+            Self::Lfu => Box::new(Evictor::new(lfu::Lfu::default(), limit, seed)),
+            Self::Random => Box::new(Evictor::new(random::Random::new(seed), limit, seed)),
         }
     }
 }
@@ -94,8 +94,8 @@ struct Evictor<O: Order> {
 }
 
 impl<O: Order> Evictor<O> {
-    fn new(order: O, limit: u64) -> Self {
-        Self { entries: Entries::default(), order, bytes: 0, limit }
+    fn new(order: O, limit: u64, seed: u64) -> Self {
+        Self { entries: Entries::new(seed), order, bytes: 0, limit }
     }
 
     /// Lets objects go until `size` fits. False when it cannot, which only a broken order could bring about.

@@ -54,9 +54,10 @@ pub(super) struct S3Fifo {
 }
 
 impl S3Fifo {
-    pub(super) fn new(limit: u64) -> Self {
+    pub(super) fn new(limit: u64, seed: u64) -> Self {
         let small_limit = limit / SMALL_PART;
-        let ghosts = Ghosts { limit: limit - small_limit, ..Ghosts::default() };
+        let (entries, order) = (Entries::new(seed), List::default());
+        let ghosts = Ghosts { entries, order, limit: limit - small_limit };
         Self { small: List::default(), main: List::default(), ghosts, small_limit }
     }
 
@@ -134,7 +135,7 @@ impl Order for S3Fifo {
 }
 
 /// The keys of objects that left, from the one that left first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Ghosts {
     entries: Entries<()>,
     order: List,
