@@ -155,7 +155,7 @@ mod tests {
         let entry = StoredHead::of(&RequestHead::default(), &head, &Policy::default(), times).unwrap();
         let body = Body::of([Bytes::from_static(b"body")]);
         let object = StoredResponse::new(key(target), &Fields::default(), entry, body).unwrap();
-        assert!(cache.put(Arc::new(object)));
+        assert!(cache.put(Arc::new(object)).is_ok());
     }
 
     fn has(cache: &Cache, target: &str) -> bool {

@@ -112,12 +112,14 @@ impl Memory {
         result
     }
 
-    /// Takes out what is in the place of an object whose body is not to be had here: it is older.
-    pub fn pass_by(&self, object: &StoredResponse) {
-        let Some(mut shard) = self.shard(&object.key) else { return };
-        let left = shard.remove(object);
+    /// Takes out what is in the place of an object whose body is not to be had here, unless that is more recent.
+    pub fn pass_by(&self, object: &StoredResponse) -> Result<(), Rejected> {
+        let Some(mut shard) = self.shard(&object.key) else { return Ok(()) };
+        let mut left = Vec::new();
+        let result = shard.pass_by(object, &mut left);
         drop(shard);
         drop(left);
+        result
     }
 
     /// Stores an object in the place of `before`, if that is still there. False when it is not: who took its

@@ -35,6 +35,8 @@ pub enum Rejected {
     TooLarge,
     /// It was not asked for before (`second-request`).
     NotAdmitted,
+    /// What is there is more recent: it was asked for later, and came earlier.
+    Older,
 }
 
 /// What the store has done and holds.
@@ -185,6 +187,7 @@ impl Shard {
             self.stats.not_admitted += 1;
             return Err(Rejected::NotAdmitted);
         }
+        self.check_age(&object)?;
         // What was here is gone in any case: what came is newer.
         left.extend(self.remove_id(id));
         if self.by_id(half(&object.key)).first().is_some_and(|first| first.key != object.key) {
@@ -200,6 +203,23 @@ impl Shard {
         }
         self.enter(object);
         Ok(())
+    }
+
+    /// Takes out what is in the place of an object that is stored elsewhere.
+    pub(super) fn pass_by(
+        &mut self,
+        object: &StoredResponse,
+        left: &mut Vec<Arc<StoredResponse>>,
+    ) -> Result<(), Rejected> {
+        self.check_age(object)?;
+        left.extend(self.remove(object));
+        Ok(())
+    }
+
+    /// Refuses an object in whose place is a more recent one.
+    fn check_age(&self, object: &StoredResponse) -> Result<(), Rejected> {
+        let mut others = self.variants(&object.key).iter().filter(|other| other.variant == object.variant);
+        if others.any(|other| other.is_more_recent_than(object)) { Err(Rejected::Older) } else { Ok(()) }
     }
 
     /// Counts an object anew that holds more than before.

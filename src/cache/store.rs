@@ -291,39 +291,35 @@ impl Cache {
         !self.survives(key, response, &self.store.fills.purges_since_time(key, then))
     }
 
-    /// Stores what a fill brought in memory. False when it is not to be stored anywhere: it was not asked for before.
-    pub fn put(&self, object: Arc<StoredResponse>) -> bool {
-        let Some(memory) = &self.store.memory else { return true };
+    /// Stores what a fill brought in memory. The error says why it is not to be stored anywhere.
+    pub fn put(&self, object: Arc<StoredResponse>) -> Result<(), Rejected> {
+        let Some(memory) = &self.store.memory else { return Ok(()) };
         match memory.put(object, self.conf.max_variants as usize) {
             // The store counts what it refuses.
-            Ok(()) | Err(Rejected::TooLarge) => true,
-            Err(Rejected::NotAdmitted) => false,
+            Ok(()) | Err(Rejected::TooLarge) => Ok(()),
+            Err(refused @ (Rejected::NotAdmitted | Rejected::Older)) => Err(refused),
         }
     }
 
     /// The same of an object whose body has no room in memory: what is there in its place would hide it.
-    pub fn pass_by(&self, object: &StoredResponse) -> bool {
-        if let Some(memory) = &self.store.memory {
-            memory.pass_by(object);
-        }
-        true
+    pub fn pass_by(&self, object: &StoredResponse) -> Result<(), Rejected> {
+        self.store.memory.as_ref().map_or(Ok(()), |memory| memory.pass_by(object))
     }
 
-    /// Stores the newer head of a response in the place of the older one, if that is still there. False where one of
-    /// the purges since it was asked for is about it, and it is to be stored nowhere.
+    /// Stores the newer head of a response in the place of the older one, if that is still there. False where it is to be
+    /// stored nowhere: one of the purges since it was asked for is about it, or something else has its place by now.
     pub fn replace(&self, before: &Arc<StoredResponse>, object: Arc<StoredResponse>, rules: &[Rule]) -> bool {
         if !self.survives(&object.key, &object.entry.head.fields, rules) {
             return false;
         }
         let Some(memory) = &self.store.memory else { return true };
-        let most = self.conf.max_variants as usize;
-        // What came from disk has no place here yet.
-        let is_from_disk =
-            || self.store.disk.may_have(&object.key) && memory.variants(&object.key).is_empty();
-        if !memory.replace(before, object.clone(), most) && is_from_disk() {
-            let _ = memory.put(object, most);
+        if memory.replace(before, object.clone(), self.conf.max_variants as usize) {
+            return true;
         }
-        true
+        // What came from disk has no place here yet.
+        let is_taken = memory.variants(&object.key).iter().any(|other| other.variant == object.variant);
+        let is_from_disk = !is_taken && self.store.disk.may_have(&object.key);
+        is_from_disk && self.put(object) != Err(Rejected::Older)
     }
 
     /// Takes this very object out, from disk too.

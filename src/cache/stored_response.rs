@@ -45,6 +45,10 @@ pub struct StoredResponse {
     is_refreshing: AtomicBool,
     /// When it was asked for last, or came; noted where `inactive` is set.
     asked: AtomicU64,
+    /// When its request, or that which validated it, began, and when it was whole. By the monotonic clock: what came before
+    /// the wall clock was set back would be the most recent for ever.
+    begun: Moment,
+    came: Moment,
     /// What becomes of its head with its body in other encodings.
     encoded_heads: EncodedHeads,
 }
@@ -76,9 +80,36 @@ impl StoredResponse {
     /// elsewhere.
     pub fn assembled(key: Key, variant: Key, entry: StoredHead, body: Body) -> Self {
         let (expired, is_invalid) = (AtomicU64::new(0), AtomicBool::new(false));
-        let (is_refreshing, asked) = (AtomicBool::new(false), AtomicU64::new(Moment::recent().0));
+        let came = Moment::recent();
+        let (is_refreshing, asked) = (AtomicBool::new(false), AtomicU64::new(came.0));
         let encoded_heads = EncodedHeads::default();
-        Self { key, variant, entry, body, expired, is_invalid, is_refreshing, asked, encoded_heads }
+        let begun = came;
+        Self {
+            key,
+            variant,
+            entry,
+            body,
+            expired,
+            is_invalid,
+            is_refreshing,
+            asked,
+            begun,
+            came,
+            encoded_heads,
+        }
+    }
+
+    /// The same, whose request began then, and not just now.
+    pub fn begun_at(mut self, begun: Moment) -> Self {
+        self.begun = begun;
+        self
+    }
+
+    /// Whether it is to stay where another would take its place, which was asked for before this one was there, and is
+    /// older (RFC 9111 §4: "the most recent response (as determined by the Date header field)"). What was asked for after
+    /// it is newer whatever its Date says: the clock of an origin may be set back.
+    pub fn is_more_recent_than(&self, other: &Self) -> bool {
+        self.came > other.begun && (self.entry.date, self.begun) > (other.entry.date, other.begun)
     }
 
     /// The bytes that it counts for: all that it holds, and its share of what finds it.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use crate::{
-    collapse::cached,
+    collapse::{Gate, cached},
     support::{Origin, Proxy, Reply, client::Response},
 };
 
@@ -66,4 +66,33 @@ fn a_body_that_outgrows_the_cache_leaves_nothing_older() {
             assert_eq!(ask(&proxy, &format!("{fields}{credentials}")).text().len(), body.len());
         }
     }
+}
+
+/// A slow body was asked for before something newer came.
+#[test]
+fn a_slow_body_replaces_nothing_newer() {
+    let (gate, count) = (Gate::default(), AtomicUsize::new(0));
+    let opened = gate.clone();
+    let origin = Origin::start(move |_| {
+        let gate = gate.clone();
+        if count.fetch_add(1, SeqCst) > 0 {
+            return Reply::Bytes(response("", "newer"));
+        }
+        Reply::Take(Box::new(move |connection| {
+            connection
+                .send("HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 10\r\n\r\nhello");
+            gate.pass();
+            connection.send("world");
+        }))
+    });
+    let proxy = Proxy::start(&cached(&[origin.address()], ""));
+    let mut slow = proxy.connect();
+    slow.send("GET /page HTTP/1.1\r\nHost: test\r\n\r\n");
+    slow.until(b"\r\n\r\nhello").expect("the first half comes");
+    assert_eq!(ask(&proxy, "Cache-Control: no-cache\r\n").text(), "newer");
+    opened.open();
+    assert_eq!(slow.exactly(5), b"world");
+    let again = ask(&proxy, "");
+    assert!(is_hit(&again), "{:?}", again.headers);
+    assert_eq!(again.text(), "newer");
 }

@@ -12,6 +12,7 @@ use super::{recent::Recent, state::State};
 use crate::{
     account::{self, Owner},
     cache::{key::Key, purge::Rule},
+    moment::Moment,
     sync::{Mutex, MutexGuard},
     telemetry::clock,
 };
@@ -22,6 +23,8 @@ pub struct Fill {
     pub(super) id: u64,
     /// When it began, in milliseconds of the wall clock.
     pub(super) begun: u64,
+    /// The same by the clock that is never set back.
+    pub(super) since: Moment,
     pub(super) key: Key,
     /// The variant that is expected, where something is stored that varies.
     pub(super) expected: Option<Key>,
@@ -38,6 +41,8 @@ pub struct Mark {
     pub(super) purges: u64,
     /// In milliseconds of the wall clock.
     pub at: u64,
+    /// By the clock that is never set back.
+    pub since: Moment,
 }
 
 /// How a cache's fills are bounded.
@@ -131,7 +136,7 @@ impl Fills {
 
     /// The present, for a request that asks without a fill: what is purged from here on is about its answer.
     pub fn mark(&self) -> Mark {
-        Mark { purges: self.recent.count(), at: clock::unix_millis() }
+        Mark { purges: self.recent.count(), at: clock::unix_millis(), since: Moment::now() }
     }
 
     /// The purges that may be about a key, since there had been so many.
@@ -180,13 +185,14 @@ impl Fills {
     }
 
     /// `asked` is when it was asked for, of one that nobody joins.
-    pub(super) fn begin(self: &Arc<Self>, key: Key, expected: Option<Key>, asked: Option<u64>) -> Arc<Fill> {
+    pub(super) fn begin(self: &Arc<Self>, key: Key, expected: Option<Key>, asked: Option<Mark>) -> Arc<Fill> {
         self.counts.begun.fetch_add(1, Relaxed);
         self.counts.under_way.fetch_add(1, Relaxed);
         let id = NEXT.fetch_add(1, Relaxed);
-        let (is_alone, begun) = (asked.is_some(), asked.unwrap_or_else(clock::unix_millis));
+        let now = || Mark { purges: 0, at: clock::unix_millis(), since: Moment::now() };
+        let (is_alone, Mark { at: begun, since, .. }) = (asked.is_some(), asked.unwrap_or_else(now));
         let state = Mutex::new(State::new());
-        Arc::new(Fill { id, begun, key, expected, is_alone, fills: self.clone(), state })
+        Arc::new(Fill { id, begun, since, key, expected, is_alone, fills: self.clone(), state })
     }
 }
 

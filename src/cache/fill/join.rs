@@ -81,11 +81,10 @@ impl Fills {
 
     /// Begins a fill that nobody joins, of what was asked for at `asked` ([`Fills::mark`]).
     pub fn begin_alone(self: &Arc<Self>, key: &Key, asked: Mark) -> (Source, Reader) {
-        let Mark { purges, at } = asked;
-        let fill = self.begin(key.clone(), None, Some(at));
+        let fill = self.begin(key.clone(), None, Some(asked));
         self.table(key).entry(key.hash()).or_default().push(fill.clone());
         // Behind the entry in the table: what comes from now on finds the fill there.
-        fill.state().rules.extend(self.purges_since(key, purges));
+        fill.state().rules.extend(self.purges_since(key, asked.purges));
         let reader = Reader::new(fill.clone());
         (Source::new(fill), reader)
     }

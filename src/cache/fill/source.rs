@@ -149,6 +149,11 @@ impl Source {
         self.fill.begun
     }
 
+    /// The same by the clock that is never set back.
+    pub fn since(&self) -> Moment {
+        self.fill.since
+    }
+
     /// The purges since it began.
     pub fn purges(&self) -> Vec<Rule> {
         self.fill.state().rules.clone()

@@ -54,6 +54,14 @@ impl Lead {
         }
     }
 
+    /// The same by the clock that is never set back.
+    fn since(&self) -> Moment {
+        match self {
+            Self::Shared(source) => source.since(),
+            Self::Alone(asked) => asked.since,
+        }
+    }
+
     /// The purges since then.
     fn purges(&self, cache: &Cache, key: &Key) -> Vec<Rule> {
         match self {
@@ -161,8 +169,8 @@ fn apply_in_memory(
 ) -> Arc<StoredResponse> {
     let Update { head, variant, effect } = update;
     let variant = variant.unwrap_or_else(|| before.variant.clone());
-    let response =
-        Arc::new(StoredResponse::assembled(before.key.clone(), variant, head, before.body.clone()));
+    let response = StoredResponse::assembled(before.key.clone(), variant, head, before.body.clone());
+    let response = Arc::new(response.begun_at(lead.since()));
     let begun = lead.begun();
     match effect {
         StoredUpdate::Updated => {

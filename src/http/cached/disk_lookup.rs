@@ -10,6 +10,7 @@ use crate::{
         stored_response::StoredResponse,
     },
     fields::Fields,
+    moment::Moment,
 };
 
 /// Bodies up to this length come to memory when they are asked for; longer ones are read from disk each time, of which
@@ -35,7 +36,7 @@ pub(super) async fn find(
     if !disk.may_have(key) {
         return None;
     }
-    let most = cache.conf.max_variants as usize;
+    let (most, begun) = (cache.conf.max_variants as usize, Moment::now());
     let object = disk.find(key, request, most).await?;
     if object.length > PROMOTED {
         // There is no refresh of it in the background.
@@ -43,7 +44,8 @@ pub(super) async fn find(
         let verdict = verdict.filter(|verdict| *verdict != Verdict::StaleWhileRevalidate);
         return Some(DiskLookup { stored: Stored::Disk(Box::new(object)), verdict });
     }
-    let response = object.load().await.map(Arc::new)?;
+    // What comes to memory while this is read is more recent.
+    let response = Arc::new(object.load().await?.begun_at(begun));
     let verdict = usable(&response.freshness(), control);
     Some(DiskLookup { stored: Stored::Memory(response), verdict })
 }

@@ -206,7 +206,7 @@ impl Fetch {
             Some(response) => source.object(response.clone(), Origin::Unasked, |rules| {
                 if self.cache.survives(&response.key, &response.entry.head.fields, rules) {
                     self.cache.store.promoted.fetch_add(1, Relaxed);
-                    self.cache.put(response.clone());
+                    let _ = self.cache.put(response.clone());
                 }
             }),
             None => source.release(),

@@ -12,6 +12,7 @@ use crate::{
         disk_tier::DiskWrite,
         fill::{Answer, Source},
         key::Key,
+        memory::Rejected,
         purge::Rule,
         store::Cache,
         stored_response::{Body, StoredResponse},
@@ -42,37 +43,35 @@ pub(super) async fn fill(
     // Where it breaks off the source is dropped: whoever reads sees that the rest is missing.
     if respond::pump(respond::Source::Upstream(response), patience, &mut sink).await.is_ok() {
         let FillSink { source, disk, .. } = sink;
-        let key = source.key().clone();
-        source.finish(|body, rules| store(&cache, key, (&head, before.as_ref()), (body, disk), rules));
+        let (key, since) = (source.key().clone(), source.since());
+        source
+            .finish(|body, rules| store(&cache, key, (&head, before.as_ref()), (body, disk), (since, rules)));
     }
 }
 
 /// Stores an answer whose body is whole, in memory if all of it is there still, and on disk. Nothing that it replaces
-/// stays anywhere, or that would be found in its place: not what has its place, nor what was stored for its request.
+/// stays anywhere, or that would be found in its place: not what has its place, nor what was stored for its request. It was
+/// asked for at `since`; `rules` are the purges since then.
 fn store(
     cache: &Arc<Cache>,
     key: Key,
     (head, before): (&Answer, Option<&Arc<StoredResponse>>),
     (body, disk): (Option<Body>, Option<DiskWrite>),
-    rules: &[Rule],
+    (since, rules): (Moment, &[Rule]),
 ) {
     if !head.is_open || !cache.survives(&key, &head.entry.head.fields, rules) {
         return;
     }
     let mut entry = head.entry.clone();
     entry.head.fields = entry.head.fields.compact();
-    let assembled = |body| Arc::new(StoredResponse::assembled(key, head.variant.clone(), entry, body));
-    let (object, is_admitted) = match body {
-        Some(body) => {
-            let object = assembled(body);
-            (object.clone(), cache.put(object))
-        }
-        None => {
-            let object = assembled(Body::of([]));
-            let is_admitted = cache.pass_by(&object);
-            (object, is_admitted)
-        }
-    };
+    let is_whole = body.is_some();
+    let body = body.unwrap_or_else(|| Body::of([]));
+    let object = StoredResponse::assembled(key, head.variant.clone(), entry, body).begun_at(since);
+    let object = Arc::new(object);
+    let put = if is_whole { cache.put(object.clone()) } else { cache.pass_by(&object) };
+    if put == Err(Rejected::Older) {
+        return;
+    }
     // One with Vary comes before one without: where the origin changed its mind it would be asked about for ever.
     if let Some(before) = before.filter(|before| before.id() != object.id()) {
         if let Some(memory) = &cache.store.memory {
@@ -80,7 +79,7 @@ fn store(
         }
         disk_lookup::remove(cache, before);
     }
-    match disk.filter(|_| is_admitted) {
+    match disk.filter(|_| put.is_ok()) {
         Some(disk) => disk.finish(),
         None => disk_lookup::remove(cache, &object),
     }

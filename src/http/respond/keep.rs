@@ -108,7 +108,7 @@ mod tests {
         let key = Key::of("http", "a", None, "/a", &Fields::default(), &KeySettings::default());
         let body = Body::of([Bytes::from(vec![b'a'; length])]);
         let object = Arc::new(StoredResponse::new(key, &Fields::default(), entry, body).unwrap());
-        assert!(cache.put(object.clone()));
+        assert!(cache.put(object.clone()).is_ok());
         (cache, object)
     }
 

@@ -14,6 +14,7 @@ use crate::{
         disk_tier::now_millis,
         freshness::Times,
         key::Key,
+        memory::Rejected,
         purge::Rule,
         status::{CacheStatus, Forward, StatusOutcome},
         store::Cache,
@@ -99,9 +100,9 @@ fn keep(
         is_first.then(|| cache.put(object.clone()))
     });
     match is_stored {
-        Some(true) => tokio::task::spawn_local(keep_on_disk(cache.clone(), object, watch)),
-        Some(false) => return Err(Unkept::NotAdmitted),
-        None => return Err(Unkept::Overtaken),
+        Some(Ok(())) => tokio::task::spawn_local(keep_on_disk(cache.clone(), object, watch)),
+        Some(Err(Rejected::NotAdmitted | Rejected::TooLarge)) => return Err(Unkept::NotAdmitted),
+        Some(Err(Rejected::Older)) | None => return Err(Unkept::Overtaken),
     };
     Ok(ttl)
 }

@@ -14,6 +14,8 @@ use crate::{
 };
 
 const NOW: Date = Date(1_795_000_000);
+/// When what is stored was asked for, where that is of no matter.
+const BEGUN: Moment = Moment(0);
 const PLAIN: [(&str, &str); 1] = [("Cache-Control", "max-age=60")];
 const VARYING: [(&str, &str); 2] = [("Cache-Control", "max-age=60"), ("Vary", "Accept-Language")];
 
@@ -74,9 +76,9 @@ fn stored(cache: &Cache, language: &str) -> Option<Arc<StoredResponse>> {
 fn what_was_stored_for_the_request_leaves_for_another_variant() {
     for (first, second, others) in [(&VARYING[..], &PLAIN[..], Some("2")), (&PLAIN, &VARYING, None)] {
         let cache = plain_cache();
-        store(&cache, key(), (&answer(first, 0), None), (body("1"), None), &[]);
+        store(&cache, key(), (&answer(first, 0), None), (body("1"), None), (BEGUN, &[]));
         let before = stored(&cache, "de");
-        store(&cache, key(), (&answer(second, 1), before.as_ref()), (body("2"), None), &[]);
+        store(&cache, key(), (&answer(second, 1), before.as_ref()), (body("2"), None), (BEGUN, &[]));
         assert_eq!(found(&cache, "de").as_deref(), Some(&b"2"[..]));
         assert_eq!(found(&cache, "fr").as_deref(), others.map(str::as_bytes));
     }
@@ -85,10 +87,10 @@ fn what_was_stored_for_the_request_leaves_for_another_variant() {
 #[test]
 fn what_another_stored_meanwhile_stays() {
     let cache = plain_cache();
-    store(&cache, key(), (&answer(&VARYING, 0), None), (body("1"), None), &[]);
+    store(&cache, key(), (&answer(&VARYING, 0), None), (body("1"), None), (BEGUN, &[]));
     let before = stored(&cache, "de");
-    store(&cache, key(), (&answer(&VARYING, 1), None), (body("2"), None), &[]);
-    store(&cache, key(), (&answer(&PLAIN, 2), before.as_ref()), (body("3"), None), &[]);
+    store(&cache, key(), (&answer(&VARYING, 1), None), (body("2"), None), (BEGUN, &[]));
+    store(&cache, key(), (&answer(&PLAIN, 2), before.as_ref()), (body("3"), None), (BEGUN, &[]));
     assert_eq!(found(&cache, "de").as_deref(), Some(&b"2"[..]));
     assert_eq!(found(&cache, "fr").as_deref(), Some(&b"3"[..]));
 }
@@ -98,9 +100,48 @@ fn what_another_stored_meanwhile_stays() {
 fn a_body_too_large_for_memory_leaves_nothing_older_there() {
     for lines in [&PLAIN[..], &VARYING] {
         let cache = plain_cache();
-        store(&cache, key(), (&answer(lines, 0), None), (body("1"), None), &[]);
+        store(&cache, key(), (&answer(lines, 0), None), (body("1"), None), (BEGUN, &[]));
         assert!(found(&cache, "de").is_some());
-        store(&cache, key(), (&answer(lines, 1), None), (None, None), &[]);
+        store(&cache, key(), (&answer(lines, 1), None), (None, None), (BEGUN, &[]));
         assert!(cache.store.memory.as_ref().unwrap().variants(&key()).is_empty());
     }
+}
+
+/// The body of the first one asked for is the last to be whole.
+#[test]
+fn what_was_asked_for_earlier_takes_no_newer_one_away() {
+    let (earlier, later) = (Moment(1), Moment(2));
+    // Dates are whole seconds.
+    for (lines, age) in [(&PLAIN[..], 1), (&PLAIN, 0), (&VARYING, 1)] {
+        for is_whole in [true, false] {
+            let cache = plain_cache();
+            store(&cache, key(), (&answer(lines, age), None), (body("2"), None), (later, &[]));
+            let late = body("1").filter(|_| is_whole);
+            let before = stored(&cache, "de");
+            store(&cache, key(), (&answer(lines, 0), before.as_ref()), (late, None), (earlier, &[]));
+            assert_eq!(found(&cache, "de").as_deref(), Some(&b"2"[..]));
+        }
+    }
+}
+
+/// Else what came before it was set back would stay for ever.
+#[test]
+fn an_origin_whose_clock_was_set_back_is_believed() {
+    let cache = plain_cache();
+    store(&cache, key(), (&answer(&PLAIN, 3600), None), (body("1"), None), (Moment::now(), &[]));
+    let since = Moment::now().plus(Duration::from_secs(1));
+    store(&cache, key(), (&answer(&PLAIN, 0), None), (body("2"), None), (since, &[]));
+    assert_eq!(found(&cache, "de").as_deref(), Some(&b"2"[..]));
+}
+
+/// Its head would be that of another body on disk.
+#[test]
+fn what_is_validated_too_late_is_kept_nowhere() {
+    let cache = plain_cache();
+    store(&cache, key(), (&answer(&PLAIN, 0), None), (body("1"), None), (BEGUN, &[]));
+    let first = stored(&cache, "de").unwrap();
+    assert!(cache.replace(&first, first.clone(), &[]));
+    store(&cache, key(), (&answer(&PLAIN, 1), None), (body("2"), None), (BEGUN, &[]));
+    assert!(!cache.replace(&first, first.clone(), &[]));
+    assert_eq!(found(&cache, "de").as_deref(), Some(&b"2"[..]));
 }
