@@ -129,9 +129,7 @@ impl Memory {
         let mut left = Vec::new();
         let is_there = shard.variants(&before.key).iter().any(|other| Arc::ptr_eq(other, before));
         if is_there {
-            left.extend(shard.remove(before));
-            // One that is not stored after all leaves nothing that is older.
-            let _ = shard.put(object, most, &mut left);
+            shard.replace(before, object, most, &mut left);
         }
         drop(shard);
         drop(left);

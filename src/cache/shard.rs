@@ -188,8 +188,33 @@ impl Shard {
             return Err(Rejected::NotAdmitted);
         }
         self.check_age(&object)?;
-        // What was here is gone in any case: what came is newer.
-        left.extend(self.remove_id(id));
+        self.insert(object, most, left)
+    }
+
+    /// Puts an object in the place of one that is there. Who may come in is not asked: it is there already.
+    pub(super) fn replace(
+        &mut self,
+        before: &StoredResponse,
+        object: Arc<StoredResponse>,
+        most: usize,
+        left: &mut Vec<Arc<StoredResponse>>,
+    ) {
+        if before.id() != object.id() {
+            left.extend(self.remove(before));
+        }
+        // One that is not stored after all leaves nothing that is older.
+        let _ = self.insert(object, most, left);
+    }
+
+    fn insert(
+        &mut self,
+        object: Arc<StoredResponse>,
+        most: usize,
+        left: &mut Vec<Arc<StoredResponse>>,
+    ) -> Result<(), Rejected> {
+        let id = object.id();
+        // What was here is gone in any case: what came is newer. The evictor goes on with what it knows of it.
+        left.extend(self.forget(id));
         if self.by_id(half(&object.key)).first().is_some_and(|first| first.key != object.key) {
             self.clear_key(half(&object.key), left);
         }
@@ -198,6 +223,7 @@ impl Shard {
         let fits = self.evictor.admit(id, object.size(), &mut victims);
         self.let_go(&victims, left);
         if !fits {
+            self.evictor.remove(id);
             self.stats.too_large += 1;
             return Err(Rejected::TooLarge);
         }

@@ -167,6 +167,48 @@ fn admission_needs_a_second_request_where_configured() {
     assert_eq!(memory.stats().not_admitted, 1);
 }
 
+/// It was asked for before; however long ago that is, it is there.
+#[test]
+fn what_is_validated_stays_whatever_else_came_meanwhile() {
+    let memory = Memory::new(Shape { admission: Admission::SecondRequest, ..shape(1 << 20, Eviction::Lru) });
+    let (first, second) = (simple("/a", 10, 0), simple("/a", 10, 1));
+    let _ = memory.put(first.clone(), 10);
+    memory.put(first.clone(), 10).unwrap();
+    for number in 0..3000 {
+        let _ = memory.put(simple(&format!("/{number}"), 10, 0), 10);
+    }
+    assert!(memory.replace(&first, second.clone(), 10));
+    assert!(is(&memory.find(&plain("/a"), &Fields::default()), &second));
+    // As a variant too, by its newer head.
+    let varying =
+        object(plain("/a"), &Fields::default(), &[("Cache-Control", "max-age=60"), ("Vary", "x")], 10, 2);
+    assert!(memory.replace(&second, varying.clone(), 10));
+    assert!(is(&memory.find(&plain("/a"), &Fields::default()), &varying));
+    assert_eq!(memory.variants(&plain("/a")).len(), 1);
+}
+
+/// Else each validation, and each fetch of a newer body, would make a newcomer of what everyone asks for.
+#[test]
+fn what_is_asked_for_most_stays_so_when_renewed() {
+    for is_validated in [true, false] {
+        let memory = Memory::new(shape(1 << 20, Eviction::Lfu));
+        let (first, second) = (simple("/a", 400_000, 0), simple("/a", 400_000, 1));
+        memory.put(first.clone(), 10).unwrap();
+        (0..9).for_each(|_| assert!(is(&memory.find(&plain("/a"), &Fields::default()), &first)));
+        memory.put(simple("/b", 400_000, 0), 10).unwrap();
+        (0..4).for_each(|_| {
+            memory.find(&plain("/b"), &Fields::default());
+        });
+        match is_validated {
+            true => assert!(memory.replace(&first, second.clone(), 10)),
+            false => memory.put(second.clone(), 10).unwrap(),
+        }
+        memory.put(simple("/c", 400_000, 0), 10).unwrap();
+        assert!(is(&memory.find(&plain("/a"), &Fields::default()), &second));
+        assert!(matches!(memory.find(&plain("/b"), &Fields::default()), Found::Nothing));
+    }
+}
+
 #[test]
 fn a_purge_or_a_write_marks_what_is_stored() {
     let object = simple("/a", 10, 0);
