@@ -17,6 +17,8 @@ pub struct Answer {
     pub length: Option<u64>,
     /// Whether those may join who ask now that it has come.
     pub is_open: bool,
+    /// Whether a peer had it stored, and gave it by what the one who leads accepts: it may be old, or stale.
+    pub is_of_peer: bool,
 }
 
 impl Answer {
@@ -40,6 +42,8 @@ pub struct Failure {
 pub enum Origin {
     /// It said that the object still holds.
     Validated,
+    /// A peer said so of what it has stored, by what the one who leads accepts.
+    Peer,
     /// It failed, and the object may be served although it is stale.
     Failed,
     /// It was not asked: the object was found on disk.

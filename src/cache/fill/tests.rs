@@ -71,7 +71,7 @@ fn entry(request: &Fields, response: &[(&str, &str)]) -> StoredHead {
 fn answer(request: &Fields, response: &[(&str, &str)], is_open: bool) -> Arc<Answer> {
     let entry = entry(request, response);
     let variant = entry.vary.key(request).unwrap();
-    Arc::new(Answer { entry, variant, length: None, is_open })
+    Arc::new(Answer { entry, variant, length: None, is_open, is_of_peer: false })
 }
 
 fn fresh(is_open: bool) -> Arc<Answer> {

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     account,
     cache::{
+        cache_control::RequestControl,
         fill::{Answer, FillOutcome, Joined, Origin, Reader, Source, Want},
         freshness::Verdict,
         status::Forward,
@@ -177,6 +178,9 @@ async fn wait<D: Downstream>(
     match outcome {
         FillOutcome::Coming(head) if head.entry.freshness.is_validated_each_time() => Ok(Step::Alone),
         FillOutcome::Coming(head) if head.matches(&exchange.request.fields) => {
+            if !is_for(&head, &request.control) {
+                return Ok(Step::Again);
+            }
             send_collapsed(request, (&head, reader), miss.why, exchange, client).await?;
             Ok(Step::Served)
         }
@@ -211,8 +215,11 @@ async fn take_stored<D: Downstream>(
     let stored = Stored::Memory(response.clone());
     match origin {
         // It was, for another.
-        Origin::Validated if response.entry.freshness.is_validated_each_time() => return Ok(Step::Alone),
-        Origin::Validated => {
+        Origin::Validated | Origin::Peer if response.entry.freshness.is_validated_each_time() => {
+            return Ok(Step::Alone);
+        }
+        Origin::Peer if usable(&stored.freshness(), &request.control).is_none() => return Ok(Step::Again),
+        Origin::Validated | Origin::Peer => {
             // What was validated was stored, if only on disk.
             let is_miss = matches!(why, Forward::UriMiss | Forward::VaryMiss);
             let why = if is_miss { Forward::Stale } else { why };
@@ -231,6 +238,12 @@ async fn take_stored<D: Downstream>(
     Ok(Step::Served)
 }
 
+/// Whether an answer to another's request is for one that asks like this. What comes from the origin is as new as can be;
+/// what a peer had stored was chosen by what the other one accepts.
+fn is_for(answer: &Answer, control: &RequestControl) -> bool {
+    !answer.is_of_peer || usable(&answer.entry.freshness, control).is_some()
+}
+
 /// Whether nothing more may be held for others; that is counted.
 fn is_full() -> bool {
     let is_full = account::is_full();
@@ -246,4 +259,44 @@ fn poll_given_up<D: Downstream>(client: &mut D, cx: &mut Context<'_>) -> Poll<Pr
         return Poll::Ready(Kind::ClientGone.into());
     }
     client.deadline().poll_elapsed(cx).map(|()| Kind::RouteTimeout.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cache::{freshness::Times, policy::Policy, stored_head::StoredHead},
+        fields::Fields,
+        h1::{RequestHead, ResponseHead},
+    };
+
+    /// An answer that is fresh for a minute, and was of this age when it came.
+    fn answer(age: u64, is_of_peer: bool) -> Answer {
+        let mut head = ResponseHead { status: 200, ..ResponseHead::default() };
+        head.fields.push("Cache-Control", b"max-age=60");
+        head.fields.push("Age", age.to_string().as_bytes());
+        let times = Times { requested: now(), received: now() };
+        let (entry, _) = StoredHead::checked(&RequestHead::default(), head, &Policy::default(), times);
+        let variant = entry.vary.key(&Fields::default()).unwrap();
+        Answer { entry, variant, length: None, is_open: true, is_of_peer }
+    }
+
+    /// Else a stranger who accepts what is stale has all get it who wait for the same.
+    #[test]
+    fn what_a_peer_had_is_for_those_who_accept_it() {
+        for (asks, expected) in [
+            ("", [true, false]),
+            ("no-cache", [false, false]),
+            ("max-age=5", [false, false]),
+            ("min-fresh=55", [false, false]),
+            ("max-stale", [true, true]),
+            ("max-stale=3", [true, false]),
+        ] {
+            let mut fields = Fields::default();
+            fields.push("Cache-Control", asks.as_bytes());
+            let control = RequestControl::of(&fields);
+            assert_eq!([30, 90].map(|age| is_for(&answer(age, true), &control)), expected, "{asks}");
+            assert!(is_for(&answer(90, false), &control), "what the origin sent just now: {asks}");
+        }
+    }
 }

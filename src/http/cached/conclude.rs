@@ -167,7 +167,7 @@ fn apply_in_memory(
     key: &Key,
     lead: Lead,
 ) -> Arc<StoredResponse> {
-    let Update { head, variant, effect } = update;
+    let Update { head, variant, effect, is_of_peer } = update;
     let variant = variant.unwrap_or_else(|| before.variant.clone());
     let response = StoredResponse::assembled(before.key.clone(), variant, head, before.body.clone());
     let response = Arc::new(response.begun_at(lead.since()));
@@ -176,7 +176,8 @@ fn apply_in_memory(
         StoredUpdate::Updated => {
             let (source, _) = lead.into_source(cache, key);
             let mut is_kept = false;
-            source.object(response.clone(), Origin::Validated, |rules| {
+            let said_by = if is_of_peer { Origin::Peer } else { Origin::Validated };
+            source.object(response.clone(), said_by, |rules| {
                 is_kept = cache.replace(before, response.clone(), rules);
             });
             if is_kept {

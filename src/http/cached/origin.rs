@@ -55,6 +55,23 @@ pub(super) enum OriginReply {
     Own { answer: Answer, why: NotShared },
 }
 
+impl OriginReply {
+    /// The same from a peer, by what that has stored.
+    pub(super) fn of_peer(self) -> Self {
+        match self {
+            Self::Validated(update) => Self::Validated(Update { is_of_peer: true, ..update }),
+            Self::Shared { mut head, answer } => {
+                // Nobody else has it yet.
+                if let Some(head) = Arc::get_mut(&mut head) {
+                    head.is_of_peer = true;
+                }
+                Self::Shared { head, answer }
+            }
+            Self::Failing { .. } | Self::Own { .. } => self,
+        }
+    }
+}
+
 /// What the origin said of what is stored.
 pub(super) struct Update {
     /// The newer head.
@@ -63,6 +80,8 @@ pub(super) struct Update {
     pub(super) variant: Option<Key>,
     /// What becomes of what is stored.
     pub(super) effect: StoredUpdate,
+    /// Whether a peer says so, of what it has stored.
+    pub(super) is_of_peer: bool,
 }
 
 /// What becomes of what is stored once the origin has said something newer of it.
@@ -210,7 +229,7 @@ pub(super) fn update(
     head.head.fields = head.head.fields.compact();
     // A Vary that is another one now is about this request.
     let variant = head.vary.key(&request.fields);
-    Update { head, variant, effect: StoredUpdate::of(verdict) }
+    Update { head, variant, effect: StoredUpdate::of(verdict), is_of_peer: false }
 }
 
 /// What an answer with content is good for.
@@ -230,7 +249,8 @@ fn assess(cache: &Cache, answer: Answer, exchange: &Exchange, times: Times) -> O
     let variant = entry.vary.key(&exchange.request.fields);
     match (why, variant) {
         (None, Some(variant)) => {
-            let head = fill::Answer { entry, variant, length: length.known(), is_open: is_stored };
+            let length = length.known();
+            let head = fill::Answer { entry, variant, length, is_open: is_stored, is_of_peer: false };
             OriginReply::Shared { head: Arc::new(head), answer }
         }
         (None, None) => OriginReply::Own { answer, why: NotShared::Refused(Refusal::VaryAny) },

@@ -19,6 +19,7 @@ use crate::{
     cluster::peers::mark::Purpose,
     error::Kind,
     exchange::{Exchange, PeerHop},
+    fields::Fields,
     http::{
         active::ActiveExchange,
         answer::Answer,
@@ -77,7 +78,7 @@ impl Owner {
         let patience = FirstSign { first, then: request.cache.conf.collapse.timeout };
         let question = (Purpose::Cache, RequestPlan::WITHOUT_BODY);
         let answered = self.0.ask(request.context, question, patience, exchange, client).await;
-        let received = now();
+        let (received, waited) = (now(), clock::unix_millis().saturating_sub(asked));
         let judged = answered
             .map_err(|why| self.failed(&why))
             .and_then(|response| judge_age(request.cache, key, asked, response, exchange));
@@ -92,7 +93,9 @@ impl Owner {
         request.cache.store.peers.add(result);
         let answer = Answer { response: response?, affinity: None };
         let times = Times { requested: Date(asked / 1000), received };
+        let is_stored = was_stored(&exchange.response.fields, waited);
         let reply = judge(request, answer, is_conditional, exchange, times)?;
+        let reply = if is_stored { reply.of_peer() } else { reply };
         exchange.hop = Some(PeerHop::By(self.0.node.clone()));
         Some(reply)
     }
@@ -149,9 +152,21 @@ fn judge_age(
         give_back(response);
         return Err(PeerResult::Outdated);
     }
-    let said = fields.all("cache-status").last().unwrap_or_default();
-    let is_hit = said.split(|byte| *byte == b';').any(|parameter| parameter.trim_ascii() == b"hit");
-    Ok((response, if is_hit { PeerResult::Hit } else { PeerResult::Fetched }))
+    Ok((response, if says(fields, b"hit") { PeerResult::Hit } else { PeerResult::Fetched }))
+}
+
+/// Whether a peer that answered after so many milliseconds had that stored before it was asked. It may have given it because
+/// of what the one who asks accepts, or since the origin fails, and said so; or as one who reads along with a fetch.
+fn was_stored(answer: &Fields, waited: u64) -> bool {
+    // Ages are whole seconds.
+    let is_older = age_value(answer).saturating_mul(1000) > waited.saturating_add(1000);
+    is_older || says(answer, b"hit") || says(answer, b"detail=stale-if-error")
+}
+
+/// Whether the cache that answered says this of it.
+fn says(answer: &Fields, parameter: &[u8]) -> bool {
+    let said = answer.all("cache-status").last().unwrap_or_default();
+    said.split(|byte| *byte == b';').any(|other| other.trim_ascii() == parameter)
 }
 
 #[cfg(test)]
@@ -164,6 +179,24 @@ mod tests {
         runtime::{build, registry::Registry},
         tls::tickets::Tickets,
     };
+
+    #[test]
+    fn what_a_peer_had_before_it_was_asked_is_known() {
+        for (status, age, expected) in [
+            ("pointsman-b; hit; ttl=5", "", true),
+            ("pointsman-b; fwd=uri-miss; stored; ttl=5", "1", false),
+            ("pointsman-b; fwd=uri-miss; collapsed; ttl=5", "9", true),
+            ("pointsman-b; fwd=stale; fwd-status=503; detail=stale-if-error", "", true),
+            ("other; hit, pointsman-b; fwd=stale; fwd-status=304; ttl=5", "0", false),
+            ("", "9", true),
+            ("", "", false),
+        ] {
+            let mut fields = Fields::default();
+            status.split(", ").for_each(|one| fields.push("Cache-Status", one.as_bytes()));
+            fields.push("Age", age.as_bytes());
+            assert_eq!(was_stored(&fields, 400), expected, "{status} {age}");
+        }
+    }
 
     /// Else its owner would make another key, or ask the origin for something else, without the client's certificate.
     #[test]

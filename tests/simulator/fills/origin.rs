@@ -67,7 +67,13 @@ impl Stage<'_> {
                 });
                 let (entry, variant) = (self.fixture.head.clone(), self.fixture.variant.clone());
                 source.set_kept(fetch.is_kept);
-                source.answer(Arc::new(Answer { entry, variant, length: None, is_open: fetch.is_open }));
+                source.answer(Arc::new(Answer {
+                    entry,
+                    variant,
+                    length: None,
+                    is_open: fetch.is_open,
+                    is_of_peer: false,
+                }));
                 fetch.source = Some(source);
             }
             6 => {

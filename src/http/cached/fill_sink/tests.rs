@@ -52,7 +52,7 @@ fn answer(lines: &[(&str, &str)], after: u64) -> Answer {
     let times = Times { requested: at, received: at };
     let entry = StoredHead::of(&request, &head, &Policy::default(), times).unwrap();
     let variant = entry.vary.key(&request.fields).unwrap();
-    Answer { entry, variant, length: None, is_open: true }
+    Answer { entry, variant, length: None, is_open: true, is_of_peer: false }
 }
 
 fn body(text: &'static str) -> Option<Body> {
