@@ -165,6 +165,17 @@ impl Memory {
         self.shard(uri).map(|shard| shard.of_uri(uri)).unwrap_or_default()
     }
 
+    /// Takes out everything that is stored for a URI, a few under each lock; gives how many there were. What comes meanwhile
+    /// stays.
+    pub fn remove_uri(&self, uri: &Key) -> u64 {
+        let keys = self.shard(uri).map(|shard| shard.keys_of(uri)).unwrap_or_default();
+        let remove = |keys: &[u64]| {
+            let left = self.shard(uri).map(|mut shard| shard.remove_of(uri, keys)).unwrap_or_default();
+            left.len() as u64
+        };
+        keys.chunks(STEP).map(remove).sum()
+    }
+
     /// Looks at every object, a few under each lock; what comes or goes meanwhile may be seen or not.
     pub fn visit(&self, mut visit: impl FnMut(&Arc<StoredResponse>)) {
         for shard in &self.shards {

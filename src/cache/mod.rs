@@ -46,5 +46,6 @@ pub mod stored_head;
 pub mod stored_response;
 pub mod structured_fields;
 pub mod through;
+mod uri_keys;
 pub mod validate;
 pub mod vary;

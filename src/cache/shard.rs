@@ -14,6 +14,7 @@ use super::{
     evict::{Evict, Victim},
     key::{Key, lower_half},
     stored_response::StoredResponse,
+    uri_keys::UriKeys,
     vary::{self, Selector, Vary},
 };
 
@@ -99,8 +100,7 @@ pub(super) struct Shard {
     keys: HashMap<u64, Variants>,
     /// The half hash of the key of each object whose id is another.
     varying: HashMap<u64, u64>,
-    /// For each URI whose keys have more than the URI: their half hashes.
-    uris: HashMap<u64, Vec<u64>>,
+    uris: UriKeys,
     evictor: Box<dyn Evict>,
     door: Doorkeeper,
     stats: Stats,
@@ -111,7 +111,7 @@ impl Shard {
         Self {
             keys: HashMap::new(),
             varying: HashMap::new(),
-            uris: HashMap::new(),
+            uris: UriKeys::default(),
             evictor: eviction.start(limit, seed),
             door: Doorkeeper::new(admission, limit),
             stats: Stats::default(),
@@ -264,10 +264,7 @@ impl Shard {
             self.varying.insert(id, key);
         }
         if object.key.has_fields() {
-            let keys = self.uris.entry(lower_half(object.key.uri_hash())).or_default();
-            if !keys.contains(&key) {
-                keys.push(key);
-            }
+            self.uris.add(lower_half(object.key.uri_hash()), key);
         }
         match self.keys.entry(key) {
             Entry::Occupied(mut entry) => entry.get_mut().push(object),
@@ -321,28 +318,28 @@ impl Shard {
         if is_empty {
             self.keys.remove(&key);
             if let Some(object) = object.as_ref().filter(|object| object.key.has_fields()) {
-                let uri = lower_half(object.key.uri_hash());
-                if let Entry::Occupied(mut keys) = self.uris.entry(uri) {
-                    keys.get_mut().retain(|other| *other != key);
-                    if keys.get().is_empty() {
-                        keys.remove();
-                    }
-                }
+                self.uris.remove(lower_half(object.key.uri_hash()), key);
             }
         }
         object
     }
 
     pub(super) fn of_uri(&self, uri: &Key) -> Vec<Arc<StoredResponse>> {
-        let others = self.uris.get(&lower_half(uri.uri_hash())).map(Vec::as_slice).unwrap_or_default();
-        let plain = half(uri);
-        [&[plain][..], others]
-            .concat()
-            .iter()
-            .flat_map(|key| self.by_id(*key))
-            .filter(|object| object.key.uri() == uri.uri())
-            .cloned()
-            .collect()
+        let objects = self.keys_of(uri).into_iter().flat_map(|key| self.by_id(key));
+        objects.filter(|object| object.key.uri() == uri.uri()).cloned().collect()
+    }
+
+    /// The half hashes of the keys under which something may be stored of a URI.
+    pub(super) fn keys_of(&self, uri: &Key) -> Vec<u64> {
+        std::iter::once(half(uri)).chain(self.uris.of(lower_half(uri.uri_hash()))).collect()
+    }
+
+    /// Takes out what is stored of a URI under these keys.
+    pub(super) fn remove_of(&mut self, uri: &Key, keys: &[u64]) -> Vec<Arc<StoredResponse>> {
+        let objects = keys.iter().flat_map(|key| self.by_id(*key));
+        let objects = objects.filter(|object| object.key.uri() == uri.uri());
+        let ids: Vec<u64> = objects.map(|object| object.id()).collect();
+        ids.into_iter().filter_map(|id| self.remove_id(id)).collect()
     }
 
     /// The half hashes of all keys.

@@ -374,6 +374,7 @@ impl Cache {
         };
         match rule {
             Rule::All if !soft => return memory.clear(),
+            Rule::Uri(uri) if !soft => return memory.remove_uri(uri),
             Rule::Uri(uri) => memory.of_uri(uri).iter().for_each(let_go),
             Rule::All | Rule::Prefix(_) | Rule::Tag(_) => memory.visit(|object| {
                 if rule.matches(&object.key, &object.entry.head.fields, &self.conf.purge_header) {

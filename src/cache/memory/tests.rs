@@ -6,10 +6,18 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     cache::{
-        date::Date, freshness::Times, key::KeySettings, policy::Policy, stored_head::StoredHead,
+        conf::CacheConf,
+        date::Date,
+        freshness::Times,
+        key::KeySettings,
+        policy::Policy,
+        store::{Cache, Store},
+        stored_head::StoredHead,
         stored_response::Body,
     },
     h1::{RequestHead, ResponseHead},
+    linear::{Recorder, check},
+    schema::Size,
 };
 
 const NOW: Date = Date(1_795_000_000);
@@ -140,11 +148,46 @@ fn a_uri_finds_all_its_keys_and_no_others() {
     assert_eq!(memory.of_uri(&plain("/a")).len(), 3);
     assert_eq!(memory.of_uri(&plain("/b")).len(), 1);
     assert_eq!(memory.of_uri(&plain("/c")).len(), 0);
-    for object in memory.of_uri(&plain("/a")) {
-        memory.remove(&object);
-    }
+    assert_eq!(memory.remove_uri(&plain("/a")), 3);
     assert_eq!(memory.of_uri(&plain("/a")).len(), 0);
-    assert_eq!(memory.stats().objects, 1);
+    assert_eq!((memory.stats().objects, memory.remove_uri(&plain("/c"))), (1, 0));
+    let left = memory.of_uri(&plain("/b"));
+    memory.remove(&left[0]);
+    assert_eq!((memory.of_uri(&plain("/b")).len(), memory.stats().objects), (0, 0));
+}
+
+/// A client makes them by the values of a field, and has all of them forgotten by one write, on an event loop.
+#[test]
+fn many_keys_of_a_uri_are_linear() {
+    let Some(grown) = check("cache::memory::tests::counted") else { return };
+    assert!(grown.is_empty(), "cost more than twice as much for twice as many:\n{}", grown.join("\n"));
+}
+
+#[test]
+#[ignore = "is run by the test above, under callgrind"]
+fn counted() {
+    let Some(mut recorder) = Recorder::of_environment() else { return };
+    let settings = KeySettings { headers: vec!["x".into()], ..KeySettings::default() };
+    for count in [3000, 6000] {
+        let conf =
+            CacheConf { memory: Size(1 << 30), max_object: Size(1 << 20), ..CacheConf::collapsing("c") };
+        let store = Arc::new(Store::new(Some(Cache::shape(&conf)), 1, Arc::default()));
+        let cache = Cache::new(&conf, store);
+        let with = |value: usize| {
+            let request = fields(&[("X", &value.to_string())]);
+            let key = key("/a", &request, &settings);
+            object(key, &request, &[("Cache-Control", "max-age=60")], 10, 0)
+        };
+        let mut objects: Vec<_> = (0..count).map(with).collect();
+        let mut come = || objects.drain(..).for_each(|object| assert!(cache.put(object).is_ok()));
+        if !recorder.is_own("they come") {
+            come();
+        }
+        recorder.count("they come", come);
+        recorder.count("they are forgotten", || {
+            cache.forget(&plain("/a"));
+        });
+    }
 }
 
 #[test]
