@@ -112,7 +112,8 @@ impl Memory {
         result
     }
 
-    /// Takes out what is in the place of an object whose body is not to be had here, unless that is more recent.
+    /// Takes out what is in the place of an object whose body is not to be had here. The error says why it is not to be
+    /// stored elsewhere either.
     pub fn pass_by(&self, object: &StoredResponse) -> Result<(), Rejected> {
         let Some(mut shard) = self.shard(&object.key) else { return Ok(()) };
         let mut left = Vec::new();

@@ -180,14 +180,7 @@ impl Shard {
         most: usize,
         left: &mut Vec<Arc<StoredResponse>>,
     ) -> Result<(), Rejected> {
-        let id = object.id();
-        let is_resident = self.evictor.size(id).is_some();
-        // Asked before anything else changes: of what does not come in, nothing else need leave.
-        if !is_resident && !self.door.admits(id) {
-            self.stats.not_admitted += 1;
-            return Err(Rejected::NotAdmitted);
-        }
-        self.check_age(&object)?;
+        self.admit(&object)?;
         self.insert(object, most, left)
     }
 
@@ -237,13 +230,20 @@ impl Shard {
         object: &StoredResponse,
         left: &mut Vec<Arc<StoredResponse>>,
     ) -> Result<(), Rejected> {
-        self.check_age(object)?;
+        self.admit(object)?;
         left.extend(self.remove(object));
         Ok(())
     }
 
-    /// Refuses an object in whose place is a more recent one.
-    fn check_age(&self, object: &StoredResponse) -> Result<(), Rejected> {
+    /// Refuses an object that nobody asked for before, and one in whose place is a more recent one. Asked before anything
+    /// else changes: of what does not come in, nothing else need leave.
+    fn admit(&mut self, object: &StoredResponse) -> Result<(), Rejected> {
+        let id = object.id();
+        let is_resident = self.evictor.size(id).is_some();
+        if !is_resident && !self.door.admits(id) {
+            self.stats.not_admitted += 1;
+            return Err(Rejected::NotAdmitted);
+        }
         let mut others = self.variants(&object.key).iter().filter(|other| other.variant == object.variant);
         if others.any(|other| other.is_more_recent_than(object)) { Err(Rejected::Older) } else { Ok(()) }
     }

@@ -1,16 +1,25 @@
 //! What is stored of a whole answer, and what leaves for it.
 
+use std::{fs, path::PathBuf, thread};
+
 use bytes::Bytes;
 
 use super::*;
 use crate::{
     cache::{
-        conf::CacheConf, date::Date, freshness::Times, key::KeySettings, memory::Found, policy::Policy,
-        store::Store, stored_head::StoredHead,
+        conf::{Admission, CacheConf, DiskConf},
+        date::Date,
+        freshness::Times,
+        key::KeySettings,
+        memory::Found,
+        policy::Policy,
+        store::Store,
+        stored_head::StoredHead,
     },
     fields::Fields,
     h1::{RequestHead, ResponseHead},
-    schema::Size,
+    schema::{Size, StorePath},
+    telemetry::clock,
 };
 
 const NOW: Date = Date(1_795_000_000);
@@ -144,4 +153,50 @@ fn what_is_validated_too_late_is_kept_nowhere() {
     store(&cache, key(), (&answer(&PLAIN, 1), None), (body("2"), None), (BEGUN, &[]));
     assert!(!cache.replace(&first, first.clone(), &[]));
     assert_eq!(found(&cache, "de").as_deref(), Some(&b"2"[..]));
+}
+
+/// A folder that goes with the test.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An answer on its way to disk.
+fn on_its_way(cache: &Cache, head: &Answer) -> Option<DiskWrite> {
+    let facts = (Some(5), clock::unix_millis());
+    let mut disk = cache.store.disk.begin(&key(), &head.variant, &head.entry, facts).unwrap();
+    disk.push(Bytes::from_static(b"hello"));
+    Some(disk)
+}
+
+/// Whether it is on disk, once all is there that is to be.
+fn is_on_disk(cache: &Cache) -> bool {
+    for _ in 0..20_000 {
+        if cache.store.disk.stats().is_some_and(|stats| stats.waiting == 0) {
+            break;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    cache.store.disk.may_have(&key())
+}
+
+/// `second-request` is for what is too large for memory too; and what is not stored leaves nothing older.
+#[test]
+fn a_body_for_the_disk_alone_is_asked_for_twice() {
+    let path = std::env::temp_dir().join(format!("pointsman-admitted-{}", std::process::id()));
+    let folder = Temporary(path);
+    let disk = Some(DiskConf { path: StorePath(folder.0.clone()), size: Size(1 << 20) });
+    let admission = Admission::SecondRequest;
+    let cache = cache(CacheConf { disk, admission, ..CacheConf::collapsing("c") });
+    let head = answer(&PLAIN, 0);
+    on_its_way(&cache, &head).unwrap().finish();
+    assert!(is_on_disk(&cache));
+    for is_second in [false, true] {
+        let disk = on_its_way(&cache, &head);
+        store(&cache, key(), (&head, None), (None, disk), (BEGUN, &[]));
+        assert_eq!(is_on_disk(&cache), is_second);
+    }
 }
