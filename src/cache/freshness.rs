@@ -118,8 +118,15 @@ impl Freshness {
         })
     }
 
-    /// `current_age` (RFC 9111 §4.2.3); it is also what the Age field says (§4, §5.1).
+    /// `current_age` (RFC 9111 §4.2.3); it is also what the Age field says (§4, §5.1). What came in the future, before the
+    /// clock was set back, is of an age that nobody knows, and not fresh.
     pub fn age(&self, now: Date) -> u64 {
+        let age = self.age_by_clock(now);
+        // Clocks are read as whole seconds, on many threads.
+        if self.received.0 > now.0.saturating_add(1) { age.max(self.lifetime) } else { age }
+    }
+
+    fn age_by_clock(&self, now: Date) -> u64 {
         self.initial_age.saturating_add(now.since(self.received))
     }
 
@@ -152,7 +159,7 @@ impl Freshness {
 
     /// Makes the response stale from `now` on; what permits to serve it stale still does.
     pub fn expire(&mut self, now: Date) {
-        self.lifetime = self.lifetime.min(self.age(now));
+        self.lifetime = self.lifetime.min(self.age_by_clock(now));
     }
 
     /// Demands validation before the response is served again (RFC 9111 §4.4: "in need of a mandatory validation").

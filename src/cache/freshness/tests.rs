@@ -180,6 +180,24 @@ fn fresh_is_served_and_stale_is_validated() {
     assert_eq!((freshness.ttl(NOW), freshness.ttl(later(15))), (10, -5));
 }
 
+/// Else what is stored would be fresh until the clock has caught up, and as long again.
+#[test]
+fn what_came_before_the_clock_was_set_back_is_validated() {
+    let plain = RequestControl::default();
+    let came = |after| Times { requested: later(after), received: later(after) };
+    let freshness = of_with(200, &[("Cache-Control", "max-age=5")], &Policy::default(), came(3600));
+    for now in [0, 3000, 3598] {
+        assert_eq!(freshness.verdict(&plain, later(now)), Verdict::Validate(Reason::Stale));
+        assert!(!freshness.is_fresh(later(now)) && freshness.ttl(later(now)) <= 0);
+    }
+    // Threads read the clock one after the other.
+    assert_eq!(freshness.verdict(&plain, later(3599)), Verdict::Fresh);
+    // A purge meanwhile holds when the clock has caught up, too.
+    let mut purged = freshness.clone();
+    purged.expire(later(0));
+    assert_eq!(purged.verdict(&plain, later(3601)), Verdict::Validate(Reason::Stale));
+}
+
 #[test]
 fn no_cache_is_validated_each_time() {
     let policy = Policy { stale_while_revalidate: 99, stale_if_error: 99, ..Policy::default() };
