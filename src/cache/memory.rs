@@ -5,7 +5,10 @@
 //! Previous stop: `fill`, which brings whole responses; next stop: whoever serves them. A lock is held for one lookup
 //! or one change; what leaves is freed after it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use bytes::Bytes;
 
@@ -35,11 +38,16 @@ pub struct Shape {
 /// The objects of a cache in memory.
 #[derive(Debug)]
 pub struct Memory {
+    /// As many as there can be; those that are not in use are empty.
     shards: Box<[Mutex<Shard>]>,
+    /// How many are in use: a power of two. It changes while all of them are locked.
+    count: AtomicUsize,
+    /// Held while objects go from shard to shard, and by who looks at all of them, and would miss some.
+    moving: Mutex<()>,
 }
 
 /// Most shards.
-const MOST_SHARDS: u64 = 64;
+const MOST_SHARDS: usize = 64;
 /// A shard has room for at least this many of the largest objects.
 const LARGEST_PER_SHARD: u64 = 4;
 /// Keys looked at under one lock when everything is looked at.
@@ -48,23 +56,47 @@ const STEP: usize = 256;
 impl Memory {
     /// An empty store.
     pub fn new(shape: Shape) -> Self {
-        let most = shape.limit / shape.max_object.saturating_mul(LARGEST_PER_SHARD).max(1);
-        let count = most.clamp(1, MOST_SHARDS);
-        // Rounded down to a power of two.
-        let count = 1_usize << count.ilog2();
-        let limit = shape.limit / count as u64;
-        let shard = |_| Mutex::new(Shard::new(limit, shape.eviction, shape.admission, fastrand::u64(..)));
-        Self { shards: (0..count).map(shard).collect() }
+        let count = shape.shards();
+        let shard = |at| {
+            let Shape { limit, eviction, admission, .. } = shape.of_shard(at);
+            Mutex::new(Shard::new(limit, eviction, admission, fastrand::u64(..)))
+        };
+        let shards = (0..MOST_SHARDS).map(shard).collect();
+        Self { shards, count: AtomicUsize::new(count), moving: Mutex::default() }
     }
 
-    /// Gives it another limit, policy of eviction or of admission; what has no room any more leaves. The number of
-    /// shards stays.
+    /// Gives it another limit, policy of eviction or of admission; what has no room any more leaves. Where that makes
+    /// another number of shards, for a while nothing is found and nothing comes: a fraction of a second for a million
+    /// objects.
     pub fn reshape(&self, shape: Shape) {
-        let limit = shape.limit / self.shards.len() as u64;
-        for shard in &self.shards {
-            let left = lock(shard).reshape(limit, shape.eviction, shape.admission, fastrand::u64(..));
-            drop(left);
+        let _moving = lock(&self.moving);
+        let restart = |at: usize, shard: &mut Shard| {
+            let Shape { limit, eviction, admission, .. } = shape.of_shard(at);
+            shard.restart(limit, eviction, admission, fastrand::u64(..))
+        };
+        let count = shape.shards();
+        if count == self.count.load(Relaxed) {
+            for (at, shard) in self.shards.iter().enumerate() {
+                let (mut shard, mut left) = (lock(shard), Vec::new());
+                let objects = restart(at, &mut shard);
+                objects.into_iter().for_each(|object| shard.readmit(object, &mut left));
+                drop(shard);
+                drop(left);
+            }
+            return;
         }
+        let mut shards: Vec<_> = self.shards.iter().map(lock).collect();
+        let restarted = shards.iter_mut().enumerate().map(|(at, shard)| restart(at, shard));
+        let objects: Vec<_> = restarted.collect();
+        let mut left = Vec::new();
+        for object in objects.into_iter().flatten() {
+            if let Some(shard) = shards.get_mut(place(object.key.uri_hash(), count)) {
+                shard.readmit(object, &mut left);
+            }
+        }
+        self.count.store(count, Relaxed);
+        drop(shards);
+        drop(left);
     }
 
     /// What is stored for a request; who is found was asked for.
@@ -179,6 +211,7 @@ impl Memory {
 
     /// Looks at every object, a few under each lock; what comes or goes meanwhile may be seen or not.
     pub fn visit(&self, mut visit: impl FnMut(&Arc<StoredResponse>)) {
+        let _moving = lock(&self.moving);
         for shard in &self.shards {
             let ids = lock(shard).ids();
             for ids in ids.chunks(STEP) {
@@ -193,6 +226,7 @@ impl Memory {
 
     /// Takes everything out; gives how many there were.
     pub fn clear(&self) -> u64 {
+        let _moving = lock(&self.moving);
         let mut count = 0;
         for shard in &self.shards {
             let left = lock(shard).clear();
@@ -224,13 +258,45 @@ impl Memory {
     /// All keys of a URI are in one shard.
     fn shard(&self, key: &Key) -> Option<MutexGuard<'_, Shard>> {
         let hash = key.uri_hash();
-        // Their number is a power of two, of at most 64.
-        const LOW: u128 = 0xff;
-        self.shards.get((hash >> 64 & LOW) as usize & (self.shards.len() - 1)).map(lock)
+        loop {
+            let count = self.count.load(Relaxed);
+            let shard = lock(self.shards.get(place(hash, count))?);
+            // It is another where objects were moved while this waited, and no other once one of them is locked.
+            if self.count.load(Relaxed) == count {
+                return Some(shard);
+            }
+        }
     }
 }
 
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+impl Shape {
+    /// How many shards there are.
+    fn shards(&self) -> usize {
+        let most = self.limit / self.max_object.saturating_mul(LARGEST_PER_SHARD).max(1);
+        let most = usize::try_from(most).unwrap_or(MOST_SHARDS);
+        // Rounded down to a power of two.
+        1 << most.clamp(1, MOST_SHARDS).ilog2()
+    }
+
+    /// The part of one of them.
+    fn of_shard(self, at: usize) -> Self {
+        let count = self.shards();
+        match at < count {
+            true => Self { limit: self.limit / count as u64, ..self },
+            // One that is not in use costs next to nothing.
+            false => Self { limit: 0, eviction: Eviction::Fifo, admission: Admission::Always, ..self },
+        }
+    }
+}
+
+/// The shard of a URI by its hash, of so many.
+fn place(hash: u128, count: usize) -> usize {
+    // Their number is a power of two, of at most 64.
+    const LOW: u128 = 0xff;
+    (hash >> 64 & LOW) as usize & (count - 1)
+}
+
+fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

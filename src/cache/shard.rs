@@ -118,28 +118,26 @@ impl Shard {
         }
     }
 
-    pub(super) fn reshape(
+    /// Begins anew, empty; gives what was there. What was counted stays.
+    pub(super) fn restart(
         &mut self,
         limit: u64,
         eviction: Eviction,
         admission: Admission,
         seed: u64,
     ) -> Vec<Arc<StoredResponse>> {
-        self.evictor = eviction.start(limit, seed);
-        self.door = Doorkeeper::new(admission, limit);
-        let mut left = Vec::new();
-        for id in self.ids() {
-            let objects = self.by_id(id).to_vec();
-            for object in objects {
-                let mut victims = Vec::new();
-                let fits = self.evictor.admit(object.id(), object.size(), &mut victims);
-                self.let_go(&victims, &mut left);
-                if !fits {
-                    left.extend(self.forget(object.id()));
-                }
-            }
-        }
-        left
+        let new = Self { stats: self.stats, ..Self::new(limit, eviction, admission, seed) };
+        let before = std::mem::replace(self, new);
+        before.keys.values().flat_map(Variants::as_slice).cloned().collect()
+    }
+
+    /// Takes in what was in a shard before, where it has room.
+    pub(super) fn readmit(&mut self, object: Arc<StoredResponse>, left: &mut Vec<Arc<StoredResponse>>) {
+        let is_taken = self.by_id(half(&object.key)).first().is_some_and(|first| first.key != object.key);
+        let mut victims = Vec::new();
+        let fits = !is_taken && self.evictor.admit(object.id(), object.size(), &mut victims);
+        self.let_go(&victims, left);
+        if fits { self.enter(object) } else { left.push(object) }
     }
 
     /// What is stored for a request. The error has each Vary of which the selector is to learn first.

@@ -284,6 +284,52 @@ fn another_limit_and_policy_keep_what_has_room() {
     assert!(matches!(memory.find(&plain("/0"), &Fields::default()), Found::Stored(_)));
 }
 
+/// Else what is larger than a part of the smaller limit would never be stored.
+#[test]
+fn fewer_shards_keep_what_is_there() {
+    let memory = Memory::new(shape(4 << 30, Eviction::Lru));
+    let targets: Vec<_> = (0..100).map(|number| format!("/{number}")).collect();
+    targets.iter().for_each(|target| memory.put(simple(target, 1000, 0), 10).unwrap());
+    for limit in [256 << 20, 16 << 20, 4 << 30] {
+        let shape = shape(limit, Eviction::S3Fifo);
+        memory.reshape(shape);
+        assert_eq!(memory.largest(), Memory::new(shape).largest());
+        let found = |target: &String| memory.find(&plain(target), &Fields::default());
+        assert!(targets.iter().all(|target| matches!(found(target), Found::Stored(_))), "{limit}");
+        assert_eq!(memory.of_uri(&plain("/7")).len(), 1);
+        let mut count = 0;
+        memory.visit(|_| count += 1);
+        assert_eq!((memory.stats().objects, count), (100, 100));
+        memory.put(simple("/large", 10 << 20, 0), 10).unwrap();
+        assert_eq!(memory.remove_uri(&plain("/large")), 1);
+    }
+    memory.reshape(Shape { max_object: 1 << 30, ..shape(4 << 30, Eviction::Lru) });
+    memory.put(simple("/large", 100 << 20, 0), 10).unwrap();
+    assert_eq!(memory.clear(), 101);
+}
+
+#[test]
+fn what_comes_while_shards_change_is_found() {
+    let memory = Memory::new(shape(4 << 30, Eviction::Lru));
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let memory = &memory;
+            scope.spawn(move || {
+                for number in 0..1000 {
+                    let object = simple(&format!("/{thread}/{number}"), 10, 0);
+                    memory.put(object.clone(), 10).unwrap();
+                    assert!(is(&memory.find(&object.key, &Fields::default()), &object));
+                    assert!(number % 2 == 0 || memory.remove(&object));
+                }
+            });
+        }
+        for limit in (0..40).map(|turn| 64 << 20 << (turn % 7)) {
+            memory.reshape(shape(limit, Eviction::Fifo));
+        }
+    });
+    assert_eq!((memory.stats().objects, memory.clear()), (1000, 1000));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
