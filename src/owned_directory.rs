@@ -40,6 +40,9 @@ pub trait Held: fmt::Debug + Send + Sync + Sized + 'static {
     /// Gives it another size.
     fn set_limit(&self, limit: u64);
 
+    /// Another program has this folder, and it is waited for from here on.
+    fn wait_for(_path: &Path, _context: &Self::Context) {}
+
     /// It is in force from here on.
     fn begin(self: &Arc<Self>, _path: &Path, _context: &Self::Context) {}
 
@@ -241,6 +244,7 @@ impl<T: Held> OwnedDirectory<T> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && takes_over => {
                 let mut asked = self.asked();
                 asked.awaited = Some(conf.clone());
+                T::asked(conf).into_iter().for_each(|(path, _)| T::wait_for(path, &self.context));
                 self.is_waiting.store(true, Release);
                 // A cache that is gone needs nothing of it.
                 let (place, cache, times) = (Arc::downgrade(self), cache.to_owned(), asked.times);

@@ -4,11 +4,12 @@
 //! A purge holds from the moment that it is asked for, though the files are looked through only after it: what is
 //! found meanwhile is compared with it ([`DiskTier::purge`]). That goes for folders too that are not in force at the moment:
 //! for one that another program has still, purges and writes wait until it is opened, and one that a reload took away is
-//! emptied when it comes back, if there were any.
+//! emptied when it comes back, if there were any. A mark in the folder says so to any other program that opens it.
 
 mod disk_object;
 mod disk_write;
 mod formers;
+mod marks;
 mod past;
 mod purging;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use std::{
 };
 
 use formers::Formers;
+use marks::Marks;
 use past::{Past, Purge};
 use purging::Search;
 use written::Sweep;
@@ -51,6 +53,7 @@ pub struct DiskTier {
     /// What was purged and written to of late.
     past: Arc<Past>,
     formers: Formers,
+    marks: Arc<Marks>,
     search: Arc<Search>,
 }
 
@@ -70,12 +73,17 @@ impl Held for Disk {
         conf.disk.as_ref().map(|disk| (&*disk.path, disk.size.0))
     }
 
-    fn open(conf: &CacheConf, (path, size): (&Path, u64), _: &Weak<DiskTier>) -> io::Result<Arc<Self>> {
-        Self::open(&Options { eviction: conf.eviction, ..Options::new(path, size) })
+    fn open(conf: &CacheConf, (path, size): (&Path, u64), tier: &Weak<DiskTier>) -> io::Result<Arc<Self>> {
+        let mark = tier.upgrade().map(|tier| tier.marks.name().to_owned());
+        Self::open(&Options { eviction: conf.eviction, mark, ..Options::new(path, size) })
     }
 
     fn set_limit(&self, limit: u64) {
         Self::set_limit(self, limit);
+    }
+
+    fn wait_for(path: &Path, tier: &Weak<DiskTier>) {
+        tier.upgrade().iter().for_each(|tier| tier.marks.watch(path));
     }
 
     fn begin(self: &Arc<Self>, path: &Path, tier: &Weak<DiskTier>) {
@@ -90,15 +98,17 @@ impl Held for Disk {
         if tier.formers.remove(path) {
             self.clear();
         }
-        tier.search.catch_up(self);
+        tier.search.catch_up(self, path);
     }
 
     fn leave(path: &Path, tier: &Weak<DiskTier>) {
         let Some(tier) = tier.upgrade() else { return };
         tier.formers.add(path);
+        tier.marks.watch(path);
         // What is under way may go on in another folder.
         if tier.past.is_recent(now_millis()) {
             tier.formers.miss();
+            tier.marks.mark();
         }
     }
 }
@@ -108,8 +118,9 @@ impl DiskTier {
     pub fn new() -> Arc<Self> {
         Arc::new_cyclic(|tier| {
             let (place, past) = (Arc::new(OwnedDirectory::new(tier.clone())), Arc::<Past>::default());
-            let search = Arc::new(Search::new(place.clone(), past.clone()));
-            Self { place, past, formers: Formers::default(), search }
+            let marks = Arc::<Marks>::default();
+            let search = Arc::new(Search::new(place.clone(), past.clone(), marks.clone()));
+            Self { place, past, formers: Formers::default(), marks, search }
         })
     }
 
@@ -239,14 +250,14 @@ impl DiskTier {
             return self.purge_for_writes(tags);
         }
         // Where there is none yet, who opens it finds what waits.
-        let disk = self.place.held_still()?;
+        let Some(disk) = self.place.held_still() else { return self.marking() };
         disk.remove_key(uri.hash());
         // Others may have, by their routes or by fields that this one lacks.
         if !has_fields && !disk.may_have_fields() {
-            return None;
+            return self.marking();
         }
         match self.past.written.sweep(uri.hash(), now) {
-            Sweep::UnderWay => None,
+            Sweep::UnderWay => self.marking(),
             Sweep::Needed => Some(Purging::of_writes(&self.search)),
             Sweep::TooMany => self.purge_for_writes(tags),
         }
@@ -255,6 +266,11 @@ impl DiskTier {
     fn purge_for_writes(&self, tags: &str) -> Option<Purging> {
         tracing::warn!("writes go to too many URIs to look for each on disk: the whole disk tier is cleared");
         self.purge(&Rule::All, false, tags)
+    }
+
+    /// What is left to be done where there are no files to look through: folders that are not in force miss it.
+    fn marking(&self) -> Option<Purging> {
+        self.marks.are_needed().then(|| Purging::of_marks(&self.search))
     }
 
     /// What is there of an object does not hold any more.
@@ -285,16 +301,18 @@ impl DiskTier {
         if !is_waiting {
             purge.end(now_millis());
         }
-        None
+        self.marking()
     }
 
     /// Takes everything out; gives how much there was. Waits for the disk.
     pub fn clear(&self) -> u64 {
         self.formers.miss();
+        self.marks.mark();
         let held = if self.place.is_waiting() { self.purge(&Rule::All, false, "") } else { None };
         let Some(disk) = self.place.held_still() else {
             // A reload may just have taken it away.
             self.formers.miss();
+            self.marks.mark();
             return 0;
         };
         let count = disk.stats().objects;

@@ -4,6 +4,8 @@
 //! lock                 held as long as the store is open, so that two processes never share a folder
 //! new/                 files being written; emptied at start
 //! objects-00000001/    a generation of objects, in 256 folders by the first byte of the key
+//! missed-…             left by a program that did not have the folder when something was purged or written to: whoever
+//!                      opens it next, and cannot know what that was, clears it
 //! ```
 //!
 //! Clearing the store makes the next generation: one call, after which no older file counts, whenever it is deleted.
@@ -29,6 +31,7 @@ use super::layout::{Name, OBJECTS};
 
 const LOCK: &str = "lock";
 const NEW: &str = "new";
+const MISSED: &str = "missed-";
 
 /// The open folder.
 #[derive(Debug)]
@@ -141,6 +144,18 @@ impl Folder {
         }
     }
 
+    /// The marks that were left here, but for this one.
+    pub(super) fn marks(&self, own: Option<&str>) -> io::Result<Vec<String>> {
+        let mut names = self.list_of(".", FileType::RegularFile)?;
+        names.retain(|name| name.starts_with(MISSED) && Some(&**name) != own);
+        Ok(names)
+    }
+
+    /// Takes such a mark away.
+    pub(super) fn remove_mark(&self, name: &str) -> io::Result<()> {
+        self.unlink(name)
+    }
+
     fn make(&self, path: &str) -> io::Result<()> {
         match rustix::fs::mkdirat(&self.root, path, Mode::RWXU) {
             Err(rustix::io::Errno::EXIST) => Ok(()),
@@ -151,12 +166,15 @@ impl Folder {
     /// The names of what is in a folder and is neither a folder nor a link; of a folder that is not there, none.
     /// At the top it is the folders.
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        self.list_of(path, if path == "." { FileType::Directory } else { FileType::RegularFile })
+    }
+
+    fn list_of(&self, path: &str, wanted: FileType) -> io::Result<Vec<String>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = match rustix::fs::openat(&self.root, path, flags, Mode::empty()) {
             Err(rustix::io::Errno::NOENT) => return Ok(Vec::new()),
             folder => folder?,
         };
-        let wanted = if path == "." { FileType::Directory } else { FileType::RegularFile };
         let mut names = Vec::new();
         for entry in Dir::new(folder)? {
             let entry = entry?;
@@ -176,6 +194,29 @@ impl Folder {
 
     fn remove_folder(&self, path: &str) {
         let _ = rustix::fs::unlinkat(&self.root, path, AtFlags::REMOVEDIR);
+    }
+}
+
+/// The name of the mark that one program, and one cache of it, leaves; by this number.
+pub fn name_of_mark(number: u64) -> String {
+    format!("{MISSED}{number:016x}")
+}
+
+/// Leaves a mark in a folder that another may have, so that whoever opens it next clears it. Of a folder that is not there,
+/// nothing can come back.
+pub fn leave_mark(folder: &Path, name: &str) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::open(folder.join(name), flags, PRIVATE) {
+        Err(rustix::io::Errno::NOENT) => Ok(()),
+        made => Ok(made.map(drop)?),
+    }
+}
+
+/// Takes the mark away again, if it is there.
+pub fn take_mark(folder: &Path, name: &str) -> io::Result<()> {
+    match fs::remove_file(folder.join(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
     }
 }
 

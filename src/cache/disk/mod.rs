@@ -41,6 +41,7 @@ mod write;
 mod write_stream;
 
 pub use self::{
+    folder::{leave_mark, name_of_mark, take_mark},
     index::{Found, Id},
     judge::{Finished, Judge, Visit},
     layout::Keyed,

@@ -20,6 +20,9 @@ pub struct Options {
     pub queue: usize,
     /// The io threads.
     pub threads: usize,
+    /// The mark in the folder that is the caller's own: it knows what it missed. With any other, nothing that is there
+    /// counts.
+    pub mark: Option<String>,
 }
 
 impl Options {
@@ -32,6 +35,7 @@ impl Options {
             block: 64 << 10,
             queue: 64 << 20,
             threads: 4,
+            mark: None,
         }
     }
 }

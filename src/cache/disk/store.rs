@@ -92,6 +92,11 @@ impl Disk {
         self.shared.queue.close();
     }
 
+    /// Whether it takes no more: what looks through its objects from then on may not see all.
+    pub fn is_closed(&self) -> bool {
+        self.shared.queue.is_closed()
+    }
+
     /// Closes it and waits, though not longer than `patience`, until what was finished is written and what was removed
     /// is deleted. For the end of the program, which would cut that off: what was removed would be there again.
     pub fn finish(&self, patience: Duration) {

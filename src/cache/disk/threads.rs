@@ -23,7 +23,15 @@ impl Disk {
     /// Opens or makes the folder, and starts the threads and the scan; until the scan has come by an object, it is
     /// not found. [`io::ErrorKind::WouldBlock`] while another process, or another store, has the folder.
     pub fn open(options: &Options) -> io::Result<Arc<Self>> {
-        let (folder, generation) = Folder::open(&options.path)?;
+        let (folder, mut generation) = Folder::open(&options.path)?;
+        let marks = folder.marks(options.mark.as_deref())?;
+        if !marks.is_empty() {
+            generation += 1;
+            folder.make_generation(generation)?;
+            marks.iter().try_for_each(|mark| folder.remove_mark(mark))?;
+            tracing::info!(path = %options.path.display(), "the disk cache is emptied: something was purged or written \
+                to by a program that did not have its folder");
+        }
         let shared = Arc::new(Shared {
             folder,
             index: Mutex::new(Index::new(options.eviction, options.limit, generation)),

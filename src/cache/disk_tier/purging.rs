@@ -1,8 +1,11 @@
 //! Purges and writes on their way through the files: who looks through them, for whom, and how often.
 
-use std::{collections::HashSet, slice, sync::Arc};
+use std::{collections::HashSet, path::Path, slice, sync::Arc};
 
-use super::past::{Past, Purge, look};
+use super::{
+    marks::Marks,
+    past::{Past, Purge, look},
+};
 use crate::{
     cache::{
         disk::{Disk, Visit},
@@ -18,27 +21,46 @@ use crate::{
 #[derive(Debug)]
 pub struct Purging {
     search: Arc<Search>,
-    /// None for URIs that were written to: one looks for them all.
-    purge: Option<Arc<Purge>>,
+    what: What,
+}
+
+/// What the files are looked through for.
+#[derive(Debug)]
+enum What {
+    Purge(Arc<Purge>),
+    /// URIs that were written to: one looks for them all.
+    Writes,
+    /// Nothing: folders that are not in force miss what came.
+    Marks,
 }
 
 impl Purging {
     /// This purge.
     pub(super) fn of(search: &Arc<Search>, purge: Arc<Purge>) -> Self {
-        Self { search: search.clone(), purge: Some(purge) }
+        Self { search: search.clone(), what: What::Purge(purge) }
     }
 
     /// URIs that were written to.
     pub(super) fn of_writes(search: &Arc<Search>) -> Self {
-        Self { search: search.clone(), purge: None }
+        Self { search: search.clone(), what: What::Writes }
+    }
+
+    /// Something that only folders miss that are not in force.
+    pub(super) fn of_marks(search: &Arc<Search>) -> Self {
+        Self { search: search.clone(), what: What::Marks }
     }
 
     /// Takes out, or makes stale, what is meant; gives how many. Waits for the disk. Purges that wait for another's
     /// turn have theirs together.
     pub fn run(self) -> u64 {
-        let Some(purge) = &self.purge else {
-            self.search.sweep();
-            return 0;
+        self.search.marks.mark();
+        let purge = match &self.what {
+            What::Purge(purge) => purge,
+            What::Writes => {
+                self.search.sweep();
+                return 0;
+            }
+            What::Marks => return 0,
         };
         // Without waiting for anybody's turn: it takes a moment.
         if !self.search.look_alone(purge) {
@@ -53,6 +75,7 @@ impl Purging {
 pub(super) struct Search {
     place: Arc<OwnedDirectory<Disk>>,
     past: Arc<Past>,
+    marks: Arc<Marks>,
     /// Held by the one who looks through all files, in the order of those who wait for it: writes would let nobody else have
     /// it, as long as they come.
     looking: tokio::sync::Mutex<()>,
@@ -60,26 +83,31 @@ pub(super) struct Search {
 
 impl Search {
     /// Through the store that is in this place, for what came.
-    pub(super) fn new(place: Arc<OwnedDirectory<Disk>>, past: Arc<Past>) -> Self {
-        Self { place, past, looking: tokio::sync::Mutex::default() }
+    pub(super) fn new(place: Arc<OwnedDirectory<Disk>>, past: Arc<Past>, marks: Arc<Marks>) -> Self {
+        Self { place, past, marks, looking: tokio::sync::Mutex::default() }
     }
 
-    /// A folder was just opened: what was purged and written to before goes from it. Does not wait for the files to be looked
-    /// through, but may wait for the disk.
-    pub(super) fn catch_up(self: &Arc<Self>, disk: &Disk) {
+    /// This folder was just opened: what was purged and written to before goes from it, and then the mark. Does not wait for
+    /// the files to be looked through, but may wait for the disk.
+    pub(super) fn catch_up(self: &Arc<Self>, disk: &Disk, folder: &Path) {
+        let time = self.marks.time(folder);
         if self.past.purges().are_of_everything() {
             disk.clear();
         }
         let written = self.past.written.waiting();
         written.iter().for_each(|uri| disk.remove_key(*uri));
         if written.is_empty() && self.past.purges().under_way().is_empty() {
-            return;
+            return self.marks.remove(folder, time);
         }
-        let search = self.clone();
+        let (search, folder) = (self.clone(), folder.to_owned());
         let look = move || {
             search.look_together(|| false);
             if search.past.written.sweep_for_waiting() {
                 search.sweep();
+            }
+            // Where the program ends meanwhile, not all was looked at.
+            if search.on_disk(Disk::is_closed) == Some(false) {
+                search.marks.remove(&folder, time);
             }
         };
         if let Err(error) = std::thread::Builder::new().name("cache-purges".to_owned()).spawn(look) {

@@ -29,10 +29,12 @@ fn what_comes_before_the_folder_takes_effect_in_it() {
         let tier = DiskTier::new();
         tier.place().start("c", &folder.conf(), true).unwrap();
         assert!(!tier.is_open());
-        assert!(take(&tier).is_none(), "{what}: there is nothing to look through yet");
+        assert_eq!(take(&tier).map_or(0, Purging::run), 0, "{what}: there is nothing to look through yet");
+        assert_eq!(is_marked(&folder), what != "nothing", "{what}");
         drop(object);
         until("the folder is given up", || tier.is_open());
         until_known(&tier);
+        until("it is made up for", || !is_marked(&folder));
         assert_eq!(find(&tier).map(|found| is_fresh(&found)), expected, "{what}");
         assert_eq!(found_later(&folder, tier), expected, "{what}");
         let left = if expected.is_some() { 2 } else { 0 };
@@ -62,9 +64,11 @@ fn a_folder_that_comes_back_brings_nothing_that_was_purged() {
         let reload = |conf: &CacheConf| tier.place().apply(tier.place().prepare(conf).unwrap());
         reload(&CacheConf::collapsing("c"));
         assert!(!tier.is_open());
-        assert!(take(&tier).is_none(), "{what}");
+        assert_eq!(take(&tier).map_or(0, Purging::run), 0, "{what}");
+        assert_eq!(is_marked(&folder), what != "nothing", "{what}");
         reload(&folder.conf());
         until_known(&tier);
+        until("it is made up for", || !is_marked(&folder));
         let is_same = object.as_ref().is_none_or(|it| tier.place().is_held(&it.disk));
         assert!(is_same, "it is open still");
         let expected = (what == "nothing").then_some(true);
@@ -72,6 +76,73 @@ fn a_folder_that_comes_back_brings_nothing_that_was_purged() {
         drop(object);
         assert_eq!(found_later_by(&folder, tier), expected, "{what}");
     }
+}
+
+/// It waits for the folder, or a reload has taken that out, when something comes; it ends, and another program opens the
+/// folder.
+#[test]
+fn a_later_program_serves_nothing_that_a_folder_missed() {
+    for ((what, take, _), is_waiting) in takings().flat_map(|taking| [(taking, true), (taking, false)]) {
+        let folder = Temporary::new("third");
+        let first = folder.open();
+        let object = store_two(&first);
+        let tier = if is_waiting { DiskTier::new() } else { first.clone() };
+        if is_waiting {
+            tier.place().start("c", &folder.conf(), true).unwrap();
+        } else {
+            tier.place().apply(tier.place().prepare(&CacheConf::collapsing("c")).unwrap());
+        }
+        take(&tier).map(Purging::run);
+        tier.place().close();
+        drop((object, first, tier));
+        let later = folder.open();
+        let expected = (what == "nothing").then_some(true);
+        assert_eq!(find(&later).map(|found| is_fresh(&found)), expected, "{what}, {is_waiting}");
+        assert!(!is_marked(&folder), "the next one has what this one keeps");
+    }
+}
+
+/// A reload takes the folder out while what it missed is made up for, as often as it likes.
+#[test]
+fn a_mark_stays_where_a_folder_is_out_again() {
+    let folder = Temporary::new("again");
+    fs::create_dir_all(&folder.0).unwrap();
+    let marks = Marks::default();
+    marks.watch(&folder.0);
+    marks.mark();
+    let first = marks.time(&folder.0);
+    marks.watch(&folder.0);
+    marks.remove(&folder.0, first);
+    assert!(is_marked(&folder));
+    marks.remove(&folder.0, marks.time(&folder.0));
+    assert!(!is_marked(&folder));
+    marks.mark();
+    assert!(!is_marked(&folder), "it is in force");
+    marks.watch(&folder.0);
+    marks.mark();
+    marks.remove(&folder.0, first);
+    assert!(is_marked(&folder), "that was another time");
+}
+
+/// The disk was full when the first purge came, say.
+#[test]
+fn a_mark_that_cannot_be_left_is_left_later() {
+    let folder = Temporary::new("unmarked");
+    let marks = Marks::default();
+    fs::write(&folder.0, "no folder").unwrap();
+    marks.watch(&folder.0);
+    marks.mark();
+    assert!(marks.are_needed());
+    fs::remove_file(&folder.0).unwrap();
+    fs::create_dir(&folder.0).unwrap();
+    marks.mark();
+    assert!(is_marked(&folder) && !marks.are_needed());
+}
+
+/// Whether something says that there is what the folder missed.
+fn is_marked(folder: &Temporary) -> bool {
+    let names = fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter_map(|name| name.into_string().ok()).any(|name| name.starts_with("missed-"))
 }
 
 /// As [`found_later`], where no folder may be in force.
