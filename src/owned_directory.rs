@@ -5,6 +5,8 @@
 //! nothing has changed. A folder that stays the same, or that comes back while somebody still uses it, is not opened again.
 //! Who waits for a folder opens it only while nothing else was asked for.
 
+mod attempts;
+
 use std::{
     collections::HashMap,
     fmt, io,
@@ -20,6 +22,8 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+
+pub use self::attempts::Attempts;
 
 /// What is in a folder.
 pub trait Held: fmt::Debug + Send + Sync + Sized + 'static {
@@ -108,7 +112,7 @@ enum Step<T: Held> {
     Open(Open<T>, u64),
 }
 
-/// How often a folder is tried that another program has still.
+/// How often a folder is tried that this program had.
 const AGAIN: Duration = Duration::from_millis(100);
 /// So often a folder is tried that this program had: who was last to use it may be about to be done with it.
 const TRIES: u32 = 50;
@@ -277,14 +281,6 @@ impl<T: Held> OwnedDirectory<T> {
         Ok(true)
     }
 
-    /// It cannot be opened, and nobody waits for it any more.
-    fn give_up(&self, times: u64) {
-        let mut asked = self.asked();
-        if asked.times == times {
-            self.stop_waiting(&mut asked);
-        }
-    }
-
     /// What is in force.
     pub fn held(&self) -> Option<Arc<T>> {
         self.open.load().as_ref().map(|open| open.held.clone())
@@ -323,8 +319,9 @@ fn is_awaited<T: Held>(asked: &Asked<T::Conf>, path: &Path) -> bool {
 
 /// Waits until another program is done with a folder, and opens it; no longer than it is wanted.
 fn wait<T: Held>(place: &Weak<OwnedDirectory<T>>, cache: &str, times: u64) {
+    let mut attempts = Attempts::default();
     loop {
-        std::thread::sleep(AGAIN);
+        attempts.pause();
         let Some(place) = place.upgrade() else { return };
         match place.open_unless_changed(times) {
             Ok(is_open) => {
@@ -333,11 +330,10 @@ fn wait<T: Held>(place: &Weak<OwnedDirectory<T>>, cache: &str, times: u64) {
                 }
                 return;
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
-                place.give_up(times);
-                tracing::error!(cache, "the {} of the cache cannot be opened: {error}", T::NAME);
-                return;
+                if attempts.failed(&error) {
+                    tracing::error!(cache, "the {} of the cache cannot be opened yet: {error}", T::NAME);
+                }
             }
         }
     }
@@ -362,6 +358,8 @@ mod tests {
     #[derive(Debug, Default)]
     struct State {
         is_taken: AtomicBool,
+        /// So often there is no room for it.
+        is_full: AtomicUsize,
         refused: AtomicUsize,
         opened: AtomicUsize,
     }
@@ -381,6 +379,9 @@ mod tests {
                 conf.state.refused.fetch_add(1, SeqCst);
                 return Err(io::ErrorKind::WouldBlock.into());
             }
+            if conf.state.is_full.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             conf.state.opened.fetch_add(1, SeqCst);
             Ok(Arc::new(Self))
         }
@@ -391,8 +392,13 @@ mod tests {
     /// What becomes of a place that waits for a folder, once `then` was done and another program has given it up: whether
     /// it is open, and how often it was opened.
     fn after(then: impl FnOnce(&OwnedDirectory<Folder>)) -> (bool, usize) {
+        after_errors(0, then)
+    }
+
+    /// The same where opening it fails so often then.
+    fn after_errors(errors: usize, then: impl FnOnce(&OwnedDirectory<Folder>)) -> (bool, usize) {
         let place = Arc::new(OwnedDirectory::<Folder>::default());
-        let state = Arc::new(State { is_taken: true.into(), ..State::default() });
+        let state = Arc::new(State { is_taken: true.into(), is_full: errors.into(), ..State::default() });
         let conf = Conf { path: Some("/disk".into()), state: state.clone() };
         place.start("c", &conf, true).unwrap();
         assert!(!place.is_open());
@@ -408,6 +414,14 @@ mod tests {
     #[test]
     fn a_folder_that_is_given_up_is_opened() {
         assert_eq!(after(|_| {}), (true, 1));
+    }
+
+    /// There was no room, or no descriptor, just when the other program let go: without the folder until the next start,
+    /// acknowledged writes would not be delivered, and no reload of the same configuration would help.
+    #[test]
+    fn a_folder_that_cannot_be_opened_once_is_opened_later() {
+        assert_eq!(after_errors(2, |_| {}), (true, 1));
+        assert_eq!(after_errors(2, |place| place.close()), (false, 0), "it is not wanted any more");
     }
 
     /// A reload that took it away would be undone, and another program could not have it.
