@@ -181,6 +181,11 @@ impl<T: Held> OwnedDirectory<T> {
         }
     }
 
+    /// Takes out of force what is here, as a configuration does that asks for nothing.
+    pub fn take_out(&self) {
+        self.apply(Change(Step::None));
+    }
+
     fn asked(&self) -> MutexGuard<'_, Asked<T::Conf>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }

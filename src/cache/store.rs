@@ -115,6 +115,12 @@ impl Store {
         self.back.close();
     }
 
+    /// No configuration has it any more, though exchanges still may: it takes its folders out of force. Waits for the disk.
+    pub fn take_out(&self) {
+        self.disk.place().take_out();
+        self.back.place().take_out();
+    }
+
     /// Lets go of its folders and waits until what is on its way to them is there, so that what was removed is not there
     /// again at the next start.
     pub fn finish(&self) {

@@ -24,8 +24,7 @@ pub(super) async fn drain(
         // Nobody need notice, and new connections are for the next program.
         timeouts.drain_delay = Duration::ZERO;
         // The next program waits for what is on disk.
-        shared.snapshot.load().caches.iter().for_each(|cache| cache.store.close());
-        shared.registry.journals.close();
+        shared.registry.close_caches();
     }
     tracing::info!(delay = ?timeouts.drain_delay, timeout = ?timeouts.drain_timeout, "draining");
     shared.drain.advance(Stage::Unready);
@@ -71,8 +70,13 @@ mod tests {
         admin::tests::{CONFIG, shared},
         config,
         moment::Moment,
-        runtime::build,
+        runtime::{build, registry::CacheKey},
+        schema::{Size, StorePath},
         tls::tickets::Tickets,
+        writeback::{
+            conf::JournalConf,
+            journal::{Journal, Options},
+        },
     };
 
     /// What `drain_delay = "2s"` and `drain_timeout = "5s"` make of so many open connections.
@@ -132,6 +136,21 @@ mod tests {
             begun.elapsed().as_secs()
         };
         assert_eq!(tokio::join!(drained, leave).0, 4);
+    }
+
+    /// A reload took the cache out, and a long exchange still has it: the next program could not deliver what waits in its
+    /// journal before that ends.
+    #[tokio::test(start_paused = true)]
+    async fn caches_that_are_gone_let_go_of_their_folders() {
+        let shared = draining(0);
+        let path = std::env::temp_dir().join(format!("pointsman-stop-{}", std::process::id()));
+        let store = shared.registry.cache(CacheKey::Named("gone".into()), None);
+        let conf = Some(JournalConf { path: StorePath(path.clone()), size: Size(1 << 20) });
+        store.back.place().apply(store.back.place().prepare(&conf).unwrap());
+        drain(&shared, true, &Successor::default(), pending()).await;
+        shared.registry.journals.finish();
+        assert!(Journal::open(&Options::new(&path, 1 << 20)).is_ok());
+        std::fs::remove_dir_all(path).unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 //! is freed when nobody holds it any more.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     account,
     backend::Admin,
-    cache::store::{Cache, Change},
+    cache::store::{Cache, Change, Store},
     listen::{admin_sockets::Each, bind::Bound, listener_sockets::Acquired, mailbox::Message},
     moment::Moment,
     runtime::{ListenerId, Snapshot, registry::Live},
@@ -38,7 +38,7 @@ impl Engine {
         let Prepared { text, included, file, overrides, names, snapshot, folders, hashes, .. } = prepared;
         let snapshot = Arc::new(snapshot);
         settle_states(&snapshot, Some(before));
-        self.folders.begin(apply_caches(&snapshot, folders));
+        self.folders.begin(apply_caches(&snapshot, folders, before));
         account::set_limit(snapshot.config.runtime.memory.0);
         // One that an administrator set stays until the file says another.
         if before.config.log.level != snapshot.config.log.level {
@@ -128,10 +128,19 @@ impl Engine {
 }
 
 /// Gives each cache the limits that it has now, and its folders, when it is called: what has no room any more is freed, and
-/// folders are closed, off the loop.
-fn apply_caches(snapshot: &Snapshot, folders: Vec<Change>) -> impl FnOnce() + Send + 'static {
+/// folders are closed, off the loop. Those of caches that are left out are for others from here on, however long exchanges
+/// still have such a cache.
+fn apply_caches(
+    snapshot: &Snapshot,
+    folders: Vec<Change>,
+    before: &Snapshot,
+) -> impl FnOnce() + Send + 'static {
     let caches = snapshot.caches.clone();
+    let kept: HashSet<*const Store> = caches.iter().map(|cache| Arc::as_ptr(&cache.store)).collect();
+    let all_before = before.caches.iter().map(|cache| &cache.store);
+    let left_out: Vec<_> = all_before.filter(|it| !kept.contains(&Arc::as_ptr(it))).cloned().collect();
     move || {
+        left_out.iter().for_each(|store| store.take_out());
         for (cache, change) in caches.iter().zip(folders) {
             cache.store.apply(Some(Cache::shape(&cache.conf)), Some(change));
         }
@@ -167,5 +176,43 @@ pub(super) fn settle_states(snapshot: &Snapshot, before: Option<&Snapshot>) {
         }
         // There may be room for those who wait.
         upstream.queue.call_if_free(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, path::Path, process};
+
+    use super::*;
+    use crate::{
+        config,
+        runtime::{build, registry::Registry},
+        tls::tickets::Tickets,
+    };
+
+    const CONFIG: &str = "[[listener]]\nname = \"web\"\naddress = \"127.0.0.1:0\"\n[[upstream]]\nname = \"app\"\n\
+        backend = [{ address = \"127.0.0.1:1\" }]\n[[route]]\nname = \"all\"\nupstream = \"app\"\n";
+
+    /// A generation of this configuration.
+    fn snapshot(text: &str, registry: &Registry) -> Snapshot {
+        let config = config::parse(text, Path::new("test.toml")).unwrap();
+        build::build(config, 1, registry, &Tickets::new(Moment::now()).unwrap()).unwrap()
+    }
+
+    /// However long exchanges of an older generation still have the cache.
+    #[test]
+    fn a_cache_that_is_left_out_has_no_folder() {
+        let folder = env::temp_dir().join(format!("pointsman-publish-{}", process::id()));
+        let registry = Registry::new(1);
+        let disk = format!("disk = {{ path = {folder:?}, size = \"64MiB\" }}\n");
+        let with = format!("{CONFIG}cache = \"c\"\n[[cache]]\nname = \"c\"\n{disk}");
+        let [with, without] = [with.as_str(), CONFIG].map(|text| snapshot(text, &registry));
+        let cache = &with.caches[0];
+        apply_caches(&with, vec![cache.store.prepare(&cache.conf).unwrap()], &without)();
+        assert!(cache.store.disk.is_open());
+        apply_caches(&without, Vec::new(), &with)();
+        assert!(!cache.store.disk.is_open());
+        drop((with, registry));
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -297,12 +297,20 @@ impl Registry {
         })
     }
 
+    /// Has caches let go of their folders: another program is to have them. Those too that only an older generation has.
+    pub fn close_caches(&self) {
+        self.stores().iter().for_each(|store| store.close());
+        self.journals.close();
+    }
+
     /// Waits until what caches keep on disk is there. For the end of the program, after that of the workers.
     pub fn finish(&self) {
-        let caches: Vec<_> =
-            self.caches.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        caches.iter().for_each(|store| store.finish());
+        self.stores().iter().for_each(|store| store.finish());
         self.journals.finish();
+    }
+
+    fn stores(&self) -> Vec<Arc<Store>> {
+        self.caches.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// What each worker counts.
