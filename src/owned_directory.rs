@@ -56,6 +56,11 @@ pub trait Held: fmt::Debug + Send + Sync + Sized + 'static {
     /// What is in this folder, or was to be, is not in force from here on.
     fn leave(_path: &Path, _context: &Self::Context) {}
 
+    /// What was to be in a folder is not waited for any more to be in force.
+    fn leave_awaited(conf: &Self::Conf, context: &Self::Context) {
+        Self::asked(conf).into_iter().for_each(|(path, _)| Self::leave(path, context));
+    }
+
     /// Another one, or none, is in force.
     fn end(self: Arc<Self>, _context: &Self::Context) {}
 }
@@ -208,7 +213,7 @@ impl<T: Held> OwnedDirectory<T> {
     fn stop_waiting(&self, asked: &mut Asked<T::Conf>) {
         asked.times += 1;
         if let Some(conf) = asked.awaited.take() {
-            T::asked(&conf).into_iter().for_each(|(path, _)| T::leave(path, &self.context));
+            T::leave_awaited(&conf, &self.context);
             self.is_waiting.store(false, Release);
         }
     }

@@ -21,9 +21,10 @@ use tokio::sync::Notify;
 
 use super::{
     conf::JournalConf,
+    former::{Awaited, Former},
     journal::{Ends, Entry, Journal, Options, Stats},
 };
-use crate::owned_directory::{Held, OwnedDirectory};
+use crate::owned_directory::{Attempts, Held, OwnedDirectory};
 
 /// Every journal of the program.
 #[derive(Debug, Default)]
@@ -32,6 +33,8 @@ pub struct Journals {
     changed: Notify,
     is_closed: AtomicBool,
     ends: Arc<Ends>,
+    /// Those that no configuration asked for when another program let go of them.
+    adopted: Mutex<Vec<Arc<Journal>>>,
 }
 
 #[derive(Debug)]
@@ -49,7 +52,12 @@ impl Journals {
     /// The journals that are to be delivered from.
     pub fn in_force(&self) -> Vec<Arc<Journal>> {
         let known = self.known();
-        known.iter().filter(|one| one.is_in_force).filter_map(|one| one.journal.upgrade()).collect()
+        let in_force: Vec<_> =
+            known.iter().filter(|one| one.is_in_force).filter_map(|one| one.journal.upgrade()).collect();
+        drop(known);
+        // Whoever was given them keeps them from here on, as long as they are needed.
+        self.adopted().retain(|journal| journal.is_owing());
+        in_force
     }
 
     /// Resolves when there is another one, or when all are closed. One waits.
@@ -60,6 +68,7 @@ impl Journals {
     /// The program ends, or another takes over: nothing more is to be delivered from here.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
+        self.adopted().clear();
         self.changed.notify_one();
     }
 
@@ -76,6 +85,16 @@ impl Journals {
 
     /// The journal in a folder: the one that is open there already, or it is opened.
     fn open(&self, path: &Path, limit: u64) -> io::Result<Arc<Journal>> {
+        self.open_or(path, limit, |_| false)
+    }
+
+    /// The same; where it is opened, `begin` is called before anybody else may have it, and says whether it is in force.
+    fn open_or(
+        &self,
+        path: &Path,
+        limit: u64,
+        begin: impl FnOnce(&Arc<Journal>) -> bool,
+    ) -> io::Result<Arc<Journal>> {
         let known = || self.known().iter().any(|one| one.path == path);
         let open = || {
             let is_it = |one: &&Known| one.path == path && one.journal.strong_count() > 0;
@@ -97,7 +116,8 @@ impl Journals {
                 opened => break opened?,
             }
         };
-        let known = Known { path: path.to_owned(), journal: Arc::downgrade(&journal), is_in_force: false };
+        let is_in_force = begin(&journal);
+        let known = Known { path: path.to_owned(), journal: Arc::downgrade(&journal), is_in_force };
         let mut all = self.known();
         all.retain(|one| one.journal.strong_count() > 0);
         all.push(known);
@@ -114,6 +134,59 @@ impl Journals {
     fn known(&self) -> MutexGuard<'_, Vec<Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn adopted(&self) -> MutexGuard<'_, Vec<Arc<Journal>>> {
+        self.adopted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the journal in a folder that no configuration asks for any more, among the former ones of its cache, so that
+    /// what waits in it is delivered. False while somebody else has it who may put it in force, or let go of it.
+    fn adopt(&self, path: &Path, limit: u64, former: &Weak<Former>) -> io::Result<bool> {
+        let journal = self.open_or(path, limit, |journal| {
+            // The cache may be gone.
+            former.upgrade().iter().for_each(|former| former.add(journal.clone()));
+            let mut adopted = self.adopted();
+            // Of the two that clear it, that one comes later.
+            if !self.is_closed() {
+                adopted.push(journal.clone());
+            }
+            true
+        })?;
+        self.changed.notify_one();
+        Ok(self.known().iter().any(|one| one.is_in_force && one.journal.ptr_eq(&Arc::downgrade(&journal))))
+    }
+
+    /// Does so once the other program that has the folder lets go of it.
+    fn adopt_later(self: &Arc<Self>, path: &Path, limit: u64, former: &Arc<Former>) {
+        let mut awaited = Some(Awaited::of(former));
+        let (journals, former, folder) = (self.clone(), Arc::downgrade(former), path.to_owned());
+        let adopt = move || {
+            let mut attempts = Attempts::default();
+            while !journals.is_closed() {
+                match journals.adopt(&folder, limit, &former) {
+                    Ok(true) => return,
+                    Ok(false) => {}
+                    Err(error) => {
+                        if attempts.failed(&error) {
+                            tracing::error!(
+                                "what waits in the journal in {} cannot be delivered yet: {error}",
+                                folder.display()
+                            );
+                        }
+                        // Nobody knows when it will be had: writes go on without it.
+                        if error.kind() != io::ErrorKind::WouldBlock {
+                            awaited = None;
+                        }
+                    }
+                }
+                attempts.pause();
+            }
+            drop(awaited);
+        };
+        if let Err(error) = std::thread::Builder::new().name("cache-journal".to_owned()).spawn(adopt) {
+            tracing::error!("what waits in the journal in {} is not delivered: {error}", path.display());
+        }
+    }
 }
 
 /// What the journals of one cache have in common.
@@ -121,16 +194,7 @@ impl Journals {
 pub struct FormerJournals {
     journals: Arc<Journals>,
     /// Those that a configuration asked for earlier.
-    former: Mutex<Former>,
-    /// Whether there is one, for those who only want to know that there is none.
-    is_any: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct Former {
-    journals: Vec<Arc<Journal>>,
-    /// Another program is to have them.
-    is_closed: bool,
+    former: Arc<Former>,
 }
 
 impl Held for Journal {
@@ -153,45 +217,16 @@ impl Held for Journal {
 
     fn begin(self: &Arc<Self>, _: &Path, context: &FormerJournals) {
         context.journals.begin(self);
-        context.former().journals.retain(|other| !Arc::ptr_eq(other, self));
+        context.former.remove(self);
+    }
+
+    fn leave_awaited(conf: &Self::Conf, context: &FormerJournals) {
+        let Some((path, limit)) = Self::asked(conf) else { return };
+        context.journals.adopt_later(path, limit, &context.former);
     }
 
     fn end(self: Arc<Self>, context: &FormerJournals) {
-        context.add(self);
-    }
-}
-
-impl FormerJournals {
-    fn former(&self) -> MutexGuard<'_, Former> {
-        self.former.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has a journal among them, unless another program is to have it.
-    fn add(&self, journal: Arc<Journal>) {
-        let mut former = self.former();
-        if !former.is_closed && !former.journals.iter().any(|other| Arc::ptr_eq(other, &journal)) {
-            former.journals.push(journal);
-            self.is_any.store(true, Ordering::Release);
-        }
-    }
-
-    /// Those in which something waits, or is on its way.
-    fn busy(&self) -> Vec<Arc<Journal>> {
-        if !self.is_any.load(Ordering::Acquire) {
-            return Vec::new();
-        }
-        let mut former = self.former();
-        former.journals.retain(|journal| journal.is_owing());
-        let busy = former.journals.clone();
-        self.is_any.store(!busy.is_empty(), Ordering::Release);
-        busy
-    }
-
-    /// Lets go of them, and takes no more.
-    fn close(&self) {
-        let mut former = self.former();
-        former.is_closed = true;
-        former.journals.clear();
+        context.former.add(self);
     }
 }
 
@@ -222,8 +257,14 @@ impl WriteBack {
     /// the two, it may have been let go of since nothing waited in it; now something does, and is to be found.
     pub fn keep(&self, journal: &Arc<Journal>) {
         if !self.place.is_held(journal) {
-            self.place.context.add(journal.clone());
+            self.place.context.former.add(journal.clone());
         }
+    }
+
+    /// Whether what was accepted of late may be known here; with `needs_journal`, writes are to be accepted too. Not while
+    /// another program has a journal still, from which this one takes over.
+    pub fn is_ready(&self, needs_journal: bool) -> bool {
+        !self.place.context.former.is_awaiting() && (!needs_journal || self.place.is_open())
     }
 
     /// The newest write of a URI that the origin does not have yet.
@@ -231,13 +272,13 @@ impl WriteBack {
         if let Some(entry) = self.place.held().and_then(|journal| journal.latest(uri)) {
             return Some(entry);
         }
-        self.place.context.busy().iter().find_map(|journal| journal.latest(uri))
+        self.place.context.former.busy().iter().find_map(|journal| journal.latest(uri))
     }
 
     /// Waits until the origin has every write of a URI, save those in the journal that takes writes.
     pub async fn until_former_delivered(&self, uri: &[u8]) {
         let waits: Vec<_> =
-            self.place.context.busy().iter().map(|journal| journal.until_delivered(uri)).collect();
+            self.place.context.former.busy().iter().map(|journal| journal.until_delivered(uri)).collect();
         for wait in waits {
             wait.await;
         }
@@ -255,12 +296,12 @@ impl WriteBack {
     /// Lets go of the journals.
     pub fn close(&self) {
         self.place.close();
-        self.place.context.close();
+        self.place.context.former.close();
     }
 
     /// What its journals hold and did, as far as they are open.
     pub fn stats(&self) -> Option<Stats> {
-        let journals = self.place.held().into_iter().chain(self.place.context.busy());
+        let journals = self.place.held().into_iter().chain(self.place.context.former.busy());
         journals.map(|journal| journal.stats()).reduce(|one, other| one.and(&other))
     }
 }
@@ -270,6 +311,7 @@ mod tests {
     use std::{
         sync::mpsc::channel,
         task::{Context, Waker},
+        time::Instant,
     };
 
     use super::*;
@@ -280,6 +322,14 @@ mod tests {
 
     const LIMIT: u64 = 1 << 20;
 
+    fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !is_so() {
+            assert!(began.elapsed() < Duration::from_secs(20), "not in 20 seconds: {what}");
+            std::thread::yield_now();
+        }
+    }
+
     /// Whoever gets 202 for it later finds it, and it is delivered.
     #[test]
     fn a_former_journal_stays_while_a_write_is_under_way() {
@@ -288,17 +338,17 @@ mod tests {
         let journal = Journal::open_stalled(&scratch.options(LIMIT, LIMIT), move || _ = stall.recv());
         let appended = journal.append(write("/a", b"new"));
         journal.clone().end(&context);
-        assert_eq!(context.busy().len(), 1, "a write is on its way into it");
+        assert_eq!(context.former.busy().len(), 1, "a write is on its way into it");
         // This, and the one among the former: no cache has it.
         assert!(journal.is_needed(2));
         drop(go);
         wait(appended).unwrap();
-        let busy = context.busy();
+        let busy = context.former.busy();
         assert!(busy.iter().any(|journal| journal.latest(b"/a").is_some()));
         drop(busy);
         assert!(journal.is_needed(2));
         assert_eq!(drain(&journal).len(), 1);
-        assert_eq!(context.busy().len(), 0, "nothing waits in it any more");
+        assert_eq!(context.former.busy().len(), 0, "nothing waits in it any more");
         context.journals.finish();
         assert!(!journal.is_needed(1));
     }
@@ -315,7 +365,7 @@ mod tests {
         back.place.apply(first);
         wait(back.journal().unwrap().append(write("/a", b"new"))).unwrap();
         back.place.apply(second);
-        assert_eq!(back.place.context.busy().len(), 0);
+        assert_eq!(back.place.context.former.busy().len(), 0);
         assert!(back.latest(b"/a").is_some());
     }
 
@@ -339,6 +389,72 @@ mod tests {
         assert!(back.latest(b"/a").is_none());
         back.place.context.journals.finish();
         assert_eq!(Arc::strong_count(&journal), 1);
+    }
+
+    /// The configuration that an upgrade began with asks for it, and a newer one does not, while the program before has it
+    /// still: what waits in it was acknowledged.
+    #[test]
+    fn a_journal_no_longer_awaited_is_delivered_from() {
+        for is_gone in [false, true] {
+            let (scratch, journals) = (Scratch::new(), Arc::<Journals>::default());
+            let path = scratch.options(LIMIT, LIMIT).path;
+            let before = Journal::open(&Options::new(&path, LIMIT)).unwrap();
+            wait(before.append(write("/a", b"new"))).unwrap();
+            let back = WriteBack::new(journals.clone());
+            let conf = Some(JournalConf { path: StorePath(path), size: Size(LIMIT) });
+            back.place.start("c", &conf, true).unwrap();
+            back.place.apply(back.place.prepare(&None).unwrap());
+            assert!(!back.is_ready(false), "nobody knows what waits in it");
+            let back = Some(back).filter(|_| !is_gone);
+            drop(before);
+            until("it is delivered from", || !journals.in_force().is_empty());
+            let journal = journals.in_force().remove(0);
+            assert!(journal.latest(b"/a").is_some());
+            if let Some(back) = back {
+                until("all is known", || back.is_ready(false));
+                assert!(!back.place.is_open() && back.latest(b"/a").is_some());
+            }
+            assert_eq!(drain(&journal).len(), 1);
+            assert_eq!(journals.in_force().len(), 1, "it is held here");
+            drop(journal);
+            assert!(journals.in_force().is_empty(), "nothing waits in it, {is_gone}");
+            journals.finish();
+        }
+    }
+
+    #[test]
+    fn a_journal_awaited_earlier_comes_back_in_force_alone() {
+        let (scratch, journals) = (Scratch::new(), Arc::<Journals>::default());
+        let path = scratch.options(LIMIT, LIMIT).path;
+        let back = WriteBack::new(journals.clone());
+        let conf = Some(JournalConf { path: StorePath(path.clone()), size: Size(LIMIT) });
+        let open = || back.place.prepare(&conf);
+        let change = open().unwrap();
+        assert!(!journals.adopt(&path, LIMIT, &Arc::downgrade(&back.place.context.former)).unwrap());
+        back.place.apply(change);
+        assert!(journals.adopt(&path, LIMIT, &Arc::downgrade(&back.place.context.former)).unwrap());
+        wait(back.journal().unwrap().append(write("/a", b"new"))).unwrap();
+        assert_eq!(back.place.context.former.busy().len(), 0);
+        // And the other way round.
+        back.place.apply(back.place.prepare(&None).unwrap());
+        assert_eq!(back.place.context.former.busy().len(), 1);
+        back.place.apply(open().unwrap());
+        assert_eq!(back.place.context.former.busy().len(), 0);
+    }
+
+    /// Another upgrade: the next program has the folder from here on.
+    #[test]
+    fn a_journal_no_longer_awaited_is_left_when_closed() {
+        let (scratch, journals) = (Scratch::new(), Arc::<Journals>::default());
+        let path = scratch.options(LIMIT, LIMIT).path;
+        let former = Arc::<Former>::default();
+        drop(Journal::open(&Options::new(&path, LIMIT)).unwrap());
+        former.close();
+        journals.close();
+        assert!(journals.adopt(&path, LIMIT, &Arc::downgrade(&former)).unwrap());
+        assert!(journals.in_force().is_empty());
+        journals.finish();
+        assert!(Journal::open(&Options::new(&path, LIMIT)).is_ok());
     }
 
     /// Else another program could not have its folder, and a worker's loop may be the last to let go of it.

@@ -10,5 +10,6 @@
 
 pub mod conf;
 pub mod counters;
+mod former;
 pub mod journal;
 pub mod journals;

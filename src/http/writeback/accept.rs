@@ -69,7 +69,7 @@ pub(super) fn may_accept(cache: &Cache, exchange: &Exchange) -> bool {
 pub(super) async fn take_turn(context: &RouteContext<'_>, cache: &Cache, exchange: &Exchange) -> Result<()> {
     let back = &cache.store.back;
     let is_back = cache.conf.write_policy == WritePolicy::Back;
-    if is_back && !back.place().is_open() {
+    if !back.is_ready(is_back) {
         return Err(refuse(cache, "another program still has the journal"));
     }
     let key = key(context.route, cache, exchange);
@@ -97,7 +97,7 @@ pub(super) async fn accept<D: Downstream>(
     exchange: &mut ActiveExchange,
     client: &mut D,
 ) -> Result<()> {
-    if !cache.store.back.place().is_open() {
+    if !cache.store.back.is_ready(true) {
         return Err(refuse(cache, "another program still has the journal"));
     }
     let key = key(context.route, cache, exchange);

@@ -46,11 +46,7 @@ pub(in crate::http) fn find(
     let Some(entry) = back.latest(key.uri()) else {
         let needs_journal = cache.conf.write_policy == WritePolicy::Back;
         // While another program has the journal still, what waits in it nobody here knows.
-        return if needs_journal && !back.place().is_open() {
-            PendingWrite::Unknown
-        } else {
-            PendingWrite::Nothing
-        };
+        return if back.is_ready(needs_journal) { PendingWrite::Nothing } else { PendingWrite::Unknown };
     };
     let write = &entry.write;
     if !is_about(context, cache, (exchange.worker(), write), key) {
