@@ -8,7 +8,10 @@ use std::{
 use bytes::Bytes;
 
 use super::past::Past;
-use crate::cache::disk::{Id, Keyed, Writing};
+use crate::{
+    cache::disk::{Id, Keyed, Writing},
+    telemetry::clock,
+};
 
 /// A response on its way to disk.
 #[derive(Debug)]
@@ -46,7 +49,8 @@ impl DiskWrite {
     pub fn finish(self) {
         // What comes from here on is looked for once it is there.
         let finished = self.past.finished();
-        if let Some(writing) = self.writing.filter(|_| self.past.written.may_keep(self.uri, self.begun)) {
+        let may_keep = self.past.written.may_keep(self.uri, self.begun, clock::unix_millis());
+        if let Some(writing) = self.writing.filter(|_| may_keep) {
             writing.finish_before(&self.replaces, self.keyed, (self.past, finished));
         }
     }

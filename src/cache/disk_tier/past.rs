@@ -9,13 +9,16 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use super::written::{REMEMBERED, Written};
-use crate::cache::{
-    date::Date,
-    disk::{Finished, Judge, Visit},
-    disk_head::DiskHead,
-    key::Key,
-    purge::Rule,
+use super::written::{REMEMBERED, Written, is_before};
+use crate::{
+    cache::{
+        date::Date,
+        disk::{Finished, Judge, Visit},
+        disk_head::DiskHead,
+        key::Key,
+        purge::Rule,
+    },
+    telemetry::clock,
 };
 
 /// What was purged and written to of late.
@@ -83,11 +86,12 @@ impl Past {
 
     /// A record as what came since it was asked for leaves it; nothing where that takes it.
     pub(super) fn unpurged(&self, mut record: DiskHead) -> Option<DiskHead> {
-        if self.written.is_older(record.key.uri_hash(), record.begun) {
+        let now = clock::unix_millis();
+        if self.written.is_older(record.key.uri_hash(), record.begun, now) {
             return None;
         }
         for (_, purge) in &self.purges().known {
-            if purge.is_about(&record) && !purge.leaves(&mut record) {
+            if purge.is_about(&record, now) && !purge.leaves(&mut record) {
                 return None;
             }
         }
@@ -166,7 +170,8 @@ impl Purges {
 
     /// Whether one of them is about a record.
     pub(super) fn are_about(&self, record: &DiskHead) -> bool {
-        self.known.iter().any(|(_, purge)| purge.is_about(record))
+        let now = clock::unix_millis();
+        self.known.iter().any(|(_, purge)| purge.is_about(record, now))
     }
 }
 
@@ -219,8 +224,8 @@ impl Purge {
         }
     }
 
-    fn is_about(&self, record: &DiskHead) -> bool {
-        record.begun <= self.at && self.matches(record)
+    fn is_about(&self, record: &DiskHead, now: u64) -> bool {
+        is_before(record.begun, self.at, now) && self.matches(record)
     }
 
     fn matches(&self, record: &DiskHead) -> bool {
@@ -253,8 +258,9 @@ impl Purge {
 pub(super) fn look(meta: &[u8], purges: &[Arc<Purge>]) -> Visit {
     // What cannot be read is of no use to anyone.
     let Some(mut record) = DiskHead::decode(meta) else { return Visit::Remove };
+    let now = clock::unix_millis();
     let mut is_changed = false;
-    for purge in purges.iter().filter(|purge| purge.is_about(&record)).collect::<Vec<_>>() {
+    for purge in purges.iter().filter(|purge| purge.is_about(&record, now)).collect::<Vec<_>>() {
         purge.count.fetch_add(1, Relaxed);
         if !purge.leaves(&mut record) {
             return Visit::Remove;

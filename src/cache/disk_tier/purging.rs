@@ -157,7 +157,11 @@ impl Search {
         while written.begin_sweep() {
             let _looking = self.looking.blocking_lock();
             let mut look = |meta: &[u8]| match DiskHead::decode(meta) {
-                Some(record) if !written.is_older(record.key.uri_hash(), record.begun) => Visit::Keep,
+                Some(record)
+                    if !written.is_older(record.key.uri_hash(), record.begun, clock::unix_millis()) =>
+                {
+                    Visit::Keep
+                }
                 Some(_) | None => Visit::Remove,
             };
             self.on_disk(|disk| disk.visit_uris(&HashSet::new(), &mut look));

@@ -98,8 +98,13 @@ fn write(tier: &DiskTier) {
 }
 
 fn write_of(tier: &DiskTier, key: &Key, entry: StoredHead, request: &Fields) {
+    write_at(tier, key, (entry, now_millis()), request);
+}
+
+/// The same of one whose fetch began then.
+fn write_at(tier: &DiskTier, key: &Key, (entry, begun): (StoredHead, u64), request: &Fields) {
     let variant = entry.vary.key(request).unwrap();
-    let mut writing = tier.begin(key, &variant, &entry, (Some(5), now_millis())).unwrap();
+    let mut writing = tier.begin(key, &variant, &entry, (Some(5), begun)).unwrap();
     writing.push(Bytes::from_static(b"hello"));
     writing.finish();
 }
@@ -238,6 +243,24 @@ fn what_is_finished_later_is_not_purged() {
         drop(stalled);
         let _ = taking.map(Purging::run);
         assert_eq!(found_later(&folder, tier), Some(true), "{what}");
+    }
+}
+
+/// The wall clock was an hour ahead when it was fetched, and was set right since.
+#[test]
+fn what_was_fetched_before_a_clock_change_goes_too() {
+    for (what, take, _) in TAKING.into_iter().filter(|(what, ..)| *what != "nothing") {
+        let folder = Temporary::new("ahead");
+        let tier = folder.open();
+        let with_fields = key().with("forwarded host", b"b");
+        for key in [key(), with_fields] {
+            write_at(&tier, &key, (fresh(), now_millis() + 3_600_000), &Fields::default());
+        }
+        until("both are there", || tier.stats().unwrap().objects == 2);
+        take(&tier).map(Purging::run);
+        let left = if what == "a soft purge" { 2 } else { 0 };
+        assert_eq!(tier.stats().unwrap().objects, left, "{what}");
+        assert!(find(&tier).is_none_or(|found| !is_fresh(&found)), "{what}");
     }
 }
 

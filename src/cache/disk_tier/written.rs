@@ -118,9 +118,9 @@ impl Written {
     }
 
     /// Whether an object whose fetch began at `begun` is older than a write of its URI.
-    pub(super) fn is_older(&self, uri: u128, begun: u64) -> bool {
+    pub(super) fn is_older(&self, uri: u128, begun: u64, now: u64) -> bool {
         let kept = self.kept();
-        let is_before = |at: Option<u64>| at.is_some_and(|at| begun <= at);
+        let is_before = |at: Option<u64>| at.is_some_and(|at| is_before(begun, at, now));
         is_before(kept.at.get(&uri).map(|write| write.at))
             || is_before(kept.waiting.get(&uri).copied())
             || is_before(kept.swept.get(&uri).copied())
@@ -138,13 +138,20 @@ impl Written {
     }
 
     /// Whether an object that is on its way to disk may be kept there.
-    pub(super) fn may_keep(&self, uri: u128, begun: u64) -> bool {
-        begun > self.kept().floor && !self.is_older(uri, begun)
+    pub(super) fn may_keep(&self, uri: u128, begun: u64, now: u64) -> bool {
+        let floor = self.kept().floor;
+        (floor == 0 || !is_before(begun, floor, now)) && !self.is_older(uri, begun, now)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a fetch that began then is older than what came at `at`. One that begins later than now was before the clock was
+/// set back, and so before everything that came since.
+pub(super) fn is_before(begun: u64, at: u64, now: u64) -> bool {
+    begun <= at || begun > now
 }
 
 impl Kept {
@@ -167,14 +174,27 @@ mod tests {
     fn a_write_is_remembered_for_its_time() {
         let written = Written::default();
         written.note(1, 100);
-        assert!(written.is_older(1, 100) && !written.is_older(1, 101) && !written.is_older(2, 100));
+        let is_older = |uri, begun| written.is_older(uri, begun, 200_000);
+        assert!(is_older(1, 100) && !is_older(1, 101) && !is_older(2, 100));
         written.note(2, 100 + REMEMBERED);
-        assert!(!written.is_older(1, 100), "whatever was under way then is there by now");
-        assert!(written.may_keep(1, 1));
+        assert!(!is_older(1, 100), "whatever was under way then is there by now");
+        assert!(written.may_keep(1, 1, 200_000));
         assert!(written.came_since(3, 0), "what was finished before may be older");
         assert!(!written.came_since(3, 1) && written.came_since(2, 1) && !written.came_since(2, 2));
         written.note(2, 101 + REMEMBERED);
-        assert!(written.is_older(2, 101 + REMEMBERED));
+        assert!(is_older(2, 101 + REMEMBERED));
+    }
+
+    /// The wall clock was an hour ahead when it was fetched, say.
+    #[test]
+    fn what_began_later_than_now_is_older() {
+        let written = Written::default();
+        assert!(!written.is_older(1, 5_000, 1_000) && written.may_keep(1, 5_000, 1_000), "than nothing");
+        written.note(1, 1_000);
+        assert!(written.is_older(1, 5_000, 1_001) && !written.is_older(2, 5_000, 1_001));
+        assert!(!written.is_older(1, 1_002, 1_002), "it came after the write");
+        (0..MOST as u128 + 5).for_each(|uri| written.note(uri + 10, 1_100));
+        assert!(!written.may_keep(u128::MAX, 5_000, 1_200) && written.may_keep(u128::MAX, 1_150, 1_200));
     }
 
     #[test]
@@ -184,9 +204,9 @@ mod tests {
         let kept = written.kept();
         assert!(kept.at.len() == MOST && kept.order.len() == MOST);
         drop(kept);
-        assert!(!written.is_older(0, 1), "what is there stays");
-        assert!(!written.may_keep(u128::MAX, 1000), "what is under way since then is not kept");
-        assert!(written.may_keep(u128::MAX, 1001));
+        assert!(!written.is_older(0, 1, 3000), "what is there stays");
+        assert!(!written.may_keep(u128::MAX, 1000, 3000), "what is under way since then is not kept");
+        assert!(written.may_keep(u128::MAX, 1001, 3000));
     }
 
     #[test]
@@ -195,11 +215,12 @@ mod tests {
         assert_eq!(written.sweep(1, 10), Sweep::Needed);
         assert_eq!(written.sweep(2, 20), Sweep::UnderWay);
         assert!(written.begin_sweep());
-        assert!(written.is_older(1, 10) && written.is_older(2, 20) && !written.is_older(2, 21));
+        let is_older = |uri, begun| written.is_older(uri, begun, 100);
+        assert!(is_older(1, 10) && is_older(2, 20) && !is_older(2, 21));
         assert_eq!(written.sweep(3, 30), Sweep::UnderWay, "for the next time");
-        assert!(written.is_older(3, 30));
+        assert!(is_older(3, 30));
         assert!(written.begin_sweep());
-        assert!(!written.is_older(1, 10) && written.is_older(3, 30));
+        assert!(!is_older(1, 10) && is_older(3, 30));
         assert!(!written.begin_sweep());
         assert_eq!(written.sweep(4, 40), Sweep::Needed);
         (1..MOST as u128).for_each(|uri| assert_ne!(written.sweep(uri + 10, 50), Sweep::Needed));
@@ -210,7 +231,7 @@ mod tests {
     fn what_waits_for_a_folder_is_looked_for_by_one() {
         let written = Written::default();
         assert!(!written.is_recent(10) && !written.sweep_for_waiting());
-        assert!(written.hold(1, 10) && written.is_older(1, 10));
+        assert!(written.hold(1, 10) && written.is_older(1, 10, 100));
         assert_eq!(written.waiting(), [1]);
         assert!(written.is_recent(10 + REMEMBERED), "it is still to be looked for");
         assert!(written.sweep_for_waiting() && !written.sweep_for_waiting());
