@@ -121,7 +121,8 @@ impl Journal {
         if cost > limit || cost > u64::from(u32::MAX) {
             return Err(AppendError::TooLarge);
         }
-        if !self.shared.index().reserve(cost, limit) {
+        let is_overfull = self.shared.is_overfull.load(Ordering::Relaxed);
+        if is_overfull || !self.shared.index().reserve(cost, limit) {
             return Err(AppendError::Full);
         }
         let (done, receiver) = oneshot::channel();

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 use tokio::sync::Notify;
@@ -21,6 +21,8 @@ pub(super) struct Shared {
     pub(super) completed: Notify,
     /// As [`super::Options::limit`]; another configuration may have another.
     pub(super) limit: AtomicU64,
+    /// Segments take more room than they may, since a refused write is in one of them only: no write is accepted.
+    pub(super) is_overfull: AtomicBool,
     pub(super) counters: Counters,
 }
 

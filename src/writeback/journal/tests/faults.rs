@@ -17,6 +17,8 @@ struct Faults {
     sync: AtomicU32,
     cut: AtomicU32,
     refuse: AtomicU32,
+    /// Opening the file of refused writes.
+    open_refused: AtomicU32,
 }
 
 /// A real directory with faults.
@@ -48,6 +50,9 @@ impl Directory for Failing {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn AppendFile>> {
+        if name == refused::NAME {
+            fault(&self.1.open_refused)?;
+        }
         Ok(self.file(name, self.0.open(name)?))
     }
 
@@ -111,10 +116,14 @@ fn fault(left: &AtomicU32) -> io::Result<()> {
 }
 
 fn open_with_faults(scratch: &Scratch) -> (Arc<Journal>, Arc<Faults>) {
+    open_with(scratch, &scratch.options(PLENTY, 16 << 20))
+}
+
+fn open_with(scratch: &Scratch, options: &Options) -> (Arc<Journal>, Arc<Faults>) {
     let faults = Arc::<Faults>::default();
     let directory = Failing(LockedDirectory::open(&scratch.0).unwrap(), faults.clone());
     let folder = Folder::of(Box::new(directory));
-    (Journal::open_in(folder, &scratch.options(PLENTY, 16 << 20)).unwrap(), faults)
+    (Journal::open_in(folder, options).unwrap(), faults)
 }
 
 fn bodies(scratch: &Scratch) -> Vec<Vec<u8>> {
@@ -195,4 +204,61 @@ fn a_refused_write_stays_until_its_file_can_be_written() {
     let lines = scratch.refused();
     assert_eq!((lines.len(), &lines[0]["body"]), (1, &"poison".into()));
     assert_eq!(bodies(&scratch), [b""]);
+}
+
+/// Appends such writes and has done with each, until the journal is full; how many there were.
+fn append_until_full(journal: &Arc<Journal>, uri: &str, done: fn(Delivery)) -> usize {
+    let is_accepted = |_: &u32| match append(journal, write(uri, &[b'x'; 1000])) {
+        Ok(_) => {
+            done(take(journal).unwrap());
+            true
+        }
+        Err(error) => {
+            assert!(matches!(error, AppendError::Full), "{error}");
+            false
+        }
+    };
+    (0..500).take_while(is_accepted).count()
+}
+
+/// The disk is well again: soon there is room.
+fn heal(journal: &Journal, faults: &Faults) {
+    faults.open_refused.store(0, Ordering::Relaxed);
+    let began = std::time::Instant::now();
+    while append(journal, write("/last", b"")).is_err() {
+        assert!(began.elapsed() < Duration::from_secs(20));
+    }
+}
+
+/// The file is somebody else's, or a folder has its name: in memory they would pile up for as long as it is so.
+#[test]
+fn refused_writes_that_cannot_be_kept_take_their_room() {
+    let scratch = Scratch::new();
+    let limit = 10 * write("/a", &[b'x'; 1000]).cost();
+    let (journal, faults) = open_with(&scratch, &scratch.options(limit, 16 << 20));
+    faults.open_refused.store(u32::MAX, Ordering::Relaxed);
+    let accepted = append_until_full(&journal, "/a", |delivery| delivery.set_aside("no"));
+    assert!((10..=11).contains(&accepted), "{accepted}");
+    heal(&journal, &faults);
+    assert_eq!(journal.stats().bytes, write("/last", b"").cost());
+    drop(journal);
+    assert_eq!(scratch.refused().len(), accepted);
+    assert_eq!(bodies(&scratch), [b""]);
+}
+
+/// No segment goes while a refused write is in one only.
+#[test]
+fn one_refused_write_does_not_fill_the_disk() {
+    let (scratch, limit, segment) = (Scratch::new(), 16 << 10, 4 << 10);
+    let (journal, faults) = open_with(&scratch, &scratch.options(limit, segment));
+    append(&journal, write("/a", b"poison")).unwrap();
+    faults.open_refused.store(u32::MAX, Ordering::Relaxed);
+    take(&journal).unwrap().set_aside("no");
+    let accepted = append_until_full(&journal, "/b", Delivery::delivered);
+    let disk = journal.stats().disk;
+    assert!(accepted < 100 && disk <= 2 * limit + 6 * segment, "{accepted} writes, {disk} bytes");
+    heal(&journal, &faults);
+    drop(journal);
+    assert_eq!(scratch.refused().len(), 1);
+    assert!(scratch.segments().len() <= 2, "{:?}", scratch.segments());
 }

@@ -2,9 +2,9 @@
 //!
 //! Previous stop: [`Writer::commit`], after each group.
 
-use std::{io, mem, sync::atomic::Ordering};
+use std::{io, sync::atomic::Ordering};
 
-use super::{Writer, completed};
+use super::{Writer, completed, is_time};
 use crate::writeback::journal::{
     entry::{self, Id},
     record,
@@ -18,7 +18,9 @@ impl Writer {
             // One at a time: appends wait meanwhile.
             self.reclaim_oldest();
         }
-        let disk = self.parts.iter().map(|part| part.bytes).sum();
+        let disk: u64 = self.parts.iter().map(|part| part.bytes).sum();
+        let most = 2 * self.shared.limit.load(Ordering::Relaxed) + 4 * self.segment;
+        self.shared.is_overfull.store(self.holds_refused() && disk > most, Ordering::Relaxed);
         self.shared.counters.disk.store(disk, Ordering::Relaxed);
         self.shared.counters.segments.store(self.parts.len() as u64, Ordering::Relaxed);
     }
@@ -36,12 +38,12 @@ impl Writer {
             }
             if let Err(error) = self.folder.remove(oldest.number) {
                 self.count(|counters| &counters.errors);
-                if !mem::replace(&mut self.kept_from_removing, true) {
+                if is_time(&mut self.kept_from_removing) {
                     tracing::error!("an old segment of the journal cannot be removed: {error}");
                 }
                 return;
             }
-            self.kept_from_removing = false;
+            self.kept_from_removing = None;
             self.parts.pop_front();
         }
     }

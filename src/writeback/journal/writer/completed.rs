@@ -26,6 +26,8 @@ pub(super) struct Completed {
 pub(super) struct Refused {
     pub(super) entry: Arc<Entry>,
     pub(super) why: String,
+    /// It could not be kept in its file yet, and takes room still.
+    pub(super) is_charged: bool,
 }
 
 /// Takes those out whose records may be written. What was refused has to be in its file first; and so have to be those
@@ -59,7 +61,7 @@ mod tests {
     fn a_refused_write_holds_back_later_ones_of_its_uri() {
         let one = |id, uri: &str, is_refused: bool| {
             let entry = Arc::new(Entry { id: Id(id), write: crate::writeback::journal::Write::default() });
-            let refused = is_refused.then(|| Refused { entry, why: String::new() });
+            let refused = is_refused.then(|| Refused { entry, why: String::new(), is_charged: false });
             let place = Place { segment: 1, is_copied: false };
             Completed { id: Id(id), uri: uri.as_bytes().into(), place, refused }
         };

@@ -44,6 +44,8 @@ use super::{
 const SYNC_AFTER: Duration = Duration::from_millis(500);
 /// A group is not made larger than this; a single write may be.
 const GROUP: usize = 4 << 20;
+/// How often it is said that the disk fails.
+const COMPLAINT: Duration = Duration::from_secs(60);
 
 /// What the thread is asked for.
 #[derive(Debug)]
@@ -89,10 +91,10 @@ pub(super) struct Writer {
     completed: Vec<Completed>,
     /// A part of a line may be at the end of the file of refused writes.
     is_refused_torn: bool,
-    /// The last thing on the disk failed, and that was said.
-    is_failing: bool,
-    /// Removing segments failed last, and that was logged. It goes its own way: records may be written all the while.
-    kept_from_removing: bool,
+    /// The last thing on the disk failed, and that was said then.
+    failing: Option<Instant>,
+    /// Removing segments failed last, and that was said then. It goes its own way: records may be written all the while.
+    kept_from_removing: Option<Instant>,
 }
 
 /// A write that is not completed.
@@ -138,8 +140,8 @@ impl Writer {
             live,
             completed: Vec::new(),
             is_refused_torn: false,
-            is_failing: false,
-            kept_from_removing: false,
+            failing: None,
+            kept_from_removing: None,
         };
         writer.begin_segment()?;
         for number in replayed.empty {
@@ -244,7 +246,7 @@ impl Writer {
                     }
                     Outcome::Refused(why) => {
                         self.count(|counters| &counters.refused);
-                        Some(Refused { entry, why })
+                        Some(Refused { entry, why, is_charged: false })
                     }
                 };
                 self.completed.push(Completed { id, uri, place, refused });
@@ -312,20 +314,32 @@ impl Writer {
         self.shared.changed.notify_one();
     }
 
-    /// Puts refused writes into their file; what does not get there stays, and is tried again.
+    /// Puts refused writes into their file; what does not get there stays, takes room as before, and is tried again.
     fn note_refused(&mut self) {
         let limit = self.shared.limit.load(Ordering::Relaxed);
         let mut completed = mem::take(&mut self.completed);
+        let mut failed = None;
         for one in &mut completed {
-            let Some(Refused { entry, why }) = &one.refused else { continue };
-            let added = refused::add(&self.folder, entry, why, limit, &mut self.is_refused_torn);
-            if let Err(error) = added {
-                self.failed("a refused write cannot be kept in its file, and will be retried", &error);
-                break;
+            let Some(Refused { entry, why, is_charged }) = &mut one.refused else { continue };
+            let cost = entry.write.cost();
+            if failed.is_none() {
+                failed = refused::add(&self.folder, entry, why, limit, &mut self.is_refused_torn).err();
+            }
+            if failed.is_some() {
+                if !mem::replace(is_charged, true) {
+                    self.shared.index().reserve(cost, u64::MAX);
+                }
+                continue;
+            }
+            if *is_charged {
+                self.shared.index().release(cost);
             }
             one.refused = None;
         }
         self.completed = completed;
+        if let Some(error) = failed {
+            self.failed("a refused write cannot be kept in its file, and will be retried", &error);
+        }
     }
 
     /// Whether a refused write is in a segment only.
@@ -335,13 +349,13 @@ impl Writer {
 
     fn failed(&mut self, what: &str, error: &io::Error) {
         self.count(|counters| &counters.errors);
-        if !mem::replace(&mut self.is_failing, true) {
+        if is_time(&mut self.failing) {
             tracing::error!("{what}: {error}");
         }
     }
 
     fn recovered(&mut self) {
-        if !self.holds_refused() && mem::take(&mut self.is_failing) {
+        if !self.holds_refused() && self.failing.take().is_some() {
             tracing::info!("the journal can be written again");
         }
     }
@@ -349,4 +363,13 @@ impl Writer {
     fn count(&self, counter: impl FnOnce(&super::stats::Counters) -> &AtomicU64) {
         counter(&self.shared.counters).fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Whether something is to be said that was said then, and now again.
+fn is_time(said: &mut Option<Instant>) -> bool {
+    let is_time = said.is_none_or(|said| said.elapsed() >= COMPLAINT);
+    if is_time {
+        *said = Some(Instant::now());
+    }
+    is_time
 }
