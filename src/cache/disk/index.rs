@@ -8,6 +8,7 @@ mod asked;
 mod entry;
 mod ids;
 mod kinds;
+mod order;
 mod unasked;
 
 use std::collections::{HashMap, HashSet, hash_map};
@@ -18,15 +19,10 @@ use self::{
     asked::Asked,
     entry::{Entry, half},
     kinds::Kinds,
+    order::{Order, ROOM},
 };
 use super::layout::Name;
-use crate::{
-    cache::{
-        conf::Eviction,
-        evict::{Evict, Victim},
-    },
-    rng::scramble,
-};
+use crate::{cache::conf::Eviction, rng::scramble};
 
 pub use self::entry::{Found, Id};
 
@@ -36,9 +32,8 @@ pub(super) type Gone = (u32, Name);
 /// No slot.
 const NONE: u32 = u32::MAX;
 
-/// Is for bytes that are to be free, and is never resident beyond a call. Should a rank be the same, its object
-/// is only evicted early.
-const ROOM: u64 = 0x7265_7365_7276_6564;
+/// So many bytes leave at once, at least, where a lower limit has no room for them.
+pub(super) const SHRINK_STEP: u64 = 1 << 20;
 
 /// The index.
 #[derive(Debug)]
@@ -46,12 +41,13 @@ pub(super) struct Index {
     entries: Slab<Entry>,
     /// Half a key → the newest object under keys with that half.
     keys: HashMap<u64, u32>,
-    /// What the evictor calls an object → the object.
+    /// What the order of eviction calls an object → the object.
     ranks: HashMap<u64, u32>,
-    evict: Box<dyn Evict>,
+    order: Order,
     eviction: Eviction,
-    victims: Vec<Victim>,
-    /// At most the evictor's.
+    /// Those in slots below have their place in the order.
+    reordered: usize,
+    /// At most that of the order.
     limit: u64,
     /// The bytes that files being written have room for.
     pub(super) writing: u64,
@@ -76,9 +72,9 @@ impl Index {
             entries: Slab::new(),
             keys: HashMap::new(),
             ranks: HashMap::new(),
-            evict: eviction.start(limit, fastrand::u64(..)),
+            order: Order::new(eviction, limit),
             eviction,
-            victims: Vec::new(),
+            reordered: 0,
             limit,
             writing: 0,
             leaving: 0,
@@ -111,7 +107,7 @@ impl Index {
     /// An object was asked for.
     pub(super) fn touch(&mut self, id: Id) {
         if let Some(rank) = self.entry(id).map(|entry| entry.rank) {
-            self.evict.touch(rank);
+            self.order.touch(rank);
             self.asked.note(id.slot);
         }
     }
@@ -125,16 +121,16 @@ impl Index {
         for id in replaces {
             let Some(entry) = self.take(*id) else { continue };
             if entry.key == name.key && rank.is_none() {
-                // What the evictor knows of the older object, the newer one keeps.
+                // What the order knows of the older object, the newer one keeps.
                 rank = Some(entry.rank);
             } else {
-                self.evict.remove(entry.rank);
+                self.order.remove(entry.rank);
             }
             gone.push((self.generation, entry.name()));
         }
         let rank = rank.unwrap_or_else(|| self.free_rank(name.key));
-        if !self.evict.admit(rank, name.size(), &mut self.victims) {
-            self.evict.remove(rank);
+        if !self.order.admit(rank, name.size()) {
+            self.order.remove(rank);
             return None;
         }
         self.drop_victims(gone);
@@ -144,7 +140,7 @@ impl Index {
         let slot = self.entries.insert(entry);
         let Ok(slot) = u32::try_from(slot) else {
             self.entries.remove(slot);
-            self.evict.remove(rank);
+            self.order.remove(rank);
             return None;
         };
         self.keys.insert(half(key), slot);
@@ -170,7 +166,7 @@ impl Index {
     /// Takes an object out.
     pub(super) fn remove(&mut self, id: Id, gone: &mut Vec<Gone>) -> bool {
         let Some(entry) = self.take(id) else { return false };
-        self.evict.remove(entry.rank);
+        self.order.remove(entry.rank);
         gone.push((self.generation, entry.name()));
         true
     }
@@ -194,7 +190,7 @@ impl Index {
         (entry.shift, entry.head, entry.mark) = (new.shift, new.head, new.mark);
         if old.size() != new.size() {
             let rank = entry.rank;
-            self.evict.admit(rank, new.size(), &mut self.victims);
+            self.order.admit(rank, new.size());
             self.drop_victims(gone);
         }
         true
@@ -202,7 +198,7 @@ impl Index {
 
     /// Keeps room for a file that is being written. False where it cannot be had.
     pub(super) fn reserve(&mut self, bytes: u64, gone: &mut Vec<Gone>) -> bool {
-        let has_room = self.make_room(bytes, gone);
+        let has_room = bytes == 0 || self.make_room(bytes, gone);
         if has_room {
             self.writing += bytes;
         }
@@ -214,11 +210,12 @@ impl Index {
         self.writing = self.writing.saturating_sub(bytes);
     }
 
-    /// Empties the index; files of the generation so far are no longer its own.
-    pub(super) fn clear(&mut self) {
-        let bytes = self.evict.bytes();
+    /// Empties the index; files of the generation so far are no longer its own. Gives what was there, to be freed without
+    /// the index.
+    pub(super) fn clear(&mut self) -> Self {
+        let bytes = self.order.bytes();
         let next = Self::new(self.eviction, self.limit, self.generation.wrapping_add(1));
-        *self = Self {
+        let next = Self {
             writing: self.writing,
             leaving: self.leaving + bytes,
             next_sequence: self.next_sequence,
@@ -227,19 +224,34 @@ impl Index {
             asked: std::mem::take(&mut self.asked),
             ..next
         };
+        std::mem::replace(self, next)
     }
 
     /// Another limit. What is above it leaves in steps of [`Self::shrink`]. A larger one than ever before begins
-    /// the order of eviction anew, since an evictor's limit stays.
+    /// the order of eviction anew, since an evictor's limit stays; in steps of [`Self::reorder`].
     pub(super) fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
-        if limit > self.evict.limit() {
-            self.evict = self.eviction.start(limit, fastrand::u64(..));
-            for (_, entry) in &self.entries {
-                self.evict.admit(entry.rank, entry.name().size(), &mut self.victims);
-            }
-            self.victims.clear();
+        if limit > self.order.limit() {
+            self.order.change(self.eviction, limit);
+            self.reordered = 0;
         }
+    }
+
+    /// Gives objects in so many slots their place in the order of eviction. True when all have theirs.
+    pub(super) fn reorder(&mut self, slots: usize) -> bool {
+        if !self.order.is_changing() {
+            return true;
+        }
+        let (from, end) = (self.reordered, self.reordered.saturating_add(slots));
+        let is_done = end >= self.entries.capacity();
+        for entry in (from..end.min(self.entries.capacity())).filter_map(|slot| self.entries.get(slot)) {
+            self.order.take_over(entry.rank, entry.name().size());
+        }
+        self.reordered = end;
+        if is_done {
+            self.order.end_change();
+        }
+        is_done
     }
 
     /// Evicts up to `bytes` of what is above the limit. True when nothing is.
@@ -251,11 +263,7 @@ impl Index {
 
     /// Evicts at least so many bytes, where there are as many.
     pub(super) fn evict_bytes(&mut self, bytes: u64, gone: &mut Vec<Gone>) {
-        let keep = self.evict.bytes().saturating_sub(bytes);
-        let room = self.evict.limit() - keep;
-        if bytes > 0 && self.evict.admit(ROOM, room, &mut self.victims) {
-            self.evict.remove(ROOM);
-        }
+        self.order.free(bytes);
         self.drop_victims(gone);
     }
 
@@ -266,7 +274,7 @@ impl Index {
 
     /// The bytes on disk: of objects, of files being written, and of those being deleted after a clearing.
     pub(super) fn bytes(&self) -> u64 {
-        self.evict.bytes() + self.writing + self.leaving
+        self.order.bytes() + self.writing + self.leaving
     }
 
     /// The most that [`Self::bytes`] may be.
@@ -280,22 +288,24 @@ impl Index {
         let buckets = (self.keys.capacity() + self.ranks.capacity()) * 8 / 7;
         self.entries.capacity() * size_of::<Entry>()
             + buckets * 17
-            + self.evict.memory()
+            + self.order.memory()
             + self.asked.memory()
     }
 
     fn make_room(&mut self, bytes: u64, gone: &mut Vec<Gone>) -> bool {
         let taken = self.writing + self.leaving;
-        if taken.saturating_add(bytes) > self.limit {
+        // What is far above a lower limit leaves in steps, and others have the index in between.
+        let is_shrinking = self.bytes().saturating_sub(self.limit) > SHRINK_STEP;
+        if is_shrinking || taken.saturating_add(bytes) > self.limit {
             return false;
         }
-        let above = (self.evict.bytes() + taken + bytes).saturating_sub(self.limit);
+        let above = (self.order.bytes() + taken + bytes).saturating_sub(self.limit);
         self.evict_bytes(above, gone);
         self.bytes() + bytes <= self.limit
     }
 
     fn drop_victims(&mut self, gone: &mut Vec<Gone>) {
-        for victim in std::mem::take(&mut self.victims) {
+        for victim in std::mem::take(&mut self.order.victims) {
             let Some(&slot) = self.ranks.get(&victim.key) else { continue };
             let Some(entry) = self.take_slot(slot) else { continue };
             self.evicted += 1;
@@ -320,7 +330,7 @@ impl Index {
         })
     }
 
-    /// Out of the index; the evictor still has it.
+    /// Out of the index; the order still has it.
     fn take(&mut self, id: Id) -> Option<Entry> {
         self.entry(id)?;
         self.take_slot(id.slot)
@@ -350,7 +360,7 @@ impl Index {
         Some(entry)
     }
 
-    /// A name for the evictor, the same whenever only one object of the key is stored, so that a policy with a
+    /// A name in the order, the same whenever only one object of the key is stored, so that a policy with a
     /// memory of who left knows it again.
     fn free_rank(&self, key: u128) -> u64 {
         let mut rank = half(key);

@@ -26,8 +26,8 @@ pub(super) enum Job {
     Head(Id, oneshot::Sender<Option<Vec<u8>>>),
     /// Deletes files.
     Unlink(Vec<Gone>),
-    /// Evicts what a lower limit has no room for.
-    Shrink,
+    /// Does in steps what another limit brings with it.
+    Settle,
     /// Writes what has come of an object.
     Write(Arc<WriteStream>),
     /// Writes the head that waits for this object.
@@ -67,7 +67,7 @@ impl Queue {
             return false;
         }
         match job {
-            Job::Read(_) | Job::Head(..) | Job::Unlink(_) | Job::Shrink => jobs.quick.push_back(job),
+            Job::Read(_) | Job::Head(..) | Job::Unlink(_) | Job::Settle => jobs.quick.push_back(job),
             Job::Write(_) | Job::Update(_) => jobs.writes.push_back(job),
         }
         drop(jobs);

@@ -15,10 +15,13 @@ use std::{
 use super::{
     folder::Folder,
     heads::Heads,
-    index::{Gone, Id, Index},
+    index::{Gone, Id, Index, SHRINK_STEP},
     queue::{Job, Queue},
     stats::Counts,
 };
+
+/// As many slots are looked at in one step of another order of eviction.
+const REORDER_STEP: usize = 1024;
 
 /// What the threads share with the callers.
 pub(super) struct Shared {
@@ -98,11 +101,15 @@ impl Shared {
         }
     }
 
-    /// Evicts what a lower limit has no room for, in steps, so that the index is free in between.
-    pub(super) fn shrink(&self) {
+    /// Gives objects their place in another order of eviction, and evicts what a lower limit has no room for; in steps, so that
+    /// the index is free in between.
+    pub(super) fn settle(&self) {
+        while !self.lock_index().reorder(REORDER_STEP) {
+            std::thread::yield_now();
+        }
         loop {
             let mut gone = Vec::new();
-            let is_done = self.lock_index().shrink(1 << 20, &mut gone);
+            let is_done = self.lock_index().shrink(SHRINK_STEP, &mut gone);
             self.unlink_now(&gone);
             if is_done {
                 return;

@@ -62,11 +62,11 @@ impl Disk {
     /// becomes of the process; the files are deleted in the background, and until then take room. Makes a folder,
     /// so call it where waiting for the disk is allowed.
     pub fn clear(&self) {
-        let generation = {
+        let (before, generation) = {
             let mut index = self.shared.lock_index();
-            index.clear();
-            index.generation
+            (index.clear(), index.generation)
         };
+        drop(before);
         self.shared.forget_heads();
         if let Err(error) = self.shared.folder.make_generation(generation) {
             self.shared.failed("the new folder after a clearing cannot be created", &error);
@@ -78,7 +78,7 @@ impl Disk {
     /// Sets another limit; what is above it leaves in the background.
     pub fn set_limit(&self, limit: u64) {
         self.shared.lock_index().set_limit(limit);
-        self.shared.queue.push(Job::Shrink);
+        self.shared.queue.push(Job::Settle);
     }
 
     /// What is there, and what happened so far.

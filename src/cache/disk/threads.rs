@@ -99,7 +99,7 @@ fn run(shared: &Shared, job: Job) {
             }
         }
         Job::Unlink(gone) => shared.unlink_now(&gone),
-        Job::Shrink => shared.shrink(),
+        Job::Settle => shared.settle(),
         Job::Write(stream) => write::run(shared, &stream),
         Job::Update(id) => update::run(shared, id),
     }

@@ -6,6 +6,7 @@ mod judged;
 mod keyed;
 mod kill;
 mod layout;
+mod limits;
 mod model;
 mod races;
 mod store;
