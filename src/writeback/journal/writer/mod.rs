@@ -14,7 +14,7 @@ mod parts;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     io, mem,
     sync::{
         Arc,
@@ -125,10 +125,11 @@ impl Writer {
             let Some(&place) = replayed.places.get(&entry.id) else { continue };
             live.insert(entry.id, Live { entry: entry.clone(), place });
         }
-        let count = |number| live.values().filter(|live| live.place.segment == number).count();
-        let parts = replayed.segments.iter();
+        let mut counts = HashMap::<u64, usize>::new();
+        live.values().for_each(|live: &Live| *counts.entry(live.place.segment).or_default() += 1);
+        let part = |&(number, bytes)| Part { number, bytes, live: counts.get(&number).copied().unwrap_or(0) };
         let mut writer = Self {
-            parts: parts.map(|&(number, bytes)| Part { number, bytes, live: count(number) }).collect(),
+            parts: replayed.segments.iter().map(part).collect(),
             live_bytes: live.values().map(|live| live.entry.write.cost()).sum(),
             folder,
             shared,
