@@ -237,16 +237,18 @@ impl<T: Held> OwnedDirectory<T> {
         }
     }
 
-    /// Lets go of it: the folder is free for another program once nobody uses it any more.
-    pub fn close(&self) {
+    /// Lets go of it: the folder is free for another program once nobody uses it any more. Gives what was in force.
+    pub fn close(&self) -> Option<Arc<T>> {
         let mut asked = self.asked();
         asked.times += 1;
         asked.is_closed = true;
         asked.awaited = None;
-        if let Some(open) = self.open.swap(None) {
-            *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&open.held);
+        let held = self.open.swap(None).map(|open| open.held.clone());
+        if let Some(held) = &held {
+            *self.left.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(held);
         }
         self.is_waiting.store(false, Release);
+        held
     }
 
     /// Opens what a configuration asks for and puts it in force, at a start. A program that takes over from another
@@ -431,7 +433,7 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_opened_once_is_opened_later() {
         assert_eq!(after_errors(2, |_| {}), (true, 1));
-        assert_eq!(after_errors(2, |place| place.close()), (false, 0), "it is not wanted any more");
+        assert_eq!(after_errors(2, |place| drop(place.close())), (false, 0), "it is not wanted any more");
     }
 
     /// A reload that took it away would be undone, and another program could not have it.
@@ -445,7 +447,7 @@ mod tests {
         };
         assert_eq!(after(reload(None)), (false, 0));
         assert_eq!(after(reload(Some("/other"))), (true, 0), "the other is open");
-        assert_eq!(after(|place| place.close()), (false, 0));
+        assert_eq!(after(|place| drop(place.close())), (false, 0));
         let closed_in_a_reload = |place: &OwnedDirectory<Folder>| {
             let conf = Conf { path: Some("/other".into()), state: Arc::default() };
             let change = place.prepare(&conf).unwrap();

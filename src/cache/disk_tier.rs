@@ -19,7 +19,8 @@ mod written;
 use std::{
     io,
     path::Path,
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use formers::Formers;
@@ -32,7 +33,7 @@ pub use self::{disk_object::DiskObject, disk_write::DiskWrite, purging::Purging}
 
 use super::{
     conf::CacheConf,
-    disk::{Disk, Id, Keyed, Options, Stats},
+    disk::{Disk, Ending, Id, Keyed, Options, Stats},
     disk_head::DiskHead,
     key::Key,
     purge::Rule,
@@ -55,6 +56,8 @@ pub struct DiskTier {
     formers: Formers,
     marks: Arc<Marks>,
     search: Arc<Search>,
+    /// What is left to do in the folder that was let go of.
+    ending: Mutex<Option<Ending>>,
 }
 
 /// The present in milliseconds: when a fetch begins, and when a purge is asked for.
@@ -120,7 +123,7 @@ impl DiskTier {
             let (place, past) = (Arc::new(OwnedDirectory::new(tier.clone())), Arc::<Past>::default());
             let marks = Arc::<Marks>::default();
             let search = Arc::new(Search::new(place.clone(), past.clone(), marks.clone()));
-            Self { place, past, formers: Formers::default(), marks, search }
+            Self { place, past, formers: Formers::default(), marks, search, ending: Mutex::default() }
         })
     }
 
@@ -136,6 +139,21 @@ impl DiskTier {
     /// Whether there is a disk tier.
     pub fn is_open(&self) -> bool {
         self.place.is_open()
+    }
+
+    /// Lets go of the folder, which another program is to have.
+    pub fn close(&self) {
+        if let Some(disk) = self.place.close() {
+            *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(disk.ending());
+        }
+    }
+
+    /// Lets go of it and waits, though not longer than `patience`, until what is on its way there has come to its end. Also
+    /// where another program was to have it long ago: what a write took out since is not to be found there.
+    pub fn finish(&self, patience: Duration) {
+        self.close();
+        let ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner).take();
+        ending.into_iter().for_each(|ending| ending.finish(patience));
     }
 
     /// Whether something may be there under a key; asks no disk.

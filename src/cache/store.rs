@@ -111,7 +111,7 @@ impl Store {
 
     /// Lets go of its folders.
     pub fn close(&self) {
-        self.disk.place().close();
+        self.disk.close();
         self.back.close();
     }
 
@@ -122,13 +122,10 @@ impl Store {
     }
 
     /// Lets go of its folders and waits until what is on its way to them is there, so that what was removed is not there
-    /// again at the next start.
+    /// again at the next start, or in another program that has the folder next.
     pub fn finish(&self) {
-        let disk = self.disk.place().held();
         self.close();
-        if let Some(disk) = disk {
-            disk.finish(PATIENCE);
-        }
+        self.disk.finish(PATIENCE);
     }
 
     /// Takes another shape on, where it differs, and the folders that were prepared; what has no room any more

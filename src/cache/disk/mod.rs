@@ -48,6 +48,6 @@ pub use self::{
     options::Options,
     read::{Damaged, Reading},
     stats::Stats,
-    store::Disk,
+    store::{Disk, Ending},
     write::Writing,
 };

@@ -97,11 +97,22 @@ impl Disk {
         self.shared.queue.is_closed()
     }
 
-    /// Closes it and waits, though not longer than `patience`, until what was finished is written and what was removed
-    /// is deleted. For the end of the program, which would cut that off: what was removed would be there again.
+    /// What is left to do when it is closed, for who does not keep it open.
+    pub fn ending(&self) -> Ending {
+        Ending(self.shared.clone())
+    }
+}
+
+/// What a store has still to do, whether it is closed or not.
+#[derive(Debug)]
+pub struct Ending(Arc<Shared>);
+
+impl Ending {
+    /// Closes the store and waits, though not longer than `patience`, until what was finished is written and what was
+    /// removed is deleted. For the end of the program, which would cut that off: what was removed would be there again.
     pub fn finish(&self, patience: Duration) {
-        self.close();
-        self.shared.queue.wait_for_end(patience);
+        self.0.queue.close();
+        self.0.queue.wait_for_end(patience);
     }
 }
 

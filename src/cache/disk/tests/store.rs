@@ -347,7 +347,7 @@ fn finishing_keeps_what_was_written_and_deletes_what_was_removed() {
     removed.into_iter().for_each(|id| disk.remove(id));
     assert!(write(&disk, 100, 4, 1000, &[]));
     // Somebody still has it, as a reading would.
-    disk.finish(Duration::from_secs(30));
+    disk.ending().finish(Duration::from_secs(30));
     assert_eq!(objects(folder.path()).len(), 1);
     assert_eq!(open(folder.path(), ROOMY).find(100).len(), 1);
 }

@@ -54,6 +54,25 @@ fn a_write_in_the_program_before_takes_effect() {
     assert_eq!(found_later_by(&folder, tier), None);
 }
 
+/// The old program of an upgrade ends, as soon as nothing is open any more, with its threads behind: the next one has the
+/// folder then, and would serve what they did not come to.
+#[test]
+fn the_end_waits_for_what_was_removed_since_closing() {
+    let folder = Temporary::new("ending");
+    let tier = folder.open();
+    let object = store(&tier);
+    let keys: Vec<Key> = (0..200).map(|at| key_of(&format!("/{at}"))).collect();
+    keys.iter().for_each(|key| write_of(&tier, key, fresh(), &Fields::default()));
+    until("all is written", || tier.stats().unwrap().objects == 201);
+    tier.close();
+    keys.iter().for_each(|key| drop(tier.forget(key, false, TAGS)));
+    drop(object);
+    tier.finish(Duration::from_secs(30));
+    let next = Disk::open(&Options::new(&folder.0, 1 << 20)).expect("no thread has the folder");
+    until("it is known", || !next.stats().is_scanning);
+    assert_eq!(next.stats().objects, 1);
+}
+
 /// A reload takes the folder away, and another one brings it back; meanwhile somebody may read from it all the time.
 #[test]
 fn a_folder_that_comes_back_brings_nothing_that_was_purged() {
